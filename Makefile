@@ -1,0 +1,91 @@
+# Every target sets up what it needs in $(VENV): nothing global, no root.
+#
+#   PYTHON   interpreter that makes the environment, 3.11 or newer
+#   INSTALL  editable (the checkout itself) or wheel (build it, install it, run that)
+#   ARGS     passed on to the command that runs
+PYTHON  ?= python3
+VENV    ?= .venv
+INSTALL ?= editable
+ARGS    ?=
+
+BIN    := $(VENV)/bin
+STAMPS := $(VENV)/stamps
+PIP    := $(BIN)/python -m pip --disable-pip-version-check --quiet
+WHEELS := $(VENV)/wheel
+
+ifeq ($(filter $(INSTALL),editable wheel),)
+$(error INSTALL=$(INSTALL) is unknown: use INSTALL=editable or INSTALL=wheel)
+endif
+
+# A wheel holds copies, so it is made again when a source changes; folders tell of files that went away.
+SOURCES := $(shell find protocol client server -name __pycache__ -prune -o -print)
+INPUTS-editable := pyproject.toml
+INPUTS-wheel    := pyproject.toml README.md LICENSE $(SOURCES)
+
+EXTRAS-demo := demo
+EXTRAS-dev  := dev,demo
+
+DEMO := $(STAMPS)/$(INSTALL)-demo
+DEV  := $(STAMPS)/$(INSTALL)-dev
+
+.DEFAULT_GOAL := help
+.PHONY: help demo test check format bench serve setup clean
+.DELETE_ON_ERROR:
+.NOTPARALLEL: # two installs into one environment would collide
+
+help: ## show this list
+	@sed -n 's/^\([a-z]*\):.*## \(.*\)/  make \1\t\2/p' Makefile | expand -t 16
+	@echo
+	@sed -n 's/^#   /  /p' Makefile
+
+demo: $(DEMO) ## eight training processes share one encrypted server
+	@$(BIN)/track demo $(ARGS)
+
+test: $(DEV) ## run the tests
+	@$(BIN)/python -m pytest $(ARGS)
+
+check: $(DEV) ## lint, formatting and types
+	$(BIN)/ruff check
+	$(BIN)/ruff format --check
+	$(BIN)/mypy
+
+format: $(DEV) ## format the code and sort its imports
+	$(BIN)/ruff check --fix-only
+	$(BIN)/ruff format
+
+bench: $(DEV) ## measure, beside this machine's own limits
+	@$(BIN)/python tests/bench/run.py $(ARGS)
+
+serve: $(DEMO) ## start a server here
+	@$(BIN)/track server $(ARGS)
+
+setup: $(DEV) ## install everything that the targets above need
+
+clean: ## remove the environment and all that was built
+	rm -rf $(VENV) build dist .mypy_cache .pytest_cache .ruff_cache .hypothesis
+	find protocol client server tests -name __pycache__ -prune -exec rm -rf {} +
+
+$(STAMPS)/venv:
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null || { \
+	  found=$$($(PYTHON) --version 2>/dev/null) || found="not a Python that runs here"; \
+	  echo "Track needs Python 3.11 or newer, but '$(PYTHON)' is $$found." >&2; \
+	  echo "Name another one: make PYTHON=python3.12 $(MAKECMDGOALS)" >&2; exit 1; }
+	@echo "Making $(VENV) …"
+	@$(PYTHON) -m venv --clear $(VENV)
+	@mkdir -p $(STAMPS)
+	@touch $@
+
+# The two ways to install replace each other, so each removes the other's stamps first.
+$(STAMPS)/editable-%: $(STAMPS)/venv $(INPUTS-editable)
+	@rm -f $(STAMPS)/wheel-*
+	@echo "Installing Track [$*] from this checkout into $(VENV); the first time takes a minute …"
+	@$(PIP) install --editable '.[$(EXTRAS-$*)]'
+	@touch $@
+
+$(STAMPS)/wheel-%: $(STAMPS)/venv $(INPUTS-wheel)
+	@rm -rf $(STAMPS)/editable-* $(WHEELS)
+	@echo "Building the wheel and installing it [$*] into $(VENV) …"
+	@$(PIP) wheel --no-deps --wheel-dir $(WHEELS) .
+	@$(PIP) install --no-deps --force-reinstall $(WHEELS)/*.whl
+	@$(PIP) install "$$(echo $(WHEELS)/*.whl)[$(EXTRAS-$*)]"
+	@touch $@

@@ -1,0 +1,214 @@
+"""What log calls leave behind, and the batches that are made of it.
+
+A *row* is one log call: ``(shape, step, time, values by name)`` for points, or one that starts with
+`CALL` or `TICKET`.  Rows are plain tuples because one is made in every `log_metrics`.
+"""
+
+from __future__ import annotations
+
+from array import array
+from collections import deque
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from typing import Any, Final
+
+from track_protocol.batch import Batch, CallOp, Op, PointsOp
+from track_protocol.codec import encode
+from track_protocol.columns import Column, pack
+from track_protocol.errors import BadValue
+from track_protocol.values import normalise
+
+__all__ = [
+    "BATCH_BYTES",
+    "BATCH_ROWS",
+    "CALL",
+    "ROW_BYTES_LIMIT",
+    "TICKET",
+    "Row",
+    "Shape",
+    "batch_of",
+    "plain_step",
+    "points_in",
+    "salvaged",
+    "take",
+]
+
+BATCH_ROWS: Final = 8_192
+BATCH_BYTES: Final = 512 * 1024
+"""A batch takes no further row once it has about so many bytes."""
+
+ROW_BYTES_LIMIT: Final = 384 * 1024
+"""A single row larger than this is refused: with a full batch around it, it must fit a frame."""
+
+Row = tuple[Any, ...]
+
+
+class Shape:
+    """What many rows of points have in common; rows of one shape become one operation.
+
+    Args:
+        trial: the trial's 16-byte id.
+        kind: metric or chrono.
+        names: of the series.
+        aggregators: wire form of how each reads back, or None.
+    """
+
+    __slots__ = ("aggregators", "kind", "names", "row_bytes", "trial")
+
+    def __init__(self, trial: bytes, kind: str, names: Sequence[str], aggregators: list[Any] | None) -> None:
+        self.trial = trial
+        self.kind = kind
+        self.names = list(names)
+        self.aggregators = aggregators
+        self.row_bytes = 16 + 8 * len(self.names)
+
+
+class _Mark:
+    """First item of a row that is no points; its size is in the row."""
+
+    __slots__ = ("name", "row_bytes")
+
+    def __init__(self, name: str) -> None:
+        self.name = name
+        self.row_bytes = 64
+
+
+CALL: Final = _Mark("call")
+"""``(CALL, method, time, arguments, bytes)``: a log call other than points."""
+
+TICKET: Final = _Mark("ticket")
+"""``(TICKET, ticket)``: somebody waits for what stands before it."""
+
+
+def take(rows: deque[Row]) -> tuple[list[Row], Any]:
+    """Remove the rows of the next batch from the left.
+
+    Returns:
+        the rows, and the ticket that ended them, if one did.
+    """
+    taken: list[Row] = []
+    popleft, room = rows.popleft, BATCH_BYTES
+    while rows and room > 0 and len(taken) < BATCH_ROWS:
+        row = popleft()
+        head = row[0]
+        if head is TICKET:
+            return taken, row[1]
+        room -= head.row_bytes if len(row) == 4 else row[4]
+        taken.append(row)
+    return taken, None
+
+
+def points_in(row: Row) -> int:
+    """How many values a row carries; a call counts as one."""
+    return 1 if row[0] is CALL else len(row[3])
+
+
+def plain_step(step: Any) -> Any:
+    """The plain form of a step.
+
+    Raises:
+        BadValue: it cannot be kept, or is nothing that could be a key.
+    """
+    plain = normalise(step, "step")
+    if isinstance(plain, list):
+        plain = tuple(plain)
+    try:
+        hash(plain)
+    except TypeError:
+        raise BadValue(
+            f"step: a {type(step).__name__} cannot be a step: use a number, a str or a tuple"
+        ) from None
+    return plain
+
+
+def batch_of(first: int, rows: Sequence[Row]) -> Batch:
+    """The batch of some rows, packed column-wise.
+
+    Args:
+        first: sequence number of the first row.
+        rows: at least one.
+
+    Raises:
+        BadValue: a row holds something that cannot be stored; `salvaged` finds it.
+    """
+    ops: list[Op] = []
+    groups: dict[Shape, list[int]] = {}
+    for offset, row in enumerate(rows):
+        head = row[0]
+        if head is CALL:
+            ops += _points(groups, rows)
+            groups.clear()
+            ops.append(CallOp(offset, row[1], row[3]))
+        elif head in groups:
+            groups[head].append(offset)
+        else:
+            groups[head] = [offset]
+    ops += _points(groups, rows)
+    return Batch(first, len(rows), ops)
+
+
+def _points(groups: Mapping[Shape, list[int]], rows: Sequence[Row]) -> Iterable[PointsOp]:
+    for shape, offsets in groups.items():
+        start, count = offsets[0], len(offsets)
+        if offsets[-1] - start + 1 == count:
+            chosen = rows[start : start + count]
+            where: int | array[int] = start
+        else:
+            chosen = [rows[offset] for offset in offsets]
+            where = array("I", offsets)
+        yield PointsOp(
+            shape.trial,
+            shape.kind,
+            shape.names,
+            shape.aggregators,
+            where,
+            _column([row[1] for row in chosen]),
+            _column([row[2] for row in chosen]),
+            [_column(values) for values in zip(*[row[3].values() for row in chosen], strict=True)],
+        )
+
+
+def _column(values: Sequence[Any]) -> Column:
+    column = pack(values)
+    if column.code == "o":
+        for value in column.payload:
+            normalise(value)
+    return column
+
+
+def salvaged(row: Row, complain: Callable[[BadValue], None]) -> Row | None:
+    """The row without what cannot be stored, or None when nothing is left.
+
+    Args:
+        row: the row.
+        complain: told why, once for each value that is left out.
+    """
+    if row[0] is CALL:
+        return _kept(row, lambda: encode(row[3]), complain)
+    if _kept(row, lambda: plain_step(row[1]), complain) is None:
+        return None
+    shape, values = row[0], row[3]
+    good = {
+        name: value
+        for name, value in values.items()
+        if _kept(row, lambda name=name, value=value: normalise(value, name), complain) is not None
+    }
+    if len(good) == len(values):
+        return row
+    if not good:
+        return None
+    return (_part_of(shape, list(good)), row[1], row[2], good, *row[4:])
+
+
+def _kept(row: Row, check: Callable[[], Any], complain: Callable[[BadValue], None]) -> Row | None:
+    try:
+        check()
+    except BadValue as error:
+        complain(error)
+        return None
+    return row
+
+
+def _part_of(shape: Shape, names: list[str]) -> Shape:
+    known = shape.aggregators
+    aggregators = None if known is None else [known[shape.names.index(name)] for name in names]
+    return Shape(shape.trial, shape.kind, names, aggregators)

@@ -1,0 +1,440 @@
+"""The link over a socket: a blocking shell around the protocol's connection.
+
+One thread uses it, so that one TLS session is never used by two at once; other threads only wake
+it.  All waiting is done in `select`, on the socket and on a pipe that `wake` writes to.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import math
+import os
+import select
+import socket
+import time
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any, Final, TypeVar
+
+from track_protocol.batch import Batch
+from track_protocol.connection import Connection, Side, State
+from track_protocol.errors import (
+    AuthenticationError,
+    ConnectionLost,
+    EncryptionMismatch,
+    RemoteProtocolError,
+    ServerUnreachable,
+    TrackError,
+    UriError,
+    UsageError,
+    error_from_wire,
+)
+from track_protocol.events import (
+    AckReceived,
+    AuthReceived,
+    CloseReceived,
+    ErrorReceived,
+    Event,
+    NackReceived,
+    PingReceived,
+    ReadyReceived,
+    ResultReceived,
+    ServerHelloReceived,
+)
+from track_protocol.link import Acked, Failed, LinkEvent, Opened, Refused, Replied
+from track_protocol.loopback import is_loopback
+from track_protocol.pins import parse_pins
+from track_protocol.tokens import Secret, is_generated
+from track_protocol.uri import Uri, check_options, redact
+
+if TYPE_CHECKING:
+    import ssl
+
+    from track.trust import Trust
+
+__all__ = ["SocketAddress", "SocketLink"]
+
+_DEFAULT_PORT: Final = 8123
+_CHUNK: Final = 256 * 1024
+_PASSWORD: Final = "PASSWORD"
+_SHORTEST: Final = 0.001
+_SILENCE: Final = 20.0
+"""Seconds of silence after which the server is asked for a sign of life; as long again is too long."""
+
+_E = TypeVar("_E", bound=Event)
+
+
+class SocketAddress:
+    """Where a server is and how to talk to it: a checked ``socket://`` URI.
+
+    Args:
+        uri: ``socket://NAME:TOKEN@HOST:PORT?security_layer=AES&pin=sha256:...&timeout=10``.
+
+    Raises:
+        UriError: it is malformed or holds an unknown option.
+        UsageError: plain text toward another machine.
+    """
+
+    def __init__(self, uri: str) -> None:
+        parsed = Uri.parse(uri)
+        shown = redact(uri)
+        if parsed.scheme != "socket" or not parsed.hostname:
+            raise UriError(f"{shown}: a server's address is socket://HOST:PORT")
+        if parsed.path not in ("", "/") or parsed.fragment:
+            raise UriError(f"{shown}: a server's address ends with the port and options; remove what is behind")
+        options = check_options(
+            parsed, {"security_layer": str, "pin": parse_pins, "timeout": float, "cafile": str}
+        )
+        layer = str(options.get("security_layer", "AES")).lower()
+        if layer not in ("", "none", "aes", "plaintext"):
+            raise UriError(f"{shown}: security_layer is AES, the default")
+        self.host: str = parsed.hostname
+        self.port: int = parsed.port if parsed.port is not None else _DEFAULT_PORT
+        self.username = parsed.username
+        self.password = parsed.password
+        self.pins: tuple[str, ...] = options.get("pin", ())
+        self.timeout: float = options.get("timeout", 10.0)
+        self.cafile: str | None = options.get("cafile")
+        self.plaintext = layer == "plaintext"
+        if self.plaintext and not is_loopback(self.host):
+            raise UsageError(
+                f"{shown}: plain text would show the token to the network; leave security_layer=plaintext out"
+            )
+
+    @property
+    def shown(self) -> str:
+        """Host and port."""
+        return f"{self.host}:{self.port}"
+
+    def credentials(self) -> tuple[str, str] | None:
+        """Name and secret from the URI and the environment; None when there is neither."""
+        from track.credentials import find_secret
+
+        secret = find_secret(self.password)
+        if secret is None and self.username is None:
+            return None
+        if secret is None or self.username is None:
+            missing = "a token (in the URI, TRACK_TOKEN or TRACK_TOKEN_FILE)" if secret is None else "a user name"
+            raise AuthenticationError(f"{self.shown}: the login lacks {missing}: use the URI that 'track user add' printed")
+        return self.username, secret.reveal()
+
+
+class SocketLink:
+    """A `track_protocol.link.Link` to a server.
+
+    Args:
+        address: the server.
+        authenticate: gives name and password or token; by default `SocketAddress.credentials`.
+    """
+
+    def __init__(
+        self, address: SocketAddress, authenticate: Callable[[], tuple[str, str] | None] | None = None
+    ) -> None:
+        self._address = address
+        self._authenticate = authenticate or address.credentials
+        self._connection = Connection(Side.CLIENT)
+        self._socket: socket.socket | ssl.SSLSocket | None = None
+        self._unsent = bytearray()
+        self._early: list[Event] = []
+        self._heard = self._asked = time.monotonic()
+        self._awake, self._waker = os.pipe()
+        os.set_blocking(self._awake, False)
+        os.set_blocking(self._waker, False)
+
+    # -- opening -------------------------------------------------------------------------------------
+
+    def open(self, session: bytes, timeout: float) -> Opened:
+        """See `Link.open`."""
+        deadline = time.monotonic() + timeout
+        self._disconnect()
+        self._connection = Connection(Side.CLIENT)
+        self._unsent.clear()
+        self._early.clear()
+        try:
+            return self._open(session, deadline)
+        except BaseException:
+            self._disconnect()
+            raise
+
+    def _open(self, session: bytes, deadline: float) -> Opened:
+        from track.credentials import local_credentials
+        from track.trust import pins_for
+
+        address = self._address
+        local = local_credentials(address.port) if is_loopback(address.host) else None
+        login = self._authenticate()
+        if login is None and local is not None:
+            login = (local.username, local.token.reveal())
+        if login is None:
+            raise AuthenticationError(self._no_login())
+        name, secret = login[0], Secret(login[1])
+        if address.plaintext:
+            if local is None and not is_generated(secret.reveal()):
+                raise AuthenticationError(
+                    f"{address.shown}: in plain text anybody on this machine could pose as the server and try "
+                    "passwords against the login: use a token, or leave security_layer=plaintext out"
+                )
+            self._socket = self._connect(deadline)
+            self._socket.setblocking(False)
+            return self._log_in(name, secret, session, None, None, deadline)
+        trust = pins_for(address.host, address.port, uri_pins=address.pins, secret=secret, local=local)
+        raw = self._connect(deadline)
+        self._socket = raw
+        tls, der = self._handshake(raw, deadline)
+        self._socket = tls
+        trust.check(der)
+        tls.setblocking(False)
+        return self._log_in(name, secret, session, der, trust, deadline)
+
+    def _no_login(self) -> str:
+        shown = self._address.shown
+        if is_loopback(self._address.host):
+            return (
+                f"no login for {shown}: no server of yours is running there; start one with 'track server', "
+                "or use the URI that 'track user add' printed"
+            )
+        return f"no login for {shown}: use the URI that 'track user add NAME --role writer' printed on the server"
+
+    def _connect(self, deadline: float) -> socket.socket:
+        address = self._address
+        try:
+            connected = socket.create_connection((address.host, address.port), timeout=_left(deadline))
+        except OSError as error:
+            reason = error.strerror or str(error) or type(error).__name__
+            raise ServerUnreachable(
+                f"no server answers at {address.shown} ({reason}): is it running, and is the address right?"
+            ) from None
+        connected.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        return connected
+
+    def _handshake(self, raw: socket.socket, deadline: float) -> tuple[ssl.SSLSocket, bytes]:
+        import ssl
+        from pathlib import Path
+
+        from track.tls import check_negotiated, client_context
+
+        address = self._address
+        context = client_context(Path(address.cafile) if address.cafile else None)
+        raw.settimeout(_left(deadline))
+        try:
+            tls = context.wrap_socket(raw, server_hostname=address.host)
+        except ssl.SSLCertVerificationError as error:
+            raise AuthenticationError(
+                f"the certificate of {address.shown} is not signed for it by {address.cafile}: {error.verify_message}"
+            ) from None
+        except ssl.SSLError as error:
+            raise EncryptionMismatch(
+                f"{address.shown} does not speak TLS 1.3 ({error.reason or error}): if it is a server started with "
+                "security_layer=plaintext, say so in the URI too; otherwise something else listens there"
+            ) from None
+        except OSError as error:
+            raise ServerUnreachable(f"{address.shown} ended the TLS handshake ({_why(error)}): try again") from None
+        self._socket = tls
+        check_negotiated(tls)
+        der = tls.getpeercert(binary_form=True)
+        if der is None:
+            raise AuthenticationError(f"{address.shown} showed no certificate")
+        return tls, der
+
+    def _log_in(
+        self, name: str, secret: Secret, session: bytes, der: bytes | None, trust: Trust | None, deadline: float
+    ) -> Opened:
+        from track_protocol.pins import endpoint_binding
+        from track_protocol.scram import ClientExchange, mechanism_for
+
+        connection = self._connection
+        connection.send_client_hello("track", session)
+        hello = self._expect(ServerHelloReceived, deadline)
+        binding = endpoint_binding(der) if der is not None else None
+        if hello.mechanism == _PASSWORD and trust is not None and trust.pins:
+            connection.send_auth(f"{name}\0{secret.reveal()}")
+            return _opened(self._expect(ReadyReceived, deadline))
+        if hello.mechanism != mechanism_for(binding):
+            raise AuthenticationError(self._wrong_mechanism(hello.mechanism))
+        exchange = ClientExchange(name, secret, binding)
+        connection.send_auth(exchange.first())
+        connection.send_auth(exchange.final(self._expect(AuthReceived, deadline).message))
+        ready = self._expect(ReadyReceived, deadline)
+        exchange.verify(ready.proof)
+        if trust is not None and der is not None:
+            trust.proven(der)
+        return _opened(ready)
+
+    def _wrong_mechanism(self, mechanism: str) -> str:
+        if mechanism == _PASSWORD:
+            return (
+                f"{self._address.shown} wants the password itself, which is only sent to a server whose key is "
+                "known: add pin=sha256:... to the URI (the server prints it when it starts)"
+            )
+        return f"{self._address.shown} wants the login mechanism {mechanism[:40]!r}, which is not safe here"
+
+    def _expect(self, kind: type[_E], deadline: float) -> _E:
+        """Say what is to be said and wait for an event of that kind; what comes behind it is kept."""
+        found: _E | None = None
+        while True:
+            self._write_out()
+            for event in self._read_in():
+                if isinstance(event, CloseReceived):
+                    raise _closed(event)
+                if found is None and isinstance(event, kind):
+                    found = event
+                elif found is None:
+                    raise RemoteProtocolError(f"the server said {type(event).__name__} during the login")
+                else:
+                    self._early.append(event)
+            if found is not None:
+                return found
+            if _left(deadline) <= _SHORTEST:
+                raise ServerUnreachable(f"{self._address.shown} did not finish the login in time: is it overloaded?")
+            self._wait(_left(deadline))
+
+    # -- talking -------------------------------------------------------------------------------------
+
+    def send_batch(self, batch: Batch) -> int:
+        """See `Link.send_batch`."""
+        return self._connection.send_batch(batch)
+
+    def send_call(self, call_id: int, seq: int | None, method: str, arguments: dict[str, Any]) -> None:
+        """See `Link.send_call`."""
+        self._connection.send_call(call_id, seq, method, arguments)
+
+    def poll(self, timeout: float | None) -> list[LinkEvent]:
+        """See `Link.poll`."""
+        deadline = None if timeout is None else time.monotonic() + timeout
+        while True:
+            self._write_out()
+            early, self._early = self._early, []
+            events = [told for event in early + self._read_in() if (told := self._tell(event)) is not None]
+            self._write_out()
+            if events:
+                return events
+            left = None if deadline is None else deadline - time.monotonic()
+            if left is not None and left <= 0:
+                return []
+            if self._wait(self._watched(left)):
+                return []
+
+    def wake(self) -> None:
+        """See `Link.wake`."""
+        with contextlib.suppress(BlockingIOError):  # the pipe is full of wake-ups already
+            os.write(self._waker, b"!")
+
+    def close(self) -> None:
+        """See `Link.close`."""
+        if self._socket is not None and self._connection.state is not State.CLOSED:
+            self._connection.send_close()
+            with contextlib.suppress(TrackError):
+                self._write_out()
+        self._disconnect()
+        for end in (self._awake, self._waker):
+            if end >= 0:
+                os.close(end)
+        self._awake = self._waker = -1
+
+    def _tell(self, event: Event) -> LinkEvent | None:
+        if isinstance(event, AckReceived):
+            return Acked(event.last_seq, event.rejected)
+        if isinstance(event, ResultReceived):
+            return Replied(event.call_id, event.value)
+        if isinstance(event, ErrorReceived):
+            return Failed(event.call_id, error_from_wire(event.code, event.message, event.trace))
+        if isinstance(event, NackReceived):
+            return Refused(error_from_wire(event.code, event.message))
+        if isinstance(event, CloseReceived):
+            raise _closed(event)
+        if isinstance(event, PingReceived):
+            self._connection.send_pong(event.token)
+        return None
+
+    # -- bytes ---------------------------------------------------------------------------------------
+
+    def _write_out(self) -> None:
+        """Send what the socket takes now."""
+        self._unsent += self._connection.data_to_send()
+        while self._unsent:
+            try:
+                with memoryview(self._unsent) as view:
+                    sent = self._open_socket.send(view[:_CHUNK])
+            except OSError as error:
+                if _would_block(error):
+                    return
+                raise ConnectionLost(f"the connection to {self._address.shown} broke: {_why(error)}") from None
+            del self._unsent[:sent]
+
+    def _read_in(self) -> list[Event]:
+        """The events in what has arrived."""
+        events: list[Event] = []
+        while True:
+            try:
+                data = self._open_socket.recv(_CHUNK)
+            except OSError as error:
+                if _would_block(error):
+                    return events
+                raise ConnectionLost(f"the connection to {self._address.shown} broke: {_why(error)}") from None
+            if not data:
+                if events:
+                    return events
+                raise ConnectionLost(f"{self._address.shown} ended the connection")
+            self._heard = time.monotonic()
+            events += self._connection.receive_data(data)
+
+    def _wait(self, seconds: float | None) -> bool:
+        """Wait for the socket or a wake-up; whether it was a wake-up."""
+        poller = select.poll()
+        poller.register(self._open_socket, select.POLLIN | (select.POLLOUT if self._unsent else 0))
+        poller.register(self._awake, select.POLLIN)
+        ready = poller.poll(None if seconds is None else max(0, math.ceil(seconds * 1000)))
+        woken = any(descriptor == self._awake for descriptor, _ in ready)
+        if woken:
+            with contextlib.suppress(BlockingIOError):
+                while len(os.read(self._awake, 4096)) == 4096:
+                    pass
+        return woken
+
+    def _watched(self, seconds: float | None) -> float:
+        """How long to wait at most before the next look whether the server is still there."""
+        silence = time.monotonic() - self._heard
+        if silence > 2 * _SILENCE and self._asked > self._heard:
+            raise ConnectionLost(f"{self._address.shown} has given no sign of life for {silence:.0f} s")
+        if silence > _SILENCE and self._asked <= self._heard:
+            self._asked = time.monotonic()
+            self._connection.send_ping(0)
+            self._write_out()
+        return min(_SILENCE / 4, seconds) if seconds is not None else _SILENCE / 4
+
+    @property
+    def _open_socket(self) -> socket.socket:
+        if self._socket is None:
+            raise ConnectionLost(f"there is no connection to {self._address.shown}")
+        return self._socket
+
+    def _disconnect(self) -> None:
+        if self._socket is not None:
+            self._socket.close()
+            self._socket = None
+
+
+def _left(deadline: float) -> float:
+    return max(_SHORTEST, deadline - time.monotonic())
+
+
+def _why(error: OSError) -> str:
+    return error.strerror or str(error) or type(error).__name__
+
+
+def _would_block(error: OSError) -> bool:
+    """Whether a non-blocking socket, plain or TLS, only has to wait."""
+    if isinstance(error, BlockingIOError):
+        return True
+    import ssl
+
+    return isinstance(error, ssl.SSLWantReadError | ssl.SSLWantWriteError)
+
+
+def _opened(ready: ReadyReceived) -> Opened:
+    return Opened(ready.last_seq, ready.generation, ready.role)
+
+
+def _closed(event: CloseReceived) -> TrackError:
+    if not event.code:
+        return ConnectionLost("the server closed the connection")
+    return error_from_wire(event.code, event.message)

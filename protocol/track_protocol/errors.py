@@ -1,0 +1,276 @@
+"""The one tree of errors.
+
+Every class carries a wire ``code`` and a process ``exit_code``: what a server raises travels as
+its code, and the client raises the very same class, so callers catch what happened and not where
+it happened.  A message names the thing, the reason and the remedy, in that order.
+"""
+
+from __future__ import annotations
+
+from typing import ClassVar, Final
+
+__all__ = [
+    "AuthenticationError",
+    "BadArguments",
+    "BadQuery",
+    "BadValue",
+    "CallTimeout",
+    "ConnectionLost",
+    "EncryptionMismatch",
+    "FrameTooLarge",
+    "InternalError",
+    "ItemNotFound",
+    "LocalProtocolError",
+    "MissingExtra",
+    "PermissionDenied",
+    "PinMismatch",
+    "ProtocolError",
+    "RPCCallFailure",
+    "RemoteProtocolError",
+    "SequenceGap",
+    "ServerUnreachable",
+    "StoreCorrupt",
+    "StoreError",
+    "StoreInUse",
+    "StoreReadOnly",
+    "StoreTooNew",
+    "TooBusy",
+    "TrackError",
+    "UnknownMethod",
+    "UnknownScheme",
+    "UriError",
+    "UsageError",
+    "error_from_wire",
+]
+
+
+class TrackError(Exception):
+    """Base of every error this project raises on purpose.
+
+    Attributes:
+        code: the name under which the class travels over a socket.
+        exit_code: what a command exits with: 1 failed, 2 usage, 3 not found, 4 authentication,
+            5 unreachable.
+    """
+
+    code: ClassVar[str] = "error"
+    exit_code: ClassVar[int] = 1
+
+
+class UsageError(TrackError):
+    """The caller asked for something that cannot be: a wrong option, argument or order of calls."""
+
+    code = "usage"
+    exit_code = 2
+
+
+class UriError(UsageError, ValueError):
+    """A URI that cannot be understood, or that holds an option nobody knows."""
+
+    code = "uri"
+
+
+class UnknownScheme(UriError):
+    """A URI whose scheme names no backend."""
+
+    code = "scheme"
+
+
+class MissingExtra(TrackError, ImportError):
+    """A feature whose optional packages are not installed; the message names the extra."""
+
+    code = "missing-extra"
+    exit_code = 2
+
+
+class ServerUnreachable(TrackError, ConnectionError):
+    """Nobody answers at that address."""
+
+    code = "unreachable"
+    exit_code = 5
+
+
+class ConnectionLost(ServerUnreachable):
+    """The connection ended while something was still expected from it."""
+
+    code = "connection-lost"
+
+
+class CallTimeout(ServerUnreachable, TimeoutError):
+    """The server did not answer a call in time."""
+
+    code = "timeout"
+
+
+class EncryptionMismatch(TrackError):
+    """One side speaks TLS and the other plain text, or the cipher is not the required one."""
+
+    code = "encryption"
+    exit_code = 4
+
+
+class AuthenticationError(TrackError):
+    """The user and the server could not prove themselves to each other."""
+
+    code = "authentication"
+    exit_code = 4
+
+
+class PinMismatch(AuthenticationError):
+    """The server's public key is not the pinned one: a new identity, or somebody in between."""
+
+    code = "pin"
+
+
+class ProtocolError(TrackError):
+    """The wire protocol was broken."""
+
+    code = "protocol"
+
+
+class LocalProtocolError(ProtocolError):
+    """This side tried to send what the protocol does not allow now: a fault of this program."""
+
+    code = "local-protocol"
+
+
+class RemoteProtocolError(ProtocolError):
+    """The peer sent what the protocol does not allow: a fault of the peer."""
+
+    code = "remote-protocol"
+
+
+class FrameTooLarge(RemoteProtocolError):
+    """A frame longer than the limit that holds in this state."""
+
+    code = "frame-too-large"
+
+
+class RPCCallFailure(TrackError):
+    """Base of what a call can fail with on the other side of a socket (or inside an engine).
+
+    Args:
+        message: what failed, why, and what to do.
+        trace: the remote traceback, when the failure is a fault of the server.
+    """
+
+    code = "call-failed"
+
+    def __init__(self, message: str = "", trace: str | None = None) -> None:
+        super().__init__(message)
+        self.message = message
+        self.trace = trace
+
+
+class UnknownMethod(RPCCallFailure):
+    """A call by a name that is not in the method table."""
+
+    code = "unknown-method"
+
+
+class BadArguments(RPCCallFailure, ValueError):
+    """A call whose arguments do not fit the method's schema."""
+
+    code = "bad-arguments"
+    exit_code = 2
+
+
+class BadValue(BadArguments):
+    """A value that cannot be kept: an integer over 64 bits, a lone surrogate, too deep, too long."""
+
+    code = "bad-value"
+
+
+class BadQuery(BadArguments):
+    """A query that names an unknown attribute or operator, or gives an operand it cannot take."""
+
+    code = "bad-query"
+
+
+class PermissionDenied(RPCCallFailure):
+    """The user's role does not allow this call."""
+
+    code = "permission"
+    exit_code = 4
+
+
+class ItemNotFound(RPCCallFailure, LookupError):
+    """No such project, group, trial or series."""
+
+    code = "not-found"
+    exit_code = 3
+
+
+class SequenceGap(RPCCallFailure):
+    """A batch that does not continue where its session ended; ``expected`` is what should come.
+
+    Args:
+        message: what came and what was expected.
+        trace: unused here, kept for the common signature.
+    """
+
+    code = "sequence-gap"
+
+
+class TooBusy(RPCCallFailure):
+    """A limit of the server is reached; the same call may succeed later."""
+
+    code = "busy"
+
+
+class InternalError(RPCCallFailure):
+    """A fault of the server; ``trace`` says where."""
+
+    code = "internal"
+
+
+class StoreError(RPCCallFailure):
+    """The store could not be opened, read or written."""
+
+    code = "store"
+
+
+class StoreInUse(StoreError):
+    """Another process holds the store; the message names its pid."""
+
+    code = "store-in-use"
+
+
+class StoreReadOnly(StoreError):
+    """The store, its folder or its disk does not take writes."""
+
+    code = "store-read-only"
+
+
+class StoreCorrupt(StoreError):
+    """The store's bytes are not what was written."""
+
+    code = "store-corrupt"
+
+
+class StoreTooNew(StoreError):
+    """The store was written by a newer version of this software."""
+
+    code = "store-too-new"
+
+
+def _by_code(root: type[TrackError]) -> dict[str, type[TrackError]]:
+    found = {root.code: root}
+    for child in root.__subclasses__():
+        found.update(_by_code(child))
+    return found
+
+
+_CLASSES: Final = _by_code(TrackError)
+
+
+def error_from_wire(code: str, message: str, trace: str | None = None) -> TrackError:
+    """The error that a peer reported, as the class it raised.
+
+    Args:
+        code: the class's wire code; an unknown one gives a plain `RPCCallFailure`.
+        message: the peer's message, unchanged.
+        trace: the peer's traceback, if it sent one.
+    """
+    cls = _CLASSES.get(code, RPCCallFailure)
+    return cls(message, trace) if issubclass(cls, RPCCallFailure) else cls(message)

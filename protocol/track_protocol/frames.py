@@ -1,0 +1,98 @@
+"""Frames: a 4-byte big-endian length, then one encoded array whose first item is the kind."""
+
+from __future__ import annotations
+
+from enum import IntEnum
+from typing import Any, Final
+
+from track_protocol.codec import decode, encode
+from track_protocol.errors import EncryptionMismatch, FrameTooLarge, LocalProtocolError, RemoteProtocolError
+
+__all__ = ["FRAME_LIMIT", "GREETING_LIMIT", "FrameKind", "FrameReader", "encode_frame"]
+
+GREETING_LIMIT: Final = 4 * 1024
+"""Largest frame, in bytes, before the peers have proved themselves."""
+
+FRAME_LIMIT: Final = 1024 * 1024
+"""Largest frame, in bytes, afterwards."""
+
+_TLS_ALERT: Final = 0x15
+_TLS_HANDSHAKE: Final = 0x16
+
+
+class FrameKind(IntEnum):
+    """What a frame is; the value is what travels."""
+
+    HELLO = 1
+    AUTH = 2
+    READY = 3
+    CALL = 4
+    RESULT = 5
+    ERROR = 6
+    BATCH = 7
+    ACK = 8
+    NACK = 9
+    PING = 10
+    PONG = 11
+    CLOSE = 12
+
+
+def encode_frame(kind: FrameKind, fields: list[Any], limit: int = FRAME_LIMIT) -> bytes:
+    """One frame's bytes.
+
+    Raises:
+        LocalProtocolError: it is longer than `limit`.
+        BadValue: a field cannot be encoded.
+    """
+    body = encode([int(kind), *fields])
+    if len(body) > limit:
+        raise LocalProtocolError(f"a {kind.name} of {len(body):,} bytes exceeds the limit of {limit:,}: send less at once")
+    return len(body).to_bytes(4, "big") + body
+
+
+class FrameReader:
+    """Cuts a byte stream into frames; `limit` may be raised between frames."""
+
+    def __init__(self, limit: int = GREETING_LIMIT) -> None:
+        self.limit = limit
+        self._buffer = bytearray()
+        self._seen = False
+
+    def feed(self, data: bytes) -> None:
+        """Add bytes that came in."""
+        self._buffer += data
+
+    @property
+    def buffered(self) -> int:
+        """Bytes held that are not a whole frame yet, or not read yet."""
+        return len(self._buffer)
+
+    def next_frame(self) -> tuple[FrameKind, list[Any]] | None:
+        """The next whole frame as its kind and the other fields, or None while it is incomplete.
+
+        Raises:
+            FrameTooLarge: the length exceeds `limit`; told before the body is awaited.
+            EncryptionMismatch: the stream starts like TLS.
+            RemoteProtocolError: the body is not an array that starts with a known kind.
+        """
+        buffer = self._buffer
+        if len(buffer) < 4:
+            return None
+        length = int.from_bytes(buffer[:4], "big")
+        if length > self.limit:
+            if not self._seen and buffer[0] in (_TLS_ALERT, _TLS_HANDSHAKE) and buffer[1] == 3:
+                raise EncryptionMismatch("the peer speaks TLS and this side plain text: use security_layer=AES")
+            raise FrameTooLarge(f"a frame of {length:,} bytes exceeds the limit of {self.limit:,}")
+        if len(buffer) < 4 + length:
+            return None
+        with memoryview(buffer) as view, view[4 : 4 + length] as body:
+            fields = decode(body)
+        del buffer[: 4 + length]
+        self._seen = True
+        if not isinstance(fields, list) or not fields:
+            raise RemoteProtocolError("a frame is an array that starts with its kind")
+        try:
+            kind = FrameKind(fields[0])
+        except ValueError:
+            raise RemoteProtocolError(f"a frame of unknown kind {fields[0]!r}") from None
+        return kind, fields[1:]

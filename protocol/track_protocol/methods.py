@@ -1,0 +1,176 @@
+"""The method table: every call described once.
+
+Client stubs, the server's dispatch, the permission check and the reference are derived from it, so
+a call that is not here does not exist, whatever name a peer sends.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from enum import Enum
+from typing import Any, Final
+
+from track_protocol.errors import UnknownMethod
+from track_protocol.roles import Role
+from track_protocol.schema import Parameter, check_arguments
+
+__all__ = ["METHODS", "Access", "Method", "method_named"]
+
+
+class Access(Enum):
+    """What a call does to the store, and whether anybody waits for its answer."""
+
+    READ = "read"
+    WRITE = "write"
+    LOG = "log"
+    """A write without an answer: it travels in a batch, in order with the points around it."""
+
+
+@dataclass(frozen=True, slots=True)
+class Method:
+    """One call.
+
+    Attributes:
+        name: as documented and as it travels.
+        access: read, write (with an answer) or log (a write without one).
+        parameters: in order.
+        summary: one sentence for the reference.
+        updates: "trial" or "group" when fetch-and-update may apply it to one; the first parameter
+            is then that item.
+    """
+
+    name: str
+    access: Access
+    parameters: tuple[Parameter, ...]
+    summary: str
+    updates: str | None = None
+
+    @property
+    def role(self) -> Role:
+        """The least role that may call it."""
+        return Role.READER if self.access is Access.READ else Role.WRITER
+
+    def check(self, arguments: Mapping[str, Any]) -> dict[str, Any]:
+        """`arguments` checked against the schema, defaults filled in; BadArguments if they don't fit."""
+        return check_arguments(self.name, self.parameters, arguments)
+
+
+_TRIAL: Final = Parameter("trial", "trial")
+
+_TABLE: Final = (
+    Method("new_project", Access.WRITE, (Parameter("project", "document"),), "Insert a project, or get it."),
+    Method("new_trial_group", Access.WRITE, (Parameter("group", "document"),), "Insert a group, or get it."),
+    Method(
+        "new_trial",
+        Access.WRITE,
+        (Parameter("trial", "document"), Parameter("auto_increment", "bool", False)),
+        "Insert a trial; if it exists, its next revision (auto_increment) or nothing.",
+    ),
+    Method("get_project", Access.READ, (Parameter("project", "document"),), "The project, or None."),
+    Method("get_trial_group", Access.READ, (Parameter("group", "document"),), "The group, or None."),
+    Method("get_trial", Access.READ, (Parameter("trial", "document"),), "The trials that a definition names."),
+    Method("fetch_projects", Access.READ, (Parameter("query", "map"),), "Projects that match a query."),
+    Method("fetch_groups", Access.READ, (Parameter("query", "map"),), "Groups that match a query."),
+    Method("fetch_trials", Access.READ, (Parameter("query", "map"),), "Trials that match a query, oldest first."),
+    Method(
+        "fetch_and_update_trial",
+        Access.WRITE,
+        (Parameter("query", "map"), Parameter("update", "update")),
+        "Atomically update the oldest trial that matches; the updated trial, or None.",
+    ),
+    Method(
+        "fetch_and_update_group",
+        Access.WRITE,
+        (Parameter("query", "map"), Parameter("update", "update")),
+        "Atomically update the oldest group that matches; the updated group, or None.",
+    ),
+    Method(
+        "fetch_metrics",
+        Access.READ,
+        (
+            _TRIAL,
+            Parameter("name", "text"),
+            Parameter("kind", "kind", "metric"),
+            Parameter("start", "count", 0),
+            Parameter("limit", "count", 65_536),
+        ),
+        "Points of one series from ordinal `start`: columns of steps, times and values.",
+    ),
+    Method("commit", Access.WRITE, (), "Make everything logged before durable and readable on disk."),
+    Method(
+        "add_project_trial",
+        Access.LOG,
+        (Parameter("project", "text"), _TRIAL),
+        "Put a trial into a project.",
+    ),
+    Method("add_group_trial", Access.LOG, (Parameter("group", "text"), _TRIAL), "Put a trial into a group."),
+    Method(
+        "set_group_metadata",
+        Access.LOG,
+        (Parameter("group", "text"), Parameter("metadata", "map")),
+        "Merge values into a group's metadata.",
+        updates="group",
+    ),
+    Method(
+        "log_trial_start",
+        Access.LOG,
+        (_TRIAL, Parameter("time", "number")),
+        "The trial runs from this moment.",
+        updates="trial",
+    ),
+    Method(
+        "log_trial_finish",
+        Access.LOG,
+        (_TRIAL, Parameter("time", "number"), Parameter("status", "status"), Parameter("error", "text?", None)),
+        "The trial ended at this moment, in this status.",
+        updates="trial",
+    ),
+    Method(
+        "log_trial_arguments",
+        Access.LOG,
+        (_TRIAL, Parameter("arguments", "map")),
+        "Merge values into a trial's parameters; its hash stays.",
+        updates="trial",
+    ),
+    Method(
+        "log_trial_metadata",
+        Access.LOG,
+        (_TRIAL, Parameter("metadata", "map"), Parameter("aggregator", "list?", None)),
+        "Merge values into a trial's metadata; a series aggregator appends them to lists.",
+        updates="trial",
+    ),
+    Method(
+        "add_trial_tags",
+        Access.LOG,
+        (_TRIAL, Parameter("tags", "map")),
+        "Merge values into a trial's tags.",
+        updates="trial",
+    ),
+    Method(
+        "set_trial_status",
+        Access.LOG,
+        (_TRIAL, Parameter("status", "status"), Parameter("error", "text?", None)),
+        "Change a trial's status; `error` is added to its errors.",
+        updates="trial",
+    ),
+)
+
+METHODS: Final[Mapping[str, Method]] = {method.name: method for method in _TABLE}
+
+
+def method_named(name: str, *, within: tuple[Access, ...] = tuple(Access)) -> Method:
+    """The method of that name.
+
+    Args:
+        name: what the caller asked for.
+        within: which kinds of access are meant.
+
+    Raises:
+        UnknownMethod: there is none; the message lists what there is.
+    """
+    method = METHODS.get(name)
+    if method is None or method.access not in within:
+        known = ", ".join(sorted(m.name for m in _TABLE if m.access in within))
+        raise UnknownMethod(f"no method is called {name[:80]!r}; there are: {known}")
+    return method

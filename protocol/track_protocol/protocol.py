@@ -1,0 +1,286 @@
+"""The storage contract: every call a tracking client makes, whatever stands behind it.
+
+A backend of your own subclasses `Protocol` and overrides what it supports; what it leaves out raises
+`NotImplementedError` with its name.  Objects given are definitions (compared by ``uid``); objects
+returned are what the store holds.  Calls named ``log_…``, ``add_…`` and ``set_…`` may return before
+their effect is stored; `flush` waits for it, and any call with an answer sees all of it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from types import TracebackType
+from typing import Any, NoReturn
+
+from track_protocol.aggregators import Aggregator, StatAggregator, ValueAggregator
+from track_protocol.model import CustomStatus, Project, Status, Trial, TrialGroup
+
+__all__ = ["MakeAggregator", "MetricWriter", "Protocol"]
+
+MakeAggregator = Callable[[], Aggregator]
+"""What an ``aggregator=`` argument takes: something that makes one, such as ``StatAggregator.lazy(10)``."""
+
+MetricWriter = Callable[[Any, Mapping[str, Any]], None]
+"""Takes a step (None for none) and values by name."""
+
+
+class Protocol:
+    """A store of projects, groups and trials.
+
+    Args:
+        uri: where the store is; its scheme chose the class.
+    """
+
+    def __init__(self, uri: str = "") -> None:
+        self.uri = uri
+
+    # -- projects, groups and trials -------------------------------------------------------------
+
+    def new_project(self, project: Project) -> Project:
+        """Insert a project; if it exists already, the stored one is left as it is and returned."""
+        self._missing("new_project")
+
+    def get_project(self, project: Project) -> Project | None:
+        """The stored project with the definition's uid, or None."""
+        self._missing("get_project")
+
+    def new_trial_group(self, group: TrialGroup) -> TrialGroup:
+        """Insert a group; if it exists already, the stored one is left as it is and returned."""
+        self._missing("new_trial_group")
+
+    def get_trial_group(self, group: TrialGroup) -> TrialGroup | None:
+        """The stored group with the definition's uid, or None."""
+        self._missing("get_trial_group")
+
+    def new_trial(self, trial: Trial, auto_increment: bool = False) -> Trial | None:
+        """Insert a trial.
+
+        Args:
+            trial: its definition; its identity is brought up to date with what was stored.
+            auto_increment: if a trial of the same hash exists, insert the next revision of it.
+
+        Returns:
+            The stored trial, or None if it exists already and `auto_increment` is False.
+        """
+        self._missing("new_trial")
+
+    def get_trial(self, trial: Trial) -> list[Trial]:
+        """The stored trials that the definition names: those of its id, or else of its uid."""
+        self._missing("get_trial")
+
+    def add_project_trial(self, project: Project, trial: Trial) -> None:
+        """Put a trial into a project."""
+        self._missing("add_project_trial")
+
+    def add_group_trial(self, group: TrialGroup, trial: Trial) -> None:
+        """Put a trial into a group; a trial may be in several."""
+        self._missing("add_group_trial")
+
+    # -- queries ---------------------------------------------------------------------------------
+
+    def fetch_projects(self, query: Mapping[str, Any]) -> list[Project]:
+        """The projects that match, in order of insertion; `track_protocol.query` says how to ask.
+
+        Raises:
+            BadQuery: the query names an unknown attribute or operator.
+        """
+        self._missing("fetch_projects")
+
+    def fetch_groups(self, query: Mapping[str, Any]) -> list[TrialGroup]:
+        """The groups that match, in order of insertion.
+
+        Raises:
+            BadQuery: the query names an unknown attribute or operator.
+        """
+        self._missing("fetch_groups")
+
+    def fetch_trials(self, query: Mapping[str, Any]) -> list[Trial]:
+        """The trials that match, in order of insertion.
+
+        Raises:
+            BadQuery: the query names an unknown attribute or operator.
+        """
+        self._missing("fetch_trials")
+
+    def fetch_and_update_trial(
+        self, query: Mapping[str, Any], attr: str, *args: Any, **kwargs: Any
+    ) -> Trial | None:
+        """Find the oldest trial that matches and update it, as one atomic step.
+
+        Args:
+            query: which trial.
+            attr: name of the call that updates it, such as ``'set_trial_status'``.
+            args: arguments of that call behind its trial.
+            kwargs: arguments of that call by name.
+
+        Returns:
+            The updated trial, or None if none matches.
+        """
+        self._missing("fetch_and_update_trial")
+
+    def fetch_and_update_group(
+        self, query: Mapping[str, Any], attr: str, *args: Any, **kwargs: Any
+    ) -> TrialGroup | None:
+        """Find the oldest group that matches and update it, as one atomic step.
+
+        Args:
+            query: which group.
+            attr: name of the call that updates it, such as ``'set_group_metadata'``.
+            args: arguments of that call behind its group.
+            kwargs: arguments of that call by name.
+
+        Returns:
+            The updated group, or None if none matches.
+        """
+        self._missing("fetch_and_update_group")
+
+    def fetch_metrics(self, trial: Trial, name: str, kind: str = "metric") -> Any:
+        """Every point of one series of a trial.
+
+        Args:
+            trial: the trial.
+            name: of the series.
+            kind: ``'metric'`` or ``'chrono'``.
+
+        Returns:
+            Three equally long columns, ``steps``, ``times`` (seconds since the epoch) and ``values``.
+
+        Raises:
+            ItemNotFound: the trial has no such series.
+        """
+        self._missing("fetch_metrics")
+
+    # -- what happens in a trial -----------------------------------------------------------------
+
+    def log_trial_start(self, trial: Trial) -> None:
+        """The trial begins now, and its status becomes running."""
+        self._missing("log_trial_start")
+
+    def log_trial_finish(
+        self,
+        trial: Trial,
+        exc_type: type[BaseException] | None = None,
+        exc_val: BaseException | None = None,
+        exc_tb: TracebackType | None = None,
+    ) -> None:
+        """The trial ends now: completed, or as the exception says, whose traceback is kept.
+
+        Args:
+            trial: the trial.
+            exc_type: class of the exception that ended it, None at a normal end.
+            exc_val: the exception.
+            exc_tb: its traceback.
+        """
+        self._missing("log_trial_finish")
+
+    def log_trial_arguments(self, trial: Trial, **kwargs: Any) -> None:
+        """Merge values into a trial's parameters; its hash stays what it is."""
+        self._missing("log_trial_arguments")
+
+    def log_trial_metadata(
+        self, trial: Trial, aggregator: MakeAggregator | None = ValueAggregator.lazy(), **kwargs: Any
+    ) -> None:
+        """Keep values with a trial.
+
+        Args:
+            trial: the trial.
+            aggregator: whether a later value replaces an earlier one of that name or joins it.
+            kwargs: the values by name.
+        """
+        self._missing("log_trial_metadata")
+
+    def log_trial_metrics(
+        self, trial: Trial, step: Any = None, aggregator: MakeAggregator | None = None, **kwargs: Any
+    ) -> None:
+        """Append a point to some series of a trial.
+
+        Args:
+            trial: the trial.
+            step: where in the training the values were observed; None for none.
+            aggregator: how the series read back; every point is stored in any case.
+            kwargs: the values by the series' names.
+        """
+        self._missing("log_trial_metrics")
+
+    def log_trial_chrono_start(
+        self,
+        trial: Trial,
+        name: str,
+        aggregator: MakeAggregator | None = StatAggregator.lazy(0),
+        start_callback: Callable[[], Any] | None = None,
+        end_callback: Callable[[], Any] | None = None,
+    ) -> None:
+        """Start a timer.
+
+        Args:
+            trial: the trial.
+            name: of the timer.
+            aggregator: how the durations read back.
+            start_callback: called before the clock starts.
+            end_callback: called before the clock stops, for example to wait for a device.
+        """
+        self._missing("log_trial_chrono_start")
+
+    def log_trial_chrono_finish(
+        self,
+        trial: Trial,
+        name: str,
+        exc_type: type[BaseException] | None = None,
+        exc_val: BaseException | None = None,
+        exc_tb: TracebackType | None = None,
+    ) -> None:
+        """Stop a timer and record how long it ran, unless an exception cut it short."""
+        self._missing("log_trial_chrono_finish")
+
+    def add_trial_tags(self, trial: Trial, **kwargs: Any) -> None:
+        """Merge values into a trial's tags."""
+        self._missing("add_trial_tags")
+
+    def set_trial_status(
+        self, trial: Trial, status: Status | CustomStatus, error: str | None = None
+    ) -> None:
+        """Change a trial's status.
+
+        Args:
+            trial: the trial.
+            status: the new one.
+            error: what went wrong, when it did; added to the trial's errors.
+        """
+        self._missing("set_trial_status")
+
+    def set_group_metadata(self, group: TrialGroup, **kwargs: Any) -> None:
+        """Merge values into a group's metadata."""
+        self._missing("set_group_metadata")
+
+    # -- durability ------------------------------------------------------------------------------
+
+    def commit(self, **kwargs: Any) -> None:
+        """Make everything logged before durable.
+
+        Args:
+            kwargs: options of the backend, such as ``file_name_override``: also write it all there.
+        """
+        self._missing("commit")
+
+    def flush(self, timeout: float | None = None) -> None:
+        """Wait until everything logged before is durable; a backend that never defers has nothing to do.
+
+        Args:
+            timeout: seconds; None waits as long as there is progress.
+        """
+
+    def close(self) -> None:
+        """Flush and release what is held; harmless when repeated."""
+
+    # -- the fast way ----------------------------------------------------------------------------
+
+    def metric_writer(self, trial: Trial) -> MetricWriter:
+        """A function that logs metrics of one trial; a backend may give a faster one than this."""
+
+        def write(step: Any, metrics: Mapping[str, Any]) -> None:
+            self.log_trial_metrics(trial, step, None, **metrics)
+
+        return write
+
+    def _missing(self, method: str) -> NoReturn:
+        raise NotImplementedError(f"{type(self).__name__} does not implement {method}")

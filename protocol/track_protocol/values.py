@@ -1,0 +1,312 @@
+"""The edge: what a user may log, and the plain form of it that the wire and the stores carry.
+
+A value is refused here, in the caller's own stack and with the path of the offending part, so that
+nothing that cannot be kept ever reaches an outbox.  Foreign types (numpy, torch, argparse …) are
+recognised without importing the packages that define them.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import enum
+import functools
+import numbers
+import operator
+import os
+import re
+import sys
+from collections.abc import Callable, Hashable, Mapping, Sequence
+from collections.abc import Set as AbstractSet
+from types import NoneType, SimpleNamespace
+from typing import Any, Final, NoReturn, cast
+
+from track_protocol.errors import BadValue
+
+__all__ = [
+    "INT_MAX",
+    "INT_MIN",
+    "MAX_DEPTH",
+    "MAX_ITEMS",
+    "MAX_NAME_BYTES",
+    "MAX_TEXT_BYTES",
+    "check_name",
+    "converter_of",
+    "normalise",
+]
+
+INT_MIN: Final = -(2**63)
+INT_MAX: Final = 2**63 - 1
+MAX_TEXT_BYTES: Final = 64 * 1024
+MAX_NAME_BYTES: Final = 256
+MAX_ITEMS: Final = 65_536
+MAX_DEPTH: Final = 32
+
+_CONTROL: Final = re.compile("[\x00-\x1f\x7f-\x9f]")
+_KEY_TYPES: Final = frozenset((str, int, float, bool, tuple))
+
+# Where a part lies in the whole value: (path of the parent, key); the root is (None, name).
+# Linked, because it is rendered only when something is refused.
+_Path = tuple[Any, Any]
+
+
+def normalise(value: Any, where: str = "value") -> Any:
+    """The plain value that stands for what the user logged; containers are copied.
+
+    Plain values are None, bool, int (64 bit signed), float (NaN and infinities included), str and
+    bytes (up to 64 KiB), and lists, tuples and dicts of them (up to 65,536 items each, nested up to
+    32 deep; keys are str, int, float, bool or tuple).  Also taken: array and tensor scalars and
+    one-element tensors (as numbers), arrays and tensors up to 65,536 elements (as lists), enums (by
+    value), dates and times (ISO 8601 text), durations (seconds), paths and UUIDs (text), argument
+    namespaces and data classes (dicts), sets (sorted lists).
+
+    Args:
+        value: what the user passed.
+        where: name of the value in messages, such as ``parameters``.
+
+    Raises:
+        BadValue: the value, or a part of it, cannot be kept; the message names the part and its type.
+    """
+    kind = type(value)
+    if kind is float or kind is bool or value is None or (kind is int and INT_MIN <= value <= INT_MAX):
+        return value
+    return _plain(value, (None, where), 0)
+
+
+def check_name(name: Any, what: str = "name") -> str:
+    """The same name, when it may name a metric, a project, an option and the like.
+
+    Args:
+        name: 1 to 256 bytes of UTF-8 without control characters.
+        what: what the name is for, in messages.
+
+    Raises:
+        BadValue: it is not such a name.
+    """
+    if not isinstance(name, str):
+        raise BadValue(f"{what} {name!r} is of type {type(name).__name__}: give a str")
+    size = _utf8_size(name, (None, what))
+    if not 1 <= size <= MAX_NAME_BYTES:
+        raise BadValue(f"{what} {name[:40]!r} has {size} bytes of UTF-8: give 1 to {MAX_NAME_BYTES}")
+    if _CONTROL.search(name):
+        raise BadValue(f"{what} {name!r} holds a control character: leave it out")
+    return name
+
+
+def converter_of(value: Any) -> Callable[[Any], Any] | None:
+    """The function that turns a foreign object one step nearer to a plain value; None if there is none.
+
+    Args:
+        value: anything that is not exactly a plain type.
+    """
+    # A cast, because mypy takes the __hash__ of a class for that of its instances.
+    return _converter_of(cast(Hashable, type(value)))
+
+
+@functools.lru_cache(maxsize=256)
+def _converter_of(kind: type) -> Callable[[Any], Any] | None:
+    if issubclass(kind, type):
+        return None
+    for base, convert in _BY_BASE:
+        if issubclass(kind, base):
+            return convert
+    for module, name, convert in _BY_NAME:
+        loaded = sys.modules.get(module)
+        if loaded is not None and issubclass(kind, getattr(loaded, name)):
+            return convert
+    if dataclasses.is_dataclass(kind):
+        return _fields
+    if callable(getattr(kind, "item", None)) and callable(getattr(kind, "tolist", None)):
+        return _array
+    return next((convert for base, convert in _BY_PROTOCOL if issubclass(kind, base)), None)
+
+
+def _fields(value: Any) -> dict[str, Any]:
+    return {field.name: getattr(value, field.name) for field in dataclasses.fields(value)}
+
+
+def _array(value: Any) -> Any:
+    """A number for one element, else nested lists; works for numpy, torch, jax and their like."""
+    numel = getattr(value, "numel", None)
+    count = numel() if callable(numel) else getattr(value, "size", 1)
+    if count == 1:
+        # A long double's item() is a long double again.
+        item = value.item()
+        return float(item) if type(item) is type(value) else item
+    if count > MAX_ITEMS:
+        raise BadValue(f"it has {count} elements, more than {MAX_ITEMS}: log a summary or a file of it")
+    return value.tolist()
+
+
+def _listed(value: Sequence[Any]) -> list[Any]:
+    """Checked before the copy: a range may be longer than memory."""
+    if len(value) > MAX_ITEMS:
+        raise BadValue(f"it has {len(value)} items, more than {MAX_ITEMS}: log a summary or a file of it")
+    return list(value)
+
+
+def _sorted(values: AbstractSet[Any]) -> list[Any]:
+    if all(isinstance(value, str) for value in values) or all(
+        isinstance(value, (int, float)) for value in values
+    ):
+        return sorted(values)
+    return sorted(values, key=lambda value: (type(value).__name__, repr(value)))
+
+
+_BY_BASE: Final[tuple[tuple[type, Callable[[Any], Any]], ...]] = (
+    (enum.Enum, operator.attrgetter("value")),
+    (int, int.__int__),
+    (float, float.__float__),
+    (str, str.__str__),
+    (bytes, bytes),
+    (bytearray, bytes),
+    (memoryview, bytes),
+    (SimpleNamespace, vars),
+    (dict, dict),
+    (list, list),
+    (tuple, tuple),
+)
+_BY_NAME: Final[tuple[tuple[str, str, Callable[[Any], Any]], ...]] = (
+    ("datetime", "date", operator.methodcaller("isoformat")),
+    ("datetime", "time", operator.methodcaller("isoformat")),
+    ("datetime", "timedelta", operator.methodcaller("total_seconds")),
+    ("uuid", "UUID", str),
+    ("argparse", "Namespace", vars),
+)
+_BY_PROTOCOL: Final[tuple[tuple[Any, Callable[[Any], Any]], ...]] = (
+    (os.PathLike, os.fspath),
+    (Mapping, dict),
+    (AbstractSet, _sorted),
+    (Sequence, _listed),
+    (numbers.Real, float),
+)
+
+
+def _plain(value: Any, path: _Path, depth: int) -> Any:
+    handler = _HANDLERS.get(type(value))
+    if handler is not None:
+        return handler(value, path, depth)
+    convert = converter_of(value)
+    if convert is None:
+        _refuse(
+            path, f"an object of type {_type_name(value)} cannot be kept: log a number, a text or str(it)"
+        )
+    try:
+        nearer = convert(value)
+    except Exception as error:  # noqa: BLE001  # foreign code may raise anything: say where
+        _refuse(path, f"an object of type {_type_name(value)} cannot be kept: {error}")
+    if type(nearer) is type(value):
+        _refuse(path, f"an object of type {_type_name(value)} cannot be kept: its plain form is itself")
+    return _plain(nearer, path, depth)
+
+
+def _same(value: Any, path: _Path, depth: int) -> Any:
+    return value
+
+
+def _integer(value: int, path: _Path, depth: int) -> int:
+    if not INT_MIN <= value <= INT_MAX:
+        _refuse(path, "the integer does not fit 64 bits: log it as a float or a str")
+    return value
+
+
+def _text(value: str, path: _Path, depth: int) -> str:
+    size = _utf8_size(value, path)
+    if size > MAX_TEXT_BYTES:
+        _refuse(path, f"the text has {size} bytes, more than {MAX_TEXT_BYTES}: shorten it or log a file")
+    return value
+
+
+def _bytes(value: bytes, path: _Path, depth: int) -> bytes:
+    if len(value) > MAX_TEXT_BYTES:
+        _refuse(path, f"there are {len(value)} bytes, more than {MAX_TEXT_BYTES}: log a file")
+    return value
+
+
+def _list(value: list[Any], path: _Path, depth: int) -> list[Any]:
+    _check_container(value, path, depth)
+    return [_plain(item, (path, index), depth + 1) for index, item in enumerate(value)]
+
+
+def _tuple(value: tuple[Any, ...], path: _Path, depth: int) -> tuple[Any, ...]:
+    _check_container(value, path, depth)
+    return tuple(_plain(item, (path, index), depth + 1) for index, item in enumerate(value))
+
+
+def _dict(value: dict[Any, Any], path: _Path, depth: int) -> dict[Any, Any]:
+    _check_container(value, path, depth)
+    plain = {}
+    for key, item in value.items():
+        inner = (path, key)
+        plain[_key(key, inner, depth + 1)] = _plain(item, inner, depth + 1)
+    if len(plain) != len(value):
+        _refuse(path, "two of its keys have the same plain form: rename one")
+    return plain
+
+
+def _key(key: Any, path: _Path, depth: int) -> Any:
+    plain = _plain(key, path, depth)
+    if type(plain) not in _KEY_TYPES:
+        _refuse(path, f"a key of type {_type_name(key)} cannot be kept: use a str, a number or a tuple")
+    try:
+        hash(plain)
+    except TypeError:
+        _refuse(path, "a key that holds a set cannot be kept: use a str, a number or a tuple of them")
+    return plain
+
+
+_HANDLERS: Final[dict[type, Callable[[Any, _Path, int], Any]]] = {
+    NoneType: _same,
+    bool: _same,
+    float: _same,
+    int: _integer,
+    str: _text,
+    bytes: _bytes,
+    list: _list,
+    tuple: _tuple,
+    dict: _dict,
+}
+
+
+def _check_container(value: Any, path: _Path, depth: int) -> None:
+    if depth >= MAX_DEPTH:
+        _refuse(path, f"it is nested deeper than {MAX_DEPTH}: flatten it, or look for a cycle")
+    if len(value) > MAX_ITEMS:
+        _refuse(path, f"it has {len(value)} items, more than {MAX_ITEMS}: log a summary or a file of it")
+
+
+def _utf8_size(text: str, path: _Path) -> int:
+    if text.isascii():
+        return len(text)
+    try:
+        return len(text.encode())
+    except UnicodeEncodeError:
+        _refuse(
+            path, "the text holds a lone surrogate, which UTF-8 cannot carry: decode it with errors='replace'"
+        )
+
+
+def _refuse(path: _Path, reason: str) -> NoReturn:
+    raise BadValue(f"{_render(path)}: {reason}")
+
+
+def _render(path: _Path) -> str:
+    parts: list[str] = []
+    parent, key = path
+    while parent is not None:
+        parts.append(f".{key[:64]}" if isinstance(key, str) else f"[{_short(key)}]")
+        parent, key = parent
+    return _printable(key + "".join(reversed(parts)))
+
+
+def _short(key: Any) -> str:
+    """A huge integer has no decimal text at all."""
+    return "huge" if isinstance(key, int) and not INT_MIN <= key <= INT_MAX else repr(key)[:64]
+
+
+def _printable(text: str) -> str:
+    return _CONTROL.sub("?", text.encode(errors="replace").decode())
+
+
+def _type_name(value: Any) -> str:
+    kind = type(value)
+    return kind.__qualname__ if kind.__module__ == "builtins" else f"{kind.__module__}.{kind.__qualname__}"

@@ -1,0 +1,173 @@
+"""The one place that names concrete classes: settings in, a wired server's parts out."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Final
+
+from track_protocol.errors import UnknownScheme, UriError, UsageError
+from track_protocol.loopback import is_loopback
+from track_protocol.places import default_home
+from track_protocol.uri import Uri, check_options, redact
+
+from track_server.backends.file import FileStore
+from track_server.backends.memory import MemoryStore
+from track_server.backends.sqlite import SqliteStore
+from track_server.engine import Engine
+from track_server.identity import Identity
+from track_server.limits import Limits
+from track_server.store import Store
+from track_server.users import UserStore
+
+__all__ = ["DEFAULT_PORT", "Parts", "Settings", "assemble", "check_store_uri", "open_store", "settings_from_uri", "speaks_plaintext"]
+
+DEFAULT_PORT: Final = 8123
+
+
+@dataclass(frozen=True, slots=True)
+class Settings:
+    """What a server is told.
+
+    Attributes:
+        backend: URI of the store; by default ``track.db`` in the home.
+        host, port: where to listen; port 0 takes a free one.
+        home: folder of identity, users and by default the store.
+        plaintext: speak without TLS; on loopback only.
+        advertise: the name under which other machines reach this server.
+        certificate, key: PEM files to use instead of the identity made on first start.
+        ready_file: where to tell that the server accepts.
+        limits: what peers may take.
+    """
+
+    backend: str | None = None
+    host: str = "127.0.0.1"
+    port: int = DEFAULT_PORT
+    home: Path = field(default_factory=lambda: default_home(os.environ))
+    plaintext: bool = False
+    advertise: str | None = None
+    certificate: Path | None = None
+    key: Path | None = None
+    ready_file: Path | None = None
+    limits: Limits = field(default_factory=Limits)
+
+    @property
+    def store_uri(self) -> str:
+        """The URI of the store."""
+        return self.backend if self.backend is not None else Uri("sqlite", path=str(self.home / "track.db")).to_text()
+
+
+@dataclass(frozen=True, slots=True)
+class Parts:
+    """What a server is made of."""
+
+    settings: Settings
+    identity: Identity
+    users: UserStore
+    engine: Engine
+
+
+def speaks_plaintext(layer: str | None) -> bool:
+    """Whether a documented ``security_layer`` means plain text.
+
+    ``AES``, and saying nothing (None, "None" or an empty string), mean TLS 1.3 with AES-256-GCM;
+    ``plaintext`` means none, on loopback.
+
+    Raises:
+        UsageError: it is something else.
+    """
+    known = {"": False, "none": False, "aes": False, "plaintext": True}
+    plain = known.get((layer or "").lower())
+    if plain is None:
+        raise UsageError(f"security_layer={layer} is unknown: AES is the one there is, and the default")
+    return plain
+
+
+_Opener = Callable[[Uri, bool, str | None], Store]
+
+
+def _open_sqlite(uri: Uri, exclusive: bool, served_as: str | None) -> Store:
+    return SqliteStore(uri.path, uri.to_text(), exclusive=exclusive, served_as=served_as)
+
+
+def _open_file(uri: Uri, exclusive: bool, served_as: str | None) -> Store:
+    return FileStore(uri.path, uri.to_text(), exclusive=exclusive, served_as=served_as)
+
+
+def _open_ephemeral(uri: Uri, exclusive: bool, served_as: str | None) -> Store:
+    return MemoryStore(uri.to_text())
+
+
+_OPENERS: Final[Mapping[str, _Opener]] = {"sqlite": _open_sqlite, "file": _open_file, "ephemeral": _open_ephemeral}
+_EXAMPLES: Final = {"sqlite": "sqlite:runs.db", "file": "file:runs.json"}
+"""The schemes that need a path, and how a URI with one looks."""
+
+
+def check_store_uri(text: str) -> Uri:
+    """The parts of a store's URI; nothing is opened.
+
+    Raises:
+        UriError: it is malformed, lacks its path, or has an option that its scheme does not know.
+        UnknownScheme: no store has that scheme.
+    """
+    uri = Uri.parse(text)
+    if uri.scheme not in _OPENERS:
+        raise UnknownScheme(f"{redact(text)}: a store is one of {', '.join(_OPENERS)}, not {uri.scheme}")
+    if uri.scheme in _EXAMPLES and not uri.path:
+        raise UriError(f"{text}: it names no file; write for example {_EXAMPLES[uri.scheme]}")
+    check_options(uri, {})
+    return uri
+
+
+def open_store(text: str, *, exclusive: bool, served_as: str | None = None) -> Store:
+    """Open the store that a URI names.
+
+    Args:
+        text: the URI.
+        exclusive: keep every other process out, as a server does.
+        served_as: the server's address, told to whoever finds the store taken.
+
+    Raises:
+        UriError: see `check_store_uri`.
+        StoreError: the store cannot be opened.
+    """
+    uri = check_store_uri(text)
+    return _OPENERS[uri.scheme](uri, exclusive, served_as)
+
+
+def assemble(settings: Settings) -> Parts:
+    """Make the parts of a server; the store is open and locked when this returns.
+
+    Raises:
+        UsageError: the settings contradict each other.
+        TrackError: identity, users or store cannot be had.
+    """
+    if settings.plaintext and not is_loopback(settings.host):
+        raise UsageError(
+            f"plain text on {settings.host} would show every token to the network: "
+            "listen on 127.0.0.1, or leave security_layer=plaintext out"
+        )
+    identity = Identity.load_or_create(settings.home, certificate=settings.certificate, key=settings.key)
+    users = UserStore(settings.home)
+    served_as = f"socket://{settings.advertise or settings.host}:{settings.port}"
+    store = open_store(settings.store_uri, exclusive=True, served_as=served_as)
+    return Parts(settings, identity, users, Engine(store))
+
+
+def settings_from_uri(text: str, **overrides: Any) -> Settings:
+    """Settings from the documented ``socket://host:port?security_layer=AES&backend=URI``.
+
+    Raises:
+        UriError: it is malformed or holds an unknown option.
+    """
+    uri = Uri.parse(text)
+    if uri.scheme != "socket" or not uri.hostname:
+        raise UsageError(f"{redact(text)}: a server listens on socket://HOST:PORT?backend=URI")
+    options = check_options(
+        uri, {"security_layer": str, "backend": str, "home": Path, "advertise": str, "certificate": Path, "key": Path}
+    )
+    plain = speaks_plaintext(options.pop("security_layer", None))
+    port = DEFAULT_PORT if uri.port is None else uri.port
+    return Settings(**{"host": uri.hostname, "port": port, "plaintext": plain, **options, **overrides})

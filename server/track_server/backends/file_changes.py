@@ -1,0 +1,134 @@
+"""Changes of a store as bytes, and back: what a journal's frame holds.
+
+A transaction is a msgpack array of changes; each change is an array of its kind and the arguments of
+the primitive that made it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Any, Final
+
+import msgpack
+
+from track_protocol.codec import decode, encode
+from track_protocol.columns import Column
+from track_server.backends.memory import MemoryTransaction
+from track_server.backends.memory_tables import Tables
+from track_server.store import Document, Points, SessionState, Transaction
+
+__all__ = ["RecordingTransaction", "replay"]
+
+_PROJECT: Final = "project"
+_GROUP: Final = "group"
+_TRIAL: Final = "trial"
+_UPDATE: Final = "update"
+_LINK: Final = "link"
+_POINTS: Final = "points"
+_SESSION: Final = "session"
+
+
+class RecordingTransaction(MemoryTransaction):
+    """A transaction in memory that is written down before it is committed.
+
+    Args:
+        tables: as for `MemoryTransaction`.
+        ended: as for `MemoryTransaction`.
+        write: takes the bytes of a transaction that changes something; when it raises, the
+            transaction is rolled back.
+    """
+
+    def __init__(self, tables: Tables, ended: Callable[[], None], write: Callable[[bytes], None]) -> None:
+        super().__init__(tables, ended)
+        self._write = write
+        self._changes: list[bytes] = []
+
+    def put_project(self, document: Document) -> None:
+        """Insert or replace by ``uid``; ``groups`` and ``trials`` are ignored."""
+        super().put_project(document)
+        self._record(_PROJECT, document)
+
+    def put_group(self, document: Document) -> None:
+        """Insert or replace by ``uid``; ``trials`` is ignored."""
+        super().put_group(document)
+        self._record(_GROUP, document)
+
+    def add_trial(self, document: Document) -> None:
+        """Insert a trial; its ``id`` and ``uid`` are new. ``metrics`` and ``chronos`` are ignored."""
+        super().add_trial(document)
+        self._record(_TRIAL, document)
+
+    def update_trial(self, id: bytes, changes: Mapping[str, Any]) -> None:
+        """Replace some top-level fields (any but id, metrics, chronos) of an existing trial."""
+        super().update_trial(id, changes)
+        self._record(_UPDATE, id, dict(changes))
+
+    def link(self, group_uid: str, trial: bytes) -> None:
+        """Put a trial into a group; harmless when it is in already."""
+        super().link(group_uid, trial)
+        self._record(_LINK, group_uid, trial)
+
+    def append_points(
+        self, trial: bytes, kind: str, name: str, aggregator: list[Any] | None, points: Points
+    ) -> None:
+        """Append to a series of an existing trial, which the first points create."""
+        super().append_points(trial, kind, name, aggregator, points)
+        columns = [list(column) for column in (points.steps, points.times, points.values)]
+        self._record(_POINTS, trial, kind, name, aggregator, *columns)
+
+    def put_session(self, state: SessionState) -> None:
+        """Insert or replace by ``sid``."""
+        super().put_session(state)
+        reply = None if state.last_reply is None else list(state.last_reply)
+        self._record(_SESSION, state.sid, state.user, state.epoch, state.last_seq, reply)
+
+    def commit(self) -> None:
+        """Write it down, then make it the committed state."""
+        try:
+            if self._changes:
+                self._write(msgpack.Packer().pack_array_header(len(self._changes)) + b"".join(self._changes))
+        except BaseException:
+            self.rollback()
+            raise
+        super().commit()
+
+    def _record(self, kind: str, *arguments: Any) -> None:
+        # Encoded at once, so that what the caller does with a document later changes nothing here.
+        self._changes.append(encode([kind, *arguments]))
+
+
+def replay(payload: bytes, tx: Transaction) -> None:
+    """Make the changes of a recorded transaction in another one."""
+    for kind, *arguments in decode(payload):
+        _REPLAYS[kind](tx, *arguments)
+
+
+def _replay_points(
+    tx: Transaction,
+    trial: bytes,
+    kind: str,
+    name: str,
+    aggregator: list[Any] | None,
+    steps: list[Any],
+    times: list[Any],
+    values: list[Any],
+) -> None:
+    tx.append_points(trial, kind, name, aggregator, Points(Column(*steps), Column(*times), Column(*values)))
+
+
+def _replay_session(
+    tx: Transaction, sid: bytes, user: str, epoch: int, last_seq: int, reply: list[Any] | None
+) -> None:
+    last_reply = None if reply is None else (reply[0], reply[1])
+    tx.put_session(SessionState(sid, user, epoch, last_seq, last_reply))
+
+
+_REPLAYS: Final[Mapping[str, Callable[..., None]]] = {
+    _PROJECT: lambda tx, document: tx.put_project(document),
+    _GROUP: lambda tx, document: tx.put_group(document),
+    _TRIAL: lambda tx, document: tx.add_trial(document),
+    _UPDATE: lambda tx, id, changes: tx.update_trial(id, changes),
+    _LINK: lambda tx, group_uid, trial: tx.link(group_uid, trial),
+    _POINTS: _replay_points,
+    _SESSION: _replay_session,
+}

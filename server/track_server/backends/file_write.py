@@ -1,0 +1,81 @@
+"""A file that is, at every moment and after every power cut, either the old one or the new one."""
+
+from __future__ import annotations
+
+import errno
+import os
+from collections.abc import Iterable
+from contextlib import suppress
+from pathlib import Path
+
+from track_protocol.errors import StoreError, StoreReadOnly
+
+__all__ = ["store_error", "sync_folder", "write_durably"]
+
+
+def write_durably(path: str | Path, pieces: Iterable[str], temporary: str | Path | None = None) -> int:
+    """Replace a file: write beside it, flush to the disk, rename, flush the folder.
+
+    Args:
+        path: the file; its permissions stay as they were.
+        pieces: the new content, piece by piece.
+        temporary: name of the file to write first, in the same folder; one that is there is
+            overwritten.  By default the name is this process's own.
+
+    Returns:
+        how many bytes were written.
+
+    Raises:
+        StoreReadOnly: the file or its folder does not take writes.
+        StoreError: it cannot be written for another reason, such as a full disk.
+    """
+    target = Path(os.path.realpath(path))
+    beside = Path(temporary or target.with_name(f".{target.name}.{os.getpid()}.tmp"))
+    try:
+        size = _write(beside, pieces, target)
+        os.replace(beside, target)
+        sync_folder(target.parent)
+    except BaseException as error:
+        with suppress(OSError):
+            beside.unlink()
+        if isinstance(error, OSError):
+            raise store_error(target, "written", error) from error
+        raise
+    return size
+
+
+def _write(path: Path, pieces: Iterable[str], model: Path) -> int:
+    with path.open("w", encoding="utf-8", newline="\n") as file:
+        file.writelines(pieces)
+        file.flush()
+        if model.exists():
+            os.fchmod(file.fileno(), model.stat().st_mode & 0o7777)
+        os.fsync(file.fileno())
+        return os.fstat(file.fileno()).st_size
+
+
+def sync_folder(folder: Path) -> None:
+    """Flush a folder's list of names to the disk."""
+    descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def store_error(path: Path, done: str, error: OSError) -> StoreError:
+    """The error for a file that could not be read or written.
+
+    Args:
+        path: the file.
+        done: what was to be done to it, as a participle.
+        error: what the system said.
+    """
+    if error.errno in (errno.EACCES, errno.EPERM, errno.EROFS):
+        return StoreReadOnly(
+            f"{path} cannot be {done}: {error.strerror}: allow this user to write it and its folder, "
+            "or choose another place"
+        )
+    full = error.errno in (errno.ENOSPC, errno.EDQUOT)
+    remedy = "free some space" if full else "check the path and the disk"
+    return StoreError(f"{path} cannot be {done}: {error.strerror}: {remedy}")

@@ -1,0 +1,260 @@
+"""The readable JSON document of a store: everything it holds, for people and for reading it back.
+
+::
+
+    {
+      "format": "track",            always
+      "version": 1,                 of this layout
+      "generation": "5d41…",        which history it belongs to
+      "transaction": 812,           the last transaction it includes
+      "projects": [{"uid": …, "name": …, "groups": [uids], "trials": [uids]}],
+      "groups": [{"uid": …, "name": …, "project_id": …, "trials": [uids]}],
+      "trials": [{"id": hex, "uid": …, …, "metrics": {"loss": {"aggregator": …, "steps": [0, 1],
+                  "times": [seconds since the epoch], "values": [0.5, 0.25]}}, "chronos": {…}}],
+      "sessions": [{"sid": hex, "user": …, "epoch": 1, "last_seq": 97, "last_reply": null}]
+    }
+
+``steps`` is null when no point of the series has a step.  What JSON has no form for is written as
+`track_protocol.exactjson` says.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from typing import Any, Final
+
+from track_protocol.batch import CHRONO, METRIC
+from track_protocol.columns import Column, pack, unpack
+from track_protocol.errors import BadValue, ItemNotFound, StoreCorrupt, StoreError, StoreTooNew
+from track_protocol.exactjson import dumps, loads
+from track_protocol.query import parse_query
+from track_server.backends.memory_tables import MemoryView
+from track_server.store import Document, Points, SessionState, Transaction
+
+__all__ = ["VERSION", "DocumentHeader", "document_lines", "load_document", "parse_document"]
+
+VERSION: Final = 1
+_FORMAT: Final = "track"
+_INDENT: Final = "  "
+_REMEDY: Final = "restore a copy of it, or move it away to start a new store"
+_FIELDS: Final = (("metrics", METRIC), ("chronos", CHRONO))
+
+
+@dataclass(frozen=True, slots=True)
+class DocumentHeader:
+    """What a document says of itself.
+
+    Attributes:
+        generation: which history it belongs to.
+        transaction: number of the last transaction it includes.
+    """
+
+    generation: str
+    transaction: int = 0
+
+
+class _Text(str):
+    """JSON that is ready."""
+
+    __slots__ = ()
+
+
+# -- writing -------------------------------------------------------------------------------------
+
+
+def document_lines(view: MemoryView, header: DocumentHeader) -> Iterator[str]:
+    """The text of the document, piece by piece.
+
+    Args:
+        view: what to write down.
+        header: generation and transaction of that view.
+    """
+    yield "{\n"
+    for name, value in (
+        ("format", _FORMAT),
+        ("version", VERSION),
+        ("generation", header.generation),
+        ("transaction", header.transaction),
+    ):
+        yield f"{_INDENT}{dumps(name)}: {dumps(value)},\n"
+    yield from _member("projects", view.projects(parse_query({}, "project")), ",\n")
+    yield from _member("groups", view.groups(parse_query({}, "group")), ",\n")
+    yield from _member("trials", (_trial(view, document) for document in view.trials(parse_query({}))), ",\n")
+    yield from _member("sessions", map(_session, view.sessions()), "\n}\n")
+
+
+def _member(name: str, items: Iterable[Document], end: str) -> Iterator[str]:
+    yield f"{_INDENT}{dumps(name)}: ["
+    separator = "\n"
+    for item in items:
+        yield separator + 2 * _INDENT + _laid_out(item, 3)
+        separator = ",\n"
+    yield ("]" if separator == "\n" else f"\n{_INDENT}]") + end
+
+
+def _laid_out(value: Any, depth: int) -> str:
+    """JSON with a line for each key and each item that is a dict itself; other lists in one line."""
+    if isinstance(value, _Text):
+        return value
+    if type(value) is dict and value:
+        if all(type(key) is str and key[:1] != "$" for key in value):
+            parts = [f"{dumps(key)}: {_laid_out(item, depth + 1)}" for key, item in value.items()]
+            return _enclosed("{", parts, "}", depth)
+        parts = [f"[{dumps(key)}, {_laid_out(item, depth + 1)}]" for key, item in value.items()]
+        return _enclosed('{"$dict": [', parts, "]}", depth)
+    if type(value) is list and any(type(item) is dict for item in value):
+        return _enclosed("[", [_laid_out(item, depth + 1) for item in value], "]", depth)
+    return dumps(value)
+
+
+def _enclosed(opening: str, parts: list[str], closing: str, depth: int) -> str:
+    line = "\n" + depth * _INDENT
+    return opening + line + ("," + line).join(parts) + line[: -len(_INDENT)] + closing
+
+
+def _trial(view: MemoryView, document: Document) -> Document:
+    id = document["id"]
+    shown = {**document, "id": id.hex()}
+    for field, kind in _FIELDS:
+        shown[field] = {
+            name: _series(view, id, kind, name, summary) for name, summary in document[field].items()
+        }
+    return shown
+
+
+def _series(view: MemoryView, trial: bytes, kind: str, name: str, summary: Document) -> Document:
+    points = view.points(trial, kind, name, 0, summary["count"])
+    assert points is not None
+    return {
+        "aggregator": summary["aggregator"],
+        "steps": _column(points.steps) if summary["stepped"] else None,
+        "times": _column(points.times),
+        "values": _column(points.values),
+    }
+
+
+def _column(column: Column) -> _Text:
+    values = unpack(column)
+    # The standard encoder writes plain numbers many times faster, but has no JSON for the others.
+    if column.code == "q" or (column.code == "d" and math.isfinite(sum(values))):
+        return _Text(json.dumps(list(values), separators=(",", ":")))
+    return _Text(dumps(list(values)))
+
+
+def _session(state: SessionState) -> Document:
+    reply = None if state.last_reply is None else list(state.last_reply)
+    return {
+        "sid": state.sid.hex(),
+        "user": state.user,
+        "epoch": state.epoch,
+        "last_seq": state.last_seq,
+        "last_reply": reply,
+    }
+
+
+# -- reading -------------------------------------------------------------------------------------
+
+
+def parse_document(data: bytes, path: str) -> tuple[DocumentHeader, Document]:
+    """Check that some bytes are a document of ours.
+
+    Args:
+        data: the whole file.
+        path: where it is, for messages.
+
+    Returns:
+        its header, and the rest for `load_document`.
+
+    Raises:
+        StoreCorrupt: it is no JSON, or lacks what a document has.
+        StoreError: it is JSON of something else.
+        StoreTooNew: it was written by a newer version of this software.
+    """
+    raw = _parsed(data, path)
+    if not isinstance(raw, dict) or raw.get("format") != _FORMAT:
+        raise StoreError(f"{path} is JSON, but not of a Track store: choose another file name for the store")
+    version, generation, transaction = map(raw.get, ("version", "generation", "transaction"))
+    if type(version) is int and version > VERSION:
+        raise StoreTooNew(
+            f"{path} has version {version} of the document, this software knows up to {VERSION}: "
+            "update the software"
+        )
+    if version != VERSION or type(generation) is not str or type(transaction) is not int:
+        raise StoreCorrupt(f"{path} does not say its version, generation and transaction: {_REMEDY}")
+    return DocumentHeader(generation, transaction), raw
+
+
+def _parsed(data: bytes, path: str) -> Any:
+    try:
+        return loads(data.decode())
+    except UnicodeDecodeError as error:
+        raise StoreCorrupt(f"{path} is not text at offset {error.start}: {_REMEDY}") from error
+    except BadValue as error:
+        cause = error.__cause__
+        why = str(cause)
+        if isinstance(cause, json.JSONDecodeError):
+            why = f"{cause.msg} at line {cause.lineno}, column {cause.colno}"
+        raise StoreCorrupt(f"{path} is not valid JSON ({why}): {_REMEDY}") from error
+
+
+def load_document(document: Document, tx: Transaction, path: str) -> None:
+    """Put all that a document holds into an empty store.
+
+    Args:
+        document: from `parse_document`.
+        tx: a transaction of that store; the caller commits it, or rolls it back after an error.
+        path: where it came from, for messages.
+
+    Raises:
+        StoreCorrupt: something in it is missing, of another type, or does not fit the rest.
+    """
+    try:
+        for project in document["projects"]:
+            tx.put_project(project)
+        for group in document["groups"]:
+            tx.put_group(group)
+        for trial in document["trials"]:
+            _load_trial(trial, tx)
+        for group in document["groups"]:
+            for uid in group["trials"]:
+                _load_link(group["uid"], uid, tx)
+        for session in document["sessions"]:
+            tx.put_session(_loaded_session(session))
+    except (KeyError, TypeError, ValueError, AttributeError, ItemNotFound) as error:
+        raise StoreCorrupt(
+            f"{path} is JSON whose parts do not fit together ({error!r}): {_REMEDY}"
+        ) from error
+
+
+def _load_trial(trial: Document, tx: Transaction) -> None:
+    id = bytes.fromhex(trial["id"])
+    tx.add_trial({**trial, "id": id})
+    for field, kind in _FIELDS:
+        for name, series in trial[field].items():
+            tx.append_points(id, kind, name, series["aggregator"], _loaded_points(series))
+
+
+def _loaded_points(series: Document) -> Points:
+    values, times = pack(series["values"]), pack(list(map(float, series["times"])))
+    steps = Column("n", len(values)) if series["steps"] is None else pack(series["steps"])
+    if not len(values) or not len(values) == len(times) == len(steps):
+        raise ValueError("steps, times and values of a series are not equally many")
+    return Points(steps, times, values)
+
+
+def _load_link(group: str, trial: str, tx: Transaction) -> None:
+    id = tx.trial_id(trial)
+    if id is None:
+        raise ValueError(f"group {group} lists the trial {trial}, which is not there")
+    tx.link(group, id)
+
+
+def _loaded_session(session: Document) -> SessionState:
+    reply = session["last_reply"]
+    last_reply = None if reply is None else (int(reply[0]), bytes(reply[1]))
+    return SessionState(
+        bytes.fromhex(session["sid"]), session["user"], session["epoch"], session["last_seq"], last_reply
+    )

@@ -1,0 +1,179 @@
+"""What the memory holds, and a view of it as of one version."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping
+from typing import Final
+
+from track_protocol.batch import CHRONO, METRIC
+from track_protocol.errors import ItemNotFound
+from track_protocol.query import Query
+from track_protocol.query_ast import Among, Ordered, Present, leaves
+from track_server.backends.memory_series import Series, copied
+from track_server.backends.memory_versions import Clock, Grown, Table
+from track_server.store import Document, Points, SessionState
+
+__all__ = ["COMPUTED", "MemoryView", "Tables"]
+
+_SERIES_FIELDS: Final = {"metrics": METRIC, "chronos": CHRONO}
+COMPUTED: Final[Mapping[str, frozenset[str]]] = {
+    "project": frozenset({"groups", "trials"}),
+    "group": frozenset({"trials"}),
+    "trial": frozenset(_SERIES_FIELDS),
+}
+"""Fields of each kind of document that are made when it is read, and are not kept with it."""
+
+
+class Tables:
+    """What a store holds; documents in here are never changed, only replaced."""
+
+    def __init__(self) -> None:
+        self.clock = clock = Clock()
+        self.projects: Table[str, Document] = Table(clock)
+        self.groups: Table[str, Document] = Table(clock)
+        self.trials: Table[bytes, Document] = Table(clock)
+        self.sessions: Table[bytes, SessionState] = Table(clock)
+        self.series: Table[tuple[bytes, str, str], Series] = Table(clock)
+        # Indexes.
+        self.names: Table[tuple[bytes, str], Grown[str]] = Table(clock)
+        self.by_uid: Table[str, bytes] = Table(clock)
+        self.by_hash: Table[str, Grown[bytes]] = Table(clock)
+        self.links: Table[tuple[str, bytes], bool] = Table(clock)
+        self.group_trials: Table[str, Grown[bytes]] = Table(clock)
+        self.project_trials: Table[str, Grown[bytes]] = Table(clock)
+        self.project_groups: Table[str, Grown[str]] = Table(clock)
+        # Where a trial stands in the order of insertion; of no meaning for ids that are not in `trials`.
+        self.ordinals: dict[bytes, int] = {}
+        self.fragmented: set[tuple[bytes, str, str]] = set()
+        self._all: Final = [table for table in vars(self).values() if isinstance(table, Table)]
+
+    def commit(self) -> None:
+        """Make what was written the committed state."""
+        oldest = self.clock.advance()
+        for table in self._all:
+            table.settle(oldest)
+
+    def undo(self) -> None:
+        """Forget what was written since the last commit."""
+        for table in self._all:
+            table.undo()
+
+
+class MemoryView:
+    """The tables as of one version; everything it returns is the caller's own."""
+
+    def __init__(self, tables: Tables, version: int) -> None:
+        self._tables = tables
+        self._version = version
+
+    def project(self, uid: str) -> Document | None:
+        """The project with that uid."""
+        document = self._tables.projects.get(uid, self._version)
+        return None if document is None else _given(self._whole_project(document))
+
+    def group(self, uid: str) -> Document | None:
+        """The group with that uid."""
+        document = self._tables.groups.get(uid, self._version)
+        return None if document is None else _given(self._whole_group(document))
+
+    def trial(self, id: bytes) -> Document | None:
+        """The trial with that internal id."""
+        document = self._tables.trials.get(id, self._version)
+        return None if document is None else _given(self._whole_trial(document))
+
+    def has_trial(self, id: bytes) -> bool:
+        """Whether there is a trial with that internal id."""
+        return self._tables.trials.get(id, self._version) is not None
+
+    def trial_id(self, uid: str) -> bytes | None:
+        """The internal id of the trial with that uid."""
+        return self._tables.by_uid.get(uid, self._version)
+
+    def revisions(self, hash: str) -> list[bytes]:
+        """Internal ids of all trials with that hash, lowest revision first."""
+        ids = self._tables.by_hash.get(hash, self._version) or ()
+        return sorted(ids, key=lambda id: self._trial(id)["revision"])
+
+    def projects(self, query: Query, limit: int | None = None) -> list[Document]:
+        """Projects that match, at most `limit`."""
+        return _matching(query, self._tables.projects.values(self._version), self._whole_project, limit)
+
+    def groups(self, query: Query, limit: int | None = None) -> list[Document]:
+        """Groups that match, at most `limit`."""
+        return _matching(query, self._tables.groups.values(self._version), self._whole_group, limit)
+
+    def trials(self, query: Query, limit: int | None = None) -> list[Document]:
+        """Trials that match, at most `limit`."""
+        return _matching(query, self._tables.trials.values(self._version), self._whole_trial, limit)
+
+    def points(self, trial: bytes, kind: str, name: str, start: int, limit: int) -> Points | None:
+        """Up to `limit` points of a series from ordinal `start`; None if there is no such series."""
+        series = self._tables.series.get((trial, kind, name), self._version)
+        return None if series is None else series.slice(start, limit)
+
+    def series_names(self, trial: bytes, kind: str) -> list[str]:
+        """The names of a trial's series of one kind, in order of creation."""
+        return list(self._tables.names.get((trial, kind), self._version) or ())
+
+    def session(self, sid: bytes) -> SessionState | None:
+        """What is known of a session."""
+        return self._tables.sessions.get(sid, self._version)
+
+    def sessions(self) -> list[SessionState]:
+        """What is known of every session, in order of their first record."""
+        return list(self._tables.sessions.values(self._version))
+
+    def _trial(self, id: bytes) -> Document:
+        # As it is kept: not to be changed, nor given away.
+        document = self._tables.trials.get(id, self._version)
+        if document is None:
+            raise ItemNotFound(f"no trial has the id {id.hex()}: add it first")
+        return document
+
+    def _uids(self, ids: Iterable[bytes]) -> list[str]:
+        return [self._trial(id)["uid"] for id in ids]
+
+    def _whole_project(self, document: Document) -> Document:
+        uid = document["uid"]
+        groups = list(self._tables.project_groups.get(uid, self._version) or ())
+        ids = self._tables.project_trials.get(uid, self._version) or ()
+        trials = self._uids(sorted(ids, key=self._tables.ordinals.__getitem__))
+        return {**document, "groups": groups, "trials": trials}
+
+    def _whole_group(self, document: Document) -> Document:
+        ids = self._tables.group_trials.get(document["uid"], self._version) or ()
+        return {**document, "trials": self._uids(ids)}
+
+    def _whole_trial(self, document: Document) -> Document:
+        id = document["id"]
+        summaries = {field: self._summaries(id, kind) for field, kind in _SERIES_FIELDS.items()}
+        return {**document, **summaries}
+
+    def _summaries(self, trial: bytes, kind: str) -> Document:
+        found = {}
+        for name in self.series_names(trial, kind):
+            series = self._tables.series.get((trial, kind, name), self._version)
+            assert series is not None
+            found[name] = series.document()
+        return found
+
+
+def _given(document: Document) -> Document:
+    own: Document = copied(document)
+    return own
+
+
+def _matching(
+    query: Query, documents: Iterable[Document], whole: Callable[[Document], Document], limit: int | None
+) -> list[Document]:
+    # A summary costs more than everything else in a document, so it is made only when it is asked for.
+    computed = COMPUTED[query.kind]
+    comparisons = (leaf for leaf in leaves(query.condition) if isinstance(leaf, (Among, Ordered, Present)))
+    needs_whole = any(leaf.path[0] in computed for leaf in comparisons)
+    found: list[Document] = []
+    for document in documents:
+        if limit is not None and len(found) >= limit:
+            break
+        if query.matches(whole(document) if needs_whole else document):
+            found.append(_given(whole(document)))
+    return found

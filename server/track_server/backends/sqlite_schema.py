@@ -1,0 +1,255 @@
+"""The tables of a SQLite store, and how its file is recognised, created and opened."""
+
+from __future__ import annotations
+
+import os
+import secrets
+from pathlib import Path
+from typing import Final
+
+import apsw
+from track_protocol.errors import StoreCorrupt, StoreError, StoreReadOnly, StoreTooNew
+
+from track_server.backends.sqlite_errors import translated
+from track_server.backends.sqlite_query import register_functions
+
+__all__ = ["APPLICATION_ID", "VERSION", "check_engine", "inspect", "open_reader", "open_writer"]
+
+APPLICATION_ID: Final = 0x5472616B
+"""Marks a SQLite file as ours: "Trak" in its header."""
+
+VERSION: Final = 1
+"""Of the tables, kept in the file as ``user_version``."""
+
+_OLDEST_SQLITE: Final = (3, 51, 3)
+_BUSY_MS: Final = 30_000
+_PAGE_SIZE: Final = 8192
+_HEADER: Final = 100
+_MAGIC: Final = b"SQLite format 3\0"
+
+# Memory stays small on purpose: the operating system caches the file, and pages mapped by SQLite
+# would count as this process's own.
+_SETTINGS: Final = "PRAGMA mmap_size=0; PRAGMA temp_store=MEMORY; PRAGMA foreign_keys=OFF;"
+_WRITER: Final = """
+PRAGMA synchronous=FULL;
+PRAGMA cache_size=-4096;
+PRAGMA wal_autocheckpoint=2000;
+PRAGMA journal_size_limit=33554432;
+"""
+_READER: Final = "PRAGMA query_only=ON; PRAGMA cache_size=-1024;"
+
+_TABLES: Final = f"""
+CREATE TABLE meta(
+    key TEXT PRIMARY KEY,
+    value
+) WITHOUT ROWID;
+CREATE TABLE project(
+    id INTEGER PRIMARY KEY,
+    uid TEXT NOT NULL UNIQUE,
+    name TEXT,
+    description TEXT,
+    metadata TEXT NOT NULL           -- JSON
+);
+CREATE TABLE trial_group(
+    id INTEGER PRIMARY KEY,
+    uid TEXT NOT NULL UNIQUE,
+    name TEXT,
+    description TEXT,
+    metadata TEXT NOT NULL,          -- JSON
+    project_id TEXT                  -- project.uid
+);
+CREATE INDEX trial_group_project ON trial_group(project_id);
+CREATE TABLE trial(
+    id INTEGER PRIMARY KEY,
+    key BLOB NOT NULL UNIQUE,        -- the 16-byte id that its client made
+    uid TEXT NOT NULL UNIQUE,        -- hash_revision
+    hash TEXT NOT NULL,
+    revision INTEGER NOT NULL,
+    name TEXT,
+    description TEXT,
+    version TEXT,
+    tags TEXT NOT NULL,              -- JSON, as are the next three
+    parameters TEXT NOT NULL,
+    metadata TEXT NOT NULL,
+    errors TEXT NOT NULL,
+    project_id TEXT,                 -- project.uid
+    group_id TEXT,                   -- trial_group.uid
+    status_value INTEGER NOT NULL,
+    status_name TEXT NOT NULL,
+    created REAL NOT NULL            -- seconds since the epoch, by the store's clock
+);
+CREATE INDEX trial_hash ON trial(hash, revision);
+CREATE INDEX trial_status ON trial(status_value);
+CREATE INDEX trial_project ON trial(project_id);
+CREATE INDEX trial_in_group ON trial(group_id);
+CREATE TABLE group_trial(
+    id INTEGER PRIMARY KEY,
+    "group" INTEGER NOT NULL,        -- trial_group.id
+    trial INTEGER NOT NULL,          -- trial.id
+    UNIQUE("group", trial)
+);
+CREATE TABLE session(
+    sid BLOB PRIMARY KEY,
+    user TEXT NOT NULL,
+    epoch INTEGER NOT NULL,
+    last_seq INTEGER NOT NULL,
+    last_reply_seq INTEGER,
+    last_reply BLOB
+) WITHOUT ROWID;
+CREATE TABLE series(
+    id INTEGER PRIMARY KEY,
+    trial INTEGER NOT NULL,          -- trial.id
+    kind TEXT NOT NULL,              -- 'metric' or 'chrono'
+    name TEXT NOT NULL,
+    aggregator TEXT,                 -- JSON
+    count INTEGER NOT NULL,          -- of all points
+    first_step TEXT,                 -- JSON, as are the next two
+    last_step TEXT,
+    last TEXT,
+    last_time REAL,                  -- seconds since the epoch
+    stepped INTEGER NOT NULL,        -- 1 when any point has a step
+    finite INTEGER NOT NULL,         -- of the values: finite numbers, which the next four are about
+    nonfinite INTEGER NOT NULL,      -- NaN and infinities
+    min REAL,
+    max REAL,
+    mean REAL,
+    m2 REAL,                         -- sum of squared distances from the mean
+    UNIQUE(trial, kind, name)
+);
+CREATE TABLE chunk(
+    id INTEGER PRIMARY KEY,
+    series INTEGER NOT NULL,         -- series.id
+    seq INTEGER NOT NULL,            -- ordinal of its first point in the series, from 0
+    count INTEGER NOT NULL,
+    level INTEGER NOT NULL,          -- 0 as it arrived, 1 to 8 merged so often, 9 full
+    size INTEGER NOT NULL,           -- bytes when it is decoded, about
+    step_min, step_max,              -- of those steps that are numbers
+    time_min REAL, time_max REAL,
+    value_min REAL, value_max REAL,  -- of the finite numbers
+    data BLOB NOT NULL
+);
+CREATE INDEX chunk_at ON chunk(series, seq, count, level);
+PRAGMA application_id={APPLICATION_ID};
+PRAGMA user_version={VERSION};
+"""
+
+
+def check_engine() -> None:
+    """Refuse a SQLite in which two connections can damage a file.
+
+    Raises:
+        StoreError: the SQLite that apsw brought is too old.
+    """
+    found = apsw.sqlite_lib_version()
+    if tuple(map(int, found.split("."))) < _OLDEST_SQLITE:
+        needed = ".".join(map(str, _OLDEST_SQLITE))
+        raise StoreError(f"SQLite {found} can corrupt a store: install apsw {needed} or newer")
+
+
+def inspect(path: str) -> None:
+    """Check what is at `path` and change nothing; a missing or an empty file is fine.
+
+    Raises:
+        StoreCorrupt: it is no database.
+        StoreTooNew: a newer version of this software wrote it.
+        StoreError: it is another program's, or no file.
+    """
+    try:
+        with Path(path).open("rb") as file:
+            header = file.read(_HEADER)
+    except FileNotFoundError:
+        return
+    except PermissionError as error:
+        raise StoreReadOnly(f"{path} cannot be read ({error.strerror}): give this user access to it") from None
+    except OSError as error:
+        raise StoreError(f"{path} cannot be read ({error.strerror}): give the path of a file") from None
+    if not header:
+        return
+    if len(header) < _HEADER or not header.startswith(_MAGIC):
+        raise StoreCorrupt(f"{path} is not a SQLite database: check the path, or restore a backup")
+    if int.from_bytes(header[68:72], "big") != APPLICATION_ID:
+        _refuse_foreign(path)
+    else:
+        _check_version(path, int.from_bytes(header[60:64], "big"))
+
+
+def _refuse_foreign(path: str) -> None:
+    # Immutable: SQLite neither locks nor recovers, so nothing appears beside somebody else's file.
+    uri = f"{Path(path).absolute().as_uri()}?immutable=1"
+    with translated(path):
+        db = apsw.Connection(uri, apsw.SQLITE_OPEN_READONLY | apsw.SQLITE_OPEN_URI)
+        try:
+            tables = _int(db, "SELECT count(*) FROM sqlite_schema")
+        finally:
+            db.close()
+    if tables:
+        raise StoreError(f"{path} is the database of another program: choose another path")
+
+
+def _check_version(path: str, version: int) -> None:
+    if version > VERSION:
+        raise StoreTooNew(
+            f"{path} has tables of version {version}, and this version of Track knows {VERSION}: upgrade Track"
+        )
+    if version < 1:
+        raise StoreCorrupt(f"{path} has no tables of this software: restore a backup")
+
+
+def open_writer(path: str) -> apsw.Connection:
+    """The connection that writes; creates the file and its tables if need be.
+
+    Raises:
+        StoreError: as `inspect`, and when the file cannot be written.
+    """
+    with translated(path):
+        db = apsw.Connection(path, apsw.SQLITE_OPEN_READWRITE | apsw.SQLITE_OPEN_CREATE)
+        try:
+            _prepare(db, path)
+        except BaseException:
+            db.close()
+            raise
+    return db
+
+
+def _prepare(db: apsw.Connection, path: str) -> None:
+    db.set_busy_timeout(_BUSY_MS)
+    if db.readonly("main") or not os.access(path, os.W_OK):
+        raise StoreReadOnly(f"{path} cannot be written: give this user write access to it and its folder")
+    if not _int(db, "PRAGMA user_version"):
+        _create(db)
+    _check_version(path, _int(db, "PRAGMA user_version"))
+    _run(db, "PRAGMA journal_mode=WAL;" + _SETTINGS + _WRITER)
+    register_functions(db)
+
+
+def _create(db: apsw.Connection) -> None:
+    # Before WAL begins, so that the file itself is ours completely or not at all.
+    _run(db, f"PRAGMA page_size={_PAGE_SIZE}; PRAGMA auto_vacuum=INCREMENTAL")
+    _run(db, "BEGIN IMMEDIATE")
+    try:
+        # Of two processes that create the same store, the second finds it made.
+        if not _int(db, "PRAGMA user_version"):
+            _run(db, _TABLES)
+            db.execute("INSERT INTO meta VALUES('generation', ?)", (secrets.token_hex(16),))
+        _run(db, "COMMIT")
+    except BaseException:
+        _run(db, "ROLLBACK")
+        raise
+
+
+def open_reader(path: str) -> apsw.Connection:
+    """A connection that only reads, for one thread at a time."""
+    with translated(path):
+        db = apsw.Connection(path, apsw.SQLITE_OPEN_READONLY)
+        db.set_busy_timeout(_BUSY_MS)
+        _run(db, _SETTINGS + _READER)
+        register_functions(db)
+    return db
+
+
+def _run(db: apsw.Connection, statements: str) -> None:
+    db.execute(statements).fetchall()
+
+
+def _int(db: apsw.Connection, statement: str) -> int:
+    return int(db.execute(statement).get)

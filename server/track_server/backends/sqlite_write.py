@@ -1,0 +1,197 @@
+"""The write transaction of a SQLite store."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterable, Mapping
+from typing import Any, Final
+
+import apsw
+from track_protocol import exactjson
+from track_protocol.errors import ItemNotFound, StoreError
+from track_protocol.query import Query
+
+from track_server.backends.sqlite_append import Appender
+from track_server.backends.sqlite_errors import translated
+from track_server.backends.sqlite_read import TRIAL_JSON, SqliteView
+from track_server.store import Document, Points, SessionState
+
+__all__ = ["SqliteTransaction"]
+
+_PUT_PROJECT: Final = """
+INSERT INTO project(uid, name, description, metadata) VALUES(?, ?, ?, ?) ON CONFLICT(uid) DO UPDATE
+SET name = excluded.name, description = excluded.description, metadata = excluded.metadata
+"""
+_PUT_GROUP: Final = """
+INSERT INTO trial_group(uid, name, description, metadata, project_id) VALUES(?, ?, ?, ?, ?)
+ON CONFLICT(uid) DO UPDATE SET name = excluded.name, description = excluded.description,
+metadata = excluded.metadata, project_id = excluded.project_id
+"""
+_PUT_SESSION: Final = """
+INSERT OR REPLACE INTO session(sid, user, epoch, last_seq, last_reply_seq, last_reply) VALUES(?, ?, ?, ?, ?, ?)
+"""
+_PLAIN: Final = frozenset(
+    {"uid", "hash", "revision", "name", "description", "version", "project_id", "group_id"}
+)
+_COMPUTED: Final = frozenset({"id", "metrics", "chronos"})
+
+
+class SqliteTransaction(SqliteView):
+    """An open transaction on the connection that writes; it ends once, by `commit` or `rollback`.
+
+    Args:
+        db: the connection, on which the transaction was begun.
+        path: of the store, for messages.
+        appender: keeps points until they are written.
+        ended: called when it ends, with the (chunks, points) that each series got.
+    """
+
+    def __init__(
+        self,
+        db: apsw.Connection,
+        path: str,
+        appender: Appender,
+        ended: Callable[[Mapping[int, tuple[int, int]]], None],
+    ) -> None:
+        super().__init__(db, path)
+        self._appender = appender
+        self._ended = ended
+        self._open = True
+
+    def has_trial(self, id: bytes) -> bool:
+        """Whether there is a trial with that internal id."""
+        with translated(self._path):
+            return self._appender.trial(id) is not None
+
+    def trial(self, id: bytes) -> Document | None:
+        """The trial with that internal id."""
+        self._flush()
+        return super().trial(id)
+
+    def trials(self, query: Query, limit: int | None = None) -> list[Document]:
+        """Trials that match, at most `limit`."""
+        self._flush()
+        return super().trials(query, limit)
+
+    def points(self, trial: bytes, kind: str, name: str, start: int, limit: int) -> Points | None:
+        """Up to `limit` points of a series from ordinal `start`; None if there is no such series."""
+        self._flush()
+        return super().points(trial, kind, name, start, limit)
+
+    def put_project(self, document: Document) -> None:
+        """Insert or replace by ``uid``; ``groups`` and ``trials`` are ignored."""
+        self._execute(_PUT_PROJECT, _common(document))
+
+    def put_group(self, document: Document) -> None:
+        """Insert or replace by ``uid``; ``trials`` is ignored."""
+        self._execute(_PUT_GROUP, [*_common(document), document["project_id"]])
+
+    def add_trial(self, document: Document) -> None:
+        """Insert a trial; its ``id`` and ``uid`` are new. ``metrics`` and ``chronos`` are ignored."""
+        columns = {"key": document["id"], "created": time.time(), **_columns(document)}
+        names, marks = ", ".join(columns), ", ".join("?" * len(columns))
+        self._execute(f"INSERT INTO trial({names}) VALUES({marks})", columns.values())  # noqa: S608 # our names
+
+    def update_trial(self, id: bytes, changes: Mapping[str, Any]) -> None:
+        """Replace some top-level fields (any but id, metrics, chronos) of an existing trial.
+
+        Raises:
+            ItemNotFound: there is no such trial.
+        """
+        row, columns = self._trial_row(id), _columns(changes)
+        if columns:
+            assigned = ", ".join([f"{name} = ?" for name in columns])
+            self._execute(f"UPDATE trial SET {assigned} WHERE id = ?", [*columns.values(), row])  # noqa: S608 # our names
+
+    def link(self, group_uid: str, trial: bytes) -> None:
+        """Put a trial into a group; harmless when it is in already.
+
+        Raises:
+            ItemNotFound: there is no such group or trial.
+        """
+        row = self._trial_row(trial)
+        found = self._rows("SELECT id FROM trial_group WHERE uid = ?", [group_uid])
+        if not found:
+            raise ItemNotFound(f"no group has the uid {group_uid!r}: create it with new_trial_group first")
+        self._execute('INSERT OR IGNORE INTO group_trial("group", trial) VALUES(?, ?)', [found[0][0], row])
+
+    def append_points(
+        self, trial: bytes, kind: str, name: str, aggregator: list[Any] | None, points: Points
+    ) -> None:
+        """Append to a series of an existing trial, which the first points create.
+
+        Raises:
+            ItemNotFound: there is no such trial.
+        """
+        with translated(self._path):
+            self._appender.append(trial, kind, name, aggregator, points)
+
+    def put_session(self, state: SessionState) -> None:
+        """Insert or replace by ``sid``."""
+        reply = state.last_reply or (None, None)
+        self._execute(_PUT_SESSION, [state.sid, state.user, state.epoch, state.last_seq, *reply])
+
+    def commit(self) -> None:
+        """Make it durable; when this returns, a power cut does not lose it.
+
+        Raises:
+            StoreError: it could not be; roll it back.
+        """
+        if not self._open:
+            raise StoreError("this transaction has ended: begin another one")
+        self._flush()
+        self._execute("COMMIT")
+        self._open = False
+        self._ended(self._appender.committed())
+
+    def rollback(self) -> None:
+        """Forget it all; harmless when it has ended."""
+        if not self._open:
+            return
+        self._open = False
+        self._appender.rolled_back()
+        try:
+            # Some failures, such as a full disk, have ended it already.
+            if self._db.in_transaction:
+                self._execute("ROLLBACK")
+        finally:
+            self._ended({})
+
+    def _flush(self) -> None:
+        with translated(self._path):
+            self._appender.flush()
+
+    def _execute(self, sql: str, params: Iterable[Any] = ()) -> None:
+        with translated(self._path):
+            self._db.execute(sql, tuple(params))
+
+    def _trial_row(self, id: bytes) -> int:
+        with translated(self._path):
+            row = self._appender.trial(id)
+        if row is None:
+            raise ItemNotFound(f"no trial has the id {id.hex()}: create it with new_trial first")
+        return row
+
+
+def _common(document: Document) -> list[Any]:
+    metadata = exactjson.dumps(document["metadata"])
+    return [document["uid"], document["name"], document["description"], metadata]
+
+
+def _columns(fields: Mapping[str, Any]) -> dict[str, Any]:
+    """Fields of a trial document as columns of its table.
+
+    Raises:
+        KeyError: a field that a trial does not have.
+    """
+    columns: dict[str, Any] = {}
+    for name, value in fields.items():
+        if name in _PLAIN:
+            columns[name] = value
+        elif name in TRIAL_JSON:
+            columns[name] = exactjson.dumps(value)
+        elif name == "status":
+            columns["status_value"], columns["status_name"] = value["value"], value["name"]
+        elif name not in _COMPUTED:
+            raise KeyError(f"a trial has no field {name!r}")
+    return columns

@@ -1,0 +1,354 @@
+"""What each call of the method table means, on any store.
+
+A handler checks everything before it changes anything, so a call that raises has left the
+transaction as it was.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Any, Final
+
+from track_protocol.aggregators import aggregator_from_spec
+from track_protocol.batch import CallOp, PointsOp
+from track_protocol.columns import Column, pack
+from track_protocol.errors import BadArguments, ItemNotFound
+from track_protocol.methods import METHODS, Access, method_named
+from track_protocol.query import parse_query
+from track_protocol.values import check_name, normalise
+
+from track_server.store import Document, Points, Transaction, View
+
+__all__ = ["LOGS", "READS", "WRITES", "apply_op"]
+
+_PAGE: Final = 65_536
+_STATUS_CREATED: Final = {"value": 0, "name": "CreatedGroup"}
+
+
+# -- finding -------------------------------------------------------------------------------------
+
+
+def _trial_id(view: View, trial: bytes | str) -> bytes:
+    """The id of an existing trial, from its id or uid."""
+    if isinstance(trial, str):
+        found = view.trial_id(trial)
+        if found is None:
+            raise ItemNotFound(f"no trial has the uid {trial[:80]!r}: create it with new_trial first")
+        return found
+    return trial
+
+
+def _trial(view: View, trial: bytes | str) -> Document:
+    document = view.trial(_trial_id(view, trial))
+    if document is None:
+        raise ItemNotFound(f"no trial has the id {_shown(trial)}: create it with new_trial first")
+    return document
+
+
+def _group(view: View, uid: str) -> Document:
+    document = view.group(uid)
+    if document is None:
+        raise ItemNotFound(f"no group has the uid {uid[:80]!r}: create it with new_trial_group first")
+    return document
+
+
+def _project(view: View, uid: str) -> Document:
+    document = view.project(uid)
+    if document is None:
+        raise ItemNotFound(f"no project has the uid {uid[:80]!r}: create it with new_project first")
+    return document
+
+
+def _shown(trial: bytes | str) -> str:
+    return trial.hex() if isinstance(trial, bytes) else repr(trial[:80])
+
+
+# -- documents a client sends --------------------------------------------------------------------
+
+_COMMON: Final = {"name": (str, type(None)), "description": (str, type(None)), "metadata": (dict,)}
+_FIELDS: Final[Mapping[str, Mapping[str, tuple[type, ...]]]] = {
+    "project": {"uid": (str,), **_COMMON},
+    "group": {"uid": (str,), "project_id": (str, type(None)), **_COMMON},
+    "trial": {
+        "id": (bytes,),
+        "hash": (str,),
+        "revision": (int,),
+        "version": (str, type(None)),
+        "tags": (dict,),
+        "parameters": (dict,),
+        "errors": (list,),
+        "project_id": (str, type(None)),
+        "group_id": (str, type(None)),
+        "status": (dict,),
+        **_COMMON,
+    },
+}
+_EMPTY: Final[Mapping[type, Callable[[], Any]]] = {dict: dict, list: list}
+_IGNORED: Final = frozenset({"uid", "groups", "trials", "metrics", "chronos"})
+
+
+def _checked(kind: str, document: Mapping[str, Any]) -> Document:
+    """The document with every known field present and of its type; unknown fields are refused."""
+    fields = _FIELDS[kind]
+    unknown = set(document) - set(fields) - _IGNORED
+    if unknown:
+        raise BadArguments(f"a {kind} has no field {min(unknown)!r}; its fields are {', '.join(fields)}")
+    checked: Document = {}
+    for name, types in fields.items():
+        value = document.get(name, _EMPTY.get(types[0], lambda: None)())
+        if type(value) not in types:
+            raise BadArguments(f"field {name!r} of a {kind} must be {types[0].__name__}, not {type(value).__name__}")
+        checked[name] = normalise(value)
+    return checked
+
+
+# -- reads ---------------------------------------------------------------------------------------
+
+
+def _get_project(view: View, project: Document) -> Document | None:
+    return view.project(project.get("uid", ""))
+
+
+def _get_trial_group(view: View, group: Document) -> Document | None:
+    return view.group(group.get("uid", ""))
+
+
+def _get_trial(view: View, trial: Document) -> list[Document]:
+    """By id, else by uid, else all revisions of a hash."""
+    ids: list[bytes] = []
+    if trial.get("id"):
+        ids = [trial["id"]]
+    elif trial.get("uid"):
+        found = view.trial_id(trial["uid"])
+        ids = [found] if found is not None else []
+    elif trial.get("hash"):
+        ids = view.revisions(trial["hash"])
+    documents = [view.trial(id) for id in ids]
+    return [document for document in documents if document is not None]
+
+
+def _fetch_metrics(
+    view: View, trial: bytes | str, name: str, kind: str, start: int, limit: int
+) -> dict[str, list[Any]]:
+    id = _trial_id(view, trial)
+    points = view.points(id, kind, name, start, min(limit, _PAGE))
+    if points is None:
+        raise ItemNotFound(f"trial {_shown(trial)} has no {kind} called {name[:80]!r}")
+    return {"steps": list(points.steps), "times": list(points.times), "values": list(points.values)}
+
+
+READS: Final[Mapping[str, Callable[..., Any]]] = {
+    "get_project": _get_project,
+    "get_trial_group": _get_trial_group,
+    "get_trial": _get_trial,
+    "fetch_projects": lambda view, query: view.projects(parse_query(query, "project")),
+    "fetch_groups": lambda view, query: view.groups(parse_query(query, "group")),
+    "fetch_trials": lambda view, query: view.trials(parse_query(query, "trial")),
+    "fetch_metrics": _fetch_metrics,
+}
+
+
+# -- writes without an answer --------------------------------------------------------------------
+
+
+def _add_project_trial(tx: Transaction, project: str, trial: bytes | str) -> None:
+    uid = _project(tx, project)["uid"]
+    tx.update_trial(_trial(tx, trial)["id"], {"project_id": uid})
+
+
+def _add_group_trial(tx: Transaction, group: str, trial: bytes | str) -> None:
+    uid, id = _group(tx, group)["uid"], _trial(tx, trial)["id"]
+    tx.link(uid, id)
+    tx.update_trial(id, {"group_id": uid})
+
+
+def _set_group_metadata(tx: Transaction, group: str, metadata: Document) -> None:
+    document = _group(tx, group)
+    tx.put_group(document | {"metadata": document["metadata"] | normalise(metadata)})
+
+
+def _merge(field: str) -> Callable[..., None]:
+    def merge(tx: Transaction, trial: bytes | str, **given: Document) -> None:
+        document = _trial(tx, trial)
+        (values,) = given.values()
+        tx.update_trial(document["id"], {field: document[field] | normalise(values)})
+
+    return merge
+
+
+def _log_trial_metadata(
+    tx: Transaction, trial: bytes | str, metadata: Document, aggregator: list[Any] | None
+) -> None:
+    document = _trial(tx, trial)
+    values = normalise(metadata)
+    if aggregator is not None and aggregator[:1] != ["value"]:
+        values = {name: _appended(document["metadata"].get(name), value, aggregator) for name, value in values.items()}
+    tx.update_trial(document["id"], {"metadata": document["metadata"] | values})
+
+
+def _appended(before: Any, value: Any, aggregator: list[Any]) -> list[Any]:
+    """A metadata list with `value` behind it, as a series or ring aggregator keeps it."""
+    kept = [*(before if isinstance(before, list) else []), value]
+    if aggregator[0] == "series":
+        return kept
+    if aggregator[0] == "ring" and len(aggregator) == 3 and type(aggregator[1]) is int and aggregator[1] > 0:
+        return kept[-aggregator[1] :]
+    raise BadArguments(f"metadata cannot be kept by {aggregator!r}: use the value, series or ring aggregator")
+
+
+def _status_changes(document: Document, status: Document, error: str | None) -> Document:
+    changes: Document = {"status": status}
+    if error is not None:
+        changes["errors"] = [*document["errors"], normalise(error)]
+    return changes
+
+
+def _set_trial_status(tx: Transaction, trial: bytes | str, status: Document, error: str | None) -> None:
+    document = _trial(tx, trial)
+    tx.update_trial(document["id"], _status_changes(document, status, error))
+
+
+def _log_trial_start(tx: Transaction, trial: bytes | str, time: float) -> None:
+    document = _trial(tx, trial)
+    metadata = document["metadata"] | {"heartbeat": float(time)}
+    tx.update_trial(document["id"], {"status": {"value": 101, "name": "Running"}, "metadata": metadata})
+
+
+def _log_trial_finish(
+    tx: Transaction, trial: bytes | str, time: float, status: Document, error: str | None
+) -> None:
+    document = _trial(tx, trial)
+    metadata = document["metadata"] | {"heartbeat": float(time)}
+    tx.update_trial(document["id"], _status_changes(document, status, error) | {"metadata": metadata})
+
+
+LOGS: Final[Mapping[str, Callable[..., None]]] = {
+    "add_project_trial": _add_project_trial,
+    "add_group_trial": _add_group_trial,
+    "set_group_metadata": _set_group_metadata,
+    "log_trial_start": _log_trial_start,
+    "log_trial_finish": _log_trial_finish,
+    "log_trial_arguments": _merge("parameters"),
+    "log_trial_metadata": _log_trial_metadata,
+    "add_trial_tags": _merge("tags"),
+    "set_trial_status": _set_trial_status,
+}
+
+
+# -- writes with an answer -----------------------------------------------------------------------
+
+
+def _new_project(tx: Transaction, project: Document) -> Document:
+    document = _checked("project", project)
+    existing = tx.project(document["uid"])
+    if existing is None:
+        tx.put_project(document)
+    return existing or _project(tx, document["uid"])
+
+
+def _new_trial_group(tx: Transaction, group: Document) -> Document:
+    document = _checked("group", group)
+    existing = tx.group(document["uid"])
+    if existing is None:
+        if document["project_id"] is not None:
+            _project(tx, document["project_id"])
+        tx.put_group(document)
+    return existing or _group(tx, document["uid"])
+
+
+def _new_trial(tx: Transaction, trial: Document, auto_increment: bool) -> Document | None:
+    document = _checked("trial", {"status": _STATUS_CREATED, **trial})
+    if len(document["id"]) != 16:
+        raise BadArguments("field 'id' of a trial must have 16 bytes")
+    known = tx.trial(document["id"])
+    if known is not None:
+        return known
+    revisions = tx.revisions(document["hash"])
+    if revisions and auto_increment:
+        document["revision"] = 1 + max(_trial(tx, id)["revision"] for id in revisions[-1:])
+    document["uid"] = f"{document['hash']}_{document['revision']}"
+    if tx.trial_id(document["uid"]) is not None:
+        return None
+    if document["project_id"] is not None:
+        _project(tx, document["project_id"])
+    if document["group_id"] is not None:
+        _group(tx, document["group_id"])
+    tx.add_trial(document)
+    if document["group_id"] is not None:
+        tx.link(document["group_id"], document["id"])
+    return _trial(tx, document["id"])
+
+
+def _updater(kind: str, update: Document) -> tuple[Callable[..., None], Callable[[Any], dict[str, Any]]]:
+    """The log handler an update names, and how its arguments look once the item is known."""
+    method = method_named(update["method"], within=(Access.LOG,))
+    if method.updates != kind:
+        known = ", ".join(sorted(m.name for m in METHODS.values() if m.updates == kind))
+        raise BadArguments(f"{method.name} does not update a {kind}; these do: {known}")
+    item = method.parameters[0].name
+    if item in update["arguments"]:
+        raise BadArguments(f"{method.name}: {item!r} is the item that was fetched and cannot be given")
+    return LOGS[method.name], lambda key: method.check({item: key, **update["arguments"]})
+
+
+def _fetch_and_update_trial(tx: Transaction, query: Document, update: Document) -> Document | None:
+    apply, arguments = _updater("trial", update)
+    arguments(b"\0" * 16)
+    for document in tx.trials(parse_query(query, "trial"), limit=1):
+        apply(tx, **arguments(document["id"]))
+        return _trial(tx, document["id"])
+    return None
+
+
+def _fetch_and_update_group(tx: Transaction, query: Document, update: Document) -> Document | None:
+    apply, arguments = _updater("group", update)
+    arguments("any")
+    for document in tx.groups(parse_query(query, "group"), limit=1):
+        apply(tx, **arguments(document["uid"]))
+        return _group(tx, document["uid"])
+    return None
+
+
+WRITES: Final[Mapping[str, Callable[..., Any]]] = {
+    "new_project": _new_project,
+    "new_trial_group": _new_trial_group,
+    "new_trial": _new_trial,
+    "fetch_and_update_trial": _fetch_and_update_trial,
+    "fetch_and_update_group": _fetch_and_update_group,
+    "commit": lambda _tx: None,
+}
+
+
+# -- operations of a batch -----------------------------------------------------------------------
+
+
+def _checked_column(column: Column) -> Column:
+    """A column whose arbitrary values are ones that can be kept."""
+    return pack([normalise(value) for value in column.payload]) if column.code == "o" else column
+
+
+def _append(tx: Transaction, op: PointsOp) -> None:
+    if not tx.has_trial(op.trial):
+        raise ItemNotFound(f"no trial has the id {op.trial.hex()}: create it with new_trial first")
+    aggregators = op.aggregators or [None] * len(op.names)
+    for name, aggregator in zip(op.names, aggregators, strict=True):
+        check_name(name)
+        if aggregator is not None:
+            aggregator_from_spec(aggregator)
+    steps = _checked_column(op.steps)
+    values = [_checked_column(column) for column in op.values]
+    for name, aggregator, column in zip(op.names, aggregators, values, strict=True):
+        tx.append_points(op.trial, op.kind, name, aggregator, Points(steps, op.times, column))
+
+
+def apply_op(tx: Transaction, op: PointsOp | CallOp) -> None:
+    """Apply one operation of a batch.
+
+    Raises:
+        BadArguments, ItemNotFound, UnknownMethod: it can never be stored; nothing was changed.
+    """
+    if isinstance(op, PointsOp):
+        _append(tx, op)
+        return
+    method = method_named(op.method, within=(Access.LOG,))
+    LOGS[op.method](tx, **method.check(op.arguments))

@@ -1,0 +1,70 @@
+"""``track server [BACKEND_URI] --listen HOST:PORT --home DIR``: run a server."""
+
+from __future__ import annotations
+
+import argparse
+import logging
+import os
+import sys
+from pathlib import Path
+
+from track_protocol.errors import UsageError
+from track_protocol.places import default_home
+
+__all__ = ["COMMAND", "ServerCommand"]
+
+_PORT = 8123
+
+
+class ServerCommand:
+    """Run a server until SIGTERM or SIGINT."""
+
+    help = "run a tracking server"
+
+    def configure(self, parser: argparse.ArgumentParser) -> None:
+        """Declare the arguments."""
+        add = parser.add_argument
+        add("backend", nargs="?", metavar="BACKEND_URI", help="the store: sqlite:FILE, file:FILE or ephemeral:")
+        add("--listen", default=f"127.0.0.1:{_PORT}", metavar="HOST:PORT", help="default %(default)s; port 0: a free one")
+        add("--home", type=Path, metavar="DIR", help="identity, users and default store; default $TRACK_HOME or ~/.local/share/track")
+        add("--advertise", metavar="HOST", help="the name under which other machines reach this server")
+        add("--certificate", type=Path, metavar="PEM", help="use this certificate instead of the one made on first start")
+        add("--key", type=Path, metavar="PEM", help="its private key")
+        add("--ready-file", type=Path, metavar="FILE", help="write host, port, pin and pid there once connections are accepted")
+        add("--log-level", default="warning", choices=["debug", "info", "warning", "error"], help="default %(default)s")
+        add("--security-layer", default="AES", metavar="AES", help="AES, or plaintext on loopback")
+
+    def run(self, args: argparse.Namespace) -> int:
+        """Serve; returns the exit code."""
+        from track_server.app import Settings, speaks_plaintext
+        from track_server.service import serve
+
+        logging.basicConfig(
+            stream=sys.stderr, level=args.log_level.upper(), format="%(asctime)s %(levelname)s %(name)s: %(message)s"
+        )
+        host, port = _address(args.listen)
+        settings = Settings(
+            backend=args.backend,
+            host=host,
+            port=port,
+            home=(args.home or default_home(os.environ)).absolute(),
+            plaintext=speaks_plaintext(args.security_layer),
+            advertise=args.advertise,
+            certificate=args.certificate,
+            key=args.key,
+            ready_file=args.ready_file,
+        )
+        serve(settings)
+        return 0
+
+
+def _address(text: str) -> tuple[str, int]:
+    host, colon, port = text.rpartition(":")
+    if not colon:
+        host, port = text, str(_PORT)
+    if not port.isascii() or not port.isdigit() or int(port) > 65535:
+        raise UsageError(f"--listen {text}: the port must be a number from 0 to 65535, as in 127.0.0.1:{_PORT}")
+    return host.strip("[]") or "0.0.0.0", int(port)  # noqa: S104 - an empty host is how people say "everywhere"
+
+
+COMMAND = ServerCommand()

@@ -1,0 +1,152 @@
+"""``track user``: add, list and remove users, also while the server runs."""
+
+from __future__ import annotations
+
+import argparse
+import getpass
+import ipaddress
+import json
+import os
+import socket
+import sys
+from pathlib import Path
+from typing import Final
+
+from track_protocol.errors import UsageError
+from track_protocol.loopback import is_loopback
+from track_protocol.places import default_home
+from track_protocol.roles import Role
+from track_protocol.tokens import Secret
+from track_protocol.uri import Uri
+from track_server.commands import Command
+from track_server.identity import Identity, pin_of_file
+from track_server.runtime import ServerRecord, read_server_record
+from track_server.users import UserStore
+
+__all__ = ["COMMAND"]
+
+_DEFAULT_PORT: Final = 8123
+_EVERYWHERE: Final = ("", "0.0.0.0", "::")  # noqa: S104 - compared with, not listened on
+_SHORTEST_PASSWORD: Final = 8
+
+
+def _configure(parser: argparse.ArgumentParser) -> None:
+    actions = parser.add_subparsers(dest="action", required=True, metavar="add|list|remove")
+    add = actions.add_parser("add", help="add a user and print the URI to join with, once")
+    add.add_argument("name", metavar="NAME", help="1 to 64 of A-Z a-z 0-9 . _ - @")
+    add.add_argument(
+        "--role", required=True, choices=[role.value for role in Role], help="what the user may do"
+    )
+    add.add_argument("--host", help="host in the URI (default: where the server listens, or this machine)")
+    add.add_argument("--port", type=int, help="port in the URI (default: the server's)")
+    add.add_argument("--password", action="store_true", help="ask for a password instead of making a token")
+    show = actions.add_parser("list", help="list the users")
+    show.add_argument("--json", action="store_true", help="for a machine to read")
+    remove = actions.add_parser("remove", help="remove a user and end its sessions")
+    remove.add_argument("name", metavar="NAME")
+    for action in (add, show, remove):
+        action.add_argument("--home", type=Path, help="the server's folder (default: $TRACK_HOME)")
+
+
+def _run(arguments: argparse.Namespace) -> int:
+    home = arguments.home or default_home(os.environ)
+    {"add": _add, "list": _list, "remove": _remove}[arguments.action](home, arguments)
+    return 0
+
+
+def _add(home: Path, arguments: argparse.Namespace) -> None:
+    users = UserStore(home)
+    record = read_server_record(home)
+    pin = _pin(home, record)
+    host, port = _address(record, arguments.host, arguments.port)
+    password = _ask_password(arguments.name) if arguments.password else None
+    token = users.add(arguments.name, Role(arguments.role), password)
+    plaintext = record is not None and record.plaintext
+    join = Uri(
+        scheme="socket",
+        hostname=host,
+        port=port,
+        username=arguments.name,
+        password=None if password else token,
+        query={} if plaintext else {"security_layer": "AES", "pin": pin},
+    )
+    _tell(f"user {arguments.name!r} added with role {arguments.role}; this URI is not shown again:")
+    if password:
+        _tell("(without the password: give it in TRACK_TOKEN, or in a file named by TRACK_TOKEN_FILE)")
+    sys.stdout.write(join.to_text() + "\n")
+    sys.stdout.flush()
+
+
+def _list(home: Path, arguments: argparse.Namespace) -> None:
+    rows = [
+        {"name": user.name, "role": user.role.value, "created": user.created.isoformat(timespec="seconds")}
+        for user in UserStore(home).list()
+    ]
+    if arguments.json:
+        sys.stdout.write(json.dumps(rows) + "\n")
+        return
+    width = max((len(row["name"]) for row in rows), default=0)
+    for row in rows:
+        sys.stdout.write(f"{row['name']:<{width}}  {row['role']:<6}  {row['created']}\n")
+    if not rows:
+        _tell(f"no users in {home}; 'track user add NAME --role writer' adds one")
+
+
+def _remove(home: Path, arguments: argparse.Namespace) -> None:
+    UserStore(home).remove(arguments.name)
+    _tell(f"user {arguments.name!r} removed")
+
+
+def _pin(home: Path, record: ServerRecord | None) -> str:
+    """The pin of the certificate that the server shows, which it must be before its first start too."""
+    if record is not None and record.certificate is not None:
+        return pin_of_file(Path(record.certificate))
+    return Identity.load_or_create(home).pin
+
+
+def _address(record: ServerRecord | None, host: str | None, port: int | None) -> tuple[str, int]:
+    chosen = (host or _advertised(record)).strip("[]")
+    if not _is_host(chosen):
+        raise UsageError(f"{chosen!r} is not a host: give a name or an address, and the port by --port")
+    return chosen, port or (record.port if record else _DEFAULT_PORT)
+
+
+def _is_host(text: str) -> bool:
+    try:
+        ipaddress.ip_address(text)
+    except ValueError:
+        return not set(text) & set(":/@?#[] ")
+    return True
+
+
+def _advertised(record: ServerRecord | None) -> str:
+    if record is None:
+        return socket.gethostname()
+    if record.advertise:
+        return record.advertise
+    if is_loopback(record.host):
+        _tell("the server listens on this machine only, and so the URI works nowhere else")
+        return "localhost"
+    return socket.gethostname() if record.host in _EVERYWHERE else record.host
+
+
+def _ask_password(name: str) -> Secret:
+    """From the terminal, twice; or one line of standard input when that is not a terminal."""
+    if sys.stdin.isatty():
+        password = Secret(getpass.getpass(f"Password for {name}: "))
+        if Secret(getpass.getpass("Again: ")) != password:
+            raise UsageError("the two passwords are not the same: nobody was added")
+    else:
+        password = Secret(sys.stdin.readline().rstrip("\n"))
+    if len(password.reveal()) < _SHORTEST_PASSWORD:
+        raise UsageError(f"a password needs at least {_SHORTEST_PASSWORD} characters: nobody was added")
+    return password
+
+
+def _tell(text: str) -> None:
+    sys.stderr.write(text + "\n")
+
+
+COMMAND: Final = Command(
+    help="add, list and remove users; 'add' prints the URI to join with", configure=_configure, run=_run
+)

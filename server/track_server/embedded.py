@@ -1,0 +1,163 @@
+"""A store in the training process itself: the same engine, with the socket left out."""
+
+from __future__ import annotations
+
+import queue
+import threading
+from collections.abc import Callable
+from typing import Any, Final
+
+from track_protocol.batch import Batch
+from track_protocol.codec import decode
+from track_protocol.errors import TrackError
+from track_protocol.link import Acked, Failed, LinkEvent, Opened, Refused, Replied
+from track_protocol.roles import Role
+
+from track_server.app import check_store_uri, open_store
+from track_server.engine import Engine, Writer
+from track_server.ordering import ReadAfterWrite
+from track_server.store import Store
+
+__all__ = ["EngineLink", "open_ephemeral", "open_file", "open_sqlite"]
+
+_USER: Final = "embedded"
+
+_Arrival = Callable[[], LinkEvent | None]
+"""Something another thread left for `poll` to account for; gives the event, if it is one."""
+
+
+class EngineLink:
+    """A `track_protocol.link.Link` to an engine in this process.
+
+    Args:
+        open_engine: makes the engine; called at each `open`, and again after a fork.
+    """
+
+    def __init__(self, open_engine: Callable[[], Engine]) -> None:
+        self._open_engine = open_engine
+        self._engine: Engine | None = None
+        self._writer = Writer(b"", _USER)
+        self._order = ReadAfterWrite()
+        self._arrivals: queue.SimpleQueue[_Arrival | None] = queue.SimpleQueue()
+        self._gate = threading.RLock()
+
+    def open(self, session: bytes, timeout: float) -> Opened:
+        """See `Link.open`."""
+        with self._gate:
+            self._engine = self._open_engine()
+        self._writer = Writer(session, _USER)
+        return Opened(self._engine.last_seq(self._writer), self._engine.store.generation, str(Role.ADMIN))
+
+    def send_batch(self, batch: Batch) -> int:
+        """See `Link.send_batch`."""
+        self._order.write_started()
+        with self._gate:
+            self._running.submit_batch(self._writer, batch, lambda outcome: self._arrive(self._stored, outcome))
+        return batch.nbytes
+
+    def send_call(self, call_id: int, seq: int | None, method: str, arguments: dict[str, Any]) -> None:
+        """See `Link.send_call`."""
+        if seq is None:
+            self._order.read(lambda: self._read(call_id, method, arguments))
+            return
+        self._order.write_started()
+        with self._gate:
+            self._running.submit_call(
+                self._writer, seq, method, arguments, lambda outcome: self._arrive(self._written, call_id, outcome)
+            )
+
+    def poll(self, timeout: float | None) -> list[LinkEvent]:
+        """See `Link.poll`."""
+        arrivals: list[_Arrival | None] = []
+        try:
+            arrivals.append(self._arrivals.get(timeout=timeout) if timeout != 0 else self._arrivals.get_nowait())
+            while True:
+                arrivals.append(self._arrivals.get_nowait())
+        except queue.Empty:
+            pass
+        events = [arrival() for arrival in arrivals if arrival is not None]
+        return [event for event in events if event is not None]
+
+    def wake(self) -> None:
+        """See `Link.wake`."""
+        self._arrivals.put(None)
+
+    def close(self) -> None:
+        """See `Link.close`."""
+        with self._gate:
+            engine, self._engine = self._engine, None
+        if engine is not None:
+            engine.close()
+
+    # SQLite forbids to carry a connection across a fork, and a fork copies locks as other threads
+    # hold them: so the engine is closed before and opened again behind it.
+
+    def before_fork(self) -> None:
+        """Finish what was handed in, and keep everybody out until `after_fork_in_parent`."""
+        self._gate.acquire()
+        if self._engine is not None:
+            self._engine.close()
+
+    def after_fork_in_parent(self) -> None:
+        """Go on."""
+        if self._engine is not None:
+            self._engine = self._open_engine()
+        self._gate.release()
+
+    @property
+    def _running(self) -> Engine:
+        assert self._engine is not None, "the link is not open"
+        return self._engine
+
+    def _read(self, call_id: int, method: str, arguments: dict[str, Any]) -> None:
+        with self._gate:
+            self._running.submit_read(method, arguments, lambda outcome: self._arrive(self._answered, call_id, outcome))
+
+    def _arrive(self, account: Callable[..., LinkEvent], *args: Any) -> None:
+        self._arrivals.put(lambda: account(*args))
+
+    def _stored(self, outcome: Acked | TrackError) -> LinkEvent:
+        self._order.write_finished()
+        return outcome if isinstance(outcome, Acked) else Refused(outcome)
+
+    def _written(self, call_id: int, outcome: bytes | TrackError) -> LinkEvent:
+        self._order.write_finished()
+        return self._answered(call_id, outcome)
+
+    def _answered(self, call_id: int, outcome: bytes | TrackError) -> LinkEvent:
+        if isinstance(outcome, TrackError):
+            return Failed(call_id, outcome)
+        return Replied(call_id, decode(outcome))
+
+
+def _open_on_disk(uri: str) -> Callable[[], EngineLink]:
+    check_store_uri(uri)
+    return lambda: EngineLink(lambda: Engine(open_store(uri, exclusive=False)))
+
+
+def open_sqlite(uri: str) -> Callable[[], EngineLink]:
+    """Links to the SQLite database that ``sqlite:FILE`` names.
+
+    Raises:
+        UriError: the URI is malformed or holds an unknown option.
+    """
+    return _open_on_disk(uri)
+
+
+def open_file(uri: str) -> Callable[[], EngineLink]:
+    """Links to the JSON file that ``file:FILE`` names.
+
+    Raises:
+        UriError: the URI is malformed or holds an unknown option.
+    """
+    return _open_on_disk(uri)
+
+
+def open_ephemeral(uri: str) -> Callable[[], EngineLink]:
+    """Links to one store in memory, which lives as long as what this returns.
+
+    Raises:
+        UriError: the URI holds an option.
+    """
+    store: Store = open_store(uri, exclusive=False)
+    return lambda: EngineLink(lambda: Engine(store))

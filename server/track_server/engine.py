@@ -1,0 +1,344 @@
+"""The engine: every change goes through one thread, many changes to a commit.
+
+Whatever was handed in while the last commit ran becomes the next transaction (natural group commit:
+no timer, no artificial delay).  A change is answered only after the commit that holds it.
+`DESIGN.md` beside this file gives the reasoning.
+"""
+
+from __future__ import annotations
+
+import logging
+import threading
+import time
+import traceback
+from collections import deque
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field, replace
+from typing import Any, Final, Protocol
+
+from track_protocol.batch import Batch
+from track_protocol.codec import decode, encode
+from track_protocol.errors import (
+    BadArguments,
+    InternalError,
+    ItemNotFound,
+    PermissionDenied,
+    RPCCallFailure,
+    SequenceGap,
+    StoreError,
+    TooBusy,
+    TrackError,
+    UnknownMethod,
+    error_from_wire,
+)
+from track_protocol.link import Acked, Rejection
+from track_protocol.methods import Access, method_named
+
+from track_server.calls import READS, WRITES, apply_op
+from track_server.store import SessionState, Store, Transaction
+
+__all__ = ["Engine", "Outcome", "Writer"]
+
+_log = logging.getLogger(__name__)
+
+Outcome = Any
+"""What a job ends with: `Acked` for a batch, encoded bytes for a call, or a `TrackError`."""
+
+_GROUP: Final = 256
+"""Most jobs in one transaction."""
+
+_IDLE_SLICE: Final = 0.02
+_BUSY_SLICE: Final = 0.01
+_BUSY_EVERY: Final = 0.25
+"""Background work: slices of this many seconds when idle, and when busy one so often."""
+
+_FOR_GOOD: Final = (BadArguments, ItemNotFound, UnknownMethod, PermissionDenied)
+"""Faults of the record itself: trying again cannot help, so it must not block what is behind it."""
+
+
+@dataclass(frozen=True, slots=True)
+class Writer:
+    """Who writes: the session and the user it belongs to."""
+
+    sid: bytes
+    user: str
+
+
+class _Job(Protocol):
+    """Something to do in a transaction, and whom to tell after the commit."""
+
+    @property
+    def done(self) -> Callable[[Outcome], None]:
+        """Whom to tell."""
+
+    @property
+    def saves(self) -> bool:
+        """Whether the store's main file has to be brought up to date before anybody is told."""
+
+    def run(self, tx: Transaction) -> Outcome:
+        """Do it; a `TrackError` may be the outcome, an exception undoes the transaction."""
+
+    def survive(self, error: Exception) -> bool:
+        """After an exception that only this job can have caused: True to run it again, changed."""
+
+
+def _session(tx: Transaction, writer: Writer) -> SessionState:
+    state = tx.session(writer.sid) or SessionState(writer.sid, writer.user)
+    if state.user != writer.user:
+        raise PermissionDenied("this session belongs to another user: start a new one")
+    return state
+
+
+def _gap(state: SessionState, seq: int) -> SequenceGap:
+    return SequenceGap(
+        f"record {seq} came where {state.last_seq + 1} was expected: "
+        "send again from there, or start a new session if those records are gone"
+    )
+
+
+@dataclass(slots=True)
+class _BatchJob:
+    writer: Writer
+    batch: Batch
+    done: Callable[[Outcome], None]
+    saves: bool = False
+    poison: dict[int, str] = field(default_factory=dict)
+    at: int = 0
+
+    def run(self, tx: Transaction) -> Outcome:
+        state, batch = _session(tx, self.writer), self.batch
+        if batch.last <= state.last_seq:
+            return Acked(state.last_seq)
+        if batch.first > state.last_seq + 1:
+            return _gap(state, batch.first)
+        rejected = [Rejection(seq, InternalError.code, reason) for seq, reason in self.poison.items()]
+        for seq, op in batch.after(state.last_seq):
+            self.at = seq
+            if seq in self.poison:
+                continue
+            try:
+                apply_op(tx, op)
+            except _FOR_GOOD as error:
+                rejected.append(Rejection(seq, error.code, str(error)))
+        tx.put_session(replace(state, last_seq=batch.last))
+        return Acked(batch.last, rejected)
+
+    def survive(self, error: Exception) -> bool:
+        """Set the operation that failed aside, so that it does not block what is behind it."""
+        again = self.at not in self.poison
+        self.poison[self.at] = f"the server failed on this record: {error!r}"
+        return again
+
+
+@dataclass(slots=True)
+class _CallJob:
+    writer: Writer
+    seq: int
+    handler: Callable[[Transaction], Any]
+    done: Callable[[Outcome], None]
+    saves: bool = False
+    failure: InternalError | None = None
+
+    def run(self, tx: Transaction) -> Outcome:
+        state = _session(tx, self.writer)
+        if state.last_reply is not None and state.last_reply[0] == self.seq:
+            return _outcome(state.last_reply[1])
+        if self.seq != state.last_seq + 1:
+            return _gap(state, self.seq)
+        reply = self._reply(tx)
+        tx.put_session(replace(state, last_seq=self.seq, last_reply=(self.seq, reply)))
+        return _outcome(reply)
+
+    def _reply(self, tx: Transaction) -> bytes:
+        try:
+            if self.failure is not None:
+                raise self.failure
+            return b"+" + encode(self.handler(tx))
+        except StoreError:
+            raise
+        except RPCCallFailure as error:
+            return b"-" + encode([error.code, str(error), error.trace])
+
+    def survive(self, error: Exception) -> bool:
+        """Answer with an error of the server's; the call changed nothing."""
+        again = self.failure is None
+        self.failure = InternalError(f"the server failed on this call: {error!r}", traceback.format_exc())
+        return again
+
+
+def _outcome(reply: bytes) -> Outcome:
+    """A remembered reply as an outcome: encoded bytes of the value, or the error."""
+    return reply[1:] if reply[:1] == b"+" else error_from_wire(*decode(reply[1:]))
+
+
+class Engine:
+    """Serialises every change onto one store.
+
+    Args:
+        store: an open store; the engine owns it from now on and closes it.
+        readers: threads that answer reads, each on a snapshot of its own.
+    """
+
+    def __init__(self, store: Store, readers: int = 2) -> None:
+        self.store = store
+        self._jobs: deque[_Job] = deque()
+        self._wake = threading.Condition()
+        self._closing = False
+        self._readers = ThreadPoolExecutor(readers, thread_name_prefix="track-reader")
+        self._thread = threading.Thread(target=self._write, name="track-writer", daemon=True)
+        self._thread.start()
+
+    # -- what may be asked, from any thread ------------------------------------------------------
+
+    def submit_batch(self, writer: Writer, batch: Batch, done: Callable[[Outcome], None]) -> None:
+        """Store a batch.
+
+        Args:
+            writer: the session it belongs to.
+            batch: its records.
+            done: called on the engine's thread, once the batch is durable, with an `Acked`, or with
+                the `TrackError` that stands in the way.
+        """
+        self._submit(_BatchJob(writer, batch, done))
+
+    def submit_call(
+        self, writer: Writer, seq: int, method: str, arguments: dict[str, Any], done: Callable[[Outcome], None]
+    ) -> None:
+        """Execute a write with an answer; a repeated `seq` gets the answer it got before.
+
+        Args:
+            writer: the session that calls.
+            seq: the call's record number in it.
+            method: a name of the method table.
+            arguments: what the peer sent; checked here.
+            done: called once the change is durable, with the encoded value or a `TrackError`.
+        """
+        self._submit(_CallJob(writer, seq, _bound(method, arguments), done, saves=method == "commit"))
+
+    def submit_read(self, method: str, arguments: dict[str, Any], done: Callable[[Outcome], None]) -> None:
+        """Answer a read from a snapshot; `done` is called on a reader's thread, as for a call."""
+        self._readers.submit(self._read, method, arguments, done)
+
+    def last_seq(self, writer: Writer) -> int:
+        """The session's last durable record; 0 if it never wrote.
+
+        Raises:
+            PermissionDenied: it belongs to another user.
+        """
+        with self.store.snapshot() as view:
+            state = view.session(writer.sid)
+        if state is not None and state.user != writer.user:
+            raise PermissionDenied("this session belongs to another user: start a new one")
+        return state.last_seq if state is not None else 0
+
+    def close(self) -> None:
+        """Finish what was submitted, then close the store; harmless when repeated."""
+        with self._wake:
+            self._closing = True
+            self._wake.notify()
+        self._thread.join()
+        self._readers.shutdown(wait=True)
+        self.store.close()
+
+    def _submit(self, job: _Job) -> None:
+        with self._wake:
+            if not self._closing:
+                self._jobs.append(job)
+                self._wake.notify()
+                return
+        job.done(TooBusy("the store is closing: try again when it is back"))
+
+    # -- the readers' threads --------------------------------------------------------------------
+
+    def _read(self, name: str, arguments: dict[str, Any], done: Callable[[Outcome], None]) -> None:
+        outcome: Outcome
+        try:
+            method = method_named(name, within=(Access.READ,))
+            checked = method.check(arguments)
+            with self.store.snapshot() as view:
+                outcome = encode(READS[name](view, **checked))
+        except TrackError as error:
+            outcome = error
+        except Exception as error:
+            _log.exception("the read %s failed", name)
+            outcome = InternalError(f"the server failed on this call: {error!r}", traceback.format_exc())
+        done(outcome)
+
+    # -- the writer's thread ---------------------------------------------------------------------
+
+    def _write(self) -> None:
+        tended = time.monotonic()
+        while jobs := self._next_group():
+            self._transact(jobs)
+            if time.monotonic() - tended > _BUSY_EVERY:
+                self._tend(_BUSY_SLICE)
+                tended = time.monotonic()
+
+    def _next_group(self) -> list[_Job]:
+        """The jobs of the next transaction; none when the engine closes.  Tends the store meanwhile."""
+        more = True
+        while True:
+            with self._wake:
+                if not self._jobs and not more:
+                    self._wake.wait_for(lambda: self._jobs or self._closing)
+                if self._jobs:
+                    return [self._jobs.popleft() for _ in range(min(_GROUP, len(self._jobs)))]
+                if self._closing:
+                    return []
+            more = self._tend(_IDLE_SLICE)
+
+    def _tend(self, seconds: float) -> bool:
+        try:
+            return self.store.maintain(seconds)
+        except Exception:
+            _log.exception("background work on %s failed; it will be tried again", self.store.uri)
+            return False
+
+    def _transact(self, jobs: list[_Job]) -> None:
+        """Run jobs in one transaction; if that fails, each in one of its own."""
+        try:
+            outcomes = self._commit(jobs)
+        except Exception as error:
+            if len(jobs) > 1:
+                for job in jobs:
+                    self._transact([job])
+                return
+            if not isinstance(error, StoreError) and jobs[0].survive(error):
+                _log.exception("a record or call failed; it is set aside")
+                self._transact(jobs)
+                return
+            outcomes = [_as_track_error(error)]
+        for job, outcome in zip(jobs, outcomes, strict=True):
+            job.done(outcome)
+
+    def _commit(self, jobs: list[_Job]) -> list[Outcome]:
+        tx = self.store.begin()
+        try:
+            outcomes = []
+            for job in jobs:
+                try:
+                    outcomes.append(job.run(tx))
+                except PermissionDenied as error:
+                    outcomes.append(error)
+            tx.commit()
+        except BaseException:
+            tx.rollback()
+            raise
+        if any(job.saves for job in jobs):
+            self.store.save()
+        return outcomes
+
+
+def _bound(name: str, arguments: dict[str, Any]) -> Callable[[Transaction], Any]:
+    """The call's handler with its checked arguments; an error of the caller's is raised when it runs."""
+
+    def run(tx: Transaction) -> Any:
+        checked = method_named(name, within=(Access.WRITE,)).check(arguments)
+        return WRITES[name](tx, **checked)
+
+    return run
+
+
+def _as_track_error(error: Exception) -> TrackError:
+    return error if isinstance(error, TrackError) else InternalError(f"the server failed: {error!r}")

@@ -1,0 +1,428 @@
+"""One peer: its bytes, its login, its calls and batches."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import ssl
+from collections.abc import Callable
+from functools import partial
+from typing import Any, Protocol, cast
+
+from track_protocol.batch import Batch
+from track_protocol.connection import VERSIONS, Connection, Side, State
+from track_protocol.encryption import check_negotiated
+from track_protocol.errors import (
+    AuthenticationError,
+    InternalError,
+    PermissionDenied,
+    RemoteProtocolError,
+    TrackError,
+)
+from track_protocol.events import (
+    AuthReceived,
+    BatchReceived,
+    CallReceived,
+    CloseReceived,
+    Event,
+    HelloReceived,
+    PingReceived,
+    PongReceived,
+)
+from track_protocol.link import Acked
+from track_protocol.methods import Access, method_named
+from track_protocol.roles import Role
+
+from track_server.limits import Limits
+from track_server.login import Accepted, Login
+from track_server.ordering import ReadAfterWrite
+
+__all__ = ["Desk", "Executor", "Session", "Writer"]
+
+_log = logging.getLogger(__name__)
+
+
+class Writer(Protocol):
+    """Who writes: a session of a user."""
+
+    @property
+    def sid(self) -> bytes:
+        """The session's id."""
+
+    @property
+    def user(self) -> str:
+        """Its owner."""
+
+
+class Executor(Protocol):
+    """What a session needs from the engine; `done` may be called on any thread."""
+
+    def submit_batch(self, writer: Any, batch: Batch, done: Callable[[Any], None]) -> None:
+        """Store a batch."""
+
+    def submit_call(
+        self, writer: Any, seq: int, method: str, arguments: dict[str, Any], done: Callable[[Any], None]
+    ) -> None:
+        """Execute a write with an answer."""
+
+    def submit_read(self, method: str, arguments: dict[str, Any], done: Callable[[Any], None]) -> None:
+        """Answer a read."""
+
+    def last_seq(self, writer: Any) -> int:
+        """The session's last durable record."""
+
+
+class Desk(Protocol):
+    """What a session needs from its server."""
+
+    @property
+    def engine(self) -> Executor:
+        """Executes calls."""
+
+    @property
+    def limits(self) -> Limits:
+        """What a peer may take."""
+
+    @property
+    def mechanism(self) -> str:
+        """How peers log in."""
+
+    @property
+    def generation(self) -> str:
+        """Identifies the store's history."""
+
+    def new_login(self, session: Session) -> Login:
+        """Start a login."""
+
+    def writer(self, sid: bytes, user: str) -> Writer:
+        """The engine's name for a session."""
+
+    def arrived(self, session: Session) -> None:
+        """A peer connected; raises TooBusy if there are too many."""
+
+    def attached(self, session: Session) -> None:
+        """A peer logged in; an older holder of its session is dropped."""
+
+    def left(self, session: Session) -> None:
+        """A peer is gone."""
+
+
+class Session(asyncio.Protocol):
+    """The server's side of one connection.
+
+    Args:
+        desk: the server.
+
+    Attributes:
+        peer: the address as text.
+        sid: the session's id, known after the greeting.
+        username, role: who it is, None before the login.
+    """
+
+    def __init__(self, desk: Desk) -> None:
+        self._desk = desk
+        self._loop = asyncio.get_running_loop()
+        self._connection = Connection(Side.SERVER)
+        self._order = ReadAfterWrite()
+        self._bytes_in_flight = 0
+        self._login: Login | None = None
+        self._login_task: asyncio.Task[None] | None = None
+        self._timer: asyncio.TimerHandle | None = None
+        self._held: list[bytes] = []
+        self._reading = True
+        self._dropped = False
+        self._transport: asyncio.Transport | None = None
+        self.peer = "?"
+        self.address = "?"
+        self.sid = b""
+        self.username: str | None = None
+        self.role: Role | None = None
+        self.heard = self._loop.time()
+        self.asked = 0.0
+        self.draining = False
+
+    # -- asyncio's side ----------------------------------------------------------------------------
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        """See `asyncio.Protocol`."""
+        self._transport = cast(asyncio.Transport, transport)  # uvloop's do not inherit from it
+        name = transport.get_extra_info("peername") or ("?",)
+        self.address = str(name[0])
+        self.peer = ":".join(map(str, name[:2]))
+        tls: ssl.SSLObject | None = transport.get_extra_info("ssl_object")
+        try:
+            self._desk.arrived(self)
+            if tls is not None:
+                check_negotiated(tls)
+        except TrackError as error:
+            self.drop(error)
+            return
+        self._timer = self._loop.call_later(self._desk.limits.login_seconds, self._login_expired)
+
+    def data_received(self, data: bytes) -> None:
+        """See `asyncio.Protocol`."""
+        self.heard = self._loop.time()
+        if self._login_task is not None:
+            self._held.append(data)
+            return
+        try:
+            events = self._connection.receive_data(data)
+        except TrackError as error:
+            self.drop(error)
+            return
+        for event in events:
+            if not self._dropped:
+                self._handle(event)
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        """See `asyncio.Protocol`."""
+        self._cancel_timer()
+        if self._login_task is not None:
+            self._login_task.cancel()
+        self._transport = None
+        self._desk.left(self)
+
+    def pause_writing(self) -> None:
+        """The peer does not read: give it some time, and take nothing from it meanwhile."""
+        self._cancel_timer()
+        self._timer = self._loop.call_later(self._desk.limits.stalled_seconds, self._stalled)
+        self._regulate()
+
+    def resume_writing(self) -> None:
+        """The peer reads again."""
+        self._cancel_timer()
+        self._regulate()
+
+    # -- ending ------------------------------------------------------------------------------------
+
+    def drop(self, error: TrackError | None = None) -> None:
+        """Say why, and close once that is sent."""
+        if error is not None:
+            _log.info("closing %s: %s", self.peer, error)
+        self._dropped = True
+        self._connection.send_close(error)
+        self._flush()
+        if self._transport is not None:
+            self._transport.close()
+
+    def abort(self) -> None:
+        """Close at once."""
+        if self._transport is not None:
+            self._transport.abort()
+
+    @property
+    def idle(self) -> bool:
+        """Whether nothing of this peer is under way."""
+        return self._order.pending == 0 and self._login_task is None
+
+    def ask_for_life(self, token: int) -> None:
+        """Send a ping."""
+        if self._connection.state is State.OPEN:
+            self._connection.send_ping(token)
+            self._flush()
+
+    def _login_expired(self) -> None:
+        self.drop(AuthenticationError("the login took too long: connect again"))
+
+    def _stalled(self) -> None:
+        _log.info("dropping %s: it does not read what it is sent", self.peer)
+        self.abort()
+
+    def _cancel_timer(self) -> None:
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
+
+    # -- what the peer says --------------------------------------------------------------------------
+
+    def _handle(self, event: Event) -> None:
+        handler = _HANDLERS.get(type(event))
+        try:
+            if handler is None:
+                raise RemoteProtocolError(f"a client may not say {type(event).__name__}")
+            handler(self, event)
+        except TrackError as error:
+            self.drop(error)
+        except Exception as error:
+            _log.exception("the session of %s failed", self.peer)
+            self.drop(InternalError(f"the server failed: {error!r}"))
+
+    def _greeted(self, event: HelloReceived) -> None:
+        version = max((v for v in event.versions if v in VERSIONS), default=None)
+        if version is None:
+            known = ", ".join(map(str, VERSIONS))
+            raise RemoteProtocolError(f"this server speaks protocol version {known}: update the older side")
+        self.sid = event.session
+        self._login = self._desk.new_login(self)
+        self._connection.send_server_hello(version, "track", self._desk.mechanism)
+        self._flush()
+
+    def _proves(self, event: AuthReceived) -> None:
+        if self._login_task is not None:
+            raise RemoteProtocolError("a login goes one message at a time")
+        self._login_task = self._loop.create_task(self._step(event.message))
+        self._login_task.add_done_callback(self._stepped)
+
+    async def _step(self, message: str) -> None:
+        assert self._login is not None
+        outcome = await self._login.step(message)
+        if isinstance(outcome, Accepted):
+            await self._accept(outcome)
+        else:
+            self._connection.send_auth(outcome)
+        self._flush()
+
+    async def _accept(self, accepted: Accepted) -> None:
+        desk = self._desk
+        self.username, self.role = accepted.username, accepted.role
+        writer = desk.writer(self.sid, accepted.username)
+        last_seq = await self._loop.run_in_executor(None, desk.engine.last_seq, writer)
+        self._cancel_timer()
+        desk.attached(self)
+        self._connection.send_ready(accepted.proof, last_seq, desk.generation, str(accepted.role))
+
+    def _stepped(self, task: asyncio.Task[None]) -> None:
+        self._login_task = None
+        if task.cancelled():
+            return
+        error = task.exception()
+        if isinstance(error, TrackError):
+            self.drop(error)
+        elif error is not None:
+            _log.error("the login of %s failed", self.peer, exc_info=error)
+            self.drop(InternalError(f"the server failed during the login: {error!r}"))
+        else:
+            held, self._held = self._held, []
+            for data in held:
+                self.data_received(data)
+
+    def _logged(self, event: BatchReceived) -> None:
+        if self.draining:
+            return
+        expected = event.batch.first
+        if not self._may(Role.WRITER):
+            self._connection.send_nack(expected, self._denied("log"))
+            self._flush()
+            return
+        size = event.batch.nbytes
+        self._started(size)
+        writer = self._desk.writer(self.sid, self.username or "")
+        self._desk.engine.submit_batch(writer, event.batch, self._on_loop(self._stored, expected, size))
+
+    def _stored(self, expected: int, size: int, outcome: Acked | TrackError) -> None:
+        if self._connection.state is State.OPEN:
+            if isinstance(outcome, Acked):
+                self._connection.send_ack(outcome.last_seq, outcome.rejected)
+            else:
+                self._connection.send_nack(expected, outcome)
+        self._finished(size)
+
+    def _called(self, event: CallReceived) -> None:
+        if self.draining:
+            return
+        try:
+            method = method_named(event.method, within=(Access.READ, Access.WRITE))
+            if not self._may(method.role):
+                raise self._denied(method.name)
+            if (event.seq is None) is not (method.access is Access.READ):
+                raise RemoteProtocolError(f"{method.name} is a {method.access.value}: number writes, and only those")
+        except TrackError as error:
+            self._connection.send_error(event.call_id, error)
+            self._flush()
+            return
+        if event.seq is None:
+            self._read(event)
+        else:
+            self._write(event, event.seq)
+
+    def _read(self, event: CallReceived) -> None:
+        done = self._on_loop(self._answered, event.call_id)
+        self._order.read(lambda: self._desk.engine.submit_read(event.method, event.arguments, done))
+
+    def _write(self, event: CallReceived, seq: int) -> None:
+        self._started(0)
+        writer = self._desk.writer(self.sid, self.username or "")
+        done = self._on_loop(self._written, event.call_id)
+        self._desk.engine.submit_call(writer, seq, event.method, event.arguments, done)
+
+    def _written(self, call_id: int, outcome: bytes | TrackError) -> None:
+        self._answered(call_id, outcome)
+        self._finished(0)
+
+    def _answered(self, call_id: int, outcome: bytes | TrackError) -> None:
+        if self._connection.state is not State.OPEN:
+            return
+        if isinstance(outcome, TrackError):
+            self._connection.send_error(call_id, outcome, getattr(outcome, "trace", None))
+        else:
+            self._connection.send_result(call_id, outcome)
+        self._flush()
+
+    def _pinged(self, event: PingReceived) -> None:
+        self._connection.send_pong(event.token)
+        self._flush()
+
+    def _ponged(self, event: PongReceived) -> None:
+        """`heard` was set already."""
+
+    def _goodbye(self, event: CloseReceived) -> None:
+        if self._transport is not None:
+            self._transport.close()
+
+    # -- accounting ----------------------------------------------------------------------------------
+
+    def _on_loop(self, then: Callable[..., None], *args: Any) -> Callable[[Any], None]:
+        """A callback for other threads that calls `then(*args, outcome)` on the loop's."""
+
+        def done(outcome: Any) -> None:
+            self._loop.call_soon_threadsafe(partial(then, *args, outcome))
+
+        return done
+
+    def _may(self, role: Role) -> bool:
+        return self.role is not None and self.role >= role
+
+    def _denied(self, what: str) -> PermissionDenied:
+        return PermissionDenied(
+            f"user {self.username!r} is a {self.role} and may not {what}: ask for a writer's join URI "
+            "('track user add NAME --role writer' on the server)"
+        )
+
+    def _started(self, size: int) -> None:
+        self._order.write_started()
+        self._bytes_in_flight += size
+        self._regulate()
+
+    def _finished(self, size: int) -> None:
+        self._bytes_in_flight -= size
+        self._order.write_finished()
+        self._flush()
+        self._regulate()
+
+    def _regulate(self) -> None:
+        """Read from the socket only while the peer's work under way stays within bounds."""
+        if self._transport is None:
+            return
+        limits = self._desk.limits
+        stalled = self._timer is not None and self._connection.state is State.OPEN
+        full = self._order.pending >= limits.batches_in_flight or self._bytes_in_flight >= limits.bytes_in_flight
+        wanted = not (full or stalled)
+        if wanted is not self._reading:
+            self._reading = wanted
+            (self._transport.resume_reading if wanted else self._transport.pause_reading)()
+
+    def _flush(self) -> None:
+        data = self._connection.data_to_send()
+        if data and self._transport is not None:
+            self._transport.write(data)
+
+
+_HANDLERS: dict[type, Callable[[Session, Any], None]] = {
+    HelloReceived: Session._greeted,
+    AuthReceived: Session._proves,
+    BatchReceived: Session._logged,
+    CallReceived: Session._called,
+    PingReceived: Session._pinged,
+    PongReceived: Session._ponged,
+    CloseReceived: Session._goodbye,
+}

@@ -1,0 +1,326 @@
+"""The server behind ``socket://``: many peers, one engine."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import os
+import socket
+from collections.abc import Callable
+from typing import Final
+
+from track_protocol.errors import ConnectionLost, PermissionDenied, TrackError, UsageError
+from track_protocol.roles import Role
+from track_protocol.scram import ServerExchange, Verifier, mechanism_for
+from track_protocol.uri import redact
+
+from track_server.app import Parts, Settings, assemble, settings_from_uri
+from track_server.door import Door, Visitor
+from track_server.engine import Engine, Writer
+from track_server.limits import Limits
+from track_server.login import PASSWORD, Login, PasswordLogin, ScramLogin
+from track_server.runtime import (
+    LocalAccess,
+    ServerRecord,
+    publish_local_access,
+    write_ready_file,
+    write_server_record,
+)
+from track_server.session import Session
+from track_server.tls import server_context
+from track_server.users import User
+
+__all__ = ["SocketServer"]
+
+_log = logging.getLogger(__name__)
+
+_WATCH_EVERY: Final = 1.0
+_BACKLOG: Final = 1024
+
+
+class SocketServer:
+    """A tracking server inside an asyncio loop.
+
+    Inherit from it and override `authenticate` to decide yourself who may log in; clients then send
+    the password inside TLS, and only toward a server whose pin they know.
+
+    Args:
+        uri: ``socket://{hostname}:{port}?security_layer={AES}&backend={URI}``; further options are
+            home, advertise, certificate and key.
+        settings: what a server is told, instead of a URI.
+
+    Attributes:
+        address: (host, port) that it listens on, once it does.
+    """
+
+    def __init__(self, uri: str | None = None, *, settings: Settings | None = None) -> None:
+        if (uri is None) is (settings is None):
+            raise UsageError("a SocketServer is made from a URI or from settings: give one of them")
+        self.settings = settings if settings is not None else settings_from_uri(uri or "")
+        self.address: tuple[str, int] = (self.settings.host, self.settings.port)
+        self._parts: Parts | None = None
+        self._local: LocalAccess | None = None
+        self._door: Door | None = None
+        self._visitors: dict[Session, Visitor] = {}
+        self._holders: dict[bytes, Session] = {}
+        self._closing: asyncio.Event | None = None
+        self._hurry = False
+        self._loop: asyncio.AbstractEventLoop | None = None
+
+    # -- the documented interface --------------------------------------------------------------------
+
+    def authenticate(self, reader: Session, username: str, password: str) -> bool | str | Role:
+        """Decide whether a peer may log in; may be a coroutine function when overridden.
+
+        Args:
+            reader: the peer's session; the same object for all that the peer does.
+            username: as the client gave it.
+            password: as the client gave it.
+
+        Returns:
+            False to refuse; True for a writer, or the name of a role.
+        """
+        user = self._user(username)
+        if user is None or not user.verifier.matches(password):
+            return False
+        return user.role
+
+    def get_username(self, reader: Session) -> str | None:
+        """Who the peer is, None before its login."""
+        return reader.username
+
+    def is_authenticated(self, reader: Session) -> bool:
+        """Whether the peer has logged in."""
+        return reader.role is not None
+
+    async def run_server(self) -> None:
+        """Serve until `close` is called, then drain: answer what is in flight, commit, close the store.
+
+        Raises:
+            TrackError: the store, the identity or the address cannot be had.
+        """
+        await self.start()
+        await self.wait_closed()
+
+    def close(self) -> None:
+        """Begin to drain; may be called from any thread or signal handler.  A second call hurries."""
+        if self._loop is not None:
+            self._loop.call_soon_threadsafe(self._close)
+
+    # -- running -------------------------------------------------------------------------------------
+
+    async def start(self) -> None:
+        """Listen, and tell so: credential file, server record, ready file."""
+        self._loop = asyncio.get_running_loop()
+        self._closing = asyncio.Event()
+        listening = _listen(self.settings.host, self.settings.port)
+        try:
+            self._parts = await self._loop.run_in_executor(None, assemble, self.settings)
+        except BaseException:
+            listening.close()
+            raise
+        host, port = listening.getsockname()[:2]
+        self.address = (host, port)
+        tls = None if self.settings.plaintext else server_context(self._parts.identity)
+        self._door = Door(listening, self.settings.limits, tls, self._welcome)
+        self._announce(host, port)
+
+    async def wait_closed(self) -> None:
+        """Serve what `start` began; see `run_server`."""
+        assert self._closing is not None and self._door is not None
+        tasks = [asyncio.ensure_future(self._door.accept()), asyncio.ensure_future(self._watch())]
+        closing = asyncio.ensure_future(self._closing.wait())
+        try:
+            await asyncio.wait([closing, *tasks], return_when=asyncio.FIRST_COMPLETED)
+        finally:
+            for task in (closing, *tasks):
+                task.cancel()
+            results = await asyncio.gather(*tasks, return_exceptions=True)
+            await self._drain()
+        for result in results:
+            if isinstance(result, Exception):
+                raise result
+
+    @property
+    def pin(self) -> str:
+        """Of the server's public key."""
+        return self._made.identity.pin
+
+    @property
+    def _made(self) -> Parts:
+        if self._parts is None:
+            raise UsageError("the server has not been started: await start() or run_server() first")
+        return self._parts
+
+    def _announce(self, host: str, port: int) -> None:
+        settings, identity = self.settings, self._made.identity
+        try:
+            self._local = publish_local_access(host=host, port=port, pin=identity.pin, plaintext=settings.plaintext)
+        except TrackError as error:
+            _log.warning("you need a join URI even on this machine ('track user add'): %s", error)
+        record = ServerRecord(
+            host=host,
+            port=port,
+            advertise=settings.advertise,
+            pin=identity.pin,
+            pid=os.getpid(),
+            store=redact(settings.store_uri),
+            plaintext=settings.plaintext,
+            certificate=str(settings.certificate) if settings.certificate else None,
+        )
+        write_server_record(settings.home, record)
+        if settings.ready_file is not None:
+            content = {"host": host, "port": port, "pin": identity.pin, "pid": os.getpid()}
+            write_ready_file(settings.ready_file, content)
+
+    def _close(self) -> None:
+        assert self._closing is not None
+        self._hurry = self._closing.is_set()
+        self._closing.set()
+
+    async def _drain(self) -> None:
+        assert self._door is not None
+        self._door.close()
+        sessions = list(self._visitors)
+        for session in sessions:
+            session.draining = True
+        await self._until(lambda: all(session.idle for session in sessions), self.settings.limits.drain_seconds)
+        for session in sessions:
+            session.drop(ConnectionLost("the server is stopping: it will be back") if session.role else None)
+        await self._until(lambda: not self._visitors, 1.0)
+        for session in list(self._visitors):
+            session.abort()
+        assert self._loop is not None
+        await self._loop.run_in_executor(None, self._made.engine.close)
+        if self._local is not None:
+            self._local.withdraw()
+
+    async def _until(self, condition: Callable[[], bool], seconds: float) -> None:
+        assert self._loop is not None
+        deadline = self._loop.time() + seconds
+        while not condition() and self._loop.time() < deadline and not self._hurry:
+            await asyncio.sleep(0.01)
+
+    async def _watch(self) -> None:
+        """Once a second: drop who was removed, ask the silent whether they are there."""
+        users, limits = self._made.users, self.settings.limits
+        loop = asyncio.get_running_loop()
+        while True:
+            await asyncio.sleep(_WATCH_EVERY)
+            if users.changed():
+                self._drop_removed()
+            now = loop.time()
+            for session in list(self._visitors):
+                silence = now - session.heard
+                if silence > 2 * limits.silence_seconds and session.asked > session.heard:
+                    _log.info("dropping %s: no sign of life for %.0f s", session.peer, silence)
+                    session.abort()
+                elif silence > limits.silence_seconds and session.asked <= session.heard:
+                    session.asked = now
+                    session.ask_for_life(int(now))
+
+    def _drop_removed(self) -> None:
+        for session in list(self._visitors):
+            if session.username is None or self.mechanism == PASSWORD:
+                continue
+            user = self._user(session.username)
+            if user is None or user.role != session.role:
+                session.drop(PermissionDenied(f"user {session.username!r} was removed or changed: log in again"))
+
+    # -- what sessions need (`track_server.session.Desk`) ----------------------------------------------
+
+    @property
+    def engine(self) -> Engine:
+        """Executes calls."""
+        return self._made.engine
+
+    @property
+    def limits(self) -> Limits:
+        """What a peer may take."""
+        return self.settings.limits
+
+    @property
+    def generation(self) -> str:
+        """Identifies the store's history."""
+        return self._made.engine.store.generation
+
+    @property
+    def mechanism(self) -> str:
+        """How peers log in."""
+        own = type(self).authenticate is not SocketServer.authenticate
+        return PASSWORD if own and not self.settings.plaintext else mechanism_for(self._binding)
+
+    def new_login(self, session: Session) -> Login:
+        """Start a login."""
+        if self.mechanism == PASSWORD:
+            return PasswordLogin(lambda username, password: self.authenticate(session, username, password))
+        exchange = ServerExchange(self._verifier, self._binding, self._made.users.mock_secret())
+        return ScramLogin(exchange, self._role)
+
+    def writer(self, sid: bytes, user: str) -> Writer:
+        """The engine's name for a session."""
+        return Writer(sid, user)
+
+    def arrived(self, session: Session) -> None:
+        """A peer connected."""
+
+    def attached(self, session: Session) -> None:
+        """A peer logged in; an older holder of its session is dropped."""
+        if self._door is not None:
+            self._door.known(self._visitors[session])
+        older = self._holders.get(session.sid)
+        self._holders[session.sid] = session
+        if older is not None and older is not session:
+            older.drop(ConnectionLost("another connection took over this session"))
+
+    def left(self, session: Session) -> None:
+        """A peer is gone."""
+        visitor = self._visitors.pop(session, None)
+        if self._holders.get(session.sid) is session:
+            del self._holders[session.sid]
+        if visitor is not None and self._door is not None:
+            self._door.left(visitor)
+
+    def _welcome(self, visitor: Visitor) -> Session:
+        session = Session(self)
+        self._visitors[session] = visitor
+        return session
+
+    @property
+    def _binding(self) -> bytes | None:
+        return None if self.settings.plaintext else self._made.identity.binding
+
+    def _user(self, name: str) -> User | None:
+        if self._local is not None and name == self._local.user.name:
+            return self._local.user
+        return self._made.users.lookup(name)
+
+    def _verifier(self, name: str) -> Verifier | None:
+        user = self._user(name)
+        return user.verifier if user is not None else None
+
+    def _role(self, name: str) -> Role | None:
+        user = self._user(name)
+        return user.role if user is not None else None
+
+
+def _listen(host: str, port: int) -> socket.socket:
+    try:
+        ((family, kind, proto, _, address), *_) = socket.getaddrinfo(
+            host or None, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE
+        )
+        listening = socket.socket(family, kind, proto)
+    except OSError as error:
+        raise UsageError(f"cannot listen on {host!r}: {error.strerror}; give an address of this machine") from None
+    try:
+        listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        listening.setblocking(False)
+        listening.bind(address)
+        listening.listen(_BACKLOG)
+    except OSError as error:
+        listening.close()
+        raise TrackError(
+            f"cannot listen on {host}:{port}: {error.strerror}; "
+            "stop whoever uses it, or choose another port (0 for a free one)"
+        ) from None
+    return listening

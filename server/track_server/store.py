@@ -1,0 +1,156 @@
+"""What the engine needs from a store; each backend implements it.
+
+Everything is plain documents (see `track_protocol.documents`): a backend knows how to keep and find
+them, and nothing about what a call means.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from contextlib import AbstractContextManager
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+from track_protocol.columns import Column
+from track_protocol.query import Query
+
+__all__ = ["Document", "Points", "SessionState", "Store", "Transaction", "View"]
+
+Document = dict[str, Any]
+
+
+@dataclass(frozen=True, slots=True)
+class Points:
+    """Consecutive points of one series: equally long columns."""
+
+    steps: Column
+    times: Column
+    values: Column
+
+    def __len__(self) -> int:
+        return len(self.times)
+
+
+@dataclass(frozen=True, slots=True)
+class SessionState:
+    """What the store remembers of one writing session, in the same transaction as its data.
+
+    Attributes:
+        sid: the session's 16-byte id, made by the client.
+        user: who owns it.
+        epoch: how many times it was attached; the older holder is fenced off.
+        last_seq: its last record that is stored.
+        last_reply: (sequence number, encoded answer) of its last write with an answer.
+    """
+
+    sid: bytes
+    user: str
+    epoch: int = 0
+    last_seq: int = 0
+    last_reply: tuple[int, bytes] | None = None
+
+
+class View(Protocol):
+    """A consistent state of the store, for reading.
+
+    Trial documents come whole, with a summary of each series in ``metrics`` and ``chronos``
+    (``count, first_step, last_step, last, last_time, min, max, mean, sd, nonfinite, stepped,
+    aggregator``) but without points; a group's ``trials`` and a project's ``groups`` and ``trials``
+    are uids.  Lists are in order of insertion.
+    """
+
+    def project(self, uid: str) -> Document | None:
+        """The project with that uid."""
+
+    def group(self, uid: str) -> Document | None:
+        """The group with that uid."""
+
+    def trial(self, id: bytes) -> Document | None:
+        """The trial with that internal id."""
+
+    def has_trial(self, id: bytes) -> bool:
+        """Whether there is a trial with that internal id; cheap enough to ask for each batch."""
+
+    def trial_id(self, uid: str) -> bytes | None:
+        """The internal id of the trial with that uid."""
+
+    def revisions(self, hash: str) -> list[bytes]:
+        """Internal ids of all trials with that hash, lowest revision first."""
+
+    def projects(self, query: Query, limit: int | None = None) -> list[Document]:
+        """Projects that match, at most `limit`."""
+
+    def groups(self, query: Query, limit: int | None = None) -> list[Document]:
+        """Groups that match, at most `limit`."""
+
+    def trials(self, query: Query, limit: int | None = None) -> list[Document]:
+        """Trials that match, at most `limit`."""
+
+    def points(self, trial: bytes, kind: str, name: str, start: int, limit: int) -> Points | None:
+        """Up to `limit` points of a series from ordinal `start`; None if there is no such series."""
+
+    def session(self, sid: bytes) -> SessionState | None:
+        """What is known of a session."""
+
+
+class Transaction(View, Protocol):
+    """The one open write transaction; it reads its own writes."""
+
+    def put_project(self, document: Document) -> None:
+        """Insert or replace by ``uid``; ``groups`` and ``trials`` are ignored."""
+
+    def put_group(self, document: Document) -> None:
+        """Insert or replace by ``uid``; ``trials`` is ignored."""
+
+    def add_trial(self, document: Document) -> None:
+        """Insert a trial; its ``id`` and ``uid`` are new. ``metrics`` and ``chronos`` are ignored."""
+
+    def update_trial(self, id: bytes, changes: Mapping[str, Any]) -> None:
+        """Replace some top-level fields (any but id, metrics, chronos) of an existing trial."""
+
+    def link(self, group_uid: str, trial: bytes) -> None:
+        """Put a trial into a group; harmless when it is in already."""
+
+    def append_points(
+        self, trial: bytes, kind: str, name: str, aggregator: list[Any] | None, points: Points
+    ) -> None:
+        """Append to a series of an existing trial, which the first points create.
+
+        `aggregator` is remembered with the series when it is created.
+        """
+
+    def put_session(self, state: SessionState) -> None:
+        """Insert or replace by ``sid``."""
+
+    def commit(self) -> None:
+        """Make it durable; when this returns, a power cut does not lose it."""
+
+    def rollback(self) -> None:
+        """Forget it all."""
+
+
+class Store(Protocol):
+    """An open store.  `begin`, the transaction, `maintain` and `save` belong to one thread."""
+
+    @property
+    def uri(self) -> str:
+        """The URI it was opened with."""
+
+    @property
+    def generation(self) -> str:
+        """Identifies the store's history: random at creation, kept for life."""
+
+    def begin(self) -> Transaction:
+        """Start the write transaction."""
+
+    def snapshot(self) -> AbstractContextManager[View]:
+        """A consistent view of what is committed; any thread."""
+
+    def maintain(self, seconds: float) -> bool:
+        """Do background work (such as merging chunks) for about that long; True if more is left."""
+
+    def save(self, path: str | None = None) -> None:
+        """Bring the store's main file up to date, or write a copy of the store to `path`."""
+
+    def close(self) -> None:
+        """Save and release everything; harmless when repeated."""

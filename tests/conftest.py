@@ -1,0 +1,35 @@
+"""What holds for every test: nothing of the person who runs it is read or written."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+
+import pytest
+from hypothesis import settings
+
+# Two busy cores make single examples slow without anything being wrong; a test's own limit still holds.
+settings.register_profile("track", deadline=None)
+settings.load_profile("track")
+
+_FOLDERS = {
+    "HOME": "",
+    "XDG_CACHE_HOME": ".cache",
+    "XDG_CONFIG_HOME": ".config",
+    "XDG_DATA_HOME": ".local/share",
+    "XDG_RUNTIME_DIR": "runtime",
+    "XDG_STATE_HOME": ".local/state",
+}
+
+
+@pytest.fixture(scope="session", autouse=True)
+def a_home_of_its_own(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    """An empty home folder, and none of the caller's ``TRACK_*`` settings; processes inherit both."""
+    home = tmp_path_factory.mktemp("home")
+    with pytest.MonkeyPatch.context() as patch:
+        for name in [name for name in os.environ if name.startswith("TRACK_")]:
+            patch.delenv(name)
+        for name, folder in _FOLDERS.items():
+            (home / folder).mkdir(mode=0o700, parents=True, exist_ok=True)
+            patch.setenv(name, str(home / folder))
+        yield

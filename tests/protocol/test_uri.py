@@ -1,0 +1,350 @@
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+from urllib.parse import quote
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from track_protocol.errors import UriError
+from track_protocol.uri import Uri, boolean, check_options, parse_options, parse_uri, redact
+
+
+def parts(uri: str, *names: str) -> tuple[Any, ...]:
+    found = parse_uri(uri)
+    return tuple(found[name] for name in names)
+
+
+def test_all_parts_of_a_uri_are_found() -> None:
+    assert parse_uri("socket://bob:pw@host:8123/a/b?security_layer=AES&n=2#part") == {
+        "scheme": "socket",
+        "address": "host",
+        "hostname": "host",
+        "port": 8123,
+        "path": "/a/b",
+        "username": "bob",
+        "password": "pw",
+        "query": {"security_layer": "AES", "n": "2"},
+        "fragment": "part",
+    }
+
+
+def test_parts_that_are_not_there_are_none_or_empty() -> None:
+    assert parse_uri("ephemeral:") == {
+        "scheme": "ephemeral",
+        "address": None,
+        "hostname": None,
+        "port": None,
+        "path": "",
+        "username": None,
+        "password": None,
+        "query": {},
+        "fragment": "",
+    }
+
+
+@pytest.mark.parametrize(
+    ("uri", "path"),
+    [
+        ("file:rel.json", "rel.json"),
+        ("file://rel.json", "rel.json"),
+        ("file://client_test.json", "client_test.json"),
+        ("file://a/b.json", "a/b.json"),
+        ("file:./a.json", "./a.json"),
+        ("file:../a.json", "../a.json"),
+        ("file:/abs/x.json", "/abs/x.json"),
+        ("file:///abs/x.json", "/abs/x.json"),
+        ("file:a%20b.json", "a b.json"),
+        ("file:a%3Fb.json", "a?b.json"),
+        ("file:a b.json", "a b.json"),
+        ("file:a@b:c.json?strict=0", "a@b:c.json"),
+        ("sqlite:runs.db", "runs.db"),
+        ("sqlite:///var/runs.db", "/var/runs.db"),
+        ("SQLITE:runs.db", "runs.db"),
+        ("sqlite::memory:", ":memory:"),
+        ("ephemeral", ""),
+        ("none", ""),
+    ],
+)
+def test_the_path_of_a_store_is_found(uri: str, path: str) -> None:
+    assert parts(uri, "path", "hostname") == (path, None)
+
+
+@pytest.mark.parametrize(
+    ("uri", "username", "password"),
+    [
+        ("socket://host:1", None, None),
+        ("socket://bob@host:1", "bob", None),
+        ("socket://bob:@host:1", "bob", ""),
+        ("socket://:pw@host:1", None, "pw"),
+        ("socket://bob:a:b@host:1", "bob", "a:b"),
+        ("socket://bob:a@b@host:1", "bob", "a@b"),
+        ("socket://bob:a/b@host:1", "bob", "a/b"),
+        ("socket://bob:a/b:c@d/e@host:1", "bob", "a/b:c@d/e"),
+        ("socket://bob:12/3@host:1", "bob", "12/3"),
+        ("socket://bob:a%3Ab%40c%2Fd%3Fe%23f%25@host:1", "bob", "a:b@c/d?e#f%"),
+        ("socket://b%40c:pw@host:1", "b@c", "pw"),
+        ("socket://bob:a+b@host:1", "bob", "a+b"),
+        ("socket://bob:a@host:1?backend=mongodb://u:p@h2", "bob", "a"),
+    ],
+)
+def test_user_and_password_are_found(uri: str, username: str | None, password: str | None) -> None:
+    assert parts(uri, "username", "password", "hostname", "port") == (username, password, "host", 1)
+
+
+def test_an_at_sign_in_a_path_belongs_to_the_path_when_no_password_can_be_meant() -> None:
+    assert parts("mongodb://host/db@x", "hostname", "path", "username") == ("host", "/db@x", None)
+
+
+@pytest.mark.parametrize(
+    ("place", "hostname", "port"),
+    [
+        ("host", "host", None),
+        ("host:", "host", None),
+        ("host:0", "host", 0),
+        ("host:65535", "host", 65535),
+        ("127.0.0.1:8123", "127.0.0.1", 8123),
+        ("[::1]:8123", "::1", 8123),
+        ("[::1]", "::1", None),
+        ("u:p@[fe80::1%25eth0]:1", "fe80::1%eth0", 1),
+        (":8123", "", 8123),
+    ],
+)
+def test_host_and_port_are_found(place: str, hostname: str, port: int | None) -> None:
+    assert parts(f"socket://{place}", "hostname", "port") == (hostname, port)
+
+
+@pytest.mark.parametrize(
+    ("query", "backend", "layer"),
+    [
+        ("security_layer=AES&backend=file:x.json?strict=1&eager=0", "file:x.json?strict=1&eager=0", "AES"),
+        ("security_layer=AES&backend=file:x.json", "file:x.json", "AES"),
+        ("backend=file:x.json&security_layer=AES", "file:x.json", "AES"),
+        ("backend=file%3Ax.json%3Fstrict%3D1&security_layer=AES", "file:x.json?strict=1", "AES"),
+        ("backend=file:x.json?strict=1&security_layer=AES", "file:x.json?strict=1&security_layer=AES", None),
+        ("backend=socket://u:p%40q@h:1&security_layer=AES", "socket://u:p%40q@h:1", "AES"),
+        ("backend=ephemeral&security_layer=AES", "ephemeral", "AES"),
+    ],
+)
+def test_a_query_may_hold_a_uri(query: str, backend: str, layer: str | None) -> None:
+    options = parse_uri(f"socket://h:1?{query}")["query"]
+    assert (options["backend"], options.get("security_layer")) == (backend, layer)
+
+
+def test_a_nested_uri_keeps_its_own_encoding() -> None:
+    (query,) = parts("socket://h:1?backend=socket://u:p%2540@h2:2", "query")
+    assert parts(query["backend"], "password") == ("p%40",)
+
+
+@pytest.mark.parametrize(
+    ("options", "expected"),
+    [
+        ("", {}),
+        ("?a=1", {"a": "1"}),
+        ("a=1&b=2", {"a": "1", "b": "2"}),
+        ("a=1&&b=2&", {"a": "1", "b": "2"}),
+        ("a=b=c", {"a": "b=c"}),
+        ("a=%26%3D%20", {"a": "&= "}),
+        ("pin=sha256:a+b/c=", {"pin": "sha256:a+b/c="}),
+        ("strict", {"strict": "true"}),
+        ("layer=", {"layer": ""}),
+        ({"a": 1, "b": None, "c": True, "d": "x"}, {"a": "1", "c": "true", "d": "x"}),
+    ],
+)
+def test_options_are_read(options: Any, expected: dict[str, str]) -> None:
+    assert parse_options(options) == expected
+
+
+@pytest.mark.parametrize(
+    ("uri", "reason"),
+    [
+        ("", "no scheme"),
+        ("runs.db", "no scheme"),
+        ("/abs/runs.db", "no scheme"),
+        ("1file:a", "no scheme"),
+        ("://host", "no scheme"),
+        (" file:a.json", "white space"),
+        ("file:a.json\n", "white space|control"),
+        ("file:a\x00.json", "control"),
+        ("file:a%00.json", "NUL"),
+        ("file:a%ff.json", "not UTF-8"),
+        ("socket://host:port", "HOST:PORT"),
+        ("socket://host:70000", "not within 0 to 65535"),
+        ("socket://host:99999999999", "not within 0 to 65535"),
+        ("socket://::1:8123", "in brackets"),
+        ("socket://[::1:8123", "in brackets"),
+        ("socket://ho st:1", "HOST:PORT"),
+        ("socket://host:1?a=1&a=2", "'a' stands there twice"),
+        ("socket://host:1?=1", "a name that is none"),
+        ("socket://host:1?a=x@y", "an '@' after a '\\?'"),
+        ("socket://host:1#a@b", "an '@' after a '#'"),
+    ],
+)
+def test_what_is_no_uri_is_refused_with_the_reason(uri: str, reason: str) -> None:
+    with pytest.raises(UriError, match=reason):
+        parse_uri(uri)
+
+
+def test_the_message_names_the_uri() -> None:
+    with pytest.raises(UriError, match=r"^socket://bob:\*\*\*@host:port: "):
+        parse_uri("socket://bob:hunter2@host:port")
+
+
+ALLOWED: dict[str, Callable[[str], Any]] = {"strict": boolean, "retries": int, "token": int, "backend": int}
+
+
+def test_options_are_converted() -> None:
+    assert check_options(parse_uri("file:a.json?strict=no&retries=3"), ALLOWED) == {
+        "strict": False,
+        "retries": 3,
+    }
+
+
+def test_options_of_a_parsed_uri_are_checked_too() -> None:
+    assert check_options(Uri.parse("file:a.json?strict"), ALLOWED) == {"strict": True}
+
+
+@pytest.mark.parametrize(
+    ("uri", "message"),
+    [
+        (
+            "file:a.json?stirct=1",
+            "file: option 'stirct' is not known, did you mean 'strict'; known are backend, retries",
+        ),
+        ("file:a.json?zzz=1", "file: option 'zzz' is not known; known are"),
+        ("file:a.json?strict=maybe", "file: option strict=maybe is refused: give true or false"),
+        ("file:a.json?retries=many", "file: option retries=many is refused: invalid literal"),
+    ],
+)
+def test_a_wrong_option_is_refused_by_its_name(uri: str, message: str) -> None:
+    with pytest.raises(UriError) as caught:
+        check_options(parse_uri(uri), ALLOWED)
+    assert str(caught.value).startswith(message)
+
+
+def test_a_scheme_without_options_says_so() -> None:
+    with pytest.raises(UriError, match="option 'a' is not known: it takes none"):
+        check_options(parse_uri("file:a.json?a=1"), {})
+
+
+def test_the_value_of_a_refused_secret_option_is_not_shown() -> None:
+    def refuse(text: str) -> str:
+        raise ValueError("too short")
+
+    with pytest.raises(UriError) as caught:
+        check_options(parse_uri("file:a.json?token=hunter2"), {"token": refuse})
+    assert "hunter2" not in str(caught.value)
+
+
+def test_the_password_in_a_refused_nested_uri_is_not_shown() -> None:
+    def refuse(text: str) -> str:
+        raise ValueError("no such backend")
+
+    with pytest.raises(UriError) as caught:
+        check_options(parse_uri("socket://h:1?backend=socket://u:hunter2@h"), {"backend": refuse})
+    assert "hunter2" not in str(caught.value)
+
+
+@pytest.mark.parametrize("text", ["1", "true", "Yes", "on"])
+def test_boolean_takes_what_means_true(text: str) -> None:
+    assert boolean(text) is True
+
+
+@pytest.mark.parametrize("text", ["0", "false", "No", "off"])
+def test_boolean_takes_what_means_false(text: str) -> None:
+    assert boolean(text) is False
+
+
+@pytest.mark.parametrize(
+    ("uri", "shown"),
+    [
+        ("file:a.json?strict=1", "file:a.json?strict=1"),
+        ("socket://host:8123?security_layer=AES", "socket://host:8123?security_layer=AES"),
+        ("socket://bob@host:8123", "socket://bob@host:8123"),
+        ("socket://bob:hunter2@host:8123/p?a=1#f", "socket://bob:***@host:8123/p?a=1#f"),
+        ("socket://bob:h/u:n@ter2@host:8123", "socket://bob:***@host:8123"),
+        ("socket://:hunter2@host:8123", "socket://:***@host:8123"),
+        ("file:a.json?token=hunter2&a=1", "file:a.json?token=***&a=1"),
+        ("file:a.json?API_KEY=hunter2", "file:a.json?API_KEY=***"),
+        ("socket://h:1?backend=socket://u:hunter2@h2:2?a=1", "socket://h:1?backend=socket://u:***@h2:2?a=1"),
+        ("socket://h:1?backend=socket%3A%2F%2Fu%3Ahunter2%40h2", "socket://h:1?backend=socket://u:***@h2"),
+        ("socket://bob:hun?ter2@host:8123", "socket://bob:***@host:8123"),
+        ("socket://bob:12?hunter2=a@host:8123", "socket://bob:***@host:8123"),
+        ("socket://bob:12#hunter2@host:8123", "socket://bob:***@host:8123"),
+        ("socket:bob:hunter2@host:8123", "socket::***@host:8123"),
+        ("bob:hunter2@host", "bob::***@host"),
+        ("socket://bob:hunter2", "socket://bob:***"),
+        ("socket://host:99999", "socket://host:99999"),
+        ("socket://host:port?token=hunter2", "socket://host:***?token=***"),
+        ("file:a\x1b.json", "file:a?.json"),
+        ("", ""),
+    ],
+)
+def test_secrets_are_hidden(uri: str, shown: str) -> None:
+    assert redact(uri) == shown
+
+
+secrets = st.text(st.characters(exclude_categories=["Cs"]), min_size=1, max_size=12)
+
+
+@settings(max_examples=150)
+@given(secrets, st.booleans())
+def test_a_password_is_never_shown_however_it_was_written(secret: str, encoded: bool) -> None:
+    password = f"hunter2{secret}hunter2"
+    written = quote(password, safe="") if encoded else password
+    assert "hunter2" not in redact(f"socket://bob:{written}@host:8123?security_layer=AES")
+
+
+@settings(max_examples=60)
+@given(secrets.filter(lambda secret: "\0" not in secret), secrets.filter(lambda secret: "\0" not in secret))
+def test_an_encoded_user_and_password_come_back(username: str, password: str) -> None:
+    uri = f"socket://{quote(username, safe='')}:{quote(password, safe='')}@host:8123"
+    assert parts(uri, "username", "password", "hostname", "port") == (username, password, "host", 8123)
+
+
+def test_a_repr_hides_the_password_and_the_text_has_it() -> None:
+    uri = Uri.parse("socket://bob:hunter2@host:8123")
+    assert (repr(uri), uri.to_text()) == (
+        "Uri('socket://bob:***@host:8123')",
+        "socket://bob:hunter2@host:8123",
+    )
+
+
+@pytest.mark.parametrize("uri", ["byob:/%2Fhost/a", "file:////a.json", "file:/%2Fa.json"])
+def test_a_path_that_begins_with_two_slashes_does_not_become_a_host(uri: str) -> None:
+    assert Uri.parse(Uri.parse(uri).to_text()) == Uri.parse(uri)
+
+
+texts = st.text(st.characters(exclude_categories=["Cs"], exclude_characters="\0"), max_size=8)
+uris = st.builds(
+    Uri,
+    scheme=st.sampled_from(["socket", "mongodb", "byob"]),
+    hostname=st.sampled_from(["host", "127.0.0.1", "::1", "fe80::1%eth0", ""]),
+    port=st.none() | st.integers(0, 65535),
+    path=texts.map(lambda text: text and f"/{text}"),
+    username=st.none() | texts.filter(bool),
+    password=st.none() | texts,
+    query=st.dictionaries(
+        st.sampled_from(["a", "security_layer", "backend", "pin"]), texts | st.just("file:a?b=1&c")
+    ),
+    fragment=texts,
+) | st.builds(Uri, scheme=st.sampled_from(["file", "sqlite", "ephemeral"]), path=texts, fragment=texts)
+
+
+@settings(max_examples=200)
+@given(uris)
+def test_a_uri_comes_back_from_its_text(uri: Uri) -> None:
+    assert Uri.parse(uri.to_text()) == uri
+
+
+@settings(max_examples=150)
+@given(st.text(max_size=30) | st.text(":/@?#&=%[]ab1.+", max_size=30).map("socket://".__add__))
+def test_any_text_is_parsed_or_refused_and_always_redacted(text: str) -> None:
+    redact(text)
+    try:
+        parse_uri(text)
+    except UriError:
+        return
+    assert Uri.parse(Uri.parse(text).to_text()) == Uri.parse(text)

@@ -1,0 +1,285 @@
+"""The engine: one writer, sequence numbers, answers after the commit."""
+
+from __future__ import annotations
+
+import threading
+import uuid
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+from engine_calls import Caller, points
+from track_protocol.batch import Batch, CallOp, PointsOp
+from track_protocol.errors import (
+    BadArguments,
+    InternalError,
+    ItemNotFound,
+    PermissionDenied,
+    SequenceGap,
+    StoreError,
+    TooBusy,
+    UnknownMethod,
+)
+from track_protocol.link import Acked
+from track_server.backends.memory import MemoryStore, MemoryTransaction
+from track_server.engine import Engine
+
+
+@pytest.fixture
+def engine() -> Iterator[Engine]:
+    engine = Engine(MemoryStore("ephemeral:"))
+    yield engine
+    engine.close()
+
+
+@pytest.fixture
+def caller(engine: Engine) -> Caller:
+    return Caller(engine)
+
+
+def _values(caller: Caller, trial: bytes, name: str = "loss") -> list[float]:
+    from track_protocol.columns import Column, unpack
+
+    answer = caller.read("fetch_metrics", trial=trial, name=name)
+    return list(unpack(Column(*answer["values"])))
+
+
+def test_a_batch_is_acknowledged_up_to_its_last_record(caller: Caller) -> None:
+    trial = caller.new_trial()["id"]
+    assert caller.log(points(trial, loss=[0.5, 0.25, 0.125])) == Acked(4)
+    assert _values(caller, trial) == [0.5, 0.25, 0.125]
+
+
+def test_a_batch_sent_twice_is_stored_once(caller: Caller) -> None:
+    trial = caller.new_trial()["id"]
+    batch = Batch(2, 3, [points(trial, loss=[1.0, 2.0, 3.0])])
+    assert [caller.batch(batch) for _ in range(3)] == [Acked(4)] * 3
+    assert _values(caller, trial) == [1.0, 2.0, 3.0]
+
+
+def test_an_overlap_is_trimmed(caller: Caller) -> None:
+    trial = caller.new_trial()["id"]
+    caller.batch(Batch(2, 2, [points(trial, loss=[1.0, 2.0])]))
+    assert caller.batch(Batch(2, 4, [points(trial, loss=[1.0, 2.0, 3.0, 4.0])])) == Acked(5)
+    assert _values(caller, trial) == [1.0, 2.0, 3.0, 4.0]
+
+
+def test_a_gap_is_refused_with_what_was_expected(caller: Caller) -> None:
+    trial = caller.new_trial()["id"]
+    outcome = caller.batch(Batch(3, 1, [points(trial, loss=[1.0])]))
+    assert isinstance(outcome, SequenceGap)
+    assert "2 was expected" in str(outcome)
+
+
+def test_sessions_do_not_share_sequence_numbers(engine: Engine, caller: Caller) -> None:
+    trial = caller.new_trial()["id"]
+    other = Caller(engine)
+    assert other.log(points(trial, loss=[1.0])) == Acked(1)
+    assert caller.log(points(trial, loss=[2.0])) == Acked(2)
+    assert _values(caller, trial) == [1.0, 2.0]
+
+
+def test_a_session_belongs_to_its_user(engine: Engine, caller: Caller) -> None:
+    caller.new_trial()
+    thief = Caller(engine, user="bob", sid=caller.writer.sid)
+    assert isinstance(thief.batch(Batch(2, 1, [CallOp(0, "log_trial_start", {})])), PermissionDenied)
+    with pytest.raises(PermissionDenied):
+        engine.last_seq(thief.writer)
+
+
+def test_the_last_record_of_a_session_is_known(engine: Engine, caller: Caller) -> None:
+    assert engine.last_seq(caller.writer) == 0
+    caller.new_trial()
+    assert engine.last_seq(caller.writer) == 1
+
+
+def test_a_repeated_call_gets_the_answer_it_got_before(caller: Caller) -> None:
+    first = caller.new_trial()
+    again = caller.call("new_trial", seq=1, trial={"id": b"x" * 16, "hash": "other", "revision": 0})
+    assert again == first
+    assert len(caller.read("fetch_trials", query={})) == 1
+
+
+def test_a_repeated_call_gets_the_error_it_got_before(caller: Caller) -> None:
+    for _ in range(2):
+        with pytest.raises(BadArguments, match="must have 16 bytes"):
+            caller.call("new_trial", seq=1, trial={"id": b"short", "hash": "h", "revision": 0})
+    assert caller.call("new_project", seq=2, project={"uid": "p"})["uid"] == "p"
+
+
+def test_a_record_for_no_trial_is_rejected_and_blocks_nothing(caller: Caller) -> None:
+    trial = caller.new_trial()["id"]
+    outcome = caller.log(points(b"?" * 16, loss=[1.0]), points(trial, offset=1, loss=[2.0]))
+    assert outcome.last_seq == 3
+    assert [(r.seq, r.code) for r in outcome.rejected] == [(2, ItemNotFound.code)]
+    assert _values(caller, trial) == [2.0]
+
+
+@pytest.mark.parametrize(
+    ("method", "arguments", "code"),
+    [
+        ("no_such_call", {}, UnknownMethod.code),
+        ("new_project", {"project": {"uid": "p"}}, UnknownMethod.code),
+        ("log_trial_start", {"trial": b"short", "time": 1.0}, BadArguments.code),
+        ("log_trial_start", {}, BadArguments.code),
+        ("add_trial_tags", {"trial": "nobody_0", "tags": {}}, ItemNotFound.code),
+    ],
+)
+def test_a_log_call_that_can_never_be_stored_is_rejected(
+    caller: Caller, method: str, arguments: dict[str, Any], code: str
+) -> None:
+    outcome = caller.log(CallOp(0, method, arguments))
+    assert [r.code for r in outcome.rejected] == [code]
+
+
+@pytest.mark.parametrize("method", ["no_such_call", "fetch_trials", "log_trial_start", "__class__"])
+def test_only_writes_with_an_answer_can_be_called_with_a_number(caller: Caller, method: str) -> None:
+    with pytest.raises(UnknownMethod):
+        caller.call(method)
+
+
+def test_a_failed_call_uses_its_number_up(caller: Caller) -> None:
+    with pytest.raises(UnknownMethod):
+        caller.call("no_such_call")
+    assert caller.call("new_project", project={"uid": "p"})["uid"] == "p"
+
+
+class _Poisoned(MemoryStore):
+    """A store with a fault: points of the series "poison" raise."""
+
+    def begin(self) -> MemoryTransaction:
+        tx = super().begin()
+        append = tx.append_points
+
+        def fail_on_poison(trial: bytes, kind: str, name: str, *rest: Any) -> None:
+            if name == "poison":
+                raise RuntimeError("a fault of the server")
+            append(trial, kind, name, *rest)
+
+        tx.append_points = fail_on_poison  # type: ignore[method-assign]
+        return tx
+
+
+def test_a_record_that_the_server_fails_on_is_set_aside() -> None:
+    engine = Engine(_Poisoned("ephemeral:"))
+    caller = Caller(engine)
+    trial = caller.new_trial()["id"]
+    outcome = caller.log(
+        points(trial, loss=[1.0]), points(trial, offset=1, poison=[1.0]), points(trial, offset=2, loss=[2.0])
+    )
+    assert [(r.seq, r.code) for r in outcome.rejected] == [(3, InternalError.code)]
+    assert _values(caller, trial) == [1.0, 2.0]
+    engine.close()
+
+
+class _Full(MemoryStore):
+    """A store whose disk is full while `full` is set."""
+
+    full = False
+
+    def begin(self) -> MemoryTransaction:
+        tx = super().begin()
+        commit = tx.commit
+
+        def commit_if_there_is_room() -> None:
+            if self.full:
+                raise StoreError("no space left on the device")
+            commit()
+
+        tx.commit = commit_if_there_is_room  # type: ignore[method-assign]
+        return tx
+
+
+def test_nothing_is_acknowledged_that_was_not_committed() -> None:
+    store = _Full("ephemeral:")
+    engine = Engine(store)
+    caller = Caller(engine)
+    trial = caller.new_trial()["id"]
+    store.full = True
+    batch = Batch(2, 1, [points(trial, loss=[1.0])])
+    assert isinstance(caller.batch(batch), StoreError)
+    store.full = False
+    assert caller.batch(batch) == Acked(2)
+    assert _values(caller, trial) == [1.0]
+    engine.close()
+
+
+def test_many_threads_lose_and_double_nothing(engine: Engine, caller: Caller) -> None:
+    trial = caller.new_trial()["id"]
+
+    def write() -> None:
+        session = Caller(engine)
+        for i in range(50):
+            session.log(points(trial, loss=[float(i)]))
+
+    threads = [threading.Thread(target=write) for _ in range(8)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert sorted(_values(caller, trial)) == sorted(float(i) for i in range(50) for _ in range(8))
+
+
+def test_a_trial_is_claimed_by_one_of_many(engine: Engine, caller: Caller) -> None:
+    uids = {caller.new_trial(hash=f"h{i}")["uid"] for i in range(40)}
+    claimed: list[str] = []
+
+    def claim() -> None:
+        session = Caller(engine)
+        update = {"method": "set_trial_status", "arguments": {"status": {"value": 101, "name": "Running"}}}
+        while (trial := session.call("fetch_and_update_trial", query={"status": 0}, update=update)) is not None:
+            claimed.append(trial["uid"])
+
+    threads = [threading.Thread(target=claim) for _ in range(6)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert len(claimed) == 40
+    assert set(claimed) == uids
+
+
+def test_a_closed_engine_says_so(engine: Engine, caller: Caller) -> None:
+    engine.close()
+    outcome = caller.batch(Batch(1, 1, [CallOp(0, "log_trial_start", {})]))
+    assert isinstance(outcome, TooBusy)
+
+
+def test_closing_finishes_what_was_submitted() -> None:
+    engine = Engine(MemoryStore("ephemeral:"))
+    caller = Caller(engine)
+    trial = caller.new_trial()["id"]
+    outcomes: list[Any] = []
+    ops = [points(trial, loss=[float(i)]) for i in range(500)]
+    for i, op in enumerate(ops):
+        engine.submit_batch(caller.writer, Batch(2 + i, 1, [op]), outcomes.append)
+    engine.close()
+    assert outcomes == [Acked(2 + i) for i in range(500)]
+
+
+def test_a_read_by_an_unknown_name_is_refused(caller: Caller) -> None:
+    with pytest.raises(UnknownMethod):
+        caller.read("new_trial", trial={})
+
+
+def test_a_wrong_query_says_what_is_wrong(caller: Caller) -> None:
+    with pytest.raises(BadArguments, match="nonsense"):
+        caller.read("fetch_trials", query={"nonsense": 1})
+
+
+def test_offsets_of_scattered_rows_are_their_records(caller: Caller) -> None:
+    from array import array
+    from dataclasses import replace
+
+    trial = caller.new_trial()["id"]
+    even: PointsOp = replace(points(trial, even=[0.0, 2.0]), offsets=array("I", [0, 2]))
+    odd: PointsOp = replace(points(trial, odd=[1.0, 3.0]), offsets=array("I", [1, 3]))
+    caller.batch(Batch(2, 2, [replace(even.after(0) or even, offsets=0)]))
+    assert caller.batch(Batch(2, 4, [even, odd])) == Acked(5)
+    assert _values(caller, trial, "odd") == [3.0]
+
+
+def test_ids_given_by_clients_make_new_trial_idempotent(caller: Caller) -> None:
+    trial = {"id": uuid.uuid4().bytes, "hash": "h", "revision": 0}
+    first = caller.call("new_trial", trial=trial, auto_increment=True)
+    assert caller.call("new_trial", trial=trial, auto_increment=True) == first

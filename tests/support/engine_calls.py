@@ -1,0 +1,72 @@
+"""Asking an engine and waiting for the outcome."""
+
+from __future__ import annotations
+
+import queue
+import uuid
+from typing import Any
+
+from track_protocol.batch import METRIC, Batch, CallOp, Op, PointsOp
+from track_protocol.codec import decode
+from track_protocol.columns import pack
+from track_protocol.errors import TrackError
+from track_server.engine import Engine, Writer
+
+_TIMEOUT = 30.0
+
+
+class Caller:
+    """One session of an engine, with its sequence numbers."""
+
+    def __init__(self, engine: Engine, user: str = "ann", sid: bytes | None = None) -> None:
+        self.engine = engine
+        self.writer = Writer(sid or uuid.uuid4().bytes, user)
+        self.seq = 0
+
+    def batch(self, batch: Batch) -> Any:
+        """The outcome of a batch."""
+        answers: queue.SimpleQueue[Any] = queue.SimpleQueue()
+        self.engine.submit_batch(self.writer, batch, answers.put)
+        return answers.get(timeout=_TIMEOUT)
+
+    def log(self, *ops: Op, count: int | None = None) -> Any:
+        """The outcome of operations that follow what this session logged before."""
+        count = count if count is not None else sum(1 if isinstance(op, CallOp) else len(op) for op in ops)
+        outcome = self.batch(Batch(self.seq + 1, count, list(ops)))
+        self.seq += count
+        return outcome
+
+    def call(self, method: str, *, seq: int | None = None, **arguments: Any) -> Any:
+        """The value of a write with an answer; raises its error."""
+        if seq is None:
+            self.seq += 1
+            seq = self.seq
+        answers: queue.SimpleQueue[Any] = queue.SimpleQueue()
+        self.engine.submit_call(self.writer, seq, method, arguments, answers.put)
+        return value_of(answers.get(timeout=_TIMEOUT))
+
+    def read(self, method: str, **arguments: Any) -> Any:
+        """The value of a read; raises its error."""
+        answers: queue.SimpleQueue[Any] = queue.SimpleQueue()
+        self.engine.submit_read(method, arguments, answers.put)
+        return value_of(answers.get(timeout=_TIMEOUT))
+
+    def new_trial(self, hash: str = "h", **fields: Any) -> Any:
+        """A trial of that hash, in its next revision."""
+        trial = {"id": uuid.uuid4().bytes, "hash": hash, "revision": 0, **fields}
+        return self.call("new_trial", trial=trial, auto_increment=True)
+
+
+def value_of(outcome: Any) -> Any:
+    """The decoded value of an outcome; raises it when it is an error."""
+    if isinstance(outcome, TrackError):
+        raise outcome
+    return decode(outcome)
+
+
+def points(trial: bytes, offset: int = 0, steps: list[Any] | None = None, **values: list[Any]) -> PointsOp:
+    """Rows of metrics, logged by the records from `offset` on."""
+    rows = len(next(iter(values.values())))
+    times = pack([float(i) for i in range(rows)])
+    columns = [pack(column) for column in values.values()]
+    return PointsOp(trial, METRIC, list(values), None, offset, pack(steps or list(range(rows))), times, columns)

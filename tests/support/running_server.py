@@ -1,0 +1,137 @@
+"""Real servers to talk to: one in a thread of this process, or one as a process of its own."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import os
+import signal
+import subprocess
+import sys
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import uvloop
+from track_protocol.roles import Role
+from track_protocol.uri import Uri
+from track_server.app import Settings
+from track_server.socketed import SocketServer
+from track_server.users import UserStore
+
+_TIMEOUT = 30.0
+
+
+@dataclass(frozen=True)
+class Served:
+    """A server that accepts."""
+
+    host: str
+    port: int
+    pin: str
+    home: Path
+    plaintext: bool = False
+
+    def uri(self, name: str, secret: str, **options: str) -> str:
+        """A URI to join with."""
+        layer = "plaintext" if self.plaintext else "AES"
+        query = {"security_layer": layer, "pin": self.pin, **options}
+        query = {key: value for key, value in query.items() if value}
+        return Uri("socket", self.host, self.port, username=name, password=secret, query=query).to_text()
+
+    def join(self, name: str, role: Role = Role.WRITER, **options: str) -> str:
+        """Add a user and give the URI to join with."""
+        return self.uri(name, UserStore(self.home).add(name, role), **options)
+
+
+@contextmanager
+def serving(settings: Settings, server_class: type[SocketServer] = SocketServer) -> Iterator[Served]:
+    """A server in a thread of this process, drained at the end."""
+    server = server_class(settings=replace(settings, port=0))
+    started: list[BaseException | None] = []
+    ready = threading.Event()
+
+    async def run() -> None:
+        try:
+            await server.start()
+        except BaseException as error:
+            started.append(error)
+            ready.set()
+            return
+        ready.set()
+        await server.wait_closed()
+
+    def main() -> None:
+        with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+            runner.run(run())
+
+    thread = threading.Thread(target=main, name="test-server")
+    thread.start()
+    assert ready.wait(_TIMEOUT)
+    if started and started[0] is not None:
+        thread.join()
+        raise started[0]
+    host, port = server.address
+    try:
+        yield Served(host, port, server.pin, settings.home, settings.plaintext)
+    finally:
+        server.close()
+        thread.join(_TIMEOUT)
+        assert not thread.is_alive()
+
+
+class ServerProcess:
+    """``track server`` as a process of its own.
+
+    Args:
+        store: URI of the store.
+        home: the server's folder.
+        options: further arguments of the command.
+        port: where to listen; a free port by default.
+    """
+
+    def __init__(self, store: str, home: Path, *options: str, port: int = 0) -> None:
+        self.home = home
+        self._ready = home.parent / f"{home.name}.ready.json"
+        self._ready.unlink(missing_ok=True)
+        self.log = home.parent / f"{home.name}.log"
+        command = [sys.executable, "-m", "track.cli", "server", store, "--listen", f"127.0.0.1:{port}"]
+        command += ["--home", str(home), "--ready-file", str(self._ready), *options]
+        with self.log.open("ab") as log:
+            self.process = subprocess.Popen(command, stdout=log, stderr=log, stdin=subprocess.DEVNULL)
+        self.served = self._await_ready()
+
+    def _await_ready(self) -> Served:
+        waiter = threading.Event()
+        for _ in range(int(_TIMEOUT / 0.02)):
+            if self._ready.exists():
+                told = json.loads(self._ready.read_text())
+                return Served(told["host"], told["port"], told["pin"], self.home)
+            if self.process.poll() is not None:
+                break
+            waiter.wait(0.02)
+        raise AssertionError(f"the server did not start: {self.log.read_text()}")
+
+    def stop(self) -> int:
+        """Ask it to stop; its exit code."""
+        self.process.send_signal(signal.SIGTERM)
+        return self.process.wait(_TIMEOUT)
+
+    def kill(self) -> None:
+        """kill -9."""
+        self.process.kill()
+        self.process.wait(_TIMEOUT)
+
+    def __enter__(self) -> ServerProcess:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        if self.process.poll() is None:
+            self.kill()
+
+
+def environment(**changes: str) -> dict[str, str]:
+    """This process's environment with changes."""
+    return {**os.environ, **changes}

@@ -1,0 +1,231 @@
+"""Who may import whom, read from every source file."""
+
+from __future__ import annotations
+
+import ast
+import importlib.util
+import json
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[1]
+PACKAGES = {
+    "track_protocol": ROOT / "protocol" / "track_protocol",
+    "track": ROOT / "client" / "track",
+    "track_server": ROOT / "server" / "track_server",
+}
+
+BASE = {"msgpack", "cryptography", "scramp"}
+
+
+@dataclass(frozen=True)
+class Layer:
+    """What the modules at or below `prefix` may import besides the standard library and themselves."""
+
+    prefix: str
+    may_import: frozenset[str]
+
+
+LAYERS = [
+    Layer("track_protocol", frozenset(BASE)),
+    Layer("track_protocol.testing", frozenset({"pytest"})),  # shipped suite, run by a backend's authors
+    Layer("track", frozenset({"track_protocol", *BASE})),
+    Layer("track.demo", frozenset({"rich", "sklearn", "numpy"})),  # extra `demo`
+    Layer("track_server", frozenset({"track_protocol", "uvloop", "apsw", "zstandard", *BASE})),
+]
+
+CONCRETE = "track_server.backends"
+MAY_NAME_CONCRETE = {
+    "track_server.app",  # wires the daemon
+    "track_server.embedded",  # wires a store into the client's own process
+    CONCRETE,
+}
+
+# Sockets, threads, processes and clocks: what the shared layer leaves to the client and the server.
+OUTSIDE_WORLD = {
+    "asyncio",
+    "concurrent",
+    "multiprocessing",
+    "select",
+    "selectors",
+    "socket",
+    "ssl",
+    "subprocess",
+    "threading",
+    "time",
+}
+
+NOT_LOADED_BY_THE_CLIENT = [
+    "apsw",
+    "asyncio",
+    "cryptography",
+    "multiprocessing",
+    "numpy",
+    "rich",
+    "scramp",
+    "ssl",
+    "track_server",
+    "uvloop",
+    "zstandard",
+]
+
+
+def sources() -> dict[str, Path]:
+    """Every module of the three packages by its dotted name."""
+    found = {}
+    for package, folder in PACKAGES.items():
+        for path in sorted(folder.rglob("*.py")):
+            parts = [package, *path.relative_to(folder).with_suffix("").parts]
+            found[".".join(parts).removesuffix(".__init__")] = path
+    return found
+
+
+SOURCES = sources()
+
+
+def is_within(module: str, prefix: str) -> bool:
+    return module == prefix or module.startswith(f"{prefix}.")
+
+
+def imports(tree: ast.AST, package: str) -> Iterator[tuple[int, str]]:
+    """(line, dotted name) of everything imported, at any depth, as a statement or by a literal name."""
+    for node in ast.walk(tree):
+        match node:
+            case ast.Import(names=names):
+                yield from ((node.lineno, alias.name) for alias in names)
+            case ast.ImportFrom(names=names, level=level):
+                base = importlib.util.resolve_name("." * level + (node.module or ""), package)
+                yield from ((node.lineno, f"{base}.{alias.name}") for alias in names)
+            case ast.Call(
+                func=ast.Name(id="__import__" | "import_module") | ast.Attribute(attr="import_module"),
+                args=[ast.Constant(value=str(name)), *_],
+            ):
+                yield node.lineno, importlib.util.resolve_name(name, package)
+
+
+def forbidden_import(module: str, imported: str) -> bool:
+    """Whether `imported` lies in a layer that `module` may not use."""
+    top = imported.partition(".")[0]
+    allowed = {name for layer in LAYERS if is_within(module, layer.prefix) for name in layer.may_import}
+    return top not in allowed and top not in sys.stdlib_module_names and top != module.partition(".")[0]
+
+
+def forbidden_backend(module: str, imported: str) -> bool:
+    """Whether `module` names a concrete backend without being one of the files that wire them."""
+    allowed = any(is_within(module, wiring) for wiring in MAY_NAME_CONCRETE)
+    return imported.startswith(f"{CONCRETE}.") and not allowed
+
+
+def forbidden_io(module: str, imported: str) -> bool:
+    """Whether a module of the shared layer reaches for the outside world; the shipped suite may."""
+    shared = is_within(module, "track_protocol") and not is_within(module, "track_protocol.testing")
+    return shared and imported.partition(".")[0] in OUTSIDE_WORLD
+
+
+def violations(
+    module: str, source: str, forbidden: Callable[[str, str], bool], *, is_package: bool = False
+) -> list[str]:
+    """One line for each import of `module` that is `forbidden`."""
+    package = module if is_package else module.rpartition(".")[0]
+    found = imports(ast.parse(source), package)
+    return [f"{module}:{line} imports {name}" for line, name in found if forbidden(module, name)]
+
+
+def violations_of(module: str, forbidden: Callable[[str, str], bool]) -> list[str]:
+    path = SOURCES[module]
+    return violations(module, path.read_text(), forbidden, is_package=path.name == "__init__.py")
+
+
+@pytest.mark.parametrize("module", SOURCES)
+def test_a_module_imports_only_from_the_layers_below_it(module: str) -> None:
+    assert violations_of(module, forbidden_import) == []
+
+
+@pytest.mark.parametrize("module", SOURCES)
+def test_only_the_wiring_names_concrete_backends(module: str) -> None:
+    assert violations_of(module, forbidden_backend) == []
+
+
+@pytest.mark.parametrize("module", [name for name in SOURCES if is_within(name, "track_protocol")])
+def test_the_shared_layer_does_no_io(module: str) -> None:
+    assert violations_of(module, forbidden_io) == []
+
+
+@pytest.mark.parametrize(
+    ("module", "source"),
+    [
+        ("track.client", "import track_server"),
+        ("track.client", "import os, track_server.engine as engine"),
+        ("track.client", "def open():\n    from track_server.embedded import open_file"),
+        ("track.client", "import importlib\nimportlib.import_module('track_server.embedded')"),
+        ("track.client", "__import__('track_server')"),
+        ("track.client", "import rich"),
+        ("track_server.engine", "from track.client import TrackClient"),
+        ("track_server.engine", "if True:\n    import track"),
+        ("track_protocol.frames", "from track import TrackClient"),
+        ("track_protocol.frames", "import track_server.app"),
+        ("track_protocol.frames", "import numpy"),
+    ],
+)
+def test_an_import_against_the_direction_is_seen(module: str, source: str) -> None:
+    assert len(violations(module, source, forbidden_import)) == 1
+
+
+@pytest.mark.parametrize(
+    "source",
+    [
+        "import track_server.backends.sqlite",
+        "from track_server.backends.sqlite import SqliteStore",
+        "from track_server.backends import sqlite",
+        "from .backends import sqlite",
+        "def open():\n    from track_server.backends.sqlite.store import Store",
+    ],
+)
+def test_a_backend_named_outside_the_wiring_is_seen(source: str) -> None:
+    assert len(violations("track_server.engine", source, forbidden_backend)) == 1
+
+
+@pytest.mark.parametrize("source", ["import socket", "def now():\n    from time import time"])
+def test_io_in_the_shared_layer_is_seen(source: str) -> None:
+    assert len(violations("track_protocol.frames", source, forbidden_io)) == 1
+
+
+@pytest.mark.parametrize(
+    "source", ["import os.path", "from track_protocol.errors import TrackError", "from . import app"]
+)
+def test_an_import_along_the_direction_passes(source: str) -> None:
+    assert violations("track_server.engine", source, forbidden_import) == []
+
+
+@pytest.mark.parametrize("package", PACKAGES)
+def test_a_source_root_is_not_itself_a_package(package: str) -> None:
+    assert not (PACKAGES[package].parent / "__init__.py").exists()
+
+
+@pytest.mark.parametrize("package", PACKAGES)
+def test_a_package_says_that_it_is_typed(package: str) -> None:
+    assert (PACKAGES[package] / "py.typed").is_file()
+
+
+@cache
+def loaded_by(statement: str) -> frozenset[str]:
+    """Modules that `statement` adds in a fresh interpreter."""
+    program = f"import json, sys\nbefore = set(sys.modules)\n{statement}\n"
+    program += "print(json.dumps(sorted(set(sys.modules) - before)))"
+    run = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
+    return frozenset(json.loads(run.stdout))
+
+
+@pytest.mark.parametrize("heavy", NOT_LOADED_BY_THE_CLIENT)
+def test_importing_the_client_does_not_load(heavy: str) -> None:
+    assert not {module for module in loaded_by("import track") if is_within(module, heavy)}
+
+
+def test_a_module_that_an_import_loads_is_seen() -> None:
+    assert {"track", "ssl"} <= loaded_by("import track, ssl")
