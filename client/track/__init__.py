@@ -1,1 +1,52 @@
-"""Client of the tracking server."""
+"""Client of the tracking server: ``from track import TrackClient``.
+
+Names are loaded when they are first used, so that importing the package costs next to nothing.
+"""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any, Final
+
+if TYPE_CHECKING:
+    from track.client import TrackClient, TrialDoesNotExist
+    from track.logger import TrialLogger
+    from track_protocol.errors import TrackError
+    from track_protocol.model import CustomStatus, Project, Status, Trial, TrialGroup
+
+__all__ = [
+    "CustomStatus",
+    "Project",
+    "Status",
+    "TrackClient",
+    "TrackError",
+    "Trial",
+    "TrialDoesNotExist",
+    "TrialGroup",
+    "TrialLogger",
+]
+
+_HOMES: Final = {
+    "CustomStatus": "track_protocol.model",
+    "Project": "track_protocol.model",
+    "Status": "track_protocol.model",
+    "TrackClient": "track.client",
+    "TrackError": "track_protocol.errors",
+    "Trial": "track_protocol.model",
+    "TrialDoesNotExist": "track.client",
+    "TrialGroup": "track_protocol.model",
+    "TrialLogger": "track.logger",
+}
+
+
+def __getattr__(name: str) -> Any:
+    home = _HOMES.get(name)
+    if home is None:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    value = getattr(import_module(home), name)
+    globals()[name] = value
+    return value
+
+
+def __dir__() -> list[str]:
+    return __all__

@@ -10,10 +10,9 @@ from collections import deque
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 
+from track.tickets import Call
 from track_protocol.batch import Batch
 from track_protocol.errors import RemoteProtocolError
-
-from track.tickets import Call
 
 __all__ = ["Backlog", "Numbered", "NumberedCall"]
 
@@ -24,7 +23,6 @@ class NumberedCall:
 
     first: int
     call: Call
-    nbytes: int = 1024
 
     @property
     def last(self) -> int:
@@ -49,21 +47,23 @@ class Backlog:
         nbytes: about how much memory the backlog holds.
         sent: how many items, from the oldest, were sent on the present link.
         sent_nbytes: about how many bytes these are.
+        highest: the last record that was ever sent, on any link.
     """
 
     def __init__(self) -> None:
-        self._items: deque[Numbered] = deque()
+        self._items: deque[tuple[Numbered, int]] = deque()
         self.next_seq = 1
         self.acked = 0
         self.nbytes = 0
         self.sent = 0
         self.sent_nbytes = 0
+        self.highest = 0
 
     def __len__(self) -> int:
         return len(self._items)
 
     def __iter__(self) -> Iterator[Numbered]:
-        return iter(self._items)
+        return (item for item, _ in self._items)
 
     @property
     def horizon(self) -> int:
@@ -74,37 +74,46 @@ class Backlog:
     @property
     def unsent(self) -> Numbered | None:
         """The oldest item that was not sent on the present link."""
-        return self._items[self.sent] if self.sent < len(self._items) else None
+        return self._items[self.sent][0] if self.sent < len(self._items) else None
 
-    def add(self, item: Numbered) -> None:
-        """Put an item, numbered from `next_seq`, at the end."""
-        self._items.append(item)
+    def add(self, item: Numbered, nbytes: int) -> None:
+        """Put an item of about that size, numbered from `next_seq`, at the end."""
+        self._items.append((item, nbytes))
         self.next_seq = item.last + 1
-        self.nbytes += item.nbytes
+        self.nbytes += nbytes
 
     def mark_sent(self) -> None:
         """The oldest unsent item is on its way."""
-        self.sent_nbytes += self._items[self.sent].nbytes
+        item, nbytes = self._items[self.sent]
+        self.highest = max(self.highest, item.last)
+        self.sent_nbytes += nbytes
         self.sent += 1
 
     def skip_unsent(self) -> None:
         """Put nothing in the place of the oldest unsent item, so that its numbers are used up."""
-        self._replace(self.sent, _nothing(self._items[self.sent]))
+        self._empty(self.sent)
 
     def ack(self, last_seq: int) -> None:
-        """All up to `last_seq` is durable: forget it.
+        """All up to `last_seq` is durable: forget it, but for a call whose answer is missing.
+
+        It may be more than was sent on this link: the store also works off what came on the one before.
 
         Raises:
-            RemoteProtocolError: that much was never sent.
+            RemoteProtocolError: that much was never sent at all.
         """
-        if last_seq > self.horizon:
+        if last_seq > self.highest:
             raise RemoteProtocolError(
-                f"the server acknowledged record {last_seq}, but the last one sent is {self.horizon}"
+                f"the server acknowledged record {last_seq}, but the last one sent is {self.highest}"
             )
-        while self._items and self.sent and self._items[0].last <= last_seq:
-            self.sent -= 1
-            self.sent_nbytes -= self._pop().nbytes
+        while self._items and isinstance(oldest := self._items[0][0], Batch) and oldest.last <= last_seq:
+            self._pop()
         self.acked = max(self.acked, last_seq)
+
+    def answered(self, item: NumberedCall) -> None:
+        """The call has its answer, so it and everything before it is durable."""
+        self.ack(item.last)
+        self._pop()
+        self.ack(self.acked)
 
     def attach(self, last_seq: int) -> bool:
         """Start over on a new link, whose store has this session up to `last_seq`.
@@ -116,12 +125,12 @@ class Backlog:
             False if the store's end and this backlog do not meet, so that the session cannot go on.
         """
         self.detach()
-        for index, item in enumerate(self._items):
+        for index, (item, _) in enumerate(self._items):
             if isinstance(item, NumberedCall) and item.call.abandoned:
-                self._replace(index, _nothing(item))
-        while self._items and isinstance(self._items[0], Batch) and self._items[0].last <= last_seq:
+                self._empty(index)
+        while self._items and isinstance(oldest := self._items[0][0], Batch) and oldest.last <= last_seq:
             self._pop()
-        expected = self._items[0].first if self._items else self.next_seq
+        expected = self._items[0][0].first if self._items else self.next_seq
         if expected > last_seq + 1 or last_seq >= self.next_seq:
             return False
         self.acked = max(self.acked, expected - 1)
@@ -134,29 +143,28 @@ class Backlog:
     def renumber(self) -> None:
         """Number everything from 1 again, for a new session."""
         items, self._items = self._items, deque()
-        self.next_seq, self.acked, self.nbytes = 1, 0, 0
+        self.next_seq, self.acked, self.highest, self.nbytes = 1, 0, 0, 0
         self.detach()
-        for item in items:
-            self.add(replace(item, first=self.next_seq))
+        for item, nbytes in items:
+            self.add(replace(item, first=self.next_seq), nbytes)
 
     def clear(self) -> list[Numbered]:
         """Give everything up; the numbers are used again."""
-        items = list(self._items)
+        items = list(self)
         self._items.clear()
         self.nbytes = 0
         self.detach()
         self.next_seq = self.acked + 1
+        self.highest = self.acked
         return items
 
-    def _pop(self) -> Numbered:
-        item = self._items.popleft()
-        self.nbytes -= item.nbytes
-        return item
+    def _pop(self) -> None:
+        nbytes = self._items.popleft()[1]
+        self.nbytes -= nbytes
+        if self.sent:
+            self.sent -= 1
+            self.sent_nbytes -= nbytes
 
-    def _replace(self, index: int, item: Numbered) -> None:
-        self.nbytes += item.nbytes - self._items[index].nbytes
-        self._items[index] = item
-
-
-def _nothing(item: Numbered) -> Batch:
-    return Batch(item.first, item.count, [])
+    def _empty(self, index: int) -> None:
+        item, nbytes = self._items[index]
+        self._items[index] = (Batch(item.first, item.count, []), nbytes)

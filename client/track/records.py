@@ -9,7 +9,8 @@ from __future__ import annotations
 from array import array
 from collections import deque
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from typing import Any, Final
+from functools import partial
+from typing import Any, Final, NamedTuple
 
 from track_protocol.batch import Batch, CallOp, Op, PointsOp
 from track_protocol.codec import encode
@@ -25,6 +26,7 @@ __all__ = [
     "TICKET",
     "Row",
     "Shape",
+    "Taken",
     "batch_of",
     "plain_step",
     "points_in",
@@ -63,13 +65,12 @@ class Shape:
 
 
 class _Mark:
-    """First item of a row that is no points; its size is in the row."""
+    """First item of a row that is no points."""
 
-    __slots__ = ("name", "row_bytes")
+    __slots__ = ("name",)
 
     def __init__(self, name: str) -> None:
         self.name = name
-        self.row_bytes = 64
 
 
 CALL: Final = _Mark("call")
@@ -79,22 +80,38 @@ TICKET: Final = _Mark("ticket")
 """``(TICKET, ticket)``: somebody waits for what stands before it."""
 
 
-def take(rows: deque[Row]) -> tuple[list[Row], Any]:
-    """Remove the rows of the next batch from the left.
+class Taken(NamedTuple):
+    """What `take` removed.
 
-    Returns:
-        the rows, and the ticket that ended them, if one did.
+    Attributes:
+        rows: of one batch.
+        ticket: the ticket that ended them, if one did.
+        nbytes: about how large the batch becomes.
+        heavy: the bytes of those rows that were weighed one by one.
     """
+
+    rows: list[Row]
+    ticket: Any
+    nbytes: int
+    heavy: int
+
+
+def take(rows: deque[Row]) -> Taken:
+    """Remove the rows of the next batch from the left."""
     taken: list[Row] = []
-    popleft, room = rows.popleft, BATCH_BYTES
-    while rows and room > 0 and len(taken) < BATCH_ROWS:
+    popleft, nbytes, heavy = rows.popleft, 0, 0
+    while rows and nbytes < BATCH_BYTES and len(taken) < BATCH_ROWS:
         row = popleft()
         head = row[0]
         if head is TICKET:
-            return taken, row[1]
-        room -= head.row_bytes if len(row) == 4 else row[4]
+            return Taken(taken, row[1], nbytes, heavy)
+        if len(row) == 4:
+            nbytes += head.row_bytes
+        else:
+            nbytes += row[4]
+            heavy += row[4]
         taken.append(row)
-    return taken, None
+    return Taken(taken, None, nbytes, heavy)
 
 
 def points_in(row: Row) -> int:
@@ -187,11 +204,10 @@ def salvaged(row: Row, complain: Callable[[BadValue], None]) -> Row | None:
     if _kept(row, lambda: plain_step(row[1]), complain) is None:
         return None
     shape, values = row[0], row[3]
-    good = {
-        name: value
-        for name, value in values.items()
-        if _kept(row, lambda name=name, value=value: normalise(value, name), complain) is not None
-    }
+    good = {}
+    for name, value in values.items():
+        if _kept(row, partial(normalise, value, name), complain) is not None:
+            good[name] = value
     if len(good) == len(values):
         return row
     if not good:

@@ -11,6 +11,7 @@ import math
 import os
 import select
 import socket
+import threading
 import time
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, Final, TypeVar
@@ -55,8 +56,9 @@ __all__ = ["SocketAddress", "SocketLink"]
 
 _DEFAULT_PORT: Final = 8123
 _CHUNK: Final = 256 * 1024
-_PASSWORD: Final = "PASSWORD"
+_PASSWORD: Final = "PASSWORD"  # noqa: S105 - a mechanism's name
 _SHORTEST: Final = 0.001
+_LONGEST: Final = 86_400.0
 _SILENCE: Final = 20.0
 """Seconds of silence after which the server is asked for a sign of life; as long again is too long."""
 
@@ -80,9 +82,11 @@ class SocketAddress:
         if parsed.scheme != "socket" or not parsed.hostname:
             raise UriError(f"{shown}: a server's address is socket://HOST:PORT")
         if parsed.path not in ("", "/") or parsed.fragment:
-            raise UriError(f"{shown}: a server's address ends with the port and options; remove what is behind")
+            raise UriError(
+                f"{shown}: a server's address ends with the port and options; remove what is behind"
+            )
         options = check_options(
-            parsed, {"security_layer": str, "pin": parse_pins, "timeout": float, "cafile": str}
+            parsed, {"security_layer": str, "pin": parse_pins, "timeout": _seconds, "cafile": str}
         )
         layer = str(options.get("security_layer", "AES")).lower()
         if layer not in ("", "none", "aes", "plaintext"):
@@ -113,8 +117,12 @@ class SocketAddress:
         if secret is None and self.username is None:
             return None
         if secret is None or self.username is None:
-            missing = "a token (in the URI, TRACK_TOKEN or TRACK_TOKEN_FILE)" if secret is None else "a user name"
-            raise AuthenticationError(f"{self.shown}: the login lacks {missing}: use the URI that 'track user add' printed")
+            missing = (
+                "a token (in the URI, TRACK_TOKEN or TRACK_TOKEN_FILE)" if secret is None else "a user name"
+            )
+            raise AuthenticationError(
+                f"{self.shown}: the login lacks {missing}: use the URI that 'track user add' printed"
+            )
         return self.username, secret.reveal()
 
 
@@ -136,6 +144,8 @@ class SocketLink:
         self._unsent = bytearray()
         self._early: list[Event] = []
         self._heard = self._asked = time.monotonic()
+        # Held while the pipe is written to or closed: a closed descriptor may already be another file.
+        self._pipe = threading.Lock()
         self._awake, self._waker = os.pipe()
         os.set_blocking(self._awake, False)
         os.set_blocking(self._waker, False)
@@ -170,8 +180,8 @@ class SocketLink:
         if address.plaintext:
             if local is None and not is_generated(secret.reveal()):
                 raise AuthenticationError(
-                    f"{address.shown}: in plain text anybody on this machine could pose as the server and try "
-                    "passwords against the login: use a token, or leave security_layer=plaintext out"
+                    f"{address.shown}: in plain text anybody on this machine could pose as the server and "
+                    "try passwords against the login: use a token, or leave security_layer=plaintext out"
                 )
             self._socket = self._connect(deadline)
             self._socket.setblocking(False)
@@ -192,14 +202,17 @@ class SocketLink:
                 f"no login for {shown}: no server of yours is running there; start one with 'track server', "
                 "or use the URI that 'track user add' printed"
             )
-        return f"no login for {shown}: use the URI that 'track user add NAME --role writer' printed on the server"
+        return (
+            f"no login for {shown}: use the URI that 'track user add NAME --role writer' printed on the "
+            "server's machine"
+        )
 
     def _connect(self, deadline: float) -> socket.socket:
         address = self._address
         try:
             connected = socket.create_connection((address.host, address.port), timeout=_left(deadline))
-        except OSError as error:
-            reason = error.strerror or str(error) or type(error).__name__
+        except (OSError, UnicodeError) as error:  # the latter for what can be no host name
+            reason = _why(error) if isinstance(error, OSError) else "it is no host name"
             raise ServerUnreachable(
                 f"no server answers at {address.shown} ({reason}): is it running, and is the address right?"
             ) from None
@@ -219,15 +232,20 @@ class SocketLink:
             tls = context.wrap_socket(raw, server_hostname=address.host)
         except ssl.SSLCertVerificationError as error:
             raise AuthenticationError(
-                f"the certificate of {address.shown} is not signed for it by {address.cafile}: {error.verify_message}"
-            ) from None
-        except ssl.SSLError as error:
-            raise EncryptionMismatch(
-                f"{address.shown} does not speak TLS 1.3 ({error.reason or error}): if it is a server started with "
-                "security_layer=plaintext, say so in the URI too; otherwise something else listens there"
+                f"the certificate of {address.shown} is not signed for it by {address.cafile}: "
+                f"{error.verify_message}"
             ) from None
         except OSError as error:
-            raise ServerUnreachable(f"{address.shown} ended the TLS handshake ({_why(error)}): try again") from None
+            # A server that stops, or has no connection left, ends the stream: that may be over soon.
+            if isinstance(error, ssl.SSLError) and not isinstance(error, ssl.SSLEOFError):
+                raise EncryptionMismatch(
+                    f"{address.shown} does not speak TLS 1.3 ({error.reason or error}): if it is a server "
+                    "started with security_layer=plaintext, say so in the URI too; otherwise something else "
+                    "listens there"
+                ) from None
+            raise ServerUnreachable(
+                f"{address.shown} ended the TLS handshake ({_why(error)}): try again"
+            ) from None
         self._socket = tls
         check_negotiated(tls)
         der = tls.getpeercert(binary_form=True)
@@ -236,7 +254,13 @@ class SocketLink:
         return tls, der
 
     def _log_in(
-        self, name: str, secret: Secret, session: bytes, der: bytes | None, trust: Trust | None, deadline: float
+        self,
+        name: str,
+        secret: Secret,
+        session: bytes,
+        der: bytes | None,
+        trust: Trust | None,
+        deadline: float,
     ) -> Opened:
         from track_protocol.pins import endpoint_binding
         from track_protocol.scram import ClientExchange, mechanism_for
@@ -262,8 +286,8 @@ class SocketLink:
     def _wrong_mechanism(self, mechanism: str) -> str:
         if mechanism == _PASSWORD:
             return (
-                f"{self._address.shown} wants the password itself, which is only sent to a server whose key is "
-                "known: add pin=sha256:... to the URI (the server prints it when it starts)"
+                f"{self._address.shown} wants the password itself, which is only sent to a server whose key "
+                "is known: add pin=sha256:... to the URI (the server prints it when it starts)"
             )
         return f"{self._address.shown} wants the login mechanism {mechanism[:40]!r}, which is not safe here"
 
@@ -284,7 +308,9 @@ class SocketLink:
             if found is not None:
                 return found
             if _left(deadline) <= _SHORTEST:
-                raise ServerUnreachable(f"{self._address.shown} did not finish the login in time: is it overloaded?")
+                raise ServerUnreachable(
+                    f"{self._address.shown} did not finish the login in time: is it overloaded?"
+                )
             self._wait(_left(deadline))
 
     # -- talking -------------------------------------------------------------------------------------
@@ -315,8 +341,9 @@ class SocketLink:
 
     def wake(self) -> None:
         """See `Link.wake`."""
-        with contextlib.suppress(BlockingIOError):  # the pipe is full of wake-ups already
-            os.write(self._waker, b"!")
+        with self._pipe, contextlib.suppress(BlockingIOError):  # the pipe is full of wake-ups already
+            if self._waker >= 0:
+                os.write(self._waker, b"!")
 
     def close(self) -> None:
         """See `Link.close`."""
@@ -324,11 +351,20 @@ class SocketLink:
             self._connection.send_close()
             with contextlib.suppress(TrackError):
                 self._write_out()
+        self._release()
+
+    def after_fork_in_child(self) -> None:
+        """Release this process's copies without a goodbye: the connection is the parent's."""
+        self._pipe = threading.Lock()
+        self._release()
+
+    def _release(self) -> None:
         self._disconnect()
-        for end in (self._awake, self._waker):
-            if end >= 0:
-                os.close(end)
-        self._awake = self._waker = -1
+        with self._pipe:
+            ends, self._awake, self._waker = (self._awake, self._waker), -1, -1
+            for end in ends:
+                if end >= 0:
+                    os.close(end)
 
     def _tell(self, event: Event) -> LinkEvent | None:
         if isinstance(event, AckReceived):
@@ -357,7 +393,7 @@ class SocketLink:
             except OSError as error:
                 if _would_block(error):
                     return
-                raise ConnectionLost(f"the connection to {self._address.shown} broke: {_why(error)}") from None
+                raise self._last_words() or self._broken(error) from None
             del self._unsent[:sent]
 
     def _read_in(self) -> list[Event]:
@@ -367,15 +403,27 @@ class SocketLink:
             try:
                 data = self._open_socket.recv(_CHUNK)
             except OSError as error:
-                if _would_block(error):
+                if events or _would_block(error):
                     return events
-                raise ConnectionLost(f"the connection to {self._address.shown} broke: {_why(error)}") from None
+                raise self._broken(error) from None
             if not data:
                 if events:
                     return events
                 raise ConnectionLost(f"{self._address.shown} ended the connection")
             self._heard = time.monotonic()
             events += self._connection.receive_data(data)
+
+    def _last_words(self) -> TrackError | None:
+        """Why the server closed the connection, if it still said so before a write failed."""
+        self._unsent.clear()
+        try:
+            events = self._read_in()
+        except TrackError:
+            return None
+        return next((_closed(event) for event in events if isinstance(event, CloseReceived)), None)
+
+    def _broken(self, error: OSError) -> ConnectionLost:
+        return ConnectionLost(f"the connection to {self._address.shown} broke: {_why(error)}")
 
     def _wait(self, seconds: float | None) -> bool:
         """Wait for the socket or a wake-up; whether it was a wake-up."""
@@ -411,6 +459,13 @@ class SocketLink:
         if self._socket is not None:
             self._socket.close()
             self._socket = None
+
+
+def _seconds(text: str) -> float:
+    seconds = float(text)
+    if not 0 < seconds <= _LONGEST:
+        raise ValueError(f"give seconds, more than 0 and at most {_LONGEST:.0f}")
+    return seconds
 
 
 def _left(deadline: float) -> float:

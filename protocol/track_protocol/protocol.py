@@ -10,18 +10,25 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from types import TracebackType
-from typing import Any, NoReturn
+from typing import Any, Final, NoReturn
 
 from track_protocol.aggregators import Aggregator, StatAggregator, ValueAggregator
 from track_protocol.model import CustomStatus, Project, Status, Trial, TrialGroup
 
-__all__ = ["MakeAggregator", "MetricWriter", "Protocol"]
+__all__ = ["LATEST", "TIMINGS", "MakeAggregator", "MetricWriter", "Protocol"]
 
 MakeAggregator = Callable[[], Aggregator]
 """What an ``aggregator=`` argument takes: something that makes one, such as ``StatAggregator.lazy(10)``."""
 
 MetricWriter = Callable[[Any, Mapping[str, Any]], None]
 """Takes a step (None for none) and values by name."""
+
+
+LATEST: Final[MakeAggregator] = ValueAggregator.lazy()
+"""How metadata read back unless said otherwise: the latest value."""
+
+TIMINGS: Final[MakeAggregator] = StatAggregator.lazy(0)
+"""How timings read back unless said otherwise: mean, deviation, minimum, maximum and count."""
 
 
 class Protocol:
@@ -178,7 +185,7 @@ class Protocol:
         self._missing("log_trial_arguments")
 
     def log_trial_metadata(
-        self, trial: Trial, aggregator: MakeAggregator | None = ValueAggregator.lazy(), **kwargs: Any
+        self, trial: Trial, aggregator: MakeAggregator | None = LATEST, **kwargs: Any
     ) -> None:
         """Keep values with a trial.
 
@@ -206,7 +213,7 @@ class Protocol:
         self,
         trial: Trial,
         name: str,
-        aggregator: MakeAggregator | None = StatAggregator.lazy(0),
+        aggregator: MakeAggregator | None = TIMINGS,
         start_callback: Callable[[], Any] | None = None,
         end_callback: Callable[[], Any] | None = None,
     ) -> None:
@@ -236,9 +243,7 @@ class Protocol:
         """Merge values into a trial's tags."""
         self._missing("add_trial_tags")
 
-    def set_trial_status(
-        self, trial: Trial, status: Status | CustomStatus, error: str | None = None
-    ) -> None:
+    def set_trial_status(self, trial: Trial, status: Status | CustomStatus, error: str | None = None) -> None:
         """Change a trial's status.
 
         Args:

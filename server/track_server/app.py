@@ -12,7 +12,6 @@ from track_protocol.errors import UnknownScheme, UriError, UsageError
 from track_protocol.loopback import is_loopback
 from track_protocol.places import default_home
 from track_protocol.uri import Uri, check_options, redact
-
 from track_server.backends.file import FileStore
 from track_server.backends.memory import MemoryStore
 from track_server.backends.sqlite import SqliteStore
@@ -22,7 +21,16 @@ from track_server.limits import Limits
 from track_server.store import Store
 from track_server.users import UserStore
 
-__all__ = ["DEFAULT_PORT", "Parts", "Settings", "assemble", "check_store_uri", "open_store", "settings_from_uri", "speaks_plaintext"]
+__all__ = [
+    "DEFAULT_PORT",
+    "Parts",
+    "Settings",
+    "assemble",
+    "check_store_uri",
+    "open_store",
+    "settings_from_uri",
+    "speaks_plaintext",
+]
 
 DEFAULT_PORT: Final = 8123
 
@@ -56,7 +64,11 @@ class Settings:
     @property
     def store_uri(self) -> str:
         """The URI of the store."""
-        return self.backend if self.backend is not None else Uri("sqlite", path=str(self.home / "track.db")).to_text()
+        return (
+            self.backend
+            if self.backend is not None
+            else Uri("sqlite", path=str(self.home / "track.db")).to_text()
+        )
 
 
 @dataclass(frozen=True, slots=True)
@@ -100,7 +112,11 @@ def _open_ephemeral(uri: Uri, exclusive: bool, served_as: str | None) -> Store:
     return MemoryStore(uri.to_text())
 
 
-_OPENERS: Final[Mapping[str, _Opener]] = {"sqlite": _open_sqlite, "file": _open_file, "ephemeral": _open_ephemeral}
+_OPENERS: Final[Mapping[str, _Opener]] = {
+    "sqlite": _open_sqlite,
+    "file": _open_file,
+    "ephemeral": _open_ephemeral,
+}
 _EXAMPLES: Final = {"sqlite": "sqlite:runs.db", "file": "file:runs.json"}
 """The schemes that need a path, and how a URI with one looks."""
 
@@ -166,7 +182,15 @@ def settings_from_uri(text: str, **overrides: Any) -> Settings:
     if uri.scheme != "socket" or not uri.hostname:
         raise UsageError(f"{redact(text)}: a server listens on socket://HOST:PORT?backend=URI")
     options = check_options(
-        uri, {"security_layer": str, "backend": str, "home": Path, "advertise": str, "certificate": Path, "key": Path}
+        uri,
+        {
+            "security_layer": str,
+            "backend": str,
+            "home": Path,
+            "advertise": str,
+            "certificate": Path,
+            "key": Path,
+        },
     )
     plain = speaks_plaintext(options.pop("security_layer", None))
     port = DEFAULT_PORT if uri.port is None else uri.port

@@ -16,7 +16,6 @@ from track_protocol.errors import BadArguments, ItemNotFound
 from track_protocol.methods import METHODS, Access, method_named
 from track_protocol.query import parse_query
 from track_protocol.values import check_name, normalise
-
 from track_server.store import Document, Points, Transaction, View
 
 __all__ = ["LOGS", "READS", "WRITES", "apply_op"]
@@ -97,7 +96,9 @@ def _checked(kind: str, document: Mapping[str, Any]) -> Document:
     for name, types in fields.items():
         value = document.get(name, _EMPTY.get(types[0], lambda: None)())
         if type(value) not in types:
-            raise BadArguments(f"field {name!r} of a {kind} must be {types[0].__name__}, not {type(value).__name__}")
+            raise BadArguments(
+                f"field {name!r} of a {kind} must be {types[0].__name__}, not {type(value).__name__}"
+            )
         checked[name] = normalise(value)
     return checked
 
@@ -182,7 +183,10 @@ def _log_trial_metadata(
     document = _trial(tx, trial)
     values = normalise(metadata)
     if aggregator is not None and aggregator[:1] != ["value"]:
-        values = {name: _appended(document["metadata"].get(name), value, aggregator) for name, value in values.items()}
+        values = {
+            name: _appended(document["metadata"].get(name), value, aggregator)
+            for name, value in values.items()
+        }
     tx.update_trial(document["id"], {"metadata": document["metadata"] | values})
 
 

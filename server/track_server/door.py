@@ -2,7 +2,9 @@
 
 A peer is a stranger until its login succeeded.  Peers over a limit are not turned away, since a
 hundred workers of one node may well start in the same second: they wait, untouched, until a
-stranger before them is known or gone.
+stranger before them is known or gone.  Addresses take turns, and when no connection is left the
+address with the most waiting peers gives one up: so one machine that opens thousands of them keeps
+nobody else out.
 """
 
 from __future__ import annotations
@@ -18,7 +20,6 @@ from typing import Final
 
 from track_protocol.connection import Connection, Side
 from track_protocol.errors import EncryptionMismatch
-
 from track_server.limits import Limits
 
 __all__ = ["Door", "Visitor"]
@@ -62,7 +63,7 @@ class Door:
         self._protocol = protocol
         self._inside = 0
         self._strangers: Counter[str] = Counter()
-        self._waiting: deque[tuple[socket.socket, Visitor]] = deque()
+        self._waiting: dict[str, deque[tuple[socket.socket, Visitor]]] = {}
         self._greetings: set[asyncio.Task[None]] = set()
 
     async def accept(self) -> None:
@@ -75,12 +76,13 @@ class Door:
                 _log.warning("a connection could not be accepted: %s", error)
                 await asyncio.sleep(_OUT_OF_FILES_PAUSE)
                 continue
-            if self._inside >= self._limits.connections:
-                _log.warning("a connection from %s is refused: %d are open", name[0], self._inside)
+            address = str(name[0])
+            if self._inside >= self._limits.connections and not self._make_room(address):
+                _log.warning("a connection from %s is refused: %d are open", address, self._inside)
                 peer.close()
                 continue
             self._inside += 1
-            self._waiting.append((peer, Visitor(str(name[0]))))
+            self._waiting.setdefault(address, deque()).append((peer, Visitor(address)))
             self._admit()
 
     def known(self, visitor: Visitor) -> None:
@@ -88,6 +90,7 @@ class Door:
         if visitor.stranger:
             visitor.stranger = False
             self._strangers[visitor.address] -= 1
+            self._strangers += Counter()  # forgets addresses without strangers
             self._admit()
 
     def left(self, visitor: Visitor) -> None:
@@ -100,26 +103,41 @@ class Door:
     def close(self) -> None:
         """Stop listening and forget those who wait."""
         self._listening.close()
-        for peer, _ in self._waiting:
-            peer.close()
+        for waiting in self._waiting.values():
+            for peer, _ in waiting:
+                peer.close()
         self._waiting.clear()
         for greeting in self._greetings:
             greeting.cancel()
 
+    def _make_room(self, address: str) -> bool:
+        """Close a connection that waits, of the address that has most of them; False if that is `address`."""
+        most = max(self._waiting, key=lambda other: len(self._waiting[other]), default=address)
+        if len(self._waiting.get(most, ())) <= len(self._waiting.get(address, ())):
+            return False
+        peer, _ = self._waiting[most].pop()
+        if not self._waiting[most]:
+            del self._waiting[most]
+        peer.close()
+        self._inside -= 1
+        return True
+
     def _admit(self) -> None:
-        room = self._limits.strangers - self._strangers.total()
-        held: deque[tuple[socket.socket, Visitor]] = deque()
-        while self._waiting and room > 0:
-            peer, visitor = self._waiting.popleft()
-            if self._strangers[visitor.address] >= self._limits.strangers_per_address:
-                held.append((peer, visitor))
-                continue
-            room -= 1
-            self._strangers[visitor.address] += 1
+        for _ in range(self._limits.strangers - self._strangers.total()):
+            address = next((a for a in self._waiting if self._has_room(a)), None)
+            if address is None:
+                return
+            waiting = self._waiting.pop(address)
+            peer, visitor = waiting.popleft()
+            if waiting:
+                self._waiting[address] = waiting  # to the end: addresses take turns
+            self._strangers[address] += 1
             task = asyncio.get_running_loop().create_task(self._greet(peer, visitor))
             self._greetings.add(task)
             task.add_done_callback(self._greetings.discard)
-        self._waiting.extendleft(reversed(held))
+
+    def _has_room(self, address: str) -> bool:
+        return self._strangers[address] < self._limits.strangers_per_address
 
     async def _greet(self, peer: socket.socket, visitor: Visitor) -> None:
         loop = asyncio.get_running_loop()
@@ -133,7 +151,7 @@ class Door:
                 lambda: self._protocol(visitor), peer, ssl=self._tls, ssl_handshake_timeout=timeout
             )
         except (OSError, TimeoutError) as error:  # ssl.SSLError is among them
-            _log.info("no TLS handshake with %s: %s", visitor.address, error or "it took too long")
+            _log.info("no TLS handshake with %s: %s", visitor.address, str(error) or "it took too long")
             peer.close()
             self.left(visitor)
         except BaseException:
@@ -145,7 +163,7 @@ class Door:
         """Whether the peer begins with a TLS handshake; looks without taking the byte."""
         loop = asyncio.get_running_loop()
         readable: asyncio.Future[None] = loop.create_future()
-        loop.add_reader(peer, lambda: readable.done() or readable.set_result(None))
+        loop.add_reader(peer, _resolve, readable)
         try:
             await asyncio.wait_for(readable, self._limits.handshake_seconds)
         finally:
@@ -163,3 +181,8 @@ class Door:
         await loop.sock_recv(peer, 65_536)  # data left unread would make the kernel drop what is sent
         await loop.sock_sendall(peer, connection.data_to_send())
         peer.shutdown(socket.SHUT_WR)
+
+
+def _resolve(future: asyncio.Future[None]) -> None:
+    if not future.done():
+        future.set_result(None)

@@ -12,7 +12,6 @@ from track_protocol.codec import decode
 from track_protocol.errors import TrackError
 from track_protocol.link import Acked, Failed, LinkEvent, Opened, Refused, Replied
 from track_protocol.roles import Role
-
 from track_server.app import check_store_uri, open_store
 from track_server.engine import Engine, Writer
 from track_server.ordering import ReadAfterWrite
@@ -52,7 +51,9 @@ class EngineLink:
         """See `Link.send_batch`."""
         self._order.write_started()
         with self._gate:
-            self._running.submit_batch(self._writer, batch, lambda outcome: self._arrive(self._stored, outcome))
+            self._running.submit_batch(
+                self._writer, batch, lambda outcome: self._arrive(self._stored, outcome)
+            )
         return batch.nbytes
 
     def send_call(self, call_id: int, seq: int | None, method: str, arguments: dict[str, Any]) -> None:
@@ -63,14 +64,20 @@ class EngineLink:
         self._order.write_started()
         with self._gate:
             self._running.submit_call(
-                self._writer, seq, method, arguments, lambda outcome: self._arrive(self._written, call_id, outcome)
+                self._writer,
+                seq,
+                method,
+                arguments,
+                lambda outcome: self._arrive(self._written, call_id, outcome),
             )
 
     def poll(self, timeout: float | None) -> list[LinkEvent]:
         """See `Link.poll`."""
         arrivals: list[_Arrival | None] = []
         try:
-            arrivals.append(self._arrivals.get(timeout=timeout) if timeout != 0 else self._arrivals.get_nowait())
+            arrivals.append(
+                self._arrivals.get(timeout=timeout) if timeout != 0 else self._arrivals.get_nowait()
+            )
             while True:
                 arrivals.append(self._arrivals.get_nowait())
         except queue.Empty:
@@ -111,7 +118,9 @@ class EngineLink:
 
     def _read(self, call_id: int, method: str, arguments: dict[str, Any]) -> None:
         with self._gate:
-            self._running.submit_read(method, arguments, lambda outcome: self._arrive(self._answered, call_id, outcome))
+            self._running.submit_read(
+                method, arguments, lambda outcome: self._arrive(self._answered, call_id, outcome)
+            )
 
     def _arrive(self, account: Callable[..., LinkEvent], *args: Any) -> None:
         self._arrivals.put(lambda: account(*args))

@@ -34,7 +34,6 @@ from track_protocol.errors import (
 )
 from track_protocol.link import Acked, Rejection
 from track_protocol.methods import Access, method_named
-
 from track_server.calls import READS, WRITES, apply_op
 from track_server.store import SessionState, Store, Transaction
 
@@ -203,7 +202,12 @@ class Engine:
         self._submit(_BatchJob(writer, batch, done))
 
     def submit_call(
-        self, writer: Writer, seq: int, method: str, arguments: dict[str, Any], done: Callable[[Outcome], None]
+        self,
+        writer: Writer,
+        seq: int,
+        method: str,
+        arguments: dict[str, Any],
+        done: Callable[[Outcome], None],
     ) -> None:
         """Execute a write with an answer; a repeated `seq` gets the answer it got before.
 
@@ -260,7 +264,7 @@ class Engine:
                 outcome = encode(READS[name](view, **checked))
         except TrackError as error:
             outcome = error
-        except Exception as error:
+        except Exception as error:  # noqa: BLE001 - whatever it is, the caller waits for an answer
             _log.exception("the read %s failed", name)
             outcome = InternalError(f"the server failed on this call: {error!r}", traceback.format_exc())
         done(outcome)
@@ -291,7 +295,7 @@ class Engine:
     def _tend(self, seconds: float) -> bool:
         try:
             return self.store.maintain(seconds)
-        except Exception:
+        except Exception:  # noqa: BLE001 - it must not end the one thread that writes
             _log.exception("background work on %s failed; it will be tried again", self.store.uri)
             return False
 
@@ -299,7 +303,7 @@ class Engine:
         """Run jobs in one transaction; if that fails, each in one of its own."""
         try:
             outcomes = self._commit(jobs)
-        except Exception as error:
+        except Exception as error:  # noqa: BLE001 - it must not end the one thread that writes
             if len(jobs) > 1:
                 for job in jobs:
                     self._transact([job])

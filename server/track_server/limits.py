@@ -19,8 +19,9 @@ class Limits:
         login_seconds: to finish the login after it.
         silence_seconds: of silence after which a peer is asked for a sign of life; after as long
             again without one it is taken for gone.
-        batches_in_flight: of one peer that are not durable yet, before its socket is not read.
-        bytes_in_flight: the same, in bytes.
+        batches_in_flight: batches and calls of one peer that are not answered yet, before its
+            socket is not read.
+        bytes_in_flight: the same for the bytes of batches.
         stalled_seconds: for which a peer may not read what it is sent before it is dropped.
         drain_seconds: for answering what is in flight when the server stops.
     """

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import inspect
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
@@ -13,7 +14,7 @@ from track_protocol.scram import ServerExchange
 
 __all__ = ["PASSWORD", "Accepted", "Login", "PasswordLogin", "ScramLogin"]
 
-PASSWORD: Final = "PASSWORD"
+PASSWORD: Final = "PASSWORD"  # noqa: S105 - the mechanism's name
 """Mechanism in which the client sends user name and password inside TLS, for servers with an
 authentication function of their own."""
 
@@ -68,8 +69,8 @@ class PasswordLogin:
     """The documented hook: a function of the server's owner decides about name and password.
 
     Args:
-        authenticate: called with name and password; gives (or will give) a truth value, or the
-            name of a role.
+        authenticate: called with name and password, in a thread; gives a truth value, the name of
+            a role, or an awaitable of one of them.
     """
 
     def __init__(self, authenticate: Callable[[str, str], object]) -> None:
@@ -80,7 +81,8 @@ class PasswordLogin:
         username, separator, password = message.partition("\0")
         if not separator:
             raise RemoteProtocolError("a password login is user name, NUL, password")
-        verdict = self._authenticate(username, password)
+        # In a thread, because a function that asks a directory or hashes a password takes its time.
+        verdict = await asyncio.to_thread(self._authenticate, username, password)
         if inspect.isawaitable(verdict):
             verdict = await _value(verdict)
         if not verdict:

@@ -13,10 +13,10 @@ from track_protocol.batch import Batch
 from track_protocol.connection import VERSIONS, Connection, Side, State
 from track_protocol.encryption import check_negotiated
 from track_protocol.errors import (
-    AuthenticationError,
     InternalError,
     PermissionDenied,
     RemoteProtocolError,
+    TooBusy,
     TrackError,
 )
 from track_protocol.events import (
@@ -32,7 +32,6 @@ from track_protocol.events import (
 from track_protocol.link import Acked
 from track_protocol.methods import Access, method_named
 from track_protocol.roles import Role
-
 from track_server.limits import Limits
 from track_server.login import Accepted, Login
 from track_server.ordering import ReadAfterWrite
@@ -98,7 +97,7 @@ class Desk(Protocol):
         """The engine's name for a session."""
 
     def arrived(self, session: Session) -> None:
-        """A peer connected; raises TooBusy if there are too many."""
+        """A peer connected."""
 
     def attached(self, session: Session) -> None:
         """A peer logged in; an older holder of its session is dropped."""
@@ -112,18 +111,25 @@ class Session(asyncio.Protocol):
 
     Args:
         desk: the server.
+        visitor: what the server knows the connection by.
 
     Attributes:
+        visitor: as given.
         peer: the address as text.
         sid: the session's id, known after the greeting.
         username, role: who it is, None before the login.
+        heard: when the peer last said something, on the loop's clock.
+        asked: when it was last asked for a sign of life.
+        draining: set when nothing more is taken from it.
     """
 
-    def __init__(self, desk: Desk) -> None:
+    def __init__(self, desk: Desk, visitor: Any) -> None:
         self._desk = desk
+        self.visitor = visitor
         self._loop = asyncio.get_running_loop()
         self._connection = Connection(Side.SERVER)
         self._order = ReadAfterWrite()
+        self._requests_in_flight = 0
         self._bytes_in_flight = 0
         self._login: Login | None = None
         self._login_task: asyncio.Task[None] | None = None
@@ -133,7 +139,6 @@ class Session(asyncio.Protocol):
         self._dropped = False
         self._transport: asyncio.Transport | None = None
         self.peer = "?"
-        self.address = "?"
         self.sid = b""
         self.username: str | None = None
         self.role: Role | None = None
@@ -147,7 +152,6 @@ class Session(asyncio.Protocol):
         """See `asyncio.Protocol`."""
         self._transport = cast(asyncio.Transport, transport)  # uvloop's do not inherit from it
         name = transport.get_extra_info("peername") or ("?",)
-        self.address = str(name[0])
         self.peer = ":".join(map(str, name[:2]))
         tls: ssl.SSLObject | None = transport.get_extra_info("ssl_object")
         try:
@@ -213,7 +217,12 @@ class Session(asyncio.Protocol):
     @property
     def idle(self) -> bool:
         """Whether nothing of this peer is under way."""
-        return self._order.pending == 0 and self._login_task is None
+        return self._requests_in_flight == 0 and self._login_task is None
+
+    @property
+    def reading(self) -> bool:
+        """Whether its socket is read; while it is not, silence means nothing."""
+        return self._reading
 
     def ask_for_life(self, token: int) -> None:
         """Send a ping."""
@@ -222,7 +231,7 @@ class Session(asyncio.Protocol):
             self._flush()
 
     def _login_expired(self) -> None:
-        self.drop(AuthenticationError("the login took too long: connect again"))
+        self.drop(TooBusy("the login took too long: connect again"))
 
     def _stalled(self) -> None:
         _log.info("dropping %s: it does not read what it is sent", self.peer)
@@ -243,7 +252,7 @@ class Session(asyncio.Protocol):
             handler(self, event)
         except TrackError as error:
             self.drop(error)
-        except Exception as error:
+        except Exception as error:  # noqa: BLE001 - a fault in here is one peer's, not everybody's
             _log.exception("the session of %s failed", self.peer)
             self.drop(InternalError(f"the server failed: {error!r}"))
 
@@ -262,6 +271,7 @@ class Session(asyncio.Protocol):
             raise RemoteProtocolError("a login goes one message at a time")
         self._login_task = self._loop.create_task(self._step(event.message))
         self._login_task.add_done_callback(self._stepped)
+        self._regulate()
 
     async def _step(self, message: str) -> None:
         assert self._login is not None
@@ -283,6 +293,7 @@ class Session(asyncio.Protocol):
 
     def _stepped(self, task: asyncio.Task[None]) -> None:
         self._login_task = None
+        self._regulate()
         if task.cancelled():
             return
         error = task.exception()
@@ -306,6 +317,7 @@ class Session(asyncio.Protocol):
             return
         size = event.batch.nbytes
         self._started(size)
+        self._order.write_started()
         writer = self._desk.writer(self.sid, self.username or "")
         self._desk.engine.submit_batch(writer, event.batch, self._on_loop(self._stored, expected, size))
 
@@ -315,6 +327,7 @@ class Session(asyncio.Protocol):
                 self._connection.send_ack(outcome.last_seq, outcome.rejected)
             else:
                 self._connection.send_nack(expected, outcome)
+        self._order.write_finished()
         self._finished(size)
 
     def _called(self, event: CallReceived) -> None:
@@ -325,7 +338,9 @@ class Session(asyncio.Protocol):
             if not self._may(method.role):
                 raise self._denied(method.name)
             if (event.seq is None) is not (method.access is Access.READ):
-                raise RemoteProtocolError(f"{method.name} is a {method.access.value}: number writes, and only those")
+                raise RemoteProtocolError(
+                    f"{method.name} is a {method.access.value}: number writes, and only those"
+                )
         except TrackError as error:
             self._connection.send_error(event.call_id, error)
             self._flush()
@@ -336,27 +351,28 @@ class Session(asyncio.Protocol):
             self._write(event, event.seq)
 
     def _read(self, event: CallReceived) -> None:
+        self._started(0)
         done = self._on_loop(self._answered, event.call_id)
         self._order.read(lambda: self._desk.engine.submit_read(event.method, event.arguments, done))
 
     def _write(self, event: CallReceived, seq: int) -> None:
         self._started(0)
+        self._order.write_started()
         writer = self._desk.writer(self.sid, self.username or "")
         done = self._on_loop(self._written, event.call_id)
         self._desk.engine.submit_call(writer, seq, event.method, event.arguments, done)
 
     def _written(self, call_id: int, outcome: bytes | TrackError) -> None:
+        self._order.write_finished()
         self._answered(call_id, outcome)
-        self._finished(0)
 
     def _answered(self, call_id: int, outcome: bytes | TrackError) -> None:
-        if self._connection.state is not State.OPEN:
-            return
-        if isinstance(outcome, TrackError):
-            self._connection.send_error(call_id, outcome, getattr(outcome, "trace", None))
-        else:
-            self._connection.send_result(call_id, outcome)
-        self._flush()
+        if self._connection.state is State.OPEN:
+            if isinstance(outcome, TrackError):
+                self._connection.send_error(call_id, outcome, getattr(outcome, "trace", None))
+            else:
+                self._connection.send_result(call_id, outcome)
+        self._finished(0)
 
     def _pinged(self, event: PingReceived) -> None:
         self._connection.send_pong(event.token)
@@ -389,26 +405,30 @@ class Session(asyncio.Protocol):
         )
 
     def _started(self, size: int) -> None:
-        self._order.write_started()
+        self._requests_in_flight += 1
         self._bytes_in_flight += size
         self._regulate()
 
     def _finished(self, size: int) -> None:
+        self._requests_in_flight -= 1
         self._bytes_in_flight -= size
-        self._order.write_finished()
         self._flush()
         self._regulate()
 
     def _regulate(self) -> None:
-        """Read from the socket only while the peer's work under way stays within bounds."""
+        """Read from the socket only while what the peer has under way stays within bounds."""
         if self._transport is None:
             return
         limits = self._desk.limits
         stalled = self._timer is not None and self._connection.state is State.OPEN
-        full = self._order.pending >= limits.batches_in_flight or self._bytes_in_flight >= limits.bytes_in_flight
-        wanted = not (full or stalled)
+        full = (
+            self._requests_in_flight >= limits.batches_in_flight
+            or self._bytes_in_flight >= limits.bytes_in_flight
+        )
+        wanted = not (full or stalled or self._login_task is not None)
         if wanted is not self._reading:
             self._reading = wanted
+            self.heard = self._loop.time()
             (self._transport.resume_reading if wanted else self._transport.pause_reading)()
 
     def _flush(self) -> None:

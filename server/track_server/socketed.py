@@ -6,16 +6,16 @@ import asyncio
 import logging
 import os
 import socket
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from dataclasses import replace
 from typing import Final
 
 from track_protocol.errors import ConnectionLost, PermissionDenied, TrackError, UsageError
 from track_protocol.roles import Role
 from track_protocol.scram import ServerExchange, Verifier, mechanism_for
 from track_protocol.uri import redact
-
 from track_server.app import Parts, Settings, assemble, settings_from_uri
-from track_server.door import Door, Visitor
+from track_server.door import Door
 from track_server.engine import Engine, Writer
 from track_server.limits import Limits
 from track_server.login import PASSWORD, Login, PasswordLogin, ScramLogin
@@ -35,6 +35,8 @@ __all__ = ["SocketServer"]
 _log = logging.getLogger(__name__)
 
 _WATCH_EVERY: Final = 1.0
+_LOOK_EVERY: Final = 0.01
+_GOODBYE_SECONDS: Final = 1.0
 _BACKLOG: Final = 1024
 
 
@@ -61,8 +63,10 @@ class SocketServer:
         self._parts: Parts | None = None
         self._local: LocalAccess | None = None
         self._door: Door | None = None
-        self._visitors: dict[Session, Visitor] = {}
+        self._sessions: set[Session] = set()
         self._holders: dict[bytes, Session] = {}
+        self._proving: dict[Session, User | None] = {}
+        self._seen_users: Mapping[str, User] = {}
         self._closing: asyncio.Event | None = None
         self._hurry = False
         self._loop: asyncio.AbstractEventLoop | None = None
@@ -114,20 +118,21 @@ class SocketServer:
         self._loop = asyncio.get_running_loop()
         self._closing = asyncio.Event()
         listening = _listen(self.settings.host, self.settings.port)
+        host, port = self.address = listening.getsockname()[:2]
         try:
-            self._parts = await self._loop.run_in_executor(None, assemble, self.settings)
+            self._parts = await asyncio.to_thread(assemble, replace(self.settings, port=port))
+            tls = None if self.settings.plaintext else server_context(self._parts.identity)
+            self._announce(host, port)
         except BaseException:
             listening.close()
+            await self._release()
             raise
-        host, port = listening.getsockname()[:2]
-        self.address = (host, port)
-        tls = None if self.settings.plaintext else server_context(self._parts.identity)
-        self._door = Door(listening, self.settings.limits, tls, self._welcome)
-        self._announce(host, port)
+        self._door = Door(listening, self.settings.limits, tls, lambda visitor: Session(self, visitor))
 
     async def wait_closed(self) -> None:
         """Serve what `start` began; see `run_server`."""
-        assert self._closing is not None and self._door is not None
+        assert self._closing is not None
+        assert self._door is not None
         tasks = [asyncio.ensure_future(self._door.accept()), asyncio.ensure_future(self._watch())]
         closing = asyncio.ensure_future(self._closing.wait())
         try:
@@ -155,7 +160,9 @@ class SocketServer:
     def _announce(self, host: str, port: int) -> None:
         settings, identity = self.settings, self._made.identity
         try:
-            self._local = publish_local_access(host=host, port=port, pin=identity.pin, plaintext=settings.plaintext)
+            self._local = publish_local_access(
+                host=host, port=port, pin=identity.pin, plaintext=settings.plaintext
+            )
         except TrackError as error:
             _log.warning("you need a join URI even on this machine ('track user add'): %s", error)
         record = ServerRecord(
@@ -180,52 +187,75 @@ class SocketServer:
 
     async def _drain(self) -> None:
         assert self._door is not None
+        self._withdraw()
         self._door.close()
-        sessions = list(self._visitors)
+        sessions = list(self._sessions)
         for session in sessions:
             session.draining = True
-        await self._until(lambda: all(session.idle for session in sessions), self.settings.limits.drain_seconds)
+        await self._until(
+            lambda: all(session.idle for session in sessions), self.settings.limits.drain_seconds
+        )
         for session in sessions:
             session.drop(ConnectionLost("the server is stopping: it will be back") if session.role else None)
-        await self._until(lambda: not self._visitors, 1.0)
-        for session in list(self._visitors):
+        await self._until(lambda: not self._sessions, _GOODBYE_SECONDS)
+        for session in list(self._sessions):
             session.abort()
-        assert self._loop is not None
-        await self._loop.run_in_executor(None, self._made.engine.close)
-        if self._local is not None:
-            self._local.withdraw()
+        await self._release()
+
+    async def _release(self) -> None:
+        self._withdraw()
+        if self._parts is not None:
+            await asyncio.to_thread(self._parts.engine.close)
+
+    def _withdraw(self) -> None:
+        """Take the credential file back, while the port it is about is still ours."""
+        local, self._local = self._local, None
+        if local is not None:
+            try:
+                local.withdraw()
+            except (TrackError, OSError) as error:
+                _log.warning("the credential file %s cannot be removed: %s", local.path, error)
 
     async def _until(self, condition: Callable[[], bool], seconds: float) -> None:
         assert self._loop is not None
         deadline = self._loop.time() + seconds
-        while not condition() and self._loop.time() < deadline and not self._hurry:
-            await asyncio.sleep(0.01)
+        while not condition() and self._loop.time() < deadline and not self._hurry:  # noqa: ASYNC110 - rare
+            await asyncio.sleep(_LOOK_EVERY)
 
     async def _watch(self) -> None:
         """Once a second: drop who was removed, ask the silent whether they are there."""
-        users, limits = self._made.users, self.settings.limits
-        loop = asyncio.get_running_loop()
         while True:
             await asyncio.sleep(_WATCH_EVERY)
-            if users.changed():
+            try:
                 self._drop_removed()
-            now = loop.time()
-            for session in list(self._visitors):
-                silence = now - session.heard
-                if silence > 2 * limits.silence_seconds and session.asked > session.heard:
-                    _log.info("dropping %s: no sign of life for %.0f s", session.peer, silence)
-                    session.abort()
-                elif silence > limits.silence_seconds and session.asked <= session.heard:
-                    session.asked = now
-                    session.ask_for_life(int(now))
+            except TrackError as error:
+                _log.error("the users cannot be read, so nobody can log in: %s", error)
+            for session in list(self._sessions):
+                if session.reading:
+                    self._look_after(session, asyncio.get_running_loop().time())
+
+    def _look_after(self, session: Session, now: float) -> None:
+        limit, silence = self.settings.limits.silence_seconds, now - session.heard
+        if silence > 2 * limit and session.asked > session.heard:
+            _log.info("dropping %s: no sign of life for %.0f s", session.peer, silence)
+            session.abort()
+        elif silence > limit and session.asked <= session.heard:
+            session.asked = now
+            session.ask_for_life(int(now))
 
     def _drop_removed(self) -> None:
-        for session in list(self._visitors):
+        """Drop whose user is not the one that logged in any more, also if there is one of the same name."""
+        users = self._made.users.current()
+        if users is self._seen_users:
+            return
+        self._seen_users = users
+        for session in list(self._sessions):
             if session.username is None or self.mechanism == PASSWORD:
                 continue
-            user = self._user(session.username)
-            if user is None or user.role != session.role:
-                session.drop(PermissionDenied(f"user {session.username!r} was removed or changed: log in again"))
+            if self._user(session.username) != self._proving[session]:
+                session.drop(
+                    PermissionDenied(f"user {session.username!r} was removed or changed: log in again")
+                )
 
     # -- what sessions need (`track_server.session.Desk`) ----------------------------------------------
 
@@ -254,8 +284,16 @@ class SocketServer:
         """Start a login."""
         if self.mechanism == PASSWORD:
             return PasswordLogin(lambda username, password: self.authenticate(session, username, password))
-        exchange = ServerExchange(self._verifier, self._binding, self._made.users.mock_secret())
-        return ScramLogin(exchange, self._role)
+
+        def verifier(name: str) -> Verifier | None:
+            user = self._proving[session] = self._user(name)
+            return user.verifier if user is not None else None
+
+        def role(name: str) -> Role | None:
+            user = self._user(name)
+            return user.role if user is not None and user == self._proving[session] else None
+
+        return ScramLogin(ServerExchange(verifier, self._binding, self._made.users.mock_secret()), role)
 
     def writer(self, sid: bytes, user: str) -> Writer:
         """The engine's name for a session."""
@@ -263,11 +301,12 @@ class SocketServer:
 
     def arrived(self, session: Session) -> None:
         """A peer connected."""
+        self._sessions.add(session)
 
     def attached(self, session: Session) -> None:
         """A peer logged in; an older holder of its session is dropped."""
         if self._door is not None:
-            self._door.known(self._visitors[session])
+            self._door.known(session.visitor)
         older = self._holders.get(session.sid)
         self._holders[session.sid] = session
         if older is not None and older is not session:
@@ -275,16 +314,12 @@ class SocketServer:
 
     def left(self, session: Session) -> None:
         """A peer is gone."""
-        visitor = self._visitors.pop(session, None)
+        self._sessions.discard(session)
+        self._proving.pop(session, None)
         if self._holders.get(session.sid) is session:
             del self._holders[session.sid]
-        if visitor is not None and self._door is not None:
-            self._door.left(visitor)
-
-    def _welcome(self, visitor: Visitor) -> Session:
-        session = Session(self)
-        self._visitors[session] = visitor
-        return session
+        if self._door is not None:
+            self._door.left(session.visitor)
 
     @property
     def _binding(self) -> bytes | None:
@@ -295,14 +330,6 @@ class SocketServer:
             return self._local.user
         return self._made.users.lookup(name)
 
-    def _verifier(self, name: str) -> Verifier | None:
-        user = self._user(name)
-        return user.verifier if user is not None else None
-
-    def _role(self, name: str) -> Role | None:
-        user = self._user(name)
-        return user.role if user is not None else None
-
 
 def _listen(host: str, port: int) -> socket.socket:
     try:
@@ -311,7 +338,9 @@ def _listen(host: str, port: int) -> socket.socket:
         )
         listening = socket.socket(family, kind, proto)
     except OSError as error:
-        raise UsageError(f"cannot listen on {host!r}: {error.strerror}; give an address of this machine") from None
+        raise UsageError(
+            f"cannot listen on {host!r}: {error.strerror}; give an address of this machine"
+        ) from None
     try:
         listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         listening.setblocking(False)

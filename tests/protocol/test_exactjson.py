@@ -6,7 +6,7 @@ import math
 from typing import Any
 
 import pytest
-from hypothesis import given
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from track_protocol.errors import BadValue
@@ -28,11 +28,13 @@ def spelled(value: Any) -> str:
     return repr(value)
 
 
+@settings(deadline=None, suppress_health_check=[HealthCheck.too_slow])
 @given(VALUES)
 def test_what_was_written_reads_back_exactly(value: Any) -> None:
     assert spelled(loads(dumps(value))) == spelled(value)
 
 
+@settings(deadline=None, suppress_health_check=[HealthCheck.too_slow])
 @given(VALUES)
 def test_the_text_is_json_of_one_line_without_the_extensions_that_parsers_disagree_on(value: Any) -> None:
     def refuse(name: str) -> None:

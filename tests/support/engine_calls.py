@@ -69,4 +69,6 @@ def points(trial: bytes, offset: int = 0, steps: list[Any] | None = None, **valu
     rows = len(next(iter(values.values())))
     times = pack([float(i) for i in range(rows)])
     columns = [pack(column) for column in values.values()]
-    return PointsOp(trial, METRIC, list(values), None, offset, pack(steps or list(range(rows))), times, columns)
+    return PointsOp(
+        trial, METRIC, list(values), None, offset, pack(steps or list(range(rows))), times, columns
+    )

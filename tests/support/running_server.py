@@ -8,31 +8,34 @@ import os
 import signal
 import subprocess
 import sys
-import threading
 from collections.abc import Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 
 import uvloop
+
 from track_protocol.roles import Role
 from track_protocol.uri import Uri
 from track_server.app import Settings
 from track_server.socketed import SocketServer
 from track_server.users import UserStore
+from waiting import wait_until
 
 _TIMEOUT = 30.0
 
 
 @dataclass(frozen=True)
 class Served:
-    """A server that accepts."""
+    """A server that accepts; `server` is the object when it runs in this process."""
 
     host: str
     port: int
     pin: str
     home: Path
     plaintext: bool = False
+    server: SocketServer | None = None
 
     def uri(self, name: str, secret: str, **options: str) -> str:
         """A URI to join with."""
@@ -48,38 +51,32 @@ class Served:
 
 @contextmanager
 def serving(settings: Settings, server_class: type[SocketServer] = SocketServer) -> Iterator[Served]:
-    """A server in a thread of this process, drained at the end."""
+    """A server in a thread of this process, on a free port, drained at the end."""
     server = server_class(settings=replace(settings, port=0))
-    started: list[BaseException | None] = []
-    ready = threading.Event()
+    started: Future[None] = Future()
 
     async def run() -> None:
         try:
             await server.start()
-        except BaseException as error:
-            started.append(error)
-            ready.set()
+        except BaseException as error:  # noqa: BLE001 - it is raised where it belongs, in the test
+            started.set_exception(error)
             return
-        ready.set()
+        started.set_result(None)
         await server.wait_closed()
 
     def main() -> None:
         with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
             runner.run(run())
 
-    thread = threading.Thread(target=main, name="test-server")
-    thread.start()
-    assert ready.wait(_TIMEOUT)
-    if started and started[0] is not None:
-        thread.join()
-        raise started[0]
-    host, port = server.address
-    try:
-        yield Served(host, port, server.pin, settings.home, settings.plaintext)
-    finally:
-        server.close()
-        thread.join(_TIMEOUT)
-        assert not thread.is_alive()
+    with ThreadPoolExecutor(1, thread_name_prefix="test-server") as thread:
+        ended = thread.submit(main)
+        started.result(_TIMEOUT)
+        host, port = server.address
+        try:
+            yield Served(host, port, server.pin, settings.home, settings.plaintext, server)
+        finally:
+            server.close()
+            ended.result(_TIMEOUT)
 
 
 class ServerProcess:
@@ -104,15 +101,10 @@ class ServerProcess:
         self.served = self._await_ready()
 
     def _await_ready(self) -> Served:
-        waiter = threading.Event()
-        for _ in range(int(_TIMEOUT / 0.02)):
-            if self._ready.exists():
-                told = json.loads(self._ready.read_text())
-                return Served(told["host"], told["port"], told["pin"], self.home)
-            if self.process.poll() is not None:
-                break
-            waiter.wait(0.02)
-        raise AssertionError(f"the server did not start: {self.log.read_text()}")
+        wait_until(lambda: self._ready.exists() or self.process.poll() is not None, "the server's ready file")
+        assert self._ready.exists(), f"the server did not start: {self.log.read_text()}"
+        told = json.loads(self._ready.read_text())
+        return Served(told["host"], told["port"], told["pin"], self.home)
 
     def stop(self) -> int:
         """Ask it to stop; its exit code."""

@@ -31,6 +31,9 @@ _SESSION: Final = "session"
 class RecordingTransaction(MemoryTransaction):
     """A transaction in memory that is written down before it is committed.
 
+    Each change is encoded before it is made: one that cannot be written down changes nothing, and
+    what the caller does with a document later has no effect.
+
     Args:
         tables: as for `MemoryTransaction`.
         ended: as for `MemoryTransaction`.
@@ -45,42 +48,49 @@ class RecordingTransaction(MemoryTransaction):
 
     def put_project(self, document: Document) -> None:
         """Insert or replace by ``uid``; ``groups`` and ``trials`` are ignored."""
+        change = encode([_PROJECT, document])
         super().put_project(document)
-        self._record(_PROJECT, document)
+        self._changes.append(change)
 
     def put_group(self, document: Document) -> None:
         """Insert or replace by ``uid``; ``trials`` is ignored."""
+        change = encode([_GROUP, document])
         super().put_group(document)
-        self._record(_GROUP, document)
+        self._changes.append(change)
 
     def add_trial(self, document: Document) -> None:
         """Insert a trial; its ``id`` and ``uid`` are new. ``metrics`` and ``chronos`` are ignored."""
+        change = encode([_TRIAL, document])
         super().add_trial(document)
-        self._record(_TRIAL, document)
+        self._changes.append(change)
 
     def update_trial(self, id: bytes, changes: Mapping[str, Any]) -> None:
         """Replace some top-level fields (any but id, metrics, chronos) of an existing trial."""
+        change = encode([_UPDATE, id, dict(changes)])
         super().update_trial(id, changes)
-        self._record(_UPDATE, id, dict(changes))
+        self._changes.append(change)
 
     def link(self, group_uid: str, trial: bytes) -> None:
         """Put a trial into a group; harmless when it is in already."""
+        change = encode([_LINK, group_uid, trial])
         super().link(group_uid, trial)
-        self._record(_LINK, group_uid, trial)
+        self._changes.append(change)
 
     def append_points(
         self, trial: bytes, kind: str, name: str, aggregator: list[Any] | None, points: Points
     ) -> None:
         """Append to a series of an existing trial, which the first points create."""
-        super().append_points(trial, kind, name, aggregator, points)
         columns = [list(column) for column in (points.steps, points.times, points.values)]
-        self._record(_POINTS, trial, kind, name, aggregator, *columns)
+        change = encode([_POINTS, trial, kind, name, aggregator, *columns])
+        super().append_points(trial, kind, name, aggregator, points)
+        self._changes.append(change)
 
     def put_session(self, state: SessionState) -> None:
         """Insert or replace by ``sid``."""
-        super().put_session(state)
         reply = None if state.last_reply is None else list(state.last_reply)
-        self._record(_SESSION, state.sid, state.user, state.epoch, state.last_seq, reply)
+        change = encode([_SESSION, state.sid, state.user, state.epoch, state.last_seq, reply])
+        super().put_session(state)
+        self._changes.append(change)
 
     def commit(self) -> None:
         """Write it down, then make it the committed state."""
@@ -91,10 +101,6 @@ class RecordingTransaction(MemoryTransaction):
             self.rollback()
             raise
         super().commit()
-
-    def _record(self, kind: str, *arguments: Any) -> None:
-        # Encoded at once, so that what the caller does with a document later changes nothing here.
-        self._changes.append(encode([kind, *arguments]))
 
 
 def replay(payload: bytes, tx: Transaction) -> None:

@@ -78,6 +78,7 @@ class Series:
 
     def slice(self, start: int, limit: int) -> Points:
         """Up to `limit` points from ordinal `start`."""
+        start = max(start, 0)
         stop = min(start + limit, len(self))
         if start >= stop:
             return Points(Column("o", []), Column("d", b""), Column("o", []))

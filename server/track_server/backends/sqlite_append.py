@@ -14,20 +14,21 @@ from dataclasses import dataclass, field
 from typing import Any, Final, NamedTuple
 
 import apsw
+
 from track_protocol import exactjson
 from track_protocol.columns import Column
 from track_protocol.errors import ItemNotFound
 from track_protocol.stat import Summary
-
-from track_server.backends.chunks import Encoded, assemble, encode_column, join_columns, size_of, slice_column
+from track_server.backends.chunk_columns import Encoded, encode_column, range_of, size_of
+from track_server.backends.chunks import assemble, join_columns, slice_column
 from track_server.backends.sqlite_stats import Bounds, bounds_of, summary_of
 from track_server.store import Points
 
 __all__ = ["Appender"]
 
 _CHUNK_POINTS: Final = 16_384
-_PENDING_POINTS: Final = 2**19
-"""So many points put aside are written even before the transaction ends, to bound the memory."""
+_WAITING_BYTES: Final = 2**22
+"""Points whose times take more are written even before the transaction ends, to bound the memory."""
 
 _CACHED: Final = 16_384
 """Series that are remembered between transactions; beyond it all are forgotten and read again."""
@@ -110,10 +111,12 @@ class Appender:
         self._new_trials: list[bytes] = []
         self._grown: dict[_KEY, _Series] = {}
         self._waiting: list[_Series] = []
-        self._waiting_points = 0
+        self._waiting_bytes = 0
         self._written: dict[int, tuple[int, int]] = {}
 
-    def append(self, trial: bytes, kind: str, name: str, aggregator: list[Any] | None, points: Points) -> None:
+    def append(
+        self, trial: bytes, kind: str, name: str, aggregator: list[Any] | None, points: Points
+    ) -> None:
         """Put points behind those of a series, which is created if need be.
 
         Raises:
@@ -125,8 +128,8 @@ class Appender:
             self._waiting.append(series)
             self._grown[key] = series
         series.pending.append(points)
-        self._waiting_points += len(points.times)
-        if self._waiting_points > _PENDING_POINTS:
+        self._waiting_bytes += len(points.times.payload)
+        if self._waiting_bytes > _WAITING_BYTES:
             self.flush()
 
     def trial(self, id: bytes) -> int | None:
@@ -141,7 +144,7 @@ class Appender:
 
     def flush(self) -> None:
         """Write what was put aside."""
-        waiting, self._waiting, self._waiting_points = self._waiting, [], 0
+        waiting, self._waiting, self._waiting_bytes = self._waiting, [], 0
         if not waiting:
             return
         axes: dict[tuple[int, ...], _Axis] = {}
@@ -167,7 +170,7 @@ class Appender:
         for id in self._new_trials:
             self._trials.pop(id, None)
         self._grown, self._new_trials, self._written = {}, [], {}
-        self._waiting, self._waiting_points = [], 0
+        self._waiting, self._waiting_bytes = [], 0
 
     def forget(self) -> None:
         """Forget all that is remembered of the tables: somebody else may have changed them."""
@@ -231,9 +234,8 @@ def _loaded(
     numbers = Summary(finite + nonfinite, nonfinite)
     if finite:
         # SQLite keeps a NaN, which an overflow may have left, as NULL.
-        numbers = Summary(
-            finite + nonfinite, nonfinite, *[math.nan if each is None else each for each in (mean, m2, low, high)]
-        )
+        known = [math.nan if each is None else each for each in (mean, m2, low, high)]
+        numbers = Summary(finite + nonfinite, nonfinite, *known)
     return _Series(id, count, first_step, last_step, last, last_time, bool(stepped), numbers)
 
 
@@ -251,13 +253,9 @@ def _axis(parts: Sequence[Points]) -> _Axis:
 
 
 def _piece(start: int, stop: int, steps: Column, times: Column) -> _Piece:
-    return _Piece(
-        start,
-        stop,
-        encode_column(steps, packed=False),
-        encode_column(times, packed=False),
-        (*bounds_of(steps), *bounds_of(times)),
-    )
+    encoded = encode_column(steps, packed=False)
+    of_steps = range_of(encoded, stop - start) or bounds_of(steps)
+    return _Piece(start, stop, encoded, encode_column(times, packed=False), (*of_steps, *bounds_of(times)))
 
 
 def _bounds(numbers: Summary) -> Bounds:

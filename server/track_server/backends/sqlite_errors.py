@@ -11,14 +11,19 @@ from contextlib import contextmanager
 from typing import Final
 
 import apsw
+
 from track_protocol.errors import StoreCorrupt, StoreError, StoreReadOnly
 
-__all__ = ["translated"]
+__all__ = ["store_error", "translated"]
 
 _KNOWN: Final[tuple[tuple[type[apsw.Error], type[StoreError], str], ...]] = (
     (apsw.FullError, StoreError, "no space is left for {path}: free some on its disk, then try again"),
-    (apsw.ReadOnlyError, StoreReadOnly, "{path} cannot be written: give this user write access to it and its folder"),
-    (apsw.PermissionsError, StoreReadOnly, "{path} cannot be written: give this user write access to it"),
+    (
+        apsw.ReadOnlyError,
+        StoreReadOnly,
+        "{path} cannot be written: give this user access to it and its folder",
+    ),
+    (apsw.PermissionsError, StoreReadOnly, "{path} cannot be written: give this user access to it"),
     (apsw.NotADBError, StoreCorrupt, "{path} is not a SQLite database: check the path, or restore a backup"),
     (apsw.CorruptError, StoreCorrupt, "{path} is damaged ({error}): restore a backup"),
     (apsw.BusyError, StoreError, "another process keeps {path} locked: let it finish, then try again"),
@@ -26,7 +31,7 @@ _KNOWN: Final[tuple[tuple[type[apsw.Error], type[StoreError], str], ...]] = (
     (apsw.IOError, StoreError, "the disk failed at {path} ({error}): check the disk and the system's log"),
     (apsw.ProtocolError, StoreError, "{path} cannot be locked ({error}): try again"),
     (apsw.NoMemError, StoreError, "no memory is left to work on {path}: give this process more"),
-    (apsw.InterruptError, StoreError, "a read of {path} took too long and was stopped: ask for less at a time"),
+    (apsw.InterruptError, StoreError, "a read of {path} took too long: ask for less at a time"),
 )
 
 
@@ -36,7 +41,12 @@ def translated(path: str) -> Iterator[None]:
     try:
         yield
     except apsw.Error as error:
-        for kind, raised, text in _KNOWN:
-            if isinstance(error, kind):
-                raise raised(text.format(path=path, error=error)) from error
-        raise
+        raise store_error(path, error) from error
+
+
+def store_error(path: str, error: apsw.Error) -> Exception:
+    """What to raise for a failure of SQLite's at the store `path`: a `StoreError`, or the failure itself."""
+    for kind, raised, text in _KNOWN:
+        if isinstance(error, kind):
+            return raised(text.format(path=path, error=error))
+    return error

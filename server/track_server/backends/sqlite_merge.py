@@ -12,12 +12,14 @@ import logging
 import time
 from collections import OrderedDict
 from collections.abc import Mapping, Sequence
-from typing import Any, Final, NamedTuple
+from dataclasses import dataclass
+from typing import Any, Final
 
 import apsw
-from track_protocol.errors import StoreCorrupt
 
-from track_server.backends.chunks import assemble, encode_column, join_columns, size_of
+from track_protocol.errors import StoreCorrupt
+from track_server.backends.chunk_columns import encode_column, size_of
+from track_server.backends.chunks import assemble, join_columns
 from track_server.backends.sqlite_read import read_chunk
 
 __all__ = ["Merger"]
@@ -40,8 +42,19 @@ _WORTH: Final = 32
 _VACUUM: Final = 256
 """Pages given back to the file system in one step."""
 
+_LEFT: Final = "SELECT series, count(*), sum(count) FROM chunk WHERE level = 0 GROUP BY series"
+_TAIL: Final = "SELECT id, seq, count, level, size FROM chunk WHERE series = ? ORDER BY seq DESC"
+_READ: Final = """
+SELECT step_min, step_max, time_min, time_max, value_min, value_max, data FROM chunk WHERE id = ?
+"""
+_INSERT: Final = """
+INSERT INTO chunk(series, seq, count, level, size, step_min, step_max, time_min, time_max,
+value_min, value_max, data) VALUES(?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)
+"""
 
-class _Chunk(NamedTuple):
+
+@dataclass(frozen=True, slots=True)
+class _Chunk:
     id: int
     seq: int
     count: int
@@ -97,8 +110,8 @@ class Merger:
         if self._looked:
             return
         self._looked = True
-        rows = self._db.execute("SELECT series, count(*), sum(count) FROM chunk WHERE level = 0 GROUP BY series")
-        self.grew({series: (chunks, points) for series, chunks, points in rows.fetchall()})
+        rows: list[tuple[Any, ...]] = self._db.execute(_LEFT).fetchall()
+        self.grew({series: (chunks, points) for series, chunks, points in rows})
 
     def _next(self, thorough: bool) -> tuple[int, bool] | None:
         """A series to merge, and whether it is at rest."""
@@ -143,12 +156,10 @@ class Merger:
 
     def _tail(self, series: int) -> list[_Chunk]:
         """The chunks behind the last full one."""
-        rows = self._db.execute(
-            "SELECT id, seq, count, level, size FROM chunk WHERE series = ? ORDER BY seq DESC", (series,)
-        )
+        rows = self._db.execute(_TAIL, (series,))
         tail = []
         for row in rows:
-            chunk = _Chunk(*row)
+            chunk = _Chunk(*map(int, row))
             if chunk.level == _FULL:
                 break
             tail.append(chunk)
@@ -157,10 +168,9 @@ class Merger:
 
     def _replace(self, series: int, run: Sequence[_Chunk], level: int) -> None:
         ids = [(chunk.id,) for chunk in run]
-        rows = self._db.executemany(
-            "SELECT step_min, step_max, time_min, time_max, value_min, value_max, data FROM chunk WHERE id = ?", ids
-        ).fetchall()
-        parts = [read_chunk(self._path, series, chunk.seq, row[6]) for chunk, row in zip(run, rows, strict=True)]
+        rows: list[tuple[Any, ...]] = self._db.executemany(_READ, ids).fetchall()
+        chunks = zip(run, rows, strict=True)
+        parts = [read_chunk(self._path, series, chunk.seq, row[-1]) for chunk, row in chunks]
         steps, times, values = (join_columns(columns) for columns in zip(*parts, strict=True))
         count = len(times)
         encoded = (
@@ -170,11 +180,8 @@ class Merger:
         )
         size = sum(size_of(each, count) for each in encoded)
         self._db.executemany("DELETE FROM chunk WHERE id = ?", ids)
-        self._db.execute(
-            "INSERT INTO chunk(series, seq, count, level, size, step_min, step_max, time_min, time_max, "
-            "value_min, value_max, data) VALUES(?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
-            (series, run[0].seq, count, level, size, *_extremes(rows), assemble(count, *encoded)),
-        )
+        row = (series, run[0].seq, count, level, size, *_extremes(rows), assemble(count, *encoded))
+        self._db.execute(_INSERT, row)
 
     def _vacuum_until(self, deadline: float, all_of_them: bool) -> bool:
         """Give free pages back; while a store grows it keeps some, which it needs again soon."""
@@ -233,8 +240,9 @@ def _by_level(chunks: list[_Chunk]) -> tuple[list[_Chunk], int] | None:
 
 def _at_rest(chunks: list[_Chunk]) -> tuple[list[_Chunk], int] | None:
     """The last chunks, as far as none is much larger than all behind it."""
-    start, points = len(chunks), 0
-    while start and (not points or chunks[start - 1].level == 0 or chunks[start - 1].count <= _RATIO * points):
+    start = len(chunks) - 1
+    points = chunks[start].count
+    while start and (chunks[start - 1].level == 0 or chunks[start - 1].count <= _RATIO * points):
         start -= 1
         points += chunks[start].count
     run = chunks[start:]

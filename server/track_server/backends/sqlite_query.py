@@ -81,17 +81,17 @@ _COLUMNS: Final[dict[Path, _Column]] = {
     ("status", "name"): _Column("status_name", "text"),
 }
 
-# The + keeps SQLite from rounding an integer operand to the column's REAL.
 _STATISTICS: Final[dict[str, _Column]] = {
     "count": _Column("track_series.count", "number"),
     "first_step": _Column("track_series.first_step", "json"),
     "last_step": _Column("track_series.last_step", "json"),
     "last": _Column("track_series.last", "json"),
-    "min": _Column("+track_series.min", "number"),
-    "max": _Column("+track_series.max", "number"),
-    "mean": _Column("+track_series.mean", "number"),
+    "min": _Column("track_series.min", "number"),
+    "max": _Column("track_series.max", "number"),
+    "mean": _Column("track_series.mean", "number"),
+    # m2 is about finite numbers only, and there need not be any.
     "sd": _Column(
-        "CASE WHEN track_series.count > 0 THEN sqrt(track_series.m2 / track_series.count) END", "number"
+        "CASE WHEN track_series.finite > 0 THEN sqrt(track_series.m2 / track_series.finite) END", "number"
     ),
 }
 
@@ -202,10 +202,7 @@ def _listed(value: str, operands: Sequence[Any], sort: Sort) -> Fragment:
 
 def _json(leaf: Leaf, column: str, keys: Sequence[str]) -> Fragment:
     """Comparison with what the keys lead to inside a column of JSON text."""
-    composite = isinstance(leaf, Among) and any(
-        isinstance(each, (list, tuple, dict)) for each in leaf.operands
-    )
-    if composite or not all(map(_SPELLABLE.fullmatch, keys)):
+    if _has_composite(leaf) or not all(map(_SPELLABLE.fullmatch, keys)):
         return _matched(leaf, column, keys)
     path = "$" + "".join(f'."{key}"' for key in keys)
     sql, params = _json_plain(leaf, column, keys, path)
@@ -216,7 +213,8 @@ def _json(leaf: Leaf, column: str, keys: Sequence[str]) -> Fragment:
 
 
 def _has_composite(leaf: Leaf) -> bool:
-    return isinstance(leaf, Among) and any(isinstance(each, (list, tuple, dict)) for each in leaf.operands)
+    composites = (list, tuple, dict)
+    return isinstance(leaf, Among) and any(isinstance(each, composites) for each in leaf.operands)
 
 
 def _json_plain(leaf: Leaf, column: str, keys: Sequence[str], path: str) -> Fragment:

@@ -7,12 +7,12 @@ from collections.abc import Iterable
 from typing import Any, Final
 
 import apsw
+
 from track_protocol import exactjson
 from track_protocol.batch import CHRONO, METRIC
 from track_protocol.columns import Column
 from track_protocol.errors import StoreCorrupt
 from track_protocol.query import Query
-
 from track_server.backends.chunks import BadChunk, decode_chunk, join_columns, slice_column
 from track_server.backends.sqlite_errors import translated
 from track_server.backends.sqlite_query import compile_query
@@ -51,7 +51,7 @@ def read_chunk(path: str, series: int, seq: int, data: bytes) -> tuple[Column, C
         return decode_chunk(data)
     except BadChunk as error:
         raise StoreCorrupt(
-            f"{path}: the chunk of series {series} that starts at point {seq} is damaged ({error}): restore a backup"
+            f"{path}: the chunk of series {series} from point {seq} on is damaged ({error}): restore a backup"
         ) from None
 
 
@@ -161,7 +161,8 @@ class SqliteView:
 
     def _groups(self, where: str, params: list[Any], limit: int | None = None) -> list[Document]:
         trials = (
-            'SELECT trial.uid FROM group_trial JOIN trial ON trial.id = trial WHERE "group" = ? ORDER BY group_trial.id'
+            "SELECT trial.uid FROM group_trial AS link JOIN trial ON trial.id = link.trial "
+            'WHERE link."group" = ? ORDER BY link.id'
         )
         return [
             {

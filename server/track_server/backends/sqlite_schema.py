@@ -8,12 +8,20 @@ from pathlib import Path
 from typing import Final
 
 import apsw
-from track_protocol.errors import StoreCorrupt, StoreError, StoreReadOnly, StoreTooNew
 
+from track_protocol.errors import StoreCorrupt, StoreError, StoreReadOnly, StoreTooNew
 from track_server.backends.sqlite_errors import translated
 from track_server.backends.sqlite_query import register_functions
 
-__all__ = ["APPLICATION_ID", "VERSION", "check_engine", "inspect", "open_reader", "open_writer"]
+__all__ = [
+    "APPLICATION_ID",
+    "VERSION",
+    "check_engine",
+    "generation_of",
+    "inspect",
+    "open_reader",
+    "open_writer",
+]
 
 APPLICATION_ID: Final = 0x5472616B
 """Marks a SQLite file as ours: "Trak" in its header."""
@@ -160,7 +168,8 @@ def inspect(path: str) -> None:
     except FileNotFoundError:
         return
     except PermissionError as error:
-        raise StoreReadOnly(f"{path} cannot be read ({error.strerror}): give this user access to it") from None
+        why = f"{path} cannot be read ({error.strerror})"
+        raise StoreReadOnly(f"{why}: give this user access to it") from None
     except OSError as error:
         raise StoreError(f"{path} cannot be read ({error.strerror}): give the path of a file") from None
     if not header:
@@ -179,17 +188,20 @@ def _refuse_foreign(path: str) -> None:
     with translated(path):
         db = apsw.Connection(uri, apsw.SQLITE_OPEN_READONLY | apsw.SQLITE_OPEN_URI)
         try:
-            tables = _int(db, "SELECT count(*) FROM sqlite_schema")
+            _check_empty(db, path)
         finally:
             db.close()
-    if tables:
+
+
+def _check_empty(db: apsw.Connection, path: str) -> None:
+    if _int(db, "SELECT count(*) FROM sqlite_schema"):
         raise StoreError(f"{path} is the database of another program: choose another path")
 
 
 def _check_version(path: str, version: int) -> None:
     if version > VERSION:
         raise StoreTooNew(
-            f"{path} has tables of version {version}, and this version of Track knows {VERSION}: upgrade Track"
+            f"{path} has tables of version {version}, and this Track knows version {VERSION}: upgrade Track"
         )
     if version < 1:
         raise StoreCorrupt(f"{path} has no tables of this software: restore a backup")
@@ -215,26 +227,43 @@ def _prepare(db: apsw.Connection, path: str) -> None:
     db.set_busy_timeout(_BUSY_MS)
     if db.readonly("main") or not os.access(path, os.W_OK):
         raise StoreReadOnly(f"{path} cannot be written: give this user write access to it and its folder")
-    if not _int(db, "PRAGMA user_version"):
-        _create(db)
+    if _int(db, "PRAGMA application_id") != APPLICATION_ID:
+        _create(db, path)
     _check_version(path, _int(db, "PRAGMA user_version"))
+    generation_of(db, path)
     _run(db, "PRAGMA journal_mode=WAL;" + _SETTINGS + _WRITER)
     register_functions(db)
 
 
-def _create(db: apsw.Connection) -> None:
+def _create(db: apsw.Connection, path: str) -> None:
     # Before WAL begins, so that the file itself is ours completely or not at all.
     _run(db, f"PRAGMA page_size={_PAGE_SIZE}; PRAGMA auto_vacuum=INCREMENTAL")
     _run(db, "BEGIN IMMEDIATE")
     try:
         # Of two processes that create the same store, the second finds it made.
-        if not _int(db, "PRAGMA user_version"):
+        if _int(db, "PRAGMA application_id") != APPLICATION_ID:
+            _check_empty(db, path)
             _run(db, _TABLES)
             db.execute("INSERT INTO meta VALUES('generation', ?)", (secrets.token_hex(16),))
         _run(db, "COMMIT")
     except BaseException:
         _run(db, "ROLLBACK")
         raise
+
+
+def generation_of(db: apsw.Connection, path: str) -> str:
+    """What identifies the history of the store at `path`.
+
+    Raises:
+        StoreCorrupt: the store does not say.
+    """
+    try:
+        found = db.execute("SELECT value FROM meta WHERE key = 'generation'").get
+    except apsw.SQLError:
+        found = None
+    if not isinstance(found, str):
+        raise StoreCorrupt(f"{path} has lost tables of this software: restore a backup")
+    return found
 
 
 def open_reader(path: str) -> apsw.Connection:

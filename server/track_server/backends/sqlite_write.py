@@ -7,12 +7,12 @@ from collections.abc import Callable, Iterable, Mapping
 from typing import Any, Final
 
 import apsw
+
 from track_protocol import exactjson
 from track_protocol.errors import ItemNotFound, StoreError
 from track_protocol.query import Query
-
 from track_server.backends.sqlite_append import Appender
-from track_server.backends.sqlite_errors import translated
+from track_server.backends.sqlite_errors import store_error, translated
 from track_server.backends.sqlite_read import TRIAL_JSON, SqliteView
 from track_server.store import Document, Points, SessionState
 
@@ -28,7 +28,8 @@ ON CONFLICT(uid) DO UPDATE SET name = excluded.name, description = excluded.desc
 metadata = excluded.metadata, project_id = excluded.project_id
 """
 _PUT_SESSION: Final = """
-INSERT OR REPLACE INTO session(sid, user, epoch, last_seq, last_reply_seq, last_reply) VALUES(?, ?, ?, ?, ?, ?)
+INSERT OR REPLACE INTO session(sid, user, epoch, last_seq, last_reply_seq, last_reply)
+VALUES(?, ?, ?, ?, ?, ?)
 """
 _PLAIN: Final = frozenset(
     {"uid", "hash", "revision", "name", "description", "version", "project_id", "group_id"}
@@ -90,7 +91,7 @@ class SqliteTransaction(SqliteView):
         """Insert a trial; its ``id`` and ``uid`` are new. ``metrics`` and ``chronos`` are ignored."""
         columns = {"key": document["id"], "created": time.time(), **_columns(document)}
         names, marks = ", ".join(columns), ", ".join("?" * len(columns))
-        self._execute(f"INSERT INTO trial({names}) VALUES({marks})", columns.values())  # noqa: S608 # our names
+        self._execute(f"INSERT INTO trial({names}) VALUES({marks})", columns.values())
 
     def update_trial(self, id: bytes, changes: Mapping[str, Any]) -> None:
         """Replace some top-level fields (any but id, metrics, chronos) of an existing trial.
@@ -101,7 +102,8 @@ class SqliteTransaction(SqliteView):
         row, columns = self._trial_row(id), _columns(changes)
         if columns:
             assigned = ", ".join([f"{name} = ?" for name in columns])
-            self._execute(f"UPDATE trial SET {assigned} WHERE id = ?", [*columns.values(), row])  # noqa: S608 # our names
+            sql = f"UPDATE trial SET {assigned} WHERE id = ?"  # noqa: S608 # names of our own
+            self._execute(sql, [*columns.values(), row])
 
     def link(self, group_uid: str, trial: bytes) -> None:
         """Put a trial into a group; harmless when it is in already.
@@ -123,8 +125,11 @@ class SqliteTransaction(SqliteView):
         Raises:
             ItemNotFound: there is no such trial.
         """
-        with translated(self._path):
+        # Called for every few points, where a context manager would cost more than the append itself.
+        try:
             self._appender.append(trial, kind, name, aggregator, points)
+        except apsw.Error as error:
+            raise store_error(self._path, error) from error
 
     def put_session(self, state: SessionState) -> None:
         """Insert or replace by ``sid``."""

@@ -70,7 +70,8 @@ class StoreLock:
         except BlockingIOError:
             raise StoreInUse(_in_use(self._store, self._fd, exclusive)) from None
         except OSError as error:
-            raise StoreError(f"{self._store} cannot be locked ({error.strerror}): move it to a local disk") from None
+            why = f"{self._store} cannot be locked ({error.strerror})"
+            raise StoreError(f"{why}: move it to a local disk") from None
         self._exclusive = exclusive
         self.announce(served_as)
 
@@ -101,7 +102,7 @@ def _open(store: str) -> int:
     except OSError as error:
         if error.errno in _READ_ONLY:
             raise StoreReadOnly(
-                f"{store}.lock cannot be written ({error.strerror}): give this user write access to the store "
+                f"{store}.lock cannot be written ({error.strerror}): give this user access to the store "
                 "and its folder, or choose another place"
             ) from None
         raise StoreError(f"{store}.lock cannot be opened ({error.strerror}): choose another place") from None
@@ -119,7 +120,7 @@ def _in_use(store: str, fd: int, exclusive: bool) -> str:
             f"the store {store} is held by {who}: stop it first; a store that is shared has a server "
             "(`track server`), which others use by socket://HOST:PORT"
         )
-    return f"the store {store} is in use by {who}, which has opened it directly: let it finish, or stop it first"
+    return f"the store {store} is in use by {who}, which opened it directly: let it finish, or stop it first"
 
 
 def _recorded(fd: int) -> dict[str, Any]:

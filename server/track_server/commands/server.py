@@ -24,14 +24,44 @@ class ServerCommand:
     def configure(self, parser: argparse.ArgumentParser) -> None:
         """Declare the arguments."""
         add = parser.add_argument
-        add("backend", nargs="?", metavar="BACKEND_URI", help="the store: sqlite:FILE, file:FILE or ephemeral:")
-        add("--listen", default=f"127.0.0.1:{_PORT}", metavar="HOST:PORT", help="default %(default)s; port 0: a free one")
-        add("--home", type=Path, metavar="DIR", help="identity, users and default store; default $TRACK_HOME or ~/.local/share/track")
+        add(
+            "backend",
+            nargs="?",
+            metavar="BACKEND_URI",
+            help="the store: sqlite:FILE, file:FILE or ephemeral:",
+        )
+        add(
+            "--listen",
+            default=f"127.0.0.1:{_PORT}",
+            metavar="HOST:PORT",
+            help="default %(default)s; port 0: a free one",
+        )
+        add(
+            "--home",
+            type=Path,
+            metavar="DIR",
+            help="identity, users and default store; default $TRACK_HOME or ~/.local/share/track",
+        )
         add("--advertise", metavar="HOST", help="the name under which other machines reach this server")
-        add("--certificate", type=Path, metavar="PEM", help="use this certificate instead of the one made on first start")
+        add(
+            "--certificate",
+            type=Path,
+            metavar="PEM",
+            help="use this certificate instead of the one made on first start",
+        )
         add("--key", type=Path, metavar="PEM", help="its private key")
-        add("--ready-file", type=Path, metavar="FILE", help="write host, port, pin and pid there once connections are accepted")
-        add("--log-level", default="warning", choices=["debug", "info", "warning", "error"], help="default %(default)s")
+        add(
+            "--ready-file",
+            type=Path,
+            metavar="FILE",
+            help="write host, port, pin and pid there once connections are accepted",
+        )
+        add(
+            "--log-level",
+            default="warning",
+            choices=["debug", "info", "warning", "error"],
+            help="default %(default)s",
+        )
         add("--security-layer", default="AES", metavar="AES", help="AES, or plaintext on loopback")
 
     def run(self, args: argparse.Namespace) -> int:
@@ -40,7 +70,9 @@ class ServerCommand:
         from track_server.service import serve
 
         logging.basicConfig(
-            stream=sys.stderr, level=args.log_level.upper(), format="%(asctime)s %(levelname)s %(name)s: %(message)s"
+            stream=sys.stderr,
+            level=args.log_level.upper(),
+            format="%(asctime)s %(levelname)s %(name)s: %(message)s",
         )
         host, port = _address(args.listen)
         settings = Settings(
@@ -63,8 +95,11 @@ def _address(text: str) -> tuple[str, int]:
     if not colon:
         host, port = text, str(_PORT)
     if not port.isascii() or not port.isdigit() or int(port) > 65535:
-        raise UsageError(f"--listen {text}: the port must be a number from 0 to 65535, as in 127.0.0.1:{_PORT}")
-    return host.strip("[]") or "0.0.0.0", int(port)  # noqa: S104 - an empty host is how people say "everywhere"
+        raise UsageError(
+            f"--listen {text}: the port must be a number from 0 to 65535, as in 127.0.0.1:{_PORT}"
+        )
+    # An empty host is how people say "everywhere".
+    return host.strip("[]") or "0.0.0.0", int(port)  # noqa: S104
 
 
 COMMAND = ServerCommand()

@@ -5,15 +5,18 @@ import math
 import random
 import struct
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import apsw
 import pytest
-from hypothesis import example, given, settings
+from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
+from stored_trials import add_trials, log_points, points_of
 from track_protocol import exactjson
 from track_protocol.query import Kind, parse_query
+from track_server.backends.sqlite import open_store
 from track_server.backends.sqlite_query import compile_query, register_functions
 
 SCHEMA = """
@@ -23,7 +26,7 @@ CREATE TABLE trial(id INTEGER PRIMARY KEY, key BLOB, uid TEXT, hash TEXT, revisi
 CREATE UNIQUE INDEX trial_uid ON trial(uid);
 CREATE UNIQUE INDEX trial_key ON trial(key);
 CREATE TABLE series(id INTEGER PRIMARY KEY, trial INT, kind TEXT, name TEXT, count INT, first_step TEXT,
-  last_step TEXT, last TEXT, min REAL, max REAL, mean REAL, m2 REAL);
+  last_step TEXT, last TEXT, finite INT, min REAL, max REAL, mean REAL, m2 REAL);
 CREATE TABLE project(id INTEGER PRIMARY KEY, uid TEXT, name TEXT, description TEXT, metadata TEXT);
 CREATE TABLE trial_group(id INTEGER PRIMARY KEY, uid TEXT, name TEXT, description TEXT, metadata TEXT,
   project_id TEXT);
@@ -52,7 +55,7 @@ class Store:
         )
         for kind, group in (("metric", "metrics"), ("chrono", "chronos")):
             for name, summary in document[group].items():
-                row = {key: summary[key] for key in ("count", "min", "max", "mean", "m2")}
+                row = {key: summary[key] for key in ("count", "finite", "min", "max", "mean", "m2")}
                 texts = {key: exactjson.dumps(summary[key]) for key in ("first_step", "last_step", "last")}
                 self._insert("series", {"trial": number, "kind": kind, "name": name} | row | texts)
 
@@ -84,10 +87,11 @@ def store() -> Iterator[Store]:
     opened.connection.close()
 
 
-def summary(last: Any, count: int = 1, m2: float | None = 0.0, **known: Any) -> Document:
-    sd = math.sqrt(m2 / count) if count and m2 is not None else None
+def summary(last: Any, count: int = 1, m2: float | None = 0.0, finite: int = 1, **known: Any) -> Document:
+    """A summary, with what the tables keep (``finite``, ``m2``) beside what documents show of it."""
+    sd = math.sqrt(m2 / finite) if finite and m2 is not None else None
     empty = {"first_step": 0, "last_step": None, "min": None, "max": None, "mean": None}
-    return {**empty, "last": last, "count": count, "m2": m2, "sd": sd, **known}
+    return {**empty, "last": last, "count": count, "finite": finite, "m2": m2, "sd": sd, **known}
 
 
 def trial(number: int = 0, **fields: Any) -> Document:
@@ -137,6 +141,7 @@ SUMMARY = st.builds(
     summary,
     last=VALUE,
     count=st.integers(0, 3),
+    finite=st.integers(0, 3),
     m2=st.none() | st.floats(0, 1e300),
     first_step=VALUE,
     last_step=VALUE,
@@ -217,7 +222,7 @@ def assert_sql_agrees(documents: list[Document], queries: list[Document]) -> Non
     store.connection.close()
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=200, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 @given(TRIALS, st.lists(QUERY, min_size=1, max_size=10))
 @example([trial(parameters={"a": {"$x": 1, "b": 2}})], [{"parameters.a.b": 2}])
 def test_sql_selects_exactly_what_the_evaluator_selects(
@@ -254,7 +259,7 @@ def sampled(number: int, value: Any) -> Document:
     square = real * real if real is not None and abs(real) < 1e150 else None
     tree = {"a": value, "back\\": value, 'q"': value}
     series = summary(value, first_step=value, last_step=value, min=real, max=real, mean=real, m2=square)
-    metrics = {"m": series, "n": summary(None, count=0)} if number % 4 else {}
+    metrics = {"m": series, "n": summary(None, count=2, finite=0)} if number % 4 else {}
     named = {"name": text, "description": text, "version": text, "project_id": text}
     return trial(number, parameters=tree, tags={"b": tree}, metrics=metrics, chronos=metrics, **named)
 
@@ -282,7 +287,12 @@ def test_sql_agrees_on_every_sort_of_value_with_every_sort_of_operand(path: str)
     pairs = [list(pair) for pair in itertools.pairwise(operands)]
     queries = [{path: {name: operand}} for operand in operands for name in OPERATORS]
     queries += [{path: {name: pair}} for pair in pairs for name in ("$in", "$nin")]
-    queries += [{path: {"$in": operands}}, {path: {"$nin": operands[:20]}}, {path: {"$exists": True}}]
+    queries += [
+        {path: {"$in": operands}},
+        {path: {"$in": [2**53 + 1, 5, 6, 7]}},
+        {path: {"$nin": operands[:20]}},
+        {path: {"$exists": True}},
+    ]
     assert_sql_agrees([sampled(number, value) for number, value in enumerate(SAMPLES)], queries)
 
 
@@ -308,6 +318,27 @@ HOSTILE = [
     "x\x00' OR 1 --",
     '"]) --',
 ]
+
+
+def test_the_tables_of_a_real_store_are_those_that_queries_are_compiled_for(tmp_path: Path) -> None:
+    """Statistics are about finite numbers, so points that are none must not count."""
+    store = open_store(tmp_path / "runs.db", exclusive=True)
+    add_trials(store, 1, 2, 3, 4)
+    log_points(store, points_of([1.0, math.nan, 4.0, math.inf, 2.5]), number=1)
+    log_points(store, points_of(["a", None, 3]), number=2)
+    log_points(store, points_of([math.nan]), number=3)
+    statistics = [*STATISTICS, "avg"]
+    with store.snapshot() as view:
+        documents = view.trials(parse_query({}))
+        for document, name in itertools.product(documents, statistics):
+            value = document["metrics"].get("loss", {}).get("mean" if name == "avg" else name)
+            for query in [{f"metrics.loss.{name}": {operator: value}} for operator in OPERATORS]:
+                parsed = parse_query(query)
+                expected = [each["uid"] for each in documents if parsed.matches(each)]
+                assert [each["uid"] for each in view.trials(parsed)] == expected, query
+        for path in [*PLAIN, *(f"{tree}.a" for tree in TREES), "id", "status", "status.name"]:
+            assert len(view.trials(parse_query({path: {"$ne": "absent"}}))) == 4
+    store.close()
 
 
 @pytest.mark.parametrize("text", HOSTILE)

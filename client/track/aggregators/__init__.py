@@ -1,0 +1,1 @@
+"""How logged values are kept."""

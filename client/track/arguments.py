@@ -1,0 +1,150 @@
+"""Python arguments of log calls as the plain arguments that travel.
+
+One function for each log method that updates an item, without the item itself: the same ones serve
+the direct call and fetch-and-update.
+"""
+
+from __future__ import annotations
+
+import inspect
+import time
+import traceback
+from collections.abc import Callable, Mapping
+from types import TracebackType
+from typing import Any, Final
+
+from track_protocol.aggregators import spec_of
+from track_protocol.documents import status_to_document
+from track_protocol.errors import BadArguments, BadValue
+from track_protocol.methods import METHODS
+from track_protocol.model import CustomStatus, Status, status
+from track_protocol.protocol import MakeAggregator
+from track_protocol.values import MAX_TEXT_BYTES, check_name, normalise
+
+__all__ = ["as_status", "end_of", "plain_map", "wire_arguments"]
+
+Complain = Callable[[BadValue], None]
+
+
+def as_status(given: Status | CustomStatus | str | int) -> Status | CustomStatus:
+    """The status that is meant; a name or a number of a known one will do.
+
+    Raises:
+        UsageError: it is no known one.
+    """
+    if isinstance(given, str):
+        return status(name=given)
+    return status(value=given) if isinstance(given, int) else given
+
+
+def plain_map(values: Mapping[str, Any], what: str, complain: Complain | None = None) -> dict[str, Any]:
+    """Named values in plain form.
+
+    Args:
+        values: as the user gave them.
+        what: for messages.
+        complain: told of each value that cannot be kept and is left out; without it, the first raises.
+
+    Raises:
+        BadValue: a value cannot be kept.
+    """
+    plain = {}
+    for name, value in values.items():
+        try:
+            plain[check_name(name, what)] = normalise(value, f"{what} {name}")
+        except BadValue as error:
+            if complain is None:
+                raise
+            complain(error)
+    return plain
+
+
+def end_of(
+    exc_type: type[BaseException] | None, exc_val: BaseException | None, exc_tb: TracebackType | None
+) -> tuple[Status, str | None]:
+    """The status in which a trial ends, and the text of what ended it (None at a normal end)."""
+    if exc_type is None or (issubclass(exc_type, SystemExit) and not getattr(exc_val, "code", None)):
+        return Status.Completed, None
+    text = "".join(traceback.format_exception(exc_type, exc_val, exc_tb))
+    # The end of a traceback says most; a character may take four bytes.
+    text = text.encode("utf-8", "replace").decode()[-MAX_TEXT_BYTES // 4 :]
+    stopped = issubclass(exc_type, (KeyboardInterrupt, SystemExit))
+    return (Status.Interrupted if stopped else Status.Exception), text
+
+
+def _set_trial_status(status: Status | CustomStatus, error: str | None = None) -> dict[str, Any]:
+    return {"status": status_to_document(as_status(status)), "error": None if error is None else str(error)}
+
+
+def _log_trial_start() -> dict[str, Any]:
+    return {"time": time.time()}
+
+
+def _log_trial_finish(
+    exc_type: type[BaseException] | None = None,
+    exc_val: BaseException | None = None,
+    exc_tb: TracebackType | None = None,
+) -> dict[str, Any]:
+    ending, error = end_of(exc_type, exc_val, exc_tb)
+    return {"time": time.time(), "status": status_to_document(ending), "error": error}
+
+
+def _log_trial_arguments(**kwargs: Any) -> dict[str, Any]:
+    return {"arguments": kwargs}
+
+
+def _log_trial_metadata(aggregator: MakeAggregator | None = None, **kwargs: Any) -> dict[str, Any]:
+    return {"metadata": kwargs, "aggregator": spec_of(aggregator)}
+
+
+def _add_trial_tags(**kwargs: Any) -> dict[str, Any]:
+    return {"tags": kwargs}
+
+
+def _set_group_metadata(**kwargs: Any) -> dict[str, Any]:
+    return {"metadata": kwargs}
+
+
+_MAKERS: Final[Mapping[str, Callable[..., dict[str, Any]]]] = {
+    "add_trial_tags": _add_trial_tags,
+    "log_trial_arguments": _log_trial_arguments,
+    "log_trial_finish": _log_trial_finish,
+    "log_trial_metadata": _log_trial_metadata,
+    "log_trial_start": _log_trial_start,
+    "set_group_metadata": _set_group_metadata,
+    "set_trial_status": _set_trial_status,
+}
+
+
+def wire_arguments(
+    kind: str,
+    method: str,
+    args: tuple[Any, ...],
+    kwargs: Mapping[str, Any],
+    complain: Complain | None = None,
+) -> dict[str, Any]:
+    """The arguments of a log call, without its item, as they travel.
+
+    Args:
+        kind: "trial" or "group".
+        method: a log method that updates one.
+        args: positional arguments behind the item.
+        kwargs: arguments by name.
+        complain: see `plain_map`.
+
+    Raises:
+        BadArguments: no such method, or it takes other arguments.
+    """
+    known = sorted(name for name, each in METHODS.items() if each.updates == kind)
+    if method not in known:
+        raise BadArguments(f"{method!r} does not update a {kind}; these do: {', '.join(known)}")
+    maker = _MAKERS[method]
+    try:
+        inspect.signature(maker).bind(*args, **kwargs)
+    except TypeError as error:
+        raise BadArguments(f"{method}: {error}") from None
+    made = maker(*args, **kwargs)
+    return {
+        name: plain_map(value, name, complain) if isinstance(value, dict) and name != "status" else value
+        for name, value in made.items()
+    }

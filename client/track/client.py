@@ -1,0 +1,363 @@
+"""The entry to everything: `TrackClient`."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import logging
+import sys
+from collections.abc import Callable, Mapping
+from types import TracebackType
+from typing import Any, Final, TypeVar
+
+from track.chrono import LoggerChronoContext
+from track.logger import TrialLogger
+from track.persistence import get_protocol
+from track.structure import set_current_project, set_current_trial
+from track.versioning import default_version_hash
+from track_protocol.errors import BadValue, ItemNotFound, MissingExtra, UsageError
+from track_protocol.model import Project, Trial, TrialGroup
+from track_protocol.protocol import LATEST, TIMINGS, MakeAggregator, Protocol
+from track_protocol.serialization import to_json
+from track_protocol.values import normalise
+
+__all__ = ["TrackClient", "TrialDoesNotExist"]
+
+_log: Final = logging.getLogger("track")
+_ORPHAN: Final = "orphan"
+_T = TypeVar("_T", Project, TrialGroup)
+
+Arguments = argparse.ArgumentParser | argparse.Namespace | Mapping[str, Any] | None
+
+
+class TrialDoesNotExist(ItemNotFound):
+    """The trial that was asked for is not in the store."""
+
+
+class TrackClient:
+    """Tracks one trial at a time in one store.
+
+    Args:
+        backend: URI of the store: ``file:NAME.json``, ``sqlite:NAME.db``, ``ephemeral:``,
+            ``socket://HOST:PORT`` or, to track nothing, ``none``; a `Protocol` will do too.
+
+    Attributes:
+        protocol: the store, with every call of the storage contract.
+        project: the current project, None before `set_project`.
+        group: the current group, None before `set_group`.
+        logger: the logger of the current trial, None before there is one.
+
+    Raises:
+        UriError: the URI cannot be understood.
+        MissingExtra: the packages of its backend are not installed.
+    """
+
+    def __init__(self, backend: str | Protocol = "none") -> None:
+        self.protocol: Protocol = get_protocol(backend) if isinstance(backend, str) else backend
+        self.project: Project | None = None
+        self.group: TrialGroup | None = None
+        self.logger: TrialLogger | None = None
+        self._version: Callable[[], str | None] = default_version_hash
+
+    @property
+    def trial(self) -> Trial | None:
+        """The current trial."""
+        return None if self.logger is None else self.logger.trial
+
+    # -- where -----------------------------------------------------------------------------------
+
+    def set_project(
+        self, project: Project | None = None, force: bool = False, get_only: bool = False, **kwargs: Any
+    ) -> Project:
+        """Choose the project, and create it if it does not exist.
+
+        Args:
+            project: its definition, or else
+            kwargs: the fields of one, such as ``name``.
+            force: choose another one than before.
+            get_only: do not create it.
+
+        Raises:
+            UsageError: another project was chosen before, and not `force`.
+            ItemNotFound: it does not exist, and `get_only`.
+        """
+        wanted = project or Project(**kwargs)
+        if self.project is not None and not force:
+            return _unchanged("project", self.project, wanted)
+        found = self.protocol.get_project(wanted) if get_only else self.protocol.new_project(wanted)
+        if found is None:
+            raise ItemNotFound(f"no project is called {wanted.name!r}: leave get_only out to create it")
+        if self.project is not None and self.project.uid != found.uid:
+            self.group = None
+        self.project = found
+        set_current_project(found)
+        return found
+
+    def set_group(
+        self, group: TrialGroup | None = None, force: bool = False, get_only: bool = False, **kwargs: Any
+    ) -> TrialGroup:
+        """Choose the group of the trials to come, and create it if it does not exist.
+
+        Args:
+            group: its definition, or else
+            kwargs: the fields of one, such as ``name``.
+            force: choose another one than before.
+            get_only: do not create it.
+
+        Raises:
+            UsageError: another group was chosen before, and not `force`.
+            ItemNotFound: it does not exist, and `get_only`.
+        """
+        wanted = group or TrialGroup(**{"project_id": self._in_project().uid, **kwargs})
+        if self.group is not None and not force:
+            return _unchanged("group", self.group, wanted)
+        found = self.protocol.get_trial_group(wanted) if get_only else self.protocol.new_trial_group(wanted)
+        if found is None:
+            raise ItemNotFound(f"no group is called {wanted.name!r}: leave get_only out to create it")
+        self.group = found
+        return found
+
+    def new_trial(self, force: bool = False, arguments: Arguments = None, **kwargs: Any) -> TrialLogger:
+        """Begin a new trial.
+
+        Without arguments it is stored later: when `log_arguments` brings them, or else when it starts
+        or logs for the first time.  If one of the same name, version and parameters exists, the new
+        one is its next revision.
+
+        Args:
+            force: though there is a trial already.
+            arguments: its parameters: a parser (which then parses the command line), what one
+                returned, or a mapping.
+            kwargs: fields of the trial, such as ``name``, ``description`` or ``parameters``.
+
+        Raises:
+            UsageError: there is a trial already, and not `force`.
+        """
+        if self.logger is not None and not force:
+            raise UsageError("this client has a trial already: finish it and say new_trial(force=True)")
+        self.logger = TrialLogger(Trial(**kwargs), self.protocol, create=self._create)
+        if arguments is not None:
+            self.log_arguments(arguments)
+        return self.logger
+
+    def set_trial(
+        self,
+        trial: Trial | None = None,
+        force: bool = False,
+        uid: str | None = None,
+        hash: str | None = None,
+        revision: int = 0,
+    ) -> TrialLogger:
+        """Go on with a trial that is stored.
+
+        Args:
+            trial: its definition, or else
+            uid: its uid, or else
+            hash: its hash, and
+            revision: its revision.
+            force: though there is a trial already.
+
+        Raises:
+            UsageError: there is a trial already, and not `force`; or nothing says which one is meant.
+            TrialDoesNotExist: it is not in the store.
+        """
+        if self.logger is not None and not force:
+            raise UsageError("this client has a trial already: say set_trial(..., force=True)")
+        wanted = trial if trial is not None else _definition(uid, hash, revision)
+        found = self.protocol.get_trial(wanted)
+        if not found:
+            raise TrialDoesNotExist(f"no trial has the uid {wanted.uid!r} in {type(self.protocol).__name__}")
+        self.logger = TrialLogger(found[0], self.protocol)
+        set_current_trial(found[0])
+        return self.logger
+
+    def set_version(
+        self, version: str | None = None, version_fun: Callable[[], str | None] | None = None
+    ) -> None:
+        """Say which version of the code runs; by default, a hash of the executed file.
+
+        Args:
+            version: the version, or else
+            version_fun: called for it when a trial is created.
+        """
+        self._version = version_fun or (default_version_hash if version is None else lambda: version)
+
+    def _in_project(self) -> Project:
+        return self.project or self.set_project(name=_ORPHAN)
+
+    def _create(self, trial: Trial) -> Trial:
+        project = self._in_project()
+        trial.version = trial.version or self._version()
+        trial.project_id = project.uid
+        trial.group_id = None if self.group is None else self.group.uid
+        # The hash is that of the parameters as given, before what cannot be kept becomes text.
+        trial._hash = trial.hash
+        for field in ("parameters", "metadata", "tags"):
+            setattr(trial, field, _storable(getattr(trial, field), field))
+        stored = self.protocol.new_trial(trial, auto_increment=True)
+        if stored is None:
+            raise UsageError(f"{type(self.protocol).__name__} has the trial {trial.uid} already")
+        self.protocol.add_project_trial(project, stored)
+        if self.group is not None:
+            self.protocol.add_group_trial(self.group, stored)
+        set_current_trial(stored)
+        return stored
+
+    def _current(self) -> TrialLogger:
+        return self.logger or self.new_trial()
+
+    # -- what ------------------------------------------------------------------------------------
+
+    def log_arguments(self, args: Arguments = None, show: bool = False, **kwargs: Any) -> argparse.Namespace:
+        """Store the parameters of the trial, which is created by that.
+
+        Args:
+            args: a parser (which then parses the command line), what one returned, or a mapping.
+            show: print them, too.
+            kwargs: more of them.
+
+        Returns:
+            all of them.
+        """
+        parameters = {**_as_mapping(args), **kwargs}
+        if show:
+            sys.stdout.write(json.dumps(to_json(_storable(parameters, "parameters")), indent=2) + "\n")
+        self._current().log_arguments(**parameters)
+        return argparse.Namespace(**parameters)
+
+    def get_arguments(self, args: Arguments = None, show: bool = False, **kwargs: Any) -> argparse.Namespace:
+        """The same as `log_arguments`, under the name that suits ``args = client.get_arguments(parser)``."""
+        return self.log_arguments(args, show, **kwargs)
+
+    def log_metrics(self, /, step: Any = None, aggregator: Any = None, **kwargs: Any) -> None:
+        """See `TrialLogger.log_metrics`."""
+        self._current().log_metrics(step, aggregator, **kwargs)
+
+    def log_metadata(self, /, aggregator: MakeAggregator | None = LATEST, **kwargs: Any) -> None:
+        """See `TrialLogger.log_metadata`."""
+        self._current().log_metadata(aggregator, **kwargs)
+
+    def add_tags(self, /, **kwargs: Any) -> None:
+        """See `TrialLogger.add_tags`."""
+        self._current().add_tags(**kwargs)
+
+    def chrono(
+        self,
+        name: str,
+        aggregator: MakeAggregator | None = TIMINGS,
+        start_callback: Callable[[], Any] | None = None,
+        end_callback: Callable[[], Any] | None = None,
+    ) -> LoggerChronoContext:
+        """See `TrialLogger.chrono`."""
+        return self._current().chrono(name, aggregator, start_callback, end_callback)
+
+    def start(self) -> None:
+        """See `TrialLogger.start`."""
+        self._current().start()
+
+    def finish(
+        self,
+        exc_type: type[BaseException] | None = None,
+        exc_val: BaseException | None = None,
+        exc_tb: TracebackType | None = None,
+    ) -> None:
+        """See `TrialLogger.finish`."""
+        self._current().finish(exc_type, exc_val, exc_tb)
+
+    # -- and then --------------------------------------------------------------------------------
+
+    def report(self, short: bool = True) -> None:
+        """Print the current trial as it is stored, as JSON.
+
+        Args:
+            short: leave out what only programs need.
+
+        Raises:
+            UsageError: there is no trial.
+        """
+        if self.logger is None:
+            raise UsageError("there is no trial to report on: call new_trial or set_trial first")
+        self.logger.report(short)
+
+    def save(self, file_name_override: str | None = None) -> None:
+        """Wait until everything logged is durable.
+
+        Args:
+            file_name_override: also write everything in the store to this JSON file.
+
+        Raises:
+            TrackError: what stands in the way.
+        """
+        if self.logger is not None:
+            self.logger.ensure()
+        options = {} if file_name_override is None else {"file_name_override": file_name_override}
+        self.protocol.commit(**options)
+
+    def close(self) -> None:
+        """Flush and release the connection or the file.
+
+        Raises:
+            TrackError: what stands in the way of the flush.
+        """
+        self.protocol.close()
+
+    def __enter__(self) -> TrackClient:
+        return self
+
+    def __exit__(
+        self,
+        exc_type: type[BaseException] | None,
+        exc_val: BaseException | None,
+        exc_tb: TracebackType | None,
+    ) -> None:
+        self.close()
+
+    @staticmethod
+    def get_device() -> Any:
+        """The ``torch.device`` to train on: the GPU if there is one.
+
+        Raises:
+            MissingExtra: torch is not installed.
+        """
+        try:
+            import torch  # type: ignore[import-not-found, unused-ignore]
+        except ImportError as error:
+            raise MissingExtra(f"get_device asks PyTorch, which is not installed: {error}") from error
+        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+
+
+def _unchanged(what: str, current: _T, wanted: _T) -> _T:
+    if current != wanted:
+        raise UsageError(f"this client has another {what} already: say set_{what}(..., force=True)")
+    return current
+
+
+def _definition(uid: str | None, hash: str | None, revision: int) -> Trial:
+    if uid is not None:
+        hash, _, number = uid.rpartition("_")
+        if not hash or not number.isdecimal():
+            raise UsageError(f"{uid!r} is no uid of a trial: it looks like HASH_REVISION")
+        revision = int(number)
+    if hash is None:
+        raise UsageError("set_trial needs a trial, its uid, or its hash and revision")
+    return Trial(_hash=hash, revision=revision)
+
+
+def _as_mapping(args: Arguments) -> dict[str, Any]:
+    if isinstance(args, argparse.ArgumentParser):
+        args = args.parse_args()
+    if isinstance(args, argparse.Namespace):
+        return vars(args)
+    return dict(args or {})
+
+
+def _storable(values: Mapping[str, Any], what: str) -> dict[str, Any]:
+    """The values in plain form; one that has none becomes text, so that no run fails for it."""
+    plain = {}
+    for name, value in values.items():
+        try:
+            plain[name] = normalise(value, f"{what} {name}")
+        except BadValue as error:
+            plain[name] = str(value)[:1024]
+            _log.warning("%s; its text is kept instead", error)
+    return plain

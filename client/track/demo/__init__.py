@@ -1,0 +1,1 @@
+"""``track demo``: a hyper-parameter search by many processes that share one encrypted server."""

@@ -1,0 +1,69 @@
+"""``track demo``: see eight training processes share one encrypted server."""
+
+from __future__ import annotations
+
+import argparse
+from datetime import datetime
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Final
+
+from track_protocol.errors import MissingExtra
+
+__all__ = ["COMMAND", "DemoCommand"]
+
+_NEEDED: Final = {
+    "numpy": "numpy",
+    "sklearn": "scikit-learn",
+    "rich": "rich",
+    "uvloop": "uvloop",
+    "apsw": "apsw",
+}
+"""Packages of the extra `demo`: the name they are imported by, and the one they are installed by."""
+
+
+class DemoCommand:
+    """Run a hyper-parameter search, watch it, and check what was stored."""
+
+    help = "watch eight training processes share one encrypted server"
+
+    def configure(self, parser: argparse.ArgumentParser) -> None:
+        """Declare the arguments."""
+        add = parser.add_argument
+        add("--dir", type=Path, metavar="DIR", help="where everything goes; default: ./track-demo-TIME")
+        add("--workers", type=_positive, default=8, metavar="N", help="training processes; default %(default)s")
+        add("--trials", type=_positive, default=32, metavar="N", help="points of the search; default %(default)s")
+        add("--epochs", type=_positive, default=8, metavar="N", help="of each trial; default %(default)s")
+
+    def run(self, args: argparse.Namespace) -> int:
+        """Run the demo; returns the exit code.
+
+        Raises:
+            MissingExtra: the packages it needs are not installed.
+            TrackError: something failed; the message says what.
+        """
+        _require_extra()
+        from rich.console import Console
+
+        from track.demo.coordinator import Plan, run_demo
+        from track.demo.folder import new_folder
+
+        folder = new_folder(args.dir, datetime.now().astimezone())
+        plan = Plan(workers=args.workers, trials=args.trials, epochs=args.epochs)
+        return run_demo(plan, folder, Console())
+
+
+def _require_extra() -> None:
+    missing = [package for module, package in _NEEDED.items() if find_spec(module) is None]
+    if missing:
+        raise MissingExtra(f"'track demo' needs {', '.join(missing)}: pip install 'trackwire[demo]'")
+
+
+def _positive(text: str) -> int:
+    number = int(text)
+    if number < 1:
+        raise ValueError(text)
+    return number
+
+
+COMMAND: Final = DemoCommand()

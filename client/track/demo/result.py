@@ -1,0 +1,62 @@
+"""What the demo tells: a line for each thing it set up, and at the end what came out."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Final
+
+from rich.console import Console
+from rich.text import Text
+
+from track.demo.folder import Folder
+from track.demo.observation import Observation
+from track.demo.table import trial_table
+from track.demo.verification import Verification
+
+__all__ = ["tell", "tell_result"]
+
+_BEST: Final = 5
+_MOST_FAULTS: Final = 20
+
+
+def tell(console: Console, name: str, what: str, style: str = "") -> None:
+    """One line; long paths are left whole, so that they can be copied."""
+    console.print(Text.assemble((f"{name:<10} ", "bold"), (what, style)), soft_wrap=True)
+
+
+def tell_result(
+    console: Console, folder: Folder, last: Observation, proof: Verification, seconds: float
+) -> None:
+    """The best trials, whether the store holds what was logged, and where things are."""
+    console.print()
+    tell(console, "best", f"{min(_BEST, len(last.rows))} of {len(last.rows)} trials, by accuracy on held-out digits")
+    console.print(trial_table(last.best(_BEST)))
+    _tell_proof(console, proof)
+    console.print()
+    tell(console, "store", _short(folder.store))
+    tell(console, "server log", _short(folder.server_log))
+    tell(console, "look", f"track server sqlite:{_short(folder.store)}")
+    tell(console, "took", f"{seconds:.0f} s")
+
+
+def _tell_proof(console: Console, proof: Verification) -> None:
+    good = not proof.faults
+    style = "green" if good else "bold red"
+    tell(console, "verified" if good else "WRONG", "through a second client, which may only read:", style)
+    if good:
+        tell(console, "", f"{proof.trials} trials, each claimed by exactly one worker")
+    tell(
+        console,
+        "",
+        f"{proof.logged:,} points logged, {proof.stored:,} stored: {proof.lost} lost, {proof.doubled} doubled",
+    )
+    for fault in proof.faults[:_MOST_FAULTS]:
+        tell(console, "", fault, "red")
+    if len(proof.faults) > _MOST_FAULTS:
+        tell(console, "", f"… and {len(proof.faults) - _MOST_FAULTS} more", "red")
+
+
+def _short(path: Path) -> str:
+    """Relative to the current folder if it is below, and then ready to be pasted here."""
+    here = Path.cwd()
+    return str(path.relative_to(here)) if path.is_relative_to(here) else str(path)

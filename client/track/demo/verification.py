@@ -1,0 +1,109 @@
+"""Does the store hold exactly what the workers did?  Asked of the store, as anybody who may read could."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass, field
+from typing import Final
+
+from track_protocol.batch import CHRONO, METRIC
+from track_protocol.model import Status, Trial
+from track_protocol.protocol import Protocol
+
+from track.demo.observation import summaries
+from track.demo.reports import TrialReport, WorkerReport
+
+__all__ = ["Verification", "verify"]
+
+_OF_THE_SERVER: Final = frozenset({(CHRONO, "runtime")})
+
+
+@dataclass(slots=True)
+class Verification:
+    """What was compared, and what does not fit.
+
+    Attributes:
+        trials: how many the store holds.
+        logged: points that the workers say they logged.
+        stored: points that were read back.
+        lost: logged points that are not in the store.
+        doubled: stored points that nobody logged, or not so often.
+        faults: one sentence for each thing that is not as it should be.
+    """
+
+    trials: int = 0
+    logged: int = 0
+    stored: int = 0
+    lost: int = 0
+    doubled: int = 0
+    faults: list[str] = field(default_factory=list)
+
+
+def verify(
+    protocol: Protocol, group: str, created: Iterable[str], reports: Iterable[WorkerReport]
+) -> Verification:
+    """Compare what the store holds with what the workers say.
+
+    Args:
+        protocol: a client's, of any role.
+        group: uid of the group of all trials.
+        created: uids of the trials that were created.
+        reports: of all workers.
+    """
+    found = Verification()
+    claims = _claims(reports)
+    trials = {trial.uid: trial for trial in protocol.fetch_trials({"group_id": group})}
+    found.trials = len(trials)
+    for uid in sorted({*created, *claims} ^ trials.keys()):
+        found.faults.append(f"trial {uid} is {'unexpected' if uid in trials else 'missing'} in the store")
+    for uid, trial in trials.items():
+        claimed = claims.get(uid, [])
+        found.faults += _faults_of_claim(trial, [worker for worker, _ in claimed])
+        for _, report in claimed[:1]:
+            _compare_points(protocol, trial, report, found)
+    return found
+
+
+def _claims(reports: Iterable[WorkerReport]) -> dict[str, list[tuple[str, TrialReport]]]:
+    """Who says to have got each trial."""
+    claims: dict[str, list[tuple[str, TrialReport]]] = {}
+    for report in reports:
+        for trial in report.trials:
+            claims.setdefault(trial.uid, []).append((report.worker, trial))
+    return claims
+
+
+def _faults_of_claim(trial: Trial, workers: list[str]) -> Iterator[str]:
+    stored = trial.metadata.get("claimed_by", [])
+    if len(workers) != 1:
+        yield f"trial {trial.uid} was claimed {len(workers)} times: by {', '.join(workers) or 'nobody'}"
+    if stored != workers:
+        yield f"trial {trial.uid}: the store says it was claimed by {stored}, the workers say {workers}"
+    if trial.status is not Status.Completed:
+        yield f"trial {trial.uid} ended as {trial.status and trial.status.name}, not as Completed"
+
+
+def _compare_points(protocol: Protocol, trial: Trial, report: TrialReport, found: Verification) -> None:
+    for kind, logged, stored in (
+        (METRIC, report.metrics, summaries(trial.metrics)),
+        (CHRONO, report.chronos, summaries(trial.chronos)),
+    ):
+        for name in sorted({*logged, *stored}):
+            if (kind, name) in _OF_THE_SERVER and name not in logged:
+                continue
+            steps = protocol.fetch_metrics(trial, name, kind).steps if name in stored else []
+            _compare_series(f"trial {trial.uid}, {kind} {name}", logged[name], Counter(steps), found)
+
+
+def _compare_series(what: str, logged: int, steps: Mapping[int | None, int], found: Verification) -> None:
+    """A series is whole when each step from 0 is there once; timings have no steps, and are only counted."""
+    stored = sum(steps.values())
+    expected: Counter[int | None] = Counter({None: logged}) if None in steps else Counter(range(logged))
+    lost, doubled = (expected - Counter(steps)).total(), (Counter(steps) - expected).total()
+    found.logged += logged
+    found.stored += stored
+    found.lost += lost
+    found.doubled += doubled
+    if lost or doubled:
+        found.faults.append(f"{what}: {logged} logged, {stored} stored, {lost} lost, {doubled} doubled")

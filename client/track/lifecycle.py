@@ -1,0 +1,101 @@
+"""What happens to outboxes when the process forks or ends.
+
+A forked child shares nothing with its parent's outboxes: same loggers, but a session, a thread and a
+connection of its own.  At the end of a process everything is flushed: by `atexit`, and by a finalizer
+in children of `multiprocessing`, which leave without it.
+"""
+
+from __future__ import annotations
+
+import atexit
+import os
+import sys
+import time
+from typing import Final, Protocol
+from weakref import WeakSet
+
+__all__ = ["EXIT_SECONDS", "Resident", "enroll", "prepare_for_exit"]
+
+EXIT_SECONDS: Final = 30.0
+"""How long the end of a process waits for the store."""
+
+
+class Resident(Protocol):
+    """What lives as long as the process does."""
+
+    def before_fork(self) -> None:
+        """The calling thread is about to fork."""
+
+    def after_fork_in_parent(self) -> None:
+        """It has."""
+
+    def after_fork_in_child(self) -> None:
+        """This is the new process, with this one thread."""
+
+    def leave(self, timeout: float) -> None:
+        """The process ends: save what there is within `timeout` seconds."""
+
+
+class _Registry:
+    """All residents of this process."""
+
+    def __init__(self) -> None:
+        self.residents: WeakSet[Resident] = WeakSet()
+        self.held: list[Resident] = []
+        self.prepared_pid = 0
+        self.hooked = False
+
+    def before_fork(self) -> None:
+        self.held = list(self.residents)
+        for resident in self.held:
+            resident.before_fork()
+
+    def after_fork_in_parent(self) -> None:
+        for resident in reversed(self.held):
+            resident.after_fork_in_parent()
+        self.held = []
+
+    def after_fork_in_child(self) -> None:
+        for resident in self.held:
+            resident.after_fork_in_child()
+        self.held = []
+
+    def leave(self) -> None:
+        deadline = time.monotonic() + EXIT_SECONDS
+        for resident in list(self.residents):
+            resident.leave(max(0.0, deadline - time.monotonic()))
+
+
+_registry: Final = _Registry()
+
+
+def enroll(resident: Resident) -> None:
+    """Tell `resident` about forks and the end of the process, as long as it exists."""
+    if not _registry.hooked:
+        _registry.hooked = True
+        os.register_at_fork(
+            before=_registry.before_fork,
+            after_in_parent=_registry.after_fork_in_parent,
+            after_in_child=_registry.after_fork_in_child,
+        )
+        atexit.register(_registry.leave)
+    _registry.residents.add(resident)
+
+
+def prepare_for_exit() -> None:
+    """Make sure that the end of this very process flushes; to be called when there is something to send."""
+    util = sys.modules.get("multiprocessing.util")
+    process = sys.modules.get("multiprocessing.process")
+    if util is None or process is None or _registry.prepared_pid == os.getpid():
+        return
+    _registry.prepared_pid = os.getpid()
+    # A child empties its list of finalizers before it runs; this puts ours back afterwards.
+    util.register_after_fork(_registry, _finalize)
+    if process.parent_process() is not None:
+        _finalize(_registry)
+
+
+def _finalize(registry: _Registry) -> None:
+    from multiprocessing import util
+
+    util.Finalize(None, registry.leave, exitpriority=10)

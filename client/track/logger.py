@@ -1,0 +1,197 @@
+"""What a training script holds while it trains: the logger of one trial."""
+
+from __future__ import annotations
+
+import json
+import logging
+import sys
+from collections.abc import Callable, Mapping
+from types import TracebackType
+from typing import Any, Final
+
+from track.chrono import LoggerChronoContext
+from track_protocol.aggregators import ValueAggregator
+from track_protocol.errors import TrackError
+from track_protocol.model import CustomStatus, Status, Trial
+from track_protocol.protocol import LATEST, TIMINGS, MakeAggregator, MetricWriter, Protocol
+from track_protocol.serialization import to_json
+
+__all__ = ["TrialLogger"]
+
+_log: Final = logging.getLogger("track")
+_RUNTIME: Final = "runtime"
+
+
+class TrialLogger:
+    """Logs into one trial; as a context manager, it starts and finishes it.
+
+    Args:
+        trial: the trial.
+        protocol: where it is stored.
+        create: stores the trial when that has not happened yet; it is called once, as late as possible,
+            so that the trial's arguments are known by then.
+    """
+
+    def __init__(
+        self, trial: Trial, protocol: Protocol, *, create: Callable[[Trial], Trial] | None = None
+    ) -> None:
+        self._trial = trial
+        self.protocol = protocol
+        self._create = create
+        self._write: MetricWriter = self._first_write
+        self._is_running = False
+        if create is None:
+            self._write = protocol.metric_writer(trial)
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        # In another process it logs into the same trial.
+        return TrialLogger, (self.ensure(), self.protocol)
+
+    @property
+    def trial(self) -> Trial:
+        """The trial as this process knows it; `TrackClient.report` shows the stored one."""
+        return self._trial
+
+    def ensure(self) -> Trial:
+        """The trial, stored now if it was not yet."""
+        create, self._create = self._create, None
+        if create is not None:
+            try:
+                self._trial = create(self._trial)
+            except BaseException:
+                self._create = create
+                raise
+            self._write = self.protocol.metric_writer(self._trial)
+        return self._trial
+
+    def _first_write(self, step: Any, metrics: Mapping[str, Any]) -> None:
+        self.ensure()
+        self._write(step, metrics)
+
+    # -- values ----------------------------------------------------------------------------------
+
+    def log_metrics(self, /, step: Any = None, aggregator: Any = None, **kwargs: Any) -> None:
+        """Append one point to each of some series; never waits for the store.
+
+        Args:
+            step: where in the training the values were observed; any number, text or tuple.
+            aggregator: how the series read back; every point is stored in any case.
+            kwargs: the values by the series' names.
+        """
+        if aggregator is None:
+            self._write(step, kwargs)
+        else:
+            self.protocol.log_trial_metrics(self.ensure(), step, aggregator, **kwargs)
+
+    def log_metadata(self, /, aggregator: MakeAggregator | None = LATEST, **kwargs: Any) -> None:
+        """Keep values with the trial.
+
+        Args:
+            aggregator: whether a later value replaces an earlier one of that name or joins it.
+            kwargs: the values by name.
+        """
+        if self._create is not None:
+            self._trial.metadata.update(kwargs)
+        else:
+            self.protocol.log_trial_metadata(self._trial, aggregator, **kwargs)
+
+    def log_arguments(self, /, **kwargs: Any) -> None:
+        """Set the trial's parameters, and create it if it was not yet.
+
+        Parameters that come later are added to the trial, but no longer count for its identity.
+        """
+        if self._create is not None:
+            self._trial.parameters.update(kwargs)
+            self.ensure()
+        elif kwargs:
+            self._trial.parameters.update(kwargs)
+            self.protocol.log_trial_arguments(self._trial, **kwargs)
+
+    def add_tags(self, /, **kwargs: Any) -> None:
+        """Label the trial."""
+        if self._create is not None:
+            self._trial.tags.update(kwargs)
+        else:
+            self.protocol.add_trial_tags(self._trial, **kwargs)
+
+    def chrono(
+        self,
+        name: str,
+        aggregator: MakeAggregator | None = TIMINGS,
+        start_callback: Callable[[], Any] | None = None,
+        end_callback: Callable[[], Any] | None = None,
+    ) -> LoggerChronoContext:
+        """A context manager that times its block.
+
+        Args:
+            name: of the timer.
+            aggregator: how the timings read back: by default mean, deviation, minimum and maximum.
+            start_callback: called before the clock starts.
+            end_callback: called before the clock stops, for example to wait for a device.
+        """
+        trial = self.ensure()
+        return LoggerChronoContext(self.protocol, trial, aggregator, name, start_callback, end_callback)
+
+    # -- life ------------------------------------------------------------------------------------
+
+    def start(self) -> None:
+        """The trial runs from now on."""
+        trial = self.ensure()
+        self.protocol.log_trial_start(trial)
+        self.protocol.log_trial_chrono_start(trial, _RUNTIME, ValueAggregator.lazy())
+        self._is_running = True
+
+    def finish(
+        self,
+        exc_type: type[BaseException] | None = None,
+        exc_val: BaseException | None = None,
+        exc_tb: TracebackType | None = None,
+    ) -> None:
+        """The trial ended: completed, interrupted, or by an exception, whose traceback is kept.
+
+        Args:
+            exc_type: class of the exception, None at a normal end.
+            exc_val: the exception.
+            exc_tb: its traceback.
+        """
+        trial = self.ensure()
+        if self._is_running:
+            self._is_running = False
+            self.protocol.log_trial_chrono_finish(trial, _RUNTIME)
+        self.protocol.log_trial_finish(trial, exc_type, exc_val, exc_tb)
+
+    def set_status(self, status: Status | CustomStatus, error: str | None = None) -> None:
+        """Change the trial's status.
+
+        Args:
+            status: the new one.
+            error: what went wrong, when it did; added to the trial's errors.
+        """
+        self.protocol.set_trial_status(self.ensure(), status, error)
+
+    def report(self, short: bool = True) -> None:
+        """Print the trial as it is stored, as JSON.
+
+        Args:
+            short: leave out what only programs need.
+        """
+        trial = self.ensure()
+        stored = self.protocol.get_trial(trial)
+        sys.stdout.write(json.dumps(to_json(stored[0] if stored else trial, short), indent=2) + "\n")
+
+    def __enter__(self) -> TrialLogger:
+        self.start()
+        return self
+
+    def __exit__(
+        self,
+        exc_type: type[BaseException] | None,
+        exc_val: BaseException | None,
+        exc_tb: TracebackType | None,
+    ) -> None:
+        self.finish(exc_type, exc_val, exc_tb)
+        try:
+            self.protocol.flush()
+        except TrackError as error:
+            # The training is done and must not fail for this; save() and the exit of the process try again.
+            _log.error("the trial is not saved yet: %s", error)

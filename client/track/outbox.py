@@ -1,0 +1,464 @@
+"""The outbox: log calls leave their records here and go on; one thread carries them to the store.
+
+The way of a point::
+
+    write(step, values)          checks, one tuple, one append: no lock, no system call
+      → rows (a deque)           whatever came since the sender looked last
+      → backlog                  batches, packed column-wise and numbered for life
+      → link                     sent, and sent again after a break, until acknowledged as durable
+
+Calls with an answer and flushes stand in the same line as tickets, so they see, or wait for, all that
+was logged before them.
+"""
+
+from __future__ import annotations
+
+import logging
+import threading
+import time
+from collections import deque
+from collections.abc import Callable, Mapping
+from functools import lru_cache
+from typing import Any, Final
+
+from track.lifecycle import enroll, prepare_for_exit
+from track.losses import Losses
+from track.progress import Progress
+from track.records import CALL, ROW_BYTES_LIMIT, TICKET, Row, Shape, plain_step, points_in
+from track.sender import Gate, Limits, OpenLink, Sender
+from track.tickets import Call, FlushTicket, Ticket
+from track_protocol.batch import CHRONO, METRIC
+from track_protocol.codec import encode
+from track_protocol.errors import BadArguments, BadValue, CallTimeout, ServerUnreachable, TrackError
+from track_protocol.methods import Access, method_named
+from track_protocol.values import check_name, normalise
+
+__all__ = ["CHRONO", "METRIC", "Outbox", "Write"]
+
+_log: Final = logging.getLogger("track")
+
+Write = Callable[[Any, Mapping[str, Any]], None]
+"""Takes a step (None for none) and values by name; the mapping must not be changed afterwards."""
+
+_PLAIN: Final = frozenset({float, int, bool, type(None)})
+_STEPS: Final = frozenset({int, float, type(None)})
+_MOST_SHAPES: Final = 1_024
+_MOST_NAMES: Final = 1_024
+_MOST_WRITERS: Final = 1_024
+
+_WAITS_FOR_ROOM: Final = 1.0
+"""Seconds without any progress after which a log call that found no room drops what it has."""
+
+_STALLED: Final = 60.0
+"""Seconds without any progress after which a flush without a timeout gives up."""
+
+_QUIET: Final = 1.0
+_REDRAW: Final = 0.1
+
+
+class Outbox:
+    """Everything that one process sends to one store.
+
+    Threads may share it.  After a fork the child has an empty one with a session of its own, and
+    writers made before go on working in both processes.
+
+    Args:
+        open_link: makes a link to the store; called again after each break, and in a forked child.
+        name: of the store, for messages; without secrets.
+        connect_timeout: seconds after which a call gives up when the store was never reached.
+        limits: how much may wait.
+    """
+
+    def __init__(
+        self,
+        open_link: OpenLink,
+        name: str = "the server",
+        *,
+        connect_timeout: float = 10.0,
+        limits: Limits | None = None,
+    ) -> None:
+        self._open_link = open_link
+        self._name = name
+        self._connect_timeout = connect_timeout
+        self._limits = limits or Limits()
+        self._rows: deque[Row] = deque()
+        self._gate = Gate()
+        self._writers = lru_cache(_MOST_WRITERS)(self._make_writer)
+        self._begin()
+        enroll(self)
+
+    def _begin(self) -> None:
+        """What a new process starts with."""
+        self._rows.clear()
+        self._gate.mark = 0
+        self._lock = threading.RLock()
+        self._room = threading.Condition(threading.Lock())
+        self._waiting_for_room = 0
+        self._hopeless = False
+        self._heavy = 0
+        self.losses = Losses()
+        self._thread: threading.Thread | None = None
+        self._sender = Sender(
+            self._rows,
+            self._gate,
+            self._open_link,
+            self._name,
+            self._connect_timeout,
+            self._limits,
+            self.losses,
+            self._made_room,
+        )
+
+    # -- logging: never raises, and never waits but for room -------------------------------------
+
+    def writer(self, trial: bytes, kind: str = METRIC, aggregator: list[Any] | None = None) -> Write:
+        """The function that logs points of one trial; about a microsecond a call.
+
+        Args:
+            trial: the trial's 16-byte id.
+            kind: `METRIC` or `CHRONO`.
+            aggregator: wire form of how the series read back; None for the default of their kind.
+        """
+        return self._writers(trial, kind, None if aggregator is None else tuple(aggregator))
+
+    def log(self, method: str, arguments: dict[str, Any]) -> None:
+        """Log a call that has no answer; what cannot be stored is dropped with a warning.
+
+        Args:
+            method: a log method of the method table.
+            arguments: by name, in plain values.
+        """
+        try:
+            method_named(method, within=(Access.LOG,)).check(arguments)
+            nbytes = 64 + len(encode(arguments))
+            if nbytes > ROW_BYTES_LIMIT:
+                raise BadValue(f"{method}: {nbytes:,} bytes at once are more than {ROW_BYTES_LIMIT:,}")
+        except BadArguments as error:
+            self.losses.drop(1, str(error))
+            return
+        self._append_heavy((CALL, method, time.time(), arguments, nbytes))
+
+    def _make_writer(self, trial: bytes, kind: str, aggregator: tuple[Any, ...] | None) -> Write:
+        shapes: dict[tuple[str, ...], Shape] = {}
+        spec = None if aggregator is None else list(aggregator)
+        # Everything a log call touches is a local of this closure: that is what makes it fast.
+        rows, gate, crossed, careful = self._rows, self._gate, self._crossed, self._log_carefully
+        append, shape_of, now, plain, plain_steps = rows.append, shapes.get, time.time, _PLAIN, _STEPS
+
+        def write(step: Any, values: Mapping[str, Any]) -> None:
+            shape = shape_of(tuple(values))
+            if shape is None or type(step) not in plain_steps:
+                careful(shapes, trial, kind, spec, step, values)
+                return
+            for value in values.values():
+                if type(value) not in plain:
+                    careful(shapes, trial, kind, spec, step, values)
+                    return
+            append((shape, step, now(), values))
+            if len(rows) >= gate.mark:
+                crossed()
+
+        return write
+
+    def _log_carefully(
+        self,
+        shapes: dict[tuple[str, ...], Shape],
+        trial: bytes,
+        kind: str,
+        spec: list[Any] | None,
+        step: Any,
+        values: Mapping[str, Any],
+    ) -> None:
+        """Log names for the first time, or values that have to be made plain at once."""
+        at = time.time()
+        try:
+            step = plain_step(step)
+        except BadValue as error:
+            self.losses.drop(len(values), str(error))
+            return
+        plain = {}
+        for name, value in values.items():
+            try:
+                plain[check_name(name, kind)] = normalise(value, name)
+            except BadValue as error:
+                self.losses.drop(1, str(error))
+        names = list(plain)
+        for start in range(0, len(names), _MOST_NAMES):
+            part = tuple(names[start : start + _MOST_NAMES])
+            shape = shapes.get(part)
+            if shape is None:
+                if len(shapes) >= _MOST_SHAPES:
+                    shapes.clear()
+                shape = Shape(trial, kind, part, None if spec is None else [spec] * len(part))
+                if part == tuple(values):
+                    shapes[part] = shape
+            self._append_points(shape, step, at, {name: plain[name] for name in part})
+
+    def _append_points(self, shape: Shape, step: Any, at: float, values: dict[str, Any]) -> None:
+        if all(type(value) in _PLAIN for value in values.values()) and type(step) in _STEPS:
+            self._append((shape, step, at, values))
+            return
+        nbytes = shape.row_bytes + len(encode([step, list(values.values())]))
+        if nbytes <= ROW_BYTES_LIMIT:
+            self._append_heavy((shape, step, at, values, nbytes))
+        elif len(values) > 1:
+            for name, value in values.items():
+                aggregators = shape.aggregators and shape.aggregators[:1]
+                self._append_points(
+                    Shape(shape.trial, shape.kind, [name], aggregators), step, at, {name: value}
+                )
+        else:
+            self.losses.drop(1, f"{shape.names[0]}: more than {ROW_BYTES_LIMIT:,} bytes in one value")
+
+    def _append(self, row: Row) -> None:
+        self._rows.append(row)
+        if len(self._rows) >= self._gate.mark:
+            self._crossed()
+
+    def _append_heavy(self, row: Row) -> None:
+        with self._room:
+            self._heavy += row[4]
+        self._append(row)
+        if self._heavy > self._limits.row_bytes:
+            self._crossed()
+
+    # -- room ------------------------------------------------------------------------------------
+
+    def _crossed(self) -> None:
+        """The rows are as many as the sender wanted to be told of, or too many."""
+        if self._is_full():
+            self._wake()
+            if not self._wait_for_room():
+                self._drop_newest()
+            return
+        self._hopeless = False
+        # Following calls need not wake the sender again: it sets the mark anew when it has looked.
+        self._gate.mark = self._capacity()
+        self._wake()
+
+    def _capacity(self) -> int:
+        """How many rows may wait, judged by the newest one."""
+        try:
+            width = points_in(self._rows[-1]) if len(self._rows[-1]) > 2 else 1
+        except IndexError:
+            width = 1
+        # A row is a tuple, a dict, a float for the time, and an object for each value.
+        return min(self._limits.rows, self._limits.row_bytes // (320 + 48 * width))
+
+    def _is_full(self) -> bool:
+        return len(self._rows) >= self._capacity() or self._heavy > self._limits.row_bytes
+
+    def _wait_for_room(self) -> bool:
+        """Wait as long as there is progress; after having waited in vain, not again until there is room."""
+        if self._hopeless:
+            return False
+        with self._room:
+            self._waiting_for_room += 1
+            try:
+                while self._is_full():
+                    seen = self._sender.progress
+                    self._room.wait(_WAITS_FOR_ROOM)
+                    if self._is_full() and self._sender.progress == seen:
+                        self._hopeless = True
+                        return False
+            finally:
+                self._waiting_for_room -= 1
+        return True
+
+    def _drop_newest(self) -> None:
+        try:
+            row = self._rows.pop()
+        except IndexError:
+            return
+        if row[0] is TICKET:
+            self._rows.append(row)
+            return
+        if len(row) == 5:
+            self._lighter(row[4])
+        self.losses.drop(points_in(row), f"{self._name} does not keep up or is away, and no room is left")
+
+    def _made_room(self, nbytes: int) -> None:
+        if nbytes:
+            self._lighter(nbytes)
+        if self._waiting_for_room:
+            with self._room:
+                self._room.notify_all()
+
+    def _lighter(self, nbytes: int) -> None:
+        with self._room:
+            self._heavy -= nbytes
+
+    # -- the thread ------------------------------------------------------------------------------
+
+    def _wake(self) -> None:
+        thread = self._thread
+        if thread is None or self._sender.stopping or not thread.is_alive():
+            self._start()
+        self._sender.wake()
+
+    def _start(self) -> None:
+        with self._lock:
+            self._sender.stopping = False
+            if self._thread is None or not self._thread.is_alive():
+                prepare_for_exit()
+                thread = threading.Thread(target=self._sender.run, name="track-sender", daemon=True)
+                self._thread = thread
+                thread.start()
+
+    # -- calls with an answer --------------------------------------------------------------------
+
+    def call(self, method: str, arguments: dict[str, Any], timeout: float = 60.0) -> Any:
+        """Call a method and wait for its answer, which takes into account all that was logged before.
+
+        Args:
+            method: a method of the method table that has an answer.
+            arguments: by name, in plain values.
+            timeout: seconds to wait for the answer.
+
+        Raises:
+            ServerUnreachable: nobody answers at the store's address.
+            CallTimeout: no answer in time; a change may or may not have been made.
+            TrackError: what the store raised, as the class it is.
+        """
+        described = method_named(method, within=(Access.READ, Access.WRITE))
+        described.check(arguments)
+        call = Call(method, arguments, writes=described.access is Access.WRITE)
+        self._enqueue(call)
+        started = time.monotonic()
+        while not call.wait(self._remaining(started, timeout)):
+            if self._remaining(started, timeout) <= 0.0:
+                call.abandoned = True
+                raise self._no_answer(method, timeout)
+        return call.result()
+
+    def _remaining(self, started: float, timeout: float) -> float:
+        limit = timeout if self._sender.reached else min(timeout, self._connect_timeout)
+        return max(0.0, started + limit - time.monotonic())
+
+    def _no_answer(self, what: str, timeout: float) -> TrackError:
+        problem = self._sender.problem
+        why = "" if problem is None else f" ({problem})"
+        if self._sender.reached:
+            return CallTimeout(
+                f"{self._name} did not answer {what} within {timeout:g} s{why}: "
+                "see whether it is running and not overloaded"
+            )
+        return ServerUnreachable(
+            f"{self._name} cannot be reached{why}: start the server, or correct the address"
+        )
+
+    def _enqueue(self, ticket: Ticket) -> None:
+        with self._lock:
+            self._rows.append((TICKET, ticket))
+            self._sender.asked += 1
+        self._wake()
+
+    # -- durability ------------------------------------------------------------------------------
+
+    @property
+    def waiting(self) -> int:
+        """How many log calls are not known to be durable yet."""
+        return len(self._rows) + self._sender.unacknowledged
+
+    @property
+    def dropped(self) -> int:
+        """How many points and calls never left this process."""
+        return self.losses.dropped
+
+    @property
+    def rejected(self) -> int:
+        """How many records the store refused for good."""
+        return self.losses.rejected
+
+    def flush(self, timeout: float | None = None) -> None:
+        """Wait until everything logged before is durable; on a terminal, a bar shows a long wait.
+
+        Args:
+            timeout: seconds; None waits as long as the store makes progress.
+
+        Raises:
+            CallTimeout: it is not durable in time; it goes on being sent.
+            ServerUnreachable: the store was never reached.
+            TrackError: what stands in the way for good.
+        """
+        if self._thread is None and not self._rows and not self._sender.unacknowledged:
+            return
+        ticket = FlushTicket()
+        self._enqueue(ticket)
+        with Progress("saving") as bar:
+            self._watch(ticket, timeout, bar)
+        ticket.result()
+
+    def _watch(self, ticket: Ticket, timeout: float | None, bar: Progress) -> None:
+        started = moved = time.monotonic()
+        seen = self._sender.progress
+        pause = _QUIET
+        while not ticket.wait(
+            pause if timeout is None else max(0.0, min(pause, started + timeout - time.monotonic()))
+        ):
+            now, pause = time.monotonic(), _REDRAW
+            if self._sender.progress != seen:
+                seen, moved = self._sender.progress, now
+            begun, patience = (started, timeout) if timeout is not None else (moved, self._patience())
+            if now - begun >= patience:
+                ticket.abandoned = True
+                raise self._no_answer(f"the request to save {self.waiting:,} records", patience)
+            bar.show(self.waiting)
+
+    def _patience(self) -> float:
+        return _STALLED if self._sender.reached else self._connect_timeout
+
+    def close(self, timeout: float | None = None) -> None:
+        """Flush and release the connection; logging again opens it again.
+
+        Args:
+            timeout: seconds for the flush, see there.
+
+        Raises:
+            TrackError: see `flush`; the connection is released all the same.
+        """
+        try:
+            self.flush(timeout)
+        finally:
+            self._stop()
+
+    def _stop(self) -> None:
+        with self._lock:
+            thread = self._thread
+            if thread is None:
+                return
+            self._sender.stopping = True
+            self._sender.wake()
+            thread.join(self._connect_timeout + 1.0)
+            if not thread.is_alive():
+                self._thread = None
+            self._gate.mark = 0
+
+    def leave(self, timeout: float) -> None:
+        """Save what there is because the process ends; what stands in the way is told in one line."""
+        try:
+            self.close(timeout)
+        except TrackError as error:
+            _log.error("%s log calls were not saved: %s", f"{self.waiting:,}", error)
+
+    # -- forks -----------------------------------------------------------------------------------
+
+    def before_fork(self) -> None:
+        """The calling thread is about to fork: hold everything that the child will look at."""
+        self._lock.acquire()
+        self._tell_link("before_fork")
+
+    def after_fork_in_parent(self) -> None:
+        """The parent goes on as if nothing had happened."""
+        self._tell_link("after_fork_in_parent")
+        self._lock.release()
+
+    def after_fork_in_child(self) -> None:
+        """The child begins empty: what waits here is the parent's to send, in the parent's session."""
+        self._tell_link("after_fork_in_child")
+        self._begin()
+
+    def _tell_link(self, hook: str) -> None:
+        told = getattr(self._sender.link, hook, None)
+        if told is not None:
+            told()

@@ -1,0 +1,182 @@
+"""The store that is none: definitions live in memory, logged values nowhere."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from types import TracebackType
+from typing import Any, TypeVar
+
+from track.arguments import as_status, end_of, wire_arguments
+from track_protocol.documents import group_to_document, project_to_document, trial_to_document
+from track_protocol.errors import ItemNotFound
+from track_protocol.model import CustomStatus, Project, Status, Trial, TrialGroup, new_id
+from track_protocol.protocol import MetricWriter, Protocol
+from track_protocol.query import Kind, matches, parse_query
+
+__all__ = ["NullProtocol"]
+
+T = TypeVar("T", Project, TrialGroup, Trial)
+
+_DOCUMENTS: Mapping[str, Any] = {
+    "group": group_to_document,
+    "project": project_to_document,
+    "trial": trial_to_document,
+}
+
+
+class NullProtocol(Protocol):
+    """Lets a script run as if it were tracked; points and timings are swallowed.
+
+    Args:
+        uri: ``none:``.
+    """
+
+    def __init__(self, uri: str = "none:") -> None:
+        super().__init__(uri)
+        self._projects: dict[str, Project] = {}
+        self._groups: dict[str, TrialGroup] = {}
+        self._trials: dict[str, Trial] = {}
+
+    def new_project(self, project: Project) -> Project:
+        """See `Protocol.new_project`."""
+        return self._projects.setdefault(project.uid, project)
+
+    def get_project(self, project: Project) -> Project | None:
+        """See `Protocol.get_project`."""
+        return self._projects.get(project.uid)
+
+    def new_trial_group(self, group: TrialGroup) -> TrialGroup:
+        """See `Protocol.new_trial_group`."""
+        return self._groups.setdefault(group.uid, group)
+
+    def get_trial_group(self, group: TrialGroup) -> TrialGroup | None:
+        """See `Protocol.get_trial_group`."""
+        return self._groups.get(group.uid)
+
+    def new_trial(self, trial: Trial, auto_increment: bool = False) -> Trial | None:
+        """See `Protocol.new_trial`."""
+        while trial.uid in self._trials:
+            if not auto_increment:
+                return None
+            trial.revision += 1
+        trial.id = new_id()
+        self._trials[trial.uid] = trial
+        return trial
+
+    def get_trial(self, trial: Trial) -> list[Trial]:
+        """See `Protocol.get_trial`."""
+        found = self._trials.get(trial.uid)
+        return [] if found is None else [found]
+
+    def add_project_trial(self, project: Project, trial: Trial) -> None:
+        """See `Protocol.add_project_trial`."""
+        trial.project_id = project.uid
+
+    def add_group_trial(self, group: TrialGroup, trial: Trial) -> None:
+        """See `Protocol.add_group_trial`."""
+        trial.group_id = group.uid
+
+    def fetch_projects(self, query: Mapping[str, Any]) -> list[Project]:
+        """See `Protocol.fetch_projects`."""
+        return _matching("project", self._projects.values(), query)
+
+    def fetch_groups(self, query: Mapping[str, Any]) -> list[TrialGroup]:
+        """See `Protocol.fetch_groups`."""
+        return _matching("group", self._groups.values(), query)
+
+    def fetch_trials(self, query: Mapping[str, Any]) -> list[Trial]:
+        """See `Protocol.fetch_trials`."""
+        return _matching("trial", self._trials.values(), query)
+
+    def fetch_and_update_trial(
+        self, query: Mapping[str, Any], attr: str, *args: Any, **kwargs: Any
+    ) -> Trial | None:
+        """See `Protocol.fetch_and_update_trial`."""
+        wire_arguments("trial", attr, args, kwargs)
+        for trial in self.fetch_trials(query)[:1]:
+            getattr(self, attr)(trial, *args, **kwargs)
+            return trial
+        return None
+
+    def fetch_and_update_group(
+        self, query: Mapping[str, Any], attr: str, *args: Any, **kwargs: Any
+    ) -> TrialGroup | None:
+        """See `Protocol.fetch_and_update_group`."""
+        wire_arguments("group", attr, args, kwargs)
+        for group in self.fetch_groups(query)[:1]:
+            getattr(self, attr)(group, *args, **kwargs)
+            return group
+        return None
+
+    def fetch_metrics(self, trial: Trial, name: str, kind: str = "metric") -> Any:
+        """Always fails: nothing is kept."""
+        raise ItemNotFound(f"no {kind} is kept by {self.uri}: give TrackClient a store, as in file:runs.json")
+
+    def log_trial_start(self, trial: Trial) -> None:
+        """See `Protocol.log_trial_start`."""
+        trial.status = Status.Running
+
+    def log_trial_finish(
+        self,
+        trial: Trial,
+        exc_type: type[BaseException] | None = None,
+        exc_val: BaseException | None = None,
+        exc_tb: TracebackType | None = None,
+    ) -> None:
+        """See `Protocol.log_trial_finish`."""
+        status, error = end_of(exc_type, exc_val, exc_tb)
+        self.set_trial_status(trial, status, error)
+
+    def log_trial_arguments(self, trial: Trial, **kwargs: Any) -> None:
+        """See `Protocol.log_trial_arguments`."""
+        trial.parameters.update(kwargs)
+
+    def log_trial_metadata(self, trial: Trial, aggregator: Any = None, **kwargs: Any) -> None:
+        """See `Protocol.log_trial_metadata`; the latest value is kept."""
+        trial.metadata.update(kwargs)
+
+    def log_trial_metrics(
+        self, trial: Trial, step: Any = None, aggregator: Any = None, **kwargs: Any
+    ) -> None:
+        """Swallows them."""
+
+    def log_trial_chrono_start(
+        self,
+        trial: Trial,
+        name: str,
+        aggregator: Any = None,
+        start_callback: Any = None,
+        end_callback: Any = None,
+    ) -> None:
+        """Measures nothing."""
+
+    def log_trial_chrono_finish(
+        self, trial: Trial, name: str, exc_type: Any = None, exc_val: Any = None, exc_tb: Any = None
+    ) -> None:
+        """Measures nothing."""
+
+    def add_trial_tags(self, trial: Trial, **kwargs: Any) -> None:
+        """See `Protocol.add_trial_tags`."""
+        trial.tags.update(kwargs)
+
+    def set_trial_status(self, trial: Trial, status: Status | CustomStatus, error: str | None = None) -> None:
+        """See `Protocol.set_trial_status`."""
+        trial.status = as_status(status)
+        if error is not None:
+            trial.errors.append(error)
+
+    def set_group_metadata(self, group: TrialGroup, **kwargs: Any) -> None:
+        """See `Protocol.set_group_metadata`."""
+        group.metadata.update(kwargs)
+
+    def commit(self, **kwargs: Any) -> None:
+        """There is nothing to make durable."""
+
+    def metric_writer(self, trial: Trial) -> MetricWriter:
+        """Swallows them."""
+        return lambda step, metrics: None
+
+
+def _matching(kind: Kind, items: Iterable[T], query: Mapping[str, Any]) -> list[T]:
+    parsed = parse_query(query, kind)
+    return [item for item in items if matches(_DOCUMENTS[kind](item), parsed)]

@@ -1,0 +1,102 @@
+"""The store behind a server: its client, and how to start the server from Python."""
+
+from __future__ import annotations
+
+from importlib import import_module
+from importlib.metadata import entry_points
+from typing import TYPE_CHECKING, Any
+
+from track.outbox import Outbox
+from track.remote import OutboxProtocol
+from track.socketlink import SocketAddress, SocketLink
+from track_protocol.errors import MissingExtra, RPCCallFailure
+
+if TYPE_CHECKING:
+    from track_protocol.link import Link
+
+__all__ = ["RPCCallFailure", "SocketClient", "SocketServer", "start_track_server"]
+
+
+class SocketClient(OutboxProtocol):
+    """A store behind a server.
+
+    A subclass may override `authenticate` to get its login from elsewhere.
+
+    Args:
+        uri: ``socket://NAME:TOKEN@HOST:PORT?security_layer=AES&pin=sha256:...``.
+
+    Raises:
+        UriError: it is malformed or holds an unknown option.
+    """
+
+    def __init__(self, uri: str) -> None:
+        self._address = SocketAddress(uri)
+        super().__init__(
+            uri,
+            Outbox(
+                self._link,
+                f"the server at {self._address.shown}",
+                connect_timeout=self._address.timeout,
+            ),
+        )
+
+    def authenticate(self, uri: str) -> tuple[str, str] | None:
+        """The login: name and token (or password).
+
+        Args:
+            uri: what this client was made with.
+
+        Returns:
+            By default what the URI and the environment say; None when neither says anything, so that
+            the server's own user on its machine is let in by the file it left for them.
+        """
+        return self._address.credentials()
+
+    def _link(self) -> Link:
+        return SocketLink(self._address, lambda: self.authenticate(self.uri))
+
+
+def start_track_server(
+    protocol: str,
+    hostname: str,
+    port: int,
+    security_layer: str | None = None,
+    backend: str | None = None,
+) -> None:
+    """Serve a store until SIGTERM or SIGINT.
+
+    Args:
+        protocol: URI of the store that requests are forwarded to.
+        hostname: address to listen on.
+        port: port to listen on; 0 takes a free one.
+        security_layer: ``AES``, the default.
+        backend: another name for `security_layer`.
+
+    Raises:
+        MissingExtra: the server is not installed.
+    """
+    _from_server("start_track_server")(
+        protocol, hostname, port, security_layer=security_layer, backend=backend
+    )
+
+
+def _from_server(name: str) -> Any:
+    """What the server's package offers under that name."""
+    for point in entry_points(group="track.server", name=name):
+        try:
+            return getattr(import_module(point.module), point.attr)
+        except ImportError as error:
+            raise MissingExtra(
+                f"{name} needs the server ({error}): pip install 'trackwire[server]'"
+            ) from error
+    raise MissingExtra(f"{name} needs the server: pip install 'trackwire[server]'")
+
+
+def __getattr__(name: str) -> Any:
+    if name == "SocketServer":
+        return _from_server(name)
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+
+
+if TYPE_CHECKING:
+    SocketServer: Any

@@ -1,0 +1,334 @@
+"""The storage contract over an outbox: the client's side of every store that speaks the protocol."""
+
+from __future__ import annotations
+
+import json
+import os
+import tempfile
+import threading
+import time
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from types import TracebackType
+from typing import Any
+
+from track.arguments import wire_arguments
+from track.outbox import CHRONO, METRIC, Outbox
+from track.series import PAGE, Series, SeriesMapping, fetch_series
+from track_protocol.aggregators import spec_of
+from track_protocol.documents import (
+    Document,
+    group_from_document,
+    group_to_document,
+    project_from_document,
+    project_to_document,
+    trial_from_document,
+    trial_to_document,
+)
+from track_protocol.errors import BadArguments, BadValue, ItemNotFound
+from track_protocol.model import CustomStatus, Project, Status, Trial, TrialGroup, new_id
+from track_protocol.protocol import LATEST, TIMINGS, MakeAggregator, MetricWriter, Protocol
+from track_protocol.query import normalise_query
+from track_protocol.serialization import to_json
+from track_protocol.values import normalise
+
+__all__ = ["OutboxProtocol"]
+
+
+class OutboxProtocol(Protocol):
+    """Every documented call, through an outbox: log calls return at once, the others wait for an answer.
+
+    Args:
+        uri: of the store.
+        outbox: what carries the calls.
+    """
+
+    def __init__(self, uri: str, outbox: Outbox) -> None:
+        super().__init__(uri)
+        self.outbox = outbox
+        self._timers: dict[tuple[bytes, str, int], list[_Timer]] = {}
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        # Another process gets a connection of its own.
+        from track.persistence import get_protocol
+
+        return get_protocol, (self.uri,)
+
+    # -- projects, groups and trials -------------------------------------------------------------
+
+    def new_project(self, project: Project) -> Project:
+        """See `Protocol.new_project`."""
+        return project_from_document(self._ask("new_project", project=_plain(project_to_document(project))))
+
+    def get_project(self, project: Project) -> Project | None:
+        """See `Protocol.get_project`."""
+        found = self._ask("get_project", project={"uid": project.uid})
+        return None if found is None else project_from_document(found)
+
+    def new_trial_group(self, group: TrialGroup) -> TrialGroup:
+        """See `Protocol.new_trial_group`."""
+        return group_from_document(self._ask("new_trial_group", group=_plain(group_to_document(group))))
+
+    def get_trial_group(self, group: TrialGroup) -> TrialGroup | None:
+        """See `Protocol.get_trial_group`."""
+        found = self._ask("get_trial_group", group={"uid": group.uid})
+        return None if found is None else group_from_document(found)
+
+    def new_trial(self, trial: Trial, auto_increment: bool = False) -> Trial | None:
+        """See `Protocol.new_trial`."""
+        document = _plain(trial_to_document(trial)) | {"id": new_id()}
+        found = self._ask("new_trial", trial=document, auto_increment=auto_increment)
+        if found is None:
+            return None
+        stored = self._trial(found)
+        trial.id, trial.revision = stored.id, stored.revision
+        return stored
+
+    def get_trial(self, trial: Trial) -> list[Trial]:
+        """See `Protocol.get_trial`."""
+        definition = {"uid": trial.uid} if trial.id is None else {"id": trial.id}
+        return [self._trial(found) for found in self._ask("get_trial", trial=definition)]
+
+    def add_project_trial(self, project: Project, trial: Trial) -> None:
+        """See `Protocol.add_project_trial`."""
+        self.outbox.log("add_project_trial", {"project": project.uid, "trial": _key(trial)})
+
+    def add_group_trial(self, group: TrialGroup, trial: Trial) -> None:
+        """See `Protocol.add_group_trial`."""
+        self.outbox.log("add_group_trial", {"group": group.uid, "trial": _key(trial)})
+
+    # -- queries ---------------------------------------------------------------------------------
+
+    def fetch_projects(self, query: Mapping[str, Any]) -> list[Project]:
+        """See `Protocol.fetch_projects`."""
+        return [project_from_document(each) for each in self._fetch("fetch_projects", query)]
+
+    def fetch_groups(self, query: Mapping[str, Any]) -> list[TrialGroup]:
+        """See `Protocol.fetch_groups`."""
+        return [group_from_document(each) for each in self._fetch("fetch_groups", query)]
+
+    def fetch_trials(self, query: Mapping[str, Any]) -> list[Trial]:
+        """See `Protocol.fetch_trials`; series are fetched when they are first read."""
+        return [self._trial(each) for each in self._fetch("fetch_trials", query)]
+
+    def fetch_and_update_trial(
+        self, query: Mapping[str, Any], attr: str, *args: Any, **kwargs: Any
+    ) -> Trial | None:
+        """See `Protocol.fetch_and_update_trial`."""
+        found = self._update("trial", query, attr, args, kwargs)
+        return None if found is None else self._trial(found)
+
+    def fetch_and_update_group(
+        self, query: Mapping[str, Any], attr: str, *args: Any, **kwargs: Any
+    ) -> TrialGroup | None:
+        """See `Protocol.fetch_and_update_group`."""
+        found = self._update("group", query, attr, args, kwargs)
+        return None if found is None else group_from_document(found)
+
+    def fetch_metrics(self, trial: Trial, name: str, kind: str = METRIC) -> Series:
+        """See `Protocol.fetch_metrics`."""
+        return fetch_series(self._pages(_key(trial)), name, kind)
+
+    # -- what happens in a trial -----------------------------------------------------------------
+
+    def log_trial_start(self, trial: Trial) -> None:
+        """See `Protocol.log_trial_start`."""
+        self._log_trial("log_trial_start", trial)
+
+    def log_trial_finish(
+        self,
+        trial: Trial,
+        exc_type: type[BaseException] | None = None,
+        exc_val: BaseException | None = None,
+        exc_tb: TracebackType | None = None,
+    ) -> None:
+        """See `Protocol.log_trial_finish`."""
+        self._log_trial("log_trial_finish", trial, exc_type, exc_val, exc_tb)
+
+    def log_trial_arguments(self, trial: Trial, **kwargs: Any) -> None:
+        """See `Protocol.log_trial_arguments`."""
+        self._log_trial("log_trial_arguments", trial, **kwargs)
+
+    def log_trial_metadata(
+        self, trial: Trial, aggregator: MakeAggregator | None = LATEST, **kwargs: Any
+    ) -> None:
+        """See `Protocol.log_trial_metadata`."""
+        self._log_trial("log_trial_metadata", trial, aggregator, **kwargs)
+
+    def log_trial_metrics(
+        self, trial: Trial, step: Any = None, aggregator: MakeAggregator | None = None, **kwargs: Any
+    ) -> None:
+        """See `Protocol.log_trial_metrics`."""
+        self.outbox.writer(self._id(trial), METRIC, self._spec(aggregator))(step, kwargs)
+
+    def log_trial_chrono_start(
+        self,
+        trial: Trial,
+        name: str,
+        aggregator: MakeAggregator | None = TIMINGS,
+        start_callback: Callable[[], Any] | None = None,
+        end_callback: Callable[[], Any] | None = None,
+    ) -> None:
+        """See `Protocol.log_trial_chrono_start`; each thread has timers of its own, which may nest."""
+        if start_callback is not None:
+            start_callback()
+        timers = self._timers.setdefault((self._id(trial), name, threading.get_ident()), [])
+        timers.append(_Timer(self._spec(aggregator), end_callback, time.perf_counter()))
+
+    def log_trial_chrono_finish(
+        self,
+        trial: Trial,
+        name: str,
+        exc_type: type[BaseException] | None = None,
+        exc_val: BaseException | None = None,
+        exc_tb: TracebackType | None = None,
+    ) -> None:
+        """See `Protocol.log_trial_chrono_finish`."""
+        key = (self._id(trial), name, threading.get_ident())
+        timers = self._timers.get(key)
+        if not timers:
+            self.outbox.losses.drop(1, f"chrono {name!r} was stopped in this thread without being started")
+            return
+        timer = timers.pop()
+        if not timers:
+            del self._timers[key]
+        if timer.end_callback is not None:
+            timer.end_callback()
+        elapsed = time.perf_counter() - timer.started
+        if exc_type is None:
+            self.outbox.writer(key[0], CHRONO, timer.spec)(None, {name: elapsed})
+
+    def add_trial_tags(self, trial: Trial, **kwargs: Any) -> None:
+        """See `Protocol.add_trial_tags`."""
+        self._log_trial("add_trial_tags", trial, **kwargs)
+
+    def set_trial_status(self, trial: Trial, status: Status | CustomStatus, error: str | None = None) -> None:
+        """See `Protocol.set_trial_status`."""
+        self._log_trial("set_trial_status", trial, status, error)
+
+    def set_group_metadata(self, group: TrialGroup, **kwargs: Any) -> None:
+        """See `Protocol.set_group_metadata`."""
+        arguments = wire_arguments("group", "set_group_metadata", (), kwargs, self._complain)
+        self.outbox.log("set_group_metadata", {"group": group.uid, **arguments})
+
+    # -- durability ------------------------------------------------------------------------------
+
+    def commit(self, **kwargs: Any) -> None:
+        """Make everything logged before durable, and readable where the store is a file for people.
+
+        Args:
+            kwargs: ``file_name_override``: also write everything in the store to that JSON file.
+        """
+        path = kwargs.pop("file_name_override", None)
+        if kwargs:
+            raise BadArguments(f"commit takes file_name_override only, not {', '.join(kwargs)}")
+        self.flush()
+        self._ask("commit")
+        if path is not None:
+            _write_json(Path(path), self._everything())
+
+    def flush(self, timeout: float | None = None) -> None:
+        """See `Protocol.flush`."""
+        self.outbox.flush(timeout)
+
+    def close(self) -> None:
+        """Flush and release the connection; a later call opens it again."""
+        self.outbox.close()
+
+    def metric_writer(self, trial: Trial) -> MetricWriter:
+        """See `Protocol.metric_writer`: straight into the outbox."""
+        return self.outbox.writer(self._id(trial))
+
+    # -- inside ----------------------------------------------------------------------------------
+
+    def _ask(self, method: str, **arguments: Any) -> Any:
+        return self.outbox.call(method, arguments)
+
+    def _fetch(self, method: str, query: Mapping[str, Any]) -> list[Document]:
+        found: list[Document] = self._ask(method, query=normalise_query(query))
+        return found
+
+    def _update(
+        self, kind: str, query: Mapping[str, Any], attr: str, args: tuple[Any, ...], kwargs: Mapping[str, Any]
+    ) -> Any:
+        update = {"method": attr, "arguments": wire_arguments(kind, attr, args, kwargs)}
+        return self._ask(f"fetch_and_update_{kind}", query=normalise_query(query), update=update)
+
+    def _log_trial(self, method: str, trial: Trial, *args: Any, **kwargs: Any) -> None:
+        arguments = wire_arguments("trial", method, args, kwargs, self._complain)
+        self.outbox.log(method, {"trial": _key(trial), **arguments})
+
+    def _complain(self, error: BadValue) -> None:
+        self.outbox.losses.drop(1, str(error))
+
+    def _spec(self, aggregator: MakeAggregator | None) -> list[Any] | None:
+        return None if aggregator is None else spec_of(aggregator)
+
+    def _id(self, trial: Trial) -> bytes:
+        if trial.id is None:
+            found = self.get_trial(trial)
+            if not found:
+                raise ItemNotFound(f"no trial has the uid {trial.uid!r}: create it with new_trial first")
+            trial.id = found[0].id
+        assert trial.id is not None
+        return trial.id
+
+    def _trial(self, document: Document) -> Trial:
+        pages = self._pages(document["id"])
+        return trial_from_document(
+            document,
+            metrics=SeriesMapping(METRIC, document["metrics"], pages),
+            chronos=SeriesMapping(CHRONO, document["chronos"], pages),
+        )
+
+    def _pages(self, trial: bytes | str) -> Callable[[str, str, int, int], Mapping[str, Any]]:
+        def page(name: str, kind: str, start: int, limit: int) -> Mapping[str, Any]:
+            found: Mapping[str, Any] = self._ask(
+                "fetch_metrics", trial=trial, name=name, kind=kind, start=start, limit=min(limit, PAGE)
+            )
+            return found
+
+        return page
+
+    def _everything(self) -> dict[str, Any]:
+        return {
+            "projects": [to_json(each) for each in self.fetch_projects({})],
+            "groups": [to_json(each) for each in self.fetch_groups({})],
+            "trials": [to_json(each) for each in self.fetch_trials({})],
+        }
+
+
+class _Timer:
+    """A running timer."""
+
+    __slots__ = ("end_callback", "spec", "started")
+
+    def __init__(
+        self, spec: list[Any] | None, end_callback: Callable[[], Any] | None, started: float
+    ) -> None:
+        self.spec = spec
+        self.end_callback = end_callback
+        self.started = started
+
+
+def _key(trial: Trial) -> bytes | str:
+    return trial.uid if trial.id is None else trial.id
+
+
+def _plain(document: Document) -> Document:
+    plain: Document = normalise(document, "document")
+    return plain
+
+
+def _write_json(path: Path, content: Any) -> None:
+    """Replace a file as a whole: a reader finds the old one or the new one."""
+    descriptor, temporary = tempfile.mkstemp(prefix=f".{path.name}.", dir=path.parent)
+    try:
+        with open(descriptor, "w", encoding="utf-8") as file:
+            json.dump(content, file, indent=2)
+            file.flush()
+            os.fsync(descriptor)
+        os.replace(temporary, path)
+    except BaseException:
+        os.unlink(temporary)
+        raise

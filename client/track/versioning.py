@@ -1,0 +1,51 @@
+"""Versions of the code that runs, as hashes of its files."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import sys
+from collections.abc import Sequence
+from functools import lru_cache
+from typing import Any
+
+__all__ = ["compute_hash", "compute_version", "default_version_hash", "get_file_version", "is_iterable"]
+
+
+def is_iterable(iterable: Any) -> bool:
+    """Whether it can be iterated over; a text counts as one thing."""
+    return hasattr(iterable, "__iter__") and not isinstance(iterable, (str, bytes))
+
+
+def compute_hash(*args: Any, **kwargs: Any) -> str:
+    """SHA-256 of the texts of some values, as 64 hexadecimal digits; keyword order does not count."""
+    digest = hashlib.sha256()
+    for part in (*args, *sorted(kwargs.items())):
+        for each in part if is_iterable(part) else (part,):
+            text = str(each).encode(errors="surrogatepass")
+            digest.update(b"%d:%b" % (len(text), text))
+    return digest.hexdigest()
+
+
+def get_file_version(file_name: str) -> str:
+    """SHA-256 of a file's content, as 64 hexadecimal digits.
+
+    Raises:
+        OSError: it cannot be read.
+    """
+    with open(file_name, "rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def compute_version(files: Sequence[str]) -> str:
+    """One hash of the content of some files; their order counts, their names do not."""
+    return compute_hash([get_file_version(name) for name in files])
+
+
+@lru_cache(maxsize=1)
+def default_version_hash() -> str | None:
+    """Version of the file that is being executed; None where there is none, as in a prompt."""
+    file = getattr(sys.modules.get("__main__"), "__file__", None)
+    if file is None or not os.path.isfile(file):
+        return None
+    return get_file_version(file)

@@ -1,0 +1,364 @@
+"""What every storage protocol promises, as one class of tests."""
+
+from __future__ import annotations
+
+import math
+import threading
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from track_protocol.aggregators import StatAggregator, TimeSeriesAggregator, ValueAggregator
+from track_protocol.errors import BadQuery, ItemNotFound
+from track_protocol.model import CustomStatus, Project, Status, Trial, TrialGroup
+from track_protocol.protocol import Protocol
+
+__all__ = ["BackendContract"]
+
+
+class BackendContract:
+    """A backend that passes these tests serves any client.
+
+    Use it in a module of tests, once for each backend::
+
+        from track_protocol.testing import BackendContract
+
+        class TestMyOwnBackend(BackendContract):
+            def open_protocol(self, path):
+                return MyOwnBackend(f"byob:{path}/store")
+
+    `open_protocol` is called with an empty folder, and may be called again with the same one for a
+    second client of the same store; set `shared` to False for a backend that has none.
+    """
+
+    shared = True
+
+    def open_protocol(self, path: Path) -> Protocol:
+        """A client of the store in the folder `path`."""
+        raise NotImplementedError("a backend's test class overrides open_protocol")
+
+    @pytest.fixture
+    def protocol(self, tmp_path: Path) -> Iterator[Protocol]:
+        """The backend under test."""
+        protocol = self.open_protocol(tmp_path)
+        yield protocol
+        protocol.close()
+
+    @pytest.fixture
+    def second(self, protocol: Protocol, tmp_path: Path) -> Iterator[Protocol]:
+        """Another client of the same store."""
+        if not self.shared:
+            pytest.skip("this backend has no second client")
+        second = self.open_protocol(tmp_path)
+        yield second
+        second.close()
+
+    # -- projects and groups ---------------------------------------------------------------------
+
+    def test_a_new_project_can_be_got(self, protocol: Protocol) -> None:
+        project = Project(name="p", description="d", metadata={"k": [1, 2.5, "x", None, True]})
+        protocol.new_project(project)
+        found = protocol.get_project(Project(name="p"))
+        assert found is not None
+        assert (found.uid, found.name, found.description) == (project.uid, "p", "d")
+        assert found.metadata == {"k": [1, 2.5, "x", None, True]}
+
+    def test_a_project_that_exists_stays_as_it_is(self, protocol: Protocol) -> None:
+        protocol.new_project(Project(name="p", description="first"))
+        assert protocol.new_project(Project(name="p", description="second")).description == "first"
+
+    def test_what_does_not_exist_is_none(self, protocol: Protocol) -> None:
+        assert protocol.get_project(Project(name="nobody")) is None
+        assert protocol.get_trial_group(TrialGroup(name="nobody")) is None
+        assert protocol.get_trial(Trial(name="nobody")) == []
+
+    def test_a_group_belongs_to_its_project(self, protocol: Protocol) -> None:
+        project = protocol.new_project(Project(name="p"))
+        group = protocol.new_trial_group(TrialGroup(name="g", project_id=project.uid))
+        found = protocol.get_trial_group(TrialGroup(name="g", project_id=project.uid))
+        assert found is not None
+        assert (found.uid, found.project_id) == (group.uid, project.uid)
+
+    def test_metadata_of_a_group_is_merged(self, protocol: Protocol) -> None:
+        group = protocol.new_trial_group(TrialGroup(name="g", metadata={"a": 1}))
+        protocol.set_group_metadata(group, b=2)
+        assert self._group(protocol, group).metadata == {"a": 1, "b": 2}
+
+    # -- trials ----------------------------------------------------------------------------------
+
+    def test_a_new_trial_keeps_its_definition(self, protocol: Protocol) -> None:
+        parameters = {"lr": 0.1, "layers": [1, 2], "nested": {"deep": {"er": "x"}}, "none": None}
+        trial = self._new(
+            protocol, name="t", description="d", version="v", parameters=parameters, tags={"k": "v"}
+        )
+        (found,) = protocol.get_trial(trial)
+        assert (found.name, found.description, found.version) == ("t", "d", "v")
+        assert (found.parameters, found.tags) == (parameters, {"k": "v"})
+        assert (found.uid, found.revision, found.status) == (trial.uid, 0, Status.CreatedGroup)
+
+    def test_the_uid_of_a_trial_is_hash_and_revision(self, protocol: Protocol) -> None:
+        trial = self._new(protocol, name="t")
+        assert trial.uid == f"{trial.hash}_0"
+
+    def test_a_trial_that_exists_is_not_inserted_again(self, protocol: Protocol) -> None:
+        self._new(protocol, name="t")
+        assert protocol.new_trial(Trial(name="t")) is None
+        assert len(protocol.fetch_trials({})) == 1
+
+    def test_auto_increment_makes_the_next_revision(self, protocol: Protocol) -> None:
+        made = [protocol.new_trial(Trial(name="t"), auto_increment=True) for _ in range(3)]
+        assert [trial.revision for trial in made if trial is not None] == [0, 1, 2]
+
+    def test_a_trial_enters_a_project_and_groups(self, protocol: Protocol) -> None:
+        project = protocol.new_project(Project(name="p"))
+        groups = [
+            protocol.new_trial_group(TrialGroup(name=f"g{i}", project_id=project.uid)) for i in range(2)
+        ]
+        trial = self._new(protocol, name="t")
+        protocol.add_project_trial(project, trial)
+        for group in groups:
+            protocol.add_group_trial(group, trial)
+        (found,) = protocol.get_trial(trial)
+        assert (found.project_id, found.group_id) == (project.uid, groups[1].uid)
+        assert [len(self._group(protocol, group).trials) for group in groups] == [1, 1]
+
+    @pytest.mark.parametrize("status", [Status.Running, Status.Broken, CustomStatus("mine", 777)])
+    def test_a_status_reads_back(self, protocol: Protocol, status: Any) -> None:
+        trial = self._new(protocol, name="t")
+        protocol.set_trial_status(trial, status, error="because" if status is Status.Broken else None)
+        found = self._trial(protocol, trial)
+        assert (found.status.name, found.status.value) == (status.name, status.value)
+        assert found.errors == (["because"] if status is Status.Broken else [])
+
+    def test_start_and_finish_set_the_status(self, protocol: Protocol) -> None:
+        trial = self._new(protocol, name="t")
+        protocol.log_trial_start(trial)
+        assert self._trial(protocol, trial).status == Status.Running
+        protocol.log_trial_finish(trial, None, None, None)
+        assert self._trial(protocol, trial).status == Status.Completed
+
+    def test_an_exception_is_kept_with_its_text(self, protocol: Protocol) -> None:
+        trial = self._new(protocol, name="t")
+        try:
+            raise ValueError("went wrong")
+        except ValueError as error:
+            protocol.log_trial_finish(trial, type(error), error, error.__traceback__)
+        found = self._trial(protocol, trial)
+        assert found.status == Status.Exception
+        assert "went wrong" in found.errors[0]
+
+    def test_arguments_metadata_and_tags_are_merged(self, protocol: Protocol) -> None:
+        trial = self._new(protocol, name="t", parameters={"lr": 0.1})
+        for value in (1, 2):
+            protocol.log_trial_arguments(trial, extra=value)
+            protocol.log_trial_metadata(trial, gpu=value)
+            protocol.add_trial_tags(trial, tag=value)
+        found = self._trial(protocol, trial)
+        assert found.parameters == {"lr": 0.1, "extra": 2}
+        assert found.metadata["gpu"] == 2
+        assert found.tags == {"tag": 2}
+
+    def test_metadata_can_be_a_series(self, protocol: Protocol) -> None:
+        trial = self._new(protocol, name="t")
+        for value in (1, 2):
+            protocol.log_trial_metadata(trial, aggregator=TimeSeriesAggregator.lazy(), claims=value)
+        assert self._trial(protocol, trial).metadata["claims"] == [1, 2]
+
+    # -- metrics ---------------------------------------------------------------------------------
+
+    def test_a_metric_with_steps_reads_as_a_mapping(self, protocol: Protocol) -> None:
+        trial = self._new(protocol, name="t")
+        for step in range(3):
+            protocol.log_trial_metrics(trial, step=step, loss=1.0 / (step + 1))
+        assert dict(self._trial(protocol, trial).metrics["loss"]) == {0: 1.0, 1: 0.5, 2: 1.0 / 3}
+
+    def test_a_metric_without_steps_reads_as_a_list(self, protocol: Protocol) -> None:
+        trial = self._new(protocol, name="t")
+        for value in (0.5, 0.25):
+            protocol.log_trial_metrics(trial, cost=value)
+        assert list(self._trial(protocol, trial).metrics["cost"]) == [0.5, 0.25]
+
+    @pytest.mark.parametrize(
+        "values",
+        [
+            [0.1, -0.0, 1e300, math.inf, -math.inf],
+            [1, 2**53 + 1, -(2**63), 2**63 - 1],
+            ["a", "b\0c", "ünï"],
+            [True, False, None],
+            [1, 0.5, "mixed", None, [1, {"k": 2}]],
+        ],
+    )
+    def test_values_read_back_as_they_were_logged(self, protocol: Protocol, values: list[Any]) -> None:
+        trial = self._new(protocol, name="t")
+        for value in values:
+            protocol.log_trial_metrics(trial, value=value)
+        assert list(self._points(protocol, trial, "value").values) == values
+
+    def test_not_a_number_survives(self, protocol: Protocol) -> None:
+        trial = self._new(protocol, name="t")
+        protocol.log_trial_metrics(trial, step=0, loss=math.nan)
+        assert math.isnan(self._points(protocol, trial, "loss").values[0])
+
+    @pytest.mark.parametrize("steps", [[0, 1, 2], [0.5, 1.5], ["a", "b"], [(0, 1), (0, 2)], [3, 1, 1, 2]])
+    def test_steps_may_be_anything_and_are_all_kept_in_order(
+        self, protocol: Protocol, steps: list[Any]
+    ) -> None:
+        trial = self._new(protocol, name="t")
+        for step in steps:
+            protocol.log_trial_metrics(trial, step=step, loss=1.0)
+        assert list(self._points(protocol, trial, "loss").steps) == steps
+
+    def test_many_points_are_kept_in_order(self, protocol: Protocol) -> None:
+        trial = self._new(protocol, name="t")
+        write = protocol.metric_writer(trial)
+        for step in range(20_000):
+            write(step, {"a": step * 0.5, "b": -step})
+        found = self._points(protocol, trial, "a")
+        assert list(found.steps) == list(range(20_000))
+        assert list(found.values) == [step * 0.5 for step in range(20_000)]
+        assert list(self._points(protocol, trial, "b").values) == [-step for step in range(20_000)]
+
+    def test_an_aggregator_says_how_a_series_reads_back(self, protocol: Protocol) -> None:
+        trial = self._new(protocol, name="t")
+        for value in (1.0, 2.0, 3.0):
+            protocol.log_trial_metrics(trial, aggregator=ValueAggregator.lazy(), last=value)
+            protocol.log_trial_metrics(trial, aggregator=StatAggregator.lazy(0), stat=value)
+        metrics = self._trial(protocol, trial).metrics
+        assert metrics["last"] == 3.0
+        assert (metrics["stat"]["avg"], metrics["stat"]["count"]) == (2.0, 3)
+
+    def test_a_chrono_is_counted(self, protocol: Protocol) -> None:
+        trial = self._new(protocol, name="t")
+        for _ in range(3):
+            protocol.log_trial_chrono_start(trial, "epoch")
+            protocol.log_trial_chrono_finish(trial, "epoch", None, None, None)
+        found = self._trial(protocol, trial).chronos["epoch"]
+        assert found["count"] == 3
+        assert 0 <= found["min"] <= found["avg"] <= found["max"]
+        assert found["unit"] == "s"
+
+    def test_a_series_that_does_not_exist_is_not_found(self, protocol: Protocol) -> None:
+        trial = self._new(protocol, name="t")
+        with pytest.raises(ItemNotFound, match="nothing_here"):
+            self._points(protocol, trial, "nothing_here")
+
+    # -- queries ---------------------------------------------------------------------------------
+
+    @pytest.mark.parametrize(
+        ("query", "found"),
+        [
+            ({}, "abc"),
+            ({"name": "a"}, "a"),
+            ({"parameters.lr": 0.1}, "a"),
+            ({"parameters.lr": {"$in": [0.1, 0.3]}}, "ac"),
+            ({"parameters.lr": {"$nin": [0.1, 0.3]}}, "b"),
+            ({"parameters.lr": {"$ne": 0.1}}, "bc"),
+            ({"parameters.lr": {"$lte": 0.2}}, "ab"),
+            ({"parameters.lr": {"$gt": 0.1, "$lt": 0.3}}, "b"),
+            ({"parameters.lr": {"$gte": 0.2}}, "bc"),
+            ({"parameters.only_b": {"$exists": True}}, "b"),
+            ({"parameters.only_b": {"$exists": False}}, "ac"),
+            ({"$or": [{"name": "a"}, {"name": "c"}]}, "ac"),
+            ({"$and": [{"name": "a"}, {"parameters.lr": 0.3}]}, ""),
+            ({"$not": {"name": "a"}}, "bc"),
+            ({"status": Status.Running}, "b"),
+            ({"status": {"$in": [Status.Running, Status.CreatedGroup]}}, "abc"),
+            ({"metrics.loss": {"$lt": 0.5}}, "c"),
+            ({"tags.team": "x"}, "c"),
+        ],
+    )
+    def test_trials_are_found(self, protocol: Protocol, query: dict[str, Any], found: str) -> None:
+        self._fill(protocol)
+        assert "".join(trial.name or "" for trial in protocol.fetch_trials(query)) == found
+
+    def test_groups_and_projects_are_found(self, protocol: Protocol) -> None:
+        for name in "ab":
+            protocol.new_project(Project(name=name, metadata={"kind": name}))
+            protocol.new_trial_group(TrialGroup(name=name, metadata={"kind": name}))
+        assert [project.name for project in protocol.fetch_projects({"metadata.kind": "b"})] == ["b"]
+        assert [group.name for group in protocol.fetch_groups({"metadata.kind": {"$ne": "b"}})] == ["a"]
+
+    def test_a_wrong_query_is_refused(self, protocol: Protocol) -> None:
+        with pytest.raises(BadQuery):
+            protocol.fetch_trials({"parameters.lr": {"$about": 1}})
+
+    def test_fetch_and_update_changes_the_oldest_that_matches(self, protocol: Protocol) -> None:
+        self._fill(protocol)
+        query = {"status": Status.CreatedGroup}
+        claimed = protocol.fetch_and_update_trial(query, "set_trial_status", status=Status.Running)
+        assert claimed is not None
+        assert (claimed.name, claimed.status) == ("a", Status.Running)
+        assert [trial.name for trial in protocol.fetch_trials(query)] == ["c"]
+
+    def test_fetch_and_update_of_nothing_is_none(self, protocol: Protocol) -> None:
+        assert protocol.fetch_and_update_trial({"name": "nobody"}, "add_trial_tags", a=1) is None
+        assert protocol.fetch_and_update_group({"name": "nobody"}, "set_group_metadata", a=1) is None
+
+    def test_a_group_is_fetched_and_updated(self, protocol: Protocol) -> None:
+        protocol.new_trial_group(TrialGroup(name="g"))
+        updated = protocol.fetch_and_update_group({"name": "g"}, "set_group_metadata", a=1)
+        assert updated is not None
+        assert updated.metadata == {"a": 1}
+
+    def test_a_trial_is_claimed_by_one_of_many(self, protocol: Protocol, second: Protocol) -> None:
+        for number in range(20):
+            self._new(protocol, name="t", parameters={"number": number})
+        protocol.flush()
+        claimed: list[str] = []
+
+        def claim(claimer: Protocol) -> None:
+            query = {"status": Status.CreatedGroup}
+            while (
+                trial := claimer.fetch_and_update_trial(query, "set_trial_status", Status.Running)
+            ) is not None:
+                claimed.append(trial.uid)
+
+        threads = [threading.Thread(target=claim, args=(one,)) for one in (protocol, second) * 2]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+        assert len(claimed) == len(set(claimed)) == 20
+
+    # -- durability ------------------------------------------------------------------------------
+
+    def test_a_second_client_sees_what_was_flushed(self, protocol: Protocol, second: Protocol) -> None:
+        trial = self._new(protocol, name="t")
+        protocol.log_trial_metrics(trial, step=0, loss=0.5)
+        protocol.flush()
+        assert dict(self._trial(second, trial).metrics["loss"]) == {0: 0.5}
+
+    def test_commit_makes_everything_durable(self, protocol: Protocol, second: Protocol) -> None:
+        trial = self._new(protocol, name="t")
+        protocol.log_trial_metrics(trial, loss=0.5)
+        protocol.commit()
+        assert list(self._trial(second, trial).metrics["loss"]) == [0.5]
+
+    # -- shorthands ------------------------------------------------------------------------------
+
+    def _new(self, protocol: Protocol, **definition: Any) -> Trial:
+        trial = protocol.new_trial(Trial(**definition))
+        assert trial is not None
+        return trial
+
+    def _trial(self, protocol: Protocol, trial: Trial) -> Any:
+        (found,) = protocol.get_trial(trial)
+        return found
+
+    def _group(self, protocol: Protocol, group: TrialGroup) -> TrialGroup:
+        found = protocol.get_trial_group(group)
+        assert found is not None
+        return found
+
+    def _points(self, protocol: Protocol, trial: Trial, name: str) -> Any:
+        return protocol.fetch_metrics(trial, name)
+
+    def _fill(self, protocol: Protocol) -> None:
+        a = self._new(protocol, name="a", parameters={"lr": 0.1})
+        b = self._new(protocol, name="b", parameters={"lr": 0.2, "only_b": 1})
+        c = self._new(protocol, name="c", parameters={"lr": 0.3}, tags={"team": "x"})
+        protocol.set_trial_status(b, Status.Running)
+        for trial, loss in ((a, 0.9), (b, 0.5), (c, 0.1)):
+            protocol.log_trial_metrics(trial, step=0, loss=loss)

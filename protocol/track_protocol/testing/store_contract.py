@@ -1,0 +1,30 @@
+"""What every store promises, as one class of tests."""
+
+from __future__ import annotations
+
+from track_protocol.testing.store_documents import DocumentTests
+from track_protocol.testing.store_points import PointsTests
+from track_protocol.testing.store_queries import QueryTests
+from track_protocol.testing.store_transactions import TransactionTests
+
+__all__ = ["StoreContract"]
+
+
+class StoreContract(DocumentTests, PointsTests, QueryTests, TransactionTests):
+    """A store that passes these tests does what the engine needs of it.
+
+    Use it in a module of tests, once for each backend::
+
+        from track_protocol.testing import StoreContract
+        from track_server.store import Points, SessionState
+
+        class TestMyStore(StoreContract):
+            points_type = Points
+            session_type = SessionState
+
+            def open_store(self, path):
+                return MyStore(path)
+
+    `persistent` is set to False for a backend that keeps nothing once it is closed; the tests that
+    reopen a store are skipped then.
+    """

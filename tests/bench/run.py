@@ -1,0 +1,42 @@
+"""``python tests/bench/run.py [swarm|call|read|all] [--quick]``: measure, beside the machine's own limits."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+import tempfile
+import time
+from pathlib import Path
+from typing import Final
+
+import call
+import read
+import swarm
+
+_FOLDER: Final = "/var/tmp"  # noqa: S108 - a folder that nobody can name beforehand is made in it
+"""On disk by convention, where /tmp is memory on many machines and would make every commit look free."""
+
+_BENCHES: Final = {"swarm": swarm.measure, "call": call.measure, "read": read.measure}
+
+
+def main() -> int:
+    """Run what was asked for; returns the exit code."""
+    parser = argparse.ArgumentParser(
+        description="Measure Track on this machine. README.md beside this file explains."
+    )
+    parser.add_argument("what", nargs="?", default="all", choices=[*_BENCHES, "all"])
+    parser.add_argument("--quick", action="store_true", help="a fraction of the work, for a first look")
+    parser.add_argument(
+        "--folder", type=Path, default=_FOLDER, help="on the disk to measure; default %(default)s"
+    )
+    args = parser.parse_args()
+    for name in _BENCHES if args.what == "all" else [args.what]:
+        with tempfile.TemporaryDirectory(prefix="track-bench-", dir=args.folder) as folder:
+            began = time.monotonic()
+            _BENCHES[name](Path(folder), args.quick)
+            print(f"({name}: {time.monotonic() - began:.0f} s)\n", flush=True)
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

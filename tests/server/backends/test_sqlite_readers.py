@@ -1,0 +1,69 @@
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from stored_trials import add_trials, trial_id
+
+from track_protocol.errors import StoreError
+from track_server.backends.sqlite import SqliteStore, open_store
+from track_server.backends.sqlite_errors import translated
+from track_server.backends.sqlite_readers import Readers
+
+ENDLESS = "WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n) SELECT count(*) FROM n"
+
+
+@pytest.fixture
+def store(tmp_path: Path) -> Iterator[SqliteStore]:
+    opened = open_store(tmp_path / "runs.db", exclusive=True)
+    add_trials(opened, 1)
+    yield opened
+    opened.close()
+
+
+def test_a_read_that_takes_too_long_is_stopped(store: SqliteStore) -> None:
+    readers = Readers(store.path, seconds=0.05)
+    with (
+        pytest.raises(StoreError, match="took too long: ask for less"),
+        translated(store.path),
+        readers.snapshot() as db,
+    ):
+        db.execute(ENDLESS).fetchall()
+    readers.close()
+
+
+def test_a_reader_cannot_write(store: SqliteStore) -> None:
+    readers = Readers(store.path)
+    with pytest.raises(StoreError), translated(store.path), readers.snapshot() as db:
+        db.execute("DELETE FROM trial")
+    readers.close()
+
+
+def test_a_connection_that_failed_is_not_used_again(store: SqliteStore) -> None:
+    readers = Readers(store.path)
+    with pytest.raises(RuntimeError), readers.snapshot() as db:
+        failed = db
+        raise RuntimeError
+    with readers.snapshot() as db:
+        assert db is not failed
+        assert db.execute("SELECT key FROM trial").fetchall() == [(trial_id(),)]
+    readers.close()
+
+
+def test_a_connection_is_used_again(store: SqliteStore) -> None:
+    readers = Readers(store.path)
+    with readers.snapshot() as one:
+        pass
+    with readers.snapshot() as other:
+        assert other is one
+    readers.close()
+
+
+def test_a_snapshot_may_end_after_its_readers_were_closed(store: SqliteStore) -> None:
+    readers = Readers(store.path)
+    with readers.snapshot() as db:
+        readers.close()
+        assert db.execute("SELECT count(*) FROM trial").get == 1
+    with pytest.raises(StoreError, match="is closed"), readers.snapshot():
+        pass
