@@ -66,14 +66,20 @@ def end_of(
     if exc_type is None or (issubclass(exc_type, SystemExit) and not getattr(exc_val, "code", None)):
         return Status.Completed, None
     text = "".join(traceback.format_exception(exc_type, exc_val, exc_tb))
-    # The end of a traceback says most; a character may take four bytes.
-    text = text.encode("utf-8", "replace").decode()[-MAX_TEXT_BYTES // 4 :]
     stopped = issubclass(exc_type, (KeyboardInterrupt, SystemExit))
     return (Status.Interrupted if stopped else Status.Exception), text
 
 
+def _text(error: object) -> str | None:
+    """An error's text, whatever it holds; the end of a traceback says most."""
+    if error is None:
+        return None
+    encoded = str(error).encode("utf-8", "replace")[-MAX_TEXT_BYTES:]
+    return encoded.decode("utf-8", "ignore")
+
+
 def _set_trial_status(status: Status | CustomStatus, error: str | None = None) -> dict[str, Any]:
-    return {"status": status_to_document(as_status(status)), "error": None if error is None else str(error)}
+    return {"status": status_to_document(as_status(status)), "error": _text(error)}
 
 
 def _log_trial_start() -> dict[str, Any]:
@@ -86,7 +92,7 @@ def _log_trial_finish(
     exc_tb: TracebackType | None = None,
 ) -> dict[str, Any]:
     ending, error = end_of(exc_type, exc_val, exc_tb)
-    return {"time": time.time(), "status": status_to_document(ending), "error": error}
+    return {"time": time.time(), "status": status_to_document(ending), "error": _text(error)}
 
 
 def _log_trial_arguments(**kwargs: Any) -> dict[str, Any]:

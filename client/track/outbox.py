@@ -24,11 +24,10 @@ from typing import Any, Final
 from track.lifecycle import enroll, prepare_for_exit
 from track.losses import Losses
 from track.progress import Progress
-from track.records import CALL, ROW_BYTES_LIMIT, TICKET, Row, Shape, plain_step, points_in
+from track.records import CALL, ROW_BYTES_LIMIT, TICKET, Row, Shape, plain_step, points_in, weigh
 from track.sender import Gate, Limits, OpenLink, Sender
 from track.tickets import Call, FlushTicket, Ticket
 from track_protocol.batch import CHRONO, METRIC
-from track_protocol.codec import encode
 from track_protocol.errors import BadArguments, BadValue, CallTimeout, ServerUnreachable, TrackError
 from track_protocol.methods import Access, method_named
 from track_protocol.values import check_name, normalise
@@ -126,11 +125,11 @@ class Outbox:
 
         Args:
             method: a log method of the method table.
-            arguments: by name, in plain values.
+            arguments: by name; made plain here.
         """
         try:
-            method_named(method, within=(Access.LOG,)).check(arguments)
-            nbytes = 64 + len(encode(arguments))
+            arguments = method_named(method, within=(Access.LOG,)).check(normalise(arguments, method))
+            nbytes = 64 + weigh(arguments)
             if nbytes > ROW_BYTES_LIMIT:
                 raise BadValue(f"{method}: {nbytes:,} bytes at once are more than {ROW_BYTES_LIMIT:,}")
         except BadArguments as error:
@@ -198,7 +197,7 @@ class Outbox:
         if all(type(value) in _PLAIN for value in values.values()) and type(step) in _STEPS:
             self._append((shape, step, at, values))
             return
-        nbytes = shape.row_bytes + len(encode([step, list(values.values())]))
+        nbytes = shape.row_bytes + weigh(step) + weigh(list(values.values()))
         if nbytes <= ROW_BYTES_LIMIT:
             self._append_heavy((shape, step, at, values, nbytes))
         elif len(values) > 1:
@@ -439,7 +438,8 @@ class Outbox:
         try:
             self.close(timeout)
         except TrackError as error:
-            _log.error("%s log calls were not saved: %s", f"{self.waiting:,}", error)
+            if self.waiting:
+                _log.error("%s log calls were not saved: %s", f"{self.waiting:,}", error)
 
     # -- forks -----------------------------------------------------------------------------------
 

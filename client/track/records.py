@@ -32,6 +32,7 @@ __all__ = [
     "points_in",
     "salvaged",
     "take",
+    "weigh",
 ]
 
 BATCH_ROWS: Final = 8_192
@@ -42,6 +43,8 @@ ROW_BYTES_LIMIT: Final = 384 * 1024
 """A single row larger than this is refused: with a full batch around it, it must fit a frame."""
 
 Row = tuple[Any, ...]
+
+_SCALARS: Final = frozenset({float, int, bool, type(None)})
 
 
 class Shape:
@@ -117,6 +120,21 @@ def take(rows: deque[Row]) -> Taken:
 def points_in(row: Row) -> int:
     """How many values a row carries; a call counts as one."""
     return 1 if row[0] is CALL else len(row[3])
+
+
+def weigh(value: Any) -> int:
+    """Most bytes that a plain value can take on the wire, without encoding it."""
+    kind = type(value)
+    if kind is str:
+        return 5 + (len(value) if value.isascii() else 4 * len(value))
+    if kind is bytes:
+        return 5 + len(value)
+    if kind is dict:
+        return 5 + sum(weigh(key) + weigh(item) for key, item in value.items())
+    if kind in (list, tuple):
+        only_scalars = _SCALARS.issuperset(map(type, value))
+        return 8 + (9 * len(value) if only_scalars else sum(map(weigh, value)))
+    return 9
 
 
 def plain_step(step: Any) -> Any:
@@ -204,10 +222,11 @@ def salvaged(row: Row, complain: Callable[[BadValue], None]) -> Row | None:
     if _kept(row, lambda: plain_step(row[1]), complain) is None:
         return None
     shape, values = row[0], row[3]
-    good = {}
-    for name, value in values.items():
-        if _kept(row, partial(normalise, value, name), complain) is not None:
-            good[name] = value
+    good = {
+        name: value
+        for name, value in values.items()
+        if _kept(row, partial(normalise, value, name), complain) is not None
+    }
     if len(good) == len(values):
         return row
     if not good:

@@ -14,6 +14,7 @@ from array import array
 from dataclasses import dataclass, replace
 from typing import Any, Final
 
+from track_protocol.codec import encode
 from track_protocol.columns import Column, column_from_wire
 from track_protocol.errors import RemoteProtocolError
 
@@ -34,7 +35,11 @@ CHRONO: Final = "chrono"
 _KINDS: Final = frozenset({METRIC, CHRONO})
 _POINTS: Final = 0
 _CALL: Final = 1
+_OP_BYTES: Final = 64
 _MAX_SERIES: Final = 4096
+_MAX_RECORDS: Final = 2**20
+_MAX_CELLS: Final = 2**20
+_LAST_SEQ: Final = 2**63 - 1
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,7 +52,7 @@ class PointsOp:
         names: the series' names, one for each column of `values`.
         aggregators: wire form of how each series reads back, or None for the default of its kind.
         offsets: each row's record, counted from the batch's first one: the first row's offset when
-            the rows are consecutive, else an array of uint32.
+            the rows are consecutive, else an array of uint32, ascending.
         steps: one step a row; times: seconds since the epoch; values: one column a name.
     """
 
@@ -114,7 +119,12 @@ class Batch:
     @property
     def nbytes(self) -> int:
         """About how many bytes it holds."""
-        return sum(_nbytes(op) for op in self.ops)
+        points = [op for op in self.ops if isinstance(op, PointsOp)]
+        columns = [column for op in points for column in (op.steps, op.times, *op.values)]
+        irregular = [column.payload for column in columns if column.code == "o"]
+        irregular += [op.arguments for op in self.ops if isinstance(op, CallOp)]
+        packed = sum(8 * len(column) for column in columns if column.code != "o")
+        return _OP_BYTES * len(self.ops) + packed + len(encode(irregular))
 
     def after(self, last_seq: int) -> list[tuple[int, Op]]:
         """What is new to a receiver that has all up to `last_seq`.
@@ -138,10 +148,6 @@ def first_offset(op: Op) -> int:
     return op.offsets if isinstance(op.offsets, int) else op.offsets[0]
 
 
-def _nbytes(op: Op) -> int:
-    return 256 if isinstance(op, CallOp) else len(op) * (8 * len(op.values) + 16) + 64
-
-
 def _offsets_to_wire(offsets: int | array[int]) -> int | bytes:
     if isinstance(offsets, int):
         return offsets
@@ -161,7 +167,17 @@ def batch_to_wire(batch: Batch) -> list[Any]:
             offsets = _offsets_to_wire(op.offsets)
             values = [list(column) for column in op.values]
             ops.append(
-                [_POINTS, op.trial, op.kind, op.names, op.aggregators, offsets, list(op.steps), list(op.times), values]
+                [
+                    _POINTS,
+                    op.trial,
+                    op.kind,
+                    op.names,
+                    op.aggregators,
+                    offsets,
+                    list(op.steps),
+                    list(op.times),
+                    values,
+                ]
             )
     return [batch.first, batch.count, ops]
 
@@ -181,7 +197,9 @@ def _offsets_from_wire(raw: object, count: int) -> tuple[int | array[int], int]:
     offsets.frombytes(raw)
     if sys.byteorder == "big":
         offsets.byteswap()
-    _require(max(offsets) < count, "an offset lies outside the batch")
+    ascending = offsets.tolist()
+    _require(ascending == sorted(set(ascending)), "offsets ascend")
+    _require(ascending[-1] < count, "an offset lies outside the batch")
     return offsets, len(offsets)
 
 
@@ -189,17 +207,24 @@ def _points_from_wire(raw: list[Any], count: int) -> PointsOp:
     _require(len(raw) == 9, "points have nine fields")
     _, trial, kind, names, aggregators, raw_offsets, steps, times, values = raw
     _require(isinstance(trial, bytes) and len(trial) == 16, "a trial id has 16 bytes")
-    _require(kind in _KINDS, "a series is a metric or a chrono")
-    _require(isinstance(names, list) and 0 < len(names) <= _MAX_SERIES, f"1 to {_MAX_SERIES} series in one row")
-    _require(all(type(name) is str for name in names) and len(set(names)) == len(names), "names are unique strings")
+    _require(type(kind) is str and kind in _KINDS, "a series is a metric or a chrono")
+    _require(
+        isinstance(names, list) and 0 < len(names) <= _MAX_SERIES, f"1 to {_MAX_SERIES} series in one row"
+    )
+    _require(
+        all(type(name) is str for name in names) and len(set(names)) == len(names), "names are unique strings"
+    )
     _require(isinstance(values, list) and len(values) == len(names), "one column for each name")
     _require(
         aggregators is None or (isinstance(aggregators, list) and len(aggregators) == len(names)),
         "one aggregator for each name",
     )
     _require(isinstance(times, list) and len(times) == 2 and times[0] == "d", "times are float64")
-    _require(isinstance(times[1], bytes) and len(times[1]) % 8 == 0 and times[1] != b"", "times are packed float64")
+    _require(
+        isinstance(times[1], bytes) and len(times[1]) % 8 == 0 and times[1] != b"", "times are packed float64"
+    )
     rows = len(times[1]) // 8
+    _require(rows * len(names) <= _MAX_CELLS, f"one operation has at most {_MAX_CELLS:,} values")
     offsets, room = _offsets_from_wire(raw_offsets, count)
     _require(rows == room if isinstance(offsets, array) else rows <= room, "each row has its record")
     return PointsOp(
@@ -217,9 +242,10 @@ def _points_from_wire(raw: list[Any], count: int) -> PointsOp:
 def _op_from_wire(raw: object, count: int) -> Op:
     if not isinstance(raw, list) or not raw:
         raise RemoteProtocolError("malformed batch: an operation is a list")
+    _require(type(raw[0]) is int and raw[0] in (_POINTS, _CALL), "an operation is points or a call")
     if raw[0] == _POINTS:
         return _points_from_wire(raw, count)
-    _require(raw[0] == _CALL and len(raw) == 4, "an operation is points or a call")
+    _require(len(raw) == 4, "a call has four fields")
     _, offset, method, arguments = raw
     _require(type(offset) is int and 0 <= offset < count, "an offset lies outside the batch")
     _require(type(method) is str and isinstance(arguments, dict), "a call has a name and a map of arguments")
@@ -236,6 +262,7 @@ def batch_from_wire(raw: object) -> Batch:
         raise RemoteProtocolError("malformed batch: it has three fields")
     first, count, ops = raw
     _require(type(first) is int and first >= 1, "sequence numbers start at 1")
-    _require(type(count) is int and 1 <= count <= 2**20, "a batch has 1 to 1,048,576 records")
+    _require(type(count) is int and 1 <= count <= _MAX_RECORDS, f"a batch has 1 to {_MAX_RECORDS:,} records")
+    _require(first + count - 1 <= _LAST_SEQ, "a sequence number does not fit 64 bits")
     _require(isinstance(ops, list), "operations are a list")
     return Batch(first, count, [_op_from_wire(op, count) for op in ops])

@@ -22,7 +22,7 @@ from track_protocol.errors import BadValue, RemoteProtocolError, TrackError
 __all__ = ["NESTING_LIMIT", "decode", "encode"]
 
 NESTING_LIMIT: Final = 64
-"""How deep lists, tuples and maps may nest: what a user may nest, and the protocol's own structure around it."""
+"""How deep lists, tuples and maps may nest: what users may nest and the protocol's own around it."""
 
 _TUPLE: Final = 1
 _TUPLE_MARK: Final = msgpack.ExtType(_TUPLE, b"")
@@ -77,7 +77,9 @@ def _checked_width(start: bytes, fault: type[TrackError]) -> int:
     if start == _TUPLE_HEADER:
         return 3
     if start[0] != _UINT64:
-        raise fault(f"not a value in the wire's form: an extension (0x{start[0]:02x}) other than a tuple's mark")
+        raise fault(
+            f"not a value in the wire's form: an extension (0x{start[0]:02x}) other than a tuple's mark"
+        )
     if start[1:2] >= b"\x80":
         raise fault("an integer does not fit 64 bits: log it as a float or a string")
     return 9
@@ -131,7 +133,8 @@ def _encode_other(value: object) -> list[Any]:
     if type(value) is tuple:
         return [_TUPLE_MARK, *value]
     raise BadValue(
-        f"a value of type {type(value).__name__} cannot be sent: convert it to a number, a string, a list or a dict"
+        f"a value of type {type(value).__name__} cannot be sent: "
+        "convert it to a number, a string, a list or a dict"
     )
 
 
@@ -163,9 +166,16 @@ def decode(data: bytes | bytearray | memoryview) -> Any:
     _check_bytes(data, RemoteProtocolError)
     try:
         value = msgpack.unpackb(
-            data, raw=False, strict_map_key=False, list_hook=_array, object_pairs_hook=_map, ext_hook=_extension
+            data,
+            raw=False,
+            strict_map_key=False,
+            list_hook=_array,
+            object_pairs_hook=_map,
+            ext_hook=_extension,
         )
     except (ValueError, TypeError, RecursionError, msgpack.exceptions.UnpackException) as error:
-        raise RemoteProtocolError(f"not a value in the wire's form: {error or type(error).__name__}") from None
+        raise RemoteProtocolError(
+            f"not a value in the wire's form: {error or type(error).__name__}"
+        ) from None
     _check_nesting(value, RemoteProtocolError)
     return value

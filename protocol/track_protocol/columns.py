@@ -109,8 +109,10 @@ def column_from_wire(raw: object, count: int) -> Column:
         good = isinstance(payload, bytes) and len(payload) == 8 * count
     elif code == "n":
         good = type(payload) is int and payload == count
+    elif code == "o":
+        good = isinstance(payload, list) and len(payload) == count
     else:
-        good = code == "o" and isinstance(payload, list) and len(payload) == count
+        raise RemoteProtocolError("a column's code is 'd', 'q', 'n' or 'o'")
     if not good:
         raise RemoteProtocolError(f"a column of {count} values came with code {code!r} and another payload")
     return Column(code, payload)

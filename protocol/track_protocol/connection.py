@@ -16,22 +16,30 @@ from collections.abc import Mapping
 from enum import Enum
 from typing import Any, Final
 
+from track_protocol.answers import ANSWER_LIMIT, Answers
 from track_protocol.batch import Batch, batch_to_wire
-from track_protocol.codec import decode, encode
-from track_protocol.errors import FrameTooLarge, LocalProtocolError, RemoteProtocolError, TrackError
-from track_protocol.events import CloseReceived, Event, ResultPart, ResultReceived, event_from_frame
+from track_protocol.codec import encode
+from track_protocol.errors import BadArguments, LocalProtocolError, RemoteProtocolError, TrackError
+from track_protocol.events import (
+    CloseReceived,
+    ErrorReceived,
+    Event,
+    ResultPart,
+    ServerHelloReceived,
+    event_from_frame,
+)
 from track_protocol.frames import FRAME_LIMIT, GREETING_LIMIT, FrameKind, FrameReader, encode_frame
 from track_protocol.link import Rejection
 
-__all__ = ["ANSWER_LIMIT", "TRANSITIONS", "VERSIONS", "Connection", "Side", "State"]
+__all__ = ["TRANSITIONS", "VERSIONS", "Connection", "Side", "State"]
 
 VERSIONS: Final = (1,)
 """Protocol versions this software speaks, best first."""
 
-ANSWER_LIMIT: Final = 256 * 1024 * 1024
-"""Largest answer, in bytes, that a client puts together from its parts."""
-
 _PART: Final = FRAME_LIMIT - 1024
+_REASON: Final = 2048
+_REPORT: Final = 65_536
+_REJECTIONS: Final = 100
 
 
 class Side(Enum):
@@ -71,7 +79,11 @@ TRANSITIONS: Final[Mapping[Side, Mapping[State, Mapping[FrameKind, State]]]] = {
     Side.SERVER: {
         State.START: {FrameKind.CLOSE: State.CLOSED},
         State.GREETING: {FrameKind.HELLO: State.LOGIN, FrameKind.CLOSE: State.CLOSED},
-        State.LOGIN: {FrameKind.AUTH: State.LOGIN, FrameKind.READY: State.OPEN, FrameKind.CLOSE: State.CLOSED},
+        State.LOGIN: {
+            FrameKind.AUTH: State.LOGIN,
+            FrameKind.READY: State.OPEN,
+            FrameKind.CLOSE: State.CLOSED,
+        },
         State.OPEN: _talk(
             FrameKind.RESULT, FrameKind.ERROR, FrameKind.ACK, FrameKind.NACK, FrameKind.PING, FrameKind.PONG
         ),
@@ -96,30 +108,36 @@ class Connection:
         self.state = State.START
         self._reader = FrameReader(GREETING_LIMIT)
         self._out = bytearray()
-        self._answers: dict[int, bytearray] = {}
+        self._broken = False
+        self._answers = Answers()
 
     # -- bytes ----------------------------------------------------------------------------------
 
     def receive_data(self, data: bytes) -> list[Event]:
         """The events that `data`, together with what came before, completes.
 
+        After an error only `send_close` is left: whatever else comes is not looked at.
+
         Raises:
-            RemoteProtocolError: the peer broke the protocol; close with `send_close`.
+            RemoteProtocolError: the peer broke the protocol.
             EncryptionMismatch: the peer speaks TLS and this connection is plain.
         """
-        if self.state is State.CLOSED:
-            return []
-        self._reader.feed(data)
         events: list[Event] = []
-        while (frame := self._reader.next_frame()) is not None:
-            kind, fields = frame
-            self._advance(self.side.other, kind)
-            event = event_from_frame(kind, fields, from_client=self.side is Side.SERVER)
-            whole = self._gather(event) if isinstance(event, ResultPart) else event
-            if whole is not None:
-                events.append(whole)
-            if isinstance(event, CloseReceived):
-                break
+        if self._broken or self.state is State.CLOSED:
+            return events
+        self._reader.feed(data)
+        try:
+            while (frame := self._reader.next_frame()) is not None:
+                kind, fields = frame
+                self._advance(self.side.other, kind)
+                event = self._understood(event_from_frame(kind, fields, from_client=self.side is Side.SERVER))
+                if event is not None:
+                    events.append(event)
+                if isinstance(event, CloseReceived):
+                    break
+        except TrackError:
+            self._broken = True
+            raise
         return events
 
     def data_to_send(self) -> bytes:
@@ -142,18 +160,21 @@ class Connection:
         if following is State.OPEN:
             self._reader.limit = FRAME_LIMIT
 
-    def _gather(self, part: ResultPart) -> ResultReceived | None:
-        if not part.more and part.call_id not in self._answers:
-            return ResultReceived(part.call_id, decode(part.data))
-        whole = self._answers.setdefault(part.call_id, bytearray())
-        whole += part.data
-        if len(whole) > ANSWER_LIMIT:
-            raise FrameTooLarge(f"an answer of more than {ANSWER_LIMIT:,} bytes: ask for less at once")
-        if part.more:
-            return None
-        return ResultReceived(part.call_id, decode(bytes(self._answers.pop(part.call_id))))
+    def _understood(self, event: Event) -> Event | None:
+        """The event as the owner sees it; None for a part of an answer."""
+        if isinstance(event, ResultPart | ErrorReceived):
+            return self._answers.take(event)
+        if isinstance(event, ServerHelloReceived) and event.version not in VERSIONS:
+            known = ", ".join(map(str, VERSIONS))
+            raise RemoteProtocolError(
+                f"the server chose protocol version {event.version}, but this side speaks {known}: "
+                "update the older one"
+            )
+        return event
 
     def _say(self, kind: FrameKind, *fields: Any) -> int:
+        if self._broken and kind is not FrameKind.CLOSE:
+            raise LocalProtocolError(f"the peer broke the protocol: {kind.name} cannot be said, only CLOSE")
         limit = FRAME_LIMIT if self.state is State.OPEN else GREETING_LIMIT
         frame = encode_frame(kind, list(fields), limit)
         self._advance(self.side, kind)
@@ -177,7 +198,7 @@ class Connection:
     def send_close(self, error: TrackError | None = None) -> None:
         """End the conversation, with the reason if it is not a good one; harmless when repeated."""
         if self.state is not State.CLOSED:
-            code, message = (error.code, str(error)[:2048]) if error is not None else ("", "")
+            code, message = (error.code, _text(error, _REASON)) if error is not None else ("", "")
             self._say(FrameKind.CLOSE, code, message)
 
     # -- what a client says ---------------------------------------------------------------------
@@ -191,9 +212,13 @@ class Connection:
 
         Raises:
             BadValue: an argument cannot be encoded.
-            LocalProtocolError: the call is larger than a frame may be.
+            LocalProtocolError: the call is larger than a frame may be, or an earlier one with this id
+                waits for its answer.
         """
-        return self._say(FrameKind.CALL, call_id, seq, method, arguments)
+        self._answers.check_free(call_id)
+        size = self._say(FrameKind.CALL, call_id, seq, method, arguments)
+        self._answers.expect(call_id)
+        return size
 
     def send_batch(self, batch: Batch) -> int:
         """Send records; returns the frame's size in bytes."""
@@ -210,9 +235,17 @@ class Connection:
         self._say(FrameKind.READY, proof, last_seq, generation, role)
 
     def send_result(self, call_id: int, encoded: bytes) -> None:
-        """Answer a call with an encoded value (`track_protocol.codec.encode`), in as many frames as it takes."""
-        starts = range(0, len(encoded), _PART) or range(1)
-        for start in starts:
+        """Answer a call with an encoded value (`track_protocol.codec.encode`), in as many frames as it takes.
+
+        In place of a value longer than `track_protocol.answers.ANSWER_LIMIT` goes an error that says so.
+        """
+        if len(encoded) > ANSWER_LIMIT:
+            too_long = (
+                f"the answer has {len(encoded):,} bytes, more than {ANSWER_LIMIT:,}: ask for less at once"
+            )
+            self.send_error(call_id, BadArguments(too_long))
+            return
+        for start in range(0, len(encoded), _PART):
             more = start + _PART < len(encoded)
             self._say(FrameKind.RESULT, call_id, more, encoded[start : start + _PART])
 
@@ -222,12 +255,29 @@ class Connection:
 
     def send_error(self, call_id: int, error: TrackError, trace: str | None = None) -> None:
         """Answer a call with an error."""
-        self._say(FrameKind.ERROR, call_id, error.code, str(error)[:65_536], trace and trace[-65_536:])
+        shown = trace and trace.encode(errors="replace")[-_REPORT:].decode(errors="ignore")
+        self._say(FrameKind.ERROR, call_id, error.code, _text(error, _REPORT), shown)
 
     def send_ack(self, last_seq: int, rejected: list[Rejection]) -> None:
         """All records up to `last_seq` are durable, but for those rejected for good."""
-        self._say(FrameKind.ACK, last_seq, [[r.seq, r.code, r.message[:1024]] for r in rejected[:100]])
+        ordered = sorted(rejected, key=lambda rejection: rejection.seq)
+        while len(ordered) > _REJECTIONS:
+            now, ordered = ordered[:_REJECTIONS], ordered[_REJECTIONS:]
+            self._acknowledge(now[-1].seq, now)
+        self._acknowledge(last_seq, ordered)
+
+    def _acknowledge(self, last_seq: int, rejected: list[Rejection]) -> None:
+        self._say(FrameKind.ACK, last_seq, [[r.seq, r.code, _clipped(r.message, _REASON)] for r in rejected])
 
     def send_nack(self, expected: int, error: TrackError) -> None:
         """Batches are refused."""
-        self._say(FrameKind.NACK, expected, error.code, str(error)[:2048])
+        self._say(FrameKind.NACK, expected, error.code, _text(error, _REASON))
+
+
+def _clipped(text: str, size: int) -> str:
+    """The beginning of `text` in at most `size` bytes that can be sent: a reason must not fail itself."""
+    return text[:size].encode(errors="replace")[:size].decode(errors="ignore")
+
+
+def _text(error: TrackError, size: int) -> str:
+    return _clipped(str(error), size)

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Final
 
 from track_protocol.batch import Batch, batch_from_wire
 from track_protocol.errors import RemoteProtocolError
@@ -199,18 +200,29 @@ def _call(fields: list[Any]) -> CallReceived:
 
 def _ack(fields: list[Any]) -> AckReceived:
     last_seq, rejected = _typed(FrameKind.ACK, fields, int, list)
-    found = []
-    for item in rejected:
-        _need(isinstance(item, list), FrameKind.ACK)
-        found.append(Rejection(*_typed(FrameKind.ACK, item, int, str, str)))
-    return AckReceived(last_seq, found)
+    _need(last_seq >= 0, FrameKind.ACK)
+    return AckReceived(last_seq, [_rejection(item) for item in rejected])
+
+
+def _rejection(raw: object) -> Rejection:
+    _need(isinstance(raw, list), FrameKind.ACK)
+    assert isinstance(raw, list)
+    seq, code, message = _typed(FrameKind.ACK, raw, int, str, str)
+    _need(seq >= 1, FrameKind.ACK)
+    return Rejection(seq, code, message)
+
+
+def _nack(fields: list[Any]) -> NackReceived:
+    expected, code, message = _typed(FrameKind.NACK, fields, int, str, str)
+    _need(expected >= 1, FrameKind.NACK)
+    return NackReceived(expected, code, message)
 
 
 def _error(fields: list[Any]) -> ErrorReceived:
     return ErrorReceived(*_typed(FrameKind.ERROR, fields, int, str, str, (str, type(None))))
 
 
-_PARSERS = {
+_PARSERS: Final[Mapping[FrameKind, Callable[[list[Any]], Event]]] = {
     FrameKind.AUTH: lambda f: AuthReceived(*_typed(FrameKind.AUTH, f, str)),
     FrameKind.READY: _ready,
     FrameKind.CALL: _call,
@@ -218,7 +230,7 @@ _PARSERS = {
     FrameKind.ERROR: _error,
     FrameKind.BATCH: lambda f: BatchReceived(batch_from_wire(f)),
     FrameKind.ACK: _ack,
-    FrameKind.NACK: lambda f: NackReceived(*_typed(FrameKind.NACK, f, int, str, str)),
+    FrameKind.NACK: _nack,
     FrameKind.PING: lambda f: PingReceived(*_typed(FrameKind.PING, f, int)),
     FrameKind.PONG: lambda f: PongReceived(*_typed(FrameKind.PONG, f, int)),
     FrameKind.CLOSE: lambda f: CloseReceived(*_typed(FrameKind.CLOSE, f, str, str)),

@@ -69,10 +69,14 @@ _TABLE: Final = (
     ),
     Method("get_project", Access.READ, (Parameter("project", "document"),), "The project, or None."),
     Method("get_trial_group", Access.READ, (Parameter("group", "document"),), "The group, or None."),
-    Method("get_trial", Access.READ, (Parameter("trial", "document"),), "The trials that a definition names."),
+    Method(
+        "get_trial", Access.READ, (Parameter("trial", "document"),), "The trials that a definition names."
+    ),
     Method("fetch_projects", Access.READ, (Parameter("query", "map"),), "Projects that match a query."),
     Method("fetch_groups", Access.READ, (Parameter("query", "map"),), "Groups that match a query."),
-    Method("fetch_trials", Access.READ, (Parameter("query", "map"),), "Trials that match a query, oldest first."),
+    Method(
+        "fetch_trials", Access.READ, (Parameter("query", "map"),), "Trials that match a query, oldest first."
+    ),
     Method(
         "fetch_and_update_trial",
         Access.WRITE,
@@ -122,7 +126,12 @@ _TABLE: Final = (
     Method(
         "log_trial_finish",
         Access.LOG,
-        (_TRIAL, Parameter("time", "number"), Parameter("status", "status"), Parameter("error", "text?", None)),
+        (
+            _TRIAL,
+            Parameter("time", "number"),
+            Parameter("status", "status"),
+            Parameter("error", "text?", None),
+        ),
         "The trial ended at this moment, in this status.",
         updates="trial",
     ),

@@ -5,6 +5,7 @@ A type is a name in `CHECKS`; a trailing ``?`` allows None.
 
 from __future__ import annotations
 
+import reprlib
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, Final
@@ -15,6 +16,10 @@ __all__ = ["CHECKS", "REQUIRED", "Parameter", "check_arguments"]
 
 REQUIRED: Final = object()
 """Default of a parameter that has none."""
+
+_SHOWN: Final = 60
+_REPR: Final = reprlib.Repr()
+_REPR.maxstring = _SHOWN
 
 
 def _is_text(value: Any) -> bool:
@@ -90,12 +95,19 @@ class Parameter:
             raise BadArguments(f"{method}: argument {self.name!r} must be {wanted}, not {_describe(value)}")
 
 
+def _short(value: Any) -> str:
+    """Looks at a few items only: a peer's value may be long, or nested too deep for `repr`."""
+    text = _REPR.repr(value)
+    return text if len(text) <= _SHOWN else text[: _SHOWN - 3] + "..."
+
+
 def _describe(value: Any) -> str:
-    text = repr(value)
-    return f"{type(value).__name__} {text if len(text) <= 60 else text[:57] + '...'}"
+    return f"{type(value).__name__} {_short(value)}"
 
 
-def check_arguments(method: str, parameters: tuple[Parameter, ...], given: Mapping[str, Any]) -> dict[str, Any]:
+def check_arguments(
+    method: str, parameters: tuple[Parameter, ...], given: Mapping[str, Any]
+) -> dict[str, Any]:
     """The full arguments of a call: `given`, checked, with defaults filled in.
 
     Raises:
@@ -104,7 +116,9 @@ def check_arguments(method: str, parameters: tuple[Parameter, ...], given: Mappi
     known = {parameter.name: parameter for parameter in parameters}
     for name in given:
         if name not in known:
-            raise BadArguments(f"{method}: unknown argument {name!r}; it takes {', '.join(known) or 'none'}")
+            raise BadArguments(
+                f"{method}: unknown argument {_short(name)}; it takes {', '.join(known) or 'none'}"
+            )
     full = {}
     for name, parameter in known.items():
         if name in given:

@@ -22,6 +22,13 @@ _NEEDED: Final = {
 """Packages of the extra `demo`: the name they are imported by, and the one they are installed by."""
 
 
+_COUNTS: Final = (
+    ("--workers", 8, "training processes"),
+    ("--trials", 32, "points of the search"),
+    ("--epochs", 6, "of each trial"),
+)
+
+
 class DemoCommand:
     """Run a hyper-parameter search, watch it, and check what was stored."""
 
@@ -31,9 +38,8 @@ class DemoCommand:
         """Declare the arguments."""
         add = parser.add_argument
         add("--dir", type=Path, metavar="DIR", help="where everything goes; default: ./track-demo-TIME")
-        add("--workers", type=_positive, default=8, metavar="N", help="training processes; default %(default)s")
-        add("--trials", type=_positive, default=32, metavar="N", help="points of the search; default %(default)s")
-        add("--epochs", type=_positive, default=8, metavar="N", help="of each trial; default %(default)s")
+        for name, default, help_text in _COUNTS:
+            add(name, type=_positive, default=default, metavar="N", help=f"{help_text}; default {default}")
 
     def run(self, args: argparse.Namespace) -> int:
         """Run the demo; returns the exit code.

@@ -13,17 +13,17 @@ from types import FrameType
 from typing import Final
 
 from rich.console import Console
-from track_protocol.errors import TrackError
 
 from track import TrackClient
 from track.demo.folder import Folder, isolated
+from track.demo.grid import grid
 from track.demo.observation import Observation, Phase, observe
 from track.demo.processes import Child, add_users, listens_at, start_server, start_worker, stop_all
 from track.demo.reports import WorkerReport
 from track.demo.result import tell, tell_result
 from track.demo.table import open_view
-from track.demo.training import grid
 from track.demo.verification import Verification, verify
+from track_protocol.errors import TrackError
 
 __all__ = ["Plan", "run_demo"]
 
@@ -66,9 +66,7 @@ def run_demo(plan: Plan, folder: Folder, console: Console) -> int:
 
 
 class _Demo:
-    def __init__(
-        self, plan: Plan, folder: Folder, console: Console, environment: Mapping[str, str]
-    ) -> None:
+    def __init__(self, plan: Plan, folder: Folder, console: Console, environment: Mapping[str, str]) -> None:
         self._plan = plan
         self._folder = folder
         self._console = console
@@ -94,7 +92,7 @@ class _Demo:
         return 1 if proof.faults else 0
 
     def _add_users(self) -> dict[str, str]:
-        roles = {name: "writer" for name in (_COORDINATOR, *self._names)} | {_VERIFIER: "reader"}
+        roles = dict.fromkeys((_COORDINATOR, *self._names), "writer") | {_VERIFIER: "reader"}
         uris = add_users(self._folder, self._environment, roles)
         tell(self._console, "users", f"{len(uris) - 1} writers and 1 reader, each with a token of its own")
         return uris
@@ -103,24 +101,22 @@ class _Demo:
         """The uid of the group, and those of its trials."""
         client.set_project(name="digits", description="scikit-learn's bundled handwritten digits")
         group = client.set_group(name="search", description="a grid of learning rate, hidden units and alpha")
-        created = [client.new_trial(name="mlp", arguments=point) for point in grid(self._plan.trials)]
+        points = grid(self._plan.trials)
+        created = [client.new_trial(force=True, name="mlp", arguments=point).trial.uid for point in points]
         client.save()
         tell(self._console, "trials", f"{len(created)}, each for {self._plan.epochs} epochs")
-        return group.uid, [trial.trial.uid for trial in created]
+        return group.uid, created
 
     def _start_workers(self, stack: ExitStack, uris: Mapping[str, str], group: str) -> list[Child]:
         workers: list[Child] = []
         stack.callback(_stop, workers, _WORKER_SECONDS)
-        for name in self._names:
-            workers.append(
-                start_worker(self._folder, self._environment, name, uris[name], group, self._plan.epochs)
-            )
+        for name in self._names:  # one by one, so that those started are stopped if the next one fails
+            worker = start_worker(self._folder, self._environment, name, uris[name], group, self._plan.epochs)
+            workers.append(worker)
         tell(self._console, "workers", f"{len(workers)} processes that claim trials until none is left")
         return workers
 
-    def _watch(
-        self, client: TrackClient, group: str, server: Child, workers: Sequence[Child]
-    ) -> Observation:
+    def _watch(self, client: TrackClient, group: str, server: Child, workers: Sequence[Child]) -> Observation:
         """Show how the search stands until all workers have ended, which they must do well."""
         started = moved = time.monotonic()
         points = 0
@@ -136,8 +132,7 @@ class _Demo:
                 if observation.points != points:
                     points, moved = observation.points, now
                 elif now - moved > _STALLED_SECONDS:
-                    names = ", ".join(worker.name for worker in running)
-                    raise TrackError(f"{names}: no new point for {_STALLED_SECONDS:.0f} s; see {running[0].log}")
+                    raise _stalled(running)
                 time.sleep(_POLL_SECONDS)
 
     def _verify(self, uri: str, group: str, created: Sequence[str]) -> Verification:
@@ -168,6 +163,11 @@ def _check(server: Child, workers: Sequence[Child], observation: Observation) ->
             failures.append(f"{failure}" + (f"\n  it had trial {', '.join(held)}" if held else ""))
     if failures:
         raise TrackError("\n".join(failures))
+
+
+def _stalled(running: Sequence[Child]) -> TrackError:
+    names = ", ".join(worker.name for worker in running)
+    return TrackError(f"{names}: no new point for {_STALLED_SECONDS:.0f} s; see {running[0].log}")
 
 
 def _end(server: Child) -> None:

@@ -8,9 +8,8 @@ from dataclasses import dataclass
 from enum import Enum
 from typing import Any
 
-from track_protocol.model import Status, Trial
-
 from track.series import SeriesMapping
+from track_protocol.model import Status, Trial
 
 __all__ = ["Observation", "Phase", "Row", "observe", "summaries"]
 
@@ -75,6 +74,11 @@ class Observation:
     def phases(self) -> Counter[Phase]:
         """How many trials are in each phase."""
         return Counter(row.phase for row in self.rows)
+
+    @property
+    def has_begun(self) -> bool:
+        """Whether a trial was claimed already."""
+        return self.phases[Phase.WAITING] < len(self.rows)
 
     def best(self, count: int) -> list[Row]:
         """The finished trials of the highest validation accuracy, then the lowest loss."""

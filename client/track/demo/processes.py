@@ -12,9 +12,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
-from track_protocol.errors import ServerUnreachable, TrackError
-
 from track.demo.folder import Folder
+from track_protocol.errors import ServerUnreachable, TrackError
 
 __all__ = ["Child", "add_users", "listens_at", "start_server", "start_worker", "stop_all"]
 
@@ -49,7 +48,9 @@ class Child:
         if not code:
             return None
         lines = self.log.read_text(errors="replace").splitlines()[-_LAST_LINES:]
-        return "\n".join([f"{self.name} {_ending(code)}; its log is {self.log}", *(f"  {line}" for line in lines)])
+        return "\n".join(
+            [f"{self.name} {_ending(code)}; its log is {self.log}", *(f"  {line}" for line in lines)]
+        )
 
     def stop(self, seconds: float) -> int:
         """Ask it to end, and end it if it does not within some seconds; its exit code."""

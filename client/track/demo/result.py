@@ -29,8 +29,9 @@ def tell_result(
 ) -> None:
     """The best trials, whether the store holds what was logged, and where things are."""
     console.print()
-    tell(console, "best", f"{min(_BEST, len(last.rows))} of {len(last.rows)} trials, by accuracy on held-out digits")
-    console.print(trial_table(last.best(_BEST)))
+    best = last.best(_BEST)
+    tell(console, "best", f"{len(best)} of {len(last.rows)} trials, by accuracy on held-out digits")
+    console.print(trial_table(best))
     _tell_proof(console, proof)
     console.print()
     tell(console, "store", _short(folder.store))
@@ -45,11 +46,8 @@ def _tell_proof(console: Console, proof: Verification) -> None:
     tell(console, "verified" if good else "WRONG", "through a second client, which may only read:", style)
     if good:
         tell(console, "", f"{proof.trials} trials, each claimed by exactly one worker")
-    tell(
-        console,
-        "",
-        f"{proof.logged:,} points logged, {proof.stored:,} stored: {proof.lost} lost, {proof.doubled} doubled",
-    )
+    tell(console, "", f"{proof.logged:,} points logged, {proof.stored:,} stored")
+    tell(console, "", f"{proof.lost:,} lost, {proof.doubled:,} doubled")
     for fault in proof.faults[:_MOST_FAULTS]:
         tell(console, "", fault, "red")
     if len(proof.faults) > _MOST_FAULTS:

@@ -16,7 +16,7 @@ from rich.text import Text
 
 from track.demo.observation import Observation, Phase, Row
 
-__all__ = ["Rate", "View", "describe", "open_view", "trial_table"]
+__all__ = ["Rate", "View", "open_view", "trial_table"]
 
 _STYLES: Final = {
     Phase.WAITING: "dim",
@@ -25,11 +25,12 @@ _STYLES: Final = {
     Phase.FAILED: "bold red",
 }
 _ORDER: Final = (Phase.FAILED, Phase.RUNNING, Phase.FINISHED, Phase.WAITING)
+_SHORT_NAMES: Final = {"learning_rate": "rate"}
 _LINES_AROUND: Final = 7
 """Lines of the view that hold no trial, and the one of the cursor."""
 
 _FEWEST_ROWS: Final = 3
-_BAR_WIDTH: Final = 24
+_WIDTH: Final = 78
 _RATE_SECONDS: Final = 3.0
 _LINE_SECONDS: Final = 2.0
 
@@ -99,10 +100,7 @@ class _Lines:
         for row in ended:
             if row.uid not in self._told:
                 self._told.add(row.uid)
-                self._print(
-                    f"trial {row.number:>3} {row.phase.value} by {', '.join(row.workers) or 'nobody'}: "
-                    f"{describe(row)}, loss {_number(row.loss)}, accuracy {_number(row.accuracy)}"
-                )
+                self._print(_line(row))
         if elapsed >= self._next:
             self._next = elapsed + _LINE_SECONDS
             self._print(_summary(observation, rate, elapsed))
@@ -112,19 +110,24 @@ class _Lines:
 
 
 def trial_table(rows: list[Row]) -> Table:
-    """One line a trial."""
-    table = Table(box=box.SIMPLE_HEAD, pad_edge=False, header_style="bold")
-    for name in ("trial", "rate", "hidden", "alpha", "seed"):
-        table.add_column(name, justify="right", no_wrap=True)
-    for name in ("status", "worker"):
-        table.add_column(name, no_wrap=True)
+    """One line a trial; fits 80 columns."""
+    # Runs of one seed are the usual case, in which it says nothing.
+    varied = ["seed"] if len({row.parameters["seed"] for row in rows}) > 1 else []
+    parameters = ["learning_rate", "hidden", "alpha", *varied]
+    table = Table(
+        box=box.SIMPLE_HEAD, show_edge=False, pad_edge=False, padding=(0, 1, 0, 0), header_style="bold"
+    )
+    table.add_column("trial", justify="right", no_wrap=True)
+    for name in parameters:
+        table.add_column(_SHORT_NAMES.get(name, name), justify="right", no_wrap=True)
+    table.add_column("status", no_wrap=True)
+    table.add_column("worker", no_wrap=True)
     for name in ("points", "last loss", "accuracy"):
         table.add_column(name, justify="right", no_wrap=True)
     for row in rows:
-        parameters = row.parameters
         table.add_row(
             str(row.number),
-            *(f"{parameters[name]:g}" for name in ("learning_rate", "hidden", "alpha", "seed")),
+            *(f"{row.parameters[name]:g}" for name in parameters),
             Text(row.phase.value, style=_STYLES[row.phase]),
             ", ".join(row.workers),
             f"{row.points:,}" if row.points else "",
@@ -134,13 +137,14 @@ def trial_table(rows: list[Row]) -> Table:
     return table
 
 
-def describe(row: Row) -> str:
-    """The parameters that the search varies."""
-    parameters = row.parameters
-    return (
-        f"learning rate {parameters['learning_rate']:g}, hidden {parameters['hidden']}, "
-        f"alpha {parameters['alpha']:g}, seed {parameters['seed']}"
-    )
+def _line(row: Row) -> str:
+    parameters = ", ".join(f"{name} {value:g}" for name, value in row.parameters.items())
+    told = f"trial {row.number:>3} {row.phase.value} by {', '.join(row.workers) or 'nobody'}: {parameters}"
+    if row.loss is not None:
+        told += f"; loss {_number(row.loss)}"
+    if row.accuracy is not None:
+        told += f", accuracy {_number(row.accuracy)}"
+    return told
 
 
 def _chosen(observation: Observation, room: int) -> list[Row]:
@@ -155,21 +159,18 @@ def _chosen(observation: Observation, room: int) -> list[Row]:
 
 def _head(observation: Observation, rate: float, elapsed: float) -> RenderableType:
     done = observation.phases[Phase.FINISHED]
-    head = Table.grid(padding=(0, 2))
-    head.add_row(
-        ProgressBar(total=len(observation.rows), completed=done, width=_BAR_WIDTH),
-        Text(_summary(observation, rate, elapsed)),
-    )
+    head = Table.grid()
+    head.add_row(Text(_summary(observation, rate, elapsed), overflow="ellipsis", no_wrap=True))
+    head.add_row(ProgressBar(total=len(observation.rows), completed=done, width=_WIDTH))
     return head
 
 
 def _summary(observation: Observation, rate: float, elapsed: float) -> str:
     phases = observation.phases
     failed = f", {phases[Phase.FAILED]} failed" if phases[Phase.FAILED] else ""
-    return (
-        f"{phases[Phase.FINISHED]}/{len(observation.rows)} finished, {phases[Phase.RUNNING]} running{failed} · "
-        f"{observation.points:,} points, {rate:,.0f} points/s · {elapsed:.0f} s"
-    )
+    running = f"{phases[Phase.RUNNING]} running" if observation.has_begun else "workers are starting"
+    trials = f"{phases[Phase.FINISHED]}/{len(observation.rows)} finished, {running}{failed}"
+    return f"{trials} · {observation.points:,} points, {rate:,.0f} points/s · {elapsed:.0f} s"
 
 
 def _number(value: float | None) -> str:

@@ -2,17 +2,16 @@
 
 from __future__ import annotations
 
-import itertools
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Any, Final
+from typing import Final
 
 import numpy as np
 from numpy.typing import NDArray
 from sklearn.datasets import load_digits
 from sklearn.neural_network import MLPClassifier
 
-__all__ = ["BATCH_SIZE", "Digits", "Model", "grid"]
+__all__ = ["BATCH_SIZE", "Digits", "Model"]
 
 BATCH_SIZE: Final = 16
 
@@ -20,18 +19,6 @@ _VALIDATION_SHARE: Final = 0.2
 _CLASSES: Final = np.arange(10)
 _BRIGHTEST: Final = 16.0
 _LEAST_PROBABILITY: Final = 1e-12
-
-
-def grid(count: int) -> list[dict[str, Any]]:
-    """The first `count` points of the search, each different; seeds go up when the grid is used up."""
-    points = (
-        {"learning_rate": rate, "hidden": hidden, "alpha": alpha, "seed": seed}
-        for seed in itertools.count()
-        for rate in (0.0003, 0.001, 0.003, 0.01)
-        for hidden in (16, 32, 64, 128)
-        for alpha in (1e-4, 1e-1)
-    )
-    return list(itertools.islice(points, count))
 
 
 @dataclass(frozen=True)
@@ -84,7 +71,7 @@ class Model:
 
     def learn(self, images: NDArray[np.float64], labels: NDArray[np.int64]) -> dict[str, float]:
         """Take one step; the batch's loss before it and accuracy after it."""
-        self._network.partial_fit(images, labels, _CLASSES)
+        self._network.partial_fit(images, labels, classes=_CLASSES)
         return {
             "loss": float(self._network.loss_),
             "accuracy": float(np.mean(self._network.predict(images) == labels)),

@@ -13,14 +13,13 @@ import sys
 from collections.abc import Sequence
 from typing import Any
 
-from track_protocol.aggregators import TimeSeriesAggregator
-from track_protocol.errors import TrackError, UsageError
-from track_protocol.model import Status
-
 from track import TrackClient
 from track.demo.reports import TrialReport, WorkerReport
 from track.demo.training import Digits, Model
 from track.logger import TrialLogger
+from track_protocol.aggregators import TimeSeriesAggregator
+from track_protocol.errors import TrackError, UsageError
+from track_protocol.model import Status
 
 __all__ = ["Worker", "main"]
 
@@ -80,6 +79,7 @@ class Worker:
                         step += 1
                 report.chronos["epoch"] += 1
                 self._log(trial, report, epoch, model.validate(self._digits))
+        report.chronos["runtime"] += 1
 
     def _log(self, trial: TrialLogger, report: TrialReport, step: int, metrics: dict[str, float]) -> None:
         trial.log_metrics(step, **metrics)

@@ -1,0 +1,305 @@
+"""The documented interface, on every store that runs in this process."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import logging
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from track import Status, TrackClient, TrialDoesNotExist
+from track.persistence import register
+from track.persistence.protocol import Protocol
+from track.structure import get_current_project, get_current_trial
+from track_protocol.errors import ItemNotFound, UsageError
+from track_protocol.model import Project, Trial
+
+SHORT = """
+import sys
+from track import TrackClient
+
+client = TrackClient(sys.argv[1])
+client.set_project(name='test_client')
+
+trial = client.new_trial()
+trial.log_arguments(batch_size=256)
+
+with trial:
+    trial.log_metrics(step=1, epoch_loss=1)
+    trial.log_metrics(accuracy=0.98)
+
+client.save()
+client.report()
+"""
+
+LONG = """
+import sys
+from track import TrackClient
+
+epochs, dataset, loss = 2, [1, 2, 3], 0.0
+client = TrackClient(sys.argv[1])
+
+project = client.set_project(name='paper_78997')
+group = client.set_group(name='idea_4573')
+
+trial = client.new_trial(name='final_trial_2', description='almost graduating')
+trial.log_arguments(batch_size=256, lr=0.01, momentum=0.99)
+trial.log_metadata(gpu='V100')
+
+with trial:
+    for e in range(epochs):
+        for batch in dataset:
+            with trial.chrono('batch_time'):
+                loss += 0.5
+            trial.log_metrics(step=e, epoch_loss=loss)
+        trial.log_metrics(accuracy=0.98)
+
+client.report()
+"""
+
+STORES = ["file://client_test.json", "file:client_test.json", "sqlite:client_test.db", "ephemeral:"]
+every_store = pytest.mark.parametrize("store", STORES)
+
+
+def report_of(script: str, store: str, folder: Path) -> dict[str, Any]:
+    """What a script prints."""
+    (folder / "train.py").write_text(script)
+    command = [sys.executable, "train.py", store]
+    done = subprocess.run(command, cwd=folder, capture_output=True, text=True, timeout=60)
+    assert (done.returncode, done.stderr) == (0, "")
+    report: dict[str, Any] = json.loads(done.stdout)
+    return report
+
+
+@pytest.fixture
+def client() -> TrackClient:
+    return TrackClient("ephemeral:")
+
+
+def stored(client: TrackClient) -> Trial:
+    assert client.trial is not None
+    return client.protocol.get_trial(client.trial)[0]
+
+
+@every_store
+def test_the_short_example_reports_what_it_logged(store: str, tmp_path: Path) -> None:
+    report = report_of(SHORT, store, tmp_path)
+    assert report["parameters"] == {"batch_size": 256}
+    assert report["metrics"] == {"epoch_loss": {"1": 1}, "accuracy": [0.98]}
+    assert report["status"] == {"value": 302, "name": "Completed"}
+    assert type(report["chronos"]["runtime"]) is float
+
+
+@every_store
+def test_the_long_example_reports_in_the_documented_shape(store: str, tmp_path: Path) -> None:
+    report = report_of(LONG, store, tmp_path)
+    assert list(report) == [
+        *("revision", "name", "description", "version", "tags", "parameters"),
+        *("metadata", "metrics", "chronos", "errors", "status"),
+    ]
+    assert report["metadata"] == {"gpu": "V100"}
+    assert report["metrics"] == {"epoch_loss": {"0": 1.5, "1": 3.0}, "accuracy": [0.98, 0.98]}
+    assert set(report["chronos"]["batch_time"]) == {"avg", "min", "max", "sd", "count", "unit"}
+    assert report["chronos"]["batch_time"]["count"] == 6
+
+
+@pytest.mark.parametrize("store", STORES[1:3])
+def test_the_same_script_again_makes_the_next_revision(store: str, tmp_path: Path) -> None:
+    assert [report_of(SHORT, store, tmp_path)["revision"] for _ in range(3)] == [0, 1, 2]
+
+
+def test_the_example_runs_without_a_store(tmp_path: Path) -> None:
+    assert report_of(SHORT, "none", tmp_path)["parameters"] == {"batch_size": 256}
+
+
+def test_a_backend_of_ones_own_is_used_naturally() -> None:
+    class MyOwnBackend(Protocol):
+        def new_project(self, project: Project) -> Project:
+            return project
+
+    register("byob", MyOwnBackend)
+    client = TrackClient("byob://....")
+    assert isinstance(client.protocol, MyOwnBackend)
+    assert client.set_project(name="mine").name == "mine"
+    with pytest.raises(NotImplementedError, match="MyOwnBackend does not implement get_trial"):
+        client.set_trial(hash="0")
+
+
+def test_a_trial_is_stored_when_its_arguments_are_known(client: TrackClient) -> None:
+    trial = client.new_trial(name="late")
+    trial.add_tags(owner="me")
+    trial.log_metadata(gpu="V100")
+    assert client.protocol.fetch_trials({}) == []
+    trial.log_arguments(lr=0.1)
+    (found,) = client.protocol.fetch_trials({"name": "late"})
+    assert (found.parameters, found.tags, found.metadata) == ({"lr": 0.1}, {"owner": "me"}, {"gpu": "V100"})
+
+
+def test_a_trial_without_arguments_is_stored_when_it_logs(client: TrackClient) -> None:
+    client.new_trial().log_metrics(loss=1.0)
+    assert stored(client).metrics == {"loss": [1.0]}
+
+
+def test_a_trial_belongs_to_the_project_and_the_group(client: TrackClient) -> None:
+    project = client.set_project(name="p")
+    group = client.set_group(name="g")
+    trial = client.new_trial(arguments={"lr": 0.1}).trial
+    assert (trial.project_id, trial.group_id) == (project.uid, group.uid)
+    assert client.protocol.fetch_projects({})[0].trials == {trial.uid}
+    assert client.protocol.fetch_groups({})[0].trials == {trial.uid}
+    assert (get_current_project(), get_current_trial()) == (project, trial)
+
+
+def test_a_trial_outside_any_project_is_an_orphan(client: TrackClient) -> None:
+    client.new_trial(arguments={"lr": 0.1})
+    assert [project.name for project in client.protocol.fetch_projects({})] == ["orphan"]
+
+
+def test_project_group_and_trial_stay_unless_forced(client: TrackClient) -> None:
+    client.set_project(name="p")
+    client.set_group(name="g")
+    client.new_trial(arguments={"lr": 1})
+    assert client.set_project(name="p").name == "p"
+    for change in (
+        lambda force: client.set_group(name="h", force=force),
+        lambda force: client.new_trial(force=force),
+        lambda force: client.set_project(name="q", force=force),
+    ):
+        with pytest.raises(UsageError, match="force=True"):
+            change(False)
+        change(True)
+    assert client.project is not None
+    assert (client.project.name, client.group) == ("q", None)
+
+
+def test_get_only_creates_nothing(client: TrackClient) -> None:
+    with pytest.raises(ItemNotFound, match="no project is called 'p'"):
+        client.set_project(name="p", get_only=True)
+    assert client.protocol.fetch_projects({}) == []
+
+
+def test_a_stored_trial_can_be_continued(client: TrackClient) -> None:
+    first = client.new_trial(arguments={"lr": 0.1})
+    first.log_metrics(step=0, loss=1.0)
+    client.set_trial(uid=first.trial.uid, force=True).log_metrics(step=1, loss=0.5)
+    client.set_trial(hash=first.trial.hash, revision=0, force=True).log_metrics(step=2, loss=0.2)
+    assert stored(client).metrics["loss"] == {0: 1.0, 1: 0.5, 2: 0.2}
+
+
+def test_a_trial_that_is_not_stored_cannot_be_continued(client: TrackClient) -> None:
+    with pytest.raises(TrialDoesNotExist, match="abc_3"):
+        client.set_trial(uid="abc_3")
+    with pytest.raises(UsageError, match="HASH_REVISION"):
+        client.set_trial(uid="abc")
+
+
+def test_arguments_may_come_as_a_parser_a_namespace_or_a_mapping(
+    client: TrackClient, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(sys, "argv", ["train.py", "--lr", "0.5"])
+    parser = argparse.ArgumentParser()
+    parser.add_argument("--lr", type=float)
+    assert client.get_arguments(parser, seed=1) == argparse.Namespace(lr=0.5, seed=1)
+    assert stored(client).parameters == {"lr": 0.5, "seed": 1}
+    client.new_trial(force=True, arguments=argparse.Namespace(lr=0.7))
+    assert stored(client).parameters == {"lr": 0.7}
+    client.new_trial(force=True, arguments={"lr": 0.9})
+    assert stored(client).parameters == {"lr": 0.9}
+
+
+def test_an_argument_that_cannot_be_kept_becomes_text(
+    client: TrackClient, caplog: pytest.LogCaptureFixture
+) -> None:
+    class Optimiser:
+        def __str__(self) -> str:
+            return "SGD"
+
+    client.new_trial(arguments={"optimiser": Optimiser()})
+    assert stored(client).parameters == {"optimiser": "SGD"}
+    assert "its text is kept instead" in caplog.text
+
+
+def test_arguments_that_come_later_join_without_changing_the_hash(client: TrackClient) -> None:
+    trial = client.new_trial(arguments={"lr": 0.1})
+    before = trial.trial.hash
+    trial.log_arguments(extra=1)
+    assert (stored(client).hash, stored(client).parameters) == (before, {"lr": 0.1, "extra": 1})
+
+
+@pytest.mark.parametrize(
+    ("error", "status"),
+    [
+        (ValueError("no"), Status.Exception),
+        (KeyboardInterrupt(), Status.Interrupted),
+        (SystemExit(3), Status.Interrupted),
+        (SystemExit(0), Status.Completed),
+    ],
+)
+def test_leaving_by_an_exception_is_kept_and_raised_on(
+    client: TrackClient, error: BaseException, status: Status
+) -> None:
+    trial = client.new_trial()
+    with pytest.raises(type(error)), trial:
+        raise error
+    assert stored(client).status == status
+    assert [type(error).__name__ in text for text in stored(client).errors] == (
+        [] if status is Status.Completed else [True]
+    )
+
+
+def test_a_block_that_an_exception_cuts_short_is_not_timed(client: TrackClient) -> None:
+    trial = client.new_trial()
+    with trial.chrono("step"):
+        pass
+    with pytest.raises(ValueError, match="no"), trial.chrono("step"):
+        raise ValueError("no")
+    assert stored(client).chronos["step"]["count"] == 1
+
+
+def test_callbacks_run_round_a_timed_block(client: TrackClient) -> None:
+    calls: list[str] = []
+    with client.chrono(
+        "step", start_callback=lambda: calls.append("start"), end_callback=lambda: calls.append("end")
+    ):
+        calls.append("block")
+    assert calls == ["start", "block", "end"]
+
+
+def test_the_version_is_a_hash_of_the_file_unless_set(client: TrackClient) -> None:
+    client.set_version("v7")
+    assert client.new_trial(arguments={"lr": 1}).trial.version == "v7"
+    client.set_version(version_fun=lambda: "v8")
+    assert client.new_trial(force=True, arguments={"lr": 1}).trial.version == "v8"
+
+
+def test_saving_under_another_name_writes_everything_as_json(client: TrackClient, tmp_path: Path) -> None:
+    client.new_trial(name="t").log_metrics(step=1, loss=0.5)
+    client.save(file_name_override=str(tmp_path / "all.json"))
+    written = json.loads((tmp_path / "all.json").read_text())
+    assert written["trials"][0]["metrics"] == {"loss": {"1": 0.5}}
+    assert [project["name"] for project in written["projects"]] == ["orphan"]
+
+
+def test_a_report_without_a_trial_says_what_to_do(client: TrackClient) -> None:
+    with pytest.raises(UsageError, match="new_trial"):
+        client.report()
+
+
+def test_logging_what_cannot_be_kept_never_raises(
+    client: TrackClient, caplog: pytest.LogCaptureFixture
+) -> None:
+    trial = client.new_trial()
+    with caplog.at_level(logging.WARNING, "track"):
+        trial.log_metrics(loss=object(), good=1.0)
+        trial.log_metadata(bad=object(), fine=2)
+        trial.add_tags(huge=2**90)
+        trial.set_status(Status.Broken, "\ud800" * 100_000)
+    found = stored(client)
+    assert (found.metrics["good"], found.metadata["fine"], found.tags) == ([1.0], 2, {})
+    assert found.status == Status.Broken
+    assert len(found.errors) == 1

@@ -1,0 +1,157 @@
+"""Forks, spawned processes and the end of a process, with a real store and real processes."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+import textwrap
+from pathlib import Path
+
+import pytest
+
+from track import TrackClient
+
+HEAD = """
+import multiprocessing, os, sys, threading
+from track import TrackClient
+"""
+
+
+def run(script: str, folder: Path) -> subprocess.CompletedProcess[str]:
+    """Run a script of its own; it must end well."""
+    path = folder / "script.py"
+    path.write_text(HEAD + textwrap.dedent(script))
+    done = subprocess.run([sys.executable, str(path)], cwd=folder, capture_output=True, text=True, timeout=60)
+    assert done.returncode == 0, done.stderr
+    return done
+
+
+def stored(folder: Path) -> dict[str, list[float]]:
+    """The values of every series of the only trial."""
+    with TrackClient(f"sqlite:{folder / 'runs.db'}") as client:
+        (trial,) = client.protocol.fetch_trials({})
+        return {name: list(client.protocol.fetch_metrics(trial, name).values) for name in trial.metrics}
+
+
+def numbers(count: int) -> list[float]:
+    return [float(number) for number in range(count)]
+
+
+def test_what_is_logged_last_is_saved_at_exit(tmp_path: Path) -> None:
+    run(
+        """
+        trial = TrackClient("sqlite:runs.db").new_trial(arguments={"a": 1})
+        for number in range(1000):
+            trial.log_metrics(loss=float(number))
+        """,
+        tmp_path,
+    )
+    assert stored(tmp_path) == {"loss": numbers(1000)}
+
+
+def test_what_is_logged_before_an_exception_is_saved(tmp_path: Path) -> None:
+    path = tmp_path / "script.py"
+    path.write_text(
+        HEAD
+        + textwrap.dedent(
+            """
+            trial = TrackClient("sqlite:runs.db").new_trial(arguments={"a": 1})
+            with trial:
+                trial.log_metrics(loss=0.0)
+                raise ArithmeticError("diverged")
+            """
+        )
+    )
+    done = subprocess.run([sys.executable, str(path)], cwd=tmp_path, capture_output=True, text=True, timeout=60)
+    assert done.returncode == 1
+    with TrackClient(f"sqlite:{tmp_path / 'runs.db'}") as client:
+        (trial,) = client.protocol.fetch_trials({"status": "Exception"})
+    assert "ArithmeticError: diverged" in trial.errors[0]
+    assert stored(tmp_path) == {"loss": [0.0]}
+
+
+@pytest.mark.parametrize("method", ["fork", "spawn", "forkserver"])
+def test_a_logger_goes_on_in_a_child_process_and_in_its_parent(method: str, tmp_path: Path) -> None:
+    run(
+        f"""
+        def work(trial):
+            for number in range(1000):
+                trial.log_metrics(child=float(number))
+
+        if __name__ == "__main__":
+            context = multiprocessing.get_context("{method}")
+            trial = TrackClient("sqlite:runs.db").new_trial(arguments={{"a": 1}})
+            for number in range(500):
+                trial.log_metrics(parent=float(number))
+            children = context.Process(target=work, args=(trial,))
+            children.start()
+            for number in range(500, 1000):
+                trial.log_metrics(parent=float(number))
+            children.join()
+            assert children.exitcode == 0
+        """,
+        tmp_path,
+    )
+    assert stored(tmp_path) == {"parent": numbers(1000), "child": numbers(1000)}
+
+
+def test_a_bare_fork_sends_nothing_of_its_parent(tmp_path: Path) -> None:
+    run(
+        """
+        trial = TrackClient("sqlite:runs.db").new_trial(arguments={"a": 1})
+        for number in range(1000):
+            trial.log_metrics(parent=float(number))
+        child = os.fork()
+        if child == 0:
+            trial.log_metrics(child=0.0)
+            sys.exit(0)
+        assert os.waitpid(child, 0)[1] == 0
+        """,
+        tmp_path,
+    )
+    assert stored(tmp_path) == {"parent": numbers(1000), "child": [0.0]}
+
+
+def test_many_forks_while_threads_log_hang_nowhere(tmp_path: Path) -> None:
+    run(
+        """
+        trial = TrackClient("sqlite:runs.db").new_trial(arguments={"a": 1})
+        done = threading.Event()
+
+        def log():
+            while not done.is_set():
+                trial.log_metrics(parent=1.0)
+                done.wait(0.0005)
+
+        threading.Thread(target=log).start()
+        for number in range(5):
+            child = os.fork()
+            if child == 0:
+                trial.log_metrics(child=float(number))
+                trial.protocol.flush()
+                os._exit(0)
+            assert os.waitpid(child, 0)[1] == 0
+        done.set()
+        """,
+        tmp_path,
+    )
+    assert stored(tmp_path)["child"] == numbers(5)
+
+
+def test_what_cannot_be_saved_at_exit_is_told_in_one_line(tmp_path: Path) -> None:
+    done = run(
+        """
+        import track.lifecycle
+        from memory_link import MemoryStore
+        from track.outbox import Outbox
+
+        track.lifecycle.EXIT_SECONDS = 0.3
+        store = MemoryStore(away=True)
+        outbox = Outbox(store.link, "the store")
+        for number in range(1234):
+            outbox.writer(b"t" * 16)(number, {"loss": 1.0})
+        """,
+        tmp_path,
+    )
+    assert done.stderr.startswith("1,234 log calls were not saved: the store cannot be reached")
+    assert done.stderr.count("\n") == 1

@@ -1,0 +1,445 @@
+"""The outbox against a store in memory whose links break on demand."""
+
+from __future__ import annotations
+
+import logging
+import threading
+from collections.abc import Iterator
+
+import numpy as np
+import pytest
+
+from memory_link import MemoryStore
+from track import outbox as outbox_module
+from track import sender as sender_module
+from track.outbox import CHRONO, Outbox
+from track.sender import Limits
+from track_protocol.errors import (
+    AuthenticationError,
+    BadArguments,
+    CallTimeout,
+    ItemNotFound,
+    PermissionDenied,
+    ServerUnreachable,
+    StoreError,
+    UnknownMethod,
+)
+from track_protocol.frames import FRAME_LIMIT
+
+TRIAL = b"t" * 16
+
+
+@pytest.fixture
+def store() -> MemoryStore:
+    return MemoryStore()
+
+
+@pytest.fixture
+def outbox(store: MemoryStore) -> Iterator[Outbox]:
+    made = Outbox(store.link, "the store")
+    yield made
+    store.away, store.open_error = True, AuthenticationError("the test is over")
+    store.break_links()
+    made.leave(5.0)
+
+
+def values(store: MemoryStore, name: str = "loss") -> list[object]:
+    return [point.value for point in store.points if point.name == name]
+
+
+def sequence(store: MemoryStore) -> list[int]:
+    return [point.seq for point in store.points]
+
+
+# -- the way of a point --------------------------------------------------------------------------
+
+
+def test_points_arrive_in_order_with_steps_and_times(store: MemoryStore, outbox: Outbox) -> None:
+    write = outbox.writer(TRIAL)
+    for step in range(20_000):
+        write(step, {"loss": step / 2})
+    outbox.flush()
+    assert [point.step for point in store.points] == list(range(20_000))
+    assert values(store) == [step / 2 for step in range(20_000)]
+    assert all(a.time <= b.time for a, b in zip(store.points, store.points[1:], strict=False))
+
+
+def test_records_have_consecutive_numbers_from_one(store: MemoryStore, outbox: Outbox) -> None:
+    write, chrono = outbox.writer(TRIAL), outbox.writer(TRIAL, CHRONO)
+    for step in range(100):
+        write(step, {"loss": 1.0})
+        chrono(None, {"batch": 0.1})
+    outbox.flush()
+    assert sorted(sequence(store)) == list(range(1, 201))
+
+
+def test_a_point_is_sent_without_anybody_asking(store: MemoryStore, outbox: Outbox) -> None:
+    outbox.writer(TRIAL)(1, {"loss": 1.0})
+    store.wait_until(lambda: values(store) == [1.0])
+
+
+def test_a_sender_that_went_to_sleep_wakes_for_a_point(
+    store: MemoryStore, outbox: Outbox, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(sender_module, "_STAYS_AWAKE", 0.0)
+    write = outbox.writer(TRIAL)
+    for step in range(20):
+        write(step, {"loss": 1.0})
+        store.wait_until(lambda step=step: len(store.points) == step + 1)  # type: ignore[misc]
+
+
+def test_log_calls_keep_their_place_among_points(store: MemoryStore, outbox: Outbox) -> None:
+    outbox.writer(TRIAL)(1, {"loss": 1.0})
+    outbox.log("add_trial_tags", {"trial": TRIAL, "tags": {"a": 1}})
+    outbox.writer(TRIAL)(2, {"loss": 2.0})
+    outbox.flush()
+    assert sequence(store) == [1, 3]
+    assert [(seq, method) for _, seq, method, _ in store.calls] == [(2, "add_trial_tags")]
+
+
+def test_threads_share_an_outbox(store: MemoryStore, outbox: Outbox) -> None:
+    def log(thread: int) -> None:
+        for step in range(5_000):
+            outbox.writer(TRIAL)(step, {f"loss{thread}": float(step)})
+
+    threads = [threading.Thread(target=log, args=(number,)) for number in range(4)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    outbox.flush()
+    for number in range(4):
+        assert values(store, f"loss{number}") == [float(step) for step in range(5_000)]
+
+
+# -- exactly once --------------------------------------------------------------------------------
+
+
+def test_what_was_on_a_broken_link_is_sent_again(store: MemoryStore, outbox: Outbox) -> None:
+    store.break_after = 1
+    write = outbox.writer(TRIAL)
+    for step in range(30_000):
+        write(step, {"loss": float(step)})
+    outbox.flush()
+    assert store.opened > 1
+    assert values(store) == [float(step) for step in range(30_000)]
+
+
+def test_what_was_stored_but_never_acknowledged_is_not_doubled(store: MemoryStore, outbox: Outbox) -> None:
+    store.drop_acks = True
+    outbox.writer(TRIAL)(1, {"loss": 1.0})
+    store.wait_until(lambda: len(store.points) == 1)
+    store.drop_acks = False
+    store.break_links()
+    outbox.writer(TRIAL)(2, {"loss": 2.0})
+    outbox.flush()
+    assert values(store) == [1.0, 2.0]
+
+
+def test_nothing_is_lost_or_doubled_over_many_breaks(store: MemoryStore, outbox: Outbox) -> None:
+    write = outbox.writer(TRIAL)
+    for step in range(40):
+        store.break_after = step % 3
+        write(step, {"loss": float(step)})
+        if step % 4 == 0:
+            outbox.flush()
+    store.break_after = None
+    outbox.flush()
+    assert values(store) == [float(step) for step in range(40)]
+    assert sequence(store) == list(range(1, 41))
+
+
+def test_points_wait_while_the_store_is_away(store: MemoryStore, outbox: Outbox) -> None:
+    store.away = True
+    for step in range(20_000):
+        outbox.writer(TRIAL)(step, {"loss": float(step)})
+    assert not store.points
+    store.away = False
+    outbox.flush()
+    assert len(store.points) == 20_000
+
+
+def test_a_session_that_the_store_forgot_goes_on_as_a_new_one(store: MemoryStore, outbox: Outbox) -> None:
+    outbox.writer(TRIAL)(1, {"loss": 1.0})
+    outbox.flush()
+    store.sessions.clear()
+    store.break_links()
+    outbox.writer(TRIAL)(2, {"loss": 2.0})
+    outbox.flush()
+    assert values(store) == [1.0, 2.0]
+    assert len({point.session for point in store.points}) == 2
+
+
+def test_a_store_that_cannot_write_for_a_while_loses_nothing(store: MemoryStore, outbox: Outbox) -> None:
+    store.refuse = StoreError("the disk is full: make room")
+    outbox.writer(TRIAL)(1, {"loss": 1.0})
+    with pytest.raises(CallTimeout, match="the disk is full"):
+        outbox.flush(0.2)
+    store.refuse = None
+    outbox.flush()
+    assert values(store) == [1.0]
+
+
+# -- calls ---------------------------------------------------------------------------------------
+
+
+def test_a_call_sees_what_was_logged_before_it(store: MemoryStore, outbox: Outbox) -> None:
+    for step in range(1_000):
+        outbox.writer(TRIAL)(step, {"loss": 1.0})
+    outbox.call("fetch_trials", {"query": {}})
+    assert store.reads == [("fetch_trials", {"query": {}}, 1_000)]
+
+
+def test_a_write_whose_answer_was_lost_is_executed_once(store: MemoryStore, outbox: Outbox) -> None:
+    store.answer = lambda method, arguments: len(store.calls)
+    store.break_on_call = 2
+    outbox.writer(TRIAL)(1, {"loss": 1.0})
+    assert outbox.call("new_project", {"project": {}}) == 0
+    assert [method for _, _, method, _ in store.calls] == ["new_project"]
+
+
+def test_a_read_whose_answer_was_lost_is_asked_again(store: MemoryStore, outbox: Outbox) -> None:
+    store.answer = lambda method, arguments: "found"
+    store.break_on_call = 2
+    assert outbox.call("get_project", {"project": {}}) == "found"
+
+
+def test_nothing_passes_a_write_that_waits_for_its_answer(store: MemoryStore, outbox: Outbox) -> None:
+    store.drop_acks = True
+    caller = threading.Thread(target=outbox.call, args=("commit", {}))
+    caller.start()
+    store.wait_until(lambda: len(store.calls) == 1)
+    outbox.writer(TRIAL)(1, {"loss": 1.0})
+    with pytest.raises(CallTimeout):
+        outbox.flush(0.2)
+    assert not store.points
+    store.drop_acks = False
+    store.break_links()
+    caller.join()
+    outbox.flush()
+    assert values(store) == [1.0]
+
+
+def test_a_write_that_nobody_waits_for_any_more_is_not_executed_later(
+    store: MemoryStore, outbox: Outbox
+) -> None:
+    outbox.call("get_project", {"project": {}})
+    store.away = True
+    store.break_links()
+    with pytest.raises(CallTimeout):
+        outbox.call("new_project", {"project": {}}, timeout=0.2)
+    outbox.writer(TRIAL)(1, {"loss": 1.0})
+    store.away = False
+    outbox.flush()
+    assert not store.calls
+    assert values(store) == [1.0]
+
+
+def test_an_error_of_the_store_is_raised_as_its_class(store: MemoryStore, outbox: Outbox) -> None:
+    def fail(method: str, arguments: object) -> None:
+        raise ItemNotFound("no such thing")
+
+    store.answer = fail
+    with pytest.raises(ItemNotFound, match="no such thing"):
+        outbox.call("get_project", {"project": {}})
+
+
+def test_a_write_that_failed_for_an_unknown_reason_blocks_nothing_behind_it(
+    store: MemoryStore, outbox: Outbox
+) -> None:
+    def fail(method: str, arguments: object) -> None:
+        raise StoreError("the store is read only")
+
+    store.answer = fail
+    with pytest.raises(StoreError):
+        outbox.call("new_project", {"project": {}})
+    outbox.writer(TRIAL)(1, {"loss": 1.0})
+    outbox.flush()
+    assert values(store) == [1.0]
+
+
+def test_a_call_gives_up_after_its_timeout(store: MemoryStore, outbox: Outbox) -> None:
+    outbox.call("get_project", {"project": {}})
+    store.drop_acks = True
+    with pytest.raises(CallTimeout, match="the store did not answer get_project within"):
+        outbox.call("get_project", {"project": {}}, timeout=0.1)
+
+
+def test_a_store_that_was_never_reached_is_told_by_its_address(store: MemoryStore) -> None:
+    store.away = True
+    outbox = Outbox(store.link, "store 7", connect_timeout=0.1)
+    with pytest.raises(ServerUnreachable, match=r"store 7 cannot be reached .*it is away.*start the server"):
+        outbox.call("get_project", {"project": {}})
+    outbox.leave(0.1)
+
+
+def test_a_call_that_is_none_is_refused_before_it_is_sent(store: MemoryStore, outbox: Outbox) -> None:
+    with pytest.raises(UnknownMethod):
+        outbox.call("__init__", {})
+    with pytest.raises(BadArguments):
+        outbox.call("get_project", {"project": 7})
+    assert store.opened == 0
+
+
+# -- final errors --------------------------------------------------------------------------------
+
+
+def test_a_refused_login_is_raised_by_calls_and_flushes_but_not_by_logging(
+    store: MemoryStore, outbox: Outbox
+) -> None:
+    store.open_error = AuthenticationError("wrong password")
+    outbox.writer(TRIAL)(1, {"loss": 1.0, "accuracy": 0.5})
+    with pytest.raises(AuthenticationError, match="wrong password"):
+        outbox.flush()
+    with pytest.raises(AuthenticationError, match="wrong password"):
+        outbox.call("get_project", {"project": {}})
+    assert outbox.dropped == 2
+
+
+def test_a_reader_reads_but_cannot_log(store: MemoryStore, outbox: Outbox) -> None:
+    store.role = "reader"
+    store.answer = lambda method, arguments: []
+    assert outbox.call("fetch_trials", {"query": {}}) == []
+    outbox.writer(TRIAL)(1, {"loss": 1.0})
+    with pytest.raises(PermissionDenied, match="reader"):
+        outbox.flush()
+    with pytest.raises(PermissionDenied, match="reader"):
+        outbox.call("new_project", {"project": {}})
+    assert outbox.call("fetch_trials", {"query": {}}) == []
+    assert (store.points, outbox.dropped) == ([], 1)
+
+
+# -- values --------------------------------------------------------------------------------------
+
+
+def test_what_cannot_be_kept_is_left_out_with_one_warning_for_each_reason(
+    store: MemoryStore, outbox: Outbox, caplog: pytest.LogCaptureFixture
+) -> None:
+    write = outbox.writer(TRIAL)
+    with caplog.at_level(logging.WARNING, "track"):
+        for step in range(3):
+            write(step, {"loss": 1.0, "huge": 2**70, "bad\nname": 1.0, "object": object()})
+        outbox.flush()
+    assert values(store) == [1.0, 1.0, 1.0]
+    assert {point.name for point in store.points} == {"loss"}
+    assert outbox.dropped == 9
+    assert len(caplog.records) == 3
+
+
+def test_a_step_that_cannot_be_kept_drops_its_record(store: MemoryStore, outbox: Outbox) -> None:
+    outbox.writer(TRIAL)({"no": "step"}, {"loss": 1.0})
+    outbox.writer(TRIAL)(2**80, {"loss": 2.0})
+    outbox.writer(TRIAL)((1, "a"), {"loss": 3.0})
+    outbox.flush()
+    assert [(point.step, point.value) for point in store.points] == [((1, "a"), 3.0)]
+    assert sequence(store) == [1]
+
+
+def test_an_array_is_read_when_it_is_logged(store: MemoryStore, outbox: Outbox) -> None:
+    value = np.array([1.5])
+    outbox.writer(TRIAL)(np.int64(3), {"loss": value})
+    value[0] = 7.0
+    outbox.flush()
+    assert [(point.step, point.value) for point in store.points] == [(3, 1.5)]
+
+
+def test_every_kind_of_value_survives(store: MemoryStore, outbox: Outbox) -> None:
+    given = [1, 2.5, True, None, "text", [1, 2], float("inf"), -(2**63), 2**63 - 1]
+    for value in given:
+        outbox.writer(TRIAL)(None, {"loss": value})
+    outbox.flush()
+    assert values(store) == given
+    assert [type(value) for value in values(store)] == [type(value) for value in given]
+
+
+def test_no_batch_is_larger_than_a_frame(store: MemoryStore, outbox: Outbox) -> None:
+    wide = {f"m{index}": float(index) for index in range(2_500)}
+    for step in range(20):
+        outbox.writer(TRIAL)(step, wide)
+        outbox.writer(TRIAL)(step, {"long": [0.5] * 40_000})
+        outbox.writer(TRIAL)(step, {"text": "x" * 60_000})
+    outbox.flush()
+    assert store.largest < FRAME_LIMIT
+    assert len(store.points) == 20 * 2_502
+    assert outbox.dropped == 0
+
+
+def test_what_the_store_rejects_is_counted_and_told(
+    store: MemoryStore, outbox: Outbox, caplog: pytest.LogCaptureFixture
+) -> None:
+    store.reject = lambda point: "too negative" if point.value < 0 else None
+    for value in (1.0, -1.0, 2.0):
+        outbox.writer(TRIAL)(1, {"loss": value})
+    outbox.flush()
+    assert (values(store), outbox.rejected) == ([1.0, 2.0], 1)
+    assert "not stored: too negative" in caplog.text
+
+
+# -- bounds --------------------------------------------------------------------------------------
+
+
+def test_no_more_than_the_window_is_in_flight(store: MemoryStore) -> None:
+    outbox = Outbox(store.link, limits=Limits(batches_in_flight=2))
+    store.drop_acks = True
+    for step in range(60_000):
+        outbox.writer(TRIAL)(step, {"loss": 1.0})
+    with pytest.raises(CallTimeout):
+        outbox.flush(0.5)
+    assert store.batches == 2
+    store.drop_acks = False
+    store.break_links()
+    outbox.close()
+    assert len(store.points) == 60_000
+
+
+def test_a_full_outbox_waits_once_and_then_drops_at_once(
+    store: MemoryStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(outbox_module, "_WAITS_FOR_ROOM", 0.2)
+    store.away = True
+    outbox = Outbox(store.link, limits=Limits(rows=1_000, backlog_bytes=0))
+    write = outbox.writer(TRIAL)
+    finished = threading.Event()
+
+    def train() -> None:
+        for step in range(2_000):
+            write(step, {"loss": float(step)})
+        finished.set()
+
+    threading.Thread(target=train).start()
+    assert finished.wait(10.0), "each call waited anew"
+    # The row that filled the outbox waited in vain like those behind it.
+    assert outbox.dropped == 1_001
+    store.away = False
+    outbox._sender._limits = Limits()
+    outbox.close()
+    assert values(store) == [float(step) for step in range(999)]
+    assert sequence(store) == list(range(1, 1_000))
+
+
+def test_a_flush_gives_up_after_its_timeout_and_can_be_repeated(store: MemoryStore, outbox: Outbox) -> None:
+    outbox.call("get_project", {"project": {}})
+    store.away = True
+    store.break_links()
+    outbox.writer(TRIAL)(1, {"loss": 1.0})
+    with pytest.raises(CallTimeout):
+        outbox.flush(0.1)
+    store.away = False
+    outbox.flush()
+    assert values(store) == [1.0]
+
+
+def test_an_outbox_that_was_never_used_opens_nothing(store: MemoryStore, outbox: Outbox) -> None:
+    outbox.flush()
+    outbox.close()
+    assert store.opened == 0
+
+
+def test_a_closed_outbox_opens_again_when_something_is_logged(store: MemoryStore, outbox: Outbox) -> None:
+    outbox.writer(TRIAL)(1, {"loss": 1.0})
+    outbox.close()
+    assert not store.links
+    outbox.writer(TRIAL)(2, {"loss": 2.0})
+    outbox.close()
+    assert values(store) == [1.0, 2.0]
+    assert sequence(store) == [1, 2]

@@ -1,0 +1,499 @@
+"""The client's link to a server, against real servers, false ones and none at all."""
+
+from __future__ import annotations
+
+import os
+import select
+import socket
+import threading
+import uuid
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from fake_servers import FakePeer, fake_server, relaying_server
+from made_certificates import make_certificate
+from running_server import Served, serving
+from socket_peers import SECONDS, Joined, joined
+from wire_recorders import recording_tls_server
+
+from track.socketlink import SocketAddress, SocketLink
+from track.trust import KnownServers
+from track_protocol.errors import (
+    AuthenticationError,
+    ConnectionLost,
+    EncryptionMismatch,
+    PinMismatch,
+    RemoteProtocolError,
+    ServerUnreachable,
+    TooBusy,
+    TrackError,
+    UriError,
+    UsageError,
+)
+from track_protocol.events import HelloReceived
+from track_protocol.places import credential_file
+from track_protocol.roles import Role
+from track_protocol.scram import ServerExchange, make_verifier
+from track_protocol.tokens import new_token
+from track_server.app import Settings
+from track_server.users import UserStore
+
+needs_root = pytest.mark.skipif(os.geteuid() != 0, reason="only root can give a file to another user")
+
+
+@pytest.fixture(autouse=True)
+def own_folders(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What a client remembers, and what servers leave for it, is each test's own."""
+    for name in ("XDG_STATE_HOME", "XDG_RUNTIME_DIR"):
+        folder = tmp_path / name
+        folder.mkdir(mode=0o700)
+        monkeypatch.setenv(name, str(folder))
+
+
+@pytest.fixture
+def settings(tmp_path: Path) -> Settings:
+    return Settings(backend="ephemeral:", port=0, home=tmp_path / "home")
+
+
+@pytest.fixture
+def served(settings: Settings) -> Iterator[Served]:
+    with serving(settings) as served:
+        yield served
+
+
+@pytest.fixture
+def far_away(served: Served, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """What the server left for its own user is out of the client's reach, as on another machine."""
+    monkeypatch.setenv("XDG_RUNTIME_DIR", str(tmp_path))
+
+
+def attempt(uri: str, seconds: float = SECONDS) -> None:
+    """Open a link and close it."""
+    link = SocketLink(SocketAddress(uri))
+    try:
+        link.open(uuid.uuid4().bytes, seconds)
+    finally:
+        link.close()
+
+
+def refusal(uri: str) -> TrackError:
+    """The error that opening a link ends with."""
+    with pytest.raises(TrackError) as caught:
+        attempt(uri)
+    return caught.value
+
+
+# -- addresses -----------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("uri", "part"),
+    [
+        ("socket:", "socket://HOST:PORT"),
+        ("socket://", "socket://HOST:PORT"),
+        ("sqlite:runs.db", "socket://HOST:PORT"),
+        ("socket://host/path", "ends with the port"),
+        ("socket://host:99999", "port"),
+        ("socket://host?pim=sha256:abc", "pim"),
+        ("socket://host?pin=sha256:abc", "not a pin"),
+        ("socket://host?security_layer=DES", "AES"),
+        ("socket://host?timeout=soon", "timeout"),
+        ("socket://host?timeout=0", "timeout"),
+        ("socket://host?timeout=nan", "timeout"),
+    ],
+)
+def test_an_address_that_cannot_be_meant_is_refused(uri: str, part: str) -> None:
+    with pytest.raises(UriError, match=part):
+        SocketAddress(uri)
+
+
+def test_the_message_about_a_bad_address_hides_the_token() -> None:
+    with pytest.raises(UriError) as caught:
+        SocketAddress("socket://ann:trk_hidden@host/path")
+    assert "trk_hidden" not in str(caught.value)
+
+
+def test_plain_text_toward_another_machine_is_refused() -> None:
+    with pytest.raises(UsageError, match="plain text"):
+        SocketAddress("socket://example.org?security_layer=plaintext")
+
+
+def test_a_port_and_a_timeout_have_defaults() -> None:
+    address = SocketAddress("socket://host")
+    assert (address.port, address.timeout, address.plaintext) == (8123, 10.0, False)
+
+
+# -- logging in ----------------------------------------------------------------------------------
+
+
+def test_a_token_opens_the_link(served: Served) -> None:
+    with joined(served.join("ann", Role.WRITER)) as ann:
+        assert (ann.opened.last_seq, ann.opened.role) == (0, "writer")
+
+
+def test_a_wrong_password_and_an_unknown_user_get_the_same_answer(served: Served) -> None:
+    served.join("ann")
+    wrong = refusal(served.uri("ann", new_token()))
+    unknown = refusal(served.uri("nobody", new_token()))
+    assert type(wrong) is type(unknown) is AuthenticationError
+    assert str(wrong) == str(unknown)
+    assert wrong.exit_code == 4
+
+
+def test_a_login_without_a_user_name_is_explained(served: Served) -> None:
+    assert "the login lacks a token" in str(refusal(f"socket://ann@127.0.0.1:{served.port}"))
+
+
+def test_a_token_may_come_from_the_environment(served: Served, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("TRACK_TOKEN", UserStore(served.home).add("ann", Role.WRITER))
+    with joined(f"socket://ann@127.0.0.1:{served.port}?pin={served.pin}") as ann:
+        assert ann.opened.role == "writer"
+
+
+def test_a_password_of_a_persons_own_works_toward_a_pinned_server(served: Served) -> None:
+    UserStore(served.home).add("ann", Role.READER, "correct horse")
+    with joined(served.uri("ann", "correct horse")) as ann:
+        assert ann.opened.role == "reader"
+
+
+def test_a_password_without_a_pin_is_refused_before_anything_is_connected(tmp_path: Path) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        port = listener.getsockname()[1]
+        with pytest.raises(AuthenticationError, match="pin=sha256"):
+            attempt(f"socket://ann:correct%20horse@127.0.0.1:{port}")
+        assert select.select([listener], [], [], 0) == ([], [], [])
+
+
+def test_a_password_in_plain_text_is_refused_before_anything_is_connected() -> None:
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        port = listener.getsockname()[1]
+        with pytest.raises(AuthenticationError, match="use a token"):
+            attempt(f"socket://ann:horse@127.0.0.1:{port}?security_layer=plaintext")
+        assert select.select([listener], [], [], 0) == ([], [], [])
+
+
+# -- whose server is it --------------------------------------------------------------------------
+
+
+def test_a_wrong_pin_stops_the_client_before_it_sends_a_byte(tmp_path: Path) -> None:
+    certificate, key = make_certificate().write(tmp_path)
+    other = "sha256:" + "A" * 43
+    with recording_tls_server(certificate, key) as recording:
+        with pytest.raises(PinMismatch):
+            attempt(f"socket://ann:{new_token()}@127.0.0.1:{recording.port}?pin={other}")
+        assert recording.ended.wait(SECONDS)
+        assert (recording.connections, recording.upward) == (1, b"")
+
+
+@pytest.mark.usefixtures("far_away")
+def test_a_server_that_proved_itself_is_remembered_by_its_pin(served: Served) -> None:
+    attempt(served.join("ann", pin=""))
+    assert KnownServers().remembered_pin("127.0.0.1", served.port) == served.pin
+
+
+@pytest.mark.usefixtures("far_away")
+def test_a_server_that_did_not_prove_itself_is_not_remembered(served: Served) -> None:
+    refusal(served.uri("ann", new_token(), pin=""))
+    assert KnownServers().remembered_pin("127.0.0.1", served.port) is None
+
+
+def test_another_server_at_a_remembered_address_gets_no_byte(tmp_path: Path) -> None:
+    certificate, key = make_certificate().write(tmp_path)
+    with recording_tls_server(certificate, key) as recording:
+        KnownServers().remember("127.0.0.1", recording.port, "sha256:" + "A" * 43)
+        with pytest.raises(PinMismatch, match="known_servers"):
+            attempt(f"socket://ann:{new_token()}@127.0.0.1:{recording.port}")
+        assert recording.ended.wait(SECONDS)
+        assert recording.upward == b""
+
+
+def test_a_server_that_cannot_prove_that_it_knows_the_user_is_not_trusted(tmp_path: Path) -> None:
+    certificate, key = make_certificate().write(tmp_path)
+
+    def pretend(peer: FakePeer) -> None:
+        """Let anybody in, in the hope that the client talks."""
+        while not peer.heard:
+            peer.listen()
+        peer.protocol.send_server_hello(1, "fake", "SCRAM-SHA-256-PLUS")
+        peer.flush()
+        while len(peer.heard) < 2:
+            peer.listen()
+        nonce = str(getattr(peer.heard[1], "message", "")).rpartition("r=")[2]
+        peer.protocol.send_auth(f"r={nonce}abc,s=c2FsdHNhbHRzYWx0c2FsdA==,i=4096")
+        peer.flush()
+        while len(peer.heard) < 3:
+            peer.listen()
+        peer.protocol.send_ready("v=" + "A" * 43 + "=", 0, "g", "writer")
+        peer.flush()
+        peer.listen_to_the_end()
+
+    with fake_server(pretend, certificate, key) as port:
+        with pytest.raises(AuthenticationError, match="could not prove"):
+            attempt(f"socket://ann:{new_token()}@127.0.0.1:{port}")
+        assert KnownServers().remembered_pin("127.0.0.1", port) is None
+
+
+def test_a_login_that_somebody_relays_is_refused(served: Served, tmp_path: Path) -> None:
+    certificate, key = make_certificate().write(tmp_path)
+    token = UserStore(served.home).add("ann", Role.WRITER)
+    with relaying_server(served.port, certificate, key) as port:
+        with pytest.raises(AuthenticationError, match="bound to another TLS certificate"):
+            attempt(f"socket://ann:{token}@127.0.0.1:{port}")
+        assert KnownServers().remembered_pin("127.0.0.1", port) is None
+
+
+@pytest.mark.parametrize("mechanism", ["SCRAM-SHA-256", "PLAIN", "", "PASSWORD"])
+def test_a_weaker_login_than_the_bound_one_is_refused_inside_tls(tmp_path: Path, mechanism: str) -> None:
+    certificate, key = make_certificate().write(tmp_path)
+    said: list[FakePeer] = []
+
+    def weaken(peer: FakePeer) -> None:
+        said.append(peer)
+        while not peer.heard:
+            peer.listen()
+        peer.protocol.send_server_hello(1, "fake", mechanism)
+        peer.flush()
+        peer.listen_to_the_end()
+
+    with (
+        fake_server(weaken, certificate, key) as port,
+        pytest.raises(AuthenticationError, match="pin|not safe"),
+    ):
+        attempt(f"socket://ann:{new_token()}@127.0.0.1:{port}")
+    assert [type(event) for event in said[0].heard] == [HelloReceived]
+
+
+def test_a_certificate_of_an_authority_is_checked_when_one_is_named(tmp_path: Path) -> None:
+    certificate, key = make_certificate().write(tmp_path)
+    (tmp_path / "other").mkdir()
+    stranger, _ = make_certificate().write(tmp_path / "other")
+    settings = Settings(
+        backend="ephemeral:", port=0, home=tmp_path / "home", certificate=certificate, key=key
+    )
+    with serving(settings) as served:
+        token = UserStore(served.home).add("ann", Role.WRITER)
+        attempt(f"socket://ann:{token}@localhost:{served.port}?cafile={certificate}")
+        with pytest.raises(AuthenticationError, match="not signed"):
+            attempt(f"socket://ann:{token}@localhost:{served.port}?cafile={stranger}")
+
+
+# -- the server's own user -----------------------------------------------------------------------
+
+
+def _credentials(port: int) -> Path:
+    return credential_file(Path(os.environ["XDG_RUNTIME_DIR"]), port)
+
+
+def test_the_servers_own_user_needs_no_login_on_the_same_machine(served: Served) -> None:
+    with joined(f"socket://localhost:{served.port}") as own:
+        assert own.opened.role == "admin"
+
+
+def test_the_credential_file_is_for_its_owner_only(served: Served) -> None:
+    assert _credentials(served.port).stat().st_mode & 0o777 == 0o600
+
+
+def test_a_credential_file_that_others_may_read_is_not_used(served: Served) -> None:
+    _credentials(served.port).chmod(0o644)
+    with pytest.raises(AuthenticationError, match="no login"):
+        attempt(f"socket://localhost:{served.port}")
+
+
+@needs_root
+def test_a_credential_file_of_another_user_is_not_used(served: Served) -> None:
+    os.chown(_credentials(served.port), 12345, 12345)
+    try:
+        with pytest.raises(AuthenticationError, match="no login"):
+            attempt(f"socket://localhost:{served.port}")
+    finally:
+        os.chown(_credentials(served.port), 0, 0)
+
+
+def test_without_any_login_the_error_says_where_to_get_one() -> None:
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        port = listener.getsockname()[1]
+        assert "track user add" in str(refusal(f"socket://localhost:{port}"))
+    assert "track user add" in str(refusal("socket://example.org"))
+
+
+# -- who is there at all -------------------------------------------------------------------------
+
+
+def test_nobody_at_the_address_is_unreachable() -> None:
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        port = listener.getsockname()[1]
+    error = refusal(f"socket://ann:{new_token()}@127.0.0.1:{port}")
+    assert type(error) is ServerUnreachable
+    assert error.exit_code == 5
+    assert f"127.0.0.1:{port}" in str(error)
+
+
+def test_what_can_be_no_host_name_is_unreachable() -> None:
+    assert type(refusal(f"socket://ann:{new_token()}@a..b:1")) is ServerUnreachable
+
+
+def test_somebody_who_says_nothing_is_unreachable_in_time() -> None:
+    with socket.create_server(("127.0.0.1", 0)) as listener, pytest.raises(ServerUnreachable):
+        attempt(f"socket://ann:{new_token()}@127.0.0.1:{listener.getsockname()[1]}", 0.2)
+
+
+def test_a_login_that_is_not_answered_is_unreachable_in_time(tmp_path: Path) -> None:
+    certificate, key = make_certificate().write(tmp_path)
+    with fake_server(FakePeer.listen_to_the_end, certificate, key) as port, pytest.raises(ServerUnreachable):
+        attempt(f"socket://ann:{new_token()}@127.0.0.1:{port}", 0.5)
+
+
+def test_a_server_that_hangs_up_during_the_handshake_may_be_back_soon() -> None:
+    with fake_server(lambda peer: None) as port, pytest.raises(ServerUnreachable):
+        attempt(f"socket://ann:{new_token()}@127.0.0.1:{port}")
+
+
+def test_a_plain_text_server_is_told_apart_from_a_tls_one(tmp_path: Path) -> None:
+    plain = Settings(backend="ephemeral:", port=0, home=tmp_path / "home", plaintext=True)
+    with serving(plain) as served, pytest.raises(EncryptionMismatch, match="does not speak TLS"):
+        attempt(f"socket://ann:{new_token()}@127.0.0.1:{served.port}")
+
+
+def test_a_tls_server_tells_a_plain_text_client_what_to_change(served: Served) -> None:
+    with pytest.raises(EncryptionMismatch, match="leave security_layer=plaintext out"):
+        attempt(f"socket://ann:{new_token()}@127.0.0.1:{served.port}?security_layer=plaintext")
+
+
+def test_plain_text_on_loopback_works_with_a_token(tmp_path: Path) -> None:
+    plain = Settings(backend="ephemeral:", port=0, home=tmp_path / "home", plaintext=True)
+    with serving(plain) as served, joined(served.join("ann", pin="")) as ann:
+        assert ann.new_trial()["uid"] == "h_0"
+
+
+def test_garbage_instead_of_a_greeting_is_the_servers_fault(tmp_path: Path) -> None:
+    def babble(peer: FakePeer) -> None:
+        peer.socket.sendall(b"\0\0\0\x05hello")
+        peer.listen_to_the_end()
+
+    certificate, key = make_certificate().write(tmp_path)
+    with fake_server(babble, certificate, key) as port, pytest.raises(RemoteProtocolError):
+        attempt(f"socket://ann:{new_token()}@127.0.0.1:{port}")
+
+
+def test_the_reason_for_which_a_server_closes_is_raised_during_the_login(tmp_path: Path) -> None:
+    def refuse(peer: FakePeer) -> None:
+        peer.listen()
+        peer.protocol.send_close(TooBusy("come back later"))
+        peer.flush()
+
+    certificate, key = make_certificate().write(tmp_path)
+    with fake_server(refuse, certificate, key) as port, pytest.raises(TooBusy, match="come back later"):
+        attempt(f"socket://ann:{new_token()}@127.0.0.1:{port}")
+
+
+# -- an open link --------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def ann(served: Served) -> Iterator[Joined]:
+    with joined(served.join("ann")) as ann:
+        yield ann
+
+
+def test_a_call_is_answered(ann: Joined) -> None:
+    uid = ann.new_trial("hash")["uid"]
+    assert [trial["uid"] for trial in ann.read("fetch_trials", query={"uid": uid})] == [uid]
+
+
+def test_a_wake_from_another_thread_ends_a_poll(ann: Joined) -> None:
+    waker = threading.Thread(target=ann.link.wake)
+    waker.start()
+    assert ann.link.poll(SECONDS) == []
+    waker.join()
+
+
+def test_a_wake_before_a_poll_ends_it_at_once(ann: Joined) -> None:
+    for _ in range(100_000):  # more than the pipe holds
+        ann.link.wake()
+    assert ann.link.poll(SECONDS) == []
+
+
+def test_a_wake_after_the_end_is_harmless(ann: Joined) -> None:
+    ann.link.close()
+    descriptors = os.pipe()
+    try:
+        ann.link.wake()
+        assert select.select([descriptors[0]], [], [], 0)[0] == []
+    finally:
+        for descriptor in descriptors:
+            os.close(descriptor)
+
+
+def test_closing_twice_is_harmless(ann: Joined) -> None:
+    ann.link.close()
+    ann.link.close()
+
+
+def test_a_closed_link_can_only_be_told_so(ann: Joined) -> None:
+    ann.link.close()
+    with pytest.raises(ConnectionLost):
+        ann.link.poll(0)
+
+
+def test_a_poll_without_anything_ends_in_time(ann: Joined) -> None:
+    assert ann.link.poll(0.01) == []
+
+
+def test_a_server_that_stops_ends_the_link(settings: Settings) -> None:
+    with serving(settings) as served:
+        ann = Joined(served.join("ann"))
+    try:
+        with pytest.raises(ConnectionLost, match="stopping"):
+            ann.link.poll(SECONDS)
+    finally:
+        ann.link.close()
+
+
+@pytest.mark.filterwarnings("ignore:.*multi-threaded.*fork:DeprecationWarning")
+def test_a_forked_child_leaves_the_connection_to_its_parent(ann: Joined) -> None:
+    child = os.fork()
+    if child == 0:
+        code = 1
+        try:
+            ann.link.after_fork_in_child()
+            ann.link.close()
+            code = 0
+        finally:
+            os._exit(code)
+    assert os.waitpid(child, 0)[1] == 0
+    assert ann.new_trial()["uid"] == "h_0"
+
+
+def test_a_silent_server_is_asked_for_a_sign_of_life_and_then_given_up(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("track.socketlink._SILENCE", 0.1)
+    token = new_token()
+    verifier = make_verifier(token)
+    silent: list[FakePeer] = []
+
+    def admit_and_fall_silent(peer: FakePeer) -> None:
+        silent.append(peer)
+        exchange = ServerExchange(lambda name: verifier, None, b"\0" * 32)
+        peer.listen()
+        peer.protocol.send_server_hello(1, "fake", "SCRAM-SHA-256")
+        peer.flush()
+        peer.listen()
+        peer.protocol.send_auth(exchange.challenge(getattr(peer.heard[-1], "message", "")))
+        peer.flush()
+        peer.listen()
+        proof = exchange.conclude(getattr(peer.heard[-1], "message", ""))
+        peer.protocol.send_ready(proof, 0, "generation", "writer")
+        peer.flush()
+        peer.listen_to_the_end()
+
+    with fake_server(admit_and_fall_silent) as port:
+        link = SocketLink(SocketAddress(f"socket://ann:{token}@127.0.0.1:{port}?security_layer=plaintext"))
+        try:
+            link.open(uuid.uuid4().bytes, SECONDS)
+            with pytest.raises(ConnectionLost, match="no sign of life"):
+                link.poll(SECONDS)
+        finally:
+            link.close()
+    assert [type(event).__name__ for event in silent[0].heard[3:]] == ["PingReceived", "CloseReceived"]

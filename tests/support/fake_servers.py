@@ -1,0 +1,114 @@
+"""Servers that do not play by the rules, for clients to see through."""
+
+from __future__ import annotations
+
+import socket
+import ssl
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from track.tls import client_context
+from track_protocol.connection import Connection, Side
+from track_protocol.encryption import ALPN
+from track_protocol.events import Event
+
+__all__ = ["FakePeer", "fake_server", "relaying_server"]
+
+_SECONDS = 20.0
+
+
+class FakePeer:
+    """The server's end of one conversation."""
+
+    def __init__(self, connected: socket.socket) -> None:
+        self.socket = connected
+        self.protocol = Connection(Side.SERVER)
+        self.heard: list[Event] = []
+
+    def flush(self) -> None:
+        """Send what the connection was told to say."""
+        self.socket.sendall(self.protocol.data_to_send())
+
+    def listen(self) -> bool:
+        """Take what comes next into `heard`; False at the end of the stream."""
+        data = self.socket.recv(65_536)
+        self.heard += self.protocol.receive_data(data)
+        return bool(data)
+
+    def listen_to_the_end(self) -> None:
+        """Take everything until the client hangs up."""
+        while self.listen():
+            pass
+
+
+@contextmanager
+def fake_server(
+    behave: Callable[[FakePeer], None], certificate: Path | None = None, key: Path | None = None
+) -> Iterator[int]:
+    """The port of a server, with TLS if it has a certificate, that serves one client as `behave` says."""
+
+    def serve(listener: socket.socket) -> None:
+        plain, _ = listener.accept()
+        plain.settimeout(_SECONDS)
+        try:
+            with _wrapped(plain, certificate, key) as connected:
+                behave(FakePeer(connected))
+        except OSError:
+            pass  # the client hung up
+
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        listener.settimeout(_SECONDS)
+        thread = threading.Thread(target=serve, args=(listener,))
+        thread.start()
+        try:
+            yield listener.getsockname()[1]
+        finally:
+            thread.join(_SECONDS)
+            assert not thread.is_alive()
+
+
+@contextmanager
+def relaying_server(port: int, certificate: Path, key: Path) -> Iterator[int]:
+    """Somebody in between: shows a certificate of their own and hands every byte on to a real server."""
+
+    def relay(peer: FakePeer) -> None:
+        with (
+            socket.create_connection(("127.0.0.1", port), _SECONDS) as plain,
+            client_context().wrap_socket(plain, server_hostname="localhost") as real,
+        ):
+            upward = threading.Thread(target=_pump, args=(peer.socket, real))
+            upward.start()
+            _pump(real, peer.socket)
+            upward.join(_SECONDS)
+
+    with fake_server(relay, certificate, key) as own:
+        yield own
+
+
+def _pump(source: socket.socket, target: socket.socket) -> None:
+    try:
+        while data := source.recv(65_536):
+            target.sendall(data)
+    except OSError:
+        pass  # one of them hung up, which is told to the other below
+    try:
+        target.shutdown(socket.SHUT_WR)
+    except OSError:
+        pass  # it is gone already
+
+
+def _wrapped(plain: socket.socket, certificate: Path | None, key: Path | None) -> socket.socket:
+    if certificate is None or key is None:
+        return plain
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.minimum_version = ssl.TLSVersion.TLSv1_3
+    context.num_tickets = 0
+    context.set_alpn_protocols([ALPN])
+    context.load_cert_chain(certificate, key)
+    try:
+        return context.wrap_socket(plain, server_side=True)
+    except OSError:
+        plain.close()
+        raise
