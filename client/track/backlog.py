@@ -125,13 +125,15 @@ class Backlog:
             False if the store's end and this backlog do not meet, so that the session cannot go on.
         """
         self.detach()
+        if last_seq > self.highest:
+            return False
         for index, (item, _) in enumerate(self._items):
             if isinstance(item, NumberedCall) and item.call.abandoned:
                 self._empty(index)
         while self._items and isinstance(oldest := self._items[0][0], Batch) and oldest.last <= last_seq:
             self._pop()
         expected = self._items[0][0].first if self._items else self.next_seq
-        if expected > last_seq + 1 or last_seq >= self.next_seq:
+        if expected > last_seq + 1:
             return False
         self.acked = max(self.acked, expected - 1)
         return True

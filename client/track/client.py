@@ -7,6 +7,7 @@ import json
 import logging
 import sys
 from collections.abc import Callable, Mapping
+from importlib import import_module
 from types import TracebackType
 from typing import Any, Final, TypeVar
 
@@ -320,7 +321,7 @@ class TrackClient:
             MissingExtra: torch is not installed.
         """
         try:
-            import torch  # type: ignore[import-not-found, unused-ignore]
+            torch = import_module("torch")
         except ImportError as error:
             raise MissingExtra(f"get_device asks PyTorch, which is not installed: {error}") from error
         return torch.device("cuda" if torch.cuda.is_available() else "cpu")

@@ -40,6 +40,7 @@ _ONE_BYTE: Final = re.compile(rb"[\x00-\xa0\xc0-\xc3\xe0-\xff]+")
 _COUNTED: Final = {0xC4: 1, 0xD9: 1, 0xC5: 2, 0xDA: 2, 0xC6: 4, 0xDB: 4}
 _CONTAINERS: Final = {0xDC: (2, 1), 0xDD: (4, 1), 0xDE: (2, 2), 0xDF: (4, 2)}
 _UINT64: Final = 0xCF
+_TOO_LARGE: Final = "an integer does not fit 64 bits: log it as a float or a string"
 
 
 def _check_bytes(data: bytes | bytearray | memoryview, fault: type[TrackError]) -> None:
@@ -81,7 +82,7 @@ def _checked_width(start: bytes, fault: type[TrackError]) -> int:
             f"not a value in the wire's form: an extension (0x{start[0]:02x}) other than a tuple's mark"
         )
     if start[1:2] >= b"\x80":
-        raise fault("an integer does not fit 64 bits: log it as a float or a string")
+        raise fault(_TOO_LARGE)
     return 9
 
 
@@ -132,6 +133,8 @@ def _map(pairs: list[tuple[Any, Any]]) -> dict[Any, Any]:
 def _encode_other(value: object) -> list[Any]:
     if type(value) is tuple:
         return [_TUPLE_MARK, *value]
+    if type(value) is int:
+        raise BadValue(_TOO_LARGE)
     raise BadValue(
         f"a value of type {type(value).__name__} cannot be sent: "
         "convert it to a number, a string, a list or a dict"
@@ -146,8 +149,6 @@ def encode(value: Any) -> bytes:
     """
     try:
         packed: bytes = msgpack.packb(value, default=_encode_other, use_bin_type=True, strict_types=True)
-    except OverflowError:
-        raise BadValue("an integer does not fit 64 bits: log it as a float or a string") from None
     except UnicodeEncodeError as error:
         raise BadValue(f"a string holds a lone surrogate and is not text: {error.reason}") from None
     except ValueError as error:

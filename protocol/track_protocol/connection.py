@@ -129,8 +129,9 @@ class Connection:
         try:
             while (frame := self._reader.next_frame()) is not None:
                 kind, fields = frame
-                self._advance(self.side.other, kind)
+                following = self._following(self.side.other, kind)
                 event = self._understood(event_from_frame(kind, fields, from_client=self.side is Side.SERVER))
+                self._enter(following)
                 if event is not None:
                     events.append(event)
                 if isinstance(event, CloseReceived):
@@ -151,13 +152,16 @@ class Connection:
         """Bytes received that do not make a frame yet."""
         return self._reader.buffered
 
-    def _advance(self, speaker: Side, kind: FrameKind) -> None:
+    def _following(self, speaker: Side, kind: FrameKind) -> State:
         following = TRANSITIONS[speaker][self.state].get(kind)
         if following is None:
             fault = LocalProtocolError if speaker is self.side else RemoteProtocolError
             raise fault(f"the {speaker.value} may not say {kind.name} in state {self.state.value}")
-        self.state = following
-        if following is State.OPEN:
+        return following
+
+    def _enter(self, state: State) -> None:
+        self.state = state
+        if state is State.OPEN:
             self._reader.limit = FRAME_LIMIT
 
     def _understood(self, event: Event) -> Event | None:
@@ -175,9 +179,10 @@ class Connection:
     def _say(self, kind: FrameKind, *fields: Any) -> int:
         if self._broken and kind is not FrameKind.CLOSE:
             raise LocalProtocolError(f"the peer broke the protocol: {kind.name} cannot be said, only CLOSE")
+        following = self._following(self.side, kind)
         limit = FRAME_LIMIT if self.state is State.OPEN else GREETING_LIMIT
         frame = encode_frame(kind, list(fields), limit)
-        self._advance(self.side, kind)
+        self._enter(following)
         self._out += frame
         return len(frame)
 

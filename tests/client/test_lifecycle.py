@@ -62,7 +62,8 @@ def test_what_is_logged_before_an_exception_is_saved(tmp_path: Path) -> None:
             """
         )
     )
-    done = subprocess.run([sys.executable, str(path)], cwd=tmp_path, capture_output=True, text=True, timeout=60)
+    command = [sys.executable, str(path)]
+    done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, timeout=60)
     assert done.returncode == 1
     with TrackClient(f"sqlite:{tmp_path / 'runs.db'}") as client:
         (trial,) = client.protocol.fetch_trials({"status": "Exception"})
@@ -93,6 +94,26 @@ def test_a_logger_goes_on_in_a_child_process_and_in_its_parent(method: str, tmp_
         tmp_path,
     )
     assert stored(tmp_path) == {"parent": numbers(1000), "child": numbers(1000)}
+
+
+def test_what_a_spawned_process_logs_while_it_imports_its_program_is_saved(tmp_path: Path) -> None:
+    run(
+        """
+        trial = TrackClient("sqlite:runs.db").new_trial(arguments={"process": __name__})
+        trial.log_metrics(loss=1.0)
+
+        if __name__ == "__main__":
+            child = multiprocessing.get_context("spawn").Process(target=len, args=("",))
+            child.start()
+            child.join()
+        """,
+        tmp_path,
+    )
+    with TrackClient(f"sqlite:{tmp_path / 'runs.db'}") as client:
+        found = {
+            trial.parameters["process"]: trial.metrics["loss"] for trial in client.protocol.fetch_trials({})
+        }
+    assert found == {"__main__": [1.0], "__mp_main__": [1.0]}
 
 
 def test_a_bare_fork_sends_nothing_of_its_parent(tmp_path: Path) -> None:

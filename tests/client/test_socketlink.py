@@ -11,12 +11,11 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+
 from fake_servers import FakePeer, fake_server, relaying_server
 from made_certificates import make_certificate
 from running_server import Served, serving
 from socket_peers import SECONDS, Joined, joined
-from wire_recorders import recording_tls_server
-
 from track.socketlink import SocketAddress, SocketLink
 from track.trust import KnownServers
 from track_protocol.errors import (
@@ -38,6 +37,7 @@ from track_protocol.scram import ServerExchange, make_verifier
 from track_protocol.tokens import new_token
 from track_server.app import Settings
 from track_server.users import UserStore
+from wire_recorders import recording_tls_server
 
 needs_root = pytest.mark.skipif(os.geteuid() != 0, reason="only root can give a file to another user")
 
@@ -258,7 +258,7 @@ def test_a_weaker_login_than_the_bound_one_is_refused_inside_tls(tmp_path: Path,
 
     with (
         fake_server(weaken, certificate, key) as port,
-        pytest.raises(AuthenticationError, match="pin|not safe"),
+        pytest.raises(AuthenticationError, match=r"pin=|not safe"),
     ):
         attempt(f"socket://ann:{new_token()}@127.0.0.1:{port}")
     assert [type(event) for event in said[0].heard] == [HelloReceived]

@@ -7,18 +7,22 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Final
+from types import TracebackType
+from typing import IO, Final
 
 from track.demo.folder import Folder
+from track.demo.interruption import undisturbed
 from track_protocol.errors import ServerUnreachable, TrackError
 
-__all__ = ["Child", "add_users", "listens_at", "start_server", "start_worker", "stop_all"]
+__all__ = ["Child", "Processes"]
 
 _START_SECONDS: Final = 30.0
 _POLL_SECONDS: Final = 0.02
+_END_SECONDS: Final = 5.0
+_DRAIN_SECONDS: Final = 20.0
 _LAST_LINES: Final = 5
 
 
@@ -48,119 +52,154 @@ class Child:
         if not code:
             return None
         lines = self.log.read_text(errors="replace").splitlines()[-_LAST_LINES:]
-        return "\n".join(
-            [f"{self.name} {_ending(code)}; its log is {self.log}", *(f"  {line}" for line in lines)]
-        )
-
-    def stop(self, seconds: float) -> int:
-        """Ask it to end, and end it if it does not within some seconds; its exit code."""
-        self.process.terminate()
-        try:
-            return self.process.wait(seconds)
-        except subprocess.TimeoutExpired:
-            self.process.kill()
-            return self.process.wait()
+        return "\n  ".join([f"{self.name} {_ending(code)}; its log is {self.log}", *lines])
 
 
-def stop_all(children: Iterable[Child], seconds: float) -> None:
-    """Ask all to end at once, and end those that have not within some seconds."""
-    running = [child for child in children if child.running]
-    for child in running:
-        child.process.terminate()
-    deadline = time.monotonic() + seconds
-    for child in running:
-        child.stop(max(0.0, deadline - time.monotonic()))
-
-
-def start_server(folder: Folder, environment: Mapping[str, str]) -> Child:
-    """A server on a free port of this machine, which accepts when this returns.
-
-    Raises:
-        ServerUnreachable: it did not start; the message holds the end of its log.
-    """
-    command = _track("server", "--listen", "127.0.0.1:0", "--home", str(folder.home))
-    command += ["--ready-file", str(folder.ready_file)]
-    server = _spawn("the server", command, environment, folder.server_log)
-    deadline = time.monotonic() + _START_SECONDS
-    while not folder.ready_file.exists():
-        if not server.running or time.monotonic() > deadline:
-            server.stop(0.0)
-            raise ServerUnreachable(server.failure or f"the server did not start; its log is {server.log}")
-        time.sleep(_POLL_SECONDS)
-    return server
-
-
-def listens_at(folder: Folder) -> str:
-    """``host:port`` of the server."""
-    ready = json.loads(folder.ready_file.read_bytes())
-    return f"{ready['host']}:{ready['port']}"
-
-
-def add_users(folder: Folder, environment: Mapping[str, str], roles: Mapping[str, str]) -> dict[str, str]:
-    """Add users to the running server.
+class Processes:
+    """All processes of a demo; as a context manager, it ends what still runs.
 
     Args:
-        folder: of the demo.
-        environment: of the processes.
-        roles: by user name.
-
-    Returns:
-        The URIs to join with, by user name.
-
-    Raises:
-        TrackError: a user could not be added.
+        folder: where their files go.
     """
-    adding = {
-        name: subprocess.Popen(  # noqa: S603 - a command of our own
-            _track("user", "add", name, "--role", role, "--home", str(folder.home)),
-            env=dict(environment),
+
+    def __init__(self, folder: Folder, environment: Mapping[str, str]) -> None:
+        self._folder = folder
+        self._environment = environment
+        self._server: Child | None = None
+        self._others: list[subprocess.Popen[bytes]] = []
+        self.workers: list[Child] = []
+
+    def start_server(self) -> str:
+        """Start a server on a free port of this machine.
+
+        Returns:
+            ``host:port``, where it accepts now.
+
+        Raises:
+            ServerUnreachable: it did not start; the message holds the end of its log.
+        """
+        ready_file, log = self._folder.ready_file, self._folder.server_log
+        command = _track("server", "--listen", "127.0.0.1:0", "--home", str(self._folder.home))
+        with undisturbed(), log.open("ab") as told:
+            process = self._popen([*command, "--ready-file", str(ready_file)], stdout=told, stderr=told)
+            self._server = Child("the server", process, log)
+        deadline = time.monotonic() + _START_SECONDS
+        while not ready_file.exists():
+            self.check_server()
+            if time.monotonic() > deadline:
+                raise ServerUnreachable(f"the server is not ready after {_START_SECONDS:.0f} s; see {log}")
+            time.sleep(_POLL_SECONDS)
+        ready = json.loads(ready_file.read_bytes())
+        return f"{ready['host']}:{ready['port']}"
+
+    def check_server(self) -> None:
+        """Raise `ServerUnreachable` if the server has ended."""
+        assert self._server is not None
+        if not self._server.running:
+            ended = self._server.failure or f"the server ended too early; its log is {self._server.log}"
+            raise ServerUnreachable(ended)
+
+    def end_server(self) -> None:
+        """Ask the server to drain and end.
+
+        Raises:
+            TrackError: it did not end well.
+        """
+        assert self._server is not None
+        with undisturbed():
+            _end_all([self._server.process], _DRAIN_SECONDS)
+        if self._server.failure is not None:
+            raise TrackError(self._server.failure)
+
+    def add_users(self, roles: Mapping[str, str]) -> dict[str, str]:
+        """Add users to the running server.
+
+        Args:
+            roles: by user name.
+
+        Returns:
+            The URIs to join with, by user name.
+
+        Raises:
+            TrackError: a user could not be added.
+        """
+        adding = {name: self._add_user(name, role) for name, role in roles.items()}
+        return {name: _join_uri(name, process) for name, process in adding.items()}
+
+    def _add_user(self, name: str, role: str) -> subprocess.Popen[bytes]:
+        command = _track("user", "add", name, "--role", role, "--home", str(self._folder.home))
+        with undisturbed():
+            process = self._popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+            self._others.append(process)
+        return process
+
+    def start_worker(self, name: str, uri: str, group: str, epochs: int) -> None:
+        """Start a worker.
+
+        Args:
+            name: of the worker.
+            uri: what it joins the server by.
+            group: uid of the group that it takes trials from.
+            epochs: how often each trial sees the data.
+        """
+        command = [sys.executable, "-m", "track.demo.worker", "--name", name, "--group", group]
+        command += ["--epochs", str(epochs)]
+        log, report = self._folder.worker_log(name), self._folder.worker_report(name)
+        with undisturbed(), log.open("ab") as told, report.open("wb") as answer:
+            process = self._popen(command, stdout=answer, stderr=told, TRACK_URI=uri)
+            self.workers.append(Child(name, process, log))
+
+    def _popen(
+        self, command: list[str], *, stdout: IO[bytes] | int, stderr: IO[bytes] | int, **environment: str
+    ) -> subprocess.Popen[bytes]:
+        return subprocess.Popen(  # noqa: S603 - a command of our own
+            command,
+            env={**self._environment, **environment},
             stdin=subprocess.DEVNULL,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE,
-            text=True,
-            process_group=0,
+            stdout=stdout,
+            stderr=stderr,
+            process_group=0,  # Ctrl-C is for the demo, which then ends them in order
         )
-        for name, role in roles.items()
-    }
-    outcomes = {name: (*process.communicate(), process.returncode) for name, process in adding.items()}
-    for name, (_, told, code) in outcomes.items():
-        if code:
-            raise TrackError(f"the user {name} could not be added: {told.strip() or _ending(code)}")
-    return {name: uri.strip() for name, (uri, _, _) in outcomes.items()}
+
+    def __enter__(self) -> Processes:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        with undisturbed():
+            _end_all([*self._others, *(worker.process for worker in self.workers)], _END_SECONDS)
+            if self._server is not None:
+                _end_all([self._server.process], _DRAIN_SECONDS)
 
 
-def start_worker(
-    folder: Folder, environment: Mapping[str, str], name: str, uri: str, group: str, epochs: int
-) -> Child:
-    """A worker, which joins by `uri` and takes trials from the group with the uid `group`."""
-    command = [sys.executable, "-m", "track.demo.worker", "--name", name, "--group", group]
-    command += ["--epochs", str(epochs)]
-    return _spawn(
-        name,
-        command,
-        {**environment, "TRACK_URI": uri},
-        folder.worker_log(name),
-        folder.worker_report(name),
-    )
+def _end_all(processes: Iterable[subprocess.Popen[bytes]], seconds: float) -> None:
+    """Ask all to end at once, and end those that have not within some seconds."""
+    asked = list(processes)
+    for process in asked:
+        process.terminate()
+    deadline = time.monotonic() + seconds
+    for process in asked:
+        try:
+            process.wait(max(0.0, deadline - time.monotonic()))
+        except subprocess.TimeoutExpired:
+            process.kill()
+            process.wait()
+        for pipe in (process.stdout, process.stderr):
+            if pipe is not None:
+                pipe.close()
+
+
+def _join_uri(name: str, adding: subprocess.Popen[bytes]) -> str:
+    uri, told = adding.communicate()
+    if adding.returncode:
+        why = told.decode(errors="replace").strip() or _ending(adding.returncode)
+        raise TrackError(f"the user {name} could not be added: {why}")
+    return uri.decode().strip()
 
 
 def _track(*arguments: str) -> list[str]:
     return [sys.executable, "-m", "track.cli", *arguments]
-
-
-def _spawn(
-    name: str, command: Sequence[str], environment: Mapping[str, str], log: Path, output: Path | None = None
-) -> Child:
-    with log.open("ab") as errors, (output or log).open("ab") as answers:
-        process = subprocess.Popen(  # noqa: S603 - a command of our own
-            command,
-            env=dict(environment),
-            stdin=subprocess.DEVNULL,
-            stdout=answers,
-            stderr=errors,
-            process_group=0,  # Ctrl-C is for the demo, which then ends them in order
-        )
-    return Child(name, process, log)
 
 
 def _ending(code: int) -> str:

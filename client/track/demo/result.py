@@ -32,11 +32,12 @@ def tell_result(
     best = last.best(_BEST)
     tell(console, "best", f"{len(best)} of {len(last.rows)} trials, by accuracy on held-out digits")
     console.print(trial_table(best))
+    console.print()
     _tell_proof(console, proof)
     console.print()
     tell(console, "store", _short(folder.store))
     tell(console, "server log", _short(folder.server_log))
-    tell(console, "look", f"track server sqlite:{_short(folder.store)}")
+    tell(console, "read it", f"TrackClient('sqlite:{_short(folder.store)}').protocol.fetch_trials({{}})")
     tell(console, "took", f"{seconds:.0f} s")
 
 

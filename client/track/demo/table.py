@@ -25,6 +25,8 @@ _STYLES: Final = {
     Phase.FAILED: "bold red",
 }
 _ORDER: Final = (Phase.FAILED, Phase.RUNNING, Phase.FINISHED, Phase.WAITING)
+_TEXTS: Final = {"status": 8, "worker": 8}
+_NUMBER_WIDTH: Final = 6
 _SHORT_NAMES: Final = {"learning_rate": "rate"}
 _LINES_AROUND: Final = 7
 """Lines of the view that hold no trial, and the one of the cursor."""
@@ -117,13 +119,14 @@ def trial_table(rows: list[Row]) -> Table:
     table = Table(
         box=box.SIMPLE_HEAD, show_edge=False, pad_edge=False, padding=(0, 1, 0, 0), header_style="bold"
     )
-    table.add_column("trial", justify="right", no_wrap=True)
-    for name in parameters:
-        table.add_column(_SHORT_NAMES.get(name, name), justify="right", no_wrap=True)
-    table.add_column("status", no_wrap=True)
-    table.add_column("worker", no_wrap=True)
-    for name in ("points", "last loss", "accuracy"):
-        table.add_column(name, justify="right", no_wrap=True)
+    for name in ("trial", *parameters, "status", "worker", "points", "last loss", "accuracy"):
+        # Widths that do not depend on the values keep the columns still while these change.
+        table.add_column(
+            _SHORT_NAMES.get(name, name),
+            justify="left" if name in _TEXTS else "right",
+            min_width=_TEXTS.get(name, _NUMBER_WIDTH),
+            no_wrap=True,
+        )
     for row in rows:
         table.add_row(
             str(row.number),

@@ -51,8 +51,11 @@ def verify(
     claims = _claims(reports)
     trials = {trial.uid: trial for trial in protocol.fetch_trials({"group_id": group})}
     found.trials = len(trials)
-    for uid in sorted({*created, *claims} ^ trials.keys()):
-        found.faults.append(f"trial {uid} is {'unexpected' if uid in trials else 'missing'} in the store")
+    expected = set(created)
+    found.faults += [
+        f"trial {uid} is missing in the store" for uid in sorted({*expected, *claims} - trials.keys())
+    ]
+    found.faults += [f"trial {uid} was created by nobody" for uid in sorted(trials.keys() - expected)]
     for uid, trial in trials.items():
         claimed = claims.get(uid, [])
         found.faults += _faults_of_claim(trial, [worker for worker, _ in claimed])

@@ -35,7 +35,9 @@ def bits(value: Any) -> Any:
 
 def exactly(column: Column) -> list[Any]:
     """Values with their types; floats by their bits."""
-    return [(type(value), repr(value) if isinstance(value, tuple) else bits(value)) for value in unpack(column)]
+    return [
+        (type(value), repr(value) if isinstance(value, tuple) else bits(value)) for value in unpack(column)
+    ]
 
 
 @given(COLUMNS, st.booleans(), st.booleans())
@@ -107,7 +109,11 @@ def test_an_integer_that_no_float_can_be_stays_exact() -> None:
 
 
 def test_a_boolean_among_numbers_stays_one() -> None:
-    assert exactly(restored(Column("o", [True, 1, 1.0]), packed=True)) == [(bool, True), (int, 1), (float, bits(1.0))]
+    assert exactly(restored(Column("o", [True, 1, 1.0]), packed=True)) == [
+        (bool, True),
+        (int, 1),
+        (float, bits(1.0)),
+    ]
 
 
 def test_the_size_of_text_is_that_of_its_bytes() -> None:

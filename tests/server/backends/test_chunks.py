@@ -55,7 +55,11 @@ def test_a_column_of_another_length_is_refused() -> None:
 
 def test_an_unknown_form_of_a_column_is_refused() -> None:
     with pytest.raises(BadChunk):
-        decode_chunk(assemble(3, ("q", 99, b""), encode_column(TIMES, packed=False), encode_column(VALUES, packed=False)))
+        decode_chunk(
+            assemble(
+                3, ("q", 99, b""), encode_column(TIMES, packed=False), encode_column(VALUES, packed=False)
+            )
+        )
 
 
 def test_columns_of_one_code_are_joined_as_bytes() -> None:
@@ -76,6 +80,8 @@ def test_columns_of_several_codes_are_joined_as_the_values_they_hold() -> None:
     ]
 
 
-@pytest.mark.parametrize("column", [pack([1, 2, 3]), pack([1.0, 2.0, 3.0]), pack([None] * 3), pack(["a", "b", "c"])])
+@pytest.mark.parametrize(
+    "column", [pack([1, 2, 3]), pack([1.0, 2.0, 3.0]), pack([None] * 3), pack(["a", "b", "c"])]
+)
 def test_a_slice_holds_the_values_between(column: Column) -> None:
     assert list(unpack(slice_column(column, 1, 3))) == list(unpack(column))[1:3]

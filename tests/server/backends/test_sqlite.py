@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
+
 from stored_trials import (
     add_trials,
     committed_values,
@@ -19,7 +20,6 @@ from stored_trials import (
     trial_id,
     values_in,
 )
-
 from track_protocol.errors import StoreError, StoreInUse
 from track_server.backends.sqlite import SqliteStore, open_store
 
@@ -262,11 +262,17 @@ def test_saving_brings_the_main_file_up_to_date(opened: Open, path: Path) -> Non
     assert path.stat().st_mtime_ns > before
 
 
-def test_a_forked_child_cannot_close_its_parents_store(opened: Open) -> None:
+def test_a_forked_child_does_no_work_on_its_parents_store(opened: Open) -> None:
     store = opened()
+    add_trials(store, 1)
+    for number in range(5):
+        log_points(store, points_of([float(number)], first=number))
     child = os.fork()
     if child == 0:
         store.close()
         os._exit(0)
     os.waitpid(child, 0)
-    add_trials(store, 1)
+    # A store that is closed merges what it has.
+    assert store._db.execute("SELECT count(*) FROM chunk").get == 5
+    log_points(store, points_of([5.0], first=5))
+    assert committed_values(store) == [0.0, 1.0, 2.0, 3.0, 4.0, 5.0]

@@ -9,6 +9,7 @@ from typing import Any
 
 import apsw
 import pytest
+
 from stored_trials import (
     add_trials,
     committed_values,
@@ -18,10 +19,10 @@ from stored_trials import (
     trial_id,
     values_in,
 )
-
 from track_protocol.batch import METRIC
 from track_protocol.columns import pack, unpack
 from track_protocol.errors import ItemNotFound
+from track_protocol.query import parse_query
 from track_server.backends.sqlite import SqliteStore, open_store
 from track_server.store import Points
 
@@ -77,6 +78,8 @@ def test_a_transaction_of_any_size_keeps_its_points(store: SqliteStore) -> None:
     tx = store.begin()
     for number in range(600):
         tx.append_points(trial_id(), METRIC, "loss", None, points_of([0.5] * 1000, first=1000 * number))
+    # Some are written already, so that memory does not hold them all.
+    assert store._db.execute("SELECT sum(count) FROM chunk").get
     tx.commit()
     assert summary(store)["count"] == 600_000
 
@@ -142,7 +145,13 @@ def test_statistics_go_on_after_the_store_was_opened_again(path: Path) -> None:
     store = open_store(path)
     found = summary(store)
     store.close()
-    assert (found["count"], found["mean"], found["first_step"], found["last_step"], found["last"]) == (3, 1.0, 0, 2, 2.0)
+    assert (found["count"], found["mean"], found["first_step"], found["last_step"], found["last"]) == (
+        3,
+        1.0,
+        0,
+        2,
+        2.0,
+    )
 
 
 def test_first_and_last_keep_their_types(store: SqliteStore) -> None:
@@ -182,7 +191,9 @@ def test_a_transaction_reads_the_points_it_appended(store: SqliteStore) -> None:
     document = tx.trial(trial_id())
     assert document is not None
     assert document["metrics"]["loss"]["count"] == 2
-    tx.commit()
+    tx.append_points(trial_id(), METRIC, "loss", None, points_of([3.0], first=2))
+    assert len(tx.trials(parse_query({"metrics.loss": 3.0}))) == 1
+    tx.rollback()
 
 
 @pytest.mark.parametrize("reads", [False, True])
@@ -236,4 +247,6 @@ def test_values_keep_their_types(store: SqliteStore) -> None:
     with store.snapshot() as view:
         points = view.points(trial_id(), METRIC, "loss", 0, 100)
     assert points is not None
-    assert [(type(value), value) for value in unpack(points.values)] == [(type(value), value) for value in values]
+    assert [(type(value), value) for value in unpack(points.values)] == [
+        (type(value), value) for value in values
+    ]

@@ -9,14 +9,18 @@ import apsw
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from stored_trials import add_trials, committed_values, log_points, merge_all, points_of, trial_id
 
+from stored_trials import add_trials, committed_values, log_points, merge_all, points_of, trial_id
 from track_protocol.batch import METRIC
 from track_protocol.columns import unpack
 from track_server.backends.sqlite import SqliteStore, open_store
 
 SHORT = 0.01
-VALUES = st.lists(st.one_of(st.floats(allow_nan=False), st.integers(-(2**63), 2**63 - 1), st.none(), st.text(), st.booleans()))
+VALUES = st.lists(
+    st.one_of(
+        st.floats(allow_nan=False), st.integers(-(2**63), 2**63 - 1), st.none(), st.text(), st.booleans()
+    )
+)
 
 
 @pytest.fixture
@@ -87,6 +91,17 @@ def test_a_full_chunk_is_made_in_one_step_and_stays(store: SqliteStore, path: Pa
     assert rows(path, "SELECT id FROM chunk WHERE level = 9") == full
 
 
+def test_what_did_not_fit_into_a_full_chunk_is_merged_at_rest(
+    store: SqliteStore, path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    log_each(store, 17, 1000)
+    store.maintain(SHORT)
+    assert chunks(path) == [(0, 16_000, 9), (16_000, 1000, 0)]
+    monkeypatch.setattr("track_server.backends.sqlite_merge._REST", 0.0)
+    store.maintain(SHORT)
+    assert chunks(path) == [(0, 16_000, 9), (16_000, 1000, 1)]
+
+
 def test_a_point_is_rewritten_only_a_few_times(store: SqliteStore) -> None:
     log_each(store, 700)
     rewritten = 0
@@ -123,7 +138,9 @@ def test_every_series_is_merged(store: SqliteStore, path: Path) -> None:
     assert chunks(path) == [(0, 20, 1)] * 10
 
 
-def test_what_another_process_left_is_merged(store: SqliteStore, path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_what_another_process_left_is_merged(
+    store: SqliteStore, path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr("track_server.backends.sqlite._CLOSING_SECONDS", -1.0)
     log_each(store, 40)
     monkeypatch.setattr(store._merger, "work", lambda *_, **__: False)
@@ -143,7 +160,9 @@ def test_closing_merges_what_is_left(store: SqliteStore, path: Path) -> None:
 
 @settings(max_examples=30)
 @given(parts=st.lists(VALUES.filter(len), min_size=1, max_size=20))
-def test_merging_changes_no_value_and_no_type(tmp_path_factory: pytest.TempPathFactory, parts: list[list[Any]]) -> None:
+def test_merging_changes_no_value_and_no_type(
+    tmp_path_factory: pytest.TempPathFactory, parts: list[list[Any]]
+) -> None:
     store = open_store(tmp_path_factory.mktemp("merge") / "runs.db")
     add_trials(store, 1)
     first = 0
@@ -160,7 +179,9 @@ def test_merging_changes_no_value_and_no_type(tmp_path_factory: pytest.TempPathF
     assert after is not None
     for name in ("steps", "times", "values"):
         one, other = (unpack(getattr(points, name)) for points in (before, after))
-        assert [(type(value), repr(value)) for value in one] == [(type(value), repr(value)) for value in other]
+        assert [(type(value), repr(value)) for value in one] == [
+            (type(value), repr(value)) for value in other
+        ]
 
 
 def test_every_part_of_a_merged_series_can_be_read(store: SqliteStore) -> None:
@@ -230,9 +251,10 @@ def test_a_failure_leaves_everything_for_the_next_time(
     store: SqliteStore, path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     log_each(store, 16)
-    with monkeypatch.context() as patch, pytest.raises(RuntimeError):
+    with monkeypatch.context() as patch:
         patch.setattr("track_server.backends.sqlite_merge.assemble", lambda *_: throw())
-        store.maintain(1.0)
+        with pytest.raises(RuntimeError):
+            store.maintain(1.0)
     assert len(chunks(path)) == 16
     merge_all(store)
     assert len(chunks(path)) == 1

@@ -4,8 +4,8 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from stored_trials import add_trials, log_points, merge_all, points_of, trial_document, trial_id
 
+from stored_trials import add_trials, log_points, merge_all, points_of, trial_document, trial_id
 from track_protocol.batch import METRIC
 from track_protocol.columns import Column, unpack
 from track_protocol.errors import StoreCorrupt
@@ -34,7 +34,9 @@ def test_a_flipped_bit_in_a_chunk_is_named(store: SqliteStore, merged: bool) -> 
         log_points(store, points_of([0.5] * 10, first=first))
     if merged:
         merge_all(store)
-    store._db.execute("UPDATE chunk SET data = CAST(substr(data, 1, 40) || x'ff' || substr(data, 42) AS BLOB)")
+    store._db.execute(
+        "UPDATE chunk SET data = CAST(substr(data, 1, 40) || x'ff' || substr(data, 42) AS BLOB)"
+    )
     with pytest.raises(StoreCorrupt, match=r"runs.db: the chunk of series 1 from point 0 on is damaged"):
         read(store)
 
@@ -75,7 +77,9 @@ def test_a_list_of_many_trials_has_their_summaries(store: SqliteStore) -> None:
     tx.commit()
     with store.snapshot() as view:
         documents = view.trials(parse_query({"metrics.loss": {"$exists": True}}))
-    assert [document["metrics"]["loss"]["last"] for document in documents] == [float(n) for n in range(2, 1202)]
+    assert [document["metrics"]["loss"]["last"] for document in documents] == [
+        float(n) for n in range(2, 1202)
+    ]
 
 
 def test_a_query_can_ask_for_the_deviation(store: SqliteStore) -> None:

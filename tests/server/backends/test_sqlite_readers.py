@@ -4,8 +4,8 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from stored_trials import add_trials, trial_id
 
+from stored_trials import add_trials, trial_id
 from track_protocol.errors import StoreError
 from track_server.backends.sqlite import SqliteStore, open_store
 from track_server.backends.sqlite_errors import translated
@@ -22,29 +22,30 @@ def store(tmp_path: Path) -> Iterator[SqliteStore]:
     opened.close()
 
 
+def run(readers: Readers, store: SqliteStore, sql: str) -> None:
+    with translated(store.path), readers.snapshot() as db:
+        db.execute(sql).fetchall()
+
+
 def test_a_read_that_takes_too_long_is_stopped(store: SqliteStore) -> None:
     readers = Readers(store.path, seconds=0.05)
-    with (
-        pytest.raises(StoreError, match="took too long: ask for less"),
-        translated(store.path),
-        readers.snapshot() as db,
-    ):
-        db.execute(ENDLESS).fetchall()
+    with pytest.raises(StoreError, match="took too long: ask for less"):
+        run(readers, store, ENDLESS)
     readers.close()
 
 
 def test_a_reader_cannot_write(store: SqliteStore) -> None:
     readers = Readers(store.path)
-    with pytest.raises(StoreError), translated(store.path), readers.snapshot() as db:
-        db.execute("DELETE FROM trial")
+    with pytest.raises(StoreError):
+        run(readers, store, "DELETE FROM trial")
     readers.close()
 
 
 def test_a_connection_that_failed_is_not_used_again(store: SqliteStore) -> None:
     readers = Readers(store.path)
-    with pytest.raises(RuntimeError), readers.snapshot() as db:
-        failed = db
-        raise RuntimeError
+    snapshot = readers.snapshot()
+    failed = snapshot.__enter__()
+    assert not snapshot.__exit__(RuntimeError, RuntimeError(), None)
     with readers.snapshot() as db:
         assert db is not failed
         assert db.execute("SELECT key FROM trial").fetchall() == [(trial_id(),)]

@@ -69,7 +69,10 @@ def test_a_store_is_marked_as_ours(path: Path) -> None:
 
 def test_commits_reach_the_disk_before_they_return(path: Path) -> None:
     store = open_store(path)
-    settings = {name: store._db.execute(f"PRAGMA {name}").get for name in ("journal_mode", "synchronous", "auto_vacuum")}
+    settings = {
+        name: store._db.execute(f"PRAGMA {name}").get
+        for name in ("journal_mode", "synchronous", "auto_vacuum")
+    }
     store.close()
     assert settings == {"journal_mode": "wal", "synchronous": 2, "auto_vacuum": 2}
 

@@ -91,7 +91,10 @@ def test_a_holder_without_an_address_is_named_by_its_pid(store: Path) -> None:
 
 
 def test_a_server_is_told_which_process_has_the_store_open(store: Path) -> None:
-    with holder(store, "shared") as process, pytest.raises(StoreInUse, match=rf"pid {process.pid}, which opened it"):
+    with (
+        holder(store, "shared") as process,
+        pytest.raises(StoreInUse, match=rf"pid {process.pid}, which opened it"),
+    ):
         StoreLock(store, exclusive=True)
 
 

@@ -1,0 +1,51 @@
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+
+from demo_search import search
+from track.demo.training import BATCH_SIZE, Digits
+from track.demo.worker import Worker, main
+from track_protocol.model import Status
+
+
+def test_a_worker_takes_every_trial_and_says_exactly_what_the_store_holds() -> None:
+    with search(2) as found:
+        found.reports.append(Worker(found.client, "worker-1", found.group, epochs=1).run())
+        proof = found.verify()
+        trials = found.trials()
+    assert proof.faults == []
+    assert [trial.uid for trial in found.reports[0].trials] == found.created
+    assert {trial.status for trial in trials} == {Status.Completed}
+    steps = len(Digits.load().train_labels) // BATCH_SIZE
+    assert found.reports[0].trials[0].metrics == {
+        "loss": steps,
+        "accuracy": steps,
+        "validation_loss": 1,
+        "validation_accuracy": 1,
+    }
+    assert found.reports[0].trials[0].chronos == {"epoch": 1, "runtime": 1}
+
+
+def test_a_worker_that_finds_nothing_left_has_done_nothing() -> None:
+    with search(1) as found:
+        Worker(found.client, "worker-1", found.group, epochs=1).run()
+        assert Worker(found.client, "worker-2", found.group, epochs=1).run().trials == []
+
+
+def test_without_an_address_the_worker_says_what_is_missing(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.delenv("TRACK_URI", raising=False)
+    assert main(["--name", "worker-1", "--group", "g", "--epochs", "1"]) == 2
+    assert "TRACK_URI" in capsys.readouterr().err
+
+
+def test_the_report_is_the_only_thing_on_standard_output(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("TRACK_URI", f"sqlite:{tmp_path / 'track.db'}")
+    assert main(["--name", "worker-1", "--group", "nobody's", "--epochs", "1"]) == 0
+    assert json.loads(capsys.readouterr().out) == {"worker": "worker-1", "trials": []}

@@ -1,0 +1,18 @@
+"""Timers."""
+
+from __future__ import annotations
+
+from track.aggregators.aggregator import StatAggregator
+from track.chrono import ChronoContext
+
+
+def test_a_timer_adds_each_run_to_its_aggregator() -> None:
+    calls: list[str] = []
+    acc = StatAggregator(0)
+    timer = ChronoContext(acc, lambda: calls.append("start"), lambda: calls.append("end"))
+    for _ in range(3):
+        with timer:
+            calls.append("block")
+    assert acc.count == 3
+    assert 0 <= acc.min <= acc.avg <= acc.max < 1
+    assert calls == ["start", "block", "end"] * 3

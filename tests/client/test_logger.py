@@ -1,0 +1,117 @@
+"""The logger of one trial, over any storage protocol."""
+
+from __future__ import annotations
+
+import pickle
+from typing import Any
+
+import pytest
+
+from track.logger import TrialLogger
+from track.persistence.protocol import Protocol
+from track_protocol.errors import CallTimeout
+from track_protocol.model import Trial
+
+
+class Recorder(Protocol):
+    """Notes the calls it gets, by the documented names."""
+
+    def __init__(self, uri: str = "") -> None:
+        super().__init__(uri)
+        self.calls: list[tuple[str, Any]] = []
+
+    def log_trial_start(self, trial: Trial) -> None:
+        self.calls.append(("start", None))
+
+    def log_trial_finish(self, trial: Trial, *args: Any) -> None:
+        self.calls.append(("finish", args[0]))
+
+    def log_trial_chrono_start(self, trial: Trial, name: str, *args: Any) -> None:
+        self.calls.append(("chrono start", name))
+
+    def log_trial_chrono_finish(self, trial: Trial, name: str, *args: Any) -> None:
+        self.calls.append(("chrono finish", name))
+
+    def log_trial_metrics(
+        self, trial: Trial, step: Any = None, aggregator: Any = None, **kwargs: Any
+    ) -> None:
+        self.calls.append(("metrics", (step, kwargs)))
+
+    def flush(self, timeout: float | None = None) -> None:
+        self.calls.append(("flush", timeout))
+
+
+class Stuck(Recorder):
+    """Never gets anything stored."""
+
+    def flush(self, timeout: float | None = None) -> None:
+        raise CallTimeout("the server did not answer")
+
+
+def test_a_trial_starts_runs_finishes_and_is_saved() -> None:
+    store = Recorder()
+    with TrialLogger(Trial(), store) as trial:
+        trial.log_metrics(3, loss=0.5)
+    assert store.calls == [
+        ("start", None),
+        ("chrono start", "runtime"),
+        ("metrics", (3, {"loss": 0.5})),
+        ("chrono finish", "runtime"),
+        ("finish", None),
+        ("flush", None),
+    ]
+
+
+def test_a_store_that_is_stuck_does_not_fail_the_training(caplog: pytest.LogCaptureFixture) -> None:
+    with TrialLogger(Trial(), Stuck()) as trial:
+        trial.log_metrics(loss=0.5)
+    assert "the trial is not saved yet: the server did not answer" in caplog.text
+
+
+def test_a_store_that_is_stuck_does_not_hide_what_ended_the_training() -> None:
+    with pytest.raises(ArithmeticError), TrialLogger(Trial(), Stuck()):
+        raise ArithmeticError("diverged")
+
+
+def test_metrics_may_have_any_name() -> None:
+    store = Recorder()
+    TrialLogger(Trial(), store).log_metrics(**{"self": 1.0, "val/loss": 2.0})
+    assert store.calls == [("metrics", (None, {"self": 1.0, "val/loss": 2.0}))]
+
+
+def test_a_trial_is_created_once_and_as_late_as_possible() -> None:
+    created: list[Trial] = []
+
+    def create(trial: Trial) -> Trial:
+        created.append(trial)
+        return trial
+
+    trial = TrialLogger(Trial(), Recorder(), create=create)
+    trial.add_tags(a=1)
+    trial.log_metadata(b=2)
+    assert not created
+    trial.log_metrics(loss=0.5)
+    trial.log_metrics(loss=0.4)
+    trial.start()
+    assert [(each.tags, each.metadata) for each in created] == [({"a": 1}, {"b": 2})]
+
+
+def test_a_creation_that_failed_is_tried_again() -> None:
+    failures = [ConnectionError("away")]
+
+    def create(trial: Trial) -> Trial:
+        if failures:
+            raise failures.pop()
+        return trial
+
+    store = Recorder()
+    trial = TrialLogger(Trial(), store, create=create)
+    with pytest.raises(ConnectionError):
+        trial.log_metrics(loss=0.5)
+    trial.log_metrics(loss=0.4)
+    assert store.calls == [("metrics", (None, {"loss": 0.4}))]
+
+
+def test_a_logger_in_another_process_logs_into_the_same_trial() -> None:
+    copy = pickle.loads(pickle.dumps(TrialLogger(Trial(name="t", id=b"t" * 16), Recorder())))  # noqa: S301
+    assert (copy.trial.name, copy.trial.id) == ("t", b"t" * 16)

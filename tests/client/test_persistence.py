@@ -1,0 +1,100 @@
+"""Stores by URI."""
+
+from __future__ import annotations
+
+import importlib.metadata
+from importlib.metadata import EntryPoint, EntryPoints
+
+import pytest
+
+from track.persistence import get_protocol, make_local, socketed
+from track.persistence.null import NullProtocol
+from track.remote import OutboxProtocol
+from track_protocol.errors import BadArguments, ItemNotFound, MissingExtra, UnknownScheme, UriError
+from track_protocol.model import Project, Status, Trial, TrialGroup
+
+
+def only(*points: EntryPoint) -> object:
+    """A stand-in for the installed entry points."""
+    return lambda **chosen: EntryPoints(points).select(**chosen)
+
+
+def test_an_unknown_scheme_is_told_with_the_known_ones() -> None:
+    with pytest.raises(UnknownScheme, match=r"no backend is called 'bogus'; there are ephemeral, file, none"):
+        get_protocol("bogus://x")
+
+
+def test_an_unknown_option_is_an_error() -> None:
+    with pytest.raises(UriError, match="fast"):
+        get_protocol("ephemeral:?fast=1")
+    with pytest.raises(UriError, match="fast"):
+        get_protocol("socket://localhost:1?fast=1")
+
+
+def test_the_scheme_chooses_the_store() -> None:
+    assert isinstance(get_protocol("none"), NullProtocol)
+    assert isinstance(get_protocol("socket://localhost:1"), socketed.SocketClient)
+    assert isinstance(make_local("file:unused.json", strict=False, eager=False), OutboxProtocol)
+
+
+@pytest.mark.parametrize("points", [(), (EntryPoint("file", "no_such_package:open", "track.backends"),)])
+def test_a_store_whose_packages_are_missing_names_the_extra(
+    points: tuple[EntryPoint, ...], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(importlib.metadata, "entry_points", only(*points))
+    with pytest.raises(MissingExtra, match=r"pip install 'trackwire\[server\]'"):
+        get_protocol("file:x.json")
+
+
+def test_a_backend_of_another_distribution_is_found(monkeypatch: pytest.MonkeyPatch) -> None:
+    point = EntryPoint("theirs", "track_server.embedded:open_ephemeral", "track.backends")
+    monkeypatch.setattr(importlib.metadata, "entry_points", only(point))
+    with pytest.raises(UriError, match="theirs"):  # their function was asked, and knows its own scheme only
+        get_protocol("theirs:?x=1")
+
+
+@pytest.mark.parametrize("points", [(), (EntryPoint("SocketServer", "no_such_package:X", "track.server"),)])
+def test_a_server_that_is_not_installed_names_the_extra(
+    points: tuple[EntryPoint, ...], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(socketed, "entry_points", only(*points))
+    with pytest.raises(MissingExtra, match=r"pip install 'trackwire\[server\]'"):
+        socketed.SocketServer  # noqa: B018
+    with pytest.raises(MissingExtra, match=r"pip install 'trackwire\[server\]'"):
+        socketed.start_track_server("ephemeral:", "127.0.0.1", 0)
+
+
+def test_a_module_has_no_other_names() -> None:
+    with pytest.raises(AttributeError, match="nothing"):
+        socketed.nothing  # noqa: B018
+
+
+def test_a_login_may_come_from_a_subclass() -> None:
+    class Mine(socketed.SocketClient):
+        def authenticate(self, uri: str) -> tuple[str, str]:
+            return "me", uri
+
+    client = Mine("socket://localhost:1")
+    assert client.authenticate(client.uri) == ("me", "socket://localhost:1")
+
+
+def test_no_store_keeps_definitions_and_swallows_points() -> None:
+    store = get_protocol("none")
+    project = store.new_project(Project(name="p"))
+    group = store.new_trial_group(TrialGroup(name="g", project_id=project.uid))
+    trial = store.new_trial(Trial(parameters={"lr": 1}))
+    assert trial is not None
+    assert store.new_trial(Trial(parameters={"lr": 1})) is None
+    store.add_project_trial(project, trial)
+    store.add_group_trial(group, trial)
+    store.log_trial_metrics(trial, 1, loss=0.5)
+    store.metric_writer(trial)(1, {"loss": 0.5})
+    store.set_group_metadata(group, a=1)
+    claimed = store.fetch_and_update_trial({"parameters.lr": 1}, "set_trial_status", "Running")
+    assert claimed is trial
+    assert trial.status == Status.Running
+    assert store.fetch_groups({"metadata.a": 1}) == [group]
+    with pytest.raises(ItemNotFound, match="no metric is kept"):
+        store.fetch_metrics(trial, "loss")
+    with pytest.raises(BadArguments, match="does not update a trial"):
+        store.fetch_and_update_trial({}, "_missing", "x")

@@ -1,0 +1,78 @@
+from __future__ import annotations
+
+import pytest
+
+from track_protocol.errors import BadArguments, UnknownMethod
+from track_protocol.methods import METHODS, Access, Method, method_named
+from track_protocol.roles import Role
+from track_protocol.schema import CHECKS, REQUIRED
+
+every_method = pytest.mark.parametrize("method", METHODS.values(), ids=METHODS)
+
+
+@every_method
+def test_a_method_is_found_by_its_name(method: Method) -> None:
+    assert method_named(method.name) is method
+
+
+@every_method
+def test_a_method_has_a_summary_of_one_sentence(method: Method) -> None:
+    assert method.summary.endswith(".")
+    assert "\n" not in method.summary
+
+
+@every_method
+def test_each_parameter_has_a_known_type_and_a_name_of_its_own(method: Method) -> None:
+    assert {parameter.type.rstrip("?") for parameter in method.parameters} <= set(CHECKS)
+    assert len({parameter.name for parameter in method.parameters}) == len(method.parameters)
+
+
+@every_method
+def test_a_default_fits_its_own_type(method: Method) -> None:
+    for parameter in method.parameters:
+        if parameter.default is not REQUIRED:
+            parameter.check(method.name, parameter.default)
+
+
+@every_method
+def test_only_reading_is_open_to_readers(method: Method) -> None:
+    assert (method.role is Role.READER) == (method.access is Access.READ)
+    assert method.role <= Role.WRITER
+
+
+@every_method
+def test_what_updates_an_item_names_it_first(method: Method) -> None:
+    if method.updates is not None:
+        assert method.access is Access.LOG
+        assert method.parameters[0].name == method.updates
+
+
+@pytest.mark.parametrize(
+    "name",
+    ["", "Commit", "commit ", "__init__", "__class__", "check", "_session", "log_metrics\0", "x" * 100_000],
+)
+def test_a_name_outside_the_table_is_no_method(name: str) -> None:
+    with pytest.raises(UnknownMethod, match="there are: add_group_trial, "):
+        method_named(name)
+
+
+def test_the_message_about_an_unknown_method_is_short() -> None:
+    with pytest.raises(UnknownMethod) as refused:
+        method_named("x" * 100_000)
+    assert len(str(refused.value)) < 1000
+
+
+def test_a_method_of_another_access_is_none() -> None:
+    with pytest.raises(UnknownMethod) as refused:
+        method_named("log_trial_start", within=(Access.READ, Access.WRITE))
+    assert "log_trial_finish" not in str(refused.value)
+    assert "new_trial" in str(refused.value)
+
+
+def test_arguments_are_checked_and_completed() -> None:
+    assert method_named("new_trial").check({"trial": {}}) == {"trial": {}, "auto_increment": False}
+
+
+def test_wrong_arguments_are_refused_with_the_methods_name() -> None:
+    with pytest.raises(BadArguments, match="new_trial: argument 'trial'"):
+        method_named("new_trial").check({"trial": 1})

@@ -1,0 +1,561 @@
+"""One peer and its server, byte by byte: the protocol's order, limits, slow peers and hasty ones."""
+
+from __future__ import annotations
+
+import select
+import socket
+import ssl
+import threading
+import uuid
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from engine_calls import points
+from running_server import Served, serving
+from socket_peers import SECONDS, Joined, Peer, joined, peer, plain_peer
+from track_protocol.batch import Batch, CallOp
+from track_protocol.columns import column_from_wire, unpack
+from track_protocol.connection import State
+from track_protocol.errors import (
+    AuthenticationError,
+    BadArguments,
+    FrameTooLarge,
+    PermissionDenied,
+    RemoteProtocolError,
+    TooBusy,
+    TrackError,
+    UnknownMethod,
+)
+from track_protocol.events import (
+    AckReceived,
+    ErrorReceived,
+    NackReceived,
+    PingReceived,
+    PongReceived,
+    ResultReceived,
+    ServerHelloReceived,
+)
+from track_protocol.frames import FRAME_LIMIT, GREETING_LIMIT, FrameKind, encode_frame
+from track_protocol.roles import Role
+from track_protocol.tokens import new_token
+from track_server.app import Settings
+from track_server.engine import Engine, Writer
+from track_server.limits import Limits
+from waiting import wait_until
+
+SID = b"\x07" * 16
+
+
+@pytest.fixture
+def settings(tmp_path: Path) -> Settings:
+    return Settings(backend="ephemeral:", port=0, home=tmp_path / "home")
+
+
+@pytest.fixture
+def served(settings: Settings) -> Iterator[Served]:
+    with serving(settings) as served:
+        yield served
+
+
+@pytest.fixture
+def stranger(served: Served) -> Iterator[Peer]:
+    with peer(served) as stranger:
+        yield stranger
+
+
+@pytest.fixture
+def watchful(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Servers look after their peers not once a second but all the time."""
+    monkeypatch.setattr("track_server.socketed._WATCH_EVERY", 0.02)
+
+
+def limited(settings: Settings, **limits: float) -> Settings:
+    return replace(settings, limits=Limits(**limits))  # type: ignore[arg-type]
+
+
+def closing_error(peer: Peer) -> TrackError:
+    """What the server closes with."""
+    with pytest.raises(TrackError) as caught:
+        peer.expect(ServerHelloReceived)
+    assert peer.ended()
+    return caught.value
+
+
+def works(served: Served) -> bool:
+    """Whether somebody else can log in and write."""
+    with joined(served.join(f"other-{uuid.uuid4().hex[:8]}")) as other:
+        return bool(other.new_trial()["uid"])
+
+
+# -- before the login ----------------------------------------------------------------------------
+
+
+def frame(kind: FrameKind, *fields: object) -> bytes:
+    return encode_frame(kind, list(fields))
+
+
+HELLO = frame(FrameKind.HELLO, [1], "test", SID)
+
+
+@pytest.mark.parametrize(
+    ("before", "after"),
+    [
+        (b"", frame(FrameKind.BATCH, 1, 1, [])),
+        (b"", frame(FrameKind.CALL, 1, None, "fetch_trials", {"query": {}})),
+        (b"", frame(FrameKind.AUTH, "n,,n=ann,r=abc")),
+        (b"", frame(FrameKind.PING, 1)),
+        (b"", frame(FrameKind.READY, "", 0, "", "admin")),
+        (HELLO, HELLO),
+        (HELLO, frame(FrameKind.CALL, 1, None, "fetch_trials", {"query": {}})),
+        (HELLO, frame(FrameKind.BATCH, 1, 1, [])),
+        (HELLO, frame(FrameKind.READY, "", 0, "", "admin")),
+        (HELLO, frame(FrameKind.RESULT, 1, False, b"\xc0")),
+    ],
+)
+def test_a_frame_out_of_turn_ends_the_conversation(
+    served: Served, stranger: Peer, before: bytes, after: bytes
+) -> None:
+    if before:
+        stranger.protocol.state = State.GREETING
+        stranger.socket.sendall(before)
+        stranger.expect(ServerHelloReceived)
+    else:
+        stranger.protocol.state = State.GREETING
+    stranger.socket.sendall(after)
+    assert type(closing_error(stranger)) is RemoteProtocolError
+    assert works(served)
+
+
+@pytest.mark.parametrize(
+    "data",
+    [
+        b"\0\0\0\x05hello",
+        b"\0\0\0\0",
+        b"\0\0\0\x01\xc0",
+        frame(FrameKind.HELLO),
+        frame(FrameKind.HELLO, [1], "test", b"short"),
+        frame(FrameKind.HELLO, ["1"], "test", SID),
+        b"\0\0\0\x02\x91\x63",
+        b"GET / HTTP/1.1\r\n\r\n"[:4] + b"x" * 100,
+    ],
+)
+def test_garbage_ends_the_conversation(served: Served, stranger: Peer, data: bytes) -> None:
+    stranger.protocol.state = State.GREETING
+    stranger.socket.sendall(data)
+    assert isinstance(closing_error(stranger), RemoteProtocolError)
+    assert works(served)
+
+
+def test_a_long_frame_is_refused_before_its_body_arrives(stranger: Peer) -> None:
+    stranger.protocol.state = State.GREETING
+    stranger.socket.sendall((GREETING_LIMIT + 1).to_bytes(4, "big"))
+    assert type(closing_error(stranger)) is FrameTooLarge
+
+
+def test_even_a_reason_in_long_characters_can_be_told_to_a_stranger(stranger: Peer) -> None:
+    stranger.protocol.state = State.GREETING
+    kind = "😀".encode() * ((GREETING_LIMIT - 4) // 4)
+    body = b"\x91\xda" + len(kind).to_bytes(2, "big") + kind
+    stranger.socket.sendall(len(body).to_bytes(4, "big") + body)
+    assert type(closing_error(stranger)) is RemoteProtocolError
+
+
+def test_a_client_of_another_version_is_told_which_one_is_spoken(stranger: Peer) -> None:
+    stranger.protocol.state = State.GREETING
+    stranger.socket.sendall(frame(FrameKind.HELLO, [99], "test", SID))
+    assert "version 1" in str(closing_error(stranger))
+
+
+def test_a_login_in_small_bites_is_ended(settings: Settings) -> None:
+    with serving(limited(settings, login_seconds=0.3)) as served, peer(served) as slow:
+        slow.protocol.state = State.GREETING
+        for byte in HELLO[:-1]:
+            slow.socket.sendall(bytes([byte]))
+            if select.select([slow.socket], [], [], 0.05)[0]:
+                break
+        assert type(closing_error(slow)) is TooBusy
+        assert works(served)
+
+
+def test_a_stranger_who_says_nothing_is_told_to_come_back(settings: Settings) -> None:
+    with serving(limited(settings, login_seconds=0.2)) as served, peer(served) as silent:
+        silent.protocol.state = State.GREETING
+        assert type(closing_error(silent)) is TooBusy
+
+
+def test_a_login_that_is_in_time_is_not_ended_later(settings: Settings) -> None:
+    with serving(limited(settings, login_seconds=0.3)) as served, peer(served) as ann:
+        ann.log_in(served.join("ann"))
+        assert select.select([ann.socket], [], [], 0.6)[0] == []
+
+
+def test_two_messages_of_a_login_at_once_end_it(stranger: Peer) -> None:
+    stranger.greet()
+    message = frame(FrameKind.AUTH, "y,,n=ann,r=abcdefgh")
+    stranger.socket.sendall(message + message)
+    assert isinstance(closing_error(stranger), RemoteProtocolError | AuthenticationError)
+
+
+def test_what_is_no_login_message_is_refused(served: Served, stranger: Peer) -> None:
+    stranger.greet()
+    stranger.protocol.send_auth("let me in")
+    assert type(closing_error(stranger)) is AuthenticationError
+    assert works(served)
+
+
+def test_a_login_with_an_unbound_mechanism_is_refused_inside_tls(served: Served) -> None:
+    uri = served.join("ann")
+    with peer(served) as unbound:
+        unbound.binding = None
+        with pytest.raises(AuthenticationError):
+            unbound.log_in(uri)
+
+
+def test_a_client_without_the_protocols_name_is_told_so(served: Served) -> None:
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+    context.check_hostname, context.verify_mode = False, ssl.CERT_NONE
+    with (
+        socket.create_connection((served.host, served.port), SECONDS) as plain,
+        context.wrap_socket(plain) as tls,
+    ):
+        nameless = Peer(tls, None)
+        nameless.protocol.state = State.GREETING
+        assert closing_error(nameless).code == "encryption"
+
+
+# -- after the login -----------------------------------------------------------------------------
+
+
+@pytest.fixture
+def ann(served: Served, stranger: Peer) -> Peer:
+    stranger.log_in(served.join("ann"))
+    return stranger
+
+
+def test_an_oversized_frame_ends_the_conversation_before_its_body_arrives(served: Served, ann: Peer) -> None:
+    ann.socket.sendall((FRAME_LIMIT + 1).to_bytes(4, "big"))
+    assert type(closing_error(ann)) is FrameTooLarge
+    assert works(served)
+
+
+def test_a_frame_of_the_largest_size_is_taken(ann: Peer) -> None:
+    ann.protocol.send_call(1, None, "fetch_trials", {"query": {"uid": "x" * (FRAME_LIMIT - 100)}})
+    assert ann.expect(ErrorReceived | ResultReceived).call_id == 1  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize(
+    "data",
+    [
+        frame(FrameKind.READY, "", 0, "", "admin"),
+        frame(FrameKind.AUTH, "n,,n=ann,r=abc"),
+        frame(FrameKind.ACK, 1, []),
+        HELLO,
+        frame(FrameKind.BATCH, 0, 1, []),
+        frame(FrameKind.BATCH, 1, 0, []),
+        frame(FrameKind.BATCH, 1, 1, [[0]]),
+        frame(FrameKind.BATCH, 1, 1, "ops"),
+        frame(FrameKind.CALL, 1, 0, "new_trial", {}),
+        frame(FrameKind.CALL, -1, None, "fetch_trials", {}),
+        frame(FrameKind.CALL, 1, None, "fetch_trials", []),
+        frame(FrameKind.CALL, 1, None, b"fetch_trials", {}),
+        b"\0\0\0\x05hello",
+    ],
+)
+def test_a_malformed_frame_ends_the_conversation_of_its_sender_only(
+    served: Served, ann: Peer, data: bytes
+) -> None:
+    ann.socket.sendall(data)
+    assert isinstance(closing_error(ann), RemoteProtocolError)
+    assert works(served)
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        "drop_everything",
+        "",
+        "__class__",
+        "__init__",
+        "submit_batch",
+        "log_trial_start",
+        "store.close",
+        "x" * 10_000,
+    ],
+)
+@pytest.mark.parametrize("seq", [None, 1])
+def test_a_name_outside_the_method_table_is_no_call(ann: Peer, name: str, seq: int | None) -> None:
+    ann.protocol.send_call(1, seq, name, {})
+    failed = ann.expect(ErrorReceived)
+    assert failed.code == UnknownMethod.code
+    assert "fetch_trials" in failed.message
+    ann.protocol.send_call(2, None, "fetch_trials", {"query": {}})
+    assert ann.expect(ResultReceived).value == []
+
+
+@pytest.mark.parametrize(
+    ("method", "arguments", "part"),
+    [
+        ("fetch_trials", {}, "'query' is missing"),
+        ("fetch_trials", {"query": 1}, "'query' must be"),
+        ("fetch_trials", {"query": {}, "sort": 1}, "unknown argument 'sort'"),
+        ("fetch_metrics", {"trial": b"short", "name": "loss"}, "'trial' must be"),
+        ("fetch_metrics", {"trial": b"\0" * 16, "name": "loss", "start": -1}, "'start' must be"),
+        ("fetch_metrics", {"trial": b"\0" * 16, "name": "loss", "kind": "x"}, "'kind' must be"),
+    ],
+)
+def test_wrong_arguments_are_named_and_end_nothing(
+    ann: Peer, method: str, arguments: dict[str, object], part: str
+) -> None:
+    ann.protocol.send_call(1, None, method, arguments)
+    failed = ann.expect(ErrorReceived)
+    assert failed.code == BadArguments.code
+    assert part in failed.message
+    ann.protocol.send_call(2, None, "fetch_trials", {"query": {}})
+    assert ann.expect(ResultReceived).value == []
+
+
+@pytest.mark.parametrize(("method", "seq"), [("fetch_trials", 1), ("new_project", None)])
+def test_a_call_is_numbered_exactly_when_it_writes(ann: Peer, method: str, seq: int | None) -> None:
+    ann.protocol.send_call(1, seq, method, {"query": {}} if seq else {"project": {"uid": "p"}})
+    assert ann.expect(ErrorReceived).code == RemoteProtocolError.code
+
+
+def test_a_ping_is_answered_with_its_token(ann: Peer) -> None:
+    ann.protocol.send_ping(42)
+    assert ann.expect(PongReceived).token == 42
+
+
+def test_a_goodbye_ends_the_connection(ann: Peer) -> None:
+    ann.protocol.send_close()
+    ann.flush()
+    assert ann.ended()
+
+
+# -- a reader ------------------------------------------------------------------------------------
+
+
+def test_a_reader_may_read_and_not_write_while_others_go_on(served: Served) -> None:
+    with joined(served.join("writer")) as writer, joined(served.join("reader", Role.READER)) as reader:
+        id = writer.new_trial()["id"]
+        with pytest.raises(PermissionDenied, match="reader"):
+            reader.call("new_project", project={"uid": "p"})
+        with pytest.raises(PermissionDenied, match="reader"):
+            reader.log(CallOp(0, "add_trial_tags", {"trial": id, "tags": {"a": 1}}))
+        assert writer.log(points(id, loss=[1.0])).rejected == []
+        assert [trial["tags"] for trial in reader.read("fetch_trials", query={})] == [{}]
+
+
+def test_a_readers_batch_is_refused_with_the_number_it_began_with(served: Served, stranger: Peer) -> None:
+    stranger.log_in(served.join("reader", Role.READER))
+    stranger.protocol.send_batch(Batch(5, 1, [CallOp(0, "add_trial_tags", {"trial": "t", "tags": {}})]))
+    refused = stranger.expect(NackReceived)
+    assert (refused.expected, refused.code) == (5, PermissionDenied.code)
+
+
+# -- sessions ------------------------------------------------------------------------------------
+
+
+def test_the_session_of_another_user_cannot_be_continued(served: Served) -> None:
+    with joined(served.join("ann"), SID) as ann:
+        ann.new_trial()
+    with pytest.raises(PermissionDenied, match="another user"):
+        Joined(served.join("eve"), SID)
+
+
+def test_a_session_goes_on_where_it_ended(served: Served) -> None:
+    uri = served.join("ann")
+    with joined(uri, SID) as ann:
+        ann.new_trial()
+    with joined(uri, SID) as again:
+        assert again.opened.last_seq == 1
+
+
+def test_a_gap_is_refused_and_said_so(served: Served) -> None:
+    with joined(served.join("ann")) as ann:
+        ann.seq = 7
+        with pytest.raises(TrackError, match="record 8 came where 1 was expected"):
+            ann.log(CallOp(0, "add_trial_tags", {"trial": "t", "tags": {}}))
+
+
+def test_a_record_that_can_never_be_stored_is_rejected_and_blocks_nothing(served: Served) -> None:
+    with joined(served.join("ann")) as ann:
+        id = ann.new_trial()["id"]
+        acked = ann.log(
+            CallOp(0, "__class__", {}),
+            CallOp(1, "add_trial_tags", {"trial": id, "tags": 7}),
+            CallOp(2, "add_trial_tags", {"trial": id, "tags": {"good": 1}}),
+        )
+        assert [(rejected.seq, rejected.code) for rejected in acked.rejected] == [
+            (2, UnknownMethod.code),
+            (3, BadArguments.code),
+        ]
+        assert ann.read("get_trial", trial={"id": id})[0]["tags"] == {"good": 1}
+
+
+# -- too much at once ----------------------------------------------------------------------------
+
+
+@contextmanager
+def busy_disk(served: Served) -> Iterator[Callable[[], None]]:
+    """A server whose writer thread is held until what this gives is called."""
+    assert served.server is not None
+    engine = served.server.engine
+    assert isinstance(engine, Engine)
+    go_on, held = threading.Event(), threading.Event()
+
+    def hold(outcome: object) -> None:
+        held.set()
+        assert go_on.wait(SECONDS)
+
+    engine.submit_batch(Writer(uuid.uuid4().bytes, "disk"), Batch(1, 1, []), hold)
+    assert held.wait(SECONDS)
+    try:
+        yield go_on.set
+    finally:
+        go_on.set()
+
+
+def sent_until_paused(peer: Peer, frame: bytes, at_most: int) -> int:
+    """How many bytes the server takes before it stops reading."""
+    chunk = frame * max(1, 65_536 // len(frame))
+    peer.socket.settimeout(0.5)
+    sent = 0
+    try:
+        while sent < at_most:
+            peer.socket.sendall(chunk)
+            sent += len(chunk)
+    except TimeoutError:
+        pass
+    return sent
+
+
+PLENTY = 48 * 1024 * 1024
+"""More than all buffers between two ends on this machine hold."""
+
+
+def test_batches_that_are_not_stored_yet_stop_the_reading(settings: Settings) -> None:
+    narrow = limited(replace(settings, plaintext=True), batches_in_flight=4)
+    with serving(narrow) as served, plain_peer(served) as ann:
+        ann.log_in(served.join("ann", pin=""))
+        batch = frame(
+            FrameKind.BATCH, 1, 1, [[1, 0, "add_trial_tags", {"trial": "t", "tags": {"x": "y" * 60_000}}]]
+        )
+        with busy_disk(served):
+            assert sent_until_paused(ann, batch, PLENTY) < PLENTY
+
+
+def test_reads_that_wait_stop_the_reading_too(settings: Settings) -> None:
+    narrow = limited(replace(settings, plaintext=True), batches_in_flight=4)
+    with serving(narrow) as served, plain_peer(served) as ann:
+        ann.log_in(served.join("ann", pin=""))
+        read = frame(FrameKind.CALL, 1, None, "fetch_trials", {"query": {"uid": "x" * 60_000}})
+        with busy_disk(served):
+            ann.protocol.send_batch(Batch(1, 1, []))
+            ann.flush()
+            assert sent_until_paused(ann, read, PLENTY) < PLENTY
+
+
+def test_bytes_that_are_not_stored_yet_stop_the_reading(settings: Settings) -> None:
+    narrow = limited(replace(settings, plaintext=True), batches_in_flight=10**9, bytes_in_flight=100_000)
+    with serving(narrow) as served, plain_peer(served) as ann:
+        ann.log_in(served.join("ann", pin=""))
+        numbers = b"\0" * 8 * 4096
+        op = [0, SID, "metric", ["loss"], None, 0, ["q", numbers], ["d", numbers], [["d", numbers]]]
+        with busy_disk(served):
+            assert sent_until_paused(ann, frame(FrameKind.BATCH, 1, 4096, [op]), PLENTY) < PLENTY
+
+
+def test_a_paused_peer_goes_on_where_it_stopped(settings: Settings) -> None:
+    with serving(limited(settings, batches_in_flight=4)) as served, joined(served.join("ann")) as ann:
+        id = ann.new_trial()["id"]
+        with busy_disk(served) as go_on:
+            for number in range(200):
+                ann.send(points(id, steps=[number], loss=[float(number)]))
+            assert ann.link.poll(0.2) == []
+            go_on()
+            acked = [ann.next()]
+            wait_until(lambda: acked.extend(ann.link.poll(0)) or len(acked) == 200, "all acknowledgements")
+        answer = ann.read("fetch_metrics", trial=id, name="loss")
+        assert list(unpack(column_from_wire(answer["values"], 200))) == [
+            float(number) for number in range(200)
+        ]
+
+
+@pytest.mark.usefixtures("watchful")
+def test_a_paused_peer_is_not_taken_for_a_dead_one(settings: Settings) -> None:
+    limits = limited(settings, batches_in_flight=1, silence_seconds=0.1)
+    with serving(limits) as served, joined(served.join("ann")) as ann:
+        id = ann.new_trial()["id"]
+        with busy_disk(served) as go_on:
+            ann.send(points(id, loss=[1.0]))
+            assert ann.link.poll(0.6) == []
+            go_on()
+            assert ann.next()
+
+
+def test_a_peer_that_does_not_read_its_answers_is_dropped(
+    settings: Settings, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level("INFO", "track_server.session")
+    with serving(limited(settings, stalled_seconds=0.3)) as served:
+        with joined(served.join("writer")) as writer:
+            id = writer.new_trial()["id"]
+            writer.log(points(id, loss=[float(number) for number in range(40_000)]))
+        with peer(served) as deaf:
+            deaf.log_in(served.join("deaf", Role.READER))
+            for number in range(200):
+                deaf.protocol.send_call(number, None, "fetch_metrics", {"trial": id, "name": "loss"})
+            deaf.flush()
+            wait_until(lambda: "does not read what it is sent" in caplog.text, "the server drops the peer")
+            assert deaf.ended()
+        assert works(served)
+
+
+@pytest.mark.usefixtures("watchful")
+def test_a_silent_peer_is_asked_for_a_sign_of_life_and_then_dropped(settings: Settings) -> None:
+    with serving(limited(settings, silence_seconds=0.2)) as served, peer(served) as silent:
+        silent.log_in(served.join("silent"))
+        silent.expect(PingReceived)
+        assert silent.ended()
+
+
+@pytest.mark.usefixtures("watchful")
+def test_a_peer_that_answers_pings_stays(settings: Settings) -> None:
+    with serving(limited(settings, silence_seconds=0.2)) as served, joined(served.join("ann")) as ann:
+        assert ann.link.poll(0.6) == []
+        assert ann.new_trial()
+
+
+def test_an_acknowledgement_comes_only_after_the_batch_is_stored(served: Served) -> None:
+    with joined(served.join("ann")) as ann, joined(served.join("eve")) as eve:
+        id = ann.new_trial()["id"]
+        with busy_disk(served) as go_on:
+            ann.send(CallOp(0, "add_trial_tags", {"trial": id, "tags": {"a": 1}}))
+            assert ann.link.poll(0.2) == []
+            go_on()
+            assert ann.next()
+        assert eve.read("get_trial", trial={"id": id})[0]["tags"] == {"a": 1}
+
+
+def test_a_read_sees_what_the_same_session_wrote_just_before(served: Served, ann: Peer) -> None:
+    trial = {"id": SID, "hash": "h", "revision": 0}
+    with busy_disk(served) as go_on:
+        ann.protocol.send_call(1, 1, "new_trial", {"trial": trial, "auto_increment": True})
+        ann.protocol.send_batch(Batch(2, 1, [CallOp(0, "add_trial_tags", {"trial": SID, "tags": {"a": 1}})]))
+        ann.protocol.send_call(2, None, "get_trial", {"trial": {"id": SID}})
+        ann.flush()
+        go_on()
+        assert ann.expect(ResultReceived).call_id == 1
+        assert ann.expect(AckReceived).last_seq == 2
+        assert ann.expect(ResultReceived).value[0]["tags"] == {"a": 1}
+
+
+def test_the_wrong_token_cannot_even_be_tried_twice_on_one_connection(served: Served, stranger: Peer) -> None:
+    served.join("ann")
+    with pytest.raises(AuthenticationError):
+        stranger.log_in(served.uri("ann", new_token()))
+    assert stranger.ended()

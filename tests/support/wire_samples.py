@@ -1,0 +1,113 @@
+"""A frame of every kind, and connections brought to every state."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from tracemalloc import get_traced_memory, reset_peak, start, stop
+from typing import Any, Final
+
+from track_protocol.batch import METRIC, Batch, PointsOp
+from track_protocol.columns import pack
+from track_protocol.connection import Connection, Side, State
+from track_protocol.errors import TrackError
+from track_protocol.frames import FrameKind, encode_frame
+from track_protocol.link import Rejection
+
+__all__ = ["BATCH", "FIELDS", "SAY", "SESSION", "allocation", "frame_of", "talk"]
+
+SESSION: Final = b"0123456789abcdef"
+
+BATCH: Final = Batch(
+    1, 1, [PointsOp(SESSION, METRIC, ["loss"], None, 0, pack([0]), pack([1.5]), [pack([2.5])])]
+)
+
+_FLOAT: Final = bytes(8)
+_POINTS: Final = [0, SESSION, METRIC, ["loss"], None, 0, ["d", _FLOAT], ["d", _FLOAT], [["d", _FLOAT]]]
+
+FIELDS: Final[dict[tuple[Side, FrameKind], list[Any]]] = {
+    **{
+        (side, kind): fields
+        for side in Side
+        for kind, fields in {
+            FrameKind.AUTH: ["proof"],
+            FrameKind.READY: ["proof", 0, "generation", "writer"],
+            FrameKind.CALL: [7, None, "commit", {}],
+            FrameKind.RESULT: [1, False, b"\xc0"],
+            FrameKind.ERROR: [1, "busy", "come again", None],
+            FrameKind.BATCH: [1, 1, [_POINTS]],
+            FrameKind.ACK: [1, []],
+            FrameKind.NACK: [1, "busy", "come again"],
+            FrameKind.PING: [5],
+            FrameKind.PONG: [5],
+            FrameKind.CLOSE: ["", ""],
+        }.items()
+    },
+    (Side.CLIENT, FrameKind.HELLO): [[1], "test", SESSION],
+    (Side.SERVER, FrameKind.HELLO): [1, "test", "SCRAM-SHA-256"],
+}
+"""What each side says in a frame of each kind; an answer is one to call 1."""
+
+SAY: Final[dict[FrameKind, Callable[[Connection], object]]] = {
+    FrameKind.HELLO: lambda it: (
+        it.send_client_hello("test", SESSION)
+        if it.side is Side.CLIENT
+        else it.send_server_hello(1, "test", "SCRAM-SHA-256")
+    ),
+    FrameKind.AUTH: lambda it: it.send_auth("proof"),
+    FrameKind.READY: lambda it: it.send_ready("proof", 0, "generation", "writer"),
+    FrameKind.CALL: lambda it: it.send_call(7, None, "commit", {}),
+    FrameKind.RESULT: lambda it: it.send_result_value(1, None),
+    FrameKind.ERROR: lambda it: it.send_error(1, TrackError("no")),
+    FrameKind.BATCH: lambda it: it.send_batch(BATCH),
+    FrameKind.ACK: lambda it: it.send_ack(1, [Rejection(1, "bad-value", "too long")]),
+    FrameKind.NACK: lambda it: it.send_nack(1, TrackError("no")),
+    FrameKind.PING: lambda it: it.send_ping(5),
+    FrameKind.PONG: lambda it: it.send_pong(5),
+    FrameKind.CLOSE: lambda it: it.send_close(),
+}
+"""How a connection is told to say something of each kind."""
+
+_SCRIPT: Final = {
+    State.START: [],
+    State.GREETING: [(Side.CLIENT, FrameKind.HELLO)],
+    State.LOGIN: [(Side.SERVER, FrameKind.HELLO)],
+    State.OPEN: [
+        (Side.CLIENT, FrameKind.AUTH),
+        (Side.SERVER, FrameKind.AUTH),
+        (Side.SERVER, FrameKind.READY),
+    ],
+    State.CLOSED: [(Side.CLIENT, FrameKind.CLOSE)],
+}
+
+
+def frame_of(side: Side, kind: FrameKind) -> bytes:
+    """The bytes of what `side` says."""
+    return encode_frame(kind, FIELDS[side, kind])
+
+
+def talk(state: State) -> dict[Side, Connection]:
+    """Both ends of a conversation that has come to `state`; when it is open, call 1 waits for its answer."""
+    ends = {side: Connection(side) for side in Side}
+    for step in State:
+        for side, kind in _SCRIPT[step]:
+            SAY[kind](ends[side])
+            ends[side.other].receive_data(ends[side].data_to_send())
+        if step is State.OPEN and state is State.OPEN:
+            ends[Side.CLIENT].send_call(1, None, "commit", {})
+            ends[Side.SERVER].receive_data(ends[Side.CLIENT].data_to_send())
+        if step is state:
+            break
+    return ends
+
+
+@contextmanager
+def allocation() -> Iterator[Callable[[], int]]:
+    """Gives a function that tells the largest number of bytes held by Python at one time since the beginning."""
+    start()
+    try:
+        before = get_traced_memory()[0]
+        reset_peak()
+        yield lambda: get_traced_memory()[1] - before
+    finally:
+        stop()

@@ -1,0 +1,139 @@
+"""The demo as people run it: as a command, with processes that are killed and keys that are pressed."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import re
+import signal
+import subprocess
+import sys
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import pytest
+
+from track import TrackClient
+
+TIMEOUT = 100.0
+ENDLESS = ("--workers", "2", "--trials", "2", "--epochs", "100000")
+
+
+@contextmanager
+def demo(folder: Path, *options: str) -> Iterator[subprocess.Popen[str]]:
+    """``track demo``, with its plain lines to be read; whatever happens, it is ended in order."""
+    process = subprocess.Popen(
+        [sys.executable, "-m", "track.cli", "demo", "--dir", str(folder), *options],
+        env={**os.environ, "PYTHONUNBUFFERED": "1", "HOME": str(folder.parent / "home")},
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    watchdog = threading.Timer(TIMEOUT, process.terminate)
+    watchdog.start()
+    try:
+        with process:
+            yield process
+            process.terminate()
+    finally:
+        watchdog.cancel()
+
+
+def wait_for(process: subprocess.Popen[str], pattern: str) -> None:
+    assert process.stdout is not None
+    lines = []
+    for line in process.stdout:
+        lines.append(line)
+        if re.search(pattern, line):
+            return
+    assert process.stderr is not None
+    pytest.fail(f"the demo ended without a line like {pattern!r}: {lines} {process.stderr.read()}")
+
+
+def pids_of(folder: Path, what: str) -> list[int]:
+    """The processes whose environment lies in the folder, and whose command line contains `what`."""
+    found = []
+    for process in Path("/proc").glob("[0-9]*"):
+        with contextlib.suppress(OSError):
+            command = (process / "cmdline").read_bytes().replace(b"\0", b" ").decode()
+            environment = (process / "environ").read_bytes().split(b"\0")
+            if what in command and f"TRACK_HOME={folder / 'server'}".encode() in environment:
+                found.append(int(process.name))
+    return found
+
+
+needs_proc = pytest.mark.skipif(not Path("/proc/self/environ").exists(), reason="finds processes in /proc")
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    (tmp_path / "home").mkdir()
+    return tmp_path / "demo"
+
+
+def test_the_demo_trains_verifies_and_tells_where_everything_is(folder: Path) -> None:
+    with demo(folder, "--workers", "3", "--trials", "6", "--epochs", "1") as process:
+        told, complaints = process.communicate()
+    assert (process.returncode, complaints) == (0, "")
+    assert "6/6 finished, 0 running" in told
+    assert "6 trials, each claimed by exactly one worker" in told
+    logged, stored = re.search(r"([\d,]+) points logged, ([\d,]+) stored", told).groups()  # type: ignore[union-attr]
+    assert logged == stored == f"{6 * (89 * 2 + 2 + 2):,}"
+    assert "0 lost, 0 doubled" in told
+    assert str(folder / "server.log") in told
+    assert list((folder.parent / "home").iterdir()) == []
+    with TrackClient(f"sqlite:{folder / 'server' / 'track.db'}") as client:
+        assert len(client.protocol.fetch_trials({"status": "Completed"})) == 6
+
+
+@needs_proc
+def test_a_killed_worker_ends_the_demo_with_its_name_and_what_it_was_at(folder: Path) -> None:
+    with demo(folder, *ENDLESS) as process:
+        wait_for(process, r"2 running · [1-9]")
+        os.kill(pids_of(folder, "--name worker-2")[0], signal.SIGKILL)
+        _, complaints = process.communicate()
+    assert process.returncode == 1
+    assert "worker-2 was killed by SIGKILL" in complaints
+    assert "it had trial" in complaints
+    assert "worker-1" not in complaints
+    assert pids_of(folder, "track") == []
+
+
+@needs_proc
+def test_a_killed_server_ends_the_demo_with_its_name(folder: Path) -> None:
+    with demo(folder, *ENDLESS) as process:
+        wait_for(process, r"2 running · [1-9]")
+        os.kill(pids_of(folder, "track.cli server")[0], signal.SIGKILL)
+        _, complaints = process.communicate()
+    assert process.returncode == 1
+    assert "the server was killed by SIGKILL" in complaints
+    assert pids_of(folder, "track") == []
+
+
+@needs_proc
+@pytest.mark.parametrize(
+    ("pressed", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143), (signal.SIGHUP, 129)]
+)
+@pytest.mark.parametrize("moment", [r"^server", r"2 running"])
+def test_a_demo_that_is_stopped_leaves_no_process_behind(
+    folder: Path, pressed: signal.Signals, code: int, moment: str
+) -> None:
+    with demo(folder, *ENDLESS) as process:
+        wait_for(process, moment)
+        process.send_signal(pressed)
+        told, _ = process.communicate()
+    assert process.returncode == code
+    assert "stopped" in told
+    assert pids_of(folder, "track") == []
+
+
+def test_a_folder_with_something_in_it_is_refused_in_one_line(folder: Path) -> None:
+    folder.mkdir()
+    (folder / "thesis.tex").touch()
+    with demo(folder) as process:
+        told, complaints = process.communicate()
+    assert (process.returncode, told) == (2, "")
+    assert complaints.count("\n") == 1
+    assert "--dir" in complaints
