@@ -66,6 +66,12 @@ class Backlog:
         return (item for item, _ in self._items)
 
     @property
+    def abandoned(self) -> int:
+        """How many calls in it have a caller who gave up; any thread may ask."""
+        items = list(self._items)
+        return sum(isinstance(item, NumberedCall) and item.call.abandoned for item, _ in items)
+
+    @property
     def horizon(self) -> int:
         """Sequence number of the last record that was sent on the present link, or needs no sending."""
         item = self.unsent

@@ -336,6 +336,8 @@ class Outbox:
 
     def _no_answer(self, what: str, timeout: float) -> TrackError:
         problem = self._sender.problem
+        if not self._sender.reached and isinstance(problem, ServerUnreachable):
+            return type(problem)(str(problem))
         why = "" if problem is None else f" ({problem})"
         if self._sender.reached:
             return CallTimeout(

@@ -176,8 +176,8 @@ class Sender:
 
     @property
     def unacknowledged(self) -> int:
-        """How many numbered records are not known to be durable."""
-        return self._backlog.next_seq - 1 - self._backlog.acked
+        """How many numbered records are not known to be durable, but for calls that nobody waits for."""
+        return self._backlog.next_seq - 1 - self._backlog.acked - self._backlog.abandoned
 
     # -- the thread ------------------------------------------------------------------------------
 
@@ -227,23 +227,23 @@ class Sender:
         try:
             opened = link.open(self.session, self._connect_timeout)
         except (ServerUnreachable, TooBusy):
-            link.close()
+            _close(link)
             raise
         except TrackError as error:
-            link.close()
+            _close(link)
             if self.reached and isinstance(error, ProtocolError):
                 raise
             self.final = error
             _log.warning("nothing can be sent to %s: %s", self._name, error)
             return
         except BaseException:
-            link.close()
+            _close(link)
             raise
         self._tell_of_older_state(opened.last_seq)
         self._role = opened.role
         if not self._backlog.attach(opened.last_seq):
             # Nothing of the old session that is missing can still arrive, for the store refuses gaps.
-            link.close()
+            _close(link)
             self.session = new_id()
             self._backlog.renumber()
             self._flushes = [(ticket, self._backlog.next_seq - 1) for ticket, _ in self._flushes]
@@ -291,7 +291,7 @@ class Sender:
         self._reads_sent.clear()
         self._writing = None
         if link is not None:
-            link.close()
+            _close(link)
 
     # -- from rows to the backlog ----------------------------------------------------------------
 
@@ -511,6 +511,14 @@ class Sender:
 def _size(batch: Batch) -> int:
     """Its points and calls."""
     return sum(len(op) * len(op.names) if isinstance(op, PointsOp) else 1 for op in batch.ops)
+
+
+def _close(link: Link) -> None:
+    """Release a link that may be broken in any way."""
+    try:
+        link.close()
+    except Exception:  # noqa: BLE001  # whatever broke it may also break its end
+        _log.exception("a broken connection could not be closed")
 
 
 def _settle(call: Call, event: Replied | Failed) -> None:

@@ -415,7 +415,7 @@ class SocketLink:
 
     def _last_words(self) -> TrackError | None:
         """Why the server closed the connection, if it still said so before a write failed."""
-        self._unsent.clear()
+        self._unsent = bytearray()  # the failed write still holds a view of the old one
         try:
             events = self._read_in()
         except TrackError:

@@ -52,6 +52,9 @@ _BUSY_SLICE: Final = 0.01
 _BUSY_EVERY: Final = 0.25
 """Background work: slices of this many seconds when idle, and when busy one so often."""
 
+_LOOK_AFTER: Final = 1.0
+"""Seconds of rest after which an idle engine looks whether there is background work again."""
+
 _FOR_GOOD: Final = (BadArguments, ItemNotFound, UnknownMethod, PermissionDenied)
 """Faults of the record itself: trying again cannot help, so it must not block what is behind it."""
 
@@ -285,7 +288,7 @@ class Engine:
         while True:
             with self._wake:
                 if not self._jobs and not more:
-                    self._wake.wait_for(lambda: self._jobs or self._closing)
+                    self._wake.wait_for(lambda: self._jobs or self._closing, _LOOK_AFTER)
                 if self._jobs:
                     return [self._jobs.popleft() for _ in range(min(_GROUP, len(self._jobs)))]
                 if self._closing:

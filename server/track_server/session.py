@@ -216,8 +216,8 @@ class Session(asyncio.Protocol):
 
     @property
     def idle(self) -> bool:
-        """Whether nothing of this peer is under way."""
-        return self._requests_in_flight == 0 and self._login_task is None
+        """Whether no request of this peer is under way."""
+        return self._requests_in_flight == 0
 
     @property
     def reading(self) -> bool:
@@ -287,6 +287,8 @@ class Session(asyncio.Protocol):
         self.username, self.role = accepted.username, accepted.role
         writer = desk.writer(self.sid, accepted.username)
         last_seq = await self._loop.run_in_executor(None, desk.engine.last_seq, writer)
+        if self._dropped:  # for whatever reason, it must not end the older holder of its session
+            return
         self._cancel_timer()
         desk.attached(self)
         self._connection.send_ready(accepted.proof, last_seq, desk.generation, str(accepted.role))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import logging
 import os
 import socket
@@ -117,6 +118,9 @@ class SocketServer:
         """Listen, and tell so: credential file, server record, ready file."""
         self._loop = asyncio.get_running_loop()
         self._closing = asyncio.Event()
+        if self.settings.ready_file is not None:
+            with contextlib.suppress(OSError):  # what is wrong with it is told when it is written
+                self.settings.ready_file.unlink()  # an earlier server's
         listening = _listen(self.settings.host, self.settings.port)
         host, port = self.address = listening.getsockname()[:2]
         try:

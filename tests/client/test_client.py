@@ -285,6 +285,12 @@ def test_saving_under_another_name_writes_everything_as_json(client: TrackClient
     assert [project["name"] for project in written["projects"]] == ["orphan"]
 
 
+def test_metrics_may_have_any_name(client: TrackClient) -> None:
+    names = {"self": 1.0, "trial": 2.0, "val/loss": 3.0}
+    client.new_trial().log_metrics(**names)
+    assert stored(client).metrics == {name: [value] for name, value in names.items()}
+
+
 def test_a_report_without_a_trial_says_what_to_do(client: TrackClient) -> None:
     with pytest.raises(UsageError, match="new_trial"):
         client.report()

@@ -96,14 +96,14 @@ def test_a_logger_goes_on_in_a_child_process_and_in_its_parent(method: str, tmp_
     assert stored(tmp_path) == {"parent": numbers(1000), "child": numbers(1000)}
 
 
-def test_what_a_spawned_process_logs_while_it_imports_its_program_is_saved(tmp_path: Path) -> None:
+def test_what_a_child_process_logs_while_it_imports_its_program_is_saved(tmp_path: Path) -> None:
     run(
         """
         trial = TrackClient("sqlite:runs.db").new_trial(arguments={"process": __name__})
         trial.log_metrics(loss=1.0)
 
         if __name__ == "__main__":
-            child = multiprocessing.get_context("spawn").Process(target=len, args=("",))
+            child = multiprocessing.get_context("forkserver").Process(target=len, args=("",))
             child.start()
             child.join()
         """,

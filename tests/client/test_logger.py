@@ -73,12 +73,6 @@ def test_a_store_that_is_stuck_does_not_hide_what_ended_the_training() -> None:
         raise ArithmeticError("diverged")
 
 
-def test_metrics_may_have_any_name() -> None:
-    store = Recorder()
-    TrialLogger(Trial(), store).log_metrics(**{"self": 1.0, "val/loss": 2.0})
-    assert store.calls == [("metrics", (None, {"self": 1.0, "val/loss": 2.0}))]
-
-
 def test_a_trial_is_created_once_and_as_late_as_possible() -> None:
     created: list[Trial] = []
 

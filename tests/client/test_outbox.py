@@ -9,7 +9,7 @@ from collections.abc import Iterator
 import numpy as np
 import pytest
 
-from memory_link import MemoryStore
+from memory_link import MemoryLink, MemoryStore
 from track import outbox as outbox_module
 from track import sender as sender_module
 from track.outbox import CHRONO, Outbox
@@ -301,8 +301,9 @@ def test_a_reader_reads_but_cannot_log(store: MemoryStore, outbox: Outbox) -> No
     store.answer = lambda method, arguments: []
     assert outbox.call("fetch_trials", {"query": {}}) == []
     outbox.writer(TRIAL)(1, {"loss": 1.0})
-    with pytest.raises(PermissionDenied, match="reader"):
-        outbox.flush()
+    for _ in range(2):
+        with pytest.raises(PermissionDenied, match="reader"):
+            outbox.flush()
     with pytest.raises(PermissionDenied, match="reader"):
         outbox.call("new_project", {"project": {}})
     assert outbox.call("fetch_trials", {"query": {}}) == []
@@ -358,10 +359,37 @@ def test_no_batch_is_larger_than_a_frame(store: MemoryStore, outbox: Outbox) -> 
         outbox.writer(TRIAL)(step, wide)
         outbox.writer(TRIAL)(step, {"long": [0.5] * 40_000})
         outbox.writer(TRIAL)(step, {"text": "x" * 60_000})
+        outbox.writer(TRIAL)(step, {"one": [0.5] * 40_000, "other": [0.5] * 40_000})
     outbox.flush()
     assert store.largest < FRAME_LIMIT
-    assert len(store.points) == 20 * 2_502
+    assert len(store.points) == 20 * 2_504
     assert outbox.dropped == 0
+
+
+def test_a_call_that_no_frame_can_carry_is_dropped_and_told(
+    store: MemoryStore, outbox: Outbox, caplog: pytest.LogCaptureFixture
+) -> None:
+    outbox.log("log_trial_metadata", {"trial": TRIAL, "metadata": {"matrix": [[0.5] * 10_000] * 20}})
+    outbox.log("add_trial_tags", {"trial": TRIAL, "tags": {"a": 1}})
+    outbox.flush()
+    assert [method for _, _, method, _ in store.calls] == ["add_trial_tags"]
+    assert (outbox.dropped, "log_trial_metadata: 1," in caplog.text) == (1, True)
+
+
+def test_a_link_that_breaks_when_it_is_closed_stops_nothing(
+    store: MemoryStore, outbox: Outbox, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def explode(link: MemoryLink) -> None:
+        raise BufferError("exported")
+
+    outbox.call("get_project", {"project": {}})
+    sender = outbox._thread
+    monkeypatch.setattr(MemoryLink, "close", explode)
+    store.break_links()
+    outbox.writer(TRIAL)(1, {"loss": 1.0})
+    outbox.flush()
+    assert values(store) == [1.0]
+    assert outbox._thread is sender
 
 
 def test_what_the_store_rejects_is_counted_and_told(

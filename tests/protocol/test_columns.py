@@ -63,7 +63,7 @@ def test_taking_rows_is_indexing(values: list[Any], data: st.DataObject) -> None
         ([1, -(2**63), 2**63 - 1], "q"),
         ([None, None], "n"),
         ([1, 2.5], "d"),
-        ([2**53, 0.5], "d"),
+        ([2**53, -(2**53), 0.5], "d"),
         ([2**53 + 1, 0.5], "o"),
         ([-(2**53) - 1, 0.5], "o"),
         ([True, False], "o"),

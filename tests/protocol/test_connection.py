@@ -307,9 +307,9 @@ def test_a_long_frame_may_follow_right_behind_the_login() -> None:
     ends = talk(State.LOGIN)
     client, server = ends[Side.CLIENT], ends[Side.SERVER]
     server.send_ready("proof", 0, "generation", "writer")
-    server.send_error(1, TrackError("x" * 50_000))
-    with pytest.raises(RemoteProtocolError, match="nobody waits for"):
-        client.receive_data(server.data_to_send())
+    server.send_ack(50, [Rejection(seq, "bad-value", "x" * 1000) for seq in range(1, 51)])
+    events = client.receive_data(server.data_to_send())
+    assert [type(event) for event in events] == [ReadyReceived, AckReceived]
 
 
 BOMB = b"\xdc\x0f\x00" * 1300
@@ -415,12 +415,23 @@ def test_events_do_not_depend_on_how_the_bytes_are_cut(data: st.DataObject) -> N
 # -- answers --------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("size", [0, 1, FRAME_LIMIT - 1100, FRAME_LIMIT - 1024, FRAME_LIMIT, 3 * FRAME_LIMIT])
+@pytest.mark.parametrize("size", [1, 100, FRAME_LIMIT, 3 * FRAME_LIMIT])
 def test_an_answer_takes_as_many_frames_as_it_needs(size: int) -> None:
     ends = talk(State.OPEN)
     ends[Side.SERVER].send_result_value(1, b"x" * size)
     sent = ends[Side.SERVER].data_to_send()
     assert ends[Side.CLIENT].receive_data(sent) == [ResultReceived(1, b"x" * size)]
+
+
+@pytest.mark.parametrize("less", range(-2, 3))
+@pytest.mark.parametrize("parts", [1, 2])
+def test_an_answer_may_fill_its_frames_exactly(parts: int, less: int) -> None:
+    data = encode(b"x" * (parts * (FRAME_LIMIT - 1024) - 5 - less))
+    ends = talk(State.OPEN)
+    ends[Side.SERVER].send_result(1, data)
+    [event] = ends[Side.CLIENT].receive_data(ends[Side.SERVER].data_to_send())
+    assert isinstance(event, ResultReceived)
+    assert len(event.value) == len(data) - 5
 
 
 def test_answers_may_come_in_another_order_than_the_calls() -> None:
@@ -460,6 +471,16 @@ def test_a_call_that_could_not_be_sent_waits_for_nothing() -> None:
     with pytest.raises(BadValue):
         client.send_call(2, None, "commit", {"x": object()})
     client.send_call(2, None, "commit", {})
+
+
+def test_an_answer_at_the_limit_is_sent(monkeypatch: pytest.MonkeyPatch) -> None:
+    data = encode(b"x" * 1000)
+    monkeypatch.setattr(module, "ANSWER_LIMIT", len(data))
+    ends = talk(State.OPEN)
+    ends[Side.SERVER].send_result(1, data)
+    assert ends[Side.CLIENT].receive_data(ends[Side.SERVER].data_to_send()) == [
+        ResultReceived(1, b"x" * 1000)
+    ]
 
 
 def test_an_answer_over_the_limit_becomes_an_error_of_that_call(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -75,7 +75,7 @@ def test_a_frame_without_fields_is_refused(side: Side, kind: FrameKind) -> None:
 
 
 OTHERS: list[Any] = [None, True, 1, 1.0, "1", b"1", [1], (1,), {"a": 1}]
-ALSO_TAKEN = {(FrameKind.CALL, 1): {int}, (FrameKind.ERROR, 3): {str}}
+ALSO_TAKEN: dict[tuple[FrameKind, int], set[type]] = {(FrameKind.CALL, 1): {int}, (FrameKind.ERROR, 3): {str}}
 """Fields that may be of another type than in the sample; all other types must be refused."""
 
 
@@ -144,6 +144,7 @@ def test_a_field_with_an_impossible_value_is_refused(side: Side, kind: FrameKind
         (Side.CLIENT, FrameKind.CALL, [0, 1, "", {}]),
         (Side.SERVER, FrameKind.ERROR, [0, "", "", "Traceback"]),
         (Side.SERVER, FrameKind.ACK, [0, []]),
+        (Side.SERVER, FrameKind.ACK, [1, [[1, "", ""]]]),
         (Side.SERVER, FrameKind.NACK, [1, "", ""]),
         (Side.CLIENT, FrameKind.PING, [-1]),
     ],

@@ -145,6 +145,11 @@ def test_a_message_about_a_monstrous_value_is_short(value: object) -> None:
     assert used < 64 * 1024
 
 
+def test_a_message_shows_what_was_given_if_it_is_short() -> None:
+    with pytest.raises(BadArguments, match=f"not str '{'x' * 58}'$"):
+        Parameter("x", "number").check("method", "x" * 58)
+
+
 def test_a_message_about_a_monstrous_name_is_short() -> None:
     with pytest.raises(BadArguments) as refused:
         check_arguments("fetch", PARAMETERS, {"k" * 100_000: 1})

@@ -25,24 +25,22 @@ BATCH: Final = Batch(
 _FLOAT: Final = bytes(8)
 _POINTS: Final = [0, SESSION, METRIC, ["loss"], None, 0, ["d", _FLOAT], ["d", _FLOAT], [["d", _FLOAT]]]
 
+_EITHER: Final[dict[FrameKind, list[Any]]] = {
+    FrameKind.AUTH: ["proof"],
+    FrameKind.READY: ["proof", 0, "generation", "writer"],
+    FrameKind.CALL: [7, None, "commit", {}],
+    FrameKind.RESULT: [1, False, b"\xc0"],
+    FrameKind.ERROR: [1, "busy", "come again", None],
+    FrameKind.BATCH: [1, 1, [_POINTS]],
+    FrameKind.ACK: [1, []],
+    FrameKind.NACK: [1, "busy", "come again"],
+    FrameKind.PING: [5],
+    FrameKind.PONG: [5],
+    FrameKind.CLOSE: ["", ""],
+}
+
 FIELDS: Final[dict[tuple[Side, FrameKind], list[Any]]] = {
-    **{
-        (side, kind): fields
-        for side in Side
-        for kind, fields in {
-            FrameKind.AUTH: ["proof"],
-            FrameKind.READY: ["proof", 0, "generation", "writer"],
-            FrameKind.CALL: [7, None, "commit", {}],
-            FrameKind.RESULT: [1, False, b"\xc0"],
-            FrameKind.ERROR: [1, "busy", "come again", None],
-            FrameKind.BATCH: [1, 1, [_POINTS]],
-            FrameKind.ACK: [1, []],
-            FrameKind.NACK: [1, "busy", "come again"],
-            FrameKind.PING: [5],
-            FrameKind.PONG: [5],
-            FrameKind.CLOSE: ["", ""],
-        }.items()
-    },
+    **{(side, kind): fields for side in Side for kind, fields in _EITHER.items()},
     (Side.CLIENT, FrameKind.HELLO): [[1], "test", SESSION],
     (Side.SERVER, FrameKind.HELLO): [1, "test", "SCRAM-SHA-256"],
 }
@@ -103,7 +101,7 @@ def talk(state: State) -> dict[Side, Connection]:
 
 @contextmanager
 def allocation() -> Iterator[Callable[[], int]]:
-    """Gives a function that tells the largest number of bytes held by Python at one time since the beginning."""
+    """Gives a function that tells how many more bytes Python held at most than at the beginning."""
     start()
     try:
         before = get_traced_memory()[0]

@@ -16,6 +16,7 @@ from pathlib import Path
 import pytest
 
 from track import TrackClient
+from track_protocol.errors import ServerUnreachable
 
 TIMEOUT = 100.0
 ENDLESS = ("--workers", "2", "--trials", "2", "--epochs", "100000")
@@ -107,18 +108,23 @@ def test_a_killed_server_ends_the_demo_with_its_name(folder: Path) -> None:
         wait_for(process, r"2 running · [1-9]")
         os.kill(pids_of(folder, "track.cli server")[0], signal.SIGKILL)
         _, complaints = process.communicate()
-    assert process.returncode == 1
+    assert process.returncode == ServerUnreachable.exit_code
     assert "the server was killed by SIGKILL" in complaints
     assert pids_of(folder, "track") == []
 
 
 @needs_proc
 @pytest.mark.parametrize(
-    ("pressed", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143), (signal.SIGHUP, 129)]
+    ("moment", "pressed", "code"),
+    [
+        (r"^folder", signal.SIGTERM, 143),
+        (r"^server", signal.SIGINT, 130),
+        (r"^workers", signal.SIGHUP, 129),
+        (r"2 running", signal.SIGINT, 130),
+    ],
 )
-@pytest.mark.parametrize("moment", [r"^server", r"2 running"])
 def test_a_demo_that_is_stopped_leaves_no_process_behind(
-    folder: Path, pressed: signal.Signals, code: int, moment: str
+    folder: Path, moment: str, pressed: signal.Signals, code: int
 ) -> None:
     with demo(folder, *ENDLESS) as process:
         wait_for(process, moment)

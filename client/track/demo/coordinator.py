@@ -61,12 +61,7 @@ def run_demo(plan: Plan, folder: Folder, console: Console) -> int:
             with Processes(folder, environment) as processes, ExitStack() as clients:
                 return _Demo(plan, folder, console, processes, clients).run()
         except (KeyboardInterrupt, SystemExit):
-            tell(
-                console,
-                "stopped",
-                f"all processes have ended; what they stored is in {folder.home}",
-                "yellow",
-            )
+            tell(console, "stopped", f"all processes have ended; the store is {folder.store}", "yellow")
             raise
 
 

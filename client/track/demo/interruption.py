@@ -1,4 +1,4 @@
-"""How the demo takes Ctrl-C, SIGTERM and a closed terminal: it ends in order, and leaves no process behind."""
+"""How the demo takes Ctrl-C, SIGTERM and a closed terminal: it ends in order and leaves nothing behind."""
 
 from __future__ import annotations
 

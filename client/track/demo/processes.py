@@ -60,6 +60,7 @@ class Processes:
 
     Args:
         folder: where their files go.
+        environment: what they all get.
     """
 
     def __init__(self, folder: Folder, environment: Mapping[str, str]) -> None:

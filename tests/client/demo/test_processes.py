@@ -8,6 +8,7 @@ import subprocess
 import sys
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import NoReturn
 
 import pytest
 
@@ -40,6 +41,11 @@ def ended(folder: Folder, code: str) -> Child:
     started = child(folder, code)
     started.process.communicate(timeout=30)
     return started
+
+
+def check_until_it_has_ended(processes: Processes) -> NoReturn:
+    while True:
+        processes.check_server()
 
 
 def test_a_good_end_is_no_failure(folder: Folder) -> None:
@@ -102,5 +108,4 @@ def test_a_server_that_ended_is_noticed(folder: Folder) -> None:
         processes.start_server()
         os.kill(json.loads(folder.ready_file.read_bytes())["pid"], signal.SIGKILL)
         with pytest.raises(ServerUnreachable, match="the server was killed by SIGKILL"):
-            while True:
-                processes.check_server()
+            check_until_it_has_ended(processes)
