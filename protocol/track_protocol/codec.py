@@ -176,7 +176,7 @@ def decode(data: bytes | bytearray | memoryview) -> Any:
         )
     except (ValueError, TypeError, RecursionError, msgpack.exceptions.UnpackException) as error:
         raise RemoteProtocolError(
-            f"not a value in the wire's form: {error or type(error).__name__}"
+            f"not a value in the wire's form: {str(error) or type(error).__name__}"
         ) from None
     _check_nesting(value, RemoteProtocolError)
     return value

@@ -272,6 +272,12 @@ def test_a_value_nested_too_deep_is_not_taken(opener: bytes, depth: int) -> None
         decode(closed)
 
 
+@pytest.mark.parametrize("data", [b"\x91" * 10_000, b"\x91", b"\xc1", b"\x81\x90\x01"], ids=["deep", "short", "unused", "key"])
+def test_a_refusal_says_why(data: bytes) -> None:
+    with pytest.raises(RemoteProtocolError, match=r"^not a value in the wire's form: \w+"):
+        decode(data)
+
+
 def test_deep_keys_that_are_equal_are_refused_and_do_not_exhaust_the_stack() -> None:
     key = (b"\x92" + MARK) * 1000 + b"\x01"
     with pytest.raises(RemoteProtocolError):
@@ -337,6 +343,12 @@ def test_a_map_whose_keys_were_made_to_collide_is_not_taken() -> None:
     data = b"\xde" + len(keys).to_bytes(2, "big") + b"".join(encode(key) + b"\x01" for key in keys)
     with pytest.raises(RemoteProtocolError, match="same hash"):
         decode(data)
+
+
+@pytest.mark.parametrize("count", [1, 100, 128])
+def test_a_map_with_a_few_keys_of_the_same_hash_is_taken(count: int) -> None:
+    value = dict.fromkeys(colliding_keys(count), 1)
+    assert decode(encode(value)) == value
 
 
 def test_a_map_with_many_honest_keys_is_taken() -> None:

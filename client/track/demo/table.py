@@ -99,11 +99,12 @@ class _Lines:
     def show(self, observation: Observation, elapsed: float) -> None:
         rate = self._rate.update(elapsed, observation.points)
         ended = [row for row in observation.rows if row.phase in (Phase.FINISHED, Phase.FAILED)]
-        for row in ended:
-            if row.uid not in self._told:
-                self._told.add(row.uid)
-                self._print(_line(row))
-        if elapsed >= self._next:
+        news = [row for row in ended if row.uid not in self._told]
+        for row in news:
+            self._told.add(row.uid)
+            self._print(_line(row))
+        is_last = bool(news) and len(ended) == len(observation.rows)
+        if is_last or elapsed >= self._next:
             self._next = elapsed + _LINE_SECONDS
             self._print(_summary(observation, rate, elapsed))
 

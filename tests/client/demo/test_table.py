@@ -75,6 +75,16 @@ def test_without_a_terminal_there_are_plain_lines_and_each_trial_ends_once() -> 
     assert max(map(len, text.splitlines())) > 40
 
 
+def test_plain_lines_end_with_all_trials_done_however_soon_that_is() -> None:
+    console = Console(file=io.StringIO(), force_terminal=False, _environ={})
+    assert isinstance(console.file, io.StringIO)
+    with open_view(console) as view:
+        view.show(observation(Phase.FINISHED, Phase.RUNNING), 0.0)
+        view.show(observation(Phase.FINISHED, Phase.FINISHED), 0.4)
+        view.show(observation(Phase.FINISHED, Phase.FINISHED), 0.8)
+    assert console.file.getvalue().count("2/2 finished, 0 running") == 1
+
+
 def test_before_the_first_claim_the_workers_are_said_to_be_starting() -> None:
     assert "workers are starting" in shown(terminal(), observation(Phase.WAITING))[0]
 
