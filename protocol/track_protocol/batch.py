@@ -36,7 +36,7 @@ _KINDS: Final = frozenset({METRIC, CHRONO})
 _POINTS: Final = 0
 _CALL: Final = 1
 _OP_BYTES: Final = 64
-_MAX_SERIES: Final = 4096
+_MAX_SERIES: Final = 65_536
 _MAX_RECORDS: Final = 2**20
 _MAX_CELLS: Final = 2**20
 _LAST_SEQ: Final = 2**63 - 1
@@ -209,7 +209,7 @@ def _points_from_wire(raw: list[Any], count: int) -> PointsOp:
     _require(isinstance(trial, bytes) and len(trial) == 16, "a trial id has 16 bytes")
     _require(type(kind) is str and kind in _KINDS, "a series is a metric or a chrono")
     _require(
-        isinstance(names, list) and 0 < len(names) <= _MAX_SERIES, f"1 to {_MAX_SERIES} series in one row"
+        isinstance(names, list) and 0 < len(names) <= _MAX_SERIES, f"1 to {_MAX_SERIES:,} series in one row"
     )
     _require(
         all(type(name) is str for name in names) and len(set(names)) == len(names), "names are unique strings"

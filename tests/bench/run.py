@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import argparse
+import os
+import platform
 import sys
 import tempfile
 import time
@@ -30,12 +32,21 @@ def main() -> int:
         "--folder", type=Path, default=_FOLDER, help="on the disk to measure; default %(default)s"
     )
     args = parser.parse_args()
+    _print_machine()
     for name in _BENCHES if args.what == "all" else [args.what]:
         with tempfile.TemporaryDirectory(prefix="track-bench-", dir=args.folder) as folder:
             began = time.monotonic()
             _BENCHES[name](Path(folder), args.quick)
             print(f"({name}: {time.monotonic() - began:.0f} s)\n", flush=True)
     return 0
+
+
+def _print_machine() -> None:
+    """What else the figures depend on; a load above zero before anything began is somebody else's."""
+    print(
+        f"{platform.machine()}, {os.cpu_count()} cores, Python {platform.python_version()}, "
+        f"load {os.getloadavg()[0]:.1f} before the start\n"
+    )
 
 
 if __name__ == "__main__":

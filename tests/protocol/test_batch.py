@@ -119,6 +119,15 @@ def test_what_is_left_of_a_batch_survives_the_wire(batch: Batch, last_seq: int) 
     assert batch_from_wire(decode(encode(batch_to_wire(left)))) == left
 
 
+def test_the_first_new_record_is_kept_and_the_last_known_one_is_not() -> None:
+    calls = [CallOp(offset, "add_trial_tags", {}) for offset in range(3)]
+    assert Batch(10, 3, [*calls]).after(10) == [(11, calls[1]), (12, calls[2])]
+    for where in (0, [0, 1, 2]):
+        [(seq, op)] = Batch(10, 3, [points(where, 3)]).after(10)
+        assert isinstance(op, PointsOp)
+        assert (seq, list(unpack(op.steps)), op.offsets) == (11, [1, 2], array("I", [1, 2]))
+
+
 def test_nothing_is_copied_when_everything_is_new() -> None:
     op = points(2, 5)
     assert op.after(2) is op
@@ -274,7 +283,7 @@ def test_points_have_nine_fields(op: list[Any]) -> None:
 
 TRIALS = [None, "0123456789abcdef", b"", TRIAL[:15], TRIAL + b"g", list(TRIAL), 16]
 KINDS = ["", "Metric", "gauge", b"metric", None, 0, ["metric"], ("metric",), {"metric": 1}]
-NAMES = [[], None, "ab", b"ab", ("a", "b"), {"a": 1, "b": 2}, [f"m{i}" for i in range(4097)]]
+NAMES = [[], None, "ab", b"ab", ("a", "b"), {"a": 1, "b": 2}, [f"m{i}" for i in range(65_537)]]
 STRANGE_NAMES = [["a", "a"], ["a", 1], ["a", b"b"], ["a", None], ["a", ["b"]], ["a", {}], ["a", True]]
 VALUES = [None, [], [["n", 3]], [["n", 3]] * 3, (["n", 3], ["n", 3]), {0: ["n", 3], 1: ["n", 3]}, "ab", b"ab"]
 AGGREGATORS = [[], [None], [None] * 3, (None, None), "ab", b"ab", {0: None, 1: None}, 0, False]
@@ -292,7 +301,7 @@ ROWLESS = [3, 4, offsets(0, 1), offsets(0, 1, 2, 3)]
     [
         *[(1, value, "16 bytes") for value in TRIALS],
         *[(2, value, "a metric or a chrono") for value in KINDS],
-        *[(3, value, "1 to 4096 series") for value in NAMES],
+        *[(3, value, "1 to 65,536 series") for value in NAMES],
         *[(3, value, "unique strings") for value in STRANGE_NAMES],
         *[(8, value, "one column for each name") for value in VALUES],
         *[(4, value, "one aggregator for each name") for value in AGGREGATORS],
@@ -320,6 +329,13 @@ def test_a_few_bytes_do_not_stand_for_millions_of_values() -> None:
     op += [["n", rows], ["d", bytes(8 * rows)], [["n", rows]] * columns]
     with pytest.raises(RemoteProtocolError, match="1,048,576 values"):
         batch_from_wire([1, rows, [op]])
+
+
+def test_an_operation_may_have_a_million_values() -> None:
+    rows, columns = 2**18, 4
+    op = [0, TRIAL, "metric", ["a", "b", "c", "d"], None, 0]
+    op += [["n", rows], ["d", bytes(8 * rows)], [["n", rows]] * columns]
+    assert batch_from_wire([1, rows, [op]]).count == rows
 
 
 def test_a_batch_of_many_records_and_few_rows_takes_no_memory() -> None:

@@ -272,9 +272,11 @@ def test_a_value_nested_too_deep_is_not_taken(opener: bytes, depth: int) -> None
         decode(closed)
 
 
-@pytest.mark.parametrize("data", [b"\x91" * 10_000, b"\x91", b"\xc1", b"\x81\x90\x01"], ids=["deep", "short", "unused", "key"])
-def test_a_refusal_says_why(data: bytes) -> None:
-    with pytest.raises(RemoteProtocolError, match=r"^not a value in the wire's form: \w+"):
+@pytest.mark.parametrize(
+    ("data", "reason"), [(b"\x91" * 10_000, "StackError"), (b"\x81\x90\x01", "unhashable type")]
+)
+def test_a_refusal_says_why(data: bytes, reason: str) -> None:
+    with pytest.raises(RemoteProtocolError, match=f"^not a value in the wire's form: {reason}"):
         decode(data)
 
 
@@ -347,7 +349,7 @@ def test_a_map_whose_keys_were_made_to_collide_is_not_taken() -> None:
 
 @pytest.mark.parametrize("count", [1, 100, 128])
 def test_a_map_with_a_few_keys_of_the_same_hash_is_taken(count: int) -> None:
-    value = dict.fromkeys(colliding_keys(count), 1)
+    value = dict.fromkeys([*colliding_keys(count), *range(1000)], 1)
     assert decode(encode(value)) == value
 
 

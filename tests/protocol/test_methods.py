@@ -1,11 +1,14 @@
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
 
+import track_protocol.methods as module
 from track_protocol.errors import BadArguments, UnknownMethod
 from track_protocol.methods import METHODS, Access, Method, method_named
 from track_protocol.roles import Role
-from track_protocol.schema import CHECKS, REQUIRED
+from track_protocol.schema import CHECKS, REQUIRED, Parameter
 
 every_method = pytest.mark.parametrize("method", METHODS.values(), ids=METHODS)
 
@@ -76,3 +79,28 @@ def test_arguments_are_checked_and_completed() -> None:
 def test_wrong_arguments_are_refused_with_the_methods_name() -> None:
     with pytest.raises(BadArguments, match="new_trial: argument 'trial'"):
         method_named("new_trial").check({"trial": 1})
+
+
+# -- the reference in DESIGN.md --------------------------------------------------------------------
+
+DESIGN = Path(module.__file__).with_name("DESIGN.md").read_text(encoding="utf-8")
+
+
+def _reference() -> str:
+    rows = ["| call | access | role | arguments | |", "| --- | --- | --- | --- | --- |"]
+    for method in METHODS.values():
+        arguments = ", ".join(_argument(parameter) for parameter in method.parameters)
+        rows.append(
+            f"| `{method.name}` | {method.access.value} | {method.role} | {arguments} | {method.summary} |"
+        )
+    return "\n".join(rows)
+
+
+def _argument(parameter: Parameter) -> str:
+    default = "" if parameter.default is REQUIRED else f" = {parameter.default!r}"
+    return f"{parameter.name}: {parameter.type}{default}"
+
+
+def test_the_reference_lists_every_method_as_it_is() -> None:
+    shown = DESIGN.split("<!-- METHODS -->\n")[1].split("\n<!-- end of METHODS -->")[0]
+    assert shown == _reference()

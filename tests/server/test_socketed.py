@@ -37,6 +37,7 @@ from track_protocol.errors import (
     UsageError,
 )
 from track_protocol.events import AuthReceived, ResultReceived
+from track_protocol.link import Acked
 from track_protocol.pins import pin_of_certificate
 from track_protocol.places import credential_file
 from track_protocol.roles import Role
@@ -231,23 +232,22 @@ def test_the_live_session_of_a_removed_user_is_dropped(settings: Settings) -> No
         assert eve.new_trial()
 
 
-@pytest.mark.usefixtures("watchful")
-def test_a_removed_user_is_dropped_though_somebody_else_logs_in_just_then(settings: Settings) -> None:
+def test_a_removed_user_is_dropped_though_somebody_else_logs_in_just_then(
+    settings: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("track_server.socketed._WATCH_EVERY", 0.5)
     with serving(settings) as served, joined(served.join("ann")) as ann:
         eve = served.join("eve")
         UserStore(served.home).remove("ann")
-        for _ in range(20):
-            with joined(eve):
-                pass
-        assert isinstance(ending(ann), PermissionDenied)
+        with joined(eve):
+            assert isinstance(ending(ann), PermissionDenied)
 
 
 @pytest.mark.usefixtures("watchful")
-def test_the_session_of_a_user_with_a_new_token_is_dropped_too(settings: Settings) -> None:
+def test_the_session_of_a_user_with_a_new_token_is_dropped_too(settings: Settings, tmp_path: Path) -> None:
+    UserStore(tmp_path / "other").add("ann", Role.WRITER)
     with serving(settings) as served, joined(served.join("ann")) as ann:
-        users = UserStore(served.home)
-        users.remove("ann")
-        users.add("ann", Role.WRITER)
+        os.replace(tmp_path / "other" / "users.json", served.home / "users.json")
         assert isinstance(ending(ann), PermissionDenied)
 
 
@@ -363,6 +363,13 @@ def test_strangers_over_the_limit_wait_and_then_log_in(settings: Settings) -> No
                 waiting.result(0.3)
             stranger.socket.close()
             waiting.result(SECONDS).link.close()
+
+
+def test_who_has_logged_in_is_no_stranger(settings: Settings) -> None:
+    with serving(replace(settings, limits=Limits(strangers_per_address=1))) as served:
+        uri = served.join("ann")
+        with joined(uri), joined(uri) as second:
+            assert second.new_trial()
 
 
 def test_connections_over_the_limit_are_turned_away_until_one_ends(settings: Settings) -> None:
@@ -496,6 +503,31 @@ def test_a_login_that_is_never_decided_is_ended(settings: Settings) -> None:
         Joined(served.uri("ali", "open sesame"))
 
 
+class Patient(SocketServer):
+    """Waits until it is told to let somebody in."""
+
+    go_on = threading.Event()
+
+    def authenticate(self, reader: Session, username: str, password: str) -> bool:
+        return self.go_on.wait(SECONDS)
+
+
+def test_a_login_that_comes_too_late_takes_no_session_over(settings: Settings) -> None:
+    session = uuid.uuid4().bytes
+    Patient.go_on.set()
+    with serving(replace(settings, limits=Limits(login_seconds=0.2)), Patient) as served:
+        with joined(served.uri("ali", "open sesame"), session) as older, peer(served) as late:
+            Patient.go_on.clear()
+            late.greet(session)
+            late.protocol.send_auth("ali\0open sesame")
+            late.flush()
+            (slow,) = (s for s in server_of(served)._sessions if s.role is None)
+            wait_until(lambda: slow._dropped, "the login has taken too long")
+            Patient.go_on.set()
+            wait_until(lambda: slow._login_task is None, "it is decided")
+            assert older.new_trial()
+
+
 # -- the end -------------------------------------------------------------------------------------
 
 
@@ -553,8 +585,8 @@ def test_what_comes_while_the_server_stops_is_not_taken(settings: Settings) -> N
             ann.send(points(id, loss=[2.0]))
             assert ann.link.poll(0.1) == []
             go_on()
-            acked = ann.next()
-            assert getattr(acked, "last_seq", None) == 2
+            assert ann.next() == Acked(2)
+            assert isinstance(ending(ann), ConnectionLost)
 
 
 def test_nobody_can_connect_while_the_server_stops(settings: Settings) -> None:
