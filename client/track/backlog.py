@@ -72,6 +72,15 @@ class Backlog:
         return sum(isinstance(item, NumberedCall) and item.call.abandoned for item, _ in items)
 
     @property
+    def settled(self) -> int:
+        """The last record before the first that is not durable and that somebody cares for."""
+        for item, _ in self._items:
+            given_up = isinstance(item, NumberedCall) and item.call.abandoned
+            if item.last > self.acked and not given_up:
+                return max(self.acked, item.first - 1)
+        return self.next_seq - 1
+
+    @property
     def horizon(self) -> int:
         """Sequence number of the last record that was sent on the present link, or needs no sending."""
         item = self.unsent

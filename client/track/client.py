@@ -209,7 +209,9 @@ class TrackClient:
 
     # -- what ------------------------------------------------------------------------------------
 
-    def log_arguments(self, args: Arguments = None, show: bool = False, **kwargs: Any) -> argparse.Namespace:
+    def log_arguments(
+        self, /, args: Arguments = None, show: bool = False, **kwargs: Any
+    ) -> argparse.Namespace:
         """Store the parameters of the trial, which is created by that.
 
         Args:
@@ -224,9 +226,13 @@ class TrackClient:
         if show:
             sys.stdout.write(json.dumps(to_json(_storable(parameters, "parameters")), indent=2) + "\n")
         self._current().log_arguments(**parameters)
-        return argparse.Namespace(**parameters)
+        namespace = argparse.Namespace()
+        vars(namespace).update(parameters)
+        return namespace
 
-    def get_arguments(self, args: Arguments = None, show: bool = False, **kwargs: Any) -> argparse.Namespace:
+    def get_arguments(
+        self, /, args: Arguments = None, show: bool = False, **kwargs: Any
+    ) -> argparse.Namespace:
         """The same as `log_arguments`, under the name that suits ``args = client.get_arguments(parser)``."""
         return self.log_arguments(args, show, **kwargs)
 

@@ -10,6 +10,7 @@ from __future__ import annotations
 import atexit
 import os
 import sys
+import threading
 import time
 from typing import Final, Protocol
 from weakref import WeakSet
@@ -42,10 +43,13 @@ class _Registry:
     def __init__(self) -> None:
         self.residents: WeakSet[Resident] = WeakSet()
         self.held: list[Resident] = []
+        # Two threads may fork at once, and what one of them holds is not the other's to release.
+        self.turn = threading.RLock()
         self.prepared_pid = 0
         self.hooked = False
 
     def before_fork(self) -> None:
+        self.turn.acquire()
         self.held = list(self.residents)
         for resident in self.held:
             resident.before_fork()
@@ -54,11 +58,13 @@ class _Registry:
         for resident in reversed(self.held):
             resident.after_fork_in_parent()
         self.held = []
+        self.turn.release()
 
     def after_fork_in_child(self) -> None:
         for resident in self.held:
             resident.after_fork_in_child()
         self.held = []
+        self.turn = threading.RLock()
 
     def leave(self) -> None:
         deadline = time.monotonic() + EXIT_SECONDS

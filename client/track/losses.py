@@ -24,7 +24,8 @@ class Losses:
         self.dropped = 0
         self.rejected = 0
         self._told: set[str] = set()
-        self._lock = threading.Lock()
+        # Reentrant, because a signal handler or a destructor may log in the middle of this.
+        self._lock = threading.RLock()
 
     def drop(self, count: int, reason: str) -> None:
         """Count something that does not leave this process."""

@@ -29,6 +29,7 @@ from track.sender import Gate, Limits, OpenLink, Sender
 from track.tickets import Call, FlushTicket, Ticket
 from track_protocol.batch import CHRONO, METRIC
 from track_protocol.errors import BadArguments, BadValue, CallTimeout, ServerUnreachable, TrackError
+from track_protocol.link import Link
 from track_protocol.methods import Access, method_named
 from track_protocol.values import check_name, normalise
 
@@ -91,12 +92,15 @@ class Outbox:
         self._rows.clear()
         self._gate.mark = 0
         self._lock = threading.RLock()
-        self._room = threading.Condition(threading.Lock())
+        # Its lock, too, is reentrant: a signal handler or a destructor may log in the middle of a log call.
+        self._room = threading.Condition()
         self._waiting_for_room = 0
         self._hopeless = False
         self._heavy = 0
         self.losses = Losses()
         self._thread: threading.Thread | None = None
+        self._starting = False
+        self._told: Link | None = None
         self._sender = Sender(
             self._rows,
             self._gate,
@@ -189,8 +193,7 @@ class Outbox:
                 if len(shapes) >= _MOST_SHAPES:
                     shapes.clear()
                 shape = Shape(trial, kind, part, None if spec is None else [spec] * len(part))
-                if part == tuple(values):
-                    shapes[part] = shape
+                shapes[part] = shape
             self._append_points(shape, step, at, {name: plain[name] for name in part})
 
     def _append_points(self, shape: Shape, step: Any, at: float, values: dict[str, Any]) -> None:
@@ -297,12 +300,18 @@ class Outbox:
 
     def _start(self) -> None:
         with self._lock:
-            self._sender.stopping = False
-            if self._thread is None or not self._thread.is_alive():
+            self._sender.stopping = self._sender.retiring = False
+            # A signal handler that logs while the thread starts must not start another one.
+            if self._starting or (self._thread is not None and self._thread.is_alive()):
+                return
+            self._starting = True
+            try:
                 prepare_for_exit()
                 thread = threading.Thread(target=self._sender.run, name="track-sender", daemon=True)
-                self._thread = thread
                 thread.start()
+                self._thread = thread
+            finally:
+                self._starting = False
 
     # -- calls with an answer --------------------------------------------------------------------
 
@@ -382,13 +391,17 @@ class Outbox:
             ServerUnreachable: the store was never reached.
             TrackError: what stands in the way for good.
         """
-        if self._thread is None and not self._rows and not self._sender.unacknowledged:
+        if not self._is_working and not self._rows and not self._sender.unacknowledged:
             return
         ticket = FlushTicket()
         self._enqueue(ticket)
         with Progress("saving") as bar:
             self._watch(ticket, timeout, bar)
         ticket.result()
+
+    @property
+    def _is_working(self) -> bool:
+        return self._thread is not None and self._thread.is_alive()
 
     def _watch(self, ticket: Ticket, timeout: float | None, bar: Progress) -> None:
         started = moved = time.monotonic()
@@ -435,6 +448,11 @@ class Outbox:
                 self._thread = None
             self._gate.mark = 0
 
+    def retire(self) -> None:
+        """Release the connection as soon as everything is durable; nobody is going to wait for that."""
+        self._sender.retiring = True
+        self._sender.wake()
+
     def leave(self, timeout: float) -> None:
         """Save what there is because the process ends; what stands in the way is told in one line."""
         try:
@@ -448,6 +466,8 @@ class Outbox:
     def before_fork(self) -> None:
         """The calling thread is about to fork: hold everything that the child will look at."""
         self._lock.acquire()
+        # Behind the fork it must be the same one that is told, whatever the sender has done since.
+        self._told = self._sender.link or self._sender.opening
         self._tell_link("before_fork")
 
     def after_fork_in_parent(self) -> None:
@@ -461,6 +481,9 @@ class Outbox:
         self._begin()
 
     def _tell_link(self, hook: str) -> None:
-        told = getattr(self._sender.link, hook, None)
+        told = getattr(self._told, hook, None)
         if told is not None:
-            told()
+            try:
+                told()
+            except Exception:  # noqa: BLE001  # whatever is wrong with it, locks have to be released
+                _log.exception("the connection to %s did not survive a fork", self._name)

@@ -27,7 +27,7 @@ class Progress:
 
     def show(self, remaining: int) -> None:
         """Draw how much is done, given how much remains."""
-        if not self._stream.isatty():
+        if not self._is_shown():
             return
         self._most = max(self._most, remaining, 1)
         done = _WIDTH * (self._most - remaining) // self._most
@@ -35,6 +35,10 @@ class Progress:
         self._stream.write(f"\r{self._label} {bar} {remaining:,} left \x1b[K")
         self._stream.flush()
         self._drawn = True
+
+    def _is_shown(self) -> bool:
+        """A process without a terminal may have no standard error at all, or a closed one."""
+        return self._stream is not None and not self._stream.closed and self._stream.isatty()
 
     def __enter__(self) -> Progress:
         return self

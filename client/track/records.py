@@ -9,7 +9,7 @@ from __future__ import annotations
 from array import array
 from collections import deque
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from functools import partial
+from functools import lru_cache, partial
 from typing import Any, Final, NamedTuple
 
 from track_protocol.batch import Batch, CallOp, Op, PointsOp
@@ -37,10 +37,10 @@ __all__ = [
 
 BATCH_ROWS: Final = 8_192
 BATCH_BYTES: Final = 512 * 1024
-"""A batch takes no further row once it has about so many bytes."""
+"""A batch takes no row that would make it larger than about so many bytes, unless it is empty."""
 
 ROW_BYTES_LIMIT: Final = 384 * 1024
-"""A single row larger than this is refused: with a full batch around it, it must fit a frame."""
+"""A single row larger than this is refused: with the names of its series, it must fit a frame."""
 
 Row = tuple[Any, ...]
 
@@ -55,15 +55,20 @@ class Shape:
         kind: metric or chrono.
         names: of the series.
         aggregators: wire form of how each reads back, or None.
+
+    Attributes:
+        head_bytes: about how many bytes it adds to a batch, however many rows it has there.
+        row_bytes: about how many each row of numbers adds.
     """
 
-    __slots__ = ("aggregators", "kind", "names", "row_bytes", "trial")
+    __slots__ = ("aggregators", "head_bytes", "kind", "names", "row_bytes", "trial")
 
     def __init__(self, trial: bytes, kind: str, names: Sequence[str], aggregators: list[Any] | None) -> None:
         self.trial = trial
         self.kind = kind
         self.names = list(names)
         self.aggregators = aggregators
+        self.head_bytes = 64 + sum(map(weigh, self.names)) + weigh(aggregators)
         self.row_bytes = 16 + 8 * len(self.names)
 
 
@@ -103,16 +108,22 @@ def take(rows: deque[Row]) -> Taken:
     """Remove the rows of the next batch from the left."""
     taken: list[Row] = []
     popleft, nbytes, heavy = rows.popleft, 0, 0
+    known = {CALL}
     while rows and nbytes < BATCH_BYTES and len(taken) < BATCH_ROWS:
         row = popleft()
         head = row[0]
         if head is TICKET:
             return Taken(taken, row[1], nbytes, heavy)
-        if len(row) == 4:
-            nbytes += head.row_bytes
-        else:
-            nbytes += row[4]
-            heavy += row[4]
+        weighed = 0 if len(row) == 4 else row[4]
+        added = weighed or head.row_bytes
+        if head not in known:
+            known.add(head)
+            added += head.head_bytes
+        if taken and nbytes + added > BATCH_BYTES:
+            rows.appendleft(row)
+            break
+        nbytes += added
+        heavy += weighed
         taken.append(row)
     return Taken(taken, None, nbytes, heavy)
 
@@ -231,7 +242,7 @@ def salvaged(row: Row, complain: Callable[[BadValue], None]) -> Row | None:
         return row
     if not good:
         return None
-    return (_part_of(shape, list(good)), row[1], row[2], good, *row[4:])
+    return (_part_of(shape, tuple(good)), row[1], row[2], good, *row[4:])
 
 
 def _kept(row: Row, check: Callable[[], Any], complain: Callable[[BadValue], None]) -> Row | None:
@@ -243,7 +254,9 @@ def _kept(row: Row, check: Callable[[], Any], complain: Callable[[BadValue], Non
     return row
 
 
-def _part_of(shape: Shape, names: list[str]) -> Shape:
+@lru_cache(256)
+def _part_of(shape: Shape, names: tuple[str, ...]) -> Shape:
+    """The same one each time, so that the parts of many rows become one operation again."""
     known = shape.aggregators
     aggregators = None if known is None else [known[shape.names.index(name)] for name in names]
     return Shape(shape.trial, shape.kind, names, aggregators)

@@ -11,6 +11,7 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from types import TracebackType
 from typing import Any
+from weakref import finalize
 
 from track.arguments import wire_arguments
 from track.outbox import CHRONO, METRIC, Outbox
@@ -47,6 +48,8 @@ class OutboxProtocol(Protocol):
         super().__init__(uri)
         self.outbox = outbox
         self._timers: dict[tuple[bytes, str, int], list[_Timer]] = {}
+        # A client that is dropped rather than closed must not hold a thread and a connection for ever.
+        finalize(self, outbox.retire).atexit = False
 
     def __reduce__(self) -> tuple[Any, ...]:
         # Another process gets a connection of its own.
@@ -145,18 +148,18 @@ class OutboxProtocol(Protocol):
         """See `Protocol.log_trial_finish`."""
         self._log_trial("log_trial_finish", trial, exc_type, exc_val, exc_tb)
 
-    def log_trial_arguments(self, trial: Trial, **kwargs: Any) -> None:
+    def log_trial_arguments(self, trial: Trial, /, **kwargs: Any) -> None:
         """See `Protocol.log_trial_arguments`."""
         self._log_trial("log_trial_arguments", trial, **kwargs)
 
     def log_trial_metadata(
-        self, trial: Trial, aggregator: MakeAggregator | None = LATEST, **kwargs: Any
+        self, trial: Trial, /, aggregator: MakeAggregator | None = LATEST, **kwargs: Any
     ) -> None:
         """See `Protocol.log_trial_metadata`."""
         self._log_trial("log_trial_metadata", trial, aggregator, **kwargs)
 
     def log_trial_metrics(
-        self, trial: Trial, step: Any = None, aggregator: MakeAggregator | None = None, **kwargs: Any
+        self, trial: Trial, /, step: Any = None, aggregator: MakeAggregator | None = None, **kwargs: Any
     ) -> None:
         """See `Protocol.log_trial_metrics`."""
         self.outbox.writer(self._id(trial), METRIC, self._spec(aggregator))(step, kwargs)
@@ -198,7 +201,7 @@ class OutboxProtocol(Protocol):
         if exc_type is None:
             self.outbox.writer(key[0], CHRONO, timer.spec)(None, {name: elapsed})
 
-    def add_trial_tags(self, trial: Trial, **kwargs: Any) -> None:
+    def add_trial_tags(self, trial: Trial, /, **kwargs: Any) -> None:
         """See `Protocol.add_trial_tags`."""
         self._log_trial("add_trial_tags", trial, **kwargs)
 
@@ -206,7 +209,7 @@ class OutboxProtocol(Protocol):
         """See `Protocol.set_trial_status`."""
         self._log_trial("set_trial_status", trial, status, error)
 
-    def set_group_metadata(self, group: TrialGroup, **kwargs: Any) -> None:
+    def set_group_metadata(self, group: TrialGroup, /, **kwargs: Any) -> None:
         """See `Protocol.set_group_metadata`."""
         arguments = wire_arguments("group", "set_group_metadata", (), kwargs, self._complain)
         self.outbox.log("set_group_metadata", {"group": group.uid, **arguments})
@@ -254,7 +257,7 @@ class OutboxProtocol(Protocol):
         update = {"method": attr, "arguments": wire_arguments(kind, attr, args, kwargs)}
         return self._ask(f"fetch_and_update_{kind}", query=normalise_query(query), update=update)
 
-    def _log_trial(self, method: str, trial: Trial, *args: Any, **kwargs: Any) -> None:
+    def _log_trial(self, method: str, trial: Trial, /, *args: Any, **kwargs: Any) -> None:
         arguments = wire_arguments("trial", method, args, kwargs, self._complain)
         self.outbox.log(method, {"trial": _key(trial), **arguments})
 

@@ -6,6 +6,7 @@ log and, as tickets, what they ask; `wake` tells it to look.
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import os
 import threading
@@ -13,6 +14,7 @@ import time
 from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass
+from queue import Empty, SimpleQueue
 from typing import Final
 
 from track.backlog import Backlog, NumberedCall
@@ -114,7 +116,9 @@ class Sender:
         progress: grows with everything the store has answered.
         asked: how many tickets others have put among the rows.
         stopping: set to end the thread.
+        retiring: set to end the thread once there is nothing left to do.
         link: the open link, None while there is none.
+        opening: the link that is being opened, None while none is.
     """
 
     def __init__(
@@ -144,7 +148,9 @@ class Sender:
         self.progress = 0
         self.asked = 0
         self.stopping = False
+        self.retiring = False
         self.link: Link | None = None
+        self.opening: Link | None = None
         self._backlog = Backlog()
         self._reads: dict[int, tuple[Call, int]] = {}
         self._reads_sent: set[int] = set()
@@ -152,8 +158,9 @@ class Sender:
         self._flushes: list[tuple[FlushTicket, int]] = []
         self._last_call = 0
         self._accepted = 0
-        self._woken = threading.Event()
-        self._link_lock = threading.Lock()
+        # These can be used from a signal handler or a destructor in the middle of their own use.
+        self._wakes: SimpleQueue[None] = SimpleQueue()
+        self._link_lock = threading.RLock()
         self._role: str = Role.WRITER
         self._told_lost = False
         self._attempts = 0
@@ -163,7 +170,8 @@ class Sender:
 
     def wake(self) -> None:
         """Make the sender look at the rows now."""
-        self._woken.set()
+        if self._wakes.empty():
+            self._wakes.put(None)
         # A link must not be closed while it is woken: its descriptors may belong to somebody else then.
         with self._link_lock:
             if self.link is not None:
@@ -191,7 +199,16 @@ class Sender:
             except Exception as error:  # noqa: BLE001  # a fault must not end the thread that all wait for
                 _log.exception("sending to %s failed; trying again", self._name)
                 self._lose(ServerUnreachable(f"sending to {self._name} failed: {error!r}"))
+            if self.retiring and self._is_idle:
+                self.stopping = True
         self._drop_link()
+        self._gate.mark = 0
+
+    @property
+    def _is_idle(self) -> bool:
+        """Whether nobody waits for anything any more."""
+        busy = self._rows or self.urgent or self._reads or self._flushes
+        return not busy and self._backlog.settled == self._backlog.next_seq - 1
 
     def _turn(self) -> None:
         if self.final is not None:
@@ -207,8 +224,13 @@ class Sender:
     def _sleep(self, seconds: float | None) -> None:
         if not self._full:
             self._gate.mark = BATCH_ROWS
-        self._woken.wait(seconds)
-        self._woken.clear()
+        with contextlib.suppress(Empty):
+            self._wakes.get(timeout=seconds)
+        self._forget_wakes()
+
+    def _forget_wakes(self) -> None:
+        while not self._wakes.empty():
+            self._wakes.get()
 
     @property
     def _full(self) -> bool:
@@ -223,7 +245,7 @@ class Sender:
             self._fill()
             self._sleep(wait)
             return
-        link = self._open_link()
+        link = self.opening = self._open_link()
         try:
             opened = link.open(self.session, self._connect_timeout)
         except (ServerUnreachable, TooBusy):
@@ -239,6 +261,8 @@ class Sender:
         except BaseException:
             _close(link)
             raise
+        finally:
+            self.opening = None
         self._tell_of_older_state(opened.last_seq)
         self._role = opened.role
         if not self._backlog.attach(opened.last_seq):
@@ -401,7 +425,7 @@ class Sender:
     # -- what comes back -------------------------------------------------------------------------
 
     def _receive(self, link: Link) -> None:
-        self._woken.clear()
+        self._forget_wakes()
         events = link.poll(self._patience())
         for event in events:
             self._active_at = time.monotonic()
@@ -469,11 +493,11 @@ class Sender:
             self._drop_link()
 
     def _settle_flushes(self) -> None:
-        waiting = self._flushes
-        if waiting and waiting[0][1] <= self._backlog.acked:
-            self._flushes = [(ticket, after) for ticket, after in waiting if after > self._backlog.acked]
+        waiting, settled = self._flushes, self._backlog.settled
+        if waiting and waiting[0][1] <= settled:
+            self._flushes = [(ticket, after) for ticket, after in waiting if after > settled]
             for ticket, after in waiting:
-                if after <= self._backlog.acked:
+                if after <= settled:
                     ticket.resolve()
 
     # -- giving up -------------------------------------------------------------------------------

@@ -145,7 +145,8 @@ class SocketLink:
         self._early: list[Event] = []
         self._heard = self._asked = time.monotonic()
         # Held while the pipe is written to or closed: a closed descriptor may already be another file.
-        self._pipe = threading.Lock()
+        # Reentrant, because a signal handler may log, and so wake, in the middle of a wake-up.
+        self._pipe = threading.RLock()
         self._awake, self._waker = os.pipe()
         os.set_blocking(self._awake, False)
         os.set_blocking(self._waker, False)
@@ -355,7 +356,7 @@ class SocketLink:
 
     def after_fork_in_child(self) -> None:
         """Release this process's copies without a goodbye: the connection is the parent's."""
-        self._pipe = threading.Lock()
+        self._pipe = threading.RLock()
         self._release()
 
     def _release(self) -> None:

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import copy
-import threading
+from queue import Empty, SimpleQueue
 from typing import Any
 
 from track_protocol.errors import TrackError
@@ -15,7 +16,9 @@ class Ticket:
     """Settled once, by the sender; waited for by whoever made it."""
 
     def __init__(self) -> None:
-        self._settled = threading.Event()
+        # Not an event: a signal handler that flushes must not find its lock held by what it interrupted.
+        self._bell: SimpleQueue[None] = SimpleQueue()
+        self._settled = False
         self._error: TrackError | None = None
         self._value: Any = None
         self.abandoned = False
@@ -23,17 +26,24 @@ class Ticket:
 
     def wait(self, seconds: float) -> bool:
         """Wait so long at most; returns whether it is settled."""
-        return self._settled.wait(seconds)
+        if not self._settled:
+            with contextlib.suppress(Empty):
+                self._bell.get(timeout=seconds)
+        return self._settled
 
     def resolve(self, value: Any = None) -> None:
         """Settle it well."""
         self._value = value
-        self._settled.set()
+        self._settle()
 
     def fail(self, error: TrackError) -> None:
         """Settle it with an error."""
         self._error = error
-        self._settled.set()
+        self._settle()
+
+    def _settle(self) -> None:
+        self._settled = True
+        self._bell.put(None)
 
     def result(self) -> Any:
         """What it was settled with; an error is raised, as an object of its own for each caller."""

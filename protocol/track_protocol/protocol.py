@@ -180,12 +180,12 @@ class Protocol:
         """
         self._missing("log_trial_finish")
 
-    def log_trial_arguments(self, trial: Trial, **kwargs: Any) -> None:
+    def log_trial_arguments(self, trial: Trial, /, **kwargs: Any) -> None:
         """Merge values into a trial's parameters; its hash stays what it is."""
         self._missing("log_trial_arguments")
 
     def log_trial_metadata(
-        self, trial: Trial, aggregator: MakeAggregator | None = LATEST, **kwargs: Any
+        self, trial: Trial, /, aggregator: MakeAggregator | None = LATEST, **kwargs: Any
     ) -> None:
         """Keep values with a trial.
 
@@ -197,7 +197,7 @@ class Protocol:
         self._missing("log_trial_metadata")
 
     def log_trial_metrics(
-        self, trial: Trial, step: Any = None, aggregator: MakeAggregator | None = None, **kwargs: Any
+        self, trial: Trial, /, step: Any = None, aggregator: MakeAggregator | None = None, **kwargs: Any
     ) -> None:
         """Append a point to some series of a trial.
 
@@ -239,7 +239,7 @@ class Protocol:
         """Stop a timer and record how long it ran, unless an exception cut it short."""
         self._missing("log_trial_chrono_finish")
 
-    def add_trial_tags(self, trial: Trial, **kwargs: Any) -> None:
+    def add_trial_tags(self, trial: Trial, /, **kwargs: Any) -> None:
         """Merge values into a trial's tags."""
         self._missing("add_trial_tags")
 
@@ -253,7 +253,7 @@ class Protocol:
         """
         self._missing("set_trial_status")
 
-    def set_group_metadata(self, group: TrialGroup, **kwargs: Any) -> None:
+    def set_group_metadata(self, group: TrialGroup, /, **kwargs: Any) -> None:
         """Merge values into a group's metadata."""
         self._missing("set_group_metadata")
 

@@ -167,6 +167,7 @@ def assemble(settings: Settings) -> Parts:
         )
     identity = Identity.load_or_create(settings.home, certificate=settings.certificate, key=settings.key)
     users = UserStore(settings.home)
+    users.mock_secret()  # now, while nobody is kept waiting
     served_as = f"socket://{settings.advertise or settings.host}:{settings.port}"
     store = open_store(settings.store_uri, exclusive=True, served_as=served_as)
     return Parts(settings, identity, users, Engine(store))

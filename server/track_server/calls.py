@@ -15,6 +15,7 @@ from track_protocol.columns import Column, pack
 from track_protocol.errors import BadArguments, ItemNotFound
 from track_protocol.methods import METHODS, Access, method_named
 from track_protocol.query import parse_query
+from track_protocol.schema import CHECKS
 from track_protocol.values import check_name, normalise
 from track_server.store import Document, Points, Transaction, View
 
@@ -22,6 +23,7 @@ __all__ = ["LOGS", "READS", "WRITES", "apply_op"]
 
 _PAGE: Final = 65_536
 _STATUS_CREATED: Final = {"value": 0, "name": "CreatedGroup"}
+_LAST_REVISION: Final = 2**31 - 1
 
 
 # -- finding -------------------------------------------------------------------------------------
@@ -106,24 +108,32 @@ def _checked(kind: str, document: Mapping[str, Any]) -> Document:
 # -- reads ---------------------------------------------------------------------------------------
 
 
+def _given(document: Document, field: str, kind: type) -> Any:
+    """A field by which something is looked up; None when it is not given."""
+    value = document.get(field)
+    if value is not None and type(value) is not kind:
+        raise BadArguments(f"field {field!r} must be {kind.__name__}, not {type(value).__name__}")
+    return value
+
+
 def _get_project(view: View, project: Document) -> Document | None:
-    return view.project(project.get("uid", ""))
+    return view.project(_given(project, "uid", str) or "")
 
 
 def _get_trial_group(view: View, group: Document) -> Document | None:
-    return view.group(group.get("uid", ""))
+    return view.group(_given(group, "uid", str) or "")
 
 
 def _get_trial(view: View, trial: Document) -> list[Document]:
     """By id, else by uid, else all revisions of a hash."""
     ids: list[bytes] = []
-    if trial.get("id"):
-        ids = [trial["id"]]
-    elif trial.get("uid"):
-        found = view.trial_id(trial["uid"])
+    if id := _given(trial, "id", bytes):
+        ids = [id]
+    elif uid := _given(trial, "uid", str):
+        found = view.trial_id(uid)
         ids = [found] if found is not None else []
-    elif trial.get("hash"):
-        ids = view.revisions(trial["hash"])
+    elif hash := _given(trial, "hash", str):
+        ids = view.revisions(hash)
     documents = [view.trial(id) for id in ids]
     return [document for document in documents if document is not None]
 
@@ -193,10 +203,12 @@ def _log_trial_metadata(
 def _appended(before: Any, value: Any, aggregator: list[Any]) -> list[Any]:
     """A metadata list with `value` behind it, as a series or ring aggregator keeps it."""
     kept = [*(before if isinstance(before, list) else []), value]
-    if aggregator[0] == "series":
+    if aggregator[:1] == ["series"]:
         return kept
-    if aggregator[0] == "ring" and len(aggregator) == 3 and type(aggregator[1]) is int and aggregator[1] > 0:
-        return kept[-aggregator[1] :]
+    if aggregator[:1] == ["ring"] and len(aggregator) == 3:
+        size = aggregator[1]
+        if type(size) is int and size > 0:
+            return kept[-size:]
     raise BadArguments(f"metadata cannot be kept by {aggregator!r}: use the value, series or ring aggregator")
 
 
@@ -264,12 +276,17 @@ def _new_trial(tx: Transaction, trial: Document, auto_increment: bool) -> Docume
     document = _checked("trial", {"status": _STATUS_CREATED, **trial})
     if len(document["id"]) != 16:
         raise BadArguments("field 'id' of a trial must have 16 bytes")
+    fits, wanted = CHECKS["status"]
+    if not fits(document["status"]):
+        raise BadArguments(f"field 'status' of a trial must be {wanted}")
     known = tx.trial(document["id"])
     if known is not None:
         return known
     revisions = tx.revisions(document["hash"])
     if revisions and auto_increment:
         document["revision"] = 1 + max(_trial(tx, id)["revision"] for id in revisions[-1:])
+    if not 0 <= document["revision"] <= _LAST_REVISION:
+        raise BadArguments(f"revision {document['revision']} of a trial is not in 0 to {_LAST_REVISION}")
     document["uid"] = f"{document['hash']}_{document['revision']}"
     if tx.trial_id(document["uid"]) is not None:
         return None

@@ -148,7 +148,12 @@ class Door:
                 await self._explain(peer)
                 raise ConnectionAbortedError("it speaks plain text")
             await loop.connect_accepted_socket(
-                lambda: self._protocol(visitor), peer, ssl=self._tls, ssl_handshake_timeout=timeout
+                lambda: self._protocol(visitor),
+                peer,
+                ssl=self._tls,
+                ssl_handshake_timeout=timeout,
+                # Who was dropped and does not say goodbye must not keep its place for long.
+                ssl_shutdown_timeout=timeout,
             )
         except (OSError, TimeoutError) as error:  # ssl.SSLError is among them
             _log.info("no TLS handshake with %s: %s", visitor.address, str(error) or "it took too long")

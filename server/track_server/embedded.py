@@ -42,10 +42,11 @@ class EngineLink:
 
     def open(self, session: bytes, timeout: float) -> Opened:
         """See `Link.open`."""
+        # A fork waits for all of this: behind it the engine is another one.
         with self._gate:
-            self._engine = self._open_engine()
-        self._writer = Writer(session, _USER)
-        return Opened(self._engine.last_seq(self._writer), self._engine.store.generation, str(Role.ADMIN))
+            engine = self._engine = self._open_engine()
+            self._writer = Writer(session, _USER)
+            return Opened(engine.last_seq(self._writer), engine.store.generation, str(Role.ADMIN))
 
     def send_batch(self, batch: Batch) -> int:
         """See `Link.send_batch`."""
@@ -107,9 +108,11 @@ class EngineLink:
 
     def after_fork_in_parent(self) -> None:
         """Go on."""
-        if self._engine is not None:
-            self._engine = self._open_engine()
-        self._gate.release()
+        try:
+            if self._engine is not None:
+                self._engine = self._open_engine()
+        finally:
+            self._gate.release()
 
     @property
     def _running(self) -> Engine:

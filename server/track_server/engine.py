@@ -123,7 +123,8 @@ class _BatchJob:
                 apply_op(tx, op)
             except _FOR_GOOD as error:
                 rejected.append(Rejection(seq, error.code, str(error)))
-        tx.put_session(replace(state, last_seq=batch.last))
+        # The answer of an earlier call has arrived, since the client went on; it is not carried along.
+        tx.put_session(replace(state, last_seq=batch.last, last_reply=None))
         return Acked(batch.last, rejected)
 
     def survive(self, error: Exception) -> bool:
@@ -316,8 +317,13 @@ class Engine:
                 self._transact(jobs)
                 return
             outcomes = [_as_track_error(error)]
+        else:
+            outcomes = self._saved(jobs, outcomes)
         for job, outcome in zip(jobs, outcomes, strict=True):
-            job.done(outcome)
+            try:
+                job.done(outcome)
+            except Exception:  # noqa: BLE001 - nor must whoever is told
+                _log.exception("an answer could not be handed over")
 
     def _commit(self, jobs: list[_Job]) -> list[Outcome]:
         tx = self.store.begin()
@@ -332,8 +338,23 @@ class Engine:
         except BaseException:
             tx.rollback()
             raise
-        if any(job.saves for job in jobs):
+        return outcomes
+
+    def _saved(self, jobs: list[_Job], outcomes: list[Outcome]) -> list[Outcome]:
+        """The outcomes after the save that some jobs ask for; if it fails, only those are told.
+
+        The transaction is durable by now: running it again would find everything there already, and
+        forget what was rejected.
+        """
+        if not any(job.saves for job in jobs):
+            return outcomes
+        try:
             self.store.save()
+        except Exception as error:  # noqa: BLE001 - it must not end the one thread that writes
+            if not isinstance(error, StoreError):
+                _log.exception("%s could not be saved", self.store.uri)
+            failure = _as_track_error(error)
+            return [failure if job.saves else outcome for job, outcome in zip(jobs, outcomes, strict=True)]
         return outcomes
 
 

@@ -22,6 +22,9 @@ class Limits:
         batches_in_flight: batches and calls of one peer that are not answered yet, before its
             socket is not read.
         bytes_in_flight: the same for the bytes of batches.
+        all_bytes_in_flight: of batches of all peers together; when it is reached, those that have
+            `fair_bytes` or more of it are not read, so that a flood does not keep out the others.
+        fair_bytes: see there.
         stalled_seconds: for which a peer may not read what it is sent before it is dropped.
         drain_seconds: for answering what is in flight when the server stops.
     """
@@ -34,5 +37,7 @@ class Limits:
     silence_seconds: float = 20.0
     batches_in_flight: int = 64
     bytes_in_flight: int = 8 * 1024 * 1024
+    all_bytes_in_flight: int = 8 * 1024 * 1024
+    fair_bytes: int = 256 * 1024
     stalled_seconds: float = 30.0
     drain_seconds: float = 10.0

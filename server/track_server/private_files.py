@@ -110,8 +110,7 @@ def write_atomic(path: Path, data: bytes, *, mode: int = 0o600) -> None:
         try:
             with open(descriptor, "wb") as file:
                 os.fchmod(descriptor, mode)
-                if os.geteuid() == 0 and folder.st_uid != 0:
-                    os.fchown(descriptor, folder.st_uid, folder.st_gid)
+                _give_to_owner(descriptor, folder)
                 file.write(data)
                 file.flush()
                 os.fsync(descriptor)
@@ -126,16 +125,25 @@ def write_atomic(path: Path, data: bytes, *, mode: int = 0o600) -> None:
 def locked(path: Path) -> Iterator[None]:
     """Hold the lock of a lock file, waiting for whoever holds it; the file itself stays for ever.
 
+    Root gives the file to the owner of the folder, as `write_atomic` does.
+
     Raises:
-        StoreReadOnly: the lock file cannot be made.
+        StoreReadOnly: the lock file cannot be made, or is a link.
     """
     with _explained(path):
-        descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
     try:
+        with _explained(path):
+            _give_to_owner(descriptor, path.parent.stat())
         fcntl.flock(descriptor, fcntl.LOCK_EX)
         yield
     finally:
         os.close(descriptor)
+
+
+def _give_to_owner(descriptor: int, folder: os.stat_result) -> None:
+    if os.geteuid() == 0 and folder.st_uid != 0:
+        os.fchown(descriptor, folder.st_uid, folder.st_gid)
 
 
 def _sync_folder(path: Path) -> None:

@@ -5,9 +5,10 @@ from __future__ import annotations
 import asyncio
 import logging
 import ssl
+from collections import deque
 from collections.abc import Callable
 from functools import partial
-from typing import Any, Protocol, cast
+from typing import Any, Final, Protocol, cast
 
 from track_protocol.batch import Batch
 from track_protocol.connection import VERSIONS, Connection, Side, State
@@ -16,8 +17,10 @@ from track_protocol.errors import (
     InternalError,
     PermissionDenied,
     RemoteProtocolError,
+    StoreError,
     TooBusy,
     TrackError,
+    UsageError,
 )
 from track_protocol.events import (
     AuthReceived,
@@ -39,6 +42,11 @@ from track_server.ordering import ReadAfterWrite
 __all__ = ["Desk", "Executor", "Session", "Writer"]
 
 _log = logging.getLogger(__name__)
+
+_READS_AT_ONCE: Final = 2
+"""Reads of one peer that run at once: each may have a long answer, which takes memory until it is sent."""
+
+_OWN_FAULTS: Final = (InternalError, StoreError, UsageError)
 
 
 class Writer(Protocol):
@@ -72,7 +80,13 @@ class Executor(Protocol):
 
 
 class Desk(Protocol):
-    """What a session needs from its server."""
+    """What a session needs from its server.
+
+    Attributes:
+        bytes_in_flight: of all sessions together; each adds and takes away its own.
+    """
+
+    bytes_in_flight: int
 
     @property
     def engine(self) -> Executor:
@@ -135,6 +149,8 @@ class Session(asyncio.Protocol):
         self._login_task: asyncio.Task[None] | None = None
         self._timer: asyncio.TimerHandle | None = None
         self._held: list[bytes] = []
+        self._reads: deque[Callable[[], None]] = deque()
+        self._reads_running = 0
         self._reading = True
         self._dropped = False
         self._transport: asyncio.Transport | None = None
@@ -196,6 +212,7 @@ class Session(asyncio.Protocol):
         """The peer reads again."""
         self._cancel_timer()
         self._regulate()
+        self._start_reads()
 
     # -- ending ------------------------------------------------------------------------------------
 
@@ -204,10 +221,17 @@ class Session(asyncio.Protocol):
         if error is not None:
             _log.info("closing %s: %s", self.peer, error)
         self._dropped = True
-        self._connection.send_close(error)
+        self._connection.send_close(self._told(error))
         self._flush()
         if self._transport is not None:
             self._transport.close()
+
+    def _told(self, error: TrackError | None) -> TrackError | None:
+        """What a peer may hear: the server's own faults name its files, which are no stranger's business."""
+        if self.role is not None or not isinstance(error, _OWN_FAULTS):
+            return error
+        _log.error("nobody can log in: %s", error)
+        return type(error)("the server failed during the login, and its log says why: try again later")
 
     def abort(self) -> None:
         """Close at once."""
@@ -216,8 +240,8 @@ class Session(asyncio.Protocol):
 
     @property
     def idle(self) -> bool:
-        """Whether no request of this peer is under way."""
-        return self._requests_in_flight == 0
+        """Whether no request is under way of a peer that is there to be answered."""
+        return self._requests_in_flight == 0 or self._transport is None
 
     @property
     def reading(self) -> bool:
@@ -354,8 +378,25 @@ class Session(asyncio.Protocol):
 
     def _read(self, event: CallReceived) -> None:
         self._started(0)
-        done = self._on_loop(self._answered, event.call_id)
-        self._order.read(lambda: self._desk.engine.submit_read(event.method, event.arguments, done))
+        done = self._on_loop(self._read_done, event.call_id)
+        submit = partial(self._desk.engine.submit_read, event.method, event.arguments, done)
+
+        def start() -> None:
+            self._reads.append(submit)
+            self._start_reads()
+
+        self._order.read(start)
+
+    def _start_reads(self) -> None:
+        """Ask for further answers, but not while the peer leaves the last ones lying."""
+        while self._reads and self._reads_running < _READS_AT_ONCE and self._transport and not self._stuffed:
+            self._reads_running += 1
+            self._reads.popleft()()
+
+    def _read_done(self, call_id: int, outcome: bytes | TrackError) -> None:
+        self._reads_running -= 1
+        self._answered(call_id, outcome)
+        self._start_reads()
 
     def _write(self, event: CallReceived, seq: int) -> None:
         self._started(0)
@@ -409,11 +450,13 @@ class Session(asyncio.Protocol):
     def _started(self, size: int) -> None:
         self._requests_in_flight += 1
         self._bytes_in_flight += size
+        self._desk.bytes_in_flight += size
         self._regulate()
 
     def _finished(self, size: int) -> None:
         self._requests_in_flight -= 1
         self._bytes_in_flight -= size
+        self._desk.bytes_in_flight -= size
         self._flush()
         self._regulate()
 
@@ -422,16 +465,24 @@ class Session(asyncio.Protocol):
         if self._transport is None:
             return
         limits = self._desk.limits
-        stalled = self._timer is not None and self._connection.state is State.OPEN
         full = (
             self._requests_in_flight >= limits.batches_in_flight
             or self._bytes_in_flight >= limits.bytes_in_flight
+            or (
+                self._desk.bytes_in_flight >= limits.all_bytes_in_flight
+                and self._bytes_in_flight >= limits.fair_bytes
+            )
         )
-        wanted = not (full or stalled or self._login_task is not None)
+        wanted = not (full or self._stuffed or self._login_task is not None)
         if wanted is not self._reading:
             self._reading = wanted
             self.heard = self._loop.time()
             (self._transport.resume_reading if wanted else self._transport.pause_reading)()
+
+    @property
+    def _stuffed(self) -> bool:
+        """Whether the peer does not read what it is sent."""
+        return self._timer is not None and self._connection.state is State.OPEN
 
     def _flush(self) -> None:
         data = self._connection.data_to_send()

@@ -61,6 +61,7 @@ class SocketServer:
             raise UsageError("a SocketServer is made from a URI or from settings: give one of them")
         self.settings = settings if settings is not None else settings_from_uri(uri or "")
         self.address: tuple[str, int] = (self.settings.host, self.settings.port)
+        self.bytes_in_flight = 0
         self._parts: Parts | None = None
         self._local: LocalAccess | None = None
         self._door: Door | None = None
@@ -308,10 +309,16 @@ class SocketServer:
         self._sessions.add(session)
 
     def attached(self, session: Session) -> None:
-        """A peer logged in; an older holder of its session is dropped."""
+        """A peer logged in; an older holder of its session is dropped.
+
+        Raises:
+            PermissionDenied: that is another user's.
+        """
+        older = self._holders.get(session.sid)
+        if older is not None and older.username != session.username:
+            raise PermissionDenied("this session belongs to another user: start a new one")
         if self._door is not None:
             self._door.known(session.visitor)
-        older = self._holders.get(session.sid)
         self._holders[session.sid] = session
         if older is not None and older is not session:
             older.drop(ConnectionLost("another connection took over this session"))

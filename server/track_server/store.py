@@ -40,7 +40,8 @@ class SessionState:
         user: who owns it.
         epoch: how many times it was attached; the older holder is fenced off.
         last_seq: its last record that is stored.
-        last_reply: (sequence number, encoded answer) of its last write with an answer.
+        last_reply: (sequence number, encoded answer) of its last record, if that is a write with an
+            answer.
     """
 
     sid: bytes

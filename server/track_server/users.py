@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
-from track_protocol.errors import ItemNotFound, StoreCorrupt, UsageError
+from track_protocol.errors import ItemNotFound, StoreCorrupt, StoreError, UsageError
 from track_protocol.roles import Role
 from track_protocol.scram import Verifier, make_verifier
 from track_protocol.tokens import Secret, new_token
@@ -65,6 +65,7 @@ class UserStore:
         self._lock = home / "users.lock"
         self._seen: _Stamp | None = None
         self._users: Mapping[str, User] = {}
+        self._mock_secret: bytes | None = None
 
     def add(self, name: str, role: Role, secret: Secret | str | None = None) -> str:
         """Add a user and return the token to log in with; it is kept nowhere.
@@ -116,7 +117,7 @@ class UserStore:
         """The user of that name as of now, None if there is none.
 
         Raises:
-            StoreCorrupt: the file is not what this class writes.
+            StoreError: the file cannot be read, or is not what this class writes.
         """
         return self.current().get(name)
 
@@ -124,7 +125,7 @@ class UserStore:
         """All users as of now, by name; a user who was removed and added again compares unequal.
 
         Raises:
-            StoreCorrupt: the file is not what this class writes.
+            StoreError: the file cannot be read, or is not what this class writes.
         """
         stamp = self._stamp()
         if stamp != self._seen:
@@ -140,9 +141,16 @@ class UserStore:
     def mock_secret(self) -> bytes:
         """32 bytes from which the challenges for unknown users are derived; made once for a home.
 
+        The first call may wait for another process that changes the users; later ones never do.
+
         Raises:
             StoreCorrupt: the file has another length.
         """
+        if self._mock_secret is None:
+            self._mock_secret = self._kept_mock_secret()
+        return self._mock_secret
+
+    def _kept_mock_secret(self) -> bytes:
         path = self._home / "mock.secret"
         with locked(self._lock):
             found = read_private(path)
@@ -158,6 +166,8 @@ class UserStore:
             found = os.stat(self._path)
         except FileNotFoundError:
             return None
+        except OSError as error:
+            raise StoreError(f"{self._path} cannot be read: {error.strerror}") from error
         return found.st_mtime_ns, found.st_size, found.st_ino
 
     def _read(self) -> dict[str, User]:

@@ -137,9 +137,9 @@ def measure(folder: Path, quick: bool) -> None:
         "workers", "acked/s", "read/s", "bare/s", "bare÷acked", "bare÷read", "lost", "doubled",
         "CPU µs/pt", "RSS MB", "B/pt", "B/pt merged",
     )  # fmt: skip
-    rates = {}
+    rates, bares = {}, {}
     for workers in _WORKERS:
-        bare = bare_ingest_rate(folder / f"bare-{workers}", workers, _BARE_POINTS[quick])
+        bares[workers] = bare = bare_ingest_rate(folder / f"bare-{workers}", workers, _BARE_POINTS[quick])
         with serving(folder / f"track-{workers}") as daemon:
             got = _swarm(daemon, workers, _STEPS[quick])
         rates[workers] = got.read_rate
@@ -159,4 +159,4 @@ def measure(folder: Path, quick: bool) -> None:
         )
     points = _STEPS[quick] * len(NAMES)
     table.print(f"swarm: {points:,} points in all, {len(NAMES)} scalars a step, TLS, SQLite, durable")
-    print(f"32 workers ÷ 8 workers, read: {rates[32] / rates[8]:.2f}\n")
+    print(f"32 workers ÷ 8 workers: read {rates[32] / rates[8]:.2f}, bare {bares[32] / bares[8]:.2f}\n")

@@ -6,8 +6,10 @@ import os
 import select
 import socket
 import threading
+import time
 import uuid
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
@@ -30,10 +32,10 @@ from track_protocol.errors import (
     UriError,
     UsageError,
 )
-from track_protocol.events import HelloReceived
+from track_protocol.events import CloseReceived, Event, HelloReceived, PingReceived
 from track_protocol.places import credential_file
 from track_protocol.roles import Role
-from track_protocol.scram import ServerExchange, make_verifier
+from track_protocol.scram import make_verifier
 from track_protocol.tokens import new_token
 from track_server.app import Settings
 from track_server.users import UserStore
@@ -340,8 +342,11 @@ def test_somebody_who_says_nothing_is_unreachable_in_time() -> None:
 
 def test_a_login_that_is_not_answered_is_unreachable_in_time(tmp_path: Path) -> None:
     certificate, key = make_certificate().write(tmp_path)
-    with fake_server(FakePeer.listen_to_the_end, certificate, key) as port, pytest.raises(ServerUnreachable):
-        attempt(f"socket://ann:{new_token()}@127.0.0.1:{port}", 0.5)
+    with fake_server(FakePeer.listen_to_the_end, certificate, key) as port:
+        begun = time.monotonic()
+        with pytest.raises(ServerUnreachable):
+            attempt(f"socket://ann:{new_token()}@127.0.0.1:{port}", 0.5)
+        assert time.monotonic() - begun < SECONDS / 2
 
 
 def test_a_server_that_hangs_up_during_the_handshake_may_be_back_soon() -> None:
@@ -402,10 +407,12 @@ def test_a_call_is_answered(ann: Joined) -> None:
 
 
 def test_a_wake_from_another_thread_ends_a_poll(ann: Joined) -> None:
+    begun = time.monotonic()
     waker = threading.Thread(target=ann.link.wake)
     waker.start()
     assert ann.link.poll(SECONDS) == []
     waker.join()
+    assert time.monotonic() - begun < SECONDS / 2
 
 
 def test_a_wake_before_a_poll_ends_it_at_once(ann: Joined) -> None:
@@ -465,35 +472,68 @@ def test_a_forked_child_leaves_the_connection_to_its_parent(ann: Joined) -> None
     assert ann.new_trial()["uid"] == "h_0"
 
 
-def test_a_silent_server_is_asked_for_a_sign_of_life_and_then_given_up(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr("track.socketlink._SILENCE", 0.1)
+@contextmanager
+def admitted(behave: Callable[[FakePeer], None]) -> Iterator[SocketLink]:
+    """A link to a server in plain text that lets it in and then behaves so."""
     token = new_token()
     verifier = make_verifier(token)
-    silent: list[FakePeer] = []
 
-    def admit_and_fall_silent(peer: FakePeer) -> None:
-        silent.append(peer)
-        exchange = ServerExchange(lambda name: verifier, None, b"\0" * 32)
-        peer.listen()
-        peer.protocol.send_server_hello(1, "fake", "SCRAM-SHA-256")
-        peer.flush()
-        peer.listen()
-        peer.protocol.send_auth(exchange.challenge(getattr(peer.heard[-1], "message", "")))
-        peer.flush()
-        peer.listen()
-        proof = exchange.conclude(getattr(peer.heard[-1], "message", ""))
-        peer.protocol.send_ready(proof, 0, "generation", "writer")
-        peer.flush()
-        peer.listen_to_the_end()
+    def serve(peer: FakePeer) -> None:
+        peer.admit(verifier)
+        behave(peer)
 
-    with fake_server(admit_and_fall_silent) as port:
+    with fake_server(serve) as port:
         link = SocketLink(SocketAddress(f"socket://ann:{token}@127.0.0.1:{port}?security_layer=plaintext"))
         try:
             link.open(uuid.uuid4().bytes, SECONDS)
-            with pytest.raises(ConnectionLost, match="no sign of life"):
-                link.poll(SECONDS)
+            yield link
         finally:
             link.close()
-    assert [type(event).__name__ for event in silent[0].heard[3:]] == ["PingReceived", "CloseReceived"]
+
+
+def test_a_silent_server_is_asked_for_a_sign_of_life_and_then_given_up(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr("track.socketlink._SILENCE", 0.1)
+    heard: list[Event] = []
+
+    def fall_silent(peer: FakePeer) -> None:
+        peer.heard = heard
+        peer.listen_to_the_end()
+
+    with admitted(fall_silent) as link, pytest.raises(ConnectionLost, match="no sign of life"):
+        link.poll(SECONDS)
+    assert [type(event) for event in heard] == [PingReceived, CloseReceived]
+
+
+@pytest.mark.parametrize("something_to_send", [True, False])
+def test_why_a_server_closed_is_told_though_the_connection_broke_just_then(something_to_send: bool) -> None:
+    opened, broken = threading.Event(), threading.Event()
+
+    def close_and_break(peer: FakePeer) -> None:
+        assert opened.wait(SECONDS)
+        peer.protocol.send_close(TooBusy("come back later"))
+        peer.flush()
+        peer.reset()
+        broken.set()
+
+    with admitted(close_and_break) as link:
+        opened.set()
+        assert broken.wait(SECONDS)
+        if something_to_send:
+            link.send_call(1, None, "fetch_trials", {"query": {}})
+        with pytest.raises(TooBusy, match="come back later"):
+            link.poll(SECONDS)
+
+
+def test_a_connection_that_breaks_without_a_reason_is_lost() -> None:
+    opened = threading.Event()
+
+    def break_off(peer: FakePeer) -> None:
+        assert opened.wait(SECONDS)
+        peer.reset()
+
+    with admitted(break_off) as link:
+        opened.set()
+        with pytest.raises(ConnectionLost, match="broke"):
+            link.poll(SECONDS)

@@ -469,6 +469,25 @@ def test_bytes_that_are_not_stored_yet_stop_the_reading(settings: Settings) -> N
             assert sent_until_paused(ann, frame(FrameKind.BATCH, 1, 4096, [op]), PLENTY) < PLENTY
 
 
+def test_a_flood_of_many_peers_stops_the_reading_of_each_but_not_of_the_quiet(settings: Settings) -> None:
+    roomy = {"batches_in_flight": 10**9, "bytes_in_flight": 10**12}
+    narrow = limited(
+        replace(settings, plaintext=True), **roomy, all_bytes_in_flight=200_000, fair_bytes=50_000
+    )
+    numbers = b"\0" * 8 * 4096
+    op = [0, SID, "metric", ["loss"], None, 0, ["q", numbers], ["d", numbers], [["d", numbers]]]
+    flood = frame(FrameKind.BATCH, 1, 4096, [op])
+    with serving(narrow) as served, plain_peer(served) as ann, plain_peer(served) as quiet:
+        for name, one in (("ann", ann), ("quiet", quiet)):
+            one.log_in(served.join(name, pin=""))
+        with busy_disk(served):
+            assert sent_until_paused(ann, flood, PLENTY) < PLENTY
+            quiet.protocol.send_batch(Batch(1, 1, [points(SID, steps=[0], loss=[0.0])]))
+            for token in (1, 2):
+                quiet.protocol.send_ping(token)
+                assert quiet.expect(PongReceived).token == token
+
+
 def test_a_paused_peer_goes_on_where_it_stopped(settings: Settings) -> None:
     with serving(limited(settings, batches_in_flight=4)) as served, joined(served.join("ann")) as ann:
         id = ann.new_trial()["id"]

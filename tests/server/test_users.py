@@ -219,7 +219,7 @@ def test_a_damaged_mock_secret_is_an_error_that_names_it(tmp_path: Path) -> None
     store.mock_secret()
     (tmp_path / "mock.secret").write_bytes(b"")
     with pytest.raises(StoreCorrupt, match=r"mock\.secret"):
-        store.mock_secret()
+        UserStore(tmp_path).mock_secret()
 
 
 def test_processes_that_add_users_at_once_lose_none(tmp_path: Path) -> None:

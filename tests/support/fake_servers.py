@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import socket
 import ssl
+import struct
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -13,6 +14,7 @@ from track.tls import client_context
 from track_protocol.connection import Connection, Side
 from track_protocol.encryption import ALPN
 from track_protocol.events import Event
+from track_protocol.scram import ServerExchange, Verifier
 
 __all__ = ["FakePeer", "fake_server", "relaying_server"]
 
@@ -37,6 +39,29 @@ class FakePeer:
         self.heard += self.protocol.receive_data(data)
         return bool(data)
 
+    def admit(self, verifier: Verifier) -> None:
+        """Let a client in, in plain text."""
+        exchange = ServerExchange(lambda name: verifier, None, b"\0" * 32)
+        self._hear(1)
+        self.protocol.send_server_hello(1, "fake", "SCRAM-SHA-256")
+        self.flush()
+        self._hear(2)
+        self.protocol.send_auth(exchange.challenge(getattr(self.heard[-1], "message", "")))
+        self.flush()
+        self._hear(3)
+        proof = exchange.conclude(getattr(self.heard[-1], "message", ""))
+        self.protocol.send_ready(proof, 0, "generation", "writer")
+        self.flush()
+
+    def reset(self) -> None:
+        """End the connection as a machine that crashed does."""
+        self.socket.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+        self.socket.close()
+
+    def _hear(self, count: int) -> None:
+        while len(self.heard) < count:
+            self.listen()
+
     def listen_to_the_end(self) -> None:
         """Take everything until the client hangs up."""
         while self.listen():
@@ -52,6 +77,7 @@ def fake_server(
     def serve(listener: socket.socket) -> None:
         plain, _ = listener.accept()
         plain.settimeout(_SECONDS)
+        plain.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         try:
             with _wrapped(plain, certificate, key) as connected:
                 behave(FakePeer(connected))

@@ -127,16 +127,16 @@ class NullProtocol(Protocol):
         status, error = end_of(exc_type, exc_val, exc_tb)
         self.set_trial_status(trial, status, error)
 
-    def log_trial_arguments(self, trial: Trial, **kwargs: Any) -> None:
+    def log_trial_arguments(self, trial: Trial, /, **kwargs: Any) -> None:
         """See `Protocol.log_trial_arguments`."""
         trial.parameters.update(kwargs)
 
-    def log_trial_metadata(self, trial: Trial, aggregator: Any = None, **kwargs: Any) -> None:
+    def log_trial_metadata(self, trial: Trial, /, aggregator: Any = None, **kwargs: Any) -> None:
         """See `Protocol.log_trial_metadata`; the latest value is kept."""
         trial.metadata.update(kwargs)
 
     def log_trial_metrics(
-        self, trial: Trial, step: Any = None, aggregator: Any = None, **kwargs: Any
+        self, trial: Trial, /, step: Any = None, aggregator: Any = None, **kwargs: Any
     ) -> None:
         """Swallows them."""
 
@@ -155,7 +155,7 @@ class NullProtocol(Protocol):
     ) -> None:
         """Measures nothing."""
 
-    def add_trial_tags(self, trial: Trial, **kwargs: Any) -> None:
+    def add_trial_tags(self, trial: Trial, /, **kwargs: Any) -> None:
         """See `Protocol.add_trial_tags`."""
         trial.tags.update(kwargs)
 
@@ -165,7 +165,7 @@ class NullProtocol(Protocol):
         if error is not None:
             trial.errors.append(error)
 
-    def set_group_metadata(self, group: TrialGroup, **kwargs: Any) -> None:
+    def set_group_metadata(self, group: TrialGroup, /, **kwargs: Any) -> None:
         """See `Protocol.set_group_metadata`."""
         group.metadata.update(kwargs)
 

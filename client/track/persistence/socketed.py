@@ -5,6 +5,7 @@ from __future__ import annotations
 from importlib import import_module
 from importlib.metadata import entry_points
 from typing import TYPE_CHECKING, Any
+from weakref import ref
 
 from track.outbox import Outbox
 from track.remote import OutboxProtocol
@@ -34,7 +35,7 @@ class SocketClient(OutboxProtocol):
         super().__init__(
             uri,
             Outbox(
-                self._link,
+                _Links(self._address, self),
                 f"the server at {self._address.shown}",
                 connect_timeout=self._address.timeout,
             ),
@@ -52,8 +53,28 @@ class SocketClient(OutboxProtocol):
         """
         return self._address.credentials()
 
-    def _link(self) -> Link:
-        return SocketLink(self._address, lambda: self.authenticate(self.uri))
+
+class _Links:
+    """Makes the links of a client, without keeping it in use: what it left is sent when it is gone.
+
+    Args:
+        address: of the server.
+        client: is asked for the login.
+    """
+
+    def __init__(self, address: SocketAddress, client: SocketClient) -> None:
+        self._address = address
+        self._client = ref(client)
+        self._login: tuple[str, str] | None = None
+
+    def __call__(self) -> Link:
+        return SocketLink(self._address, self._authenticate)
+
+    def _authenticate(self) -> tuple[str, str] | None:
+        client = self._client()
+        if client is not None:
+            self._login = client.authenticate(client.uri)
+        return self._login or self._address.credentials()
 
 
 def start_track_server(

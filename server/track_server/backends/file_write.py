@@ -45,11 +45,14 @@ def write_durably(path: str | Path, pieces: Iterable[str], temporary: str | Path
 
 
 def _write(path: Path, pieces: Iterable[str], model: Path) -> int:
-    with path.open("w", encoding="utf-8", newline="\n") as file:
+    with suppress(FileNotFoundError):
+        path.unlink()
+    # A new file, so that nobody who could lay a link there has another file overwritten by it.
+    with path.open("x", encoding="utf-8", newline="\n") as file:
+        if model.exists():  # before there is anything to read in it
+            os.fchmod(file.fileno(), model.stat().st_mode & 0o7777)
         file.writelines(pieces)
         file.flush()
-        if model.exists():
-            os.fchmod(file.fileno(), model.stat().st_mode & 0o7777)
         os.fsync(file.fileno())
         return os.fstat(file.fileno()).st_size
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import os
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Final
 
@@ -17,7 +17,7 @@ from track_server.backends.sqlite_errors import translated
 from track_server.backends.sqlite_merge import Merger
 from track_server.backends.sqlite_read import SqliteView
 from track_server.backends.sqlite_readers import Readers
-from track_server.backends.sqlite_schema import check_engine, generation_of, inspect, open_writer
+from track_server.backends.sqlite_schema import BUSY_MS, check_engine, generation_of, inspect, open_writer
 from track_server.backends.sqlite_write import SqliteTransaction
 from track_server.backends.storelock import StoreLock, check_local
 
@@ -70,6 +70,7 @@ class SqliteStore:
         self._pid = os.getpid()
         self._data_version = 0
         self._writing = False
+        self._settled = False
         self._closed = False
         self._lock = StoreLock(self._path, exclusive, served_as)
         try:
@@ -132,7 +133,10 @@ class SqliteStore:
         if self._writing or self._closed:
             return False
         with translated(self._path):
-            return self._merger.work(seconds, seconds >= _THOROUGH_SECONDS)
+            more = self._merger.work(seconds, seconds >= _THOROUGH_SECONDS)
+            if not (more or self._settled or self._merger.expects_more):
+                self._settled = self._empty_wal()
+            return more
 
     def save(self, path: str | None = None) -> None:
         """Bring the store's main file up to date, or write a copy of the store to `path`.
@@ -143,7 +147,7 @@ class SqliteStore:
         if path is not None:
             self._copy(Path(path))
             return
-        with translated(self._path):
+        with translated(self._path), suppress(apsw.BusyError):  # another process is about it
             self._db.wal_checkpoint(mode=apsw.SQLITE_CHECKPOINT_PASSIVE)
 
     def close(self) -> None:
@@ -159,6 +163,17 @@ class SqliteStore:
         finally:
             self._db.close()
             self._lock.release()
+
+    def _empty_wal(self) -> bool:
+        """Bring the main file up to date and the log to nothing; False while a reader needs the log."""
+        self._db.set_busy_timeout(0)
+        try:
+            self._db.wal_checkpoint(mode=apsw.SQLITE_CHECKPOINT_TRUNCATE)
+        except apsw.BusyError:
+            return False
+        finally:
+            self._db.set_busy_timeout(BUSY_MS)
+        return True
 
     def _notice_others(self) -> None:
         """Forget what is remembered of the tables if another connection has committed since."""
@@ -179,7 +194,7 @@ class SqliteStore:
             _log.warning("%s was closed without tidying up: %s", self._path, error)
 
     def _ended(self, written: Mapping[int, tuple[int, int]]) -> None:
-        self._writing = False
+        self._writing = self._settled = False
         self._merger.grew(written)
 
     def _copy(self, target: Path) -> None:

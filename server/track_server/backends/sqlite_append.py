@@ -27,7 +27,7 @@ from track_server.store import Points
 __all__ = ["Appender"]
 
 _CHUNK_POINTS: Final = 16_384
-_WAITING_BYTES: Final = 2**22
+_WAITING_BYTES: Final = 2**19
 """Points whose times take more are written even before the transaction ends, to bound the memory."""
 
 _CACHED: Final = 16_384

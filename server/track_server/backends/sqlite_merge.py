@@ -87,6 +87,11 @@ class Merger:
             if total[0] >= _FAN or total[1] >= 2 * _FULL_POINTS:
                 self._ready[series] = None
 
+    @property
+    def expects_more(self) -> bool:
+        """Whether there are series that are left to rest before they are merged."""
+        return bool(self._grown)
+
     def work(self, seconds: float, thorough: bool) -> bool:
         """Merge, then give free pages back, for about so many seconds.
 

@@ -15,6 +15,7 @@ from track_server.backends.sqlite_query import register_functions
 
 __all__ = [
     "APPLICATION_ID",
+    "BUSY_MS",
     "VERSION",
     "check_engine",
     "generation_of",
@@ -30,7 +31,7 @@ VERSION: Final = 1
 """Of the tables, kept in the file as ``user_version``."""
 
 _OLDEST_SQLITE: Final = (3, 51, 3)
-_BUSY_MS: Final = 30_000
+BUSY_MS: Final = 30_000
 _PAGE_SIZE: Final = 8192
 _HEADER: Final = 100
 _MAGIC: Final = b"SQLite format 3\0"
@@ -224,7 +225,7 @@ def open_writer(path: str) -> apsw.Connection:
 
 
 def _prepare(db: apsw.Connection, path: str) -> None:
-    db.set_busy_timeout(_BUSY_MS)
+    db.set_busy_timeout(BUSY_MS)
     if db.readonly("main") or not os.access(path, os.W_OK):
         raise StoreReadOnly(f"{path} cannot be written: give this user write access to it and its folder")
     if _int(db, "PRAGMA application_id") != APPLICATION_ID:
@@ -270,7 +271,7 @@ def open_reader(path: str) -> apsw.Connection:
     """A connection that only reads, for one thread at a time."""
     with translated(path):
         db = apsw.Connection(path, apsw.SQLITE_OPEN_READONLY)
-        db.set_busy_timeout(_BUSY_MS)
+        db.set_busy_timeout(BUSY_MS)
         _run(db, _SETTINGS + _READER)
         register_functions(db)
     return db

@@ -276,3 +276,23 @@ def test_a_forked_child_does_no_work_on_its_parents_store(opened: Open) -> None:
     assert store._db.execute("SELECT count(*) FROM chunk").get == 5
     log_points(store, points_of([5.0], first=5))
     assert committed_values(store) == [0.0, 1.0, 2.0, 3.0, 4.0, 5.0]
+
+
+def test_a_store_at_rest_has_everything_in_its_main_file(opened: Open, path: Path) -> None:
+    store = opened()
+    add_trials(store, 1)
+    log_points(store, points_of([1.0] * 10_000))
+    merge_all(store)
+    store.maintain(0.1)
+    assert path.with_name("runs.db-wal").stat().st_size == 0
+
+
+def test_a_store_tidies_up_beside_a_reader_and_again_behind_it(opened: Open, path: Path) -> None:
+    store = opened()
+    add_trials(store, 1)
+    with store.snapshot() as view:
+        assert view.trial(trial_id(1)) is not None
+        log_points(store, points_of([1.0] * 10))
+        merge_all(store)
+    store.maintain(0.1)
+    assert path.with_name("runs.db-wal").stat().st_size == 0

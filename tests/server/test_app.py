@@ -1,0 +1,121 @@
+"""Settings and addresses of stores: what is understood, and what is refused before anything is opened."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from track_protocol.errors import StoreError, StoreInUse, TrackError, UnknownScheme, UriError, UsageError
+from track_server.app import (
+    DEFAULT_PORT,
+    Settings,
+    assemble,
+    check_store_uri,
+    open_store,
+    settings_from_uri,
+    speaks_plaintext,
+)
+
+
+@pytest.mark.parametrize("layer", [None, "", "None", "AES", "aes"])
+def test_saying_nothing_means_encryption(layer: str | None) -> None:
+    assert not speaks_plaintext(layer)
+
+
+def test_plain_text_has_to_be_asked_for() -> None:
+    assert speaks_plaintext("plaintext")
+
+
+def test_an_unknown_layer_is_refused() -> None:
+    with pytest.raises(UsageError, match="security_layer=DES is unknown"):
+        speaks_plaintext("DES")
+
+
+@pytest.mark.parametrize("host", ["0.0.0.0", "::", "192.0.2.1", "example.org", ""])
+def test_plain_text_is_refused_where_the_network_would_see_it(tmp_path: Path, host: str) -> None:
+    settings = Settings(backend="ephemeral:", host=host, home=tmp_path / "home", plaintext=True)
+    with pytest.raises(UsageError, match="would show every token"):
+        assemble(settings)
+    assert not (tmp_path / "home").exists()
+
+
+# -- stores --------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("uri", "kind", "part"),
+    [
+        ("cockroach://localhost", UnknownScheme, "sqlite, file, ephemeral"),
+        ("socket://ann:secret@localhost", UnknownScheme, "a store is one of"),
+        ("sqlite:", UriError, "sqlite:runs.db"),
+        ("file:", UriError, "file:runs.json"),
+        ("sqlite:runs.db?sync=off", UriError, "sync"),
+        ("::", UriError, ""),
+    ],
+)
+def test_a_store_that_cannot_be_meant_is_refused(uri: str, kind: type[TrackError], part: str) -> None:
+    with pytest.raises(kind, match=part) as caught:
+        check_store_uri(uri)
+    assert "secret" not in str(caught.value)
+
+
+@pytest.mark.parametrize("uri", ["sqlite:{}/runs.db", "file:{}/runs.json", "ephemeral:"])
+def test_every_scheme_opens_a_store(tmp_path: Path, uri: str) -> None:
+    store = open_store(uri.format(tmp_path), exclusive=True)
+    try:
+        assert store.uri == uri.format(tmp_path)
+        assert len(store.generation) == 32
+    finally:
+        store.close()
+
+
+@pytest.mark.parametrize("uri", ["sqlite:{}/runs.db", "file:{}/runs.json"])
+def test_a_served_store_names_its_server_to_others(tmp_path: Path, uri: str) -> None:
+    text = uri.format(tmp_path)
+    store = open_store(text, exclusive=True, served_as="socket://node7:8123")
+    try:
+        with pytest.raises(StoreInUse, match="socket://node7:8123"):
+            open_store(text, exclusive=False)
+    finally:
+        store.close()
+
+
+def test_the_store_is_in_the_home_by_default(tmp_path: Path) -> None:
+    assert Settings(home=tmp_path).store_uri == f"sqlite:{tmp_path}/track.db"
+
+
+def test_assembling_locks_the_store_and_a_failure_leaves_it_free(tmp_path: Path) -> None:
+    settings = Settings(backend=f"sqlite:{tmp_path / 'none' / 'runs.db'}", home=tmp_path / "home")
+    with pytest.raises(StoreError, match="does not exist"):
+        assemble(settings)
+    (tmp_path / "none").mkdir()
+    parts = assemble(settings)
+    try:
+        with pytest.raises(StoreInUse):
+            assemble(settings)
+    finally:
+        parts.engine.close()
+
+
+# -- the documented URI of a server ---------------------------------------------------------------
+
+
+def test_the_documented_uri_of_a_server_is_understood(tmp_path: Path) -> None:
+    home = tmp_path / "home"
+    settings = settings_from_uri(
+        f"socket://localhost:9000?security_layer=AES&home={home}&backend=file:runs.json"
+    )
+    assert (settings.host, settings.port, settings.plaintext) == ("localhost", 9000, False)
+    assert (settings.backend, settings.home) == ("file:runs.json", home)
+
+
+def test_a_uri_without_a_port_takes_the_default_and_port_zero_any() -> None:
+    assert settings_from_uri("socket://localhost").port == DEFAULT_PORT
+    assert settings_from_uri("socket://localhost:0").port == 0
+
+
+@pytest.mark.parametrize("uri", ["socket:", "http://localhost", "socket://localhost?pim=1", "sqlite:x"])
+def test_a_uri_that_no_server_can_listen_on_is_refused(uri: str) -> None:
+    with pytest.raises(UsageError):
+        settings_from_uri(uri)
