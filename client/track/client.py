@@ -16,7 +16,7 @@ from track.logger import TrialLogger
 from track.persistence import get_protocol
 from track.structure import set_current_project, set_current_trial
 from track.versioning import default_version_hash
-from track_protocol.errors import BadValue, ItemNotFound, MissingExtra, UsageError
+from track_protocol.errors import BadArguments, BadValue, ItemNotFound, MissingExtra, UsageError
 from track_protocol.model import Project, Trial, TrialGroup
 from track_protocol.protocol import LATEST, TIMINGS, MakeAggregator, Protocol
 from track_protocol.serialization import to_json
@@ -355,6 +355,11 @@ def _as_mapping(args: Arguments) -> dict[str, Any]:
         args = args.parse_args()
     if isinstance(args, argparse.Namespace):
         return vars(args)
+    if not isinstance(args, Mapping | None) or not all(isinstance(name, str) for name in args or ()):
+        raise BadArguments(
+            f"arguments are a parser, what one returned, or a mapping from names, not a {type(args).__name__}: "
+            "give them by name"
+        )
     return dict(args or {})
 
 

@@ -162,7 +162,13 @@ class OutboxProtocol(Protocol):
         self, trial: Trial, /, step: Any = None, aggregator: MakeAggregator | None = None, **kwargs: Any
     ) -> None:
         """See `Protocol.log_trial_metrics`."""
-        self.outbox.writer(self._id(trial), METRIC, self._spec(aggregator))(step, kwargs)
+        try:
+            spec = self._spec(aggregator)
+        except BadArguments as error:
+            # How a series reads back is no reason to lose its points, and none to end the training.
+            self.outbox.losses.warn(str(error))
+            spec = None
+        self.outbox.writer(self._id(trial), METRIC, spec)(step, kwargs)
 
     def log_trial_chrono_start(
         self,

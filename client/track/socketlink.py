@@ -13,6 +13,7 @@ import select
 import socket
 import threading
 import time
+from collections import deque
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, Final, TypeVar
 
@@ -142,7 +143,7 @@ class SocketLink:
         self._connection = Connection(Side.CLIENT)
         self._socket: socket.socket | ssl.SSLSocket | None = None
         self._unsent = bytearray()
-        self._early: list[Event] = []
+        self._early: deque[Event] = deque()
         self._heard = self._asked = time.monotonic()
         # Held while the pipe is written to or closed: a closed descriptor may already be another file.
         # Reentrant, because a signal handler may log, and so wake, in the middle of a wake-up.
@@ -328,12 +329,13 @@ class SocketLink:
         """See `Link.poll`."""
         deadline = None if timeout is None else time.monotonic() + timeout
         while True:
-            self._write_out()
-            early, self._early = self._early, []
-            events = [told for event in early + self._read_in() if (told := self._tell(event)) is not None]
-            self._write_out()
+            if not self._early:
+                self._write_out()
+                self._early += self._read_in()
+            events = self._told()
             if events:
                 return events
+            self._write_out()
             left = None if deadline is None else deadline - time.monotonic()
             if left is not None and left <= 0:
                 return []
@@ -367,6 +369,19 @@ class SocketLink:
                 if end >= 0:
                     os.close(end)
 
+    def _told(self) -> list[LinkEvent]:
+        """What the events in `_early` tell; a close waits until the answers before it were taken."""
+        told: list[LinkEvent] = []
+        while self._early:
+            if isinstance(self._early[0], CloseReceived):
+                if told:
+                    break
+                raise _closed(self._early[0])
+            event = self._tell(self._early.popleft())
+            if event is not None:
+                told.append(event)
+        return told
+
     def _tell(self, event: Event) -> LinkEvent | None:
         if isinstance(event, AckReceived):
             return Acked(event.last_seq, event.rejected)
@@ -376,8 +391,6 @@ class SocketLink:
             return Failed(event.call_id, error_from_wire(event.code, event.message, event.trace))
         if isinstance(event, NackReceived):
             return Refused(error_from_wire(event.code, event.message))
-        if isinstance(event, CloseReceived):
-            raise _closed(event)
         if isinstance(event, PingReceived):
             self._connection.send_pong(event.token)
         return None

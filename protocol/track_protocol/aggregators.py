@@ -317,9 +317,13 @@ def spec_of(aggregator: object) -> list[Any] | None:
         return None
     if isinstance(aggregator, (Aggregator, LazyAggregator)):
         return aggregator.spec
-    made: object = aggregator() if callable(aggregator) else None
+    try:
+        made: object = aggregator() if callable(aggregator) else None
+    except Exception as error:  # noqa: BLE001  # foreign code may raise anything
+        raise BadArguments(f"aggregator: making one failed: {error!r}; correct it") from error
     if not isinstance(made, Aggregator):
-        raise BadArguments(f"{aggregator!r} makes no aggregator: use for example StatAggregator.lazy(10)")
+        kind = type(aggregator).__name__
+        raise BadArguments(f"a {kind} makes no aggregator: use for example StatAggregator.lazy(10)")
     return made.spec
 
 

@@ -13,6 +13,7 @@ send.  What may be said when is one table, `TRANSITIONS`::
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 from enum import Enum
 from typing import Any, Final
 
@@ -21,6 +22,7 @@ from track_protocol.batch import Batch, batch_to_wire
 from track_protocol.codec import encode
 from track_protocol.errors import BadArguments, LocalProtocolError, RemoteProtocolError, TrackError
 from track_protocol.events import (
+    CallReceived,
     CloseReceived,
     ErrorReceived,
     Event,
@@ -168,6 +170,8 @@ class Connection:
         """The event as the owner sees it; None for a part of an answer."""
         if isinstance(event, ResultPart | ErrorReceived):
             return self._answers.take(event)
+        if isinstance(event, CallReceived):
+            return replace(event, nbytes=self._reader.length)
         if isinstance(event, ServerHelloReceived) and event.version not in VERSIONS:
             known = ", ".join(map(str, VERSIONS))
             raise RemoteProtocolError(

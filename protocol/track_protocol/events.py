@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, Final
 
 from track_protocol.batch import Batch, batch_from_wire
@@ -68,12 +68,13 @@ class ReadyReceived:
 
 @dataclass(frozen=True, slots=True)
 class CallReceived:
-    """A call; `seq` numbers it in its session if it changes something."""
+    """A call; `seq` numbers it in its session if it changes something, `nbytes` is the frame's size."""
 
     call_id: int
     seq: int | None
     method: str
     arguments: dict[str, Any]
+    nbytes: int = field(default=0, compare=False)
 
 
 @dataclass(frozen=True, slots=True)

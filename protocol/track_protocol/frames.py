@@ -56,10 +56,15 @@ def encode_frame(kind: FrameKind, fields: list[Any], limit: int = FRAME_LIMIT) -
 
 
 class FrameReader:
-    """Cuts a byte stream into frames; `limit` may be raised between frames."""
+    """Cuts a byte stream into frames; `limit` may be raised between frames.
+
+    Attributes:
+        length: bytes of the last frame's body.
+    """
 
     def __init__(self, limit: int = GREETING_LIMIT) -> None:
         self.limit = limit
+        self.length = 0
         self._buffer = bytearray()
         self._seen = False
 
@@ -95,6 +100,7 @@ class FrameReader:
         with memoryview(buffer) as view, view[4 : 4 + length] as body:
             fields = decode(body)
         del buffer[: 4 + length]
+        self.length = length
         self._seen = True
         if not isinstance(fields, list) or not fields:
             raise RemoteProtocolError("a frame is an array that starts with its kind")

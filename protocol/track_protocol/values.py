@@ -89,7 +89,8 @@ def check_name(name: Any, what: str = "name") -> str:
         raise BadValue(f"{what} {name[:40]!r} has {size} bytes of UTF-8: give 1 to {MAX_NAME_BYTES}")
     if _CONTROL.search(name):
         raise BadValue(f"{what} {name!r} holds a control character: leave it out")
-    return name
+    # Of a class of the user's own, as the members of an enumeration are, it could not travel.
+    return str.__str__(name)
 
 
 def converter_of(value: Any) -> Callable[[Any], Any] | None:

@@ -37,7 +37,7 @@ class Limits:
     silence_seconds: float = 20.0
     batches_in_flight: int = 64
     bytes_in_flight: int = 8 * 1024 * 1024
-    all_bytes_in_flight: int = 8 * 1024 * 1024
-    fair_bytes: int = 256 * 1024
+    all_bytes_in_flight: int = 4 * 1024 * 1024
+    fair_bytes: int = 128 * 1024
     stalled_seconds: float = 30.0
     drain_seconds: float = 10.0

@@ -46,6 +46,9 @@ _log = logging.getLogger(__name__)
 _READS_AT_ONCE: Final = 2
 """Reads of one peer that run at once: each may have a long answer, which takes memory until it is sent."""
 
+_BYTES_OF_A_CALLS_BYTE: Final = 64
+"""Memory that arguments may take for each of their bytes on the wire: an empty list is one byte there."""
+
 _OWN_FAULTS: Final = (InternalError, StoreError, UsageError)
 
 
@@ -230,7 +233,7 @@ class Session(asyncio.Protocol):
         """What a peer may hear: the server's own faults name its files, which are no stranger's business."""
         if self.role is not None or not isinstance(error, _OWN_FAULTS):
             return error
-        _log.error("nobody can log in: %s", error)
+        _log.error("the login of %s failed: %s", self.peer, error)
         return type(error)("the server failed during the login, and its log says why: try again later")
 
     def abort(self) -> None:
@@ -377,8 +380,8 @@ class Session(asyncio.Protocol):
             self._write(event, event.seq)
 
     def _read(self, event: CallReceived) -> None:
-        self._started(0)
-        done = self._on_loop(self._read_done, event.call_id)
+        size = self._call_started(event)
+        done = self._on_loop(self._read_done, event.call_id, size)
         submit = partial(self._desk.engine.submit_read, event.method, event.arguments, done)
 
         def start() -> None:
@@ -393,29 +396,34 @@ class Session(asyncio.Protocol):
             self._reads_running += 1
             self._reads.popleft()()
 
-    def _read_done(self, call_id: int, outcome: bytes | TrackError) -> None:
+    def _read_done(self, call_id: int, size: int, outcome: bytes | TrackError) -> None:
         self._reads_running -= 1
-        self._answered(call_id, outcome)
+        self._answered(call_id, size, outcome)
         self._start_reads()
 
     def _write(self, event: CallReceived, seq: int) -> None:
-        self._started(0)
+        size = self._call_started(event)
         self._order.write_started()
         writer = self._desk.writer(self.sid, self.username or "")
-        done = self._on_loop(self._written, event.call_id)
+        done = self._on_loop(self._written, event.call_id, size)
         self._desk.engine.submit_call(writer, seq, event.method, event.arguments, done)
 
-    def _written(self, call_id: int, outcome: bytes | TrackError) -> None:
-        self._order.write_finished()
-        self._answered(call_id, outcome)
+    def _call_started(self, event: CallReceived) -> int:
+        size = _BYTES_OF_A_CALLS_BYTE * event.nbytes
+        self._started(size)
+        return size
 
-    def _answered(self, call_id: int, outcome: bytes | TrackError) -> None:
+    def _written(self, call_id: int, size: int, outcome: bytes | TrackError) -> None:
+        self._order.write_finished()
+        self._answered(call_id, size, outcome)
+
+    def _answered(self, call_id: int, size: int, outcome: bytes | TrackError) -> None:
         if self._connection.state is State.OPEN:
             if isinstance(outcome, TrackError):
                 self._connection.send_error(call_id, outcome, getattr(outcome, "trace", None))
             else:
                 self._connection.send_result(call_id, outcome)
-        self._finished(0)
+        self._finished(size)
 
     def _pinged(self, event: PingReceived) -> None:
         self._connection.send_pong(event.token)

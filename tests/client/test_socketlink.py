@@ -33,6 +33,7 @@ from track_protocol.errors import (
     UsageError,
 )
 from track_protocol.events import CloseReceived, Event, HelloReceived, PingReceived
+from track_protocol.link import Acked
 from track_protocol.places import credential_file
 from track_protocol.roles import Role
 from track_protocol.scram import make_verifier
@@ -522,6 +523,26 @@ def test_why_a_server_closed_is_told_though_the_connection_broke_just_then(somet
         assert broken.wait(SECONDS)
         if something_to_send:
             link.send_call(1, None, "fetch_trials", {"query": {}})
+        with pytest.raises(TooBusy, match="come back later"):
+            link.poll(SECONDS)
+
+
+def test_what_a_server_answered_before_it_closed_is_told_before_the_close() -> None:
+    opened, said = threading.Event(), threading.Event()
+
+    def answer_and_close(peer: FakePeer) -> None:
+        assert opened.wait(SECONDS)
+        peer.protocol.send_ack(1, [])
+        peer.protocol.send_ack(2, [])
+        peer.protocol.send_close(TooBusy("come back later"))
+        peer.flush()
+        said.set()
+        peer.listen_to_the_end()
+
+    with admitted(answer_and_close) as link:
+        opened.set()
+        assert said.wait(SECONDS)
+        assert link.poll(SECONDS) == [Acked(1), Acked(2)]
         with pytest.raises(TooBusy, match="come back later"):
             link.poll(SECONDS)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import queue
 import threading
 import uuid
 from collections.abc import Iterator
@@ -202,6 +203,54 @@ def test_nothing_is_acknowledged_that_was_not_committed() -> None:
     assert caller.batch(batch) == Acked(2)
     assert _values(caller, trial) == [1.0]
     engine.close()
+
+
+class _Unsaved(MemoryStore):
+    """A store whose main file cannot be brought up to date."""
+
+    def save(self, path: str | None = None) -> None:
+        raise StoreError("no space left on the device")
+
+
+def test_a_save_that_fails_is_told_to_who_asked_for_it_and_to_nobody_else() -> None:
+    engine = Engine(_Unsaved("ephemeral:"))
+    saver, other = Caller(engine), Caller(engine)
+    trial = other.new_trial()["id"]
+    held, go_on = threading.Event(), threading.Event()
+
+    def hold(outcome: object) -> None:
+        held.set()
+        go_on.wait(30)
+
+    engine.submit_batch(Caller(engine).writer, Batch(1, 1, []), hold)
+    assert held.wait(30)
+    answers: queue.SimpleQueue[Any] = queue.SimpleQueue()
+    lost = points(uuid.uuid4().bytes, loss=[1.0])
+    engine.submit_batch(other.writer, Batch(2, 2, [lost, points(trial, offset=1, loss=[2.0])]), answers.put)
+    engine.submit_call(saver.writer, 1, "commit", {}, answers.put)
+    go_on.set()
+    logged, saved = answers.get(timeout=30), answers.get(timeout=30)
+    assert [rejection.seq for rejection in logged.rejected] == [2]
+    assert isinstance(saved, StoreError)
+    assert _values(other, trial) == [2.0]
+    engine.close()
+
+
+def test_a_caller_that_cannot_take_its_answer_does_not_end_the_engine(engine: Engine, caller: Caller) -> None:
+    def broken(outcome: object) -> None:
+        raise RuntimeError("gone")
+
+    engine.submit_batch(Caller(engine).writer, Batch(1, 1, []), broken)
+    assert caller.new_trial()
+
+
+def test_an_answer_is_kept_only_until_the_next_batch(engine: Engine, caller: Caller) -> None:
+    trial = caller.new_trial(parameters={"long": "x" * 60_000})["id"]
+    caller.log(points(trial, loss=[1.0]))
+    with engine.store.snapshot() as view:
+        state = view.session(caller.writer.sid)
+    assert state is not None
+    assert (state.last_seq, state.last_reply) == (2, None)
 
 
 def test_many_threads_lose_and_double_nothing(engine: Engine, caller: Caller) -> None:

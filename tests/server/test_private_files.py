@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from track_protocol.errors import StoreReadOnly, UsageError
-from track_server.private_files import home_folder, owned_folder, read_private, write_atomic
+from track_server.private_files import home_folder, locked, owned_folder, read_private, write_atomic
 
 needs_root = pytest.mark.skipif(os.geteuid() != 0, reason="only root can give a file to another user")
 SOMEBODY = 12345
@@ -103,6 +103,20 @@ def test_what_root_writes_belongs_to_the_homes_owner(tmp_path: Path) -> None:
     write_atomic(tmp_path / "file", b"")
     assert (tmp_path / "file").stat().st_uid == SOMEBODY
     assert read_private(tmp_path / "file") == b""
+
+
+@needs_root
+def test_a_lock_that_root_makes_belongs_to_the_homes_owner(tmp_path: Path) -> None:
+    os.chown(tmp_path, SOMEBODY, SOMEBODY)
+    with locked(tmp_path / "lock"):
+        assert (tmp_path / "lock").stat().st_uid == SOMEBODY
+
+
+def test_a_link_is_no_lock(tmp_path: Path) -> None:
+    (tmp_path / "lock").symlink_to(tmp_path / "elsewhere")
+    with pytest.raises(StoreReadOnly), locked(tmp_path / "lock"):
+        pass
+    assert not (tmp_path / "elsewhere").exists()
 
 
 def test_a_file_that_cannot_be_written_is_a_clear_error(tmp_path: Path) -> None:

@@ -38,14 +38,17 @@ class Joined:
         self.seq = self.opened.last_seq
         self._calls = 0
 
-    def next(self) -> LinkEvent:
-        """The next event."""
-        events: list[LinkEvent] = []
+    def next_events(self) -> list[LinkEvent]:
+        """What comes next, all at once."""
         for _ in range(100):
             if events := self.link.poll(SECONDS / 100):
-                break
-        assert len(events) == 1, events
-        return events[0]
+                return events
+        raise AssertionError("the server does not answer")
+
+    def next(self) -> LinkEvent:
+        """The next event, which has to come alone."""
+        (event,) = self.next_events()
+        return event
 
     def call(self, method: str, **arguments: Any) -> Any:
         """The value of a write with an answer; raises its error."""

@@ -194,6 +194,15 @@ def test_the_permissions_of_the_document_stay(path: Path) -> None:
     assert path.stat().st_mode & 0o777 == 0o640
 
 
+def test_a_link_laid_beside_the_document_overwrites_nothing(path: Path, tmp_path: Path) -> None:
+    victim = tmp_path / "victim"
+    victim.write_text("precious")
+    path.with_name(f".{path.name}.tmp").symlink_to(victim)
+    FileStore(path, f"file:{path}", exclusive=True).close()
+    assert victim.read_text() == "precious"
+    assert json.loads(path.read_text())["format"] == "track"
+
+
 def test_a_link_to_the_document_stays_a_link(path: Path, tmp_path: Path) -> None:
     make(path).close()
     link = tmp_path / "link.json"
