@@ -350,17 +350,19 @@ def _definition(uid: str | None, hash: str | None, revision: int) -> Trial:
     return Trial(_hash=hash, revision=revision)
 
 
-def _as_mapping(args: Arguments) -> dict[str, Any]:
+def _as_mapping(args: object) -> dict[str, Any]:
     if isinstance(args, argparse.ArgumentParser):
         args = args.parse_args()
     if isinstance(args, argparse.Namespace):
         return vars(args)
-    if not isinstance(args, Mapping | None) or not all(isinstance(name, str) for name in args or ()):
+    if args is None:
+        return {}
+    if not isinstance(args, Mapping) or not all(isinstance(name, str) for name in args):
+        kind = type(args).__name__
         raise BadArguments(
-            f"arguments are a parser, what one returned, or a mapping from names, not a {type(args).__name__}: "
-            "give them by name"
+            f"a {kind} gives no arguments: give a parser, what one returned, or values by name"
         )
-    return dict(args or {})
+    return dict(args)
 
 
 def _storable(values: Mapping[str, Any], what: str) -> dict[str, Any]:

@@ -319,7 +319,7 @@ def spec_of(aggregator: object) -> list[Any] | None:
         return aggregator.spec
     try:
         made: object = aggregator() if callable(aggregator) else None
-    except Exception as error:  # noqa: BLE001  # foreign code may raise anything
+    except Exception as error:
         raise BadArguments(f"aggregator: making one failed: {error!r}; correct it") from error
     if not isinstance(made, Aggregator):
         kind = type(aggregator).__name__

@@ -98,3 +98,14 @@ def test_giving_up_uses_the_numbers_again() -> None:
     backlog.ack(2)
     assert [item.first for item in backlog.clear()] == [3]
     assert (backlog.next_seq, backlog.nbytes, len(backlog)) == (3, 0, 0)
+
+
+def test_a_call_that_nobody_waits_for_keeps_nobody_waiting() -> None:
+    backlog = Backlog()
+    call = Call("commit", {}, writes=True)
+    backlog.add(NumberedCall(1, call), 100)
+    assert backlog.settled == 0
+    call.abandoned = True
+    assert backlog.settled == 1
+    backlog.add(batch(2, 3), 100)
+    assert backlog.settled == 1

@@ -13,10 +13,10 @@ from typing import Any
 import pytest
 
 from track import Status, TrackClient, TrialDoesNotExist
-from track.persistence import register
+from track.persistence import _MAKERS, register
 from track.persistence.protocol import Protocol
 from track.structure import get_current_project, get_current_trial
-from track_protocol.errors import ItemNotFound, UsageError
+from track_protocol.errors import BadArguments, ItemNotFound, UsageError
 from track_protocol.model import Project, Trial
 
 SHORT = """
@@ -117,7 +117,9 @@ def test_the_example_runs_without_a_store(tmp_path: Path) -> None:
     assert report_of(SHORT, "none", tmp_path)["parameters"] == {"batch_size": 256}
 
 
-def test_a_backend_of_ones_own_is_used_naturally() -> None:
+def test_a_backend_of_ones_own_is_used_naturally(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("track.persistence._MAKERS", dict(_MAKERS))
+
     class MyOwnBackend(Protocol):
         def new_project(self, project: Project) -> Project:
             return project
@@ -309,3 +311,15 @@ def test_logging_what_cannot_be_kept_never_raises(
     assert (found.metrics["good"], found.metadata["fine"], found.tags) == ([1.0], 2, {})
     assert found.status == Status.Broken
     assert len(found.errors) == 1
+
+
+def test_arguments_may_have_any_name() -> None:
+    client = TrackClient("ephemeral:")
+    assert vars(client.log_arguments({"self": 1, "trial": 2})) == {"self": 1, "trial": 2}
+    assert vars(client.log_arguments(self=3, method=4)) == {"self": 3, "method": 4}
+
+
+@pytest.mark.parametrize("odd", [0.1, ["lr"], {1: 2}])
+def test_what_gives_no_arguments_is_refused(odd: Any) -> None:
+    with pytest.raises(BadArguments, match="gives no arguments"):
+        TrackClient("ephemeral:").log_arguments(odd)

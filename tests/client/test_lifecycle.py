@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
 import sys
 import textwrap
@@ -9,6 +10,7 @@ from pathlib import Path
 
 import pytest
 
+from running_server import environment
 from track import TrackClient
 
 HEAD = """
@@ -21,7 +23,14 @@ def run(script: str, folder: Path) -> subprocess.CompletedProcess[str]:
     """Run a script of its own; it must end well."""
     path = folder / "script.py"
     path.write_text(HEAD + textwrap.dedent(script))
-    done = subprocess.run([sys.executable, str(path)], cwd=folder, capture_output=True, text=True, timeout=60)
+    done = subprocess.run(
+        [sys.executable, str(path)],
+        cwd=folder,
+        env=environment(PYTHONPATH=os.pathsep.join(sys.path)),
+        capture_output=True,
+        text=True,
+        timeout=60,
+    )
     assert done.returncode == 0, done.stderr
     return done
 
@@ -174,5 +183,33 @@ def test_what_cannot_be_saved_at_exit_is_told_in_one_line(tmp_path: Path) -> Non
         """,
         tmp_path,
     )
-    assert done.stderr.startswith("1,234 log calls were not saved: the store cannot be reached")
+    assert done.stderr.startswith("1,234 log calls were not saved: memory store: it is away")
     assert done.stderr.count("\n") == 1
+
+
+def test_threads_may_fork_at_the_same_time(tmp_path: Path) -> None:
+    run(
+        """
+        import faulthandler
+        faulthandler.dump_traceback_later(30, exit=True)
+        client = TrackClient("sqlite:runs.db")
+        trial = client.new_trial(arguments={"a": 1})
+        trial.log_metrics(loss=-1.0)
+
+        def fork():
+            for _ in range(10):
+                trial.log_metrics(loss=1.0)
+                child = os.fork()
+                if child == 0:
+                    os._exit(0)
+                os.waitpid(child, 0)
+
+        threads = [threading.Thread(target=fork) for _ in range(3)]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+        """,
+        tmp_path,
+    )
+    assert stored(tmp_path)["loss"] == [-1.0] + [1.0] * 30

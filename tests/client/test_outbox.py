@@ -5,6 +5,8 @@ from __future__ import annotations
 import logging
 import threading
 from collections.abc import Iterator
+from enum import StrEnum
+from operator import attrgetter
 
 import numpy as np
 import pytest
@@ -471,3 +473,80 @@ def test_a_closed_outbox_opens_again_when_something_is_logged(store: MemoryStore
     outbox.close()
     assert values(store) == [1.0, 2.0]
     assert sequence(store) == [1, 2]
+
+
+@pytest.mark.parametrize("lock", ["_room", "losses._lock", "_sender._link_lock", "_lock"])
+def test_a_signal_handler_may_log_in_the_middle_of_a_log_call(outbox: Outbox, lock: str) -> None:
+    held = attrgetter(lock)(outbox)
+
+    def interrupted() -> None:
+        # What a handler finds that runs while its own thread holds the lock.
+        with held:
+            outbox.writer(TRIAL)(None, {"note": "a text", "odd": object()})
+
+    thread = threading.Thread(target=interrupted, daemon=True)
+    thread.start()
+    thread.join(5.0)
+    assert not thread.is_alive()
+
+
+def test_only_one_thread_sends_though_a_log_call_interrupts_its_start(
+    outbox: Outbox, store: MemoryStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    started: list[threading.Thread] = []
+    start = threading.Thread.start
+
+    def interrupted(thread: threading.Thread) -> None:
+        started.append(thread)
+        if len(started) == 1:
+            outbox.writer(TRIAL)(None, {"loss": 2.0})
+        start(thread)
+
+    monkeypatch.setattr(threading.Thread, "start", interrupted)
+    outbox.writer(TRIAL)(None, {"loss": 1.0})
+    outbox.flush(5.0)
+    assert len(started) == 1
+    assert [point.value for point in store.points] == [1.0, 2.0]
+
+
+def test_a_flush_does_not_wait_for_a_call_that_nobody_waits_for(store: MemoryStore) -> None:
+    store.away = True
+    outbox = Outbox(store.link, "the store", connect_timeout=0.05)
+    with pytest.raises(ServerUnreachable):
+        outbox.call("new_project", {"project": {"name": "p"}})
+    outbox.flush(5.0)
+    outbox.close(5.0)
+
+
+def test_a_retired_outbox_sends_what_it_has_and_then_lets_go(outbox: Outbox, store: MemoryStore) -> None:
+    store.away = True
+    outbox.writer(TRIAL)(None, {"loss": 1.0})
+    thread = outbox._thread
+    assert thread is not None
+    outbox.retire()
+    store.away = False
+    thread.join(10.0)
+    assert not thread.is_alive()
+    assert [point.value for point in store.points] == [1.0]
+    assert store.links == []
+    outbox.writer(TRIAL)(None, {"loss": 2.0})
+    outbox.flush(5.0)
+    assert [point.value for point in store.points] == [1.0, 2.0]
+
+
+def test_thousands_of_long_names_in_a_call_are_all_stored(outbox: Outbox, store: MemoryStore) -> None:
+    names = [f"{'m' * 240}{number}" for number in range(5_000)]
+    for _ in range(2):
+        outbox.writer(TRIAL)(None, dict.fromkeys(names, 1.0))
+    outbox.flush(20.0)
+    assert (len(store.points), outbox.dropped) == (10_000, 0)
+    assert store.largest <= FRAME_LIMIT
+
+
+def test_names_from_an_enumeration_are_stored(outbox: Outbox, store: MemoryStore) -> None:
+    class Metric(StrEnum):
+        LOSS = "loss"
+
+    outbox.writer(TRIAL)(None, {Metric.LOSS: 1.0})
+    outbox.flush(5.0)
+    assert [(point.name, outbox.dropped) for point in store.points] == [("loss", 0)]

@@ -3,15 +3,20 @@
 from __future__ import annotations
 
 import importlib.metadata
+import threading
 from importlib.metadata import EntryPoint, EntryPoints
+from pathlib import Path
 
 import pytest
 
+from running_server import serving
 from track.persistence import get_protocol, make_local, socketed
 from track.persistence.null import NullProtocol
 from track.remote import OutboxProtocol
 from track_protocol.errors import BadArguments, ItemNotFound, MissingExtra, UnknownScheme, UriError
 from track_protocol.model import Project, Status, Trial, TrialGroup
+from track_server.app import Settings
+from waiting import wait_until
 
 
 def only(*points: EntryPoint) -> object:
@@ -98,3 +103,22 @@ def test_no_store_keeps_definitions_and_swallows_points() -> None:
         store.fetch_metrics(trial, "loss")
     with pytest.raises(BadArguments, match="does not update a trial"):
         store.fetch_and_update_trial({}, "_missing", "x")
+
+
+def test_a_client_that_is_dropped_lets_its_thread_and_connection_go(tmp_path: Path) -> None:
+    before = set(threading.enumerate())
+    with serving(Settings(backend=f"sqlite:{tmp_path / 'runs.db'}", home=tmp_path / "home")) as served:
+        uri = served.join("worker")
+        protocol = get_protocol(uri)
+        trial = protocol.new_trial(Trial(name="t"))
+        assert trial is not None
+        protocol.log_trial_metrics(trial, loss=1.0)
+        del protocol, trial
+        wait_until(
+            lambda: not any(thread.name == "track-sender" for thread in set(threading.enumerate()) - before),
+            "the end of the thread",
+        )
+        reader = get_protocol(uri)
+        (found,) = reader.fetch_trials({})
+        assert found.metrics["loss"] == [1.0]
+        reader.close()

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import io
 
+import pytest
+
 from track.progress import Progress
 
 
@@ -28,3 +30,13 @@ def test_a_file_shows_nothing() -> None:
     with Progress("saving", stream) as bar:
         bar.show(1000)
     assert stream.getvalue() == ""
+
+
+def test_a_stream_that_is_closed_or_missing_shows_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+    stream = Terminal()
+    stream.close()
+    with Progress("saving", stream) as bar:
+        bar.show(1000)
+    monkeypatch.setattr("sys.stderr", None)
+    with Progress("saving") as bar:
+        bar.show(1000)

@@ -9,10 +9,11 @@ from typing import Any
 import pytest
 
 from track.records import BATCH_ROWS, CALL, TICKET, Row, Shape, batch_of, plain_step, salvaged, take, weigh
-from track_protocol.batch import METRIC, CallOp, PointsOp
+from track_protocol.batch import METRIC, CallOp, PointsOp, batch_to_wire
 from track_protocol.codec import encode
 from track_protocol.columns import unpack
 from track_protocol.errors import BadValue
+from track_protocol.frames import FRAME_LIMIT
 
 TRIAL = b"t" * 16
 LOSS = Shape(TRIAL, METRIC, ["loss"], None)
@@ -99,3 +100,22 @@ def test_what_cannot_be_a_key_is_no_step(step: object) -> None:
 )
 def test_no_value_takes_more_bytes_than_its_weight(value: object) -> None:
     assert len(encode(value)) <= weigh(value)
+
+
+def test_a_batch_of_rows_with_many_long_names_fits_a_frame() -> None:
+    shapes = [
+        Shape(TRIAL, METRIC, [f"{'m' * 240}{part}-{n}" for n in range(1_000)], None) for part in range(5)
+    ]
+    rows: deque[Row] = deque((shape, 0, 0.0, dict.fromkeys(shape.names, 1.0)) for shape in shapes)
+    taken = []
+    while rows:
+        taken.append(take(rows).rows)
+        assert len(encode(batch_to_wire(batch_of(1, taken[-1])))) < FRAME_LIMIT
+    assert [row[0] for part in taken for row in part] == shapes
+
+
+def test_what_is_left_of_many_rows_is_one_operation_again() -> None:
+    rows = [
+        salvaged((BOTH, step, 0.0, {"loss": 2**70, "accuracy": 1.0}), lambda error: None) for step in (1, 2)
+    ]
+    assert len(batch_of(1, [row for row in rows if row is not None]).ops) == 1

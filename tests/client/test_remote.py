@@ -15,6 +15,7 @@ from track.persistence.protocol import Protocol
 from track.series import PAGE
 from track_protocol.errors import BadArguments, BadQuery, ItemNotFound
 from track_protocol.model import CustomStatus, Project, Status, Trial, TrialGroup
+from track_protocol.protocol import LATEST
 
 
 @pytest.fixture
@@ -223,3 +224,21 @@ def test_a_protocol_reaches_another_process_by_its_uri(tmp_path: Path) -> None:
 def test_commit_refuses_options_it_does_not_know(protocol: Protocol) -> None:
     with pytest.raises(BadArguments, match="file_name_override only, not speed"):
         protocol.commit(speed=1)
+
+
+@pytest.mark.parametrize("name", ["trial", "self", "method", "args", "kwargs"])
+def test_values_may_have_any_name(protocol: Protocol, trial: Trial, name: str) -> None:
+    protocol.log_trial_arguments(trial, **{name: 1})
+    protocol.log_trial_metadata(trial, LATEST, **{name: 2})
+    protocol.add_trial_tags(trial, **{name: 3})
+    protocol.log_trial_metrics(trial, aggregator=ValueAggregator.lazy(), **{name: 4})
+    found = read(protocol, trial)
+    assert (found.parameters[name], found.metadata[name], found.tags[name]) == (1, 2, 3)
+    assert found.metrics[name] == 4
+
+
+def test_an_aggregator_that_is_none_costs_no_point(protocol: Protocol, trial: Trial) -> None:
+    odd: list[Any] = [len, "mean"]
+    for step, aggregator in enumerate(odd):
+        protocol.log_trial_metrics(trial, step, aggregator, loss=1.0)
+    assert read(protocol, trial).metrics["loss"] == {0: 1.0, 1: 1.0}

@@ -279,3 +279,10 @@ def test_a_good_name_comes_back(name: str) -> None:
 def test_a_bad_name_is_refused_with_the_reason(name: Any, reason: str) -> None:
     with pytest.raises(BadValue, match=reason):
         check_name(name, "metric name")
+
+
+def test_a_name_of_a_class_of_its_own_comes_back_plain() -> None:
+    class Name(str):
+        pass
+
+    assert type(check_name(Name("loss"))) is str

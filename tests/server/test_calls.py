@@ -109,7 +109,7 @@ def test_a_document_that_is_none_is_refused_by_the_name_of_its_fault(
     ann: Caller, method: str, kind: str, document: dict[str, Any], part: str
 ) -> None:
     with pytest.raises(BadArguments, match=part):
-        ann.call(method, **{kind: document})
+        ann.call(method, seq=None, **{kind: document})
     assert ann.read("fetch_trials", query={}) == ann.read("fetch_projects", query={}) == []
 
 
@@ -241,7 +241,7 @@ def test_a_series_that_does_not_exist_is_not_an_empty_one(ann: Caller) -> None:
 
 def test_points_with_a_name_that_cannot_be_are_rejected_as_a_whole(ann: Caller) -> None:
     id = ann.new_trial()["id"]
-    acked = ann.log(points(id, **{"loss": [1.0], "x" * 300: [2.0]}))
+    acked = ann.log(points(id, 0, None, **{"loss": [1.0], "x" * 300: [2.0]}))
     assert [rejected.code for rejected in acked.rejected] == ["bad-value"]
     with pytest.raises(ItemNotFound):
         ann.read("fetch_metrics", trial=id, name="loss")

@@ -67,7 +67,7 @@ def test_two_different_layers_contradict_each_other(tmp_path: Path) -> None:
 @pytest.mark.parametrize("word", ["security_layer", "backend"])
 def test_the_layer_is_taken_under_both_documented_names(tmp_path: Path, word: str) -> None:
     with pytest.raises(UsageError, match="security_layer=DES is unknown"):
-        start_track_server("ephemeral:", "localhost", 0, home=tmp_path, **{word: "DES"})  # type: ignore[arg-type]
+        start_track_server("ephemeral:", "localhost", 0, home=tmp_path, **{word: "DES"})
 
 
 def test_serving_returns_when_the_server_is_closed(settings: Settings) -> None:

@@ -40,6 +40,7 @@ from track_protocol.events import (
     ServerHelloReceived,
 )
 from track_protocol.frames import FRAME_LIMIT, GREETING_LIMIT, FrameKind, encode_frame
+from track_protocol.link import Acked
 from track_protocol.roles import Role
 from track_protocol.tokens import new_token
 from track_server.app import Settings
@@ -496,8 +497,9 @@ def test_a_paused_peer_goes_on_where_it_stopped(settings: Settings) -> None:
                 ann.send(points(id, steps=[number], loss=[float(number)]))
             assert ann.link.poll(0.2) == []
             go_on()
-            acked = [ann.next()]
-            wait_until(lambda: acked.extend(ann.link.poll(0)) or len(acked) == 200, "all acknowledgements")
+            acked = ann.next_events()
+            while len(acked) < 200:
+                acked += ann.next_events()
         answer = ann.read("fetch_metrics", trial=id, name="loss")
         assert list(unpack(column_from_wire(answer["values"], 200))) == [
             float(number) for number in range(200)
@@ -513,7 +515,7 @@ def test_a_paused_peer_is_not_taken_for_a_dead_one(settings: Settings) -> None:
             ann.send(points(id, loss=[1.0]))
             assert ann.link.poll(0.6) == []
             go_on()
-            assert ann.next()
+            assert isinstance(ann.next(), Acked)
 
 
 def test_a_peer_that_does_not_read_its_answers_is_dropped(
@@ -556,7 +558,7 @@ def test_an_acknowledgement_comes_only_after_the_batch_is_stored(served: Served)
             ann.send(CallOp(0, "add_trial_tags", {"trial": id, "tags": {"a": 1}}))
             assert ann.link.poll(0.2) == []
             go_on()
-            assert ann.next()
+            assert isinstance(ann.next(), Acked)
         assert eve.read("get_trial", trial={"id": id})[0]["tags"] == {"a": 1}
 
 

@@ -515,17 +515,21 @@ class Patient(SocketServer):
 def test_a_login_that_comes_too_late_takes_no_session_over(settings: Settings) -> None:
     session = uuid.uuid4().bytes
     Patient.go_on.set()
-    with serving(replace(settings, limits=Limits(login_seconds=0.2)), Patient) as served:
-        with joined(served.uri("ali", "open sesame"), session) as older, peer(served) as late:
-            Patient.go_on.clear()
-            late.greet(session)
-            late.protocol.send_auth("ali\0open sesame")
-            late.flush()
-            (slow,) = (s for s in server_of(served)._sessions if s.role is None)
-            wait_until(lambda: slow._dropped, "the login has taken too long")
-            Patient.go_on.set()
-            wait_until(lambda: slow._login_task is None, "it is decided")
-            assert older.new_trial()
+    impatient = replace(settings, limits=Limits(login_seconds=0.2))
+    with (
+        serving(impatient, Patient) as served,
+        joined(served.uri("ali", "open sesame"), session) as older,
+        peer(served) as late,
+    ):
+        Patient.go_on.clear()
+        late.greet(session)
+        late.protocol.send_auth("ali\0open sesame")
+        late.flush()
+        (slow,) = (s for s in server_of(served)._sessions if s.role is None)
+        wait_until(lambda: slow._dropped, "the login has taken too long")
+        Patient.go_on.set()
+        wait_until(lambda: slow._login_task is None, "it is decided")
+        assert older.new_trial()
 
 
 # -- the end -------------------------------------------------------------------------------------

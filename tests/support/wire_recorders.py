@@ -73,21 +73,6 @@ def recording_proxy(host: str, port: int) -> Iterator[Recording]:
     stop_reading, stop = socket.socketpair()
     threads: list[threading.Thread] = []
 
-    def pump(client: socket.socket, recording: Recording) -> None:
-        with client, socket.create_connection((host, port), _SECONDS) as server:
-            kept = {client: (server, recording.upward), server: (client, recording.downward)}
-            while True:
-                ready, _, _ = select.select([client, server, stop_reading], [], [], _SECONDS)
-                if not ready or stop_reading in ready:
-                    return
-                for end in ready:
-                    data = end.recv(65_536)
-                    if not data:
-                        return
-                    other, record = kept[end]
-                    record += data
-                    other.sendall(data)
-
     def accept(listener: socket.socket, recording: Recording) -> None:
         while True:
             ready, _, _ = select.select([listener, stop_reading], [], [])
@@ -95,7 +80,9 @@ def recording_proxy(host: str, port: int) -> Iterator[Recording]:
                 return
             client, _ = listener.accept()
             recording.connections += 1
-            threads.append(threading.Thread(target=pump, args=(client, recording)))
+            server = socket.create_connection((host, port), _SECONDS)
+            ends = (client, server, stop_reading)
+            threads.append(threading.Thread(target=_hand_on, args=(*ends, recording)))
             threads[-1].start()
 
     with socket.create_server(("127.0.0.1", 0)) as listener:
@@ -111,3 +98,23 @@ def recording_proxy(host: str, port: int) -> Iterator[Recording]:
                 assert not thread.is_alive()
             stop.close()
             stop_reading.close()
+
+
+def _hand_on(client: socket.socket, server: socket.socket, stop: socket.socket, recording: Recording) -> None:
+    """Hand bytes on until one side hangs up or `stop` can be read."""
+    kept = {client: (server, recording.upward), server: (client, recording.downward)}
+    with client, server:
+        while True:
+            ready, _, _ = select.select([client, server, stop], [], [], _SECONDS)
+            if not ready or stop in ready:
+                return
+            for end in ready:
+                other, record = kept[end]
+                try:
+                    data = end.recv(65_536)
+                    other.sendall(data)
+                except ConnectionError:
+                    return  # one of them broke the connection off, which the other now sees
+                if not data:
+                    return
+                record += data

@@ -41,7 +41,7 @@ def work(port: int, pin: str) -> None:
     ) as ann:
         ann.call("new_project", project={"uid": NAMES["project"], "name": NAMES["project"]})
         id = ann.new_trial("h", name=NAMES["trial"], project_id=NAMES["project"])["id"]
-        ann.log(points(id, **{NAMES["metric"]: [1.0]}))
+        ann.log(points(id, 0, None, **{NAMES["metric"]: [1.0]}))
         ann.log(CallOp(0, NAMES["method"], {"trial": id, "tags": {NAMES["tag"]: 1}}))
         assert ann.read("fetch_trials", query={"project_id": NAMES["project"]})[0]["tags"] == {
             NAMES["tag"]: 1
@@ -75,7 +75,7 @@ def test_the_names_would_be_seen_in_plain_text_but_for_the_token(tmp_path: Path,
         uri = f"socket://{USER}:{TOKEN}@127.0.0.1:{recording.port}?security_layer=plaintext"
         with joined(uri) as ann:
             id = ann.new_trial("h", name=NAMES["trial"])["id"]
-            ann.log(points(id, **{NAMES["metric"]: [1.0]}))
+            ann.log(points(id, 0, None, **{NAMES["metric"]: [1.0]}))
     assert set(seen_in(recording.everything)) == {"user", "trial", "metric"}
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import os
+import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -27,6 +28,11 @@ _log = logging.getLogger(__name__)
 
 _THOROUGH_SECONDS: Final = 1.0
 _CLOSING_SECONDS: Final = 0.5
+
+_WAL_BYTES: Final = 64 * 2**20
+_WAL_LOOK_EVERY: Final = 2.0
+_WAL_PATIENCE_MS: Final = 1_000
+"""Of more than so many bytes the log is emptied, tried every so many seconds, even if writing has to wait."""
 
 
 def open_store(
@@ -71,6 +77,7 @@ class SqliteStore:
         self._data_version = 0
         self._writing = False
         self._settled = False
+        self._wal_looked = 0.0
         self._closed = False
         self._lock = StoreLock(self._path, exclusive, served_as)
         try:
@@ -135,7 +142,9 @@ class SqliteStore:
         with translated(self._path):
             more = self._merger.work(seconds, seconds >= _THOROUGH_SECONDS)
             if not (more or self._settled or self._merger.expects_more):
-                self._settled = self._empty_wal()
+                self._settled = self._empty_wal(wait_ms=0)
+            elif self._wal_is_long():
+                self._empty_wal(wait_ms=_WAL_PATIENCE_MS)
             return more
 
     def save(self, path: str | None = None) -> None:
@@ -164,9 +173,20 @@ class SqliteStore:
             self._db.close()
             self._lock.release()
 
-    def _empty_wal(self) -> bool:
-        """Bring the main file up to date and the log to nothing; False while a reader needs the log."""
-        self._db.set_busy_timeout(0)
+    def _wal_is_long(self) -> bool:
+        """Whether readers that overlap have kept the log growing; at most so often, since it waits for them."""
+        now = time.monotonic()
+        if now < self._wal_looked + _WAL_LOOK_EVERY:
+            return False
+        self._wal_looked = now
+        return os.path.getsize(f"{self._path}-wal") > _WAL_BYTES
+
+    def _empty_wal(self, wait_ms: int) -> bool:
+        """Bring the main file up to date and the log to nothing; False while a reader needs the log.
+
+        Readers that begin while this waits need it no more, so it waits for those at work at most.
+        """
+        self._db.set_busy_timeout(wait_ms)
         try:
             self._db.wal_checkpoint(mode=apsw.SQLITE_CHECKPOINT_TRUNCATE)
         except apsw.BusyError:

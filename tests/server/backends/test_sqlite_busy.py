@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
+import random
 import subprocess
 import sys
+import threading
 from pathlib import Path
 
-from stored_trials import add_trials
+import pytest
+
+from stored_trials import add_trials, log_points, points_of, trial_id
+from track_server.backends import sqlite
 from track_server.backends.sqlite import open_store
 
 CHECKPOINTING = """
@@ -28,3 +33,34 @@ def test_a_save_beside_another_process_that_saves_is_no_failure(tmp_path: Path) 
         store.save()
         other.communicate()
     store.close()
+
+
+def test_readers_that_overlap_do_not_let_the_log_grow_for_ever(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(sqlite, "_WAL_BYTES", 2**20)
+    monkeypatch.setattr(sqlite, "_WAL_LOOK_EVERY", 0.0)
+    store = open_store(tmp_path / "runs.db")
+    add_trials(store, 1)
+    stop = threading.Event()
+
+    def read(offset: float) -> None:
+        stop.wait(offset)
+        while not stop.is_set():
+            with store.snapshot() as view:
+                assert view.has_trial(trial_id(1))
+                stop.wait(0.06)
+
+    readers = [threading.Thread(target=read, args=(offset,)) for offset in (0.0, 0.02, 0.04)]
+    for reader in readers:
+        reader.start()
+    largest = 0
+    for number in range(100):
+        log_points(store, points_of([random.random() for _ in range(4096)], first=4096 * number))
+        store.maintain(0.0)
+        largest = max(largest, (tmp_path / "runs.db-wal").stat().st_size)
+    stop.set()
+    for reader in readers:
+        reader.join()
+    store.close()
+    assert largest < 4 * 2**20
