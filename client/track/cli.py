@@ -1,4 +1,4 @@
-"""The ``track`` command: finds its subcommands among the installed entry points, turns errors into exit codes."""
+"""The ``track`` command: subcommands are installed entry points, errors become exit codes."""
 
 from __future__ import annotations
 

@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+
 from running_server import Served, serving
 from track.persistence import get_protocol
 from track_protocol.protocol import Protocol
@@ -65,5 +66,3 @@ class TestSocketInPlainText(_Socket):
         with serving(settings) as self._served:
             self._users = iter(range(100))
             yield self._served
-
-

@@ -9,6 +9,7 @@ from collections.abc import Iterator
 from typing import Any
 
 import pytest
+
 from engine_calls import Caller, points
 from track_protocol.batch import Batch, CallOp, PointsOp
 from track_protocol.errors import (
@@ -157,7 +158,7 @@ class _Poisoned(MemoryStore):
                 raise RuntimeError("a fault of the server")
             append(trial, kind, name, *rest)
 
-        tx.append_points = fail_on_poison  # type: ignore[method-assign]
+        tx.append_points = fail_on_poison  # type: ignore[method-assign, assignment]
         return tx
 
 
@@ -276,7 +277,9 @@ def test_a_trial_is_claimed_by_one_of_many(engine: Engine, caller: Caller) -> No
     def claim() -> None:
         session = Caller(engine)
         update = {"method": "set_trial_status", "arguments": {"status": {"value": 101, "name": "Running"}}}
-        while (trial := session.call("fetch_and_update_trial", query={"status": 0}, update=update)) is not None:
+        while (
+            trial := session.call("fetch_and_update_trial", query={"status": 0}, update=update)
+        ) is not None:
             claimed.append(trial["uid"])
 
     threads = [threading.Thread(target=claim) for _ in range(6)]

@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
+
 from running_server import environment
 from waiting import wait_until
 
@@ -42,7 +43,9 @@ class _Host:
     def start(self, *command: str) -> subprocess.Popen[str]:
         """Run a program there."""
         variables = {"HOME": str(self.folder), "TMPDIR": str(self.folder)}
-        variables |= {f"XDG_{kind}": str(self.folder / kind) for kind in ("STATE_HOME", "DATA_HOME", "RUNTIME_DIR")}
+        variables |= {
+            f"XDG_{kind}": str(self.folder / kind) for kind in ("STATE_HOME", "DATA_HOME", "RUNTIME_DIR")
+        }
         return subprocess.Popen(
             ["ip", "netns", "exec", self.name, sys.executable, *command],
             env=environment(**variables),

@@ -174,7 +174,7 @@ class SqliteStore:
             self._lock.release()
 
     def _wal_is_long(self) -> bool:
-        """Whether readers that overlap have kept the log growing; at most so often, since it waits for them."""
+        """Whether readers that overlap have kept the log growing; looks only every now and then."""
         now = time.monotonic()
         if now < self._wal_looked + _WAL_LOOK_EVERY:
             return False
