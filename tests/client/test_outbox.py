@@ -16,6 +16,7 @@ from track import outbox as outbox_module
 from track import sender as sender_module
 from track.outbox import CHRONO, Outbox
 from track.sender import Limits
+from track.tickets import FlushTicket
 from track_protocol.errors import (
     AuthenticationError,
     BadArguments,
@@ -500,6 +501,7 @@ def test_only_one_thread_sends_though_a_log_call_interrupts_its_start(
         started.append(thread)
         if len(started) == 1:
             outbox.writer(TRIAL)(None, {"loss": 2.0})
+            outbox._enqueue(FlushTicket())
         start(thread)
 
     monkeypatch.setattr(threading.Thread, "start", interrupted)
