@@ -6,12 +6,13 @@ the direct call and fetch-and-update.
 
 from __future__ import annotations
 
+import functools
 import inspect
 import time
 import traceback
 from collections.abc import Callable, Mapping
 from types import TracebackType
-from typing import Any, Final
+from typing import Any, Final, TypeVar, cast
 
 from track_protocol.aggregators import spec_of
 from track_protocol.documents import status_to_document
@@ -21,9 +22,29 @@ from track_protocol.model import CustomStatus, Status, status
 from track_protocol.protocol import MakeAggregator
 from track_protocol.values import MAX_TEXT_BYTES, check_name, normalise
 
-__all__ = ["as_status", "end_of", "plain_map", "wire_arguments"]
+__all__ = ["as_status", "end_of", "item_may_be_named", "plain_map", "wire_arguments"]
 
 Complain = Callable[[BadValue], None]
+_F = TypeVar("_F", bound=Callable[..., Any])
+
+
+def item_may_be_named(name: str) -> Callable[[_F], _F]:
+    """Let a method's first argument, which is positional so that a value may have its name, be named too.
+
+    Args:
+        name: of the item, as documented: ``add_trial_tags(trial=trial, a=1)``.
+    """
+
+    def decorate(method: _F) -> _F:
+        @functools.wraps(method)
+        def call(self: Any, /, *args: Any, **kwargs: Any) -> Any:
+            if not args and name in kwargs:
+                args = (kwargs.pop(name),)
+            return method(self, *args, **kwargs)
+
+        return cast(_F, call)
+
+    return decorate
 
 
 def as_status(given: Status | CustomStatus | str | int) -> Status | CustomStatus:

@@ -13,7 +13,7 @@ from types import TracebackType
 from typing import Any
 from weakref import finalize
 
-from track.arguments import wire_arguments
+from track.arguments import item_may_be_named, wire_arguments
 from track.outbox import CHRONO, METRIC, Outbox
 from track.series import PAGE, Series, SeriesMapping, fetch_series
 from track_protocol.aggregators import spec_of
@@ -148,16 +148,19 @@ class OutboxProtocol(Protocol):
         """See `Protocol.log_trial_finish`."""
         self._log_trial("log_trial_finish", trial, exc_type, exc_val, exc_tb)
 
+    @item_may_be_named("trial")
     def log_trial_arguments(self, trial: Trial, /, **kwargs: Any) -> None:
         """See `Protocol.log_trial_arguments`."""
         self._log_trial("log_trial_arguments", trial, **kwargs)
 
+    @item_may_be_named("trial")
     def log_trial_metadata(
         self, trial: Trial, /, aggregator: MakeAggregator | None = LATEST, **kwargs: Any
     ) -> None:
         """See `Protocol.log_trial_metadata`."""
         self._log_trial("log_trial_metadata", trial, aggregator, **kwargs)
 
+    @item_may_be_named("trial")
     def log_trial_metrics(
         self, trial: Trial, /, step: Any = None, aggregator: MakeAggregator | None = None, **kwargs: Any
     ) -> None:
@@ -207,6 +210,7 @@ class OutboxProtocol(Protocol):
         if exc_type is None:
             self.outbox.writer(key[0], CHRONO, timer.spec)(None, {name: elapsed})
 
+    @item_may_be_named("trial")
     def add_trial_tags(self, trial: Trial, /, **kwargs: Any) -> None:
         """See `Protocol.add_trial_tags`."""
         self._log_trial("add_trial_tags", trial, **kwargs)
@@ -215,6 +219,7 @@ class OutboxProtocol(Protocol):
         """See `Protocol.set_trial_status`."""
         self._log_trial("set_trial_status", trial, status, error)
 
+    @item_may_be_named("group")
     def set_group_metadata(self, group: TrialGroup, /, **kwargs: Any) -> None:
         """See `Protocol.set_group_metadata`."""
         arguments = wire_arguments("group", "set_group_metadata", (), kwargs, self._complain)

@@ -33,7 +33,7 @@ class Recorder(Protocol):
         self.calls.append(("chrono finish", name))
 
     def log_trial_metrics(
-        self, trial: Trial, step: Any = None, aggregator: Any = None, **kwargs: Any
+        self, trial: Trial, /, step: Any = None, aggregator: Any = None, **kwargs: Any
     ) -> None:
         self.calls.append(("metrics", (step, kwargs)))
 

@@ -6,7 +6,7 @@ from collections.abc import Iterable, Mapping
 from types import TracebackType
 from typing import Any, TypeVar
 
-from track.arguments import as_status, end_of, wire_arguments
+from track.arguments import as_status, end_of, item_may_be_named, wire_arguments
 from track_protocol.documents import group_to_document, project_to_document, trial_to_document
 from track_protocol.errors import ItemNotFound
 from track_protocol.model import CustomStatus, Project, Status, Trial, TrialGroup, new_id
@@ -127,14 +127,17 @@ class NullProtocol(Protocol):
         status, error = end_of(exc_type, exc_val, exc_tb)
         self.set_trial_status(trial, status, error)
 
+    @item_may_be_named("trial")
     def log_trial_arguments(self, trial: Trial, /, **kwargs: Any) -> None:
         """See `Protocol.log_trial_arguments`."""
         trial.parameters.update(kwargs)
 
+    @item_may_be_named("trial")
     def log_trial_metadata(self, trial: Trial, /, aggregator: Any = None, **kwargs: Any) -> None:
         """See `Protocol.log_trial_metadata`; the latest value is kept."""
         trial.metadata.update(kwargs)
 
+    @item_may_be_named("trial")
     def log_trial_metrics(
         self, trial: Trial, /, step: Any = None, aggregator: Any = None, **kwargs: Any
     ) -> None:
@@ -155,6 +158,7 @@ class NullProtocol(Protocol):
     ) -> None:
         """Measures nothing."""
 
+    @item_may_be_named("trial")
     def add_trial_tags(self, trial: Trial, /, **kwargs: Any) -> None:
         """See `Protocol.add_trial_tags`."""
         trial.tags.update(kwargs)
@@ -165,6 +169,7 @@ class NullProtocol(Protocol):
         if error is not None:
             trial.errors.append(error)
 
+    @item_may_be_named("group")
     def set_group_metadata(self, group: TrialGroup, /, **kwargs: Any) -> None:
         """See `Protocol.set_group_metadata`."""
         group.metadata.update(kwargs)

@@ -209,6 +209,8 @@ class SqliteStore:
         try:
             self._merger.work(_CLOSING_SECONDS, thorough=True)
             self._db.wal_checkpoint(mode=apsw.SQLITE_CHECKPOINT_PASSIVE)
+        except apsw.BusyError:
+            pass  # another process is at work on the store, and leaves it tidy in its turn
         except apsw.Error as error:
             # Everything that was committed is durable without it.
             _log.warning("%s was closed without tidying up: %s", self._path, error)
