@@ -226,12 +226,11 @@ def test_commit_refuses_options_it_does_not_know(protocol: Protocol) -> None:
         protocol.commit(speed=1)
 
 
-def test_the_trial_may_be_given_by_its_documented_name(protocol: Protocol, trial: Trial) -> None:
-    named: dict[str, Any] = {"trial": trial}
-    protocol.log_trial_arguments(**named, a=1)
-    protocol.log_trial_metadata(**named, b=2)
-    protocol.add_trial_tags(**named, c=3)
-    protocol.log_trial_metrics(**named, step=0, loss=0.5)
+def test_the_trial_may_be_given_by_its_documented_name(protocol: Any, trial: Trial) -> None:
+    protocol.log_trial_arguments(trial=trial, a=1)
+    protocol.log_trial_metadata(trial=trial, b=2)
+    protocol.add_trial_tags(trial=trial, c=3)
+    protocol.log_trial_metrics(trial=trial, step=0, loss=0.5)
     found = read(protocol, trial)
     assert (found.parameters["a"], found.metadata["b"], found.tags["c"]) == (1, 2, 3)
     assert found.metrics["loss"] == {0: 0.5}
