@@ -33,6 +33,7 @@ __all__ = [
 ]
 
 DEFAULT_PORT: Final = 8123
+_EVERYWHERE: Final = ("", "0.0.0.0", "::")  # noqa: S104 -- compared with, not listened on
 
 
 @dataclass(frozen=True, slots=True)
@@ -168,7 +169,9 @@ def assemble(settings: Settings) -> Parts:
     identity = Identity.load_or_create(settings.home, certificate=settings.certificate, key=settings.key)
     users = UserStore(settings.home)
     users.mock_secret()  # now, while nobody is kept waiting
-    served_as = f"socket://{settings.advertise or settings.host}:{settings.port}"
+    # Only processes of this machine can find the store taken.
+    here = "localhost" if settings.host in _EVERYWHERE else settings.host
+    served_as = f"socket://{here}:{settings.port}"
     store = open_store(settings.store_uri, exclusive=True, served_as=served_as)
     return Parts(settings, identity, users, Engine(store))
 
