@@ -316,5 +316,17 @@ def test_a_claim_that_cannot_be_is_refused_whether_or_not_something_matches(
         ann.call("fetch_and_update_trial", query={}, update=update)
 
 
+@pytest.mark.parametrize("exists", [True, False])
+def test_what_updates_a_trial_cannot_claim_a_group(ann: Caller, exists: bool) -> None:
+    if exists:
+        ann.call("new_trial_group", group={"uid": "g"})
+    with pytest.raises(BadArguments, match="set_group_metadata"):
+        ann.call(
+            "fetch_and_update_group",
+            query={},
+            update={"method": "add_trial_tags", "arguments": {"tags": {}}},
+        )
+
+
 def test_commit_answers_once_all_before_it_is_stored(ann: Caller) -> None:
     assert ann.call("commit") is None

@@ -61,13 +61,13 @@ def test_a_server_open_to_the_network_says_nothing_of_this_machine_only(settings
 
 def test_two_different_layers_contradict_each_other(tmp_path: Path) -> None:
     with pytest.raises(UsageError, match="contradict"):
-        start_track_server("ephemeral:", "localhost", 0, "AES", "plaintext", home=tmp_path)
+        start_track_server("nonsense:", "localhost", 0, "AES", "plaintext", home=tmp_path)
 
 
 @pytest.mark.parametrize("word", ["security_layer", "backend"])
 def test_the_layer_is_taken_under_both_documented_names(tmp_path: Path, word: str) -> None:
     with pytest.raises(UsageError, match="security_layer=DES is unknown"):
-        start_track_server("ephemeral:", "localhost", 0, home=tmp_path, **{word: "DES"})
+        start_track_server("nonsense:", "localhost", 0, home=tmp_path, **{word: "DES"})
 
 
 def test_serving_returns_when_the_server_is_closed(settings: Settings) -> None:

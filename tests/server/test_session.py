@@ -439,7 +439,12 @@ PLENTY = 48 * 1024 * 1024
 
 
 def test_batches_that_are_not_stored_yet_stop_the_reading(settings: Settings) -> None:
-    narrow = limited(replace(settings, plaintext=True), batches_in_flight=4, bytes_in_flight=10**12)
+    narrow = limited(
+        replace(settings, plaintext=True),
+        batches_in_flight=4,
+        bytes_in_flight=10**12,
+        all_bytes_in_flight=10**12,
+    )
     with serving(narrow) as served, plain_peer(served) as ann:
         ann.log_in(served.join("ann", pin=""))
         batch = frame(
@@ -450,7 +455,12 @@ def test_batches_that_are_not_stored_yet_stop_the_reading(settings: Settings) ->
 
 
 def test_reads_that_wait_stop_the_reading_too(settings: Settings) -> None:
-    narrow = limited(replace(settings, plaintext=True), batches_in_flight=4, bytes_in_flight=10**12)
+    narrow = limited(
+        replace(settings, plaintext=True),
+        batches_in_flight=4,
+        bytes_in_flight=10**12,
+        all_bytes_in_flight=10**12,
+    )
     with serving(narrow) as served, plain_peer(served) as ann:
         ann.log_in(served.join("ann", pin=""))
         read = frame(FrameKind.CALL, 1, None, "fetch_trials", {"query": {"uid": "x" * 60_000}})
@@ -461,7 +471,12 @@ def test_reads_that_wait_stop_the_reading_too(settings: Settings) -> None:
 
 
 def test_bytes_that_are_not_stored_yet_stop_the_reading(settings: Settings) -> None:
-    narrow = limited(replace(settings, plaintext=True), batches_in_flight=10**9, bytes_in_flight=100_000)
+    narrow = limited(
+        replace(settings, plaintext=True),
+        batches_in_flight=10**9,
+        bytes_in_flight=100_000,
+        all_bytes_in_flight=10**12,
+    )
     with serving(narrow) as served, plain_peer(served) as ann:
         ann.log_in(served.join("ann", pin=""))
         numbers = b"\0" * 8 * 4096
@@ -569,6 +584,7 @@ def test_a_read_sees_what_the_same_session_wrote_just_before(served: Served, ann
         ann.protocol.send_batch(Batch(2, 1, [CallOp(0, "add_trial_tags", {"trial": SID, "tags": {"a": 1}})]))
         ann.protocol.send_call(2, None, "get_trial", {"trial": {"id": SID}})
         ann.flush()
+        assert select.select([ann.socket], [], [], 0.2)[0] == []
         go_on()
         assert ann.expect(ResultReceived).call_id == 1
         assert ann.expect(AckReceived).last_seq == 2

@@ -488,6 +488,8 @@ def test_a_peer_whose_login_takes_long_is_not_read_meanwhile(settings: Settings)
         hasty.greet()
         hasty.protocol.send_auth("ali\0open sesame")
         hasty.flush()
+        (session,) = server_of(served)._sessions
+        wait_until(lambda: session._login_task is not None, "the login is under way")
         hasty.socket.settimeout(0.5)
         chunk, sent = b"\0" * 65_536, 0
         with contextlib.suppress(TimeoutError):
