@@ -29,7 +29,7 @@ DEMO := $(STAMPS)/$(INSTALL)-demo
 DEV  := $(STAMPS)/$(INSTALL)-dev
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test check format bench serve setup clean
+.PHONY: help demo test torture check format bench serve setup clean
 .DELETE_ON_ERROR:
 .NOTPARALLEL: # two installs into one environment would collide
 
@@ -43,6 +43,9 @@ demo: $(DEMO) ## eight training processes share one encrypted server
 
 test: $(DEV) ## run the tests
 	@$(BIN)/python -m pytest $(ARGS)
+
+torture: $(DEV) ## kill, cut and confuse the server thousands of times; takes an hour
+	@TRACK_TORTURE=full $(BIN)/python -m pytest tests/system/torture -n0 -s --timeout=7200 $(ARGS)
 
 check: $(DEV) ## lint, formatting and types
 	$(BIN)/ruff check

@@ -44,6 +44,9 @@ ROW_BYTES_LIMIT: Final = 384 * 1024
 
 Row = tuple[Any, ...]
 
+_Series = tuple[bytes, str, str]
+"""Trial, kind and name."""
+
 _SCALARS: Final = frozenset({float, int, bool, type(None)})
 
 
@@ -57,7 +60,7 @@ class Shape:
         aggregators: wire form of how each reads back, or None.
 
     Attributes:
-        head_bytes: about how many bytes it adds to a batch, however many rows it has there.
+        head_bytes: about how many bytes each operation of it adds to a batch, however many rows it has.
         row_bytes: about how many each row of numbers adds.
     """
 
@@ -108,7 +111,8 @@ def take(rows: deque[Row]) -> Taken:
     """Remove the rows of the next batch from the left."""
     taken: list[Row] = []
     popleft, nbytes, heavy = rows.popleft, 0, 0
-    known = {CALL}
+    known: set[Shape] = set()
+    series: set[_Series] = set()
     while rows and nbytes < BATCH_BYTES and len(taken) < BATCH_ROWS:
         row = popleft()
         head = row[0]
@@ -116,7 +120,13 @@ def take(rows: deque[Row]) -> Taken:
             return Taken(taken, row[1], nbytes, heavy)
         weighed = 0 if len(row) == 4 else row[4]
         added = weighed or head.row_bytes
-        if head not in known:
+        if head is CALL:
+            known.clear()
+            series.clear()
+        elif head not in known:
+            # An operation of its own, as in `batch_of`.
+            if _admit(head, series):
+                known.clear()
             known.add(head)
             added += head.head_bytes
         if taken and nbytes + added > BATCH_BYTES:
@@ -169,6 +179,9 @@ def plain_step(step: Any) -> Any:
 def batch_of(first: int, rows: Sequence[Row]) -> Batch:
     """The batch of some rows, packed column-wise.
 
+    Rows of one shape become one operation; a shape that shares a series with an earlier one begins a new
+    set of operations, so that the points of each series stay in the order in which they were logged.
+
     Args:
         first: sequence number of the first row.
         rows: at least one.
@@ -178,18 +191,33 @@ def batch_of(first: int, rows: Sequence[Row]) -> Batch:
     """
     ops: list[Op] = []
     groups: dict[Shape, list[int]] = {}
+    series: set[_Series] = set()
     for offset, row in enumerate(rows):
         head = row[0]
         if head is CALL:
             ops += _points(groups, rows)
             groups.clear()
+            series.clear()
             ops.append(CallOp(offset, row[1], row[3]))
         elif head in groups:
             groups[head].append(offset)
         else:
+            if _admit(head, series):
+                ops += _points(groups, rows)
+                groups.clear()
             groups[head] = [offset]
     ops += _points(groups, rows)
     return Batch(first, len(rows), ops)
+
+
+def _admit(shape: Shape, series: set[_Series]) -> bool:
+    """Add a shape's series to those gathered so far; True if one was among them, which then are forgotten."""
+    own = {(shape.trial, shape.kind, name) for name in shape.names}
+    shared = not series.isdisjoint(own)
+    if shared:
+        series.clear()
+    series |= own
+    return shared
 
 
 def _points(groups: Mapping[Shape, list[int]], rows: Sequence[Row]) -> Iterable[PointsOp]:

@@ -2,7 +2,7 @@
 
 A *record* is one log call and owns one sequence number.  A batch holds the records
 ``first … first + count - 1`` as operations in an order that keeps their meaning: log calls that
-commute (points of any series) are gathered into columns, any other call is an operation of its own
+commute (points of different series) are gathered into columns, any other call is an operation of its own
 between them.  Each operation knows the offsets of its records within the batch, so a receiver that
 already has the beginning of a batch can trim exactly that.
 """

@@ -18,6 +18,7 @@ from track_protocol.frames import FRAME_LIMIT
 TRIAL = b"t" * 16
 LOSS = Shape(TRIAL, METRIC, ["loss"], None)
 BOTH = Shape(TRIAL, METRIC, ["loss", "accuracy"], None)
+RATE = Shape(TRIAL, METRIC, ["rate"], None)
 
 
 def loss(step: Any, value: Any) -> Row:
@@ -34,18 +35,37 @@ def test_rows_of_one_shape_become_one_operation() -> None:
 
 
 def test_rows_of_alternating_shapes_know_their_offsets() -> None:
-    other = (BOTH, 1, 1.0, {"loss": 1.0, "accuracy": 0.5})
+    other = (RATE, 1, 1.0, {"rate": 1.0})
     batch = batch_of(1, [loss(0, 0.0), other, loss(1, 1.0), other])
     assert [(op.names, op.offsets) for op in batch.ops if isinstance(op, PointsOp)] == [
         (["loss"], array("I", [0, 2])),
-        (["loss", "accuracy"], array("I", [1, 3])),
+        (["rate"], array("I", [1, 3])),
     ]
+
+
+def test_points_of_a_series_keep_their_order_whatever_else_is_logged_beside_them() -> None:
+    both = (BOTH, 1, 1.0, {"loss": 1.0, "accuracy": 0.5})
+    batch = batch_of(1, [loss(0, 0.0), loss(0, 0.5), both, loss(2, 2.0)])
+    ops = [op for op in batch.ops if isinstance(op, PointsOp)]
+    assert [value for op in ops for value in unpack(op.values[0])] == [0.0, 0.5, 1.0, 2.0]
+    assert [op.offsets for op in ops] == [0, 2, 3]
 
 
 def test_a_call_parts_the_points_before_it_from_those_behind() -> None:
     batch = batch_of(1, [loss(0, 0.0), (CALL, "add_trial_tags", 0.0, {}, 64), loss(1, 1.0)])
     assert [type(op) for op in batch.ops] == [PointsOp, CallOp, PointsOp]
     assert batch.ops[1] == CallOp(1, "add_trial_tags", {})
+
+
+def test_names_count_towards_a_batch_as_often_as_they_are_sent() -> None:
+    wide = Shape(TRIAL, METRIC, [f"{'n' * 200}{number}" for number in range(60)], None)
+    row: Row = (wide, 0, 0.0, dict.fromkeys(wide.names, 0.5))
+    overlapping: Row = (Shape(TRIAL, METRIC, wide.names[:1], None), 0, 0.0, {wide.names[0]: 1.0})
+    call: Row = (CALL, "add_trial_tags", 0.0, {}, 64)
+    for between in (overlapping, call):
+        rows: deque[Row] = deque([row, between] * 500)
+        batch = batch_of(1, take(rows).rows)
+        assert len(encode(batch_to_wire(batch))) < FRAME_LIMIT
 
 
 def test_a_ticket_ends_a_batch() -> None:

@@ -8,7 +8,7 @@ import os
 import signal
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
@@ -87,14 +87,22 @@ class ServerProcess:
         home: the server's folder.
         options: further arguments of the command.
         port: where to listen; a free port by default.
+        program: what Python runs instead of the command ``track``.
     """
 
-    def __init__(self, store: str, home: Path, *options: str, port: int = 0) -> None:
+    def __init__(
+        self,
+        store: str,
+        home: Path,
+        *options: str,
+        port: int = 0,
+        program: Sequence[str] = ("-m", "track.cli"),
+    ) -> None:
         self.home = home
         self._ready = home.parent / f"{home.name}.ready.json"
         self._ready.unlink(missing_ok=True)
         self.log = home.parent / f"{home.name}.log"
-        command = [sys.executable, "-m", "track.cli", "server", store, "--listen", f"127.0.0.1:{port}"]
+        command = [sys.executable, *program, "server", store, "--listen", f"127.0.0.1:{port}"]
         command += ["--home", str(home), "--ready-file", str(self._ready), *options]
         with self.log.open("ab") as log:
             self.process = subprocess.Popen(command, stdout=log, stderr=log, stdin=subprocess.DEVNULL)

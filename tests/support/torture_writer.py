@@ -1,0 +1,39 @@
+"""A training process of the torture tests: logs numbers and writes down which ones are durable.
+
+Run as ``python torture_writer.py URI NAME RECORD STOP``: it logs 0, 1, 2 … into a trial of that name until
+the file STOP exists, and after each flush appends to RECORD how many numbers were acknowledged.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import sys
+from pathlib import Path
+
+from track.persistence import get_protocol
+from track_protocol.model import Trial
+from written_series import SERIES
+
+_ROUND = 25
+
+
+def main(uri: str, name: str, record: Path, stop: Path) -> None:
+    """Log until told to stop."""
+    logging.getLogger("track").setLevel(logging.ERROR)  # connections are lost on purpose
+    protocol = get_protocol(uri)
+    trial = protocol.new_trial(Trial(name=name))
+    assert trial is not None
+    write, logged = protocol.metric_writer(trial), 0
+    with record.open("ab", buffering=0) as file:
+        while not stop.exists():
+            for number in range(logged, logged + _ROUND):
+                write(number, {SERIES: number})
+            logged += _ROUND
+            protocol.flush()
+            os.write(file.fileno(), b"%d\n" % logged)
+    protocol.close()
+
+
+if __name__ == "__main__":
+    main(sys.argv[1], sys.argv[2], Path(sys.argv[3]), Path(sys.argv[4]))

@@ -1,0 +1,124 @@
+"""The command ``track`` with one protection taken away, for tests that must then fail.
+
+Run as ``python unprotected_server.py PROTECTION server …``.
+"""
+
+from __future__ import annotations
+
+import itertools
+import sys
+import time
+import uuid
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from track.cli import main
+from track_protocol.batch import Batch
+from track_protocol.link import Acked
+from track_server.calls import READS, WRITES
+from track_server.engine import Engine, Outcome, Writer
+from track_server.store import Transaction
+
+__all__ = ["PROTECTIONS", "without"]
+
+_WIDER = 0.01
+"""Seconds by which the moment is stretched in which a fault does harm."""
+
+Done = Callable[[Outcome], None]
+
+
+def _forget_sessions() -> None:
+    """No record is recognised when it comes again: each batch and call is a session of its own."""
+    submit_batch, submit_call, commit = Engine.submit_batch, Engine.submit_call, Engine._commit
+
+    def batch_of_a_stranger(self: Engine, writer: Writer, batch: Batch, done: Done) -> None:
+        def acknowledge(outcome: Outcome) -> None:
+            done(Acked(batch.last, outcome.rejected) if isinstance(outcome, Acked) else outcome)
+
+        submit_batch(self, _stranger(writer), replace(batch, first=1), acknowledge)
+
+    def call_of_a_stranger(
+        self: Engine, writer: Writer, seq: int, method: str, arguments: dict[str, Any], done: Done
+    ) -> None:
+        submit_call(self, _stranger(writer), 1, method, arguments, done)
+
+    def committed_and_slow_to_say_so(self: Engine, jobs: list[Any]) -> list[Outcome]:
+        outcomes = commit(self, jobs)
+        time.sleep(_WIDER)
+        return outcomes
+
+    _replace(Engine, "submit_batch", batch_of_a_stranger)
+    _replace(Engine, "submit_call", call_of_a_stranger)
+    _replace(Engine, "last_seq", lambda self, writer: 0)
+    _replace(Engine, "_commit", committed_and_slow_to_say_so)
+
+
+def _acknowledge_early() -> None:
+    """A batch is acknowledged when it arrives, not when it is committed."""
+    submit_batch, commit = Engine.submit_batch, Engine._commit
+
+    def acknowledged_at_once(self: Engine, writer: Writer, batch: Batch, done: Done) -> None:
+        submit_batch(self, writer, batch, lambda outcome: None)
+        done(Acked(batch.last))
+
+    def slow(self: Engine, jobs: list[Any]) -> list[Outcome]:
+        time.sleep(_WIDER)
+        return commit(self, jobs)
+
+    _replace(Engine, "submit_batch", acknowledged_at_once)
+    _replace(Engine, "_commit", slow)
+
+
+def _read_stale() -> None:
+    """A trial reads for ever as it did the first time."""
+    fresh, seen = READS["get_trial"], dict[str, Any]()
+
+    def stale(view: Any, **arguments: Any) -> Any:
+        return seen.setdefault(repr(arguments), fresh(view, **arguments))
+
+    _replace(READS, "get_trial", stale)
+
+
+def _claim_stale() -> None:
+    """Every third claim is answered and not kept, as if it had looked at an older state."""
+    fresh, answers = WRITES["fetch_and_update_trial"], itertools.count(1)
+
+    def stale(tx: Transaction, **arguments: Any) -> Any:
+        claimed = fresh(tx, **arguments)
+        if claimed is not None and next(answers) % 3 == 0:
+            tx.update_trial(claimed["id"], {"status": {"value": 0, "name": "CreatedGroup"}})
+        return claimed
+
+    _replace(WRITES, "fetch_and_update_trial", stale)
+
+
+def _stranger(writer: Writer) -> Writer:
+    return replace(writer, sid=uuid.uuid4().bytes)
+
+
+def _replace(owner: Any, name: str, by: Any) -> None:
+    if isinstance(owner, dict):
+        owner[name] = by
+    else:
+        setattr(owner, name, by)
+
+
+PROTECTIONS: dict[str, Callable[[], None]] = {
+    "deduplication": _forget_sessions,
+    "commit-before-acknowledgement": _acknowledge_early,
+    "fresh-reads": _read_stale,
+    "fresh-claims": _claim_stale,
+}
+
+
+def without(protection: str) -> tuple[str, ...]:
+    """What Python has to run for a server without that protection."""
+    assert protection in PROTECTIONS, protection
+    return (str(Path(__file__)), protection)
+
+
+if __name__ == "__main__":
+    PROTECTIONS[sys.argv.pop(1)]()
+    sys.exit(main())

@@ -1,0 +1,55 @@
+"""A server that is killed under load: what it acknowledged is there, once and in order."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import pytest
+
+import torture_writer
+from killed_server import KilledServer
+from torture import count, dice, say
+from unprotected_server import without
+from worker_processes import WorkerProcesses
+from written_series import Verdict, stored_series, verdict
+
+
+def acknowledged(record: Path) -> int:
+    """The last number that a writer wrote down."""
+    return int(record.read_text().split()[-1])
+
+
+def survived(
+    tmp_path: Path, scheme: str, writers: int, kills: int, program: Sequence[str] = ("-m", "track.cli")
+) -> Verdict:
+    """What became of what writers logged while their server was killed."""
+    store = f"{scheme}:{tmp_path}/runs"
+    names = [f"writer-{number}" for number in range(writers)]
+    with (
+        KilledServer(store, tmp_path / "home", dice(), program) as server,
+        WorkerProcesses(Path(torture_writer.__file__), tmp_path / "writers", names, server.join) as processes,
+    ):
+        server.kill(kills, processes.await_progress)
+        processes.stop()
+        server.tell(f"{scheme} under {writers} writers")
+    told = {name: acknowledged(record) for name, record in processes.records.items()}
+    return verdict(told, stored_series(store))
+
+
+@pytest.mark.parametrize("scheme", ["sqlite", "file"])
+def test_a_killed_server_has_every_acknowledged_point_once_and_in_order(tmp_path: Path, scheme: str) -> None:
+    found = survived(tmp_path, scheme, count(4, 16), count(5, 200))
+    say(f"kills of the server: {found}")
+    assert found.clean
+    assert found.acknowledged > 0
+
+
+def test_without_deduplication_kills_leave_doubles(tmp_path: Path) -> None:
+    # The protection taken away: the server recognises no record that comes again.
+    assert survived(tmp_path, "sqlite", 4, 4, without("deduplication")).doubled > 0
+
+
+def test_with_acknowledgements_before_the_commit_kills_lose_points(tmp_path: Path) -> None:
+    # The protection taken away: a batch is acknowledged when it arrives, not when it is committed.
+    assert survived(tmp_path, "sqlite", 4, 4, without("commit-before-acknowledgement")).lost > 0
