@@ -1,7 +1,7 @@
 """A training process of the torture tests: logs numbers and writes down which ones are durable.
 
-Run as ``python torture_writer.py URI NAME RECORD STOP``: it logs 0, 1, 2 … into a trial of that name until
-the file STOP exists, and after each flush appends to RECORD how many numbers were acknowledged.
+Run as ``python torture_writer.py URI NAME RECORD STOP``: it logs 0, 1, 2 … into a trial of that name, once at
+least and until the file STOP exists, and after each flush appends to RECORD how many were acknowledged.
 """
 
 from __future__ import annotations
@@ -26,12 +26,14 @@ def main(uri: str, name: str, record: Path, stop: Path) -> None:
     assert trial is not None
     write, logged = protocol.metric_writer(trial), 0
     with record.open("ab", buffering=0) as file:
-        while not stop.exists():
+        while True:
             for number in range(logged, logged + _ROUND):
                 write(number, {SERIES: number})
             logged += _ROUND
             protocol.flush()
             os.write(file.fileno(), b"%d\n" % logged)
+            if stop.exists():
+                break
     protocol.close()
 
 

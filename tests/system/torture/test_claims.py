@@ -86,7 +86,7 @@ def made(store: str, trials: int) -> list[str]:
 
 
 def test_under_kills_every_trial_is_claimed_once_and_the_histories_are_linearizable(tmp_path: Path) -> None:
-    trials = count(400, 10_000)
+    trials = count(300, 10_000)
     found = claimed(tmp_path, count(4, 16), trials, count(3, 1_000))
     say(f"claims of {trials} trials: {found}")
     assert (found.held_twice, found.lost, found.strange) == (0, 0, 0)
@@ -95,7 +95,7 @@ def test_under_kills_every_trial_is_claimed_once_and_the_histories_are_lineariza
 
 def test_without_deduplication_kills_lose_trials(tmp_path: Path) -> None:
     # The protection taken away: a claim that comes again is another claim.
-    assert claimed(tmp_path, 4, 200, 6, without("deduplication")).lost > 0
+    assert claimed(tmp_path, 4, 150, 4, without("deduplication")).lost > 0
 
 
 def test_claims_on_an_older_state_are_caught(tmp_path: Path) -> None:
