@@ -18,6 +18,7 @@ from track.persistence.protocol import Protocol
 from track.structure import get_current_project, get_current_trial
 from track_protocol.errors import BadArguments, ItemNotFound, UsageError
 from track_protocol.model import Project, Trial
+from track_protocol.values import MAX_TEXT_BYTES
 
 SHORT = """
 import sys
@@ -252,6 +253,30 @@ def test_leaving_by_an_exception_is_kept_and_raised_on(
     assert [type(error).__name__ in text for text in stored(client).errors] == (
         [] if status is Status.Completed else [True]
     )
+
+
+def test_a_group_of_exceptions_is_kept_with_each_of_them(client: TrackClient) -> None:
+    group = ExceptionGroup("both", [ValueError("one"), ExceptionGroup("deep", [KeyError("two")])])
+    with pytest.raises(ExceptionGroup), client.new_trial():
+        raise group
+    (error,) = stored(client).errors
+    assert ["ValueError: one" in error, "KeyError: 'two'" in error] == [True, True]
+
+
+def test_of_a_huge_traceback_the_end_is_kept(client: TrackClient) -> None:
+    def fail(depth: int) -> None:
+        try:
+            raise ValueError(f"level {depth} " + "x" * 10_000)
+        except ValueError:
+            if depth < 30:
+                fail(depth + 1)
+            raise
+
+    with pytest.raises(ValueError, match="level"), client.new_trial():
+        fail(0)
+    (error,) = stored(client).errors
+    assert 60_000 < len(error.encode()) <= MAX_TEXT_BYTES
+    assert "ValueError: level 30" in error
 
 
 def test_a_block_that_an_exception_cuts_short_is_not_timed(client: TrackClient) -> None:
