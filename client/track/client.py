@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import json
 import logging
+import os
 import sys
 from collections.abc import Callable, Mapping
 from importlib import import_module
@@ -26,6 +27,7 @@ __all__ = ["TrackClient", "TrialDoesNotExist"]
 
 _log: Final = logging.getLogger("track")
 _ORPHAN: Final = "orphan"
+_CONTINUED: Final = "TRACK_TRIAL"
 _T = TypeVar("_T", Project, TrialGroup)
 
 Arguments = argparse.ArgumentParser | argparse.Namespace | Mapping[str, Any] | None
@@ -58,6 +60,7 @@ class TrackClient:
         self.project: Project | None = None
         self.group: TrialGroup | None = None
         self.logger: TrialLogger | None = None
+        self._continued = os.environ.get(_CONTINUED)
         self._version: Callable[[], str | None] = default_version_hash
 
     @property
@@ -123,7 +126,8 @@ class TrackClient:
 
         Without arguments it is stored later: when `log_arguments` brings them, or else when it starts
         or logs for the first time.  If one of the same name, version and parameters exists, the new
-        one is its next revision.
+        one is its next revision.  When ``TRACK_TRIAL`` in the environment holds the uid of a trial, the
+        first call goes on with that one instead, and adds the arguments to its parameters.
 
         Args:
             force: though there is a trial already.
@@ -133,13 +137,18 @@ class TrackClient:
 
         Raises:
             UsageError: there is a trial already, and not `force`.
+            TrialDoesNotExist: ``TRACK_TRIAL`` names one that is not in the store.
         """
         if self.logger is not None and not force:
             raise UsageError("this client has a trial already: finish it and say new_trial(force=True)")
-        self.logger = TrialLogger(Trial(**kwargs), self.protocol, create=self._create)
+        continued, self._continued = self._continued, None
+        if continued:
+            self.set_trial(uid=continued, force=True)
+        else:
+            self.logger = TrialLogger(Trial(**kwargs), self.protocol, create=self._create)
         if arguments is not None:
             self.log_arguments(arguments)
-        return self.logger
+        return self._current()
 
     def set_trial(
         self,
@@ -167,7 +176,10 @@ class TrackClient:
         wanted = trial if trial is not None else _definition(uid, hash, revision)
         found = self.protocol.get_trial(wanted)
         if not found:
-            raise TrialDoesNotExist(f"no trial has the uid {wanted.uid!r} in {type(self.protocol).__name__}")
+            raise TrialDoesNotExist(
+                f"no trial has the uid {wanted.uid!r} in {type(self.protocol).__name__}: correct the uid, "
+                f"which {_CONTINUED} also may have given, or make a new trial"
+            )
         self.logger = TrialLogger(found[0], self.protocol)
         set_current_trial(found[0])
         return self.logger

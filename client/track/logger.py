@@ -14,7 +14,7 @@ from typing import Any, Final
 
 from track.chrono import LoggerChronoContext
 from track.utils.signal import SIGNAL_SECONDS, SignalHandler, seconds_left
-from track_protocol.aggregators import ValueAggregator
+from track_protocol.aggregators import SumAggregator
 from track_protocol.errors import TrackError
 from track_protocol.model import CustomStatus, Status, Trial
 from track_protocol.protocol import LATEST, TIMINGS, MakeAggregator, MetricWriter, Protocol
@@ -147,7 +147,7 @@ class TrialLogger:
         """
         trial = self.ensure()
         self.protocol.log_trial_start(trial)
-        self.protocol.log_trial_chrono_start(trial, _RUNTIME, ValueAggregator.lazy())
+        self.protocol.log_trial_chrono_start(trial, _RUNTIME, SumAggregator.lazy())
         self._is_running = True
         self._was_interrupted = False
         self._signals = LogSignalHandler(self)

@@ -201,6 +201,41 @@ def test_a_trial_that_is_not_stored_cannot_be_continued(client: TrackClient) -> 
         client.set_trial(uid="abc")
 
 
+def test_the_environment_may_say_which_trial_goes_on(
+    client: TrackClient, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    first = client.new_trial(arguments={"lr": 0.1})
+    monkeypatch.setenv("TRACK_TRIAL", first.trial.uid)
+    restarted = TrackClient(client.protocol)
+    assert restarted.new_trial(name="ignored", arguments={"lr": 0.1, "more": 1}).trial.uid == first.trial.uid
+    assert stored(restarted).parameters == {"lr": 0.1, "more": 1}
+    assert restarted.new_trial(force=True).trial.uid != first.trial.uid
+
+
+def test_a_trial_of_the_environment_that_is_not_stored_is_an_error(
+    client: TrackClient, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("TRACK_TRIAL", "abc_3")
+    with pytest.raises(TrialDoesNotExist, match=r"abc_3.*TRACK_TRIAL"):
+        TrackClient(client.protocol).new_trial()
+
+
+def test_a_trial_that_goes_on_keeps_its_errors_and_adds_up_its_runtime(client: TrackClient) -> None:
+    trial = client.new_trial(arguments={"lr": 0.1})
+    with pytest.raises(ValueError, match="no"), trial:
+        raise ValueError("no")
+    first = stored(client).chronos["runtime"]
+    again = client.set_trial(uid=trial.trial.uid, force=True)
+    again.start()
+    assert stored(client).status == Status.Running
+    again.finish()
+    after = stored(client)
+    sessions = client.protocol.fetch_metrics(after, "runtime", "chrono").values
+    assert (after.status, len(after.errors), len(sessions)) == (Status.Completed, 1, 2)
+    assert after.chronos["runtime"] == pytest.approx(sum(sessions))
+    assert after.chronos["runtime"] > first
+
+
 def test_arguments_may_come_as_a_parser_a_namespace_or_a_mapping(
     client: TrackClient, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -210,3 +210,21 @@ def test_a_child_that_ends_does_not_end_its_parents_trial(stage: Stage) -> None:
     with stage.script(script):
         trial, _ = stage.trial()
         assert trial.status is Status.Running
+
+
+def test_a_job_that_starts_again_goes_on_with_its_trial(stage: Stage) -> None:
+    with stage.script(LOG_AND_REST) as process:
+        process.terminate()
+        process.wait(30)
+    before, _ = stage.trial()
+    script = """
+    with client.new_trial(arguments={"a": 1}) as trial:
+        trial.log_metrics(loss=5000.0)
+    ready()
+    """
+    with stage.script(script, TRACK_TRIAL=before.uid) as process:
+        assert process.wait(30) == 0
+    trial, values = stage.trial()
+    assert (trial.uid, trial.status, trial.errors) == (before.uid, Status.Completed, before.errors)
+    assert values == {"loss": [*POINTS, 5000.0]}
+    assert trial.chronos["runtime"] > before.chronos["runtime"]
