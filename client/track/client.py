@@ -43,6 +43,8 @@ class TrackClient:
     Args:
         backend: URI of the store: ``file:NAME.json``, ``sqlite:NAME.db``, ``ephemeral:``,
             ``socket://HOST:PORT`` or, to track nothing, ``none``; a `Protocol` will do too.
+        rank: of this process, when several log into one trial: 0 has its status, the others only join it.
+            By default that of the environment: ``RANK``, or, beside ``TRACK_TRIAL``, ``SLURM_PROCID``.
 
     Attributes:
         protocol: the store, with every call of the storage contract.
@@ -55,12 +57,13 @@ class TrackClient:
         MissingExtra: the packages of its backend are not installed.
     """
 
-    def __init__(self, backend: str | Protocol = "none") -> None:
+    def __init__(self, backend: str | Protocol = "none", rank: int | None = None) -> None:
         self.protocol: Protocol = get_protocol(backend) if isinstance(backend, str) else backend
         self.project: Project | None = None
         self.group: TrialGroup | None = None
         self.logger: TrialLogger | None = None
         self._continued = os.environ.get(_CONTINUED)
+        self._rank = _rank_in(os.environ) if rank is None else rank
         self._version: Callable[[], str | None] = default_version_hash
 
     @property
@@ -180,7 +183,7 @@ class TrackClient:
                 f"no trial has the uid {wanted.uid!r} in {type(self.protocol).__name__}: correct the uid, "
                 f"which {_CONTINUED} also may have given, or make a new trial"
             )
-        self.logger = TrialLogger(found[0], self.protocol)
+        self.logger = TrialLogger(found[0], self.protocol, rank=self._rank)
         set_current_trial(found[0])
         return self.logger
 
@@ -203,6 +206,8 @@ class TrackClient:
         trial.version = trial.version or self._version()
         trial.project_id = project.uid
         trial.group_id = None if self.group is None else self.group.uid
+        if self._rank is not None:
+            trial.metadata["ranks"] = [self._rank]
         # The hash is that of the parameters as given, before what cannot be kept becomes text.
         trial._hash = trial.hash
         for field in ("parameters", "metadata", "tags"):
@@ -343,6 +348,13 @@ class TrackClient:
         except ImportError as error:
             raise MissingExtra(f"get_device asks PyTorch, which is not installed: {error}") from error
         return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+
+
+def _rank_in(environment: Mapping[str, str]) -> int | None:
+    # Tasks of one Slurm step may as well have a trial each, unless the job says which trial it is.
+    names = ["RANK", "SLURM_PROCID"] if environment.get(_CONTINUED) else ["RANK"]
+    ranks = [environment[name] for name in names if environment.get(name, "").isdecimal()]
+    return int(ranks[0]) if ranks else None
 
 
 def _unchanged(what: str, current: _T, wanted: _T) -> _T:

@@ -9,6 +9,7 @@ import signal
 import sys
 import traceback
 from collections.abc import Callable, Mapping
+from functools import partial
 from types import FrameType, TracebackType
 from typing import Any, Final
 
@@ -34,15 +35,23 @@ class TrialLogger:
         protocol: where it is stored.
         create: stores the trial when that has not happened yet; it is called once, as late as possible,
             so that the trial's arguments are known by then.
+        rank: of this process, when several log into the trial and one of them made it.
     """
 
     def __init__(
-        self, trial: Trial, protocol: Protocol, *, create: Callable[[Trial], Trial] | None = None
+        self,
+        trial: Trial,
+        protocol: Protocol,
+        *,
+        create: Callable[[Trial], Trial] | None = None,
+        rank: int | None = None,
     ) -> None:
         self._trial = trial
         self.protocol = protocol
         self._create = create
         self._write: MetricWriter = self._first_write
+        # Only given to the store if there is one: a store of the user's own need not know of ranks.
+        self._rank: dict[str, Any] = {} if rank is None else {"rank": rank}
         self._is_running = False
         self._was_interrupted = False
         self._signals: LogSignalHandler | None = None
@@ -51,12 +60,17 @@ class TrialLogger:
 
     def __reduce__(self) -> tuple[Any, ...]:
         # In another process it logs into the same trial.
-        return TrialLogger, (self.ensure(), self.protocol)
+        return partial(TrialLogger, **self._rank), (self.ensure(), self.protocol)
 
     @property
     def trial(self) -> Trial:
         """The trial as this process knows it; `TrackClient.report` shows the stored one."""
         return self._trial
+
+    @property
+    def _owns_status(self) -> bool:
+        """Whether its ends are the trial's: another rank may crash and leave the trial running."""
+        return not self._rank.get("rank")
 
     def ensure(self) -> Trial:
         """The trial, stored now if it was not yet."""
@@ -146,8 +160,9 @@ class TrialLogger:
         SIGINT and SIGTERM end it as interrupted, save it, and then do what they did before.
         """
         trial = self.ensure()
-        self.protocol.log_trial_start(trial)
-        self.protocol.log_trial_chrono_start(trial, _RUNTIME, SumAggregator.lazy())
+        self.protocol.log_trial_start(trial, **self._rank)
+        if self._owns_status:
+            self.protocol.log_trial_chrono_start(trial, _RUNTIME, SumAggregator.lazy())
         self._is_running = True
         self._was_interrupted = False
         self._signals = LogSignalHandler(self)
@@ -178,11 +193,11 @@ class TrialLogger:
         exc_tb: TracebackType | None,
     ) -> None:
         trial = self.ensure()
-        if self._was_interrupted:
+        if self._was_interrupted and self._owns_status:
             self._end_again(trial, exc_type, exc_val, exc_tb)
             return
         self._stop_clock(trial)
-        self.protocol.log_trial_finish(trial, exc_type, exc_val, exc_tb)
+        self.protocol.log_trial_finish(trial, exc_type, exc_val, exc_tb, **self._rank)
 
     def _end_again(
         self,
@@ -199,7 +214,8 @@ class TrialLogger:
     def _stop_clock(self, trial: Trial) -> None:
         if self._is_running:
             self._is_running = False
-            self.protocol.log_trial_chrono_finish(trial, _RUNTIME)
+            if self._owns_status:
+                self.protocol.log_trial_chrono_finish(trial, _RUNTIME)
 
     def _interrupt(self, signum: int, frame: FrameType | None) -> None:
         """A signal ends it, if it still runs."""
@@ -207,7 +223,9 @@ class TrialLogger:
             self._stop_clock(self._trial)
             name = signal.Signals(signum).name
             error = KeyboardInterrupt(f"{name} came while the trial was running")
-            self.protocol.log_trial_finish(self._trial, type(error), error, _traceback_to(frame))
+            self.protocol.log_trial_finish(
+                self._trial, type(error), error, _traceback_to(frame), **self._rank
+            )
             self._was_interrupted = True
 
     def set_status(self, status: Status | CustomStatus, error: str | None = None) -> None:

@@ -236,6 +236,39 @@ def test_a_trial_that_goes_on_keeps_its_errors_and_adds_up_its_runtime(client: T
     assert after.chronos["runtime"] > first
 
 
+@pytest.mark.parametrize(
+    ("given", "environment", "rank"),
+    [
+        (3, {"RANK": "1"}, 3),
+        (None, {"RANK": "1", "SLURM_PROCID": "2"}, 1),
+        (None, {"RANK": "first"}, None),
+        (None, {"SLURM_PROCID": "2"}, None),
+        (None, {"SLURM_PROCID": "2", "TRACK_TRIAL": "x"}, 2),
+    ],
+)
+def test_the_rank_is_given_or_found_in_the_environment(
+    client: TrackClient,
+    monkeypatch: pytest.MonkeyPatch,
+    given: int | None,
+    environment: dict[str, str],
+    rank: int | None,
+) -> None:
+    trial = client.new_trial(arguments={"lr": 0.1}).trial
+    for name in ("RANK", "SLURM_PROCID"):
+        monkeypatch.delenv(name, raising=False)
+    for name, value in environment.items():
+        monkeypatch.setenv(name, value)
+    TrackClient(client.protocol, rank=given).set_trial(trial).start()
+    assert stored(client).metadata.get("ranks") == (None if rank is None else [rank])
+
+
+def test_whoever_makes_a_trial_has_its_status_whatever_its_rank(client: TrackClient) -> None:
+    with TrackClient(client.protocol, rank=3).new_trial(arguments={"lr": 0.1}) as trial:
+        pass
+    (found,) = client.protocol.get_trial(trial.trial)
+    assert (found.status, found.metadata["ranks"]) == (Status.Completed, [3])
+
+
 def test_arguments_may_come_as_a_parser_a_namespace_or_a_mapping(
     client: TrackClient, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import os
 import signal
+import statistics
 import subprocess
 import sys
 import textwrap
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
 import pytest
@@ -47,7 +48,13 @@ class Stage:
         env = environment(PYTHONPATH=os.pathsep.join(sys.path), TRACK_URI=self.uri, **changes)
         command = [sys.executable, str(path)]
         with subprocess.Popen(
-            command, cwd=self.folder, env=env, text=True, stdout=subprocess.PIPE, stderr=subprocess.PIPE
+            command,
+            cwd=self.folder,
+            env=env,
+            text=True,
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
         ) as process:
             try:
                 assert process.stdout is not None
@@ -228,3 +235,58 @@ def test_a_job_that_starts_again_goes_on_with_its_trial(stage: Stage) -> None:
     assert (trial.uid, trial.status, trial.errors) == (before.uid, Status.Completed, before.errors)
     assert values == {"loss": [*POINTS, 5000.0]}
     assert trial.chronos["runtime"] > before.chronos["runtime"]
+
+
+RANK = """
+rank = int(os.environ.get("RANK") or os.environ["SLURM_PROCID"])
+with client.new_trial() as trial:
+    for number in range(200):
+        with trial.chrono("step"):
+            sum(range(10 * number))
+    trial.log_metrics(before=float(rank))
+    client.save()
+    ready()
+    sys.stdin.read()
+    if rank == 2:
+        raise ArithmeticError("diverged")
+    trial.log_metrics(after=float(rank))
+"""
+
+
+def test_a_rank_that_fails_does_not_end_the_trial_of_the_others(stage: Stage) -> None:
+    with TrackClient(stage.uri) as client:
+        uid = client.new_trial(arguments={"a": 1}).trial.uid
+    with ExitStack() as stack:
+        ranks = [
+            stack.enter_context(stage.script(RANK, TRACK_TRIAL=uid, SLURM_PROCID=str(rank)))
+            for rank in range(4)
+        ]
+        ranks[2].communicate(timeout=30)
+        trial, _ = stage.trial()
+        assert (trial.status, trial.metadata["ranks"], ranks[2].returncode) == (
+            Status.Running,
+            [0, 1, 2, 3],
+            1,
+        )
+        for rank in (3, 1, 0):
+            ranks[rank].communicate(timeout=30)
+    trial, values = stage.trial()
+    assert trial.status is Status.Completed
+    assert values == {"before": [0.0, 1.0, 2.0, 3.0], "after": [3.0, 1.0, 0.0]}
+    (error,) = trial.errors
+    assert ["rank 2: Traceback" in error, "ArithmeticError: diverged" in error] == [True, True]
+
+
+def test_the_timings_of_all_ranks_are_one_statistic(stage: Stage) -> None:
+    with TrackClient(stage.uri) as client:
+        trial = client.new_trial(arguments={"a": 1}).trial
+    with ExitStack() as stack:
+        for rank in range(4):
+            stack.enter_context(stage.script(RANK, TRACK_TRIAL=trial.uid, RANK=str(rank)))
+    with TrackClient(stage.uri) as client:
+        (found,) = client.protocol.get_trial(trial)
+        every = [float(value) for value in client.protocol.fetch_metrics(found, "step", "chrono").values]
+        told = found.chronos["step"]
+    assert (told["count"], told["min"], told["max"]) == (800, min(every), max(every))
+    assert told["avg"] == pytest.approx(statistics.fmean(every), rel=1e-12)
+    assert told["sd"] == pytest.approx(statistics.pstdev(every), rel=1e-9)
