@@ -176,7 +176,7 @@ def test_a_pool_that_is_terminated_keeps_what_its_workers_logged(stage: Stage) -
     with stage.script(script) as process:
         assert process.wait(30) == 0
     trial, values = stage.trial()
-    assert (trial.status, values) == (Status.Completed, {"loss": POINTS})
+    assert (trial.status, trial.errors, values) == (Status.Completed, [], {"loss": POINTS})
 
 
 @pytest.mark.parametrize(
@@ -207,6 +207,7 @@ def test_a_child_that_ends_does_not_end_its_parents_trial(stage: Stage) -> None:
     script = """
     client.new_trial(arguments={"a": 1})
     client.start()
+    client.save()
     if (child := os.fork()) == 0:
         sys.exit(0)
     os.waitpid(child, 0)
