@@ -103,17 +103,20 @@ def _set_trial_status(status: Status | CustomStatus, error: str | None = None) -
     return {"status": status_to_document(as_status(status)), "error": _text(error)}
 
 
-def _log_trial_start() -> dict[str, Any]:
-    return {"time": time.time()}
+def _log_trial_start(rank: int | None = None) -> dict[str, Any]:
+    return {"time": time.time(), "rank": rank}
 
 
 def _log_trial_finish(
     exc_type: type[BaseException] | None = None,
     exc_val: BaseException | None = None,
     exc_tb: TracebackType | None = None,
+    rank: int | None = None,
 ) -> dict[str, Any]:
     ending, error = end_of(exc_type, exc_val, exc_tb)
-    return {"time": time.time(), "status": status_to_document(ending), "error": _text(error)}
+    if error is not None and rank is not None:
+        error = f"rank {rank}: {error}"
+    return {"time": time.time(), "status": status_to_document(ending), "error": _text(error), "rank": rank}
 
 
 def _log_trial_arguments(**kwargs: Any) -> dict[str, Any]:

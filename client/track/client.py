@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import json
 import logging
+import os
 import sys
 from collections.abc import Callable, Mapping
 from importlib import import_module
@@ -26,6 +27,7 @@ __all__ = ["TrackClient", "TrialDoesNotExist"]
 
 _log: Final = logging.getLogger("track")
 _ORPHAN: Final = "orphan"
+_CONTINUED: Final = "TRACK_TRIAL"
 _T = TypeVar("_T", Project, TrialGroup)
 
 Arguments = argparse.ArgumentParser | argparse.Namespace | Mapping[str, Any] | None
@@ -41,6 +43,8 @@ class TrackClient:
     Args:
         backend: URI of the store: ``file:NAME.json``, ``sqlite:NAME.db``, ``ephemeral:``,
             ``socket://HOST:PORT`` or, to track nothing, ``none``; a `Protocol` will do too.
+        rank: of this process, when several log into one trial: 0 has its status, the others only join it.
+            By default that of the environment: ``RANK``, or, beside ``TRACK_TRIAL``, ``SLURM_PROCID``.
 
     Attributes:
         protocol: the store, with every call of the storage contract.
@@ -53,11 +57,13 @@ class TrackClient:
         MissingExtra: the packages of its backend are not installed.
     """
 
-    def __init__(self, backend: str | Protocol = "none") -> None:
+    def __init__(self, backend: str | Protocol = "none", rank: int | None = None) -> None:
         self.protocol: Protocol = get_protocol(backend) if isinstance(backend, str) else backend
         self.project: Project | None = None
         self.group: TrialGroup | None = None
         self.logger: TrialLogger | None = None
+        self._continued = os.environ.get(_CONTINUED)
+        self._rank = _rank_in(os.environ) if rank is None else rank
         self._version: Callable[[], str | None] = default_version_hash
 
     @property
@@ -123,7 +129,8 @@ class TrackClient:
 
         Without arguments it is stored later: when `log_arguments` brings them, or else when it starts
         or logs for the first time.  If one of the same name, version and parameters exists, the new
-        one is its next revision.
+        one is its next revision.  When ``TRACK_TRIAL`` in the environment holds the uid of a trial, the
+        first call goes on with that one instead, and adds the arguments to its parameters.
 
         Args:
             force: though there is a trial already.
@@ -133,13 +140,18 @@ class TrackClient:
 
         Raises:
             UsageError: there is a trial already, and not `force`.
+            TrialDoesNotExist: ``TRACK_TRIAL`` names one that is not in the store.
         """
         if self.logger is not None and not force:
             raise UsageError("this client has a trial already: finish it and say new_trial(force=True)")
-        self.logger = TrialLogger(Trial(**kwargs), self.protocol, create=self._create)
+        continued, self._continued = self._continued, None
+        if continued:
+            self.set_trial(uid=continued, force=True)
+        else:
+            self.logger = TrialLogger(Trial(**kwargs), self.protocol, create=self._create)
         if arguments is not None:
             self.log_arguments(arguments)
-        return self.logger
+        return self._current()
 
     def set_trial(
         self,
@@ -167,8 +179,11 @@ class TrackClient:
         wanted = trial if trial is not None else _definition(uid, hash, revision)
         found = self.protocol.get_trial(wanted)
         if not found:
-            raise TrialDoesNotExist(f"no trial has the uid {wanted.uid!r} in {type(self.protocol).__name__}")
-        self.logger = TrialLogger(found[0], self.protocol)
+            raise TrialDoesNotExist(
+                f"no trial has the uid {wanted.uid!r} in {type(self.protocol).__name__}: correct the uid, "
+                f"which {_CONTINUED} also may have given, or make a new trial"
+            )
+        self.logger = TrialLogger(found[0], self.protocol, rank=self._rank)
         set_current_trial(found[0])
         return self.logger
 
@@ -191,6 +206,8 @@ class TrackClient:
         trial.version = trial.version or self._version()
         trial.project_id = project.uid
         trial.group_id = None if self.group is None else self.group.uid
+        if self._rank is not None:
+            trial.metadata["ranks"] = [self._rank]
         # The hash is that of the parameters as given, before what cannot be kept becomes text.
         trial._hash = trial.hash
         for field in ("parameters", "metadata", "tags"):
@@ -331,6 +348,13 @@ class TrackClient:
         except ImportError as error:
             raise MissingExtra(f"get_device asks PyTorch, which is not installed: {error}") from error
         return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+
+
+def _rank_in(environment: Mapping[str, str]) -> int | None:
+    # Tasks of one Slurm step may as well have a trial each, unless the job says which trial it is.
+    names = ["RANK", "SLURM_PROCID"] if environment.get(_CONTINUED) else ["RANK"]
+    ranks = [environment[name] for name in names if environment.get(name, "").isdecimal()]
+    return int(ranks[0]) if ranks else None
 
 
 def _unchanged(what: str, current: _T, wanted: _T) -> _T:

@@ -4,19 +4,24 @@ from __future__ import annotations
 
 import json
 import logging
+import os
+import signal
 import sys
+import traceback
 from collections.abc import Callable, Mapping
-from types import TracebackType
+from functools import partial
+from types import FrameType, TracebackType
 from typing import Any, Final
 
 from track.chrono import LoggerChronoContext
-from track_protocol.aggregators import ValueAggregator
+from track.utils.signal import SIGNAL_SECONDS, SignalHandler, seconds_left
+from track_protocol.aggregators import SumAggregator
 from track_protocol.errors import TrackError
 from track_protocol.model import CustomStatus, Status, Trial
 from track_protocol.protocol import LATEST, TIMINGS, MakeAggregator, MetricWriter, Protocol
 from track_protocol.serialization import to_json
 
-__all__ = ["TrialLogger"]
+__all__ = ["LogSignalHandler", "TrialLogger"]
 
 _log: Final = logging.getLogger("track")
 _RUNTIME: Final = "runtime"
@@ -30,27 +35,42 @@ class TrialLogger:
         protocol: where it is stored.
         create: stores the trial when that has not happened yet; it is called once, as late as possible,
             so that the trial's arguments are known by then.
+        rank: of this process, when several log into the trial and one of them made it.
     """
 
     def __init__(
-        self, trial: Trial, protocol: Protocol, *, create: Callable[[Trial], Trial] | None = None
+        self,
+        trial: Trial,
+        protocol: Protocol,
+        *,
+        create: Callable[[Trial], Trial] | None = None,
+        rank: int | None = None,
     ) -> None:
         self._trial = trial
         self.protocol = protocol
         self._create = create
         self._write: MetricWriter = self._first_write
+        # Only given to the store if there is one: a store of the user's own need not know of ranks.
+        self._rank: dict[str, Any] = {} if rank is None else {"rank": rank}
         self._is_running = False
+        self._was_interrupted = False
+        self._signals: LogSignalHandler | None = None
         if create is None:
             self._write = protocol.metric_writer(trial)
 
     def __reduce__(self) -> tuple[Any, ...]:
         # In another process it logs into the same trial.
-        return TrialLogger, (self.ensure(), self.protocol)
+        return partial(TrialLogger, **self._rank), (self.ensure(), self.protocol)
 
     @property
     def trial(self) -> Trial:
         """The trial as this process knows it; `TrackClient.report` shows the stored one."""
         return self._trial
+
+    @property
+    def _owns_status(self) -> bool:
+        """Whether its ends are the trial's: another rank may crash and leave the trial running."""
+        return not self._rank.get("rank")
 
     def ensure(self) -> Trial:
         """The trial, stored now if it was not yet."""
@@ -135,11 +155,18 @@ class TrialLogger:
     # -- life ------------------------------------------------------------------------------------
 
     def start(self) -> None:
-        """The trial runs from now on."""
+        """The trial runs from now on, until `finish`, a signal or the end of the process.
+
+        SIGINT and SIGTERM end it as interrupted, save it, and then do what they did before.
+        """
         trial = self.ensure()
-        self.protocol.log_trial_start(trial)
-        self.protocol.log_trial_chrono_start(trial, _RUNTIME, ValueAggregator.lazy())
+        self.protocol.log_trial_start(trial, **self._rank)
+        if self._owns_status:
+            self.protocol.log_trial_chrono_start(trial, _RUNTIME, SumAggregator.lazy())
         self._is_running = True
+        self._was_interrupted = False
+        self._signals = LogSignalHandler(self)
+        self._signals.install()
 
     def finish(
         self,
@@ -149,16 +176,57 @@ class TrialLogger:
     ) -> None:
         """The trial ended: completed, interrupted, or by an exception, whose traceback is kept.
 
+        One that a signal interrupted stays so, however the program leaves afterwards.
+
         Args:
             exc_type: class of the exception, None at a normal end.
             exc_val: the exception.
             exc_tb: its traceback.
         """
+        self._end(exc_type, exc_val, exc_tb)
+        self._let_go()
+
+    def _end(
+        self,
+        exc_type: type[BaseException] | None,
+        exc_val: BaseException | None,
+        exc_tb: TracebackType | None,
+    ) -> None:
         trial = self.ensure()
+        if self._was_interrupted and self._owns_status:
+            self._end_again(trial, exc_type, exc_val, exc_tb)
+            return
+        self._stop_clock(trial)
+        self.protocol.log_trial_finish(trial, exc_type, exc_val, exc_tb, **self._rank)
+
+    def _end_again(
+        self,
+        trial: Trial,
+        exc_type: type[BaseException] | None,
+        exc_val: BaseException | None,
+        exc_tb: TracebackType | None,
+    ) -> None:
+        """Keep what the program made of the signal, unless it is the signal itself."""
+        if exc_type is not None and issubclass(exc_type, Exception):
+            text = "".join(traceback.format_exception(exc_type, exc_val, exc_tb))
+            self.protocol.set_trial_status(trial, Status.Interrupted, text)
+
+    def _stop_clock(self, trial: Trial) -> None:
         if self._is_running:
             self._is_running = False
-            self.protocol.log_trial_chrono_finish(trial, _RUNTIME)
-        self.protocol.log_trial_finish(trial, exc_type, exc_val, exc_tb)
+            if self._owns_status:
+                self.protocol.log_trial_chrono_finish(trial, _RUNTIME)
+
+    def _interrupt(self, signum: int, frame: FrameType | None) -> None:
+        """A signal ends it, if it still runs."""
+        if self._is_running:
+            self._stop_clock(self._trial)
+            name = signal.Signals(signum).name
+            error = KeyboardInterrupt(f"{name} came while the trial was running")
+            self.protocol.log_trial_finish(
+                self._trial, type(error), error, _traceback_to(frame), **self._rank
+            )
+            self._was_interrupted = True
 
     def set_status(self, status: Status | CustomStatus, error: str | None = None) -> None:
         """Change the trial's status.
@@ -189,9 +257,74 @@ class TrialLogger:
         exc_val: BaseException | None,
         exc_tb: TracebackType | None,
     ) -> None:
-        self.finish(exc_type, exc_val, exc_tb)
         try:
-            self.protocol.flush()
+            self._end(exc_type, exc_val, exc_tb)
+            self._save()
+        finally:
+            self._let_go()
+
+    def _let_go(self) -> None:
+        """Leave the signals to whoever had them before."""
+        handler, self._signals = self._signals, None
+        if handler is not None:
+            handler.uninstall()
+
+    def _save(self) -> None:
+        try:
+            self.protocol.flush(SIGNAL_SECONDS if self._was_interrupted else None)
         except TrackError as error:
             # The training is done and must not fail for this; save() and the exit of the process try again.
             _log.error("the trial is not saved yet: %s", error)
+
+
+class LogSignalHandler(SignalHandler):
+    """Ends a running trial when the process is asked to end, or ends without saying so.
+
+    In a child that was forked while the trial ran, signals save what the child logged, and the trial goes on.
+
+    Args:
+        logger: of the trial.
+    """
+
+    def __init__(self, logger: TrialLogger) -> None:
+        self._logger = logger
+        self._pid = 0
+        self._error_before: BaseException | None = None
+
+    def install(self) -> None:
+        """See `SignalHandler.install`."""
+        self._pid = os.getpid()
+        self._error_before = getattr(sys, "last_value", None)
+        super().install()
+
+    def sigint(self, signum: int, frame: FrameType | None) -> None:
+        """Interrupted: keep that, with what was running, and save everything logged."""
+        self.sigterm(signum, frame)
+
+    def sigterm(self, signum: int, frame: FrameType | None) -> None:
+        """Interrupted: keep that, with what was running, and save everything logged."""
+        if self._pid == os.getpid():
+            self._logger._interrupt(signum, frame)
+        try:
+            self._logger.protocol.flush(seconds_left())
+        except TrackError as error:
+            _log.error("%s: not everything is saved: %s", signal.Signals(signum).name, error)
+
+    def atexit(self) -> None:
+        """The program ended without `finish`: completed, or by the exception that ended the program."""
+        error = getattr(sys, "last_value", None)
+        if self._pid != os.getpid():
+            return
+        if error is None or error is self._error_before:
+            self._logger.finish()
+        else:
+            self._logger.finish(type(error), error, error.__traceback__)
+
+
+def _traceback_to(frame: FrameType | None) -> TracebackType | None:
+    """The traceback that an exception raised in `frame` would have."""
+    trace = None
+    while frame is not None:
+        trace = TracebackType(trace, frame, frame.f_lasti, frame.f_lineno or 0)
+        frame = frame.f_back
+    return trace

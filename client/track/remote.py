@@ -134,9 +134,9 @@ class OutboxProtocol(Protocol):
 
     # -- what happens in a trial -----------------------------------------------------------------
 
-    def log_trial_start(self, trial: Trial) -> None:
+    def log_trial_start(self, trial: Trial, rank: int | None = None) -> None:
         """See `Protocol.log_trial_start`."""
-        self._log_trial("log_trial_start", trial)
+        self._log_trial("log_trial_start", trial, rank)
 
     def log_trial_finish(
         self,
@@ -144,9 +144,10 @@ class OutboxProtocol(Protocol):
         exc_type: type[BaseException] | None = None,
         exc_val: BaseException | None = None,
         exc_tb: TracebackType | None = None,
+        rank: int | None = None,
     ) -> None:
         """See `Protocol.log_trial_finish`."""
-        self._log_trial("log_trial_finish", trial, exc_type, exc_val, exc_tb)
+        self._log_trial("log_trial_finish", trial, exc_type, exc_val, exc_tb, rank)
 
     @item_may_be_named("trial")
     def log_trial_arguments(self, trial: Trial, /, **kwargs: Any) -> None:

@@ -145,6 +145,12 @@ def _stat(mapping: SeriesMapping, name: str, summary: Mapping[str, Any], skip: i
     return report
 
 
+def _sum(mapping: SeriesMapping, name: str, summary: Mapping[str, Any]) -> float:
+    if not summary["nonfinite"] and summary["mean"] is not None:
+        return float(summary["mean"] * summary["count"])
+    return sum(value for value in mapping.points(name).values if isinstance(value, (int, float)))
+
+
 def _ring(mapping: SeriesMapping, name: str, summary: Mapping[str, Any], n: int, dtype: str) -> list[Any]:
     return list(mapping.points(name, max(0, summary["count"] - n)).values)
 
@@ -153,5 +159,6 @@ _READINGS: Final[Mapping[str, Callable[..., Any]]] = {
     "ring": _ring,
     "series": _series,
     "stat": _stat,
+    "sum": _sum,
     "value": _value,
 }

@@ -18,6 +18,7 @@ __all__ = [
     "LazyAggregator",
     "RingAggregator",
     "StatAggregator",
+    "SumAggregator",
     "TimeSeriesAggregator",
     "ValueAggregator",
     "aggregator_from_spec",
@@ -216,6 +217,34 @@ class StatAggregator(Aggregator):
         return LazyAggregator(StatAggregator, skip_obs=skip)
 
 
+class SumAggregator(Aggregator):
+    """Keeps the sum of the values."""
+
+    def __init__(self) -> None:
+        self.spec = ["sum"]
+        self._sum: float = 0
+        self._last: Any = None
+
+    def append(self, other: Any) -> None:
+        """Add one value."""
+        self._sum += other
+        self._last = other
+
+    @property
+    def val(self) -> Any:
+        """The last observed value; None before the first."""
+        return self._last
+
+    def to_json(self, short: bool = False) -> float:
+        """The sum."""
+        return self._sum
+
+    @staticmethod
+    def lazy() -> LazyAggregator:  # type: ignore[override]  # documented signature
+        """A callable that makes a ``SumAggregator()``."""
+        return LazyAggregator(SumAggregator)
+
+
 class TimeSeriesAggregator(Aggregator):
     """Keeps every value."""
 
@@ -276,6 +305,7 @@ _KINDS: Final[dict[str, type[Aggregator]]] = {
     "ring": RingAggregator,
     "series": TimeSeriesAggregator,
     "stat": StatAggregator,
+    "sum": SumAggregator,
     "value": ValueAggregator,
 }
 
@@ -284,7 +314,8 @@ def aggregator_from_spec(spec: Sequence[Any]) -> Aggregator:
     """A new aggregator from its wire form, which may come from a peer.
 
     Args:
-        spec: ``['stat', skip]``, ``['ring', n, dtype]``, ``['series']`` or ``['value']``.
+        spec: ``['stat', skip]``, ``['ring', n, dtype]``, ``['series']``, ``['sum']`` or
+            ``['value']``.
 
     Raises:
         BadArguments: it is no such form.

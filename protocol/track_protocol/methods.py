@@ -57,6 +57,7 @@ class Method:
 
 
 _TRIAL: Final = Parameter("trial", "trial")
+_RANK: Final = Parameter("rank", "count?", None)
 
 _TABLE: Final = (
     Method("new_project", Access.WRITE, (Parameter("project", "document"),), "Insert a project, or get it."),
@@ -119,8 +120,8 @@ _TABLE: Final = (
     Method(
         "log_trial_start",
         Access.LOG,
-        (_TRIAL, Parameter("time", "number")),
-        "The trial runs from this moment.",
+        (_TRIAL, Parameter("time", "number"), _RANK),
+        "The trial runs from this moment; a rank above 0 joins it and leaves its status alone.",
         updates="trial",
     ),
     Method(
@@ -131,8 +132,9 @@ _TABLE: Final = (
             Parameter("time", "number"),
             Parameter("status", "status"),
             Parameter("error", "text?", None),
+            _RANK,
         ),
-        "The trial ended at this moment, in this status.",
+        "The trial ended at this moment, in this status; of a rank above 0 only the error is kept.",
         updates="trial",
     ),
     Method(

@@ -159,8 +159,14 @@ class Protocol:
 
     # -- what happens in a trial -----------------------------------------------------------------
 
-    def log_trial_start(self, trial: Trial) -> None:
-        """The trial begins now, and its status becomes running."""
+    def log_trial_start(self, trial: Trial, rank: int | None = None) -> None:
+        """The trial begins now, and its status becomes running.
+
+        Args:
+            trial: the trial.
+            rank: of this process when several log into the trial; joins the list in the trial's metadata
+                ``ranks``.  One above 0 leaves the status alone.
+        """
         self._missing("log_trial_start")
 
     def log_trial_finish(
@@ -169,6 +175,7 @@ class Protocol:
         exc_type: type[BaseException] | None = None,
         exc_val: BaseException | None = None,
         exc_tb: TracebackType | None = None,
+        rank: int | None = None,
     ) -> None:
         """The trial ends now: completed, or as the exception says, whose traceback is kept.
 
@@ -177,6 +184,8 @@ class Protocol:
             exc_type: class of the exception that ended it, None at a normal end.
             exc_val: the exception.
             exc_tb: its traceback.
+            rank: of this process when several log into the trial.  The end of one above 0 leaves the
+                status alone; its traceback is kept.
         """
         self._missing("log_trial_finish")
 

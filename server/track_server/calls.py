@@ -224,18 +224,28 @@ def _set_trial_status(tx: Transaction, trial: bytes | str, status: Document, err
     tx.update_trial(document["id"], _status_changes(document, status, error))
 
 
-def _log_trial_start(tx: Transaction, trial: bytes | str, time: float) -> None:
+def _log_trial_start(tx: Transaction, trial: bytes | str, time: float, rank: int | None) -> None:
     document = _trial(tx, trial)
     metadata = document["metadata"] | {"heartbeat": float(time)}
-    tx.update_trial(document["id"], {"status": {"value": 101, "name": "Running"}, "metadata": metadata})
+    if rank is not None:
+        metadata["ranks"] = _with_rank(metadata.get("ranks"), rank)
+    status = document["status"] if rank else {"value": 101, "name": "Running"}
+    tx.update_trial(document["id"], {"status": status, "metadata": metadata})
+
+
+def _with_rank(known: Any, rank: int) -> list[int]:
+    """The sorted ranks; `known` may be anything that a client put there."""
+    ranks = [each for each in known if type(each) is int] if isinstance(known, list) else []
+    return sorted({*ranks, rank})
 
 
 def _log_trial_finish(
-    tx: Transaction, trial: bytes | str, time: float, status: Document, error: str | None
+    tx: Transaction, trial: bytes | str, time: float, status: Document, error: str | None, rank: int | None
 ) -> None:
     document = _trial(tx, trial)
     metadata = document["metadata"] | {"heartbeat": float(time)}
-    tx.update_trial(document["id"], _status_changes(document, status, error) | {"metadata": metadata})
+    changes = _status_changes(document, document["status"] if rank else status, error)
+    tx.update_trial(document["id"], changes | {"metadata": metadata})
 
 
 LOGS: Final[Mapping[str, Callable[..., None]]] = {

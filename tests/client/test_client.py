@@ -18,6 +18,7 @@ from track.persistence.protocol import Protocol
 from track.structure import get_current_project, get_current_trial
 from track_protocol.errors import BadArguments, ItemNotFound, UsageError
 from track_protocol.model import Project, Trial
+from track_protocol.values import MAX_TEXT_BYTES
 
 SHORT = """
 import sys
@@ -200,6 +201,74 @@ def test_a_trial_that_is_not_stored_cannot_be_continued(client: TrackClient) -> 
         client.set_trial(uid="abc")
 
 
+def test_the_environment_may_say_which_trial_goes_on(
+    client: TrackClient, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    first = client.new_trial(arguments={"lr": 0.1})
+    monkeypatch.setenv("TRACK_TRIAL", first.trial.uid)
+    restarted = TrackClient(client.protocol)
+    assert restarted.new_trial(name="ignored", arguments={"lr": 0.1, "more": 1}).trial.uid == first.trial.uid
+    assert stored(restarted).parameters == {"lr": 0.1, "more": 1}
+    assert restarted.new_trial(force=True).trial.uid != first.trial.uid
+
+
+def test_a_trial_of_the_environment_that_is_not_stored_is_an_error(
+    client: TrackClient, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("TRACK_TRIAL", "abc_3")
+    with pytest.raises(TrialDoesNotExist, match=r"abc_3.*TRACK_TRIAL"):
+        TrackClient(client.protocol).new_trial()
+
+
+def test_a_trial_that_goes_on_keeps_its_errors_and_adds_up_its_runtime(client: TrackClient) -> None:
+    trial = client.new_trial(arguments={"lr": 0.1})
+    with pytest.raises(ValueError, match="no"), trial:
+        raise ValueError("no")
+    first = stored(client).chronos["runtime"]
+    again = client.set_trial(uid=trial.trial.uid, force=True)
+    again.start()
+    assert stored(client).status == Status.Running
+    again.finish()
+    after = stored(client)
+    sessions = client.protocol.fetch_metrics(after, "runtime", "chrono").values
+    assert (after.status, len(after.errors), len(sessions)) == (Status.Completed, 1, 2)
+    assert after.chronos["runtime"] == pytest.approx(sum(sessions))
+    assert after.chronos["runtime"] > first
+
+
+@pytest.mark.parametrize(
+    ("given", "environment", "rank"),
+    [
+        (3, {"RANK": "1"}, 3),
+        (None, {"RANK": "1", "SLURM_PROCID": "2"}, 1),
+        (None, {"RANK": "first"}, None),
+        (None, {"SLURM_PROCID": "2"}, None),
+        (None, {"SLURM_PROCID": "2", "TRACK_TRIAL": "x"}, 2),
+    ],
+)
+def test_the_rank_is_given_or_found_in_the_environment(
+    client: TrackClient,
+    monkeypatch: pytest.MonkeyPatch,
+    given: int | None,
+    environment: dict[str, str],
+    rank: int | None,
+) -> None:
+    trial = client.new_trial(arguments={"lr": 0.1}).trial
+    for name in ("RANK", "SLURM_PROCID"):
+        monkeypatch.delenv(name, raising=False)
+    for name, value in environment.items():
+        monkeypatch.setenv(name, value)
+    TrackClient(client.protocol, rank=given).set_trial(trial).start()
+    assert stored(client).metadata.get("ranks") == (None if rank is None else [rank])
+
+
+def test_whoever_makes_a_trial_has_its_status_whatever_its_rank(client: TrackClient) -> None:
+    with TrackClient(client.protocol, rank=3).new_trial(arguments={"lr": 0.1}) as trial:
+        pass
+    (found,) = client.protocol.get_trial(trial.trial)
+    assert (found.status, found.metadata["ranks"]) == (Status.Completed, [3])
+
+
 def test_arguments_may_come_as_a_parser_a_namespace_or_a_mapping(
     client: TrackClient, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -252,6 +321,30 @@ def test_leaving_by_an_exception_is_kept_and_raised_on(
     assert [type(error).__name__ in text for text in stored(client).errors] == (
         [] if status is Status.Completed else [True]
     )
+
+
+def test_a_group_of_exceptions_is_kept_with_each_of_them(client: TrackClient) -> None:
+    group = ExceptionGroup("both", [ValueError("one"), ExceptionGroup("deep", [KeyError("two")])])
+    with pytest.raises(ExceptionGroup), client.new_trial():
+        raise group
+    (error,) = stored(client).errors
+    assert ["ValueError: one" in error, "KeyError: 'two'" in error] == [True, True]
+
+
+def test_of_a_huge_traceback_the_end_is_kept(client: TrackClient) -> None:
+    def fail(depth: int) -> None:
+        try:
+            raise ValueError(f"level {depth} " + "x" * 10_000)
+        except ValueError:
+            if depth < 30:
+                fail(depth + 1)
+            raise
+
+    with pytest.raises(ValueError, match="level"), client.new_trial():
+        fail(0)
+    (error,) = stored(client).errors
+    assert 60_000 < len(error.encode()) <= MAX_TEXT_BYTES
+    assert "ValueError: level 30" in error
 
 
 def test_a_block_that_an_exception_cuts_short_is_not_timed(client: TrackClient) -> None:

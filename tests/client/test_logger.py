@@ -20,7 +20,7 @@ class Recorder(Protocol):
         super().__init__(uri)
         self.calls: list[tuple[str, Any]] = []
 
-    def log_trial_start(self, trial: Trial) -> None:
+    def log_trial_start(self, trial: Trial, rank: int | None = None) -> None:
         self.calls.append(("start", None))
 
     def log_trial_finish(self, trial: Trial, *args: Any) -> None:

@@ -11,6 +11,7 @@ from track_protocol.aggregators import (
     LazyAggregator,
     RingAggregator,
     StatAggregator,
+    SumAggregator,
     TimeSeriesAggregator,
     ValueAggregator,
     aggregator_from_spec,
@@ -94,13 +95,18 @@ def test_the_json_of_a_series_is_a_copy() -> None:
     assert series.to_json() == []
 
 
+def test_a_sum_adds_up() -> None:
+    total = filled(SumAggregator(), 1, 2.5)
+    assert (total.val, total.to_json()) == (2.5, 3.5)
+
+
 def test_a_value_is_the_latest_one() -> None:
     value = filled(ValueAggregator(0), 1, 2)
     assert (value.val, value.to_json(), ValueAggregator(7).val) == (2, 2, 7)
 
 
 @pytest.mark.parametrize(
-    "empty", [RingAggregator(1), StatAggregator(), TimeSeriesAggregator(), ValueAggregator()]
+    "empty", [RingAggregator(1), StatAggregator(), SumAggregator(), TimeSeriesAggregator(), ValueAggregator()]
 )
 def test_an_aggregator_without_values_has_none(empty: Aggregator) -> None:
     assert empty.val is None
@@ -163,6 +169,7 @@ LAZY: list[tuple[LazyAggregator, type[Aggregator], list[Any]]] = [
     (RingAggregator.lazy(5, "d"), RingAggregator, ["ring", 5, "d"]),
     (RingAggregator.lazy(n=5, dtype="f"), RingAggregator, ["ring", 5, "f"]),
     (TimeSeriesAggregator.lazy(), TimeSeriesAggregator, ["series"]),
+    (SumAggregator.lazy(), SumAggregator, ["sum"]),
     (ValueAggregator.lazy(), ValueAggregator, ["value"]),
     (Aggregator.lazy(StatAggregator, skip_obs=2), StatAggregator, ["stat", 2]),
 ]

@@ -163,6 +163,32 @@ def test_a_trial_starts_and_finishes_at_its_time(ann: Caller) -> None:
     assert found["metadata"]["heartbeat"] == 20.0
 
 
+def test_ranks_above_0_join_a_trial_and_leave_its_status_alone(ann: Caller) -> None:
+    id = ann.new_trial()["id"]
+    for rank in (2, 0, 1, 2):
+        logged(ann, "log_trial_start", trial=id, time=10.0, rank=rank)
+    logged(ann, "log_trial_finish", trial=id, time=20, status=DONE, error="out of memory", rank=2)
+    found = trial_of(ann, id)
+    assert (found["status"], found["errors"]) == (RUNNING, ["out of memory"])
+    assert found["metadata"]["ranks"] == [0, 1, 2]
+    logged(ann, "log_trial_finish", trial=id, time=30, status=DONE, rank=0)
+    assert trial_of(ann, id)["status"] == DONE
+
+
+def test_a_late_rank_does_not_start_a_trial_that_has_ended(ann: Caller) -> None:
+    id = ann.new_trial()["id"]
+    logged(ann, "log_trial_finish", trial=id, time=20, status=DONE)
+    logged(ann, "log_trial_start", trial=id, time=30.0, rank=1)
+    assert trial_of(ann, id)["status"] == DONE
+
+
+def test_ranks_that_somebody_wrote_over_do_not_keep_one_from_joining(ann: Caller) -> None:
+    id = ann.new_trial()["id"]
+    logged(ann, "log_trial_metadata", trial=id, metadata={"ranks": ["x", 7, None]})
+    logged(ann, "log_trial_start", trial=id, time=30.0, rank=1)
+    assert trial_of(ann, id)["metadata"]["ranks"] == [1, 7]
+
+
 def test_errors_are_kept_in_their_order(ann: Caller) -> None:
     id = ann.new_trial()["id"]
     logged(ann, "set_trial_status", trial=id, status=RUNNING, error="first")

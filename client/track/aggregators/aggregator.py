@@ -6,6 +6,7 @@ from track_protocol.aggregators import (
     Aggregator,
     RingAggregator,
     StatAggregator,
+    SumAggregator,
     TimeSeriesAggregator,
     ValueAggregator,
 )
@@ -14,6 +15,7 @@ __all__ = [
     "Aggregator",
     "RingAggregator",
     "StatAggregator",
+    "SumAggregator",
     "TimeSeriesAggregator",
     "ValueAggregator",
 ]

@@ -112,9 +112,10 @@ class NullProtocol(Protocol):
         """Always fails: nothing is kept."""
         raise ItemNotFound(f"no {kind} is kept by {self.uri}: give TrackClient a store, as in file:runs.json")
 
-    def log_trial_start(self, trial: Trial) -> None:
+    def log_trial_start(self, trial: Trial, rank: int | None = None) -> None:
         """See `Protocol.log_trial_start`."""
-        trial.status = Status.Running
+        if not rank:
+            trial.status = Status.Running
 
     def log_trial_finish(
         self,
@@ -122,10 +123,12 @@ class NullProtocol(Protocol):
         exc_type: type[BaseException] | None = None,
         exc_val: BaseException | None = None,
         exc_tb: TracebackType | None = None,
+        rank: int | None = None,
     ) -> None:
         """See `Protocol.log_trial_finish`."""
-        status, error = end_of(exc_type, exc_val, exc_tb)
-        self.set_trial_status(trial, status, error)
+        if not rank:
+            status, error = end_of(exc_type, exc_val, exc_tb)
+            self.set_trial_status(trial, status, error)
 
     @item_may_be_named("trial")
     def log_trial_arguments(self, trial: Trial, /, **kwargs: Any) -> None:

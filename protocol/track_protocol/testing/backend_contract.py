@@ -139,6 +139,15 @@ class BackendContract:
         protocol.log_trial_finish(trial, None, None, None)
         assert self._trial(protocol, trial).status == Status.Completed
 
+    def test_a_rank_above_0_leaves_the_status_alone(self, protocol: Protocol) -> None:
+        trial = self._new(protocol, name="t")
+        protocol.log_trial_start(trial)
+        protocol.log_trial_start(trial, rank=1)
+        protocol.log_trial_finish(trial, ValueError, ValueError("went wrong"), None, rank=1)
+        found = self._trial(protocol, trial)
+        assert (found.status, found.metadata["ranks"]) == (Status.Running, [1])
+        assert "went wrong" in found.errors[0]
+
     def test_an_exception_is_kept_with_its_text(self, protocol: Protocol) -> None:
         trial = self._new(protocol, name="t")
         try:

@@ -1,0 +1,1 @@
+"""What the client's modules share with programs that look for it here."""

@@ -1,0 +1,293 @@
+"""Trials whose process is asked to end, or ends by itself, with a real server."""
+
+from __future__ import annotations
+
+import os
+import signal
+import statistics
+import subprocess
+import sys
+import textwrap
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+from pathlib import Path
+
+import pytest
+
+from running_server import ServerProcess, environment
+from track import Status, TrackClient, Trial
+
+HEAD = """
+import multiprocessing, os, signal, sys, time
+from track import Status, TrackClient
+
+def ready():
+    print("ready", flush=True)
+
+def rest():
+    time.sleep(60)
+
+client = TrackClient(os.environ["TRACK_URI"])
+"""
+POINTS = [float(number) for number in range(5000)]
+
+
+class Stage:
+    """A server, the URI to join it, and a folder for scripts."""
+
+    def __init__(self, folder: Path, server: ServerProcess) -> None:
+        self.folder = folder
+        self.server = server
+        self.uri = server.served.join("ann")
+
+    @contextmanager
+    def script(self, source: str, **changes: str) -> Iterator[subprocess.Popen[str]]:
+        """A script of its own, up to the line in which it says that it is ready."""
+        path = self.folder / "script.py"
+        path.write_text(HEAD + textwrap.dedent(source))
+        env = environment(PYTHONPATH=os.pathsep.join(sys.path), TRACK_URI=self.uri, **changes)
+        command = [sys.executable, str(path)]
+        with subprocess.Popen(
+            command,
+            cwd=self.folder,
+            env=env,
+            text=True,
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+        ) as process:
+            try:
+                assert process.stdout is not None
+                assert process.stdout.readline() == "ready\n", process.communicate()
+                yield process
+            finally:
+                process.kill()
+
+    def trial(self) -> tuple[Trial, dict[str, list[float]]]:
+        """The only trial, and the values of all its series."""
+        with TrackClient(self.uri) as client:
+            (trial,) = client.protocol.fetch_trials({})
+            values = {name: list(client.protocol.fetch_metrics(trial, name).values) for name in trial.metrics}
+            trial.chronos = dict(trial.chronos)
+            return trial, values
+
+
+@pytest.fixture
+def stage(tmp_path: Path) -> Iterator[Stage]:
+    with ServerProcess(f"sqlite:{tmp_path / 'runs.db'}", tmp_path / "home") as server:
+        yield Stage(tmp_path, server)
+
+
+LOG_AND_REST = """
+with client.new_trial(arguments={"a": 1}) as trial:
+    for number in range(5000):
+        trial.log_metrics(loss=float(number))
+    ready()
+    rest()
+"""
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT], ids=lambda number: number.name)
+def test_a_signal_ends_a_running_trial_as_interrupted(stage: Stage, number: signal.Signals) -> None:
+    with stage.script(LOG_AND_REST) as process:
+        process.send_signal(number)
+        assert process.wait(30) == -number
+    trial, values = stage.trial()
+    assert (trial.status, values) == (Status.Interrupted, {"loss": POINTS})
+    (error,) = trial.errors
+    assert f"{number.name} came while the trial was running" in error
+    assert "script.py" in error
+    assert trial.chronos["runtime"] > 0
+
+
+def test_a_trial_that_was_only_started_is_interrupted_too(stage: Stage) -> None:
+    script = """
+    client.new_trial(arguments={"a": 1})
+    client.start()
+    client.log_metrics(loss=0.0)
+    ready()
+    rest()
+    """
+    with stage.script(script) as process:
+        process.terminate()
+        assert process.wait(30) == -signal.SIGTERM
+    trial, values = stage.trial()
+    assert (trial.status, values) == (Status.Interrupted, {"loss": [0.0]})
+
+
+def test_a_program_that_ends_in_its_own_time_is_still_interrupted(stage: Stage) -> None:
+    script = """
+    stop = []
+    signal.signal(signal.SIGTERM, lambda *_: stop.append(1))
+    with client.new_trial(arguments={"a": 1}) as trial:
+        ready()
+        while not stop:
+            time.sleep(0.01)
+        trial.log_metrics(checkpoint=1.0)
+    sys.exit(7)
+    """
+    with stage.script(script) as process:
+        process.terminate()
+        assert process.wait(30) == 7
+    trial, values = stage.trial()
+    assert (trial.status, values, len(trial.errors)) == (Status.Interrupted, {"checkpoint": [1.0]}, 1)
+
+
+def test_what_a_programs_handler_raises_is_kept_beside_the_signal(stage: Stage) -> None:
+    script = """
+    def preempted(*_):
+        raise RuntimeError("preempted")
+    signal.signal(signal.SIGTERM, preempted)
+    with client.new_trial(arguments={"a": 1}):
+        ready()
+        rest()
+    """
+    with stage.script(script) as process:
+        process.terminate()
+        assert process.wait(30) == 1
+    trial, _ = stage.trial()
+    assert trial.status is Status.Interrupted
+    assert ["SIGTERM" in trial.errors[0], "RuntimeError: preempted" in trial.errors[1]] == [True, True]
+
+
+def test_a_signal_waits_for_a_server_that_is_away_no_longer_than_the_bound(stage: Stage) -> None:
+    with stage.script(LOG_AND_REST) as process:
+        stage.server.kill()
+        process.terminate()
+        assert process.wait(15) == -signal.SIGTERM
+
+
+def test_a_pool_that_is_terminated_keeps_what_its_workers_logged(stage: Stage) -> None:
+    script = """
+    def work(queue):
+        for number in range(5000):
+            trial.log_metrics(loss=float(number))
+        queue.put(1)
+        rest()
+    context = multiprocessing.get_context("fork")
+    with client.new_trial(arguments={"a": 1}) as trial:
+        queue = context.SimpleQueue()
+        with context.Pool(1, initializer=work, initargs=(queue,)) as pool:
+            queue.get()
+            pool.terminate()
+    client.save()
+    ready()
+    """
+    with stage.script(script) as process:
+        assert process.wait(30) == 0
+    trial, values = stage.trial()
+    assert (trial.status, trial.errors, values) == (Status.Completed, [], {"loss": POINTS})
+
+
+@pytest.mark.parametrize(
+    ("ending", "code", "status"),
+    [
+        ("pass", 0, Status.Completed),
+        ("sys.exit(0)", 0, Status.Completed),
+        ("raise ArithmeticError('diverged')", 1, Status.Exception),
+    ],
+)
+def test_a_trial_that_nobody_finished_ends_with_the_program(
+    stage: Stage, ending: str, code: int, status: Status
+) -> None:
+    script = f"""
+    client.new_trial(arguments={{"a": 1}})
+    client.start()
+    ready()
+    {ending}
+    """
+    with stage.script(script) as process:
+        assert process.wait(30) == code
+    trial, _ = stage.trial()
+    assert trial.status is status
+    assert ["ArithmeticError: diverged" in error for error in trial.errors] == ([True] if code else [])
+
+
+def test_a_child_that_ends_does_not_end_its_parents_trial(stage: Stage) -> None:
+    script = """
+    client.new_trial(arguments={"a": 1})
+    client.start()
+    client.save()
+    if (child := os.fork()) == 0:
+        sys.exit(0)
+    os.waitpid(child, 0)
+    client.save()
+    ready()
+    rest()
+    """
+    with stage.script(script):
+        trial, _ = stage.trial()
+        assert trial.status is Status.Running
+
+
+def test_a_job_that_starts_again_goes_on_with_its_trial(stage: Stage) -> None:
+    with stage.script(LOG_AND_REST) as process:
+        process.terminate()
+        process.wait(30)
+    before, _ = stage.trial()
+    script = """
+    with client.new_trial(arguments={"a": 1}) as trial:
+        trial.log_metrics(loss=5000.0)
+    ready()
+    """
+    with stage.script(script, TRACK_TRIAL=before.uid) as process:
+        assert process.wait(30) == 0
+    trial, values = stage.trial()
+    assert (trial.uid, trial.status, trial.errors) == (before.uid, Status.Completed, before.errors)
+    assert values == {"loss": [*POINTS, 5000.0]}
+    assert trial.chronos["runtime"] > before.chronos["runtime"]
+
+
+RANK = """
+rank = int(os.environ.get("RANK") or os.environ["SLURM_PROCID"])
+with client.new_trial() as trial:
+    for number in range(200):
+        with trial.chrono("step"):
+            sum(range(10 * number))
+    trial.log_metrics(before=float(rank))
+    client.save()
+    ready()
+    sys.stdin.read()
+    if rank == 2:
+        raise ArithmeticError("diverged")
+    trial.log_metrics(after=float(rank))
+"""
+
+
+def test_a_rank_that_fails_does_not_end_the_trial_of_the_others(stage: Stage) -> None:
+    with TrackClient(stage.uri) as client:
+        uid = client.new_trial(arguments={"a": 1}).trial.uid
+    with ExitStack() as stack:
+        ranks = [
+            stack.enter_context(stage.script(RANK, TRACK_TRIAL=uid, SLURM_PROCID=str(rank)))
+            for rank in range(4)
+        ]
+        ranks[2].communicate(timeout=30)
+        trial, _ = stage.trial()
+        assert (trial.status, trial.metadata["ranks"], ranks[2].returncode) == (
+            Status.Running,
+            [0, 1, 2, 3],
+            1,
+        )
+        for rank in (3, 1, 0):
+            ranks[rank].communicate(timeout=30)
+    trial, values = stage.trial()
+    assert trial.status is Status.Completed
+    assert values == {"before": [0.0, 1.0, 2.0, 3.0], "after": [3.0, 1.0, 0.0]}
+    (error,) = trial.errors
+    assert ["rank 2: Traceback" in error, "ArithmeticError: diverged" in error] == [True, True]
+
+
+def test_the_timings_of_all_ranks_are_one_statistic(stage: Stage) -> None:
+    with TrackClient(stage.uri) as client:
+        trial = client.new_trial(arguments={"a": 1}).trial
+    with ExitStack() as stack:
+        for rank in range(4):
+            stack.enter_context(stage.script(RANK, TRACK_TRIAL=trial.uid, RANK=str(rank)))
+    with TrackClient(stage.uri) as client:
+        (found,) = client.protocol.get_trial(trial)
+        every = [float(value) for value in client.protocol.fetch_metrics(found, "step", "chrono").values]
+        told = found.chronos["step"]
+    assert (told["count"], told["min"], told["max"]) == (800, min(every), max(every))
+    assert told["avg"] == pytest.approx(statistics.fmean(every), rel=1e-12)
+    assert told["sd"] == pytest.approx(statistics.pstdev(every), rel=1e-9)
