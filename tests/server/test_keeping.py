@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 from pathlib import Path
 
 import pytest
@@ -193,15 +194,32 @@ def test_a_store_that_is_damaged_can_be_replaced(uri: str, tmp_path: Path) -> No
 def test_changes_that_a_crash_left_are_not_applied_to_the_restored_store(uri: str, tmp_path: Path) -> None:
     backup = tmp_path / "copy"
     backed_up(uri, backup)
-    child = os.fork()
-    if not child:
-        log_points(open_store(uri, exclusive=True), points_of([0.25] * 50, first=100))
-        os._exit(0)
-    os.waitpid(child, 0)
+    keeper, path = kept(uri)
+    store = open_store(uri, exclusive=True)
+    log_points(store, points_of([0.25] * 50, first=100))
+    crashed = tmp_path / "crashed"
+    for end in ("", keeper.companion):  # as they would be found after a crash now
+        shutil.copy(f"{path}{end}", f"{crashed}{end}")
+    store.close()
+    again = of_kind(uri, crashed)
+    assert checked(again).points == 150
+    aside = restored(backup, again).aside
+    assert aside is not None
+    assert values_of(again) == VALUES
+    assert values_of(of_kind(uri, aside)) == [*VALUES, *[0.25] * 50]
+
+
+def test_changes_beside_a_store_that_cannot_be_opened_are_put_aside_with_it(uri: str, tmp_path: Path) -> None:
+    backup = tmp_path / "copy"
+    backed_up(uri, backup)
+    keeper, path = kept(uri)
+    path.write_bytes(b"nonsense" * 100)
+    changes = path.with_name(path.name + keeper.companion)
+    changes.write_bytes(b"changes")
     aside = restored(backup, uri).aside
     assert aside is not None
+    assert aside.with_name(aside.name + keeper.companion).read_bytes() == b"changes"
     assert values_of(uri) == VALUES
-    assert values_of(of_kind(uri, aside)) == [*VALUES, *[0.25] * 50]
 
 
 def test_a_store_is_restored_where_there_is_none(uri: str, tmp_path: Path) -> None:
