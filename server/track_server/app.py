@@ -13,11 +13,15 @@ from track_protocol.loopback import is_loopback
 from track_protocol.places import default_home
 from track_protocol.uri import Uri, check_options, redact
 from track_server.backends.file import FileStore
+from track_server.backends.file_keeper import FileKeeper
 from track_server.backends.memory import MemoryStore
 from track_server.backends.sqlite import SqliteStore
+from track_server.backends.sqlite_keeper import SqliteKeeper
 from track_server.engine import Engine
 from track_server.identity import Identity
+from track_server.keeping import Keeper
 from track_server.limits import Limits
+from track_server.runtime import read_server_record
 from track_server.store import Store
 from track_server.users import UserStore
 
@@ -27,6 +31,7 @@ __all__ = [
     "Settings",
     "assemble",
     "check_store_uri",
+    "kept_store",
     "open_store",
     "settings_from_uri",
     "speaks_plaintext",
@@ -152,6 +157,31 @@ def open_store(text: str, *, exclusive: bool, served_as: str | None = None) -> S
     """
     uri = check_store_uri(text)
     return _OPENERS[uri.scheme](uri, exclusive, served_as)
+
+
+_KEEPERS: Final[Mapping[str, Keeper]] = {"sqlite": SqliteKeeper(), "file": FileKeeper()}
+
+
+def kept_store(text: str | None, home: Path | None) -> tuple[Keeper, Path]:
+    """Who looks after a store from outside, and the store's main file.
+
+    Args:
+        text: its URI; by default that of the home's last server, else the home's own store.
+        home: the server's folder, by default this user's.
+
+    Raises:
+        UriError: see `check_store_uri`.
+        UsageError: the store is in memory only.
+    """
+    if text is None:
+        folder = (home or default_home(os.environ)).absolute()
+        record = read_server_record(folder)
+        text = record.store if record is not None else Settings(home=folder).store_uri
+    uri = check_store_uri(text)
+    keeper = _KEEPERS.get(uri.scheme)
+    if keeper is None:
+        raise UsageError(f"{text}: the store is in its server's memory only: name one in a file")
+    return keeper, Path(uri.path)
 
 
 def assemble(settings: Settings) -> Parts:

@@ -62,6 +62,7 @@ class Journal:
 
     Args:
         path: the journal's own file.
+        read_only: for a look beside whoever writes it; it must exist then, and nothing is cut.
 
     Raises:
         StoreReadOnly: it cannot be opened for writing.
@@ -71,10 +72,12 @@ class Journal:
     start: Final = _HEADER_SIZE
     """Offset of the first frame."""
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, *, read_only: bool = False) -> None:
         self.path = path
+        self._read_only = read_only
+        access = os.O_RDONLY if read_only else os.O_RDWR | os.O_CREAT
         try:
-            self._file = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o666)
+            self._file = os.open(path, access | os.O_CLOEXEC, 0o666)
         except OSError as error:
             raise store_error(path, "opened", error) from error
         _opened.add(self)
@@ -173,7 +176,8 @@ class Journal:
             if frame is None:
                 if _frame_behind(data, at):
                     raise self._corrupt(offset + at)
-                self._cut(offset + at)
+                if not self._read_only:
+                    self._cut(offset + at)
                 return
             at = frame.end
             yield frame._replace(end=offset + at)

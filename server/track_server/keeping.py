@@ -1,0 +1,230 @@
+"""Looking after stores from outside: checking, backing up, restoring; a server may be at work on them."""
+
+from __future__ import annotations
+
+import datetime
+import os
+from contextlib import AbstractContextManager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Protocol
+
+from track_protocol.errors import ItemNotFound, StoreCorrupt, StoreError, StoreReadOnly, UsageError
+
+__all__ = ["Checked", "Keeper", "Restored", "back_up", "check", "restore"]
+
+
+@dataclass(frozen=True, slots=True)
+class Checked:
+    """What a check of a store has seen.
+
+    Attributes:
+        generation: identifies the store's history; None when it could not be read.
+        trials: how many there are.
+        series: how many there are.
+        points: of all series, as far as they can be read.
+        findings: one line for each damage; none if the store is sound.
+    """
+
+    generation: str | None = None
+    trials: int = 0
+    series: int = 0
+    points: int = 0
+    findings: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Restored:
+    """What a restore has done.
+
+    Attributes:
+        checked: the backup, whose generation is not that of the restored store.
+        generation: the new one of the restored store.
+        aside: where the replaced store is, None if there was none.
+    """
+
+    checked: Checked
+    generation: str
+    aside: Path | None
+
+
+class Keeper(Protocol):
+    """Knows the files of one kind of store, and changes none that is in use."""
+
+    @property
+    def companion(self) -> str:
+        """What is appended to the main file's name for the file of recent changes."""
+
+    def check(self, path: Path) -> Checked:
+        """Read everything and compare it; whoever uses the store goes on with it meanwhile."""
+
+    def copy(self, path: Path, target: Path) -> None:
+        """Write one committed state of a store to a new file that needs no companion, durably."""
+
+    def renew(self, path: Path) -> str:
+        """Give a store that nobody has open a new generation, durably; returns it."""
+
+    def settle(self, path: Path) -> None:
+        """Bring the main file up to date and leave the companion with nothing that counts.
+
+        Raises:
+            StoreInUse: somebody has the store open.
+        """
+
+    def held(self, path: Path) -> AbstractContextManager[None]:
+        """Keep everybody else out of the store.
+
+        Raises:
+            StoreInUse: somebody has it open.
+        """
+
+
+def check(keeper: Keeper, path: Path) -> Checked:
+    """Check a store; damage that hinders reading at all is a finding too.
+
+    Raises:
+        ItemNotFound: there is no such store.
+        StoreError: it is something else, or it cannot be read.
+    """
+    if not path.exists():
+        raise ItemNotFound(f"there is no store {path}: check the path")
+    try:
+        return keeper.check(path)
+    except StoreCorrupt as error:
+        return Checked(findings=(str(error),))
+
+
+def back_up(keeper: Keeper, path: Path, target: Path) -> Checked:
+    """Copy a store, also one that is in use, to a new file; it gets its name once it was found sound.
+
+    Raises:
+        ItemNotFound: there is no such store.
+        UsageError: the target exists.
+        StoreCorrupt: the copy is damaged as the store is; there is no backup.
+        StoreError: the store cannot be read, or the target not be written.
+    """
+    if not path.exists():
+        raise ItemNotFound(f"there is no store {path}: check the path")
+    _refuse_existing(target)
+    part = _beside(target)
+    try:
+        _make_private(part)
+        keeper.copy(path, part)
+        seen = _sound(keeper, part, f"{path} is damaged, so there is no backup")
+        part.chmod(path.stat().st_mode & 0o7777)
+        _name(part, target)
+    finally:
+        part.unlink(missing_ok=True)
+    return seen
+
+
+def restore(keeper: Keeper, backup: Path, path: Path) -> Restored:
+    """Put a backup in the place of a store that nobody has open, which is kept beside it.
+
+    Raises:
+        ItemNotFound: there is no such backup.
+        UsageError: the backup is the store itself.
+        StoreInUse: somebody has the store open.
+        StoreCorrupt: the backup is damaged; nothing is changed.
+        StoreError: the backup is no store of this kind, or the store's folder takes no writes.
+    """
+    if not backup.exists():
+        raise ItemNotFound(f"there is no backup {backup}: check the path")
+    path = Path(os.path.realpath(path))
+    if os.path.realpath(backup) == str(path):
+        raise UsageError(f"{backup} is the store itself: give the path of a backup")
+    with keeper.held(path):
+        pass  # before minutes are spent on reading the backup
+    seen = _sound(keeper, backup, f"{backup} is damaged, and nothing was changed")
+    part = _beside(path)
+    try:
+        if path.exists():
+            keeper.settle(path)
+        with keeper.held(path):
+            _make_private(part)
+            keeper.copy(backup, part)
+            _sound(keeper, part, f"{backup} was copied with damage, and nothing was changed")
+            generation = keeper.renew(part)
+            _as_owned_as(path if path.exists() else path.parent, part, path.with_name(f"{path.name}.lock"))
+            if path.exists():
+                part.chmod(path.stat().st_mode & 0o7777)
+            aside = _exchange(part, path, keeper.companion)
+    finally:
+        part.unlink(missing_ok=True)
+    return Restored(seen, generation, aside)
+
+
+def _exchange(part: Path, path: Path, companion: str) -> Path | None:
+    """Give `part` the store's name and the store's files names of their own."""
+    aside = None
+    changes = path.with_name(path.name + companion)
+    if path.exists():
+        moment = datetime.datetime.now(datetime.UTC).strftime("%Y%m%dT%H%M%S.%fZ")
+        aside = path.with_name(f"{path.name}.replaced-{moment}")
+        os.link(path, aside)
+        if changes.exists():
+            os.link(changes, aside.with_name(aside.name + companion))
+        _sync(path.parent)
+    # Before the exchange: changes of the old store must never be applied to the new one.
+    changes.unlink(missing_ok=True)
+    _sync(path.parent)
+    part.replace(path)
+    _sync(path.parent)
+    return aside
+
+
+def _sound(keeper: Keeper, path: Path, otherwise: str) -> Checked:
+    seen = check(keeper, path)
+    if seen.findings:
+        more = f" (and {len(seen.findings) - 1} more)" if len(seen.findings) > 1 else ""
+        raise StoreCorrupt(f"{otherwise}: {seen.findings[0]}{more}; 'track check' lists everything")
+    return seen
+
+
+def _refuse_existing(target: Path) -> None:
+    if target.exists() or target.is_symlink():
+        raise UsageError(f"{target} exists and is not overwritten: give a new name")
+
+
+def _beside(target: Path) -> Path:
+    return target.with_name(f".{target.name}.{os.getpid()}.part")
+
+
+def _make_private(part: Path) -> None:
+    """An empty file that nobody else may read, whatever is written to it later."""
+    try:
+        part.unlink(missing_ok=True)
+        os.close(os.open(part, os.O_CREAT | os.O_EXCL | os.O_WRONLY | os.O_CLOEXEC, 0o600))
+    except FileNotFoundError:
+        raise StoreError(f"the folder {part.parent} does not exist: create it, or choose another") from None
+    except OSError as error:
+        raise StoreReadOnly(
+            f"{part.parent} cannot be written ({error.strerror}): choose another place"
+        ) from error
+
+
+def _name(part: Path, target: Path) -> None:
+    """Rename without overwriting what has appeared meanwhile."""
+    try:
+        os.link(part, target)
+    except FileExistsError:
+        _refuse_existing(target)
+    except OSError:  # a file system without hard links
+        part.rename(target)
+    _sync(target.parent)
+
+
+def _as_owned_as(model: Path, *files: Path) -> None:
+    """What root restores belongs to whoever runs the server."""
+    if os.geteuid() == 0:
+        owner = model.stat()
+        for file in files:
+            os.chown(file, owner.st_uid, owner.st_gid)
+
+
+def _sync(folder: Path) -> None:
+    descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
