@@ -31,6 +31,7 @@ from track_protocol.errors import (
     ProtocolError,
     SequenceGap,
     ServerUnreachable,
+    StoreFull,
     TooBusy,
     TrackError,
 )
@@ -253,7 +254,7 @@ class Sender:
             raise
         except TrackError as error:
             _close(link)
-            if self.reached and isinstance(error, ProtocolError):
+            if self.reached and isinstance(error, (ProtocolError, StoreFull)):
                 raise
             self.final = error
             _log.warning("nothing can be sent to %s: %s", self._name, error)

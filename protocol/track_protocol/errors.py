@@ -31,6 +31,7 @@ __all__ = [
     "ServerUnreachable",
     "StoreCorrupt",
     "StoreError",
+    "StoreFull",
     "StoreInUse",
     "StoreReadOnly",
     "StoreTooNew",
@@ -234,6 +235,12 @@ class StoreInUse(StoreError):
     """Another process holds the store; the message names its pid."""
 
     code = "store-in-use"
+
+
+class StoreFull(StoreError):
+    """No space is left for the store; the same write succeeds once there is some again."""
+
+    code = "store-full"
 
 
 class StoreReadOnly(StoreError):

@@ -25,6 +25,7 @@ from track_protocol.errors import (
     PermissionDenied,
     ServerUnreachable,
     StoreError,
+    StoreFull,
     UnknownMethod,
 )
 from track_protocol.frames import FRAME_LIMIT
@@ -181,6 +182,22 @@ def test_a_store_that_cannot_write_for_a_while_loses_nothing(store: MemoryStore,
     store.refuse = None
     outbox.flush()
     assert values(store) == [1.0]
+
+
+def test_a_store_too_full_to_be_opened_again_is_tried_until_there_is_room(
+    store: MemoryStore, outbox: Outbox
+) -> None:
+    # Fails when `Sender._stay_away` does not try again after a `StoreFull`.
+    outbox.writer(TRIAL)(1, {"loss": 1.0})
+    outbox.flush()
+    store.open_error = StoreFull("no space is left: free some")
+    store.break_links()
+    outbox.writer(TRIAL)(2, {"loss": 2.0})
+    with pytest.raises(CallTimeout, match="no space is left"):
+        outbox.flush(0.2)
+    store.open_error = None
+    outbox.flush()
+    assert values(store) == [1.0, 2.0]
 
 
 # -- calls ---------------------------------------------------------------------------------------

@@ -8,7 +8,7 @@ from collections.abc import Iterable
 from contextlib import suppress
 from pathlib import Path
 
-from track_protocol.errors import StoreError, StoreReadOnly
+from track_protocol.errors import StoreError, StoreFull, StoreReadOnly
 
 __all__ = ["store_error", "sync_folder", "write_durably"]
 
@@ -27,7 +27,8 @@ def write_durably(path: str | Path, pieces: Iterable[str], temporary: str | Path
 
     Raises:
         StoreReadOnly: the file or its folder does not take writes.
-        StoreError: it cannot be written for another reason, such as a full disk.
+        StoreFull: the disk is full.
+        StoreError: it cannot be written for another reason.
     """
     target = Path(os.path.realpath(path))
     beside = Path(temporary or target.with_name(f".{target.name}.{os.getpid()}.tmp"))
@@ -79,6 +80,8 @@ def store_error(path: Path, done: str, error: OSError) -> StoreError:
             f"{path} cannot be {done}: {error.strerror}: allow this user to write it and its folder, "
             "or choose another place"
         )
-    full = error.errno in (errno.ENOSPC, errno.EDQUOT)
-    remedy = "free some space" if full else "check the path and the disk"
-    return StoreError(f"{path} cannot be {done}: {error.strerror}: {remedy}")
+    if error.errno in (errno.ENOSPC, errno.EDQUOT):
+        return StoreFull(
+            f"{path} cannot be {done}: {error.strerror}: free some space, and writing goes on by itself"
+        )
+    return StoreError(f"{path} cannot be {done}: {error.strerror}: check the path and the disk")

@@ -12,12 +12,16 @@ from typing import Final
 
 import apsw
 
-from track_protocol.errors import StoreCorrupt, StoreError, StoreReadOnly
+from track_protocol.errors import StoreCorrupt, StoreError, StoreFull, StoreReadOnly
 
 __all__ = ["store_error", "translated"]
 
 _KNOWN: Final[tuple[tuple[type[apsw.Error], type[StoreError], str], ...]] = (
-    (apsw.FullError, StoreError, "no space is left for {path}: free some on its disk, then try again"),
+    (
+        apsw.FullError,
+        StoreFull,
+        "no space is left for {path}: free some on its disk, and writing goes on by itself",
+    ),
     (
         apsw.ReadOnlyError,
         StoreReadOnly,

@@ -8,7 +8,7 @@ import pytest
 
 from stored_trials import add_trials, committed_values, log_points, points_of, trial_id
 from track_protocol.batch import METRIC
-from track_protocol.errors import StoreCorrupt, StoreError, StoreReadOnly
+from track_protocol.errors import StoreCorrupt, StoreError, StoreFull, StoreReadOnly
 from track_server.backends.sqlite import SqliteStore, open_store
 from track_server.backends.sqlite_errors import store_error, translated
 
@@ -53,7 +53,7 @@ def test_after_a_full_disk_the_store_goes_on_where_it_was(full: SqliteStore) -> 
 @pytest.mark.parametrize(
     ("raised", "expected"),
     [
-        (apsw.FullError("full"), StoreError),
+        (apsw.FullError("full"), StoreFull),
         (apsw.ReadOnlyError("readonly"), StoreReadOnly),
         (apsw.CorruptError("malformed"), StoreCorrupt),
         (apsw.NotADBError("no database"), StoreCorrupt),

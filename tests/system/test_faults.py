@@ -1,0 +1,155 @@
+"""Disks that fill up for real, under real engines, stores and clients.
+
+Negative controls, each of which makes a test here fail:
+
+* `Engine._commit` without its ``tx.rollback()``: no write succeeds after the first refusal.
+* `Journal.append` without its ``self._cut(offset)``: half a frame stays in the journal.
+* `Sender._refused` with ``self._backlog.clear()`` for ``raise error``: points are lost.
+"""
+
+from __future__ import annotations
+
+import os
+import random
+import subprocess
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from engine_calls import Caller, points
+from running_server import serving
+from track import TrackClient
+from track_protocol.batch import Batch
+from track_protocol.columns import Column, unpack
+from track_protocol.errors import StoreFull
+from track_protocol.link import Acked
+from track_server.app import Settings, open_store
+from track_server.engine import Engine
+
+STORES = ["sqlite:{}/runs.db", "file:{}/runs.json"]
+
+
+@pytest.fixture
+def disk(tmp_path: Path) -> Iterator[Path]:
+    """A small file system of its own."""
+    folder = tmp_path / "disk"
+    folder.mkdir()
+    mount = ["mount", "-t", "tmpfs", "-o", "size=8m", "tmpfs", str(folder)]
+    try:
+        mounted = subprocess.run(mount, capture_output=True).returncode == 0
+    except FileNotFoundError:
+        mounted = False
+    if not mounted:
+        pytest.skip("a disk that fills up needs the right to mount a tmpfs")
+    yield folder
+    subprocess.run(["umount", "--lazy", str(folder)], check=True)
+
+
+def _fill(disk: Path) -> Path:
+    """A file that takes all the room that is left."""
+    filler = disk / "filler"
+    with filler.open("wb", buffering=0) as file:
+        for size in (65_536, 4_096, 1):
+            try:
+                while file.write(bytes(size)):
+                    pass
+            except OSError:
+                continue
+    return filler
+
+
+def _noise(count: int) -> list[float]:
+    return [random.random() for _ in range(count)]
+
+
+def _stored(caller: Caller, trial: bytes) -> list[float]:
+    answer = caller.read("fetch_metrics", trial=trial, name="loss")
+    return list(unpack(Column(*answer["values"])))
+
+
+def _refusal(caller: Caller, trial: bytes, kept: list[float]) -> tuple[Batch, list[float], StoreFull]:
+    """Log until the disk has no more room; the batch that was refused, its values, and the error."""
+    for _ in range(100):
+        values = _noise(20_000)
+        batch = Batch(caller.seq + 1, len(values), [points(trial, loss=values)])
+        outcome = caller.batch(batch)
+        if isinstance(outcome, StoreFull):
+            return batch, values, outcome
+        assert outcome == Acked(batch.last)
+        caller.seq = batch.last
+        kept += values
+    raise AssertionError("the disk never filled up")
+
+
+@pytest.mark.parametrize("uri", STORES)
+def test_a_full_disk_refuses_writes_serves_reads_and_resumes_exactly_once(disk: Path, uri: str) -> None:
+    engine = Engine(open_store(uri.format(disk), exclusive=True))
+    try:
+        caller = Caller(engine)
+        trial = caller.new_trial()["id"]
+        kept = [1.0, 2.0]
+        assert caller.log(points(trial, loss=kept)) == Acked(3)
+        filler = _fill(disk)
+        batch, values, error = _refusal(caller, trial, kept)
+        assert "runs." in str(error)
+        assert isinstance(caller.batch(batch), StoreFull)
+        assert engine.last_seq(caller.writer) == caller.seq
+        assert _stored(caller, trial) == kept
+        filler.unlink()
+        assert caller.batch(batch) == Acked(batch.last)
+        assert caller.batch(batch) == Acked(batch.last)
+        assert _stored(caller, trial) == kept + values
+    finally:
+        engine.close()
+    again = Engine(open_store(uri.format(disk), exclusive=True))
+    try:
+        assert _stored(Caller(again), trial) == kept + values
+    finally:
+        again.close()
+
+
+def test_half_a_frame_is_cut_off_the_journal_again(disk: Path) -> None:
+    engine = Engine(open_store(f"file:{disk}/runs.json", exclusive=True))
+    try:
+        caller = Caller(engine)
+        trial = caller.new_trial()["id"]
+        filler = _fill(disk)
+        journal = disk / "runs.json.journal"
+        before = journal.stat().st_size
+        # Some pages, so that the frame is begun and cannot be ended.
+        os.truncate(filler, filler.stat().st_size - 16_384)
+        outcome = caller.batch(Batch(2, 20_000, [points(trial, loss=_noise(20_000))]))
+        assert isinstance(outcome, StoreFull)
+        assert journal.stat().st_size == before
+    finally:
+        (disk / "filler").unlink()
+        engine.close()
+
+
+def _log_across_a_full_disk(uri: str, disk: Path) -> None:
+    with TrackClient(uri) as client:
+        client.set_project(name="full")
+        trial = client.new_trial(name="t").trial
+        client.log_metrics(loss=-1.0)
+        assert len(client.protocol.fetch_metrics(trial, "loss")) == 1
+        filler = _fill(disk)
+        for step in range(30_000):
+            client.log_metrics(step=step, loss=random.random(), acc=random.random())
+        # Long enough for many refusals; nothing is waited for.
+        time.sleep(1.0)
+        filler.unlink()
+        assert len(client.protocol.fetch_metrics(trial, "acc")) == 30_000
+        assert len(client.protocol.fetch_metrics(trial, "loss")) == 30_001
+
+
+@pytest.mark.parametrize("uri", STORES)
+def test_a_served_client_needs_no_help_when_there_is_room_again(disk: Path, tmp_path: Path, uri: str) -> None:
+    with serving(Settings(backend=uri.format(disk), home=tmp_path / "home")) as served:
+        _log_across_a_full_disk(served.join("ann"), disk)
+
+
+@pytest.mark.parametrize("uri", STORES)
+def test_an_embedded_client_needs_no_help_when_there_is_room_again(disk: Path, uri: str) -> None:
+    _log_across_a_full_disk(uri.format(disk), disk)
