@@ -12,7 +12,6 @@ from __future__ import annotations
 import os
 import random
 import subprocess
-import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -21,12 +20,14 @@ import pytest
 from engine_calls import Caller, points
 from running_server import serving
 from track import TrackClient
+from track.remote import OutboxProtocol
 from track_protocol.batch import Batch
 from track_protocol.columns import Column, unpack
 from track_protocol.errors import StoreFull
 from track_protocol.link import Acked
 from track_server.app import Settings, open_store
 from track_server.engine import Engine
+from waiting import wait_until
 
 STORES = ["sqlite:{}/runs.db", "file:{}/runs.json"]
 
@@ -137,8 +138,9 @@ def _log_across_a_full_disk(uri: str, disk: Path) -> None:
         filler = _fill(disk)
         for step in range(30_000):
             client.log_metrics(step=step, loss=random.random(), acc=random.random())
-        # Long enough for many refusals; nothing is waited for.
-        time.sleep(1.0)
+        assert isinstance(client.protocol, OutboxProtocol)
+        sender = client.protocol.outbox._sender
+        wait_until(lambda: isinstance(sender.problem, StoreFull), "the store refuses what it has no room for")
         filler.unlink()
         assert len(client.protocol.fetch_metrics(trial, "acc")) == 30_000
         assert len(client.protocol.fetch_metrics(trial, "loss")) == 30_001
