@@ -92,7 +92,9 @@ def test_the_demo_trains_verifies_and_tells_where_everything_is(folder: Path) ->
 @needs_proc
 def test_a_killed_worker_ends_the_demo_with_its_name_and_what_it_was_at(folder: Path) -> None:
     with demo(folder, *ENDLESS) as process:
-        wait_for(process, r"2 running · [1-9]")
+        # The second line comes seconds after the first: what a worker said of its trial is stored by then.
+        for _ in range(2):
+            wait_for(process, r"2 running · [1-9]")
         os.kill(pids_of(folder, "--name worker-2")[0], signal.SIGKILL)
         _, complaints = process.communicate()
     assert process.returncode == 1
