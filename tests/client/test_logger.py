@@ -107,5 +107,5 @@ def test_a_creation_that_failed_is_tried_again() -> None:
 
 
 def test_a_logger_in_another_process_logs_into_the_same_trial() -> None:
-    copy = pickle.loads(pickle.dumps(TrialLogger(Trial(name="t", id=b"t" * 16), Recorder())))  # noqa: S301
+    copy = pickle.loads(pickle.dumps(TrialLogger(Trial(name="t", id=b"t" * 16), Recorder())))  # noqa: S301 - pickled right here
     assert (copy.trial.name, copy.trial.id) == ("t", b"t" * 16)

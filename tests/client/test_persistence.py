@@ -64,14 +64,14 @@ def test_a_server_that_is_not_installed_names_the_extra(
 ) -> None:
     monkeypatch.setattr(socketed, "entry_points", only(*points))
     with pytest.raises(MissingExtra, match=r"pip install 'trackwire\[server\]'"):
-        socketed.SocketServer  # noqa: B018
+        socketed.SocketServer  # noqa: B018 - the access itself is tested
     with pytest.raises(MissingExtra, match=r"pip install 'trackwire\[server\]'"):
         socketed.start_track_server("ephemeral:", "127.0.0.1", 0)
 
 
 def test_a_module_has_no_other_names() -> None:
     with pytest.raises(AttributeError, match="nothing"):
-        socketed.nothing  # noqa: B018
+        socketed.nothing  # noqa: B018 - the access itself is tested
 
 
 def test_a_login_may_come_from_a_subclass() -> None:
