@@ -271,7 +271,7 @@ class TrialLogger:
 
     def _save(self) -> None:
         try:
-            self.protocol.flush(SIGNAL_SECONDS if self._was_interrupted else None)
+            self.protocol.secure(SIGNAL_SECONDS if self._was_interrupted else None)
         except TrackError as error:
             # The training is done and must not fail for this; save() and the exit of the process try again.
             _log.error("the trial is not saved yet: %s", error)
@@ -306,7 +306,7 @@ class LogSignalHandler(SignalHandler):
         if self._pid == os.getpid():
             self._logger._interrupt(signum, frame)
         try:
-            self._logger.protocol.flush(seconds_left())
+            self._logger.protocol.secure(seconds_left())
         except TrackError as error:
             _log.error("%s: not everything is saved: %s", signal.Signals(signum).name, error)
 

@@ -246,6 +246,10 @@ class OutboxProtocol(Protocol):
         """See `Protocol.flush`."""
         self.outbox.flush(timeout)
 
+    def secure(self, timeout: float | None = None) -> None:
+        """See `Protocol.secure`."""
+        self.outbox.secure(timeout)
+
     def close(self) -> None:
         """Flush and release the connection; a later call opens it again."""
         self.outbox.close()

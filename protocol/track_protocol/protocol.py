@@ -283,8 +283,19 @@ class Protocol:
             timeout: seconds; None waits as long as there is progress.
         """
 
+    def secure(self, timeout: float | None = None) -> None:
+        """Wait until the end of this process could lose nothing that was logged before.
+
+        Where a store that is away may be served later from this machine's disk, being there is enough;
+        otherwise it is the same as `flush`.
+
+        Args:
+            timeout: seconds; None waits as long as there is progress.
+        """
+        self.flush(timeout)
+
     def close(self) -> None:
-        """Flush and release what is held; harmless when repeated."""
+        """Secure what was logged and release what is held; harmless when repeated."""
 
     # -- the fast way ----------------------------------------------------------------------------
 
