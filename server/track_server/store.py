@@ -129,6 +129,10 @@ class Transaction(View, Protocol):
 
         Returns:
             how many points were moved.
+
+        Raises:
+            ItemNotFound: there is no such trial.
+            SeriesDamaged: a series cannot be read; nothing was changed.
         """
 
     def put_session(self, state: SessionState) -> None:

@@ -145,6 +145,11 @@ class Appender:
         """Read again what is known of a series: its rows were changed, after `flush`."""
         self._series.pop((trial, kind, name), None)
 
+    def go_back(self) -> None:
+        """Forget what came after `flush`, to which the tables were rolled back."""
+        self._waiting, self._waiting_bytes = [], 0
+        self.forget()
+
     def flush(self) -> None:
         """Write what was put aside."""
         waiting, self._waiting, self._waiting_bytes = self._waiting, [], 0

@@ -14,6 +14,7 @@ import apsw
 from track_protocol import exactjson
 from track_protocol.batch import METRIC, SUPERSEDED
 from track_protocol.columns import Column
+from track_protocol.errors import SeriesDamaged, StoreCorrupt
 from track_server.backends.chunk_columns import encode_column, size_of
 from track_server.backends.chunks import assemble, value_at
 from track_server.backends.sqlite_append import UPDATE_SERIES, Appender, KnownSeries, is_stepped
@@ -63,9 +64,18 @@ class Rewinding:
             row: of the trial.
 
         Raises:
-            StoreCorrupt: a chunk is damaged.
+            SeriesDamaged: a chunk is damaged; nothing was changed.
         """
         self._appender.flush()
+        try:
+            with self._db:  # a savepoint: what is rejected leaves nothing behind in the transaction
+                moved = self._divide_all(row)
+        except StoreCorrupt as error:
+            self._appender.go_back()
+            raise SeriesDamaged(str(error)) from error
+        return moved
+
+    def _divide_all(self, row: int) -> int:
         affected: list[Any] = self._db.execute(_AFFECTED, (row, METRIC, self._step)).fetchall()
         return sum([self._divide(series, name) for series, name in affected])
 

@@ -137,7 +137,7 @@ class SqliteTransaction(SqliteView):
 
         Raises:
             ItemNotFound: there is no such trial.
-            StoreCorrupt: a chunk is damaged.
+            SeriesDamaged: a chunk is damaged; nothing was changed.
         """
         row = self._trial_row(trial)
         with translated(self._path):

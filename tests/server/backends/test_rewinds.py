@@ -15,15 +15,19 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from stored_trials import add_trials, log_points, merge_all, points_of, trial_id
-from track_protocol.batch import METRIC, SUPERSEDED
+from engine_calls import Caller
+from engine_calls import points as points_op
+from stored_trials import add_trials, committed_values, log_points, merge_all, points_of, trial_id
+from track_protocol.batch import METRIC, SUPERSEDED, CallOp
 from track_protocol.columns import pack, unpack
+from track_protocol.errors import SeriesDamaged
 from track_protocol.testing.store_support import same
 from track_server.backends import sqlite_rewind
 from track_server.backends.file import FileStore
 from track_server.backends.memory import MemoryStore
 from track_server.backends.sqlite import open_store
 from track_server.backends.sqlite_check import check_sqlite
+from track_server.engine import Engine
 from track_server.store import Points
 
 NUMBERS = st.integers(-5, 5) | st.floats(-5, 5) | st.sampled_from([2**53 + 1, 2**62, 1e300, -0.0])
@@ -156,6 +160,33 @@ def run(store: Any, actions: list[Any]) -> Expected:
     return committed
 
 
+@pytest.mark.parametrize(
+    "open_it",
+    [
+        lambda path: open_store(path, exclusive=False),
+        lambda path: FileStore(path, f"file:{path}", exclusive=False),
+    ],
+    ids=["sqlite", "file"],
+)
+def test_two_processes_that_have_a_store_open_rewind_and_log_in_turn(open_it: Open, tmp_path: Path) -> None:
+    one, other = open_it(tmp_path / "store"), open_it(tmp_path / "store")
+    add_trials(one, 1)
+    log_points(one, points_of([0.0, 1.0, 2.0, 3.0]))
+    tx = other.begin()
+    assert tx.rewind(trial_id(1), 1) == 2
+    tx.commit()
+    log_points(one, points_of([20.0], first=2))
+    log_points(other, points_of([30.0], first=3))
+    assert committed_values(one) == committed_values(other) == [0.0, 1.0, 20.0, 30.0]
+    tx = one.begin()
+    assert tx.rewind(trial_id(1), -1) == 4
+    tx.commit()
+    log_points(other, points_of([5.0]))
+    assert committed_values(one) == committed_values(other) == [5.0]
+    other.close()
+    one.close()
+
+
 def test_only_chunks_with_later_steps_are_written_again(tmp_path: Path) -> None:
     store = open_store(tmp_path / "runs.db", exclusive=True)
     add_trials(store, 1)
@@ -201,6 +232,47 @@ def test_a_summary_that_is_not_made_anew_is_found(tmp_path: Path, monkeypatch: p
     tx.commit()
     store.close()
     assert check_sqlite(tmp_path / "runs.db").findings != ()
+
+
+def test_with_a_damaged_chunk_nothing_is_rewound_and_the_transaction_goes_on(tmp_path: Path) -> None:
+    path = tmp_path / "runs.db"
+    store = open_store(path, exclusive=False)
+    add_trials(store, 1)
+    log_points(store, points_of([0.5] * 10), name="sound")
+    for first in (0, 10, 20):
+        log_points(store, points_of([0.5] * 10, first=first))
+    db = apsw.Connection(str(path))
+    db.execute("UPDATE chunk SET data = zeroblob(length(data)) WHERE seq = 20")
+    db.close()
+    tx = store.begin()
+    tx.append_points(trial_id(1), METRIC, "sound", None, points_of([1.5], first=10))
+    with pytest.raises(SeriesDamaged, match="from point 20 on is damaged"):
+        tx.rewind(trial_id(1), 4)
+    tx.append_points(trial_id(1), METRIC, "sound", None, points_of([2.5], first=11))
+    tx.commit()
+    assert committed_values(store, "sound") == [*[0.5] * 10, 1.5, 2.5]
+    with store.snapshot() as view:
+        assert view.points(trial_id(1), SUPERSEDED, "sound", 0, 100) is None
+    store.close()
+    (finding,) = check_sqlite(path).findings
+    assert "at point 20 is damaged" in finding
+
+
+def test_a_rewind_that_meets_damage_is_rejected_and_blocks_nothing(tmp_path: Path) -> None:
+    store = open_store(tmp_path / "runs.db", exclusive=False)
+    engine = Engine(store)
+    ann = Caller(engine)
+    id = ann.new_trial()["id"]
+    ann.log(points_op(id, loss=[0.0, 1.0]))
+    db = apsw.Connection(str(tmp_path / "runs.db"))
+    db.execute("UPDATE chunk SET data = zeroblob(length(data))")
+    db.close()
+    rewind = CallOp(0, "rewind_trial", {"trial": id, "step": 0, "time": 1.0})
+    outcome = ann.log(rewind, points_op(id, 1, rate=[0.5]))
+    assert [rejected.code for rejected in outcome.rejected] == [SeriesDamaged.code]
+    (trial,) = ann.read("get_trial", trial={"id": id})
+    engine.close()
+    assert (trial["metadata"], trial["metrics"]["rate"]["count"]) == ({}, 1)
 
 
 def chunks(path: Path) -> list[tuple[int, int, bytes]]:
