@@ -211,7 +211,9 @@ class TrackClient:
         if found is None:
             # From the start, so that another job that resumes does not take it from this one.
             trial.status = Status.Running
-            return self._create(trial)
+            made = self._create(trial)
+            self.protocol.log_trial_start(made)
+            return made
         if trial.metadata:
             self.protocol.log_trial_metadata(found, **trial.metadata)
         if trial.tags:

@@ -173,6 +173,8 @@ def test_a_trial_that_was_just_made_by_a_job_is_not_resumed_by_another(client: T
     first = client.new_trial(resume=True, arguments={"lr": 0.1})
     with job(uri) as second:
         assert second.new_trial(resume=True, arguments={"lr": 0.1}).trial.uid != first.trial.uid
+    found = stored(client, first.trial)
+    assert (found.status, "heartbeat" in found.metadata) == (Status.Running, True)
 
 
 def test_a_script_that_tracks_nothing_resumes_nothing() -> None:
