@@ -135,12 +135,20 @@ def _set_group_metadata(**kwargs: Any) -> dict[str, Any]:
     return {"metadata": kwargs}
 
 
+def _rewind_trial(step: float) -> dict[str, Any]:
+    plain = normalise(step, "step")
+    if type(plain) not in (int, float) or plain != plain:
+        raise BadArguments(f"rewind_trial goes back to a step that is a number, not to {step!r:.80}")
+    return {"step": plain, "time": time.time()}
+
+
 _MAKERS: Final[Mapping[str, Callable[..., dict[str, Any]]]] = {
     "add_trial_tags": _add_trial_tags,
     "log_trial_arguments": _log_trial_arguments,
     "log_trial_finish": _log_trial_finish,
     "log_trial_metadata": _log_trial_metadata,
     "log_trial_start": _log_trial_start,
+    "rewind_trial": _rewind_trial,
     "set_group_metadata": _set_group_metadata,
     "set_trial_status": _set_trial_status,
 }

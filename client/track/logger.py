@@ -237,6 +237,21 @@ class TrialLogger:
         """
         self.protocol.set_trial_status(self.ensure(), status, error)
 
+    def rewind(self, step: float) -> None:
+        """Go back to a step, that of a checkpoint: the points logged so far of later steps are superseded.
+
+        They leave their series and are kept in the trial's history.  Of several ranks only rank 0 does
+        this, for all of them: before the others log, that is before the job's barrier.
+
+        Args:
+            step: the last one that stays.
+
+        Raises:
+            BadArguments: it is no number.
+        """
+        if self._owns_status:
+            self.protocol.rewind_trial(self.ensure(), step)
+
     def report(self, short: bool = True) -> None:
         """Print the trial as it is stored, as JSON.
 

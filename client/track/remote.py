@@ -220,6 +220,10 @@ class OutboxProtocol(Protocol):
         """See `Protocol.set_trial_status`."""
         self._log_trial("set_trial_status", trial, status, error)
 
+    def rewind_trial(self, trial: Trial, step: float) -> None:
+        """See `Protocol.rewind_trial`."""
+        self._log_trial("rewind_trial", trial, step)
+
     @item_may_be_named("group")
     def set_group_metadata(self, group: TrialGroup, /, **kwargs: Any) -> None:
         """See `Protocol.set_group_metadata`."""

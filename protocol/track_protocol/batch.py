@@ -21,6 +21,7 @@ from track_protocol.errors import RemoteProtocolError
 __all__ = [
     "CHRONO",
     "METRIC",
+    "SUPERSEDED",
     "Batch",
     "CallOp",
     "Op",
@@ -32,6 +33,9 @@ __all__ = [
 
 METRIC: Final = "metric"
 CHRONO: Final = "chrono"
+SUPERSEDED: Final = "superseded"
+"""Kind of the metrics' points that a rewind took out of their series; it is read, never logged."""
+
 _KINDS: Final = frozenset({METRIC, CHRONO})
 _POINTS: Final = 0
 _CALL: Final = 1

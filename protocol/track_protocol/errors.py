@@ -28,6 +28,7 @@ __all__ = [
     "RPCCallFailure",
     "RemoteProtocolError",
     "SequenceGap",
+    "SeriesDamaged",
     "ServerUnreachable",
     "SpoolCorrupt",
     "SpoolError",
@@ -204,6 +205,12 @@ class ItemNotFound(RPCCallFailure, LookupError):
 
     code = "not-found"
     exit_code = 3
+
+
+class SeriesDamaged(RPCCallFailure):
+    """A call that changes points needs some that cannot be read; it was not done at all."""
+
+    code = "series-damaged"
 
 
 class SequenceGap(RPCCallFailure):

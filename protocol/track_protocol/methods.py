@@ -165,6 +165,13 @@ _TABLE: Final = (
         "Change a trial's status; `error` is added to its errors.",
         updates="trial",
     ),
+    Method(
+        "rewind_trial",
+        Access.LOG,
+        (_TRIAL, Parameter("step", "number"), Parameter("time", "number")),
+        "Move the metric points of later steps out of their series, into the trial's history.",
+        updates="trial",
+    ),
 )
 
 METHODS: Final[Mapping[str, Method]] = {method.name: method for method in _TABLE}

@@ -147,7 +147,8 @@ class Protocol:
         Args:
             trial: the trial.
             name: of the series.
-            kind: ``'metric'`` or ``'chrono'``.
+            kind: ``'metric'``, ``'chrono'``, or ``'superseded'`` for the points of a metric that rewinds
+                took out of it, in the order in which they were taken.
 
         Returns:
             Three equally long columns, ``steps``, ``times`` (seconds since the epoch) and ``values``.
@@ -261,6 +262,23 @@ class Protocol:
             error: what went wrong, when it did; added to the trial's errors.
         """
         self._missing("set_trial_status")
+
+    def rewind_trial(self, trial: Trial, step: float) -> None:
+        """Go back to a step: all metric points logged so far that have a later one are superseded.
+
+        They leave their series, which read and are summarised as if they had not been logged, and are kept
+        for ``fetch_metrics(trial, name, kind="superseded")``; the trial's metadata ``rewinds`` gets an item
+        of ``step``, ``time`` and ``points``, how many that were.  Chronos stay, and so do points whose step
+        is no finite number.
+
+        Args:
+            trial: the trial.
+            step: the last one that stays.
+
+        Raises:
+            BadArguments: it is no number.
+        """
+        self._missing("rewind_trial")
 
     def set_group_metadata(self, group: TrialGroup, /, **kwargs: Any) -> None:
         """Merge values into a group's metadata."""

@@ -10,7 +10,7 @@ from collections.abc import Callable, Mapping
 from typing import Any, Final
 
 from track_protocol.aggregators import aggregator_from_spec
-from track_protocol.batch import CallOp, PointsOp
+from track_protocol.batch import SUPERSEDED, CallOp, PointsOp
 from track_protocol.columns import Column, pack
 from track_protocol.errors import BadArguments, ItemNotFound
 from track_protocol.methods import METHODS, Access, method_named
@@ -144,7 +144,8 @@ def _fetch_metrics(
     id = _trial_id(view, trial)
     points = view.points(id, kind, name, start, min(limit, _PAGE))
     if points is None:
-        raise ItemNotFound(f"trial {_shown(trial)} has no {kind} called {name[:80]!r}")
+        what = "superseded points of a metric" if kind == SUPERSEDED else kind
+        raise ItemNotFound(f"trial {_shown(trial)} has no {what} called {name[:80]!r}")
     return {"steps": list(points.steps), "times": list(points.times), "values": list(points.values)}
 
 
@@ -248,6 +249,18 @@ def _log_trial_finish(
     tx.update_trial(document["id"], changes | {"metadata": metadata})
 
 
+def _rewind_trial(tx: Transaction, trial: bytes | str, step: float, time: float) -> None:
+    if step != step:
+        raise BadArguments("rewind_trial: argument 'step' must be a number, not NaN")
+    document = _trial(tx, trial)
+    points = tx.rewind(document["id"], step)
+    metadata = document["metadata"]
+    known = metadata.get("rewinds")
+    rewinds = known if isinstance(known, list) else []  # it may be anything that a client put there
+    rewinds = [*rewinds, {"step": step, "time": float(time), "points": points}]
+    tx.update_trial(document["id"], {"metadata": metadata | {"rewinds": rewinds}})
+
+
 LOGS: Final[Mapping[str, Callable[..., None]]] = {
     "add_project_trial": _add_project_trial,
     "add_group_trial": _add_group_trial,
@@ -258,6 +271,7 @@ LOGS: Final[Mapping[str, Callable[..., None]]] = {
     "log_trial_metadata": _log_trial_metadata,
     "add_trial_tags": _merge("tags"),
     "set_trial_status": _set_trial_status,
+    "rewind_trial": _rewind_trial,
 }
 
 

@@ -26,6 +26,7 @@ from track_protocol.errors import (
     PermissionDenied,
     RPCCallFailure,
     SequenceGap,
+    SeriesDamaged,
     StoreError,
     TooBusy,
     TrackError,
@@ -55,7 +56,7 @@ _BUSY_EVERY: Final = 0.25
 _LOOK_AFTER: Final = 1.0
 """Seconds of rest after which an idle engine looks whether there is background work again."""
 
-_FOR_GOOD: Final = (BadArguments, ItemNotFound, UnknownMethod, PermissionDenied)
+_FOR_GOOD: Final = (BadArguments, ItemNotFound, UnknownMethod, PermissionDenied, SeriesDamaged)
 """Faults of the record itself: trying again cannot help, so it must not block what is behind it."""
 
 

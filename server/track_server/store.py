@@ -120,6 +120,21 @@ class Transaction(View, Protocol):
         `aggregator` is remembered with the series when it is created.
         """
 
+    def rewind(self, trial: bytes, step: float) -> int:
+        """Move the points of later steps from an existing trial's metrics to its superseded series.
+
+        Later is what is a finite number (no bool) above `step`.  What was moved goes, in order, behind the
+        points of the series of the same name and of kind ``superseded``, of which trial documents tell
+        nothing.  A metric without a point left is no series any more.
+
+        Returns:
+            how many points were moved.
+
+        Raises:
+            ItemNotFound: there is no such trial.
+            SeriesDamaged: a series cannot be read; nothing was changed.
+        """
+
     def put_session(self, state: SessionState) -> None:
         """Insert or replace by ``sid``."""
 

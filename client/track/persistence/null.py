@@ -172,6 +172,10 @@ class NullProtocol(Protocol):
         if error is not None:
             trial.errors.append(error)
 
+    def rewind_trial(self, trial: Trial, step: float) -> None:
+        """There are no points to supersede."""
+        wire_arguments("trial", "rewind_trial", (step,), {})
+
     @item_may_be_named("group")
     def set_group_metadata(self, group: TrialGroup, /, **kwargs: Any) -> None:
         """See `Protocol.set_group_metadata`."""

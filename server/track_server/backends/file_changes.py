@@ -25,6 +25,7 @@ _TRIAL: Final = "trial"
 _UPDATE: Final = "update"
 _LINK: Final = "link"
 _POINTS: Final = "points"
+_REWIND: Final = "rewind"
 _SESSION: Final = "session"
 
 
@@ -85,6 +86,13 @@ class RecordingTransaction(MemoryTransaction):
         super().append_points(trial, kind, name, aggregator, points)
         self._changes.append(change)
 
+    def rewind(self, trial: bytes, step: float) -> int:
+        """Move the points of later steps from a trial's metrics to its superseded series."""
+        change = encode([_REWIND, trial, step])
+        moved = super().rewind(trial, step)
+        self._changes.append(change)
+        return moved
+
     def put_session(self, state: SessionState) -> None:
         """Insert or replace by ``sid``."""
         reply = None if state.last_reply is None else list(state.last_reply)
@@ -136,5 +144,6 @@ _REPLAYS: Final[Mapping[str, Callable[..., None]]] = {
     _UPDATE: lambda tx, id, changes: tx.update_trial(id, changes),
     _LINK: lambda tx, group_uid, trial: tx.link(group_uid, trial),
     _POINTS: _replay_points,
+    _REWIND: lambda tx, trial, step: tx.rewind(trial, step),
     _SESSION: _replay_session,
 }

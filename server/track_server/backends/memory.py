@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any, TypeVar
 
+from track_protocol.batch import METRIC, SUPERSEDED
 from track_protocol.errors import ItemNotFound, StoreError
 from track_server.backends.file_write import write_durably
 from track_server.backends.memory_document import DocumentHeader, document_lines
@@ -68,6 +69,30 @@ class MemoryTransaction(MemoryView):
         self, trial: bytes, kind: str, name: str, aggregator: list[Any] | None, points: Points
     ) -> None:
         """Append to a series of an existing trial, which the first points create."""
+        self._append(trial, kind, name, aggregator, points)
+
+    def rewind(self, trial: bytes, step: float) -> int:
+        """Move the points of later steps from a trial's metrics to its superseded series."""
+        self._trial(trial)
+        tables, moved, left = self._tables, 0, []
+        for name in self.series_names(trial, METRIC):
+            key = (trial, METRIC, name)
+            series = tables.series.get(key, self._version)
+            assert series is not None
+            rest, later = series.rewound(step)
+            if later:
+                tables.series.put(key, rest if len(rest) else None)
+                moved += sum(map(len, later))
+            for points in later:
+                self._append(trial, SUPERSEDED, name, None, points)
+            left += [name] if len(rest) else []
+        if moved:
+            tables.names.put((trial, METRIC), Grown.of(*left))
+        return moved
+
+    def _append(
+        self, trial: bytes, kind: str, name: str, aggregator: list[Any] | None, points: Points
+    ) -> None:
         tables, key = self._tables, (trial, kind, name)
         series = tables.series.get(key, self._version)
         if series is None:

@@ -14,6 +14,7 @@
       "sessions": [{"sid": hex, "user": …, "epoch": 1, "last_seq": 97, "last_reply": null}]
     }
 
+A trial that was rewound also has ``superseded``: series by name, as in ``metrics``.
 ``steps`` is null when no point of the series has a step.  What JSON has no form for is written as
 `track_protocol.exactjson` says.
 """
@@ -26,7 +27,7 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from typing import Any, Final
 
-from track_protocol.batch import CHRONO, METRIC
+from track_protocol.batch import CHRONO, METRIC, SUPERSEDED
 from track_protocol.columns import Column, pack, unpack
 from track_protocol.errors import BadValue, ItemNotFound, StoreCorrupt, StoreError, StoreTooNew
 from track_protocol.exactjson import dumps, loads
@@ -122,7 +123,11 @@ def _trial(view: MemoryView, document: Document) -> Document:
         shown[field] = {
             name: _series(view, id, kind, name, summary) for name, summary in document[field].items()
         }
-    return shown
+    history = {
+        name: _series(view, id, SUPERSEDED, name, view.summary(id, SUPERSEDED, name))
+        for name in view.series_names(id, SUPERSEDED)
+    }
+    return {**shown, SUPERSEDED: history} if history else shown
 
 
 def _series(view: MemoryView, trial: bytes, kind: str, name: str, summary: Document) -> Document:
@@ -232,8 +237,9 @@ def load_document(document: Document, tx: Transaction, path: str) -> None:
 def _load_trial(trial: Document, tx: Transaction) -> None:
     id = bytes.fromhex(trial["id"])
     tx.add_trial({**trial, "id": id})
-    for field, kind in _FIELDS:
-        for name, series in trial[field].items():
+    every = [(kind, trial[field]) for field, kind in _FIELDS]
+    for kind, found in (*every, (SUPERSEDED, trial.get(SUPERSEDED, {}))):
+        for name, series in found.items():
             tx.append_points(id, kind, name, series["aggregator"], _loaded_points(series))
 
 

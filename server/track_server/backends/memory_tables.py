@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Mapping
 from typing import Final
 
-from track_protocol.batch import CHRONO, METRIC
+from track_protocol.batch import CHRONO, METRIC, SUPERSEDED
 from track_protocol.errors import ItemNotFound
 from track_protocol.query import Query
 from track_protocol.query_ast import Among, Ordered, Present, leaves
@@ -19,7 +19,7 @@ _SERIES_FIELDS: Final = {"metrics": METRIC, "chronos": CHRONO}
 COMPUTED: Final[Mapping[str, frozenset[str]]] = {
     "project": frozenset({"groups", "trials"}),
     "group": frozenset({"trials"}),
-    "trial": frozenset(_SERIES_FIELDS),
+    "trial": frozenset({*_SERIES_FIELDS, SUPERSEDED}),
 }
 """Fields of each kind of document that are made when it is read, and are not kept with it."""
 
@@ -115,6 +115,12 @@ class MemoryView:
         """The names of a trial's series of one kind, in order of creation."""
         return list(self._tables.names.get((trial, kind), self._version) or ())
 
+    def summary(self, trial: bytes, kind: str, name: str) -> Document:
+        """What is known of a series that there is."""
+        series = self._tables.series.get((trial, kind, name), self._version)
+        assert series is not None
+        return series.document()
+
     def session(self, sid: bytes) -> SessionState | None:
         """What is known of a session."""
         return self._tables.sessions.get(sid, self._version)
@@ -150,12 +156,7 @@ class MemoryView:
         return {**document, **summaries}
 
     def _summaries(self, trial: bytes, kind: str) -> Document:
-        found = {}
-        for name in self.series_names(trial, kind):
-            series = self._tables.series.get((trial, kind, name), self._version)
-            assert series is not None
-            found[name] = series.document()
-        return found
+        return {name: self.summary(trial, kind, name) for name in self.series_names(trial, kind)}
 
 
 def _given(document: Document) -> Document:

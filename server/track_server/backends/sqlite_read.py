@@ -193,8 +193,8 @@ class SqliteView:
     def _add_summaries(self, documents: dict[int, Document], ids: list[int]) -> None:
         rows = self._rows(
             f"SELECT {_SERIES_COLUMNS} FROM series "  # noqa: S608 # all ours
-            "WHERE trial IN (SELECT value FROM json_each(?)) ORDER BY id",
-            [exactjson.dumps(ids)],
+            "WHERE trial IN (SELECT value FROM json_each(?)) AND kind IN (?, ?) ORDER BY id",
+            [exactjson.dumps(ids), *_FIELD_OF_KIND],
         )
         for trial, kind, name, *fields in rows:
             documents[trial][_FIELD_OF_KIND[kind]][name] = _summary(*fields)

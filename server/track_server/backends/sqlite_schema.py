@@ -108,7 +108,7 @@ CREATE TABLE session(
 CREATE TABLE series(
     id INTEGER PRIMARY KEY,
     trial INTEGER NOT NULL,          -- trial.id
-    kind TEXT NOT NULL,              -- 'metric' or 'chrono'
+    kind TEXT NOT NULL,              -- 'metric', 'chrono' or 'superseded'
     name TEXT NOT NULL,
     aggregator TEXT,                 -- JSON
     count INTEGER NOT NULL,          -- of all points

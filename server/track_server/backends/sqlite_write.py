@@ -14,6 +14,7 @@ from track_protocol.query import Query
 from track_server.backends.sqlite_append import Appender
 from track_server.backends.sqlite_errors import store_error, translated
 from track_server.backends.sqlite_read import TRIAL_JSON, SqliteView
+from track_server.backends.sqlite_rewind import Rewinding
 from track_server.store import Document, Points, SessionState
 
 __all__ = ["SqliteTransaction"]
@@ -130,6 +131,17 @@ class SqliteTransaction(SqliteView):
             self._appender.append(trial, kind, name, aggregator, points)
         except apsw.Error as error:
             raise store_error(self._path, error) from error
+
+    def rewind(self, trial: bytes, step: float) -> int:
+        """Move the points of later steps from a trial's metrics to its superseded series.
+
+        Raises:
+            ItemNotFound: there is no such trial.
+            SeriesDamaged: a chunk is damaged; nothing was changed.
+        """
+        row = self._trial_row(trial)
+        with translated(self._path):
+            return Rewinding(self._db, self._path, self._appender, trial, step).run(row)
 
     def put_session(self, state: SessionState) -> None:
         """Insert or replace by ``sid``."""
