@@ -29,6 +29,7 @@ __all__ = [
     "RemoteProtocolError",
     "SequenceGap",
     "ServerUnreachable",
+    "SessionFenced",
     "StoreCorrupt",
     "StoreError",
     "StoreFull",
@@ -211,6 +212,12 @@ class SequenceGap(RPCCallFailure):
     """
 
     code = "sequence-gap"
+
+
+class SessionFenced(RPCCallFailure):
+    """Another holder has taken the session over; what this one hands in is not stored any more."""
+
+    code = "session-fenced"
 
 
 class TooBusy(RPCCallFailure):
