@@ -27,6 +27,7 @@ from track_server.backends.sqlite import open_store
 from track_server.backends.sqlite_keeper import SqliteKeeper
 from track_server.backends.sqlite_migrations import VERSION
 from track_server.backends.sqlite_schema import take_step
+from track_server.keeping import restore
 from waiting import wait_until
 
 SECONDS = 30.0
@@ -104,6 +105,16 @@ def test_an_old_store_can_be_checked_and_copied_without_being_migrated(path: Pat
     (tmp_path / "copy").touch()
     keeper.copy(path, tmp_path / "copy")
     assert version_of(tmp_path / "copy") == version_of(path) == 1
+
+
+def test_the_copy_can_be_restored(path: Path) -> None:
+    open_store(path).close()
+    restore(SqliteKeeper(), copies(path)[0], path)
+    assert version_of(path) == 1
+    store = open_store(path)
+    check_holds_everything(store)
+    store.close()
+    assert (version_of(path), len(copies(path))) == (VERSION, 2)
 
 
 def test_a_damaged_store_is_not_migrated(path: Path) -> None:
