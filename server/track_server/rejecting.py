@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import logging
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Final
 
 from track_protocol.batch import Batch, CallOp, Op, PointsOp, batch_to_wire
@@ -65,22 +67,31 @@ def rejections_of(records: list[Rejected], first: int, last: int) -> list[Reject
     ]
 
 
-def _count(tx: Transaction, record: Rejected) -> None:
+@contextmanager
+def _blocking_nothing(what: str) -> Iterator[None]:
+    """What is wrong with a trial may be why the record is here: it must not fail on that again."""
     try:
+        yield
+    except StoreError:
+        raise
+    except Exception:  # noqa: BLE001 - whatever it is
+        _log.exception("a rejected record is kept, but %s", what)
+
+
+def _count(tx: Transaction, record: Rejected) -> None:
+    with _blocking_nothing("its loss could not be counted in its trial"):
         document = None if record.trial is None else tx.trial(record.trial)
         if document is not None:
             add_losses(tx, document, record.points, record.reason)
-    except StoreError:
-        raise
-    except Exception:  # noqa: BLE001 - what is wrong with the trial may be why the record is here
-        _log.exception("a loss could not be counted in its trial")
 
 
 def _trial_of(tx: Transaction, op: Op) -> bytes | None:
     named = op.trial if isinstance(op, PointsOp) else op.arguments.get("trial")
-    if type(named) is str:
-        return tx.trial_id(named)
-    return named if type(named) is bytes and len(named) == 16 else None
+    if type(named) is bytes and len(named) == 16:
+        return named
+    with _blocking_nothing("its trial could not be found"):
+        return tx.trial_id(named) if type(named) is str else None
+    return None
 
 
 def _offsets(op: Op) -> list[int]:

@@ -17,7 +17,7 @@ from track_protocol.errors import BadArguments, ItemNotFound, UnknownMethod
 from track_protocol.rejected import KEPT_BYTES, POINTS, Rejected, rejected_from_document
 from track_server.backends.memory import MemoryStore
 from track_server.engine import Engine
-from track_server.store import Document, Transaction
+from track_server.store import Transaction
 
 STRANGER = b"?" * 16
 
@@ -91,7 +91,7 @@ def test_what_was_rejected_is_given_in_pages(caller: Caller) -> None:
 
 
 class _Unreadable(MemoryStore):
-    """A store with a fault: no trial can be read as a whole once `broken` is set."""
+    """A store with a fault: no trial can be read as a whole, nor found by its uid, once `broken` is set."""
 
     broken = False
 
@@ -99,12 +99,12 @@ class _Unreadable(MemoryStore):
         tx: Transaction = super().begin()
         trial = tx.trial
 
-        def fail(id: bytes) -> Document | None:
+        def fail(id: bytes | str) -> Any:
             if self.broken:
                 raise RuntimeError("a fault of the server")
-            return trial(id)
+            return trial(id) if isinstance(id, bytes) else None
 
-        tx.trial = fail  # type: ignore[method-assign]
+        tx.trial = tx.trial_id = fail  # type: ignore[method-assign, assignment]
         return tx
 
 
@@ -119,4 +119,7 @@ def test_a_loss_that_cannot_be_counted_blocks_nothing() -> None:
     assert [rejection.seq for rejection in outcome.rejected] == [2]
     assert len(caller.read("fetch_metrics", trial=trial, name="loss")["values"]) == 2
     assert [record.trial for record in kept(caller)] == [trial]
+    unfound = CallOp(0, "add_trial_tags", {"trial": "h_0", "tags": {}})
+    assert caller.log(unfound).last_seq == 4
+    assert [record.trial for record in kept(caller)] == [trial, None]
     engine.close()

@@ -64,6 +64,7 @@ class RejectedTests(StoreSuite):
                 [],
             ]
             assert view.rejected(id_of(0), 2, 2) == kept[2:4]
+            assert view.rejected(None, 2**63 - 1, 256) == []
 
     def test_what_was_set_aside_of_one_trial_is_found(self, store: Any) -> None:
         other = rejected((2, 2), trial=id_of(1))

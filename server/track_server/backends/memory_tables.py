@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Callable, Iterable, Mapping
 from itertools import islice
 from typing import Final
@@ -138,7 +139,7 @@ class MemoryView:
             found = tables.rejected.values(version)
         else:
             found = tables.trial_rejected.get(trial, version) or ()
-        return list(islice(found, start, start + limit))
+        return list(islice(found, start, min(start + limit, sys.maxsize)))
 
     def rejected_of(self, sid: bytes, first: int, last: int) -> list[Rejected]:
         """What of a session was set aside with any record from `first` to `last`."""
