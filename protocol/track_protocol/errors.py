@@ -30,6 +30,7 @@ __all__ = [
     "SequenceGap",
     "SeriesDamaged",
     "ServerUnreachable",
+    "SessionFenced",
     "SpoolCorrupt",
     "SpoolError",
     "SpoolFull",
@@ -222,6 +223,12 @@ class SequenceGap(RPCCallFailure):
     """
 
     code = "sequence-gap"
+
+
+class SessionFenced(RPCCallFailure):
+    """Another holder has taken the session over; what this one hands in is not stored any more."""
+
+    code = "session-fenced"
 
 
 class TooBusy(RPCCallFailure):

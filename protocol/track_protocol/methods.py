@@ -102,6 +102,16 @@ _TABLE: Final = (
         ),
         "Points of one series from ordinal `start`: columns of steps, times and values.",
     ),
+    Method(
+        "fetch_rejected",
+        Access.READ,
+        (
+            Parameter("trial", "trial?", None),
+            Parameter("start", "count", 0),
+            Parameter("limit", "count", 256),
+        ),
+        "Records that were set aside because they can never be stored, oldest first.",
+    ),
     Method("commit", Access.WRITE, (), "Make everything logged before durable and readable on disk."),
     Method(
         "add_project_trial",
@@ -150,6 +160,12 @@ _TABLE: Final = (
         (_TRIAL, Parameter("metadata", "map"), Parameter("aggregator", "list?", None)),
         "Merge values into a trial's metadata; a series aggregator appends them to lists.",
         updates="trial",
+    ),
+    Method(
+        "log_trial_losses",
+        Access.LOG,
+        (_TRIAL, Parameter("points", "count"), Parameter("reason", "text")),
+        "Add points that will never be stored to the trial's metadata `losses`.",
     ),
     Method(
         "add_trial_tags",

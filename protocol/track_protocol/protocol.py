@@ -14,6 +14,7 @@ from typing import Any, Final, NoReturn
 
 from track_protocol.aggregators import Aggregator, StatAggregator, ValueAggregator
 from track_protocol.model import CustomStatus, Project, Status, Trial, TrialGroup
+from track_protocol.rejected import Rejected
 
 __all__ = ["LATEST", "TIMINGS", "MakeAggregator", "MetricWriter", "Protocol"]
 
@@ -158,6 +159,14 @@ class Protocol:
         """
         self._missing("fetch_metrics")
 
+    def fetch_rejected(self, trial: Trial | None = None) -> list[Rejected]:
+        """The records that were set aside because they can never be stored, oldest first.
+
+        Args:
+            trial: only those about it.
+        """
+        self._missing("fetch_rejected")
+
     # -- what happens in a trial -----------------------------------------------------------------
 
     def log_trial_start(self, trial: Trial, rank: int | None = None) -> None:
@@ -248,6 +257,19 @@ class Protocol:
     ) -> None:
         """Stop a timer and record how long it ran, unless an exception cut it short."""
         self._missing("log_trial_chrono_finish")
+
+    def log_trial_losses(self, trial: Trial, points: int, reason: str) -> None:
+        """Points of a trial will never be stored: count them in its metadata ``losses``.
+
+        That is ``{"points": in all, "reasons": {reason: how many}}``, to which every rank adds; beyond 20
+        reasons the others are counted as ``other``.
+
+        Args:
+            trial: the trial.
+            points: how many are lost.
+            reason: why.
+        """
+        self._missing("log_trial_losses")
 
     def add_trial_tags(self, trial: Trial, /, **kwargs: Any) -> None:
         """Merge values into a trial's tags."""

@@ -15,13 +15,16 @@ from track_protocol.columns import Column, pack
 from track_protocol.errors import BadArguments, ItemNotFound
 from track_protocol.methods import METHODS, Access, method_named
 from track_protocol.query import parse_query
+from track_protocol.rejected import rejected_to_document
 from track_protocol.schema import CHECKS
 from track_protocol.values import check_name, normalise
+from track_server.losses import add_losses
 from track_server.store import Document, Points, Transaction, View
 
 __all__ = ["LOGS", "READS", "WRITES", "apply_op"]
 
 _PAGE: Final = 65_536
+_REJECTED_PAGE: Final = 256
 _STATUS_CREATED: Final = {"value": 0, "name": "CreatedGroup"}
 _LAST_REVISION: Final = 2**31 - 1
 
@@ -149,6 +152,11 @@ def _fetch_metrics(
     return {"steps": list(points.steps), "times": list(points.times), "values": list(points.values)}
 
 
+def _fetch_rejected(view: View, trial: bytes | str | None, start: int, limit: int) -> list[Document]:
+    id = None if trial is None else _trial_id(view, trial)
+    return [rejected_to_document(each) for each in view.rejected(id, start, min(limit, _REJECTED_PAGE))]
+
+
 READS: Final[Mapping[str, Callable[..., Any]]] = {
     "get_project": _get_project,
     "get_trial_group": _get_trial_group,
@@ -157,6 +165,7 @@ READS: Final[Mapping[str, Callable[..., Any]]] = {
     "fetch_groups": lambda view, query: view.groups(parse_query(query, "group")),
     "fetch_trials": lambda view, query: view.trials(parse_query(query, "trial")),
     "fetch_metrics": _fetch_metrics,
+    "fetch_rejected": _fetch_rejected,
 }
 
 
@@ -261,6 +270,10 @@ def _rewind_trial(tx: Transaction, trial: bytes | str, step: float, time: float)
     tx.update_trial(document["id"], {"metadata": metadata | {"rewinds": rewinds}})
 
 
+def _log_trial_losses(tx: Transaction, trial: bytes | str, points: int, reason: str) -> None:
+    add_losses(tx, _trial(tx, trial), points, reason)
+
+
 LOGS: Final[Mapping[str, Callable[..., None]]] = {
     "add_project_trial": _add_project_trial,
     "add_group_trial": _add_group_trial,
@@ -269,6 +282,7 @@ LOGS: Final[Mapping[str, Callable[..., None]]] = {
     "log_trial_finish": _log_trial_finish,
     "log_trial_arguments": _merge("parameters"),
     "log_trial_metadata": _log_trial_metadata,
+    "log_trial_losses": _log_trial_losses,
     "add_trial_tags": _merge("tags"),
     "set_trial_status": _set_trial_status,
     "rewind_trial": _rewind_trial,

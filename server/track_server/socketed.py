@@ -11,7 +11,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import replace
 from typing import Final
 
-from track_protocol.errors import ConnectionLost, PermissionDenied, TrackError, UsageError
+from track_protocol.errors import ConnectionLost, PermissionDenied, SessionFenced, TrackError, UsageError
 from track_protocol.roles import Role
 from track_protocol.scram import ServerExchange, Verifier, mechanism_for
 from track_protocol.uri import redact
@@ -301,7 +301,7 @@ class SocketServer:
         return ScramLogin(ServerExchange(verifier, self._binding, self._made.users.mock_secret()), role)
 
     def writer(self, sid: bytes, user: str) -> Writer:
-        """The engine's name for a session."""
+        """The engine's name for a session that nobody has attached."""
         return Writer(sid, user)
 
     def arrived(self, session: Session) -> None:
@@ -321,7 +321,9 @@ class SocketServer:
             self._door.known(session.visitor)
         self._holders[session.sid] = session
         if older is not None and older is not session:
-            older.drop(ConnectionLost("another connection took over this session"))
+            older.drop(
+                SessionFenced("another connection took over this session: attach it again to take it back")
+            )
 
     def left(self, session: Session) -> None:
         """A peer is gone."""

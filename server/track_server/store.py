@@ -13,6 +13,7 @@ from typing import Any, Protocol
 
 from track_protocol.columns import Column
 from track_protocol.query import Query
+from track_protocol.rejected import Rejected
 
 __all__ = ["Document", "Points", "SessionState", "Store", "Transaction", "View"]
 
@@ -38,7 +39,7 @@ class SessionState:
     Attributes:
         sid: the session's 16-byte id, made by the client.
         user: who owns it.
-        epoch: how many times it was attached; the older holder is fenced off.
+        epoch: how many times it was attached; a holder with a lower one is fenced off.
         last_seq: its last record that is stored.
         last_reply: (sequence number, encoded answer) of its last record, if that is a write with an
             answer.
@@ -93,6 +94,12 @@ class View(Protocol):
     def session(self, sid: bytes) -> SessionState | None:
         """What is known of a session."""
 
+    def rejected(self, trial: bytes | None, start: int, limit: int) -> list[Rejected]:
+        """What was set aside, all of it or what is about a trial: up to `limit` from ordinal `start`."""
+
+    def rejected_of(self, sid: bytes, first: int, last: int) -> list[Rejected]:
+        """What of a session was set aside with any record from `first` to `last`."""
+
 
 class Transaction(View, Protocol):
     """The one open write transaction; it reads its own writes."""
@@ -137,6 +144,9 @@ class Transaction(View, Protocol):
 
     def put_session(self, state: SessionState) -> None:
         """Insert or replace by ``sid``."""
+
+    def put_rejected(self, record: Rejected) -> None:
+        """Keep what can never be stored, behind what was kept before."""
 
     def commit(self) -> None:
         """Make it durable; when this returns, a power cut does not lose it."""

@@ -55,6 +55,24 @@ class BackendContract:
         yield second
         second.close()
 
+    # -- what is lost ----------------------------------------------------------------------------
+
+    def test_losses_of_a_trial_add_up_in_its_metadata(self, protocol: Protocol) -> None:
+        trial = protocol.new_trial(Trial(name="t"))
+        assert trial is not None
+        for points, reason in ((3, "no room"), (1, "not a number"), (4, "no room")):
+            protocol.log_trial_losses(trial, points, reason)
+        protocol.flush()
+        (found,) = protocol.get_trial(trial)
+        assert found.metadata["losses"] == {"points": 8, "reasons": {"no room": 7, "not a number": 1}}
+
+    def test_nothing_is_rejected_where_everything_fits(self, protocol: Protocol) -> None:
+        trial = protocol.new_trial(Trial(name="t"))
+        assert trial is not None
+        protocol.log_trial_metrics(trial, step=1, loss=0.5)
+        protocol.flush()
+        assert protocol.fetch_rejected() == protocol.fetch_rejected(trial) == []
+
     # -- projects and groups ---------------------------------------------------------------------
 
     def test_a_new_project_can_be_got(self, protocol: Protocol) -> None:

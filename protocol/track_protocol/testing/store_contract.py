@@ -5,13 +5,14 @@ from __future__ import annotations
 from track_protocol.testing.store_documents import DocumentTests
 from track_protocol.testing.store_points import PointsTests
 from track_protocol.testing.store_queries import QueryTests
+from track_protocol.testing.store_rejected import RejectedTests
 from track_protocol.testing.store_rewinds import RewindTests
 from track_protocol.testing.store_transactions import TransactionTests
 
 __all__ = ["StoreContract"]
 
 
-class StoreContract(DocumentTests, PointsTests, QueryTests, RewindTests, TransactionTests):
+class StoreContract(DocumentTests, PointsTests, QueryTests, RejectedTests, RewindTests, TransactionTests):
     """A store that passes these tests does what the engine needs of it.
 
     Use it in a module of tests, once for each backend::

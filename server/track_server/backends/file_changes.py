@@ -13,6 +13,7 @@ import msgpack
 
 from track_protocol.codec import decode, encode
 from track_protocol.columns import Column
+from track_protocol.rejected import Rejected, rejected_from_document, rejected_to_document
 from track_server.backends.memory import MemoryTransaction
 from track_server.backends.memory_tables import Tables
 from track_server.store import Document, Points, SessionState, Transaction
@@ -27,6 +28,7 @@ _LINK: Final = "link"
 _POINTS: Final = "points"
 _REWIND: Final = "rewind"
 _SESSION: Final = "session"
+_REJECTED: Final = "rejected"
 
 
 class RecordingTransaction(MemoryTransaction):
@@ -100,6 +102,12 @@ class RecordingTransaction(MemoryTransaction):
         super().put_session(state)
         self._changes.append(change)
 
+    def put_rejected(self, record: Rejected) -> None:
+        """Keep what can never be stored, behind what was kept before."""
+        change = encode([_REJECTED, rejected_to_document(record)])
+        super().put_rejected(record)
+        self._changes.append(change)
+
     def commit(self) -> None:
         """Write it down, then make it the committed state."""
         try:
@@ -146,4 +154,5 @@ _REPLAYS: Final[Mapping[str, Callable[..., None]]] = {
     _POINTS: _replay_points,
     _REWIND: lambda tx, trial, step: tx.rewind(trial, step),
     _SESSION: _replay_session,
+    _REJECTED: lambda tx, document: tx.put_rejected(rejected_from_document(document)),
 }

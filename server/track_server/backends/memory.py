@@ -10,6 +10,7 @@ from typing import Any, TypeVar
 
 from track_protocol.batch import METRIC, SUPERSEDED
 from track_protocol.errors import ItemNotFound, StoreError
+from track_protocol.rejected import Rejected
 from track_server.backends.file_write import write_durably
 from track_server.backends.memory_document import DocumentHeader, document_lines
 from track_server.backends.memory_series import copied, empty_series
@@ -19,6 +20,7 @@ from track_server.store import Document, Points, SessionState
 
 __all__ = ["MemoryStore", "MemoryTransaction"]
 
+K = TypeVar("K", str, bytes)
 T = TypeVar("T", bound="MemoryTransaction")
 
 
@@ -109,6 +111,15 @@ class MemoryTransaction(MemoryView):
         """Insert or replace by ``sid``."""
         self._tables.sessions.put(state.sid, state)
 
+    def put_rejected(self, record: Rejected) -> None:
+        """Keep what can never be stored, behind what was kept before."""
+        tables = self._tables
+        tables.rejected.put(tables.next_rejected, record)
+        tables.next_rejected += 1
+        self._join(tables.session_rejected, record.session, record)
+        if record.trial is not None:
+            self._join(tables.trial_rejected, record.trial, record)
+
     def commit(self) -> None:
         """Make it the committed state."""
         if not self._open:
@@ -144,8 +155,11 @@ class MemoryTransaction(MemoryView):
             rest = [kept for kept in index.get(source, self._version) or () if kept != item]
             index.put(source, Grown.of(*rest))
         if target is not None:
-            members = index.get(target, self._version)
-            index.put(target, Grown.of(item) if members is None else members.and_(item))
+            self._join(index, target, item)
+
+    def _join(self, index: Table[K, Grown[Any]], target: K, item: Any) -> None:
+        members = index.get(target, self._version)
+        index.put(target, Grown.of(item) if members is None else members.and_(item))
 
 
 def _kept(kind: str, document: Mapping[str, Any]) -> Document:

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Callable, Iterable, Mapping
+from itertools import islice
 from typing import Final
 
 from track_protocol.batch import CHRONO, METRIC, SUPERSEDED
 from track_protocol.errors import ItemNotFound
 from track_protocol.query import Query
 from track_protocol.query_ast import Among, Ordered, Present, leaves
+from track_protocol.rejected import Rejected
 from track_server.backends.memory_series import Series, copied
 from track_server.backends.memory_versions import Clock, Grown, Table
 from track_server.store import Document, Points, SessionState
@@ -33,6 +36,7 @@ class Tables:
         self.groups: Table[str, Document] = Table(clock)
         self.trials: Table[bytes, Document] = Table(clock)
         self.sessions: Table[bytes, SessionState] = Table(clock)
+        self.rejected: Table[int, Rejected] = Table(clock)
         self.series: Table[tuple[bytes, str, str], Series] = Table(clock)
         # Indexes.
         self.names: Table[tuple[bytes, str], Grown[str]] = Table(clock)
@@ -42,6 +46,10 @@ class Tables:
         self.group_trials: Table[str, Grown[bytes]] = Table(clock)
         self.project_trials: Table[str, Grown[bytes]] = Table(clock)
         self.project_groups: Table[str, Grown[str]] = Table(clock)
+        self.session_rejected: Table[bytes, Grown[Rejected]] = Table(clock)
+        self.trial_rejected: Table[bytes, Grown[Rejected]] = Table(clock)
+        # Of the next rejected record; those of a transaction that was undone are left out.
+        self.next_rejected = 0
         # Where a trial stands in the order of insertion; of no meaning for ids that are not in `trials`.
         self.ordinals: dict[bytes, int] = {}
         self.fragmented: set[tuple[bytes, str, str]] = set()
@@ -128,6 +136,21 @@ class MemoryView:
     def sessions(self) -> list[SessionState]:
         """What is known of every session, in order of their first record."""
         return list(self._tables.sessions.values(self._version))
+
+    def rejected(self, trial: bytes | None, start: int, limit: int) -> list[Rejected]:
+        """What was set aside, all of it or what is about a trial: up to `limit` from ordinal `start`."""
+        tables, version = self._tables, self._version
+        found: Iterable[Rejected]
+        if trial is None:
+            found = tables.rejected.values(version)
+        else:
+            found = tables.trial_rejected.get(trial, version) or ()
+        return list(islice(found, start, min(start + limit, sys.maxsize)))
+
+    def rejected_of(self, sid: bytes, first: int, last: int) -> list[Rejected]:
+        """What of a session was set aside with any record from `first` to `last`."""
+        found = self._tables.session_rejected.get(sid, self._version) or ()
+        return [record for record in found if record.first <= last and record.last >= first]
 
     def _trial(self, id: bytes) -> Document:
         # As it is kept: not to be changed, nor given away.

@@ -13,15 +13,20 @@ from track_protocol.batch import CHRONO, METRIC
 from track_protocol.columns import Column
 from track_protocol.errors import StoreCorrupt
 from track_protocol.query import Query
+from track_protocol.rejected import Rejected
 from track_server.backends.chunks import BadChunk, decode_chunk, join_columns, slice_column
 from track_server.backends.sqlite_errors import translated
 from track_server.backends.sqlite_query import compile_query
 from track_server.store import Document, Points, SessionState
 
-__all__ = ["TRIAL_JSON", "SqliteView", "read_chunk"]
+__all__ = ["REJECTED_COLUMNS", "TRIAL_JSON", "SqliteView", "read_chunk"]
 
 TRIAL_JSON: Final = frozenset({"tags", "parameters", "metadata", "errors"})
 """Fields of a trial that are kept as JSON text."""
+
+REJECTED_COLUMNS: Final = (
+    "first_seq, last_seq, sid, user, runs, method, trial, names, points, code, reason, time, content, size"
+)
 
 _TRIAL_FIELDS: Final = (
     *("id", "uid", "hash", "revision", "name", "description", "version"),
@@ -129,6 +134,26 @@ class SqliteView:
         for user, epoch, last_seq, reply_seq, reply in rows:
             return SessionState(sid, user, epoch, last_seq, None if reply_seq is None else (reply_seq, reply))
         return None
+
+    def rejected(self, trial: bytes | None, start: int, limit: int) -> list[Rejected]:
+        """What was set aside, all of it or what is about a trial: up to `limit` from ordinal `start`."""
+        where, params = ("1", []) if trial is None else ("trial = ?", [trial])
+        return self._rejected(f"{where} ORDER BY id LIMIT ? OFFSET ?", [*params, limit, start])
+
+    def rejected_of(self, sid: bytes, first: int, last: int) -> list[Rejected]:
+        """What of a session was set aside with any record from `first` to `last`."""
+        return self._rejected("sid = ? AND first_seq <= ? AND last_seq >= ? ORDER BY id", [sid, last, first])
+
+    def _rejected(self, condition: str, params: list[Any]) -> list[Rejected]:
+        # Only names of this software's own are in the text; values are bound.
+        rows = self._rows(f"SELECT {REJECTED_COLUMNS} FROM rejected WHERE {condition}", params)  # noqa: S608
+        return [
+            Rejected(
+                *(sid, user, tuple((first, last) for first, last in _json(runs)), method, trial),
+                *(tuple(_json(names)), *rest),
+            )
+            for _, _, sid, user, runs, method, trial, names, *rest in rows
+        ]
 
     def _rows(self, sql: str, params: Iterable[Any]) -> list[tuple[Any, ...]]:
         with translated(self._path):

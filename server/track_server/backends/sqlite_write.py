@@ -11,9 +11,10 @@ import apsw
 from track_protocol import exactjson
 from track_protocol.errors import ItemNotFound, StoreError
 from track_protocol.query import Query
+from track_protocol.rejected import Rejected
 from track_server.backends.sqlite_append import Appender
 from track_server.backends.sqlite_errors import store_error, translated
-from track_server.backends.sqlite_read import TRIAL_JSON, SqliteView
+from track_server.backends.sqlite_read import REJECTED_COLUMNS, TRIAL_JSON, SqliteView
 from track_server.backends.sqlite_rewind import Rewinding
 from track_server.store import Document, Points, SessionState
 
@@ -32,6 +33,7 @@ _PUT_SESSION: Final = """
 INSERT OR REPLACE INTO session(sid, user, epoch, last_seq, last_reply_seq, last_reply)
 VALUES(?, ?, ?, ?, ?, ?)
 """
+_PUT_REJECTED: Final = f"INSERT INTO rejected({REJECTED_COLUMNS}) VALUES({', '.join('?' * 14)})"
 _PLAIN: Final = frozenset(
     {"uid", "hash", "revision", "name", "description", "version", "project_id", "group_id"}
 )
@@ -147,6 +149,13 @@ class SqliteTransaction(SqliteView):
         """Insert or replace by ``sid``."""
         reply = state.last_reply or (None, None)
         self._execute(_PUT_SESSION, [state.sid, state.user, state.epoch, state.last_seq, *reply])
+
+    def put_rejected(self, record: Rejected) -> None:
+        """Keep what can never be stored, behind what was kept before."""
+        runs, names = exactjson.dumps([list(run) for run in record.runs]), exactjson.dumps(list(record.names))
+        where = (record.first, record.last, record.session, record.user, runs, record.method, record.trial)
+        why = (record.points, record.code, record.reason, record.time, record.content, record.size)
+        self._execute(_PUT_REJECTED, [*where, names, *why])
 
     def commit(self) -> None:
         """Make it durable; when this returns, a power cut does not lose it.
