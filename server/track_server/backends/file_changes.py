@@ -15,7 +15,7 @@ from track_protocol.codec import decode, encode
 from track_protocol.columns import Column
 from track_server.backends.memory import MemoryTransaction
 from track_server.backends.memory_tables import Tables
-from track_server.store import Document, Points, SessionState, Transaction
+from track_server.store import Document, Lease, Points, SessionState, Transaction
 
 __all__ = ["RecordingTransaction", "replay"]
 
@@ -26,6 +26,8 @@ _UPDATE: Final = "update"
 _LINK: Final = "link"
 _POINTS: Final = "points"
 _SESSION: Final = "session"
+_LEASE: Final = "lease"
+_NO_LEASE: Final = "no lease"
 
 
 class RecordingTransaction(MemoryTransaction):
@@ -92,6 +94,18 @@ class RecordingTransaction(MemoryTransaction):
         super().put_session(state)
         self._changes.append(change)
 
+    def put_lease(self, lease: Lease) -> None:
+        """Insert or replace by ``trial``, which exists, and ``sid``."""
+        change = encode([_LEASE, lease.trial, lease.sid, lease.rank, lease.superseded])
+        super().put_lease(lease)
+        self._changes.append(change)
+
+    def drop_lease(self, trial: bytes, sid: bytes) -> None:
+        """Remove a lease; harmless when there is none."""
+        change = encode([_NO_LEASE, trial, sid])
+        super().drop_lease(trial, sid)
+        self._changes.append(change)
+
     def commit(self) -> None:
         """Write it down, then make it the committed state."""
         try:
@@ -137,4 +151,6 @@ _REPLAYS: Final[Mapping[str, Callable[..., None]]] = {
     _LINK: lambda tx, group_uid, trial: tx.link(group_uid, trial),
     _POINTS: _replay_points,
     _SESSION: _replay_session,
+    _LEASE: lambda tx, *fields: tx.put_lease(Lease(*fields)),
+    _NO_LEASE: lambda tx, trial, sid: tx.drop_lease(trial, sid),
 }

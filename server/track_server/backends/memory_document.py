@@ -11,7 +11,8 @@
       "groups": [{"uid": …, "name": …, "project_id": …, "trials": [uids]}],
       "trials": [{"id": hex, "uid": …, …, "metrics": {"loss": {"aggregator": …, "steps": [0, 1],
                   "times": [seconds since the epoch], "values": [0.5, 0.25]}}, "chronos": {…}}],
-      "sessions": [{"sid": hex, "user": …, "epoch": 1, "last_seq": 97, "last_reply": null}]
+      "sessions": [{"sid": hex, "user": …, "epoch": 1, "last_seq": 97, "last_reply": null}],
+      "leases": [{"trial": hex, "sid": hex, "rank": null, "superseded": false}]
     }
 
 ``steps`` is null when no point of the series has a step.  What JSON has no form for is written as
@@ -32,7 +33,7 @@ from track_protocol.errors import BadValue, ItemNotFound, StoreCorrupt, StoreErr
 from track_protocol.exactjson import dumps, loads
 from track_protocol.query import parse_query
 from track_server.backends.memory_tables import MemoryView
-from track_server.store import Document, Points, SessionState, Transaction
+from track_server.store import Document, Lease, Points, SessionState, Transaction
 
 __all__ = ["VERSION", "DocumentHeader", "document_lines", "load_document", "parse_document"]
 
@@ -83,7 +84,8 @@ def document_lines(view: MemoryView, header: DocumentHeader) -> Iterator[str]:
     yield from _member("projects", view.projects(parse_query({}, "project")), ",\n")
     yield from _member("groups", view.groups(parse_query({}, "group")), ",\n")
     yield from _member("trials", (_trial(view, document) for document in view.trials(parse_query({}))), ",\n")
-    yield from _member("sessions", map(_session, view.sessions()), "\n}\n")
+    yield from _member("sessions", map(_session, view.sessions()), ",\n")
+    yield from _member("leases", map(_lease, view.all_leases()), "\n}\n")
 
 
 def _member(name: str, items: Iterable[Document], end: str) -> Iterator[str]:
@@ -155,6 +157,15 @@ def _session(state: SessionState) -> Document:
     }
 
 
+def _lease(lease: Lease) -> Document:
+    return {
+        "trial": lease.trial.hex(),
+        "sid": lease.sid.hex(),
+        "rank": lease.rank,
+        "superseded": lease.superseded,
+    }
+
+
 # -- reading -------------------------------------------------------------------------------------
 
 
@@ -223,6 +234,9 @@ def load_document(document: Document, tx: Transaction, path: str) -> None:
                 _load_link(group["uid"], uid, tx)
         for session in document["sessions"]:
             tx.put_session(_loaded_session(session))
+        for lease in document.get("leases", ()):  # older documents have none
+            trial, sid = bytes.fromhex(lease["trial"]), bytes.fromhex(lease["sid"])
+            tx.put_lease(Lease(trial, sid, lease["rank"], lease["superseded"]))
     except (KeyError, TypeError, ValueError, AttributeError, ItemNotFound) as error:
         raise StoreCorrupt(
             f"{path} is JSON whose parts do not fit together ({error!r}): {_REMEDY}"

@@ -59,6 +59,10 @@ _DANGLING: Final = (
         'SELECT id FROM group_trial WHERE "group" NOT IN (SELECT id FROM trial_group) '
         "OR trial NOT IN (SELECT id FROM trial)",
     ),
+    (
+        "a session has a lease of trial {}, which is not there",
+        "SELECT trial FROM lease WHERE trial NOT IN (SELECT id FROM trial)",
+    ),
 )
 _DOCUMENTS: Final = (
     ("project", "SELECT uid, metadata FROM project"),

@@ -16,7 +16,7 @@ from track_protocol.query import Query
 from track_server.backends.chunks import BadChunk, decode_chunk, join_columns, slice_column
 from track_server.backends.sqlite_errors import translated
 from track_server.backends.sqlite_query import compile_query
-from track_server.store import Document, Points, SessionState
+from track_server.store import Document, Lease, Points, SessionState
 
 __all__ = ["TRIAL_JSON", "SqliteView", "read_chunk"]
 
@@ -33,6 +33,10 @@ _SERIES_COLUMNS: Final = (
     "min, max, mean, m2, finite, nonfinite, stepped"
 )
 _FIELD_OF_KIND: Final = {METRIC: "metrics", CHRONO: "chronos"}
+_LEASES: Final = (
+    "SELECT trial.key, lease.sid, lease.rank, lease.superseded "
+    "FROM lease JOIN trial ON trial.id = lease.trial WHERE "
+)
 _DOCUMENTS: Final = 512
 """Trials whose series are read by one statement."""
 
@@ -129,6 +133,22 @@ class SqliteView:
         for user, epoch, last_seq, reply_seq, reply in rows:
             return SessionState(sid, user, epoch, last_seq, None if reply_seq is None else (reply_seq, reply))
         return None
+
+    def leases(self, trial: bytes) -> list[Lease]:
+        """All leases of a trial, in any order."""
+        return self._leases("trial.key = ?", [trial])
+
+    def leases_of(self, sid: bytes) -> list[Lease]:
+        """All leases of a session, in any order."""
+        return self._leases("lease.sid = ?", [sid])
+
+    def leases_by_status(self, lowest: int, highest: int) -> list[Lease]:
+        """Those not superseded, of all trials whose status has a value from `lowest` to `highest`."""
+        return self._leases("NOT superseded AND status_value BETWEEN ? AND ?", [lowest, highest])
+
+    def _leases(self, where: str, params: list[Any]) -> list[Lease]:
+        rows = self._rows(_LEASES + where, params)
+        return [Lease(trial, sid, rank, bool(superseded)) for trial, sid, rank, superseded in rows]
 
     def _rows(self, sql: str, params: Iterable[Any]) -> list[tuple[Any, ...]]:
         with translated(self._path):

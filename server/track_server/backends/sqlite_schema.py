@@ -27,7 +27,7 @@ __all__ = [
 APPLICATION_ID: Final = 0x5472616B
 """Marks a SQLite file as ours: "Trak" in its header."""
 
-VERSION: Final = 1
+VERSION: Final = 2
 """Of the tables, kept in the file as ``user_version``."""
 
 _OLDEST_SQLITE: Final = (3, 51, 3)
@@ -105,6 +105,14 @@ CREATE TABLE session(
     last_reply_seq INTEGER,
     last_reply BLOB
 ) WITHOUT ROWID;
+CREATE TABLE lease(
+    trial INTEGER NOT NULL,          -- trial.id
+    sid BLOB NOT NULL,               -- of the session that runs it
+    rank INTEGER,
+    superseded INTEGER NOT NULL,     -- 1 when somebody else decided about the trial after it was lost
+    PRIMARY KEY(trial, sid)
+) WITHOUT ROWID;
+CREATE INDEX lease_of ON lease(sid);
 CREATE TABLE series(
     id INTEGER PRIMARY KEY,
     trial INTEGER NOT NULL,          -- trial.id

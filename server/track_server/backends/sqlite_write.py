@@ -14,7 +14,7 @@ from track_protocol.query import Query
 from track_server.backends.sqlite_append import Appender
 from track_server.backends.sqlite_errors import store_error, translated
 from track_server.backends.sqlite_read import TRIAL_JSON, SqliteView
-from track_server.store import Document, Points, SessionState
+from track_server.store import Document, Lease, Points, SessionState
 
 __all__ = ["SqliteTransaction"]
 
@@ -31,6 +31,8 @@ _PUT_SESSION: Final = """
 INSERT OR REPLACE INTO session(sid, user, epoch, last_seq, last_reply_seq, last_reply)
 VALUES(?, ?, ?, ?, ?, ?)
 """
+_PUT_LEASE: Final = "INSERT OR REPLACE INTO lease(trial, sid, rank, superseded) VALUES(?, ?, ?, ?)"
+_DROP_LEASE: Final = "DELETE FROM lease WHERE trial = (SELECT id FROM trial WHERE key = ?) AND sid = ?"
 _PLAIN: Final = frozenset(
     {"uid", "hash", "revision", "name", "description", "version", "project_id", "group_id"}
 )
@@ -135,6 +137,19 @@ class SqliteTransaction(SqliteView):
         """Insert or replace by ``sid``."""
         reply = state.last_reply or (None, None)
         self._execute(_PUT_SESSION, [state.sid, state.user, state.epoch, state.last_seq, *reply])
+
+    def put_lease(self, lease: Lease) -> None:
+        """Insert or replace by ``trial``, which exists, and ``sid``.
+
+        Raises:
+            ItemNotFound: there is no such trial.
+        """
+        row = self._trial_row(lease.trial)
+        self._execute(_PUT_LEASE, [row, lease.sid, lease.rank, lease.superseded])
+
+    def drop_lease(self, trial: bytes, sid: bytes) -> None:
+        """Remove a lease; harmless when there is none."""
+        self._execute(_DROP_LEASE, [trial, sid])
 
     def commit(self) -> None:
         """Make it durable; when this returns, a power cut does not lose it.

@@ -64,7 +64,7 @@ def test_a_store_is_marked_as_ours(path: Path) -> None:
     made(path)
     header = path.read_bytes()[:100]
     assert int.from_bytes(header[68:72], "big") == APPLICATION_ID
-    assert int.from_bytes(header[60:64], "big") == 1
+    assert int.from_bytes(header[60:64], "big") == 2
 
 
 def test_commits_reach_the_disk_before_they_return(path: Path) -> None:
@@ -119,7 +119,7 @@ def test_a_store_without_its_tables_is_refused(path: Path) -> None:
 
 def test_a_newer_store_is_refused(path: Path) -> None:
     changed(made(path), "PRAGMA user_version = 7")
-    refused(path, StoreTooNew, r"version 7, and this Track knows version 1: upgrade Track")
+    refused(path, StoreTooNew, r"version 7, and this Track knows version 2: upgrade Track")
 
 
 def test_a_newer_version_that_is_only_in_the_log_is_refused(path: Path) -> None:
