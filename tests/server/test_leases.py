@@ -237,6 +237,28 @@ def test_late_words_do_not_undo_what_somebody_made_of_a_lost_trial(
     assert seen(bob, trial)[0] == status
 
 
+def test_who_was_superseded_does_not_bring_back_what_another_session_lost(
+    engine: Engine, ann: Caller, bob: Caller, trial: bytes
+) -> None:
+    start(ann, trial)
+    for session in (ann, bob):
+        start(session, trial)
+        lose(engine, trial)
+    assert come_back(ann) == []
+    assert come_back(bob) == [trial]
+
+
+def test_the_ranks_of_a_job_that_goes_on_may_start_in_any_order(
+    engine: Engine, ann: Caller, bob: Caller, trial: bytes
+) -> None:
+    start(ann, trial, rank=0)
+    lose(engine, trial)
+    again = Caller(engine)
+    start(bob, trial, rank=1)
+    start(again, trial, rank=0)
+    assert set(holders(engine, trial)) == {bob.writer.sid, again.writer.sid}
+
+
 def test_who_starts_again_has_a_say_again(engine: Engine, ann: Caller, bob: Caller, trial: bytes) -> None:
     start(ann, trial)
     lose(engine, trial)

@@ -86,7 +86,8 @@ def trial(room: Room) -> bytes:
 
 def test_who_stays_loses_nothing(room: Room, trial: bytes) -> None:
     room.enter(trial)
-    room.after(1e9)
+    for _ in range(2):
+        room.after(1e9)
     assert room.status(trial) == "Running"
 
 
@@ -151,8 +152,7 @@ def test_a_lost_trial_runs_again_when_its_session_arrives(room: Room, trial: byt
     room.leave(ann)
     room.after(LEASE)
     room.presence.arrived(ann.writer.sid)
-    assert ann.read("get_trial", trial={"id": trial})  # whatever was asked before is done
-    room.after(0)
+    ann.log(CallOp(0, "add_trial_tags", {"trial": trial, "tags": {}}))
     assert room.status(trial) == "Running"
 
 
