@@ -232,15 +232,9 @@ def _log_trial_start(tx: Transaction, by: bytes, trial: bytes | str, time: float
     document = _trial(tx, trial)
     metadata = document["metadata"] | {"heartbeat": float(time)}
     if rank is not None:
-        metadata["ranks"] = _with_rank(metadata.get("ranks"), rank)
+        metadata["ranks"] = leases.with_rank(metadata.get("ranks"), rank)
     status = leases.start(tx, by, document, rank)
     tx.update_trial(document["id"], {"status": status, "metadata": metadata})
-
-
-def _with_rank(known: Any, rank: int) -> list[int]:
-    """The sorted ranks; `known` may be anything that a client put there."""
-    ranks = [each for each in known if type(each) is int] if isinstance(known, list) else []
-    return sorted({*ranks, rank})
 
 
 def _log_trial_finish(
@@ -298,7 +292,7 @@ def _new_trial_group(tx: Transaction, group: Document) -> Document:
     return existing or _group(tx, document["uid"])
 
 
-def _new_trial(tx: Transaction, trial: Document, auto_increment: bool) -> Document | None:
+def _new_trial(tx: Transaction, by: bytes, trial: Document, auto_increment: bool) -> Document | None:
     document = _checked("trial", {"status": _STATUS_CREATED, **trial})
     if len(document["id"]) != 16:
         raise BadArguments("field 'id' of a trial must have 16 bytes")
@@ -321,6 +315,7 @@ def _new_trial(tx: Transaction, trial: Document, auto_increment: bool) -> Docume
     if document["group_id"] is not None:
         _group(tx, document["group_id"])
     tx.add_trial(document)
+    leases.settle(tx, by, document, document["status"])
     if document["group_id"] is not None:
         tx.link(document["group_id"], document["id"])
     return _trial(tx, document["id"])
@@ -359,7 +354,7 @@ def _fetch_and_update_group(tx: Transaction, by: bytes, query: Document, update:
 WRITES: Final[Mapping[str, Callable[..., Any]]] = {
     "new_project": _by_anybody(_new_project),
     "new_trial_group": _by_anybody(_new_trial_group),
-    "new_trial": _by_anybody(_new_trial),
+    "new_trial": _new_trial,
     "fetch_and_update_trial": _fetch_and_update_trial,
     "fetch_and_update_group": _fetch_and_update_group,
     "commit": lambda _tx, _by: None,

@@ -11,13 +11,13 @@ say of its status comes too late, and only their points and errors are kept.
 from __future__ import annotations
 
 from dataclasses import replace
-from typing import Final
+from typing import Any, Final
 
 from track_protocol.documents import status_to_document
 from track_protocol.model import LOST, Status
 from track_server.store import Document, Lease, Transaction
 
-__all__ = ["RUNNING", "finish", "lose", "revive", "settle", "start"]
+__all__ = ["RUNNING", "finish", "lose", "revive", "settle", "start", "with_rank"]
 
 RUNNING: Final = (Status.RunningGroup.value, Status.RunningGroup.value + 99)
 """The lowest and the highest value of a running status."""
@@ -100,6 +100,12 @@ def revive(tx: Transaction, sid: bytes) -> list[bytes]:
             tx.update_trial(lease.trial, {"status": _RUNNING, "errors": _without_note(trial["errors"])})
             revived.append(lease.trial)
     return revived
+
+
+def with_rank(known: Any, rank: int) -> list[int]:
+    """The sorted ranks that have started; `known` are those before, or anything that a client put there."""
+    ranks = [each for each in known if type(each) is int] if isinstance(known, list) else []
+    return sorted({*ranks, rank})
 
 
 def _hold(tx: Transaction, by: bytes, trial: Document, status: Document, rank: int | None) -> Document:

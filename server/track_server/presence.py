@@ -19,7 +19,6 @@ from functools import partial
 from typing import Any, Final, Protocol
 
 from track_protocol.errors import TrackError
-from track_protocol.model import LOST
 from track_server import leases
 from track_server.store import Transaction
 
@@ -30,6 +29,9 @@ _log = logging.getLogger(__name__)
 _LOOKS: Final = 4
 _LONGEST_PAUSE: Final = 5.0
 """So often within the time of a lease, or every so many seconds, the leases are looked through."""
+
+_MOST: Final = 256
+"""Trials that are lost in one transaction, which others have to wait for."""
 
 
 class Changes(Protocol):
@@ -63,56 +65,82 @@ class Presence:
         self._turn = threading.Lock()
         self._there: set[bytes] = set()
         self._away_since: dict[bytes, float] = {}
+        self._unheard: set[bytes] = set()
 
     def arrived(self, sid: bytes) -> None:
         """A session is connected; its lost trials run again, before anything that it says from now on."""
         with self._turn:
             self._there.add(sid)
             self._away_since.pop(sid, None)
-        self._changes.submit_change(lambda tx: leases.revive(tx, sid), partial(_tell, "runs again"))
+        self._revive(sid)
 
     def left(self, sid: bytes) -> None:
         """A session's connection went away."""
         with self._turn:
             self._there.discard(sid)
-            self._away_since[sid] = self._clock()
+            if self._seconds:
+                self._away_since[sid] = self._clock()
 
     async def watch(self) -> None:
         """Look through the leases now and then, for ever."""
-        loop = asyncio.get_running_loop()
-        pause = min(_LONGEST_PAUSE, self._seconds / _LOOKS)
-        while self._seconds:
-            looked = asyncio.Event()
-
-            def done(outcome: Any, looked: asyncio.Event = looked) -> None:
-                _tell("is lost", outcome)
-                loop.call_soon_threadsafe(looked.set)
-
-            self._changes.submit_change(self.look, done)
-            await looked.wait()
-            await asyncio.sleep(pause)
-        await loop.create_future()
+        pause = min(_LONGEST_PAUSE, self._seconds / _LOOKS) or _LONGEST_PAUSE
+        while True:
+            with self._turn:
+                again, self._unheard = self._unheard, set()
+            for sid in again:
+                self._revive(sid)
+            more = await self._looked() if self._seconds else False
+            await asyncio.sleep(0 if more else pause)
 
     def look(self, tx: Transaction) -> list[bytes]:
-        """Find the running trials whose holders are all away for too long, and lose them.
+        """Find running trials whose holders are all away for too long, and lose them.
 
         Returns:
-            the ids of these trials.
+            the ids of these trials; of very many, some.
         """
         holders = defaultdict(list)
         for lease in tx.leases_by_status(*leases.RUNNING):
             holders[lease.trial].append(lease.sid)
         overdue = self._overdue({sid for sids in holders.values() for sid in sids})
-        lost = [trial for trial, sids in holders.items() if overdue.keys() >= set(sids)]
+        lost = [trial for trial, sids in holders.items() if overdue.keys() >= set(sids)][:_MOST]
         for trial in lost:
             away = min(overdue[sid] for sid in holders[trial])
             since = datetime.datetime.fromtimestamp(self._wall() - away, datetime.UTC)
             leases.lose(tx, trial, since.isoformat(timespec="seconds"))
-        # Those that came back while the store could not be written.
-        for lease in tx.leases_by_status(LOST.value, LOST.value):
-            if lease.sid in self._there:
-                leases.revive(tx, lease.sid)
         return lost
+
+    async def _looked(self) -> bool:
+        """Look in a transaction; returns whether there may be more to find."""
+        loop = asyncio.get_running_loop()
+        looked: asyncio.Future[Any] = loop.create_future()
+
+        def tell(outcome: Any) -> None:
+            if not looked.done():  # nobody waits any more once the watch has ended
+                looked.set_result(outcome)
+
+        def done(outcome: Any) -> None:
+            loop.call_soon_threadsafe(partial(tell, outcome))
+
+        self._changes.submit_change(self.look, done)
+        outcome = await looked
+        if isinstance(outcome, TrackError):
+            _log.warning("whose trials are lost cannot be found out: %s", outcome)
+            return False
+        for trial in outcome:
+            _log.warning("trial %s is lost", trial.hex())
+        return len(outcome) == _MOST
+
+    def _revive(self, sid: bytes) -> None:
+        def done(outcome: Any) -> None:
+            if not isinstance(outcome, TrackError):
+                for trial in outcome:
+                    _log.warning("trial %s runs again", trial.hex())
+                return
+            _log.warning("the lost trials of a session that is back have to wait: %s", outcome)
+            with self._turn:
+                self._unheard.add(sid)
+
+        self._changes.submit_change(partial(leases.revive, sid=sid), done)
 
     def _overdue(self, holders: set[bytes]) -> dict[bytes, float]:
         """Of sessions that hold running trials, those away for too long, with the seconds; forgets others."""
@@ -123,11 +151,3 @@ class Presence:
             return {
                 sid: now - since for sid, since in self._away_since.items() if now - since >= self._seconds
             }
-
-
-def _tell(what: str, outcome: Any) -> None:
-    if isinstance(outcome, TrackError):
-        _log.warning("the leases of trials could not be looked through: %s", outcome)
-        return
-    for trial in outcome:
-        _log.warning("trial %s %s", trial.hex(), what)

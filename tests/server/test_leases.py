@@ -105,6 +105,11 @@ def test_a_claim_takes_a_lease(engine: Engine, bob: Caller, trial: bytes, status
     assert holders(engine, trial) == [bob.writer.sid]
 
 
+def test_a_trial_that_is_made_as_a_running_one_is_its_makers(engine: Engine, bob: Caller) -> None:
+    made = bob.new_trial(status=RUNNING)["id"]
+    assert holders(engine, made) == [bob.writer.sid]
+
+
 @pytest.mark.parametrize("status", [BROKEN, {"value": 0, "name": "CreatedGroup"}, {"value": 99, "name": "x"}])
 def test_another_status_lets_go(engine: Engine, ann: Caller, trial: bytes, status: dict[str, Any]) -> None:
     start(ann, trial)

@@ -13,7 +13,7 @@ import pytest
 from engine_calls import Caller
 from track_protocol.batch import CallOp
 from track_protocol.errors import StoreFull
-from track_server.backends.memory import MemoryStore
+from track_server.backends.memory import MemoryStore, MemoryTransaction
 from track_server.engine import Engine
 from track_server.presence import Presence
 from track_server.store import Transaction
@@ -37,6 +37,7 @@ class Room:
 
     def __init__(self, store: MemoryStore, seconds: float = LEASE) -> None:
         self.engine = Engine(store)
+        self.seconds = seconds
         self.clock = Clock()
         self.presence = Presence(seconds, self.engine, self.clock, wall=lambda: 1_700_000_000.0)
 
@@ -169,22 +170,56 @@ def test_after_a_servers_start_everybody_has_the_full_time(room: Room, store: Me
     again.engine.close()
 
 
+class Full(MemoryStore):
+    """Takes no transaction while its disk is full."""
+
+    full = False
+
+    def begin(self) -> MemoryTransaction:
+        if self.full:
+            raise StoreFull("no space left")
+        return super().begin()
+
+
+def watching(room: Room, until: Callable[[], bool]) -> None:
+    """Let the watch go on until a condition holds."""
+
+    async def watched() -> None:
+        watch = asyncio.ensure_future(room.presence.watch())
+        while not until():
+            room.clock.now += room.seconds / 10
+            await asyncio.sleep(0.01)
+        watch.cancel()
+
+    asyncio.run(asyncio.wait_for(watched(), 30))
+
+
 def test_a_session_that_came_back_while_the_store_was_full_has_its_trial_later(
-    room: Room, trial: bytes, caplog: pytest.LogCaptureFixture
+    caplog: pytest.LogCaptureFixture,
 ) -> None:
+    store = Full()
+    room = Room(store, seconds=0.1)
+    trial = Caller(room.engine).new_trial()["id"]
     ann = room.enter(trial)
     room.leave(ann)
     room.after(LEASE)
-
-    class Full:
-        def submit_change(self, change: Callable[[Transaction], Any], done: Callable[[Any], None]) -> None:
-            done(StoreFull("no space left"))
-
-    room.presence._changes = Full()
+    store.full = True
     room.presence.arrived(ann.writer.sid)
-    assert "no space left" in caplog.text
-    room.after(0)
-    assert room.status(trial) == "Running"
+    watching(room, lambda: caplog.text.count("have to wait: no space left") > 1)
+    store.full = False
+    watching(room, lambda: room.status(trial) == "Running")
+    room.engine.close()
+
+
+def test_very_many_trials_are_lost_bit_by_bit(store: MemoryStore) -> None:
+    room = Room(store, seconds=0.1)
+    ann = room.enter()
+    trials = [ann.new_trial(status={"value": 101, "name": "Running"})["id"] for _ in range(600)]
+    room.leave(ann)
+    room.after(0.1)
+    assert sum(room.status(trial) == "lost" for trial in trials) == 256
+    watching(room, lambda: all(room.status(trial) == "lost" for trial in trials))
+    room.engine.close()
 
 
 def test_the_watch_looks_by_itself_and_tells_the_log(
@@ -195,14 +230,7 @@ def test_the_watch_looks_by_itself_and_tells_the_log(
     trial = Caller(room.engine).new_trial()["id"]
     room.leave(room.enter(trial))
 
-    async def watched() -> None:
-        watch = asyncio.ensure_future(room.presence.watch())
-        while room.status(trial) != "lost":
-            room.clock.now += 0.1
-            await asyncio.sleep(0.01)
-        watch.cancel()
-
-    asyncio.run(asyncio.wait_for(watched(), 30))
+    watching(room, lambda: room.status(trial) == "lost")
     assert f"trial {trial.hex()} is lost" in caplog.text
     room.engine.close()
 
