@@ -71,7 +71,6 @@ class Presence:
         """A session is connected; its lost trials run again, before anything that it says from now on."""
         with self._turn:
             self._there.add(sid)
-            self._away_since.pop(sid, None)
         self._revive(sid)
 
     def left(self, sid: bytes) -> None:
