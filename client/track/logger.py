@@ -157,7 +157,8 @@ class TrialLogger:
     def start(self) -> None:
         """The trial runs from now on, until `finish`, a signal or the end of the process.
 
-        SIGINT and SIGTERM end it as interrupted, save it, and then do what they did before.
+        SIGINT and SIGTERM end it as interrupted, save it, and then do what they did before; so do SIGUSR1
+        and SIGUSR2 under Slurm, unless the program handles them itself.
         """
         trial = self.ensure()
         self.protocol.log_trial_start(trial, **self._rank)
@@ -320,6 +321,13 @@ class LogSignalHandler(SignalHandler):
         """Interrupted: keep that, with what was running, and save everything logged."""
         if self._pid == os.getpid():
             self._logger._interrupt(signum, frame)
+        self._save(signum)
+
+    def warned(self, signum: int, frame: FrameType | None) -> None:
+        """The program decides what becomes of the trial: save everything logged, and leave it running."""
+        self._save(signum)
+
+    def _save(self, signum: int) -> None:
         try:
             self._logger.protocol.secure(seconds_left())
         except TrackError as error:

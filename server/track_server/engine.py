@@ -174,7 +174,7 @@ class _BatchJob:
             try:
                 if seq in self.poison:
                     raise self.poison[seq]
-                apply_op(tx, op)
+                apply_op(tx, self.writer.sid, op)
             except (*_FOR_GOOD, InternalError) as error:
                 rejected += set_aside(tx, state.sid, state.user, batch.first, op, error)
         # The answer of an earlier call has arrived, since the client went on; it is not carried along.
@@ -192,7 +192,7 @@ class _BatchJob:
 class _CallJob:
     writer: Writer
     seq: int
-    handler: Callable[[Transaction], Any]
+    handler: Callable[[Transaction, bytes], Any]
     done: Callable[[Outcome], None]
     saves: bool = False
     failure: InternalError | None = None
@@ -211,7 +211,7 @@ class _CallJob:
         try:
             if self.failure is not None:
                 raise self.failure
-            return b"+" + encode(self.handler(tx))
+            return b"+" + encode(self.handler(tx, self.writer.sid))
         except StoreError:
             raise
         except RPCCallFailure as error:
@@ -222,6 +222,19 @@ class _CallJob:
         again = self.failure is None
         self.failure = InternalError(f"the server failed on this call: {error!r}", traceback.format_exc())
         return again
+
+
+@dataclass(slots=True)
+class _ChangeJob:
+    change: Callable[[Transaction], Any]
+    done: Callable[[Outcome], None]
+    saves: bool = False
+
+    def run(self, tx: Transaction) -> Outcome:
+        return self.change(tx)
+
+    def survive(self, error: Exception) -> bool:
+        return False
 
 
 def _outcome(reply: bytes) -> Outcome:
@@ -296,6 +309,16 @@ class Engine:
             done: called once the change is durable, with the encoded value or a `TrackError`.
         """
         self._submit(_CallJob(writer, seq, _bound(method, arguments), done, saves=method == "commit"))
+
+    def submit_change(self, change: Callable[[Transaction], Any], done: Callable[[Outcome], None]) -> None:
+        """Make a change of the server's own.
+
+        Args:
+            change: makes it, on the engine's thread; once more if others in its transaction fail.
+            done: called once it is durable, with what `change` returned or the `TrackError` that stands
+                in the way.
+        """
+        self._submit(_ChangeJob(change, done))
 
     def submit_read(self, method: str, arguments: dict[str, Any], done: Callable[[Outcome], None]) -> None:
         """Answer a read from a snapshot; `done` is called on a reader's thread, as for a call."""
@@ -436,12 +459,12 @@ class Engine:
         return outcomes
 
 
-def _bound(name: str, arguments: dict[str, Any]) -> Callable[[Transaction], Any]:
+def _bound(name: str, arguments: dict[str, Any]) -> Callable[[Transaction, bytes], Any]:
     """The call's handler with its checked arguments; an error of the caller's is raised when it runs."""
 
-    def run(tx: Transaction) -> Any:
+    def run(tx: Transaction, by: bytes) -> Any:
         checked = method_named(name, within=(Access.WRITE,)).check(arguments)
-        return WRITES[name](tx, **checked)
+        return WRITES[name](tx, by, **checked)
 
     return run
 

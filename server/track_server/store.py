@@ -15,7 +15,7 @@ from track_protocol.columns import Column
 from track_protocol.query import Query
 from track_protocol.rejected import Rejected
 
-__all__ = ["Document", "Points", "SessionState", "Store", "Transaction", "View"]
+__all__ = ["Document", "Lease", "Points", "SessionState", "Store", "Transaction", "View"]
 
 Document = dict[str, Any]
 
@@ -50,6 +50,24 @@ class SessionState:
     epoch: int = 0
     last_seq: int = 0
     last_reply: tuple[int, bytes] | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Lease:
+    """That a session runs a trial, from its start of it to the trial's end.
+
+    Attributes:
+        trial: the trial's internal id.
+        sid: the session's id.
+        rank: of the session's process among those that share the trial, None if nobody said.
+        superseded: the session was lost and somebody else decided about the trial, so that what it
+            still says of the trial's status comes too late.
+    """
+
+    trial: bytes
+    sid: bytes
+    rank: int | None = None
+    superseded: bool = False
 
 
 class View(Protocol):
@@ -100,6 +118,15 @@ class View(Protocol):
     def rejected_of(self, sid: bytes, first: int, last: int) -> list[Rejected]:
         """What of a session was set aside with any record from `first` to `last`."""
 
+    def leases(self, trial: bytes) -> list[Lease]:
+        """All leases of a trial, in any order."""
+
+    def leases_of(self, sid: bytes) -> list[Lease]:
+        """All leases of a session, in any order."""
+
+    def leases_by_status(self, lowest: int, highest: int) -> list[Lease]:
+        """Those not superseded, of all trials whose status has a value from `lowest` to `highest`."""
+
 
 class Transaction(View, Protocol):
     """The one open write transaction; it reads its own writes."""
@@ -147,6 +174,12 @@ class Transaction(View, Protocol):
 
     def put_rejected(self, record: Rejected) -> None:
         """Keep what can never be stored, behind what was kept before."""
+
+    def put_lease(self, lease: Lease) -> None:
+        """Insert or replace by ``trial``, which exists, and ``sid``."""
+
+    def drop_lease(self, trial: bytes, sid: bytes) -> None:
+        """Remove a lease; harmless when there is none."""
 
     def commit(self) -> None:
         """Make it durable; when this returns, a power cut does not lose it."""

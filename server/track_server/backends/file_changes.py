@@ -16,7 +16,7 @@ from track_protocol.columns import Column
 from track_protocol.rejected import Rejected, rejected_from_document, rejected_to_document
 from track_server.backends.memory import MemoryTransaction
 from track_server.backends.memory_tables import Tables
-from track_server.store import Document, Points, SessionState, Transaction
+from track_server.store import Document, Lease, Points, SessionState, Transaction
 
 __all__ = ["RecordingTransaction", "replay"]
 
@@ -29,6 +29,8 @@ _POINTS: Final = "points"
 _REWIND: Final = "rewind"
 _SESSION: Final = "session"
 _REJECTED: Final = "rejected"
+_LEASE: Final = "lease"
+_NO_LEASE: Final = "no lease"
 
 
 class RecordingTransaction(MemoryTransaction):
@@ -108,6 +110,18 @@ class RecordingTransaction(MemoryTransaction):
         super().put_rejected(record)
         self._changes.append(change)
 
+    def put_lease(self, lease: Lease) -> None:
+        """Insert or replace by ``trial``, which exists, and ``sid``."""
+        change = encode([_LEASE, lease.trial, lease.sid, lease.rank, lease.superseded])
+        super().put_lease(lease)
+        self._changes.append(change)
+
+    def drop_lease(self, trial: bytes, sid: bytes) -> None:
+        """Remove a lease; harmless when there is none."""
+        change = encode([_NO_LEASE, trial, sid])
+        super().drop_lease(trial, sid)
+        self._changes.append(change)
+
     def commit(self) -> None:
         """Write it down, then make it the committed state."""
         try:
@@ -155,4 +169,6 @@ _REPLAYS: Final[Mapping[str, Callable[..., None]]] = {
     _REWIND: lambda tx, trial, step: tx.rewind(trial, step),
     _SESSION: _replay_session,
     _REJECTED: lambda tx, document: tx.put_rejected(rejected_from_document(document)),
+    _LEASE: lambda tx, *fields: tx.put_lease(Lease(*fields)),
+    _NO_LEASE: lambda tx, trial, sid: tx.drop_lease(trial, sid),
 }

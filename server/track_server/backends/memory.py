@@ -16,7 +16,7 @@ from track_server.backends.memory_document import DocumentHeader, document_lines
 from track_server.backends.memory_series import copied, empty_series
 from track_server.backends.memory_tables import COMPUTED, MemoryView, Tables
 from track_server.backends.memory_versions import Grown, Table
-from track_server.store import Document, Points, SessionState
+from track_server.store import Document, Lease, Points, SessionState
 
 __all__ = ["MemoryStore", "MemoryTransaction"]
 
@@ -119,6 +119,22 @@ class MemoryTransaction(MemoryView):
         self._join(tables.session_rejected, record.session, record)
         if record.trial is not None:
             self._join(tables.trial_rejected, record.trial, record)
+
+    def put_lease(self, lease: Lease) -> None:
+        """Insert or replace by ``trial``, which exists, and ``sid``."""
+        self._trial(lease.trial)
+        self._set_leases(lease.trial, lease.sid, lease)
+
+    def drop_lease(self, trial: bytes, sid: bytes) -> None:
+        """Remove a lease; harmless when there is none."""
+        self._set_leases(trial, sid)
+
+    def _set_leases(self, trial: bytes, sid: bytes, *ours: Lease) -> None:
+        tables = self._tables
+        others = [lease for lease in self.leases(trial) if lease.sid != sid]
+        tables.leases.put(trial, (*others, *ours) or None)
+        leased = tables.leased.get(sid, self._version) or frozenset()
+        tables.leased.put(sid, (leased | {trial} if ours else leased - {trial}) or None)
 
     def commit(self) -> None:
         """Make it the committed state."""

@@ -12,11 +12,12 @@
       "trials": [{"id": hex, "uid": …, …, "metrics": {"loss": {"aggregator": …, "steps": [0, 1],
                   "times": [seconds since the epoch], "values": [0.5, 0.25]}}, "chronos": {…}}],
       "sessions": [{"sid": hex, "user": …, "epoch": 1, "last_seq": 97, "last_reply": null}],
-      "rejected": [{"session": hex, "user": …, "runs": [[5, 7]], "method": "points", "trial": hex, …}]
+      "rejected": [{"session": hex, "user": …, "runs": [[5, 7]], "method": "points", "trial": hex, …}],
+      "leases": [{"trial": hex, "sid": hex, "rank": null, "superseded": false}]
     }
 
 A trial that was rewound also has ``superseded``: series by name, as in ``metrics``.
-Version 1 had no ``rejected``.
+Version 1 had neither ``rejected`` nor ``leases``.
 
 ``steps`` is null when no point of the series has a step.  What JSON has no form for is written as
 `track_protocol.exactjson` says.
@@ -38,7 +39,7 @@ from track_protocol.exactjson import dumps, loads
 from track_protocol.query import parse_query
 from track_protocol.rejected import Rejected, rejected_from_document, rejected_to_document
 from track_server.backends.memory_tables import MemoryView
-from track_server.store import Document, Points, SessionState, Transaction
+from track_server.store import Document, Lease, Points, SessionState, Transaction
 
 __all__ = ["VERSION", "DocumentHeader", "document_lines", "load_document", "parse_document"]
 
@@ -97,7 +98,8 @@ def document_lines(view: MemoryView, header: DocumentHeader) -> Iterator[str]:
         yield from _member("sessions", map(_session, view.sessions()), "\n}\n")
         return
     yield from _member("sessions", map(_session, view.sessions()), ",\n")
-    yield from _member("rejected", map(_rejected, view.rejected(None, 0, sys.maxsize)), "\n}\n")
+    yield from _member("rejected", map(_rejected, view.rejected(None, 0, sys.maxsize)), ",\n")
+    yield from _member("leases", map(_lease, view.all_leases()), "\n}\n")
 
 
 def _member(name: str, items: Iterable[Document], end: str) -> Iterator[str]:
@@ -178,6 +180,15 @@ def _rejected(record: Rejected) -> Document:
     return {**rejected_to_document(record), "session": record.session.hex(), "trial": trial}
 
 
+def _lease(lease: Lease) -> Document:
+    return {
+        "trial": lease.trial.hex(),
+        "sid": lease.sid.hex(),
+        "rank": lease.rank,
+        "superseded": lease.superseded,
+    }
+
+
 # -- reading -------------------------------------------------------------------------------------
 
 
@@ -248,6 +259,9 @@ def load_document(document: Document, tx: Transaction, path: str) -> None:
             tx.put_session(_loaded_session(session))
         for record in document["rejected"] if document["version"] > 1 else ():
             tx.put_rejected(_loaded_rejected(record))
+        for lease in document["leases"] if document["version"] > 1 else ():
+            trial, sid = bytes.fromhex(lease["trial"]), bytes.fromhex(lease["sid"])
+            tx.put_lease(Lease(trial, sid, lease["rank"], lease["superseded"]))
     except (KeyError, TypeError, ValueError, AttributeError, ItemNotFound) as error:
         raise StoreCorrupt(
             f"{path} is JSON whose parts do not fit together ({error!r}): {_REMEDY}"

@@ -14,7 +14,7 @@ from track_protocol.query_ast import Among, Ordered, Present, leaves
 from track_protocol.rejected import Rejected
 from track_server.backends.memory_series import Series, copied
 from track_server.backends.memory_versions import Clock, Grown, Table
-from track_server.store import Document, Points, SessionState
+from track_server.store import Document, Lease, Points, SessionState
 
 __all__ = ["COMPUTED", "MemoryView", "Tables"]
 
@@ -37,8 +37,10 @@ class Tables:
         self.trials: Table[bytes, Document] = Table(clock)
         self.sessions: Table[bytes, SessionState] = Table(clock)
         self.rejected: Table[int, Rejected] = Table(clock)
+        self.leases: Table[bytes, tuple[Lease, ...]] = Table(clock)
         self.series: Table[tuple[bytes, str, str], Series] = Table(clock)
         # Indexes.
+        self.leased: Table[bytes, frozenset[bytes]] = Table(clock)
         self.names: Table[tuple[bytes, str], Grown[str]] = Table(clock)
         self.by_uid: Table[str, bytes] = Table(clock)
         self.by_hash: Table[str, Grown[bytes]] = Table(clock)
@@ -151,6 +153,27 @@ class MemoryView:
         """What of a session was set aside with any record from `first` to `last`."""
         found = self._tables.session_rejected.get(sid, self._version) or ()
         return [record for record in found if record.first <= last and record.last >= first]
+
+    def leases(self, trial: bytes) -> list[Lease]:
+        """All leases of a trial, in any order."""
+        return list(self._tables.leases.get(trial, self._version) or ())
+
+    def leases_of(self, sid: bytes) -> list[Lease]:
+        """All leases of a session, in any order."""
+        trials = self._tables.leased.get(sid, self._version) or ()
+        return [lease for trial in trials for lease in self.leases(trial) if lease.sid == sid]
+
+    def leases_by_status(self, lowest: int, highest: int) -> list[Lease]:
+        """Those not superseded, of all trials whose status has a value from `lowest` to `highest`."""
+        return [
+            lease
+            for lease in self.all_leases()
+            if not lease.superseded and lowest <= self._trial(lease.trial)["status"]["value"] <= highest
+        ]
+
+    def all_leases(self) -> list[Lease]:
+        """Every lease there is."""
+        return [lease for leases in self._tables.leases.values(self._version) for lease in leases]
 
     def _trial(self, id: bytes) -> Document:
         # As it is kept: not to be changed, nor given away.

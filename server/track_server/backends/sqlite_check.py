@@ -35,8 +35,8 @@ __all__ = ["check_sqlite", "log_of", "opened_to_read"]
 _MOST_FINDINGS: Final = 1_000
 _BATCH: Final = 256
 _TOLERANCE: Final = 1e-6
-_WITH_REJECTED: Final = 2
-"""The version from which on there is a table of rejected records."""
+_SECOND: Final = 2
+"""The version from which on there are tables of rejected records and of leases."""
 
 _SERIES: Final = """
 SELECT id, kind, name, count, first_step, last_step, last, last_time, stepped, finite, nonfinite,
@@ -66,6 +66,12 @@ _DANGLING: Final = (
         "link {} joins a group and a trial that are not both there",
         'SELECT id FROM group_trial WHERE "group" NOT IN (SELECT id FROM trial_group) '
         "OR trial NOT IN (SELECT id FROM trial)",
+    ),
+)
+_DANGLING_SINCE_SECOND: Final = (
+    (
+        "a session has a lease of trial {}, which is not there",
+        "SELECT trial FROM lease WHERE trial NOT IN (SELECT id FROM trial)",
     ),
 )
 _DOCUMENTS: Final = (
@@ -154,7 +160,7 @@ class _Check:
         self._trials = int(self._db.execute("SELECT count(*) FROM trial").get)
 
     def _set_aside(self) -> None:
-        if version_of(self._db) >= _WITH_REJECTED:
+        if version_of(self._db) >= _SECOND:
             for id, runs, names in self._db.execute("SELECT id, runs, names FROM rejected ORDER BY id"):
                 if _is_json(runs) and _is_json(names):
                     self._rejected += sum(last - first + 1 for first, last in exactjson.loads(runs))
@@ -162,7 +168,8 @@ class _Check:
                     self._findings.append(f"rejected record {id} holds text that is not JSON")
 
     def _references(self) -> None:
-        for text, statement in _DANGLING:
+        later = _DANGLING_SINCE_SECOND if version_of(self._db) >= _SECOND else ()
+        for text, statement in (*_DANGLING, *later):
             self._findings += [text.format(row) for (row,) in self._db.execute(statement)]
 
     def _documents(self) -> None:

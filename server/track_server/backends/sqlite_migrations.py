@@ -86,7 +86,7 @@ _FIRST: Final = (
     CREATE TABLE series(
         id INTEGER PRIMARY KEY,
         trial INTEGER NOT NULL,          -- trial.id
-        kind TEXT NOT NULL,              -- 'metric', 'chrono' or 'superseded'
+        kind TEXT NOT NULL,              -- 'metric' or 'chrono'
         name TEXT NOT NULL,
         aggregator TEXT,                 -- JSON
         count INTEGER NOT NULL,          -- of all points
@@ -143,6 +143,16 @@ _SECOND: Final = (
     """,
     "CREATE INDEX rejected_of_session ON rejected(sid, last_seq)",
     "CREATE INDEX rejected_of_trial ON rejected(trial)",
+    """
+    CREATE TABLE lease(
+        trial INTEGER NOT NULL,          -- trial.id
+        sid BLOB NOT NULL,               -- of the session that runs it
+        rank INTEGER,
+        superseded INTEGER NOT NULL,     -- 1 when somebody else decided about the trial after it was lost
+        PRIMARY KEY(trial, sid)
+    ) WITHOUT ROWID
+    """,
+    "CREATE INDEX lease_of ON lease(sid)",
 )
 
 MIGRATIONS: Final[Mapping[int, tuple[str, ...]]] = {0: _FIRST, 1: _SECOND}

@@ -17,7 +17,7 @@ from track_protocol.rejected import Rejected
 from track_server.backends.chunks import BadChunk, decode_chunk, join_columns, slice_column
 from track_server.backends.sqlite_errors import translated
 from track_server.backends.sqlite_query import compile_query
-from track_server.store import Document, Points, SessionState
+from track_server.store import Document, Lease, Points, SessionState
 
 __all__ = ["REJECTED_COLUMNS", "TRIAL_JSON", "SqliteView", "read_chunk"]
 
@@ -38,6 +38,7 @@ _SERIES_COLUMNS: Final = (
     "min, max, mean, m2, finite, nonfinite, stepped"
 )
 _FIELD_OF_KIND: Final = {METRIC: "metrics", CHRONO: "chronos"}
+_LEASES: Final = "SELECT trial.key, sid, rank, superseded FROM "
 _DOCUMENTS: Final = 512
 """Trials whose series are read by one statement."""
 
@@ -154,6 +155,24 @@ class SqliteView:
             )
             for _, _, sid, user, runs, method, trial, names, *rest in rows
         ]
+
+    def leases(self, trial: bytes) -> list[Lease]:
+        """All leases of a trial, in any order."""
+        return self._leases("trial JOIN lease ON lease.trial = trial.id WHERE trial.key = ?", [trial])
+
+    def leases_of(self, sid: bytes) -> list[Lease]:
+        """All leases of a session, in any order."""
+        return self._leases("lease JOIN trial ON trial.id = lease.trial WHERE lease.sid = ?", [sid])
+
+    def leases_by_status(self, lowest: int, highest: int) -> list[Lease]:
+        """Those not superseded, of all trials whose status has a value from `lowest` to `highest`."""
+        # Crossed, so that the few trials of that status come first and not the leases of all that were lost.
+        found = "trial CROSS JOIN lease ON lease.trial = trial.id WHERE status_value BETWEEN ? AND ?"
+        return self._leases(f"{found} AND NOT superseded", [lowest, highest])
+
+    def _leases(self, found: str, params: list[Any]) -> list[Lease]:
+        rows = self._rows(_LEASES + found, params)
+        return [Lease(trial, sid, rank, bool(superseded)) for trial, sid, rank, superseded in rows]
 
     def _rows(self, sql: str, params: Iterable[Any]) -> list[tuple[Any, ...]]:
         with translated(self._path):

@@ -16,7 +16,7 @@ from track_server.backends.sqlite_append import Appender
 from track_server.backends.sqlite_errors import store_error, translated
 from track_server.backends.sqlite_read import REJECTED_COLUMNS, TRIAL_JSON, SqliteView
 from track_server.backends.sqlite_rewind import Rewinding
-from track_server.store import Document, Points, SessionState
+from track_server.store import Document, Lease, Points, SessionState
 
 __all__ = ["SqliteTransaction"]
 
@@ -34,6 +34,8 @@ INSERT OR REPLACE INTO session(sid, user, epoch, last_seq, last_reply_seq, last_
 VALUES(?, ?, ?, ?, ?, ?)
 """
 _PUT_REJECTED: Final = f"INSERT INTO rejected({REJECTED_COLUMNS}) VALUES({', '.join('?' * 14)})"
+_PUT_LEASE: Final = "INSERT OR REPLACE INTO lease(trial, sid, rank, superseded) VALUES(?, ?, ?, ?)"
+_DROP_LEASE: Final = "DELETE FROM lease WHERE trial = (SELECT id FROM trial WHERE key = ?) AND sid = ?"
 _PLAIN: Final = frozenset(
     {"uid", "hash", "revision", "name", "description", "version", "project_id", "group_id"}
 )
@@ -156,6 +158,19 @@ class SqliteTransaction(SqliteView):
         where = (record.first, record.last, record.session, record.user, runs, record.method, record.trial)
         why = (record.points, record.code, record.reason, record.time, record.content, record.size)
         self._execute(_PUT_REJECTED, [*where, names, *why])
+
+    def put_lease(self, lease: Lease) -> None:
+        """Insert or replace by ``trial``, which exists, and ``sid``.
+
+        Raises:
+            ItemNotFound: there is no such trial.
+        """
+        row = self._trial_row(lease.trial)
+        self._execute(_PUT_LEASE, [row, lease.sid, lease.rank, lease.superseded])
+
+    def drop_lease(self, trial: bytes, sid: bytes) -> None:
+        """Remove a lease; harmless when there is none."""
+        self._execute(_DROP_LEASE, [trial, sid])
 
     def commit(self) -> None:
         """Make it durable; when this returns, a power cut does not lose it.

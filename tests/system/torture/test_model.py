@@ -240,9 +240,9 @@ def test_a_store_that_drops_points_is_found_out(
     machine: type[Machine], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     # The protection taken away: points of one metric are acknowledged and not applied.
-    def careless(tx: Any, op: Any) -> None:
+    def careless(tx: Any, by: bytes, op: Any) -> None:
         if not isinstance(op, PointsOp) or "rate" not in op.names:
-            apply_op(tx, op)
+            apply_op(tx, by, op)
 
     monkeypatch.setattr(track_server.engine, "apply_op", careless)
     with pytest.raises(AssertionError):
