@@ -35,6 +35,7 @@ from track_protocol.errors import (
 from track_protocol.link import Acked, Rejection
 from track_protocol.methods import Access, method_named
 from track_server.calls import READS, WRITES, apply_op
+from track_server.recovery import Recovery
 from track_server.store import SessionState, Store, Transaction
 
 __all__ = ["Engine", "Outcome", "Writer"]
@@ -185,6 +186,7 @@ class Engine:
 
     def __init__(self, store: Store, readers: int = 2) -> None:
         self.store = store
+        self._recovery = Recovery(store)
         self._jobs: deque[_Job] = deque()
         self._wake = threading.Condition()
         self._closing = False
@@ -233,21 +235,35 @@ class Engine:
 
         Raises:
             PermissionDenied: it belongs to another user.
+            StoreFailed: the disk has failed, so nobody knows.
         """
-        with self.store.snapshot() as view:
-            state = view.session(writer.sid)
+        vouched = self._recovery.vouch()
+        try:
+            with self.store.snapshot() as view:
+                state = view.session(writer.sid)
+        except StoreError as error:
+            self._recovery.note(error, reading=True)
+            raise
+        if self._recovery.vouch() != vouched:
+            return self.last_seq(writer)
         if state is not None and state.user != writer.user:
             raise PermissionDenied("this session belongs to another user: start a new one")
         return state.last_seq if state is not None else 0
 
     def close(self) -> None:
-        """Finish what was submitted, then close the store; harmless when repeated."""
+        """Finish what was submitted, then close the store; harmless when repeated.
+
+        A store whose disk has failed, or that is damaged, is left as it is.
+        """
         with self._wake:
             self._closing = True
             self._wake.notify()
         self._thread.join()
         self._readers.shutdown(wait=True)
-        self.store.close()
+        if self._recovery.hindered:
+            self.store.abandon()
+        else:
+            self.store.close()
 
     def _submit(self, job: _Job) -> None:
         with self._wake:
@@ -267,6 +283,7 @@ class Engine:
             with self.store.snapshot() as view:
                 outcome = encode(READS[name](view, **checked))
         except TrackError as error:
+            self._recovery.note(error, reading=True)
             outcome = error
         except Exception as error:  # noqa: BLE001 - whatever it is, the caller waits for an answer
             _log.exception("the read %s failed", name)
@@ -298,9 +315,11 @@ class Engine:
 
     def _tend(self, seconds: float) -> bool:
         try:
+            self._recovery.admit()
             return self.store.maintain(seconds)
-        except Exception:  # noqa: BLE001 - it must not end the one thread that writes
-            _log.exception("background work on %s failed; it will be tried again", self.store.uri)
+        except Exception as error:  # noqa: BLE001 - it must not end the one thread that writes
+            if not self._recovery.note(error):
+                _log.exception("background work on %s failed; it will be tried again", self.store.uri)
             return False
 
     def _transact(self, jobs: list[_Job]) -> None:
@@ -308,6 +327,7 @@ class Engine:
         try:
             outcomes = self._commit(jobs)
         except Exception as error:  # noqa: BLE001 - it must not end the one thread that writes
+            self._recovery.note(error)
             if len(jobs) > 1:
                 for job in jobs:
                     self._transact([job])
@@ -326,6 +346,7 @@ class Engine:
                 _log.exception("an answer could not be handed over")
 
     def _commit(self, jobs: list[_Job]) -> list[Outcome]:
+        self._recovery.admit()
         tx = self.store.begin()
         try:
             outcomes = []
@@ -351,7 +372,7 @@ class Engine:
         try:
             self.store.save()
         except Exception as error:  # noqa: BLE001 - it must not end the one thread that writes
-            if not isinstance(error, StoreError):
+            if not self._recovery.note(error) and not isinstance(error, StoreError):
                 _log.exception("%s could not be saved", self.store.uri)
             failure = _as_track_error(error)
             return [failure if job.saves else outcome for job, outcome in zip(jobs, outcomes, strict=True)]
