@@ -36,6 +36,7 @@ LAYERS = [
     Layer("track_protocol", frozenset(BASE)),
     Layer("track_protocol.testing", frozenset({"pytest"})),  # shipped suite, run by a backend's authors
     Layer("track", frozenset({"track_protocol", *BASE})),
+    Layer("track.spool", frozenset({"google_crc32c"})),  # the checksum of its records
     Layer("track.client", frozenset({"torch"})),  # asked for a device, if it is there
     Layer("track.demo", frozenset({"rich", "sklearn", "numpy"})),  # extra `demo`
     Layer("track_server", frozenset({"track_protocol", "uvloop", "apsw", "zstandard", *BASE})),
@@ -66,6 +67,7 @@ NOT_LOADED_BY_THE_CLIENT = [
     "apsw",
     "asyncio",
     "cryptography",
+    "google_crc32c",
     "multiprocessing",
     "numpy",
     "rich",

@@ -1,20 +1,29 @@
-"""The backlog: what is numbered and not yet known to be durable, in order.
+"""The backlog: what is numbered and not yet known to be durable at the store, in order.
 
 Each record has one sequence number for life.  Whatever the connection does, the backlog can be sent
-again from where the store says it stands, and the store trims what it has already.
+again from where the store says it stands, and the store trims what it has already.  A batch that has a
+place on disk may leave memory until it is sent.
 """
 
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Final
 
 from track.tickets import Call
 from track_protocol.batch import Batch
 from track_protocol.errors import RemoteProtocolError
 
-__all__ = ["Backlog", "Numbered", "NumberedCall"]
+if TYPE_CHECKING:
+    # A process that never spools does not load what it takes.
+    from track.spool.disk import Place
+
+__all__ = ["Backlog", "Entry", "Numbered", "NumberedCall"]
+
+_MOST_IN_ONE: Final = 2**20
+"""Log calls that one batch may have."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,13 +38,33 @@ class NumberedCall:
         """Its sequence number."""
         return self.first
 
-    @property
-    def count(self) -> int:
-        """It is one record."""
-        return 1
-
 
 Numbered = Batch | NumberedCall
+
+
+@dataclass(slots=True)
+class Entry:
+    """One batch or call.
+
+    Attributes:
+        item: itself; None while it is on disk only.
+        first, last: numbers of its log calls.
+        points: in it; other log calls count as one.
+        nbytes: about how much memory it takes, or took.
+        place: where it is on disk; None while it is not.
+    """
+
+    item: Numbered | None
+    first: int
+    last: int
+    points: int
+    nbytes: int
+    place: Place | None = None
+
+    @property
+    def call(self) -> Call | None:
+        """The call that it is; None if it is a batch."""
+        return self.item.call if isinstance(self.item, NumberedCall) else None
 
 
 class Backlog:
@@ -48,65 +77,110 @@ class Backlog:
         sent: how many items, from the oldest, were sent on the present link.
         sent_nbytes: about how many bytes these are.
         highest: the last record that was ever sent, on any link.
+        placed: how many items, from the oldest, have a place on disk.
     """
 
     def __init__(self) -> None:
-        self._items: deque[tuple[Numbered, int]] = deque()
+        self._entries: deque[Entry] = deque()
         self.next_seq = 1
         self.acked = 0
         self.nbytes = 0
         self.sent = 0
         self.sent_nbytes = 0
         self.highest = 0
+        self.placed = 0
 
     def __len__(self) -> int:
-        return len(self._items)
+        return len(self._entries)
 
-    def __iter__(self) -> Iterator[Numbered]:
-        return (item for item, _ in self._items)
+    def __iter__(self) -> Iterator[Entry]:
+        return iter(self._entries)
 
     @property
     def abandoned(self) -> int:
         """How many calls in it have a caller who gave up; any thread may ask."""
-        items = list(self._items)
-        return sum(isinstance(item, NumberedCall) and item.call.abandoned for item, _ in items)
+        calls = [entry.call for entry in list(self._entries)]
+        return sum(call is not None and call.abandoned for call in calls)
+
+    @property
+    def points(self) -> int:
+        """How many points it has; any thread may ask."""
+        return sum(entry.points for entry in list(self._entries))
 
     @property
     def settled(self) -> int:
         """The last record before the first that is not durable and that somebody cares for."""
-        for item, _ in self._items:
-            given_up = isinstance(item, NumberedCall) and item.call.abandoned
-            if item.last > self.acked and not given_up:
-                return max(self.acked, item.first - 1)
+        for entry in self._entries:
+            given_up = entry.call is not None and entry.call.abandoned
+            if entry.last > self.acked and not given_up:
+                return max(self.acked, entry.first - 1)
         return self.next_seq - 1
 
     @property
     def horizon(self) -> int:
         """Sequence number of the last record that was sent on the present link, or needs no sending."""
-        item = self.unsent
-        return self.next_seq - 1 if item is None else item.first - 1
+        entry = self.unsent
+        return self.next_seq - 1 if entry is None else entry.first - 1
 
     @property
-    def unsent(self) -> Numbered | None:
+    def unsent(self) -> Entry | None:
         """The oldest item that was not sent on the present link."""
-        return self._items[self.sent][0] if self.sent < len(self._items) else None
+        return self._entries[self.sent] if self.sent < len(self._entries) else None
 
-    def add(self, item: Numbered, nbytes: int) -> None:
+    # -- what comes in ---------------------------------------------------------------------------
+
+    def add(self, item: Numbered, nbytes: int, points: int = 0) -> None:
         """Put an item of about that size, numbered from `next_seq`, at the end."""
-        self._items.append((item, nbytes))
+        self._entries.append(Entry(item, item.first, item.last, points, nbytes))
         self.next_seq = item.last + 1
         self.nbytes += nbytes
 
+    def adopt(self, first: int, last: int, points: int, place: Place) -> None:
+        """Put a batch at the end that is on disk only; what is missing before it counts as nothing."""
+        if self.next_seq == 1:
+            self.acked, self.next_seq = first - 1, first
+        holes: list[Entry] = []
+        _fill(holes, self.next_seq, first)
+        self._entries.extend([*holes, Entry(None, first, last, points, place.length, place)])
+        self.placed = len(self._entries)
+        self.next_seq = last + 1
+        self.highest = last
+
+    # -- the copy on disk ------------------------------------------------------------------------
+
+    def unplaced(self) -> list[Entry]:
+        """The items that have no place on disk, oldest first."""
+        return [self._entries[index] for index in range(self.placed, len(self._entries))]
+
+    def put(self, entry: Entry, place: Place) -> None:
+        """The oldest item without a place has one now."""
+        entry.place = place
+        self.placed += 1
+
+    def displace(self, after: int) -> None:
+        """Items with records after that number have no place any more."""
+        while self.placed and self._entries[self.placed - 1].last > after:
+            self.placed -= 1
+            self._entries[self.placed].place = None
+
+    def unload(self, entry: Entry) -> None:
+        """Let a batch that has a place on disk leave memory."""
+        if isinstance(entry.item, Batch) and entry.place is not None:
+            entry.item = None
+            self.nbytes -= entry.nbytes
+
+    # -- what is sent and answered ---------------------------------------------------------------
+
     def mark_sent(self) -> None:
         """The oldest unsent item is on its way."""
-        item, nbytes = self._items[self.sent]
-        self.highest = max(self.highest, item.last)
-        self.sent_nbytes += nbytes
+        entry = self._entries[self.sent]
+        self.highest = max(self.highest, entry.last)
+        self.sent_nbytes += entry.nbytes
         self.sent += 1
 
     def skip_unsent(self) -> None:
         """Put nothing in the place of the oldest unsent item, so that its numbers are used up."""
-        self._empty(self.sent)
+        self._empty(self._entries[self.sent])
 
     def ack(self, last_seq: int) -> None:
         """All up to `last_seq` is durable: forget it, but for a call whose answer is missing.
@@ -120,8 +194,7 @@ class Backlog:
             raise RemoteProtocolError(
                 f"the server acknowledged record {last_seq}, but the last one sent is {self.highest}"
             )
-        while self._items and isinstance(oldest := self._items[0][0], Batch) and oldest.last <= last_seq:
-            self._pop()
+        self._forget(last_seq)
         self.acked = max(self.acked, last_seq)
 
     def answered(self, item: NumberedCall) -> None:
@@ -130,58 +203,90 @@ class Backlog:
         self._pop()
         self.ack(self.acked)
 
-    def attach(self, last_seq: int) -> bool:
-        """Start over on a new link, whose store has this session up to `last_seq`.
+    # -- links -----------------------------------------------------------------------------------
+
+    def attach(self, last_seq: int, kept: Sequence[Entry] = ()) -> int:
+        """Start over on a new link, whose store has this session up to `last_seq`, below `next_seq`.
 
         A call that was sent stays, even when the store has executed it: its answer is still missing,
         and the store gives the same one again.
 
+        Args:
+            last_seq: the session's last record in the store.
+            kept: items with records behind it that were durable once, and that a store which was set
+                back to an older state has no more; oldest first.
+
         Returns:
-            False if the store's end and this backlog do not meet, so that the session cannot go on.
+            How many records are gone, from the store and from here; batches of nothing use up their numbers.
         """
         self.detach()
-        if last_seq > self.highest:
-            return False
-        for index, (item, _) in enumerate(self._items):
-            if isinstance(item, NumberedCall) and item.call.abandoned:
-                self._empty(index)
-        while self._items and isinstance(oldest := self._items[0][0], Batch) and oldest.last <= last_seq:
-            self._pop()
-        expected = self._items[0][0].first if self._items else self.next_seq
-        if expected > last_seq + 1:
-            return False
-        self.acked = max(self.acked, expected - 1)
-        return True
+        for entry in self._entries:
+            if entry.call is not None and entry.call.abandoned:
+                self._empty(entry)
+        self._forget(last_seq)
+        expected = self._entries[0].first if self._entries else self.next_seq
+        if expected <= last_seq + 1:
+            self.acked = max(self.acked, expected - 1)
+            return 0
+        front: list[Entry] = []
+        gone = 0
+        for entry in [each for each in kept if each.first < expected]:
+            gone += _fill(front, last_seq + 1, entry.first)
+            front.append(entry)
+        gone += _fill(front, last_seq + 1, expected)
+        self._entries.extendleft(reversed(front))
+        self.placed += len(front)
+        self.acked = last_seq
+        return gone
 
     def detach(self) -> None:
         """The link is gone: nothing counts as sent."""
         self.sent = self.sent_nbytes = 0
 
     def renumber(self) -> None:
-        """Number everything from 1 again, for a new session."""
-        items, self._items = self._items, deque()
-        self.next_seq, self.acked, self.highest, self.nbytes = 1, 0, 0, 0
+        """Number everything from 1 again, for a new session; nothing of it is on disk then."""
+        entries, self._entries = self._entries, deque()
+        self.next_seq, self.acked, self.highest, self.nbytes, self.placed = 1, 0, 0, 0, 0
         self.detach()
-        for item, nbytes in items:
-            self.add(replace(item, first=self.next_seq), nbytes)
+        for entry in entries:
+            assert entry.item is not None, "what is on disk only cannot be numbered again"
+            self.add(replace(entry.item, first=self.next_seq), entry.nbytes, entry.points)
 
-    def clear(self) -> list[Numbered]:
+    def clear(self) -> list[Entry]:
         """Give everything up; the numbers are used again."""
-        items = list(self)
-        self._items.clear()
-        self.nbytes = 0
+        entries = list(self._entries)
+        self._entries.clear()
+        self.nbytes = self.placed = 0
         self.detach()
         self.next_seq = self.acked + 1
         self.highest = self.acked
-        return items
+        return entries
+
+    def _forget(self, last_seq: int) -> None:
+        while self._entries and self._entries[0].last <= last_seq and self._entries[0].call is None:
+            self._pop()
 
     def _pop(self) -> None:
-        nbytes = self._items.popleft()[1]
-        self.nbytes -= nbytes
+        entry = self._entries.popleft()
+        if entry.item is not None:
+            self.nbytes -= entry.nbytes
+        if self.placed:
+            self.placed -= 1
         if self.sent:
             self.sent -= 1
-            self.sent_nbytes -= nbytes
+            self.sent_nbytes -= entry.nbytes
 
-    def _empty(self, index: int) -> None:
-        item, nbytes = self._items[index]
-        self._items[index] = (Batch(item.first, item.count, []), nbytes)
+    def _empty(self, entry: Entry) -> None:
+        if entry.item is None:
+            self.nbytes += entry.nbytes
+        entry.item = Batch(entry.first, entry.last - entry.first + 1, [])
+        entry.points = 0
+
+
+def _fill(entries: list[Entry], first: int, end: int) -> int:
+    """Batches of nothing for the numbers from `first`, or behind the entries, to before `end`."""
+    first = entries[-1].last + 1 if entries else first
+    for start in range(first, end, _MOST_IN_ONE):
+        count = min(_MOST_IN_ONE, end - start)
+        entries.append(Entry(Batch(start, count, []), start, start + count - 1, 0, 0))
+    return max(0, end - first)

@@ -19,19 +19,27 @@ import time
 from collections import deque
 from collections.abc import Callable, Mapping
 from functools import lru_cache
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
+from track.backlog import Backlog
+from track.connecting import OpenLink
 from track.lifecycle import enroll, prepare_for_exit
 from track.losses import Losses
 from track.progress import Progress
 from track.records import CALL, ROW_BYTES_LIMIT, TICKET, Row, Shape, plain_step, points_in, weigh
-from track.sender import Gate, Limits, OpenLink, Sender
-from track.tickets import Call, FlushTicket, Ticket
+from track.sender import Gate, Limits, Sender
+from track.tickets import Call, FlushTicket, KeepTicket, Ticket
 from track_protocol.batch import CHRONO, METRIC
 from track_protocol.errors import BadArguments, BadValue, CallTimeout, ServerUnreachable, TrackError
 from track_protocol.link import Link
 from track_protocol.methods import Access, method_named
 from track_protocol.values import check_name, normalise
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from track.diskcopy import DiskCopy
+    from track.spool.options import SpoolOptions
 
 __all__ = ["CHRONO", "METRIC", "Outbox", "Write"]
 
@@ -67,6 +75,8 @@ class Outbox:
         name: of the store, for messages; without secrets.
         connect_timeout: seconds after which a call gives up when the store was never reached.
         limits: how much may wait.
+        spool: where and how a copy of what waits is kept on disk; by default nowhere.
+        address: of the store, which the copy tells; without secrets.
     """
 
     def __init__(
@@ -76,8 +86,12 @@ class Outbox:
         *,
         connect_timeout: float = 10.0,
         limits: Limits | None = None,
+        spool: SpoolOptions | None = None,
+        address: str = "",
     ) -> None:
         self._open_link = open_link
+        self._spool = spool
+        self._address = address
         self._name = name
         self._connect_timeout = connect_timeout
         self._limits = limits or Limits()
@@ -101,6 +115,8 @@ class Outbox:
         self._thread: threading.Thread | None = None
         self._starting = False
         self._told: Link | None = None
+        self._late: KeepTicket | None = None
+        backlog = Backlog()
         self._sender = Sender(
             self._rows,
             self._gate,
@@ -110,7 +126,16 @@ class Outbox:
             self._limits,
             self.losses,
             self._made_room,
+            backlog=backlog,
+            disk=self._disk_of(backlog),
         )
+
+    def _disk_of(self, backlog: Backlog) -> DiskCopy | None:
+        if self._spool is None:
+            return None
+        from track.diskcopy import DiskCopy
+
+        return DiskCopy(backlog, self._spool, self._address, self.losses)
 
     # -- logging: never raises, and never waits but for room -------------------------------------
 
@@ -123,6 +148,15 @@ class Outbox:
             aggregator: wire form of how the series read back; None for the default of their kind.
         """
         return self._writers(trial, kind, None if aggregator is None else tuple(aggregator))
+
+    def _durable(self, write: Write) -> Write:
+        """The same, but it returns when what it logged is on disk."""
+
+        def write_durably(step: Any, values: Mapping[str, Any]) -> None:
+            write(step, values)
+            self._keep()
+
+        return write_durably
 
     def log(self, method: str, arguments: dict[str, Any]) -> None:
         """Log a call that has no answer; what cannot be stored is dropped with a warning.
@@ -140,6 +174,35 @@ class Outbox:
             self.losses.drop(1, str(error))
             return
         self._append_heavy((CALL, method, time.time(), arguments, nbytes))
+        if self._keeps_at_once:
+            self._keep()
+
+    @property
+    def _keeps_at_once(self) -> bool:
+        return self._spool is not None and self._spool.sync.value == "always"
+
+    def _keep(self) -> None:
+        """Wait until everything logged is on disk, but not again for a disk that did not answer in time."""
+        late = self._late
+        if late is not None and not late.wait(0.0):
+            return
+        ticket = KeepTicket()
+        self._enqueue(ticket)
+        self._late = None if ticket.wait(_WAITS_FOR_ROOM) else ticket
+        if self._late is not None:
+            self.losses.warn(
+                f"what was logged is not on disk after {_WAITS_FOR_ROOM:g} s, and training goes on without "
+                f"knowing when it is: see whether {self._sender_folder()} answers"
+            )
+
+    def _sender_folder(self) -> str:
+        return str(self.folder or "the disk")
+
+    @property
+    def folder(self) -> Path | None:
+        """Where on disk there is a copy of what waits; None while there is none."""
+        disk = self._sender.disk
+        return None if disk is None else disk.folder
 
     def _make_writer(self, trial: bytes, kind: str, aggregator: tuple[Any, ...] | None) -> Write:
         shapes: dict[tuple[str, ...], Shape] = {}
@@ -161,7 +224,7 @@ class Outbox:
             if len(rows) >= gate.mark:
                 crossed()
 
-        return write
+        return self._durable(write) if self._keeps_at_once else write
 
     def _log_carefully(
         self,
@@ -420,7 +483,15 @@ class Outbox:
             bar.show(self.waiting)
 
     def _patience(self) -> float:
+        if self._sender.is_away and self._is_kept:
+            return _WAITS_FOR_ROOM
         return _STALLED if self._sender.reached else self._connect_timeout
+
+    @property
+    def _is_kept(self) -> bool:
+        """Whether what waits is on disk, so that nobody needs to stand by until it is sent."""
+        disk = self._sender.disk
+        return disk is not None and disk.is_whole and not self._rows
 
     def close(self, timeout: float | None = None) -> None:
         """Flush and release the connection; logging again opens it again.
@@ -433,8 +504,14 @@ class Outbox:
         """
         try:
             self.flush(timeout)
-        finally:
+        except TrackError:
+            if self._is_kept:
+                # It goes on being sent behind the scenes; the end of the process is soon enough to stop.
+                self.retire()
+                raise
             self._stop()
+            raise
+        self._stop()
 
     def _stop(self) -> None:
         with self._lock:
@@ -455,11 +532,31 @@ class Outbox:
 
     def leave(self, timeout: float) -> None:
         """Save what there is because the process ends; what stands in the way is told in one line."""
+        sender = self._sender
+        if sender.disk is not None and not sender.reached:
+            timeout = min(timeout, self._connect_timeout)
         try:
-            self.close(timeout)
+            self.flush(timeout)
         except TrackError as error:
-            if self.waiting:
-                _log.error("%s log calls were not saved: %s", f"{self.waiting:,}", error)
+            self._stop()
+            self._tell_what_is_left(error)
+        else:
+            self._stop()
+
+    def _tell_what_is_left(self, error: TrackError) -> None:
+        points, folder = self._sender.unsent_points, self.folder
+        if self._is_kept and points:
+            _log.error(
+                "%s points are not at %s yet (%s): they are kept in %s, and the next start here sends them, "
+                "or now: track sync %s",
+                f"{points:,}",
+                self._name,
+                error,
+                folder,
+                folder,
+            )
+        elif self.waiting:
+            _log.error("%s log calls were not saved: %s", f"{self.waiting:,}", error)
 
     # -- forks -----------------------------------------------------------------------------------
 
@@ -478,6 +575,8 @@ class Outbox:
     def after_fork_in_child(self) -> None:
         """The child begins empty: what waits here is the parent's to send, in the parent's session."""
         self._tell_link("after_fork_in_child")
+        if self._sender.disk is not None:
+            self._sender.disk.leave_to_parent()
         self._begin()
 
     def _tell_link(self, hook: str) -> None:

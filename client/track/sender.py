@@ -8,20 +8,19 @@ from __future__ import annotations
 
 import contextlib
 import logging
-import os
 import threading
 import time
 from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass
 from queue import Empty, SimpleQueue
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
-from track.backlog import Backlog, NumberedCall
+from track.backlog import Backlog, Entry, NumberedCall
+from track.connecting import Attempt, Backoff, OpenLink, close_quietly
 from track.losses import Losses
 from track.records import BATCH_ROWS, Row, batch_of, points_in, salvaged, take
-from track.tickets import Call, FlushTicket, Ticket
-from track_protocol.batch import Batch, PointsOp
+from track.tickets import Call, FlushTicket, KeepTicket, Ticket
 from track_protocol.errors import (
     BadArguments,
     BadValue,
@@ -31,20 +30,22 @@ from track_protocol.errors import (
     ProtocolError,
     SequenceGap,
     ServerUnreachable,
-    StoreFull,
+    SpoolError,
+    StoreError,
     TooBusy,
     TrackError,
 )
-from track_protocol.link import Acked, Failed, Link, LinkEvent, Refused, Replied
+from track_protocol.link import Acked, Failed, Link, LinkEvent, Opened, Refused, Replied
 from track_protocol.model import new_id
 from track_protocol.roles import Role
 
-__all__ = ["Gate", "Limits", "OpenLink", "Sender"]
+if TYPE_CHECKING:
+    # A process that never spools does not load what it takes.
+    from track.diskcopy import DiskCopy
+
+__all__ = ["Gate", "Limits", "Sender"]
 
 _log: Final = logging.getLogger("track")
-
-OpenLink = Callable[[], Link]
-"""Makes a link that is not open yet."""
 
 _LINGER: Final = 0.05
 """A batch that is not full leaves at most so often, in seconds; also the tick while there is traffic."""
@@ -52,12 +53,25 @@ _LINGER: Final = 0.05
 _STAYS_AWAKE: Final = 1.0
 """So many seconds after the last traffic the sender stops ticking, and the next log call wakes it."""
 
-_BACKOFF: Final = (0.05, 5.0)
+_LINGER_AWAY: Final = 1.0
+"""The same while the store is away and there is a disk to write it to."""
+
+_HOLDS: Final = 30.0
+"""Seconds between attempts while something is wrong that a person has to put right."""
+
 _PROVES_ITSELF: Final = 5.0
 """A link that lived for so many seconds counts as good, and the next attempt comes at once."""
 
 _OVERHEAD: Final = 1_024
 """Bytes of memory that an operation takes beside its columns, about."""
+
+_ENDS: Final = 1.0
+"""Seconds that an attempt to connect has to end when nobody wants it any more."""
+
+_PASSES: Final = (ServerUnreachable, TooBusy)
+"""These pass by themselves, always; the next ones do where the store was reached before."""
+
+_PASSES_LATER: Final = (ProtocolError, StoreError)
 
 _CONSUMED: Final = (BadArguments, ItemNotFound)
 """After these failures of a numbered call the store has used up its number; after others perhaps not."""
@@ -107,11 +121,16 @@ class Sender:
         limits: how much may wait.
         losses: where losses are counted.
         on_room: called after rows were taken, with the bytes of those that were weighed one by one.
+        session: its id; by default a new one.
+        backlog: what is numbered already.
+        disk: the copy of the backlog on disk; by default there is none.
 
     Attributes:
         session: this session's id.
+        generation: of the store's history; None before it was reached.
         reached: whether a link was ever open.
-        final: the error after which trying again is pointless.
+        final: the error that a person has to put right before anything can be sent.  Without a copy on
+            disk everything is given up; with one, calls fail, and what is logged is kept.
         denied: why this user may not write.
         problem: what stood in the way last; None while all is well.
         progress: grows with everything the store has answered.
@@ -119,7 +138,7 @@ class Sender:
         stopping: set to end the thread.
         retiring: set to end the thread once there is nothing left to do.
         link: the open link, None while there is none.
-        opening: the link that is being opened, None while none is.
+        disk: the copy of the backlog on disk, None if there is none.
     """
 
     def __init__(
@@ -132,6 +151,10 @@ class Sender:
         limits: Limits,
         losses: Losses,
         on_room: Callable[[int], None],
+        *,
+        session: bytes | None = None,
+        backlog: Backlog | None = None,
+        disk: DiskCopy | None = None,
     ) -> None:
         self._rows = rows
         self._gate = gate
@@ -141,7 +164,8 @@ class Sender:
         self._limits = limits
         self._losses = losses
         self._on_room = on_room
-        self.session = new_id()
+        self.session = new_id() if session is None else session
+        self.generation: str | None = None
         self.reached = False
         self.final: TrackError | None = None
         self.denied: PermissionDenied | None = None
@@ -151,12 +175,15 @@ class Sender:
         self.stopping = False
         self.retiring = False
         self.link: Link | None = None
-        self.opening: Link | None = None
-        self._backlog = Backlog()
+        self.disk = disk
+        self._backlog = Backlog() if backlog is None else backlog
+        self._attempt: Attempt | None = None
+        self._backoff = Backoff()
         self._reads: dict[int, tuple[Call, int]] = {}
         self._reads_sent: set[int] = set()
         self._writing: tuple[int, NumberedCall] | None = None
         self._flushes: list[tuple[FlushTicket, int]] = []
+        self._keeps: list[tuple[KeepTicket, int]] = []
         self._last_call = 0
         self._accepted = 0
         # These can be used from a signal handler or a destructor in the middle of their own use.
@@ -164,8 +191,7 @@ class Sender:
         self._link_lock = threading.RLock()
         self._role: str = Role.WRITER
         self._told_lost = False
-        self._attempts = 0
-        self._retry_at = self._opened_at = self._active_at = self._next_small = 0.0
+        self._opened_at = self._active_at = self._next_small = 0.0
 
     # -- for other threads -----------------------------------------------------------------------
 
@@ -179,6 +205,17 @@ class Sender:
                 self.link.wake()
 
     @property
+    def opening(self) -> Link | None:
+        """The link that is being opened, None while none is."""
+        attempt = self._attempt
+        return None if attempt is None else attempt.link
+
+    @property
+    def is_away(self) -> bool:
+        """Whether the store is away and the last attempt to reach it failed."""
+        return self.link is None and self.problem is not None
+
+    @property
     def urgent(self) -> bool:
         """Whether somebody waits behind the rows."""
         return self.asked != self._accepted
@@ -187,6 +224,11 @@ class Sender:
     def unacknowledged(self) -> int:
         """How many numbered records are not known to be durable, but for calls that nobody waits for."""
         return self._backlog.next_seq - 1 - self._backlog.acked - self._backlog.abandoned
+
+    @property
+    def unsent_points(self) -> int:
+        """How many points are numbered and not known to be durable."""
+        return self._backlog.points
 
     # -- the thread ------------------------------------------------------------------------------
 
@@ -203,28 +245,42 @@ class Sender:
             if self.retiring and self._is_idle:
                 self.stopping = True
         self._drop_link()
+        attempt, self._attempt = self._attempt, None
+        if attempt is not None:
+            attempt.give_up(_ENDS)
+        if self.disk is not None:
+            self._put_away()
+            self.disk.finish(self.generation, None if self.problem is None else str(self.problem))
         self._gate.mark = 0
 
     @property
     def _is_idle(self) -> bool:
         """Whether nobody waits for anything any more."""
-        busy = self._rows or self.urgent or self._reads or self._flushes
+        busy = self._rows or self.urgent or self._reads or self._flushes or self._keeps
         return not busy and self._backlog.settled == self._backlog.next_seq - 1
 
     def _turn(self) -> None:
-        if self.final is not None:
-            self._give_up(self.final)
-            self._sleep(None)
-        elif self.link is None:
+        if self.link is None:
             self._stay_away()
         else:
             self._fill()
+            self._write_down()
             self._send(self.link)
             self._receive(self.link)
 
+    def _put_away(self) -> None:
+        """Everything that was logged goes to disk; what the disk does not take stays in memory."""
+        while self._rows and not self._full:
+            self._fill()
+            self._write_down()
+        self._write_down()
+
     def _sleep(self, seconds: float | None) -> None:
         if not self._full:
-            self._gate.mark = BATCH_ROWS
+            # With a disk, even one log call has to be there in time; first the mark, then the look.
+            self._gate.mark = BATCH_ROWS if self.disk is None or self._rows else 0
+            if self._gate.mark == 0 and self._rows:
+                return
         with contextlib.suppress(Empty):
             self._wakes.get(timeout=seconds)
         self._forget_wakes()
@@ -240,74 +296,113 @@ class Sender:
     # -- connecting ------------------------------------------------------------------------------
 
     def _stay_away(self) -> None:
-        """Pack what there is in full batches, until it is time to try to connect."""
-        wait = self._retry_at - time.monotonic()
-        if wait > 0:
-            self._fill()
-            self._sleep(wait)
+        """Keep what there is, and try to connect when it is time to."""
+        attempt = self._attempt
+        if attempt is not None and attempt.done:
+            self._attempt = None
+            self._tried(attempt)
             return
-        link = self.opening = self._open_link()
-        try:
-            opened = link.open(self.session, self._connect_timeout)
-        except (ServerUnreachable, TooBusy):
-            _close(link)
-            raise
-        except TrackError as error:
-            _close(link)
-            if self.reached and isinstance(error, (ProtocolError, StoreFull)):
-                raise
-            self.final = error
-            _log.warning("nothing can be sent to %s: %s", self._name, error)
+        if self.final is not None and self.disk is None:
+            self._give_up(self.final)
+            self._sleep(None)
             return
-        except BaseException:
-            _close(link)
-            raise
-        finally:
-            self.opening = None
-        self._tell_of_older_state(opened.last_seq)
-        self._role = opened.role
-        if not self._backlog.attach(opened.last_seq):
-            # Nothing of the old session that is missing can still arrive, for the store refuses gaps.
-            _close(link)
-            self.session = new_id()
-            self._backlog.renumber()
-            self._flushes = [(ticket, self._backlog.next_seq - 1) for ticket, _ in self._flushes]
-            self._reads = {id: (call, self._backlog.next_seq - 1) for id, (call, _) in self._reads.items()}
+        if attempt is None and self._backoff.remaining() <= 0:
+            self._attempt = Attempt(
+                self._open_link(), self.session, self._connect_timeout, lambda: self._wakes.put(None)
+            )
+        self._fill()
+        self._write_down()
+        self._sleep(self._pause_away())
+
+    def _pause_away(self) -> float | None:
+        """How long there is nothing to do but to wait for what others do."""
+        now = time.monotonic()
+        due = [] if self._attempt is not None else [now + self._backoff.remaining()]
+        if self.disk is not None:
+            due += [self._next_small] if self._rows and not self._full else []
+            due += [at for at in (self.disk.due,) if at is not None]
+        return max(0.0, min(due) - now) if due else None
+
+    def _tried(self, attempt: Attempt) -> None:
+        error = attempt.error
+        if error is None:
+            assert attempt.opened is not None, "an attempt ends with one of the two"
+            self._attach(attempt.link, attempt.opened)
+        elif not isinstance(error, TrackError):
+            raise ServerUnreachable(f"connecting to {self._name} failed: {error!r}") from error
+        elif isinstance(error, _PASSES) or (self.reached and isinstance(error, _PASSES_LATER)):
+            raise error
+        else:
+            self._needs_help(error)
+
+    def _needs_help(self, error: TrackError) -> None:
+        """Something is wrong that does not pass by itself."""
+        if self.final is None or str(self.final) != str(error):
+            kept = (
+                "" if self.disk is None else "; what is logged is kept here, and 'track doctor' explains more"
+            )
+            _log.warning("nothing can be sent to %s: %s%s", self._name, error, kept)
+        self.final = self.problem = error
+        self._backoff.failed(_HOLDS)
+        self._fail_waiting(error)
+
+    def _attach(self, link: Link, opened: Opened) -> None:
+        self._role, self.generation = opened.role, opened.generation
+        backlog = self._backlog
+        if opened.last_seq >= backlog.next_seq:
+            # Somebody else has written in this session, so it cannot be gone on with.
+            close_quietly(link)
+            self._begin_again()
             return
+        before = backlog.acked
+        kept = self.disk.kept_after(opened.last_seq) if self.disk and opened.last_seq < before else []
+        gone = backlog.attach(opened.last_seq, kept)
+        if opened.last_seq < before:
+            self._tell_of_older_state(opened.last_seq, before, gone)
         self._attached(link)
 
     def _attached(self, link: Link) -> None:
-        if self._told_lost:
+        if self._told_lost or self.final is not None:
             _log.info("connected to %s again", self._name)
         self._told_lost = False
         self._opened_at = self._active_at = time.monotonic()
-        self.reached, self.problem, self.link = True, None, link
+        self.reached, self.problem, self.final, self.link = True, None, None, link
         if self._role != Role.READER:
             self.denied = None
         self._settle_flushes()
 
-    def _tell_of_older_state(self, last_seq: int) -> None:
-        if last_seq < self._backlog.acked:
-            self._losses.warn(
-                f"{self._name} was set back to an older state: records {last_seq + 1} to "
-                f"{self._backlog.acked} of this process, which were stored before, are gone from it"
-            )
+    def _begin_again(self) -> None:
+        """Give what is not confirmed to a new session."""
+        for entry in self._backlog:
+            if entry.item is None:
+                assert self.disk is not None, "what is not in memory is on disk"
+                entry.item = self.disk.load(entry)
+        self._backlog.renumber()
+        if self.disk is not None:
+            self.disk.start_over()
+        self.session = new_id()
+        self._flushes = [(ticket, self._backlog.next_seq - 1) for ticket, _ in self._flushes]
+        self._keeps = [(ticket, self._backlog.next_seq - 1) for ticket, _ in self._keeps]
+        self._reads = {id: (call, self._backlog.next_seq - 1) for id, (call, _) in self._reads.items()}
+
+    def _tell_of_older_state(self, last_seq: int, before: int, gone: int) -> None:
+        again = before - last_seq - gone
+        lost = f"{gone:,} of them are gone for good" if gone else "none is lost"
+        self._losses.warn(
+            f"{self._name} was set back to an older state: of the {before - last_seq:,} log calls of this "
+            f"process that it had and has no more, {again:,} are sent again, and {lost}"
+        )
 
     def _lose(self, error: TrackError) -> None:
         """The link, or an attempt to open one, has failed: try again later."""
-        now = time.monotonic()
-        if self.link is not None and now - self._opened_at > _PROVES_ITSELF:
-            self._attempts = 0
+        if self.link is not None and time.monotonic() - self._opened_at > _PROVES_ITSELF:
+            self._backoff.worked()
         self.problem = error
         if self.reached and not self._told_lost:
             self._told_lost = True
             _log.warning("the connection to %s was lost; what is logged waits here: %s", self._name, error)
         self._drop_link()
-        least, most = _BACKOFF
-        # Full jitter, from the system's randomness: forked processes share every other state.
-        jitter = int.from_bytes(os.urandom(4), "big") / 2**32
-        self._retry_at = now + jitter * min(most, least * 2**self._attempts)
-        self._attempts = min(self._attempts + 1, 16)
+        self._backoff.failed()
 
     def _drop_link(self) -> None:
         with self._link_lock:
@@ -316,7 +411,7 @@ class Sender:
         self._reads_sent.clear()
         self._writing = None
         if link is not None:
-            _close(link)
+            close_quietly(link)
 
     # -- from rows to the backlog ----------------------------------------------------------------
 
@@ -328,13 +423,27 @@ class Sender:
                 self._number(taken.rows, taken.nbytes)
             if taken.ticket is not None:
                 self._accept(taken.ticket)
-            self._next_small = time.monotonic() + _LINGER
+            self._next_small = time.monotonic() + (_LINGER_AWAY if self.link is None else _LINGER)
 
     def _ripe(self) -> bool:
-        """Whether a batch should leave now, though it may not be full."""
-        if len(self._rows) >= BATCH_ROWS or self.urgent:
+        """Whether a batch should be made now, though it may not be full."""
+        if len(self._rows) >= BATCH_ROWS or self.urgent or self.stopping:
             return True
-        return self.link is not None and time.monotonic() >= self._next_small
+        return (self.link is not None or self.disk is not None) and time.monotonic() >= self._next_small
+
+    def _write_down(self) -> None:
+        disk = self.disk
+        if disk is None:
+            return
+        disk.write(self.session)
+        waiting, self._keeps = self._keeps, []
+        for ticket, after in waiting:
+            if disk.problem is not None:
+                ticket.fail(disk.problem)
+            elif after <= max(disk.synced, self._backlog.acked):
+                ticket.resolve()
+            else:
+                self._keeps.append((ticket, after))
 
     def _number(self, rows: list[Row], nbytes: int) -> None:
         if self.denied is not None:
@@ -348,26 +457,35 @@ class Sender:
             if not rows:
                 return
             batch = batch_of(self._backlog.next_seq, rows)
-        self._backlog.add(batch, nbytes + _OVERHEAD * len(batch.ops))
+        self._backlog.add(batch, nbytes + _OVERHEAD * len(batch.ops), batch.points)
 
     def _unstorable(self, error: BadValue) -> None:
         self._losses.drop(1, str(error))
 
     def _accept(self, ticket: Ticket) -> None:
         self._accepted += 1
-        if isinstance(ticket, FlushTicket) and self.denied is not None:
-            ticket.fail(self.denied)
+        error = self._hindrance(ticket)
+        if error is not None:
+            ticket.fail(error)
+        elif isinstance(ticket, KeepTicket):
+            self._keeps.append((ticket, self._backlog.next_seq - 1))
         elif isinstance(ticket, FlushTicket):
             self._flushes.append((ticket, self._backlog.next_seq - 1))
             self._settle_flushes()
         elif isinstance(ticket, Call) and not ticket.abandoned:
-            if not ticket.writes:
+            if ticket.writes:
+                self._backlog.add(NumberedCall(self._backlog.next_seq, ticket), 1024)
+            else:
                 self._last_call += 1
                 self._reads[self._last_call] = (ticket, self._backlog.next_seq - 1)
-            elif self.denied is not None:
-                ticket.fail(self.denied)
-            else:
-                self._backlog.add(NumberedCall(self._backlog.next_seq, ticket), 1024)
+
+    def _hindrance(self, ticket: Ticket) -> TrackError | None:
+        """What stands in the way of a ticket for longer than anybody would wait."""
+        if isinstance(ticket, KeepTicket):
+            return self.denied
+        if self.final is not None:
+            return self.final
+        return None if isinstance(ticket, Call) and not ticket.writes else self.denied
 
     # -- from the backlog to the link ------------------------------------------------------------
 
@@ -375,12 +493,12 @@ class Sender:
         backlog, limits = self._backlog, self._limits
         while (
             self._writing is None
-            and (item := backlog.unsent) is not None
+            and (entry := backlog.unsent) is not None
             and backlog.sent < limits.batches_in_flight
             and backlog.sent_nbytes < limits.bytes_in_flight
         ):
             if self._role == Role.READER:
-                self._deny(
+                self._refused(
                     PermissionDenied(
                         f"this user of {self._name} is a reader and may not log or change anything: "
                         "join with a writer's URI"
@@ -388,28 +506,32 @@ class Sender:
                 )
                 return
             try:
-                self._send_item(link, item)
-            except (BadValue, LocalProtocolError) as error:
-                self._skip(item, error)
+                self._send_entry(link, entry)
+            except (BadValue, LocalProtocolError, SpoolError) as error:
+                self._skip(entry, error)
         for call_id, (call, after) in list(self._reads.items()):
             if call_id not in self._reads_sent and after <= backlog.horizon:
                 self._send_read(link, call_id, call)
 
-    def _send_item(self, link: Link, item: Batch | NumberedCall) -> None:
+    def _send_entry(self, link: Link, entry: Entry) -> None:
+        item = entry.item
         if isinstance(item, NumberedCall):
             self._last_call += 1
             link.send_call(self._last_call, item.first, item.call.method, item.call.arguments)
             self._writing = (self._last_call, item)
-        else:
+        elif item is not None:
             link.send_batch(item)
+        else:
+            assert self.disk is not None, "what is not in memory is on disk"
+            link.send_batch(self.disk.load(entry))
         self._backlog.mark_sent()
 
-    def _skip(self, item: Batch | NumberedCall, error: TrackError) -> None:
+    def _skip(self, entry: Entry, error: TrackError) -> None:
         """What can never be sent must not block what is behind it."""
-        if isinstance(item, NumberedCall):
-            item.call.fail(error)
+        if entry.call is not None:
+            entry.call.fail(error)
         else:
-            self._losses.drop(_size(item), str(error))
+            self._losses.drop(entry.points, str(error))
         self._backlog.skip_unsent()
 
     def _send_read(self, link: Link, call_id: int, call: Call) -> None:
@@ -443,7 +565,7 @@ class Sender:
         if self._rows:
             self._active_at = now
             return _LINGER if self._full else max(0.0, self._next_small - now)
-        if now - self._active_at < _STAYS_AWAKE:
+        if now - self._active_at < _STAYS_AWAKE or (self.disk is not None and self.disk.due is not None):
             return _LINGER
         # First the mark, then the look: a log call appends first and then compares.
         self._gate.mark = 0
@@ -451,19 +573,25 @@ class Sender:
 
     def _handle(self, event: LinkEvent) -> None:
         if isinstance(event, Acked):
-            self._attempts = 0
+            self._backoff.worked()
             for rejection in event.rejected:
                 self._losses.reject(1, rejection.message)
             self._backlog.ack(event.last_seq)
+            if self.disk is not None:
+                self.disk.acknowledge(self.generation)
             self._settle_flushes()
         elif isinstance(event, Refused):
             self._refused(event.error)
         else:
-            self._attempts = 0
+            self._backoff.worked()
             self._answered(event)
 
     def _refused(self, error: TrackError) -> None:
-        if isinstance(error, PermissionDenied):
+        if isinstance(error, PermissionDenied) and self.disk is not None and self._backlog.acked:
+            # It was allowed once: the rights may come back, and what was logged must not be lost for that.
+            self._drop_link()
+            self._needs_help(error)
+        elif isinstance(error, PermissionDenied):
             self._deny(error)
         elif isinstance(error, SequenceGap):
             # The store's end is learnt by attaching again, at once.
@@ -505,13 +633,12 @@ class Sender:
 
     def _deny(self, error: PermissionDenied) -> None:
         self.denied = error
-        self._give_up_numbered(error)
+        self._fail_waiting(error, reads=False)
+        self._drop_numbered(error)
 
     def _give_up(self, error: TrackError) -> None:
-        self._give_up_numbered(error)
-        for call, _ in self._reads.values():
-            call.fail(error)
-        self._reads.clear()
+        self._fail_waiting(error)
+        self._drop_numbered(error)
         while self._rows:
             taken = take(self._rows)
             self._on_room(taken.heavy)
@@ -521,29 +648,29 @@ class Sender:
                 self._accepted += 1
                 taken.ticket.fail(error)
 
-    def _give_up_numbered(self, error: TrackError) -> None:
+    def _fail_waiting(self, error: TrackError, *, reads: bool = True) -> None:
+        """Nobody is going to have an answer."""
         self._writing = None
-        for item in self._backlog.clear():
-            if isinstance(item, NumberedCall):
-                item.call.fail(error)
-            else:
-                self._losses.drop(_size(item), str(error))
+        for entry in self._backlog:
+            if entry.call is not None:
+                entry.call.abandoned = True
+                entry.call.fail(error)
         for ticket, _ in self._flushes:
             ticket.fail(error)
         self._flushes.clear()
+        if reads:
+            for call, _ in self._reads.values():
+                call.fail(error)
+            self._reads.clear()
 
-
-def _size(batch: Batch) -> int:
-    """Its points and calls."""
-    return sum(len(op) * len(op.names) if isinstance(op, PointsOp) else 1 for op in batch.ops)
-
-
-def _close(link: Link) -> None:
-    """Release a link that may be broken in any way."""
-    try:
-        link.close()
-    except Exception:  # noqa: BLE001  # whatever broke it may also break its end
-        _log.exception("a broken connection could not be closed")
+    def _drop_numbered(self, error: TrackError) -> None:
+        for entry in self._backlog.clear():
+            if entry.points:
+                self._losses.drop(entry.points, str(error))
+        if self.disk is not None:
+            self.disk.start_over()
+            self.session = new_id()
+            self._backlog.renumber()
 
 
 def _settle(call: Call, event: Replied | Failed) -> None:

@@ -17,6 +17,7 @@ from collections import deque
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, Final, TypeVar
 
+from track.spool.options import SpoolSync, parse_size, parse_sync
 from track_protocol.batch import Batch
 from track_protocol.connection import Connection, Side, State
 from track_protocol.errors import (
@@ -87,7 +88,15 @@ class SocketAddress:
                 f"{shown}: a server's address ends with the port and options; remove what is behind"
             )
         options = check_options(
-            parsed, {"security_layer": str, "pin": parse_pins, "timeout": _seconds, "cafile": str}
+            parsed,
+            {
+                "security_layer": str,
+                "pin": parse_pins,
+                "timeout": _seconds,
+                "cafile": str,
+                "spool_sync": parse_sync,
+                "spool_limit": parse_size,
+            },
         )
         layer = str(options.get("security_layer", "AES")).lower()
         if layer not in ("", "none", "aes", "plaintext"):
@@ -99,6 +108,8 @@ class SocketAddress:
         self.pins: tuple[str, ...] = options.get("pin", ())
         self.timeout: float = options.get("timeout", 10.0)
         self.cafile: str | None = options.get("cafile")
+        self.spool_sync: SpoolSync | None = options.get("spool_sync")
+        self.spool_limit: int | None = options.get("spool_limit")
         self.plaintext = layer == "plaintext"
         if self.plaintext and not is_loopback(self.host):
             raise UsageError(

@@ -9,7 +9,7 @@ from typing import Any
 
 from track_protocol.errors import TrackError
 
-__all__ = ["Call", "FlushTicket", "Ticket"]
+__all__ = ["Call", "FlushTicket", "KeepTicket", "Ticket"]
 
 
 class Ticket:
@@ -54,6 +54,10 @@ class Ticket:
 
 class FlushTicket(Ticket):
     """Settled when everything before it is durable."""
+
+
+class KeepTicket(Ticket):
+    """Settled when everything before it is on this machine's disk, or at the store."""
 
 
 class Call(Ticket):

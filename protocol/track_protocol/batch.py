@@ -126,6 +126,11 @@ class Batch:
         packed = sum(8 * len(column) for column in columns if column.code != "o")
         return _OP_BYTES * len(self.ops) + packed + len(encode(irregular))
 
+    @property
+    def points(self) -> int:
+        """How many points it has; each other log call counts as one."""
+        return sum(len(op) * len(op.names) if isinstance(op, PointsOp) else 1 for op in self.ops)
+
     def after(self, last_seq: int) -> list[tuple[int, Op]]:
         """What is new to a receiver that has all up to `last_seq`.
 

@@ -29,6 +29,10 @@ __all__ = [
     "RemoteProtocolError",
     "SequenceGap",
     "ServerUnreachable",
+    "SpoolCorrupt",
+    "SpoolError",
+    "SpoolFull",
+    "SpoolInUse",
     "StoreCorrupt",
     "StoreError",
     "StoreFailed",
@@ -266,6 +270,30 @@ class StoreTooNew(StoreError):
     """The store was written by a newer version of this software."""
 
     code = "store-too-new"
+
+
+class SpoolError(TrackError):
+    """The folder in which a client keeps what the server does not have yet cannot be used."""
+
+    code = "spool"
+
+
+class SpoolInUse(SpoolError):
+    """Another process writes or sends this spool."""
+
+    code = "spool-in-use"
+
+
+class SpoolFull(SpoolError):
+    """The spool has reached its limit, or its disk is full."""
+
+    code = "spool-full"
+
+
+class SpoolCorrupt(SpoolError):
+    """Bytes of a spool are not what was written."""
+
+    code = "spool-corrupt"
 
 
 def _by_code(root: type[TrackError]) -> dict[str, type[TrackError]]:

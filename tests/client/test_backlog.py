@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from track.backlog import Backlog, NumberedCall
+from track.backlog import Backlog, Entry, NumberedCall
+from track.spool.disk import Place
 from track.tickets import Call
 from track_protocol.batch import Batch, CallOp
 from track_protocol.errors import RemoteProtocolError
@@ -22,7 +23,7 @@ def filled(*counts: int) -> Backlog:
 
 
 def numbers(backlog: Backlog) -> list[tuple[int, int]]:
-    return [(item.first, item.last) for item in backlog]
+    return [(entry.first, entry.last) for entry in backlog]
 
 
 def test_an_acknowledgement_forgets_whole_batches_only() -> None:
@@ -44,7 +45,7 @@ def test_a_store_may_work_off_what_came_on_the_link_before() -> None:
     backlog = filled(2, 3)
     backlog.mark_sent()
     backlog.mark_sent()
-    assert backlog.attach(0)
+    assert backlog.attach(0) == 0
     backlog.mark_sent()
     backlog.ack(5)
     assert (numbers(backlog), backlog.sent, backlog.sent_nbytes) == ([], 0, 0)
@@ -54,19 +55,64 @@ def test_attaching_sends_again_from_where_the_store_stands() -> None:
     backlog = filled(2, 3, 1)
     for _ in range(3):
         backlog.mark_sent()
-    assert backlog.attach(3)
+    assert backlog.attach(3) == 0
     assert numbers(backlog) == [(3, 5), (6, 6)]
     assert (backlog.sent, backlog.horizon, backlog.acked) == (0, 2, 2)
 
 
-@pytest.mark.parametrize("last_seq", [0, 7])
-def test_a_store_whose_end_does_not_meet_the_backlog_needs_a_new_session(last_seq: int) -> None:
+def test_what_a_store_has_no_more_counts_as_nothing() -> None:
     backlog = filled(2, 3)
     backlog.mark_sent()
     backlog.ack(2)
-    assert not backlog.attach(last_seq)
+    assert backlog.attach(0) == 2
+    assert numbers(backlog) == [(1, 2), (3, 5)]
+    assert (next(iter(backlog)).item, backlog.acked) == (Batch(1, 2, []), 0)
+
+
+def test_what_a_store_has_no_more_is_sent_again_as_far_as_it_is_kept() -> None:
+    backlog = filled(2, 2, 2, 3)
+    for _ in range(3):
+        backlog.mark_sent()
+    backlog.ack(6)
+    kept = Entry(None, 3, 4, 2, 40, Place(1, 40, 40))
+    assert backlog.attach(0, [kept]) == 4
+    assert numbers(backlog) == [(1, 2), (3, 4), (5, 6), (7, 9)]
+    assert [entry.place for entry in backlog] == [None, kept.place, None, None]
+
+
+def test_a_new_session_numbers_everything_from_one() -> None:
+    backlog = filled(2, 3)
+    backlog.mark_sent()
+    backlog.ack(2)
     backlog.renumber()
     assert (numbers(backlog), backlog.next_seq, backlog.acked) == ([(1, 3)], 4, 0)
+
+
+def test_what_is_on_disk_may_leave_memory() -> None:
+    backlog = filled(2, 3)
+    first, second = backlog.unplaced()
+    backlog.put(first, Place(1, 40, 40))
+    backlog.unload(first)
+    backlog.unload(second)
+    assert (first.item, second.item is None, backlog.nbytes) == (None, False, 100)
+    assert backlog.unplaced() == [second]
+
+
+def test_what_the_disk_did_not_flush_has_to_be_written_again() -> None:
+    backlog = filled(1, 2, 3)
+    for number, entry in enumerate(backlog.unplaced(), 1):
+        backlog.put(entry, Place(number, 40, 40))
+    backlog.displace(1)
+    assert [(entry.first, entry.place) for entry in backlog.unplaced()] == [(2, None), (4, None)]
+
+
+def test_records_from_disk_may_begin_anywhere_and_what_is_missing_counts_as_nothing() -> None:
+    backlog = Backlog()
+    backlog.adopt(5, 6, 2, Place(1, 40, 40))
+    backlog.adopt(9, 9, 1, Place(1, 99, 40))
+    assert numbers(backlog) == [(5, 6), (7, 8), (9, 9)]
+    assert (backlog.acked, backlog.next_seq, backlog.highest) == (4, 10, 9)
+    assert [entry.points for entry in backlog] == [2, 0, 1]
 
 
 def test_an_executed_call_stays_until_its_answer_is_here() -> None:
@@ -75,7 +121,7 @@ def test_an_executed_call_stays_until_its_answer_is_here() -> None:
     backlog.add(item, 10)
     backlog.mark_sent()
     backlog.mark_sent()
-    assert backlog.attach(2)
+    assert backlog.attach(2) == 0
     assert numbers(backlog) == [(2, 2)]
     backlog.mark_sent()
     backlog.answered(item)
@@ -88,15 +134,15 @@ def test_a_call_that_nobody_waits_for_becomes_nothing_of_the_same_number() -> No
     backlog.add(NumberedCall(2, call), 10)
     backlog.mark_sent()
     call.abandoned = True
-    assert backlog.attach(1)
-    assert list(backlog) == [Batch(2, 1, [])]
+    assert backlog.attach(1) == 0
+    assert [entry.item for entry in backlog] == [Batch(2, 1, [])]
 
 
 def test_giving_up_uses_the_numbers_again() -> None:
     backlog = filled(2, 3)
     backlog.mark_sent()
     backlog.ack(2)
-    assert [item.first for item in backlog.clear()] == [3]
+    assert [entry.first for entry in backlog.clear()] == [3]
     assert (backlog.next_seq, backlog.nbytes, len(backlog)) == (3, 0, 0)
 
 

@@ -163,10 +163,27 @@ def test_points_wait_while_the_store_is_away(store: MemoryStore, outbox: Outbox)
     assert len(store.points) == 20_000
 
 
-def test_a_session_that_the_store_forgot_goes_on_as_a_new_one(store: MemoryStore, outbox: Outbox) -> None:
+def test_what_a_store_that_was_set_back_has_no_more_is_told_and_the_rest_goes_on(
+    store: MemoryStore, outbox: Outbox, caplog: pytest.LogCaptureFixture
+) -> None:
     outbox.writer(TRIAL)(1, {"loss": 1.0})
     outbox.flush()
     store.sessions.clear()
+    store.break_links()
+    outbox.writer(TRIAL)(2, {"loss": 2.0})
+    outbox.flush()
+    assert sequence(store) == [1, 2]
+    assert "of the 1 log calls of this process that it had and has no more, 0 are sent again" in caplog.text
+    assert "1 of them are gone for good" in caplog.text
+
+
+def test_a_session_in_which_somebody_else_has_written_is_left_to_them(
+    store: MemoryStore, outbox: Outbox
+) -> None:
+    outbox.writer(TRIAL)(1, {"loss": 1.0})
+    outbox.flush()
+    for session in store.sessions:
+        store.sessions[session] = 7
     store.break_links()
     outbox.writer(TRIAL)(2, {"loss": 2.0})
     outbox.flush()
@@ -524,7 +541,7 @@ def test_only_one_thread_sends_though_a_log_call_interrupts_its_start(
     monkeypatch.setattr(threading.Thread, "start", interrupted)
     outbox.writer(TRIAL)(None, {"loss": 1.0})
     outbox.flush(5.0)
-    assert len(started) == 1
+    assert [thread.name for thread in started].count("track-sender") == 1
     assert [point.value for point in store.points] == [1.0, 2.0]
 
 

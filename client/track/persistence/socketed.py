@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+from dataclasses import replace
 from importlib import import_module
 from importlib.metadata import entry_points
 from typing import TYPE_CHECKING, Any
@@ -10,7 +12,9 @@ from weakref import ref
 from track.outbox import Outbox
 from track.remote import OutboxProtocol
 from track.socketlink import SocketAddress, SocketLink
+from track.spool.options import SpoolOptions
 from track_protocol.errors import MissingExtra, RPCCallFailure
+from track_protocol.uri import Uri
 
 if TYPE_CHECKING:
     from track_protocol.link import Link
@@ -38,6 +42,8 @@ class SocketClient(OutboxProtocol):
                 _Links(self._address, self),
                 f"the server at {self._address.shown}",
                 connect_timeout=self._address.timeout,
+                spool=SpoolOptions.of(os.environ, self._address.spool_sync, self._address.spool_limit),
+                address=replace(Uri.parse(uri), password=None).to_text(),
             ),
         )
 

@@ -1,0 +1,251 @@
+"""The copy on disk of a backlog: what a killed process, or one whose server is away, leaves behind.
+
+Every batch is written to the spool when it gets its numbers, before it is sent, and leaves memory when
+it is durable there and others need the room.  While the disk cannot be written, the backlog is in
+memory only, and what is missing on disk is written as soon as that goes again, in order.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import socket
+import sys
+import time
+from pathlib import Path
+from typing import Final
+
+from track.backlog import Backlog, Entry, NumberedCall
+from track.losses import Losses
+from track.spool.disk import Spool
+from track.spool.folder import Origin, Progressed, SpoolFolder
+from track.spool.options import SpoolOptions, SpoolSync
+from track.spool.recovery import batch_in
+from track_protocol.batch import Batch, batch_to_wire
+from track_protocol.codec import encode
+from track_protocol.errors import SpoolError, SpoolFull
+
+__all__ = ["DiskCopy", "origin_of"]
+
+_log: Final = logging.getLogger("track")
+
+_INTERVAL: Final = 1.0
+"""Seconds after which what was written is flushed to the disk."""
+
+_TRIES_AGAIN: Final = 5.0
+"""Seconds after which a disk that could not be written is tried again."""
+
+_IN_MEMORY: Final = 16 * 1024 * 1024
+"""Bytes of batches that stay in memory though they are on disk, so that sending need not read them."""
+
+
+class DiskCopy:
+    """Keeps a backlog on disk.
+
+    Only the sender uses it.
+
+    Args:
+        backlog: what is numbered and not confirmed.
+        options: where and how.
+        server: the address that goes with the records, without secrets.
+        losses: told of what stands in the way.
+        spool: that of a process that is gone, to be sent by this one; by default a new one, made
+            when there is something to keep.
+
+    Attributes:
+        synced: the last record that a power cut does not lose.
+        problem: why the disk cannot be written at present.
+    """
+
+    def __init__(
+        self,
+        backlog: Backlog,
+        options: SpoolOptions,
+        server: str,
+        losses: Losses,
+        spool: Spool | None = None,
+    ) -> None:
+        self._backlog = backlog
+        self._options = options
+        self._server = server
+        self._losses = losses
+        self._spool = spool
+        self._written = backlog.next_seq - 1
+        self.synced = self._written
+        self.problem: SpoolError | None = None
+        self._sync_at = 0.0
+        self._again_at = 0.0
+        self._note_at = 0.0
+
+    @property
+    def folder(self) -> Path | None:
+        """Where it is; None while nothing had to be kept."""
+        return None if self._spool is None else self._spool.folder.path
+
+    @property
+    def is_whole(self) -> bool:
+        """Whether everything that is numbered is on disk."""
+        return self.problem is None and self._written >= self._backlog.next_seq - 1
+
+    # -- writing ---------------------------------------------------------------------------------
+
+    def write(self, session: bytes) -> None:
+        """Write what has no place yet, and flush it when it is time to.
+
+        Args:
+            session: whose records these are.
+        """
+        now = time.monotonic()
+        if self.problem is not None and now < self._again_at:
+            return
+        try:
+            self._write_all(session, now)
+            if self._options.sync is SpoolSync.ALWAYS or (self.due is not None and now >= self.due):
+                self.sync()
+        except SpoolError as error:
+            self._failed(error)
+        else:
+            self._works()
+
+    def sync(self) -> None:
+        """Flush what was written.
+
+        Raises:
+            SpoolError: it is unknown what of it is there.
+        """
+        if self._spool is not None and self.synced < self._written:
+            self._spool.sync()
+        self._is_synced()
+
+    @property
+    def due(self) -> float | None:
+        """When `write` has something to do though nothing new comes (monotonic clock); None for never."""
+        if self.problem is not None:
+            return self._again_at
+        if self._options.sync is SpoolSync.INTERVAL and self._backlog.acked < self._written > self.synced:
+            return self._sync_at
+        return None
+
+    def _write_all(self, session: bytes, now: float) -> None:
+        for entry in self._backlog.unplaced():
+            if self._spool is None:
+                folder = SpoolFolder.create(self._options.root, origin_of(session, self._server))
+                self._spool = Spool(folder, self._options)
+            if self._written <= self.synced:
+                self._sync_at = now + _INTERVAL
+            place = self._spool.append(entry.first, entry.last, encode(batch_to_wire(_lasting(entry))))
+            self._backlog.put(entry, place)
+            self._written = entry.last
+            if self._options.sync is SpoolSync.NONE:
+                self._is_synced()
+
+    def _is_synced(self) -> None:
+        before, self.synced = self.synced, self._written
+        if self._backlog.nbytes > _IN_MEMORY:
+            for entry in self._backlog:
+                if before < entry.last <= self.synced:
+                    self._backlog.unload(entry)
+
+    def _failed(self, error: SpoolError) -> None:
+        """What was not flushed yet has to be written again, if it is possible: it is still in memory."""
+        self._backlog.displace(self.synced)
+        self._written = self.synced
+        self._again_at = time.monotonic() + _TRIES_AGAIN
+        if self.problem is None:
+            full = "" if isinstance(error, SpoolFull) else "; "
+            self._losses.warn(f"what is logged is kept in memory only: {error}{full}".rstrip("; "))
+        self.problem = error
+
+    def _works(self) -> None:
+        if self.problem is not None:
+            self.problem = None
+            _log.info("what is logged is kept in %s again", self.folder)
+
+    # -- reading ---------------------------------------------------------------------------------
+
+    def load(self, entry: Entry) -> Batch:
+        """A batch that is on disk only.
+
+        Raises:
+            SpoolError: it cannot be read, or is damaged.
+        """
+        assert self._spool is not None, "what is on disk only was written"
+        assert entry.place is not None, "what is on disk only has a place there"
+        return batch_in(self._spool.read(entry.first, entry.place))
+
+    def kept_after(self, last_seq: int) -> list[Entry]:
+        """What the server had confirmed once, as far as it is still kept."""
+        if self._spool is None:
+            return []
+        kept = []
+        for first, place, payload in self._spool.kept_after(last_seq):
+            batch = batch_in(payload)
+            if batch.last > last_seq:
+                kept.append(Entry(None, first, batch.last, batch.points, place.length, place))
+        return kept
+
+    # -- confirmed -------------------------------------------------------------------------------
+
+    def acknowledge(self, generation: str | None) -> None:
+        """The server has confirmed more: what is not needed any more goes away.
+
+        Args:
+            generation: of the server's store.
+        """
+        now = time.monotonic()
+        if self._spool is None or now < self._note_at:
+            return
+        self._note_at = now + _INTERVAL
+        try:
+            self._spool.acknowledge(self._backlog.acked)
+            self._spool.folder.note(Progressed(self._backlog.acked, generation))
+        except OSError as error:
+            self._losses.warn(f"{self.folder}: what is not needed any more cannot be removed: {error}")
+
+    def start_over(self) -> None:
+        """The session ends; what is to be kept of it gets new numbers in another one."""
+        spool, self._spool = self._spool, None
+        self._written = self.synced = 0
+        if spool is not None:
+            spool.remove()
+
+    # -- its end ---------------------------------------------------------------------------------
+
+    def finish(self, generation: str | None, problem: str | None) -> None:
+        """The sender stops: leave nothing behind, or what the server does not have.
+
+        Args:
+            generation: of the server's store.
+            problem: why something is left.
+        """
+        spool = self._spool
+        if spool is None:
+            return
+        try:
+            if self._backlog.settled == self._backlog.next_seq - 1:
+                self._spool = None
+                spool.remove()
+                return
+            if self._options.sync is not SpoolSync.NONE:
+                self.sync()
+            spool.folder.note(Progressed(self._backlog.acked, generation, problem))
+        except (OSError, SpoolError) as error:
+            _log.error("%s: %s", spool.folder.path, error)
+
+    def leave_to_parent(self) -> None:
+        """This is a forked child: let go of the parent's files."""
+        if self._spool is not None:
+            self._spool.leave_to_parent()
+
+
+def origin_of(session: bytes, server: str) -> Origin:
+    """What tells a person whose records a spool holds."""
+    program = " ".join(sys.argv[:1]) or "python"
+    return Origin(session.hex(), server, program, socket.gethostname(), os.getpid(), time.time())
+
+
+def _lasting(entry: Entry) -> Batch:
+    """What another process could still do of it: nobody is left there to hear a call's answer."""
+    item = entry.item
+    assert item is not None, "what has no place on disk is in memory"
+    return Batch(entry.first, 1, []) if isinstance(item, NumberedCall) else item

@@ -1,0 +1,260 @@
+"""A spool that is being written: records go to the end, and whole segments go away at the beginning."""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import os
+import time
+from collections import deque
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final, NamedTuple
+
+from track.spool.folder import SpoolFolder, spool_error
+from track.spool.options import SpoolOptions, SpoolSync
+from track.spool.segments import HEADER_SIZE, RECORD_OVERHEAD, pack_header, pack_record, payload_of, scan
+from track_protocol.errors import SpoolCorrupt, SpoolFull
+
+__all__ = ["Place", "Spool"]
+
+_FULL: Final = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
+
+
+class Place(NamedTuple):
+    """Where a record lies."""
+
+    segment: int
+    start: int
+    length: int
+
+
+@dataclass(slots=True)
+class _Segment:
+    """A file of the spool.
+
+    Attributes:
+        number: in its name.
+        size: in bytes.
+        last: the number of the last log call in it.
+        ended: when the last record came, by the monotonic clock.
+    """
+
+    number: int
+    size: int
+    last: int
+    ended: float
+
+
+class Spool:
+    """The records of one session, on disk.
+
+    Args:
+        folder: held by this process.
+        options: how to keep them.
+        first_segment: the number of the first segment that it writes; earlier ones are only read.
+    """
+
+    def __init__(self, folder: SpoolFolder, options: SpoolOptions, first_segment: int = 1) -> None:
+        self.folder = folder
+        self._options = options
+        self._session = bytes.fromhex(folder.origin.session)
+        self._segments: deque[_Segment] = deque()
+        self._number = first_segment
+        self._file = -1
+        self._reading: tuple[int, int] = (0, -1)
+        self._size = 0
+        self._unsynced = False
+
+    # -- writing ---------------------------------------------------------------------------------
+
+    def append(self, first: int, last: int, payload: bytes) -> Place:
+        """Write a record behind the others; a killed process does not lose it any more.
+
+        Args:
+            first, last: the numbers of the log calls in it.
+            payload: what it holds.
+
+        Raises:
+            SpoolFull: there is no room for it; nothing was written.
+            SpoolError: it cannot be written; nothing of it counts, and the next one begins a new segment.
+        """
+        record = pack_record(first, payload)
+        self._make_room(len(record))
+        try:
+            segment = self._current()
+            self._write(record)
+        except OSError as error:
+            self._break_off()
+            if error.errno in _FULL:
+                raise SpoolFull(f"no room is left for {self.folder.path} ({error.strerror})") from error
+            raise spool_error(self.folder.path, "written", error) from error
+        place = Place(segment.number, segment.size + RECORD_OVERHEAD, len(payload))
+        segment.size += len(record)
+        segment.last = last
+        segment.ended = time.monotonic()
+        self._size += len(record)
+        self._unsynced = True
+        return place
+
+    def sync(self) -> None:
+        """Flush what was written to the disk itself.
+
+        Raises:
+            SpoolError: it is not known what of it is there; what was written since the last time has to be
+                written again, and goes to a new segment.
+        """
+        if not self._unsynced or self._file < 0:
+            return
+        try:
+            os.fsync(self._file)
+        except OSError as error:
+            self._break_off()
+            raise spool_error(self.folder.path, "flushed to the disk", error) from error
+        self._unsynced = False
+
+    def _current(self) -> _Segment:
+        if self._file >= 0 and self._segments[-1].size >= self._options.segment_bytes:
+            if self._options.sync is not SpoolSync.NONE:
+                os.fsync(self._file)
+            self._break_off()
+        if self._file < 0:
+            path = self.folder.segment(self._number)
+            self._file = os.open(
+                path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_APPEND | os.O_CLOEXEC, 0o600
+            )
+            self._segments.append(_Segment(self._number, 0, 0, time.monotonic()))
+            self._number += 1
+            self._write(pack_header(self._session))
+            self._segments[-1].size = HEADER_SIZE
+            self._size += HEADER_SIZE
+            if self._options.sync is not SpoolSync.NONE:
+                self._sync_folder()
+        return self._segments[-1]
+
+    def _write(self, data: bytes) -> None:
+        view = memoryview(data)
+        while view:
+            view = view[os.write(self._file, view) :]
+
+    def _sync_folder(self) -> None:
+        descriptor = os.open(self.folder.path, os.O_RDONLY | os.O_DIRECTORY)
+        try:
+            os.fsync(descriptor)
+        finally:
+            os.close(descriptor)
+
+    def _break_off(self) -> None:
+        """Write to this segment no more: after a failure, nobody knows what its end looks like."""
+        if self._file >= 0:
+            with contextlib.suppress(OSError):
+                os.close(self._file)
+            self._file = -1
+
+    def _make_room(self, nbytes: int) -> None:
+        if self._size + nbytes <= self._options.limit:
+            return
+        raise SpoolFull(
+            f"{self.folder.path} has reached its limit of {self._options.limit:,} bytes: let the server come "
+            "back, or set TRACK_SPOOL_LIMIT to more"
+        )
+
+    # -- reading ---------------------------------------------------------------------------------
+
+    def read(self, first: int, place: Place) -> bytes:
+        """The payload of a record.
+
+        Raises:
+            SpoolCorrupt: it is not what was written; the damaged bytes were set aside.
+            SpoolError: it cannot be read.
+        """
+        try:
+            file = self._opened(place.segment)
+            data = os.pread(file, RECORD_OVERHEAD + place.length, place.start - RECORD_OVERHEAD)
+        except OSError as error:
+            raise spool_error(self.folder.segment(place.segment), "read", error) from error
+        try:
+            return payload_of(data, first)
+        except SpoolCorrupt as error:
+            self.folder.quarantine(f"{place.segment:08d}-{place.start - RECORD_OVERHEAD}", data)
+            raise SpoolCorrupt(
+                f"{self.folder.segment(place.segment)}: {error}; its bytes are set aside"
+            ) from None
+
+    def _opened(self, segment: int) -> int:
+        if self._reading[0] != segment:
+            self._close_reading()
+            self._reading = (segment, os.open(self.folder.segment(segment), os.O_RDONLY | os.O_CLOEXEC))
+        return self._reading[1]
+
+    def _close_reading(self) -> None:
+        if self._reading[1] >= 0:
+            os.close(self._reading[1])
+        self._reading = (0, -1)
+
+    def kept_after(self, last_seq: int) -> Iterator[tuple[int, Place, bytes]]:
+        """Records whose first log call comes after `last_seq` or that hold it, as far as they are kept.
+
+        Raises:
+            SpoolError: a segment cannot be read.
+        """
+        for segment in list(self._segments):
+            if segment.last <= last_seq:
+                continue
+            data = self._bytes_of(self.folder.segment(segment.number))
+            for record in scan(data, self._session).records:
+                payload = data[record.start : record.start + record.length]
+                yield record.seq, Place(segment.number, record.start, record.length), payload
+
+    def _bytes_of(self, path: Path) -> bytes:
+        try:
+            return path.read_bytes()
+        except OSError as error:
+            raise spool_error(path, "read", error) from error
+
+    # -- forgetting ------------------------------------------------------------------------------
+
+    @property
+    def nbytes(self) -> int:
+        """The size of all segments."""
+        return self._size
+
+    def adopt(self, number: int, size: int, last: int) -> None:
+        """Count a segment from before, so that it goes away like the others; oldest first."""
+        self._segments.append(_Segment(number, size, last, time.monotonic()))
+        self._size += size
+
+    def acknowledge(self, last_seq: int) -> None:
+        """The server has confirmed everything up to `last_seq`: old segments go away.
+
+        Raises:
+            OSError: one cannot be removed.
+        """
+        oldest_kept = time.monotonic() - self._options.kept_seconds
+        confirmed = [segment for segment in self._segments if segment.last <= last_seq]
+        surplus = sum(segment.size for segment in confirmed) - self._options.kept_bytes
+        pressed = self._size > self._options.limit // 2
+        for segment in confirmed:
+            writing = self._file >= 0 and segment is self._segments[-1]
+            if writing or not (surplus > 0 or segment.ended < oldest_kept or pressed):
+                break
+            self.folder.segment(segment.number).unlink(missing_ok=True)
+            self._segments.popleft()
+            self._size -= segment.size
+            surplus -= segment.size
+
+    def remove(self) -> None:
+        """Everything is confirmed and the process ends: leave nothing behind."""
+        self.close()
+        self.folder.remove()
+
+    def close(self) -> None:
+        """Let go of all files."""
+        self._break_off()
+        self._close_reading()
+
+    def leave_to_parent(self) -> None:
+        """This is a forked child: the files are the parent's, which goes on with them."""
+        self.close()
+        self.folder.close()

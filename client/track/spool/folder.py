@@ -1,0 +1,266 @@
+"""The folder of one spool: whose it is, who holds it, and which segments it has.
+
+::
+
+    lock              held by whoever writes or sends it; the system lets go of it when that process dies
+    spool.json        what does not change: the session, the server, the program that made it
+    state.json        how far the server had confirmed it when it was last looked at
+    00000001.segment  records, see `segments`
+    damaged/          bytes that were found to be none
+"""
+
+from __future__ import annotations
+
+import fcntl
+import json
+import os
+import shutil
+from collections.abc import Iterator
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any, Final
+
+from track_protocol.errors import SpoolCorrupt, SpoolError, SpoolInUse
+
+__all__ = ["Origin", "Progressed", "SpoolFolder", "read_origin", "spool_error", "spools_in"]
+
+_FORMAT: Final = 1
+_LOCK: Final = "lock"
+_ORIGIN: Final = "spool.json"
+_STATE: Final = "state.json"
+_DAMAGED: Final = "damaged"
+_SEGMENTS: Final = "*.segment"
+
+
+@dataclass(frozen=True, slots=True)
+class Origin:
+    """Whose records a spool holds.
+
+    Attributes:
+        session: under which the server knows them, in hexadecimal digits.
+        server: ``socket://NAME@HOST:PORT`` and options, without secrets.
+        program: what made them.
+        host, pid: where it ran.
+        made: when, in seconds since the epoch.
+    """
+
+    session: str
+    server: str
+    program: str
+    host: str
+    pid: int
+    made: float
+
+
+@dataclass(frozen=True, slots=True)
+class Progressed:
+    """How far a spool had come.
+
+    Attributes:
+        acked: the last record that the server had confirmed.
+        generation: of the server's store; None before the server was reached.
+        problem: what stood in the way when the spool was left; None if nothing did.
+    """
+
+    acked: int = 0
+    generation: str | None = None
+    problem: str | None = None
+
+
+class SpoolFolder:
+    """A spool's folder, held by this process until `close`.
+
+    Args:
+        path: of the folder.
+        lock: descriptor of its lock file, which is held.
+        origin: whose records it has.
+    """
+
+    def __init__(self, path: Path, lock: int, origin: Origin) -> None:
+        self.path = path
+        self.origin = origin
+        self._lock = lock
+
+    @classmethod
+    def create(cls, root: Path, origin: Origin) -> SpoolFolder:
+        """A new folder in `root`, for this user only.
+
+        Raises:
+            SpoolError: it cannot be made.
+        """
+        path = root / origin.session
+        try:
+            root.mkdir(mode=0o700, parents=True, exist_ok=True)
+            path.mkdir(mode=0o700)
+            lock = _locked(path)
+            _replace(path / _ORIGIN, {"format": _FORMAT, **asdict(origin)}, durably=True)
+            _sync(root)
+        except OSError as error:
+            raise spool_error(path, "made", error) from error
+        return cls(path, lock, origin)
+
+    @classmethod
+    def open(cls, path: Path) -> SpoolFolder:
+        """Take over a folder that nobody holds.
+
+        Raises:
+            SpoolInUse: somebody holds it.
+            SpoolCorrupt: it does not say whose it is.
+            SpoolError: it cannot be used.
+        """
+        try:
+            lock = _locked(path)
+        except BlockingIOError:
+            raise SpoolInUse(f"{path} is written or sent by another process: that one sends it") from None
+        except OSError as error:
+            raise spool_error(path, "opened", error) from error
+        try:
+            return cls(path, lock, read_origin(path))
+        except BaseException:
+            os.close(lock)
+            raise
+
+    # -- what is in it ---------------------------------------------------------------------------
+
+    def segments(self) -> list[Path]:
+        """Its segments, oldest first."""
+        return sorted(self.path.glob(_SEGMENTS))
+
+    def segment(self, number: int) -> Path:
+        """The path of a segment."""
+        return self.path / f"{number:08d}.segment"
+
+    def progressed(self) -> Progressed:
+        """How far it had come when it was last looked at; nothing, if that cannot be read."""
+        try:
+            said = json.loads((self.path / _STATE).read_bytes())
+            return Progressed(int(said["acked"]), said["generation"], said["problem"])
+        except (OSError, ValueError, KeyError, TypeError):
+            return Progressed()
+
+    def note(self, progressed: Progressed) -> None:
+        """Say how far it has come, for whoever looks; the server knows better.
+
+        Raises:
+            OSError: it cannot be written.
+        """
+        _replace(self.path / _STATE, asdict(progressed), durably=False)
+
+    def quarantine(self, name: str, data: bytes) -> Path | None:
+        """Keep bytes that are no record for a person to look at; None if they are kept already.
+
+        Raises:
+            SpoolError: they cannot be.
+        """
+        target = self.path / _DAMAGED / name
+        try:
+            if target.exists():
+                return None
+            target.parent.mkdir(mode=0o700, exist_ok=True)
+            target.write_bytes(data)
+        except OSError as error:
+            raise spool_error(target, "written", error) from error
+        return target
+
+    # -- its end ---------------------------------------------------------------------------------
+
+    def remove(self) -> None:
+        """Delete it with all it holds but damaged bytes, and let go of it."""
+        for path in [*self.segments(), self.path / _STATE]:
+            path.unlink(missing_ok=True)
+        if not (self.path / _DAMAGED).exists():
+            shutil.rmtree(self.path, ignore_errors=True)
+        self.close()
+
+    def close(self) -> None:
+        """Let go of it; harmless when repeated.  In a forked child, the parent goes on holding it."""
+        lock, self._lock = self._lock, -1
+        if lock >= 0:
+            os.close(lock)
+
+
+def read_origin(path: Path) -> Origin:
+    """Whose records the spool at `path` holds; it may be in use.
+
+    Raises:
+        SpoolCorrupt: it does not say.
+        SpoolError: it cannot be read, or is of a newer version.
+    """
+    file = path / _ORIGIN
+    try:
+        said: dict[str, Any] = json.loads(file.read_bytes())
+        version = said.pop("format")
+        if version == _FORMAT:
+            origin = Origin(**said)
+            if len(bytes.fromhex(origin.session)) == 16:
+                return origin
+    except OSError as error:
+        raise spool_error(file, "read", error) from error
+    except (ValueError, KeyError, TypeError, AttributeError):
+        version = None
+    if type(version) is int and version > _FORMAT:
+        raise SpoolError(f"{path} was written by a newer version of this software: update it")
+    raise SpoolCorrupt(f"{file} is damaged, so nobody knows whose records these are: see 'track doctor'")
+
+
+def spools_in(root: Path) -> Iterator[Path]:
+    """The folders of spools in `root`, oldest first; `root` may be one itself."""
+    if (root / _ORIGIN).exists():
+        yield root
+        return
+    try:
+        found = [(entry.stat().st_mtime, entry) for entry in root.iterdir() if (entry / _LOCK).exists()]
+    except (FileNotFoundError, NotADirectoryError):
+        return
+    except OSError as error:
+        raise spool_error(root, "read", error) from error
+    for _, entry in sorted(found):
+        yield entry
+
+
+def spool_error(path: Path, done: str, error: OSError) -> SpoolError:
+    """What to tell when the system does not let a spool be used."""
+    return SpoolError(
+        f"{path} could not be {done} ({error.strerror or error}): make room or give access to it, or set "
+        "TRACK_SPOOL to another folder"
+    )
+
+
+def _locked(path: Path) -> int:
+    """A descriptor that holds the folder's lock.
+
+    Raises:
+        BlockingIOError: somebody else holds it.
+        OSError: the folder cannot be used, or was removed meanwhile.
+    """
+    file = path / _LOCK
+    lock = os.open(file, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    try:
+        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        mine, there = os.fstat(lock), file.stat()
+        if (mine.st_dev, mine.st_ino) != (there.st_dev, there.st_ino):
+            raise FileNotFoundError(2, "it was removed", str(file))
+    except BaseException:
+        os.close(lock)
+        raise
+    return lock
+
+
+def _replace(path: Path, content: dict[str, Any], *, durably: bool) -> None:
+    part = path.with_suffix(".part")
+    with part.open("w", encoding="utf-8") as file:
+        json.dump(content, file, indent=2)
+        if durably:
+            file.flush()
+            os.fsync(file.fileno())
+    part.replace(path)
+    if durably:
+        _sync(path.parent)
+
+
+def _sync(folder: Path) -> None:
+    descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)

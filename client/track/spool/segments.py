@@ -1,0 +1,163 @@
+"""Segments: append-only files of numbered records, each checked by itself.
+
+::
+
+    header   magic (8) | session (16)
+    record   length (4) | seq (8) | CRC-32C of length, seq and payload (4) | payload
+
+Integers are big-endian; `seq` is the number of the first log call in the payload, and ascends.  CRC-32C is
+that of RFC 3720, section 12.1.
+"""
+
+from __future__ import annotations
+
+import struct
+from dataclasses import dataclass, field
+from typing import Final, NamedTuple
+
+import google_crc32c
+
+from track_protocol.errors import SpoolCorrupt
+
+__all__ = [
+    "HEADER_SIZE",
+    "RECORD_OVERHEAD",
+    "Damage",
+    "Record",
+    "Scan",
+    "pack_header",
+    "pack_record",
+    "payload_of",
+    "scan",
+]
+
+_MAGIC: Final = b"TRACKS\x00\x01"
+_HEADER: Final = struct.Struct(">8s16s")
+_SIGNED: Final = struct.Struct(">IQ")
+_RECORD: Final = struct.Struct(">IQI")
+HEADER_SIZE: Final = _HEADER.size
+RECORD_OVERHEAD: Final = _RECORD.size
+
+_LONGEST: Final = 2**24
+"""No payload has more bytes: a length beyond it is damage."""
+
+_HIGH_ZEROS: Final = b"\0\0\0"
+_HIGH_AT: Final = 4
+"""Where each record has zeros, since no session has 2**40 records."""
+
+
+class Record(NamedTuple):
+    """Where a record's payload lies in its segment."""
+
+    seq: int
+    start: int
+    length: int
+
+
+class Damage(NamedTuple):
+    """Bytes from `start` to `end` that make no record, though a record follows them."""
+
+    start: int
+    end: int
+
+
+@dataclass(slots=True)
+class Scan:
+    """What a segment holds.
+
+    Attributes:
+        records: whole ones, in order.
+        damages: between them.
+        end: offset behind the last whole record; bytes after it are a torn tail.
+    """
+
+    records: list[Record] = field(default_factory=list)
+    damages: list[Damage] = field(default_factory=list)
+    end: int = HEADER_SIZE
+
+
+def pack_header(session: bytes) -> bytes:
+    """The first bytes of a segment."""
+    return _HEADER.pack(_MAGIC, session)
+
+
+def pack_record(seq: int, payload: bytes) -> bytes:
+    """A record's bytes."""
+    return _RECORD.pack(len(payload), seq, _checksum(seq, payload)) + payload
+
+
+def payload_of(record: bytes, seq: int) -> bytes:
+    """The payload of a record that was read from where `seq` was written.
+
+    Raises:
+        SpoolCorrupt: it is not what was written.
+    """
+    if len(record) >= RECORD_OVERHEAD:
+        length, found, checksum = _RECORD.unpack_from(record)
+        payload = record[RECORD_OVERHEAD:]
+        if (length, found, checksum) == (len(payload), seq, _checksum(seq, payload)):
+            return payload
+    raise SpoolCorrupt(f"record {seq} of the spool is damaged")
+
+
+def scan(data: bytes, session: bytes) -> Scan:
+    """Find the records of a segment.
+
+    Args:
+        data: the whole segment.
+        session: whose it must be.
+
+    Raises:
+        SpoolCorrupt: it is no segment, or one of another session.
+    """
+    if data[:HEADER_SIZE] != pack_header(session):
+        if pack_header(session).startswith(data):
+            return Scan(end=len(data))  # torn while it was begun
+        raise SpoolCorrupt("it is no segment of this session's spool")
+    found = Scan()
+    last = 0
+    while found.end < len(data):
+        record = _record_at(data, found.end, last)
+        if record is None:
+            record = _next_record(data, found.end, last)
+            if record is None:
+                break
+            found.damages.append(Damage(found.end, record.start - RECORD_OVERHEAD))
+        found.records.append(record)
+        found.end = record.start + record.length
+        last = record.seq
+    return found
+
+
+def _next_record(data: bytes, after: int, last: int) -> Record | None:
+    """The first whole record behind a damaged one."""
+    if len(data) - after >= RECORD_OVERHEAD:
+        # Mostly only the payload is damaged, and the length still tells where the next one is.
+        follower = after + RECORD_OVERHEAD + _RECORD.unpack_from(data, after)[0]
+        record = _record_at(data, follower, last)
+        if record is not None:
+            return record
+    at = data.find(_HIGH_ZEROS, after + 1 + _HIGH_AT) - _HIGH_AT
+    while at > after:
+        record = _record_at(data, at, last)
+        if record is not None:
+            return record
+        at = data.find(_HIGH_ZEROS, at + 1 + _HIGH_AT) - _HIGH_AT
+    return None
+
+
+def _record_at(data: bytes, at: int, last: int) -> Record | None:
+    if len(data) - at < RECORD_OVERHEAD:
+        return None
+    length, seq, checksum = _RECORD.unpack_from(data, at)
+    start = at + RECORD_OVERHEAD
+    if seq <= last or length > _LONGEST or start + length > len(data):
+        return None
+    if checksum != _checksum(seq, data[start : start + length]):
+        return None
+    return Record(seq, start, length)
+
+
+def _checksum(seq: int, payload: bytes) -> int:
+    checksum = google_crc32c.value(_SIGNED.pack(len(payload), seq))
+    return int(google_crc32c.extend(checksum, payload))
