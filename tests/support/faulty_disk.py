@@ -12,7 +12,7 @@ import threading
 from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Final
 from unittest.mock import patch
@@ -42,7 +42,8 @@ class Fault:
         times: how many fail in succession.
         every: so many calls later the next ones fail; 0 for never.
         number: the system's error number.
-        half: the first half of what is written is written all the same.
+        half: half of what the first of them writes is written all the same.  For a plain file that is a
+            short write, which alone is no failure: the next ones are.
         reached: what a failing sync is about has reached the disk all the same.
     """
 
@@ -92,7 +93,7 @@ class FaultyDisk:
             for fault in self._faults:
                 if fault.call == call and fault.hits(ordinal):
                     self.failed += 1
-                    return fault
+                    return fault if ordinal == fault.at else replace(fault, half=False)
             return None
 
     @contextmanager

@@ -145,6 +145,10 @@ class Disk:
             for change in self._asked.pop(event.file, ()):
                 _change(self._files, change, lambda: reached)
 
+    def durable(self, file: str) -> bytes:
+        """What no power cut can take away from a file."""
+        return bytes(self._files[file])
+
     def after_a_cut(self, dice: random.Random) -> dict[str, bytearray]:
         """The files as a power cut now may leave them."""
         survival = dice.choice(_SURVIVAL)
