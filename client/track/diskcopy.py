@@ -23,7 +23,7 @@ from track.spool.options import SpoolOptions, SpoolSync
 from track.spool.recovery import batch_in
 from track_protocol.batch import Batch, batch_to_wire
 from track_protocol.codec import encode
-from track_protocol.errors import SpoolError, SpoolFull
+from track_protocol.errors import SpoolError
 
 __all__ = ["DiskCopy", "origin_of"]
 
@@ -71,6 +71,7 @@ class DiskCopy:
         self._losses = losses
         self._spool = spool
         self._written = backlog.next_seq - 1
+        self._unflushed: list[Entry] = []
         self.synced = self._written
         self.problem: SpoolError | None = None
         self._sync_at = 0.0
@@ -100,12 +101,17 @@ class DiskCopy:
             return
         try:
             self._write_all(session, now)
-            if self._options.sync is SpoolSync.ALWAYS or (self.due is not None and now >= self.due):
+            if self._must_sync(now):
                 self.sync()
         except SpoolError as error:
             self._failed(error)
         else:
             self._works()
+
+    def _must_sync(self, now: float) -> bool:
+        if self._options.sync is SpoolSync.INTERVAL:
+            return (self.due is not None and now >= self.due) or self._backlog.nbytes > _IN_MEMORY
+        return self._options.sync is SpoolSync.ALWAYS
 
     def sync(self) -> None:
         """Flush what was written.
@@ -136,25 +142,26 @@ class DiskCopy:
             place = self._spool.append(entry.first, entry.last, encode(batch_to_wire(_lasting(entry))))
             self._backlog.put(entry, place)
             self._written = entry.last
-            if self._options.sync is SpoolSync.NONE:
-                self._is_synced()
+            self._unflushed.append(entry)
+        if self._options.sync is SpoolSync.NONE:
+            self._is_synced()
 
     def _is_synced(self) -> None:
-        before, self.synced = self.synced, self._written
-        if self._backlog.nbytes > _IN_MEMORY:
-            for entry in self._backlog:
-                if before < entry.last <= self.synced:
-                    self._backlog.unload(entry)
+        """What a failed flush cannot take back any more need not be in memory."""
+        self.synced = self._written
+        for entry in self._unflushed:
+            if self._backlog.nbytes > _IN_MEMORY and entry.last > self._backlog.acked:
+                self._backlog.unload(entry)
+        self._unflushed.clear()
 
     def _failed(self, error: SpoolError) -> None:
         """What was not flushed yet has to be written again, if it is possible: it is still in memory."""
         self._backlog.displace(self.synced)
+        self._unflushed.clear()
         self._written = self.synced
         self._again_at = time.monotonic() + _TRIES_AGAIN
-        if self.problem is None:
-            full = "" if isinstance(error, SpoolFull) else "; "
-            self._losses.warn(f"what is logged is kept in memory only: {error}{full}".rstrip("; "))
         self.problem = error
+        self._losses.warn(f"what is logged is kept in memory only: {error}")
 
     def _works(self) -> None:
         if self.problem is not None:
@@ -205,6 +212,7 @@ class DiskCopy:
     def start_over(self) -> None:
         """The session ends; what is to be kept of it gets new numbers in another one."""
         spool, self._spool = self._spool, None
+        self._unflushed.clear()
         self._written = self.synced = 0
         if spool is not None:
             spool.remove()

@@ -26,7 +26,7 @@ from track.connecting import OpenLink
 from track.lifecycle import enroll, prepare_for_exit
 from track.losses import Losses
 from track.progress import Progress
-from track.records import CALL, ROW_BYTES_LIMIT, TICKET, Row, Shape, plain_step, points_in, weigh
+from track.records import CALL, ROW_BYTES_LIMIT, TICKET, Row, Shape, plain_step, points_in, trial_of, weigh
 from track.sender import Gate, Limits, Sender
 from track.tickets import Call, FlushTicket, KeepTicket, Ticket
 from track_protocol.batch import CHRONO, METRIC
@@ -171,7 +171,8 @@ class Outbox:
             if nbytes > ROW_BYTES_LIMIT:
                 raise BadValue(f"{method}: {nbytes:,} bytes at once are more than {ROW_BYTES_LIMIT:,}")
         except BadArguments as error:
-            self.losses.drop(1, str(error))
+            trial = arguments.get("trial")
+            self.losses.drop(1, str(error), trial if isinstance(trial, bytes | str) else None)
             return
         self._append_heavy((CALL, method, time.time(), arguments, nbytes))
         if self._keeps_at_once:
@@ -240,14 +241,14 @@ class Outbox:
         try:
             step = plain_step(step)
         except BadValue as error:
-            self.losses.drop(len(values), str(error))
+            self.losses.drop(len(values), str(error), trial)
             return
         plain = {}
         for name, value in values.items():
             try:
                 plain[check_name(name, kind)] = normalise(value, name)
             except BadValue as error:
-                self.losses.drop(1, str(error))
+                self.losses.drop(1, str(error), trial)
         names = list(plain)
         for start in range(0, len(names), _MOST_NAMES):
             part = tuple(names[start : start + _MOST_NAMES])
@@ -273,7 +274,8 @@ class Outbox:
                     Shape(shape.trial, shape.kind, [name], aggregators), step, at, {name: value}
                 )
         else:
-            self.losses.drop(1, f"{shape.names[0]}: more than {ROW_BYTES_LIMIT:,} bytes in one value")
+            reason = f"{shape.names[0]}: more than {ROW_BYTES_LIMIT:,} bytes in one value"
+            self.losses.drop(1, reason, shape.trial)
 
     def _append(self, row: Row) -> None:
         self._rows.append(row)
@@ -340,7 +342,8 @@ class Outbox:
             return
         if len(row) == 5:
             self._lighter(row[4])
-        self.losses.drop(points_in(row), f"{self._name} does not keep up or is away, and no room is left")
+        reason = f"{self._name} does not keep up or is away, and no room is left"
+        self.losses.drop(points_in(row), reason, trial_of(row))
 
     def _made_room(self, nbytes: int) -> None:
         if nbytes:

@@ -68,6 +68,11 @@ class PointsOp:
     def __len__(self) -> int:
         return len(self.times)
 
+    @property
+    def points(self) -> int:
+        """How many points it has."""
+        return len(self) * len(self.names)
+
     def after(self, offset: int) -> PointsOp | None:
         """The rows whose records come at or after `offset`, or None when there are none."""
         start = self.offsets
@@ -94,6 +99,11 @@ class CallOp:
     offset: int
     method: str
     arguments: dict[str, Any]
+
+    @property
+    def points(self) -> int:
+        """It counts as one point."""
+        return 1
 
     def after(self, offset: int) -> CallOp | None:
         """Itself, or None when its record comes before `offset`."""
@@ -129,7 +139,7 @@ class Batch:
     @property
     def points(self) -> int:
         """How many points it has; each other log call counts as one."""
-        return sum(len(op) * len(op.names) if isinstance(op, PointsOp) else 1 for op in self.ops)
+        return sum(op.points for op in self.ops)
 
     def after(self, last_seq: int) -> list[tuple[int, Op]]:
         """What is new to a receiver that has all up to `last_seq`.

@@ -1,0 +1,414 @@
+"""The copy on disk of what waits, seen from the outbox that keeps it."""
+
+from __future__ import annotations
+
+import errno
+import multiprocessing
+import os
+import threading
+from collections.abc import Callable, Iterator
+from operator import attrgetter
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from memory_link import MemoryStore
+from track import diskcopy as diskcopy_module
+from track.outbox import Outbox
+from track.sender import Limits
+from track.spool.folder import SpoolFolder, spools_in
+from track.spool.options import SpoolOptions, SpoolSync
+from track.spool.recovery import Recovered, batch_in, survey
+from track.tickets import KeepTicket
+from track_protocol.batch import CallOp, PointsOp
+from track_protocol.columns import unpack
+from track_protocol.errors import AuthenticationError, CallTimeout, PermissionDenied, SpoolInUse
+from waiting import wait_until
+
+TRIAL = b"t" * 16
+
+MakeOutbox = Callable[..., Outbox]
+
+
+@pytest.fixture
+def store() -> MemoryStore:
+    return MemoryStore()
+
+
+@pytest.fixture
+def make_outbox(store: MemoryStore, tmp_path: Path) -> Iterator[MakeOutbox]:
+    """Outboxes with a spool in the test's folder, which end with the test whatever the store does."""
+    made: list[Outbox] = []
+
+    def make(sync: SpoolSync = SpoolSync.INTERVAL, limits: Limits | None = None, **options: Any) -> Outbox:
+        spool = SpoolOptions(tmp_path / "spool", sync, **options)
+        made.append(Outbox(store.link, "the store", spool=spool, address="memory:", limits=limits))
+        return made[-1]
+
+    yield make
+    store.away = True
+    store.break_links()
+    for outbox in made:
+        outbox.leave(0.0)
+
+
+def spooled(root: Path) -> Recovered:
+    """What the only spool in `root` holds."""
+    (folder,) = spools_in(root)
+    return survey(folder, folder.name)
+
+
+def spooled_values(root: Path) -> list[Any]:
+    """The values of all points on disk, in order."""
+    (folder,) = spools_in(root)
+    found: list[Any] = []
+    for kept in spooled(root).kept:
+        segment = (folder / f"{kept.place.segment:08d}.segment").read_bytes()
+        payload = segment[kept.place.start : kept.place.start + kept.place.length]
+        for op in batch_in(payload).ops:
+            found += unpack(op.values[0]) if isinstance(op, PointsOp) else []
+    return found
+
+
+def values(store: MemoryStore) -> list[Any]:
+    return [point.value for point in store.points]
+
+
+def test_what_waits_for_a_store_that_is_away_is_on_disk(
+    store: MemoryStore, make_outbox: MakeOutbox, tmp_path: Path
+) -> None:
+    store.away = True
+    outbox = make_outbox()
+    write = outbox.writer(TRIAL)
+    for value in range(3):
+        write(None, {"loss": float(value)})
+    root = tmp_path / "spool"
+    wait_until(lambda: list(spools_in(root)) != [] and spooled_values(root) == [0, 1, 2], "they are on disk")
+    store.away = False
+    outbox.flush()
+    assert values(store) == [0.0, 1.0, 2.0]
+
+
+def test_nothing_is_left_on_disk_when_everything_is_stored(
+    store: MemoryStore, make_outbox: MakeOutbox, tmp_path: Path
+) -> None:
+    outbox = make_outbox()
+    outbox.writer(TRIAL)(None, {"loss": 1.0})
+    outbox.close()
+    assert list((tmp_path / "spool").iterdir()) == []
+
+
+def test_an_outbox_that_only_reads_leaves_no_trace(make_outbox: MakeOutbox, tmp_path: Path) -> None:
+    outbox = make_outbox()
+    outbox.call("fetch_projects", {"query": {}})
+    outbox.close()
+    assert not (tmp_path / "spool").exists()
+
+
+def test_the_end_of_the_process_leaves_what_was_not_sent_and_says_where(
+    store: MemoryStore, make_outbox: MakeOutbox, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    store.away = True
+    outbox = make_outbox()
+    outbox.writer(TRIAL)(None, {"loss": 1.0, "accuracy": 2.0})
+    outbox.leave(0.1)
+    (folder,) = spools_in(tmp_path / "spool")
+    assert spooled(tmp_path / "spool").points_after(0) == 2
+    assert "2 points are not at the store yet (" in caplog.text
+    assert f"or now: track sync {folder}" in caplog.text
+
+
+def test_a_log_call_that_must_be_on_disk_is_when_it_returns(
+    store: MemoryStore, make_outbox: MakeOutbox, tmp_path: Path
+) -> None:
+    # Fails when `Outbox._make_writer` returns the bare writer, or `Outbox.log` does not wait.
+    store.away = True
+    outbox = make_outbox(SpoolSync.ALWAYS)
+    write = outbox.writer(TRIAL)
+    for value in range(20):
+        write(value, {"loss": float(value)})
+        assert spooled_values(tmp_path / "spool")[-1] == value
+    outbox.log("set_trial_status", {"trial": TRIAL, "status": {"name": "Running", "value": 101}})
+    assert spooled(tmp_path / "spool").points_after(0) == 21
+
+
+def test_a_disk_that_does_not_answer_holds_training_up_once_and_no_longer_than_the_bound(
+    make_outbox: MakeOutbox, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    answers = threading.Event()
+    flush = os.fsync
+
+    def hanging(descriptor: int) -> None:
+        assert answers.wait(60.0)
+        flush(descriptor)
+
+    outbox = make_outbox(SpoolSync.ALWAYS)
+    monkeypatch.setattr(os, "fsync", hanging)
+    monkeypatch.setattr("track.outbox._WAITS_FOR_ROOM", 0.05)
+    waited: list[float] = []
+    wait = KeepTicket.wait
+
+    def counted(ticket: KeepTicket, seconds: float) -> bool:
+        waited.append(seconds)
+        return wait(ticket, seconds)
+
+    monkeypatch.setattr(KeepTicket, "wait", counted)
+    for value in range(3):
+        outbox.writer(TRIAL)(None, {"loss": float(value)})
+    answers.set()
+    assert waited == [0.05, 0.0, 0.0]
+    assert "what was logged is not on disk after 0.05 s, and training goes on" in caplog.text
+
+
+def test_a_full_spool_leaves_the_rest_in_memory_and_takes_it_when_there_is_room(
+    store: MemoryStore,
+    make_outbox: MakeOutbox,
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    monkeypatch.setattr(diskcopy_module, "_TRIES_AGAIN", 0.0)
+    store.away = True
+    outbox = make_outbox(limit=100_000, segment_bytes=20_000)
+    write = outbox.writer(TRIAL)
+    for value in range(20_000):
+        write(None, {"loss": float(value)})
+    wait_until(lambda: "has reached its limit of 100,000 bytes" in caplog.text, "the spool is full")
+    store.away = False
+    outbox.flush()
+    assert values(store) == [float(value) for value in range(20_000)]
+
+
+def test_what_a_failed_flush_left_in_doubt_is_written_again_to_another_file(
+    store: MemoryStore, make_outbox: MakeOutbox, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # Fails when `DiskCopy._failed` does not displace what was not flushed.
+    monkeypatch.setattr(diskcopy_module, "_TRIES_AGAIN", 0.0)
+    store.away = True
+    outbox = make_outbox(SpoolSync.ALWAYS)
+    write = outbox.writer(TRIAL)
+    write(1, {"loss": 1.0})
+    (folder,) = spools_in(tmp_path / "spool")
+    flush = os.fsync
+    failed: list[str] = []
+
+    def failing(descriptor: int) -> None:
+        if not failed:
+            failed.append(os.readlink(f"/proc/self/fd/{descriptor}"))
+            Path(failed[0]).write_bytes(b"")  # what was in doubt is gone, with all before it
+            raise OSError(errno.EIO, "Input/output error")
+        flush(descriptor)
+
+    monkeypatch.setattr(os, "fsync", failing)
+    write(2, {"loss": 2.0})
+    write(3, {"loss": 3.0})
+    assert failed == [str(folder / "00000001.segment")]
+    wait_until(lambda: spooled_values(tmp_path / "spool") == [2.0, 3.0], "they are on disk")
+    store.away = False
+    outbox.flush()
+    assert values(store) == [1.0, 2.0, 3.0]
+
+
+def test_memory_stays_small_while_much_waits_on_disk(
+    store: MemoryStore, make_outbox: MakeOutbox, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(diskcopy_module, "_IN_MEMORY", 100_000)
+    store.away = True
+    outbox = make_outbox(SpoolSync.NONE)
+    write = outbox.writer(TRIAL)
+    for value in range(100_000):
+        write(None, {"loss": float(value)})
+    backlog = outbox._sender._backlog
+    wait_until(lambda: backlog.next_seq > 90_000 and backlog.nbytes < 400_000, "most of it left memory")
+    store.away = False
+    outbox.flush()
+    assert values(store) == [float(value) for value in range(100_000)]
+
+
+def test_a_folder_that_cannot_be_written_is_told_and_nothing_is_lost(
+    store: MemoryStore, make_outbox: MakeOutbox, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    (tmp_path / "spool").write_text("a file where the folder should be")
+    outbox = make_outbox()
+    outbox.writer(TRIAL)(None, {"loss": 1.0})
+    outbox.flush()
+    assert values(store) == [1.0]
+    assert "what is logged is kept in memory only" in caplog.text
+    assert "set TRACK_SPOOL to another folder" in caplog.text
+
+
+def test_a_store_that_was_set_back_gets_again_what_is_still_kept(
+    store: MemoryStore, make_outbox: MakeOutbox, caplog: pytest.LogCaptureFixture
+) -> None:
+    # Fails when `Sender._attach` gives `Backlog.attach` nothing that is kept.
+    outbox = make_outbox()
+    write = outbox.writer(TRIAL)
+    for value in range(5):
+        write(value, {"loss": float(value)})
+        outbox.flush()
+    (session,) = store.sessions
+    store.sessions[session] = 2
+    del store.points[2:]
+    store.break_links()
+    write(5, {"loss": 5.0})
+    outbox.flush()
+    assert values(store) == [0.0, 1.0, 2.0, 3.0, 4.0, 5.0]
+    assert "of the 3 log calls of this process that it had and has no more, 3 are sent again" in caplog.text
+
+
+def test_what_is_not_kept_any_more_is_told_as_a_gap(
+    store: MemoryStore, make_outbox: MakeOutbox, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    outbox = make_outbox(segment_bytes=1, kept_bytes=200)
+    write = outbox.writer(TRIAL)
+    for value in range(6):
+        write(value, {"loss": float(value)})
+        outbox.flush()
+    (folder,) = spools_in(tmp_path / "spool")
+    outbox._sender.disk._spool.acknowledge(6)  # type: ignore[union-attr]  # now, and not in a second
+    kept = len(list(folder.glob("*.segment")))
+    assert 0 < kept < 6
+    (session,) = store.sessions
+    store.sessions[session] = 0
+    store.points.clear()
+    store.break_links()
+    write(6, {"loss": 6.0})
+    outbox.flush()
+    assert values(store) == [float(value) for value in range(6 - kept, 7)]
+    assert f"{6 - kept} of them are gone for good" in caplog.text
+
+
+def test_a_token_that_is_revoked_while_data_waits_costs_nothing(
+    store: MemoryStore,
+    make_outbox: MakeOutbox,
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    # Fails when `Sender._needs_help` gives up what waits.
+    monkeypatch.setattr("track.sender._HOLDS", 0.01)
+    outbox = make_outbox()
+    write = outbox.writer(TRIAL)
+    write(1, {"loss": 1.0})
+    outbox.flush()
+    store.open_error = AuthenticationError("the token was revoked: ask for another one")
+    store.break_links()
+    write(2, {"loss": 2.0})
+    with pytest.raises(AuthenticationError, match="revoked"):
+        outbox.flush(5.0)
+    assert "'track doctor' explains more" in caplog.text
+    write(3, {"loss": 3.0})
+    store.open_error = None
+    wait_until(lambda: len(store.points) == 3, "all is stored")
+    outbox.flush()
+    assert values(store) == [1.0, 2.0, 3.0]
+
+
+def test_a_right_that_is_taken_away_while_data_waits_costs_nothing(
+    store: MemoryStore, make_outbox: MakeOutbox, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("track.sender._HOLDS", 0.01)
+    outbox = make_outbox()
+    write = outbox.writer(TRIAL)
+    write(1, {"loss": 1.0})
+    outbox.flush()
+    store.role = "reader"
+    store.break_links()
+    write(2, {"loss": 2.0})
+    with pytest.raises(PermissionDenied, match="is a reader"):
+        outbox.flush(5.0)
+    store.role = "writer"
+    wait_until(lambda: len(store.points) == 2, "all is stored")
+    assert values(store) == [1.0, 2.0]
+
+
+def test_a_reader_who_logs_leaves_nothing_on_disk(
+    store: MemoryStore, make_outbox: MakeOutbox, tmp_path: Path
+) -> None:
+    store.role = "reader"
+    outbox = make_outbox()
+    outbox.writer(TRIAL)(1, {"loss": 1.0})
+    with pytest.raises(PermissionDenied):
+        outbox.flush(5.0)
+    wait_until(lambda: list((tmp_path / "spool").iterdir()) == [], "the folder is gone")
+    assert outbox.dropped == 1
+
+
+def test_a_flush_does_not_wait_long_for_what_is_safe_on_disk(
+    store: MemoryStore, make_outbox: MakeOutbox, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("track.outbox._WAITS_FOR_ROOM", 0.01)
+    outbox = make_outbox()
+    write = outbox.writer(TRIAL)
+    write(1, {"loss": 1.0})
+    outbox.flush()
+    store.away = True
+    store.break_links()
+    write(2, {"loss": 2.0})
+    with pytest.raises(CallTimeout, match="it is away"):
+        outbox.flush()
+
+
+def test_a_call_that_nobody_can_hear_is_nothing_on_disk(
+    store: MemoryStore, make_outbox: MakeOutbox, tmp_path: Path
+) -> None:
+    store.away = True
+    outbox = make_outbox()
+    with pytest.raises(Exception, match="away"):
+        outbox.call("commit", {}, timeout=0.1)
+    outbox.log("set_trial_status", {"trial": TRIAL, "status": {"name": "Running", "value": 101}})
+    wait_until(lambda: spooled(tmp_path / "spool").points_after(0) == 1, "it is on disk")
+    assert [(kept.first, kept.points) for kept in spooled(tmp_path / "spool").kept] == [(1, 0), (2, 1)]
+
+
+def _log_in_a_child(outbox: Outbox, root: Path, sessions: Any) -> None:
+    outbox.writer(TRIAL)(None, {"loss": 2.0})
+    outbox.leave(0.1)
+    sessions.put([folder.name for folder in spools_in(root)])
+
+
+def test_a_forked_child_has_a_spool_of_its_own(
+    store: MemoryStore, make_outbox: MakeOutbox, tmp_path: Path
+) -> None:
+    # Fails when `Outbox.after_fork_in_child` keeps the parent's sender.
+    store.away = True
+    outbox = make_outbox(SpoolSync.ALWAYS)
+    outbox.writer(TRIAL)(None, {"loss": 1.0})
+    fork = multiprocessing.get_context("fork")
+    sessions = fork.SimpleQueue()
+    child = fork.Process(target=_log_in_a_child, args=(outbox, tmp_path / "spool", sessions))
+    child.start()
+    names = sessions.get()
+    child.join()
+    own = outbox._sender.session.hex()
+    (other,) = set(names) - {own}
+    left = survey(tmp_path / "spool" / other, other)
+    assert [kept.points for kept in left.kept] == [1]
+    SpoolFolder.open(tmp_path / "spool" / other).close()
+    with pytest.raises(SpoolInUse):
+        SpoolFolder.open(tmp_path / "spool" / own)
+
+
+def test_log_calls_that_are_no_points_are_on_disk_too(
+    store: MemoryStore, make_outbox: MakeOutbox, tmp_path: Path
+) -> None:
+    store.away = True
+    outbox = make_outbox(SpoolSync.ALWAYS)
+    outbox.log("add_trial_tags", {"trial": TRIAL, "tags": {"a": 1}})
+    (folder,) = spools_in(tmp_path / "spool")
+    (kept,) = spooled(tmp_path / "spool").kept
+    data = (folder / "00000001.segment").read_bytes()[kept.place.start :]
+    assert batch_in(data).ops == [CallOp(0, "add_trial_tags", {"trial": TRIAL, "tags": {"a": 1}})]
+
+
+def test_points_come_back_from_disk_as_they_were(store: MemoryStore, make_outbox: MakeOutbox) -> None:
+    store.away = True
+    outbox = make_outbox(SpoolSync.ALWAYS)
+    write = outbox.writer(TRIAL)
+    rows = [(1, 1.5), ("epoch", True), ((1, "a"), None), (2.5, 2**60), (None, float("inf"))]
+    for step, value in rows:
+        write(step, {"loss": value})
+    for entry in outbox._sender._backlog:
+        outbox._sender._backlog.unload(entry)
+    store.away = False
+    outbox.flush()
+    assert list(map(attrgetter("step", "value"), store.points)) == rows
