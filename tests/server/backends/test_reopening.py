@@ -123,7 +123,7 @@ def test_a_closed_store_is_not_opened_again(store: Store) -> None:
 def test_a_failed_checkpoint_is_not_kept_quiet(
     tmp_path: Path, disk: FaultyDisk, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    # Fails when SQLite makes its checkpoints itself: PRAGMA wal_autocheckpoint=1 in `sqlite_schema._WRITER`.
+    # Fails when `SqliteStore._checkpoint` suppresses `apsw.IOError` too, as SQLite does with its own.
     monkeypatch.setattr("track_server.backends.sqlite._CHECKPOINT_PAGES", 1)
     store = open_store(f"sqlite:{tmp_path}/runs.db", exclusive=True)
     add_trials(store, 1)
