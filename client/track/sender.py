@@ -34,6 +34,7 @@ from track_protocol.errors import (
     ServerUnreachable,
     SpoolError,
     StoreError,
+    StoreFailed,
     TooBusy,
     TrackError,
 )
@@ -73,7 +74,7 @@ _OVERHEAD: Final = 1_024
 _ENDS: Final = 1.0
 """Seconds that an attempt to connect has to end when nobody wants it any more."""
 
-_PASSES: Final = (ServerUnreachable, TooBusy)
+_PASSES: Final = (ServerUnreachable, TooBusy, StoreFailed)
 """These pass by themselves, always; the next ones do where the store was reached before."""
 
 _PASSES_LATER: Final = (ProtocolError, StoreError)
@@ -649,7 +650,7 @@ class Sender:
             self._backlog.answered(item)
             self._settle_flushes()
             _settle(item.call, event)
-        elif isinstance(event.error, TooBusy):
+        elif isinstance(event.error, (TooBusy, StoreFailed)):
             raise event.error
         else:
             # Whether the store used up the number is learnt by attaching again, with nothing in its place.

@@ -25,6 +25,7 @@ from track_protocol.errors import (
     PermissionDenied,
     ServerUnreachable,
     StoreError,
+    StoreFailed,
     StoreFull,
     UnknownMethod,
 )
@@ -217,7 +218,36 @@ def test_a_store_too_full_to_be_opened_again_is_tried_until_there_is_room(
     assert values(store) == [1.0, 2.0]
 
 
+def test_a_store_whose_disk_has_failed_before_it_was_reached_is_tried_until_it_is_open(
+    store: MemoryStore, outbox: Outbox
+) -> None:
+    # Fails when `_PASSES` does not name `StoreFailed`.
+    store.open_error = StoreFailed("the disk failed")
+    outbox.writer(TRIAL)(1, {"loss": 1.0})
+    with pytest.raises(ServerUnreachable, match="the disk failed"):
+        outbox.flush(0.2)
+    store.open_error = None
+    outbox.flush()
+    assert values(store) == [1.0]
+
+
 # -- calls ---------------------------------------------------------------------------------------
+
+
+def test_a_write_that_a_failing_disk_refused_is_sent_again_and_answered(
+    store: MemoryStore, outbox: Outbox
+) -> None:
+    # Fails when `Sender._write_answered` gives up on a `StoreFailed`.
+    answers = iter([StoreFailed("the disk failed"), 7])
+
+    def answer(method: str, arguments: object) -> object:
+        found = next(answers)
+        if isinstance(found, StoreFailed):
+            raise found
+        return found
+
+    store.answer = answer
+    assert outbox.call("new_project", {"project": {}}) == 7
 
 
 def test_a_call_sees_what_was_logged_before_it(store: MemoryStore, outbox: Outbox) -> None:

@@ -12,7 +12,9 @@ import sys
 from pathlib import Path
 
 from track.persistence import get_protocol
+from track_protocol.errors import CallTimeout
 from track_protocol.model import Trial
+from track_protocol.protocol import Protocol
 from written_series import SERIES
 
 _ROUND = 25
@@ -30,11 +32,21 @@ def main(uri: str, name: str, record: Path, stop: Path) -> None:
             for number in range(logged, logged + _ROUND):
                 write(number, {SERIES: number})
             logged += _ROUND
-            protocol.flush()
+            _save(protocol)
             os.write(file.fileno(), b"%d\n" % logged)
             if stop.exists():
                 break
     protocol.close()
+
+
+def _save(protocol: Protocol) -> None:
+    """Wait until everything is durable, however long the server is away."""
+    while True:
+        try:
+            protocol.flush()
+        except CallTimeout:
+            continue  # it goes on being sent
+        return
 
 
 if __name__ == "__main__":
