@@ -26,8 +26,6 @@ from track_protocol.errors import (
     RemoteProtocolError,
     ServerUnreachable,
     TrackError,
-    UriError,
-    UsageError,
     error_from_wire,
 )
 from track_protocol.events import (
@@ -44,87 +42,23 @@ from track_protocol.events import (
 )
 from track_protocol.link import Acked, Failed, LinkEvent, Opened, Refused, Replied
 from track_protocol.loopback import is_loopback
-from track_protocol.pins import parse_pins
 from track_protocol.tokens import Secret, is_generated
-from track_protocol.uri import Uri, check_options, redact
 
 if TYPE_CHECKING:
     import ssl
 
+    from track.address import SocketAddress
     from track.trust import Trust
 
-__all__ = ["SocketAddress", "SocketLink"]
+__all__ = ["SocketLink"]
 
-_DEFAULT_PORT: Final = 8123
 _CHUNK: Final = 256 * 1024
 _PASSWORD: Final = "PASSWORD"  # noqa: S105 - a mechanism's name
 _SHORTEST: Final = 0.001
-_LONGEST: Final = 86_400.0
 _SILENCE: Final = 20.0
 """Seconds of silence after which the server is asked for a sign of life; as long again is too long."""
 
 _E = TypeVar("_E", bound=Event)
-
-
-class SocketAddress:
-    """Where a server is and how to talk to it: a checked ``socket://`` URI.
-
-    Args:
-        uri: ``socket://NAME:TOKEN@HOST:PORT?security_layer=AES&pin=sha256:...&timeout=10``.
-
-    Raises:
-        UriError: it is malformed or holds an unknown option.
-        UsageError: plain text toward another machine.
-    """
-
-    def __init__(self, uri: str) -> None:
-        parsed = Uri.parse(uri)
-        shown = redact(uri)
-        if parsed.scheme != "socket" or not parsed.hostname:
-            raise UriError(f"{shown}: a server's address is socket://HOST:PORT")
-        if parsed.path not in ("", "/") or parsed.fragment:
-            raise UriError(
-                f"{shown}: a server's address ends with the port and options; remove what is behind"
-            )
-        options = check_options(
-            parsed, {"security_layer": str, "pin": parse_pins, "timeout": _seconds, "cafile": str}
-        )
-        layer = str(options.get("security_layer", "AES")).lower()
-        if layer not in ("", "none", "aes", "plaintext"):
-            raise UriError(f"{shown}: security_layer is AES, the default")
-        self.host: str = parsed.hostname
-        self.port: int = parsed.port if parsed.port is not None else _DEFAULT_PORT
-        self.username = parsed.username
-        self.password = parsed.password
-        self.pins: tuple[str, ...] = options.get("pin", ())
-        self.timeout: float = options.get("timeout", 10.0)
-        self.cafile: str | None = options.get("cafile")
-        self.plaintext = layer == "plaintext"
-        if self.plaintext and not is_loopback(self.host):
-            raise UsageError(
-                f"{shown}: plain text would show the token to the network; leave security_layer=plaintext out"
-            )
-
-    @property
-    def shown(self) -> str:
-        """Host and port."""
-        return f"{self.host}:{self.port}"
-
-    def credentials(self) -> tuple[str, str] | None:
-        """Name and secret from the URI and the environment; None when there is neither."""
-        from track.credentials import find_secret
-
-        secret = find_secret(self.password)
-        if secret is None and self.username is None:
-            return None
-        if secret is None or self.username is None:
-            missing = (
-                "a token (in the URI, TRACK_TOKEN or TRACK_TOKEN_FILE)" if secret is None else "a user name"
-            )
-            raise AuthenticationError(
-                f"{self.shown}: the login lacks {missing}: use the URI that 'track user add' printed"
-            )
-        return self.username, secret.reveal()
 
 
 class SocketLink:
@@ -473,13 +407,6 @@ class SocketLink:
         if self._socket is not None:
             self._socket.close()
             self._socket = None
-
-
-def _seconds(text: str) -> float:
-    seconds = float(text)
-    if not 0 < seconds <= _LONGEST:
-        raise ValueError(f"give seconds, more than 0 and at most {_LONGEST:.0f}")
-    return seconds
 
 
 def _left(deadline: float) -> float:

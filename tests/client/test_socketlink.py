@@ -18,7 +18,8 @@ from fake_servers import FakePeer, fake_server, relaying_server
 from made_certificates import make_certificate
 from running_server import Served, serving
 from socket_peers import SECONDS, Joined, joined
-from track.socketlink import SocketAddress, SocketLink
+from track.address import SocketAddress
+from track.socketlink import SocketLink
 from track.trust import KnownServers
 from track_protocol.errors import (
     AuthenticationError,
@@ -29,8 +30,6 @@ from track_protocol.errors import (
     ServerUnreachable,
     TooBusy,
     TrackError,
-    UriError,
-    UsageError,
 )
 from track_protocol.events import CloseReceived, Event, HelloReceived, PingReceived
 from track_protocol.link import Acked
@@ -85,46 +84,6 @@ def refusal(uri: str) -> TrackError:
     with pytest.raises(TrackError) as caught:
         attempt(uri)
     return caught.value
-
-
-# -- addresses -----------------------------------------------------------------------------------
-
-
-@pytest.mark.parametrize(
-    ("uri", "part"),
-    [
-        ("socket:", "socket://HOST:PORT"),
-        ("socket://", "socket://HOST:PORT"),
-        ("sqlite:runs.db", "socket://HOST:PORT"),
-        ("socket://host/path", "ends with the port"),
-        ("socket://host:99999", "port"),
-        ("socket://host?pim=sha256:abc", "pim"),
-        ("socket://host?pin=sha256:abc", "not a pin"),
-        ("socket://host?security_layer=DES", "AES"),
-        ("socket://host?timeout=soon", "timeout"),
-        ("socket://host?timeout=0", "timeout"),
-        ("socket://host?timeout=nan", "timeout"),
-    ],
-)
-def test_an_address_that_cannot_be_meant_is_refused(uri: str, part: str) -> None:
-    with pytest.raises(UriError, match=part):
-        SocketAddress(uri)
-
-
-def test_the_message_about_a_bad_address_hides_the_token() -> None:
-    with pytest.raises(UriError) as caught:
-        SocketAddress("socket://ann:trk_hidden@host/path")
-    assert "trk_hidden" not in str(caught.value)
-
-
-def test_plain_text_toward_another_machine_is_refused() -> None:
-    with pytest.raises(UsageError, match="plain text"):
-        SocketAddress("socket://example.org?security_layer=plaintext")
-
-
-def test_a_port_and_a_timeout_have_defaults() -> None:
-    address = SocketAddress("socket://host")
-    assert (address.port, address.timeout, address.plaintext) == (8123, 10.0, False)
 
 
 # -- logging in ----------------------------------------------------------------------------------

@@ -7,9 +7,10 @@ from importlib.metadata import entry_points
 from typing import TYPE_CHECKING, Any
 from weakref import ref
 
+from track.address import SocketAddress
 from track.outbox import Outbox
 from track.remote import OutboxProtocol
-from track.socketlink import SocketAddress, SocketLink
+from track.socketlink import SocketLink
 from track_protocol.errors import MissingExtra, RPCCallFailure
 
 if TYPE_CHECKING:
