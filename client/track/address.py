@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Final
 
+from track.offline import Offline, offline_policy, parse_offline
 from track_protocol.errors import AuthenticationError, UriError, UsageError
 from track_protocol.loopback import is_loopback
 from track_protocol.pins import parse_pins
@@ -21,9 +22,12 @@ class SocketAddress:
     Args:
         uri: ``socket://NAME:TOKEN@HOST:PORT?security_layer=AES&pin=sha256:...&timeout=10``.
 
+    Attributes:
+        offline: what is done while nobody answers there.
+
     Raises:
         UriError: it is malformed or holds an unknown option.
-        UsageError: plain text toward another machine.
+        UsageError: plain text toward another machine, or a ``TRACK_OFFLINE`` that is no policy.
     """
 
     def __init__(self, uri: str) -> None:
@@ -36,7 +40,14 @@ class SocketAddress:
                 f"{shown}: a server's address ends with the port and options; remove what is behind"
             )
         options = check_options(
-            parsed, {"security_layer": str, "pin": parse_pins, "timeout": _seconds, "cafile": str}
+            parsed,
+            {
+                "security_layer": str,
+                "pin": parse_pins,
+                "timeout": _seconds,
+                "cafile": str,
+                "offline": parse_offline,
+            },
         )
         layer = str(options.get("security_layer", "AES")).lower()
         if layer not in ("", "none", "aes", "plaintext"):
@@ -48,6 +59,7 @@ class SocketAddress:
         self.pins: tuple[str, ...] = options.get("pin", ())
         self.timeout: float = options.get("timeout", 10.0)
         self.cafile: str | None = options.get("cafile")
+        self.offline: Offline = offline_policy(options.get("offline"))
         self.plaintext = layer == "plaintext"
         if self.plaintext and not is_loopback(self.host):
             raise UsageError(

@@ -108,6 +108,9 @@ class SocketLink:
         address = self._address
         local = local_credentials(address.port) if is_loopback(address.host) else None
         login = self._authenticate()
+        if login is None and local is None and is_loopback(address.host):
+            self._await_anybody(deadline)
+            local = local_credentials(address.port)
         if login is None and local is not None:
             login = (local.username, local.token.reveal())
         if login is None:
@@ -131,12 +134,20 @@ class SocketLink:
         tls.setblocking(False)
         return self._log_in(name, secret, session, der, trust, deadline)
 
+    def _await_anybody(self, deadline: float) -> None:
+        """See that a server is there: one that is yet to start, or just starts, is no missing login."""
+        raw = self._socket = self._connect(deadline)
+        if not self._address.plaintext:
+            # It accepts connections only once it has left its login.
+            self._handshake(raw, deadline)
+        self._disconnect()
+
     def _no_login(self) -> str:
         shown = self._address.shown
         if is_loopback(self._address.host):
             return (
-                f"no login for {shown}: no server of yours is running there; start one with 'track server', "
-                "or use the URI that 'track user add' printed"
+                f"no login for {shown}: the server there is not yours; use the URI that 'track user add' "
+                "printed, or start one of your own with 'track server'"
             )
         return (
             f"no login for {shown}: use the URI that 'track user add NAME --role writer' printed on the "

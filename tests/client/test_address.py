@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 
 from track.address import SocketAddress
+from track.offline import Offline
 from track_protocol.errors import UriError, UsageError
 
 
@@ -22,6 +23,7 @@ from track_protocol.errors import UriError, UsageError
         ("socket://host?timeout=soon", "timeout"),
         ("socket://host?timeout=0", "timeout"),
         ("socket://host?timeout=nan", "timeout"),
+        ("socket://host?offline=maybe", "offline=maybe is refused: give allow, require or never"),
     ],
 )
 def test_an_address_that_cannot_be_meant_is_refused(uri: str, part: str) -> None:
@@ -43,3 +45,17 @@ def test_plain_text_toward_another_machine_is_refused() -> None:
 def test_a_port_and_a_timeout_have_defaults() -> None:
     address = SocketAddress("socket://host")
     assert (address.port, address.timeout, address.plaintext) == (8123, 10.0, False)
+    assert address.offline is Offline.ALLOW
+
+
+def test_the_policy_of_the_uri_goes_before_that_of_the_environment(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("TRACK_OFFLINE", "require")
+    assert SocketAddress("socket://host").offline is Offline.REQUIRE
+    assert SocketAddress("socket://host?offline=Never").offline is Offline.NEVER
+    assert SocketAddress("socket://host?offline=allow").offline is Offline.ALLOW
+
+
+def test_a_policy_in_the_environment_that_is_none_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("TRACK_OFFLINE", "maybe")
+    with pytest.raises(UsageError, match="TRACK_OFFLINE=maybe is refused: give allow, require or never"):
+        SocketAddress("socket://host")

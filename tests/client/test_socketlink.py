@@ -11,6 +11,7 @@ import uuid
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -273,11 +274,39 @@ def test_a_credential_file_of_another_user_is_not_used(served: Served) -> None:
         os.chown(_credentials(served.port), 0, 0)
 
 
-def test_without_any_login_the_error_says_where_to_get_one() -> None:
+@pytest.mark.usefixtures("far_away")
+def test_without_any_login_the_error_says_where_to_get_one(served: Served) -> None:
+    assert "track user add" in str(refusal(f"socket://localhost:{served.port}"))
+    assert "track user add" in str(refusal("socket://example.org"))
+
+
+@pytest.mark.parametrize("layer", ["AES", "plaintext"])
+def test_without_any_login_nobody_there_is_unreachable_too(layer: str) -> None:
     with socket.create_server(("127.0.0.1", 0)) as listener:
         port = listener.getsockname()[1]
-        assert "track user add" in str(refusal(f"socket://localhost:{port}"))
-    assert "track user add" in str(refusal("socket://example.org"))
+    error = refusal(f"socket://localhost:{port}?security_layer={layer}")
+    assert type(error) is ServerUnreachable
+    assert "is it running" in str(error)
+
+
+def test_a_login_that_a_starting_server_leaves_while_it_is_waited_for_is_used(
+    served: Served,
+) -> None:
+    credentials = _credentials(served.port)
+    hidden = credentials.with_suffix(".hidden")
+    credentials.rename(hidden)
+
+    class Late(SocketLink):
+        def _handshake(self, *args: Any) -> Any:
+            if hidden.exists():
+                hidden.rename(credentials)
+            return super()._handshake(*args)
+
+    link = Late(SocketAddress(f"socket://localhost:{served.port}"))
+    try:
+        assert link.open(uuid.uuid4().bytes, SECONDS).role == "admin"
+    finally:
+        link.close()
 
 
 # -- who is there at all -------------------------------------------------------------------------
