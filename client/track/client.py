@@ -6,6 +6,7 @@ import argparse
 import json
 import logging
 import os
+import re
 import sys
 from collections.abc import Callable, Mapping
 from importlib import import_module
@@ -15,7 +16,7 @@ from typing import Any, Final, TypeVar
 from track.chrono import LoggerChronoContext
 from track.logger import TrialLogger
 from track.persistence import get_protocol
-from track.structure import set_current_project, set_current_trial
+from track.structure import CONTINUED, set_current_project, set_current_trial
 from track.versioning import default_version_hash
 from track_protocol.errors import BadArguments, BadValue, ItemNotFound, MissingExtra, UsageError
 from track_protocol.model import Project, Trial, TrialGroup
@@ -27,7 +28,7 @@ __all__ = ["TrackClient", "TrialDoesNotExist"]
 
 _log: Final = logging.getLogger("track")
 _ORPHAN: Final = "orphan"
-_CONTINUED: Final = "TRACK_TRIAL"
+_ID: Final = re.compile("[0-9a-fA-F]{32}")
 _T = TypeVar("_T", Project, TrialGroup)
 
 Arguments = argparse.ArgumentParser | argparse.Namespace | Mapping[str, Any] | None
@@ -62,7 +63,7 @@ class TrackClient:
         self.project: Project | None = None
         self.group: TrialGroup | None = None
         self.logger: TrialLogger | None = None
-        self._continued = os.environ.get(_CONTINUED)
+        self._continued = os.environ.get(CONTINUED)
         self._rank = _rank_in(os.environ) if rank is None else rank
         self._version: Callable[[], str | None] = default_version_hash
 
@@ -129,8 +130,8 @@ class TrackClient:
 
         Without arguments it is stored later: when `log_arguments` brings them, or else when it starts
         or logs for the first time.  If one of the same name, version and parameters exists, the new
-        one is its next revision.  When ``TRACK_TRIAL`` in the environment holds the uid of a trial, the
-        first call goes on with that one instead, and adds the arguments to its parameters.
+        one is its next revision.  When ``TRACK_TRIAL`` in the environment holds the uid or the id of a
+        trial, the first call goes on with that one instead, and adds the arguments to its parameters.
 
         Args:
             force: though there is a trial already.
@@ -165,7 +166,7 @@ class TrackClient:
 
         Args:
             trial: its definition, or else
-            uid: its uid, or else
+            uid: its uid, or its internal id as 32 hexadecimal digits, or else
             hash: its hash, and
             revision: its revision.
             force: though there is a trial already.
@@ -177,14 +178,15 @@ class TrackClient:
         if self.logger is not None and not force:
             raise UsageError("this client has a trial already: say set_trial(..., force=True)")
         wanted = trial if trial is not None else _definition(uid, hash, revision)
-        found = self.protocol.get_trial(wanted)
-        if not found:
+        found = self.protocol.current_trial(wanted)
+        if found is None:
+            named = f"uid {wanted.uid!r}" if wanted.id is None else f"id {wanted.id.hex()}"
             raise TrialDoesNotExist(
-                f"no trial has the uid {wanted.uid!r} in {type(self.protocol).__name__}: correct the uid, "
-                f"which {_CONTINUED} also may have given, or make a new trial"
+                f"no trial has the {named} in {type(self.protocol).__name__}: correct the uid, "
+                f"which {CONTINUED} also may have given, or make a new trial"
             )
-        self.logger = TrialLogger(found[0], self.protocol, rank=self._rank)
-        set_current_trial(found[0])
+        self.logger = TrialLogger(found, self.protocol, rank=self._rank)
+        set_current_trial(found)
         return self.logger
 
     def set_version(
@@ -291,7 +293,7 @@ class TrackClient:
     # -- and then --------------------------------------------------------------------------------
 
     def report(self, short: bool = True) -> None:
-        """Print the current trial as it is stored, as JSON.
+        """Print the current trial as it is stored, as JSON; while the store is away, as it is known here.
 
         Args:
             short: leave out what only programs need.
@@ -352,7 +354,7 @@ class TrackClient:
 
 def _rank_in(environment: Mapping[str, str]) -> int | None:
     # Tasks of one Slurm step may as well have a trial each, unless the job says which trial it is.
-    names = ["RANK", "SLURM_PROCID"] if environment.get(_CONTINUED) else ["RANK"]
+    names = ["RANK", "SLURM_PROCID"] if environment.get(CONTINUED) else ["RANK"]
     ranks = [environment[name] for name in names if environment.get(name, "").isdecimal()]
     return int(ranks[0]) if ranks else None
 
@@ -364,10 +366,14 @@ def _unchanged(what: str, current: _T, wanted: _T) -> _T:
 
 
 def _definition(uid: str | None, hash: str | None, revision: int) -> Trial:
+    if uid is not None and _ID.fullmatch(uid):
+        return Trial(id=bytes.fromhex(uid))
     if uid is not None:
         hash, _, number = uid.rpartition("_")
         if not hash or not number.isdecimal():
-            raise UsageError(f"{uid!r} is no uid of a trial: it looks like HASH_REVISION")
+            raise UsageError(
+                f"{uid!r} is no uid of a trial: it looks like HASH_REVISION, or is the 32 digits of an id"
+            )
         revision = int(number)
     if hash is None:
         raise UsageError("set_trial needs a trial, its uid, or its hash and revision")

@@ -28,14 +28,24 @@ from track.records import CALL, ROW_BYTES_LIMIT, TICKET, Row, Shape, plain_step,
 from track.sender import Gate, Limits, OpenLink, Sender
 from track.tickets import Call, FlushTicket, Ticket
 from track_protocol.batch import CHRONO, METRIC
-from track_protocol.errors import BadArguments, BadValue, CallTimeout, ServerUnreachable, TrackError
+from track_protocol.errors import (
+    BadArguments,
+    BadValue,
+    CallTimeout,
+    PermissionDenied,
+    ServerUnreachable,
+    TrackError,
+)
 from track_protocol.link import Link
 from track_protocol.methods import Access, method_named
 from track_protocol.values import check_name, normalise
 
-__all__ = ["CHRONO", "METRIC", "Outbox", "Write"]
+__all__ = ["CHRONO", "METRIC", "Creation", "Outbox", "Write"]
 
 _log: Final = logging.getLogger("track")
+
+Creation = tuple[str, dict[str, Any]]
+"""A log method that creates something, and its arguments."""
 
 Write = Callable[[Any, Mapping[str, Any]], None]
 """Takes a step (None for none) and values by name; the mapping must not be changed afterwards."""
@@ -52,6 +62,9 @@ _WAITS_FOR_ROOM: Final = 1.0
 _STALLED: Final = 60.0
 """Seconds without any progress after which a flush without a timeout gives up."""
 
+_GLANCE: Final = 0.02
+"""A call that need not wait for a store that is away looks so often, in seconds, whether it is."""
+
 _QUIET: Final = 1.0
 _REDRAW: Final = 0.1
 
@@ -67,6 +80,10 @@ class Outbox:
         name: of the store, for messages; without secrets.
         connect_timeout: seconds after which a call gives up when the store was never reached.
         limits: how much may wait.
+
+    Attributes:
+        connect_timeout: as given.
+        unconfirmed: creations that the store was not seen to have, by the item's id or uid.
     """
 
     def __init__(
@@ -79,17 +96,20 @@ class Outbox:
     ) -> None:
         self._open_link = open_link
         self._name = name
-        self._connect_timeout = connect_timeout
+        self.connect_timeout = connect_timeout
         self._limits = limits or Limits()
         self._rows: deque[Row] = deque()
         self._gate = Gate()
         self._writers = lru_cache(_MOST_WRITERS)(self._make_writer)
+        self.unconfirmed: dict[bytes | str, Creation] = {}
         self._begin()
         enroll(self)
 
     def _begin(self) -> None:
         """What a new process starts with."""
         self._rows.clear()
+        self._inherited: list[Creation] = []
+        self._missed_at: int | None = None
         self._gate.mark = 0
         self._lock = threading.RLock()
         # Its lock, too, is reentrant: a signal handler or a destructor may log in the middle of a log call.
@@ -106,7 +126,7 @@ class Outbox:
             self._gate,
             self._open_link,
             self._name,
-            self._connect_timeout,
+            self.connect_timeout,
             self._limits,
             self.losses,
             self._made_room,
@@ -140,6 +160,22 @@ class Outbox:
             self.losses.drop(1, str(error))
             return
         self._append_heavy((CALL, method, time.time(), arguments, nbytes))
+
+    def create(self, key: bytes | str, method: str, arguments: dict[str, Any]) -> None:
+        """Log a creation, and remember it in `unconfirmed`.
+
+        Args:
+            key: the id or uid of what is created.
+            method: a log method of the method table.
+            arguments: by name.
+        """
+        self.unconfirmed[key] = (method, arguments)
+        self.log(method, arguments)
+
+    def inherit(self, unconfirmed: Mapping[bytes | str, Creation]) -> None:
+        """Send creations of another process once there is something to send, for this one may come first."""
+        self.unconfirmed.update(unconfirmed)
+        self._inherited = list(unconfirmed.values())
 
     def _make_writer(self, trial: bytes, kind: str, aggregator: tuple[Any, ...] | None) -> Write:
         shapes: dict[tuple[str, ...], Shape] = {}
@@ -307,11 +343,19 @@ class Outbox:
             self._starting = True
             try:
                 prepare_for_exit()
+                self._put_inherited_first()
                 thread = threading.Thread(target=self._sender.run, name="track-sender", daemon=True)
                 thread.start()
                 self._thread = thread
             finally:
                 self._starting = False
+
+    def _put_inherited_first(self) -> None:
+        inherited, self._inherited = self._inherited, []
+        rows = [(CALL, method, time.time(), given, 64 + weigh(given)) for method, given in inherited]
+        with self._room:
+            self._heavy += sum(row[4] for row in rows)
+        self._rows.extendleft(reversed(rows))
 
     # -- calls with an answer --------------------------------------------------------------------
 
@@ -328,33 +372,80 @@ class Outbox:
             CallTimeout: no answer in time; a change may or may not have been made.
             TrackError: what the store raised, as the class it is.
         """
-        described = method_named(method, within=(Access.READ, Access.WRITE))
-        described.check(arguments)
-        call = Call(method, arguments, writes=described.access is Access.WRITE)
-        self._enqueue(call)
+        call = self._asked(method, arguments)
         started = time.monotonic()
         while not call.wait(self._remaining(started, timeout)):
             if self._remaining(started, timeout) <= 0.0:
                 call.abandoned = True
-                raise self._no_answer(method, timeout)
+                raise self._no_answer(method, time.monotonic() - started)
         return call.result()
 
+    def call_soon(self, method: str, arguments: dict[str, Any], patience: float) -> Any:
+        """Call a method, and give up as soon as the store turns out to be away.
+
+        That is when an attempt to connect fails, or after `patience`; from then on it is known to be away,
+        and nobody waits for it again until it has given a sign of life.
+
+        Args:
+            method: a method of the method table that has an answer.
+            arguments: by name, in plain values.
+            patience: seconds to wait for the answer.
+
+        Raises:
+            ServerUnreachable: the store is away, or too slow.
+            TrackError: what the store raised, as the class it is.
+        """
+        started, sender = time.monotonic(), self._sender
+        seen, progress = sender.problem, sender.progress
+        deadline = started if self.is_known_away else started + patience
+        call = self._asked(method, arguments)
+        while not call.wait(max(0.001, min(_GLANCE, deadline - time.monotonic()))):
+            failed = sender.link is None and sender.problem is not seen
+            if failed or time.monotonic() >= deadline:
+                call.abandoned = True
+                self._missed_at = progress
+                raise self._no_answer(method, time.monotonic() - started)
+        return call.result()
+
+    @property
+    def is_known_away(self) -> bool:
+        """Whether `call_soon` has waited in vain, and nothing came from the store since."""
+        return self._missed_at == self._sender.progress
+
+    @property
+    def reached(self) -> bool:
+        """Whether this process was ever connected to the store."""
+        return self._sender.reached
+
+    @property
+    def denied(self) -> PermissionDenied | None:
+        """Why this user may not write, once the store has said so."""
+        return self._sender.denied
+
+    def _asked(self, method: str, arguments: dict[str, Any]) -> Call:
+        described = method_named(method, within=(Access.READ, Access.WRITE))
+        described.check(arguments)
+        call = Call(method, arguments, writes=described.access is Access.WRITE)
+        self._enqueue(call)
+        return call
+
     def _remaining(self, started: float, timeout: float) -> float:
-        limit = timeout if self._sender.reached else min(timeout, self._connect_timeout)
+        limit = timeout if self._sender.reached else min(timeout, self.connect_timeout)
         return max(0.0, started + limit - time.monotonic())
 
-    def _no_answer(self, what: str, timeout: float) -> TrackError:
+    def _no_answer(self, what: str, waited: float) -> ServerUnreachable:
         problem = self._sender.problem
+        asked = f"{what} had no answer within {waited:.1f} s"
         if not self._sender.reached and isinstance(problem, ServerUnreachable):
-            return type(problem)(str(problem))
+            return type(problem)(f"{problem} ({asked})")
         why = "" if problem is None else f" ({problem})"
         if self._sender.reached:
             return CallTimeout(
-                f"{self._name} did not answer {what} within {timeout:g} s{why}: "
+                f"{self._name} did not answer {what} within {waited:.1f} s{why}: "
                 "see whether it is running and not overloaded"
             )
         return ServerUnreachable(
-            f"{self._name} cannot be reached{why}: start the server, or correct the address"
+            f"{asked}: {self._name} cannot be reached{why}: start the server, or correct the address"
         )
 
     def _enqueue(self, ticket: Ticket) -> None:
@@ -420,7 +511,7 @@ class Outbox:
             bar.show(self.waiting)
 
     def _patience(self) -> float:
-        return _STALLED if self._sender.reached else self._connect_timeout
+        return _STALLED if self._sender.reached else self.connect_timeout
 
     def close(self, timeout: float | None = None) -> None:
         """Flush and release the connection; logging again opens it again.
@@ -443,7 +534,7 @@ class Outbox:
                 return
             self._sender.stopping = True
             self._sender.wake()
-            thread.join(self._connect_timeout + 1.0)
+            thread.join(self.connect_timeout + 1.0)
             if not thread.is_alive():
                 self._thread = None
             self._gate.mark = 0
@@ -479,6 +570,7 @@ class Outbox:
         """The child begins empty: what waits here is the parent's to send, in the parent's session."""
         self._tell_link("after_fork_in_child")
         self._begin()
+        self._inherited = list(self.unconfirmed.values())
 
     def _tell_link(self, hook: str) -> None:
         told = getattr(self._told, hook, None)

@@ -387,8 +387,11 @@ class Sender:
                     )
                 )
                 return
+            if isinstance(item, NumberedCall) and item.call.abandoned:
+                # Its caller was told that it failed, perhaps long ago: it must not be done now.
+                backlog.skip_unsent()
             try:
-                self._send_item(link, item)
+                self._send_item(link, backlog.unsent or item)
             except (BadValue, LocalProtocolError) as error:
                 self._skip(item, error)
         for call_id, (call, after) in list(self._reads.items()):

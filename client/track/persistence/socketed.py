@@ -40,6 +40,7 @@ class SocketClient(OutboxProtocol):
                 f"the server at {self._address.shown}",
                 connect_timeout=self._address.timeout,
             ),
+            self._address.offline,
         )
 
     def authenticate(self, uri: str) -> tuple[str, str] | None:
