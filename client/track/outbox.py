@@ -525,9 +525,10 @@ class Outbox:
         try:
             self.flush(timeout)
         finally:
-            self._stop()
+            self.release()
 
-    def _stop(self) -> None:
+    def release(self) -> None:
+        """Release the connection; logging again opens it again."""
         with self._lock:
             thread = self._thread
             if thread is None:

@@ -265,7 +265,10 @@ class OutboxProtocol(Protocol):
 
     def close(self) -> None:
         """Flush and release the connection; a later call opens it again."""
-        self.outbox.close()
+        try:
+            self.flush()
+        finally:
+            self.outbox.release()
 
     def metric_writer(self, trial: Trial) -> MetricWriter:
         """See `Protocol.metric_writer`: straight into the outbox."""

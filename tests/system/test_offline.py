@@ -116,6 +116,7 @@ def content(protocol: Protocol, id: str) -> dict[str, Any]:
     assert trial.uid in group.trials
     found = to_json(replace(trial, metrics={}, chronos={}, revision=0))
     found["metadata"].pop("heartbeat")
+    found.pop("id")
     for name in trial.metrics:
         series = protocol.fetch_metrics(trial, name)
         found[f"points of {name}"] = repr([list(series.steps), list(series.values)])
