@@ -396,11 +396,15 @@ class Outbox:
             TrackError: what the store raised, as the class it is.
         """
         started, sender = time.monotonic(), self._sender
-        seen, progress = sender.problem, sender.progress
+        seen, progress, linked = sender.problem, sender.progress, sender.link is not None
         deadline = started if self.is_known_away else started + patience
         call = self._asked(method, arguments)
         while not call.wait(max(0.001, min(_GLANCE, deadline - time.monotonic()))):
-            failed = sender.link is None and sender.problem is not seen
+            if linked and sender.link is None:
+                # A connection that breaks may have been idle for too long; the attempt after it tells.
+                seen = sender.problem
+            linked = sender.link is not None
+            failed = not linked and sender.problem is not seen
             if failed or time.monotonic() >= deadline:
                 call.abandoned = True
                 self._missed_at = progress
