@@ -386,7 +386,7 @@ class Sender:
                         "join with a writer's URI"
                     )
                 )
-                return
+                break
             if isinstance(item, NumberedCall) and item.call.abandoned:
                 # Its caller was told that it failed, perhaps long ago: it must not be done now.
                 backlog.skip_unsent()
@@ -509,6 +509,8 @@ class Sender:
     def _deny(self, error: PermissionDenied) -> None:
         self.denied = error
         self._give_up_numbered(error)
+        # What they were to see first is gone.
+        self._reads = {id: (call, 0) for id, (call, _) in self._reads.items()}
 
     def _give_up(self, error: TrackError) -> None:
         self._give_up_numbered(error)
