@@ -292,7 +292,7 @@ def test_a_reader_may_read_on_after_it_was_refused_to_log(store: MemoryStore, ou
     store.away = True
     outbox.log("add_trial_tags", {"trial": TRIAL, "tags": {}})
     with ThreadPoolExecutor(1) as thread:
-        answer = thread.submit(outbox.call, "get_project", {"project": {"uid": "p"}})
+        answer = thread.submit(outbox.call, "get_project", {"project": {"uid": "p"}}, 10.0)
         wait_until(lambda: outbox._sender._reads, "the read stands behind the log call")
         store.away = False
         assert answer.result() == "found"
