@@ -532,7 +532,10 @@ class Sender:
                         "join with a writer's URI"
                     )
                 )
-                return
+                break
+            if entry.call is not None and entry.call.abandoned:
+                # Its caller was told that it failed, perhaps long ago: it must not be done now.
+                backlog.skip_unsent()
             try:
                 self._send_entry(link, entry)
             except (BadValue, LocalProtocolError, SpoolError) as error:
@@ -672,6 +675,8 @@ class Sender:
         self.denied = error
         self._fail_waiting(error, reads=False)
         self._drop_numbered(error)
+        # What they were to see first is gone.
+        self._reads = {id: (call, 0) for id, (call, _) in self._reads.items()}
 
     def _give_up(self, error: TrackError) -> None:
         self._fail_waiting(error)

@@ -18,7 +18,7 @@ from collections.abc import Callable
 from functools import partial
 from typing import Any, Final, Protocol
 
-from track_protocol.errors import StoreError, TrackError
+from track_protocol.errors import StoreCorrupt, StoreFailed, TrackError
 from track_server import leases
 from track_server.store import Transaction
 
@@ -154,4 +154,4 @@ class Presence:
 
 def _level(error: TrackError) -> int:
     """How loud to tell of it: what is wrong with the store itself is told by whoever found it."""
-    return logging.DEBUG if isinstance(error, StoreError) else logging.WARNING
+    return logging.DEBUG if isinstance(error, StoreFailed | StoreCorrupt) else logging.WARNING

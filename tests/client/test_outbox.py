@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import threading
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from enum import StrEnum
 from operator import attrgetter
 
@@ -30,6 +31,7 @@ from track_protocol.errors import (
     UnknownMethod,
 )
 from track_protocol.frames import FRAME_LIMIT
+from waiting import wait_until
 
 TRIAL = b"t" * 16
 
@@ -330,6 +332,17 @@ def test_a_call_gives_up_after_its_timeout(store: MemoryStore, outbox: Outbox) -
     store.drop_acks = True
     with pytest.raises(CallTimeout, match="the store did not answer get_project within"):
         outbox.call("get_project", {"project": {}}, timeout=0.1)
+
+
+def test_a_reader_may_read_on_after_it_was_refused_to_log(store: MemoryStore, outbox: Outbox) -> None:
+    store.role, store.answer = "reader", lambda method, arguments: "found"
+    store.away = True
+    outbox.log("add_trial_tags", {"trial": TRIAL, "tags": {}})
+    with ThreadPoolExecutor(1) as thread:
+        answer = thread.submit(outbox.call, "get_project", {"project": {"uid": "p"}}, 10.0)
+        wait_until(lambda: outbox._sender._reads, "the read stands behind the log call")
+        store.away = False
+        assert answer.result() == "found"
 
 
 def test_a_store_that_was_never_reached_is_told_by_its_address(store: MemoryStore) -> None:

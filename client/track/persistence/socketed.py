@@ -6,12 +6,14 @@ import os
 from dataclasses import replace
 from importlib import import_module
 from importlib.metadata import entry_points
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 from weakref import ref
 
+from track.address import SocketAddress
+from track.offline import OfflineLink
 from track.outbox import Outbox
 from track.remote import OutboxProtocol
-from track.socketlink import SocketAddress, SocketLink
+from track.socketlink import SocketLink
 from track.spool.options import SpoolOptions
 from track_protocol.errors import MissingExtra, RPCCallFailure
 from track_protocol.uri import Uri
@@ -20,6 +22,10 @@ if TYPE_CHECKING:
     from track_protocol.link import Link
 
 __all__ = ["RPCCallFailure", "SocketClient", "SocketServer", "start_track_server"]
+
+
+_NO_PATIENCE: Final = 0.05
+"""Seconds to wait for a server that nobody asks."""
 
 
 class SocketClient(OutboxProtocol):
@@ -41,10 +47,11 @@ class SocketClient(OutboxProtocol):
             Outbox(
                 _Links(self._address, self),
                 f"the server at {self._address.shown}",
-                connect_timeout=self._address.timeout,
+                connect_timeout=self._address.timeout if self._address.offline.may_connect else _NO_PATIENCE,
                 spool=SpoolOptions.of(os.environ, self._address.spool_sync, self._address.spool_limit),
                 address=replace(Uri.parse(uri), password=None).to_text(),
             ),
+            self._address.offline,
         )
 
     def authenticate(self, uri: str) -> tuple[str, str] | None:
@@ -74,6 +81,8 @@ class _Links:
         self._login: tuple[str, str] | None = None
 
     def __call__(self) -> Link:
+        if not self._address.offline.may_connect:
+            return OfflineLink()
         return SocketLink(self._address, self._authenticate)
 
     def _authenticate(self) -> tuple[str, str] | None:
