@@ -11,7 +11,7 @@ from typing import Final, NamedTuple
 from track.spool.disk import Place, Spool
 from track.spool.folder import SpoolFolder, spool_error
 from track.spool.options import SpoolOptions
-from track.spool.segments import HEADER_SIZE, Damage, Scan, scan
+from track.spool.segments import HEADER_SIZE, RECORD_OVERHEAD, Damage, Scan, scan
 from track_protocol.batch import Batch, batch_from_wire
 from track_protocol.codec import decode
 from track_protocol.errors import SpoolCorrupt, TrackError
@@ -147,6 +147,7 @@ def _read(path: Path, session: bytes, found: Recovered) -> tuple[bytes, Scan]:
             batch = batch_in(data[start : start + length])
         except SpoolCorrupt as error:
             found.damages.append(f"{path}: {error}")
+            result.damages.append(Damage(start - RECORD_OVERHEAD, start + length))
             continue
         found.kept.append(Kept(seq, batch.last, batch.points, Place(_number(path), start, length)))
     return data, result

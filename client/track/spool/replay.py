@@ -171,7 +171,7 @@ class Replay:
                 _leave(spool.folder, backlog, terms, before)
         outcome.error = terms.error
         outcome.left = backlog.points
-        outcome.rejected, outcome.told = losses.rejected + losses.dropped, losses.reasons
+        outcome.rejected, outcome.told = terms.refused + losses.dropped, losses.reasons
         if terms.had is not None:
             outcome.sent = max(0, found.points_after(terms.had) - outcome.left - outcome.rejected)
             outcome.lost = found.missing_after(terms.had) + terms.gap

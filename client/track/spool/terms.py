@@ -9,7 +9,7 @@ from typing import Any, Final
 
 from track.backlog import Backlog
 from track.spool.folder import Progressed
-from track_protocol.batch import Batch
+from track_protocol.batch import Batch, PointsOp, first_offset
 from track_protocol.errors import (
     PermissionDenied,
     RemoteProtocolError,
@@ -60,6 +60,7 @@ class Terms:
         had: the last record that the server had when it was first reached; None if it never was.
         generation: of the server's store; None if it was never reached.
         gap: how many log calls neither side has, though they were confirmed once.
+        refused: how many points the server does not take, for good.
     """
 
     def __init__(
@@ -77,6 +78,8 @@ class Terms:
         self.had: int | None = None
         self.generation: str | None = None
         self.gap = 0
+        self.refused = 0
+        self._under_way: dict[int, int] = {}
 
     def give_up(self, error: TrackError | None) -> None:
         """End the replay, if there is an error; the first one counts."""
@@ -117,8 +120,14 @@ class Terms:
         # Whatever came behind this copy is in another one, or was sent by its process itself.
         return Opened(min(opened.last_seq, self._end), opened.generation, opened.role)
 
+    def sending(self, batch: Batch) -> None:
+        """Remember how much would be refused with an operation."""
+        for op in batch.ops:
+            points = len(op) * len(op.names) if isinstance(op, PointsOp) else 1
+            self._under_way[batch.first + first_offset(op)] = points
+
     def check(self, acked: Acked) -> None:
-        """Require that a server confirms no more than there is.
+        """Count what is refused, and require that a server confirms no more than there is.
 
         Raises:
             RemoteProtocolError: it does.
@@ -128,6 +137,9 @@ class Terms:
                 f"{self._name} confirmed record {acked.last_seq}, but {self._path} ends with {self._end}: "
                 "it is kept as it is; is that the right server?"
             )
+        self.refused += sum(self._under_way.get(rejection.seq, 1) for rejection in acked.rejected)
+        for first in [first for first in self._under_way if first <= acked.last_seq]:
+            del self._under_way[first]
 
     def _gap_at(self, opened: Opened) -> str:
         known = self._before.generation
@@ -181,6 +193,7 @@ class CheckedLink:
 
     def send_batch(self, batch: Batch) -> int:
         """See `Link.send_batch`."""
+        self._terms.sending(batch)
         return self._link.send_batch(batch)
 
     def send_call(self, call_id: int, seq: int | None, method: str, arguments: dict[str, Any]) -> None:
