@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import signal
 import threading
 from collections.abc import Callable
 from pathlib import Path
@@ -11,7 +13,7 @@ import pytest
 
 from left_spools import SESSION, left_spool
 from memory_link import MemoryLink, MemoryStore
-from track.spool.folder import Progressed, SpoolFolder, read_progressed
+from track.spool.folder import Progressed, SpoolFolder, is_held, read_progressed
 from track.spool.replay import Destination, Outcome, Replay
 from track.spool.terms import Rules
 from track_protocol.errors import (
@@ -321,3 +323,26 @@ def test_an_interrupted_replay_lets_go_of_the_spool(tmp_path: Path, store: Memor
     store.drop_acks = False
     assert replay(path, store).is_good
     assert values(store) == numbers(1, 30)
+
+
+def test_a_child_that_is_forked_meanwhile_does_not_keep_the_spool_or_the_link(
+    tmp_path: Path, store: MemoryStore
+) -> None:
+    path = left_spool(tmp_path)
+    children: list[int] = []
+
+    def fork(remaining: int) -> None:
+        if not children:
+            children.append(child := os.fork())
+            if child == 0:
+                signal.pause()
+                os._exit(0)
+
+    replaying = Replay(path, destination(store))
+    store.away = True
+    assert replaying.run(fork).error is not None
+    try:
+        assert not is_held(path)
+    finally:
+        os.kill(children[0], signal.SIGKILL)
+        os.waitpid(children[0], 0)
