@@ -15,6 +15,7 @@ from typing import Final
 from track.spool.inventory import Found, look_in
 from track.spool.login import destination_at
 from track.spool.options import SpoolOptions, sends_leftovers, spool_root
+from track.spool.segments import CHECKSUMS_BY
 from track_protocol.errors import (
     AuthenticationError,
     EncryptionMismatch,
@@ -77,14 +78,12 @@ def examine(uri: str | None, environment: Mapping[str, str]) -> Iterator[Finding
 
 
 def _versions() -> Iterator[Finding]:
-    import google_crc32c
-
     python = f"Python {platform.python_version()}, {platform.system()} {platform.machine()}"
     yield Finding("versions", f"trackwire {version('trackwire')}, {python}")
-    slow = google_crc32c.implementation != "c"
+    slow = CHECKSUMS_BY != "c"
     yield Finding(
         "versions",
-        f"checksums by google_crc32c's implementation in {google_crc32c.implementation}",
+        f"checksums by google_crc32c's implementation in {CHECKSUMS_BY}",
         "spooling is slow: install a wheel of google-crc32c for this platform" if slow else None,
     )
 

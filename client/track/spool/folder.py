@@ -173,9 +173,10 @@ class SpoolFolder:
 
     def remove(self) -> None:
         """Delete it with all it holds but damaged bytes, and let go of it."""
-        for path in [*self.segments(), self.path / _STATE]:
+        whole = [] if (self.path / _DAMAGED).exists() else [self.path / _ORIGIN]
+        for path in [*self.segments(), self.path / _STATE, *whole]:
             path.unlink(missing_ok=True)
-        if not (self.path / _DAMAGED).exists():
+        if whole:
             shutil.rmtree(self.path, ignore_errors=True)
         self.close()
 
@@ -266,6 +267,8 @@ def is_held(path: Path) -> bool:
     Raises:
         OSError: that cannot be found out.
     """
+    if not (path / _LOCK).exists():
+        return False
     try:
         os.close(_locked(path))
     except BlockingIOError:
@@ -288,8 +291,9 @@ def _locked(path: Path, *, new: bool = False) -> int:
         OSError: the folder cannot be used.
     """
     file = path / _LOCK
-    # A file made in a folder that is just being removed would keep it.
-    lock = os.open(file, os.O_RDWR | os.O_CLOEXEC | (os.O_CREAT | os.O_EXCL if new else 0), 0o600)
+    # A copy may have come without it; but one made in a folder that is just being removed would keep that.
+    create = os.O_CREAT if new or (path / _ORIGIN).exists() else 0
+    lock = os.open(file, os.O_RDWR | os.O_CLOEXEC | create, 0o600)
     try:
         fcntl.flock(lock, fcntl.LOCK_EX | (0 if new else fcntl.LOCK_NB))
         mine, there = os.fstat(lock), file.stat()

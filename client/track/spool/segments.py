@@ -20,6 +20,7 @@ import google_crc32c
 from track_protocol.errors import SpoolCorrupt
 
 __all__ = [
+    "CHECKSUMS_BY",
     "HEADER_SIZE",
     "RECORD_OVERHEAD",
     "Damage",
@@ -35,6 +36,9 @@ _MAGIC: Final = b"TRACKS\x00\x01"
 _HEADER: Final = struct.Struct(">8s16s")
 _SIGNED: Final = struct.Struct(">IQ")
 _RECORD: Final = struct.Struct(">IQI")
+CHECKSUMS_BY: Final = str(google_crc32c.implementation)
+"""How checksums are computed: "c", or "python", which is slow."""
+
 HEADER_SIZE: Final = _HEADER.size
 RECORD_OVERHEAD: Final = _RECORD.size
 

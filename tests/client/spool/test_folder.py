@@ -69,12 +69,26 @@ def test_a_child_that_lets_go_leaves_the_folder_to_its_parent(tmp_path: Path) ->
     folder.close()
 
 
-def test_a_folder_that_was_just_removed_is_not_made_again_by_opening_it(tmp_path: Path) -> None:
+def test_a_folder_that_is_being_removed_is_not_kept_by_opening_it(tmp_path: Path) -> None:
     path = left_spool(tmp_path)
-    SpoolFolder.open(path).remove()
+    for name in ("spool.json", "lock"):
+        (path / name).unlink()
     with pytest.raises(SpoolInUse, match="just sent"):
         SpoolFolder.open(path)
-    assert not path.exists()
+    assert not (path / "lock").exists()
+
+
+def test_a_copy_without_its_lock_can_be_opened(tmp_path: Path) -> None:
+    path = left_spool(tmp_path)
+    (path / "lock").unlink()
+    assert not is_held(path)
+    SpoolFolder.open(path).close()
+
+
+def test_removing_leaves_nothing(tmp_path: Path) -> None:
+    path = left_spool(tmp_path)
+    SpoolFolder.open(path).remove()
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_removing_leaves_damaged_bytes_for_a_person(tmp_path: Path) -> None:

@@ -107,6 +107,17 @@ def test_records_that_were_written_again_count_once(tmp_path: Path) -> None:
     assert ranges(take_over(path)) == [(1, 10), (11, 20), (21, 25)]
 
 
+def test_a_damaged_record_that_was_written_again_is_not_missing(tmp_path: Path) -> None:
+    path = left_spool(tmp_path)
+    length = (segment(path).stat().st_size - HEADER_SIZE) // 3
+    damage(segment(path), HEADER_SIZE + length + 30)
+    again = pack_header(SESSION) + pack_record(11, nothing(11, 10)) + pack_record(21, nothing(21, 10))
+    (path / "00000002.segment").write_bytes(again)
+    found = take_over(path)
+    assert ranges(found) == [(1, 10), (11, 20), (21, 30)]
+    assert found.missing == []
+
+
 def test_what_is_missing_at_the_beginning_is_damage_only_if_nothing_was_removed_there(tmp_path: Path) -> None:
     assert take_over(left_spool(tmp_path, first=101)).missing_after(0) == 0
     path = left_spool(tmp_path, session=b"2" * 16)
