@@ -12,9 +12,10 @@ if TYPE_CHECKING:
     from track.client import TrackClient, TrialDoesNotExist
     from track.logger import TrialLogger
     from track_protocol.errors import TrackError
-    from track_protocol.model import CustomStatus, Project, Status, Trial, TrialGroup
+    from track_protocol.model import LOST, CustomStatus, Project, Status, Trial, TrialGroup
 
 __all__ = [
+    "LOST",
     "CustomStatus",
     "Project",
     "Status",
@@ -27,6 +28,7 @@ __all__ = [
 ]
 
 _HOMES: Final = {
+    "LOST": "track_protocol.model",
     "CustomStatus": "track_protocol.model",
     "Project": "track_protocol.model",
     "Status": "track_protocol.model",

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import functools
 import inspect
+import signal
 import time
 import traceback
 from collections.abc import Callable, Mapping
@@ -23,6 +24,9 @@ from track_protocol.protocol import MakeAggregator
 from track_protocol.values import MAX_TEXT_BYTES, check_name, normalise
 
 __all__ = ["as_status", "end_of", "item_may_be_named", "plain_map", "wire_arguments"]
+
+_EXITS_BY_SIGNAL: Final = frozenset(128 + number for number in (signal.SIGINT, signal.SIGTERM))
+"""Exit codes with which a program says that a signal ended it, as shells do."""
 
 Complain = Callable[[BadValue], None]
 _F = TypeVar("_F", bound=Callable[..., Any])
@@ -84,11 +88,23 @@ def end_of(
     exc_type: type[BaseException] | None, exc_val: BaseException | None, exc_tb: TracebackType | None
 ) -> tuple[Status, str | None]:
     """The status in which a trial ends, and the text of what ended it (None at a normal end)."""
-    if exc_type is None or (issubclass(exc_type, SystemExit) and not getattr(exc_val, "code", None)):
+    if exc_type is None:
         return Status.Completed, None
     text = "".join(traceback.format_exception(exc_type, exc_val, exc_tb))
-    stopped = issubclass(exc_type, (KeyboardInterrupt, SystemExit))
-    return (Status.Interrupted if stopped else Status.Exception), text
+    if issubclass(exc_type, SystemExit):
+        code = _exit_code(getattr(exc_val, "code", None))
+        if code == 0:
+            return Status.Completed, None
+        status = Status.Interrupted if code in _EXITS_BY_SIGNAL else Status.Exception
+        return status, f"{text}exited with code {code}\n"
+    return (Status.Interrupted if issubclass(exc_type, KeyboardInterrupt) else Status.Exception), text
+
+
+def _exit_code(given: object) -> int:
+    """The exit code of a process that leaves by ``sys.exit(given)``."""
+    if given is None:
+        return 0
+    return int(given) if isinstance(given, int) else 1
 
 
 def _text(error: object) -> str | None:
@@ -135,12 +151,20 @@ def _set_group_metadata(**kwargs: Any) -> dict[str, Any]:
     return {"metadata": kwargs}
 
 
+def _rewind_trial(step: float) -> dict[str, Any]:
+    plain = normalise(step, "step")
+    if type(plain) not in (int, float) or plain != plain:
+        raise BadArguments(f"rewind_trial goes back to a step that is a number, not to {step!r:.80}")
+    return {"step": plain, "time": time.time()}
+
+
 _MAKERS: Final[Mapping[str, Callable[..., dict[str, Any]]]] = {
     "add_trial_tags": _add_trial_tags,
     "log_trial_arguments": _log_trial_arguments,
     "log_trial_finish": _log_trial_finish,
     "log_trial_metadata": _log_trial_metadata,
     "log_trial_start": _log_trial_start,
+    "rewind_trial": _rewind_trial,
     "set_group_metadata": _set_group_metadata,
     "set_trial_status": _set_trial_status,
 }

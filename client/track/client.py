@@ -4,33 +4,29 @@ from __future__ import annotations
 
 import argparse
 import json
-import logging
 import os
 import sys
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from importlib import import_module
 from types import TracebackType
 from typing import Any, Final, TypeVar
 
 from track.chrono import LoggerChronoContext
 from track.logger import TrialLogger
+from track.parameters import Arguments, as_mapping, storable
 from track.persistence import get_protocol
+from track.resuming import CONTINUED, claimed, definition, rank_in, resumes_in
 from track.structure import set_current_project, set_current_trial
 from track.versioning import default_version_hash
-from track_protocol.errors import BadArguments, BadValue, ItemNotFound, MissingExtra, UsageError
-from track_protocol.model import Project, Trial, TrialGroup
+from track_protocol.errors import ItemNotFound, MissingExtra, UsageError
+from track_protocol.model import Project, Status, Trial, TrialGroup
 from track_protocol.protocol import LATEST, TIMINGS, MakeAggregator, Protocol
 from track_protocol.serialization import to_json
-from track_protocol.values import normalise
 
 __all__ = ["TrackClient", "TrialDoesNotExist"]
 
-_log: Final = logging.getLogger("track")
 _ORPHAN: Final = "orphan"
-_CONTINUED: Final = "TRACK_TRIAL"
 _T = TypeVar("_T", Project, TrialGroup)
-
-Arguments = argparse.ArgumentParser | argparse.Namespace | Mapping[str, Any] | None
 
 
 class TrialDoesNotExist(ItemNotFound):
@@ -54,6 +50,7 @@ class TrackClient:
 
     Raises:
         UriError: the URI cannot be understood.
+        UsageError: ``TRACK_RESUME`` is set to something else than 0 or 1.
         MissingExtra: the packages of its backend are not installed.
     """
 
@@ -62,8 +59,9 @@ class TrackClient:
         self.project: Project | None = None
         self.group: TrialGroup | None = None
         self.logger: TrialLogger | None = None
-        self._continued = os.environ.get(_CONTINUED)
-        self._rank = _rank_in(os.environ) if rank is None else rank
+        self._continued = os.environ.get(CONTINUED)
+        self._resumes = resumes_in(os.environ)
+        self._rank = rank_in(os.environ) if rank is None else rank
         self._version: Callable[[], str | None] = default_version_hash
 
     @property
@@ -124,7 +122,9 @@ class TrackClient:
         self.group = found
         return found
 
-    def new_trial(self, force: bool = False, arguments: Arguments = None, **kwargs: Any) -> TrialLogger:
+    def new_trial(
+        self, force: bool = False, arguments: Arguments = None, resume: bool | None = None, **kwargs: Any
+    ) -> TrialLogger:
         """Begin a new trial.
 
         Without arguments it is stored later: when `log_arguments` brings them, or else when it starts
@@ -136,6 +136,9 @@ class TrackClient:
             force: though there is a trial already.
             arguments: its parameters: a parser (which then parses the command line), what one
                 returned, or a mapping.
+            resume: go on with the newest trial of the same name, version and parameters, in this project
+                and group, that stopped before it completed, if there is one.  By default what
+                ``TRACK_RESUME`` (1 or 0) in the environment says, else not.
             kwargs: fields of the trial, such as ``name``, ``description`` or ``parameters``.
 
         Raises:
@@ -148,7 +151,8 @@ class TrackClient:
         if continued:
             self.set_trial(uid=continued, force=True)
         else:
-            self.logger = TrialLogger(Trial(**kwargs), self.protocol, create=self._create)
+            create = self._resume if (self._resumes if resume is None else resume) else self._create
+            self.logger = TrialLogger(Trial(**kwargs), self.protocol, create=create)
         if arguments is not None:
             self.log_arguments(arguments)
         return self._current()
@@ -176,12 +180,12 @@ class TrackClient:
         """
         if self.logger is not None and not force:
             raise UsageError("this client has a trial already: say set_trial(..., force=True)")
-        wanted = trial if trial is not None else _definition(uid, hash, revision)
+        wanted = trial if trial is not None else definition(uid, hash, revision)
         found = self.protocol.get_trial(wanted)
         if not found:
             raise TrialDoesNotExist(
                 f"no trial has the uid {wanted.uid!r} in {type(self.protocol).__name__}: correct the uid, "
-                f"which {_CONTINUED} also may have given, or make a new trial"
+                f"which {CONTINUED} also may have given, or make a new trial"
             )
         self.logger = TrialLogger(found[0], self.protocol, rank=self._rank)
         set_current_trial(found[0])
@@ -201,17 +205,37 @@ class TrackClient:
     def _in_project(self) -> Project:
         return self.project or self.set_project(name=_ORPHAN)
 
-    def _create(self, trial: Trial) -> Trial:
+    def _resume(self, trial: Trial) -> Trial:
+        self._define(trial)
+        found = claimed(self.protocol, trial)
+        if found is None:
+            # From the start, so that another job that resumes does not take it from this one.
+            trial.status = Status.Running
+            made = self._create(trial)
+            self.protocol.log_trial_start(made)
+            return made
+        if trial.metadata:
+            self.protocol.log_trial_metadata(found, **trial.metadata)
+        if trial.tags:
+            self.protocol.add_trial_tags(found, **trial.tags)
+        set_current_trial(found)
+        return found
+
+    def _define(self, trial: Trial) -> Project:
         project = self._in_project()
         trial.version = trial.version or self._version()
         trial.project_id = project.uid
         trial.group_id = None if self.group is None else self.group.uid
-        if self._rank is not None:
-            trial.metadata["ranks"] = [self._rank]
         # The hash is that of the parameters as given, before what cannot be kept becomes text.
         trial._hash = trial.hash
+        return project
+
+    def _create(self, trial: Trial) -> Trial:
+        project = self._define(trial)
+        if self._rank is not None:
+            trial.metadata["ranks"] = [self._rank]
         for field in ("parameters", "metadata", "tags"):
-            setattr(trial, field, _storable(getattr(trial, field), field))
+            setattr(trial, field, storable(getattr(trial, field), field))
         stored = self.protocol.new_trial(trial, auto_increment=True)
         if stored is None:
             raise UsageError(f"{type(self.protocol).__name__} has the trial {trial.uid} already")
@@ -239,9 +263,9 @@ class TrackClient:
         Returns:
             all of them.
         """
-        parameters = {**_as_mapping(args), **kwargs}
+        parameters = {**as_mapping(args), **kwargs}
         if show:
-            sys.stdout.write(json.dumps(to_json(_storable(parameters, "parameters")), indent=2) + "\n")
+            sys.stdout.write(json.dumps(to_json(storable(parameters, "parameters")), indent=2) + "\n")
         self._current().log_arguments(**parameters)
         namespace = argparse.Namespace()
         vars(namespace).update(parameters)
@@ -274,6 +298,10 @@ class TrackClient:
     ) -> LoggerChronoContext:
         """See `TrialLogger.chrono`."""
         return self._current().chrono(name, aggregator, start_callback, end_callback)
+
+    def rewind(self, step: float) -> None:
+        """See `TrialLogger.rewind`."""
+        self._current().rewind(step)
 
     def start(self) -> None:
         """See `TrialLogger.start`."""
@@ -350,52 +378,7 @@ class TrackClient:
         return torch.device("cuda" if torch.cuda.is_available() else "cpu")
 
 
-def _rank_in(environment: Mapping[str, str]) -> int | None:
-    # Tasks of one Slurm step may as well have a trial each, unless the job says which trial it is.
-    names = ["RANK", "SLURM_PROCID"] if environment.get(_CONTINUED) else ["RANK"]
-    ranks = [environment[name] for name in names if environment.get(name, "").isdecimal()]
-    return int(ranks[0]) if ranks else None
-
-
 def _unchanged(what: str, current: _T, wanted: _T) -> _T:
     if current != wanted:
         raise UsageError(f"this client has another {what} already: say set_{what}(..., force=True)")
     return current
-
-
-def _definition(uid: str | None, hash: str | None, revision: int) -> Trial:
-    if uid is not None:
-        hash, _, number = uid.rpartition("_")
-        if not hash or not number.isdecimal():
-            raise UsageError(f"{uid!r} is no uid of a trial: it looks like HASH_REVISION")
-        revision = int(number)
-    if hash is None:
-        raise UsageError("set_trial needs a trial, its uid, or its hash and revision")
-    return Trial(_hash=hash, revision=revision)
-
-
-def _as_mapping(args: object) -> dict[str, Any]:
-    if isinstance(args, argparse.ArgumentParser):
-        args = args.parse_args()
-    if isinstance(args, argparse.Namespace):
-        return vars(args)
-    if args is None:
-        return {}
-    if not isinstance(args, Mapping) or not all(isinstance(name, str) for name in args):
-        kind = type(args).__name__
-        raise BadArguments(
-            f"a {kind} gives no arguments: give a parser, what one returned, or values by name"
-        )
-    return dict(args)
-
-
-def _storable(values: Mapping[str, Any], what: str) -> dict[str, Any]:
-    """The values in plain form; one that has none becomes text, so that no run fails for it."""
-    plain = {}
-    for name, value in values.items():
-        try:
-            plain[name] = normalise(value, f"{what} {name}")
-        except BadValue as error:
-            plain[name] = str(value)[:1024]
-            _log.warning("%s; its text is kept instead", error)
-    return plain

@@ -157,7 +157,8 @@ class TrialLogger:
     def start(self) -> None:
         """The trial runs from now on, until `finish`, a signal or the end of the process.
 
-        SIGINT and SIGTERM end it as interrupted, save it, and then do what they did before.
+        SIGINT and SIGTERM end it as interrupted, save it, and then do what they did before; so do SIGUSR1
+        and SIGUSR2 under Slurm, unless the program handles them itself.
         """
         trial = self.ensure()
         self.protocol.log_trial_start(trial, **self._rank)
@@ -237,6 +238,21 @@ class TrialLogger:
         """
         self.protocol.set_trial_status(self.ensure(), status, error)
 
+    def rewind(self, step: float) -> None:
+        """Go back to a step, that of a checkpoint: the points logged so far of later steps are superseded.
+
+        They leave their series and are kept in the trial's history.  Of several ranks only rank 0 does
+        this, for all of them: before the others log, that is before the job's barrier.
+
+        Args:
+            step: the last one that stays.
+
+        Raises:
+            BadArguments: it is no number.
+        """
+        if self._owns_status:
+            self.protocol.rewind_trial(self.ensure(), step)
+
     def report(self, short: bool = True) -> None:
         """Print the trial as it is stored, as JSON.
 
@@ -271,7 +287,7 @@ class TrialLogger:
 
     def _save(self) -> None:
         try:
-            self.protocol.flush(SIGNAL_SECONDS if self._was_interrupted else None)
+            self.protocol.secure(SIGNAL_SECONDS if self._was_interrupted else None)
         except TrackError as error:
             # The training is done and must not fail for this; save() and the exit of the process try again.
             _log.error("the trial is not saved yet: %s", error)
@@ -305,8 +321,15 @@ class LogSignalHandler(SignalHandler):
         """Interrupted: keep that, with what was running, and save everything logged."""
         if self._pid == os.getpid():
             self._logger._interrupt(signum, frame)
+        self._save(signum)
+
+    def warned(self, signum: int, frame: FrameType | None) -> None:
+        """The program decides what becomes of the trial: save everything logged, and leave it running."""
+        self._save(signum)
+
+    def _save(self, signum: int) -> None:
         try:
-            self._logger.protocol.flush(seconds_left())
+            self._logger.protocol.secure(seconds_left())
         except TrackError as error:
             _log.error("%s: not everything is saved: %s", signal.Signals(signum).name, error)
 

@@ -1,15 +1,24 @@
-"""What was lost and why: each reason is told once, and everything is counted."""
+"""What was lost and why: each reason is told once, everything is counted, and the trial gets to know."""
 
 from __future__ import annotations
 
 import logging
 import threading
-from typing import Final
+from typing import Final, NamedTuple
 
-__all__ = ["Losses"]
+__all__ = ["Loss", "Losses"]
 
 _log: Final = logging.getLogger("track")
 _MOST_REASONS: Final = 1_000
+_LONGEST_REASON: Final = 1_000
+
+
+class Loss(NamedTuple):
+    """What a trial lost for one reason."""
+
+    trial: bytes | str
+    points: int
+    reason: str
 
 
 class Losses:
@@ -24,14 +33,45 @@ class Losses:
         self.dropped = 0
         self.rejected = 0
         self._told: set[str] = set()
+        self._unreported: dict[tuple[bytes | str, str], int] = {}
         # Reentrant, because a signal handler or a destructor may log in the middle of this.
         self._lock = threading.RLock()
 
-    def drop(self, count: int, reason: str) -> None:
-        """Count something that does not leave this process."""
+    def drop(self, count: int, reason: str, trial: bytes | str | None = None) -> None:
+        """Count something that does not leave this process.
+
+        Args:
+            count: points, or other log calls.
+            reason: why.
+            trial: whose it is, by id or uid, where that is known.
+        """
         with self._lock:
             self.dropped += count
+            if trial is not None:
+                self._note(trial, count, reason)
         self.warn(f"not logged: {reason}")
+
+    def lose(self, count: int, reason: str, trial: bytes | str) -> None:
+        """Something that a trial had is gone."""
+        with self._lock:
+            self._note(trial, count, reason)
+
+    def _note(self, trial: bytes | str, count: int, reason: str) -> None:
+        key = (trial, reason[:_LONGEST_REASON])
+        if key not in self._unreported and len(self._unreported) >= _MOST_REASONS:
+            key = (trial, "more reasons than are kept")
+        self._unreported[key] = self._unreported.get(key, 0) + count
+
+    @property
+    def is_reported(self) -> bool:
+        """Whether there is nothing that a trial has to be told."""
+        return not self._unreported
+
+    def report(self) -> list[Loss]:
+        """What trials have to be told; the next time, only what came since."""
+        with self._lock:
+            noted, self._unreported = self._unreported, {}
+        return [Loss(trial, count, reason) for (trial, reason), count in noted.items()]
 
     def reject(self, count: int, reason: str) -> None:
         """Count something that the store does not take."""

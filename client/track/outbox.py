@@ -14,6 +14,7 @@ was logged before them.
 from __future__ import annotations
 
 import logging
+import math
 import threading
 import time
 from collections import deque
@@ -26,7 +27,7 @@ from track.connecting import OpenLink
 from track.lifecycle import enroll, prepare_for_exit
 from track.losses import Losses
 from track.progress import Progress
-from track.records import CALL, ROW_BYTES_LIMIT, TICKET, Row, Shape, plain_step, points_in, weigh
+from track.records import CALL, ROW_BYTES_LIMIT, TICKET, Row, Shape, plain_step, points_in, trial_of, weigh
 from track.sender import Gate, Limits, Sender
 from track.tickets import Call, FlushTicket, KeepTicket, Ticket
 from track_protocol.batch import CHRONO, METRIC
@@ -171,7 +172,8 @@ class Outbox:
             if nbytes > ROW_BYTES_LIMIT:
                 raise BadValue(f"{method}: {nbytes:,} bytes at once are more than {ROW_BYTES_LIMIT:,}")
         except BadArguments as error:
-            self.losses.drop(1, str(error))
+            trial = arguments.get("trial")
+            self.losses.drop(1, str(error), trial if isinstance(trial, bytes | str) else None)
             return
         self._append_heavy((CALL, method, time.time(), arguments, nbytes))
         if self._keeps_at_once:
@@ -240,14 +242,14 @@ class Outbox:
         try:
             step = plain_step(step)
         except BadValue as error:
-            self.losses.drop(len(values), str(error))
+            self.losses.drop(len(values), str(error), trial)
             return
         plain = {}
         for name, value in values.items():
             try:
                 plain[check_name(name, kind)] = normalise(value, name)
             except BadValue as error:
-                self.losses.drop(1, str(error))
+                self.losses.drop(1, str(error), trial)
         names = list(plain)
         for start in range(0, len(names), _MOST_NAMES):
             part = tuple(names[start : start + _MOST_NAMES])
@@ -273,7 +275,8 @@ class Outbox:
                     Shape(shape.trial, shape.kind, [name], aggregators), step, at, {name: value}
                 )
         else:
-            self.losses.drop(1, f"{shape.names[0]}: more than {ROW_BYTES_LIMIT:,} bytes in one value")
+            reason = f"{shape.names[0]}: more than {ROW_BYTES_LIMIT:,} bytes in one value"
+            self.losses.drop(1, reason, shape.trial)
 
     def _append(self, row: Row) -> None:
         self._rows.append(row)
@@ -340,7 +343,8 @@ class Outbox:
             return
         if len(row) == 5:
             self._lighter(row[4])
-        self.losses.drop(points_in(row), f"{self._name} does not keep up or is away, and no room is left")
+        reason = f"{self._name} does not keep up or is away, and no room is left"
+        self.losses.drop(points_in(row), reason, trial_of(row))
 
     def _made_room(self, nbytes: int) -> None:
         if nbytes:
@@ -459,14 +463,40 @@ class Outbox:
         ticket = FlushTicket()
         self._enqueue(ticket)
         with Progress("saving") as bar:
-            self._watch(ticket, timeout, bar)
+            self._watch(ticket, timeout, bar, self._patience if timeout is None else _endless)
         ticket.result()
+
+    def secure(self, timeout: float | None = None) -> None:
+        """Wait until the end of this process could lose nothing: stored, or on disk while the store is away.
+
+        Args:
+            timeout: see `flush`.
+
+        Raises:
+            TrackError: see `flush`; but not while everything is on this machine's disk.
+        """
+        ticket = FlushTicket()
+        try:
+            if self._sender.disk is None:
+                self.flush(timeout)
+                return
+            self._enqueue(ticket)
+            with Progress("saving") as bar:
+                patience = self._patience if timeout is None else _endless
+                self._watch(ticket, timeout, bar, lambda: self._with_disk(patience()))
+            ticket.result()
+        except TrackError as error:
+            if not self._is_kept:
+                raise
+            _log.info("kept in %s until it can be sent: %s", self.folder, error)
 
     @property
     def _is_working(self) -> bool:
         return self._thread is not None and self._thread.is_alive()
 
-    def _watch(self, ticket: Ticket, timeout: float | None, bar: Progress) -> None:
+    def _watch(
+        self, ticket: Ticket, timeout: float | None, bar: Progress, patience: Callable[[], float]
+    ) -> None:
         started = moved = time.monotonic()
         seen = self._sender.progress
         pause = _QUIET
@@ -476,42 +506,45 @@ class Outbox:
             now, pause = time.monotonic(), _REDRAW
             if self._sender.progress != seen:
                 seen, moved = self._sender.progress, now
-            begun, patience = (started, timeout) if timeout is not None else (moved, self._patience())
-            if now - begun >= patience:
+            late = timeout is not None and now - started >= timeout
+            if late or now - moved >= patience():
                 ticket.abandoned = True
-                raise self._no_answer(f"the request to save {self.waiting:,} records", patience)
+                raise self._no_answer(f"the request to save {self.waiting:,} records", now - started)
             bar.show(self.waiting)
 
     def _patience(self) -> float:
-        if self._sender.is_away and self._is_kept:
-            return _WAITS_FOR_ROOM
         return _STALLED if self._sender.reached else self._connect_timeout
+
+    def _with_disk(self, patience: float) -> float:
+        return _WAITS_FOR_ROOM if self._sender.is_away and self._is_kept else patience
 
     @property
     def _is_kept(self) -> bool:
         """Whether what waits is on disk, so that nobody needs to stand by until it is sent."""
         disk = self._sender.disk
-        return disk is not None and disk.is_whole and not self._rows
+        # In this order: what leaves the rows is first packed, and then numbered.
+        return disk is not None and not self._rows and not self._sender.packing and disk.is_whole
 
     def close(self, timeout: float | None = None) -> None:
-        """Flush and release the connection; logging again opens it again.
+        """Secure what was logged and release the connection; logging again opens it again.
+
+        What is only on disk yet goes on being sent as long as the process lives.
 
         Args:
-            timeout: seconds for the flush, see there.
+            timeout: seconds, see `secure`.
 
         Raises:
-            TrackError: see `flush`; the connection is released all the same.
+            TrackError: see `secure`; the connection is released all the same.
         """
         try:
-            self.flush(timeout)
+            self.secure(timeout)
         except TrackError:
-            if self._is_kept:
-                # It goes on being sent behind the scenes; the end of the process is soon enough to stop.
-                self.retire()
-                raise
             self._stop()
             raise
-        self._stop()
+        if self.waiting:
+            self.retire()
+        else:
+            self._stop()
 
     def _stop(self) -> None:
         with self._lock:
@@ -586,3 +619,7 @@ class Outbox:
                 told()
             except Exception:  # noqa: BLE001  # whatever is wrong with it, locks have to be released
                 _log.exception("the connection to %s did not survive a fork", self._name)
+
+
+def _endless() -> float:
+    return math.inf

@@ -32,6 +32,7 @@ __all__ = [
     "points_in",
     "salvaged",
     "take",
+    "trial_of",
     "weigh",
 ]
 
@@ -141,6 +142,15 @@ def take(rows: deque[Row]) -> Taken:
 def points_in(row: Row) -> int:
     """How many values a row carries; a call counts as one."""
     return 1 if row[0] is CALL else len(row[3])
+
+
+def trial_of(row: Row) -> bytes | str | None:
+    """The trial that a row is about; None for a call about something else."""
+    if row[0] is not CALL:
+        trial: bytes = row[0].trial
+        return trial
+    found = row[3].get("trial")
+    return found if isinstance(found, bytes | str) else None
 
 
 def weigh(value: Any) -> int:

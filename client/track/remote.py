@@ -30,6 +30,7 @@ from track_protocol.errors import BadArguments, BadValue, ItemNotFound
 from track_protocol.model import CustomStatus, Project, Status, Trial, TrialGroup, new_id
 from track_protocol.protocol import LATEST, TIMINGS, MakeAggregator, MetricWriter, Protocol
 from track_protocol.query import normalise_query
+from track_protocol.rejected import Rejected, rejected_from_document
 from track_protocol.serialization import to_json
 from track_protocol.values import normalise
 
@@ -132,6 +133,14 @@ class OutboxProtocol(Protocol):
         """See `Protocol.fetch_metrics`."""
         return fetch_series(self._pages(_key(trial)), name, kind)
 
+    def fetch_rejected(self, trial: Trial | None = None) -> list[Rejected]:
+        """See `Protocol.fetch_rejected`."""
+        found: list[Rejected] = []
+        key = None if trial is None else _key(trial)
+        while page := self._ask("fetch_rejected", trial=key, start=len(found)):
+            found += map(rejected_from_document, page)
+        return found
+
     # -- what happens in a trial -----------------------------------------------------------------
 
     def log_trial_start(self, trial: Trial, rank: int | None = None) -> None:
@@ -211,6 +220,10 @@ class OutboxProtocol(Protocol):
         if exc_type is None:
             self.outbox.writer(key[0], CHRONO, timer.spec)(None, {name: elapsed})
 
+    def log_trial_losses(self, trial: Trial, points: int, reason: str) -> None:
+        """See `Protocol.log_trial_losses`."""
+        self.outbox.log("log_trial_losses", {"trial": _key(trial), "points": points, "reason": reason})
+
     @item_may_be_named("trial")
     def add_trial_tags(self, trial: Trial, /, **kwargs: Any) -> None:
         """See `Protocol.add_trial_tags`."""
@@ -219,6 +232,10 @@ class OutboxProtocol(Protocol):
     def set_trial_status(self, trial: Trial, status: Status | CustomStatus, error: str | None = None) -> None:
         """See `Protocol.set_trial_status`."""
         self._log_trial("set_trial_status", trial, status, error)
+
+    def rewind_trial(self, trial: Trial, step: float) -> None:
+        """See `Protocol.rewind_trial`."""
+        self._log_trial("rewind_trial", trial, step)
 
     @item_may_be_named("group")
     def set_group_metadata(self, group: TrialGroup, /, **kwargs: Any) -> None:
@@ -245,6 +262,10 @@ class OutboxProtocol(Protocol):
     def flush(self, timeout: float | None = None) -> None:
         """See `Protocol.flush`."""
         self.outbox.flush(timeout)
+
+    def secure(self, timeout: float | None = None) -> None:
+        """See `Protocol.secure`."""
+        self.outbox.secure(timeout)
 
     def close(self) -> None:
         """Flush and release the connection; a later call opens it again."""

@@ -13,14 +13,16 @@ import time
 from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from queue import Empty, SimpleQueue
 from typing import TYPE_CHECKING, Final
 
 from track.backlog import Backlog, Entry, NumberedCall
 from track.connecting import Attempt, Backoff, OpenLink, close_quietly
 from track.losses import Losses
-from track.records import BATCH_ROWS, Row, batch_of, points_in, salvaged, take
+from track.records import BATCH_ROWS, CALL, Row, batch_of, points_in, salvaged, take, trial_of
 from track.tickets import Call, FlushTicket, KeepTicket, Ticket
+from track_protocol.batch import Batch, PointsOp
 from track_protocol.errors import (
     BadArguments,
     BadValue,
@@ -59,6 +61,9 @@ _LINGER_AWAY: Final = 1.0
 _HOLDS: Final = 30.0
 """Seconds between attempts while something is wrong that a person has to put right."""
 
+_REPORTS: Final = 1.0
+"""Seconds between two reports of losses to the trials that had them."""
+
 _PROVES_ITSELF: Final = 5.0
 """A link that lived for so many seconds counts as good, and the next attempt comes at once."""
 
@@ -72,6 +77,9 @@ _PASSES: Final = (ServerUnreachable, TooBusy)
 """These pass by themselves, always; the next ones do where the store was reached before."""
 
 _PASSES_LATER: Final = (ProtocolError, StoreError)
+
+_MOST_TRIALS: Final = 1_000
+"""How many trials of one process are told when a store that was set back has lost something of it."""
 
 _CONSUMED: Final = (BadArguments, ItemNotFound)
 """After these failures of a numbered call the store has used up its number; after others perhaps not."""
@@ -134,6 +142,7 @@ class Sender:
         denied: why this user may not write.
         problem: what stood in the way last; None while all is well.
         progress: grows with everything the store has answered.
+        packing: whether rows were taken that are not numbered yet.
         asked: how many tickets others have put among the rows.
         stopping: set to end the thread.
         retiring: set to end the thread once there is nothing left to do.
@@ -171,6 +180,7 @@ class Sender:
         self.denied: PermissionDenied | None = None
         self.problem: TrackError | None = None
         self.progress = 0
+        self.packing = False
         self.asked = 0
         self.stopping = False
         self.retiring = False
@@ -189,9 +199,10 @@ class Sender:
         # These can be used from a signal handler or a destructor in the middle of their own use.
         self._wakes: SimpleQueue[None] = SimpleQueue()
         self._link_lock = threading.RLock()
+        self._trials: set[bytes] = set()
         self._role: str = Role.WRITER
         self._told_lost = False
-        self._opened_at = self._active_at = self._next_small = 0.0
+        self._opened_at = self._active_at = self._next_small = self._report_at = 0.0
 
     # -- for other threads -----------------------------------------------------------------------
 
@@ -387,6 +398,8 @@ class Sender:
 
     def _tell_of_older_state(self, last_seq: int, before: int, gone: int) -> None:
         again = before - last_seq - gone
+        for trial in self._trials if gone else ():
+            self._losses.lose(gone, f"{self._name} was set back to an older state", trial)
         lost = f"{gone:,} of them are gone for good" if gone else "none is lost"
         self._losses.warn(
             f"{self._name} was set back to an older state: of the {before - last_seq:,} log calls of this "
@@ -416,12 +429,17 @@ class Sender:
     # -- from rows to the backlog ----------------------------------------------------------------
 
     def _fill(self) -> None:
+        self._report_losses(at_once=self.stopping)
         while self._rows and not self._full and self._ripe():
+            self.packing = True
             taken = take(self._rows)
             self._on_room(taken.heavy)
             if taken.rows:
                 self._number(taken.rows, taken.nbytes)
+            self.packing = False
             if taken.ticket is not None:
+                # Whoever waits for what was logged waits for what is told of its losses, too.
+                self._report_losses(at_once=True)
                 self._accept(taken.ticket)
             self._next_small = time.monotonic() + (_LINGER_AWAY if self.link is None else _LINGER)
 
@@ -452,15 +470,28 @@ class Sender:
         try:
             batch = batch_of(self._backlog.next_seq, rows)
         except BadValue:
-            kept = [salvaged(row, self._unstorable) for row in rows]
+            kept = [salvaged(row, partial(self._unstorable, row)) for row in rows]
             rows = [row for row in kept if row is not None]
             if not rows:
                 return
             batch = batch_of(self._backlog.next_seq, rows)
         self._backlog.add(batch, nbytes + _OVERHEAD * len(batch.ops), batch.points)
+        if len(self._trials) < _MOST_TRIALS:
+            self._trials.update(op.trial for op in batch.ops if isinstance(op, PointsOp))
 
-    def _unstorable(self, error: BadValue) -> None:
-        self._losses.drop(1, str(error))
+    def _unstorable(self, row: Row, error: BadValue) -> None:
+        self._losses.drop(1, str(error), trial_of(row))
+
+    def _report_losses(self, *, at_once: bool = False) -> None:
+        """Tell trials what they lost, in order with what they keep."""
+        now = time.monotonic()
+        if self._losses.is_reported or self._full or (now < self._report_at and not at_once):
+            return
+        self._report_at = now + _REPORTS
+        rows: list[Row] = [
+            (CALL, "log_trial_losses", time.time(), loss._asdict(), 0) for loss in self._losses.report()
+        ]
+        self._number(rows, 0)
 
     def _accept(self, ticket: Ticket) -> None:
         self._accepted += 1
@@ -531,8 +562,17 @@ class Sender:
         if entry.call is not None:
             entry.call.fail(error)
         else:
-            self._losses.drop(entry.points, str(error))
+            self._drop_points(entry, error)
         self._backlog.skip_unsent()
+
+    def _drop_points(self, entry: Entry, error: TrackError) -> None:
+        """Count what a batch has as lost, for each trial in it that is known."""
+        if not isinstance(entry.item, Batch):
+            self._losses.drop(entry.points, str(error))
+            return
+        for op in entry.item.ops:
+            trial = op.trial if isinstance(op, PointsOp) else op.arguments.get("trial")
+            self._losses.drop(op.points, str(error), trial)
 
     def _send_read(self, link: Link, call_id: int, call: Call) -> None:
         if call.abandoned:

@@ -21,6 +21,7 @@ from track_protocol.errors import RemoteProtocolError
 __all__ = [
     "CHRONO",
     "METRIC",
+    "SUPERSEDED",
     "Batch",
     "CallOp",
     "Op",
@@ -32,6 +33,9 @@ __all__ = [
 
 METRIC: Final = "metric"
 CHRONO: Final = "chrono"
+SUPERSEDED: Final = "superseded"
+"""Kind of the metrics' points that a rewind took out of their series; it is read, never logged."""
+
 _KINDS: Final = frozenset({METRIC, CHRONO})
 _POINTS: Final = 0
 _CALL: Final = 1
@@ -68,6 +72,11 @@ class PointsOp:
     def __len__(self) -> int:
         return len(self.times)
 
+    @property
+    def points(self) -> int:
+        """How many points it has."""
+        return len(self) * len(self.names)
+
     def after(self, offset: int) -> PointsOp | None:
         """The rows whose records come at or after `offset`, or None when there are none."""
         start = self.offsets
@@ -94,6 +103,11 @@ class CallOp:
     offset: int
     method: str
     arguments: dict[str, Any]
+
+    @property
+    def points(self) -> int:
+        """It counts as one point."""
+        return 1
 
     def after(self, offset: int) -> CallOp | None:
         """Itself, or None when its record comes before `offset`."""
@@ -129,7 +143,7 @@ class Batch:
     @property
     def points(self) -> int:
         """How many points it has; each other log call counts as one."""
-        return sum(len(op) * len(op.names) if isinstance(op, PointsOp) else 1 for op in self.ops)
+        return sum(op.points for op in self.ops)
 
     def after(self, last_seq: int) -> list[tuple[int, Op]]:
         """What is new to a receiver that has all up to `last_seq`.

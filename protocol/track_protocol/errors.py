@@ -28,7 +28,9 @@ __all__ = [
     "RPCCallFailure",
     "RemoteProtocolError",
     "SequenceGap",
+    "SeriesDamaged",
     "ServerUnreachable",
+    "SessionFenced",
     "SpoolCorrupt",
     "SpoolError",
     "SpoolForeign",
@@ -207,6 +209,12 @@ class ItemNotFound(RPCCallFailure, LookupError):
     exit_code = 3
 
 
+class SeriesDamaged(RPCCallFailure):
+    """A call that changes points needs some that cannot be read; it was not done at all."""
+
+    code = "series-damaged"
+
+
 class SequenceGap(RPCCallFailure):
     """A batch that does not continue where its session ended; ``expected`` is what should come.
 
@@ -216,6 +224,12 @@ class SequenceGap(RPCCallFailure):
     """
 
     code = "sequence-gap"
+
+
+class SessionFenced(RPCCallFailure):
+    """Another holder has taken the session over; what this one hands in is not stored any more."""
+
+    code = "session-fenced"
 
 
 class TooBusy(RPCCallFailure):

@@ -102,6 +102,16 @@ _TABLE: Final = (
         ),
         "Points of one series from ordinal `start`: columns of steps, times and values.",
     ),
+    Method(
+        "fetch_rejected",
+        Access.READ,
+        (
+            Parameter("trial", "trial?", None),
+            Parameter("start", "count", 0),
+            Parameter("limit", "count", 256),
+        ),
+        "Records that were set aside because they can never be stored, oldest first.",
+    ),
     Method("commit", Access.WRITE, (), "Make everything logged before durable and readable on disk."),
     Method(
         "add_project_trial",
@@ -152,6 +162,12 @@ _TABLE: Final = (
         updates="trial",
     ),
     Method(
+        "log_trial_losses",
+        Access.LOG,
+        (_TRIAL, Parameter("points", "count"), Parameter("reason", "text")),
+        "Add points that will never be stored to the trial's metadata `losses`.",
+    ),
+    Method(
         "add_trial_tags",
         Access.LOG,
         (_TRIAL, Parameter("tags", "map")),
@@ -163,6 +179,13 @@ _TABLE: Final = (
         Access.LOG,
         (_TRIAL, Parameter("status", "status"), Parameter("error", "text?", None)),
         "Change a trial's status; `error` is added to its errors.",
+        updates="trial",
+    ),
+    Method(
+        "rewind_trial",
+        Access.LOG,
+        (_TRIAL, Parameter("step", "number"), Parameter("time", "number")),
+        "Move the metric points of later steps out of their series, into the trial's history.",
         updates="trial",
     ),
 )

@@ -14,6 +14,7 @@ from track_protocol.errors import BadValue, UsageError
 from track_protocol.values import MAX_DEPTH, converter_of
 
 __all__ = [
+    "LOST",
     "CustomStatus",
     "Project",
     "Status",
@@ -52,13 +53,18 @@ class CustomStatus:
     value: int
 
 
+LOST: Final = CustomStatus("lost", 204)
+"""Of a trial that was running when all processes that run it were gone for too long to be coming back."""
+
+
 def status(name: str | None = None, value: int | None = None) -> Status | CustomStatus:
-    """The `Status` that has this name and value (either may be left out), else a `CustomStatus`.
+    """The `Status` (or `LOST`) that has this name and value (either may be left out), else a `CustomStatus`.
 
     Raises:
         UsageError: nothing was given, or only one half of a custom status.
     """
-    for known in Status:
+    known: Status | CustomStatus
+    for known in (*Status, LOST):
         if (name, value) != (None, None) and name in (None, known.name) and value in (None, known.value):
             return known
     if name is None or value is None:

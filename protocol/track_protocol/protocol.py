@@ -14,6 +14,7 @@ from typing import Any, Final, NoReturn
 
 from track_protocol.aggregators import Aggregator, StatAggregator, ValueAggregator
 from track_protocol.model import CustomStatus, Project, Status, Trial, TrialGroup
+from track_protocol.rejected import Rejected
 
 __all__ = ["LATEST", "TIMINGS", "MakeAggregator", "MetricWriter", "Protocol"]
 
@@ -147,7 +148,8 @@ class Protocol:
         Args:
             trial: the trial.
             name: of the series.
-            kind: ``'metric'`` or ``'chrono'``.
+            kind: ``'metric'``, ``'chrono'``, or ``'superseded'`` for the points of a metric that rewinds
+                took out of it, in the order in which they were taken.
 
         Returns:
             Three equally long columns, ``steps``, ``times`` (seconds since the epoch) and ``values``.
@@ -156,6 +158,14 @@ class Protocol:
             ItemNotFound: the trial has no such series.
         """
         self._missing("fetch_metrics")
+
+    def fetch_rejected(self, trial: Trial | None = None) -> list[Rejected]:
+        """The records that were set aside because they can never be stored, oldest first.
+
+        Args:
+            trial: only those about it.
+        """
+        self._missing("fetch_rejected")
 
     # -- what happens in a trial -----------------------------------------------------------------
 
@@ -248,6 +258,19 @@ class Protocol:
         """Stop a timer and record how long it ran, unless an exception cut it short."""
         self._missing("log_trial_chrono_finish")
 
+    def log_trial_losses(self, trial: Trial, points: int, reason: str) -> None:
+        """Points of a trial will never be stored: count them in its metadata ``losses``.
+
+        That is ``{"points": in all, "reasons": {reason: how many}}``, to which every rank adds; beyond 20
+        reasons the others are counted as ``other``.
+
+        Args:
+            trial: the trial.
+            points: how many are lost.
+            reason: why.
+        """
+        self._missing("log_trial_losses")
+
     def add_trial_tags(self, trial: Trial, /, **kwargs: Any) -> None:
         """Merge values into a trial's tags."""
         self._missing("add_trial_tags")
@@ -261,6 +284,23 @@ class Protocol:
             error: what went wrong, when it did; added to the trial's errors.
         """
         self._missing("set_trial_status")
+
+    def rewind_trial(self, trial: Trial, step: float) -> None:
+        """Go back to a step: all metric points logged so far that have a later one are superseded.
+
+        They leave their series, which read and are summarised as if they had not been logged, and are kept
+        for ``fetch_metrics(trial, name, kind="superseded")``; the trial's metadata ``rewinds`` gets an item
+        of ``step``, ``time`` and ``points``, how many that were.  Chronos stay, and so do points whose step
+        is no finite number.
+
+        Args:
+            trial: the trial.
+            step: the last one that stays.
+
+        Raises:
+            BadArguments: it is no number.
+        """
+        self._missing("rewind_trial")
 
     def set_group_metadata(self, group: TrialGroup, /, **kwargs: Any) -> None:
         """Merge values into a group's metadata."""
@@ -283,8 +323,19 @@ class Protocol:
             timeout: seconds; None waits as long as there is progress.
         """
 
+    def secure(self, timeout: float | None = None) -> None:
+        """Wait until the end of this process could lose nothing that was logged before.
+
+        Where a store that is away may be served later from this machine's disk, being there is enough;
+        otherwise it is the same as `flush`.
+
+        Args:
+            timeout: seconds; None waits as long as there is progress.
+        """
+        self.flush(timeout)
+
     def close(self) -> None:
-        """Flush and release what is held; harmless when repeated."""
+        """Secure what was logged and release what is held; harmless when repeated."""
 
     # -- the fast way ----------------------------------------------------------------------------
 

@@ -61,7 +61,10 @@ CHECKS: Final[Mapping[str, tuple[Callable[[Any], bool], str]]] = {
     "bool": (lambda value: type(value) is bool, "true or false"),
     "count": (_is_count, "an integer, 0 or more"),
     "document": (_is_named_map, "a document: a map with string keys"),
-    "kind": (lambda value: value in ("metric", "chrono"), "'metric' or 'chrono'"),
+    "kind": (
+        lambda value: value in ("metric", "chrono", "superseded"),
+        "'metric', 'chrono' or 'superseded'",
+    ),
     "list": (lambda value: type(value) is list, "a list"),
     "map": (_is_named_map, "a map with string keys"),
     "number": (lambda value: type(value) in (int, float), "a number"),

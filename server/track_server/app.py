@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
@@ -20,7 +21,8 @@ from track_server.backends.sqlite_keeper import SqliteKeeper
 from track_server.engine import Engine
 from track_server.identity import Identity
 from track_server.keeping import Keeper
-from track_server.limits import Limits
+from track_server.limits import LEASE_SECONDS, Limits
+from track_server.presence import Presence
 from track_server.runtime import read_server_record
 from track_server.store import Store
 from track_server.users import UserStore
@@ -54,6 +56,7 @@ class Settings:
         certificate, key: PEM files to use instead of the identity made on first start.
         ready_file: where to tell that the server accepts.
         limits: what peers may take.
+        lease: seconds for which whoever runs a trial may be away until the trial is lost; 0 for ever.
     """
 
     backend: str | None = None
@@ -66,6 +69,7 @@ class Settings:
     key: Path | None = None
     ready_file: Path | None = None
     limits: Limits = field(default_factory=Limits)
+    lease: float = LEASE_SECONDS
 
     @property
     def store_uri(self) -> str:
@@ -85,6 +89,7 @@ class Parts:
     identity: Identity
     users: UserStore
     engine: Engine
+    presence: Presence
 
 
 def speaks_plaintext(layer: str | None) -> bool:
@@ -196,6 +201,8 @@ def assemble(settings: Settings) -> Parts:
             f"plain text on {settings.host} would show every token to the network: "
             "listen on 127.0.0.1, or leave security_layer=plaintext out"
         )
+    if not (math.isfinite(settings.lease) and settings.lease >= 0):
+        raise UsageError(f"a lease of {settings.lease} s cannot be: give seconds, or 0 for no end")
     identity = Identity.load_or_create(settings.home, certificate=settings.certificate, key=settings.key)
     users = UserStore(settings.home)
     users.mock_secret()  # now, while nobody is kept waiting
@@ -203,7 +210,8 @@ def assemble(settings: Settings) -> Parts:
     here = "localhost" if settings.host in _EVERYWHERE else settings.host
     served_as = f"socket://{here}:{settings.port}"
     store = open_store(settings.store_uri, exclusive=True, served_as=served_as)
-    return Parts(settings, identity, users, Engine(store))
+    engine = Engine(store)
+    return Parts(settings, identity, users, engine, Presence(settings.lease, engine))
 
 
 def settings_from_uri(text: str, **overrides: Any) -> Settings:
@@ -224,6 +232,7 @@ def settings_from_uri(text: str, **overrides: Any) -> Settings:
             "advertise": str,
             "certificate": Path,
             "key": Path,
+            "lease": float,
         },
     )
     plain = speaks_plaintext(options.pop("security_layer", None))

@@ -10,18 +10,22 @@ from collections.abc import Callable, Mapping
 from typing import Any, Final
 
 from track_protocol.aggregators import aggregator_from_spec
-from track_protocol.batch import CallOp, PointsOp
+from track_protocol.batch import SUPERSEDED, CallOp, PointsOp
 from track_protocol.columns import Column, pack
 from track_protocol.errors import BadArguments, ItemNotFound
 from track_protocol.methods import METHODS, Access, method_named
 from track_protocol.query import parse_query
+from track_protocol.rejected import rejected_to_document
 from track_protocol.schema import CHECKS
 from track_protocol.values import check_name, normalise
+from track_server import leases
+from track_server.losses import add_losses
 from track_server.store import Document, Points, Transaction, View
 
 __all__ = ["LOGS", "READS", "WRITES", "apply_op"]
 
 _PAGE: Final = 65_536
+_REJECTED_PAGE: Final = 256
 _STATUS_CREATED: Final = {"value": 0, "name": "CreatedGroup"}
 _LAST_REVISION: Final = 2**31 - 1
 
@@ -144,8 +148,14 @@ def _fetch_metrics(
     id = _trial_id(view, trial)
     points = view.points(id, kind, name, start, min(limit, _PAGE))
     if points is None:
-        raise ItemNotFound(f"trial {_shown(trial)} has no {kind} called {name[:80]!r}")
+        what = "superseded points of a metric" if kind == SUPERSEDED else kind
+        raise ItemNotFound(f"trial {_shown(trial)} has no {what} called {name[:80]!r}")
     return {"steps": list(points.steps), "times": list(points.times), "values": list(points.values)}
+
+
+def _fetch_rejected(view: View, trial: bytes | str | None, start: int, limit: int) -> list[Document]:
+    id = None if trial is None else _trial_id(view, trial)
+    return [rejected_to_document(each) for each in view.rejected(id, start, min(limit, _REJECTED_PAGE))]
 
 
 READS: Final[Mapping[str, Callable[..., Any]]] = {
@@ -156,6 +166,7 @@ READS: Final[Mapping[str, Callable[..., Any]]] = {
     "fetch_groups": lambda view, query: view.groups(parse_query(query, "group")),
     "fetch_trials": lambda view, query: view.trials(parse_query(query, "trial")),
     "fetch_metrics": _fetch_metrics,
+    "fetch_rejected": _fetch_rejected,
 }
 
 
@@ -219,46 +230,73 @@ def _status_changes(document: Document, status: Document, error: str | None) -> 
     return changes
 
 
-def _set_trial_status(tx: Transaction, trial: bytes | str, status: Document, error: str | None) -> None:
+def _set_trial_status(
+    tx: Transaction, by: bytes, trial: bytes | str, status: Document, error: str | None
+) -> None:
     document = _trial(tx, trial)
-    tx.update_trial(document["id"], _status_changes(document, status, error))
+    settled = leases.settle(tx, by, document, status)
+    tx.update_trial(document["id"], _status_changes(document, settled, error))
 
 
-def _log_trial_start(tx: Transaction, trial: bytes | str, time: float, rank: int | None) -> None:
+def _log_trial_start(tx: Transaction, by: bytes, trial: bytes | str, time: float, rank: int | None) -> None:
     document = _trial(tx, trial)
     metadata = document["metadata"] | {"heartbeat": float(time)}
     if rank is not None:
-        metadata["ranks"] = _with_rank(metadata.get("ranks"), rank)
-    status = document["status"] if rank else {"value": 101, "name": "Running"}
+        metadata["ranks"] = leases.with_rank(metadata.get("ranks"), rank)
+    status = leases.start(tx, by, document, rank)
     tx.update_trial(document["id"], {"status": status, "metadata": metadata})
 
 
-def _with_rank(known: Any, rank: int) -> list[int]:
-    """The sorted ranks; `known` may be anything that a client put there."""
-    ranks = [each for each in known if type(each) is int] if isinstance(known, list) else []
-    return sorted({*ranks, rank})
-
-
 def _log_trial_finish(
-    tx: Transaction, trial: bytes | str, time: float, status: Document, error: str | None, rank: int | None
+    tx: Transaction,
+    by: bytes,
+    trial: bytes | str,
+    time: float,
+    status: Document,
+    error: str | None,
+    rank: int | None,
 ) -> None:
     document = _trial(tx, trial)
     metadata = document["metadata"] | {"heartbeat": float(time)}
-    changes = _status_changes(document, document["status"] if rank else status, error)
+    changes = _status_changes(document, leases.finish(tx, by, document, status, rank), error)
     tx.update_trial(document["id"], changes | {"metadata": metadata})
 
 
+def _rewind_trial(tx: Transaction, trial: bytes | str, step: float, time: float) -> None:
+    if step != step:
+        raise BadArguments("rewind_trial: argument 'step' must be a number, not NaN")
+    document = _trial(tx, trial)
+    points = tx.rewind(document["id"], step)
+    metadata = document["metadata"]
+    known = metadata.get("rewinds")
+    rewinds = known if isinstance(known, list) else []  # it may be anything that a client put there
+    rewinds = [*rewinds, {"step": step, "time": float(time), "points": points}]
+    tx.update_trial(document["id"], {"metadata": metadata | {"rewinds": rewinds}})
+
+
+def _log_trial_losses(tx: Transaction, trial: bytes | str, points: int, reason: str) -> None:
+    add_losses(tx, _trial(tx, trial), points, reason)
+
+
+def _by_anybody(handler: Callable[..., Any]) -> Callable[..., Any]:
+    """A handler to which it is all the same which session it works for."""
+    return lambda tx, _by, **arguments: handler(tx, **arguments)
+
+
 LOGS: Final[Mapping[str, Callable[..., None]]] = {
-    "add_project_trial": _add_project_trial,
-    "add_group_trial": _add_group_trial,
-    "set_group_metadata": _set_group_metadata,
+    "add_project_trial": _by_anybody(_add_project_trial),
+    "add_group_trial": _by_anybody(_add_group_trial),
+    "set_group_metadata": _by_anybody(_set_group_metadata),
     "log_trial_start": _log_trial_start,
     "log_trial_finish": _log_trial_finish,
-    "log_trial_arguments": _merge("parameters"),
-    "log_trial_metadata": _log_trial_metadata,
-    "add_trial_tags": _merge("tags"),
+    "log_trial_arguments": _by_anybody(_merge("parameters")),
+    "log_trial_metadata": _by_anybody(_log_trial_metadata),
+    "log_trial_losses": _by_anybody(_log_trial_losses),
+    "add_trial_tags": _by_anybody(_merge("tags")),
     "set_trial_status": _set_trial_status,
+    "rewind_trial": _by_anybody(_rewind_trial),
 }
+"""Each is called with the transaction, the id of the session it works for, and the arguments by name."""
 
 
 # -- writes with an answer -----------------------------------------------------------------------
@@ -282,7 +320,7 @@ def _new_trial_group(tx: Transaction, group: Document) -> Document:
     return existing or _group(tx, document["uid"])
 
 
-def _new_trial(tx: Transaction, trial: Document, auto_increment: bool) -> Document | None:
+def _new_trial(tx: Transaction, by: bytes, trial: Document, auto_increment: bool) -> Document | None:
     document = _checked("trial", {"status": _STATUS_CREATED, **trial})
     if len(document["id"]) != 16:
         raise BadArguments("field 'id' of a trial must have 16 bytes")
@@ -305,6 +343,7 @@ def _new_trial(tx: Transaction, trial: Document, auto_increment: bool) -> Docume
     if document["group_id"] is not None:
         _group(tx, document["group_id"])
     tx.add_trial(document)
+    leases.settle(tx, by, document, document["status"])
     if document["group_id"] is not None:
         tx.link(document["group_id"], document["id"])
     return _trial(tx, document["id"])
@@ -322,32 +361,33 @@ def _updater(kind: str, update: Document) -> tuple[Callable[..., None], Callable
     return LOGS[method.name], lambda key: method.check({item: key, **update["arguments"]})
 
 
-def _fetch_and_update_trial(tx: Transaction, query: Document, update: Document) -> Document | None:
+def _fetch_and_update_trial(tx: Transaction, by: bytes, query: Document, update: Document) -> Document | None:
     apply, arguments = _updater("trial", update)
     arguments(b"\0" * 16)
     for document in tx.trials(parse_query(query, "trial"), limit=1):
-        apply(tx, **arguments(document["id"]))
+        apply(tx, by, **arguments(document["id"]))
         return _trial(tx, document["id"])
     return None
 
 
-def _fetch_and_update_group(tx: Transaction, query: Document, update: Document) -> Document | None:
+def _fetch_and_update_group(tx: Transaction, by: bytes, query: Document, update: Document) -> Document | None:
     apply, arguments = _updater("group", update)
     arguments("any")
     for document in tx.groups(parse_query(query, "group"), limit=1):
-        apply(tx, **arguments(document["uid"]))
+        apply(tx, by, **arguments(document["uid"]))
         return _group(tx, document["uid"])
     return None
 
 
 WRITES: Final[Mapping[str, Callable[..., Any]]] = {
-    "new_project": _new_project,
-    "new_trial_group": _new_trial_group,
+    "new_project": _by_anybody(_new_project),
+    "new_trial_group": _by_anybody(_new_trial_group),
     "new_trial": _new_trial,
     "fetch_and_update_trial": _fetch_and_update_trial,
     "fetch_and_update_group": _fetch_and_update_group,
-    "commit": lambda _tx: None,
+    "commit": lambda _tx, _by: None,
 }
+"""Each is called as those of `LOGS` are."""
 
 
 # -- operations of a batch -----------------------------------------------------------------------
@@ -372,8 +412,8 @@ def _append(tx: Transaction, op: PointsOp) -> None:
         tx.append_points(op.trial, op.kind, name, aggregator, Points(steps, op.times, column))
 
 
-def apply_op(tx: Transaction, op: PointsOp | CallOp) -> None:
-    """Apply one operation of a batch.
+def apply_op(tx: Transaction, by: bytes, op: PointsOp | CallOp) -> None:
+    """Apply one operation of a batch of the session whose id is `by`.
 
     Raises:
         BadArguments, ItemNotFound, UnknownMethod: it can never be stored; nothing was changed.
@@ -382,4 +422,4 @@ def apply_op(tx: Transaction, op: PointsOp | CallOp) -> None:
         _append(tx, op)
         return
     method = method_named(op.method, within=(Access.LOG,))
-    LOGS[op.method](tx, **method.check(op.arguments))
+    LOGS[op.method](tx, by, **method.check(op.arguments))

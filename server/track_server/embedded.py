@@ -9,11 +9,11 @@ from typing import Any, Final
 
 from track_protocol.batch import Batch
 from track_protocol.codec import decode
-from track_protocol.errors import TrackError
+from track_protocol.errors import SessionFenced, TrackError
 from track_protocol.link import Acked, Failed, LinkEvent, Opened, Refused, Replied
 from track_protocol.roles import Role
 from track_server.app import check_store_uri, open_store
-from track_server.engine import Engine, Writer
+from track_server.engine import Attached, Engine, Writer
 from track_server.ordering import ReadAfterWrite
 from track_server.store import Store
 
@@ -37,6 +37,7 @@ class EngineLink:
         self._engine: Engine | None = None
         self._writer = Writer(b"", _USER)
         self._order = ReadAfterWrite()
+        self._fenced: SessionFenced | None = None
         self._arrivals: queue.SimpleQueue[_Arrival | None] = queue.SimpleQueue()
         self._gate = threading.RLock()
 
@@ -45,8 +46,9 @@ class EngineLink:
         # A fork waits for all of this: behind it the engine is another one.
         with self._gate:
             engine = self._engine = self._open_engine()
-            self._writer = Writer(session, _USER)
-            return Opened(engine.last_seq(self._writer), engine.store.generation, str(Role.ADMIN))
+            attached = _attached(engine, session)
+            self._writer, self._fenced = attached.writer, None
+            return Opened(attached.last_seq, engine.store.generation, str(Role.ADMIN))
 
     def send_batch(self, batch: Batch) -> int:
         """See `Link.send_batch`."""
@@ -73,7 +75,11 @@ class EngineLink:
             )
 
     def poll(self, timeout: float | None) -> list[LinkEvent]:
-        """See `Link.poll`."""
+        """See `Link.poll`.
+
+        Raises:
+            SessionFenced: another process has taken the session over.
+        """
         arrivals: list[_Arrival | None] = []
         try:
             arrivals.append(
@@ -84,6 +90,8 @@ class EngineLink:
         except queue.Empty:
             pass
         events = [arrival() for arrival in arrivals if arrival is not None]
+        if self._fenced is not None:
+            raise self._fenced
         return [event for event in events if event is not None]
 
     def wake(self) -> None:
@@ -130,16 +138,30 @@ class EngineLink:
 
     def _stored(self, outcome: Acked | TrackError) -> LinkEvent:
         self._order.write_finished()
+        if isinstance(outcome, SessionFenced):
+            self._fenced = outcome
         return outcome if isinstance(outcome, Acked) else Refused(outcome)
 
     def _written(self, call_id: int, outcome: bytes | TrackError) -> LinkEvent:
         self._order.write_finished()
+        if isinstance(outcome, SessionFenced):
+            self._fenced = outcome
         return self._answered(call_id, outcome)
 
     def _answered(self, call_id: int, outcome: bytes | TrackError) -> LinkEvent:
         if isinstance(outcome, TrackError):
             return Failed(call_id, outcome)
         return Replied(call_id, decode(outcome))
+
+
+def _attached(engine: Engine, session: bytes) -> Attached:
+    """Take a session over, and wait until that is durable."""
+    outcomes: queue.SimpleQueue[Attached | TrackError] = queue.SimpleQueue()
+    engine.submit_attach(session, _USER, outcomes.put)
+    outcome = outcomes.get()
+    if isinstance(outcome, TrackError):
+        raise outcome
+    return outcome
 
 
 def _open_on_disk(uri: str) -> Callable[[], EngineLink]:

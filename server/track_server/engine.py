@@ -26,7 +26,10 @@ from track_protocol.errors import (
     PermissionDenied,
     RPCCallFailure,
     SequenceGap,
+    SeriesDamaged,
+    SessionFenced,
     StoreError,
+    StoreFull,
     TooBusy,
     TrackError,
     UnknownMethod,
@@ -35,14 +38,15 @@ from track_protocol.errors import (
 from track_protocol.link import Acked, Rejection
 from track_protocol.methods import Access, method_named
 from track_server.calls import READS, WRITES, apply_op
-from track_server.store import SessionState, Store, Transaction
+from track_server.rejecting import rejections_of, set_aside
+from track_server.store import SessionState, Store, Transaction, View
 
-__all__ = ["Engine", "Outcome", "Writer"]
+__all__ = ["Attached", "Engine", "Outcome", "Writer"]
 
 _log = logging.getLogger(__name__)
 
 Outcome = Any
-"""What a job ends with: `Acked` for a batch, encoded bytes for a call, or a `TrackError`."""
+"""What a job ends with: `Acked` for a batch, encoded bytes for a call, `Attached`, or a `TrackError`."""
 
 _GROUP: Final = 256
 """Most jobs in one transaction."""
@@ -55,16 +59,36 @@ _BUSY_EVERY: Final = 0.25
 _LOOK_AFTER: Final = 1.0
 """Seconds of rest after which an idle engine looks whether there is background work again."""
 
-_FOR_GOOD: Final = (BadArguments, ItemNotFound, UnknownMethod, PermissionDenied)
+_FOR_GOOD: Final = (BadArguments, ItemNotFound, UnknownMethod, PermissionDenied, SeriesDamaged)
 """Faults of the record itself: trying again cannot help, so it must not block what is behind it."""
 
 
 @dataclass(frozen=True, slots=True)
 class Writer:
-    """Who writes: the session and the user it belongs to."""
+    """Who writes: one holder of a session.
+
+    Attributes:
+        sid: the session's id.
+        user: who it belongs to.
+        epoch: which of its holders; an older one is refused once a newer one has attached it.
+    """
 
     sid: bytes
     user: str
+    epoch: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Attached:
+    """A session has a new holder.
+
+    Attributes:
+        writer: the holder.
+        last_seq: the session's last durable record; 0 if it never wrote.
+    """
+
+    writer: Writer
+    last_seq: int
 
 
 class _Job(Protocol):
@@ -85,10 +109,20 @@ class _Job(Protocol):
         """After an exception that only this job can have caused: True to run it again, changed."""
 
 
-def _session(tx: Transaction, writer: Writer) -> SessionState:
-    state = tx.session(writer.sid) or SessionState(writer.sid, writer.user)
+def _session(view: View, writer: Writer) -> SessionState:
+    state = view.session(writer.sid) or SessionState(writer.sid, writer.user)
     if state.user != writer.user:
         raise PermissionDenied("this session belongs to another user: start a new one")
+    return state
+
+
+def _held(tx: Transaction, writer: Writer) -> SessionState:
+    state = _session(tx, writer)
+    if writer.epoch < state.epoch:
+        raise SessionFenced(
+            "another holder has taken this session over: attach it again to take it back, "
+            "or start a new one beside it"
+        )
     return state
 
 
@@ -100,29 +134,49 @@ def _gap(state: SessionState, seq: int) -> SequenceGap:
 
 
 @dataclass(slots=True)
+class _AttachJob:
+    writer: Writer
+    done: Callable[[Outcome], None]
+    saves: bool = False
+
+    def run(self, tx: Transaction) -> Outcome:
+        state = _session(tx, self.writer)
+        state = replace(state, epoch=state.epoch + 1)
+        tx.put_session(state)
+        return Attached(replace(self.writer, epoch=state.epoch), state.last_seq)
+
+    def survive(self, error: Exception) -> bool:
+        """There is nothing to leave out."""
+        return False
+
+
+@dataclass(slots=True)
 class _BatchJob:
     writer: Writer
     batch: Batch
     done: Callable[[Outcome], None]
     saves: bool = False
-    poison: dict[int, str] = field(default_factory=dict)
+    poison: dict[int, InternalError] = field(default_factory=dict)
     at: int = 0
 
     def run(self, tx: Transaction) -> Outcome:
-        state, batch = _session(tx, self.writer), self.batch
+        state, batch = _held(tx, self.writer), self.batch
+        rejected: list[Rejection] = []
+        if batch.first <= state.last_seq:
+            known = tx.rejected_of(state.sid, batch.first, batch.last)
+            rejected = rejections_of(known, batch.first, batch.last)
         if batch.last <= state.last_seq:
-            return Acked(state.last_seq)
+            return Acked(batch.last, rejected)
         if batch.first > state.last_seq + 1:
             return _gap(state, batch.first)
-        rejected = [Rejection(seq, InternalError.code, reason) for seq, reason in self.poison.items()]
         for seq, op in batch.after(state.last_seq):
             self.at = seq
-            if seq in self.poison:
-                continue
             try:
-                apply_op(tx, op)
-            except _FOR_GOOD as error:
-                rejected.append(Rejection(seq, error.code, str(error)))
+                if seq in self.poison:
+                    raise self.poison[seq]
+                apply_op(tx, self.writer.sid, op)
+            except (*_FOR_GOOD, InternalError) as error:
+                rejected += set_aside(tx, state.sid, state.user, batch.first, op, error)
         # The answer of an earlier call has arrived, since the client went on; it is not carried along.
         tx.put_session(replace(state, last_seq=batch.last, last_reply=None))
         return Acked(batch.last, rejected)
@@ -130,7 +184,7 @@ class _BatchJob:
     def survive(self, error: Exception) -> bool:
         """Set the operation that failed aside, so that it does not block what is behind it."""
         again = self.at not in self.poison
-        self.poison[self.at] = f"the server failed on this record: {error!r}"
+        self.poison[self.at] = InternalError(f"the server failed on this record: {error!r}")
         return again
 
 
@@ -138,13 +192,13 @@ class _BatchJob:
 class _CallJob:
     writer: Writer
     seq: int
-    handler: Callable[[Transaction], Any]
+    handler: Callable[[Transaction, bytes], Any]
     done: Callable[[Outcome], None]
     saves: bool = False
     failure: InternalError | None = None
 
     def run(self, tx: Transaction) -> Outcome:
-        state = _session(tx, self.writer)
+        state = _held(tx, self.writer)
         if state.last_reply is not None and state.last_reply[0] == self.seq:
             return _outcome(state.last_reply[1])
         if self.seq != state.last_seq + 1:
@@ -157,7 +211,7 @@ class _CallJob:
         try:
             if self.failure is not None:
                 raise self.failure
-            return b"+" + encode(self.handler(tx))
+            return b"+" + encode(self.handler(tx, self.writer.sid))
         except StoreError:
             raise
         except RPCCallFailure as error:
@@ -168,6 +222,19 @@ class _CallJob:
         again = self.failure is None
         self.failure = InternalError(f"the server failed on this call: {error!r}", traceback.format_exc())
         return again
+
+
+@dataclass(slots=True)
+class _ChangeJob:
+    change: Callable[[Transaction], Any]
+    done: Callable[[Outcome], None]
+    saves: bool = False
+
+    def run(self, tx: Transaction) -> Outcome:
+        return self.change(tx)
+
+    def survive(self, error: Exception) -> bool:
+        return False
 
 
 def _outcome(reply: bytes) -> Outcome:
@@ -193,6 +260,25 @@ class Engine:
         self._thread.start()
 
     # -- what may be asked, from any thread ------------------------------------------------------
+
+    def submit_attach(self, sid: bytes, user: str, done: Callable[[Outcome], None]) -> None:
+        """Take a session over: what an older holder hands in from now on is refused.
+
+        While the disk is full no holder can write, and the new one is let in as if it were the older one:
+        it may read, and its records wait.
+
+        Args:
+            sid: the session's id.
+            user: who it belongs to.
+            done: called behind everything the older holder had handed in, once the takeover is durable,
+                with an `Attached` or with the `TrackError` that stands in the way.
+        """
+        writer = Writer(sid, user)
+
+        def answer(outcome: Outcome) -> None:
+            done(self._attached_as_before(writer) if isinstance(outcome, StoreFull) else outcome)
+
+        self._submit(_AttachJob(writer, answer))
 
     def submit_batch(self, writer: Writer, batch: Batch, done: Callable[[Outcome], None]) -> None:
         """Store a batch.
@@ -224,6 +310,16 @@ class Engine:
         """
         self._submit(_CallJob(writer, seq, _bound(method, arguments), done, saves=method == "commit"))
 
+    def submit_change(self, change: Callable[[Transaction], Any], done: Callable[[Outcome], None]) -> None:
+        """Make a change of the server's own.
+
+        Args:
+            change: makes it, on the engine's thread; once more if others in its transaction fail.
+            done: called once it is durable, with what `change` returned or the `TrackError` that stands
+                in the way.
+        """
+        self._submit(_ChangeJob(change, done))
+
     def submit_read(self, method: str, arguments: dict[str, Any], done: Callable[[Outcome], None]) -> None:
         """Answer a read from a snapshot; `done` is called on a reader's thread, as for a call."""
         self._readers.submit(self._read, method, arguments, done)
@@ -235,10 +331,7 @@ class Engine:
             PermissionDenied: it belongs to another user.
         """
         with self.store.snapshot() as view:
-            state = view.session(writer.sid)
-        if state is not None and state.user != writer.user:
-            raise PermissionDenied("this session belongs to another user: start a new one")
-        return state.last_seq if state is not None else 0
+            return _session(view, writer).last_seq
 
     def close(self) -> None:
         """Finish what was submitted, then close the store; harmless when repeated."""
@@ -248,6 +341,14 @@ class Engine:
         self._thread.join()
         self._readers.shutdown(wait=True)
         self.store.close()
+
+    def _attached_as_before(self, writer: Writer) -> Outcome:
+        try:
+            with self.store.snapshot() as view:
+                state = _session(view, writer)
+        except TrackError as error:
+            return error
+        return Attached(replace(writer, epoch=state.epoch), state.last_seq)
 
     def _submit(self, job: _Job) -> None:
         with self._wake:
@@ -332,7 +433,7 @@ class Engine:
             for job in jobs:
                 try:
                     outcomes.append(job.run(tx))
-                except PermissionDenied as error:
+                except (PermissionDenied, SessionFenced) as error:
                     outcomes.append(error)
             tx.commit()
         except BaseException:
@@ -358,12 +459,12 @@ class Engine:
         return outcomes
 
 
-def _bound(name: str, arguments: dict[str, Any]) -> Callable[[Transaction], Any]:
+def _bound(name: str, arguments: dict[str, Any]) -> Callable[[Transaction, bytes], Any]:
     """The call's handler with its checked arguments; an error of the caller's is raised when it runs."""
 
-    def run(tx: Transaction) -> Any:
+    def run(tx: Transaction, by: bytes) -> Any:
         checked = method_named(name, within=(Access.WRITE,)).check(arguments)
-        return WRITES[name](tx, **checked)
+        return WRITES[name](tx, by, **checked)
 
     return run
 

@@ -11,7 +11,7 @@ from typing import Protocol
 
 from track_protocol.errors import ItemNotFound, StoreCorrupt, StoreError, StoreReadOnly, UsageError
 
-__all__ = ["Checked", "Keeper", "Restored", "back_up", "check", "restore"]
+__all__ = ["Checked", "Copier", "Keeper", "Restored", "back_up", "check", "restore"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,6 +24,7 @@ class Checked:
         series: how many there are.
         points: of all series, as far as they can be read.
         findings: one line for each damage; none if the store is sound.
+        rejected: how many records were set aside because they can never be stored.
     """
 
     generation: str | None = None
@@ -31,6 +32,7 @@ class Checked:
     series: int = 0
     points: int = 0
     findings: tuple[str, ...] = ()
+    rejected: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,18 +50,22 @@ class Restored:
     aside: Path | None
 
 
-class Keeper(Protocol):
-    """Knows the files of one kind of store, and changes none that is in use."""
-
-    @property
-    def companion(self) -> str:
-        """What is appended to the main file's name for the file of recent changes."""
+class Copier(Protocol):
+    """Reads the files of one kind of store, of any version that this software knows."""
 
     def check(self, path: Path) -> Checked:
         """Read everything and compare it; whoever uses the store goes on with it meanwhile."""
 
     def copy(self, path: Path, target: Path) -> None:
         """Write one committed state of a store to a new file that needs no companion, durably."""
+
+
+class Keeper(Copier, Protocol):
+    """Knows the files of one kind of store, and changes none that is in use."""
+
+    @property
+    def companion(self) -> str:
+        """What is appended to the main file's name for the file of recent changes."""
 
     def renew(self, path: Path) -> str:
         """Give a store that nobody has open a new generation, durably; returns it."""
@@ -79,7 +85,7 @@ class Keeper(Protocol):
         """
 
 
-def check(keeper: Keeper, path: Path) -> Checked:
+def check(keeper: Copier, path: Path) -> Checked:
     """Check a store; damage that hinders reading at all is a finding too.
 
     Raises:
@@ -94,8 +100,14 @@ def check(keeper: Keeper, path: Path) -> Checked:
         return Checked(findings=(str(error),))
 
 
-def back_up(keeper: Keeper, path: Path, target: Path) -> Checked:
+def back_up(keeper: Copier, path: Path, target: Path, *, private: bool = False) -> Checked:
     """Copy a store, also one that is in use, to a new file; it gets its name once it was found sound.
+
+    Args:
+        keeper: knows that kind of store.
+        path: of the store.
+        target: the new file.
+        private: whether only its owner may read it; otherwise who may read the store.
 
     Raises:
         ItemNotFound: there is no such store.
@@ -111,7 +123,8 @@ def back_up(keeper: Keeper, path: Path, target: Path) -> Checked:
         _make_private(part)
         keeper.copy(path, part)
         seen = _sound(keeper, part, f"{path} is damaged, so there is no backup")
-        part.chmod(path.stat().st_mode & 0o7777)
+        if not private:
+            part.chmod(path.stat().st_mode & 0o7777)
         _name(part, target)
     finally:
         part.unlink(missing_ok=True)
@@ -173,7 +186,7 @@ def _exchange(part: Path, path: Path, companion: str) -> Path | None:
     return aside
 
 
-def _sound(keeper: Keeper, path: Path, otherwise: str) -> Checked:
+def _sound(keeper: Copier, path: Path, otherwise: str) -> Checked:
     seen = check(keeper, path)
     if seen.findings:
         more = f" (and {len(seen.findings) - 1} more)" if len(seen.findings) > 1 else ""

@@ -3,8 +3,12 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Final
 
-__all__ = ["Limits"]
+__all__ = ["LEASE_SECONDS", "Limits"]
+
+LEASE_SECONDS: Final = 60.0
+"""For which whoever runs a trial may be away; a client that lives tries to connect every few seconds."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -17,6 +17,7 @@ from track_protocol.errors import (
     InternalError,
     PermissionDenied,
     RemoteProtocolError,
+    SessionFenced,
     StoreError,
     TooBusy,
     TrackError,
@@ -39,7 +40,7 @@ from track_server.limits import Limits
 from track_server.login import Accepted, Login
 from track_server.ordering import ReadAfterWrite
 
-__all__ = ["Desk", "Executor", "Session", "Writer"]
+__all__ = ["Attached", "Desk", "Executor", "Session", "Writer"]
 
 _log = logging.getLogger(__name__)
 
@@ -63,9 +64,28 @@ class Writer(Protocol):
     def user(self) -> str:
         """Its owner."""
 
+    @property
+    def epoch(self) -> int:
+        """Which of its holders."""
+
+
+class Attached(Protocol):
+    """A session that was taken over."""
+
+    @property
+    def writer(self) -> Writer:
+        """Its new holder."""
+
+    @property
+    def last_seq(self) -> int:
+        """Its last durable record."""
+
 
 class Executor(Protocol):
     """What a session needs from the engine; `done` may be called on any thread."""
+
+    def submit_attach(self, sid: bytes, user: str, done: Callable[[Any], None]) -> None:
+        """Take a session over; ends with an `Attached` or a `TrackError`."""
 
     def submit_batch(self, writer: Any, batch: Batch, done: Callable[[Any], None]) -> None:
         """Store a batch."""
@@ -111,7 +131,7 @@ class Desk(Protocol):
         """Start a login."""
 
     def writer(self, sid: bytes, user: str) -> Writer:
-        """The engine's name for a session."""
+        """The engine's name for a session that nobody has attached."""
 
     def arrived(self, session: Session) -> None:
         """A peer connected."""
@@ -149,6 +169,7 @@ class Session(asyncio.Protocol):
         self._requests_in_flight = 0
         self._bytes_in_flight = 0
         self._login: Login | None = None
+        self._writer: Writer | None = None
         self._login_task: asyncio.Task[None] | None = None
         self._timer: asyncio.TimerHandle | None = None
         self._held: list[bytes] = []
@@ -312,13 +333,31 @@ class Session(asyncio.Protocol):
     async def _accept(self, accepted: Accepted) -> None:
         desk = self._desk
         self.username, self.role = accepted.username, accepted.role
-        writer = desk.writer(self.sid, accepted.username)
-        last_seq = await self._loop.run_in_executor(None, desk.engine.last_seq, writer)
         if self._dropped:  # for whatever reason, it must not end the older holder of its session
+            return
+        if self._may(Role.WRITER):
+            self._cancel_timer()  # what is left to wait for is the disk
+            last_seq = await self._taken_over()
+        else:
+            self._writer = desk.writer(self.sid, accepted.username)
+            last_seq = await self._loop.run_in_executor(None, desk.engine.last_seq, self._writer)
+        if self._dropped:
             return
         self._cancel_timer()
         desk.attached(self)
         self._connection.send_ready(accepted.proof, last_seq, desk.generation, str(accepted.role))
+
+    async def _taken_over(self) -> int:
+        """Make this peer the one holder of its session; returns the session's last durable record."""
+        assert self.username is not None
+        outcome: asyncio.Future[Attached | TrackError] = self._loop.create_future()
+        done = self._on_loop(_resolve, outcome)
+        self._desk.engine.submit_attach(self.sid, self.username, done)
+        attached = await outcome
+        if isinstance(attached, TrackError):
+            raise attached
+        self._writer = attached.writer
+        return attached.last_seq
 
     def _stepped(self, task: asyncio.Task[None]) -> None:
         self._login_task = None
@@ -347,11 +386,13 @@ class Session(asyncio.Protocol):
         size = event.batch.nbytes
         self._started(size)
         self._order.write_started()
-        writer = self._desk.writer(self.sid, self.username or "")
-        self._desk.engine.submit_batch(writer, event.batch, self._on_loop(self._stored, expected, size))
+        done = self._on_loop(self._stored, expected, size)
+        self._desk.engine.submit_batch(self._writer, event.batch, done)
 
     def _stored(self, expected: int, size: int, outcome: Acked | TrackError) -> None:
-        if self._connection.state is State.OPEN:
+        if isinstance(outcome, SessionFenced):
+            self.drop(outcome)
+        elif self._connection.state is State.OPEN:
             if isinstance(outcome, Acked):
                 self._connection.send_ack(outcome.last_seq, outcome.rejected)
             else:
@@ -404,9 +445,8 @@ class Session(asyncio.Protocol):
     def _write(self, event: CallReceived, seq: int) -> None:
         size = self._call_started(event)
         self._order.write_started()
-        writer = self._desk.writer(self.sid, self.username or "")
         done = self._on_loop(self._written, event.call_id, size)
-        self._desk.engine.submit_call(writer, seq, event.method, event.arguments, done)
+        self._desk.engine.submit_call(self._writer, seq, event.method, event.arguments, done)
 
     def _call_started(self, event: CallReceived) -> int:
         size = _BYTES_OF_A_CALLS_BYTE * event.nbytes
@@ -418,7 +458,9 @@ class Session(asyncio.Protocol):
         self._answered(call_id, size, outcome)
 
     def _answered(self, call_id: int, size: int, outcome: bytes | TrackError) -> None:
-        if self._connection.state is State.OPEN:
+        if isinstance(outcome, SessionFenced):
+            self.drop(outcome)
+        elif self._connection.state is State.OPEN:
             if isinstance(outcome, TrackError):
                 self._connection.send_error(call_id, outcome, getattr(outcome, "trace", None))
             else:
@@ -496,6 +538,11 @@ class Session(asyncio.Protocol):
         data = self._connection.data_to_send()
         if data and self._transport is not None:
             self._transport.write(data)
+
+
+def _resolve(future: asyncio.Future[Any], outcome: Any) -> None:
+    if not future.done():
+        future.set_result(outcome)
 
 
 _HANDLERS: dict[type, Callable[[Session, Any], None]] = {

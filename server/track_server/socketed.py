@@ -11,7 +11,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import replace
 from typing import Final
 
-from track_protocol.errors import ConnectionLost, PermissionDenied, TrackError, UsageError
+from track_protocol.errors import ConnectionLost, PermissionDenied, SessionFenced, TrackError, UsageError
 from track_protocol.roles import Role
 from track_protocol.scram import ServerExchange, Verifier, mechanism_for
 from track_protocol.uri import redact
@@ -49,7 +49,7 @@ class SocketServer:
 
     Args:
         uri: ``socket://{hostname}:{port}?security_layer={AES}&backend={URI}``; further options are
-            home, advertise, certificate and key.
+            home, advertise, certificate, key and lease.
         settings: what a server is told, instead of a URI.
 
     Attributes:
@@ -138,7 +138,8 @@ class SocketServer:
         """Serve what `start` began; see `run_server`."""
         assert self._closing is not None
         assert self._door is not None
-        tasks = [asyncio.ensure_future(self._door.accept()), asyncio.ensure_future(self._watch())]
+        coroutines = (self._door.accept(), self._watch(), self._made.presence.watch())
+        tasks = [asyncio.ensure_future(coroutine) for coroutine in coroutines]
         closing = asyncio.ensure_future(self._closing.wait())
         try:
             await asyncio.wait([closing, *tasks], return_when=asyncio.FIRST_COMPLETED)
@@ -301,7 +302,7 @@ class SocketServer:
         return ScramLogin(ServerExchange(verifier, self._binding, self._made.users.mock_secret()), role)
 
     def writer(self, sid: bytes, user: str) -> Writer:
-        """The engine's name for a session."""
+        """The engine's name for a session that nobody has attached."""
         return Writer(sid, user)
 
     def arrived(self, session: Session) -> None:
@@ -320,8 +321,11 @@ class SocketServer:
         if self._door is not None:
             self._door.known(session.visitor)
         self._holders[session.sid] = session
+        self._made.presence.arrived(session.sid)
         if older is not None and older is not session:
-            older.drop(ConnectionLost("another connection took over this session"))
+            older.drop(
+                SessionFenced("another connection took over this session: attach it again to take it back")
+            )
 
     def left(self, session: Session) -> None:
         """A peer is gone."""
@@ -329,6 +333,7 @@ class SocketServer:
         self._proving.pop(session, None)
         if self._holders.get(session.sid) is session:
             del self._holders[session.sid]
+            self._made.presence.left(session.sid)
         if self._door is not None:
             self._door.left(session.visitor)
 

@@ -13,8 +13,9 @@ from typing import Any, Protocol
 
 from track_protocol.columns import Column
 from track_protocol.query import Query
+from track_protocol.rejected import Rejected
 
-__all__ = ["Document", "Points", "SessionState", "Store", "Transaction", "View"]
+__all__ = ["Document", "Lease", "Points", "SessionState", "Store", "Transaction", "View"]
 
 Document = dict[str, Any]
 
@@ -38,7 +39,7 @@ class SessionState:
     Attributes:
         sid: the session's 16-byte id, made by the client.
         user: who owns it.
-        epoch: how many times it was attached; the older holder is fenced off.
+        epoch: how many times it was attached; a holder with a lower one is fenced off.
         last_seq: its last record that is stored.
         last_reply: (sequence number, encoded answer) of its last record, if that is a write with an
             answer.
@@ -49,6 +50,24 @@ class SessionState:
     epoch: int = 0
     last_seq: int = 0
     last_reply: tuple[int, bytes] | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Lease:
+    """That a session runs a trial, from its start of it to the trial's end.
+
+    Attributes:
+        trial: the trial's internal id.
+        sid: the session's id.
+        rank: of the session's process among those that share the trial, None if nobody said.
+        superseded: the session was lost and somebody else decided about the trial, so that what it
+            still says of the trial's status comes too late.
+    """
+
+    trial: bytes
+    sid: bytes
+    rank: int | None = None
+    superseded: bool = False
 
 
 class View(Protocol):
@@ -93,6 +112,21 @@ class View(Protocol):
     def session(self, sid: bytes) -> SessionState | None:
         """What is known of a session."""
 
+    def rejected(self, trial: bytes | None, start: int, limit: int) -> list[Rejected]:
+        """What was set aside, all of it or what is about a trial: up to `limit` from ordinal `start`."""
+
+    def rejected_of(self, sid: bytes, first: int, last: int) -> list[Rejected]:
+        """What of a session was set aside with any record from `first` to `last`."""
+
+    def leases(self, trial: bytes) -> list[Lease]:
+        """All leases of a trial, in any order."""
+
+    def leases_of(self, sid: bytes) -> list[Lease]:
+        """All leases of a session, in any order."""
+
+    def leases_by_status(self, lowest: int, highest: int) -> list[Lease]:
+        """Those not superseded, of all trials whose status has a value from `lowest` to `highest`."""
+
 
 class Transaction(View, Protocol):
     """The one open write transaction; it reads its own writes."""
@@ -120,8 +154,32 @@ class Transaction(View, Protocol):
         `aggregator` is remembered with the series when it is created.
         """
 
+    def rewind(self, trial: bytes, step: float) -> int:
+        """Move the points of later steps from an existing trial's metrics to its superseded series.
+
+        Later is what is a finite number (no bool) above `step`.  What was moved goes, in order, behind the
+        points of the series of the same name and of kind ``superseded``, of which trial documents tell
+        nothing.  A metric without a point left is no series any more.
+
+        Returns:
+            how many points were moved.
+
+        Raises:
+            ItemNotFound: there is no such trial.
+            SeriesDamaged: a series cannot be read; nothing was changed.
+        """
+
     def put_session(self, state: SessionState) -> None:
         """Insert or replace by ``sid``."""
+
+    def put_rejected(self, record: Rejected) -> None:
+        """Keep what can never be stored, behind what was kept before."""
+
+    def put_lease(self, lease: Lease) -> None:
+        """Insert or replace by ``trial``, which exists, and ``sid``."""
+
+    def drop_lease(self, trial: bytes, sid: bytes) -> None:
+        """Remove a lease; harmless when there is none."""
 
     def commit(self) -> None:
         """Make it durable; when this returns, a power cut does not lose it."""

@@ -307,8 +307,13 @@ def test_arguments_that_come_later_join_without_changing_the_hash(client: TrackC
     [
         (ValueError("no"), Status.Exception),
         (KeyboardInterrupt(), Status.Interrupted),
-        (SystemExit(3), Status.Interrupted),
+        (SystemExit(3), Status.Exception),
+        (SystemExit("no such dataset"), Status.Exception),
+        (SystemExit(""), Status.Exception),
+        (SystemExit(143), Status.Interrupted),
+        (SystemExit(130), Status.Interrupted),
         (SystemExit(0), Status.Completed),
+        (SystemExit(), Status.Completed),
     ],
 )
 def test_leaving_by_an_exception_is_kept_and_raised_on(
@@ -321,6 +326,14 @@ def test_leaving_by_an_exception_is_kept_and_raised_on(
     assert [type(error).__name__ in text for text in stored(client).errors] == (
         [] if status is Status.Completed else [True]
     )
+
+
+@pytest.mark.parametrize(("given", "code"), [(3, 3), ("no such dataset", 1), (True, 1), (-1, -1)])
+def test_the_exit_code_of_a_program_is_kept(client: TrackClient, given: Any, code: int) -> None:
+    with pytest.raises(SystemExit), client.new_trial():
+        sys.exit(given)
+    (error,) = stored(client).errors
+    assert error.endswith(f"SystemExit: {given}\nexited with code {code:d}\n")
 
 
 def test_a_group_of_exceptions_is_kept_with_each_of_them(client: TrackClient) -> None:

@@ -15,15 +15,23 @@ import pytest
 
 from memory_link import MemoryStore
 from track import diskcopy as diskcopy_module
+from track import sender as sender_module
 from track.outbox import Outbox
+from track.records import batch_of
 from track.sender import Limits
 from track.spool.folder import SpoolFolder, spools_in
 from track.spool.options import SpoolOptions, SpoolSync
 from track.spool.recovery import Recovered, batch_in, survey
 from track.tickets import KeepTicket
-from track_protocol.batch import CallOp, PointsOp
+from track_protocol.batch import Batch, CallOp, PointsOp
 from track_protocol.columns import unpack
-from track_protocol.errors import AuthenticationError, CallTimeout, PermissionDenied, SpoolInUse
+from track_protocol.errors import (
+    AuthenticationError,
+    CallTimeout,
+    PermissionDenied,
+    ServerUnreachable,
+    SpoolInUse,
+)
 from waiting import wait_until
 
 TRIAL = b"t" * 16
@@ -333,7 +341,7 @@ def test_a_reader_who_logs_leaves_nothing_on_disk(
     assert outbox.dropped == 1
 
 
-def test_a_flush_does_not_wait_long_for_what_is_safe_on_disk(
+def test_nobody_has_to_wait_long_or_be_troubled_for_what_is_safe_on_disk(
     store: MemoryStore, make_outbox: MakeOutbox, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("track.outbox._WAITS_FOR_ROOM", 0.01)
@@ -344,8 +352,12 @@ def test_a_flush_does_not_wait_long_for_what_is_safe_on_disk(
     store.away = True
     store.break_links()
     write(2, {"loss": 2.0})
+    outbox.secure()
     with pytest.raises(CallTimeout, match="it is away"):
-        outbox.flush()
+        outbox.flush(0.1)
+    outbox.close()
+    store.away = False
+    wait_until(lambda: values(store) == [1.0, 2.0], "it is sent though the outbox was closed")
 
 
 def test_a_call_that_nobody_can_hear_is_nothing_on_disk(
@@ -412,3 +424,24 @@ def test_points_come_back_from_disk_as_they_were(store: MemoryStore, make_outbox
     store.away = False
     outbox.flush()
     assert list(map(attrgetter("step", "value"), store.points)) == rows
+
+
+def test_what_is_just_being_packed_does_not_count_as_kept(
+    store: MemoryStore, make_outbox: MakeOutbox, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    begun, may_go_on = threading.Event(), threading.Event()
+
+    def slow_batch_of(first: int, rows: list[Any]) -> Batch:
+        begun.set()
+        may_go_on.wait(20.0)
+        return batch_of(first, rows)
+
+    monkeypatch.setattr(sender_module, "batch_of", slow_batch_of)
+    store.away = True
+    outbox = make_outbox()
+    outbox.writer(TRIAL)(1, {"loss": 1.0})
+    assert begun.wait(20.0)
+    with pytest.raises(ServerUnreachable):
+        outbox.secure(0.1)
+    may_go_on.set()
+    outbox.secure(20.0)

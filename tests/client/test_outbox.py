@@ -370,7 +370,7 @@ def test_a_step_that_cannot_be_kept_drops_its_record(store: MemoryStore, outbox:
     outbox.writer(TRIAL)((1, "a"), {"loss": 3.0})
     outbox.flush()
     assert [(point.step, point.value) for point in store.points] == [((1, "a"), 3.0)]
-    assert sequence(store) == [1]
+    assert [method for _, _, method, _ in store.calls] == ["log_trial_losses"] * 2
 
 
 def test_an_array_is_read_when_it_is_logged(store: MemoryStore, outbox: Outbox) -> None:
@@ -409,7 +409,7 @@ def test_a_call_that_no_frame_can_carry_is_dropped_and_told(
     outbox.log("log_trial_metadata", {"trial": TRIAL, "metadata": {"matrix": [[0.5] * 10_000] * 20}})
     outbox.log("add_trial_tags", {"trial": TRIAL, "tags": {"a": 1}})
     outbox.flush()
-    assert [method for _, _, method, _ in store.calls] == ["add_trial_tags"]
+    assert [method for _, _, method, _ in store.calls] == ["log_trial_losses", "add_trial_tags"]
     assert (outbox.dropped, "log_trial_metadata: 1," in caplog.text) == (1, True)
 
 
@@ -479,7 +479,20 @@ def test_a_full_outbox_waits_once_and_then_drops_at_once(
     outbox._sender._limits = Limits()
     outbox.close()
     assert values(store) == [float(step) for step in range(999)]
-    assert sequence(store) == list(range(1, 1_000))
+    numbers = [seq for _, seq, _, _ in store.calls] + sequence(store)
+    assert sorted(numbers) == list(range(1, 1_001))
+
+
+def test_a_trial_is_told_what_it_lost(store: MemoryStore, outbox: Outbox) -> None:
+    # Fails when `Sender._report_losses` does nothing.
+    write = outbox.writer(TRIAL)
+    for step in range(3):
+        write(step, {"loss": float(step), "bad": object()})
+    outbox.flush()
+    ((_, _, method, arguments),) = store.calls
+    assert (method, arguments["trial"], arguments["points"]) == ("log_trial_losses", TRIAL, 3)
+    assert arguments["reason"].startswith("bad: ")
+    assert values(store) == [0.0, 1.0, 2.0]
 
 
 def test_a_flush_gives_up_after_its_timeout_and_can_be_repeated(store: MemoryStore, outbox: Outbox) -> None:

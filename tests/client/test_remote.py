@@ -84,6 +84,7 @@ def test_a_claim_updates_one_trial_and_returns_it(protocol: Protocol, trial: Tri
         ("add_trial_tags", (), {"best": True}, "tags", {"best": True}),
         ("log_trial_finish", (None, None, None), {}, "status", Status.Completed),
         ("log_trial_start", (), {}, "status", Status.Running),
+        ("rewind_trial", (3,), {}, "metrics", {}),
     ],
 )
 def test_a_claim_may_use_any_call_that_updates_a_trial(

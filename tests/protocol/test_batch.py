@@ -282,7 +282,7 @@ def test_points_have_nine_fields(op: list[Any]) -> None:
 
 
 TRIALS = [None, "0123456789abcdef", b"", TRIAL[:15], TRIAL + b"g", list(TRIAL), 16]
-KINDS = ["", "Metric", "gauge", b"metric", None, 0, ["metric"], ("metric",), {"metric": 1}]
+KINDS = ["", "Metric", "gauge", "superseded", b"metric", None, 0, ["metric"], ("metric",), {"metric": 1}]
 NAMES = [[], None, "ab", b"ab", ("a", "b"), {"a": 1, "b": 2}, [f"m{i}" for i in range(65_537)]]
 STRANGE_NAMES = [["a", "a"], ["a", 1], ["a", b"b"], ["a", None], ["a", ["b"]], ["a", {}], ["a", True]]
 VALUES = [None, [], [["n", 3]], [["n", 3]] * 3, (["n", 3], ["n", 3]), {0: ["n", 3], 1: ["n", 3]}, "ab", b"ab"]

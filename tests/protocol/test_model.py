@@ -15,7 +15,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from track_protocol.errors import BadValue, UsageError
-from track_protocol.model import CustomStatus, Project, Status, Trial, TrialGroup, new_id, status
+from track_protocol.model import LOST, CustomStatus, Project, Status, Trial, TrialGroup, new_id, status
 
 
 def hash_of(**parameters: Any) -> str:
@@ -89,8 +89,8 @@ def test_the_statuses_have_the_documented_values() -> None:
     }
 
 
-@pytest.mark.parametrize("known", Status)
-def test_a_known_status_is_found_by_name_by_value_and_by_both(known: Status) -> None:
+@pytest.mark.parametrize("known", [*Status, LOST])
+def test_a_known_status_is_found_by_name_by_value_and_by_both(known: Status | CustomStatus) -> None:
     found = [status(known.name), status(value=known.value), status(known.name, known.value)]
     assert found == [known, known, known]
 

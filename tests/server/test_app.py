@@ -132,3 +132,21 @@ def test_whoever_finds_the_store_taken_is_told_an_address_that_works(
             open_store(store, exclusive=True)
     finally:
         parts.engine.close()
+
+
+# -- leases --------------------------------------------------------------------------------------
+
+
+def test_the_uri_of_a_server_says_how_long_a_lease_is() -> None:
+    assert settings_from_uri("socket://localhost?lease=0.5").lease == 0.5
+    assert settings_from_uri("socket://localhost").lease == Settings().lease == 60.0
+    with pytest.raises(UriError, match="lease"):
+        settings_from_uri("socket://localhost?lease=long")
+
+
+@pytest.mark.parametrize("lease", [-1.0, float("nan"), float("inf")])
+def test_a_lease_that_cannot_be_is_refused(tmp_path: Path, lease: float) -> None:
+    settings = Settings(backend="ephemeral:", home=tmp_path / "home", lease=lease)
+    with pytest.raises(UsageError, match="give seconds, or 0 for no end"):
+        assemble(settings)
+    assert not (tmp_path / "home").exists()

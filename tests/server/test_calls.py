@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import uuid
 from collections.abc import Iterator
 from typing import Any
@@ -9,7 +10,7 @@ from typing import Any
 import pytest
 
 from engine_calls import Caller, points
-from track_protocol.batch import CallOp
+from track_protocol.batch import Batch, CallOp
 from track_protocol.columns import column_from_wire, unpack
 from track_protocol.errors import BadArguments, BadQuery, ItemNotFound, TrackError, UnknownMethod
 from track_protocol.methods import METHODS, Access
@@ -43,6 +44,11 @@ def rejection(ann: Caller, method: str, **arguments: Any) -> Any:
     """Why a logged call was rejected."""
     (rejected,) = ann.log(CallOp(0, method, arguments)).rejected
     return rejected
+
+
+def rewind_op(offset: int, id: bytes) -> CallOp:
+    """A rewind to step 0, logged by the record at `offset`."""
+    return CallOp(offset, "rewind_trial", {"trial": id, "step": 0, "time": 1.0})
 
 
 def test_every_method_of_the_table_has_its_handler_and_no_other_has() -> None:
@@ -150,7 +156,7 @@ def test_metadata_cannot_be_kept_by_just_any_aggregator(ann: Caller, aggregator:
     id = ann.new_trial()["id"]
     refused = rejection(ann, "log_trial_metadata", trial=id, metadata={"a": 1}, aggregator=aggregator)
     assert refused.code == BadArguments.code
-    assert trial_of(ann, id)["metadata"] == {}
+    assert "a" not in trial_of(ann, id)["metadata"]
 
 
 def test_a_trial_starts_and_finishes_at_its_time(ann: Caller) -> None:
@@ -187,6 +193,61 @@ def test_ranks_that_somebody_wrote_over_do_not_keep_one_from_joining(ann: Caller
     logged(ann, "log_trial_metadata", trial=id, metadata={"ranks": ["x", 7, None]})
     logged(ann, "log_trial_start", trial=id, time=30.0, rank=1)
     assert trial_of(ann, id)["metadata"]["ranks"] == [1, 7]
+
+
+def test_a_rewind_supersedes_later_points_and_is_kept_with_the_trial(ann: Caller) -> None:
+    id = ann.new_trial()["id"]
+    ann.log(points(id, loss=[0.0, 1.0, 2.0], rate=[0.5, 0.5, 0.5]))
+    logged(ann, "rewind_trial", trial=id, step=0, time=10)
+    logged(ann, "rewind_trial", trial=id, step=7.5, time=20.0)
+    assert trial_of(ann, id)["metrics"]["loss"]["count"] == 1
+    assert trial_of(ann, id)["metadata"]["rewinds"] == [
+        {"step": 0, "time": 10.0, "points": 4},
+        {"step": 7.5, "time": 20.0, "points": 0},
+    ]
+    page = ann.read("fetch_metrics", trial=id, name="loss", kind="superseded")
+    assert list(unpack(column_from_wire(page["values"], 2))) == [1.0, 2.0]
+
+
+def test_a_rewind_counts_only_what_came_before_it_in_the_batch(ann: Caller) -> None:
+    id = ann.new_trial()["id"]
+    again = points(id, 3, steps=[1], loss=[10.0])
+    ann.log(points(id, steps=[0, 1], loss=[0.0, 1.0]), rewind_op(2, id), again)
+    page = ann.read("fetch_metrics", trial=id, name="loss")
+    assert list(unpack(column_from_wire(page["values"], 2))) == [0.0, 10.0]
+
+
+def test_a_rewind_that_is_sent_again_is_done_once(ann: Caller) -> None:
+    id = ann.new_trial()["id"]
+    ann.log(points(id, steps=[0, 1], loss=[0.0, 1.0]))
+    rewind = Batch(ann.seq + 1, 1, [rewind_op(0, id)])
+    ann.batch(rewind)
+    ann.seq += 1
+    ann.log(points(id, steps=[1], loss=[10.0]))
+    ann.batch(rewind)
+    found = trial_of(ann, id)
+    assert (found["metrics"]["loss"]["last"], len(found["metadata"]["rewinds"])) == (10.0, 1)
+
+
+def test_rewinds_that_somebody_wrote_over_do_not_keep_one_from_being_done(ann: Caller) -> None:
+    id = ann.new_trial()["id"]
+    logged(ann, "log_trial_metadata", trial=id, metadata={"rewinds": "mine"})
+    logged(ann, "rewind_trial", trial=id, step=0, time=10.0)
+    assert trial_of(ann, id)["metadata"]["rewinds"] == [{"step": 0, "time": 10.0, "points": 0}]
+
+
+@pytest.mark.parametrize("step", [None, "3", True, [1], math.nan])
+def test_a_rewind_to_no_number_is_refused(ann: Caller, step: Any) -> None:
+    id = ann.new_trial()["id"]
+    refused = rejection(ann, "rewind_trial", trial=id, step=step, time=1.0)
+    assert (refused.code, "'step' must be a number" in refused.message) == (BadArguments.code, True)
+    assert "rewinds" not in trial_of(ann, id)["metadata"]
+
+
+def test_what_was_never_superseded_is_not_found(ann: Caller) -> None:
+    id = ann.new_trial()["id"]
+    with pytest.raises(ItemNotFound, match="no superseded points of a metric called 'loss'"):
+        ann.read("fetch_metrics", trial=id, name="loss", kind="superseded")
 
 
 def test_errors_are_kept_in_their_order(ann: Caller) -> None:

@@ -6,6 +6,8 @@ import queue
 import threading
 import uuid
 from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -18,13 +20,16 @@ from track_protocol.errors import (
     ItemNotFound,
     PermissionDenied,
     SequenceGap,
+    SessionFenced,
     StoreError,
+    StoreFull,
     TooBusy,
     UnknownMethod,
 )
 from track_protocol.link import Acked
+from track_server.app import open_store
 from track_server.backends.memory import MemoryStore, MemoryTransaction
-from track_server.engine import Engine
+from track_server.engine import Attached, Engine, Writer
 
 
 @pytest.fixture
@@ -95,6 +100,124 @@ def test_the_last_record_of_a_session_is_known(engine: Engine, caller: Caller) -
     assert engine.last_seq(caller.writer) == 1
 
 
+def test_a_batch_is_known_again_however_much_came_behind_it(tmp_path: Path) -> None:
+    uri = f"sqlite:{tmp_path}/runs.db"
+    engine = Engine(open_store(uri, exclusive=True))
+    caller = Caller(engine)
+    trial = caller.new_trial()["id"]
+    first = Batch(2, 2, [points(trial, loss=[1.0, 2.0])])
+    caller.batch(first)
+    caller.seq = 3
+    for value in range(300):
+        caller.log(points(trial, later=[float(value)]))
+    assert caller.batch(first) == Acked(3)
+    engine.close()
+    engine = Engine(open_store(uri, exclusive=True))
+    again = Caller(engine, sid=caller.writer.sid)
+    assert again.attach().last_seq == 303
+    assert again.batch(first) == Acked(3)
+    assert again.batch(Batch(1, 3, [points(trial, offset=1, loss=[1.0, 2.0])])) == Acked(3)
+    assert _values(again, trial) == [1.0, 2.0]
+    engine.close()
+
+
+# -- holders of a session ------------------------------------------------------------------------
+
+
+def test_who_attaches_a_session_learns_its_last_record(engine: Engine, caller: Caller) -> None:
+    assert caller.attach() == Attached(Writer(caller.writer.sid, "ann", 1), 0)
+    caller.new_trial()
+    again = Caller(engine, sid=caller.writer.sid)
+    assert again.attach() == Attached(Writer(caller.writer.sid, "ann", 2), 1)
+
+
+def test_the_older_holder_of_a_session_is_refused(engine: Engine, caller: Caller) -> None:
+    caller.attach()
+    trial = caller.new_trial()["id"]
+    newer = Caller(engine, sid=caller.writer.sid)
+    newer.attach()
+    outcome = caller.batch(Batch(2, 1, [points(trial, loss=[1.0])]))
+    assert isinstance(outcome, SessionFenced)
+    assert "taken this session over" in str(outcome)
+    with pytest.raises(SessionFenced):
+        caller.call("new_project", seq=2, project={"uid": "p"})
+    assert newer.log(points(trial, loss=[2.0])) == Acked(2)
+    assert _values(newer, trial) == [2.0]
+
+
+def test_a_session_can_be_taken_back(engine: Engine, caller: Caller) -> None:
+    caller.attach()
+    Caller(engine, sid=caller.writer.sid).attach()
+    caller.attach()
+    assert caller.new_trial()
+
+
+def test_what_the_older_holder_had_handed_in_is_stored_before_the_session_is_taken_over(
+    engine: Engine, caller: Caller
+) -> None:
+    caller.attach()
+    trial = caller.new_trial()["id"]
+    answers: queue.SimpleQueue[Any] = queue.SimpleQueue()
+    with _held(engine):
+        engine.submit_batch(caller.writer, Batch(2, 1, [points(trial, loss=[1.0])]), answers.put)
+        engine.submit_attach(caller.writer.sid, "ann", answers.put)
+        engine.submit_batch(caller.writer, Batch(3, 1, [points(trial, loss=[2.0])]), answers.put)
+    stored, attached, refused = (answers.get(timeout=30) for _ in range(3))
+    assert (stored, attached.last_seq) == (Acked(2), 2)
+    assert isinstance(refused, SessionFenced)
+    assert _values(caller, trial) == [1.0]
+
+
+def test_a_stranger_takes_no_session_over(engine: Engine, caller: Caller) -> None:
+    caller.attach()
+    with pytest.raises(PermissionDenied, match="another user"):
+        Caller(engine, user="bob", sid=caller.writer.sid).attach()
+    assert caller.new_trial()
+
+
+def test_a_takeover_outlives_the_engine(tmp_path: Path) -> None:
+    uri = f"sqlite:{tmp_path}/runs.db"
+    engine = Engine(open_store(uri, exclusive=True))
+    older = Caller(engine)
+    older.attach()
+    Caller(engine, sid=older.writer.sid).attach()
+    engine.close()
+    older.engine = Engine(open_store(uri, exclusive=True))
+    with pytest.raises(SessionFenced):
+        older.new_trial()
+    older.engine.close()
+
+
+@pytest.mark.parametrize("uri", ["sqlite:{}/runs.db", "file:{}/runs.json"])
+def test_a_session_is_taken_over_between_engines_of_one_store(uri: str, tmp_path: Path) -> None:
+    here, there = (Engine(open_store(uri.format(tmp_path), exclusive=False)) for _ in range(2))
+    older = Caller(here)
+    older.attach()
+    older.new_trial()
+    newer = Caller(there, sid=older.writer.sid)
+    assert newer.attach().last_seq == 1
+    with pytest.raises(SessionFenced):
+        older.new_trial()
+    assert newer.new_trial()
+    here.close()
+    there.close()
+
+
+def test_a_full_disk_lets_a_holder_in_that_can_read() -> None:
+    store = _Full("ephemeral:")
+    engine = Engine(store)
+    older = Caller(engine)
+    older.attach()
+    trial = older.new_trial()["id"]
+    store.full = True
+    newer = Caller(engine, sid=older.writer.sid)
+    assert newer.attach() == Attached(older.writer, 1)
+    assert newer.read("get_trial", trial={"id": trial})
+    store.full = False
+    assert newer.log(points(trial, loss=[1.0])) == Acked(2)
+    engine.close()
+
+
 def test_a_repeated_call_gets_the_answer_it_got_before(caller: Caller) -> None:
     first = caller.new_trial()
     again = caller.call("new_trial", seq=1, trial={"id": b"x" * 16, "hash": "other", "revision": 0})
@@ -115,6 +238,25 @@ def test_a_record_for_no_trial_is_rejected_and_blocks_nothing(caller: Caller) ->
     assert outcome.last_seq == 3
     assert [(r.seq, r.code) for r in outcome.rejected] == [(2, ItemNotFound.code)]
     assert _values(caller, trial) == [2.0]
+
+
+def test_each_record_of_a_rejected_operation_is_rejected(caller: Caller) -> None:
+    trial = caller.new_trial()["id"]
+    outcome = caller.log(points(b"?" * 16, loss=[1.0, 2.0, 3.0]), points(trial, offset=3, loss=[4.0]))
+    assert [rejection.seq for rejection in outcome.rejected] == [2, 3, 4]
+
+
+def test_a_batch_sent_again_is_rejected_again_as_it_was(caller: Caller) -> None:
+    trial = caller.new_trial()["id"]
+    lost, kept = points(b"?" * 16, loss=[1.0, 2.0]), points(trial, offset=2, loss=[3.0])
+    batch = Batch(2, 3, [lost, kept])
+    first = caller.batch(batch)
+    assert [rejection.seq for rejection in first.rejected] == [2, 3]
+    assert caller.batch(batch) == first
+    assert caller.batch(Batch(3, 2, [points(trial, loss=[0.0]), kept])).rejected == first.rejected[1:]
+    longer = caller.batch(Batch(2, 4, [lost, kept, points(b"!" * 16, offset=3, loss=[4.0])]))
+    assert (longer.last_seq, [rejection.seq for rejection in longer.rejected]) == (5, [2, 3, 5])
+    assert [each["points"] for each in caller.read("fetch_rejected")] == [2, 1]
 
 
 @pytest.mark.parametrize(
@@ -146,6 +288,23 @@ def test_a_failed_call_uses_its_number_up(caller: Caller) -> None:
     assert caller.call("new_project", project={"uid": "p"})["uid"] == "p"
 
 
+@contextmanager
+def _held(engine: Engine) -> Iterator[None]:
+    """The writer thread takes what is handed in meanwhile as its next transaction."""
+    held, go_on = threading.Event(), threading.Event()
+
+    def hold(outcome: object) -> None:
+        held.set()
+        go_on.wait(30)
+
+    engine.submit_batch(Caller(engine).writer, Batch(1, 1, []), hold)
+    assert held.wait(30)
+    try:
+        yield
+    finally:
+        go_on.set()
+
+
 class _Poisoned(MemoryStore):
     """A store with a fault: points of the series "poison" raise."""
 
@@ -171,6 +330,10 @@ def test_a_record_that_the_server_fails_on_is_set_aside() -> None:
     )
     assert [(r.seq, r.code) for r in outcome.rejected] == [(3, InternalError.code)]
     assert _values(caller, trial) == [1.0, 2.0]
+    (kept,) = caller.read("fetch_rejected", trial=trial)
+    assert (kept["code"], kept["names"], kept["runs"]) == (InternalError.code, ["poison"], [[3, 3]])
+    (document,) = caller.read("get_trial", trial={"id": trial})
+    assert document["metadata"]["losses"]["points"] == 1
     engine.close()
 
 
@@ -185,7 +348,7 @@ class _Full(MemoryStore):
 
         def commit_if_there_is_room() -> None:
             if self.full:
-                raise StoreError("no space left on the device")
+                raise StoreFull("no space left on the device")
             commit()
 
         tx.commit = commit_if_there_is_room  # type: ignore[method-assign]

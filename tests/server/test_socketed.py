@@ -19,7 +19,7 @@ from pathlib import Path
 
 import pytest
 
-from engine_calls import points
+from engine_calls import Caller, points
 from made_certificates import make_certificate
 from running_server import Served, serving
 from socket_peers import SECONDS, Joined, Peer, joined, peer
@@ -30,6 +30,7 @@ from track_protocol.errors import (
     ConnectionLost,
     PermissionDenied,
     ServerUnreachable,
+    SessionFenced,
     StoreInUse,
     StoreReadOnly,
     TooBusy,
@@ -83,6 +84,10 @@ def ending(link: Joined) -> TrackError:
     with pytest.raises(TrackError) as caught:
         link.link.poll(SECONDS)
     return caught.value
+
+
+def logged_in(served: Served) -> list[Session]:
+    return [session for session in server_of(served)._sessions if session.role is not None]
 
 
 def server_of(served: Served) -> SocketServer:
@@ -310,7 +315,9 @@ def test_a_newer_connection_takes_a_session_over_and_ends_the_older(served: Serv
     with joined(uri, session) as older:
         older.new_trial()
         with joined(uri, session) as newer:
-            assert "took over" in str(ending(older))
+            ended = ending(older)
+            assert isinstance(ended, SessionFenced)
+            assert "took over" in str(ended)
             assert newer.opened.last_seq == 1
             assert newer.new_trial()["uid"] == "h_1"
 
@@ -319,15 +326,47 @@ def test_what_the_older_connection_had_sent_is_stored_once(served: Served) -> No
     uri, session = served.join("ann"), uuid.uuid4().bytes
     with joined(uri, session) as older:
         id = older.new_trial()["id"]
-        with busy_disk(served) as go_on:
+        with busy_disk(served) as go_on, ThreadPoolExecutor(1) as thread:
             older.send(points(id, loss=[1.0, 2.0]))
-            older.link.poll(0.05)
-            with joined(uri, session) as newer:
-                newer.send(points(id, loss=[1.0, 2.0]))
-                go_on()
-                newer.next()
-                answer = newer.read("fetch_metrics", trial=id, name="loss")
-    assert list(unpack(column_from_wire(answer["values"], 2))) == [1.0, 2.0]
+            wait_until(lambda: older.link.poll(0.05) == [] and not _idle(served), "the server has the batch")
+            coming = thread.submit(Joined, uri, session)
+            wait_until(lambda: len(logged_in(served)) == 2, "the newer connection is known")
+            go_on()
+            newer = coming.result(SECONDS)
+        assert newer.opened.last_seq == 3
+        newer.link.send_batch(Batch(2, 3, [points(id, loss=[1.0, 2.0, 3.0])]))
+        assert newer.next() == Acked(4)
+        answer = newer.read("fetch_metrics", trial=id, name="loss")
+        newer.link.close()
+    assert list(unpack(column_from_wire(answer["values"], 3))) == [1.0, 2.0, 3.0]
+
+
+def test_a_reader_takes_no_session_over_durably(served: Served) -> None:
+    session = uuid.uuid4().bytes
+    with joined(served.join("rea", Role.READER), session) as reader:
+        assert reader.opened.last_seq == 0
+        with server_of(served).engine.store.snapshot() as view:
+            assert view.session(session) is None
+
+
+def test_a_holder_that_was_not_told_is_fenced_all_the_same(served: Served) -> None:
+    """As between a connection and another engine: nobody ends the older one, and the store refuses it."""
+    session = uuid.uuid4().bytes
+    with joined(served.join("ann"), session) as ann:
+        id = ann.new_trial()["id"]
+        newer = Caller(server_of(served).engine, user="ann", sid=session)
+        assert newer.attach().last_seq == 1
+        ann.send(points(id, loss=[1.0]))
+        assert isinstance(ending(ann), SessionFenced)
+        assert newer.log(points(id, loss=[2.0])) == Acked(2)
+
+
+def test_a_call_of_a_holder_that_was_not_told_ends_its_connection_unanswered(served: Served) -> None:
+    session = uuid.uuid4().bytes
+    with joined(served.join("ann"), session) as ann:
+        Caller(server_of(served).engine, user="ann", sid=session).attach()
+        with pytest.raises(SessionFenced, match="taken this session over"):
+            ann.new_trial()
 
 
 def test_connections_that_never_finish_their_handshake_leave_nothing_behind(settings: Settings) -> None:

@@ -23,6 +23,16 @@ class Caller:
         self.writer = Writer(sid or uuid.uuid4().bytes, user)
         self.seq = 0
 
+    def attach(self) -> Any:
+        """Take the session over; its `Attached`, or raises the error."""
+        answers: queue.SimpleQueue[Any] = queue.SimpleQueue()
+        self.engine.submit_attach(self.writer.sid, self.writer.user, answers.put)
+        outcome = answers.get(timeout=_TIMEOUT)
+        if isinstance(outcome, TrackError):
+            raise outcome
+        self.writer, self.seq = outcome.writer, outcome.last_seq
+        return outcome
+
     def batch(self, batch: Batch) -> Any:
         """The outcome of a batch."""
         answers: queue.SimpleQueue[Any] = queue.SimpleQueue()

@@ -51,7 +51,6 @@ def _forget_sessions() -> None:
 
     _replace(Engine, "submit_batch", batch_of_a_stranger)
     _replace(Engine, "submit_call", call_of_a_stranger)
-    _replace(Engine, "last_seq", lambda self, writer: 0)
     _replace(Engine, "_commit", committed_and_slow_to_say_so)
 
 
@@ -85,8 +84,8 @@ def _claim_stale() -> None:
     """Every third claim is answered and not kept, as if it had looked at an older state."""
     fresh, answers = WRITES["fetch_and_update_trial"], itertools.count(1)
 
-    def stale(tx: Transaction, **arguments: Any) -> Any:
-        claimed = fresh(tx, **arguments)
+    def stale(tx: Transaction, by: bytes, **arguments: Any) -> Any:
+        claimed = fresh(tx, by, **arguments)
         if claimed is not None and next(answers) % 3 == 0:
             tx.update_trial(claimed["id"], {"status": {"value": 0, "name": "CreatedGroup"}})
         return claimed

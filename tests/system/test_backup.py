@@ -10,13 +10,14 @@ from pathlib import Path
 
 import pytest
 
-from engine_calls import points
+from engine_calls import Caller, points
 from running_server import ServerProcess
 from socket_peers import SECONDS, Joined, joined
 from stored_trials import add_trials, log_points, points_of
 from track_protocol.columns import unpack
 from track_protocol.link import Acked
 from track_server.app import open_store
+from track_server.engine import Engine
 from waiting import wait_until
 
 
@@ -107,6 +108,16 @@ def test_a_running_server_is_not_restored_under_its_feet(store: str, tmp_path: P
     assert "1 trials restored\nwhat was there is kept as " in restored.stdout
     with ServerProcess(store, home):
         assert track("check", store).stdout.endswith("is sound: 1 trials, 0 series, 0 points\n")
+
+
+def test_a_check_counts_what_was_rejected(store: str) -> None:
+    engine = Engine(open_store(store, exclusive=True))
+    Caller(engine).log(points(b"?" * 16, loss=[1.0, 2.0, 3.0]), points(b"!" * 16, offset=3, loss=[4.0]))
+    engine.close()
+    told = track("check", store)
+    assert told.returncode == 0
+    assert told.stdout.endswith(" 0 points; 4 rejected records (fetch_rejected shows them)\n")
+    assert json.loads(track("check", store, "--json").stdout)["rejected"] == 4
 
 
 def test_a_check_tells_each_damage_in_a_line_and_by_its_exit_code(store: str, tmp_path: Path) -> None:

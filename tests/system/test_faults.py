@@ -4,6 +4,8 @@ Negative controls, each of which makes a test here fail:
 
 * `Engine._commit` without its ``tx.rollback()``: no write succeeds after the first refusal.
 * `Journal.append` without its ``self._cut(offset)``: half a frame stays in the journal.
+* `copied_before_migration` behind the migration: an old store is changed though no copy of it was made.
+* `Engine.submit_attach` without its look at `StoreFull`: who comes while the disk is full cannot read.
 * `Sender._refused` with ``self._backlog.clear()`` for ``raise error``: points are lost.
 """
 
@@ -18,6 +20,7 @@ from pathlib import Path
 import pytest
 
 from engine_calls import Caller, points
+from old_stores import check_holds_everything, old_json, old_sqlite
 from running_server import serving
 from track import TrackClient
 from track.remote import OutboxProtocol
@@ -155,3 +158,37 @@ def test_a_served_client_needs_no_help_when_there_is_room_again(disk: Path, tmp_
 @pytest.mark.parametrize("uri", STORES)
 def test_an_embedded_client_needs_no_help_when_there_is_room_again(disk: Path, uri: str) -> None:
     _log_across_a_full_disk(uri.format(disk), disk)
+
+
+@pytest.mark.parametrize("kind", ["sqlite", "file"])
+def test_a_full_disk_leaves_an_old_store_unmigrated(disk: Path, kind: str) -> None:
+    path = disk / "runs"
+    make, room = (old_sqlite, 131_072) if kind == "sqlite" else (old_json, 0)
+    before = make(path).read_bytes()
+    filler = _fill(disk)
+    # Room for SQLite's log and its index, and not for a copy.
+    os.truncate(filler, filler.stat().st_size - room)
+    with pytest.raises(StoreFull, match="is of version 1 and stays so: no space is left for the copy"):
+        open_store(f"{kind}:{path}", exclusive=False)
+    assert path.read_bytes() == before
+    assert not [file.name for file in disk.iterdir() if file.name.endswith((".bak", ".part"))]
+    filler.unlink()
+    store = open_store(f"{kind}:{path}", exclusive=False)
+    check_holds_everything(store)
+    store.close()
+    assert [file.name for file in disk.iterdir() if file.name.endswith(".bak")]
+
+
+@pytest.mark.parametrize("uri", STORES)
+def test_a_writer_who_comes_while_the_disk_is_full_can_read(disk: Path, tmp_path: Path, uri: str) -> None:
+    with serving(Settings(backend=uri.format(disk), home=tmp_path / "home")) as served:
+        join = served.join("ann")
+        with TrackClient(join) as first:
+            first.set_project(name="full")
+            first.new_trial(name="t")
+            first.log_metrics(loss=-1.0)
+            first.protocol.flush(30)
+            _fill(disk)
+            with TrackClient(join) as second:
+                assert len(second.protocol.fetch_trials({})) == 1
+            (disk / "filler").unlink()

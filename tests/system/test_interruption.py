@@ -2,80 +2,30 @@
 
 from __future__ import annotations
 
-import os
 import signal
 import statistics
-import subprocess
-import sys
-import textwrap
 from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack
 from pathlib import Path
 
 import pytest
 
-from running_server import ServerProcess, environment
-from track import Status, TrackClient, Trial
-
-HEAD = """
-import multiprocessing, os, signal, sys, time
+from running_server import ServerProcess
+from stage import Stage
 from track import Status, TrackClient
 
-def ready():
-    print("ready", flush=True)
-
-def rest():
-    time.sleep(60)
-
-client = TrackClient(os.environ["TRACK_URI"])
-"""
 POINTS = [float(number) for number in range(5000)]
 
 
-class Stage:
-    """A server, the URI to join it, and a folder for scripts."""
-
-    def __init__(self, folder: Path, server: ServerProcess) -> None:
-        self.folder = folder
-        self.server = server
-        self.uri = server.served.join("ann")
-
-    @contextmanager
-    def script(self, source: str, **changes: str) -> Iterator[subprocess.Popen[str]]:
-        """A script of its own, up to the line in which it says that it is ready."""
-        path = self.folder / "script.py"
-        path.write_text(HEAD + textwrap.dedent(source))
-        env = environment(PYTHONPATH=os.pathsep.join(sys.path), TRACK_URI=self.uri, **changes)
-        command = [sys.executable, str(path)]
-        with subprocess.Popen(
-            command,
-            cwd=self.folder,
-            env=env,
-            text=True,
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE,
-        ) as process:
-            try:
-                assert process.stdout is not None
-                assert process.stdout.readline() == "ready\n", process.communicate()
-                yield process
-            finally:
-                process.kill()
-
-    def trial(self) -> tuple[Trial, dict[str, list[float]]]:
-        """The only trial, and the values of all its series."""
-        with TrackClient(self.uri) as client:
-            (trial,) = client.protocol.fetch_trials({})
-            values = {name: list(client.protocol.fetch_metrics(trial, name).values) for name in trial.metrics}
-            trial.chronos = dict(trial.chronos)
-            return trial, values
+@pytest.fixture
+def server(tmp_path: Path) -> Iterator[ServerProcess]:
+    with ServerProcess(f"sqlite:{tmp_path / 'runs.db'}", tmp_path / "home") as server:
+        yield server
 
 
 @pytest.fixture
-def stage(tmp_path: Path) -> Iterator[Stage]:
-    with ServerProcess(f"sqlite:{tmp_path / 'runs.db'}", tmp_path / "home") as server:
-        yield Stage(tmp_path, server)
+def stage(tmp_path: Path, server: ServerProcess) -> Stage:
+    return Stage(tmp_path, server.served.join("ann"))
 
 
 LOG_AND_REST = """
@@ -150,11 +100,46 @@ def test_what_a_programs_handler_raises_is_kept_beside_the_signal(stage: Stage) 
     assert ["SIGTERM" in trial.errors[0], "RuntimeError: preempted" in trial.errors[1]] == [True, True]
 
 
-def test_a_signal_waits_for_a_server_that_is_away_no_longer_than_the_bound(stage: Stage) -> None:
+def test_a_signal_waits_for_a_server_that_is_away_no_longer_than_the_bound(
+    stage: Stage, server: ServerProcess
+) -> None:
     with stage.script(LOG_AND_REST) as process:
-        stage.server.kill()
+        server.kill()
         process.terminate()
         assert process.wait(15) == -signal.SIGTERM
+
+
+@pytest.mark.parametrize("number", [signal.SIGUSR1, signal.SIGUSR2], ids=lambda number: number.name)
+def test_slurms_warning_interrupts_a_trial_whose_program_does_not_handle_it(
+    stage: Stage, number: signal.Signals
+) -> None:
+    with stage.script(LOG_AND_REST, SLURM_JOB_ID="7") as process:
+        process.send_signal(number)
+        assert process.wait(30) == -number
+    trial, values = stage.trial()
+    assert (trial.status, values) == (Status.Interrupted, {"loss": POINTS})
+    assert f"{number.name} came while the trial was running" in trial.errors[0]
+
+
+def test_a_program_that_handles_slurms_warning_decides_about_its_trial(stage: Stage) -> None:
+    script = """
+    def checkpoint(*_):
+        ready()
+    signal.signal(signal.SIGUSR1, checkpoint)
+    with client.new_trial(arguments={"a": 1}) as trial:
+        for number in range(5000):
+            trial.log_metrics(loss=float(number))
+        ready()
+        sys.stdin.read()
+    """
+    with stage.script(script, SLURM_JOB_ID="7") as process:
+        assert process.stdout is not None
+        process.send_signal(signal.SIGUSR1)
+        assert process.stdout.readline() == "ready\n"
+        trial, values = stage.trial()
+        assert (trial.status, trial.errors, values) == (Status.Running, [], {"loss": POINTS})
+        process.communicate(timeout=30)
+    assert stage.trial()[0].status is Status.Completed
 
 
 def test_a_pool_that_is_terminated_keeps_what_its_workers_logged(stage: Stage) -> None:
@@ -177,6 +162,23 @@ def test_a_pool_that_is_terminated_keeps_what_its_workers_logged(stage: Stage) -
         assert process.wait(30) == 0
     trial, values = stage.trial()
     assert (trial.status, trial.errors, values) == (Status.Completed, [], {"loss": POINTS})
+
+
+@pytest.mark.parametrize(
+    ("code", "status", "told"), [(0, Status.Completed, []), (3, Status.Exception, ["exited with code 3"])]
+)
+def test_the_exit_code_of_a_program_that_leaves_the_block_counts(
+    stage: Stage, code: int, status: Status, told: list[str]
+) -> None:
+    script = f"""
+    with client.new_trial(arguments={{"a": 1}}):
+        ready()
+        sys.exit({code})
+    """
+    with stage.script(script) as process:
+        assert process.wait(30) == code
+    trial, _ = stage.trial()
+    assert (trial.status, [error.splitlines()[-1] for error in trial.errors]) == (status, told)
 
 
 @pytest.mark.parametrize(

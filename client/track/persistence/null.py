@@ -12,6 +12,7 @@ from track_protocol.errors import ItemNotFound
 from track_protocol.model import CustomStatus, Project, Status, Trial, TrialGroup, new_id
 from track_protocol.protocol import MetricWriter, Protocol
 from track_protocol.query import Kind, matches, parse_query
+from track_protocol.rejected import Rejected
 
 __all__ = ["NullProtocol"]
 
@@ -112,6 +113,10 @@ class NullProtocol(Protocol):
         """Always fails: nothing is kept."""
         raise ItemNotFound(f"no {kind} is kept by {self.uri}: give TrackClient a store, as in file:runs.json")
 
+    def fetch_rejected(self, trial: Trial | None = None) -> list[Rejected]:
+        """Nothing is rejected."""
+        return []
+
     def log_trial_start(self, trial: Trial, rank: int | None = None) -> None:
         """See `Protocol.log_trial_start`."""
         if not rank:
@@ -161,6 +166,9 @@ class NullProtocol(Protocol):
     ) -> None:
         """Measures nothing."""
 
+    def log_trial_losses(self, trial: Trial, points: int, reason: str) -> None:
+        """Counts nothing: all of it is swallowed."""
+
     @item_may_be_named("trial")
     def add_trial_tags(self, trial: Trial, /, **kwargs: Any) -> None:
         """See `Protocol.add_trial_tags`."""
@@ -171,6 +179,10 @@ class NullProtocol(Protocol):
         trial.status = as_status(status)
         if error is not None:
             trial.errors.append(error)
+
+    def rewind_trial(self, trial: Trial, step: float) -> None:
+        """There are no points to supersede."""
+        wire_arguments("trial", "rewind_trial", (step,), {})
 
     @item_may_be_named("group")
     def set_group_metadata(self, group: TrialGroup, /, **kwargs: Any) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from bisect import bisect_left
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -9,11 +10,12 @@ from typing import Any, Final
 
 from track.backlog import Backlog
 from track.spool.folder import Progressed
-from track_protocol.batch import Batch, PointsOp, first_offset
+from track_protocol.batch import Batch, CallOp, Op, PointsOp
 from track_protocol.errors import (
     PermissionDenied,
     RemoteProtocolError,
     ServerUnreachable,
+    SessionFenced,
     SpoolForeign,
     TooBusy,
     TrackError,
@@ -25,9 +27,6 @@ __all__ = ["CheckedLink", "Rules", "Terms"]
 
 _PASSES: Final = (ServerUnreachable, TooBusy)
 """After these it is tried again, as long as there is patience."""
-
-_FENCED: Final = "session-fenced"
-"""Code of the error that tells that somebody else has taken the session over."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,7 +78,7 @@ class Terms:
         self.generation: str | None = None
         self.gap = 0
         self.refused = 0
-        self._under_way: dict[int, int] = {}
+        self._under_way: dict[int, Batch] = {}
 
     def give_up(self, error: TrackError | None) -> None:
         """End the replay, if there is an error; the first one counts."""
@@ -89,8 +88,10 @@ class Terms:
 
     def judge(self, error: TrackError) -> None:
         """End the replay for an error that does not pass by itself."""
-        if error.code == _FENCED:
-            self.give_up(type(error)(f"{self._path} is being sent by another process, which has taken over"))
+        if isinstance(error, SessionFenced):
+            self.give_up(
+                SessionFenced(f"{self._path} is being sent by another process, which has taken over")
+            )
         elif not isinstance(error, _PASSES):
             self.give_up(error)
 
@@ -121,10 +122,8 @@ class Terms:
         return Opened(min(opened.last_seq, self._end), opened.generation, opened.role)
 
     def sending(self, batch: Batch) -> None:
-        """Remember how much would be refused with an operation."""
-        for op in batch.ops:
-            points = len(op) * len(op.names) if isinstance(op, PointsOp) else 1
-            self._under_way[batch.first + first_offset(op)] = points
+        """Remember what may be refused, one record after the other."""
+        self._under_way[batch.first] = batch
 
     def check(self, acked: Acked) -> None:
         """Count what is refused, and require that a server confirms no more than there is.
@@ -137,8 +136,9 @@ class Terms:
                 f"{self._name} confirmed record {acked.last_seq}, but {self._path} ends with {self._end}: "
                 "it is kept as it is; is that the right server?"
             )
-        self.refused += sum(self._under_way.get(rejection.seq, 1) for rejection in acked.rejected)
-        for first in [first for first in self._under_way if first <= acked.last_seq]:
+        for rejection in acked.rejected:
+            self.refused += sum(_points_at(batch, rejection.seq) for batch in self._under_way.values())
+        for first in [first for first, batch in self._under_way.items() if batch.last <= acked.last_seq]:
             del self._under_way[first]
 
     def _gap_at(self, opened: Opened) -> str:
@@ -156,6 +156,23 @@ class Terms:
             "Nothing was changed. Name the right server: --to URI; or send what is here without them: "
             "--despite-gap"
         )
+
+
+def _points_at(batch: Batch, seq: int) -> int:
+    """How many points a batch has in one record."""
+    if not batch.first <= seq <= batch.last:
+        return 0
+    offset = seq - batch.first
+    return sum((len(op.names) if isinstance(op, PointsOp) else 1) for op in batch.ops if _has(op, offset))
+
+
+def _has(op: Op, offset: int) -> bool:
+    if isinstance(op, CallOp):
+        return op.offset == offset
+    if isinstance(op.offsets, int):
+        return op.offsets <= offset < op.offsets + len(op)
+    at = bisect_left(op.offsets, offset)
+    return at < len(op.offsets) and op.offsets[at] == offset
 
 
 class CheckedLink:

@@ -3,6 +3,10 @@
 One Python handler for each signal serves everybody who waits for it, and then calls on what was
 installed before: the program's handler, ``KeyboardInterrupt``, or the signal's default action.  It is
 there only while somebody waits, and is taken away only if nobody has put another one in its place.
+
+Under Slurm, SIGUSR1 and SIGUSR2 (``--signal=USR1@60``) announce that the job is about to be ended.  A
+program without a handler for them dies of them, so they are taken as SIGTERM is.  One that has a handler
+decides itself what follows, such as a checkpoint and another job; it is only warned, to save first.
 """
 
 from __future__ import annotations
@@ -13,6 +17,8 @@ import os
 import signal
 import threading
 import time
+from collections.abc import Callable
+from pathlib import Path
 from types import FrameType
 from typing import Final
 from weakref import WeakSet
@@ -25,10 +31,15 @@ SIGNAL_SECONDS: Final = 5.0
 """How long a signal may be held up before it goes on to whom it was meant for."""
 
 _SIGNALS: Final = (signal.SIGINT, signal.SIGTERM)
+_WARNINGS: Final = (signal.SIGUSR1, signal.SIGUSR2)
+"""Taken only under Slurm: elsewhere they mean what the program makes of them."""
+
+_SLURM: Final = "SLURM_JOB_ID"
+_PROCESS_STATUS: Final = Path("/proc/self/status")
 
 
 class SignalHandler:
-    """Is told of SIGINT, SIGTERM and the end of the process, once installed; a subclass says what to do.
+    """Is told of signals and of the end of the process, once installed; a subclass says what to do.
 
     Whatever it raises is logged, and the signal goes on.  It is not kept alive by being installed.
     """
@@ -42,7 +53,15 @@ class SignalHandler:
         """
 
     def sigterm(self, signum: int, frame: FrameType | None) -> None:
-        """SIGTERM came, as from a scheduler.
+        """SIGTERM came, as from a scheduler; or one of Slurm's warnings, and the process dies of it.
+
+        Args:
+            signum: its number.
+            frame: what it interrupted.
+        """
+
+    def warned(self, signum: int, frame: FrameType | None) -> None:
+        """One of Slurm's warnings came, SIGUSR1 or SIGUSR2, which the program handles in a moment.
 
         Args:
             signum: its number.
@@ -88,12 +107,25 @@ class _Link:
         """False once another one tells; the program's handler may still call this one on."""
 
     def __call__(self, signum: int, frame: FrameType | None) -> None:
-        if self.tells and _state.busy:
+        if self.tells and self._warns:
+            self._warn(signum, frame)
+        elif self.tells and _state.busy:
             self._call_on(signum, frame)
             raise _CutShort
-        if self.tells:
+        elif self.tells:
             self._tell(signum, frame)
         self._call_on(signum, frame)
+
+    @property
+    def _warns(self) -> bool:
+        return self._number in _WARNINGS and callable(self.before)
+
+    def _warn(self, signum: int, frame: FrameType | None) -> None:
+        # Not busy with it: a signal that ends the process while this saves is told as ever.
+        if not _state.busy:
+            _state.deadline = time.monotonic() + SIGNAL_SECONDS
+            for handler in list(_installed):
+                self._tell_one(handler.warned, signum, frame)
 
     def _tell(self, signum: int, frame: FrameType | None) -> None:
         try:
@@ -101,15 +133,18 @@ class _Link:
                 _state.busy = True
                 _state.deadline = time.monotonic() + SIGNAL_SECONDS
                 for handler in list(_installed):
-                    self._tell_one(handler, signum, frame)
+                    told = handler.sigint if self._number is signal.SIGINT else handler.sigterm
+                    self._tell_one(told, signum, frame)
             finally:
                 _state.busy = False
         except _CutShort:
             _state.busy = False
 
-    def _tell_one(self, handler: SignalHandler, signum: int, frame: FrameType | None) -> None:
+    def _tell_one(
+        self, told: Callable[[int, FrameType | None], None], signum: int, frame: FrameType | None
+    ) -> None:
         try:
-            (handler.sigint if self._number is signal.SIGINT else handler.sigterm)(signum, frame)
+            told(signum, frame)
         except Exception:  # noqa: BLE001  # the signal must go on, whatever a handler does
             _log.exception("a handler of %s failed", self._number.name)
 
@@ -138,16 +173,33 @@ def _update() -> None:
     # Only the main thread may; what a thread leaves behind only calls on.
     if threading.current_thread() is not threading.main_thread():
         return
-    for number in _SIGNALS:
-        current, ours = signal.getsignal(number), _links.get(number)
-        if not _installed:
-            if number in _links and current is ours:
-                signal.signal(number, _links.pop(number).before)
-        elif current not in (ours, None, signal.SIG_IGN):
-            if ours is not None:
-                ours.tells = False
-            _links[number] = _Link(number, current)
-            signal.signal(number, _links[number])
+    if _installed:
+        for number in _SIGNALS + (_WARNINGS if _SLURM in os.environ else ()):
+            _stand_in_front(number)
+        return
+    for number in list(_links):
+        if signal.getsignal(number) is _links[number]:
+            signal.signal(number, _links.pop(number).before)
+
+
+def _stand_in_front(number: signal.Signals) -> None:
+    current, ours = signal.getsignal(number), _links.get(number)
+    if current in (ours, None, signal.SIG_IGN) or (current is signal.SIG_DFL and _is_caught(number)):
+        return
+    if ours is not None:
+        ours.tells = False
+    _links[number] = _Link(number, current)
+    signal.signal(number, _links[number])
+
+
+def _is_caught(number: signal.Signals) -> bool:
+    """Whether a C library handles a signal of which Python does not know, as `faulthandler.register` does."""
+    try:
+        lines = _PROCESS_STATUS.read_text().splitlines()
+    except OSError:
+        return False  # not Linux
+    caught = next((line for line in lines if line.startswith("SigCgt:")), "SigCgt: 0")
+    return bool(int(caught.split()[1], 16) >> (number - 1) & 1)
 
 
 def _leave() -> None:

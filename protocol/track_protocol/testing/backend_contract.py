@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from track_protocol.aggregators import StatAggregator, TimeSeriesAggregator, ValueAggregator
-from track_protocol.errors import BadQuery, ItemNotFound
+from track_protocol.errors import BadArguments, BadQuery, ItemNotFound
 from track_protocol.model import CustomStatus, Project, Status, Trial, TrialGroup
 from track_protocol.protocol import Protocol
 
@@ -54,6 +54,24 @@ class BackendContract:
         second = self.open_protocol(tmp_path)
         yield second
         second.close()
+
+    # -- what is lost ----------------------------------------------------------------------------
+
+    def test_losses_of_a_trial_add_up_in_its_metadata(self, protocol: Protocol) -> None:
+        trial = protocol.new_trial(Trial(name="t"))
+        assert trial is not None
+        for points, reason in ((3, "no room"), (1, "not a number"), (4, "no room")):
+            protocol.log_trial_losses(trial, points, reason)
+        protocol.flush()
+        (found,) = protocol.get_trial(trial)
+        assert found.metadata["losses"] == {"points": 8, "reasons": {"no room": 7, "not a number": 1}}
+
+    def test_nothing_is_rejected_where_everything_fits(self, protocol: Protocol) -> None:
+        trial = protocol.new_trial(Trial(name="t"))
+        assert trial is not None
+        protocol.log_trial_metrics(trial, step=1, loss=0.5)
+        protocol.flush()
+        assert protocol.fetch_rejected() == protocol.fetch_rejected(trial) == []
 
     # -- projects and groups ---------------------------------------------------------------------
 
@@ -218,6 +236,33 @@ class BackendContract:
         for step in steps:
             protocol.log_trial_metrics(trial, step=step, loss=1.0)
         assert list(self._points(protocol, trial, "loss").steps) == steps
+
+    def test_a_rewind_supersedes_the_points_of_later_steps(self, protocol: Protocol) -> None:
+        trial = self._new(protocol, name="t")
+        for step in range(6):
+            protocol.log_trial_metrics(trial, step=step, loss=step / 2)
+        protocol.rewind_trial(trial, 2)
+        protocol.log_trial_metrics(trial, step=3, loss=0.25)
+        found = self._points(protocol, trial, "loss")
+        assert (list(found.steps), list(found.values)) == ([0, 1, 2, 3], [0.0, 0.5, 1.0, 0.25])
+        history = protocol.fetch_metrics(trial, "loss", kind="superseded")
+        assert (list(history.steps), list(history.values)) == ([3, 4, 5], [1.5, 2.0, 2.5])
+        read = self._trial(protocol, trial)
+        assert (list(read.metrics), dict(read.chronos)) == (["loss"], {})
+        assert [(each["step"], each["points"]) for each in read.metadata["rewinds"]] == [(2, 3)]
+
+    def test_points_that_have_no_number_for_a_step_stay(self, protocol: Protocol) -> None:
+        trial = self._new(protocol, name="t")
+        for step in (None, "9", (9,), True, math.inf, 9, 9.5):
+            protocol.log_trial_metrics(trial, step=step, loss=1.0)
+        protocol.rewind_trial(trial, 0)
+        assert list(self._points(protocol, trial, "loss").steps) == [None, "9", (9,), True, math.inf]
+
+    @pytest.mark.parametrize("step", ["3", None, True, math.nan, (1,)])
+    def test_a_rewind_to_no_number_is_refused(self, protocol: Protocol, step: Any) -> None:
+        trial = self._new(protocol, name="t")
+        with pytest.raises(BadArguments, match="a step that is a number"):
+            protocol.rewind_trial(trial, step)
 
     def test_many_points_are_kept_in_order(self, protocol: Protocol) -> None:
         trial = self._new(protocol, name="t")

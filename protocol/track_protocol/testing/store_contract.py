@@ -3,24 +3,30 @@
 from __future__ import annotations
 
 from track_protocol.testing.store_documents import DocumentTests
+from track_protocol.testing.store_leases import LeaseTests
 from track_protocol.testing.store_points import PointsTests
 from track_protocol.testing.store_queries import QueryTests
+from track_protocol.testing.store_rejected import RejectedTests
+from track_protocol.testing.store_rewinds import RewindTests
 from track_protocol.testing.store_transactions import TransactionTests
 
 __all__ = ["StoreContract"]
 
 
-class StoreContract(DocumentTests, PointsTests, QueryTests, TransactionTests):
+class StoreContract(
+    DocumentTests, LeaseTests, PointsTests, QueryTests, RejectedTests, RewindTests, TransactionTests
+):
     """A store that passes these tests does what the engine needs of it.
 
     Use it in a module of tests, once for each backend::
 
         from track_protocol.testing import StoreContract
-        from track_server.store import Points, SessionState
+        from track_server.store import Lease, Points, SessionState
 
         class TestMyStore(StoreContract):
             points_type = Points
             session_type = SessionState
+            lease_type = Lease
 
             def open_store(self, path):
                 return MyStore(path)

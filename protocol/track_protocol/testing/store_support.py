@@ -78,16 +78,18 @@ def same(left: Any, right: Any) -> bool:
 
 
 class StoreSuite:
-    """What each part of the suite builds on; a backend's author fills in the first three.
+    """What each part of the suite builds on; a backend's author fills in the first four.
 
     Attributes:
         points_type: makes points of ``steps``, ``times`` and ``values``, which are columns.
         session_type: makes a session's state of ``sid, user, epoch, last_seq, last_reply``.
+        lease_type: makes a lease of ``trial, sid, rank, superseded``.
         persistent: whether a store that is closed and opened again holds what it held.
     """
 
     points_type: ClassVar[Callable[..., Any]]
     session_type: ClassVar[Callable[..., Any]]
+    lease_type: ClassVar[Callable[..., Any]]
     persistent: ClassVar[bool] = True
 
     def open_store(self, path: Path) -> Any:

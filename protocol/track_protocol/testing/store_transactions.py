@@ -259,6 +259,8 @@ class TransactionTests(StoreSuite):
             lambda tx: tx.link("g", id_of(0)),
             lambda tx: tx.append_points(id_of(0), METRIC, "loss", None, self.points([0, 1], [1.0, 2.0])),
             lambda tx: tx.put_session(self.session_type(SID, "ann", 1, 5, None)),
+            lambda tx: tx.put_lease(self.lease_type(id_of(0), SID, None, False)),
+            lambda tx: tx.put_lease(self.lease_type(id_of(1), SID, 1, False)),
         )
 
     def _change_everything(self, tx: Any) -> None:
@@ -275,6 +277,9 @@ class TransactionTests(StoreSuite):
         tx.append_points(id_of(0), METRIC, "new", None, self.points([2], [3.0]))
         tx.put_session(self.session_type(SID, "ann", 2, 6, (6, b"x")))
         tx.put_session(self.session_type(b"n" * 16, "new", 1, 1, None))
+        tx.put_lease(self.lease_type(id_of(0), SID, 2, True))
+        tx.put_lease(self.lease_type(id_of(9), b"n" * 16, None, False))
+        tx.drop_lease(id_of(1), SID)
 
     def _everything(self, store: Any) -> list[Any]:
         with store.snapshot() as view:
@@ -297,4 +302,7 @@ class TransactionTests(StoreSuite):
                 for points in points
             ],
             sessions,
+            [set(view.leases(id_of(number))) for number in (0, 1, 9)],
+            [set(view.leases_of(sid)) for sid in (SID, b"n" * 16)],
+            set(view.leases_by_status(0, 999)),
         ]

@@ -28,12 +28,13 @@ from track_protocol.columns import Column, unpack
 from track_protocol.errors import BadValue
 from track_server.backends.chunk_columns import Encoded, decode_column
 
-__all__ = ["BadChunk", "assemble", "decode_chunk", "join_columns", "slice_column"]
+__all__ = ["BadChunk", "assemble", "decode_chunk", "join_columns", "slice_column", "value_at"]
 
 _VERSION: Final = 1
 _HEAD: Final = struct.Struct("<BI" + "cBI" * 3)
 _CRC: Final = struct.Struct("<I")
 _NUMERIC: Final = frozenset("dq")
+_ONE: Final = {"d": struct.Struct("<d"), "q": struct.Struct("<q")}
 
 
 class BadChunk(ValueError):
@@ -58,6 +59,15 @@ def slice_column(column: Column, start: int, stop: int) -> Column:
         return Column("n", stop - start)
     width = 8 if column.code in _NUMERIC else 1
     return Column(column.code, column.payload[start * width : stop * width])
+
+
+def value_at(column: Column, index: int) -> Any:
+    """The first (0) or the last (-1) value of a column."""
+    if column.code == "n":
+        return None
+    if column.code == "o":
+        return column.payload[index]
+    return _ONE[column.code].unpack(column.payload[:8] if index == 0 else column.payload[-8:])[0]
 
 
 def assemble(count: int, steps: Encoded, times: Encoded, values: Encoded) -> bytes:

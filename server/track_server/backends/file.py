@@ -20,6 +20,7 @@ from pathlib import Path
 from track_protocol.errors import StoreError, StoreReadOnly
 from track_server.backends.file_changes import RecordingTransaction
 from track_server.backends.file_state import FileState, read_document
+from track_server.backends.file_upgrade import upgrade
 from track_server.backends.file_write import write_durably
 from track_server.backends.journal import Journal
 from track_server.backends.memory_document import DocumentHeader, document_lines
@@ -42,6 +43,7 @@ class FileStore:
         StoreInUse: another process holds it.
         StoreReadOnly: the file or its folder does not take writes.
         StoreCorrupt: the document or the journal is damaged.
+        StoreFull: it is of an older version, and there is no room to copy it before it is migrated.
         StoreTooNew: it was written by a newer version of this software.
         StoreError: the folder is missing or on a network, or the file is something else.
     """
@@ -67,6 +69,7 @@ class FileStore:
             opened.callback(self._journal.close)
             with self._alone():
                 self._state = FileState(self._path, self._journal, uri, seen)
+                upgrade(self._state, self._path)
             self._resources = opened.pop_all()
 
     @property

@@ -13,9 +13,10 @@ import msgpack
 
 from track_protocol.codec import decode, encode
 from track_protocol.columns import Column
+from track_protocol.rejected import Rejected, rejected_from_document, rejected_to_document
 from track_server.backends.memory import MemoryTransaction
 from track_server.backends.memory_tables import Tables
-from track_server.store import Document, Points, SessionState, Transaction
+from track_server.store import Document, Lease, Points, SessionState, Transaction
 
 __all__ = ["RecordingTransaction", "replay"]
 
@@ -25,7 +26,11 @@ _TRIAL: Final = "trial"
 _UPDATE: Final = "update"
 _LINK: Final = "link"
 _POINTS: Final = "points"
+_REWIND: Final = "rewind"
 _SESSION: Final = "session"
+_REJECTED: Final = "rejected"
+_LEASE: Final = "lease"
+_NO_LEASE: Final = "no lease"
 
 
 class RecordingTransaction(MemoryTransaction):
@@ -85,11 +90,36 @@ class RecordingTransaction(MemoryTransaction):
         super().append_points(trial, kind, name, aggregator, points)
         self._changes.append(change)
 
+    def rewind(self, trial: bytes, step: float) -> int:
+        """Move the points of later steps from a trial's metrics to its superseded series."""
+        change = encode([_REWIND, trial, step])
+        moved = super().rewind(trial, step)
+        self._changes.append(change)
+        return moved
+
     def put_session(self, state: SessionState) -> None:
         """Insert or replace by ``sid``."""
         reply = None if state.last_reply is None else list(state.last_reply)
         change = encode([_SESSION, state.sid, state.user, state.epoch, state.last_seq, reply])
         super().put_session(state)
+        self._changes.append(change)
+
+    def put_rejected(self, record: Rejected) -> None:
+        """Keep what can never be stored, behind what was kept before."""
+        change = encode([_REJECTED, rejected_to_document(record)])
+        super().put_rejected(record)
+        self._changes.append(change)
+
+    def put_lease(self, lease: Lease) -> None:
+        """Insert or replace by ``trial``, which exists, and ``sid``."""
+        change = encode([_LEASE, lease.trial, lease.sid, lease.rank, lease.superseded])
+        super().put_lease(lease)
+        self._changes.append(change)
+
+    def drop_lease(self, trial: bytes, sid: bytes) -> None:
+        """Remove a lease; harmless when there is none."""
+        change = encode([_NO_LEASE, trial, sid])
+        super().drop_lease(trial, sid)
         self._changes.append(change)
 
     def commit(self) -> None:
@@ -136,5 +166,9 @@ _REPLAYS: Final[Mapping[str, Callable[..., None]]] = {
     _UPDATE: lambda tx, id, changes: tx.update_trial(id, changes),
     _LINK: lambda tx, group_uid, trial: tx.link(group_uid, trial),
     _POINTS: _replay_points,
+    _REWIND: lambda tx, trial, step: tx.rewind(trial, step),
     _SESSION: _replay_session,
+    _REJECTED: lambda tx, document: tx.put_rejected(rejected_from_document(document)),
+    _LEASE: lambda tx, *fields: tx.put_lease(Lease(*fields)),
+    _NO_LEASE: lambda tx, trial, sid: tx.drop_lease(trial, sid),
 }

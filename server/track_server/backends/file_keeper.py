@@ -1,58 +1,31 @@
-"""Checking, copying and exchanging the files of file stores."""
+"""Looking after the files of file stores: what changes them as a whole."""
 
 from __future__ import annotations
 
 import secrets
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
+from dataclasses import replace
 from pathlib import Path
-from typing import Final
 
-from track_protocol.errors import ItemNotFound, StoreCorrupt, StoreError, TrackError
-from track_protocol.query import parse_query
+from track_protocol.errors import StoreCorrupt
 from track_server.backends.file import FileStore
-from track_server.backends.file_changes import replay
-from track_server.backends.file_state import ReadDocument, read_document
-from track_server.backends.file_write import write_durably
-from track_server.backends.journal import Frame, Header, Journal
-from track_server.backends.memory import MemoryStore
-from track_server.backends.memory_document import DocumentHeader, document_lines, load_document
-from track_server.backends.memory_tables import MemoryView
+from track_server.backends.file_copy import FileCopier, read_whole, write_copy
 from track_server.backends.storelock import StoreLock
-from track_server.keeping import Checked
 
 __all__ = ["FileKeeper"]
 
-_TRIES: Final = 20
 
-
-class FileKeeper:
+class FileKeeper(FileCopier):
     """Looks after file stores; see `track_server.keeping.Keeper`."""
 
     companion = ".journal"
 
-    def check(self, path: Path) -> Checked:
-        """Read everything and compare it; whoever uses the store goes on with it meanwhile."""
-        memory, _ = _read(path)
-        with memory.snapshot() as view:
-            trials = view.trials(parse_query({}))
-            counts = [
-                series["count"] for trial in trials for kind in ("metrics", "chronos")
-                for series in trial[kind].values()
-            ]  # fmt: skip
-            findings = tuple(_dangling(view))
-        return Checked(memory.generation, len(trials), len(counts), sum(counts), findings)
-
-    def copy(self, path: Path, target: Path) -> None:
-        """Write one committed state of a store, journal included, as one document, durably."""
-        memory, number = _read(path)
-        _write(memory, DocumentHeader(memory.generation, number), target)
-
     def renew(self, path: Path) -> str:
         """Give a store that nobody has open a new generation, durably; returns it."""
-        memory, number = _read(path)
+        memory, header = read_whole(path)
         generation = secrets.token_hex(16)
-        _write(memory, DocumentHeader(generation, number), path)
+        write_copy(memory, replace(header, generation=generation), path)
         return generation
 
     def settle(self, path: Path) -> None:
@@ -68,98 +41,3 @@ class FileKeeper:
             yield
         finally:
             lock.release()
-
-
-def _write(memory: MemoryStore, header: DocumentHeader, target: Path) -> None:
-    with memory.snapshot() as view:
-        write_durably(target, document_lines(view, header))
-
-
-def _read(path: Path) -> tuple[MemoryStore, int]:
-    """A committed state of a store that others may be writing to, and the number of its last transaction."""
-    seen, header, frames = _stable(path)
-    memory = MemoryStore(f"file:{path}", generation=seen.header.generation)
-    tx = memory.begin()
-    load_document(seen.document, tx, str(path))
-    tx.commit()
-    number = seen.header.transaction
-    if (
-        frames
-        and header is not None
-        and (header.generation, header.base <= number)
-        != (
-            memory.generation,
-            True,
-        )
-    ):
-        raise StoreCorrupt(
-            f"{path}.journal continues another document than {path}: restore both from one copy"
-        )
-    for frame in frames:
-        if frame.number > number:
-            _apply(memory, frame, number, path)
-            number = frame.number
-    return memory, number
-
-
-def _apply(memory: MemoryStore, frame: Frame, number: int, path: Path) -> None:
-    tx = memory.begin()
-    try:
-        if frame.number != number + 1:
-            raise ValueError(f"transaction {frame.number} follows {number}")
-        replay(frame.payload, tx)
-    except (TrackError, ValueError, TypeError, LookupError) as error:
-        tx.rollback()
-        raise StoreCorrupt(
-            f"{path}.journal does not fit {path} at transaction {frame.number} ({error}): restore a backup"
-        ) from error
-    tx.commit()
-
-
-def _stable(path: Path) -> tuple[ReadDocument, Header | None, list[Frame]]:
-    """Document and journal as they belong together, read while neither was rewritten.
-
-    The journal is read first: a document that is newer has all that was in it.
-    """
-    journal_path = path.with_name(f"{path.name}.journal")
-    for _ in range(_TRIES):
-        if not journal_path.exists():
-            document = read_document(path)
-            if journal_path.exists():
-                continue
-            return _there(document, path), None, []
-        journal = Journal(journal_path, read_only=True)
-        try:
-            header = journal.header()
-        except StoreCorrupt:
-            journal.close()
-            raise
-        try:
-            frames = list(journal.frames(Journal.start))
-            document = read_document(path)
-            if journal.header() == header:
-                return _there(document, path), header, frames
-        except StoreCorrupt:
-            if journal.header() == header:
-                raise
-        finally:
-            journal.close()
-    raise StoreError(f"{path} is rewritten all the time: try again")
-
-
-def _there(document: ReadDocument | None, path: Path) -> ReadDocument:
-    if document is None:
-        raise ItemNotFound(f"there is no store {path} yet: its file is missing or empty")
-    return document
-
-
-def _dangling(view: MemoryView) -> Iterator[str]:
-    projects = {project["uid"] for project in view.projects(parse_query({}, "project"))}
-    groups = view.groups(parse_query({}, "group"))
-    uids = {group["uid"] for group in groups}
-    for kind, documents in (("group", groups), ("trial", view.trials(parse_query({})))):
-        for document in documents:
-            if document["project_id"] not in {None, *projects}:
-                yield f"{kind} {document['uid']} names a project that is not there"
-            if kind == "trial" and document["group_id"] not in {None, *uids}:
-                yield f"trial {document['uid']} names a group that is not there"

@@ -12,9 +12,10 @@ from typing import Final
 from track_protocol.errors import StoreCorrupt, StoreError, TrackError
 from track_server.backends.file_changes import replay
 from track_server.backends.file_write import store_error, write_durably
-from track_server.backends.journal import Frame, Header, Journal
+from track_server.backends.journal import JOURNAL_VERSION, Frame, Header, Journal
 from track_server.backends.memory import MemoryStore
 from track_server.backends.memory_document import (
+    VERSION,
     DocumentHeader,
     document_lines,
     load_document,
@@ -93,6 +94,8 @@ class FileState:
         self._base = 0
         self._end = Journal.start
         self._document_size = 0
+        self._version = VERSION
+        self._old_journal = False
         self.memory = MemoryStore(uri)
         if seen is None or seen.signature != _signature(path):
             seen = read_document(path)
@@ -117,6 +120,16 @@ class FileState:
     def overgrown(self) -> bool:
         """Whether the journal is so much larger than the document that rewriting that pays."""
         return self._end > max(_LEAST_REWRITE, _REWRITE_RATIO * self._document_size)
+
+    @property
+    def version(self) -> int:
+        """Of the document, as it was read last."""
+        return self._version
+
+    @property
+    def outdated(self) -> bool:
+        """Whether the document or the journal is of an older version."""
+        return self._version < VERSION or self._old_journal
 
     def is_behind(self) -> bool:
         """Whether another process may have changed something that is not in `memory`."""
@@ -171,6 +184,7 @@ class FileState:
         load_document(seen.document, tx, str(self._path))
         tx.commit()
         self.memory, self._number, self._document_size = memory, seen.header.transaction, seen.size
+        self._version = seen.header.version
 
     def _adopt_journal(self) -> None:
         """Start to follow the journal as it is, or a new one when there is nothing in it."""
@@ -184,10 +198,12 @@ class FileState:
             self._restart_journal()
         else:
             self._base, self._end = header.base, Journal.start
+            self._old_journal = header.version < JOURNAL_VERSION
 
     def _restart_journal(self) -> None:
         self._journal.restart(Header(self.memory.generation, self._number))
         self._base, self._end = self._number, Journal.start
+        self._old_journal = False
 
     def _replay(self) -> None:
         for frame in self._journal.frames(self._end):
@@ -215,3 +231,4 @@ class FileState:
         temporary = self._path.with_name(f".{self._path.name}.tmp")
         with self.memory.snapshot() as view:
             self._document_size = write_durably(self._path, document_lines(view, header), temporary)
+        self._version = header.version

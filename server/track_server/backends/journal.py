@@ -28,9 +28,13 @@ from typing import Final, NamedTuple
 from track_protocol.errors import StoreCorrupt, StoreError, StoreTooNew
 from track_server.backends.file_write import store_error, sync_folder
 
-__all__ = ["Frame", "Header", "Journal"]
+__all__ = ["JOURNAL_VERSION", "Frame", "Header", "Journal"]
 
-_MAGIC: Final = b"TRACKJ\x00\x01"
+JOURNAL_VERSION: Final = 2
+"""Of the journals that this software writes: version 1 had the same form, but no rejected records."""
+
+_NAME: Final = b"TRACKJ\x00"
+_MAGICS: Final = [_NAME + bytes([version]) for version in range(1, JOURNAL_VERSION + 1)]
 _HEADER: Final = struct.Struct(">8s32sQ")
 _CRC: Final = struct.Struct(">I")
 _HEADER_SIZE: Final = _HEADER.size + _CRC.size
@@ -41,10 +45,11 @@ _MAX_PAYLOAD: Final = 2**32 - 1
 
 
 class Header(NamedTuple):
-    """Which history a journal belongs to, and which transaction it starts behind."""
+    """Which history a journal belongs to, which transaction it starts behind, and its version."""
 
     generation: str
     base: int
+    version: int = JOURNAL_VERSION
 
 
 class Frame(NamedTuple):
@@ -133,15 +138,16 @@ class Journal:
             StoreCorrupt: it has a header, but not one of ours.
         """
         raw = os.pread(self._file, _HEADER_SIZE, 0)
-        if len(raw) < _HEADER_SIZE and _MAGIC.startswith(raw[: len(_MAGIC)]):
+        magic = raw[: len(_NAME) + 1]
+        if len(raw) < _HEADER_SIZE and any(known.startswith(magic) for known in _MAGICS):
             return None
-        if raw.startswith(_MAGIC[:7]) and raw[7:8] > _MAGIC[7:]:
+        if raw.startswith(_NAME) and magic > _MAGICS[-1]:
             raise StoreTooNew(f"{self.path} was written by newer software: update this one")
         signed, crc = raw[: _HEADER.size], raw[_HEADER.size :]
-        if not raw.startswith(_MAGIC) or _CRC.pack(zlib.crc32(signed)) != crc:
+        if magic not in _MAGICS or _CRC.pack(zlib.crc32(signed)) != crc:
             raise self._corrupt(0)
         _, generation, base = _HEADER.unpack(signed)
-        return Header(generation.decode("ascii"), base)
+        return Header(generation.decode("ascii"), base, magic[-1])
 
     def restart(self, header: Header) -> None:
         """Empty the journal: everything up to ``header.base`` is safe elsewhere.
@@ -149,7 +155,7 @@ class Journal:
         Raises:
             StoreError: the disk refuses.
         """
-        signed = _HEADER.pack(_MAGIC, header.generation.encode("ascii"), header.base)
+        signed = _HEADER.pack(_MAGICS[header.version - 1], header.generation.encode("ascii"), header.base)
         try:
             # First the header, so that frames which a power cut leaves behind it are known as old.
             os.pwrite(self._file, signed + _CRC.pack(zlib.crc32(signed)), 0)

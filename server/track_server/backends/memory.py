@@ -8,16 +8,19 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any, TypeVar
 
+from track_protocol.batch import METRIC, SUPERSEDED
 from track_protocol.errors import ItemNotFound, StoreError
+from track_protocol.rejected import Rejected
 from track_server.backends.file_write import write_durably
 from track_server.backends.memory_document import DocumentHeader, document_lines
 from track_server.backends.memory_series import copied, empty_series
 from track_server.backends.memory_tables import COMPUTED, MemoryView, Tables
 from track_server.backends.memory_versions import Grown, Table
-from track_server.store import Document, Points, SessionState
+from track_server.store import Document, Lease, Points, SessionState
 
 __all__ = ["MemoryStore", "MemoryTransaction"]
 
+K = TypeVar("K", str, bytes)
 T = TypeVar("T", bound="MemoryTransaction")
 
 
@@ -68,6 +71,30 @@ class MemoryTransaction(MemoryView):
         self, trial: bytes, kind: str, name: str, aggregator: list[Any] | None, points: Points
     ) -> None:
         """Append to a series of an existing trial, which the first points create."""
+        self._append(trial, kind, name, aggregator, points)
+
+    def rewind(self, trial: bytes, step: float) -> int:
+        """Move the points of later steps from a trial's metrics to its superseded series."""
+        self._trial(trial)
+        tables, moved, left = self._tables, 0, []
+        for name in self.series_names(trial, METRIC):
+            key = (trial, METRIC, name)
+            series = tables.series.get(key, self._version)
+            assert series is not None
+            rest, later = series.rewound(step)
+            if later:
+                tables.series.put(key, rest if len(rest) else None)
+                moved += sum(map(len, later))
+            for points in later:
+                self._append(trial, SUPERSEDED, name, None, points)
+            left += [name] if len(rest) else []
+        if moved:
+            tables.names.put((trial, METRIC), Grown.of(*left))
+        return moved
+
+    def _append(
+        self, trial: bytes, kind: str, name: str, aggregator: list[Any] | None, points: Points
+    ) -> None:
         tables, key = self._tables, (trial, kind, name)
         series = tables.series.get(key, self._version)
         if series is None:
@@ -83,6 +110,31 @@ class MemoryTransaction(MemoryView):
     def put_session(self, state: SessionState) -> None:
         """Insert or replace by ``sid``."""
         self._tables.sessions.put(state.sid, state)
+
+    def put_rejected(self, record: Rejected) -> None:
+        """Keep what can never be stored, behind what was kept before."""
+        tables = self._tables
+        tables.rejected.put(tables.next_rejected, record)
+        tables.next_rejected += 1
+        self._join(tables.session_rejected, record.session, record)
+        if record.trial is not None:
+            self._join(tables.trial_rejected, record.trial, record)
+
+    def put_lease(self, lease: Lease) -> None:
+        """Insert or replace by ``trial``, which exists, and ``sid``."""
+        self._trial(lease.trial)
+        self._set_leases(lease.trial, lease.sid, lease)
+
+    def drop_lease(self, trial: bytes, sid: bytes) -> None:
+        """Remove a lease; harmless when there is none."""
+        self._set_leases(trial, sid)
+
+    def _set_leases(self, trial: bytes, sid: bytes, *ours: Lease) -> None:
+        tables = self._tables
+        others = [lease for lease in self.leases(trial) if lease.sid != sid]
+        tables.leases.put(trial, (*others, *ours) or None)
+        leased = tables.leased.get(sid, self._version) or frozenset()
+        tables.leased.put(sid, (leased | {trial} if ours else leased - {trial}) or None)
 
     def commit(self) -> None:
         """Make it the committed state."""
@@ -119,8 +171,11 @@ class MemoryTransaction(MemoryView):
             rest = [kept for kept in index.get(source, self._version) or () if kept != item]
             index.put(source, Grown.of(*rest))
         if target is not None:
-            members = index.get(target, self._version)
-            index.put(target, Grown.of(item) if members is None else members.and_(item))
+            self._join(index, target, item)
+
+    def _join(self, index: Table[K, Grown[Any]], target: K, item: Any) -> None:
+        members = index.get(target, self._version)
+        index.put(target, Grown.of(item) if members is None else members.and_(item))
 
 
 def _kept(kind: str, document: Mapping[str, Any]) -> Document:

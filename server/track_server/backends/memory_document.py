@@ -4,15 +4,20 @@
 
     {
       "format": "track",            always
-      "version": 1,                 of this layout
+      "version": 2,                 of this layout
       "generation": "5d41…",        which history it belongs to
       "transaction": 812,           the last transaction it includes
       "projects": [{"uid": …, "name": …, "groups": [uids], "trials": [uids]}],
       "groups": [{"uid": …, "name": …, "project_id": …, "trials": [uids]}],
       "trials": [{"id": hex, "uid": …, …, "metrics": {"loss": {"aggregator": …, "steps": [0, 1],
                   "times": [seconds since the epoch], "values": [0.5, 0.25]}}, "chronos": {…}}],
-      "sessions": [{"sid": hex, "user": …, "epoch": 1, "last_seq": 97, "last_reply": null}]
+      "sessions": [{"sid": hex, "user": …, "epoch": 1, "last_seq": 97, "last_reply": null}],
+      "rejected": [{"session": hex, "user": …, "runs": [[5, 7]], "method": "points", "trial": hex, …}],
+      "leases": [{"trial": hex, "sid": hex, "rank": null, "superseded": false}]
     }
+
+A trial that was rewound also has ``superseded``: series by name, as in ``metrics``.
+Version 1 had neither ``rejected`` nor ``leases``.
 
 ``steps`` is null when no point of the series has a step.  What JSON has no form for is written as
 `track_protocol.exactjson` says.
@@ -22,21 +27,25 @@ from __future__ import annotations
 
 import json
 import math
+import sys
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from typing import Any, Final
 
-from track_protocol.batch import CHRONO, METRIC
+from track_protocol.batch import CHRONO, METRIC, SUPERSEDED
 from track_protocol.columns import Column, pack, unpack
 from track_protocol.errors import BadValue, ItemNotFound, StoreCorrupt, StoreError, StoreTooNew
 from track_protocol.exactjson import dumps, loads
 from track_protocol.query import parse_query
+from track_protocol.rejected import Rejected, rejected_from_document, rejected_to_document
 from track_server.backends.memory_tables import MemoryView
-from track_server.store import Document, Points, SessionState, Transaction
+from track_server.store import Document, Lease, Points, SessionState, Transaction
 
 __all__ = ["VERSION", "DocumentHeader", "document_lines", "load_document", "parse_document"]
 
-VERSION: Final = 1
+VERSION: Final = 2
+"""Of the document that this software writes; it reads older ones too."""
+
 _FORMAT: Final = "track"
 _INDENT: Final = "  "
 _REMEDY: Final = "restore a copy of it, or move it away to start a new store"
@@ -50,10 +59,12 @@ class DocumentHeader:
     Attributes:
         generation: which history it belongs to.
         transaction: number of the last transaction it includes.
+        version: of its layout.
     """
 
     generation: str
     transaction: int = 0
+    version: int = VERSION
 
 
 class _Text(str):
@@ -70,12 +81,12 @@ def document_lines(view: MemoryView, header: DocumentHeader) -> Iterator[str]:
 
     Args:
         view: what to write down.
-        header: generation and transaction of that view.
+        header: generation and transaction of that view, and in which version to write it.
     """
     yield "{\n"
     for name, value in (
         ("format", _FORMAT),
-        ("version", VERSION),
+        ("version", header.version),
         ("generation", header.generation),
         ("transaction", header.transaction),
     ):
@@ -83,7 +94,12 @@ def document_lines(view: MemoryView, header: DocumentHeader) -> Iterator[str]:
     yield from _member("projects", view.projects(parse_query({}, "project")), ",\n")
     yield from _member("groups", view.groups(parse_query({}, "group")), ",\n")
     yield from _member("trials", (_trial(view, document) for document in view.trials(parse_query({}))), ",\n")
-    yield from _member("sessions", map(_session, view.sessions()), "\n}\n")
+    if header.version == 1:
+        yield from _member("sessions", map(_session, view.sessions()), "\n}\n")
+        return
+    yield from _member("sessions", map(_session, view.sessions()), ",\n")
+    yield from _member("rejected", map(_rejected, view.rejected(None, 0, sys.maxsize)), ",\n")
+    yield from _member("leases", map(_lease, view.all_leases()), "\n}\n")
 
 
 def _member(name: str, items: Iterable[Document], end: str) -> Iterator[str]:
@@ -122,7 +138,11 @@ def _trial(view: MemoryView, document: Document) -> Document:
         shown[field] = {
             name: _series(view, id, kind, name, summary) for name, summary in document[field].items()
         }
-    return shown
+    history = {
+        name: _series(view, id, SUPERSEDED, name, view.summary(id, SUPERSEDED, name))
+        for name in view.series_names(id, SUPERSEDED)
+    }
+    return {**shown, SUPERSEDED: history} if history else shown
 
 
 def _series(view: MemoryView, trial: bytes, kind: str, name: str, summary: Document) -> Document:
@@ -155,6 +175,20 @@ def _session(state: SessionState) -> Document:
     }
 
 
+def _rejected(record: Rejected) -> Document:
+    trial = None if record.trial is None else record.trial.hex()
+    return {**rejected_to_document(record), "session": record.session.hex(), "trial": trial}
+
+
+def _lease(lease: Lease) -> Document:
+    return {
+        "trial": lease.trial.hex(),
+        "sid": lease.sid.hex(),
+        "rank": lease.rank,
+        "superseded": lease.superseded,
+    }
+
+
 # -- reading -------------------------------------------------------------------------------------
 
 
@@ -182,9 +216,9 @@ def parse_document(data: bytes, path: str) -> tuple[DocumentHeader, Document]:
             f"{path} has version {version} of the document, this software knows up to {VERSION}: "
             "update the software"
         )
-    if version != VERSION or type(generation) is not str or type(transaction) is not int:
+    if type(version) is not int or version < 1 or type(generation) is not str or type(transaction) is not int:
         raise StoreCorrupt(f"{path} does not say its version, generation and transaction: {_REMEDY}")
-    return DocumentHeader(generation, transaction), raw
+    return DocumentHeader(generation, transaction, version), raw
 
 
 def _parsed(data: bytes, path: str) -> Any:
@@ -223,6 +257,11 @@ def load_document(document: Document, tx: Transaction, path: str) -> None:
                 _load_link(group["uid"], uid, tx)
         for session in document["sessions"]:
             tx.put_session(_loaded_session(session))
+        for record in document["rejected"] if document["version"] > 1 else ():
+            tx.put_rejected(_loaded_rejected(record))
+        for lease in document["leases"] if document["version"] > 1 else ():
+            trial, sid = bytes.fromhex(lease["trial"]), bytes.fromhex(lease["sid"])
+            tx.put_lease(Lease(trial, sid, lease["rank"], lease["superseded"]))
     except (KeyError, TypeError, ValueError, AttributeError, ItemNotFound) as error:
         raise StoreCorrupt(
             f"{path} is JSON whose parts do not fit together ({error!r}): {_REMEDY}"
@@ -232,8 +271,9 @@ def load_document(document: Document, tx: Transaction, path: str) -> None:
 def _load_trial(trial: Document, tx: Transaction) -> None:
     id = bytes.fromhex(trial["id"])
     tx.add_trial({**trial, "id": id})
-    for field, kind in _FIELDS:
-        for name, series in trial[field].items():
+    every = [(kind, trial[field]) for field, kind in _FIELDS]
+    for kind, found in (*every, (SUPERSEDED, trial.get(SUPERSEDED, {}))):
+        for name, series in found.items():
             tx.append_points(id, kind, name, series["aggregator"], _loaded_points(series))
 
 
@@ -258,3 +298,8 @@ def _loaded_session(session: Document) -> SessionState:
     return SessionState(
         bytes.fromhex(session["sid"]), session["user"], session["epoch"], session["last_seq"], last_reply
     )
+
+
+def _loaded_rejected(record: Document) -> Rejected:
+    trial = None if record["trial"] is None else bytes.fromhex(record["trial"])
+    return rejected_from_document({**record, "session": bytes.fromhex(record["session"]), "trial": trial})

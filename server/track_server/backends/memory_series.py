@@ -12,6 +12,7 @@ from track_protocol.columns import Column, unpack
 from track_protocol.query_ast import is_number
 from track_protocol.stat import Summary
 from track_server.backends.memory_versions import Grown
+from track_server.backends.superseding import divided
 from track_server.store import Document, Points
 
 __all__ = ["FULL_CHUNK", "Series", "copied", "empty_series"]
@@ -75,6 +76,17 @@ class Series:
             last=(_at(new.steps, -1), _at(new.times, -1), _at(new.values, -1)),
             stepped=self.stepped or _stepped(new.steps),
         )
+
+    def rewound(self, step: float) -> tuple[Series, list[Points]]:
+        """The series without the points of later steps, and those, in order."""
+        series, taken = empty_series(self.aggregator), []
+        for points in self.chunks:
+            kept, later = divided(points, step)
+            if kept is not None:
+                series = series.append(kept)
+            if later is not None:
+                taken.append(later)
+        return (series, taken) if taken else (self, taken)
 
     def slice(self, start: int, limit: int) -> Points:
         """Up to `limit` points from ordinal `start`."""

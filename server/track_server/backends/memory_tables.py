@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Callable, Iterable, Mapping
+from itertools import islice
 from typing import Final
 
-from track_protocol.batch import CHRONO, METRIC
+from track_protocol.batch import CHRONO, METRIC, SUPERSEDED
 from track_protocol.errors import ItemNotFound
 from track_protocol.query import Query
 from track_protocol.query_ast import Among, Ordered, Present, leaves
+from track_protocol.rejected import Rejected
 from track_server.backends.memory_series import Series, copied
 from track_server.backends.memory_versions import Clock, Grown, Table
-from track_server.store import Document, Points, SessionState
+from track_server.store import Document, Lease, Points, SessionState
 
 __all__ = ["COMPUTED", "MemoryView", "Tables"]
 
@@ -19,7 +22,7 @@ _SERIES_FIELDS: Final = {"metrics": METRIC, "chronos": CHRONO}
 COMPUTED: Final[Mapping[str, frozenset[str]]] = {
     "project": frozenset({"groups", "trials"}),
     "group": frozenset({"trials"}),
-    "trial": frozenset(_SERIES_FIELDS),
+    "trial": frozenset({*_SERIES_FIELDS, SUPERSEDED}),
 }
 """Fields of each kind of document that are made when it is read, and are not kept with it."""
 
@@ -33,8 +36,11 @@ class Tables:
         self.groups: Table[str, Document] = Table(clock)
         self.trials: Table[bytes, Document] = Table(clock)
         self.sessions: Table[bytes, SessionState] = Table(clock)
+        self.rejected: Table[int, Rejected] = Table(clock)
+        self.leases: Table[bytes, tuple[Lease, ...]] = Table(clock)
         self.series: Table[tuple[bytes, str, str], Series] = Table(clock)
         # Indexes.
+        self.leased: Table[bytes, frozenset[bytes]] = Table(clock)
         self.names: Table[tuple[bytes, str], Grown[str]] = Table(clock)
         self.by_uid: Table[str, bytes] = Table(clock)
         self.by_hash: Table[str, Grown[bytes]] = Table(clock)
@@ -42,6 +48,10 @@ class Tables:
         self.group_trials: Table[str, Grown[bytes]] = Table(clock)
         self.project_trials: Table[str, Grown[bytes]] = Table(clock)
         self.project_groups: Table[str, Grown[str]] = Table(clock)
+        self.session_rejected: Table[bytes, Grown[Rejected]] = Table(clock)
+        self.trial_rejected: Table[bytes, Grown[Rejected]] = Table(clock)
+        # Of the next rejected record; those of a transaction that was undone are left out.
+        self.next_rejected = 0
         # Where a trial stands in the order of insertion; of no meaning for ids that are not in `trials`.
         self.ordinals: dict[bytes, int] = {}
         self.fragmented: set[tuple[bytes, str, str]] = set()
@@ -115,6 +125,12 @@ class MemoryView:
         """The names of a trial's series of one kind, in order of creation."""
         return list(self._tables.names.get((trial, kind), self._version) or ())
 
+    def summary(self, trial: bytes, kind: str, name: str) -> Document:
+        """What is known of a series that there is."""
+        series = self._tables.series.get((trial, kind, name), self._version)
+        assert series is not None
+        return series.document()
+
     def session(self, sid: bytes) -> SessionState | None:
         """What is known of a session."""
         return self._tables.sessions.get(sid, self._version)
@@ -122,6 +138,42 @@ class MemoryView:
     def sessions(self) -> list[SessionState]:
         """What is known of every session, in order of their first record."""
         return list(self._tables.sessions.values(self._version))
+
+    def rejected(self, trial: bytes | None, start: int, limit: int) -> list[Rejected]:
+        """What was set aside, all of it or what is about a trial: up to `limit` from ordinal `start`."""
+        tables, version = self._tables, self._version
+        found: Iterable[Rejected]
+        if trial is None:
+            found = tables.rejected.values(version)
+        else:
+            found = tables.trial_rejected.get(trial, version) or ()
+        return list(islice(found, start, min(start + limit, sys.maxsize)))
+
+    def rejected_of(self, sid: bytes, first: int, last: int) -> list[Rejected]:
+        """What of a session was set aside with any record from `first` to `last`."""
+        found = self._tables.session_rejected.get(sid, self._version) or ()
+        return [record for record in found if record.first <= last and record.last >= first]
+
+    def leases(self, trial: bytes) -> list[Lease]:
+        """All leases of a trial, in any order."""
+        return list(self._tables.leases.get(trial, self._version) or ())
+
+    def leases_of(self, sid: bytes) -> list[Lease]:
+        """All leases of a session, in any order."""
+        trials = self._tables.leased.get(sid, self._version) or ()
+        return [lease for trial in trials for lease in self.leases(trial) if lease.sid == sid]
+
+    def leases_by_status(self, lowest: int, highest: int) -> list[Lease]:
+        """Those not superseded, of all trials whose status has a value from `lowest` to `highest`."""
+        return [
+            lease
+            for lease in self.all_leases()
+            if not lease.superseded and lowest <= self._trial(lease.trial)["status"]["value"] <= highest
+        ]
+
+    def all_leases(self) -> list[Lease]:
+        """Every lease there is."""
+        return [lease for leases in self._tables.leases.values(self._version) for lease in leases]
 
     def _trial(self, id: bytes) -> Document:
         # As it is kept: not to be changed, nor given away.
@@ -150,12 +202,7 @@ class MemoryView:
         return {**document, **summaries}
 
     def _summaries(self, trial: bytes, kind: str) -> Document:
-        found = {}
-        for name in self.series_names(trial, kind):
-            series = self._tables.series.get((trial, kind, name), self._version)
-            assert series is not None
-            found[name] = series.document()
-        return found
+        return {name: self.summary(trial, kind, name) for name in self.series_names(trial, kind)}
 
 
 def _given(document: Document) -> Document:

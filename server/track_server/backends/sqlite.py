@@ -19,6 +19,7 @@ from track_server.backends.sqlite_merge import Merger
 from track_server.backends.sqlite_read import SqliteView
 from track_server.backends.sqlite_readers import Readers
 from track_server.backends.sqlite_schema import BUSY_MS, check_engine, generation_of, inspect, open_writer
+from track_server.backends.sqlite_upgrade import upgrade
 from track_server.backends.sqlite_write import SqliteTransaction
 from track_server.backends.storelock import StoreLock, check_local
 
@@ -60,6 +61,7 @@ class SqliteStore:
         StoreReadOnly: the file or its folder cannot be written.
         StoreTooNew: a newer version of this software wrote it.
         StoreCorrupt: it is no database, or a damaged one.
+        StoreFull: it is of an older version, and there is no room to copy it before it is migrated.
         StoreError: it is another program's, or its folder is missing or on a network.
     """
 
@@ -83,6 +85,12 @@ class SqliteStore:
         try:
             self._db = open_writer(self._path)
         except BaseException:
+            self._lock.release()
+            raise
+        try:
+            upgrade(self._db, self._path)
+        except BaseException:
+            self._db.close()
             self._lock.release()
             raise
         self._generation = generation_of(self._db, self._path)

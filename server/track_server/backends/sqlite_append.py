@@ -8,7 +8,6 @@ row of statistics.
 from __future__ import annotations
 
 import math
-import struct
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Final, NamedTuple
@@ -20,11 +19,11 @@ from track_protocol.columns import Column
 from track_protocol.errors import ItemNotFound
 from track_protocol.stat import Summary
 from track_server.backends.chunk_columns import Encoded, encode_column, range_of, size_of
-from track_server.backends.chunks import assemble, join_columns, slice_column
+from track_server.backends.chunks import assemble, join_columns, slice_column, value_at
 from track_server.backends.sqlite_stats import Bounds, bounds_of, summary_of
 from track_server.store import Points
 
-__all__ = ["Appender"]
+__all__ = ["UPDATE_SERIES", "Appender", "KnownSeries", "is_stepped"]
 
 _CHUNK_POINTS: Final = 16_384
 _WAITING_BYTES: Final = 2**19
@@ -43,7 +42,7 @@ _CREATE: Final = """
 INSERT INTO series(trial, kind, name, aggregator, count, stepped, finite, nonfinite)
 VALUES(?, ?, ?, ?, 0, 0, 0, 0)
 """
-_UPDATE: Final = """
+UPDATE_SERIES: Final = """
 UPDATE series SET count = ?, first_step = ?, last_step = ?, last = ?, last_time = ?, stepped = ?,
 finite = ?, nonfinite = ?, min = ?, max = ?, mean = ?, m2 = ? WHERE id = ?
 """
@@ -54,7 +53,7 @@ value_min, value_max, data) VALUES(?, ?, ?, 0, ?, ?, ?, ?, ?, ?, ?, ?)
 
 
 @dataclass(slots=True, eq=False)
-class _Series:
+class KnownSeries:
     """What is known of a series without reading it; `first_step`, `last_step` and `last` as JSON."""
 
     id: int
@@ -68,7 +67,7 @@ class _Series:
     pending: list[Points] = field(default_factory=list)
 
     def row(self) -> tuple[Any, ...]:
-        """The parameters of `_UPDATE`."""
+        """The parameters of `UPDATE_SERIES`."""
         known = self.numbers
         statistics = (known.min, known.max, known.mean, known.m2) if known.finite else (None,) * 4
         return (
@@ -107,10 +106,10 @@ class Appender:
     def __init__(self, db: apsw.Connection) -> None:
         self._db = db
         self._trials: dict[bytes, int] = {}
-        self._series: dict[_KEY, _Series] = {}
+        self._series: dict[_KEY, KnownSeries] = {}
         self._new_trials: list[bytes] = []
-        self._grown: dict[_KEY, _Series] = {}
-        self._waiting: list[_Series] = []
+        self._grown: dict[_KEY, KnownSeries] = {}
+        self._waiting: list[KnownSeries] = []
         self._waiting_bytes = 0
         self._written: dict[int, tuple[int, int]] = {}
 
@@ -142,6 +141,15 @@ class Appender:
                 self._new_trials.append(id)
         return row
 
+    def forget_series(self, trial: bytes, kind: str, name: str) -> None:
+        """Read again what is known of a series: its rows were changed, after `flush`."""
+        self._series.pop((trial, kind, name), None)
+
+    def go_back(self) -> None:
+        """Forget what came after `flush`, to which the tables were rolled back."""
+        self._waiting, self._waiting_bytes = [], 0
+        self.forget()
+
     def flush(self) -> None:
         """Write what was put aside."""
         waiting, self._waiting, self._waiting_bytes = self._waiting, [], 0
@@ -149,7 +157,7 @@ class Appender:
             return
         axes: dict[tuple[int, ...], _Axis] = {}
         self._db.executemany(_INSERT, [row for series in waiting for row in self._chunks(series, axes)])
-        self._db.executemany(_UPDATE, [series.row() for series in waiting])
+        self._db.executemany(UPDATE_SERIES, [series.row() for series in waiting])
         for series in waiting:
             # Only now: the keys of `axes` are addresses, and these hold the objects in place.
             series.pending = []
@@ -177,7 +185,7 @@ class Appender:
         self._series.clear()
         self._trials.clear()
 
-    def _found(self, key: _KEY, aggregator: list[Any] | None) -> _Series:
+    def _found(self, key: _KEY, aggregator: list[Any] | None) -> KnownSeries:
         trial = self.trial(key[0])
         if trial is None:
             raise ItemNotFound(f"no trial has the id {key[0].hex()}: create it with new_trial first")
@@ -186,12 +194,12 @@ class Appender:
         self._series[key] = self._grown[key] = series
         return series
 
-    def _created(self, trial: int, key: _KEY, aggregator: list[Any] | None) -> _Series:
+    def _created(self, trial: int, key: _KEY, aggregator: list[Any] | None) -> KnownSeries:
         spec = None if aggregator is None else exactjson.dumps(aggregator)
         self._db.execute(_CREATE, (trial, *key[1:], spec))
-        return _Series(self._db.last_insert_rowid())
+        return KnownSeries(self._db.last_insert_rowid())
 
-    def _chunks(self, series: _Series, axes: dict[tuple[int, ...], _Axis]) -> Iterator[tuple[Any, ...]]:
+    def _chunks(self, series: KnownSeries, axes: dict[tuple[int, ...], _Axis]) -> Iterator[tuple[Any, ...]]:
         """The rows of a series' new chunks; brings what is known of it up to date."""
         parts = series.pending
         shared = tuple([id(column) for part in parts for column in (part.steps, part.times)])
@@ -210,7 +218,7 @@ class Appender:
             series.numbers = series.numbers.merge(numbers)
             chunks, points = self._written.get(series.id, (0, 0))
             self._written[series.id] = chunks + 1, points + count
-        series.last = exactjson.dumps(_at(values, -1))
+        series.last = exactjson.dumps(value_at(values, -1))
         series.first_step = axis.first_step if series.first_step is None else series.first_step
         series.last_step, series.last_time = axis.last_step, axis.last_time
         series.stepped = series.stepped or axis.stepped
@@ -230,13 +238,13 @@ def _loaded(
     high: float | None,
     mean: float | None,
     m2: float | None,
-) -> _Series:
+) -> KnownSeries:
     numbers = Summary(finite + nonfinite, nonfinite)
     if finite:
         # SQLite keeps a NaN, which an overflow may have left, as NULL.
         known = [math.nan if each is None else each for each in (mean, m2, low, high)]
         numbers = Summary(finite + nonfinite, nonfinite, *known)
-    return _Series(id, count, first_step, last_step, last, last_time, bool(stepped), numbers)
+    return KnownSeries(id, count, first_step, last_step, last, last_time, bool(stepped), numbers)
 
 
 def _axis(parts: Sequence[Points]) -> _Axis:
@@ -247,9 +255,13 @@ def _axis(parts: Sequence[Points]) -> _Axis:
     for start in range(0, count, _CHUNK_POINTS):
         stop = min(count, start + _CHUNK_POINTS)
         pieces.append(_piece(start, stop, slice_column(steps, start, stop), slice_column(times, start, stop)))
-    first, last = exactjson.dumps(_at(steps, 0)), exactjson.dumps(_at(steps, -1))
-    stepped = steps.code in "dq" or (steps.code == "o" and any(step is not None for step in steps.payload))
-    return _Axis(first, last, _at(times, -1), stepped, pieces)
+    first, last = exactjson.dumps(value_at(steps, 0)), exactjson.dumps(value_at(steps, -1))
+    return _Axis(first, last, value_at(times, -1), is_stepped(steps), pieces)
+
+
+def is_stepped(steps: Column) -> bool:
+    """Whether any of some points has a step."""
+    return steps.code in "dq" or (steps.code == "o" and any(step is not None for step in steps.payload))
 
 
 def _piece(start: int, stop: int, steps: Column, times: Column) -> _Piece:
@@ -260,15 +272,3 @@ def _piece(start: int, stop: int, steps: Column, times: Column) -> _Piece:
 
 def _bounds(numbers: Summary) -> Bounds:
     return (numbers.min, numbers.max) if numbers.finite else (None, None)
-
-
-_ONE: Final = {"d": struct.Struct("<d"), "q": struct.Struct("<q")}
-
-
-def _at(column: Column, index: int) -> Any:
-    """The first (0) or the last (-1) value of a column."""
-    if column.code == "n":
-        return None
-    if column.code == "o":
-        return column.payload[index]
-    return _ONE[column.code].unpack(column.payload[:8] if index == 0 else column.payload[-8:])[0]

@@ -20,7 +20,13 @@ from track_protocol.errors import BadValue, StoreCorrupt
 from track_protocol.stat import Summary
 from track_server.backends.chunks import BadChunk, decode_chunk
 from track_server.backends.sqlite_errors import translated
-from track_server.backends.sqlite_schema import check_engine, generation_of, inspect, open_reader
+from track_server.backends.sqlite_schema import (
+    check_engine,
+    generation_of,
+    inspect,
+    open_reader,
+    version_of,
+)
 from track_server.backends.sqlite_stats import bounds_of, summary_of
 from track_server.keeping import Checked
 
@@ -29,6 +35,8 @@ __all__ = ["check_sqlite", "log_of", "opened_to_read"]
 _MOST_FINDINGS: Final = 1_000
 _BATCH: Final = 256
 _TOLERANCE: Final = 1e-6
+_SECOND: Final = 2
+"""The version from which on there are tables of rejected records and of leases."""
 
 _SERIES: Final = """
 SELECT id, kind, name, count, first_step, last_step, last, last_time, stepped, finite, nonfinite,
@@ -58,6 +66,12 @@ _DANGLING: Final = (
         "link {} joins a group and a trial that are not both there",
         'SELECT id FROM group_trial WHERE "group" NOT IN (SELECT id FROM trial_group) '
         "OR trial NOT IN (SELECT id FROM trial)",
+    ),
+)
+_DANGLING_SINCE_SECOND: Final = (
+    (
+        "a session has a lease of trial {}, which is not there",
+        "SELECT trial FROM lease WHERE trial NOT IN (SELECT id FROM trial)",
     ),
 )
 _DOCUMENTS: Final = (
@@ -107,17 +121,25 @@ class _Check:
         self._db = db
         self._path = path
         self._findings: list[str] = []
-        self._series = self._points = self._trials = 0
+        self._series = self._points = self._trials = self._rejected = 0
         self._generation: str | None = None
 
     def run(self) -> Checked:
-        steps = (self._integrity, self._tables, self._references, self._documents, self._all_series)
+        steps = (
+            self._integrity,
+            self._tables,
+            self._set_aside,
+            self._references,
+            self._documents,
+            self._all_series,
+        )
         for step in steps:
             self._guarded(step)
         kept = list(dict.fromkeys(self._findings))
         if len(kept) > _MOST_FINDINGS:
             kept[_MOST_FINDINGS:] = [f"and {len(kept) - _MOST_FINDINGS} more findings"]
-        return Checked(self._generation, self._trials, self._series, self._points, tuple(kept))
+        counts = (self._trials, self._series, self._points)
+        return Checked(self._generation, *counts, tuple(kept), self._rejected)
 
     def _guarded(self, step: Callable[[], None]) -> None:
         """Pages that cannot be read hide what is behind them, but not from the other steps."""
@@ -137,8 +159,17 @@ class _Check:
         self._generation = generation_of(self._db, self._path)
         self._trials = int(self._db.execute("SELECT count(*) FROM trial").get)
 
+    def _set_aside(self) -> None:
+        if version_of(self._db) >= _SECOND:
+            for id, runs, names in self._db.execute("SELECT id, runs, names FROM rejected ORDER BY id"):
+                if _is_json(runs) and _is_json(names):
+                    self._rejected += sum(last - first + 1 for first, last in exactjson.loads(runs))
+                else:
+                    self._findings.append(f"rejected record {id} holds text that is not JSON")
+
     def _references(self) -> None:
-        for text, statement in _DANGLING:
+        later = _DANGLING_SINCE_SECOND if version_of(self._db) >= _SECOND else ()
+        for text, statement in (*_DANGLING, *later):
             self._findings += [text.format(row) for (row,) in self._db.execute(statement)]
 
     def _documents(self) -> None:

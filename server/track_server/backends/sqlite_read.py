@@ -13,15 +13,20 @@ from track_protocol.batch import CHRONO, METRIC
 from track_protocol.columns import Column
 from track_protocol.errors import StoreCorrupt
 from track_protocol.query import Query
+from track_protocol.rejected import Rejected
 from track_server.backends.chunks import BadChunk, decode_chunk, join_columns, slice_column
 from track_server.backends.sqlite_errors import translated
 from track_server.backends.sqlite_query import compile_query
-from track_server.store import Document, Points, SessionState
+from track_server.store import Document, Lease, Points, SessionState
 
-__all__ = ["TRIAL_JSON", "SqliteView", "read_chunk"]
+__all__ = ["REJECTED_COLUMNS", "TRIAL_JSON", "SqliteView", "read_chunk"]
 
 TRIAL_JSON: Final = frozenset({"tags", "parameters", "metadata", "errors"})
 """Fields of a trial that are kept as JSON text."""
+
+REJECTED_COLUMNS: Final = (
+    "first_seq, last_seq, sid, user, runs, method, trial, names, points, code, reason, time, content, size"
+)
 
 _TRIAL_FIELDS: Final = (
     *("id", "uid", "hash", "revision", "name", "description", "version"),
@@ -33,6 +38,7 @@ _SERIES_COLUMNS: Final = (
     "min, max, mean, m2, finite, nonfinite, stepped"
 )
 _FIELD_OF_KIND: Final = {METRIC: "metrics", CHRONO: "chronos"}
+_LEASES: Final = "SELECT trial.key, sid, rank, superseded FROM "
 _DOCUMENTS: Final = 512
 """Trials whose series are read by one statement."""
 
@@ -130,6 +136,44 @@ class SqliteView:
             return SessionState(sid, user, epoch, last_seq, None if reply_seq is None else (reply_seq, reply))
         return None
 
+    def rejected(self, trial: bytes | None, start: int, limit: int) -> list[Rejected]:
+        """What was set aside, all of it or what is about a trial: up to `limit` from ordinal `start`."""
+        where, params = ("1", []) if trial is None else ("trial = ?", [trial])
+        return self._rejected(f"{where} ORDER BY id LIMIT ? OFFSET ?", [*params, limit, start])
+
+    def rejected_of(self, sid: bytes, first: int, last: int) -> list[Rejected]:
+        """What of a session was set aside with any record from `first` to `last`."""
+        return self._rejected("sid = ? AND first_seq <= ? AND last_seq >= ? ORDER BY id", [sid, last, first])
+
+    def _rejected(self, condition: str, params: list[Any]) -> list[Rejected]:
+        # Only names of this software's own are in the text; values are bound.
+        rows = self._rows(f"SELECT {REJECTED_COLUMNS} FROM rejected WHERE {condition}", params)  # noqa: S608
+        return [
+            Rejected(
+                *(sid, user, tuple((first, last) for first, last in _json(runs)), method, trial),
+                *(tuple(_json(names)), *rest),
+            )
+            for _, _, sid, user, runs, method, trial, names, *rest in rows
+        ]
+
+    def leases(self, trial: bytes) -> list[Lease]:
+        """All leases of a trial, in any order."""
+        return self._leases("trial JOIN lease ON lease.trial = trial.id WHERE trial.key = ?", [trial])
+
+    def leases_of(self, sid: bytes) -> list[Lease]:
+        """All leases of a session, in any order."""
+        return self._leases("lease JOIN trial ON trial.id = lease.trial WHERE lease.sid = ?", [sid])
+
+    def leases_by_status(self, lowest: int, highest: int) -> list[Lease]:
+        """Those not superseded, of all trials whose status has a value from `lowest` to `highest`."""
+        # Crossed, so that the few trials of that status come first and not the leases of all that were lost.
+        found = "trial CROSS JOIN lease ON lease.trial = trial.id WHERE status_value BETWEEN ? AND ?"
+        return self._leases(f"{found} AND NOT superseded", [lowest, highest])
+
+    def _leases(self, found: str, params: list[Any]) -> list[Lease]:
+        rows = self._rows(_LEASES + found, params)
+        return [Lease(trial, sid, rank, bool(superseded)) for trial, sid, rank, superseded in rows]
+
     def _rows(self, sql: str, params: Iterable[Any]) -> list[tuple[Any, ...]]:
         with translated(self._path):
             return self._db.execute(sql, tuple(params)).fetchall()
@@ -193,8 +237,8 @@ class SqliteView:
     def _add_summaries(self, documents: dict[int, Document], ids: list[int]) -> None:
         rows = self._rows(
             f"SELECT {_SERIES_COLUMNS} FROM series "  # noqa: S608 # all ours
-            "WHERE trial IN (SELECT value FROM json_each(?)) ORDER BY id",
-            [exactjson.dumps(ids)],
+            "WHERE trial IN (SELECT value FROM json_each(?)) AND kind IN (?, ?) ORDER BY id",
+            [exactjson.dumps(ids), *_FIELD_OF_KIND],
         )
         for trial, kind, name, *fields in rows:
             documents[trial][_FIELD_OF_KIND[kind]][name] = _summary(*fields)

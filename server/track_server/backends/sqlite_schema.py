@@ -1,4 +1,4 @@
-"""The tables of a SQLite store, and how its file is recognised, created and opened."""
+"""How the file of a SQLite store is recognised, created and opened."""
 
 from __future__ import annotations
 
@@ -11,24 +11,23 @@ import apsw
 
 from track_protocol.errors import StoreCorrupt, StoreError, StoreReadOnly, StoreTooNew
 from track_server.backends.sqlite_errors import translated
+from track_server.backends.sqlite_migrations import MIGRATIONS, VERSION
 from track_server.backends.sqlite_query import register_functions
 
 __all__ = [
     "APPLICATION_ID",
     "BUSY_MS",
-    "VERSION",
     "check_engine",
     "generation_of",
     "inspect",
     "open_reader",
     "open_writer",
+    "take_step",
+    "version_of",
 ]
 
 APPLICATION_ID: Final = 0x5472616B
 """Marks a SQLite file as ours: "Trak" in its header."""
-
-VERSION: Final = 1
-"""Of the tables, kept in the file as ``user_version``."""
 
 _OLDEST_SQLITE: Final = (3, 51, 3)
 BUSY_MS: Final = 30_000
@@ -46,101 +45,6 @@ PRAGMA wal_autocheckpoint=2000;
 PRAGMA journal_size_limit=33554432;
 """
 _READER: Final = "PRAGMA query_only=ON; PRAGMA cache_size=-1024;"
-
-_TABLES: Final = f"""
-CREATE TABLE meta(
-    key TEXT PRIMARY KEY,
-    value
-) WITHOUT ROWID;
-CREATE TABLE project(
-    id INTEGER PRIMARY KEY,
-    uid TEXT NOT NULL UNIQUE,
-    name TEXT,
-    description TEXT,
-    metadata TEXT NOT NULL           -- JSON
-);
-CREATE TABLE trial_group(
-    id INTEGER PRIMARY KEY,
-    uid TEXT NOT NULL UNIQUE,
-    name TEXT,
-    description TEXT,
-    metadata TEXT NOT NULL,          -- JSON
-    project_id TEXT                  -- project.uid
-);
-CREATE INDEX trial_group_project ON trial_group(project_id);
-CREATE TABLE trial(
-    id INTEGER PRIMARY KEY,
-    key BLOB NOT NULL UNIQUE,        -- the 16-byte id that its client made
-    uid TEXT NOT NULL UNIQUE,        -- hash_revision
-    hash TEXT NOT NULL,
-    revision INTEGER NOT NULL,
-    name TEXT,
-    description TEXT,
-    version TEXT,
-    tags TEXT NOT NULL,              -- JSON, as are the next three
-    parameters TEXT NOT NULL,
-    metadata TEXT NOT NULL,
-    errors TEXT NOT NULL,
-    project_id TEXT,                 -- project.uid
-    group_id TEXT,                   -- trial_group.uid
-    status_value INTEGER NOT NULL,
-    status_name TEXT NOT NULL,
-    created REAL NOT NULL            -- seconds since the epoch, by the store's clock
-);
-CREATE INDEX trial_hash ON trial(hash, revision);
-CREATE INDEX trial_status ON trial(status_value);
-CREATE INDEX trial_project ON trial(project_id);
-CREATE INDEX trial_in_group ON trial(group_id);
-CREATE TABLE group_trial(
-    id INTEGER PRIMARY KEY,
-    "group" INTEGER NOT NULL,        -- trial_group.id
-    trial INTEGER NOT NULL,          -- trial.id
-    UNIQUE("group", trial)
-);
-CREATE TABLE session(
-    sid BLOB PRIMARY KEY,
-    user TEXT NOT NULL,
-    epoch INTEGER NOT NULL,
-    last_seq INTEGER NOT NULL,
-    last_reply_seq INTEGER,
-    last_reply BLOB
-) WITHOUT ROWID;
-CREATE TABLE series(
-    id INTEGER PRIMARY KEY,
-    trial INTEGER NOT NULL,          -- trial.id
-    kind TEXT NOT NULL,              -- 'metric' or 'chrono'
-    name TEXT NOT NULL,
-    aggregator TEXT,                 -- JSON
-    count INTEGER NOT NULL,          -- of all points
-    first_step TEXT,                 -- JSON, as are the next two
-    last_step TEXT,
-    last TEXT,
-    last_time REAL,                  -- seconds since the epoch
-    stepped INTEGER NOT NULL,        -- 1 when any point has a step
-    finite INTEGER NOT NULL,         -- of the values: finite numbers, which the next four are about
-    nonfinite INTEGER NOT NULL,      -- NaN and infinities
-    min REAL,
-    max REAL,
-    mean REAL,
-    m2 REAL,                         -- sum of squared distances from the mean
-    UNIQUE(trial, kind, name)
-);
-CREATE TABLE chunk(
-    id INTEGER PRIMARY KEY,
-    series INTEGER NOT NULL,         -- series.id
-    seq INTEGER NOT NULL,            -- ordinal of its first point in the series, from 0
-    count INTEGER NOT NULL,
-    level INTEGER NOT NULL,          -- 0 as it arrived, 1 to 8 merged so often, 9 full
-    size INTEGER NOT NULL,           -- bytes when it is decoded, about
-    step_min, step_max,              -- of those steps that are numbers
-    time_min REAL, time_max REAL,
-    value_min REAL, value_max REAL,  -- of the finite numbers
-    data BLOB NOT NULL
-);
-CREATE INDEX chunk_at ON chunk(series, seq, count, level);
-PRAGMA application_id={APPLICATION_ID};
-PRAGMA user_version={VERSION};
-"""
 
 
 def check_engine() -> None:
@@ -209,7 +113,7 @@ def _check_version(path: str, version: int) -> None:
 
 
 def open_writer(path: str) -> apsw.Connection:
-    """The connection that writes; creates the file and its tables if need be.
+    """The connection that writes; creates the file and its tables if need be; old tables stay as they are.
 
     Raises:
         StoreError: as `inspect`, and when the file cannot be written.
@@ -230,7 +134,7 @@ def _prepare(db: apsw.Connection, path: str) -> None:
         raise StoreReadOnly(f"{path} cannot be written: give this user write access to it and its folder")
     if _int(db, "PRAGMA application_id") != APPLICATION_ID:
         _create(db, path)
-    _check_version(path, _int(db, "PRAGMA user_version"))
+    _check_version(path, version_of(db))
     generation_of(db, path)
     _run(db, "PRAGMA journal_mode=WAL;" + _SETTINGS + _WRITER)
     register_functions(db)
@@ -244,12 +148,26 @@ def _create(db: apsw.Connection, path: str) -> None:
         # Of two processes that create the same store, the second finds it made.
         if _int(db, "PRAGMA application_id") != APPLICATION_ID:
             _check_empty(db, path)
-            _run(db, _TABLES)
+            for version in range(VERSION):
+                take_step(db, version)
+            _run(db, f"PRAGMA application_id={APPLICATION_ID}")
             db.execute("INSERT INTO meta VALUES('generation', ?)", (secrets.token_hex(16),))
         _run(db, "COMMIT")
     except BaseException:
         _run(db, "ROLLBACK")
         raise
+
+
+def take_step(db: apsw.Connection, version: int) -> None:
+    """Bring the tables from `version` to the next one; to be called within a transaction."""
+    for statement in MIGRATIONS[version]:
+        _run(db, statement)
+    _run(db, f"PRAGMA user_version={version + 1}")
+
+
+def version_of(db: apsw.Connection) -> int:
+    """Of the tables."""
+    return _int(db, "PRAGMA user_version")
 
 
 def generation_of(db: apsw.Connection, path: str) -> str:

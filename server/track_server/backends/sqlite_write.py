@@ -11,10 +11,12 @@ import apsw
 from track_protocol import exactjson
 from track_protocol.errors import ItemNotFound, StoreError
 from track_protocol.query import Query
+from track_protocol.rejected import Rejected
 from track_server.backends.sqlite_append import Appender
 from track_server.backends.sqlite_errors import store_error, translated
-from track_server.backends.sqlite_read import TRIAL_JSON, SqliteView
-from track_server.store import Document, Points, SessionState
+from track_server.backends.sqlite_read import REJECTED_COLUMNS, TRIAL_JSON, SqliteView
+from track_server.backends.sqlite_rewind import Rewinding
+from track_server.store import Document, Lease, Points, SessionState
 
 __all__ = ["SqliteTransaction"]
 
@@ -31,6 +33,9 @@ _PUT_SESSION: Final = """
 INSERT OR REPLACE INTO session(sid, user, epoch, last_seq, last_reply_seq, last_reply)
 VALUES(?, ?, ?, ?, ?, ?)
 """
+_PUT_REJECTED: Final = f"INSERT INTO rejected({REJECTED_COLUMNS}) VALUES({', '.join('?' * 14)})"
+_PUT_LEASE: Final = "INSERT OR REPLACE INTO lease(trial, sid, rank, superseded) VALUES(?, ?, ?, ?)"
+_DROP_LEASE: Final = "DELETE FROM lease WHERE trial = (SELECT id FROM trial WHERE key = ?) AND sid = ?"
 _PLAIN: Final = frozenset(
     {"uid", "hash", "revision", "name", "description", "version", "project_id", "group_id"}
 )
@@ -131,10 +136,41 @@ class SqliteTransaction(SqliteView):
         except apsw.Error as error:
             raise store_error(self._path, error) from error
 
+    def rewind(self, trial: bytes, step: float) -> int:
+        """Move the points of later steps from a trial's metrics to its superseded series.
+
+        Raises:
+            ItemNotFound: there is no such trial.
+            SeriesDamaged: a chunk is damaged; nothing was changed.
+        """
+        row = self._trial_row(trial)
+        with translated(self._path):
+            return Rewinding(self._db, self._path, self._appender, trial, step).run(row)
+
     def put_session(self, state: SessionState) -> None:
         """Insert or replace by ``sid``."""
         reply = state.last_reply or (None, None)
         self._execute(_PUT_SESSION, [state.sid, state.user, state.epoch, state.last_seq, *reply])
+
+    def put_rejected(self, record: Rejected) -> None:
+        """Keep what can never be stored, behind what was kept before."""
+        runs, names = exactjson.dumps([list(run) for run in record.runs]), exactjson.dumps(list(record.names))
+        where = (record.first, record.last, record.session, record.user, runs, record.method, record.trial)
+        why = (record.points, record.code, record.reason, record.time, record.content, record.size)
+        self._execute(_PUT_REJECTED, [*where, names, *why])
+
+    def put_lease(self, lease: Lease) -> None:
+        """Insert or replace by ``trial``, which exists, and ``sid``.
+
+        Raises:
+            ItemNotFound: there is no such trial.
+        """
+        row = self._trial_row(lease.trial)
+        self._execute(_PUT_LEASE, [row, lease.sid, lease.rank, lease.superseded])
+
+    def drop_lease(self, trial: bytes, sid: bytes) -> None:
+        """Remove a lease; harmless when there is none."""
+        self._execute(_DROP_LEASE, [trial, sid])
 
     def commit(self) -> None:
         """Make it durable; when this returns, a power cut does not lose it.

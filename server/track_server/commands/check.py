@@ -35,7 +35,8 @@ def _run(arguments: argparse.Namespace) -> int:
         sys.stdout.writelines(f"{finding}\n" for finding in seen.findings)
     else:
         counts = f"{seen.trials:,} trials, {seen.series:,} series, {seen.points:,} points"
-        sys.stdout.write(f"{path} is sound: {counts}\n")
+        aside = f"; {seen.rejected:,} rejected records (fetch_rejected shows them)" if seen.rejected else ""
+        sys.stdout.write(f"{path} is sound: {counts}{aside}\n")
     return 1 if seen.findings else 0
 
 

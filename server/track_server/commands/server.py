@@ -10,6 +10,7 @@ from pathlib import Path
 
 from track_protocol.errors import UsageError
 from track_protocol.places import default_home
+from track_server.limits import LEASE_SECONDS
 
 __all__ = ["COMMAND", "ServerCommand"]
 
@@ -62,6 +63,13 @@ class ServerCommand:
             choices=["debug", "info", "warning", "error"],
             help="default %(default)s",
         )
+        add(
+            "--lease",
+            type=float,
+            default=LEASE_SECONDS,
+            metavar="SECONDS",
+            help="a trial whose processes are gone for so long is lost; 0: never; default %(default)g",
+        )
         add("--security-layer", default="AES", metavar="AES", help="AES, or plaintext on loopback")
 
     def run(self, args: argparse.Namespace) -> int:
@@ -85,6 +93,7 @@ class ServerCommand:
             certificate=args.certificate,
             key=args.key,
             ready_file=args.ready_file,
+            lease=args.lease,
         )
         serve(settings)
         return 0

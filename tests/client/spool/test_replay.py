@@ -21,8 +21,8 @@ from track_protocol.errors import (
     PermissionDenied,
     PinMismatch,
     RemoteProtocolError,
-    RPCCallFailure,
     ServerUnreachable,
+    SessionFenced,
     SpoolForeign,
     SpoolInUse,
     StoreFull,
@@ -149,12 +149,10 @@ def test_a_reader_cannot_send(tmp_path: Path, store: MemoryStore) -> None:
 
 
 def test_another_holder_of_the_session_ends_the_replay(tmp_path: Path, store: MemoryStore) -> None:
-    fenced = RPCCallFailure("somebody else")
-    fenced.__class__ = type("Fenced", (RPCCallFailure,), {"code": "session-fenced"})
     path = left_spool(tmp_path)
-    store.refuse = fenced
+    store.refuse = SessionFenced("somebody else")
     outcome = replay(path, store)
-    assert "taken over" in str(outcome.error)
+    assert "has taken over" in str(outcome.error)
     assert path.exists()
 
 

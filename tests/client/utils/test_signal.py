@@ -26,18 +26,22 @@ def say(*words):
 class Teller(SignalHandler):
     def sigint(self, signum, frame): say("told", signum)
     def sigterm(self, signum, frame): say("told", signum)
+    def warned(self, signum, frame): say("warned", signum, seconds_left() > 4)
     def atexit(self): say("at exit")
 
 teller = Teller()
 """
 
 
-def run(script: str, folder: Path) -> tuple[int, list[str]]:
-    """Exit code and output of a script."""
+def run(script: str, folder: Path, **changes: str) -> tuple[int, list[str]]:
+    """Exit code and output of a script, in an environment with changes."""
     path = folder / "script.py"
     path.write_text(HEAD + textwrap.dedent(script))
     command = [sys.executable, str(path)]
-    env = environment(PYTHONPATH=os.pathsep.join(sys.path))
+    env = {"PYTHONPATH": os.pathsep.join(sys.path), **changes}
+    env = {
+        name: value for name, value in environment(**env).items() if name in changes or name != "SLURM_JOB_ID"
+    }
     done = subprocess.run(command, env=env, capture_output=True, text=True, timeout=60)
     return done.returncode, done.stdout.splitlines()
 
@@ -203,3 +207,94 @@ def test_a_handler_put_in_the_place_of_ours_may_call_ours_on(tmp_path: Path) -> 
     os.kill(os.getpid(), signal.SIGTERM)
     """
     assert run(script, tmp_path) == (-signal.SIGTERM, ["told 15", "later"])
+
+
+def test_a_signal_that_a_c_library_handles_is_left_to_it(tmp_path: Path) -> None:
+    script = """
+    import faulthandler
+    faulthandler.register(signal.SIGTERM, file=sys.stdout)
+    teller.install()
+    os.kill(os.getpid(), signal.SIGTERM)
+    say("alive")
+    """
+    code, lines = run(script, tmp_path)
+    assert (code, lines[-2:], "told 15" in lines) == (0, ["alive", "at exit"], False)
+    assert any("most recent call first" in line for line in lines)
+
+
+# -- warnings under Slurm ------------------------------------------------------------------------
+
+WARNINGS = pytest.mark.parametrize("number", [signal.SIGUSR1, signal.SIGUSR2], ids=lambda number: number.name)
+
+
+@WARNINGS
+def test_a_warning_that_nobody_handles_is_taken_as_the_end(tmp_path: Path, number: signal.Signals) -> None:
+    script = f"""
+    teller.install()
+    os.kill(os.getpid(), {number:d})
+    say("alive")
+    """
+    assert run(script, tmp_path, SLURM_JOB_ID="7") == (-number, [f"told {number:d}"])
+
+
+@WARNINGS
+def test_a_warning_that_the_program_handles_is_its_own(tmp_path: Path, number: signal.Signals) -> None:
+    script = f"""
+    signal.signal({number:d}, lambda *_: say("mine"))
+    teller.install()
+    os.kill(os.getpid(), {number:d})
+    say("alive")
+    """
+    assert run(script, tmp_path, SLURM_JOB_ID="7") == (
+        0,
+        [f"warned {number:d} True", "mine", "alive", "at exit"],
+    )
+
+
+def test_elsewhere_than_under_slurm_it_is_no_warning(tmp_path: Path) -> None:
+    script = """
+    teller.install()
+    say(signal.getsignal(signal.SIGUSR1) is signal.SIG_DFL)
+    signal.signal(signal.SIGUSR1, lambda *_: say("mine"))
+    teller.install()
+    os.kill(os.getpid(), signal.SIGUSR1)
+    """
+    assert run(script, tmp_path) == (0, ["True", "mine", "at exit"])
+
+
+def test_a_signal_that_comes_while_a_warning_is_handled_still_ends_the_process(tmp_path: Path) -> None:
+    script = """
+    signal.signal(signal.SIGUSR1, lambda *_: say("mine"))
+    class Slow(Teller):
+        def warned(self, signum, frame):
+            os.kill(os.getpid(), signal.SIGTERM)
+            time.sleep(30)
+    slow = Slow()
+    slow.install()
+    os.kill(os.getpid(), signal.SIGUSR1)
+    """
+    assert run(script, tmp_path, SLURM_JOB_ID="7") == (-signal.SIGTERM, ["told 15"])
+
+
+def test_a_warning_while_a_signal_is_handled_takes_none_of_its_time(tmp_path: Path) -> None:
+    script = """
+    signal.signal(signal.SIGUSR1, lambda *_: say("mine"))
+    class Warned(Teller):
+        def sigterm(self, signum, frame):
+            os.kill(os.getpid(), signal.SIGUSR1)
+            say("told", signum)
+    slow = Warned()
+    slow.install()
+    os.kill(os.getpid(), signal.SIGTERM)
+    """
+    assert run(script, tmp_path, SLURM_JOB_ID="7") == (-signal.SIGTERM, ["mine", "told 15"])
+
+
+def test_the_handlers_of_warnings_come_back_too(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("SLURM_JOB_ID", "7")
+    one = Quiet()
+    one.install()
+    assert signal.getsignal(signal.SIGUSR1) is not signal.SIG_DFL
+    monkeypatch.delenv("SLURM_JOB_ID")
+    one.uninstall()
+    assert signal.getsignal(signal.SIGUSR1) is signal.SIG_DFL

@@ -9,7 +9,7 @@ from track_protocol.testing import StoreContract
 from track_server.backends.file import FileStore
 from track_server.backends.memory import MemoryStore
 from track_server.backends.sqlite import open_store
-from track_server.store import Points, SessionState
+from track_server.store import Lease, Points, SessionState
 
 
 class Contract(StoreContract):
@@ -17,6 +17,7 @@ class Contract(StoreContract):
 
     points_type = Points
     session_type = SessionState
+    lease_type = Lease
 
 
 class TestMemory(Contract):

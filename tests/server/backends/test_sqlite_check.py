@@ -84,6 +84,7 @@ def test_a_damaged_page_is_found(path: Path) -> None:
         ("UPDATE trial SET project_id = 'p'", "trial hash1_0 names a project that is not there"),
         ("UPDATE trial SET group_id = 'g'", "trial hash1_0 names a group that is not there"),
         ("UPDATE trial SET parameters = '{'", "trial hash1_0 holds text that is not JSON"),
+        ("INSERT INTO lease VALUES(9, x'00', NULL, 0)", "lease of trial 9, which is not there"),
         ("DELETE FROM meta", "has lost tables"),
     ],
 )

@@ -11,6 +11,7 @@ import pytest
 
 from track_protocol.errors import StoreCorrupt, StoreError, StoreReadOnly, StoreTooNew
 from track_server.backends.sqlite import open_store
+from track_server.backends.sqlite_migrations import VERSION
 from track_server.backends.sqlite_schema import APPLICATION_ID, check_engine
 
 NOBODY = 65_534
@@ -64,7 +65,7 @@ def test_a_store_is_marked_as_ours(path: Path) -> None:
     made(path)
     header = path.read_bytes()[:100]
     assert int.from_bytes(header[68:72], "big") == APPLICATION_ID
-    assert int.from_bytes(header[60:64], "big") == 1
+    assert int.from_bytes(header[60:64], "big") == VERSION
 
 
 def test_commits_reach_the_disk_before_they_return(path: Path) -> None:
@@ -119,7 +120,7 @@ def test_a_store_without_its_tables_is_refused(path: Path) -> None:
 
 def test_a_newer_store_is_refused(path: Path) -> None:
     changed(made(path), "PRAGMA user_version = 7")
-    refused(path, StoreTooNew, r"version 7, and this Track knows version 1: upgrade Track")
+    refused(path, StoreTooNew, rf"version 7, and this Track knows version {VERSION}: upgrade Track")
 
 
 def test_a_newer_version_that_is_only_in_the_log_is_refused(path: Path) -> None:

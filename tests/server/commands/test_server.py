@@ -70,8 +70,10 @@ def test_a_port_that_is_none_is_a_mistake_of_the_caller(told: list[Settings], li
 def test_every_option_reaches_the_settings(told: list[Settings], tmp_path: Path) -> None:
     files = {name: str(tmp_path / name) for name in ("home", "certificate", "key", "ready-file")}
     words = [word for name, value in files.items() for word in (f"--{name}", value)]
-    COMMAND.run(parsed("file:runs.json", "--advertise", "node7", "--security-layer", "plaintext", *words))
+    words += ["--advertise", "node7", "--security-layer", "plaintext", "--lease", "2.5"]
+    COMMAND.run(parsed("file:runs.json", *words))
     (settings,) = told
+    assert settings.lease == 2.5
     assert (settings.backend, settings.advertise, settings.plaintext) == ("file:runs.json", "node7", True)
     assert [settings.home, settings.certificate, settings.key, settings.ready_file] == [
         Path(value) for value in files.values()

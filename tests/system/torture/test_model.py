@@ -16,7 +16,7 @@ from hypothesis.stateful import Bundle, RuleBasedStateMachine, initialize, rule,
 import track_server.engine
 from torture import count
 from track.persistence import get_protocol
-from track_protocol.batch import PointsOp
+from track_protocol.batch import METRIC, SUPERSEDED, PointsOp
 from track_protocol.model import Status, Trial
 from track_server.calls import apply_op
 
@@ -42,6 +42,8 @@ class Expected:
     tags: dict[str, Any] = field(default_factory=dict)
     metadata: dict[str, Any] = field(default_factory=dict)
     series: dict[str, list[tuple[Any, Any]]] = field(default_factory=dict)
+    superseded: dict[str, list[tuple[Any, Any]]] = field(default_factory=dict)
+    rewinds: list[tuple[Any, int]] = field(default_factory=list)
 
 
 def same(left: Any, right: Any) -> bool:
@@ -53,6 +55,10 @@ def same(left: Any, right: Any) -> bool:
 
 def all_same(left: Sequence[Any], right: Sequence[Any]) -> bool:
     return len(left) == len(right) and all(map(same, left, right))
+
+
+def is_later(at: Any, step: float) -> bool:
+    return type(at) in (int, float) and math.isfinite(at) and at > step
 
 
 class Machine(RuleBasedStateMachine):
@@ -104,6 +110,25 @@ class Machine(RuleBasedStateMachine):
             self.protocol.log_trial_metrics(expected.trial, step=step, **values)
             for name, value in values.items():
                 expected.series.setdefault(name, []).append((step, value))
+
+    @rule(
+        number=trials, step=st.integers(-(2**62), 2**62) | st.integers(-10, 10) | st.floats(allow_nan=False)
+    )
+    def rewind(self, number: int, step: float) -> None:
+        expected = self.model[number]
+        self.protocol.rewind_trial(expected.trial, step)
+        moved = 0
+        for name, points in list(expected.series.items()):
+            later = [is_later(at, step) for at, _ in points]
+            kept = [point for point, gone in zip(points, later, strict=True) if not gone]
+            taken = [point for point, gone in zip(points, later, strict=True) if gone]
+            expected.series[name] = kept
+            if not kept:
+                del expected.series[name]
+            if taken:
+                expected.superseded.setdefault(name, []).extend(taken)
+            moved += len(taken)
+        expected.rewinds.append((step, moved))
 
     @rule(number=trials, name=LABELS, value=PLAIN)
     def add_tag(self, number: int, name: str, value: Any) -> None:
@@ -158,10 +183,13 @@ class Machine(RuleBasedStateMachine):
             assert sorted(read) == sorted(wanted)
             assert all(same(read[name], value) for name, value in wanted.items())
         assert sorted(found.metrics) == sorted(expected.series)
-        for name, points in expected.series.items():
-            series = self.protocol.fetch_metrics(expected.trial, name)
-            assert all_same(list(series.steps), [step for step, _ in points])
-            assert all_same(list(series.values), [value for _, value in points])
+        rewinds = [(each["step"], each["points"]) for each in found.metadata.get("rewinds", [])]
+        assert rewinds == expected.rewinds
+        for kind, every in ((METRIC, expected.series), (SUPERSEDED, expected.superseded)):
+            for name, points in every.items():
+                series = self.protocol.fetch_metrics(expected.trial, name, kind)
+                assert all_same(list(series.steps), [step for step, _ in points])
+                assert all_same(list(series.values), [value for _, value in points])
 
     @rule(status=STATUSES)
     def finds_by_status(self, status: Status) -> None:
@@ -212,9 +240,9 @@ def test_a_store_that_drops_points_is_found_out(
     machine: type[Machine], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     # The protection taken away: points of one metric are acknowledged and not applied.
-    def careless(tx: Any, op: Any) -> None:
+    def careless(tx: Any, by: bytes, op: Any) -> None:
         if not isinstance(op, PointsOp) or "rate" not in op.names:
-            apply_op(tx, op)
+            apply_op(tx, by, op)
 
     monkeypatch.setattr(track_server.engine, "apply_op", careless)
     with pytest.raises(AssertionError):

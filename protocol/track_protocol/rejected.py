@@ -1,0 +1,118 @@
+"""Rejected records: what a store set aside because it can never be stored, and what of it is kept."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import Any, Final
+
+__all__ = ["KEPT_BYTES", "POINTS", "Rejected", "rejected_from_document", "rejected_to_document", "runs_of"]
+
+POINTS: Final = "points"
+"""What stands for the method of points, which are no call."""
+
+KEPT_BYTES: Final = 64 * 1024
+"""Most bytes of a rejected record's content that are kept."""
+
+
+@dataclass(frozen=True, slots=True)
+class Rejected:
+    """Records of one session that were rejected together, because they came in one operation.
+
+    Attributes:
+        session: the 16-byte id of the session that logged them.
+        user: whose session that is.
+        runs: their sequence numbers, as pairs of the first and the last of consecutive ones.
+        method: what was called, `POINTS` for points.
+        trial: id of the trial they are about; None when it is not known.
+        names: of the series, for points.
+        points: how many values are lost; a call counts as one.
+        code: of the error's class.
+        reason: the error's message.
+        time: when they were rejected, in seconds since the epoch by the store's clock.
+        content: their operation as it travelled, encoded; only its head when it is longer than
+            `KEPT_BYTES`.
+        size: bytes of the whole content.
+    """
+
+    session: bytes
+    user: str
+    runs: tuple[tuple[int, int], ...]
+    method: str
+    trial: bytes | None
+    names: tuple[str, ...]
+    points: int
+    code: str
+    reason: str
+    time: float
+    content: bytes
+    size: int
+
+    @property
+    def first(self) -> int:
+        """Their lowest sequence number."""
+        return self.runs[0][0]
+
+    @property
+    def last(self) -> int:
+        """Their highest sequence number."""
+        return self.runs[-1][1]
+
+    @property
+    def records(self) -> int:
+        """How many they are."""
+        return sum(last - first + 1 for first, last in self.runs)
+
+    @property
+    def whole(self) -> bool:
+        """Whether all of the content was kept."""
+        return len(self.content) == self.size
+
+    def within(self, first: int, last: int) -> list[int]:
+        """Their sequence numbers from `first` to `last`."""
+        return [
+            seq for start, end in self.runs for seq in range(max(start, first), min(end, last) + 1)
+        ]  # fmt: skip
+
+
+def runs_of(seqs: Iterable[int]) -> tuple[tuple[int, int], ...]:
+    """Ascending numbers as pairs of the first and the last of consecutive ones."""
+    runs: list[tuple[int, int]] = []
+    for seq in seqs:
+        if runs and seq == runs[-1][1] + 1:
+            runs[-1] = (runs[-1][0], seq)
+        else:
+            runs.append((seq, seq))
+    return tuple(runs)
+
+
+def rejected_to_document(record: Rejected) -> dict[str, Any]:
+    """The record as a plain document."""
+    return {
+        "session": record.session,
+        "user": record.user,
+        "runs": [list(run) for run in record.runs],
+        "method": record.method,
+        "trial": record.trial,
+        "names": list(record.names),
+        "points": record.points,
+        "code": record.code,
+        "reason": record.reason,
+        "time": record.time,
+        "content": record.content,
+        "size": record.size,
+    }
+
+
+def rejected_from_document(document: dict[str, Any]) -> Rejected:
+    """The record of a document.
+
+    Raises:
+        KeyError, TypeError, ValueError: it is none.
+    """
+    fields = dict(document)
+    fields["runs"] = tuple((int(first), int(last)) for first, last in fields["runs"])
+    fields["names"] = tuple(fields["names"])
+    if not fields["runs"]:
+        raise ValueError("a rejected record has a sequence number")
+    return Rejected(**fields)

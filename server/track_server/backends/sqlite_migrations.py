@@ -1,0 +1,162 @@
+"""The tables of a SQLite store, as the steps that lead from one version of them to the next.
+
+A new store takes all steps, an old one those that it lacks, so there is one description of each table.
+Whoever adds a table or a column before the next release adds statements to the last step; behind a
+release, a step.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Final
+
+__all__ = ["MIGRATIONS", "VERSION"]
+
+_FIRST: Final = (
+    """
+    CREATE TABLE meta(
+        key TEXT PRIMARY KEY,
+        value
+    ) WITHOUT ROWID
+    """,
+    """
+    CREATE TABLE project(
+        id INTEGER PRIMARY KEY,
+        uid TEXT NOT NULL UNIQUE,
+        name TEXT,
+        description TEXT,
+        metadata TEXT NOT NULL           -- JSON
+    )
+    """,
+    """
+    CREATE TABLE trial_group(
+        id INTEGER PRIMARY KEY,
+        uid TEXT NOT NULL UNIQUE,
+        name TEXT,
+        description TEXT,
+        metadata TEXT NOT NULL,          -- JSON
+        project_id TEXT                  -- project.uid
+    )
+    """,
+    "CREATE INDEX trial_group_project ON trial_group(project_id)",
+    """
+    CREATE TABLE trial(
+        id INTEGER PRIMARY KEY,
+        key BLOB NOT NULL UNIQUE,        -- the 16-byte id that its client made
+        uid TEXT NOT NULL UNIQUE,        -- hash_revision
+        hash TEXT NOT NULL,
+        revision INTEGER NOT NULL,
+        name TEXT,
+        description TEXT,
+        version TEXT,
+        tags TEXT NOT NULL,              -- JSON, as are the next three
+        parameters TEXT NOT NULL,
+        metadata TEXT NOT NULL,
+        errors TEXT NOT NULL,
+        project_id TEXT,                 -- project.uid
+        group_id TEXT,                   -- trial_group.uid
+        status_value INTEGER NOT NULL,
+        status_name TEXT NOT NULL,
+        created REAL NOT NULL            -- seconds since the epoch, by the store's clock
+    )
+    """,
+    "CREATE INDEX trial_hash ON trial(hash, revision)",
+    "CREATE INDEX trial_status ON trial(status_value)",
+    "CREATE INDEX trial_project ON trial(project_id)",
+    "CREATE INDEX trial_in_group ON trial(group_id)",
+    """
+    CREATE TABLE group_trial(
+        id INTEGER PRIMARY KEY,
+        "group" INTEGER NOT NULL,        -- trial_group.id
+        trial INTEGER NOT NULL,          -- trial.id
+        UNIQUE("group", trial)
+    )
+    """,
+    """
+    CREATE TABLE session(
+        sid BLOB PRIMARY KEY,
+        user TEXT NOT NULL,
+        epoch INTEGER NOT NULL,
+        last_seq INTEGER NOT NULL,
+        last_reply_seq INTEGER,
+        last_reply BLOB
+    ) WITHOUT ROWID
+    """,
+    """
+    CREATE TABLE series(
+        id INTEGER PRIMARY KEY,
+        trial INTEGER NOT NULL,          -- trial.id
+        kind TEXT NOT NULL,              -- 'metric' or 'chrono'
+        name TEXT NOT NULL,
+        aggregator TEXT,                 -- JSON
+        count INTEGER NOT NULL,          -- of all points
+        first_step TEXT,                 -- JSON, as are the next two
+        last_step TEXT,
+        last TEXT,
+        last_time REAL,                  -- seconds since the epoch
+        stepped INTEGER NOT NULL,        -- 1 when any point has a step
+        finite INTEGER NOT NULL,         -- of the values: finite numbers, which the next four are about
+        nonfinite INTEGER NOT NULL,      -- NaN and infinities
+        min REAL,
+        max REAL,
+        mean REAL,
+        m2 REAL,                         -- sum of squared distances from the mean
+        UNIQUE(trial, kind, name)
+    )
+    """,
+    """
+    CREATE TABLE chunk(
+        id INTEGER PRIMARY KEY,
+        series INTEGER NOT NULL,         -- series.id
+        seq INTEGER NOT NULL,            -- ordinal of its first point in the series, from 0
+        count INTEGER NOT NULL,
+        level INTEGER NOT NULL,          -- 0 as it arrived, 1 to 8 merged so often, 9 full
+        size INTEGER NOT NULL,           -- bytes when it is decoded, about
+        step_min, step_max,              -- of those steps that are numbers
+        time_min REAL, time_max REAL,
+        value_min REAL, value_max REAL,  -- of the finite numbers
+        data BLOB NOT NULL
+    )
+    """,
+    "CREATE INDEX chunk_at ON chunk(series, seq, count, level)",
+)
+
+_SECOND: Final = (
+    """
+    CREATE TABLE rejected(
+        id INTEGER PRIMARY KEY,
+        sid BLOB NOT NULL,               -- session.sid
+        user TEXT NOT NULL,
+        first_seq INTEGER NOT NULL,      -- of its records
+        last_seq INTEGER NOT NULL,
+        runs TEXT NOT NULL,              -- JSON: [first, last] of consecutive records
+        method TEXT NOT NULL,            -- 'points' or the call's
+        trial BLOB,                      -- trial.key that was named, if any was
+        names TEXT NOT NULL,             -- JSON: of the series
+        points INTEGER NOT NULL,         -- values that are lost
+        code TEXT NOT NULL,              -- of the error
+        reason TEXT NOT NULL,
+        time REAL NOT NULL,              -- seconds since the epoch, by the store's clock
+        content BLOB NOT NULL,           -- the operation as it travelled, or its head
+        size INTEGER NOT NULL            -- bytes of all of it
+    )
+    """,
+    "CREATE INDEX rejected_of_session ON rejected(sid, last_seq)",
+    "CREATE INDEX rejected_of_trial ON rejected(trial)",
+    """
+    CREATE TABLE lease(
+        trial INTEGER NOT NULL,          -- trial.id
+        sid BLOB NOT NULL,               -- of the session that runs it
+        rank INTEGER,
+        superseded INTEGER NOT NULL,     -- 1 when somebody else decided about the trial after it was lost
+        PRIMARY KEY(trial, sid)
+    ) WITHOUT ROWID
+    """,
+    "CREATE INDEX lease_of ON lease(sid)",
+)
+
+MIGRATIONS: Final[Mapping[int, tuple[str, ...]]] = {0: _FIRST, 1: _SECOND}
+"""What brings the tables from a version to the next one; version 0 has none."""
+
+VERSION: Final = len(MIGRATIONS)
+"""Of the tables that this software uses, kept in the file as ``user_version``."""

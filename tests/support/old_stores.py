@@ -1,0 +1,54 @@
+"""Stores as the first version of this software left them, and whether they still hold what they held."""
+
+from __future__ import annotations
+
+import gzip
+import math
+import shutil
+from pathlib import Path
+from typing import Any
+
+from track_protocol.columns import unpack
+from track_protocol.query import parse_query
+from track_server.store import Store
+
+__all__ = ["ASSETS", "SID", "check_holds_everything", "old_json", "old_sqlite"]
+
+ASSETS = Path(__file__).parents[1] / "server" / "backends" / "assets"
+SID = b"v" * 16
+
+
+def old_sqlite(path: Path) -> Path:
+    """A SQLite store of version 1 at `path`."""
+    path.write_bytes(gzip.decompress((ASSETS / "v1.db.gz").read_bytes()))
+    return path
+
+
+def old_json(path: Path) -> Path:
+    """A file store of version 1 at `path`, whose journal holds its last transaction."""
+    shutil.copy(ASSETS / "v1.json", path)
+    shutil.copy(ASSETS / "v1.json.journal", path.with_name(f"{path.name}.journal"))
+    return path
+
+
+def check_holds_everything(store: Store) -> None:
+    """Fail unless the store holds what the old ones hold."""
+    with store.snapshot() as view:
+        trials: list[Any] = view.trials(parse_query({}))
+        assert [trial["uid"] for trial in trials] == ["hash0_0", "hash1_0", "hash2_0"]
+        assert [trial["parameters"]["lr"] for trial in trials] == [0.1, 0.1 / 2, 0.1 / 3]
+        assert all(trial["tags"] == {"old": True} for trial in trials)
+        for trial in trials:
+            points = view.points(trial["id"], "metric", "loss", 0, 10)
+            assert points is not None
+            *numbers, last = unpack(points.values)
+            assert (numbers, math.isnan(last)) == ([1.0, 0.5, 0.25, 0.125], True)
+        assert view.group("g") is not None
+        project = view.project("last")
+        assert project is not None
+        state = view.session(SID)
+        assert state is not None
+        assert state.last_seq == 24
+        assert state.last_reply is not None
+        assert state.last_reply[0] == 24
+        assert view.rejected(None, 0, 10) == []

@@ -1,0 +1,245 @@
+"""Trials whose processes say no more, with real processes and a real server."""
+
+from __future__ import annotations
+
+import signal
+import subprocess
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+from pathlib import Path
+
+import pytest
+
+from running_server import ServerProcess, serving
+from stage import Stage
+from track import LOST, CustomStatus, Status, TrackClient, Trial
+from track_server.app import Settings
+from track_server.limits import Limits
+from waiting import wait_until
+
+NOTE = "lost: no process that runs this trial has been connected since "
+SHORT = "0.5"
+ONE_BLINK = Limits(silence_seconds=0.5)
+"""A peer that says nothing is dropped very soon, as one is whose machine has lost its network."""
+
+RUN = """
+with client.new_trial(arguments={"a": 1}) as trial:
+    trial.log_metrics(loss=0.0)
+    client.save()
+    ready()
+    for number, line in enumerate(sys.stdin, start=1):
+        trial.log_metrics(loss=float(number))
+        client.save()
+        ready()
+"""
+ONLY_START = """
+client.new_trial(arguments={"a": 1})
+client.start()
+client.log_metrics(loss=0.0)
+client.save()
+ready()
+"""
+
+
+@contextmanager
+def stage_with(folder: Path, *options: str) -> Iterator[Stage]:
+    with ServerProcess(f"sqlite:{folder / 'runs.db'}", folder / "home", *options) as server:
+        yield Stage(folder, server.served.join("ann"))
+
+
+@pytest.fixture
+def stage(tmp_path: Path) -> Iterator[Stage]:
+    with stage_with(tmp_path, "--lease", SHORT) as stage:
+        yield stage
+
+
+@pytest.fixture
+def watchful(tmp_path: Path) -> Iterator[Stage]:
+    """A server that drops the silent very soon."""
+    settings = Settings("ephemeral:", home=tmp_path / "home", limits=ONE_BLINK, lease=1.0)
+    with serving(settings) as served:
+        yield Stage(tmp_path, served.join("ann"))
+
+
+def status_of(stage: Stage) -> Status | CustomStatus | None:
+    return stage.trial()[0].status
+
+
+def await_loss(stage: Stage, seconds: float = 20.0) -> None:
+    wait_until(lambda: status_of(stage) == LOST, "the loss of the trial", seconds)
+
+
+def say(process: subprocess.Popen[str], line: str = "go on") -> None:
+    """Have a script do its next step."""
+    assert process.stdin is not None
+    assert process.stdout is not None
+    process.stdin.write(f"{line}\n")
+    process.stdin.flush()
+    assert process.stdout.readline() == "ready\n"
+
+
+def leave(process: subprocess.Popen[str]) -> None:
+    """Have a script come to its end."""
+    process.communicate(timeout=30)
+    assert process.returncode == 0
+
+
+# -- lost ----------------------------------------------------------------------------------------
+
+
+def test_a_trial_whose_process_is_killed_is_lost(stage: Stage) -> None:
+    with stage.script(RUN) as process:
+        process.kill()
+        await_loss(stage)
+    trial, values = stage.trial()
+    assert ([error.startswith(NOTE) for error in trial.errors], values) == ([True], {"loss": [0.0]})
+    with TrackClient(stage.uri) as client:
+        assert client.protocol.fetch_trials({"status": LOST}) == [trial]
+
+
+def test_a_process_that_leaves_without_a_word_loses_its_trial(stage: Stage) -> None:
+    with stage.script(ONLY_START + "os._exit(0)") as process:
+        assert process.wait(30) == 0
+        await_loss(stage)
+
+
+def test_without_a_lease_a_killed_process_leaves_its_trial_running(tmp_path: Path) -> None:
+    with stage_with(tmp_path, "--lease", "0") as stage, stage.script(RUN) as process:
+        process.kill()
+        with pytest.raises(AssertionError, match="the loss of the trial"):
+            await_loss(stage, seconds=3.0)
+        assert status_of(stage) is Status.Running
+
+
+def test_a_claim_whose_claimer_is_killed_is_lost(stage: Stage) -> None:
+    with TrackClient(stage.uri) as client:
+        client.new_trial(arguments={"a": 1})
+    script = """
+    client.protocol.fetch_and_update_trial(
+        {"status": Status.CreatedGroup}, "set_trial_status", status=Status.Running
+    )
+    ready()
+    rest()
+    """
+    with stage.script(script) as process:
+        assert status_of(stage) is Status.Running
+        process.kill()
+        await_loss(stage)
+
+
+def test_a_trial_lives_as_long_as_one_of_its_ranks(stage: Stage) -> None:
+    with TrackClient(stage.uri) as client:
+        uid = client.new_trial(arguments={"a": 1}).trial.uid
+    with ExitStack() as stack:
+        first, second = (stack.enter_context(stage.script(RUN, TRACK_TRIAL=uid, RANK=rank)) for rank in "01")
+        with TrackClient(stage.uri) as client:
+            trial = client.new_trial(arguments={"clock": 1})
+        other = stack.enter_context(stage.script(RUN, TRACK_TRIAL=trial.trial.uid))
+        first.kill()
+        other.kill()
+        wait_until(lambda: named(stage, trial.trial.uid).status == LOST, "the loss of the other trial")
+        assert named(stage, uid).status is Status.Running
+        say(second)
+        second.kill()
+        wait_until(lambda: named(stage, uid).status == LOST, "the loss of the trial of two ranks")
+
+
+def named(stage: Stage, uid: str) -> Trial:
+    """A trial as it is stored."""
+    with TrackClient(stage.uri) as client:
+        (found,) = client.protocol.get_trial(Trial(_hash=uid[:-2], revision=int(uid[-1])))
+        return found
+
+
+# -- and back ------------------------------------------------------------------------------------
+
+
+def test_late_data_has_a_lost_trial_run_again_and_come_to_its_true_end(watchful: Stage) -> None:
+    with watchful.script(RUN) as process:
+        process.send_signal(signal.SIGSTOP)
+        await_loss(watchful)
+        process.send_signal(signal.SIGCONT)
+        say(process)
+        trial, values = watchful.trial()
+        assert (trial.status, trial.errors, values) == (Status.Running, [], {"loss": [0.0, 1.0]})
+        leave(process)
+    trial, values = watchful.trial()
+    assert (trial.status, trial.errors, values) == (Status.Completed, [], {"loss": [0.0, 1.0]})
+
+
+def test_a_late_exception_is_the_true_end_too(watchful: Stage) -> None:
+    with watchful.script(RUN + "    raise ArithmeticError('diverged')") as process:
+        process.send_signal(signal.SIGSTOP)
+        await_loss(watchful)
+        process.send_signal(signal.SIGCONT)
+        process.communicate(timeout=30)
+    trial, _ = watchful.trial()
+    assert trial.status is Status.Exception
+    assert ["ArithmeticError: diverged" in error for error in trial.errors] == [True]
+
+
+def test_late_data_does_not_disturb_the_job_that_goes_on(watchful: Stage) -> None:
+    with watchful.script(RUN) as late:
+        late.send_signal(signal.SIGSTOP)
+        await_loss(watchful)
+        with watchful.script(RUN, TRACK_TRIAL=watchful.trial()[0].uid) as process:
+            late.send_signal(signal.SIGCONT)
+            say(late)
+            leave(late)
+            trial, values = watchful.trial()
+            assert (trial.status, values) == (Status.Running, {"loss": [0.0, 0.0, 1.0]})
+            leave(process)
+    assert status_of(watchful) is Status.Completed
+
+
+def test_late_data_does_not_undo_what_somebody_made_of_a_lost_trial(watchful: Stage) -> None:
+    with watchful.script(RUN) as process:
+        process.send_signal(signal.SIGSTOP)
+        await_loss(watchful)
+        with TrackClient(watchful.uri) as client:
+            (trial,) = client.protocol.fetch_trials({})
+            client.protocol.set_trial_status(trial, Status.Broken)
+        process.send_signal(signal.SIGCONT)
+        say(process)
+        leave(process)
+    trial, values = watchful.trial()
+    assert (trial.status, values) == (Status.Broken, {"loss": [0.0, 1.0]})
+
+
+# -- servers that come and go --------------------------------------------------------------------
+
+
+def test_a_server_that_is_killed_and_comes_back_loses_the_dead_and_not_the_living(tmp_path: Path) -> None:
+    store, home, lease = f"sqlite:{tmp_path / 'runs.db'}", tmp_path / "home", ("--lease", "8")
+    with ExitStack() as stack:
+        server = stack.enter_context(ServerProcess(store, home, *lease))
+        stage = Stage(tmp_path, server.served.join("ann"))
+        with TrackClient(stage.uri) as client:
+            uids = [client.new_trial(True, {"a": number}).trial.uid for number in range(2)]
+        dead, living = (stack.enter_context(stage.script(RUN, TRACK_TRIAL=uid)) for uid in uids)
+        server.kill()
+        dead.kill()
+        stack.enter_context(ServerProcess(store, home, *lease, port=server.served.port))
+        seen = set()
+
+        def dead_is_lost() -> bool:
+            seen.add(named(stage, uids[1]).status)
+            return named(stage, uids[0]).status == LOST
+
+        wait_until(dead_is_lost, "the loss of the trial whose process was killed")
+        say(living)
+        leave(living)
+    assert seen == {Status.Running}
+
+
+@pytest.mark.parametrize("store", ["sqlite:{}/runs.db", "file:{}/runs.json"])
+def test_a_server_looks_after_what_a_run_without_one_has_left(tmp_path: Path, store: str) -> None:
+    uri = store.format(tmp_path)
+    alone = Stage(tmp_path, uri)
+    with alone.script(RUN) as process:
+        process.kill()
+        process.wait(30)
+    assert status_of(alone) is Status.Running
+    with ServerProcess(uri, tmp_path / "home", "--lease", SHORT) as server:
+        await_loss(Stage(tmp_path, server.served.join("ann")))
+    assert status_of(alone) == LOST

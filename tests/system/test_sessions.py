@@ -1,0 +1,117 @@
+"""Sessions that change hands under real clients, and what is told of records that can never be stored."""
+
+from __future__ import annotations
+
+import json
+import uuid
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from running_server import serving
+from socket_peers import Joined
+from track import TrackClient
+from track.remote import OutboxProtocol
+from track_protocol.errors import SessionFenced
+from track_protocol.model import Trial
+from track_protocol.rejected import POINTS
+from track_server.app import Settings
+from track_server.embedded import open_file, open_sqlite
+
+SECONDS = 20.0
+
+
+def sender_of(client: TrackClient) -> Any:
+    assert isinstance(client.protocol, OutboxProtocol)
+    return client.protocol.outbox._sender
+
+
+def losses_of(client: TrackClient) -> tuple[int, int]:
+    """Dropped and rejected."""
+    assert isinstance(client.protocol, OutboxProtocol)
+    losses = client.protocol.outbox.losses
+    return losses.dropped, losses.rejected
+
+
+def values_of(client: TrackClient, trial: Trial) -> list[float]:
+    return list(client.protocol.fetch_metrics(trial, "loss").values)
+
+
+def test_a_live_client_takes_its_session_back_and_loses_nothing(tmp_path: Path) -> None:
+    settings = Settings(backend=f"sqlite:{tmp_path}/runs.db", home=tmp_path / "home")
+    with serving(settings) as served:
+        uri = served.join("ann")
+        client = TrackClient(uri)
+        trial = client.protocol.new_trial(Trial(name="t"))
+        assert trial is not None
+        sender = sender_of(client)
+        for round in range(5):
+            client.protocol.log_trial_metrics(trial, step=round, loss=float(round))
+            thief = Joined(uri, sender.session)
+            with pytest.raises(SessionFenced):
+                thief.link.poll(SECONDS)
+            thief.link.close()
+            client.protocol.log_trial_metadata(trial, round=round)
+            client.protocol.flush(SECONDS)
+        assert client.protocol.new_trial(Trial(name="behind it")) is not None
+        assert values_of(client, trial) == [0.0, 1.0, 2.0, 3.0, 4.0]
+        assert (sender.final, losses_of(client)) == (None, (0, 0))
+        client.protocol.close()
+
+
+@pytest.mark.parametrize("opener", [open_sqlite, open_file])
+def test_an_embedded_client_takes_its_session_back_too(opener: Any, tmp_path: Path) -> None:
+    uri = f"{'sqlite' if opener is open_sqlite else 'file'}:{tmp_path}/runs"
+    client = TrackClient(uri)
+    trial = client.protocol.new_trial(Trial(name="t"))
+    assert trial is not None
+    session = sender_of(client).session
+    for round in range(3):
+        thief = opener(uri)()
+        thief.open(session, SECONDS)
+        thief.close()
+        client.protocol.log_trial_metrics(trial, step=round, loss=float(round))
+        client.protocol.flush(SECONDS)
+    thief = opener(uri)()
+    thief.open(session, SECONDS)
+    assert client.protocol.new_trial(Trial(name="a call is sent again")) is not None
+    thief.close()
+    assert values_of(client, trial) == [0.0, 1.0, 2.0]
+    assert (sender_of(client).final, losses_of(client)) == (None, (0, 0))
+    client.protocol.close()
+
+
+@pytest.mark.parametrize("backend", ["sqlite:{}/runs.db", "file:{}/runs.json", "ephemeral:"])
+def test_what_was_rejected_can_be_seen_by_a_client(backend: str, tmp_path: Path) -> None:
+    settings = Settings(backend=backend.format(tmp_path), home=tmp_path / "home")
+    with serving(settings) as served:
+        client = TrackClient(served.join("ann"))
+        trial, gone = client.protocol.new_trial(Trial(name="t")), Trial(name="gone", id=uuid.uuid4().bytes)
+        assert trial is not None
+        for step in range(300):
+            client.protocol.log_trial_metrics(gone, step=step, loss=0.5, accuracy=1.0)
+        client.protocol.log_trial_metrics(trial, step=0, loss=0.5)
+        client.protocol.flush(SECONDS)
+        records = client.protocol.fetch_rejected()
+        assert sum(record.records for record in records) == 300
+        assert sum(record.points for record in records) == 600
+        assert {(record.method, record.trial, record.names) for record in records} == {
+            (POINTS, gone.id, ("loss", "accuracy"))
+        }
+        assert client.protocol.fetch_rejected(gone) == records
+        assert client.protocol.fetch_rejected(trial) == []
+        assert losses_of(client) == (0, 300)
+        client.protocol.close()
+
+
+def test_a_report_shows_what_its_trial_has_lost(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    with TrackClient(f"sqlite:{tmp_path}/runs.db") as client:
+        client.set_project(name="lossy")
+        trial = client.new_trial(name="t").trial
+        client.log_metrics(loss=1.0)
+        client.protocol.log_trial_losses(trial, 7, "no room was left")
+        client.protocol.flush(SECONDS)
+        client.report()
+    losses = json.loads(capsys.readouterr().out)["metadata"]["losses"]
+    assert losses == {"points": 7, "reasons": {"no room was left": 7}}
