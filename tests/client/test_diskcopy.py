@@ -429,19 +429,35 @@ def test_points_come_back_from_disk_as_they_were(store: MemoryStore, make_outbox
 def test_what_is_just_being_packed_does_not_count_as_kept(
     store: MemoryStore, make_outbox: MakeOutbox, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    begun, may_go_on = threading.Event(), threading.Event()
+    begun, may_go_on = threading.Semaphore(0), threading.Semaphore(0)
+    errors: list[type[Exception]] = []
 
     def slow_batch_of(first: int, rows: list[Any]) -> Batch:
-        begun.set()
-        may_go_on.wait(20.0)
+        begun.release()
+        may_go_on.acquire()
         return batch_of(first, rows)
+
+    def secure() -> None:
+        try:
+            outbox.secure(0.5)
+        except ServerUnreachable as error:
+            errors.append(type(error))
 
     monkeypatch.setattr(sender_module, "batch_of", slow_batch_of)
     store.away = True
     outbox = make_outbox()
-    outbox.writer(TRIAL)(1, {"loss": 1.0})
-    assert begun.wait(20.0)
-    with pytest.raises(ServerUnreachable):
-        outbox.secure(0.1)
-    may_go_on.set()
-    outbox.secure(20.0)
+    write = outbox.writer(TRIAL)
+    write(1, {"loss": 1.0})
+    begun.acquire()
+    write(2, {"loss": 2.0})
+    securing = threading.Thread(target=secure)
+    securing.start()
+    wait_until(lambda: outbox._sender.asked == 1, "the request to secure stands behind the second row")
+    may_go_on.release()
+    begun.acquire()
+    securing.join()
+    assert errors == [ServerUnreachable]
+    may_go_on.release()
+    store.away = False
+    outbox.flush()
+    assert values(store) == [1.0, 2.0]
