@@ -427,7 +427,7 @@ def test_points_come_back_from_disk_as_they_were(store: MemoryStore, make_outbox
 
 
 def test_what_is_just_being_packed_does_not_count_as_kept(
-    store: MemoryStore, make_outbox: MakeOutbox, monkeypatch: pytest.MonkeyPatch
+    store: MemoryStore, make_outbox: MakeOutbox, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     begun, may_go_on = threading.Semaphore(0), threading.Semaphore(0)
     errors: list[type[Exception]] = []
@@ -447,13 +447,14 @@ def test_what_is_just_being_packed_does_not_count_as_kept(
     store.away = True
     outbox = make_outbox()
     write = outbox.writer(TRIAL)
+    may_go_on.release()
     write(1, {"loss": 1.0})
     begun.acquire()
+    wait_until(lambda: outbox.folder and spooled_values(tmp_path / "spool") == [1.0], "the first row on disk")
+    # The sender takes this row and the request behind it at once.
     write(2, {"loss": 2.0})
     securing = threading.Thread(target=secure)
     securing.start()
-    wait_until(lambda: outbox._sender.asked == 1, "the request to secure stands behind the second row")
-    may_go_on.release()
     begun.acquire()
     securing.join()
     assert errors == [ServerUnreachable]
