@@ -8,6 +8,7 @@ import shutil
 import socket
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from hashlib import sha256
 from importlib.metadata import version
 from pathlib import Path
 from typing import Final
@@ -26,7 +27,6 @@ from track_protocol.errors import (
     TrackError,
     UsageError,
 )
-from track_protocol.model import new_id
 from track_protocol.roles import Role
 from track_protocol.uri import redact
 
@@ -200,7 +200,7 @@ def _server(uri: str | None, environment: Mapping[str, str]) -> Iterator[Finding
         yield Finding("server", f"{redact(uri)}: there is no way to it", str(error))
         return
     try:
-        opened = link.open(new_id(), destination.timeout)
+        opened = link.open(_session_of(destination.address), destination.timeout)
     except TrackError as error:
         yield from _failed_at(destination.name, error)
         return
@@ -213,6 +213,11 @@ def _server(uri: str | None, environment: Mapping[str, str]) -> Iterator[Finding
         f"{destination.name}: the role there is {opened.role}, its store {opened.generation}",
         "a reader may not log anything: ask for a writer's URI" if reader else None,
     )
+
+
+def _session_of(address: str) -> bytes:
+    """The same each time: a server remembers each session that was ever opened."""
+    return sha256(f"track doctor {os.getuid()} {address}".encode()).digest()[:16]
 
 
 def _failed_at(name: str, error: TrackError) -> Iterator[Finding]:

@@ -66,6 +66,11 @@ def test_where_nothing_is_wrong_all_is_well(served: Served, capsys: pytest.Captu
         assert text in told
 
 
+def test_it_may_be_run_again_and_by_others(served: Served) -> None:
+    ann, bob = served.join("ann"), served.join("bob")
+    assert [run(ann), run(ann), run(bob)] == [0, 0, 0]
+
+
 def test_no_secret_is_shown(
     served: Served, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
