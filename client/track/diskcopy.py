@@ -204,8 +204,9 @@ class DiskCopy:
             return
         self._note_at = now + _INTERVAL
         try:
-            self._spool.acknowledge(self._backlog.acked)
+            # First said, then removed: whoever finds it later must not take for damage what was confirmed.
             self._spool.folder.note(Progressed(self._backlog.acked, generation))
+            self._spool.acknowledge(self._backlog.acked)
         except OSError as error:
             self._losses.warn(f"{self.folder}: what is not needed any more cannot be removed: {error}")
 

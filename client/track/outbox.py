@@ -617,7 +617,8 @@ class Outbox:
     def _is_kept(self) -> bool:
         """Whether what waits is on disk, so that nobody needs to stand by until it is sent."""
         disk = self._sender.disk
-        return disk is not None and disk.is_whole and not self._rows
+        # In this order: what leaves the rows is first packed, and then numbered.
+        return disk is not None and not self._rows and not self._sender.packing and disk.is_whole
 
     def close(self, timeout: float | None = None) -> None:
         """Secure what was logged and release the connection; logging again opens it again.

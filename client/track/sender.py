@@ -143,6 +143,7 @@ class Sender:
         denied: why this user may not write.
         problem: what stood in the way last; None while all is well.
         progress: grows with everything the store has answered.
+        packing: whether rows were taken that are not numbered yet.
         asked: how many tickets others have put among the rows.
         stopping: set to end the thread.
         retiring: set to end the thread once there is nothing left to do.
@@ -180,6 +181,7 @@ class Sender:
         self.denied: PermissionDenied | None = None
         self.problem: TrackError | None = None
         self.progress = 0
+        self.packing = False
         self.asked = 0
         self.stopping = False
         self.retiring = False
@@ -430,10 +432,12 @@ class Sender:
     def _fill(self) -> None:
         self._report_losses(at_once=self.stopping)
         while self._rows and not self._full and self._ripe():
+            self.packing = True
             taken = take(self._rows)
             self._on_room(taken.heavy)
             if taken.rows:
                 self._number(taken.rows, taken.nbytes)
+            self.packing = False
             if taken.ticket is not None:
                 # Whoever waits for what was logged waits for what is told of its losses, too.
                 self._report_losses(at_once=True)

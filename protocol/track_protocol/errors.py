@@ -33,6 +33,7 @@ __all__ = [
     "SessionFenced",
     "SpoolCorrupt",
     "SpoolError",
+    "SpoolForeign",
     "SpoolFull",
     "SpoolInUse",
     "StoreCorrupt",
@@ -308,6 +309,12 @@ class SpoolCorrupt(SpoolError):
     """Bytes of a spool are not what was written."""
 
     code = "spool-corrupt"
+
+
+class SpoolForeign(SpoolError):
+    """A spool that continues what another server, or a later state of this one, has confirmed."""
+
+    code = "spool-foreign"
 
 
 def _by_code(root: type[TrackError]) -> dict[str, type[TrackError]]:

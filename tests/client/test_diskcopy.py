@@ -15,15 +15,23 @@ import pytest
 
 from memory_link import MemoryStore
 from track import diskcopy as diskcopy_module
+from track import sender as sender_module
 from track.outbox import Outbox
+from track.records import batch_of
 from track.sender import Limits
 from track.spool.folder import SpoolFolder, spools_in
 from track.spool.options import SpoolOptions, SpoolSync
 from track.spool.recovery import Recovered, batch_in, survey
 from track.tickets import KeepTicket
-from track_protocol.batch import CallOp, PointsOp
+from track_protocol.batch import Batch, CallOp, PointsOp
 from track_protocol.columns import unpack
-from track_protocol.errors import AuthenticationError, CallTimeout, PermissionDenied, SpoolInUse
+from track_protocol.errors import (
+    AuthenticationError,
+    CallTimeout,
+    PermissionDenied,
+    ServerUnreachable,
+    SpoolInUse,
+)
 from waiting import wait_until
 
 TRIAL = b"t" * 16
@@ -416,3 +424,41 @@ def test_points_come_back_from_disk_as_they_were(store: MemoryStore, make_outbox
     store.away = False
     outbox.flush()
     assert list(map(attrgetter("step", "value"), store.points)) == rows
+
+
+def test_what_is_just_being_packed_does_not_count_as_kept(
+    store: MemoryStore, make_outbox: MakeOutbox, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    begun, may_go_on = threading.Semaphore(0), threading.Semaphore(0)
+    errors: list[type[Exception]] = []
+
+    def slow_batch_of(first: int, rows: list[Any]) -> Batch:
+        begun.release()
+        may_go_on.acquire()
+        return batch_of(first, rows)
+
+    def secure() -> None:
+        try:
+            outbox.secure(0.5)
+        except ServerUnreachable as error:
+            errors.append(type(error))
+
+    monkeypatch.setattr(sender_module, "batch_of", slow_batch_of)
+    store.away = True
+    outbox = make_outbox()
+    write = outbox.writer(TRIAL)
+    may_go_on.release()
+    write(1, {"loss": 1.0})
+    begun.acquire()
+    wait_until(lambda: outbox.folder and spooled_values(tmp_path / "spool") == [1.0], "the first row on disk")
+    # The sender takes this row and the request behind it at once.
+    write(2, {"loss": 2.0})
+    securing = threading.Thread(target=secure)
+    securing.start()
+    begun.acquire()
+    securing.join()
+    assert errors == [ServerUnreachable]
+    may_go_on.release()
+    store.away = False
+    outbox.flush()
+    assert values(store) == [1.0, 2.0]

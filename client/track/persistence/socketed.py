@@ -14,12 +14,15 @@ from track.offline import OfflineLink
 from track.outbox import Outbox
 from track.remote import OutboxProtocol
 from track.socketlink import SocketLink
-from track.spool.options import SpoolOptions
+from track.spool.options import SpoolOptions, sends_leftovers
 from track_protocol.errors import MissingExtra, RPCCallFailure
 from track_protocol.uri import Uri
 
 if TYPE_CHECKING:
-    from track_protocol.link import Link
+    from collections.abc import Callable
+    from pathlib import Path
+
+    from track_protocol.link import Link, Opened
 
 __all__ = ["RPCCallFailure", "SocketClient", "SocketServer", "start_track_server"]
 
@@ -42,14 +45,16 @@ class SocketClient(OutboxProtocol):
 
     def __init__(self, uri: str) -> None:
         self._address = SocketAddress(uri)
+        spool = SpoolOptions.of(os.environ, self._address.spool_sync, self._address.spool_limit)
+        links = _Links(self._address, self, replace(Uri.parse(uri), password=None).to_text(), spool.root)
         super().__init__(
             uri,
             Outbox(
-                _Links(self._address, self),
-                f"the server at {self._address.shown}",
+                links,
+                links.name,
                 connect_timeout=self._address.timeout if self._address.offline.may_connect else _NO_PATIENCE,
-                spool=SpoolOptions.of(os.environ, self._address.spool_sync, self._address.spool_limit),
-                address=replace(Uri.parse(uri), password=None).to_text(),
+                spool=spool,
+                address=links.public,
             ),
             self._address.offline,
         )
@@ -73,16 +78,39 @@ class _Links:
     Args:
         address: of the server.
         client: is asked for the login.
+        public: the address without secrets.
+        root: the folder of spools, where earlier runs may have left something.
     """
 
-    def __init__(self, address: SocketAddress, client: SocketClient) -> None:
+    def __init__(self, address: SocketAddress, client: SocketClient, public: str, root: Path) -> None:
+        self.name = f"the server at {address.shown}"
+        self.public = public
         self._address = address
         self._client = ref(client)
         self._login: tuple[str, str] | None = None
+        self._root = root
+        self._sends_leftovers = sends_leftovers(os.environ)
+        self._tended_by = 0
 
     def __call__(self) -> Link:
         if not self._address.offline.may_connect:
             return OfflineLink()
+        return _TellingLink(self._address, self._authenticate, self._opened)
+
+    def _opened(self) -> None:
+        """A link is open: the first one of each process lets what earlier runs left be sent."""
+        if self._tended_by == os.getpid():
+            return
+        self._tended_by = os.getpid()
+        if self._root.is_dir():
+            # Deferred: mostly there is nothing.
+            from track.spool.leftovers import tend_leftovers
+            from track.spool.replay import Destination
+
+            destination = Destination(self._plain_link, self.name, self.public, self._address.timeout)
+            tend_leftovers(self._root, destination, send=self._sends_leftovers)
+
+    def _plain_link(self) -> Link:
         return SocketLink(self._address, self._authenticate)
 
     def _authenticate(self) -> tuple[str, str] | None:
@@ -90,6 +118,25 @@ class _Links:
         if client is not None:
             self._login = client.authenticate(client.uri)
         return self._login or self._address.credentials()
+
+
+class _TellingLink(SocketLink):
+    """Tells when it is open."""
+
+    def __init__(
+        self,
+        address: SocketAddress,
+        authenticate: Callable[[], tuple[str, str] | None],
+        opened: Callable[[], None],
+    ) -> None:
+        super().__init__(address, authenticate)
+        self._told_open = opened
+
+    def open(self, session: bytes, timeout: float) -> Opened:
+        """See `Link.open`."""
+        opened = super().open(session, timeout)
+        self._told_open()
+        return opened
 
 
 def start_track_server(

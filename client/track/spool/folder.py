@@ -22,7 +22,16 @@ from typing import Any, Final
 
 from track_protocol.errors import SpoolCorrupt, SpoolError, SpoolInUse
 
-__all__ = ["Origin", "Progressed", "SpoolFolder", "read_origin", "spool_error", "spools_in"]
+__all__ = [
+    "Origin",
+    "Progressed",
+    "SpoolFolder",
+    "is_held",
+    "read_origin",
+    "read_progressed",
+    "spool_error",
+    "spools_in",
+]
 
 _FORMAT: Final = 1
 _LOCK: Final = "lock"
@@ -38,7 +47,7 @@ class Origin:
 
     Attributes:
         session: under which the server knows them, in hexadecimal digits.
-        server: ``socket://NAME@HOST:PORT`` and options, without secrets.
+        server: ``socket://NAME@HOST:PORT`` and options, without secrets; empty if nobody knows any more.
         program: what made them.
         host, pid: where it ran.
         made: when, in seconds since the epoch.
@@ -92,7 +101,7 @@ class SpoolFolder:
         try:
             root.mkdir(mode=0o700, parents=True, exist_ok=True)
             path.mkdir(mode=0o700)
-            lock = _locked(path)
+            lock = _locked(path, new=True)
             _replace(path / _ORIGIN, {"format": _FORMAT, **asdict(origin)}, durably=True)
             _sync(root)
         except OSError as error:
@@ -112,6 +121,8 @@ class SpoolFolder:
             lock = _locked(path)
         except BlockingIOError:
             raise SpoolInUse(f"{path} is written or sent by another process: that one sends it") from None
+        except FileNotFoundError:
+            raise SpoolInUse(f"{path} is gone: another process has just sent it") from None
         except OSError as error:
             raise spool_error(path, "opened", error) from error
         try:
@@ -131,12 +142,8 @@ class SpoolFolder:
         return self.path / f"{number:08d}.segment"
 
     def progressed(self) -> Progressed:
-        """How far it had come when it was last looked at; nothing, if that cannot be read."""
-        try:
-            said = json.loads((self.path / _STATE).read_bytes())
-            return Progressed(int(said["acked"]), said["generation"], said["problem"])
-        except (OSError, ValueError, KeyError, TypeError):
-            return Progressed()
+        """How far it had come, see `read_progressed`."""
+        return read_progressed(self.path)
 
     def note(self, progressed: Progressed) -> None:
         """Say how far it has come, for whoever looks; the server knows better.
@@ -166,9 +173,10 @@ class SpoolFolder:
 
     def remove(self) -> None:
         """Delete it with all it holds but damaged bytes, and let go of it."""
-        for path in [*self.segments(), self.path / _STATE]:
+        whole = [] if (self.path / _DAMAGED).exists() else [self.path / _ORIGIN]
+        for path in [*self.segments(), self.path / _STATE, *whole]:
             path.unlink(missing_ok=True)
-        if not (self.path / _DAMAGED).exists():
+        if whole:
             shutil.rmtree(self.path, ignore_errors=True)
         self.close()
 
@@ -182,25 +190,52 @@ class SpoolFolder:
 def read_origin(path: Path) -> Origin:
     """Whose records the spool at `path` holds; it may be in use.
 
+    If ``spool.json`` is damaged, the folder's name still tells the session; the server is empty then.
+
     Raises:
-        SpoolCorrupt: it does not say.
+        SpoolCorrupt: neither says.
         SpoolError: it cannot be read, or is of a newer version.
     """
     file = path / _ORIGIN
     try:
-        said: dict[str, Any] = json.loads(file.read_bytes())
+        said = json.loads(file.read_bytes())
         version = said.pop("format")
         if version == _FORMAT:
-            origin = Origin(**said)
-            if len(bytes.fromhex(origin.session)) == 16:
-                return origin
+            return _checked(Origin(**said))
     except OSError as error:
         raise spool_error(file, "read", error) from error
     except (ValueError, KeyError, TypeError, AttributeError):
-        version = None
+        return _origin_by_name(path)
     if type(version) is int and version > _FORMAT:
         raise SpoolError(f"{path} was written by a newer version of this software: update it")
-    raise SpoolCorrupt(f"{file} is damaged, so nobody knows whose records these are: see 'track doctor'")
+    return _origin_by_name(path)
+
+
+def _checked(origin: Origin) -> Origin:
+    texts = (origin.session, origin.server, origin.program, origin.host)
+    if not all(isinstance(text, str) for text in texts) or len(bytes.fromhex(origin.session)) != 16:
+        raise ValueError(origin)
+    if type(origin.pid) is not int or type(origin.made) not in (int, float):
+        raise ValueError(origin)
+    return origin
+
+
+def _origin_by_name(path: Path) -> Origin:
+    try:
+        return _checked(Origin(path.name, "", "an unknown program", "", 0, path.stat().st_mtime))
+    except ValueError:
+        raise SpoolCorrupt(
+            f"{path / _ORIGIN} is damaged, so nobody knows whose records these are: see 'track doctor'"
+        ) from None
+
+
+def read_progressed(path: Path) -> Progressed:
+    """How far a spool had come when it was last looked at; nothing, if that cannot be read."""
+    try:
+        said = json.loads((path / _STATE).read_bytes())
+        return Progressed(int(said["acked"]), said["generation"], said["problem"])
+    except (OSError, ValueError, KeyError, TypeError):
+        return Progressed()
 
 
 def spools_in(root: Path) -> Iterator[Path]:
@@ -226,17 +261,41 @@ def spool_error(path: Path, done: str, error: OSError) -> SpoolError:
     )
 
 
-def _locked(path: Path) -> int:
+def is_held(path: Path) -> bool:
+    """Whether a process writes or sends the spool at `path`.
+
+    Raises:
+        OSError: that cannot be found out.
+    """
+    if not (path / _LOCK).exists():
+        return False
+    try:
+        os.close(_locked(path))
+    except BlockingIOError:
+        return True
+    except FileNotFoundError:
+        return False
+    return False
+
+
+def _locked(path: Path, *, new: bool = False) -> int:
     """A descriptor that holds the folder's lock.
+
+    Args:
+        path: of the folder.
+        new: nobody can hold it for longer than a look at it takes.
 
     Raises:
         BlockingIOError: somebody else holds it.
-        OSError: the folder cannot be used, or was removed meanwhile.
+        FileNotFoundError: it was removed meanwhile.
+        OSError: the folder cannot be used.
     """
     file = path / _LOCK
-    lock = os.open(file, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    # A copy may have come without it; but one made in a folder that is just being removed would keep that.
+    create = os.O_CREAT if new or (path / _ORIGIN).exists() else 0
+    lock = os.open(file, os.O_RDWR | os.O_CLOEXEC | create, 0o600)
     try:
-        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        fcntl.flock(lock, fcntl.LOCK_EX | (0 if new else fcntl.LOCK_NB))
         mine, there = os.fstat(lock), file.stat()
         if (mine.st_dev, mine.st_ino) != (there.st_dev, there.st_ino):
             raise FileNotFoundError(2, "it was removed", str(file))

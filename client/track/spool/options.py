@@ -12,7 +12,7 @@ from typing import Final
 from track_protocol.errors import UsageError
 from track_protocol.places import client_state_folder
 
-__all__ = ["SpoolOptions", "SpoolSync", "parse_size", "parse_sync", "spool_root"]
+__all__ = ["SpoolOptions", "SpoolSync", "parse_size", "parse_sync", "sends_leftovers", "spool_root"]
 
 _MEBI: Final = 1024 * 1024
 _UNITS: Final = {"": 1, "K": 1024, "M": _MEBI, "G": 1024 * _MEBI, "T": 1024 * 1024 * _MEBI}
@@ -84,6 +84,18 @@ def spool_root(environment: Mapping[str, str]) -> Path:
     """
     named = environment.get("TRACK_SPOOL")
     return Path(named).absolute() if named else client_state_folder(environment) / "spool"
+
+
+def sends_leftovers(environment: Mapping[str, str]) -> bool:
+    """Whether a start sends what earlier runs left: ``TRACK_SYNC``, ``auto`` (the default) or ``manual``.
+
+    Raises:
+        UsageError: it is neither.
+    """
+    said = (environment.get("TRACK_SYNC") or "auto").lower()
+    if said not in ("auto", "manual"):
+        raise UsageError(f"TRACK_SYNC is {said!r}: use auto or manual")
+    return said == "auto"
 
 
 def parse_sync(text: str) -> SpoolSync:

@@ -11,7 +11,7 @@ from typing import Final, NamedTuple
 from track.spool.disk import Place, Spool
 from track.spool.folder import SpoolFolder, spool_error
 from track.spool.options import SpoolOptions
-from track.spool.segments import HEADER_SIZE, Scan, scan
+from track.spool.segments import HEADER_SIZE, RECORD_OVERHEAD, Damage, Scan, scan
 from track_protocol.batch import Batch, batch_from_wire
 from track_protocol.codec import decode
 from track_protocol.errors import SpoolCorrupt, TrackError
@@ -37,19 +37,35 @@ class Recovered:
     Attributes:
         kept: whole records in order, each number once.
         missing: (first, last) of log calls between them that are damaged.
+        is_cut: whether the damage may also have taken log calls behind the last whole record; how many,
+            nobody knows.
         torn_bytes: at the end, of a record that was not finished; no log call that returned under
             ``spool_sync=always`` is among them.
         damages: one line for each damage.
+        begins: whether the first segment is still there, so that no log call was ever removed from it.
     """
 
     kept: list[Kept] = field(default_factory=list)
     missing: list[tuple[int, int]] = field(default_factory=list)
+    is_cut: bool = False
     torn_bytes: int = 0
     damages: list[str] = field(default_factory=list)
+    begins: bool = False
 
     def points_after(self, seq: int) -> int:
         """How many points come after a log call."""
         return sum(each.points for each in self.kept if each.last > seq)
+
+    def bytes_after(self, seq: int) -> int:
+        """How many bytes they take."""
+        return sum(each.place.length for each in self.kept if each.last > seq)
+
+    def missing_after(self, seq: int) -> int:
+        """How many log calls after one are damaged, and come before others that are not."""
+        damaged = self.missing
+        if self.begins and self.kept and self.kept[0].first > 1:
+            damaged = [(1, self.kept[0].first - 1), *damaged]
+        return sum(max(0, last - max(first - 1, seq)) for first, last in damaged)
 
 
 def survey(path: Path, session: str) -> Recovered:
@@ -60,7 +76,13 @@ def survey(path: Path, session: str) -> Recovered:
     """
     found = Recovered()
     for segment in sorted(path.glob("*.segment")):
-        _read(segment, bytes.fromhex(session), found)
+        try:
+            data, result = _read(segment, bytes.fromhex(session), found)
+        except FileNotFoundError:
+            continue  # it was confirmed meanwhile
+        except OSError as error:
+            raise spool_error(segment, "read", error) from error
+        found.torn_bytes = len(data) - result.end
     _put_in_order(found)
     return found
 
@@ -76,7 +98,10 @@ def recover(folder: SpoolFolder, options: SpoolOptions) -> tuple[Spool, Recovere
     paths = folder.segments()
     sizes = {}
     for path in paths:
-        data, result = _read(path, session, found)
+        try:
+            data, result = _read(path, session, found)
+        except OSError as error:
+            raise spool_error(path, "read", error) from error
         sizes[path] = len(data)
         for damage in result.damages:
             folder.quarantine(f"{path.stem}-{damage.start}", data[damage.start : damage.end])
@@ -105,15 +130,16 @@ def batch_in(payload: bytes) -> Batch:
 
 
 def _read(path: Path, session: bytes, found: Recovered) -> tuple[bytes, Scan]:
-    try:
-        data = path.read_bytes()
-    except OSError as error:
-        raise spool_error(path, "read", error) from error
+    data = path.read_bytes()
+    found.begins = found.begins or _number(path) == 1
+    found.is_cut = False
     try:
         result = scan(data, session)
     except SpoolCorrupt as error:
         found.damages.append(f"{path}: {error}")
-        return data, Scan(end=len(data))
+        found.is_cut = True
+        return data, Scan(damages=[Damage(0, len(data))], end=len(data))
+    found.is_cut = any(damage.end == len(data) for damage in result.damages)
     for damage in result.damages:
         found.damages.append(f"{path}: bytes {damage.start} to {damage.end} are no record")
     for seq, start, length in result.records:
@@ -121,6 +147,7 @@ def _read(path: Path, session: bytes, found: Recovered) -> tuple[bytes, Scan]:
             batch = batch_in(data[start : start + length])
         except SpoolCorrupt as error:
             found.damages.append(f"{path}: {error}")
+            result.damages.append(Damage(start - RECORD_OVERHEAD, start + length))
             continue
         found.kept.append(Kept(seq, batch.last, batch.points, Place(_number(path), start, length)))
     return data, result

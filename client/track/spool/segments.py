@@ -20,6 +20,7 @@ import google_crc32c
 from track_protocol.errors import SpoolCorrupt
 
 __all__ = [
+    "CHECKSUMS_BY",
     "HEADER_SIZE",
     "RECORD_OVERHEAD",
     "Damage",
@@ -35,8 +36,14 @@ _MAGIC: Final = b"TRACKS\x00\x01"
 _HEADER: Final = struct.Struct(">8s16s")
 _SIGNED: Final = struct.Struct(">IQ")
 _RECORD: Final = struct.Struct(">IQI")
+CHECKSUMS_BY: Final = str(google_crc32c.implementation)
+"""How checksums are computed: "c", or "python", which is slow."""
+
 HEADER_SIZE: Final = _HEADER.size
 RECORD_OVERHEAD: Final = _RECORD.size
+
+_MENDED: Final = 4
+"""In so many bytes of the header there may be damage, and it is still this session's."""
 
 _LONGEST: Final = 2**24
 """No payload has more bytes: a length beyond it is damage."""
@@ -55,7 +62,7 @@ class Record(NamedTuple):
 
 
 class Damage(NamedTuple):
-    """Bytes from `start` to `end` that make no record, though a record follows them."""
+    """Bytes from `start` to `end` that are not what was written there."""
 
     start: int
     end: int
@@ -67,8 +74,8 @@ class Scan:
 
     Attributes:
         records: whole ones, in order.
-        damages: between them.
-        end: offset behind the last whole record; bytes after it are a torn tail.
+        damages: in the header, between records, or where a last one of the right length is.
+        end: offset behind the last record, whole or damaged; bytes after it are a torn tail.
     """
 
     records: list[Record] = field(default_factory=list)
@@ -110,17 +117,24 @@ def scan(data: bytes, session: bytes) -> Scan:
     Raises:
         SpoolCorrupt: it is no segment, or one of another session.
     """
-    if data[:HEADER_SIZE] != pack_header(session):
-        if pack_header(session).startswith(data):
-            return Scan(end=len(data))  # torn while it was begun
-        raise SpoolCorrupt("it is no segment of this session's spool")
     found = Scan()
+    header = pack_header(session)
+    if data[:HEADER_SIZE] != header:
+        if header.startswith(data):
+            return Scan(end=len(data))  # torn while it was begun
+        differing = sum(one != other for one, other in zip(header, data, strict=False))
+        if len(data) < HEADER_SIZE or differing > _MENDED:
+            raise SpoolCorrupt("it is no segment of this session's spool")
+        found.damages.append(Damage(0, HEADER_SIZE))
     last = 0
     while found.end < len(data):
         record = _record_at(data, found.end, last)
         if record is None:
             record = _next_record(data, found.end, last)
             if record is None:
+                if _is_finished(data, found.end):
+                    found.damages.append(Damage(found.end, len(data)))
+                    found.end = len(data)
                 break
             found.damages.append(Damage(found.end, record.start - RECORD_OVERHEAD))
         found.records.append(record)
@@ -144,6 +158,13 @@ def _next_record(data: bytes, after: int, last: int) -> Record | None:
             return record
         at = data.find(_HIGH_ZEROS, at + 1 + _HIGH_AT) - _HIGH_AT
     return None
+
+
+def _is_finished(data: bytes, at: int) -> bool:
+    """Whether a record there, though damaged, was written to its end: it is no torn one."""
+    if len(data) - at < RECORD_OVERHEAD:
+        return False
+    return at + RECORD_OVERHEAD + int(_RECORD.unpack_from(data, at)[0]) == len(data)
 
 
 def _record_at(data: bytes, at: int, last: int) -> Record | None:

@@ -1,0 +1,216 @@
+"""``track sync [DIR]``: send what killed or parted runs have left on this machine's disk."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import logging
+import os
+import sys
+from collections.abc import Iterable
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any, Final
+
+from track.commands import Command
+from track.commands.text import bytes_text, table, time_text
+from track.progress import Progress
+from track.spool.folder import Origin
+from track.spool.inventory import Found, look_in
+from track.spool.login import destination_at
+from track.spool.options import spool_root
+from track.spool.replay import Destination, Outcome, Replay
+from track.spool.terms import Rules
+from track_protocol.errors import ItemNotFound, ServerUnreachable, SpoolCorrupt, SpoolInUse, TrackError
+
+__all__ = ["COMMAND"]
+
+_HEADER: Final = (
+    "MADE",
+    "PROGRAM",
+    "HOST",
+    "PID",
+    "SERVER",
+    "SESSION",
+    "POINTS",
+    "BYTES",
+    "STATE",
+    "FOLDER",
+)
+
+
+def _configure(parser: argparse.ArgumentParser) -> None:
+    add = parser.add_argument
+    add("dir", nargs="?", type=Path, metavar="DIR", help="one spool, or a folder of them (default: all)")
+    add("--to", metavar="URI", help="send to this server (default: the one it was logged for)")
+    add("--dry-run", action="store_true", help="only list what there is")
+    add("--despite-gap", action="store_true", help="also where the server lacks what came before")
+    add("--json", action="store_true", help="for a machine to read")
+
+
+def _run(arguments: argparse.Namespace) -> int:
+    root = arguments.dir or spool_root(os.environ)
+    if arguments.dir is not None and not root.is_dir():
+        raise ItemNotFound(f"{root} is no folder: name a spool, or a folder of spools")
+    found = look_in(root)
+    if arguments.dry_run:
+        return _list(root, found, as_json=arguments.json)
+    # What there is to tell is told once, at the end.
+    logging.getLogger("track").addHandler(logging.NullHandler())
+    shipping = _Shipping(arguments.to, Rules(despite_gap=arguments.despite_gap))
+    told = []
+    for each in found:
+        outcome = shipping.send(each)
+        told.append((each, outcome))
+        if not arguments.json:
+            sys.stdout.writelines(f"{line}\n" for line in _lines(each, outcome))
+            sys.stdout.flush()
+    outcomes = [outcome for _, outcome in told]
+    if arguments.json:
+        sys.stdout.write(json.dumps({"spools": [_as_json(*each) for each in told]}) + "\n")
+    elif not told:
+        sys.stdout.write(f"nothing waits in {root}\n")
+    else:
+        sys.stdout.write(f"{_summary(outcomes)}\n")
+    return _exit_code(outcomes)
+
+
+class _Shipping:
+    """Sends spools one after the other.
+
+    Args:
+        to: the server that was named; None for the one that each spool names.
+        rules: what may be sent.
+    """
+
+    def __init__(self, to: str | None, rules: Rules) -> None:
+        self._to = to
+        self._rules = rules
+        self._away: dict[str, ServerUnreachable] = {}
+
+    def send(self, found: Found) -> Outcome:
+        """Send one spool, or say why not."""
+        if found.in_use:
+            return Outcome(found.path, error=SpoolInUse(f"{found.path} is in use: that process sends it"))
+        if found.is_damage_only:
+            return Outcome(found.path)
+        if found.origin is None:
+            return Outcome(found.path, left=found.points, error=found.trouble)
+        try:
+            destination = destination_at(self._to or _server_of(found.origin), os.environ)
+        except TrackError as error:
+            return Outcome(found.path, left=found.points, error=error)
+        if destination.name in self._away:
+            return Outcome(found.path, left=found.points, error=self._away[destination.name])
+        outcome = self._replay(found, destination)
+        if isinstance(outcome.error, ServerUnreachable):
+            self._away[destination.name] = outcome.error
+        return outcome
+
+    def _replay(self, found: Found, destination: Destination) -> Outcome:
+        with Progress(f"{found.path.name[:8]} to {destination.name}") as bar:
+            return Replay(found.path, destination, self._rules).run(bar.show)
+
+
+def _server_of(origin: Origin) -> str:
+    if not origin.server:
+        raise SpoolCorrupt("its spool.json is damaged, so nobody knows its server: name that by --to")
+    return origin.server
+
+
+def _lines(found: Found, outcome: Outcome) -> Iterable[str]:
+    """What happened to one spool, in one line and one more for each damage and refusal."""
+    yield f"{outcome.path}: {_sentence(found, outcome)}"
+    if outcome.torn_bytes:
+        yield f"  the last {outcome.torn_bytes:,} bytes, of a record that was not finished, were cut off"
+    if outcome.damages:
+        yield from (f"  {damage}" for damage in outcome.damages)
+        yield f"  the damaged bytes are set aside in {outcome.path / 'damaged'}"
+    yield from (f"  {told}" for told in outcome.told)
+
+
+def _sentence(found: Found, outcome: Outcome) -> str:
+    if isinstance(outcome.error, SpoolInUse):
+        return _holder(found)
+    if found.is_damage_only and outcome.error is None and not outcome.sent:
+        return f"all was sent; what is damaged is in {found.path / 'damaged'}, delete it when you like"
+    parts = [f"{outcome.sent:,} points sent"]
+    if outcome.left:
+        parts.append(f"{outcome.left:,} points wait")
+    if outcome.rejected:
+        parts.append(f"{outcome.rejected:,} points refused for good")
+    if outcome.lost:
+        parts.append(f"{outcome.lost:,} log calls lost")
+    if outcome.lost_more:
+        parts.append("the last log calls may be lost")
+    if outcome.error is not None:
+        parts.append(f"not all was sent: {outcome.error}" if outcome.sent else f"not sent: {outcome.error}")
+    return ", ".join(parts)
+
+
+def _holder(found: Found) -> str:
+    if found.in_use and found.origin is not None:
+        return f"in use by {found.origin.program} (pid {found.origin.pid}), which sends it itself"
+    return "in use by another process, which sends it itself"
+
+
+def _summary(outcomes: list[Outcome]) -> str:
+    busy = sum(isinstance(each.error, SpoolInUse) for each in outcomes)
+    failed = sum(each.error is not None for each in outcomes) - busy
+    sent, left = sum(each.sent for each in outcomes), sum(each.left for each in outcomes)
+    spools = "1 spool" if len(outcomes) == 1 else f"{len(outcomes)} spools"
+    return f"{spools}: {sent:,} points sent, {left:,} wait; {busy} in use, {failed} not sent"
+
+
+def _exit_code(outcomes: list[Outcome]) -> int:
+    errors = [each.error for each in outcomes if each.error and not isinstance(each.error, SpoolInUse)]
+    if errors:
+        return errors[0].exit_code
+    return 1 if any(each.lost or each.lost_more or each.rejected for each in outcomes) else 0
+
+
+def _as_json(found: Found, outcome: Outcome) -> dict[str, Any]:
+    error = outcome.error
+    told = asdict(outcome) | {"path": str(outcome.path), "error": None if error is None else str(error)}
+    return {**told, "in_use": isinstance(error, SpoolInUse), "session": found.origin and found.origin.session}
+
+
+def _list(root: Path, found: list[Found], *, as_json: bool) -> int:
+    if as_json:
+        sys.stdout.write(json.dumps({"root": str(root), "spools": [each.as_json() for each in found]}) + "\n")
+    elif not found:
+        sys.stdout.write(f"nothing waits in {root}\n")
+    else:
+        lines = table(_HEADER, [_row(each) for each in found])
+        sys.stdout.write(f"{lines[0]}\n")
+        for each, line in zip(found, lines[1:], strict=True):
+            notes = [*each.held.damages, *([str(each.trouble)] if each.trouble else [])]
+            sys.stdout.writelines(f"{text}\n" for text in [line, *(f"  {note}" for note in notes)])
+    return 0
+
+
+def _row(found: Found) -> tuple[str, ...]:
+    origin = found.origin
+    known = (
+        ("?",) * 6
+        if origin is None
+        else (
+            time_text(origin.made),
+            origin.program,
+            origin.host,
+            str(origin.pid),
+            _place(origin.server),
+            origin.session,
+        )
+    )
+    return (*known, f"{found.points:,}", bytes_text(found.nbytes), found.state, str(found.path))
+
+
+def _place(server: str) -> str:
+    """The server without its options."""
+    return server.partition("?")[0]
+
+
+COMMAND: Final = Command(
+    help="send what killed or parted runs have left on this machine", configure=_configure, run=_run
+)

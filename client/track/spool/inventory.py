@@ -1,0 +1,122 @@
+"""What lies in the spools of a machine; looking changes nothing, and they may be in use."""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+from track.spool.folder import (
+    Origin,
+    Progressed,
+    is_held,
+    read_origin,
+    read_progressed,
+    spool_error,
+    spools_in,
+)
+from track.spool.recovery import Recovered, survey
+from track_protocol.errors import SpoolError
+
+__all__ = ["Found", "look_at", "look_in"]
+
+
+@dataclass(frozen=True, slots=True)
+class Found:
+    """One spool.
+
+    Attributes:
+        path: its folder.
+        origin: whose it is; None if it does not say.
+        progressed: how far it had come.
+        in_use: whether a process writes or sends it.
+        held: what it holds.
+        kept_damage: whether bytes that are no records were set aside.
+        trouble: why it cannot be used.
+    """
+
+    path: Path
+    origin: Origin | None
+    progressed: Progressed
+    in_use: bool
+    held: Recovered = field(default_factory=Recovered)
+    kept_damage: bool = False
+    trouble: SpoolError | None = None
+
+    @property
+    def points(self) -> int:
+        """How many points wait, as far as is known here."""
+        return self.held.points_after(self.progressed.acked)
+
+    @property
+    def nbytes(self) -> int:
+        """How many bytes wait."""
+        return self.held.bytes_after(self.progressed.acked)
+
+    @property
+    def is_damage_only(self) -> bool:
+        """Whether all was sent, and only what was set aside is left."""
+        return self.kept_damage and self.trouble is None and not any(self.path.glob("*.segment"))
+
+    @property
+    def state(self) -> str:
+        """In a few words."""
+        if self.in_use:
+            return "in use: sends itself"
+        if self.trouble is not None:
+            return "unusable"
+        if self.is_damage_only:
+            return "sent, damaged bytes kept"
+        return "waits, damaged" if self.held.damages else "waits"
+
+    def as_json(self) -> dict[str, Any]:
+        """Everything about it, in plain values."""
+        origin = asdict(self.origin) if self.origin is not None else {}
+        return {
+            "folder": str(self.path),
+            **origin,
+            "state": self.state,
+            "in_use": self.in_use,
+            "points": self.points,
+            "bytes": self.nbytes,
+            "acked": self.progressed.acked,
+            "generation": self.progressed.generation,
+            "problem": self.progressed.problem,
+            "damages": self.held.damages,
+            "missing": self.held.missing_after(self.progressed.acked),
+            "torn_bytes": 0 if self.in_use else self.held.torn_bytes,
+            "error": None if self.trouble is None else str(self.trouble),
+        }
+
+
+def look_in(root: Path) -> list[Found]:
+    """The spools in a folder, which may be one itself; the oldest first.
+
+    Raises:
+        SpoolError: the folder cannot be read.
+    """
+    found = [look_at(path) for path in spools_in(root)]
+    kept = [each for each in found if not _is_shell(each.path, each.kept_damage)]
+    return sorted(kept, key=lambda each: each.origin.made if each.origin is not None else 0.0)
+
+
+def look_at(path: Path) -> Found:
+    """One spool; what is wrong with it is told, not raised."""
+    progressed, in_use = read_progressed(path), False
+    kept_damage = (path / "damaged").is_dir()
+    try:
+        in_use = is_held(path)
+        origin = read_origin(path)
+    except SpoolError as error:
+        return Found(path, None, progressed, in_use, kept_damage=kept_damage, trouble=error)
+    except OSError as error:
+        return Found(path, None, progressed, in_use, trouble=spool_error(path, "read", error))
+    try:
+        return Found(path, origin, progressed, in_use, survey(path, origin.session), kept_damage)
+    except SpoolError as error:
+        return Found(path, origin, progressed, in_use, kept_damage=kept_damage, trouble=error)
+
+
+def _is_shell(path: Path, kept_damage: bool) -> bool:
+    """Whether its process died before it had written anything, or it is just being removed."""
+    return not (kept_damage or (path / "spool.json").exists() or any(path.glob("*.segment")))

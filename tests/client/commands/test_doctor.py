@@ -1,0 +1,211 @@
+"""``track doctor`` in good and bad states, with real servers."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from fake_servers import fake_server
+from left_spools import left_spool
+from running_server import Served, serving
+from track.commands.doctor import COMMAND
+from track.spool.folder import Progressed, SpoolFolder
+from track_protocol.roles import Role
+from track_server.app import Settings
+from track_server.users import UserStore
+
+
+@pytest.fixture(autouse=True)
+def spools(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.setenv("TRACK_SPOOL", str(tmp_path / "spools"))
+    return tmp_path / "spools"
+
+
+@pytest.fixture
+def served(tmp_path: Path) -> Iterator[Served]:
+    with serving(Settings(backend="ephemeral:", home=tmp_path / "home")) as made:
+        yield made
+
+
+def run(*words: str) -> int:
+    parser = argparse.ArgumentParser()
+    COMMAND.configure(parser)
+    return COMMAND.run(parser.parse_args(words))
+
+
+@pytest.fixture
+def examined(capsys: pytest.CaptureFixture[str]) -> Any:
+    """Runs it; the exit code and the findings that are not well."""
+
+    def examine(*words: str) -> tuple[int, list[dict[str, Any]]]:
+        code = run("--json", *words)
+        told = json.loads(capsys.readouterr().out)
+        assert told["well"] is (code == 0)
+        return code, [finding for finding in told["findings"] if not finding["well"]]
+
+    return examine
+
+
+def test_where_nothing_is_wrong_all_is_well(served: Served, capsys: pytest.CaptureFixture[str]) -> None:
+    assert run(served.join("ann")) == 0
+    told = capsys.readouterr().out
+    assert told.endswith("all is well\n")
+    for text in (
+        "Python 3",
+        "google_crc32c",
+        "it can be reached",
+        "it accepts the login",
+        "role there is writer",
+    ):
+        assert text in told
+
+
+def test_it_may_be_run_again_and_by_others(served: Served) -> None:
+    ann, bob = served.join("ann"), served.join("bob")
+    assert [run(ann), run(ann), run(bob)] == [0, 0, 0]
+
+
+def test_no_secret_is_shown(
+    served: Served, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("TRACK_TOKEN", "trk_hidden")
+    monkeypatch.setenv("TRACK_URI", served.uri("ann", "trk_secret"))
+    run()
+    out, err = capsys.readouterr()
+    assert "TRACK_TOKEN is set" in out
+    assert "ann:***@" in out
+    assert not [word for word in ("trk_hidden", "trk_secret") if word in out + err]
+
+
+def test_looking_changes_nothing(served: Served, spools: Path, examined: Any) -> None:
+    left_spool(spools, server=served.join("ann"))
+    before = {path: path.read_bytes() for path in spools.rglob("*") if path.is_file()}
+    examined()
+    assert {path: path.read_bytes() for path in spools.rglob("*") if path.is_file()} == before
+
+
+def test_a_spool_that_waits_is_told_with_what_sends_it(spools: Path, examined: Any) -> None:
+    path = left_spool(spools, progressed=Progressed(10, "one", "no server answers at localhost:8123"))
+    code, (finding,) = examined()
+    assert code == 1
+    for text in ("20 points", "train.py (pid 4711", "socket://ann@localhost:8123", "no server answers"):
+        assert text in finding["text"]
+    assert finding["remedy"] == f"track sync {path}"
+
+
+def test_a_spool_in_use_is_well(spools: Path, examined: Any) -> None:
+    holder = SpoolFolder.open(left_spool(spools))
+    assert examined() == (0, [])
+    holder.close()
+
+
+def test_a_damaged_spool_is_told_with_the_loss(spools: Path, examined: Any) -> None:
+    path = left_spool(spools)
+    segment = next(path.glob("*.segment"))
+    data = bytearray(segment.read_bytes())
+    data[60] ^= 1
+    segment.write_bytes(data[:-5])
+    _, (finding,) = examined()
+    for text in ("1 damages, 10 log calls lost", "bytes were not written to the end"):
+        assert text in finding["text"]
+    assert "what is whole is sent" in finding["remedy"]
+
+
+def test_a_damaged_origin_asks_for_the_servers_name(spools: Path, examined: Any) -> None:
+    path = left_spool(spools)
+    (path / "spool.json").write_text("")
+    _, (finding,) = examined()
+    assert "spool.json is damaged" in finding["text"]
+    assert finding["remedy"].startswith(f"track sync {path} --to URI")
+
+
+def test_what_is_left_of_damage_may_be_deleted(spools: Path, examined: Any) -> None:
+    folder = SpoolFolder.open(left_spool(spools))
+    folder.quarantine("1-24", b"odd")
+    folder.remove()
+    _, (finding,) = examined()
+    assert f"rm -r {folder.path}" in finding["remedy"]
+
+
+def test_a_spool_of_another_machine_is_told_with_a_warning(spools: Path, examined: Any) -> None:
+    left_spool(spools, host="another-host")
+    _, (finding,) = examined()
+    assert "has ended" in finding["remedy"]
+
+
+def test_a_root_that_cannot_be_a_folder_is_told(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, examined: Any
+) -> None:
+    (tmp_path / "file").touch()
+    monkeypatch.setenv("TRACK_SPOOL", str(tmp_path / "file"))
+    code, findings = examined()
+    assert code == 1
+    assert "cannot be written" in findings[0]["text"]
+    assert "TRACK_SPOOL" in findings[0]["remedy"]
+
+
+@pytest.mark.skipif(os.geteuid() == 0, reason="to the superuser every folder can be written")
+def test_a_root_that_may_not_be_written_is_told(spools: Path, examined: Any) -> None:
+    spools.mkdir(mode=0o500)
+    assert "cannot be written" in examined()[1][0]["text"]
+
+
+@pytest.mark.parametrize("variable", ["TRACK_SPOOL_SYNC", "TRACK_SPOOL_LIMIT", "TRACK_SYNC"])
+def test_a_variable_that_means_nothing_is_told(
+    variable: str, monkeypatch: pytest.MonkeyPatch, examined: Any
+) -> None:
+    monkeypatch.setenv(variable, "sometimes")
+    code, (finding,) = examined()
+    assert code == 1
+    assert variable in finding["text"]
+
+
+# -- the server --------------------------------------------------------------------------------------
+
+
+def test_a_server_that_is_away_is_told(examined: Any) -> None:
+    _, (finding,) = examined("socket://ann:trk_x@127.0.0.1:1?pin=sha256:" + "A" * 43)
+    assert "not so: it can be reached" in finding["text"]
+    assert "is it running" in finding["remedy"]
+
+
+def test_a_server_without_tls_is_told(examined: Any) -> None:
+    with fake_server(lambda peer: peer.socket.sendall(b"HTTP/1.1 400 Bad Request\r\n\r\n" * 99)) as port:
+        _, (finding,) = examined(f"socket://ann:trk_x@127.0.0.1:{port}?pin=sha256:" + "A" * 43)
+    assert "not so: the connection is encrypted" in finding["text"]
+    assert "TLS 1.3" in finding["remedy"]
+
+
+def test_another_key_is_told(served: Served, examined: Any) -> None:
+    uri = served.join("ann").replace(served.pin, "sha256:" + "A" * 43)
+    _, (finding,) = examined(uri)
+    assert "not so: its key is the expected one" in finding["text"]
+
+
+def test_a_token_that_was_revoked_is_told(served: Served, examined: Any) -> None:
+    uri = served.join("ann")
+    UserStore(served.home).remove("ann")
+    _, (finding,) = examined(uri)
+    assert "not so: it accepts the login" in finding["text"]
+
+
+def test_a_missing_login_is_told(served: Served, examined: Any) -> None:
+    _, (finding,) = examined(f"socket://bob@{served.host}:{served.port}")
+    assert "TRACK_TOKEN" in finding["remedy"]
+
+
+def test_a_reader_is_told(served: Served, examined: Any) -> None:
+    _, (finding,) = examined(served.join("eve", Role.READER))
+    assert "role there is reader" in finding["text"]
+    assert "writer" in finding["remedy"]
+
+
+def test_an_address_that_is_none_is_told(examined: Any) -> None:
+    _, (finding,) = examined("socket://ann:trk_secret@node1:99999999")
+    assert "trk_secret" not in finding["text"] + finding["remedy"]

@@ -1,0 +1,107 @@
+"""The next start sends what earlier runs left, with real servers and processes."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from left_spools import left_spool, running_script
+from spool_stage import LOSSES, Stage
+from track import TrackClient
+from track.spool.folder import Progressed, SpoolFolder
+from track_protocol.errors import UsageError
+from waiting import wait_until
+
+
+@pytest.fixture
+def stage(tmp_path: Path) -> Iterator[Stage]:
+    made = Stage(tmp_path)
+    yield made
+    with made.server:
+        pass
+
+
+def start(stage: Stage, caplog: pytest.LogCaptureFixture, done: str) -> None:
+    """A start that connects, until it says so much of earlier runs."""
+    with TrackClient(stage.uri) as client:
+        client.protocol.fetch_trials({})
+        wait_until(lambda: done in caplog.text, f"that {done!r} is logged")
+
+
+@pytest.fixture
+def own_spools(stage: Stage, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture) -> Stage:
+    monkeypatch.setenv("TRACK_SPOOL", str(stage.spools))
+    caplog.set_level("INFO", "track")
+    return stage
+
+
+def test_the_next_start_sends_what_the_last_one_left(
+    own_spools: Stage, caplog: pytest.LogCaptureFixture
+) -> None:
+    own_spools.leave_spool()
+    own_spools.restart()
+    start(own_spools, caplog, "20,000 points of earlier runs were sent")
+    assert own_spools.losses() == LOSSES
+    assert list(own_spools.spools.iterdir()) == []
+
+
+def test_the_next_start_only_tells_of_it_if_that_is_wanted(
+    own_spools: Stage, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("TRACK_SYNC", "manual")
+    path = own_spools.leave_spool()
+    own_spools.restart()
+    start(own_spools, caplog, f"points of earlier runs wait in {own_spools.spools}: track sync")
+    assert path.exists()
+
+
+def test_the_next_start_leaves_alone_what_is_not_its_own(
+    own_spools: Stage, caplog: pytest.LogCaptureFixture
+) -> None:
+    public = own_spools.uri
+    held = left_spool(own_spools.spools, session=b"1" * 16, server=public)
+    holder = SpoolFolder.open(held)
+    others = [
+        held,
+        left_spool(own_spools.spools, session=b"2" * 16, server=public.replace("ann", "bob")),
+        left_spool(own_spools.spools, session=b"3" * 16, server=public, host="another-host"),
+        left_spool(own_spools.spools, session=b"4" * 16, server="socket://ann@localhost:1"),
+    ]
+    mine = left_spool(own_spools.spools, session=b"5" * 16, server=public)
+    start(own_spools, caplog, "of what earlier runs had left, 0 log calls were damaged and 30 points refused")
+    assert all(path.exists() for path in others)
+    assert not mine.exists()
+    holder.close()
+
+
+def test_what_the_next_start_cannot_send_is_told_once(
+    own_spools: Stage, caplog: pytest.LogCaptureFixture
+) -> None:
+    for number in (1, 2):
+        left_spool(
+            own_spools.spools,
+            session=bytes([number]) * 16,
+            server=own_spools.uri,
+            progressed=Progressed(3, "another store"),
+        )
+    start(own_spools, caplog, "'track sync' sends them, 'track doctor' explains more")
+    assert caplog.text.count("'track doctor'") == 1
+    assert len(list(own_spools.spools.iterdir())) == 2
+
+
+def test_a_process_that_ends_at_once_does_not_wait_for_what_others_left(stage: Stage) -> None:
+    stage.leave_spool()
+    stage.restart()
+    source = 'client.protocol.fetch_trials({})\nsay("asked")\n'
+    with running_script(stage.folder, source, stage.uri, TRACK_SPOOL=str(stage.spools)) as script:
+        assert script.wait(30) == 0
+    assert stage.track("sync").returncode == 0
+    assert stage.losses() == LOSSES
+
+
+def test_a_wrong_word_for_when_to_send_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("TRACK_SYNC", "sometimes")
+    with pytest.raises(UsageError, match="auto or manual"):
+        TrackClient("socket://localhost:1")
