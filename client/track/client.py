@@ -15,8 +15,8 @@ from track.chrono import LoggerChronoContext
 from track.logger import TrialLogger
 from track.parameters import Arguments, as_mapping, storable
 from track.persistence import get_protocol
-from track.resuming import CONTINUED, claimed, definition, rank_in, resumes_in
-from track.structure import set_current_project, set_current_trial
+from track.resuming import claimed, definition, rank_in, resumes_in
+from track.structure import CONTINUED, set_current_project, set_current_trial
 from track.versioning import default_version_hash
 from track_protocol.errors import ItemNotFound, MissingExtra, UsageError
 from track_protocol.model import Project, Status, Trial, TrialGroup
@@ -129,8 +129,8 @@ class TrackClient:
 
         Without arguments it is stored later: when `log_arguments` brings them, or else when it starts
         or logs for the first time.  If one of the same name, version and parameters exists, the new
-        one is its next revision.  When ``TRACK_TRIAL`` in the environment holds the uid of a trial, the
-        first call goes on with that one instead, and adds the arguments to its parameters.
+        one is its next revision.  When ``TRACK_TRIAL`` in the environment holds the uid or the id of a
+        trial, the first call goes on with that one instead, and adds the arguments to its parameters.
 
         Args:
             force: though there is a trial already.
@@ -169,7 +169,7 @@ class TrackClient:
 
         Args:
             trial: its definition, or else
-            uid: its uid, or else
+            uid: its uid, or its internal id as 32 hexadecimal digits, or else
             hash: its hash, and
             revision: its revision.
             force: though there is a trial already.
@@ -181,14 +181,15 @@ class TrackClient:
         if self.logger is not None and not force:
             raise UsageError("this client has a trial already: say set_trial(..., force=True)")
         wanted = trial if trial is not None else definition(uid, hash, revision)
-        found = self.protocol.get_trial(wanted)
-        if not found:
+        found = self.protocol.current_trial(wanted)
+        if found is None:
+            named = f"uid {wanted.uid!r}" if wanted.id is None else f"id {wanted.id.hex()}"
             raise TrialDoesNotExist(
-                f"no trial has the uid {wanted.uid!r} in {type(self.protocol).__name__}: correct the uid, "
+                f"no trial has the {named} in {type(self.protocol).__name__}: correct the uid, "
                 f"which {CONTINUED} also may have given, or make a new trial"
             )
-        self.logger = TrialLogger(found[0], self.protocol, rank=self._rank)
-        set_current_trial(found[0])
+        self.logger = TrialLogger(found, self.protocol, rank=self._rank)
+        set_current_trial(found)
         return self.logger
 
     def set_version(
@@ -319,7 +320,7 @@ class TrackClient:
     # -- and then --------------------------------------------------------------------------------
 
     def report(self, short: bool = True) -> None:
-        """Print the current trial as it is stored, as JSON.
+        """Print the current trial as it is stored, as JSON; while the store is away, as it is known here.
 
         Args:
             short: leave out what only programs need.

@@ -254,14 +254,14 @@ class TrialLogger:
             self.protocol.rewind_trial(self.ensure(), step)
 
     def report(self, short: bool = True) -> None:
-        """Print the trial as it is stored, as JSON.
+        """Print the trial as it is stored, as JSON; while the store is away, as this process knows it.
 
         Args:
             short: leave out what only programs need.
         """
         trial = self.ensure()
-        stored = self.protocol.get_trial(trial)
-        sys.stdout.write(json.dumps(to_json(stored[0] if stored else trial, short), indent=2) + "\n")
+        stored = self.protocol.current_trial(trial)
+        sys.stdout.write(json.dumps(to_json(stored or trial, short), indent=2) + "\n")
 
     def __enter__(self) -> TrialLogger:
         self.start()

@@ -31,7 +31,14 @@ from track.records import CALL, ROW_BYTES_LIMIT, TICKET, Row, Shape, plain_step,
 from track.sender import Gate, Limits, Sender
 from track.tickets import Call, FlushTicket, KeepTicket, Ticket
 from track_protocol.batch import CHRONO, METRIC
-from track_protocol.errors import BadArguments, BadValue, CallTimeout, ServerUnreachable, TrackError
+from track_protocol.errors import (
+    BadArguments,
+    BadValue,
+    CallTimeout,
+    PermissionDenied,
+    ServerUnreachable,
+    TrackError,
+)
 from track_protocol.link import Link
 from track_protocol.methods import Access, method_named
 from track_protocol.values import check_name, normalise
@@ -42,9 +49,12 @@ if TYPE_CHECKING:
     from track.diskcopy import DiskCopy
     from track.spool.options import SpoolOptions
 
-__all__ = ["CHRONO", "METRIC", "Outbox", "Write"]
+__all__ = ["CHRONO", "METRIC", "Creation", "Outbox", "Write"]
 
 _log: Final = logging.getLogger("track")
+
+Creation = tuple[str, dict[str, Any]]
+"""A log method that creates something, and its arguments."""
 
 Write = Callable[[Any, Mapping[str, Any]], None]
 """Takes a step (None for none) and values by name; the mapping must not be changed afterwards."""
@@ -60,6 +70,9 @@ _WAITS_FOR_ROOM: Final = 1.0
 
 _STALLED: Final = 60.0
 """Seconds without any progress after which a flush without a timeout gives up."""
+
+_GLANCE: Final = 0.02
+"""A call that need not wait for a store that is away looks so often, in seconds, whether it is."""
 
 _QUIET: Final = 1.0
 _REDRAW: Final = 0.1
@@ -78,6 +91,10 @@ class Outbox:
         limits: how much may wait.
         spool: where and how a copy of what waits is kept on disk; by default nowhere.
         address: of the store, which the copy tells; without secrets.
+
+    Attributes:
+        connect_timeout: as given.
+        unconfirmed: creations that the store was not seen to have, by the item's id or uid.
     """
 
     def __init__(
@@ -94,17 +111,20 @@ class Outbox:
         self._spool = spool
         self._address = address
         self._name = name
-        self._connect_timeout = connect_timeout
+        self.connect_timeout = connect_timeout
         self._limits = limits or Limits()
         self._rows: deque[Row] = deque()
         self._gate = Gate()
         self._writers = lru_cache(_MOST_WRITERS)(self._make_writer)
+        self.unconfirmed: dict[bytes | str, Creation] = {}
         self._begin()
         enroll(self)
 
     def _begin(self) -> None:
         """What a new process starts with."""
         self._rows.clear()
+        self._inherited: list[Creation] = []
+        self._missed_at: int | None = None
         self._gate.mark = 0
         self._lock = threading.RLock()
         # Its lock, too, is reentrant: a signal handler or a destructor may log in the middle of a log call.
@@ -123,7 +143,7 @@ class Outbox:
             self._gate,
             self._open_link,
             self._name,
-            self._connect_timeout,
+            self.connect_timeout,
             self._limits,
             self.losses,
             self._made_room,
@@ -205,6 +225,22 @@ class Outbox:
         """Where on disk there is a copy of what waits; None while there is none."""
         disk = self._sender.disk
         return None if disk is None else disk.folder
+
+    def create(self, key: bytes | str, method: str, arguments: dict[str, Any]) -> None:
+        """Log a creation, and remember it in `unconfirmed`.
+
+        Args:
+            key: the id or uid of what is created.
+            method: a log method of the method table.
+            arguments: by name.
+        """
+        self.unconfirmed[key] = (method, arguments)
+        self.log(method, arguments)
+
+    def inherit(self, unconfirmed: Mapping[bytes | str, Creation]) -> None:
+        """Send creations of another process once there is something to send, for this one may come first."""
+        self.unconfirmed.update(unconfirmed)
+        self._inherited = list(unconfirmed.values())
 
     def _make_writer(self, trial: bytes, kind: str, aggregator: tuple[Any, ...] | None) -> Write:
         shapes: dict[tuple[str, ...], Shape] = {}
@@ -374,11 +410,19 @@ class Outbox:
             self._starting = True
             try:
                 prepare_for_exit()
+                self._put_inherited_first()
                 thread = threading.Thread(target=self._sender.run, name="track-sender", daemon=True)
                 thread.start()
                 self._thread = thread
             finally:
                 self._starting = False
+
+    def _put_inherited_first(self) -> None:
+        inherited, self._inherited = self._inherited, []
+        rows = [(CALL, method, time.time(), given, 64 + weigh(given)) for method, given in inherited]
+        with self._room:
+            self._heavy += sum(row[4] for row in rows)
+        self._rows.extendleft(reversed(rows))
 
     # -- calls with an answer --------------------------------------------------------------------
 
@@ -395,33 +439,84 @@ class Outbox:
             CallTimeout: no answer in time; a change may or may not have been made.
             TrackError: what the store raised, as the class it is.
         """
-        described = method_named(method, within=(Access.READ, Access.WRITE))
-        described.check(arguments)
-        call = Call(method, arguments, writes=described.access is Access.WRITE)
-        self._enqueue(call)
+        call = self._asked(method, arguments)
         started = time.monotonic()
         while not call.wait(self._remaining(started, timeout)):
             if self._remaining(started, timeout) <= 0.0:
                 call.abandoned = True
-                raise self._no_answer(method, timeout)
+                raise self._no_answer(method, time.monotonic() - started)
         return call.result()
 
+    def call_soon(self, method: str, arguments: dict[str, Any], patience: float) -> Any:
+        """Call a method, and give up as soon as the store turns out to be away.
+
+        That is when an attempt to connect fails, or after `patience`; from then on it is known to be away,
+        and nobody waits for it again until it has given a sign of life.
+
+        Args:
+            method: a method of the method table that has an answer.
+            arguments: by name, in plain values.
+            patience: seconds to wait for the answer.
+
+        Raises:
+            ServerUnreachable: the store is away, or too slow.
+            TrackError: what the store raised, as the class it is.
+        """
+        started, sender = time.monotonic(), self._sender
+        seen, progress, linked = sender.problem, sender.progress, sender.link is not None
+        deadline = started if self.is_known_away else started + patience
+        call = self._asked(method, arguments)
+        while not call.wait(max(0.001, min(_GLANCE, deadline - time.monotonic()))):
+            if linked and sender.link is None:
+                # A connection that breaks may have been idle for too long; the attempt after it tells.
+                seen = sender.problem
+            linked = sender.link is not None
+            failed = not linked and sender.problem is not seen
+            if failed or time.monotonic() >= deadline:
+                call.abandoned = True
+                self._missed_at = progress
+                raise self._no_answer(method, time.monotonic() - started)
+        return call.result()
+
+    @property
+    def is_known_away(self) -> bool:
+        """Whether `call_soon` has waited in vain, and nothing came from the store since."""
+        return self._missed_at == self._sender.progress
+
+    @property
+    def reached(self) -> bool:
+        """Whether this process was ever connected to the store."""
+        return self._sender.reached
+
+    @property
+    def denied(self) -> PermissionDenied | None:
+        """Why this user may not write, once the store has said so."""
+        return self._sender.denied
+
+    def _asked(self, method: str, arguments: dict[str, Any]) -> Call:
+        described = method_named(method, within=(Access.READ, Access.WRITE))
+        described.check(arguments)
+        call = Call(method, arguments, writes=described.access is Access.WRITE)
+        self._enqueue(call)
+        return call
+
     def _remaining(self, started: float, timeout: float) -> float:
-        limit = timeout if self._sender.reached else min(timeout, self._connect_timeout)
+        limit = timeout if self._sender.reached else min(timeout, self.connect_timeout)
         return max(0.0, started + limit - time.monotonic())
 
-    def _no_answer(self, what: str, timeout: float) -> TrackError:
+    def _no_answer(self, what: str, waited: float) -> ServerUnreachable:
         problem = self._sender.problem
+        asked = f"{what} had no answer within {waited:.1f} s"
         if not self._sender.reached and isinstance(problem, ServerUnreachable):
-            return type(problem)(str(problem))
+            return type(problem)(f"{problem} ({asked})")
         why = "" if problem is None else f" ({problem})"
         if self._sender.reached:
             return CallTimeout(
-                f"{self._name} did not answer {what} within {timeout:g} s{why}: "
+                f"{self._name} did not answer {what} within {waited:.1f} s{why}: "
                 "see whether it is running and not overloaded"
             )
         return ServerUnreachable(
-            f"{self._name} cannot be reached{why}: start the server, or correct the address"
+            f"{asked}: {self._name} cannot be reached{why}: start the server, or correct the address"
         )
 
     def _enqueue(self, ticket: Ticket) -> None:
@@ -513,7 +608,7 @@ class Outbox:
             bar.show(self.waiting)
 
     def _patience(self) -> float:
-        return _STALLED if self._sender.reached else self._connect_timeout
+        return _STALLED if self._sender.reached else self.connect_timeout
 
     def _with_disk(self, patience: float) -> float:
         return _WAITS_FOR_ROOM if self._sender.is_away and self._is_kept else patience
@@ -528,8 +623,6 @@ class Outbox:
     def close(self, timeout: float | None = None) -> None:
         """Secure what was logged and release the connection; logging again opens it again.
 
-        What is only on disk yet goes on being sent as long as the process lives.
-
         Args:
             timeout: seconds, see `secure`.
 
@@ -538,10 +631,12 @@ class Outbox:
         """
         try:
             self.secure(timeout)
-        except TrackError:
-            self._stop()
-            raise
-        if self.waiting:
+        finally:
+            self.release()
+
+    def release(self) -> None:
+        """Release the connection, but go on sending what is only on disk yet while the process lives."""
+        if self.waiting and self._is_kept:
             self.retire()
         else:
             self._stop()
@@ -553,7 +648,7 @@ class Outbox:
                 return
             self._sender.stopping = True
             self._sender.wake()
-            thread.join(self._connect_timeout + 1.0)
+            thread.join(self.connect_timeout + 1.0)
             if not thread.is_alive():
                 self._thread = None
             self._gate.mark = 0
@@ -567,7 +662,7 @@ class Outbox:
         """Save what there is because the process ends; what stands in the way is told in one line."""
         sender = self._sender
         if sender.disk is not None and not sender.reached:
-            timeout = min(timeout, self._connect_timeout)
+            timeout = min(timeout, self.connect_timeout)
         try:
             self.flush(timeout)
         except TrackError as error:
@@ -611,6 +706,7 @@ class Outbox:
         if self._sender.disk is not None:
             self._sender.disk.leave_to_parent()
         self._begin()
+        self._inherited = list(self.unconfirmed.values())
 
     def _tell_link(self, hook: str) -> None:
         told = getattr(self._told, hook, None)

@@ -7,14 +7,16 @@ import os
 import tempfile
 import threading
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from types import TracebackType
 from typing import Any
 from weakref import finalize
 
 from track.arguments import item_may_be_named, wire_arguments
-from track.outbox import CHRONO, METRIC, Outbox
+from track.creations import GROUP, PROJECT, TRIAL, Creations
+from track.offline import Offline
+from track.outbox import CHRONO, METRIC, Creation, Outbox
 from track.series import PAGE, Series, SeriesMapping, fetch_series
 from track_protocol.aggregators import spec_of
 from track_protocol.documents import (
@@ -43,26 +45,27 @@ class OutboxProtocol(Protocol):
     Args:
         uri: of the store.
         outbox: what carries the calls.
+        offline: what to do while the store is away; None for one in this process, which never is.
     """
 
-    def __init__(self, uri: str, outbox: Outbox) -> None:
+    def __init__(self, uri: str, outbox: Outbox, offline: Offline | None = None) -> None:
         super().__init__(uri)
         self.outbox = outbox
+        self._creations = Creations(outbox, offline)
         self._timers: dict[tuple[bytes, str, int], list[_Timer]] = {}
         # A client that is dropped rather than closed must not hold a thread and a connection for ever.
         finalize(self, outbox.retire).atexit = False
 
     def __reduce__(self) -> tuple[Any, ...]:
         # Another process gets a connection of its own.
-        from track.persistence import get_protocol
-
-        return get_protocol, (self.uri,)
+        return _reopened, (self.uri, dict(self.outbox.unconfirmed))
 
     # -- projects, groups and trials -------------------------------------------------------------
 
     def new_project(self, project: Project) -> Project:
         """See `Protocol.new_project`."""
-        return project_from_document(self._ask("new_project", project=_plain(project_to_document(project))))
+        document = _plain(project_to_document(project))
+        return project_from_document(self._creations.create(PROJECT, document))
 
     def get_project(self, project: Project) -> Project | None:
         """See `Protocol.get_project`."""
@@ -71,7 +74,8 @@ class OutboxProtocol(Protocol):
 
     def new_trial_group(self, group: TrialGroup) -> TrialGroup:
         """See `Protocol.new_trial_group`."""
-        return group_from_document(self._ask("new_trial_group", group=_plain(group_to_document(group))))
+        document = _plain(group_to_document(group))
+        return group_from_document(self._creations.create(GROUP, document))
 
     def get_trial_group(self, group: TrialGroup) -> TrialGroup | None:
         """See `Protocol.get_trial_group`."""
@@ -81,17 +85,28 @@ class OutboxProtocol(Protocol):
     def new_trial(self, trial: Trial, auto_increment: bool = False) -> Trial | None:
         """See `Protocol.new_trial`."""
         document = _plain(trial_to_document(trial)) | {"id": new_id()}
-        found = self._ask("new_trial", trial=document, auto_increment=auto_increment)
+        if auto_increment:
+            found = self._creations.create(TRIAL, document)
+        else:
+            found = self._ask("new_trial", trial=document, auto_increment=False)
         if found is None:
             return None
         stored = self._trial(found)
         trial.id, trial.revision = stored.id, stored.revision
+        self._creations.expect(trial, stored)
         return stored
 
     def get_trial(self, trial: Trial) -> list[Trial]:
         """See `Protocol.get_trial`."""
         definition = {"uid": trial.uid} if trial.id is None else {"id": trial.id}
-        return [self._trial(found) for found in self._ask("get_trial", trial=definition)]
+        return self._stored_trials(self._ask("get_trial", trial=definition))
+
+    def current_trial(self, trial: Trial) -> Trial | None:
+        """See `Protocol.current_trial`."""
+        if trial.id is None or not self._creations.may_go_on_alone:
+            return super().current_trial(trial)
+        found = self._creations.ask_for(trial)
+        return found if isinstance(found, Trial) else next(iter(self._stored_trials(found)), None)
 
     def add_project_trial(self, project: Project, trial: Trial) -> None:
         """See `Protocol.add_project_trial`."""
@@ -261,15 +276,23 @@ class OutboxProtocol(Protocol):
 
     def flush(self, timeout: float | None = None) -> None:
         """See `Protocol.flush`."""
+        unsettled = self._creations.unsettled
         self.outbox.flush(timeout)
+        self._creations.settle(unsettled, timeout)
 
     def secure(self, timeout: float | None = None) -> None:
         """See `Protocol.secure`."""
+        unsettled = self._creations.unsettled
         self.outbox.secure(timeout)
+        if not self.outbox.waiting:
+            self._creations.settle(unsettled, timeout)
 
     def close(self) -> None:
-        """Flush and release the connection; a later call opens it again."""
-        self.outbox.close()
+        """Secure what was logged and release the connection; a later call opens it again."""
+        try:
+            self.secure()
+        finally:
+            self.outbox.release()
 
     def metric_writer(self, trial: Trial) -> MetricWriter:
         """See `Protocol.metric_writer`: straight into the outbox."""
@@ -317,6 +340,12 @@ class OutboxProtocol(Protocol):
             chronos=SeriesMapping(CHRONO, document["chronos"], pages),
         )
 
+    def _stored_trials(self, documents: Iterable[Document]) -> list[Trial]:
+        """Trials as they are stored, which settles what this process knew of them."""
+        found = list(documents)
+        self._creations.settle_trials(found)
+        return [self._trial(document) for document in found]
+
     def _pages(self, trial: bytes | str) -> Callable[[str, str, int, int], Mapping[str, Any]]:
         def page(name: str, kind: str, start: int, limit: int) -> Mapping[str, Any]:
             found: Mapping[str, Any] = self._ask(
@@ -345,6 +374,16 @@ class _Timer:
         self.spec = spec
         self.end_callback = end_callback
         self.started = started
+
+
+def _reopened(uri: str, unconfirmed: Mapping[bytes | str, Creation]) -> Protocol:
+    """The store again in another process, whose records may arrive before those that create its trials."""
+    from track.persistence import get_protocol
+
+    protocol = get_protocol(uri)
+    if isinstance(protocol, OutboxProtocol):
+        protocol.outbox.inherit(unconfirmed)
+    return protocol
 
 
 def _key(trial: Trial) -> bytes | str:

@@ -3,21 +3,21 @@
 from __future__ import annotations
 
 import logging
+import re
 from collections.abc import Mapping
 from typing import Any, Final
 
+from track.structure import CONTINUED
 from track_protocol.errors import UsageError
 from track_protocol.model import CustomStatus, Status, Trial
 from track_protocol.protocol import Protocol
 
-__all__ = ["CONTINUED", "claimed", "definition", "rank_in", "resumes_in"]
+__all__ = ["claimed", "definition", "rank_in", "resumes_in"]
 
 _log: Final = logging.getLogger("track")
 
-CONTINUED: Final = "TRACK_TRIAL"
-"""Environment variable: uid of the trial to go on with."""
-
 _RESUME: Final = "TRACK_RESUME"
+_ID: Final = re.compile("[0-9a-fA-F]{32}")
 _LOST: Final = "lost"
 _STOPPED: Final = frozenset(
     {Status.CreatedGroup, Status.Interrupted, Status.Exception, Status.Broken, Status.Suspended}
@@ -45,15 +45,19 @@ def resumes_in(environment: Mapping[str, str]) -> bool:
 
 
 def definition(uid: str | None, hash: str | None, revision: int) -> Trial:
-    """The trial of a uid, or else of a hash and revision.
+    """The trial of a uid or an id in 32 hexadecimal digits, or else of a hash and revision.
 
     Raises:
         UsageError: nothing says which one is meant.
     """
+    if uid is not None and _ID.fullmatch(uid):
+        return Trial(id=bytes.fromhex(uid))
     if uid is not None:
         hash, _, number = uid.rpartition("_")
         if not hash or not number.isdecimal():
-            raise UsageError(f"{uid!r} is no uid of a trial: it looks like HASH_REVISION")
+            raise UsageError(
+                f"{uid!r} is no uid of a trial: it looks like HASH_REVISION, or is the 32 digits of an id"
+            )
         revision = int(number)
     if hash is None:
         raise UsageError("set_trial needs a trial, its uid, or its hash and revision")

@@ -34,6 +34,7 @@ from track_protocol.errors import (
     ServerUnreachable,
     SpoolError,
     StoreError,
+    StoreFailed,
     TooBusy,
     TrackError,
 )
@@ -73,7 +74,7 @@ _OVERHEAD: Final = 1_024
 _ENDS: Final = 1.0
 """Seconds that an attempt to connect has to end when nobody wants it any more."""
 
-_PASSES: Final = (ServerUnreachable, TooBusy)
+_PASSES: Final = (ServerUnreachable, TooBusy, StoreFailed)
 """These pass by themselves, always; the next ones do where the store was reached before."""
 
 _PASSES_LATER: Final = (ProtocolError, StoreError)
@@ -535,7 +536,10 @@ class Sender:
                         "join with a writer's URI"
                     )
                 )
-                return
+                break
+            if entry.call is not None and entry.call.abandoned:
+                # Its caller was told that it failed, perhaps long ago: it must not be done now.
+                backlog.skip_unsent()
             try:
                 self._send_entry(link, entry)
             except (BadValue, LocalProtocolError, SpoolError) as error:
@@ -653,7 +657,7 @@ class Sender:
             self._backlog.answered(item)
             self._settle_flushes()
             _settle(item.call, event)
-        elif isinstance(event.error, TooBusy):
+        elif isinstance(event.error, (TooBusy, StoreFailed)):
             raise event.error
         else:
             # Whether the store used up the number is learnt by attaching again, with nothing in its place.
@@ -675,6 +679,8 @@ class Sender:
         self.denied = error
         self._fail_waiting(error, reads=False)
         self._drop_numbered(error)
+        # What they were to see first is gone.
+        self._reads = {id: (call, 0) for id, (call, _) in self._reads.items()}
 
     def _give_up(self, error: TrackError) -> None:
         self._fail_waiting(error)

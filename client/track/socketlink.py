@@ -17,7 +17,6 @@ from collections import deque
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, Final, TypeVar
 
-from track.spool.options import SpoolSync, parse_size, parse_sync
 from track_protocol.batch import Batch
 from track_protocol.connection import Connection, Side, State
 from track_protocol.errors import (
@@ -27,8 +26,6 @@ from track_protocol.errors import (
     RemoteProtocolError,
     ServerUnreachable,
     TrackError,
-    UriError,
-    UsageError,
     error_from_wire,
 )
 from track_protocol.events import (
@@ -45,97 +42,23 @@ from track_protocol.events import (
 )
 from track_protocol.link import Acked, Failed, LinkEvent, Opened, Refused, Replied
 from track_protocol.loopback import is_loopback
-from track_protocol.pins import parse_pins
 from track_protocol.tokens import Secret, is_generated
-from track_protocol.uri import Uri, check_options, redact
 
 if TYPE_CHECKING:
     import ssl
 
+    from track.address import SocketAddress
     from track.trust import Trust
 
-__all__ = ["SocketAddress", "SocketLink"]
+__all__ = ["SocketLink"]
 
-_DEFAULT_PORT: Final = 8123
 _CHUNK: Final = 256 * 1024
 _PASSWORD: Final = "PASSWORD"  # noqa: S105 - a mechanism's name
 _SHORTEST: Final = 0.001
-_LONGEST: Final = 86_400.0
 _SILENCE: Final = 20.0
 """Seconds of silence after which the server is asked for a sign of life; as long again is too long."""
 
 _E = TypeVar("_E", bound=Event)
-
-
-class SocketAddress:
-    """Where a server is and how to talk to it: a checked ``socket://`` URI.
-
-    Args:
-        uri: ``socket://NAME:TOKEN@HOST:PORT?security_layer=AES&pin=sha256:...&timeout=10``.
-
-    Raises:
-        UriError: it is malformed or holds an unknown option.
-        UsageError: plain text toward another machine.
-    """
-
-    def __init__(self, uri: str) -> None:
-        parsed = Uri.parse(uri)
-        shown = redact(uri)
-        if parsed.scheme != "socket" or not parsed.hostname:
-            raise UriError(f"{shown}: a server's address is socket://HOST:PORT")
-        if parsed.path not in ("", "/") or parsed.fragment:
-            raise UriError(
-                f"{shown}: a server's address ends with the port and options; remove what is behind"
-            )
-        options = check_options(
-            parsed,
-            {
-                "security_layer": str,
-                "pin": parse_pins,
-                "timeout": _seconds,
-                "cafile": str,
-                "spool_sync": parse_sync,
-                "spool_limit": parse_size,
-            },
-        )
-        layer = str(options.get("security_layer", "AES")).lower()
-        if layer not in ("", "none", "aes", "plaintext"):
-            raise UriError(f"{shown}: security_layer is AES, the default")
-        self.host: str = parsed.hostname
-        self.port: int = parsed.port if parsed.port is not None else _DEFAULT_PORT
-        self.username = parsed.username
-        self.password = parsed.password
-        self.pins: tuple[str, ...] = options.get("pin", ())
-        self.timeout: float = options.get("timeout", 10.0)
-        self.cafile: str | None = options.get("cafile")
-        self.spool_sync: SpoolSync | None = options.get("spool_sync")
-        self.spool_limit: int | None = options.get("spool_limit")
-        self.plaintext = layer == "plaintext"
-        if self.plaintext and not is_loopback(self.host):
-            raise UsageError(
-                f"{shown}: plain text would show the token to the network; leave security_layer=plaintext out"
-            )
-
-    @property
-    def shown(self) -> str:
-        """Host and port."""
-        return f"{self.host}:{self.port}"
-
-    def credentials(self) -> tuple[str, str] | None:
-        """Name and secret from the URI and the environment; None when there is neither."""
-        from track.credentials import find_secret
-
-        secret = find_secret(self.password)
-        if secret is None and self.username is None:
-            return None
-        if secret is None or self.username is None:
-            missing = (
-                "a token (in the URI, TRACK_TOKEN or TRACK_TOKEN_FILE)" if secret is None else "a user name"
-            )
-            raise AuthenticationError(
-                f"{self.shown}: the login lacks {missing}: use the URI that 'track user add' printed"
-            )
-        return self.username, secret.reveal()
 
 
 class SocketLink:
@@ -185,6 +108,9 @@ class SocketLink:
         address = self._address
         local = local_credentials(address.port) if is_loopback(address.host) else None
         login = self._authenticate()
+        if login is None and local is None and is_loopback(address.host):
+            self._await_anybody(deadline)
+            local = local_credentials(address.port)
         if login is None and local is not None:
             login = (local.username, local.token.reveal())
         if login is None:
@@ -208,12 +134,20 @@ class SocketLink:
         tls.setblocking(False)
         return self._log_in(name, secret, session, der, trust, deadline)
 
+    def _await_anybody(self, deadline: float) -> None:
+        """See that a server is there: one that is yet to start, or just starts, is no missing login."""
+        raw = self._socket = self._connect(deadline)
+        if not self._address.plaintext:
+            # It accepts connections only once it has left its login.
+            self._handshake(raw, deadline)
+        self._disconnect()
+
     def _no_login(self) -> str:
         shown = self._address.shown
         if is_loopback(self._address.host):
             return (
-                f"no login for {shown}: no server of yours is running there; start one with 'track server', "
-                "or use the URI that 'track user add' printed"
+                f"no login for {shown}: the server there is not yours; use the URI that 'track user add' "
+                "printed, or start one of your own with 'track server'"
             )
         return (
             f"no login for {shown}: use the URI that 'track user add NAME --role writer' printed on the "
@@ -484,13 +418,6 @@ class SocketLink:
         if self._socket is not None:
             self._socket.close()
             self._socket = None
-
-
-def _seconds(text: str) -> float:
-    seconds = float(text)
-    if not 0 < seconds <= _LONGEST:
-        raise ValueError(f"give seconds, more than 0 and at most {_LONGEST:.0f}")
-    return seconds
 
 
 def _left(deadline: float) -> float:

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+from typing import Final
+
 from track_protocol.model import CustomStatus, Project, Status, Trial, TrialGroup, status
 
 __all__ = [
+    "CONTINUED",
     "CustomStatus",
     "Project",
     "Status",
@@ -16,6 +19,9 @@ __all__ = [
     "set_current_trial",
     "status",
 ]
+
+CONTINUED: Final = "TRACK_TRIAL"
+"""Environment variable that names the trial to go on with."""
 
 _project: Project | None = None
 _trial: Trial | None = None

@@ -38,6 +38,7 @@ __all__ = [
     "SpoolInUse",
     "StoreCorrupt",
     "StoreError",
+    "StoreFailed",
     "StoreFull",
     "StoreInUse",
     "StoreReadOnly",
@@ -260,6 +261,12 @@ class StoreFull(StoreError):
     """No space is left for the store; the same write succeeds once there is some again."""
 
     code = "store-full"
+
+
+class StoreFailed(StoreError):
+    """The disk failed; the same write succeeds once the store was opened again, by itself."""
+
+    code = "store-failed"
 
 
 class StoreReadOnly(StoreError):

@@ -114,6 +114,21 @@ _TABLE: Final = (
     ),
     Method("commit", Access.WRITE, (), "Make everything logged before durable and readable on disk."),
     Method(
+        "create_project",
+        Access.LOG,
+        (Parameter("project", "document"),),
+        "Insert a project, unless it exists.",
+    ),
+    Method(
+        "create_group", Access.LOG, (Parameter("group", "document"),), "Insert a group, unless it exists."
+    ),
+    Method(
+        "create_trial",
+        Access.LOG,
+        (Parameter("trial", "document"),),
+        "Insert a trial as the next revision of its hash, unless its id exists.",
+    ),
+    Method(
         "add_project_trial",
         Access.LOG,
         (Parameter("project", "text"), _TRIAL),

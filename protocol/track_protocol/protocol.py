@@ -76,6 +76,14 @@ class Protocol:
         """The stored trials that the definition names: those of its id, or else of its uid."""
         self._missing("get_trial")
 
+    def current_trial(self, trial: Trial) -> Trial | None:
+        """The stored trial that the definition names, or None.
+
+        A store that is away may give a trial that has an id back as it is known, with a warning.
+        """
+        found = self.get_trial(trial)
+        return found[0] if found else None
+
     def add_project_trial(self, project: Project, trial: Trial) -> None:
         """Put a trial into a project."""
         self._missing("add_project_trial")

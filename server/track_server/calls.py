@@ -170,6 +170,56 @@ READS: Final[Mapping[str, Callable[..., Any]]] = {
 }
 
 
+# -- making projects, groups and trials ----------------------------------------------------------
+
+
+def _new_project(tx: Transaction, project: Document) -> Document:
+    document = _checked("project", project)
+    existing = tx.project(document["uid"])
+    if existing is None:
+        tx.put_project(document)
+    return existing or _project(tx, document["uid"])
+
+
+def _new_trial_group(tx: Transaction, group: Document) -> Document:
+    document = _checked("group", group)
+    existing = tx.group(document["uid"])
+    if existing is None:
+        if document["project_id"] is not None:
+            _project(tx, document["project_id"])
+        tx.put_group(document)
+    return existing or _group(tx, document["uid"])
+
+
+def _new_trial(tx: Transaction, by: bytes, trial: Document, auto_increment: bool) -> Document | None:
+    document = _checked("trial", {"status": _STATUS_CREATED, **trial})
+    if len(document["id"]) != 16:
+        raise BadArguments("field 'id' of a trial must have 16 bytes")
+    fits, wanted = CHECKS["status"]
+    if not fits(document["status"]):
+        raise BadArguments(f"field 'status' of a trial must be {wanted}")
+    known = tx.trial(document["id"])
+    if known is not None:
+        return known
+    revisions = tx.revisions(document["hash"])
+    if revisions and auto_increment:
+        document["revision"] = 1 + max(_trial(tx, id)["revision"] for id in revisions[-1:])
+    if not 0 <= document["revision"] <= _LAST_REVISION:
+        raise BadArguments(f"revision {document['revision']} of a trial is not in 0 to {_LAST_REVISION}")
+    document["uid"] = f"{document['hash']}_{document['revision']}"
+    if tx.trial_id(document["uid"]) is not None:
+        return None
+    if document["project_id"] is not None:
+        _project(tx, document["project_id"])
+    if document["group_id"] is not None:
+        _group(tx, document["group_id"])
+    tx.add_trial(document)
+    leases.settle(tx, by, document, document["status"])
+    if document["group_id"] is not None:
+        tx.link(document["group_id"], document["id"])
+    return _trial(tx, document["id"])
+
+
 # -- writes without an answer --------------------------------------------------------------------
 
 
@@ -283,7 +333,10 @@ def _by_anybody(handler: Callable[..., Any]) -> Callable[..., Any]:
     return lambda tx, _by, **arguments: handler(tx, **arguments)
 
 
-LOGS: Final[Mapping[str, Callable[..., None]]] = {
+LOGS: Final[Mapping[str, Callable[..., object]]] = {
+    "create_project": _by_anybody(_new_project),
+    "create_group": _by_anybody(_new_trial_group),
+    "create_trial": lambda tx, by, trial: _new_trial(tx, by, trial, auto_increment=True),
     "add_project_trial": _by_anybody(_add_project_trial),
     "add_group_trial": _by_anybody(_add_group_trial),
     "set_group_metadata": _by_anybody(_set_group_metadata),
@@ -302,54 +355,7 @@ LOGS: Final[Mapping[str, Callable[..., None]]] = {
 # -- writes with an answer -----------------------------------------------------------------------
 
 
-def _new_project(tx: Transaction, project: Document) -> Document:
-    document = _checked("project", project)
-    existing = tx.project(document["uid"])
-    if existing is None:
-        tx.put_project(document)
-    return existing or _project(tx, document["uid"])
-
-
-def _new_trial_group(tx: Transaction, group: Document) -> Document:
-    document = _checked("group", group)
-    existing = tx.group(document["uid"])
-    if existing is None:
-        if document["project_id"] is not None:
-            _project(tx, document["project_id"])
-        tx.put_group(document)
-    return existing or _group(tx, document["uid"])
-
-
-def _new_trial(tx: Transaction, by: bytes, trial: Document, auto_increment: bool) -> Document | None:
-    document = _checked("trial", {"status": _STATUS_CREATED, **trial})
-    if len(document["id"]) != 16:
-        raise BadArguments("field 'id' of a trial must have 16 bytes")
-    fits, wanted = CHECKS["status"]
-    if not fits(document["status"]):
-        raise BadArguments(f"field 'status' of a trial must be {wanted}")
-    known = tx.trial(document["id"])
-    if known is not None:
-        return known
-    revisions = tx.revisions(document["hash"])
-    if revisions and auto_increment:
-        document["revision"] = 1 + max(_trial(tx, id)["revision"] for id in revisions[-1:])
-    if not 0 <= document["revision"] <= _LAST_REVISION:
-        raise BadArguments(f"revision {document['revision']} of a trial is not in 0 to {_LAST_REVISION}")
-    document["uid"] = f"{document['hash']}_{document['revision']}"
-    if tx.trial_id(document["uid"]) is not None:
-        return None
-    if document["project_id"] is not None:
-        _project(tx, document["project_id"])
-    if document["group_id"] is not None:
-        _group(tx, document["group_id"])
-    tx.add_trial(document)
-    leases.settle(tx, by, document, document["status"])
-    if document["group_id"] is not None:
-        tx.link(document["group_id"], document["id"])
-    return _trial(tx, document["id"])
-
-
-def _updater(kind: str, update: Document) -> tuple[Callable[..., None], Callable[[Any], dict[str, Any]]]:
+def _updater(kind: str, update: Document) -> tuple[Callable[..., object], Callable[[Any], dict[str, Any]]]:
     """The log handler an update names, and how its arguments look once the item is known."""
     method = method_named(update["method"], within=(Access.LOG,))
     if method.updates != kind:

@@ -28,6 +28,7 @@ from track_protocol.errors import (
     SequenceGap,
     SeriesDamaged,
     SessionFenced,
+    StoreCorrupt,
     StoreError,
     StoreFull,
     TooBusy,
@@ -38,6 +39,7 @@ from track_protocol.errors import (
 from track_protocol.link import Acked, Rejection
 from track_protocol.methods import Access, method_named
 from track_server.calls import READS, WRITES, apply_op
+from track_server.recovery import Recovery
 from track_server.rejecting import rejections_of, set_aside
 from track_server.store import SessionState, Store, Transaction, View
 
@@ -252,6 +254,7 @@ class Engine:
 
     def __init__(self, store: Store, readers: int = 2) -> None:
         self.store = store
+        self._recovery = Recovery(store)
         self._jobs: deque[_Job] = deque()
         self._wake = threading.Condition()
         self._closing = False
@@ -264,8 +267,8 @@ class Engine:
     def submit_attach(self, sid: bytes, user: str, done: Callable[[Outcome], None]) -> None:
         """Take a session over: what an older holder hands in from now on is refused.
 
-        While the disk is full no holder can write, and the new one is let in as if it were the older one:
-        it may read, and its records wait.
+        While the disk is full or the store damaged no holder can write, and the new one is let in as if it
+        were the older one: it may read, and its records wait.
 
         Args:
             sid: the session's id.
@@ -276,7 +279,8 @@ class Engine:
         writer = Writer(sid, user)
 
         def answer(outcome: Outcome) -> None:
-            done(self._attached_as_before(writer) if isinstance(outcome, StoreFull) else outcome)
+            readable = isinstance(outcome, StoreFull | StoreCorrupt)
+            done(self._attached_as_before(writer) if readable else outcome)
 
         self._submit(_AttachJob(writer, answer))
 
@@ -329,23 +333,39 @@ class Engine:
 
         Raises:
             PermissionDenied: it belongs to another user.
+            StoreFailed: the disk has failed, so nobody knows.
         """
-        with self.store.snapshot() as view:
-            return _session(view, writer).last_seq
+        return self._vouched_session(writer).last_seq
+
+    def _vouched_session(self, writer: Writer) -> SessionState:
+        """The session as it is stored, and not only as a disk that has failed pretends."""
+        vouched = self._recovery.vouch()
+        try:
+            with self.store.snapshot() as view:
+                state = _session(view, writer)
+        except StoreError as error:
+            self._recovery.note(error, reading=True)
+            raise
+        return state if self._recovery.vouch() == vouched else self._vouched_session(writer)
 
     def close(self) -> None:
-        """Finish what was submitted, then close the store; harmless when repeated."""
+        """Finish what was submitted, then close the store; harmless when repeated.
+
+        A store whose disk has failed, or that is damaged, is left as it is.
+        """
         with self._wake:
             self._closing = True
             self._wake.notify()
         self._thread.join()
         self._readers.shutdown(wait=True)
-        self.store.close()
+        if self._recovery.hindered:
+            self.store.abandon()
+        else:
+            self.store.close()
 
     def _attached_as_before(self, writer: Writer) -> Outcome:
         try:
-            with self.store.snapshot() as view:
-                state = _session(view, writer)
+            state = self._vouched_session(writer)
         except TrackError as error:
             return error
         return Attached(replace(writer, epoch=state.epoch), state.last_seq)
@@ -368,6 +388,7 @@ class Engine:
             with self.store.snapshot() as view:
                 outcome = encode(READS[name](view, **checked))
         except TrackError as error:
+            self._recovery.note(error, reading=True)
             outcome = error
         except Exception as error:  # noqa: BLE001 - whatever it is, the caller waits for an answer
             _log.exception("the read %s failed", name)
@@ -399,9 +420,11 @@ class Engine:
 
     def _tend(self, seconds: float) -> bool:
         try:
+            self._recovery.admit()
             return self.store.maintain(seconds)
-        except Exception:  # noqa: BLE001 - it must not end the one thread that writes
-            _log.exception("background work on %s failed; it will be tried again", self.store.uri)
+        except Exception as error:  # noqa: BLE001 - it must not end the one thread that writes
+            if not self._recovery.note(error):
+                _log.exception("background work on %s failed; it will be tried again", self.store.uri)
             return False
 
     def _transact(self, jobs: list[_Job]) -> None:
@@ -409,6 +432,7 @@ class Engine:
         try:
             outcomes = self._commit(jobs)
         except Exception as error:  # noqa: BLE001 - it must not end the one thread that writes
+            self._recovery.note(error)
             if len(jobs) > 1:
                 for job in jobs:
                     self._transact([job])
@@ -427,6 +451,7 @@ class Engine:
                 _log.exception("an answer could not be handed over")
 
     def _commit(self, jobs: list[_Job]) -> list[Outcome]:
+        self._recovery.admit()
         tx = self.store.begin()
         try:
             outcomes = []
@@ -452,7 +477,7 @@ class Engine:
         try:
             self.store.save()
         except Exception as error:  # noqa: BLE001 - it must not end the one thread that writes
-            if not isinstance(error, StoreError):
+            if not self._recovery.note(error) and not isinstance(error, StoreError):
                 _log.exception("%s could not be saved", self.store.uri)
             failure = _as_track_error(error)
             return [failure if job.saves else outcome for job, outcome in zip(jobs, outcomes, strict=True)]

@@ -18,7 +18,7 @@ from collections.abc import Callable
 from functools import partial
 from typing import Any, Final, Protocol
 
-from track_protocol.errors import TrackError
+from track_protocol.errors import StoreCorrupt, StoreFailed, TrackError
 from track_server import leases
 from track_server.store import Transaction
 
@@ -123,7 +123,7 @@ class Presence:
         self._changes.submit_change(self.look, done)
         outcome = await looked
         if isinstance(outcome, TrackError):
-            _log.warning("whose trials are lost cannot be found out: %s", outcome)
+            _log.log(_level(outcome), "whose trials are lost cannot be found out: %s", outcome)
             return False
         for trial in outcome:
             _log.warning("trial %s is lost", trial.hex())
@@ -135,7 +135,7 @@ class Presence:
                 for trial in outcome:
                     _log.warning("trial %s runs again", trial.hex())
                 return
-            _log.warning("the lost trials of a session that is back have to wait: %s", outcome)
+            _log.log(_level(outcome), "the lost trials of a session that is back have to wait: %s", outcome)
             with self._turn:
                 self._unheard.add(sid)
 
@@ -150,3 +150,8 @@ class Presence:
             return {
                 sid: now - since for sid, since in self._away_since.items() if now - since >= self._seconds
             }
+
+
+def _level(error: TrackError) -> int:
+    """How loud to tell of it: what is wrong with the store itself is told by whoever found it."""
+    return logging.DEBUG if isinstance(error, StoreFailed | StoreCorrupt) else logging.WARNING

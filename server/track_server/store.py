@@ -211,5 +211,16 @@ class Store(Protocol):
     def save(self, path: str | None = None) -> None:
         """Bring the store's main file up to date, or write a copy of the store to `path`."""
 
+    def reopen(self) -> None:
+        """After the disk has failed: open everything again, from what is durable or can be made so.
+
+        Whatever the system remembers is read from the disk, or written to it again.  No transaction
+        is open; reads may go on meanwhile.  Raises `StoreError` when it failed; then nothing may be
+        written, and it may be tried again.
+        """
+
+    def abandon(self) -> None:
+        """Release everything and write nothing more; harmless when repeated."""
+
     def close(self) -> None:
         """Save and release everything; harmless when repeated."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import threading
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from enum import StrEnum
 from operator import attrgetter
 
@@ -25,10 +26,12 @@ from track_protocol.errors import (
     PermissionDenied,
     ServerUnreachable,
     StoreError,
+    StoreFailed,
     StoreFull,
     UnknownMethod,
 )
 from track_protocol.frames import FRAME_LIMIT
+from waiting import wait_until
 
 TRIAL = b"t" * 16
 
@@ -217,7 +220,36 @@ def test_a_store_too_full_to_be_opened_again_is_tried_until_there_is_room(
     assert values(store) == [1.0, 2.0]
 
 
+def test_a_store_whose_disk_has_failed_before_it_was_reached_is_tried_until_it_is_open(
+    store: MemoryStore, outbox: Outbox
+) -> None:
+    # Fails when `_PASSES` does not name `StoreFailed`.
+    store.open_error = StoreFailed("the disk failed")
+    outbox.writer(TRIAL)(1, {"loss": 1.0})
+    with pytest.raises(ServerUnreachable, match="the disk failed"):
+        outbox.flush(0.2)
+    store.open_error = None
+    outbox.flush()
+    assert values(store) == [1.0]
+
+
 # -- calls ---------------------------------------------------------------------------------------
+
+
+def test_a_write_that_a_failing_disk_refused_is_sent_again_and_answered(
+    store: MemoryStore, outbox: Outbox
+) -> None:
+    # Fails when `Sender._write_answered` gives up on a `StoreFailed`.
+    answers = iter([StoreFailed("the disk failed"), 7])
+
+    def answer(method: str, arguments: object) -> object:
+        found = next(answers)
+        if isinstance(found, StoreFailed):
+            raise found
+        return found
+
+    store.answer = answer
+    assert outbox.call("new_project", {"project": {}}) == 7
 
 
 def test_a_call_sees_what_was_logged_before_it(store: MemoryStore, outbox: Outbox) -> None:
@@ -300,6 +332,17 @@ def test_a_call_gives_up_after_its_timeout(store: MemoryStore, outbox: Outbox) -
     store.drop_acks = True
     with pytest.raises(CallTimeout, match="the store did not answer get_project within"):
         outbox.call("get_project", {"project": {}}, timeout=0.1)
+
+
+def test_a_reader_may_read_on_after_it_was_refused_to_log(store: MemoryStore, outbox: Outbox) -> None:
+    store.role, store.answer = "reader", lambda method, arguments: "found"
+    store.away = True
+    outbox.log("add_trial_tags", {"trial": TRIAL, "tags": {}})
+    with ThreadPoolExecutor(1) as thread:
+        answer = thread.submit(outbox.call, "get_project", {"project": {"uid": "p"}}, 10.0)
+        wait_until(lambda: outbox._sender._reads, "the read stands behind the log call")
+        store.away = False
+        assert answer.result() == "found"
 
 
 def test_a_store_that_was_never_reached_is_told_by_its_address(store: MemoryStore) -> None:

@@ -11,6 +11,7 @@ import uuid
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -18,7 +19,8 @@ from fake_servers import FakePeer, fake_server, relaying_server
 from made_certificates import make_certificate
 from running_server import Served, serving
 from socket_peers import SECONDS, Joined, joined
-from track.socketlink import SocketAddress, SocketLink
+from track.address import SocketAddress
+from track.socketlink import SocketLink
 from track.trust import KnownServers
 from track_protocol.errors import (
     AuthenticationError,
@@ -29,8 +31,6 @@ from track_protocol.errors import (
     ServerUnreachable,
     TooBusy,
     TrackError,
-    UriError,
-    UsageError,
 )
 from track_protocol.events import CloseReceived, Event, HelloReceived, PingReceived
 from track_protocol.link import Acked
@@ -85,46 +85,6 @@ def refusal(uri: str) -> TrackError:
     with pytest.raises(TrackError) as caught:
         attempt(uri)
     return caught.value
-
-
-# -- addresses -----------------------------------------------------------------------------------
-
-
-@pytest.mark.parametrize(
-    ("uri", "part"),
-    [
-        ("socket:", "socket://HOST:PORT"),
-        ("socket://", "socket://HOST:PORT"),
-        ("sqlite:runs.db", "socket://HOST:PORT"),
-        ("socket://host/path", "ends with the port"),
-        ("socket://host:99999", "port"),
-        ("socket://host?pim=sha256:abc", "pim"),
-        ("socket://host?pin=sha256:abc", "not a pin"),
-        ("socket://host?security_layer=DES", "AES"),
-        ("socket://host?timeout=soon", "timeout"),
-        ("socket://host?timeout=0", "timeout"),
-        ("socket://host?timeout=nan", "timeout"),
-    ],
-)
-def test_an_address_that_cannot_be_meant_is_refused(uri: str, part: str) -> None:
-    with pytest.raises(UriError, match=part):
-        SocketAddress(uri)
-
-
-def test_the_message_about_a_bad_address_hides_the_token() -> None:
-    with pytest.raises(UriError) as caught:
-        SocketAddress("socket://ann:trk_hidden@host/path")
-    assert "trk_hidden" not in str(caught.value)
-
-
-def test_plain_text_toward_another_machine_is_refused() -> None:
-    with pytest.raises(UsageError, match="plain text"):
-        SocketAddress("socket://example.org?security_layer=plaintext")
-
-
-def test_a_port_and_a_timeout_have_defaults() -> None:
-    address = SocketAddress("socket://host")
-    assert (address.port, address.timeout, address.plaintext) == (8123, 10.0, False)
 
 
 # -- logging in ----------------------------------------------------------------------------------
@@ -314,11 +274,39 @@ def test_a_credential_file_of_another_user_is_not_used(served: Served) -> None:
         os.chown(_credentials(served.port), 0, 0)
 
 
-def test_without_any_login_the_error_says_where_to_get_one() -> None:
+@pytest.mark.usefixtures("far_away")
+def test_without_any_login_the_error_says_where_to_get_one(served: Served) -> None:
+    assert "track user add" in str(refusal(f"socket://localhost:{served.port}"))
+    assert "track user add" in str(refusal("socket://example.org"))
+
+
+@pytest.mark.parametrize("layer", ["AES", "plaintext"])
+def test_without_any_login_nobody_there_is_unreachable_too(layer: str) -> None:
     with socket.create_server(("127.0.0.1", 0)) as listener:
         port = listener.getsockname()[1]
-        assert "track user add" in str(refusal(f"socket://localhost:{port}"))
-    assert "track user add" in str(refusal("socket://example.org"))
+    error = refusal(f"socket://localhost:{port}?security_layer={layer}")
+    assert type(error) is ServerUnreachable
+    assert "is it running" in str(error)
+
+
+def test_a_login_that_a_starting_server_leaves_while_it_is_waited_for_is_used(
+    served: Served,
+) -> None:
+    credentials = _credentials(served.port)
+    hidden = credentials.with_suffix(".hidden")
+    credentials.rename(hidden)
+
+    class Late(SocketLink):
+        def _handshake(self, *args: Any) -> Any:
+            if hidden.exists():
+                hidden.rename(credentials)
+            return super()._handshake(*args)
+
+    link = Late(SocketAddress(f"socket://localhost:{served.port}"))
+    try:
+        assert link.open(uuid.uuid4().bytes, SECONDS).role == "admin"
+    finally:
+        link.close()
 
 
 # -- who is there at all -------------------------------------------------------------------------

@@ -269,6 +269,40 @@ def test_a_trial_is_put_into_a_project_and_a_group(ann: Caller) -> None:
     assert ann.read("get_trial_group", group={"uid": "g"})["trials"] == [uid]
 
 
+def test_what_is_created_by_a_record_is_what_a_call_with_an_answer_makes(ann: Caller) -> None:
+    logged(ann, "create_project", project={"uid": "p", "name": "p"})
+    logged(ann, "create_group", group={"uid": "g", "project_id": "p"})
+    trial = {"id": b"1" * 16, "hash": "h", "revision": 0, "project_id": "p", "group_id": "g"}
+    logged(ann, "create_trial", trial=trial)
+    assert ann.call("new_project", project={"uid": "p"})["name"] == "p"
+    assert ann.read("get_trial_group", group={"uid": "g"})["trials"] == ["h_0"]
+    assert trial_of(ann, b"1" * 16)["project_id"] == "p"
+
+
+def test_a_record_that_creates_what_exists_changes_nothing(ann: Caller) -> None:
+    for description in ("first", "second"):
+        logged(ann, "create_project", project={"uid": "p", "description": description})
+        logged(ann, "create_group", group={"uid": "g", "description": description})
+        trial = {"id": b"1" * 16, "hash": "h", "revision": 0, "description": description}
+        logged(ann, "create_trial", trial=trial)
+    assert ann.read("get_project", project={"uid": "p"})["description"] == "first"
+    assert ann.read("get_trial_group", group={"uid": "g"})["description"] == "first"
+    found = ann.read("get_trial", trial={"hash": "h"})
+    assert [(each["uid"], each["description"]) for each in found] == [("h_0", "first")]
+
+
+def test_trials_of_one_hash_that_records_create_get_revisions_in_the_order_they_come(ann: Caller) -> None:
+    for id in (b"1" * 16, b"2" * 16, b"3" * 16):
+        logged(ann, "create_trial", trial={"id": id, "hash": "h", "revision": 0})
+    assert [trial_of(ann, bytes([c]) * 16)["revision"] for c in b"123"] == [0, 1, 2]
+
+
+def test_a_record_cannot_create_in_what_does_not_exist(ann: Caller) -> None:
+    trial = {"id": b"1" * 16, "hash": "h", "revision": 0, "project_id": "nothing"}
+    assert rejection(ann, "create_trial", trial=trial).code == ItemNotFound.code
+    assert ann.read("get_trial", trial={"hash": "h"}) == []
+
+
 def test_a_groups_metadata_is_merged(ann: Caller) -> None:
     ann.call("new_trial_group", group={"uid": "g", "metadata": {"a": 1}})
     logged(ann, "set_group_metadata", group="g", metadata={"b": 2})

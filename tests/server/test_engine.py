@@ -22,6 +22,7 @@ from track_protocol.errors import (
     SequenceGap,
     SessionFenced,
     StoreError,
+    StoreFailed,
     StoreFull,
     TooBusy,
     UnknownMethod,
@@ -30,6 +31,7 @@ from track_protocol.link import Acked
 from track_server.app import open_store
 from track_server.backends.memory import MemoryStore, MemoryTransaction
 from track_server.engine import Attached, Engine, Writer
+from waiting import wait_until
 
 
 @pytest.fixture
@@ -367,6 +369,78 @@ def test_nothing_is_acknowledged_that_was_not_committed() -> None:
     assert caller.batch(batch) == Acked(2)
     assert _values(caller, trial) == [1.0]
     engine.close()
+
+
+class _Failing(MemoryStore):
+    """A store whose disk fails while `failing` is set, with a transaction half-way to it."""
+
+    failing = False
+    opened = 1
+    abandoned = False
+
+    def begin(self) -> MemoryTransaction:
+        tx = super().begin()
+        commit = tx.commit
+
+        def commit_if_the_disk_works() -> None:
+            if self.failing:
+                raise StoreFailed("flush: Input/output error")
+            commit()
+
+        tx.commit = commit_if_the_disk_works  # type: ignore[method-assign]
+        return tx
+
+    def reopen(self) -> None:
+        if self.failing:
+            raise StoreFailed("open: Input/output error")
+        self.opened += 1
+
+    def abandon(self) -> None:
+        self.abandoned = True
+
+
+def test_after_the_disk_has_failed_writing_goes_on_once_the_store_is_open_again() -> None:
+    store = _Failing("ephemeral:")
+    engine = Engine(store)
+    caller = Caller(engine)
+    trial = caller.new_trial()["id"]
+    store.failing = True
+    batch = Batch(2, 1, [points(trial, loss=[1.0])])
+    for _ in range(3):
+        assert isinstance(caller.batch(batch), StoreFailed)
+        with pytest.raises(StoreFailed):
+            engine.last_seq(caller.writer)
+        with pytest.raises(StoreFailed):
+            caller.call("new_project", seq=2, project={"uid": "p"})
+        assert caller.read("fetch_trials", query={})
+    store.failing = False
+    wait_until(lambda: caller.batch(batch) == Acked(2), "the store is opened again")
+    assert engine.last_seq(caller.writer) == 2
+    assert _values(caller, trial) == [1.0]
+    assert store.opened == 2
+    engine.close()
+    assert not store.abandoned
+
+
+def test_an_idle_engine_opens_its_store_again_without_being_asked() -> None:
+    store = _Failing("ephemeral:")
+    engine = Engine(store)
+    caller = Caller(engine)
+    store.failing = True
+    assert isinstance(caller.batch(Batch(1, 1, [])), StoreFailed)
+    store.failing = False
+    wait_until(lambda: store.opened == 2, "the engine looks after its store")
+    assert engine.last_seq(caller.writer) == 0
+    engine.close()
+
+
+def test_a_store_whose_disk_has_failed_is_closed_without_writing() -> None:
+    store = _Failing("ephemeral:")
+    engine = Engine(store)
+    store.failing = True
+    Caller(engine).batch(Batch(1, 1, []))
+    engine.close()
+    assert store.abandoned
 
 
 class _Unsaved(MemoryStore):

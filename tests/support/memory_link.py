@@ -10,7 +10,7 @@ from typing import Any
 from track_protocol.batch import Batch, CallOp, PointsOp, batch_from_wire, batch_to_wire
 from track_protocol.codec import decode, encode
 from track_protocol.columns import unpack
-from track_protocol.errors import ConnectionLost, SequenceGap, ServerUnreachable, TrackError
+from track_protocol.errors import ConnectionLost, SequenceGap, ServerUnreachable, StoreError, TrackError
 from track_protocol.link import Acked, Failed, LinkEvent, Opened, Refused, Rejection, Replied
 
 __all__ = ["MemoryLink", "MemoryStore", "Point"]
@@ -133,6 +133,8 @@ class MemoryStore:
         if seq != last + 1:
             return Failed(call_id, SequenceGap(f"{seq} came where {last + 1} was expected"))
         outcome = self._outcome(call_id, method, arguments)
+        if isinstance(outcome, Failed) and isinstance(outcome.error, StoreError):
+            return outcome  # nothing could be written, its number neither
         self.calls.append((session, seq, method, arguments))
         self.sessions[session] = seq
         self.replies[session] = (seq, outcome)

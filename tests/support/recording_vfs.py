@@ -15,7 +15,7 @@ from typing import Any, Final
 
 import apsw
 
-__all__ = ["Acknowledged", "Disk", "Event", "recorded"]
+__all__ = ["Acknowledged", "Disk", "Event", "Sync", "SyncFailed", "Truncate", "Write", "recorded"]
 
 _SECTOR: Final = 512
 _SURVIVAL: Final = (0.0, 0.2, 0.5, 0.9, 1.0)
@@ -55,6 +55,17 @@ class Sync:
 
 
 @dataclass(frozen=True, slots=True)
+class SyncFailed:
+    """What was asked of the file before has reached the disk or has not, and is not tried again by itself.
+
+    Reading the file shows it all the same, and the next sync succeeds without it.
+    """
+
+    file: str
+    reached: bool
+
+
+@dataclass(frozen=True, slots=True)
 class Acknowledged:
     """Somebody was told that so many of their records are durable."""
 
@@ -62,7 +73,7 @@ class Acknowledged:
     count: int
 
 
-Event = Write | Truncate | Sync | Acknowledged
+Event = Write | Truncate | Sync | SyncFailed | Acknowledged
 
 
 @contextmanager
@@ -129,9 +140,14 @@ class Disk:
         """Something more was asked."""
         if isinstance(event, Write | Truncate):
             self._asked.setdefault(event.file, []).append(event)
-        elif isinstance(event, Sync):
+        elif isinstance(event, Sync | SyncFailed):
+            reached = isinstance(event, Sync) or event.reached
             for change in self._asked.pop(event.file, ()):
-                _change(self._files, change, lambda: True)
+                _change(self._files, change, lambda: reached)
+
+    def durable(self, file: str) -> bytes:
+        """What no power cut can take away from a file."""
+        return bytes(self._files[file])
 
     def after_a_cut(self, dice: random.Random) -> dict[str, bytearray]:
         """The files as a power cut now may leave them."""

@@ -10,7 +10,8 @@ from contextlib import contextmanager
 from typing import Any, TypeVar
 
 from running_server import Served
-from track.socketlink import SocketAddress, SocketLink
+from track.address import SocketAddress
+from track.socketlink import SocketLink
 from track.tls import client_context
 from track_protocol.batch import Batch, CallOp, Op
 from track_protocol.connection import Connection, Side

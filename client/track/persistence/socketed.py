@@ -6,12 +6,14 @@ import os
 from dataclasses import replace
 from importlib import import_module
 from importlib.metadata import entry_points
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 from weakref import ref
 
+from track.address import SocketAddress
+from track.offline import OfflineLink
 from track.outbox import Outbox
 from track.remote import OutboxProtocol
-from track.socketlink import SocketAddress, SocketLink
+from track.socketlink import SocketLink
 from track.spool.options import SpoolOptions, sends_leftovers
 from track_protocol.errors import MissingExtra, RPCCallFailure
 from track_protocol.uri import Uri
@@ -23,6 +25,10 @@ if TYPE_CHECKING:
     from track_protocol.link import Link, Opened
 
 __all__ = ["RPCCallFailure", "SocketClient", "SocketServer", "start_track_server"]
+
+
+_NO_PATIENCE: Final = 0.05
+"""Seconds to wait for a server that nobody asks."""
 
 
 class SocketClient(OutboxProtocol):
@@ -46,10 +52,11 @@ class SocketClient(OutboxProtocol):
             Outbox(
                 links,
                 links.name,
-                connect_timeout=self._address.timeout,
+                connect_timeout=self._address.timeout if self._address.offline.may_connect else _NO_PATIENCE,
                 spool=spool,
                 address=links.public,
             ),
+            self._address.offline,
         )
 
     def authenticate(self, uri: str) -> tuple[str, str] | None:
@@ -86,6 +93,8 @@ class _Links:
         self._tended_by = 0
 
     def __call__(self) -> Link:
+        if not self._address.offline.may_connect:
+            return OfflineLink()
         return _TellingLink(self._address, self._authenticate, self._opened)
 
     def _opened(self) -> None:

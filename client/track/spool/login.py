@@ -5,8 +5,9 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import replace
 
+from track.address import SocketAddress
 from track.credentials import find_secret, local_credentials
-from track.socketlink import SocketAddress, SocketLink
+from track.socketlink import SocketLink
 from track.spool.replay import Destination
 from track_protocol.errors import AuthenticationError, UsageError
 from track_protocol.link import Link

@@ -66,7 +66,7 @@ class FileStore:
             lock = StoreLock(self._path, exclusive, served_as)
             opened.callback(lock.release)
             self._journal = Journal(self._path.with_name(f"{self._path.name}.journal"))
-            opened.callback(self._journal.close)
+            opened.callback(self._close_journal)
             with self._alone():
                 self._state = FileState(self._path, self._journal, uri, seen)
                 upgrade(self._state, self._path)
@@ -140,6 +140,33 @@ class FileStore:
             if not self._state.saved:
                 self._state.save()
 
+    def reopen(self) -> None:
+        """Open the store again from what is on the disk; reads go on with what was committed meanwhile.
+
+        Raises:
+            StoreError: not yet; it may be tried again.
+        """
+        self._check_idle()
+        with self._turn:
+            self._journal.check_in_place()
+            if not self._path.exists():
+                raise StoreError(f"{self._path} was deleted while it was open: put it back")
+            journal = Journal(self._journal.path)
+            try:
+                with nullcontext() if self._exclusive else journal.locked():
+                    state = FileState(self._path, journal, self._uri, None)
+                if state.memory.generation != self.generation:
+                    raise StoreError(f"{self._path} is another store than before: restart its users")
+            except BaseException:
+                journal.close()
+                raise
+            self._journal.close()
+            self._journal, self._state = journal, state
+
+    def abandon(self) -> None:
+        """Release everything and write nothing more; harmless when repeated."""
+        self._resources.close()
+
     def close(self) -> None:
         """Save and release everything; harmless when repeated."""
         if self._journal.closed:
@@ -148,6 +175,9 @@ class FileStore:
             if self._transaction is not None:
                 self._transaction.rollback()
             self.save()
+
+    def _close_journal(self) -> None:
+        self._journal.close()
 
     def _save_copy(self, path: str) -> None:
         with ExitStack() as reading:

@@ -105,6 +105,7 @@ class FileState:
         if seen is None:
             self._write_document()
         self._replay()
+        journal.secure()
 
     @property
     def number(self) -> int:

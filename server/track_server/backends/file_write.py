@@ -7,10 +7,16 @@ import os
 from collections.abc import Iterable
 from contextlib import suppress
 from pathlib import Path
+from typing import Final
 
-from track_protocol.errors import StoreError, StoreFull, StoreReadOnly
+from track_protocol.errors import StoreError, StoreFailed, StoreFull, StoreReadOnly
 
-__all__ = ["store_error", "sync_folder", "write_durably"]
+__all__ = ["rewrite", "store_error", "sync_folder", "write_durably"]
+
+_FAILED: Final = frozenset({errno.EIO, errno.ENXIO, errno.ENODEV, errno.EUCLEAN, errno.ESTALE})
+"""What a disk that fails answers, as opposed to one that refuses."""
+
+_PIECE: Final = 2**20
 
 
 def write_durably(path: str | Path, pieces: Iterable[str], temporary: str | Path | None = None) -> int:
@@ -28,6 +34,7 @@ def write_durably(path: str | Path, pieces: Iterable[str], temporary: str | Path
     Raises:
         StoreReadOnly: the file or its folder does not take writes.
         StoreFull: the disk is full.
+        StoreFailed: the disk fails.
         StoreError: it cannot be written for another reason.
     """
     target = Path(os.path.realpath(path))
@@ -58,6 +65,47 @@ def _write(path: Path, pieces: Iterable[str], model: Path) -> int:
         return os.fstat(file.fileno()).st_size
 
 
+def rewrite(path: str | Path) -> None:
+    """Make durable what a file seems to hold, by writing it once more, through a descriptor of its own.
+
+    After a flush that failed, Linux takes the pages for written, and lets everybody read from memory what the
+    disk never got; flushing again then succeeds and does nothing.  Only a new write makes it try again.
+    Nobody else may write to the file meanwhile.
+
+    Args:
+        path: the file; one that is not there is as durable as can be.
+
+    Raises:
+        StoreFailed, StoreFull, StoreReadOnly, StoreError: it could not be.
+    """
+    path = Path(path)
+    try:
+        descriptor = os.open(path, os.O_RDWR | os.O_CLOEXEC)
+    except FileNotFoundError:
+        return
+    except OSError as error:
+        raise store_error(path, "opened", error) from error
+    try:
+        _rewrite(descriptor)
+    except OSError as error:
+        raise store_error(path, "written", error) from error
+    finally:
+        os.close(descriptor)
+
+
+def _rewrite(descriptor: int) -> None:
+    size, offset = os.fstat(descriptor).st_size, 0
+    # A length that was not flushed is not written again either, unless it changes.
+    os.ftruncate(descriptor, size + 1)
+    while offset < size:
+        piece = os.pread(descriptor, min(_PIECE, size - offset), offset)
+        if not piece:
+            raise OSError(errno.EIO, "it ends too early")
+        offset += os.pwrite(descriptor, piece, offset)
+    os.ftruncate(descriptor, size)
+    os.fsync(descriptor)
+
+
 def sync_folder(folder: Path) -> None:
     """Flush a folder's list of names to the disk."""
     descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
@@ -83,5 +131,9 @@ def store_error(path: Path, done: str, error: OSError) -> StoreError:
     if error.errno in (errno.ENOSPC, errno.EDQUOT):
         return StoreFull(
             f"{path} cannot be {done}: {error.strerror}: free some space, and writing goes on by itself"
+        )
+    if error.errno in _FAILED:
+        return StoreFailed(
+            f"{path} cannot be {done}: {error.strerror}: the disk fails; check it and the system's log"
         )
     return StoreError(f"{path} cannot be {done}: {error.strerror}: check the path and the disk")

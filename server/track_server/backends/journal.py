@@ -11,6 +11,9 @@ because the document has it; frames follow with the numbers ``base + 1``, ``base
 A frame is flushed to the disk before the next one may be written.  So a crash can only have damaged
 the last frame, and bytes that make no frame are a torn tail exactly when no whole frame follows
 them; otherwise the file was damaged later, and reading it stops with the offset.
+
+After a write or a flush that failed nobody knows what is on the disk, whatever reading shows.  Then
+this object writes no more; a new one reads what there is, and makes that durable (`Journal.secure`).
 """
 
 from __future__ import annotations
@@ -25,8 +28,8 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Final, NamedTuple
 
-from track_protocol.errors import StoreCorrupt, StoreError, StoreTooNew
-from track_server.backends.file_write import store_error, sync_folder
+from track_protocol.errors import StoreCorrupt, StoreError, StoreFailed, StoreTooNew
+from track_server.backends.file_write import rewrite, store_error, sync_folder
 
 __all__ = ["JOURNAL_VERSION", "Frame", "Header", "Journal"]
 
@@ -80,6 +83,7 @@ class Journal:
     def __init__(self, path: Path, *, read_only: bool = False) -> None:
         self.path = path
         self._read_only = read_only
+        self._failed = False
         access = os.O_RDONLY if read_only else os.O_RDWR | os.O_CREAT
         try:
             self._file = os.open(path, access | os.O_CLOEXEC, 0o666)
@@ -153,8 +157,9 @@ class Journal:
         """Empty the journal: everything up to ``header.base`` is safe elsewhere.
 
         Raises:
-            StoreError: the disk refuses.
+            StoreFailed: the disk fails, or has failed before.
         """
+        self._check_sound()
         signed = _HEADER.pack(_MAGICS[header.version - 1], header.generation.encode("ascii"), header.base)
         try:
             # First the header, so that frames which a power cut leaves behind it are known as old.
@@ -164,7 +169,15 @@ class Journal:
             os.fsync(self._file)
             sync_folder(self.path.parent)
         except OSError as error:
-            raise store_error(self.path, "written", error) from error
+            raise self._fail(error) from error
+
+    def secure(self) -> None:
+        """Make sure that what has been read is on the disk and not only in memory.
+
+        Raises:
+            StoreError: it cannot be made sure of.
+        """
+        rewrite(self.path)
 
     def frames(self, offset: int) -> Iterator[Frame]:
         """The frames from `offset` on; a torn tail behind them is cut off.
@@ -200,17 +213,26 @@ class Journal:
             the journal's new end.
 
         Raises:
-            StoreError: the disk refuses; the journal is as it was.
+            StoreFull: the disk is full; the journal is as it was.
+            StoreFailed: the disk fails, or has failed before.
+            StoreError: it refuses for another reason; the journal is as it was.
         """
+        self._check_sound()
         if len(payload) > _MAX_PAYLOAD:
             raise StoreError(f"{len(payload):,} bytes in one transaction are too many: commit more often")
         crc = zlib.crc32(payload, zlib.crc32(_SIGNED.pack(len(payload), number)))
         try:
             end = self._write(_FRAME.pack(_MARK, len(payload), number, crc) + payload, offset)
+        except OSError as error:
+            refused = store_error(self.path, "written", error)
+            if isinstance(refused, StoreFailed):
+                raise self._fail(error) from error
+            self._cut(offset)
+            raise refused from error
+        try:
             os.fdatasync(self._file)
         except OSError as error:
-            self._cut(offset)
-            raise store_error(self.path, "written", error) from error
+            raise self._fail(error) from error
         return end
 
     def close(self) -> None:
@@ -238,7 +260,17 @@ class Journal:
         try:
             os.ftruncate(self._file, offset)
         except OSError as error:
-            raise store_error(self.path, "cut", error) from error
+            raise self._fail(error) from error
+
+    def _fail(self, error: OSError) -> StoreFailed:
+        self._failed = True
+        return StoreFailed(
+            f"the disk failed at {self.path} ({error.strerror}): check the disk and the system's log"
+        )
+
+    def _check_sound(self) -> None:
+        if self._failed:
+            raise StoreFailed(f"the disk failed at {self.path} before: open the store again")
 
     def _corrupt(self, offset: int) -> StoreCorrupt:
         return StoreCorrupt(

@@ -265,6 +265,12 @@ class MemoryStore:
             with self.snapshot() as view:
                 write_durably(path, document_lines(view, DocumentHeader(self._generation)))
 
+    def reopen(self) -> None:
+        """Nothing can fail here."""
+
+    def abandon(self) -> None:
+        """Nothing to release; harmless when repeated."""
+
     def close(self) -> None:
         """Nothing to release; harmless when repeated."""
 

@@ -5,20 +5,27 @@ from __future__ import annotations
 import logging
 import os
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Final
 
 import apsw
 
-from track_protocol.errors import StoreError, StoreReadOnly
+from track_protocol.errors import StoreCorrupt, StoreError, StoreReadOnly
 from track_server.backends.sqlite_append import Appender
 from track_server.backends.sqlite_errors import translated
 from track_server.backends.sqlite_merge import Merger
 from track_server.backends.sqlite_read import SqliteView
 from track_server.backends.sqlite_readers import Readers
-from track_server.backends.sqlite_schema import BUSY_MS, check_engine, generation_of, inspect, open_writer
+from track_server.backends.sqlite_schema import (
+    BUSY_MS,
+    check_engine,
+    close_untouched,
+    generation_of,
+    inspect,
+    open_writer,
+)
 from track_server.backends.sqlite_upgrade import upgrade
 from track_server.backends.sqlite_write import SqliteTransaction
 from track_server.backends.storelock import StoreLock, check_local
@@ -29,6 +36,9 @@ _log = logging.getLogger(__name__)
 
 _THOROUGH_SECONDS: Final = 1.0
 _CLOSING_SECONDS: Final = 0.5
+
+_CHECKPOINT_PAGES: Final = 2_000
+"""So many pages in the log are brought into the main file, while writing goes on."""
 
 _WAL_BYTES: Final = 64 * 2**20
 _WAL_LOOK_EVERY: Final = 2.0
@@ -76,14 +86,11 @@ class SqliteStore:
         self._uri = uri
         self._exclusive = exclusive
         self._pid = os.getpid()
-        self._data_version = 0
-        self._writing = False
-        self._settled = False
         self._wal_looked = 0.0
         self._closed = False
         self._lock = StoreLock(self._path, exclusive, served_as)
         try:
-            self._db = open_writer(self._path)
+            self._work_with(open_writer(self._path))
         except BaseException:
             self._lock.release()
             raise
@@ -94,9 +101,16 @@ class SqliteStore:
             self._lock.release()
             raise
         self._generation = generation_of(self._db, self._path)
-        self._appender = Appender(self._db)
-        self._merger = Merger(self._db, self._path)
         self._readers = Readers(self._path)
+
+    def _work_with(self, db: apsw.Connection) -> None:
+        self._db = db
+        self._appender = Appender(db)
+        self._merger = Merger(db, self._path)
+        self._log_pages = 0
+        self._writing = self._settled = False
+        self._data_version = 0
+        db.set_wal_hook(self._logged)
 
     @property
     def uri(self) -> str:
@@ -128,6 +142,7 @@ class SqliteStore:
         if self._closed:
             raise StoreError(f"{self._uri} is closed: open it again")
         with translated(self._path):
+            self._checkpoint()
             self._db.execute("BEGIN IMMEDIATE")
             self._writing = True
             if not self._exclusive:
@@ -167,8 +182,37 @@ class SqliteStore:
         with translated(self._path), suppress(apsw.BusyError):  # another process is about it
             self._db.wal_checkpoint(mode=apsw.SQLITE_CHECKPOINT_PASSIVE)
 
+    def reopen(self) -> None:
+        """Close every connection, and open the store again from what is on the disk.
+
+        Raises:
+            StoreError: not yet; it may be tried again.
+        """
+        if self._closed:
+            raise StoreError(f"{self._uri} is closed: open it again")
+        with self._readers.paused():
+            close_untouched(self._db)
+            if not os.path.exists(self._path):
+                raise StoreError(f"{self._path} was deleted while it was open: put it back")
+            db = open_writer(self._path)
+            try:
+                with translated(self._path):
+                    if generation_of(db, self._path) != self._generation:
+                        raise StoreError(f"{self._path} is another store than before: restart its users")
+            except BaseException:
+                close_untouched(db)
+                raise
+            self._work_with(db)
+
+    def abandon(self) -> None:
+        """Release everything and write nothing more; harmless when repeated."""
+        self._close(lambda: close_untouched(self._db))
+
     def close(self) -> None:
         """Save and release everything; harmless when repeated."""
+        self._close(self._finish)
+
+    def _close(self, finish: Callable[[], None]) -> None:
         if self._closed:
             return
         self._closed = True
@@ -176,10 +220,20 @@ class SqliteStore:
             return  # a forked child has only copies, and its parent still works with the originals
         try:
             self._readers.close()
-            self._finish()
+            finish()
         finally:
             self._db.close()
             self._lock.release()
+
+    def _logged(self, _db: apsw.Connection, _name: str, pages: int) -> int:
+        self._log_pages = pages
+        return apsw.SQLITE_OK
+
+    def _checkpoint(self) -> None:
+        """Bring a long log into the main file, as far as readers and the room on the disk allow."""
+        if self._log_pages >= _CHECKPOINT_PAGES:
+            with suppress(apsw.BusyError, apsw.FullError):
+                self._db.wal_checkpoint(mode=apsw.SQLITE_CHECKPOINT_PASSIVE)
 
     def _wal_is_long(self) -> bool:
         """Whether readers that overlap have kept the log growing; looks only every now and then."""
@@ -219,9 +273,10 @@ class SqliteStore:
             self._db.wal_checkpoint(mode=apsw.SQLITE_CHECKPOINT_PASSIVE)
         except apsw.BusyError:
             pass  # another process is at work on the store, and leaves it tidy in its turn
-        except apsw.Error as error:
+        except (apsw.Error, StoreCorrupt) as error:
             # Everything that was committed is durable without it.
             _log.warning("%s was closed without tidying up: %s", self._path, error)
+            close_untouched(self._db)
 
     def _ended(self, written: Mapping[int, tuple[int, int]]) -> None:
         self._writing = self._settled = False

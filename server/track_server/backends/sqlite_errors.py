@@ -12,7 +12,7 @@ from typing import Final
 
 import apsw
 
-from track_protocol.errors import StoreCorrupt, StoreError, StoreFull, StoreReadOnly
+from track_protocol.errors import StoreCorrupt, StoreError, StoreFailed, StoreFull, StoreReadOnly
 
 __all__ = ["store_error", "translated"]
 
@@ -32,7 +32,7 @@ _KNOWN: Final[tuple[tuple[type[apsw.Error], type[StoreError], str], ...]] = (
     (apsw.CorruptError, StoreCorrupt, "{path} is damaged ({error}): restore a backup"),
     (apsw.BusyError, StoreError, "another process keeps {path} locked: let it finish, then try again"),
     (apsw.CantOpenError, StoreError, "{path} cannot be opened ({error}): check the path and its permissions"),
-    (apsw.IOError, StoreError, "the disk failed at {path} ({error}): check the disk and the system's log"),
+    (apsw.IOError, StoreFailed, "the disk failed at {path} ({error}): check the disk and the system's log"),
     (apsw.ProtocolError, StoreError, "{path} cannot be locked ({error}): try again"),
     (apsw.NoMemError, StoreError, "no memory is left to work on {path}: give this process more"),
     (apsw.InterruptError, StoreError, "a read of {path} took too long: ask for less at a time"),

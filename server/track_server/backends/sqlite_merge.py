@@ -8,7 +8,6 @@ chunks are merged unless a much larger one would have to be rewritten for them.
 
 from __future__ import annotations
 
-import logging
 import time
 from collections import OrderedDict
 from collections.abc import Mapping, Sequence
@@ -23,8 +22,6 @@ from track_server.backends.chunks import assemble, join_columns
 from track_server.backends.sqlite_read import read_chunk
 
 __all__ = ["Merger"]
-
-_log = logging.getLogger(__name__)
 
 _FULL: Final = 9
 _FULL_POINTS: Final = 8_192
@@ -74,6 +71,7 @@ class Merger:
         self._db = db
         self._path = path
         self._looked = False
+        self._damage: StoreCorrupt | None = None
         self._ready: dict[int, None] = {}
         # Series with new chunks, longest at rest first: chunks, points, time of the last ones.
         self._grown: OrderedDict[int, tuple[int, int, float]] = OrderedDict()
@@ -101,11 +99,17 @@ class Merger:
 
         Returns:
             whether there is more to do.
+
+        Raises:
+            StoreCorrupt: a series is damaged; it is left as it is, and told once.
         """
         deadline = time.monotonic() + seconds
         self._look_once()
         if self._next(thorough) is not None:
             self._merge_until(deadline, thorough)
+        damage, self._damage = self._damage, None
+        if damage is not None:
+            raise damage
         if self._next(thorough) is not None:
             return True
         return self._vacuum_until(deadline, thorough or not self._grown)
@@ -155,7 +159,7 @@ class Merger:
                 self._replace(series, run, level)
                 merged = run[-1].seq + 1
         except StoreCorrupt as error:
-            _log.error("a series is left as it is: %s", error)
+            self._damage = error  # the others are merged first
             return []
         return [chunk for chunk in tail if chunk.seq >= merged and chunk.level == 0]
 

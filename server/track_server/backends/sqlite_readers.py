@@ -21,6 +21,8 @@ READ_SECONDS: Final = 30.0
 
 _STEPS_BETWEEN_LOOKS: Final = 20_000
 _IDLE: Final = 4
+_GRACE: Final = 5.0
+"""Seconds that a snapshot may last beyond its statements."""
 
 
 class Readers:
@@ -35,7 +37,9 @@ class Readers:
         self._path = path
         self._seconds = seconds
         self._idle: list[_Reader] = []
-        self._guard = threading.Lock()
+        self._guard = threading.Condition()
+        self._lent = 0
+        self._paused = False
         self._closed = False
 
     @contextmanager
@@ -50,31 +54,69 @@ class Readers:
         except BaseException:
             # It may be anywhere in a statement: the next one shall not inherit that.
             reader.db.close(force=True)
+            self._returned()
             raise
         self._give_back(reader)
+
+    @contextmanager
+    def paused(self) -> Iterator[None]:
+        """No connection is open meanwhile; new snapshots wait.
+
+        Raises:
+            StoreError: one is in use for longer than its statements may run.
+        """
+        with self._guard:
+            self._paused = True
+        try:
+            with self._guard:
+                if not self._guard.wait_for(lambda: self._lent == 0, self._seconds + _GRACE):
+                    raise StoreError(f"a read of {self._path} does not end: it will be tried again")
+            self._close_idle()
+            yield
+        finally:
+            with self._guard:
+                self._paused = False
+                self._guard.notify_all()
 
     def close(self) -> None:
         """Close those that are idle, and the others when they come back."""
         with self._guard:
             self._closed = True
+        self._close_idle()
+
+    def _close_idle(self) -> None:
+        with self._guard:
             idle, self._idle = self._idle, []
         for reader in idle:
             reader.db.close()
 
     def _taken(self) -> _Reader:
         with self._guard:
+            self._guard.wait_for(lambda: not self._paused)
             if self._closed:
                 raise StoreError(f"{self._path} is closed: open it again")
+            self._lent += 1
             if self._idle:
                 return self._idle.pop()
-        return _Reader(self._path, self._seconds)
+        try:
+            return _Reader(self._path, self._seconds)
+        except BaseException:
+            self._returned()
+            raise
 
     def _give_back(self, reader: _Reader) -> None:
         with self._guard:
-            if not self._closed and len(self._idle) < _IDLE:
+            kept = not (self._closed or self._paused) and len(self._idle) < _IDLE
+            if kept:
                 self._idle.append(reader)
-                return
-        reader.db.close()
+        if not kept:
+            reader.db.close()
+        self._returned()
+
+    def _returned(self) -> None:
+        with self._guard:
+            self._lent -= 1
+            self._guard.notify_all()
 
 
 class _Reader:

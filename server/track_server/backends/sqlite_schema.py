@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import os
 import secrets
+from contextlib import suppress
 from pathlib import Path
 from typing import Final
 
 import apsw
 
 from track_protocol.errors import StoreCorrupt, StoreError, StoreReadOnly, StoreTooNew
+from track_server.backends.file_write import rewrite
 from track_server.backends.sqlite_errors import translated
 from track_server.backends.sqlite_migrations import MIGRATIONS, VERSION
 from track_server.backends.sqlite_query import register_functions
@@ -18,6 +20,7 @@ __all__ = [
     "APPLICATION_ID",
     "BUSY_MS",
     "check_engine",
+    "close_untouched",
     "generation_of",
     "inspect",
     "open_reader",
@@ -41,9 +44,10 @@ _SETTINGS: Final = "PRAGMA mmap_size=0; PRAGMA temp_store=MEMORY; PRAGMA foreign
 _WRITER: Final = """
 PRAGMA synchronous=FULL;
 PRAGMA cache_size=-4096;
-PRAGMA wal_autocheckpoint=2000;
+PRAGMA wal_autocheckpoint=0;
 PRAGMA journal_size_limit=33554432;
 """
+# SQLite keeps quiet about a checkpoint of its own that fails, so `SqliteStore` makes them.
 _READER: Final = "PRAGMA query_only=ON; PRAGMA cache_size=-1024;"
 
 
@@ -122,10 +126,30 @@ def open_writer(path: str) -> apsw.Connection:
         db = apsw.Connection(path, apsw.SQLITE_OPEN_READWRITE | apsw.SQLITE_OPEN_CREATE)
         try:
             _prepare(db, path)
+            _secure_log(db, path)
         except BaseException:
-            db.close()
+            close_untouched(db)
             raise
     return db
+
+
+def close_untouched(db: apsw.Connection) -> None:
+    """Close a connection, which then leaves the files as they are, even if it is the last one.
+
+    Harmless when repeated.
+    """
+    with suppress(apsw.ConnectionClosedError):
+        db.config(apsw.SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, 1)
+        db.close()
+
+
+def _secure_log(db: apsw.Connection, path: str) -> None:
+    """Make sure that what was read from the log is on the disk and not only in memory."""
+    _run(db, "BEGIN IMMEDIATE")  # nobody else appends to the log or empties it
+    try:
+        rewrite(f"{path}-wal")
+    finally:
+        _run(db, "ROLLBACK")
 
 
 def _prepare(db: apsw.Connection, path: str) -> None:
@@ -154,7 +178,8 @@ def _create(db: apsw.Connection, path: str) -> None:
             db.execute("INSERT INTO meta VALUES('generation', ?)", (secrets.token_hex(16),))
         _run(db, "COMMIT")
     except BaseException:
-        _run(db, "ROLLBACK")
+        if db.in_transaction:  # some failures have ended it already
+            _run(db, "ROLLBACK")
         raise
 
 
@@ -189,6 +214,7 @@ def open_reader(path: str) -> apsw.Connection:
     """A connection that only reads, for one thread at a time."""
     with translated(path):
         db = apsw.Connection(path, apsw.SQLITE_OPEN_READONLY)
+        db.config(apsw.SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, 1)  # it could not write one
         db.set_busy_timeout(BUSY_MS)
         _run(db, _SETTINGS + _READER)
         register_functions(db)

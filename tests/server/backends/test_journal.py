@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import resource
 import subprocess
@@ -11,7 +12,8 @@ from pathlib import Path
 
 import pytest
 
-from track_protocol.errors import StoreCorrupt, StoreError, StoreTooNew
+from faulty_disk import Fault, FaultyDisk
+from track_protocol.errors import StoreCorrupt, StoreError, StoreFailed, StoreFull, StoreTooNew
 from track_server.backends.journal import Header, Journal
 
 HEADER = Header("5d41402abc4b2a76b9719d911017c592", 7)
@@ -133,6 +135,49 @@ def test_an_append_that_fails_leaves_the_journal_as_it_was(journal: Journal, pat
     finally:
         resource.setrlimit(resource.RLIMIT_FSIZE, limits)
     assert path.read_bytes() == whole
+
+
+@pytest.mark.parametrize(
+    "fault", [Fault("sync", 1), Fault("sync", 1, number=errno.ENOSPC), Fault("write", 1)]
+)
+def test_after_a_disk_has_failed_a_journal_is_not_touched_again(
+    journal: Journal, path: Path, fault: Fault
+) -> None:
+    end = path.stat().st_size
+    disk = FaultyDisk(lambda event: None)
+    with disk.installed():
+        disk.arm(fault)
+        with pytest.raises(StoreFailed, match=r"the disk failed at .*runs\.json\.journal"):
+            journal.append(end, 11, b"lost")
+        disk.arm()
+        left = path.read_bytes()
+        with pytest.raises(StoreFailed, match="open the store again"):
+            journal.append(end, 11, b"later")
+        with pytest.raises(StoreFailed, match="open the store again"):
+            journal.restart(HEADER)
+    assert path.read_bytes() == left
+    assert not disk.calls
+
+
+def test_a_frame_that_cannot_be_cut_off_makes_the_journal_unusable(journal: Journal, path: Path) -> None:
+    disk = FaultyDisk(lambda event: None)
+    with disk.installed():
+        disk.arm(Fault("write", 1, times=2, number=errno.ENOSPC, half=True), Fault("truncate", 1))
+        with pytest.raises(StoreFailed):
+            journal.append(path.stat().st_size, 11, b"x" * 100)
+
+
+def test_a_short_write_on_a_full_disk_leaves_the_journal_as_it_was(journal: Journal, path: Path) -> None:
+    whole = path.read_bytes()
+    disk = FaultyDisk(lambda event: None)
+    with disk.installed():
+        disk.arm(Fault("write", 1, times=2, number=errno.ENOSPC, half=True))
+        with pytest.raises(StoreFull):
+            journal.append(len(whole), 11, b"x" * 100)
+        assert path.read_bytes() == whole
+        disk.arm()
+        journal.append(len(whole), 11, b"x" * 100)
+    assert read(journal) == [*WHOLE, (11, b"x" * 100)]
 
 
 def test_frames_left_behind_a_new_header_are_still_frames(journal: Journal, path: Path) -> None:

@@ -8,7 +8,7 @@ import pytest
 
 from stored_trials import add_trials, committed_values, log_points, points_of, trial_id
 from track_protocol.batch import METRIC
-from track_protocol.errors import StoreCorrupt, StoreError, StoreFull, StoreReadOnly
+from track_protocol.errors import StoreCorrupt, StoreError, StoreFailed, StoreFull, StoreReadOnly
 from track_server.backends.sqlite import SqliteStore, open_store
 from track_server.backends.sqlite_errors import store_error, translated
 
@@ -58,7 +58,7 @@ def test_after_a_full_disk_the_store_goes_on_where_it_was(full: SqliteStore) -> 
         (apsw.CorruptError("malformed"), StoreCorrupt),
         (apsw.NotADBError("no database"), StoreCorrupt),
         (apsw.BusyError("locked"), StoreError),
-        (apsw.IOError("disk I/O error"), StoreError),
+        (apsw.IOError("disk I/O error"), StoreFailed),
     ],
 )
 def test_what_happens_to_a_store_has_its_class_and_names_the_file(

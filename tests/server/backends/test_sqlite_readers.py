@@ -1,8 +1,11 @@
 from __future__ import annotations
 
+import threading
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
+import apsw
 import pytest
 
 from stored_trials import add_trials, trial_id
@@ -68,3 +71,53 @@ def test_a_snapshot_may_end_after_its_readers_were_closed(store: SqliteStore) ->
         assert db.execute("SELECT count(*) FROM trial").get == 1
     with pytest.raises(StoreError, match="is closed"), readers.snapshot():
         pass
+
+
+def test_while_readers_are_paused_no_connection_is_open_and_snapshots_wait(store: SqliteStore) -> None:
+    readers = Readers(store.path)
+    with readers.snapshot() as used:
+        pass
+
+    def read() -> int:
+        with readers.snapshot() as db:
+            return int(db.execute("SELECT count(*) FROM trial").get)
+
+    with ThreadPoolExecutor(1) as thread:
+        with readers.paused():
+            with pytest.raises(apsw.ConnectionClosedError):
+                used.execute("SELECT 1")
+            waiting = thread.submit(read)
+            assert not waiting.done()
+        assert waiting.result(30) == 1
+    readers.close()
+
+
+def test_a_pause_begins_when_the_last_snapshot_has_ended(store: SqliteStore) -> None:
+    readers = Readers(store.path)
+    ended = threading.Event()
+
+    def pause() -> bool:
+        with readers.paused():
+            return ended.is_set()
+
+    with ThreadPoolExecutor(1) as thread:
+        with readers.snapshot() as db:
+            paused = thread.submit(pause)
+            assert db.execute("SELECT count(*) FROM trial").get == 1
+            ended.set()
+        assert paused.result(30)
+    readers.close()
+
+
+def test_a_pause_does_not_wait_for_a_read_without_end(
+    store: SqliteStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("track_server.backends.sqlite_readers._GRACE", 0.0)
+    readers = Readers(store.path, seconds=0.01)
+    with readers.snapshot() as db:
+        with pytest.raises(StoreError, match="does not end"), readers.paused():
+            pass
+        assert db.execute("SELECT count(*) FROM trial").get == 1
+    with readers.paused():
+        pass
+    readers.close()

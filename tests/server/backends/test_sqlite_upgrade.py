@@ -191,9 +191,15 @@ def test_two_processes_that_open_an_old_store_at_once_migrate_it_once(path: Path
         "    seen.append(version(db))\n"
         "    (folder / f'saw{seen[-1]}').touch()\n"
         "    return seen[-1]\n"
-        "sqlite_upgrade.version_of = looked\n",
+        "sqlite_upgrade.version_of = looked\n"
+        "from track_server.backends import sqlite_schema\n"
+        "secure = sqlite_schema._secure_log\n"
+        "def waiting(db, path):\n"
+        "    (folder / 'waits').touch()\n"
+        "    secure(db, path)\n"
+        "sqlite_schema._secure_log = waiting\n",
     )
-    wait_until((path.parent / "saw1").exists, "the second has found the old version")
+    wait_until((path.parent / "waits").exists, "the second wants to have the old store")
     (path.parent / "go").touch()
     for process in (first, second):
         _, told = process.communicate(timeout=SECONDS)

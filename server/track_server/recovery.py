@@ -1,0 +1,162 @@
+"""What becomes of writing when the disk under a store fails, or is found to have changed what was written.
+
+======= =============================== ==================== ===========================================
+state   begins with                     writes and sessions  ends
+======= =============================== ==================== ===========================================
+sound                                   go on
+failed  `StoreFailed` of a write or     `StoreFailed`        when the store could be opened again from
+        a flush                                              what is on the disk; tried with backoff
+damaged `StoreCorrupt`, also of a read  `StoreCorrupt`,      with the process: somebody has to restore
+                                        sessions go on       a backup
+======= =============================== ==================== ===========================================
+
+Reads go on in all of them, as far as the disk can be read.
+"""
+
+from __future__ import annotations
+
+import logging
+import threading
+import time
+from typing import Final, Protocol
+
+from track_protocol.errors import StoreCorrupt, StoreError, StoreFailed, TrackError
+
+__all__ = ["Recovery", "Reopened"]
+
+_log = logging.getLogger(__name__)
+
+_BACKOFF: Final = (0.1, 30.0)
+_PROVES_ITSELF: Final = 30.0
+"""Seconds after which a store that was opened again counts as good, and is so at once the next time."""
+
+
+class Reopened(Protocol):
+    """What this needs from a store."""
+
+    @property
+    def uri(self) -> str:
+        """The URI it was opened with."""
+
+    def reopen(self) -> None:
+        """Open everything again from what is on the disk; raises `StoreError` when that failed."""
+
+
+class Recovery:
+    """Knows whether a store may be written, and opens it again after its disk has failed.
+
+    Args:
+        store: the open store.
+    """
+
+    def __init__(self, store: Reopened) -> None:
+        self._store = store
+        self._guard = threading.Lock()
+        self._refusal: StoreError | None = None
+        self._unsure = False
+        self._failures = 0
+        self._attempts = 0
+        self._retry_at = self._reopened_at = 0.0
+
+    @property
+    def hindered(self) -> bool:
+        """Whether nothing may be written now."""
+        return self._refusal is not None
+
+    def note(self, error: Exception, *, reading: bool = False) -> bool:
+        """Take notice of what went wrong with the store; any thread.
+
+        Args:
+            error: what was raised.
+            reading: by a read, which cannot leave anything half written.
+
+        Returns:
+            whether it is of the kind that is dealt with, and told in the log, here.
+        """
+        with self._guard:
+            if isinstance(error, StoreCorrupt):
+                self._damaged(error)
+                return True
+            if isinstance(error, StoreFailed) and not reading:
+                self._failed(error)
+                return True
+        return False
+
+    def admit(self) -> None:
+        """Let pass what is going to write, perhaps after opening the store again; the writer's thread.
+
+        Raises:
+            StoreFailed: the disk has failed, and the store could not be opened again yet.
+            StoreCorrupt: damage was found.
+        """
+        if isinstance(self._refusal, StoreFailed) and time.monotonic() >= self._retry_at:
+            self._reopen()
+        if self._refusal is not None:
+            raise type(self._refusal)(str(self._refusal))
+
+    def vouch(self) -> int:
+        """Say that everything that can be read is durable; any thread.
+
+        Returns:
+            a number; if it is the same behind a read as before it, the read has seen only such things.
+
+        Raises:
+            StoreFailed: nobody knows.
+        """
+        with self._guard:
+            if self._unsure:
+                raise StoreFailed(str(self._refusal))
+            return self._failures
+
+    def _failed(self, error: StoreFailed) -> None:
+        if self._refusal is not None:
+            return
+        now = time.monotonic()
+        if now - self._reopened_at > _PROVES_ITSELF:
+            self._attempts = 0
+        self._failures += 1
+        self._unsure = True
+        self._postpone(now)
+        self._refusal = StoreFailed(
+            f"{self._store.uri} takes no writes since its disk failed ({error}): it is opened anew by "
+            "itself, and what was refused can be sent again then"
+        )
+        _log.error("%s", self._refusal)
+
+    def _damaged(self, error: StoreCorrupt) -> None:
+        if isinstance(self._refusal, StoreCorrupt):
+            return
+        self._refusal = StoreCorrupt(
+            f"{self._store.uri} is read-only since damage was found in it ({error}): stop its server, see "
+            "'track check', restore a backup with 'track restore', and start the server again"
+        )
+        _log.error("%s", self._refusal)
+
+    def _postpone(self, now: float) -> None:
+        least, most = _BACKOFF
+        self._retry_at = now + min(most, least * 2 ** (self._attempts - 1)) if self._attempts else now
+        self._attempts = min(self._attempts + 1, 16)
+
+    def _reopen(self) -> None:
+        try:
+            self._store.reopen()
+        except Exception as error:  # noqa: BLE001 - whatever it is, nothing may be written before it works
+            with self._guard:
+                if isinstance(error, StoreCorrupt):
+                    self._damaged(error)
+                self._postpone(time.monotonic())
+            _log.warning(
+                "%s could not be opened again yet: %s", self._store.uri, error, exc_info=_unforeseen(error)
+            )
+            return
+        with self._guard:
+            if isinstance(self._refusal, StoreFailed):
+                self._refusal = None
+            self._unsure = False
+            self._reopened_at = time.monotonic()
+        _log.warning("%s was opened again, and is written again", self._store.uri)
+
+
+def _unforeseen(error: Exception) -> Exception | None:
+    """The error if its message alone would not say enough."""
+    return None if isinstance(error, TrackError) else error
