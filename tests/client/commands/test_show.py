@@ -1,0 +1,81 @@
+"""``track show``, on stores that hold real trials."""
+
+from __future__ import annotations
+
+import argparse
+import json
+from pathlib import Path
+
+import pytest
+
+from track import TrackClient
+from track.commands.show import COMMAND
+from track_protocol.errors import ItemNotFound, UsageError
+
+
+@pytest.fixture
+def uri(tmp_path: Path) -> str:
+    return f"sqlite:{tmp_path}/runs.db"
+
+
+@pytest.fixture
+def uid(uri: str) -> str:
+    """Of a finished trial with a bit of everything."""
+    with TrackClient(uri) as client:
+        trial = client.new_trial(name="third try", arguments={"lr": 0.1})
+        trial.add_tags(team="vision")
+        trial.start()
+        for step in range(10):
+            trial.log_metrics(step=step, loss=1.0 / (1 + step), bad=object())
+        with trial.chrono("epoch"):
+            pass
+        error = ValueError("diverged")
+        trial.finish(type(error), error)
+        return trial.trial.uid
+
+
+def show(*words: str) -> int:
+    parser = argparse.ArgumentParser()
+    COMMAND.configure(parser)
+    return COMMAND.run(parser.parse_args(words))
+
+
+def test_it_shows_what_a_trial_is_and_has(uri: str, uid: str, capsys: pytest.CaptureFixture[str]) -> None:
+    assert show(uid, "--uri", uri) == 0
+    told = capsys.readouterr().out
+    for text in (
+        f"third try  {uid}",
+        "status  Exception",
+        "lr = 0.1",
+        "team = vision",
+        "loss  10      9          0.1",
+        "epoch",
+        "ValueError: diverged",
+    ):
+        assert text in told
+
+
+def test_it_shows_what_a_trial_lost_and_why(uri: str, uid: str, capsys: pytest.CaptureFixture[str]) -> None:
+    # Fails when the client does not tell the trial of its losses.
+    show(uid, "--uri", uri)
+    told = capsys.readouterr().out
+    assert "LOST  10 points\n  10: bad: " in told
+
+
+def test_a_machine_gets_the_same_as_json(uri: str, uid: str, capsys: pytest.CaptureFixture[str]) -> None:
+    show(uid, "--uri", uri, "--json")
+    told = json.loads(capsys.readouterr().out)
+    assert (told["name"], told["metadata"]["losses"]["points"]) == ("third try", 10)
+
+
+def test_a_trial_that_is_not_there_is_told(uri: str) -> None:
+    with pytest.raises(ItemNotFound, match=r"no trial has the uid or id 00ff_0"):
+        show("00ff_0", "--uri", uri)
+
+
+def test_it_says_what_it_lacks(uri: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("TRACK_URI", raising=False)
+    with pytest.raises(UsageError, match="give --uri, or set TRACK_URI"):
+        show("00ff_0")
+    with pytest.raises(UsageError, match="no uid of a trial"):
+        show("nonsense", "--uri", uri)
