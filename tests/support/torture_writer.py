@@ -29,7 +29,7 @@ def main(uri: str, name: str, record: Path, stop: Path) -> None:
     if WITHOUT_SPOOL in os.environ:
         outbox = protocol.outbox
         protocol.outbox = Outbox(outbox._open_link, connect_timeout=outbox.connect_timeout)
-    trial = protocol.new_trial(Trial(name=name))
+    trial = protocol.new_trial(Trial(name=name), auto_increment=True)
     assert trial is not None
     write, logged = protocol.metric_writer(trial), 0
     with record.open("ab", buffering=0) as file:

@@ -322,6 +322,10 @@ def test_an_engine_that_tells_what_it_cannot_vouch_for_loses_some(
     assert damage.lost > 0
 
 
+_EVERY = 60
+"""So many calls of a kind work before one fails: enough to take a session over and store its records."""
+
+
 def acknowledged(record: Path) -> int:
     """The last number that a writer wrote down."""
     return int(record.read_text().split()[-1])
@@ -335,7 +339,7 @@ def test_a_server_on_a_failing_disk_has_every_acknowledged_point_once_and_in_ord
     uri = store.format(tmp_path)
     open_store(uri, exclusive=True).close()
     names = [f"writer-{number}" for number in range(count(2, 8))]
-    program = (faulty_server.__file__, call, "20")
+    program = (faulty_server.__file__, call, str(_EVERY))
     with (
         ServerProcess(uri, tmp_path / "home", "--log-level", "warning", program=program) as server,
         WorkerProcesses(
@@ -351,6 +355,6 @@ def test_a_server_on_a_failing_disk_has_every_acknowledged_point_once_and_in_ord
         server.stop()
     told = {name: acknowledged(record) for name, record in processes.records.items()}
     found = verdict(told, stored_series(uri))
-    say(f"{uri}: every 20th {call} fails: {found}")
+    say(f"{uri}: every {_EVERY}th {call} fails: {found}")
     assert found.clean
     assert check(*kept_store(uri, None)).findings == ()
