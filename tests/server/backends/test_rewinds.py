@@ -214,6 +214,7 @@ def test_a_process_hears_of_the_rewinds_of_another_one(open_it: Open, tmp_path: 
         assert [each.step for each in tx.rewinds(trial_id(1))] == known
         told = [{"step": step, "time": 1.0, "points": 0, "session": "0a"} for step in range(len(known) + 1)]
         tx.update_trial(trial_id(1), {"metadata": {"rewinds": told}})
+        assert len(tx.rewinds(trial_id(1))) == len(told)
         tx.commit()
     other.close()
     one.close()
