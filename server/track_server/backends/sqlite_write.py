@@ -144,8 +144,11 @@ class SqliteTransaction(SqliteView):
         Raises:
             ItemNotFound: there is no such trial.
         """
-        with translated(self._path):
+        # Called for every few points, as `append_points` is.
+        try:
             known = self._appender.known_trial(trial)
+        except apsw.Error as error:
+            raise store_error(self._path, error) from error
         if known is None:
             raise _no_trial(trial)
         return known.rewinds
