@@ -298,8 +298,9 @@ class Protocol:
 
         They leave their series, which read and are summarised as if they had not been logged, and are kept
         for ``fetch_metrics(trial, name, kind="superseded")``; the trial's metadata ``rewinds`` gets an item
-        of ``step``, ``time`` and ``points``, how many that were.  Chronos stay, and so do points whose step
-        is no finite number.
+        of ``step``, ``time``, ``points``, how many that were, and ``session``.  Chronos stay, and so do
+        points whose step is no finite number.  What another session has logged before, and sends later, is
+        superseded when it comes.
 
         Args:
             trial: the trial.

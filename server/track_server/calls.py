@@ -10,7 +10,7 @@ from collections.abc import Callable, Mapping
 from typing import Any, Final
 
 from track_protocol.aggregators import aggregator_from_spec
-from track_protocol.batch import SUPERSEDED, CallOp, PointsOp
+from track_protocol.batch import METRIC, SUPERSEDED, CallOp, PointsOp
 from track_protocol.columns import Column, pack
 from track_protocol.errors import BadArguments, ItemNotFound
 from track_protocol.methods import METHODS, Access, method_named
@@ -20,6 +20,7 @@ from track_protocol.schema import CHECKS
 from track_protocol.values import check_name, normalise
 from track_server import leases
 from track_server.losses import add_losses
+from track_server.rewinds import rewind, supersede_late
 from track_server.store import Document, Points, Transaction, View
 
 __all__ = ["LOGS", "READS", "WRITES", "apply_op"]
@@ -312,16 +313,10 @@ def _log_trial_finish(
     tx.update_trial(document["id"], changes | {"metadata": metadata})
 
 
-def _rewind_trial(tx: Transaction, trial: bytes | str, step: float, time: float) -> None:
+def _rewind_trial(tx: Transaction, by: bytes, trial: bytes | str, step: float, time: float) -> None:
     if step != step:
         raise BadArguments("rewind_trial: argument 'step' must be a number, not NaN")
-    document = _trial(tx, trial)
-    points = tx.rewind(document["id"], step)
-    metadata = document["metadata"]
-    known = metadata.get("rewinds")
-    rewinds = known if isinstance(known, list) else []  # it may be anything that a client put there
-    rewinds = [*rewinds, {"step": step, "time": float(time), "points": points}]
-    tx.update_trial(document["id"], {"metadata": metadata | {"rewinds": rewinds}})
+    rewind(tx, by, _trial(tx, trial), step, float(time))
 
 
 def _log_trial_losses(tx: Transaction, trial: bytes | str, points: int, reason: str) -> None:
@@ -347,7 +342,7 @@ LOGS: Final[Mapping[str, Callable[..., object]]] = {
     "log_trial_losses": _by_anybody(_log_trial_losses),
     "add_trial_tags": _by_anybody(_merge("tags")),
     "set_trial_status": _set_trial_status,
-    "rewind_trial": _by_anybody(_rewind_trial),
+    "rewind_trial": _rewind_trial,
 }
 """Each is called with the transaction, the id of the session it works for, and the arguments by name."""
 
@@ -404,7 +399,7 @@ def _checked_column(column: Column) -> Column:
     return pack([normalise(value) for value in column.payload]) if column.code == "o" else column
 
 
-def _append(tx: Transaction, op: PointsOp) -> None:
+def _append(tx: Transaction, by: bytes, op: PointsOp) -> None:
     if not tx.has_trial(op.trial):
         raise ItemNotFound(f"no trial has the id {op.trial.hex()}: create it with new_trial first")
     aggregators = op.aggregators or [None] * len(op.names)
@@ -413,9 +408,13 @@ def _append(tx: Transaction, op: PointsOp) -> None:
         if aggregator is not None:
             aggregator_from_spec(aggregator)
     steps = _checked_column(op.steps)
-    values = [_checked_column(column) for column in op.values]
-    for name, aggregator, column in zip(op.names, aggregators, values, strict=True):
-        tx.append_points(op.trial, op.kind, name, aggregator, Points(steps, op.times, column))
+    new = [Points(steps, op.times, _checked_column(column)) for column in op.values]
+    if op.kind == METRIC and (rewinds := tx.rewinds(op.trial)):
+        new = supersede_late(tx, by, op.trial, rewinds, op.names, new)
+        if not new:
+            return
+    for name, aggregator, points in zip(op.names, aggregators, new, strict=True):
+        tx.append_points(op.trial, op.kind, name, aggregator, points)
 
 
 def apply_op(tx: Transaction, by: bytes, op: PointsOp | CallOp) -> None:
@@ -425,7 +424,7 @@ def apply_op(tx: Transaction, by: bytes, op: PointsOp | CallOp) -> None:
         BadArguments, ItemNotFound, UnknownMethod: it can never be stored; nothing was changed.
     """
     if isinstance(op, PointsOp):
-        _append(tx, op)
+        _append(tx, by, op)
         return
     method = method_named(op.method, within=(Access.LOG,))
     LOGS[op.method](tx, by, **method.check(op.arguments))

@@ -15,7 +15,7 @@ from track_protocol.columns import Column
 from track_protocol.query import Query
 from track_protocol.rejected import Rejected
 
-__all__ = ["Document", "Lease", "Points", "SessionState", "Store", "Transaction", "View"]
+__all__ = ["Document", "Lease", "Points", "Rewind", "SessionState", "Store", "Transaction", "View"]
 
 Document = dict[str, Any]
 
@@ -68,6 +68,23 @@ class Lease:
     sid: bytes
     rank: int | None = None
     superseded: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Rewind:
+    """That a trial was rewound, as its metadata ``rewinds`` tells.
+
+    Attributes:
+        number: of the item in that list, from 0.
+        step: the last one that stayed.
+        time: when, in seconds since the epoch, by the clock of the process that rewound it.
+        session: id of the session that rewound it.
+    """
+
+    number: int
+    step: float
+    time: float
+    session: bytes
 
 
 class View(Protocol):
@@ -154,12 +171,16 @@ class Transaction(View, Protocol):
         `aggregator` is remembered with the series when it is created.
         """
 
-    def rewind(self, trial: bytes, step: float) -> int:
+    def rewinds(self, trial: bytes) -> tuple[Rewind, ...]:
+        """What the metadata of an existing trial tells of its rewinds; cheap enough to ask for each batch."""
+
+    def rewind(self, trial: bytes, step: float, before: float | None = None) -> int:
         """Move the points of later steps from an existing trial's metrics to its superseded series.
 
-        Later is what is a finite number (no bool) above `step`.  What was moved goes, in order, behind the
-        points of the series of the same name and of kind ``superseded``, of which trial documents tell
-        nothing.  A metric without a point left is no series any more.
+        Later is what is a finite number (no bool) above `step`; with `before`, only points of an earlier time
+        (seconds since the epoch) are moved.  What was moved goes, in order, behind the points of the series
+        of the same name and of kind ``superseded``, of which trial documents tell nothing.  A metric without
+        a point left is no series any more.
 
         Returns:
             how many points were moved.

@@ -201,9 +201,10 @@ def test_a_rewind_supersedes_later_points_and_is_kept_with_the_trial(ann: Caller
     logged(ann, "rewind_trial", trial=id, step=0, time=10)
     logged(ann, "rewind_trial", trial=id, step=7.5, time=20.0)
     assert trial_of(ann, id)["metrics"]["loss"]["count"] == 1
+    session = ann.writer.sid.hex()
     assert trial_of(ann, id)["metadata"]["rewinds"] == [
-        {"step": 0, "time": 10.0, "points": 4},
-        {"step": 7.5, "time": 20.0, "points": 0},
+        {"step": 0, "time": 10.0, "points": 4, "session": session},
+        {"step": 7.5, "time": 20.0, "points": 0, "session": session},
     ]
     page = ann.read("fetch_metrics", trial=id, name="loss", kind="superseded")
     assert list(unpack(column_from_wire(page["values"], 2))) == [1.0, 2.0]
@@ -233,7 +234,8 @@ def test_rewinds_that_somebody_wrote_over_do_not_keep_one_from_being_done(ann: C
     id = ann.new_trial()["id"]
     logged(ann, "log_trial_metadata", trial=id, metadata={"rewinds": "mine"})
     logged(ann, "rewind_trial", trial=id, step=0, time=10.0)
-    assert trial_of(ann, id)["metadata"]["rewinds"] == [{"step": 0, "time": 10.0, "points": 0}]
+    (rewind,) = trial_of(ann, id)["metadata"]["rewinds"]
+    assert (rewind["step"], rewind["time"], rewind["points"]) == (0, 10.0, 0)
 
 
 @pytest.mark.parametrize("step", [None, "3", True, [1], math.nan])

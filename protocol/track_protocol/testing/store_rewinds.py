@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 import pytest
 
@@ -13,6 +13,9 @@ from track_protocol.errors import ItemNotFound
 from track_protocol.testing.store_support import StoreSuite, id_of, same, trial
 
 __all__ = ["RewindTests"]
+
+
+TOLD: Final = {"step": 3, "time": 20.0, "points": 0, "session": "01ff"}
 
 
 class RewindTests(StoreSuite):
@@ -240,6 +243,96 @@ class RewindTests(StoreSuite):
         assert self.rewind(store, count // 2) == count // 2 - 1
         assert self.read_points(store)[0] == list(range(count // 2 + 1))
         assert self.history(store)[2] == [i / 7 for i in range(count // 2 + 1, count)]
+
+    def test_only_points_of_an_earlier_time_are_moved_if_asked_for(self, store: Any) -> None:
+        self.log(store, [0, 5, 6], [0.0, 1.0, 2.0], first_time=100.0)
+        self.log(store, [7, 1], [3.0, 4.0], first_time=200.0)
+        tx = store.begin()
+        assert tx.rewind(id_of(0), 1, 102.0) == 1
+        assert tx.rewind(id_of(0), 1, 50.0) == 0
+        tx.commit()
+        assert self.read_points(store)[0] == [0, 6, 7, 1]
+        assert self.history(store) == ([5], [101.0], [1.0])
+
+    def test_a_rewind_up_to_a_time_is_the_same_after_reopening(self, store: Any, path: Path) -> None:
+        self.log(store, range(10), [step / 8 for step in range(10)])
+        tx = store.begin()
+        assert tx.rewind(id_of(0), 3, 107.0) == 3
+        tx.commit()
+        again = self.reopened(store, path)
+        try:
+            assert self.read_points(again)[0] == [0, 1, 2, 3, 7, 8, 9]
+            assert self.history(again)[0] == [4, 5, 6]
+        finally:
+            again.close()
+
+    # -- remembered rewinds ----------------------------------------------------------------------
+
+    def remembered(self, tx: Any) -> list[tuple[int, float, float, bytes]]:
+        """Each rewind that a transaction tells of."""
+        return [(each.number, each.step, each.time, each.session) for each in tx.rewinds(id_of(0))]
+
+    def test_rewinds_are_those_of_the_metadata(self, store: Any, path: Path) -> None:
+        self.log(store, [0], [0.0])
+        tx = store.begin()
+        assert self.remembered(tx) == []
+        tx.update_trial(id_of(0), {"metadata": {"rewinds": [TOLD, {**TOLD, "step": 7.5}]}})
+        both = [(0, 3, 20.0, b"\x01\xff"), (1, 7.5, 20.0, b"\x01\xff")]
+        assert self.remembered(tx) == both
+        tx.commit()
+        again = self.reopened(store, path) if self.persistent else store
+        try:
+            tx = again.begin()
+            assert self.remembered(tx) == both
+            tx.update_trial(id_of(0), {"metadata": {"other": 1}})
+            assert self.remembered(tx) == []
+            tx.rollback()
+        finally:
+            again.close()
+
+    def test_rewinds_of_a_transaction_that_is_rolled_back_are_forgotten(self, store: Any) -> None:
+        self.log(store, [0], [0.0])
+        tx = store.begin()
+        assert self.remembered(tx) == []
+        tx.update_trial(id_of(0), {"metadata": {"rewinds": [TOLD]}})
+        assert len(self.remembered(tx)) == 1
+        tx.rollback()
+        tx = store.begin()
+        assert self.remembered(tx) == []
+        tx.rollback()
+
+    def test_other_changes_of_a_trial_leave_its_rewinds(self, store: Any) -> None:
+        tx = store.begin()
+        tx.add_trial(trial(metadata={"rewinds": [TOLD]}))
+        tx.update_trial(id_of(0), {"status": {"value": 101, "name": "Running"}})
+        assert len(self.remembered(tx)) == 1
+        tx.commit()
+
+    @pytest.mark.parametrize(
+        "told",
+        [
+            None,
+            "rewinds",
+            {"step": 3},
+            [None, "x", 3, []],
+            [{**TOLD, "step": "3"}, {**TOLD, "step": True}],
+            [{**TOLD, "time": None}],
+            [{**TOLD, "session": None}, {**TOLD, "session": "no hex"}],
+            [{"step": 3, "time": 20.0, "points": 0}],
+        ],
+    )
+    def test_metadata_that_tells_of_no_rewind_is_left_alone(self, store: Any, told: Any) -> None:
+        tx = store.begin()
+        tx.add_trial(trial(metadata={"rewinds": told}))
+        assert self.remembered(tx) == []
+        tx.commit()
+        assert same(self.read_trial(store)["metadata"], {"rewinds": told})
+
+    def test_a_trial_that_is_not_there_tells_of_no_rewinds(self, store: Any) -> None:
+        tx = store.begin()
+        with pytest.raises(ItemNotFound):
+            tx.rewinds(id_of(9))
+        tx.rollback()
 
     def test_a_trial_that_is_not_there_cannot_be_rewound(self, store: Any) -> None:
         tx = store.begin()

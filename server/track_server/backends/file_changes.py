@@ -90,10 +90,10 @@ class RecordingTransaction(MemoryTransaction):
         super().append_points(trial, kind, name, aggregator, points)
         self._changes.append(change)
 
-    def rewind(self, trial: bytes, step: float) -> int:
+    def rewind(self, trial: bytes, step: float, before: float | None = None) -> int:
         """Move the points of later steps from a trial's metrics to its superseded series."""
-        change = encode([_REWIND, trial, step])
-        moved = super().rewind(trial, step)
+        change = encode([_REWIND, trial, step, before])
+        moved = super().rewind(trial, step, before)
         self._changes.append(change)
         return moved
 
@@ -166,7 +166,7 @@ _REPLAYS: Final[Mapping[str, Callable[..., None]]] = {
     _UPDATE: lambda tx, id, changes: tx.update_trial(id, changes),
     _LINK: lambda tx, group_uid, trial: tx.link(group_uid, trial),
     _POINTS: _replay_points,
-    _REWIND: lambda tx, trial, step: tx.rewind(trial, step),
+    _REWIND: lambda tx, *arguments: tx.rewind(*arguments),
     _SESSION: _replay_session,
     _REJECTED: lambda tx, document: tx.put_rejected(rejected_from_document(document)),
     _LEASE: lambda tx, *fields: tx.put_lease(Lease(*fields)),

@@ -16,7 +16,8 @@ from track_server.backends.memory_document import DocumentHeader, document_lines
 from track_server.backends.memory_series import copied, empty_series
 from track_server.backends.memory_tables import COMPUTED, MemoryView, Tables
 from track_server.backends.memory_versions import Grown, Table
-from track_server.store import Document, Lease, Points, SessionState
+from track_server.rewinds import rewinds_in
+from track_server.store import Document, Lease, Points, Rewind, SessionState
 
 __all__ = ["MemoryStore", "MemoryTransaction"]
 
@@ -73,7 +74,11 @@ class MemoryTransaction(MemoryView):
         """Append to a series of an existing trial, which the first points create."""
         self._append(trial, kind, name, aggregator, points)
 
-    def rewind(self, trial: bytes, step: float) -> int:
+    def rewinds(self, trial: bytes) -> tuple[Rewind, ...]:
+        """What the metadata of an existing trial tells of its rewinds."""
+        return rewinds_in(self._trial(trial)["metadata"])
+
+    def rewind(self, trial: bytes, step: float, before: float | None = None) -> int:
         """Move the points of later steps from a trial's metrics to its superseded series."""
         self._trial(trial)
         tables, moved, left = self._tables, 0, []
@@ -81,7 +86,7 @@ class MemoryTransaction(MemoryView):
             key = (trial, METRIC, name)
             series = tables.series.get(key, self._version)
             assert series is not None
-            rest, later = series.rewound(step)
+            rest, later = series.rewound(step, before)
             if later:
                 tables.series.put(key, rest if len(rest) else None)
                 moved += sum(map(len, later))

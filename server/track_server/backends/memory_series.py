@@ -12,8 +12,8 @@ from track_protocol.columns import Column, unpack
 from track_protocol.query_ast import is_number
 from track_protocol.stat import Summary
 from track_server.backends.memory_versions import Grown
-from track_server.backends.superseding import divided
 from track_server.store import Document, Points
+from track_server.superseding import divided
 
 __all__ = ["FULL_CHUNK", "Series", "copied", "empty_series"]
 
@@ -77,11 +77,11 @@ class Series:
             stepped=self.stepped or _stepped(new.steps),
         )
 
-    def rewound(self, step: float) -> tuple[Series, list[Points]]:
-        """The series without the points of later steps, and those, in order."""
+    def rewound(self, step: float, before: float | None) -> tuple[Series, list[Points]]:
+        """The series without the points of later steps, and those, in order; see `divided`."""
         series, taken = empty_series(self.aggregator), []
         for points in self.chunks:
-            kept, later = divided(points, step)
+            kept, later = divided(points, step, before)
             if kept is not None:
                 series = series.append(kept)
             if later is not None:

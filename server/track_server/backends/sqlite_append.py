@@ -21,9 +21,10 @@ from track_protocol.stat import Summary
 from track_server.backends.chunk_columns import Encoded, encode_column, range_of, size_of
 from track_server.backends.chunks import assemble, join_columns, slice_column, value_at
 from track_server.backends.sqlite_stats import Bounds, bounds_of, summary_of
-from track_server.store import Points
+from track_server.rewinds import rewinds_in
+from track_server.store import Points, Rewind
 
-__all__ = ["UPDATE_SERIES", "Appender", "KnownSeries", "is_stepped"]
+__all__ = ["UPDATE_SERIES", "Appender", "KnownSeries", "KnownTrial", "is_stepped"]
 
 _CHUNK_POINTS: Final = 16_384
 _WAITING_BYTES: Final = 2**19
@@ -33,6 +34,11 @@ _CACHED: Final = 16_384
 """Series that are remembered between transactions; beyond it all are forgotten and read again."""
 
 _KEY = tuple[bytes, str, str]
+
+_FIND_TRIAL: Final = """
+SELECT id, CASE WHEN instr(metadata, '"rewinds"') THEN metadata END FROM trial WHERE key = ?
+"""
+"""Only metadata that may tell of rewinds is read."""
 
 _FIND: Final = """
 SELECT id, count, first_step, last_step, last, last_time, stepped, finite, nonfinite, min, max, mean, m2
@@ -76,6 +82,13 @@ class KnownSeries:
         )
 
 
+class KnownTrial(NamedTuple):
+    """What is known of a trial without reading it: its row, and its rewinds."""
+
+    row: int
+    rewinds: tuple[Rewind, ...]
+
+
 class _Piece(NamedTuple):
     """Steps and times of one chunk to be."""
 
@@ -105,7 +118,7 @@ class Appender:
 
     def __init__(self, db: apsw.Connection) -> None:
         self._db = db
-        self._trials: dict[bytes, int] = {}
+        self._trials: dict[bytes, KnownTrial] = {}
         self._series: dict[_KEY, KnownSeries] = {}
         self._new_trials: list[bytes] = []
         self._grown: dict[_KEY, KnownSeries] = {}
@@ -133,13 +146,24 @@ class Appender:
 
     def trial(self, id: bytes) -> int | None:
         """The row of a trial, None if there is no such trial."""
-        row = self._trials.get(id)
-        if row is None:
-            row = self._db.execute("SELECT id FROM trial WHERE key = ?", (id,)).get
-            if row is not None:
-                self._trials[id] = row
+        known = self.known_trial(id)
+        return None if known is None else known.row
+
+    def known_trial(self, id: bytes) -> KnownTrial | None:
+        """A trial, None if there is no such trial."""
+        known = self._trials.get(id)
+        if known is None:
+            found: Any = self._db.execute(_FIND_TRIAL, (id,)).fetchone()
+            if found is not None:
+                row, metadata = found
+                rewinds = () if metadata is None else rewinds_in(exactjson.loads(metadata))
+                known = self._trials[id] = KnownTrial(row, rewinds)
                 self._new_trials.append(id)
-        return row
+        return known
+
+    def forget_trial(self, id: bytes) -> None:
+        """Read again what is known of a trial: its metadata was changed."""
+        self._trials.pop(id, None)
 
     def forget_series(self, trial: bytes, kind: str, name: str) -> None:
         """Read again what is known of a series: its rows were changed, after `flush`."""

@@ -20,8 +20,8 @@ from track_server.backends.chunks import assemble, value_at
 from track_server.backends.sqlite_append import UPDATE_SERIES, Appender, KnownSeries, is_stepped
 from track_server.backends.sqlite_read import read_chunk
 from track_server.backends.sqlite_stats import bounds_of, summary_of
-from track_server.backends.superseding import divided
 from track_server.store import Points
+from track_server.superseding import divided
 
 __all__ = ["Rewinding"]
 
@@ -48,14 +48,24 @@ class Rewinding:
         appender: gets the superseded points.
         trial: the trial's id.
         step: the last one that stays.
+        before: with it, only points of an earlier time are moved.
     """
 
-    def __init__(self, db: apsw.Connection, path: str, appender: Appender, trial: bytes, step: float) -> None:
+    def __init__(
+        self,
+        db: apsw.Connection,
+        path: str,
+        appender: Appender,
+        trial: bytes,
+        step: float,
+        before: float | None,
+    ) -> None:
         self._db = db
         self._path = path
         self._appender = appender
         self._trial = trial
         self._step = step
+        self._before = before
 
     def run(self, row: int) -> int:
         """Move them; tells how many they were.
@@ -84,7 +94,7 @@ class Rewinding:
         chunks: list[Any] = self._db.execute(_CHUNKS, (self._step, series)).fetchall()
         for id, seq, is_later in chunks:
             points = Points(*read_chunk(self._path, series, seq, self._db.execute(_READ, (id,)).get))
-            kept, later = divided(points, self._step) if is_later else (points, None)
+            kept, later = divided(points, self._step, self._before) if is_later else (points, None)
             if later is not None:
                 moved += len(later)
                 self._appender.append(self._trial, SUPERSEDED, name, None, later)

@@ -16,7 +16,7 @@ from track_server.backends.sqlite_append import Appender
 from track_server.backends.sqlite_errors import store_error, translated
 from track_server.backends.sqlite_read import REJECTED_COLUMNS, TRIAL_JSON, SqliteView
 from track_server.backends.sqlite_rewind import Rewinding
-from track_server.store import Document, Lease, Points, SessionState
+from track_server.store import Document, Lease, Points, Rewind, SessionState
 
 __all__ = ["SqliteTransaction"]
 
@@ -109,6 +109,8 @@ class SqliteTransaction(SqliteView):
             assigned = ", ".join([f"{name} = ?" for name in columns])
             sql = f"UPDATE trial SET {assigned} WHERE id = ?"  # noqa: S608 # names of our own
             self._execute(sql, [*columns.values(), row])
+        if "metadata" in columns:
+            self._appender.forget_trial(id)
 
     def link(self, group_uid: str, trial: bytes) -> None:
         """Put a trial into a group; harmless when it is in already.
@@ -136,7 +138,22 @@ class SqliteTransaction(SqliteView):
         except apsw.Error as error:
             raise store_error(self._path, error) from error
 
-    def rewind(self, trial: bytes, step: float) -> int:
+    def rewinds(self, trial: bytes) -> tuple[Rewind, ...]:
+        """What the metadata of an existing trial tells of its rewinds.
+
+        Raises:
+            ItemNotFound: there is no such trial.
+        """
+        # Called for every few points, as `append_points` is.
+        try:
+            known = self._appender.known_trial(trial)
+        except apsw.Error as error:
+            raise store_error(self._path, error) from error
+        if known is None:
+            raise _no_trial(trial)
+        return known.rewinds
+
+    def rewind(self, trial: bytes, step: float, before: float | None = None) -> int:
         """Move the points of later steps from a trial's metrics to its superseded series.
 
         Raises:
@@ -145,7 +162,7 @@ class SqliteTransaction(SqliteView):
         """
         row = self._trial_row(trial)
         with translated(self._path):
-            return Rewinding(self._db, self._path, self._appender, trial, step).run(row)
+            return Rewinding(self._db, self._path, self._appender, trial, step, before).run(row)
 
     def put_session(self, state: SessionState) -> None:
         """Insert or replace by ``sid``."""
@@ -210,8 +227,12 @@ class SqliteTransaction(SqliteView):
         with translated(self._path):
             row = self._appender.trial(id)
         if row is None:
-            raise ItemNotFound(f"no trial has the id {id.hex()}: create it with new_trial first")
+            raise _no_trial(id)
         return row
+
+
+def _no_trial(id: bytes) -> ItemNotFound:
+    return ItemNotFound(f"no trial has the id {id.hex()}: create it with new_trial first")
 
 
 def _common(document: Document) -> list[Any]:

@@ -30,16 +30,30 @@ from track_server.backends.sqlite_check import check_sqlite
 from track_server.engine import Engine
 from track_server.store import Points
 
+
+@dataclass(frozen=True)
+class Rewound:
+    """A rewind, perhaps only of what was logged before a time."""
+
+    step: Any
+    before: float | None = None
+
+    def takes(self, at: Any, time: float) -> bool:
+        return is_later(at, self.step) and (self.before is None or time < self.before)
+
+
 NUMBERS = st.integers(-5, 5) | st.floats(-5, 5) | st.sampled_from([2**53 + 1, 2**62, 1e300, -0.0])
 STEPS = NUMBERS | st.none() | st.booleans() | st.sampled_from(["3", (3,), math.nan, math.inf, -math.inf])
 VALUES = st.floats() | st.integers(-3, 3) | st.sampled_from([None, "text", True])
+TIMES = st.floats(0, 3)
 BATCHES = st.tuples(
     st.sampled_from(["loss", "rate"]),
-    st.lists(st.tuples(STEPS, VALUES), min_size=1, max_size=12)
-    | st.lists(st.tuples(st.integers(0, 9), st.floats()), min_size=1, max_size=12),
+    st.lists(st.tuples(STEPS, VALUES, TIMES), min_size=1, max_size=12)
+    | st.lists(st.tuples(st.integers(0, 9), st.floats(), TIMES), min_size=1, max_size=12),
 )
 DONE = st.sampled_from(["commit", "roll back", "maintain"])
-ACTIONS = st.lists(BATCHES | NUMBERS | DONE, max_size=12)
+REWINDS = st.builds(Rewound, NUMBERS, st.none() | TIMES)
+ACTIONS = st.lists(BATCHES | REWINDS | DONE, max_size=12)
 
 Open = Callable[[Path], Any]
 every_store = pytest.mark.parametrize(
@@ -57,14 +71,14 @@ every_store = pytest.mark.parametrize(
 class Expected:
     """What lists say the store holds."""
 
-    left: dict[str, list[tuple[Any, Any]]] = field(default_factory=lambda: defaultdict(list))
-    history: dict[str, list[tuple[Any, Any]]] = field(default_factory=lambda: defaultdict(list))
+    left: dict[str, list[tuple[Any, Any, float]]] = field(default_factory=lambda: defaultdict(list))
+    history: dict[str, list[tuple[Any, Any, float]]] = field(default_factory=lambda: defaultdict(list))
 
-    def rewind(self, step: float) -> int:
+    def rewind(self, rewound: Rewound) -> int:
         moved = 0
         for name, points in self.left.items():
-            later = [(at, value) for at, value in points if is_later(at, step)]
-            self.left[name] = [(at, value) for at, value in points if not is_later(at, step)]
+            later = [point for point in points if rewound.takes(point[0], point[2])]
+            self.left[name] = [point for point in points if not rewound.takes(point[0], point[2])]
             self.history[name] += later
             moved += len(later)
         return moved
@@ -84,7 +98,8 @@ def check(view: Any, expected: Expected) -> None:
     for kind, series in ((METRIC, expected.left), (SUPERSEDED, expected.history)):
         for name, points in series.items():
             found = view.points(trial_id(1), kind, name, 0, 1_000)
-            read = [] if found is None else list(zip(unpack(found.steps), unpack(found.values), strict=True))
+            columns = () if found is None else (found.steps, found.values, found.times)
+            read = list(zip(*map(unpack, columns), strict=True))
             assert same(read, points), (kind, name)
     metrics = view.trial(trial_id(1))["metrics"]
     assert set(metrics) == {name for name, points in expected.left.items() if points}
@@ -92,13 +107,13 @@ def check(view: Any, expected: Expected) -> None:
         check_summary(told, expected.left[name])
 
 
-def check_summary(told: dict[str, Any], points: list[tuple[Any, Any]]) -> None:
-    numbers = [value for _, value in points if type(value) in (int, float)]
+def check_summary(told: dict[str, Any], points: list[tuple[Any, Any, float]]) -> None:
+    numbers = [value for _, value, _ in points if type(value) in (int, float)]
     finite = [value for value in numbers if math.isfinite(value)]
     ends = told["first_step"], told["last_step"], told["last"]
     assert same(list(ends), [points[0][0], points[-1][0], points[-1][1]])
     assert (told["count"], told["nonfinite"]) == (len(points), len(numbers) - len(finite))
-    assert told["stepped"] is any(step is not None for step, _ in points)
+    assert told["stepped"] is any(step is not None for step, _, _ in points)
     assert (told["min"], told["max"]) == (min(finite, default=None), max(finite, default=None))
     if finite and max(map(abs, finite)) < 1e100:
         mean = math.fsum(finite) / len(finite)
@@ -140,8 +155,8 @@ def run(store: Any, actions: list[Any]) -> Expected:
     for action in [*actions, "commit"]:
         if isinstance(action, tuple):
             name, rows = action
-            steps, values = pack([step for step, _ in rows]), pack([value for _, value in rows])
-            tx.append_points(trial_id(1), METRIC, name, None, Points(steps, pack([1.0] * len(rows)), values))
+            steps, values, times = map(pack, zip(*rows, strict=True))
+            tx.append_points(trial_id(1), METRIC, name, None, Points(steps, times, values))
             expected.left[name] += rows
         elif isinstance(action, str):
             if action == "roll back":
@@ -154,13 +169,13 @@ def run(store: Any, actions: list[Any]) -> Expected:
             committed, tx = expected, store.begin()
             expected = committed.copy()
         else:
-            assert tx.rewind(trial_id(1), action) == expected.rewind(action)
+            assert tx.rewind(trial_id(1), action.step, action.before) == expected.rewind(action)
             check(tx, expected)
     tx.rollback()
     return committed
 
 
-@pytest.mark.parametrize(
+two_processes = pytest.mark.parametrize(
     "open_it",
     [
         lambda path: open_store(path, exclusive=False),
@@ -168,6 +183,9 @@ def run(store: Any, actions: list[Any]) -> Expected:
     ],
     ids=["sqlite", "file"],
 )
+
+
+@two_processes
 def test_two_processes_that_have_a_store_open_rewind_and_log_in_turn(open_it: Open, tmp_path: Path) -> None:
     one, other = open_it(tmp_path / "store"), open_it(tmp_path / "store")
     add_trials(one, 1)
@@ -183,6 +201,21 @@ def test_two_processes_that_have_a_store_open_rewind_and_log_in_turn(open_it: Op
     tx.commit()
     log_points(other, points_of([5.0]))
     assert committed_values(one) == committed_values(other) == [5.0]
+    other.close()
+    one.close()
+
+
+@two_processes
+def test_a_process_hears_of_the_rewinds_of_another_one(open_it: Open, tmp_path: Path) -> None:
+    one, other = open_it(tmp_path / "store"), open_it(tmp_path / "store")
+    add_trials(one, 1)
+    for store, known in ((one, []), (other, [0]), (one, [0, 1]), (other, [0, 1, 2])):
+        tx = store.begin()
+        assert [each.step for each in tx.rewinds(trial_id(1))] == known
+        told = [{"step": step, "time": 1.0, "points": 0, "session": "0a"} for step in range(len(known) + 1)]
+        tx.update_trial(trial_id(1), {"metadata": {"rewinds": told}})
+        assert len(tx.rewinds(trial_id(1))) == len(told)
+        tx.commit()
     other.close()
     one.close()
 
