@@ -101,10 +101,18 @@ class SpoolFolder:
         try:
             root.mkdir(mode=0o700, parents=True, exist_ok=True)
             path.mkdir(mode=0o700)
+        except OSError as error:
+            raise spool_error(path, "made", error) from error
+        lock = -1
+        try:
             lock = _locked(path, new=True)
             _replace(path / _ORIGIN, {"format": _FORMAT, **asdict(origin)}, durably=True)
             _sync(root)
         except OSError as error:
+            # What is half made would stand in the way when there is room again.
+            shutil.rmtree(path, ignore_errors=True)
+            if lock >= 0:
+                os.close(lock)
             raise spool_error(path, "made", error) from error
         return cls(path, lock, origin)
 
