@@ -70,6 +70,7 @@ class DiskCopy:
         self._server = server
         self._losses = losses
         self._spool = spool
+        self._may_renew = spool is None
         self._written = backlog.next_seq - 1
         self._unflushed: list[Entry] = []
         self.synced = self._written
@@ -86,7 +87,9 @@ class DiskCopy:
     @property
     def is_whole(self) -> bool:
         """Whether everything that is numbered is on disk."""
-        return self.problem is None and self._written >= self._backlog.next_seq - 1
+        spool = self._spool
+        there = spool is None or spool.folder.is_there
+        return there and self.problem is None and self._written >= self._backlog.next_seq - 1
 
     # -- writing ---------------------------------------------------------------------------------
 
@@ -99,6 +102,8 @@ class DiskCopy:
         now = time.monotonic()
         if self.problem is not None and now < self._again_at:
             return
+        if self._spool is not None and self._may_renew and not self._spool.folder.is_there:
+            self._renew(self._spool)
         try:
             self._write_all(session, now)
             if self._must_sync(now):
@@ -153,6 +158,18 @@ class DiskCopy:
             if self._backlog.nbytes > _IN_MEMORY and entry.last > self._backlog.acked:
                 self._backlog.unload(entry)
         self._unflushed.clear()
+
+    def _renew(self, spool: Spool) -> None:
+        """Somebody has deleted or moved the folder: what is not confirmed goes to a new one."""
+        self._spool = None
+        spool.close()
+        spool.folder.close()
+        gone = self._backlog.displace(self._backlog.acked)
+        self._unflushed.clear()
+        self._written = self.synced = self._backlog.acked
+        self._losses.warn(f"{spool.folder.path} was deleted or moved: what waits is kept in a new one")
+        if gone:
+            self._losses.drop(gone, f"{spool.folder.path} was deleted with what was only there")
 
     def _failed(self, error: SpoolError) -> None:
         """What was not flushed yet has to be written again, if it is possible: it is still in memory."""

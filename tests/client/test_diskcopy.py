@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import multiprocessing
 import os
+import shutil
 import threading
 from collections.abc import Callable, Iterator
 from operator import attrgetter
@@ -243,6 +244,60 @@ def test_a_folder_that_cannot_be_written_is_told_and_nothing_is_lost(
     assert values(store) == [1.0]
     assert "what is logged is kept in memory only" in caplog.text
     assert "set TRACK_SPOOL to another folder" in caplog.text
+
+
+@pytest.mark.parametrize("sync", list(SpoolSync))
+def test_a_folder_that_is_deleted_while_it_is_in_use_is_made_again(
+    store: MemoryStore,
+    make_outbox: MakeOutbox,
+    tmp_path: Path,
+    caplog: pytest.LogCaptureFixture,
+    sync: SpoolSync,
+) -> None:
+    # Fails when `DiskCopy.write` does not look whether the folder is there: open files take what nobody finds.
+    store.away = True
+    outbox = make_outbox(sync)
+    write = outbox.writer(TRIAL)
+    root = tmp_path / "spool"
+    write(1, {"loss": 1.0})
+    wait_until(lambda: outbox._is_kept and list(spools_in(root)) != [], "it is on disk")
+    shutil.rmtree(root)
+    write(2, {"loss": 2.0})
+    wait_until(lambda: outbox._is_kept and spooled_values(root) == [1.0, 2.0], "both are on disk again")
+    assert "was deleted or moved" in caplog.text
+    store.away = False
+    outbox.flush()
+    assert values(store) == [1.0, 2.0]
+    assert outbox.dropped == 0
+
+
+def test_nobody_says_that_something_is_kept_in_a_folder_that_was_deleted(
+    store: MemoryStore, make_outbox: MakeOutbox, tmp_path: Path
+) -> None:
+    # Fails when `DiskCopy.is_whole` does not look whether the folder is there.
+    store.away = True
+    outbox = make_outbox()
+    outbox.writer(TRIAL)(1, {"loss": 1.0})
+    wait_until(lambda: outbox._is_kept and list(spools_in(tmp_path / "spool")) != [], "it is on disk")
+    shutil.rmtree(tmp_path / "spool")
+    assert not outbox._is_kept
+
+
+def test_what_was_only_in_a_deleted_folder_is_told_as_lost_and_the_rest_is_stored(
+    store: MemoryStore, make_outbox: MakeOutbox, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # Fails when `Backlog.displace` leaves items that are neither in memory nor on disk.
+    monkeypatch.setattr(diskcopy_module, "_IN_MEMORY", 0)
+    store.away = True
+    outbox = make_outbox(SpoolSync.ALWAYS)
+    write = outbox.writer(TRIAL)
+    write(1, {"loss": 1.0})
+    shutil.rmtree(tmp_path / "spool")
+    write(2, {"loss": 2.0})
+    store.away = False
+    outbox.flush()
+    assert values(store) == [2.0]
+    assert outbox.dropped == 1
 
 
 def test_a_store_that_was_set_back_gets_again_what_is_still_kept(

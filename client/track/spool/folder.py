@@ -139,6 +139,14 @@ class SpoolFolder:
             os.close(lock)
             raise
 
+    @property
+    def is_there(self) -> bool:
+        """Whether it still is what its path leads to: somebody may have deleted or moved it."""
+        try:
+            return _is_same(self._lock, self.path / _LOCK)
+        except OSError:
+            return False
+
     # -- what is in it ---------------------------------------------------------------------------
 
     def segments(self) -> list[Path]:
@@ -304,13 +312,17 @@ def _locked(path: Path, *, new: bool = False) -> int:
     lock = os.open(file, os.O_RDWR | os.O_CLOEXEC | create, 0o600)
     try:
         fcntl.flock(lock, fcntl.LOCK_EX | (0 if new else fcntl.LOCK_NB))
-        mine, there = os.fstat(lock), file.stat()
-        if (mine.st_dev, mine.st_ino) != (there.st_dev, there.st_ino):
+        if not _is_same(lock, file):
             raise FileNotFoundError(2, "it was removed", str(file))
     except BaseException:
         os.close(lock)
         raise
     return lock
+
+
+def _is_same(descriptor: int, path: Path) -> bool:
+    mine, there = os.fstat(descriptor), os.stat(path)
+    return (mine.st_dev, mine.st_ino) == (there.st_dev, there.st_ino)
 
 
 def _replace(path: Path, content: dict[str, Any], *, durably: bool) -> None:
