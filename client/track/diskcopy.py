@@ -202,11 +202,14 @@ class DiskCopy:
         if self._spool is None:
             return []
         kept = []
-        for first, place, payload in self._spool.kept_after(last_seq):
+        for first, place, payload in self._spool.kept_after(last_seq, self._cannot_send_again):
             batch = batch_in(payload)
             if batch.last > last_seq:
                 kept.append(Entry(None, first, batch.last, batch.points, place.length, place))
         return kept
+
+    def _cannot_send_again(self, error: SpoolError) -> None:
+        self._losses.warn(f"what the server has no more cannot be sent again: {error}")
 
     # -- confirmed -------------------------------------------------------------------------------
 

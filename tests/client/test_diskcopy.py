@@ -254,7 +254,7 @@ def test_a_folder_that_is_deleted_while_it_is_in_use_is_made_again(
     caplog: pytest.LogCaptureFixture,
     sync: SpoolSync,
 ) -> None:
-    # Fails when `DiskCopy.write` does not look whether the folder is there: open files take what nobody finds.
+    # Fails when `DiskCopy.write` does not look whether the folder is there, whose open files nobody finds.
     store.away = True
     outbox = make_outbox(sync)
     write = outbox.writer(TRIAL)
@@ -319,6 +319,48 @@ def test_a_store_that_was_set_back_gets_again_what_is_still_kept(
     assert "of the 3 log calls of this process that it had and has no more, 3 are sent again" in caplog.text
 
 
+def test_what_is_kept_and_cannot_be_read_does_not_block_what_comes_behind_it(
+    store: MemoryStore, make_outbox: MakeOutbox, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    # Fails when `Spool.kept_after` raises for one segment: attaching fails then, each time.
+    outbox = make_outbox(segment_bytes=1)
+    write = outbox.writer(TRIAL)
+    for value in range(4):
+        write(value, {"loss": float(value)})
+        outbox.flush()
+    (folder,) = spools_in(tmp_path / "spool")
+    segments = sorted(folder.glob("*.segment"))
+    segments[1].unlink()
+    segments[2].write_bytes(b"these are no records of anybody's spool")
+    (session,) = store.sessions
+    store.sessions[session] = 0
+    store.points.clear()
+    store.break_links()
+    write(4, {"loss": 4.0})
+    outbox.flush(10.0)
+    assert values(store) == [0.0, 3.0, 4.0]
+    assert "2 of them are gone for good" in caplog.text
+    assert f"cannot be sent again: {segments[1]} could not be read" in caplog.text
+
+
+def test_what_cannot_be_read_does_not_keep_the_rest_from_a_new_session(
+    store: MemoryStore, make_outbox: MakeOutbox, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # Fails when `Sender._begin_again` raises for what cannot be loaded.
+    monkeypatch.setattr(diskcopy_module, "_IN_MEMORY", 0)
+    store.away = True
+    outbox = make_outbox(SpoolSync.ALWAYS, segment_bytes=1)
+    for value in range(3):
+        outbox.writer(TRIAL)(value, {"loss": float(value)})
+    (folder,) = spools_in(tmp_path / "spool")
+    sorted(folder.glob("*.segment"))[1].unlink()
+    store.sessions[outbox._sender.session] = 1_000
+    store.away = False
+    outbox.flush(10.0)
+    assert values(store) == [0.0, 2.0]
+    assert outbox.dropped == 1
+
+
 def test_what_is_not_kept_any_more_is_told_as_a_gap(
     store: MemoryStore, make_outbox: MakeOutbox, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
@@ -367,7 +409,10 @@ def test_a_token_that_is_revoked_while_data_waits_costs_nothing(
 
 
 def test_a_right_that_is_taken_away_while_data_waits_costs_nothing(
-    store: MemoryStore, make_outbox: MakeOutbox, monkeypatch: pytest.MonkeyPatch
+    store: MemoryStore,
+    make_outbox: MakeOutbox,
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
 ) -> None:
     monkeypatch.setattr("track.sender._HOLDS", 0.01)
     outbox = make_outbox()
@@ -379,6 +424,10 @@ def test_a_right_that_is_taken_away_while_data_waits_costs_nothing(
     write(2, {"loss": 2.0})
     with pytest.raises(PermissionDenied, match="is a reader"):
         outbox.flush(5.0)
+    opened = store.opened
+    wait_until(lambda: store.opened > opened + 3, "it is tried again")
+    assert caplog.text.count("nothing can be sent to the store") == 1
+    assert "sending to the store failed" not in caplog.text
     store.role = "writer"
     wait_until(lambda: len(store.points) == 2, "all is stored")
     assert values(store) == [1.0, 2.0]

@@ -390,6 +390,24 @@ def test_a_reader_reads_but_cannot_log(store: MemoryStore, outbox: Outbox) -> No
     assert (store.points, outbox.dropped) == ([], 1)
 
 
+def test_a_store_that_lets_in_and_takes_nothing_is_told_once(
+    store: MemoryStore, outbox: Outbox, caplog: pytest.LogCaptureFixture
+) -> None:
+    # Fails when `Sender._attached` takes an open link for the end of the trouble.
+    write = outbox.writer(TRIAL)
+    write(1, {"loss": 1.0})
+    outbox.flush()
+    store.refuse = StoreFull("no space is left for the store: free some")
+    write(2, {"loss": 2.0})
+    store.wait_until(lambda: store.opened > 4)
+    assert caplog.text.count("takes nothing; what is logged waits here: no space is left") == 1
+    store.refuse = None
+    outbox.flush()
+    assert values(store) == [1.0, 2.0]
+    store.break_links()
+    wait_until(lambda: "the connection to the store was lost" in caplog.text, "the next outage is told")
+
+
 # -- values --------------------------------------------------------------------------------------
 
 

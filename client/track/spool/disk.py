@@ -7,7 +7,7 @@ import errno
 import os
 import time
 from collections import deque
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final, NamedTuple
@@ -15,7 +15,7 @@ from typing import Final, NamedTuple
 from track.spool.folder import SpoolFolder, spool_error
 from track.spool.options import SpoolOptions, SpoolSync
 from track.spool.segments import HEADER_SIZE, RECORD_OVERHEAD, pack_header, pack_record, payload_of, scan
-from track_protocol.errors import SpoolCorrupt, SpoolFull
+from track_protocol.errors import SpoolCorrupt, SpoolError, SpoolFull
 
 __all__ = ["Place", "Spool"]
 
@@ -193,17 +193,29 @@ class Spool:
             os.close(self._reading[1])
         self._reading = (0, -1)
 
-    def kept_after(self, last_seq: int) -> Iterator[tuple[int, Place, bytes]]:
+    def kept_after(
+        self, last_seq: int, complain: Callable[[SpoolError], None]
+    ) -> Iterator[tuple[int, Place, bytes]]:
         """Records whose first log call comes after `last_seq` or that hold it, as far as they are kept.
 
-        Raises:
-            SpoolError: a segment cannot be read.
+        Args:
+            last_seq: as said.
+            complain: told of each segment that cannot be read, and is left out.
         """
         for segment in list(self._segments):
             if segment.last <= last_seq:
                 continue
-            data = self._bytes_of(self.folder.segment(segment.number))
-            for record in scan(data, self._session).records:
+            path = self.folder.segment(segment.number)
+            try:
+                data = self._bytes_of(path)
+                records = scan(data, self._session).records
+            except SpoolCorrupt as error:
+                complain(SpoolCorrupt(f"{path}: {error}"))
+                continue
+            except SpoolError as error:
+                complain(error)
+                continue
+            for record in records:
                 payload = data[record.start : record.start + record.length]
                 yield record.seq, Place(segment.number, record.start, record.length), payload
 

@@ -215,7 +215,7 @@ def test_what_was_confirmed_and_is_kept_can_be_sent_again(make: Callable[..., Sp
     spool = make(segment_bytes=100)
     write(spool, *range(1, 7), size=100)
     spool.acknowledge(5)
-    assert [seq for seq, _, _ in spool.kept_after(3)] == [4, 5, 6]
+    assert [seq for seq, _, _ in spool.kept_after(3, lambda error: None)] == [4, 5, 6]
 
 
 def test_a_record_that_was_damaged_meanwhile_is_set_aside(make: Callable[..., Spool]) -> None:
