@@ -7,6 +7,7 @@ memory only, and what is missing on disk is written as soon as that goes again, 
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import os
 import socket
@@ -220,13 +221,16 @@ class DiskCopy:
             generation: of the server's store.
         """
         now = time.monotonic()
-        if self._spool is None or now < self._note_at:
+        if self._spool is None or (now < self._note_at and not self._spool.is_pressed):
             return
         self._note_at = now + _INTERVAL
+        progressed = Progressed(self._backlog.acked, generation)
         try:
             # First said, then removed: whoever finds it later must not take for damage what was confirmed.
-            self._spool.folder.note(Progressed(self._backlog.acked, generation))
-            self._spool.acknowledge(self._backlog.acked)
+            # On a full disk it cannot be said before there is room.
+            with contextlib.suppress(OSError):
+                self._spool.folder.note(progressed)
+            self._spool.acknowledge(progressed.acked)
         except OSError as error:
             self._losses.warn(f"{self.folder}: what is not needed any more cannot be removed: {error}")
 

@@ -188,6 +188,36 @@ def test_a_full_spool_leaves_the_rest_in_memory_and_takes_it_when_there_is_room(
     assert values(store) == [float(value) for value in range(20_000)]
 
 
+def test_a_low_limit_is_no_trouble_while_the_store_confirms(
+    store: MemoryStore, make_outbox: MakeOutbox, caplog: pytest.LogCaptureFixture
+) -> None:
+    # Fails when `DiskCopy.acknowledge` waits for its time though room runs short.
+    outbox = make_outbox(limit=20_000)
+    write = outbox.writer(TRIAL)
+    for value in range(200):
+        write(None, {"text": str(value) * 200})
+        outbox.flush()
+    assert "has reached its limit" not in caplog.text
+
+
+def test_what_is_confirmed_is_removed_though_nothing_can_be_noted(
+    store: MemoryStore, make_outbox: MakeOutbox, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # Fails when `DiskCopy.acknowledge` removes nothing after a note that did not succeed.
+    def full(folder: SpoolFolder, progressed: object) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(SpoolFolder, "note", full)
+    outbox = make_outbox(segment_bytes=1, kept_bytes=0)
+    outbox.writer(TRIAL)(1, {"loss": 1.0})
+    outbox.flush()
+    outbox._sender.disk._note_at = 0.0  # type: ignore[union-attr]  # now, and not in a second
+    outbox.writer(TRIAL)(2, {"loss": 2.0})
+    outbox.flush()
+    (folder,) = spools_in(tmp_path / "spool")
+    assert [path.stem for path in folder.glob("*.segment")] == ["00000002"]
+
+
 def test_what_a_failed_flush_left_in_doubt_is_written_again_to_another_file(
     store: MemoryStore, make_outbox: MakeOutbox, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
