@@ -11,6 +11,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import fcntl
 import json
 import os
@@ -255,16 +256,28 @@ def read_progressed(path: Path) -> Progressed:
 
 
 def spools_in(root: Path) -> Iterator[Path]:
-    """The folders of spools in `root`, oldest first; `root` may be one itself."""
-    if (root / _ORIGIN).exists():
-        yield root
-        return
+    """The folders of spools in `root`, oldest first; `root` may be one itself.
+
+    Those of other users, whose folders nobody else can look into, are left out.
+
+    Raises:
+        SpoolError: the folder cannot be read.
+    """
     try:
-        found = [(entry.stat().st_mtime, entry) for entry in root.iterdir() if (entry / _LOCK).exists()]
+        if (root / _ORIGIN).exists():
+            yield root
+            return
+        entries = list(root.iterdir())
     except (FileNotFoundError, NotADirectoryError):
         return
     except OSError as error:
         raise spool_error(root, "read", error) from error
+    found = []
+    for entry in entries:
+        # One that is just being removed, or is somebody else's, must not hide the others.
+        with contextlib.suppress(OSError):
+            if (entry / _LOCK).exists():
+                found.append((entry.stat().st_mtime, entry))
     for _, entry in sorted(found):
         yield entry
 
