@@ -663,6 +663,8 @@ class Outbox:
         sender = self._sender
         if sender.disk is not None and not sender.reached:
             timeout = min(timeout, self.connect_timeout)
+        # Of many outboxes at an address that does not answer, each would take this long.
+        sender.patience = min(sender.patience, timeout)
         try:
             self.flush(timeout)
         except TrackError as error:

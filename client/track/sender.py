@@ -147,6 +147,7 @@ class Sender:
         asked: how many tickets others have put among the rows.
         stopping: set to end the thread.
         retiring: set to end the thread once there is nothing left to do.
+        patience: seconds that an attempt to connect has to end when the thread does.
         link: the open link, None while there is none.
         disk: the copy of the backlog on disk, None if there is none.
     """
@@ -185,6 +186,7 @@ class Sender:
         self.asked = 0
         self.stopping = False
         self.retiring = False
+        self.patience = _ENDS
         self.link: Link | None = None
         self.disk = disk
         self._backlog = Backlog() if backlog is None else backlog
@@ -260,7 +262,7 @@ class Sender:
         self._drop_link()
         attempt, self._attempt = self._attempt, None
         if attempt is not None:
-            attempt.give_up(_ENDS)
+            attempt.give_up(self.patience)
         if self.disk is not None:
             self._put_away()
             self.disk.finish(self.generation, None if self.problem is None else str(self.problem))
