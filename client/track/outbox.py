@@ -670,10 +670,14 @@ class Outbox:
         except TrackError as error:
             self._stop()
             self._tell_what_is_left(error)
+        except KeyboardInterrupt:
+            self._stop()
+            self._tell_what_is_left("interrupted")
+            raise
         else:
             self._stop()
 
-    def _tell_what_is_left(self, error: TrackError) -> None:
+    def _tell_what_is_left(self, error: TrackError | str) -> None:
         points, folder = self._sender.unsent_points, self.folder
         if self._is_kept and points:
             _log.error(
@@ -681,7 +685,7 @@ class Outbox:
                 "or now: track sync %s",
                 f"{points:,}",
                 self._name,
-                error,
+                self._sender.problem or error,
                 folder,
                 folder,
             )
