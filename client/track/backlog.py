@@ -157,11 +157,21 @@ class Backlog:
         entry.place = place
         self.placed += 1
 
-    def displace(self, after: int) -> None:
-        """Items with records after that number have no place any more."""
+    def displace(self, after: int) -> int:
+        """Items with records after that number have no place any more.
+
+        Returns:
+            How many points were nowhere else; batches of nothing use up their numbers.
+        """
+        gone = 0
         while self.placed and self._entries[self.placed - 1].last > after:
             self.placed -= 1
-            self._entries[self.placed].place = None
+            entry = self._entries[self.placed]
+            entry.place = None
+            if entry.item is None:
+                gone += entry.points
+                self._empty(entry)
+        return gone
 
     def unload(self, entry: Entry) -> None:
         """Let a batch that has a place on disk leave memory."""

@@ -7,6 +7,7 @@ memory only, and what is missing on disk is written as soon as that goes again, 
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import os
 import socket
@@ -70,6 +71,7 @@ class DiskCopy:
         self._server = server
         self._losses = losses
         self._spool = spool
+        self._may_renew = spool is None
         self._written = backlog.next_seq - 1
         self._unflushed: list[Entry] = []
         self.synced = self._written
@@ -86,7 +88,9 @@ class DiskCopy:
     @property
     def is_whole(self) -> bool:
         """Whether everything that is numbered is on disk."""
-        return self.problem is None and self._written >= self._backlog.next_seq - 1
+        spool = self._spool
+        there = spool is None or spool.folder.is_there
+        return there and self.problem is None and self._written >= self._backlog.next_seq - 1
 
     # -- writing ---------------------------------------------------------------------------------
 
@@ -99,6 +103,8 @@ class DiskCopy:
         now = time.monotonic()
         if self.problem is not None and now < self._again_at:
             return
+        if self._spool is not None and self._may_renew and not self._spool.folder.is_there:
+            self._renew(self._spool)
         try:
             self._write_all(session, now)
             if self._must_sync(now):
@@ -154,6 +160,18 @@ class DiskCopy:
                 self._backlog.unload(entry)
         self._unflushed.clear()
 
+    def _renew(self, spool: Spool) -> None:
+        """Somebody has deleted or moved the folder: what is not confirmed goes to a new one."""
+        self._spool = None
+        spool.close()
+        spool.folder.close()
+        gone = self._backlog.displace(self._backlog.acked)
+        self._unflushed.clear()
+        self._written = self.synced = self._backlog.acked
+        self._losses.warn(f"{spool.folder.path} was deleted or moved: what waits is kept in a new one")
+        if gone:
+            self._losses.drop(gone, f"{spool.folder.path} was deleted with what was only there")
+
     def _failed(self, error: SpoolError) -> None:
         """What was not flushed yet has to be written again, if it is possible: it is still in memory."""
         self._backlog.displace(self.synced)
@@ -185,11 +203,14 @@ class DiskCopy:
         if self._spool is None:
             return []
         kept = []
-        for first, place, payload in self._spool.kept_after(last_seq):
+        for first, place, payload in self._spool.kept_after(last_seq, self._cannot_send_again):
             batch = batch_in(payload)
             if batch.last > last_seq:
                 kept.append(Entry(None, first, batch.last, batch.points, place.length, place))
         return kept
+
+    def _cannot_send_again(self, error: SpoolError) -> None:
+        self._losses.warn(f"what the server has no more cannot be sent again: {error}")
 
     # -- confirmed -------------------------------------------------------------------------------
 
@@ -200,13 +221,16 @@ class DiskCopy:
             generation: of the server's store.
         """
         now = time.monotonic()
-        if self._spool is None or now < self._note_at:
+        if self._spool is None or (now < self._note_at and not self._spool.is_pressed):
             return
         self._note_at = now + _INTERVAL
+        progressed = Progressed(self._backlog.acked, generation)
         try:
             # First said, then removed: whoever finds it later must not take for damage what was confirmed.
-            self._spool.folder.note(Progressed(self._backlog.acked, generation))
-            self._spool.acknowledge(self._backlog.acked)
+            # On a full disk it cannot be said before there is room.
+            with contextlib.suppress(OSError):
+                self._spool.folder.note(progressed)
+            self._spool.acknowledge(progressed.acked)
         except OSError as error:
             self._losses.warn(f"{self.folder}: what is not needed any more cannot be removed: {error}")
 

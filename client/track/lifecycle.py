@@ -69,7 +69,10 @@ class _Registry:
     def leave(self) -> None:
         deadline = time.monotonic() + EXIT_SECONDS
         for resident in list(self.residents):
-            resident.leave(max(0.0, deadline - time.monotonic()))
+            try:
+                resident.leave(max(0.0, deadline - time.monotonic()))
+            except KeyboardInterrupt:
+                deadline = 0.0  # somebody does not want to wait any more, for none of them
 
 
 _registry: Final = _Registry()

@@ -663,15 +663,21 @@ class Outbox:
         sender = self._sender
         if sender.disk is not None and not sender.reached:
             timeout = min(timeout, self.connect_timeout)
+        # Of many outboxes at an address that does not answer, each would take this long.
+        sender.patience = min(sender.patience, timeout)
         try:
             self.flush(timeout)
         except TrackError as error:
             self._stop()
             self._tell_what_is_left(error)
+        except KeyboardInterrupt:
+            self._stop()
+            self._tell_what_is_left("interrupted")
+            raise
         else:
             self._stop()
 
-    def _tell_what_is_left(self, error: TrackError) -> None:
+    def _tell_what_is_left(self, error: TrackError | str) -> None:
         points, folder = self._sender.unsent_points, self.folder
         if self._is_kept and points:
             _log.error(
@@ -679,7 +685,7 @@ class Outbox:
                 "or now: track sync %s",
                 f"{points:,}",
                 self._name,
-                error,
+                self._sender.problem or error,
                 folder,
                 folder,
             )

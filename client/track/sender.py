@@ -147,6 +147,7 @@ class Sender:
         asked: how many tickets others have put among the rows.
         stopping: set to end the thread.
         retiring: set to end the thread once there is nothing left to do.
+        patience: seconds that an attempt to connect has to end when the thread does.
         link: the open link, None while there is none.
         disk: the copy of the backlog on disk, None if there is none.
     """
@@ -185,6 +186,7 @@ class Sender:
         self.asked = 0
         self.stopping = False
         self.retiring = False
+        self.patience = _ENDS
         self.link: Link | None = None
         self.disk = disk
         self._backlog = Backlog() if backlog is None else backlog
@@ -203,6 +205,7 @@ class Sender:
         self._trials: set[bytes] = set()
         self._role: str = Role.WRITER
         self._told_lost = False
+        self._told_help: str | None = None
         self._opened_at = self._active_at = self._next_small = self._report_at = 0.0
 
     # -- for other threads -----------------------------------------------------------------------
@@ -259,7 +262,7 @@ class Sender:
         self._drop_link()
         attempt, self._attempt = self._attempt, None
         if attempt is not None:
-            attempt.give_up(_ENDS)
+            attempt.give_up(self.patience)
         if self.disk is not None:
             self._put_away()
             self.disk.finish(self.generation, None if self.problem is None else str(self.problem))
@@ -278,7 +281,8 @@ class Sender:
             self._fill()
             self._write_down()
             self._send(self.link)
-            self._receive(self.link)
+            if self.link is not None:
+                self._receive(self.link)
 
     def _put_away(self) -> None:
         """Everything that was logged goes to disk; what the disk does not take stays in memory."""
@@ -349,7 +353,8 @@ class Sender:
 
     def _needs_help(self, error: TrackError) -> None:
         """Something is wrong that does not pass by itself."""
-        if self.final is None or str(self.final) != str(error):
+        if self._told_help != str(error):
+            self._told_help = str(error)
             kept = (
                 "" if self.disk is None else "; what is logged is kept here, and 'track doctor' explains more"
             )
@@ -374,21 +379,30 @@ class Sender:
         self._attached(link)
 
     def _attached(self, link: Link) -> None:
-        if self._told_lost or self.final is not None:
-            _log.info("connected to %s again", self._name)
-        self._told_lost = False
         self._opened_at = self._active_at = time.monotonic()
         self.reached, self.problem, self.final, self.link = True, None, None, link
         if self._role != Role.READER:
             self.denied = None
+        if not len(self._backlog):
+            self._works_again()
         self._settle_flushes()
+
+    def _works_again(self) -> None:
+        """The store takes what it is sent; one that lets in and then refuses is the same trouble still."""
+        if self._told_lost or self._told_help is not None:
+            _log.info("connected to %s again", self._name)
+        self._told_lost, self._told_help = False, None
 
     def _begin_again(self) -> None:
         """Give what is not confirmed to a new session."""
         for entry in self._backlog:
             if entry.item is None:
                 assert self.disk is not None, "what is not in memory is on disk"
-                entry.item = self.disk.load(entry)
+                try:
+                    entry.item = self.disk.load(entry)
+                except SpoolError as error:
+                    self._drop_points(entry, error)
+                    entry.item, entry.points = Batch(entry.first, entry.last - entry.first + 1, []), 0
         self._backlog.renumber()
         if self.disk is not None:
             self.disk.start_over()
@@ -414,7 +428,9 @@ class Sender:
         self.problem = error
         if self.reached and not self._told_lost:
             self._told_lost = True
-            _log.warning("the connection to %s was lost; what is logged waits here: %s", self._name, error)
+            refuses = isinstance(error, StoreError | TooBusy)
+            what = f"{self._name} takes nothing" if refuses else f"the connection to {self._name} was lost"
+            _log.warning("%s; what is logged waits here: %s", what, error)
         self._drop_link()
         self._backoff.failed()
 
@@ -618,6 +634,7 @@ class Sender:
     def _handle(self, event: LinkEvent) -> None:
         if isinstance(event, Acked):
             self._backoff.worked()
+            self._works_again()
             for rejection in event.rejected:
                 self._losses.reject(1, rejection.message)
             self._backlog.ack(event.last_seq)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import multiprocessing
 import os
+import shutil
 import threading
 from collections.abc import Callable, Iterator
 from operator import attrgetter
@@ -187,6 +188,36 @@ def test_a_full_spool_leaves_the_rest_in_memory_and_takes_it_when_there_is_room(
     assert values(store) == [float(value) for value in range(20_000)]
 
 
+def test_a_low_limit_is_no_trouble_while_the_store_confirms(
+    store: MemoryStore, make_outbox: MakeOutbox, caplog: pytest.LogCaptureFixture
+) -> None:
+    # Fails when `DiskCopy.acknowledge` waits for its time though room runs short.
+    outbox = make_outbox(limit=20_000)
+    write = outbox.writer(TRIAL)
+    for value in range(200):
+        write(None, {"text": str(value) * 200})
+        outbox.flush()
+    assert "has reached its limit" not in caplog.text
+
+
+def test_what_is_confirmed_is_removed_though_nothing_can_be_noted(
+    store: MemoryStore, make_outbox: MakeOutbox, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # Fails when `DiskCopy.acknowledge` removes nothing after a note that did not succeed.
+    def full(folder: SpoolFolder, progressed: object) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(SpoolFolder, "note", full)
+    outbox = make_outbox(segment_bytes=1, kept_bytes=0)
+    outbox.writer(TRIAL)(1, {"loss": 1.0})
+    outbox.flush()
+    outbox._sender.disk._note_at = 0.0  # type: ignore[union-attr]  # now, and not in a second
+    outbox.writer(TRIAL)(2, {"loss": 2.0})
+    outbox.flush()
+    (folder,) = spools_in(tmp_path / "spool")
+    assert [path.stem for path in folder.glob("*.segment")] == ["00000002"]
+
+
 def test_what_a_failed_flush_left_in_doubt_is_written_again_to_another_file(
     store: MemoryStore, make_outbox: MakeOutbox, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -245,6 +276,60 @@ def test_a_folder_that_cannot_be_written_is_told_and_nothing_is_lost(
     assert "set TRACK_SPOOL to another folder" in caplog.text
 
 
+@pytest.mark.parametrize("sync", list(SpoolSync))
+def test_a_folder_that_is_deleted_while_it_is_in_use_is_made_again(
+    store: MemoryStore,
+    make_outbox: MakeOutbox,
+    tmp_path: Path,
+    caplog: pytest.LogCaptureFixture,
+    sync: SpoolSync,
+) -> None:
+    # Fails when `DiskCopy.write` does not look whether the folder is there, whose open files nobody finds.
+    store.away = True
+    outbox = make_outbox(sync)
+    write = outbox.writer(TRIAL)
+    root = tmp_path / "spool"
+    write(1, {"loss": 1.0})
+    wait_until(lambda: outbox._is_kept and list(spools_in(root)) != [], "it is on disk")
+    shutil.rmtree(root)
+    write(2, {"loss": 2.0})
+    wait_until(lambda: outbox._is_kept and spooled_values(root) == [1.0, 2.0], "both are on disk again")
+    assert "was deleted or moved" in caplog.text
+    store.away = False
+    outbox.flush()
+    assert values(store) == [1.0, 2.0]
+    assert outbox.dropped == 0
+
+
+def test_nobody_says_that_something_is_kept_in_a_folder_that_was_deleted(
+    store: MemoryStore, make_outbox: MakeOutbox, tmp_path: Path
+) -> None:
+    # Fails when `DiskCopy.is_whole` does not look whether the folder is there.
+    store.away = True
+    outbox = make_outbox()
+    outbox.writer(TRIAL)(1, {"loss": 1.0})
+    wait_until(lambda: outbox._is_kept and list(spools_in(tmp_path / "spool")) != [], "it is on disk")
+    shutil.rmtree(tmp_path / "spool")
+    assert not outbox._is_kept
+
+
+def test_what_was_only_in_a_deleted_folder_is_told_as_lost_and_the_rest_is_stored(
+    store: MemoryStore, make_outbox: MakeOutbox, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # Fails when `Backlog.displace` leaves items that are neither in memory nor on disk.
+    monkeypatch.setattr(diskcopy_module, "_IN_MEMORY", 0)
+    store.away = True
+    outbox = make_outbox(SpoolSync.ALWAYS)
+    write = outbox.writer(TRIAL)
+    write(1, {"loss": 1.0})
+    shutil.rmtree(tmp_path / "spool")
+    write(2, {"loss": 2.0})
+    store.away = False
+    outbox.flush()
+    assert values(store) == [2.0]
+    assert outbox.dropped == 1
+
+
 def test_a_store_that_was_set_back_gets_again_what_is_still_kept(
     store: MemoryStore, make_outbox: MakeOutbox, caplog: pytest.LogCaptureFixture
 ) -> None:
@@ -262,6 +347,48 @@ def test_a_store_that_was_set_back_gets_again_what_is_still_kept(
     outbox.flush()
     assert values(store) == [0.0, 1.0, 2.0, 3.0, 4.0, 5.0]
     assert "of the 3 log calls of this process that it had and has no more, 3 are sent again" in caplog.text
+
+
+def test_what_is_kept_and_cannot_be_read_does_not_block_what_comes_behind_it(
+    store: MemoryStore, make_outbox: MakeOutbox, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    # Fails when `Spool.kept_after` raises for one segment: attaching fails then, each time.
+    outbox = make_outbox(segment_bytes=1)
+    write = outbox.writer(TRIAL)
+    for value in range(4):
+        write(value, {"loss": float(value)})
+        outbox.flush()
+    (folder,) = spools_in(tmp_path / "spool")
+    segments = sorted(folder.glob("*.segment"))
+    segments[1].unlink()
+    segments[2].write_bytes(b"these are no records of anybody's spool")
+    (session,) = store.sessions
+    store.sessions[session] = 0
+    store.points.clear()
+    store.break_links()
+    write(4, {"loss": 4.0})
+    outbox.flush(10.0)
+    assert values(store) == [0.0, 3.0, 4.0]
+    assert "2 of them are gone for good" in caplog.text
+    assert f"cannot be sent again: {segments[1]} could not be read" in caplog.text
+
+
+def test_what_cannot_be_read_does_not_keep_the_rest_from_a_new_session(
+    store: MemoryStore, make_outbox: MakeOutbox, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # Fails when `Sender._begin_again` raises for what cannot be loaded.
+    monkeypatch.setattr(diskcopy_module, "_IN_MEMORY", 0)
+    store.away = True
+    outbox = make_outbox(SpoolSync.ALWAYS, segment_bytes=1)
+    for value in range(3):
+        outbox.writer(TRIAL)(value, {"loss": float(value)})
+    (folder,) = spools_in(tmp_path / "spool")
+    sorted(folder.glob("*.segment"))[1].unlink()
+    store.sessions[outbox._sender.session] = 1_000
+    store.away = False
+    outbox.flush(10.0)
+    assert values(store) == [0.0, 2.0]
+    assert outbox.dropped == 1
 
 
 def test_what_is_not_kept_any_more_is_told_as_a_gap(
@@ -312,7 +439,10 @@ def test_a_token_that_is_revoked_while_data_waits_costs_nothing(
 
 
 def test_a_right_that_is_taken_away_while_data_waits_costs_nothing(
-    store: MemoryStore, make_outbox: MakeOutbox, monkeypatch: pytest.MonkeyPatch
+    store: MemoryStore,
+    make_outbox: MakeOutbox,
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
 ) -> None:
     monkeypatch.setattr("track.sender._HOLDS", 0.01)
     outbox = make_outbox()
@@ -324,6 +454,10 @@ def test_a_right_that_is_taken_away_while_data_waits_costs_nothing(
     write(2, {"loss": 2.0})
     with pytest.raises(PermissionDenied, match="is a reader"):
         outbox.flush(5.0)
+    opened = store.opened
+    wait_until(lambda: store.opened > opened + 3, "it is tried again")
+    assert caplog.text.count("nothing can be sent to the store") == 1
+    assert "sending to the store failed" not in caplog.text
     store.role = "writer"
     wait_until(lambda: len(store.points) == 2, "all is stored")
     assert values(store) == [1.0, 2.0]

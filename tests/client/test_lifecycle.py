@@ -12,6 +12,7 @@ import pytest
 
 from running_server import environment
 from track import TrackClient
+from track.spool.folder import spools_in
 
 HEAD = """
 import multiprocessing, os, sys, threading
@@ -185,6 +186,26 @@ def test_what_cannot_be_saved_at_exit_is_told_in_one_line(tmp_path: Path) -> Non
     )
     assert done.stderr.startswith("1,234 log calls were not saved: memory store: it is away")
     assert done.stderr.count("\n") == 1
+
+
+def test_an_interrupt_ends_the_wait_at_exit_for_all_clients_and_tells_what_is_kept(tmp_path: Path) -> None:
+    # Fails when `_Registry.leave` lets a KeyboardInterrupt through, or `Outbox.leave` does not catch it.
+    done = run(
+        """
+        import atexit, signal
+
+        os.environ["TRACK_SPOOL"] = os.path.abspath("spool")
+        clients = [TrackClient("socket://localhost:1?timeout=40") for _ in range(2)]
+        for client in clients:
+            client.new_trial(arguments={"a": 1}).log_metrics(loss=1.0)
+        signal.signal(signal.SIGALRM, signal.default_int_handler)
+        atexit.register(signal.setitimer, signal.ITIMER_REAL, 0.5)
+        """,
+        tmp_path,
+    )
+    assert "Traceback" not in done.stderr
+    assert done.stderr.count(f": they are kept in {tmp_path / 'spool'}") == 2
+    assert len(list(spools_in(tmp_path / "spool"))) == 2
 
 
 def test_threads_may_fork_at_the_same_time(tmp_path: Path) -> None:

@@ -31,6 +31,7 @@ from track_protocol.errors import (
     UnknownMethod,
 )
 from track_protocol.frames import FRAME_LIMIT
+from track_protocol.link import Opened
 from waiting import wait_until
 
 TRIAL = b"t" * 16
@@ -388,6 +389,45 @@ def test_a_reader_reads_but_cannot_log(store: MemoryStore, outbox: Outbox) -> No
         outbox.call("new_project", {"project": {}})
     assert outbox.call("fetch_trials", {"query": {}}) == []
     assert (store.points, outbox.dropped) == ([], 1)
+
+
+def test_a_store_that_lets_in_and_takes_nothing_is_told_once(
+    store: MemoryStore, outbox: Outbox, caplog: pytest.LogCaptureFixture
+) -> None:
+    # Fails when `Sender._attached` takes an open link for the end of the trouble.
+    write = outbox.writer(TRIAL)
+    write(1, {"loss": 1.0})
+    outbox.flush()
+    store.refuse = StoreFull("no space is left for the store: free some")
+    write(2, {"loss": 2.0})
+    store.wait_until(lambda: store.opened > 4)
+    assert caplog.text.count("takes nothing; what is logged waits here: no space is left") == 1
+    store.refuse = None
+    outbox.flush()
+    assert values(store) == [1.0, 2.0]
+    store.break_links()
+    wait_until(lambda: "the connection to the store was lost" in caplog.text, "the next outage is told")
+
+
+def test_the_end_of_the_process_does_not_wait_for_an_address_that_does_not_answer(
+    store: MemoryStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # Fails when `Outbox.leave` gives each attempt its own time, though there is none left.
+    monkeypatch.setattr(sender_module, "_ENDS", 3600.0)
+    answers = threading.Event()
+
+    class SilentLink(MemoryLink):
+        def open(self, session: bytes, timeout: float) -> Opened:
+            answers.wait()
+            raise ServerUnreachable("nobody has answered")
+
+    outbox = Outbox(lambda: SilentLink(store), "the store", connect_timeout=0.1)
+    try:
+        outbox.writer(TRIAL)(1, {"loss": 1.0})
+        outbox.leave(0.0)
+        assert outbox._thread is None
+    finally:
+        answers.set()
 
 
 # -- values --------------------------------------------------------------------------------------

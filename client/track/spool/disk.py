@@ -7,7 +7,7 @@ import errno
 import os
 import time
 from collections import deque
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final, NamedTuple
@@ -15,11 +15,14 @@ from typing import Final, NamedTuple
 from track.spool.folder import SpoolFolder, spool_error
 from track.spool.options import SpoolOptions, SpoolSync
 from track.spool.segments import HEADER_SIZE, RECORD_OVERHEAD, pack_header, pack_record, payload_of, scan
-from track_protocol.errors import SpoolCorrupt, SpoolFull
+from track_protocol.errors import SpoolCorrupt, SpoolError, SpoolFull
 
 __all__ = ["Place", "Spool"]
 
 _FULL: Final = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
+
+_SEGMENTS_AT_LEAST: Final = 8
+"""A spool whose limit is low has smaller segments: what is confirmed goes away by whole ones."""
 
 
 class Place(NamedTuple):
@@ -59,6 +62,7 @@ class Spool:
     def __init__(self, folder: SpoolFolder, options: SpoolOptions, first_segment: int = 1) -> None:
         self.folder = folder
         self._options = options
+        self._most = min(options.segment_bytes, options.limit // _SEGMENTS_AT_LEAST)
         self._session = bytes.fromhex(folder.origin.session)
         self._segments: deque[_Segment] = deque()
         self._number = first_segment
@@ -66,6 +70,7 @@ class Spool:
         self._reading: tuple[int, int] = (0, -1)
         self._size = 0
         self._unsynced = False
+        self._is_full = False
 
     # -- writing ---------------------------------------------------------------------------------
 
@@ -87,7 +92,9 @@ class Spool:
             self._write(record)
         except OSError as error:
             self._break_off()
+            self._take_back()
             if error.errno in _FULL:
+                self._is_full = True
                 raise SpoolFull(f"no room is left for {self.folder.path} ({error.strerror})") from error
             raise spool_error(self.folder.path, "written", error) from error
         place = Place(segment.number, segment.size + RECORD_OVERHEAD, len(payload))
@@ -96,6 +103,7 @@ class Spool:
         segment.ended = time.monotonic()
         self._size += len(record)
         self._unsynced = True
+        self._is_full = False
         return place
 
     def sync(self) -> None:
@@ -115,7 +123,7 @@ class Spool:
         self._unsynced = False
 
     def _current(self) -> _Segment:
-        if self._file >= 0 and self._segments[-1].size >= self._options.segment_bytes:
+        if self._file >= 0 and self._segments[-1].size >= self._most:
             if self._options.sync is not SpoolSync.NONE:
                 os.fsync(self._file)
             self._break_off()
@@ -151,6 +159,14 @@ class Spool:
             with contextlib.suppress(OSError):
                 os.close(self._file)
             self._file = -1
+
+    def _take_back(self) -> None:
+        """Remove a segment without records: on a full disk there would soon be many of its kind."""
+        if self._segments and self._segments[-1].last == 0 and self._segments[-1].size <= HEADER_SIZE:
+            segment = self._segments.pop()
+            self._size -= segment.size
+            with contextlib.suppress(OSError):
+                self.folder.segment(segment.number).unlink()
 
     def _make_room(self, nbytes: int) -> None:
         if self._size + nbytes <= self._options.limit:
@@ -193,17 +209,29 @@ class Spool:
             os.close(self._reading[1])
         self._reading = (0, -1)
 
-    def kept_after(self, last_seq: int) -> Iterator[tuple[int, Place, bytes]]:
+    def kept_after(
+        self, last_seq: int, complain: Callable[[SpoolError], None]
+    ) -> Iterator[tuple[int, Place, bytes]]:
         """Records whose first log call comes after `last_seq` or that hold it, as far as they are kept.
 
-        Raises:
-            SpoolError: a segment cannot be read.
+        Args:
+            last_seq: as said.
+            complain: told of each segment that cannot be read, and is left out.
         """
         for segment in list(self._segments):
             if segment.last <= last_seq:
                 continue
-            data = self._bytes_of(self.folder.segment(segment.number))
-            for record in scan(data, self._session).records:
+            path = self.folder.segment(segment.number)
+            try:
+                data = self._bytes_of(path)
+                records = scan(data, self._session).records
+            except SpoolCorrupt as error:
+                complain(SpoolCorrupt(f"{path}: {error}"))
+                continue
+            except SpoolError as error:
+                complain(error)
+                continue
+            for record in records:
                 payload = data[record.start : record.start + record.length]
                 yield record.seq, Place(segment.number, record.start, record.length), payload
 
@@ -220,6 +248,11 @@ class Spool:
         """The size of all segments."""
         return self._size
 
+    @property
+    def is_pressed(self) -> bool:
+        """Whether room runs short, so that what is confirmed has to go soon."""
+        return self._is_full or self._size > self._options.limit // 2
+
     def adopt(self, number: int, size: int, last: int) -> None:
         """Count a segment from before, so that it goes away like the others; oldest first."""
         self._segments.append(_Segment(number, size, last, time.monotonic()))
@@ -234,10 +267,9 @@ class Spool:
         oldest_kept = time.monotonic() - self._options.kept_seconds
         confirmed = [segment for segment in self._segments if segment.last <= last_seq]
         surplus = sum(segment.size for segment in confirmed) - self._options.kept_bytes
-        pressed = self._size > self._options.limit // 2
         for segment in confirmed:
             writing = self._file >= 0 and segment is self._segments[-1]
-            if writing or not (surplus > 0 or segment.ended < oldest_kept or pressed):
+            if writing or not (surplus > 0 or segment.ended < oldest_kept or self.is_pressed):
                 break
             self.folder.segment(segment.number).unlink(missing_ok=True)
             self._segments.popleft()

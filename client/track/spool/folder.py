@@ -11,6 +11,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import fcntl
 import json
 import os
@@ -101,10 +102,18 @@ class SpoolFolder:
         try:
             root.mkdir(mode=0o700, parents=True, exist_ok=True)
             path.mkdir(mode=0o700)
+        except OSError as error:
+            raise spool_error(path, "made", error) from error
+        lock = -1
+        try:
             lock = _locked(path, new=True)
             _replace(path / _ORIGIN, {"format": _FORMAT, **asdict(origin)}, durably=True)
             _sync(root)
         except OSError as error:
+            # What is half made would stand in the way when there is room again.
+            shutil.rmtree(path, ignore_errors=True)
+            if lock >= 0:
+                os.close(lock)
             raise spool_error(path, "made", error) from error
         return cls(path, lock, origin)
 
@@ -130,6 +139,14 @@ class SpoolFolder:
         except BaseException:
             os.close(lock)
             raise
+
+    @property
+    def is_there(self) -> bool:
+        """Whether it still is what its path leads to: somebody may have deleted or moved it."""
+        try:
+            return _is_same(self._lock, self.path / _LOCK)
+        except OSError:
+            return False
 
     # -- what is in it ---------------------------------------------------------------------------
 
@@ -239,16 +256,28 @@ def read_progressed(path: Path) -> Progressed:
 
 
 def spools_in(root: Path) -> Iterator[Path]:
-    """The folders of spools in `root`, oldest first; `root` may be one itself."""
-    if (root / _ORIGIN).exists():
-        yield root
-        return
+    """The folders of spools in `root`, oldest first; `root` may be one itself.
+
+    Those of other users, whose folders nobody else can look into, are left out.
+
+    Raises:
+        SpoolError: the folder cannot be read.
+    """
     try:
-        found = [(entry.stat().st_mtime, entry) for entry in root.iterdir() if (entry / _LOCK).exists()]
+        if (root / _ORIGIN).exists():
+            yield root
+            return
+        entries = list(root.iterdir())
     except (FileNotFoundError, NotADirectoryError):
         return
     except OSError as error:
         raise spool_error(root, "read", error) from error
+    found = []
+    for entry in entries:
+        # One that is just being removed, or is somebody else's, must not hide the others.
+        with contextlib.suppress(OSError):
+            if (entry / _LOCK).exists():
+                found.append((entry.stat().st_mtime, entry))
     for _, entry in sorted(found):
         yield entry
 
@@ -296,13 +325,17 @@ def _locked(path: Path, *, new: bool = False) -> int:
     lock = os.open(file, os.O_RDWR | os.O_CLOEXEC | create, 0o600)
     try:
         fcntl.flock(lock, fcntl.LOCK_EX | (0 if new else fcntl.LOCK_NB))
-        mine, there = os.fstat(lock), file.stat()
-        if (mine.st_dev, mine.st_ino) != (there.st_dev, there.st_ino):
+        if not _is_same(lock, file):
             raise FileNotFoundError(2, "it was removed", str(file))
     except BaseException:
         os.close(lock)
         raise
     return lock
+
+
+def _is_same(descriptor: int, path: Path) -> bool:
+    mine, there = os.fstat(descriptor), os.stat(path)
+    return (mine.st_dev, mine.st_ino) == (there.st_dev, there.st_ino)
 
 
 def _replace(path: Path, content: dict[str, Any], *, durably: bool) -> None:

@@ -38,10 +38,10 @@ def destination_at(uri: str, environment: Mapping[str, str]) -> Destination:
         login = (address.username, secret.reveal())
     elif configured is not None:
         address, login = configured, configured.credentials()
-    elif not _is_own(address, environment):
+    elif not _may_be_own(address, environment):
         user = "" if address.username is None else f" as {address.username}"
         raise AuthenticationError(
-            f"there is no login for {address.shown}{user}: give the URI that 'track user add' printed by "
+            f"there is no login for {address.shown}{user}: give the URI that 'track user add' printed, by "
             "--to or in TRACK_URI, or its token in TRACK_TOKEN or TRACK_TOKEN_FILE"
         )
 
@@ -76,12 +76,15 @@ def _configured(address: SocketAddress, environment: Mapping[str, str]) -> Socke
     return configured if same_user and _place(address) == _place(configured) else None
 
 
-def _is_own(address: SocketAddress, environment: Mapping[str, str]) -> bool:
-    """Whether the server is the user's own, which left them a login."""
+def _may_be_own(address: SocketAddress, environment: Mapping[str, str]) -> bool:
+    """Whether the server is the user's own, which leaves them a login while it runs.
+
+    Without a name it may be one that is away: the link tells that from somebody else's.
+    """
     if not is_loopback(address.host):
         return False
     local = local_credentials(address.port, environment)
-    return local is not None and address.username in (None, local.username)
+    return address.username is None or (local is not None and address.username == local.username)
 
 
 def _place(address: SocketAddress) -> tuple[str, int]:

@@ -7,6 +7,7 @@ that has all of it, or more, has nothing to be sent.
 
 from __future__ import annotations
 
+import contextlib
 import threading
 import time
 from collections import deque
@@ -170,7 +171,8 @@ class Replay:
             if backlog.settled < backlog.next_seq - 1:
                 _leave(spool.folder, backlog, terms, before)
         outcome.error = terms.error
-        outcome.left = backlog.points
+        # What the server had confirmed once is kept for a while, and would not have been sent.
+        outcome.left = found.points_after(before.acked) if terms.had is None else backlog.points
         outcome.rejected, outcome.told = terms.refused + losses.dropped, losses.reasons
         if terms.had is not None:
             outcome.sent = max(0, found.points_after(terms.had) - outcome.left - outcome.rejected)
@@ -269,6 +271,13 @@ def _stop(sender: Sender) -> None:
 def _leave(folder: SpoolFolder, backlog: Backlog, terms: Terms, before: Progressed) -> None:
     """Say how far it has come; a server that it does not belong to has no say in that."""
     problem = None if terms.error is None else str(terms.error)
+    with contextlib.suppress(OSError):  # it is for people, and the spool may be gone
+        _note(folder, backlog, terms, before, problem)
+
+
+def _note(
+    folder: SpoolFolder, backlog: Backlog, terms: Terms, before: Progressed, problem: str | None
+) -> None:
     if isinstance(terms.error, SpoolForeign):
         folder.note(before)
     elif terms.generation is None:

@@ -211,11 +211,36 @@ def test_what_is_confirmed_makes_room_when_it_gets_narrow(make: Callable[..., Sp
     write(spool, 6, size=400)
 
 
+def test_a_spool_with_a_low_limit_has_segments_that_can_go_away(make: Callable[..., Spool]) -> None:
+    # Fails when the size of a segment knows nothing of the limit: the one that is written fills all of it.
+    spool = make(limit=4_000)
+    for seq in range(1, 101):
+        write(spool, seq, size=200)
+        spool.acknowledge(seq)
+    assert spool.nbytes <= 4_000
+
+
+def test_what_is_confirmed_makes_room_on_a_full_disk(make: Callable[..., Spool], faulty: FaultyDisk) -> None:
+    # Fails when `Spool.is_pressed` does not know that the disk is full.
+    spool = make(segment_bytes=100)
+    write(spool, *range(1, 6), size=120)
+    faulty.write_error = errno.ENOSPC
+    for _ in range(3):
+        with pytest.raises(SpoolFull):
+            write(spool, 6)
+    assert segments(spool) == ["1", "2", "3", "4", "5"]  # and none of those that were begun in vain
+    spool.acknowledge(5)
+    assert segments(spool) == []
+    faulty.write_error = None
+    write(spool, 6)
+    assert on_disk(spool) == [6]
+
+
 def test_what_was_confirmed_and_is_kept_can_be_sent_again(make: Callable[..., Spool]) -> None:
     spool = make(segment_bytes=100)
     write(spool, *range(1, 7), size=100)
     spool.acknowledge(5)
-    assert [seq for seq, _, _ in spool.kept_after(3)] == [4, 5, 6]
+    assert [seq for seq, _, _ in spool.kept_after(3, lambda error: None)] == [4, 5, 6]
 
 
 def test_a_record_that_was_damaged_meanwhile_is_set_aside(make: Callable[..., Spool]) -> None:

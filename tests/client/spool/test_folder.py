@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import os
 import subprocess
@@ -29,6 +30,23 @@ def test_a_folder_tells_whose_it_is_and_only_to_its_user(tmp_path: Path) -> None
     folder = SpoolFolder.create(tmp_path / "root", ORIGIN)
     assert read_origin(folder.path) == ORIGIN
     assert [path.stat().st_mode & 0o077 for path in (tmp_path / "root", folder.path)] == [0, 0]
+    folder.close()
+
+
+def test_a_folder_that_could_not_be_finished_can_be_made_later(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # Fails when `SpoolFolder.create` leaves behind what it began: its place is taken then.
+    def full(descriptor: int) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    with monkeypatch.context() as patched:
+        patched.setattr(os, "fsync", full)
+        with pytest.raises(SpoolError, match="No space left on device"):
+            SpoolFolder.create(tmp_path, ORIGIN)
+    assert list(tmp_path.iterdir()) == []
+    folder = SpoolFolder.create(tmp_path, ORIGIN)
+    assert read_origin(folder.path) == ORIGIN
     folder.close()
 
 
@@ -152,6 +170,13 @@ def test_spools_are_found_in_a_folder_or_by_their_own(tmp_path: Path) -> None:
     assert set(spools_in(tmp_path)) == {one, other}
     assert list(spools_in(one)) == [one]
     assert list(spools_in(tmp_path / "nothing")) == []
+
+
+def test_a_folder_that_cannot_be_looked_into_hides_no_other(tmp_path: Path) -> None:
+    # Fails when `spools_in` gives up at the first one, as another user's or one that is being removed.
+    path = left_spool(tmp_path)
+    (tmp_path / "odd").symlink_to("n" * 300)  # a name that no file system takes: every look at it fails
+    assert list(spools_in(tmp_path)) == [path]
 
 
 def test_a_root_that_is_a_file_is_told(tmp_path: Path) -> None:

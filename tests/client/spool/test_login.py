@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from track.spool.login import destination_at, is_same_server, public_address
-from track_protocol.errors import AuthenticationError, UriError
+from track_protocol.errors import AuthenticationError, ServerUnreachable, UriError
 
 ADDRESS = "socket://ann@node1:8123?security_layer=AES&pin=sha256:" + "A" * 43
 PIN = "sha256:" + "A" * 43
@@ -44,6 +44,19 @@ def test_a_login_comes_from_a_file(tmp_path: Path) -> None:
 def test_the_login_for_somewhere_else_is_not_used(uri: str) -> None:
     with pytest.raises(AuthenticationError, match=r"--to or in TRACK_URI.*TRACK_TOKEN or TRACK_TOKEN_FILE"):
         destination_at(ADDRESS, {"TRACK_URI": uri})
+
+
+def test_a_server_of_ones_own_that_is_away_is_no_missing_login() -> None:
+    # Fails when `destination_at` asks for the login that only a running server leaves.
+    link = destination_at("socket://localhost:1", {}).open_link()
+    with pytest.raises(ServerUnreachable, match="no server answers at localhost:1"):
+        link.open(bytes(16), 10.0)
+    link.close()
+
+
+def test_a_named_user_of_a_server_here_needs_a_login() -> None:
+    with pytest.raises(AuthenticationError, match="no login for localhost:1 as bob"):
+        destination_at("socket://bob@localhost:1", {})
 
 
 def test_what_is_no_server_is_refused() -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 import signal
 import threading
 from collections.abc import Callable
@@ -29,7 +30,7 @@ from track_protocol.errors import (
     TooBusy,
     TrackError,
 )
-from track_protocol.link import Acked, LinkEvent, Refused
+from track_protocol.link import Acked, LinkEvent, Opened, Refused
 
 
 @pytest.fixture
@@ -101,6 +102,28 @@ def test_a_server_that_is_busy_is_tried_again(tmp_path: Path, store: MemoryStore
     path = left_spool(tmp_path)
     assert Replay(path, destination(store, lambda: BusyOnce(store))).run().is_good
     assert store.opened == 2
+
+
+def test_what_was_confirmed_once_does_not_wait_for_a_server_that_is_away(
+    tmp_path: Path, store: MemoryStore
+) -> None:
+    # Fails when `Replay` counts what is only kept for a server that might be set back.
+    path = left_spool(tmp_path, progressed=Progressed(10, "one"))
+    store.away = True
+    assert replay(path, store).left == 20
+
+
+def test_a_spool_that_is_deleted_while_it_is_sent_is_an_outcome(tmp_path: Path, store: MemoryStore) -> None:
+    # Fails when what cannot be noted any more is raised.
+    path = left_spool(tmp_path)
+
+    class Deleting(MemoryLink):
+        def open(self, session: bytes, timeout: float) -> Opened:
+            shutil.rmtree(path)
+            raise AuthenticationError("the token was revoked")
+
+    outcome = Replay(path, destination(store, lambda: Deleting(store))).run()
+    assert isinstance(outcome.error, AuthenticationError)
 
 
 def test_a_server_that_is_away_leaves_the_spool_as_it_is(tmp_path: Path, store: MemoryStore) -> None:
