@@ -480,6 +480,8 @@ class Engine:
                 return self._transact(jobs)
             outcomes = [_as_track_error(error)]
         else:
+            if any(isinstance(job, _BatchJob | _CallJob) for job in jobs):
+                self._recovery.wrote()
             outcomes = self._saved(jobs, outcomes)
         unfinished = []
         for job, outcome in zip(jobs, outcomes, strict=True):

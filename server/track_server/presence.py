@@ -19,7 +19,7 @@ from collections.abc import Callable
 from functools import partial
 from typing import Any, Final, Protocol
 
-from track_protocol.errors import StoreCorrupt, StoreFailed, TrackError
+from track_protocol.errors import StoreCorrupt, StoreFailed, StoreFull, TrackError
 from track_server import leases
 from track_server.store import Transaction
 
@@ -158,4 +158,4 @@ class Presence:
 
 def _level(error: TrackError) -> int:
     """How loud to tell of it: what is wrong with the store itself is told by whoever found it."""
-    return logging.DEBUG if isinstance(error, StoreFailed | StoreCorrupt) else logging.WARNING
+    return logging.DEBUG if isinstance(error, StoreFull | StoreFailed | StoreCorrupt) else logging.WARNING

@@ -435,6 +435,51 @@ def test_nothing_is_acknowledged_that_was_not_committed() -> None:
     engine.close()
 
 
+def test_a_full_disk_is_told_in_one_line_and_so_is_its_end(
+    caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("track_server.recovery._ROOM_LASTS", 0.0)
+    store = _Full("ephemeral:")
+    engine = Engine(store)
+    caller = Caller(engine)
+    store.full = True
+    for _ in range(3):
+        assert isinstance(caller.batch(Batch(1, 1, [])), StoreError)
+    store.full = False
+    for _ in range(2):
+        assert caller.batch(Batch(1, 1, [])) == Acked(1)
+    engine.close()
+    assert [line.partition(";")[0] for line in caplog.messages] == [
+        "no space left on the device",
+        "ephemeral: has room again, and is written again",
+    ]
+
+
+class _Unkept(MemoryStore):
+    """A store that finds no room for its background work."""
+
+    tried = 0
+
+    def maintain(self, seconds: float) -> bool:
+        self.tried += 1
+        raise StoreFull("no space left on the device")
+
+
+def test_background_work_without_room_is_told_once(
+    caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("track_server.engine._LOOK_AFTER", 0.01)
+    store = _Unkept("ephemeral:")
+    engine = Engine(store)
+    for _ in range(3):
+        tried = store.tried
+        Caller(engine).new_trial()
+        wait_until(lambda tried=tried: store.tried > tried, "the engine looks after its store")  # type: ignore[misc]
+    engine.close()
+    assert len(caplog.records) == 1
+    assert "Traceback" not in caplog.text
+
+
 class _Failing(MemoryStore):
     """A store whose disk fails while `failing` is set, with a transaction half-way to it."""
 

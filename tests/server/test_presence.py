@@ -197,6 +197,7 @@ def watching(room: Room, until: Callable[[], bool]) -> None:
 def test_a_session_that_came_back_while_the_store_was_full_has_its_trial_later(
     caplog: pytest.LogCaptureFixture,
 ) -> None:
+    caplog.set_level(logging.DEBUG)
     store = Full()
     room = Room(store, seconds=0.1)
     trial = Caller(room.engine).new_trial()["id"]
@@ -214,6 +215,7 @@ def test_a_session_that_came_back_while_the_store_was_full_has_its_trial_later(
 def test_who_could_not_come_back_while_the_store_failed_has_the_full_time_behind_that(
     caplog: pytest.LogCaptureFixture,
 ) -> None:
+    caplog.set_level(logging.DEBUG)
     store = Full()
     room = Room(store)
     trial = Caller(room.engine).new_trial()["id"]
