@@ -203,6 +203,7 @@ class Sender:
         self._trials: set[bytes] = set()
         self._role: str = Role.WRITER
         self._told_lost = False
+        self._doubtful = False
         self._opened_at = self._active_at = self._next_small = self._report_at = 0.0
 
     # -- for other threads -----------------------------------------------------------------------
@@ -374,14 +375,22 @@ class Sender:
         self._attached(link)
 
     def _attached(self, link: Link) -> None:
-        if self._told_lost or self.final is not None:
-            _log.info("connected to %s again", self._name)
-        self._told_lost = False
+        if self.final is not None or not self._doubtful:
+            self._works_again("connected to %s again", told=self.final is not None)
         self._opened_at = self._active_at = time.monotonic()
         self.reached, self.problem, self.final, self.link = True, None, None, link
         if self._role != Role.READER:
             self.denied = None
         self._settle_flushes()
+
+    def _stored(self) -> None:
+        if self._doubtful:
+            self._works_again("%s stores what is logged again")
+
+    def _works_again(self, message: str, *, told: bool = False) -> None:
+        if told or self._told_lost:
+            _log.info(message, self._name)
+        self._told_lost = self._doubtful = False
 
     def _begin_again(self) -> None:
         """Give what is not confirmed to a new session."""
@@ -412,9 +421,15 @@ class Sender:
         if self.link is not None and time.monotonic() - self._opened_at > _PROVES_ITSELF:
             self._backoff.worked()
         self.problem = error
+        if isinstance(error, StoreError):
+            self._doubtful = (
+                True  # it lets us in and stores nothing: that it is back is seen by what it stores
+            )
         if self.reached and not self._told_lost:
             self._told_lost = True
-            _log.warning("the connection to %s was lost; what is logged waits here: %s", self._name, error)
+            what = "%s stores nothing for now" if self._doubtful else "the connection to %s was lost"
+            what %= self._name
+            _log.warning("%s; what is logged waits here: %s", what, error)
         self._drop_link()
         self._backoff.failed()
 
@@ -618,6 +633,7 @@ class Sender:
     def _handle(self, event: LinkEvent) -> None:
         if isinstance(event, Acked):
             self._backoff.worked()
+            self._stored()
             for rejection in event.rejected:
                 self._losses.reject(1, rejection.message)
             self._backlog.ack(event.last_seq)
@@ -654,6 +670,7 @@ class Sender:
     def _write_answered(self, item: NumberedCall, event: Replied | Failed) -> None:
         if isinstance(event, Replied) or isinstance(event.error, _CONSUMED):
             self._writing = None
+            self._stored()
             self._backlog.answered(item)
             self._settle_flushes()
             _settle(item.call, event)

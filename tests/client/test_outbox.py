@@ -204,6 +204,24 @@ def test_a_store_that_cannot_write_for_a_while_loses_nothing(store: MemoryStore,
     assert values(store) == [1.0]
 
 
+def test_a_store_that_lets_everybody_in_and_stores_nothing_is_told_of_once(
+    store: MemoryStore, outbox: Outbox, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level(logging.INFO, "track")
+    outbox.writer(TRIAL)(1, {"loss": 1.0})
+    outbox.flush()
+    store.refuse = StoreFull("no space is left")
+    opened = store.opened
+    outbox.writer(TRIAL)(2, {"loss": 2.0})
+    store.wait_until(lambda: store.opened > opened + 2)
+    store.refuse = None
+    outbox.flush()
+    assert caplog.messages == [
+        "the store stores nothing for now; what is logged waits here: no space is left",
+        "the store stores what is logged again",
+    ]
+
+
 def test_a_store_too_full_to_be_opened_again_is_tried_until_there_is_room(
     store: MemoryStore, outbox: Outbox
 ) -> None:
