@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import sys
 from array import array
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Final
 
@@ -79,9 +80,19 @@ class PointsOp:
 
     def after(self, offset: int) -> PointsOp | None:
         """The rows whose records come at or after `offset`, or None when there are none."""
+        rows = self._rows()
+        return self._only([i for i, at in enumerate(rows) if at >= offset], rows)
+
+    def before(self, offset: int) -> PointsOp | None:
+        """The rows whose records come before `offset`, or None when there are none."""
+        rows = self._rows()
+        return self._only([i for i, at in enumerate(rows) if at < offset], rows)
+
+    def _rows(self) -> Sequence[int]:
         start = self.offsets
-        rows = range(start, start + len(self)) if isinstance(start, int) else start
-        keep = [i for i, at in enumerate(rows) if at >= offset]
+        return range(start, start + len(self)) if isinstance(start, int) else start
+
+    def _only(self, keep: list[int], rows: Sequence[int]) -> PointsOp | None:
         if len(keep) == len(self):
             return self
         if not keep:
@@ -112,6 +123,10 @@ class CallOp:
     def after(self, offset: int) -> CallOp | None:
         """Itself, or None when its record comes before `offset`."""
         return self if self.offset >= offset else None
+
+    def before(self, offset: int) -> CallOp | None:
+        """Itself, or None when its record does not come before `offset`."""
+        return self if self.offset < offset else None
 
 
 Op = PointsOp | CallOp

@@ -15,7 +15,7 @@ from track_protocol.columns import Column, pack
 from track_protocol.errors import BadArguments, ItemNotFound
 from track_protocol.methods import METHODS, Access, method_named
 from track_protocol.query import parse_query
-from track_protocol.rejected import rejected_to_document
+from track_protocol.rejected import Rejected, rejected_to_document
 from track_protocol.schema import CHECKS
 from track_protocol.values import check_name, normalise
 from track_server import leases
@@ -27,6 +27,10 @@ __all__ = ["LOGS", "READS", "WRITES", "apply_op"]
 
 _PAGE: Final = 65_536
 _REJECTED_PAGE: Final = 256
+_REJECTED_READ: Final = 16
+_REJECTED_BYTES: Final = 4 * 1024 * 1024
+"""A page of rejected records ends behind so many bytes, and so many records of it are read at once."""
+
 _STATUS_CREATED: Final = {"value": 0, "name": "CreatedGroup"}
 _LAST_REVISION: Final = 2**31 - 1
 
@@ -156,7 +160,15 @@ def _fetch_metrics(
 
 def _fetch_rejected(view: View, trial: bytes | str | None, start: int, limit: int) -> list[Document]:
     id = None if trial is None else _trial_id(view, trial)
-    return [rejected_to_document(each) for each in view.rejected(id, start, min(limit, _REJECTED_PAGE))]
+    found: list[Rejected] = []
+    nbytes, most = 0, min(limit, _REJECTED_PAGE)
+    while len(found) < most and nbytes < _REJECTED_BYTES:
+        some = view.rejected(id, start + len(found), min(_REJECTED_READ, most - len(found)))
+        if not some:
+            break
+        found += some
+        nbytes += sum(len(each.content) + sum(map(len, each.names)) for each in some)
+    return [rejected_to_document(each) for each in found]
 
 
 READS: Final[Mapping[str, Callable[..., Any]]] = {

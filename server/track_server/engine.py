@@ -17,7 +17,7 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
 from typing import Any, Final, Protocol
 
-from track_protocol.batch import Batch
+from track_protocol.batch import Batch, Op
 from track_protocol.codec import decode, encode
 from track_protocol.errors import (
     BadArguments,
@@ -39,6 +39,7 @@ from track_protocol.errors import (
 from track_protocol.link import Acked, Rejection
 from track_protocol.methods import Access, method_named
 from track_server.calls import READS, WRITES, apply_op
+from track_server.portions import portions
 from track_server.recovery import Recovery
 from track_server.rejecting import rejections_of, set_aside
 from track_server.store import SessionState, Store, Transaction, View
@@ -52,6 +53,12 @@ Outcome = Any
 
 _GROUP: Final = 256
 """Most jobs in one transaction."""
+
+_TURN: Final = 0.1
+"""Seconds of a transaction behind which a batch leaves what is left of it to the next one."""
+
+_UNFINISHED: Final = object()
+"""The outcome of a job that goes on in the next transaction."""
 
 _IDLE_SLICE: Final = 0.02
 _BUSY_SLICE: Final = 0.01
@@ -97,6 +104,10 @@ class _Job(Protocol):
     """Something to do in a transaction, and whom to tell after the commit."""
 
     @property
+    def writer(self) -> Writer | None:
+        """The session it is of, whose jobs are done in their order."""
+
+    @property
     def done(self) -> Callable[[Outcome], None]:
         """Whom to tell."""
 
@@ -105,7 +116,10 @@ class _Job(Protocol):
         """Whether the store's main file has to be brought up to date before anybody is told."""
 
     def run(self, tx: Transaction) -> Outcome:
-        """Do it; a `TrackError` may be the outcome, an exception undoes the transaction."""
+        """Do it; a `TrackError` may be the outcome, an exception undoes the transaction.
+
+        After the outcome `_UNFINISHED` it is run again, in the next transaction.
+        """
 
     def survive(self, error: Exception) -> bool:
         """After an exception that only this job can have caused: True to run it again, changed."""
@@ -171,17 +185,28 @@ class _BatchJob:
             return Acked(batch.last, rejected)
         if batch.first > state.last_seq + 1:
             return _gap(state, batch.first)
-        for seq, op in batch.after(state.last_seq):
-            self.at = seq
-            try:
-                if seq in self.poison:
-                    raise self.poison[seq]
-                apply_op(tx, self.writer.sid, op)
-            except (*_FOR_GOOD, InternalError) as error:
-                rejected += set_aside(tx, state.sid, state.user, batch.first, op, error)
+        until = time.monotonic() + _TURN
+        last = batch.last
+        for end, ops in portions(batch, state.last_seq):
+            last = end
+            for seq, op in ops:
+                self.at = seq
+                rejected += self._applied(tx, state, seq, op)
+            if time.monotonic() > until:
+                break
         # The answer of an earlier call has arrived, since the client went on; it is not carried along.
-        tx.put_session(replace(state, last_seq=batch.last, last_reply=None))
-        return Acked(batch.last, rejected)
+        tx.put_session(replace(state, last_seq=last, last_reply=None))
+        return Acked(last, rejected) if last == batch.last else _UNFINISHED
+
+    def _applied(self, tx: Transaction, state: SessionState, seq: int, op: Op) -> list[Rejection]:
+        """Apply an operation; what is rejected of it."""
+        try:
+            if seq in self.poison:
+                raise self.poison[seq]
+            apply_op(tx, state.sid, op)
+        except (*_FOR_GOOD, InternalError) as error:
+            return set_aside(tx, state.sid, state.user, self.batch.first, op, error)
+        return []
 
     def survive(self, error: Exception) -> bool:
         """Set the operation that failed aside, so that it does not block what is behind it."""
@@ -231,12 +256,21 @@ class _ChangeJob:
     change: Callable[[Transaction], Any]
     done: Callable[[Outcome], None]
     saves: bool = False
+    writer: None = None
 
     def run(self, tx: Transaction) -> Outcome:
         return self.change(tx)
 
     def survive(self, error: Exception) -> bool:
         return False
+
+
+def _waits(job: _Job, unfinished: list[_Job]) -> bool:
+    """Whether a job has to wait for one of its session that is not finished."""
+    writer = job.writer
+    return writer is not None and any(
+        other.writer is not None and other.writer.sid == writer.sid for other in unfinished
+    )
 
 
 def _outcome(reply: bytes) -> Outcome:
@@ -400,7 +434,9 @@ class Engine:
     def _write(self) -> None:
         tended = time.monotonic()
         while jobs := self._next_group():
-            self._transact(jobs)
+            unfinished = self._transact(jobs)
+            with self._wake:
+                self._jobs.extendleft(reversed(unfinished))
             if time.monotonic() - tended > _BUSY_EVERY:
                 self._tend(_BUSY_SLICE)
                 tended = time.monotonic()
@@ -427,39 +463,56 @@ class Engine:
                 _log.exception("background work on %s failed; it will be tried again", self.store.uri)
             return False
 
-    def _transact(self, jobs: list[_Job]) -> None:
-        """Run jobs in one transaction; if that fails, each in one of its own."""
+    def _transact(self, jobs: list[_Job]) -> list[_Job]:
+        """Run jobs in one transaction; if that fails, each in one of its own.
+
+        Returns:
+            those that have to go on in the next transaction, and what has to stay behind them.
+        """
         try:
             outcomes = self._commit(jobs)
         except Exception as error:  # noqa: BLE001 - it must not end the one thread that writes
             self._recovery.note(error)
             if len(jobs) > 1:
-                for job in jobs:
-                    self._transact([job])
-                return
+                return self._transact_each(jobs)
             if not isinstance(error, StoreError) and jobs[0].survive(error):
                 _log.exception("a record or call failed; it is set aside")
-                self._transact(jobs)
-                return
+                return self._transact(jobs)
             outcomes = [_as_track_error(error)]
         else:
+            if any(isinstance(job, _BatchJob | _CallJob) for job in jobs):
+                self._recovery.wrote()
             outcomes = self._saved(jobs, outcomes)
+        unfinished = []
         for job, outcome in zip(jobs, outcomes, strict=True):
+            if outcome is _UNFINISHED:
+                unfinished.append(job)
+                continue
             try:
                 job.done(outcome)
             except Exception:  # noqa: BLE001 - nor must whoever is told
                 _log.exception("an answer could not be handed over")
+        return unfinished
+
+    def _transact_each(self, jobs: list[_Job]) -> list[_Job]:
+        unfinished: list[_Job] = []
+        for job in jobs:
+            unfinished += [job] if _waits(job, unfinished) else self._transact([job])
+        return unfinished
 
     def _commit(self, jobs: list[_Job]) -> list[Outcome]:
         self._recovery.admit()
         tx = self.store.begin()
         try:
-            outcomes = []
+            outcomes: list[Outcome] = []
+            unfinished: list[_Job] = []
             for job in jobs:
                 try:
-                    outcomes.append(job.run(tx))
+                    outcomes.append(_UNFINISHED if _waits(job, unfinished) else job.run(tx))
                 except (PermissionDenied, SessionFenced) as error:
                     outcomes.append(error)
+                if outcomes[-1] is _UNFINISHED:
+                    unfinished.append(job)
             tx.commit()
         except BaseException:
             tx.rollback()

@@ -3,7 +3,8 @@
 A session is there while it is connected, and for the time of a lease after its connection went away.
 What happens to trials is `track_server.leases`; this looks after the time.  Durations are measured on
 a clock that nobody sets, from the first look on when it is not known since when a session is away: so
-after a server's start everybody has the full time to come back.
+after a server's start, and after a time in which the store failed, everybody has the full time to come
+back.
 """
 
 from __future__ import annotations
@@ -18,7 +19,7 @@ from collections.abc import Callable
 from functools import partial
 from typing import Any, Final, Protocol
 
-from track_protocol.errors import StoreCorrupt, StoreFailed, TrackError
+from track_protocol.errors import StoreCorrupt, StoreFailed, StoreFull, TrackError
 from track_server import leases
 from track_server.store import Transaction
 
@@ -124,6 +125,9 @@ class Presence:
         outcome = await looked
         if isinstance(outcome, TrackError):
             _log.log(_level(outcome), "whose trials are lost cannot be found out: %s", outcome)
+            with self._turn:
+                # Nobody can attach to a store that fails, so nobody's absence counts meanwhile.
+                self._away_since.clear()
             return False
         for trial in outcome:
             _log.warning("trial %s is lost", trial.hex())
@@ -154,4 +158,4 @@ class Presence:
 
 def _level(error: TrackError) -> int:
     """How loud to tell of it: what is wrong with the store itself is told by whoever found it."""
-    return logging.DEBUG if isinstance(error, StoreFailed | StoreCorrupt) else logging.WARNING
+    return logging.DEBUG if isinstance(error, StoreFull | StoreFailed | StoreCorrupt) else logging.WARNING

@@ -10,7 +10,8 @@ damaged `StoreCorrupt`, also of a read  `StoreCorrupt`,      with the process: s
                                         sessions go on       a backup
 ======= =============================== ==================== ===========================================
 
-Reads go on in all of them, as far as the disk can be read.
+Reads go on in all of them, as far as the disk can be read.  A full disk is no state, since each write
+is simply tried; but it is told in the log once, and once more when there is room again.
 """
 
 from __future__ import annotations
@@ -20,7 +21,7 @@ import threading
 import time
 from typing import Final, Protocol
 
-from track_protocol.errors import StoreCorrupt, StoreError, StoreFailed, TrackError
+from track_protocol.errors import StoreCorrupt, StoreError, StoreFailed, StoreFull, TrackError
 
 __all__ = ["Recovery", "Reopened"]
 
@@ -29,6 +30,12 @@ _log = logging.getLogger(__name__)
 _BACKOFF: Final = (0.1, 30.0)
 _PROVES_ITSELF: Final = 30.0
 """Seconds after which a store that was opened again counts as good, and is so at once the next time."""
+
+_ROOM_LASTS: Final = 10.0
+"""Seconds without a full disk after which there is room; while it fills up, small things still find some."""
+
+_TELLS_AGAIN: Final = 600.0
+"""Seconds after which a full disk is another one."""
 
 
 class Reopened(Protocol):
@@ -55,8 +62,9 @@ class Recovery:
         self._refusal: StoreError | None = None
         self._unsure = False
         self._failures = 0
+        self._told_full = False
         self._attempts = 0
-        self._retry_at = self._reopened_at = 0.0
+        self._retry_at = self._reopened_at = self._full_at = 0.0
 
     @property
     def hindered(self) -> bool:
@@ -80,7 +88,16 @@ class Recovery:
             if isinstance(error, StoreFailed) and not reading:
                 self._failed(error)
                 return True
+            if isinstance(error, StoreFull) and not reading:
+                self._full(error)
+                return True
         return False
+
+    def wrote(self) -> None:
+        """Take notice that something a client had sent was stored; the writer's thread."""
+        if self._told_full and time.monotonic() - self._full_at >= _ROOM_LASTS:
+            self._told_full = False
+            _log.warning("%s has room again, and is written again", self._store.uri)
 
     def admit(self) -> None:
         """Let pass what is going to write, perhaps after opening the store again; the writer's thread.
@@ -131,6 +148,13 @@ class Recovery:
             "'track check', restore a backup with 'track restore', and start the server again"
         )
         _log.error("%s", self._refusal)
+
+    def _full(self, error: StoreFull) -> None:
+        now = time.monotonic()
+        if not self._told_full or now - self._full_at >= _TELLS_AGAIN:
+            self._told_full = True
+            _log.error("%s; what clients send is refused meanwhile, and they keep it", error)
+        self._full_at = now
 
     def _postpone(self, now: float) -> None:
         least, most = _BACKOFF

@@ -34,6 +34,11 @@ def copied_before_migration(copier: Copier, path: Path, found: int, wanted: int)
     moment = datetime.datetime.now(datetime.UTC).strftime("%Y%m%dT%H%M%S.%fZ")
     target = path.with_name(f"{path.name}.v{found}-{moment}.bak")
     unchanged = f"{path} is of version {found} and stays so"
+    _log.warning(
+        "%s is of version %d: it is copied (%.1f MB) and the copy checked before it is migrated to version "
+        "%d; that takes its time if it is large",
+        *(path, found, path.stat().st_size / 1e6, wanted),
+    )
     try:
         back_up(copier, path, target, private=True)
     except StoreFull as error:

@@ -339,6 +339,70 @@ def test_a_record_that_the_server_fails_on_is_set_aside() -> None:
     engine.close()
 
 
+@pytest.fixture
+def one_portion_at_a_time(monkeypatch: pytest.MonkeyPatch) -> None:
+    """No batch has more time in a transaction than it takes for its first portion."""
+    monkeypatch.setattr("track_server.engine._TURN", -1.0)
+
+
+def _calls(trial: bytes, count: int, tags: Any = None) -> list[CallOp]:
+    return [
+        CallOp(number, "add_trial_tags", {"trial": trial, "tags": tags or {"n": number}})
+        for number in range(count)
+    ]
+
+
+@pytest.mark.usefixtures("one_portion_at_a_time")
+def test_others_do_not_wait_for_the_end_of_a_long_batch(engine: Engine, caller: Caller) -> None:
+    trial, other = caller.new_trial()["id"], Caller(engine)
+    told: queue.SimpleQueue[str] = queue.SimpleQueue()
+    with _held(engine):
+        engine.submit_batch(caller.writer, Batch(2, 200, [*_calls(trial, 200)]), lambda _: told.put("long"))
+        engine.submit_batch(caller.writer, Batch(202, 1, [*_calls(trial, 1)]), lambda _: told.put("behind"))
+        batch = Batch(1, 1, [points(trial, loss=[1.0])])
+        engine.submit_batch(other.writer, batch, lambda _: told.put("other"))
+    assert [told.get(timeout=30) for _ in range(3)] == ["other", "long", "behind"]
+    assert caller.read("get_trial", trial={"id": trial})[0]["tags"] == {"n": 0}
+    assert engine.last_seq(caller.writer) == 202
+
+
+@pytest.mark.usefixtures("one_portion_at_a_time")
+def test_a_long_batch_is_acknowledged_as_a_whole(caller: Caller) -> None:
+    trial = caller.new_trial()["id"]
+    outcome = caller.log(*_calls(trial, 100, tags=5))
+    assert outcome.last_seq == 101
+    assert [rejection.seq for rejection in outcome.rejected] == list(range(2, 102))
+    (document,) = caller.read("get_trial", trial={"id": trial})
+    assert document["metadata"]["losses"]["points"] == 100
+
+
+@pytest.mark.usefixtures("one_portion_at_a_time")
+def test_who_takes_over_in_the_middle_of_a_long_batch_waits_for_its_end(
+    engine: Engine, caller: Caller
+) -> None:
+    trial = caller.new_trial()["id"]
+    told: queue.SimpleQueue[Any] = queue.SimpleQueue()
+    with _held(engine):
+        engine.submit_batch(caller.writer, Batch(2, 200, [*_calls(trial, 200)]), told.put)
+        engine.submit_attach(caller.writer.sid, caller.writer.user, told.put)
+    assert told.get(timeout=30) == Acked(201)
+    assert told.get(timeout=30).last_seq == 201
+
+
+@pytest.mark.usefixtures("one_portion_at_a_time")
+def test_what_comes_behind_a_long_batch_stays_there_when_a_transaction_fails() -> None:
+    engine = Engine(_Poisoned("ephemeral:"))
+    caller, other = Caller(engine), Caller(engine)
+    trial = caller.new_trial()["id"]
+    told: queue.SimpleQueue[Any] = queue.SimpleQueue()
+    with _held(engine):
+        engine.submit_batch(caller.writer, Batch(2, 50, [*_calls(trial, 50)]), told.put)
+        engine.submit_batch(caller.writer, Batch(52, 1, [points(trial, loss=[1.0])]), told.put)
+        engine.submit_batch(other.writer, Batch(1, 1, [points(trial, poison=[1.0])]), lambda _: None)
+    assert [told.get(timeout=30) for _ in range(2)] == [Acked(51), Acked(52)]
+    engine.close()
+
+
 class _Full(MemoryStore):
     """A store whose disk is full while `full` is set."""
 
@@ -369,6 +433,51 @@ def test_nothing_is_acknowledged_that_was_not_committed() -> None:
     assert caller.batch(batch) == Acked(2)
     assert _values(caller, trial) == [1.0]
     engine.close()
+
+
+def test_a_full_disk_is_told_in_one_line_and_so_is_its_end(
+    caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("track_server.recovery._ROOM_LASTS", 0.0)
+    store = _Full("ephemeral:")
+    engine = Engine(store)
+    caller = Caller(engine)
+    store.full = True
+    for _ in range(3):
+        assert isinstance(caller.batch(Batch(1, 1, [])), StoreError)
+    store.full = False
+    for _ in range(2):
+        assert caller.batch(Batch(1, 1, [])) == Acked(1)
+    engine.close()
+    assert [line.partition(";")[0] for line in caplog.messages] == [
+        "no space left on the device",
+        "ephemeral: has room again, and is written again",
+    ]
+
+
+class _Unkept(MemoryStore):
+    """A store that finds no room for its background work."""
+
+    tried = 0
+
+    def maintain(self, seconds: float) -> bool:
+        self.tried += 1
+        raise StoreFull("no space left on the device")
+
+
+def test_background_work_without_room_is_told_once(
+    caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("track_server.engine._LOOK_AFTER", 0.01)
+    store = _Unkept("ephemeral:")
+    engine = Engine(store)
+    for _ in range(3):
+        tried = store.tried
+        Caller(engine).new_trial()
+        wait_until(lambda tried=tried: store.tried > tried, "the engine looks after its store")  # type: ignore[misc]
+    engine.close()
+    assert len(caplog.records) == 1
+    assert "Traceback" not in caplog.text
 
 
 class _Failing(MemoryStore):

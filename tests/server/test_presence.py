@@ -197,6 +197,7 @@ def watching(room: Room, until: Callable[[], bool]) -> None:
 def test_a_session_that_came_back_while_the_store_was_full_has_its_trial_later(
     caplog: pytest.LogCaptureFixture,
 ) -> None:
+    caplog.set_level(logging.DEBUG)
     store = Full()
     room = Room(store, seconds=0.1)
     trial = Caller(room.engine).new_trial()["id"]
@@ -208,6 +209,26 @@ def test_a_session_that_came_back_while_the_store_was_full_has_its_trial_later(
     watching(room, lambda: caplog.text.count("have to wait: no space left") > 1)
     store.full = False
     watching(room, lambda: room.status(trial) == "Running")
+    room.engine.close()
+
+
+def test_who_could_not_come_back_while_the_store_failed_has_the_full_time_behind_that(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    caplog.set_level(logging.DEBUG)
+    store = Full()
+    room = Room(store)
+    trial = Caller(room.engine).new_trial()["id"]
+    room.leave(room.enter(trial))
+    room.after(1)
+    store.full = True
+    watching(room, lambda: "cannot be found out" in caplog.text)
+    store.full = False
+    room.after(10 * LEASE)
+    room.after(LEASE - 1)
+    assert room.status(trial) == "Running"
+    room.after(1)
+    assert room.status(trial) == "lost"
     room.engine.close()
 
 

@@ -148,10 +148,35 @@ def test_a_read_that_the_disk_fails_hinders_nobody() -> None:
     assert not held.hindered
 
 
-@pytest.mark.parametrize(
-    "error", [StoreFull("no room"), ItemNotFound("no such trial"), RuntimeError("a fault")]
-)
+@pytest.mark.parametrize("error", [ItemNotFound("no such trial"), RuntimeError("a fault")])
 def test_other_errors_are_left_to_others(error: Exception) -> None:
     held = Recovery(Disk())
     assert not held.note(error)
     assert not held.hindered
+
+
+FULL = StoreFull("no space is left for runs.db")
+
+
+def test_a_full_disk_is_told_once_and_hinders_nothing(caplog: pytest.LogCaptureFixture) -> None:
+    held = Recovery(Disk())
+    for _ in range(3):
+        assert held.note(FULL)
+        held.wrote()  # something small found room
+    assert not held.hindered
+    (told,) = caplog.messages
+    assert told == "no space is left for runs.db; what clients send is refused meanwhile, and they keep it"
+
+
+def test_that_there_is_room_again_is_told_once(
+    caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    caplog.set_level(logging.WARNING)
+    monkeypatch.setattr(recovery, "_ROOM_LASTS", 0.0)
+    held = Recovery(Disk())
+    held.note(FULL)
+    for _ in range(3):
+        held.wrote()
+    held.note(FULL)
+    assert [record.levelname for record in caplog.records] == ["ERROR", "WARNING", "ERROR"]
+    assert caplog.messages[1] == "sqlite:runs.db has room again, and is written again"

@@ -12,7 +12,7 @@ import pytest
 
 from engine_calls import Caller, points
 from track_protocol.batch import CallOp
-from track_protocol.codec import decode
+from track_protocol.codec import decode, encode
 from track_protocol.errors import BadArguments, ItemNotFound, UnknownMethod
 from track_protocol.rejected import KEPT_BYTES, POINTS, Rejected, rejected_from_document
 from track_server.backends.memory import MemoryStore
@@ -88,6 +88,18 @@ def test_what_was_rejected_is_given_in_pages(caller: Caller) -> None:
         caller.log(points(STRANGER, loss=[1.0]))
     assert len(kept(caller, limit=10_000)) == 256
     assert [record.first for record in kept(caller, start=256)] == list(range(257, 301))
+
+
+def test_pages_of_long_records_are_shorter(caller: Caller) -> None:
+    names = [f"{number:04}{'n' * 240}" for number in range(3_000)]
+    one = points(STRANGER, loss=[1.0])
+    for _ in range(40):
+        caller.log(replace(one, names=names, values=one.values * len(names)))
+    found: list[Rejected] = []
+    while page := caller.read("fetch_rejected", start=len(found)):
+        assert len(encode(page)) < 16 * 1024 * 1024
+        found += map(rejected_from_document, page)
+    assert [record.first for record in found] == list(range(1, 41))
 
 
 class _Unreadable(MemoryStore):

@@ -31,6 +31,14 @@ def damaged_by(path: Path, statement: str) -> tuple[str, ...]:
     return check_sqlite(path).findings
 
 
+@pytest.mark.parametrize("runs", ["'{'", "'5'", "'[5]'", "'[[1, null]]'", "'[[1, 2, 3]]'", "x'ff'"])
+def test_rejected_records_that_cannot_be_counted_are_found(path: Path, runs: str) -> None:
+    columns = "sid, user, first_seq, last_seq, method, names, points, code, reason, time, content, size, runs"
+    values = f"x'00', 'ann', 1, 1, 'points', '[]', 1, 'bad', '', 0, x'', 0, {runs}"
+    found = damaged_by(path, f"INSERT INTO rejected({columns}) VALUES({values})")
+    assert found == ("rejected record 1 holds text that is not what was written",)
+
+
 def test_stores_of_any_values_are_sound_before_and_after_merging(tmp_path: Path) -> None:
     store = open_store(tmp_path / "all.db", exclusive=True)
     add_trials(store, 1)

@@ -86,7 +86,10 @@ def test_before_that_it_is_copied_as_it_was(path: Path, caplog: pytest.LogCaptur
     (copy,) = copies(path)
     assert (version_of(copy), stat.S_IMODE(copy.stat().st_mode)) == (1, 0o600)
     assert SqliteKeeper().check(copy).findings == ()
-    assert f"migrating {path} from version 1 to {VERSION}; {copy} is what it was before" in caplog.text
+    assert [record.name for record in caplog.records] == ["track_server.upgrading"] * 2
+    before, behind = caplog.messages
+    assert before.startswith(f"{path} is of version 1: it is copied (0.")
+    assert behind == f"migrating {path} from version 1 to {VERSION}; {copy} is what it was before"
     store = open_store(copy)
     check_holds_everything(store)
     store.close()
