@@ -11,6 +11,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import fcntl
 import json
 import os
@@ -37,6 +38,7 @@ _FORMAT: Final = 1
 _LOCK: Final = "lock"
 _ORIGIN: Final = "spool.json"
 _STATE: Final = "state.json"
+_PART: Final = ".part"
 _DAMAGED: Final = "damaged"
 _SEGMENTS: Final = "*.segment"
 
@@ -101,10 +103,21 @@ class SpoolFolder:
         try:
             root.mkdir(mode=0o700, parents=True, exist_ok=True)
             path.mkdir(mode=0o700)
+        except OSError as error:
+            raise spool_error(path, "made", error) from error
+        lock = -1
+        try:
             lock = _locked(path, new=True)
             _replace(path / _ORIGIN, {"format": _FORMAT, **asdict(origin)}, durably=True)
             _sync(root)
         except OSError as error:
+            # What is left of it would stand in the way of the next attempt.
+            with contextlib.suppress(OSError):
+                for name in (_LOCK, _ORIGIN, Path(_ORIGIN).with_suffix(_PART).name):
+                    (path / name).unlink(missing_ok=True)
+                path.rmdir()
+            if lock >= 0:
+                os.close(lock)
             raise spool_error(path, "made", error) from error
         return cls(path, lock, origin)
 
@@ -306,7 +319,7 @@ def _locked(path: Path, *, new: bool = False) -> int:
 
 
 def _replace(path: Path, content: dict[str, Any], *, durably: bool) -> None:
-    part = path.with_suffix(".part")
+    part = path.with_suffix(_PART)
     with part.open("w", encoding="utf-8") as file:
         json.dump(content, file, indent=2)
         if durably:
