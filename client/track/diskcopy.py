@@ -178,8 +178,8 @@ class DiskCopy:
         self._unflushed.clear()
         self._written = self.synced
         self._again_at = time.monotonic() + _TRIES_AGAIN
+        self._losses.warn(f"what is logged is kept in memory only: {error}", again=self.problem is None)
         self.problem = error
-        self._losses.warn(f"what is logged is kept in memory only: {error}")
 
     def _works(self) -> None:
         if self.problem is not None:

@@ -79,10 +79,15 @@ class Losses:
             self.rejected += count
         self.warn(f"not stored: {reason}")
 
-    def warn(self, message: str) -> None:
-        """Log a warning, once for each message."""
+    def warn(self, message: str, *, again: bool = False) -> None:
+        """Log a warning, once for each message.
+
+        Args:
+            message: what to tell.
+            again: though it was told before, since what it tells of had passed meanwhile.
+        """
         with self._lock:
-            if message in self._told or len(self._told) >= _MOST_REASONS:
+            if not again and (message in self._told or len(self._told) >= _MOST_REASONS):
                 return
             self._told.add(message)
         _log.warning("%s", message)

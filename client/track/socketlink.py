@@ -263,12 +263,13 @@ class SocketLink:
     # -- talking -------------------------------------------------------------------------------------
 
     def send_batch(self, batch: Batch) -> int:
-        """See `Link.send_batch`."""
-        return self._connection.send_batch(batch)
+        """See `Link.send_batch`; the server may have closed, and then the next `poll` tells why."""
+        return self._connection.send_batch(batch) if self._is_open else 0
 
     def send_call(self, call_id: int, seq: int | None, method: str, arguments: dict[str, Any]) -> None:
-        """See `Link.send_call`."""
-        self._connection.send_call(call_id, seq, method, arguments)
+        """See `Link.send_call` and `send_batch`."""
+        if self._is_open:
+            self._connection.send_call(call_id, seq, method, arguments)
 
     def poll(self, timeout: float | None) -> list[LinkEvent]:
         """See `Link.poll`."""
@@ -336,7 +337,7 @@ class SocketLink:
             return Failed(event.call_id, error_from_wire(event.code, event.message, event.trace))
         if isinstance(event, NackReceived):
             return Refused(error_from_wire(event.code, event.message))
-        if isinstance(event, PingReceived):
+        if isinstance(event, PingReceived) and self._is_open:
             self._connection.send_pong(event.token)
         return None
 
@@ -407,6 +408,11 @@ class SocketLink:
             self._connection.send_ping(0)
             self._write_out()
         return min(_SILENCE / 4, seconds) if seconds is not None else _SILENCE / 4
+
+    @property
+    def _is_open(self) -> bool:
+        """Whether neither side has closed; the server's close may wait to be told behind its answers."""
+        return self._connection.state is State.OPEN
 
     @property
     def _open_socket(self) -> socket.socket:

@@ -85,7 +85,10 @@ class Link(Protocol):
         """
 
     def send_batch(self, batch: Batch) -> int:
-        """Queue `batch` for sending; returns its size in bytes (0 where nothing is encoded)."""
+        """Queue `batch` for sending; returns its size in bytes (0 where nothing is encoded).
+
+        A link that has broken takes it all the same, and the next `poll` raises.
+        """
 
     def send_call(self, call_id: int, seq: int | None, method: str, arguments: dict[str, Any]) -> None:
         """Queue a call; `seq` is its record's number if it changes something, else None."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import logging
 import multiprocessing
 import os
 import shutil
@@ -246,6 +247,35 @@ def test_what_a_failed_flush_left_in_doubt_is_written_again_to_another_file(
     store.away = False
     outbox.flush()
     assert values(store) == [1.0, 2.0, 3.0]
+
+
+def test_a_disk_that_fails_again_is_told_again(
+    store: MemoryStore,
+    make_outbox: MakeOutbox,
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    monkeypatch.setattr(diskcopy_module, "_TRIES_AGAIN", 0.0)
+    caplog.set_level(logging.INFO, "track")
+    store.away = True
+    write = make_outbox(SpoolSync.ALWAYS).writer(TRIAL)
+    write(1, {"loss": 1.0})
+    flush, failures = os.fsync, 0
+
+    def failing(descriptor: int) -> None:
+        nonlocal failures
+        if failures:
+            failures -= 1
+            raise OSError(errno.EIO, "Input/output error")
+        flush(descriptor)
+
+    monkeypatch.setattr(os, "fsync", failing)
+    for step in (2, 3):
+        failures = 1
+        write(step, {"loss": 1.0})
+        wait_until(lambda: caplog.messages[-1].endswith(" again"), "the disk works again")
+    told = [record.levelname for record in caplog.records if "logged is kept in" in record.message]
+    assert told == ["WARNING", "INFO"] * 2
 
 
 def test_memory_stays_small_while_much_waits_on_disk(

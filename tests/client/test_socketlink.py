@@ -22,6 +22,7 @@ from socket_peers import SECONDS, Joined, joined
 from track.address import SocketAddress
 from track.socketlink import SocketLink
 from track.trust import KnownServers
+from track_protocol.batch import Batch
 from track_protocol.errors import (
     AuthenticationError,
     ConnectionLost,
@@ -532,6 +533,29 @@ def test_what_a_server_answered_before_it_closed_is_told_before_the_close() -> N
         opened.set()
         assert said.wait(SECONDS)
         assert link.poll(SECONDS) == [Acked(1), Acked(2)]
+        with pytest.raises(TooBusy, match="come back later"):
+            link.poll(SECONDS)
+
+
+def test_what_is_sent_after_a_close_that_nobody_was_told_of_yet_is_no_fault_of_the_sender() -> None:
+    opened, said = threading.Event(), threading.Event()
+
+    def answer_and_close(peer: FakePeer) -> None:
+        assert opened.wait(SECONDS)
+        peer.protocol.send_ack(1, [])
+        peer.protocol.send_ping(1)
+        peer.protocol.send_close(TooBusy("come back later"))
+        peer.flush()
+        said.set()
+        peer.listen_to_the_end()
+
+    with admitted(answer_and_close) as link:
+        opened.set()
+        assert said.wait(SECONDS)
+        assert link.poll(SECONDS) == [Acked(1)]
+        # An error here would be taken for a batch or a call that can never be sent, and lose it.
+        link.send_batch(Batch(2, 1, []))
+        link.send_call(1, 3, "new_trial", {"trial": {}, "auto_increment": True})
         with pytest.raises(TooBusy, match="come back later"):
             link.poll(SECONDS)
 

@@ -38,6 +38,7 @@ _FORMAT: Final = 1
 _LOCK: Final = "lock"
 _ORIGIN: Final = "spool.json"
 _STATE: Final = "state.json"
+_PART: Final = ".part"
 _DAMAGED: Final = "damaged"
 _SEGMENTS: Final = "*.segment"
 
@@ -111,7 +112,10 @@ class SpoolFolder:
             _sync(root)
         except OSError as error:
             # What is half made would stand in the way when there is room again.
-            shutil.rmtree(path, ignore_errors=True)
+            with contextlib.suppress(OSError):
+                for name in (_LOCK, _ORIGIN, Path(_ORIGIN).with_suffix(_PART).name):
+                    (path / name).unlink(missing_ok=True)
+                path.rmdir()
             if lock >= 0:
                 os.close(lock)
             raise spool_error(path, "made", error) from error
@@ -339,7 +343,7 @@ def _is_same(descriptor: int, path: Path) -> bool:
 
 
 def _replace(path: Path, content: dict[str, Any], *, durably: bool) -> None:
-    part = path.with_suffix(".part")
+    part = path.with_suffix(_PART)
     with part.open("w", encoding="utf-8") as file:
         json.dump(content, file, indent=2)
         if durably:

@@ -221,7 +221,7 @@ class _Reasons(Losses):
         super().__init__()
         self.reasons: list[str] = []
 
-    def warn(self, message: str) -> None:
+    def warn(self, message: str, *, again: bool = False) -> None:
         """Keep it, once."""
         if message not in self.reasons:
             self.reasons.append(message)

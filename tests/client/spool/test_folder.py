@@ -7,7 +7,9 @@ import json
 import os
 import subprocess
 import sys
+from itertools import count
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -48,6 +50,27 @@ def test_a_folder_that_could_not_be_finished_can_be_made_later(
     folder = SpoolFolder.create(tmp_path, ORIGIN)
     assert read_origin(folder.path) == ORIGIN
     folder.close()
+
+
+@pytest.mark.parametrize("k", [1, 2, 3])
+@pytest.mark.parametrize("name", ["fsync", "open"])
+def test_a_folder_whose_making_failed_halfway_can_be_made_later(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str, k: int
+) -> None:
+    call, calls = getattr(os, name), count(1)
+
+    def failing(*arguments: Any) -> Any:
+        if next(calls) in (k, k + 1):
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+        return call(*arguments)
+
+    monkeypatch.setattr(os, name, failing)
+    open_files = os.listdir("/proc/self/fd")
+    with pytest.raises(SpoolError, match="No space left"):
+        SpoolFolder.create(tmp_path / "root", ORIGIN)
+    assert os.listdir("/proc/self/fd") == open_files
+    monkeypatch.undo()
+    SpoolFolder.create(tmp_path / "root", ORIGIN).close()
 
 
 def test_a_folder_is_held_by_one_until_it_is_let_go(tmp_path: Path) -> None:

@@ -1,0 +1,83 @@
+"""A program of the client with one protection taken away, for tests that must then fail.
+
+Run as ``python unprotected_client.py PROTECTION PROGRAM …``; PROGRAM is a script, or ``track``, the command.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import runpy
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from track import cli
+from track.outbox import Outbox
+from track.spool import recovery
+from track.spool.recovery import Recovered
+from track_protocol.batch import Batch, PointsOp
+from track_protocol.columns import unpack
+
+__all__ = ["PROTECTIONS", "without"]
+
+
+def _lock_nothing() -> None:
+    """Whoever wants a spool has it."""
+    _replace(fcntl, "flock", lambda descriptor, operation: None)
+
+
+def _stay_in_session() -> None:
+    """A forked child goes on in its parent's session."""
+    after_fork_in_child = Outbox.after_fork_in_child
+
+    def with_the_parents_session(self: Outbox) -> None:
+        session = self._sender.session
+        after_fork_in_child(self)
+        self._sender.session = session
+
+    _replace(Outbox, "after_fork_in_child", with_the_parents_session)
+
+
+def _order_by_time() -> None:
+    """What a spool holds is put in order by when it was logged."""
+    batch_in, put_in_order = recovery.batch_in, recovery._put_in_order
+    times: dict[int, float] = {}
+
+    def noting_when(payload: bytes) -> Batch:
+        batch = batch_in(payload)
+        logged = [unpack(op.times)[0] for op in batch.ops if isinstance(op, PointsOp)]
+        times[batch.first] = min(logged, default=0.0)
+        return batch
+
+    def by_time(found: Recovered) -> None:
+        put_in_order(found)
+        found.kept.sort(key=lambda each: times[each.first])
+
+    _replace(recovery, "batch_in", noting_when)
+    _replace(recovery, "_put_in_order", by_time)
+
+
+def _replace(owner: Any, name: str, by: Any) -> None:
+    setattr(owner, name, by)
+
+
+PROTECTIONS: dict[str, Callable[[], None]] = {
+    "lock": _lock_nothing,
+    "session-of-the-child": _stay_in_session,
+    "order-of-numbers": _order_by_time,
+}
+
+
+def without(protection: str) -> tuple[str, ...]:
+    """What Python has to run for a program without that protection, before the program."""
+    assert protection in PROTECTIONS, protection
+    return (str(Path(__file__)), protection)
+
+
+if __name__ == "__main__":
+    PROTECTIONS[sys.argv.pop(1)]()
+    del sys.argv[0]
+    if sys.argv[0] == "track":
+        sys.exit(cli.main())
+    runpy.run_path(sys.argv[0], run_name="__main__")
