@@ -32,6 +32,7 @@ from track_protocol.errors import (
     ProtocolError,
     SequenceGap,
     ServerUnreachable,
+    SessionFenced,
     SpoolError,
     StoreError,
     StoreFailed,
@@ -74,7 +75,7 @@ _OVERHEAD: Final = 1_024
 _ENDS: Final = 1.0
 """Seconds that an attempt to connect has to end when nobody wants it any more."""
 
-_PASSES: Final = (ServerUnreachable, TooBusy, StoreFailed)
+_PASSES: Final = (ServerUnreachable, TooBusy, StoreFailed, SessionFenced)
 """These pass by themselves, always; the next ones do where the store was reached before."""
 
 _PASSES_LATER: Final = (ProtocolError, StoreError)

@@ -25,6 +25,7 @@ from track_protocol.errors import (
     ItemNotFound,
     PermissionDenied,
     ServerUnreachable,
+    SessionFenced,
     StoreError,
     StoreFailed,
     StoreFull,
@@ -201,6 +202,17 @@ def test_a_store_that_cannot_write_for_a_while_loses_nothing(store: MemoryStore,
     with pytest.raises(CallTimeout, match="the disk is full"):
         outbox.flush(0.2)
     store.refuse = None
+    outbox.flush()
+    assert values(store) == [1.0]
+
+
+def test_a_session_that_somebody_else_took_over_is_taken_back(store: MemoryStore, outbox: Outbox) -> None:
+    # Fails when `SessionFenced` is none of the errors that pass.
+    store.open_error = SessionFenced("another holder has this session")
+    outbox.writer(TRIAL)(1, {"loss": 1.0})
+    with pytest.raises(ServerUnreachable, match="another holder"):
+        outbox.flush(0.2)
+    store.open_error = None
     outbox.flush()
     assert values(store) == [1.0]
 
