@@ -170,7 +170,11 @@ class Creations:
         return next(iter(found), None) if isinstance(found, list) else found
 
     def _tell_away(self, kind: Kind, document: Document, error: Exception | None) -> None:
-        if error is not None:
+        if error is not None and self._offline is Offline.REQUIRE:
+            _log.warning(
+                "offline=require: what is created and logged is kept here until 'track sync' sends it"
+            )
+        elif error is not None:
             _log.warning("what is created and logged waits here until the store is back: %s", error)
         if kind is TRIAL:
             shown = document[kind.key].hex()

@@ -91,6 +91,7 @@ class Outbox:
         limits: how much may wait.
         spool: where and how a copy of what waits is kept on disk; by default nowhere.
         address: of the store, which the copy tells; without secrets.
+        keeps_only: nothing is meant to be sent; that the store cannot be reached is no error then.
 
     Attributes:
         connect_timeout: as given.
@@ -106,10 +107,12 @@ class Outbox:
         limits: Limits | None = None,
         spool: SpoolOptions | None = None,
         address: str = "",
+        keeps_only: bool = False,
     ) -> None:
         self._open_link = open_link
         self._spool = spool
         self._address = address
+        self._keeps_only = keeps_only
         self._name = name
         self.connect_timeout = connect_timeout
         self._limits = limits or Limits()
@@ -679,7 +682,15 @@ class Outbox:
 
     def _tell_what_is_left(self, error: TrackError | str) -> None:
         points, folder = self._sender.unsent_points, self.folder
-        if self._is_kept and points:
+        if self._is_kept and points and self._keeps_only:
+            _log.warning(
+                "%s points for %s are kept in %s, as offline=require says: send them with: track sync %s",
+                f"{points:,}",
+                self._name,
+                folder,
+                folder,
+            )
+        elif self._is_kept and points:
             _log.error(
                 "%s points are not at %s yet (%s): they are kept in %s, and the next start here sends them, "
                 "or now: track sync %s",

@@ -55,6 +55,7 @@ class SocketClient(OutboxProtocol):
                 connect_timeout=self._address.timeout if self._address.offline.may_connect else _NO_PATIENCE,
                 spool=spool,
                 address=links.public,
+                keeps_only=not self._address.offline.may_connect,
             ),
             self._address.offline,
         )
