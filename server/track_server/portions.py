@@ -1,4 +1,4 @@
-"""A batch of very many operations, in portions: the writer thread turns to others between two of them."""
+"""A batch of very many calls, in portions: the writer thread turns to others between two of them."""
 
 from __future__ import annotations
 
@@ -6,12 +6,12 @@ from collections import deque
 from collections.abc import Iterator
 from typing import Final
 
-from track_protocol.batch import Batch, Op, first_offset
+from track_protocol.batch import Batch, CallOp, Op, first_offset
 
 __all__ = ["PORTION", "portions"]
 
 PORTION: Final = 16
-"""Most operations that begin in one portion; what clients log all the time fits into one."""
+"""Most calls in one portion.  Points are packed, and cost little beside them."""
 
 
 def portions(batch: Batch, last_seq: int) -> Iterator[tuple[int, list[tuple[int, Op]]]]:
@@ -24,16 +24,19 @@ def portions(batch: Batch, last_seq: int) -> Iterator[tuple[int, list[tuple[int,
         operation) pairs) of each portion; at least one.
     """
     new = batch.after(last_seq)
-    if len(new) <= PORTION:
-        yield batch.last, new
-        return
-    waiting = deque(sorted(new, key=lambda each: each[0]))
+    calls = sorted(op.offset for _, op in new if isinstance(op, CallOp))
+    waiting = deque(sorted(new, key=lambda each: each[0]) if len(calls) > PORTION else new)
     begun: list[Op] = []
-    while waiting:
-        ops = [*begun, *(waiting.popleft()[1] for _ in range(min(PORTION, len(waiting))))]
-        while waiting and waiting[0][0] == batch.first + first_offset(ops[-1]):
+    for end in dict.fromkeys(calls[PORTION::PORTION]):
+        ops = begun
+        while waiting and waiting[0][0] < batch.first + end:
             ops.append(waiting.popleft()[1])
-        end = waiting[0][0] - batch.first if waiting else batch.count
         heads = [head for op in ops if (head := op.before(end)) is not None]
         begun = [tail for op in ops if (tail := op.after(end)) is not None]
-        yield batch.first + end - 1, [(batch.first + first_offset(head), head) for head in heads]
+        if heads:
+            yield batch.first + end - 1, _numbered(batch, heads)
+    yield batch.last, [*_numbered(batch, begun), *waiting]
+
+
+def _numbered(batch: Batch, ops: list[Op]) -> list[tuple[int, Op]]:
+    return [(batch.first + first_offset(op), op) for op in ops]

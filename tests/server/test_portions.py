@@ -50,7 +50,14 @@ def test_portions_hold_each_new_record_once_and_up_to_their_ends(batch: Batch, l
     assert ends[-1] == batch.last
 
 
-def test_a_batch_of_few_operations_is_one_portion() -> None:
+def test_points_alone_are_one_portion() -> None:
+    rows = points(TRIAL, m=[0.0] * 10)
+    ops: list[Op] = [replace(rows, offsets=array("I", range(each, 1000, 100))) for each in range(100)]
+    ((end, found),) = portions(Batch(1, 1000, ops), 0)
+    assert (end, [op for _, op in found]) == (1000, ops)
+
+
+def test_a_batch_of_few_calls_is_one_portion() -> None:
     ops: list[Op] = [CallOp(offset, "add_trial_tags", {}) for offset in range(PORTION)]
     ((end, found),) = portions(Batch(1, PORTION, ops), 0)
     assert (end, [op for _, op in found]) == (PORTION, ops)
