@@ -88,6 +88,12 @@ class KilledClients:
             process.wait(_SECONDS)
         return self._returned()
 
+    def wait(self) -> dict[str, int]:
+        """Wait until all have ended well; how many log calls of each count."""
+        for process in self._processes:
+            assert process.wait(_SECONDS) == 0, self._log.read_text()
+        return self._returned()
+
     def __enter__(self) -> KilledClients:
         return self
 

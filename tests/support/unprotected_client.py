@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from track import cli
+from track.diskcopy import DiskCopy
 from track.outbox import Outbox
 from track.spool import recovery
 from track.spool.recovery import Recovered
@@ -58,6 +59,20 @@ def _order_by_time() -> None:
     _replace(recovery, "_put_in_order", by_time)
 
 
+def _trust_what_was_written() -> None:
+    """What was not flushed when a flush failed counts as being on disk."""
+    failed = DiskCopy._failed
+
+    def trusting(self: DiskCopy, error: Any) -> None:
+        displace, self._backlog.displace = self._backlog.displace, lambda after: None  # type: ignore[method-assign]
+        written = self._written
+        failed(self, error)
+        self._written = written
+        self._backlog.displace = displace  # type: ignore[method-assign]
+
+    _replace(DiskCopy, "_failed", trusting)
+
+
 def _replace(owner: Any, name: str, by: Any) -> None:
     setattr(owner, name, by)
 
@@ -66,6 +81,7 @@ PROTECTIONS: dict[str, Callable[[], None]] = {
     "lock": _lock_nothing,
     "session-of-the-child": _stay_in_session,
     "order-of-numbers": _order_by_time,
+    "writing-again": _trust_what_was_written,
 }
 
 

@@ -1,0 +1,105 @@
+"""A training process that writes down what it logged only while it was not warned that the disk lacks it.
+
+Run as ``python torture_doubter.py URI NAME RECORD``: it logs 0, 1, 2 … into a trial of that name until
+it is killed or SIGTERM comes, and then saves all.  Under ``spool_sync=always`` a number counts when its log
+call has returned, else when what waits is safe from the end of the process.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import signal
+import sys
+from itertools import count
+from pathlib import Path
+from types import FrameType
+
+from track import outbox as outbox_module
+from track.persistence.socketed import SocketClient
+from track_protocol.errors import TrackError
+from track_protocol.model import Trial
+from written_series import SERIES
+
+_ROUND = 25
+
+
+class Doubts(logging.Handler):
+    """Believes what the log says of the disk.
+
+    Attributes:
+        open: whether it was told that what is logged is in memory only, and not yet that this is over.
+    """
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.open = False
+
+    def emit(self, record: logging.LogRecord) -> None:
+        """Hear a message."""
+        said = record.getMessage()
+        if said.startswith("what is logged is kept in"):
+            self.open = not said.endswith(" again")
+
+
+class Training:
+    """What is logged, and what counts."""
+
+    def __init__(self, uri: str, name: str, record: Path) -> None:
+        self._doubts = Doubts()
+        logging.getLogger("track").addHandler(self._doubts)
+        logging.getLogger("track").setLevel(logging.INFO)
+        self._at_once = "spool_sync=always" in uri
+        self._protocol = SocketClient(uri)
+        trial = self._protocol.new_trial(Trial(name=name), auto_increment=True)
+        assert trial is not None
+        self._write = self._protocol.metric_writer(trial)
+        self._record = os.open(record, os.O_WRONLY | os.O_CREAT | os.O_APPEND)
+        self._counted = 0
+        self.stopping = False
+
+    def stop(self, signum: int, frame: FrameType | None) -> None:
+        """Log no more."""
+        self.stopping = True
+
+    def run(self) -> None:
+        """Log until stopped, and save all."""
+        logged = 0
+        for logged in count(1):
+            self._write(logged - 1, {SERIES: logged - 1})
+            if self._at_once or logged % _ROUND == 0:
+                self._count(logged)
+            if self.stopping:
+                break
+        self._protocol.flush(60.0)
+        self._tell(logged)
+        self._protocol.close()
+
+    def _count(self, logged: int) -> None:
+        if not self._at_once:
+            try:
+                self._protocol.secure()
+            except TrackError:
+                return  # it is in memory only
+        if not self._doubts.open:
+            self._tell(logged)
+
+    def _tell(self, logged: int) -> None:
+        os.write(self._record, b"".join(b"%d\n" % number for number in range(self._counted, logged)))
+        self._counted = logged
+
+
+def main(uri: str, name: str, record: Path) -> None:
+    """Log until killed or stopped."""
+    if "spool_sync=always" in uri:
+        # A process that stands still for a while must not take that for a disk that does.
+        outbox_module._WAITS_FOR_ROOM = 60.0  # type: ignore[misc]
+    else:
+        outbox_module._WAITS_FOR_ROOM = 0.01  # type: ignore[misc]
+    training = Training(uri, name, record)
+    signal.signal(signal.SIGTERM, training.stop)
+    training.run()
+
+
+if __name__ == "__main__":
+    main(sys.argv[1], sys.argv[2], Path(sys.argv[3]))
