@@ -71,6 +71,9 @@ _WAITS_FOR_ROOM: Final = 1.0
 _STALLED: Final = 60.0
 """Seconds without any progress after which a flush without a timeout gives up."""
 
+_SLOW: Final = 5.0
+"""The same for a store that is there and does not answer, when everything is on disk, too."""
+
 _GLANCE: Final = 0.02
 """A call that need not wait for a store that is away looks so often, in seconds, whether it is."""
 
@@ -614,7 +617,9 @@ class Outbox:
         return _STALLED if self._sender.reached else self.connect_timeout
 
     def _with_disk(self, patience: float) -> float:
-        return _WAITS_FOR_ROOM if self._sender.is_away and self._is_kept else patience
+        if not self._is_kept:
+            return patience
+        return _WAITS_FOR_ROOM if self._sender.is_away else min(patience, _SLOW)
 
     @property
     def _is_kept(self) -> bool:

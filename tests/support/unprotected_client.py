@@ -64,7 +64,7 @@ def _trust_what_was_written() -> None:
     failed = DiskCopy._failed
 
     def trusting(self: DiskCopy, error: Any) -> None:
-        displace, self._backlog.displace = self._backlog.displace, lambda after: None  # type: ignore[method-assign]
+        displace, self._backlog.displace = self._backlog.displace, lambda after: 0  # type: ignore[method-assign]
         written = self._written
         failed(self, error)
         self._written = written
