@@ -239,8 +239,12 @@ class DiskCopy:
         spool, self._spool = self._spool, None
         self._unflushed.clear()
         self._written = self.synced = 0
-        if spool is not None:
+        if spool is None:
+            return
+        try:
             spool.remove()
+        except OSError as error:
+            _log.error("%s is not needed any more and cannot be removed: %s", spool.folder.path, error)
 
     # -- its end ---------------------------------------------------------------------------------
 

@@ -404,10 +404,10 @@ class Sender:
                 except SpoolError as error:
                     self._drop_points(entry, error)
                     entry.item, entry.points = Batch(entry.first, entry.last - entry.first + 1, []), 0
+        self.session = new_id()
         self._backlog.renumber()
         if self.disk is not None:
             self.disk.start_over()
-        self.session = new_id()
         self._flushes = [(ticket, self._backlog.next_seq - 1) for ticket, _ in self._flushes]
         self._keeps = [(ticket, self._backlog.next_seq - 1) for ticket, _ in self._keeps]
         self._reads = {id: (call, self._backlog.next_seq - 1) for id, (call, _) in self._reads.items()}
@@ -732,9 +732,9 @@ class Sender:
             if entry.points:
                 self._losses.drop(entry.points, str(error))
         if self.disk is not None:
-            self.disk.start_over()
             self.session = new_id()
             self._backlog.renumber()
+            self.disk.start_over()
 
 
 def _settle(call: Call, event: Replied | Failed) -> None:

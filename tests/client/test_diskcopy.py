@@ -530,6 +530,33 @@ def test_nobody_has_to_wait_long_or_be_troubled_for_what_is_safe_on_disk(
     wait_until(lambda: values(store) == [1.0, 2.0], "it is sent though the outbox was closed")
 
 
+def test_a_session_that_was_left_to_others_stays_on_disk_if_it_cannot_be_removed(
+    store: MemoryStore,
+    make_outbox: MakeOutbox,
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    # Fails when `DiskCopy.start_over` raises: the new numbers would go out under the old session.
+    outbox = make_outbox()
+    write = outbox.writer(TRIAL)
+    write(1, {"loss": 1.0})
+    outbox.flush()
+    (session,) = store.sessions
+    store.sessions[session] = 7
+
+    def stuck(folder: SpoolFolder) -> None:
+        raise PermissionError(errno.EACCES, "Permission denied")
+
+    with monkeypatch.context() as patched:
+        patched.setattr(SpoolFolder, "remove", stuck)
+        store.break_links()
+        write(2, {"loss": 2.0})
+        outbox.flush()
+    assert values(store) == [1.0, 2.0]
+    assert len({point.session for point in store.points}) == 2
+    assert "is not needed any more and cannot be removed" in caplog.text
+
+
 def test_a_call_that_nobody_can_hear_is_nothing_on_disk(
     store: MemoryStore, make_outbox: MakeOutbox, tmp_path: Path
 ) -> None:

@@ -205,9 +205,10 @@ class Spool:
         return self._reading[1]
 
     def _close_reading(self) -> None:
-        if self._reading[1] >= 0:
-            os.close(self._reading[1])
-        self._reading = (0, -1)
+        # Forgotten first: a child that is forked in between must not close what it has not got.
+        (_, descriptor), self._reading = self._reading, (0, -1)
+        if descriptor >= 0:
+            os.close(descriptor)
 
     def kept_after(
         self, last_seq: int, complain: Callable[[SpoolError], None]
