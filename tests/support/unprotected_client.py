@@ -16,6 +16,7 @@ from track import cli
 from track.diskcopy import DiskCopy
 from track.outbox import Outbox
 from track.spool import recovery
+from track.spool.folder import SpoolFolder
 from track.spool.recovery import Recovered
 from track_protocol.batch import Batch, PointsOp
 from track_protocol.columns import unpack
@@ -77,9 +78,15 @@ def _replace(owner: Any, name: str, by: Any) -> None:
     setattr(owner, name, by)
 
 
+def _trust_the_folder() -> None:
+    """A spool's folder counts as being there, whoever has deleted it."""
+    _replace(SpoolFolder, "is_there", True)
+
+
 PROTECTIONS: dict[str, Callable[[], None]] = {
     "lock": _lock_nothing,
     "session-of-the-child": _stay_in_session,
+    "look-at-the-folder": _trust_the_folder,
     "order-of-numbers": _order_by_time,
     "writing-again": _trust_what_was_written,
 }

@@ -125,7 +125,7 @@ def trial_content(protocol: Protocol, trial: Trial) -> Content:
     for fact in _OF_THE_PROCESS:
         found["metadata"].pop(fact, None)
     for rewind in found["metadata"].get("rewinds", ()):
-        rewind.pop("time")
+        del rewind["time"], rewind["session"]
     for kind in _KINDS:
         for name in sorted(trial.chronos if kind == _TIMED else trial.metrics):
             try:
