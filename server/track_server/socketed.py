@@ -109,9 +109,18 @@ class SocketServer:
         await self.wait_closed()
 
     def close(self) -> None:
-        """Begin to drain; may be called from any thread or signal handler.  A second call hurries."""
-        if self._loop is not None:
-            self._loop.call_soon_threadsafe(self._close)
+        """Begin to drain; may be called from any thread or signal handler.  A second call hurries.
+
+        Harmless when the server has ended, and its loop with it.
+        """
+        loop = self._loop
+        if loop is None:
+            return
+        try:
+            loop.call_soon_threadsafe(self._close)
+        except RuntimeError:
+            if not loop.is_closed():  # it may be closed between a look at it and the call
+                raise
 
     # -- running -------------------------------------------------------------------------------------
 

@@ -678,6 +678,14 @@ def test_a_second_close_does_not_wait(settings: Settings) -> None:
         go_on()
 
 
+def test_a_close_behind_the_end_of_the_loop_is_harmless(settings: Settings) -> None:
+    # Fails when `SocketServer.close` does not mind that its loop is closed.
+    with serving(settings) as served:
+        server = served.server
+    assert server is not None
+    server.close()
+
+
 def test_a_deaf_peer_does_not_keep_the_server_from_stopping(settings: Settings) -> None:
     with serving(settings) as served, peer(served) as deaf:
         deaf.log_in(served.join("deaf"))
