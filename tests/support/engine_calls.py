@@ -8,7 +8,7 @@ from typing import Any
 
 from track_protocol.batch import METRIC, Batch, CallOp, Op, PointsOp
 from track_protocol.codec import decode
-from track_protocol.columns import pack
+from track_protocol.columns import column_from_wire, pack, unpack
 from track_protocol.errors import TrackError
 from track_server.engine import Engine, Writer
 
@@ -65,6 +65,25 @@ class Caller:
         """A trial of that hash, in its next revision."""
         trial = {"id": uuid.uuid4().bytes, "hash": hash, "revision": 0, **fields}
         return self.call("new_trial", trial=trial, auto_increment=True)
+
+    def trial(self, id: bytes) -> Any:
+        """The trial as it is stored."""
+        (found,) = self.read("get_trial", trial={"id": id})
+        return found
+
+    def logged(self, method: str, **arguments: Any) -> None:
+        """Log a call that has to be accepted."""
+        assert self.log(CallOp(0, method, arguments)).rejected == []
+
+    def rejection(self, method: str, **arguments: Any) -> Any:
+        """Why a logged call was rejected."""
+        (rejected,) = self.log(CallOp(0, method, arguments)).rejected
+        return rejected
+
+    def values(self, id: bytes, name: str, count: int, **options: Any) -> list[Any]:
+        """The values of a metric on a page that has to hold so many."""
+        page = self.read("fetch_metrics", trial=id, name=name, **options)
+        return list(unpack(column_from_wire(page["values"], count)))
 
 
 def value_of(outcome: Any) -> Any:
