@@ -44,7 +44,8 @@ from track_protocol.link import Acked
 from track_protocol.roles import Role
 from track_protocol.tokens import new_token
 from track_server.app import Settings
-from track_server.engine import Engine, Writer
+from track_server.engine import Engine
+from track_server.jobs import Writer
 from track_server.limits import Limits
 from waiting import wait_until
 

@@ -44,7 +44,8 @@ from track_protocol.places import credential_file
 from track_protocol.roles import Role
 from track_protocol.tokens import new_token
 from track_server.app import Settings
-from track_server.engine import Engine, Writer
+from track_server.engine import Engine
+from track_server.jobs import Writer
 from track_server.limits import Limits
 from track_server.runtime import read_server_record
 from track_server.session import Session

@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 import queue
+import threading
 import uuid
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
 from track_protocol.batch import METRIC, Batch, CallOp, Op, PointsOp
 from track_protocol.codec import decode
-from track_protocol.columns import column_from_wire, pack, unpack
+from track_protocol.columns import Column, pack, unpack
 from track_protocol.errors import TrackError
-from track_server.engine import Engine, Writer
+from track_server.engine import Engine
+from track_server.jobs import Writer
 
 _TIMEOUT = 30.0
 
@@ -80,10 +84,10 @@ class Caller:
         (rejected,) = self.log(CallOp(0, method, arguments)).rejected
         return rejected
 
-    def values(self, id: bytes, name: str, count: int, **options: Any) -> list[Any]:
-        """The values of a metric on a page that has to hold so many."""
-        page = self.read("fetch_metrics", trial=id, name=name, **options)
-        return list(unpack(column_from_wire(page["values"], count)))
+    def values(self, trial: bytes, name: str = "loss", **options: Any) -> list[Any]:
+        """The values on a page of a metric."""
+        page = self.read("fetch_metrics", trial=trial, name=name, **options)
+        return list(unpack(Column(*page["values"])))
 
 
 def value_of(outcome: Any) -> Any:
@@ -101,3 +105,20 @@ def points(trial: bytes, offset: int = 0, steps: list[Any] | None = None, **valu
     return PointsOp(
         trial, METRIC, list(values), None, offset, pack(steps or list(range(rows))), times, columns
     )
+
+
+@contextmanager
+def writer_held(engine: Engine) -> Iterator[None]:
+    """The writer thread takes what is handed in meanwhile as its next transaction."""
+    held, go_on = threading.Event(), threading.Event()
+
+    def hold(outcome: object) -> None:
+        held.set()
+        go_on.wait(30)
+
+    engine.submit_batch(Caller(engine).writer, Batch(1, 1, []), hold)
+    assert held.wait(30)
+    try:
+        yield
+    finally:
+        go_on.set()

@@ -97,14 +97,14 @@ def test_a_rewind_supersedes_later_points_and_is_kept_with_the_trial(ann: Caller
         {"step": 0, "time": 10.0, "points": 4, "session": session},
         {"step": 7.5, "time": 20.0, "points": 0, "session": session},
     ]
-    assert ann.values(id, "loss", 2, kind="superseded") == [1.0, 2.0]
+    assert ann.values(id, "loss", kind="superseded") == [1.0, 2.0]
 
 
 def test_a_rewind_counts_only_what_came_before_it_in_the_batch(ann: Caller) -> None:
     id = ann.new_trial()["id"]
     again = points(id, 3, steps=[1], loss=[10.0])
     ann.log(points(id, steps=[0, 1], loss=[0.0, 1.0]), rewind_op(2, id), again)
-    assert ann.values(id, "loss", 2) == [0.0, 10.0]
+    assert ann.values(id, "loss") == [0.0, 10.0]
 
 
 def test_a_rewind_that_is_sent_again_is_done_once(ann: Caller) -> None:

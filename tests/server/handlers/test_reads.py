@@ -19,8 +19,8 @@ def test_what_was_never_superseded_is_not_found(ann: Caller) -> None:
 def test_points_are_read_in_pages(ann: Caller) -> None:
     id = ann.new_trial()["id"]
     ann.log(points(id, loss=[float(number) for number in range(10)]))
-    assert ann.values(id, "loss", 3, start=4, limit=3) == [4.0, 5.0, 6.0]
-    assert ann.values(id, "loss", 0, start=99) == []
+    assert ann.values(id, "loss", start=4, limit=3) == [4.0, 5.0, 6.0]
+    assert ann.values(id, "loss", start=99) == []
 
 
 def test_a_series_that_does_not_exist_is_not_an_empty_one(ann: Caller) -> None:
