@@ -617,7 +617,7 @@ def _idle(served: Served) -> bool:
 
 
 def _in_flight(served: Served) -> int:
-    return sum(session._requests_in_flight for session in server_of(served)._sessions)
+    return sum(session._requests.count for session in server_of(served)._sessions)
 
 
 def test_what_comes_while_the_server_stops_is_not_taken(settings: Settings) -> None:
