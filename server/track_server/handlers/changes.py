@@ -30,12 +30,12 @@ __all__ = [
 def add_project_trial(tx: Transaction, project: str, trial: bytes | str) -> None:
     """Put a trial into a project."""
     uid = finding.project(tx, project)["uid"]
-    tx.update_trial(finding.trial(tx, trial)["id"], {"project_id": uid})
+    tx.update_trial(finding.trial_fields(tx, trial)["id"], {"project_id": uid})
 
 
 def add_group_trial(tx: Transaction, group: str, trial: bytes | str) -> None:
     """Put a trial into a group."""
-    uid, id = finding.group(tx, group)["uid"], finding.trial(tx, trial)["id"]
+    uid, id = finding.group(tx, group)["uid"], finding.trial_fields(tx, trial)["id"]
     tx.link(uid, id)
     tx.update_trial(id, {"group_id": uid})
 
@@ -50,7 +50,7 @@ def merge(field: str) -> Callable[..., None]:
     """A handler that merges the one dict it is given into a field of a trial."""
 
     def merge_into(tx: Transaction, trial: bytes | str, **given: Document) -> None:
-        document = finding.trial(tx, trial)
+        document = finding.trial_fields(tx, trial)
         (values,) = given.values()
         tx.update_trial(document["id"], {field: document[field] | normalise(values)})
 
@@ -61,7 +61,7 @@ def log_trial_metadata(
     tx: Transaction, trial: bytes | str, metadata: Document, aggregator: list[Any] | None
 ) -> None:
     """Merge values into a trial's metadata, or append them to lists there."""
-    document = finding.trial(tx, trial)
+    document = finding.trial_fields(tx, trial)
     values = normalise(metadata)
     if aggregator is not None and aggregator[:1] != ["value"]:
         values = {
@@ -94,14 +94,14 @@ def set_trial_status(
     tx: Transaction, by: bytes, trial: bytes | str, status: Document, error: str | None
 ) -> None:
     """Give a trial a status, unless others have decided about it."""
-    document = finding.trial(tx, trial)
+    document = finding.trial_fields(tx, trial)
     settled = leases.settle(tx, by, document, status)
     tx.update_trial(document["id"], _status_changes(document, settled, error))
 
 
 def log_trial_start(tx: Transaction, by: bytes, trial: bytes | str, time: float, rank: int | None) -> None:
     """A process runs a trial from now on."""
-    document = finding.trial(tx, trial)
+    document = finding.trial_fields(tx, trial)
     metadata = document["metadata"] | {"heartbeat": float(time)}
     if rank is not None:
         metadata["ranks"] = leases.with_rank(metadata.get("ranks"), rank)
@@ -119,7 +119,7 @@ def log_trial_finish(
     rank: int | None,
 ) -> None:
     """A process is done with a trial."""
-    document = finding.trial(tx, trial)
+    document = finding.trial_fields(tx, trial)
     metadata = document["metadata"] | {"heartbeat": float(time)}
     changes = _status_changes(document, leases.finish(tx, by, document, status, rank), error)
     tx.update_trial(document["id"], changes | {"metadata": metadata})
@@ -129,9 +129,9 @@ def rewind_trial(tx: Transaction, by: bytes, trial: bytes | str, step: float, ti
     """Supersede the points of later steps."""
     if step != step:
         raise BadArguments("rewind_trial: argument 'step' must be a number, not NaN")
-    rewind(tx, by, finding.trial(tx, trial), step, float(time))
+    rewind(tx, by, finding.trial_fields(tx, trial), step, float(time))
 
 
 def log_trial_losses(tx: Transaction, trial: bytes | str, points: int, reason: str) -> None:
     """Count points that will never be stored."""
-    add_losses(tx, finding.trial(tx, trial), points, reason)
+    add_losses(tx, finding.trial_fields(tx, trial), points, reason)

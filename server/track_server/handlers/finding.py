@@ -5,7 +5,7 @@ from __future__ import annotations
 from track_protocol.errors import ItemNotFound
 from track_server.store import Document, View
 
-__all__ = ["group", "project", "shown", "trial", "trial_id"]
+__all__ = ["group", "project", "shown", "trial", "trial_fields", "trial_id"]
 
 
 def trial_id(view: View, trial: bytes | str) -> bytes:
@@ -19,8 +19,16 @@ def trial_id(view: View, trial: bytes | str) -> bytes:
 
 
 def trial(view: View, trial: bytes | str) -> Document:
-    """The trial with that id or uid."""
-    document = view.trial(trial_id(view, trial))
+    """The trial with that id or uid, with a summary of each of its series."""
+    return _existing(view.trial(trial_id(view, trial)), trial)
+
+
+def trial_fields(view: View, trial: bytes | str) -> Document:
+    """The trial with that id or uid, without its series: what a change of the trial needs."""
+    return _existing(view.trial_fields(trial_id(view, trial)), trial)
+
+
+def _existing(document: Document | None, trial: bytes | str) -> Document:
     if document is None:
         raise ItemNotFound(f"no trial has the id {shown(trial)}: create it with new_trial first")
     return document

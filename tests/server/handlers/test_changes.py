@@ -10,6 +10,7 @@ import pytest
 from engine_calls import Caller, points
 from track_protocol.batch import Batch, CallOp
 from track_protocol.errors import BadArguments, ItemNotFound
+from track_server.backends.memory_tables import MemoryView
 
 RUNNING = {"value": 101, "name": "Running"}
 DONE = {"value": 201, "name": "Completed"}
@@ -18,6 +19,27 @@ DONE = {"value": 201, "name": "Completed"}
 def rewind_op(offset: int, id: bytes) -> CallOp:
     """A rewind to step 0, logged by the record at `offset`."""
     return CallOp(offset, "rewind_trial", {"trial": id, "step": 0, "time": 1.0})
+
+
+@pytest.mark.parametrize(
+    ("method", "arguments"),
+    [
+        ("log_trial_start", {"time": 1.0, "rank": 0}),
+        ("log_trial_finish", {"time": 1.0, "status": DONE, "error": "e"}),
+        ("log_trial_arguments", {"arguments": {"lr": 0.1}}),
+        ("log_trial_metadata", {"metadata": {"a": 1}}),
+        ("log_trial_losses", {"points": 1, "reason": "full"}),
+        ("add_trial_tags", {"tags": {"a": 1}}),
+        ("set_trial_status", {"status": RUNNING}),
+        ("rewind_trial", {"step": 0, "time": 1.0}),
+    ],
+)
+def test_a_change_of_a_trial_does_not_read_the_summaries_of_its_series(
+    ann: Caller, method: str, arguments: dict[str, Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    trial = ann.new_trial()["id"]
+    monkeypatch.delattr(MemoryView, "trial")
+    ann.logged(method, trial=trial, **arguments)
 
 
 @pytest.mark.parametrize("by", ["id", "uid"])
