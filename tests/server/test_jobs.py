@@ -276,7 +276,7 @@ class _Poisoned(MemoryStore):
                 raise RuntimeError("a fault of the server")
             append(trial, kind, name, *rest)
 
-        tx.append_points = fail_on_poison  # type: ignore[method-assign, assignment]
+        tx.append_points = fail_on_poison  # type: ignore[method-assign, assignment] # a fault put in
         return tx
 
 

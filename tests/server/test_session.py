@@ -76,7 +76,7 @@ def watchful(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def limited(settings: Settings, **limits: float) -> Settings:
-    return replace(settings, limits=Limits(**limits))  # type: ignore[arg-type]
+    return replace(settings, limits=Limits(**limits))  # type: ignore[arg-type] # some are counts
 
 
 def closing_error(peer: Peer) -> TrackError:
@@ -246,7 +246,7 @@ def test_an_oversized_frame_ends_the_conversation_before_its_body_arrives(served
 
 def test_a_frame_of_the_largest_size_is_taken(ann: Peer) -> None:
     ann.protocol.send_call(1, None, "fetch_trials", {"query": {"uid": "x" * (FRAME_LIMIT - 100)}})
-    assert ann.expect(ErrorReceived | ResultReceived).call_id == 1  # type: ignore[arg-type]
+    assert ann.expect(ErrorReceived).call_id == 1
 
 
 @pytest.mark.parametrize(
