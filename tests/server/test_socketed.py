@@ -11,9 +11,9 @@ import socket
 import ssl
 import threading
 import uuid
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import AbstractContextManager, contextmanager
+from contextlib import AbstractContextManager
 from dataclasses import replace
 from pathlib import Path
 from typing import TypeVar
@@ -22,7 +22,7 @@ import pytest
 
 from engine_calls import Caller, points
 from made_certificates import make_certificate
-from running_server import Served, serving
+from running_server import Served, busy_disk, serving
 from socket_peers import SECONDS, Joined, Peer, joined, peer
 from track_protocol.batch import Batch, CallOp
 from track_protocol.columns import column_from_wire, unpack
@@ -45,8 +45,6 @@ from track_protocol.places import credential_file
 from track_protocol.roles import Role
 from track_protocol.tokens import new_token
 from track_server.app import Settings
-from track_server.engine import Engine
-from track_server.jobs import Writer
 from track_server.limits import Limits
 from track_server.runtime import read_server_record
 from track_server.session import Session
@@ -97,25 +95,6 @@ def logged_in(served: Served) -> list[Session]:
 def server_of(served: Served) -> SocketServer:
     assert served.server is not None
     return served.server
-
-
-@contextmanager
-def busy_disk(served: Served) -> Iterator[Callable[[], None]]:
-    """A server whose writer thread is held until what this gives is called."""
-    engine = server_of(served).engine
-    assert isinstance(engine, Engine)
-    go_on, held = threading.Event(), threading.Event()
-
-    def hold(outcome: object) -> None:
-        held.set()
-        assert go_on.wait(SECONDS)
-
-    engine.submit_batch(Writer(uuid.uuid4().bytes, "disk"), Batch(1, 1, []), hold)
-    assert held.wait(SECONDS)
-    try:
-        yield go_on.set
-    finally:
-        go_on.set()
 
 
 # -- made from ------------------------------------------------------------------------------------

@@ -5,7 +5,7 @@ from __future__ import annotations
 import queue
 import threading
 import uuid
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
 
@@ -108,8 +108,11 @@ def points(trial: bytes, offset: int = 0, steps: list[Any] | None = None, **valu
 
 
 @contextmanager
-def writer_held(engine: Engine) -> Iterator[None]:
-    """The writer thread takes what is handed in meanwhile as its next transaction."""
+def writer_held(engine: Engine) -> Iterator[Callable[[], None]]:
+    """The writer thread takes what is handed in meanwhile as its next transaction.
+
+    It goes on at the end, or when what this gives is called.
+    """
     held, go_on = threading.Event(), threading.Event()
 
     def hold(outcome: object) -> None:
@@ -119,6 +122,6 @@ def writer_held(engine: Engine) -> Iterator[None]:
     engine.submit_batch(Caller(engine).writer, Batch(1, 1, []), hold)
     assert held.wait(30)
     try:
-        yield
+        yield go_on.set
     finally:
         go_on.set()
