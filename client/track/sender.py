@@ -260,6 +260,8 @@ class Sender:
                 self._lose(ServerUnreachable(f"sending to {self._name} failed: {error!r}"))
             if self.retiring and self._is_idle:
                 self.stopping = True
+        # Whoever logs from now on has to see to it that this goes on.
+        self._gate.mark = 0
         self._drop_link()
         attempt, self._attempt = self._attempt, None
         if attempt is not None:
@@ -267,7 +269,6 @@ class Sender:
         if self.disk is not None:
             self._put_away()
             self.disk.finish(self.generation, None if self.problem is None else str(self.problem))
-        self._gate.mark = 0
 
     @property
     def _is_idle(self) -> bool:

@@ -160,7 +160,7 @@ def test_a_disk_that_does_not_answer_holds_training_up_once_and_no_longer_than_t
 
     outbox = make_outbox(SpoolSync.ALWAYS)
     monkeypatch.setattr(os, "fsync", hanging)
-    monkeypatch.setattr("track.outbox._WAITS_FOR_ROOM", 0.05)
+    monkeypatch.setattr("track.keeping._IN_TIME", 0.05)
     waited: list[float] = []
     wait = KeepTicket.wait
 
@@ -325,10 +325,12 @@ def test_a_folder_that_is_deleted_while_it_is_in_use_is_made_again(
     write = outbox.writer(TRIAL)
     root = tmp_path / "spool"
     write(1, {"loss": 1.0})
-    wait_until(lambda: outbox._is_kept and list(spools_in(root)) != [], "it is on disk")
+    wait_until(lambda: outbox._keeping.is_whole and list(spools_in(root)) != [], "it is on disk")
     delete(root)
     write(2, {"loss": 2.0})
-    wait_until(lambda: outbox._is_kept and spooled_values(root) == [1.0, 2.0], "both are on disk again")
+    wait_until(
+        lambda: outbox._keeping.is_whole and spooled_values(root) == [1.0, 2.0], "both are on disk again"
+    )
     assert "was deleted or moved" in caplog.text
     store.away = False
     outbox.flush()
@@ -343,9 +345,11 @@ def test_nobody_says_that_something_is_kept_in_a_folder_that_was_deleted(
     store.away = True
     outbox = make_outbox()
     outbox.writer(TRIAL)(1, {"loss": 1.0})
-    wait_until(lambda: outbox._is_kept and list(spools_in(tmp_path / "spool")) != [], "it is on disk")
+    wait_until(
+        lambda: outbox._keeping.is_whole and list(spools_in(tmp_path / "spool")) != [], "it is on disk"
+    )
     delete(tmp_path / "spool")
-    kept = outbox._is_kept
+    kept = outbox._keeping.is_whole
     assert not kept or list(spools_in(tmp_path / "spool")) != []  # it may have been made again by now
 
 
@@ -514,7 +518,7 @@ def test_a_reader_who_logs_leaves_nothing_on_disk(
 def test_nobody_has_to_wait_long_or_be_troubled_for_what_is_safe_on_disk(
     store: MemoryStore, make_outbox: MakeOutbox, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("track.outbox._WAITS_FOR_ROOM", 0.01)
+    monkeypatch.setattr("track.keeping._IN_TIME", 0.01)
     outbox = make_outbox()
     write = outbox.writer(TRIAL)
     write(1, {"loss": 1.0})
