@@ -291,9 +291,7 @@ class Outbox:
             return
         ticket = FlushTicket()
         self._enqueue(ticket)
-        self._patience.watch(
-            ticket, timeout, lambda: self.waiting, lambda: self._patience.without_progress(timeout)
-        )
+        self._patience.watch(ticket, timeout, lambda: self.waiting)
         ticket.result()
 
     def secure(self, timeout: float | None = None) -> None:
@@ -311,12 +309,7 @@ class Outbox:
                 self.flush(timeout)
                 return
             self._enqueue(ticket)
-            self._patience.watch(
-                ticket,
-                timeout,
-                lambda: self.waiting,
-                lambda: self._keeping.shortened(self._patience.without_progress(timeout)),
-            )
+            self._patience.watch(ticket, timeout, lambda: self.waiting, self._keeping.shortened)
             ticket.result()
         except TrackError as error:
             if not self._keeping.is_whole:

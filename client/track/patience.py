@@ -111,7 +111,11 @@ class Patience:
     # -- for what was logged to be saved ---------------------------------------------------------
 
     def watch(
-        self, ticket: Ticket, timeout: float | None, waiting: Callable[[], int], patience: Callable[[], float]
+        self,
+        ticket: Ticket,
+        timeout: float | None,
+        waiting: Callable[[], int],
+        shortened: Callable[[float], float] = float,
     ) -> None:
         """Wait until what was logged is saved; on a terminal, a bar shows a long wait.
 
@@ -119,21 +123,21 @@ class Patience:
             ticket: stands behind it.
             timeout: seconds; None for as long as there is progress.
             waiting: how many log calls are not saved yet.
-            patience: seconds without progress after which nobody waits any longer.
+            shortened: of the seconds without progress after which nobody waits any longer; asked each time.
 
         Raises:
             CallTimeout: it is not saved in time.
             ServerUnreachable: the store was never reached.
         """
         with Progress("saving") as bar:
-            self._watch(ticket, timeout, waiting, patience, bar)
+            self._watch(ticket, timeout, waiting, shortened, bar)
 
     def _watch(
         self,
         ticket: Ticket,
         timeout: float | None,
         waiting: Callable[[], int],
-        patience: Callable[[], float],
+        shortened: Callable[[float], float],
         bar: Progress,
     ) -> None:
         started = moved = time.monotonic()
@@ -146,13 +150,12 @@ class Patience:
             if self._sender.progress != seen:
                 seen, moved = self._sender.progress, now
             late = timeout is not None and now - started >= timeout
-            if late or now - moved >= patience():
+            if late or now - moved >= shortened(self._without_progress(timeout)):
                 ticket.abandoned = True
                 raise self._no_answer(f"the request to save {waiting():,} records", now - started)
             bar.show(waiting())
 
-    def without_progress(self, timeout: float | None) -> float:
-        """Seconds without any progress after which nobody waits any longer, whatever the timeout says."""
+    def _without_progress(self, timeout: float | None) -> float:
         if timeout is not None:
             return math.inf
         return _STALLED if self._sender.reached else self._connect_timeout
