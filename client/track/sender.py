@@ -12,7 +12,7 @@ import threading
 import time
 from collections import deque
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from queue import Empty, SimpleQueue
 from typing import TYPE_CHECKING, Final
@@ -397,14 +397,11 @@ class Sender:
 
     def _begin_again(self) -> None:
         """Give what is not confirmed to a new session."""
+        self._backlog.unfold_all(self._loaded)
         for entry in self._backlog:
             if entry.item is None:
-                assert self.disk is not None, "what is not in memory is on disk"
-                try:
-                    entry.item = self.disk.load(entry)
-                except SpoolError as error:
-                    self._drop_points(entry, error)
-                    entry.item, entry.points = Batch(entry.first, entry.last - entry.first + 1, []), 0
+                (loaded,) = self._loaded(entry)
+                entry.item, entry.points = loaded.item, loaded.points
         self.session = new_id()
         self._backlog.renumber()
         if self.disk is not None:
@@ -412,6 +409,22 @@ class Sender:
         self._flushes = [(ticket, self._backlog.next_seq - 1) for ticket, _ in self._flushes]
         self._keeps = [(ticket, self._backlog.next_seq - 1) for ticket, _ in self._keeps]
         self._reads = {id: (call, self._backlog.next_seq - 1) for id, (call, _) in self._reads.items()}
+
+    @property
+    def _on_disk(self) -> DiskCopy:
+        assert self.disk is not None, "what is not in memory is on disk"
+        return self.disk
+
+    def _loaded(self, entry: Entry) -> list[Entry]:
+        """What an item stands for, in memory; batches of nothing if it cannot be read any more."""
+        try:
+            if entry.records > 1:
+                return self._on_disk.parts_of(entry)
+            return [replace(entry, item=self._on_disk.load(entry))]
+        except SpoolError as error:
+            self._drop_points(entry, error)
+            nothing = Batch(entry.first, entry.last - entry.first + 1, [])
+            return [replace(entry, item=nothing, points=0, records=1)]
 
     def _tell_of_older_state(self, last_seq: int, before: int, gone: int) -> None:
         again = before - last_seq - gone
@@ -559,7 +572,10 @@ class Sender:
                 # Its caller was told that it failed, perhaps long ago: it must not be done now.
                 backlog.skip_unsent()
             try:
-                self._send_entry(link, entry)
+                if entry.records > 1:
+                    backlog.unfold(self._on_disk.parts_of(entry))
+                else:
+                    self._send_entry(link, entry)
             except (BadValue, LocalProtocolError, SpoolError) as error:
                 self._skip(entry, error)
         for call_id, (call, after) in list(self._reads.items()):
@@ -575,8 +591,7 @@ class Sender:
         elif item is not None:
             link.send_batch(item)
         else:
-            assert self.disk is not None, "what is not in memory is on disk"
-            link.send_batch(self.disk.load(entry))
+            link.send_batch(self._on_disk.load(entry))
         self._backlog.mark_sent()
 
     def _skip(self, entry: Entry, error: TrackError) -> None:

@@ -663,3 +663,54 @@ def test_what_is_just_being_packed_does_not_count_as_kept(
     store.away = False
     outbox.flush()
     assert values(store) == [1.0, 2.0]
+
+
+def log_during_an_outage(
+    make_outbox: MakeOutbox, store: MemoryStore, monkeypatch: pytest.MonkeyPatch, calls: int
+) -> Outbox:
+    """An outbox whose backlog is on disk only."""
+    monkeypatch.setattr(diskcopy_module, "_IN_MEMORY", 0)
+    store.away = True
+    outbox = make_outbox(SpoolSync.ALWAYS)
+    write = outbox.writer(TRIAL)
+    for value in range(calls):
+        write(None, {"loss": float(value)})
+    return outbox
+
+
+def test_a_long_outage_takes_no_memory_for_each_log_call(
+    store: MemoryStore, make_outbox: MakeOutbox, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # Fails when `DiskCopy._is_synced` joins nothing.
+    outbox = log_during_an_outage(make_outbox, store, monkeypatch, calls=500)
+    assert len(outbox._sender._backlog) <= 2
+    assert outbox.waiting == outbox._sender.unsent_points == 500
+    store.away = False
+    outbox.flush()
+    assert values(store) == [float(value) for value in range(500)]
+
+
+def test_what_is_damaged_on_disk_during_an_outage_is_counted_and_the_rest_is_sent(
+    store: MemoryStore, make_outbox: MakeOutbox, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    outbox = log_during_an_outage(make_outbox, store, monkeypatch, calls=5)
+    damaged = spooled(tmp_path / "spool").kept[2].place
+    (folder,) = spools_in(tmp_path / "spool")
+    with (folder / "00000001.segment").open("r+b") as segment:
+        segment.seek(damaged.start + 1)
+        segment.write(b"?")
+    store.away = False
+    outbox.flush()
+    assert (values(store), outbox.dropped) == ([0.0, 1.0, 3.0, 4.0], 1)
+    assert len(list((folder / "damaged").iterdir())) == 1
+
+
+def test_a_session_that_cannot_go_on_takes_what_is_on_disk_only_along(
+    store: MemoryStore, make_outbox: MakeOutbox, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # Fails when `Sender._begin_again` renumbers items that stand for several.
+    outbox = log_during_an_outage(make_outbox, store, monkeypatch, calls=5)
+    store.sessions[outbox._sender.session] = 1_000
+    store.away = False
+    outbox.flush()
+    assert values(store) == [0.0, 1.0, 2.0, 3.0, 4.0]
