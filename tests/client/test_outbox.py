@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from operator import attrgetter
 
 import pytest
@@ -34,6 +35,10 @@ TRIAL = b"t" * 16
 
 def values(store: MemoryStore, name: str = "loss") -> list[object]:
     return [point.value for point in store.points if point.name == name]
+
+
+def _has_points(store: MemoryStore, count: int) -> bool:
+    return len(store.points) == count
 
 
 def sequence(store: MemoryStore) -> list[int]:
@@ -74,7 +79,7 @@ def test_a_sender_that_went_to_sleep_wakes_for_a_point(
     write = outbox.writer(TRIAL)
     for step in range(20):
         write(step, {"loss": 1.0})
-        store.wait_until(lambda step=step: len(store.points) == step + 1)  # type: ignore[misc]
+        store.wait_until(partial(_has_points, store, step + 1))
 
 
 def test_log_calls_keep_their_place_among_points(store: MemoryStore, outbox: Outbox) -> None:
