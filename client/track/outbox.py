@@ -22,12 +22,13 @@ from track.backlog import Backlog
 from track.connecting import OpenLink
 from track.keeping import Keeping
 from track.lifecycle import enroll
+from track.limits import Limits
 from track.losses import Losses
 from track.patience import Patience
 from track.pointwriter import PointWriters, Write
 from track.records import CALL, ROW_BYTES_LIMIT, TICKET, weigh
 from track.rowqueue import RowQueue
-from track.sender import Limits, Sender
+from track.sender import Sender
 from track.senderthread import SenderThread
 from track.tickets import Call, FlushTicket, Ticket
 from track_protocol.batch import CHRONO, METRIC

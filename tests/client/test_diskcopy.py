@@ -17,10 +17,10 @@ import pytest
 
 from memory_link import MemoryStore
 from track import diskcopy as diskcopy_module
-from track import sender as sender_module
+from track import numbering
+from track.limits import Limits
 from track.outbox import Outbox
 from track.records import batch_of
-from track.sender import Limits
 from track.spool.folder import SpoolFolder, spools_in
 from track.spool.options import SpoolOptions, SpoolSync
 from track.spool.recovery import Recovered, batch_in, survey
@@ -644,7 +644,7 @@ def test_what_is_just_being_packed_does_not_count_as_kept(
         except ServerUnreachable as error:
             errors.append(type(error))
 
-    monkeypatch.setattr(sender_module, "batch_of", slow_batch_of)
+    monkeypatch.setattr(numbering, "batch_of", slow_batch_of)
     store.away = True
     outbox = make_outbox()
     write = outbox.writer(TRIAL)

@@ -11,8 +11,8 @@ import pytest
 
 from memory_link import MemoryLink, MemoryStore
 from track import sender as sender_module
+from track.limits import Limits
 from track.outbox import CHRONO, Outbox
-from track.sender import Limits
 from track.tickets import FlushTicket
 from track_protocol.errors import (
     AuthenticationError,

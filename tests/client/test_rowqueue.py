@@ -8,8 +8,8 @@ import pytest
 
 from memory_link import MemoryStore
 from track import rowqueue
+from track.limits import Limits
 from track.outbox import Outbox
-from track.sender import Limits
 
 TRIAL = b"t" * 16
 

@@ -13,9 +13,9 @@ import pytest
 from running_server import ServerProcess
 from torture import count, say
 from track import rowqueue
+from track.limits import Limits
 from track.outbox import Outbox
 from track.persistence.socketed import SocketClient
-from track.sender import Limits
 from track_protocol.model import Trial
 from track_protocol.protocol import Protocol
 from track_protocol.roles import Role
