@@ -39,7 +39,7 @@ LAYERS = [
     Layer("track.spool", frozenset({"google_crc32c"})),  # the checksum of its records
     Layer("track.client", frozenset({"torch"})),  # asked for a device, if it is there
     Layer("track.demo", frozenset({"rich", "sklearn", "numpy"})),  # extra `demo`
-    Layer("track_server", frozenset({"track_protocol", "uvloop", "apsw", "zstandard", *BASE})),
+    Layer("track_server", frozenset({"track_protocol", "uvloop", "apsw", "zstandard", "orjson", *BASE})),
 ]
 
 CONCRETE = "track_server.backends"
@@ -70,6 +70,7 @@ NOT_LOADED_BY_THE_CLIENT = [
     "google_crc32c",
     "multiprocessing",
     "numpy",
+    "orjson",
     "rich",
     "scramp",
     "ssl",
