@@ -250,6 +250,19 @@ def test_the_first_byte_is_not_sent_to_a_server_that_is_not_known(tmp_path: Path
             assert heard.recv(100) == b""
 
 
+def test_a_peer_that_speaks_something_else_inside_tls_is_refused() -> None:
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.load_cert_chain(socket_identity().path)
+    one, other = socket.socketpair()
+    with ThreadPoolExecutor(1) as pool, wrap_socket(one) as client:
+        server = pool.submit(context.wrap_socket, other, server_side=True)
+        with pytest.raises(EncryptionMismatch, match="track-socket/1"):
+            client.sendall(b"secret")
+        client.close()
+        with server.result() as heard:
+            assert heard.recv(100) == b""
+
+
 def test_a_peer_that_does_not_encrypt_is_told_from_one_that_does() -> None:
     with socket.create_server(("127.0.0.1", 0)) as listening, ThreadPoolExecutor(1) as pool:
         opened = pool.submit(open_socket, "127.0.0.1", listening.getsockname()[1], "AES")

@@ -16,10 +16,11 @@ from track.utils.shared import PIECE_BYTES
 from track.utils.stat import StatStream, StatStreamStruct
 from track_protocol.errors import BadValue
 
-EACH = 500
+EACH = 2000
 
 
-def observe(stream: StatStream, value: float) -> None:
+def observe(stream: StatStream, value: float, together: Any) -> None:
+    together.wait(60)
     for _ in range(EACH):
         stream.update(value)
 
@@ -57,8 +58,8 @@ def run_all(processes: list[Any]) -> None:
 def test_what_two_processes_observe_counts_in_all_of_them(
     context: SpawnContext | ForkServerContext,
 ) -> None:
-    stream = StatStream(0)
-    run_all([context.Process(target=observe, args=(stream, value)) for value in (1.0, 3.0)])
+    stream, together = StatStream(0), context.Barrier(2)
+    run_all([context.Process(target=observe, args=(stream, value, together)) for value in (1.0, 3.0)])
     assert (stream.count, stream.total, stream.avg, stream.sd) == (2 * EACH, 4.0 * EACH, 2.0, 1.0)
     assert (stream.min, stream.max) == (1.0, 3.0)
 
