@@ -20,6 +20,7 @@ __all__ = ["CockroachDB"]
 _PROGRAM: Final = "cockroach"
 _READY: Final = "node_id"
 _KEPT_LINES: Final = 50
+_DRAIN_SECONDS: Final = 1.0
 
 _NAMES: Final = MappingProxyType({"rpc_client_flags": "client_flags", "nodeid": "node_id"})
 """Properties whose documented names are not those that the program prints."""
@@ -174,7 +175,8 @@ class CockroachDB:
         if self._process is None or self._reader is None:
             return None
         code = self._process.wait()
-        self._reader.join()
+        # What it has left running may have the pipe for ever.
+        self._reader.join(_DRAIN_SECONDS)
         return code
 
     def parse(self, properties: dict[str, str], line: str) -> Mapping[str, str]:

@@ -21,6 +21,8 @@ from waiting import wait_until
 PROGRAM = """#!/bin/sh
 trap 'echo "initiating graceful shutdown of server"; kill $child; exit 0' TERM
 echo "$@" >"$0.options"
+sleep 600 &
+child=$!
 cat <<END
 *
 * WARNING: RUNNING IN INSECURE MODE!
@@ -37,8 +39,6 @@ clusterID:           ba2f8b6b-1ab9-4c8b-9cd5-25fd4b0a1c43
 nodeID:              1
 END
 echo "webui: of a later line"
-sleep 600 &
-child=$!
 wait
 """
 
@@ -112,6 +112,14 @@ def test_it_stops_when_it_is_asked_to_and_starts_again(tmp_path: Path, program: 
         with started(node), pytest.raises(UsageError, match="runs already"):
             node.start()
         assert node.wait() == 0
+
+
+def test_what_it_has_started_and_left_does_not_hold_its_end_up(tmp_path: Path, program: Path) -> None:
+    # The one that is left has the pipe; it ends by itself.
+    install(program, "#!/bin/sh\nsleep 20 &\necho nodeID: 1\nexit 3\n")
+    node = CockroachDB(tmp_path)
+    node.start()
+    assert node.wait() == 3
 
 
 def test_waiting_for_its_end_gives_its_exit_code(tmp_path: Path, program: Path) -> None:
