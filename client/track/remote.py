@@ -7,20 +7,17 @@ import os
 import tempfile
 import threading
 import time
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from types import TracebackType
 from typing import Any
 from weakref import finalize
 
 from track.arguments import item_may_be_named, wire_arguments
-from track.blobs import BlobSender
 from track.creations import GROUP, PROJECT, TRIAL, Creations
-from track.media import media_of
-from track.media.reading import MediaSeries
+from track.media.protocol import OutboxMedia, key_of
 from track.offline import Offline
 from track.outbox import CHRONO, METRIC, Creation, Outbox
-from track.records import plain_step
 from track.series import PAGE, Series, SeriesMapping, fetch_series
 from track_protocol.aggregators import spec_of
 from track_protocol.documents import (
@@ -38,13 +35,13 @@ from track_protocol.protocol import LATEST, TIMINGS, MakeAggregator, MetricWrite
 from track_protocol.query import normalise_query
 from track_protocol.rejected import Rejected, rejected_from_document
 from track_protocol.serialization import to_json
-from track_protocol.seriesname import SeriesName, check_series_name, labelled
+from track_protocol.seriesname import SeriesName, labelled
 from track_protocol.values import normalise
 
 __all__ = ["OutboxProtocol"]
 
 
-class OutboxProtocol(Protocol):
+class OutboxProtocol(OutboxMedia):
     """Every documented call, through an outbox: log calls return at once, the others wait for an answer.
 
     Args:
@@ -54,10 +51,8 @@ class OutboxProtocol(Protocol):
     """
 
     def __init__(self, uri: str, outbox: Outbox, offline: Offline | None = None) -> None:
-        super().__init__(uri)
-        self.outbox = outbox
+        super().__init__(uri, outbox)
         self._creations = Creations(outbox, offline)
-        self._blobs = BlobSender(outbox.log, lambda: outbox.losses)
         self._timers: dict[tuple[bytes, str, int], list[_Timer]] = {}
         # A client that is dropped rather than closed must not hold a thread and a connection for ever.
         finalize(self, outbox.retire).atexit = False
@@ -116,11 +111,11 @@ class OutboxProtocol(Protocol):
 
     def add_project_trial(self, project: Project, trial: Trial) -> None:
         """See `Protocol.add_project_trial`."""
-        self.outbox.log("add_project_trial", {"project": project.uid, "trial": _key(trial)})
+        self.outbox.log("add_project_trial", {"project": project.uid, "trial": key_of(trial)})
 
     def add_group_trial(self, group: TrialGroup, trial: Trial) -> None:
         """See `Protocol.add_group_trial`."""
-        self.outbox.log("add_group_trial", {"group": group.uid, "trial": _key(trial)})
+        self.outbox.log("add_group_trial", {"group": group.uid, "trial": key_of(trial)})
 
     # -- queries ---------------------------------------------------------------------------------
 
@@ -154,31 +149,12 @@ class OutboxProtocol(Protocol):
         self, trial: Trial, name: str, kind: str = METRIC, context: Mapping[str, Any] | None = None
     ) -> Series:
         """See `Protocol.fetch_metrics`."""
-        return fetch_series(self._pages(_key(trial)), SeriesName(name, context).text, kind)
-
-    def fetch_media(
-        self, trial: Trial, kind: str, name: str | None = None, context: Mapping[str, Any] | None = None
-    ) -> Any:
-        """See `Protocol.fetch_media`; a `MediaSeries`, or those of all names."""
-        if name is not None:
-            series = SeriesName(name, context).text
-            found = fetch_series(self._pages(_key(trial)), series, kind)
-            return MediaSeries(kind, series, found.steps, found.times, found.values, self.fetch_blob)
-        stored = self.get_trial(trial)
-        names = stored[0].media.get(kind, {}) if stored else {}
-        return {each: self.fetch_media(trial, kind, each) for each in names}
-
-    def fetch_blob(self, digest: str) -> Iterator[bytes]:
-        """See `Protocol.fetch_blob`."""
-        offset = 0
-        while page := self._ask("fetch_blob", digest=digest, offset=offset):
-            yield page
-            offset += len(page)
+        return fetch_series(self._pages(key_of(trial)), SeriesName(name, context).text, kind)
 
     def fetch_rejected(self, trial: Trial | None = None) -> list[Rejected]:
         """See `Protocol.fetch_rejected`."""
         found: list[Rejected] = []
-        key = None if trial is None else _key(trial)
+        key = None if trial is None else key_of(trial)
         while page := self._ask("fetch_rejected", trial=key, start=len(found)):
             found += map(rejected_from_document, page)
         return found
@@ -233,31 +209,6 @@ class OutboxProtocol(Protocol):
             spec = None
         self.outbox.writer(self._id(trial), METRIC, spec)(step, values)
 
-    def log_trial_media(
-        self,
-        trial: Trial,
-        kind: str,
-        name: str,
-        value: Any,
-        step: Any = None,
-        context: Mapping[str, Any] | None = None,
-        **options: Any,
-    ) -> None:
-        """See `Protocol.log_trial_media`."""
-        try:
-            media = media_of(kind, value, **options)
-            series = check_series_name(SeriesName(name, context).text, kind)
-            arguments = {"kind": kind, "name": series, "step": plain_step(step), "time": time.time()}
-        except BadArguments as error:
-            self.outbox.losses.drop(1, str(error), _key(trial))
-            return
-        why = self._blobs.send(media)
-        if why is None:
-            value = dict(media.document)
-            self.outbox.log("log_trial_media", {"trial": _key(trial), **arguments, "value": value})
-        else:
-            self.outbox.losses.drop(1, f"{kind} {series}: {why}", _key(trial))
-
     def log_trial_chrono_start(
         self,
         trial: Trial,
@@ -297,7 +248,7 @@ class OutboxProtocol(Protocol):
 
     def log_trial_losses(self, trial: Trial, points: int, reason: str) -> None:
         """See `Protocol.log_trial_losses`."""
-        self.outbox.log("log_trial_losses", {"trial": _key(trial), "points": points, "reason": reason})
+        self.outbox.log("log_trial_losses", {"trial": key_of(trial), "points": points, "reason": reason})
 
     @item_may_be_named("trial")
     def add_trial_tags(self, trial: Trial, /, **kwargs: Any) -> None:
@@ -360,9 +311,6 @@ class OutboxProtocol(Protocol):
 
     # -- inside ----------------------------------------------------------------------------------
 
-    def _ask(self, method: str, **arguments: Any) -> Any:
-        return self.outbox.call(method, arguments)
-
     def _fetch(self, method: str, query: Mapping[str, Any]) -> list[Document]:
         found: list[Document] = self._ask(method, query=normalise_query(query))
         return found
@@ -375,7 +323,7 @@ class OutboxProtocol(Protocol):
 
     def _log_trial(self, method: str, trial: Trial, /, *args: Any, **kwargs: Any) -> None:
         arguments = wire_arguments("trial", method, args, kwargs, self._complain)
-        self.outbox.log(method, {"trial": _key(trial), **arguments})
+        self.outbox.log(method, {"trial": key_of(trial), **arguments})
 
     def _complain(self, error: BadValue) -> None:
         self.outbox.losses.drop(1, str(error))
@@ -389,7 +337,7 @@ class OutboxProtocol(Protocol):
         try:
             return labelled(values, context)
         except BadValue as error:
-            self.outbox.losses.drop(len(values), str(error), _key(trial))
+            self.outbox.losses.drop(len(values), str(error), key_of(trial))
             return {}
 
     def _spec(self, aggregator: MakeAggregator | None) -> list[Any] | None:
@@ -456,10 +404,6 @@ def _reopened(uri: str, unconfirmed: Mapping[bytes | str, Creation]) -> Protocol
     if isinstance(protocol, OutboxProtocol):
         protocol.outbox.inherit(unconfirmed)
     return protocol
-
-
-def _key(trial: Trial) -> bytes | str:
-    return trial.uid if trial.id is None else trial.id
 
 
 def _plain(document: Document) -> Document:

@@ -38,3 +38,19 @@ def test_a_full_outbox_waits_once_and_then_drops_at_once(
     assert [point.value for point in store.points] == [float(step) for step in range(999)]
     numbers = [seq for _, seq, _, _ in store.calls] + [point.seq for point in store.points]
     assert sorted(numbers) == list(range(1, 1_001))
+
+
+def test_a_call_that_found_no_room_is_told_so_and_none_before_it_is_dropped(
+    store: MemoryStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(rowqueue, "_WAITS_FOR_ROOM", 0.01)
+    store.away = True
+    outbox = Outbox(store.link, limits=Limits(row_bytes=200_000, backlog_bytes=0))
+    part = {"digest": "0" * 64, "size": 300_000, "data": b"x" * 60_000}
+    taken = [outbox.log("put_blob", {**part, "offset": 60_000 * number}) for number in range(5)]
+    assert taken == [True, True, True, False, False]
+    assert outbox.dropped == 2
+    store.away = False
+    outbox._sender._limits = Limits()
+    outbox.close()
+    assert len(store.calls) == 3

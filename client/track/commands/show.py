@@ -69,6 +69,9 @@ def _lines(trial: Trial) -> list[str]:
         lines += _block(title, [f"{name} = {_shown(value)}" for name, value in values.items()])
     for title, series in (("metrics", trial.metrics), ("timings", trial.chronos)):
         lines += _block(title, _series(series))
+    for kind, names in trial.media.items():
+        rows = [(name, str(known["count"]), _shown(known["last_step"])) for name, known in names.items()]
+        lines += _block(kind, table(_HEADER[:3], rows))
     return lines + _block("errors", [line for error in trial.errors for line in str(error).splitlines()])
 
 

@@ -79,3 +79,15 @@ def test_it_says_what_it_lacks(uri: str, monkeypatch: pytest.MonkeyPatch) -> Non
         show("00ff_0")
     with pytest.raises(UsageError, match="no uid of a trial"):
         show("nonsense", "--uri", uri)
+
+
+def test_it_shows_labels_and_media(uri: str, capsys: pytest.CaptureFixture[str]) -> None:
+    with TrackClient(uri) as client:
+        trial = client.new_trial(name="t")
+        trial.log_metrics(step=3, context={"phase": "train"}, loss=0.5)
+        trial.log_text("answer", "once upon a time", step=7)
+        uid = trial.trial.uid
+    assert show(uid, "--uri", uri) == 0
+    told = capsys.readouterr().out
+    assert 'loss{phase="train"}  1' in told
+    assert [line.split() for line in told.splitlines() if "answer" in line] == [["answer", "1", "7"]]
