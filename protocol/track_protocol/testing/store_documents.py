@@ -200,6 +200,7 @@ class DocumentTests(StoreSuite):
         with store.snapshot() as view:
             whole, own = view.trial(id_of(0)), view.trial_fields(id_of(0))
         assert (list(whole.pop("metrics")), list(whole.pop("chronos"))) == (["loss"], ["epoch"])
+        assert whole.pop("media") == {}
         assert same(own, whole)
 
     def test_what_was_given_may_be_changed_afterwards(self, store: Any) -> None:
