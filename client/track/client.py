@@ -278,9 +278,11 @@ class TrackClient:
         """The same as `log_arguments`, under the name that suits ``args = client.get_arguments(parser)``."""
         return self.log_arguments(args, show, **kwargs)
 
-    def log_metrics(self, /, step: Any = None, aggregator: Any = None, **kwargs: Any) -> None:
+    def log_metrics(
+        self, /, step: Any = None, aggregator: Any = None, *, context: Any = None, **kwargs: Any
+    ) -> None:
         """See `TrialLogger.log_metrics`."""
-        self._current().log_metrics(step, aggregator, **kwargs)
+        self._current().log_metrics(step, aggregator, context=context, **kwargs)
 
     def log_metadata(self, /, aggregator: MakeAggregator | None = LATEST, **kwargs: Any) -> None:
         """See `TrialLogger.log_metadata`."""

@@ -90,15 +90,21 @@ class TrialLogger:
 
     # -- values ----------------------------------------------------------------------------------
 
-    def log_metrics(self, /, step: Any = None, aggregator: Any = None, **kwargs: Any) -> None:
+    def log_metrics(
+        self, /, step: Any = None, aggregator: Any = None, *, context: Any = None, **kwargs: Any
+    ) -> None:
         """Append one point to each of some series; never waits for the store.
 
         Args:
             step: where in the training the values were observed; any number, text or tuple.
             aggregator: how the series read back; every point is stored in any case.
+            context: labels of the series, such as ``{"phase": "train"}``; part of what each of them is.
+                Anything but a mapping is the value of a metric that is called context.
             kwargs: the values by the series' names.
         """
-        if aggregator is None:
+        if context is not None:
+            self.protocol.log_trial_metrics(self.ensure(), step, aggregator, context=context, **kwargs)
+        elif aggregator is None:
             self._write(step, kwargs)
         else:
             self.protocol.log_trial_metrics(self.ensure(), step, aggregator, **kwargs)

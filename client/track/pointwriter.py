@@ -10,7 +10,8 @@ from typing import Any, Final
 from track.records import ROW_BYTES_LIMIT, Shape, plain_step, weigh
 from track.rowqueue import RowQueue
 from track_protocol.errors import BadValue
-from track_protocol.values import check_name, normalise
+from track_protocol.seriesname import check_series_name
+from track_protocol.values import normalise
 
 __all__ = ["PointWriters", "Write"]
 
@@ -89,7 +90,7 @@ class PointWriters:
         plain = {}
         for name, value in values.items():
             try:
-                plain[check_name(name, kind)] = normalise(value, name)
+                plain[check_series_name(name, kind)] = normalise(value, name)
             except BadValue as error:
                 self._queue.losses.drop(1, str(error), trial)
         names = list(plain)

@@ -34,6 +34,7 @@ from track_protocol.protocol import LATEST, TIMINGS, MakeAggregator, MetricWrite
 from track_protocol.query import normalise_query
 from track_protocol.rejected import Rejected, rejected_from_document
 from track_protocol.serialization import to_json
+from track_protocol.seriesname import SeriesName, labelled
 from track_protocol.values import normalise
 
 __all__ = ["OutboxProtocol"]
@@ -144,9 +145,11 @@ class OutboxProtocol(Protocol):
         found = self._update("group", query, attr, args, kwargs)
         return None if found is None else group_from_document(found)
 
-    def fetch_metrics(self, trial: Trial, name: str, kind: str = METRIC) -> Series:
+    def fetch_metrics(
+        self, trial: Trial, name: str, kind: str = METRIC, context: Mapping[str, Any] | None = None
+    ) -> Series:
         """See `Protocol.fetch_metrics`."""
-        return fetch_series(self._pages(_key(trial)), name, kind)
+        return fetch_series(self._pages(_key(trial)), SeriesName(name, context).text, kind)
 
     def fetch_rejected(self, trial: Trial | None = None) -> list[Rejected]:
         """See `Protocol.fetch_rejected`."""
@@ -187,16 +190,24 @@ class OutboxProtocol(Protocol):
 
     @item_may_be_named("trial")
     def log_trial_metrics(
-        self, trial: Trial, /, step: Any = None, aggregator: MakeAggregator | None = None, **kwargs: Any
+        self,
+        trial: Trial,
+        /,
+        step: Any = None,
+        aggregator: MakeAggregator | None = None,
+        *,
+        context: Any = None,
+        **kwargs: Any,
     ) -> None:
         """See `Protocol.log_trial_metrics`."""
+        values = self._in_context(trial, context, kwargs)
         try:
             spec = self._spec(aggregator)
         except BadArguments as error:
             # How a series reads back is no reason to lose its points, and none to end the training.
             self.outbox.losses.warn(str(error))
             spec = None
-        self.outbox.writer(self._id(trial), METRIC, spec)(step, kwargs)
+        self.outbox.writer(self._id(trial), METRIC, spec)(step, values)
 
     def log_trial_chrono_start(
         self,
@@ -319,6 +330,18 @@ class OutboxProtocol(Protocol):
 
     def _complain(self, error: BadValue) -> None:
         self.outbox.losses.drop(1, str(error))
+
+    def _in_context(self, trial: Trial, context: Any, values: dict[str, Any]) -> dict[str, Any]:
+        """The values by the texts of their series; none, and a warning, when the context is wrong."""
+        if context is None:
+            return values
+        if not isinstance(context, Mapping):
+            return {**values, "context": context}
+        try:
+            return labelled(values, context)
+        except BadValue as error:
+            self.outbox.losses.drop(len(values), str(error), _key(trial))
+            return {}
 
     def _spec(self, aggregator: MakeAggregator | None) -> list[Any] | None:
         return None if aggregator is None else spec_of(aggregator)

@@ -150,14 +150,17 @@ class Protocol:
         """
         self._missing("fetch_and_update_group")
 
-    def fetch_metrics(self, trial: Trial, name: str, kind: str = "metric") -> Any:
+    def fetch_metrics(
+        self, trial: Trial, name: str, kind: str = "metric", context: Mapping[str, Any] | None = None
+    ) -> Any:
         """Every point of one series of a trial.
 
         Args:
             trial: the trial.
-            name: of the series.
+            name: of the series, or its text with labels (see `track_protocol.seriesname`).
             kind: ``'metric'``, ``'chrono'``, or ``'superseded'`` for the points of a metric that rewinds
                 took out of it, in the order in which they were taken.
+            context: the labels of the series, all of them.
 
         Returns:
             Three equally long columns, ``steps``, ``times`` (seconds since the epoch) and ``values``.
@@ -224,7 +227,14 @@ class Protocol:
         self._missing("log_trial_metadata")
 
     def log_trial_metrics(
-        self, trial: Trial, /, step: Any = None, aggregator: MakeAggregator | None = None, **kwargs: Any
+        self,
+        trial: Trial,
+        /,
+        step: Any = None,
+        aggregator: MakeAggregator | None = None,
+        *,
+        context: Any = None,
+        **kwargs: Any,
     ) -> None:
         """Append a point to some series of a trial.
 
@@ -232,6 +242,8 @@ class Protocol:
             trial: the trial.
             step: where in the training the values were observed; None for none.
             aggregator: how the series read back; every point is stored in any case.
+            context: labels of the series, such as ``{"phase": "train"}``; part of what each of them is.
+                Anything but a mapping is the value of a metric that is called context.
             kwargs: the values by the series' names.
         """
         self._missing("log_trial_metrics")

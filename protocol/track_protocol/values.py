@@ -72,12 +72,13 @@ def normalise(value: Any, where: str = "value") -> Any:
     return _plain(value, (None, where), 0)
 
 
-def check_name(name: Any, what: str = "name") -> str:
+def check_name(name: Any, what: str = "name", limit: int = MAX_NAME_BYTES) -> str:
     """The same name, when it may name a metric, a project, an option and the like.
 
     Args:
         name: 1 to 256 bytes of UTF-8 without control characters.
         what: what the name is for, in messages.
+        limit: most bytes, where it is not 256.
 
     Raises:
         BadValue: it is not such a name.
@@ -85,8 +86,8 @@ def check_name(name: Any, what: str = "name") -> str:
     if not isinstance(name, str):
         raise BadValue(f"{what} {name!r} is of type {type(name).__name__}: give a str")
     size = _utf8_size(name, (None, what))
-    if not 1 <= size <= MAX_NAME_BYTES:
-        raise BadValue(f"{what} {name[:40]!r} has {size} bytes of UTF-8: give 1 to {MAX_NAME_BYTES}")
+    if not 1 <= size <= limit:
+        raise BadValue(f"{what} {name[:40]!r} has {size} bytes of UTF-8: give 1 to {limit}")
     if _CONTROL.search(name):
         raise BadValue(f"{what} {name!r} holds a control character: leave it out")
     # Of a class of the user's own, as the members of an enumeration are, it could not travel.

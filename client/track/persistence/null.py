@@ -109,7 +109,7 @@ class NullProtocol(Protocol):
             return group
         return None
 
-    def fetch_metrics(self, trial: Trial, name: str, kind: str = "metric") -> Any:
+    def fetch_metrics(self, trial: Trial, name: str, kind: str = "metric", context: Any = None) -> Any:
         """Always fails: nothing is kept."""
         raise ItemNotFound(f"no {kind} is kept by {self.uri}: give TrackClient a store, as in file:runs.json")
 
@@ -147,7 +147,7 @@ class NullProtocol(Protocol):
 
     @item_may_be_named("trial")
     def log_trial_metrics(
-        self, trial: Trial, /, step: Any = None, aggregator: Any = None, **kwargs: Any
+        self, trial: Trial, /, step: Any = None, aggregator: Any = None, *, context: Any = None, **kwargs: Any
     ) -> None:
         """Swallows them."""
 

@@ -298,6 +298,42 @@ class BackendContract:
         with pytest.raises(ItemNotFound, match="nothing_here"):
             self._points(protocol, trial, "nothing_here")
 
+    # -- context ---------------------------------------------------------------------------------
+
+    def test_a_context_is_part_of_what_a_series_is(self, protocol: Protocol) -> None:
+        trial = self._new(protocol, name="t")
+        for phase in ("train", "valid"):
+            protocol.log_trial_metrics(trial, 1, context={"split": "a.b", "phase": phase}, loss=len(phase))
+        protocol.log_trial_metrics(trial, 1, loss=0.5)
+        assert {name: dict(points) for name, points in self._trial(protocol, trial).metrics.items()} == {
+            'loss{phase="train",split="a.b"}': {1: 5},
+            'loss{phase="valid",split="a.b"}': {1: 5},
+            "loss": {1: 0.5},
+        }
+        found = protocol.fetch_metrics(trial, "loss", context={"phase": "train", "split": "a.b"})
+        assert list(found.values) == [5]
+
+    def test_a_series_of_a_context_is_found_by_a_query(self, protocol: Protocol) -> None:
+        for name, value in (("good", 0.1), ("bad", 0.9)):
+            trial = self._new(protocol, name=name)
+            protocol.log_trial_metrics(trial, 1, context={"split": 'a."min'}, loss=value)
+        below = {"$lt": 0.5}
+        for path in ('metrics.loss{split="a.\\"min"}', 'metrics.loss{split="a.\\"min"}.min'):
+            assert [trial.name for trial in protocol.fetch_trials({path: below})] == ["good"]
+        assert protocol.fetch_trials({"metrics.loss": below}) == []
+
+    def test_what_is_no_context_is_a_metric_of_that_name(self, protocol: Protocol) -> None:
+        trial = self._new(protocol, name="t")
+        protocol.log_trial_metrics(trial, 1, context=0.25)
+        assert dict(self._trial(protocol, trial).metrics["context"]) == {1: 0.25}
+
+    def test_a_wrong_context_drops_what_it_is_about_and_nothing_else(self, protocol: Protocol) -> None:
+        trial = self._new(protocol, name="t")
+        protocol.log_trial_metrics(trial, 1, context={"ph ase": "train"}, loss=0.5)
+        protocol.log_trial_metrics(trial, 1, context={"phase": []}, loss=0.5)
+        protocol.log_trial_metrics(trial, 1, cost=0.5)
+        assert list(self._trial(protocol, trial).metrics) == ["cost"]
+
     # -- queries ---------------------------------------------------------------------------------
 
     @pytest.mark.parametrize(

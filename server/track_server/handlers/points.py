@@ -6,7 +6,8 @@ from track_protocol.aggregators import aggregator_from_spec
 from track_protocol.batch import METRIC, PointsOp
 from track_protocol.columns import Column, pack
 from track_protocol.errors import ItemNotFound
-from track_protocol.values import check_name, normalise
+from track_protocol.seriesname import check_series_name
+from track_protocol.values import normalise
 from track_server.rewinds import supersede_late
 from track_server.store import Points, Transaction
 
@@ -24,7 +25,7 @@ def append(tx: Transaction, by: bytes, op: PointsOp) -> None:
         raise ItemNotFound(f"no trial has the id {op.trial.hex()}: create it with new_trial first")
     aggregators = op.aggregators or [None] * len(op.names)
     for name, aggregator in zip(op.names, aggregators, strict=True):
-        check_name(name)
+        check_series_name(name)
         if aggregator is not None:
             aggregator_from_spec(aggregator)
     steps = _checked_column(op.steps)
