@@ -103,6 +103,16 @@ _TABLE: Final = (
         "Points of one series from ordinal `start`: columns of steps, times and values.",
     ),
     Method(
+        "fetch_blob",
+        Access.READ,
+        (
+            Parameter("digest", "digest"),
+            Parameter("offset", "count", 0),
+            Parameter("limit", "count", 262_144),
+        ),
+        "Bytes of a blob from `offset` on, at most 262,144 at once.",
+    ),
+    Method(
         "fetch_rejected",
         Access.READ,
         (
@@ -181,6 +191,30 @@ _TABLE: Final = (
         Access.LOG,
         (_TRIAL, Parameter("points", "count"), Parameter("reason", "text")),
         "Add points that will never be stored to the trial's metadata `losses`.",
+    ),
+    Method(
+        "put_blob",
+        Access.LOG,
+        (
+            Parameter("digest", "digest"),
+            Parameter("size", "count"),
+            Parameter("offset", "count"),
+            Parameter("data", "bytes"),
+        ),
+        "Keep the bytes from `offset` on of a blob of `size` bytes; it is whole when it has all of them.",
+    ),
+    Method(
+        "log_trial_media",
+        Access.LOG,
+        (
+            _TRIAL,
+            Parameter("kind", "media"),
+            Parameter("name", "text"),
+            Parameter("step", "any"),
+            Parameter("time", "number"),
+            Parameter("value", "map"),
+        ),
+        "Append a histogram, image, text, graph or file to a series of its kind.",
     ),
     Method(
         "add_trial_tags",

@@ -11,12 +11,14 @@ from dataclasses import dataclass
 from typing import Any, Final
 
 from track_protocol.errors import BadArguments
+from track_protocol.media import MEDIA_KINDS, is_digest
 
 __all__ = ["CHECKS", "REQUIRED", "Parameter", "check_arguments"]
 
 REQUIRED: Final = object()
 """Default of a parameter that has none."""
 
+_KINDS: Final = ("metric", "chrono", "superseded", *MEDIA_KINDS)
 _SHOWN: Final = 60
 _REPR: Final = reprlib.Repr()
 _REPR.maxstring = _SHOWN
@@ -60,13 +62,19 @@ CHECKS: Final[Mapping[str, tuple[Callable[[Any], bool], str]]] = {
     "any": (lambda _value: True, "any value"),
     "bool": (lambda value: type(value) is bool, "true or false"),
     "count": (_is_count, "an integer, 0 or more"),
+    "bytes": (lambda value: type(value) is bytes, "bytes"),
+    "digest": (is_digest, "a SHA-256 in 64 hexadecimal digits"),
     "document": (_is_named_map, "a document: a map with string keys"),
     "kind": (
-        lambda value: value in ("metric", "chrono", "superseded"),
-        "'metric', 'chrono' or 'superseded'",
+        lambda value: type(value) is str and value in _KINDS,
+        f"one of {', '.join(map(repr, _KINDS))}",
     ),
     "list": (lambda value: type(value) is list, "a list"),
     "map": (_is_named_map, "a map with string keys"),
+    "media": (
+        lambda value: type(value) is str and value in MEDIA_KINDS,
+        f"one of {', '.join(map(repr, MEDIA_KINDS))}",
+    ),
     "number": (lambda value: type(value) in (int, float), "a number"),
     "status": (_is_status, "a status: {'value': integer, 'name': string}"),
     "text": (_is_text, "a string"),

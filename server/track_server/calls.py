@@ -12,7 +12,8 @@ from typing import Any, Final
 
 from track_protocol.batch import CallOp, PointsOp
 from track_protocol.methods import Access, method_named
-from track_server.handlers import changes, claims, creating, points, reads
+from track_server.blobs import fetch_blob, put_blob
+from track_server.handlers import changes, claims, creating, media, points, reads
 from track_server.store import Transaction
 
 __all__ = ["LOGS", "READS", "WRITES", "apply_op"]
@@ -26,6 +27,7 @@ READS: Final[Mapping[str, Callable[..., Any]]] = {
     "fetch_groups": reads.fetch_groups,
     "fetch_trials": reads.fetch_trials,
     "fetch_metrics": reads.fetch_metrics,
+    "fetch_blob": fetch_blob,
     "fetch_rejected": reads.fetch_rejected,
 }
 
@@ -47,6 +49,8 @@ LOGS: Final[Mapping[str, Callable[..., object]]] = {
     "log_trial_arguments": _by_anybody(changes.merge("parameters")),
     "log_trial_metadata": _by_anybody(changes.log_trial_metadata),
     "log_trial_losses": _by_anybody(changes.log_trial_losses),
+    "put_blob": _by_anybody(put_blob),
+    "log_trial_media": _by_anybody(media.log_trial_media),
     "add_trial_tags": _by_anybody(changes.merge("tags")),
     "set_trial_status": changes.set_trial_status,
     "rewind_trial": changes.rewind_trial,

@@ -30,6 +30,7 @@ from track_protocol.errors import (
     TrackError,
 )
 from track_protocol.methods import Access, method_named
+from track_server.blobs import Sweeper
 from track_server.calls import READS
 from track_server.jobs import (
     UNFINISHED,
@@ -75,6 +76,7 @@ class Engine:
     def __init__(self, store: Store, readers: int = 2) -> None:
         self.store = store
         self._recovery = Recovery(store)
+        self._sweeper = Sweeper(store)
         self._jobs: deque[Job] = deque()
         self._wake = threading.Condition()
         self._closing = False
@@ -243,6 +245,7 @@ class Engine:
     def _tend(self, seconds: float) -> bool:
         try:
             self._recovery.admit()
+            self._sweeper.sweep()
             return self.store.maintain(seconds)
         except Exception as error:  # noqa: BLE001 - it must not end the one thread that writes
             if not self._recovery.note(error):

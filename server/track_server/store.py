@@ -15,7 +15,7 @@ from track_protocol.columns import Column
 from track_protocol.query import Query
 from track_protocol.rejected import Rejected
 
-__all__ = ["Document", "Lease", "Points", "Rewind", "SessionState", "Store", "Transaction", "View"]
+__all__ = ["Blob", "Document", "Lease", "Points", "Rewind", "SessionState", "Store", "Transaction", "View"]
 
 Document = dict[str, Any]
 
@@ -71,6 +71,28 @@ class Lease:
 
 
 @dataclass(frozen=True, slots=True)
+class Blob:
+    """What is known of a blob without reading it.
+
+    Attributes:
+        digest: the SHA-256 of all its bytes, in hexadecimal digits.
+        size: how many bytes it has when it is whole.
+        stored: how many of them are here, from the first on.
+        time: when the last of them came or were offered again, in seconds since the epoch.
+    """
+
+    digest: str
+    size: int
+    stored: int
+    time: float
+
+    @property
+    def whole(self) -> bool:
+        """Whether all of it is here."""
+        return self.stored == self.size
+
+
+@dataclass(frozen=True, slots=True)
 class Rewind:
     """That a trial was rewound, as its metadata ``rewinds`` tells.
 
@@ -92,8 +114,9 @@ class View(Protocol):
 
     Trial documents come whole, with a summary of each series in ``metrics`` and ``chronos``
     (``count, first_step, last_step, last, last_time, min, max, mean, sd, nonfinite, stepped,
-    aggregator``) but without points; a group's ``trials`` and a project's ``groups`` and ``trials``
-    are uids.  Lists are in order of insertion.
+    aggregator``) but without points, and in ``media`` by kind and name what is known of each series of media
+    (``count, first_step, last_step, last_time``); a group's ``trials`` and a project's ``groups`` and
+    ``trials`` are uids.  Lists are in order of insertion.
     """
 
     def project(self, uid: str) -> Document | None:
@@ -128,6 +151,15 @@ class View(Protocol):
 
     def points(self, trial: bytes, kind: str, name: str, start: int, limit: int) -> Points | None:
         """Up to `limit` points of a series from ordinal `start`; None if there is no such series."""
+
+    def blob(self, digest: str) -> Blob | None:
+        """What is known of a blob."""
+
+    def blob_data(self, digest: str, offset: int, limit: int) -> bytes:
+        """Up to `limit` of the bytes of a blob that are here, from `offset` on; none if it is not known."""
+
+    def unused_blobs(self, before: float, limit: int) -> list[str]:
+        """Digests of blobs that no trial uses and that were last touched before a time, at most `limit`."""
 
     def session(self, sid: bytes) -> SessionState | None:
         """What is known of a session."""
@@ -192,6 +224,25 @@ class Transaction(View, Protocol):
             ItemNotFound: there is no such trial.
             SeriesDamaged: a series cannot be read; nothing was changed.
         """
+
+    def add_blob_data(self, digest: str, size: int, data: bytes, time: float) -> None:
+        """Append bytes to a blob, which the first ones (or none) create, and note when.
+
+        Args:
+            digest: of the whole blob.
+            size: of the whole blob; of no meaning when it is there already.
+            data: what follows the bytes that are here.
+            time: now, in seconds since the epoch.
+        """
+
+    def drop_blob(self, digest: str) -> None:
+        """Forget a blob; harmless when there is none."""
+
+    def use_blob(self, digest: str, trial: bytes) -> None:
+        """Note that an existing trial refers to an existing blob; harmless when repeated."""
+
+    def release_blobs(self, trial: bytes) -> None:
+        """Note that a trial refers to no blob any more, before it is deleted."""
 
     def put_session(self, state: SessionState) -> None:
         """Insert or replace by ``sid``."""

@@ -16,10 +16,13 @@ TRIAL = bytes(16)
 FITTING: dict[str, list[Any]] = {
     "any": [None, 1, "x", [1], {1: 2}, (1,), b"x"],
     "bool": [True, False],
+    "bytes": [b"", b"x"],
     "count": [0, 1, 2**63 - 1],
+    "digest": ["0123456789abcdef" * 4],
     "document": [{}, {"name": None}],
-    "kind": ["metric", "chrono"],
+    "kind": ["metric", "chrono", "superseded", "image"],
     "list": [[], [1, "x"]],
+    "media": ["histogram", "image", "text", "graph", "file"],
     "map": [{}, {"a": [1], "": {1: 2}}],
     "number": [0, -1, 1.5, math.nan, math.inf],
     "status": [{"value": 1, "name": "Running"}],
@@ -30,11 +33,14 @@ FITTING: dict[str, list[Any]] = {
 
 UNFIT: dict[str, list[Any]] = {
     "any": [],
+    "bytes": [None, "", "x", [1], bytearray(b"x"), 1],
     "bool": [None, 0, 1, "true", 1.0, []],
     "count": [None, -1, True, 1.0, "1", []],
+    "digest": [None, "", "ab", "0" * 63, "0" * 65, "0" * 64 + "\n", "A" * 64, "g" * 64, b"0" * 64, 0],
     "document": [None, [], "x", {1: 2}, {b"a": 1}, {None: 1}, {("a",): 1}, [("a", 1)]],
     "kind": [None, "", "Metric", b"metric", 0, ["metric"], ("metric",), {"metric": 1}],
     "list": [None, (), "x", b"x", {}, 1],
+    "media": [None, "", "metric", "Image", b"image", ["image"], {"image": 1}],
     "map": [None, [], "x", {1: 2}, {"a": 1, True: 2}],
     "number": [None, True, "1", b"1", [1], {}],
     "status": [

@@ -1,4 +1,4 @@
-"""Stores as the first version of this software left them, and whether they still hold what they held."""
+"""Stores as older versions of this software left them, and whether they still hold what they held."""
 
 from __future__ import annotations
 
@@ -18,21 +18,21 @@ ASSETS = Path(__file__).parents[1] / "server" / "backends" / "assets"
 SID = b"v" * 16
 
 
-def old_sqlite(path: Path) -> Path:
-    """A SQLite store of version 1 at `path`."""
-    path.write_bytes(gzip.decompress((ASSETS / "v1.db.gz").read_bytes()))
+def old_sqlite(path: Path, version: int = 1) -> Path:
+    """A SQLite store of an old version at `path`."""
+    path.write_bytes(gzip.decompress((ASSETS / f"v{version}.db.gz").read_bytes()))
     return path
 
 
-def old_json(path: Path) -> Path:
-    """A file store of version 1 at `path`, whose journal holds its last transaction."""
-    shutil.copy(ASSETS / "v1.json", path)
-    shutil.copy(ASSETS / "v1.json.journal", path.with_name(f"{path.name}.journal"))
+def old_json(path: Path, version: int = 1) -> Path:
+    """A file store of an old version at `path`, whose journal holds its last transaction."""
+    shutil.copy(ASSETS / f"v{version}.json", path)
+    shutil.copy(ASSETS / f"v{version}.json.journal", path.with_name(f"{path.name}.journal"))
     return path
 
 
-def check_holds_everything(store: Store) -> None:
-    """Fail unless the store holds what the old ones hold."""
+def check_holds_everything(store: Store, version: int = 1) -> None:
+    """Fail unless the store holds what the old ones of that version hold."""
     with store.snapshot() as view:
         trials: list[Any] = view.trials(parse_query({}))
         assert [trial["uid"] for trial in trials] == ["hash0_0", "hash1_0", "hash2_0"]
@@ -51,4 +51,6 @@ def check_holds_everything(store: Store) -> None:
         assert state.last_seq == 24
         assert state.last_reply is not None
         assert state.last_reply[0] == 24
-        assert view.rejected(None, 0, 10) == []
+        assert [record.runs for record in view.rejected(None, 0, 10)] == [((25, 25),)] * (version - 1)
+        assert [lease.sid for lease in view.leases(trials[1]["id"])] == [SID] * (version - 1)
+        assert all(trial["media"] == {} for trial in trials)

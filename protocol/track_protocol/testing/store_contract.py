@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from track_protocol.testing.store_blobs import BlobTests
 from track_protocol.testing.store_documents import DocumentTests
 from track_protocol.testing.store_leases import LeaseTests
 from track_protocol.testing.store_points import PointsTests
@@ -14,7 +15,14 @@ __all__ = ["StoreContract"]
 
 
 class StoreContract(
-    DocumentTests, LeaseTests, PointsTests, QueryTests, RejectedTests, RewindTests, TransactionTests
+    BlobTests,
+    DocumentTests,
+    LeaseTests,
+    PointsTests,
+    QueryTests,
+    RejectedTests,
+    RewindTests,
+    TransactionTests,
 ):
     """A store that passes these tests does what the engine needs of it.
 

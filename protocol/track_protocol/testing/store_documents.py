@@ -57,7 +57,7 @@ class DocumentTests(StoreSuite):
     def test_a_trial_reads_back_with_empty_series(self, store: Any) -> None:
         given = trial(parameters={"lr": 0.1}, tags={"t": True}, errors=["boom"], project_id="p", group_id="g")
         self.put(store, lambda tx: tx.add_trial(given))
-        assert self.read_trial(store) == {**given, "metrics": {}, "chronos": {}}
+        assert self.read_trial(store) == {**given, "metrics": {}, "chronos": {}, "media": {}}
 
     def test_putting_a_project_again_replaces_it_in_its_place(self, store: Any) -> None:
         self.put(store, lambda tx: tx.put_project(project("a")), lambda tx: tx.put_project(project("b")))
@@ -158,6 +158,7 @@ class DocumentTests(StoreSuite):
             **changes,
             "metrics": {},
             "chronos": {},
+            "media": {},
         }
 
     def test_an_updated_hash_and_uid_are_found_and_the_old_ones_are_not(self, store: Any) -> None:

@@ -31,6 +31,10 @@ _SESSION: Final = "session"
 _REJECTED: Final = "rejected"
 _LEASE: Final = "lease"
 _NO_LEASE: Final = "no lease"
+_BLOB: Final = "blob"
+_NO_BLOB: Final = "no blob"
+_USE: Final = "use"
+_NO_USES: Final = "no uses"
 
 
 class RecordingTransaction(MemoryTransaction):
@@ -122,6 +126,30 @@ class RecordingTransaction(MemoryTransaction):
         super().drop_lease(trial, sid)
         self._changes.append(change)
 
+    def add_blob_data(self, digest: str, size: int, data: bytes, time: float) -> None:
+        """Append bytes to a blob, which the first ones (or none) create, and note when."""
+        change = encode([_BLOB, digest, size, data, time])
+        super().add_blob_data(digest, size, data, time)
+        self._changes.append(change)
+
+    def drop_blob(self, digest: str) -> None:
+        """Forget a blob; harmless when there is none."""
+        change = encode([_NO_BLOB, digest])
+        super().drop_blob(digest)
+        self._changes.append(change)
+
+    def use_blob(self, digest: str, trial: bytes) -> None:
+        """Note that an existing trial refers to an existing blob; harmless when repeated."""
+        change = encode([_USE, digest, trial])
+        super().use_blob(digest, trial)
+        self._changes.append(change)
+
+    def release_blobs(self, trial: bytes) -> None:
+        """Note that a trial refers to no blob any more."""
+        change = encode([_NO_USES, trial])
+        super().release_blobs(trial)
+        self._changes.append(change)
+
     def commit(self) -> None:
         """Write it down, then make it the committed state."""
         try:
@@ -171,4 +199,8 @@ _REPLAYS: Final[Mapping[str, Callable[..., None]]] = {
     _REJECTED: lambda tx, document: tx.put_rejected(rejected_from_document(document)),
     _LEASE: lambda tx, *fields: tx.put_lease(Lease(*fields)),
     _NO_LEASE: lambda tx, trial, sid: tx.drop_lease(trial, sid),
+    _BLOB: lambda tx, *arguments: tx.add_blob_data(*arguments),
+    _NO_BLOB: lambda tx, digest: tx.drop_blob(digest),
+    _USE: lambda tx, digest, trial: tx.use_blob(digest, trial),
+    _NO_USES: lambda tx, trial: tx.release_blobs(trial),
 }

@@ -10,6 +10,7 @@ from typing import Final
 
 from track_protocol.errors import ItemNotFound, StoreCorrupt, StoreError, TrackError
 from track_protocol.query import parse_query
+from track_server.backends.blob_check import fault_of, missing_in
 from track_server.backends.file_changes import replay
 from track_server.backends.file_state import ReadDocument, read_document
 from track_server.backends.file_write import write_durably
@@ -18,6 +19,7 @@ from track_server.backends.memory import MemoryStore
 from track_server.backends.memory_document import DocumentHeader, document_lines, load_document
 from track_server.backends.memory_tables import MemoryView
 from track_server.keeping import Checked
+from track_server.store import Document
 
 __all__ = ["FileCopier", "read_whole", "write_copy"]
 
@@ -33,10 +35,11 @@ class FileCopier:
         with memory.snapshot() as view:
             trials = view.trials(parse_query({}))
             counts = [
-                series["count"] for trial in trials for kind in ("metrics", "chronos")
-                for series in trial[kind].values()
+                series["count"] for trial in trials
+                for kind in (trial["metrics"], trial["chronos"], *trial["media"].values())
+                for series in kind.values()
             ]  # fmt: skip
-            findings = tuple(_dangling(view))
+            findings = (*_dangling(view), *_blob_findings(view, trials))
             rejected = sum(record.records for record in view.rejected(None, 0, sys.maxsize))
         return Checked(memory.generation, len(trials), len(counts), sum(counts), findings, rejected)
 
@@ -128,6 +131,21 @@ def _there(document: ReadDocument | None, path: Path) -> ReadDocument:
     if document is None:
         raise ItemNotFound(f"there is no store {path} yet: its file is missing or empty")
     return document
+
+
+def _blob_findings(view: MemoryView, trials: list[Document]) -> Iterator[str]:
+    for blob in view.blobs():
+        if found := fault_of(view, blob):
+            yield found
+    for trial in trials:
+        for kind, names in trial["media"].items():
+            for name, known in names.items():
+                points = view.points(trial["id"], kind, name, 0, known["count"])
+                assert points is not None
+                yield from (
+                    f"trial {trial['uid']}, {kind} {name!r}: {each}"
+                    for each in missing_in(points.values, view)
+                )
 
 
 def _dangling(view: MemoryView) -> Iterator[str]:

@@ -33,8 +33,8 @@ from track_server.backends.file_write import rewrite, store_error, sync_folder
 
 __all__ = ["JOURNAL_VERSION", "Frame", "Header", "Journal"]
 
-JOURNAL_VERSION: Final = 2
-"""Of the journals that this software writes: version 1 had the same form, but no rejected records."""
+JOURNAL_VERSION: Final = 3
+"""Of the journals that this software writes: 1 had the same form, but no rejected records, 2 no blobs."""
 
 _NAME: Final = b"TRACKJ\x00"
 _MAGICS: Final = [_NAME + bytes([version]) for version in range(1, JOURNAL_VERSION + 1)]

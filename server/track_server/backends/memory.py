@@ -12,6 +12,7 @@ from track_protocol.batch import METRIC, SUPERSEDED
 from track_protocol.errors import ItemNotFound, StoreError
 from track_protocol.rejected import Rejected
 from track_server.backends.file_write import write_durably
+from track_server.backends.memory_blobs import new_blob
 from track_server.backends.memory_document import DocumentHeader, document_lines
 from track_server.backends.memory_series import copied, empty_series
 from track_server.backends.memory_tables import COMPUTED, MemoryView, Tables
@@ -111,6 +112,32 @@ class MemoryTransaction(MemoryView):
         tables.series.put(key, series)
         if series.fragmented:
             tables.fragmented.add(key)
+
+    def add_blob_data(self, digest: str, size: int, data: bytes, time: float) -> None:
+        """Append bytes to a blob, which the first ones (or none) create, and note when."""
+        blobs = self._tables.blobs
+        kept = blobs.get(digest, self._version) or new_blob(digest, size, time)
+        blobs.put(digest, kept.append(data, time))
+
+    def drop_blob(self, digest: str) -> None:
+        """Forget a blob; harmless when there is none."""
+        self._tables.blobs.put(digest, None)
+        self._forget_uses(lambda use: use[0] == digest)
+
+    def use_blob(self, digest: str, trial: bytes) -> None:
+        """Note that an existing trial refers to an existing blob; harmless when repeated."""
+        self._trial(trial)
+        if self.blob(digest) is not None:
+            self._tables.blob_uses.put((digest, trial), (digest, trial))
+
+    def release_blobs(self, trial: bytes) -> None:
+        """Note that a trial refers to no blob any more."""
+        self._trial(trial)
+        self._forget_uses(lambda use: use[1] == trial)
+
+    def _forget_uses(self, meant: Callable[[tuple[str, bytes]], bool]) -> None:
+        for use in filter(meant, self.blob_uses()):
+            self._tables.blob_uses.put(use, None)
 
     def put_session(self, state: SessionState) -> None:
         """Insert or replace by ``sid``."""

@@ -4,7 +4,7 @@
 
     {
       "format": "track",            always
-      "version": 2,                 of this layout
+      "version": 3,                 of this layout
       "generation": "5d41…",        which history it belongs to
       "transaction": 812,           the last transaction it includes
       "projects": [{"uid": …, "name": …, "groups": [uids], "trials": [uids]}],
@@ -13,11 +13,13 @@
                   "times": [seconds since the epoch], "values": [0.5, 0.25]}}, "chronos": {…}}],
       "sessions": [{"sid": hex, "user": …, "epoch": 1, "last_seq": 97, "last_reply": null}],
       "rejected": [{"session": hex, "user": …, "runs": [[5, 7]], "method": "points", "trial": hex, …}],
-      "leases": [{"trial": hex, "sid": hex, "rank": null, "superseded": false}]
+      "leases": [{"trial": hex, "sid": hex, "rank": null, "superseded": false}],
+      "blobs": [{"digest": hex, "size": bytes, "time": …, "content": base64}]
     }
 
-A trial that was rewound also has ``superseded``: series by name, as in ``metrics``.
-Version 1 had neither ``rejected`` nor ``leases``.
+A trial that was rewound also has ``superseded``: series by name, as in ``metrics``; one with media has
+``media``: such series by name, by kind.  Version 1 had neither ``rejected`` nor ``leases``, version 2 no
+blobs.
 
 ``steps`` is null when no point of the series has a step.  What JSON has no form for is written as
 `track_protocol.exactjson` says.
@@ -28,6 +30,7 @@ from __future__ import annotations
 import json
 import math
 import sys
+from base64 import b64decode, b64encode
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from typing import Any, Final
@@ -38,14 +41,15 @@ from track_protocol.batch import CHRONO, METRIC, SUPERSEDED
 from track_protocol.columns import Column, pack, unpack
 from track_protocol.errors import BadValue, ItemNotFound, StoreCorrupt, StoreError, StoreTooNew
 from track_protocol.exactjson import dumps, loads, restored
+from track_protocol.media import blob_of
 from track_protocol.query import parse_query
 from track_protocol.rejected import Rejected, rejected_from_document, rejected_to_document
 from track_server.backends.memory_tables import MemoryView
-from track_server.store import Document, Lease, Points, SessionState, Transaction
+from track_server.store import Blob, Document, Lease, Points, SessionState, Transaction
 
 __all__ = ["VERSION", "DocumentHeader", "document_lines", "load_document", "parse_document"]
 
-VERSION: Final = 2
+VERSION: Final = 3
 """Of the document that this software writes; it reads older ones too."""
 
 _FORMAT: Final = "track"
@@ -101,7 +105,11 @@ def document_lines(view: MemoryView, header: DocumentHeader) -> Iterator[str]:
         return
     yield from _member("sessions", map(_session, view.sessions()), ",\n")
     yield from _member("rejected", map(_rejected, view.rejected(None, 0, sys.maxsize)), ",\n")
-    yield from _member("leases", map(_lease, view.all_leases()), "\n}\n")
+    if header.version == 2:
+        yield from _member("leases", map(_lease, view.all_leases()), "\n}\n")
+        return
+    yield from _member("leases", map(_lease, view.all_leases()), ",\n")
+    yield from _member("blobs", (_blob(view, known) for known in view.blobs()), "\n}\n")
 
 
 def _member(name: str, items: Iterable[Document], end: str) -> Iterator[str]:
@@ -144,7 +152,13 @@ def _trial(view: MemoryView, document: Document) -> Document:
         name: _series(view, id, SUPERSEDED, name, view.summary(id, SUPERSEDED, name))
         for name in view.series_names(id, SUPERSEDED)
     }
-    return {**shown, SUPERSEDED: history} if history else shown
+    media = {
+        kind: {name: _series(view, id, kind, name, view.summary(id, kind, name)) for name in names}
+        for kind, names in document["media"].items()
+    }
+    more = {SUPERSEDED: history, "media": media}
+    del shown["media"]
+    return {**shown, **{field: series for field, series in more.items() if series}}
 
 
 def _series(view: MemoryView, trial: bytes, kind: str, name: str, summary: Document) -> Document:
@@ -180,6 +194,11 @@ def _session(state: SessionState) -> Document:
 def _rejected(record: Rejected) -> Document:
     trial = None if record.trial is None else record.trial.hex()
     return {**rejected_to_document(record), "session": record.session.hex(), "trial": trial}
+
+
+def _blob(view: MemoryView, known: Blob) -> Document:
+    content = b64encode(view.blob_data(known.digest, 0, known.stored)).decode("ascii")
+    return {"digest": known.digest, "size": known.size, "time": known.time, "content": content}
 
 
 def _lease(lease: Lease) -> Document:
@@ -264,24 +283,54 @@ def load_document(document: Document, tx: Transaction, path: str) -> None:
                 _load_link(group["uid"], uid, tx)
         for session in document["sessions"]:
             tx.put_session(_loaded_session(session))
-        for record in document["rejected"] if document["version"] > 1 else ():
-            tx.put_rejected(_loaded_rejected(record))
-        for lease in document["leases"] if document["version"] > 1 else ():
-            trial, sid = bytes.fromhex(lease["trial"]), bytes.fromhex(lease["sid"])
-            tx.put_lease(Lease(trial, sid, lease["rank"], lease["superseded"]))
+        if document["version"] > 1:
+            _load_second(document, tx)
+        if document["version"] > 2:
+            _load_third(document, tx)
     except (KeyError, TypeError, ValueError, AttributeError, ItemNotFound) as error:
         raise StoreCorrupt(
             f"{path} is JSON whose parts do not fit together ({error!r}): {_REMEDY}"
         ) from error
 
 
+def _load_second(document: Document, tx: Transaction) -> None:
+    """What version 2 brought."""
+    for record in document["rejected"]:
+        tx.put_rejected(_loaded_rejected(record))
+    for lease in document["leases"]:
+        trial, sid = bytes.fromhex(lease["trial"]), bytes.fromhex(lease["sid"])
+        tx.put_lease(Lease(trial, sid, lease["rank"], lease["superseded"]))
+
+
+def _load_third(document: Document, tx: Transaction) -> None:
+    """What version 3 brought."""
+    for blob in document["blobs"]:
+        content = b64decode(blob["content"], validate=True)
+        tx.add_blob_data(blob["digest"], blob["size"], content, float(blob["time"]))
+    for trial in document["trials"]:
+        _load_uses(trial, tx)
+
+
 def _load_trial(trial: Document, tx: Transaction) -> None:
     id = bytes.fromhex(trial["id"])
     tx.add_trial({**trial, "id": id})
     every = [(kind, trial[field]) for field, kind in _FIELDS]
-    for kind, found in (*every, (SUPERSEDED, trial.get(SUPERSEDED, {}))):
+    for kind, found in (*every, (SUPERSEDED, trial.get(SUPERSEDED, {})), *trial.get("media", {}).items()):
         for name, series in found.items():
             tx.append_points(id, kind, name, series["aggregator"], _loaded_points(series))
+
+
+def _load_uses(trial: Document, tx: Transaction) -> None:
+    """A document does not say which blobs a trial uses: its media do."""
+    found = [
+        blob_of(value)
+        for names in trial.get("media", {}).values()
+        for series in names.values()
+        for value in series["values"]
+    ]
+    for digest in dict.fromkeys(found):
+        if digest is not None:
+            tx.use_blob(digest, bytes.fromhex(trial["id"]))
 
 
 def _loaded_points(series: Document) -> Points:

@@ -9,12 +9,14 @@ from typing import Final
 
 from track_protocol.batch import CHRONO, METRIC, SUPERSEDED
 from track_protocol.errors import ItemNotFound
+from track_protocol.media import MEDIA_KINDS
 from track_protocol.query import Query
 from track_protocol.query_ast import Among, Ordered, Present, leaves
 from track_protocol.rejected import Rejected
+from track_server.backends.memory_blobs import KeptBlob
 from track_server.backends.memory_series import Series, copied
 from track_server.backends.memory_versions import Clock, Grown, Table
-from track_server.store import Document, Lease, Points, SessionState
+from track_server.store import Blob, Document, Lease, Points, SessionState
 
 __all__ = ["COMPUTED", "MemoryView", "Tables"]
 
@@ -22,7 +24,7 @@ _SERIES_FIELDS: Final = {"metrics": METRIC, "chronos": CHRONO}
 COMPUTED: Final[Mapping[str, frozenset[str]]] = {
     "project": frozenset({"groups", "trials"}),
     "group": frozenset({"trials"}),
-    "trial": frozenset({*_SERIES_FIELDS, SUPERSEDED}),
+    "trial": frozenset({*_SERIES_FIELDS, SUPERSEDED, "media"}),
 }
 """Fields of each kind of document that are made when it is read, and are not kept with it."""
 
@@ -39,6 +41,8 @@ class Tables:
         self.rejected: Table[int, Rejected] = Table(clock)
         self.leases: Table[bytes, tuple[Lease, ...]] = Table(clock)
         self.series: Table[tuple[bytes, str, str], Series] = Table(clock)
+        self.blobs: Table[str, KeptBlob] = Table(clock)
+        self.blob_uses: Table[tuple[str, bytes], tuple[str, bytes]] = Table(clock)
         # Indexes.
         self.leased: Table[bytes, frozenset[bytes]] = Table(clock)
         self.names: Table[tuple[bytes, str], Grown[str]] = Table(clock)
@@ -136,6 +140,30 @@ class MemoryView:
         assert series is not None
         return series.document()
 
+    def blob(self, digest: str) -> Blob | None:
+        """What is known of a blob."""
+        kept = self._tables.blobs.get(digest, self._version)
+        return None if kept is None else kept.known
+
+    def blob_data(self, digest: str, offset: int, limit: int) -> bytes:
+        """Up to `limit` of the bytes of a blob that are here, from `offset` on."""
+        kept = self._tables.blobs.get(digest, self._version)
+        return b"" if kept is None else kept.data(offset, limit)
+
+    def blobs(self) -> list[Blob]:
+        """What is known of every blob, in order of their first bytes."""
+        return [kept.known for kept in self._tables.blobs.values(self._version)]
+
+    def blob_uses(self) -> list[tuple[str, bytes]]:
+        """Which blob which trial refers to."""
+        return list(self._tables.blob_uses.values(self._version))
+
+    def unused_blobs(self, before: float, limit: int) -> list[str]:
+        """Digests of blobs that no trial uses and that were last touched before a time, at most `limit`."""
+        old = [blob.digest for blob in self.blobs() if blob.time < before]
+        used = {digest for digest, _ in self.blob_uses()} if old else set()
+        return [digest for digest in old if digest not in used][:limit]
+
     def session(self, sid: bytes) -> SessionState | None:
         """What is known of a session."""
         return self._tables.sessions.get(sid, self._version)
@@ -204,7 +232,19 @@ class MemoryView:
     def _whole_trial(self, document: Document) -> Document:
         id = document["id"]
         summaries = {field: self._summaries(id, kind) for field, kind in _SERIES_FIELDS.items()}
-        return {**document, **summaries}
+        return {**document, **summaries, "media": self._media(id)}
+
+    def _media(self, trial: bytes) -> Document:
+        found: Document = {}
+        for kind in MEDIA_KINDS:
+            names = self.series_names(trial, kind)
+            if names:
+                found[kind] = {name: self._media_summary(trial, kind, name) for name in names}
+        return found
+
+    def _media_summary(self, trial: bytes, kind: str, name: str) -> Document:
+        whole = self.summary(trial, kind, name)
+        return {field: whole[field] for field in ("count", "first_step", "last_step", "last_time")}
 
     def _summaries(self, trial: bytes, kind: str) -> Document:
         return {name: self.summary(trial, kind, name) for name in self.series_names(trial, kind)}

@@ -17,9 +17,12 @@ import apsw
 from track_protocol import exactjson
 from track_protocol.columns import Column, unpack
 from track_protocol.errors import BadValue, StoreCorrupt
+from track_protocol.media import MEDIA_KINDS
 from track_protocol.stat import Summary
+from track_server.backends.blob_check import fault_of, missing_in
 from track_server.backends.chunks import BadChunk, decode_chunk
 from track_server.backends.sqlite_errors import translated
+from track_server.backends.sqlite_read import SqliteView
 from track_server.backends.sqlite_schema import (
     check_engine,
     generation_of,
@@ -37,6 +40,8 @@ _BATCH: Final = 256
 _TOLERANCE: Final = 1e-6
 _SECOND: Final = 2
 """The version from which on there are tables of rejected records and of leases."""
+_THIRD: Final = 3
+"""The same for blobs."""
 
 _SERIES: Final = """
 SELECT id, kind, name, count, first_step, last_step, last, last_time, stepped, finite, nonfinite,
@@ -78,6 +83,14 @@ _DOCUMENTS: Final = (
     ("project", "SELECT uid, metadata FROM project"),
     ("group", "SELECT uid, metadata FROM trial_group"),
     ("trial", "SELECT uid, tags, parameters, metadata, errors FROM trial"),
+)
+_DANGLING_SINCE_THIRD: Final = (
+    ("part {} belongs to no blob", "SELECT id FROM blob_part WHERE blob NOT IN (SELECT id FROM blob)"),
+    (
+        "a use of blob {} names a blob or a trial that is not there",
+        "SELECT blob FROM blob_use WHERE blob NOT IN (SELECT id FROM blob) "
+        "OR trial NOT IN (SELECT id FROM trial)",
+    ),
 )
 
 
@@ -131,6 +144,7 @@ class _Check:
             self._set_aside,
             self._references,
             self._documents,
+            self._blobs,
             self._all_series,
         )
         for step in steps:
@@ -169,9 +183,22 @@ class _Check:
                     self._findings.append(f"rejected record {id} holds text that is not what was written")
 
     def _references(self) -> None:
-        later = _DANGLING_SINCE_SECOND if version_of(self._db) >= _SECOND else ()
-        for text, statement in (*_DANGLING, *later):
+        version = version_of(self._db)
+        second = _DANGLING_SINCE_SECOND if version >= _SECOND else ()
+        third = _DANGLING_SINCE_THIRD if version >= _THIRD else ()
+        for text, statement in (*_DANGLING, *second, *third):
             self._findings += [text.format(row) for (row,) in self._db.execute(statement)]
+
+    def _blobs(self) -> None:
+        if version_of(self._db) < _THIRD:
+            return
+        view = SqliteView(self._db, self._path)
+        for (digest,) in self._db.execute("SELECT digest FROM blob").fetchall():
+            with self._db:
+                blob = view.blob(str(digest))
+                found = blob and fault_of(view, blob)
+            if found:
+                self._findings.append(found)
 
     def _documents(self) -> None:
         for kind, statement in _DOCUMENTS:
@@ -206,6 +233,9 @@ class _Check:
                 self._findings.append(f"{label}: chunk {chunk} has {len(columns[1])} points, not {points}")
             if not _same_numbers(bounds, [bound for column in columns for bound in bounds_of(column)]):
                 self._findings.append(f"{label}: chunk {chunk} has other bounds than its points")
+            if kind in MEDIA_KINDS:
+                view = SqliteView(self._db, self._path)
+                self._findings += [f"{label}: {each}" for each in missing_in(columns[2], view)]
             seen.take(columns)
         self._series += 1
         self._points += seen.count

@@ -155,7 +155,36 @@ _SECOND: Final = (
     "CREATE INDEX lease_of ON lease(sid)",
 )
 
-MIGRATIONS: Final[Mapping[int, tuple[str, ...]]] = {0: _FIRST, 1: _SECOND}
+_THIRD: Final = (
+    """
+    CREATE TABLE blob(
+        id INTEGER PRIMARY KEY,
+        digest TEXT NOT NULL UNIQUE,     -- SHA-256 of all its bytes, in hexadecimal digits
+        size INTEGER NOT NULL,           -- bytes when it is whole
+        stored INTEGER NOT NULL,         -- bytes that are here, from the first on
+        time REAL NOT NULL               -- of the last that came, in seconds since the epoch
+    )
+    """,
+    """
+    CREATE TABLE blob_part(
+        id INTEGER PRIMARY KEY,
+        blob INTEGER NOT NULL,           -- blob.id
+        start INTEGER NOT NULL,          -- offset of its first byte
+        data BLOB NOT NULL,
+        UNIQUE(blob, start)
+    )
+    """,
+    """
+    CREATE TABLE blob_use(
+        blob INTEGER NOT NULL,           -- blob.id
+        trial INTEGER NOT NULL,          -- trial.id
+        PRIMARY KEY(blob, trial)
+    ) WITHOUT ROWID
+    """,
+    "CREATE INDEX blob_use_of ON blob_use(trial)",
+)
+
+MIGRATIONS: Final[Mapping[int, tuple[str, ...]]] = {0: _FIRST, 1: _SECOND, 2: _THIRD}
 """What brings the tables from a version to the next one; version 0 has none."""
 
 VERSION: Final = len(MIGRATIONS)

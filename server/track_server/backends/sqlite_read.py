@@ -12,12 +12,13 @@ from track_protocol import exactjson
 from track_protocol.batch import CHRONO, METRIC
 from track_protocol.columns import Column
 from track_protocol.errors import StoreCorrupt
+from track_protocol.media import MEDIA_KINDS
 from track_protocol.query import Query
 from track_protocol.rejected import Rejected
 from track_server.backends.chunks import BadChunk, decode_chunk, join_columns, slice_column
 from track_server.backends.sqlite_errors import translated
 from track_server.backends.sqlite_query import compile_query
-from track_server.store import Document, Lease, Points, SessionState
+from track_server.store import Blob, Document, Lease, Points, SessionState
 
 __all__ = ["REJECTED_COLUMNS", "TRIAL_JSON", "SqliteView", "read_chunk"]
 
@@ -38,6 +39,11 @@ _SERIES_COLUMNS: Final = (
     "min, max, mean, m2, finite, nonfinite, stepped"
 )
 _FIELD_OF_KIND: Final = {METRIC: "metrics", CHRONO: "chronos"}
+_KINDS: Final = ", ".join(f"'{kind}'" for kind in (*_FIELD_OF_KIND, *MEDIA_KINDS))
+_BLOB_DATA: Final = """
+SELECT start, data FROM blob_part WHERE blob = ?1 AND start < ?3 AND start >= coalesce(
+(SELECT max(start) FROM blob_part WHERE blob = ?1 AND start <= ?2), ?2) ORDER BY start
+"""
 _LEASES: Final = "SELECT trial.key, sid, rank, superseded FROM "
 _DOCUMENTS: Final = 512
 """Trials whose series are read by one statement."""
@@ -130,6 +136,40 @@ class SqliteView:
         series, count = found[0]
         stop = min(max(start, 0) + max(limit, 0), count)
         return self._points(series, max(start, 0), stop)
+
+    def blob(self, digest: str) -> Blob | None:
+        """What is known of a blob."""
+        rows = self._rows("SELECT size, stored, time FROM blob WHERE digest = ?", [digest])
+        return next((Blob(digest, *row) for row in rows), None)
+
+    def blob_data(self, digest: str, offset: int, limit: int) -> bytes:
+        """Up to `limit` of the bytes of a blob that are here, from `offset` on.
+
+        Raises:
+            StoreCorrupt: some of them are missing.
+        """
+        found = self._rows("SELECT id, stored FROM blob WHERE digest = ?", [digest])
+        if not found:
+            return b""
+        id, stored = found[0]
+        stop = min(offset + limit, stored)
+        if offset >= stop:
+            return b""
+        rows = self._rows(_BLOB_DATA, [id, offset, stop])
+        data = b"".join([part for _, part in rows])
+        first = offset - rows[0][0] if rows else 0
+        wanted = data[first : first + stop - offset]
+        if len(wanted) != stop - offset:
+            raise StoreCorrupt(f"{self._path}: the blob {digest} lacks some of its bytes: restore a backup")
+        return wanted
+
+    def unused_blobs(self, before: float, limit: int) -> list[str]:
+        """Digests of blobs that no trial uses and that were last touched before a time, at most `limit`."""
+        rows = self._rows(
+            "SELECT digest FROM blob WHERE time < ? AND id NOT IN (SELECT blob FROM blob_use) LIMIT ?",
+            [before, limit],
+        )
+        return [digest for (digest,) in rows]
 
     def session(self, sid: bytes) -> SessionState | None:
         """What is known of a session."""
@@ -239,7 +279,7 @@ class SqliteView:
     def _trials(self, where: str, params: list[Any], limit: int | None = None) -> list[Document]:
         found = self._trials_fields(where, params, limit)
         for document in found.values():
-            document |= {"metrics": {}, "chronos": {}}
+            document |= {"metrics": {}, "chronos": {}, "media": {}}
         ids = list(found)
         for first in range(0, len(ids), _DOCUMENTS):
             self._add_summaries(found, ids[first : first + _DOCUMENTS])
@@ -248,11 +288,14 @@ class SqliteView:
     def _add_summaries(self, documents: dict[int, Document], ids: list[int]) -> None:
         rows = self._rows(
             f"SELECT {_SERIES_COLUMNS} FROM series "  # noqa: S608 # all ours
-            "WHERE trial IN (SELECT value FROM json_each(?)) AND kind IN (?, ?) ORDER BY id",
-            [exactjson.dumps(ids), *_FIELD_OF_KIND],
+            f"WHERE trial IN (SELECT value FROM json_each(?)) AND kind IN ({_KINDS}) ORDER BY id",
+            [exactjson.dumps(ids)],
         )
         for trial, kind, name, *fields in rows:
-            documents[trial][_FIELD_OF_KIND[kind]][name] = _summary(*fields)
+            if kind in _FIELD_OF_KIND:
+                documents[trial][_FIELD_OF_KIND[kind]][name] = _summary(*fields)
+            else:
+                documents[trial]["media"].setdefault(kind, {})[name] = _media_summary(*fields)
 
     def _points(self, series: int, start: int, stop: int) -> Points:
         if start >= stop:
@@ -276,6 +319,13 @@ class SqliteView:
             )
         steps, times, values = (join_columns(columns) for columns in zip(*parts, strict=True))
         return Points(steps, times, values)
+
+
+def _media_summary(
+    _aggregator: str | None, count: int, first: str | None, last: str | None, *rest: Any
+) -> Document:
+    _, last_time, *_ = rest
+    return {"count": count, "first_step": _json(first), "last_step": _json(last), "last_time": last_time}
 
 
 def _summary(

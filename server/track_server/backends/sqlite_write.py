@@ -36,10 +36,18 @@ VALUES(?, ?, ?, ?, ?, ?)
 _PUT_REJECTED: Final = f"INSERT INTO rejected({REJECTED_COLUMNS}) VALUES({', '.join('?' * 14)})"
 _PUT_LEASE: Final = "INSERT OR REPLACE INTO lease(trial, sid, rank, superseded) VALUES(?, ?, ?, ?)"
 _DROP_LEASE: Final = "DELETE FROM lease WHERE trial = (SELECT id FROM trial WHERE key = ?) AND sid = ?"
+_PUT_BLOB: Final = """
+INSERT INTO blob(digest, size, stored, time) VALUES(?1, ?2, ?3, ?4) ON CONFLICT(digest) DO UPDATE
+SET stored = stored + excluded.stored, time = excluded.time
+"""
+_PUT_PART: Final = """
+INSERT INTO blob_part(blob, start, data) SELECT id, stored - length(?2), ?2 FROM blob WHERE digest = ?1
+"""
+_USE_BLOB: Final = "INSERT OR IGNORE INTO blob_use(blob, trial) SELECT id, ?2 FROM blob WHERE digest = ?1"
 _PLAIN: Final = frozenset(
     {"uid", "hash", "revision", "name", "description", "version", "project_id", "group_id"}
 )
-_COMPUTED: Final = frozenset({"id", "metrics", "chronos"})
+_COMPUTED: Final = frozenset({"id", "metrics", "chronos", "media"})
 
 
 class SqliteTransaction(SqliteView):
@@ -163,6 +171,26 @@ class SqliteTransaction(SqliteView):
         row = self._trial_row(trial)
         with translated(self._path):
             return Rewinding(self._db, self._path, self._appender, trial, step, before).run(row)
+
+    def add_blob_data(self, digest: str, size: int, data: bytes, time: float) -> None:
+        """Append bytes to a blob, which the first ones (or none) create, and note when."""
+        self._execute(_PUT_BLOB, [digest, size, len(data), time])
+        if data:
+            self._execute(_PUT_PART, [digest, data])
+
+    def drop_blob(self, digest: str) -> None:
+        """Forget a blob; harmless when there is none."""
+        for (id,) in self._rows("SELECT id FROM blob WHERE digest = ?", [digest]):
+            for sql in ("blob_part WHERE blob = ?", "blob_use WHERE blob = ?", "blob WHERE id = ?"):
+                self._execute(f"DELETE FROM {sql}", [id])  # noqa: S608 # all ours
+
+    def use_blob(self, digest: str, trial: bytes) -> None:
+        """Note that an existing trial refers to an existing blob; harmless when repeated."""
+        self._execute(_USE_BLOB, [digest, self._trial_row(trial)])
+
+    def release_blobs(self, trial: bytes) -> None:
+        """Note that a trial refers to no blob any more."""
+        self._execute("DELETE FROM blob_use WHERE trial = ?", [self._trial_row(trial)])
 
     def put_session(self, state: SessionState) -> None:
         """Insert or replace by ``sid``."""

@@ -36,7 +36,7 @@ _FIELDS: Final[Mapping[str, Mapping[str, tuple[type, ...]]]] = {
     },
 }
 _EMPTY: Final[Mapping[type, Callable[[], Any]]] = {dict: dict, list: list}
-_IGNORED: Final = frozenset({"uid", "groups", "trials", "metrics", "chronos"})
+_IGNORED: Final = frozenset({"uid", "groups", "trials", "metrics", "chronos", "media"})
 
 
 def _checked(kind: str, document: Mapping[str, Any]) -> Document:

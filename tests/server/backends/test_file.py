@@ -684,7 +684,7 @@ def test_a_store_that_is_behind_a_rewritten_document_reads_it_again(path: Path) 
         first.save()
         count_up(first)
         assert counter(second) == 4
-        assert before.trial(ID) == {**TRIAL, "metrics": {}, "chronos": {}}
+        assert before.trial(ID) == {**TRIAL, "metrics": {}, "chronos": {}, "media": {}}
     assert count_up(second) == 5
     assert counter(first) == 5
     first.close()

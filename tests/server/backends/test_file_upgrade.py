@@ -56,6 +56,22 @@ def test_an_old_store_is_migrated_when_it_is_opened(path: Path, exclusive: bool)
     assert FileKeeper().check(path).rejected == 1
 
 
+def test_a_store_of_the_second_version_is_copied_and_migrated(tmp_path: Path) -> None:
+    path = old_json(tmp_path / "second.json", 2)
+    assert versions(path) == (2, 2)
+    store = opened(path)
+    check_holds_everything(store, 2)
+    tx = store.begin()
+    tx.add_blob_data("ab" * 32, 3, b"ab", 100.0)
+    tx.commit()
+    store.close()
+    (copy,) = copies(path)
+    found = json.loads(copy.read_text())
+    assert (found["version"], len(found["rejected"]), "blobs" in found) == (2, 1, False)
+    assert versions(path) == (VERSION, JOURNAL_VERSION)
+    assert FileKeeper().check(path).findings == FileKeeper().check(copy).findings == ()
+
+
 def test_before_that_it_is_copied_with_its_journal_and_in_its_version(
     path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:

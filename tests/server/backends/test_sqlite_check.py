@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import hashlib
 import math
 from pathlib import Path
 
 import apsw
 import pytest
 
-from stored_trials import add_trials, log_points, merge_all, points_of
+from stored_trials import add_trials, log_points, merge_all, points_of, trial_id
 from track_server.backends.sqlite import SqliteStore, open_store
 from track_server.backends.sqlite_check import check_sqlite
 
@@ -108,3 +109,43 @@ def test_a_check_does_not_keep_the_log_of_a_writer(path: Path) -> None:
         pass
     assert path.with_name("runs.db-wal").stat().st_size == 0
     store.close()
+
+
+# -- blobs and media -----------------------------------------------------------------------------
+
+CONTENT = bytes(range(256)) * 300
+DIGEST = hashlib.sha256(CONTENT).hexdigest()
+GRAPH = {"digest": DIGEST, "size": len(CONTENT)}
+
+
+@pytest.fixture
+def with_media(path: Path) -> Path:
+    store = open_store(path, exclusive=True)
+    tx = store.begin()
+    for offset in range(0, len(CONTENT), 50_000):
+        tx.add_blob_data(DIGEST, len(CONTENT), CONTENT[offset : offset + 50_000], 100.0)
+    tx.add_blob_data("ab" * 32, 10, b"not all", 100.0)
+    tx.append_points(trial_id(), "graph", "model", None, points_of([GRAPH]))
+    tx.commit()
+    store.close()
+    return path
+
+
+def test_a_store_with_blobs_and_media_is_sound(with_media: Path) -> None:
+    assert check_sqlite(with_media).findings == ()
+
+
+@pytest.mark.parametrize(
+    ("statement", "finding"),
+    [
+        ("UPDATE blob_part SET data = zeroblob(length(data)) WHERE start = 50000", "has another SHA-256"),
+        ("DELETE FROM blob_part WHERE start = 50000", "lacks some of its bytes"),
+        ("DELETE FROM blob_part WHERE start = 0", "lacks some of its bytes"),
+        ("UPDATE blob SET stored = size + 1 WHERE id = 1", "has 76801 bytes of 76800"),
+        ("DELETE FROM blob WHERE id = 1", "point 0 refers to the blob"),
+        ("DELETE FROM blob WHERE id = 1", "part 1 belongs to no blob"),
+        ("INSERT INTO blob_use VALUES(1, 99)", "a use of blob 1 names a blob or a trial that is not there"),
+    ],
+)
+def test_damage_of_blobs_and_media_is_found(with_media: Path, statement: str, finding: str) -> None:
+    assert any(finding in each for each in damaged_by(with_media, statement))

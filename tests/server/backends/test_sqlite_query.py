@@ -111,6 +111,7 @@ def trial(number: int = 0, **fields: Any) -> Document:
         "status": {"value": 0, "name": "CreatedGroup"},
         "metrics": {},
         "chronos": {},
+        "media": {},
         **fields,
     }
 

@@ -82,6 +82,19 @@ def test_an_old_store_is_migrated_when_it_is_opened(path: Path, exclusive: bool)
     assert SqliteKeeper().check(path).rejected == 1
 
 
+def test_a_store_of_the_second_version_is_copied_and_migrated(tmp_path: Path) -> None:
+    path = old_sqlite(tmp_path / "second.db", 2)
+    store = open_store(path)
+    check_holds_everything(store, 2)
+    tx = store.begin()
+    tx.add_blob_data("ab" * 32, 3, b"ab", 100.0)
+    tx.commit()
+    store.close()
+    (copy,) = copies(path)
+    assert (version_of(path), version_of(copy)) == (VERSION, 2)
+    assert SqliteKeeper().check(path).findings == SqliteKeeper().check(copy).findings == ()
+
+
 def test_before_that_it_is_copied_as_it_was(path: Path, caplog: pytest.LogCaptureFixture) -> None:
     with caplog.at_level(logging.WARNING):
         open_store(path).close()
