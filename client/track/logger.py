@@ -14,6 +14,7 @@ from types import FrameType, TracebackType
 from typing import Any, Final
 
 from track.chrono import LoggerChronoContext
+from track.media.logger import MediaLogger
 from track.utils.signal import SIGNAL_SECONDS, SignalHandler, seconds_left
 from track_protocol.aggregators import SumAggregator
 from track_protocol.errors import TrackError
@@ -27,7 +28,7 @@ _log: Final = logging.getLogger("track")
 _RUNTIME: Final = "runtime"
 
 
-class TrialLogger:
+class TrialLogger(MediaLogger):
     """Logs into one trial; as a context manager, it starts and finishes it.
 
     Args:

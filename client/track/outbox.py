@@ -137,12 +137,15 @@ class Outbox:
         """
         return self._writers.writer(trial, kind, aggregator)
 
-    def log(self, method: str, arguments: dict[str, Any]) -> None:
+    def log(self, method: str, arguments: dict[str, Any]) -> bool:
         """Log a call that has no answer; what cannot be stored is dropped with a warning.
 
         Args:
             method: a log method of the method table.
             arguments: by name; made plain here.
+
+        Returns:
+            whether it is on its way.
         """
         try:
             arguments = method_named(method, within=(Access.LOG,)).check(normalise(arguments, method))
@@ -152,10 +155,11 @@ class Outbox:
         except BadArguments as error:
             trial = arguments.get("trial")
             self.losses.drop(1, str(error), trial if isinstance(trial, bytes | str) else None)
-            return
-        self._queue.append_heavy((CALL, method, time.time(), arguments, nbytes))
+            return False
+        had_room = self._queue.append_heavy((CALL, method, time.time(), arguments, nbytes))
         if self._keeps_at_once:
             self._keep()
+        return had_room
 
     @property
     def _keeps_at_once(self) -> bool:

@@ -7,16 +7,20 @@ import os
 import tempfile
 import threading
 import time
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path
 from types import TracebackType
 from typing import Any
 from weakref import finalize
 
 from track.arguments import item_may_be_named, wire_arguments
+from track.blobs import BlobSender
 from track.creations import GROUP, PROJECT, TRIAL, Creations
+from track.media import media_of
+from track.media.reading import MediaSeries
 from track.offline import Offline
 from track.outbox import CHRONO, METRIC, Creation, Outbox
+from track.records import plain_step
 from track.series import PAGE, Series, SeriesMapping, fetch_series
 from track_protocol.aggregators import spec_of
 from track_protocol.documents import (
@@ -34,7 +38,7 @@ from track_protocol.protocol import LATEST, TIMINGS, MakeAggregator, MetricWrite
 from track_protocol.query import normalise_query
 from track_protocol.rejected import Rejected, rejected_from_document
 from track_protocol.serialization import to_json
-from track_protocol.seriesname import SeriesName, labelled
+from track_protocol.seriesname import SeriesName, check_series_name, labelled
 from track_protocol.values import normalise
 
 __all__ = ["OutboxProtocol"]
@@ -53,6 +57,7 @@ class OutboxProtocol(Protocol):
         super().__init__(uri)
         self.outbox = outbox
         self._creations = Creations(outbox, offline)
+        self._blobs = BlobSender(outbox.log, lambda: outbox.losses)
         self._timers: dict[tuple[bytes, str, int], list[_Timer]] = {}
         # A client that is dropped rather than closed must not hold a thread and a connection for ever.
         finalize(self, outbox.retire).atexit = False
@@ -151,6 +156,25 @@ class OutboxProtocol(Protocol):
         """See `Protocol.fetch_metrics`."""
         return fetch_series(self._pages(_key(trial)), SeriesName(name, context).text, kind)
 
+    def fetch_media(
+        self, trial: Trial, kind: str, name: str | None = None, context: Mapping[str, Any] | None = None
+    ) -> Any:
+        """See `Protocol.fetch_media`; a `MediaSeries`, or those of all names."""
+        if name is not None:
+            series = SeriesName(name, context).text
+            found = fetch_series(self._pages(_key(trial)), series, kind)
+            return MediaSeries(kind, series, found.steps, found.times, found.values, self.fetch_blob)
+        stored = self.get_trial(trial)
+        names = stored[0].media.get(kind, {}) if stored else {}
+        return {each: self.fetch_media(trial, kind, each) for each in names}
+
+    def fetch_blob(self, digest: str) -> Iterator[bytes]:
+        """See `Protocol.fetch_blob`."""
+        offset = 0
+        while page := self._ask("fetch_blob", digest=digest, offset=offset):
+            yield page
+            offset += len(page)
+
     def fetch_rejected(self, trial: Trial | None = None) -> list[Rejected]:
         """See `Protocol.fetch_rejected`."""
         found: list[Rejected] = []
@@ -208,6 +232,31 @@ class OutboxProtocol(Protocol):
             self.outbox.losses.warn(str(error))
             spec = None
         self.outbox.writer(self._id(trial), METRIC, spec)(step, values)
+
+    def log_trial_media(
+        self,
+        trial: Trial,
+        kind: str,
+        name: str,
+        value: Any,
+        step: Any = None,
+        context: Mapping[str, Any] | None = None,
+        **options: Any,
+    ) -> None:
+        """See `Protocol.log_trial_media`."""
+        try:
+            media = media_of(kind, value, **options)
+            series = check_series_name(SeriesName(name, context).text, kind)
+            arguments = {"kind": kind, "name": series, "step": plain_step(step), "time": time.time()}
+        except BadArguments as error:
+            self.outbox.losses.drop(1, str(error), _key(trial))
+            return
+        why = self._blobs.send(media)
+        if why is None:
+            value = dict(media.document)
+            self.outbox.log("log_trial_media", {"trial": _key(trial), **arguments, "value": value})
+        else:
+            self.outbox.losses.drop(1, f"{kind} {series}: {why}", _key(trial))
 
     def log_trial_chrono_start(
         self,

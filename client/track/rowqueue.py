@@ -65,13 +65,14 @@ class RowQueue:
         if len(self.rows) >= self.gate.mark:
             self.crossed()
 
-    def append_heavy(self, row: Row) -> None:
-        """The same for a row that ends with its own weight in bytes."""
+    def append_heavy(self, row: Row) -> bool:
+        """The same for a row that ends with its own weight in bytes; whether there was room for it."""
         with self._room:
             self._heavy += row[4]
-        self.append(row)
-        if self._heavy > self._limits.row_bytes:
-            self.crossed()
+        self.rows.append(row)
+        if len(self.rows) >= self.gate.mark or self._heavy > self._limits.row_bytes:
+            return self.crossed()
+        return True
 
     def put_first(self, rows: Iterable[Row]) -> None:
         """Put rows that end with their own weight before all others, in their order."""
@@ -82,17 +83,19 @@ class RowQueue:
 
     # -- room ------------------------------------------------------------------------------------
 
-    def crossed(self) -> None:
-        """The rows are as many as the sender wanted to be told of, or too many."""
+    def crossed(self) -> bool:
+        """The rows are as many as the sender wanted to be told of, or too many; whether all have room."""
         if self._is_full():
             self._wake()
-            if not self._wait_for_room():
-                self._drop_newest()
-            return
+            if self._wait_for_room():
+                return True
+            self._drop_newest()
+            return False
         self._hopeless = False
         # Following calls need not wake the sender again: it sets the mark anew when it has looked.
         self.gate.mark = self._capacity()
         self._wake()
+        return True
 
     def _capacity(self) -> int:
         """How many rows may wait, judged by the newest one."""

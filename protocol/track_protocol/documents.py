@@ -133,7 +133,7 @@ def group_from_document(document: Mapping[str, Any]) -> TrialGroup:
 
 
 def trial_to_document(trial: Trial) -> Document:
-    """The document of a trial, without points: ``metrics`` and ``chronos`` are empty."""
+    """The document of a trial, without points: ``metrics``, ``chronos`` and ``media`` are empty."""
     return {
         "id": trial.id,
         "uid": trial.uid,
@@ -151,6 +151,7 @@ def trial_to_document(trial: Trial) -> Document:
         "status": status_to_document(trial.status or Status.CreatedGroup),
         "metrics": {},
         "chronos": {},
+        "media": {},
     }
 
 
@@ -191,6 +192,7 @@ def trial_from_document(
         status=status_from_document(_taken("trial", document, {"status": Mapping})["status"]),
         errors=list(fields["errors"]),
         id=fields["id"],
+        media=fields.get("media", {}),
     )
 
 

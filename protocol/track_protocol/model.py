@@ -173,6 +173,7 @@ class Trial:
         metadata: values by name.
         metrics: by name, ``{step: value}``, or a list when logged without steps.
         chronos: by name, the timings in seconds.
+        media: by kind and name, ``count``, ``first_step``, ``last_step`` and ``last_time``, without content.
         status: where it is in its life.
         errors: texts of the errors that ended it.
         id: 16 bytes made by the client that created it; None when it never had one.
@@ -193,6 +194,7 @@ class Trial:
     status: Status | CustomStatus | None = Status.CreatedGroup
     errors: list[str] = dataclasses.field(default_factory=list)
     id: bytes | None = dataclasses.field(default=None, repr=False, kw_only=True)
+    media: Mapping[str, Mapping[str, Any]] = dataclasses.field(default_factory=dict, kw_only=True)
 
     @property
     def uid(self) -> str:

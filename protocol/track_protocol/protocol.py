@@ -8,7 +8,7 @@ their effect is stored; `flush` waits for it, and any call with an answer sees a
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from types import TracebackType
 from typing import Any, Final, NoReturn
 
@@ -170,6 +170,38 @@ class Protocol:
         """
         self._missing("fetch_metrics")
 
+    def fetch_media(
+        self, trial: Trial, kind: str, name: str | None = None, context: Mapping[str, Any] | None = None
+    ) -> Any:
+        """Media of a trial.
+
+        Args:
+            trial: the trial.
+            kind: of the media.
+            name: of the series; None for all series of that kind.
+            context: the labels of the series, all of them.
+
+        Returns:
+            equally long columns ``steps``, ``times`` (seconds since the epoch) and ``values`` (documents, as
+            `track_protocol.media` describes them), with ``content(index)`` for the bytes of one of them; or
+            a mapping of names to these.
+
+        Raises:
+            ItemNotFound: the trial has no such series.
+        """
+        self._missing("fetch_media")
+
+    def fetch_blob(self, digest: str) -> Iterator[bytes]:
+        """The bytes of a blob, in parts that are small enough for any memory.
+
+        Args:
+            digest: its SHA-256, in 64 hexadecimal digits.
+
+        Raises:
+            ItemNotFound: there is no such blob.
+        """
+        self._missing("fetch_blob")
+
     def fetch_rejected(self, trial: Trial | None = None) -> list[Rejected]:
         """The records that were set aside because they can never be stored, oldest first.
 
@@ -247,6 +279,29 @@ class Protocol:
             kwargs: the values by the series' names.
         """
         self._missing("log_trial_metrics")
+
+    def log_trial_media(
+        self,
+        trial: Trial,
+        kind: str,
+        name: str,
+        value: Any,
+        step: Any = None,
+        context: Mapping[str, Any] | None = None,
+        **options: Any,
+    ) -> None:
+        """Append a histogram, an image, a text, a graph or a file to a series of its kind.
+
+        Args:
+            trial: the trial.
+            kind: ``'histogram'``, ``'image'``, ``'text'``, ``'graph'`` or ``'file'``.
+            name: of the series.
+            value: what it is made from: numbers, pixels, a str, a path; or `track_protocol.media.Media`.
+            step: where in the training it was made; None for none.
+            context: labels of the series.
+            options: of the kind, such as ``bins`` of a histogram.
+        """
+        self._missing("log_trial_media")
 
     def log_trial_chrono_start(
         self,

@@ -81,6 +81,8 @@ class SerializerTrial(SerializerAspect):
             ),
             "metrics": {str(name): _series_to_json(values, short) for name, values in obj.metrics.items()},
             "chronos": to_json(obj.chronos, short),
+            # Only where there are any, since the keys of a report are documented.
+            **({"media": to_json(obj.media)} if obj.media else {}),
             "errors": to_json(obj.errors),
             "status": to_json(obj.status),
         }
@@ -105,6 +107,7 @@ class SerializerTrial(SerializerAspect):
             parameters=dict(obj.get("parameters", {})),
             metadata=dict(obj.get("metadata", {})),
             metrics={name: _series_from_json(values) for name, values in obj.get("metrics", {}).items()},
+            media=dict(obj.get("media", {})),
             chronos={name: _statistics(value) for name, value in obj.get("chronos", {}).items()},
             status=None if known is None else from_json(known, "status"),
             errors=list(obj.get("errors", [])),

@@ -60,6 +60,8 @@ class SeriesName:
     text: str
 
     def __init__(self, name: str, context: Mapping[str, Any] | None = None) -> None:
+        if not isinstance(name, str):
+            raise BadValue(f"name {name!r:.80} is of type {type(name).__name__}: give a str")
         name, known = _parts(name)
         for label, value in (context or {}).items():
             known[_label(label)] = _label_value(label, value)

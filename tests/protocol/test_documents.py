@@ -58,6 +58,7 @@ def test_a_trial_document_has_the_agreed_keys() -> None:
         "status": {"value": 101, "name": "Running"},
         "metrics": {},
         "chronos": {},
+        "media": {},
     }
 
 
@@ -132,7 +133,9 @@ def test_a_status_comes_back_from_its_document(status: Status | CustomStatus) ->
     assert status_from_document(status_to_document(status)) == status
 
 
-@pytest.mark.parametrize("key", sorted(set(trial_to_document(Trial())) - {"uid", "metrics", "chronos"}))
+@pytest.mark.parametrize(
+    "key", sorted(set(trial_to_document(Trial())) - {"uid", "metrics", "chronos", "media"})
+)
 def test_a_trial_document_that_lacks_a_key_is_refused_by_its_name(key: str) -> None:
     with pytest.raises(BadArguments, match=f"'{key}' is missing"):
         trial_from_document(without(trial_to_document(a_trial()), key))

@@ -66,6 +66,7 @@ def test_a_trial_is_built_from_the_documented_fields_and_an_id() -> None:
         ("status", Status.CreatedGroup),
         ("errors", []),
         ("id", None),
+        ("media", {}),
     ]
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from types import TracebackType
 from typing import Any, TypeVar
 
@@ -113,6 +113,14 @@ class NullProtocol(Protocol):
         """Always fails: nothing is kept."""
         raise ItemNotFound(f"no {kind} is kept by {self.uri}: give TrackClient a store, as in file:runs.json")
 
+    def fetch_media(self, trial: Trial, kind: str, name: str | None = None, context: Any = None) -> Any:
+        """Fails for a name, and finds no names: nothing is kept."""
+        return {} if name is None else self.fetch_metrics(trial, name, kind)
+
+    def fetch_blob(self, digest: str) -> Iterator[bytes]:
+        """Always fails: nothing is kept."""
+        raise ItemNotFound(f"no blob is kept by {self.uri}: give TrackClient a store, as in file:runs.json")
+
     def fetch_rejected(self, trial: Trial | None = None) -> list[Rejected]:
         """Nothing is rejected."""
         return []
@@ -148,6 +156,18 @@ class NullProtocol(Protocol):
     @item_may_be_named("trial")
     def log_trial_metrics(
         self, trial: Trial, /, step: Any = None, aggregator: Any = None, *, context: Any = None, **kwargs: Any
+    ) -> None:
+        """Swallows them."""
+
+    def log_trial_media(
+        self,
+        trial: Trial,
+        kind: str,
+        name: str,
+        value: Any,
+        step: Any = None,
+        context: Any = None,
+        **options: Any,
     ) -> None:
         """Swallows them."""
 
