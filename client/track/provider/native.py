@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import os
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from typing import Any, Final, Self
 
 from track.client import TrackClient
@@ -98,19 +98,15 @@ class NativeTracker(BaseTracker[TrackConfig]):
             yield NullRun()
             return
         self._refuse_if_open("wait until it ends before open()")
-        client = TrackClient(self._config.uri, rank=rank())
-        try:
-            logger = self._attach(client, properties)
-            with logger:
-                self._run = NativeRun(logger, self._step if self._resumes else None)
-                self._resumes = False
-                try:
-                    yield self._run
-                finally:
-                    self._remember(self._run)
-                    self._run = None
-        finally:
-            _close(client)
+        with ExitStack() as stack:
+            logger = stack.enter_context(self._attached(stack, properties))
+            self._run = NativeRun(logger, self._step if self._resumes else None)
+            self._resumes = False
+            try:
+                yield self._run
+            finally:
+                self._remember(self._run)
+                self._run = None
 
     def state_dict(self) -> dict[str, Any]:
         """See `BaseTracker.state_dict`; empty on ranks that do not log, so that rank 0's is saved."""
@@ -143,7 +139,7 @@ class NativeTracker(BaseTracker[TrackConfig]):
         self._uid = trial.uid
         self._step = run.step
 
-    def _attach(self, client: TrackClient, properties: RunConfig) -> TrialLogger:
+    def _attached(self, stack: ExitStack, properties: RunConfig) -> TrialLogger:
         """The trial of the state, or else a new one; for all ranks the one that rank 0 says."""
         if self._config.ranks != "all" or not several():
             if not (is_first() or self._resumes or os.environ.get(CONTINUED)):
@@ -151,13 +147,14 @@ class NativeTracker(BaseTracker[TrackConfig]):
                     "all ranks are to log into one run, and rank 0 has no way to say which: call torch."
                     f"distributed.init_process_group() before open(), set {CONTINUED}, or say ranks='first'"
                 )
-            return self._first(client, properties)
+            return self._first(self._client(stack), properties)
         if not is_first():
             told = from_first(None)
             if "failed" in told:
                 raise TrackError(f"rank 0 could not open the run: {told['failed']}")
-            return self._stored(client, told["trial"])
+            return self._stored(self._client(stack), told["trial"])
         try:
+            client = self._client(stack)
             logger = self._first(client, properties)
             # The other ranks must find it, and log nothing that its rewind could take.
             client.protocol.secure(None)
@@ -167,6 +164,11 @@ class NativeTracker(BaseTracker[TrackConfig]):
             raise
         from_first({"trial": logger.trial.id.hex() if logger.trial.id else logger.trial.uid})
         return logger
+
+    def _client(self, stack: ExitStack) -> TrackClient:
+        client = TrackClient(self._config.uri, rank=rank())
+        stack.callback(_close, client)
+        return client
 
     def _first(self, client: TrackClient, properties: RunConfig) -> TrialLogger:
         known = self._id or self._uid
