@@ -112,6 +112,13 @@ class Cluster:
             found = client.protocol.fetch_metrics(trial, name, kind=kind)
             return list(zip(found.steps, found.values, strict=True))
 
+    def histogram_steps(self) -> set[Any]:
+        """Of the only trial's weights."""
+        with TrackClient(self.uri) as client:
+            (trial,) = client.protocol.fetch_trials({})
+            found = client.protocol.fetch_media(trial, "histogram", "weights", context={"phase": "train"})
+            return set(found.steps)
+
 
 @pytest.fixture
 def cluster(tmp_path: Path) -> Iterator[Cluster]:
@@ -133,6 +140,7 @@ def test_a_killed_job_goes_on_with_its_trial_when_rank_0_logs(cluster: Cluster, 
     assert steps(cluster.series(LOSS)) == list(range(STEPS))
     # What the killed job has logged behind its checkpoint, and the restarted one has logged again.
     assert steps(cluster.series(LOSS, "superseded")) == list(range(CHECKPOINT + 1, KILLED + 1))
+    assert cluster.histogram_steps() == set(range(STEPS))
     assert cluster.states() == [{"trial_id": trial.id.hex(), "trial_uid": trial.uid, "step": STEPS - 1}, {}]
 
 

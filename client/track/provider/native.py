@@ -56,7 +56,7 @@ class NativeRun(LabelledRun):
 
     def write_bins(self, name: str, values: Any, labels: dict[str, str]) -> None:
         """See `LabelledRun.write_bins`."""
-        self.logger.log_histogram(name, values, step=self.step, context=labels)  # type: ignore[attr-defined] # lands beside this
+        self.logger.log_histogram(name, values, step=self.step, context=labels)
 
 
 class NativeTracker(BaseTracker[TrackConfig]):

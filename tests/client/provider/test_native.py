@@ -131,6 +131,21 @@ def test_numpy_numbers_are_logged_as_numbers(sqlite: str) -> None:
     assert only_trial(sqlite).metrics == {"loss": [0.5, 0.25]}
 
 
+def test_distributions_are_histograms_with_the_labels_of_the_run(uri: str) -> None:
+    with tracker(uri).open(PROPERTIES) as run:
+        run.set_step(4)
+        run.set_context({"phase": "train"})
+        run.bins("weights", [1.0, 2.0, 3.0, float("nan")], {"layer": "1"})
+    with TrackClient(uri) as client:
+        (trial,) = client.protocol.fetch_trials({})
+        labels = {"phase": "train", "layer": "1"}
+        found = client.protocol.fetch_media(trial, "histogram", "weights", context=labels)
+    (histogram,) = found.values
+    assert list(found.steps) == [4]
+    assert (sum(histogram["counts"]), histogram["nan"], histogram["n"]) == (3, 1, 4)
+    assert (histogram["min"], histogram["max"]) == (1.0, 3.0)
+
+
 # -- how it ends ---------------------------------------------------------------------------------
 
 
