@@ -42,7 +42,7 @@ LAYERS = [
     Layer("track.provider", frozenset({"pydantic", "pydantic_core"})),  # extra `provider`
     Layer("track.provider.aim", frozenset({"aim"})),  # extra `aim`
     Layer("track.demo", frozenset({"rich", "sklearn", "numpy"})),  # extra `demo`
-    Layer("track_server", frozenset({"track_protocol", "uvloop", "apsw", "zstandard", *BASE})),
+    Layer("track_server", frozenset({"track_protocol", "uvloop", "apsw", "zstandard", "orjson", *BASE})),
 ]
 
 CONCRETE = "track_server.backends"
@@ -73,6 +73,7 @@ NOT_LOADED_BY_THE_CLIENT = [
     "google_crc32c",
     "multiprocessing",
     "numpy",
+    "orjson",
     "pydantic",
     "rich",
     "scramp",
