@@ -39,6 +39,8 @@ LAYERS = [
     Layer("track.spool", frozenset({"google_crc32c"})),  # the checksum of its records
     Layer("track.client", frozenset({"torch"})),  # asked for a device, if it is there
     Layer("track.media", frozenset({"numpy"})),  # how pixels and numbers come, if it is there
+    Layer("track.provider", frozenset({"pydantic", "pydantic_core"})),  # extra `provider`
+    Layer("track.provider.aim", frozenset({"aim"})),  # extra `aim`
     Layer("track.demo", frozenset({"rich", "sklearn", "numpy"})),  # extra `demo`
     Layer("track_server", frozenset({"track_protocol", "uvloop", "apsw", "zstandard", "orjson", *BASE})),
 ]
@@ -72,6 +74,7 @@ NOT_LOADED_BY_THE_CLIENT = [
     "multiprocessing",
     "numpy",
     "orjson",
+    "pydantic",
     "rich",
     "scramp",
     "ssl",

@@ -1,0 +1,72 @@
+"""What the runs of several providers share."""
+
+from __future__ import annotations
+
+import logging
+from abc import abstractmethod
+from collections.abc import Mapping
+from typing import Any, Final
+
+from track.provider.base import BaseTrackerRun
+
+__all__ = ["LabelledRun", "numbers"]
+
+_log: Final = logging.getLogger("track.provider")
+
+
+class LabelledRun(BaseTrackerRun):
+    """Keeps the step and the labels, and gives both with each value.
+
+    Attributes:
+        step: None before `set_step`.
+        context: labels of all values.
+    """
+
+    def __init__(self) -> None:
+        self.step: int | None = None
+        self.context: dict[str, str] = {}
+        self._has_complained = False
+
+    def set_step(self, step: int) -> None:
+        """See `BaseTrackerRun.set_step`."""
+        self.step = step
+
+    def set_context(self, context: Mapping[str, str]) -> None:
+        """See `BaseTrackerRun.set_context`."""
+        self.context = dict(context)
+
+    def scalar(self, name: str, value: float, context: Mapping[str, str] | None = None) -> None:
+        """See `BaseTrackerRun.scalar`."""
+        self.write_scalar(name, value, {**self.context, **context} if context else self.context)
+
+    def bins(self, name: str, values: Any, context: Mapping[str, str] | None = None) -> None:
+        """See `BaseTrackerRun.bins`."""
+        self.write_bins(name, values, {**self.context, **context} if context else self.context)
+
+    def complain(self, name: str, error: Exception) -> None:
+        """Say, once, that something was not logged; training goes on.
+
+        Args:
+            name: of the metric.
+            error: why not.
+        """
+        if not self._has_complained:
+            self._has_complained = True
+            _log.warning("%s was not logged, and what fails likewise will not be told again: %s", name, error)
+
+    @abstractmethod
+    def write_scalar(self, name: str, value: Any, labels: dict[str, str]) -> None:
+        """Log one number with all its labels."""
+
+    @abstractmethod
+    def write_bins(self, name: str, values: Any, labels: dict[str, str]) -> None:
+        """Log a distribution with all its labels."""
+
+
+def numbers(values: Any) -> list[float]:
+    """The numbers of a tensor on any device, an array of any shape, or a sequence."""
+    if callable(detach := getattr(values, "detach", None)):
+        values = detach()
+    if callable(flat := getattr(values, "reshape", None)):
+        values = flat(-1).tolist()
+    return [float(value) for value in values]

@@ -1,0 +1,77 @@
+"""The provider `console`: lines for people to read."""
+
+from __future__ import annotations
+
+import logging
+
+import pytest
+
+from track.provider import RunConfig, tracker_from_config
+
+PROPERTIES = RunConfig(name="baseline", description="longer warm-up", hparams={"lr": 0.1})
+
+
+def log_something(to: str) -> None:
+    with tracker_from_config({"provider": "console", "to": to}).open(PROPERTIES) as run:
+        run.scalar("ready", 1)
+        run.set_step(0)
+        run.set_context({"phase": "train"})
+        run.scalar("loss", 1 / 3, {"split": "a"})
+        run.bins("weights", [1.0, 2.0, float("nan")])
+        run.bins("empty", [])
+
+
+LINES = [
+    "[baseline] longer warm-up",
+    "[baseline] lr = 0.1",
+    "[baseline] ready = 1",
+    '[baseline] step 0 loss{phase="train",split="a"} = 0.333333',
+    '[baseline] step 0 weights{phase="train"}: n=3 mean=1.5 sd=0.5 min=1 max=2 not finite=1',
+    '[baseline] step 0 empty{phase="train"}: n=0',
+    "[baseline] completed",
+]
+
+
+@pytest.mark.parametrize("to", ["stdout", "stderr"])
+def test_values_are_written_with_their_step_and_labels(capsys: pytest.CaptureFixture[str], to: str) -> None:
+    log_something(to)
+    assert getattr(capsys.readouterr(), to.removeprefix("std")).splitlines() == LINES
+
+
+def test_values_may_go_to_a_logger(caplog: pytest.LogCaptureFixture) -> None:
+    with caplog.at_level(logging.INFO, logger="track.provider"):
+        log_something("log")
+    assert [record.getMessage() for record in caplog.records] == LINES
+
+
+def test_a_body_that_raises_is_written_and_raised_again(capsys: pytest.CaptureFixture[str]) -> None:
+    with (
+        pytest.raises(ValueError, match="too large"),
+        tracker_from_config({"provider": "console"}).open(PROPERTIES),
+    ):
+        raise ValueError("too large")
+    assert capsys.readouterr().out.splitlines()[-1] == "[baseline] failed: ValueError: too large"
+
+
+def test_what_cannot_be_written_is_told_once_and_does_not_end_the_training(
+    caplog: pytest.LogCaptureFixture, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with tracker_from_config({"provider": "console"}).open(RunConfig(name="n")) as run:
+        run.scalar("loss", "high")  # type: ignore[arg-type] # what a caller without types may give
+        run.bins("weights", object())
+        run.scalar("loss", 1.0, {"no label": "a"})
+        run.scalar("loss", 2.0)
+    assert len(caplog.records) == 1
+    assert capsys.readouterr().out.splitlines() == ["[n] started", "[n] loss = 2", "[n] completed"]
+
+
+def test_only_rank_0_writes(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("RANK", "1")
+    log_something("stdout")
+    assert capsys.readouterr().out == ""
+
+
+def test_there_is_nothing_to_go_on_with() -> None:
+    tracker = tracker_from_config({"provider": "console"})
+    tracker.load_state_dict({"trial_id": "of another provider"})
+    assert tracker.state_dict() == {}
