@@ -19,6 +19,7 @@ from track_protocol.rejected import Rejected, rejected_to_document
 from track_protocol.schema import CHECKS
 from track_protocol.values import check_name, normalise
 from track_server import leases
+from track_server.bookkeeping import HEARTBEAT, as_read, change
 from track_server.losses import add_losses
 from track_server.rewinds import rewind, supersede_late
 from track_server.store import Document, Points, Transaction, View
@@ -144,7 +145,7 @@ def _get_trial(view: View, trial: Document) -> list[Document]:
     elif hash := _given(trial, "hash", str):
         ids = view.revisions(hash)
     documents = [view.trial(id) for id in ids]
-    return [document for document in documents if document is not None]
+    return [as_read(document) for document in documents if document is not None]
 
 
 def _fetch_metrics(
@@ -177,7 +178,7 @@ READS: Final[Mapping[str, Callable[..., Any]]] = {
     "get_trial": _get_trial,
     "fetch_projects": lambda view, query: view.projects(parse_query(query, "project")),
     "fetch_groups": lambda view, query: view.groups(parse_query(query, "group")),
-    "fetch_trials": lambda view, query: view.trials(parse_query(query, "trial")),
+    "fetch_trials": lambda view, query: list(map(as_read, view.trials(parse_query(query, "trial")))),
     "fetch_metrics": _fetch_metrics,
     "fetch_rejected": _fetch_rejected,
 }
@@ -216,7 +217,8 @@ def _new_trial(tx: Transaction, by: bytes, trial: Document, auto_increment: bool
         return known
     revisions = tx.revisions(document["hash"])
     if revisions and auto_increment:
-        document["revision"] = 1 + max(_trial(tx, id)["revision"] for id in revisions[-1:])
+        following = 1 + max(_trial(tx, id)["revision"] for id in revisions[-1:])
+        document["revision"] = max(document["revision"], following)
     if not 0 <= document["revision"] <= _LAST_REVISION:
         raise BadArguments(f"revision {document['revision']} of a trial is not in 0 to {_LAST_REVISION}")
     document["uid"] = f"{document['hash']}_{document['revision']}"
@@ -237,14 +239,16 @@ def _new_trial(tx: Transaction, by: bytes, trial: Document, auto_increment: bool
 
 
 def _add_project_trial(tx: Transaction, project: str, trial: bytes | str) -> None:
-    uid = _project(tx, project)["uid"]
-    tx.update_trial(_trial(tx, trial)["id"], {"project_id": uid})
+    uid, document = _project(tx, project)["uid"], _trial(tx, trial)
+    if document["project_id"] != uid:
+        change(tx, document, {"project_id": uid})
 
 
 def _add_group_trial(tx: Transaction, group: str, trial: bytes | str) -> None:
-    uid, id = _group(tx, group)["uid"], _trial(tx, trial)["id"]
-    tx.link(uid, id)
-    tx.update_trial(id, {"group_id": uid})
+    uid, document = _group(tx, group)["uid"], _trial(tx, trial)
+    tx.link(uid, document["id"])
+    if document["group_id"] != uid:
+        change(tx, document, {"group_id": uid})
 
 
 def _set_group_metadata(tx: Transaction, group: str, metadata: Document) -> None:
@@ -256,7 +260,7 @@ def _merge(field: str) -> Callable[..., None]:
     def merge(tx: Transaction, trial: bytes | str, **given: Document) -> None:
         document = _trial(tx, trial)
         (values,) = given.values()
-        tx.update_trial(document["id"], {field: document[field] | normalise(values)})
+        change(tx, document, {field: document[field] | normalise(values)})
 
     return merge
 
@@ -271,7 +275,7 @@ def _log_trial_metadata(
             name: _appended(document["metadata"].get(name), value, aggregator)
             for name, value in values.items()
         }
-    tx.update_trial(document["id"], {"metadata": document["metadata"] | values})
+    change(tx, document, {"metadata": document["metadata"] | values})
 
 
 def _appended(before: Any, value: Any, aggregator: list[Any]) -> list[Any]:
@@ -298,16 +302,16 @@ def _set_trial_status(
 ) -> None:
     document = _trial(tx, trial)
     settled = leases.settle(tx, by, document, status)
-    tx.update_trial(document["id"], _status_changes(document, settled, error))
+    change(tx, document, _status_changes(document, settled, error))
 
 
 def _log_trial_start(tx: Transaction, by: bytes, trial: bytes | str, time: float, rank: int | None) -> None:
     document = _trial(tx, trial)
-    metadata = document["metadata"] | {"heartbeat": float(time)}
+    metadata = document["metadata"] | {HEARTBEAT: float(time)}
     if rank is not None:
         metadata["ranks"] = leases.with_rank(metadata.get("ranks"), rank)
     status = leases.start(tx, by, document, rank)
-    tx.update_trial(document["id"], {"status": status, "metadata": metadata})
+    change(tx, document, {"status": status, "metadata": metadata})
 
 
 def _log_trial_finish(
@@ -320,9 +324,9 @@ def _log_trial_finish(
     rank: int | None,
 ) -> None:
     document = _trial(tx, trial)
-    metadata = document["metadata"] | {"heartbeat": float(time)}
+    metadata = document["metadata"] | {HEARTBEAT: float(time)}
     changes = _status_changes(document, leases.finish(tx, by, document, status, rank), error)
-    tx.update_trial(document["id"], changes | {"metadata": metadata})
+    change(tx, document, changes | {"metadata": metadata})
 
 
 def _rewind_trial(tx: Transaction, by: bytes, trial: bytes | str, step: float, time: float) -> None:
@@ -379,7 +383,7 @@ def _fetch_and_update_trial(tx: Transaction, by: bytes, query: Document, update:
     arguments(b"\0" * 16)
     for document in tx.trials(parse_query(query, "trial"), limit=1):
         apply(tx, by, **arguments(document["id"]))
-        return _trial(tx, document["id"])
+        return as_read(_trial(tx, document["id"]))
     return None
 
 
