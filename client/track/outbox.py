@@ -337,6 +337,7 @@ class Outbox:
     def _crossed(self) -> None:
         """The rows are as many as the sender wanted to be told of, or too many."""
         if self._is_full():
+            self._sender.hurried = True
             self._wake()
             if not self._wait_for_room():
                 self._drop_newest()

@@ -97,6 +97,7 @@ class Limits:
         backlog_bytes: packed and not yet stored.
         batches_in_flight: sent and not yet acknowledged.
         bytes_in_flight: the same in bytes.
+        linger: a batch that is not full leaves at most so often, in seconds, unless somebody waits for it.
     """
 
     rows: int = 1_000_000
@@ -104,6 +105,7 @@ class Limits:
     backlog_bytes: int = 128 * 1024 * 1024
     batches_in_flight: int = 64
     bytes_in_flight: int = 8 * 1024 * 1024
+    linger: float = _LINGER
 
 
 class Gate:
@@ -146,6 +148,7 @@ class Sender:
         progress: grows with everything the store has answered.
         packing: whether rows were taken that are not numbered yet.
         asked: how many tickets others have put among the rows.
+        hurried: set when there is no room for more rows, so that those there are must leave now.
         stopping: set to end the thread.
         retiring: set to end the thread once there is nothing left to do.
         patience: seconds that an attempt to connect has to end when the thread does.
@@ -185,6 +188,7 @@ class Sender:
         self.progress = 0
         self.packing = False
         self.asked = 0
+        self.hurried = False
         self.stopping = False
         self.retiring = False
         self.patience = _ENDS
@@ -459,11 +463,13 @@ class Sender:
                 # Whoever waits for what was logged waits for what is told of its losses, too.
                 self._report_losses(at_once=True)
                 self._accept(taken.ticket)
-            self._next_small = time.monotonic() + (_LINGER_AWAY if self.link is None else _LINGER)
+            linger = max(_LINGER_AWAY, self._limits.linger) if self.link is None else self._limits.linger
+            self._next_small = time.monotonic() + linger
+            self.hurried = False
 
     def _ripe(self) -> bool:
         """Whether a batch should be made now, though it may not be full."""
-        if len(self._rows) >= BATCH_ROWS or self.urgent or self.stopping:
+        if len(self._rows) >= BATCH_ROWS or self.urgent or self.stopping or self.hurried:
             return True
         return (self.link is not None or self.disk is not None) and time.monotonic() >= self._next_small
 
