@@ -38,6 +38,7 @@ LAYERS = [
     Layer("track", frozenset({"track_protocol", *BASE})),
     Layer("track.spool", frozenset({"google_crc32c"})),  # the checksum of its records
     Layer("track.client", frozenset({"torch"})),  # asked for a device, if it is there
+    Layer("track.persistence.cometml", frozenset({"comet_ml"})),  # extra `comet`
     Layer("track.demo", frozenset({"rich", "sklearn", "numpy"})),  # extra `demo`
     Layer("track_server", frozenset({"track_protocol", "uvloop", "apsw", "zstandard", *BASE})),
 ]
