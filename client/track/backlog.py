@@ -2,13 +2,14 @@
 
 Each record has one sequence number for life.  Whatever the connection does, the backlog can be sent
 again from where the store says it stands, and the store trims what it has already.  A batch that has a
-place on disk may leave memory until it is sent.
+place on disk may leave memory until it is sent, and neighbours on disk are one item here: during an outage
+of days there may be millions of them.
 """
 
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Final
 
@@ -20,10 +21,14 @@ if TYPE_CHECKING:
     # A process that never spools does not load what it takes.
     from track.spool.disk import Place
 
-__all__ = ["Backlog", "Entry", "Numbered", "NumberedCall"]
+__all__ = ["Backlog", "Entry", "Numbered", "NumberedCall", "fill"]
 
 _MOST_IN_ONE: Final = 2**20
 """Log calls that one batch may have."""
+
+_STRETCH_RECORDS: Final = 4_096
+_STRETCH_BYTES: Final = 1024 * 1024
+"""How much that is on disk only one item may stand for: so much is read back at once."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,14 +49,15 @@ Numbered = Batch | NumberedCall
 
 @dataclass(slots=True)
 class Entry:
-    """One batch or call.
+    """One batch or call, or a stretch of batches that lie one behind the other on disk only.
 
     Attributes:
         item: itself; None while it is on disk only.
         first, last: numbers of its log calls.
         points: in it; other log calls count as one.
         nbytes: about how much memory it takes, or took.
-        place: where it is on disk; None while it is not.
+        place: where it is on disk; None while it is not.  That of a stretch reaches to its last record's end.
+        records: how many records it is on disk.
     """
 
     item: Numbered | None
@@ -60,6 +66,7 @@ class Entry:
     points: int
     nbytes: int
     place: Place | None = None
+    records: int = 1
 
     @property
     def call(self) -> Call | None:
@@ -140,7 +147,7 @@ class Backlog:
         if self.next_seq == 1:
             self.acked, self.next_seq = first - 1, first
         holes: list[Entry] = []
-        _fill(holes, self.next_seq, first)
+        fill(holes, self.next_seq, first)
         self._entries.extend([*holes, Entry(None, first, last, points, place.length, place)])
         self.placed = len(self._entries)
         self.next_seq = last + 1
@@ -178,6 +185,43 @@ class Backlog:
         if isinstance(entry.item, Batch) and entry.place is not None:
             entry.item = None
             self.nbytes -= entry.nbytes
+
+    def join(self, count: int) -> None:
+        """Of the `count` newest items, make one of each few that lie one behind the other on disk only."""
+        if self.placed < len(self._entries):
+            return
+        newest = [self._entries.pop() for _ in range(min(count, len(self._entries) - self.sent))]
+        for entry in reversed(newest):
+            # What was sent is counted item by item.
+            before = self._entries[-1] if len(self._entries) > self.sent else None
+            if before is None or not _absorb(before, entry):
+                self._entries.append(entry)
+        self.placed = len(self._entries)
+
+    def unfold(self, parts: Sequence[Entry]) -> None:
+        """Put these items in the place of the oldest unsent one, which stands for them."""
+        parts = [part for part in parts if part.last > self.acked]
+        self._entries.rotate(-self.sent)
+        self._entries.popleft()
+        self._entries.extendleft(reversed(parts))
+        self._entries.rotate(self.sent)
+        self._have_come(parts)
+
+    def unfold_all(self, parts_of: Callable[[Entry], Sequence[Entry]]) -> None:
+        """The same for all items that stand for several; nothing counts as sent then."""
+        self.detach()
+        entries, self._entries = self._entries, deque()
+        for entry in entries:
+            if entry.records == 1:
+                self._entries.append(entry)
+            else:
+                parts = [part for part in parts_of(entry) if part.last > self.acked]
+                self._entries.extend(parts)
+                self._have_come(parts)
+
+    def _have_come(self, parts: Sequence[Entry]) -> None:
+        self.placed += len(parts) - 1
+        self.nbytes += sum(part.nbytes for part in parts if part.item is not None)
 
     # -- what is sent and answered ---------------------------------------------------------------
 
@@ -241,9 +285,9 @@ class Backlog:
         front: list[Entry] = []
         gone = 0
         for entry in [each for each in kept if each.first < expected]:
-            gone += _fill(front, last_seq + 1, entry.first)
+            gone += fill(front, last_seq + 1, entry.first)
             front.append(entry)
-        gone += _fill(front, last_seq + 1, expected)
+        gone += fill(front, last_seq + 1, expected)
         self._entries.extendleft(reversed(front))
         self.placed += len(front)
         self.acked = last_seq
@@ -290,10 +334,27 @@ class Backlog:
         if entry.item is None:
             self.nbytes += entry.nbytes
         entry.item = Batch(entry.first, entry.last - entry.first + 1, [])
-        entry.points = 0
+        entry.points, entry.records = 0, 1
 
 
-def _fill(entries: list[Entry], first: int, end: int) -> int:
+def _absorb(before: Entry, entry: Entry) -> bool:
+    """Let an item stand for its neighbour, too, if both are on disk only; returns whether it does."""
+    first, second = before.place, entry.place
+    if before.item is not None or entry.item is not None or first is None or second is None:
+        return False
+    length = second.start + second.length - first.start
+    neighbours = before.last + 1 == entry.first and second.is_behind(first)
+    if not neighbours or before.records + entry.records > _STRETCH_RECORDS or length > _STRETCH_BYTES:
+        return False
+    before.last = entry.last
+    before.points += entry.points
+    before.nbytes += entry.nbytes
+    before.records += entry.records
+    before.place = first._replace(length=length)
+    return True
+
+
+def fill(entries: list[Entry], first: int, end: int) -> int:
     """Batches of nothing for the numbers from `first`, or behind the entries, to before `end`."""
     first = entries[-1].last + 1 if entries else first
     for start in range(first, end, _MOST_IN_ONE):

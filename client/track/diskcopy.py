@@ -16,7 +16,7 @@ import time
 from pathlib import Path
 from typing import Final
 
-from track.backlog import Backlog, Entry, NumberedCall
+from track.backlog import Backlog, Entry, NumberedCall, fill
 from track.losses import Losses
 from track.spool.disk import Spool
 from track.spool.folder import Origin, Progressed, SpoolFolder
@@ -158,6 +158,7 @@ class DiskCopy:
         for entry in self._unflushed:
             if self._backlog.nbytes > _IN_MEMORY and entry.last > self._backlog.acked:
                 self._backlog.unload(entry)
+        self._backlog.join(len(self._unflushed))
         self._unflushed.clear()
 
     def _renew(self, spool: Spool) -> None:
@@ -197,6 +198,25 @@ class DiskCopy:
         assert self._spool is not None, "what is on disk only was written"
         assert entry.place is not None, "what is on disk only has a place there"
         return batch_in(self._spool.read(entry.first, entry.place))
+
+    def parts_of(self, entry: Entry) -> list[Entry]:
+        """The batches that an item stands for, in memory; what is damaged counts as lost, and as nothing.
+
+        Raises:
+            SpoolError: they cannot be read.
+        """
+        assert self._spool is not None, "what is on disk only was written"
+        assert entry.place is not None, "what is on disk only has a place there"
+        parts: list[Entry] = []
+        for first, place, payload in self._spool.read_stretch(entry.place):
+            batch = batch_in(payload)
+            fill(parts, entry.first, first)
+            parts.append(Entry(batch, first, batch.last, batch.points, place.length, place))
+        fill(parts, entry.first, entry.last + 1)
+        lost = entry.points - sum(part.points for part in parts)
+        if lost:
+            self._losses.drop(lost, f"{self.folder} is damaged; the damaged bytes are in its folder damaged")
+        return parts
 
     def kept_after(self, last_seq: int) -> list[Entry]:
         """What the server had confirmed once, as far as it is still kept."""

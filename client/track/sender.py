@@ -12,15 +12,16 @@ import threading
 import time
 from collections import deque
 from collections.abc import Callable
-from dataclasses import dataclass
-from functools import partial
+from dataclasses import replace
 from queue import Empty, SimpleQueue
 from typing import TYPE_CHECKING, Final
 
 from track.backlog import Backlog, Entry, NumberedCall
 from track.connecting import Attempt, Backoff, OpenLink, close_quietly
+from track.limits import Gate, Limits
 from track.losses import Losses
-from track.records import BATCH_ROWS, CALL, Row, batch_of, points_in, salvaged, take, trial_of
+from track.numbering import Numbering
+from track.records import BATCH_ROWS, Row, points_in, take
 from track.tickets import Call, FlushTicket, KeepTicket, Ticket
 from track_protocol.batch import Batch, PointsOp
 from track_protocol.errors import (
@@ -47,12 +48,12 @@ if TYPE_CHECKING:
     # A process that never spools does not load what it takes.
     from track.diskcopy import DiskCopy
 
-__all__ = ["Gate", "Limits", "Sender"]
+__all__ = ["Sender"]
 
 _log: Final = logging.getLogger("track")
 
 _LINGER: Final = 0.05
-"""A batch that is not full leaves at most so often, in seconds; also the tick while there is traffic."""
+"""The tick in seconds while there is traffic."""
 
 _STAYS_AWAKE: Final = 1.0
 """So many seconds after the last traffic the sender stops ticking, and the next log call wakes it."""
@@ -69,9 +70,6 @@ _REPORTS: Final = 1.0
 _PROVES_ITSELF: Final = 5.0
 """A link that lived for so many seconds counts as good, and the next attempt comes at once."""
 
-_OVERHEAD: Final = 1_024
-"""Bytes of memory that an operation takes beside its columns, about."""
-
 _ENDS: Final = 1.0
 """Seconds that an attempt to connect has to end when nobody wants it any more."""
 
@@ -80,45 +78,8 @@ _PASSES: Final = (ServerUnreachable, TooBusy, StoreFailed, SessionFenced)
 
 _PASSES_LATER: Final = (ProtocolError, StoreError)
 
-_MOST_TRIALS: Final = 1_000
-"""How many trials of one process are told when a store that was set back has lost something of it."""
-
 _CONSUMED: Final = (BadArguments, ItemNotFound)
 """After these failures of a numbered call the store has used up its number; after others perhaps not."""
-
-
-@dataclass(frozen=True, slots=True)
-class Limits:
-    """How much may wait, and where.
-
-    Attributes:
-        rows: log calls that were not packed yet.
-        row_bytes: their memory, about.
-        backlog_bytes: packed and not yet stored.
-        batches_in_flight: sent and not yet acknowledged.
-        bytes_in_flight: the same in bytes.
-        linger: a batch that is not full leaves at most so often, in seconds, unless somebody waits for it.
-    """
-
-    rows: int = 1_000_000
-    row_bytes: int = 128 * 1024 * 1024
-    backlog_bytes: int = 128 * 1024 * 1024
-    batches_in_flight: int = 64
-    bytes_in_flight: int = 8 * 1024 * 1024
-    linger: float = _LINGER
-
-
-class Gate:
-    """What a log call compares the number of waiting rows with.
-
-    Attributes:
-        mark: from so many rows on, the log call has something to do: wake the sender, or wait.
-    """
-
-    __slots__ = ("mark",)
-
-    def __init__(self) -> None:
-        self.mark = 0
 
 
 class Sender:
@@ -148,7 +109,6 @@ class Sender:
         progress: grows with everything the store has answered.
         packing: whether rows were taken that are not numbered yet.
         asked: how many tickets others have put among the rows.
-        hurried: set when there is no room for more rows, so that those there are must leave now.
         stopping: set to end the thread.
         retiring: set to end the thread once there is nothing left to do.
         patience: seconds that an attempt to connect has to end when the thread does.
@@ -188,7 +148,6 @@ class Sender:
         self.progress = 0
         self.packing = False
         self.asked = 0
-        self.hurried = False
         self.stopping = False
         self.retiring = False
         self.patience = _ENDS
@@ -207,7 +166,7 @@ class Sender:
         # These can be used from a signal handler or a destructor in the middle of their own use.
         self._wakes: SimpleQueue[None] = SimpleQueue()
         self._link_lock = threading.RLock()
-        self._trials: set[bytes] = set()
+        self._numbering = Numbering(self._backlog, losses)
         self._role: str = Role.WRITER
         self._told_lost = False
         self._told_help: str | None = None
@@ -264,6 +223,8 @@ class Sender:
                 self._lose(ServerUnreachable(f"sending to {self._name} failed: {error!r}"))
             if self.retiring and self._is_idle:
                 self.stopping = True
+        # Whoever logs from now on has to see to it that this goes on.
+        self._gate.mark = 0
         self._drop_link()
         attempt, self._attempt = self._attempt, None
         if attempt is not None:
@@ -271,7 +232,6 @@ class Sender:
         if self.disk is not None:
             self._put_away()
             self.disk.finish(self.generation, None if self.problem is None else str(self.problem))
-        self._gate.mark = 0
 
     @property
     def _is_idle(self) -> bool:
@@ -400,14 +360,11 @@ class Sender:
 
     def _begin_again(self) -> None:
         """Give what is not confirmed to a new session."""
+        self._backlog.unfold_all(self._loaded)
         for entry in self._backlog:
             if entry.item is None:
-                assert self.disk is not None, "what is not in memory is on disk"
-                try:
-                    entry.item = self.disk.load(entry)
-                except SpoolError as error:
-                    self._drop_points(entry, error)
-                    entry.item, entry.points = Batch(entry.first, entry.last - entry.first + 1, []), 0
+                (loaded,) = self._loaded(entry)
+                entry.item, entry.points = loaded.item, loaded.points
         self.session = new_id()
         self._backlog.renumber()
         if self.disk is not None:
@@ -416,9 +373,25 @@ class Sender:
         self._keeps = [(ticket, self._backlog.next_seq - 1) for ticket, _ in self._keeps]
         self._reads = {id: (call, self._backlog.next_seq - 1) for id, (call, _) in self._reads.items()}
 
+    @property
+    def _on_disk(self) -> DiskCopy:
+        assert self.disk is not None, "what is not in memory is on disk"
+        return self.disk
+
+    def _loaded(self, entry: Entry) -> list[Entry]:
+        """What an item stands for, in memory; batches of nothing if it cannot be read any more."""
+        try:
+            if entry.records > 1:
+                return self._on_disk.parts_of(entry)
+            return [replace(entry, item=self._on_disk.load(entry))]
+        except SpoolError as error:
+            self._drop_points(entry, error)
+            nothing = Batch(entry.first, entry.last - entry.first + 1, [])
+            return [replace(entry, item=nothing, points=0, records=1)]
+
     def _tell_of_older_state(self, last_seq: int, before: int, gone: int) -> None:
         again = before - last_seq - gone
-        for trial in self._trials if gone else ():
+        for trial in self._numbering.trials if gone else ():
             self._losses.lose(gone, f"{self._name} was set back to an older state", trial)
         lost = f"{gone:,} of them are gone for good" if gone else "none is lost"
         self._losses.warn(
@@ -457,7 +430,7 @@ class Sender:
             taken = take(self._rows)
             self._on_room(taken.heavy)
             if taken.rows:
-                self._number(taken.rows, taken.nbytes)
+                self._numbering.number(taken.rows, taken.nbytes, self.denied)
             self.packing = False
             if taken.ticket is not None:
                 # Whoever waits for what was logged waits for what is told of its losses, too.
@@ -465,11 +438,11 @@ class Sender:
                 self._accept(taken.ticket)
             linger = max(_LINGER_AWAY, self._limits.linger) if self.link is None else self._limits.linger
             self._next_small = time.monotonic() + linger
-            self.hurried = False
+            self._gate.hurry = False
 
     def _ripe(self) -> bool:
         """Whether a batch should be made now, though it may not be full."""
-        if len(self._rows) >= BATCH_ROWS or self.urgent or self.stopping or self.hurried:
+        if len(self._rows) >= BATCH_ROWS or self.urgent or self.stopping or self._gate.hurry:
             return True
         return (self.link is not None or self.disk is not None) and time.monotonic() >= self._next_small
 
@@ -487,35 +460,13 @@ class Sender:
             else:
                 self._keeps.append((ticket, after))
 
-    def _number(self, rows: list[Row], nbytes: int) -> None:
-        if self.denied is not None:
-            self._losses.drop(sum(map(points_in, rows)), str(self.denied))
-            return
-        try:
-            batch = batch_of(self._backlog.next_seq, rows)
-        except BadValue:
-            kept = [salvaged(row, partial(self._unstorable, row)) for row in rows]
-            rows = [row for row in kept if row is not None]
-            if not rows:
-                return
-            batch = batch_of(self._backlog.next_seq, rows)
-        self._backlog.add(batch, nbytes + _OVERHEAD * len(batch.ops), batch.points)
-        if len(self._trials) < _MOST_TRIALS:
-            self._trials.update(op.trial for op in batch.ops if isinstance(op, PointsOp))
-
-    def _unstorable(self, row: Row, error: BadValue) -> None:
-        self._losses.drop(1, str(error), trial_of(row))
-
     def _report_losses(self, *, at_once: bool = False) -> None:
         """Tell trials what they lost, in order with what they keep."""
         now = time.monotonic()
         if self._losses.is_reported or self._full or (now < self._report_at and not at_once):
             return
         self._report_at = now + _REPORTS
-        rows: list[Row] = [
-            (CALL, "log_trial_losses", time.time(), loss._asdict(), 0) for loss in self._losses.report()
-        ]
-        self._number(rows, 0)
+        self._numbering.report_losses(self.denied)
 
     def _accept(self, ticket: Ticket) -> None:
         self._accepted += 1
@@ -564,7 +515,10 @@ class Sender:
                 # Its caller was told that it failed, perhaps long ago: it must not be done now.
                 backlog.skip_unsent()
             try:
-                self._send_entry(link, entry)
+                if entry.records > 1:
+                    backlog.unfold(self._on_disk.parts_of(entry))
+                else:
+                    self._send_entry(link, entry)
             except (BadValue, LocalProtocolError, SpoolError) as error:
                 self._skip(entry, error)
         for call_id, (call, after) in list(self._reads.items()):
@@ -580,8 +534,7 @@ class Sender:
         elif item is not None:
             link.send_batch(item)
         else:
-            assert self.disk is not None, "what is not in memory is on disk"
-            link.send_batch(self.disk.load(entry))
+            link.send_batch(self._on_disk.load(entry))
         self._backlog.mark_sent()
 
     def _skip(self, entry: Entry, error: TrackError) -> None:

@@ -10,7 +10,7 @@ import math
 import operator
 from collections.abc import Callable, Hashable, Iterable, Iterator
 from dataclasses import dataclass, field
-from typing import Any, Final, Literal
+from typing import Any, Final, Literal, cast
 
 __all__ = [
     "ORDERINGS",
@@ -56,7 +56,7 @@ def freeze(value: Any) -> Hashable:
     both.  A NaN inside makes a stand-in that equals no other because operands never hold one.
     """
     if type(value) in _ATOMS:
-        return value  # type: ignore[no-any-return]
+        return cast(Hashable, value)
     if isinstance(value, bool):
         return (bool, bool(value))
     if isinstance(value, (list, tuple)):

@@ -13,7 +13,8 @@ from track_protocol.errors import SessionFenced, TrackError
 from track_protocol.link import Acked, Failed, LinkEvent, Opened, Refused, Replied
 from track_protocol.roles import Role
 from track_server.app import check_store_uri, open_store
-from track_server.engine import Attached, Engine, Writer
+from track_server.engine import Engine
+from track_server.jobs import Attached, Writer
 from track_server.ordering import ReadAfterWrite
 from track_server.store import Store
 

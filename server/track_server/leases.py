@@ -34,7 +34,7 @@ def start(tx: Transaction, by: bytes, trial: Document, rank: int | None) -> Docu
     Args:
         tx: the transaction.
         by: the session's id.
-        trial: the trial's document.
+        trial: the trial's own fields.
         rank: of the session's process; above 0, it joins the others and the status is left to them.
     """
     if rank:
@@ -49,7 +49,7 @@ def finish(tx: Transaction, by: bytes, trial: Document, status: Document, rank: 
     Args:
         tx: the transaction.
         by: the session's id.
-        trial: the trial's document.
+        trial: the trial's own fields.
         status: how it ended.
         rank: of the session's process; above 0, only this process ended.
     """
@@ -83,7 +83,7 @@ def lose(tx: Transaction, id: bytes, since: str) -> None:
         id: the trial's internal id.
         since: when the last of its holders went away, for people.
     """
-    trial = tx.trial(id)
+    trial = tx.trial_fields(id)
     assert trial is not None, "a lease is of a trial that exists"
     change(tx, trial, {"status": _LOST, "errors": [*trial["errors"], f"{_NOTE}{since}"]})
 
@@ -96,7 +96,7 @@ def revive(tx: Transaction, sid: bytes) -> list[bytes]:
     """
     revived = []
     for lease in tx.leases_of(sid):
-        trial = None if lease.superseded else tx.trial(lease.trial)
+        trial = None if lease.superseded else tx.trial_fields(lease.trial)
         if trial is not None and trial["status"] == _LOST:
             change(tx, trial, {"status": _RUNNING, "errors": _without_note(trial["errors"])})
             revived.append(lease.trial)

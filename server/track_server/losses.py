@@ -28,7 +28,7 @@ def add_losses(tx: Transaction, trial: Document, points: int, reason: str) -> No
 
     Args:
         tx: the open transaction.
-        trial: the document of an existing trial.
+        trial: the own fields of an existing trial.
         points: how many.
         reason: why; its first 300 characters are kept.
     """

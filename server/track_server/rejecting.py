@@ -80,7 +80,7 @@ def _blocking_nothing(what: str) -> Iterator[None]:
 
 def _count(tx: Transaction, record: Rejected) -> None:
     with _blocking_nothing("its loss could not be counted in its trial"):
-        document = None if record.trial is None else tx.trial(record.trial)
+        document = None if record.trial is None else tx.trial_fields(record.trial)
         if document is not None:
             add_losses(tx, document, record.points, record.reason)
 

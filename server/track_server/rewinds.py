@@ -59,7 +59,7 @@ def rewind(tx: Transaction, by: bytes, trial: Document, step: float, time: float
     Args:
         tx: the open transaction.
         by: id of the session that rewinds it.
-        trial: the document of an existing trial.
+        trial: the own fields of an existing trial.
         step: the last one that stays.
         time: of the rewind, in seconds since the epoch, by its process's clock.
 
@@ -126,7 +126,7 @@ def _late_rows(steps: Column, times: Column, rewinds: Sequence[Rewind]) -> dict[
 
 def _count(tx: Transaction, trial: bytes, rows: Counter[int], width: int) -> None:
     """Add to what the rewinds are said to have taken: so many rows each, of `width` points."""
-    document = tx.trial(trial)
+    document = tx.trial_fields(trial)
     assert document is not None
     metadata = document["metadata"]
     told = list(metadata[REWINDS])

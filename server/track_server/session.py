@@ -5,19 +5,14 @@ from __future__ import annotations
 import asyncio
 import logging
 import ssl
-from collections import deque
 from collections.abc import Callable
-from functools import partial
 from typing import Any, Final, Protocol, cast
 
-from track_protocol.batch import Batch
 from track_protocol.connection import VERSIONS, Connection, Side, State
 from track_protocol.encryption import check_negotiated
 from track_protocol.errors import (
     InternalError,
-    PermissionDenied,
     RemoteProtocolError,
-    SessionFenced,
     StoreError,
     TooBusy,
     TrackError,
@@ -33,91 +28,19 @@ from track_protocol.events import (
     PingReceived,
     PongReceived,
 )
-from track_protocol.link import Acked
-from track_protocol.methods import Access, method_named
 from track_protocol.roles import Role
-from track_server.limits import Limits
 from track_server.login import Accepted, Login
-from track_server.ordering import ReadAfterWrite
+from track_server.requests import Attached, Pool, Requests, Writer, on_loop
 
-__all__ = ["Attached", "Desk", "Executor", "Session", "Writer"]
+__all__ = ["Desk", "Session"]
 
 _log = logging.getLogger(__name__)
-
-_READS_AT_ONCE: Final = 2
-"""Reads of one peer that run at once: each may have a long answer, which takes memory until it is sent."""
-
-_BYTES_OF_A_CALLS_BYTE: Final = 64
-"""Memory that arguments may take for each of their bytes on the wire: an empty list is one byte there."""
 
 _OWN_FAULTS: Final = (InternalError, StoreError, UsageError)
 
 
-class Writer(Protocol):
-    """Who writes: a session of a user."""
-
-    @property
-    def sid(self) -> bytes:
-        """The session's id."""
-
-    @property
-    def user(self) -> str:
-        """Its owner."""
-
-    @property
-    def epoch(self) -> int:
-        """Which of its holders."""
-
-
-class Attached(Protocol):
-    """A session that was taken over."""
-
-    @property
-    def writer(self) -> Writer:
-        """Its new holder."""
-
-    @property
-    def last_seq(self) -> int:
-        """Its last durable record."""
-
-
-class Executor(Protocol):
-    """What a session needs from the engine; `done` may be called on any thread."""
-
-    def submit_attach(self, sid: bytes, user: str, done: Callable[[Any], None]) -> None:
-        """Take a session over; ends with an `Attached` or a `TrackError`."""
-
-    def submit_batch(self, writer: Any, batch: Batch, done: Callable[[Any], None]) -> None:
-        """Store a batch."""
-
-    def submit_call(
-        self, writer: Any, seq: int, method: str, arguments: dict[str, Any], done: Callable[[Any], None]
-    ) -> None:
-        """Execute a write with an answer."""
-
-    def submit_read(self, method: str, arguments: dict[str, Any], done: Callable[[Any], None]) -> None:
-        """Answer a read."""
-
-    def last_seq(self, writer: Any) -> int:
-        """The session's last durable record."""
-
-
-class Desk(Protocol):
-    """What a session needs from its server.
-
-    Attributes:
-        bytes_in_flight: of all sessions together; each adds and takes away its own.
-    """
-
-    bytes_in_flight: int
-
-    @property
-    def engine(self) -> Executor:
-        """Executes calls."""
-
-    @property
-    def limits(self) -> Limits:
-        """What a peer may take."""
+class Desk(Pool, Protocol):
+    """What a session needs from its server."""
 
     @property
     def mechanism(self) -> str:
@@ -165,16 +88,11 @@ class Session(asyncio.Protocol):
         self.visitor = visitor
         self._loop = asyncio.get_running_loop()
         self._connection = Connection(Side.SERVER)
-        self._order = ReadAfterWrite()
-        self._requests_in_flight = 0
-        self._bytes_in_flight = 0
+        self._requests = Requests(self, desk, self._connection)
         self._login: Login | None = None
-        self._writer: Writer | None = None
         self._login_task: asyncio.Task[None] | None = None
         self._timer: asyncio.TimerHandle | None = None
         self._held: list[bytes] = []
-        self._reads: deque[Callable[[], None]] = deque()
-        self._reads_running = 0
         self._reading = True
         self._dropped = False
         self._transport: asyncio.Transport | None = None
@@ -230,13 +148,13 @@ class Session(asyncio.Protocol):
         """The peer does not read: give it some time, and take nothing from it meanwhile."""
         self._cancel_timer()
         self._timer = self._loop.call_later(self._desk.limits.stalled_seconds, self._stalled)
-        self._regulate()
+        self.regulate()
 
     def resume_writing(self) -> None:
         """The peer reads again."""
         self._cancel_timer()
-        self._regulate()
-        self._start_reads()
+        self.regulate()
+        self._requests.start_reads()
 
     # -- ending ------------------------------------------------------------------------------------
 
@@ -246,7 +164,7 @@ class Session(asyncio.Protocol):
             _log.info("closing %s: %s", self.peer, error)
         self._dropped = True
         self._connection.send_close(self._told(error))
-        self._flush()
+        self.flush()
         if self._transport is not None:
             self._transport.close()
 
@@ -265,7 +183,7 @@ class Session(asyncio.Protocol):
     @property
     def idle(self) -> bool:
         """Whether no request is under way of a peer that is there to be answered."""
-        return self._requests_in_flight == 0 or self._transport is None
+        return self._requests.count == 0 or self._transport is None
 
     @property
     def reading(self) -> bool:
@@ -276,7 +194,7 @@ class Session(asyncio.Protocol):
         """Send a ping."""
         if self._connection.state is State.OPEN:
             self._connection.send_ping(token)
-            self._flush()
+            self.flush()
 
     def _login_expired(self) -> None:
         self.drop(TooBusy("the login took too long: connect again"))
@@ -312,14 +230,14 @@ class Session(asyncio.Protocol):
         self.sid = event.session
         self._login = self._desk.new_login(self)
         self._connection.send_server_hello(version, "track", self._desk.mechanism)
-        self._flush()
+        self.flush()
 
     def _proves(self, event: AuthReceived) -> None:
         if self._login_task is not None:
             raise RemoteProtocolError("a login goes one message at a time")
         self._login_task = self._loop.create_task(self._step(event.message))
         self._login_task.add_done_callback(self._stepped)
-        self._regulate()
+        self.regulate()
 
     async def _step(self, message: str) -> None:
         assert self._login is not None
@@ -328,19 +246,19 @@ class Session(asyncio.Protocol):
             await self._accept(outcome)
         else:
             self._connection.send_auth(outcome)
-        self._flush()
+        self.flush()
 
     async def _accept(self, accepted: Accepted) -> None:
         desk = self._desk
         self.username, self.role = accepted.username, accepted.role
         if self._dropped:  # for whatever reason, it must not end the older holder of its session
             return
-        if self._may(Role.WRITER):
+        if self.may(Role.WRITER):
             self._cancel_timer()  # what is left to wait for is the disk
             last_seq = await self._taken_over()
         else:
-            self._writer = desk.writer(self.sid, accepted.username)
-            last_seq = await self._loop.run_in_executor(None, desk.engine.last_seq, self._writer)
+            self._requests.writer = writer = desk.writer(self.sid, accepted.username)
+            last_seq = await self._loop.run_in_executor(None, desk.engine.last_seq, writer)
         if self._dropped:
             return
         self._cancel_timer()
@@ -351,17 +269,17 @@ class Session(asyncio.Protocol):
         """Make this peer the one holder of its session; returns the session's last durable record."""
         assert self.username is not None
         outcome: asyncio.Future[Attached | TrackError] = self._loop.create_future()
-        done = self._on_loop(_resolve, outcome)
+        done = on_loop(self._loop, _resolve, outcome)
         self._desk.engine.submit_attach(self.sid, self.username, done)
         attached = await outcome
         if isinstance(attached, TrackError):
             raise attached
-        self._writer = attached.writer
+        self._requests.writer = attached.writer
         return attached.last_seq
 
     def _stepped(self, task: asyncio.Task[None]) -> None:
         self._login_task = None
-        self._regulate()
+        self.regulate()
         if task.cancelled():
             return
         error = task.exception()
@@ -376,100 +294,16 @@ class Session(asyncio.Protocol):
                 self.data_received(data)
 
     def _logged(self, event: BatchReceived) -> None:
-        if self.draining:
-            return
-        expected = event.batch.first
-        if not self._may(Role.WRITER):
-            self._connection.send_nack(expected, self._denied("log"))
-            self._flush()
-            return
-        size = event.batch.nbytes
-        self._started(size)
-        self._order.write_started()
-        done = self._on_loop(self._stored, expected, size)
-        self._desk.engine.submit_batch(self._writer, event.batch, done)
-
-    def _stored(self, expected: int, size: int, outcome: Acked | TrackError) -> None:
-        if isinstance(outcome, SessionFenced):
-            self.drop(outcome)
-        elif self._connection.state is State.OPEN:
-            if isinstance(outcome, Acked):
-                self._connection.send_ack(outcome.last_seq, outcome.rejected)
-            else:
-                self._connection.send_nack(expected, outcome)
-        self._order.write_finished()
-        self._finished(size)
+        if not self.draining:
+            self._requests.batch(event)
 
     def _called(self, event: CallReceived) -> None:
-        if self.draining:
-            return
-        try:
-            method = method_named(event.method, within=(Access.READ, Access.WRITE))
-            if not self._may(method.role):
-                raise self._denied(method.name)
-            if (event.seq is None) is not (method.access is Access.READ):
-                raise RemoteProtocolError(
-                    f"{method.name} is a {method.access.value}: number writes, and only those"
-                )
-        except TrackError as error:
-            self._connection.send_error(event.call_id, error)
-            self._flush()
-            return
-        if event.seq is None:
-            self._read(event)
-        else:
-            self._write(event, event.seq)
-
-    def _read(self, event: CallReceived) -> None:
-        size = self._call_started(event)
-        done = self._on_loop(self._read_done, event.call_id, size)
-        submit = partial(self._desk.engine.submit_read, event.method, event.arguments, done)
-
-        def start() -> None:
-            self._reads.append(submit)
-            self._start_reads()
-
-        self._order.read(start)
-
-    def _start_reads(self) -> None:
-        """Ask for further answers, but not while the peer leaves the last ones lying."""
-        while self._reads and self._reads_running < _READS_AT_ONCE and self._transport and not self._stuffed:
-            self._reads_running += 1
-            self._reads.popleft()()
-
-    def _read_done(self, call_id: int, size: int, outcome: bytes | TrackError) -> None:
-        self._reads_running -= 1
-        self._answered(call_id, size, outcome)
-        self._start_reads()
-
-    def _write(self, event: CallReceived, seq: int) -> None:
-        size = self._call_started(event)
-        self._order.write_started()
-        done = self._on_loop(self._written, event.call_id, size)
-        self._desk.engine.submit_call(self._writer, seq, event.method, event.arguments, done)
-
-    def _call_started(self, event: CallReceived) -> int:
-        size = _BYTES_OF_A_CALLS_BYTE * event.nbytes
-        self._started(size)
-        return size
-
-    def _written(self, call_id: int, size: int, outcome: bytes | TrackError) -> None:
-        self._order.write_finished()
-        self._answered(call_id, size, outcome)
-
-    def _answered(self, call_id: int, size: int, outcome: bytes | TrackError) -> None:
-        if isinstance(outcome, SessionFenced):
-            self.drop(outcome)
-        elif self._connection.state is State.OPEN:
-            if isinstance(outcome, TrackError):
-                self._connection.send_error(call_id, outcome, getattr(outcome, "trace", None))
-            else:
-                self._connection.send_result(call_id, outcome)
-        self._finished(size)
+        if not self.draining:
+            self._requests.call(event)
 
     def _pinged(self, event: PingReceived) -> None:
         self._connection.send_pong(event.token)
-        self._flush()
+        self.flush()
 
     def _ponged(self, event: PongReceived) -> None:
         """`heard` was set already."""
@@ -478,63 +312,34 @@ class Session(asyncio.Protocol):
         if self._transport is not None:
             self._transport.close()
 
-    # -- accounting ----------------------------------------------------------------------------------
+    # -- what its requests need ---------------------------------------------------------------------
 
-    def _on_loop(self, then: Callable[..., None], *args: Any) -> Callable[[Any], None]:
-        """A callback for other threads that calls `then(*args, outcome)` on the loop's."""
-
-        def done(outcome: Any) -> None:
-            self._loop.call_soon_threadsafe(partial(then, *args, outcome))
-
-        return done
-
-    def _may(self, role: Role) -> bool:
+    def may(self, role: Role) -> bool:
+        """Whether it has at least that role."""
         return self.role is not None and self.role >= role
 
-    def _denied(self, what: str) -> PermissionDenied:
-        return PermissionDenied(
-            f"user {self.username!r} is a {self.role} and may not {what}: ask for a writer's join URI "
-            "('track user add NAME --role writer' on the server)"
-        )
-
-    def _started(self, size: int) -> None:
-        self._requests_in_flight += 1
-        self._bytes_in_flight += size
-        self._desk.bytes_in_flight += size
-        self._regulate()
-
-    def _finished(self, size: int) -> None:
-        self._requests_in_flight -= 1
-        self._bytes_in_flight -= size
-        self._desk.bytes_in_flight -= size
-        self._flush()
-        self._regulate()
-
-    def _regulate(self) -> None:
+    def regulate(self) -> None:
         """Read from the socket only while what the peer has under way stays within bounds."""
         if self._transport is None:
             return
-        limits = self._desk.limits
-        full = (
-            self._requests_in_flight >= limits.batches_in_flight
-            or self._bytes_in_flight >= limits.bytes_in_flight
-            or (
-                self._desk.bytes_in_flight >= limits.all_bytes_in_flight
-                and self._bytes_in_flight >= limits.fair_bytes
-            )
-        )
-        wanted = not (full or self._stuffed or self._login_task is not None)
+        wanted = not (self._requests.full or self._stuffed or self._login_task is not None)
         if wanted is not self._reading:
             self._reading = wanted
             self.heard = self._loop.time()
             (self._transport.resume_reading if wanted else self._transport.pause_reading)()
 
     @property
+    def listens(self) -> bool:
+        """Whether the peer is there and reads what it is sent."""
+        return self._transport is not None and not self._stuffed
+
+    @property
     def _stuffed(self) -> bool:
         """Whether the peer does not read what it is sent."""
         return self._timer is not None and self._connection.state is State.OPEN
 
-    def _flush(self) -> None:
+    def flush(self) -> None:
+        """Send what the connection has to say."""
         data = self._connection.data_to_send()
         if data and self._transport is not None:
             self._transport.write(data)

@@ -17,7 +17,8 @@ from track_protocol.scram import ServerExchange, Verifier, mechanism_for
 from track_protocol.uri import redact
 from track_server.app import Parts, Settings, assemble, settings_from_uri
 from track_server.door import Door
-from track_server.engine import Engine, Writer
+from track_server.engine import Engine
+from track_server.jobs import Writer
 from track_server.limits import Limits
 from track_server.login import PASSWORD, Login, PasswordLogin, ScramLogin
 from track_server.runtime import (

@@ -105,6 +105,9 @@ class View(Protocol):
     def trial(self, id: bytes) -> Document | None:
         """The trial with that internal id."""
 
+    def trial_fields(self, id: bytes) -> Document | None:
+        """The trial without its ``metrics`` and ``chronos``; costs the same however many series it has."""
+
     def has_trial(self, id: bytes) -> bool:
         """Whether there is a trial with that internal id; cheap enough to ask for each batch."""
 

@@ -6,6 +6,7 @@ import pytest
 
 from track.backlog import Backlog, Entry, NumberedCall
 from track.spool.disk import Place
+from track.spool.segments import RECORD_OVERHEAD
 from track.tickets import Call
 from track_protocol.batch import Batch, CallOp
 from track_protocol.errors import RemoteProtocolError
@@ -155,3 +156,53 @@ def test_a_call_that_nobody_waits_for_keeps_nobody_waiting() -> None:
     assert backlog.settled == 1
     backlog.add(batch(2, 3), 100)
     assert backlog.settled == 1
+
+
+def on_disk(*counts: int) -> Backlog:
+    """Batches that lie one behind the other on disk only."""
+    backlog, start = filled(*counts), 40
+    for entry in backlog.unplaced():
+        backlog.put(entry, Place(1, start, 40))
+        backlog.unload(entry)
+        start += 40 + RECORD_OVERHEAD
+    return backlog
+
+
+def test_neighbours_that_are_on_disk_only_become_one_item() -> None:
+    backlog = on_disk(1, 2, 3)
+    backlog.join(3)
+    (entry,) = backlog
+    assert (entry.first, entry.last, entry.records) == (1, 6, 3)
+    assert entry.place == Place(1, 40, 3 * 40 + 2 * RECORD_OVERHEAD)
+    assert backlog.placed == 1
+
+
+def test_what_was_sent_stays_an_item_of_its_own() -> None:
+    backlog = on_disk(1, 2, 3)
+    backlog.mark_sent()
+    backlog.join(3)
+    assert numbers(backlog) == [(1, 1), (2, 6)]
+    assert backlog.sent == 1
+
+
+def test_records_of_different_segments_are_no_neighbours() -> None:
+    backlog = on_disk(1, 2)
+    list(backlog)[1].place = Place(2, 40, 40)
+    backlog.join(2)
+    assert numbers(backlog) == [(1, 1), (2, 3)]
+
+
+def test_one_item_stands_for_no_more_than_can_be_read_back_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("track.backlog._STRETCH_RECORDS", 2)
+    backlog = on_disk(1, 1, 1, 1, 1)
+    backlog.join(5)
+    assert numbers(backlog) == [(1, 2), (3, 4), (5, 5)]
+
+
+def test_an_item_gives_way_to_those_that_it_stands_for() -> None:
+    backlog = on_disk(1, 2, 3)
+    backlog.mark_sent()
+    backlog.join(3)
+    backlog.unfold([Entry(batch(2, 2), 2, 3, 0, 40), Entry(batch(4, 3), 4, 6, 0, 40)])
+    assert numbers(backlog) == [(1, 1), (2, 3), (4, 6)]
+    assert (backlog.sent, backlog.placed, backlog.nbytes) == (1, 3, 80)

@@ -17,10 +17,10 @@ import pytest
 
 from memory_link import MemoryStore
 from track import diskcopy as diskcopy_module
-from track import sender as sender_module
+from track import numbering
+from track.limits import Limits
 from track.outbox import Outbox
 from track.records import batch_of
-from track.sender import Limits
 from track.spool.folder import SpoolFolder, spools_in
 from track.spool.options import SpoolOptions, SpoolSync
 from track.spool.recovery import Recovered, batch_in, survey
@@ -160,7 +160,7 @@ def test_a_disk_that_does_not_answer_holds_training_up_once_and_no_longer_than_t
 
     outbox = make_outbox(SpoolSync.ALWAYS)
     monkeypatch.setattr(os, "fsync", hanging)
-    monkeypatch.setattr("track.outbox._WAITS_FOR_ROOM", 0.05)
+    monkeypatch.setattr("track.keeping._IN_TIME", 0.05)
     waited: list[float] = []
     wait = KeepTicket.wait
 
@@ -325,10 +325,12 @@ def test_a_folder_that_is_deleted_while_it_is_in_use_is_made_again(
     write = outbox.writer(TRIAL)
     root = tmp_path / "spool"
     write(1, {"loss": 1.0})
-    wait_until(lambda: outbox._is_kept and list(spools_in(root)) != [], "it is on disk")
+    wait_until(lambda: outbox._keeping.is_whole and list(spools_in(root)) != [], "it is on disk")
     delete(root)
     write(2, {"loss": 2.0})
-    wait_until(lambda: outbox._is_kept and spooled_values(root) == [1.0, 2.0], "both are on disk again")
+    wait_until(
+        lambda: outbox._keeping.is_whole and spooled_values(root) == [1.0, 2.0], "both are on disk again"
+    )
     assert "was deleted or moved" in caplog.text
     store.away = False
     outbox.flush()
@@ -343,9 +345,11 @@ def test_nobody_says_that_something_is_kept_in_a_folder_that_was_deleted(
     store.away = True
     outbox = make_outbox()
     outbox.writer(TRIAL)(1, {"loss": 1.0})
-    wait_until(lambda: outbox._is_kept and list(spools_in(tmp_path / "spool")) != [], "it is on disk")
+    wait_until(
+        lambda: outbox._keeping.is_whole and list(spools_in(tmp_path / "spool")) != [], "it is on disk"
+    )
     delete(tmp_path / "spool")
-    kept = outbox._is_kept
+    kept = outbox._keeping.is_whole
     assert not kept or list(spools_in(tmp_path / "spool")) != []  # it may have been made again by now
 
 
@@ -514,7 +518,7 @@ def test_a_reader_who_logs_leaves_nothing_on_disk(
 def test_nobody_has_to_wait_long_or_be_troubled_for_what_is_safe_on_disk(
     store: MemoryStore, make_outbox: MakeOutbox, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("track.outbox._WAITS_FOR_ROOM", 0.01)
+    monkeypatch.setattr("track.keeping._IN_TIME", 0.01)
     outbox = make_outbox()
     write = outbox.writer(TRIAL)
     write(1, {"loss": 1.0})
@@ -640,7 +644,7 @@ def test_what_is_just_being_packed_does_not_count_as_kept(
         except ServerUnreachable as error:
             errors.append(type(error))
 
-    monkeypatch.setattr(sender_module, "batch_of", slow_batch_of)
+    monkeypatch.setattr(numbering, "batch_of", slow_batch_of)
     store.away = True
     outbox = make_outbox()
     write = outbox.writer(TRIAL)
@@ -659,3 +663,54 @@ def test_what_is_just_being_packed_does_not_count_as_kept(
     store.away = False
     outbox.flush()
     assert values(store) == [1.0, 2.0]
+
+
+def log_during_an_outage(
+    make_outbox: MakeOutbox, store: MemoryStore, monkeypatch: pytest.MonkeyPatch, calls: int
+) -> Outbox:
+    """An outbox whose backlog is on disk only."""
+    monkeypatch.setattr(diskcopy_module, "_IN_MEMORY", 0)
+    store.away = True
+    outbox = make_outbox(SpoolSync.ALWAYS)
+    write = outbox.writer(TRIAL)
+    for value in range(calls):
+        write(None, {"loss": float(value)})
+    return outbox
+
+
+def test_a_long_outage_takes_no_memory_for_each_log_call(
+    store: MemoryStore, make_outbox: MakeOutbox, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # Fails when `DiskCopy._is_synced` joins nothing.
+    outbox = log_during_an_outage(make_outbox, store, monkeypatch, calls=500)
+    assert len(outbox._sender._backlog) <= 2
+    assert outbox.waiting == outbox._sender.unsent_points == 500
+    store.away = False
+    outbox.flush()
+    assert values(store) == [float(value) for value in range(500)]
+
+
+def test_what_is_damaged_on_disk_during_an_outage_is_counted_and_the_rest_is_sent(
+    store: MemoryStore, make_outbox: MakeOutbox, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    outbox = log_during_an_outage(make_outbox, store, monkeypatch, calls=5)
+    damaged = spooled(tmp_path / "spool").kept[2].place
+    (folder,) = spools_in(tmp_path / "spool")
+    with (folder / "00000001.segment").open("r+b") as segment:
+        segment.seek(damaged.start + 1)
+        segment.write(b"?")
+    store.away = False
+    outbox.flush()
+    assert (values(store), outbox.dropped) == ([0.0, 1.0, 3.0, 4.0], 1)
+    assert len(list((folder / "damaged").iterdir())) == 1
+
+
+def test_a_session_that_cannot_go_on_takes_what_is_on_disk_only_along(
+    store: MemoryStore, make_outbox: MakeOutbox, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # Fails when `Sender._begin_again` renumbers items that stand for several.
+    outbox = log_during_an_outage(make_outbox, store, monkeypatch, calls=5)
+    store.sessions[outbox._sender.session] = 1_000
+    store.away = False
+    outbox.flush()
+    assert values(store) == [0.0, 1.0, 2.0, 3.0, 4.0]

@@ -44,5 +44,5 @@ def test_a_document_without_numbers_is_none() -> None:
 
 def test_a_record_is_not_changed_by_accident() -> None:
     with pytest.raises(AttributeError):
-        rejected().points = 5  # type: ignore[misc]
+        rejected().points = 5  # type: ignore[misc] # it is read-only, which is the point
     assert isinstance(rejected(), Rejected)

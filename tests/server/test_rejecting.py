@@ -103,20 +103,20 @@ def test_pages_of_long_records_are_shorter(caller: Caller) -> None:
 
 
 class _Unreadable(MemoryStore):
-    """A store with a fault: no trial can be read as a whole, nor found by its uid, once `broken` is set."""
+    """A store with a fault: no trial can be read, nor found by its uid, once `broken` is set."""
 
     broken = False
 
     def begin(self) -> Any:
         tx: Transaction = super().begin()
-        trial = tx.trial
+        fields = tx.trial_fields
 
         def fail(id: bytes | str) -> Any:
             if self.broken:
                 raise RuntimeError("a fault of the server")
-            return trial(id) if isinstance(id, bytes) else None
+            return fields(id) if isinstance(id, bytes) else None
 
-        tx.trial = tx.trial_id = fail  # type: ignore[method-assign, assignment]
+        tx.trial_fields = tx.trial_id = fail  # type: ignore[method-assign, assignment] # a fault put in
         return tx
 
 

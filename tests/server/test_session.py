@@ -5,10 +5,8 @@ from __future__ import annotations
 import select
 import socket
 import ssl
-import threading
 import uuid
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 
@@ -16,9 +14,8 @@ import pytest
 
 from engine_calls import points
 from running_server import Served, serving
-from socket_peers import SECONDS, Joined, Peer, joined, peer, plain_peer
-from track_protocol.batch import Batch, CallOp
-from track_protocol.columns import column_from_wire, unpack
+from socket_peers import SECONDS, Joined, Peer, joined, peer
+from track_protocol.batch import CallOp
 from track_protocol.connection import State
 from track_protocol.errors import (
     AuthenticationError,
@@ -31,20 +28,16 @@ from track_protocol.errors import (
     UnknownMethod,
 )
 from track_protocol.events import (
-    AckReceived,
     ErrorReceived,
-    NackReceived,
     PingReceived,
     PongReceived,
     ResultReceived,
     ServerHelloReceived,
 )
 from track_protocol.frames import FRAME_LIMIT, GREETING_LIMIT, FrameKind, encode_frame
-from track_protocol.link import Acked
 from track_protocol.roles import Role
 from track_protocol.tokens import new_token
 from track_server.app import Settings
-from track_server.engine import Engine, Writer
 from track_server.limits import Limits
 from waiting import wait_until
 
@@ -75,7 +68,7 @@ def watchful(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def limited(settings: Settings, **limits: float) -> Settings:
-    return replace(settings, limits=Limits(**limits))  # type: ignore[arg-type]
+    return replace(settings, limits=Limits(**limits))  # type: ignore[arg-type] # some are counts
 
 
 def closing_error(peer: Peer) -> TrackError:
@@ -245,7 +238,7 @@ def test_an_oversized_frame_ends_the_conversation_before_its_body_arrives(served
 
 def test_a_frame_of_the_largest_size_is_taken(ann: Peer) -> None:
     ann.protocol.send_call(1, None, "fetch_trials", {"query": {"uid": "x" * (FRAME_LIMIT - 100)}})
-    assert ann.expect(ErrorReceived | ResultReceived).call_id == 1  # type: ignore[arg-type]
+    assert ann.expect(ErrorReceived).call_id == 1
 
 
 @pytest.mark.parametrize(
@@ -336,27 +329,6 @@ def test_a_goodbye_ends_the_connection(ann: Peer) -> None:
     assert ann.ended()
 
 
-# -- a reader ------------------------------------------------------------------------------------
-
-
-def test_a_reader_may_read_and_not_write_while_others_go_on(served: Served) -> None:
-    with joined(served.join("writer")) as writer, joined(served.join("reader", Role.READER)) as reader:
-        id = writer.new_trial()["id"]
-        with pytest.raises(PermissionDenied, match="reader"):
-            reader.call("new_project", project={"uid": "p"})
-        with pytest.raises(PermissionDenied, match="reader"):
-            reader.log(CallOp(0, "add_trial_tags", {"trial": id, "tags": {"a": 1}}))
-        assert writer.log(points(id, loss=[1.0])).rejected == []
-        assert [trial["tags"] for trial in reader.read("fetch_trials", query={})] == [{}]
-
-
-def test_a_readers_batch_is_refused_with_the_number_it_began_with(served: Served, stranger: Peer) -> None:
-    stranger.log_in(served.join("reader", Role.READER))
-    stranger.protocol.send_batch(Batch(5, 1, [CallOp(0, "add_trial_tags", {"trial": "t", "tags": {}})]))
-    refused = stranger.expect(NackReceived)
-    assert (refused.expected, refused.code) == (5, PermissionDenied.code)
-
-
 # -- sessions ------------------------------------------------------------------------------------
 
 
@@ -397,140 +369,7 @@ def test_a_record_that_can_never_be_stored_is_rejected_and_blocks_nothing(served
         assert ann.read("get_trial", trial={"id": id})[0]["tags"] == {"good": 1}
 
 
-# -- too much at once ----------------------------------------------------------------------------
-
-
-@contextmanager
-def busy_disk(served: Served) -> Iterator[Callable[[], None]]:
-    """A server whose writer thread is held until what this gives is called."""
-    assert served.server is not None
-    engine = served.server.engine
-    assert isinstance(engine, Engine)
-    go_on, held = threading.Event(), threading.Event()
-
-    def hold(outcome: object) -> None:
-        held.set()
-        assert go_on.wait(SECONDS)
-
-    engine.submit_batch(Writer(uuid.uuid4().bytes, "disk"), Batch(1, 1, []), hold)
-    assert held.wait(SECONDS)
-    try:
-        yield go_on.set
-    finally:
-        go_on.set()
-
-
-def sent_until_paused(peer: Peer, frame: bytes, at_most: int) -> int:
-    """How many bytes the server takes before it stops reading."""
-    chunk = frame * max(1, 65_536 // len(frame))
-    peer.socket.settimeout(0.5)
-    sent = 0
-    try:
-        while sent < at_most:
-            peer.socket.sendall(chunk)
-            sent += len(chunk)
-    except TimeoutError:
-        pass
-    return sent
-
-
-PLENTY = 48 * 1024 * 1024
-"""More than all buffers between two ends on this machine hold."""
-
-
-def test_batches_that_are_not_stored_yet_stop_the_reading(settings: Settings) -> None:
-    narrow = limited(
-        replace(settings, plaintext=True),
-        batches_in_flight=4,
-        bytes_in_flight=10**12,
-        all_bytes_in_flight=10**12,
-    )
-    with serving(narrow) as served, plain_peer(served) as ann:
-        ann.log_in(served.join("ann", pin=""))
-        batch = frame(
-            FrameKind.BATCH, 1, 1, [[1, 0, "add_trial_tags", {"trial": "t", "tags": {"x": "y" * 60_000}}]]
-        )
-        with busy_disk(served):
-            assert sent_until_paused(ann, batch, PLENTY) < PLENTY
-
-
-def test_reads_that_wait_stop_the_reading_too(settings: Settings) -> None:
-    narrow = limited(
-        replace(settings, plaintext=True),
-        batches_in_flight=4,
-        bytes_in_flight=10**12,
-        all_bytes_in_flight=10**12,
-    )
-    with serving(narrow) as served, plain_peer(served) as ann:
-        ann.log_in(served.join("ann", pin=""))
-        read = frame(FrameKind.CALL, 1, None, "fetch_trials", {"query": {"uid": "x" * 60_000}})
-        with busy_disk(served):
-            ann.protocol.send_batch(Batch(1, 1, []))
-            ann.flush()
-            assert sent_until_paused(ann, read, PLENTY) < PLENTY
-
-
-def test_bytes_that_are_not_stored_yet_stop_the_reading(settings: Settings) -> None:
-    narrow = limited(
-        replace(settings, plaintext=True),
-        batches_in_flight=10**9,
-        bytes_in_flight=100_000,
-        all_bytes_in_flight=10**12,
-    )
-    with serving(narrow) as served, plain_peer(served) as ann:
-        ann.log_in(served.join("ann", pin=""))
-        numbers = b"\0" * 8 * 4096
-        op = [0, SID, "metric", ["loss"], None, 0, ["q", numbers], ["d", numbers], [["d", numbers]]]
-        with busy_disk(served):
-            assert sent_until_paused(ann, frame(FrameKind.BATCH, 1, 4096, [op]), PLENTY) < PLENTY
-
-
-def test_a_flood_of_many_peers_stops_the_reading_of_each_but_not_of_the_quiet(settings: Settings) -> None:
-    roomy = {"batches_in_flight": 10**9, "bytes_in_flight": 10**12}
-    narrow = limited(
-        replace(settings, plaintext=True), **roomy, all_bytes_in_flight=200_000, fair_bytes=50_000
-    )
-    numbers = b"\0" * 8 * 4096
-    op = [0, SID, "metric", ["loss"], None, 0, ["q", numbers], ["d", numbers], [["d", numbers]]]
-    flood = frame(FrameKind.BATCH, 1, 4096, [op])
-    with serving(narrow) as served, plain_peer(served) as ann, plain_peer(served) as quiet:
-        for name, one in (("ann", ann), ("quiet", quiet)):
-            one.log_in(served.join(name, pin=""))
-        with busy_disk(served):
-            assert sent_until_paused(ann, flood, PLENTY) < PLENTY
-            quiet.protocol.send_batch(Batch(1, 1, [points(SID, steps=[0], loss=[0.0])]))
-            for token in (1, 2):
-                quiet.protocol.send_ping(token)
-                assert quiet.expect(PongReceived).token == token
-
-
-def test_a_paused_peer_goes_on_where_it_stopped(settings: Settings) -> None:
-    with serving(limited(settings, batches_in_flight=4)) as served, joined(served.join("ann")) as ann:
-        id = ann.new_trial()["id"]
-        with busy_disk(served) as go_on:
-            for number in range(200):
-                ann.send(points(id, steps=[number], loss=[float(number)]))
-            assert ann.link.poll(0.2) == []
-            go_on()
-            acked = ann.next_events()
-            while len(acked) < 200:
-                acked += ann.next_events()
-        answer = ann.read("fetch_metrics", trial=id, name="loss")
-        assert list(unpack(column_from_wire(answer["values"], 200))) == [
-            float(number) for number in range(200)
-        ]
-
-
-@pytest.mark.usefixtures("watchful")
-def test_a_paused_peer_is_not_taken_for_a_dead_one(settings: Settings) -> None:
-    limits = limited(settings, batches_in_flight=1, silence_seconds=0.1)
-    with serving(limits) as served, joined(served.join("ann")) as ann:
-        id = ann.new_trial()["id"]
-        with busy_disk(served) as go_on:
-            ann.send(points(id, loss=[1.0]))
-            assert ann.link.poll(0.6) == []
-            go_on()
-            assert isinstance(ann.next(), Acked)
+# -- peers that say or read nothing --------------------------------------------------------------
 
 
 def test_a_peer_that_does_not_read_its_answers_is_dropped(
@@ -564,31 +403,6 @@ def test_a_peer_that_answers_pings_stays(settings: Settings) -> None:
     with serving(limited(settings, silence_seconds=0.2)) as served, joined(served.join("ann")) as ann:
         assert ann.link.poll(0.6) == []
         assert ann.new_trial()
-
-
-def test_an_acknowledgement_comes_only_after_the_batch_is_stored(served: Served) -> None:
-    with joined(served.join("ann")) as ann, joined(served.join("eve")) as eve:
-        id = ann.new_trial()["id"]
-        with busy_disk(served) as go_on:
-            ann.send(CallOp(0, "add_trial_tags", {"trial": id, "tags": {"a": 1}}))
-            assert ann.link.poll(0.2) == []
-            go_on()
-            assert isinstance(ann.next(), Acked)
-        assert eve.read("get_trial", trial={"id": id})[0]["tags"] == {"a": 1}
-
-
-def test_a_read_sees_what_the_same_session_wrote_just_before(served: Served, ann: Peer) -> None:
-    trial = {"id": SID, "hash": "h", "revision": 0}
-    with busy_disk(served) as go_on:
-        ann.protocol.send_call(1, 1, "new_trial", {"trial": trial, "auto_increment": True})
-        ann.protocol.send_batch(Batch(2, 1, [CallOp(0, "add_trial_tags", {"trial": SID, "tags": {"a": 1}})]))
-        ann.protocol.send_call(2, None, "get_trial", {"trial": {"id": SID}})
-        ann.flush()
-        assert select.select([ann.socket], [], [], 0.2)[0] == []
-        go_on()
-        assert ann.expect(ResultReceived).call_id == 1
-        assert ann.expect(AckReceived).last_seq == 2
-        assert ann.expect(ResultReceived).value[0]["tags"] == {"a": 1}
 
 
 def test_the_wrong_token_cannot_even_be_tried_twice_on_one_connection(served: Served, stranger: Peer) -> None:

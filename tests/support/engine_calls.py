@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 import queue
+import threading
 import uuid
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from typing import Any
 
 from track_protocol.batch import METRIC, Batch, CallOp, Op, PointsOp
 from track_protocol.codec import decode
-from track_protocol.columns import pack
+from track_protocol.columns import Column, pack, unpack
 from track_protocol.errors import TrackError
-from track_server.engine import Engine, Writer
+from track_server.engine import Engine
+from track_server.jobs import Writer
 
 _TIMEOUT = 30.0
 
@@ -66,6 +70,25 @@ class Caller:
         trial = {"id": uuid.uuid4().bytes, "hash": hash, "revision": 0, **fields}
         return self.call("new_trial", trial=trial, auto_increment=True)
 
+    def trial(self, id: bytes) -> Any:
+        """The trial as it is stored."""
+        (found,) = self.read("get_trial", trial={"id": id})
+        return found
+
+    def logged(self, method: str, **arguments: Any) -> None:
+        """Log a call that has to be accepted."""
+        assert self.log(CallOp(0, method, arguments)).rejected == []
+
+    def rejection(self, method: str, **arguments: Any) -> Any:
+        """Why a logged call was rejected."""
+        (rejected,) = self.log(CallOp(0, method, arguments)).rejected
+        return rejected
+
+    def values(self, trial: bytes, name: str = "loss", **options: Any) -> list[Any]:
+        """The values on a page of a metric."""
+        page = self.read("fetch_metrics", trial=trial, name=name, **options)
+        return list(unpack(Column(*page["values"])))
+
 
 def value_of(outcome: Any) -> Any:
     """The decoded value of an outcome; raises it when it is an error."""
@@ -82,3 +105,23 @@ def points(trial: bytes, offset: int = 0, steps: list[Any] | None = None, **valu
     return PointsOp(
         trial, METRIC, list(values), None, offset, pack(steps or list(range(rows))), times, columns
     )
+
+
+@contextmanager
+def writer_held(engine: Engine) -> Iterator[Callable[[], None]]:
+    """The writer thread takes what is handed in meanwhile as its next transaction.
+
+    It goes on at the end, or when what this gives is called.
+    """
+    held, go_on = threading.Event(), threading.Event()
+
+    def hold(outcome: object) -> None:
+        held.set()
+        go_on.wait(30)
+
+    engine.submit_batch(Caller(engine).writer, Batch(1, 1, []), hold)
+    assert held.wait(30)
+    try:
+        yield go_on.set
+    finally:
+        go_on.set()

@@ -113,8 +113,8 @@ def _install(fault: str, at: int, times: int) -> None:
     for name, call in calls.items():
         setattr(os, name, call)
     # A test need not wait as long as a person.
-    diskcopy._TRIES_AGAIN = 0.05  # type: ignore[misc]
-    diskcopy._INTERVAL = 0.05  # type: ignore[misc]
+    diskcopy._TRIES_AGAIN = 0.05  # type: ignore[misc]  # a constant but for this process
+    diskcopy._INTERVAL = 0.05  # type: ignore[misc]  # the same
 
 
 if __name__ == "__main__":

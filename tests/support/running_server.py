@@ -8,7 +8,7 @@ import os
 import signal
 import subprocess
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
@@ -16,9 +16,11 @@ from pathlib import Path
 
 import uvloop
 
+from engine_calls import writer_held
 from track_protocol.roles import Role
 from track_protocol.uri import Uri
 from track_server.app import Settings
+from track_server.engine import Engine
 from track_server.socketed import SocketServer
 from track_server.users import UserStore
 from waiting import wait_until
@@ -135,3 +137,13 @@ class ServerProcess:
 def environment(**changes: str) -> dict[str, str]:
     """This process's environment with changes."""
     return {**os.environ, **changes}
+
+
+@contextmanager
+def busy_disk(served: Served) -> Iterator[Callable[[], None]]:
+    """A server of this process whose writer thread is held until what this gives is called."""
+    assert served.server is not None
+    engine = served.server.engine
+    assert isinstance(engine, Engine)
+    with writer_held(engine) as go_on:
+        yield go_on

@@ -15,7 +15,7 @@ from itertools import count
 from pathlib import Path
 from types import FrameType
 
-from track import outbox as outbox_module
+from track import keeping
 from track.persistence.socketed import SocketClient
 from track_protocol.errors import TrackError
 from track_protocol.model import Trial
@@ -93,9 +93,9 @@ def main(uri: str, name: str, record: Path) -> None:
     """Log until killed or stopped."""
     if "spool_sync=always" in uri:
         # A process that stands still for a while must not take that for a disk that does.
-        outbox_module._WAITS_FOR_ROOM = 60.0  # type: ignore[misc]
+        keeping._IN_TIME = 60.0  # type: ignore[misc]  # a constant but for this process
     else:
-        outbox_module._WAITS_FOR_ROOM = 0.01  # type: ignore[misc]
+        keeping._IN_TIME = 0.01  # type: ignore[misc]  # the same
     training = Training(uri, name, record)
     signal.signal(signal.SIGTERM, training.stop)
     training.run()

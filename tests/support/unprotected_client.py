@@ -65,11 +65,12 @@ def _trust_what_was_written() -> None:
     failed = DiskCopy._failed
 
     def trusting(self: DiskCopy, error: Any) -> None:
-        displace, self._backlog.displace = self._backlog.displace, lambda after: 0  # type: ignore[method-assign]
+        displace = self._backlog.displace
+        _replace(self._backlog, "displace", lambda after: 0)
         written = self._written
         failed(self, error)
         self._written = written
-        self._backlog.displace = displace  # type: ignore[method-assign]
+        _replace(self._backlog, "displace", displace)
 
     _replace(DiskCopy, "_failed", trusting)
 

@@ -18,7 +18,8 @@ from track.cli import main
 from track_protocol.batch import Batch
 from track_protocol.link import Acked
 from track_server.calls import READS, WRITES
-from track_server.engine import Engine, Outcome, Writer
+from track_server.engine import Engine
+from track_server.jobs import Outcome, Writer
 from track_server.store import Transaction
 
 __all__ = ["PROTECTIONS", "without"]

@@ -80,7 +80,9 @@ def test_the_demo_trains_verifies_and_tells_where_everything_is(folder: Path) ->
     assert (process.returncode, complaints) == (0, "")
     assert "6/6 finished, 0 running" in told
     assert "6 trials, each claimed by exactly one worker" in told
-    logged, stored = re.search(r"([\d,]+) points logged, ([\d,]+) stored", told).groups()  # type: ignore[union-attr]
+    counted = re.search(r"([\d,]+) points logged, ([\d,]+) stored", told)
+    assert counted, told
+    logged, stored = counted.groups()
     assert logged == stored == f"{6 * (89 * 2 + 2 + 2):,}"
     assert "0 lost, 0 doubled" in told
     assert str(folder / "server.log") in told

@@ -1,7 +1,7 @@
 """Jobs that were killed, whose points arrive when the next one has rewound their trial.
 
-Taken away, each of these lets a test here fail: `supersede_late` in `calls.py` (steps behind 30 are in the
-metric twice), and the bound of a late rewind in `rewinds.py` (it takes out what the last job logged).
+Taken away, each of these lets a test here fail: `supersede_late` in `handlers/points.py` (steps behind 30 are
+in the metric twice), and the bound of a late rewind in `rewinds.py` (it takes out what the last job logged).
 """
 
 from __future__ import annotations

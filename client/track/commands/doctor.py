@@ -9,8 +9,8 @@ import sys
 from dataclasses import asdict
 from typing import Final
 
-from track.commands import Command
 from track.diagnosis import Finding, examine
+from track_protocol.command import Command
 
 __all__ = ["COMMAND"]
 

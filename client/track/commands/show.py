@@ -9,10 +9,10 @@ import sys
 from collections.abc import Mapping, Sequence
 from typing import Any, Final
 
-from track.commands import Command
 from track.commands.text import table, time_text
 from track.persistence import get_protocol
 from track.resuming import definition
+from track_protocol.command import Command
 from track_protocol.errors import ItemNotFound, UsageError
 from track_protocol.model import Trial
 from track_protocol.protocol import Protocol

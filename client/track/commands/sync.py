@@ -12,7 +12,6 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any, Final
 
-from track.commands import Command
 from track.commands.text import bytes_text, table, time_text
 from track.progress import Progress
 from track.spool.folder import Origin
@@ -21,6 +20,7 @@ from track.spool.login import destination_at
 from track.spool.options import spool_root
 from track.spool.replay import Destination, Outcome, Replay
 from track.spool.terms import Rules
+from track_protocol.command import Command
 from track_protocol.errors import ItemNotFound, ServerUnreachable, SpoolCorrupt, SpoolInUse, TrackError
 
 __all__ = ["COMMAND"]

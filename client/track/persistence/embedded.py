@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from typing import Any, Final
 
+from track.limits import Limits
 from track.outbox import Outbox
 from track.remote import OutboxProtocol
-from track.sender import Limits
 from track_protocol.errors import MissingExtra
 from track_protocol.uri import Uri, redact
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import Any, Final
 
+from track.limits import Limits
 from track.persistence.embedded import outbox_of
 from track.persistence.locks import (
     ConcurrentWrite,
@@ -30,7 +31,6 @@ from track.persistence.matching import (
     query_not,
 )
 from track.remote import OutboxProtocol
-from track.sender import Limits
 from track_protocol.errors import UriError
 from track_protocol.uri import Uri, boolean, check_options
 

@@ -26,11 +26,15 @@ _SEGMENTS_AT_LEAST: Final = 8
 
 
 class Place(NamedTuple):
-    """Where a record lies."""
+    """Where a record lies, or several ones that lie one behind the other."""
 
     segment: int
     start: int
     length: int
+
+    def is_behind(self, other: Place) -> bool:
+        """Whether the one record begins where the other ends."""
+        return self.segment == other.segment and self.start == other.start + other.length + RECORD_OVERHEAD
 
 
 @dataclass(slots=True)
@@ -197,6 +201,36 @@ class Spool:
             raise SpoolCorrupt(
                 f"{self.folder.segment(place.segment)}: {error}; its bytes are set aside"
             ) from None
+
+    def read_stretch(self, place: Place) -> list[tuple[int, Place, bytes]]:
+        """The records that lie one behind the other, but for damaged ones, whose bytes are set aside.
+
+        Args:
+            place: reaches from the payload of the first one to the end of the last one.
+
+        Returns:
+            Of each record the number of its first log call, its place and its payload.
+
+        Raises:
+            SpoolError: they cannot be read.
+        """
+        begin = place.start - RECORD_OVERHEAD
+        try:
+            data = os.pread(self._opened(place.segment), RECORD_OVERHEAD + place.length, begin)
+        except OSError as error:
+            raise spool_error(self.folder.segment(place.segment), "read", error) from error
+        data = pack_header(self._session) + data
+        offset = begin - HEADER_SIZE
+        found = scan(data, self._session)
+        for start, end in [*found.damages, (found.end, len(data))]:
+            # What is whole must not be lost because the rest cannot be set aside: it stays where it is.
+            with contextlib.suppress(SpoolError):
+                if end > start:
+                    self.folder.quarantine(f"{place.segment:08d}-{offset + start}", data[start:end])
+        return [
+            (seq, Place(place.segment, offset + start, length), data[start : start + length])
+            for seq, start, length in found.records
+        ]
 
     def _opened(self, segment: int) -> int:
         if self._reading[0] != segment:

@@ -20,9 +20,10 @@ from track.backlog import Backlog
 from track.connecting import OpenLink
 from track.diskcopy import DiskCopy
 from track.lifecycle import enroll
+from track.limits import Gate, Limits
 from track.losses import Losses
 from track.records import Row
-from track.sender import Gate, Limits, Sender
+from track.sender import Sender
 from track.spool.disk import Spool
 from track.spool.folder import Progressed, SpoolFolder
 from track.spool.options import SpoolOptions, SpoolSync

@@ -6,6 +6,7 @@ import math
 from pathlib import Path
 from typing import Any
 
+from track_protocol.batch import CHRONO, METRIC
 from track_protocol.query import parse_query
 from track_protocol.testing.store_support import StoreSuite, group, id_of, project, same, trial
 
@@ -36,6 +37,7 @@ class DocumentTests(StoreSuite):
             assert view.group("g") is None
             assert view.trial(id_of(0)) is None
             assert view.trial_id("hash0_0") is None
+            assert view.trial_fields(id_of(0)) is None
             assert view.has_trial(id_of(0)) is False
             assert view.revisions("hash0") == []
             assert view.points(id_of(0), "metric", "loss", 0, 10) is None
@@ -187,6 +189,18 @@ class DocumentTests(StoreSuite):
         assert same([read["parameters"], read["metadata"], read["tags"]], [RICH, RICH, RICH])
         assert read["errors"] == [RICH["text"]]
 
+    def test_a_trials_own_fields_are_read_without_its_series(self, store: Any) -> None:
+        self.put(
+            store,
+            lambda tx: tx.add_trial(trial(parameters=RICH, metadata=RICH, tags=RICH, errors=["text"])),
+            lambda tx: tx.append_points(id_of(0), METRIC, "loss", None, self.points([0], [0.5])),
+            lambda tx: tx.append_points(id_of(0), CHRONO, "epoch", None, self.points([0], [0.5])),
+        )
+        with store.snapshot() as view:
+            whole, own = view.trial(id_of(0)), view.trial_fields(id_of(0))
+        assert (list(whole.pop("metrics")), list(whole.pop("chronos"))) == (["loss"], ["epoch"])
+        assert same(own, whole)
+
     def test_what_was_given_may_be_changed_afterwards(self, store: Any) -> None:
         given = trial(parameters={"list": [1]}, metadata={"deep": {"er": 1}})
         changes = {"tags": {"list": [1]}}
@@ -210,6 +224,7 @@ class DocumentTests(StoreSuite):
             lambda tx: tx.link("g", id_of(0)),
         )
         with store.snapshot() as view:
+            view.trial_fields(id_of(0))["parameters"]["list"].append(2)
             for document in (view.trial(id_of(0)), *view.trials(parse_query({}))):
                 document["parameters"]["list"].append(2)
                 document["metrics"]["made up"] = {}

@@ -35,6 +35,7 @@ class TransactionTests(StoreSuite):
             "renamed",
             0.25,
         )
+        assert tx.trial_fields(id_of(0))["name"] == "renamed"
         assert tx.has_trial(id_of(0))
         assert tx.trial_id("hash0_0") == id_of(0)
         assert tx.revisions("hash0") == [id_of(0)]

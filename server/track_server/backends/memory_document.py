@@ -32,10 +32,12 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from typing import Any, Final
 
+import orjson
+
 from track_protocol.batch import CHRONO, METRIC, SUPERSEDED
 from track_protocol.columns import Column, pack, unpack
 from track_protocol.errors import BadValue, ItemNotFound, StoreCorrupt, StoreError, StoreTooNew
-from track_protocol.exactjson import dumps, loads
+from track_protocol.exactjson import dumps, loads, restored
 from track_protocol.query import parse_query
 from track_protocol.rejected import Rejected, rejected_from_document, rejected_to_document
 from track_server.backends.memory_tables import MemoryView
@@ -222,6 +224,11 @@ def parse_document(data: bytes, path: str) -> tuple[DocumentHeader, Document]:
 
 
 def _parsed(data: bytes, path: str) -> Any:
+    try:
+        # Several times as fast as the standard parser, which decides how soon a long store is ready.
+        return restored(orjson.loads(data))
+    except (orjson.JSONDecodeError, BadValue):
+        pass  # an infinity, which only the other parser reads, or an error, whose place that one tells
     try:
         return loads(data.decode())
     except UnicodeDecodeError as error:

@@ -91,6 +91,11 @@ class MemoryView:
         document = self._tables.trials.get(id, self._version)
         return None if document is None else _given(self._whole_trial(document))
 
+    def trial_fields(self, id: bytes) -> Document | None:
+        """The trial without its ``metrics`` and ``chronos``."""
+        document = self._tables.trials.get(id, self._version)
+        return None if document is None else _given(document)
+
     def has_trial(self, id: bytes) -> bool:
         """Whether there is a trial with that internal id."""
         return self._tables.trials.get(id, self._version) is not None

@@ -85,6 +85,10 @@ class SqliteView:
         """The trial with that internal id."""
         return next(iter(self._trials("key = ?", [id])), None)
 
+    def trial_fields(self, id: bytes) -> Document | None:
+        """The trial without its ``metrics`` and ``chronos``."""
+        return next(iter(self._trials_fields("key = ?", [id]).values()), None)
+
     def has_trial(self, id: bytes) -> bool:
         """Whether there is a trial with that internal id."""
         return bool(self._rows("SELECT 1 FROM trial WHERE key = ?", [id]))
@@ -222,13 +226,20 @@ class SqliteView:
             )
         ]
 
-    def _trials(self, where: str, params: list[Any], limit: int | None = None) -> list[Document]:
+    def _trials_fields(self, where: str, params: list[Any], limit: int | None = None) -> dict[int, Document]:
+        """Trials that match, by their rows."""
         found: dict[int, Document] = {}
         for *fields, value, name, id in self._select(_TRIAL_COLUMNS, "trial", where, params, limit):
             document = dict(zip(_TRIAL_FIELDS, fields, strict=True))
             for field in TRIAL_JSON:
                 document[field] = _json(document[field])
-            found[id] = document | {"status": {"value": value, "name": name}, "metrics": {}, "chronos": {}}
+            found[id] = document | {"status": {"value": value, "name": name}}
+        return found
+
+    def _trials(self, where: str, params: list[Any], limit: int | None = None) -> list[Document]:
+        found = self._trials_fields(where, params, limit)
+        for document in found.values():
+            document |= {"metrics": {}, "chronos": {}}
         ids = list(found)
         for first in range(0, len(ids), _DOCUMENTS):
             self._add_summaries(found, ids[first : first + _DOCUMENTS])

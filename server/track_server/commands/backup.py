@@ -8,7 +8,7 @@ import time
 from pathlib import Path
 from typing import Final
 
-from track_server.commands import Command
+from track_protocol.command import Command
 
 __all__ = ["COMMAND"]
 

@@ -9,7 +9,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Final
 
-from track_server.commands import Command
+from track_protocol.command import Command
 
 __all__ = ["COMMAND"]
 

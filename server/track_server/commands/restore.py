@@ -7,7 +7,7 @@ import sys
 from pathlib import Path
 from typing import Final
 
-from track_server.commands import Command
+from track_protocol.command import Command
 
 __all__ = ["COMMAND"]
 

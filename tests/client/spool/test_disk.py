@@ -6,6 +6,7 @@ import errno
 import os
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -66,9 +67,9 @@ def faulty(monkeypatch: pytest.MonkeyPatch) -> FaultyDisk:
 def make(tmp_path: Path) -> Iterator[Callable[..., Spool]]:
     made: list[Spool] = []
 
-    def make(sync: SpoolSync = SpoolSync.INTERVAL, **options: int | float) -> Spool:
+    def make(sync: SpoolSync = SpoolSync.INTERVAL, **options: Any) -> Spool:
         folder = SpoolFolder.create(tmp_path, ORIGIN)
-        made.append(Spool(folder, SpoolOptions(tmp_path, sync, **options)))  # type: ignore[arg-type]
+        made.append(Spool(folder, SpoolOptions(tmp_path, sync, **options)))
         return made[0]
 
     yield make

@@ -14,7 +14,7 @@ from track_protocol.query import parse_query
 from track_server.backends.file import FileStore
 from track_server.backends.memory import MemoryStore
 from track_server.backends.memory_series import FULL_CHUNK, empty_series
-from track_server.backends.memory_versions import Clock, Grown, Table
+from track_server.backends.memory_versions import Clock, Grown, Table, _Cell
 from track_server.store import Points
 
 ID = b"i" * 16
@@ -39,9 +39,10 @@ def committed(clock: Clock, table: Table[str, int], **values: int) -> None:
 
 def versions(table: Table[str, int], key: str) -> int:
     """How many versions of a value are kept."""
-    count, cell = 0, table._cells[key]
+    count = 0
+    cell: _Cell[int] | None = table._cells[key]
     while cell is not None:
-        count, cell = count + 1, cell.before  # type: ignore[assignment]
+        count, cell = count + 1, cell.before
     return count
 
 

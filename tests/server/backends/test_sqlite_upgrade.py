@@ -14,6 +14,7 @@ import signal
 import stat
 import subprocess
 import sys
+from inspect import getfile
 from pathlib import Path
 
 import apsw
@@ -49,7 +50,9 @@ def copies(path: Path) -> list[Path]:
 def opened_elsewhere(path: Path, patch: str) -> subprocess.Popen[str]:
     """Another process that opens the store, with a changed part, and ends."""
     program = f"""
-import os, pathlib, signal, sys, time
+import os, pathlib, signal, sys
+sys.path.append({str(Path(getfile(wait_until)).parent)!r})
+from waiting import wait_until
 from track_server.backends import sqlite_copy, sqlite_upgrade
 from track_server.backends.sqlite import open_store
 from track_server.backends.sqlite_migrations import MIGRATIONS
@@ -58,8 +61,7 @@ def die(*_, **__):
     os.kill(os.getpid(), signal.SIGKILL)
 def meet(mine, other):
     (folder / mine).touch()
-    while not (folder / other).exists():
-        time.sleep(0.005)
+    wait_until((folder / other).exists, other)
 copied = sqlite_upgrade.copied_before_migration
 step, version = sqlite_upgrade.take_step, sqlite_upgrade.version_of
 {patch}

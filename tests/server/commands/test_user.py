@@ -43,7 +43,7 @@ def record(home: Path, **changes: object) -> None:
         "pid": 1,
         "store": "sqlite:runs.db",
     }
-    write_server_record(home, ServerRecord(**{**values, **changes}))  # type: ignore[arg-type]
+    write_server_record(home, ServerRecord(**{**values, **changes}))  # type: ignore[arg-type] # mixed values
 
 
 def test_adding_prints_the_join_uri_alone_on_standard_output(

@@ -12,10 +12,10 @@ import pytest
 
 from running_server import ServerProcess
 from torture import count, say
-from track import outbox as outbox_module
+from track import rowqueue
+from track.limits import Limits
 from track.outbox import Outbox
 from track.persistence.socketed import SocketClient
-from track.sender import Limits
 from track_protocol.model import Trial
 from track_protocol.protocol import Protocol
 from track_protocol.roles import Role
@@ -83,7 +83,7 @@ def test_without_a_bound_a_log_call_waits_as_long_as_the_server_stands_still(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     # The protection taken away: a full outbox waits for room for as long as it takes.
-    monkeypatch.setattr(outbox_module, "_WAITS_FOR_ROOM", 60.0)
+    monkeypatch.setattr(rowqueue, "_WAITS_FOR_ROOM", 60.0)
     with ServerProcess(f"sqlite:{tmp_path}/runs.db", tmp_path / "home") as server:
         protocol = small_client(server)
         found = trained(protocol, server, 4.0)
@@ -96,7 +96,7 @@ def test_without_room_for_what_waits_points_are_lost_and_counted(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     # The protection taken away: no spool, and an outbox for a tenth of a second.
-    monkeypatch.setattr(outbox_module, "_WAITS_FOR_ROOM", 0.1)
+    monkeypatch.setattr(rowqueue, "_WAITS_FOR_ROOM", 0.1)
     with ServerProcess(f"sqlite:{tmp_path}/runs.db", tmp_path / "home") as server:
         protocol = small_client(server)
         found = trained(protocol, server, 2.0)

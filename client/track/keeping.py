@@ -1,0 +1,116 @@
+"""Relying on this machine's disk: whether what waits is kept there, and how long to wait for that."""
+
+from __future__ import annotations
+
+import logging
+from collections import deque
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Final
+
+from track.losses import Losses
+from track.records import Row
+from track.sender import Sender
+from track.tickets import KeepTicket, Ticket
+from track_protocol.errors import TrackError
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+__all__ = ["Keeping"]
+
+_log: Final = logging.getLogger("track")
+
+_IN_TIME: Final = 1.0
+"""Seconds that somebody waits for the disk, or for a store that is away while all is on disk."""
+
+_SLOW: Final = 5.0
+"""The same for a store that is there and does not answer."""
+
+
+class Keeping:
+    """What the threads of a training process may expect of the copy on disk.
+
+    Args:
+        sender: whose copy it is; there may be none.
+        rows: that wait to be numbered.
+        name: of the store, for messages.
+        losses: told of a disk that does not answer.
+    """
+
+    def __init__(self, sender: Sender, rows: deque[Row], name: str, losses: Losses) -> None:
+        self._sender = sender
+        self._rows = rows
+        self._name = name
+        self._losses = losses
+        self._late: KeepTicket | None = None
+
+    @property
+    def folder(self) -> Path | None:
+        """Where it is; None while there is none."""
+        disk = self._sender.disk
+        return None if disk is None else disk.folder
+
+    @property
+    def _place(self) -> str:
+        return str(self.folder or "the disk")
+
+    @property
+    def is_whole(self) -> bool:
+        """Whether what waits is on disk, so that nobody needs to stand by until it is sent."""
+        disk = self._sender.disk
+        # In this order: what leaves the rows is first packed, and then numbered.
+        return disk is not None and not self._rows and not self._sender.packing and disk.is_whole
+
+    def keep(self, enqueue: Callable[[Ticket], None]) -> None:
+        """Wait until everything logged is on disk, but not again for a disk that did not answer in time.
+
+        Args:
+            enqueue: puts a ticket behind what was logged.
+        """
+        late = self._late
+        if late is not None and not late.wait(0.0):
+            return
+        ticket = KeepTicket()
+        enqueue(ticket)
+        self._late = None if ticket.wait(_IN_TIME) else ticket
+        if self._late is not None:
+            self._losses.warn(
+                f"what was logged is not on disk after {_IN_TIME:g} s, and training goes on without "
+                f"knowing when it is: see whether {self._place} answers"
+            )
+
+    def shortened(self, patience: float) -> float:
+        """How long to wait for a store, when one would without a disk wait for so many seconds."""
+        if not self.is_whole:
+            return patience
+        return _IN_TIME if self._sender.is_away else min(patience, _SLOW)
+
+    def tell_what_is_left(self, error: TrackError | str, waiting: int, *, meant: bool) -> None:
+        """The process ends: tell in one line what the store does not have.
+
+        Args:
+            error: what stood in the way.
+            waiting: how many log calls are not known to be durable.
+            meant: nothing was meant to be sent.
+        """
+        points, folder = self._sender.unsent_points, self.folder
+        if self.is_whole and points and meant:
+            _log.warning(
+                "%s points for %s are kept in %s, as offline=require says: send them with: track sync %s",
+                f"{points:,}",
+                self._name,
+                folder,
+                folder,
+            )
+        elif self.is_whole and points:
+            _log.error(
+                "%s points are not at %s yet (%s): they are kept in %s, and the next start here sends them, "
+                "or now: track sync %s",
+                f"{points:,}",
+                self._name,
+                self._sender.problem or error,
+                folder,
+                folder,
+            )
+        elif waiting:
+            _log.error("%s log calls were not saved: %s", f"{waiting:,}", error)

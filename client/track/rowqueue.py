@@ -1,0 +1,150 @@
+"""The rows that wait for the sender: a queue with bounds, which makes log calls wait a little and then drop.
+
+As long as there is room, a log call takes no lock and makes no system call here.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections import deque
+from collections.abc import Callable, Iterable
+from typing import Final
+
+from track.limits import Gate, Limits
+from track.losses import Losses
+from track.records import TICKET, Row, points_in, trial_of
+
+__all__ = ["RowQueue"]
+
+_WAITS_FOR_ROOM: Final = 1.0
+"""Seconds without any progress after which a log call that found no room drops what it has."""
+
+
+class RowQueue:
+    """What was logged and not yet taken by the sender.
+
+    It outlives a fork, since the functions that log hold on to it; `begin` empties it for the child.
+
+    Args:
+        limits: how much may wait.
+        name: of the store, for messages.
+        wake: makes the sender look at the rows.
+        progress: grows with everything the store has answered.
+
+    Attributes:
+        rows: themselves, oldest on the left.
+        gate: told from how many rows on the sender wants to be woken.
+        losses: where what found no room is counted.
+    """
+
+    def __init__(
+        self, limits: Limits, name: str, wake: Callable[[], None], progress: Callable[[], int]
+    ) -> None:
+        self._limits = limits
+        self._name = name
+        self._wake = wake
+        self._progress = progress
+        self.rows: deque[Row] = deque()
+        self.gate = Gate()
+        self.begin(Losses())
+
+    def begin(self, losses: Losses) -> None:
+        """A new process starts with an empty one."""
+        self.losses = losses
+        self.rows.clear()
+        self.gate.mark = 0
+        # Its lock, too, is reentrant: a signal handler or a destructor may log in the middle of a log call.
+        self._room = threading.Condition()
+        self._waiting_for_room = 0
+        self._hopeless = False
+        self._heavy = 0
+
+    def append(self, row: Row) -> None:
+        """Leave a row for the sender."""
+        self.rows.append(row)
+        if len(self.rows) >= self.gate.mark:
+            self.crossed()
+
+    def append_heavy(self, row: Row) -> None:
+        """The same for a row that ends with its own weight in bytes."""
+        with self._room:
+            self._heavy += row[4]
+        self.append(row)
+        if self._heavy > self._limits.row_bytes:
+            self.crossed()
+
+    def put_first(self, rows: Iterable[Row]) -> None:
+        """Put rows that end with their own weight before all others, in their order."""
+        rows = list(rows)
+        with self._room:
+            self._heavy += sum(row[4] for row in rows)
+        self.rows.extendleft(reversed(rows))
+
+    # -- room ------------------------------------------------------------------------------------
+
+    def crossed(self) -> None:
+        """The rows are as many as the sender wanted to be told of, or too many."""
+        if self._is_full():
+            self.gate.hurry = True
+            self._wake()
+            if not self._wait_for_room():
+                self._drop_newest()
+            return
+        self._hopeless = False
+        # Following calls need not wake the sender again: it sets the mark anew when it has looked.
+        self.gate.mark = self._capacity()
+        self._wake()
+
+    def _capacity(self) -> int:
+        """How many rows may wait, judged by the newest one."""
+        try:
+            width = points_in(self.rows[-1]) if len(self.rows[-1]) > 2 else 1
+        except IndexError:
+            width = 1
+        # A row is a tuple, a dict, a float for the time, and an object for each value.
+        return min(self._limits.rows, self._limits.row_bytes // (320 + 48 * width))
+
+    def _is_full(self) -> bool:
+        return len(self.rows) >= self._capacity() or self._heavy > self._limits.row_bytes
+
+    def _wait_for_room(self) -> bool:
+        """Wait as long as there is progress; after having waited in vain, not again until there is room."""
+        if self._hopeless:
+            return False
+        with self._room:
+            self._waiting_for_room += 1
+            try:
+                while self._is_full():
+                    seen = self._progress()
+                    self._room.wait(_WAITS_FOR_ROOM)
+                    if self._is_full() and self._progress() == seen:
+                        self._hopeless = True
+                        return False
+            finally:
+                self._waiting_for_room -= 1
+        return True
+
+    def _drop_newest(self) -> None:
+        try:
+            row = self.rows.pop()
+        except IndexError:
+            return
+        if row[0] is TICKET:
+            self.rows.append(row)
+            return
+        if len(row) == 5:
+            self._lighter(row[4])
+        reason = f"{self._name} does not keep up or is away, and no room is left"
+        self.losses.drop(points_in(row), reason, trial_of(row))
+
+    def made_room(self, nbytes: int) -> None:
+        """Rows were taken; `nbytes` is what those took that were weighed one by one."""
+        if nbytes:
+            self._lighter(nbytes)
+        if self._waiting_for_room:
+            with self._room:
+                self._room.notify_all()
+
+    def _lighter(self, nbytes: int) -> None:
+        with self._room:
+            self._heavy -= nbytes

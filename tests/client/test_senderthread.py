@@ -1,0 +1,82 @@
+"""The thread of a sender, seen through an outbox to a store in memory."""
+
+from __future__ import annotations
+
+import threading
+
+import pytest
+
+from memory_link import MemoryLink, MemoryStore
+from track.outbox import Outbox
+from waiting import wait_until
+
+TRIAL = b"t" * 16
+_ENOUGH = 20.0
+
+
+class _Closing:
+    """A link that takes as long to close as the test wants."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        self.begun, self.may_end = threading.Event(), threading.Event()
+        close = MemoryLink.close
+
+        def slow(link: MemoryLink) -> None:
+            self.begun.set()
+            self.may_end.wait(_ENOUGH)
+            close(link)
+
+        monkeypatch.setattr(MemoryLink, "close", slow)
+
+
+@pytest.fixture
+def closing(outbox: Outbox, monkeypatch: pytest.MonkeyPatch) -> _Closing:
+    outbox.writer(TRIAL)(1, {"loss": 1.0})
+    outbox.flush()
+    return _Closing(monkeypatch)
+
+
+def test_nobody_who_logs_waits_for_a_connection_that_another_thread_closes(
+    outbox: Outbox, closing: _Closing
+) -> None:
+    # Fails when `SenderThread.stop` holds the lock while it waits for the thread.
+    closer = threading.Thread(target=outbox.close)
+    closer.start()
+    assert closing.begun.wait(_ENOUGH)
+    logger = threading.Thread(target=outbox.writer(TRIAL), args=(2, {"loss": 2.0}))
+    logger.start()
+    logger.join(5.0)
+    waits = logger.is_alive()
+    closing.may_end.set()
+    closer.join()
+    logger.join()
+    assert not waits
+
+
+def test_what_is_logged_while_the_thread_ends_is_sent_without_another_log_call(
+    store: MemoryStore, outbox: Outbox, closing: _Closing
+) -> None:
+    # Fails when `SenderThread._run` ends without looking whether it is needed again.
+    closer = threading.Thread(target=outbox.close)
+    closer.start()
+    assert closing.begun.wait(_ENOUGH)
+    outbox.writer(TRIAL)(2, {"loss": 2.0})
+    closing.may_end.set()
+    closer.join()
+    wait_until(lambda: [point.value for point in store.points] == [1.0, 2.0], "it is sent")
+
+
+def test_whoever_closes_does_not_wait_for_a_thread_that_another_one_needs_again(
+    outbox: Outbox, closing: _Closing
+) -> None:
+    # Fails when `SenderThread.stop` joins the thread whether or not it is to end.
+    outbox.connect_timeout = 3600.0
+    closer = threading.Thread(target=outbox.close)
+    closer.start()
+    assert closing.begun.wait(_ENOUGH)
+    outbox.writer(TRIAL)(2, {"loss": 2.0})
+    closer.join(5.0)
+    waits = closer.is_alive()
+    closing.may_end.set()
+    closer.join()
+    assert not waits
