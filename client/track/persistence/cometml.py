@@ -14,7 +14,7 @@ from track.arguments import as_status, end_of, item_may_be_named, wire_arguments
 from track.persistence.null import NullProtocol
 from track_protocol.errors import ItemNotFound, MissingExtra, UriError, UsageError
 from track_protocol.model import CustomStatus, Project, Status, Trial, TrialGroup
-from track_protocol.protocol import LATEST, TIMINGS, MakeAggregator
+from track_protocol.protocol import LATEST, TIMINGS, MakeAggregator, MetricWriter
 from track_protocol.rejected import Rejected
 from track_protocol.serialization import to_json
 from track_protocol.uri import Uri, check_options, redact
@@ -156,13 +156,11 @@ class CometMLProtocol(NullProtocol):
         self, trial: Trial, /, step: Any = None, aggregator: MakeAggregator | None = None, **kwargs: Any
     ) -> None:
         """See `Protocol.log_trial_metrics`."""
-        experiment = self._experiment(trial)
-        whole = step if isinstance(step, int) and not isinstance(step, bool) else None
-        for name, value in to_json(kwargs).items():
-            if isinstance(value, (int, float)):
-                experiment.log_metric(name, value, step=whole)
-            else:
-                self._others(trial, {name: value})
+        self._points(trial, step, kwargs)
+
+    def metric_writer(self, trial: Trial) -> MetricWriter:
+        """See `Protocol.metric_writer`."""
+        return lambda step, metrics: self._points(trial, step, metrics)
 
     def log_trial_chrono_start(
         self,
@@ -204,7 +202,7 @@ class CometMLProtocol(NullProtocol):
     def add_trial_tags(self, trial: Trial, /, **kwargs: Any) -> None:
         """See `Protocol.add_trial_tags`."""
         super().add_trial_tags(trial, **kwargs)
-        self._experiment(trial).add_tags([f"{name}={_text(value)}" for name, value in kwargs.items()])
+        self._experiment(trial).add_tags(_tags(kwargs))
 
     def set_trial_status(self, trial: Trial, status: Status | CustomStatus, error: str | None = None) -> None:
         """See `Protocol.set_trial_status`."""
@@ -255,11 +253,20 @@ class CometMLProtocol(NullProtocol):
         self._experiments[trial.id] = made
         made.set_name(trial.name or trial.uid)
         made.log_parameters(to_json(trial.parameters), nested_support=True)
-        made.add_tags([f"{name}={_text(value)}" for name, value in trial.tags.items()])
+        made.add_tags(_tags(trial.tags))
         told = {"uid": trial.uid, "version": trial.version, "description": trial.description}
         self._others(
             trial, {**{name: value for name, value in told.items() if value is not None}, **trial.metadata}
         )
+
+    def _points(self, trial: Trial, step: Any, values: Mapping[str, Any]) -> None:
+        experiment = self._experiment(trial)
+        whole = step if isinstance(step, int) and not isinstance(step, bool) else None
+        for name, value in to_json(dict(values)).items():
+            if isinstance(value, (int, float)):
+                experiment.log_metric(name, value, step=whole)
+            else:
+                self._others(trial, {name: value})
 
     def _others(self, trial: Trial, values: Mapping[str, Any]) -> None:
         experiment = self._experiment(trial)
@@ -284,6 +291,12 @@ class CometMLProtocol(NullProtocol):
             f"{method} asks {self.uri} to read, which Comet's SDK does not do: look at comet.com, or log to "
             f"a store as well, as in multiplexer:file:runs.json;{self.uri}"
         )
+
+
+def _tags(tags: Mapping[str, Any]) -> list[str]:
+    """Comet's tags are texts."""
+    plain = {name: to_json(value) for name, value in tags.items()}
+    return [f"{name}={each if isinstance(each, str) else json.dumps(each)}" for name, each in plain.items()]
 
 
 def _text(value: Any) -> Any:
