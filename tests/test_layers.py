@@ -40,7 +40,7 @@ LAYERS = [
     Layer("track.client", frozenset({"torch"})),  # asked for a device, if it is there
     Layer("track.persistence.cometml", frozenset({"comet_ml"})),  # extra `comet`
     Layer("track.demo", frozenset({"rich", "sklearn", "numpy"})),  # extra `demo`
-    Layer("track_server", frozenset({"track_protocol", "uvloop", "apsw", "zstandard", *BASE})),
+    Layer("track_server", frozenset({"track_protocol", "uvloop", "apsw", "zstandard", "orjson", *BASE})),
 ]
 
 CONCRETE = "track_server.backends"
@@ -71,6 +71,7 @@ NOT_LOADED_BY_THE_CLIENT = [
     "google_crc32c",
     "multiprocessing",
     "numpy",
+    "orjson",
     "rich",
     "scramp",
     "ssl",
