@@ -9,8 +9,11 @@ from pathlib import Path
 
 import pytest
 
+from track.limits import Limits
 from track.persistence import get_protocol
+from track.persistence.embedded import outbox_of
 from track.persistence.local import FileProtocol
+from track.remote import OutboxProtocol
 from track_protocol.errors import BadArguments, StoreError, UriError
 from track_protocol.model import Project, Trial
 from track_protocol.protocol import Protocol
@@ -77,6 +80,18 @@ def test_more_than_a_batch_does_not_wait(reader: FileProtocol, tmp_path: Path) -
         write(step, {"loss": 0.5})
     lazy.flush()
     assert reader.fetch_trials({})[0].metrics["loss"] == dict.fromkeys(range(50_000), 0.5)
+    lazy.close()
+
+
+def test_what_waits_leaves_when_there_is_no_room_for_more() -> None:
+    limits = Limits(linger=3600.0, row_bytes=10_000)
+    lazy = OutboxProtocol("ephemeral:", outbox_of("ephemeral:", limits))
+    trial = lazy.new_trial(Trial(name="t"))
+    assert trial is not None
+    for number in range(30):
+        lazy.add_trial_tags(trial, **{f"tag{number}": "x" * 1_000})
+    (found,) = lazy.fetch_trials({})
+    assert (len(found.tags), lazy.outbox.dropped) == (30, 0)
     lazy.close()
 
 
