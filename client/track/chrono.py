@@ -10,6 +10,7 @@ from typing import Any
 from track_protocol.aggregators import Aggregator
 from track_protocol.model import Trial
 from track_protocol.protocol import TIMINGS, MakeAggregator, Protocol
+from track_protocol.serialization import SerializerChronoContext, add_serializer
 
 __all__ = ["ChronoContext", "LoggerChronoContext"]
 
@@ -49,6 +50,9 @@ class ChronoContext:
         if self._end_callback is not None:
             self._end_callback()
         self.acc.append(time.perf_counter() - self._started)
+
+
+add_serializer(ChronoContext, SerializerChronoContext())
 
 
 class LoggerChronoContext:

@@ -12,6 +12,7 @@ from types import TracebackType
 from typing import Any, Final, TypeVar
 
 from track.chrono import LoggerChronoContext
+from track.configuration import environment, options
 from track.logger import TrialLogger
 from track.parameters import Arguments, as_mapping, storable
 from track.persistence import get_protocol
@@ -26,6 +27,15 @@ from track_protocol.serialization import to_json
 __all__ = ["TrackClient", "TrialDoesNotExist"]
 
 _ORPHAN: Final = "orphan"
+
+
+class _NotGiven(str):
+    """The default backend, which is told from the same text given by the caller."""
+
+    __slots__ = ()
+
+
+_NONE: Final = _NotGiven("none")
 _T = TypeVar("_T", Project, TrialGroup)
 
 
@@ -39,6 +49,7 @@ class TrackClient:
     Args:
         backend: URI of the store: ``file:NAME.json``, ``sqlite:NAME.db``, ``ephemeral:``,
             ``socket://HOST:PORT`` or, to track nothing, ``none``; a `Protocol` will do too.
+            When it is left out, ``TRACK_URI``, or ``uri`` in `track.config`, names one.
         rank: of this process, when several log into one trial: 0 has its status, the others only join it.
             By default that of the environment: ``RANK``, or, beside ``TRACK_TRIAL``, ``SLURM_PROCID``.
 
@@ -50,17 +61,19 @@ class TrackClient:
 
     Raises:
         UriError: the URI cannot be understood.
-        UsageError: ``TRACK_RESUME`` is set to something else than 0 or 1.
+        UsageError: ``TRACK_RESUME`` is set to something else than 0 or 1, or `track.config` cannot be read.
         MissingExtra: the packages of its backend are not installed.
     """
 
-    def __init__(self, backend: str | Protocol = "none", rank: int | None = None) -> None:
+    def __init__(self, backend: str | Protocol = _NONE, rank: int | None = None) -> None:
+        if backend is _NONE:
+            backend = str(options("uri", "none"))
         self.protocol: Protocol = get_protocol(backend) if isinstance(backend, str) else backend
         self.project: Project | None = None
         self.group: TrialGroup | None = None
         self.logger: TrialLogger | None = None
         self._continued = os.environ.get(CONTINUED)
-        self._resumes = resumes_in(os.environ)
+        self._resumes = resumes_in(environment())
         self._rank = rank_in(os.environ) if rank is None else rank
         self._version: Callable[[], str | None] = default_version_hash
 

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
+from track.configuration import environment
 from track_protocol.errors import UsageError
 from track_protocol.places import credential_file, runtime_folder
 from track_protocol.tokens import Secret
@@ -80,17 +81,17 @@ def find_secret(given: str | None, env: Mapping[str, str] | None = None) -> Secr
 
     Args:
         given: what the URI says.
-        env: the environment; `os.environ` by default.
+        env: the environment; by default with what `track.config` says beneath it.
 
     Raises:
         UsageError: the file cannot be read or is empty.
     """
-    environment = os.environ if env is None else env
+    variables = environment() if env is None else env
     if given:
         return Secret(given)
-    if token := environment.get("TRACK_TOKEN", "").strip():
+    if token := variables.get("TRACK_TOKEN", "").strip():
         return Secret(token)
-    if name := environment.get("TRACK_TOKEN_FILE"):
+    if name := variables.get("TRACK_TOKEN_FILE"):
         return _from_file(Path(name))
     return None
 

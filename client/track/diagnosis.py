@@ -13,6 +13,7 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Final
 
+from track.configuration import find_configuration
 from track.spool.inventory import Found, look_in
 from track.spool.login import destination_at
 from track.spool.options import SpoolOptions, sends_leftovers, spool_root
@@ -89,6 +90,8 @@ def _versions() -> Iterator[Finding]:
 
 
 def _variables(environment: Mapping[str, str]) -> Iterator[Finding]:
+    if (file := find_configuration().path) is not None:
+        yield Finding("environment", f"{file} is read")
     names = sorted(name for name in environment if name.startswith("TRACK_"))
     for name in names:
         hidden = any(word in name for word in _SECRETS) and not name.endswith("_FILE")

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Mapping
 from enum import StrEnum
 from typing import Any, Final
 
+from track.configuration import environment
 from track_protocol.batch import Batch
 from track_protocol.errors import ServerUnreachable, UsageError
 from track_protocol.link import LinkEvent, Opened
@@ -93,12 +93,12 @@ def offline_policy(given: Offline | None, env: Mapping[str, str] | None = None) 
 
     Args:
         given: what the URI says.
-        env: the environment; `os.environ` by default.
+        env: the environment; by default with what `track.config` says beneath it.
 
     Raises:
         UsageError: the environment names none.
     """
-    text = (os.environ if env is None else env).get(_VARIABLE, "")
+    text = (environment() if env is None else env).get(_VARIABLE, "")
     if given is not None or not text:
         return given or Offline.ALLOW
     try:

@@ -9,7 +9,16 @@ from collections.abc import Sequence
 from functools import lru_cache
 from typing import Any
 
-__all__ = ["compute_hash", "compute_version", "default_version_hash", "get_file_version", "is_iterable"]
+from track_protocol.errors import UsageError
+
+__all__ = [
+    "compute_hash",
+    "compute_version",
+    "default_version_hash",
+    "get_file_version",
+    "get_git_version",
+    "is_iterable",
+]
 
 
 def is_iterable(iterable: Any) -> bool:
@@ -49,3 +58,43 @@ def default_version_hash() -> str | None:
     if file is None or not os.path.isfile(file):
         return None
     return get_file_version(file)
+
+
+def get_git_version(module: Any) -> tuple[str, str]:
+    """The commit that a module's source is at, and when it was made.
+
+    What was changed since then is not in it; `get_file_version` tells that.
+
+    Args:
+        module: a module, or the path of a file or folder.
+
+    Returns:
+        The commit's full hash, and its date in ISO 8601 with its time zone.
+
+    Raises:
+        UsageError: the module has no file, lies in no git repository with a commit, or there is no git.
+    """
+    # Deferred: most programs never ask.
+    import subprocess
+
+    named = module if isinstance(module, (str, os.PathLike)) else getattr(module, "__file__", None)
+    if named is None:
+        raise UsageError(f"{module!r} has no file, so no commit either: give a module or a path")
+    path = os.path.abspath(named)
+    folder = path if os.path.isdir(path) else os.path.dirname(path)
+    command = ["git", "-C", folder, "log", "-1", "--format=%H %cI"]
+    try:
+        run = subprocess.run(  # noqa: S603  # the user's own git, as the shell would find it
+            command, capture_output=True, text=True, check=True
+        )
+    except OSError as error:
+        raise UsageError(
+            f"the commit of {path} is not known: git cannot be run ({error}); install it"
+        ) from error
+    except subprocess.CalledProcessError as error:
+        reason = str(error.stderr).strip() or f"git ended with {error.returncode}"
+        raise UsageError(
+            f"the commit of {path} is not known: {reason}; use set_version or get_file_version"
+        ) from error
+    commit, _, date = run.stdout.strip().partition(" ")
+    return commit, date

@@ -6,11 +6,11 @@ also have a ``spec``, the short list by which a server knows which one to make.
 
 from __future__ import annotations
 
-from array import array
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Final
 
-from track_protocol.errors import BadArguments, BadValue
+from track_protocol.errors import BadArguments
+from track_protocol.ring import RingBuffer
 from track_protocol.stat import StatStream
 
 __all__ = [
@@ -25,7 +25,6 @@ __all__ = [
     "spec_of",
 ]
 
-_RING_TYPES: Final = frozenset("bBhHiIlLqQfd")
 _MAX_OBSERVATIONS: Final = 2**31 - 1
 
 
@@ -85,22 +84,16 @@ class RingAggregator(Aggregator):
 
     Args:
         n: how many.
-        dtype: their type, a type code of the `array` module; ``'f'`` is a 32-bit float.
+        dtype: their type, a type code of the `array` module or a name such as ``'float32'``; ``'f'`` is
+            a 32-bit float.
 
     Raises:
         BadArguments: `n` is not positive or `dtype` is not a numeric type code.
     """
 
-    def __init__(self, n: int, dtype: str = "f") -> None:
-        _check_observations("n", n, 1)
-        if dtype not in _RING_TYPES:
-            raise BadArguments(
-                f"ring dtype {dtype!r} is not one of {''.join(sorted(_RING_TYPES))}: use 'f' or 'd'"
-            )
-        self.spec = ["ring", n, dtype]
-        self._size = n
-        self._values: array[Any] = array(dtype)
-        self._next = 0
+    def __init__(self, n: int, dtype: Any = "f") -> None:
+        self._ring = RingBuffer(n, dtype)
+        self.spec = ["ring", n, self._ring.dtype]
 
     def append(self, other: Any) -> None:
         """Take one value; the oldest one goes when `n` are kept.
@@ -108,29 +101,19 @@ class RingAggregator(Aggregator):
         Raises:
             BadValue: the ring's type cannot hold the value.
         """
-        try:
-            if len(self._values) < self._size:
-                self._values.append(other)
-            else:
-                self._values[self._next] = other
-        except (TypeError, OverflowError) as error:
-            raise BadValue(
-                f"a ring of type {self._values.typecode!r} cannot hold {other!r}: {error}"
-            ) from error
-        self._next = (self._next + 1) % self._size
+        self._ring.append(other)
 
     @property
     def val(self) -> Any:
         """The last observed value; None before the first."""
-        return self._values[self._next - 1] if self._values else None
+        return self._ring.last()
 
     def to_json(self, short: bool = False) -> list[Any]:
         """The kept values, oldest first."""
-        values = self._values.tolist()
-        return values if len(values) < self._size else values[self._next :] + values[: self._next]
+        return self._ring.to_list()
 
     @staticmethod
-    def lazy(n: int, dtype: str = "f") -> LazyAggregator:  # type: ignore[override]  # documented signature
+    def lazy(n: int, dtype: Any = "f") -> LazyAggregator:  # type: ignore[override]  # documented signature
         """A callable that makes ``RingAggregator(n, dtype)``."""
         return LazyAggregator(RingAggregator, n=n, dtype=dtype)
 
@@ -146,7 +129,7 @@ class StatAggregator(Aggregator):
     """
 
     def __init__(self, skip_obs: int = 10) -> None:
-        _check_observations("skip_obs", skip_obs, 0)
+        _check_observations("skip_obs", skip_obs)
         self.spec = ["stat", skip_obs]
         self.stream = StatStream(skip_obs)
 
@@ -358,6 +341,6 @@ def spec_of(aggregator: object) -> list[Any] | None:
     return made.spec
 
 
-def _check_observations(name: str, value: Any, least: int) -> None:
-    if type(value) is not int or not least <= value <= _MAX_OBSERVATIONS:
-        raise BadArguments(f"{name}={value!r} is not a whole number from {least}: give a small number")
+def _check_observations(name: str, value: Any) -> None:
+    if type(value) is not int or not 0 <= value <= _MAX_OBSERVATIONS:
+        raise BadArguments(f"{name}={value!r} is not a whole number from 0: give a small number")

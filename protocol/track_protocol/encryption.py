@@ -23,13 +23,14 @@ class TlsSession(Protocol):
     def selected_alpn_protocol(self) -> str | None: ...
 
 
-def check_negotiated(session: TlsSession) -> None:
-    """Require TLS 1.3 with AES-256-GCM and this protocol's ALPN name.
+def check_negotiated(session: TlsSession, alpn: str = ALPN) -> None:
+    """Require TLS 1.3 with AES-256-GCM and the ALPN name of what is spoken inside.
 
     Python cannot choose the suites of TLS 1.3, so the outcome is checked instead.
 
     Args:
         session: an `ssl.SSLSocket` or `ssl.SSLObject` whose handshake is done.
+        alpn: the name; by default that of this protocol.
 
     Raises:
         EncryptionMismatch: anything else was agreed on.
@@ -38,7 +39,7 @@ def check_negotiated(session: TlsSession) -> None:
     wanted = {
         "version": (session.version(), TLS_VERSION, "allow TLS 1.3 on both sides"),
         "cipher": (cipher[0] if cipher else None, CIPHER, f"allow {CIPHER} first in OpenSSL's Ciphersuites"),
-        "protocol": (session.selected_alpn_protocol(), ALPN, "is the peer a Track of this version?"),
+        "protocol": (session.selected_alpn_protocol(), alpn, "is the peer a Track of this version?"),
     }
     for what, (agreed, required, remedy) in wanted.items():
         if agreed != required:

@@ -6,10 +6,11 @@ import datetime
 import os
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING
 
 from track_protocol.errors import StoreCorrupt, StoreError, UsageError
 from track_protocol.pins import endpoint_binding, pin_of_certificate
+from track_protocol.selfsigned import new_key, self_signed
 from track_server.private_files import home_folder, locked, read_private, refuse_readable, write_atomic
 
 if TYPE_CHECKING:
@@ -18,9 +19,6 @@ if TYPE_CHECKING:
     from cryptography.x509 import Certificate
 
 __all__ = ["Identity", "pin_of_file"]
-
-_VALID: Final = datetime.timedelta(days=20 * 365)
-_CLOCK_SKEW: Final = datetime.timedelta(days=1)
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,7 +93,8 @@ def _complete(certificate: Path, key: Path) -> None:
         private = _new_key()
         write_atomic(key, private)
     if not certificate.exists():
-        write_atomic(certificate, _self_signed(_private_key(key, private)))
+        now = datetime.datetime.now(datetime.UTC)
+        write_atomic(certificate, self_signed(_private_key(key, private), "track", now))
 
 
 def _load(certificate_path: Path, key_path: Path) -> Identity:
@@ -146,29 +145,6 @@ def _private_key(path: Path, pem: bytes) -> EllipticCurvePrivateKey | RSAPrivate
 
 
 def _new_key() -> bytes:
-    from cryptography.hazmat.primitives.asymmetric import ec
     from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
 
-    # Not Ed25519: RFC 5929 defines no end-point binding for a signature without a hash of its own.
-    key = ec.generate_private_key(ec.SECP256R1())
-    return key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption())
-
-
-def _self_signed(key: EllipticCurvePrivateKey | RSAPrivateKey) -> bytes:
-    from cryptography import x509
-    from cryptography.hazmat.primitives import hashes
-    from cryptography.hazmat.primitives.serialization import Encoding
-    from cryptography.x509.oid import NameOID
-
-    name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "track")])
-    now = datetime.datetime.now(datetime.UTC)
-    builder = (
-        x509.CertificateBuilder()
-        .subject_name(name)
-        .issuer_name(name)
-        .public_key(key.public_key())
-        .serial_number(x509.random_serial_number())
-        .not_valid_before(now - _CLOCK_SKEW)
-        .not_valid_after(now + _VALID)
-    )
-    return builder.sign(key, hashes.SHA256()).public_bytes(Encoding.PEM)
+    return new_key().private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption())

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from track.aggregators.aggregator import StatAggregator
 from track.chrono import ChronoContext
+from track.serialization import to_json
 
 
 def test_a_timer_adds_each_run_to_its_aggregator() -> None:
@@ -16,3 +17,10 @@ def test_a_timer_adds_each_run_to_its_aggregator() -> None:
     assert acc.count == 3
     assert 0 <= acc.min <= acc.avg <= acc.max < 1
     assert calls == ["start", "block", "end"] * 3
+
+
+def test_a_timer_is_reported_as_what_it_has_gathered() -> None:
+    timer = ChronoContext(StatAggregator(0))
+    with timer:
+        pass
+    assert to_json(timer, short=True) == timer.acc.to_json(short=True)

@@ -80,6 +80,10 @@ def test_a_ring_that_cannot_be_is_refused(n: Any, dtype: str) -> None:
         RingAggregator(n, dtype)
 
 
+def test_a_ring_takes_the_names_of_types_and_says_its_code_on_the_wire() -> None:
+    assert RingAggregator.lazy(5, "float64").spec == RingAggregator(5, float).spec == ["ring", 5, "d"]
+
+
 def test_a_huge_ring_takes_no_memory_before_it_is_filled() -> None:
     assert filled(RingAggregator(2**31 - 1), 1.0).to_json() == [1.0]
 
@@ -205,6 +209,7 @@ def test_an_aggregator_is_made_from_its_wire_form(spec: list[Any]) -> None:
         ["ring", 5],
         ["ring", 0, "f"],
         ["ring", 5, "u"],
+        ["ring", 5, "float32"],
         ["ring", 5, ["f"]],
         ["series", 1],
         ["value", 7],

@@ -45,3 +45,9 @@ def test_the_one_right_outcome_is_accepted() -> None:
 def test_any_other_outcome_is_refused_by_name(agreed: Agreed, named: str) -> None:
     with pytest.raises(EncryptionMismatch, match=named):
         check_negotiated(agreed)
+
+
+def test_what_is_spoken_inside_may_have_another_name() -> None:
+    check_negotiated(Agreed(alpn="other/1"), "other/1")
+    with pytest.raises(EncryptionMismatch, match="other/1"):
+        check_negotiated(Agreed(), "other/1")

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import argparse
 import json
-import os
 import sys
 from dataclasses import asdict
 from typing import Final
 
+from track.configuration import environment
 from track.diagnosis import Finding, examine
 from track_protocol.command import Command
 
@@ -22,7 +22,7 @@ def _configure(parser: argparse.ArgumentParser) -> None:
 
 def _run(arguments: argparse.Namespace) -> int:
     findings = []
-    for finding in examine(arguments.uri, os.environ):
+    for finding in examine(arguments.uri, environment()):
         findings.append(finding)
         if not arguments.json:
             sys.stdout.writelines(_lines(finding))

@@ -5,7 +5,6 @@ from __future__ import annotations
 import argparse
 import json
 import logging
-import os
 import sys
 from collections.abc import Iterable
 from dataclasses import asdict
@@ -13,6 +12,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from track.commands.text import bytes_text, table, time_text
+from track.configuration import environment
 from track.progress import Progress
 from track.spool.folder import Origin
 from track.spool.inventory import Found, look_in
@@ -49,7 +49,7 @@ def _configure(parser: argparse.ArgumentParser) -> None:
 
 
 def _run(arguments: argparse.Namespace) -> int:
-    root = arguments.dir or spool_root(os.environ)
+    root = arguments.dir or spool_root(environment())
     if arguments.dir is not None and not root.is_dir():
         raise ItemNotFound(f"{root} is no folder: name a spool, or a folder of spools")
     found = look_in(root)
@@ -97,7 +97,7 @@ class _Shipping:
         if found.origin is None:
             return Outcome(found.path, left=found.points, error=found.trouble)
         try:
-            destination = destination_at(self._to or _server_of(found.origin), os.environ)
+            destination = destination_at(self._to or _server_of(found.origin), environment())
         except TrackError as error:
             return Outcome(found.path, left=found.points, error=error)
         if destination.name in self._away:

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, Final
 from weakref import ref
 
 from track.address import SocketAddress
+from track.configuration import environment
 from track.offline import OfflineLink
 from track.outbox import Outbox
 from track.remote import OutboxProtocol
@@ -61,7 +62,7 @@ class SocketClient(OutboxProtocol):
 
     def __init__(self, uri: str) -> None:
         self._address = SocketAddress(uri)
-        spool = SpoolOptions.of(os.environ, self._address.spool_sync, self._address.spool_limit)
+        spool = SpoolOptions.of(environment(), self._address.spool_sync, self._address.spool_limit)
         links = _Links(self._address, self, replace(Uri.parse(uri), password=None).to_text(), spool.root)
         super().__init__(
             uri,
@@ -106,7 +107,7 @@ class _Links:
         self._client = ref(client)
         self._login: tuple[str, str] | None = None
         self._root = root
-        self._sends_leftovers = sends_leftovers(os.environ)
+        self._sends_leftovers = sends_leftovers(environment())
         self._tended_by = 0
 
     def __call__(self) -> Link:

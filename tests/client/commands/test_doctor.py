@@ -15,6 +15,7 @@ from fake_servers import fake_server
 from left_spools import left_spool
 from running_server import Served, serving
 from track.commands.doctor import COMMAND
+from track.configuration import reset_configuration
 from track.spool.folder import Progressed, SpoolFolder
 from track_protocol.roles import Role
 from track_server.app import Settings
@@ -209,3 +210,19 @@ def test_a_reader_is_told(served: Served, examined: Any) -> None:
 def test_an_address_that_is_none_is_told(examined: Any) -> None:
     _, (finding,) = examined("socket://ann:trk_secret@node1:99999999")
     assert "trk_secret" not in finding["text"] + finding["remedy"]
+
+
+def test_the_configuration_that_is_read_is_told(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path = tmp_path / "my.config"
+    path.write_text('{"spool": {"limit": "1G"}}')
+    monkeypatch.setenv("TRACK_CONFIG", str(path))
+    reset_configuration()
+    try:
+        assert run() == 0
+    finally:
+        reset_configuration()
+    out = capsys.readouterr().out
+    assert f"{path} is read" in out
+    assert "TRACK_SPOOL_LIMIT is 1G" in out

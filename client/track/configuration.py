@@ -1,0 +1,228 @@
+"""What is set for a user, a project or a job: the file ``track.config`` and ``TRACK_`` variables over it.
+
+The file holds JSON, an object whose keys are those of `options`; a key with dots may be written as it is, or
+as objects in one another.  It is the first of these that is there:
+
+1. the file that `find_configuration` is given,
+2. the file that ``TRACK_CONFIG`` names,
+3. ``track.config`` in the current folder, or else in the nearest folder above it,
+4. ``track/track.config`` in ``$XDG_CONFIG_HOME``, by default ``~/.config``.
+
+A file of the third kind that somebody else could have put there or written to is left aside, with a warning:
+it could lead what is logged to another server.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+import os
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any, Final
+
+from track_protocol.errors import UsageError
+
+__all__ = [
+    "Configuration",
+    "OptionNotFound",
+    "environment",
+    "find_configuration",
+    "options",
+    "reset_configuration",
+]
+
+_log: Final = logging.getLogger("track.configuration")
+
+_NAME: Final = "track.config"
+_VARIABLE: Final = "TRACK_CONFIG"
+_PREFIX: Final = "TRACK_"
+_LONGEST: Final = 1024 * 1024
+
+
+class OptionNotFound(UsageError, KeyError):
+    """An option that is set nowhere and has no default."""
+
+    # That of KeyError shows the quoted text.
+    __str__ = Exception.__str__
+
+
+class _NoDefault:
+    """Says that an option must be set."""
+
+    def __repr__(self) -> str:
+        return "no default"
+
+
+_NO_DEFAULT: Final = _NoDefault()
+
+
+class Configuration(dict[str, Any]):
+    """What a ``track.config`` holds; empty when there is none.
+
+    Attributes:
+        path: the file, None when there is none.
+    """
+
+    def __init__(self, content: Mapping[str, Any] | None = None, path: Path | None = None) -> None:
+        super().__init__(content or {})
+        self.path = path
+
+
+class _State:
+    """The configuration of this process, None before it was looked for."""
+
+    found: Configuration | None = None
+
+
+def options(key: str, default: Any = _NO_DEFAULT) -> Any:
+    """The value of an option.
+
+    It is that of the variable ``TRACK_<KEY>`` (in capitals, dots as underscores; read as JSON where it is
+    JSON, else as text; an empty one counts as not set), else that of ``track.config``, else `default`.
+
+    Args:
+        key: its name, with dots between the parts.
+        default: the value when it is set nowhere.
+
+    Raises:
+        OptionNotFound: it is set nowhere, and there is no default.
+        UsageError: ``track.config`` cannot be read.
+    """
+    variable = _variable(key)
+    if text := os.environ.get(variable):
+        return _from_text(text)
+    found = _lookup(_current(), key.split("."))
+    if not isinstance(found, _NoDefault):
+        return found
+    if isinstance(default, _NoDefault):
+        raise OptionNotFound(
+            f"the option {key!r} is not set: set {variable}, or {key!r} in a {_NAME}, or give a default"
+        )
+    return default
+
+
+def find_configuration(file: str | os.PathLike[str] | None = None) -> Configuration:
+    """Find and read the configuration; it is that of this process until `reset_configuration`.
+
+    Args:
+        file: the file to read; by default it is looked for, see above.
+
+    Raises:
+        UsageError: the file (or the one that ``TRACK_CONFIG`` names) is not there, or holds no JSON object.
+    """
+    path = _named(file) or next(_places(), None)
+    _State.found = Configuration() if path is None else Configuration(_read(path), path)
+    return _State.found
+
+
+def reset_configuration() -> None:
+    """Forget what was read: the next option looks for the file again."""
+    _State.found = None
+
+
+def environment() -> Mapping[str, str]:
+    """The environment, and beneath it what ``track.config`` says, as if ``TRACK_`` variables said it.
+
+    So ``{"offline": "never", "spool": {"limit": "1G"}}`` stands for ``TRACK_OFFLINE=never`` and
+    ``TRACK_SPOOL_LIMIT=1G``.
+
+    Raises:
+        UsageError: ``track.config`` cannot be read.
+    """
+    configuration = _current()
+    return {**dict(_flat("", configuration)), **os.environ} if configuration else os.environ
+
+
+def _current() -> Configuration:
+    return find_configuration() if _State.found is None else _State.found
+
+
+def _named(file: str | os.PathLike[str] | None) -> Path | None:
+    named = file or os.environ.get(_VARIABLE)
+    return Path(named).absolute() if named else None
+
+
+def _places() -> Iterator[Path]:
+    """The files that are there and may be used, the nearest first."""
+    here = Path.cwd()
+    for folder in (here, *here.parents):
+        path = folder / _NAME
+        if path.is_file() and _is_ours(path):
+            yield path
+    for path in _of_the_user():
+        if path.is_file():
+            yield path
+
+
+def _of_the_user() -> Iterator[Path]:
+    base = os.environ.get("XDG_CONFIG_HOME", "")
+    if base.startswith("/"):
+        yield Path(base) / "track" / _NAME
+    elif home := os.environ.get("HOME"):
+        yield Path(home) / ".config" / "track" / _NAME
+
+
+def _is_ours(path: Path) -> bool:
+    found = path.stat()
+    if found.st_uid in (os.geteuid(), 0) and not found.st_mode & 0o002:
+        return True
+    _log.warning(
+        "%s is not used: user %d could have it lead your data elsewhere; if it is right, name it in %s",
+        path,
+        found.st_uid,
+        _VARIABLE,
+    )
+    return False
+
+
+def _read(path: Path) -> dict[str, Any]:
+    try:
+        with path.open(encoding="utf-8") as file:
+            content = json.loads(file.read(_LONGEST))
+    except OSError as error:
+        raise UsageError(f"the configuration {path} cannot be read: {error.strerror}") from error
+    except ValueError as error:
+        raise UsageError(f"the configuration {path} is not JSON ({error}): correct it") from error
+    if not isinstance(content, dict):
+        raise UsageError(f'the configuration {path} is not a JSON object: write {{"KEY": VALUE}}')
+    return content
+
+
+def _lookup(content: Mapping[str, Any], parts: list[str]) -> Any:
+    """The value at a dotted key, of which any number of parts may be written together."""
+    for length in range(len(parts), 0, -1):
+        name = ".".join(parts[:length])
+        if name not in content:
+            continue
+        inner = content[name]
+        if length == len(parts):
+            return inner
+        if isinstance(inner, dict) and not isinstance(found := _lookup(inner, parts[length:]), _NoDefault):
+            return found
+    return _NO_DEFAULT
+
+
+def _flat(prefix: str, content: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
+    for key, value in content.items():
+        if isinstance(value, dict):
+            yield from _flat(f"{prefix}{key}.", value)
+        elif isinstance(value, bool):
+            yield _variable(prefix + key), "1" if value else "0"
+        elif value is not None:
+            yield _variable(prefix + key), value if isinstance(value, str) else json.dumps(value)
+
+
+def _variable(key: str) -> str:
+    return _PREFIX + key.replace(".", "_").replace("-", "_").upper()
+
+
+def _from_text(text: str) -> Any:
+    try:
+        return json.loads(text, parse_constant=_refuse)
+    except ValueError:
+        return text
+
+
+def _refuse(name: str) -> Any:
+    raise ValueError(f"{name} is not JSON")

@@ -1,0 +1,7 @@
+"""What the values of a container may be, under its documented path."""
+
+from __future__ import annotations
+
+from track_protocol.ring import DTYPES, typecode
+
+__all__ = ["DTYPES", "typecode"]

@@ -1,0 +1,1 @@
+"""Stores that are spread over machines."""

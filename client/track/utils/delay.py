@@ -1,0 +1,92 @@
+"""Calls that are made later, and their results."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from track_protocol.errors import UsageError
+
+__all__ = ["DelayedCall", "Future", "FutureIsNotReady", "delay_call", "is_delayed_call"]
+
+
+class FutureIsNotReady(UsageError):
+    """The result of a delayed call was asked for before the call was made."""
+
+
+class DelayedCall:
+    """A call that is made when this is called.
+
+    Args:
+        fun: to be called.
+        kwargs: its keyword arguments.
+    """
+
+    def __init__(self, fun: Callable[..., Any], kwargs: Mapping[str, Any]) -> None:
+        self.fun = fun
+        self.kwargs = dict(kwargs)
+        self._future = Future(self)
+        self._outcome: Callable[[], Any] | None = None
+
+    def add_arguments(self, **kwargs: Any) -> None:
+        """Give more keyword arguments, or others in the place of those given before."""
+        self.kwargs.update(kwargs)
+
+    def get_future(self) -> Future:
+        """What will hold the result, the same one each time."""
+        return self._future
+
+    def __call__(self, *args: Any, **kwargs: Any) -> Any:
+        """Make the call, with these arguments beside those given before; what it raises is raised.
+
+        Of several calls, the future has the outcome of the last.
+        """
+        try:
+            result = self.fun(*args, **{**self.kwargs, **kwargs})
+        except BaseException as error:
+            raised = error
+
+            def fail() -> Any:
+                raise raised
+
+            self._outcome = fail
+            raise
+        self._outcome = lambda: result
+        return result
+
+
+class Future:
+    """The outcome of a delayed call, once it was made.
+
+    Args:
+        promise: the call.
+    """
+
+    def __init__(self, promise: DelayedCall) -> None:
+        self.promise = promise
+
+    def is_ready(self) -> bool:
+        """Whether the call was made."""
+        return self.promise._outcome is not None
+
+    def get(self) -> Any:
+        """The call's result; what the call raised is raised again.
+
+        Raises:
+            FutureIsNotReady: the call was not made yet.
+        """
+        outcome = self.promise._outcome
+        if outcome is None:
+            name = getattr(self.promise.fun, "__qualname__", repr(self.promise.fun))
+            raise FutureIsNotReady(f"the delayed call of {name} was not made yet: call it, or ask is_ready()")
+        return outcome()
+
+
+def delay_call(fun: Callable[..., Any], **kwargs: Any) -> DelayedCall:
+    """A `DelayedCall` of a function with keyword arguments."""
+    return DelayedCall(fun, kwargs)
+
+
+def is_delayed_call(obj: Any) -> bool:
+    """Whether it is a `DelayedCall`."""
+    return isinstance(obj, DelayedCall)

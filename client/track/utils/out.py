@@ -1,0 +1,79 @@
+"""Output that goes on to where it went, while its last lines are kept."""
+
+from __future__ import annotations
+
+import threading
+from collections import deque
+from typing import Any, Final, TextIO
+
+from track_protocol.errors import UsageError
+
+__all__ = ["RingOutputDecorator"]
+
+_LONGEST: Final = 64 * 1024
+"""Characters of a line without an end that are kept."""
+
+
+class RingOutputDecorator:
+    """A text stream that passes on what is written and keeps its last lines: ``sys.stdout = …(sys.stdout)``.
+
+    A line that was begun again with a carriage return, as progress bars do, is kept as it was last.
+
+    Args:
+        file: where it goes on to; None when it is only kept.
+        n_entries: how many lines are kept, an unfinished one beside them.
+
+    Raises:
+        UsageError: `n_entries` is less than 1.
+    """
+
+    def __init__(self, file: TextIO | None = None, n_entries: int = 50) -> None:
+        if n_entries < 1:
+            raise UsageError(f"n_entries={n_entries!r}: give the number of lines to keep, at least 1")
+        self.file = file
+        self._lines: deque[str] = deque(maxlen=n_entries)
+        self._begun = ""
+        # One that a signal handler that prints may take again.
+        self._lock = threading.RLock()
+
+    def write(self, string: str) -> int:
+        """Take some text; returns its length."""
+        if self.file is not None:
+            self.file.write(string)
+        with self._lock:
+            *whole, begun = (self._begun + string).split("\n")
+            self._lines.extend(_as_seen(line) for line in whole)
+            self._begun = _as_seen(begun)[-_LONGEST:]
+        return len(string)
+
+    def flush(self) -> None:
+        """Pass on at once what was written."""
+        if self.file is not None:
+            self.file.flush()
+
+    def raw(self) -> str:
+        """What is kept as one text, with its line ends."""
+        with self._lock:
+            return "".join(f"{line}\n" for line in self._lines) + self._begun
+
+    def output(self) -> list[str]:
+        """The lines that are kept, oldest first, without their ends."""
+        lines = self.raw().split("\n")
+        return [line.removesuffix("\r") for line in (lines if lines[-1] else lines[:-1])]
+
+    def out(self) -> list[str]:
+        """The same as `output`."""
+        return self.output()
+
+    def __getattr__(self, name: str) -> Any:
+        # What else a stream has (encoding, isatty, fileno, …) is that of the file.
+        if name.startswith("__") or "file" not in vars(self) or self.file is None:
+            raise AttributeError(f"{type(self).__name__} has no attribute {name!r}")
+        return getattr(self.file, name)
+
+
+def _as_seen(line: str) -> str:
+    """What a terminal shows of a line: a carriage return begins it again, at its end it does nothing."""
+    ended = line.endswith("\r")
+    shown = (line[:-1] if ended else line).rpartition("\r")[2]
+    return f"{shown}\r" if ended else shown
