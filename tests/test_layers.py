@@ -41,6 +41,7 @@ LAYERS = [
     Layer("track.media", frozenset({"numpy"})),  # how pixels and numbers come, if it is there
     Layer("track.provider", frozenset({"pydantic", "pydantic_core"})),  # extra `provider`
     Layer("track.provider.aim", frozenset({"aim"})),  # extra `aim`
+    Layer("track.persistence.cometml", frozenset({"comet_ml"})),  # extra `comet`
     Layer("track.demo", frozenset({"rich", "sklearn", "numpy"})),  # extra `demo`
     Layer("track_server", frozenset({"track_protocol", "uvloop", "apsw", "zstandard", "orjson", *BASE})),
 ]

@@ -17,6 +17,7 @@ class Limits:
         backlog_bytes: packed and not yet stored.
         batches_in_flight: sent and not yet acknowledged.
         bytes_in_flight: the same in bytes.
+        linger: a batch that is not full leaves at most so often, in seconds, unless somebody waits for it.
     """
 
     rows: int = 1_000_000
@@ -24,6 +25,7 @@ class Limits:
     backlog_bytes: int = 128 * 1024 * 1024
     batches_in_flight: int = 64
     bytes_in_flight: int = 8 * 1024 * 1024
+    linger: float = 0.05
 
 
 class Gate:
@@ -31,9 +33,11 @@ class Gate:
 
     Attributes:
         mark: from so many rows on, the log call has something to do: wake the sender, or wait.
+        hurry: whether there is no room for more rows, so that those there must leave now.
     """
 
-    __slots__ = ("mark",)
+    __slots__ = ("hurry", "mark")
 
     def __init__(self) -> None:
+        self.hurry = False
         self.mark = 0

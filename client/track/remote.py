@@ -38,7 +38,7 @@ from track_protocol.serialization import to_json
 from track_protocol.seriesname import SeriesName, labelled
 from track_protocol.values import normalise
 
-__all__ = ["OutboxProtocol"]
+__all__ = ["OutboxProtocol", "write_json"]
 
 
 class OutboxProtocol(OutboxMedia):
@@ -95,6 +95,13 @@ class OutboxProtocol(OutboxMedia):
         stored = self._trial(found)
         trial.id, trial.revision = stored.id, stored.revision
         self._creations.expect(trial, stored)
+        return stored
+
+    def adopt_trial(self, trial: Trial) -> Trial | None:
+        """See `Protocol.adopt_trial`: the id is kept, and the revision unless it is taken here."""
+        document = _plain(trial_to_document(trial)) | {"id": trial.id or new_id()}
+        stored = self._trial(self._creations.create(TRIAL, document))
+        self._creations.expect(stored)
         return stored
 
     def get_trial(self, trial: Trial) -> list[Trial]:
@@ -283,7 +290,7 @@ class OutboxProtocol(OutboxMedia):
         self.flush()
         self._ask("commit")
         if path is not None:
-            _write_json(Path(path), self._everything())
+            write_json(Path(path), self._everything())
 
     def flush(self, timeout: float | None = None) -> None:
         """See `Protocol.flush`."""
@@ -411,7 +418,7 @@ def _plain(document: Document) -> Document:
     return plain
 
 
-def _write_json(path: Path, content: Any) -> None:
+def write_json(path: Path, content: Any) -> None:
     """Replace a file as a whole: a reader finds the old one or the new one."""
     descriptor, temporary = tempfile.mkstemp(prefix=f".{path.name}.", dir=path.parent)
     try:

@@ -86,6 +86,7 @@ class RowQueue:
     def crossed(self) -> bool:
         """The rows are as many as the sender wanted to be told of, or too many; whether all have room."""
         if self._is_full():
+            self.gate.hurry = True
             self._wake()
             if self._wait_for_room():
                 return True

@@ -53,7 +53,7 @@ __all__ = ["Sender"]
 _log: Final = logging.getLogger("track")
 
 _LINGER: Final = 0.05
-"""A batch that is not full leaves at most so often, in seconds; also the tick while there is traffic."""
+"""The tick in seconds while there is traffic."""
 
 _STAYS_AWAKE: Final = 1.0
 """So many seconds after the last traffic the sender stops ticking, and the next log call wakes it."""
@@ -436,11 +436,13 @@ class Sender:
                 # Whoever waits for what was logged waits for what is told of its losses, too.
                 self._report_losses(at_once=True)
                 self._accept(taken.ticket)
-            self._next_small = time.monotonic() + (_LINGER_AWAY if self.link is None else _LINGER)
+            linger = max(_LINGER_AWAY, self._limits.linger) if self.link is None else self._limits.linger
+            self._next_small = time.monotonic() + linger
+            self._gate.hurry = False
 
     def _ripe(self) -> bool:
         """Whether a batch should be made now, though it may not be full."""
-        if len(self._rows) >= BATCH_ROWS or self.urgent or self.stopping:
+        if len(self._rows) >= BATCH_ROWS or self.urgent or self.stopping or self._gate.hurry:
             return True
         return (self.link is not None or self.disk is not None) and time.monotonic() >= self._next_small
 

@@ -8,6 +8,7 @@ their effect is stored; `flush` waits for it, and any call with an answer sees a
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Callable, Iterator, Mapping
 from types import TracebackType
 from typing import Any, Final, NoReturn
@@ -71,6 +72,17 @@ class Protocol:
             The stored trial, or None if it exists already and `auto_increment` is False.
         """
         self._missing("new_trial")
+
+    def adopt_trial(self, trial: Trial) -> Trial | None:
+        """Insert a trial as another store has it: under its id and revision, where this one can do that.
+
+        Args:
+            trial: as the other store returned it; left as it is.
+
+        Returns:
+            The stored trial, whose id and revision may be others.
+        """
+        return self.new_trial(dataclasses.replace(trial), auto_increment=True)
 
     def get_trial(self, trial: Trial) -> list[Trial]:
         """The stored trials that the definition names: those of its id, or else of its uid."""

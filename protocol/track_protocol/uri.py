@@ -13,6 +13,8 @@ is fixed:
   ``&``, or to the end when it has a query of its own.  Percent-encoded with its colon
   (``backend=file%3Aa.json%3Fstrict%3D1``), it may stand anywhere.
 - A scheme alone may leave out its colon: ``ephemeral``.
+- ``multiplexer:`` is followed by URIs with ``;`` between them, each taken as it is: a ``;`` within one of
+  them is percent-encoded, ``%3B``.
 
 No message and no repr shows a password or a token.
 """
@@ -27,9 +29,23 @@ from urllib.parse import quote, unquote
 
 from track_protocol.errors import UriError
 
-__all__ = ["FILE_SCHEMES", "Uri", "boolean", "check_options", "parse_options", "parse_uri", "redact"]
+__all__ = [
+    "FILE_SCHEMES",
+    "MULTIPLEXER",
+    "Uri",
+    "boolean",
+    "check_options",
+    "multiplexed",
+    "parse_options",
+    "parse_uri",
+    "redact",
+    "scheme_of",
+]
 
 FILE_SCHEMES: Final = frozenset(("file", "pickle", "pickled", "sqlite"))
+
+MULTIPLEXER: Final = "multiplexer"
+"""The scheme of a URI that holds several."""
 
 _SCHEME: Final = re.compile(r"([A-Za-z][A-Za-z0-9+._-]*):")
 _BARE: Final = re.compile(r"[A-Za-z][A-Za-z0-9+_-]*")
@@ -203,11 +219,33 @@ def boolean(text: str) -> bool:
     return truth
 
 
+def scheme_of(uri: str) -> str:
+    """The scheme, whatever follows it.
+
+    Raises:
+        UriError: there is none.
+    """
+    try:
+        return _split_scheme(uri)[0]
+    except UriError as error:
+        raise UriError(f"{redact(uri)}: {error}") from None
+
+
+def multiplexed(uri: str) -> list[str]:
+    """The URIs that a ``multiplexer:`` URI holds; empty for any other URI."""
+    found = _SCHEME.match(uri)
+    if found is None or found[1].lower() != MULTIPLEXER:
+        return []
+    return [part.strip() for part in uri[found.end() :].split(";") if part.strip()]
+
+
 def redact(uri: str) -> str:
     """The URI with ``***`` for its password and its secret options, nested URIs included.
 
     Of a text that is no URI, everything that might be a password is hidden.
     """
+    if parts := multiplexed(uri):
+        return f"{MULTIPLEXER}:{';'.join(map(redact, parts))}"
     try:
         parsed = _parse(uri)
     except UriError:

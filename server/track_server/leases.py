@@ -15,6 +15,7 @@ from typing import Any, Final
 
 from track_protocol.documents import status_to_document
 from track_protocol.model import LOST, Status
+from track_server.bookkeeping import change
 from track_server.store import Document, Lease, Transaction
 
 __all__ = ["RUNNING", "finish", "lose", "revive", "settle", "start", "with_rank"]
@@ -84,7 +85,7 @@ def lose(tx: Transaction, id: bytes, since: str) -> None:
     """
     trial = tx.trial_fields(id)
     assert trial is not None, "a lease is of a trial that exists"
-    tx.update_trial(id, {"status": _LOST, "errors": [*trial["errors"], f"{_NOTE}{since}"]})
+    change(tx, trial, {"status": _LOST, "errors": [*trial["errors"], f"{_NOTE}{since}"]})
 
 
 def revive(tx: Transaction, sid: bytes) -> list[bytes]:
@@ -97,7 +98,7 @@ def revive(tx: Transaction, sid: bytes) -> list[bytes]:
     for lease in tx.leases_of(sid):
         trial = None if lease.superseded else tx.trial_fields(lease.trial)
         if trial is not None and trial["status"] == _LOST:
-            tx.update_trial(lease.trial, {"status": _RUNNING, "errors": _without_note(trial["errors"])})
+            change(tx, trial, {"status": _RUNNING, "errors": _without_note(trial["errors"])})
             revived.append(lease.trial)
     return revived
 

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from typing import Any, Final
 
+from track_server.bookkeeping import change
 from track_server.store import Document, Transaction
 
 __all__ = ["LOSSES", "OTHER", "add_losses"]
@@ -32,9 +33,7 @@ def add_losses(tx: Transaction, trial: Document, points: int, reason: str) -> No
         reason: why; its first 300 characters are kept.
     """
     metadata = trial["metadata"]
-    tx.update_trial(
-        trial["id"], {"metadata": metadata | {LOSSES: _more(metadata.get(LOSSES), points, reason)}}
-    )
+    change(tx, trial, {"metadata": metadata | {LOSSES: _more(metadata.get(LOSSES), points, reason)}})
 
 
 def _more(known: Any, points: int, reason: str) -> Document:

@@ -14,6 +14,7 @@ from typing import Any, Final
 from track_protocol.batch import SUPERSEDED
 from track_protocol.columns import Column, unpack
 from track_protocol.query_ast import is_number
+from track_server.bookkeeping import change
 from track_server.store import Document, Points, Rewind, Transaction
 from track_server.superseding import later_rows, parted
 
@@ -71,7 +72,7 @@ def rewind(tx: Transaction, by: bytes, trial: Document, step: float, time: float
     told = metadata.get(REWINDS)
     entry = {"step": step, "time": time, "points": points, "session": by.hex()}
     rewinds = [*(told if type(told) is list else []), entry]
-    tx.update_trial(trial["id"], {"metadata": metadata | {REWINDS: rewinds}})
+    change(tx, trial, {"metadata": metadata | {REWINDS: rewinds}})
 
 
 def supersede_late(
@@ -132,4 +133,4 @@ def _count(tx: Transaction, trial: bytes, rows: Counter[int], width: int) -> Non
     for number, count in rows.items():
         points = told[number].get("points")
         told[number] = told[number] | {"points": (points if type(points) is int else 0) + count * width}
-    tx.update_trial(trial, {"metadata": metadata | {REWINDS: told}})
+    change(tx, document, {"metadata": metadata | {REWINDS: told}})

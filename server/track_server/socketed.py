@@ -9,8 +9,9 @@ import os
 import socket
 from collections.abc import Callable, Mapping
 from dataclasses import replace
-from typing import Final
+from typing import Any, Final
 
+from track_protocol.codec import decode
 from track_protocol.errors import ConnectionLost, PermissionDenied, SessionFenced, TrackError, UsageError
 from track_protocol.roles import Role
 from track_protocol.scram import ServerExchange, Verifier, mechanism_for
@@ -100,6 +101,79 @@ class SocketServer:
         """Whether the peer has logged in."""
         return reader.role is not None
 
+    @staticmethod
+    def close_connection(writer: Session | asyncio.StreamWriter) -> None:
+        """Close a peer's connection.
+
+        Args:
+            writer: the peer's session, which is what `authenticate` is given; or a connection of your own.
+        """
+        if isinstance(writer, Session):
+            writer.drop()
+        else:
+            writer.close()
+
+    async def handle_client(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        """Always refuses: who is let in, TLS and limits belong together, and `run_server` looks after them.
+
+        Raises:
+            UsageError: always; the connection is closed.
+        """
+        writer.close()
+        raise UsageError("a SocketServer takes its connections itself: await run_server() instead")
+
+    def process_args(self, args: Mapping[str, Any], cache: Any = None) -> dict[str, Any]:
+        """The arguments of a call as they travel: here ids stay ids, which the store resolves itself.
+
+        Args:
+            args: by name.
+            cache: kept for scripts that pass it.
+        """
+        return dict(args)
+
+    async def exec(
+        self,
+        reader: Session | None,
+        writer: Any,
+        proc_name: str,
+        proc: Any,
+        args: Mapping[str, Any],
+        cache: Any = None,
+    ) -> Any:
+        """Ask the server's store something from within the server, for example in `authenticate`.
+
+        Args:
+            reader: on whose behalf, or None; it must have logged in.
+            writer, proc, cache: kept for scripts that pass them.
+            proc_name: a call of the method table that reads, such as ``fetch_trials``.
+            args: by name, as they travel.
+
+        Returns:
+            plain values, such as documents of trials.
+
+        Raises:
+            TrackError: what the call raises.
+            PermissionDenied: the peer has not logged in.
+            UnknownMethod: no call that reads is called that; to write, connect with a `SocketClient`.
+        """
+        if reader is not None and not self.is_authenticated(reader):
+            raise PermissionDenied("this peer has not logged in: it may ask nothing yet")
+        loop = asyncio.get_running_loop()
+        answered: asyncio.Future[Any] = loop.create_future()
+
+        def tell(outcome: Any) -> None:
+            if not answered.done():  # nobody waits any more
+                answered.set_result(outcome)
+
+        def done(outcome: Any) -> None:
+            loop.call_soon_threadsafe(tell, outcome)
+
+        self.engine.submit_read(proc_name, self.process_args(args, cache), done)
+        outcome = await answered
+        if isinstance(outcome, TrackError):
+            raise outcome
+        return decode(outcome)
+
     async def run_server(self) -> None:
         """Serve until `close` is called, then drain: answer what is in flight, commit, close the store.
 
@@ -144,8 +218,15 @@ class SocketServer:
             raise
         self._door = Door(listening, self.settings.limits, tls, lambda visitor: Session(self, visitor))
 
-    async def wait_closed(self) -> None:
-        """Serve what `start` began; see `run_server`."""
+    async def wait_closed(self, writer: asyncio.StreamWriter | None = None) -> None:
+        """Serve what `start` began; see `run_server`.
+
+        Args:
+            writer: wait for the end of this connection instead, one of your own.
+        """
+        if writer is not None:
+            await writer.wait_closed()
+            return
         assert self._closing is not None
         assert self._door is not None
         coroutines = (self._door.accept(), self._watch(), self._made.presence.watch())

@@ -25,7 +25,9 @@ def only(*points: EntryPoint) -> object:
 
 
 def test_an_unknown_scheme_is_told_with_the_known_ones() -> None:
-    with pytest.raises(UnknownScheme, match=r"no backend is called 'bogus'; there are ephemeral, file, none"):
+    with pytest.raises(
+        UnknownScheme, match=r"no backend is called 'bogus'; there are cockroach, cometml, ephemeral, file, "
+    ):
         get_protocol("bogus://x")
 
 

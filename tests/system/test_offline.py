@@ -115,7 +115,8 @@ def content(protocol: Protocol, id: str) -> dict[str, Any]:
     (group,) = protocol.fetch_groups({"uid": trial.group_id})
     assert trial.uid in group.trials
     found = to_json(replace(trial, metrics={}, chronos={}, revision=0))
-    found["metadata"].pop("heartbeat")
+    for time in ("heartbeat", "_last_change"):
+        found["metadata"].pop(time)
     found.pop("id")
     for name in trial.metrics:
         series = protocol.fetch_metrics(trial, name)

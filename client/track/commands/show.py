@@ -16,12 +16,13 @@ from track_protocol.command import Command
 from track_protocol.errors import ItemNotFound, UsageError
 from track_protocol.model import Trial
 from track_protocol.protocol import Protocol
-from track_protocol.serialization import to_json
+from track_protocol.serialization import SerializerTrial, to_json
 
 __all__ = ["COMMAND"]
 
 _URI: Final = "TRACK_URI"
 _LOSSES: Final = "losses"
+_HEARTBEAT: Final = "heartbeat"
 _HEADER: Final = ("", "POINTS", "LAST STEP", "LAST", "MIN", "MAX", "MEAN")
 _DIGITS: Final = 6
 
@@ -56,11 +57,13 @@ def _found(protocol: Protocol, uid: str) -> Trial:
 def _lines(trial: Trial) -> list[str]:
     metadata = dict(trial.metadata)
     losses = metadata.pop(_LOSSES, None)
+    for bookkeeping in SerializerTrial.ignore_meta - {_HEARTBEAT}:
+        metadata.pop(bookkeeping, None)
     lines = [
         f"{trial.name or 'trial'}  {trial.uid}",
         f"status  {trial.status.name if trial.status else None}",
     ]
-    if isinstance(heartbeat := metadata.pop("heartbeat", None), float):
+    if isinstance(heartbeat := metadata.pop(_HEARTBEAT, None), float):
         lines.append(f"heard of  {time_text(heartbeat)}")
     if trial.description:
         lines.append(trial.description)

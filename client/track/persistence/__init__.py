@@ -7,30 +7,42 @@ from typing import Any, Final
 
 from track_protocol.errors import MissingExtra, UnknownScheme
 from track_protocol.protocol import Protocol
-from track_protocol.uri import Uri, redact
+from track_protocol.uri import MULTIPLEXER, redact, scheme_of
 
 __all__ = [
     "get_protocol",
+    "make_cockroach_protocol",
+    "make_comet_ml",
     "make_ephemeral_protocol",
     "make_local",
+    "make_mongodb_protocol",
+    "make_multiplexer",
     "make_null_protocol",
+    "make_pickled_protocol",
     "make_socket_protocol",
     "make_sqlite_protocol",
     "register",
 ]
-
-_GROUP: Final = "track.backends"
 
 
 def make_local(uri: str, strict: bool = True, eager: bool = True) -> Protocol:
     """A store in one readable JSON file.
 
     Args:
-        uri: ``file:NAME.json``.
-        strict: kept for scripts that pass it; the store is always consistent.
-        eager: kept for scripts that pass it; changes are always durable at once.
+        uri: ``file:NAME.json``; its options ``strict`` and ``eager`` mean the same as the arguments.
+        strict: see `track.persistence.local.FileProtocol`.
+        eager: see there.
     """
-    return _embedded(uri)
+    from track.persistence.local import FileProtocol
+
+    return FileProtocol(uri, strict, eager)
+
+
+def make_pickled_protocol(uri: str) -> Protocol:
+    """The same as ``file:``, for scripts that say ``pickled:NAME``; on the disk is JSON, and no pickle."""
+    from track.persistence.local import FileProtocol
+
+    return FileProtocol(uri)
 
 
 def make_sqlite_protocol(uri: str) -> Protocol:
@@ -58,10 +70,62 @@ def make_null_protocol(uri: str) -> Protocol:
     return NullProtocol(uri)
 
 
+def make_multiplexer(uri: str) -> Protocol:
+    """Several stores at once: ``multiplexer:file:a.json;socket://HOST:PORT``.
+
+    A ``;`` within one of the URIs is written ``%3B``.
+    """
+    from track.persistence.multiplexer import ProtocolMultiplexer
+
+    return ProtocolMultiplexer.from_uri(uri)
+
+
+def make_comet_ml(uri: str) -> Protocol:
+    """Experiments of Comet: ``cometml:WORKSPACE/PROJECT``.
+
+    Raises:
+        MissingExtra: comet_ml is not installed.
+    """
+    from track.persistence.cometml import CometMLProtocol
+
+    return CometMLProtocol(uri)
+
+
+def make_cockroach_protocol(uri: str) -> Protocol:
+    """A store in CockroachDB, ``cockroach://HOST:PORT``: not in this version.
+
+    Raises:
+        MissingExtra: always.
+    """
+    raise _not_yet(uri, "postgres")
+
+
+def make_mongodb_protocol(uri: str) -> Protocol:
+    """A store in MongoDB, ``mongodb://HOST:PORT``: not in this version.
+
+    Raises:
+        MissingExtra: always.
+    """
+    raise _not_yet(uri, "mongo")
+
+
+def _not_yet(uri: str, extra: str) -> MissingExtra:
+    return MissingExtra(
+        f"{redact(uri)}: this needs an extra that comes later: pip install 'trackwire[{extra}]'; "
+        "until then use sqlite:NAME.db or a server, socket://HOST:PORT"
+    )
+
+
 _MAKERS: Final[dict[str, Callable[[str], Protocol]]] = {
+    "cockroach": make_cockroach_protocol,
+    "cometml": make_comet_ml,
     "ephemeral": make_ephemeral_protocol,
     "file": make_local,
+    "mongodb": make_mongodb_protocol,
+    MULTIPLEXER: make_multiplexer,
     "none": make_null_protocol,
+    "pickle": make_pickled_protocol,
+    "pickled": make_pickled_protocol,
     "socket": make_socket_protocol,
     "sqlite": make_sqlite_protocol,
 }
@@ -85,37 +149,23 @@ def get_protocol(backend_name: str) -> Protocol:
         UnknownScheme: no backend has its scheme.
         MissingExtra: the backend's packages are not installed.
     """
-    scheme = Uri.parse(backend_name).scheme
+    scheme = scheme_of(backend_name)
     maker = _MAKERS.get(scheme)
     if maker is not None:
         return maker(backend_name)
-    if scheme in _installed():
+    # Deferred: whoever chose a scheme of the table needs no look at what else is installed.
+    from track.persistence.embedded import installed
+
+    if scheme in installed():
         return _embedded(backend_name)
-    known = ", ".join(sorted({*_MAKERS, *_installed()}))
+    known = ", ".join(sorted({*_MAKERS, *installed()}))
     raise UnknownScheme(
         f"{redact(backend_name)}: no backend is called {scheme!r}; there are {known}, and "
         "track.persistence.register adds others"
     )
 
 
-def _installed() -> dict[str, Any]:
-    """The entry points of backends that run in this process."""
-    from importlib.metadata import entry_points
-
-    return {point.name: point for point in entry_points(group=_GROUP)}
-
-
 def _embedded(uri: str) -> Protocol:
-    from track.outbox import Outbox
-    from track.remote import OutboxProtocol
+    from track.persistence.embedded import embedded
 
-    scheme = Uri.parse(uri).scheme
-    point = _installed().get(scheme)
-    missing = f"{scheme}: stores need the server's packages: pip install 'trackwire[server]'"
-    if point is None:
-        raise MissingExtra(missing)
-    try:
-        open_store = point.load()
-    except ImportError as error:
-        raise MissingExtra(f"{missing} ({error})") from error
-    return OutboxProtocol(uri, Outbox(open_store(uri), redact(uri)))
+    return embedded(uri)

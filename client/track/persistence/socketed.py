@@ -16,18 +16,34 @@ from track.outbox import Outbox
 from track.remote import OutboxProtocol
 from track.socketlink import SocketLink
 from track.spool.options import SpoolOptions, sends_leftovers
+from track.utils.signal import SignalHandler
 from track_protocol.errors import MissingExtra, RPCCallFailure
 from track_protocol.uri import Uri
 
 if TYPE_CHECKING:
     from collections.abc import Callable
     from pathlib import Path
+    from types import FrameType
 
+    from track.persistence.framing import read, recv, send, to_bytes, to_obj, write
     from track_protocol.link import Link, Opened
 
-__all__ = ["RPCCallFailure", "SocketClient", "SocketServer", "start_track_server"]
+__all__ = [
+    "RPCCallFailure",
+    "ServerSignalHandler",
+    "SocketClient",
+    "SocketServer",
+    "read",
+    "recv",
+    "send",
+    "start_track_server",
+    "to_bytes",
+    "to_obj",
+    "write",
+]
 
 
+_FRAMING: Final = frozenset({"read", "recv", "send", "to_bytes", "to_obj", "write"})
 _NO_PATIENCE: Final = 0.05
 """Seconds to wait for a server that nobody asks."""
 
@@ -141,6 +157,27 @@ class _TellingLink(SocketLink):
         return opened
 
 
+class ServerSignalHandler(SignalHandler):
+    """Has a server drain and stop when a signal asks this process to end; call `install`.
+
+    `start_track_server` does that by itself.
+
+    Args:
+        server: a `SocketServer` that runs in this process.
+    """
+
+    def __init__(self, server: Any) -> None:
+        self.server = server
+
+    def sigint(self, signum: int, frame: FrameType | None) -> None:
+        """SIGINT came."""
+        self.server.close()
+
+    def sigterm(self, signum: int, frame: FrameType | None) -> None:
+        """SIGTERM came."""
+        self.server.close()
+
+
 def start_track_server(
     protocol: str,
     hostname: str,
@@ -180,6 +217,11 @@ def _from_server(name: str) -> Any:
 def __getattr__(name: str) -> Any:
     if name == "SocketServer":
         return _from_server(name)
+    if name in _FRAMING:
+        # Deferred: a client needs no event loop.
+        from track.persistence import framing
+
+        return getattr(framing, name)
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
 
 

@@ -8,6 +8,7 @@ from typing import Any
 from track_protocol.errors import BadArguments
 from track_protocol.values import normalise
 from track_server import leases
+from track_server.bookkeeping import HEARTBEAT, change
 from track_server.handlers import finding
 from track_server.losses import add_losses
 from track_server.rewinds import rewind
@@ -29,15 +30,17 @@ __all__ = [
 
 def add_project_trial(tx: Transaction, project: str, trial: bytes | str) -> None:
     """Put a trial into a project."""
-    uid = finding.project(tx, project)["uid"]
-    tx.update_trial(finding.trial_fields(tx, trial)["id"], {"project_id": uid})
+    uid, document = finding.project(tx, project)["uid"], finding.trial_fields(tx, trial)
+    if document["project_id"] != uid:
+        change(tx, document, {"project_id": uid})
 
 
 def add_group_trial(tx: Transaction, group: str, trial: bytes | str) -> None:
     """Put a trial into a group."""
-    uid, id = finding.group(tx, group)["uid"], finding.trial_fields(tx, trial)["id"]
-    tx.link(uid, id)
-    tx.update_trial(id, {"group_id": uid})
+    uid, document = finding.group(tx, group)["uid"], finding.trial_fields(tx, trial)
+    tx.link(uid, document["id"])
+    if document["group_id"] != uid:
+        change(tx, document, {"group_id": uid})
 
 
 def set_group_metadata(tx: Transaction, group: str, metadata: Document) -> None:
@@ -52,7 +55,7 @@ def merge(field: str) -> Callable[..., None]:
     def merge_into(tx: Transaction, trial: bytes | str, **given: Document) -> None:
         document = finding.trial_fields(tx, trial)
         (values,) = given.values()
-        tx.update_trial(document["id"], {field: document[field] | normalise(values)})
+        change(tx, document, {field: document[field] | normalise(values)})
 
     return merge_into
 
@@ -68,7 +71,7 @@ def log_trial_metadata(
             name: _appended(document["metadata"].get(name), value, aggregator)
             for name, value in values.items()
         }
-    tx.update_trial(document["id"], {"metadata": document["metadata"] | values})
+    change(tx, document, {"metadata": document["metadata"] | values})
 
 
 def _appended(before: Any, value: Any, aggregator: list[Any]) -> list[Any]:
@@ -96,17 +99,17 @@ def set_trial_status(
     """Give a trial a status, unless others have decided about it."""
     document = finding.trial_fields(tx, trial)
     settled = leases.settle(tx, by, document, status)
-    tx.update_trial(document["id"], _status_changes(document, settled, error))
+    change(tx, document, _status_changes(document, settled, error))
 
 
 def log_trial_start(tx: Transaction, by: bytes, trial: bytes | str, time: float, rank: int | None) -> None:
     """A process runs a trial from now on."""
     document = finding.trial_fields(tx, trial)
-    metadata = document["metadata"] | {"heartbeat": float(time)}
+    metadata = document["metadata"] | {HEARTBEAT: float(time)}
     if rank is not None:
         metadata["ranks"] = leases.with_rank(metadata.get("ranks"), rank)
     status = leases.start(tx, by, document, rank)
-    tx.update_trial(document["id"], {"status": status, "metadata": metadata})
+    change(tx, document, {"status": status, "metadata": metadata})
 
 
 def log_trial_finish(
@@ -120,9 +123,9 @@ def log_trial_finish(
 ) -> None:
     """A process is done with a trial."""
     document = finding.trial_fields(tx, trial)
-    metadata = document["metadata"] | {"heartbeat": float(time)}
+    metadata = document["metadata"] | {HEARTBEAT: float(time)}
     changes = _status_changes(document, leases.finish(tx, by, document, status, rank), error)
-    tx.update_trial(document["id"], changes | {"metadata": metadata})
+    change(tx, document, changes | {"metadata": metadata})
 
 
 def rewind_trial(tx: Transaction, by: bytes, trial: bytes | str, step: float, time: float) -> None:

@@ -8,6 +8,7 @@ from typing import Any
 from track_protocol.errors import BadArguments
 from track_protocol.methods import METHODS, Access, method_named
 from track_protocol.query import parse_query
+from track_server.bookkeeping import as_read
 from track_server.handlers import finding
 from track_server.store import Document, Transaction
 
@@ -39,7 +40,7 @@ def fetch_and_update_trial(
     arguments(b"\0" * 16)
     for document in tx.trials(parse_query(query, "trial"), limit=1):
         apply(tx, by, **arguments(document["id"]))
-        return finding.trial(tx, document["id"])
+        return as_read(finding.trial(tx, document["id"]))
     return None
 
 

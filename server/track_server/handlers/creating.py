@@ -89,7 +89,8 @@ def new_trial(tx: Transaction, by: bytes, trial: Document, auto_increment: bool)
         return known
     revisions = tx.revisions(document["hash"])
     if revisions and auto_increment:
-        document["revision"] = 1 + max(finding.trial_fields(tx, id)["revision"] for id in revisions[-1:])
+        following = 1 + max(finding.trial_fields(tx, id)["revision"] for id in revisions[-1:])
+        document["revision"] = max(document["revision"], following)
     if not 0 <= document["revision"] <= _LAST_REVISION:
         raise BadArguments(f"revision {document['revision']} of a trial is not in 0 to {_LAST_REVISION}")
     document["uid"] = f"{document['hash']}_{document['revision']}"

@@ -8,6 +8,7 @@ from track_protocol.batch import SUPERSEDED
 from track_protocol.errors import BadArguments, ItemNotFound
 from track_protocol.query import parse_query
 from track_protocol.rejected import Rejected, rejected_to_document
+from track_server.bookkeeping import as_read
 from track_server.handlers import finding
 from track_server.store import Document, View
 
@@ -58,7 +59,7 @@ def get_trial(view: View, trial: Document) -> list[Document]:
     elif hash := _given(trial, "hash", str):
         ids = view.revisions(hash)
     documents = [view.trial(id) for id in ids]
-    return [document for document in documents if document is not None]
+    return [as_read(document) for document in documents if document is not None]
 
 
 def fetch_projects(view: View, query: Document) -> list[Document]:
@@ -73,7 +74,7 @@ def fetch_groups(view: View, query: Document) -> list[Document]:
 
 def fetch_trials(view: View, query: Document) -> list[Document]:
     """All trials that match."""
-    return view.trials(parse_query(query, "trial"))
+    return [as_read(document) for document in view.trials(parse_query(query, "trial"))]
 
 
 def fetch_metrics(

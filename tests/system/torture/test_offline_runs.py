@@ -28,7 +28,7 @@ from track_protocol.serialization import to_json
 pytestmark = pytest.mark.timeout(1800)
 
 _TOGETHER = 4
-_OF_THE_PROCESS = ("heartbeat",)
+_OF_THE_PROCESS = ("heartbeat", "_last_change")
 """Metadata that tell when a process lived."""
 
 _TIMED = "chrono"

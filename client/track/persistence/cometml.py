@@ -1,0 +1,361 @@
+"""Trials as experiments of Comet, by the comet_ml package, which sends and does not read."""
+
+from __future__ import annotations
+
+import json
+import os
+import threading
+import time
+from collections.abc import Callable, Iterator, Mapping
+from types import TracebackType
+from typing import Any, Final, NoReturn
+
+from track.arguments import as_status, end_of, item_may_be_named, wire_arguments
+from track.persistence.null import NullProtocol
+from track_protocol.errors import ItemNotFound, MissingExtra, UriError, UsageError
+from track_protocol.model import CustomStatus, Project, Status, Trial, TrialGroup
+from track_protocol.protocol import LATEST, TIMINGS, MakeAggregator, MetricWriter
+from track_protocol.rejected import Rejected
+from track_protocol.serialization import to_json
+from track_protocol.seriesname import SeriesName, labelled
+from track_protocol.uri import Uri, check_options, redact
+
+__all__ = ["CometMLProtocol"]
+
+_API_KEY: Final = "COMET_API_KEY"
+_OFFLINE: Final = "COMET_OFFLINE_DIRECTORY"
+_PLACE: Final = "cometml:WORKSPACE/PROJECT"
+
+_QUIET: Final[Mapping[str, Any]] = {
+    "auto_metric_logging": False,
+    "auto_output_logging": False,
+    "auto_param_logging": False,
+    "display_summary_level": 0,
+    "log_code": False,
+    "log_env_details": False,
+    "log_git_metadata": False,
+    "log_git_patch": False,
+    "log_graph": False,
+    "parse_args": False,
+}
+"""Nothing is sent but what the script logs."""
+
+
+class CometMLProtocol(NullProtocol):
+    """Each trial is an experiment whose key is the trial's internal id.
+
+    Without ``COMET_API_KEY``, or with ``COMET_OFFLINE_DIRECTORY``, experiments are offline ones: archives in
+    that folder (by default the current one), which ``comet upload`` sends.  An archive is written by `close`.
+
+    Parameters, metadata, status and errors become parameters and "others" of these names, tags become tags
+    ``name=value``, and timings become metrics ``chrono.NAME``.  Comet knows steps that are integers; other
+    steps are left out, and values that are no numbers become "others".
+
+    What is asked about projects, groups and trials is answered from what this process has created; points,
+    and trials of other processes, cannot be read.
+
+    Args:
+        uri: ``cometml:WORKSPACE/PROJECT``, also with only one of them, ``cometml:PROJECT``.
+
+    Raises:
+        MissingExtra: comet_ml is not installed.
+        UriError: the URI has other parts.
+    """
+
+    def __init__(self, uri: str) -> None:
+        parsed = Uri.parse(uri)
+        check_options(parsed, {})
+        parts = [part for part in f"{parsed.hostname or ''}/{parsed.path}".split("/") if part]
+        if len(parts) > 2 or parsed.port is not None or parsed.username is not None or parsed.fragment:
+            raise UriError(f"{redact(uri)}: write {_PLACE}")
+        super().__init__(uri)
+        self._workspace = parts[0] if len(parts) == 2 else None
+        self._project = parts[-1] if parts else None
+        self._comet = _comet_ml()
+        self._experiments: dict[bytes, Any] = {}
+        self._timers: dict[tuple[bytes, str, int], list[tuple[float, Callable[[], Any] | None]]] = {}
+
+    # -- trials ----------------------------------------------------------------------------------
+
+    def new_trial(self, trial: Trial, auto_increment: bool = False) -> Trial | None:
+        """See `Protocol.new_trial`; revisions are those of this process."""
+        made = super().new_trial(trial, auto_increment)
+        if made is not None:
+            self._begin(made)
+        return made
+
+    def adopt_trial(self, trial: Trial) -> Trial | None:
+        """See `Protocol.adopt_trial`; id and revision are kept."""
+        if trial.id is None:
+            return super().adopt_trial(trial)
+        self._trials[trial.uid] = trial
+        self._begin(trial)
+        return trial
+
+    def add_project_trial(self, project: Project, trial: Trial) -> None:
+        """See `Protocol.add_project_trial`."""
+        self._experiment(trial).log_other("project", project.name)
+
+    def add_group_trial(self, group: TrialGroup, trial: Trial) -> None:
+        """See `Protocol.add_group_trial`."""
+        self._experiment(trial).log_other("group", group.name)
+
+    def fetch_trials(self, query: Mapping[str, Any]) -> list[Trial]:
+        """Always fails: Comet's SDK does not read."""
+        self._cannot("fetch_trials")
+
+    def fetch_and_update_trial(
+        self, query: Mapping[str, Any], attr: str, *args: Any, **kwargs: Any
+    ) -> Trial | None:
+        """Always fails: Comet's SDK does not read."""
+        self._cannot("fetch_and_update_trial")
+
+    def fetch_metrics(self, trial: Trial, name: str, kind: str = "metric", context: Any = None) -> Any:
+        """Always fails: Comet's SDK does not read."""
+        self._cannot("fetch_metrics")
+
+    def fetch_media(self, trial: Trial, kind: str, name: str | None = None, context: Any = None) -> Any:
+        """Always fails: Comet's SDK does not read."""
+        self._cannot("fetch_media")
+
+    def fetch_blob(self, digest: str) -> Iterator[bytes]:
+        """Always fails: Comet's SDK does not read."""
+        self._cannot("fetch_blob")
+
+    def fetch_rejected(self, trial: Trial | None = None) -> list[Rejected]:
+        """Always fails: Comet's SDK does not read."""
+        self._cannot("fetch_rejected")
+
+    # -- what happens in a trial -----------------------------------------------------------------
+
+    def log_trial_start(self, trial: Trial, rank: int | None = None) -> None:
+        """See `Protocol.log_trial_start`."""
+        if not rank:
+            self.set_trial_status(trial, Status.Running)
+
+    def log_trial_finish(
+        self,
+        trial: Trial,
+        exc_type: type[BaseException] | None = None,
+        exc_val: BaseException | None = None,
+        exc_tb: TracebackType | None = None,
+        rank: int | None = None,
+    ) -> None:
+        """See `Protocol.log_trial_finish`."""
+        if not rank:
+            status, error = end_of(exc_type, exc_val, exc_tb)
+            self.set_trial_status(trial, status, error)
+
+    @item_may_be_named("trial")
+    def log_trial_arguments(self, trial: Trial, /, **kwargs: Any) -> None:
+        """See `Protocol.log_trial_arguments`."""
+        super().log_trial_arguments(trial, **kwargs)
+        self._experiment(trial).log_parameters(to_json(kwargs), nested_support=True)
+
+    @item_may_be_named("trial")
+    def log_trial_metadata(
+        self, trial: Trial, /, aggregator: MakeAggregator | None = LATEST, **kwargs: Any
+    ) -> None:
+        """See `Protocol.log_trial_metadata`; the latest value is kept."""
+        super().log_trial_metadata(trial, aggregator, **kwargs)
+        self._others(trial, kwargs)
+
+    @item_may_be_named("trial")
+    def log_trial_metrics(
+        self,
+        trial: Trial,
+        /,
+        step: Any = None,
+        aggregator: MakeAggregator | None = None,
+        *,
+        context: Any = None,
+        **kwargs: Any,
+    ) -> None:
+        """See `Protocol.log_trial_metrics`; labels are part of the name."""
+        self._points(trial, step, labelled(kwargs, context))
+
+    def log_trial_media(
+        self,
+        trial: Trial,
+        kind: str,
+        name: str,
+        value: Any,
+        step: Any = None,
+        context: Any = None,
+        **options: Any,
+    ) -> None:
+        """See `Protocol.log_trial_media`: images, texts, histograms and files, as Comet takes them."""
+        send = _MEDIA.get(kind)
+        if send is None:
+            raise UsageError(f"Comet takes no {kind}: it takes {', '.join(_MEDIA)}")
+        send(self._experiment(trial), SeriesName(name, context).text, value, _whole(step))
+
+    def metric_writer(self, trial: Trial) -> MetricWriter:
+        """See `Protocol.metric_writer`."""
+        return lambda step, metrics: self._points(trial, step, metrics)
+
+    def log_trial_chrono_start(
+        self,
+        trial: Trial,
+        name: str,
+        aggregator: MakeAggregator | None = TIMINGS,
+        start_callback: Callable[[], Any] | None = None,
+        end_callback: Callable[[], Any] | None = None,
+    ) -> None:
+        """See `Protocol.log_trial_chrono_start`."""
+        if start_callback is not None:
+            start_callback()
+        timers = self._timers.setdefault(self._timer(trial, name), [])
+        timers.append((time.perf_counter(), end_callback))
+
+    def log_trial_chrono_finish(
+        self,
+        trial: Trial,
+        name: str,
+        exc_type: type[BaseException] | None = None,
+        exc_val: BaseException | None = None,
+        exc_tb: TracebackType | None = None,
+    ) -> None:
+        """See `Protocol.log_trial_chrono_finish`."""
+        timers = self._timers.get(self._timer(trial, name))
+        if not timers:
+            raise UsageError(f"chrono {name!r} was stopped in this thread without being started")
+        started, end_callback = timers.pop()
+        if end_callback is not None:
+            end_callback()
+        if exc_type is None:
+            self._experiment(trial).log_metric(f"chrono.{name}", time.perf_counter() - started)
+
+    def log_trial_losses(self, trial: Trial, points: int, reason: str) -> None:
+        """See `Protocol.log_trial_losses`."""
+        self._others(trial, {"losses": {"points": points, "reason": reason}})
+
+    @item_may_be_named("trial")
+    def add_trial_tags(self, trial: Trial, /, **kwargs: Any) -> None:
+        """See `Protocol.add_trial_tags`."""
+        super().add_trial_tags(trial, **kwargs)
+        self._experiment(trial).add_tags(_tags(kwargs))
+
+    def set_trial_status(self, trial: Trial, status: Status | CustomStatus, error: str | None = None) -> None:
+        """See `Protocol.set_trial_status`."""
+        super().set_trial_status(trial, status, error)
+        self._others(trial, {"status": as_status(status).name})
+        if error is not None:
+            self._others(trial, {"error": error})
+
+    def rewind_trial(self, trial: Trial, step: float) -> None:
+        """See `Protocol.rewind_trial`; Comet keeps the points, and is told the step."""
+        wire_arguments("trial", "rewind_trial", (step,), {})
+        self._others(trial, {"rewind": step})
+
+    # -- durability ------------------------------------------------------------------------------
+
+    def commit(self, **kwargs: Any) -> None:
+        """Send, or write to the offline folder, what was logged.
+
+        Raises:
+            UsageError: an option was given; there are none.
+        """
+        if kwargs:
+            raise UsageError(f"a commit to Comet takes no options, not {', '.join(kwargs)}")
+        self.flush()
+
+    def flush(self, timeout: float | None = None) -> None:
+        """See `Protocol.flush`."""
+        for experiment in list(self._experiments.values()):
+            experiment.flush(None if timeout is None else max(1, round(timeout)))
+
+    def close(self) -> None:
+        """End the experiments; an offline one becomes an archive."""
+        while self._experiments:
+            self._experiments.pop(next(iter(self._experiments))).end()
+
+    # -- inside ----------------------------------------------------------------------------------
+
+    def _begin(self, trial: Trial) -> None:
+        assert trial.id is not None, "a trial that is in a store has an id"
+        folder = os.environ.get(_OFFLINE)
+        options = {**_QUIET, "workspace": self._workspace, "project_name": self._project}
+        if folder is not None or not os.environ.get(_API_KEY):
+            made = self._comet.OfflineExperiment(
+                offline_directory=folder or os.curdir, experiment_key=trial.id.hex(), **options
+            )
+        else:
+            made = self._comet.Experiment(experiment_key=trial.id.hex(), **options)
+        self._experiments[trial.id] = made
+        made.set_name(trial.name or trial.uid)
+        made.log_parameters(to_json(trial.parameters), nested_support=True)
+        made.add_tags(_tags(trial.tags))
+        told = {"uid": trial.uid, "version": trial.version, "description": trial.description}
+        self._others(
+            trial, {**{name: value for name, value in told.items() if value is not None}, **trial.metadata}
+        )
+
+    def _points(self, trial: Trial, step: Any, values: Mapping[str, Any]) -> None:
+        experiment = self._experiment(trial)
+        whole = _whole(step)
+        for name, value in to_json(dict(values)).items():
+            if isinstance(value, (int, float)):
+                experiment.log_metric(name, value, step=whole)
+            else:
+                self._others(trial, {name: value})
+
+    def _others(self, trial: Trial, values: Mapping[str, Any]) -> None:
+        experiment = self._experiment(trial)
+        for name, value in values.items():
+            experiment.log_other(name, _text(value))
+
+    def _experiment(self, trial: Trial) -> Any:
+        known = trial if trial.id is not None else self._trials.get(trial.uid)
+        found = None if known is None or known.id is None else self._experiments.get(known.id)
+        if found is None:
+            raise ItemNotFound(
+                f"trial {trial.uid} has no open experiment here: Comet takes what the process that created a "
+                "trial logs, until close()"
+            )
+        return found
+
+    def _timer(self, trial: Trial, name: str) -> tuple[bytes, str, int]:
+        return trial.id or trial.uid.encode(), name, threading.get_ident()
+
+    def _cannot(self, method: str) -> NoReturn:
+        raise UsageError(
+            f"{method} asks {self.uri} to read, which Comet's SDK does not do: look at comet.com, or log to "
+            f"a store as well, as in multiplexer:file:runs.json;{self.uri}"
+        )
+
+
+def _whole(step: Any) -> int | None:
+    """The only steps that Comet knows."""
+    return step if isinstance(step, int) and not isinstance(step, bool) else None
+
+
+_MEDIA: Final[Mapping[str, Callable[[Any, str, Any, int | None], Any]]] = {
+    "image": lambda comet, name, value, step: comet.log_image(value, name=name, step=step),
+    "text": lambda comet, name, value, step: comet.log_text(value, step=step, metadata={"name": name}),
+    "histogram": lambda comet, name, value, step: comet.log_histogram_3d(value, name=name, step=step),
+    "file": lambda comet, name, value, step: comet.log_asset(os.fspath(value), file_name=name, step=step),
+}
+
+
+def _tags(tags: Mapping[str, Any]) -> list[str]:
+    """Comet's tags are texts."""
+    plain = {name: to_json(value) for name, value in tags.items()}
+    return [f"{name}={each if isinstance(each, str) else json.dumps(each)}" for name, each in plain.items()]
+
+
+def _text(value: Any) -> Any:
+    """As Comet keeps it: plain values as they are, others as JSON."""
+    plain = to_json(value)
+    return plain if isinstance(plain, (str, int, float, bool)) else json.dumps(plain)
+
+
+def _comet_ml() -> Any:
+    try:
+        # Deferred: it is heavy, and few have it.
+        import comet_ml
+    except ImportError as error:
+        raise MissingExtra(
+            f"cometml: experiments need Comet's package: pip install 'trackwire[comet]' ({error})"
+        ) from error
+    return comet_ml

@@ -1,0 +1,50 @@
+"""Stores in this process: what the entry points of installed backends give, behind an outbox."""
+
+from __future__ import annotations
+
+from typing import Any, Final
+
+from track.limits import Limits
+from track.outbox import Outbox
+from track.remote import OutboxProtocol
+from track_protocol.errors import MissingExtra
+from track_protocol.uri import Uri, redact
+
+__all__ = ["embedded", "installed", "outbox_of"]
+
+_GROUP: Final = "track.backends"
+
+
+def installed() -> dict[str, Any]:
+    """The entry points of backends that run in this process, by scheme."""
+    from importlib.metadata import entry_points
+
+    return {point.name: point for point in entry_points(group=_GROUP)}
+
+
+def outbox_of(uri: str, limits: Limits | None = None) -> Outbox:
+    """An outbox to the store in this process that a URI names.
+
+    Args:
+        uri: of the store.
+        limits: see `Outbox`.
+
+    Raises:
+        MissingExtra: the backend's packages are not installed.
+        UriError: the URI holds an option nobody knows.
+    """
+    scheme = Uri.parse(uri).scheme
+    point = installed().get(scheme)
+    missing = f"{scheme}: stores need the server's packages: pip install 'trackwire[server]'"
+    if point is None:
+        raise MissingExtra(missing)
+    try:
+        open_store = point.load()
+    except ImportError as error:
+        raise MissingExtra(f"{missing} ({error})") from error
+    return Outbox(open_store(uri), redact(uri), limits=limits)
+
+
+def embedded(uri: str) -> OutboxProtocol:
+    """The store in this process that a URI names; see `outbox_of`."""
+    return OutboxProtocol(uri, outbox_of(uri))

@@ -1,0 +1,65 @@
+"""One trial of Comet, in a process of its own, since comet_ml patches what it finds imported.
+
+Run as ``python comet_run.py URI`` with ``COMET_OFFLINE_DIRECTORY`` set; prints the trial's id.
+"""
+
+from __future__ import annotations
+
+import sys
+
+from track import TrackClient
+from track.persistence.cometml import CometMLProtocol
+from track_protocol.errors import ItemNotFound, UsageError
+
+
+def main(uri: str) -> None:
+    """Log one of each kind, and ask what cannot be answered."""
+    client = TrackClient(uri)
+    client.set_project(name="paper")
+    client.set_group(name="idea")
+    try:
+        with client.new_trial(name="first", arguments={"lr": 0.1, "deep": {"layers": 3}}) as trial:
+            trial.log_metrics(step=1, loss=0.5)
+            trial.log_metrics(step=2, loss=0.25, note="text")
+            trial.log_metrics(accuracy=0.9)
+            trial.log_metadata(host="node7", sizes=[1, 2])
+            trial.add_tags(best=True)
+            with trial.chrono("epoch"):
+                pass
+            raise ValueError("the end")
+    except ValueError:
+        pass
+    stored = client.trial
+    assert stored is not None
+    assert stored.id is not None
+    if isinstance(client.protocol, CometMLProtocol):
+        refused(client)
+    client.close()
+    sys.stdout.write(stored.id.hex())
+
+
+def refused(client: TrackClient) -> None:
+    """Reads that Comet cannot do are told."""
+    trial = client.trial
+    assert trial is not None
+    for read in (
+        lambda: client.protocol.fetch_trials({}),
+        lambda: client.protocol.fetch_metrics(trial, "loss"),
+        lambda: client.protocol.fetch_and_update_trial({}, "log_trial_start"),
+        client.protocol.fetch_rejected,
+    ):
+        try:
+            read()
+        except UsageError:
+            continue
+        raise AssertionError("it was answered")
+    client.protocol.close()
+    try:
+        client.protocol.log_trial_metrics(trial, 3, loss=0.1)
+    except ItemNotFound:
+        return
+    raise AssertionError("it was taken")
+
+
+if __name__ == "__main__":
+    main(sys.argv[1])

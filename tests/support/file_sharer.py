@@ -1,0 +1,39 @@
+"""A process among many that have one ``file:`` store open; writes down what it was told is stored.
+
+Run as ``python file_sharer.py URI NAME RECORD ROUNDS [unlocked]``.  In each round it tags and logs to the
+trial called ``shared``, then claims a trial called ``free``.  ``unlocked`` takes the protection away:
+transactions of several processes at once.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+
+from track.persistence import get_protocol
+from track_protocol.model import Status
+from track_server.backends.journal import Journal
+
+FREE = {"name": "free", "status": Status.CreatedGroup}
+
+
+def main(uri: str, name: str, record: str, rounds: int, locked: bool) -> None:
+    """Work, and write down each thing once it is durable."""
+    if not locked:
+        Journal.lock = Journal.unlock = lambda self: None  # type: ignore[method-assign] # the negative control
+    told = os.open(record, os.O_WRONLY | os.O_CREAT | os.O_APPEND)
+    protocol = get_protocol(uri)
+    (shared,) = protocol.fetch_trials({"name": "shared"})
+    for number in range(rounds):
+        protocol.fetch_and_update_trial({"name": "shared"}, "add_trial_tags", **{f"{name}.{number}": 1})
+        protocol.metric_writer(shared)(number, {name: float(number)})
+        protocol.flush()
+        os.write(told, f"logged {name}.{number}\n".encode())
+        claimed = protocol.fetch_and_update_trial(FREE, "set_trial_status", Status.Running)
+        if claimed is not None:
+            os.write(told, f"claimed {claimed.uid}\n".encode())
+    protocol.close()
+
+
+if __name__ == "__main__":
+    main(sys.argv[1], sys.argv[2], sys.argv[3], int(sys.argv[4]), sys.argv[5:] != ["unlocked"])
