@@ -1,4 +1,4 @@
-"""``python tests/bench/run.py [swarm|call|read|all] [--quick]``: measure, beside the machine's own limits."""
+"""``python tests/bench/run.py [swarm|call|read|memory|all] [--quick]``: measure, beside the machine."""
 
 from __future__ import annotations
 
@@ -12,13 +12,19 @@ from pathlib import Path
 from typing import Final
 
 import call
+import memory
 import read
 import swarm
 
 _FOLDER: Final = "/var/tmp"  # noqa: S108 - a folder that nobody can name beforehand is made in it
 """On disk by convention, where /tmp is memory on many machines and would make every commit look free."""
 
-_BENCHES: Final = {"swarm": swarm.measure, "call": call.measure, "read": read.measure}
+_BENCHES: Final = {
+    "swarm": swarm.measure,
+    "call": call.measure,
+    "read": read.measure,
+    "memory": memory.measure,
+}
 
 
 def main() -> int:

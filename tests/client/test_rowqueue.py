@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+import tracemalloc
 
 import pytest
 
@@ -10,6 +11,7 @@ from memory_link import MemoryStore
 from track import rowqueue
 from track.limits import Limits
 from track.outbox import Outbox
+from track.pointwriter import PointWriters
 
 TRIAL = b"t" * 16
 
@@ -54,3 +56,23 @@ def test_a_call_that_found_no_room_is_told_so_and_none_before_it_is_dropped(
     outbox._sender._limits = Limits()
     outbox.close()
     assert len(store.calls) == 3
+
+
+def test_what_waits_for_a_sender_that_does_not_keep_up_takes_little_memory(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(rowqueue, "_WAITS_FOR_ROOM", 0.01)
+    queue = rowqueue.RowQueue(Limits(), "a store", wake=lambda: None, progress=lambda: 0)
+    write = PointWriters(queue, None).writer(TRIAL, "metric", None)
+    tracemalloc.start()
+    try:
+        step = 0
+        while not queue.losses.dropped:
+            step += 1
+            write(step, {"loss": step * 0.1, "accuracy": step * 0.2})
+        taken, _ = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    # Enough for a stall of many seconds of any training, and little beside what PyTorch takes.
+    assert step > 30_000
+    assert taken < 30e6
