@@ -335,12 +335,8 @@ class OutboxProtocol(OutboxMedia):
     def _complain(self, error: BadValue) -> None:
         self.outbox.losses.drop(1, str(error))
 
-    def _in_context(self, trial: Trial, context: Any, values: dict[str, Any]) -> dict[str, Any]:
+    def _in_context(self, trial: Trial, context: Any, values: Mapping[str, Any]) -> Mapping[str, Any]:
         """The values by the texts of their series; none, and a warning, when the context is wrong."""
-        if context is None:
-            return values
-        if not isinstance(context, Mapping):
-            return {**values, "context": context}
         try:
             return labelled(values, context)
         except BadValue as error:

@@ -19,7 +19,7 @@ from track_protocol.errors import BadArguments, ItemNotFound, TrackError, UsageE
 from track_protocol.model import CustomStatus, Project, Status, Trial, TrialGroup
 from track_protocol.protocol import LATEST, TIMINGS, MakeAggregator, MetricWriter, Protocol
 from track_protocol.rejected import Rejected
-from track_protocol.seriesname import SeriesName, labelled
+from track_protocol.seriesname import SeriesName
 from track_protocol.uri import MULTIPLEXER, multiplexed, redact
 
 __all__ = ["Failure", "ProtocolMultiplexer"]
@@ -284,7 +284,8 @@ class ProtocolMultiplexer(Protocol):
         **kwargs: Any,
     ) -> None:
         """See `Protocol.log_trial_metrics`."""
-        values = labelled(kwargs, context)
+        # Only given if there is one: a backend of the user's own need not know of labels.
+        values = kwargs if context is None else {**kwargs, "context": context}
         self._log(
             "log_trial_metrics",
             trial,
