@@ -11,7 +11,7 @@ from track_protocol.batch import CHRONO, METRIC, SUPERSEDED
 from track_protocol.errors import ItemNotFound
 from track_protocol.media import MEDIA_KINDS
 from track_protocol.query import Query
-from track_protocol.query_ast import Among, Ordered, Present, leaves
+from track_protocol.query_ast import Among, Contains, Ordered, Present, leaves
 from track_protocol.rejected import Rejected
 from track_server.backends.memory_blobs import KeptBlob
 from track_server.backends.memory_series import Series, copied
@@ -272,7 +272,9 @@ def _matching(
 ) -> list[Document]:
     # A summary costs more than everything else in a document, so it is made only when it is asked for.
     computed = COMPUTED[query.kind]
-    comparisons = (leaf for leaf in leaves(query.condition) if isinstance(leaf, (Among, Ordered, Present)))
+    comparisons = (
+        leaf for leaf in leaves(query.condition) if isinstance(leaf, (Among, Contains, Ordered, Present))
+    )
     needs_whole = any(leaf.path[0] in computed for leaf in comparisons)
     found: list[Document] = []
     for document in documents:
