@@ -47,7 +47,7 @@ from track_protocol.query import matches
         ("opt.name = adam", {"parameters.opt.name": {"$eq": "adam"}}),
         ('params."weight decay" = 0', {"parameters.weight decay": {"$eq": 0}}),
         ("'weight decay' = 0", {"parameters.weight decay": {"$eq": 0}}),
-        ("tags.a = true AND b = None", {"$and": [{"tags.a": {"$eq": True}}, {"parameters.b": {"$eq": None}}]}),
+        ("tags.a = true AND tags.b = None", {"$and": [{"tags.a": {"$eq": True}}, {"tags.b": {"$eq": None}}]}),
         ("tags.team ~ vis", {"tags.team": {"$contains": "vis"}}),
         ("name contains 'a b'", {"name": {"$contains": "a b"}}),
         ("name not contains x", {"name": {"$not": {"$contains": "x"}}}),

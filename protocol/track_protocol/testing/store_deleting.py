@@ -9,11 +9,13 @@ import pytest
 
 from track_protocol.batch import CHRONO, METRIC, SUPERSEDED
 from track_protocol.errors import ItemNotFound
+from track_protocol.media import TEXT
 from track_protocol.testing.store_support import StoreSuite, group, id_of, project, trial
 
 __all__ = ["DeletingTests"]
 
 SID = b"s" * 16
+DIGEST = "0" * 64
 SLICE = 0.01
 
 
@@ -31,9 +33,10 @@ class DeletingTests(StoreSuite):
             )
             assert (view.revisions("hash0"), view.leases(id_of(0)), view.leases_of(SID)) == ([], [], [])
             assert view.leases_by_status(0, 999) == []
+            assert view.unused_blobs(2.0, 9) == [DIGEST]
             assert all(
                 view.points(id_of(0), kind, name, 0, 9) is None
-                for kind, name in ((METRIC, "loss"), (CHRONO, "epoch"), (SUPERSEDED, "loss"))
+                for kind, name in ((METRIC, "loss"), (CHRONO, "epoch"), (SUPERSEDED, "loss"), (TEXT, "note"))
             )
             assert (view.group("g")["trials"], view.project("p")["trials"]) == (["hash1_0"], ["hash1_0"])
         assert self.found(store, {}) == self.found(store, {"metrics.loss": {"$exists": True}}) == ["hash1_0"]
@@ -130,7 +133,13 @@ class DeletingTests(StoreSuite):
         )
         self.log(store, [0, 1, 2], [0.0, 1.0, 2.0])
         self.log(store, [0], [0.1], kind=CHRONO, name="epoch")
-        self.put(store, lambda tx: tx.rewind(id_of(0), 1))
+        self.log(store, [0], [{"text": "x"}], kind=TEXT, name="note")
+        self.put(
+            store,
+            lambda tx: tx.rewind(id_of(0), 1),
+            lambda tx: tx.add_blob_data(DIGEST, 1, b"x", 1.0),
+            lambda tx: tx.use_blob(DIGEST, id_of(0)),
+        )
         self.log(store, [0], [0.25], number=1)
 
     def _delete(self, store: Any, number: int = 0) -> None:

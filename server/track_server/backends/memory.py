@@ -69,6 +69,7 @@ class MemoryTransaction(MemoryView):
                 tables.names.put((id, kind), None)
         for lease in self.leases(id):
             self._set_leases(id, lease.sid)
+        self._forget_uses(lambda use: use[1] == id)
         for group in tables.groups.values(self._version):
             link = (group["uid"], id)
             if tables.links.get(link, self._version) is not None:

@@ -20,7 +20,7 @@ from track_server.store import Blob, Document, Lease, Points, SessionState
 
 __all__ = ["COMPUTED", "KINDS", "MemoryView", "Tables"]
 
-KINDS: Final = (METRIC, CHRONO, SUPERSEDED)
+KINDS: Final = (METRIC, CHRONO, SUPERSEDED, *MEDIA_KINDS)
 """Of the series that a trial may have."""
 
 _SERIES_FIELDS: Final = {"metrics": METRIC, "chronos": CHRONO}

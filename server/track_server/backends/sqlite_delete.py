@@ -38,6 +38,7 @@ def give_up(db: apsw.Connection, row: int) -> None:
     db.execute("DELETE FROM trial WHERE id = ?", (row,))
     db.execute("DELETE FROM group_trial WHERE trial = ?", (row,))
     db.execute("DELETE FROM lease WHERE trial = ?", (row,))
+    db.execute("DELETE FROM blob_use WHERE trial = ?", (row,))
     db.execute(_GIVE_UP, (row,))
 
 
