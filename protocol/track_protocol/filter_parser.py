@@ -142,7 +142,7 @@ class _Reader:
         if self._keyword("in"):
             return Membership(name, self._list(), negated, column)
         if self._keyword("contains"):
-            return Comparison(name, "!~" if negated else "~", self._value(), column)
+            return Comparison(name, "!~" if negated else "~", self._part(), column)
         if negated:
             self._fail("'in' or 'contains'")
         if self._keyword("exists"):
@@ -152,7 +152,7 @@ class _Reader:
             self._fail(_AN_OPERATOR)
         self._at = found.end()
         operator = "=" if found[0] == "==" else found[0]
-        return Comparison(name, operator, self._value(), column)
+        return Comparison(name, operator, self._part() if "~" in operator else self._value(), column)
 
     def _list(self) -> tuple[Value, ...]:
         self._need("(")
@@ -224,6 +224,15 @@ class _Reader:
         value = _word_value(word)
         self._at = found.end()
         return value
+
+    def _part(self) -> str:
+        """Part of a text, for which a word is what it looks like."""
+        self._skip()
+        found = _WORD.match(self._text, self._at)
+        if found is None or found[0].lower() in KEYWORDS:
+            return str(self._value())  # in quotes, or none
+        self._at = found.end()
+        return found[0]
 
     def _string(self) -> str:
         quote, start = self._text[self._at], self._at

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import math
 import sys
 import time
 from collections.abc import Sequence
@@ -11,7 +12,7 @@ from datetime import datetime
 from typing import Any, Final, NamedTuple
 
 from track.commands.fields import shown
-from track.commands.points import pages_of, series_of
+from track.commands.points import Kept, pages_of, series_of
 from track.commands.stores import add_store, find_trial, opened
 from track_protocol.command import Command
 from track_protocol.errors import ItemNotFound
@@ -58,6 +59,8 @@ class _Tail:
         self._wanted = wanted
         self._as_json = as_json
         self._seen: dict[str, int] = {}
+        self._last: dict[str, float] = {}
+        self._rewinds: Any = None
 
     def show(self, trial: Trial, count: int, options: argparse.Namespace) -> None:
         known = self._metrics(trial)
@@ -83,23 +86,28 @@ class _Tail:
         return {each.name.text: each.count or 0 for each in kept if each.kind == "metric"}
 
     def _new(self, trial: Trial) -> list[_Point]:
+        rewinds = trial.metadata.get("rewinds")
+        rewound, self._rewinds = rewinds != self._rewinds, rewinds
         points: list[_Point] = []
         for kept in series_of(trial, self._wanted):
-            text, count = kept.name.text, kept.count or 0
-            if kept.kind != "metric":
-                continue
-            start = self._seen.get(text, 0)
-            if count < start:  # a rewind has taken points away
-                start = count
-            self._seen[text] = start
-            if count == start:
-                continue
-            for page in pages_of(self._protocol, trial, kept, start):
-                self._seen[text] += len(page)
-                points += [
-                    _Point(at, step, text, value)
-                    for step, at, value in zip(page.steps, page.times, page.values, strict=True)
-                ]
+            if kept.kind == "metric":
+                points += self._new_of(trial, kept, rewound=rewound)
+        return points
+
+    def _new_of(self, trial: Trial, kept: Kept, *, rewound: bool) -> list[_Point]:
+        text, count = kept.name.text, kept.count or 0
+        # A rewind moves points, so that their numbers tell nothing; their times still do.
+        after = self._last.get(text, -math.inf) if rewound else -math.inf
+        start = 0 if rewound and text in self._last else self._seen.get(text, 0)
+        if count <= start:
+            return []
+        points: list[_Point] = []
+        for page in pages_of(self._protocol, trial, kept, start):
+            start += len(page)
+            rows = zip(page.steps, page.times, page.values, strict=True)
+            points += [_Point(at, step, text, value) for step, at, value in rows if at > after]
+        self._seen[text] = start
+        self._last[text] = max([self._last.get(text, -math.inf), *(point.time for point in points)])
         return points
 
     def _print(self, rows: Sequence[list[_Point]]) -> None:
