@@ -126,7 +126,7 @@ class OutboxProtocol(OutboxMedia):
 
     def delete_trial(self, trial: Trial, force: bool = False) -> bool:
         """See `Protocol.delete_trial`."""
-        return bool(self._ask("delete_trial", trial=_key(trial), force=force))
+        return bool(self._ask("delete_trial", trial=key_of(trial), force=force))
 
     # -- queries ---------------------------------------------------------------------------------
 
