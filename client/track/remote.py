@@ -124,6 +124,10 @@ class OutboxProtocol(OutboxMedia):
         """See `Protocol.add_group_trial`."""
         self.outbox.log("add_group_trial", {"group": group.uid, "trial": key_of(trial)})
 
+    def delete_trial(self, trial: Trial, force: bool = False) -> bool:
+        """See `Protocol.delete_trial`."""
+        return bool(self._ask("delete_trial", trial=key_of(trial), force=force))
+
     # -- queries ---------------------------------------------------------------------------------
 
     def fetch_projects(self, query: Mapping[str, Any]) -> list[Project]:

@@ -104,6 +104,25 @@ class Protocol:
         """Put a trial into a group; a trial may be in several."""
         self._missing("add_group_trial")
 
+    def delete_trial(self, trial: Trial, force: bool = False) -> bool:
+        """Delete a trial with its series, links and leases: it is gone for every reader at once.
+
+        The room that it took is given back in the background.  What was set aside because it could not be
+        stored (`fetch_rejected`) stays.
+
+        Args:
+            trial: the trial.
+            force: delete it even while another process writes it.  What that process still sends is set
+                aside, like records of a trial that never was, and hinders nothing.
+
+        Returns:
+            whether there was such a trial; deleting it again does no harm.
+
+        Raises:
+            TrialInUse: it is running, and a session other than this one runs it.
+        """
+        self._missing("delete_trial")
+
     # -- queries ---------------------------------------------------------------------------------
 
     def fetch_projects(self, query: Mapping[str, Any]) -> list[Project]:

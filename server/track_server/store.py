@@ -195,6 +195,16 @@ class Transaction(View, Protocol):
     def update_trial(self, id: bytes, changes: Mapping[str, Any]) -> None:
         """Replace some top-level fields (any but id, metrics, chronos) of an existing trial."""
 
+    def delete_trial(self, id: bytes) -> None:
+        """Delete a trial with its series, links and leases.
+
+        No view sees anything of it from then on, also if a trial with the same id is added; what it
+        holds may be removed by `Store.maintain`, also after a restart.
+
+        Raises:
+            ItemNotFound: there is no such trial.
+        """
+
     def link(self, group_uid: str, trial: bytes) -> None:
         """Put a trial into a group; harmless when it is in already."""
 

@@ -15,7 +15,7 @@ from typing import Any, Final, TypeVar
 
 from track.arguments import item_may_be_named
 from track.persistence import get_protocol
-from track_protocol.errors import BadArguments, ItemNotFound, TrackError, UsageError
+from track_protocol.errors import BadArguments, ItemNotFound, TrackError, TrialInUse, UsageError
 from track_protocol.model import CustomStatus, Project, Status, Trial, TrialGroup
 from track_protocol.protocol import LATEST, TIMINGS, MakeAggregator, MetricWriter, Protocol
 from track_protocol.rejected import Rejected
@@ -156,6 +156,25 @@ class ProtocolMultiplexer(Protocol):
     def add_group_trial(self, group: TrialGroup, trial: Trial) -> None:
         """See `Protocol.add_group_trial`."""
         self._log("add_group_trial", trial, lambda each, theirs: each.add_group_trial(group, theirs))
+
+    def delete_trial(self, trial: Trial, force: bool = False) -> bool:
+        """See `Protocol.delete_trial`; behind a backend in which it is in use no further one deletes it."""
+        refused: list[TrialInUse] = []
+
+        def delete(number: int, backend: Protocol) -> bool:
+            if refused:
+                raise refused[0]
+            try:
+                return backend.delete_trial(self._theirs(number, trial), force)
+            except TrialInUse as error:
+                refused.append(error)
+                raise
+
+        try:
+            return self._write("delete_trial", delete)
+        except (TrackError, OSError, NotImplementedError) as error:
+            # Of all that stands in the way, this is what the caller can do something about.
+            raise (refused[0] if refused else error) from None
 
     # -- queries ---------------------------------------------------------------------------------
 

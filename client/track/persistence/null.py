@@ -77,6 +77,10 @@ class NullProtocol(Protocol):
         """See `Protocol.add_group_trial`."""
         trial.group_id = group.uid
 
+    def delete_trial(self, trial: Trial, force: bool = False) -> bool:
+        """See `Protocol.delete_trial`."""
+        return self._trials.pop(trial.uid, None) is not None
+
     def fetch_projects(self, query: Mapping[str, Any]) -> list[Project]:
         """See `Protocol.fetch_projects`."""
         return _matching("project", self._projects.values(), query)

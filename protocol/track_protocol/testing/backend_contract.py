@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 
 from track_protocol.aggregators import StatAggregator, TimeSeriesAggregator, ValueAggregator
-from track_protocol.errors import BadArguments, BadQuery, ItemNotFound
+from track_protocol.errors import BadArguments, BadQuery, ItemNotFound, TrialInUse
 from track_protocol.model import CustomStatus, Project, Status, Trial, TrialGroup
 from track_protocol.protocol import Protocol
 
@@ -481,6 +481,49 @@ class BackendContract:
         for thread in threads:
             thread.join()
         assert len(claimed) == len(set(claimed)) == 20
+
+    # -- deleting --------------------------------------------------------------------------------
+
+    def test_a_deleted_trial_is_gone_and_deleting_it_again_does_no_harm(self, protocol: Protocol) -> None:
+        self._fill(protocol)
+        (trial,) = protocol.fetch_trials({"name": "b"})
+        assert protocol.delete_trial(trial)
+        assert (protocol.get_trial(trial), protocol.fetch_trials({"name": "b"})) == ([], [])
+        assert not protocol.delete_trial(trial)
+        assert [each.name for each in protocol.fetch_trials({})] == ["a", "c"]
+
+    def test_a_trial_may_be_deleted_by_its_definition_alone(self, protocol: Protocol) -> None:
+        self._new(protocol, name="t")
+        assert protocol.delete_trial(Trial(name="t"))
+        assert protocol.get_trial(Trial(name="t")) == []
+
+    def test_a_trial_that_another_client_runs_is_deleted_by_force_only(
+        self, protocol: Protocol, second: Protocol
+    ) -> None:
+        trial = self._new(protocol, name="t")
+        protocol.log_trial_start(trial)
+        protocol.log_trial_metrics(trial, step=0, loss=0.5)
+        protocol.flush()
+        with pytest.raises(TrialInUse, match=trial.uid):
+            second.delete_trial(trial)
+        assert self._trial(second, trial).metrics["loss"]
+        assert second.delete_trial(trial, force=True)
+        protocol.log_trial_metrics(trial, step=1, loss=0.25)
+        self._new(protocol, name="other")
+        assert protocol.get_trial(trial) == []
+        rejected = protocol.fetch_rejected()
+        assert [(record.code, record.points) for record in rejected] == [("not-found", 1)]
+
+    def test_a_trial_that_has_ended_or_is_ones_own_is_not_in_use(
+        self, protocol: Protocol, second: Protocol
+    ) -> None:
+        for name in ("own", "other"):
+            protocol.log_trial_start(self._new(protocol, name=name))
+        own, other = protocol.fetch_trials({})
+        protocol.log_trial_finish(other)
+        protocol.flush()
+        assert protocol.delete_trial(own)
+        assert second.delete_trial(other)
 
     # -- durability ------------------------------------------------------------------------------
 
