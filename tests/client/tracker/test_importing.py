@@ -6,6 +6,8 @@ import math
 import socket
 import sqlite3
 import struct
+import subprocess
+import sys
 from collections.abc import Iterator
 from contextlib import closing
 from pathlib import Path
@@ -14,7 +16,7 @@ from typing import Any
 import pytest
 
 from older_databases import OlderDatabase
-from running_server import serving
+from running_server import environment, serving
 from track import TrackClient, Tracker
 from track.persistence import get_protocol
 from track.tracker.importing import IMPORTED, Imported, ImportFailed, import_database
@@ -23,6 +25,7 @@ from track_protocol.errors import ServerUnreachable
 from track_protocol.model import Status, Trial
 from track_protocol.protocol import Protocol
 from track_server.app import Settings
+from waiting import wait_until
 
 
 @pytest.fixture
@@ -359,3 +362,30 @@ def test_media_that_are_new_since_are_added(tmp_path: Path, memory: Protocol) ->
     older.execute("REPLACE INTO graphs (run_id, graph_json, created_at) VALUES (1, '{\"edges\": []}', 9.0)")
     assert imported(older, memory) == Imported(runs=1, media=2)
     assert imported(older, memory) == Imported(runs=1)
+
+
+def test_an_import_that_was_killed_is_completed_by_the_next(tmp_path: Path) -> None:
+    older = OlderDatabase(tmp_path / "mnist.db")
+    for number in range(3):
+        older.add(f"run {number}", records=[("loss", step, step, step) for step in range(40_000)])
+    with serving(Settings(backend=f"sqlite:{tmp_path}/s.db", home=tmp_path / "home")) as served:
+        uri = served.join("importer")
+        command = [sys.executable, "-m", "track.cli", "import", str(older.path), "--to", uri]
+        with closing(get_protocol(uri)) as store:
+            killed = subprocess.Popen(
+                command, stdout=subprocess.PIPE, env=environment(TRACK_SPOOL=f"{tmp_path}/spools")
+            )
+            wait_until(
+                lambda: any(map(_has_points, trials(store))) or killed.poll() is not None, "the first points"
+            )
+            killed.kill()
+            killed.communicate()
+            assert imported(older, store).points > 0, "it was not killed under way"
+            assert imported(older, store) == Imported(runs=3)
+            for trial in trials(store):
+                assert points(store, trial, "loss") == [(step, step, step) for step in range(40_000)]
+                assert trial.status is Status.Completed
+
+
+def _has_points(trial: Trial) -> bool:
+    return bool(trial.metrics)
