@@ -19,6 +19,7 @@ from older_databases import OlderDatabase
 from running_server import environment, serving
 from track import TrackClient, Tracker
 from track.persistence import get_protocol
+from track.persistence.multiplexer import ProtocolMultiplexer
 from track.tracker.importing import IMPORTED, Imported, ImportFailed, import_database
 from track.tracker.legacy import LegacyDatabase
 from track_protocol.errors import ServerUnreachable
@@ -224,6 +225,17 @@ def test_a_tracker_and_a_client_read_what_was_imported(older: OlderDatabase, mem
     client = TrackClient(memory)
     logger = client.set_trial(trial=trials(memory)[0])
     assert logger.trial.metrics["loss"][0] == 1.0
+
+
+def test_several_stores_at_once_get_the_same(older: OlderDatabase, memory: Protocol, tmp_path: Path) -> None:
+    older.add(records=[("m", 3, 1.0, 2.0)])
+    with closing(get_protocol(f"file:{tmp_path}/copy.json")) as file:
+        both = ProtocolMultiplexer(memory, file)
+        assert [imported(older, both).points for _ in range(2)] == [1, 0]
+        for store in (memory, file):
+            (trial,) = trials(store)
+            assert points(store, trial, "m") == [(3, 2.0, 1.0)]
+        assert both.failures == []
 
 
 def test_two_projects_get_a_copy_each(older: OlderDatabase, memory: Protocol) -> None:
