@@ -73,7 +73,9 @@ def everything(store: Protocol) -> list[Any]:
     """All that a store tells of its trials."""
     return [
         (
-            *(trial.id, trial.uid, trial.name, trial.status, trial.parameters, trial.metadata),
+            *(trial.id, trial.uid, trial.name, trial.status, trial.parameters),
+            # How often a trial was changed, and when, is kept with it, too.
+            {name: value for name, value in trial.metadata.items() if not name.startswith("_")},
             [(name, repr(points(store, trial, name))) for name in sorted(trial.metrics)],
         )
         for trial in trials(store)
