@@ -9,7 +9,7 @@ their effect is stored; `flush` waits for it, and any call with an answer sees a
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from types import TracebackType
 from typing import Any, Final, NoReturn
 
@@ -83,6 +83,16 @@ class Protocol:
             The stored trial, whose id and revision may be others.
         """
         return self.new_trial(dataclasses.replace(trial), auto_increment=True)
+
+    def put_trial(self, trial: Trial) -> None:
+        """The same, without waiting for what becomes of it: for many trials that are copied from elsewhere.
+
+        When their ids follow from what they are, they may be copied again.
+
+        Args:
+            trial: its definition, with an id.
+        """
+        self.adopt_trial(trial)
 
     def get_trial(self, trial: Trial) -> list[Trial]:
         """The stored trials that the definition names: those of its id, or else of its uid."""
@@ -319,6 +329,8 @@ class Protocol:
         value: Any,
         step: Any = None,
         context: Mapping[str, Any] | None = None,
+        *,
+        at: float | None = None,
         **options: Any,
     ) -> None:
         """Append a histogram, an image, a text, a graph or a file to a series of its kind.
@@ -330,6 +342,7 @@ class Protocol:
             value: what it is made from: numbers, pixels, a str, a path; or `track_protocol.media.Media`.
             step: where in the training it was made; None for none.
             context: labels of the series.
+            at: when it was made, in seconds since the epoch; None for now.
             options: of the kind, such as ``bins`` of a histogram.
         """
         self._missing("log_trial_media")
@@ -363,6 +376,19 @@ class Protocol:
     ) -> None:
         """Stop a timer and record how long it ran, unless an exception cut it short."""
         self._missing("log_trial_chrono_finish")
+
+    def log_trial_points(
+        self, trial: Trial, name: str, points: Iterable[tuple[Any, float, Any]], kind: str = "metric"
+    ) -> None:
+        """Append points that were observed earlier to one series of a trial.
+
+        Args:
+            trial: the trial.
+            name: of the series.
+            points: step, time in seconds since the epoch, and value of each.
+            kind: ``'metric'`` or ``'chrono'``.
+        """
+        self._missing("log_trial_points")
 
     def log_trial_losses(self, trial: Trial, points: int, reason: str) -> None:
         """Points of a trial will never be stored: count them in its metadata ``losses``.
@@ -414,6 +440,16 @@ class Protocol:
         self._missing("set_group_metadata")
 
     # -- durability ------------------------------------------------------------------------------
+
+    @property
+    def is_away(self) -> bool:
+        """Whether the store is known to be away just now: who asks it something would wait in vain."""
+        return False
+
+    @property
+    def unkept(self) -> int:
+        """How many of the points and calls that were logged here are known never to be stored."""
+        return 0
 
     def commit(self, **kwargs: Any) -> None:
         """Make everything logged before durable.

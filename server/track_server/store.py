@@ -131,6 +131,12 @@ class View(Protocol):
     def trial_fields(self, id: bytes) -> Document | None:
         """The trial without its ``metrics`` and ``chronos``; costs the same however many series it has."""
 
+    def has_project(self, uid: str) -> bool:
+        """Whether there is a project with that uid; cheap, however many trials it has."""
+
+    def has_group(self, uid: str) -> bool:
+        """Whether there is a group with that uid; cheap, however many trials it has."""
+
     def has_trial(self, id: bytes) -> bool:
         """Whether there is a trial with that internal id; cheap enough to ask for each batch."""
 

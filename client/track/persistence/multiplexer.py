@@ -6,7 +6,7 @@ import logging
 import threading
 import time
 from collections import deque
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from itertools import chain, islice
@@ -328,6 +328,17 @@ class ProtocolMultiplexer(Protocol):
             lambda each, theirs: each.log_trial_media(theirs, kind, name, value, step, context, **options),
         )
 
+    def log_trial_points(
+        self, trial: Trial, name: str, points: Iterable[tuple[Any, float, Any]], kind: str = "metric"
+    ) -> None:
+        """See `Protocol.log_trial_points`."""
+        known = list(points)
+        self._log(
+            "log_trial_points",
+            trial,
+            lambda each, theirs: each.log_trial_points(theirs, name, known, kind),
+        )
+
     def log_trial_chrono_start(
         self,
         trial: Trial,
@@ -394,6 +405,11 @@ class ProtocolMultiplexer(Protocol):
         self._write("set_group_metadata", lambda _, each: each.set_group_metadata(group, **kwargs))
 
     # -- durability ------------------------------------------------------------------------------
+
+    @property
+    def unkept(self) -> int:
+        """See `Protocol.unkept`: those of all backends."""
+        return sum(backend.unkept for backend in self.backends)
 
     def commit(self, **kwargs: Any) -> None:
         """See `Protocol.commit`; ``file_name_override`` is written by the first backend that does."""

@@ -539,6 +539,42 @@ class BackendContract:
         protocol.commit()
         assert list(self._trial(second, trial).metrics["loss"]) == [0.5]
 
+    # -- what is copied from elsewhere ----------------------------------------------------------
+
+    def test_a_trial_that_is_put_has_the_id_that_it_was_given_and_is_put_once(
+        self, protocol: Protocol
+    ) -> None:
+        for _ in range(2):
+            protocol.put_trial(Trial(name="copied", parameters={"lr": 0.1}, id=b"one copied trial"))
+        protocol.put_trial(Trial(name="copied", parameters={"lr": 0.1}, id=b"the other trial."))
+        found = protocol.fetch_trials({"name": "copied"})
+        assert [(trial.id, trial.revision) for trial in found] == [
+            (b"one copied trial", 0),
+            (b"the other trial.", 1),
+        ]
+
+    def test_points_that_were_observed_earlier_keep_their_times(self, protocol: Protocol) -> None:
+        trial = self._new(protocol, name="t")
+        protocol.log_trial_points(trial, "loss", [(1, 100.5, 0.5), (1, 99.0, 0.25), (None, 101.0, None)])
+        protocol.log_trial_points(trial, "epoch", [(None, 7.0, 1.5)], kind="chrono")
+        series = self._points(protocol, trial, "loss")
+        assert list(series.steps) == [1, 1, None]
+        assert list(series.times) == [100.5, 99.0, 101.0]
+        assert list(series.values) == [0.5, 0.25, None]
+        assert list(protocol.fetch_metrics(trial, "epoch", "chrono").times) == [7.0]
+
+    def test_media_that_were_made_earlier_keep_their_time(self, protocol: Protocol) -> None:
+        trial = self._new(protocol, name="t")
+        protocol.log_trial_media(trial, "text", "notes", "hello", 1, at=12.5)
+        assert list(protocol.fetch_media(trial, "text", "notes").times) == [12.5]
+
+    def test_what_is_never_going_to_be_stored_is_counted(self, protocol: Protocol) -> None:
+        trial = self._new(protocol, name="t")
+        assert (protocol.unkept, protocol.is_away) == (0, False)
+        protocol.log_trial_metrics(trial, bad=object())
+        protocol.flush()
+        assert protocol.unkept >= 1
+
     # -- shorthands ------------------------------------------------------------------------------
 
     def _new(self, protocol: Protocol, **definition: Any) -> Trial:

@@ -112,6 +112,14 @@ class MemoryView:
         document = self._tables.trials.get(id, self._version)
         return None if document is None else _given(document)
 
+    def has_project(self, uid: str) -> bool:
+        """Whether there is a project with that uid."""
+        return self._tables.projects.get(uid, self._version) is not None
+
+    def has_group(self, uid: str) -> bool:
+        """Whether there is a group with that uid."""
+        return self._tables.groups.get(uid, self._version) is not None
+
     def has_trial(self, id: bytes) -> bool:
         """Whether there is a trial with that internal id."""
         return self._tables.trials.get(id, self._version) is not None
