@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, Final
 if TYPE_CHECKING:
     from track.client import TrackClient, TrialDoesNotExist
     from track.logger import TrialLogger
+    from track.tracker import Tracker
     from track_protocol.errors import TrackError
     from track_protocol.model import LOST, CustomStatus, Project, Status, Trial, TrialGroup
 
@@ -21,6 +22,7 @@ __all__ = [
     "Status",
     "TrackClient",
     "TrackError",
+    "Tracker",
     "Trial",
     "TrialDoesNotExist",
     "TrialGroup",
@@ -34,6 +36,7 @@ _HOMES: Final = {
     "Status": "track_protocol.model",
     "TrackClient": "track.client",
     "TrackError": "track_protocol.errors",
+    "Tracker": "track.tracker",
     "Trial": "track_protocol.model",
     "TrialDoesNotExist": "track.client",
     "TrialGroup": "track_protocol.model",

@@ -113,6 +113,18 @@ class Creations:
             return self._insert(kind, document)
         return found
 
+    def put(self, kind: Kind, document: Document) -> None:
+        """Create what the document says, unless it is there; how it is stored is not looked up.
+
+        Args:
+            kind: of item.
+            document: of the item, in plain values and with its key.
+        """
+        if _HEAD + weigh(document) > ROW_BYTES_LIMIT:
+            self._insert(kind, document)
+        else:
+            self._outbox.log(kind.create, {kind.name: document})
+
     def expect(self, *trials: Trial) -> None:
         """Bring these objects of one trial up to date once the store has settled its revision."""
         for trial in trials:

@@ -15,7 +15,7 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import TYPE_CHECKING, Any, Final
 
 from track.backlog import Backlog
@@ -136,6 +136,12 @@ class Outbox:
             aggregator: wire form of how the series read back; None for the default of their kind.
         """
         return self._writers.writer(trial, kind, aggregator)
+
+    def log_points(
+        self, trial: bytes, kind: str, name: str, points: Iterable[tuple[Any, float, Any]]
+    ) -> None:
+        """See `PointWriters.log`."""
+        self._writers.log(trial, kind, name, points)
 
     def log(self, method: str, arguments: dict[str, Any]) -> bool:
         """Log a call that has no answer; what cannot be stored is dropped with a warning.

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from functools import lru_cache
 from typing import Any, Final
 
@@ -48,6 +48,21 @@ class PointWriters:
         """
         return self._made(trial, kind, None if aggregator is None else tuple(aggregator))
 
+    def log(self, trial: bytes, kind: str, name: str, points: Iterable[tuple[Any, float, Any]]) -> None:
+        """Log points of one series that were observed earlier, each with the time that it had.
+
+        Args:
+            trial: the trial's 16-byte id.
+            kind: `METRIC` or `CHRONO`.
+            name: of the series.
+            points: step, time in seconds since the epoch, and value of each.
+        """
+        shapes: dict[tuple[str, ...], Shape] = {}
+        for step, at, value in points:
+            self._log_carefully(shapes, trial, kind, None, step, {name: value}, at)
+        if self._keep is not None:
+            self._keep()
+
     def _make_writer(self, trial: bytes, kind: str, aggregator: tuple[Any, ...] | None) -> Write:
         shapes: dict[tuple[str, ...], Shape] = {}
         spec = None if aggregator is None else list(aggregator)
@@ -79,9 +94,10 @@ class PointWriters:
         spec: list[Any] | None,
         step: Any,
         values: Mapping[str, Any],
+        at: float | None = None,
     ) -> None:
         """Log names for the first time, or values that have to be made plain at once."""
-        at = time.time()
+        at = time.time() if at is None else at
         try:
             step = plain_step(step)
         except BadValue as error:

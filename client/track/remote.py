@@ -116,6 +116,10 @@ class OutboxProtocol(OutboxMedia):
         found = self._creations.ask_for(trial)
         return found if isinstance(found, Trial) else next(iter(self._stored_trials(found)), None)
 
+    def put_trial(self, trial: Trial) -> None:
+        """See `Protocol.put_trial`."""
+        self._creations.put(TRIAL, _plain(trial_to_document(trial)))
+
     def add_project_trial(self, project: Project, trial: Trial) -> None:
         """See `Protocol.add_project_trial`."""
         self.outbox.log("add_project_trial", {"project": project.uid, "trial": key_of(trial)})
@@ -123,6 +127,10 @@ class OutboxProtocol(OutboxMedia):
     def add_group_trial(self, group: TrialGroup, trial: Trial) -> None:
         """See `Protocol.add_group_trial`."""
         self.outbox.log("add_group_trial", {"group": group.uid, "trial": key_of(trial)})
+
+    def delete_trial(self, trial: Trial, force: bool = False) -> bool:
+        """See `Protocol.delete_trial`."""
+        return bool(self._ask("delete_trial", trial=key_of(trial), force=force))
 
     # -- queries ---------------------------------------------------------------------------------
 
@@ -253,6 +261,12 @@ class OutboxProtocol(OutboxMedia):
         if exc_type is None:
             self.outbox.writer(key[0], CHRONO, timer.spec)(None, {name: elapsed})
 
+    def log_trial_points(
+        self, trial: Trial, name: str, points: Iterable[tuple[Any, float, Any]], kind: str = METRIC
+    ) -> None:
+        """See `Protocol.log_trial_points`."""
+        self.outbox.log_points(self._id(trial), kind, name, points)
+
     def log_trial_losses(self, trial: Trial, points: int, reason: str) -> None:
         """See `Protocol.log_trial_losses`."""
         self.outbox.log("log_trial_losses", {"trial": key_of(trial), "points": points, "reason": reason})
@@ -277,6 +291,16 @@ class OutboxProtocol(OutboxMedia):
         self.outbox.log("set_group_metadata", {"group": group.uid, **arguments})
 
     # -- durability ------------------------------------------------------------------------------
+
+    @property
+    def is_away(self) -> bool:
+        """See `Protocol.is_away`."""
+        return self._creations.may_go_on_alone and self.outbox.is_known_away
+
+    @property
+    def unkept(self) -> int:
+        """See `Protocol.unkept`."""
+        return self.outbox.dropped + self.outbox.rejected
 
     def commit(self, **kwargs: Any) -> None:
         """Make everything logged before durable, and readable where the store is a file for people.
@@ -335,12 +359,8 @@ class OutboxProtocol(OutboxMedia):
     def _complain(self, error: BadValue) -> None:
         self.outbox.losses.drop(1, str(error))
 
-    def _in_context(self, trial: Trial, context: Any, values: dict[str, Any]) -> dict[str, Any]:
+    def _in_context(self, trial: Trial, context: Any, values: Mapping[str, Any]) -> Mapping[str, Any]:
         """The values by the texts of their series; none, and a warning, when the context is wrong."""
-        if context is None:
-            return values
-        if not isinstance(context, Mapping):
-            return {**values, "context": context}
         try:
             return labelled(values, context)
         except BadValue as error:

@@ -11,7 +11,7 @@ from track_protocol.aggregators import aggregator_from_spec
 from track_protocol.batch import CHRONO, METRIC
 from track_protocol.columns import column_from_wire, unpack
 
-__all__ = ["PAGE", "Fetch", "Series", "SeriesMapping", "fetch_series"]
+__all__ = ["PAGE", "Fetch", "Series", "SeriesMapping", "fetch_series", "series_pages"]
 
 PAGE: Final = 65_536
 """Points asked for at once."""
@@ -65,14 +65,23 @@ def fetch_series(fetch: Fetch, name: str, kind: str, start: int = 0) -> Series:
     Raises:
         ItemNotFound: there is no such series.
     """
-    pages: list[list[Sequence[Any]]] = []
+    pages = [(page.steps, page.times, page.values) for page in series_pages(fetch, name, kind, start)]
+    return Series(*(_joined(list(column)) for column in zip(*pages, strict=True)))
+
+
+def series_pages(fetch: Fetch, name: str, kind: str, start: int = 0) -> Iterator[Series]:
+    """The points of a series from ordinal `start`, one or more pages of them.
+
+    Raises:
+        ItemNotFound: there is no such series.
+    """
     while True:
         page = fetch(name, kind, start, PAGE)
         count = len(page["times"][1]) // 8
-        pages.append([unpack(column_from_wire(page[part], count)) for part in ("steps", "times", "values")])
+        yield Series(*(unpack(column_from_wire(page[part], count)) for part in ("steps", "times", "values")))
         start += count
         if count < PAGE:
-            return Series(*(_joined(list(column)) for column in zip(*pages, strict=True)))
+            return
 
 
 class SeriesMapping(Mapping[str, Any]):
@@ -117,6 +126,10 @@ class SeriesMapping(Mapping[str, Any]):
     def points(self, name: str, start: int = 0) -> Series:
         """The points themselves, from ordinal `start`."""
         return fetch_series(self._fetch, name, self.kind, start)
+
+    def pages(self, name: str, start: int = 0) -> Iterator[Series]:
+        """The points from ordinal `start`, page by page, for what does not fit in memory."""
+        return series_pages(self._fetch, name, self.kind, start)
 
 
 def _series(mapping: SeriesMapping, name: str, summary: Mapping[str, Any]) -> Any:

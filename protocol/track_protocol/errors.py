@@ -45,6 +45,7 @@ __all__ = [
     "StoreTooNew",
     "TooBusy",
     "TrackError",
+    "TrialInUse",
     "UnknownMethod",
     "UnknownScheme",
     "UriError",
@@ -214,6 +215,12 @@ class SeriesDamaged(RPCCallFailure):
     """A call that changes points needs some that cannot be read; it was not done at all."""
 
     code = "series-damaged"
+
+
+class TrialInUse(RPCCallFailure):
+    """A trial that another process still writes; the message names who, and since when."""
+
+    code = "trial-in-use"
 
 
 class SequenceGap(RPCCallFailure):

@@ -122,6 +122,12 @@ _TABLE: Final = (
         ),
         "Records that were set aside because they can never be stored, oldest first.",
     ),
+    Method(
+        "delete_trial",
+        Access.WRITE,
+        (_TRIAL, Parameter("force", "bool", False)),
+        "Delete a trial with all that belongs to it; whether there was one.",
+    ),
     Method("commit", Access.WRITE, (), "Make everything logged before durable and readable on disk."),
     Method(
         "create_project",

@@ -9,7 +9,7 @@ their effect is stored; `flush` waits for it, and any call with an answer sees a
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from types import TracebackType
 from typing import Any, Final, NoReturn
 
@@ -84,6 +84,16 @@ class Protocol:
         """
         return self.new_trial(dataclasses.replace(trial), auto_increment=True)
 
+    def put_trial(self, trial: Trial) -> None:
+        """The same, without waiting for what becomes of it: for many trials that are copied from elsewhere.
+
+        When their ids follow from what they are, they may be copied again.
+
+        Args:
+            trial: its definition, with an id.
+        """
+        self.adopt_trial(trial)
+
     def get_trial(self, trial: Trial) -> list[Trial]:
         """The stored trials that the definition names: those of its id, or else of its uid."""
         self._missing("get_trial")
@@ -103,6 +113,25 @@ class Protocol:
     def add_group_trial(self, group: TrialGroup, trial: Trial) -> None:
         """Put a trial into a group; a trial may be in several."""
         self._missing("add_group_trial")
+
+    def delete_trial(self, trial: Trial, force: bool = False) -> bool:
+        """Delete a trial with its series, links and leases: it is gone for every reader at once.
+
+        The room that it took is given back in the background.  What was set aside because it could not be
+        stored (`fetch_rejected`) stays.
+
+        Args:
+            trial: the trial.
+            force: delete it even while another process writes it.  What that process still sends is set
+                aside, like records of a trial that never was, and hinders nothing.
+
+        Returns:
+            whether there was such a trial; deleting it again does no harm.
+
+        Raises:
+            TrialInUse: it is running, and a session other than this one runs it.
+        """
+        self._missing("delete_trial")
 
     # -- queries ---------------------------------------------------------------------------------
 
@@ -300,6 +329,8 @@ class Protocol:
         value: Any,
         step: Any = None,
         context: Mapping[str, Any] | None = None,
+        *,
+        at: float | None = None,
         **options: Any,
     ) -> None:
         """Append a histogram, an image, a text, a graph or a file to a series of its kind.
@@ -311,6 +342,7 @@ class Protocol:
             value: what it is made from: numbers, pixels, a str, a path; or `track_protocol.media.Media`.
             step: where in the training it was made; None for none.
             context: labels of the series.
+            at: when it was made, in seconds since the epoch; None for now.
             options: of the kind, such as ``bins`` of a histogram.
         """
         self._missing("log_trial_media")
@@ -344,6 +376,19 @@ class Protocol:
     ) -> None:
         """Stop a timer and record how long it ran, unless an exception cut it short."""
         self._missing("log_trial_chrono_finish")
+
+    def log_trial_points(
+        self, trial: Trial, name: str, points: Iterable[tuple[Any, float, Any]], kind: str = "metric"
+    ) -> None:
+        """Append points that were observed earlier to one series of a trial.
+
+        Args:
+            trial: the trial.
+            name: of the series.
+            points: step, time in seconds since the epoch, and value of each.
+            kind: ``'metric'`` or ``'chrono'``.
+        """
+        self._missing("log_trial_points")
 
     def log_trial_losses(self, trial: Trial, points: int, reason: str) -> None:
         """Points of a trial will never be stored: count them in its metadata ``losses``.
@@ -395,6 +440,16 @@ class Protocol:
         self._missing("set_group_metadata")
 
     # -- durability ------------------------------------------------------------------------------
+
+    @property
+    def is_away(self) -> bool:
+        """Whether the store is known to be away just now: who asks it something would wait in vain."""
+        return False
+
+    @property
+    def unkept(self) -> int:
+        """How many of the points and calls that were logged here are known never to be stored."""
+        return 0
 
     def commit(self, **kwargs: Any) -> None:
         """Make everything logged before durable.

@@ -5,7 +5,7 @@ A query is a dict of attributes to what they must be; all of them must hold::
     {'status': 'Completed', 'parameters.lr': {'$gte': 1e-4, '$lt': 1e-2}, 'metrics.loss.min': {'$lt': 0.1}}
 
 An attribute's value is a plain value (equality) or a dict of operators, all of which must hold:
-``$eq $ne $in $nin $lt $lte $gt $gte $exists $not``.  A query may also have ``$and`` and ``$or``
+``$eq $ne $in $nin $lt $lte $gt $gte $contains $exists $not``.  A query may also have ``$and`` and ``$or``
 (non-empty lists of queries) and ``$not`` (a query).  The empty query matches everything.
 
 **Attributes.**  Scalars go by name.  ``parameters``, ``tags`` and ``metadata`` are dicts: alone they
@@ -24,6 +24,7 @@ duration in seconds; the name may hold dots.  A final ``.count``, ``.last``, ``.
 - A bool is a type of its own: True never equals 1.  Integers and floats compare by numeric value,
   exactly, also where a float cannot tell neighbours apart.  Strings compare by code point.
 - ``$lt $lte $gt $gte`` match a number with a number or a string with a string, nothing else.
+- ``$contains`` takes a string and matches strings that contain it, capital and small letters alike.
 - NaN equals nothing, itself included, and is neither before nor after anything, so ``{'$ne': nan}``
   matches everything.  Infinities order as numbers.
 - Lists and dicts are equal when all they hold is equal by these rules; a tuple equals a list.
@@ -44,6 +45,7 @@ from track_protocol.query_ast import (
     Among,
     AnyOf,
     Condition,
+    Contains,
     Kind,
     Not,
     Ordered,
@@ -214,6 +216,12 @@ def _exists(attribute: _Attribute, operand: Any) -> Condition:
     return Present(attribute.path) if operand else Not(Present(attribute.path))
 
 
+def _contains(attribute: _Attribute, operand: Any) -> Condition:
+    if not isinstance(operand, str):
+        raise BadQuery(f"$contains on {attribute.name!r} needs a string, not {operand!r:.80}")
+    return Contains(attribute.text_path, operand.casefold())
+
+
 _OPERATORS: Final[dict[str, Callable[[_Attribute, Any], Condition]]] = {
     "$eq": lambda attribute, operand: attribute.among([operand]),
     "$ne": lambda attribute, operand: Not(attribute.among([operand])),
@@ -223,6 +231,7 @@ _OPERATORS: Final[dict[str, Callable[[_Attribute, Any], Condition]]] = {
     "$lte": lambda attribute, operand: attribute.compared("<=", operand),
     "$gt": lambda attribute, operand: attribute.compared(">", operand),
     "$gte": lambda attribute, operand: attribute.compared(">=", operand),
+    "$contains": _contains,
     "$exists": _exists,
     "$not": lambda attribute, operand: Not(_constraint(attribute, operand)),
 }

@@ -18,6 +18,7 @@ __all__ = [
     "Among",
     "AnyOf",
     "Condition",
+    "Contains",
     "Kind",
     "Leaf",
     "Not",
@@ -139,6 +140,23 @@ class Ordered(Condition):
 
 
 @dataclass(frozen=True, slots=True)
+class Contains(Condition):
+    """The value at a path is a string in which the text is found, in capital letters or small ones.
+
+    Attributes:
+        path: keys from the document inward.
+        text: what is looked for, as `str.casefold` gives it.
+    """
+
+    path: Path
+    text: str
+
+    def holds(self, document: Any) -> bool:
+        value = _reached(document, self.path)
+        return isinstance(value, str) and self.text in value.casefold()
+
+
+@dataclass(frozen=True, slots=True)
 class Present(Condition):
     """There is a value at a path, be it None."""
 
@@ -178,7 +196,7 @@ class AnyOf(Condition):
         return any(condition.holds(document) for condition in self.conditions)
 
 
-Leaf = Among | Ordered | Present
+Leaf = Among | Contains | Ordered | Present
 
 
 def leaves(condition: Condition) -> Iterator[Condition]:

@@ -97,12 +97,20 @@ class SeriesName:
         return SeriesName, (self.text,)
 
 
-def labelled(values: Mapping[str, Any], context: Mapping[str, Any]) -> dict[str, Any]:
+def labelled(values: Mapping[str, Any], context: Any) -> Mapping[str, Any]:
     """The same values under the texts that their names have in a context.
+
+    Args:
+        values: by name.
+        context: labels, or None; anything else is one more value, that of the name ``context``.
 
     Raises:
         BadValue: a label's name or value is none.
     """
+    if context is None:
+        return values
+    if not isinstance(context, Mapping):
+        return {**values, "context": context}
     suffix = _suffix(tuple([(_label(label), _label_value(label, it)) for label, it in context.items()]))
     return {
         # A name that ends as labels do is rare, and may bring labels of its own.

@@ -13,7 +13,7 @@ from typing import Any, Final
 from track_protocol.batch import CallOp, PointsOp
 from track_protocol.methods import Access, method_named
 from track_server.blobs import fetch_blob, put_blob
-from track_server.handlers import changes, claims, creating, media, points, reads
+from track_server.handlers import changes, claims, creating, deleting, media, points, reads
 from track_server.store import Transaction
 
 __all__ = ["LOGS", "READS", "WRITES", "apply_op"]
@@ -63,6 +63,7 @@ WRITES: Final[Mapping[str, Callable[..., Any]]] = {
     "new_trial": creating.new_trial,
     "fetch_and_update_trial": partial(claims.fetch_and_update_trial, LOGS),
     "fetch_and_update_group": partial(claims.fetch_and_update_group, LOGS),
+    "delete_trial": deleting.delete_trial,
     "commit": lambda _tx, _by: None,
 }
 """Each is called as those of `LOGS` are."""

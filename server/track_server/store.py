@@ -131,6 +131,12 @@ class View(Protocol):
     def trial_fields(self, id: bytes) -> Document | None:
         """The trial without its ``metrics`` and ``chronos``; costs the same however many series it has."""
 
+    def has_project(self, uid: str) -> bool:
+        """Whether there is a project with that uid; cheap, however many trials it has."""
+
+    def has_group(self, uid: str) -> bool:
+        """Whether there is a group with that uid; cheap, however many trials it has."""
+
     def has_trial(self, id: bytes) -> bool:
         """Whether there is a trial with that internal id; cheap enough to ask for each batch."""
 
@@ -194,6 +200,16 @@ class Transaction(View, Protocol):
 
     def update_trial(self, id: bytes, changes: Mapping[str, Any]) -> None:
         """Replace some top-level fields (any but id, metrics, chronos) of an existing trial."""
+
+    def delete_trial(self, id: bytes) -> None:
+        """Delete a trial with its series, links and leases.
+
+        No view sees anything of it from then on, also if a trial with the same id is added; what it
+        holds may be removed by `Store.maintain`, also after a restart.
+
+        Raises:
+            ItemNotFound: there is no such trial.
+        """
 
     def link(self, group_uid: str, trial: bytes) -> None:
         """Put a trial into a group; harmless when it is in already."""

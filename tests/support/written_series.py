@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import astuple, dataclass
 from itertools import pairwise
 from typing import Final
 
@@ -48,6 +48,9 @@ class Verdict:
     doubled: int = 0
     misplaced: int = 0
     foreign: int = 0
+
+    def __add__(self, other: Verdict) -> Verdict:
+        return Verdict(*map(sum, zip(astuple(self), astuple(other), strict=True)))
 
     @property
     def clean(self) -> bool:

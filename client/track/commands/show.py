@@ -4,57 +4,42 @@ from __future__ import annotations
 
 import argparse
 import json
-import os
 import sys
 from collections.abc import Mapping, Sequence
 from typing import Any, Final
 
+from track.commands.fields import Names, flat, shown
+from track.commands.printing import page
+from track.commands.stores import add_store, find_trial, opened
 from track.commands.text import table, time_text
-from track.persistence import get_protocol
-from track.resuming import definition
 from track_protocol.command import Command
-from track_protocol.errors import ItemNotFound, UsageError
 from track_protocol.model import Trial
-from track_protocol.protocol import Protocol
 from track_protocol.serialization import SerializerTrial, to_json
 
 __all__ = ["COMMAND"]
 
-_URI: Final = "TRACK_URI"
 _LOSSES: Final = "losses"
 _HEARTBEAT: Final = "heartbeat"
 _HEADER: Final = ("", "POINTS", "LAST STEP", "LAST", "MIN", "MAX", "MEAN")
-_DIGITS: Final = 6
 
 
 def _configure(parser: argparse.ArgumentParser) -> None:
-    add = parser.add_argument
-    add("uid", metavar="UID", help="HASH_REVISION, or the 32 digits of the trial's id")
-    add("--uri", default=os.environ.get(_URI), help=f"the store (default: {_URI})")
-    add("--json", action="store_true", help="for a machine to read")
+    parser.add_argument("uid", metavar="TRIAL", help="a uid, a beginning of it, an id or a name")
+    add_store(parser)
+    parser.add_argument("--json", action="store_true", help="for a machine to read")
 
 
 def _run(arguments: argparse.Namespace) -> int:
-    if arguments.uri is None:
-        raise UsageError(f"nothing says which store to look in: give --uri, or set {_URI}")
-    protocol = get_protocol(arguments.uri)
-    try:
-        trial = _found(protocol, arguments.uid)
-        told = json.dumps(to_json(trial), indent=2) if arguments.json else "\n".join(_lines(trial))
-    finally:
-        protocol.close()
-    sys.stdout.write(f"{told}\n")
+    with opened(arguments.uri) as protocol:
+        trial = find_trial(protocol, arguments.uid)
+        if arguments.json:
+            sys.stdout.write(json.dumps(to_json(trial), indent=2) + "\n")
+        else:
+            page("".join(f"{line}\n" for line in _lines(trial, Names(protocol))))
     return 0
 
 
-def _found(protocol: Protocol, uid: str) -> Trial:
-    found = protocol.get_trial(definition(uid, None, 0))
-    if not found:
-        raise ItemNotFound(f"no trial has the uid or id {uid}: 'track show' wants it as report() prints it")
-    return found[0]
-
-
-def _lines(trial: Trial) -> list[str]:
+def _lines(trial: Trial, names: Names) -> list[str]:
     metadata = dict(trial.metadata)
     losses = metadata.pop(_LOSSES, None)
     for bookkeeping in SerializerTrial.ignore_meta - {_HEARTBEAT}:
@@ -63,18 +48,25 @@ def _lines(trial: Trial) -> list[str]:
         f"{trial.name or 'trial'}  {trial.uid}",
         f"status  {trial.status.name if trial.status else None}",
     ]
+    for title, owner in (
+        ("project", names.project(trial.project_id)),
+        ("group", names.group(trial.group_id)),
+    ):
+        lines += [f"{title}  {owner}"] if owner is not None else []
+    if trial.version:
+        lines.append(f"version  {trial.version}")
     if isinstance(heartbeat := metadata.pop(_HEARTBEAT, None), float):
         lines.append(f"heard of  {time_text(heartbeat)}")
     if trial.description:
         lines.append(trial.description)
     lines += _losses(losses)
     for title, values in (("parameters", trial.parameters), ("tags", trial.tags), ("metadata", metadata)):
-        lines += _block(title, [f"{name} = {_shown(value)}" for name, value in values.items()])
+        lines += _block(title, [f"{name} = {shown(name, value)}" for name, value in flat(values).items()])
     for title, series in (("metrics", trial.metrics), ("timings", trial.chronos)):
         lines += _block(title, _series(series))
-    for kind, names in trial.media.items():
-        rows = [(name, str(known["count"]), _shown(known["last_step"])) for name, known in names.items()]
-        lines += _block(kind, table(_HEADER[:3], rows))
+    for kind, media in trial.media.items():
+        rows = [(name, f"{known['count']:,}", shown("", known["last_step"])) for name, known in media.items()]
+        lines += _block(kind, table(_HEADER[:3], rows, (1, 2)))
     return lines + _block("errors", [line for error in trial.errors for line in str(error).splitlines()])
 
 
@@ -92,16 +84,12 @@ def _losses(losses: Any) -> list[str]:
 def _series(series: Any) -> list[str]:
     rows = []
     for name in series:
+        if not hasattr(series, "summary"):
+            return list(map(str, series))  # a backend of somebody else's
         known = series.summary(name)
         numbers = [known[key] for key in ("last_step", "last", "min", "max", "mean")]
-        rows.append((name, str(known["count"]), *map(_shown, numbers)))
-    return table(_HEADER, rows) if rows else []
-
-
-def _shown(value: Any) -> str:
-    if value is None:
-        return "-"
-    return f"{value:.{_DIGITS}g}" if isinstance(value, float) else str(value)
+        rows.append((name, f"{known['count']:,}", *(shown("", each) for each in numbers)))
+    return table(_HEADER, rows, range(1, len(_HEADER))) if rows else []
 
 
 COMMAND: Final = Command("show one trial as it is stored", _configure, _run)

@@ -55,13 +55,16 @@ class OutboxMedia(Protocol):
         value: Any,
         step: Any = None,
         context: Mapping[str, Any] | None = None,
+        *,
+        at: float | None = None,
         **options: Any,
     ) -> None:
         """See `Protocol.log_trial_media`."""
         try:
             media = media_of(kind, value, **options)
             series = check_series_name(SeriesName(name, context).text, kind)
-            arguments = {"kind": kind, "name": series, "step": plain_step(step), "time": time.time()}
+            logged = time.time() if at is None else at
+            arguments = {"kind": kind, "name": series, "step": plain_step(step), "time": logged}
         except BadArguments as error:
             self.outbox.losses.drop(1, str(error), key_of(trial))
             return

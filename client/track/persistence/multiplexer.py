@@ -6,7 +6,7 @@ import logging
 import threading
 import time
 from collections import deque
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from itertools import chain, islice
@@ -15,11 +15,11 @@ from typing import Any, Final, TypeVar
 
 from track.arguments import item_may_be_named
 from track.persistence import get_protocol
-from track_protocol.errors import BadArguments, ItemNotFound, TrackError, UsageError
+from track_protocol.errors import BadArguments, ItemNotFound, TrackError, TrialInUse, UsageError
 from track_protocol.model import CustomStatus, Project, Status, Trial, TrialGroup
 from track_protocol.protocol import LATEST, TIMINGS, MakeAggregator, MetricWriter, Protocol
 from track_protocol.rejected import Rejected
-from track_protocol.seriesname import SeriesName, labelled
+from track_protocol.seriesname import SeriesName
 from track_protocol.uri import MULTIPLEXER, multiplexed, redact
 
 __all__ = ["Failure", "ProtocolMultiplexer"]
@@ -157,6 +157,25 @@ class ProtocolMultiplexer(Protocol):
         """See `Protocol.add_group_trial`."""
         self._log("add_group_trial", trial, lambda each, theirs: each.add_group_trial(group, theirs))
 
+    def delete_trial(self, trial: Trial, force: bool = False) -> bool:
+        """See `Protocol.delete_trial`; behind a backend in which it is in use no further one deletes it."""
+        refused: list[TrialInUse] = []
+
+        def delete(number: int, backend: Protocol) -> bool:
+            if refused:
+                raise refused[0]
+            try:
+                return backend.delete_trial(self._theirs(number, trial), force)
+            except TrialInUse as error:
+                refused.append(error)
+                raise
+
+        try:
+            return self._write("delete_trial", delete)
+        except (TrackError, OSError, NotImplementedError) as error:
+            # Of all that stands in the way, this is what the caller can do something about.
+            raise (refused[0] if refused else error) from None
+
     # -- queries ---------------------------------------------------------------------------------
 
     def fetch_projects(self, query: Mapping[str, Any]) -> list[Project]:
@@ -284,7 +303,8 @@ class ProtocolMultiplexer(Protocol):
         **kwargs: Any,
     ) -> None:
         """See `Protocol.log_trial_metrics`."""
-        values = labelled(kwargs, context)
+        # Only given if there is one: a backend of the user's own need not know of labels.
+        values = kwargs if context is None else {**kwargs, "context": context}
         self._log(
             "log_trial_metrics",
             trial,
@@ -306,6 +326,17 @@ class ProtocolMultiplexer(Protocol):
             "log_trial_media",
             trial,
             lambda each, theirs: each.log_trial_media(theirs, kind, name, value, step, context, **options),
+        )
+
+    def log_trial_points(
+        self, trial: Trial, name: str, points: Iterable[tuple[Any, float, Any]], kind: str = "metric"
+    ) -> None:
+        """See `Protocol.log_trial_points`."""
+        known = list(points)
+        self._log(
+            "log_trial_points",
+            trial,
+            lambda each, theirs: each.log_trial_points(theirs, name, known, kind),
         )
 
     def log_trial_chrono_start(
@@ -374,6 +405,11 @@ class ProtocolMultiplexer(Protocol):
         self._write("set_group_metadata", lambda _, each: each.set_group_metadata(group, **kwargs))
 
     # -- durability ------------------------------------------------------------------------------
+
+    @property
+    def unkept(self) -> int:
+        """See `Protocol.unkept`: those of all backends."""
+        return sum(backend.unkept for backend in self.backends)
 
     def commit(self, **kwargs: Any) -> None:
         """See `Protocol.commit`; ``file_name_override`` is written by the first backend that does."""

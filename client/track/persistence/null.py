@@ -69,6 +69,11 @@ class NullProtocol(Protocol):
         found = self._trials.get(trial.uid)
         return [] if found is None else [found]
 
+    def put_trial(self, trial: Trial) -> None:
+        """See `Protocol.put_trial`."""
+        if all(known.id != trial.id for known in self._trials.values()):
+            self._trials[trial.uid] = trial
+
     def add_project_trial(self, project: Project, trial: Trial) -> None:
         """See `Protocol.add_project_trial`."""
         trial.project_id = project.uid
@@ -76,6 +81,10 @@ class NullProtocol(Protocol):
     def add_group_trial(self, group: TrialGroup, trial: Trial) -> None:
         """See `Protocol.add_group_trial`."""
         trial.group_id = group.uid
+
+    def delete_trial(self, trial: Trial, force: bool = False) -> bool:
+        """See `Protocol.delete_trial`."""
+        return self._trials.pop(trial.uid, None) is not None
 
     def fetch_projects(self, query: Mapping[str, Any]) -> list[Project]:
         """See `Protocol.fetch_projects`."""
@@ -167,6 +176,8 @@ class NullProtocol(Protocol):
         value: Any,
         step: Any = None,
         context: Any = None,
+        *,
+        at: float | None = None,
         **options: Any,
     ) -> None:
         """Swallows them."""
@@ -185,6 +196,11 @@ class NullProtocol(Protocol):
         self, trial: Trial, name: str, exc_type: Any = None, exc_val: Any = None, exc_tb: Any = None
     ) -> None:
         """Measures nothing."""
+
+    def log_trial_points(
+        self, trial: Trial, name: str, points: Iterable[tuple[Any, float, Any]], kind: str = "metric"
+    ) -> None:
+        """Swallows them."""
 
     def log_trial_losses(self, trial: Trial, points: int, reason: str) -> None:
         """Counts nothing: all of it is swallowed."""

@@ -55,12 +55,14 @@ class SocketClient(OutboxProtocol):
 
     Args:
         uri: ``socket://NAME:TOKEN@HOST:PORT?security_layer=AES&pin=sha256:...``.
+        spools: keep on disk what waits, to be sent later if need be; without it, what a process leaves is
+            lost, which is right for what is a copy anyway.
 
     Raises:
         UriError: it is malformed or holds an unknown option.
     """
 
-    def __init__(self, uri: str) -> None:
+    def __init__(self, uri: str, *, spools: bool = True) -> None:
         self._address = SocketAddress(uri)
         spool = SpoolOptions.of(environment(), self._address.spool_sync, self._address.spool_limit)
         links = _Links(self._address, self, replace(Uri.parse(uri), password=None).to_text(), spool.root)
@@ -70,7 +72,7 @@ class SocketClient(OutboxProtocol):
                 links,
                 links.name,
                 connect_timeout=self._address.timeout if self._address.offline.may_connect else _NO_PATIENCE,
-                spool=spool,
+                spool=spool if spools else None,
                 address=links.public,
                 keeps_only=not self._address.offline.may_connect,
             ),

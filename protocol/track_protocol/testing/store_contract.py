@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from track_protocol.testing.store_blobs import BlobTests
+from track_protocol.testing.store_deleting import DeletingTests
 from track_protocol.testing.store_documents import DocumentTests
 from track_protocol.testing.store_leases import LeaseTests
 from track_protocol.testing.store_points import PointsTests
@@ -16,6 +17,7 @@ __all__ = ["StoreContract"]
 
 class StoreContract(
     BlobTests,
+    DeletingTests,
     DocumentTests,
     LeaseTests,
     PointsTests,

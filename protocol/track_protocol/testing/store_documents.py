@@ -39,10 +39,22 @@ class DocumentTests(StoreSuite):
             assert view.trial_id("hash0_0") is None
             assert view.trial_fields(id_of(0)) is None
             assert view.has_trial(id_of(0)) is False
+            assert (view.has_project("p"), view.has_group("g")) == (False, False)
             assert view.revisions("hash0") == []
             assert view.points(id_of(0), "metric", "loss", 0, 10) is None
             assert view.session(b"s" * 16) is None
             assert view.trials(parse_query({})) == []
+
+    def test_whether_there_is_a_project_or_a_group_is_told_within_its_transaction_too(
+        self, store: Any
+    ) -> None:
+        told = []
+        for put in (lambda tx: tx.put_project(project()), lambda tx: tx.put_group(group())):
+            self.put(store, put, lambda tx: told.append((tx.has_project("p"), tx.has_group("g"))))
+        assert told == [(True, False), (True, True)]
+        with store.snapshot() as view:
+            assert (view.has_project("p"), view.has_group("g")) == (True, True)
+            assert (view.has_project("g"), view.has_group("p")) == (False, False)
 
     def test_a_project_reads_back_with_empty_lists(self, store: Any) -> None:
         self.put(store, lambda tx: tx.put_project(project(description="why", metadata={"a": 1})))

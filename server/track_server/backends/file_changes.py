@@ -24,6 +24,7 @@ _PROJECT: Final = "project"
 _GROUP: Final = "group"
 _TRIAL: Final = "trial"
 _UPDATE: Final = "update"
+_DELETE: Final = "delete"
 _LINK: Final = "link"
 _POINTS: Final = "points"
 _REWIND: Final = "rewind"
@@ -77,6 +78,12 @@ class RecordingTransaction(MemoryTransaction):
         """Replace some top-level fields (any but id, metrics, chronos) of an existing trial."""
         change = encode([_UPDATE, id, dict(changes)])
         super().update_trial(id, changes)
+        self._changes.append(change)
+
+    def delete_trial(self, id: bytes) -> None:
+        """Delete a trial with its series, links and leases."""
+        change = encode([_DELETE, id])
+        super().delete_trial(id)
         self._changes.append(change)
 
     def link(self, group_uid: str, trial: bytes) -> None:
@@ -192,6 +199,7 @@ _REPLAYS: Final[Mapping[str, Callable[..., None]]] = {
     _GROUP: lambda tx, document: tx.put_group(document),
     _TRIAL: lambda tx, document: tx.add_trial(document),
     _UPDATE: lambda tx, id, changes: tx.update_trial(id, changes),
+    _DELETE: lambda tx, id: tx.delete_trial(id),
     _LINK: lambda tx, group_uid, trial: tx.link(group_uid, trial),
     _POINTS: _replay_points,
     _REWIND: lambda tx, *arguments: tx.rewind(*arguments),

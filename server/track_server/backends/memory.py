@@ -15,7 +15,7 @@ from track_server.backends.file_write import write_durably
 from track_server.backends.memory_blobs import new_blob
 from track_server.backends.memory_document import DocumentHeader, document_lines
 from track_server.backends.memory_series import copied, empty_series
-from track_server.backends.memory_tables import COMPUTED, MemoryView, Tables
+from track_server.backends.memory_tables import COMPUTED, KINDS, MemoryView, Tables
 from track_server.backends.memory_versions import Grown, Table
 from track_server.rewinds import rewinds_in
 from track_server.store import Document, Lease, Points, Rewind, SessionState
@@ -50,14 +50,35 @@ class MemoryTransaction(MemoryView):
     def add_trial(self, document: Document) -> None:
         """Insert a trial; its ``id`` and ``uid`` are new. ``metrics`` and ``chronos`` are ignored."""
         kept = _kept("trial", document)
-        ordinals = self._tables.ordinals
-        ordinals[kept["id"]] = len(ordinals)
+        self._tables.ordinals[kept["id"]] = next(self._tables.next_ordinal)
         self._put_trial({}, kept)
 
     def update_trial(self, id: bytes, changes: Mapping[str, Any]) -> None:
         """Replace some top-level fields (any but id, metrics, chronos) of an existing trial."""
         before = self._trial(id)
         self._put_trial(before, {**before, **_kept("trial", changes), "id": id})
+
+    def delete_trial(self, id: bytes) -> None:
+        """Delete a trial with its series, links and leases."""
+        tables, before = self._tables, self._trial(id)
+        for kind in KINDS:
+            names = self.series_names(id, kind)
+            for name in names:
+                tables.series.put((id, kind, name), None)
+            if names:
+                tables.names.put((id, kind), None)
+        for lease in self.leases(id):
+            self._set_leases(id, lease.sid)
+        self._forget_uses(lambda use: use[1] == id)
+        for group in tables.groups.values(self._version):
+            link = (group["uid"], id)
+            if tables.links.get(link, self._version) is not None:
+                tables.links.put(link, None)
+                self._move(tables.group_trials, group["uid"], None, id)
+        self._move(tables.by_hash, before["hash"], None, id)
+        self._move(tables.project_trials, before.get("project_id"), None, id)
+        tables.by_uid.put(before["uid"], None)
+        tables.trials.put(id, None)
 
     def link(self, group_uid: str, trial: bytes) -> None:
         """Put a trial into a group; harmless when it is in already."""
@@ -272,8 +293,10 @@ class MemoryStore:
             tables.clock.leave(version)
 
     def maintain(self, seconds: float) -> bool:
-        """Merge small chunks for about that long; True if more is left."""
+        """Let go of what was deleted, and merge small chunks for about that long; True if more is left."""
         tables = self._tables
+        if not self._writing:
+            tables.sweep()
         if self._writing or not tables.fragmented:
             return bool(tables.fragmented)
         deadline = time.monotonic() + seconds

@@ -4,21 +4,24 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Callable, Iterable, Mapping
-from itertools import islice
+from itertools import count, islice
 from typing import Final
 
 from track_protocol.batch import CHRONO, METRIC, SUPERSEDED
 from track_protocol.errors import ItemNotFound
 from track_protocol.media import MEDIA_KINDS
 from track_protocol.query import Query
-from track_protocol.query_ast import Among, Ordered, Present, leaves
+from track_protocol.query_ast import Among, Contains, Ordered, Present, leaves
 from track_protocol.rejected import Rejected
 from track_server.backends.memory_blobs import KeptBlob
 from track_server.backends.memory_series import Series, copied
 from track_server.backends.memory_versions import Clock, Grown, Table
 from track_server.store import Blob, Document, Lease, Points, SessionState
 
-__all__ = ["COMPUTED", "MemoryView", "Tables"]
+__all__ = ["COMPUTED", "KINDS", "MemoryView", "Tables"]
+
+KINDS: Final = (METRIC, CHRONO, SUPERSEDED, *MEDIA_KINDS)
+"""Of the series that a trial may have."""
 
 _SERIES_FIELDS: Final = {"metrics": METRIC, "chronos": CHRONO}
 COMPUTED: Final[Mapping[str, frozenset[str]]] = {
@@ -58,6 +61,7 @@ class Tables:
         self.next_rejected = 0
         # Where a trial stands in the order of insertion; of no meaning for ids that are not in `trials`.
         self.ordinals: dict[bytes, int] = {}
+        self.next_ordinal = count()
         self.fragmented: set[tuple[bytes, str, str]] = set()
         self._all: Final = [table for table in vars(self).values() if isinstance(table, Table)]
 
@@ -66,6 +70,14 @@ class Tables:
         oldest = self.clock.advance()
         for table in self._all:
             table.settle(oldest)
+
+    def sweep(self) -> None:
+        """Let go of what was taken out and no reader sees any more; no transaction is open."""
+        oldest = self.clock.oldest()
+        for id in self.trials.sweep(oldest):
+            self.ordinals.pop(id, None)
+        for table in self._all:
+            table.sweep(oldest)
 
     def undo(self) -> None:
         """Forget what was written since the last commit."""
@@ -99,6 +111,14 @@ class MemoryView:
         """The trial without its ``metrics`` and ``chronos``."""
         document = self._tables.trials.get(id, self._version)
         return None if document is None else _given(document)
+
+    def has_project(self, uid: str) -> bool:
+        """Whether there is a project with that uid."""
+        return self._tables.projects.get(uid, self._version) is not None
+
+    def has_group(self, uid: str) -> bool:
+        """Whether there is a group with that uid."""
+        return self._tables.groups.get(uid, self._version) is not None
 
     def has_trial(self, id: bytes) -> bool:
         """Whether there is a trial with that internal id."""
@@ -260,7 +280,9 @@ def _matching(
 ) -> list[Document]:
     # A summary costs more than everything else in a document, so it is made only when it is asked for.
     computed = COMPUTED[query.kind]
-    comparisons = (leaf for leaf in leaves(query.condition) if isinstance(leaf, (Among, Ordered, Present)))
+    comparisons = (
+        leaf for leaf in leaves(query.condition) if isinstance(leaf, (Among, Contains, Ordered, Present))
+    )
     needs_whole = any(leaf.path[0] in computed for leaf in comparisons)
     found: list[Document] = []
     for document in documents:

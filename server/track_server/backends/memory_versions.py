@@ -4,7 +4,7 @@ One writer at a time, any number of readers.  Each write makes a new version of 
 the older ones; a reader walks back to the newest version that was committed when it came.  So taking
 a snapshot costs nothing, a reader never waits and never holds up the writer, and undoing a
 transaction is to take its versions off again.  Versions that nobody can see any more go when their
-cell is written again.
+cell is written again; cells without a value go when they are swept.
 
 Values are never changed in place: what a reader was given stays as it was.
 """
@@ -49,6 +49,11 @@ class Clock:
             if not self._readers[version]:
                 del self._readers[version]
 
+    def oldest(self) -> int:
+        """The oldest version that somebody reads, or can start to read from now on."""
+        with self._lock:
+            return min(self._readers, default=self.committed)
+
     def advance(self) -> int:
         """Make the version behind the committed one the committed one.
 
@@ -82,6 +87,7 @@ class Table(Generic[K, V]):
         self._clock = clock
         self._cells: dict[K, _Cell[V]] = {}
         self._written: list[K] = []
+        self._vacant: set[K] = set()
 
     def get(self, key: K, version: int) -> V | None:
         """The value at `key` as of `version`."""
@@ -116,7 +122,28 @@ class Table(Generic[K, V]):
             while cell.since > oldest and cell.before is not None:
                 cell = cell.before
             cell.before = None
+            if self._cells[key].value is None:
+                self._vacant.add(key)
         self._written.clear()
+
+    def sweep(self, oldest: int) -> list[K]:
+        """Let go of keys without a value that only readers older than `oldest` saw with one.
+
+        No transaction is open.
+
+        Returns:
+            these keys.
+        """
+        swept = []
+        for key in list(self._vacant):
+            cell = self._cells.get(key)
+            if cell is not None and cell.value is None:
+                if cell.since > oldest:
+                    continue
+                del self._cells[key]
+                swept.append(key)
+            self._vacant.remove(key)
+        return swept
 
     def undo(self) -> None:
         """Forget what was written since the last commit."""

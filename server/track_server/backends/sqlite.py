@@ -14,6 +14,7 @@ import apsw
 
 from track_protocol.errors import StoreCorrupt, StoreError, StoreReadOnly
 from track_server.backends.sqlite_append import Appender
+from track_server.backends.sqlite_delete import Sweeper
 from track_server.backends.sqlite_errors import translated
 from track_server.backends.sqlite_merge import Merger
 from track_server.backends.sqlite_read import SqliteView
@@ -107,6 +108,7 @@ class SqliteStore:
         self._db = db
         self._appender = Appender(db)
         self._merger = Merger(db, self._path)
+        self._sweeper = Sweeper(db)
         self._log_pages = 0
         self._writing = self._settled = False
         self._data_version = 0
@@ -156,13 +158,17 @@ class SqliteStore:
             yield SqliteView(db, self._path)
 
     def maintain(self, seconds: float) -> bool:
-        """Merge chunks and give free space back for about that long; True if more is left.
+        """Sweep, merge chunks and give free space back for about that long; True if more is left.
 
         With a second or more, series that may still grow are merged too.
         """
         if self._writing or self._closed:
             return False
         with translated(self._path):
+            if self._sweeper.work(seconds):
+                self._settled = False
+                self._checkpoint()
+                return True
             more = self._merger.work(seconds, seconds >= _THOROUGH_SECONDS)
             if not (more or self._settled or self._merger.expects_more):
                 self._settled = self._empty_wal(wait_ms=0)
@@ -269,6 +275,7 @@ class SqliteStore:
         if self._writing:
             self._db.execute("ROLLBACK")
         try:
+            self._sweeper.work(_CLOSING_SECONDS)
             self._merger.work(_CLOSING_SECONDS, thorough=True)
             self._db.wal_checkpoint(mode=apsw.SQLITE_CHECKPOINT_PASSIVE)
         except apsw.BusyError:

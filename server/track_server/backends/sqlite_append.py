@@ -165,6 +165,12 @@ class Appender:
         """Read again what is known of a trial: its metadata was changed."""
         self._trials.pop(id, None)
 
+    def forget_deleted(self, id: bytes) -> None:
+        """Forget a trial and its series, which are deleted, after `flush`."""
+        self.forget_trial(id)
+        for key in [key for key in self._series if key[0] == id]:
+            del self._series[key]
+
     def forget_series(self, trial: bytes, kind: str, name: str) -> None:
         """Read again what is known of a series: its rows were changed, after `flush`."""
         self._series.pop((trial, kind, name), None)

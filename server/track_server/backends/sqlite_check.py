@@ -45,15 +45,20 @@ _THIRD: Final = 3
 
 _SERIES: Final = """
 SELECT id, kind, name, count, first_step, last_step, last, last_time, stepped, finite, nonfinite,
-min, max, mean, m2 FROM series WHERE id > ? ORDER BY id LIMIT ?
+min, max, mean, m2 FROM series WHERE id > ? AND trial > 0 ORDER BY id LIMIT ?
 """
+"""Those of deleted trials are left out: they are being swept, see `track_server.backends.sqlite_delete`."""
+
 _CHUNKS: Final = """
 SELECT id, seq, count, step_min, step_max, time_min, time_max, value_min, value_max, data
 FROM chunk WHERE series = ? ORDER BY seq
 """
 _DANGLING: Final = (
     ("chunk {} belongs to no series", "SELECT id FROM chunk WHERE series NOT IN (SELECT id FROM series)"),
-    ("series {} belongs to no trial", "SELECT id FROM series WHERE trial NOT IN (SELECT id FROM trial)"),
+    (
+        "series {} belongs to no trial",
+        "SELECT id FROM series WHERE trial > 0 AND trial NOT IN (SELECT id FROM trial)",
+    ),
     (
         "trial {} names a project that is not there",
         "SELECT uid FROM trial WHERE project_id IS NOT NULL AND project_id NOT IN (SELECT uid FROM project)",

@@ -34,6 +34,7 @@ from track_protocol.query_ast import (
     Among,
     AnyOf,
     Condition,
+    Contains,
     Kind,
     Leaf,
     Not,
@@ -53,6 +54,7 @@ Sort = Literal["text", "blob", "number", "json"]
 _SPELLABLE: Final = re.compile(r'(?!\$)[^"\\\x00-\x1f]*')
 _BOUND_EACH: Final = 8
 """Values up to this many are bound one by one; more go as one JSON array."""
+_CONTAINS: Final = "~"
 _NEAR: Final = 1e-12
 _TINY: Final = 1e-300
 _TABLES: Final[dict[Kind, str]] = {"trial": "trial", "group": "trial_group", "project": "project"}
@@ -110,8 +112,9 @@ def compile_query(query: Query, table: str | None = None) -> Fragment:
 
 
 def register_functions(connection: apsw.Connection) -> None:
-    """Install the function that compiled queries call."""
+    """Install the functions that compiled queries call."""
     connection.create_scalar_function("track_match", _track_match, 2, deterministic=True)
+    connection.create_scalar_function("track_contains", _track_contains, 2, deterministic=True)
 
 
 def _condition(condition: Condition, table: str) -> Fragment:
@@ -121,7 +124,7 @@ def _condition(condition: Condition, table: str) -> Fragment:
     if isinstance(condition, (All, AnyOf)):
         word, empty = ("AND", "1") if isinstance(condition, All) else ("OR", "0")
         return _joined([_condition(part, table) for part in condition.conditions], word) or (empty, [])
-    assert isinstance(condition, (Among, Ordered, Present))
+    assert isinstance(condition, (Among, Contains, Ordered, Present))
     return _leaf(condition, table)
 
 
@@ -169,6 +172,8 @@ def _native(leaf: Leaf, value: str, sort: Sort) -> Fragment:
     """Comparison with a column, of which SQLite would convert an operand of another sort."""
     if isinstance(leaf, Present):
         return "1", []
+    if isinstance(leaf, Contains):
+        return (f"track_contains({value}, ?)", [leaf.text]) if sort == "text" else ("0", [])
     if isinstance(leaf, Ordered):
         if _sort_of(leaf.operand) != sort:
             return "0", []
@@ -202,7 +207,7 @@ def _listed(value: str, operands: Sequence[Any], sort: Sort) -> Fragment:
 
 def _json(leaf: Leaf, column: str, keys: Sequence[str]) -> Fragment:
     """Comparison with what the keys lead to inside a column of JSON text."""
-    if _has_composite(leaf) or not all(map(_SPELLABLE.fullmatch, keys)):
+    if isinstance(leaf, Contains) or _has_composite(leaf) or not all(map(_SPELLABLE.fullmatch, keys)):
         return _matched(leaf, column, keys)
     path = "$" + "".join(f'."{key}"' for key in keys)
     sql, params = _json_plain(leaf, column, keys, path)
@@ -217,7 +222,7 @@ def _has_composite(leaf: Leaf) -> bool:
     return isinstance(leaf, Among) and any(isinstance(each, composites) for each in leaf.operands)
 
 
-def _json_plain(leaf: Leaf, column: str, keys: Sequence[str], path: str) -> Fragment:
+def _json_plain(leaf: Among | Ordered | Present, column: str, keys: Sequence[str], path: str) -> Fragment:
     if isinstance(leaf, Present):
         return f"(json_type({column}, ?) IS NOT NULL)", [path]
     if isinstance(leaf, Ordered):
@@ -268,6 +273,8 @@ def _written(leaf: Leaf, keys: Sequence[str]) -> str:
         return exactjson.dumps([list(keys)])
     if isinstance(leaf, Among):
         return exactjson.dumps([list(keys), leaf.operands])
+    if isinstance(leaf, Contains):
+        return exactjson.dumps([list(keys), _CONTAINS, leaf.text])
     return exactjson.dumps([list(keys), leaf.ordering, leaf.operand])
 
 
@@ -277,10 +284,18 @@ def _read(text: str) -> Leaf:
     path = tuple(keys)
     if not rest:
         return Present(path)
-    return Among.of(path, rest[0]) if len(rest) == 1 else Ordered(path, *rest)
+    if len(rest) == 1:
+        return Among.of(path, rest[0])
+    return Contains(path, rest[1]) if rest[0] == _CONTAINS else Ordered(path, *rest)
 
 
 def _track_match(*arguments: apsw.SQLiteValue) -> bool:
     """Whether a comparison (the second argument) holds for JSON text, or for a number as it is."""
     value, leaf = arguments
     return _read(str(leaf)).holds(exactjson.loads(value) if isinstance(value, str) else value)
+
+
+def _track_contains(*arguments: apsw.SQLiteValue) -> bool:
+    """Whether a string holds a text (the second argument), which is folded already."""
+    value, text = arguments
+    return isinstance(value, str) and str(text) in value.casefold()

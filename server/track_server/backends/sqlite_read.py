@@ -95,6 +95,14 @@ class SqliteView:
         """The trial without its ``metrics`` and ``chronos``."""
         return next(iter(self._trials_fields("key = ?", [id]).values()), None)
 
+    def has_project(self, uid: str) -> bool:
+        """Whether there is a project with that uid."""
+        return bool(self._rows("SELECT 1 FROM project WHERE uid = ?", [uid]))
+
+    def has_group(self, uid: str) -> bool:
+        """Whether there is a group with that uid."""
+        return bool(self._rows("SELECT 1 FROM trial_group WHERE uid = ?", [uid]))
+
     def has_trial(self, id: bytes) -> bool:
         """Whether there is a trial with that internal id."""
         return bool(self._rows("SELECT 1 FROM trial WHERE key = ?", [id]))

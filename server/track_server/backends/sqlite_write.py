@@ -13,6 +13,7 @@ from track_protocol.errors import ItemNotFound, StoreError
 from track_protocol.query import Query
 from track_protocol.rejected import Rejected
 from track_server.backends.sqlite_append import Appender
+from track_server.backends.sqlite_delete import give_up
 from track_server.backends.sqlite_errors import store_error, translated
 from track_server.backends.sqlite_read import REJECTED_COLUMNS, TRIAL_JSON, SqliteView
 from track_server.backends.sqlite_rewind import Rewinding
@@ -119,6 +120,18 @@ class SqliteTransaction(SqliteView):
             self._execute(sql, [*columns.values(), row])
         if "metadata" in columns:
             self._appender.forget_trial(id)
+
+    def delete_trial(self, id: bytes) -> None:
+        """Delete a trial, its links and its leases; its series, which nobody sees any more, go by and by.
+
+        Raises:
+            ItemNotFound: there is no such trial.
+        """
+        row = self._trial_row(id)
+        self._flush()
+        with translated(self._path):
+            give_up(self._db, row)
+        self._appender.forget_deleted(id)
 
     def link(self, group_uid: str, trial: bytes) -> None:
         """Put a trial into a group; harmless when it is in already.

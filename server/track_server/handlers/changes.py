@@ -30,17 +30,19 @@ __all__ = [
 
 def add_project_trial(tx: Transaction, project: str, trial: bytes | str) -> None:
     """Put a trial into a project."""
-    uid, document = finding.project(tx, project)["uid"], finding.trial_fields(tx, trial)
-    if document["project_id"] != uid:
-        change(tx, document, {"project_id": uid})
+    finding.check_project(tx, project)
+    document = finding.trial_fields(tx, trial)
+    if document["project_id"] != project:
+        change(tx, document, {"project_id": project})
 
 
 def add_group_trial(tx: Transaction, group: str, trial: bytes | str) -> None:
     """Put a trial into a group."""
-    uid, document = finding.group(tx, group)["uid"], finding.trial_fields(tx, trial)
-    tx.link(uid, document["id"])
-    if document["group_id"] != uid:
-        change(tx, document, {"group_id": uid})
+    finding.check_group(tx, group)
+    document = finding.trial_fields(tx, trial)
+    tx.link(group, document["id"])
+    if document["group_id"] != group:
+        change(tx, document, {"group_id": group})
 
 
 def set_group_metadata(tx: Transaction, group: str, metadata: Document) -> None:

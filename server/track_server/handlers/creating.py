@@ -71,7 +71,7 @@ def new_trial_group(tx: Transaction, group: Document) -> Document:
     existing = tx.group(document["uid"])
     if existing is None:
         if document["project_id"] is not None:
-            finding.project(tx, document["project_id"])
+            finding.check_project(tx, document["project_id"])
         tx.put_group(document)
     return existing or finding.group(tx, document["uid"])
 
@@ -97,9 +97,9 @@ def new_trial(tx: Transaction, by: bytes, trial: Document, auto_increment: bool)
     if tx.trial_id(document["uid"]) is not None:
         return None
     if document["project_id"] is not None:
-        finding.project(tx, document["project_id"])
+        finding.check_project(tx, document["project_id"])
     if document["group_id"] is not None:
-        finding.group(tx, document["group_id"])
+        finding.check_group(tx, document["group_id"])
     tx.add_trial(document)
     leases.settle(tx, by, document, document["status"])
     if document["group_id"] is not None:

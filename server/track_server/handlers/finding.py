@@ -5,7 +5,7 @@ from __future__ import annotations
 from track_protocol.errors import ItemNotFound
 from track_server.store import Document, View
 
-__all__ = ["group", "project", "shown", "trial", "trial_fields", "trial_id"]
+__all__ = ["check_group", "check_project", "group", "project", "shown", "trial", "trial_fields", "trial_id"]
 
 
 def trial_id(view: View, trial: bytes | str) -> bytes:
@@ -35,19 +35,39 @@ def _existing(document: Document | None, trial: bytes | str) -> Document:
 
 
 def group(view: View, uid: str) -> Document:
-    """The group with that uid."""
+    """The group with that uid, and the uids of its trials."""
     document = view.group(uid)
     if document is None:
-        raise ItemNotFound(f"no group has the uid {uid[:80]!r}: create it with new_trial_group first")
+        raise _no_group(uid)
     return document
+
+
+def check_group(view: View, uid: str) -> None:
+    """Raise if there is no such group; costs the same however many trials it has."""
+    if not view.has_group(uid):
+        raise _no_group(uid)
+
+
+def _no_group(uid: str) -> ItemNotFound:
+    return ItemNotFound(f"no group has the uid {uid[:80]!r}: create it with new_trial_group first")
 
 
 def project(view: View, uid: str) -> Document:
-    """The project with that uid."""
+    """The project with that uid, and the uids of its groups and trials."""
     document = view.project(uid)
     if document is None:
-        raise ItemNotFound(f"no project has the uid {uid[:80]!r}: create it with new_project first")
+        raise _no_project(uid)
     return document
+
+
+def check_project(view: View, uid: str) -> None:
+    """Raise if there is no such project; costs the same however many trials it has."""
+    if not view.has_project(uid):
+        raise _no_project(uid)
+
+
+def _no_project(uid: str) -> ItemNotFound:
+    return ItemNotFound(f"no project has the uid {uid[:80]!r}: create it with new_project first")
 
 
 def shown(trial: bytes | str) -> str:

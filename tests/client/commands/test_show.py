@@ -48,11 +48,13 @@ def test_it_shows_what_a_trial_is_and_has(uri: str, uid: str, capsys: pytest.Cap
         "status  Exception",
         "lr = 0.1",
         "team = vision",
-        "loss  10      9          0.1",
+        "metrics",
         "epoch",
         "ValueError: diverged",
     ):
         assert text in told
+    (loss,) = [line.split() for line in told.splitlines() if line.startswith("  loss ")]
+    assert loss[:6] == ["loss", "10", "9", "0.1", "0.1", "1"]
 
 
 def test_it_shows_what_a_trial_lost_and_why(uri: str, uid: str, capsys: pytest.CaptureFixture[str]) -> None:
@@ -68,8 +70,14 @@ def test_a_machine_gets_the_same_as_json(uri: str, uid: str, capsys: pytest.Capt
     assert (told["name"], told["metadata"]["losses"]["points"]) == ("third try", 10)
 
 
-def test_a_trial_that_is_not_there_is_told(uri: str) -> None:
-    with pytest.raises(ItemNotFound, match=r"no trial has the uid or id 00ff_0"):
+def test_a_trial_goes_by_its_name_too(uri: str, uid: str, capsys: pytest.CaptureFixture[str]) -> None:
+    for name in (uid[:8], "third try"):
+        assert show(name, "--uri", uri) == 0
+        assert f"third try  {uid}" in capsys.readouterr().out
+
+
+def test_a_trial_that_is_not_there_is_told(uri: str, uid: str) -> None:
+    with pytest.raises(ItemNotFound, match="no trial goes by '00ff_0'"):
         show("00ff_0", "--uri", uri)
 
 
@@ -77,8 +85,8 @@ def test_it_says_what_it_lacks(uri: str, monkeypatch: pytest.MonkeyPatch) -> Non
     monkeypatch.delenv("TRACK_URI", raising=False)
     with pytest.raises(UsageError, match="give --uri, or set TRACK_URI"):
         show("00ff_0")
-    with pytest.raises(UsageError, match="no uid of a trial"):
-        show("nonsense", "--uri", uri)
+    with pytest.raises(ItemNotFound, match="there is no store at"):
+        show("00ff_0", "--uri", uri)
 
 
 def test_it_shows_labels_and_media(uri: str, capsys: pytest.CaptureFixture[str]) -> None:
@@ -89,5 +97,5 @@ def test_it_shows_labels_and_media(uri: str, capsys: pytest.CaptureFixture[str])
         uid = trial.trial.uid
     assert show(uid, "--uri", uri) == 0
     told = capsys.readouterr().out
-    assert 'loss{phase="train"}  1' in told
+    assert 'loss{phase="train"}       1' in told
     assert [line.split() for line in told.splitlines() if "answer" in line] == [["answer", "1", "7"]]

@@ -186,6 +186,7 @@ COMPARISON = st.one_of(
         lambda name, value: {name: value}, st.sampled_from(["$lt", "$lte", "$gt", "$gte"]), NUMBER | TEXT
     ),
     st.booleans().map(lambda wanted: {"$exists": wanted}),
+    TEXT.map(lambda text: {"$contains": text}),
 )
 CONSTRAINT = COMPARISON | st.builds(dict.__or__, COMPARISON, COMPARISON.map(lambda inner: {"$not": inner}))
 STATUS_OPERAND = st.sampled_from([0, 302, 0.5, "a", None, {"value": 1, "name": "x"}])

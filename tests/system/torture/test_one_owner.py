@@ -41,6 +41,9 @@ pytestmark = pytest.mark.timeout(1800)
 _CALLS = 50
 """Log calls that have to return before the next thing happens."""
 
+_TOGETHER = 10
+"""More processes that log as fast as they can would only wait for each other."""
+
 COMMAND = ("-m", "track.cli")
 
 
@@ -85,9 +88,18 @@ def scene(folder: Path) -> Iterator[Scene]:
         yield Scene(store, server, f"{uri}&spool_sync=always", folder / "clients")
 
 
-def names(small: int, full: int) -> list[str]:
+def rounds(tmp_path: Path, small: int, full: int) -> Iterator[tuple[Path, list[str]]]:
+    """So many processes by name, some at a time, with a folder for each time."""
+    clients = names(count(small, full))
+    for number, first in enumerate(range(0, len(clients), _TOGETHER)):
+        folder = tmp_path / f"round-{number}"
+        folder.mkdir()
+        yield folder, clients[first : first + _TOGETHER]
+
+
+def names(number: int) -> list[str]:
     """So many processes."""
-    return [f"client-{number}" for number in range(count(small, full))]
+    return [f"client-{each}" for each in range(number)]
 
 
 # -- two processes, one spool ------------------------------------------------------------------------
@@ -134,24 +146,26 @@ def shared(
 
 @pytest.mark.parametrize("beside", ["sync", "start"])
 def test_a_spool_that_a_live_process_holds_is_left_to_it(tmp_path: Path, beside: str) -> None:
-    clients = names(2, 100)
-    found = shared(tmp_path, clients, beside, ())
-    say(f"a {beside} beside {len(clients)} live processes, then killed: {found}")
+    found, processes = Verdict(0), 0
+    for folder, clients in rounds(tmp_path, 2, 100):
+        found += shared(folder, clients, beside, ())
+        processes += len(clients)
+    say(f"a {beside} beside {processes} live processes, then killed: {found}")
     assert found.clean
-    assert found.acknowledged > 3 * _CALLS * len(clients)
+    assert found.acknowledged > 3 * _CALLS * processes
 
 
 def test_without_locks_a_sync_takes_a_live_processs_spool_away(tmp_path: Path) -> None:
     # The protection taken away: `flock` in the process that syncs, and in the live ones the look whether
     # somebody has removed their folders, which they would make again.
     live = without("look-at-the-folder")
-    found = shared(tmp_path, names(2, 2), "sync", (*without("lock"), "track"), live)
+    found = shared(tmp_path, names(2), "sync", (*without("lock"), "track"), live)
     assert found.lost > 0
 
 
 def test_without_locks_a_start_takes_a_live_processs_spool_away(tmp_path: Path) -> None:
     # The protection taken away: `flock` in the process that starts, and the same look.
-    found = shared(tmp_path, names(2, 2), "start", without("lock"), without("look-at-the-folder"))
+    found = shared(tmp_path, names(2), "start", without("lock"), without("look-at-the-folder"))
     assert found.lost > 0
 
 
@@ -185,9 +199,10 @@ def forked(
 def test_after_a_fork_in_mid_run_each_process_keeps_its_own_records(
     tmp_path: Path, how: str, away: bool
 ) -> None:
-    parents = names(1, 50)
-    found = forked(tmp_path, parents, how, away=away)
-    processes = len(parents) * (1 + torture_forker.CHILDREN)
+    found, processes = Verdict(0), 0
+    for folder, parents in rounds(tmp_path, 1, 50):
+        found += forked(folder, parents, how, away=away)
+        processes += len(parents) * (1 + torture_forker.CHILDREN)
     say(f"{how}, server {'away' if away else 'there'}, {processes} processes killed: {found}")
     assert found.clean
     assert found.acknowledged > _CALLS * processes
@@ -195,7 +210,7 @@ def test_after_a_fork_in_mid_run_each_process_keeps_its_own_records(
 
 def test_a_child_that_goes_on_in_its_parents_session_loses_records(tmp_path: Path) -> None:
     # The protection taken away: `Outbox.after_fork_in_child` begins no session of the child's own.
-    found = forked(tmp_path, names(1, 1), "fork", away=False, program=without("session-of-the-child"))
+    found = forked(tmp_path, names(1), "fork", away=False, program=without("session-of-the-child"))
     assert found.lost > 0
 
 
@@ -244,17 +259,19 @@ def copied(tmp_path: Path, clients: list[str], moment: str, *, disguised: bool =
 
 @pytest.mark.parametrize("moment", MOMENTS)
 def test_a_copied_spool_adds_nothing_and_takes_nothing_away(tmp_path: Path, moment: str) -> None:
-    clients = names(2, 100)
-    found = copied(tmp_path, clients, moment)
-    say(f"{len(clients)} spools copied, the copies sent {moment}: {found}")
+    found, spools = Verdict(0), 0
+    for folder, clients in rounds(tmp_path, 2, 100):
+        found += copied(folder, clients, moment)
+        spools += len(clients)
+    say(f"{spools} spools copied, the copies sent {moment}: {found}")
     assert found.clean
-    assert found.acknowledged > 3 * _CALLS * len(clients)
+    assert found.acknowledged > 3 * _CALLS * spools
 
 
 @pytest.mark.parametrize("moment", MOMENTS)
 def test_a_copy_whose_session_the_server_does_not_know_is_stored_twice(tmp_path: Path, moment: str) -> None:
     # The protection taken away: the copy has another session, so that its records are new ones.
-    found = copied(tmp_path, names(2, 2), moment, disguised=True)
+    found = copied(tmp_path, names(2), moment, disguised=True)
     assert found.doubled > 0
 
 
@@ -301,11 +318,12 @@ def stored_times(store: str) -> list[list[float]]:
 
 @pytest.mark.parametrize("away", [False, True], ids=["server there", "server away"])
 def test_a_clock_that_is_set_back_changes_neither_order_nor_number(tmp_path: Path, away: bool) -> None:
-    clients = names(2, 50)
-    found, times = set_back(tmp_path, clients, away=away)
-    say(
-        f"clock set back by a year in {len(clients)} processes, server {'away' if away else 'there'}: {found}"
-    )
+    found, times = Verdict(0), list[list[float]]()
+    for folder, clients in rounds(tmp_path, 2, 50):
+        one, logged_at = set_back(folder, clients, away=away)
+        found += one
+        times += logged_at
+    say(f"clock set back by a year in {len(times)} processes, server {'away' if away else 'there'}: {found}")
     assert found.clean
     for logged in times:
         jumps = [later - earlier for earlier, later in pairwise(logged) if later < earlier]
@@ -316,7 +334,7 @@ def test_what_is_put_in_order_by_time_is_torn_apart_by_a_clock_that_is_set_back(
     # The protection taken away: what a spool holds is ordered by its numbers.
     command = (*without("order-of-numbers"), "track")
     try:
-        found, _ = set_back(tmp_path, names(1, 1), away=True, program=command)
+        found, _ = set_back(tmp_path, names(1), away=True, program=command)
     except AssertionError as error:
         assert "points wait, not sent" in str(error)  # noqa: PT017 # either is what must not be
     else:

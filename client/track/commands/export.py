@@ -1,0 +1,144 @@
+"""``track export [TRIAL…]``: points, or one row for each trial, as CSV, JSON or Parquet."""
+
+from __future__ import annotations
+
+import argparse
+import os
+import sys
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, BinaryIO, Final
+
+from track.commands.exporting import FORMATS, Writer, open_writer
+from track.commands.fields import Names, document, flat
+from track.commands.points import Kept, pages_of, series_of
+from track.commands.stores import add_filter, add_store, find_trial, find_trials, opened
+from track.progress import Progress
+from track_protocol.command import Command
+from track_protocol.errors import TrackError, UsageError
+from track_protocol.model import Trial
+from track_protocol.protocol import Protocol
+
+__all__ = ["COMMAND"]
+
+_POINT: Final = {
+    "trial": "text",
+    "trial_name": "text",
+    "kind": "text",
+    "name": "text",
+    "context": "labels",
+    "step": "any",
+    "time": "number",
+    "value": "any",
+}
+_PLAIN: Final = ("uid", "id", "name", "status", "project", "group", "version", "description")
+_LONG: Final = 200_000
+"""Points from which on a person wants to see how far it is."""
+
+
+def _configure(parser: argparse.ArgumentParser) -> None:
+    add = parser.add_argument
+    add("trials", nargs="*", metavar="TRIAL", help="a uid, a beginning of it, an id or a name (default: all)")
+    add_store(parser)
+    add_filter(parser)
+    add("--metric", action="append", metavar="NAME", help="only this series; may be given again")
+    add("--wide", action="store_true", help="one row for each trial, with the last values, not its points")
+    add("--format", choices=FORMATS, help="default: as the file is called, else csv")
+    add("-o", "--output", type=Path, metavar="FILE", help="default: the standard output")
+
+
+def _run(arguments: argparse.Namespace) -> int:
+    if arguments.trials and arguments.filter.strip():
+        raise UsageError("name some trials, or select them by --filter, and not both")
+    kind = arguments.format or _kind_of(arguments.output)
+    if kind == "parquet" and arguments.output is None and sys.stdout.isatty():
+        raise UsageError("Parquet is nothing for a terminal: give --output FILE")
+    with opened(arguments.uri) as protocol:
+        if arguments.trials:
+            trials = [find_trial(protocol, name) for name in arguments.trials]
+        else:
+            trials = find_trials(protocol, arguments.filter)
+        with _output(arguments.output) as file:
+            if arguments.wide:
+                count = _write_trials(kind, file, [document(trial, Names(protocol)) for trial in trials])
+            else:
+                count = _write_points(kind, file, protocol, trials, arguments.metric or ())
+    if arguments.output is not None:
+        what = "trials" if arguments.wide else "points"
+        sys.stderr.write(f"{arguments.output}: {count:,} {what}\n")
+    return 0
+
+
+def _kind_of(output: Path | None) -> str:
+    ending = "" if output is None else output.suffix.lower().removeprefix(".")
+    return ending if ending in FORMATS else "csv"
+
+
+@contextmanager
+def _output(path: Path | None) -> Iterator[BinaryIO]:
+    """Where to write; a file appears under its name when it is complete, or not at all."""
+    if path is None:
+        yield sys.stdout.buffer
+        sys.stdout.buffer.flush()
+        return
+    part = path.with_name(f".{path.name}.{os.getpid()}.part")
+    try:
+        file = part.open("xb")
+    except OSError as error:
+        raise TrackError(f"{path} cannot be written ({error.strerror}): give another --output") from error
+    try:
+        with file:
+            yield file
+        part.replace(path)
+    except BaseException:
+        part.unlink(missing_ok=True)
+        raise
+
+
+def _write_points(
+    kind: str, file: BinaryIO, protocol: Protocol, trials: Sequence[Trial], wanted: Sequence[str]
+) -> int:
+    chosen = [(trial, kept) for trial in trials for kept in series_of(trial, wanted)]
+    left = sum(kept.count or 0 for _, kept in chosen)
+    is_long, written = left >= _LONG, 0
+    with open_writer(kind, file, _POINT) as writer, Progress("export") as bar:
+        for trial, kept in chosen:
+            for count in _write_series(writer, protocol, trial, kept):
+                written += count
+                left -= count
+                if is_long:
+                    bar.show(max(0, left))
+    return written
+
+
+def _write_series(writer: Writer, protocol: Protocol, trial: Trial, kept: Kept) -> Iterator[int]:
+    labels = dict(kept.name.context)
+    for page in pages_of(protocol, trial, kept):
+        count = len(page)
+        same = ([each] * count for each in (trial.uid, trial.name, kept.kind, kept.name.name, labels))
+        writer.write([*same, page.steps, page.times, page.values])
+        yield count
+
+
+def _write_trials(kind: str, file: BinaryIO, documents: Sequence[dict[str, Any]]) -> int:
+    rows = [_wide(each) for each in documents]
+    names: dict[str, None] = dict.fromkeys(_PLAIN)
+    for row in rows:
+        names |= dict.fromkeys(row)
+    columns = {name: "text" if name in _PLAIN else "any" for name in names}
+    with open_writer(kind, file, columns) as writer:
+        writer.write([[row.get(name) for row in rows] for name in columns])
+    return len(rows)
+
+
+def _wide(known: dict[str, Any]) -> dict[str, Any]:
+    row = {name: known[name] for name in _PLAIN}
+    row["seen"] = known["seen"]
+    for root in ("parameters", "tags", "metadata"):
+        row |= {f"{root}.{name}": value for name, value in flat(known[root]).items()}
+    row |= {f"metrics.{name}": summary.get("last") for name, summary in known["metrics"].items()}
+    return row | {f"chronos.{name}": summary.get("mean") for name, summary in known["chronos"].items()}
+
+
+COMMAND: Final = Command("write points, or one row for each trial, as csv, json or parquet", _configure, _run)

@@ -1,0 +1,182 @@
+"""The values of a trial by the names under which people ask for them, without its points."""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Iterable, Mapping, Sequence
+from datetime import datetime
+from itertools import pairwise
+from typing import Any, Final
+
+from track_protocol.model import Project, Trial, TrialGroup
+from track_protocol.protocol import Protocol
+
+__all__ = ["MISSING", "Names", "document", "flat", "short_uids", "shown", "sorted_by", "value_of"]
+
+MISSING: Final = object()
+"""What a trial does not have."""
+
+_STATISTICS: Final = ("count", "last", "first_step", "last_step", "min", "max", "mean", "sd")
+_ROOTS: Final = {"params": "parameters", "parameters": "parameters", "tags": "tags", "metadata": "metadata"}
+_SERIES: Final = {"metrics": "last", "chronos": "mean"}
+_LEAST_DIGITS: Final = 8
+_DIGITS: Final = 6
+_LONGEST: Final = 200
+"""Letters of a cell."""
+
+
+class Names:
+    """Names of projects and groups by their uids, as a store has them."""
+
+    def __init__(self, protocol: Protocol) -> None:
+        self.projects: dict[str, Project] = {each.uid: each for each in protocol.fetch_projects({})}
+        self.groups: dict[str, TrialGroup] = {each.uid: each for each in protocol.fetch_groups({})}
+
+    def project(self, uid: str | None) -> str | None:
+        """What a project is called; its uid when it is called nothing."""
+        known = None if uid is None else self.projects.get(uid)
+        return uid if known is None or known.name is None else known.name
+
+    def group(self, uid: str | None) -> str | None:
+        """What a group is called; its uid when it is called nothing."""
+        known = None if uid is None else self.groups.get(uid)
+        return uid if known is None or known.name is None else known.name
+
+
+def document(trial: Trial, names: Names) -> dict[str, Any]:
+    """All of a trial but its points, as plain values: what ``--json`` tells of it."""
+    heartbeat = trial.metadata.get("heartbeat")
+    return {
+        "uid": trial.uid,
+        "id": None if trial.id is None else trial.id.hex(),
+        "name": trial.name,
+        "status": None if trial.status is None else trial.status.name,
+        "project": names.project(trial.project_id),
+        "group": names.group(trial.group_id),
+        "seen": heartbeat if isinstance(heartbeat, (int, float)) else None,
+        "hash": trial.hash,
+        "revision": trial.revision,
+        "version": trial.version,
+        "description": trial.description,
+        "parameters": trial.parameters,
+        "tags": trial.tags,
+        "metadata": trial.metadata,
+        "metrics": _summaries(trial.metrics),
+        "chronos": _summaries(trial.chronos),
+        "errors": trial.errors,
+    }
+
+
+def _summaries(series: Any) -> dict[str, Any]:
+    """A backend of somebody else's may give plain values."""
+    if not hasattr(series, "summary"):
+        return {str(name): {} for name in series}
+    return {name: {key: series.summary(name).get(key) for key in _STATISTICS} for name in series}
+
+
+def value_of(known: Mapping[str, Any], name: str) -> Any:
+    """A value of a document by the name that a filter or a column has; `MISSING` if there is none.
+
+    Names are those of filters: ``name``, ``params.lr`` or just ``lr``, ``metrics.loss``,
+    ``metrics.loss.min``, ``tags.team``; a plain name that is no parameter may be a metric.
+    """
+    root, _, rest = name.partition(".")
+    if root in _SERIES and rest:
+        return _statistic(known[root], rest, _SERIES[root])
+    if root in _ROOTS and rest:
+        return _reached(known[_ROOTS[root]], rest)
+    if name in known:
+        return known[name]
+    found = _reached(known["parameters"], name)
+    return _statistic(known["metrics"], name, "last") if found is MISSING else found
+
+
+def _statistic(series: Mapping[str, Any], name: str, statistic: str) -> Any:
+    beginning, dot, end = name.rpartition(".")
+    if name not in series and dot and end in (*_STATISTICS, "avg"):
+        name, statistic = beginning, "mean" if end == "avg" else end
+    return series[name].get(statistic, MISSING) if name in series else MISSING
+
+
+def _reached(value: Any, path: str) -> Any:
+    if isinstance(value, Mapping) and path in value:
+        return value[path]
+    for key in path.split("."):
+        if not isinstance(value, Mapping) or key not in value:
+            return MISSING
+        value = value[key]
+    return value
+
+
+def sorted_by(
+    documents: Iterable[dict[str, Any]], name: str | None, *, backwards: bool = False
+) -> list[dict[str, Any]]:
+    """Documents in the order of a value, or as they come; those that lack it are last either way."""
+    documents = list(documents)
+    if name is None:
+        return documents[::-1] if backwards else documents
+    have = [(value_of(each, name), each) for each in documents]
+    missing = [each for value, each in have if not _has_place(value)]
+    present = [(value, each) for value, each in have if _has_place(value)]
+    present.sort(key=lambda pair: _place(pair[0]), reverse=backwards)
+    return [each for _, each in present] + missing
+
+
+def _has_place(value: Any) -> bool:
+    return value is not MISSING and value is not None and not (isinstance(value, float) and math.isnan(value))
+
+
+def _place(value: Any) -> tuple[bool, float, str]:
+    """Numbers before texts."""
+    if isinstance(value, (int, float)):
+        return False, value, ""
+    return True, 0, str(value)
+
+
+def short_uids(uids: Sequence[str]) -> dict[str, str]:
+    """Each uid with only as many digits of its hash as tell it from the others, and its revision."""
+    parts = {uid: uid.rpartition("_") if "_" in uid else (uid, "", "") for uid in uids}
+    hashes = sorted({hash for hash, _, _ in parts.values()})
+    digits = _LEAST_DIGITS
+    for one, other in pairwise(hashes):
+        while digits < len(one) and one[:digits] == other[:digits]:
+            digits += 1
+    return {uid: f"{hash[:digits]}{mark}{revision}" for uid, (hash, mark, revision) in parts.items()}
+
+
+def flat(values: Mapping[Any, Any], before: str = "") -> dict[str, Any]:
+    """Nested mappings as one, whose names have dots."""
+    found: dict[str, Any] = {}
+    for key, value in values.items():
+        if isinstance(value, Mapping) and value:
+            found |= flat(value, f"{before}{key}.")
+        else:
+            found[f"{before}{key}"] = value
+    return found
+
+
+def shown(name: str, value: Any) -> str:
+    """A value as a cell of a table."""
+    if value is MISSING or value is None:
+        return "-"
+    if name == "seen" and isinstance(value, (int, float)):
+        return _moment(value)
+    if isinstance(value, float):
+        return f"{value:.{_DIGITS}g}"
+    if isinstance(value, bool):
+        return str(value).lower()
+    text = (
+        json.dumps(value, default=str, ensure_ascii=False)
+        if isinstance(value, (dict, list, tuple))
+        else str(value)
+    )
+    text = "".join(letter if letter.isprintable() else " " for letter in text)
+    return text if len(text) <= _LONGEST else f"{text[: _LONGEST - 1]}…"
+
+
+def _moment(seconds: float) -> str:
+    try:
+        return datetime.fromtimestamp(seconds).astimezone().strftime("%Y-%m-%d %H:%M")
+    except (ValueError, OverflowError, OSError):
+        return str(seconds)

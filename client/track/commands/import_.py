@@ -1,0 +1,99 @@
+"""``track import PATH…``: experiments of an older system into a store; nothing is doubled when repeated."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import sys
+from collections.abc import Iterable
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any, Final
+
+from track.persistence import get_protocol
+from track.progress import Progress
+from track.tracker.importing import Imported, import_database
+from track.tracker.legacy import LegacyDatabase
+from track_protocol.command import Command
+from track_protocol.errors import ItemNotFound, TrackError, UsageError
+from track_protocol.protocol import Protocol
+from track_protocol.uri import Uri, redact
+
+__all__ = ["COMMAND"]
+
+_URI: Final = "TRACK_URI"
+
+
+def _configure(parser: argparse.ArgumentParser) -> None:
+    add = parser.add_argument
+    add("paths", nargs="+", type=Path, metavar="PATH", help="a database, or a folder of them")
+    add("--to", metavar="URI", default=os.environ.get(_URI), help=f"the store (default: {_URI})")
+    add("--project", metavar="NAME", help="of all runs (default: the name of each file)")
+    add("--json", action="store_true", help="for a machine to read")
+
+
+def _run(arguments: argparse.Namespace) -> int:
+    if arguments.to is None:
+        raise UsageError(f"nothing says which store to import into: give --to, or set {_URI}")
+    protocol = _opened(arguments.to)
+    told: list[dict[str, Any]] = []
+    errors: list[TrackError] = []
+    try:
+        for path in _databases(arguments.paths):
+            project = arguments.project or path.stem
+            try:
+                done = _imported(path, protocol, project)
+            except TrackError as error:
+                errors.append(error)
+                told.append({"path": str(path), "project": project, "error": str(error)})
+            else:
+                told.append({"path": str(path), "project": project, "error": None, **asdict(done)})
+            if not arguments.json:
+                sys.stdout.write(f"{_line(told[-1], redact(arguments.to))}\n")
+                sys.stdout.flush()
+    finally:
+        protocol.close()
+    if arguments.json:
+        sys.stdout.write(json.dumps({"databases": told}) + "\n")
+    return errors[0].exit_code if errors else 0
+
+
+def _opened(uri: str) -> Protocol:
+    """The store; what an interrupted import leaves must not be sent later, beside its repetition."""
+    if Uri.parse(uri).scheme == "socket":
+        from track.persistence.socketed import SocketClient
+
+        return SocketClient(uri, spools=False)
+    return get_protocol(uri)
+
+
+def _databases(paths: Iterable[Path]) -> Iterable[Path]:
+    for path in paths:
+        if not path.is_dir():
+            yield path
+            continue
+        found = sorted(each for each in path.iterdir() if LegacyDatabase.is_at(each))
+        if not found:
+            raise ItemNotFound(f"no file in {path} is a database of an older tracker: name the right folder")
+        yield from found
+
+
+def _imported(path: Path, protocol: Protocol, project: str) -> Imported:
+    with Progress(f"importing {path.name}") as bar:
+        return import_database(LegacyDatabase(path), protocol, project, bar.show)
+
+
+def _line(told: dict[str, Any], uri: str) -> str:
+    if told["error"] is not None:
+        return f"{told['path']}: not imported: {told['error']}"
+    line = (
+        f"{told['path']}: {told['runs']:,} runs, {told['new_runs']:,} of them new, {told['points']:,} points "
+        f"sent to project {told['project']} in {uri}"
+    )
+    if told["orphans"]:
+        line += f"; {told['orphans']:,} records of runs that were deleted are left out"
+    return line
+
+
+COMMAND: Final = Command("copy experiments of an older system into a store", _configure, _run)

@@ -1,0 +1,196 @@
+"""``track ls [projects|groups|trials]``: what there is in a store."""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Callable, Sequence
+from typing import Any, Final
+
+from track.commands.fields import MISSING, Names, document, flat, short_uids, shown, sorted_by, value_of
+from track.commands.printing import add_json, page, print_json, table_text
+from track.commands.stores import add_filter, add_store, find_trials, opened, selected
+from track_protocol.command import Command
+from track_protocol.errors import UsageError
+from track_protocol.protocol import Protocol
+
+__all__ = ["COMMAND"]
+
+_OWNERS: Final = ("project", "group")
+_MOST: Final = 4
+"""Parameters and metrics that get a column of their own."""
+
+_LIMIT: Final = 100
+
+
+def _configure(parser: argparse.ArgumentParser) -> None:
+    add = parser.add_argument
+    add("what", nargs="?", choices=tuple(_LISTS), default="trials", help="default: trials")
+    add_store(parser)
+    add_filter(parser)
+    add("--sort", metavar="NAME", help="order by a column, such as metrics.loss.min (default: oldest first)")
+    add("-r", "--reverse", action="store_true", help="the other way round")
+    add("--limit", type=_count, metavar="N", help=f"at most so many (default: {_LIMIT}; with --json all)")
+    add("--columns", metavar="A,B", help="which columns, such as uid,params.lr,metrics.loss.min")
+    add_json(parser)
+
+
+def _count(text: str) -> int:
+    count = int(text)
+    if count < 0:
+        raise ValueError("a limit is 0 or more")
+    return count
+
+
+def _run(arguments: argparse.Namespace) -> int:
+    with opened(arguments.uri) as protocol:
+        found = sorted_by(
+            _LISTS[arguments.what](protocol, arguments.filter), arguments.sort, backwards=arguments.reverse
+        )
+    limit = arguments.limit if arguments.limit is not None or arguments.json else _LIMIT
+    kept, ordered = found, arguments.sort is not None or arguments.reverse
+    if limit is not None:
+        # In order of making, the newest are what one looks for; in an order of one's own, the first.
+        kept = found[:limit] if ordered else found[max(0, len(found) - limit) :]
+    columns = [name.strip() for name in arguments.columns.split(",")] if arguments.columns else None
+    if columns is not None and not all(columns):
+        raise UsageError("--columns has a name that is empty: give names with one comma between them")
+    if arguments.json:
+        print_json(kept if columns is None else [_picked(each, columns) for each in kept])
+        return 0
+    if not kept:
+        page(f"no {arguments.what}{' that match' if arguments.filter and not found else ''}\n")
+        return 0
+    text = _table(kept, columns or _default_columns(arguments.what, kept))
+    if len(kept) < len(found):
+        which = "first" if ordered else "newest"
+        text += f"the {which} {len(kept):,} of {len(found):,} {arguments.what}; --limit N shows more\n"
+    page(text)
+    return 0
+
+
+def _trials(protocol: Protocol, filter: str) -> list[dict[str, Any]]:
+    names = Names(protocol)
+    return [document(trial, names) for trial in find_trials(protocol, filter)]
+
+
+def _groups(protocol: Protocol, filter: str) -> list[dict[str, Any]]:
+    names = Names(protocol)
+    return [
+        {
+            "uid": group.uid,
+            "name": group.name,
+            "project": names.project(group.project_id),
+            "trials": len(group.trials),
+            "description": group.description,
+            "metadata": group.metadata,
+            "parameters": {},
+            "metrics": {},
+        }
+        for group in protocol.fetch_groups(selected(protocol, filter, "group"))
+    ]
+
+
+def _projects(protocol: Protocol, filter: str) -> list[dict[str, Any]]:
+    return [
+        {
+            "uid": project.uid,
+            "name": project.name,
+            "groups": len(project.groups),
+            "trials": len(project.trials),
+            "description": project.description,
+            "metadata": project.metadata,
+            "parameters": {},
+            "metrics": {},
+        }
+        for project in protocol.fetch_projects(selected(protocol, filter, "project"))
+    ]
+
+
+_LISTS: Final[dict[str, Callable[[Protocol, str], list[dict[str, Any]]]]] = {
+    "trials": _trials,
+    "groups": _groups,
+    "projects": _projects,
+}
+
+
+def _picked(known: dict[str, Any], columns: Sequence[str]) -> dict[str, Any]:
+    values = {name: value_of(known, name) for name in columns}
+    return {name: None if value is MISSING else value for name, value in values.items()}
+
+
+def _default_columns(what: str, documents: Sequence[dict[str, Any]]) -> list[str]:
+    """What is worth a column: owners and parameters that differ, and the first metrics."""
+    if what != "trials":
+        return [
+            name
+            for name in ("name", "project", "groups", "trials", "description", "uid")
+            if _told(documents, name)
+        ]
+    parameters: dict[str, set[str]] = {}
+    metrics: dict[str, None] = {}
+    for each in documents:
+        for name, value in flat(each["parameters"]).items():
+            parameters.setdefault(name, set()).add(shown("", value))
+        metrics |= dict.fromkeys(each["metrics"])
+    some_lack = {
+        name for name in parameters if any(value_of(each, f"params.{name}") is MISSING for each in documents)
+    }
+    telling = [name for name, values in parameters.items() if len(values) > 1 or name in some_lack]
+    if len(documents) == 1:
+        telling = list(parameters)
+    first = [f"params.{name}" for name in telling[:_MOST]]
+    then = [f"metrics.{name}" for name in list(metrics)[:_MOST]]
+    owners = [name for name in _OWNERS if len({each[name] for each in documents}) > 1]
+    # What a narrow terminal has no room for is at the end.
+    return ["uid", "name", "status", *first[:2], *then[:2], "seen", *owners, *first[2:], *then[2:]]
+
+
+def _told(documents: Sequence[dict[str, Any]], name: str) -> bool:
+    return any(each.get(name) is not None for each in documents)
+
+
+def _table(documents: Sequence[dict[str, Any]], columns: Sequence[str]) -> str:
+    values = [[value_of(each, name) for name in columns] for each in documents]
+    known = [name for name in columns if any(row[columns.index(name)] is not MISSING for row in values)]
+    unknown = [name for name in columns if name not in known]
+    if unknown and not known:
+        raise UsageError(f"nothing here has {', '.join(unknown)}: columns go by names such as params.lr")
+    short = short_uids([each["uid"] for each in documents])
+    rows = [
+        [
+            short[value] if name == "uid" else shown(name, value)
+            for name, value in zip(columns, row, strict=True)
+        ]
+        for row in values
+    ]
+    right = [
+        number
+        for number in range(len(columns))
+        if all(_is_number(row[number]) for row in values)
+        and any(row[number] is not MISSING for row in values)
+    ]
+    titles = [_title(name) for name in columns]
+    header = [
+        title if titles.count(title) == 1 else name for name, title in zip(columns, titles, strict=True)
+    ]
+    return table_text([name.upper() if name in _OWN else name for name in header], rows, right)
+
+
+_OWN: Final = frozenset(
+    {"uid", "name", "status", "seen", *_OWNERS, "groups", "trials", "description", "version"}
+)
+"""Columns that are a trial's own and no value that somebody gave it: their titles are in capital letters."""
+
+
+def _title(name: str) -> str:
+    root, _, rest = name.partition(".")
+    return rest if root in ("params", "parameters", "metrics") and rest else name
+
+
+def _is_number(value: Any) -> bool:
+    return (
+        value is MISSING or value is None or (isinstance(value, (int, float)) and not isinstance(value, bool))
+    )
+
+
+COMMAND: Final = Command("list the trials, groups or projects of a store", _configure, _run)

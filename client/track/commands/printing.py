@@ -1,0 +1,122 @@
+"""What a command shows: tables that fit the terminal, plain text in a pipe, JSON for machines."""
+
+from __future__ import annotations
+
+import json
+import os
+import shlex
+import shutil
+import subprocess
+import sys
+from collections.abc import Iterable, Sequence
+from io import StringIO
+from typing import Any, Final
+
+from track.commands.text import cut_to, table, width_of
+
+__all__ = ["add_json", "confirmed", "fitted", "page", "print_json", "table_text"]
+
+_STYLES: Final = {
+    "Running": "cyan",
+    "Completed": "green",
+    "Interrupted": "yellow",
+    "Suspended": "yellow",
+    "lost": "yellow",
+    "Exception": "red",
+    "Broken": "red",
+}
+_LESS: Final = "less -FRX"
+_GAP: Final = "  "
+_NARROW: Final = 16
+"""Texts are not cut to less than this."""
+
+
+def add_json(parser: Any) -> None:
+    """Add the option for machines."""
+    parser.add_argument("--json", action="store_true", help="for a machine to read")
+
+
+def print_json(content: Any) -> None:
+    """Print a value; NaN and infinities as Python's json reads them."""
+    sys.stdout.write(json.dumps(content, indent=2, ensure_ascii=False, default=str) + "\n")
+
+
+def table_text(header: Sequence[str], rows: Sequence[Sequence[str]], right: Iterable[int] = ()) -> str:
+    """A table as text: on a terminal as wide as that and in colours, else plain and uncut.
+
+    Args:
+        header: names of the columns.
+        rows: cells; as many as columns in each.
+        right: numbers of the columns that stand at the right.
+    """
+    if not sys.stdout.isatty():
+        return "\n".join([*table(header, rows, right), ""])
+    space = shutil.get_terminal_size().columns
+    header, rows, dropped = fitted(header, rows, set(right), space)
+    try:
+        text = _rich_text(header, rows, set(right), space)
+    except ImportError:  # without the extra 'cli' it has no colours
+        text = "\n".join([*table(header, rows, right), ""])
+    return text + (f"not shown: {', '.join(dropped)}; choose by --columns\n" if dropped else "")
+
+
+def fitted(
+    header: Sequence[str], rows: Sequence[Sequence[str]], right: set[int], space: int
+) -> tuple[list[str], list[list[str]], list[str]]:
+    """A table that is no wider than so many places.
+
+    Long texts are cut first, except in the first column, then columns are left out from the end.
+
+    Returns:
+        header and rows, and the names of the columns that were left out.
+    """
+    widths = [max(width_of(row[number]) for row in [header, *rows]) for number in range(len(header))]
+    while sum(widths) + len(_GAP) * (len(widths) - 1) > space:
+        cut = max((n for n in range(1, len(widths)) if n not in right), key=widths.__getitem__, default=0)
+        if cut and widths[cut] > _NARROW:
+            widths[cut] -= 1
+        elif len(widths) > 1:
+            widths.pop()
+        else:
+            break
+    kept = [
+        [cut_to(cell, width) for cell, width in zip(row, widths, strict=False)] for row in [header, *rows]
+    ]
+    return kept[0], kept[1:], list(header[len(widths) :])
+
+
+def _rich_text(header: Sequence[str], rows: Sequence[Sequence[str]], right: set[int], space: int) -> str:
+    from rich.console import Console
+    from rich.table import Table
+    from rich.text import Text
+
+    drawn = Table(box=None, pad_edge=False, padding=(0, len(_GAP), 0, 0), header_style="bold")
+    for number, name in enumerate(header):
+        drawn.add_column(Text(name), justify="right" if number in right else "left", no_wrap=True)
+    for row in rows:
+        drawn.add_row(*(Text(cell, style=_STYLES.get(cell, "")) for cell in row))
+    kept = StringIO()
+    # One place more, for the gap behind the last column.
+    width, plain = space + len(_GAP), "NO_COLOR" in os.environ
+    Console(file=kept, force_terminal=True, width=width, no_color=plain).print(drawn)
+    return "".join(f"{line.rstrip()}\n" for line in kept.getvalue().splitlines())
+
+
+def page(text: str) -> None:
+    """Print a text; what is longer than the terminal goes through a pager (``$PAGER``, else less)."""
+    is_terminal = sys.stdout.isatty() and sys.stdin is not None and sys.stdin.isatty()
+    if is_terminal and text.count("\n") >= shutil.get_terminal_size().lines:
+        command = shlex.split(os.environ.get("PAGER") or _LESS)
+        if command and shutil.which(command[0]):
+            environment = {"LESS": "FRX", **os.environ}
+            # The reader's own choice of program, as with every pager.
+            subprocess.run(command, input=text, text=True, check=False, env=environment)  # noqa: S603
+            return
+    sys.stdout.write(text)
+
+
+def confirmed(question: str) -> bool:
+    """Ask a person; only `y` or `yes` is one."""
+    sys.stderr.write(f"{question} [y/N] ")
+    sys.stderr.flush()
+    return sys.stdin.readline().strip().lower() in ("y", "yes")

@@ -1,0 +1,64 @@
+"""``track query SQL``: read-only SQL over a store, in which points are an ordinary table."""
+
+from __future__ import annotations
+
+import argparse
+import csv
+import sys
+from typing import Any, Final
+
+from track.commands.fields import shown
+from track.commands.printing import page, print_json, table_text
+from track.commands.stores import add_filter, add_store, find_trials, opened
+from track.commands.tables import TABLES, Tables
+from track_protocol.command import Command
+from track_protocol.errors import UsageError
+
+__all__ = ["COMMAND"]
+
+_SECONDS: Final = 60.0
+
+
+def _configure(parser: argparse.ArgumentParser) -> None:
+    add = parser.add_argument
+    add("sql", nargs="?", metavar="SQL", help="one SELECT, in SQLite's dialect")
+    add_store(parser)
+    add_filter(parser)
+    add("--metric", action="append", metavar="NAME", help="points of this series only; may be given again")
+    add("--timeout", type=float, default=_SECONDS, metavar="S", help="of the SQL, in seconds (default: 60)")
+    add("--tables", action="store_true", help="show the tables and their columns")
+    add("--json", action="store_true", help="an array of objects")
+    add("--csv", action="store_true", help="with a line of column names")
+
+
+def _run(arguments: argparse.Namespace) -> int:
+    if arguments.tables:
+        sys.stdout.write("".join(f"{name}({', '.join(columns)})\n" for name, columns in TABLES.items()))
+        return 0
+    if not arguments.sql or (arguments.json and arguments.csv):
+        raise UsageError("track query takes one SELECT, and --json or --csv: --tables shows what there is")
+    with opened(arguments.uri) as protocol, Tables(arguments.sql) as tables:
+        tables.fill(protocol, find_trials(protocol, arguments.filter), arguments.metric or ())
+        columns, rows = tables.run(arguments.timeout)
+        if arguments.json:
+            print_json([dict(zip(columns, row, strict=True)) for row in rows])
+        elif arguments.csv:
+            writer = csv.writer(sys.stdout, lineterminator="\n")
+            writer.writerow(columns)
+            writer.writerows(rows)
+        else:
+            _print(columns, list(rows))
+    return 0
+
+
+def _print(columns: list[str], rows: list[tuple[Any, ...]]) -> None:
+    cells = [[shown("", value) for value in row] for row in rows]
+    right = [
+        number
+        for number in range(len(columns))
+        if rows and all(row[number] is None or isinstance(row[number], (int, float)) for row in rows)
+    ]
+    page(table_text(columns, cells, right) + f"{len(rows):,} row{'' if len(rows) == 1 else 's'}\n")
+
+
+COMMAND: Final = Command("ask a store in SQL, read-only, with points as a table", _configure, _run)

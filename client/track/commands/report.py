@@ -1,0 +1,30 @@
+"""``track report TRIAL``: the report of a trial, the JSON that ``report()`` prints."""
+
+from __future__ import annotations
+
+import argparse
+from typing import Final
+
+from track.commands.printing import print_json
+from track.commands.stores import add_store, find_trial, opened
+from track_protocol.command import Command
+from track_protocol.serialization import to_json
+
+__all__ = ["COMMAND"]
+
+
+def _configure(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("trial", metavar="TRIAL", help="a uid, a beginning of it, an id or a name")
+    add_store(parser)
+    parser.add_argument("--full", action="store_true", help="also what only programs need")
+    parser.add_argument("--json", action="store_true", help="it is JSON in any case")
+
+
+def _run(arguments: argparse.Namespace) -> int:
+    with opened(arguments.uri) as protocol:
+        told = to_json(find_trial(protocol, arguments.trial), short=not arguments.full)
+    print_json(told)
+    return 0
+
+
+COMMAND: Final = Command("print the report of a trial, with all its points, as JSON", _configure, _run)

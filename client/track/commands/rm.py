@@ -1,0 +1,106 @@
+"""``track rm TRIAL…``: delete trials, after asking."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from typing import Any, Final
+
+from track.commands.fields import Names, document, short_uids, shown
+from track.commands.points import series_of
+from track.commands.printing import add_json, confirmed, print_json, table_text
+from track.commands.stores import add_filter, add_store, find_trial, find_trials, opened
+from track_protocol.command import Command
+from track_protocol.errors import TrackError, TrialInUse, UsageError
+from track_protocol.model import Trial
+from track_protocol.protocol import Protocol
+
+__all__ = ["COMMAND"]
+
+_SHOWN: Final = 20
+
+
+def _configure(parser: argparse.ArgumentParser) -> None:
+    add = parser.add_argument
+    add("trials", nargs="*", metavar="TRIAL", help="a uid, a beginning of it, an id or a name")
+    add_store(parser)
+    add_filter(parser)
+    add("--dry-run", action="store_true", help="only show what would be deleted")
+    add("-y", "--yes", action="store_true", help="do not ask")
+    add("--force", action="store_true", help="also what a process still writes")
+    add_json(parser)
+
+
+def _run(arguments: argparse.Namespace) -> int:
+    if bool(arguments.trials) == bool(arguments.filter.strip()):
+        raise UsageError("say which trials: name some, or select them by --filter, and not both")
+    with opened(arguments.uri) as protocol:
+        if arguments.trials:
+            named = [find_trial(protocol, name) for name in arguments.trials]
+            trials = list({trial.uid: trial for trial in named}.values())
+        else:
+            trials = find_trials(protocol, arguments.filter)
+        if not arguments.json:
+            sys.stdout.write(_told(protocol, trials))
+            sys.stdout.flush()
+        if arguments.dry_run or not trials or not (arguments.yes or _agreed(trials)):
+            if arguments.json:
+                print_json([_outcome(trial, deleted=False) for trial in trials])
+            return 0
+        outcomes = [_deleted(protocol, trial, force=arguments.force) for trial in trials]
+    if arguments.json:
+        print_json(outcomes)
+    else:
+        _tell(outcomes)
+    return 1 if any(each["error"] for each in outcomes) else 0
+
+
+def _agreed(trials: list[Trial]) -> bool:
+    if sys.stdin is None or not sys.stdin.isatty():
+        raise UsageError("nobody is here to be asked: say --yes to delete them, or --dry-run to only look")
+    return confirmed(f"delete {_counted(len(trials), 'trial')} for good?")
+
+
+def _told(protocol: Protocol, trials: list[Trial]) -> str:
+    if not trials:
+        return "no trials that match\n"
+    names, short = Names(protocol), short_uids([trial.uid for trial in trials])
+    rows = []
+    for trial in trials[:_SHOWN]:
+        known = document(trial, names)
+        points = sum(kept.count or 0 for kept in series_of(trial))
+        cells = (shown(name, known[name]) for name in ("name", "status", "seen"))
+        rows.append([short[trial.uid], *cells, f"{points:,}"])
+    text = table_text(["UID", "NAME", "STATUS", "SEEN", "POINTS"], rows, [4])
+    return text + (f"and {len(trials) - _SHOWN:,} more\n" if len(trials) > _SHOWN else "")
+
+
+def _deleted(protocol: Protocol, trial: Trial, *, force: bool) -> dict[str, Any]:
+    try:
+        return _outcome(trial, deleted=protocol.delete_trial(trial, force=force))
+    except TrialInUse as error:
+        return _outcome(trial, deleted=False, error=error)
+
+
+def _outcome(trial: Trial, *, deleted: bool, error: TrackError | None = None) -> dict[str, Any]:
+    return {
+        "uid": trial.uid,
+        "name": trial.name,
+        "deleted": deleted,
+        "error": None if error is None else str(error).replace("force=True", "--force"),
+    }
+
+
+def _tell(outcomes: list[dict[str, Any]]) -> None:
+    for each in outcomes:
+        if each["error"]:
+            sys.stderr.write(f"track: {each['error']}\n")
+    gone = sum(each["deleted"] for each in outcomes)
+    sys.stdout.write(f"{_counted(gone, 'trial')} deleted\n")
+
+
+def _counted(count: int, what: str) -> str:
+    return f"{count:,} {what}{'' if count == 1 else 's'}"
+
+
+COMMAND: Final = Command("delete trials with all their points", _configure, _run)

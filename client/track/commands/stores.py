@@ -1,0 +1,127 @@
+"""Which store a command looks in, and which trials in it are meant."""
+
+from __future__ import annotations
+
+import argparse
+import re
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, Final
+
+from track.configuration import options
+from track.persistence import get_protocol
+from track_protocol.errors import BadQuery, ItemNotFound, UsageError
+from track_protocol.filter_parser import query_of
+from track_protocol.model import Trial
+from track_protocol.protocol import Protocol
+from track_protocol.query import Kind
+from track_protocol.uri import Uri
+
+__all__ = ["add_filter", "add_store", "find_trial", "find_trials", "opened", "selected"]
+
+_URI: Final = "TRACK_URI"
+_ID: Final = re.compile("[0-9a-fA-F]{32}")
+_PREFIX: Final = re.compile(r"[0-9a-f]{4,64}")
+_WITH_REVISION: Final = re.compile(r"([0-9a-f]{4,63})_([0-9]{1,9})")
+_ON_DISK: Final = frozenset({"sqlite", "file"})
+_SHOWN: Final = 5
+
+
+def add_store(parser: argparse.ArgumentParser) -> None:
+    """Add the option that names the store."""
+    parser.add_argument("--uri", metavar="URI", help=f"the store (default: ${_URI}, or as track.config says)")
+
+
+def add_filter(parser: argparse.ArgumentParser) -> None:
+    """Add the option that selects trials."""
+    parser.add_argument(
+        "--filter", metavar="TEXT", default="", help="only those: 'status = running and lr < 0.1'"
+    )
+
+
+@contextmanager
+def opened(uri: str | None) -> Iterator[Protocol]:
+    """The store of a URI, or else of what is configured, which is not made if it is not there.
+
+    Raises:
+        UsageError: nothing says which store is meant.
+        ItemNotFound: there is no such file.
+    """
+    uri = uri or options("uri", None)
+    if not uri or not isinstance(uri, str):
+        raise UsageError(
+            f"nothing says which store to look in: give --uri, or set {_URI} or 'uri' in a track.config"
+        )
+    parsed = Uri.parse(uri)
+    if parsed.scheme in _ON_DISK and not Path(parsed.path).exists():
+        raise ItemNotFound(f"there is no store at {parsed.path}: look at --uri or {_URI}")
+    protocol = get_protocol(uri)
+    try:
+        yield protocol
+    finally:
+        protocol.close()
+
+
+def find_trial(protocol: Protocol, name: str) -> Trial:
+    """The one trial that goes by a uid, a beginning of it, an id of 32 digits, or a name of its own.
+
+    The digits of a hash may be cut short in front of the revision too, as `track ls` shows them.
+
+    Raises:
+        ItemNotFound: there is none.
+        UsageError: there are several.
+    """
+    found = protocol.fetch_trials({"$or": _ways(name)}) if name else []
+    exact = [trial for trial in found if trial.uid == name]
+    if len(exact or found) == 1:
+        return (exact or found)[0]
+    if not found:
+        raise ItemNotFound(
+            f"no trial goes by {name!r}: give a uid, 4 or more digits of one, an id or a name ('track ls' "
+            "shows them)"
+        )
+    some = ", ".join(f"{trial.uid[:12]}…_{trial.revision}" for trial in found[:_SHOWN])
+    raise UsageError(f"{name!r} is the name of {len(found)} trials ({some}): give more digits of one's uid")
+
+
+def _ways(name: str) -> list[dict[str, Any]]:
+    """Queries for the trials that may be meant."""
+    ways: list[dict[str, Any]] = [{"uid": name}, {"name": name}]
+    if _ID.fullmatch(name):
+        ways.append({"id": bytes.fromhex(name)})
+    if _PREFIX.fullmatch(name):
+        ways.append({"uid": _beginning(name)})
+    if found := _WITH_REVISION.fullmatch(name):
+        ways.append({"hash": _beginning(found[1]), "revision": int(found[2])})
+    return ways
+
+
+def _beginning(text: str) -> dict[str, str]:
+    """The condition on hexadecimal digits that they begin so; `g` comes behind all of them."""
+    return {"$gte": text, "$lt": f"{text}g"}
+
+
+def find_trials(protocol: Protocol, text: str) -> list[Trial]:
+    """The trials that a filter selects, oldest first.
+
+    Raises:
+        UsageError: the filter cannot be understood.
+    """
+    return protocol.fetch_trials(selected(protocol, text))
+
+
+def selected(protocol: Protocol, text: str, kind: Kind = "trial") -> dict[str, Any]:
+    """The query that a filter means in a store, where groups go by their names.
+
+    Raises:
+        UsageError: the filter cannot be understood; where and why is told.
+    """
+
+    def uids(what: str, name: str) -> Sequence[str]:
+        return [group.uid for group in protocol.fetch_groups({"name": name})] if what == "group" else []
+
+    try:
+        return query_of(text, kind, uids)
+    except BadQuery as error:
+        raise UsageError(f"--filter, {error}") from None

@@ -1,0 +1,85 @@
+"""What a tracker tells of runs and of their points, in the documented fields."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+from collections.abc import Mapping
+from datetime import datetime
+from typing import Any
+
+__all__ = ["RecordInfo", "RunInfo", "by_step", "step_of", "time_shown"]
+
+
+class _Dumped:
+    """Scripts that were written for models of pydantic also call these."""
+
+    def model_dump(self) -> dict[str, Any]:
+        """The fields by name."""
+        return {field.name: getattr(self, field.name) for field in dataclasses.fields(self)}  # type: ignore[arg-type]  # of data classes only
+
+    def model_dump_json(self) -> str:
+        """The fields by name, as JSON."""
+        return json.dumps(self.model_dump())
+
+
+@dataclasses.dataclass
+class RunInfo(_Dumped):
+    """What is known of a run.
+
+    Attributes:
+        run_id: its number within the experiment.
+        name: need not be unique.
+        created_at: the local time, for people: ``2026-11-21 16:30:00``.
+        status: ``'running'``, ``'completed'`` or ``'failed'``.
+        config: its hyper-parameters.
+        num_records: how many records each metric has, in the order of `metrics`.
+        metrics: names of its metrics.
+        full_status: the status as the store has it, such as ``'Interrupted'`` or ``'lost'``.
+    """
+
+    run_id: int
+    name: str
+    created_at: str
+    status: str
+    config: dict[str, Any]
+    num_records: list[int] | None = None
+    metrics: list[str] | None = None
+    full_status: str | None = None
+
+
+@dataclasses.dataclass
+class RecordInfo(_Dumped):
+    """One point of a metric.
+
+    Attributes:
+        step: where in the training.
+        value: what was recorded.
+        log_time: when, in seconds since the epoch.
+    """
+
+    step: int
+    value: float
+    log_time: float
+
+
+def by_step(record: RecordInfo) -> tuple[bool, float]:
+    """What to sort points by; steps that are no numbers come last, in the order in which they were."""
+    return _rank(record.step)
+
+
+def step_of(told: Mapping[str, Any]) -> tuple[bool, float]:
+    """The same for what is told of media."""
+    return _rank(told["step"])
+
+
+def _rank(step: Any) -> tuple[bool, float]:
+    is_number = isinstance(step, int | float)
+    return not is_number, step if is_number else 0.0
+
+
+def time_shown(seconds: float | None) -> str:
+    """A moment, in seconds since the epoch, as `RunInfo.created_at` shows it; empty when it is not known."""
+    if seconds is None:
+        return ""
+    return datetime.fromtimestamp(seconds).astimezone().strftime("%Y-%m-%d %H:%M:%S")

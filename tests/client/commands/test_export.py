@@ -1,0 +1,149 @@
+"""``track export``: every point, in each format, in little memory."""
+
+from __future__ import annotations
+
+import csv
+import json
+import math
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from commanding import fill, run
+from track.commands.export import COMMAND
+from track.persistence import get_protocol
+from track_protocol.errors import TrackError, UsageError
+from track_protocol.model import Trial
+
+
+@pytest.fixture
+def uri(tmp_path: Path) -> str:
+    return f"sqlite:{tmp_path}/runs.db"
+
+
+def exported(tmp_path: Path, uri: str, kind: str, *words: str) -> Any:
+    path = tmp_path / f"out.{kind}"
+    assert run(COMMAND, "--uri", uri, "-o", str(path), *words) == 0
+    if kind == "csv":
+        with path.open(encoding="utf-8", newline="") as file:
+            return list(csv.DictReader(file))
+    if kind == "json":
+        return json.loads(path.read_text("utf-8"))
+    parquet = pytest.importorskip("pyarrow.parquet", reason="Parquet is an extra")
+    return parquet.read_table(path).to_pylist()
+
+
+@pytest.mark.parametrize("kind", ["csv", "json", "parquet"])
+def test_every_point_is_a_row(tmp_path: Path, uri: str, kind: str) -> None:
+    uids = fill(uri)
+    rows = exported(tmp_path, uri, kind)
+    assert len(rows) == 3 * (3 * 4 + 1)
+    of_one = [row for row in rows if row["trial"] == uids[1] and row["name"] == "loss"]
+    assert [row["trial_name"] for row in of_one] == ["résumé 猫"] * 8
+    plain = [row for row in of_one if not row["context"] or row["context"] == "{}"]
+    assert [float(row["step"]) for row in plain] == [0, 1, 2, 3]
+    values = [float(row["value"]) for row in plain]
+    assert math.isnan(values[1])
+    assert values[2] == 1 / 4
+    labelled = [row["context"] for row in of_one if row not in plain]
+    assert [each if kind == "json" else json.loads(each) for each in labelled] == [{"phase": "val"}] * 4
+    notes = [row.get("value_text") or row["value"] for row in rows if row["name"] == "note"]
+    assert set(notes) == {'"x"' if kind == "parquet" else "x"}
+
+
+@pytest.mark.parametrize("kind", ["csv", "json", "parquet"])
+def test_wide_is_one_row_for_each_trial(tmp_path: Path, uri: str, kind: str) -> None:
+    fill(uri)
+    rows = exported(tmp_path, uri, kind, "--wide", "--filter", "lr < 0.25")
+    assert [(row["name"], row["status"], float(row["parameters.lr"])) for row in rows] == [
+        ("first", "Completed", 0.1),
+        ("résumé 猫", "Completed", 0.2),
+    ]
+    assert float(rows[0]['metrics.loss{phase="val"}']) == 6
+
+
+def test_some_series_of_some_trials(uri: str, capfdbinary: pytest.CaptureFixture[bytes]) -> None:
+    uids = fill(uri)
+    assert run(COMMAND, "--uri", uri, "--metric", "note", "--metric", 'loss{phase="val"}', uids[0]) == 0
+    rows = list(csv.DictReader(capfdbinary.readouterr().out.decode().splitlines()))
+    assert sorted({row["name"] for row in rows}) == ["loss", "note"]
+    assert len(rows) == 8
+
+
+@pytest.mark.parametrize("kind", ["csv", "json", "parquet"])
+def test_nothing_is_a_whole_file_too(tmp_path: Path, uri: str, kind: str) -> None:
+    fill(uri)
+    assert exported(tmp_path, uri, kind, "--filter", "lr > 9") == []
+
+
+def test_a_file_is_there_when_it_is_complete_or_not_at_all(
+    tmp_path: Path, uri: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    fill(uri)
+    out = tmp_path / "out.csv"
+    out.write_text("before")
+
+    def fails(*_arguments: Any) -> Any:
+        raise TrackError("the server is gone")
+
+    monkeypatch.setattr("track.commands.export.pages_of", fails)
+    with pytest.raises(TrackError, match="gone"):
+        run(COMMAND, "--uri", uri, "-o", str(out))
+    assert out.read_text() == "before"
+    assert not list(tmp_path.glob(".out*"))
+
+
+def test_what_cannot_be_is_told(tmp_path: Path, uri: str) -> None:
+    uids = fill(uri)
+    with pytest.raises(UsageError, match="not both"):
+        run(COMMAND, "--uri", uri, uids[0], "--filter", "lr > 0")
+    with pytest.raises(TrackError, match="cannot be written"):
+        run(COMMAND, "--uri", uri, "-o", str(tmp_path / "nowhere" / "out.csv"))
+
+
+MEASURED = """
+import resource, sys
+from commanding import run
+from track.commands.export import COMMAND
+run(COMMAND, "--uri", sys.argv[1], "-o", sys.argv[2])
+print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss)
+"""
+
+
+@pytest.fixture(scope="module")
+def long_stores(tmp_path_factory: pytest.TempPathFactory) -> list[str]:
+    """Stores of one series each, of 50,000 and of 1,000,000 points."""
+    uris = []
+    for points in (50_000, 1_000_000):
+        uri = f"sqlite:{tmp_path_factory.mktemp('long')}/runs.db"
+        protocol = get_protocol(uri)
+        trial = protocol.new_trial(Trial(name="long"))
+        assert trial is not None
+        write = protocol.metric_writer(trial)
+        for step in range(points):
+            write(step, {"loss": step * 0.5})
+        protocol.close()
+        uris.append(uri)
+    return uris
+
+
+@pytest.mark.parametrize("kind", ["csv", "json", "parquet"])
+def test_a_million_points_need_no_more_memory_than_a_few_pages(
+    tmp_path: Path, long_stores: list[str], kind: str
+) -> None:
+    if kind == "parquet":
+        pytest.importorskip("pyarrow", reason="Parquet is an extra")
+    support = {"PYTHONPATH": str(Path(__file__).parents[2] / "support")}
+    used = []
+    for uri in long_stores:
+        words = [sys.executable, "-c", MEASURED, uri, str(tmp_path / f"out.{kind}")]
+        found = subprocess.run(words, check=True, capture_output=True, text=True, env=support)
+        used.append(int(found.stdout))
+    # In kilobytes; a million rows of Python objects would be some 400 MB.
+    assert used[1] - used[0] < 60_000
+    if kind == "csv":
+        with (tmp_path / "out.csv").open() as file:
+            assert sum(1 for _ in file) == 1_000_001

@@ -1,0 +1,109 @@
+"""``track ls``, on stores that hold real trials."""
+
+from __future__ import annotations
+
+import json
+import re
+from pathlib import Path
+
+import pytest
+
+from commanding import fill, in_terminal, run
+from track.commands.ls import COMMAND
+from track.commands.text import width_of
+from track_protocol.errors import ItemNotFound, UsageError
+
+
+@pytest.fixture
+def uri(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> str:
+    uri = f"sqlite:{tmp_path}/runs.db"
+    monkeypatch.setenv("TRACK_URI", uri)
+    return uri
+
+
+def test_trials_are_listed_with_what_tells_them_apart(uri: str, capsys: pytest.CaptureFixture[str]) -> None:
+    uids = fill(uri)
+    assert run(COMMAND) == 0
+    header, *rows = capsys.readouterr().out.splitlines()
+    assert header.split() == ["UID", "NAME", "STATUS", "lr", "loss", "note", "SEEN", 'loss{phase="val"}']
+    assert [row.split()[0] for row in rows] == [f"{uid[:8]}_0" for uid in uids]
+    assert "résumé 猫" in rows[1]
+    assert len({width_of(row[: row.index("Comp")]) for row in rows[:2]}) == 1
+
+
+def test_a_filter_an_order_columns_and_a_limit(uri: str, capsys: pytest.CaptureFixture[str]) -> None:
+    fill(uri)
+    run(COMMAND, "--filter", "tags.team = red", "--sort", "lr", "-r", "--columns", "lr, metrics.loss.max")
+    assert [line.split() for line in capsys.readouterr().out.splitlines()] == [
+        ["lr", "loss.max"],
+        ["0.3", "0.333333"],
+        ["0.2", "0.5"],
+    ]
+    run(COMMAND, "--limit", "1", "--columns", "lr")
+    assert capsys.readouterr().out.splitlines() == [
+        " lr",
+        "0.3",
+        "the newest 1 of 3 trials; --limit N shows more",
+    ]
+
+
+def test_a_group_goes_by_its_name(uri: str, capsys: pytest.CaptureFixture[str]) -> None:
+    fill(uri)
+    run(COMMAND, "--filter", "group = sweep and project = vision", "--json")
+    assert len(json.loads(capsys.readouterr().out)) == 3
+    run(COMMAND, "--filter", "group = other")
+    assert capsys.readouterr().out == "no trials that match\n"
+
+
+def test_groups_and_projects_are_counted(uri: str, capsys: pytest.CaptureFixture[str]) -> None:
+    fill(uri)
+    run(COMMAND, "projects")
+    assert capsys.readouterr().out.split()[4:7] == ["vision", "1", "3"]
+    run(COMMAND, "groups", "--filter", "name ~ SWE", "--json")
+    (group,) = json.loads(capsys.readouterr().out)
+    assert (group["name"], group["project"], group["trials"]) == ("sweep", "vision", 3)
+
+
+def test_a_machine_gets_all_but_the_points(uri: str, capsys: pytest.CaptureFixture[str]) -> None:
+    uids = fill(uri)
+    run(COMMAND, "--json")
+    found = json.loads(capsys.readouterr().out)
+    assert [each["uid"] for each in found] == uids
+    assert found[0]["metrics"]["loss"]["count"] == 4
+    assert found[2]["errors"]
+    run(COMMAND, "--json", "--columns", "name,nothing")
+    assert json.loads(capsys.readouterr().out)[0] == {"name": "first", "nothing": None}
+
+
+@pytest.mark.parametrize("columns", [30, 60, 100])
+def test_on_a_terminal_it_is_as_wide_as_that(uri: str, columns: int) -> None:
+    uids = fill(uri)
+    told = in_terminal(columns, "ls", uri=uri)
+    assert "\x1b[" in told
+    table = [line for line in re.sub(r"\x1b\[[0-9;]*m", "", told).splitlines() if "not shown" not in line]
+    assert max(map(width_of, table)) <= columns
+    assert [line.split()[0] for line in table[1:4]] == [f"{uid[:8]}_0" for uid in uids]
+
+
+def test_no_colours_when_they_are_not_wanted(uri: str) -> None:
+    fill(uri)
+    assert "\x1b[3" not in in_terminal(100, "ls", uri=uri, env=[("NO_COLOR", "1")])
+
+
+def test_a_store_that_is_not_there_is_not_made(tmp_path: Path) -> None:
+    with pytest.raises(ItemNotFound, match="there is no store at"):
+        run(COMMAND, "--uri", f"sqlite:{tmp_path}/typo.db")
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_what_cannot_be_is_told(uri: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    fill(uri)
+    with pytest.raises(UsageError, match="--filter, column 5: expected a value"):
+        run(COMMAND, "--filter", "lr <")
+    with pytest.raises(UsageError, match="nothing here has bogus"):
+        run(COMMAND, "--columns", "bogus")
+    with pytest.raises(UsageError, match="empty"):
+        run(COMMAND, "--columns", "uid,,lr")
+    monkeypatch.delenv("TRACK_URI")
+    with pytest.raises(UsageError, match="give --uri, or set TRACK_URI"):
+        run(COMMAND)

@@ -1,0 +1,65 @@
+"""How trials are named on the command line."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from commanding import fill
+from track.commands.stores import find_trial, opened
+from track.configuration import reset_configuration
+from track_protocol.errors import ItemNotFound, UsageError
+from track_protocol.protocol import Protocol
+
+
+@pytest.fixture
+def uri(tmp_path: Path) -> str:
+    return f"sqlite:{tmp_path}/runs.db"
+
+
+@pytest.fixture
+def uids(uri: str) -> list[str]:
+    return fill(uri)
+
+
+@pytest.fixture
+def protocol(uri: str, uids: list[str]) -> Iterator[Protocol]:
+    with opened(uri) as protocol:
+        yield protocol
+
+
+def test_a_trial_goes_by_uid_beginning_id_or_name(protocol: Protocol, uids: list[str]) -> None:
+    first = find_trial(protocol, uids[1])
+    assert first.id is not None
+    for name in (uids[1][:12], f"{uids[1][:12]}_0", uids[1][:64], first.id.hex(), "résumé 猫"):
+        assert find_trial(protocol, name).uid == uids[1]
+
+
+@pytest.mark.parametrize("name", ["nobody", "", "0123", "zz_0", "0" * 32])
+def test_a_trial_that_is_not_there(protocol: Protocol, name: str) -> None:
+    with pytest.raises(ItemNotFound, match="no trial goes by"):
+        find_trial(protocol, name)
+
+
+def test_a_name_of_several_trials_is_not_enough(protocol: Protocol, uids: list[str]) -> None:
+    with pytest.raises(UsageError, match="'first' is the name of 2 trials") as caught:
+        find_trial(protocol, "first")
+    assert uids[0][:12] in str(caught.value)
+
+
+def test_a_configuration_names_the_store(
+    uri: str, uids: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    file = tmp_path / "track.config"
+    file.write_text(json.dumps({"uri": uri}))
+    monkeypatch.delenv("TRACK_URI", raising=False)
+    monkeypatch.setenv("TRACK_CONFIG", str(file))
+    reset_configuration()
+    try:
+        with opened(None) as protocol:
+            assert find_trial(protocol, uids[0]).uid == uids[0]
+    finally:
+        reset_configuration()

@@ -1,0 +1,439 @@
+"""`Tracker`: its runs, its errors, and what other APIs make of them."""
+
+from __future__ import annotations
+
+import math
+import socket
+import statistics
+import subprocess
+import sys
+from argparse import Namespace
+from collections.abc import Callable, Iterator
+from contextlib import closing
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from older_databases import OlderDatabase
+from running_server import Served, ServerProcess, serving
+from track import LOST, Status, TrackClient, Tracker, TrackError
+from track.tracker import ExperimentDBManager, NoActiveRun, RecordInfo
+from track.tracker.run_ids import LAST_COUNTED
+from track.tracker.statuses import status_of_run, status_of_trial
+from track_protocol.errors import BadArguments, ItemNotFound, StoreReadOnly, TrialInUse, UsageError
+from track_protocol.model import CustomStatus
+from track_protocol.roles import Role
+from track_server.app import Settings
+from track_server.users import UserStore
+
+
+@pytest.fixture(autouse=True)
+def own_folders(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The pins that clients remember are each test's own, since ports come back."""
+    monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path / "state"))
+
+
+@pytest.fixture(params=["folder", "file", "ephemeral", "socket"])
+def place(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[str]:
+    """Where a tracker keeps its experiments: every kind of place."""
+    if request.param == "socket":
+        with serving(Settings(backend=f"sqlite:{tmp_path}/server.db", home=tmp_path / "home")) as served:
+            yield served.join("trainer")
+        return
+    yield {"folder": f"{tmp_path}/experiments", "file": f"file:{tmp_path}/all.json"}.get(
+        request.param, "ephemeral:"
+    )
+
+
+@pytest.fixture
+def everywhere(place: str) -> Iterator[Tracker]:
+    """In every kind of place, with an experiment."""
+    with Tracker(place) as tracker:
+        tracker.set_experiment("mnist")
+        yield tracker
+
+
+@pytest.fixture
+def tracker() -> Iterator[Tracker]:
+    with Tracker("ephemeral:") as tracker:
+        tracker.set_experiment("mnist")
+        yield tracker
+
+
+def full_status(tracker: Tracker, run_id: int) -> str | None:
+    run = tracker.get_run(run_id)
+    assert run is not None
+    return run.full_status
+
+
+# -- runs ----------------------------------------------------------------------------------------
+
+
+def test_a_run_is_told_as_it_was_logged(everywhere: Tracker) -> None:
+    config = {"lr": 0.01, "layers": [64, 10], "aug": None}
+    with everywhere.run("baseline", config) as run_id:
+        for step in range(5):
+            everywhere.record("loss", 1.0 / (1 + step), step)
+        everywhere.log({"acc": 0.5, "f1": 0.25}, step=4)
+    run = everywhere.get_run(run_id)
+    assert run is not None
+    assert (run.run_id, run.name, run.status, run.config) == (1, "baseline", "completed", config)
+    assert (run.metrics, run.num_records) == (["loss", "acc", "f1"], [5, 1, 1])
+    assert [(each.step, each.value) for each in everywhere.get_records(1, "loss")] == [
+        (step, 1.0 / (1 + step)) for step in range(5)
+    ]
+    assert list(everywhere.get_results(1)) == everywhere.get_metrics(1) == ["loss", "acc", "f1"]
+    assert everywhere.summary(1)["loss"] == {
+        "min": 0.2,
+        "max": 1.0,
+        "mean": pytest.approx(sum(1.0 / (1 + step) for step in range(5)) / 5),
+        "std": pytest.approx(statistics.pstdev(1.0 / (1 + step) for step in range(5))),
+        "last": 0.2,
+        "n": 5,
+        "first_step": 0,
+        "last_step": 4,
+    }
+
+
+def test_runs_come_newest_first(everywhere: Tracker) -> None:
+    for name in ("a", "b", "a"):
+        with everywhere.run(name):
+            pass
+    assert [(run.run_id, run.name) for run in everywhere.get_all_runs()] == [(3, "a"), (2, "b"), (1, "a")]
+
+
+def test_what_is_deleted_is_gone_and_its_number_is_not_given_again(everywhere: Tracker) -> None:
+    with everywhere.run("a") as run_id:
+        everywhere.record("loss", 1.0, 0)
+    everywhere.delete_run(run_id)
+    everywhere.delete_run(run_id)
+    assert (everywhere.get_run(run_id), everywhere.get_all_runs()) == (None, [])
+    assert (everywhere.get_metrics(run_id), everywhere.get_records(run_id, "loss")) == ([], [])
+    with everywhere.run() as following:
+        assert following == run_id + 1
+
+
+def test_a_run_is_completed_by_a_block_that_ends_and_failed_by_one_that_raises(everywhere: Tracker) -> None:
+    with everywhere.run() as good:
+        running = everywhere.get_run(good)
+    with pytest.raises(ZeroDivisionError), everywhere.run() as bad:
+        1 / 0  # noqa: B018 - it raises
+    with pytest.raises(KeyboardInterrupt), everywhere.run() as interrupted:
+        raise KeyboardInterrupt
+    assert running is not None
+    assert running.status == "running"
+    assert {run.run_id: run.status for run in everywhere.get_all_runs()} == {
+        good: "completed",
+        bad: "failed",
+        interrupted: "failed",
+    }
+    assert (full_status(everywhere, bad), full_status(everywhere, interrupted)) == (
+        "Exception",
+        "Interrupted",
+    )
+
+
+def test_the_error_of_a_failed_run_is_kept(tracker: Tracker) -> None:
+    with pytest.raises(ValueError, match="diverged"), tracker.run():
+        raise ValueError("diverged")
+    tracker.start_run()
+    try:
+        raise OSError("no disk")
+    except OSError:
+        tracker.end_run("failed")
+    tracker.start_run()
+    tracker.end_run(status="failed")
+    assert tracker.db_manager is not None
+    errors = ["".join(trial.errors) for trial in tracker.db_manager.experiment.trials()]
+    assert ["ValueError: diverged" in errors[0], "OSError: no disk" in errors[1]] == [True, True]
+    assert "ended as failed" in errors[2]
+
+
+def test_a_block_may_end_its_run_itself(tracker: Tracker) -> None:
+    with tracker.run() as first:
+        tracker.end_run("failed")
+        second = tracker.start_run()
+    assert tracker.current_run_id == second
+    assert [run.status for run in tracker.get_all_runs()] == ["running", "failed"]
+    assert tracker.end_run() == second
+    assert first == 1
+
+
+def test_a_run_that_goes_on_elsewhere_is_running_and_nobody_runs_it(tracker: Tracker) -> None:
+    run_id = tracker.start_run()
+    assert tracker.end_run("running") == run_id
+    run = tracker.get_run(run_id)
+    assert run is not None
+    assert (run.status, run.full_status) == ("running", "Suspended")
+
+
+def test_a_run_has_a_name_in_any_case(tracker: Tracker) -> None:
+    run_id = tracker.start_run()
+    assert (tracker.current_run_id, tracker.current_run_name) == (run_id, f"run_{run_id}")
+    tracker.end_run()
+    assert (tracker.current_run_id, tracker.current_run_name) == (None, None)
+
+
+def test_both_spellings_mean_the_same(tracker: Tracker) -> None:
+    tracker.start_run(run_name="a", hparams={"lr": 1})
+    tracker.end_run()
+    tracker.start_run("a", Namespace(lr=1))
+    tracker.end_run()
+    later, first = tracker.get_all_runs()
+    assert (later.name, later.config) == (first.name, first.config) == ("a", {"lr": 1})
+    with pytest.raises(BadArguments, match="config and hparams are the same: give one of them"):
+        tracker.start_run(config={}, hparams={})
+
+
+@pytest.mark.parametrize("name", ["step", "aggregator", "context", "self", "metric_name", "loss/train"])
+def test_a_metric_may_have_any_name(tracker: Tracker, name: str) -> None:
+    with tracker.run() as run_id:
+        tracker.record(name, 1.0, 0)
+        tracker.log({name: 2.0}, step=1)
+    assert [each.value for each in tracker.get_records(run_id, name)] == [1.0, 2.0]
+
+
+def test_numbers_that_are_none_are_counted_and_left_out_of_statistics(tracker: Tracker) -> None:
+    with tracker.run():
+        for step, value in enumerate([1.0, math.nan, math.inf, 3.0]):
+            tracker.record("m", value, step)
+        summary = tracker.summary()["m"]
+    assert (summary["n"], summary["min"], summary["max"], summary["mean"]) == (4, 1.0, 3.0, 2.0)
+
+
+def test_a_summary_reads_no_points(tracker: Tracker, monkeypatch: pytest.MonkeyPatch) -> None:
+    with tracker.run() as run_id:
+        for step in range(1_000):
+            tracker.record("m", step, step)
+    # Reading points goes through this one function.
+    monkeypatch.setattr("track.series.fetch_series", lambda *rest: pytest.fail("points were read"))
+    assert tracker.summary(run_id)["m"]["n"] == 1_000
+
+
+# -- errors --------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    "call",
+    [
+        lambda tracker: tracker.record("loss", 1.0, 0),
+        lambda tracker: tracker.log({"loss": 1.0}, step=0),
+        lambda tracker: tracker.end_run(),
+        lambda tracker: tracker.summary(),
+    ],
+)
+def test_without_a_run_one_is_told_to_start_it(tracker: Tracker, call: Callable[[Tracker], object]) -> None:
+    for expected in (RuntimeError, TrackError, NoActiveRun):
+        with pytest.raises(expected, match=r"no run is active: call start_run\(\) first"):
+            call(tracker)
+
+
+def test_without_an_experiment_one_is_told_to_choose_it() -> None:
+    with Tracker("ephemeral:") as tracker, pytest.raises(UsageError, match="call set_experiment"):
+        tracker.start_run()
+
+
+def test_a_second_run_is_not_started_beside_the_first(tracker: Tracker) -> None:
+    with tracker.run():
+        with pytest.raises(UsageError, match=r"run 1 is active: call end_run\(\) before start_run\(\)"):
+            tracker.start_run()
+        with pytest.raises(UsageError, match="run 1 is active"):
+            tracker.set_experiment("other")
+        with pytest.raises(UsageError, match="run 1 is active"):
+            tracker.delete_run(1)
+
+
+def test_a_status_is_one_of_three(tracker: Tracker) -> None:
+    run_id = tracker.start_run()
+    with pytest.raises(BadArguments, match="'done' is no status of a run: use one of 'running'"):
+        tracker.end_run("done")
+    assert tracker.current_run_id == run_id
+    tracker.end_run()
+
+
+@pytest.mark.parametrize("name", ["", "a/b", "../up"])
+def test_an_experiment_of_a_folder_has_the_name_of_a_file(tmp_path: Path, name: str) -> None:
+    with pytest.raises(UsageError, match="cannot be the name of an experiment"):
+        Tracker(tmp_path).set_experiment(name)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_run_that_another_process_writes_is_deleted_only_by_force(tmp_path: Path) -> None:
+    with (
+        serving(Settings(backend=f"sqlite:{tmp_path}/s.db", home=tmp_path / "home")) as served,
+        Tracker(served.join("writer")) as writer,
+        Tracker(served.join("deleter")) as deleter,
+    ):
+        for tracker in (writer, deleter):
+            tracker.set_experiment("mnist")
+        with writer.run() as run_id:
+            writer.record("loss", 1.0, 0)
+            assert writer.get_metrics(run_id) == ["loss"]
+            with pytest.raises(TrialInUse, match=r"is still written by 'writer'"):
+                deleter.delete_run(run_id)
+            deleter.delete_run(run_id, force=True)
+            assert deleter.get_all_runs() == []
+
+
+def test_an_old_database_is_read_and_not_written(tmp_path: Path) -> None:
+    OlderDatabase(tmp_path / "old.db").add("then", records=[("loss", 0, 1.0, 2.0)])
+    with Tracker(tmp_path) as tracker:
+        tracker.set_experiment("old")
+        assert tracker.get_results(1) == {"loss": [RecordInfo(0, 1.0, 2.0)]}
+        with pytest.raises(StoreReadOnly, match="track import"):
+            tracker.start_run()
+
+
+# -- places --------------------------------------------------------------------------------------
+
+
+def test_each_experiment_of_a_folder_is_a_file(tmp_path: Path) -> None:
+    folder = tmp_path / "all" / "experiments"
+    with Tracker(str(folder)) as tracker:
+        for name in ("b", "a.db"):
+            tracker.set_experiment(name)
+            with tracker.run(name):
+                pass
+        assert tracker.cur_exp_path == folder / "a.db"
+        assert tracker.get_all_exp_paths() == [folder / "a.db", folder / "b.db"]
+        assert tracker.get_all_experiments() == ["a", "b"]
+        assert [run.name for run in tracker.get_all_runs()] == ["a.db"]
+        tracker.set_all_exp_dir(tmp_path / "elsewhere")
+        assert tracker.get_all_exp_paths() == []
+        assert tracker.db_manager is None
+
+
+def test_experiments_of_one_store_are_its_projects() -> None:
+    with Tracker("ephemeral:") as tracker:
+        for name in ("b", "a.db"):
+            tracker.set_experiment(name)
+            with tracker.run() as run_id:
+                assert run_id == 1
+        assert tracker.get_all_experiments() == ["b", "a"]
+        assert tracker.cur_exp_path is None
+        with pytest.raises(UsageError, match=r"have no files: call get_all_experiments\(\)"):
+            tracker.get_all_exp_paths()
+
+
+def test_a_folder_is_where_it_was_left(tmp_path: Path) -> None:
+    with Tracker(tmp_path) as tracker:
+        tracker.set_experiment("mnist")
+        with tracker.run("one"):
+            tracker.record("loss", 1.0, 0)
+    with Tracker(tmp_path) as again, ExperimentDBManager(tmp_path / "mnist.db") as manager:
+        again.set_experiment("mnist.db")
+        assert again.get_all_runs() == manager.get_all_runs()
+        with again.run() as run_id:
+            assert run_id == 2
+
+
+# -- one data model ------------------------------------------------------------------------------
+
+
+def test_a_client_reads_what_a_tracker_logs_and_a_tracker_what_a_client_logs(place: str) -> None:
+    with Tracker(place) as tracker:
+        tracker.set_experiment("mnist")
+        with tracker.run("by tracker", {"lr": 0.1}):
+            tracker.record("loss", 0.5, 3)
+        assert tracker.db_manager is not None
+        client = TrackClient(tracker.db_manager.experiment.protocol)
+        client.set_project(name="mnist")
+        with client.new_trial(name="by client", arguments={"lr": 0.2}) as logger:
+            logger.log_metrics(step=1, context={"phase": "train"}, loss=0.25)
+            logger.log_metrics(plain=7)
+        (stored,) = client.protocol.fetch_trials({"name": "by tracker"})
+        assert (stored.parameters, stored.status) == ({"lr": 0.1}, Status.Completed)
+        assert stored.metrics["loss"] == {3: 0.5}
+        run = tracker.get_all_runs()[0]
+        assert (run.name, run.config, run.status) == ("by client", {"lr": 0.2}, "completed")
+        assert run.run_id > LAST_COUNTED
+        assert tracker.get_run(run.run_id) == run
+        (point,) = tracker.get_records(run.run_id, 'loss{phase="train"}')
+        assert (point.step, point.value) == (1, 0.25)
+        assert [(each.step, each.value) for each in tracker.get_records(run.run_id, "plain")] == [(0, 7)]
+        tracker.delete_run(run.run_id)
+        assert client.protocol.fetch_trials({"name": "by client"}) == []
+
+
+@pytest.mark.parametrize(
+    ("status", "told"),
+    [
+        (Status.CreatedGroup, "running"),
+        (Status.Running, "running"),
+        (Status.Suspended, "running"),
+        (Status.Completed, "completed"),
+        (Status.Exception, "failed"),
+        (Status.Broken, "failed"),
+        (Status.Interrupted, "failed"),
+        (LOST, "failed"),
+        (CustomStatus("diverged", 250), "failed"),
+        (CustomStatus("warming up", 150), "running"),
+        (CustomStatus("early stop", 350), "completed"),
+        (None, "running"),
+    ],
+)
+def test_every_status_is_one_of_three(status: Any, told: str) -> None:
+    assert status_of_run(status) == told
+
+
+@pytest.mark.parametrize("status", ["running", "completed", "failed"])
+def test_each_of_the_three_is_a_status_that_means_it(status: str) -> None:
+    assert status_of_run(status_of_trial(status)) == status
+
+
+def test_a_process_that_is_interrupted_leaves_a_failed_run(tmp_path: Path) -> None:
+    program = (
+        "import sys, time\n"
+        "from track import Tracker\n"
+        "tracker = Tracker(sys.argv[1])\n"
+        "tracker.set_experiment('mnist')\n"
+        "tracker.start_run('interrupted')\n"
+        "tracker.record('loss', 1.0, 0)\n"
+        "print('runs', flush=True)\n"
+        "time.sleep(60)\n"
+    )
+    process = subprocess.Popen(
+        [sys.executable, "-c", program, str(tmp_path)], stdout=subprocess.PIPE, text=True
+    )
+    with process:
+        assert process.stdout is not None
+        assert process.stdout.readline() == "runs\n"
+        process.terminate()
+    with Tracker(tmp_path) as tracker:
+        tracker.set_experiment("mnist")
+        (run,) = tracker.get_all_runs()
+        assert (run.status, run.full_status, run.num_records) == ("failed", "Interrupted", [1])
+
+
+def test_a_run_starts_while_the_server_is_away_and_arrives_later(tmp_path: Path) -> None:
+    home = tmp_path / "home"
+    home.mkdir()
+    token = UserStore(home).add("trainer", Role.WRITER)
+    with closing(socket.socket()) as held:
+        # Bound and not listening: nobody else is given the port, and connections to it are refused.
+        held.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        held.bind(("127.0.0.1", 0))
+        port = held.getsockname()[1]
+        with Tracker(Served("127.0.0.1", port, "", home).uri("trainer", token)) as tracker:
+            tracker.set_experiment("mnist")
+            run_id = tracker.start_run("alone")
+            tracker.record("loss", 0.5, 1)
+            assert run_id > LAST_COUNTED
+            with ServerProcess(f"sqlite:{tmp_path}/s.db", home, port=port):
+                assert tracker.end_run() == run_id
+                assert tracker.db_manager is not None
+                tracker.db_manager.experiment.protocol.flush(30)
+                run = tracker.get_run(run_id)
+                assert run is not None
+                assert (run.name, run.status, run.num_records) == ("alone", "completed", [1])
+                with tracker.run() as following:
+                    assert following == 1
+                tracker.close()
+
+
+def test_an_unknown_run_is_told_by_its_number(tracker: Tracker) -> None:
+    assert tracker.db_manager is not None
+    with pytest.raises(ItemNotFound, match="experiment 'mnist' has no run 9"):
+        tracker.db_manager.record(9, "loss", 0, 1.0)
+    assert tracker.summary(9) == {}
