@@ -160,6 +160,7 @@ def test_all_ranks_log_into_one_trial_and_go_on_with_it(cluster: Cluster) -> Non
     for rank in range(WORLD):
         found = cluster.series(f'loss{{phase="train",rank="{rank}"}}')
         assert steps(found) == list(range(STEPS))
+    assert cluster.histogram_steps() == set(range(STEPS))
     of_first, of_second = cluster.states()
     assert of_first == of_second
 
