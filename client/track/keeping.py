@@ -94,19 +94,20 @@ class Keeping:
             meant: nothing was meant to be sent.
         """
         points, folder = self._sender.unsent_points, self.folder
+        told = "1 point is" if points == 1 else f"{points:,} points are"
         if self.is_whole and points and meant:
             _log.warning(
-                "%s points for %s are kept in %s, as offline=require says: send them with: track sync %s",
-                f"{points:,}",
+                "%s kept for %s in %s, as offline=require says: it is sent by: track sync %s",
+                told,
                 self._name,
                 folder,
                 folder,
             )
         elif self.is_whole and points:
             _log.error(
-                "%s points are not at %s yet (%s): they are kept in %s, and the next start here sends them, "
+                "%s not at %s yet (%s), but kept in %s: the next start here sends what is there, "
                 "or now: track sync %s",
-                f"{points:,}",
+                told,
                 self._name,
                 self._sender.problem or error,
                 folder,

@@ -204,7 +204,7 @@ def test_an_interrupt_ends_the_wait_at_exit_for_all_clients_and_tells_what_is_ke
         tmp_path,
     )
     assert "Traceback" not in done.stderr
-    assert done.stderr.count(f": they are kept in {tmp_path / 'spool'}") == 2
+    assert done.stderr.count(f", but kept in {tmp_path / 'spool'}") == 2
     assert len(list(spools_in(tmp_path / "spool"))) == 2
 
 
