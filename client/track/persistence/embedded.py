@@ -14,6 +14,9 @@ __all__ = ["embedded", "installed", "outbox_of"]
 
 _GROUP: Final = "track.backends"
 
+_OPENING: Final = 30.0
+"""Seconds for a store to be open: a long one is read whole, and a busy disk may take its time."""
+
 
 def installed() -> dict[str, Any]:
     """The entry points of backends that run in this process, by scheme."""
@@ -42,7 +45,7 @@ def outbox_of(uri: str, limits: Limits | None = None) -> Outbox:
         open_store = point.load()
     except ImportError as error:
         raise MissingExtra(f"{missing} ({error})") from error
-    return Outbox(open_store(uri), redact(uri), limits=limits)
+    return Outbox(open_store(uri), redact(uri), connect_timeout=_OPENING, limits=limits)
 
 
 def embedded(uri: str) -> OutboxProtocol:
