@@ -46,7 +46,7 @@ def test_four_runs_of_one_script_are_four_trials(uri: str) -> None:
     other = started(uri, "--lr", "0.5")
     for run in [*runs, other]:
         printed, complained = run.communicate(timeout=SECONDS)
-        assert (run.returncode, complained) == (0, "")
+        assert run.returncode == 0, complained
         assert f'"epochs": {EPOCHS}' in printed
     with TrackClient(uri) as client:
         trials = client.protocol.fetch_trials({"parameters.lr": 0.1})
