@@ -15,7 +15,7 @@ from typing import Any, Final, TypeVar
 from track.chrono import LoggerChronoContext
 from track.configuration import environment, options
 from track.logger import TrialLogger
-from track.orion import ORION_TAG, orion_in, trial_of_orion
+from track.orion import joined_or_created, orion_in
 from track.parameters import Arguments, as_mapping, storable
 from track.persistence import get_protocol
 from track.resuming import claimed, definition, joined, rank_in, resumes_in
@@ -172,7 +172,9 @@ class TrackClient:
         else:
             create = self._resume if (self._resumes if resume is None else resume) else self._create
             if self._orion_trial is not None:
-                create = partial(self._of_orion, self._orion_trial, create)
+                create = partial(
+                    joined_or_created, self.protocol, self._orion_trial, self._in_project, create
+                )
                 self._orion_trial = None
             self.logger = TrialLogger(Trial(**kwargs), self.protocol, create=create)
         if arguments is not None:
@@ -238,14 +240,6 @@ class TrackClient:
             self.protocol.log_trial_start(made)
             return made
         return joined(self.protocol, found, trial)
-
-    def _of_orion(self, trial_id: str, create: Callable[[Trial], Trial], trial: Trial) -> Trial:
-        """Go on with the trial that Oríon means, or else create it."""
-        found = trial_of_orion(self.protocol, trial_id, self._in_project().uid)
-        if found is not None:
-            return joined(self.protocol, found, trial)
-        trial.tags[ORION_TAG] = trial_id
-        return create(trial)
 
     def _define(self, trial: Trial) -> Project:
         project = self._in_project()

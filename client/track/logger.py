@@ -278,7 +278,7 @@ class TrialLogger(FileLogger, CountdownLogger):
         """Change the trial's status.
 
         Args:
-            status: the new one.
+            status: the new one; the name or the number of a known one will do.
             error: what went wrong, when it did; added to the trial's errors.
         """
         self.protocol.set_trial_status(self.ensure(), status, error)

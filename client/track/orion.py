@@ -10,16 +10,16 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Final
 
-from track.resuming import definition
+from track.resuming import definition, joined
 from track_protocol.errors import ServerUnreachable, UsageError
-from track_protocol.model import Trial
+from track_protocol.model import Project, Trial
 from track_protocol.protocol import Protocol
 
-__all__ = ["ORION_TAG", "Orion", "orion_in", "trial_of_orion"]
+__all__ = ["ORION_TAG", "Orion", "joined_or_created", "orion_in"]
 
 _log: Final = logging.getLogger("track")
 
@@ -52,17 +52,31 @@ def orion_in(environment: Mapping[str, str]) -> Orion:
     )
 
 
-def trial_of_orion(protocol: Protocol, trial_id: str, project: str) -> Trial | None:
-    """The stored trial that an id of the environment means.
+def joined_or_created(
+    protocol: Protocol,
+    trial_id: str,
+    in_project: Callable[[], Project],
+    create: Callable[[Trial], Trial],
+    trial: Trial,
+) -> Trial:
+    """The trial that an id of the environment means.
 
     Args:
         protocol: the store.
         trial_id: a uid, an id in 32 hexadecimal digits, or one of Oríon's own.
-        project: uid of the project in which Oríon's ids are looked for.
-
-    Returns:
-        None when there is none yet; also while the store is away: a second revision is better than no run.
+        in_project: gives the project in which Oríon's ids are looked for.
+        create: stores a trial.
+        trial: what is known of it; stored when there is none of that id, and also while the store is away,
+            since a second revision is better than no run.
     """
+    found = _found(protocol, trial_id, in_project().uid)
+    if found is not None:
+        return joined(protocol, found, trial)
+    trial.tags[ORION_TAG] = trial_id
+    return create(trial)
+
+
+def _found(protocol: Protocol, trial_id: str, project: str) -> Trial | None:
     try:
         # Oríon's ids are of 32 hexadecimal digits, too: what is not stored under it is one of those.
         try:

@@ -8,6 +8,7 @@ import io
 import logging
 import os
 import sys
+import threading
 from collections.abc import Iterator
 from typing import Any
 
@@ -204,6 +205,29 @@ def test_a_forked_child_prints_and_keeps_it_to_itself(client: TrackClient) -> No
         assert os.waitpid(child, 0)[1] == 0
         print("in the parent")
     assert metadata_of(client) == {"out": ["in the parent"]}
+
+
+def test_a_signal_handler_does_not_wait_for_ever_for_what_it_interrupted(client: TrackClient) -> None:
+    with client.new_trial() as trial:
+        trial.capture_output()
+        output = trial._output
+        assert output is not None
+        ready, done = threading.Event(), threading.Event()
+
+        def hold() -> None:
+            with output._turn:
+                ready.set()
+                done.wait()
+
+        holder = threading.Thread(target=hold)
+        holder.start()
+        ready.wait()
+        print("waits")
+        output.save()
+        assert printed_of(client.protocol.get_trial(trial.trial)[0]) == {}
+        done.set()
+        holder.join()
+    assert metadata_of(client) == {"out": ["waits"]}
 
 
 def test_a_second_call_goes_on_with_the_first(client: TrackClient) -> None:

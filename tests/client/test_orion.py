@@ -7,12 +7,13 @@ import os
 import subprocess
 import sys
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
 import pytest
 
 from track import TrackClient
-from track.orion import ORION_TAG, Orion, orion_in
+from track.orion import ORION_TAG, Orion, joined_or_created, orion_in
+from track_protocol.errors import ServerUnreachable
 from track_protocol.model import Status, Trial
 
 ORIONS_ID = "0123456789abcdef0123456789abcdef"
@@ -117,6 +118,20 @@ def test_resuming_applies_to_what_orion_starts_first(monkeypatch: pytest.MonkeyP
         resumed = TrackClient(client.protocol).new_trial(arguments={"lr": 0.1}, resume=True)
         assert resumed.trial.uid == stopped.trial.uid
         assert client.protocol.get_trial(stopped.trial)[0].tags == {ORION_TAG: ORIONS_ID}
+
+
+def test_while_the_store_is_away_a_new_trial_is_made(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    with TrackClient("ephemeral:") as client:
+
+        def away(query: object) -> NoReturn:
+            raise ServerUnreachable("no server answers")
+
+        monkeypatch.setattr(client.protocol, "fetch_trials", away)
+        found = joined_or_created(client.protocol, "7", client._in_project, client._create, Trial(name="t"))
+        assert (found.name, found.tags) == ("t", {ORION_TAG: "7"})
+    assert "whether Oríon's trial 7 ran before is not known" in caplog.text
 
 
 @pytest.mark.parametrize(
