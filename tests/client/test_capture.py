@@ -190,18 +190,37 @@ def test_each_rank_has_names_of_its_own(client: TrackClient) -> None:
     assert metadata_of(client)["out_3"] == ["of the third"]
 
 
-def test_a_forked_child_prints_and_keeps_it_to_itself(client: TrackClient) -> None:
+@contextlib.contextmanager
+def held(lock: threading.RLock) -> Iterator[None]:
+    """Another thread has the lock meanwhile."""
+    ready, done = threading.Event(), threading.Event()
+
+    def hold() -> None:
+        with lock:
+            ready.set()
+            done.wait()
+
+    holder = threading.Thread(target=hold)
+    holder.start()
+    ready.wait()
+    try:
+        yield
+    finally:
+        done.set()
+        holder.join()
+
+
+def test_a_forked_child_can_print_though_another_thread_printed_at_that_moment(client: TrackClient) -> None:
     with client.new_trial() as trial:
         trial.capture_output()
-        assert trial._output is not None
-        # As when another thread prints at the moment of the fork.
-        trial._output._streams[0]._lock.acquire()
-        child = os.fork()
-        if child == 0:
-            print("in the child")
-            trial._output.end()
-            os._exit(0)
-        trial._output._streams[0]._lock.release()
+        output = trial._output
+        assert output is not None
+        with held(output._streams[0]._lock), held(output._turn):
+            child = os.fork()
+            if child == 0:
+                print("in the child")
+                output.end()
+                os._exit(0)
         assert os.waitpid(child, 0)[1] == 0
         print("in the parent")
     assert metadata_of(client) == {"out": ["in the parent"]}
@@ -212,21 +231,10 @@ def test_a_signal_handler_does_not_wait_for_ever_for_what_it_interrupted(client:
         trial.capture_output()
         output = trial._output
         assert output is not None
-        ready, done = threading.Event(), threading.Event()
-
-        def hold() -> None:
-            with output._turn:
-                ready.set()
-                done.wait()
-
-        holder = threading.Thread(target=hold)
-        holder.start()
-        ready.wait()
         print("waits")
-        output.save()
-        assert printed_of(client.protocol.get_trial(trial.trial)[0]) == {}
-        done.set()
-        holder.join()
+        with held(output._turn):
+            output.save()
+            assert printed_of(client.protocol.get_trial(trial.trial)[0]) == {}
     assert metadata_of(client) == {"out": ["waits"]}
 
 

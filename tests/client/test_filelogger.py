@@ -14,6 +14,7 @@ import pytest
 
 from track import TrackClient
 from track.logger import TrialLogger
+from track.sourcefiles import _loaded
 from track_protocol.model import Trial
 from track_protocol.protocol import Protocol
 
@@ -76,9 +77,12 @@ def folder(tmp_path: Path) -> Path:
     return made
 
 
-def test_of_a_folder_its_own_files_are_logged(trial: TrialLogger, folder: Path) -> None:
+def test_of_a_folder_its_own_files_are_logged(
+    trial: TrialLogger, folder: Path, caplog: pytest.LogCaptureFixture
+) -> None:
     trial.log_directory(str(folder))
     assert logged(trial) == {"a.txt": b"a", "linked": b"a"}
+    assert caplog.records == []
 
 
 def test_with_those_inside_each_has_its_path_as_its_name(
@@ -165,6 +169,12 @@ def test_in_a_repository_it_has_the_commit_and_what_was_changed(tmp_path: Path) 
     files, dirty = code_of(folder, "scripts/train.py")
     assert files["code/model.py"] == b"width = 5\n"
     assert (dirty["commit"], dirty["dirty"], len(dirty["diff"])) == (commit, True, 64)
+
+
+def test_what_is_installed_is_no_code_of_the_program() -> None:
+    loaded = set(_loaded(Path("/")))
+    assert Path(__file__).resolve() in loaded
+    assert not loaded & {Path(module.__file__).resolve() for module in (os, pytest)}
 
 
 def test_what_is_too_large_is_left_out_with_a_warning(tmp_path: Path) -> None:

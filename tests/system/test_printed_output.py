@@ -54,6 +54,25 @@ def test_a_signal_keeps_the_last_lines(stage: Stage) -> None:
     assert (trial.status, trial.metadata["out"]) == (Status.Interrupted, ["ready"])
 
 
+def test_a_forked_child_does_not_store_what_it_printed(stage: Stage) -> None:
+    script = """
+    with client.new_trial(arguments={"a": 1}) as trial:
+        trial.capture_output()
+        ready()
+        trial._output.save()
+        child = os.fork()
+        if child == 0:
+            print("in the child")
+            trial._output.save()
+            trial.protocol.flush(30.0)
+            os._exit(0)
+        assert os.waitpid(child, 0)[1] == 0
+    """
+    with stage.script(script) as process:
+        assert process.wait(30) == 0
+    assert stage.trial()[0].metadata["out"] == ["ready"]
+
+
 def test_without_a_block_the_end_of_the_program_is_captured_with_its_traceback(stage: Stage) -> None:
     script = """
     trial = client.new_trial(arguments={"a": 1})
