@@ -9,7 +9,6 @@ from pathlib import Path
 from typing import Any, Final
 
 from track.media.logger import MediaLogger
-from track.sourcefiles import Sources, running_sources
 from track_protocol.media import FILE
 from track_protocol.values import MAX_NAME_BYTES
 
@@ -72,7 +71,10 @@ class FileLogger(MediaLogger):
         repository also ``commit``, ``date``, ``dirty`` (whether files were changed since then), and if so
         ``diff``, the SHA-256 of the changes.
         """
-        found: Sources | None = running_sources()
+        # Deferred: most programs never ask.
+        from track.sourcefiles import running_sources
+
+        found = running_sources()
         if found is None:
             _log.warning("log_code: no file is executed here, so there is no code to log")
             return

@@ -174,7 +174,7 @@ def test_in_a_repository_it_has_the_commit_and_what_was_changed(tmp_path: Path) 
 def test_what_is_installed_is_no_code_of_the_program() -> None:
     loaded = set(_loaded(Path("/")))
     assert Path(__file__).resolve() in loaded
-    assert not loaded & {Path(module.__file__).resolve() for module in (os, pytest)}
+    assert not loaded & {Path(str(module.__file__)).resolve() for module in (os, pytest)}
 
 
 def test_what_is_too_large_is_left_out_with_a_warning(tmp_path: Path) -> None:
