@@ -7,6 +7,7 @@ import json
 import os
 import sys
 from collections.abc import Callable
+from functools import partial
 from importlib import import_module
 from types import TracebackType
 from typing import Any, Final, TypeVar
@@ -14,9 +15,10 @@ from typing import Any, Final, TypeVar
 from track.chrono import LoggerChronoContext
 from track.configuration import environment, options
 from track.logger import TrialLogger
+from track.orion import joined_or_created, orion_in
 from track.parameters import Arguments, as_mapping, storable
 from track.persistence import get_protocol
-from track.resuming import claimed, definition, rank_in, resumes_in
+from track.resuming import claimed, definition, joined, rank_in, resumes_in
 from track.structure import CONTINUED, set_current_project, set_current_trial
 from track.versioning import default_version_hash
 from track_protocol.errors import ItemNotFound, MissingExtra, UsageError
@@ -74,6 +76,8 @@ class TrackClient:
         self.logger: TrialLogger | None = None
         self._continued = os.environ.get(CONTINUED)
         self._resumes = resumes_in(environment())
+        self._orion = orion_in(os.environ)
+        self._orion_trial = self._orion.trial
         self._rank = rank_in(os.environ) if rank is None else rank
         self._version: Callable[[], str | None] = default_version_hash
 
@@ -99,7 +103,8 @@ class TrackClient:
             UsageError: another project was chosen before, and not `force`.
             ItemNotFound: it does not exist, and `get_only`.
         """
-        wanted = project or Project(**kwargs)
+        named = {"name": self._orion.project} if self._orion.project and not kwargs else kwargs
+        wanted = project or Project(**named)
         if self.project is not None and not force:
             return _unchanged("project", self.project, wanted)
         found = self.protocol.get_project(wanted) if get_only else self.protocol.new_project(wanted)
@@ -144,6 +149,7 @@ class TrackClient:
         or logs for the first time.  If one of the same name, version and parameters exists, the new
         one is its next revision.  When ``TRACK_TRIAL`` in the environment holds the uid or the id of a
         trial, the first call goes on with that one instead, and adds the arguments to its parameters.
+        Under Oríon (``ORION_TRIAL_ID``) the first one is the trial that Oríon means, made or gone on with.
 
         Args:
             force: though there is a trial already.
@@ -165,6 +171,11 @@ class TrackClient:
             self.set_trial(uid=continued, force=True)
         else:
             create = self._resume if (self._resumes if resume is None else resume) else self._create
+            if self._orion_trial is not None:
+                create = partial(
+                    joined_or_created, self.protocol, self._orion_trial, self._in_project, create
+                )
+                self._orion_trial = None
             self.logger = TrialLogger(Trial(**kwargs), self.protocol, create=create)
         if arguments is not None:
             self.log_arguments(arguments)
@@ -217,7 +228,7 @@ class TrackClient:
         self._version = version_fun or (default_version_hash if version is None else lambda: version)
 
     def _in_project(self) -> Project:
-        return self.project or self.set_project(name=_ORPHAN)
+        return self.project or self.set_project(name=self._orion.project or _ORPHAN)
 
     def _resume(self, trial: Trial) -> Trial:
         self._define(trial)
@@ -228,15 +239,12 @@ class TrackClient:
             made = self._create(trial)
             self.protocol.log_trial_start(made)
             return made
-        if trial.metadata:
-            self.protocol.log_trial_metadata(found, **trial.metadata)
-        if trial.tags:
-            self.protocol.add_trial_tags(found, **trial.tags)
-        set_current_trial(found)
-        return found
+        return joined(self.protocol, found, trial)
 
     def _define(self, trial: Trial) -> Project:
         project = self._in_project()
+        if self.group is None and self._orion.experiment is not None:
+            self.set_group(name=self._orion.experiment)
         trial.version = trial.version or self._version()
         trial.project_id = project.uid
         trial.group_id = None if self.group is None else self.group.uid

@@ -13,8 +13,10 @@ from functools import partial
 from types import FrameType, TracebackType
 from typing import Any, Final
 
+from track.capture import OutputCapture, output_names
 from track.chrono import LoggerChronoContext
-from track.media.logger import MediaLogger
+from track.countdown import CountdownLogger
+from track.filelogger import FileLogger
 from track.utils.signal import SIGNAL_SECONDS, SignalHandler, seconds_left
 from track_protocol.aggregators import SumAggregator
 from track_protocol.errors import TrackError
@@ -22,13 +24,13 @@ from track_protocol.model import CustomStatus, Status, Trial
 from track_protocol.protocol import LATEST, TIMINGS, MakeAggregator, MetricWriter, Protocol
 from track_protocol.serialization import to_json
 
-__all__ = ["LogSignalHandler", "TrialLogger"]
+__all__ = ["LogSignalHandler", "LoggerChronoContext", "TrialLogger"]
 
 _log: Final = logging.getLogger("track")
 _RUNTIME: Final = "runtime"
 
 
-class TrialLogger(MediaLogger):
+class TrialLogger(FileLogger, CountdownLogger):
     """Logs into one trial; as a context manager, it starts and finishes it.
 
     Args:
@@ -47,15 +49,18 @@ class TrialLogger(MediaLogger):
         create: Callable[[Trial], Trial] | None = None,
         rank: int | None = None,
     ) -> None:
+        super().__init__()
         self._trial = trial
         self.protocol = protocol
         self._create = create
         self._write: MetricWriter = self._first_write
         # Only given to the store if there is one: a store of the user's own need not know of ranks.
         self._rank: dict[str, Any] = {} if rank is None else {"rank": rank}
+        self._is_stored = create is None
         self._is_running = False
         self._was_interrupted = False
         self._signals: LogSignalHandler | None = None
+        self._output: OutputCapture | None = None
         if create is None:
             self._write = protocol.metric_writer(trial)
 
@@ -83,6 +88,7 @@ class TrialLogger(MediaLogger):
                 self._create = create
                 raise
             self._write = self.protocol.metric_writer(self._trial)
+            self._is_stored = True
         return self._trial
 
     def _first_write(self, step: Any, metrics: Mapping[str, Any]) -> None:
@@ -157,7 +163,34 @@ class TrialLogger(MediaLogger):
             end_callback: called before the clock stops, for example to wait for a device.
         """
         trial = self.ensure()
-        return LoggerChronoContext(self.protocol, trial, aggregator, name, start_callback, end_callback)
+        timing = self._timing(name, aggregator)
+        return LoggerChronoContext(
+            self.protocol, trial, aggregator, name, start_callback, end_callback, timing
+        )
+
+    def capture_output(self, output_size: int = 50) -> None:
+        """Keep the last lines that this process prints, from now until `finish`, in the trial's metadata.
+
+        They are still printed.  Standard output is ``out`` there and standard error ``err``, each a list of
+        lines; ``out_R`` and ``err_R`` for a rank R other than 0.  They are stored about every ten seconds,
+        and at the end.  While it captures, a second call does nothing.
+
+        Args:
+            output_size: how many lines of each are kept.
+
+        Raises:
+            UsageError: `output_size` is less than 1.
+        """
+        if self._output is None:
+            names = output_names(self._rank.get("rank"))
+            self._output = OutputCapture(self._log_output, names, output_size)
+            self._output.begin()
+
+    def _log_output(self, lines: Mapping[str, Any]) -> bool:
+        # What is printed is no reason to create the trial before its arguments are known.
+        if self._is_stored:
+            self.protocol.log_trial_metadata(self._trial, **lines)
+        return self._is_stored
 
     # -- life ------------------------------------------------------------------------------------
 
@@ -201,6 +234,9 @@ class TrialLogger(MediaLogger):
         exc_tb: TracebackType | None,
     ) -> None:
         trial = self.ensure()
+        output, self._output = self._output, None
+        if output is not None:
+            output.end()
         if self._was_interrupted and self._owns_status:
             self._end_again(trial, exc_type, exc_val, exc_tb)
             return
@@ -228,6 +264,8 @@ class TrialLogger(MediaLogger):
     def _interrupt(self, signum: int, frame: FrameType | None) -> None:
         """A signal ends it, if it still runs."""
         if self._is_running:
+            if self._output is not None:
+                self._output.save()
             self._stop_clock(self._trial)
             name = signal.Signals(signum).name
             error = KeyboardInterrupt(f"{name} came while the trial was running")
@@ -240,7 +278,7 @@ class TrialLogger(MediaLogger):
         """Change the trial's status.
 
         Args:
-            status: the new one.
+            status: the new one; the name or the number of a known one will do.
             error: what went wrong, when it did; added to the trial's errors.
         """
         self.protocol.set_trial_status(self.ensure(), status, error)

@@ -7,12 +7,12 @@ import re
 from collections.abc import Mapping
 from typing import Any, Final
 
-from track.structure import CONTINUED
+from track.structure import CONTINUED, set_current_trial
 from track_protocol.errors import UsageError
 from track_protocol.model import CustomStatus, Status, Trial
 from track_protocol.protocol import Protocol
 
-__all__ = ["claimed", "definition", "rank_in", "resumes_in"]
+__all__ = ["claimed", "definition", "joined", "rank_in", "resumes_in"]
 
 _log: Final = logging.getLogger("track")
 
@@ -97,6 +97,18 @@ def claimed(protocol: Protocol, wanted: Trial) -> Trial | None:
             )
             break
     return None
+
+
+def joined(protocol: Protocol, found: Trial, wanted: Trial) -> Trial:
+    """A stored trial with what was said of the one that it turned out to be; it is the current one now."""
+    if wanted.parameters and wanted.parameters != found.parameters:
+        protocol.log_trial_arguments(found, **wanted.parameters)
+    if wanted.metadata:
+        protocol.log_trial_metadata(found, **wanted.metadata)
+    if wanted.tags:
+        protocol.add_trial_tags(found, **wanted.tags)
+    set_current_trial(found)
+    return found
 
 
 def _has_stopped(status: Status | CustomStatus | None) -> bool:

@@ -1,0 +1,110 @@
+"""The log calls of a trial's files: one, those of a folder, and the code that runs."""
+
+from __future__ import annotations
+
+import logging
+import os
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any, Final
+
+from track.media.logger import MediaLogger
+from track_protocol.media import FILE
+from track_protocol.values import MAX_NAME_BYTES
+
+__all__ = ["FileLogger"]
+
+_log: Final = logging.getLogger("track")
+
+_MOST_FILES: Final = 10_000
+"""Files of one folder that are logged."""
+
+
+class FileLogger(MediaLogger):
+    """Part of `track.logger.TrialLogger`.
+
+    Files are stored once by their content, and are series of the kind ``file``:
+    ``protocol.fetch_media(trial, "file", name).content(0)`` is one's content.  The names never become paths,
+    neither here nor on a server.  What cannot be logged is left out with a warning.
+    """
+
+    def log_metadata(self, /, **kwargs: Any) -> None:
+        """Keep values with the trial."""
+        raise NotImplementedError("a logger knows its trial")
+
+    def log_file(self, file_name: str | os.PathLike[str]) -> None:
+        """Log a file, of up to 1 GiB, under its name without the folders; see `log_artifact`.
+
+        Args:
+            file_name: its path, which may be a symbolic link to it.
+        """
+        self.log_artifact(file_name)
+
+    def log_directory(self, name: str | os.PathLike[str], recursive: bool = False) -> None:
+        """Log the files of a folder, each by its path within the folder (``sub/notes.txt``).
+
+        Links to files are followed, links to folders are not.  Of more than 10,000 files the others are
+        left out.
+
+        Args:
+            name: path of the folder.
+            recursive: those of the folders inside, too.
+        """
+        folder = Path(name)
+        if not folder.is_dir():
+            _log.warning("log_directory: %s is no folder: check the path, or use log_file", folder)
+            return
+        files = sorted(_files(folder, recursive))
+        if len(files) > _MOST_FILES:
+            _log.warning(
+                "log_directory: %s has %d files, of which %d are logged: pack it into an archive first",
+                *(folder, len(files), _MOST_FILES),
+            )
+        self._log_files(folder, files[:_MOST_FILES])
+
+    def log_code(self) -> None:
+        """Log the source files of the program that runs, and what git says of them.
+
+        They are the executed script and the modules that are loaded by now and lie in the same git
+        repository (or, without one, in the script's folder); up to 1 MiB each, 16 MiB altogether.  Each has
+        its path from there on as its name, behind ``code/``.  The metadata ``code`` have ``script``; in a
+        repository also ``commit``, ``date``, ``dirty`` (whether files were changed since then), and if so
+        ``diff``, the SHA-256 of the changes.
+        """
+        # Deferred: most programs never ask.
+        from track.sourcefiles import running_sources
+
+        found = running_sources()
+        if found is None:
+            _log.warning("log_code: no file is executed here, so there is no code to log")
+            return
+        for reason in found.left_out:
+            _log.warning("log_code: %s", reason)
+        self.log_metadata(code=found.description)
+        self._log_files(found.root, found.files, "code/")
+
+    def _log_files(self, folder: Path, files: Iterable[Path], prefix: str = "") -> None:
+        for file in files:
+            self._log(FILE, _series(prefix + file.relative_to(folder).as_posix()), file, None, None)
+
+
+def _files(folder: Path, recursive: bool) -> Iterable[Path]:
+    def complain(error: OSError) -> None:
+        _log.warning("log_directory: %s cannot be read: %s", error.filename, error.strerror)
+
+    for parent, folders, names in os.walk(folder, onerror=complain):
+        if not recursive:
+            folders.clear()
+        for name in names:
+            path = Path(parent, name)
+            # Neither pipes nor sockets, which one could wait for without an end.
+            if path.is_file():
+                yield path
+
+
+def _series(name: str) -> str:
+    """A name that a series may have: of a long one the end."""
+    encoded = name.encode(errors="backslashreplace")
+    if len(encoded) > MAX_NAME_BYTES:
+        encoded = "…".encode() + encoded[3 - MAX_NAME_BYTES :]
+    return encoded.decode(errors="ignore")

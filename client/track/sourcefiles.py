@@ -1,0 +1,129 @@
+"""Which source files the program that runs is made of, and which commit they are of."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import sys
+import sysconfig
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Final
+
+from track.versioning import get_git_version
+from track_protocol.errors import UsageError
+
+__all__ = ["Sources", "running_sources"]
+
+_MOST_OF_ONE: Final = 1024 * 1024
+_MOST: Final = 16 * 1024 * 1024
+"""Bytes of one file, and of all of them."""
+
+_GIT_SECONDS: Final = 10.0
+"""How long git may take for one answer."""
+
+
+@dataclass(frozen=True, slots=True)
+class Sources:
+    """The source files of a program.
+
+    Attributes:
+        root: the folder that all of them are in.
+        files: the executed file first.
+        description: which file is executed, and what git says: `track.logger.TrialLogger.log_code` tells.
+        left_out: why which files are not in `files`.
+    """
+
+    root: Path
+    files: list[Path]
+    description: dict[str, Any]
+    left_out: list[str]
+
+
+def running_sources() -> Sources | None:
+    """Those of this process, as far as they are loaded; None where no file is executed, as in a prompt."""
+    main = sys.modules.get("__main__")
+    named = getattr(main, "__file__", None)
+    if named is None or not os.path.isfile(named):
+        return None
+    script = Path(named).resolve()
+    description: dict[str, Any] = {}
+    root = _repository(script.parent)
+    if root is not None:
+        description = _state(script, root)
+    else:
+        # Of ``python -m package.module``, the folder that has the package.
+        depth = len((getattr(main, "__package__", None) or "").split(".")) if _is_module(main) else 0
+        root = script.parents[min(depth, len(script.parents) - 1)]
+    description["script"] = script.relative_to(root).as_posix()
+    files: list[Path] = []
+    left_out: list[str] = []
+    total = 0
+    for path in dict.fromkeys([script, *_loaded(root)]):
+        size = path.stat().st_size
+        if size > _MOST_OF_ONE or total + size > _MOST:
+            left_out.append(
+                f"{path} is left out: it has {size:,} bytes, and of one file {_MOST_OF_ONE:,} and of "
+                f"all {_MOST:,} are logged; use log_file"
+            )
+            continue
+        total += size
+        files.append(path)
+    return Sources(root, files, description, left_out)
+
+
+def _is_module(main: object) -> bool:
+    return bool(getattr(main, "__package__", None)) and getattr(main, "__spec__", None) is not None
+
+
+def _loaded(root: Path) -> Iterator[Path]:
+    """Files of the modules that are loaded and lie below a folder, without those that were installed."""
+    installed = [Path(path).resolve() for path in sysconfig.get_paths().values()]
+    installed = [path for path in installed if not root.is_relative_to(path)]
+    for module in list(sys.modules.values()):
+        named = getattr(module, "__file__", None)
+        if not isinstance(named, str) or not named.endswith(".py"):
+            continue
+        path = Path(named).resolve()
+        below = path.is_relative_to(root) and path.is_file()
+        if below and not any(path.is_relative_to(folder) for folder in installed):
+            yield path
+
+
+def _repository(folder: Path) -> Path | None:
+    found = _git(folder, "rev-parse", "--show-toplevel")
+    return Path(os.fsdecode(found).rstrip("\n")).resolve() if found else None
+
+
+def _state(script: Path, root: Path) -> dict[str, Any]:
+    try:
+        commit, date = get_git_version(script)
+    except UsageError:
+        return {}  # a repository without a commit
+    state: dict[str, Any] = {"commit": commit, "date": date}
+    changes = _git(root, "diff", "--no-ext-diff", "--no-textconv", "--no-color", "--binary", "HEAD")
+    if changes is not None:
+        state["dirty"] = bool(changes)
+    if changes:
+        state["diff"] = hashlib.sha256(changes).hexdigest()
+    return state
+
+
+def _git(folder: Path, *arguments: str) -> bytes | None:
+    """What git prints; None when it cannot, or takes too long."""
+    # Deferred: most programs never ask.
+    import subprocess
+
+    try:
+        run = subprocess.run(  # noqa: S603  # the user's own git, as the shell would find it
+            ["git", "-C", str(folder), *arguments],  # noqa: S607  # see above
+            capture_output=True,
+            check=True,
+            timeout=_GIT_SECONDS,
+            # Another git of the user's must not meet a lock of ours.
+            env={**os.environ, "GIT_OPTIONAL_LOCKS": "0"},
+        )
+    except (OSError, subprocess.SubprocessError):
+        return None
+    return run.stdout

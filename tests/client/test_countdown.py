@@ -1,0 +1,112 @@
+"""How long the training takes yet."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator
+
+import pytest
+
+from track import TrackClient
+from track.aggregators.aggregator import RingAggregator, StatAggregator
+from track.chrono import LoggerChronoContext
+from track.logger import TrialLogger
+from track.utils.stat import StatStream
+from track_protocol.errors import UsageError
+
+
+@pytest.fixture
+def trial() -> Iterator[TrialLogger]:
+    with TrackClient("ephemeral:") as client:
+        yield client.new_trial()
+
+
+def minutes(count: int, skip: int = 0) -> StatStream:
+    timer = StatStream(skip)
+    for _ in range(count):
+        timer.update(60)
+    return timer
+
+
+def test_the_estimate_is_printed_and_returned(trial: TrialLogger, capsys: pytest.CaptureFixture[str]) -> None:
+    trial.set_eta_total((2, 10))
+    line = trial.show_eta((0, 4), minutes(3), "loss=0.5")
+    assert line is not None
+    assert line.startswith("loss=0.5 [1/2] [ 5/10] | elapsed 0.00 min | eta 15.00 min")
+    assert capsys.readouterr().out == line + "\n"
+
+
+def test_it_may_only_be_returned(trial: TrialLogger, capsys: pytest.CaptureFixture[str]) -> None:
+    trial.set_eta_total(10)
+    assert str(trial.show_eta(0, minutes(3), no_print=True)).endswith("eta 9.00 min")
+    assert capsys.readouterr().out == ""
+
+
+def test_it_is_printed_once_in_so_many_calls(trial: TrialLogger) -> None:
+    trial.set_eta_total(10)
+    shown = [step for step in range(10) if trial.show_eta(step, minutes(1), throttle=4)]
+    assert shown == [0, 4, 8]
+
+
+def test_it_is_printed_no_sooner_than_after_so_many_seconds(trial: TrialLogger) -> None:
+    trial.set_eta_total(10)
+    shown = [step for step in range(10) if trial.show_eta(step, minutes(1), every=3600)]
+    assert shown == [0]
+
+
+def test_a_chrono_is_a_timer_over_all_its_runs(trial: TrialLogger) -> None:
+    trial.set_eta_total(3)
+    timer = trial.chrono("batch", aggregator=StatAggregator.lazy(1))
+    for step in range(3):
+        with trial.chrono("batch"):
+            pass
+        assert trial.show_eta(step, timer) is not None
+        assert timer.count == step
+    assert timer.avg < timer.val + 3600
+    assert trial.show_eta(2, "batch", no_print=True) is not None
+    with pytest.raises(ArithmeticError), timer:
+        raise ArithmeticError
+    assert timer.count == 2
+
+
+def test_a_chrono_of_any_aggregator_is_a_timer(trial: TrialLogger) -> None:
+    ring = RingAggregator(3, "d")
+    timer = LoggerChronoContext(trial.protocol, trial.ensure(), ring)
+    for _ in range(2):
+        with timer:
+            time.monotonic()
+    assert len(ring.to_json()) == timer.count == 2
+    assert timer.acc is ring
+    assert len(trial.protocol.get_trial(trial.trial)[0].chronos["chrono"]) == 2
+
+
+@pytest.mark.parametrize(
+    ("total", "step", "timer", "reason"),
+    [
+        (None, 1, minutes(1), "call set_eta_total first"),
+        (5, (1, 2), minutes(1), "not one number for each"),
+        (5, 1, "batch", "nothing was timed as 'batch'"),
+        (5, 1, 0.5, "'float' object has no attribute"),
+    ],
+)
+def test_what_cannot_be_estimated_warns_once_and_ends_no_training(
+    trial: TrialLogger,
+    caplog: pytest.LogCaptureFixture,
+    total: int | None,
+    step: int,
+    timer: StatStream,
+    reason: str,
+) -> None:
+    if total is not None:
+        trial.set_eta_total(total)
+    assert [trial.show_eta(step, timer), trial.show_eta(step, timer)] == [None, None]
+    (record,) = caplog.records
+    assert reason in record.getMessage()
+
+
+def test_a_total_that_is_none_is_refused_and_can_be_corrected(trial: TrialLogger) -> None:
+    with pytest.raises(UsageError, match="total=-1"):
+        trial.set_eta_total(-1)
+    trial.set_eta_total(3)
+    trial.set_eta_total(5)
+    assert str(trial.show_eta(0, minutes(1), no_print=True)).endswith("eta 4.00 min")
