@@ -26,6 +26,7 @@ from track_server.users import UserStore
 from waiting import wait_until
 
 _TIMEOUT = 30.0
+_START = 60.0  # imports take long where many tests share few cores
 
 
 @dataclass(frozen=True)
@@ -111,7 +112,8 @@ class ServerProcess:
         self.served = self._await_ready()
 
     def _await_ready(self) -> Served:
-        wait_until(lambda: self._ready.exists() or self.process.poll() is not None, "the server's ready file")
+        ended = self.process.poll
+        wait_until(lambda: self._ready.exists() or ended() is not None, "the server's ready file", _START)
         assert self._ready.exists(), f"the server did not start: {self.log.read_text()}"
         told = json.loads(self._ready.read_text())
         return Served(told["host"], told["port"], told["pin"], self.home)
