@@ -12,6 +12,7 @@ from track.commands.stores import add_filter, add_store, find_trials, opened, se
 from track_protocol.command import Command
 from track_protocol.errors import UsageError
 from track_protocol.protocol import Protocol
+from track_protocol.uri import redact
 
 __all__ = ["COMMAND"]
 
@@ -24,7 +25,7 @@ _LIMIT: Final = 100
 
 def _configure(parser: argparse.ArgumentParser) -> None:
     add = parser.add_argument
-    add("what", nargs="?", choices=tuple(_LISTS), default="trials", help="default: trials")
+    add("what", nargs="?", type=_what, choices=tuple(_LISTS), default="trials", help="default: trials")
     add_store(parser)
     add_filter(parser)
     add("--sort", metavar="NAME", help="order by a column, such as metrics.loss.min (default: oldest first)")
@@ -32,6 +33,12 @@ def _configure(parser: argparse.ArgumentParser) -> None:
     add("--limit", type=_count, metavar="N", help=f"at most so many (default: {_LIMIT}; with --json all)")
     add("--columns", metavar="A,B", help="which columns, such as uid,params.lr,metrics.loss.min")
     add_json(parser)
+
+
+def _what(text: str) -> str:
+    if ":" in text:
+        raise argparse.ArgumentTypeError(f"name the store with --uri: track ls --uri {redact(text)}")
+    return text
 
 
 def _count(text: str) -> int:

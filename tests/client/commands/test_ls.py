@@ -107,3 +107,11 @@ def test_what_cannot_be_is_told(uri: str, monkeypatch: pytest.MonkeyPatch) -> No
     monkeypatch.delenv("TRACK_URI")
     with pytest.raises(UsageError, match="give --uri, or set TRACK_URI"):
         run(COMMAND)
+
+
+def test_a_store_in_the_place_of_a_list_is_told_where_it_belongs(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit):
+        run(COMMAND, "socket://me:secret@host:1")
+    said = capsys.readouterr().err
+    assert "track ls --uri socket://me" in said
+    assert "secret" not in said
