@@ -20,6 +20,7 @@ from track.parameters import Arguments, as_mapping, storable
 from track.persistence import get_protocol
 from track.resuming import claimed, definition, joined, rank_in, resumes_in
 from track.structure import CONTINUED, set_current_project, set_current_trial
+from track.turn import Turn
 from track.versioning import default_version_hash
 from track_protocol.errors import ItemNotFound, MissingExtra, UsageError
 from track_protocol.model import Project, Status, Trial, TrialGroup
@@ -74,6 +75,7 @@ class TrackClient:
         self.project: Project | None = None
         self.group: TrialGroup | None = None
         self.logger: TrialLogger | None = None
+        self._beginning = Turn()
         self._continued = os.environ.get(CONTINUED)
         self._resumes = resumes_in(environment())
         self._orion = orion_in(os.environ)
@@ -268,7 +270,11 @@ class TrackClient:
         return stored
 
     def _current(self) -> TrialLogger:
-        return self.logger or self.new_trial()
+        return self.logger or self._begun()
+
+    def _begun(self) -> TrialLogger:
+        with self._beginning:
+            return self.logger or self.new_trial()
 
     # -- what ------------------------------------------------------------------------------------
 

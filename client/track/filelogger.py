@@ -50,7 +50,11 @@ class FileLogger(MediaLogger):
             name: path of the folder.
             recursive: those of the folders inside, too.
         """
-        folder = Path(name)
+        try:
+            folder = Path(os.fsdecode(name))
+        except TypeError as error:
+            _log.warning("log_directory: %s", error)
+            return
         if not folder.is_dir():
             _log.warning("log_directory: %s is no folder: check the path, or use log_file", folder)
             return

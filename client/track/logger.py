@@ -17,6 +17,7 @@ from track.capture import OutputCapture, output_names
 from track.chrono import LoggerChronoContext
 from track.countdown import CountdownLogger
 from track.filelogger import FileLogger
+from track.turn import Turn
 from track.utils.signal import SIGNAL_SECONDS, SignalHandler, seconds_left
 from track_protocol.aggregators import SumAggregator
 from track_protocol.errors import TrackError
@@ -53,6 +54,8 @@ class TrialLogger(FileLogger, CountdownLogger):
         self._trial = trial
         self.protocol = protocol
         self._create = create
+        self._creation = Turn()
+        self._early: list[tuple[Any, Mapping[str, Any]]] = []
         self._write: MetricWriter = self._first_write
         # Only given to the store if there is one: a store of the user's own need not know of ranks.
         self._rank: dict[str, Any] = {} if rank is None else {"rank": rank}
@@ -80,20 +83,35 @@ class TrialLogger(FileLogger, CountdownLogger):
 
     def ensure(self) -> Trial:
         """The trial, stored now if it was not yet."""
-        create, self._create = self._create, None
-        if create is not None:
-            try:
-                self._trial = create(self._trial)
-            except BaseException:
-                self._create = create
-                raise
-            self._write = self.protocol.metric_writer(self._trial)
-            self._is_stored = True
+        if self._create is not None:
+            with self._creation as outermost:
+                # Of several threads that log first, one creates it, and the others wait for that.
+                if outermost and self._create is not None:
+                    self._trial = self._create(self._trial)
+                    self._write = self.protocol.metric_writer(self._trial)
+                    self._create, self._is_stored = None, True
+                    early, self._early = self._early, []
+                    for step, metrics in early:
+                        self._write(step, metrics)
         return self._trial
+
+    def _is_open_for(self, field: str, values: Mapping[str, Any]) -> bool:
+        """Whether values became part of the definition of a trial that is not created yet."""
+        if self._create is None:
+            return False
+        with self._creation as outermost:
+            if not outermost or self._create is None:
+                return False
+            getattr(self._trial, field).update(values)
+            return True
 
     def _first_write(self, step: Any, metrics: Mapping[str, Any]) -> None:
         self.ensure()
-        self._write(step, metrics)
+        if self._create is not None:
+            # This came in the middle of creating it, as from a signal handler.
+            self._early.append((step, metrics))
+        else:
+            self._write(step, metrics)
 
     # -- values ----------------------------------------------------------------------------------
 
@@ -123,9 +141,7 @@ class TrialLogger(FileLogger, CountdownLogger):
             aggregator: whether a later value replaces an earlier one of that name or joins it.
             kwargs: the values by name.
         """
-        if self._create is not None:
-            self._trial.metadata.update(kwargs)
-        else:
+        if not self._is_open_for("metadata", kwargs):
             self.protocol.log_trial_metadata(self._trial, aggregator, **kwargs)
 
     def log_arguments(self, /, **kwargs: Any) -> None:
@@ -133,8 +149,7 @@ class TrialLogger(FileLogger, CountdownLogger):
 
         Parameters that come later are added to the trial, but no longer count for its identity.
         """
-        if self._create is not None:
-            self._trial.parameters.update(kwargs)
+        if self._is_open_for("parameters", kwargs):
             self.ensure()
         elif kwargs:
             self._trial.parameters.update(kwargs)
@@ -142,9 +157,7 @@ class TrialLogger(FileLogger, CountdownLogger):
 
     def add_tags(self, /, **kwargs: Any) -> None:
         """Label the trial."""
-        if self._create is not None:
-            self._trial.tags.update(kwargs)
-        else:
+        if not self._is_open_for("tags", kwargs):
             self.protocol.add_trial_tags(self._trial, **kwargs)
 
     def chrono(

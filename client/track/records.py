@@ -16,6 +16,7 @@ from track_protocol.batch import Batch, CallOp, Op, PointsOp
 from track_protocol.codec import encode
 from track_protocol.columns import Column, pack
 from track_protocol.errors import BadValue
+from track_protocol.steps import as_step
 from track_protocol.values import normalise
 
 __all__ = [
@@ -174,16 +175,7 @@ def plain_step(step: Any) -> Any:
     Raises:
         BadValue: it cannot be kept, or is nothing that could be a key.
     """
-    plain = normalise(step, "step")
-    if isinstance(plain, list):
-        plain = tuple(plain)
-    try:
-        hash(plain)
-    except TypeError:
-        raise BadValue(
-            f"step: a {type(step).__name__} cannot be a step: use a number, a str or a tuple"
-        ) from None
-    return plain
+    return as_step(normalise(step, "step"))
 
 
 def batch_of(first: int, rows: Sequence[Row]) -> Batch:

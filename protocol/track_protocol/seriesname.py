@@ -20,7 +20,7 @@ from types import MappingProxyType
 from typing import Any, Final
 
 from track_protocol.errors import BadValue
-from track_protocol.values import MAX_NAME_BYTES, check_name
+from track_protocol.values import MAX_NAME_BYTES, check_name, normalise
 
 __all__ = ["MAX_SERIES_BYTES", "SeriesName", "check_series_name", "labelled"]
 
@@ -61,10 +61,9 @@ class SeriesName:
 
     def __init__(self, name: str, context: Mapping[str, Any] | None = None) -> None:
         if not isinstance(name, str):
-            raise BadValue(f"name {name!r:.80} is of type {type(name).__name__}: give a str")
+            raise BadValue(f"a name of type {type(name).__name__} names no series: give a str")
         name, known = _parts(name)
-        for label, value in (context or {}).items():
-            known[_label(label)] = _label_value(label, value)
+        known.update(_labels({} if context is None else context))
         labels = dict(sorted(known.items()))
         for attribute, content in (
             ("name", name),
@@ -111,12 +110,16 @@ def labelled(values: Mapping[str, Any], context: Any) -> Mapping[str, Any]:
         return values
     if not isinstance(context, Mapping):
         return {**values, "context": context}
-    suffix = _suffix(tuple([(_label(label), _label_value(label, it)) for label, it in context.items()]))
+    suffix = _suffix(tuple(_labels(context)))
     return {
-        # A name that ends as labels do is rare, and may bring labels of its own.
-        SeriesName(name, context).text if name.endswith('"}') else name + suffix: value
+        name + suffix if type(name) is str and not name.endswith('"}') else _unusual(name, context): value
         for name, value in values.items()
     }
+
+
+def _unusual(name: Any, context: Mapping[str, Any]) -> Any:
+    """A name that ends as labels do may bring labels of its own; what is none is refused where it is kept."""
+    return SeriesName(name, context).text if isinstance(name, str) else name
 
 
 def check_series_name(text: Any, what: str = "name") -> str:
@@ -131,6 +134,9 @@ def check_series_name(text: Any, what: str = "name") -> str:
     """
     if not isinstance(text, str) or not text.endswith('"}'):
         return check_name(text, what)
+    if len(text) > MAX_SERIES_BYTES:
+        # To take apart what is far too long would take long, too.
+        return check_name(text, what, MAX_SERIES_BYTES)
     series = SeriesName(text)
     check_name(series.name, what)
     return check_name(text, what, MAX_SERIES_BYTES if series.context else MAX_NAME_BYTES)
@@ -150,8 +156,19 @@ def _text(name: str, labels: Mapping[str, str]) -> str:
     return name + _suffix(tuple(labels.items()))
 
 
-@lru_cache(1_024)
 def _suffix(labels: tuple[tuple[str, str], ...]) -> str:
+    if sum([len(it) for _, it in labels]) > MAX_SERIES_BYTES:
+        # What cannot be kept in a store is not remembered here, either.
+        return _quoted(labels)
+    return _known_suffix(labels)
+
+
+@lru_cache(1_024)
+def _known_suffix(labels: tuple[tuple[str, str], ...]) -> str:
+    return _quoted(labels)
+
+
+def _quoted(labels: tuple[tuple[str, str], ...]) -> str:
     if not labels:
         return ""
     return "{" + ",".join(f'{label}="{_SPECIAL.sub(_written, it)}"' for label, it in sorted(labels)) + "}"
@@ -165,22 +182,33 @@ def _read(found: re.Match[str]) -> str:
     return _READ[found[0]]
 
 
+def _labels(context: Any) -> list[tuple[str, str]]:
+    if not isinstance(context, Mapping):
+        raise BadValue(f"a context of type {type(context).__name__} has no labels: give a dict of them")
+    return [(_label(label), _label_value(label, value)) for label, value in context.items()]
+
+
 def _label(label: Any) -> str:
-    if type(label) is not str or re.fullmatch(_LABEL, label) is None:
+    if not isinstance(label, str) or re.fullmatch(_LABEL, label) is None:
+        shown = repr(label[:80]) if isinstance(label, str) else f"a value of type {type(label).__name__}"
         raise BadValue(
-            f"{label!r:.80} cannot be a label of a context: "
+            f"{shown} cannot be a label of a context: "
             "give a str without spaces, quotes, braces, commas, backslashes and equals signs"
         )
-    return label
+    return str.__str__(label)
 
 
-def _label_value(label: Any, value: Any) -> str:
-    if isinstance(value, bool):
-        return "true" if value else "false"
-    if isinstance(value, str):
-        return str.__str__(value)
-    if isinstance(value, (int, float)):
-        return repr(value)
+def _label_value(label: str, value: Any) -> str:
+    if type(value) is str:
+        return value
+    # Numbers of other packages, members of enumerations and the like become plain ones.
+    plain = normalise(value, f"label {label[:80]!r} of a context")
+    if isinstance(plain, bool):
+        return "true" if plain else "false"
+    if isinstance(plain, str):
+        return plain
+    if isinstance(plain, (int, float)):
+        return repr(plain)
     raise BadValue(
-        f"label {label!r:.80} of a context is of type {type(value).__name__}: give a str, a number or a bool"
+        f"label {label[:80]!r} of a context is of type {type(value).__name__}: give a str, a number or a bool"
     )

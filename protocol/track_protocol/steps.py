@@ -1,14 +1,34 @@
-"""Steps as keys of JSON objects, so that 1, 1.0, True and '1' stay four different steps."""
+"""Steps: what may be one, and how they are keys of JSON objects, so that 1, 1.0, True and '1' stay four."""
 
 from __future__ import annotations
 
 import json
 from typing import Any, Final
 
-__all__ = ["step_from_key", "step_to_key"]
+from track_protocol.errors import BadValue
+
+__all__ = ["as_step", "step_from_key", "step_to_key"]
 
 _MAX_KEY: Final = 4096
 _WORDS: Final = frozenset(("true", "false", "null", "NaN", "Infinity"))
+
+
+def as_step(plain: Any) -> Any:
+    """The step that a plain value is; whoever reads a series may use it as a key.
+
+    Args:
+        plain: what `normalise` made; lists in it become tuples.
+
+    Raises:
+        BadValue: it is, or holds, what can be no key.
+    """
+    if isinstance(plain, (list, tuple)):
+        return tuple([as_step(part) for part in plain])
+    if plain is None or isinstance(plain, (bool, int, float, str)):
+        return plain
+    raise BadValue(
+        f"step: a {type(plain).__name__} cannot be a step: use a number, a str or a tuple of these"
+    )
 
 
 def step_to_key(step: Any) -> str:

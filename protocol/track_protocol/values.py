@@ -84,7 +84,8 @@ def check_name(name: Any, what: str = "name", limit: int = MAX_NAME_BYTES) -> st
         BadValue: it is not such a name.
     """
     if not isinstance(name, str):
-        raise BadValue(f"{what} {name!r} is of type {type(name).__name__}: give a str")
+        # Without its repr, which may be long, or raise.
+        raise BadValue(f"{what} is of type {type(name).__name__}: give a str")
     size = _utf8_size(name, (None, what))
     if not 1 <= size <= limit:
         raise BadValue(f"{what} {name[:40]!r} has {size} bytes of UTF-8: give 1 to {limit}")

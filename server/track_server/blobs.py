@@ -1,16 +1,21 @@
 """Blobs: large contents, kept once under their SHA-256, and gone when nothing refers to them any more.
 
 A blob comes in parts, in order, as calls of one session or of several; each byte is kept once, and the whole
-is compared with its digest when the last one is here.  A blob is used by the trials whose media refer to it
-(`track_server.handlers.media`).  One that no trial uses is kept for a week after it was last offered, since
-what refers to it may still be on its way, on the disk of a machine that is away; then it is removed.
+is compared with its digest when the last one is here.  What came before that may be wrong, as of a file that
+was changed while it was sent: whoever sends other bytes, or another size, has them put in its place.
+
+A blob is used by the trials whose media refer to it (`track_server.handlers.media`).  One that no trial uses
+is kept for a week after it was last offered, since what refers to it may still be on its way, on the disk of
+a machine that is away; then it is removed.
 """
 
 from __future__ import annotations
 
 import hashlib
+import threading
 import time
-from typing import Final
+from dataclasses import replace
+from typing import Any, Final
 
 from track_protocol.errors import BadArguments, BadValue, ItemNotFound
 from track_protocol.media import MAX_BLOB_BYTES, PART_BYTES
@@ -25,6 +30,35 @@ _SWEEP_EVERY: Final = 600.0
 _SWEPT_AT_ONCE: Final = 16
 _PAGE: Final = 262_144
 _HASHED_AT_ONCE: Final = 2**20
+_MOST_SUMS: Final = 1_024
+
+
+class _Sums(threading.local):
+    """SHA-256 of what is here of blobs that are coming in, of the thread that writes them.
+
+    Reading all of a large blob again with its last part would hold up everybody for seconds.  A sum is that
+    of one state of a blob, known by the count and the time of its bytes: after a rollback, or a write of
+    another process, there is none.
+    """
+
+    def __init__(self) -> None:
+        self._sums: dict[str, tuple[int, float, Any]] = {}
+
+    def take(self, blob: Blob) -> Any:
+        """The sum of the bytes that are here, to go on with; None if it is not known."""
+        if blob.stored <= 0:
+            return hashlib.sha256()
+        stored, at, found = self._sums.pop(blob.digest, (0, 0.0, None))
+        return found if (stored, at) == (blob.stored, blob.time) else None
+
+    def put(self, digest: str, stored: int, at: float, found: Any) -> None:
+        """Keep the sum of so many bytes; of very many blobs, the newest ones."""
+        while len(self._sums) >= _MOST_SUMS:
+            del self._sums[next(iter(self._sums))]
+        self._sums[digest] = stored, at, found
+
+
+_sums: Final = _Sums()
 
 
 def put_blob(tx: Transaction, digest: str, size: int, offset: int, data: bytes) -> None:
@@ -45,18 +79,45 @@ def put_blob(tx: Transaction, digest: str, size: int, offset: int, data: bytes) 
         raise BadArguments(f"put_blob: {len(data):,} bytes at {offset:,} are no part of {size:,} bytes")
     known = tx.blob(digest) or Blob(digest, size, -1, 0.0)
     if known.size != size:
-        raise BadValue(f"the blob {digest} has {known.size:,} bytes here, not {size:,}: give its own digest")
-    stored, now = max(known.stored, 0), time.time()
+        if known.whole or offset:
+            raise BadValue(
+                f"the blob {digest} has {known.size:,} bytes here, not {size:,}: give its own digest"
+            )
+        tx.drop_blob(digest)
+        known = Blob(digest, size, -1, 0.0)
+    stored = max(known.stored, 0)
     if offset > stored:
         raise BadValue(f"the blob {digest} ends at {stored:,}, before the part at {offset:,}: send all of it")
     if known.whole:
         if offset == 0:
-            tx.add_blob_data(digest, size, b"", now)
+            tx.add_blob_data(digest, size, b"", time.time())
         return
-    new = data[stored - offset :]
+    known = _agreed(tx, known, offset, data)
+    new = data[max(known.stored, 0) - offset :]
     if new or known.stored < 0:
-        tx.add_blob_data(digest, size, new, now)
-    if stored + len(new) == size and _digest_of(tx, digest, size) != digest:
+        _append(tx, known, new)
+
+
+def _agreed(tx: Transaction, known: Blob, offset: int, data: bytes) -> Blob:
+    """The blob without bytes that are not those of a part: nobody has compared them with the digest yet."""
+    common = min(known.stored - offset, len(data))
+    if common <= 0 or tx.blob_data(known.digest, offset, common) == data[:common]:
+        return known
+    tx.cut_blob(known.digest, offset)
+    return replace(known, stored=offset)
+
+
+def _append(tx: Transaction, known: Blob, data: bytes) -> None:
+    digest, size, now = known.digest, known.size, time.time()
+    stored = max(known.stored, 0) + len(data)
+    found = _sums.take(known)
+    tx.add_blob_data(digest, size, data, now)
+    if found is not None:
+        found.update(data)
+    if stored < size:
+        if found is not None:
+            _sums.put(digest, stored, now, found)
+    elif (found or _sum_of(tx, digest, size)).hexdigest() != digest:
         tx.drop_blob(digest)
         raise BadValue(f"the {size:,} bytes sent as {digest} have another SHA-256: they were dropped")
 
@@ -84,11 +145,11 @@ def whole_blob(view: View, digest: str) -> Blob:
     return blob
 
 
-def _digest_of(view: View, digest: str, size: int) -> str:
+def _sum_of(view: View, digest: str, size: int) -> Any:
     found = hashlib.sha256()
     for offset in range(0, size, _HASHED_AT_ONCE):
         found.update(view.blob_data(digest, offset, _HASHED_AT_ONCE))
-    return found.hexdigest()
+    return found
 
 
 class Sweeper:

@@ -5,7 +5,7 @@ and ``heartbeat`` when a process that runs the trial was last heard of, both in 
 They are written in the transaction of the change, so that of many processes that change one trial none is
 left out.
 
-Points are no changes of the trial's document, and cost nothing here: the times they bring along are
+Points and media are no changes of the trial's document, and cost nothing here: the times they bring along are
 looked at when a trial is read.
 """
 
@@ -44,7 +44,8 @@ def as_read(trial: Document) -> Document:
     metadata = trial["metadata"]
     known = {name: metadata[name] for name in (HEARTBEAT, LAST_CHANGE) if type(metadata.get(name)) is float}
     if known:
-        times = [each["last_time"] for series in _SERIES for each in trial[series].values()]
+        summaries = [*(trial[kind] for kind in _SERIES), *trial["media"].values()]
+        times = [each["last_time"] for summary in summaries for each in summary.values()]
         last = max((at for at in times if at is not None), default=0.0)
         trial["metadata"] = metadata | {name: max(at, last) for name, at in known.items()}
     return trial

@@ -251,6 +251,9 @@ class Transaction(View, Protocol):
             time: now, in seconds since the epoch.
         """
 
+    def cut_blob(self, digest: str, stored: int) -> None:
+        """Forget the bytes of a blob from an offset on, of which there are some."""
+
     def drop_blob(self, digest: str) -> None:
         """Forget a blob; harmless when there is none."""
 

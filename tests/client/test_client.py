@@ -7,12 +7,16 @@ import json
 import logging
 import subprocess
 import sys
+import threading
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from track import Status, TrackClient, TrialDoesNotExist
+from track.logger import TrialLogger
 from track.persistence import _MAKERS, register
 from track.persistence.protocol import Protocol
 from track.structure import get_current_project, get_current_trial
@@ -112,6 +116,21 @@ def test_the_long_example_reports_in_the_documented_shape(store: str, tmp_path: 
 @pytest.mark.parametrize("store", STORES[1:3])
 def test_the_same_script_again_makes_the_next_revision(store: str, tmp_path: Path) -> None:
     assert [report_of(SHORT, store, tmp_path)["revision"] for _ in range(3)] == [0, 1, 2]
+
+
+def test_threads_that_log_first_begin_one_trial(client: TrackClient, monkeypatch: pytest.MonkeyPatch) -> None:
+    begun, together = client.new_trial, threading.Barrier(2)
+
+    def begin(**options: Any) -> TrialLogger:
+        with suppress(threading.BrokenBarrierError):
+            together.wait(0.5)  # for the other one, who must not come
+        return begun(**options)
+
+    monkeypatch.setattr(client, "new_trial", begin)
+    with ThreadPoolExecutor(2) as pool:
+        logged = [pool.submit(client.log_metrics, step, loss=0.5) for step in range(2)]
+        assert [each.result() for each in logged] == [None, None]
+    assert stored(client).metrics["loss"].keys() == {0, 1}
 
 
 def test_the_example_runs_without_a_store(tmp_path: Path) -> None:

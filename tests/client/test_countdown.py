@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterator
+from typing import Any
 
 import pytest
 
@@ -105,8 +106,10 @@ def test_what_cannot_be_estimated_warns_once_and_ends_no_training(
 
 
 def test_a_total_that_is_none_is_refused_and_can_be_corrected(trial: TrialLogger) -> None:
-    with pytest.raises(UsageError, match="total=-1"):
-        trial.set_eta_total(-1)
+    wrong: Any
+    for wrong in (-1, None, "x", 2.5, (3, None), ()):
+        with pytest.raises(UsageError, match="total="):
+            trial.set_eta_total(wrong)
     trial.set_eta_total(3)
     trial.set_eta_total(5)
     assert str(trial.show_eta(0, minutes(1), no_print=True)).endswith("eta 4.00 min")

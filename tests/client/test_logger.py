@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pickle
+import threading
 from typing import Any
 
 import pytest
@@ -36,6 +37,9 @@ class Recorder(Protocol):
         self, trial: Trial, /, step: Any = None, aggregator: Any = None, **kwargs: Any
     ) -> None:
         self.calls.append(("metrics", (step, kwargs)))
+
+    def add_trial_tags(self, trial: Trial, /, **kwargs: Any) -> None:
+        self.calls.append(("tags", (trial.name, kwargs)))
 
     def flush(self, timeout: float | None = None) -> None:
         self.calls.append(("flush", timeout))
@@ -104,6 +108,54 @@ def test_a_creation_that_failed_is_tried_again() -> None:
         trial.log_metrics(loss=0.5)
     trial.log_metrics(loss=0.4)
     assert store.calls == [("metrics", (None, {"loss": 0.4}))]
+
+
+def test_threads_that_log_first_wait_for_the_one_that_creates_it() -> None:
+    store, made, go_on = Recorder(), threading.Event(), threading.Event()
+    created: list[Trial] = []
+
+    def create(trial: Trial) -> Trial:
+        made.set()
+        assert go_on.wait(10)
+        created.append(trial)
+        return Trial(name="stored", tags=dict(trial.tags))
+
+    def log(number: int) -> None:
+        logger.log_metrics(number, loss=0.5)
+        logger.add_tags(**{f"tag{number}": 1})
+        seen.append(logger.ensure())
+
+    logger, seen = TrialLogger(Trial(), store, create=create), list[Trial]()
+    threads = [threading.Thread(target=log, args=(number,)) for number in range(4)]
+    for thread in threads:
+        thread.start()
+    assert made.wait(10)
+    go_on.set()
+    for thread in threads:
+        thread.join()
+    assert len(created) == 1
+    assert [trial.name for trial in seen] == ["stored"] * 4
+    assert sorted(call[1][0] for call in store.calls if call[0] == "metrics") == [0, 1, 2, 3]
+    tagged = [call for call in store.calls if call[0] == "tags"]
+    assert len(tagged) == 4
+
+
+def test_what_is_logged_in_the_middle_of_creating_it_comes_behind_that() -> None:
+    store = Recorder()
+
+    def create(trial: Trial) -> Trial:
+        # As a signal handler does.
+        logger.log_metrics(1, loss=0.25)
+        store.calls.append(("created", None))
+        return trial
+
+    logger = TrialLogger(Trial(), store, create=create)
+    logger.log_metrics(2, loss=0.5)
+    assert store.calls == [
+        ("created", None),
+        ("metrics", (1, {"loss": 0.25})),
+        ("metrics", (2, {"loss": 0.5})),
+    ]
 
 
 def test_a_logger_in_another_process_logs_into_the_same_trial() -> None:

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import enum
 import pickle
+import tracemalloc
 from typing import Any
 
+import numpy as np
 import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
@@ -85,6 +87,74 @@ def test_what_cannot_be_a_label_is_refused(label: Any) -> None:
 def test_a_label_has_a_text_or_a_number(value: Any) -> None:
     with pytest.raises(BadValue, match="label 'phase' of a context is of type"):
         SeriesName("loss", {"phase": value})
+
+
+class Loud:
+    """What cannot even be shown."""
+
+    def __repr__(self) -> str:
+        raise ValueError("no repr")
+
+
+class Layer(enum.IntEnum):
+    FIRST = 1
+
+
+@pytest.mark.parametrize(
+    ("value", "text"),
+    [
+        (np.float64(0.1), "0.1"),
+        (np.float32(0.5), "0.5"),
+        (np.int64(3), "3"),
+        (np.bool_(True), "true"),
+        (np.str_("train"), "train"),
+        (Layer.FIRST, "1"),
+        (Phase.TRAIN, "train"),
+        (float("nan"), "nan"),
+    ],
+)
+def test_a_label_is_the_plain_form_of_its_value(value: Any, text: str) -> None:
+    assert SeriesName("loss", {"a": value}).text == f'loss{{a="{text}"}}'
+    assert list(labelled({"loss": 1}, {"a": value})) == [f'loss{{a="{text}"}}']
+
+
+def test_a_label_may_be_of_a_class_of_strings() -> None:
+    assert type(next(iter(SeriesName("loss", {Phase.TRAIN: 1}).context))) is str
+
+
+@pytest.mark.parametrize("context", ["train", ["phase"], {("phase", "train")}, 3, Loud()])
+def test_a_context_is_a_mapping(context: Any) -> None:
+    with pytest.raises(BadValue, match="has no labels: give a dict"):
+        SeriesName("loss", context)
+
+
+@pytest.mark.parametrize("context", [{Loud(): 1}, {"phase": Loud()}, {Loud(): Loud()}])
+def test_what_cannot_be_shown_is_refused_like_all_else(context: Any) -> None:
+    with pytest.raises(BadValue, match="context"):
+        labelled({"loss": 1}, context)
+    with pytest.raises(BadValue, match="type Loud"):
+        check_series_name(Loud())
+
+
+def test_what_is_no_name_stays_what_it_is() -> None:
+    values: Any = {3: 1, None: 2}
+    assert labelled(values, {"a": "b"}) == values
+
+
+def test_labels_that_no_store_takes_are_not_remembered() -> None:
+    tracemalloc.start()
+    try:
+        for number in range(100):
+            labelled({"loss": 1}, {"a": f"{number}" + "x" * 100_000})
+        assert tracemalloc.get_traced_memory()[0] < 1_000_000
+    finally:
+        tracemalloc.stop()
+
+
+def test_a_name_that_is_far_too_long_is_not_taken_apart(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("track_protocol.seriesname._LABELLED", None)
+    with pytest.raises(BadValue, match="give 1 to 1024"):
+        check_series_name('loss{a="' + "x" * 10_000 + '"}')
 
 
 def test_a_series_is_a_value() -> None:

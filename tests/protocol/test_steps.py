@@ -8,7 +8,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from track_protocol.steps import step_from_key, step_to_key
+from track_protocol.errors import BadValue
+from track_protocol.steps import as_step, step_from_key, step_to_key
 
 scalars = st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False) | st.text(max_size=10)
 awkward = st.sampled_from(
@@ -60,3 +61,15 @@ def test_not_a_number_comes_back() -> None:
 @pytest.mark.parametrize("key", ["9" * 4097, "9" * 4300 + "1", "[" * 4000, '{"a":1}'])
 def test_a_key_that_no_step_is_written_as_stays_text(key: str) -> None:
     assert step_from_key(key) == key
+
+
+@given(steps)
+def test_a_step_is_itself_and_lists_are_tuples(step: Any) -> None:
+    assert as_step(step) == step
+    assert as_step([step, [1, [2]]]) == (step, (1, (2,)))
+
+
+@pytest.mark.parametrize("wrong", [{}, {"a": 1}, b"x", (1, {}), [[b"x"]]])
+def test_what_can_be_no_key_is_no_step(wrong: Any) -> None:
+    with pytest.raises(BadValue, match="cannot be a step: use a number, a str or a tuple of these"):
+        as_step(wrong)

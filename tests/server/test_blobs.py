@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import threading
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -17,7 +18,7 @@ from track_protocol.media import MAX_BLOB_BYTES, PART_BYTES
 from track_server.backends.file import FileStore
 from track_server.backends.memory import MemoryStore
 from track_server.backends.sqlite import open_store
-from track_server.blobs import KEPT_UNUSED, Sweeper
+from track_server.blobs import KEPT_UNUSED, Sweeper, put_blob
 from track_server.engine import Engine
 from track_server.store import Store
 from waiting import wait_until
@@ -109,6 +110,86 @@ def test_content_of_another_digest_is_dropped_and_does_not_stand_in_the_way(ann:
         ann.read("fetch_blob", digest=DIGEST)
     put(ann, CONTENT)
     assert fetched(ann, DIGEST) == CONTENT
+
+
+@pytest.mark.parametrize("kind", ["memory", "file", "sqlite"])
+@pytest.mark.parametrize("wrong", [0, 1_000, HALF, HALF + 1_000, 80_000])
+def test_wrong_bytes_that_came_before_do_not_stand_in_the_way(tmp_path: Path, kind: str, wrong: int) -> None:
+    engine = Engine(stores(tmp_path)[kind])
+    ann, bob = Caller(engine), Caller(engine)
+    changed = CONTENT[:wrong] + bytes(90_000 - wrong)
+    for offset in range(0, 90_000, HALF):
+        assert ann.log(part(offset, changed[offset : offset + HALF])).rejected == []
+    put(bob, CONTENT)
+    assert fetched(bob, DIGEST) == CONTENT
+    engine.close()
+
+
+def test_a_size_that_lies_does_not_stand_in_the_way(ann: Caller) -> None:
+    bob = Caller(ann.engine)
+    assert ann.log(part(0, CONTENT[:10], size=11)).rejected == []
+    put(bob, CONTENT)
+    assert fetched(bob, DIGEST) == CONTENT
+
+
+def test_a_part_of_another_size_is_refused_in_the_middle(ann: Caller) -> None:
+    ann.log(parts(CONTENT)[0])
+    assert "50,001" in refused(ann, part(HALF, b"x", size=HALF + 1)).message
+
+
+class Reads:
+    """A transaction that counts the bytes that are read of blobs."""
+
+    def __init__(self, tx: Any) -> None:
+        self._tx = tx
+        self.nbytes = 0
+
+    def blob_data(self, digest: str, offset: int, limit: int) -> bytes:
+        data: bytes = self._tx.blob_data(digest, offset, limit)
+        self.nbytes += len(data)
+        return data
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._tx, name)
+
+
+def put_part(store: Store, op: CallOp, end: str = "commit") -> int:
+    """Put a part in a transaction of its own; how many bytes were read for it."""
+    tx = store.begin()
+    reads: Any = Reads(tx)
+    put_blob(reads, **op.arguments)
+    getattr(tx, end)()
+    return int(reads.nbytes)
+
+
+def test_the_last_part_of_a_blob_does_not_read_all_of_it() -> None:
+    store = MemoryStore()
+    assert [put_part(store, op) for op in parts(CONTENT)] == [0, 0, 0]
+
+
+def test_a_sum_is_not_that_of_what_was_taken_back() -> None:
+    store = MemoryStore()
+    first, second, third = parts(CONTENT)
+    put_part(store, first)
+    put_part(store, part(HALF, b"?" * HALF), end="rollback")
+    put_part(store, second)
+    assert put_part(store, third) == len(CONTENT)
+    with store.snapshot() as view:
+        assert view.blob(DIGEST).whole  # type: ignore[union-attr] # it is there
+
+
+def test_a_sum_is_not_that_of_bytes_that_another_writer_put_there() -> None:
+    store, other = MemoryStore(), MemoryStore()
+    first, second, third = parts(CONTENT)
+    for op in (first, second):
+        put_part(store, op)
+    for offset in (0, HALF):
+        # Each engine has a thread of its own, too.
+        thread = threading.Thread(target=put_part, args=(other, part(offset, b"?" * HALF)))
+        thread.start()
+        thread.join()
+    with pytest.raises(BadValue, match="another SHA-256"):
+        put_part(other, third)
 
 
 @pytest.mark.parametrize(

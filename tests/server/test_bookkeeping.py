@@ -88,3 +88,13 @@ def test_points_are_signs_of_life_and_no_updates(ann: Caller) -> None:
     assert (started["heartbeat"], found["heartbeat"]) == (0.5, 2.0)
     assert found == started | {"heartbeat": 2.0}
     assert ann.read("fetch_trials", query={})[0]["metadata"] == found
+
+
+def test_media_are_signs_of_life_too(ann: Caller) -> None:
+    id = ann.new_trial()["id"]
+    logged(ann, "log_trial_start", trial=id, time=1.0)
+    later = time.time() + 1_000
+    media = {"kind": "text", "name": "answer", "step": 1, "time": later, "value": {"text": "x"}}
+    logged(ann, "log_trial_media", trial=id, **media)
+    metadata = metadata_of(ann, id)
+    assert (metadata["heartbeat"], metadata["_last_change"]) == (later, later)

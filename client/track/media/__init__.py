@@ -7,7 +7,7 @@ from importlib import import_module
 from typing import Any, Final
 
 from track_protocol.errors import BadArguments, BadValue
-from track_protocol.media import FILE, HISTOGRAM, IMAGE, MEDIA_KINDS, TEXT, Media, check_media
+from track_protocol.media import FILE, HISTOGRAM, IMAGE, MAX_BLOB_BYTES, MEDIA_KINDS, TEXT, Media, check_media
 
 __all__ = ["media_of"]
 
@@ -41,6 +41,9 @@ def media_of(kind: str, value: Any, /, **options: Any) -> Media:
     else:
         media = _built(kind, value, options)
     check_media(kind, media.document)
+    size = media.document.get("size", 0)
+    if size > MAX_BLOB_BYTES:
+        raise BadValue(f"this {kind} has {size:,} bytes, more than {MAX_BLOB_BYTES:,}: keep it elsewhere")
     return media
 
 

@@ -21,7 +21,7 @@ def artifact(path: str | os.PathLike[str]) -> Media:
     Raises:
         BadValue: there is no such file, it cannot be read, or it is too large.
     """
-    file = Path(path)
+    file = Path(os.fsdecode(path))
     try:
         size = file.stat().st_size
         if not file.is_file():

@@ -86,9 +86,17 @@ class MediaLogger:
             path: of the file, which has to stay as it is meanwhile.
             name: of the series; that of the file unless it is given.
         """
-        self._log(FILE, Path(path).name if name is None else name, path, None, None)
+        self._log(FILE, _called(path) if name is None else name, path, None, None)
 
     def _log(
         self, kind: str, name: str, value: Any, step: Any, context: Mapping[str, Any] | None, **options: Any
     ) -> None:
         self.protocol.log_trial_media(self.ensure(), kind, name, value, step, context, **options)
+
+
+def _called(path: Any) -> str:
+    try:
+        return Path(os.fsdecode(path)).name
+    except TypeError:
+        # What is no path is refused, and told, where the file would be read.
+        return ""

@@ -45,14 +45,14 @@ class ConsoleRun(LabelledRun):
         """See `LabelledRun.write_scalar`."""
         try:
             self._line(f"{SeriesName(name, labels)} = {float(value):.6g}")
-        except (TypeError, ValueError) as error:
+        except Exception as error:  # noqa: BLE001 - tensors raise what they like, and training must go on
             self.complain(name, error)
 
     def write_bins(self, name: str, values: Any, labels: dict[str, str]) -> None:
         """See `LabelledRun.write_bins`."""
         try:
             self._line(f"{SeriesName(name, labels)}: {_summary(numbers(values))}")
-        except (TypeError, ValueError) as error:
+        except Exception as error:  # noqa: BLE001 - tensors raise what they like, and training must go on
             self.complain(name, error)
 
     def _line(self, text: str) -> None:

@@ -33,15 +33,30 @@ class LabelledRun(BaseTrackerRun):
 
     def set_context(self, context: Mapping[str, str]) -> None:
         """See `BaseTrackerRun.set_context`."""
-        self.context = dict(context)
+        try:
+            self.context = dict(context)
+        except (TypeError, ValueError) as error:
+            self.complain(f"the context {type(context).__name__}", error)
 
     def scalar(self, name: str, value: float, context: Mapping[str, str] | None = None) -> None:
         """See `BaseTrackerRun.scalar`."""
-        self.write_scalar(name, value, {**self.context, **context} if context else self.context)
+        labels = self._with(name, context)
+        if labels is not None:
+            self.write_scalar(name, value, labels)
 
     def bins(self, name: str, values: Any, context: Mapping[str, str] | None = None) -> None:
         """See `BaseTrackerRun.bins`."""
-        self.write_bins(name, values, {**self.context, **context} if context else self.context)
+        labels = self._with(name, context)
+        if labels is not None:
+            self.write_bins(name, values, labels)
+
+    def _with(self, name: str, context: Mapping[str, str] | None) -> dict[str, str] | None:
+        """All labels of one call; None, and a complaint, when its own are none."""
+        try:
+            return {**self.context, **context} if context else self.context
+        except (TypeError, ValueError) as error:
+            self.complain(name, error)
+            return None
 
     def complain(self, name: str, error: Exception) -> None:
         """Say, once, that something was not logged; training goes on.

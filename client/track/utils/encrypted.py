@@ -110,7 +110,8 @@ class EncryptedSocket(ssl.SSLSocket):
             flags: 0, since nothing else has a meaning inside TLS.
             context: nothing; it is taken because it is documented.
         """
-        return self._known(lambda: super(EncryptedSocket, self).recv(bufferize or buffersize, flags))
+        count = buffersize if bufferize is None else bufferize
+        return self._known(lambda: super(EncryptedSocket, self).recv(count, flags))
 
     def recv_into(self, buffer: Any, nbytes: int | None = None, flags: int = 0) -> int:
         """Receive into a buffer; see `socket.socket.recv_into`."""

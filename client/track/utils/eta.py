@@ -6,7 +6,7 @@ import math
 import sys
 import time
 from collections.abc import Sequence
-from typing import Any, Protocol
+from typing import Any, Protocol, SupportsIndex
 
 from track_protocol.errors import UsageError
 
@@ -64,8 +64,8 @@ class EstimatedTime:
         Raises:
             UsageError: one is no whole number from 0.
         """
-        totals = to_list(t)
-        if not totals or min(totals) < 0:
+        totals: list[Any] = to_list(t)
+        if not totals or not all(isinstance(total, SupportsIndex) and int(total) >= 0 for total in totals):
             raise UsageError(f"total={t!r}: give a number of steps, or one for each of the nested loops")
         self._totals = totals
 

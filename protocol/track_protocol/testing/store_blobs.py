@@ -87,6 +87,26 @@ class BlobTests(StoreSuite):
         with store.snapshot() as view:
             assert view.blob_data(DIGEST, 0, 10) == b"0123abc"
 
+    @pytest.mark.parametrize("kept", range(7))
+    def test_the_end_of_a_blob_can_be_cut_off(self, store: Any, kept: int) -> None:
+        self.put(store, lambda tx: _add(tx, b"0123", b"456"))
+        with store.snapshot() as before:
+            self.put(store, lambda tx: tx.cut_blob(DIGEST, kept), lambda tx: _add(tx, b"abc"))
+            assert before.blob_data(DIGEST, 0, 10) == b"0123456"
+        with store.snapshot() as view:
+            assert view.blob(DIGEST).stored == kept + 3
+            assert view.blob_data(DIGEST, 0, 10) == b"0123456"[:kept] + b"abc"
+
+    def test_a_cut_is_taken_back_with_its_transaction(self, store: Any) -> None:
+        self.put(store, lambda tx: _add(tx, b"0123", b"456"))
+        tx = store.begin()
+        tx.cut_blob(DIGEST, 2)
+        _add(tx, b"xy")
+        tx.rollback()
+        self.put(store, lambda tx: _add(tx, b"789"))
+        with store.snapshot() as view:
+            assert view.blob_data(DIGEST, 0, 10) == b"0123456789"
+
     def test_a_snapshot_does_not_see_what_comes_later(self, store: Any) -> None:
         self.put(store, lambda tx: _add(tx, b"0123"))
         with store.snapshot() as view:
@@ -143,7 +163,11 @@ class BlobTests(StoreSuite):
         value = {"digest": DIGEST, "size": 10}
         self.log(store, [3], [value], kind="graph", name="model")
         self.put(
-            store, lambda tx: _add(tx, b"01234", b"\x00\xff789"), lambda tx: _add(tx, b"x", digest=OTHER)
+            store,
+            lambda tx: _add(tx, b"01234", b"wrong"),
+            lambda tx: tx.cut_blob(DIGEST, 5),
+            lambda tx: _add(tx, b"\x00\xff789"),
+            lambda tx: _add(tx, b"x", digest=OTHER),
         )
         self.put(store, lambda tx: tx.use_blob(DIGEST, id_of(0)))
         again = self.reopened(store, path)

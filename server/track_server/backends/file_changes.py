@@ -33,6 +33,7 @@ _REJECTED: Final = "rejected"
 _LEASE: Final = "lease"
 _NO_LEASE: Final = "no lease"
 _BLOB: Final = "blob"
+_CUT_BLOB: Final = "cut blob"
 _NO_BLOB: Final = "no blob"
 _USE: Final = "use"
 _NO_USES: Final = "no uses"
@@ -139,6 +140,12 @@ class RecordingTransaction(MemoryTransaction):
         super().add_blob_data(digest, size, data, time)
         self._changes.append(change)
 
+    def cut_blob(self, digest: str, stored: int) -> None:
+        """Forget the bytes of a blob from an offset on, of which there are some."""
+        change = encode([_CUT_BLOB, digest, stored])
+        super().cut_blob(digest, stored)
+        self._changes.append(change)
+
     def drop_blob(self, digest: str) -> None:
         """Forget a blob; harmless when there is none."""
         change = encode([_NO_BLOB, digest])
@@ -208,6 +215,7 @@ _REPLAYS: Final[Mapping[str, Callable[..., None]]] = {
     _LEASE: lambda tx, *fields: tx.put_lease(Lease(*fields)),
     _NO_LEASE: lambda tx, trial, sid: tx.drop_lease(trial, sid),
     _BLOB: lambda tx, *arguments: tx.add_blob_data(*arguments),
+    _CUT_BLOB: lambda tx, digest, stored: tx.cut_blob(digest, stored),
     _NO_BLOB: lambda tx, digest: tx.drop_blob(digest),
     _USE: lambda tx, digest, trial: tx.use_blob(digest, trial),
     _NO_USES: lambda tx, trial: tx.release_blobs(trial),

@@ -140,6 +140,12 @@ class MemoryTransaction(MemoryView):
         kept = blobs.get(digest, self._version) or new_blob(digest, size, time)
         blobs.put(digest, kept.append(data, time))
 
+    def cut_blob(self, digest: str, stored: int) -> None:
+        """Forget the bytes of a blob from an offset on, of which there are some."""
+        blobs = self._tables.blobs
+        if kept := blobs.get(digest, self._version):
+            blobs.put(digest, kept.cut(stored))
+
     def drop_blob(self, digest: str) -> None:
         """Forget a blob; harmless when there is none."""
         self._tables.blobs.put(digest, None)

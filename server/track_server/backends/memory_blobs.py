@@ -35,6 +35,14 @@ class KeptBlob:
             else replace(self, known=known)
         )
 
+    def cut(self, stored: int) -> KeptBlob:
+        """The first bytes of the blob, in a list of their own: whoever reads the others goes on."""
+        index = bisect_right(self.ends.items, stored, 0, self.ends.count)
+        parts, ends = self.parts.items[:index], self.ends.items[:index]
+        begin = ends[-1] if ends else 0
+        begun = KeptBlob(replace(self.known, stored=begin), Grown.of(*parts), Grown.of(*ends))
+        return begun.append(self.data(begin, stored - begin), self.known.time)
+
     def data(self, offset: int, limit: int) -> bytes:
         """Up to `limit` bytes from `offset` on."""
         stop = min(offset + limit, self.known.stored)

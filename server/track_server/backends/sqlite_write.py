@@ -44,6 +44,15 @@ SET stored = stored + excluded.stored, time = excluded.time
 _PUT_PART: Final = """
 INSERT INTO blob_part(blob, start, data) SELECT id, stored - length(?2), ?2 FROM blob WHERE digest = ?1
 """
+_CUT_BLOB: Final = (
+    "DELETE FROM blob_part WHERE blob = (SELECT id FROM blob WHERE digest = ?1) AND start >= ?2",
+    """
+    UPDATE blob_part SET data = substr(data, 1, ?2 - start)
+    WHERE blob = (SELECT id FROM blob WHERE digest = ?1)
+    AND start = (SELECT max(start) FROM blob_part WHERE blob = (SELECT id FROM blob WHERE digest = ?1))
+    """,
+    "UPDATE blob SET stored = ?2 WHERE digest = ?1",
+)
 _USE_BLOB: Final = "INSERT OR IGNORE INTO blob_use(blob, trial) SELECT id, ?2 FROM blob WHERE digest = ?1"
 _PLAIN: Final = frozenset(
     {"uid", "hash", "revision", "name", "description", "version", "project_id", "group_id"}
@@ -190,6 +199,11 @@ class SqliteTransaction(SqliteView):
         self._execute(_PUT_BLOB, [digest, size, len(data), time])
         if data:
             self._execute(_PUT_PART, [digest, data])
+
+    def cut_blob(self, digest: str, stored: int) -> None:
+        """Forget the bytes of a blob from an offset on, of which there are some."""
+        for sql in _CUT_BLOB:
+            self._execute(sql, [digest, stored])
 
     def drop_blob(self, digest: str) -> None:
         """Forget a blob; harmless when there is none."""

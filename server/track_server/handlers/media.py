@@ -8,6 +8,7 @@ from track_protocol.columns import pack
 from track_protocol.errors import BadValue, ItemNotFound
 from track_protocol.media import blob_of, check_media
 from track_protocol.seriesname import check_series_name
+from track_protocol.steps import as_step
 from track_protocol.values import normalise
 from track_server.blobs import whole_blob
 from track_server.handlers import finding
@@ -31,7 +32,7 @@ def log_trial_media(
     id = finding.trial_id(tx, trial)
     if not tx.has_trial(id):
         raise ItemNotFound(f"no trial has the id {finding.shown(trial)}: create it with new_trial first")
-    points = Points(pack([normalise(step, "step")]), pack([float(time)]), pack([document]))
+    points = Points(pack([as_step(normalise(step, "step"))]), pack([float(time)]), pack([document]))
     digest = blob_of(document)
     if digest is not None:
         size = whole_blob(tx, digest).size

@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from typing import Any
+
 from track_protocol.aggregators import aggregator_from_spec
 from track_protocol.batch import METRIC, PointsOp
 from track_protocol.columns import Column, pack
 from track_protocol.errors import ItemNotFound
 from track_protocol.seriesname import check_series_name
+from track_protocol.steps import as_step
 from track_protocol.values import normalise
 from track_server.rewinds import supersede_late
 from track_server.store import Points, Transaction
@@ -14,9 +18,11 @@ from track_server.store import Points, Transaction
 __all__ = ["append"]
 
 
-def _checked_column(column: Column) -> Column:
+def _checked_column(column: Column, as_what: Callable[[Any], Any] = lambda value: value) -> Column:
     """A column whose arbitrary values are ones that can be kept."""
-    return pack([normalise(value) for value in column.payload]) if column.code == "o" else column
+    if column.code != "o":
+        return column
+    return pack([as_what(normalise(value)) for value in column.payload])
 
 
 def append(tx: Transaction, by: bytes, op: PointsOp) -> None:
@@ -28,7 +34,7 @@ def append(tx: Transaction, by: bytes, op: PointsOp) -> None:
         check_series_name(name)
         if aggregator is not None:
             aggregator_from_spec(aggregator)
-    steps = _checked_column(op.steps)
+    steps = _checked_column(op.steps, as_step)
     new = [Points(steps, op.times, _checked_column(column)) for column in op.values]
     if op.kind == METRIC and (rewinds := tx.rewinds(op.trial)):
         new = supersede_late(tx, by, op.trial, rewinds, op.names, new)

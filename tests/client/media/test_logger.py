@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import logging
+import os
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -59,6 +60,55 @@ def test_what_cannot_be_kept_is_dropped_with_one_warning(
     (stored,) = client.protocol.get_trial(trial.ensure())
     assert list(stored.media) == ["text"]
     assert stored.metadata["losses"]["points"] == 6
+
+
+class Strange:
+    """What can neither be read nor shown."""
+
+    def __array__(self, *args: Any, **kwargs: Any) -> Any:
+        raise SystemError("no array")
+
+    def __repr__(self) -> str:
+        raise ValueError("no repr")
+
+
+@pytest.mark.parametrize(
+    "strange", [None, 5, b"bytes", "words", ["words"], {}, object(), Strange()], ids=type
+)
+def test_nothing_that_is_given_raises_into_the_training(
+    client: TrackClient, tmp_path: Path, strange: Any
+) -> None:
+    trial: Any = client.new_trial(name="t")  # of any type, as nobody checks those of a notebook
+    trial.log_histogram("h", strange, strange, strange, strange)
+    trial.log_histogram(strange, strange)
+    trial.log_histogram("h", [1.0], context={"a": strange, "b": Strange()})
+    trial.log_image("i", strange, step=strange)
+    trial.log_image("i", [[1]], context=strange if strange is not None else 3)
+    trial.log_text("t", [strange], context={strange if strange.__hash__ else 5: 1})
+    trial.log_artifact(strange)
+    trial.log_artifact(tmp_path, name=strange)
+    os.mkfifo(tmp_path / "pipe")
+    trial.log_artifact(tmp_path / "pipe")
+    client.protocol.flush()
+    (stored,) = client.protocol.get_trial(trial.ensure())
+    assert stored.metadata["losses"]["points"] >= 7
+
+
+def test_a_path_may_be_bytes(client: TrackClient, tmp_path: Path) -> None:
+    trial = client.new_trial(name="t")
+    (tmp_path / "f").write_bytes(b"content")
+    trial.log_artifact(os.fsencode(tmp_path / "f"))  # type: ignore[arg-type]  # as os.fspath gives it
+    assert fetched(client, trial, "file", "f").content(0) == b"content"
+
+
+def test_what_no_store_takes_is_not_sent(client: TrackClient, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("track.media.MAX_BLOB_BYTES", 100_000)
+    trial = client.new_trial(name="t")
+    trial.log_text("t", "x" * 100_001)
+    client.protocol.flush()
+    (stored,) = client.protocol.get_trial(trial.ensure())
+    assert stored.metadata["losses"]["points"] == 1
+    assert client.protocol.fetch_rejected() == []
 
 
 def test_a_report_tells_of_media_where_there_are_any(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from typing import Any
 
 import pytest
 
@@ -62,6 +63,24 @@ def test_what_cannot_be_written_is_told_once_and_does_not_end_the_training(
         run.scalar("loss", 1.0, {"no label": "a"})
         run.scalar("loss", 2.0)
     assert len(caplog.records) == 1
+    assert capsys.readouterr().out.splitlines() == ["[n] started", "[n] loss = 2", "[n] completed"]
+
+
+class Raises:
+    """As a tensor of two elements does, or one that was donated."""
+
+    def __float__(self) -> float:
+        raise RuntimeError("a tensor with 2 elements is no scalar")
+
+    def __iter__(self) -> Any:
+        raise RuntimeError("it was deleted")
+
+
+def test_a_value_that_raises_anything_does_not_end_the_training(capsys: pytest.CaptureFixture[str]) -> None:
+    with tracker_from_config({"provider": "console"}).open(RunConfig(name="n")) as run:
+        run.scalar("loss", Raises())  # type: ignore[arg-type] # what a caller without types may give
+        run.bins("weights", Raises())
+        run.scalar("loss", 2.0)
     assert capsys.readouterr().out.splitlines() == ["[n] started", "[n] loss = 2", "[n] completed"]
 
 

@@ -318,3 +318,12 @@ def test_the_token_of_a_uri_is_neither_in_the_repr_nor_in_messages(caplog: pytes
     with caplog.at_level(logging.DEBUG), pytest.raises(Exception) as raised:  # noqa: PT011 - only its text counts
         tracker(uri + "&timeout=0.2", {"trial_id": "0" * 32}).open(PROPERTIES).__enter__()
     assert "trk_secret" not in repr(config) + str(raised.value) + caplog.text
+
+
+def test_a_name_that_is_none_is_dropped_with_the_warning_of_any_other(sqlite: str) -> None:
+    with tracker(sqlite).open(PROPERTIES) as run:
+        unchecked: Any = run
+        unchecked.scalar(5, 1.0, {"phase": "train"})
+        unchecked.scalar("loss", 2.0, {"phase": object()})
+        run.scalar("loss", 3.0)
+    assert list(only_trial(sqlite).metrics) == ["loss"]

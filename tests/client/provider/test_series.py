@@ -9,7 +9,7 @@ from typing import Any
 import numpy
 import pytest
 
-from track.provider.series import numbers
+from track.provider.series import LabelledRun, numbers
 
 
 class Tensor:
@@ -40,3 +40,31 @@ def test_numbers_come_out_of_whatever_holds_them(values: Any) -> None:
 
 def test_numbers_that_are_not_finite_stay() -> None:
     assert math.isnan(numbers(numpy.array([float("nan")]))[0])
+
+
+class Run(LabelledRun):
+    """Keeps what it is to write."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.written: list[tuple[str, Any, dict[str, str]]] = []
+
+    def write_scalar(self, name: str, value: Any, labels: dict[str, str]) -> None:
+        self.written.append((name, value, labels))
+
+    def write_bins(self, name: str, values: Any, labels: dict[str, str]) -> None:
+        self.written.append((name, values, labels))
+
+
+@pytest.mark.parametrize("labels", ["train", ["phase"], 3])
+def test_labels_that_are_none_are_told_once_and_do_not_end_the_training(
+    labels: Any, caplog: pytest.LogCaptureFixture
+) -> None:
+    run = Run()
+    run.set_context({"phase": "train"})
+    run.set_context(labels)
+    run.scalar("loss", 1.0, labels)
+    run.bins("weights", [1.0], labels)
+    run.scalar("loss", 2.0)
+    assert run.written == [("loss", 2.0, {"phase": "train"})]
+    assert len(caplog.records) == 1

@@ -183,6 +183,12 @@ def test_bytes_go_both_ways_in_any_size(ends: Ends) -> None:
     assert accepted.recv(bufferize=100, context="any") == b"back"
 
 
+def test_no_bytes_are_received_where_none_are_asked_for(ends: Ends) -> None:
+    opened, accepted = ends
+    opened.sendall(b"question")
+    assert [accepted.recv(0), accepted.recv(buffersize=0), accepted.recv(8)] == [b"", b"", b"question"]
+
+
 def test_what_is_decrypted_and_not_yet_read_is_told(ends: Ends) -> None:
     opened, accepted = ends
     opened.sendall(b"0123456789")

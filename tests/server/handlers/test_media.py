@@ -53,6 +53,15 @@ def read(caller: Caller, trial: bytes, kind: str, name: str = "sample") -> tuple
     return tuple(list(unpack(column_from_wire(page[each], count))) for each in ("steps", "times", "values"))
 
 
+def test_media_whose_step_no_reader_can_use_as_a_key_are_rejected(ann: Caller) -> None:
+    id = ann.new_trial()["id"]
+    for step in ({"a": 1}, b"x"):
+        (rejection,) = ann.log(media(id, "text", {"text": "x"}, step)).rejected
+        assert rejection.code == BadValue.code
+    ann.log(media(id, "text", {"text": "x"}, [1, [2]]))
+    assert read(ann, id, "text")[0] == [(1, (2,))]
+
+
 @pytest.mark.parametrize(
     ("kind", "value"),
     [

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 
 from engine_calls import Caller, points
@@ -21,6 +23,13 @@ def test_points_with_a_name_that_cannot_be_are_rejected_as_a_whole(ann: Caller) 
     assert [rejected.code for rejected in acked.rejected] == ["bad-value"]
     with pytest.raises(ItemNotFound):
         ann.read("fetch_metrics", trial=id, name="loss")
+
+
+@pytest.mark.parametrize("step", [{"a": 1}, (1, [{}]), b"x"])
+def test_points_whose_step_no_reader_can_use_as_a_key_are_rejected(ann: Caller, step: Any) -> None:
+    id = ann.new_trial()["id"]
+    acked = ann.log(points(id, steps=[step], loss=[1.0]))
+    assert [rejected.code for rejected in acked.rejected] == ["bad-value"]
 
 
 def test_points_of_no_trial_are_rejected_and_the_rest_is_stored(ann: Caller) -> None:
