@@ -36,7 +36,7 @@ _INTERVAL: Final = 1.0
 _TRIES_AGAIN: Final = 5.0
 """Seconds after which a disk that could not be written is tried again."""
 
-_IN_MEMORY: Final = 16 * 1024 * 1024
+_IN_MEMORY: Final = 4 * 1024 * 1024
 """Bytes of batches that stay in memory though they are on disk, so that sending need not read them."""
 
 

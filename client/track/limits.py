@@ -13,8 +13,9 @@ class Limits:
 
     Attributes:
         rows: log calls that were not packed yet.
-        row_bytes: their memory, about.  With what stays in memory of that which is on disk, a loop that logs
-            faster than the store takes grows by less than 50 MB; a loop that trains is never near it.
+        row_bytes: their memory, about.
+        ready_bytes: the same while the sender takes rows: a loop that logs faster waits for it, so that its
+            process grows by less than 50 MB.  While the sender is held up, by a slow disk say, it does not.
         backlog_bytes: packed and not yet stored.
         batches_in_flight: sent and not yet acknowledged.
         bytes_in_flight: the same in bytes.
@@ -23,9 +24,10 @@ class Limits:
 
     rows: int = 1_000_000
     row_bytes: int = 24 * 1024 * 1024
+    ready_bytes: int = 3 * 1024 * 1024
     backlog_bytes: int = 128 * 1024 * 1024
     batches_in_flight: int = 64
-    bytes_in_flight: int = 8 * 1024 * 1024
+    bytes_in_flight: int = 4 * 1024 * 1024
     linger: float = 0.05
 
 

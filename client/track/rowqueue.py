@@ -20,6 +20,10 @@ _WAITS_FOR_ROOM: Final = 1.0
 """Seconds without any progress after which a log call that found no room drops what it has."""
 
 
+_BREATH: Final = 0.02
+"""Seconds without a row taken after which the sender is held up, and nobody waits for it to take some."""
+
+
 class RowQueue:
     """What was logged and not yet taken by the sender.
 
@@ -41,6 +45,7 @@ class RowQueue:
         self, limits: Limits, name: str, wake: Callable[[], None], progress: Callable[[], int]
     ) -> None:
         self._limits = limits
+        self._ready_bytes = min(limits.ready_bytes, limits.row_bytes)
         self._name = name
         self._wake = wake
         self._progress = progress
@@ -57,6 +62,7 @@ class RowQueue:
         self._room = threading.Condition()
         self._waiting_for_room = 0
         self._hopeless = False
+        self._held_up = False
         self._heavy = 0
 
     def append(self, row: Row) -> None:
@@ -70,7 +76,8 @@ class RowQueue:
         with self._room:
             self._heavy += row[4]
         self.rows.append(row)
-        if len(self.rows) >= self.gate.mark or self._heavy > self._limits.row_bytes:
+        most = self._limits.row_bytes if self._held_up else self._ready_bytes
+        if len(self.rows) >= self.gate.mark or self._heavy > most:
             return self.crossed()
         return True
 
@@ -85,7 +92,8 @@ class RowQueue:
 
     def crossed(self) -> bool:
         """The rows are as many as the sender wanted to be told of, or too many; whether all have room."""
-        if self._is_full():
+        limits = self._limits
+        if self._is_full(limits.row_bytes):
             self.gate.hurry = True
             self._wake()
             if self._wait_for_room():
@@ -93,22 +101,35 @@ class RowQueue:
             self._drop_newest()
             return False
         self._hopeless = False
-        # Following calls need not wake the sender again: it sets the mark anew when it has looked.
-        self.gate.mark = self._capacity()
         self._wake()
+        if self._is_full(self._ready_bytes):
+            self.gate.hurry = True
+            self._wait_for_the_sender()
+        # Following calls need not wake the sender again: it sets the mark anew when it has looked.
+        self.gate.mark = self._capacity(limits.row_bytes if self._held_up else self._ready_bytes)
         return True
 
-    def _capacity(self) -> int:
-        """How many rows may wait, judged by the newest one."""
+    def _capacity(self, nbytes: int) -> int:
+        """How many rows so many bytes hold, judged by the newest one."""
         try:
             width = points_in(self.rows[-1]) if len(self.rows[-1]) > 2 else 1
         except IndexError:
             width = 1
         # A row is a tuple, a dict, a float for the time, and an object for each value.
-        return min(self._limits.rows, self._limits.row_bytes // (320 + 48 * width))
+        return min(self._limits.rows, nbytes // (320 + 48 * width))
 
-    def _is_full(self) -> bool:
-        return len(self.rows) >= self._capacity() or self._heavy > self._limits.row_bytes
+    def _is_full(self, nbytes: int) -> bool:
+        return len(self.rows) >= self._capacity(nbytes) or self._heavy > nbytes
+
+    def _wait_for_the_sender(self) -> None:
+        """Wait as long as it takes rows."""
+        with self._room:
+            self._waiting_for_room += 1
+            try:
+                while not self._held_up and self._is_full(self._ready_bytes):
+                    self._held_up = not self._room.wait(_BREATH)
+            finally:
+                self._waiting_for_room -= 1
 
     def _wait_for_room(self) -> bool:
         """Wait as long as there is progress; after having waited in vain, not again until there is room."""
@@ -117,10 +138,10 @@ class RowQueue:
         with self._room:
             self._waiting_for_room += 1
             try:
-                while self._is_full():
+                while self._is_full(self._limits.row_bytes):
                     seen = self._progress()
                     self._room.wait(_WAITS_FOR_ROOM)
-                    if self._is_full() and self._progress() == seen:
+                    if self._is_full(self._limits.row_bytes) and self._progress() == seen:
                         self._hopeless = True
                         return False
             finally:
@@ -142,6 +163,7 @@ class RowQueue:
 
     def made_room(self, nbytes: int) -> None:
         """Rows were taken; `nbytes` is what those took that were weighed one by one."""
+        self._held_up = False
         if nbytes:
             self._lighter(nbytes)
         if self._waiting_for_room:

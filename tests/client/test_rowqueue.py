@@ -76,3 +76,37 @@ def test_what_waits_for_a_sender_that_does_not_keep_up_takes_little_memory(
     # Enough for a stall of many seconds of any training, and little beside what PyTorch takes.
     assert step > 30_000
     assert taken < 30e6
+
+
+def test_nobody_waits_twice_for_a_sender_that_is_held_up() -> None:
+    woken: list[int] = []
+    limits = Limits(ready_bytes=10_000)
+    queue = rowqueue.RowQueue(limits, "a store", wake=lambda: woken.append(1), progress=lambda: 0)
+    write = PointWriters(queue, None).writer(TRIAL, "metric", None)
+    for step in range(1_000):
+        write(step, {"loss": 0.1})
+    # At the first row and at the bound; whoever waited at each row behind it would wake the sender there.
+    assert len(woken) == 2
+    assert queue.losses.dropped == 0
+
+
+def test_a_loop_that_logs_faster_than_rows_are_taken_waits_for_that(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(rowqueue, "_BREATH", 60.0)
+    asked, longest = threading.Event(), 0
+    queue = rowqueue.RowQueue(Limits(ready_bytes=10_000), "a store", wake=asked.set, progress=lambda: 0)
+    write = PointWriters(queue, None).writer(TRIAL, "metric", None)
+
+    def train() -> None:
+        for step in range(1_000):
+            write(step, {"loss": 0.1})
+
+    training = threading.Thread(target=train)
+    training.start()
+    while training.is_alive():
+        asked.wait(0.1)
+        asked.clear()
+        longest = max(longest, len(queue.rows))
+        queue.rows.clear()
+        queue.gate.mark = 0
+        queue.made_room(0)
+    assert longest < 100
