@@ -198,8 +198,8 @@ class Damage:
 
     Attributes:
         cuts: how many there were.
-        lost: how many lost something that was acknowledged.
-        corrupt: how many left a store that is not whole, or holds what nobody logged.
+        lost: how many lost something that was acknowledged; a store that cannot be read has lost all.
+        corrupt: how many left a store that is not whole, or has gaps or points nobody logged.
     """
 
     cuts: int = 0
@@ -221,10 +221,8 @@ class Damage:
             kept, findings = look(found.store.format(folder), found.trials)
             shutil.rmtree(folder)
             self.cuts += 1
-            if findings or any(numbers != list(range(len(numbers))) for numbers in kept):
-                self.corrupt += 1
-            elif any(len(numbers) < count for numbers, count in zip(kept, told, strict=True)):
-                self.lost += 1
+            self.corrupt += bool(findings) or any(each != list(range(len(each))) for each in kept)
+            self.lost += any(set(range(upto)) - set(each) for upto, each in zip(told, kept, strict=True))
 
 
 def moments_of(found: Run, some: int, chance: random.Random) -> list[int]:
