@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any, Final
 
-from track.losses import Losses
+from track.outbox.losses import Losses
 from track_protocol.media import PART_BYTES, Media
 
 __all__ = ["BlobSender"]

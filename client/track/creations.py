@@ -14,7 +14,7 @@ from typing import Any, Final
 
 from track.offline import Offline
 from track.outbox import Outbox
-from track.records import ROW_BYTES_LIMIT, weigh
+from track.outbox.records import ROW_BYTES_LIMIT, weigh
 from track.structure import CONTINUED
 from track_protocol.documents import Document
 from track_protocol.errors import ServerUnreachable, StoreFull, TooBusy

@@ -17,9 +17,10 @@ from track.arguments import item_may_be_named, wire_arguments
 from track.creations import GROUP, PROJECT, TRIAL, Creations
 from track.media.protocol import OutboxMedia, key_of
 from track.offline import Offline
-from track.outbox import CHRONO, METRIC, Creation, Outbox
+from track.outbox import Creation, Outbox
 from track.series import PAGE, Series, SeriesMapping, fetch_series
 from track_protocol.aggregators import spec_of
+from track_protocol.batch import CHRONO, METRIC
 from track_protocol.documents import (
     Document,
     group_from_document,

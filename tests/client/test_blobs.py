@@ -10,8 +10,8 @@ import pytest
 
 from track import blobs
 from track.blobs import BlobSender
-from track.losses import Losses
 from track.media.artifact import artifact
+from track.outbox.losses import Losses
 from track_protocol.errors import BadValue
 from track_protocol.media import MAX_BLOB_BYTES, PART_BYTES, TEXT, Media
 

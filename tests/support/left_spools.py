@@ -12,7 +12,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from running_server import environment
-from track.records import Shape, batch_of
+from track.outbox.records import Shape, batch_of
 from track.spool.disk import Spool
 from track.spool.folder import Origin, Progressed, SpoolFolder
 from track.spool.options import SpoolOptions, SpoolSync

@@ -15,7 +15,7 @@ from itertools import count
 from pathlib import Path
 from types import FrameType
 
-from track import keeping
+from track.outbox import keeping
 from track.persistence.socketed import SocketClient
 from track_protocol.errors import TrackError
 from track_protocol.model import Trial

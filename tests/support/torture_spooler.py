@@ -12,7 +12,7 @@ import sys
 from itertools import count
 from pathlib import Path
 
-from track import keeping
+from track.outbox import keeping
 from track.persistence import get_protocol
 from track_protocol.model import Trial
 from written_series import SERIES

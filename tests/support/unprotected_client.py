@@ -13,8 +13,8 @@ from pathlib import Path
 from typing import Any
 
 from track import cli
-from track.diskcopy import DiskCopy
 from track.outbox import Outbox
+from track.outbox.diskcopy import DiskCopy
 from track.spool import recovery
 from track.spool.folder import SpoolFolder
 from track.spool.recovery import Recovered

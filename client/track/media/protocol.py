@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 from track.blobs import BlobSender
 from track.media import media_of
 from track.media.reading import MediaSeries
-from track.records import plain_step
+from track.outbox.records import plain_step
 from track.series import Fetch, fetch_series
 from track_protocol.errors import BadArguments
 from track_protocol.model import Trial

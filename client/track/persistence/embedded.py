@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import Any, Final
 
-from track.limits import Limits
 from track.outbox import Outbox
+from track.outbox.limits import Limits
 from track.remote import OutboxProtocol
 from track_protocol.errors import MissingExtra
 from track_protocol.uri import Uri, redact

@@ -16,14 +16,14 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final
 
-from track.backlog import Backlog
-from track.connecting import OpenLink
-from track.diskcopy import DiskCopy
 from track.lifecycle import enroll
-from track.limits import Gate, Limits
-from track.losses import Losses
-from track.records import Row
-from track.sender import Sender
+from track.outbox.backlog import Backlog
+from track.outbox.connecting import OpenLink
+from track.outbox.diskcopy import DiskCopy
+from track.outbox.limits import Gate, Limits
+from track.outbox.losses import Losses
+from track.outbox.records import Row
+from track.outbox.sender import Sender
 from track.spool.disk import Spool
 from track.spool.folder import Progressed, SpoolFolder
 from track.spool.options import SpoolOptions, SpoolSync

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 
-from track.backlog import Backlog
+from track.outbox.backlog import Backlog
 from track.spool.folder import Progressed
 from track_protocol.batch import Batch, CallOp, Op, PointsOp
 from track_protocol.errors import (

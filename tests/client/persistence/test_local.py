@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from track.limits import Limits
+from track.outbox.limits import Limits
 from track.persistence import get_protocol
 from track.persistence.embedded import outbox_of
 from track.persistence.local import FileProtocol

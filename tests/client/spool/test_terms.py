@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from track.backlog import Backlog
+from track.outbox.backlog import Backlog
 from track.spool.disk import Place
 from track.spool.folder import Progressed
 from track.spool.terms import Rules, Terms

@@ -12,9 +12,8 @@ import pytest
 
 from running_server import ServerProcess
 from torture import count, say
-from track import rowqueue
-from track.limits import Limits
-from track.outbox import Outbox
+from track.outbox import Outbox, rowqueue
+from track.outbox.limits import Limits
 from track.persistence.socketed import SocketClient
 from track_protocol.model import Trial
 from track_protocol.protocol import Protocol

@@ -16,8 +16,8 @@ import time
 from pathlib import Path
 from typing import Final
 
-from track.backlog import Backlog, Entry, NumberedCall, fill
-from track.losses import Losses
+from track.outbox.backlog import Backlog, Entry, NumberedCall, fill
+from track.outbox.losses import Losses
 from track.spool.disk import Spool
 from track.spool.folder import Origin, Progressed, SpoolFolder
 from track.spool.options import SpoolOptions, SpoolSync

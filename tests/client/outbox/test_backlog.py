@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import pytest
 
-from track.backlog import Backlog, Entry, NumberedCall
+from track.outbox.backlog import Backlog, Entry, NumberedCall
+from track.outbox.tickets import Call
 from track.spool.disk import Place
 from track.spool.segments import RECORD_OVERHEAD
-from track.tickets import Call
 from track_protocol.batch import Batch, CallOp
 from track_protocol.errors import RemoteProtocolError
 
@@ -193,7 +193,7 @@ def test_records_of_different_segments_are_no_neighbours() -> None:
 
 
 def test_one_item_stands_for_no_more_than_can_be_read_back_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("track.backlog._STRETCH_RECORDS", 2)
+    monkeypatch.setattr("track.outbox.backlog._STRETCH_RECORDS", 2)
     backlog = on_disk(1, 1, 1, 1, 1)
     backlog.join(5)
     assert numbers(backlog) == [(1, 2), (3, 4), (5, 5)]

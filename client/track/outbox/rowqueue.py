@@ -10,9 +10,9 @@ from collections import deque
 from collections.abc import Callable, Iterable
 from typing import Final
 
-from track.limits import Gate, Limits
-from track.losses import Losses
-from track.records import TICKET, Row, points_in, trial_of
+from track.outbox.limits import Gate, Limits
+from track.outbox.losses import Losses
+from track.outbox.records import TICKET, Row, points_in, trial_of
 
 __all__ = ["RowQueue"]
 

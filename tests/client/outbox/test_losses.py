@@ -6,7 +6,7 @@ import logging
 
 import pytest
 
-from track.losses import Loss, Losses
+from track.outbox.losses import Loss, Losses
 
 TRIAL = b"t" * 16
 

@@ -7,10 +7,10 @@ from collections import deque
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Final
 
-from track.losses import Losses
-from track.records import Row
-from track.sender import Sender
-from track.tickets import KeepTicket, Ticket
+from track.outbox.losses import Losses
+from track.outbox.records import Row
+from track.outbox.sender import Sender
+from track.outbox.tickets import KeepTicket, Ticket
 from track_protocol.errors import TrackError
 
 if TYPE_CHECKING:

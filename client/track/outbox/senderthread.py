@@ -8,7 +8,7 @@ from collections.abc import Callable
 from typing import Final
 
 from track.lifecycle import prepare_for_exit
-from track.sender import Sender
+from track.outbox.sender import Sender
 
 __all__ = ["SenderThread"]
 

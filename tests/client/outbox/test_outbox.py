@@ -10,10 +10,11 @@ from operator import attrgetter
 import pytest
 
 from memory_link import MemoryLink, MemoryStore
-from track import sender as sender_module
-from track.limits import Limits
-from track.outbox import CHRONO, Outbox
-from track.tickets import FlushTicket
+from track.outbox import Outbox
+from track.outbox import sender as sender_module
+from track.outbox.limits import Limits
+from track.outbox.tickets import FlushTicket
+from track_protocol.batch import CHRONO
 from track_protocol.errors import (
     AuthenticationError,
     BadArguments,

@@ -13,7 +13,7 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Final
 
-from track.tickets import Call
+from track.outbox.tickets import Call
 from track_protocol.batch import Batch
 from track_protocol.errors import RemoteProtocolError
 

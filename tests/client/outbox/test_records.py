@@ -8,7 +8,18 @@ from typing import Any
 
 import pytest
 
-from track.records import BATCH_ROWS, CALL, TICKET, Row, Shape, batch_of, plain_step, salvaged, take, weigh
+from track.outbox.records import (
+    BATCH_ROWS,
+    CALL,
+    TICKET,
+    Row,
+    Shape,
+    batch_of,
+    plain_step,
+    salvaged,
+    take,
+    weigh,
+)
 from track_protocol.batch import METRIC, CallOp, PointsOp, batch_to_wire
 from track_protocol.codec import encode
 from track_protocol.columns import unpack

@@ -1,15 +1,4 @@
-"""The outbox: log calls leave their records here and go on; one thread carries them to the store.
-
-The way of a point::
-
-    write(step, values)          checks, one tuple, one append: no lock, no system call
-      → rows (a deque)           whatever came since the sender looked last
-      → backlog                  batches, packed column-wise and numbered for life
-      → link                     sent, and sent again after a break, until acknowledged as durable
-
-Calls with an answer and flushes stand in the same line as tickets, so they see, or wait for, all that
-was logged before them.
-"""
+"""The outbox itself: what other threads do with it, and what a fork and the end of the process do."""
 
 from __future__ import annotations
 
@@ -18,20 +7,20 @@ import time
 from collections.abc import Iterable, Mapping
 from typing import TYPE_CHECKING, Any, Final
 
-from track.backlog import Backlog
-from track.connecting import OpenLink
-from track.keeping import Keeping
 from track.lifecycle import enroll
-from track.limits import Limits
-from track.losses import Losses
-from track.patience import Patience
-from track.pointwriter import PointWriters, Write
-from track.records import CALL, ROW_BYTES_LIMIT, TICKET, weigh
-from track.rowqueue import RowQueue
-from track.sender import Sender
-from track.senderthread import SenderThread
-from track.tickets import Call, FlushTicket, Ticket
-from track_protocol.batch import CHRONO, METRIC
+from track.outbox.backlog import Backlog
+from track.outbox.connecting import OpenLink
+from track.outbox.keeping import Keeping
+from track.outbox.limits import Limits
+from track.outbox.losses import Losses
+from track.outbox.patience import Patience
+from track.outbox.pointwriter import PointWriters, Write
+from track.outbox.records import CALL, ROW_BYTES_LIMIT, TICKET, weigh
+from track.outbox.rowqueue import RowQueue
+from track.outbox.sender import Sender
+from track.outbox.senderthread import SenderThread
+from track.outbox.tickets import Call, FlushTicket, Ticket
+from track_protocol.batch import METRIC
 from track_protocol.errors import BadArguments, BadValue, PermissionDenied, TrackError
 from track_protocol.link import Link
 from track_protocol.methods import Access, method_named
@@ -40,10 +29,10 @@ from track_protocol.values import normalise
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from track.diskcopy import DiskCopy
+    from track.outbox.diskcopy import DiskCopy
     from track.spool.options import SpoolOptions
 
-__all__ = ["CHRONO", "METRIC", "Creation", "Outbox", "Write"]
+__all__ = ["Creation", "Outbox"]
 
 _log: Final = logging.getLogger("track")
 
@@ -121,7 +110,7 @@ class Outbox:
     def _disk_of(self, backlog: Backlog) -> DiskCopy | None:
         if self._spool is None:
             return None
-        from track.diskcopy import DiskCopy
+        from track.outbox.diskcopy import DiskCopy
 
         return DiskCopy(backlog, self._spool, self._address, self.losses)
 

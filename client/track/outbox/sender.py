@@ -16,13 +16,13 @@ from dataclasses import replace
 from queue import Empty, SimpleQueue
 from typing import TYPE_CHECKING, Final
 
-from track.backlog import Backlog, Entry, NumberedCall
-from track.connecting import Attempt, Backoff, OpenLink, close_quietly
-from track.limits import Gate, Limits
-from track.losses import Losses
-from track.numbering import Numbering
-from track.records import BATCH_ROWS, Row, points_in, take
-from track.tickets import Call, FlushTicket, KeepTicket, Ticket
+from track.outbox.backlog import Backlog, Entry, NumberedCall
+from track.outbox.connecting import Attempt, Backoff, OpenLink, close_quietly
+from track.outbox.limits import Gate, Limits
+from track.outbox.losses import Losses
+from track.outbox.numbering import Numbering
+from track.outbox.records import BATCH_ROWS, Row, points_in, take
+from track.outbox.tickets import Call, FlushTicket, KeepTicket, Ticket
 from track_protocol.batch import Batch, PointsOp
 from track_protocol.errors import (
     BadArguments,
@@ -46,7 +46,7 @@ from track_protocol.roles import Role
 
 if TYPE_CHECKING:
     # A process that never spools does not load what it takes.
-    from track.diskcopy import DiskCopy
+    from track.outbox.diskcopy import DiskCopy
 
 __all__ = ["Sender"]
 

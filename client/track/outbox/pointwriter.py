@@ -7,8 +7,8 @@ from collections.abc import Callable, Iterable, Mapping
 from functools import lru_cache
 from typing import Any, Final
 
-from track.records import ROW_BYTES_LIMIT, Shape, plain_step, weigh
-from track.rowqueue import RowQueue
+from track.outbox.records import ROW_BYTES_LIMIT, Shape, plain_step, weigh
+from track.outbox.rowqueue import RowQueue
 from track_protocol.errors import BadValue
 from track_protocol.seriesname import check_series_name
 from track_protocol.values import normalise

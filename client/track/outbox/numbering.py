@@ -7,9 +7,9 @@ from collections.abc import Sequence
 from functools import partial
 from typing import Final
 
-from track.backlog import Backlog
-from track.losses import Losses
-from track.records import CALL, Row, batch_of, points_in, salvaged, trial_of
+from track.outbox.backlog import Backlog
+from track.outbox.losses import Losses
+from track.outbox.records import CALL, Row, batch_of, points_in, salvaged, trial_of
 from track_protocol.batch import PointsOp
 from track_protocol.errors import BadValue, PermissionDenied
 

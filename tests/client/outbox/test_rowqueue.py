@@ -8,10 +8,9 @@ import tracemalloc
 import pytest
 
 from memory_link import MemoryStore
-from track import rowqueue
-from track.limits import Limits
-from track.outbox import Outbox
-from track.pointwriter import PointWriters
+from track.outbox import Outbox, rowqueue
+from track.outbox.limits import Limits
+from track.outbox.pointwriter import PointWriters
 
 TRIAL = b"t" * 16
 

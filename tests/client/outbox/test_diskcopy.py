@@ -16,15 +16,14 @@ from typing import Any
 import pytest
 
 from memory_link import MemoryStore
-from track import diskcopy as diskcopy_module
-from track import numbering
-from track.limits import Limits
-from track.outbox import Outbox
-from track.records import batch_of
+from track.outbox import Outbox, numbering
+from track.outbox import diskcopy as diskcopy_module
+from track.outbox.limits import Limits
+from track.outbox.records import batch_of
+from track.outbox.tickets import KeepTicket
 from track.spool.folder import SpoolFolder, spools_in
 from track.spool.options import SpoolOptions, SpoolSync
 from track.spool.recovery import Recovered, batch_in, survey
-from track.tickets import KeepTicket
 from track_protocol.batch import Batch, CallOp, PointsOp
 from track_protocol.columns import unpack
 from track_protocol.errors import (
@@ -160,7 +159,7 @@ def test_a_disk_that_does_not_answer_holds_training_up_once_and_no_longer_than_t
 
     outbox = make_outbox(SpoolSync.ALWAYS)
     monkeypatch.setattr(os, "fsync", hanging)
-    monkeypatch.setattr("track.keeping._IN_TIME", 0.05)
+    monkeypatch.setattr("track.outbox.keeping._IN_TIME", 0.05)
     waited: list[float] = []
     wait = KeepTicket.wait
 
@@ -460,7 +459,7 @@ def test_a_token_that_is_revoked_while_data_waits_costs_nothing(
     caplog: pytest.LogCaptureFixture,
 ) -> None:
     # Fails when `Sender._needs_help` gives up what waits.
-    monkeypatch.setattr("track.sender._HOLDS", 0.01)
+    monkeypatch.setattr("track.outbox.sender._HOLDS", 0.01)
     outbox = make_outbox()
     write = outbox.writer(TRIAL)
     write(1, {"loss": 1.0})
@@ -484,7 +483,7 @@ def test_a_right_that_is_taken_away_while_data_waits_costs_nothing(
     monkeypatch: pytest.MonkeyPatch,
     caplog: pytest.LogCaptureFixture,
 ) -> None:
-    monkeypatch.setattr("track.sender._HOLDS", 0.01)
+    monkeypatch.setattr("track.outbox.sender._HOLDS", 0.01)
     outbox = make_outbox()
     write = outbox.writer(TRIAL)
     write(1, {"loss": 1.0})
@@ -518,7 +517,7 @@ def test_a_reader_who_logs_leaves_nothing_on_disk(
 def test_nobody_has_to_wait_long_or_be_troubled_for_what_is_safe_on_disk(
     store: MemoryStore, make_outbox: MakeOutbox, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("track.keeping._IN_TIME", 0.01)
+    monkeypatch.setattr("track.outbox.keeping._IN_TIME", 0.01)
     outbox = make_outbox()
     write = outbox.writer(TRIAL)
     write(1, {"loss": 1.0})

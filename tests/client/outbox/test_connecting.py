@@ -7,7 +7,7 @@ import threading
 import pytest
 
 from memory_link import MemoryLink, MemoryStore
-from track.connecting import Attempt, Backoff
+from track.outbox.connecting import Attempt, Backoff
 from track_protocol.errors import ServerUnreachable
 from track_protocol.link import Opened
 
