@@ -57,7 +57,10 @@ def test_a_damaged_store_is_read_only_until_a_backup_is_restored_and_then_has_ev
             client.log_metrics(loss=2.0)
             sender = client.protocol.outbox._sender
             wait_until(
-                lambda: isinstance(sender.problem, StoreCorrupt) and "'track restore'" in str(sender.problem),
+                lambda: (
+                    isinstance(sender.line.problem, StoreCorrupt)
+                    and "'track restore'" in str(sender.line.problem)
+                ),
                 "the client is told why nothing is stored",
             )
             with TrackClient(server.served.join("bob")) as reader:

@@ -143,7 +143,9 @@ def _log_across_a_full_disk(uri: str, disk: Path) -> None:
             client.log_metrics(step=step, loss=random.random(), acc=random.random())
         assert isinstance(client.protocol, OutboxProtocol)
         sender = client.protocol.outbox._sender
-        wait_until(lambda: isinstance(sender.problem, StoreFull), "the store refuses what it has no room for")
+        wait_until(
+            lambda: isinstance(sender.line.problem, StoreFull), "the store refuses what it has no room for"
+        )
         filler.unlink()
         assert len(client.protocol.fetch_metrics(trial, "acc")) == 30_000
         assert len(client.protocol.fetch_metrics(trial, "loss")) == 30_001

@@ -83,7 +83,7 @@ class Keeping:
         """How long to wait for a store, when one would without a disk wait for so many seconds."""
         if not self.is_whole:
             return patience
-        return _IN_TIME if self._sender.is_away else min(patience, _SLOW)
+        return _IN_TIME if self._sender.line.is_away else min(patience, _SLOW)
 
     def tell_what_is_left(self, error: TrackError | str, waiting: int, *, meant: bool) -> None:
         """The process ends: tell in one line what the store does not have.
@@ -109,7 +109,7 @@ class Keeping:
                 "or now: track sync %s",
                 told,
                 self._name,
-                self._sender.problem or error,
+                self._sender.line.problem or error,
                 folder,
                 folder,
             )

@@ -229,7 +229,7 @@ class Outbox:
     @property
     def reached(self) -> bool:
         """Whether this process was ever connected to the store."""
-        return self._sender.reached
+        return self._sender.line.reached
 
     @property
     def denied(self) -> PermissionDenied | None:
@@ -348,7 +348,7 @@ class Outbox:
     def leave(self, timeout: float) -> None:
         """Save what there is because the process ends; what stands in the way is told in one line."""
         sender = self._sender
-        if sender.disk is not None and not sender.reached:
+        if sender.disk is not None and not sender.line.reached:
             timeout = min(timeout, self.connect_timeout)
         # Of many outboxes at an address that does not answer, each would take this long.
         sender.patience = min(sender.patience, timeout)
@@ -370,7 +370,7 @@ class Outbox:
         """The calling thread is about to fork: hold everything that the child will look at."""
         self._thread.lock.acquire()
         # Behind the fork it must be the same one that is told, whatever the sender has done since.
-        self._told = self._sender.link or self._sender.opening
+        self._told = self._sender.line.link or self._sender.line.opening
         self._tell_link("before_fork")
 
     def after_fork_in_parent(self) -> None:

@@ -69,15 +69,15 @@ class Patience:
             TrackError: see `Outbox.call_soon`.
         """
         started, sender = time.monotonic(), self._sender
-        seen, progress, linked = sender.problem, sender.progress, sender.link is not None
+        seen, progress, linked = sender.line.problem, sender.progress, sender.line.link is not None
         deadline = started if self.is_known_away else started + patience
         call = ask()
         while not call.wait(max(0.001, min(_GLANCE, deadline - time.monotonic()))):
-            if linked and sender.link is None:
+            if linked and sender.line.link is None:
                 # A connection that breaks may have been idle for too long; the attempt after it tells.
-                seen = sender.problem
-            linked = sender.link is not None
-            failed = not linked and sender.problem is not seen
+                seen = sender.line.problem
+            linked = sender.line.link is not None
+            failed = not linked and sender.line.problem is not seen
             if failed or time.monotonic() >= deadline:
                 call.abandoned = True
                 self._missed_at = progress
@@ -90,16 +90,16 @@ class Patience:
         return self._missed_at == self._sender.progress
 
     def _remaining(self, started: float, timeout: float) -> float:
-        limit = timeout if self._sender.reached else min(timeout, self._connect_timeout)
+        limit = timeout if self._sender.line.reached else min(timeout, self._connect_timeout)
         return max(0.0, started + limit - time.monotonic())
 
     def _no_answer(self, what: str, waited: float) -> ServerUnreachable:
-        problem = self._sender.problem
+        problem = self._sender.line.problem
         asked = f"{what} had no answer within {waited:.1f} s"
-        if not self._sender.reached and isinstance(problem, ServerUnreachable):
+        if not self._sender.line.reached and isinstance(problem, ServerUnreachable):
             return type(problem)(f"{problem} ({asked})")
         why = "" if problem is None else f" ({problem})"
-        if self._sender.reached:
+        if self._sender.line.reached:
             return CallTimeout(
                 f"{self._name} did not answer {what} within {waited:.1f} s{why}: "
                 "see whether it is running and not overloaded"
@@ -158,4 +158,4 @@ class Patience:
     def _without_progress(self, timeout: float | None) -> float:
         if timeout is not None:
             return math.inf
-        return _STALLED if self._sender.reached else self._connect_timeout
+        return _STALLED if self._sender.line.reached else self._connect_timeout

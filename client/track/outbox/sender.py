@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import contextlib
 import logging
-import threading
 import time
 from collections import deque
 from collections.abc import Callable
@@ -17,12 +16,14 @@ from queue import Empty, SimpleQueue
 from typing import TYPE_CHECKING, Final
 
 from track.outbox.backlog import Backlog, Entry, NumberedCall
-from track.outbox.connecting import Attempt, Backoff, OpenLink, close_quietly
+from track.outbox.connecting import OpenLink, close_quietly
 from track.outbox.limits import Gate, Limits
+from track.outbox.line import Line
 from track.outbox.losses import Losses
 from track.outbox.numbering import Numbering
 from track.outbox.records import BATCH_ROWS, Row, points_in, take
-from track.outbox.tickets import Call, FlushTicket, KeepTicket, Ticket
+from track.outbox.tickets import Call, FlushTicket, KeepTicket
+from track.outbox.waiting import Waiting, settle
 from track_protocol.batch import Batch, PointsOp
 from track_protocol.errors import (
     BadArguments,
@@ -30,12 +31,9 @@ from track_protocol.errors import (
     ItemNotFound,
     LocalProtocolError,
     PermissionDenied,
-    ProtocolError,
     SequenceGap,
     ServerUnreachable,
-    SessionFenced,
     SpoolError,
-    StoreError,
     StoreFailed,
     TooBusy,
     TrackError,
@@ -61,22 +59,11 @@ _STAYS_AWAKE: Final = 1.0
 _LINGER_AWAY: Final = 1.0
 """The same while the store is away and there is a disk to write it to."""
 
-_HOLDS: Final = 30.0
-"""Seconds between attempts while something is wrong that a person has to put right."""
-
 _REPORTS: Final = 1.0
 """Seconds between two reports of losses to the trials that had them."""
 
-_PROVES_ITSELF: Final = 5.0
-"""A link that lived for so many seconds counts as good, and the next attempt comes at once."""
-
 _ENDS: Final = 1.0
 """Seconds that an attempt to connect has to end when nobody wants it any more."""
-
-_PASSES: Final = (ServerUnreachable, TooBusy, StoreFailed, SessionFenced)
-"""These pass by themselves, always; the next ones do where the store was reached before."""
-
-_PASSES_LATER: Final = (ProtocolError, StoreError)
 
 _CONSUMED: Final = (BadArguments, ItemNotFound)
 """After these failures of a numbered call the store has used up its number; after others perhaps not."""
@@ -101,18 +88,15 @@ class Sender:
     Attributes:
         session: this session's id.
         generation: of the store's history; None before it was reached.
-        reached: whether a link was ever open.
-        final: the error that a person has to put right before anything can be sent.  Without a copy on
-            disk everything is given up; with one, calls fail, and what is logged is kept.
+        line: to the store.  While its `final` error stands, without a copy on disk everything is given up;
+            with one, calls fail, and what is logged is kept.
         denied: why this user may not write.
-        problem: what stood in the way last; None while all is well.
         progress: grows with everything the store has answered.
         packing: whether rows were taken that are not numbered yet.
         asked: how many tickets others have put among the rows.
         stopping: set to end the thread.
         retiring: set to end the thread once there is nothing left to do.
         patience: seconds that an attempt to connect has to end when the thread does.
-        link: the open link, None while there is none.
         disk: the copy of the backlog on disk, None if there is none.
     """
 
@@ -133,44 +117,30 @@ class Sender:
     ) -> None:
         self._rows = rows
         self._gate = gate
-        self._open_link = open_link
         self._name = name
-        self._connect_timeout = connect_timeout
         self._limits = limits
         self._losses = losses
         self._on_room = on_room
         self.session = new_id() if session is None else session
         self.generation: str | None = None
-        self.reached = False
-        self.final: TrackError | None = None
+        self.line = Line(open_link, name, connect_timeout, lambda: self._wakes.put(None))
         self.denied: PermissionDenied | None = None
-        self.problem: TrackError | None = None
         self.progress = 0
         self.packing = False
         self.asked = 0
         self.stopping = False
         self.retiring = False
         self.patience = _ENDS
-        self.link: Link | None = None
         self.disk = disk
         self._backlog = Backlog() if backlog is None else backlog
-        self._attempt: Attempt | None = None
-        self._backoff = Backoff()
-        self._reads: dict[int, tuple[Call, int]] = {}
-        self._reads_sent: set[int] = set()
+        self._waiting = Waiting(self._backlog)
         self._writing: tuple[int, NumberedCall] | None = None
-        self._flushes: list[tuple[FlushTicket, int]] = []
-        self._keeps: list[tuple[KeepTicket, int]] = []
-        self._last_call = 0
         self._accepted = 0
-        # These can be used from a signal handler or a destructor in the middle of their own use.
+        # It can be used from a signal handler or a destructor in the middle of its own use.
         self._wakes: SimpleQueue[None] = SimpleQueue()
-        self._link_lock = threading.RLock()
         self._numbering = Numbering(self._backlog, losses)
         self._role: str = Role.WRITER
-        self._told_lost = False
-        self._told_help: str | None = None
-        self._opened_at = self._active_at = self._next_small = self._report_at = 0.0
+        self._active_at = self._next_small = self._report_at = 0.0
 
     # -- for other threads -----------------------------------------------------------------------
 
@@ -178,21 +148,7 @@ class Sender:
         """Make the sender look at the rows now."""
         if self._wakes.empty():
             self._wakes.put(None)
-        # A link must not be closed while it is woken: its descriptors may belong to somebody else then.
-        with self._link_lock:
-            if self.link is not None:
-                self.link.wake()
-
-    @property
-    def opening(self) -> Link | None:
-        """The link that is being opened, None while none is."""
-        attempt = self._attempt
-        return None if attempt is None else attempt.link
-
-    @property
-    def is_away(self) -> bool:
-        """Whether the store is away and the last attempt to reach it failed."""
-        return self.link is None and self.problem is not None
+        self.line.wake()
 
     @property
     def urgent(self) -> bool:
@@ -225,29 +181,28 @@ class Sender:
                 self.stopping = True
         # Whoever logs from now on has to see to it that this goes on.
         self._gate.mark = 0
-        self._drop_link()
-        attempt, self._attempt = self._attempt, None
-        if attempt is not None:
-            attempt.give_up(self.patience)
+        self._unsend()
+        self.line.close(self.patience)
         if self.disk is not None:
             self._put_away()
-            self.disk.finish(self.generation, None if self.problem is None else str(self.problem))
+            self.disk.finish(self.generation, None if self.line.problem is None else str(self.line.problem))
 
     @property
     def _is_idle(self) -> bool:
         """Whether nobody waits for anything any more."""
-        busy = self._rows or self.urgent or self._reads or self._flushes or self._keeps
+        busy = self._rows or self.urgent or self._waiting
         return not busy and self._backlog.settled == self._backlog.next_seq - 1
 
     def _turn(self) -> None:
-        if self.link is None:
+        link = self.line.link
+        if link is None:
             self._stay_away()
-        else:
-            self._fill()
-            self._write_down()
-            self._send(self.link)
-            if self.link is not None:
-                self._receive(self.link)
+            return
+        self._fill()
+        self._write_down()
+        self._send(link)
+        if self.line.link is link:
+            self._receive(link)
 
     def _put_away(self) -> None:
         """Everything that was logged goes to disk; what the disk does not take stays in memory."""
@@ -278,19 +233,15 @@ class Sender:
 
     def _stay_away(self) -> None:
         """Keep what there is, and try to connect when it is time to."""
-        attempt = self._attempt
-        if attempt is not None and attempt.done:
-            self._attempt = None
-            self._tried(attempt)
+        line = self.line
+        if line.has_outcome:
+            self._tried()
             return
-        if self.final is not None and self.disk is None:
-            self._give_up(self.final)
+        if line.final is not None and self.disk is None:
+            self._give_up(line.final)
             self._sleep(None)
             return
-        if attempt is None and self._backoff.remaining() <= 0:
-            self._attempt = Attempt(
-                self._open_link(), self.session, self._connect_timeout, lambda: self._wakes.put(None)
-            )
+        line.try_again(self.session)
         self._fill()
         self._write_down()
         self._sleep(self._pause_away())
@@ -298,34 +249,27 @@ class Sender:
     def _pause_away(self) -> float | None:
         """How long there is nothing to do but to wait for what others do."""
         now = time.monotonic()
-        due = [] if self._attempt is not None else [now + self._backoff.remaining()]
+        tries = self.line.next_attempt
+        due = [] if tries is None else [now + tries]
         if self.disk is not None:
             due += [self._next_small] if self._rows and not self._full else []
             due += [at for at in (self.disk.due,) if at is not None]
         return max(0.0, min(due) - now) if due else None
 
-    def _tried(self, attempt: Attempt) -> None:
-        error = attempt.error
-        if error is None:
-            assert attempt.opened is not None, "an attempt ends with one of the two"
-            self._attach(attempt.link, attempt.opened)
-        elif not isinstance(error, TrackError):
-            raise ServerUnreachable(f"connecting to {self._name} failed: {error!r}") from error
-        elif isinstance(error, _PASSES) or (self.reached and isinstance(error, _PASSES_LATER)):
-            raise error
+    def _tried(self) -> None:
+        try:
+            link, opened = self.line.outcome()
+        except TrackError as error:
+            if self.line.passes(error):
+                raise
+            self._need_help(error)
         else:
-            self._needs_help(error)
+            self._attach(link, opened)
 
-    def _needs_help(self, error: TrackError) -> None:
+    def _need_help(self, error: TrackError) -> None:
         """Something is wrong that does not pass by itself."""
-        if self._told_help != str(error):
-            self._told_help = str(error)
-            kept = (
-                "" if self.disk is None else "; what is logged is kept here, and 'track doctor' explains more"
-            )
-            _log.warning("nothing can be sent to %s: %s%s", self._name, error, kept)
-        self.final = self.problem = error
-        self._backoff.failed(_HOLDS)
+        kept = "" if self.disk is None else "; what is logged is kept here, and 'track doctor' explains more"
+        self.line.need_help(error, kept)
         self._fail_waiting(error)
 
     def _attach(self, link: Link, opened: Opened) -> None:
@@ -341,22 +285,13 @@ class Sender:
         gone = backlog.attach(opened.last_seq, kept)
         if opened.last_seq < before:
             self._tell_of_older_state(opened.last_seq, before, gone)
-        self._attached(link)
-
-    def _attached(self, link: Link) -> None:
-        self._opened_at = self._active_at = time.monotonic()
-        self.reached, self.problem, self.final, self.link = True, None, None, link
+        self._active_at = time.monotonic()
+        self.line.use(link)
         if self._role != Role.READER:
             self.denied = None
-        if not len(self._backlog):
-            self._works_again()
-        self._settle_flushes()
-
-    def _works_again(self) -> None:
-        """The store takes what it is sent; one that lets in and then refuses is the same trouble still."""
-        if self._told_lost or self._told_help is not None:
-            _log.info("connected to %s again", self._name)
-        self._told_lost, self._told_help = False, None
+        if not len(backlog):
+            self.line.works_again()
+        self._waiting.settle_flushes()
 
     def _begin_again(self) -> None:
         """Give what is not confirmed to a new session."""
@@ -369,9 +304,7 @@ class Sender:
         self._backlog.renumber()
         if self.disk is not None:
             self.disk.start_over()
-        self._flushes = [(ticket, self._backlog.next_seq - 1) for ticket, _ in self._flushes]
-        self._keeps = [(ticket, self._backlog.next_seq - 1) for ticket, _ in self._keeps]
-        self._reads = {id: (call, self._backlog.next_seq - 1) for id, (call, _) in self._reads.items()}
+        self._waiting.renumbered()
 
     @property
     def _on_disk(self) -> DiskCopy:
@@ -400,26 +333,19 @@ class Sender:
         )
 
     def _lose(self, error: TrackError) -> None:
-        """The link, or an attempt to open one, has failed: try again later."""
-        if self.link is not None and time.monotonic() - self._opened_at > _PROVES_ITSELF:
-            self._backoff.worked()
-        self.problem = error
-        if self.reached and not self._told_lost:
-            self._told_lost = True
-            refuses = isinstance(error, StoreError | TooBusy)
-            what = f"{self._name} takes nothing" if refuses else f"the connection to {self._name} was lost"
-            _log.warning("%s; what is logged waits here: %s", what, error)
+        """The link, or an attempt to open one, has failed."""
+        self.line.fail(error)
         self._drop_link()
-        self._backoff.failed()
 
     def _drop_link(self) -> None:
-        with self._link_lock:
-            link, self.link = self.link, None
+        self._unsend()
+        self.line.drop()
+
+    def _unsend(self) -> None:
+        """With its link goes what was sent on it."""
         self._backlog.detach()
-        self._reads_sent.clear()
+        self._waiting.detach()
         self._writing = None
-        if link is not None:
-            close_quietly(link)
 
     # -- from rows to the backlog ----------------------------------------------------------------
 
@@ -436,7 +362,7 @@ class Sender:
                 # Whoever waits for what was logged waits for what is told of its losses, too.
                 self._report_losses(at_once=True)
                 self._accept(taken.ticket)
-            linger = max(_LINGER_AWAY, self._limits.linger) if self.link is None else self._limits.linger
+            linger = max(_LINGER_AWAY, self._limits.linger) if self.line.link is None else self._limits.linger
             self._next_small = time.monotonic() + linger
             self._gate.hurry = False
 
@@ -444,21 +370,14 @@ class Sender:
         """Whether a batch should be made now, though it may not be full."""
         if len(self._rows) >= BATCH_ROWS or self.urgent or self.stopping or self._gate.hurry:
             return True
-        return (self.link is not None or self.disk is not None) and time.monotonic() >= self._next_small
+        return (self.line.link is not None or self.disk is not None) and time.monotonic() >= self._next_small
 
     def _write_down(self) -> None:
         disk = self.disk
         if disk is None:
             return
         disk.write(self.session)
-        waiting, self._keeps = self._keeps, []
-        for ticket, after in waiting:
-            if disk.problem is not None:
-                ticket.fail(disk.problem)
-            elif after <= max(disk.synced, self._backlog.acked):
-                ticket.resolve()
-            else:
-                self._keeps.append((ticket, after))
+        self._waiting.settle_keeps(disk.synced, disk.problem)
 
     def _report_losses(self, *, at_once: bool = False) -> None:
         """Tell trials what they lost, in order with what they keep."""
@@ -468,29 +387,25 @@ class Sender:
         self._report_at = now + _REPORTS
         self._numbering.report_losses(self.denied)
 
-    def _accept(self, ticket: Ticket) -> None:
+    def _accept(self, ticket: Call | FlushTicket | KeepTicket) -> None:
         self._accepted += 1
         error = self._hindrance(ticket)
         if error is not None:
             ticket.fail(error)
-        elif isinstance(ticket, KeepTicket):
-            self._keeps.append((ticket, self._backlog.next_seq - 1))
-        elif isinstance(ticket, FlushTicket):
-            self._flushes.append((ticket, self._backlog.next_seq - 1))
-            self._settle_flushes()
-        elif isinstance(ticket, Call) and not ticket.abandoned:
+        elif not isinstance(ticket, Call):
+            self._waiting.add(ticket)
+        elif not ticket.abandoned:
             if ticket.writes:
                 self._backlog.add(NumberedCall(self._backlog.next_seq, ticket), 1024)
             else:
-                self._last_call += 1
-                self._reads[self._last_call] = (ticket, self._backlog.next_seq - 1)
+                self._waiting.add(ticket)
 
-    def _hindrance(self, ticket: Ticket) -> TrackError | None:
+    def _hindrance(self, ticket: Call | FlushTicket | KeepTicket) -> TrackError | None:
         """What stands in the way of a ticket for longer than anybody would wait."""
         if isinstance(ticket, KeepTicket):
             return self.denied
-        if self.final is not None:
-            return self.final
+        if self.line.final is not None:
+            return self.line.final
         return None if isinstance(ticket, Call) and not ticket.writes else self.denied
 
     # -- from the backlog to the link ------------------------------------------------------------
@@ -521,16 +436,14 @@ class Sender:
                     self._send_entry(link, entry)
             except (BadValue, LocalProtocolError, SpoolError) as error:
                 self._skip(entry, error)
-        for call_id, (call, after) in list(self._reads.items()):
-            if call_id not in self._reads_sent and after <= backlog.horizon:
-                self._send_read(link, call_id, call)
+        self._waiting.send_reads(link)
 
     def _send_entry(self, link: Link, entry: Entry) -> None:
         item = entry.item
         if isinstance(item, NumberedCall):
-            self._last_call += 1
-            link.send_call(self._last_call, item.first, item.call.method, item.call.arguments)
-            self._writing = (self._last_call, item)
+            call_id = self._waiting.new_call_id()
+            link.send_call(call_id, item.first, item.call.method, item.call.arguments)
+            self._writing = (call_id, item)
         elif item is not None:
             link.send_batch(item)
         else:
@@ -553,17 +466,6 @@ class Sender:
         for op in entry.item.ops:
             trial = op.trial if isinstance(op, PointsOp) else op.arguments.get("trial")
             self._losses.drop(op.points, str(error), trial)
-
-    def _send_read(self, link: Link, call_id: int, call: Call) -> None:
-        if call.abandoned:
-            del self._reads[call_id]
-            return
-        try:
-            link.send_call(call_id, None, call.method, call.arguments)
-            self._reads_sent.add(call_id)
-        except (BadValue, LocalProtocolError) as error:
-            del self._reads[call_id]
-            call.fail(error)
 
     # -- what comes back -------------------------------------------------------------------------
 
@@ -593,25 +495,25 @@ class Sender:
 
     def _handle(self, event: LinkEvent) -> None:
         if isinstance(event, Acked):
-            self._backoff.worked()
-            self._works_again()
+            self.line.answered()
+            self.line.works_again()
             for rejection in event.rejected:
                 self._losses.reject(1, rejection.message)
             self._backlog.ack(event.last_seq)
             if self.disk is not None:
                 self.disk.acknowledge(self.generation)
-            self._settle_flushes()
+            self._waiting.settle_flushes()
         elif isinstance(event, Refused):
             self._refused(event.error)
         else:
-            self._backoff.worked()
+            self.line.answered()
             self._answered(event)
 
     def _refused(self, error: TrackError) -> None:
         if isinstance(error, PermissionDenied) and self.disk is not None and self._backlog.acked:
             # It was allowed once: the rights may come back, and what was logged must not be lost for that.
             self._drop_link()
-            self._needs_help(error)
+            self._need_help(error)
         elif isinstance(error, PermissionDenied):
             self._deny(error)
         elif isinstance(error, SequenceGap):
@@ -623,17 +525,15 @@ class Sender:
     def _answered(self, event: Replied | Failed) -> None:
         if self._writing is not None and self._writing[0] == event.call_id:
             self._write_answered(self._writing[1], event)
-        elif event.call_id in self._reads:
-            call, _ = self._reads.pop(event.call_id)
-            self._reads_sent.discard(event.call_id)
-            _settle(call, event)
+        else:
+            self._waiting.answered(event)
 
     def _write_answered(self, item: NumberedCall, event: Replied | Failed) -> None:
         if isinstance(event, Replied) or isinstance(event.error, _CONSUMED):
             self._writing = None
             self._backlog.answered(item)
-            self._settle_flushes()
-            _settle(item.call, event)
+            self._waiting.settle_flushes()
+            settle(item.call, event)
         elif isinstance(event.error, (TooBusy, StoreFailed)):
             raise event.error
         else:
@@ -642,22 +542,13 @@ class Sender:
             item.call.fail(event.error)
             self._drop_link()
 
-    def _settle_flushes(self) -> None:
-        waiting, settled = self._flushes, self._backlog.settled
-        if waiting and waiting[0][1] <= settled:
-            self._flushes = [(ticket, after) for ticket, after in waiting if after > settled]
-            for ticket, after in waiting:
-                if after <= settled:
-                    ticket.resolve()
-
     # -- giving up -------------------------------------------------------------------------------
 
     def _deny(self, error: PermissionDenied) -> None:
         self.denied = error
         self._fail_waiting(error, reads=False)
         self._drop_numbered(error)
-        # What they were to see first is gone.
-        self._reads = {id: (call, 0) for id, (call, _) in self._reads.items()}
+        self._waiting.free_reads()
 
     def _give_up(self, error: TrackError) -> None:
         self._fail_waiting(error)
@@ -678,13 +569,9 @@ class Sender:
             if entry.call is not None:
                 entry.call.abandoned = True
                 entry.call.fail(error)
-        for ticket, _ in self._flushes:
-            ticket.fail(error)
-        self._flushes.clear()
+        self._waiting.fail_flushes(error)
         if reads:
-            for call, _ in self._reads.values():
-                call.fail(error)
-            self._reads.clear()
+            self._waiting.fail_reads(error)
 
     def _drop_numbered(self, error: TrackError) -> None:
         for entry in self._backlog.clear():
@@ -694,10 +581,3 @@ class Sender:
             self.session = new_id()
             self._backlog.renumber()
             self.disk.start_over()
-
-
-def _settle(call: Call, event: Replied | Failed) -> None:
-    if isinstance(event, Failed):
-        call.fail(event.error)
-    else:
-        call.resolve(event.value)

@@ -198,7 +198,7 @@ class Replay:
     def before_fork(self) -> None:
         """The calling thread is about to fork: remember which link the child has to let go of."""
         sender = self._sender
-        self._told = None if sender is None else sender.link or sender.opening
+        self._told = None if sender is None else sender.line.link or sender.line.opening
 
     def after_fork_in_parent(self) -> None:
         """The parent goes on as if nothing had happened."""
@@ -241,12 +241,12 @@ class _Patience:
     def ended(self) -> TrackError | None:
         """Why there is none left."""
         now, name = time.monotonic(), self._destination.name
-        if self._sender.link is not None:
+        if self._sender.line.link is not None:
             self._linked = now
         if self._acked != self._backlog.acked:
             self._acked, self._moved = self._backlog.acked, now
         if now - self._linked > self._destination.timeout + _GRACE:
-            problem = self._sender.problem
+            problem = self._sender.line.problem
             return ServerUnreachable(str(problem) if problem is not None else f"{name} cannot be reached")
         if now - self._moved > max(_STALLED, self._destination.timeout + 2 * _GRACE):
             return CallTimeout(f"{name} has confirmed nothing for {_STALLED:g} s: is it overloaded?")

@@ -459,7 +459,7 @@ def test_a_token_that_is_revoked_while_data_waits_costs_nothing(
     caplog: pytest.LogCaptureFixture,
 ) -> None:
     # Fails when `Sender._needs_help` gives up what waits.
-    monkeypatch.setattr("track.outbox.sender._HOLDS", 0.01)
+    monkeypatch.setattr("track.outbox.line._HOLDS", 0.01)
     outbox = make_outbox()
     write = outbox.writer(TRIAL)
     write(1, {"loss": 1.0})
@@ -483,7 +483,7 @@ def test_a_right_that_is_taken_away_while_data_waits_costs_nothing(
     monkeypatch: pytest.MonkeyPatch,
     caplog: pytest.LogCaptureFixture,
 ) -> None:
-    monkeypatch.setattr("track.outbox.sender._HOLDS", 0.01)
+    monkeypatch.setattr("track.outbox.line._HOLDS", 0.01)
     outbox = make_outbox()
     write = outbox.writer(TRIAL)
     write(1, {"loss": 1.0})

@@ -339,7 +339,7 @@ def test_a_reader_may_read_on_after_it_was_refused_to_log(store: MemoryStore, ou
     outbox.log("add_trial_tags", {"trial": TRIAL, "tags": {}})
     with ThreadPoolExecutor(1) as thread:
         answer = thread.submit(outbox.call, "get_project", {"project": {"uid": "p"}}, 10.0)
-        wait_until(lambda: outbox._sender._reads, "the read stands behind the log call")
+        wait_until(lambda: outbox._sender._waiting, "the read stands behind the log call")
         store.away = False
         assert answer.result() == "found"
 
@@ -513,7 +513,7 @@ def test_a_closed_outbox_opens_again_when_something_is_logged(store: MemoryStore
     assert sequence(store) == [1, 2]
 
 
-@pytest.mark.parametrize("lock", ["_queue._room", "losses._lock", "_sender._link_lock", "_thread.lock"])
+@pytest.mark.parametrize("lock", ["_queue._room", "losses._lock", "_sender.line._lock", "_thread.lock"])
 def test_a_signal_handler_may_log_in_the_middle_of_a_log_call(outbox: Outbox, lock: str) -> None:
     held = attrgetter(lock)(outbox)
 
