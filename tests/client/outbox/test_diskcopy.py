@@ -50,10 +50,22 @@ def make_outbox(store: MemoryStore, tmp_path: Path) -> Iterator[MakeOutbox]:
     """Outboxes with a spool in the test's folder, which end with the test whatever the store does."""
     made: list[Outbox] = []
 
-    def make(sync: SpoolSync = SpoolSync.INTERVAL, limits: Limits | None = None, **options: Any) -> Outbox:
-        spool = SpoolOptions(tmp_path / "spool", sync, **options)
-        made.append(Outbox(store.link, "the store", spool=spool, address="memory:", limits=limits))
-        return made[-1]
+    def make(
+        sync: SpoolSync = SpoolSync.INTERVAL,
+        limits: Limits | None = None,
+        connect_timeout: float = 10.0,
+        **options: Any,
+    ) -> Outbox:
+        outbox = Outbox(
+            store.link,
+            "the store",
+            connect_timeout=connect_timeout,
+            limits=limits,
+            spool=SpoolOptions(tmp_path / "spool", sync, **options),
+            address="memory:",
+        )
+        made.append(outbox)
+        return outbox
 
     yield make
     store.away = True
@@ -558,6 +570,22 @@ def test_a_session_that_was_left_to_others_stays_on_disk_if_it_cannot_be_removed
     assert values(store) == [1.0, 2.0]
     assert len({point.session for point in store.points}) == 2
     assert "is not needed any more and cannot be removed" in caplog.text
+
+
+@pytest.mark.timeout(60)
+def test_the_end_of_the_process_does_not_wait_again_for_a_store_that_was_away_all_the_time(
+    store: MemoryStore, make_outbox: MakeOutbox, caplog: pytest.LogCaptureFixture
+) -> None:
+    # Fails, after its time limit, when `Outbox.leave` does not shorten the wait.
+    store.away = True
+    outbox = make_outbox(connect_timeout=3600.0)
+    outbox.writer(TRIAL)(None, {"loss": 1.0})
+    line = outbox._sender.line
+    wait_until(lambda: line.is_away, "the first attempt has failed")
+    assert line._tried_since is not None
+    line._tried_since -= 3600.0
+    outbox.leave(3600.0)
+    assert "1 point is not at the store yet (" in caplog.text
 
 
 def test_a_call_that_nobody_can_hear_is_nothing_on_disk(
