@@ -470,7 +470,7 @@ def test_a_token_that_is_revoked_while_data_waits_costs_nothing(
     monkeypatch: pytest.MonkeyPatch,
     caplog: pytest.LogCaptureFixture,
 ) -> None:
-    # Fails when `Sender._needs_help` gives up what waits.
+    # Fails when `Sender._need_help` gives up what waits.
     monkeypatch.setattr("track.outbox.line._HOLDS", 0.01)
     outbox = make_outbox()
     write = outbox.writer(TRIAL)
