@@ -611,7 +611,7 @@ def test_a_forked_child_has_a_spool_of_its_own(
 ) -> None:
     # Fails when `Outbox.after_fork_in_child` keeps the parent's sender.
     store.away = True
-    outbox = make_outbox(SpoolSync.ALWAYS)
+    outbox = make_outbox(SpoolSync.ALWAYS, connect_timeout=0.1)
     outbox.writer(TRIAL)(None, {"loss": 1.0})
     fork = multiprocessing.get_context("fork")
     sessions = fork.SimpleQueue()
