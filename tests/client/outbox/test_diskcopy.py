@@ -514,6 +514,23 @@ def test_a_right_that_is_taken_away_while_data_waits_costs_nothing(
     assert values(store) == [1.0, 2.0]
 
 
+def test_a_right_that_is_missing_when_a_store_comes_that_was_away_costs_nothing(
+    store: MemoryStore, make_outbox: MakeOutbox, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # Fails when `Sender._attach` does not note that something has outlasted the store's absence.
+    monkeypatch.setattr("track.outbox.line._HOLDS", 0.01)
+    store.away = True
+    outbox = make_outbox()
+    outbox.writer(TRIAL)(1, {"loss": 1.0})
+    wait_until(lambda: outbox._sender.line.is_away, "the first attempt has failed")
+    store.role, store.away = "reader", False
+    with pytest.raises(PermissionDenied, match="is a reader"):
+        outbox.flush(5.0)
+    store.role = "writer"
+    wait_until(lambda: len(store.points) == 1, "all is stored")
+    assert outbox.dropped == 0
+
+
 def test_a_reader_who_logs_leaves_nothing_on_disk(
     store: MemoryStore, make_outbox: MakeOutbox, tmp_path: Path
 ) -> None:
