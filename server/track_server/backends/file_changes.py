@@ -14,7 +14,7 @@ from typing import Any, Final
 
 import msgpack
 
-from track_protocol.codec import decode, encode
+from track_protocol.codec import decode_own, encode
 from track_protocol.columns import Column
 from track_protocol.errors import StoreCorrupt, TrackError
 from track_protocol.rejected import Rejected, rejected_from_document, rejected_to_document
@@ -239,7 +239,7 @@ class _Replay:
 
     def take(self, payload: bytes) -> None:
         """Make the changes of one transaction."""
-        for kind, *arguments in decode(payload):
+        for kind, *arguments in decode_own(payload):
             if kind == _POINTS:
                 self._take_points(*arguments)
                 continue
