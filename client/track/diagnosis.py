@@ -168,7 +168,8 @@ def _what_waits(found: Found) -> str:
     origin = found.origin
     whose = f"{origin.program} (pid {origin.pid} on {origin.host})"
     server = origin.server or "an unknown server, since spool.json is damaged"
-    parts = [f"{found.points:,} points of {whose} wait for {server}"]
+    verb = "waits" if found.waiting.total == 1 else "wait"
+    parts = [f"{found.waiting} of {whose} {verb} for {server}"]
     if found.progressed.problem is not None:
         parts.append(f"at the last attempt: {found.progressed.problem}")
     missing = found.held.missing_after(found.progressed.acked)

@@ -93,9 +93,9 @@ class Keeping:
             waiting: how many log calls are not known to be durable.
             meant: nothing was meant to be sent.
         """
-        points, folder = self._sender.unsent_points, self.folder
-        told = "1 point is" if points == 1 else f"{points:,} points are"
-        if self.is_whole and points and meant:
+        unsent, folder = self._sender.unsent, self.folder
+        told = f"{unsent} {'is' if unsent.total == 1 else 'are'}"
+        if self.is_whole and unsent and meant:
             _log.warning(
                 "%s kept for %s in %s, as offline=require says: it is sent by: track sync %s",
                 told,
@@ -103,7 +103,7 @@ class Keeping:
                 folder,
                 folder,
             )
-        elif self.is_whole and points:
+        elif self.is_whole and unsent:
             _log.error(
                 "%s not at %s yet (%s), but kept in %s: the next start here sends what is there, "
                 "or now: track sync %s",

@@ -6,6 +6,8 @@ import logging
 import threading
 from typing import Final, NamedTuple
 
+from track_protocol.amount import Amount
+
 __all__ = ["Loss", "Losses"]
 
 _log: Final = logging.getLogger("track")
@@ -50,6 +52,17 @@ class Losses:
             if trial is not None:
                 self._note(trial, count, reason)
         self.warn(f"not logged: {reason}")
+
+    def drop_all(self, amount: Amount, reason: str, trial: bytes | str | None = None) -> None:
+        """The same for points and other log calls together; nothing is not told.
+
+        Args:
+            amount: how much.
+            reason: why.
+            trial: whose it is, by id or uid, where that is known.
+        """
+        if amount:
+            self.drop(amount.total, reason, trial)
 
     def lose(self, count: int, reason: str, trial: bytes | str) -> None:
         """Something that a trial had is gone."""

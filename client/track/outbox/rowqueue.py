@@ -12,7 +12,7 @@ from typing import Final
 
 from track.outbox.limits import Gate, Limits
 from track.outbox.losses import Losses
-from track.outbox.records import TICKET, Row, points_in, trial_of
+from track.outbox.records import TICKET, Row, trial_of, values_in
 
 __all__ = ["RowQueue"]
 
@@ -112,7 +112,7 @@ class RowQueue:
     def _capacity(self, nbytes: int) -> int:
         """How many rows so many bytes hold, judged by the newest one."""
         try:
-            width = points_in(self.rows[-1]) if len(self.rows[-1]) > 2 else 1
+            width = values_in(self.rows[-1]) if len(self.rows[-1]) > 2 else 1
         except IndexError:
             width = 1
         # A row is a tuple, a dict, a float for the time, and an object for each value.
@@ -159,7 +159,7 @@ class RowQueue:
         if len(row) == 5:
             self._lighter(row[4])
         reason = f"{self._name} does not keep up or is away, and no room is left"
-        self.losses.drop(points_in(row), reason, trial_of(row))
+        self.losses.drop(values_in(row), reason, trial_of(row))
 
     def made_room(self, nbytes: int) -> None:
         """Rows were taken; `nbytes` is what those took that were weighed one by one."""

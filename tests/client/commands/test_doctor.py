@@ -226,3 +226,11 @@ def test_the_configuration_that_is_read_is_told(
     out = capsys.readouterr().out
     assert f"{path} is read" in out
     assert "TRACK_SPOOL_LIMIT is 1G" in out
+
+
+def test_log_calls_that_are_no_points_are_told_as_such(spools: Path, examined: Any) -> None:
+    left_spool(spools, calls=3)
+    left_spool(spools, batches=0, calls=1, session=b"2" * 16)
+    _, findings = examined()
+    told = sorted(finding["text"].partition("; ")[2].partition(" of ")[0] for finding in findings)
+    assert told == ["1 log call", "30 points and 3 other log calls"]
