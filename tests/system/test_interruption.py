@@ -222,6 +222,25 @@ def test_a_child_that_ends_does_not_end_its_parents_trial(stage: Stage) -> None:
         assert trial.status is Status.Running
 
 
+@pytest.mark.parametrize("ending", ["sys.exit(0)", "raise ArithmeticError('of the child')"])
+def test_a_child_that_leaves_its_parents_block_does_not_end_the_trial(stage: Stage, ending: str) -> None:
+    # Fails when `TrialLogger.__exit__` does not look which process it is in.
+    script = f"""
+    with client.new_trial(arguments={{"a": 1}}) as trial:
+        client.save()
+        if (child := os.fork()) == 0:
+            trial.log_metrics(child=1.0)
+            {ending}
+        os.waitpid(child, 0)
+        client.save()
+        ready()
+        rest()
+    """
+    with stage.script(script):
+        trial, values = stage.trial()
+    assert (trial.status, trial.errors, values) == (Status.Running, [], {"child": [1.0]})
+
+
 def test_a_job_that_starts_again_goes_on_with_its_trial(stage: Stage) -> None:
     with stage.script(LOG_AND_REST) as process:
         process.terminate()
