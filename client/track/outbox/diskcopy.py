@@ -297,7 +297,8 @@ class DiskCopy:
 
 def origin_of(session: bytes, server: str) -> Origin:
     """What tells a person whose records a spool holds."""
-    program = " ".join(sys.argv[:1]) or "python"
+    # A program that embeds Python, or that is about to end, may have none.
+    program = (getattr(sys, "argv", None) or [""])[0] or "python"
     return Origin(session.hex(), server, program, socket.gethostname(), os.getpid(), time.time())
 
 
