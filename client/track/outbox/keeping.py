@@ -113,5 +113,15 @@ class Keeping:
                 folder,
                 folder,
             )
+        elif waiting and folder is not None:
+            _log.error(
+                "of %s log calls that %s does not have (%s), only a part is kept in %s: the next start here "
+                "sends that part, or now: track sync %s",
+                f"{waiting:,}",
+                self._name,
+                self._sender.line.problem or error,
+                folder,
+                folder,
+            )
         elif waiting:
             _log.error("%s log calls were not saved: %s", f"{waiting:,}", error)
