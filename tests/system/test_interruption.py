@@ -109,6 +109,21 @@ def test_a_signal_waits_for_a_server_that_is_away_no_longer_than_the_bound(
         assert process.wait(15) == -signal.SIGTERM
 
 
+def test_an_interrupted_program_does_not_wait_at_its_end_for_a_server_that_is_stuck(
+    stage: Stage, server: ServerProcess, tmp_path: Path
+) -> None:
+    # Fails when `Outbox.leave` gives a server 30 s in a process that was asked to end.
+    with stage.script(LOG_AND_REST, TRACK_SPOOL=str(tmp_path / "spool")) as process:
+        server.process.send_signal(signal.SIGSTOP)
+        try:
+            process.send_signal(signal.SIGINT)
+            assert process.wait(25) == -signal.SIGINT
+        finally:
+            server.process.send_signal(signal.SIGCONT)
+        assert process.stderr is not None
+        assert f"but kept in {tmp_path / 'spool'}" in process.stderr.read()
+
+
 @pytest.mark.parametrize("number", [signal.SIGUSR1, signal.SIGUSR2], ids=lambda number: number.name)
 def test_slurms_warning_interrupts_a_trial_whose_program_does_not_handle_it(
     stage: Stage, number: signal.Signals

@@ -21,10 +21,10 @@ __all__ = ["Keeping"]
 _log: Final = logging.getLogger("track")
 
 _IN_TIME: Final = 1.0
-"""Seconds that somebody waits for the disk, or for a store that is away while all is on disk."""
+"""Seconds that somebody waits for the disk."""
 
 _SLOW: Final = 5.0
-"""The same for a store that is there and does not answer."""
+"""Seconds that somebody waits, while all is on disk, for a store that is there and does not answer."""
 
 
 class Keeping:
@@ -83,7 +83,8 @@ class Keeping:
         """How long to wait for a store, when one would without a disk wait for so many seconds."""
         if not self.is_whole:
             return patience
-        return _IN_TIME if self._sender.line.is_away else min(patience, _SLOW)
+        # Nobody waits for one that is away: a loop of short trials would at the end of each of them.
+        return 0.0 if self._sender.line.is_away else min(patience, _SLOW)
 
     def tell_what_is_left(self, error: TrackError | str, waiting: int, *, meant: bool) -> None:
         """The process ends: tell in one line what the store does not have.

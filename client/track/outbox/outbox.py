@@ -21,6 +21,7 @@ from track.outbox.rowqueue import RowQueue
 from track.outbox.sender import Sender
 from track.outbox.senderthread import SenderThread
 from track.outbox.tickets import Call, FlushTicket, Ticket
+from track.utils.signal import is_asked_to_end
 from track_protocol.batch import METRIC
 from track_protocol.errors import BadArguments, BadValue, PermissionDenied, ServerUnreachable, TrackError
 from track_protocol.link import Link
@@ -384,6 +385,9 @@ class Outbox:
             if sender.line.tried_for >= self.connect_timeout:
                 # It was given the time to come up, and need not be given it again.
                 shortened = self._keeping.shortened
+        if is_asked_to_end():
+            # A scheduler kills what has not ended within its time, and a person at a terminal waits.
+            shortened = self._keeping.shortened
         # Of many outboxes at an address that does not answer, each would take this long.
         sender.patience = min(sender.patience, timeout)
         self._left_something = True

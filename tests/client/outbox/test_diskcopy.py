@@ -187,6 +187,24 @@ def test_a_disk_that_does_not_answer_holds_training_up_once_and_no_longer_than_t
     assert "what was logged is not on disk after 0.05 s, and training goes on" in caplog.text
 
 
+def test_nobody_waits_each_time_for_a_store_that_is_away_while_all_is_on_disk(
+    store: MemoryStore, make_outbox: MakeOutbox
+) -> None:
+    # Fails when `Keeping.shortened` gives such a store a second each time.
+    store.away = True
+    outbox = make_outbox()
+    trials = threading.Thread(target=_save_often, args=(outbox, 40), daemon=True)
+    trials.start()
+    trials.join(30.0)
+    assert not trials.is_alive()
+
+
+def _save_often(outbox: Outbox, times: int) -> None:
+    for value in range(times):
+        outbox.writer(TRIAL)(value, {"loss": 1.0})
+        outbox.secure()
+
+
 def test_a_full_spool_leaves_the_rest_in_memory_and_takes_it_when_there_is_room(
     store: MemoryStore,
     make_outbox: MakeOutbox,
