@@ -171,7 +171,7 @@ class DiskCopy:
         self._written = self.synced = self._backlog.acked
         self._losses.warn(f"{spool.folder.path} was deleted or moved: what waits is kept in a new one")
         if gone:
-            self._losses.drop(gone, f"{spool.folder.path} was deleted with what was only there")
+            self._losses.drop_unread(gone, f"{spool.folder.path} was deleted with what was only there")
 
     def _failed(self, error: SpoolError) -> None:
         """What was not flushed yet has to be written again, if it is possible: it is still in memory."""
@@ -215,7 +215,9 @@ class DiskCopy:
         fill(parts, entry.first, entry.last + 1)
         lost = entry.points - sum(part.points for part in parts)
         if lost:
-            self._losses.drop(lost, f"{self.folder} is damaged; the damaged bytes are in its folder damaged")
+            self._losses.drop_unread(
+                lost, f"{self.folder} is damaged; the damaged bytes are in its folder damaged"
+            )
         return parts
 
     def kept_after(self, last_seq: int) -> list[Entry]:

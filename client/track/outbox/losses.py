@@ -27,11 +27,13 @@ class Losses:
     Attributes:
         dropped: never left this process: not storable, no room, or refused as a whole.
         rejected: refused one by one by the store.
+        trials: those that may have lost what nobody knows the trial of.
     """
 
     def __init__(self) -> None:
         self.dropped = 0
         self.rejected = 0
+        self.trials: set[bytes] = set()
         self._told: set[str] = set()
         self._unreported: dict[tuple[bytes | str, str], int] = {}
         # Reentrant, because a signal handler or a destructor may log in the middle of this.
@@ -50,6 +52,18 @@ class Losses:
             if trial is not None:
                 self._note(trial, count, reason)
         self.warn(f"not logged: {reason}")
+
+    def drop_unread(self, count: int, reason: str) -> None:
+        """Count what cannot be read any more, so that nobody knows whose it was: each trial is told of it.
+
+        Args:
+            count: points, or other log calls.
+            reason: why.
+        """
+        with self._lock:
+            for trial in self.trials:
+                self._note(trial, count, reason)
+        self.drop(count, reason)
 
     def lose(self, count: int, reason: str, trial: bytes | str) -> None:
         """Something that a trial had is gone."""

@@ -463,7 +463,7 @@ class Sender:
     def _drop_points(self, entry: Entry, error: TrackError) -> None:
         """Count what a batch has as lost, for each trial in it that is known."""
         if not isinstance(entry.item, Batch):
-            self._losses.drop(entry.points, str(error))
+            self._losses.drop_unread(entry.points, str(error))
             return
         for op in entry.item.ops:
             trial = op.trial if isinstance(op, PointsOp) else op.arguments.get("trial")

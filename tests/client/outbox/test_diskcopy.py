@@ -397,6 +397,15 @@ def test_what_was_only_in_a_deleted_folder_is_told_as_lost_and_the_rest_is_store
     outbox.flush()
     assert values(store) == [2.0]
     assert outbox.dropped == 1
+    assert_trial_was_told(store, outbox, "was deleted with what was only there")
+
+
+def assert_trial_was_told(store: MemoryStore, outbox: Outbox, reason: str) -> None:
+    """The trial knows of the one point that it lost; fails when `DiskCopy` drops it without a trial."""
+    outbox.flush()
+    ((_, _, method, told),) = store.calls
+    assert (method, told["trial"], told["points"]) == ("log_trial_losses", TRIAL, 1)
+    assert reason in told["reason"]
 
 
 def test_a_store_that_was_set_back_gets_again_what_is_still_kept(
@@ -764,6 +773,7 @@ def test_what_is_damaged_on_disk_during_an_outage_is_counted_and_the_rest_is_sen
     store.away = False
     outbox.flush()
     assert (values(store), outbox.dropped) == ([0.0, 1.0, 3.0, 4.0], 1)
+    assert_trial_was_told(store, outbox, "is damaged; the damaged bytes are in")
     assert len(list((folder / "damaged").iterdir())) == 1
 
 
