@@ -397,13 +397,18 @@ class LogSignalHandler(SignalHandler):
 
     def atexit(self) -> None:
         """The program ended without `finish`: completed, or by the exception that ended the program."""
-        error = getattr(sys, "last_value", None)
+        error = None if _is_notebook() else getattr(sys, "last_value", None)
         if self._pid != os.getpid():
             return
         if error is None or error is self._error_before:
             self._logger.finish()
         else:
             self._logger.finish(type(error), error, error.__traceback__)
+
+
+def _is_notebook() -> bool:
+    """Whether a person types what is run: then the last error was that of a line, and ended nothing."""
+    return hasattr(sys, "ps1") and not sys.flags.interactive
 
 
 def _traceback_to(frame: FrameType | None) -> TracebackType | None:

@@ -220,6 +220,22 @@ def test_a_trial_that_nobody_finished_ends_with_the_program(
     assert ["ArithmeticError: diverged" in error for error in trial.errors] == ([True] if code else [])
 
 
+def test_an_error_in_a_line_that_a_person_typed_ends_no_trial(stage: Stage) -> None:
+    # Fails when `LogSignalHandler.atexit` takes the last error of a notebook for its end.
+    script = """
+    import code
+    sys.ps1 = ">>> "  # as notebooks and Python's own prompt have it
+    console = code.InteractiveConsole({"client": client})
+    for line in ("trial = client.new_trial()", "trial.start()", "1 / 0", "trial.log_metrics(b=2.0)"):
+        console.push(line)
+    ready()
+    """
+    with stage.script(script) as process:
+        assert process.wait(30) == 0
+    trial, values = stage.trial()
+    assert (trial.status, trial.errors, values) == (Status.Completed, [], {"b": [2.0]})
+
+
 def test_a_child_that_ends_does_not_end_its_parents_trial(stage: Stage) -> None:
     script = """
     client.new_trial(arguments={"a": 1})
