@@ -393,6 +393,8 @@ class Sender:
         self._accepted += 1
         error = self._hindrance(ticket)
         if error is not None:
+            # Whoever is told goes on if all is on disk, and looks at once.
+            self._write_down()
             ticket.fail(error)
         elif not isinstance(ticket, Call):
             self._waiting.add(ticket)

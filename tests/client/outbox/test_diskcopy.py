@@ -18,6 +18,7 @@ import pytest
 from memory_link import MemoryStore
 from track.outbox import Outbox, numbering
 from track.outbox import diskcopy as diskcopy_module
+from track.outbox.diskcopy import DiskCopy
 from track.outbox.limits import Limits
 from track.outbox.records import batch_of
 from track.outbox.tickets import KeepTicket
@@ -514,6 +515,31 @@ def test_a_token_that_is_revoked_while_data_waits_costs_nothing(
     wait_until(lambda: len(store.points) == 3, "all is stored")
     outbox.flush()
     assert values(store) == [1.0, 2.0, 3.0]
+
+
+def test_what_is_on_disk_is_secure_though_the_token_was_revoked(
+    store: MemoryStore, make_outbox: MakeOutbox, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # Fails when `Sender._accept` refuses to flush before it has written down what came before.
+    store.open_error = AuthenticationError("the token was revoked: ask for another one")
+    outbox = make_outbox()
+    write, put = outbox.writer(TRIAL), DiskCopy.write
+    write(1, {"loss": 1.0})
+    wait_until(lambda: outbox._sender.line.final is not None, "the login was refused")
+    secured = threading.Event()
+
+    def written(disk: DiskCopy, session: bytes) -> None:
+        # As long as that takes, somebody who was told already could look.
+        if disk._backlog.unplaced():
+            secured.wait(0.1)
+        put(disk, session)
+
+    monkeypatch.setattr(DiskCopy, "write", written)
+    write(2, {"loss": 2.0})
+    outbox.secure()
+    secured.set()
+    assert outbox.folder is not None
+    assert spooled_values(outbox.folder.parent) == [1.0, 2.0]
 
 
 def test_a_right_that_is_taken_away_while_data_waits_costs_nothing(
