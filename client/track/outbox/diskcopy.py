@@ -172,7 +172,7 @@ class DiskCopy:
         self._unflushed.clear()
         self._written = self.synced = self._backlog.acked
         self._losses.warn(f"{spool.folder.path} was deleted or moved: what waits is kept in a new one")
-        self._losses.drop_all(gone, f"{spool.folder.path} was deleted with what was only there")
+        self._losses.drop_unread(gone, f"{spool.folder.path} was deleted with what was only there")
 
     def _failed(self, error: SpoolError) -> None:
         """What was not flushed yet has to be written again, if it is possible: it is still in memory."""
@@ -215,7 +215,9 @@ class DiskCopy:
             parts.append(Entry(batch, first, batch.last, batch.amount, place.length, place))
         fill(parts, entry.first, entry.last + 1)
         lost = entry.amount - sum((part.amount for part in parts), Amount())
-        self._losses.drop_all(lost, f"{self.folder} is damaged; the damaged bytes are in its folder damaged")
+        self._losses.drop_unread(
+            lost, f"{self.folder} is damaged; the damaged bytes are in its folder damaged"
+        )
         return parts
 
     def kept_after(self, last_seq: int) -> list[Entry]:
@@ -297,7 +299,8 @@ class DiskCopy:
 
 def origin_of(session: bytes, server: str) -> Origin:
     """What tells a person whose records a spool holds."""
-    program = " ".join(sys.argv[:1]) or "python"
+    # A program that embeds Python, or that is about to end, may have none.
+    program = (getattr(sys, "argv", None) or [""])[0] or "python"
     return Origin(session.hex(), server, program, socket.gethostname(), os.getpid(), time.time())
 
 

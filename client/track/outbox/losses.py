@@ -29,11 +29,13 @@ class Losses:
     Attributes:
         dropped: never left this process: not storable, no room, or refused as a whole.
         rejected: refused one by one by the store.
+        trials: those that may have lost what nobody knows the trial of.
     """
 
     def __init__(self) -> None:
         self.dropped = 0
         self.rejected = 0
+        self.trials: set[bytes] = set()
         self._told: set[str] = set()
         self._unreported: dict[tuple[bytes | str, str], int] = {}
         # Reentrant, because a signal handler or a destructor may log in the middle of this.
@@ -63,6 +65,20 @@ class Losses:
         """
         if amount:
             self.drop(amount.total, reason, trial)
+
+    def drop_unread(self, amount: Amount, reason: str) -> None:
+        """Count what cannot be read any more, so that nobody knows whose it was: each trial is told of it.
+
+        Args:
+            amount: how much.
+            reason: why.
+        """
+        if not amount:
+            return
+        with self._lock:
+            for trial in self.trials:
+                self._note(trial, amount.total, reason)
+        self.drop(amount.total, reason)
 
     def lose(self, count: int, reason: str, trial: bytes | str) -> None:
         """Something that a trial had is gone."""

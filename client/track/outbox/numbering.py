@@ -36,7 +36,7 @@ class Numbering:
     def __init__(self, backlog: Backlog, losses: Losses) -> None:
         self._backlog = backlog
         self._losses = losses
-        self.trials: set[bytes] = set()
+        self.trials = losses.trials
 
     def number(self, rows: Sequence[Row], nbytes: int, denied: PermissionDenied | None) -> None:
         """Make a batch of some rows.

@@ -42,7 +42,7 @@ class RowQueue:
     """
 
     def __init__(
-        self, limits: Limits, name: str, wake: Callable[[], None], progress: Callable[[], int]
+        self, limits: Limits, name: str, wake: Callable[[], bool], progress: Callable[[], int]
     ) -> None:
         self._limits = limits
         self._ready_bytes = min(limits.ready_bytes, limits.row_bytes)
@@ -101,12 +101,13 @@ class RowQueue:
             self._drop_newest()
             return False
         self._hopeless = False
-        self._wake()
+        is_watched = self._wake()
         if self._is_full(self._ready_bytes):
             self.gate.hurry = True
             self._wait_for_the_sender()
         # Following calls need not wake the sender again: it sets the mark anew when it has looked.
-        self.gate.mark = self._capacity(limits.row_bytes if self._held_up else self._ready_bytes)
+        most = limits.row_bytes if self._held_up else self._ready_bytes
+        self.gate.mark = self._capacity(most) if is_watched else 0
         return True
 
     def _capacity(self, nbytes: int) -> int:

@@ -401,6 +401,8 @@ class Sender:
         self._accepted += 1
         error = self._hindrance(ticket)
         if error is not None:
+            # Whoever is told goes on if all is on disk, and looks at once.
+            self._write_down()
             ticket.fail(error)
         elif not isinstance(ticket, Call):
             self._waiting.add(ticket)
@@ -471,7 +473,7 @@ class Sender:
     def _drop_all(self, entry: Entry, error: TrackError) -> None:
         """Count what a batch has as lost, for each trial in it that is known."""
         if not isinstance(entry.item, Batch):
-            self._losses.drop_all(entry.amount, str(error))
+            self._losses.drop_unread(entry.amount, str(error))
             return
         for op in entry.item.ops:
             trial = op.trial if isinstance(op, PointsOp) else op.arguments.get("trial")

@@ -26,6 +26,7 @@ from track.outbox.records import Row
 from track.outbox.sender import Sender
 from track.spool.disk import Spool
 from track.spool.folder import Progressed, SpoolFolder
+from track.spool.lossreport import LossReport
 from track.spool.options import SpoolOptions, SpoolSync
 from track.spool.recovery import Recovered, recover
 from track.spool.terms import CheckedLink, Rules, Terms
@@ -153,6 +154,8 @@ class Replay:
         backlog, losses = _backlog_of(found), _Reasons()
         disk = DiskCopy(backlog, options, self._destination.address, losses, spool)
         origin = spool.folder.origin
+        damaged = found.is_cut or found.missing_after(before.acked) > 0
+        report = LossReport(spool, found) if damaged else None
         terms = Terms(self._rules, self._path, self._destination.name, origin.server, backlog, before)
         sender = Sender(
             deque[Row](),
@@ -183,7 +186,16 @@ class Replay:
         outcome.sent = terms.sent
         if terms.had is not None:
             outcome.lost = found.missing_after(terms.had) + terms.gap
+        if report is not None and outcome.error is None and (outcome.lost or outcome.lost_more):
+            self._tell_trials(report, outcome)
         return outcome
+
+    def _tell_trials(self, report: LossReport, outcome: Outcome) -> None:
+        to = self._destination
+        try:
+            report.send(to.open_link, to.timeout, outcome.lost)
+        except TrackError as error:
+            outcome.told.append(f"the trials were not told of what they lost: {error}")
 
     def _carry(self, sender: Sender, backlog: Backlog, terms: Terms, show: Callable[[int], None]) -> None:
         thread = threading.Thread(target=sender.run, name="track-replay", daemon=True)

@@ -209,6 +209,24 @@ def test_a_disk_that_does_not_answer_holds_training_up_once_and_no_longer_than_t
     assert "what was logged is not on disk after 0.05 s, and training goes on" in caplog.text
 
 
+def test_nobody_waits_each_time_for_a_store_that_is_away_while_all_is_on_disk(
+    store: MemoryStore, make_outbox: MakeOutbox
+) -> None:
+    # Fails when `Keeping.shortened` gives such a store a second each time.
+    store.away = True
+    outbox = make_outbox()
+    trials = threading.Thread(target=_save_often, args=(outbox, 40), daemon=True)
+    trials.start()
+    trials.join(30.0)
+    assert not trials.is_alive()
+
+
+def _save_often(outbox: Outbox, times: int) -> None:
+    for value in range(times):
+        outbox.writer(TRIAL)(value, {"loss": 1.0})
+        outbox.secure()
+
+
 def test_a_full_spool_leaves_the_rest_in_memory_and_takes_it_when_there_is_room(
     store: MemoryStore,
     make_outbox: MakeOutbox,
@@ -401,6 +419,15 @@ def test_what_was_only_in_a_deleted_folder_is_told_as_lost_and_the_rest_is_store
     outbox.flush()
     assert values(store) == [2.0]
     assert outbox.dropped == 1
+    assert_trial_was_told(store, outbox, "was deleted with what was only there")
+
+
+def assert_trial_was_told(store: MemoryStore, outbox: Outbox, reason: str) -> None:
+    """The trial knows of the one point that it lost; fails when `DiskCopy` drops it without a trial."""
+    outbox.flush()
+    ((_, _, method, told),) = store.calls
+    assert (method, told["trial"], told["points"]) == ("log_trial_losses", TRIAL, 1)
+    assert reason in told["reason"]
 
 
 def test_a_store_that_was_set_back_gets_again_what_is_still_kept(
@@ -509,6 +536,31 @@ def test_a_token_that_is_revoked_while_data_waits_costs_nothing(
     wait_until(lambda: len(store.points) == 3, "all is stored")
     outbox.flush()
     assert values(store) == [1.0, 2.0, 3.0]
+
+
+def test_what_is_on_disk_is_secure_though_the_token_was_revoked(
+    store: MemoryStore, make_outbox: MakeOutbox, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # Fails when `Sender._accept` refuses to flush before it has written down what came before.
+    store.open_error = AuthenticationError("the token was revoked: ask for another one")
+    outbox = make_outbox()
+    write, put = outbox.writer(TRIAL), DiskCopy.write
+    write(1, {"loss": 1.0})
+    wait_until(lambda: outbox._sender.line.final is not None, "the login was refused")
+    secured = threading.Event()
+
+    def written(disk: DiskCopy, session: bytes) -> None:
+        # As long as that takes, somebody who was told already could look.
+        if disk._backlog.unplaced():
+            secured.wait(0.1)
+        put(disk, session)
+
+    monkeypatch.setattr(DiskCopy, "write", written)
+    write(2, {"loss": 2.0})
+    outbox.secure()
+    secured.set()
+    assert outbox.folder is not None
+    assert spooled_values(outbox.folder.parent) == [1.0, 2.0]
 
 
 def test_a_right_that_is_taken_away_while_data_waits_costs_nothing(
@@ -769,6 +821,7 @@ def test_what_is_damaged_on_disk_during_an_outage_is_counted_and_the_rest_is_sen
     store.away = False
     outbox.flush()
     assert (values(store), outbox.dropped) == ([0.0, 1.0, 3.0, 4.0], 1)
+    assert_trial_was_told(store, outbox, "is damaged; the damaged bytes are in")
     assert len(list((folder / "damaged").iterdir())) == 1
 
 

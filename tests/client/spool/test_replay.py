@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 
-from left_spools import SESSION, left_spool, records_in
+from left_spools import SESSION, TRIAL, left_spool, records_in
 from memory_link import MemoryLink, MemoryStore
 from track.outbox.backlog import Backlog, Entry
 from track.outbox.diskcopy import DiskCopy
@@ -280,6 +280,29 @@ def test_the_loss_of_damaged_records_is_told_and_the_rest_is_sent(tmp_path: Path
     assert len(outcome.damages) == 1
     assert list((path / "damaged").iterdir())
     assert not list(path.glob("*.segment"))
+
+
+@pytest.mark.parametrize(("at", "lost", "more"), [(60, 10, ""), (-1, 0, ", and perhaps more")])
+def test_the_trials_of_a_damaged_spool_are_told_once_what_they_lost(
+    tmp_path: Path, store: MemoryStore, at: int, lost: int, more: str
+) -> None:
+    # Fails when `Replay._send` makes no report; and twice over when its session is a new one each time.
+    path = left_spool(tmp_path, batches=3)
+    flip(path, at)
+    copy = shutil.copytree(path, tmp_path / "copy")
+    outcomes = replay(path, store), replay(copy, store)
+    ((_, seq, method, told),) = store.calls
+    assert (seq, method, told["trial"], told["points"]) == (1, "log_trial_losses", TRIAL, lost)
+    assert told["reason"] == f"damaged on the disk of {os.uname().nodename}, where train.py had kept it{more}"
+    assert [outcome.told for outcome in outcomes] == [[], []]
+
+
+def test_a_spool_that_lost_nothing_tells_its_trials_nothing(tmp_path: Path, store: MemoryStore) -> None:
+    path = left_spool(tmp_path, batches=3)
+    flip(path, 60)
+    store.sessions[SESSION] = 10
+    replay(path, store)
+    assert store.calls == []
 
 
 def test_damage_at_the_beginning_is_no_gap(tmp_path: Path, store: MemoryStore) -> None:
