@@ -73,12 +73,11 @@ class Losses:
             amount: how much.
             reason: why.
         """
-        if not amount:
-            return
-        with self._lock:
-            for trial in self.trials:
-                self._note(trial, amount.total, reason)
-        self.drop(amount.total, reason)
+        if amount:
+            with self._lock:
+                for trial in self.trials:
+                    self._note(trial, amount.total, reason)
+        self.drop_all(amount, reason)
 
     def lose(self, count: int, reason: str, trial: bytes | str) -> None:
         """Something that a trial had is gone."""

@@ -41,10 +41,12 @@ class LossReport:
         for each in found.kept:
             # What cannot be read any more is lost, too, which the replay finds.
             with suppress(SpoolError):
-                for op in batch_in(spool.read(each.first, each.place)).ops:
-                    if len(trials) < _MOST_TRIALS and (trial := _trial_of(op)) is not None:
-                        trials[trial] = None
-        self._trials = list(trials)
+                for _, _, payload in spool.read_stretch(each.place):
+                    named = [_trial_of(op) for op in batch_in(payload).ops]
+                    trials |= dict.fromkeys(trial for trial in named if trial is not None)
+            if len(trials) >= _MOST_TRIALS:
+                break
+        self._trials = list(trials)[:_MOST_TRIALS]
 
     def send(self, open_link: OpenLink, timeout: float, lost: int) -> None:
         """Tell them, and wait until that is stored.
