@@ -22,6 +22,7 @@ from track_protocol.stat import Summary
 from track_server.backends.blob_check import fault_of, missing_in
 from track_server.backends.chunks import BadChunk, decode_chunk
 from track_server.backends.sqlite_errors import translated
+from track_server.backends.sqlite_log import check_log_beside_others
 from track_server.backends.sqlite_read import SqliteView
 from track_server.backends.sqlite_schema import (
     check_engine,
@@ -119,6 +120,8 @@ def opened_to_read(path: Path) -> Iterator[tuple[apsw.Connection, bool]]:
         flags = apsw.SQLITE_OPEN_READONLY | apsw.SQLITE_OPEN_URI
         db = apsw.Connection(name, flags) if at_rest else open_reader(str(path))
         try:
+            if not at_rest:
+                check_log_beside_others(str(path), db)
             yield db, at_rest
         finally:
             db.close()
