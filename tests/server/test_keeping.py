@@ -4,12 +4,21 @@ from __future__ import annotations
 
 import os
 import shutil
+import sqlite3
+from contextlib import closing
 from pathlib import Path
 
 import pytest
 
 from stored_trials import add_trials, committed_values, log_points, points_of
-from track_protocol.errors import ItemNotFound, StoreCorrupt, StoreError, StoreInUse, UsageError
+from track_protocol.errors import (
+    ItemNotFound,
+    StoreCorrupt,
+    StoreError,
+    StoreFull,
+    StoreInUse,
+    UsageError,
+)
 from track_server.app import kept_store, open_store
 from track_server.keeping import Checked, Keeper, Restored, back_up, check, restore
 from track_server.runtime import ServerRecord, write_server_record
@@ -253,3 +262,59 @@ def test_the_store_is_that_of_the_homes_last_server_or_its_own(tmp_path: Path) -
 def test_a_store_in_memory_cannot_be_looked_after() -> None:
     with pytest.raises(UsageError, match="memory only"):
         kept_store("ephemeral:", None)
+
+
+def test_a_store_of_a_newer_version_is_replaced_and_kept_as_it_is(uri: str, tmp_path: Path) -> None:
+    # As after going back to an older Track, with the copy that the newer one made before its migration.
+    path = kept(uri)[1]
+    backed_up(uri, tmp_path / "backup")
+    of_newer_version(uri, path)
+    newer = path.read_bytes()
+    aside = restored(tmp_path / "backup", uri).aside
+    assert values_of(uri) == VALUES
+    assert aside is not None
+    assert aside.read_bytes() == newer
+
+
+def of_newer_version(uri: str, path: Path) -> None:
+    if uri.startswith("sqlite:"):
+        with closing(sqlite3.connect(path)) as db:
+            db.execute("PRAGMA user_version = 99")
+    else:
+        path.write_text(path.read_text().replace('"version": 3', '"version": 99', 1))
+
+
+@pytest.mark.parametrize("suffix", ["-wal", "-journal", ".journal", ".lock"])
+def test_a_backup_does_not_take_the_name_of_one_of_the_stores_own_files(uri: str, suffix: str) -> None:
+    path = kept(uri)[1]
+    taken = path.with_name(path.name + suffix)
+    taken.unlink(missing_ok=True)
+    with pytest.raises(UsageError, match="belongs to the store"):
+        backed_up(uri, taken)
+    assert not taken.exists()
+
+
+def test_what_is_left_of_a_store_whose_file_is_gone_is_kept_by_a_restore(uri: str, tmp_path: Path) -> None:
+    keeper, path = kept(uri)
+    backed_up(uri, tmp_path / "backup")
+    path.unlink()
+    changes = path.with_name(path.name + keeper.companion)
+    changes.write_bytes(b"what was written last")
+    aside = restored(tmp_path / "backup", uri).aside
+    assert values_of(uri) == VALUES
+    assert aside is not None
+    assert aside.with_name(aside.name + keeper.companion).read_bytes() == b"what was written last"
+
+
+def test_a_backup_without_room_says_so_and_promises_nothing(
+    uri: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    keeper, _ = kept(uri)
+
+    def no_room(path: Path, target: Path) -> None:
+        raise StoreFull("no space is left, and writing goes on by itself")
+
+    monkeypatch.setattr(type(keeper), "copy", staticmethod(no_room))
+    with pytest.raises(StoreFull, match=r"no space is left for the backup .* then try again"):
+        backed_up(uri, tmp_path / "backup")
+    assert list(tmp_path.glob("*backup*")) == []

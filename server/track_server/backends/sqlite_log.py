@@ -160,6 +160,6 @@ def _log_of(path: str) -> Path:
 def _corrupt(path: str, offset: int) -> StoreCorrupt:
     return StoreCorrupt(
         f"{path}-wal is damaged at offset {offset}, and what was committed behind it cannot be read: restore "
-        "a backup with 'track restore', or, to go on without what was written from there on, keep a copy, cut "
-        f"it with 'truncate -s {offset} {path}-wal', and see 'track check'"
+        "a backup with 'track restore', or, to go on without what was written from there on, keep a copy, "
+        f"cut it with 'truncate -s {offset} {path}-wal', and see 'track check'"
     )
