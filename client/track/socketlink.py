@@ -111,6 +111,7 @@ class SocketLink:
         if login is None and local is None and is_loopback(address.host):
             self._await_anybody(deadline)
             local = local_credentials(address.port)
+        by_file = login is None
         if login is None and local is not None:
             login = (local.username, local.token.reveal())
         if login is None:
@@ -130,6 +131,11 @@ class SocketLink:
         self._socket = raw
         tls, der = self._handshake(raw, deadline)
         self._socket = tls
+        if by_file and (newer := local_credentials(address.port)) not in (None, local):
+            # What was there was of a server that had been killed: this one has left its own since, as it
+            # accepts connections only then.
+            name, secret = newer.username, newer.token
+            trust = pins_for(address.host, address.port, uri_pins=address.pins, secret=secret, local=newer)
         trust.check(der)
         tls.setblocking(False)
         return self._log_in(name, secret, session, der, trust, deadline)
