@@ -26,12 +26,16 @@ import apsw
 
 from track_protocol.errors import StoreCorrupt
 
-__all__ = ["check_log", "check_log_beside_others", "frames_read", "refuse_orphaned_log"]
+__all__ = ["check_log", "check_log_beside_others", "frames_read", "log_length", "refuse_strange_log"]
 
 _HEADER: Final = 32
 _FRAME: Final = 24
 _MAGIC: Final = 0x377F0682
 """Of checksums over little-endian words; of big-endian ones it is one more."""
+
+_FORMATS: Final = slice(18, 20)
+_WITH_LOG: Final = b"\x02\x02"
+"""What a store's header says for good once it was written through a log; a copy of ours says otherwise."""
 
 _FOLLOWING: Final = 2
 """So many commits behind a damage are no torn end: the first may end the transaction that was damaged."""
@@ -40,22 +44,37 @@ _NOOP: Final = -1
 """The mode of `wal_checkpoint` that only tells how long the log is (SQLITE_CHECKPOINT_NOOP)."""
 
 
-def refuse_orphaned_log(path: str) -> None:
-    """Refuse a log whose store is missing or empty: SQLite would delete it.
+def refuse_strange_log(path: str, length: int, header: bytes) -> None:
+    """Refuse a log that is not of the store beside it: SQLite would delete it, or damage the store with it.
+
+    Args:
+        path: of the store.
+        length: of its log in bytes, by `log_length`, looked at before the store.
+        header: the store's first bytes, none if it is missing or empty.
 
     Raises:
         StoreCorrupt: there is one with something in it.
     """
-    log = _log_of(path)
-    try:
-        size = log.stat().st_size
-    except FileNotFoundError:
+    if length <= _HEADER or header[_FORMATS] == _WITH_LOG:
         return
-    if size > _HEADER:
+    log = _log_of(path)
+    if not header:
         raise StoreCorrupt(
             f"{path} is missing or empty, but {log} holds what was written to it last: put the store back, "
             "or move the log away to start a new one"
         )
+    raise StoreCorrupt(
+        f"{log} is the log of another file than {path}, which may be a backup that was copied there: put "
+        "back what was there, move the log away if what it holds is not wanted, or use 'track restore'"
+    )
+
+
+def log_length(path: str) -> int:
+    """Bytes of the log of the store at `path`; 0 if it has none."""
+    try:
+        return _log_of(path).stat().st_size
+    except OSError:
+        return 0  # what is wrong with the folder is told when the store is looked at
 
 
 def check_log(path: str, db: apsw.Connection, read: int) -> None:

@@ -13,7 +13,7 @@ import apsw
 from track_protocol.errors import StoreCorrupt, StoreError, StoreReadOnly, StoreTooNew
 from track_server.backends.file_write import rewrite
 from track_server.backends.sqlite_errors import translated
-from track_server.backends.sqlite_log import check_log, frames_read, refuse_orphaned_log
+from track_server.backends.sqlite_log import check_log, frames_read, log_length, refuse_strange_log
 from track_server.backends.sqlite_migrations import MIGRATIONS, VERSION
 from track_server.backends.sqlite_query import register_functions
 
@@ -68,10 +68,11 @@ def inspect(path: str) -> None:
     """Check what is at `path` and change nothing; a missing or an empty file is fine.
 
     Raises:
-        StoreCorrupt: it is no database, or only the log of one is left.
+        StoreCorrupt: it is no database, or a log is there that is not its own.
         StoreTooNew: a newer version of this software wrote it.
         StoreError: it is another program's, or no file.
     """
+    logged = log_length(path)
     try:
         with Path(path).open("rb") as file:
             header = file.read(_HEADER)
@@ -83,7 +84,7 @@ def inspect(path: str) -> None:
     except OSError as error:
         raise StoreError(f"{path} cannot be read ({error.strerror}): give the path of a file") from None
     if not header:
-        refuse_orphaned_log(path)
+        refuse_strange_log(path, logged, header)
         return
     if len(header) < _HEADER or not header.startswith(_MAGIC):
         raise StoreCorrupt(f"{path} is not a SQLite database: check the path, or restore a backup")
@@ -91,6 +92,7 @@ def inspect(path: str) -> None:
         _refuse_foreign(path)
     else:
         _check_version(path, int.from_bytes(header[60:64], "big"))
+        refuse_strange_log(path, logged, header)
 
 
 def _refuse_foreign(path: str) -> None:

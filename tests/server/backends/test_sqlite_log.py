@@ -106,3 +106,19 @@ def test_a_log_whose_store_is_gone_is_not_deleted(cut_off: Path, left: str) -> N
     assert log_of(cut_off).read_bytes() == log
     cut_off.write_bytes(store)
     assert values_of(cut_off) == [float(number) for number in range(COMMITS)]
+
+
+def test_a_backup_that_was_copied_over_a_killed_store_is_not_mixed_with_its_log(
+    cut_off: Path, tmp_path: Path
+) -> None:
+    keeper, path = kept_store(f"sqlite:{cut_off}", None)
+    back_up(keeper, path, tmp_path / "backup.db")
+    shutil.copy(tmp_path / "backup.db", cut_off)
+    log = log_of(cut_off).read_bytes()
+    with pytest.raises(StoreCorrupt, match=r"is the log of another file .* 'track restore'"):
+        open_store(cut_off, exclusive=True)
+    (finding,) = check(keeper, path).findings
+    assert "another file" in finding
+    assert log_of(cut_off).read_bytes() == log
+    assert restore(keeper, tmp_path / "backup.db", path).aside is not None
+    assert values_of(cut_off) == [float(number) for number in range(COMMITS)]
