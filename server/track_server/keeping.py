@@ -5,7 +5,7 @@ from __future__ import annotations
 import datetime
 import os
 from collections.abc import Iterator
-from contextlib import AbstractContextManager, contextmanager
+from contextlib import AbstractContextManager, contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final, Protocol
@@ -135,7 +135,8 @@ def back_up(keeper: Copier, path: Path, target: Path, *, private: bool = False) 
             part.chmod(path.stat().st_mode & 0o7777)
         _name(part, target)
     finally:
-        part.unlink(missing_ok=True)
+        with suppress(OSError):  # what hinders it was told by what failed before
+            part.unlink(missing_ok=True)
     return seen
 
 
@@ -174,7 +175,8 @@ def restore(keeper: Keeper, backup: Path, path: Path) -> Restored:
                 part.chmod(path.stat().st_mode & 0o7777)
             aside = _exchange(part, path, keeper.companion)
     finally:
-        part.unlink(missing_ok=True)
+        with suppress(OSError):  # what hinders it was told by what failed before
+            part.unlink(missing_ok=True)
     return Restored(seen, generation, aside)
 
 

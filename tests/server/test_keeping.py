@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import errno
+import json
+import math
 import os
 import shutil
 import sqlite3
@@ -10,18 +13,22 @@ from pathlib import Path
 
 import pytest
 
-from stored_trials import add_trials, committed_values, log_points, points_of
+from stored_trials import add_trials, committed_values, log_points, points_of, trial_id
+from track_protocol.batch import METRIC
+from track_protocol.columns import pack
 from track_protocol.errors import (
     ItemNotFound,
     StoreCorrupt,
     StoreError,
     StoreFull,
     StoreInUse,
+    StoreReadOnly,
     UsageError,
 )
 from track_server.app import kept_store, open_store
 from track_server.keeping import Checked, Keeper, Restored, back_up, check, restore
 from track_server.runtime import ServerRecord, write_server_record
+from track_server.store import Points
 
 VALUES = [float(value) for value in range(100)]
 
@@ -318,3 +325,51 @@ def test_a_backup_without_room_says_so_and_promises_nothing(
     with pytest.raises(StoreFull, match=r"no space is left for the backup .* then try again"):
         backed_up(uri, tmp_path / "backup")
     assert list(tmp_path.glob("*backup*")) == []
+
+
+def test_a_flipped_digit_in_a_document_is_found_and_nothing_is_written_over_it(tmp_path: Path) -> None:
+    path = tmp_path / "runs.json"
+    store = open_store(f"file:{path}", exclusive=False)
+    add_trials(store, 1)
+    log_points(store, points_of([0.0, 42.0]))
+    store.close()
+    changed = path.read_text().replace("42.0", "43.0", 1)
+    path.write_text(changed)
+    (finding,) = checked(f"file:{path}").findings
+    assert "checksum does not match" in finding
+    with pytest.raises(StoreCorrupt, match="take its last member, the checksum, out"):
+        open_store(f"file:{path}", exclusive=False)
+    assert path.read_text() == changed
+
+
+def test_a_document_whose_checksum_was_taken_out_is_read_as_it_is(tmp_path: Path) -> None:
+    path = tmp_path / "runs.json"
+    store = open_store(f"file:{path}", exclusive=False)
+    add_trials(store, 1)
+    log_points(store, points_of([0.0, 42.0]))
+    store.close()
+    document = json.loads(path.read_text())
+    del document["checksum"]
+    path.write_text(json.dumps(document).replace("42.0", "43.0", 1))
+    assert values_of(f"file:{path}") == [0.0, 43.0]
+
+
+def test_a_client_whose_clock_says_nan_hinders_no_backup(uri: str, tmp_path: Path) -> None:
+    store = open_store(uri, exclusive=False)
+    tx = store.begin()
+    tx.append_points(trial_id(), METRIC, "loss", None, Points(pack([100]), pack([math.nan]), pack([1.0])))
+    tx.commit()
+    store.close()
+    assert checked(uri).findings == ()
+    assert backed_up(uri, tmp_path / "backup").points == 101
+
+
+def test_a_folder_that_takes_no_writes_gets_no_backup_and_the_reason_is_told(
+    uri: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(path: Path, missing_ok: bool = False) -> None:
+        raise OSError(errno.EROFS, os.strerror(errno.EROFS), str(path))
+
+    monkeypatch.setattr(Path, "unlink", refuse)
+    with pytest.raises(StoreReadOnly, match="Read-only file system"):
+        backed_up(uri, tmp_path / "backup")

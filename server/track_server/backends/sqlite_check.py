@@ -259,7 +259,7 @@ class _Seen:
         self.count = 0
         self._numbers = Summary()
         self._first_step: str | None = None
-        self._last: tuple[str, str, float] | None = None
+        self._last: tuple[str, str, float | None] | None = None
         self._stepped = False
 
     def take(self, columns: tuple[Column, Column, Column]) -> None:
@@ -268,7 +268,9 @@ class _Seen:
             return
         if self._first_step is None:
             self._first_step = exactjson.dumps(steps[0])
-        self._last = exactjson.dumps(steps[-1]), exactjson.dumps(values[-1]), times[-1]
+        # SQLite keeps a time that is no number as NULL.
+        time = None if math.isnan(times[-1]) else times[-1]
+        self._last = exactjson.dumps(steps[-1]), exactjson.dumps(values[-1]), time
         self._stepped = self._stepped or any(step is not None for step in steps)
         self._numbers = self._numbers.merge(summary_of(columns[2]))
         self.count += len(times)
