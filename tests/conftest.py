@@ -33,3 +33,10 @@ def a_home_of_its_own(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None
             (home / folder).mkdir(mode=0o700, parents=True, exist_ok=True)
             patch.setenv(name, str(home / folder))
         yield
+
+
+@pytest.fixture
+def own_folders(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What a client remembers, and what servers leave for it, is one test's own: ports come back."""
+    for name in ("XDG_STATE_HOME", "XDG_RUNTIME_DIR"):
+        monkeypatch.setenv(name, str(tmp_path_factory.mktemp(name)))

@@ -104,20 +104,6 @@ def test_an_editable_install_is_a_plain_list_of_the_source_roots(tmp_path: Path)
     assert {*paths.split()} == {str(package.parent) for package in PACKAGES.values()}
 
 
-@pytest.mark.slow
-def test_the_protocols_own_tests_pass_on_the_wheel(wheel: Path, tmp_path: Path) -> None:
-    installed = tmp_path / "installed"
-    install(wheel, installed, tmp_path)
-    program = (
-        "import sys, pytest, track_protocol\n"
-        f"assert track_protocol.__file__.startswith({str(installed)!r}), track_protocol.__file__\n"
-        "sys.exit(pytest.main(sys.argv[1:]))\n"
-    )
-    options = ["-n0", "-q", "-x", "-m", "not slow", "-p", "no:cacheprovider", "--rootdir", str(ROOT)]
-    suite = [*options, "-c", str(ROOT / "pyproject.toml"), str(ROOT / "tests" / "protocol")]
-    run(sys.executable, "-P", "-c", program, *suite, cwd=tmp_path, PYTHONPATH=str(installed))
-
-
 def needed_by(requirements: Iterable[str]) -> set[str]:
     """Names of the distributions that `requirements` bring with them, as installed here."""
     found: set[str] = set()

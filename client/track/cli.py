@@ -7,28 +7,15 @@ import os
 import sys
 from collections.abc import Mapping, Sequence
 from importlib.metadata import EntryPoint, entry_points
-from typing import Final, Protocol
+from typing import Final
 
+from track_protocol.command import Command
 from track_protocol.errors import MissingExtra, TrackError
 
-__all__ = ["Command", "main", "start_track_server_main"]
+__all__ = ["main", "start_track_server_main"]
 
 _GROUP: Final = "track.commands"
 _INTERRUPTED: Final = 130
-
-
-class Command(Protocol):
-    """What an entry point of the group ``track.commands`` names."""
-
-    @property
-    def help(self) -> str:
-        """One line for the list of commands."""
-
-    def configure(self, parser: argparse.ArgumentParser) -> None:
-        """Add the arguments to the subcommand's parser."""
-
-    def run(self, args: argparse.Namespace) -> int:
-        """Do it; returns the exit code."""
 
 
 def main(argv: Sequence[str] | None = None) -> int:

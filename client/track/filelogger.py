@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import os
+from abc import abstractmethod
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Any, Final
@@ -28,9 +29,9 @@ class FileLogger(MediaLogger):
     neither here nor on a server.  What cannot be logged is left out with a warning.
     """
 
+    @abstractmethod
     def log_metadata(self, /, **kwargs: Any) -> None:
         """Keep values with the trial."""
-        raise NotImplementedError("a logger knows its trial")
 
     def log_file(self, file_name: str | os.PathLike[str]) -> None:
         """Log a file, of up to 1 GiB, under its name without the folders; see `log_artifact`.

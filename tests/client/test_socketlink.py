@@ -46,14 +46,7 @@ from wire_recorders import recording_tls_server
 
 needs_root = pytest.mark.skipif(os.geteuid() != 0, reason="only root can give a file to another user")
 
-
-@pytest.fixture(autouse=True)
-def own_folders(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """What a client remembers, and what servers leave for it, is each test's own."""
-    for name in ("XDG_STATE_HOME", "XDG_RUNTIME_DIR"):
-        folder = tmp_path / name
-        folder.mkdir(mode=0o700)
-        monkeypatch.setenv(name, str(folder))
+pytestmark = pytest.mark.usefixtures("own_folders")
 
 
 @pytest.fixture

@@ -13,7 +13,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from track_protocol.codec import NESTING_LIMIT, decode, encode
+from track_protocol.codec import NESTING_LIMIT, decode, decode_own, encode
 from track_protocol.errors import BadValue, RemoteProtocolError
 from track_protocol.values import MAX_DEPTH
 from wire_samples import allocation
@@ -51,7 +51,7 @@ def nested(kind: str, depth: int) -> Any:
 @settings(max_examples=150)
 @given(PLAIN)
 def test_every_plain_value_comes_out_as_it_went_in(value: Any) -> None:
-    assert repr(decode(encode(value))) == repr(value)
+    assert repr(decode(encode(value))) == repr(decode_own(encode(value))) == repr(value)
 
 
 @settings(max_examples=150)

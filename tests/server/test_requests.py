@@ -3,15 +3,13 @@
 from __future__ import annotations
 
 import select
-from collections.abc import Iterator
 from dataclasses import replace
-from pathlib import Path
 
 import pytest
 
 from engine_calls import points
-from running_server import Served, busy_disk, serving
-from socket_peers import Peer, joined, peer, plain_peer
+from running_server import Served, busy_disk, limited, serving
+from socket_peers import Peer, joined, plain_peer
 from track_protocol.batch import Batch, CallOp
 from track_protocol.columns import column_from_wire, unpack
 from track_protocol.errors import (
@@ -27,36 +25,8 @@ from track_protocol.frames import FrameKind, encode_frame
 from track_protocol.link import Acked
 from track_protocol.roles import Role
 from track_server.app import Settings
-from track_server.limits import Limits
 
 SID = b"\x07" * 16
-
-
-@pytest.fixture
-def settings(tmp_path: Path) -> Settings:
-    return Settings(backend="ephemeral:", port=0, home=tmp_path / "home")
-
-
-@pytest.fixture
-def served(settings: Settings) -> Iterator[Served]:
-    with serving(settings) as served:
-        yield served
-
-
-@pytest.fixture
-def stranger(served: Served) -> Iterator[Peer]:
-    with peer(served) as stranger:
-        yield stranger
-
-
-@pytest.fixture
-def watchful(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Servers look after their peers not once a second but all the time."""
-    monkeypatch.setattr("track_server.socketed._WATCH_EVERY", 0.02)
-
-
-def limited(settings: Settings, **limits: float) -> Settings:
-    return replace(settings, limits=Limits(**limits))  # type: ignore[arg-type] # some are counts
 
 
 @pytest.fixture

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import resource
 import threading
-from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 
@@ -15,17 +14,6 @@ from track_protocol.errors import UsageError
 from track_server.app import Settings
 from track_server.service import announcement, serve, start_track_server
 from track_server.socketed import SocketServer
-
-
-@pytest.fixture
-def settings(tmp_path: Path) -> Settings:
-    return Settings(backend="ephemeral:", port=0, home=tmp_path / "home")
-
-
-@pytest.fixture
-def served(settings: Settings) -> Iterator[Served]:
-    with serving(settings) as served:
-        yield served
 
 
 def told(served: Served) -> str:

@@ -8,15 +8,12 @@ import socket
 import ssl
 import uuid
 import weakref
-from collections.abc import Iterator
-from dataclasses import replace
 from functools import partial
-from pathlib import Path
 
 import pytest
 
 from engine_calls import points, writer_held
-from running_server import Served, serving
+from running_server import Served, limited, serving
 from socket_peers import SECONDS, Joined, Peer, joined, peer
 from track_protocol.batch import CallOp
 from track_protocol.connection import State
@@ -41,38 +38,10 @@ from track_protocol.frames import FRAME_LIMIT, GREETING_LIMIT, FrameKind, encode
 from track_protocol.roles import Role
 from track_protocol.tokens import new_token
 from track_server.app import Settings
-from track_server.limits import Limits
 from track_server.session import Session
 from waiting import wait_until
 
 SID = b"\x07" * 16
-
-
-@pytest.fixture
-def settings(tmp_path: Path) -> Settings:
-    return Settings(backend="ephemeral:", port=0, home=tmp_path / "home")
-
-
-@pytest.fixture
-def served(settings: Settings) -> Iterator[Served]:
-    with serving(settings) as served:
-        yield served
-
-
-@pytest.fixture
-def stranger(served: Served) -> Iterator[Peer]:
-    with peer(served) as stranger:
-        yield stranger
-
-
-@pytest.fixture
-def watchful(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Servers look after their peers not once a second but all the time."""
-    monkeypatch.setattr("track_server.socketed._WATCH_EVERY", 0.02)
-
-
-def limited(settings: Settings, **limits: float) -> Settings:
-    return replace(settings, limits=Limits(**limits))  # type: ignore[arg-type] # some are counts
 
 
 def closing_error(peer: Peer) -> TrackError:

@@ -11,7 +11,6 @@ import socket
 import ssl
 import threading
 import uuid
-from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import AbstractContextManager
 from dataclasses import replace
@@ -54,31 +53,7 @@ from waiting import wait_until
 
 E = TypeVar("E", bound=Event)
 
-
-@pytest.fixture(autouse=True)
-def own_folders(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """What servers leave for their own user is each test's own."""
-    for name in ("XDG_STATE_HOME", "XDG_RUNTIME_DIR"):
-        folder = tmp_path / name
-        folder.mkdir(mode=0o700)
-        monkeypatch.setenv(name, str(folder))
-
-
-@pytest.fixture
-def watchful(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Servers look after their peers not once a second but all the time."""
-    monkeypatch.setattr("track_server.socketed._WATCH_EVERY", 0.02)
-
-
-@pytest.fixture
-def settings(tmp_path: Path) -> Settings:
-    return Settings(backend="ephemeral:", port=0, home=tmp_path / "home")
-
-
-@pytest.fixture
-def served(settings: Settings) -> Iterator[Served]:
-    with serving(settings) as served:
-        yield served
+pytestmark = pytest.mark.usefixtures("own_folders")
 
 
 def ending(link: Joined) -> TrackError:
@@ -165,7 +140,7 @@ def test_the_credential_file_lives_as_long_as_the_server(settings: Settings) -> 
 def test_a_server_that_cannot_leave_credentials_serves_all_the_same(
     settings: Settings, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
-    (tmp_path / "XDG_RUNTIME_DIR" / "track").write_text("in the way")
+    Path(os.environ["XDG_RUNTIME_DIR"], "track").write_text("in the way")
     with serving(settings) as served, joined(served.join("ann")) as ann:
         assert ann.new_trial()
     assert "you need a join URI even on this machine" in caplog.text
@@ -177,7 +152,7 @@ def test_a_server_whose_ready_file_cannot_be_written_does_not_start_and_leaves_n
     store = replace(settings, backend=f"file:{tmp_path / 'runs.json'}")
     with pytest.raises(StoreReadOnly), serving(replace(store, ready_file=tmp_path / "none" / "ready")):
         pass
-    assert list((tmp_path / "XDG_RUNTIME_DIR" / "track").iterdir()) == []
+    assert list(Path(os.environ["XDG_RUNTIME_DIR"], "track").iterdir()) == []
     with serving(store) as served, joined(served.join("ann")) as ann:
         assert ann.new_trial()
 

@@ -6,9 +6,8 @@ import fcntl
 import os
 import time
 import uuid
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import replace
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -21,25 +20,7 @@ from track_server.app import Settings
 from track_server.limits import Limits
 from waiting import wait_until
 
-
-@pytest.fixture(autouse=True)
-def own_folders(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """What servers leave for their own user is each test's own."""
-    for name in ("XDG_STATE_HOME", "XDG_RUNTIME_DIR"):
-        folder = tmp_path / name
-        folder.mkdir(mode=0o700)
-        monkeypatch.setenv(name, str(folder))
-
-
-@pytest.fixture
-def settings(tmp_path: Path) -> Settings:
-    return Settings(backend="ephemeral:", port=0, home=tmp_path / "home")
-
-
-@pytest.fixture
-def served(settings: Settings) -> Iterator[Served]:
-    with serving(settings) as served:
-        yield served
+pytestmark = pytest.mark.usefixtures("own_folders")
 
 
 def test_a_process_that_never_lets_go_of_the_users_keeps_nobody_from_logging_in(served: Served) -> None:

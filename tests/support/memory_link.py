@@ -68,6 +68,14 @@ class MemoryStore:
     changed: threading.Condition = field(default_factory=threading.Condition)
     links: list[MemoryLink] = field(default_factory=list)
 
+    def values(self, name: str = "loss") -> list[Any]:
+        """What was stored of one series, in its order."""
+        return [point.value for point in self.points if point.name == name]
+
+    def numbers(self) -> list[int]:
+        """The sequence number of each point."""
+        return [point.seq for point in self.points]
+
     def link(self) -> MemoryLink:
         """A new link; pass the method itself to an outbox."""
         return MemoryLink(self)

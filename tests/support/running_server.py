@@ -21,6 +21,7 @@ from track_protocol.roles import Role
 from track_protocol.uri import Uri
 from track_server.app import Settings
 from track_server.engine import Engine
+from track_server.limits import Limits
 from track_server.socketed import SocketServer
 from track_server.users import UserStore
 from waiting import wait_until
@@ -50,6 +51,11 @@ class Served:
     def join(self, name: str, role: Role = Role.WRITER, **options: str) -> str:
         """Add a user and give the URI to join with."""
         return self.uri(name, UserStore(self.home).add(name, role), **options)
+
+
+def limited(settings: Settings, **limits: float) -> Settings:
+    """The same settings with these limits."""
+    return replace(settings, limits=Limits(**limits))  # type: ignore[arg-type] # some are counts
 
 
 @contextmanager

@@ -37,10 +37,7 @@ TRAINING = Path(offline_training.__file__)
 SECONDS = 60.0
 
 
-@pytest.fixture(autouse=True)
-def own_folders(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """The pins that clients remember are each test's own, since ports come back."""
-    monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path / "state"))
+pytestmark = pytest.mark.usefixtures("own_folders")
 
 
 class LateServer:

@@ -8,9 +8,10 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import Final
 
+from track_protocol.command import Command
 from track_protocol.errors import MissingExtra
 
-__all__ = ["COMMAND", "DemoCommand"]
+__all__ = ["COMMAND"]
 
 _NEEDED: Final = {
     "numpy": "numpy",
@@ -29,34 +30,23 @@ _COUNTS: Final = (
 )
 
 
-class DemoCommand:
-    """Run a hyper-parameter search, watch it, and check what was stored."""
+def _configure(parser: argparse.ArgumentParser) -> None:
+    add = parser.add_argument
+    add("--dir", type=Path, metavar="DIR", help="where everything goes; default: ./track-demo-TIME")
+    for name, default, help_text in _COUNTS:
+        add(name, type=_positive, default=default, metavar="N", help=f"{help_text}; default {default}")
 
-    help = "watch eight training processes share one encrypted server"
 
-    def configure(self, parser: argparse.ArgumentParser) -> None:
-        """Declare the arguments."""
-        add = parser.add_argument
-        add("--dir", type=Path, metavar="DIR", help="where everything goes; default: ./track-demo-TIME")
-        for name, default, help_text in _COUNTS:
-            add(name, type=_positive, default=default, metavar="N", help=f"{help_text}; default {default}")
+def _run(args: argparse.Namespace) -> int:
+    _require_extra()
+    from rich.console import Console
 
-    def run(self, args: argparse.Namespace) -> int:
-        """Run the demo; returns the exit code.
+    from track.demo.coordinator import Plan, run_demo
+    from track.demo.folder import new_folder
 
-        Raises:
-            MissingExtra: the packages it needs are not installed.
-            TrackError: something failed; the message says what.
-        """
-        _require_extra()
-        from rich.console import Console
-
-        from track.demo.coordinator import Plan, run_demo
-        from track.demo.folder import new_folder
-
-        folder = new_folder(args.dir, datetime.now().astimezone())
-        plan = Plan(workers=args.workers, trials=args.trials, epochs=args.epochs)
-        return run_demo(plan, folder, Console())
+    folder = new_folder(args.dir, datetime.now().astimezone())
+    plan = Plan(workers=args.workers, trials=args.trials, epochs=args.epochs)
+    return run_demo(plan, folder, Console())
 
 
 def _require_extra() -> None:
@@ -72,4 +62,4 @@ def _positive(text: str) -> int:
     return number
 
 
-COMMAND: Final = DemoCommand()
+COMMAND: Final = Command("watch eight training processes share one encrypted server", _configure, _run)

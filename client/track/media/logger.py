@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -14,7 +15,7 @@ from track_protocol.protocol import Protocol
 __all__ = ["MediaLogger"]
 
 
-class MediaLogger:
+class MediaLogger(ABC):
     """Part of `track.logger.TrialLogger`.
 
     None of these calls raises for what it is given: what cannot be kept is dropped with one warning.
@@ -25,9 +26,9 @@ class MediaLogger:
 
     protocol: Protocol
 
+    @abstractmethod
     def ensure(self) -> Trial:
         """The trial, stored now if it was not yet."""
-        raise NotImplementedError("a logger knows its trial")
 
     def log_histogram(
         self,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from abc import ABC, abstractmethod
 from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING, Any
 
@@ -27,7 +28,7 @@ def key_of(trial: Trial) -> bytes | str:
     return trial.uid if trial.id is None else trial.id
 
 
-class OutboxMedia(Protocol):
+class OutboxMedia(Protocol, ABC):
     """Part of `track.remote.OutboxProtocol`.
 
     Args:
@@ -43,9 +44,9 @@ class OutboxMedia(Protocol):
     def _ask(self, method: str, **arguments: Any) -> Any:
         return self.outbox.call(method, arguments)
 
+    @abstractmethod
     def _pages(self, trial: bytes | str) -> Fetch:
         """What fetches pages of a trial's series."""
-        raise NotImplementedError("whoever builds on this knows how to fetch points")
 
     def log_trial_media(
         self,

@@ -1,4 +1,4 @@
-"""The outbox: log calls leave their records here and go on; one thread carries them to the store.
+"""The outbox: log calls leave their records here, and one thread carries them on (see `DESIGN.md`).
 
 The way of a point::
 

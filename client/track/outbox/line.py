@@ -68,6 +68,7 @@ class Line:
         self.reached = False
         self.final: TrackError | None = None
         self.problem: TrackError | None = None
+        self._tried_since: float | None = None
         self._attempt: Attempt | None = None
         self._backoff = Backoff()
         # It can be used from a signal handler or a destructor in the middle of its own use.
@@ -95,6 +96,11 @@ class Line:
     def is_away(self) -> bool:
         """Whether the store is away and the last attempt to reach it failed."""
         return self.link is None and self.problem is not None
+
+    @property
+    def tried_for(self) -> float:
+        """Seconds since the first attempt began."""
+        return 0.0 if self._tried_since is None else time.monotonic() - self._tried_since
 
     # -- opening ---------------------------------------------------------------------------------
 
@@ -129,6 +135,8 @@ class Line:
             session: to be attached.
         """
         if self._attempt is None and self._backoff.remaining() <= 0:
+            if self._tried_since is None:
+                self._tried_since = time.monotonic()
             self._attempt = Attempt(self._open_link(), session, self._connect_timeout, self._ended)
 
     @property

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from typing import TYPE_CHECKING, Any, Final
 
 from track.lifecycle import enroll
@@ -287,11 +287,14 @@ class Outbox:
             ServerUnreachable: the store was never reached.
             TrackError: what stands in the way for good.
         """
+        self._flush(timeout, float)
+
+    def _flush(self, timeout: float | None, shortened: Callable[[float], float]) -> None:
         if not self._thread.is_alive and not self._queue.rows and not self._sender.unacknowledged:
             return
         ticket = FlushTicket()
         self._enqueue(ticket)
-        self._patience.watch(ticket, timeout, lambda: self.waiting)
+        self._patience.watch(ticket, timeout, lambda: self.waiting, shortened)
         ticket.result()
 
     def secure(self, timeout: float | None = None) -> None:
@@ -303,14 +306,8 @@ class Outbox:
         Raises:
             TrackError: see `flush`; but not while everything is on this machine's disk.
         """
-        ticket = FlushTicket()
         try:
-            if self._sender.disk is None:
-                self.flush(timeout)
-                return
-            self._enqueue(ticket)
-            self._patience.watch(ticket, timeout, lambda: self.waiting, self._keeping.shortened)
-            ticket.result()
+            self._flush(timeout, self._keeping.shortened)
         except TrackError as error:
             if not self._keeping.is_whole:
                 raise
@@ -348,12 +345,16 @@ class Outbox:
     def leave(self, timeout: float) -> None:
         """Save what there is because the process ends; what stands in the way is told in one line."""
         sender = self._sender
+        shortened: Callable[[float], float] = float
         if sender.disk is not None and not sender.line.reached:
             timeout = min(timeout, self.connect_timeout)
+            if sender.line.tried_for >= self.connect_timeout:
+                # It was given the time to come up, and need not be given it again.
+                shortened = self._keeping.shortened
         # Of many outboxes at an address that does not answer, each would take this long.
         sender.patience = min(sender.patience, timeout)
         try:
-            self.flush(timeout)
+            self._flush(timeout, shortened)
         except TrackError as error:
             self._stop()
             self._keeping.tell_what_is_left(error, self.waiting, meant=self._keeps_only)

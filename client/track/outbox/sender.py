@@ -140,6 +140,7 @@ class Sender:
         self._wakes: SimpleQueue[None] = SimpleQueue()
         self._numbering = Numbering(self._backlog, losses)
         self._role: str = Role.WRITER
+        self._outlasted = False
         self._active_at = self._next_small = self._report_at = 0.0
 
     # -- for other threads -----------------------------------------------------------------------
@@ -286,6 +287,7 @@ class Sender:
         if opened.last_seq < before:
             self._tell_of_older_state(opened.last_seq, before, gone)
         self._active_at = time.monotonic()
+        self._outlasted = self._outlasted or (self.line.is_away and len(backlog) > 0)
         self.line.use(link)
         if self._role != Role.READER:
             self.denied = None
@@ -510,8 +512,7 @@ class Sender:
             self._answered(event)
 
     def _refused(self, error: TrackError) -> None:
-        if isinstance(error, PermissionDenied) and self.disk is not None and self._backlog.acked:
-            # It was allowed once: the rights may come back, and what was logged must not be lost for that.
+        if isinstance(error, PermissionDenied) and self._hopes_for_rights:
             self._drop_link()
             self._need_help(error)
         elif isinstance(error, PermissionDenied):
@@ -521,6 +522,11 @@ class Sender:
             self._drop_link()
         else:
             raise error
+
+    @property
+    def _hopes_for_rights(self) -> bool:
+        """Whether what may not be written is kept: it was allowed once, or logged when nobody could say."""
+        return self.disk is not None and (self._backlog.acked > 0 or self._outlasted)
 
     def _answered(self, event: Replied | Failed) -> None:
         if self._writing is not None and self._writing[0] == event.call_id:

@@ -4,48 +4,29 @@ from __future__ import annotations
 
 import logging
 import threading
-import time
-from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import suppress
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from itertools import chain, islice
 from types import TracebackType
 from typing import Any, Final, TypeVar
 
 from track.arguments import item_may_be_named
 from track.persistence import get_protocol
-from track_protocol.errors import BadArguments, ItemNotFound, TrackError, TrialInUse, UsageError
+from track.persistence.fanout import Failure, Fanout
+from track_protocol.errors import ItemNotFound, TrackError, TrialInUse, UsageError
 from track_protocol.model import CustomStatus, Project, Status, Trial, TrialGroup
 from track_protocol.protocol import LATEST, TIMINGS, MakeAggregator, MetricWriter, Protocol
 from track_protocol.rejected import Rejected
 from track_protocol.seriesname import SeriesName
-from track_protocol.uri import MULTIPLEXER, multiplexed, redact
+from track_protocol.uri import MULTIPLEXER, multiplexed
 
 __all__ = ["Failure", "ProtocolMultiplexer"]
 
 _log: Final = logging.getLogger("track")
-_MOST_FAILURES: Final = 1_000
 _MOST_TRIALS: Final = 10_000
 
 T = TypeVar("T")
-
-
-@dataclass(frozen=True, slots=True)
-class Failure:
-    """A call that one backend has failed, while another has done it.
-
-    Attributes:
-        backend: its URI, without secrets.
-        method: the call.
-        error: what it raised.
-        time: when, in seconds since the epoch.
-    """
-
-    backend: str
-    method: str
-    error: Exception
-    time: float
 
 
 class ProtocolMultiplexer(Protocol):
@@ -72,8 +53,7 @@ class ProtocolMultiplexer(Protocol):
             raise UsageError("a multiplexer needs backends: give protocols or URIs")
         self.backends = [get_protocol(each) if isinstance(each, str) else each for each in backends]
         super().__init__(f"{MULTIPLEXER}:{';'.join(each.uri.replace(';', '%3B') for each in self.backends)}")
-        self._failures: deque[Failure] = deque(maxlen=_MOST_FAILURES)
-        self._failed: set[int] = set()
+        self._fanout = Fanout(self.backends)
         self._trials: dict[bytes, list[Trial | None]] = {}
         self._ends: dict[tuple[str, str, int], list[Callable[[], Any] | None]] = {}
 
@@ -89,25 +69,25 @@ class ProtocolMultiplexer(Protocol):
     @property
     def failures(self) -> list[Failure]:
         """What single backends have failed, oldest first; of very many, the last 1,000."""
-        return list(self._failures)
+        return list(self._fanout.failures)
 
     # -- projects, groups and trials -------------------------------------------------------------
 
     def new_project(self, project: Project) -> Project:
         """See `Protocol.new_project`."""
-        return self._write("new_project", lambda _, each: each.new_project(replace(project)))
+        return self._fanout.write("new_project", lambda _, each: each.new_project(replace(project)))
 
     def get_project(self, project: Project) -> Project | None:
         """See `Protocol.get_project`."""
-        return self._read("get_project", lambda each: each.get_project(project))
+        return self._fanout.read("get_project", lambda each: each.get_project(project))
 
     def new_trial_group(self, group: TrialGroup) -> TrialGroup:
         """See `Protocol.new_trial_group`."""
-        return self._write("new_trial_group", lambda _, each: each.new_trial_group(replace(group)))
+        return self._fanout.write("new_trial_group", lambda _, each: each.new_trial_group(replace(group)))
 
     def get_trial_group(self, group: TrialGroup) -> TrialGroup | None:
         """See `Protocol.get_trial_group`."""
-        return self._read("get_trial_group", lambda each: each.get_trial_group(group))
+        return self._fanout.read("get_trial_group", lambda each: each.get_trial_group(group))
 
     def new_trial(self, trial: Trial, auto_increment: bool = False) -> Trial | None:
         """See `Protocol.new_trial`; the first backend that can do it draws the id."""
@@ -125,7 +105,7 @@ class ProtocolMultiplexer(Protocol):
                 raise UsageError(f"it has another trial {first[0].uid}")
             return made
 
-        stored = self._write("new_trial", make, until=lambda: not first)
+        stored = self._fanout.write("new_trial", make, until=lambda: not first)
         if stored is None:
             return None
         trial.id, trial.revision = stored.id, stored.revision
@@ -140,14 +120,14 @@ class ProtocolMultiplexer(Protocol):
             theirs[number] = backend.adopt_trial(trial)
             return theirs[number]
 
-        stored = self._write("adopt_trial", adopt)
+        stored = self._fanout.write("adopt_trial", adopt)
         if stored is not None:
             self._remember(stored, theirs)
         return stored
 
     def get_trial(self, trial: Trial) -> list[Trial]:
         """See `Protocol.get_trial`."""
-        return self._read("get_trial", lambda each: each.get_trial(trial))
+        return self._fanout.read("get_trial", lambda each: each.get_trial(trial))
 
     def add_project_trial(self, project: Project, trial: Trial) -> None:
         """See `Protocol.add_project_trial`."""
@@ -171,7 +151,7 @@ class ProtocolMultiplexer(Protocol):
                 raise
 
         try:
-            return self._write("delete_trial", delete)
+            return self._fanout.write("delete_trial", delete)
         except (TrackError, OSError, NotImplementedError) as error:
             # Of all that stands in the way, this is what the caller can do something about.
             raise (refused[0] if refused else error) from None
@@ -180,28 +160,28 @@ class ProtocolMultiplexer(Protocol):
 
     def fetch_projects(self, query: Mapping[str, Any]) -> list[Project]:
         """See `Protocol.fetch_projects`."""
-        return self._read("fetch_projects", lambda each: each.fetch_projects(query))
+        return self._fanout.read("fetch_projects", lambda each: each.fetch_projects(query))
 
     def fetch_groups(self, query: Mapping[str, Any]) -> list[TrialGroup]:
         """See `Protocol.fetch_groups`."""
-        return self._read("fetch_groups", lambda each: each.fetch_groups(query))
+        return self._fanout.read("fetch_groups", lambda each: each.fetch_groups(query))
 
     def fetch_trials(self, query: Mapping[str, Any]) -> list[Trial]:
         """See `Protocol.fetch_trials`."""
-        return self._read("fetch_trials", lambda each: each.fetch_trials(query))
+        return self._fanout.read("fetch_trials", lambda each: each.fetch_trials(query))
 
     def fetch_metrics(
         self, trial: Trial, name: str, kind: str = "metric", context: Mapping[str, Any] | None = None
     ) -> Any:
         """See `Protocol.fetch_metrics`."""
         series = SeriesName(name, context).text
-        return self._read("fetch_metrics", lambda each: each.fetch_metrics(trial, series, kind))
+        return self._fanout.read("fetch_metrics", lambda each: each.fetch_metrics(trial, series, kind))
 
     def fetch_media(
         self, trial: Trial, kind: str, name: str | None = None, context: Mapping[str, Any] | None = None
     ) -> Any:
         """See `Protocol.fetch_media`."""
-        return self._read("fetch_media", lambda each: each.fetch_media(trial, kind, name, context))
+        return self._fanout.read("fetch_media", lambda each: each.fetch_media(trial, kind, name, context))
 
     def fetch_blob(self, digest: str) -> Iterator[bytes]:
         """See `Protocol.fetch_blob`; who has its beginning has all of it."""
@@ -211,11 +191,11 @@ class ProtocolMultiplexer(Protocol):
             # Read now, so that a backend that has no such blob is found out while others can be asked.
             return chain(list(islice(parts, 1)), parts)
 
-        yield from self._read("fetch_blob", begun)
+        yield from self._fanout.read("fetch_blob", begun)
 
     def fetch_rejected(self, trial: Trial | None = None) -> list[Rejected]:
         """See `Protocol.fetch_rejected`."""
-        return self._read("fetch_rejected", lambda each: each.fetch_rejected(trial))
+        return self._fanout.read("fetch_rejected", lambda each: each.fetch_rejected(trial))
 
     def fetch_and_update_trial(
         self, query: Mapping[str, Any], attr: str, *args: Any, **kwargs: Any
@@ -234,7 +214,7 @@ class ProtocolMultiplexer(Protocol):
             claimed.extend(() if found is None else (found,))
             return found
 
-        return self._write("fetch_and_update_trial", update, until=lambda: not claimed)
+        return self._fanout.write("fetch_and_update_trial", update, until=lambda: not claimed)
 
     def fetch_and_update_group(
         self, query: Mapping[str, Any], attr: str, *args: Any, **kwargs: Any
@@ -250,7 +230,7 @@ class ProtocolMultiplexer(Protocol):
             claimed.extend(() if found is None else (found,))
             return found
 
-        return self._write("fetch_and_update_group", update, until=lambda: not claimed)
+        return self._fanout.write("fetch_and_update_group", update, until=lambda: not claimed)
 
     # -- what happens in a trial -----------------------------------------------------------------
 
@@ -402,7 +382,7 @@ class ProtocolMultiplexer(Protocol):
     @item_may_be_named("group")
     def set_group_metadata(self, group: TrialGroup, /, **kwargs: Any) -> None:
         """See `Protocol.set_group_metadata`."""
-        self._write("set_group_metadata", lambda _, each: each.set_group_metadata(group, **kwargs))
+        self._fanout.write("set_group_metadata", lambda _, each: each.set_group_metadata(group, **kwargs))
 
     # -- durability ------------------------------------------------------------------------------
 
@@ -414,21 +394,21 @@ class ProtocolMultiplexer(Protocol):
     def commit(self, **kwargs: Any) -> None:
         """See `Protocol.commit`; ``file_name_override`` is written by the first backend that does."""
         name = kwargs.pop("file_name_override", None)
-        self._write("commit", lambda _, each: each.commit(**kwargs))
+        self._fanout.write("commit", lambda _, each: each.commit(**kwargs))
         if name is not None:
-            self._read("commit", lambda each: each.commit(file_name_override=name))
+            self._fanout.read("commit", lambda each: each.commit(file_name_override=name))
 
     def flush(self, timeout: float | None = None) -> None:
         """See `Protocol.flush`; `timeout` is for each backend."""
-        self._write("flush", lambda _, each: each.flush(timeout))
+        self._fanout.write("flush", lambda _, each: each.flush(timeout))
 
     def secure(self, timeout: float | None = None) -> None:
         """See `Protocol.secure`; `timeout` is for each backend."""
-        self._write("secure", lambda _, each: each.secure(timeout))
+        self._fanout.write("secure", lambda _, each: each.secure(timeout))
 
     def close(self) -> None:
         """See `Protocol.close`."""
-        self._write("close", lambda _, each: each.close())
+        self._fanout.write("close", lambda _, each: each.close())
 
     def metric_writer(self, trial: Trial) -> MetricWriter:
         """See `Protocol.metric_writer`."""
@@ -437,7 +417,7 @@ class ProtocolMultiplexer(Protocol):
         def prepare(number: int, backend: Protocol) -> None:
             writers[number] = backend.metric_writer(self._theirs(number, trial))
 
-        self._write("metric_writer", prepare)
+        self._fanout.write("metric_writer", prepare)
         if len(writers) == 1:
             return next(iter(writers.values()))
 
@@ -446,60 +426,14 @@ class ProtocolMultiplexer(Protocol):
                 try:
                     each(step, metrics)
                 except Exception as error:  # noqa: BLE001 - whatever one backend does, the others go on
-                    self._report(number, "metric_writer", error)
+                    self._fanout.report(number, "metric_writer", error)
 
         return write
 
     # -- inside ----------------------------------------------------------------------------------
 
-    def _write(
-        self, method: str, call: Callable[[int, Protocol], T], until: Callable[[], bool] = lambda: False
-    ) -> T:
-        """Have every backend do something; the first answer.
-
-        Args:
-            method: its name.
-            call: does it, given the backend's number and the backend.
-            until: when it is true behind an answer, that answer is all, and nothing is left to do.
-        """
-        answers: list[T] = []
-        errors: list[tuple[int, Exception]] = []
-        for number, backend in enumerate(self.backends):
-            try:
-                answers.append(call(number, backend))
-            except Exception as error:  # noqa: BLE001 - whatever one backend does, the others go on
-                errors.append((number, error))
-                continue
-            if until():
-                break
-        if not answers:
-            raise self._worst(errors)
-        for number, failure in errors:
-            self._report(number, method, failure)
-        return answers[0]
-
     def _log(self, method: str, trial: Trial, call: Callable[[Protocol, Trial], None]) -> None:
-        self._write(method, lambda number, backend: call(backend, self._theirs(number, trial)))
-
-    def _read(self, method: str, call: Callable[[Protocol], T]) -> T:
-        """The first answer; those that have failed are asked last."""
-        errors: list[tuple[int, Exception]] = []
-        for number in sorted(range(len(self.backends)), key=lambda number: number in self._failed):
-            try:
-                answer = call(self.backends[number])
-            except Exception as error:  # noqa: BLE001 - whatever one backend does, the next is asked
-                errors.append((number, error))
-                continue
-            for failed, failure in errors:
-                self._report(failed, method, failure)
-            return answer
-        raise self._worst(errors)
-
-    def _worst(self, errors: list[tuple[int, Exception]]) -> Exception:
-        """What a call that all have failed raises: a fault of the caller's, else what is new."""
-        return min(errors, key=lambda each: (not isinstance(each[1], BadArguments), each[0] in self._failed))[
-            1
-        ]
+        self._fanout.write(method, lambda number, backend: call(backend, self._theirs(number, trial)))
 
     def _free_revision(self, trial: Trial) -> int:
         """A revision that no backend has of this trial's hash."""
@@ -513,7 +447,7 @@ class ProtocolMultiplexer(Protocol):
     def _compare(self, number: int, backend: Protocol, first: Trial, made: Trial) -> None:
         if made.id != first.id or made.revision != first.revision:
             error = UsageError(f"it has the trial {first.uid} as {made.uid}, under an id of its own")
-            self._report(number, "new_trial", error)
+            self._fanout.report(number, "new_trial", error)
 
     def _remember(self, trial: Trial, theirs: list[Trial | None]) -> None:
         """Which trial each backend has for this one, unless they are all the same."""
@@ -531,15 +465,3 @@ class ProtocolMultiplexer(Protocol):
         if theirs is None:
             raise ItemNotFound(f"the trial {trial.uid} was not created there")
         return theirs
-
-    def _report(self, number: int, method: str, error: Exception) -> None:
-        backend = redact(self.backends[number].uri)
-        self._failures.append(Failure(backend, method, error, time.time()))
-        if number not in self._failed:
-            self._failed.add(number)
-            _log.warning(
-                "%s failed %s, the other backends go on without it: %s (further failures are in `failures`)",
-                backend,
-                method,
-                error,
-            )

@@ -5,6 +5,7 @@ from __future__ import annotations
 import functools
 import threading
 import time
+from abc import ABC, abstractmethod
 from collections.abc import Callable
 from typing import Any, Generic, TypeVar
 
@@ -22,7 +23,7 @@ __all__ = [
 R = TypeVar("R")
 
 
-class _Throttle(Generic[R]):
+class _Throttle(ABC, Generic[R]):
     """Base of the throttles: a function that is sometimes called, None the other times.
 
     The first call always goes through.  It may be called by several threads.
@@ -38,8 +39,9 @@ class _Throttle(Generic[R]):
             due = self._is_due()
         return self.fun(*args, **kwargs) if due else None
 
+    @abstractmethod
     def _is_due(self) -> bool:
-        raise NotImplementedError
+        """Whether this call goes through; asked once for each, under the lock."""
 
 
 class Throttler(_Throttle[R]):

@@ -6,15 +6,21 @@ the primitive that made it.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any, Final
 
 import msgpack
 
-from track_protocol.codec import decode, encode
+from track_protocol.codec import decode_own, encode
 from track_protocol.columns import Column
+from track_protocol.errors import StoreCorrupt, TrackError
 from track_protocol.rejected import Rejected, rejected_from_document, rejected_to_document
+from track_server.backends.journal import Frame
 from track_server.backends.memory import MemoryTransaction
+from track_server.backends.memory_series import FULL_CHUNK, joined
 from track_server.backends.memory_tables import Tables
 from track_server.store import Document, Lease, Points, SessionState, Transaction
 
@@ -37,6 +43,9 @@ _CUT_BLOB: Final = "cut blob"
 _NO_BLOB: Final = "no blob"
 _USE: Final = "use"
 _NO_USES: Final = "no uses"
+
+_SEE_POINTS: Final = frozenset({_DELETE, _REWIND})
+"""What comes out otherwise if points before it come behind it."""
 
 
 class RecordingTransaction(MemoryTransaction):
@@ -175,23 +184,119 @@ class RecordingTransaction(MemoryTransaction):
         super().commit()
 
 
-def replay(payload: bytes, tx: Transaction) -> None:
-    """Make the changes of a recorded transaction in another one."""
-    for kind, *arguments in decode(payload):
-        _REPLAYS[kind](tx, *arguments)
+def replay(frames: Iterable[Frame], tx: Transaction, number: int, path: Path) -> int:
+    """Make the changes of recorded transactions once more, all in one, which the caller ends.
+
+    Args:
+        frames: of a journal, in order; those up to `number` are left out.
+        tx: takes the changes.
+        number: of the last transaction that is there already.
+        path: of the document that the journal belongs to, for messages.
+
+    Returns:
+        the number of the last transaction that is there now.
+
+    Raises:
+        StoreCorrupt: a transaction does not continue what is there, or means nothing.
+    """
+    replaying = _Replay(tx)
+    for frame in frames:
+        if frame.number > number:
+            with _fitting(frame.number, path):
+                if frame.number != number + 1:
+                    raise ValueError(f"transaction {number} comes before it")
+                replaying.take(frame.payload)
+            number = frame.number
+    with _fitting(number, path):
+        replaying.finish()
+    return number
 
 
-def _replay_points(
-    tx: Transaction,
-    trial: bytes,
-    kind: str,
-    name: str,
-    aggregator: list[Any] | None,
-    steps: list[Any],
-    times: list[Any],
-    values: list[Any],
-) -> None:
-    tx.append_points(trial, kind, name, aggregator, Points(Column(*steps), Column(*times), Column(*values)))
+@contextmanager
+def _fitting(number: int, path: Path) -> Iterator[None]:
+    try:
+        yield
+    except (TrackError, ValueError, TypeError, LookupError) as error:
+        raise StoreCorrupt(
+            f"{path}.journal does not fit {path} at transaction {number} ({error}): "
+            "restore both from one copy"
+        ) from error
+
+
+class _Replay:
+    """Makes the changes of recorded transactions once more, in another transaction.
+
+    Journals hold very many short pieces of few series.  Neighbouring pieces of one are appended at once, so
+    that a journal is read several times as fast; `finish` has to be called behind the last change.
+
+    Args:
+        tx: takes the changes.
+    """
+
+    def __init__(self, tx: Transaction) -> None:
+        self._tx = tx
+        self._pieces: dict[tuple[bytes, str, str], _Pieces] = {}
+
+    def take(self, payload: bytes) -> None:
+        """Make the changes of one transaction."""
+        for kind, *arguments in decode_own(payload):
+            if kind == _POINTS:
+                self._take_points(*arguments)
+                continue
+            if kind in _SEE_POINTS:
+                self.finish()
+            _REPLAYS[kind](self._tx, *arguments)
+
+    def finish(self) -> None:
+        """Append what is held together, series by series as they came first."""
+        held, self._pieces = self._pieces, {}
+        for series, pieces in held.items():
+            self._tx.append_points(*series, pieces.aggregator, joined(pieces.parts))
+
+    def _take_points(
+        self,
+        trial: bytes,
+        kind: str,
+        name: str,
+        aggregator: list[Any] | None,
+        steps: list[Any],
+        times: list[Any],
+        values: list[Any],
+    ) -> None:
+        points = Points(Column(*steps), Column(*times), Column(*values))
+        series = (trial, kind, name)
+        held = self._pieces.get(series)
+        if held is not None and (held.count >= FULL_CHUNK or not held.resemble(points)):
+            self.finish()
+            held = None
+        if held is None:
+            held = self._pieces[series] = _Pieces(aggregator)
+        held.parts.append(points)
+        held.count += len(points)
+
+
+@dataclass(slots=True)
+class _Pieces:
+    """Points of one series, in order, whose columns are of the same kinds.
+
+    Attributes:
+        aggregator: that came with the first of them.
+        parts: themselves.
+        count: of all points.
+    """
+
+    aggregator: list[Any] | None
+    parts: list[Points] = field(default_factory=list)
+    count: int = 0
+
+    def resemble(self, points: Points) -> bool:
+        """Whether joining leaves the columns of these, too, as they are."""
+        first = self.parts[0]
+        return (first.steps.code, first.times.code, first.values.code) == (
+            points.steps.code,
+            points.times.code,
+            points.values.code,
+        )
 
 
 def _replay_session(
@@ -208,7 +313,6 @@ _REPLAYS: Final[Mapping[str, Callable[..., None]]] = {
     _UPDATE: lambda tx, id, changes: tx.update_trial(id, changes),
     _DELETE: lambda tx, id: tx.delete_trial(id),
     _LINK: lambda tx, group_uid, trial: tx.link(group_uid, trial),
-    _POINTS: _replay_points,
     _REWIND: lambda tx, *arguments: tx.rewind(*arguments),
     _SESSION: _replay_session,
     _REJECTED: lambda tx, document: tx.put_rejected(rejected_from_document(document)),

@@ -8,7 +8,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Final
 
-from track_protocol.errors import ItemNotFound, StoreCorrupt, StoreError, TrackError
+from track_protocol.errors import ItemNotFound, StoreCorrupt, StoreError
 from track_protocol.query import parse_query
 from track_server.backends.blob_check import fault_of, missing_in
 from track_server.backends.file_changes import replay
@@ -75,25 +75,10 @@ def read_whole(path: Path) -> tuple[MemoryStore, DocumentHeader]:
         raise StoreCorrupt(
             f"{path}.journal continues another document than {path}: restore both from one copy"
         )
-    for frame in frames:
-        if frame.number > number:
-            _apply(memory, frame, number, path)
-            number = frame.number
-    return memory, replace(seen.header, transaction=number)
-
-
-def _apply(memory: MemoryStore, frame: Frame, number: int, path: Path) -> None:
     tx = memory.begin()
-    try:
-        if frame.number != number + 1:
-            raise ValueError(f"transaction {frame.number} follows {number}")
-        replay(frame.payload, tx)
-    except (TrackError, ValueError, TypeError, LookupError) as error:
-        tx.rollback()
-        raise StoreCorrupt(
-            f"{path}.journal does not fit {path} at transaction {frame.number} ({error}): restore a backup"
-        ) from error
+    number = replay(frames, tx, number, path)
     tx.commit()
+    return memory, replace(seen.header, transaction=number)
 
 
 def _stable(path: Path) -> tuple[ReadDocument, Header | None, list[Frame]]:

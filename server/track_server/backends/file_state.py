@@ -6,10 +6,11 @@ journal continues from one number on, and what is in memory ends with one.
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Final
 
-from track_protocol.errors import StoreCorrupt, StoreError, TrackError
+from track_protocol.errors import StoreCorrupt, StoreError
 from track_server.backends.file_changes import replay
 from track_server.backends.file_write import store_error, write_durably
 from track_server.backends.journal import JOURNAL_VERSION, Frame, Header, Journal
@@ -207,25 +208,21 @@ class FileState:
         self._old_journal = False
 
     def _replay(self) -> None:
-        for frame in self._journal.frames(self._end):
-            if frame.number > self._number:
-                self._apply(frame)
-            self._end = frame.end
-
-    def _apply(self, frame: Frame) -> None:
+        ends: list[int] = [self._end]
         tx = self.memory.begin()
         try:
-            if frame.number != self._number + 1:
-                raise ValueError(f"transaction {frame.number} follows {self._number}")
-            replay(frame.payload, tx)
-        except (TrackError, ValueError, TypeError, LookupError) as error:
+            number = replay(self._unread(ends), tx, self._number, self._path)
+        except BaseException:
             tx.rollback()
-            raise StoreCorrupt(
-                f"{self._journal.path} does not fit {self._path} at offset {self._end} ({error}): "
-                "restore both from one copy"
-            ) from error
+            raise
         tx.commit()
-        self._number = frame.number
+        self._number, self._end = number, ends[-1]
+
+    def _unread(self, ends: list[int]) -> Iterator[Frame]:
+        """What the journal has behind what was read; notes the end of each."""
+        for frame in self._journal.frames(self._end):
+            yield frame
+            ends[:] = [frame.end]
 
     def _write_document(self) -> None:
         header = DocumentHeader(self.memory.generation, self._number)

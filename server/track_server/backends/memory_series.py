@@ -15,7 +15,7 @@ from track_server.backends.memory_versions import Grown
 from track_server.store import Document, Points
 from track_server.superseding import divided
 
-__all__ = ["FULL_CHUNK", "Series", "copied", "empty_series"]
+__all__ = ["FULL_CHUNK", "Series", "copied", "empty_series", "joined"]
 
 FULL_CHUNK: Final = 4_096
 """Chunks of this many points are not merged any further."""
@@ -101,7 +101,7 @@ class Series:
             begin = end - len(chunk)
             parts.append(_cut_points(chunk, start - begin, min(stop, end) - begin))
             start, index = end, index + 1
-        return _joined_points(parts)
+        return joined(parts)
 
     def document(self) -> Document:
         """The summary that trial documents show; without a finite number, its statistics are None."""
@@ -135,11 +135,11 @@ class Series:
         size = 0
         for chunk in self.chunks.items[kept : self.chunks.count]:
             if tail and (size >= FULL_CHUNK or _codes(chunk) != _codes(tail[0])):
-                chunks.append(_joined_points(tail))
+                chunks.append(joined(tail))
                 tail, size = [], 0
             tail.append(chunk)
             size += len(chunk)
-        chunks.append(_joined_points(tail))
+        chunks.append(joined(tail))
         ends = list(accumulate(map(len, chunks)))
         # Small chunks of other kinds in between stay as they are: only the last one can grow.
         small = int(len(chunks[-1]) < FULL_CHUNK)
@@ -193,7 +193,7 @@ def _cut_points(points: Points, start: int, stop: int) -> Points:
     return Points(*(_cut(column, start, stop) for column in (points.steps, points.times, points.values)))
 
 
-def _joined(columns: Sequence[Column]) -> Column:
+def _joined_columns(columns: Sequence[Column]) -> Column:
     if len(columns) == 1:
         return columns[0]
     codes = {column.code for column in columns}
@@ -204,9 +204,10 @@ def _joined(columns: Sequence[Column]) -> Column:
     return Column("o", [value for column in columns for value in unpack(column)])
 
 
-def _joined_points(parts: Sequence[Points]) -> Points:
+def joined(parts: Sequence[Points]) -> Points:
+    """The points of several pieces (one or more), in order."""
     return Points(
-        _joined([part.steps for part in parts]),
-        _joined([part.times for part in parts]),
-        _joined([part.values for part in parts]),
+        _joined_columns([part.steps for part in parts]),
+        _joined_columns([part.times for part in parts]),
+        _joined_columns([part.values for part in parts]),
     )

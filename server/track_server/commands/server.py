@@ -7,96 +7,92 @@ import logging
 import os
 import sys
 from pathlib import Path
+from typing import Final
 
+from track_protocol.command import Command
 from track_protocol.errors import UsageError
 from track_protocol.places import default_home
 from track_server.limits import LEASE_SECONDS
 
-__all__ = ["COMMAND", "ServerCommand"]
+__all__ = ["COMMAND"]
 
 _PORT = 8123
 
 
-class ServerCommand:
-    """Run a server until SIGTERM or SIGINT."""
+def _configure(parser: argparse.ArgumentParser) -> None:
+    add = parser.add_argument
+    add(
+        "backend",
+        nargs="?",
+        metavar="BACKEND_URI",
+        help="the store: sqlite:FILE, file:FILE or ephemeral:",
+    )
+    add(
+        "--listen",
+        default=f"127.0.0.1:{_PORT}",
+        metavar="HOST:PORT",
+        help="default %(default)s; port 0: a free one",
+    )
+    add(
+        "--home",
+        type=Path,
+        metavar="DIR",
+        help="identity, users and default store; default $TRACK_HOME or ~/.local/share/track",
+    )
+    add("--advertise", metavar="HOST", help="the name under which other machines reach this server")
+    add(
+        "--certificate",
+        type=Path,
+        metavar="PEM",
+        help="use this certificate instead of the one made on first start",
+    )
+    add("--key", type=Path, metavar="PEM", help="its private key")
+    add(
+        "--ready-file",
+        type=Path,
+        metavar="FILE",
+        help="write host, port, pin and pid there once connections are accepted",
+    )
+    add(
+        "--log-level",
+        default="warning",
+        choices=["debug", "info", "warning", "error"],
+        help="default %(default)s",
+    )
+    add(
+        "--lease",
+        type=float,
+        default=LEASE_SECONDS,
+        metavar="SECONDS",
+        help="a trial whose processes are gone for so long is lost; 0: never; default %(default)g",
+    )
+    add("--security-layer", default="AES", metavar="AES", help="AES, or plaintext on loopback")
 
-    help = "run a tracking server"
 
-    def configure(self, parser: argparse.ArgumentParser) -> None:
-        """Declare the arguments."""
-        add = parser.add_argument
-        add(
-            "backend",
-            nargs="?",
-            metavar="BACKEND_URI",
-            help="the store: sqlite:FILE, file:FILE or ephemeral:",
-        )
-        add(
-            "--listen",
-            default=f"127.0.0.1:{_PORT}",
-            metavar="HOST:PORT",
-            help="default %(default)s; port 0: a free one",
-        )
-        add(
-            "--home",
-            type=Path,
-            metavar="DIR",
-            help="identity, users and default store; default $TRACK_HOME or ~/.local/share/track",
-        )
-        add("--advertise", metavar="HOST", help="the name under which other machines reach this server")
-        add(
-            "--certificate",
-            type=Path,
-            metavar="PEM",
-            help="use this certificate instead of the one made on first start",
-        )
-        add("--key", type=Path, metavar="PEM", help="its private key")
-        add(
-            "--ready-file",
-            type=Path,
-            metavar="FILE",
-            help="write host, port, pin and pid there once connections are accepted",
-        )
-        add(
-            "--log-level",
-            default="warning",
-            choices=["debug", "info", "warning", "error"],
-            help="default %(default)s",
-        )
-        add(
-            "--lease",
-            type=float,
-            default=LEASE_SECONDS,
-            metavar="SECONDS",
-            help="a trial whose processes are gone for so long is lost; 0: never; default %(default)g",
-        )
-        add("--security-layer", default="AES", metavar="AES", help="AES, or plaintext on loopback")
+def _run(args: argparse.Namespace) -> int:
+    from track_server.app import Settings, speaks_plaintext
+    from track_server.service import serve
 
-    def run(self, args: argparse.Namespace) -> int:
-        """Serve; returns the exit code."""
-        from track_server.app import Settings, speaks_plaintext
-        from track_server.service import serve
-
-        logging.basicConfig(
-            stream=sys.stderr,
-            level=args.log_level.upper(),
-            format="%(asctime)s %(levelname)s %(name)s: %(message)s",
-        )
-        host, port = _address(args.listen)
-        settings = Settings(
-            backend=args.backend,
-            host=host,
-            port=port,
-            home=(args.home or default_home(os.environ)).absolute(),
-            plaintext=speaks_plaintext(args.security_layer),
-            advertise=args.advertise,
-            certificate=args.certificate,
-            key=args.key,
-            ready_file=args.ready_file,
-            lease=args.lease,
-        )
-        serve(settings)
-        return 0
+    logging.basicConfig(
+        stream=sys.stderr,
+        level=args.log_level.upper(),
+        format="%(asctime)s %(levelname)s %(name)s: %(message)s",
+    )
+    host, port = _address(args.listen)
+    settings = Settings(
+        backend=args.backend,
+        host=host,
+        port=port,
+        home=(args.home or default_home(os.environ)).absolute(),
+        plaintext=speaks_plaintext(args.security_layer),
+        advertise=args.advertise,
+        certificate=args.certificate,
+        key=args.key,
+        ready_file=args.ready_file,
+        lease=args.lease,
+    )
+    serve(settings)
+    return 0
 
 
 def _address(text: str) -> tuple[str, int]:
@@ -111,4 +107,4 @@ def _address(text: str) -> tuple[str, int]:
     return host.strip("[]") or "0.0.0.0", int(port)  # noqa: S104
 
 
-COMMAND = ServerCommand()
+COMMAND: Final = Command("run a tracking server", _configure, _run)

@@ -50,10 +50,22 @@ def make_outbox(store: MemoryStore, tmp_path: Path) -> Iterator[MakeOutbox]:
     """Outboxes with a spool in the test's folder, which end with the test whatever the store does."""
     made: list[Outbox] = []
 
-    def make(sync: SpoolSync = SpoolSync.INTERVAL, limits: Limits | None = None, **options: Any) -> Outbox:
-        spool = SpoolOptions(tmp_path / "spool", sync, **options)
-        made.append(Outbox(store.link, "the store", spool=spool, address="memory:", limits=limits))
-        return made[-1]
+    def make(
+        sync: SpoolSync = SpoolSync.INTERVAL,
+        limits: Limits | None = None,
+        connect_timeout: float = 10.0,
+        **options: Any,
+    ) -> Outbox:
+        outbox = Outbox(
+            store.link,
+            "the store",
+            connect_timeout=connect_timeout,
+            limits=limits,
+            spool=SpoolOptions(tmp_path / "spool", sync, **options),
+            address="memory:",
+        )
+        made.append(outbox)
+        return outbox
 
     yield make
     store.away = True
@@ -458,7 +470,7 @@ def test_a_token_that_is_revoked_while_data_waits_costs_nothing(
     monkeypatch: pytest.MonkeyPatch,
     caplog: pytest.LogCaptureFixture,
 ) -> None:
-    # Fails when `Sender._needs_help` gives up what waits.
+    # Fails when `Sender._need_help` gives up what waits.
     monkeypatch.setattr("track.outbox.line._HOLDS", 0.01)
     outbox = make_outbox()
     write = outbox.writer(TRIAL)
@@ -500,6 +512,23 @@ def test_a_right_that_is_taken_away_while_data_waits_costs_nothing(
     store.role = "writer"
     wait_until(lambda: len(store.points) == 2, "all is stored")
     assert values(store) == [1.0, 2.0]
+
+
+def test_a_right_that_is_missing_when_a_store_comes_that_was_away_costs_nothing(
+    store: MemoryStore, make_outbox: MakeOutbox, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # Fails when `Sender._attach` does not note that something has outlasted the store's absence.
+    monkeypatch.setattr("track.outbox.line._HOLDS", 0.01)
+    store.away = True
+    outbox = make_outbox()
+    outbox.writer(TRIAL)(1, {"loss": 1.0})
+    wait_until(lambda: outbox._sender.line.is_away, "the first attempt has failed")
+    store.role, store.away = "reader", False
+    with pytest.raises(PermissionDenied, match="is a reader"):
+        outbox.flush(5.0)
+    store.role = "writer"
+    wait_until(lambda: len(store.points) == 1, "all is stored")
+    assert outbox.dropped == 0
 
 
 def test_a_reader_who_logs_leaves_nothing_on_disk(
@@ -560,6 +589,22 @@ def test_a_session_that_was_left_to_others_stays_on_disk_if_it_cannot_be_removed
     assert "is not needed any more and cannot be removed" in caplog.text
 
 
+@pytest.mark.timeout(60)
+def test_the_end_of_the_process_does_not_wait_again_for_a_store_that_was_away_all_the_time(
+    store: MemoryStore, make_outbox: MakeOutbox, caplog: pytest.LogCaptureFixture
+) -> None:
+    # Fails, after its time limit, when `Outbox.leave` does not shorten the wait.
+    store.away = True
+    outbox = make_outbox(connect_timeout=3600.0)
+    outbox.writer(TRIAL)(None, {"loss": 1.0})
+    line = outbox._sender.line
+    wait_until(lambda: line.is_away, "the first attempt has failed")
+    assert line._tried_since is not None
+    line._tried_since -= 3600.0
+    outbox.leave(3600.0)
+    assert "1 point is not at the store yet (" in caplog.text
+
+
 def test_a_call_that_nobody_can_hear_is_nothing_on_disk(
     store: MemoryStore, make_outbox: MakeOutbox, tmp_path: Path
 ) -> None:
@@ -583,7 +628,7 @@ def test_a_forked_child_has_a_spool_of_its_own(
 ) -> None:
     # Fails when `Outbox.after_fork_in_child` keeps the parent's sender.
     store.away = True
-    outbox = make_outbox(SpoolSync.ALWAYS)
+    outbox = make_outbox(SpoolSync.ALWAYS, connect_timeout=0.1)
     outbox.writer(TRIAL)(None, {"loss": 1.0})
     fork = multiprocessing.get_context("fork")
     sessions = fork.SimpleQueue()

@@ -27,11 +27,7 @@ from track_protocol.roles import Role
 from track_server.app import Settings
 from track_server.users import UserStore
 
-
-@pytest.fixture(autouse=True)
-def own_folders(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """The pins that clients remember are each test's own, since ports come back."""
-    monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path / "state"))
+pytestmark = pytest.mark.usefixtures("own_folders")
 
 
 @pytest.fixture(params=["folder", "file", "ephemeral", "socket"])
