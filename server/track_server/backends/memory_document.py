@@ -248,7 +248,6 @@ def parse_document(data: bytes, path: str) -> tuple[DocumentHeader, Document]:
         StoreTooNew: it was written by a newer version of this software.
     """
     raw = _parsed(data, path)
-    _check_sum(data, path)
     if not isinstance(raw, dict) or raw.get("format") != _FORMAT:
         raise StoreError(f"{path} is JSON, but not of a Track store: choose another file name for the store")
     version, generation, transaction = map(raw.get, ("version", "generation", "transaction"))
@@ -257,6 +256,7 @@ def parse_document(data: bytes, path: str) -> tuple[DocumentHeader, Document]:
             f"{path} has version {version} of the document, this software knows up to {VERSION}: "
             "update the software"
         )
+    _check_sum(data, path)
     if type(version) is not int or version < 1 or type(generation) is not str or type(transaction) is not int:
         raise StoreCorrupt(f"{path} does not say its version, generation and transaction: {_REMEDY}")
     return DocumentHeader(generation, transaction, version), raw
