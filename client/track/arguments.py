@@ -9,6 +9,7 @@ from __future__ import annotations
 import functools
 import inspect
 import signal
+import sys
 import time
 import traceback
 from collections.abc import Callable, Mapping
@@ -88,7 +89,8 @@ def end_of(
     exc_type: type[BaseException] | None, exc_val: BaseException | None, exc_tb: TracebackType | None
 ) -> tuple[Status, str | None]:
     """The status in which a trial ends, and the text of what ended it (None at a normal end)."""
-    if exc_type is None:
+    if exc_type is None or issubclass(exc_type, GeneratorExit):
+        # Whoever iterates over a training may stop where he likes.
         return Status.Completed, None
     text = "".join(traceback.format_exception(exc_type, exc_val, exc_tb))
     if issubclass(exc_type, SystemExit):
@@ -97,7 +99,13 @@ def end_of(
             return Status.Completed, None
         status = Status.Interrupted if code in _EXITS_BY_SIGNAL else Status.Exception
         return status, f"{text}exited with code {code}\n"
-    return (Status.Interrupted if issubclass(exc_type, KeyboardInterrupt) else Status.Exception), text
+    return (Status.Interrupted if _is_interruption(exc_type) else Status.Exception), text
+
+
+def _is_interruption(exc_type: type[BaseException]) -> bool:
+    # A program that has not imported asyncio cancels no task.
+    asyncio = sys.modules.get("asyncio.exceptions")
+    return issubclass(exc_type, (KeyboardInterrupt, *([asyncio.CancelledError] if asyncio else [])))
 
 
 def _exit_code(given: object) -> int:

@@ -14,6 +14,8 @@ from pathlib import Path
 from typing import Final
 
 from track.configuration import find_configuration
+from track.offline import offline_policy
+from track.resuming import resumes_in
 from track.spool.inventory import Found, look_in
 from track.spool.login import destination_at
 from track.spool.options import SpoolOptions, sends_leftovers, spool_root
@@ -36,13 +38,13 @@ __all__ = ["Finding", "examine"]
 _SECRETS: Final = ("TOKEN", "PASSWORD", "SECRET")
 _LEAST_FREE: Final = 64 * 1024 * 1024
 
-_STEPS: Final[tuple[tuple[str, tuple[type[TrackError], ...]], ...]] = (
-    ("it can be reached", (ServerUnreachable,)),
-    ("the connection is encrypted", (EncryptionMismatch,)),
-    ("its key is the expected one", (PinMismatch,)),
-    ("it accepts the login", (AuthenticationError, TrackError)),
+_STEPS: Final[tuple[tuple[str, str, tuple[type[TrackError], ...]], ...]] = (
+    ("it can be reached", "it cannot be reached", (ServerUnreachable,)),
+    ("the connection is encrypted", "the connection cannot be encrypted", (EncryptionMismatch,)),
+    ("its key is the expected one", "its key is not the expected one", (PinMismatch,)),
+    ("it accepts the login", "it does not accept the login", (AuthenticationError, TrackError)),
 )
-"""What opening a link goes through, in this order, and the errors that say that it ended there."""
+"""What opening a link goes through, in this order, how that fails, and the errors that say so."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -101,6 +103,8 @@ def _variables(environment: Mapping[str, str]) -> Iterator[Finding]:
     try:
         SpoolOptions.of(environment)
         sends_leftovers(environment)
+        offline_policy(None, environment)
+        resumes_in(environment)
     except UsageError as error:
         yield Finding("environment", str(error), "correct that variable, or unset it")
 
@@ -114,7 +118,7 @@ def _spools(environment: Mapping[str, str]) -> Iterator[Finding]:
         yield Finding("spool", str(error), "set TRACK_SPOOL to a folder of yours that can be written")
         return
     for each in found:
-        yield _spool(each)
+        yield _spool(each, environment)
     if not found:
         yield Finding("spool", "nothing of earlier runs waits there")
 
@@ -146,7 +150,7 @@ def _limit(environment: Mapping[str, str]) -> str:
     return f", and a process takes at most {options.limit:,}; flushed to the disk: {options.sync.value}"
 
 
-def _spool(found: Found) -> Finding:
+def _spool(found: Found, environment: Mapping[str, str]) -> Finding:
     name = f"{found.path}: {found.state}"
     if found.in_use:
         return Finding("spool", name)
@@ -154,7 +158,9 @@ def _spool(found: Found) -> Finding:
         return Finding("spool", name, f"have a look, then delete it: rm -r {found.path}")
     if found.trouble is not None:
         return Finding("spool", f"{name}: {found.trouble}", _remedy_of_trouble(found))
-    return Finding("spool", f"{name}; {_what_waits(found)}", f"track sync {found.path}{_how(found)}")
+    return Finding(
+        "spool", f"{name}; {_what_waits(found)}", f"track sync {found.path}{_how(found, environment)}"
+    )
 
 
 def _remedy_of_trouble(found: Found) -> str:
@@ -168,7 +174,8 @@ def _what_waits(found: Found) -> str:
     origin = found.origin
     whose = f"{origin.program} (pid {origin.pid} on {origin.host})"
     server = origin.server or "an unknown server, since spool.json is damaged"
-    parts = [f"{found.points:,} points of {whose} wait for {server}"]
+    verb = "waits" if found.waiting.total == 1 else "wait"
+    parts = [f"{found.waiting} of {whose} {verb} for {server}"]
     if found.progressed.problem is not None:
         parts.append(f"at the last attempt: {found.progressed.problem}")
     missing = found.held.missing_after(found.progressed.acked)
@@ -181,12 +188,27 @@ def _what_waits(found: Found) -> str:
     return "; ".join(parts)
 
 
-def _how(found: Found) -> str:
+def _how(found: Found, environment: Mapping[str, str]) -> str:
     elsewhere = found.origin is not None and found.origin.host != socket.gethostname()
-    to = "" if found.origin is None or found.origin.server else " --to URI"
+    to = "" if found.origin is None else _to(found.origin.server, environment)
     sure = " (make sure that its process on that machine has ended)" if elsewhere else ""
     damaged = ": what is whole is sent, the damaged bytes are set aside" if found.held.damages else ""
     return to + sure + damaged
+
+
+def _to(server: str, environment: Mapping[str, str]) -> str:
+    """What is missing to send to the server that a spool tells, which keeps no token."""
+    if not server:
+        return " --to URI"
+    try:
+        destination_at(server, environment)
+    except AuthenticationError:
+        return (
+            " --to URI, with the one that 'track user add' printed, since nothing here tells a token for it"
+        )
+    except TrackError:
+        return " --to URI, since the spool's is none"
+    return ""
 
 
 def _server(uri: str | None, environment: Mapping[str, str]) -> Iterator[Finding]:
@@ -209,7 +231,7 @@ def _server(uri: str | None, environment: Mapping[str, str]) -> Iterator[Finding
         return
     finally:
         link.close()
-    yield from (Finding("server", f"{destination.name}: {step}") for step, _ in _STEPS)
+    yield from (Finding("server", f"{destination.name}: {step}") for step, _, _ in _STEPS)
     reader = opened.role == Role.READER
     yield Finding(
         "server",
@@ -224,9 +246,8 @@ def _session_of(address: str) -> bytes:
 
 
 def _failed_at(name: str, error: TrackError) -> Iterator[Finding]:
-    last = next(step for step, kinds in _STEPS if isinstance(error, kinds))
-    for step, _ in _STEPS:
-        if step == last:
-            yield Finding("server", f"{name}: not so: {step}", str(error))
+    for passed, failed, kinds in _STEPS:
+        if isinstance(error, kinds):
+            yield Finding("server", f"{name}: {failed}", str(error))
             return
-        yield Finding("server", f"{name}: {step}")
+        yield Finding("server", f"{name}: {passed}")

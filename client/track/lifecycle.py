@@ -2,7 +2,8 @@
 
 A forked child shares nothing with its parent's outboxes: same loggers, but a session, a thread and a
 connection of its own.  At the end of a process everything is flushed: by `atexit`, and by a finalizer
-in children of `multiprocessing`, which leave without it.
+in children of `multiprocessing`, which leave without it.  What is logged still later, by exit functions
+that run after ours or by destructors, has nobody who flushes it at the end any more: `has_left`.
 """
 
 from __future__ import annotations
@@ -15,7 +16,7 @@ import time
 from typing import Final, Protocol
 from weakref import WeakSet
 
-__all__ = ["EXIT_SECONDS", "Resident", "enroll", "prepare_for_exit"]
+__all__ = ["EXIT_SECONDS", "Resident", "enroll", "has_left", "prepare_for_exit"]
 
 EXIT_SECONDS: Final = 30.0
 """How long the end of a process waits for the store."""
@@ -47,6 +48,7 @@ class _Registry:
         self.turn = threading.RLock()
         self.prepared_pid = 0
         self.hooked = False
+        self.left = False
 
     def before_fork(self) -> None:
         self.turn.acquire()
@@ -73,6 +75,7 @@ class _Registry:
                 resident.leave(max(0.0, deadline - time.monotonic()))
             except KeyboardInterrupt:
                 deadline = 0.0  # somebody does not want to wait any more, for none of them
+        self.left = True
 
 
 _registry: Final = _Registry()
@@ -89,6 +92,11 @@ def enroll(resident: Resident) -> None:
         )
         atexit.register(_registry.leave)
     _registry.residents.add(resident)
+
+
+def has_left() -> bool:
+    """Whether the end of this process has flushed everything, so that nobody does it once more."""
+    return _registry.left
 
 
 def prepare_for_exit() -> None:

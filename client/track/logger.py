@@ -62,6 +62,7 @@ class TrialLogger(FileLogger, CountdownLogger):
         self._is_stored = create is None
         self._is_running = False
         self._was_interrupted = False
+        self._pid = 0
         self._signals: LogSignalHandler | None = None
         self._output: OutputCapture | None = None
         if create is None:
@@ -219,6 +220,7 @@ class TrialLogger(FileLogger, CountdownLogger):
             self.protocol.log_trial_chrono_start(trial, _RUNTIME, SumAggregator.lazy())
         self._is_running = True
         self._was_interrupted = False
+        self._pid = os.getpid()
         self._signals = LogSignalHandler(self)
         self._signals.install()
 
@@ -332,7 +334,9 @@ class TrialLogger(FileLogger, CountdownLogger):
         exc_tb: TracebackType | None,
     ) -> None:
         try:
-            self._end(exc_type, exc_val, exc_tb)
+            # A child that was forked inside the block and leaves it, as by sys.exit(), ends only itself.
+            if self._pid == os.getpid():
+                self._end(exc_type, exc_val, exc_tb)
             self._save()
         finally:
             self._let_go()
@@ -393,13 +397,18 @@ class LogSignalHandler(SignalHandler):
 
     def atexit(self) -> None:
         """The program ended without `finish`: completed, or by the exception that ended the program."""
-        error = getattr(sys, "last_value", None)
+        error = None if _is_notebook() else getattr(sys, "last_value", None)
         if self._pid != os.getpid():
             return
         if error is None or error is self._error_before:
             self._logger.finish()
         else:
             self._logger.finish(type(error), error, error.__traceback__)
+
+
+def _is_notebook() -> bool:
+    """Whether a person types what is run: then the last error was that of a line, and ended nothing."""
+    return hasattr(sys, "ps1") and not sys.flags.interactive
 
 
 def _traceback_to(frame: FrameType | None) -> TracebackType | None:

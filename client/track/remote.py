@@ -233,7 +233,10 @@ class OutboxProtocol(OutboxMedia):
         start_callback: Callable[[], Any] | None = None,
         end_callback: Callable[[], Any] | None = None,
     ) -> None:
-        """See `Protocol.log_trial_chrono_start`; each thread has timers of its own, which may nest."""
+        """See `Protocol.log_trial_chrono_start`; each thread has timers of its own, which may nest.
+
+        What one thread has started another may stop, as a trial's runtime, while it is the only one.
+        """
         if start_callback is not None:
             start_callback()
         timers = self._timers.setdefault((self._id(trial), name, threading.get_ident()), [])
@@ -248,19 +251,28 @@ class OutboxProtocol(OutboxMedia):
         exc_tb: TracebackType | None = None,
     ) -> None:
         """See `Protocol.log_trial_chrono_finish`."""
-        key = (self._id(trial), name, threading.get_ident())
-        timers = self._timers.get(key)
-        if not timers:
-            self.outbox.losses.drop(1, f"chrono {name!r} was stopped in this thread without being started")
+        key = self._running(self._id(trial), name)
+        timers = self._timers.get(key, [])
+        try:
+            timer = timers.pop()
+        except IndexError:
+            self.outbox.losses.drop(1, f"chrono {name!r} was stopped without being started", key[0])
             return
-        timer = timers.pop()
         if not timers:
-            del self._timers[key]
+            self._timers.pop(key, None)
         if timer.end_callback is not None:
             timer.end_callback()
         elapsed = time.perf_counter() - timer.started
         if exc_type is None:
             self.outbox.writer(key[0], CHRONO, timer.spec)(None, {name: elapsed})
+
+    def _running(self, trial: bytes, name: str) -> tuple[bytes, str, int]:
+        """The timer that this thread has started, or else the only one of that name that another has."""
+        mine = (trial, name, threading.get_ident())
+        if mine in self._timers:
+            return mine
+        others = [key for key in list(self._timers) if key[:2] == mine[:2]]
+        return others[0] if len(others) == 1 else mine
 
     def log_trial_points(
         self, trial: Trial, name: str, points: Iterable[tuple[Any, float, Any]], kind: str = METRIC

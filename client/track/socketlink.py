@@ -111,7 +111,7 @@ class SocketLink:
         if login is None and local is None and is_loopback(address.host):
             self._await_anybody(deadline)
             local = local_credentials(address.port)
-        by_file = login is None
+        is_own = login is None
         if login is None and local is not None:
             login = (local.username, local.token.reveal())
         if login is None:
@@ -125,20 +125,19 @@ class SocketLink:
                 )
             self._socket = self._connect(deadline)
             self._socket.setblocking(False)
-            return self._log_in(name, secret, session, None, None, deadline)
+            return self._log_in(name, secret, session, None, None, deadline, is_own)
         trust = pins_for(address.host, address.port, uri_pins=address.pins, secret=secret, local=local)
         raw = self._connect(deadline)
         self._socket = raw
         tls, der = self._handshake(raw, deadline)
         self._socket = tls
-        if by_file and (newer := local_credentials(address.port)) not in (None, local):
-            # What was there was of a server that had been killed: this one has left its own since, as it
-            # accepts connections only then.
-            name, secret = newer.username, newer.token
-            trust = pins_for(address.host, address.port, uri_pins=address.pins, secret=secret, local=newer)
+        if is_own and (fresh := local_credentials(address.port)) is not None and fresh != local:
+            trust = pins_for(
+                address.host, address.port, uri_pins=address.pins, secret=fresh.token, local=fresh
+            )
         trust.check(der)
         tls.setblocking(False)
-        return self._log_in(name, secret, session, der, trust, deadline)
+        return self._log_in(name, secret, session, der, trust, deadline, is_own)
 
     def _await_anybody(self, deadline: float) -> None:
         """See that a server is there: one that is yet to start, or just starts, is no missing login."""
@@ -214,13 +213,18 @@ class SocketLink:
         der: bytes | None,
         trust: Trust | None,
         deadline: float,
+        is_own: bool,
     ) -> Opened:
+        from track.credentials import local_credentials
         from track_protocol.pins import endpoint_binding
         from track_protocol.scram import ClientExchange, mechanism_for
 
         connection = self._connection
         connection.send_client_hello("track", session)
         hello = self._expect(ServerHelloReceived, deadline)
+        if is_own and (fresh := local_credentials(self._address.port)) is not None:
+            # What was read before may be what a killed server left; this one has left its own by now.
+            name, secret = fresh.username, fresh.token
         binding = endpoint_binding(der) if der is not None else None
         if hello.mechanism == _PASSWORD and trust is not None and trust.pins:
             connection.send_auth(f"{name}\0{secret.reveal()}")

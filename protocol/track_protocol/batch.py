@@ -11,10 +11,12 @@ from __future__ import annotations
 
 import sys
 from array import array
+from bisect import bisect_left
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Final
 
+from track_protocol.amount import Amount
 from track_protocol.codec import encode
 from track_protocol.columns import Column, column_from_wire
 from track_protocol.errors import RemoteProtocolError
@@ -74,9 +76,16 @@ class PointsOp:
         return len(self.times)
 
     @property
-    def points(self) -> int:
+    def amount(self) -> Amount:
         """How many points it has."""
-        return len(self) * len(self.names)
+        return Amount(len(self) * len(self.names))
+
+    def rows_from(self, offset: int) -> int:
+        """How many of its rows come from records at or after `offset`."""
+        start = self.offsets
+        if isinstance(start, int):
+            return min(len(self), max(0, start + len(self) - offset))
+        return len(start) - bisect_left(start, offset)
 
     def after(self, offset: int) -> PointsOp | None:
         """The rows whose records come at or after `offset`, or None when there are none."""
@@ -116,9 +125,9 @@ class CallOp:
     arguments: dict[str, Any]
 
     @property
-    def points(self) -> int:
-        """It counts as one point."""
-        return 1
+    def amount(self) -> Amount:
+        """It is one log call, and no point."""
+        return Amount(0, 1)
 
     def after(self, offset: int) -> CallOp | None:
         """Itself, or None when its record comes before `offset`."""
@@ -156,9 +165,20 @@ class Batch:
         return _OP_BYTES * len(self.ops) + packed + len(encode(irregular))
 
     @property
-    def points(self) -> int:
-        """How many points it has; each other log call counts as one."""
-        return sum(op.points for op in self.ops)
+    def amount(self) -> Amount:
+        """How many points it has, and how many other log calls."""
+        return self.amount_after(self.first - 1)
+
+    def amount_after(self, last_seq: int) -> Amount:
+        """How much of it comes after the record `last_seq`."""
+        cut = last_seq + 1 - self.first
+        points = calls = 0
+        for op in self.ops:
+            if isinstance(op, CallOp):
+                calls += op.offset >= cut
+            else:
+                points += op.rows_from(cut) * len(op.names)
+        return Amount(points, calls)
 
     def after(self, last_seq: int) -> list[tuple[int, Op]]:
         """What is new to a receiver that has all up to `last_seq`.

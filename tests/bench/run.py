@@ -1,4 +1,4 @@
-"""``python tests/bench/run.py [swarm|call|read|memory|all] [--quick]``: measure, beside the machine."""
+"""``python tests/bench/run.py [swarm|call|read|memory|spooled|all] [--quick]``: measure, by the machine."""
 
 from __future__ import annotations
 
@@ -14,6 +14,7 @@ from typing import Final
 import call
 import memory
 import read
+import spooled
 import swarm
 
 _FOLDER: Final = "/var/tmp"  # noqa: S108 - a folder that nobody can name beforehand is made in it
@@ -24,6 +25,7 @@ _BENCHES: Final = {
     "call": call.measure,
     "read": read.measure,
     "memory": memory.measure,
+    "spooled": spooled.measure,
 }
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import asyncio
 import json
 import logging
 import subprocess
@@ -333,6 +334,8 @@ def test_arguments_that_come_later_join_without_changing_the_hash(client: TrackC
         (SystemExit(130), Status.Interrupted),
         (SystemExit(0), Status.Completed),
         (SystemExit(), Status.Completed),
+        (GeneratorExit(), Status.Completed),
+        (asyncio.CancelledError(), Status.Interrupted),
     ],
 )
 def test_leaving_by_an_exception_is_kept_and_raised_on(

@@ -35,10 +35,13 @@ def test_secrets_are_not_told(environment: dict[str, str]) -> None:
     assert "hush" not in " ".join(told)
 
 
-def test_a_variable_that_means_nothing_is_named_with_its_remedy(environment: dict[str, str]) -> None:
-    environment["TRACK_SPOOL_SYNC"] = "sometimes"
+@pytest.mark.parametrize("name", ["TRACK_SPOOL_SYNC", "TRACK_OFFLINE", "TRACK_RESUME"])
+def test_a_variable_that_means_nothing_is_named_with_its_remedy(
+    environment: dict[str, str], name: str
+) -> None:
+    environment[name] = "sometimes"
     (wrong,) = [finding for finding in found(environment, "environment") if not finding.is_well]
-    assert "TRACK_SPOOL_SYNC" in wrong.text
+    assert name in wrong.text
     assert wrong.remedy == "correct that variable, or unset it"
 
 

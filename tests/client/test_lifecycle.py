@@ -188,6 +188,48 @@ def test_what_cannot_be_saved_at_exit_is_told_in_one_line(tmp_path: Path) -> Non
     assert done.stderr.count("\n") == 1
 
 
+def test_what_has_no_room_on_disk_at_exit_is_told_with_what_has(tmp_path: Path) -> None:
+    # Fails when `Keeping.tell_what_is_left` says nothing of the folder that holds a part.
+    done = run(
+        """
+        os.environ["TRACK_SPOOL"] = os.path.abspath("spool")
+        client = TrackClient("socket://localhost:1?timeout=0.2&spool_limit=1M")
+        trial = client.new_trial(arguments={"a": 1})
+        for number in range(200_000):
+            trial.log_metrics(loss=float(number))
+        """,
+        tmp_path,
+    )
+    (left,) = spools_in(tmp_path / "spool")
+    (told,) = [line for line in done.stderr.splitlines() if "log calls" in line]
+    assert told.startswith("of 200,0")
+    assert told.endswith(
+        f"only a part is kept in {left}: the next start here sends that part, or now: track sync {left}"
+    )
+
+
+@pytest.mark.parametrize("last", ["", "client.save()"], ids=["logged", "saved each time"])
+def test_what_an_exit_function_logs_behind_the_flush_is_saved(last: str, tmp_path: Path) -> None:
+    # Fails when `Outbox._wake` does not save what comes after `_Registry.leave`.
+    run(
+        f"""
+        import atexit
+
+        def log_late():
+            for number in range(10):
+                trial.log_metrics(late=float(number))
+                {last}
+
+        atexit.register(log_late)  # before there is a client, so that it runs behind its flush
+        client = TrackClient("sqlite:runs.db")
+        trial = client.new_trial(arguments={{"a": 1}})
+        trial.log_metrics(loss=1.0)
+        """,
+        tmp_path,
+    )
+    assert stored(tmp_path) == {"loss": [1.0], "late": numbers(10)}
+
+
 def test_an_interrupt_ends_the_wait_at_exit_for_all_clients_and_tells_what_is_kept(tmp_path: Path) -> None:
     # Fails when `_Registry.leave` lets a KeyboardInterrupt through, or `Outbox.leave` does not catch it.
     done = run(

@@ -205,6 +205,38 @@ def test_timers_nest_and_belong_to_their_thread(protocol: Protocol, trial: Trial
     assert read(protocol, trial).chronos["step"]["count"] == 3
 
 
+def test_what_one_thread_has_started_another_may_stop(protocol: Protocol, trial: Trial) -> None:
+    # Fails when `OutboxProtocol._running` looks at the timers of its own thread only.
+    thread = threading.Thread(target=protocol.log_trial_chrono_start, args=(trial, "runtime"))
+    thread.start()
+    thread.join()
+    protocol.log_trial_chrono_finish(trial, "runtime", None, None, None)
+    assert read(protocol, trial).chronos["runtime"]["count"] == 1
+
+
+def test_a_timer_that_several_other_threads_have_started_is_none_of_them(
+    protocol: Protocol, trial: Trial, caplog: pytest.LogCaptureFixture
+) -> None:
+    both = threading.Barrier(3)
+
+    def time_it() -> None:
+        protocol.log_trial_chrono_start(trial, "step")
+        both.wait(20.0)
+        both.wait(20.0)
+        protocol.log_trial_chrono_finish(trial, "step", None, None, None)
+
+    threads = [threading.Thread(target=time_it) for _ in range(2)]
+    for thread in threads:
+        thread.start()
+    both.wait(20.0)
+    protocol.log_trial_chrono_finish(trial, "step", None, None, None)
+    both.wait(20.0)
+    for thread in threads:
+        thread.join()
+    assert "without being started" in caplog.text
+    assert read(protocol, trial).chronos["step"]["count"] == 2
+
+
 def test_a_timer_that_was_never_started_is_told_and_not_raised(
     protocol: Protocol, trial: Trial, caplog: pytest.LogCaptureFixture
 ) -> None:

@@ -11,6 +11,7 @@ import time
 import uuid
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -251,6 +252,28 @@ def test_the_servers_own_user_needs_no_login_on_the_same_machine(served: Served)
 
 def test_the_credential_file_is_for_its_owner_only(served: Served) -> None:
     assert _credentials(served.port).stat().st_mode & 0o777 == 0o600
+
+
+@pytest.mark.parametrize("plaintext", [False, True], ids=["TLS", "plain text"])
+def test_what_a_killed_server_left_does_not_keep_its_user_from_the_next_one(
+    settings: Settings, monkeypatch: pytest.MonkeyPatch, plaintext: bool
+) -> None:
+    # Fails when `SocketLink` logs in with what it read before it was connected.
+    with serving(replace(settings, plaintext=plaintext)) as served:
+        file = _credentials(served.port)
+        current = json.loads(file.read_text())
+        stale = {**current, "token": new_token(), "pin": current["pin"] and f"sha256:{'A' * 43}"}
+        file.write_text(json.dumps(stale))
+        connect = socket.create_connection
+
+        def publish_and_connect(*address: Any, **options: Any) -> socket.socket:
+            # A server listens first, opens its store, and leaves its login before it accepts.
+            file.write_text(json.dumps(current))
+            return connect(*address, **options)
+
+        monkeypatch.setattr(socket, "create_connection", publish_and_connect)
+        layer = "?security_layer=plaintext" if plaintext else ""
+        attempt(f"socket://localhost:{served.port}{layer}")
 
 
 def test_a_credential_file_that_others_may_read_is_not_used(served: Served) -> None:

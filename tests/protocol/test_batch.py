@@ -10,6 +10,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from track_protocol.amount import Amount
 from track_protocol.batch import (
     CHRONO,
     METRIC,
@@ -388,3 +389,39 @@ def test_a_batch_with_anything_in_any_place_is_taken_or_refused(data: st.DataObj
             use()
         except TrackError as error:
             pytest.fail(f"it was taken, but cannot be used: {error}")
+
+
+# -- how much --------------------------------------------------------------------------------------
+
+
+def test_points_and_other_calls_are_counted_apart() -> None:
+    ops: list[Op] = [
+        points(0, 3, columns=2),
+        CallOp(3, "commit", {}),
+        points([4, 6], 2),
+        CallOp(5, "commit", {}),
+    ]
+    batch = Batch(11, 7, ops)
+    assert batch.amount == Amount(8, 2)
+    assert [op.amount for op in ops] == [Amount(6), Amount(calls=1), Amount(2), Amount(calls=1)]
+    assert [batch.amount_after(seq) for seq in (0, 10, 11, 13, 14, 15, 16, 17, 99)] == [
+        Amount(8, 2),
+        Amount(8, 2),
+        Amount(6, 2),
+        Amount(2, 2),
+        Amount(2, 1),
+        Amount(1, 1),
+        Amount(1),
+        Amount(),
+        Amount(),
+    ]
+
+
+@given(
+    st.integers(1, 12).flatmap(lambda count: st.tuples(st.just(count), points_ops(count))), st.integers(0, 14)
+)
+def test_what_comes_after_a_record_is_counted_as_it_is_trimmed(drawn: tuple[int, PointsOp], seq: int) -> None:
+    count, op = drawn
+    batch = Batch(1, count, [op])
+    trimmed = sum((kept.amount for _, kept in batch.after(seq)), Amount())
+    assert batch.amount_after(seq) == trimmed

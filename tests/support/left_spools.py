@@ -12,14 +12,16 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from running_server import environment
-from track.outbox.records import Shape, batch_of
-from track.spool.disk import Spool
+from track.outbox.records import CALL, Row, Shape, batch_of
+from track.spool.disk import Place, Spool
 from track.spool.folder import Origin, Progressed, SpoolFolder
 from track.spool.options import SpoolOptions, SpoolSync
-from track_protocol.batch import METRIC, batch_to_wire
+from track.spool.recovery import batch_in
+from track.spool.segments import scan
+from track_protocol.batch import METRIC, Batch, batch_to_wire
 from track_protocol.codec import encode
 
-__all__ = ["SESSION", "TRIAL", "left_spool", "running_script"]
+__all__ = ["SESSION", "TRIAL", "left_spool", "records_in", "running_script"]
 
 SESSION = bytes(range(16))
 TRIAL = b"t" * 16
@@ -47,8 +49,12 @@ def left_spool(
     host: str | None = None,
     progressed: Progressed | None = None,
     options: SpoolOptions | None = None,
+    calls: int = 0,
 ) -> Path:
-    """A spool with so many batches of so many points ``loss``, valued and stepped by their numbers."""
+    """A spool with so many batches of so many points ``loss``, valued and stepped by their numbers.
+
+    Behind them comes a batch of so many other log calls, if there are to be any.
+    """
     origin = Origin(session.hex(), server, "train.py", host or os.uname().nodename, 4711, 1.7e9)
     folder = SpoolFolder.create(root, origin)
     spool = Spool(folder, options or SpoolOptions(root, SpoolSync.NONE), 1 if first == 1 else 2)
@@ -57,11 +63,26 @@ def left_spool(
         rows = [(shape, seq, 1.7e9 + seq, {"loss": float(seq)}) for seq in range(start, start + width)]
         batch = batch_of(start, list(rows))
         spool.append(batch.first, batch.last, encode(batch_to_wire(batch)))
+    if calls:
+        tags: list[Row] = [(CALL, "add_trial_tags", 1.7e9, {"trial": trial, "tags": {}}, 64)] * calls
+        batch = batch_of(first + batches * width, tags)
+        spool.append(batch.first, batch.last, encode(batch_to_wire(batch)))
     if progressed is not None:
         folder.note(progressed)
     spool.close()
     folder.close()
     return folder.path
+
+
+def records_in(folder: Path) -> list[tuple[Place, Batch]]:
+    """The whole records of a spool, in the order of their numbers, each number once."""
+    found: dict[int, tuple[Place, Batch]] = {}
+    for path in sorted(folder.glob("*.segment")):
+        data = path.read_bytes()
+        for seq, start, length in scan(data, bytes.fromhex(folder.name)).records:
+            batch = batch_in(data[start : start + length])
+            found.setdefault(seq, (Place(int(path.stem), start, length), batch))
+    return [found[seq] for seq in sorted(found)]
 
 
 @contextmanager

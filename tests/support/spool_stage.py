@@ -94,4 +94,4 @@ class Stage:
 
     def on_disk(self) -> int:
         """How many points of the loss wait in spools."""
-        return sum(found.points for found in look_in(self.spools))
+        return sum(found.waiting.points for found in look_in(self.spools))

@@ -15,7 +15,7 @@ from typing import Any
 from track import cli
 from track.outbox import Outbox
 from track.outbox.diskcopy import DiskCopy
-from track.spool import recovery
+from track.spool import disk, recovery
 from track.spool.folder import SpoolFolder
 from track.spool.recovery import Recovered
 from track_protocol.batch import Batch, PointsOp
@@ -42,8 +42,8 @@ def _stay_in_session() -> None:
 
 
 def _order_by_time() -> None:
-    """What a spool holds is put in order by when it was logged."""
-    batch_in, put_in_order = recovery.batch_in, recovery._put_in_order
+    """What a spool holds is put in order by when it was logged, record by record."""
+    batch_in, end = recovery.batch_in, recovery._Reading.end
     times: dict[int, float] = {}
 
     def noting_when(payload: bytes) -> Batch:
@@ -52,12 +52,14 @@ def _order_by_time() -> None:
         times[batch.first] = min(logged, default=0.0)
         return batch
 
-    def by_time(found: Recovered) -> None:
-        put_in_order(found)
+    def by_time(self: recovery._Reading) -> Recovered:
+        found = end(self)
         found.kept.sort(key=lambda each: times[each.first])
+        return found
 
     _replace(recovery, "batch_in", noting_when)
-    _replace(recovery, "_put_in_order", by_time)
+    _replace(recovery._Reading, "end", by_time)
+    _replace(disk, "STRETCH_RECORDS", 1)
 
 
 def _trust_what_was_written() -> None:

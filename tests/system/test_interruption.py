@@ -109,6 +109,21 @@ def test_a_signal_waits_for_a_server_that_is_away_no_longer_than_the_bound(
         assert process.wait(15) == -signal.SIGTERM
 
 
+def test_an_interrupted_program_does_not_wait_at_its_end_for_a_server_that_is_stuck(
+    stage: Stage, server: ServerProcess, tmp_path: Path
+) -> None:
+    # Fails when `Outbox.leave` gives a server 30 s in a process that was asked to end.
+    with stage.script(LOG_AND_REST, TRACK_SPOOL=str(tmp_path / "spool")) as process:
+        server.process.send_signal(signal.SIGSTOP)
+        try:
+            process.send_signal(signal.SIGINT)
+            assert process.wait(25) == -signal.SIGINT
+        finally:
+            server.process.send_signal(signal.SIGCONT)
+        assert process.stderr is not None
+        assert f"but kept in {tmp_path / 'spool'}" in process.stderr.read()
+
+
 @pytest.mark.parametrize("number", [signal.SIGUSR1, signal.SIGUSR2], ids=lambda number: number.name)
 def test_slurms_warning_interrupts_a_trial_whose_program_does_not_handle_it(
     stage: Stage, number: signal.Signals
@@ -205,6 +220,22 @@ def test_a_trial_that_nobody_finished_ends_with_the_program(
     assert ["ArithmeticError: diverged" in error for error in trial.errors] == ([True] if code else [])
 
 
+def test_an_error_in_a_line_that_a_person_typed_ends_no_trial(stage: Stage) -> None:
+    # Fails when `LogSignalHandler.atexit` takes the last error of a notebook for its end.
+    script = """
+    import code
+    sys.ps1 = ">>> "  # as notebooks and Python's own prompt have it
+    console = code.InteractiveConsole({"client": client})
+    for line in ("trial = client.new_trial()", "trial.start()", "1 / 0", "trial.log_metrics(b=2.0)"):
+        console.push(line)
+    ready()
+    """
+    with stage.script(script) as process:
+        assert process.wait(30) == 0
+    trial, values = stage.trial()
+    assert (trial.status, trial.errors, values) == (Status.Completed, [], {"b": [2.0]})
+
+
 def test_a_child_that_ends_does_not_end_its_parents_trial(stage: Stage) -> None:
     script = """
     client.new_trial(arguments={"a": 1})
@@ -220,6 +251,25 @@ def test_a_child_that_ends_does_not_end_its_parents_trial(stage: Stage) -> None:
     with stage.script(script):
         trial, _ = stage.trial()
         assert trial.status is Status.Running
+
+
+@pytest.mark.parametrize("ending", ["sys.exit(0)", "raise ArithmeticError('of the child')"])
+def test_a_child_that_leaves_its_parents_block_does_not_end_the_trial(stage: Stage, ending: str) -> None:
+    # Fails when `TrialLogger.__exit__` does not look which process it is in.
+    script = f"""
+    with client.new_trial(arguments={{"a": 1}}) as trial:
+        client.save()
+        if (child := os.fork()) == 0:
+            trial.log_metrics(child=1.0)
+            {ending}
+        os.waitpid(child, 0)
+        client.save()
+        ready()
+        rest()
+    """
+    with stage.script(script):
+        trial, values = stage.trial()
+    assert (trial.status, trial.errors, values) == (Status.Running, [], {"child": [1.0]})
 
 
 def test_a_job_that_starts_again_goes_on_with_its_trial(stage: Stage) -> None:

@@ -15,11 +15,12 @@ from track.commands.text import bytes_text, table, time_text
 from track.configuration import environment
 from track.progress import Progress
 from track.spool.folder import Origin
-from track.spool.inventory import Found, look_in
+from track.spool.inventory import Found, look_at, look_in
 from track.spool.login import destination_at
 from track.spool.options import spool_root
 from track.spool.replay import Destination, Outcome, Replay
 from track.spool.terms import Rules
+from track_protocol.amount import Amount
 from track_protocol.command import Command
 from track_protocol.errors import ItemNotFound, ServerUnreachable, SpoolCorrupt, SpoolInUse, TrackError
 
@@ -33,6 +34,7 @@ _HEADER: Final = (
     "SERVER",
     "SESSION",
     "POINTS",
+    "CALLS",
     "BYTES",
     "STATE",
     "FOLDER",
@@ -52,9 +54,10 @@ def _run(arguments: argparse.Namespace) -> int:
     root = arguments.dir or spool_root(environment())
     if arguments.dir is not None and not root.is_dir():
         raise ItemNotFound(f"{root} is no folder: name a spool, or a folder of spools")
-    found = look_in(root)
     if arguments.dry_run:
-        return _list(root, found, as_json=arguments.json)
+        return _list(root, look_in(root), as_json=arguments.json)
+    # Whoever sends a spool reads it anyway.
+    found = look_in(root, inside=False)
     # What there is to tell is told once, at the end.
     logging.getLogger("track").addHandler(logging.NullHandler())
     shipping = _Shipping(arguments.to, Rules(despite_gap=arguments.despite_gap))
@@ -95,13 +98,13 @@ class _Shipping:
         if found.is_damage_only:
             return Outcome(found.path)
         if found.origin is None:
-            return Outcome(found.path, left=found.points, error=found.trouble)
+            return _unsent(found, found.trouble)
         try:
             destination = destination_at(self._to or _server_of(found.origin), environment())
         except TrackError as error:
-            return Outcome(found.path, left=found.points, error=error)
+            return _unsent(found, error)
         if destination.name in self._away:
-            return Outcome(found.path, left=found.points, error=self._away[destination.name])
+            return _unsent(found, self._away[destination.name])
         outcome = self._replay(found, destination)
         if isinstance(outcome.error, ServerUnreachable):
             self._away[destination.name] = outcome.error
@@ -110,6 +113,10 @@ class _Shipping:
     def _replay(self, found: Found, destination: Destination) -> Outcome:
         with Progress(f"{found.path.name[:8]} to {destination.name}") as bar:
             return Replay(found.path, destination, self._rules).run(bar.show)
+
+
+def _unsent(found: Found, error: TrackError | None) -> Outcome:
+    return Outcome(found.path, left=look_at(found.path).waiting, error=error)
 
 
 def _server_of(origin: Origin) -> str:
@@ -134,11 +141,11 @@ def _sentence(found: Found, outcome: Outcome) -> str:
         return _holder(found)
     if found.is_damage_only and outcome.error is None and not outcome.sent:
         return f"all was sent; what is damaged is in {found.path / 'damaged'}, delete it when you like"
-    parts = [f"{outcome.sent:,} points sent"]
+    parts = [f"{outcome.sent} sent"]
     if outcome.left:
-        parts.append(f"{outcome.left:,} points wait")
+        parts.append(_wait(outcome.left))
     if outcome.rejected:
-        parts.append(f"{outcome.rejected:,} points refused for good")
+        parts.append(f"{outcome.rejected} refused for good")
     if outcome.lost:
         parts.append(f"{outcome.lost:,} log calls lost")
     if outcome.lost_more:
@@ -146,6 +153,10 @@ def _sentence(found: Found, outcome: Outcome) -> str:
     if outcome.error is not None:
         parts.append(f"not all was sent: {outcome.error}" if outcome.sent else f"not sent: {outcome.error}")
     return ", ".join(parts)
+
+
+def _wait(left: Amount) -> str:
+    return f"{left} {'waits' if left.total == 1 else 'wait'}"
 
 
 def _holder(found: Found) -> str:
@@ -157,9 +168,10 @@ def _holder(found: Found) -> str:
 def _summary(outcomes: list[Outcome]) -> str:
     busy = sum(isinstance(each.error, SpoolInUse) for each in outcomes)
     failed = sum(each.error is not None for each in outcomes) - busy
-    sent, left = sum(each.sent for each in outcomes), sum(each.left for each in outcomes)
+    sent = sum((each.sent for each in outcomes), Amount())
+    left = sum((each.left for each in outcomes), Amount())
     spools = "1 spool" if len(outcomes) == 1 else f"{len(outcomes)} spools"
-    return f"{spools}: {sent:,} points sent, {left:,} wait; {busy} in use, {failed} not sent"
+    return f"{spools}: {sent} sent, {_wait(left)}; {busy} in use, {failed} not sent"
 
 
 def _exit_code(outcomes: list[Outcome]) -> int:
@@ -172,6 +184,9 @@ def _exit_code(outcomes: list[Outcome]) -> int:
 def _as_json(found: Found, outcome: Outcome) -> dict[str, Any]:
     error = outcome.error
     told = asdict(outcome) | {"path": str(outcome.path), "error": None if error is None else str(error)}
+    for name in ("sent", "left", "rejected"):
+        amount: Amount = getattr(outcome, name)
+        told |= {name: amount.points, f"{name}_calls": amount.calls}
     return {**told, "in_use": isinstance(error, SpoolInUse), "session": found.origin and found.origin.session}
 
 
@@ -203,7 +218,8 @@ def _row(found: Found) -> tuple[str, ...]:
             origin.session,
         )
     )
-    return (*known, f"{found.points:,}", bytes_text(found.nbytes), found.state, str(found.path))
+    waiting = (f"{found.waiting.points:,}", f"{found.waiting.calls:,}", bytes_text(found.nbytes))
+    return (*known, *waiting, found.state, str(found.path))
 
 
 def _place(server: str) -> str:

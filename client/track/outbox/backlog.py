@@ -14,21 +14,21 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Final
 
 from track.outbox.tickets import Call
+from track_protocol.amount import Amount
 from track_protocol.batch import Batch
 from track_protocol.errors import RemoteProtocolError
 
 if TYPE_CHECKING:
     # A process that never spools does not load what it takes.
     from track.spool.disk import Place
+    from track.spool.stretches import Stretch
 
 __all__ = ["Backlog", "Entry", "Numbered", "NumberedCall", "fill"]
 
 _MOST_IN_ONE: Final = 2**20
 """Log calls that one batch may have."""
 
-_STRETCH_RECORDS: Final = 4_096
-_STRETCH_BYTES: Final = 1024 * 1024
-"""How much that is on disk only one item may stand for: so much is read back at once."""
+_NOTHING: Final = Amount()
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,7 +54,7 @@ class Entry:
     Attributes:
         item: itself; None while it is on disk only.
         first, last: numbers of its log calls.
-        points: in it; other log calls count as one.
+        amount: what was logged by it.
         nbytes: about how much memory it takes, or took.
         place: where it is on disk; None while it is not.  That of a stretch reaches to its last record's end.
         records: how many records it is on disk.
@@ -63,10 +63,16 @@ class Entry:
     item: Numbered | None
     first: int
     last: int
-    points: int
+    amount: Amount
     nbytes: int
     place: Place | None = None
     records: int = 1
+
+    @classmethod
+    def on_disk(cls, stretch: Stretch) -> Entry:
+        """What is on disk only."""
+        place = stretch.place
+        return cls(None, stretch.first, stretch.last, stretch.amount, place.length, place, stretch.records)
 
     @property
     def call(self) -> Call | None:
@@ -110,9 +116,15 @@ class Backlog:
         return sum(call is not None and call.abandoned for call in calls)
 
     @property
-    def points(self) -> int:
-        """How many points it has; any thread may ask."""
-        return sum(entry.points for entry in list(self._entries))
+    def amount(self) -> Amount:
+        """How much it has that is not known to be durable; any thread may ask."""
+        return sum((self._not_durable(entry) for entry in list(self._entries)), Amount())
+
+    def _not_durable(self, entry: Entry) -> Amount:
+        item = entry.item
+        if entry.first <= self.acked and isinstance(item, Batch):
+            return item.amount_after(self.acked)
+        return entry.amount
 
     @property
     def settled(self) -> int:
@@ -136,22 +148,22 @@ class Backlog:
 
     # -- what comes in ---------------------------------------------------------------------------
 
-    def add(self, item: Numbered, nbytes: int, points: int = 0) -> None:
+    def add(self, item: Numbered, nbytes: int, amount: Amount = _NOTHING) -> None:
         """Put an item of about that size, numbered from `next_seq`, at the end."""
-        self._entries.append(Entry(item, item.first, item.last, points, nbytes))
+        self._entries.append(Entry(item, item.first, item.last, amount, nbytes))
         self.next_seq = item.last + 1
         self.nbytes += nbytes
 
-    def adopt(self, first: int, last: int, points: int, place: Place) -> None:
-        """Put a batch at the end that is on disk only; what is missing before it counts as nothing."""
+    def adopt(self, stretch: Stretch) -> None:
+        """Put batches at the end that are on disk only; what is missing before them counts as nothing."""
         if self.next_seq == 1:
-            self.acked, self.next_seq = first - 1, first
+            self.acked, self.next_seq = stretch.first - 1, stretch.first
         holes: list[Entry] = []
-        fill(holes, self.next_seq, first)
-        self._entries.extend([*holes, Entry(None, first, last, points, place.length, place)])
+        fill(holes, self.next_seq, stretch.first)
+        self._entries.extend([*holes, Entry.on_disk(stretch)])
         self.placed = len(self._entries)
-        self.next_seq = last + 1
-        self.highest = last
+        self.next_seq = stretch.last + 1
+        self.highest = stretch.last
 
     # -- the copy on disk ------------------------------------------------------------------------
 
@@ -164,19 +176,19 @@ class Backlog:
         entry.place = place
         self.placed += 1
 
-    def displace(self, after: int) -> int:
+    def displace(self, after: int) -> Amount:
         """Items with records after that number have no place any more.
 
         Returns:
-            How many points were nowhere else; batches of nothing use up their numbers.
+            How much was nowhere else; batches of nothing use up its numbers.
         """
-        gone = 0
+        gone = Amount()
         while self.placed and self._entries[self.placed - 1].last > after:
             self.placed -= 1
             entry = self._entries[self.placed]
             entry.place = None
             if entry.item is None:
-                gone += entry.points
+                gone += entry.amount
                 self._empty(entry)
         return gone
 
@@ -280,7 +292,9 @@ class Backlog:
         self._forget(last_seq)
         expected = self._entries[0].first if self._entries else self.next_seq
         if expected <= last_seq + 1:
-            self.acked = max(self.acked, expected - 1)
+            # Of a batch a part may be there; a call stays until it is answered.
+            waits = self._entries and self._entries[0].call is not None
+            self.acked = max(self.acked, expected - 1 if waits else last_seq)
             return 0
         front: list[Entry] = []
         gone = 0
@@ -304,7 +318,7 @@ class Backlog:
         self.detach()
         for entry in entries:
             assert entry.item is not None, "what is on disk only cannot be numbered again"
-            self.add(replace(entry.item, first=self.next_seq), entry.nbytes, entry.points)
+            self.add(replace(entry.item, first=self.next_seq), entry.nbytes, entry.amount)
 
     def clear(self) -> list[Entry]:
         """Give everything up; the numbers are used again."""
@@ -334,7 +348,7 @@ class Backlog:
         if entry.item is None:
             self.nbytes += entry.nbytes
         entry.item = Batch(entry.first, entry.last - entry.first + 1, [])
-        entry.points, entry.records = 0, 1
+        entry.amount, entry.records = _NOTHING, 1
 
 
 def _absorb(before: Entry, entry: Entry) -> bool:
@@ -342,15 +356,13 @@ def _absorb(before: Entry, entry: Entry) -> bool:
     first, second = before.place, entry.place
     if before.item is not None or entry.item is not None or first is None or second is None:
         return False
-    length = second.start + second.length - first.start
-    neighbours = before.last + 1 == entry.first and second.is_behind(first)
-    if not neighbours or before.records + entry.records > _STRETCH_RECORDS or length > _STRETCH_BYTES:
+    joined = first.joined(second, before.records + entry.records) if before.last + 1 == entry.first else None
+    if joined is None:
         return False
-    before.last = entry.last
-    before.points += entry.points
+    before.last, before.place = entry.last, joined
+    before.amount += entry.amount
     before.nbytes += entry.nbytes
     before.records += entry.records
-    before.place = first._replace(length=length)
     return True
 
 
@@ -359,5 +371,5 @@ def fill(entries: list[Entry], first: int, end: int) -> int:
     first = entries[-1].last + 1 if entries else first
     for start in range(first, end, _MOST_IN_ONE):
         count = min(_MOST_IN_ONE, end - start)
-        entries.append(Entry(Batch(start, count, []), start, start + count - 1, 0, 0))
+        entries.append(Entry(Batch(start, count, []), start, start + count - 1, _NOTHING, 0))
     return max(0, end - first)

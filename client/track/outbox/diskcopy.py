@@ -22,6 +22,8 @@ from track.spool.disk import Spool
 from track.spool.folder import Origin, Progressed, SpoolFolder
 from track.spool.options import SpoolOptions, SpoolSync
 from track.spool.recovery import batch_in
+from track.spool.stretches import Gathering
+from track_protocol.amount import Amount
 from track_protocol.batch import Batch, batch_to_wire
 from track_protocol.codec import encode
 from track_protocol.errors import SpoolError
@@ -170,8 +172,7 @@ class DiskCopy:
         self._unflushed.clear()
         self._written = self.synced = self._backlog.acked
         self._losses.warn(f"{spool.folder.path} was deleted or moved: what waits is kept in a new one")
-        if gone:
-            self._losses.drop(gone, f"{spool.folder.path} was deleted with what was only there")
+        self._losses.drop_unread(gone, f"{spool.folder.path} was deleted with what was only there")
 
     def _failed(self, error: SpoolError) -> None:
         """What was not flushed yet has to be written again, if it is possible: it is still in memory."""
@@ -211,23 +212,24 @@ class DiskCopy:
         for first, place, payload in self._spool.read_stretch(entry.place):
             batch = batch_in(payload)
             fill(parts, entry.first, first)
-            parts.append(Entry(batch, first, batch.last, batch.points, place.length, place))
+            parts.append(Entry(batch, first, batch.last, batch.amount, place.length, place))
         fill(parts, entry.first, entry.last + 1)
-        lost = entry.points - sum(part.points for part in parts)
-        if lost:
-            self._losses.drop(lost, f"{self.folder} is damaged; the damaged bytes are in its folder damaged")
+        lost = entry.amount - sum((part.amount for part in parts), Amount())
+        self._losses.drop_unread(
+            lost, f"{self.folder} is damaged; the damaged bytes are in its folder damaged"
+        )
         return parts
 
     def kept_after(self, last_seq: int) -> list[Entry]:
-        """What the server had confirmed once, as far as it is still kept."""
+        """What the server had confirmed once and comes before the backlog, as far as it is still kept."""
         if self._spool is None:
             return []
-        kept = []
+        kept = Gathering()
+        end = next((entry.first for entry in self._backlog), self._backlog.next_seq)
         for first, place, payload in self._spool.kept_after(last_seq, self._cannot_send_again):
-            batch = batch_in(payload)
-            if batch.last > last_seq:
-                kept.append(Entry(None, first, batch.last, batch.points, place.length, place))
-        return kept
+            if first < end and (batch := batch_in(payload)).last > last_seq:
+                kept.add(batch, place)
+        return [Entry.on_disk(stretch) for stretch in kept.stretches]
 
     def _cannot_send_again(self, error: SpoolError) -> None:
         self._losses.warn(f"what the server has no more cannot be sent again: {error}")
@@ -297,7 +299,8 @@ class DiskCopy:
 
 def origin_of(session: bytes, server: str) -> Origin:
     """What tells a person whose records a spool holds."""
-    program = " ".join(sys.argv[:1]) or "python"
+    # A program that embeds Python, or that is about to end, may have none.
+    program = (getattr(sys, "argv", None) or [""])[0] or "python"
     return Origin(session.hex(), server, program, socket.gethostname(), os.getpid(), time.time())
 
 

@@ -21,10 +21,10 @@ __all__ = ["Keeping"]
 _log: Final = logging.getLogger("track")
 
 _IN_TIME: Final = 1.0
-"""Seconds that somebody waits for the disk, or for a store that is away while all is on disk."""
+"""Seconds that somebody waits for the disk."""
 
 _SLOW: Final = 5.0
-"""The same for a store that is there and does not answer."""
+"""Seconds that somebody waits, while all is on disk, for a store that is there and does not answer."""
 
 
 class Keeping:
@@ -83,7 +83,8 @@ class Keeping:
         """How long to wait for a store, when one would without a disk wait for so many seconds."""
         if not self.is_whole:
             return patience
-        return _IN_TIME if self._sender.line.is_away else min(patience, _SLOW)
+        # Nobody waits for one that is away: a loop of short trials would at the end of each of them.
+        return 0.0 if self._sender.line.is_away else min(patience, _SLOW)
 
     def tell_what_is_left(self, error: TrackError | str, waiting: int, *, meant: bool) -> None:
         """The process ends: tell in one line what the store does not have.
@@ -93,9 +94,9 @@ class Keeping:
             waiting: how many log calls are not known to be durable.
             meant: nothing was meant to be sent.
         """
-        points, folder = self._sender.unsent_points, self.folder
-        told = "1 point is" if points == 1 else f"{points:,} points are"
-        if self.is_whole and points and meant:
+        unsent, folder = self._sender.unsent, self.folder
+        told = f"{unsent} {'is' if unsent.total == 1 else 'are'}"
+        if self.is_whole and unsent and meant:
             _log.warning(
                 "%s kept for %s in %s, as offline=require says: it is sent by: track sync %s",
                 told,
@@ -103,11 +104,21 @@ class Keeping:
                 folder,
                 folder,
             )
-        elif self.is_whole and points:
+        elif self.is_whole and unsent:
             _log.error(
                 "%s not at %s yet (%s), but kept in %s: the next start here sends what is there, "
                 "or now: track sync %s",
                 told,
+                self._name,
+                self._sender.line.problem or error,
+                folder,
+                folder,
+            )
+        elif waiting and folder is not None:
+            _log.error(
+                "of %s log calls that %s does not have (%s), only a part is kept in %s: the next start here "
+                "sends that part, or now: track sync %s",
+                f"{waiting:,}",
                 self._name,
                 self._sender.line.problem or error,
                 folder,

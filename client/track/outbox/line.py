@@ -133,11 +133,17 @@ class Line:
 
         Args:
             session: to be attached.
+
+        Raises:
+            ServerUnreachable: this process can start no thread for it now.
         """
         if self._attempt is None and self._backoff.remaining() <= 0:
             if self._tried_since is None:
                 self._tried_since = time.monotonic()
-            self._attempt = Attempt(self._open_link(), session, self._connect_timeout, self._ended)
+            try:
+                self._attempt = Attempt(self._open_link(), session, self._connect_timeout, self._ended)
+            except RuntimeError as error:
+                raise ServerUnreachable(f"no thread starts to connect to {self._name}: {error}") from error
 
     @property
     def next_attempt(self) -> float | None:

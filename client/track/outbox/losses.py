@@ -6,6 +6,8 @@ import logging
 import threading
 from typing import Final, NamedTuple
 
+from track_protocol.amount import Amount
+
 __all__ = ["Loss", "Losses"]
 
 _log: Final = logging.getLogger("track")
@@ -27,11 +29,13 @@ class Losses:
     Attributes:
         dropped: never left this process: not storable, no room, or refused as a whole.
         rejected: refused one by one by the store.
+        trials: those that may have lost what nobody knows the trial of.
     """
 
     def __init__(self) -> None:
         self.dropped = 0
         self.rejected = 0
+        self.trials: set[bytes] = set()
         self._told: set[str] = set()
         self._unreported: dict[tuple[bytes | str, str], int] = {}
         # Reentrant, because a signal handler or a destructor may log in the middle of this.
@@ -50,6 +54,31 @@ class Losses:
             if trial is not None:
                 self._note(trial, count, reason)
         self.warn(f"not logged: {reason}")
+
+    def drop_all(self, amount: Amount, reason: str, trial: bytes | str | None = None) -> None:
+        """The same for points and other log calls together; nothing is not told.
+
+        Args:
+            amount: how much.
+            reason: why.
+            trial: whose it is, by id or uid, where that is known.
+        """
+        if amount:
+            self.drop(amount.total, reason, trial)
+
+    def drop_unread(self, amount: Amount, reason: str) -> None:
+        """Count what cannot be read any more, so that nobody knows whose it was: each trial is told of it.
+
+        Args:
+            amount: how much.
+            reason: why.
+        """
+        if not amount:
+            return
+        with self._lock:
+            for trial in self.trials:
+                self._note(trial, amount.total, reason)
+        self.drop(amount.total, reason)
 
     def lose(self, count: int, reason: str, trial: bytes | str) -> None:
         """Something that a trial had is gone."""

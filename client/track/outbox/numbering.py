@@ -9,7 +9,7 @@ from typing import Final
 
 from track.outbox.backlog import Backlog
 from track.outbox.losses import Losses
-from track.outbox.records import CALL, Row, batch_of, points_in, salvaged, trial_of
+from track.outbox.records import CALL, Row, batch_of, salvaged, trial_of, values_in
 from track_protocol.batch import PointsOp
 from track_protocol.errors import BadValue, PermissionDenied
 
@@ -36,7 +36,7 @@ class Numbering:
     def __init__(self, backlog: Backlog, losses: Losses) -> None:
         self._backlog = backlog
         self._losses = losses
-        self.trials: set[bytes] = set()
+        self.trials = losses.trials
 
     def number(self, rows: Sequence[Row], nbytes: int, denied: PermissionDenied | None) -> None:
         """Make a batch of some rows.
@@ -47,7 +47,7 @@ class Numbering:
             denied: why none of it may be written; it counts as lost then.
         """
         if denied is not None:
-            self._losses.drop(sum(map(points_in, rows)), str(denied))
+            self._losses.drop(sum(map(values_in, rows)), str(denied))
             return
         try:
             batch = batch_of(self._backlog.next_seq, rows)
@@ -57,7 +57,7 @@ class Numbering:
             if not rows:
                 return
             batch = batch_of(self._backlog.next_seq, rows)
-        self._backlog.add(batch, nbytes + _OVERHEAD * len(batch.ops), batch.points)
+        self._backlog.add(batch, nbytes + _OVERHEAD * len(batch.ops), batch.amount)
         if len(self.trials) < _MOST_TRIALS:
             self.trials.update(op.trial for op in batch.ops if isinstance(op, PointsOp))
 

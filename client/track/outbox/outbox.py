@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, Final
 
-from track.lifecycle import enroll
+from track.lifecycle import enroll, has_left
 from track.outbox.backlog import Backlog
 from track.outbox.connecting import OpenLink
 from track.outbox.keeping import Keeping
@@ -20,8 +21,9 @@ from track.outbox.rowqueue import RowQueue
 from track.outbox.sender import Sender
 from track.outbox.senderthread import SenderThread
 from track.outbox.tickets import Call, FlushTicket, Ticket
+from track.utils.signal import is_asked_to_end
 from track_protocol.batch import METRIC
-from track_protocol.errors import BadArguments, BadValue, PermissionDenied, TrackError
+from track_protocol.errors import BadArguments, BadValue, PermissionDenied, ServerUnreachable, TrackError
 from track_protocol.link import Link
 from track_protocol.methods import Access, method_named
 from track_protocol.values import normalise
@@ -35,6 +37,9 @@ if TYPE_CHECKING:
 __all__ = ["Creation", "Outbox"]
 
 _log: Final = logging.getLogger("track")
+
+_LATE: Final = 5.0
+"""Seconds that what is logged when the end of the process has flushed already may take to be saved."""
 
 Creation = tuple[str, dict[str, Any]]
 """A log method that creates something, and its arguments."""
@@ -90,6 +95,7 @@ class Outbox:
         self.losses = Losses()
         self._queue.begin(self.losses)
         self._told: Link | None = None
+        self._is_leaving = self._left_something = False
         backlog = Backlog()
         self._sender = Sender(
             self._queue.rows,
@@ -178,8 +184,32 @@ class Outbox:
 
     # -- the thread ------------------------------------------------------------------------------
 
-    def _wake(self) -> None:
+    def _wake(self) -> bool:
+        """Somebody has to look at the rows; returns whether he also looks at those that follow."""
         self._thread.wake()
+        if has_left() and not self._is_leaving:
+            self._leave_again()
+        return not has_left()
+
+    def _leave_again(self) -> None:
+        """Save what was logged behind the flush at the end of the process: nobody else is going to do it."""
+        self._is_leaving = True
+        try:
+            if self._left_something:
+                self._stop()
+            else:
+                self.leave(_LATE)
+        finally:
+            self._is_leaving = False
+
+    @contextmanager
+    def _somebody_waits(self) -> Iterator[None]:
+        """Behind the flush at the end of the process, nothing runs on for which nobody waits."""
+        try:
+            yield
+        finally:
+            if has_left() and not self._is_leaving:
+                self._stop()
 
     def _put_inherited_first(self) -> None:
         inherited, self._inherited = self._inherited, []
@@ -202,7 +232,8 @@ class Outbox:
             CallTimeout: no answer in time; a change may or may not have been made.
             TrackError: what the store raised, as the class it is.
         """
-        return self._patience.answer(self._asked(method, arguments), timeout)
+        with self._somebody_waits():
+            return self._patience.answer(self._asked(method, arguments), timeout)
 
     def call_soon(self, method: str, arguments: dict[str, Any], patience: float) -> Any:
         """Call a method, and give up as soon as the store turns out to be away.
@@ -219,7 +250,8 @@ class Outbox:
             ServerUnreachable: the store is away, or too slow.
             TrackError: what the store raised, as the class it is.
         """
-        return self._patience.answer_soon(lambda: self._asked(method, arguments), patience)
+        with self._somebody_waits():
+            return self._patience.answer_soon(lambda: self._asked(method, arguments), patience)
 
     @property
     def is_known_away(self) -> bool:
@@ -247,7 +279,8 @@ class Outbox:
         with self._thread.lock:
             self._queue.rows.append((TICKET, ticket))
             self._sender.asked += 1
-        self._wake()
+        if not self._thread.wake() and not ticket.wait(0.0):
+            ticket.fail(ServerUnreachable(f"{self._name} cannot be asked: {self._thread.problem}"))
 
     # -- the copy on disk --------------------------------------------------------------------------
 
@@ -293,9 +326,10 @@ class Outbox:
         if not self._thread.is_alive and not self._queue.rows and not self._sender.unacknowledged:
             return
         ticket = FlushTicket()
-        self._enqueue(ticket)
-        self._patience.watch(ticket, timeout, lambda: self.waiting, shortened)
-        ticket.result()
+        with self._somebody_waits():
+            self._enqueue(ticket)
+            self._patience.watch(ticket, timeout, lambda: self.waiting, shortened)
+            ticket.result()
 
     def secure(self, timeout: float | None = None) -> None:
         """Wait until the end of this process could lose nothing: stored, or on disk while the store is away.
@@ -351,8 +385,12 @@ class Outbox:
             if sender.line.tried_for >= self.connect_timeout:
                 # It was given the time to come up, and need not be given it again.
                 shortened = self._keeping.shortened
+        if is_asked_to_end():
+            # A scheduler kills what has not ended within its time, and a person at a terminal waits.
+            shortened = self._keeping.shortened
         # Of many outboxes at an address that does not answer, each would take this long.
         sender.patience = min(sender.patience, timeout)
+        self._left_something = True
         try:
             self._flush(timeout, shortened)
         except TrackError as error:
@@ -363,6 +401,7 @@ class Outbox:
             self._keeping.tell_what_is_left("interrupted", self.waiting, meant=self._keeps_only)
             raise
         else:
+            self._left_something = False
             self._stop()
 
     # -- forks -----------------------------------------------------------------------------------

@@ -142,18 +142,18 @@ class Patience:
     ) -> None:
         started = moved = time.monotonic()
         seen = self._sender.progress
-        pause = _QUIET
         while not ticket.wait(
-            pause if timeout is None else max(0.0, min(pause, started + timeout - time.monotonic()))
+            _REDRAW if timeout is None else max(0.0, min(_REDRAW, started + timeout - time.monotonic()))
         ):
-            now, pause = time.monotonic(), _REDRAW
+            now = time.monotonic()
             if self._sender.progress != seen:
                 seen, moved = self._sender.progress, now
             late = timeout is not None and now - started >= timeout
             if late or now - moved >= shortened(self._without_progress(timeout)):
                 ticket.abandoned = True
                 raise self._no_answer(f"the request to save {waiting():,} records", now - started)
-            bar.show(waiting())
+            if now - started >= _QUIET:
+                bar.show(waiting())
 
     def _without_progress(self, timeout: float | None) -> float:
         if timeout is not None:

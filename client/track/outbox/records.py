@@ -30,10 +30,10 @@ __all__ = [
     "Taken",
     "batch_of",
     "plain_step",
-    "points_in",
     "salvaged",
     "take",
     "trial_of",
+    "values_in",
     "weigh",
 ]
 
@@ -140,8 +140,8 @@ def take(rows: deque[Row]) -> Taken:
     return Taken(taken, None, nbytes, heavy)
 
 
-def points_in(row: Row) -> int:
-    """How many values a row carries; a call counts as one."""
+def values_in(row: Row) -> int:
+    """How many values a row carries, as losses are counted: a call that is no points is one."""
     return 1 if row[0] is CALL else len(row[3])
 
 

@@ -12,7 +12,7 @@ from typing import Final
 
 from track.outbox.limits import Gate, Limits
 from track.outbox.losses import Losses
-from track.outbox.records import TICKET, Row, points_in, trial_of
+from track.outbox.records import TICKET, Row, trial_of, values_in
 
 __all__ = ["RowQueue"]
 
@@ -42,7 +42,7 @@ class RowQueue:
     """
 
     def __init__(
-        self, limits: Limits, name: str, wake: Callable[[], None], progress: Callable[[], int]
+        self, limits: Limits, name: str, wake: Callable[[], bool], progress: Callable[[], int]
     ) -> None:
         self._limits = limits
         self._ready_bytes = min(limits.ready_bytes, limits.row_bytes)
@@ -101,18 +101,19 @@ class RowQueue:
             self._drop_newest()
             return False
         self._hopeless = False
-        self._wake()
+        is_watched = self._wake()
         if self._is_full(self._ready_bytes):
             self.gate.hurry = True
             self._wait_for_the_sender()
         # Following calls need not wake the sender again: it sets the mark anew when it has looked.
-        self.gate.mark = self._capacity(limits.row_bytes if self._held_up else self._ready_bytes)
+        most = limits.row_bytes if self._held_up else self._ready_bytes
+        self.gate.mark = self._capacity(most) if is_watched else 0
         return True
 
     def _capacity(self, nbytes: int) -> int:
         """How many rows so many bytes hold, judged by the newest one."""
         try:
-            width = points_in(self.rows[-1]) if len(self.rows[-1]) > 2 else 1
+            width = values_in(self.rows[-1]) if len(self.rows[-1]) > 2 else 1
         except IndexError:
             width = 1
         # A row is a tuple, a dict, a float for the time, and an object for each value.
@@ -159,7 +160,7 @@ class RowQueue:
         if len(row) == 5:
             self._lighter(row[4])
         reason = f"{self._name} does not keep up or is away, and no room is left"
-        self.losses.drop(points_in(row), reason, trial_of(row))
+        self.losses.drop(values_in(row), reason, trial_of(row))
 
     def made_room(self, nbytes: int) -> None:
         """Rows were taken; `nbytes` is what those took that were weighed one by one."""

@@ -21,9 +21,10 @@ from track.outbox.limits import Gate, Limits
 from track.outbox.line import Line
 from track.outbox.losses import Losses
 from track.outbox.numbering import Numbering
-from track.outbox.records import BATCH_ROWS, Row, points_in, take
+from track.outbox.records import BATCH_ROWS, Row, take, values_in
 from track.outbox.tickets import Call, FlushTicket, KeepTicket
 from track.outbox.waiting import Waiting, settle
+from track_protocol.amount import Amount
 from track_protocol.batch import Batch, PointsOp
 from track_protocol.errors import (
     BadArguments,
@@ -162,9 +163,9 @@ class Sender:
         return self._backlog.next_seq - 1 - self._backlog.acked - self._backlog.abandoned
 
     @property
-    def unsent_points(self) -> int:
-        """How many points are numbered and not known to be durable."""
-        return self._backlog.points
+    def unsent(self) -> Amount:
+        """How much is numbered and not known to be durable."""
+        return self._backlog.amount
 
     # -- the thread ------------------------------------------------------------------------------
 
@@ -284,6 +285,7 @@ class Sender:
         before = backlog.acked
         kept = self.disk.kept_after(opened.last_seq) if self.disk and opened.last_seq < before else []
         gone = backlog.attach(opened.last_seq, kept)
+        self._open_half_stored()
         if opened.last_seq < before:
             self._tell_of_older_state(opened.last_seq, before, gone)
         self._active_at = time.monotonic()
@@ -295,13 +297,19 @@ class Sender:
             self.line.works_again()
         self._waiting.settle_flushes()
 
+    def _open_half_stored(self) -> None:
+        """What is left of an item that the store has a part of can be told only if it is in memory."""
+        oldest = self._backlog.unsent
+        if oldest is not None and oldest.item is None and oldest.first <= self._backlog.acked:
+            self._backlog.unfold(self._loaded(oldest))
+
     def _begin_again(self) -> None:
         """Give what is not confirmed to a new session."""
         self._backlog.unfold_all(self._loaded)
         for entry in self._backlog:
             if entry.item is None:
                 (loaded,) = self._loaded(entry)
-                entry.item, entry.points = loaded.item, loaded.points
+                entry.item, entry.amount = loaded.item, loaded.amount
         self.session = new_id()
         self._backlog.renumber()
         if self.disk is not None:
@@ -320,9 +328,9 @@ class Sender:
                 return self._on_disk.parts_of(entry)
             return [replace(entry, item=self._on_disk.load(entry))]
         except SpoolError as error:
-            self._drop_points(entry, error)
+            self._drop_all(entry, error)
             nothing = Batch(entry.first, entry.last - entry.first + 1, [])
-            return [replace(entry, item=nothing, points=0, records=1)]
+            return [replace(entry, item=nothing, amount=Amount(), records=1)]
 
     def _tell_of_older_state(self, last_seq: int, before: int, gone: int) -> None:
         again = before - last_seq - gone
@@ -393,6 +401,8 @@ class Sender:
         self._accepted += 1
         error = self._hindrance(ticket)
         if error is not None:
+            # Whoever is told goes on if all is on disk, and looks at once.
+            self._write_down()
             ticket.fail(error)
         elif not isinstance(ticket, Call):
             self._waiting.add(ticket)
@@ -457,17 +467,17 @@ class Sender:
         if entry.call is not None:
             entry.call.fail(error)
         else:
-            self._drop_points(entry, error)
+            self._drop_all(entry, error)
         self._backlog.skip_unsent()
 
-    def _drop_points(self, entry: Entry, error: TrackError) -> None:
+    def _drop_all(self, entry: Entry, error: TrackError) -> None:
         """Count what a batch has as lost, for each trial in it that is known."""
         if not isinstance(entry.item, Batch):
-            self._losses.drop(entry.points, str(error))
+            self._losses.drop_unread(entry.amount, str(error))
             return
         for op in entry.item.ops:
             trial = op.trial if isinstance(op, PointsOp) else op.arguments.get("trial")
-            self._losses.drop(op.points, str(error), trial)
+            self._losses.drop_all(op.amount, str(error), trial)
 
     # -- what comes back -------------------------------------------------------------------------
 
@@ -563,7 +573,7 @@ class Sender:
             taken = take(self._rows)
             self._on_room(taken.heavy)
             if taken.rows:
-                self._losses.drop(sum(map(points_in, taken.rows)), str(error))
+                self._losses.drop(sum(map(values_in, taken.rows)), str(error))
             if taken.ticket is not None:
                 self._accepted += 1
                 taken.ticket.fail(error)
@@ -581,8 +591,7 @@ class Sender:
 
     def _drop_numbered(self, error: TrackError) -> None:
         for entry in self._backlog.clear():
-            if entry.points:
-                self._losses.drop(entry.points, str(error))
+            self._losses.drop_all(entry.amount, str(error))
         if self.disk is not None:
             self.session = new_id()
             self._backlog.renumber()

@@ -1,7 +1,13 @@
-"""The thread of a sender: started when there is something to send, ended when nobody needs it."""
+"""The thread of a sender: started when there is something to send, ended when nobody needs it.
+
+At the very end of the process, when destructors run, the interpreter has stopped all threads for good and
+starts no other one (up to Python 3.11, whoever tries waits forever).  What is logged then goes to disk.
+"""
 
 from __future__ import annotations
 
+import logging
+import sys
 import threading
 import time
 from collections.abc import Callable
@@ -11,6 +17,8 @@ from track.lifecycle import prepare_for_exit
 from track.outbox.sender import Sender
 
 __all__ = ["SenderThread"]
+
+_log: Final = logging.getLogger("track")
 
 _GLANCE: Final = 0.02
 """Whoever waits for the end of the thread looks so often, in seconds, whether others need it again."""
@@ -33,17 +41,46 @@ class SenderThread:
         self._before_start = before_start
         self._thread: threading.Thread | None = None
         self._starting = False
+        self._problem: RuntimeError | None = None
 
     @property
     def is_alive(self) -> bool:
         """Whether it runs."""
         return self._thread is not None and self._thread.is_alive()
 
-    def wake(self) -> None:
-        """Make the sender look at the rows now, in a new thread if there is none."""
+    def wake(self) -> bool:
+        """Make the sender look at the rows now, in a new thread if there is none.
+
+        Returns:
+            whether it does; where no thread runs or starts, the rows were put on disk at best.
+        """
+        if sys.is_finalizing():
+            self._put_away()
+            return False
         if not self.is_alive or self._sender.stopping:
             self._start()
+        if not (self.is_alive or self._starting):
+            self._put_away()
+            return False
         self._sender.wake()
+        return True
+
+    @property
+    def problem(self) -> str:
+        """Why no thread is there."""
+        return "the interpreter ends" if self._problem is None else f"no thread starts: {self._problem}"
+
+    def _put_away(self) -> None:
+        """Do here what the thread does at its end, unless it was stopped in the middle of something."""
+        if self._starting or self._thread is not None:
+            return
+        self._starting = self._sender.stopping = True
+        try:
+            self._sender.run()
+        except Exception:  # noqa: BLE001  # by now anything that it needs may be gone
+            _log.exception("what is logged could not be kept: %s", self.problem)
+        finally:
+            self._starting = False
 
     def _start(self) -> None:
         with self.lock:
@@ -60,6 +97,15 @@ class SenderThread:
                 # Before it starts: it takes itself away at its end.
                 self._thread = thread
                 thread.start()
+                self._problem = None
+            except RuntimeError as error:
+                # Out of threads or memory; that must not reach the training, and is tried again.
+                self._thread = None
+                if self._problem is None:
+                    _log.warning(
+                        "no thread starts to send what is logged (%s): allow more processes and memory", error
+                    )
+                self._problem = error
             finally:
                 self._starting = False
 

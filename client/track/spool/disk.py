@@ -17,12 +17,17 @@ from track.spool.options import SpoolOptions, SpoolSync
 from track.spool.segments import HEADER_SIZE, RECORD_OVERHEAD, pack_header, pack_record, payload_of, scan
 from track_protocol.errors import SpoolCorrupt, SpoolError, SpoolFull
 
-__all__ = ["Place", "Spool"]
+__all__ = ["STRETCH_BYTES", "STRETCH_RECORDS", "Place", "Spool"]
 
 _FULL: Final = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 
 _SEGMENTS_AT_LEAST: Final = 8
 """A spool whose limit is low has smaller segments: what is confirmed goes away by whole ones."""
+
+
+STRETCH_RECORDS: Final = 4_096
+STRETCH_BYTES: Final = 1024 * 1024
+"""How much of what lies one behind the other is one item in memory: so much is read back at once."""
 
 
 class Place(NamedTuple):
@@ -35,6 +40,18 @@ class Place(NamedTuple):
     def is_behind(self, other: Place) -> bool:
         """Whether the one record begins where the other ends."""
         return self.segment == other.segment and self.start == other.start + other.length + RECORD_OVERHEAD
+
+    def joined(self, behind: Place, records: int) -> Place | None:
+        """The place of both, if they are neighbours and not too much to be read back at once.
+
+        Args:
+            behind: where the other one, or the other ones, lie.
+            records: how many both are.
+        """
+        length = behind.start + behind.length - self.start
+        if not behind.is_behind(self) or records > STRETCH_RECORDS or length > STRETCH_BYTES:
+            return None
+        return self._replace(length=length)
 
 
 @dataclass(slots=True)

@@ -16,6 +16,7 @@ from track.spool.folder import (
     spools_in,
 )
 from track.spool.recovery import Recovered, survey
+from track_protocol.amount import Amount
 from track_protocol.errors import SpoolError
 
 __all__ = ["Found", "look_at", "look_in"]
@@ -44,14 +45,14 @@ class Found:
     trouble: SpoolError | None = None
 
     @property
-    def points(self) -> int:
-        """How many points wait, as far as is known here."""
-        return self.held.points_after(self.progressed.acked)
+    def waiting(self) -> Amount:
+        """How much waits, as far as is known here."""
+        return self.held.waiting
 
     @property
     def nbytes(self) -> int:
         """How many bytes wait."""
-        return self.held.bytes_after(self.progressed.acked)
+        return self.held.nbytes
 
     @property
     def is_damage_only(self) -> bool:
@@ -77,7 +78,8 @@ class Found:
             **origin,
             "state": self.state,
             "in_use": self.in_use,
-            "points": self.points,
+            "points": self.waiting.points,
+            "calls": self.waiting.calls,
             "bytes": self.nbytes,
             "acked": self.progressed.acked,
             "generation": self.progressed.generation,
@@ -89,19 +91,28 @@ class Found:
         }
 
 
-def look_in(root: Path) -> list[Found]:
+def look_in(root: Path, *, inside: bool = True) -> list[Found]:
     """The spools in a folder, which may be one itself; the oldest first.
+
+    Args:
+        root: the folder.
+        inside: see `look_at`.
 
     Raises:
         SpoolError: the folder cannot be read.
     """
-    found = [look_at(path) for path in spools_in(root)]
+    found = [look_at(path, inside=inside) for path in spools_in(root)]
     kept = [each for each in found if not _is_shell(each.path, each.kept_damage)]
     return sorted(kept, key=lambda each: each.origin.made if each.origin is not None else 0.0)
 
 
-def look_at(path: Path) -> Found:
-    """One spool; what is wrong with it is told, not raised."""
+def look_at(path: Path, *, inside: bool = True) -> Found:
+    """One spool; what is wrong with it is told, not raised.
+
+    Args:
+        path: its folder.
+        inside: whether to read what it holds, too, which takes a while if that is much.
+    """
     progressed, in_use = read_progressed(path), False
     kept_damage = (path / "damaged").is_dir()
     try:
@@ -112,7 +123,8 @@ def look_at(path: Path) -> Found:
     except OSError as error:
         return Found(path, None, progressed, in_use, trouble=spool_error(path, "read", error))
     try:
-        return Found(path, origin, progressed, in_use, survey(path, origin.session), kept_damage)
+        held = survey(path, origin.session, progressed.acked) if inside else Recovered()
+        return Found(path, origin, progressed, in_use, held, kept_damage)
     except SpoolError as error:
         return Found(path, origin, progressed, in_use, kept_damage=kept_damage, trouble=error)
 

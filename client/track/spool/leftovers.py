@@ -14,6 +14,7 @@ from track.spool.inventory import look_at
 from track.spool.login import is_same_server
 from track.spool.replay import Destination, Outcome, Replay
 from track.spool.terms import Rules
+from track_protocol.amount import Amount
 from track_protocol.errors import SpoolError, SpoolInUse, TrackError
 
 __all__ = ["tend_leftovers"]
@@ -50,15 +51,16 @@ def _guarded(work: Callable[[Path, Destination], None], root: Path, destination:
 def _tell_of_all(root: Path, destination: Destination) -> None:
     found = [look_at(path) for path in _waiting(root, destination)]
     if found:
-        points = sum(each.points for each in found)
-        _log.info("%s points of earlier runs wait in %s: track sync %s", f"{points:,}", root, root)
+        waiting = sum((each.waiting for each in found), Amount())
+        verb = "waits" if waiting.total == 1 else "wait"
+        _log.info("%s of earlier runs %s in %s: track sync %s", waiting, verb, root, root)
 
 
 def _send_all(root: Path, destination: Destination) -> None:
     waiting = _waiting(root, destination)
     if not waiting:
         return
-    _log.info("points of earlier runs are sent from %s to %s", root, destination.name)
+    _log.info("what earlier runs left is sent from %s to %s", root, destination.name)
     outcomes = []
     for path in waiting:
         outcome = Replay(path, destination, Rules(same_store=True)).run()
@@ -67,7 +69,8 @@ def _send_all(root: Path, destination: Destination) -> None:
         outcomes.append(outcome)
         if outcome.error is not None and not isinstance(outcome.error, SpoolError):
             break  # it would be no better with the next one
-    _log.info("%s points of earlier runs were sent", f"{sum(each.sent for each in outcomes):,}")
+    sent = sum((each.sent for each in outcomes), Amount())
+    _log.info("%s of earlier runs %s sent", sent, "was" if sent.total == 1 else "were")
     _tell_of_failures([each for each in outcomes if each.error is not None], root)
     _tell_of_losses(outcomes)
 
@@ -75,7 +78,7 @@ def _send_all(root: Path, destination: Destination) -> None:
 def _tell_of_failures(failed: list[Outcome], root: Path) -> None:
     if failed:
         _log.warning(
-            "points of earlier runs wait in %s (%s): 'track sync' sends them, 'track doctor' explains more",
+            "what earlier runs left waits in %s (%s): 'track sync' sends them, 'track doctor' explains more",
             root,
             failed[0].error,
         )
@@ -83,13 +86,13 @@ def _tell_of_failures(failed: list[Outcome], root: Path) -> None:
 
 def _tell_of_losses(outcomes: list[Outcome]) -> None:
     lost = sum(each.lost for each in outcomes)
-    rejected = sum(each.rejected for each in outcomes)
+    rejected = sum((each.rejected for each in outcomes), Amount())
     if lost or rejected:
         why = "".join(f"; {reason}" for each in outcomes for reason in each.told)
         _log.warning(
-            "of what earlier runs had left, %s log calls were damaged and %s points refused%s",
+            "of what earlier runs had left, %s log calls were damaged and %s refused%s",
             f"{lost:,}",
-            f"{rejected:,}",
+            rejected,
             why,
         )
 

@@ -6,28 +6,22 @@ import logging
 import os
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Final, NamedTuple
+from typing import Final
 
 from track.spool.disk import Place, Spool
 from track.spool.folder import SpoolFolder, spool_error
 from track.spool.options import SpoolOptions
 from track.spool.segments import HEADER_SIZE, RECORD_OVERHEAD, Damage, Scan, scan
+from track.spool.stretches import Gathering, Stretch
+from track_protocol.amount import Amount
 from track_protocol.batch import Batch, batch_from_wire
 from track_protocol.codec import decode
 from track_protocol.errors import SpoolCorrupt, TrackError
 
-__all__ = ["Kept", "Recovered", "batch_in", "recover", "survey"]
+__all__ = ["Recovered", "batch_in", "recover", "survey"]
 
 _log: Final = logging.getLogger("track")
-
-
-class Kept(NamedTuple):
-    """A whole record: the numbers of its log calls, how many points it has, and where it lies."""
-
-    first: int
-    last: int
-    points: int
-    place: Place
+_NOTHING: Final = Amount()
 
 
 @dataclass(slots=True)
@@ -35,8 +29,10 @@ class Recovered:
     """What a spool holds.
 
     Attributes:
-        kept: whole records in order, each number once.
+        kept: whole records in order, each number once, as stretches.
         missing: (first, last) of log calls between them that are damaged.
+        waiting: what was logged by them behind what the server had confirmed.
+        nbytes: how many bytes that takes.
         is_cut: whether the damage may also have taken log calls behind the last whole record; how many,
             nobody knows.
         torn_bytes: at the end, of a record that was not finished; no log call that returned under
@@ -45,20 +41,14 @@ class Recovered:
         begins: whether the first segment is still there, so that no log call was ever removed from it.
     """
 
-    kept: list[Kept] = field(default_factory=list)
+    kept: list[Stretch] = field(default_factory=list)
     missing: list[tuple[int, int]] = field(default_factory=list)
+    waiting: Amount = _NOTHING
+    nbytes: int = 0
     is_cut: bool = False
     torn_bytes: int = 0
     damages: list[str] = field(default_factory=list)
     begins: bool = False
-
-    def points_after(self, seq: int) -> int:
-        """How many points come after a log call."""
-        return sum(each.points for each in self.kept if each.last > seq)
-
-    def bytes_after(self, seq: int) -> int:
-        """How many bytes they take."""
-        return sum(each.place.length for each in self.kept if each.last > seq)
 
     def missing_after(self, seq: int) -> int:
         """How many log calls after one are damaged, and come before others that are not."""
@@ -68,23 +58,27 @@ class Recovered:
         return sum(max(0, last - max(first - 1, seq)) for first, last in damaged)
 
 
-def survey(path: Path, session: str) -> Recovered:
+def survey(path: Path, session: str, acked: int = 0) -> Recovered:
     """Read a spool and change nothing; it may be in use.
+
+    Args:
+        path: its folder.
+        session: whose it is, in hexadecimal digits.
+        acked: the last log call that the server had confirmed.
 
     Raises:
         SpoolError: it cannot be read.
     """
-    found = Recovered()
+    reading = _Reading(bytes.fromhex(session), acked)
     for segment in sorted(path.glob("*.segment")):
         try:
-            data, result = _read(segment, bytes.fromhex(session), found)
+            data, result = reading.read(segment)
         except FileNotFoundError:
             continue  # it was confirmed meanwhile
         except OSError as error:
             raise spool_error(segment, "read", error) from error
-        found.torn_bytes = len(data) - result.end
-    _put_in_order(found)
-    return found
+        reading.found.torn_bytes = len(data) - result.end
+    return reading.end()
 
 
 def recover(folder: SpoolFolder, options: SpoolOptions) -> tuple[Spool, Recovered]:
@@ -93,28 +87,83 @@ def recover(folder: SpoolFolder, options: SpoolOptions) -> tuple[Spool, Recovere
     Raises:
         SpoolError: it cannot be read or written.
     """
-    found = Recovered()
-    session = bytes.fromhex(folder.origin.session)
+    reading = _Reading(bytes.fromhex(folder.origin.session), folder.progressed().acked)
     paths = folder.segments()
-    sizes = {}
+    spool = Spool(folder, options, 1 + max((_number(path) for path in paths), default=0))
     for path in paths:
         try:
-            data, result = _read(path, session, found)
+            data, result = reading.read(path)
         except OSError as error:
             raise spool_error(path, "read", error) from error
-        sizes[path] = len(data)
         for damage in result.damages:
             folder.quarantine(f"{path.stem}-{damage.start}", data[damage.start : damage.end])
         if path is paths[-1] and result.end < len(data):
-            found.torn_bytes = len(data) - result.end
+            reading.found.torn_bytes = len(data) - result.end
             _cut(path, result.end)
-    _put_in_order(found)
-    spool = Spool(folder, options, 1 + max((_number(path) for path in paths), default=0))
-    for path in paths:
-        last = max((each.last for each in found.kept if each.place.segment == _number(path)), default=0)
-        spool.adopt(_number(path), sizes[path], last)
+        spool.adopt(_number(path), len(data), reading.last)
+    found = reading.end()
     _tell(folder.path, found)
     return spool, found
+
+
+class _Reading:
+    """Goes through the segments of a spool, one after the other; only one of them is in memory.
+
+    Args:
+        session: whose they are.
+        acked: the last log call that the server had confirmed.
+
+    Attributes:
+        found: what was found so far; whole records are in it in the end.
+        last: the number of the last log call in what was read so far.
+    """
+
+    def __init__(self, session: bytes, acked: int) -> None:
+        self._session = session
+        self._acked = acked
+        self._gathering = Gathering()
+        self.found = Recovered()
+        self.last = 0
+
+    def read(self, path: Path) -> tuple[bytes, Scan]:
+        """The bytes of a segment, and what they are.
+
+        Raises:
+            OSError: it cannot be read.
+        """
+        data, found, number = path.read_bytes(), self.found, _number(path)
+        found.begins = found.begins or number == 1
+        found.is_cut = False
+        try:
+            result = scan(data, self._session)
+        except SpoolCorrupt as error:
+            found.damages.append(f"{path}: {error}")
+            found.is_cut = True
+            return data, Scan(damages=[Damage(0, len(data))], end=len(data))
+        found.is_cut = any(damage.end == len(data) for damage in result.damages)
+        for damage in result.damages:
+            found.damages.append(f"{path}: bytes {damage.start} to {damage.end} are no record")
+        for _, start, length in result.records:
+            try:
+                batch = batch_in(data[start : start + length])
+            except SpoolCorrupt as error:
+                found.damages.append(f"{path}: {error}")
+                result.damages.append(Damage(start - RECORD_OVERHEAD, start + length))
+                continue
+            if self._gathering.add(batch, Place(number, start, length)):
+                self._count(batch, length)
+        return data, result
+
+    def _count(self, batch: Batch, length: int) -> None:
+        self.last = max(self.last, batch.last)
+        if batch.last > self._acked:
+            self.found.waiting += batch.amount_after(self._acked)
+            self.found.nbytes += length
+
+    def end(self) -> Recovered:
+        """What was found in all of them."""
+        self.found.kept, self.found.missing = self._gathering.stretches, self._gathering.missing
+        return self.found
 
 
 def batch_in(payload: bytes) -> Batch:
@@ -127,43 +176,6 @@ def batch_in(payload: bytes) -> Batch:
         return batch_from_wire(decode(payload))
     except TrackError as error:
         raise SpoolCorrupt(f"a whole record of the spool makes no sense: {error}") from None
-
-
-def _read(path: Path, session: bytes, found: Recovered) -> tuple[bytes, Scan]:
-    data = path.read_bytes()
-    found.begins = found.begins or _number(path) == 1
-    found.is_cut = False
-    try:
-        result = scan(data, session)
-    except SpoolCorrupt as error:
-        found.damages.append(f"{path}: {error}")
-        found.is_cut = True
-        return data, Scan(damages=[Damage(0, len(data))], end=len(data))
-    found.is_cut = any(damage.end == len(data) for damage in result.damages)
-    for damage in result.damages:
-        found.damages.append(f"{path}: bytes {damage.start} to {damage.end} are no record")
-    for seq, start, length in result.records:
-        try:
-            batch = batch_in(data[start : start + length])
-        except SpoolCorrupt as error:
-            found.damages.append(f"{path}: {error}")
-            result.damages.append(Damage(start - RECORD_OVERHEAD, start + length))
-            continue
-        found.kept.append(Kept(seq, batch.last, batch.points, Place(_number(path), start, length)))
-    return data, result
-
-
-def _put_in_order(found: Recovered) -> None:
-    """Each number once, and what is missing between them: after a failed flush records are written again."""
-    ordered = sorted(found.kept, key=lambda each: (each.first, -each.last))
-    found.kept = []
-    for each in ordered:
-        expected = found.kept[-1].last + 1 if found.kept else each.first
-        if each.last < expected:
-            continue
-        if each.first > expected:
-            found.missing.append((expected, each.first - 1))
-        found.kept.append(each)
 
 
 def _cut(path: Path, end: int) -> None:

@@ -26,9 +26,11 @@ from track.outbox.records import Row
 from track.outbox.sender import Sender
 from track.spool.disk import Spool
 from track.spool.folder import Progressed, SpoolFolder
+from track.spool.lossreport import LossReport
 from track.spool.options import SpoolOptions, SpoolSync
 from track.spool.recovery import Recovered, recover
 from track.spool.terms import CheckedLink, Rules, Terms
+from track_protocol.amount import Amount
 from track_protocol.batch import Batch
 from track_protocol.errors import CallTimeout, ServerUnreachable, SpoolError, SpoolForeign, TrackError
 from track_protocol.link import Link
@@ -40,6 +42,10 @@ _STALLED: Final = 60.0
 _GRACE: Final = 0.5
 _ENDS: Final = 5.0
 _MOST_IN_ONE: Final = 2**20
+_NOTHING: Final = Amount()
+
+_IN_FLIGHT: Final = 1_024
+"""Batches that are sent and not yet acknowledged: they may be tiny, and bytes are limited besides."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,11 +71,11 @@ class Outcome:
 
     Attributes:
         path: the spool's folder.
-        sent: points that the server has now and had not before.
-        left: points that still wait.
+        sent: what the server has now and had not before.
+        left: what still waits.
         lost: log calls that are damaged here and not at the server.
         lost_more: whether the damage may have taken some more, nobody knows how many.
-        rejected: points that the server refused for good, or that could not be read any more.
+        rejected: what the server refused for good, or what could not be read any more.
         damages: one line for each damage that was found.
         torn_bytes: of a record that was not finished; they were cut off.
         told: what else there is to tell: why records were refused, and what a server lacks.
@@ -77,11 +83,11 @@ class Outcome:
     """
 
     path: Path
-    sent: int = 0
-    left: int = 0
+    sent: Amount = _NOTHING
+    left: Amount = _NOTHING
     lost: int = 0
     lost_more: bool = False
-    rejected: int = 0
+    rejected: Amount = _NOTHING
     damages: list[str] = field(default_factory=list)
     torn_bytes: int = 0
     told: list[str] = field(default_factory=list)
@@ -114,7 +120,7 @@ class Replay:
         """Send it, and wait until the server has confirmed all of it or something stands in the way.
 
         Args:
-            show: told now and then how many points remain.
+            show: told now and then how many points and other log calls remain.
 
         Returns:
             how it ended; no `TrackError` is raised.
@@ -148,6 +154,8 @@ class Replay:
         backlog, losses = _backlog_of(found), _Reasons()
         disk = DiskCopy(backlog, options, self._destination.address, losses, spool)
         origin = spool.folder.origin
+        damaged = found.is_cut or found.missing_after(before.acked) > 0
+        report = LossReport(spool, found) if damaged else None
         terms = Terms(self._rules, self._path, self._destination.name, origin.server, backlog, before)
         sender = Sender(
             deque[Row](),
@@ -155,7 +163,7 @@ class Replay:
             lambda: CheckedLink(self._destination.open_link(), terms),
             self._destination.name,
             self._destination.timeout,
-            Limits(),
+            Limits(batches_in_flight=_IN_FLIGHT),
             losses,
             lambda nbytes: None,
             session=bytes.fromhex(origin.session),
@@ -173,12 +181,21 @@ class Replay:
                 _leave(spool.folder, backlog, terms, before)
         outcome.error = terms.error
         # What the server had confirmed once is kept for a while, and would not have been sent.
-        outcome.left = found.points_after(before.acked) if terms.had is None else backlog.points
-        outcome.rejected, outcome.told = terms.refused + losses.dropped, losses.reasons
+        outcome.left = found.waiting if terms.had is None else backlog.amount
+        outcome.rejected, outcome.told = terms.refused + losses.unreadable, losses.reasons
+        outcome.sent = terms.sent
         if terms.had is not None:
-            outcome.sent = max(0, found.points_after(terms.had) - outcome.left - outcome.rejected)
             outcome.lost = found.missing_after(terms.had) + terms.gap
+        if report is not None and outcome.error is None and (outcome.lost or outcome.lost_more):
+            self._tell_trials(report, outcome)
         return outcome
+
+    def _tell_trials(self, report: LossReport, outcome: Outcome) -> None:
+        to = self._destination
+        try:
+            report.send(to.open_link, to.timeout, outcome.lost)
+        except TrackError as error:
+            outcome.told.append(f"the trials were not told of what they lost: {error}")
 
     def _carry(self, sender: Sender, backlog: Backlog, terms: Terms, show: Callable[[int], None]) -> None:
         thread = threading.Thread(target=sender.run, name="track-replay", daemon=True)
@@ -187,7 +204,7 @@ class Replay:
         try:
             while thread.is_alive():
                 thread.join(_LOOKS)
-                show(backlog.points)
+                show(backlog.amount.total)
                 terms.give_up(patience.ended())
         finally:
             _stop(sender)
@@ -216,11 +233,22 @@ class Replay:
 
 
 class _Reasons(Losses):
-    """Keeps what there is to tell, instead of logging it."""
+    """Keeps what there is to tell, instead of logging it.
+
+    Attributes:
+        reasons: why something is lost.
+        unreadable: what could not be read any more.
+    """
 
     def __init__(self) -> None:
         super().__init__()
         self.reasons: list[str] = []
+        self.unreadable = Amount()
+
+    def drop_all(self, amount: Amount, reason: str, trial: bytes | str | None = None) -> None:
+        """Keep points and other log calls apart."""
+        self.unreadable += amount
+        super().drop_all(amount, reason, trial)
 
     def warn(self, message: str, *, again: bool = False) -> None:
         """Keep it, once."""
@@ -260,7 +288,7 @@ def _backlog_of(found: Recovered) -> Backlog:
         for first in range(1, found.kept[0].first, _MOST_IN_ONE):
             backlog.add(Batch(first, min(_MOST_IN_ONE, found.kept[0].first - first), []), 0)
     for each in found.kept:
-        backlog.adopt(each.first, each.last, each.points, each.place)
+        backlog.adopt(each)
     return backlog
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from bisect import bisect_left
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -10,7 +9,8 @@ from typing import Any, Final
 
 from track.outbox.backlog import Backlog
 from track.spool.folder import Progressed
-from track_protocol.batch import Batch, CallOp, Op, PointsOp
+from track_protocol.amount import Amount
+from track_protocol.batch import Batch
 from track_protocol.errors import (
     PermissionDenied,
     RemoteProtocolError,
@@ -59,7 +59,8 @@ class Terms:
         had: the last record that the server had when it was first reached; None if it never was.
         generation: of the server's store; None if it was never reached.
         gap: how many log calls neither side has, though they were confirmed once.
-        refused: how many points the server does not take, for good.
+        sent: what the server has now and had not when it was first reached.
+        refused: what the server does not take, for good.
     """
 
     def __init__(
@@ -77,7 +78,8 @@ class Terms:
         self.had: int | None = None
         self.generation: str | None = None
         self.gap = 0
-        self.refused = 0
+        self.sent = self.refused = Amount()
+        self._known = 0
         self._under_way: dict[int, Batch] = {}
 
     def give_up(self, error: TrackError | None) -> None:
@@ -115,8 +117,10 @@ class Terms:
                 f"this user of {self._name} is a reader and may not log anything: use a writer's URI"
             )
         if self.had is None:
-            self.had = min(opened.last_seq, self._end)
+            self.had = self._known = min(opened.last_seq, self._end)
             self.gap = max(0, self._begin - 1 - opened.last_seq)
+        self._stored(min(opened.last_seq, self._end))
+        self._under_way.clear()  # the rest is sent again
         self.generation = opened.generation
         # Whatever came behind this copy is in another one, or was sent by its process itself.
         return Opened(min(opened.last_seq, self._end), opened.generation, opened.role)
@@ -136,10 +140,35 @@ class Terms:
                 f"{self._name} confirmed record {acked.last_seq}, but {self._path} ends with {self._end}: "
                 "it is kept as it is; is that the right server?"
             )
-        for rejection in acked.rejected:
-            self.refused += sum(_points_at(batch, rejection.seq) for batch in self._under_way.values())
-        for first in [first for first, batch in self._under_way.items() if batch.last <= acked.last_seq]:
+        refused = [(each.seq, self._logged(each.seq - 1, each.seq)) for each in acked.rejected]
+        self._stored(acked.last_seq)
+        for seq, amount in refused:
+            self.refused += amount
+            # Of what was stored in part, the server tells again what it had refused before.
+            self.sent -= amount if self.had is not None and seq > self.had else Amount()
+
+    def _stored(self, last_seq: int) -> None:
+        """The server has everything up to `last_seq`, but for what it refuses."""
+        if last_seq > self._known:
+            self.sent += self._logged(self._known, last_seq)
+            self._known = last_seq
+        while self._under_way:
+            first = next(iter(self._under_way))
+            if self._under_way[first].last > last_seq:
+                break
             del self._under_way[first]
+
+    def _logged(self, after: int, last_seq: int) -> Amount:
+        """What is under way behind the one record, up to the other."""
+        amount = Amount()
+        for batch in self._under_way.values():
+            if batch.first > last_seq:
+                break  # they are in order, and may be many
+            if batch.first > after and batch.last <= last_seq:
+                amount += batch.amount
+            elif batch.last > after:
+                amount += batch.amount_after(after) - batch.amount_after(last_seq)
+        return amount
 
     def _gap_at(self, opened: Opened) -> str:
         known = self._before.generation
@@ -156,23 +185,6 @@ class Terms:
             "Nothing was changed. Name the right server: --to URI; or send what is here without them: "
             "--despite-gap"
         )
-
-
-def _points_at(batch: Batch, seq: int) -> int:
-    """How many points a batch has in one record."""
-    if not batch.first <= seq <= batch.last:
-        return 0
-    offset = seq - batch.first
-    return sum((len(op.names) if isinstance(op, PointsOp) else 1) for op in batch.ops if _has(op, offset))
-
-
-def _has(op: Op, offset: int) -> bool:
-    if isinstance(op, CallOp):
-        return op.offset == offset
-    if isinstance(op.offsets, int):
-        return op.offsets <= offset < op.offsets + len(op)
-    at = bisect_left(op.offsets, offset)
-    return at < len(op.offsets) and op.offsets[at] == offset
 
 
 class CheckedLink:

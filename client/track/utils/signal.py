@@ -23,7 +23,7 @@ from types import FrameType
 from typing import Final
 from weakref import WeakSet
 
-__all__ = ["SIGNAL_SECONDS", "SignalHandler", "seconds_left"]
+__all__ = ["SIGNAL_SECONDS", "SignalHandler", "is_asked_to_end", "seconds_left"]
 
 _log: Final = logging.getLogger("track")
 
@@ -130,7 +130,7 @@ class _Link:
     def _tell(self, signum: int, frame: FrameType | None) -> None:
         try:
             try:
-                _state.busy = True
+                _state.busy = _state.asked = True
                 _state.deadline = time.monotonic() + SIGNAL_SECONDS
                 for handler in list(_installed):
                     told = handler.sigint if self._number is signal.SIGINT else handler.sigterm
@@ -158,10 +158,11 @@ class _Link:
 
 
 class _State:
-    """Whether a signal is being handled, and until when that may take."""
+    """Whether a signal is being handled, until when that may take, and whether one has ever come."""
 
     busy = False
     deadline = 0.0
+    asked = False
 
 
 _state: Final = _State()
@@ -210,3 +211,8 @@ def _leave() -> None:
 def seconds_left() -> float:
     """Of `SIGNAL_SECONDS`, for whom a signal told; all handlers together have no more."""
     return max(0.0, _state.deadline - time.monotonic())
+
+
+def is_asked_to_end() -> bool:
+    """Whether a signal has asked this process to end, and whoever sent it waits for that."""
+    return _state.asked

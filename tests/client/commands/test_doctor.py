@@ -91,13 +91,25 @@ def test_looking_changes_nothing(served: Served, spools: Path, examined: Any) ->
     assert {path: path.read_bytes() for path in spools.rglob("*") if path.is_file()} == before
 
 
-def test_a_spool_that_waits_is_told_with_what_sends_it(spools: Path, examined: Any) -> None:
+def test_a_spool_that_waits_is_told_with_what_sends_it(
+    spools: Path, monkeypatch: pytest.MonkeyPatch, examined: Any
+) -> None:
+    monkeypatch.setenv("TRACK_TOKEN", "trk_secret")
     path = left_spool(spools, progressed=Progressed(10, "one", "no server answers at localhost:8123"))
     code, (finding,) = examined()
     assert code == 1
     for text in ("20 points", "train.py (pid 4711", "socket://ann@localhost:8123", "no server answers"):
         assert text in finding["text"]
     assert finding["remedy"] == f"track sync {path}"
+
+
+def test_a_spool_for_which_there_is_no_login_is_told_with_what_gives_one(spools: Path, examined: Any) -> None:
+    # Fails when `diagnosis._to` does not look for a login: a plain `track sync` cannot send it.
+    path = left_spool(spools)
+    _, (finding,) = examined()
+    assert finding["remedy"].startswith(
+        f"track sync {path} --to URI, with the one that 'track user add' printed"
+    )
 
 
 def test_a_spool_in_use_is_well(spools: Path, examined: Any) -> None:
@@ -172,28 +184,28 @@ def test_a_variable_that_means_nothing_is_told(
 
 def test_a_server_that_is_away_is_told(examined: Any) -> None:
     _, (finding,) = examined("socket://ann:trk_x@127.0.0.1:1?pin=sha256:" + "A" * 43)
-    assert "not so: it can be reached" in finding["text"]
+    assert "it cannot be reached" in finding["text"]
     assert "is it running" in finding["remedy"]
 
 
 def test_a_server_without_tls_is_told(examined: Any) -> None:
     with fake_server(lambda peer: peer.socket.sendall(b"HTTP/1.1 400 Bad Request\r\n\r\n" * 99)) as port:
         _, (finding,) = examined(f"socket://ann:trk_x@127.0.0.1:{port}?pin=sha256:" + "A" * 43)
-    assert "not so: the connection is encrypted" in finding["text"]
+    assert "the connection cannot be encrypted" in finding["text"]
     assert "TLS 1.3" in finding["remedy"]
 
 
 def test_another_key_is_told(served: Served, examined: Any) -> None:
     uri = served.join("ann").replace(served.pin, "sha256:" + "A" * 43)
     _, (finding,) = examined(uri)
-    assert "not so: its key is the expected one" in finding["text"]
+    assert "its key is not the expected one" in finding["text"]
 
 
 def test_a_token_that_was_revoked_is_told(served: Served, examined: Any) -> None:
     uri = served.join("ann")
     UserStore(served.home).remove("ann")
     _, (finding,) = examined(uri)
-    assert "not so: it accepts the login" in finding["text"]
+    assert "it does not accept the login" in finding["text"]
 
 
 def test_a_missing_login_is_told(served: Served, examined: Any) -> None:
@@ -226,3 +238,11 @@ def test_the_configuration_that_is_read_is_told(
     out = capsys.readouterr().out
     assert f"{path} is read" in out
     assert "TRACK_SPOOL_LIMIT is 1G" in out
+
+
+def test_log_calls_that_are_no_points_are_told_as_such(spools: Path, examined: Any) -> None:
+    left_spool(spools, calls=3)
+    left_spool(spools, batches=0, calls=1, session=b"2" * 16)
+    _, findings = examined()
+    told = sorted(finding["text"].partition("; ")[2].partition(" of ")[0] for finding in findings)
+    assert told == ["1 log call", "30 points and 3 other log calls"]

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from left_spools import left_spool
+from left_spools import left_spool, running_script
 from spool_stage import LOSSES, Stage
 from track.spool.folder import Progressed
 from waiting import wait_until
@@ -29,7 +29,7 @@ def test_what_a_killed_process_left_is_sent_exactly_once(stage: Stage) -> None:
     ran = stage.track("sync")
     assert ran.returncode == 0, ran
     assert f"{path}: 20,000 points sent" in ran.stdout
-    assert "1 spool: 20,000 points sent, 0 wait" in ran.stdout
+    assert "1 spool: 20,000 points sent, 0 points wait" in ran.stdout
     assert ran.stderr == ""
     assert stage.losses() == LOSSES
     assert list(stage.spools.iterdir()) == []
@@ -191,3 +191,46 @@ def test_the_outcome_can_be_read_by_a_machine(stage: Stage) -> None:
     (told,) = json.loads(ran.stdout)["spools"]
     assert (told["path"], told["sent"], told["left"], told["in_use"]) == (str(path), 0, 30, False)
     assert "no server answers" in told["error"]
+
+
+def test_points_and_other_log_calls_are_told_apart(stage: Stage) -> None:
+    left_spool(stage.spools, server="socket://ann@127.0.0.1:1?timeout=0.1", calls=3)
+    left_spool(stage.spools, server=stage.uri, session=b"2" * 16, batches=0, calls=1)
+    listed = json.loads(stage.track("sync", "--dry-run", "--json").stdout)["spools"]
+    assert sorted((each["points"], each["calls"]) for each in listed) == [(0, 1), (30, 3)]
+    rows = [line.split() for line in stage.track("sync", "--dry-run").stdout.splitlines()]
+    assert sorted(row[-6:-4] for row in rows[1:]) == [["0", "1"], ["30", "3"]]
+    ran = stage.track("sync", TRACK_TOKEN=stage.uri.partition("ann:")[2].partition("@")[0])
+    for told in (
+        "0 points sent, 30 points and 3 other log calls wait, not sent: no server answers",
+        "0 points sent, 1 log call refused for good",
+        "2 spools: 0 points sent, 30 points and 3 other log calls wait; 0 in use, 1 not sent",
+    ):
+        assert told in ran.stdout
+
+
+_ENDS = """
+trial = client.new_trial(name="t")
+for step in range(1_260):
+    trial.log_metrics(step=step, loss=float(step))
+say("logged")
+"""
+
+
+def test_the_exit_of_a_run_and_what_sends_it_tell_the_same_exact_number(stage: Stage) -> None:
+    # Fails when a log call that is no point counts as one anywhere.
+    stage.server.kill()
+    with running_script(stage.folder, _ENDS, stage.uri, TRACK_SPOOL=str(stage.spools)) as script:
+        _, err = script.communicate(timeout=60)
+    (spool,) = json.loads(stage.track("sync", "--dry-run", "--json").stdout)["spools"]
+    assert spool["points"] == 1_260
+    told = f"1,260 points and {spool['calls']} other log calls"
+    assert f"{told} are not at " in err
+    stage.server = stage.start(stage.server.served.port)
+    (outcome,) = json.loads(stage.track("sync", "--json").stdout)["spools"]
+    found = {
+        name: outcome[name]
+        for name in ("sent", "sent_calls", "left", "left_calls", "rejected", "rejected_calls")
+    }
+    assert list(found.values()) == [1_260, spool["calls"], 0, 0, 0, 0]
+    assert len(stage.losses()) == 1_260

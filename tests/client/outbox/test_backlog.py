@@ -8,6 +8,8 @@ from track.outbox.backlog import Backlog, Entry, NumberedCall
 from track.outbox.tickets import Call
 from track.spool.disk import Place
 from track.spool.segments import RECORD_OVERHEAD
+from track.spool.stretches import Stretch
+from track_protocol.amount import Amount
 from track_protocol.batch import Batch, CallOp
 from track_protocol.errors import RemoteProtocolError
 
@@ -58,7 +60,7 @@ def test_attaching_sends_again_from_where_the_store_stands() -> None:
         backlog.mark_sent()
     assert backlog.attach(3) == 0
     assert numbers(backlog) == [(3, 5), (6, 6)]
-    assert (backlog.sent, backlog.horizon, backlog.acked) == (0, 2, 2)
+    assert (backlog.sent, backlog.horizon, backlog.acked) == (0, 2, 3)
 
 
 def test_what_a_store_has_no_more_counts_as_nothing() -> None:
@@ -75,7 +77,7 @@ def test_what_a_store_has_no_more_is_sent_again_as_far_as_it_is_kept() -> None:
     for _ in range(3):
         backlog.mark_sent()
     backlog.ack(6)
-    kept = Entry(None, 3, 4, 2, 40, Place(1, 40, 40))
+    kept = Entry(None, 3, 4, Amount(2), 40, Place(1, 40, 40))
     assert backlog.attach(0, [kept]) == 4
     assert numbers(backlog) == [(1, 2), (3, 4), (5, 6), (7, 9)]
     assert [entry.place for entry in backlog] == [None, kept.place, None, None]
@@ -109,11 +111,11 @@ def test_what_the_disk_did_not_flush_has_to_be_written_again() -> None:
 
 def test_records_from_disk_may_begin_anywhere_and_what_is_missing_counts_as_nothing() -> None:
     backlog = Backlog()
-    backlog.adopt(5, 6, 2, Place(1, 40, 40))
-    backlog.adopt(9, 9, 1, Place(1, 99, 40))
+    backlog.adopt(Stretch(5, 6, Amount(2), Place(1, 40, 40)))
+    backlog.adopt(Stretch(9, 9, Amount(1), Place(1, 99, 40)))
     assert numbers(backlog) == [(5, 6), (7, 8), (9, 9)]
     assert (backlog.acked, backlog.next_seq, backlog.highest) == (4, 10, 9)
-    assert [entry.points for entry in backlog] == [2, 0, 1]
+    assert [entry.amount for entry in backlog] == [Amount(2), Amount(), Amount(1)]
 
 
 def test_an_executed_call_stays_until_its_answer_is_here() -> None:
@@ -123,7 +125,7 @@ def test_an_executed_call_stays_until_its_answer_is_here() -> None:
     backlog.mark_sent()
     backlog.mark_sent()
     assert backlog.attach(2) == 0
-    assert numbers(backlog) == [(2, 2)]
+    assert (numbers(backlog), backlog.settled) == ([(2, 2)], 1)
     backlog.mark_sent()
     backlog.answered(item)
     assert (numbers(backlog), backlog.acked) == ([], 2)
@@ -193,7 +195,7 @@ def test_records_of_different_segments_are_no_neighbours() -> None:
 
 
 def test_one_item_stands_for_no_more_than_can_be_read_back_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("track.outbox.backlog._STRETCH_RECORDS", 2)
+    monkeypatch.setattr("track.spool.disk.STRETCH_RECORDS", 2)
     backlog = on_disk(1, 1, 1, 1, 1)
     backlog.join(5)
     assert numbers(backlog) == [(1, 2), (3, 4), (5, 5)]
@@ -203,6 +205,17 @@ def test_an_item_gives_way_to_those_that_it_stands_for() -> None:
     backlog = on_disk(1, 2, 3)
     backlog.mark_sent()
     backlog.join(3)
-    backlog.unfold([Entry(batch(2, 2), 2, 3, 0, 40), Entry(batch(4, 3), 4, 6, 0, 40)])
+    backlog.unfold([Entry(batch(2, 2), 2, 3, Amount(), 40), Entry(batch(4, 3), 4, 6, Amount(), 40)])
     assert numbers(backlog) == [(1, 1), (2, 3), (4, 6)]
     assert (backlog.sent, backlog.placed, backlog.nbytes) == (1, 3, 80)
+
+
+def test_of_a_batch_that_is_durable_in_part_only_the_rest_counts() -> None:
+    # Fails when `Backlog.amount` adds up whole items.
+    backlog = Backlog()
+    item = Batch(1, 4, [CallOp(offset, "commit", {}) for offset in range(4)])
+    backlog.add(item, 100, item.amount)
+    assert backlog.amount == Amount(calls=4)
+    backlog.mark_sent()
+    backlog.attach(3)
+    assert backlog.amount == Amount(calls=1)

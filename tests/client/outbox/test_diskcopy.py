@@ -15,15 +15,19 @@ from typing import Any
 
 import pytest
 
+from left_spools import records_in
 from memory_link import MemoryStore
 from track.outbox import Outbox, numbering
 from track.outbox import diskcopy as diskcopy_module
+from track.outbox.backlog import Entry
+from track.outbox.diskcopy import DiskCopy
 from track.outbox.limits import Limits
 from track.outbox.records import batch_of
 from track.outbox.tickets import KeepTicket
 from track.spool.folder import SpoolFolder, spools_in
 from track.spool.options import SpoolOptions, SpoolSync
 from track.spool.recovery import Recovered, batch_in, survey
+from track_protocol.amount import Amount
 from track_protocol.batch import Batch, CallOp, PointsOp
 from track_protocol.columns import unpack
 from track_protocol.errors import (
@@ -84,10 +88,8 @@ def spooled_values(root: Path) -> list[Any]:
     """The values of all points on disk, in order."""
     (folder,) = spools_in(root)
     found: list[Any] = []
-    for kept in spooled(root).kept:
-        segment = (folder / f"{kept.place.segment:08d}.segment").read_bytes()
-        payload = segment[kept.place.start : kept.place.start + kept.place.length]
-        for op in batch_in(payload).ops:
+    for _, batch in records_in(folder):
+        for op in batch.ops:
             found += unpack(op.values[0]) if isinstance(op, PointsOp) else []
     return found
 
@@ -140,9 +142,29 @@ def test_the_end_of_the_process_leaves_what_was_not_sent_and_says_where(
     outbox.writer(TRIAL)(None, {"loss": 1.0, "accuracy": 2.0})
     outbox.leave(0.1)
     (folder,) = spools_in(tmp_path / "spool")
-    assert spooled(tmp_path / "spool").points_after(0) == 2
+    assert spooled(tmp_path / "spool").waiting == Amount(2)
     assert "2 points are not at the store yet (" in caplog.text
     assert f"or now: track sync {folder}" in caplog.text
+
+
+@pytest.mark.parametrize(
+    ("points", "told"),
+    [
+        (2, "2 points and 1 other log call are not at the store yet ("),
+        (0, "1 log call is not at the store yet ("),
+    ],
+)
+def test_the_end_of_the_process_tells_of_other_log_calls_as_such(
+    store: MemoryStore, make_outbox: MakeOutbox, caplog: pytest.LogCaptureFixture, points: int, told: str
+) -> None:
+    # Fails when `CallOp.amount` is a point, or `Keeping` looks at points only.
+    store.away = True
+    outbox = make_outbox()
+    for value in range(points):
+        outbox.writer(TRIAL)(None, {"loss": float(value)})
+    outbox.log("add_trial_tags", {"trial": TRIAL, "tags": {}})
+    outbox.leave(0.1)
+    assert told in caplog.text
 
 
 def test_a_log_call_that_must_be_on_disk_is_when_it_returns(
@@ -156,7 +178,7 @@ def test_a_log_call_that_must_be_on_disk_is_when_it_returns(
         write(value, {"loss": float(value)})
         assert spooled_values(tmp_path / "spool")[-1] == value
     outbox.log("set_trial_status", {"trial": TRIAL, "status": {"name": "Running", "value": 101}})
-    assert spooled(tmp_path / "spool").points_after(0) == 21
+    assert spooled(tmp_path / "spool").waiting == Amount(20, 1)
 
 
 def test_a_disk_that_does_not_answer_holds_training_up_once_and_no_longer_than_the_bound(
@@ -185,6 +207,24 @@ def test_a_disk_that_does_not_answer_holds_training_up_once_and_no_longer_than_t
     answers.set()
     assert waited == [0.05, 0.0, 0.0]
     assert "what was logged is not on disk after 0.05 s, and training goes on" in caplog.text
+
+
+def test_nobody_waits_each_time_for_a_store_that_is_away_while_all_is_on_disk(
+    store: MemoryStore, make_outbox: MakeOutbox
+) -> None:
+    # Fails when `Keeping.shortened` gives such a store a second each time.
+    store.away = True
+    outbox = make_outbox()
+    trials = threading.Thread(target=_save_often, args=(outbox, 40), daemon=True)
+    trials.start()
+    trials.join(30.0)
+    assert not trials.is_alive()
+
+
+def _save_often(outbox: Outbox, times: int) -> None:
+    for value in range(times):
+        outbox.writer(TRIAL)(value, {"loss": 1.0})
+        outbox.secure()
 
 
 def test_a_full_spool_leaves_the_rest_in_memory_and_takes_it_when_there_is_room(
@@ -379,6 +419,15 @@ def test_what_was_only_in_a_deleted_folder_is_told_as_lost_and_the_rest_is_store
     outbox.flush()
     assert values(store) == [2.0]
     assert outbox.dropped == 1
+    assert_trial_was_told(store, outbox, "was deleted with what was only there")
+
+
+def assert_trial_was_told(store: MemoryStore, outbox: Outbox, reason: str) -> None:
+    """The trial knows of the one point that it lost; fails when `DiskCopy` drops it without a trial."""
+    outbox.flush()
+    ((_, _, method, told),) = store.calls
+    assert (method, told["trial"], told["points"]) == ("log_trial_losses", TRIAL, 1)
+    assert reason in told["reason"]
 
 
 def test_a_store_that_was_set_back_gets_again_what_is_still_kept(
@@ -487,6 +536,31 @@ def test_a_token_that_is_revoked_while_data_waits_costs_nothing(
     wait_until(lambda: len(store.points) == 3, "all is stored")
     outbox.flush()
     assert values(store) == [1.0, 2.0, 3.0]
+
+
+def test_what_is_on_disk_is_secure_though_the_token_was_revoked(
+    store: MemoryStore, make_outbox: MakeOutbox, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # Fails when `Sender._accept` refuses to flush before it has written down what came before.
+    store.open_error = AuthenticationError("the token was revoked: ask for another one")
+    outbox = make_outbox()
+    write, put = outbox.writer(TRIAL), DiskCopy.write
+    write(1, {"loss": 1.0})
+    wait_until(lambda: outbox._sender.line.final is not None, "the login was refused")
+    secured = threading.Event()
+
+    def written(disk: DiskCopy, session: bytes) -> None:
+        # As long as that takes, somebody who was told already could look.
+        if disk._backlog.unplaced():
+            secured.wait(0.1)
+        put(disk, session)
+
+    monkeypatch.setattr(DiskCopy, "write", written)
+    write(2, {"loss": 2.0})
+    outbox.secure()
+    secured.set()
+    assert outbox.folder is not None
+    assert spooled_values(outbox.folder.parent) == [1.0, 2.0]
 
 
 def test_a_right_that_is_taken_away_while_data_waits_costs_nothing(
@@ -613,8 +687,9 @@ def test_a_call_that_nobody_can_hear_is_nothing_on_disk(
     with pytest.raises(Exception, match="away"):
         outbox.call("commit", {}, timeout=0.1)
     outbox.log("set_trial_status", {"trial": TRIAL, "status": {"name": "Running", "value": 101}})
-    wait_until(lambda: spooled(tmp_path / "spool").points_after(0) == 1, "it is on disk")
-    assert [(kept.first, kept.points) for kept in spooled(tmp_path / "spool").kept] == [(1, 0), (2, 1)]
+    wait_until(lambda: spooled(tmp_path / "spool").waiting == Amount(calls=1), "it is on disk")
+    (folder,) = spools_in(tmp_path / "spool")
+    assert [batch.amount for _, batch in records_in(folder)] == [Amount(), Amount(calls=1)]
 
 
 def _log_in_a_child(outbox: Outbox, root: Path, sessions: Any) -> None:
@@ -639,7 +714,7 @@ def test_a_forked_child_has_a_spool_of_its_own(
     own = outbox._sender.session.hex()
     (other,) = set(names) - {own}
     left = survey(tmp_path / "spool" / other, other)
-    assert [kept.points for kept in left.kept] == [1]
+    assert [kept.amount for kept in left.kept] == [Amount(1)]
     SpoolFolder.open(tmp_path / "spool" / other).close()
     with pytest.raises(SpoolInUse):
         SpoolFolder.open(tmp_path / "spool" / own)
@@ -728,7 +803,7 @@ def test_a_long_outage_takes_no_memory_for_each_log_call(
     # Fails when `DiskCopy._is_synced` joins nothing.
     outbox = log_during_an_outage(make_outbox, store, monkeypatch, calls=500)
     assert len(outbox._sender._backlog) <= 2
-    assert outbox.waiting == outbox._sender.unsent_points == 500
+    assert (outbox.waiting, outbox._sender.unsent) == (500, Amount(500))
     store.away = False
     outbox.flush()
     assert values(store) == [float(value) for value in range(500)]
@@ -738,14 +813,15 @@ def test_what_is_damaged_on_disk_during_an_outage_is_counted_and_the_rest_is_sen
     store: MemoryStore, make_outbox: MakeOutbox, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     outbox = log_during_an_outage(make_outbox, store, monkeypatch, calls=5)
-    damaged = spooled(tmp_path / "spool").kept[2].place
     (folder,) = spools_in(tmp_path / "spool")
+    damaged, _ = records_in(folder)[2]
     with (folder / "00000001.segment").open("r+b") as segment:
         segment.seek(damaged.start + 1)
         segment.write(b"?")
     store.away = False
     outbox.flush()
     assert (values(store), outbox.dropped) == ([0.0, 1.0, 3.0, 4.0], 1)
+    assert_trial_was_told(store, outbox, "is damaged; the damaged bytes are in")
     assert len(list((folder / "damaged").iterdir())) == 1
 
 
@@ -758,3 +834,30 @@ def test_a_session_that_cannot_go_on_takes_what_is_on_disk_only_along(
     store.away = False
     outbox.flush()
     assert values(store) == [0.0, 1.0, 2.0, 3.0, 4.0]
+
+
+def test_what_a_store_that_was_set_back_gets_again_takes_no_memory_for_each_log_call(
+    store: MemoryStore, make_outbox: MakeOutbox, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # Fails when `DiskCopy.kept_after` tells of single records.
+    told: list[int] = []
+    kept_after = DiskCopy.kept_after
+
+    def counting(self: DiskCopy, last_seq: int) -> list[Entry]:
+        kept = kept_after(self, last_seq)
+        told.append(len(kept))
+        return kept
+
+    monkeypatch.setattr(DiskCopy, "kept_after", counting)
+    outbox = make_outbox(SpoolSync.ALWAYS)
+    write = outbox.writer(TRIAL)
+    for value in range(300):
+        write(None, {"loss": float(value)})
+    outbox.flush()
+    store.sessions.clear()
+    store.points.clear()
+    store.break_links()
+    write(None, {"loss": 300.0})
+    outbox.flush()
+    assert values(store) == [float(value) for value in range(301)]
+    assert told == [1]

@@ -7,6 +7,7 @@ import logging
 import pytest
 
 from track.outbox.losses import Loss, Losses
+from track_protocol.amount import Amount
 
 TRIAL = b"t" * 16
 
@@ -40,3 +41,13 @@ def test_more_reasons_than_are_kept_are_counted_all_the_same() -> None:
     report = losses.report()
     assert sum(loss.points for loss in report) == 1_500
     assert len(report) <= 1_001
+
+
+def test_points_and_other_log_calls_are_lost_together_and_nothing_is_not_told(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    losses = Losses()
+    losses.drop_all(Amount(), "nothing")
+    losses.drop_all(Amount(2, 1), "no room", TRIAL)
+    assert (losses.dropped, losses.report()) == (3, [Loss(TRIAL, 3, "no room")])
+    assert caplog.messages == ["not logged: no room"]

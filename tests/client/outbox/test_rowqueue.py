@@ -61,7 +61,7 @@ def test_what_waits_for_a_sender_that_does_not_keep_up_takes_little_memory(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setattr(rowqueue, "_WAITS_FOR_ROOM", 0.01)
-    queue = rowqueue.RowQueue(Limits(), "a store", wake=lambda: None, progress=lambda: 0)
+    queue = rowqueue.RowQueue(Limits(), "a store", wake=lambda: True, progress=lambda: 0)
     write = PointWriters(queue, None).writer(TRIAL, "metric", None)
     tracemalloc.start()
     try:
@@ -80,7 +80,12 @@ def test_what_waits_for_a_sender_that_does_not_keep_up_takes_little_memory(
 def test_nobody_waits_twice_for_a_sender_that_is_held_up() -> None:
     woken: list[int] = []
     limits = Limits(ready_bytes=10_000)
-    queue = rowqueue.RowQueue(limits, "a store", wake=lambda: woken.append(1), progress=lambda: 0)
+
+    def wake() -> bool:
+        woken.append(1)
+        return True
+
+    queue = rowqueue.RowQueue(limits, "a store", wake, progress=lambda: 0)
     write = PointWriters(queue, None).writer(TRIAL, "metric", None)
     for step in range(1_000):
         write(step, {"loss": 0.1})
@@ -92,7 +97,12 @@ def test_nobody_waits_twice_for_a_sender_that_is_held_up() -> None:
 def test_a_loop_that_logs_faster_than_rows_are_taken_waits_for_that(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(rowqueue, "_BREATH", 60.0)
     asked, longest = threading.Event(), 0
-    queue = rowqueue.RowQueue(Limits(ready_bytes=10_000), "a store", wake=asked.set, progress=lambda: 0)
+
+    def wake() -> bool:
+        asked.set()
+        return True
+
+    queue = rowqueue.RowQueue(Limits(ready_bytes=10_000), "a store", wake, progress=lambda: 0)
     write = PointWriters(queue, None).writer(TRIAL, "metric", None)
 
     def train() -> None:

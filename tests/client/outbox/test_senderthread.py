@@ -3,15 +3,30 @@
 from __future__ import annotations
 
 import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
 
 import pytest
 
 from memory_link import MemoryLink, MemoryStore
 from track.outbox import Outbox
+from track_protocol.errors import ServerUnreachable
 from waiting import wait_until
 
 TRIAL = b"t" * 16
 _ENOUGH = 20.0
+
+
+@contextmanager
+def no_thread_starts() -> Iterator[None]:
+    """The system refuses this process another thread, here for the stack that each would have."""
+    before = threading.stack_size(1 << 46)
+    try:
+        with pytest.raises(RuntimeError):
+            threading.Thread(target=print).start()
+        yield
+    finally:
+        threading.stack_size(before)
 
 
 class _Closing:
@@ -80,3 +95,35 @@ def test_whoever_closes_does_not_wait_for_a_thread_that_another_one_needs_again(
     closing.may_end.set()
     closer.join()
     assert not waits
+
+
+def test_a_process_that_can_start_no_thread_trains_on_and_sends_later(
+    store: MemoryStore, outbox: Outbox, caplog: pytest.LogCaptureFixture
+) -> None:
+    # Fails, with what the system raises, when `SenderThread._start` lets it through.
+    write = outbox.writer(TRIAL)
+    with no_thread_starts():
+        for step in range(10):
+            write(step, {"loss": float(step)})
+        with pytest.raises(ServerUnreachable, match="no thread starts"):
+            outbox.flush()
+    outbox.flush()
+    assert [point.value for point in store.points] == [float(step) for step in range(10)]
+    (told,) = caplog.messages
+    assert "no thread starts" in told
+
+
+def test_a_sender_that_can_start_no_thread_to_connect_tries_again(
+    store: MemoryStore, outbox: Outbox, caplog: pytest.LogCaptureFixture
+) -> None:
+    # Fails, with a traceback for each attempt, when `Line.try_again` lets through what the system raises.
+    write = outbox.writer(TRIAL)
+    write(1, {"loss": 1.0})
+    outbox.flush()
+    with no_thread_starts():
+        store.break_links()
+        wait_until(lambda: "no thread starts" in str(outbox._sender.line.problem), "an attempt has failed")
+        write(2, {"loss": 2.0})
+    outbox.flush()
+    assert [point.value for point in store.points] == [1.0, 2.0]
+    assert "Traceback" not in caplog.text

@@ -10,12 +10,11 @@ from typing import Any
 
 import pytest
 
-from left_spools import SESSION
+from left_spools import SESSION, records_in
 from track.spool import disk
 from track.spool.disk import Spool
 from track.spool.folder import Origin, SpoolFolder
 from track.spool.options import SpoolOptions, SpoolSync
-from track.spool.recovery import survey
 from track_protocol.batch import Batch, batch_to_wire
 from track_protocol.codec import encode
 from track_protocol.errors import SpoolCorrupt, SpoolError, SpoolFull
@@ -88,7 +87,7 @@ def write(spool: Spool, *numbers: int, size: int = 0) -> None:
 
 
 def on_disk(spool: Spool) -> list[int]:
-    return [each.first for each in survey(spool.folder.path, SESSION.hex()).kept]
+    return [batch.first for _, batch in records_in(spool.folder.path)]
 
 
 def segments(spool: Spool) -> list[str]:

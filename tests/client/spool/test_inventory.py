@@ -5,18 +5,19 @@ from pathlib import Path
 from left_spools import left_spool
 from track.spool.folder import Progressed, SpoolFolder
 from track.spool.inventory import look_at, look_in
+from track_protocol.amount import Amount
 
 
 def test_what_waits_is_counted_behind_what_was_confirmed(tmp_path: Path) -> None:
     found = look_at(left_spool(tmp_path, progressed=Progressed(10, "one", "away")))
-    assert (found.points, found.state, found.in_use) == (20, "waits", False)
+    assert (found.waiting, found.state, found.in_use) == (Amount(20), "waits", False)
     assert 0 < found.nbytes < sum(path.stat().st_size for path in found.path.glob("*.segment"))
 
 
 def test_a_spool_that_is_held_is_in_use_and_can_be_looked_at(tmp_path: Path) -> None:
     path = left_spool(tmp_path)
     holder = SpoolFolder.open(path)
-    assert (look_at(path).in_use, look_at(path).points) == (True, 30)
+    assert (look_at(path).in_use, look_at(path).waiting) == (True, Amount(30))
     holder.close()
     assert not look_at(path).in_use
 
@@ -28,7 +29,7 @@ def test_a_damaged_one_says_so(tmp_path: Path) -> None:
     data[60] ^= 1
     segment.write_bytes(data)
     found = look_at(path)
-    assert (found.state, found.points, len(found.held.damages)) == ("waits, damaged", 20, 1)
+    assert (found.state, found.waiting, len(found.held.damages)) == ("waits, damaged", Amount(20), 1)
 
 
 def test_one_that_cannot_be_used_says_why(tmp_path: Path) -> None:
@@ -64,4 +65,14 @@ def test_the_oldest_comes_first(tmp_path: Path) -> None:
 def test_a_segment_that_goes_away_meanwhile_was_confirmed(tmp_path: Path) -> None:
     path = left_spool(tmp_path)
     (path / "00000000.segment").symlink_to("gone")
-    assert look_at(path).points == 30
+    assert look_at(path).waiting == Amount(30)
+
+
+def test_what_is_not_looked_into_is_not_read(tmp_path: Path) -> None:
+    # Fails when `look_at` surveys all the same: sending a large spool would read it once more.
+    path = left_spool(tmp_path)
+    next(path.glob("*.segment")).rename(path / "00000001.segment.away")
+    (path / "00000001.segment").mkdir()
+    (found,) = look_in(tmp_path, inside=False)
+    assert (found.state, found.trouble, found.waiting) == ("waits", None, Amount())
+    assert look_at(path).state == "unusable"

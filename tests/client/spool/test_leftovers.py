@@ -53,7 +53,7 @@ def test_the_next_start_only_tells_of_it_if_that_is_wanted(
     monkeypatch.setenv("TRACK_SYNC", "manual")
     path = own_spools.leave_spool()
     own_spools.restart()
-    start(own_spools, caplog, f"points of earlier runs wait in {own_spools.spools}: track sync")
+    start(own_spools, caplog, f"of earlier runs wait in {own_spools.spools}: track sync")
     assert path.exists()
 
 

@@ -7,12 +7,13 @@ from pathlib import Path
 
 import pytest
 
-from left_spools import SESSION, left_spool
+from left_spools import SESSION, left_spool, records_in
 from track.spool.disk import Spool
-from track.spool.folder import SpoolFolder
+from track.spool.folder import Progressed, SpoolFolder
 from track.spool.options import SpoolOptions, SpoolSync
 from track.spool.recovery import Recovered, batch_in, recover, survey
-from track.spool.segments import HEADER_SIZE, pack_header, pack_record
+from track.spool.segments import HEADER_SIZE, RECORD_OVERHEAD, pack_header, pack_record
+from track_protocol.amount import Amount
 from track_protocol.batch import Batch, batch_to_wire
 from track_protocol.codec import encode
 from track_protocol.errors import SpoolCorrupt
@@ -46,8 +47,7 @@ def nothing(first: int, count: int) -> bytes:
 
 def test_all_records_are_found_with_their_points(tmp_path: Path) -> None:
     found = take_over(left_spool(tmp_path, batches=3, width=10))
-    assert ranges(found) == [(1, 10), (11, 20), (21, 30)]
-    assert (found.points_after(0), found.points_after(10), found.points_after(30)) == (30, 20, 0)
+    assert (ranges(found), found.kept[0].records, found.waiting) == ([(1, 30)], 3, Amount(30))
     assert (found.begins, found.is_cut, found.damages, found.missing, found.torn_bytes) == (
         True,
         False,
@@ -84,7 +84,7 @@ def test_a_segment_that_is_none_is_set_aside_as_a_whole(tmp_path: Path) -> None:
     path = left_spool(tmp_path)
     (path / "00000002.segment").write_bytes(b"something else entirely, of some length")
     found = take_over(path)
-    assert ranges(found) == [(1, 10), (11, 20), (21, 30)]
+    assert ranges(found) == [(1, 30)]
     assert found.is_cut
     assert (path / "damaged" / "00000002-0").read_bytes().startswith(b"something else")
 
@@ -104,7 +104,7 @@ def test_records_that_were_written_again_count_once(tmp_path: Path) -> None:
     path = left_spool(tmp_path, batches=2)
     again = pack_header(SESSION) + pack_record(11, nothing(11, 10)) + pack_record(21, nothing(21, 5))
     (path / "00000002.segment").write_bytes(again)
-    assert ranges(take_over(path)) == [(1, 10), (11, 20), (21, 25)]
+    assert ranges(take_over(path)) == [(1, 20), (21, 25)]
 
 
 def test_a_damaged_record_that_was_written_again_is_not_missing(tmp_path: Path) -> None:
@@ -157,3 +157,52 @@ def test_recovering_twice_finds_the_same(tmp_path: Path, caplog: pytest.LogCaptu
 def test_a_payload_that_is_no_batch_is_damage() -> None:
     with pytest.raises(SpoolCorrupt, match="makes no sense"):
         batch_in(encode([0, 0, 0]))
+
+
+# -- how much --------------------------------------------------------------------------------------
+
+
+def test_points_and_other_log_calls_are_counted_apart(tmp_path: Path) -> None:
+    assert take_over(left_spool(tmp_path, calls=3)).waiting == Amount(30, 3)
+
+
+def test_of_what_was_confirmed_in_part_only_the_rest_waits(tmp_path: Path) -> None:
+    # Fails when whole records are counted.
+    path = left_spool(tmp_path, calls=3, progressed=Progressed(15, "one"))
+    assert survey(path, SESSION.hex(), 15).waiting == take_over(path).waiting == Amount(15, 3)
+
+
+def test_what_is_known_of_a_million_records_does_not_grow_with_them(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # Fails when `Gathering.add` joins nothing.
+    monkeypatch.setattr("track.spool.disk.STRETCH_RECORDS", 500)
+    path = left_spool(tmp_path, batches=2_000, width=1)
+    found = take_over(path)
+    assert [(each.records, each.amount) for each in found.kept] == [(500, Amount(500))] * 4
+    assert survey(path, SESSION.hex()).kept == found.kept
+
+
+def test_damage_within_a_stretch_takes_that_record_only(tmp_path: Path) -> None:
+    path = left_spool(tmp_path, batches=100, width=1)
+    damaged, _ = records_in(path)[49]
+    damage(segment(path), damaged.start)
+    found = take_over(path)
+    assert (ranges(found), found.missing, found.waiting) == ([(1, 49), (51, 100)], [(50, 50)], Amount(99))
+    (kept,) = (path / "damaged").iterdir()
+    assert len(kept.read_bytes()) == damaged.length + RECORD_OVERHEAD
+
+
+def test_each_segment_is_given_up_behind_its_own_last_record(tmp_path: Path) -> None:
+    # Fails when `recover` takes one number for all segments: what is not confirmed would be removed.
+    options = SpoolOptions(tmp_path, SpoolSync.NONE, segment_bytes=2_000, kept_seconds=0.0)
+    path = left_spool(tmp_path, batches=40, width=1, options=options)
+    last_of = {place.segment: batch.last for place, batch in records_in(path)}
+    folder = SpoolFolder.open(path)
+    spool, _ = recover(folder, options)
+    spool.acknowledge(last_of[2] - 1)
+    assert [int(each.stem) for each in folder.segments()] == [number for number in last_of if number > 1]
+    spool.acknowledge(last_of[2])
+    assert [int(each.stem) for each in folder.segments()] == [number for number in last_of if number > 2]
+    spool.close()
+    folder.close()

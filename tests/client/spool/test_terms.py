@@ -7,10 +7,13 @@ from pathlib import Path
 import pytest
 
 from track.outbox.backlog import Backlog
+from track.outbox.records import CALL, Shape, batch_of
 from track.spool.disk import Place
 from track.spool.folder import Progressed
+from track.spool.stretches import Stretch
 from track.spool.terms import Rules, Terms
-from track_protocol.batch import Batch, CallOp
+from track_protocol.amount import Amount
+from track_protocol.batch import METRIC, Batch, CallOp
 from track_protocol.errors import (
     PermissionDenied,
     RemoteProtocolError,
@@ -31,7 +34,7 @@ _ANY = Rules()
 def terms(rules: Rules = _ANY, generation: str | None = HERE) -> Terms:
     """Those of a spool with log calls 5 to 8."""
     backlog = Backlog()
-    backlog.adopt(5, 8, 4, Place(1, 40, 40))
+    backlog.adopt(Stretch(5, 8, Amount(4), Place(1, 40, 40)))
     return Terms(rules, Path("spool"), "the server", "its address", backlog, Progressed(4, generation))
 
 
@@ -82,7 +85,7 @@ def test_what_a_server_refuses_for_good_is_counted() -> None:
     found = terms()
     found.sending(Batch(5, 4, [CallOp(0, "commit", {}), CallOp(2, "commit", {})]))
     found.check(Acked(8, [Rejection(7, "item_not_found", "no such trial")]))
-    assert found.refused == 1
+    assert found.refused == Amount(calls=1)
 
 
 def test_an_error_that_passes_ends_nothing_and_the_first_other_one_counts() -> None:
@@ -95,3 +98,43 @@ def test_an_error_that_passes_ends_nothing_and_the_first_other_one_counts() -> N
     found.judge(StoreFull("no room"))
     assert isinstance(found.error, SessionFenced)
     assert "is being sent by another process" in str(found.error)
+
+
+def under_way(found: Terms) -> Terms:
+    """Records 5 to 8 are sent: two points in each of the first three, and a call in the last."""
+    rows = [(Shape(b"t" * 16, METRIC, ("a", "b"), None), n, 1.0, {"a": 1.0, "b": 2.0}) for n in range(3)]
+    found.sending(batch_of(5, [*rows, (CALL, "add_trial_tags", 1.0, {}, 64)]))
+    return found
+
+
+def test_what_the_server_gets_is_counted_record_by_record() -> None:
+    found = terms()
+    found.admit(opened(5))
+    under_way(found).check(Acked(6))
+    assert found.sent == Amount(2)
+    found.check(Acked(8))
+    assert found.sent == Amount(4, 1)
+
+
+def test_what_the_server_has_got_on_a_link_that_broke_counts_as_sent() -> None:
+    # Fails when `Terms.admit` does not count.
+    found = terms()
+    found.admit(opened(4))
+    under_way(found)
+    found.admit(opened(8))
+    assert found.sent == Amount(6, 1)
+
+
+def test_what_is_refused_is_not_sent() -> None:
+    found = terms()
+    found.admit(opened(4))
+    under_way(found).check(Acked(8, [Rejection(6, "bad-value", "odd"), Rejection(8, "bad-value", "odd")]))
+    assert (found.sent, found.refused) == (Amount(4), Amount(2, 1))
+
+
+def test_what_was_refused_before_is_told_and_takes_nothing_from_what_is_sent_now() -> None:
+    # Fails when `Terms.check` subtracts whatever is refused.
+    found = terms()
+    found.admit(opened(6))
+    under_way(found).check(Acked(8, [Rejection(5, "bad-value", "odd")]))
+    assert (found.sent, found.refused) == (Amount(2, 1), Amount(2))

@@ -1,0 +1,103 @@
+"""What a program logs when its end has flushed already: by exit functions, destructors and generators."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from running_server import ServerProcess
+from stage import Stage
+from track import Status, TrackClient
+from track.spool.folder import spools_in
+from waiting import wait_until
+
+LATE = [float(number) for number in range(10)]
+
+
+@pytest.fixture
+def server(tmp_path: Path) -> Iterator[ServerProcess]:
+    with ServerProcess(f"sqlite:{tmp_path / 'runs.db'}", tmp_path / "home") as server:
+        yield server
+
+
+@pytest.fixture
+def spools(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.setenv("TRACK_SPOOL", str(tmp_path / "spool"))
+    return tmp_path / "spool"
+
+
+@pytest.fixture
+def stage(tmp_path: Path, server: ServerProcess, spools: Path) -> Stage:
+    return Stage(tmp_path, server.served.join("ann"))
+
+
+def test_what_a_destructor_logs_when_threads_stand_still_is_kept_for_the_next_start(
+    stage: Stage, spools: Path
+) -> None:
+    # Fails, by waiting forever, when `SenderThread.wake` starts a thread while the interpreter ends.
+    script = """
+    class Late:
+        def __del__(self):
+            for number in range(10):
+                self.trial.log_metrics(late=float(number))
+
+    with client.new_trial(arguments={"a": 1}) as trial:
+        trial.log_metrics(loss=1.0)
+    late = Late()
+    late.trial, late.itself = trial, late
+    ready()
+    """
+    with stage.script(script) as process:
+        assert process.wait(60) == 0
+        assert process.stderr is not None
+        told = process.stderr.read()
+    assert told.count("\n") == 1
+    assert "track sync" in told
+    (left,) = spools_in(spools)
+    with TrackClient(stage.uri) as client:
+        client.new_trial(arguments={"b": 1})
+        wait_until(lambda: not left.exists(), "the next start has sent it")
+        (trial,) = client.protocol.fetch_trials({"parameters.a": 1})
+        assert list(client.protocol.fetch_metrics(trial, "late").values) == LATE
+    assert trial.status is Status.Completed
+
+
+def test_asking_when_threads_stand_still_fails_at_once(stage: Stage) -> None:
+    # Fails, by waiting, when `Outbox._enqueue` leaves a ticket to a thread that will never run.
+    script = """
+    class Late:
+        def __del__(self):
+            try:
+                client.protocol.fetch_trials({})
+            except Exception as error:
+                print("late:", error, flush=True)
+
+    client.new_trial(arguments={"a": 1}).log_metrics(loss=1.0)
+    late = Late()
+    late.itself = late
+    ready()
+    """
+    with stage.script(script) as process:
+        assert process.wait(60) == 0
+        assert process.stdout is not None
+        assert process.stdout.read().endswith("cannot be asked: the interpreter ends\n")
+
+
+def test_a_generator_that_is_left_in_the_block_ends_with_the_program(stage: Stage) -> None:
+    script = """
+    def training():
+        with client.new_trial(arguments={"a": 1}) as trial:
+            while True:
+                trial.log_metrics(loss=1.0)
+                yield
+
+    steps = training()
+    next(steps)
+    ready()
+    """
+    with stage.script(script) as process:
+        assert process.wait(60) == 0
+    trial, values = stage.trial()
+    assert (trial.status, trial.errors, values) == (Status.Completed, [], {"loss": [1.0]})
