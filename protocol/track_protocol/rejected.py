@@ -6,13 +6,29 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any, Final
 
-__all__ = ["KEPT_BYTES", "POINTS", "Rejected", "rejected_from_document", "rejected_to_document", "runs_of"]
+__all__ = [
+    "FIRST_KEPT",
+    "KEPT_BYTES",
+    "MOST_KEPT",
+    "POINTS",
+    "Rejected",
+    "rejected_from_document",
+    "rejected_to_document",
+    "runs_of",
+]
 
 POINTS: Final = "points"
 """What stands for the method of points, which are no call."""
 
 KEPT_BYTES: Final = 64 * 1024
 """Most bytes of a rejected record's content that are kept."""
+
+MOST_KEPT: Final = 3_000
+"""Most rejected operations of one session that a store keeps: a program that goes on for days with what can
+never be stored must not fill the disk.  Behind that, the oldest ones but `FIRST_KEPT` go."""
+
+FIRST_KEPT: Final = 1_000
+"""So many of a session's rejected operations, its first, are kept for good: they tell how it began."""
 
 
 @dataclass(frozen=True, slots=True)

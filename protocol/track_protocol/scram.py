@@ -248,6 +248,9 @@ class ServerExchange:
                 if error.server_error is not None and error.server_error.value == "no-resources":
                     raise (error.__cause__ or error) from None
                 raise
+            finally:
+                # It may lead to the peer, which this object, a cycle, would keep with all that it has sent.
+                del self._lookup
             return str(self._scram.get_server_first())
 
     def conclude(self, client_final: str) -> str:

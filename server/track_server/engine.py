@@ -11,7 +11,6 @@ import logging
 import threading
 import time
 import traceback
-from collections import deque
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
@@ -33,6 +32,7 @@ from track_protocol.methods import Access, method_named
 from track_server.blobs import Sweeper
 from track_server.calls import READS
 from track_server.jobs import (
+    TURN,
     UNFINISHED,
     Attached,
     AttachJob,
@@ -48,6 +48,7 @@ from track_server.jobs import (
 )
 from track_server.recovery import Recovery
 from track_server.store import SessionState, Store, Transaction
+from track_server.turns import Turns
 
 __all__ = ["Engine"]
 
@@ -77,7 +78,7 @@ class Engine:
         self.store = store
         self._recovery = Recovery(store)
         self._sweeper = Sweeper(store)
-        self._jobs: deque[Job] = deque()
+        self._jobs = Turns()
         self._wake = threading.Condition()
         self._closing = False
         self._readers = ThreadPoolExecutor(readers, thread_name_prefix="track-reader")
@@ -195,7 +196,7 @@ class Engine:
     def _submit(self, job: Job) -> None:
         with self._wake:
             if not self._closing:
-                self._jobs.append(job)
+                self._jobs.put(job)
                 self._wake.notify()
                 return
         job.done(TooBusy("the store is closing: try again when it is back"))
@@ -224,7 +225,7 @@ class Engine:
         while jobs := self._next_group():
             unfinished = self._transact(jobs)
             with self._wake:
-                self._jobs.extendleft(reversed(unfinished))
+                self._jobs.put_back(unfinished)
             if time.monotonic() - tended > _BUSY_EVERY:
                 self._tend(_BUSY_SLICE)
                 tended = time.monotonic()
@@ -237,7 +238,7 @@ class Engine:
                 if not self._jobs and not more:
                     self._wake.wait_for(lambda: self._jobs or self._closing, _LOOK_AFTER)
                 if self._jobs:
-                    return [self._jobs.popleft() for _ in range(min(_GROUP, len(self._jobs)))]
+                    return self._jobs.take(_GROUP)
                 if self._closing:
                     return []
             more = self._tend(_IDLE_SLICE)
@@ -295,9 +296,11 @@ class Engine:
         try:
             outcomes: list[Outcome] = []
             unfinished: list[Job] = []
+            until = time.monotonic() + TURN
             for job in jobs:
+                late = bool(outcomes) and job.writer is not None and time.monotonic() > until
                 try:
-                    outcomes.append(UNFINISHED if waits(job, unfinished) else job.run(tx))
+                    outcomes.append(UNFINISHED if late or waits(job, unfinished) else job.run(tx))
                 except (PermissionDenied, SessionFenced) as error:
                     outcomes.append(error)
                 if outcomes[-1] is UNFINISHED:

@@ -34,6 +34,7 @@ from track_server.rejecting import rejections_of, set_aside
 from track_server.store import SessionState, Transaction, View
 
 __all__ = [
+    "TURN",
     "UNFINISHED",
     "AttachJob",
     "Attached",
@@ -51,8 +52,8 @@ __all__ = [
 Outcome = Any
 """What a job ends with: `Acked` for a batch, encoded bytes for a call, `Attached`, or a `TrackError`."""
 
-_TURN: Final = 0.1
-"""Seconds of a transaction behind which a batch leaves what is left of it to the next one."""
+TURN: Final = 0.1
+"""Seconds of a transaction behind which what is left is left to the next one, and others have their turn."""
 
 UNFINISHED: Final = object()
 """The outcome of a job that goes on in the next transaction."""
@@ -183,7 +184,7 @@ class BatchJob:
             return Acked(batch.last, rejected)
         if batch.first > state.last_seq + 1:
             return _gap(state, batch.first)
-        until = time.monotonic() + _TURN
+        until = time.monotonic() + TURN
         last = batch.last
         for end, ops in portions(batch, state.last_seq):
             last = end

@@ -4,14 +4,19 @@ from __future__ import annotations
 
 import datetime
 import os
-from contextlib import AbstractContextManager
+from collections.abc import Iterator
+from contextlib import AbstractContextManager, contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Protocol
+from typing import Final, Protocol
 
-from track_protocol.errors import ItemNotFound, StoreCorrupt, StoreError, StoreReadOnly, UsageError
+from track_protocol.errors import ItemNotFound, StoreCorrupt, StoreError, StoreFull, StoreReadOnly, UsageError
 
 __all__ = ["Checked", "Copier", "Keeper", "Restored", "back_up", "check", "restore"]
+
+
+_COMPANIONS: Final = ("-wal", "-shm", "-journal", ".journal", ".lock")
+"""What is appended to a store's name for the files beside it, whichever its kind."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -111,23 +116,27 @@ def back_up(keeper: Copier, path: Path, target: Path, *, private: bool = False) 
 
     Raises:
         ItemNotFound: there is no such store.
-        UsageError: the target exists.
+        UsageError: the target exists, or is a name that the store's own files have.
+        StoreFull: there is no room for it.
         StoreCorrupt: the copy is damaged as the store is; there is no backup.
         StoreError: the store cannot be read, or the target not be written.
     """
     if not path.exists():
         raise ItemNotFound(f"there is no store {path}: check the path")
     _refuse_existing(target)
+    _refuse_own(path, target)
     part = _beside(target)
     try:
         _make_private(part)
-        keeper.copy(path, part)
+        with _telling_of_room(f"no space is left for the backup {target}"):
+            keeper.copy(path, part)
         seen = _sound(keeper, part, f"{path} is damaged, so there is no backup")
         if not private:
             part.chmod(path.stat().st_mode & 0o7777)
         _name(part, target)
     finally:
-        part.unlink(missing_ok=True)
+        with suppress(OSError):  # what hinders it was told by what failed before
+            part.unlink(missing_ok=True)
     return seen
 
 
@@ -139,6 +148,7 @@ def restore(keeper: Keeper, backup: Path, path: Path) -> Restored:
         UsageError: the backup is the store itself.
         StoreInUse: somebody has the store open.
         StoreCorrupt: the backup is damaged; nothing is changed.
+        StoreFull: there is no room for it; nothing is changed.
         StoreError: the backup is no store of this kind, or the store's folder takes no writes.
     """
     if not backup.exists():
@@ -151,39 +161,51 @@ def restore(keeper: Keeper, backup: Path, path: Path) -> Restored:
     seen = _sound(keeper, backup, f"{backup} is damaged, and nothing was changed")
     part = _beside(path)
     try:
-        if path.exists():
-            keeper.settle(path)
+        with _telling_of_room(f"no space is left to restore {path}, and nothing was changed"):
+            if path.exists():
+                keeper.settle(path)
         with keeper.held(path):
-            _make_private(part)
-            keeper.copy(backup, part)
-            _sound(keeper, part, f"{backup} was copied with damage, and nothing was changed")
-            generation = keeper.renew(part)
+            with _telling_of_room(f"no space is left to restore {path}, and nothing was changed"):
+                _make_private(part)
+                keeper.copy(backup, part)
+                _sound(keeper, part, f"{backup} was copied with damage, and nothing was changed")
+                generation = keeper.renew(part)
             _as_owned_as(path if path.exists() else path.parent, part, path.with_name(f"{path.name}.lock"))
             if path.exists():
                 part.chmod(path.stat().st_mode & 0o7777)
             aside = _exchange(part, path, keeper.companion)
     finally:
-        part.unlink(missing_ok=True)
+        with suppress(OSError):  # what hinders it was told by what failed before
+            part.unlink(missing_ok=True)
     return Restored(seen, generation, aside)
+
+
+@contextmanager
+def _telling_of_room(what: str) -> Iterator[None]:
+    """A server goes on by itself once there is room; a command has to be given again."""
+    try:
+        yield
+    except StoreFull as error:
+        raise StoreFull(f"{what}: free some on its disk, then try again ({error})") from error
 
 
 def _exchange(part: Path, path: Path, companion: str) -> Path | None:
     """Give `part` the store's name and the store's files names of their own."""
-    aside = None
     changes = path.with_name(path.name + companion)
-    if path.exists():
-        moment = datetime.datetime.now(datetime.UTC).strftime("%Y%m%dT%H%M%S.%fZ")
-        aside = path.with_name(f"{path.name}.replaced-{moment}")
-        os.link(path, aside)
-        if changes.exists():
-            os.link(changes, aside.with_name(aside.name + companion))
+    moment = datetime.datetime.now(datetime.UTC).strftime("%Y%m%dT%H%M%S.%fZ")
+    name = path.with_name(f"{path.name}.replaced-{moment}")
+    there = {path: name, changes: name.with_name(name.name + companion)}
+    kept = {file: aside for file, aside in there.items() if file.exists()}
+    for file, aside in kept.items():
+        os.link(file, aside)
+    if kept:
         _sync(path.parent)
     # Before the exchange: changes of the old store must never be applied to the new one.
     changes.unlink(missing_ok=True)
     _sync(path.parent)
     part.replace(path)
     _sync(path.parent)
-    return aside
+    return name if kept else None
 
 
 def _sound(keeper: Copier, path: Path, otherwise: str) -> Checked:
@@ -197,6 +219,12 @@ def _sound(keeper: Copier, path: Path, otherwise: str) -> Checked:
 def _refuse_existing(target: Path) -> None:
     if target.exists() or target.is_symlink():
         raise UsageError(f"{target} exists and is not overwritten: give a new name")
+
+
+def _refuse_own(path: Path, target: Path) -> None:
+    """A copy that has the name of a store's log or journal would be taken for it."""
+    if os.path.realpath(target) in {os.path.realpath(path) + suffix for suffix in _COMPANIONS}:
+        raise UsageError(f"{target} is a name that belongs to the store {path} itself: give another name")
 
 
 def _beside(target: Path) -> Path:

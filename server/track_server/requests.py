@@ -117,6 +117,26 @@ class Peer(Protocol):
         """Read from its socket, or stop to, as what is under way allows."""
 
 
+class _Nobody:
+    """Stands for a peer that is gone."""
+
+    username: str | None = None
+    role: Role | None = None
+    listens = False
+
+    def may(self, role: Role) -> bool:
+        return False
+
+    def drop(self, error: TrackError | None = None) -> None:
+        pass
+
+    def flush(self) -> None:
+        pass
+
+    def regulate(self) -> None:
+        pass
+
+
 class Requests:
     """The requests of one peer that are under way.
 
@@ -131,16 +151,25 @@ class Requests:
     """
 
     def __init__(self, peer: Peer, pool: Pool, connection: Connection) -> None:
-        self._peer = peer
+        self._peer: Peer = peer
         self._pool = pool
         self._connection = connection
         self._loop = asyncio.get_running_loop()
         self._order = ReadAfterWrite()
-        self._reads: deque[Callable[[], None]] = deque()
+        self._reads: deque[tuple[Callable[[], None], int]] = deque()
         self._reads_running = 0
         self._nbytes = 0
         self.count = 0
         self.writer: Writer | None = None
+
+    def leave(self) -> None:
+        """The peer is gone: what is under way ends without it.
+
+        It would otherwise stay with all that it has sent until the interpreter looks for cycles, which it
+        does by the number of objects and not by their size.
+        """
+        self._peer = _Nobody()
+        self.start_reads()
 
     @property
     def full(self) -> bool:
@@ -203,16 +232,18 @@ class Requests:
         submit = partial(self._pool.engine.submit_read, event.method, event.arguments, done)
 
         def start() -> None:
-            self._reads.append(submit)
+            self._reads.append((submit, size))
             self.start_reads()
 
         self._order.read(start)
 
     def start_reads(self) -> None:
         """Ask for further answers, but not while the peer leaves the last ones lying."""
+        while self._reads and isinstance(self._peer, _Nobody):
+            self._finished(self._reads.popleft()[1])  # nobody waits for it, and its bytes are let go
         while self._reads and self._reads_running < _READS_AT_ONCE and self._peer.listens:
             self._reads_running += 1
-            self._reads.popleft()()
+            self._reads.popleft()[0]()
 
     def _read_done(self, call_id: int, size: int, outcome: bytes | TrackError) -> None:
         self._reads_running -= 1

@@ -143,6 +143,9 @@ class Session(asyncio.Protocol):
             self._login_task.cancel()
         self._transport = None
         self._desk.left(self)
+        self._requests.leave()
+        self._login = None
+        self._held.clear()
 
     def pause_writing(self) -> None:
         """The peer does not read: give it some time, and take nothing from it meanwhile."""

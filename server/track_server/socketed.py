@@ -327,9 +327,12 @@ class SocketServer:
                 self._drop_removed()
             except TrackError as error:
                 _log.error("the users cannot be read, so nobody can log in: %s", error)
-            for session in list(self._sessions):
-                if session.reading:
-                    self._look_after(session, asyncio.get_running_loop().time())
+            self._look_after_all(asyncio.get_running_loop().time())
+
+    def _look_after_all(self, now: float) -> None:
+        for session in list(self._sessions):
+            if session.reading:
+                self._look_after(session, now)
 
     def _look_after(self, session: Session, now: float) -> None:
         limit, silence = self.settings.limits.silence_seconds, now - session.heard

@@ -267,7 +267,7 @@ class Transaction(View, Protocol):
         """Insert or replace by ``sid``."""
 
     def put_rejected(self, record: Rejected) -> None:
-        """Keep what can never be stored, behind what was kept before."""
+        """Keep what can never be stored, behind what was kept before; of one session `MOST_KEPT` at most."""
 
     def put_lease(self, lease: Lease) -> None:
         """Insert or replace by ``trial``, which exists, and ``sid``."""

@@ -327,6 +327,26 @@ def test_a_login_that_a_starting_server_leaves_while_it_is_waited_for_is_used(
         link.close()
 
 
+def test_a_login_that_a_killed_server_has_left_is_not_used_once_the_next_one_has_left_its_own(
+    served: Served,
+) -> None:
+    credentials = _credentials(served.port)
+    of_this_server = credentials.read_text()
+    token = json.loads(of_this_server)["token"]
+    credentials.write_text(of_this_server.replace(token, new_token()))
+
+    class Early(SocketLink):
+        def _handshake(self, *args: Any) -> Any:
+            credentials.write_text(of_this_server)
+            return super()._handshake(*args)
+
+    link = Early(SocketAddress(f"socket://localhost:{served.port}"))
+    try:
+        assert link.open(uuid.uuid4().bytes, SECONDS).role == "admin"
+    finally:
+        link.close()
+
+
 # -- who is there at all -------------------------------------------------------------------------
 
 

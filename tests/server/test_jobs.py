@@ -302,7 +302,7 @@ def test_a_record_that_the_server_fails_on_is_set_aside() -> None:
 @pytest.fixture
 def one_portion_at_a_time(monkeypatch: pytest.MonkeyPatch) -> None:
     """No batch has more time in a transaction than it takes for its first portion."""
-    monkeypatch.setattr("track_server.jobs._TURN", -1.0)
+    monkeypatch.setattr("track_server.jobs.TURN", -1.0)
 
 
 def _calls(trial: bytes, count: int, tags: Any = None) -> list[CallOp]:

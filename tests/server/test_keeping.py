@@ -2,17 +2,33 @@
 
 from __future__ import annotations
 
+import errno
+import json
+import math
 import os
 import shutil
+import sqlite3
+from contextlib import closing
 from pathlib import Path
 
 import pytest
 
-from stored_trials import add_trials, committed_values, log_points, points_of
-from track_protocol.errors import ItemNotFound, StoreCorrupt, StoreError, StoreInUse, UsageError
+from stored_trials import add_trials, committed_values, log_points, points_of, trial_id
+from track_protocol.batch import METRIC
+from track_protocol.columns import pack
+from track_protocol.errors import (
+    ItemNotFound,
+    StoreCorrupt,
+    StoreError,
+    StoreFull,
+    StoreInUse,
+    StoreReadOnly,
+    UsageError,
+)
 from track_server.app import kept_store, open_store
 from track_server.keeping import Checked, Keeper, Restored, back_up, check, restore
 from track_server.runtime import ServerRecord, write_server_record
+from track_server.store import Points
 
 VALUES = [float(value) for value in range(100)]
 
@@ -253,3 +269,107 @@ def test_the_store_is_that_of_the_homes_last_server_or_its_own(tmp_path: Path) -
 def test_a_store_in_memory_cannot_be_looked_after() -> None:
     with pytest.raises(UsageError, match="memory only"):
         kept_store("ephemeral:", None)
+
+
+def test_a_store_of_a_newer_version_is_replaced_and_kept_as_it_is(uri: str, tmp_path: Path) -> None:
+    # As after going back to an older Track, with the copy that the newer one made before its migration.
+    path = kept(uri)[1]
+    backed_up(uri, tmp_path / "backup")
+    of_newer_version(uri, path)
+    newer = path.read_bytes()
+    aside = restored(tmp_path / "backup", uri).aside
+    assert values_of(uri) == VALUES
+    assert aside is not None
+    assert aside.read_bytes() == newer
+
+
+def of_newer_version(uri: str, path: Path) -> None:
+    if uri.startswith("sqlite:"):
+        with closing(sqlite3.connect(path)) as db:
+            db.execute("PRAGMA user_version = 99")
+    else:
+        path.write_text(path.read_text().replace('"version": 3', '"version": 99', 1))
+
+
+@pytest.mark.parametrize("suffix", ["-wal", "-journal", ".journal", ".lock"])
+def test_a_backup_does_not_take_the_name_of_one_of_the_stores_own_files(uri: str, suffix: str) -> None:
+    path = kept(uri)[1]
+    taken = path.with_name(path.name + suffix)
+    taken.unlink(missing_ok=True)
+    with pytest.raises(UsageError, match="belongs to the store"):
+        backed_up(uri, taken)
+    assert not taken.exists()
+
+
+def test_what_is_left_of_a_store_whose_file_is_gone_is_kept_by_a_restore(uri: str, tmp_path: Path) -> None:
+    keeper, path = kept(uri)
+    backed_up(uri, tmp_path / "backup")
+    path.unlink()
+    changes = path.with_name(path.name + keeper.companion)
+    changes.write_bytes(b"what was written last")
+    aside = restored(tmp_path / "backup", uri).aside
+    assert values_of(uri) == VALUES
+    assert aside is not None
+    assert aside.with_name(aside.name + keeper.companion).read_bytes() == b"what was written last"
+
+
+def test_a_backup_without_room_says_so_and_promises_nothing(
+    uri: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    keeper, _ = kept(uri)
+
+    def no_room(path: Path, target: Path) -> None:
+        raise StoreFull("no space is left, and writing goes on by itself")
+
+    monkeypatch.setattr(type(keeper), "copy", staticmethod(no_room))
+    with pytest.raises(StoreFull, match=r"no space is left for the backup .* then try again"):
+        backed_up(uri, tmp_path / "backup")
+    assert list(tmp_path.glob("*backup*")) == []
+
+
+def test_a_flipped_digit_in_a_document_is_found_and_nothing_is_written_over_it(tmp_path: Path) -> None:
+    path = tmp_path / "runs.json"
+    store = open_store(f"file:{path}", exclusive=False)
+    add_trials(store, 1)
+    log_points(store, points_of([0.0, 42.0]))
+    store.close()
+    changed = path.read_text().replace("42.0", "43.0", 1)
+    path.write_text(changed)
+    (finding,) = checked(f"file:{path}").findings
+    assert "checksum does not match" in finding
+    with pytest.raises(StoreCorrupt, match="take its last member, the checksum, out"):
+        open_store(f"file:{path}", exclusive=False)
+    assert path.read_text() == changed
+
+
+def test_a_document_whose_checksum_was_taken_out_is_read_as_it_is(tmp_path: Path) -> None:
+    path = tmp_path / "runs.json"
+    store = open_store(f"file:{path}", exclusive=False)
+    add_trials(store, 1)
+    log_points(store, points_of([0.0, 42.0]))
+    store.close()
+    document = json.loads(path.read_text())
+    del document["checksum"]
+    path.write_text(json.dumps(document).replace("42.0", "43.0", 1))
+    assert values_of(f"file:{path}") == [0.0, 43.0]
+
+
+def test_a_client_whose_clock_says_nan_hinders_no_backup(uri: str, tmp_path: Path) -> None:
+    store = open_store(uri, exclusive=False)
+    tx = store.begin()
+    tx.append_points(trial_id(), METRIC, "loss", None, Points(pack([100]), pack([math.nan]), pack([1.0])))
+    tx.commit()
+    store.close()
+    assert checked(uri).findings == ()
+    assert backed_up(uri, tmp_path / "backup").points == 101
+
+
+def test_a_folder_that_takes_no_writes_gets_no_backup_and_the_reason_is_told(
+    uri: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(path: Path, missing_ok: bool = False) -> None:
+        raise OSError(errno.EROFS, os.strerror(errno.EROFS), str(path))
+
+    monkeypatch.setattr(Path, "unlink", refuse)
+    with pytest.raises(StoreReadOnly, match="Read-only file system"):
+        backed_up(uri, tmp_path / "backup")

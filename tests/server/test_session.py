@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import gc
 import select
 import socket
 import ssl
 import uuid
+import weakref
+from functools import partial
 
 import pytest
 
-from engine_calls import points
+from engine_calls import points, writer_held
 from running_server import Served, limited, serving
 from socket_peers import SECONDS, Joined, Peer, joined, peer
 from track_protocol.batch import CallOp
@@ -35,6 +38,7 @@ from track_protocol.frames import FRAME_LIMIT, GREETING_LIMIT, FrameKind, encode
 from track_protocol.roles import Role
 from track_protocol.tokens import new_token
 from track_server.app import Settings
+from track_server.session import Session
 from waiting import wait_until
 
 SID = b"\x07" * 16
@@ -379,3 +383,46 @@ def test_the_wrong_token_cannot_even_be_tried_twice_on_one_connection(served: Se
     with pytest.raises(AuthenticationError):
         stranger.log_in(served.uri("ann", new_token()))
     assert stranger.ended()
+
+
+# -- what is left of a peer that is gone ---------------------------------------------------------
+
+
+def _has_half_a_frame(known: weakref.ref[Session]) -> bool:
+    session = known()
+    return session is not None and session._connection.incomplete > 0
+
+
+def test_a_peer_that_is_gone_leaves_nothing_for_the_search_for_cycles(served: Served) -> None:
+    # That search goes by the number of objects: half frames of a megabyte each would fill the memory.
+    server = served.server
+    assert server is not None
+    gc.collect()
+    gc.disable()
+    try:
+        with joined(served.join("bob")) as bob:
+            bob.link._open_socket.setblocking(True)
+            bob.link._open_socket.sendall(FRAME_LIMIT.to_bytes(4, "big") + bytes(FRAME_LIMIT // 2))
+            (session,) = [each for each in server._sessions if each.username == "bob"]
+            known = weakref.ref(session)
+            wait_until(partial(_has_half_a_frame, known), "the half frame")
+            del session
+        wait_until(lambda: known() is None, "the end of the session")
+    finally:
+        gc.enable()
+
+
+def test_reads_that_a_gone_peer_has_waited_for_count_no_more(served: Served) -> None:
+    server = served.server
+    assert server is not None
+    with joined(served.join("cid")) as cid:
+        trial = cid.new_trial()
+        with writer_held(server.engine):
+            cid.send(points(trial["id"], loss=[1.0]))
+            for number in range(20):
+                cid.link.send_call(1_000 + number, None, "fetch_trials", {"query": {}})
+            cid.link.poll(0.0)
+            wait_until(lambda: any(each._requests.count == 21 for each in server._sessions), "all of them")
+            cid.link.close()
+            wait_until(lambda: not server._sessions, "the end of the connection")
+    wait_until(lambda: server.bytes_in_flight == 0, "that nothing is under way")

@@ -6,7 +6,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from track_protocol.rejected import POINTS, Rejected
+from track_protocol.rejected import FIRST_KEPT, MOST_KEPT, POINTS, Rejected
 from track_protocol.testing.store_support import StoreSuite, id_of, trial
 
 __all__ = ["RejectedTests", "rejected"]
@@ -83,6 +83,19 @@ class RejectedTests(StoreSuite):
             assert view.rejected_of(SID, 9, 11) == [first, second]
             assert view.rejected_of(SID, 12, 12) == [second]
             assert view.rejected_of(SID, 1, 2) == []
+
+    def test_of_a_session_that_is_rejected_for_ever_the_first_and_the_newest_are_kept(
+        self, store: Any
+    ) -> None:
+        stranger = rejected(session=b"t" * 16)
+        last = MOST_KEPT + 10
+        flood = [rejected((seq, seq), content=b"", size=0) for seq in range(1, last + 1)]
+        self.put(store, lambda tx: [tx.put_rejected(each) for each in (stranger, *flood)])
+        kept = [*flood[:FIRST_KEPT], *flood[FIRST_KEPT + 10 :]]
+        with store.snapshot() as view:
+            assert view.rejected_of(SID, 1, last) == kept
+            assert view.rejected(None, 0, 2 * last) == [stranger, *kept]
+            assert view.rejected(id_of(0), 0, 2 * last) == [stranger, *kept]
 
     def test_a_transaction_sees_what_it_set_aside_and_takes_it_back(self, store: Any) -> None:
         tx = store.begin()

@@ -8,7 +8,7 @@ from contextlib import contextmanager, suppress
 from dataclasses import replace
 from pathlib import Path
 
-from track_protocol.errors import StoreCorrupt
+from track_protocol.errors import StoreCorrupt, StoreTooNew
 from track_server.backends.file import FileStore
 from track_server.backends.file_copy import FileCopier, read_whole, write_copy
 from track_server.backends.storelock import StoreLock
@@ -30,7 +30,7 @@ class FileKeeper(FileCopier):
 
     def settle(self, path: Path) -> None:
         """Bring the document up to date and empty the journal, as far as the store can still be opened."""
-        with suppress(StoreCorrupt):  # then it is put aside as it is
+        with suppress(StoreCorrupt, StoreTooNew):  # then it is put aside as it is
             FileStore(path, f"file:{path}", exclusive=True).close()
 
     @contextmanager

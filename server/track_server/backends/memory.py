@@ -6,11 +6,12 @@ import time
 import uuid
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
+from itertools import islice
 from typing import Any, TypeVar
 
 from track_protocol.batch import METRIC, SUPERSEDED
 from track_protocol.errors import ItemNotFound, StoreError
-from track_protocol.rejected import Rejected
+from track_protocol.rejected import FIRST_KEPT, MOST_KEPT, Rejected
 from track_server.backends.file_write import write_durably
 from track_server.backends.memory_blobs import new_blob
 from track_server.backends.memory_document import DocumentHeader, document_lines
@@ -172,12 +173,28 @@ class MemoryTransaction(MemoryView):
 
     def put_rejected(self, record: Rejected) -> None:
         """Keep what can never be stored, behind what was kept before."""
-        tables = self._tables
-        tables.rejected.put(tables.next_rejected, record)
+        tables, number = self._tables, self._tables.next_rejected
+        tables.rejected.put(number, record)
         tables.next_rejected += 1
-        self._join(tables.session_rejected, record.session, record)
+        self._join(tables.session_rejected, record.session, number)
         if record.trial is not None:
-            self._join(tables.trial_rejected, record.trial, record)
+            self._join(tables.trial_rejected, record.trial, number)
+        kept = tables.session_rejected.get(record.session, self._version)
+        if kept is not None and len(kept) > MOST_KEPT:
+            self._drop_rejected(next(islice(kept, FIRST_KEPT, None)))
+
+    def _drop_rejected(self, number: int) -> None:
+        tables = self._tables
+        record = tables.rejected.get(number, self._version)
+        assert record is not None
+        tables.rejected.put(number, None)
+        for index, target in (
+            (tables.session_rejected, record.session),
+            (tables.trial_rejected, record.trial),
+        ):
+            members = None if target is None else index.get(target, self._version)
+            if target is not None and members is not None:
+                index.put(target, Grown.of(*(other for other in members if other != number)))
 
     def put_lease(self, lease: Lease) -> None:
         """Insert or replace by ``trial``, which exists, and ``sid``."""

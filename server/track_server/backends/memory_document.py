@@ -14,12 +14,13 @@
       "sessions": [{"sid": hex, "user": …, "epoch": 1, "last_seq": 97, "last_reply": null}],
       "rejected": [{"session": hex, "user": …, "runs": [[5, 7]], "method": "points", "trial": hex, …}],
       "leases": [{"trial": hex, "sid": hex, "rank": null, "superseded": false}],
-      "blobs": [{"digest": hex, "size": bytes, "time": …, "content": base64}]
+      "blobs": [{"digest": hex, "size": bytes, "time": …, "content": base64}],
+      "checksum": "0c1d2e3f"        CRC-32 of all that is in front of it, from the first byte on
     }
 
 A trial that was rewound also has ``superseded``: series by name, as in ``metrics``; one with media has
 ``media``: such series by name, by kind.  Version 1 had neither ``rejected`` nor ``leases``, version 2 no
-blobs.
+blobs and no checksum.
 
 ``steps`` is null when no point of the series has a step.  What JSON has no form for is written as
 `track_protocol.exactjson` says.
@@ -30,6 +31,7 @@ from __future__ import annotations
 import json
 import math
 import sys
+import zlib
 from base64 import b64decode, b64encode
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
@@ -55,6 +57,13 @@ VERSION: Final = 3
 _FORMAT: Final = "track"
 _INDENT: Final = "  "
 _REMEDY: Final = "restore a copy of it, or move it away to start a new store"
+_SUMMED: Final = 3
+"""The version from which on a document has a checksum."""
+_CHECKSUM: Final = f'{_INDENT}"checksum": "'
+_END: Final = '"\n}\n'
+_BEHIND: Final = len(_CHECKSUM) + 8 + len(_END)
+"""Bytes of a document behind what its checksum is of."""
+
 _FIELDS: Final = (("metrics", METRIC), ("chronos", CHRONO))
 
 
@@ -89,6 +98,16 @@ def document_lines(view: MemoryView, header: DocumentHeader) -> Iterator[str]:
         view: what to write down.
         header: generation and transaction of that view, and in which version to write it.
     """
+    crc = 0
+    for piece in _lines(view, header):
+        crc = zlib.crc32(piece.encode(), crc)
+        yield piece
+    if header.version >= _SUMMED:
+        yield f"{_CHECKSUM}{crc:08x}{_END}"
+
+
+def _lines(view: MemoryView, header: DocumentHeader) -> Iterator[str]:
+    """What the checksum is of."""
     yield "{\n"
     for name, value in (
         ("format", _FORMAT),
@@ -109,7 +128,7 @@ def document_lines(view: MemoryView, header: DocumentHeader) -> Iterator[str]:
         yield from _member("leases", map(_lease, view.all_leases()), "\n}\n")
         return
     yield from _member("leases", map(_lease, view.all_leases()), ",\n")
-    yield from _member("blobs", (_blob(view, known) for known in view.blobs()), "\n}\n")
+    yield from _member("blobs", (_blob(view, known) for known in view.blobs()), ",\n")
 
 
 def _member(name: str, items: Iterable[Document], end: str) -> Iterator[str]:
@@ -237,9 +256,22 @@ def parse_document(data: bytes, path: str) -> tuple[DocumentHeader, Document]:
             f"{path} has version {version} of the document, this software knows up to {VERSION}: "
             "update the software"
         )
+    _check_sum(data, path)
     if type(version) is not int or version < 1 or type(generation) is not str or type(transaction) is not int:
         raise StoreCorrupt(f"{path} does not say its version, generation and transaction: {_REMEDY}")
     return DocumentHeader(generation, transaction, version), raw
+
+
+def _check_sum(data: bytes, path: str) -> None:
+    """Find what was changed behind the store's back; a document without a checksum is as good as it reads."""
+    content, told = data[:-_BEHIND], data[-_BEHIND:]
+    if not told.startswith(_CHECKSUM.encode()):
+        return
+    if told[len(_CHECKSUM) : -len(_END)] != f"{zlib.crc32(content):08x}".encode():
+        raise StoreCorrupt(
+            f"{path} is not what was written: its checksum does not match: {_REMEDY}; if somebody has "
+            "changed it on purpose, take its last member, the checksum, out"
+        )
 
 
 def _parsed(data: bytes, path: str) -> Any:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from itertools import count, islice
 from typing import Final
 
@@ -55,8 +55,8 @@ class Tables:
         self.group_trials: Table[str, Grown[bytes]] = Table(clock)
         self.project_trials: Table[str, Grown[bytes]] = Table(clock)
         self.project_groups: Table[str, Grown[str]] = Table(clock)
-        self.session_rejected: Table[bytes, Grown[Rejected]] = Table(clock)
-        self.trial_rejected: Table[bytes, Grown[Rejected]] = Table(clock)
+        self.session_rejected: Table[bytes, Grown[int]] = Table(clock)
+        self.trial_rejected: Table[bytes, Grown[int]] = Table(clock)
         # Of the next rejected record; those of a transaction that was undone are left out.
         self.next_rejected = 0
         # Where a trial stands in the order of insertion; of no meaning for ids that are not in `trials`.
@@ -199,13 +199,19 @@ class MemoryView:
         if trial is None:
             found = tables.rejected.values(version)
         else:
-            found = tables.trial_rejected.get(trial, version) or ()
+            found = self._rejected(tables.trial_rejected.get(trial, version) or ())
         return list(islice(found, start, min(start + limit, sys.maxsize)))
 
     def rejected_of(self, sid: bytes, first: int, last: int) -> list[Rejected]:
         """What of a session was set aside with any record from `first` to `last`."""
-        found = self._tables.session_rejected.get(sid, self._version) or ()
+        found = self._rejected(self._tables.session_rejected.get(sid, self._version) or ())
         return [record for record in found if record.first <= last and record.last >= first]
+
+    def _rejected(self, numbers: Iterable[int]) -> Iterator[Rejected]:
+        for number in numbers:
+            record = self._tables.rejected.get(number, self._version)
+            assert record is not None, "an index names what is there"
+            yield record
 
     def leases(self, trial: bytes) -> list[Lease]:
         """All leases of a trial, in any order."""

@@ -22,6 +22,7 @@ from track_protocol.stat import Summary
 from track_server.backends.blob_check import fault_of, missing_in
 from track_server.backends.chunks import BadChunk, decode_chunk
 from track_server.backends.sqlite_errors import translated
+from track_server.backends.sqlite_log import check_log_beside_others
 from track_server.backends.sqlite_read import SqliteView
 from track_server.backends.sqlite_schema import (
     check_engine,
@@ -119,6 +120,8 @@ def opened_to_read(path: Path) -> Iterator[tuple[apsw.Connection, bool]]:
         flags = apsw.SQLITE_OPEN_READONLY | apsw.SQLITE_OPEN_URI
         db = apsw.Connection(name, flags) if at_rest else open_reader(str(path))
         try:
+            if not at_rest:
+                check_log_beside_others(str(path), db)
             yield db, at_rest
         finally:
             db.close()
@@ -256,7 +259,7 @@ class _Seen:
         self.count = 0
         self._numbers = Summary()
         self._first_step: str | None = None
-        self._last: tuple[str, str, float] | None = None
+        self._last: tuple[str, str, float | None] | None = None
         self._stepped = False
 
     def take(self, columns: tuple[Column, Column, Column]) -> None:
@@ -265,7 +268,9 @@ class _Seen:
             return
         if self._first_step is None:
             self._first_step = exactjson.dumps(steps[0])
-        self._last = exactjson.dumps(steps[-1]), exactjson.dumps(values[-1]), times[-1]
+        # SQLite keeps a time that is no number as NULL.
+        time = None if math.isnan(times[-1]) else times[-1]
+        self._last = exactjson.dumps(steps[-1]), exactjson.dumps(values[-1]), time
         self._stepped = self._stepped or any(step is not None for step in steps)
         self._numbers = self._numbers.merge(summary_of(columns[2]))
         self.count += len(times)

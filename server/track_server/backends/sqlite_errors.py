@@ -50,6 +50,8 @@ def translated(path: str) -> Iterator[None]:
 
 def store_error(path: str, error: apsw.Error) -> Exception:
     """What to raise for a failure of SQLite's at the store `path`: a `StoreError`, or the failure itself."""
+    if getattr(error, "extendedresult", None) == apsw.SQLITE_IOERR_SHMSIZE:
+        return StoreFull(f"no space is left for {path}-shm: free some on its disk, then open the store again")
     for kind, raised, text in _KNOWN:
         if isinstance(error, kind):
             return raised(text.format(path=path, error=error))

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
-from track_protocol.errors import StoreCorrupt
+from track_protocol.errors import StoreCorrupt, StoreTooNew
 from track_server.backends.sqlite import SqliteStore
 from track_server.backends.sqlite_copy import ALONE, SqliteCopier, opened_alone, sync_file
 from track_server.backends.storelock import StoreLock
@@ -31,7 +31,7 @@ class SqliteKeeper(SqliteCopier):
 
     def settle(self, path: Path) -> None:
         """Bring the main file up to date and leave no log, as far as the store can still be opened."""
-        with suppress(StoreCorrupt):  # then it is put aside as it is
+        with suppress(StoreCorrupt, StoreTooNew):  # then it is put aside as it is
             SqliteStore(path, f"sqlite:{path}", exclusive=True).close()
 
     @contextmanager

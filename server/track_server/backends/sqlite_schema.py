@@ -13,6 +13,7 @@ import apsw
 from track_protocol.errors import StoreCorrupt, StoreError, StoreReadOnly, StoreTooNew
 from track_server.backends.file_write import rewrite
 from track_server.backends.sqlite_errors import translated
+from track_server.backends.sqlite_log import check_log, frames_read, log_length, refuse_strange_log
 from track_server.backends.sqlite_migrations import MIGRATIONS, VERSION
 from track_server.backends.sqlite_query import register_functions
 
@@ -67,21 +68,23 @@ def inspect(path: str) -> None:
     """Check what is at `path` and change nothing; a missing or an empty file is fine.
 
     Raises:
-        StoreCorrupt: it is no database.
+        StoreCorrupt: it is no database, or a log is there that is not its own.
         StoreTooNew: a newer version of this software wrote it.
         StoreError: it is another program's, or no file.
     """
+    logged = log_length(path)
     try:
         with Path(path).open("rb") as file:
             header = file.read(_HEADER)
     except FileNotFoundError:
-        return
+        header = b""
     except PermissionError as error:
         why = f"{path} cannot be read ({error.strerror})"
         raise StoreReadOnly(f"{why}: give this user access to it") from None
     except OSError as error:
         raise StoreError(f"{path} cannot be read ({error.strerror}): give the path of a file") from None
     if not header:
+        refuse_strange_log(path, logged, header)
         return
     if len(header) < _HEADER or not header.startswith(_MAGIC):
         raise StoreCorrupt(f"{path} is not a SQLite database: check the path, or restore a backup")
@@ -89,6 +92,7 @@ def inspect(path: str) -> None:
         _refuse_foreign(path)
     else:
         _check_version(path, int.from_bytes(header[60:64], "big"))
+        refuse_strange_log(path, logged, header)
 
 
 def _refuse_foreign(path: str) -> None:
@@ -144,9 +148,11 @@ def close_untouched(db: apsw.Connection) -> None:
 
 
 def _secure_log(db: apsw.Connection, path: str) -> None:
-    """Make sure that what was read from the log is on the disk and not only in memory."""
+    """Make sure that the log was read as a whole, and is on the disk and not only in memory."""
+    read = frames_read(db)
     _run(db, "BEGIN IMMEDIATE")  # nobody else appends to the log or empties it
     try:
+        check_log(path, db, read)
         rewrite(f"{path}-wal")
     finally:
         _run(db, "ROLLBACK")

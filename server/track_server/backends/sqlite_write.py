@@ -11,7 +11,7 @@ import apsw
 from track_protocol import exactjson
 from track_protocol.errors import ItemNotFound, StoreError
 from track_protocol.query import Query
-from track_protocol.rejected import Rejected
+from track_protocol.rejected import FIRST_KEPT, MOST_KEPT, Rejected
 from track_server.backends.sqlite_append import Appender
 from track_server.backends.sqlite_delete import give_up
 from track_server.backends.sqlite_errors import store_error, translated
@@ -35,6 +35,12 @@ INSERT OR REPLACE INTO session(sid, user, epoch, last_seq, last_reply_seq, last_
 VALUES(?, ?, ?, ?, ?, ?)
 """
 _PUT_REJECTED: Final = f"INSERT INTO rejected({REJECTED_COLUMNS}) VALUES({', '.join('?' * 14)})"
+_THIN_REJECTED: Final = """
+DELETE FROM rejected WHERE id = (
+    SELECT id FROM rejected WHERE sid = ?1 AND (SELECT count(*) FROM rejected WHERE sid = ?1) > ?2
+    ORDER BY last_seq LIMIT 1 OFFSET ?3
+)
+"""
 _PUT_LEASE: Final = "INSERT OR REPLACE INTO lease(trial, sid, rank, superseded) VALUES(?, ?, ?, ?)"
 _DROP_LEASE: Final = "DELETE FROM lease WHERE trial = (SELECT id FROM trial WHERE key = ?) AND sid = ?"
 _PUT_BLOB: Final = """
@@ -230,6 +236,7 @@ class SqliteTransaction(SqliteView):
         where = (record.first, record.last, record.session, record.user, runs, record.method, record.trial)
         why = (record.points, record.code, record.reason, record.time, record.content, record.size)
         self._execute(_PUT_REJECTED, [*where, names, *why])
+        self._execute(_THIN_REJECTED, [record.session, MOST_KEPT, FIRST_KEPT])
 
     def put_lease(self, lease: Lease) -> None:
         """Insert or replace by ``trial``, which exists, and ``sid``.

@@ -72,3 +72,11 @@ def test_what_happens_to_a_store_has_its_class_and_names_the_file(
 def test_a_fault_of_the_program_stays_what_it_is() -> None:
     with pytest.raises(apsw.SQLError), translated("/data/runs.db"):
         raise apsw.SQLError("no such column")
+
+
+def test_a_disk_without_room_for_the_shared_memory_is_full_and_not_failed() -> None:
+    error = apsw.IOError("disk I/O error")
+    vars(error)["extendedresult"] = apsw.SQLITE_IOERR_SHMSIZE
+    told = store_error("runs.db", error)
+    assert isinstance(told, StoreFull)
+    assert "free some" in str(told)
