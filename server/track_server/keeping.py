@@ -97,8 +97,7 @@ def check(keeper: Copier, path: Path) -> Checked:
         ItemNotFound: there is no such store.
         StoreError: it is something else, or it cannot be read.
     """
-    if not path.exists():
-        raise ItemNotFound(f"there is no store {path}: check the path")
+    _find(path, "store")
     try:
         return keeper.check(path)
     except StoreCorrupt as error:
@@ -121,8 +120,7 @@ def back_up(keeper: Copier, path: Path, target: Path, *, private: bool = False) 
         StoreCorrupt: the copy is damaged as the store is; there is no backup.
         StoreError: the store cannot be read, or the target not be written.
     """
-    if not path.exists():
-        raise ItemNotFound(f"there is no store {path}: check the path")
+    _find(path, "store")
     _refuse_existing(target)
     _refuse_own(path, target)
     part = _beside(target)
@@ -151,8 +149,7 @@ def restore(keeper: Keeper, backup: Path, path: Path) -> Restored:
         StoreFull: there is no room for it; nothing is changed.
         StoreError: the backup is no store of this kind, or the store's folder takes no writes.
     """
-    if not backup.exists():
-        raise ItemNotFound(f"there is no backup {backup}: check the path")
+    _find(backup, "backup")
     path = Path(os.path.realpath(path))
     if os.path.realpath(backup) == str(path):
         raise UsageError(f"{backup} is the store itself: give the path of a backup")
@@ -214,6 +211,13 @@ def _sound(keeper: Copier, path: Path, otherwise: str) -> Checked:
         more = f" (and {len(seen.findings) - 1} more)" if len(seen.findings) > 1 else ""
         raise StoreCorrupt(f"{otherwise}: {seen.findings[0]}{more}; 'track check' lists everything")
     return seen
+
+
+def _find(path: Path, what: str) -> None:
+    if not path.exists():
+        raise ItemNotFound(f"there is no {what} {path}: check the path")
+    if not path.is_file():  # opening a pipe would wait for somebody to write to it
+        raise StoreError(f"{path} is not a file: give the path of a {what}")
 
 
 def _refuse_existing(target: Path) -> None:

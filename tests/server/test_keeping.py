@@ -102,6 +102,23 @@ def test_a_store_that_is_not_there_is_not_found(uri: str, tmp_path: Path) -> Non
     assert not (tmp_path / "missing").exists()
 
 
+@pytest.mark.timeout(60)
+@pytest.mark.parametrize("scheme", ["sqlite", "file"])
+def test_a_pipe_is_no_store_and_nobody_waits_for_it(scheme: str, tmp_path: Path) -> None:
+    # Hangs, until its time limit, when `_find` or a store takes whatever exists.
+    pipe = tmp_path / "pipe"
+    os.mkfifo(pipe)
+    uri = f"{scheme}:{pipe}"
+    for attempt in (
+        lambda: checked(uri),
+        lambda: backed_up(uri, tmp_path / "backup"),
+        lambda: restored(pipe, f"{scheme}:{tmp_path / 'runs'}"),
+        lambda: open_store(uri, exclusive=True),
+    ):
+        with pytest.raises(StoreError, match=f"{pipe} is not a file"):
+            attempt()
+
+
 def test_a_file_that_was_cut_is_found_damaged(uri: str) -> None:
     _, path = kept(uri)
     os.truncate(path, path.stat().st_size // 2)

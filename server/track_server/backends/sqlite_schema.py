@@ -73,6 +73,8 @@ def inspect(path: str) -> None:
         StoreError: it is another program's, or no file.
     """
     logged = log_length(path)
+    if Path(path).exists() and not Path(path).is_file():  # opening a pipe would wait for somebody to write
+        raise StoreError(f"{path} is not a file: give the path of a store")
     try:
         with Path(path).open("rb") as file:
             header = file.read(_HEADER)

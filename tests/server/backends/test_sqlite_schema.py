@@ -100,7 +100,7 @@ def test_a_short_file_is_no_database(path: Path) -> None:
 
 def test_a_folder_is_no_database(path: Path) -> None:
     path.mkdir()
-    with pytest.raises(StoreError, match="give the path of a file"):
+    with pytest.raises(StoreError, match="is not a file: give the path of a store"):
         open_store(path)
 
 
