@@ -75,6 +75,11 @@ class Entry:
         return cls(None, stretch.first, stretch.last, stretch.amount, place.length, place, stretch.records)
 
     @property
+    def is_stretch(self) -> bool:
+        """Whether it has to be read before it can be sent, and becomes several then."""
+        return self.item is None and self.records > 1
+
+    @property
     def call(self) -> Call | None:
         """The call that it is; None if it is a batch."""
         return self.item.call if isinstance(self.item, NumberedCall) else None
@@ -173,7 +178,7 @@ class Backlog:
 
     def put(self, entry: Entry, place: Place) -> None:
         """The oldest item without a place has one now."""
-        entry.place = place
+        entry.place, entry.records = place, 1
         self.placed += 1
 
     def displace(self, after: int) -> Amount:
@@ -224,7 +229,7 @@ class Backlog:
         self.detach()
         entries, self._entries = self._entries, deque()
         for entry in entries:
-            if entry.records == 1:
+            if not entry.is_stretch:
                 self._entries.append(entry)
             else:
                 parts = [part for part in parts_of(entry) if part.last > self.acked]

@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import Final
 
 from track.outbox.backlog import Backlog, Entry, NumberedCall, fill
+from track.outbox.joining import Found, joined
 from track.outbox.losses import Losses
 from track.spool.disk import Spool
 from track.spool.folder import Origin, Progressed, SpoolFolder
@@ -209,10 +210,12 @@ class DiskCopy:
         assert self._spool is not None, "what is on disk only was written"
         assert entry.place is not None, "what is on disk only has a place there"
         parts: list[Entry] = []
-        for first, place, payload in self._spool.read_stretch(entry.place):
-            batch = batch_in(payload)
-            fill(parts, entry.first, first)
-            parts.append(Entry(batch, first, batch.last, batch.amount, place.length, place))
+        found = (
+            Found(batch_in(payload), place) for _, place, payload in self._spool.read_stretch(entry.place)
+        )
+        for batch, place, records in joined(found):
+            fill(parts, entry.first, batch.first)
+            parts.append(Entry(batch, batch.first, batch.last, batch.amount, place.length, place, records))
         fill(parts, entry.first, entry.last + 1)
         lost = entry.amount - sum((part.amount for part in parts), Amount())
         self._losses.drop_unread(

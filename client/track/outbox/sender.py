@@ -442,7 +442,7 @@ class Sender:
                 # Its caller was told that it failed, perhaps long ago: it must not be done now.
                 backlog.skip_unsent()
             try:
-                if entry.records > 1:
+                if entry.is_stretch:
                     backlog.unfold(self._on_disk.parts_of(entry))
                 else:
                     self._send_entry(link, entry)

@@ -15,7 +15,7 @@ from track.spool.segments import HEADER_SIZE, RECORD_OVERHEAD, Damage, Scan, sca
 from track.spool.stretches import Gathering, Stretch
 from track_protocol.amount import Amount
 from track_protocol.batch import Batch, batch_from_wire
-from track_protocol.codec import decode
+from track_protocol.codec import decode_own
 from track_protocol.errors import SpoolCorrupt, TrackError
 
 __all__ = ["Recovered", "batch_in", "recover", "survey"]
@@ -173,7 +173,7 @@ def batch_in(payload: bytes) -> Batch:
         SpoolCorrupt: they are none.
     """
     try:
-        return batch_from_wire(decode(payload))
+        return batch_from_wire(decode_own(payload))
     except TrackError as error:
         raise SpoolCorrupt(f"a whole record of the spool makes no sense: {error}") from None
 

@@ -219,3 +219,22 @@ def test_of_a_batch_that_is_durable_in_part_only_the_rest_counts() -> None:
     backlog.mark_sent()
     backlog.attach(3)
     assert backlog.amount == Amount(calls=1)
+
+
+def test_what_stood_for_several_records_is_one_when_it_is_written_anew() -> None:
+    # Fails when `Backlog.put` leaves an item the number of records that it had elsewhere.
+    backlog = filled(3)
+    (entry,) = backlog
+    entry.records = 3
+    backlog.put(entry, Place(1, RECORD_OVERHEAD, 100))
+    assert (entry.records, backlog.placed) == (1, 1)
+
+
+def test_what_is_in_memory_need_not_be_read_though_it_is_several_records() -> None:
+    # Fails when `Entry.is_stretch` asks for the number of records only.
+    backlog = filled(3)
+    (entry,) = backlog
+    entry.records = 3
+    assert not entry.is_stretch
+    backlog.unfold_all(lambda stretch: [])
+    assert numbers(backlog) == [(1, 3)]

@@ -340,3 +340,30 @@ def test_what_is_damaged_on_disk_during_an_outage_is_counted_and_the_rest_is_sen
     assert (store.values(), outbox.dropped) == ([0.0, 1.0, 3.0, 4.0], 1)
     assert_trial_was_told(store, outbox, "is damaged; the damaged bytes are in")
     assert len(list((folder / "damaged").iterdir())) == 1
+
+
+def test_what_was_logged_one_by_one_during_an_outage_is_sent_in_bulk(
+    store: MemoryStore, make_outbox: MakeOutbox, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # Fails when `DiskCopy.parts_of` joins nothing.
+    outbox = log_during_an_outage(make_outbox, store, monkeypatch, calls=500)
+    store.away = False
+    outbox.flush()
+    assert store.values() == [float(value) for value in range(500)]
+    assert store.numbers() == list(range(1, 501))
+    assert store.batches <= 5
+
+
+def test_what_was_joined_is_kept_again_when_its_folder_is_deleted(
+    store: MemoryStore, make_outbox: MakeOutbox, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    outbox = log_during_an_outage(make_outbox, store, monkeypatch, calls=50)
+    store.away, store.drop_acks = False, True
+    store.wait_until(lambda: len(store.points) == 50)
+    store.away = True
+    store.break_links()
+    delete(tmp_path / "spool")
+    outbox.writer(TRIAL)(None, {"loss": 50.0})
+    store.away, store.drop_acks = False, False
+    outbox.flush()
+    assert store.values() == [float(value) for value in range(51)]
