@@ -12,6 +12,7 @@ import pytest
 from killed_clients import KilledClients, sync
 from running_server import ServerProcess
 from torture import count, dice, say
+from track.spool.inventory import look_in
 from track_protocol.roles import Role
 from written_series import Verdict, stored_series, verdict
 
@@ -35,7 +36,8 @@ def survived(tmp_path: Path, kills: int, spool_sync: str, dice: random.Random) -
         for _ in range(2):
             sync(folder / "spool", uri)
         assert server.stop() == 0
-    assert list((folder / "spool").iterdir()) == []
+    # Of a spool whose process was killed while it made or removed the folder, an empty lock may stay.
+    assert look_in(folder / "spool") == []
     return verdict(told, stored_series(store))
 
 
