@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from track.logger import TrialLogger
     from track.tracker import Tracker
     from track_protocol.errors import TrackError
-    from track_protocol.model import LOST, CustomStatus, Project, Status, Trial, TrialGroup
+    from track_protocol.model.entities import LOST, CustomStatus, Project, Status, Trial, TrialGroup
 
 __all__ = [
     "LOST",
@@ -30,16 +30,16 @@ __all__ = [
 ]
 
 _HOMES: Final = {
-    "LOST": "track_protocol.model",
-    "CustomStatus": "track_protocol.model",
-    "Project": "track_protocol.model",
-    "Status": "track_protocol.model",
+    "LOST": "track_protocol.model.entities",
+    "CustomStatus": "track_protocol.model.entities",
+    "Project": "track_protocol.model.entities",
+    "Status": "track_protocol.model.entities",
     "TrackClient": "track.client",
     "TrackError": "track_protocol.errors",
     "Tracker": "track.tracker",
-    "Trial": "track_protocol.model",
+    "Trial": "track_protocol.model.entities",
     "TrialDoesNotExist": "track.client",
-    "TrialGroup": "track_protocol.model",
+    "TrialGroup": "track_protocol.model.entities",
     "TrialLogger": "track.logger",
 }
 

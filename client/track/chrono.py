@@ -7,10 +7,10 @@ from collections.abc import Callable
 from types import TracebackType
 from typing import Any, Final
 
-from track_protocol.aggregators import Aggregator, StatAggregator
-from track_protocol.model import Trial
-from track_protocol.protocol import TIMINGS, MakeAggregator, Protocol
-from track_protocol.serialization import SerializerChronoContext, add_serializer
+from track.persistence.protocol import TIMINGS, MakeAggregator, Protocol
+from track.serialization import SerializerChronoContext, add_serializer
+from track_protocol.model.aggregators import Aggregator, StatAggregator
+from track_protocol.model.entities import Trial
 
 __all__ = ["ChronoContext", "LoggerChronoContext", "timing_of"]
 

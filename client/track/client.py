@@ -15,17 +15,17 @@ from typing import Any, Final, TypeVar
 from track.chrono import LoggerChronoContext
 from track.configuration import environment, options
 from track.logger import TrialLogger
-from track.orion import joined_or_created, orion_in
-from track.parameters import Arguments, as_mapping, storable
 from track.persistence import get_protocol
-from track.resuming import claimed, definition, joined, rank_in, resumes_in
+from track.persistence.protocol import LATEST, TIMINGS, MakeAggregator, Protocol
+from track.process.turn import Turn
+from track.run.orion import joined_or_created, orion_in
+from track.run.parameters import Arguments, as_mapping, storable
+from track.run.resume import claimed, definition, joined, rank_in, resumes_in
+from track.serialization import to_json
 from track.structure import CONTINUED, set_current_project, set_current_trial
-from track.turn import Turn
 from track.versioning import default_version_hash
 from track_protocol.errors import ItemNotFound, MissingExtra, UsageError
-from track_protocol.model import Project, Status, Trial, TrialGroup
-from track_protocol.protocol import LATEST, TIMINGS, MakeAggregator, Protocol
-from track_protocol.serialization import to_json
+from track_protocol.model.entities import Project, Status, Trial, TrialGroup
 
 __all__ = ["TrackClient", "TrialDoesNotExist"]
 

@@ -14,10 +14,10 @@ from pathlib import Path
 from typing import Final
 
 from track.configuration import find_configuration
-from track.offline import offline_policy
-from track.resuming import resumes_in
+from track.connection.offline import offline_policy
+from track.resend.login import destination_at
+from track.run.resume import resumes_in
 from track.spool.inventory import Found, look_in
-from track.spool.login import destination_at
 from track.spool.options import SpoolOptions, sends_leftovers, spool_root
 from track.spool.segments import CHECKSUMS_BY
 from track_protocol.errors import (
@@ -30,8 +30,8 @@ from track_protocol.errors import (
     TrackError,
     UsageError,
 )
-from track_protocol.roles import Role
 from track_protocol.uri import redact
+from track_protocol.wire.roles import Role
 
 __all__ = ["Finding", "examine"]
 

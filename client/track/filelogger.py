@@ -10,8 +10,8 @@ from pathlib import Path
 from typing import Any, Final
 
 from track.media.logger import MediaLogger
-from track_protocol.media import FILE
-from track_protocol.values import MAX_NAME_BYTES
+from track_protocol.model.media import FILE
+from track_protocol.model.values import MAX_NAME_BYTES
 
 __all__ = ["FileLogger"]
 
@@ -77,7 +77,7 @@ class FileLogger(MediaLogger):
         ``diff``, the SHA-256 of the changes.
         """
         # Deferred: most programs never ask.
-        from track.sourcefiles import running_sources
+        from track.run.sources import running_sources
 
         found = running_sources()
         if found is None:

@@ -13,17 +13,17 @@ from functools import partial
 from types import FrameType, TracebackType
 from typing import Any, Final
 
-from track.capture import OutputCapture, output_names
 from track.chrono import LoggerChronoContext
-from track.countdown import CountdownLogger
 from track.filelogger import FileLogger
-from track.turn import Turn
-from track.utils.signal import SIGNAL_SECONDS, SignalHandler, seconds_left
-from track_protocol.aggregators import SumAggregator
+from track.persistence.protocol import LATEST, TIMINGS, MakeAggregator, MetricWriter, Protocol
+from track.process.signals import SIGNAL_SECONDS, SignalHandler, seconds_left
+from track.process.turn import Turn
+from track.run.capture import OutputCapture, output_names
+from track.run.eta import CountdownLogger
+from track.serialization import to_json
 from track_protocol.errors import TrackError
-from track_protocol.model import CustomStatus, Status, Trial
-from track_protocol.protocol import LATEST, TIMINGS, MakeAggregator, MetricWriter, Protocol
-from track_protocol.serialization import to_json
+from track_protocol.model.aggregators import SumAggregator
+from track_protocol.model.entities import CustomStatus, Status, Trial
 
 __all__ = ["LogSignalHandler", "LoggerChronoContext", "TrialLogger"]
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Final
 
-from track_protocol.model import CustomStatus, Project, Status, Trial, TrialGroup, status
+from track_protocol.model.entities import CustomStatus, Project, Status, Trial, TrialGroup, status
 
 __all__ = [
     "CONTINUED",

@@ -13,19 +13,19 @@ from track_protocol.errors import UnknownScheme, UriError, UsageError
 from track_protocol.loopback import is_loopback
 from track_protocol.places import default_home
 from track_protocol.uri import Uri, check_options, redact
-from track_server.backends.file import FileStore
-from track_server.backends.file_keeper import FileKeeper
-from track_server.backends.memory import MemoryStore
-from track_server.backends.sqlite import SqliteStore
-from track_server.backends.sqlite_keeper import SqliteKeeper
-from track_server.engine import Engine
-from track_server.identity import Identity
-from track_server.keeping import Keeper
-from track_server.limits import LEASE_SECONDS, Limits
-from track_server.presence import Presence
-from track_server.runtime import read_server_record
-from track_server.store import Store
-from track_server.users import UserStore
+from track_server.accounts.identity import Identity
+from track_server.accounts.users import UserStore
+from track_server.engine.engine import Engine
+from track_server.methods.presence import Presence
+from track_server.network.limits import LEASE_SECONDS, Limits
+from track_server.network.runtime import read_server_record
+from track_server.storage.admin import Keeper
+from track_server.storage.contract import Store
+from track_server.storage.file import FileStore
+from track_server.storage.file_keeper import FileKeeper
+from track_server.storage.memory import MemoryStore
+from track_server.storage.sqlite.keeper import SqliteKeeper
+from track_server.storage.sqlite.store import SqliteStore
 
 __all__ = [
     "DEFAULT_PORT",

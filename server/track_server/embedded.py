@@ -7,16 +7,16 @@ import threading
 from collections.abc import Callable
 from typing import Any, Final
 
-from track_protocol.batch import Batch
-from track_protocol.codec import decode
 from track_protocol.errors import SessionFenced, TrackError
-from track_protocol.link import Acked, Failed, LinkEvent, Opened, Refused, Replied
-from track_protocol.roles import Role
+from track_protocol.wire.batch import Batch
+from track_protocol.wire.codec import decode
+from track_protocol.wire.link import Acked, Failed, LinkEvent, Opened, Refused, Replied
+from track_protocol.wire.roles import Role
 from track_server.app import check_store_uri, open_store
-from track_server.engine import Engine
-from track_server.jobs import Attached, Writer
-from track_server.ordering import ReadAfterWrite
-from track_server.store import Store
+from track_server.engine.engine import Engine
+from track_server.engine.jobs import Attached, Writer
+from track_server.network.ordering import ReadAfterWrite
+from track_server.storage.contract import Store
 
 __all__ = ["EngineLink", "open_ephemeral", "open_file", "open_sqlite"]
 
@@ -27,7 +27,7 @@ _Arrival = Callable[[], LinkEvent | None]
 
 
 class EngineLink:
-    """A `track_protocol.link.Link` to an engine in this process.
+    """A `track_protocol.wire.link.Link` to an engine in this process.
 
     Args:
         open_engine: makes the engine; called at each `open`, and again after a fork.

@@ -10,7 +10,7 @@ from bare import bare_read_rate
 from daemon import Daemon, serving
 from tables import Table
 from track import TrackClient, Trial
-from track.series import SeriesMapping
+from track.persistence.series import SeriesMapping
 from training import metrics_of
 
 __all__ = ["measure"]

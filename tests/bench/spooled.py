@@ -19,9 +19,9 @@ from track import TrackClient
 from track.outbox.records import Shape, batch_of
 from track.spool.folder import SpoolFolder
 from track.spool.options import SpoolOptions, SpoolSync
-from track.spool.recovery import recover
-from track_protocol.batch import METRIC, PointsOp, batch_from_wire, batch_to_wire
-from track_protocol.codec import decode, encode
+from track.spool.reader import recover
+from track_protocol.wire.batch import METRIC, PointsOp, batch_from_wire, batch_to_wire
+from track_protocol.wire.codec import decode, encode
 
 __all__ = ["measure"]
 

@@ -22,8 +22,8 @@ from track.persistence import _MAKERS, register
 from track.persistence.protocol import Protocol
 from track.structure import get_current_project, get_current_trial
 from track_protocol.errors import BadArguments, ItemNotFound, UsageError
-from track_protocol.model import Project, Trial
-from track_protocol.values import MAX_TEXT_BYTES
+from track_protocol.model.entities import Project, Trial
+from track_protocol.model.values import MAX_TEXT_BYTES
 
 SHORT = """
 import sys

@@ -18,7 +18,7 @@ from track.configuration import (
     options,
     reset_configuration,
 )
-from track.offline import Offline, offline_policy
+from track.connection.offline import Offline, offline_policy
 from track.persistence.null import NullProtocol
 from track_protocol.errors import TrackError, UsageError
 

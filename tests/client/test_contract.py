@@ -9,9 +9,9 @@ import pytest
 
 from running_server import Served, serving
 from track.persistence import get_protocol
-from track_protocol.protocol import Protocol
-from track_protocol.roles import Role
+from track.persistence.protocol import Protocol
 from track_protocol.testing import BackendContract
+from track_protocol.wire.roles import Role
 from track_server.app import Settings
 
 

@@ -14,9 +14,9 @@ import pytest
 
 from track import TrackClient
 from track.logger import TrialLogger
-from track.sourcefiles import _loaded
-from track_protocol.model import Trial
-from track_protocol.protocol import Protocol
+from track.persistence.protocol import Protocol
+from track.run.sources import _loaded
+from track_protocol.model.entities import Trial
 
 SCRIPT = """
 import sys

@@ -11,7 +11,7 @@ import pytest
 from track.logger import TrialLogger
 from track.persistence.protocol import Protocol
 from track_protocol.errors import CallTimeout
-from track_protocol.model import Trial
+from track_protocol.model.entities import Trial
 
 
 class Recorder(Protocol):

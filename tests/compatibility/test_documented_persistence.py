@@ -17,10 +17,10 @@ from track.persistence import get_protocol, register
 from track.persistence.protocol import Protocol
 from track.persistence.socketed import RPCCallFailure, SocketClient, SocketServer, start_track_server
 from track.persistence.storage import LocalStorage
-from track.utils.signal import SignalHandler
+from track.process.signals import SignalHandler
 from track_protocol.errors import PermissionDenied, UnknownMethod, UsageError
-from track_protocol.model import Project
-from track_protocol.roles import Role
+from track_protocol.model.entities import Project
+from track_protocol.wire.roles import Role
 from track_server.app import Settings
 
 ROOT = Path(__file__).parents[2]

@@ -7,10 +7,10 @@ from typing import Any
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from track_protocol.codec import encode
-from track_protocol.connection import TRANSITIONS, Connection, Side, State
 from track_protocol.errors import LocalProtocolError, TrackError
-from track_protocol.frames import FrameKind
+from track_protocol.wire.codec import encode
+from track_protocol.wire.connection import TRANSITIONS, Connection, Side, State
+from track_protocol.wire.frames import FrameKind
 from wire_samples import FIELDS, SAY, frame_of, talk
 
 SIDES = st.sampled_from(Side)

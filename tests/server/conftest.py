@@ -32,4 +32,4 @@ def stranger(served: Served) -> Iterator[Peer]:
 @pytest.fixture
 def watchful(monkeypatch: pytest.MonkeyPatch) -> None:
     """Servers look after their peers not once a second but all the time."""
-    monkeypatch.setattr("track_server.socketed._WATCH_EVERY", 0.02)
+    monkeypatch.setattr("track_server.network.server._WATCH_EVERY", 0.02)

@@ -13,10 +13,10 @@ from typing import Any
 import pytest
 
 from engine_calls import points
-from track_protocol.batch import Batch, CallOp
-from track_protocol.columns import column_from_wire, unpack
 from track_protocol.errors import BadArguments, ItemNotFound, SequenceGap, StoreInUse, UriError
-from track_protocol.link import Acked, Failed, LinkEvent, Refused, Replied
+from track_protocol.wire.batch import Batch, CallOp
+from track_protocol.wire.columns import column_from_wire, unpack
+from track_protocol.wire.link import Acked, Failed, LinkEvent, Refused, Replied
 from track_server.app import open_store
 from track_server.embedded import EngineLink, open_ephemeral, open_file, open_sqlite
 

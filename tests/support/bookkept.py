@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from track_protocol.serialization import SerializerTrial
+from track.serialization import SerializerTrial
 
 __all__ = ["given"]
 

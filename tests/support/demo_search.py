@@ -11,8 +11,8 @@ from track import TrackClient
 from track.demo.grid import grid
 from track.demo.reports import TrialReport, WorkerReport
 from track.demo.verification import Verification, verify
-from track_protocol.aggregators import TimeSeriesAggregator
-from track_protocol.model import Trial
+from track_protocol.model.aggregators import TimeSeriesAggregator
+from track_protocol.model.entities import Trial
 
 STEPS = 5
 

@@ -9,12 +9,12 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
 
-from track_protocol.batch import METRIC, Batch, CallOp, Op, PointsOp
-from track_protocol.codec import decode
-from track_protocol.columns import Column, pack, unpack
 from track_protocol.errors import TrackError
-from track_server.engine import Engine
-from track_server.jobs import Writer
+from track_protocol.wire.batch import METRIC, Batch, CallOp, Op, PointsOp
+from track_protocol.wire.codec import decode
+from track_protocol.wire.columns import Column, pack, unpack
+from track_server.engine.engine import Engine
+from track_server.engine.jobs import Writer
 
 _TIMEOUT = 30.0
 

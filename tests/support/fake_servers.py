@@ -10,11 +10,11 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from track.tls import client_context
-from track_protocol.connection import Connection, Side
-from track_protocol.encryption import ALPN
-from track_protocol.events import Event
-from track_protocol.scram import ServerExchange, Verifier
+from track.connection.tls import client_context
+from track_protocol.security.encryption import ALPN
+from track_protocol.security.scram import ServerExchange, Verifier
+from track_protocol.wire.connection import Connection, Side
+from track_protocol.wire.events import Event
 
 __all__ = ["FakePeer", "fake_server", "relaying_server"]
 

@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 
-from track.outbox import diskcopy
+from track.outbox import disk as diskcopy
 
 __all__ = ["FAULTS", "Fault"]
 

@@ -11,8 +11,8 @@ import os
 import sys
 
 from track.persistence import get_protocol
-from track_protocol.model import Status
-from track_server.backends.journal import Journal
+from track_protocol.model.entities import Status
+from track_server.storage.journal import Journal
 
 FREE = {"name": "free", "status": Status.CreatedGroup}
 

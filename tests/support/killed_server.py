@@ -11,7 +11,7 @@ from types import TracebackType
 
 from running_server import Served, ServerProcess
 from torture import say
-from track_protocol.roles import Role
+from track_protocol.wire.roles import Role
 
 __all__ = ["KilledServer"]
 

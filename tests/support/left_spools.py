@@ -13,13 +13,13 @@ from pathlib import Path
 
 from running_server import environment
 from track.outbox.records import CALL, Row, Shape, batch_of
-from track.spool.disk import Place, Spool
 from track.spool.folder import Origin, Progressed, SpoolFolder
 from track.spool.options import SpoolOptions, SpoolSync
-from track.spool.recovery import batch_in
+from track.spool.reader import batch_in
 from track.spool.segments import scan
-from track_protocol.batch import METRIC, Batch, batch_to_wire
-from track_protocol.codec import encode
+from track.spool.writer import Place, Spool
+from track_protocol.wire.batch import METRIC, Batch, batch_to_wire
+from track_protocol.wire.codec import encode
 
 __all__ = ["SESSION", "TRIAL", "left_spool", "records_in", "running_script"]
 

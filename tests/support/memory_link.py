@@ -7,11 +7,11 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
 
-from track_protocol.batch import Batch, CallOp, PointsOp, batch_from_wire, batch_to_wire
-from track_protocol.codec import decode, encode
-from track_protocol.columns import unpack
 from track_protocol.errors import ConnectionLost, SequenceGap, ServerUnreachable, StoreError, TrackError
-from track_protocol.link import Acked, Failed, LinkEvent, Opened, Refused, Rejection, Replied
+from track_protocol.wire.batch import Batch, CallOp, PointsOp, batch_from_wire, batch_to_wire
+from track_protocol.wire.codec import decode, encode
+from track_protocol.wire.columns import unpack
+from track_protocol.wire.link import Acked, Failed, LinkEvent, Opened, Refused, Rejection, Replied
 
 __all__ = ["MemoryLink", "MemoryStore", "Point"]
 

@@ -8,13 +8,13 @@ import shutil
 from pathlib import Path
 from typing import Any
 
-from track_protocol.columns import unpack
-from track_protocol.query import parse_query
-from track_server.store import Store
+from track_protocol.query.parse import parse_query
+from track_protocol.wire.columns import unpack
+from track_server.storage.contract import Store
 
 __all__ = ["ASSETS", "SID", "check_holds_everything", "old_json", "old_sqlite"]
 
-ASSETS = Path(__file__).parents[1] / "server" / "backends" / "assets"
+ASSETS = Path(__file__).parents[1] / "server" / "storage" / "assets"
 SID = b"v" * 16
 
 

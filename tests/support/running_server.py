@@ -17,13 +17,13 @@ from pathlib import Path
 import uvloop
 
 from engine_calls import writer_held
-from track_protocol.roles import Role
 from track_protocol.uri import Uri
+from track_protocol.wire.roles import Role
+from track_server.accounts.users import UserStore
 from track_server.app import Settings
-from track_server.engine import Engine
-from track_server.limits import Limits
-from track_server.socketed import SocketServer
-from track_server.users import UserStore
+from track_server.engine.engine import Engine
+from track_server.network.limits import Limits
+from track_server.network.server import SocketServer
 from waiting import wait_until
 
 _TIMEOUT = 30.0

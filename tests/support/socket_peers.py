@@ -10,17 +10,17 @@ from contextlib import contextmanager
 from typing import Any, TypeVar
 
 from running_server import Served
-from track.address import SocketAddress
-from track.socketlink import SocketLink
-from track.tls import client_context
-from track_protocol.batch import Batch, CallOp, Op
-from track_protocol.connection import Connection, Side
+from track.connection.address import SocketAddress
+from track.connection.link import SocketLink
+from track.connection.tls import client_context
 from track_protocol.errors import ConnectionLost, error_from_wire
-from track_protocol.events import AuthReceived, CloseReceived, Event, ReadyReceived, ServerHelloReceived
-from track_protocol.link import Acked, Failed, LinkEvent, Refused, Replied
-from track_protocol.pins import endpoint_binding
-from track_protocol.scram import ClientExchange
+from track_protocol.security.pins import endpoint_binding
+from track_protocol.security.scram import ClientExchange
 from track_protocol.uri import Uri
+from track_protocol.wire.batch import Batch, CallOp, Op
+from track_protocol.wire.connection import Connection, Side
+from track_protocol.wire.events import AuthReceived, CloseReceived, Event, ReadyReceived, ServerHelloReceived
+from track_protocol.wire.link import Acked, Failed, LinkEvent, Refused, Replied
 
 __all__ = ["SECONDS", "Joined", "Peer", "joined", "peer", "plain_peer"]
 

@@ -12,12 +12,12 @@ import pytest
 from left_spools import records_in
 from memory_link import MemoryStore
 from track.outbox import Outbox
-from track.outbox import diskcopy as diskcopy_module
+from track.outbox import disk as diskcopy_module
 from track.spool.folder import spools_in
 from track.spool.options import SpoolSync
-from track.spool.recovery import Recovered, survey
-from track_protocol.batch import PointsOp
-from track_protocol.columns import unpack
+from track.spool.reader import Recovered, survey
+from track_protocol.wire.batch import PointsOp
+from track_protocol.wire.columns import unpack
 
 __all__ = ["TRIAL", "MakeOutbox", "delete", "log_during_an_outage", "spooled", "spooled_values"]
 

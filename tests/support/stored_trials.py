@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from track_protocol.batch import METRIC
-from track_protocol.columns import pack, unpack
-from track_server.store import Points, Store, View
+from track_protocol.wire.batch import METRIC
+from track_protocol.wire.columns import pack, unpack
+from track_server.storage.contract import Points, Store, View
 
 
 def trial_id(number: int = 1) -> bytes:

@@ -16,7 +16,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from track.persistence import get_protocol
-from track_protocol.model import Status, Trial
+from track_protocol.model.entities import Status, Trial
 
 _NOT_CLAIMED = {"status": Status.CreatedGroup}
 

@@ -15,10 +15,10 @@ from itertools import count
 from pathlib import Path
 from types import FrameType
 
-from track.outbox import keeping
+from track.outbox import durability
 from track.persistence.socketed import SocketClient
 from track_protocol.errors import TrackError
-from track_protocol.model import Trial
+from track_protocol.model.entities import Trial
 from written_series import SERIES
 
 _ROUND = 25
@@ -93,9 +93,9 @@ def main(uri: str, name: str, record: Path) -> None:
     """Log until killed or stopped."""
     if "spool_sync=always" in uri:
         # A process that stands still for a while must not take that for a disk that does.
-        keeping._IN_TIME = 60.0  # type: ignore[misc]  # a constant but for this process
+        durability._IN_TIME = 60.0  # type: ignore[misc]  # a constant but for this process
     else:
-        keeping._IN_TIME = 0.01  # type: ignore[misc]  # the same
+        durability._IN_TIME = 0.01  # type: ignore[misc]  # the same
     training = Training(uri, name, record)
     signal.signal(signal.SIGTERM, training.stop)
     training.run()

@@ -17,7 +17,7 @@ from pathlib import Path
 
 from track.outbox import Write
 from track.persistence import get_protocol
-from track_protocol.model import Trial
+from track_protocol.model.entities import Trial
 from written_series import SERIES
 
 CHILDREN = 3

@@ -12,9 +12,9 @@ import sys
 from itertools import count
 from pathlib import Path
 
-from track.outbox import keeping
+from track.outbox import durability
 from track.persistence import get_protocol
-from track_protocol.model import Trial
+from track_protocol.model.entities import Trial
 from written_series import SERIES
 
 
@@ -22,7 +22,7 @@ def main(uri: str, name: str, record: Path) -> None:
     """Log until killed."""
     logging.getLogger("track").setLevel(logging.ERROR)  # the server is stopped on purpose
     # A process that stands still for a while must not take that for a disk that does.
-    keeping._IN_TIME = 60.0  # type: ignore[misc]  # a constant but for this process
+    durability._IN_TIME = 60.0  # type: ignore[misc]  # a constant but for this process
     protocol = get_protocol(uri)
     trial = protocol.new_trial(Trial(name=name), auto_increment=True)
     assert trial is not None

@@ -13,7 +13,7 @@ from pathlib import Path
 
 from track.outbox import Outbox
 from track.persistence.socketed import SocketClient
-from track_protocol.model import Trial
+from track_protocol.model.entities import Trial
 from written_series import SERIES
 
 WITHOUT_SPOOL = "TORTURE_WITHOUT_SPOOL"

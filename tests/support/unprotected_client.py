@@ -14,12 +14,12 @@ from typing import Any
 
 from track import cli
 from track.outbox import Outbox
-from track.outbox.diskcopy import DiskCopy
-from track.spool import disk, recovery
+from track.outbox.disk import DiskCopy
+from track.spool import reader, writer
 from track.spool.folder import SpoolFolder
-from track.spool.recovery import Recovered
-from track_protocol.batch import Batch, PointsOp
-from track_protocol.columns import unpack
+from track.spool.reader import Recovered
+from track_protocol.wire.batch import Batch, PointsOp
+from track_protocol.wire.columns import unpack
 
 __all__ = ["PROTECTIONS", "without"]
 
@@ -43,7 +43,7 @@ def _stay_in_session() -> None:
 
 def _order_by_time() -> None:
     """What a spool holds is put in order by when it was logged, record by record."""
-    batch_in, end = recovery.batch_in, recovery._Reading.end
+    batch_in, end = reader.batch_in, reader._Reading.end
     times: dict[int, float] = {}
 
     def noting_when(payload: bytes) -> Batch:
@@ -52,18 +52,18 @@ def _order_by_time() -> None:
         times[batch.first] = min(logged, default=0.0)
         return batch
 
-    def by_time(self: recovery._Reading) -> Recovered:
+    def by_time(self: reader._Reading) -> Recovered:
         found = end(self)
         found.kept.sort(key=lambda each: times[each.first])
         return found
 
-    _replace(recovery, "batch_in", noting_when)
-    _replace(recovery._Reading, "end", by_time)
-    _replace(disk, "STRETCH_RECORDS", 1)
+    _replace(reader, "batch_in", noting_when)
+    _replace(reader._Reading, "end", by_time)
+    _replace(writer, "STRETCH_RECORDS", 1)
 
 
 def _trust_what_was_written() -> None:
-    """What was not flushed when a flush failed counts as being on disk."""
+    """What was not flushed when a flush failed counts as being on writer."""
     failed = DiskCopy._failed
 
     def trusting(self: DiskCopy, error: Any) -> None:

@@ -15,12 +15,12 @@ from pathlib import Path
 from typing import Any
 
 from track.cli import main
-from track_protocol.batch import Batch
-from track_protocol.link import Acked
-from track_server.calls import READS, WRITES
-from track_server.engine import Engine
-from track_server.jobs import Outcome, Writer
-from track_server.store import Transaction
+from track_protocol.wire.batch import Batch
+from track_protocol.wire.link import Acked
+from track_server.engine.engine import Engine
+from track_server.engine.jobs import Outcome, Writer
+from track_server.methods.dispatch import READS, WRITES
+from track_server.storage.contract import Transaction
 
 __all__ = ["PROTECTIONS", "without"]
 

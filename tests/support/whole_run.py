@@ -10,7 +10,7 @@ import sys
 
 from track import TrackClient
 from track.aggregators.aggregator import RingAggregator, StatAggregator
-from track_protocol.model import CustomStatus
+from track_protocol.model.entities import CustomStatus
 
 __all__ = ["TRIALS"]
 

@@ -7,12 +7,12 @@ from contextlib import contextmanager
 from tracemalloc import get_traced_memory, reset_peak, start, stop
 from typing import Any, Final
 
-from track_protocol.batch import METRIC, Batch, PointsOp
-from track_protocol.columns import pack
-from track_protocol.connection import Connection, Side, State
 from track_protocol.errors import TrackError
-from track_protocol.frames import FrameKind, encode_frame
-from track_protocol.link import Rejection
+from track_protocol.wire.batch import METRIC, Batch, PointsOp
+from track_protocol.wire.columns import pack
+from track_protocol.wire.connection import Connection, Side, State
+from track_protocol.wire.frames import FrameKind, encode_frame
+from track_protocol.wire.link import Rejection
 
 __all__ = ["BATCH", "FIELDS", "SAY", "SESSION", "allocation", "frame_of", "talk"]
 

@@ -13,9 +13,6 @@ from engine_calls import points
 from running_server import Served, ServerProcess
 from socket_peers import SECONDS, Joined, Peer, joined, peer, plain_peer
 from track import TrackClient
-from track_protocol.batch import CallOp
-from track_protocol.columns import column_from_wire, unpack
-from track_protocol.connection import State
 from track_protocol.errors import (
     AuthenticationError,
     BadArguments,
@@ -32,10 +29,13 @@ from track_protocol.errors import (
     UnknownScheme,
     UriError,
 )
-from track_protocol.events import CloseReceived, ServerHelloReceived
-from track_protocol.frames import FRAME_LIMIT, GREETING_LIMIT, FrameKind, encode_frame
-from track_protocol.roles import Role
-from track_protocol.tokens import new_token
+from track_protocol.security.tokens import new_token
+from track_protocol.wire.batch import CallOp
+from track_protocol.wire.columns import column_from_wire, unpack
+from track_protocol.wire.connection import State
+from track_protocol.wire.events import CloseReceived, ServerHelloReceived
+from track_protocol.wire.frames import FRAME_LIMIT, GREETING_LIMIT, FrameKind, encode_frame
+from track_protocol.wire.roles import Role
 
 
 @dataclass

@@ -13,12 +13,12 @@ import pytest
 from engine_calls import points
 from running_server import serving
 from socket_peers import SECONDS, joined
-from track_protocol.batch import CallOp
-from track_protocol.roles import Role
-from track_protocol.tokens import new_token
+from track_protocol.security.tokens import new_token
 from track_protocol.uri import Uri
+from track_protocol.wire.batch import CallOp
+from track_protocol.wire.roles import Role
+from track_server.accounts.users import UserStore
 from track_server.app import Settings
-from track_server.users import UserStore
 from waiting import wait_until
 from wire_recorders import recording_proxy
 

@@ -15,12 +15,12 @@ import pytest
 from engine_calls import Caller, points
 from running_server import ServerProcess
 from track import TrackClient
-from track.remote import OutboxProtocol
-from track_protocol.batch import Batch
+from track.persistence.remote import OutboxProtocol
 from track_protocol.errors import StoreCorrupt
-from track_protocol.link import Acked
+from track_protocol.wire.batch import Batch
+from track_protocol.wire.link import Acked
 from track_server.app import open_store
-from track_server.engine import Engine
+from track_server.engine.engine import Engine
 from waiting import wait_until
 
 

@@ -23,13 +23,13 @@ from engine_calls import Caller, points
 from old_stores import check_holds_everything, old_json, old_sqlite
 from running_server import serving
 from track import TrackClient
-from track.remote import OutboxProtocol
-from track_protocol.batch import Batch
-from track_protocol.columns import Column, unpack
+from track.persistence.remote import OutboxProtocol
 from track_protocol.errors import StoreFull
-from track_protocol.link import Acked
+from track_protocol.wire.batch import Batch
+from track_protocol.wire.columns import Column, unpack
+from track_protocol.wire.link import Acked
 from track_server.app import Settings, open_store
-from track_server.engine import Engine
+from track_server.engine.engine import Engine
 from waiting import wait_until
 
 STORES = ["sqlite:{}/runs.db", "file:{}/runs.json"]

@@ -19,7 +19,7 @@ from left_spools import running_script
 from spool_stage import Stage
 from track import Status, TrackClient
 from track.spool.inventory import look_in
-from track_server.backends.sqlite_check import check_sqlite
+from track_server.storage.sqlite.check import check_sqlite
 
 TRAIN = """
 checkpoint = "checkpoint"

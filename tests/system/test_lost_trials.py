@@ -14,7 +14,7 @@ from running_server import ServerProcess, serving
 from stage import Stage
 from track import LOST, CustomStatus, Status, TrackClient, Trial
 from track_server.app import Settings
-from track_server.limits import Limits
+from track_server.network.limits import Limits
 from waiting import wait_until
 
 NOTE = "lost: no process that runs this trial has been connected since "

@@ -12,9 +12,9 @@ import pytest
 from killed_server import KilledServer
 from track import TrackClient
 from track.media.png import decode_png
-from track_server.backends.file_keeper import FileKeeper
-from track_server.backends.sqlite_keeper import SqliteKeeper
-from track_server.keeping import Keeper
+from track_server.storage.admin import Keeper
+from track_server.storage.file_keeper import FileKeeper
+from track_server.storage.sqlite.keeper import SqliteKeeper
 
 SECONDS = 60.0
 IMAGES = 60

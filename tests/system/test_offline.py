@@ -25,13 +25,13 @@ import offline_training
 from running_server import Served, ServerProcess, environment
 from track import TrackClient
 from track.persistence import get_protocol
-from track.remote import OutboxProtocol
+from track.persistence.protocol import Protocol
+from track.persistence.remote import OutboxProtocol
+from track.serialization import to_json
 from track_protocol.errors import CallTimeout, ServerUnreachable
-from track_protocol.model import Status, Trial
-from track_protocol.protocol import Protocol
-from track_protocol.roles import Role
-from track_protocol.serialization import to_json
-from track_server.users import UserStore
+from track_protocol.model.entities import Status, Trial
+from track_protocol.wire.roles import Role
+from track_server.accounts.users import UserStore
 
 TRAINING = Path(offline_training.__file__)
 SECONDS = 60.0

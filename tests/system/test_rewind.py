@@ -15,7 +15,7 @@ import pytest
 
 from running_server import ServerProcess, environment
 from track import Status, TrackClient
-from track_server.backends.sqlite_check import check_sqlite
+from track_server.storage.sqlite.check import check_sqlite
 
 TRAIN = """
 import os, sys, time

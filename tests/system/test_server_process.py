@@ -19,10 +19,10 @@ import pytest
 from engine_calls import points
 from running_server import Served, ServerProcess
 from socket_peers import SECONDS, Joined, joined
-from track_protocol.columns import column_from_wire, unpack
 from track_protocol.errors import AuthenticationError, ConnectionLost, PermissionDenied, TrackError
-from track_protocol.link import Acked
 from track_protocol.places import credential_file
+from track_protocol.wire.columns import column_from_wire, unpack
+from track_protocol.wire.link import Acked
 from track_server.app import open_store
 from waiting import wait_until
 

@@ -12,10 +12,10 @@ import pytest
 from running_server import serving
 from socket_peers import Joined
 from track import TrackClient
-from track.remote import OutboxProtocol
+from track.persistence.remote import OutboxProtocol
 from track_protocol.errors import SessionFenced
-from track_protocol.model import Trial
-from track_protocol.rejected import POINTS
+from track_protocol.model.entities import Trial
+from track_protocol.model.rejected import POINTS
 from track_server.app import Settings
 from track_server.embedded import open_file, open_sqlite
 

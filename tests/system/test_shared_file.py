@@ -12,7 +12,7 @@ import pytest
 
 import file_sharer
 from track.persistence import get_protocol
-from track_protocol.model import Status, Trial
+from track_protocol.model.entities import Status, Trial
 from waiting import wait_until
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(600)]

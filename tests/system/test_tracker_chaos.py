@@ -11,8 +11,8 @@ from chaos_proxy import ChaosProxy
 from running_server import ServerProcess
 from track import Tracker
 from track.persistence import get_protocol
-from track_protocol.roles import Role
 from track_protocol.uri import Uri
+from track_protocol.wire.roles import Role
 
 FAULTS = 12
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from track_protocol.aggregators import (
+from track_protocol.model.aggregators import (
     Aggregator,
     RingAggregator,
     StatAggregator,

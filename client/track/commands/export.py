@@ -14,11 +14,11 @@ from track.commands.exporting import FORMATS, Writer, open_writer
 from track.commands.fields import Names, document, flat
 from track.commands.points import Kept, pages_of, series_of
 from track.commands.stores import add_filter, add_store, find_trial, find_trials, opened
-from track.progress import Progress
+from track.persistence.protocol import Protocol
+from track.process.progress import Progress
 from track_protocol.command import Command
 from track_protocol.errors import TrackError, UsageError
-from track_protocol.model import Trial
-from track_protocol.protocol import Protocol
+from track_protocol.model.entities import Trial
 
 __all__ = ["COMMAND"]
 

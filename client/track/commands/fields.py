@@ -9,8 +9,8 @@ from datetime import datetime
 from itertools import pairwise
 from typing import Any, Final
 
-from track_protocol.model import Project, Trial, TrialGroup
-from track_protocol.protocol import Protocol
+from track.persistence.protocol import Protocol
+from track_protocol.model.entities import Project, Trial, TrialGroup
 
 __all__ = ["MISSING", "Names", "document", "flat", "short_uids", "shown", "sorted_by", "value_of"]
 

@@ -12,12 +12,12 @@ from pathlib import Path
 from typing import Any, Final
 
 from track.persistence import get_protocol
-from track.progress import Progress
+from track.persistence.protocol import Protocol
+from track.process.progress import Progress
 from track.tracker.importing import Imported, import_database
 from track.tracker.legacy import LegacyDatabase
 from track_protocol.command import Command
 from track_protocol.errors import ItemNotFound, TrackError, UsageError
-from track_protocol.protocol import Protocol
 from track_protocol.uri import Uri, redact
 
 __all__ = ["COMMAND"]

@@ -9,9 +9,9 @@ from typing import Any, Final
 from track.commands.fields import MISSING, Names, document, flat, short_uids, shown, sorted_by, value_of
 from track.commands.printing import add_json, page, print_json, table_text
 from track.commands.stores import add_filter, add_store, find_trials, opened, selected
+from track.persistence.protocol import Protocol
 from track_protocol.command import Command
 from track_protocol.errors import UsageError
-from track_protocol.protocol import Protocol
 from track_protocol.uri import redact
 
 __all__ = ["COMMAND"]

@@ -6,10 +6,10 @@ from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any, Final
 
-from track.series import Series, SeriesMapping
-from track_protocol.model import Trial
-from track_protocol.protocol import Protocol
-from track_protocol.seriesname import SeriesName
+from track.persistence.protocol import Protocol
+from track.persistence.series import Series, SeriesMapping
+from track_protocol.model.entities import Trial
+from track_protocol.model.seriesname import SeriesName
 
 __all__ = ["Kept", "pages_of", "series_of"]
 

@@ -7,8 +7,8 @@ from typing import Final
 
 from track.commands.printing import print_json
 from track.commands.stores import add_store, find_trial, opened
+from track.serialization import to_json
 from track_protocol.command import Command
-from track_protocol.serialization import to_json
 
 __all__ = ["COMMAND"]
 

@@ -11,11 +11,11 @@ from typing import Any, Final
 
 from track.configuration import options
 from track.persistence import get_protocol
+from track.persistence.protocol import Protocol
 from track_protocol.errors import BadQuery, ItemNotFound, UsageError
-from track_protocol.filter_parser import query_of
-from track_protocol.model import Trial
-from track_protocol.protocol import Protocol
-from track_protocol.query import Kind
+from track_protocol.model.entities import Trial
+from track_protocol.query.filter_parser import query_of
+from track_protocol.query.parse import Kind
 from track_protocol.uri import Uri
 
 __all__ = ["add_filter", "add_store", "find_trial", "find_trials", "opened", "selected"]

@@ -13,16 +13,16 @@ from typing import Any, Final
 
 from track.commands.text import bytes_text, table, time_text
 from track.configuration import environment
-from track.progress import Progress
+from track.process.progress import Progress
+from track.resend.login import destination_at
+from track.resend.replay import Destination, Outcome, Replay
+from track.resend.terms import Rules
 from track.spool.folder import Origin
 from track.spool.inventory import Found, look_at, look_in
-from track.spool.login import destination_at
 from track.spool.options import spool_root
-from track.spool.replay import Destination, Outcome, Replay
-from track.spool.terms import Rules
-from track_protocol.amount import Amount
 from track_protocol.command import Command
 from track_protocol.errors import ItemNotFound, ServerUnreachable, SpoolCorrupt, SpoolInUse, TrackError
+from track_protocol.wire.amount import Amount
 
 __all__ = ["COMMAND"]
 

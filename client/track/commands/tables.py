@@ -14,10 +14,10 @@ from typing import Any, Final
 
 from track.commands.fields import Names, document, flat
 from track.commands.points import pages_of, series_of
-from track.progress import Progress
+from track.persistence.protocol import Protocol
+from track.process.progress import Progress
 from track_protocol.errors import TrackError, UsageError
-from track_protocol.model import Trial
-from track_protocol.protocol import Protocol
+from track_protocol.model.entities import Trial
 
 __all__ = ["TABLES", "Tables"]
 

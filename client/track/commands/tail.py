@@ -14,10 +14,10 @@ from typing import Any, Final, NamedTuple
 from track.commands.fields import shown
 from track.commands.points import Kept, pages_of, series_of
 from track.commands.stores import add_store, find_trial, opened
+from track.persistence.protocol import Protocol
 from track_protocol.command import Command
 from track_protocol.errors import ItemNotFound
-from track_protocol.model import Status, Trial
-from track_protocol.protocol import Protocol
+from track_protocol.model.entities import Status, Trial
 
 __all__ = ["COMMAND"]
 

@@ -2,6 +2,6 @@
 
 from __future__ import annotations
 
-from track_protocol.ring import RingBuffer
+from track_protocol.model.ring import RingBuffer
 
 __all__ = ["RingBuffer"]

@@ -2,6 +2,6 @@
 
 from __future__ import annotations
 
-from track_protocol.ring import DTYPES, typecode
+from track_protocol.model.ring import DTYPES, typecode
 
 __all__ = ["DTYPES", "typecode"]

@@ -8,8 +8,8 @@ from dataclasses import dataclass
 from enum import Enum
 from typing import Any
 
-from track.series import SeriesMapping
-from track_protocol.model import Status, Trial
+from track.persistence.series import SeriesMapping
+from track_protocol.model.entities import Status, Trial
 
 __all__ = ["Observation", "Phase", "Row", "observe", "summaries"]
 

@@ -8,9 +8,9 @@ from dataclasses import dataclass, field
 
 from track.demo.observation import summaries
 from track.demo.reports import TrialReport, WorkerReport
-from track_protocol.batch import CHRONO, METRIC
-from track_protocol.model import Status, Trial
-from track_protocol.protocol import Protocol
+from track.persistence.protocol import Protocol
+from track_protocol.model.entities import Status, Trial
+from track_protocol.wire.batch import CHRONO, METRIC
 
 __all__ = ["Verification", "verify"]
 

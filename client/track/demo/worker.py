@@ -17,9 +17,9 @@ from track import TrackClient
 from track.demo.reports import TrialReport, WorkerReport
 from track.demo.training import Digits, Model
 from track.logger import TrialLogger
-from track_protocol.aggregators import TimeSeriesAggregator
 from track_protocol.errors import TrackError, UsageError
-from track_protocol.model import Status
+from track_protocol.model.aggregators import TimeSeriesAggregator
+from track_protocol.model.entities import Status
 
 __all__ = ["Worker", "main"]
 

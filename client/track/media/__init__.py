@@ -7,7 +7,16 @@ from importlib import import_module
 from typing import Any, Final
 
 from track_protocol.errors import BadArguments, BadValue
-from track_protocol.media import FILE, HISTOGRAM, IMAGE, MAX_BLOB_BYTES, MEDIA_KINDS, TEXT, Media, check_media
+from track_protocol.model.media import (
+    FILE,
+    HISTOGRAM,
+    IMAGE,
+    MAX_BLOB_BYTES,
+    MEDIA_KINDS,
+    TEXT,
+    Media,
+    check_media,
+)
 
 __all__ = ["media_of"]
 
@@ -50,7 +59,7 @@ def media_of(kind: str, value: Any, /, **options: Any) -> Media:
 def _built(kind: str, value: Any, options: Mapping[str, Any]) -> Media:
     if kind not in _BUILDERS:
         raise BadValue(
-            f"a {kind} cannot be made from {type(value).__name__}: give track_protocol.media.Media"
+            f"a {kind} cannot be made from {type(value).__name__}: give track_protocol.model.media.Media"
         )
     module, function = _BUILDERS[kind]
     build: Callable[..., Media] = getattr(import_module(module), function)

@@ -7,7 +7,7 @@ import os
 from pathlib import Path
 
 from track_protocol.errors import BadValue
-from track_protocol.media import FILE, MAX_BLOB_BYTES, Media
+from track_protocol.model.media import FILE, MAX_BLOB_BYTES, Media
 
 __all__ = ["artifact"]
 

@@ -11,7 +11,7 @@ from typing import Any, Final
 
 from track.media.arrays import as_array, numpy
 from track_protocol.errors import BadValue
-from track_protocol.media import HISTOGRAM, Media
+from track_protocol.model.media import HISTOGRAM, Media
 
 __all__ = ["MAX_BINS", "histogram"]
 

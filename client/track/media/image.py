@@ -8,7 +8,7 @@ from typing import Any, Final
 from track.media.arrays import as_array, numpy
 from track.media.png import Pixels, encode_png
 from track_protocol.errors import BadValue
-from track_protocol.media import IMAGE, Media
+from track_protocol.model.media import IMAGE, Media
 
 __all__ = ["image"]
 

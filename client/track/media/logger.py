@@ -8,9 +8,9 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from track_protocol.media import FILE, HISTOGRAM, IMAGE, TEXT
-from track_protocol.model import Trial
-from track_protocol.protocol import Protocol
+from track.persistence.protocol import Protocol
+from track_protocol.model.entities import Trial
+from track_protocol.model.media import FILE, HISTOGRAM, IMAGE, TEXT
 
 __all__ = ["MediaLogger"]
 

@@ -7,15 +7,15 @@ from abc import ABC, abstractmethod
 from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING, Any
 
-from track.blobs import BlobSender
 from track.media import media_of
+from track.media.blobs import BlobSender
 from track.media.reading import MediaSeries
 from track.outbox.records import plain_step
-from track.series import Fetch, fetch_series
+from track.persistence.protocol import Protocol
+from track.persistence.series import Fetch, fetch_series
 from track_protocol.errors import BadArguments
-from track_protocol.model import Trial
-from track_protocol.protocol import Protocol
-from track_protocol.seriesname import SeriesName, check_series_name
+from track_protocol.model.entities import Trial
+from track_protocol.model.seriesname import SeriesName, check_series_name
 
 if TYPE_CHECKING:
     from track.outbox import Outbox
@@ -29,7 +29,7 @@ def key_of(trial: Trial) -> bytes | str:
 
 
 class OutboxMedia(Protocol, ABC):
-    """Part of `track.remote.OutboxProtocol`.
+    """Part of `track.persistence.remote.OutboxProtocol`.
 
     Args:
         uri: of the store.

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from track_protocol.errors import BadValue
-from track_protocol.media import blob_of
+from track_protocol.model.media import blob_of
 
 __all__ = ["MediaSeries"]
 
@@ -21,7 +21,7 @@ class MediaSeries:
         name: of the series, with its labels.
         steps: None for one without a step.
         times: seconds since the epoch.
-        values: the documents, as `track_protocol.media` describes them.
+        values: the documents, as `track_protocol.model.media` describes them.
     """
 
     kind: str

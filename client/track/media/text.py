@@ -6,7 +6,7 @@ import hashlib
 from typing import Any, Final
 
 from track_protocol.errors import BadValue
-from track_protocol.media import TEXT, Media
+from track_protocol.model.media import TEXT, Media
 
 __all__ = ["INLINE_BYTES", "text"]
 

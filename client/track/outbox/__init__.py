@@ -14,6 +14,6 @@ was logged before them.
 from __future__ import annotations
 
 from track.outbox.outbox import Creation, Outbox
-from track.outbox.pointwriter import Write
+from track.outbox.writers import Write
 
 __all__ = ["Creation", "Outbox", "Write"]

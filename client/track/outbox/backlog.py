@@ -13,15 +13,15 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Final
 
-from track.outbox.tickets import Call
-from track_protocol.amount import Amount
-from track_protocol.batch import Batch
+from track.outbox.futures import Call
 from track_protocol.errors import RemoteProtocolError
+from track_protocol.wire.amount import Amount
+from track_protocol.wire.batch import Batch
 
 if TYPE_CHECKING:
     # A process that never spools does not load what it takes.
-    from track.spool.disk import Place
     from track.spool.stretches import Stretch
+    from track.spool.writer import Place
 
 __all__ = ["Backlog", "Entry", "Numbered", "NumberedCall", "fill"]
 

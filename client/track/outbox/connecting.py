@@ -12,7 +12,7 @@ import time
 from collections.abc import Callable
 from typing import Final
 
-from track_protocol.link import Link, Opened
+from track_protocol.wire.link import Link, Opened
 
 __all__ = ["Attempt", "Backoff", "OpenLink", "close_quietly"]
 

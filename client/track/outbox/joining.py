@@ -11,9 +11,9 @@ from collections.abc import Iterable, Iterator
 from typing import Final, NamedTuple
 
 from track.outbox.records import BATCH_BYTES, BATCH_ROWS, CALL, Row, Shape, batch_of
-from track.spool.disk import Place
-from track_protocol.batch import Batch, CallOp
-from track_protocol.columns import unpack
+from track.spool.writer import Place
+from track_protocol.wire.batch import Batch, CallOp
+from track_protocol.wire.columns import unpack
 
 __all__ = ["Found", "joined"]
 

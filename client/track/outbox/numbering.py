@@ -8,10 +8,10 @@ from functools import partial
 from typing import Final
 
 from track.outbox.backlog import Backlog
-from track.outbox.losses import Losses
+from track.outbox.drops import Losses
 from track.outbox.records import CALL, Row, batch_of, salvaged, trial_of, values_in
-from track_protocol.batch import PointsOp
 from track_protocol.errors import BadValue, PermissionDenied
+from track_protocol.wire.batch import PointsOp
 
 __all__ = ["Numbering"]
 

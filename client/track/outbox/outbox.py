@@ -8,30 +8,30 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, Final
 
-from track.lifecycle import enroll, has_left
 from track.outbox.backlog import Backlog
 from track.outbox.connecting import OpenLink
-from track.outbox.keeping import Keeping
+from track.outbox.drops import Losses
+from track.outbox.durability import Keeping
+from track.outbox.futures import Call, FlushTicket, Ticket
 from track.outbox.limits import Limits
-from track.outbox.losses import Losses
 from track.outbox.patience import Patience
-from track.outbox.pointwriter import PointWriters, Write
+from track.outbox.queue import RowQueue
 from track.outbox.records import CALL, ROW_BYTES_LIMIT, TICKET, weigh
-from track.outbox.rowqueue import RowQueue
 from track.outbox.sender import Sender
-from track.outbox.senderthread import SenderThread
-from track.outbox.tickets import Call, FlushTicket, Ticket
-from track.utils.signal import is_asked_to_end
-from track_protocol.batch import METRIC
+from track.outbox.thread import SenderThread
+from track.outbox.writers import PointWriters, Write
+from track.process.lifecycle import enroll, has_left
+from track.process.signals import is_asked_to_end
 from track_protocol.errors import BadArguments, BadValue, PermissionDenied, ServerUnreachable, TrackError
-from track_protocol.link import Link
-from track_protocol.methods import Access, method_named
-from track_protocol.values import normalise
+from track_protocol.model.values import normalise
+from track_protocol.wire.batch import METRIC
+from track_protocol.wire.link import Link
+from track_protocol.wire.methods import Access, method_named
 
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from track.outbox.diskcopy import DiskCopy
+    from track.outbox.disk import DiskCopy
     from track.spool.options import SpoolOptions
 
 __all__ = ["Creation", "Outbox"]
@@ -116,7 +116,7 @@ class Outbox:
     def _disk_of(self, backlog: Backlog) -> DiskCopy | None:
         if self._spool is None:
             return None
-        from track.outbox.diskcopy import DiskCopy
+        from track.outbox.disk import DiskCopy
 
         return DiskCopy(backlog, self._spool, self._address, self.losses)
 

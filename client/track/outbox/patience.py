@@ -7,9 +7,9 @@ import time
 from collections.abc import Callable
 from typing import Any, Final
 
+from track.outbox.futures import Call, Ticket
 from track.outbox.sender import Sender
-from track.outbox.tickets import Call, Ticket
-from track.progress import Progress
+from track.process.progress import Progress
 from track_protocol.errors import CallTimeout, ServerUnreachable
 
 __all__ = ["Patience"]

@@ -12,12 +12,12 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from functools import lru_cache, partial
 from typing import Any, Final, NamedTuple
 
-from track_protocol.batch import Batch, CallOp, Op, PointsOp
-from track_protocol.codec import encode
-from track_protocol.columns import Column, pack
 from track_protocol.errors import BadValue
-from track_protocol.steps import as_step
-from track_protocol.values import normalise
+from track_protocol.model.steps import as_step
+from track_protocol.model.values import normalise
+from track_protocol.wire.batch import Batch, CallOp, Op, PointsOp
+from track_protocol.wire.codec import encode
+from track_protocol.wire.columns import Column, pack
 
 __all__ = [
     "BATCH_BYTES",

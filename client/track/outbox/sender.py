@@ -17,15 +17,13 @@ from typing import TYPE_CHECKING, Final
 
 from track.outbox.backlog import Backlog, Entry, NumberedCall
 from track.outbox.connecting import OpenLink, close_quietly
+from track.outbox.connector import Line
+from track.outbox.drops import Losses
+from track.outbox.futures import Call, FlushTicket, KeepTicket
 from track.outbox.limits import Gate, Limits
-from track.outbox.line import Line
-from track.outbox.losses import Losses
 from track.outbox.numbering import Numbering
 from track.outbox.records import BATCH_ROWS, Row, take, values_in
-from track.outbox.tickets import Call, FlushTicket, KeepTicket
-from track.outbox.waiting import Waiting, settle
-from track_protocol.amount import Amount
-from track_protocol.batch import Batch, PointsOp
+from track.outbox.waiters import Waiting, settle
 from track_protocol.errors import (
     BadArguments,
     BadValue,
@@ -39,13 +37,15 @@ from track_protocol.errors import (
     TooBusy,
     TrackError,
 )
-from track_protocol.link import Acked, Failed, Link, LinkEvent, Opened, Refused, Replied
-from track_protocol.model import new_id
-from track_protocol.roles import Role
+from track_protocol.model.entities import new_id
+from track_protocol.wire.amount import Amount
+from track_protocol.wire.batch import Batch, PointsOp
+from track_protocol.wire.link import Acked, Failed, Link, LinkEvent, Opened, Refused, Replied
+from track_protocol.wire.roles import Role
 
 if TYPE_CHECKING:
     # A process that never spools does not load what it takes.
-    from track.outbox.diskcopy import DiskCopy
+    from track.outbox.disk import DiskCopy
 
 __all__ = ["Sender"]
 

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any, Final
 
+from track.persistence.protocol import Protocol
 from track_protocol.errors import MissingExtra, UnknownScheme
-from track_protocol.protocol import Protocol
 from track_protocol.uri import MULTIPLEXER, redact, scheme_of
 
 __all__ = [

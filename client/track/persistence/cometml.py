@@ -10,14 +10,14 @@ from collections.abc import Callable, Iterator, Mapping
 from types import TracebackType
 from typing import Any, Final, NoReturn
 
-from track.arguments import as_status, end_of, item_may_be_named, wire_arguments
+from track.persistence.calls import as_status, end_of, item_may_be_named, wire_arguments
 from track.persistence.null import NullProtocol
+from track.persistence.protocol import LATEST, TIMINGS, MakeAggregator, MetricWriter
+from track.serialization import to_json
 from track_protocol.errors import ItemNotFound, MissingExtra, UriError, UsageError
-from track_protocol.model import CustomStatus, Project, Status, Trial, TrialGroup
-from track_protocol.protocol import LATEST, TIMINGS, MakeAggregator, MetricWriter
-from track_protocol.rejected import Rejected
-from track_protocol.serialization import to_json
-from track_protocol.seriesname import SeriesName, labelled
+from track_protocol.model.entities import CustomStatus, Project, Status, Trial, TrialGroup
+from track_protocol.model.rejected import Rejected
+from track_protocol.model.seriesname import SeriesName, labelled
 from track_protocol.uri import Uri, check_options, redact
 
 __all__ = ["CometMLProtocol"]

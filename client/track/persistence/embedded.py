@@ -6,7 +6,7 @@ from typing import Any, Final
 
 from track.outbox import Outbox
 from track.outbox.limits import Limits
-from track.remote import OutboxProtocol
+from track.persistence.remote import OutboxProtocol
 from track_protocol.errors import MissingExtra
 from track_protocol.uri import Uri, redact
 

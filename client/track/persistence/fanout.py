@@ -9,8 +9,8 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Final, TypeVar
 
+from track.persistence.protocol import Protocol
 from track_protocol.errors import BadArguments
-from track_protocol.protocol import Protocol
 from track_protocol.uri import redact
 
 __all__ = ["Failure", "Fanout"]

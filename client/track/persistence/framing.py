@@ -10,9 +10,9 @@ import asyncio
 import socket as sockets
 from typing import Any, Final
 
-from track_protocol.codec import decode, encode
 from track_protocol.errors import CallTimeout, ConnectionLost, FrameTooLarge
-from track_protocol.frames import FRAME_LIMIT
+from track_protocol.wire.codec import decode, encode
+from track_protocol.wire.frames import FRAME_LIMIT
 
 __all__ = ["read", "recv", "send", "to_bytes", "to_obj", "write"]
 

@@ -30,7 +30,7 @@ from track.persistence.matching import (
     query_nin,
     query_not,
 )
-from track.remote import OutboxProtocol
+from track.persistence.remote import OutboxProtocol
 from track_protocol.errors import UriError
 from track_protocol.uri import Uri, boolean, check_options
 

@@ -15,9 +15,9 @@ from pathlib import Path
 from types import FrameType, TracebackType
 from typing import Any, Final, TypeVar, cast
 
-from track.utils.signal import SignalHandler
+from track.persistence.protocol import Protocol
+from track.process.signals import SignalHandler
 from track_protocol.errors import TrackError, UsageError
-from track_protocol.protocol import Protocol
 from track_protocol.uri import FILE_SCHEMES, Uri, redact
 
 __all__ = [

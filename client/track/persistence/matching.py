@@ -1,15 +1,15 @@
-"""Queries over objects in this process, in the language of stores (`track_protocol.query`)."""
+"""Queries over objects in this process, in the language of stores (`track_protocol.query.parse`)."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, Final
 
-from track_protocol.documents import group_to_document, project_to_document, trial_to_document
 from track_protocol.errors import BadArguments
-from track_protocol.model import Project, Trial, TrialGroup
-from track_protocol.query import Kind, matches
-from track_protocol.stat import StatStream
+from track_protocol.model.documents import group_to_document, project_to_document, trial_to_document
+from track_protocol.model.entities import Project, Trial, TrialGroup
+from track_protocol.model.stat import StatStream
+from track_protocol.query.parse import Kind, matches
 
 __all__ = [
     "execute_query",
@@ -35,7 +35,7 @@ def execute_query(obj: Any, query: Mapping[str, Any]) -> bool:
 
     Args:
         obj: a project, group or trial, or the document of a trial as a dict.
-        query: constraints by attribute, as `track_protocol.query` describes them:
+        query: constraints by attribute, as `track_protocol.query.parse` describes them:
             ``{'status': 'Running', 'parameters.lr': {'$lte': 0.1}}``.
 
     Raises:

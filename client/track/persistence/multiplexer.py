@@ -11,14 +11,14 @@ from itertools import chain, islice
 from types import TracebackType
 from typing import Any, Final, TypeVar
 
-from track.arguments import item_may_be_named
 from track.persistence import get_protocol
+from track.persistence.calls import item_may_be_named
 from track.persistence.fanout import Failure, Fanout
+from track.persistence.protocol import LATEST, TIMINGS, MakeAggregator, MetricWriter, Protocol
 from track_protocol.errors import ItemNotFound, TrackError, TrialInUse, UsageError
-from track_protocol.model import CustomStatus, Project, Status, Trial, TrialGroup
-from track_protocol.protocol import LATEST, TIMINGS, MakeAggregator, MetricWriter, Protocol
-from track_protocol.rejected import Rejected
-from track_protocol.seriesname import SeriesName
+from track_protocol.model.entities import CustomStatus, Project, Status, Trial, TrialGroup
+from track_protocol.model.rejected import Rejected
+from track_protocol.model.seriesname import SeriesName
 from track_protocol.uri import MULTIPLEXER, multiplexed
 
 __all__ = ["Failure", "ProtocolMultiplexer"]

@@ -6,13 +6,13 @@ from collections.abc import Iterable, Iterator, Mapping
 from types import TracebackType
 from typing import Any, TypeVar
 
-from track.arguments import as_status, end_of, item_may_be_named, wire_arguments
-from track_protocol.documents import group_to_document, project_to_document, trial_to_document
+from track.persistence.calls import as_status, end_of, item_may_be_named, wire_arguments
+from track.persistence.protocol import MetricWriter, Protocol
 from track_protocol.errors import ItemNotFound
-from track_protocol.model import CustomStatus, Project, Status, Trial, TrialGroup, new_id
-from track_protocol.protocol import MetricWriter, Protocol
-from track_protocol.query import Kind, matches, parse_query
-from track_protocol.rejected import Rejected
+from track_protocol.model.documents import group_to_document, project_to_document, trial_to_document
+from track_protocol.model.entities import CustomStatus, Project, Status, Trial, TrialGroup, new_id
+from track_protocol.model.rejected import Rejected
+from track_protocol.query.parse import Kind, matches, parse_query
 
 __all__ = ["NullProtocol"]
 

@@ -1,7 +1,494 @@
-"""The storage contract, under its documented path."""
+"""The storage contract: every call a tracking client makes, whatever stands behind it.
+
+A backend of your own subclasses `Protocol` and overrides what it supports; what it leaves out raises
+`NotImplementedError` with its name.  Objects given are definitions (compared by ``uid``); objects
+returned are what the store holds.  Calls named ``log_…``, ``add_…`` and ``set_…`` may return before
+their effect is stored; `flush` waits for it, and any call with an answer sees all of it.
+"""
 
 from __future__ import annotations
 
-from track_protocol.protocol import Protocol
+import dataclasses
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from types import TracebackType
+from typing import Any, Final, NoReturn
 
-__all__ = ["Protocol"]
+from track_protocol.model.aggregators import Aggregator, StatAggregator, ValueAggregator
+from track_protocol.model.entities import CustomStatus, Project, Status, Trial, TrialGroup
+from track_protocol.model.rejected import Rejected
+
+__all__ = ["LATEST", "TIMINGS", "MakeAggregator", "MetricWriter", "Protocol"]
+
+MakeAggregator = Callable[[], Aggregator]
+"""What an ``aggregator=`` argument takes: something that makes one, such as ``StatAggregator.lazy(10)``."""
+
+MetricWriter = Callable[[Any, Mapping[str, Any]], None]
+"""Takes a step (None for none) and values by name."""
+
+
+LATEST: Final[MakeAggregator] = ValueAggregator.lazy()
+"""How metadata read back unless said otherwise: the latest value."""
+
+TIMINGS: Final[MakeAggregator] = StatAggregator.lazy(0)
+"""How timings read back unless said otherwise: mean, deviation, minimum, maximum and count."""
+
+
+class Protocol:
+    """A store of projects, groups and trials.
+
+    Args:
+        uri: where the store is; its scheme chose the class.
+    """
+
+    def __init__(self, uri: str = "") -> None:
+        self.uri = uri
+
+    # -- projects, groups and trials -------------------------------------------------------------
+
+    def new_project(self, project: Project) -> Project:
+        """Insert a project; if it exists already, the stored one is left as it is and returned."""
+        self._missing("new_project")
+
+    def get_project(self, project: Project) -> Project | None:
+        """The stored project with the definition's uid, or None."""
+        self._missing("get_project")
+
+    def new_trial_group(self, group: TrialGroup) -> TrialGroup:
+        """Insert a group; if it exists already, the stored one is left as it is and returned."""
+        self._missing("new_trial_group")
+
+    def get_trial_group(self, group: TrialGroup) -> TrialGroup | None:
+        """The stored group with the definition's uid, or None."""
+        self._missing("get_trial_group")
+
+    def new_trial(self, trial: Trial, auto_increment: bool = False) -> Trial | None:
+        """Insert a trial.
+
+        Args:
+            trial: its definition; its identity is brought up to date with what was stored.
+            auto_increment: if a trial of the same hash exists, insert the next revision of it.
+
+        Returns:
+            The stored trial, or None if it exists already and `auto_increment` is False.
+        """
+        self._missing("new_trial")
+
+    def adopt_trial(self, trial: Trial) -> Trial | None:
+        """Insert a trial as another store has it: under its id and revision, where this one can do that.
+
+        Args:
+            trial: as the other store returned it; left as it is.
+
+        Returns:
+            The stored trial, whose id and revision may be others.
+        """
+        return self.new_trial(dataclasses.replace(trial), auto_increment=True)
+
+    def put_trial(self, trial: Trial) -> None:
+        """The same, without waiting for what becomes of it: for many trials that are copied from elsewhere.
+
+        When their ids follow from what they are, they may be copied again.
+
+        Args:
+            trial: its definition, with an id.
+        """
+        self.adopt_trial(trial)
+
+    def get_trial(self, trial: Trial) -> list[Trial]:
+        """The stored trials that the definition names: those of its id, or else of its uid."""
+        self._missing("get_trial")
+
+    def current_trial(self, trial: Trial) -> Trial | None:
+        """The stored trial that the definition names, or None.
+
+        A store that is away may give a trial that has an id back as it is known, with a warning.
+        """
+        found = self.get_trial(trial)
+        return found[0] if found else None
+
+    def add_project_trial(self, project: Project, trial: Trial) -> None:
+        """Put a trial into a project."""
+        self._missing("add_project_trial")
+
+    def add_group_trial(self, group: TrialGroup, trial: Trial) -> None:
+        """Put a trial into a group; a trial may be in several."""
+        self._missing("add_group_trial")
+
+    def delete_trial(self, trial: Trial, force: bool = False) -> bool:
+        """Delete a trial with its series, links and leases: it is gone for every reader at once.
+
+        The room that it took is given back in the background.  What was set aside because it could not be
+        stored (`fetch_rejected`) stays.
+
+        Args:
+            trial: the trial.
+            force: delete it even while another process writes it.  What that process still sends is set
+                aside, like records of a trial that never was, and hinders nothing.
+
+        Returns:
+            whether there was such a trial; deleting it again does no harm.
+
+        Raises:
+            TrialInUse: it is running, and a session other than this one runs it.
+        """
+        self._missing("delete_trial")
+
+    # -- queries ---------------------------------------------------------------------------------
+
+    def fetch_projects(self, query: Mapping[str, Any]) -> list[Project]:
+        """The projects that match, in order of insertion; `track_protocol.query.parse` says how to ask.
+
+        Raises:
+            BadQuery: the query names an unknown attribute or operator.
+        """
+        self._missing("fetch_projects")
+
+    def fetch_groups(self, query: Mapping[str, Any]) -> list[TrialGroup]:
+        """The groups that match, in order of insertion.
+
+        Raises:
+            BadQuery: the query names an unknown attribute or operator.
+        """
+        self._missing("fetch_groups")
+
+    def fetch_trials(self, query: Mapping[str, Any]) -> list[Trial]:
+        """The trials that match, in order of insertion.
+
+        Raises:
+            BadQuery: the query names an unknown attribute or operator.
+        """
+        self._missing("fetch_trials")
+
+    def fetch_and_update_trial(
+        self, query: Mapping[str, Any], attr: str, *args: Any, **kwargs: Any
+    ) -> Trial | None:
+        """Find the oldest trial that matches and update it, as one atomic step.
+
+        Args:
+            query: which trial.
+            attr: name of the call that updates it, such as ``'set_trial_status'``.
+            args: arguments of that call behind its trial.
+            kwargs: arguments of that call by name.
+
+        Returns:
+            The updated trial, or None if none matches.
+        """
+        self._missing("fetch_and_update_trial")
+
+    def fetch_and_update_group(
+        self, query: Mapping[str, Any], attr: str, *args: Any, **kwargs: Any
+    ) -> TrialGroup | None:
+        """Find the oldest group that matches and update it, as one atomic step.
+
+        Args:
+            query: which group.
+            attr: name of the call that updates it, such as ``'set_group_metadata'``.
+            args: arguments of that call behind its group.
+            kwargs: arguments of that call by name.
+
+        Returns:
+            The updated group, or None if none matches.
+        """
+        self._missing("fetch_and_update_group")
+
+    def fetch_metrics(
+        self, trial: Trial, name: str, kind: str = "metric", context: Mapping[str, Any] | None = None
+    ) -> Any:
+        """Every point of one series of a trial.
+
+        Args:
+            trial: the trial.
+            name: of the series, or its text with labels (see `track_protocol.model.seriesname`).
+            kind: ``'metric'``, ``'chrono'``, or ``'superseded'`` for the points of a metric that rewinds
+                took out of it, in the order in which they were taken.
+            context: the labels of the series, all of them.
+
+        Returns:
+            Three equally long columns, ``steps``, ``times`` (seconds since the epoch) and ``values``.
+
+        Raises:
+            ItemNotFound: the trial has no such series.
+        """
+        self._missing("fetch_metrics")
+
+    def fetch_media(
+        self, trial: Trial, kind: str, name: str | None = None, context: Mapping[str, Any] | None = None
+    ) -> Any:
+        """Media of a trial.
+
+        Args:
+            trial: the trial.
+            kind: of the media.
+            name: of the series; None for all series of that kind.
+            context: the labels of the series, all of them.
+
+        Returns:
+            equally long columns ``steps``, ``times`` (seconds since the epoch) and ``values`` (documents, as
+            `track_protocol.model.media` describes them), with ``content(index)`` for the bytes of one of
+            them; or a mapping of names to these.
+
+        Raises:
+            ItemNotFound: the trial has no such series.
+        """
+        self._missing("fetch_media")
+
+    def fetch_blob(self, digest: str) -> Iterator[bytes]:
+        """The bytes of a blob, in parts that are small enough for any memory.
+
+        Args:
+            digest: its SHA-256, in 64 hexadecimal digits.
+
+        Raises:
+            ItemNotFound: there is no such blob.
+        """
+        self._missing("fetch_blob")
+
+    def fetch_rejected(self, trial: Trial | None = None) -> list[Rejected]:
+        """The records that were set aside because they can never be stored, oldest first.
+
+        Args:
+            trial: only those about it.
+        """
+        self._missing("fetch_rejected")
+
+    # -- what happens in a trial -----------------------------------------------------------------
+
+    def log_trial_start(self, trial: Trial, rank: int | None = None) -> None:
+        """The trial begins now, and its status becomes running.
+
+        Args:
+            trial: the trial.
+            rank: of this process when several log into the trial; joins the list in the trial's metadata
+                ``ranks``.  One above 0 leaves the status alone.
+        """
+        self._missing("log_trial_start")
+
+    def log_trial_finish(
+        self,
+        trial: Trial,
+        exc_type: type[BaseException] | None = None,
+        exc_val: BaseException | None = None,
+        exc_tb: TracebackType | None = None,
+        rank: int | None = None,
+    ) -> None:
+        """The trial ends now: completed, or as the exception says, whose traceback is kept.
+
+        Args:
+            trial: the trial.
+            exc_type: class of the exception that ended it, None at a normal end.
+            exc_val: the exception.
+            exc_tb: its traceback.
+            rank: of this process when several log into the trial.  The end of one above 0 leaves the
+                status alone; its traceback is kept.
+        """
+        self._missing("log_trial_finish")
+
+    def log_trial_arguments(self, trial: Trial, /, **kwargs: Any) -> None:
+        """Merge values into a trial's parameters; its hash stays what it is."""
+        self._missing("log_trial_arguments")
+
+    def log_trial_metadata(
+        self, trial: Trial, /, aggregator: MakeAggregator | None = LATEST, **kwargs: Any
+    ) -> None:
+        """Keep values with a trial.
+
+        Args:
+            trial: the trial.
+            aggregator: whether a later value replaces an earlier one of that name or joins it.
+            kwargs: the values by name.
+        """
+        self._missing("log_trial_metadata")
+
+    def log_trial_metrics(
+        self,
+        trial: Trial,
+        /,
+        step: Any = None,
+        aggregator: MakeAggregator | None = None,
+        *,
+        context: Any = None,
+        **kwargs: Any,
+    ) -> None:
+        """Append a point to some series of a trial.
+
+        Args:
+            trial: the trial.
+            step: where in the training the values were observed; None for none.
+            aggregator: how the series read back; every point is stored in any case.
+            context: labels of the series, such as ``{"phase": "train"}``; part of what each of them is.
+                Anything but a mapping is the value of a metric that is called context.
+            kwargs: the values by the series' names.
+        """
+        self._missing("log_trial_metrics")
+
+    def log_trial_media(
+        self,
+        trial: Trial,
+        kind: str,
+        name: str,
+        value: Any,
+        step: Any = None,
+        context: Mapping[str, Any] | None = None,
+        *,
+        at: float | None = None,
+        **options: Any,
+    ) -> None:
+        """Append a histogram, an image, a text, a graph or a file to a series of its kind.
+
+        Args:
+            trial: the trial.
+            kind: ``'histogram'``, ``'image'``, ``'text'``, ``'graph'`` or ``'file'``.
+            name: of the series.
+            value: what it is made from: numbers, pixels, a str, a path; or a `Media`.
+            step: where in the training it was made; None for none.
+            context: labels of the series.
+            at: when it was made, in seconds since the epoch; None for now.
+            options: of the kind, such as ``bins`` of a histogram.
+        """
+        self._missing("log_trial_media")
+
+    def log_trial_chrono_start(
+        self,
+        trial: Trial,
+        name: str,
+        aggregator: MakeAggregator | None = TIMINGS,
+        start_callback: Callable[[], Any] | None = None,
+        end_callback: Callable[[], Any] | None = None,
+    ) -> None:
+        """Start a timer.
+
+        Args:
+            trial: the trial.
+            name: of the timer.
+            aggregator: how the durations read back.
+            start_callback: called before the clock starts.
+            end_callback: called before the clock stops, for example to wait for a device.
+        """
+        self._missing("log_trial_chrono_start")
+
+    def log_trial_chrono_finish(
+        self,
+        trial: Trial,
+        name: str,
+        exc_type: type[BaseException] | None = None,
+        exc_val: BaseException | None = None,
+        exc_tb: TracebackType | None = None,
+    ) -> None:
+        """Stop a timer and record how long it ran, unless an exception cut it short."""
+        self._missing("log_trial_chrono_finish")
+
+    def log_trial_points(
+        self, trial: Trial, name: str, points: Iterable[tuple[Any, float, Any]], kind: str = "metric"
+    ) -> None:
+        """Append points that were observed earlier to one series of a trial.
+
+        Args:
+            trial: the trial.
+            name: of the series.
+            points: step, time in seconds since the epoch, and value of each.
+            kind: ``'metric'`` or ``'chrono'``.
+        """
+        self._missing("log_trial_points")
+
+    def log_trial_losses(self, trial: Trial, points: int, reason: str) -> None:
+        """Points of a trial will never be stored: count them in its metadata ``losses``.
+
+        That is ``{"points": in all, "reasons": {reason: how many}}``, to which every rank adds; beyond 20
+        reasons the others are counted as ``other``.
+
+        Args:
+            trial: the trial.
+            points: how many are lost.
+            reason: why.
+        """
+        self._missing("log_trial_losses")
+
+    def add_trial_tags(self, trial: Trial, /, **kwargs: Any) -> None:
+        """Merge values into a trial's tags."""
+        self._missing("add_trial_tags")
+
+    def set_trial_status(self, trial: Trial, status: Status | CustomStatus, error: str | None = None) -> None:
+        """Change a trial's status.
+
+        Args:
+            trial: the trial.
+            status: the new one.
+            error: what went wrong, when it did; added to the trial's errors.
+        """
+        self._missing("set_trial_status")
+
+    def rewind_trial(self, trial: Trial, step: float) -> None:
+        """Go back to a step: all metric points logged so far that have a later one are superseded.
+
+        They leave their series, which read and are summarised as if they had not been logged, and are kept
+        for ``fetch_metrics(trial, name, kind="superseded")``; the trial's metadata ``rewinds`` gets an item
+        of ``step``, ``time``, ``points``, how many that were, and ``session``.  Chronos stay, and so do
+        points whose step is no finite number.  What another session has logged before, and sends later, is
+        superseded when it comes.
+
+        Args:
+            trial: the trial.
+            step: the last one that stays.
+
+        Raises:
+            BadArguments: it is no number.
+        """
+        self._missing("rewind_trial")
+
+    def set_group_metadata(self, group: TrialGroup, /, **kwargs: Any) -> None:
+        """Merge values into a group's metadata."""
+        self._missing("set_group_metadata")
+
+    # -- durability ------------------------------------------------------------------------------
+
+    @property
+    def is_away(self) -> bool:
+        """Whether the store is known to be away just now: who asks it something would wait in vain."""
+        return False
+
+    @property
+    def unkept(self) -> int:
+        """How many of the points and calls that were logged here are known never to be stored."""
+        return 0
+
+    def commit(self, **kwargs: Any) -> None:
+        """Make everything logged before durable.
+
+        Args:
+            kwargs: options of the backend, such as ``file_name_override``: also write it all there.
+        """
+        self._missing("commit")
+
+    def flush(self, timeout: float | None = None) -> None:
+        """Wait until everything logged before is durable; a backend that never defers has nothing to do.
+
+        Args:
+            timeout: seconds; None waits as long as there is progress.
+        """
+
+    def secure(self, timeout: float | None = None) -> None:
+        """Wait until the end of this process could lose nothing that was logged before.
+
+        Where a store that is away may be served later from this machine's disk, being there is enough;
+        otherwise it is the same as `flush`.
+
+        Args:
+            timeout: seconds; None waits as long as there is progress.
+        """
+        self.flush(timeout)
+
+    def close(self) -> None:
+        """Secure what was logged and release what is held; harmless when repeated."""
+
+    # -- the fast way ----------------------------------------------------------------------------
+
+    def metric_writer(self, trial: Trial) -> MetricWriter:
+        """A function that logs metrics of one trial; a backend may give a faster one than this."""
+
+        def write(step: Any, metrics: Mapping[str, Any]) -> None:
+            self.log_trial_metrics(trial, step, None, **metrics)
+
+        return write
+
+    def _missing(self, method: str) -> NoReturn:
+        raise NotImplementedError(f"{type(self).__name__} does not implement {method}")

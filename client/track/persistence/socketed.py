@@ -9,14 +9,14 @@ from importlib.metadata import entry_points
 from typing import TYPE_CHECKING, Any, Final
 from weakref import ref
 
-from track.address import SocketAddress
 from track.configuration import environment
-from track.offline import OfflineLink
+from track.connection.address import SocketAddress
+from track.connection.link import SocketLink
+from track.connection.offline import OfflineLink
 from track.outbox import Outbox
-from track.remote import OutboxProtocol
-from track.socketlink import SocketLink
+from track.persistence.remote import OutboxProtocol
+from track.process.signals import SignalHandler
 from track.spool.options import SpoolOptions, sends_leftovers
-from track.utils.signal import SignalHandler
 from track_protocol.errors import MissingExtra, RPCCallFailure
 from track_protocol.uri import Uri
 
@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from types import FrameType
 
     from track.persistence.framing import read, recv, send, to_bytes, to_obj, write
-    from track_protocol.link import Link, Opened
+    from track_protocol.wire.link import Link, Opened
 
 __all__ = [
     "RPCCallFailure",
@@ -124,8 +124,8 @@ class _Links:
         self._tended_by = os.getpid()
         if self._root.is_dir():
             # Deferred: mostly there is nothing.
-            from track.spool.leftovers import tend_leftovers
-            from track.spool.replay import Destination
+            from track.resend.orphans import tend_leftovers
+            from track.resend.replay import Destination
 
             destination = Destination(self._plain_link, self.name, self.public, self._address.timeout)
             tend_leftovers(self._root, destination, send=self._sends_leftovers)

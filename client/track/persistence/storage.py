@@ -9,10 +9,10 @@ from pathlib import Path
 from typing import Any
 
 from track.persistence.local import FileProtocol
-from track.remote import write_json
+from track.persistence.remote import write_json
+from track.serialization import from_json, to_json
 from track_protocol.errors import BadArguments, UsageError
-from track_protocol.model import Project, Trial, TrialGroup
-from track_protocol.serialization import from_json, to_json
+from track_protocol.model.entities import Project, Trial, TrialGroup
 from track_protocol.uri import Uri
 
 __all__ = ["LocalStorage", "load_database"]

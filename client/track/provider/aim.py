@@ -9,12 +9,12 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any, Final, Self
 
-from track.parameters import storable
 from track.provider.base import BaseTracker, BaseTrackerRun, RunConfig
 from track.provider.configs import AimConfig
 from track.provider.null import NullRun
 from track.provider.ranks import is_first
 from track.provider.series import LabelledRun, numbers
+from track.run.parameters import storable
 from track_protocol.errors import ItemNotFound, MissingExtra
 
 __all__ = ["AimRun", "AimTracker"]

@@ -15,7 +15,7 @@ from track.provider.configs import ConsoleConfig
 from track.provider.null import NullRun
 from track.provider.ranks import is_first
 from track.provider.series import LabelledRun, numbers
-from track_protocol.seriesname import SeriesName
+from track_protocol.model.seriesname import SeriesName
 
 __all__ = ["ConsoleRun", "ConsoleTracker"]
 

@@ -17,7 +17,7 @@ from track.provider.ranks import from_first, is_first, rank, several
 from track.provider.series import LabelledRun
 from track.structure import CONTINUED
 from track_protocol.errors import BadValue, ItemNotFound, TrackError, UsageError
-from track_protocol.seriesname import labelled
+from track_protocol.model.seriesname import labelled
 from track_protocol.uri import redact
 
 __all__ = ["NativeRun", "NativeTracker"]

@@ -15,9 +15,9 @@ from track.spool.folder import (
     spool_error,
     spools_in,
 )
-from track.spool.recovery import Recovered, survey
-from track_protocol.amount import Amount
+from track.spool.reader import Recovered, survey
 from track_protocol.errors import SpoolError
+from track_protocol.wire.amount import Amount
 
 __all__ = ["Found", "look_at", "look_in"]
 

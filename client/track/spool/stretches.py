@@ -9,9 +9,9 @@ from __future__ import annotations
 from bisect import bisect_right
 from dataclasses import dataclass
 
-from track.spool.disk import Place
-from track_protocol.amount import Amount
-from track_protocol.batch import Batch
+from track.spool.writer import Place
+from track_protocol.wire.amount import Amount
+from track_protocol.wire.batch import Batch
 
 __all__ = ["Gathering", "Stretch"]
 

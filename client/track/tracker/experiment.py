@@ -8,14 +8,14 @@ from typing import Any, Final
 
 from track.client import TrackClient
 from track.logger import TrialLogger
-from track.parameters import as_mapping
+from track.persistence.protocol import Protocol
+from track.run.parameters import as_mapping
 from track.tracker.media import graphs_of, histograms_of, images_of, run_of_graph, texts_of
 from track.tracker.records import RecordInfo, RunInfo, by_step, time_shown
 from track.tracker.run_ids import LAST_COUNTED, RUN_ID, number_of, take_number, uncounted
 from track.tracker.statuses import status_of_run
 from track_protocol.errors import ItemNotFound
-from track_protocol.model import Project, Trial, TrialGroup, new_id
-from track_protocol.protocol import Protocol
+from track_protocol.model.entities import Project, Trial, TrialGroup, new_id
 
 __all__ = ["COUNTER", "CREATED_AT", "Experiment", "created_at"]
 

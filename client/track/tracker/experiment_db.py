@@ -10,6 +10,7 @@ from types import TracebackType
 from typing import Any, Protocol
 
 from track.persistence import get_protocol
+from track.persistence.protocol import MetricWriter
 from track.tracker.experiment import Experiment
 from track.tracker.legacy import LegacyDatabase
 from track.tracker.media import GRAPH_NAME, graph_media, histogram_media, image_media
@@ -17,8 +18,7 @@ from track.tracker.records import RecordInfo, RunInfo
 from track.tracker.run_ids import number_of
 from track.tracker.statuses import status_of_trial
 from track_protocol.errors import StoreReadOnly, TrackError
-from track_protocol.media import GRAPH, HISTOGRAM, IMAGE, TEXT
-from track_protocol.protocol import MetricWriter
+from track_protocol.model.media import GRAPH, HISTOGRAM, IMAGE, TEXT
 from track_protocol.uri import Uri
 
 __all__ = ["ExperimentDBManager", "store_at"]

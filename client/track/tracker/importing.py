@@ -12,16 +12,16 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
-from track.parameters import storable
+from track.persistence.protocol import Protocol
+from track.run.parameters import storable
 from track.tracker.experiment import COUNTER, CREATED_AT
 from track.tracker.legacy import LegacyDatabase, LegacyRun, Point
 from track.tracker.run_ids import RUN_ID, number_of, reserve, uncounted
 from track.tracker.source import missing_media, storable_name, time_of
 from track.tracker.statuses import COMPLETED, FAILED, status_of_trial
 from track_protocol.errors import BadValue, TrackError
-from track_protocol.model import Project, Status, Trial, TrialGroup
-from track_protocol.protocol import Protocol
-from track_protocol.values import normalise
+from track_protocol.model.entities import Project, Status, Trial, TrialGroup
+from track_protocol.model.values import normalise
 
 __all__ = ["IMPORTED", "ImportFailed", "Imported", "import_database"]
 

@@ -22,7 +22,7 @@ from weakref import finalize
 
 from track.tracker.records import RecordInfo, RunInfo, by_step, step_of, time_shown
 from track_protocol.errors import StoreCorrupt, StoreError
-from track_protocol.stat import Summary
+from track_protocol.model.stat import Summary
 
 __all__ = ["HISTOGRAMS", "IMAGES", "TEXTS", "LegacyDatabase", "LegacyRun", "Point"]
 

@@ -8,12 +8,12 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Final
 
 from track.media.png import Pixels, decode_png, encode_png
+from track.persistence.protocol import Protocol
 from track.tracker.records import step_of
 from track.tracker.run_ids import number_of
 from track_protocol.errors import BadValue
-from track_protocol.media import GRAPH, HISTOGRAM, IMAGE, TEXT, Media
-from track_protocol.model import Trial
-from track_protocol.protocol import Protocol
+from track_protocol.model.entities import Trial
+from track_protocol.model.media import GRAPH, HISTOGRAM, IMAGE, TEXT, Media
 
 __all__ = [
     "GRAPH_NAME",

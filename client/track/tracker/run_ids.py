@@ -9,9 +9,9 @@ from __future__ import annotations
 
 from typing import Any, Final
 
+from track.persistence.protocol import Protocol
 from track_protocol.errors import ServerUnreachable, StoreError
-from track_protocol.model import Trial, TrialGroup
-from track_protocol.protocol import Protocol
+from track_protocol.model.entities import Trial, TrialGroup
 
 __all__ = ["LAST_COUNTED", "RUN_ID", "number_of", "reserve", "take_number", "uncounted"]
 

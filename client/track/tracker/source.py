@@ -12,10 +12,10 @@ from track.media import media_of
 from track.tracker.legacy import HISTOGRAMS, IMAGES, TEXTS, LegacyDatabase, LegacyRun
 from track.tracker.media import GRAPH_NAME, graph_media, histogram_media, image_media
 from track_protocol.errors import BadValue
-from track_protocol.media import FILE, GRAPH, HISTOGRAM, IMAGE, TEXT, Media, check_media
-from track_protocol.model import Trial
-from track_protocol.seriesname import check_series_name
-from track_protocol.values import MAX_NAME_BYTES
+from track_protocol.model.entities import Trial
+from track_protocol.model.media import FILE, GRAPH, HISTOGRAM, IMAGE, TEXT, Media, check_media
+from track_protocol.model.seriesname import check_series_name
+from track_protocol.model.values import MAX_NAME_BYTES
 
 __all__ = ["missing_media", "storable_name", "time_of"]
 

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from typing import Final
 
 from track_protocol.errors import BadArguments
-from track_protocol.model import CustomStatus, Status
+from track_protocol.model.entities import CustomStatus, Status
 
 __all__ = ["COMPLETED", "FAILED", "RUNNING", "status_of_run", "status_of_trial"]
 

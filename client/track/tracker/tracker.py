@@ -14,6 +14,7 @@ from typing import Any, Final
 
 from track.logger import TrialLogger
 from track.persistence import get_protocol
+from track.persistence.protocol import MetricWriter, Protocol
 from track.tracker.comp_graph import build_graph_data
 from track.tracker.experiment import Experiment
 from track.tracker.experiment_db import ExperimentDBManager
@@ -22,9 +23,8 @@ from track.tracker.media import numbers_in
 from track.tracker.run_ids import number_of
 from track.tracker.statuses import COMPLETED, FAILED, status_of_trial
 from track_protocol.errors import BadArguments, UsageError
-from track_protocol.media import HISTOGRAM, IMAGE, TEXT
-from track_protocol.model import Status
-from track_protocol.protocol import MetricWriter, Protocol
+from track_protocol.model.entities import Status
+from track_protocol.model.media import HISTOGRAM, IMAGE, TEXT
 
 __all__ = ["NoActiveRun", "RunFailed", "Tracker"]
 

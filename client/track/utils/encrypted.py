@@ -15,7 +15,6 @@ from contextlib import contextmanager
 from typing import Any, Final, TypeVar
 
 from track.utils.identity import SocketIdentity, socket_identity
-from track_protocol.encryption import check_negotiated
 from track_protocol.errors import (
     AuthenticationError,
     ConnectionLost,
@@ -23,7 +22,8 @@ from track_protocol.errors import (
     TrackError,
     UsageError,
 )
-from track_protocol.pins import check_pin
+from track_protocol.security.encryption import check_negotiated
+from track_protocol.security.pins import check_pin
 
 __all__ = ["EncryptedSocket", "wrap_socket"]
 

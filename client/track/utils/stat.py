@@ -6,9 +6,9 @@ import ctypes
 from collections.abc import Callable, Mapping
 from typing import Any, ClassVar, Final
 
+from track.serialization import SerializerStatStream, add_serializer
 from track.utils.shared import Piece, new_piece
-from track_protocol import stat
-from track_protocol.serialization import SerializerStatStream, add_serializer
+from track_protocol.model import stat
 
 __all__ = ["StatStream", "StatStreamStruct"]
 

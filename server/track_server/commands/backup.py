@@ -23,7 +23,7 @@ def _configure(parser: argparse.ArgumentParser) -> None:
 
 def _run(arguments: argparse.Namespace) -> int:
     from track_server.app import kept_store
-    from track_server.keeping import back_up
+    from track_server.storage.admin import back_up
 
     keeper, path = kept_store(arguments.store, arguments.home)
     started = time.monotonic()

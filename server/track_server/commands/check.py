@@ -24,7 +24,7 @@ def _configure(parser: argparse.ArgumentParser) -> None:
 
 def _run(arguments: argparse.Namespace) -> int:
     from track_server.app import kept_store
-    from track_server.keeping import check
+    from track_server.storage.admin import check
 
     keeper, path = kept_store(arguments.store, arguments.home)
     seen = check(keeper, path)

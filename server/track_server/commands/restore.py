@@ -22,7 +22,7 @@ def _configure(parser: argparse.ArgumentParser) -> None:
 
 def _run(arguments: argparse.Namespace) -> int:
     from track_server.app import kept_store
-    from track_server.keeping import restore
+    from track_server.storage.admin import restore
 
     keeper, path = kept_store(arguments.store, arguments.home)
     done = restore(keeper, arguments.backup, path)

@@ -12,7 +12,7 @@ from typing import Final
 from track_protocol.command import Command
 from track_protocol.errors import UsageError
 from track_protocol.places import default_home
-from track_server.limits import LEASE_SECONDS
+from track_server.network.limits import LEASE_SECONDS
 
 __all__ = ["COMMAND"]
 
@@ -71,7 +71,7 @@ def _configure(parser: argparse.ArgumentParser) -> None:
 
 def _run(args: argparse.Namespace) -> int:
     from track_server.app import Settings, speaks_plaintext
-    from track_server.service import serve
+    from track_server.network.process import serve
 
     logging.basicConfig(
         stream=sys.stderr,

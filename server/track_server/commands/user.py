@@ -16,12 +16,12 @@ from track_protocol.command import Command
 from track_protocol.errors import UsageError
 from track_protocol.loopback import is_loopback
 from track_protocol.places import default_home
-from track_protocol.roles import Role
-from track_protocol.tokens import Secret
+from track_protocol.security.tokens import Secret
 from track_protocol.uri import Uri
-from track_server.identity import Identity, pin_of_file
-from track_server.runtime import ServerRecord, read_server_record
-from track_server.users import UserStore
+from track_protocol.wire.roles import Role
+from track_server.accounts.identity import Identity, pin_of_file
+from track_server.accounts.users import UserStore
+from track_server.network.runtime import ServerRecord, read_server_record
 
 __all__ = ["COMMAND"]
 

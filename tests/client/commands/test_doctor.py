@@ -17,9 +17,9 @@ from running_server import Served, serving
 from track.commands.doctor import COMMAND
 from track.configuration import reset_configuration
 from track.spool.folder import Progressed, SpoolFolder
-from track_protocol.roles import Role
+from track_protocol.wire.roles import Role
+from track_server.accounts.users import UserStore
 from track_server.app import Settings
-from track_server.users import UserStore
 
 
 @pytest.fixture(autouse=True)

@@ -16,7 +16,7 @@ from commanding import fill, run
 from track.commands.export import COMMAND
 from track.persistence import get_protocol
 from track_protocol.errors import TrackError, UsageError
-from track_protocol.model import Trial
+from track_protocol.model.entities import Trial
 
 
 @pytest.fixture

@@ -11,8 +11,8 @@ import pytest
 from commanding import fill
 from track.commands.stores import find_trial, opened
 from track.configuration import reset_configuration
+from track.persistence.protocol import Protocol
 from track_protocol.errors import ItemNotFound, UsageError
-from track_protocol.protocol import Protocol
 
 
 @pytest.fixture

@@ -5,7 +5,7 @@ from collections.abc import Iterator
 import pytest
 
 from demo_search import STEPS, Search, claim_and_log, search
-from track_protocol.aggregators import TimeSeriesAggregator
+from track_protocol.model.aggregators import TimeSeriesAggregator
 
 
 @pytest.fixture

@@ -8,7 +8,7 @@ import pytest
 from demo_search import search
 from track.demo.training import BATCH_SIZE, Digits
 from track.demo.worker import Worker, main
-from track_protocol.model import Status
+from track_protocol.model.entities import Status
 
 
 def test_a_worker_takes_every_trial_and_says_exactly_what_the_store_holds() -> None:

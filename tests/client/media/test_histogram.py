@@ -15,7 +15,7 @@ from track.media import histogram as module
 from track.media import media_of
 from track.media.histogram import MAX_BINS, histogram
 from track_protocol.errors import BadValue
-from track_protocol.media import HISTOGRAM, Media, check_media
+from track_protocol.model.media import HISTOGRAM, Media, check_media
 
 
 class Tensor:

@@ -13,7 +13,7 @@ from track.media import media_of, png
 from track.media.image import image
 from track.media.png import decode_png
 from track_protocol.errors import BadValue
-from track_protocol.media import IMAGE
+from track_protocol.model.media import IMAGE
 
 RNG = np.random.default_rng(7)
 

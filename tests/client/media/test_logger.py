@@ -15,7 +15,7 @@ from track import TrackClient
 from track.logger import TrialLogger
 from track.persistence.null import NullProtocol
 from track_protocol.errors import BadValue, ItemNotFound
-from track_protocol.model import Trial
+from track_protocol.model.entities import Trial
 
 
 @pytest.fixture

@@ -5,13 +5,13 @@ from __future__ import annotations
 import pytest
 
 from track.outbox.backlog import Backlog, Entry, NumberedCall
-from track.outbox.tickets import Call
-from track.spool.disk import Place
+from track.outbox.futures import Call
 from track.spool.segments import RECORD_OVERHEAD
 from track.spool.stretches import Stretch
-from track_protocol.amount import Amount
-from track_protocol.batch import Batch, CallOp
+from track.spool.writer import Place
 from track_protocol.errors import RemoteProtocolError
+from track_protocol.wire.amount import Amount
+from track_protocol.wire.batch import Batch, CallOp
 
 
 def batch(first: int, count: int) -> Batch:
@@ -195,7 +195,7 @@ def test_records_of_different_segments_are_no_neighbours() -> None:
 
 
 def test_one_item_stands_for_no_more_than_can_be_read_back_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("track.spool.disk.STRETCH_RECORDS", 2)
+    monkeypatch.setattr("track.spool.writer.STRETCH_RECORDS", 2)
     backlog = on_disk(1, 1, 1, 1, 1)
     backlog.join(5)
     assert numbers(backlog) == [(1, 2), (3, 4), (5, 5)]

@@ -9,7 +9,7 @@ import pytest
 from memory_link import MemoryLink, MemoryStore
 from track.outbox.connecting import Attempt, Backoff
 from track_protocol.errors import ServerUnreachable
-from track_protocol.link import Opened
+from track_protocol.wire.link import Opened
 
 
 class SlowLink(MemoryLink):

@@ -9,9 +9,9 @@ from typing import Any
 from memory_link import MemoryStore
 from track.outbox.joining import Found, joined
 from track.outbox.records import CALL, Row, Shape, batch_of
-from track.spool.disk import STRETCH_RECORDS, Place
 from track.spool.segments import RECORD_OVERHEAD
-from track_protocol.batch import CHRONO, METRIC, Batch
+from track.spool.writer import STRETCH_RECORDS, Place
+from track_protocol.wire.batch import CHRONO, METRIC, Batch
 
 TRIAL = b"t" * 16
 SESSION = b"s" * 16

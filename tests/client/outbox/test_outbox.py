@@ -11,13 +11,13 @@ import pytest
 from memory_link import MemoryStore
 from track.outbox import Outbox
 from track.outbox import sender as sender_module
+from track.outbox.futures import FlushTicket
 from track.outbox.limits import Limits
-from track.outbox.tickets import FlushTicket
-from track_protocol.batch import CHRONO
 from track_protocol.errors import (
     CallTimeout,
     ServerUnreachable,
 )
+from track_protocol.wire.batch import CHRONO
 
 TRIAL = b"t" * 16
 

@@ -20,11 +20,11 @@ from track.outbox.records import (
     take,
     weigh,
 )
-from track_protocol.batch import METRIC, CallOp, PointsOp, batch_to_wire
-from track_protocol.codec import encode
-from track_protocol.columns import unpack
 from track_protocol.errors import BadValue
-from track_protocol.frames import FRAME_LIMIT
+from track_protocol.wire.batch import METRIC, CallOp, PointsOp, batch_to_wire
+from track_protocol.wire.codec import encode
+from track_protocol.wire.columns import unpack
+from track_protocol.wire.frames import FRAME_LIMIT
 
 TRIAL = b"t" * 16
 LOSS = Shape(TRIAL, METRIC, ["loss"], None)

@@ -23,7 +23,7 @@ from track_protocol.errors import (
     StoreFull,
     UnknownMethod,
 )
-from track_protocol.link import Opened
+from track_protocol.wire.link import Opened
 from waiting import wait_until
 
 TRIAL = b"t" * 16

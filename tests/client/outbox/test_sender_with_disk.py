@@ -9,9 +9,9 @@ import pytest
 
 from memory_link import MemoryStore
 from spooling import TRIAL, MakeOutbox, log_during_an_outage
-from track.outbox import diskcopy as diskcopy_module
+from track.outbox import disk as diskcopy_module
 from track.outbox.backlog import Entry
-from track.outbox.diskcopy import DiskCopy
+from track.outbox.disk import DiskCopy
 from track.spool.folder import SpoolFolder, spools_in
 from track.spool.options import SpoolSync
 from track_protocol.errors import (
@@ -111,7 +111,7 @@ def test_a_token_that_is_revoked_while_data_waits_costs_nothing(
     caplog: pytest.LogCaptureFixture,
 ) -> None:
     # Fails when `Sender._need_help` gives up what waits.
-    monkeypatch.setattr("track.outbox.line._HOLDS", 0.01)
+    monkeypatch.setattr("track.outbox.connector._HOLDS", 0.01)
     outbox = make_outbox()
     write = outbox.writer(TRIAL)
     write(1, {"loss": 1.0})
@@ -135,7 +135,7 @@ def test_a_right_that_is_taken_away_while_data_waits_costs_nothing(
     monkeypatch: pytest.MonkeyPatch,
     caplog: pytest.LogCaptureFixture,
 ) -> None:
-    monkeypatch.setattr("track.outbox.line._HOLDS", 0.01)
+    monkeypatch.setattr("track.outbox.connector._HOLDS", 0.01)
     outbox = make_outbox()
     write = outbox.writer(TRIAL)
     write(1, {"loss": 1.0})
@@ -158,7 +158,7 @@ def test_a_right_that_is_missing_when_a_store_comes_that_was_away_costs_nothing(
     store: MemoryStore, make_outbox: MakeOutbox, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     # Fails when `Sender._attach` does not note that something has outlasted the store's absence.
-    monkeypatch.setattr("track.outbox.line._HOLDS", 0.01)
+    monkeypatch.setattr("track.outbox.connector._HOLDS", 0.01)
     store.away = True
     outbox = make_outbox()
     outbox.writer(TRIAL)(1, {"loss": 1.0})

@@ -7,8 +7,8 @@ import logging
 import pytest
 
 from track.persistence.fanout import Fanout
+from track.persistence.protocol import Protocol
 from track_protocol.errors import BadArguments, StoreFull
-from track_protocol.protocol import Protocol
 
 
 class Backend(Protocol):

@@ -13,10 +13,10 @@ from track.outbox.limits import Limits
 from track.persistence import get_protocol
 from track.persistence.embedded import outbox_of
 from track.persistence.local import FileProtocol
-from track.remote import OutboxProtocol
+from track.persistence.protocol import Protocol
+from track.persistence.remote import OutboxProtocol
 from track_protocol.errors import BadArguments, StoreError, UriError
-from track_protocol.model import Project, Trial
-from track_protocol.protocol import Protocol
+from track_protocol.model.entities import Project, Trial
 from track_protocol.testing import BackendContract
 
 

@@ -24,7 +24,7 @@ from track.persistence.local import (
 )
 from track.persistence.storage import LocalStorage, load_database
 from track_protocol.errors import UsageError
-from track_protocol.model import Project
+from track_protocol.model.entities import Project
 
 HOLD = """
 import sys

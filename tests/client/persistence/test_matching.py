@@ -9,7 +9,7 @@ import pytest
 from track.persistence import get_protocol, local
 from track.persistence.local import execute_query
 from track_protocol.errors import BadArguments, BadQuery
-from track_protocol.model import Project, Status, Trial, TrialGroup
+from track_protocol.model.entities import Project, Status, Trial, TrialGroup
 
 TRIAL = Trial(
     name="t",

@@ -16,11 +16,11 @@ from track import TrackClient
 from track.persistence import get_protocol
 from track.persistence.multiplexer import ProtocolMultiplexer
 from track.persistence.null import NullProtocol
+from track.persistence.protocol import Protocol
 from track_protocol.errors import BadQuery, StoreError, UsageError
-from track_protocol.model import Project, Status, Trial, TrialGroup
-from track_protocol.protocol import Protocol
-from track_protocol.roles import Role
+from track_protocol.model.entities import Project, Status, Trial, TrialGroup
 from track_protocol.testing import BackendContract
+from track_protocol.wire.roles import Role
 from track_server.app import Settings
 
 

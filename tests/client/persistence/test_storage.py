@@ -10,7 +10,7 @@ from track import TrackClient
 from track.persistence import get_protocol
 from track.persistence.storage import LocalStorage, load_database
 from track_protocol.errors import BadArguments, StoreError, UsageError
-from track_protocol.model import Status
+from track_protocol.model.entities import Status
 from track_server.app import open_store
 
 

@@ -5,7 +5,7 @@ from pathlib import Path
 from left_spools import left_spool
 from track.spool.folder import Progressed, SpoolFolder
 from track.spool.inventory import look_at, look_in
-from track_protocol.amount import Amount
+from track_protocol.wire.amount import Amount
 
 
 def test_what_waits_is_counted_behind_what_was_confirmed(tmp_path: Path) -> None:

@@ -6,12 +6,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from track.spool import disk
-from track.spool.disk import Place
+from track.spool import writer
 from track.spool.segments import RECORD_OVERHEAD
 from track.spool.stretches import Gathering
-from track_protocol.amount import Amount
-from track_protocol.batch import Batch, CallOp
+from track.spool.writer import Place
+from track_protocol.wire.amount import Amount
+from track_protocol.wire.batch import Batch, CallOp
 
 LENGTH = 40
 
@@ -26,7 +26,7 @@ def place(slot: int, segment: int = 1) -> Place:
 
 
 def gathered(*ranges: tuple[int, int], segment: int = 1, into: Gathering | None = None) -> Gathering:
-    """Records with these numbers, one behind the other on disk."""
+    """Records with these numbers, one behind the other on writer."""
     found = Gathering() if into is None else into
     for slot, (first, last) in enumerate(ranges):
         found.add(batch(first, last), place(slot, segment))
@@ -59,9 +59,9 @@ def test_a_stretch_does_not_reach_into_the_next_segment() -> None:
 def test_a_stretch_is_no_more_than_can_be_read_back_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
     # Fails when `Place.joined` knows no bound.
     with monkeypatch.context() as patched:
-        patched.setattr(disk, "STRETCH_RECORDS", 2)
+        patched.setattr(writer, "STRETCH_RECORDS", 2)
         assert ranges(gathered(*((n, n) for n in range(1, 6)))) == [(1, 2), (3, 4), (5, 5)]
-    monkeypatch.setattr(disk, "STRETCH_BYTES", 3 * LENGTH)
+    monkeypatch.setattr(writer, "STRETCH_BYTES", 3 * LENGTH)
     assert ranges(gathered(*((n, n) for n in range(1, 6)))) == [(1, 2), (3, 4), (5, 5)]
 
 

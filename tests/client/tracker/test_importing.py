@@ -20,11 +20,11 @@ from running_server import environment, serving
 from track import TrackClient, Tracker
 from track.persistence import get_protocol
 from track.persistence.multiplexer import ProtocolMultiplexer
+from track.persistence.protocol import Protocol
 from track.tracker.importing import IMPORTED, Imported, ImportFailed, import_database
 from track.tracker.legacy import LegacyDatabase
 from track_protocol.errors import ServerUnreachable
-from track_protocol.model import Status, Trial
-from track_protocol.protocol import Protocol
+from track_protocol.model.entities import Status, Trial
 from track_server.app import Settings
 from waiting import wait_until
 

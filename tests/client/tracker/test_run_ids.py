@@ -12,9 +12,9 @@ import pytest
 
 from running_server import serving
 from track.persistence import get_protocol
+from track.persistence.protocol import Protocol
 from track.tracker.run_ids import LAST_COUNTED, number_of, reserve, take_number, uncounted
-from track_protocol.model import Project, Trial, TrialGroup, new_id
-from track_protocol.protocol import Protocol
+from track_protocol.model.entities import Project, Trial, TrialGroup, new_id
 from track_server.app import Settings
 
 STARTS = """

@@ -22,10 +22,10 @@ from track.tracker import ExperimentDBManager, NoActiveRun, RecordInfo
 from track.tracker.run_ids import LAST_COUNTED
 from track.tracker.statuses import status_of_run, status_of_trial
 from track_protocol.errors import BadArguments, ItemNotFound, StoreReadOnly, TrialInUse, UsageError
-from track_protocol.model import CustomStatus
-from track_protocol.roles import Role
+from track_protocol.model.entities import CustomStatus
+from track_protocol.wire.roles import Role
+from track_server.accounts.users import UserStore
 from track_server.app import Settings
-from track_server.users import UserStore
 
 pytestmark = pytest.mark.usefixtures("own_folders")
 
@@ -203,7 +203,9 @@ def test_a_summary_reads_no_points(tracker: Tracker, monkeypatch: pytest.MonkeyP
         for step in range(1_000):
             tracker.record("m", step, step)
     # Reading points goes through this one function.
-    monkeypatch.setattr("track.series.fetch_series", lambda *rest: pytest.fail("points were read"))
+    monkeypatch.setattr(
+        "track.persistence.series.fetch_series", lambda *rest: pytest.fail("points were read")
+    )
     assert tracker.summary(run_id)["m"]["n"] == 1_000
 
 

@@ -27,7 +27,7 @@ def parsed(*words: str) -> argparse.Namespace:
 def told(monkeypatch: pytest.MonkeyPatch) -> list[Settings]:
     """The settings that servers would be started with."""
     told: list[Settings] = []
-    monkeypatch.setattr("track_server.service.serve", told.append)
+    monkeypatch.setattr("track_server.network.process.serve", told.append)
     return told
 
 

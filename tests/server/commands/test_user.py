@@ -9,12 +9,12 @@ from pathlib import Path
 import pytest
 
 from track_protocol.errors import ItemNotFound, UsageError
-from track_protocol.tokens import is_generated
+from track_protocol.security.tokens import is_generated
 from track_protocol.uri import Uri
+from track_server.accounts.identity import Identity
+from track_server.accounts.users import UserStore
 from track_server.commands.user import COMMAND
-from track_server.identity import Identity
-from track_server.runtime import ServerRecord, write_server_record
-from track_server.users import UserStore
+from track_server.network.runtime import ServerRecord, write_server_record
 
 
 @pytest.fixture

@@ -13,9 +13,9 @@ from chaos_proxy import ChaosProxy, Fault
 from running_server import Served, ServerProcess
 from torture import count, dice, say
 from track.persistence import get_protocol
-from track_protocol.model import Trial
-from track_protocol.roles import Role
+from track_protocol.model.entities import Trial
 from track_protocol.uri import Uri
+from track_protocol.wire.roles import Role
 from unprotected_server import without
 from written_series import SERIES, Verdict, stored_series, verdict
 

@@ -15,7 +15,7 @@ from killed_server import KilledServer
 from linearizability import Call, linearizable
 from torture import count, dice, say
 from track.persistence import get_protocol
-from track_protocol.model import Trial
+from track_protocol.model.entities import Trial
 from unprotected_server import without
 from worker_processes import WorkerProcesses
 

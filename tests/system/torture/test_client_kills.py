@@ -13,7 +13,7 @@ from killed_clients import KilledClients, sync
 from running_server import ServerProcess
 from torture import count, dice, say
 from track.spool.inventory import look_in
-from track_protocol.roles import Role
+from track_protocol.wire.roles import Role
 from written_series import Verdict, stored_series, verdict
 
 _TOGETHER = 4

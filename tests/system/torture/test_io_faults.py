@@ -26,16 +26,18 @@ from faulty_disk import Fault, FaultyDisk
 from recording_vfs import Acknowledged, Disk, Event, SyncFailed, Truncate, Write
 from running_server import ServerProcess
 from torture import count, dice, say
-from track_protocol.batch import METRIC, Batch
-from track_protocol.columns import unpack
 from track_protocol.errors import SequenceGap, StoreError, StoreFailed
-from track_protocol.link import Acked
-from track_protocol.roles import Role
+from track_protocol.wire.batch import METRIC, Batch
+from track_protocol.wire.columns import unpack
+from track_protocol.wire.link import Acked
+from track_protocol.wire.roles import Role
 from track_server.app import kept_store, open_store
-from track_server.backends import journal, sqlite, sqlite_schema
-from track_server.engine import Engine
-from track_server.keeping import check
-from track_server.recovery import Recovery
+from track_server.engine.engine import Engine
+from track_server.engine.recovery import Recovery
+from track_server.storage import journal
+from track_server.storage.admin import check
+from track_server.storage.sqlite import schema
+from track_server.storage.sqlite import store as sqlite
 from waiting import wait_until
 from worker_processes import WorkerProcesses
 from written_series import stored_series, verdict
@@ -306,7 +308,7 @@ def test_a_store_that_believes_the_systems_memory_loses_some(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, store: str
 ) -> None:
     # The protection taken away: what is read when the store is opened again is not written once more.
-    for module in (sqlite_schema, journal):
+    for module in (schema, journal):
         monkeypatch.setattr(module, "rewrite", lambda path: None)
     damage, chance = Damage(), dice()
     for at in range(2, 12):

@@ -13,12 +13,12 @@ from hypothesis import HealthCheck, Phase, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import Bundle, RuleBasedStateMachine, initialize, rule, run_state_machine_as_test
 
-import track_server.jobs
+import track_server.engine.jobs
 from torture import count
 from track.persistence import get_protocol
-from track_protocol.batch import METRIC, SUPERSEDED, PointsOp
-from track_protocol.model import Status, Trial
-from track_server.calls import apply_op
+from track_protocol.model.entities import Status, Trial
+from track_protocol.wire.batch import METRIC, SUPERSEDED, PointsOp
+from track_server.methods.dispatch import apply_op
 
 NAMES = st.sampled_from(["loss", "accuracy", "rate"])
 LABELS = st.sampled_from(["team", "site"])
@@ -244,7 +244,7 @@ def test_a_store_that_drops_points_is_found_out(
         if not isinstance(op, PointsOp) or "rate" not in op.names:
             apply_op(tx, by, op)
 
-    monkeypatch.setattr(track_server.jobs, "apply_op", careless)
+    monkeypatch.setattr(track_server.engine.jobs, "apply_op", careless)
     with pytest.raises(AssertionError):
         run_state_machine_as_test(
             machine,

@@ -18,12 +18,12 @@ from killed_clients import sync
 from running_server import ServerProcess, environment
 from torture import count, say
 from track.persistence import get_protocol
+from track.persistence.protocol import Protocol
+from track.serialization import to_json
 from track.spool.inventory import look_in
 from track_protocol.errors import ItemNotFound
-from track_protocol.model import Trial
-from track_protocol.protocol import Protocol
-from track_protocol.roles import Role
-from track_protocol.serialization import to_json
+from track_protocol.model.entities import Trial
+from track_protocol.wire.roles import Role
 
 pytestmark = pytest.mark.timeout(1800)
 

@@ -31,8 +31,8 @@ from running_server import ServerProcess, environment
 from torture import count, say
 from track.persistence import get_protocol
 from track.spool.segments import HEADER_SIZE, pack_header
-from track_protocol.model import Status, Trial
-from track_protocol.roles import Role
+from track_protocol.model.entities import Status, Trial
+from track_protocol.wire.roles import Role
 from unprotected_client import without
 from written_series import SERIES, Verdict, stored_series, verdict
 

@@ -14,15 +14,15 @@ import pytest
 from engine_calls import Caller, points
 from recording_vfs import Acknowledged, Disk, Event, Truncate, recorded
 from torture import count, dice, say
-from track_protocol.batch import METRIC, Batch
-from track_protocol.columns import unpack
 from track_protocol.errors import StoreError
-from track_protocol.link import Acked
+from track_protocol.wire.batch import METRIC, Batch
+from track_protocol.wire.columns import unpack
+from track_protocol.wire.link import Acked
 from track_server.app import open_store
-from track_server.backends import sqlite_schema
-from track_server.backends.sqlite_read import SqliteView
-from track_server.backends.sqlite_schema import open_writer
-from track_server.engine import Engine
+from track_server.engine.engine import Engine
+from track_server.storage.sqlite import schema
+from track_server.storage.sqlite.read import SqliteView
+from track_server.storage.sqlite.schema import open_writer
 from waiting import wait_until
 
 _WRITERS = 4
@@ -153,9 +153,9 @@ def test_a_store_that_does_not_sync_each_commit_loses_some(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     # The protection taken away: SQLite's log is synced only before it is brought into the main file.
-    careless = sqlite_schema._WRITER.replace("synchronous=FULL", "synchronous=NORMAL")
-    assert careless != sqlite_schema._WRITER
-    monkeypatch.setattr(sqlite_schema, "_WRITER", careless)
+    careless = schema._WRITER.replace("synchronous=FULL", "synchronous=NORMAL")
+    assert careless != schema._WRITER
+    monkeypatch.setattr(schema, "_WRITER", careless)
     result = damage(tmp_path / "cut", recording(tmp_path, 16), count(50, 1_000))
     say(f"power cuts with synchronous=NORMAL: {result}")
     # What was dropped in the middle of the log is found as damage, which is a loss that is told.

@@ -20,7 +20,7 @@ from faulty_spool import FAULTS
 from killed_clients import KilledClients, sync
 from running_server import ServerProcess
 from torture import count, dice, say
-from track_protocol.roles import Role
+from track_protocol.wire.roles import Role
 from unprotected_client import without
 from waiting import wait_until
 from written_series import Verdict, stored_series, verdict

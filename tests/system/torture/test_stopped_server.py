@@ -12,12 +12,12 @@ import pytest
 
 from running_server import ServerProcess
 from torture import count, say
-from track.outbox import Outbox, rowqueue
+from track.outbox import Outbox, queue
 from track.outbox.limits import Limits
+from track.persistence.protocol import Protocol
 from track.persistence.socketed import SocketClient
-from track_protocol.model import Trial
-from track_protocol.protocol import Protocol
-from track_protocol.roles import Role
+from track_protocol.model.entities import Trial
+from track_protocol.wire.roles import Role
 from written_series import SERIES
 
 _RATE = 10_000
@@ -82,7 +82,7 @@ def test_without_a_bound_a_log_call_waits_as_long_as_the_server_stands_still(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     # The protection taken away: a full outbox waits for room for as long as it takes.
-    monkeypatch.setattr(rowqueue, "_WAITS_FOR_ROOM", 60.0)
+    monkeypatch.setattr(queue, "_WAITS_FOR_ROOM", 60.0)
     with ServerProcess(f"sqlite:{tmp_path}/runs.db", tmp_path / "home") as server:
         protocol = small_client(server)
         found = trained(protocol, server, 4.0)
@@ -95,7 +95,7 @@ def test_without_room_for_what_waits_points_are_lost_and_counted(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     # The protection taken away: no spool, and an outbox for a tenth of a second.
-    monkeypatch.setattr(rowqueue, "_WAITS_FOR_ROOM", 0.1)
+    monkeypatch.setattr(queue, "_WAITS_FOR_ROOM", 0.1)
     with ServerProcess(f"sqlite:{tmp_path}/runs.db", tmp_path / "home") as server:
         protocol = small_client(server)
         found = trained(protocol, server, 2.0)

@@ -1,0 +1,1 @@
+"""Finding a server, trusting it, and talking to it."""

@@ -1,0 +1,101 @@
+"""The address of a server: a checked ``socket://`` URI."""
+
+from __future__ import annotations
+
+from typing import Final
+
+from track.connection.offline import Offline, offline_policy, parse_offline
+from track.spool.options import SpoolSync, parse_size, parse_sync
+from track_protocol.errors import AuthenticationError, UriError, UsageError
+from track_protocol.loopback import is_loopback
+from track_protocol.security.pins import parse_pins
+from track_protocol.uri import Uri, check_options, redact
+
+__all__ = ["SocketAddress"]
+
+_DEFAULT_PORT: Final = 8123
+_LONGEST: Final = 86_400.0
+
+
+class SocketAddress:
+    """Where a server is and how to talk to it: a checked ``socket://`` URI.
+
+    Args:
+        uri: ``socket://NAME:TOKEN@HOST:PORT?security_layer=AES&pin=sha256:...&timeout=10``.
+
+    Attributes:
+        offline: what is done while nobody answers there.
+        spool_sync, spool_limit: how what waits is kept on disk; None for what the environment says.
+
+    Raises:
+        UriError: it is malformed or holds an unknown option.
+        UsageError: plain text toward another machine, or a ``TRACK_OFFLINE`` that is no policy.
+    """
+
+    def __init__(self, uri: str) -> None:
+        parsed = Uri.parse(uri)
+        shown = redact(uri)
+        if parsed.scheme != "socket" or not parsed.hostname:
+            raise UriError(f"{shown}: a server's address is socket://HOST:PORT")
+        if parsed.path not in ("", "/") or parsed.fragment:
+            raise UriError(
+                f"{shown}: a server's address ends with the port and options; remove what is behind"
+            )
+        options = check_options(
+            parsed,
+            {
+                "security_layer": str,
+                "pin": parse_pins,
+                "timeout": _seconds,
+                "cafile": str,
+                "offline": parse_offline,
+                "spool_sync": parse_sync,
+                "spool_limit": parse_size,
+            },
+        )
+        layer = str(options.get("security_layer", "AES")).lower()
+        if layer not in ("", "none", "aes", "plaintext"):
+            raise UriError(f"{shown}: security_layer is AES, the default")
+        self.host: str = parsed.hostname
+        self.port: int = parsed.port if parsed.port is not None else _DEFAULT_PORT
+        self.username = parsed.username
+        self.password = parsed.password
+        self.pins: tuple[str, ...] = options.get("pin", ())
+        self.timeout: float = options.get("timeout", 10.0)
+        self.cafile: str | None = options.get("cafile")
+        self.spool_sync: SpoolSync | None = options.get("spool_sync")
+        self.spool_limit: int | None = options.get("spool_limit")
+        self.offline: Offline = offline_policy(options.get("offline"))
+        self.plaintext = layer == "plaintext"
+        if self.plaintext and not is_loopback(self.host):
+            raise UsageError(
+                f"{shown}: plain text would show the token to the network; leave security_layer=plaintext out"
+            )
+
+    @property
+    def shown(self) -> str:
+        """Host and port."""
+        return f"{self.host}:{self.port}"
+
+    def credentials(self) -> tuple[str, str] | None:
+        """Name and secret from the URI and the environment; None when there is neither."""
+        from track.connection.credentials import find_secret
+
+        secret = find_secret(self.password)
+        if secret is None and self.username is None:
+            return None
+        if secret is None or self.username is None:
+            missing = (
+                "a token (in the URI, TRACK_TOKEN or TRACK_TOKEN_FILE)" if secret is None else "a user name"
+            )
+            raise AuthenticationError(
+                f"{self.shown}: the login lacks {missing}: use the URI that 'track user add' printed"
+            )
+        return self.username, secret.reveal()
+
+
+def _seconds(text: str) -> float:
+    seconds = float(text)
+    if not 0 < seconds <= _LONGEST:
+        raise ValueError(f"give seconds, more than 0 and at most {_LONGEST:.0f}")
+    return seconds

@@ -1,0 +1,221 @@
+"""Which server key to expect, and the memory of the keys that proved themselves."""
+
+from __future__ import annotations
+
+import fcntl
+import json
+import logging
+import os
+import tempfile
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Final
+
+from track_protocol.errors import AuthenticationError, PinMismatch
+from track_protocol.places import client_state_folder
+from track_protocol.security.pins import JOIN_URI, check_pin, pin_of_certificate
+from track_protocol.security.tokens import Secret, is_generated
+
+if TYPE_CHECKING:
+    from track.connection.credentials import LocalCredentials
+
+__all__ = ["KnownServers", "Trust", "pins_for"]
+
+_VERSION: Final = 1
+_log: Final = logging.getLogger("track.connection.trust")
+
+
+class KnownServers:
+    """The pins of servers that proved themselves, in ``known_servers.json``.
+
+    Args:
+        folder: where the file lies; by default the client's state folder.
+    """
+
+    def __init__(self, folder: Path | None = None) -> None:
+        self._folder = folder
+
+    @property
+    def path(self) -> Path:
+        """The file.
+
+        Raises:
+            UsageError: nobody gave a folder, and the user has no home.
+        """
+        # Not computed before it is needed: with a pin in the URI no home is.
+        folder = client_state_folder(os.environ) if self._folder is None else self._folder
+        return folder / "known_servers.json"
+
+    def remembered_pin(self, host: str, port: int) -> str | None:
+        """The pin that was saved for this address, None at the first meeting.
+
+        Raises:
+            AuthenticationError: the file is damaged; nothing is trusted then.
+        """
+        return self._read().get(_address(host, port))
+
+    def remember(self, host: str, port: int, pin: str) -> None:
+        """Save a pin for good; to be called once the server has proved that it knows the verifier.
+
+        A file that cannot be written is only a warning, since the server did prove itself.
+
+        Raises:
+            PinMismatch: another one is saved for this address.
+            AuthenticationError: the file is damaged.
+        """
+        try:
+            with self._locked():
+                pins = self._read()
+                saved = pins.setdefault(_address(host, port), pin)
+                if saved != pin:
+                    raise PinMismatch(
+                        f"{self.path} expects {saved} of {_address(host, port)}, but the server has {pin}. "
+                        f"{self.remedy(host, port)}"
+                    )
+                self._write(pins)
+        except OSError as error:
+            _log.warning(
+                "the server's pin cannot be saved in %s (%s): put pin=%s into the URI, or set XDG_STATE_HOME "
+                "to a folder that can be written",
+                self.path,
+                error.strerror,
+                pin,
+            )
+
+    def remedy(self, host: str, port: int) -> str:
+        """What to do about a pin that has changed."""
+        return (
+            "Ask whoever runs the server whether its key was replaced; only then remove the entry "
+            f"{_address(host, port)!r} from {self.path}, or use the new join URI"
+        )
+
+    def _read(self) -> dict[str, str]:
+        try:
+            document = json.loads(self.path.read_bytes())
+            if document["version"] != _VERSION:
+                raise ValueError("it is of another version")
+            return {str(address): str(entry["pin"]) for address, entry in document["servers"].items()}
+        except FileNotFoundError:
+            return {}
+        except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+            raise AuthenticationError(
+                f"{self.path}, which says which servers are known, cannot be used ({error}): repair it, put "
+                "the server's pin into the URI, or set XDG_STATE_HOME to another folder"
+            ) from None
+
+    def _write(self, pins: dict[str, str]) -> None:
+        document = {"version": _VERSION, "servers": {address: {"pin": pin} for address, pin in pins.items()}}
+        descriptor, temporary = tempfile.mkstemp(prefix=".known_servers.", dir=self.path.parent)
+        try:
+            with open(descriptor, "w", encoding="utf-8") as file:
+                json.dump(document, file, indent=2, sort_keys=True)
+                file.flush()
+                os.fsync(descriptor)
+            os.replace(temporary, self.path)
+        except BaseException:
+            os.unlink(temporary)
+            raise
+
+    @contextmanager
+    def _locked(self) -> Iterator[None]:
+        lock = self.path.with_suffix(".lock")
+        lock.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+        descriptor = os.open(lock, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX)
+            yield
+        finally:
+            os.close(descriptor)
+
+
+@dataclass(frozen=True, slots=True)
+class Trust:
+    """What is expected of a server before anything is sent to it.
+
+    Attributes:
+        host: the server's host.
+        port: the server's port.
+        pins: the accepted pins; none at the first meeting.
+        origin: who says so.
+        known: the memory of pins.
+        remembered: whether it is that memory that says so.
+    """
+
+    host: str
+    port: int
+    pins: tuple[str, ...]
+    origin: str
+    known: KnownServers
+    remembered: bool = False
+
+    def check(self, der: bytes) -> None:
+        """Require that the certificate is one of the expected server; before anything is sent.
+
+        Args:
+            der: the certificate that the server showed, DER encoded.
+
+        Raises:
+            PinMismatch: it is not, or it is not the one of the last time.
+        """
+        if self.remembered:
+            check_pin(self.pins, der, origin=self.origin, remedy=self.known.remedy(self.host, self.port))
+        elif self.pins:
+            check_pin(self.pins, der, origin=self.origin)
+
+    def proven(self, der: bytes) -> None:
+        """Save the server's pin if this was the first meeting; after the server has proved itself.
+
+        Args:
+            der: the certificate that the server showed, DER encoded.
+
+        Raises:
+            PinMismatch: another process has met another server there in the meantime.
+        """
+        if not self.pins:
+            self.known.remember(self.host, self.port, pin_of_certificate(der))
+
+
+def pins_for(
+    host: str,
+    port: int,
+    *,
+    uri_pins: Sequence[str],
+    secret: Secret,
+    local: LocalCredentials | None = None,
+    known: KnownServers | None = None,
+) -> Trust:
+    """Decide which keys a server may show: those of the URI, of its own user's file, or the saved one.
+
+    Args:
+        host: the server's host.
+        port: the server's port.
+        uri_pins: the pins in the URI.
+        secret: what the client is going to log in with.
+        local: what the server left for its own user, if it is on this machine.
+        known: the memory of pins; by default the user's own.
+
+    Raises:
+        AuthenticationError: no pin is known, and the secret is a password that can be guessed: at
+            a first meeting whoever answers could try passwords against the login it sees.
+    """
+    memory = KnownServers() if known is None else known
+    if uri_pins:
+        return Trust(host, port, tuple(uri_pins), JOIN_URI, memory)
+    if local is not None and local.pin:
+        return Trust(host, port, (local.pin,), str(local.path), memory)
+    if saved := memory.remembered_pin(host, port):
+        return Trust(host, port, (saved,), str(memory.path), memory, remembered=True)
+    if not is_generated(secret.reveal()):
+        raise AuthenticationError(
+            f"no pin is known for {_address(host, port)}, and a password that a person chose is only used "
+            "toward a server whose key is known: add pin=sha256:... to the URI (the server prints it when it "
+            "starts), or log in with a token"
+        )
+    return Trust(host, port, (), "nobody", memory)
+
+
+def _address(host: str, port: int) -> str:
+    name = host.lower().strip("[]")
+    return f"[{name}]:{port}" if ":" in name else f"{name}:{port}"

@@ -1,0 +1,207 @@
+"""The line to the store: an open link, an attempt to open one, or the time until the next attempt.
+
+What stands in its way is told once, and so is that it works again.
+"""
+
+from __future__ import annotations
+
+import logging
+import threading
+import time
+from collections.abc import Callable
+from typing import Final
+
+from track.outbox.connecting import Attempt, Backoff, OpenLink, close_quietly
+from track_protocol.errors import (
+    ProtocolError,
+    ServerUnreachable,
+    SessionFenced,
+    StoreError,
+    StoreFailed,
+    TooBusy,
+    TrackError,
+)
+from track_protocol.wire.link import Link, Opened
+
+__all__ = ["Line"]
+
+_log: Final = logging.getLogger("track")
+
+_HOLDS: Final = 30.0
+"""Seconds between attempts while something is wrong that a person has to put right."""
+
+_PROVES_ITSELF: Final = 5.0
+"""A link that lived for so many seconds counts as good, and the next attempt comes at once."""
+
+_PASSES: Final = (ServerUnreachable, TooBusy, StoreFailed, SessionFenced)
+"""These pass by themselves, always; the next ones do where the store was reached before."""
+
+_PASSES_LATER: Final = (ProtocolError, StoreError)
+
+
+class Line:
+    """At most one link, and at most one attempt at one.
+
+    The sender's thread uses it; others may look, and `wake` it.
+
+    Args:
+        open_link: makes a link.
+        name: of the store, for messages.
+        connect_timeout: seconds that one attempt to connect may take.
+        ended: called, on another thread, when an attempt has ended.
+
+    Attributes:
+        link: the open link, None while there is none.
+        reached: whether a link was ever open.
+        final: the error that a person has to put right before anything can be sent.
+        problem: what stood in the way last; None while all is well.
+    """
+
+    def __init__(
+        self, open_link: OpenLink, name: str, connect_timeout: float, ended: Callable[[], None]
+    ) -> None:
+        self._open_link = open_link
+        self._name = name
+        self._connect_timeout = connect_timeout
+        self._ended = ended
+        self.link: Link | None = None
+        self.reached = False
+        self.final: TrackError | None = None
+        self.problem: TrackError | None = None
+        self._tried_since: float | None = None
+        self._attempt: Attempt | None = None
+        self._backoff = Backoff()
+        # It can be used from a signal handler or a destructor in the middle of its own use.
+        self._lock = threading.RLock()
+        self._told_lost = False
+        self._told_help: str | None = None
+        self._opened_at = 0.0
+
+    # -- for other threads -----------------------------------------------------------------------
+
+    def wake(self) -> None:
+        """Make a `poll` of the link return."""
+        # A link must not be closed while it is woken: its descriptors may belong to somebody else then.
+        with self._lock:
+            if self.link is not None:
+                self.link.wake()
+
+    @property
+    def opening(self) -> Link | None:
+        """The link that is being opened, None while none is."""
+        attempt = self._attempt
+        return None if attempt is None else attempt.link
+
+    @property
+    def is_away(self) -> bool:
+        """Whether the store is away and the last attempt to reach it failed."""
+        return self.link is None and self.problem is not None
+
+    @property
+    def tried_for(self) -> float:
+        """Seconds since the first attempt began."""
+        return 0.0 if self._tried_since is None else time.monotonic() - self._tried_since
+
+    # -- opening ---------------------------------------------------------------------------------
+
+    @property
+    def has_outcome(self) -> bool:
+        """Whether an attempt has ended, so that `outcome` tells how."""
+        return self._attempt is not None and self._attempt.done
+
+    def outcome(self) -> tuple[Link, Opened]:
+        r"""The open link that an attempt has led to, and what the store said; it is `use`\ d or closed.
+
+        Raises:
+            TrackError: why the attempt failed; `passes` tells whether that goes away by itself.
+        """
+        attempt, self._attempt = self._attempt, None
+        assert attempt is not None, "only what has begun has an outcome"
+        if attempt.opened is not None:
+            return attempt.link, attempt.opened
+        error = attempt.error
+        if not isinstance(error, TrackError):
+            raise ServerUnreachable(f"connecting to {self._name} failed: {error!r}") from error
+        raise error
+
+    def passes(self, error: TrackError) -> bool:
+        """Whether what an attempt failed with goes away by itself."""
+        return isinstance(error, _PASSES) or (self.reached and isinstance(error, _PASSES_LATER))
+
+    def try_again(self, session: bytes) -> None:
+        """Begin an attempt when it is time to, and none is under way.
+
+        Args:
+            session: to be attached.
+
+        Raises:
+            ServerUnreachable: this process can start no thread for it now.
+        """
+        if self._attempt is None and self._backoff.remaining() <= 0:
+            if self._tried_since is None:
+                self._tried_since = time.monotonic()
+            try:
+                self._attempt = Attempt(self._open_link(), session, self._connect_timeout, self._ended)
+            except RuntimeError as error:
+                raise ServerUnreachable(f"no thread starts to connect to {self._name}: {error}") from error
+
+    @property
+    def next_attempt(self) -> float | None:
+        """Seconds until the next attempt; None while one is under way."""
+        return None if self._attempt is not None else max(0.0, self._backoff.remaining())
+
+    def use(self, link: Link) -> None:
+        """From now on this is the link."""
+        self._opened_at = time.monotonic()
+        self.reached, self.problem, self.final, self.link = True, None, None, link
+
+    # -- how it goes -----------------------------------------------------------------------------
+
+    def answered(self) -> None:
+        """Something came from the store."""
+        self._backoff.worked()
+
+    def works_again(self) -> None:
+        """The store takes what it is sent; one that lets in and then refuses is the same trouble still."""
+        if self._told_lost or self._told_help is not None:
+            _log.info("connected to %s again", self._name)
+        self._told_lost, self._told_help = False, None
+
+    def fail(self, error: TrackError) -> None:
+        """The link, or an attempt to open one, has failed: try again later."""
+        if self.link is not None and time.monotonic() - self._opened_at > _PROVES_ITSELF:
+            self._backoff.worked()
+        self.problem = error
+        if self.reached and not self._told_lost:
+            self._told_lost = True
+            refuses = isinstance(error, StoreError | TooBusy)
+            what = f"{self._name} takes nothing" if refuses else f"the connection to {self._name} was lost"
+            _log.warning("%s; what is logged waits here: %s", what, error)
+        self._backoff.failed()
+
+    def need_help(self, error: TrackError, comfort: str) -> None:
+        """Something is wrong that does not pass by itself: try rarely.
+
+        Args:
+            error: what it is.
+            comfort: what becomes of what is logged, to be told with it.
+        """
+        if self._told_help != str(error):
+            self._told_help = str(error)
+            _log.warning("nothing can be sent to %s: %s%s", self._name, error, comfort)
+        self.final = self.problem = error
+        self._backoff.failed(_HOLDS)
+
+    def drop(self) -> None:
+        """Let go of the link."""
+        with self._lock:
+            link, self.link = self.link, None
+        if link is not None:
+            close_quietly(link)
+
+    def close(self, patience: float) -> None:
+        """Let go of the link, and of an attempt, which has so many seconds to end."""
+        self.drop()
+        attempt, self._attempt = self._attempt, None
+        if attempt is not None:
+            attempt.give_up(patience)

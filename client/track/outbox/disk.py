@@ -1,0 +1,314 @@
+"""The copy on disk of a backlog: what a killed process, or one whose server is away, leaves behind.
+
+Every batch is written to the spool when it gets its numbers, before it is sent, and leaves memory when
+it is durable there and others need the room.  While the disk cannot be written, the backlog is in
+memory only, and what is missing on disk is written as soon as that goes again, in order.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import os
+import socket
+import sys
+import time
+from pathlib import Path
+from typing import Final
+
+from track.outbox.backlog import Backlog, Entry, NumberedCall, fill
+from track.outbox.drops import Losses
+from track.outbox.joining import Found, joined
+from track.spool.folder import Origin, Progressed, SpoolFolder
+from track.spool.options import SpoolOptions, SpoolSync
+from track.spool.reader import batch_in
+from track.spool.stretches import Gathering
+from track.spool.writer import Spool
+from track_protocol.errors import SpoolError
+from track_protocol.wire.amount import Amount
+from track_protocol.wire.batch import Batch, batch_to_wire
+from track_protocol.wire.codec import encode
+
+__all__ = ["DiskCopy", "origin_of"]
+
+_log: Final = logging.getLogger("track")
+
+_INTERVAL: Final = 1.0
+"""Seconds after which what was written is flushed to the disk."""
+
+_TRIES_AGAIN: Final = 5.0
+"""Seconds after which a disk that could not be written is tried again."""
+
+_IN_MEMORY: Final = 4 * 1024 * 1024
+"""Bytes of batches that stay in memory though they are on disk, so that sending need not read them."""
+
+
+class DiskCopy:
+    """Keeps a backlog on disk.
+
+    Only the sender uses it.
+
+    Args:
+        backlog: what is numbered and not confirmed.
+        options: where and how.
+        server: the address that goes with the records, without secrets.
+        losses: told of what stands in the way.
+        spool: that of a process that is gone, to be sent by this one; by default a new one, made
+            when there is something to keep.
+
+    Attributes:
+        synced: the last record that a power cut does not lose.
+        problem: why the disk cannot be written at present.
+    """
+
+    def __init__(
+        self,
+        backlog: Backlog,
+        options: SpoolOptions,
+        server: str,
+        losses: Losses,
+        spool: Spool | None = None,
+    ) -> None:
+        self._backlog = backlog
+        self._options = options
+        self._server = server
+        self._losses = losses
+        self._spool = spool
+        self._may_renew = spool is None
+        self._written = backlog.next_seq - 1
+        self._unflushed: list[Entry] = []
+        self.synced = self._written
+        self.problem: SpoolError | None = None
+        self._sync_at = 0.0
+        self._again_at = 0.0
+        self._note_at = 0.0
+
+    @property
+    def folder(self) -> Path | None:
+        """Where it is; None while nothing had to be kept."""
+        return None if self._spool is None else self._spool.folder.path
+
+    @property
+    def is_whole(self) -> bool:
+        """Whether everything that is numbered is on disk."""
+        spool = self._spool
+        there = spool is None or spool.folder.is_there
+        return there and self.problem is None and self._written >= self._backlog.next_seq - 1
+
+    # -- writing ---------------------------------------------------------------------------------
+
+    def write(self, session: bytes) -> None:
+        """Write what has no place yet, and flush it when it is time to.
+
+        Args:
+            session: whose records these are.
+        """
+        now = time.monotonic()
+        if self.problem is not None and now < self._again_at:
+            return
+        if self._spool is not None and self._may_renew and not self._spool.folder.is_there:
+            self._renew(self._spool)
+        try:
+            self._write_all(session, now)
+            if self._must_sync(now):
+                self.sync()
+        except SpoolError as error:
+            self._failed(error)
+        else:
+            self._works()
+
+    def _must_sync(self, now: float) -> bool:
+        if self._options.sync is SpoolSync.INTERVAL:
+            return (self.due is not None and now >= self.due) or self._backlog.nbytes > _IN_MEMORY
+        return self._options.sync is SpoolSync.ALWAYS
+
+    def sync(self) -> None:
+        """Flush what was written.
+
+        Raises:
+            SpoolError: it is unknown what of it is there.
+        """
+        if self._spool is not None and self.synced < self._written:
+            self._spool.sync()
+        self._is_synced()
+
+    @property
+    def due(self) -> float | None:
+        """When `write` has something to do though nothing new comes (monotonic clock); None for never."""
+        if self.problem is not None:
+            return self._again_at
+        if self._options.sync is SpoolSync.INTERVAL and self._backlog.acked < self._written > self.synced:
+            return self._sync_at
+        return None
+
+    def _write_all(self, session: bytes, now: float) -> None:
+        for entry in self._backlog.unplaced():
+            if self._spool is None:
+                folder = SpoolFolder.create(self._options.root, origin_of(session, self._server))
+                self._spool = Spool(folder, self._options)
+            if self._written <= self.synced:
+                self._sync_at = now + _INTERVAL
+            place = self._spool.append(entry.first, entry.last, encode(batch_to_wire(_lasting(entry))))
+            self._backlog.put(entry, place)
+            self._written = entry.last
+            self._unflushed.append(entry)
+        if self._options.sync is SpoolSync.NONE:
+            self._is_synced()
+
+    def _is_synced(self) -> None:
+        """What a failed flush cannot take back any more need not be in memory."""
+        self.synced = self._written
+        for entry in self._unflushed:
+            if self._backlog.nbytes > _IN_MEMORY and entry.last > self._backlog.acked:
+                self._backlog.unload(entry)
+        self._backlog.join(len(self._unflushed))
+        self._unflushed.clear()
+
+    def _renew(self, spool: Spool) -> None:
+        """Somebody has deleted or moved the folder: what is not confirmed goes to a new one."""
+        self._spool = None
+        spool.close()
+        spool.folder.close()
+        gone = self._backlog.displace(self._backlog.acked)
+        self._unflushed.clear()
+        self._written = self.synced = self._backlog.acked
+        self._losses.warn(f"{spool.folder.path} was deleted or moved: what waits is kept in a new one")
+        self._losses.drop_unread(gone, f"{spool.folder.path} was deleted with what was only there")
+
+    def _failed(self, error: SpoolError) -> None:
+        """What was not flushed yet has to be written again, if it is possible: it is still in memory."""
+        self._backlog.displace(self.synced)
+        self._unflushed.clear()
+        self._written = self.synced
+        self._again_at = time.monotonic() + _TRIES_AGAIN
+        self._losses.warn(f"what is logged is kept in memory only: {error}", again=self.problem is None)
+        self.problem = error
+
+    def _works(self) -> None:
+        if self.problem is not None:
+            self.problem = None
+            _log.info("what is logged is kept in %s again", self.folder)
+
+    # -- reading ---------------------------------------------------------------------------------
+
+    def load(self, entry: Entry) -> Batch:
+        """A batch that is on disk only.
+
+        Raises:
+            SpoolError: it cannot be read, or is damaged.
+        """
+        assert self._spool is not None, "what is on disk only was written"
+        assert entry.place is not None, "what is on disk only has a place there"
+        return batch_in(self._spool.read(entry.first, entry.place))
+
+    def parts_of(self, entry: Entry) -> list[Entry]:
+        """The batches that an item stands for, in memory; what is damaged counts as lost, and as nothing.
+
+        Raises:
+            SpoolError: they cannot be read.
+        """
+        assert self._spool is not None, "what is on disk only was written"
+        assert entry.place is not None, "what is on disk only has a place there"
+        parts: list[Entry] = []
+        found = (
+            Found(batch_in(payload), place) for _, place, payload in self._spool.read_stretch(entry.place)
+        )
+        for batch, place, records in joined(found):
+            fill(parts, entry.first, batch.first)
+            parts.append(Entry(batch, batch.first, batch.last, batch.amount, place.length, place, records))
+        fill(parts, entry.first, entry.last + 1)
+        lost = entry.amount - sum((part.amount for part in parts), Amount())
+        self._losses.drop_unread(
+            lost, f"{self.folder} is damaged; the damaged bytes are in its folder damaged"
+        )
+        return parts
+
+    def kept_after(self, last_seq: int) -> list[Entry]:
+        """What the server had confirmed once and comes before the backlog, as far as it is still kept."""
+        if self._spool is None:
+            return []
+        kept = Gathering()
+        end = next((entry.first for entry in self._backlog), self._backlog.next_seq)
+        for first, place, payload in self._spool.kept_after(last_seq, self._cannot_send_again):
+            if first < end and (batch := batch_in(payload)).last > last_seq:
+                kept.add(batch, place)
+        return [Entry.on_disk(stretch) for stretch in kept.stretches]
+
+    def _cannot_send_again(self, error: SpoolError) -> None:
+        self._losses.warn(f"what the server has no more cannot be sent again: {error}")
+
+    # -- confirmed -------------------------------------------------------------------------------
+
+    def acknowledge(self, generation: str | None) -> None:
+        """The server has confirmed more: what is not needed any more goes away.
+
+        Args:
+            generation: of the server's store.
+        """
+        now = time.monotonic()
+        if self._spool is None or (now < self._note_at and not self._spool.is_pressed):
+            return
+        self._note_at = now + _INTERVAL
+        progressed = Progressed(self._backlog.acked, generation)
+        try:
+            # First said, then removed: whoever finds it later must not take for damage what was confirmed.
+            # On a full disk it cannot be said before there is room.
+            with contextlib.suppress(OSError):
+                self._spool.folder.note(progressed)
+            self._spool.acknowledge(progressed.acked)
+        except OSError as error:
+            self._losses.warn(f"{self.folder}: what is not needed any more cannot be removed: {error}")
+
+    def start_over(self) -> None:
+        """The session ends; what is to be kept of it gets new numbers in another one."""
+        spool, self._spool = self._spool, None
+        self._unflushed.clear()
+        self._written = self.synced = 0
+        if spool is None:
+            return
+        try:
+            spool.remove()
+        except OSError as error:
+            _log.error("%s is not needed any more and cannot be removed: %s", spool.folder.path, error)
+
+    # -- its end ---------------------------------------------------------------------------------
+
+    def finish(self, generation: str | None, problem: str | None) -> None:
+        """The sender stops: leave nothing behind, or what the server does not have.
+
+        Args:
+            generation: of the server's store.
+            problem: why something is left.
+        """
+        spool = self._spool
+        if spool is None:
+            return
+        try:
+            if self._backlog.settled == self._backlog.next_seq - 1:
+                self._spool = None
+                spool.remove()
+                return
+            if self._options.sync is not SpoolSync.NONE:
+                self.sync()
+            spool.folder.note(Progressed(self._backlog.acked, generation, problem))
+        except (OSError, SpoolError) as error:
+            _log.error("%s: %s", spool.folder.path, error)
+
+    def leave_to_parent(self) -> None:
+        """This is a forked child: let go of the parent's files."""
+        if self._spool is not None:
+            self._spool.leave_to_parent()
+
+
+def origin_of(session: bytes, server: str) -> Origin:
+    """What tells a person whose records a spool holds."""
+    # A program that embeds Python, or that is about to end, may have none.
+    program = (getattr(sys, "argv", None) or [""])[0] or "python"
+    return Origin(session.hex(), server, program, socket.gethostname(), os.getpid(), time.time())
+
+
+def _lasting(entry: Entry) -> Batch:
+    """What another process could still do of it: nobody is left there to hear a call's answer."""
+    item = entry.item
+    assert item is not None, "what has no place on disk is in memory"
+    return Batch(entry.first, 1, []) if isinstance(item, NumberedCall) else item

@@ -1,0 +1,121 @@
+"""What was lost and why: each reason is told once, everything is counted, and the trial gets to know."""
+
+from __future__ import annotations
+
+import logging
+import threading
+from typing import Final, NamedTuple
+
+from track_protocol.wire.amount import Amount
+
+__all__ = ["Loss", "Losses"]
+
+_log: Final = logging.getLogger("track")
+_MOST_REASONS: Final = 1_000
+_LONGEST_REASON: Final = 1_000
+
+
+class Loss(NamedTuple):
+    """What a trial lost for one reason."""
+
+    trial: bytes | str
+    points: int
+    reason: str
+
+
+class Losses:
+    """Counts of points and calls that will never be stored.
+
+    Attributes:
+        dropped: never left this process: not storable, no room, or refused as a whole.
+        rejected: refused one by one by the store.
+        trials: those that may have lost what nobody knows the trial of.
+    """
+
+    def __init__(self) -> None:
+        self.dropped = 0
+        self.rejected = 0
+        self.trials: set[bytes] = set()
+        self._told: set[str] = set()
+        self._unreported: dict[tuple[bytes | str, str], int] = {}
+        # Reentrant, because a signal handler or a destructor may log in the middle of this.
+        self._lock = threading.RLock()
+
+    def drop(self, count: int, reason: str, trial: bytes | str | None = None) -> None:
+        """Count something that does not leave this process.
+
+        Args:
+            count: points, or other log calls.
+            reason: why.
+            trial: whose it is, by id or uid, where that is known.
+        """
+        with self._lock:
+            self.dropped += count
+            if trial is not None:
+                self._note(trial, count, reason)
+        self.warn(f"not logged: {reason}")
+
+    def drop_all(self, amount: Amount, reason: str, trial: bytes | str | None = None) -> None:
+        """The same for points and other log calls together; nothing is not told.
+
+        Args:
+            amount: how much.
+            reason: why.
+            trial: whose it is, by id or uid, where that is known.
+        """
+        if amount:
+            self.drop(amount.total, reason, trial)
+
+    def drop_unread(self, amount: Amount, reason: str) -> None:
+        """Count what cannot be read any more, so that nobody knows whose it was: each trial is told of it.
+
+        Args:
+            amount: how much.
+            reason: why.
+        """
+        if amount:
+            with self._lock:
+                for trial in self.trials:
+                    self._note(trial, amount.total, reason)
+        self.drop_all(amount, reason)
+
+    def lose(self, count: int, reason: str, trial: bytes | str) -> None:
+        """Something that a trial had is gone."""
+        with self._lock:
+            self._note(trial, count, reason)
+
+    def _note(self, trial: bytes | str, count: int, reason: str) -> None:
+        key = (trial, reason[:_LONGEST_REASON])
+        if key not in self._unreported and len(self._unreported) >= _MOST_REASONS:
+            key = (trial, "more reasons than are kept")
+        self._unreported[key] = self._unreported.get(key, 0) + count
+
+    @property
+    def is_reported(self) -> bool:
+        """Whether there is nothing that a trial has to be told."""
+        return not self._unreported
+
+    def report(self) -> list[Loss]:
+        """What trials have to be told; the next time, only what came since."""
+        with self._lock:
+            noted, self._unreported = self._unreported, {}
+        return [Loss(trial, count, reason) for (trial, reason), count in noted.items()]
+
+    def reject(self, count: int, reason: str) -> None:
+        """Count something that the store does not take."""
+        with self._lock:
+            self.rejected += count
+        self.warn(f"not stored: {reason}")
+
+    def warn(self, message: str, *, again: bool = False) -> None:
+        """Log a warning, once for each message.
+
+        Args:
+            message: what to tell.
+            again: though it was told before, since what it tells of had passed meanwhile.
+        """
+        with self._lock:
+            if not again and (message in self._told or len(self._told) >= _MOST_REASONS):
+                return
+            self._told.add(message)
+        _log.warning("%s", message)

@@ -1,0 +1,142 @@
+"""Those who wait, each behind the record that was numbered last when it came.
+
+A read waits until that record was sent, since the store keeps the order; a flush until it is durable
+there; a keep until it is durable here.
+"""
+
+from __future__ import annotations
+
+from track.outbox.backlog import Backlog
+from track.outbox.futures import Call, FlushTicket, KeepTicket
+from track_protocol.errors import BadValue, LocalProtocolError, SpoolError, TrackError
+from track_protocol.wire.link import Failed, Link, Replied
+
+__all__ = ["Waiting", "settle"]
+
+
+class Waiting:
+    """Reads, flushes and keeps that are not settled.
+
+    Only the sender uses it.
+
+    Args:
+        backlog: holds the records behind which they wait.
+    """
+
+    def __init__(self, backlog: Backlog) -> None:
+        self._backlog = backlog
+        self._last_call = 0
+        self._reads: dict[int, tuple[Call, int]] = {}
+        self._sent: set[int] = set()
+        self._flushes: list[tuple[FlushTicket, int]] = []
+        self._keeps: list[tuple[KeepTicket, int]] = []
+
+    def __bool__(self) -> bool:
+        return bool(self._reads or self._flushes or self._keeps)
+
+    def add(self, ticket: Call | FlushTicket | KeepTicket) -> None:
+        """Somebody waits behind everything that is numbered now."""
+        after = self._backlog.next_seq - 1
+        if isinstance(ticket, Call):
+            self._reads[self.new_call_id()] = (ticket, after)
+        elif isinstance(ticket, KeepTicket):
+            self._keeps.append((ticket, after))
+        else:
+            self._flushes.append((ticket, after))
+            self.settle_flushes()
+
+    def new_call_id(self) -> int:
+        """What tells the answer of a call from those of all others."""
+        self._last_call += 1
+        return self._last_call
+
+    # -- reads -----------------------------------------------------------------------------------
+
+    def send_reads(self, link: Link) -> None:
+        """Send those whose records were all sent on this link."""
+        horizon = self._backlog.horizon
+        for call_id, (call, after) in list(self._reads.items()):
+            if call_id not in self._sent and after <= horizon:
+                self._send(link, call_id, call)
+
+    def _send(self, link: Link, call_id: int, call: Call) -> None:
+        if call.abandoned:
+            del self._reads[call_id]
+            return
+        try:
+            link.send_call(call_id, None, call.method, call.arguments)
+            self._sent.add(call_id)
+        except (BadValue, LocalProtocolError) as error:
+            del self._reads[call_id]
+            call.fail(error)
+
+    def answered(self, event: Replied | Failed) -> None:
+        """The store has answered, perhaps something that nobody waits for any more."""
+        call, _ = self._reads.pop(event.call_id, (None, 0))
+        self._sent.discard(event.call_id)
+        if call is not None:
+            settle(call, event)
+
+    def detach(self) -> None:
+        """The link is gone: no read counts as sent."""
+        self._sent.clear()
+
+    # -- flushes and keeps -----------------------------------------------------------------------
+
+    def settle_flushes(self) -> None:
+        """More may be durable at the store."""
+        waiting, settled = self._flushes, self._backlog.settled
+        if waiting and waiting[0][1] <= settled:
+            self._flushes = [(ticket, after) for ticket, after in waiting if after > settled]
+            for ticket, after in waiting:
+                if after <= settled:
+                    ticket.resolve()
+
+    def settle_keeps(self, synced: int, problem: SpoolError | None) -> None:
+        """The disk was written.
+
+        Args:
+            synced: the last record that is durable there.
+            problem: why it cannot be written.
+        """
+        waiting, self._keeps = self._keeps, []
+        for ticket, after in waiting:
+            if problem is not None:
+                ticket.fail(problem)
+            elif after <= max(synced, self._backlog.acked):
+                ticket.resolve()
+            else:
+                self._keeps.append((ticket, after))
+
+    # -- when the records change -----------------------------------------------------------------
+
+    def renumbered(self) -> None:
+        """The records have other numbers now: wait behind the last of them."""
+        last = self._backlog.next_seq - 1
+        self._reads = {call_id: (call, last) for call_id, (call, _) in self._reads.items()}
+        self._flushes = [(ticket, last) for ticket, _ in self._flushes]
+        self._keeps = [(ticket, last) for ticket, _ in self._keeps]
+
+    def fail_flushes(self, error: TrackError) -> None:
+        """What they wait for is not going to be durable."""
+        flushes, self._flushes = self._flushes, []
+        for ticket, _ in flushes:
+            ticket.fail(error)
+
+    def fail_reads(self, error: TrackError) -> None:
+        """Nobody is going to have an answer."""
+        reads, self._reads = self._reads, {}
+        for call, _ in reads.values():
+            call.fail(error)
+
+    def free_reads(self) -> None:
+        """What reads were to see first is gone: they wait for nothing."""
+        self._reads = {call_id: (call, 0) for call_id, (call, _) in self._reads.items()}
+
+
+def settle(call: Call, event: Replied | Failed) -> None:
+    """Let a call have its answer."""
+    if isinstance(event, Failed):
+        call.fail(event.error)
+    else:
+        call.resolve(event.value)

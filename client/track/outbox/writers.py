@@ -1,0 +1,148 @@
+"""The functions that log points: checks, one tuple, one append; what is unusual takes a longer way."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterable, Mapping
+from functools import lru_cache
+from typing import Any, Final
+
+from track.outbox.queue import RowQueue
+from track.outbox.records import ROW_BYTES_LIMIT, Shape, plain_step, weigh
+from track_protocol.errors import BadValue
+from track_protocol.model.seriesname import check_series_name
+from track_protocol.model.values import normalise
+
+__all__ = ["PointWriters", "Write"]
+
+Write = Callable[[Any, Mapping[str, Any]], None]
+"""Takes a step (None for none) and values by name; the mapping must not be changed afterwards."""
+
+_PLAIN: Final = frozenset({float, int, bool, type(None)})
+_STEPS: Final = frozenset({int, float, type(None)})
+_MOST_SHAPES: Final = 1_024
+_MOST_NAMES: Final = 1_024
+_MOST_WRITERS: Final = 1_024
+
+
+class PointWriters:
+    """Makes the functions that log points, one for each trial, kind and aggregator.
+
+    Args:
+        queue: where they leave their rows.
+        keep: called behind each log call, to wait until it is on disk; None where it need not be.
+    """
+
+    def __init__(self, queue: RowQueue, keep: Callable[[], None] | None) -> None:
+        self._queue = queue
+        self._keep = keep
+        self._made = lru_cache(_MOST_WRITERS)(self._make_writer)
+
+    def writer(self, trial: bytes, kind: str, aggregator: list[Any] | None) -> Write:
+        """The function that logs points of one trial, the same one each time.
+
+        Args:
+            trial: the trial's 16-byte id.
+            kind: `METRIC` or `CHRONO`.
+            aggregator: wire form of how the series read back; None for the default of their kind.
+        """
+        return self._made(trial, kind, None if aggregator is None else tuple(aggregator))
+
+    def log(self, trial: bytes, kind: str, name: str, points: Iterable[tuple[Any, float, Any]]) -> None:
+        """Log points of one series that were observed earlier, each with the time that it had.
+
+        Args:
+            trial: the trial's 16-byte id.
+            kind: `METRIC` or `CHRONO`.
+            name: of the series.
+            points: step, time in seconds since the epoch, and value of each.
+        """
+        shapes: dict[tuple[str, ...], Shape] = {}
+        for step, at, value in points:
+            self._log_carefully(shapes, trial, kind, None, step, {name: value}, at)
+        if self._keep is not None:
+            self._keep()
+
+    def _make_writer(self, trial: bytes, kind: str, aggregator: tuple[Any, ...] | None) -> Write:
+        shapes: dict[tuple[str, ...], Shape] = {}
+        spec = None if aggregator is None else list(aggregator)
+        # Everything a log call touches is a local of this closure: that is what makes it fast.
+        queue = self._queue
+        rows, gate, crossed, careful = queue.rows, queue.gate, queue.crossed, self._log_carefully
+        append, shape_of, now, plain, plain_steps = rows.append, shapes.get, time.time, _PLAIN, _STEPS
+
+        def write(step: Any, values: Mapping[str, Any]) -> None:
+            shape = shape_of(tuple(values))
+            if shape is None or type(step) not in plain_steps:
+                careful(shapes, trial, kind, spec, step, values)
+                return
+            for value in values.values():
+                if type(value) not in plain:
+                    careful(shapes, trial, kind, spec, step, values)
+                    return
+            append((shape, step, now(), values))
+            if len(rows) >= gate.mark:
+                crossed()
+
+        return write if self._keep is None else _durable(write, self._keep)
+
+    def _log_carefully(
+        self,
+        shapes: dict[tuple[str, ...], Shape],
+        trial: bytes,
+        kind: str,
+        spec: list[Any] | None,
+        step: Any,
+        values: Mapping[str, Any],
+        at: float | None = None,
+    ) -> None:
+        """Log names for the first time, or values that have to be made plain at once."""
+        at = time.time() if at is None else at
+        try:
+            step = plain_step(step)
+        except BadValue as error:
+            self._queue.losses.drop(len(values), str(error), trial)
+            return
+        plain = {}
+        for name, value in values.items():
+            try:
+                plain[check_series_name(name, kind)] = normalise(value, name)
+            except BadValue as error:
+                self._queue.losses.drop(1, str(error), trial)
+        names = list(plain)
+        for start in range(0, len(names), _MOST_NAMES):
+            part = tuple(names[start : start + _MOST_NAMES])
+            shape = shapes.get(part)
+            if shape is None:
+                if len(shapes) >= _MOST_SHAPES:
+                    shapes.clear()
+                shape = Shape(trial, kind, part, None if spec is None else [spec] * len(part))
+                shapes[part] = shape
+            self._append_points(shape, step, at, {name: plain[name] for name in part})
+
+    def _append_points(self, shape: Shape, step: Any, at: float, values: dict[str, Any]) -> None:
+        if all(type(value) in _PLAIN for value in values.values()) and type(step) in _STEPS:
+            self._queue.append((shape, step, at, values))
+            return
+        nbytes = shape.row_bytes + weigh(step) + weigh(list(values.values()))
+        if nbytes <= ROW_BYTES_LIMIT:
+            self._queue.append_heavy((shape, step, at, values, nbytes))
+        elif len(values) > 1:
+            for name, value in values.items():
+                aggregators = shape.aggregators and shape.aggregators[:1]
+                self._append_points(
+                    Shape(shape.trial, shape.kind, [name], aggregators), step, at, {name: value}
+                )
+        else:
+            reason = f"{shape.names[0]}: more than {ROW_BYTES_LIMIT:,} bytes in one value"
+            self._queue.losses.drop(1, reason, shape.trial)
+
+
+def _durable(write: Write, keep: Callable[[], None]) -> Write:
+    """The same, but it returns when what it logged is on disk."""
+
+    def write_durably(step: Any, values: Mapping[str, Any]) -> None:
+        write(step, values)
+        keep()
+
+    return write_durably

@@ -1,0 +1,195 @@
+"""Creating projects, groups and trials, whether or not their store is there.
+
+A creation is logged like anything else and then looked up: the answer is the item as it is stored.  A
+project or group is known by its uid and a trial by the id drawn here, so what is logged behind the
+creation does not need that answer; a store that is away may give it later.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field, replace
+from typing import Any, Final
+
+from track.connection.offline import Offline
+from track.outbox import Outbox
+from track.outbox.records import ROW_BYTES_LIMIT, weigh
+from track.structure import CONTINUED
+from track_protocol.errors import ServerUnreachable, StoreFull, TooBusy
+from track_protocol.model.documents import Document
+from track_protocol.model.entities import Trial
+
+__all__ = ["GROUP", "PROJECT", "TRIAL", "Creations", "Kind"]
+
+_log: Final = logging.getLogger("track")
+
+_PATIENCE: Final = 1.0
+"""Seconds that creating something waits, once, for a store that is away."""
+
+_AWAY: Final = (ServerUnreachable, TooBusy, StoreFull)
+_HEAD: Final = 1_024
+"""Bytes that a record has beside its document, at most."""
+
+
+@dataclass(frozen=True, slots=True)
+class Kind:
+    """The calls that make and find a kind of item.
+
+    Attributes:
+        name: of the argument.
+        key: field by which it is looked up.
+        create: inserts one, as a record.
+        insert: inserts one, and answers.
+        look_up: finds it.
+        options: further arguments of `insert`.
+    """
+
+    name: str
+    key: str
+    create: str
+    insert: str
+    look_up: str
+    options: Mapping[str, Any] = field(default_factory=dict)
+
+
+PROJECT: Final = Kind("project", "uid", "create_project", "new_project", "get_project")
+GROUP: Final = Kind("group", "uid", "create_group", "new_trial_group", "get_trial_group")
+TRIAL: Final = Kind("trial", "id", "create_trial", "new_trial", "get_trial", {"auto_increment": True})
+_KINDS: Final = {kind.create: kind for kind in (PROJECT, GROUP, TRIAL)}
+
+
+class Creations:
+    """What this process has created in one store.
+
+    Args:
+        outbox: of the store.
+        offline: what to do while the store is away; None for one in this process, which never is.
+    """
+
+    def __init__(self, outbox: Outbox, offline: Offline | None) -> None:
+        self._outbox = outbox
+        self._offline = offline
+        self._provisional: dict[bytes, list[Trial]] = {}
+
+    @property
+    def may_go_on_alone(self) -> bool:
+        """Whether the store may be away now."""
+        return self._offline is not None and (self._offline.may_start_alone or self._outbox.reached)
+
+    @property
+    def unsettled(self) -> list[bytes | str]:
+        """Ids and uids of what the store was not seen to have."""
+        created = self._outbox.unconfirmed
+        return [*created, *(id for id in self._provisional if id not in created)]
+
+    def create(self, kind: Kind, document: Document) -> Any:
+        """Create what the document says.
+
+        Args:
+            kind: of item.
+            document: of the item, in plain values and with its key.
+
+        Returns:
+            The document as it is stored; while the store is away, as it was given.
+
+        Raises:
+            ServerUnreachable: the store is away, and the policy is not to start without it.
+            TrackError: the store refuses it.
+        """
+        if not self.may_go_on_alone or _HEAD + weigh(document) > ROW_BYTES_LIMIT:
+            return self._insert(kind, document)
+        outbox, key = self._outbox, document[kind.key]
+        known_away = outbox.is_known_away
+        outbox.create(key, kind.create, {kind.name: document})
+        try:
+            found = self._look_up(kind, key, _PATIENCE)
+        except _AWAY as error:
+            self._tell_away(kind, document, None if known_away else error)
+            return document
+        outbox.unconfirmed.pop(key, None)
+        if found is None or outbox.denied is not None:
+            # The store refused the record, and tells why to whoever waits for an answer.
+            return self._insert(kind, document)
+        return found
+
+    def put(self, kind: Kind, document: Document) -> None:
+        """Create what the document says, unless it is there; how it is stored is not looked up.
+
+        Args:
+            kind: of item.
+            document: of the item, in plain values and with its key.
+        """
+        if _HEAD + weigh(document) > ROW_BYTES_LIMIT:
+            self._insert(kind, document)
+        else:
+            self._outbox.log(kind.create, {kind.name: document})
+
+    def expect(self, *trials: Trial) -> None:
+        """Bring these objects of one trial up to date once the store has settled its revision."""
+        for trial in trials:
+            if trial.id is not None and trial.id in self._outbox.unconfirmed:
+                self._provisional.setdefault(trial.id, []).append(trial)
+
+    def ask_for(self, trial: Trial) -> list[Document] | Trial:
+        """The stored documents of a trial's id; while the store is away, what is known here."""
+        assert trial.id is not None
+        try:
+            found: list[Document] = self._outbox.call_soon(
+                TRIAL.look_up, {TRIAL.name: {TRIAL.key: trial.id}}, self._outbox.connect_timeout
+            )
+        except _AWAY as error:
+            shown = trial.id.hex()
+            _log.warning("the store was not asked, trial %s is as this process knows it: %s", shown, error)
+            known = replace(trial, metrics={}, chronos={})
+            self._provisional.setdefault(trial.id, []).append(known)
+            return known
+        return found
+
+    def settle(self, keys: Iterable[bytes | str], timeout: float | None) -> None:
+        """See what became of creations that should be stored by now.
+
+        Args:
+            keys: some that were `unsettled`.
+            timeout: seconds, if there are less than a creation waits at most.
+        """
+        for key in keys:
+            creation = self._outbox.unconfirmed.get(key)
+            kind = TRIAL if creation is None else _KINDS[creation[0]]
+            try:
+                found = self._look_up(kind, key, _PATIENCE if timeout is None else min(timeout, _PATIENCE))
+            except _AWAY:
+                return  # the next flush asks again
+            self._outbox.unconfirmed.pop(key, None)
+            if found is not None and kind is TRIAL:
+                self.settle_trials([found])
+            elif isinstance(key, bytes):
+                self._provisional.pop(key, None)  # the store refused it, and has said so
+
+    def settle_trials(self, documents: Iterable[Document]) -> None:
+        """Give the trials that this process knows what the store has made of them."""
+        for document in documents:
+            self._outbox.unconfirmed.pop(document["id"], None)
+            for known in self._provisional.pop(document["id"], ()):
+                known._hash, known.revision = document["hash"], document["revision"]
+
+    def _insert(self, kind: Kind, document: Document) -> Any:
+        return self._outbox.call(kind.insert, {kind.name: document, **kind.options})
+
+    def _look_up(self, kind: Kind, key: bytes | str, patience: float) -> Document | None:
+        found = self._outbox.call_soon(kind.look_up, {kind.name: {kind.key: key}}, patience)
+        # A trial's definition may name several; an id names one.
+        return next(iter(found), None) if isinstance(found, list) else found
+
+    def _tell_away(self, kind: Kind, document: Document, error: Exception | None) -> None:
+        if error is not None and self._offline is Offline.REQUIRE:
+            _log.warning(
+                "offline=require: what is created and logged is kept here until 'track sync' sends it"
+            )
+        elif error is not None:
+            _log.warning("what is created and logged waits here until the store is back: %s", error)
+        if kind is TRIAL:
+            shown = document[kind.key].hex()
+            _log.warning(
+                "trial %s has no revision before that; %s=%s goes on with it", shown, CONTINUED, shown
+            )

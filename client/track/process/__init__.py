@@ -1,0 +1,1 @@
+"""What the process of a training does: fork, exit, signals, progress."""

@@ -1,0 +1,1 @@
+"""Sending what spools hold: replay at the next start and by ``track sync``."""

@@ -1,0 +1,1 @@
+"""What a run knows of itself: captured output, parameters, sources, where it resumes."""

@@ -1,0 +1,88 @@
+"""How long a training takes yet, as its logger shows it."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Sequence
+from typing import Any, Final
+
+from track.chrono import timing_of
+from track.utils.eta import EstimatedTime, Timer
+from track.utils.throttle import throttled
+from track_protocol.errors import UsageError
+from track_protocol.model.aggregators import StatAggregator
+from track_protocol.model.stat import StatStream
+
+__all__ = ["CountdownLogger"]
+
+_log: Final = logging.getLogger("track")
+
+
+class CountdownLogger:
+    """Part of `track.logger.TrialLogger`."""
+
+    def __init__(self) -> None:
+        self._timings: dict[str, StatAggregator] = {}
+        self._estimate: EstimatedTime | None = None
+        self._shown: dict[tuple[int | None, float | None], Callable[..., str | None]] = {}
+        self._has_complained = False
+
+    def set_eta_total(self, t: int | Sequence[int]) -> None:
+        """Say how many steps the training has; the time it takes is counted from the first time on.
+
+        Args:
+            t: how many; for nested loops one number for each, outermost first, such as ``(epochs, batches)``.
+
+        Raises:
+            UsageError: one is no whole number from 0.
+        """
+        if self._estimate is None:
+            self._estimate = EstimatedTime(StatStream(0), t)
+        else:
+            self._estimate.set_totals(t)
+
+    def show_eta(
+        self,
+        step: int | Sequence[int],
+        timer: Timer | str,
+        msg: str = "",
+        throttle: int | None = None,
+        every: float | None = None,
+        no_print: bool = False,
+    ) -> str | None:
+        """Print how far the training is, and when it will be done; it never raises for what it is given.
+
+        Args:
+            step: the one that has just been done, counted from 0; for nested loops one number for each.
+            timer: of the innermost steps: a `StatStream` or `StatAggregator` of seconds, what `chrono`
+                returned, or the name of such a timer.
+            msg: put in front.
+            throttle: print the first of every so many calls.
+            every: print no sooner than so many seconds after the last time.
+            no_print: only return the line.
+
+        Returns:
+            the line; None when this call is not one that prints, or cannot.
+        """
+        limits = (throttle, every)
+        try:
+            show = self._shown.get(limits) or self._shown.setdefault(limits, throttled(self._show, *limits))
+            return show(step, timer, msg, not no_print)
+        except (UsageError, AttributeError, TypeError, ValueError) as error:
+            if not self._has_complained:
+                self._has_complained = True
+                _log.warning("show_eta: %s", error)
+            return None
+
+    def _show(self, step: int | Sequence[int], timer: Timer | str, msg: str, show: bool) -> str:
+        if self._estimate is None:
+            raise UsageError("nothing says how many steps there are: call set_eta_total first")
+        if isinstance(timer, str) and timer not in self._timings:
+            raise UsageError(f"nothing was timed as {timer!r:.80}: give the name of a chrono of this process")
+        self._estimate.timer = self._timings[timer] if isinstance(timer, str) else timer
+        return self._estimate.show_eta(step, msg, show)
+
+    def _timing(self, name: str, aggregator: Any) -> StatAggregator:
+        """The statistics of a timer of this process, from its first run on."""
+        found = self._timings.get(name)
+        return found or self._timings.setdefault(name, timing_of(aggregator))

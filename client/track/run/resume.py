@@ -1,0 +1,119 @@
+"""Going on with a trial that is stored: which one that is, and as what this process joins it."""
+
+from __future__ import annotations
+
+import logging
+import re
+from collections.abc import Mapping
+from typing import Any, Final
+
+from track.persistence.protocol import Protocol
+from track.structure import CONTINUED, set_current_trial
+from track_protocol.errors import UsageError
+from track_protocol.model.entities import CustomStatus, Status, Trial
+
+__all__ = ["claimed", "definition", "joined", "rank_in", "resumes_in"]
+
+_log: Final = logging.getLogger("track")
+
+_RESUME: Final = "TRACK_RESUME"
+_ID: Final = re.compile("[0-9a-fA-F]{32}")
+_LOST: Final = "lost"
+_STOPPED: Final = frozenset(
+    {Status.CreatedGroup, Status.Interrupted, Status.Exception, Status.Broken, Status.Suspended}
+)
+
+
+def rank_in(environment: Mapping[str, str]) -> int | None:
+    """The rank of this process, None when nothing says one."""
+    # Tasks of one Slurm step may as well have a trial each, unless the job says which trial it is.
+    names = ["RANK", "SLURM_PROCID"] if environment.get(CONTINUED) else ["RANK"]
+    ranks = [environment[name] for name in names if environment.get(name, "").isdecimal()]
+    return int(ranks[0]) if ranks else None
+
+
+def resumes_in(environment: Mapping[str, str]) -> bool:
+    """Whether new trials are to go on with stopped ones of the same parameters.
+
+    Raises:
+        UsageError: the variable is neither 1 nor 0.
+    """
+    said = environment.get(_RESUME, "")
+    if said not in ("", "0", "1"):
+        raise UsageError(f"{_RESUME} is {said[:80]!r}: set it to 1 to resume, or to 0")
+    return said == "1"
+
+
+def definition(uid: str | None, hash: str | None, revision: int) -> Trial:
+    """The trial of a uid or an id in 32 hexadecimal digits, or else of a hash and revision.
+
+    Raises:
+        UsageError: nothing says which one is meant.
+    """
+    if uid is not None and _ID.fullmatch(uid):
+        return Trial(id=bytes.fromhex(uid))
+    if uid is not None:
+        hash, _, number = uid.rpartition("_")
+        if not hash or not number.isdecimal():
+            raise UsageError(
+                f"{uid!r} is no uid of a trial: it looks like HASH_REVISION, or is the 32 digits of an id"
+            )
+        revision = int(number)
+    if hash is None:
+        raise UsageError("set_trial needs a trial, its uid, or its hash and revision")
+    return Trial(_hash=hash, revision=revision)
+
+
+def claimed(protocol: Protocol, wanted: Trial) -> Trial | None:
+    """The newest stopped trial of the same hash, project and group, which runs from now on.
+
+    The claim is atomic: of jobs that start at once, each gets another trial or none.  One that is said to
+    run is never taken, since its process may be alive.
+
+    Args:
+        protocol: the store.
+        wanted: the definition; without a group, a trial of any group will do.
+
+    Returns:
+        the trial, or None if there is none.
+    """
+    same = {"hash": wanted.hash, "project_id": wanted.project_id}
+    if wanted.group_id is not None:
+        same["group_id"] = wanted.group_id
+    known = sorted(protocol.fetch_trials(same), key=lambda trial: trial.revision, reverse=True)
+    for trial in known:
+        if _has_stopped(trial.status):
+            found = protocol.fetch_and_update_trial(
+                {"uid": trial.uid, "status": _query(trial.status)}, "log_trial_start"
+            )
+            if found is not None:
+                return found
+    for trial in known:
+        if trial.status is Status.Running:
+            _log.warning(
+                "trial %s of the same parameters is said to run, so another revision is made; "
+                "if its process is dead, go on with it by %s=%s",
+                *(trial.uid, CONTINUED, trial.uid),
+            )
+            break
+    return None
+
+
+def joined(protocol: Protocol, found: Trial, wanted: Trial) -> Trial:
+    """A stored trial with what was said of the one that it turned out to be; it is the current one now."""
+    if wanted.parameters and wanted.parameters != found.parameters:
+        protocol.log_trial_arguments(found, **wanted.parameters)
+    if wanted.metadata:
+        protocol.log_trial_metadata(found, **wanted.metadata)
+    if wanted.tags:
+        protocol.add_trial_tags(found, **wanted.tags)
+    set_current_trial(found)
+    return found
+
+
+def _has_stopped(status: Status | CustomStatus | None) -> bool:
+    return status in _STOPPED or (isinstance(status, CustomStatus) and status.name == _LOST)
+
+
+def _query(status: Status | CustomStatus | None) -> Any:
+    return None if status is None else status.name

@@ -1,0 +1,1 @@
+"""What is stored: entities, their plain documents, values, series and statistics."""

@@ -1,0 +1,277 @@
+"""The data model: projects hold groups and trials, a trial is one training run."""
+
+from __future__ import annotations
+
+import dataclasses
+import enum
+import hashlib
+import re
+from collections.abc import Callable, Mapping
+from types import NoneType
+from typing import Any, Final
+
+from track_protocol.errors import BadValue, UsageError
+from track_protocol.model.values import MAX_DEPTH, converter_of
+
+__all__ = [
+    "LOST",
+    "CustomStatus",
+    "Project",
+    "Status",
+    "Trial",
+    "TrialGroup",
+    "new_id",
+    "status",
+]
+
+
+class Status(enum.Enum):
+    """Where a trial is in its life; the hundreds digit is the group a value belongs to."""
+
+    CreatedGroup = 0
+    RunningGroup = 100
+    Running = 101
+    ErrorGroup = 200
+    Interrupted = 201
+    Exception = 202
+    Broken = 203
+    FinishedGroup = 300
+    Suspended = 301
+    Completed = 302
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class CustomStatus:
+    """A status of the user's own.
+
+    Attributes:
+        name: what it is called.
+        value: its number; the hundreds digit places it in a group of `Status`.
+    """
+
+    name: str
+    value: int
+
+
+LOST: Final = CustomStatus("lost", 204)
+"""Of a trial that was running when all processes that run it were gone for too long to be coming back."""
+
+
+def status(name: str | None = None, value: int | None = None) -> Status | CustomStatus:
+    """The `Status` (or `LOST`) that has this name and value (either may be left out), else a `CustomStatus`.
+
+    Raises:
+        UsageError: nothing was given, or only one half of a custom status.
+    """
+    known: Status | CustomStatus
+    for known in (*Status, LOST):
+        if (name, value) != (None, None) and name in (None, known.name) and value in (None, known.value):
+            return known
+    if name is None or value is None:
+        raise UsageError(
+            f"no status has name={name!r}, value={value!r}: "
+            f"a custom status needs both, the known ones are {', '.join(known.name for known in Status)}"
+        )
+    return CustomStatus(name, value)
+
+
+def new_id() -> bytes:
+    """A fresh 16-byte identity (a random UUID), unique without asking anybody."""
+    # Deferred: a process that only reads never pays for this import.
+    import uuid
+
+    return uuid.uuid4().bytes
+
+
+@dataclasses.dataclass(eq=False)
+class Project:
+    """A set of groups and trials; equal to another project of the same uid.
+
+    Attributes:
+        name: unique in a store.
+        description: free text.
+        metadata: values by name.
+        groups: the groups, as objects or as their uids.
+        trials: the trials, as objects or as their uids.
+    """
+
+    _uid: str | None = None
+    name: str | None = None
+    description: str | None = None
+    metadata: dict[str, Any] = dataclasses.field(default_factory=dict)
+    groups: set[Any] = dataclasses.field(default_factory=set)
+    trials: set[Any] = dataclasses.field(default_factory=set)
+
+    @property
+    def uid(self) -> str:
+        """The identity, computed when first read and fixed from then on."""
+        if self._uid is None:
+            self._uid = self.compute_uid()
+        return self._uid
+
+    def compute_uid(self) -> str:
+        """SHA-256 of the name, as 64 hexadecimal digits."""
+        return _digest("project", self.name)
+
+    def __eq__(self, other: object) -> bool:
+        return self.uid == other.uid if isinstance(other, Project) else NotImplemented
+
+    def __hash__(self) -> int:
+        return hash(self.uid)
+
+
+@dataclasses.dataclass(eq=False)
+class TrialGroup:
+    """A named set of trials; equal to another group of the same uid.
+
+    Attributes:
+        name: unique in its project.
+        description: free text.
+        metadata: values by name.
+        trials: the trials, as objects or as their uids.
+        project_id: uid of the project it belongs to.
+    """
+
+    _uid: str | None = None
+    name: str | None = None
+    description: str | None = None
+    metadata: dict[str, Any] = dataclasses.field(default_factory=dict)
+    trials: set[Any] = dataclasses.field(default_factory=set)
+    project_id: str | None = None
+
+    @property
+    def uid(self) -> str:
+        """The identity, computed when first read and fixed from then on."""
+        if self._uid is None:
+            self._uid = self.compute_uid()
+        return self._uid
+
+    def compute_uid(self) -> str:
+        """SHA-256 of the project's uid and the name, as 64 hexadecimal digits."""
+        return _digest("group", self.project_id, self.name)
+
+    def __eq__(self, other: object) -> bool:
+        return self.uid == other.uid if isinstance(other, TrialGroup) else NotImplemented
+
+    def __hash__(self) -> int:
+        return hash(self.uid)
+
+
+@dataclasses.dataclass(eq=False)
+class Trial:
+    """One training run; equal to another trial of the same uid.
+
+    Attributes:
+        revision: how many earlier trials have the same hash.
+        name: free text, part of the hash.
+        description: free text.
+        tags: labels by name.
+        version: version of the code, part of the hash.
+        group_id: uid of the group it belongs to.
+        project_id: uid of the project it belongs to.
+        parameters: the arguments of the run, part of the hash.
+        metadata: values by name.
+        metrics: by name, ``{step: value}``, or a list when logged without steps.
+        chronos: by name, the timings in seconds.
+        media: by kind and name, ``count``, ``first_step``, ``last_step`` and ``last_time``, without content.
+        status: where it is in its life.
+        errors: texts of the errors that ended it.
+        id: 16 bytes made by the client that created it; None when it never had one.
+    """
+
+    _hash: str | None = None
+    revision: int = 0
+    name: str | None = None
+    description: str | None = None
+    tags: dict[str, Any] = dataclasses.field(default_factory=dict)
+    version: str | None = None
+    group_id: str | None = None
+    project_id: str | None = None
+    parameters: dict[str, Any] = dataclasses.field(default_factory=dict)
+    metadata: dict[str, Any] = dataclasses.field(default_factory=dict)
+    metrics: Mapping[str, Any] = dataclasses.field(default_factory=dict)
+    chronos: Mapping[str, Any] = dataclasses.field(default_factory=dict)
+    status: Status | CustomStatus | None = Status.CreatedGroup
+    errors: list[str] = dataclasses.field(default_factory=list)
+    id: bytes | None = dataclasses.field(default=None, repr=False, kw_only=True)
+    media: Mapping[str, Mapping[str, Any]] = dataclasses.field(default_factory=dict, kw_only=True)
+
+    @property
+    def uid(self) -> str:
+        """``{hash}_{revision}``."""
+        return f"{self.hash}_{self.revision}"
+
+    @property
+    def hash(self) -> str:
+        """The hash, computed when first read and fixed from then on."""
+        if self._hash is None:
+            self._hash = self.compute_hash()
+        return self._hash
+
+    def compute_hash(self) -> str:
+        """SHA-256 of name, version and parameters, as 64 hexadecimal digits.
+
+        The order of dict keys does not count; ``1``, ``1.0``, ``True`` and ``'1'`` do differ.
+
+        Raises:
+            BadValue: the parameters are nested deeper than can be kept.
+        """
+        return _digest(self.name, self.version, self.parameters)
+
+    def __eq__(self, other: object) -> bool:
+        return self.uid == other.uid if isinstance(other, Trial) else NotImplemented
+
+    def __hash__(self) -> int:
+        # Without the revision: a store may settle it while the trial already lies in a set.
+        return hash(self.hash)
+
+
+# The canonical form: each value is a tag, the length of its body and the body, so that no two
+# different values have the same bytes.  It must never change: it names the trials of every store.
+
+
+def _digest(*parts: Any) -> str:
+    return hashlib.sha256(_canonical(parts, 0)).hexdigest()
+
+
+def _canonical(value: Any, depth: int) -> bytes:
+    if depth > 2 * MAX_DEPTH:
+        raise BadValue(f"parameters are nested deeper than {MAX_DEPTH}: flatten them, or look for a cycle")
+    encode = _ENCODERS.get(type(value))
+    if encode is not None:
+        return encode(value, depth)
+    convert = converter_of(value)
+    return _canonical(_stable_text(value) if convert is None else convert(value), depth + 1)
+
+
+def _frame(tag: bytes, body: bytes) -> bytes:
+    return b"%b%d:%b" % (tag, len(body), body)
+
+
+def _sequence(value: Any, depth: int) -> bytes:
+    return _frame(b"l", b"".join(_canonical(item, depth + 1) for item in value))
+
+
+def _mapping(value: dict[Any, Any], depth: int) -> bytes:
+    pairs = [_canonical(key, depth + 1) + _canonical(item, depth + 1) for key, item in value.items()]
+    return _frame(b"d", b"".join(sorted(pairs)))
+
+
+def _stable_text(value: Any) -> str:
+    """Text of an object of unknown type that stays the same from one process to the next."""
+    if hasattr(value, "__qualname__"):
+        return f"{getattr(value, '__module__', '')}.{value.__qualname__}"
+    return re.sub(r" at 0x[0-9a-fA-F]+", "", str(value))
+
+
+_ENCODERS: Final[dict[type, Callable[[Any, int], bytes]]] = {
+    NoneType: lambda value, depth: _frame(b"n", b""),
+    bool: lambda value, depth: _frame(b"b", b"1" if value else b"0"),
+    int: lambda value, depth: _frame(b"i", b"%x" % value),
+    float: lambda value, depth: _frame(b"f", repr(value).encode()),
+    str: lambda value, depth: _frame(b"s", value.encode(errors="surrogatepass")),
+    bytes: lambda value, depth: _frame(b"y", value),
+    list: _sequence,
+    tuple: _sequence,
+    dict: _mapping,
+}

@@ -1,0 +1,323 @@
+"""SCRAM-SHA-256 and SCRAM-SHA-256-PLUS (RFC 5802, RFC 7677) as exchanges without I/O.
+
+Inside TLS the mechanism is always the PLUS one, bound to the server's certificate by
+``tls-server-end-point`` (RFC 5929), so that nobody can relay a login through a session of their
+own.  Without a binding (plain text on loopback) it is SCRAM-SHA-256.
+
+    client                              server
+    first()            ── n=user ──▶    challenge()     salt and iterations, a mock's for a stranger
+    final()            ── proof ───▶    conclude()      refuses, or proves that it knows the verifier
+    verify()           ◀── proof ───
+"""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import hmac
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Final
+
+from track_protocol.errors import AuthenticationError
+from track_protocol.security.tokens import Secret, is_generated
+
+if TYPE_CHECKING:
+    from scramp import ScramMechanism
+
+__all__ = [
+    "PASSWORD_ITERATIONS",
+    "TOKEN_ITERATIONS",
+    "ClientExchange",
+    "ServerExchange",
+    "Verifier",
+    "iterations_for",
+    "make_verifier",
+    "mechanism_for",
+]
+
+TOKEN_ITERATIONS: Final = 4096
+PASSWORD_ITERATIONS: Final = 600_000
+
+_MOST_ITERATIONS: Final = 1_000_000
+_BINDING_TYPE: Final = "tls-server-end-point"
+_SALT_BYTES: Final = 16
+# Of 256 users a server is taken to have 32 with passwords that people chose; a mock is drawn alike.
+_MOCK_PASSWORDS_OF_256: Final = 32
+
+_REFUSED: Final = (
+    "the user name or the password was not accepted: check both, or ask for a new join URI "
+    "('track user remove NAME', then 'track user add NAME' on the server)"
+)
+_UNBOUND: Final = (
+    "the login is bound to another TLS certificate than this server's: something between client and "
+    "server ends the TLS session; connect to the server directly"
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Verifier:
+    """What a server keeps of a secret: enough to check a proof of it, not to log in with (RFC 5802).
+
+    Attributes:
+        salt: random bytes, one value for each user.
+        iterations: of PBKDF2.
+        stored_key: SHA-256 of the client key.
+        server_key: what the server proves its own knowledge with.
+    """
+
+    salt: bytes
+    iterations: int
+    stored_key: bytes = field(repr=False)
+    server_key: bytes = field(repr=False)
+
+    def matches(self, secret: Secret | str) -> bool:
+        """Whether it was made from `secret`; takes as long as `make_verifier`."""
+        with _refusing("the password cannot be used"):
+            _, stored_key, _, _ = _mechanism(None).make_auth_info(
+                Secret(secret).reveal(), iteration_count=self.iterations, salt=self.salt
+            )
+        return hmac.compare_digest(stored_key, self.stored_key)
+
+    def to_json(self) -> dict[str, object]:
+        """A dict that `json.dumps` takes; the bytes are base64."""
+        return {
+            "salt": _b64(self.salt),
+            "iterations": self.iterations,
+            "stored_key": _b64(self.stored_key),
+            "server_key": _b64(self.server_key),
+        }
+
+    @classmethod
+    def from_json(cls, data: Mapping[str, object]) -> Verifier:
+        """The inverse of `to_json`.
+
+        Raises:
+            ValueError: something is missing or is not what `to_json` makes.
+        """
+        iterations = data.get("iterations")
+        if type(iterations) is not int or not TOKEN_ITERATIONS <= iterations <= _MOST_ITERATIONS:
+            raise ValueError(f"'iterations' is {iterations!r}")
+        keys = {name: _unb64(name, data.get(name)) for name in ("salt", "stored_key", "server_key")}
+        return cls(iterations=iterations, **keys)
+
+
+def iterations_for(secret: Secret | str) -> int:
+    """How many iterations a secret needs: few if it is 160 random bits, many if it can be guessed."""
+    return TOKEN_ITERATIONS if is_generated(Secret(secret).reveal()) else PASSWORD_ITERATIONS
+
+
+def mechanism_for(binding: bytes | None) -> str:
+    """The name of the one mechanism that is used with or without a channel binding."""
+    return "SCRAM-SHA-256" if binding is None else "SCRAM-SHA-256-PLUS"
+
+
+def make_verifier(secret: Secret | str, *, iterations: int | None = None) -> Verifier:
+    """Derive what the server keeps; takes about a third of a second for a person's password.
+
+    Args:
+        secret: a generated token or a password.
+        iterations: of PBKDF2; by default as `iterations_for` says.
+
+    Raises:
+        AuthenticationError: the secret holds characters that no password may have (RFC 4013).
+    """
+    import secrets
+
+    count = iterations_for(secret) if iterations is None else iterations
+    with _refusing("the password cannot be used"):
+        salt, stored_key, server_key, _ = _mechanism(None).make_auth_info(
+            Secret(secret).reveal(), iteration_count=count, salt=secrets.token_bytes(_SALT_BYTES)
+        )
+    return Verifier(salt, count, stored_key, server_key)
+
+
+class ClientExchange:
+    """The client's side of one login; call `first`, `final` and `verify` once each, in this order.
+
+    Args:
+        username: the user's name.
+        secret: token or password; never leaves this object.
+        binding: the ``tls-server-end-point`` data of the session, None outside TLS.
+        nonce: only for known test vectors; random otherwise.
+
+    Raises:
+        AuthenticationError: name or secret holds what it may not.
+    """
+
+    def __init__(
+        self, username: str, secret: Secret | str, binding: bytes | None, *, nonce: str | None = None
+    ) -> None:
+        from scramp import ScramClient
+
+        with _refusing("the user name or password cannot be used"):
+            self._scram = ScramClient(
+                [mechanism_for(binding)],
+                username,
+                Secret(secret).reveal(),
+                channel_binding=None if binding is None else (_BINDING_TYPE, binding),
+                c_nonce=nonce,
+            )
+
+    def first(self) -> str:
+        """The message that opens the login."""
+        with _refusing("the login cannot be started"):
+            return str(self._scram.get_client_first())
+
+    def final(self, server_first: str) -> str:
+        """The client's proof.
+
+        Raises:
+            AuthenticationError: the challenge is malformed, not for this login, or asks for fewer
+                iterations than protect a password or more than an honest server asks for.
+        """
+        with _refusing("the server's login challenge cannot be accepted"):
+            self._scram.set_server_first(server_first)
+            count = int(self._scram.iterations)
+            if not TOKEN_ITERATIONS <= count <= _MOST_ITERATIONS:
+                raise AuthenticationError(
+                    f"the server asks for {count} iterations of the password hash, but between "
+                    f"{TOKEN_ITERATIONS} and {_MOST_ITERATIONS} are sensible: this is not an honest server"
+                )
+            return str(self._scram.get_client_final())
+
+    def verify(self, server_final: str) -> None:
+        """Check the server's own proof.
+
+        Raises:
+            AuthenticationError: it does not know this user's verifier.
+        """
+        with _refusing(
+            "the server could not prove that it knows this user, so it is not the one it claims to be"
+        ):
+            self._scram.set_server_final(server_final)
+
+
+class ServerExchange:
+    """The server's side of one login; call `challenge` and `conclude` once each, in this order.
+
+    Args:
+        lookup: gives the verifier of a user, None for a stranger.  What it raises passes through.
+        binding: the ``tls-server-end-point`` data of the server's certificate, None outside TLS.
+        mock_secret: the key from which the challenges for strangers are derived; at least 32
+            bytes that only this server knows and that stay the same.
+        nonce: only for known test vectors; random otherwise.
+    """
+
+    def __init__(
+        self,
+        lookup: Callable[[str], Verifier | None],
+        binding: bytes | None,
+        mock_secret: bytes,
+        *,
+        nonce: str | None = None,
+    ) -> None:
+        self._lookup = lookup
+        self._mock_secret = mock_secret
+        self._username = ""
+        self._proven = False
+        self._scram = _mechanism(binding).make_server(
+            self._keys_of,
+            channel_binding=None if binding is None else (_BINDING_TYPE, binding),
+            s_nonce=nonce,
+        )
+
+    @property
+    def username(self) -> str:
+        """Who the client says it is, and empty before `challenge`; true only once `proven`."""
+        return self._username
+
+    @property
+    def proven(self) -> bool:
+        """Whether the client has proved to be `username`."""
+        return self._proven
+
+    def challenge(self, client_first: str) -> str:
+        """Salt and iterations of the user; for a stranger, ones that cannot be told from real ones.
+
+        Raises:
+            AuthenticationError: the message is malformed, or is not bound to TLS as it must be.
+        """
+        from scramp import ScramException
+
+        with _refusing("the login cannot be started"):
+            try:
+                self._scram.set_client_first(client_first)
+            except ScramException as error:
+                if error.server_error is not None and error.server_error.value == "no-resources":
+                    raise (error.__cause__ or error) from None
+                raise
+            finally:
+                # It may lead to the peer, which this object, a cycle, would keep with all that it has sent.
+                del self._lookup
+            return str(self._scram.get_server_first())
+
+    def conclude(self, client_final: str) -> str:
+        """The server's own proof, given that the client's is right.
+
+        Raises:
+            AuthenticationError: it is not.  The text is the same for a stranger and for a wrong
+                password; another one tells of a wrong channel binding, which depends on neither.
+        """
+        from scramp import ScramException
+
+        try:
+            self._scram.set_client_final(client_final)
+            answer = str(self._scram.get_server_final())
+        except ScramException as error:
+            reason = error.server_error.value if error.server_error else ""
+            unbound = reason == "channel-bindings-dont-match"
+            raise AuthenticationError(_UNBOUND if unbound else _REFUSED) from None
+        except ValueError:
+            raise AuthenticationError(_REFUSED) from None
+        self._proven = True
+        return answer
+
+    def _keys_of(self, username: str) -> tuple[bytes, bytes, bytes, int]:
+        self._username = username
+        # The mock is made for everybody, so that a stranger takes no longer than a user.
+        mock = _mock_verifier(self._mock_secret, username)
+        found = self._lookup(username) or mock
+        return found.salt, found.stored_key, found.server_key, found.iterations
+
+
+def _mock_verifier(secret: bytes, username: str) -> Verifier:
+    def derived(purpose: str) -> bytes:
+        return hmac.digest(secret, f"{purpose}\0{username}".encode(), hashlib.sha256)
+
+    has_password = derived("iterations")[0] < _MOCK_PASSWORDS_OF_256
+    return Verifier(
+        salt=derived("salt")[:_SALT_BYTES],
+        iterations=PASSWORD_ITERATIONS if has_password else TOKEN_ITERATIONS,
+        stored_key=derived("stored key"),
+        server_key=derived("server key"),
+    )
+
+
+def _mechanism(binding: bytes | None) -> ScramMechanism:
+    from scramp import ScramMechanism
+
+    return ScramMechanism(mechanism_for(binding))
+
+
+@contextmanager
+def _refusing(what: str) -> Iterator[None]:
+    from scramp import ScramException
+
+    try:
+        yield
+    except ScramException as error:
+        raise AuthenticationError(f"{what}: {error.args[0]}") from None
+    except ValueError:
+        raise AuthenticationError(f"{what}: it holds characters that may not be there") from None
+
+
+def _b64(data: bytes) -> str:
+    return base64.b64encode(data).decode("ascii")
+
+
+def _unb64(name: str, text: object) -> bytes:
+    if not isinstance(text, str):
+        raise ValueError(f"'{name}' is not a text")
+    return base64.b64decode(text, validate=True)

@@ -1,0 +1,292 @@
+"""The conversation between a client and a server, without any I/O.
+
+Feed it the bytes that came in and it gives events; tell it what to say and it gives the bytes to
+send.  What may be said when is one table, `TRANSITIONS`::
+
+    START --HELLO(client)--> GREETING --HELLO(server)--> LOGIN --AUTH...--> LOGIN --READY--> OPEN
+    OPEN  --CALL, RESULT, ERROR, BATCH, ACK, NACK, PING, PONG--> OPEN
+    any   --CLOSE--> CLOSED
+
+`DESIGN.md` beside this file draws it and says why it is so.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import replace
+from enum import Enum
+from typing import Any, Final
+
+from track_protocol.errors import BadArguments, LocalProtocolError, RemoteProtocolError, TrackError
+from track_protocol.wire.answers import ANSWER_LIMIT, Answers
+from track_protocol.wire.batch import Batch, batch_to_wire
+from track_protocol.wire.codec import encode
+from track_protocol.wire.events import (
+    CallReceived,
+    CloseReceived,
+    ErrorReceived,
+    Event,
+    ResultPart,
+    ServerHelloReceived,
+    event_from_frame,
+)
+from track_protocol.wire.frames import FRAME_LIMIT, GREETING_LIMIT, FrameKind, FrameReader, encode_frame
+from track_protocol.wire.link import Rejection
+
+__all__ = ["TRANSITIONS", "VERSIONS", "Connection", "Side", "State"]
+
+VERSIONS: Final = (1,)
+"""Protocol versions this software speaks, best first."""
+
+_PART: Final = FRAME_LIMIT - 1024
+_REASON: Final = 2048
+_REPORT: Final = 65_536
+_REJECTIONS: Final = 100
+
+
+class Side(Enum):
+    """Who says something."""
+
+    CLIENT = "client"
+    SERVER = "server"
+
+    @property
+    def other(self) -> Side:
+        """The peer's side."""
+        return Side.SERVER if self is Side.CLIENT else Side.CLIENT
+
+
+class State(Enum):
+    """Where the conversation stands; both sides go through the same states."""
+
+    START = "start"
+    GREETING = "greeting"
+    LOGIN = "login"
+    OPEN = "open"
+    CLOSED = "closed"
+
+
+def _talk(*kinds: FrameKind) -> dict[FrameKind, State]:
+    return dict.fromkeys(kinds, State.OPEN) | {FrameKind.CLOSE: State.CLOSED}
+
+
+TRANSITIONS: Final[Mapping[Side, Mapping[State, Mapping[FrameKind, State]]]] = {
+    Side.CLIENT: {
+        State.START: {FrameKind.HELLO: State.GREETING, FrameKind.CLOSE: State.CLOSED},
+        State.GREETING: {FrameKind.CLOSE: State.CLOSED},
+        State.LOGIN: {FrameKind.AUTH: State.LOGIN, FrameKind.CLOSE: State.CLOSED},
+        State.OPEN: _talk(FrameKind.CALL, FrameKind.BATCH, FrameKind.PING, FrameKind.PONG),
+        State.CLOSED: {},
+    },
+    Side.SERVER: {
+        State.START: {FrameKind.CLOSE: State.CLOSED},
+        State.GREETING: {FrameKind.HELLO: State.LOGIN, FrameKind.CLOSE: State.CLOSED},
+        State.LOGIN: {
+            FrameKind.AUTH: State.LOGIN,
+            FrameKind.READY: State.OPEN,
+            FrameKind.CLOSE: State.CLOSED,
+        },
+        State.OPEN: _talk(
+            FrameKind.RESULT, FrameKind.ERROR, FrameKind.ACK, FrameKind.NACK, FrameKind.PING, FrameKind.PONG
+        ),
+        State.CLOSED: {},
+    },
+}
+"""What each side may say in each state, and the state that follows: ``{side: {state: {kind: next}}}``."""
+
+
+class Connection:
+    """One side of one conversation.
+
+    Args:
+        side: which side this is.
+
+    Attributes:
+        state: where the conversation stands.
+    """
+
+    def __init__(self, side: Side) -> None:
+        self.side = side
+        self.state = State.START
+        self._reader = FrameReader(GREETING_LIMIT)
+        self._out = bytearray()
+        self._broken = False
+        self._answers = Answers()
+
+    # -- bytes ----------------------------------------------------------------------------------
+
+    def receive_data(self, data: bytes) -> list[Event]:
+        """The events that `data`, together with what came before, completes.
+
+        After an error only `send_close` is left: whatever else comes is not looked at.
+
+        Raises:
+            RemoteProtocolError: the peer broke the protocol.
+            EncryptionMismatch: the peer speaks TLS and this connection is plain.
+        """
+        events: list[Event] = []
+        if self._broken or self.state is State.CLOSED:
+            return events
+        self._reader.feed(data)
+        try:
+            while (frame := self._reader.next_frame()) is not None:
+                kind, fields = frame
+                following = self._following(self.side.other, kind)
+                event = self._understood(event_from_frame(kind, fields, from_client=self.side is Side.SERVER))
+                self._enter(following)
+                if event is not None:
+                    events.append(event)
+                if isinstance(event, CloseReceived):
+                    break
+        except TrackError:
+            self._broken = True
+            raise
+        return events
+
+    def data_to_send(self) -> bytes:
+        """The bytes that are to go out, once."""
+        data = bytes(self._out)
+        self._out.clear()
+        return data
+
+    @property
+    def incomplete(self) -> int:
+        """Bytes received that do not make a frame yet."""
+        return self._reader.buffered
+
+    def _following(self, speaker: Side, kind: FrameKind) -> State:
+        following = TRANSITIONS[speaker][self.state].get(kind)
+        if following is None:
+            fault = LocalProtocolError if speaker is self.side else RemoteProtocolError
+            raise fault(f"the {speaker.value} may not say {kind.name} in state {self.state.value}")
+        return following
+
+    def _enter(self, state: State) -> None:
+        self.state = state
+        if state is State.OPEN:
+            self._reader.limit = FRAME_LIMIT
+
+    def _understood(self, event: Event) -> Event | None:
+        """The event as the owner sees it; None for a part of an answer."""
+        if isinstance(event, ResultPart | ErrorReceived):
+            return self._answers.take(event)
+        if isinstance(event, CallReceived):
+            return replace(event, nbytes=self._reader.length)
+        if isinstance(event, ServerHelloReceived) and event.version not in VERSIONS:
+            known = ", ".join(map(str, VERSIONS))
+            raise RemoteProtocolError(
+                f"the server chose protocol version {event.version}, but this side speaks {known}: "
+                "update the older one"
+            )
+        return event
+
+    def _say(self, kind: FrameKind, *fields: Any) -> int:
+        if self._broken and kind is not FrameKind.CLOSE:
+            raise LocalProtocolError(f"the peer broke the protocol: {kind.name} cannot be said, only CLOSE")
+        following = self._following(self.side, kind)
+        limit = FRAME_LIMIT if self.state is State.OPEN else GREETING_LIMIT
+        frame = encode_frame(kind, list(fields), limit)
+        self._enter(following)
+        self._out += frame
+        return len(frame)
+
+    # -- what either side says ------------------------------------------------------------------
+
+    def send_auth(self, message: str) -> None:
+        """The next message of the login exchange."""
+        self._say(FrameKind.AUTH, message)
+
+    def send_ping(self, token: int) -> None:
+        """Ask for a sign of life; `token` comes back in the pong."""
+        self._say(FrameKind.PING, token)
+
+    def send_pong(self, token: int) -> None:
+        """Answer a ping."""
+        self._say(FrameKind.PONG, token)
+
+    def send_close(self, error: TrackError | None = None) -> None:
+        """End the conversation, with the reason if it is not a good one; harmless when repeated."""
+        if self.state is not State.CLOSED:
+            code, message = (error.code, _text(error, _REASON)) if error is not None else ("", "")
+            self._say(FrameKind.CLOSE, code, message)
+
+    # -- what a client says ---------------------------------------------------------------------
+
+    def send_client_hello(self, agent: str, session: bytes) -> None:
+        """Open the conversation for a session (16 bytes)."""
+        self._say(FrameKind.HELLO, list(VERSIONS), agent, session)
+
+    def send_call(self, call_id: int, seq: int | None, method: str, arguments: dict[str, Any]) -> int:
+        """Call a method; returns the frame's size in bytes.
+
+        Raises:
+            BadValue: an argument cannot be encoded.
+            LocalProtocolError: the call is larger than a frame may be, or an earlier one with this id
+                waits for its answer.
+        """
+        self._answers.check_free(call_id)
+        size = self._say(FrameKind.CALL, call_id, seq, method, arguments)
+        self._answers.expect(call_id)
+        return size
+
+    def send_batch(self, batch: Batch) -> int:
+        """Send records; returns the frame's size in bytes."""
+        return self._say(FrameKind.BATCH, *batch_to_wire(batch))
+
+    # -- what a server says ---------------------------------------------------------------------
+
+    def send_server_hello(self, version: int, agent: str, mechanism: str) -> None:
+        """Answer a greeting with the protocol version and the login mechanism to use."""
+        self._say(FrameKind.HELLO, version, agent, mechanism)
+
+    def send_ready(self, proof: str, last_seq: int, generation: str, role: str) -> None:
+        """Login succeeded."""
+        self._say(FrameKind.READY, proof, last_seq, generation, role)
+
+    def send_result(self, call_id: int, encoded: bytes) -> None:
+        """Answer a call with an encoded value (`wire.codec.encode`), in as many frames as it takes.
+
+        In place of a value longer than `track_protocol.wire.answers.ANSWER_LIMIT` goes an error that says so.
+        """
+        if len(encoded) > ANSWER_LIMIT:
+            too_long = (
+                f"the answer has {len(encoded):,} bytes, more than {ANSWER_LIMIT:,}: ask for less at once"
+            )
+            self.send_error(call_id, BadArguments(too_long))
+            return
+        for start in range(0, len(encoded), _PART):
+            more = start + _PART < len(encoded)
+            self._say(FrameKind.RESULT, call_id, more, encoded[start : start + _PART])
+
+    def send_result_value(self, call_id: int, value: Any) -> None:
+        """Answer a call with a plain value."""
+        self.send_result(call_id, encode(value))
+
+    def send_error(self, call_id: int, error: TrackError, trace: str | None = None) -> None:
+        """Answer a call with an error."""
+        shown = trace and trace.encode(errors="replace")[-_REPORT:].decode(errors="ignore")
+        self._say(FrameKind.ERROR, call_id, error.code, _text(error, _REPORT), shown)
+
+    def send_ack(self, last_seq: int, rejected: list[Rejection]) -> None:
+        """All records up to `last_seq` are durable, but for those rejected for good."""
+        ordered = sorted(rejected, key=lambda rejection: rejection.seq)
+        while len(ordered) > _REJECTIONS:
+            now, ordered = ordered[:_REJECTIONS], ordered[_REJECTIONS:]
+            self._acknowledge(now[-1].seq, now)
+        self._acknowledge(last_seq, ordered)
+
+    def _acknowledge(self, last_seq: int, rejected: list[Rejection]) -> None:
+        self._say(FrameKind.ACK, last_seq, [[r.seq, r.code, _clipped(r.message, _REASON)] for r in rejected])
+
+    def send_nack(self, expected: int, error: TrackError) -> None:
+        """Batches are refused."""
+        self._say(FrameKind.NACK, expected, error.code, _text(error, _REASON))
+
+
+def _clipped(text: str, size: int) -> str:
+    """The beginning of `text` in at most `size` bytes that can be sent: a reason must not fail itself."""
+    return text[:size].encode(errors="replace")[:size].decode(errors="ignore")
+
+
+def _text(error: TrackError, size: int) -> str:
+    return _clipped(str(error), size)

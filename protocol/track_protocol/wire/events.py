@@ -1,0 +1,251 @@
+"""Events: what a frame means once its fields were checked."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Any, Final
+
+from track_protocol.errors import RemoteProtocolError
+from track_protocol.wire.batch import Batch, batch_from_wire
+from track_protocol.wire.frames import FrameKind
+from track_protocol.wire.link import Rejection
+
+__all__ = [
+    "AckReceived",
+    "AuthReceived",
+    "BatchReceived",
+    "CallReceived",
+    "CloseReceived",
+    "ErrorReceived",
+    "Event",
+    "HelloReceived",
+    "NackReceived",
+    "PingReceived",
+    "PongReceived",
+    "ReadyReceived",
+    "ResultPart",
+    "ResultReceived",
+    "ServerHelloReceived",
+    "event_from_frame",
+]
+
+
+@dataclass(frozen=True, slots=True)
+class HelloReceived:
+    """A client's greeting: the protocol versions it speaks, its software, its session's id."""
+
+    versions: list[int]
+    agent: str
+    session: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class ServerHelloReceived:
+    """A server's greeting: the version it chose, its software, how it wants the client to log in."""
+
+    version: int
+    agent: str
+    mechanism: str
+
+
+@dataclass(frozen=True, slots=True)
+class AuthReceived:
+    """One message of the login exchange."""
+
+    message: str
+
+
+@dataclass(frozen=True, slots=True)
+class ReadyReceived:
+    """Login succeeded: the server's proof, and what the session stands at."""
+
+    proof: str
+    last_seq: int
+    generation: str
+    role: str
+
+
+@dataclass(frozen=True, slots=True)
+class CallReceived:
+    """A call; `seq` numbers it in its session if it changes something, `nbytes` is the frame's size."""
+
+    call_id: int
+    seq: int | None
+    method: str
+    arguments: dict[str, Any]
+    nbytes: int = field(default=0, compare=False)
+
+
+@dataclass(frozen=True, slots=True)
+class ResultPart:
+    """A piece of an encoded answer; `more` tells that others follow."""
+
+    call_id: int
+    more: bool
+    data: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class ResultReceived:
+    """A whole answer."""
+
+    call_id: int
+    value: Any
+
+
+@dataclass(frozen=True, slots=True)
+class ErrorReceived:
+    """A call failed."""
+
+    call_id: int
+    code: str
+    message: str
+    trace: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class BatchReceived:
+    """Records to store."""
+
+    batch: Batch
+
+
+@dataclass(frozen=True, slots=True)
+class AckReceived:
+    """Everything up to `last_seq` is durable, but for what was rejected for good."""
+
+    last_seq: int
+    rejected: list[Rejection]
+
+
+@dataclass(frozen=True, slots=True)
+class NackReceived:
+    """Batches are refused; `expected` is the sequence number that should come next."""
+
+    expected: int
+    code: str
+    message: str
+
+
+@dataclass(frozen=True, slots=True)
+class PingReceived:
+    """The peer wants to know whether this side is there."""
+
+    token: int
+
+
+@dataclass(frozen=True, slots=True)
+class PongReceived:
+    """The peer is there."""
+
+    token: int
+
+
+@dataclass(frozen=True, slots=True)
+class CloseReceived:
+    """The peer ends the connection; an empty code means that all is well."""
+
+    code: str
+    message: str
+
+
+Event = (
+    HelloReceived
+    | ServerHelloReceived
+    | AuthReceived
+    | ReadyReceived
+    | CallReceived
+    | ResultPart
+    | ResultReceived
+    | ErrorReceived
+    | BatchReceived
+    | AckReceived
+    | NackReceived
+    | PingReceived
+    | PongReceived
+    | CloseReceived
+)
+
+
+def _need(condition: bool, kind: FrameKind) -> None:
+    if not condition:
+        raise RemoteProtocolError(f"malformed {kind.name} frame")
+
+
+def _typed(kind: FrameKind, fields: list[Any], *types: type | tuple[type, ...]) -> list[Any]:
+    _need(len(fields) == len(types), kind)
+    for value, wanted in zip(fields, types, strict=True):
+        allowed = wanted if isinstance(wanted, tuple) else (wanted,)
+        _need(type(value) in allowed, kind)
+    return fields
+
+
+def _hello(fields: list[Any]) -> HelloReceived:
+    versions, agent, session = _typed(FrameKind.HELLO, fields, list, str, bytes)
+    _need(all(type(v) is int for v in versions) and len(session) == 16, FrameKind.HELLO)
+    return HelloReceived(versions, agent, session)
+
+
+def _ready(fields: list[Any]) -> ReadyReceived:
+    proof, last_seq, generation, role = _typed(FrameKind.READY, fields, str, int, str, str)
+    _need(last_seq >= 0, FrameKind.READY)
+    return ReadyReceived(proof, last_seq, generation, role)
+
+
+def _call(fields: list[Any]) -> CallReceived:
+    call_id, seq, method, arguments = _typed(FrameKind.CALL, fields, int, (int, type(None)), str, dict)
+    _need(call_id >= 0 and (seq is None or seq >= 1), FrameKind.CALL)
+    return CallReceived(call_id, seq, method, arguments)
+
+
+def _ack(fields: list[Any]) -> AckReceived:
+    last_seq, rejected = _typed(FrameKind.ACK, fields, int, list)
+    _need(last_seq >= 0, FrameKind.ACK)
+    return AckReceived(last_seq, [_rejection(item) for item in rejected])
+
+
+def _rejection(raw: object) -> Rejection:
+    _need(isinstance(raw, list), FrameKind.ACK)
+    assert isinstance(raw, list)
+    seq, code, message = _typed(FrameKind.ACK, raw, int, str, str)
+    _need(seq >= 1, FrameKind.ACK)
+    return Rejection(seq, code, message)
+
+
+def _nack(fields: list[Any]) -> NackReceived:
+    expected, code, message = _typed(FrameKind.NACK, fields, int, str, str)
+    _need(expected >= 1, FrameKind.NACK)
+    return NackReceived(expected, code, message)
+
+
+def _error(fields: list[Any]) -> ErrorReceived:
+    return ErrorReceived(*_typed(FrameKind.ERROR, fields, int, str, str, (str, type(None))))
+
+
+_PARSERS: Final[Mapping[FrameKind, Callable[[list[Any]], Event]]] = {
+    FrameKind.AUTH: lambda f: AuthReceived(*_typed(FrameKind.AUTH, f, str)),
+    FrameKind.READY: _ready,
+    FrameKind.CALL: _call,
+    FrameKind.RESULT: lambda f: ResultPart(*_typed(FrameKind.RESULT, f, int, bool, bytes)),
+    FrameKind.ERROR: _error,
+    FrameKind.BATCH: lambda f: BatchReceived(batch_from_wire(f)),
+    FrameKind.ACK: _ack,
+    FrameKind.NACK: _nack,
+    FrameKind.PING: lambda f: PingReceived(*_typed(FrameKind.PING, f, int)),
+    FrameKind.PONG: lambda f: PongReceived(*_typed(FrameKind.PONG, f, int)),
+    FrameKind.CLOSE: lambda f: CloseReceived(*_typed(FrameKind.CLOSE, f, str, str)),
+}
+
+
+def event_from_frame(kind: FrameKind, fields: list[Any], *, from_client: bool) -> Event:
+    """The event that a frame stands for.
+
+    Raises:
+        RemoteProtocolError: its fields are not those of its kind.
+    """
+    if kind is FrameKind.HELLO:
+        if from_client:
+            return _hello(fields)
+        return ServerHelloReceived(*_typed(kind, fields, int, str, str))
+    return _PARSERS[kind](fields)

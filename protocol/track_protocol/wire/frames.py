@@ -1,0 +1,110 @@
+"""Frames: a 4-byte big-endian length, then one encoded array whose first item is the kind."""
+
+from __future__ import annotations
+
+from enum import IntEnum
+from typing import Any, Final
+
+from track_protocol.errors import EncryptionMismatch, FrameTooLarge, LocalProtocolError, RemoteProtocolError
+from track_protocol.wire.codec import decode, encode
+
+__all__ = ["FRAME_LIMIT", "GREETING_LIMIT", "FrameKind", "FrameReader", "encode_frame"]
+
+GREETING_LIMIT: Final = 4 * 1024
+"""Largest frame, in bytes, before the peers have proved themselves."""
+
+FRAME_LIMIT: Final = 1024 * 1024
+"""Largest frame, in bytes, afterwards."""
+
+_TLS_ALERT: Final = 0x15
+_TLS_HANDSHAKE: Final = 0x16
+
+
+class FrameKind(IntEnum):
+    """What a frame is; the value is what travels."""
+
+    HELLO = 1
+    AUTH = 2
+    READY = 3
+    CALL = 4
+    RESULT = 5
+    ERROR = 6
+    BATCH = 7
+    ACK = 8
+    NACK = 9
+    PING = 10
+    PONG = 11
+    CLOSE = 12
+
+
+_KINDS: Final = {kind.value: kind for kind in FrameKind}
+
+
+def encode_frame(kind: FrameKind, fields: list[Any], limit: int = FRAME_LIMIT) -> bytes:
+    """One frame's bytes.
+
+    Raises:
+        LocalProtocolError: it is longer than `limit`.
+        BadValue: a field cannot be encoded.
+    """
+    body = encode([int(kind), *fields])
+    if len(body) > limit:
+        raise LocalProtocolError(
+            f"a {kind.name} of {len(body):,} bytes exceeds the limit of {limit:,}: send less at once"
+        )
+    return len(body).to_bytes(4, "big") + body
+
+
+class FrameReader:
+    """Cuts a byte stream into frames; `limit` may be raised between frames.
+
+    Attributes:
+        length: bytes of the last frame's body.
+    """
+
+    def __init__(self, limit: int = GREETING_LIMIT) -> None:
+        self.limit = limit
+        self.length = 0
+        self._buffer = bytearray()
+        self._seen = False
+
+    def feed(self, data: bytes) -> None:
+        """Add bytes that came in."""
+        self._buffer += data
+
+    @property
+    def buffered(self) -> int:
+        """Bytes held that are not a whole frame yet, or not read yet."""
+        return len(self._buffer)
+
+    def next_frame(self) -> tuple[FrameKind, list[Any]] | None:
+        """The next whole frame as its kind and the other fields, or None while it is incomplete.
+
+        Raises:
+            FrameTooLarge: the length exceeds `limit`; told before the body is awaited.
+            EncryptionMismatch: the stream starts like TLS.
+            RemoteProtocolError: the body is not an array that starts with a known kind.
+        """
+        buffer = self._buffer
+        if len(buffer) < 4:
+            return None
+        length = int.from_bytes(buffer[:4], "big")
+        if length > self.limit:
+            if not self._seen and buffer[0] in (_TLS_ALERT, _TLS_HANDSHAKE) and buffer[1] == 3:
+                raise EncryptionMismatch(
+                    "the peer speaks TLS and this side plain text: use security_layer=AES"
+                )
+            raise FrameTooLarge(f"a frame of {length:,} bytes exceeds the limit of {self.limit:,}")
+        if len(buffer) < 4 + length:
+            return None
+        with memoryview(buffer) as view, view[4 : 4 + length] as body:
+            fields = decode(body)
+        del buffer[: 4 + length]
+        self.length = length
+        self._seen = True
+        if not isinstance(fields, list) or not fields:
+            raise RemoteProtocolError("a frame is an array that starts with its kind")
+        number = fields[0]
+        if type(number) is not int or number not in _KINDS:
+            raise RemoteProtocolError(f"a frame's kind is a number from 1 to {len(_KINDS)}")
+        return _KINDS[number], fields[1:]

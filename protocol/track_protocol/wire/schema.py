@@ -1,0 +1,142 @@
+"""Argument schemas: what each parameter of a method may hold, checked at the edge.
+
+A type is a name in `CHECKS`; a trailing ``?`` allows None.
+"""
+
+from __future__ import annotations
+
+import reprlib
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any, Final
+
+from track_protocol.errors import BadArguments
+from track_protocol.model.media import MEDIA_KINDS, is_digest
+
+__all__ = ["CHECKS", "REQUIRED", "Parameter", "check_arguments"]
+
+REQUIRED: Final = object()
+"""Default of a parameter that has none."""
+
+_KINDS: Final = ("metric", "chrono", "superseded", *MEDIA_KINDS)
+_SHOWN: Final = 60
+_REPR: Final = reprlib.Repr()
+_REPR.maxstring = _SHOWN
+
+
+def _is_text(value: Any) -> bool:
+    return type(value) is str
+
+
+def _is_trial(value: Any) -> bool:
+    return (type(value) is bytes and len(value) == 16) or (type(value) is str and value != "")
+
+
+def _is_named_map(value: Any) -> bool:
+    return type(value) is dict and all(type(key) is str for key in value)
+
+
+def _is_status(value: Any) -> bool:
+    return (
+        type(value) is dict
+        and set(value) == {"value", "name"}
+        and type(value["value"]) is int
+        and type(value["name"]) is str
+    )
+
+
+def _is_count(value: Any) -> bool:
+    return type(value) is int and value >= 0
+
+
+def _is_update(value: Any) -> bool:
+    return (
+        type(value) is dict
+        and set(value) == {"method", "arguments"}
+        and type(value["method"]) is str
+        and _is_named_map(value["arguments"])
+    )
+
+
+CHECKS: Final[Mapping[str, tuple[Callable[[Any], bool], str]]] = {
+    "any": (lambda _value: True, "any value"),
+    "bool": (lambda value: type(value) is bool, "true or false"),
+    "count": (_is_count, "an integer, 0 or more"),
+    "bytes": (lambda value: type(value) is bytes, "bytes"),
+    "digest": (is_digest, "a SHA-256 in 64 hexadecimal digits"),
+    "document": (_is_named_map, "a document: a map with string keys"),
+    "kind": (
+        lambda value: type(value) is str and value in _KINDS,
+        f"one of {', '.join(map(repr, _KINDS))}",
+    ),
+    "list": (lambda value: type(value) is list, "a list"),
+    "map": (_is_named_map, "a map with string keys"),
+    "media": (
+        lambda value: type(value) is str and value in MEDIA_KINDS,
+        f"one of {', '.join(map(repr, MEDIA_KINDS))}",
+    ),
+    "number": (lambda value: type(value) in (int, float), "a number"),
+    "status": (_is_status, "a status: {'value': integer, 'name': string}"),
+    "text": (_is_text, "a string"),
+    "trial": (_is_trial, "a trial: its 16-byte id or its uid"),
+    "update": (_is_update, "an update: {'method': string, 'arguments': map}"),
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Parameter:
+    """One parameter of a method.
+
+    Attributes:
+        name: as it travels.
+        type: a key of `CHECKS`, with ``?`` behind it when None is allowed.
+        default: what an absent argument means; `REQUIRED` when it must be there.
+    """
+
+    name: str
+    type: str
+    default: Any = REQUIRED
+
+    def check(self, method: str, value: Any) -> None:
+        """Raise BadArguments unless `value` fits."""
+        if value is None and self.type.endswith("?"):
+            return
+        fits, wanted = CHECKS[self.type.rstrip("?")]
+        if not fits(value):
+            raise BadArguments(f"{method}: argument {self.name!r} must be {wanted}, not {_describe(value)}")
+
+
+def _short(value: Any) -> str:
+    """Looks at a few items only: a peer's value may be long, or nested too deep for `repr`."""
+    text = _REPR.repr(value)
+    return text if len(text) <= _SHOWN else text[: _SHOWN - 3] + "..."
+
+
+def _describe(value: Any) -> str:
+    return f"{type(value).__name__} {_short(value)}"
+
+
+def check_arguments(
+    method: str, parameters: tuple[Parameter, ...], given: Mapping[str, Any]
+) -> dict[str, Any]:
+    """The full arguments of a call: `given`, checked, with defaults filled in.
+
+    Raises:
+        BadArguments: one is unknown, missing or of another type; the message names it.
+    """
+    known = {parameter.name: parameter for parameter in parameters}
+    for name in given:
+        if name not in known:
+            raise BadArguments(
+                f"{method}: unknown argument {_short(name)}; it takes {', '.join(known) or 'none'}"
+            )
+    full = {}
+    for name, parameter in known.items():
+        if name in given:
+            parameter.check(method, given[name])
+            full[name] = given[name]
+        elif parameter.default is REQUIRED:
+            raise BadArguments(f"{method}: argument {name!r} is missing")
+        else:
+            full[name] = parameter.default
+    return full

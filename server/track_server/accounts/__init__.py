@@ -1,0 +1,1 @@
+"""Users and the identity of the server."""

@@ -1,0 +1,156 @@
+"""The server's identity: its private key and certificate, made on the first start."""
+
+from __future__ import annotations
+
+import datetime
+import os
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from track_protocol.errors import StoreCorrupt, StoreError, UsageError
+from track_protocol.security.pins import endpoint_binding, pin_of_certificate
+from track_protocol.security.selfsigned import new_key, self_signed
+from track_server.storage.durable_files import (
+    home_folder,
+    locked,
+    read_private,
+    refuse_readable,
+    write_atomic,
+)
+
+if TYPE_CHECKING:
+    from cryptography.hazmat.primitives.asymmetric.ec import EllipticCurvePrivateKey
+    from cryptography.hazmat.primitives.asymmetric.rsa import RSAPrivateKey
+    from cryptography.x509 import Certificate
+
+__all__ = ["Identity", "pin_of_file"]
+
+
+@dataclass(frozen=True, slots=True)
+class Identity:
+    """A certificate, the file of its private key, and what follows from them.
+
+    Attributes:
+        certificate_path: PEM file of the certificate, with the rest of its chain if it has one.
+        key_path: PEM file of the private key.
+        certificate_der: the certificate itself.
+        pin: of its public key.
+        binding: its ``tls-server-end-point`` data.
+    """
+
+    certificate_path: Path
+    key_path: Path
+    certificate_der: bytes
+    pin: str
+    binding: bytes
+
+    @classmethod
+    def load_or_create(
+        cls, home: Path, *, certificate: Path | None = None, key: Path | None = None
+    ) -> Identity:
+        """The identity in `home`, made there if there is none; or the given certificate and key.
+
+        A new one is ECDSA P-256 with a self-signed certificate of 20 years.  Of several processes
+        that start at once, one makes it and all use it.
+
+        Args:
+            home: the server's folder; made with mode 0700.
+            certificate: PEM file to use instead of the one in `home`.
+            key: PEM file of its private key.
+
+        Raises:
+            UsageError: only one of the two files is given, others may read the key, or the files
+                do not belong together.
+            StoreError: a file is missing or cannot be read.
+            StoreCorrupt: a file is not what it should be.
+            EncryptionMismatch: no channel binding is defined for the certificate.
+        """
+        if certificate is not None and key is not None:
+            return _load(certificate, key)
+        if certificate is not None or key is not None:
+            raise UsageError("a certificate needs its key and the reverse: give both, or neither")
+        home_folder(home)
+        certificate, key = home / "identity.crt", home / "identity.key"
+        with locked(home / "identity.lock"):
+            _complete(certificate, key)
+        return _load(certificate, key)
+
+
+def pin_of_file(certificate: Path) -> str:
+    """The pin of the certificate in a PEM file.
+
+    Raises:
+        StoreError: the file is missing or cannot be read.
+        StoreCorrupt: it holds no certificate.
+    """
+    return pin_of_certificate(_der(_certificate(certificate)))
+
+
+def _complete(certificate: Path, key: Path) -> None:
+    """Make what is missing; a key without a certificate is what a crash in between left."""
+    private = read_private(key)
+    if private is None:
+        if certificate.exists():
+            raise StoreCorrupt(
+                f"{key} is gone but {certificate} is there: put the key back, or remove the certificate to "
+                "get a new identity, after which every user needs a new join URI"
+            )
+        private = _new_key()
+        write_atomic(key, private)
+    if not certificate.exists():
+        now = datetime.datetime.now(datetime.UTC)
+        write_atomic(certificate, self_signed(_private_key(key, private), "track", now))
+
+
+def _load(certificate_path: Path, key_path: Path) -> Identity:
+    certificate = _certificate(certificate_path)
+    try:
+        with key_path.open("rb") as file:
+            refuse_readable(key_path, os.fstat(file.fileno()), group_of_root=True)
+            key = _private_key(key_path, file.read())
+    except OSError as error:
+        raise StoreError(f"the key {key_path} cannot be read: {error.strerror}") from error
+    if key.public_key() != certificate.public_key():
+        raise UsageError(
+            f"{key_path} is not the key of {certificate_path}: give the two files that belong together"
+        )
+    der = _der(certificate)
+    return Identity(certificate_path, key_path, der, pin_of_certificate(der), endpoint_binding(der))
+
+
+def _certificate(path: Path) -> Certificate:
+    from cryptography import x509
+
+    try:
+        return x509.load_pem_x509_certificate(path.read_bytes())
+    except OSError as error:
+        raise StoreError(f"the certificate {path} cannot be read: {error.strerror}") from error
+    except ValueError as error:
+        raise StoreCorrupt(f"{path} holds no certificate in PEM form") from error
+
+
+def _der(certificate: Certificate) -> bytes:
+    from cryptography.hazmat.primitives.serialization import Encoding
+
+    return certificate.public_bytes(Encoding.DER)
+
+
+def _private_key(path: Path, pem: bytes) -> EllipticCurvePrivateKey | RSAPrivateKey:
+    from cryptography.hazmat.primitives.asymmetric.ec import EllipticCurvePrivateKey
+    from cryptography.hazmat.primitives.asymmetric.rsa import RSAPrivateKey
+    from cryptography.hazmat.primitives.serialization import load_pem_private_key
+
+    try:
+        key = load_pem_private_key(pem, password=None)
+    except (ValueError, TypeError):
+        raise StoreCorrupt(f"{path} holds no private key in PEM form without a passphrase") from None
+    if not isinstance(key, EllipticCurvePrivateKey | RSAPrivateKey):
+        raise UsageError(f"{path} is neither an ECDSA nor an RSA key: no channel binding is sure for others")
+    return key
+
+
+def _new_key() -> bytes:
+    from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
+
+    return new_key().private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption())

@@ -1,0 +1,1 @@
+"""The engine: one writer, group commit, fair queues, recovery."""

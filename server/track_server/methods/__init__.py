@@ -1,0 +1,1 @@
+"""What each method of the contract does, on any store."""

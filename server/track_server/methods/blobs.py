@@ -1,0 +1,184 @@
+"""Blobs: large contents, kept once under their SHA-256, and gone when nothing refers to them any more.
+
+A blob comes in parts, in order, as calls of one session or of several; each byte is kept once, and the whole
+is compared with its digest when the last one is here.  What came before that may be wrong, as of a file that
+was changed while it was sent: whoever sends other bytes, or another size, has them put in its place.
+
+A blob is used by the trials whose media refer to it (`track_server.methods.media`).  One that no trial uses
+is kept for a week after it was last offered, since what refers to it may still be on its way, on the disk of
+a machine that is away; then it is removed.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import threading
+import time
+from dataclasses import replace
+from typing import Any, Final
+
+from track_protocol.errors import BadArguments, BadValue, ItemNotFound
+from track_protocol.model.media import MAX_BLOB_BYTES, PART_BYTES
+from track_server.storage.contract import Blob, Store, Transaction, View
+
+__all__ = ["KEPT_UNUSED", "Sweeper", "fetch_blob", "put_blob", "whole_blob"]
+
+KEPT_UNUSED: Final = 7 * 24 * 3600.0
+"""Seconds for which a blob is kept that nothing refers to."""
+
+_SWEEP_EVERY: Final = 600.0
+_SWEPT_AT_ONCE: Final = 16
+_PAGE: Final = 262_144
+_HASHED_AT_ONCE: Final = 2**20
+_MOST_SUMS: Final = 1_024
+
+
+class _Sums(threading.local):
+    """SHA-256 of what is here of blobs that are coming in, of the thread that writes them.
+
+    Reading all of a large blob again with its last part would hold up everybody for seconds.  A sum is that
+    of one state of a blob, known by the count and the time of its bytes: after a rollback, or a write of
+    another process, there is none.
+    """
+
+    def __init__(self) -> None:
+        self._sums: dict[str, tuple[int, float, Any]] = {}
+
+    def take(self, blob: Blob) -> Any:
+        """The sum of the bytes that are here, to go on with; None if it is not known."""
+        if blob.stored <= 0:
+            return hashlib.sha256()
+        stored, at, found = self._sums.pop(blob.digest, (0, 0.0, None))
+        return found if (stored, at) == (blob.stored, blob.time) else None
+
+    def put(self, digest: str, stored: int, at: float, found: Any) -> None:
+        """Keep the sum of so many bytes; of very many blobs, the newest ones."""
+        while len(self._sums) >= _MOST_SUMS:
+            del self._sums[next(iter(self._sums))]
+        self._sums[digest] = stored, at, found
+
+
+_sums: Final = _Sums()
+
+
+def put_blob(tx: Transaction, digest: str, size: int, offset: int, data: bytes) -> None:
+    """Keep those bytes of a part that are not here yet.
+
+    Raises:
+        BadArguments: the part is too large, or does not lie in the blob.
+        BadValue: the blob is too large, lacks what is before the part, or has another digest; in that case
+            nothing of it is kept.
+    """
+    if size > MAX_BLOB_BYTES:
+        raise BadValue(f"a blob of {size:,} bytes is larger than {MAX_BLOB_BYTES:,}: keep it elsewhere")
+    if len(data) > PART_BYTES:
+        raise BadArguments(
+            f"put_blob: a part of {len(data):,} bytes is larger than {PART_BYTES:,}: divide it"
+        )
+    if offset + len(data) > size or not (data or size == 0):
+        raise BadArguments(f"put_blob: {len(data):,} bytes at {offset:,} are no part of {size:,} bytes")
+    known = tx.blob(digest) or Blob(digest, size, -1, 0.0)
+    if known.size != size:
+        if known.whole or offset:
+            raise BadValue(
+                f"the blob {digest} has {known.size:,} bytes here, not {size:,}: give its own digest"
+            )
+        tx.drop_blob(digest)
+        known = Blob(digest, size, -1, 0.0)
+    stored = max(known.stored, 0)
+    if offset > stored:
+        raise BadValue(f"the blob {digest} ends at {stored:,}, before the part at {offset:,}: send all of it")
+    if known.whole:
+        if offset == 0:
+            tx.add_blob_data(digest, size, b"", time.time())
+        return
+    known = _agreed(tx, known, offset, data)
+    new = data[max(known.stored, 0) - offset :]
+    if new or known.stored < 0:
+        _append(tx, known, new)
+
+
+def _agreed(tx: Transaction, known: Blob, offset: int, data: bytes) -> Blob:
+    """The blob without bytes that are not those of a part: nobody has compared them with the digest yet."""
+    common = min(known.stored - offset, len(data))
+    if common <= 0 or tx.blob_data(known.digest, offset, common) == data[:common]:
+        return known
+    tx.cut_blob(known.digest, offset)
+    return replace(known, stored=offset)
+
+
+def _append(tx: Transaction, known: Blob, data: bytes) -> None:
+    digest, size, now = known.digest, known.size, time.time()
+    stored = max(known.stored, 0) + len(data)
+    found = _sums.take(known)
+    tx.add_blob_data(digest, size, data, now)
+    if found is not None:
+        found.update(data)
+    if stored < size:
+        if found is not None:
+            _sums.put(digest, stored, now, found)
+    elif (found or _sum_of(tx, digest, size)).hexdigest() != digest:
+        tx.drop_blob(digest)
+        raise BadValue(f"the {size:,} bytes sent as {digest} have another SHA-256: they were dropped")
+
+
+def fetch_blob(view: View, digest: str, offset: int, limit: int) -> bytes:
+    """A page of a whole blob; empty behind its end.
+
+    Raises:
+        ItemNotFound: it is not here, or not whole.
+    """
+    whole_blob(view, digest)
+    return view.blob_data(digest, offset, min(limit, _PAGE))
+
+
+def whole_blob(view: View, digest: str) -> Blob:
+    """What is known of a blob that is here as a whole.
+
+    Raises:
+        ItemNotFound: it is not.
+    """
+    blob = view.blob(digest)
+    if blob is None or not blob.whole:
+        there = "is not here" if blob is None else f"has {blob.stored:,} of {blob.size:,} bytes here"
+        raise ItemNotFound(f"the blob {digest} {there}: send all of it first")
+    return blob
+
+
+def _sum_of(view: View, digest: str, size: int) -> Any:
+    found = hashlib.sha256()
+    for offset in range(0, size, _HASHED_AT_ONCE):
+        found.update(view.blob_data(digest, offset, _HASHED_AT_ONCE))
+    return found
+
+
+class Sweeper:
+    """Removes blobs that nothing has referred to for a while; belongs to the thread that writes."""
+
+    def __init__(self, store: Store) -> None:
+        self._store = store
+        self._looked = time.monotonic()
+
+    def sweep(self) -> None:
+        """Look every ten minutes, and remove some.
+
+        Raises:
+            StoreError: the store could not be changed; nothing was removed.
+        """
+        if time.monotonic() - self._looked >= _SWEEP_EVERY and not self.remove(time.time()):
+            self._looked = time.monotonic()
+
+    def remove(self, now: float) -> bool:
+        """Remove some of what is unused by a time, in seconds since the epoch; whether there was any."""
+        with self._store.snapshot() as view:
+            if not view.unused_blobs(now - KEPT_UNUSED, 1):
+                return False
+        tx = self._store.begin()
+        try:
+            for digest in tx.unused_blobs(now - KEPT_UNUSED, _SWEPT_AT_ONCE):
+                tx.drop_blob(digest)
+            tx.commit()
+        except BaseException:
+            tx.rollback()
+            raise
+        return True

@@ -1,0 +1,134 @@
+"""Which sessions run which trials, and how a trial ends when nobody says so.
+
+A session that starts a trial, or sets it to a running status, has a lease of it until the trial ends;
+leases are kept with the data, in the same transaction.  A running trial none of whose holders is left
+becomes `LOST`; who is left is for `presence` to say.  A lost trial runs again when
+a holder of it comes back.  But if another session has decided about the trial meanwhile, by going on
+with it or by giving it another status, those who had it before are superseded: what they still have to
+say of its status comes too late, and only their points and errors are kept.
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import Any, Final
+
+from track_protocol.model.documents import status_to_document
+from track_protocol.model.entities import LOST, Status
+from track_server.methods.trial_metadata import change
+from track_server.storage.contract import Document, Lease, Transaction
+
+__all__ = ["RUNNING", "finish", "lose", "revive", "settle", "start", "with_rank"]
+
+RUNNING: Final = (Status.RunningGroup.value, Status.RunningGroup.value + 99)
+"""The lowest and the highest value of a running status."""
+
+_RUNNING: Final = status_to_document(Status.Running)
+_LOST: Final = status_to_document(LOST)
+_NOTE: Final = "lost: no process that runs this trial has been connected since "
+
+
+def start(tx: Transaction, by: bytes, trial: Document, rank: int | None) -> Document:
+    """The session `by` runs a trial from now on; returns the trial's status.
+
+    Args:
+        tx: the transaction.
+        by: the session's id.
+        trial: the trial's own fields.
+        rank: of the session's process; above 0, it joins the others and the status is left to them.
+    """
+    if rank:
+        tx.put_lease(Lease(trial["id"], by, rank))
+        return _status(trial)
+    return _hold(tx, by, trial, _RUNNING, rank)
+
+
+def finish(tx: Transaction, by: bytes, trial: Document, status: Document, rank: int | None) -> Document:
+    """The session `by` says that a trial ended in a status; returns the status that it has then.
+
+    Args:
+        tx: the transaction.
+        by: the session's id.
+        trial: the trial's own fields.
+        status: how it ended.
+        rank: of the session's process; above 0, only this process ended.
+    """
+    if rank:
+        tx.drop_lease(trial["id"], by)
+        return _status(trial)
+    return settle(tx, by, trial, status)
+
+
+def settle(tx: Transaction, by: bytes, trial: Document, status: Document) -> Document:
+    """The session `by` gives a trial a status; returns the status that it has then."""
+    known = tx.leases(trial["id"])
+    if any(lease.sid == by and lease.superseded for lease in known):
+        return _status(trial)
+    lowest, highest = RUNNING
+    if lowest <= status["value"] <= highest:
+        return _hold(tx, by, trial, status, None)
+    for lease in known:
+        if trial["status"] == _LOST and lease.sid != by:
+            _supersede(tx, lease)
+        elif not lease.superseded:
+            tx.drop_lease(lease.trial, lease.sid)
+    return status
+
+
+def lose(tx: Transaction, id: bytes, since: str) -> None:
+    """A running trial is lost.
+
+    Args:
+        tx: the transaction.
+        id: the trial's internal id.
+        since: when the last of its holders went away, for people.
+    """
+    trial = tx.trial_fields(id)
+    assert trial is not None, "a lease is of a trial that exists"
+    change(tx, trial, {"status": _LOST, "errors": [*trial["errors"], f"{_NOTE}{since}"]})
+
+
+def revive(tx: Transaction, sid: bytes) -> list[bytes]:
+    """A session is back: the lost trials that it holds run again.
+
+    Returns:
+        the ids of these trials.
+    """
+    revived = []
+    for lease in tx.leases_of(sid):
+        trial = None if lease.superseded else tx.trial_fields(lease.trial)
+        if trial is not None and trial["status"] == _LOST:
+            change(tx, trial, {"status": _RUNNING, "errors": _without_note(trial["errors"])})
+            revived.append(lease.trial)
+    return revived
+
+
+def with_rank(known: Any, rank: int) -> list[int]:
+    """The sorted ranks that have started; `known` are those before, or anything that a client put there."""
+    ranks = [each for each in known if type(each) is int] if isinstance(known, list) else []
+    return sorted({*ranks, rank})
+
+
+def _hold(tx: Transaction, by: bytes, trial: Document, status: Document, rank: int | None) -> Document:
+    if trial["status"] == _LOST:
+        for lease in tx.leases(trial["id"]):
+            _supersede(tx, lease)
+    tx.put_lease(Lease(trial["id"], by, rank))
+    return status
+
+
+def _supersede(tx: Transaction, lease: Lease) -> None:
+    # Other ranks have no say in the status anyway, and may belong to the job that goes on.
+    if not lease.rank:
+        tx.put_lease(replace(lease, superseded=True))
+
+
+def _status(trial: Document) -> Document:
+    status: Document = trial["status"]
+    return status
+
+
+def _without_note(errors: list[str]) -> list[str]:
+    """The errors without the last note that the trial is lost, which turned out to be wrong."""
+    notes = [at for at, error in enumerate(errors) if error.startswith(_NOTE)]
+    return [error for at, error in enumerate(errors) if at not in notes[-1:]]

@@ -1,0 +1,75 @@
+"""The one item that a call names, or why there is none."""
+
+from __future__ import annotations
+
+from track_protocol.errors import ItemNotFound
+from track_server.storage.contract import Document, View
+
+__all__ = ["check_group", "check_project", "group", "project", "shown", "trial", "trial_fields", "trial_id"]
+
+
+def trial_id(view: View, trial: bytes | str) -> bytes:
+    """The id of a trial, from its id, which is taken as it is, or its uid."""
+    if isinstance(trial, str):
+        found = view.trial_id(trial)
+        if found is None:
+            raise ItemNotFound(f"no trial has the uid {trial[:80]!r}: create it with new_trial first")
+        return found
+    return trial
+
+
+def trial(view: View, trial: bytes | str) -> Document:
+    """The trial with that id or uid, with a summary of each of its series."""
+    return _existing(view.trial(trial_id(view, trial)), trial)
+
+
+def trial_fields(view: View, trial: bytes | str) -> Document:
+    """The trial with that id or uid, without its series: what a change of the trial needs."""
+    return _existing(view.trial_fields(trial_id(view, trial)), trial)
+
+
+def _existing(document: Document | None, trial: bytes | str) -> Document:
+    if document is None:
+        raise ItemNotFound(f"no trial has the id {shown(trial)}: create it with new_trial first")
+    return document
+
+
+def group(view: View, uid: str) -> Document:
+    """The group with that uid, and the uids of its trials."""
+    document = view.group(uid)
+    if document is None:
+        raise _no_group(uid)
+    return document
+
+
+def check_group(view: View, uid: str) -> None:
+    """Raise if there is no such group; costs the same however many trials it has."""
+    if not view.has_group(uid):
+        raise _no_group(uid)
+
+
+def _no_group(uid: str) -> ItemNotFound:
+    return ItemNotFound(f"no group has the uid {uid[:80]!r}: create it with new_trial_group first")
+
+
+def project(view: View, uid: str) -> Document:
+    """The project with that uid, and the uids of its groups and trials."""
+    document = view.project(uid)
+    if document is None:
+        raise _no_project(uid)
+    return document
+
+
+def check_project(view: View, uid: str) -> None:
+    """Raise if there is no such project; costs the same however many trials it has."""
+    if not view.has_project(uid):
+        raise _no_project(uid)
+
+
+def _no_project(uid: str) -> ItemNotFound:
+    return ItemNotFound(f"no project has the uid {uid[:80]!r}: create it with new_project first")
+
+
+def shown(trial: bytes | str) -> str:
+    """How messages name a trial."""
+    return trial.hex() if isinstance(trial, bytes) else repr(trial[:80])

@@ -1,0 +1,110 @@
+"""What becomes of a record that can never be stored: it is set aside, counted, and told to its client."""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Final
+
+from track_protocol.errors import BadValue, RPCCallFailure, StoreError
+from track_protocol.model.rejected import KEPT_BYTES, POINTS, Rejected, runs_of
+from track_protocol.wire.batch import Batch, CallOp, Op, PointsOp, batch_to_wire
+from track_protocol.wire.codec import encode
+from track_protocol.wire.link import Rejection
+from track_server.methods.losses import add_losses
+from track_server.storage.contract import Transaction
+
+__all__ = ["rejections_of", "set_aside"]
+
+_log = logging.getLogger(__name__)
+
+_REASON: Final = 2_048
+"""Most characters of a reason that are kept, and told."""
+
+
+def set_aside(
+    tx: Transaction, sid: bytes, user: str, first: int, op: Op, error: RPCCallFailure
+) -> list[Rejection]:
+    """Keep an operation that can never be stored, and count it as a loss of its trial.
+
+    Args:
+        tx: the transaction that stores what is around it.
+        sid, user: the session, and whose it is.
+        first: sequence number of the first record of the operation's batch.
+        op: the operation, in which nothing is that was stored before.
+        error: why it cannot be stored.
+
+    Returns:
+        a rejection for each of its records.
+    """
+    content = _encoded(op)
+    trial = _trial_of(tx, op)
+    record = Rejected(
+        session=sid,
+        user=user,
+        runs=runs_of(first + offset for offset in _offsets(op)),
+        method=op.method if isinstance(op, CallOp) else POINTS,
+        trial=trial,
+        names=tuple(op.names) if isinstance(op, PointsOp) else (),
+        points=len(op) * len(op.names) if isinstance(op, PointsOp) else 1,
+        code=error.code,
+        reason=str(error)[:_REASON],
+        time=time.time(),
+        content=content[:KEPT_BYTES],
+        size=len(content),
+    )
+    tx.put_rejected(record)
+    _count(tx, record)
+    return rejections_of([record], record.first, record.last)
+
+
+def rejections_of(records: list[Rejected], first: int, last: int) -> list[Rejection]:
+    """What a client is told of records with the numbers from `first` to `last`, each by its own number."""
+    return [
+        Rejection(seq, record.code, record.reason) for record in records for seq in record.within(first, last)
+    ]
+
+
+@contextmanager
+def _blocking_nothing(what: str) -> Iterator[None]:
+    """What is wrong with a trial may be why the record is here: it must not fail on that again."""
+    try:
+        yield
+    except StoreError:
+        raise
+    except Exception:  # noqa: BLE001 - whatever it is
+        _log.exception("a rejected record is kept, but %s", what)
+
+
+def _count(tx: Transaction, record: Rejected) -> None:
+    with _blocking_nothing("its loss could not be counted in its trial"):
+        document = None if record.trial is None else tx.trial_fields(record.trial)
+        if document is not None:
+            add_losses(tx, document, record.points, record.reason)
+
+
+def _trial_of(tx: Transaction, op: Op) -> bytes | None:
+    named = op.trial if isinstance(op, PointsOp) else op.arguments.get("trial")
+    if type(named) is bytes and len(named) == 16:
+        return named
+    with _blocking_nothing("its trial could not be found"):
+        return tx.trial_id(named) if type(named) is str else None
+    return None
+
+
+def _offsets(op: Op) -> list[int]:
+    if isinstance(op, CallOp):
+        return [op.offset]
+    if isinstance(op.offsets, int):
+        return list(range(op.offsets, op.offsets + len(op)))
+    return op.offsets.tolist()
+
+
+def _encoded(op: Op) -> bytes:
+    """As it travels; an operation of this process, which never travelled, may hold what cannot be."""
+    try:
+        return encode(batch_to_wire(Batch(1, 1, [op]))[2][0])
+    except BadValue:
+        return repr(op)[: 2 * KEPT_BYTES].encode(errors="backslashreplace")

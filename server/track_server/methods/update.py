@@ -1,0 +1,141 @@
+"""Log calls that change an item that exists."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+from track_protocol.errors import BadArguments
+from track_protocol.model.values import normalise
+from track_server.methods import leases, lookup
+from track_server.methods.losses import add_losses
+from track_server.methods.rewinds import rewind
+from track_server.methods.trial_metadata import HEARTBEAT, change
+from track_server.storage.contract import Document, Transaction
+
+__all__ = [
+    "add_group_trial",
+    "add_project_trial",
+    "log_trial_finish",
+    "log_trial_losses",
+    "log_trial_metadata",
+    "log_trial_start",
+    "merge",
+    "rewind_trial",
+    "set_group_metadata",
+    "set_trial_status",
+]
+
+
+def add_project_trial(tx: Transaction, project: str, trial: bytes | str) -> None:
+    """Put a trial into a project."""
+    lookup.check_project(tx, project)
+    document = lookup.trial_fields(tx, trial)
+    if document["project_id"] != project:
+        change(tx, document, {"project_id": project})
+
+
+def add_group_trial(tx: Transaction, group: str, trial: bytes | str) -> None:
+    """Put a trial into a group."""
+    lookup.check_group(tx, group)
+    document = lookup.trial_fields(tx, trial)
+    tx.link(group, document["id"])
+    if document["group_id"] != group:
+        change(tx, document, {"group_id": group})
+
+
+def set_group_metadata(tx: Transaction, group: str, metadata: Document) -> None:
+    """Merge values into a group's metadata."""
+    document = lookup.group(tx, group)
+    tx.put_group(document | {"metadata": document["metadata"] | normalise(metadata)})
+
+
+def merge(field: str) -> Callable[..., None]:
+    """A handler that merges the one dict it is given into a field of a trial."""
+
+    def merge_into(tx: Transaction, trial: bytes | str, **given: Document) -> None:
+        document = lookup.trial_fields(tx, trial)
+        (values,) = given.values()
+        change(tx, document, {field: document[field] | normalise(values)})
+
+    return merge_into
+
+
+def log_trial_metadata(
+    tx: Transaction, trial: bytes | str, metadata: Document, aggregator: list[Any] | None
+) -> None:
+    """Merge values into a trial's metadata, or append them to lists there."""
+    document = lookup.trial_fields(tx, trial)
+    values = normalise(metadata)
+    if aggregator is not None and aggregator[:1] != ["value"]:
+        values = {
+            name: _appended(document["metadata"].get(name), value, aggregator)
+            for name, value in values.items()
+        }
+    change(tx, document, {"metadata": document["metadata"] | values})
+
+
+def _appended(before: Any, value: Any, aggregator: list[Any]) -> list[Any]:
+    """A metadata list with `value` behind it, as a series or ring aggregator keeps it."""
+    kept = [*(before if isinstance(before, list) else []), value]
+    if aggregator[:1] == ["series"]:
+        return kept
+    if aggregator[:1] == ["ring"] and len(aggregator) == 3:
+        size = aggregator[1]
+        if type(size) is int and size > 0:
+            return kept[-size:]
+    raise BadArguments(f"metadata cannot be kept by {aggregator!r}: use the value, series or ring aggregator")
+
+
+def _status_changes(document: Document, status: Document, error: str | None) -> Document:
+    changes: Document = {"status": status}
+    if error is not None:
+        changes["errors"] = [*document["errors"], normalise(error)]
+    return changes
+
+
+def set_trial_status(
+    tx: Transaction, by: bytes, trial: bytes | str, status: Document, error: str | None
+) -> None:
+    """Give a trial a status, unless others have decided about it."""
+    document = lookup.trial_fields(tx, trial)
+    settled = leases.settle(tx, by, document, status)
+    change(tx, document, _status_changes(document, settled, error))
+
+
+def log_trial_start(tx: Transaction, by: bytes, trial: bytes | str, time: float, rank: int | None) -> None:
+    """A process runs a trial from now on."""
+    document = lookup.trial_fields(tx, trial)
+    metadata = document["metadata"] | {HEARTBEAT: float(time)}
+    if rank is not None:
+        metadata["ranks"] = leases.with_rank(metadata.get("ranks"), rank)
+    status = leases.start(tx, by, document, rank)
+    change(tx, document, {"status": status, "metadata": metadata})
+
+
+def log_trial_finish(
+    tx: Transaction,
+    by: bytes,
+    trial: bytes | str,
+    time: float,
+    status: Document,
+    error: str | None,
+    rank: int | None,
+) -> None:
+    """A process is done with a trial."""
+    document = lookup.trial_fields(tx, trial)
+    metadata = document["metadata"] | {HEARTBEAT: float(time)}
+    changes = _status_changes(document, leases.finish(tx, by, document, status, rank), error)
+    change(tx, document, changes | {"metadata": metadata})
+
+
+def rewind_trial(tx: Transaction, by: bytes, trial: bytes | str, step: float, time: float) -> None:
+    """Supersede the points of later steps."""
+    if step != step:
+        raise BadArguments("rewind_trial: argument 'step' must be a number, not NaN")
+    rewind(tx, by, lookup.trial_fields(tx, trial), step, float(time))
+
+
+def log_trial_losses(tx: Transaction, trial: bytes | str, points: int, reason: str) -> None:
+    """Count points that will never be stored."""
+    add_losses(tx, lookup.trial_fields(tx, trial), points, reason)

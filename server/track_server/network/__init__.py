@@ -1,0 +1,1 @@
+"""The daemon: sockets, logins, sessions, requests, limits."""

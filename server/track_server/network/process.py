@@ -1,0 +1,129 @@
+"""A server as a process of its own: event loop, signals, what it prints, exit."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import resource
+import signal
+import sys
+import threading
+from collections.abc import Callable
+from pathlib import Path
+from typing import Final
+
+import uvloop
+
+from track_protocol.errors import UsageError
+from track_protocol.loopback import is_loopback
+from track_protocol.uri import redact
+from track_server.app import Settings, speaks_plaintext
+from track_server.network.server import SocketServer
+
+__all__ = ["announcement", "serve", "start_track_server"]
+
+_log = logging.getLogger(__name__)
+
+_EVERYWHERE: Final = ("0.0.0.0", "::")  # noqa: S104 - compared with, not listened on
+_OTHER_FILES: Final = 256
+"""What a server has open besides its connections."""
+
+
+def announcement(server: SocketServer) -> str:
+    """What to tell whoever started a server: where it listens, the store, the pin, how to join."""
+    settings = server.settings
+    host, port = server.address
+    layer = "plain text, this machine only" if settings.plaintext else "TLS 1.3 AES-256-GCM"
+    option = "?security_layer=plaintext" if settings.plaintext else ""
+    lines = [
+        f"listening  {host}:{port}, {layer}",
+        f"store      {redact(settings.store_uri)}",
+        f"home       {settings.home}",
+        f"pin        {server.pin}",
+    ]
+    if is_loopback(host) or host in _EVERYWHERE:
+        lines.append(f"you, here  TrackClient('socket://localhost:{port}{option}')")
+    lines.append(
+        f"others     track user add NAME --role writer --home {settings.home}   (prints the join URI)"
+    )
+    if is_loopback(host):
+        lines.append("network    only this machine can connect; --listen 0.0.0.0:8123 opens it to others")
+    return "\n".join(lines)
+
+
+def _allow_open_files(count: int) -> None:
+    """Raise this process's limit of open files, by default 1,024, as far as the system lets us."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    wanted = count if hard == resource.RLIM_INFINITY else min(count, hard)
+    if soft != resource.RLIM_INFINITY and soft < wanted:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, hard))
+
+
+async def _run(server: SocketServer, ready: Callable[[SocketServer], None]) -> None:
+    # Before the ready file appears, whose reader may want to stop the server at once.
+    if threading.current_thread() is threading.main_thread():
+        loop = asyncio.get_running_loop()
+        for number in (signal.SIGTERM, signal.SIGINT):
+            loop.add_signal_handler(number, server.close)
+    await server.start()
+    ready(server)
+    await server.wait_closed()
+
+
+def _print_announcement(server: SocketServer) -> None:
+    sys.stderr.write(f"{announcement(server)}\n")
+    sys.stderr.flush()
+
+
+def serve(
+    settings: Settings,
+    *,
+    server_class: type[SocketServer] = SocketServer,
+    ready: Callable[[SocketServer], None] = _print_announcement,
+) -> None:
+    """Run a server until SIGTERM or SIGINT (in the main thread), then drain and return.
+
+    Args:
+        settings: what the server is told.
+        server_class: `SocketServer` or a class derived from it.
+        ready: called once the server accepts.
+
+    Raises:
+        TrackError: the server cannot start.
+    """
+    _allow_open_files(settings.limits.connections + _OTHER_FILES)
+    with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+        runner.run(_run(server_class(settings=settings), ready))
+    _log.info("stopped")
+
+
+def start_track_server(
+    protocol: str,
+    hostname: str,
+    port: int,
+    security_layer: str | None = None,
+    backend: str | None = None,
+    *,
+    home: str | Path | None = None,
+) -> None:
+    """Serve a store until SIGTERM or SIGINT; then drain and return.
+
+    Args:
+        protocol: URI of the store that requests are forwarded to.
+        hostname: address to listen on.
+        port: port to listen on; 0 takes a free one.
+        security_layer: ``AES`` (the default): TLS 1.3 with AES-256-GCM.
+        backend: another name of `security_layer`.
+        home: the server's folder for identity and users; `track_protocol.places.default_home` by
+            default.
+
+    Raises:
+        TrackError: the server cannot start; the message says why and what to do.
+    """
+    if security_layer is not None and backend is not None and security_layer != backend:
+        raise UsageError(f"security_layer={security_layer!r} and backend={backend!r} contradict: give one")
+    plain = speaks_plaintext(security_layer or backend)
+    settings = Settings(backend=protocol, host=hostname, port=port, plaintext=plain)
+    if home is not None:
+        settings = Settings(backend=protocol, host=hostname, port=port, plaintext=plain, home=Path(home))
+    serve(settings)

@@ -1,0 +1,305 @@
+"""What one peer has asked for and not got yet: its batches, its writes with an answer and its reads."""
+
+from __future__ import annotations
+
+import asyncio
+from collections import deque
+from collections.abc import Callable
+from functools import partial
+from typing import Any, Final, Protocol
+
+from track_protocol.errors import PermissionDenied, RemoteProtocolError, SessionFenced, TrackError
+from track_protocol.wire.batch import Batch
+from track_protocol.wire.connection import Connection, State
+from track_protocol.wire.events import BatchReceived, CallReceived
+from track_protocol.wire.link import Acked
+from track_protocol.wire.methods import Access, method_named
+from track_protocol.wire.roles import Role
+from track_server.network.limits import Limits
+from track_server.network.ordering import ReadAfterWrite
+
+__all__ = ["Attached", "Executor", "Peer", "Pool", "Requests", "Writer", "on_loop"]
+
+_READS_AT_ONCE: Final = 2
+"""Reads of one peer that run at once: each may have a long answer, which takes memory until it is sent."""
+
+_BYTES_OF_A_CALLS_BYTE: Final = 64
+"""Memory that arguments may take for each of their bytes on the wire: an empty list is one byte there."""
+
+
+class Writer(Protocol):
+    """Who writes: a session of a user."""
+
+    @property
+    def sid(self) -> bytes:
+        """The session's id."""
+
+    @property
+    def user(self) -> str:
+        """Its owner."""
+
+    @property
+    def epoch(self) -> int:
+        """Which of its holders."""
+
+
+class Attached(Protocol):
+    """A session that was taken over."""
+
+    @property
+    def writer(self) -> Writer:
+        """Its new holder."""
+
+    @property
+    def last_seq(self) -> int:
+        """Its last durable record."""
+
+
+class Executor(Protocol):
+    """What a peer's requests need from the engine; `done` may be called on any thread."""
+
+    def submit_attach(self, sid: bytes, user: str, done: Callable[[Any], None]) -> None:
+        """Take a session over; ends with an `Attached` or a `TrackError`."""
+
+    def submit_batch(self, writer: Any, batch: Batch, done: Callable[[Any], None]) -> None:
+        """Store a batch."""
+
+    def submit_call(
+        self, writer: Any, seq: int, method: str, arguments: dict[str, Any], done: Callable[[Any], None]
+    ) -> None:
+        """Execute a write with an answer."""
+
+    def submit_read(self, method: str, arguments: dict[str, Any], done: Callable[[Any], None]) -> None:
+        """Answer a read."""
+
+    def last_seq(self, writer: Any) -> int:
+        """The session's last durable record."""
+
+
+class Pool(Protocol):
+    """What the peers of a server share.
+
+    Attributes:
+        bytes_in_flight: of all peers together; each adds and takes away its own.
+    """
+
+    bytes_in_flight: int
+
+    @property
+    def engine(self) -> Executor:
+        """Executes calls."""
+
+    @property
+    def limits(self) -> Limits:
+        """What a peer may take."""
+
+
+class Peer(Protocol):
+    """Who asks."""
+
+    username: str | None
+    role: Role | None
+
+    @property
+    def listens(self) -> bool:
+        """Whether it is there and reads what it is sent."""
+
+    def may(self, role: Role) -> bool:
+        """Whether it has at least that role."""
+
+    def drop(self, error: TrackError | None = None) -> None:
+        """Say why, and close once that is sent."""
+
+    def flush(self) -> None:
+        """Send what the connection has to say."""
+
+    def regulate(self) -> None:
+        """Read from its socket, or stop to, as what is under way allows."""
+
+
+class _Nobody:
+    """Stands for a peer that is gone."""
+
+    username: str | None = None
+    role: Role | None = None
+    listens = False
+
+    def may(self, role: Role) -> bool:
+        return False
+
+    def drop(self, error: TrackError | None = None) -> None:
+        pass
+
+    def flush(self) -> None:
+        pass
+
+    def regulate(self) -> None:
+        pass
+
+
+class Requests:
+    """The requests of one peer that are under way.
+
+    Args:
+        peer: who asks.
+        pool: what it shares with the others.
+        connection: which says the answers.
+
+    Attributes:
+        writer: the engine's name for its session, set at the login.
+        count: how many are under way.
+    """
+
+    def __init__(self, peer: Peer, pool: Pool, connection: Connection) -> None:
+        self._peer: Peer = peer
+        self._pool = pool
+        self._connection = connection
+        self._loop = asyncio.get_running_loop()
+        self._order = ReadAfterWrite()
+        self._reads: deque[tuple[Callable[[], None], int]] = deque()
+        self._reads_running = 0
+        self._nbytes = 0
+        self.count = 0
+        self.writer: Writer | None = None
+
+    def leave(self) -> None:
+        """The peer is gone: what is under way ends without it.
+
+        It would otherwise stay with all that it has sent until the interpreter looks for cycles, which it
+        does by the number of objects and not by their size.
+        """
+        self._peer = _Nobody()
+        self.start_reads()
+
+    @property
+    def full(self) -> bool:
+        """Whether no more should be taken from the peer until some of them are done."""
+        limits = self._pool.limits
+        return (
+            self.count >= limits.batches_in_flight
+            or self._nbytes >= limits.bytes_in_flight
+            or (
+                self._pool.bytes_in_flight >= limits.all_bytes_in_flight and self._nbytes >= limits.fair_bytes
+            )
+        )
+
+    def batch(self, event: BatchReceived) -> None:
+        """Have a batch stored."""
+        expected = event.batch.first
+        if not self._peer.may(Role.WRITER):
+            self._connection.send_nack(expected, _denied(self._peer, "log"))
+            self._peer.flush()
+            return
+        size = event.batch.nbytes
+        self._started(size)
+        self._order.write_started()
+        done = on_loop(self._loop, self._stored, expected, size)
+        self._pool.engine.submit_batch(self.writer, event.batch, done)
+
+    def _stored(self, expected: int, size: int, outcome: Acked | TrackError) -> None:
+        if isinstance(outcome, SessionFenced):
+            self._peer.drop(outcome)
+        elif self._connection.state is State.OPEN:
+            if isinstance(outcome, Acked):
+                self._connection.send_ack(outcome.last_seq, outcome.rejected)
+            else:
+                self._connection.send_nack(expected, outcome)
+        self._order.write_finished()
+        self._finished(size)
+
+    def call(self, event: CallReceived) -> None:
+        """Have a call answered."""
+        try:
+            method = method_named(event.method, within=(Access.READ, Access.WRITE))
+            if not self._peer.may(method.role):
+                raise _denied(self._peer, method.name)
+            if (event.seq is None) is not (method.access is Access.READ):
+                raise RemoteProtocolError(
+                    f"{method.name} is a {method.access.value}: number writes, and only those"
+                )
+        except TrackError as error:
+            self._connection.send_error(event.call_id, error)
+            self._peer.flush()
+            return
+        if event.seq is None:
+            self._read(event)
+        else:
+            self._write(event, event.seq)
+
+    def _read(self, event: CallReceived) -> None:
+        size = self._call_started(event)
+        done = on_loop(self._loop, self._read_done, event.call_id, size)
+        submit = partial(self._pool.engine.submit_read, event.method, event.arguments, done)
+
+        def start() -> None:
+            self._reads.append((submit, size))
+            self.start_reads()
+
+        self._order.read(start)
+
+    def start_reads(self) -> None:
+        """Ask for further answers, but not while the peer leaves the last ones lying."""
+        while self._reads and isinstance(self._peer, _Nobody):
+            self._finished(self._reads.popleft()[1])  # nobody waits for it, and its bytes are let go
+        while self._reads and self._reads_running < _READS_AT_ONCE and self._peer.listens:
+            self._reads_running += 1
+            self._reads.popleft()[0]()
+
+    def _read_done(self, call_id: int, size: int, outcome: bytes | TrackError) -> None:
+        self._reads_running -= 1
+        self._answered(call_id, size, outcome)
+        self.start_reads()
+
+    def _write(self, event: CallReceived, seq: int) -> None:
+        size = self._call_started(event)
+        self._order.write_started()
+        done = on_loop(self._loop, self._written, event.call_id, size)
+        self._pool.engine.submit_call(self.writer, seq, event.method, event.arguments, done)
+
+    def _call_started(self, event: CallReceived) -> int:
+        size = _BYTES_OF_A_CALLS_BYTE * event.nbytes
+        self._started(size)
+        return size
+
+    def _written(self, call_id: int, size: int, outcome: bytes | TrackError) -> None:
+        self._order.write_finished()
+        self._answered(call_id, size, outcome)
+
+    def _answered(self, call_id: int, size: int, outcome: bytes | TrackError) -> None:
+        if isinstance(outcome, SessionFenced):
+            self._peer.drop(outcome)
+        elif self._connection.state is State.OPEN:
+            if isinstance(outcome, TrackError):
+                self._connection.send_error(call_id, outcome, getattr(outcome, "trace", None))
+            else:
+                self._connection.send_result(call_id, outcome)
+        self._finished(size)
+
+    def _started(self, size: int) -> None:
+        self.count += 1
+        self._nbytes += size
+        self._pool.bytes_in_flight += size
+        self._peer.regulate()
+
+    def _finished(self, size: int) -> None:
+        self.count -= 1
+        self._nbytes -= size
+        self._pool.bytes_in_flight -= size
+        self._peer.flush()
+        self._peer.regulate()
+
+
+def on_loop(loop: asyncio.AbstractEventLoop, then: Callable[..., None], *args: Any) -> Callable[[Any], None]:
+    """A callback for other threads that calls `then(*args, outcome)` on the loop's."""
+
+    def done(outcome: Any) -> None:
+        loop.call_soon_threadsafe(partial(then, *args, outcome))
+
+    return done
+
+
+def _denied(peer: Peer, what: str) -> PermissionDenied:
+    return PermissionDenied(
+        f"user {peer.username!r} is a {peer.role} and may not {what}: ask for a writer's join URI "
+        "('track user add NAME --role writer' on the server)"
+    )

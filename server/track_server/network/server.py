@@ -1,0 +1,465 @@
+"""The server behind ``socket://``: many peers, one engine."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+import os
+import socket
+from collections.abc import Callable, Mapping
+from dataclasses import replace
+from typing import Any, Final
+
+from track_protocol.errors import ConnectionLost, PermissionDenied, SessionFenced, TrackError, UsageError
+from track_protocol.security.scram import ServerExchange, Verifier, mechanism_for
+from track_protocol.uri import redact
+from track_protocol.wire.codec import decode
+from track_protocol.wire.roles import Role
+from track_server.accounts.users import User
+from track_server.app import Parts, Settings, assemble, settings_from_uri
+from track_server.engine.engine import Engine
+from track_server.engine.jobs import Writer
+from track_server.network.authentication import PASSWORD, Login, PasswordLogin, ScramLogin
+from track_server.network.limits import Limits
+from track_server.network.listener import Door
+from track_server.network.runtime import (
+    LocalAccess,
+    ServerRecord,
+    publish_local_access,
+    write_ready_file,
+    write_server_record,
+)
+from track_server.network.session import Session
+from track_server.network.tls import server_context
+
+__all__ = ["SocketServer"]
+
+_log = logging.getLogger(__name__)
+
+_WATCH_EVERY: Final = 1.0
+_LOOK_EVERY: Final = 0.01
+_GOODBYE_SECONDS: Final = 1.0
+_BACKLOG: Final = 1024
+
+
+class SocketServer:
+    """A tracking server inside an asyncio loop.
+
+    Inherit from it and override `authenticate` to decide yourself who may log in; clients then send
+    the password inside TLS, and only toward a server whose pin they know.
+
+    Args:
+        uri: ``socket://{hostname}:{port}?security_layer={AES}&backend={URI}``; further options are
+            home, advertise, certificate, key and lease.
+        settings: what a server is told, instead of a URI.
+
+    Attributes:
+        address: (host, port) that it listens on, once it does.
+    """
+
+    def __init__(self, uri: str | None = None, *, settings: Settings | None = None) -> None:
+        if (uri is None) is (settings is None):
+            raise UsageError("a SocketServer is made from a URI or from settings: give one of them")
+        self.settings = settings if settings is not None else settings_from_uri(uri or "")
+        self.address: tuple[str, int] = (self.settings.host, self.settings.port)
+        self.bytes_in_flight = 0
+        self._parts: Parts | None = None
+        self._local: LocalAccess | None = None
+        self._door: Door | None = None
+        self._sessions: set[Session] = set()
+        self._holders: dict[bytes, Session] = {}
+        self._proving: dict[Session, User | None] = {}
+        self._seen_users: Mapping[str, User] = {}
+        self._closing: asyncio.Event | None = None
+        self._hurry = False
+        self._loop: asyncio.AbstractEventLoop | None = None
+
+    # -- the documented interface --------------------------------------------------------------------
+
+    def authenticate(self, reader: Session, username: str, password: str) -> bool | str | Role:
+        """Decide whether a peer may log in; may be a coroutine function when overridden.
+
+        Args:
+            reader: the peer's session; the same object for all that the peer does.
+            username: as the client gave it.
+            password: as the client gave it.
+
+        Returns:
+            False to refuse; True for a writer, or the name of a role.
+        """
+        user = self._user(username)
+        if user is None or not user.verifier.matches(password):
+            return False
+        return user.role
+
+    def get_username(self, reader: Session) -> str | None:
+        """Who the peer is, None before its login."""
+        return reader.username
+
+    def is_authenticated(self, reader: Session) -> bool:
+        """Whether the peer has logged in."""
+        return reader.role is not None
+
+    @staticmethod
+    def close_connection(writer: Session | asyncio.StreamWriter) -> None:
+        """Close a peer's connection.
+
+        Args:
+            writer: the peer's session, which is what `authenticate` is given; or a connection of your own.
+        """
+        if isinstance(writer, Session):
+            writer.drop()
+        else:
+            writer.close()
+
+    async def handle_client(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        """Always refuses: who is let in, TLS and limits belong together, and `run_server` looks after them.
+
+        Raises:
+            UsageError: always; the connection is closed.
+        """
+        writer.close()
+        raise UsageError("a SocketServer takes its connections itself: await run_server() instead")
+
+    def process_args(self, args: Mapping[str, Any], cache: Any = None) -> dict[str, Any]:
+        """The arguments of a call as they travel: here ids stay ids, which the store resolves itself.
+
+        Args:
+            args: by name.
+            cache: kept for scripts that pass it.
+        """
+        return dict(args)
+
+    async def exec(
+        self,
+        reader: Session | None,
+        writer: Any,
+        proc_name: str,
+        proc: Any,
+        args: Mapping[str, Any],
+        cache: Any = None,
+    ) -> Any:
+        """Ask the server's store something from within the server, for example in `authenticate`.
+
+        Args:
+            reader: on whose behalf, or None; it must have logged in.
+            writer, proc, cache: kept for scripts that pass them.
+            proc_name: a call of the method table that reads, such as ``fetch_trials``.
+            args: by name, as they travel.
+
+        Returns:
+            plain values, such as documents of trials.
+
+        Raises:
+            TrackError: what the call raises.
+            PermissionDenied: the peer has not logged in.
+            UnknownMethod: no call that reads is called that; to write, connect with a `SocketClient`.
+        """
+        if reader is not None and not self.is_authenticated(reader):
+            raise PermissionDenied("this peer has not logged in: it may ask nothing yet")
+        loop = asyncio.get_running_loop()
+        answered: asyncio.Future[Any] = loop.create_future()
+
+        def tell(outcome: Any) -> None:
+            if not answered.done():  # nobody waits any more
+                answered.set_result(outcome)
+
+        def done(outcome: Any) -> None:
+            loop.call_soon_threadsafe(tell, outcome)
+
+        self.engine.submit_read(proc_name, self.process_args(args, cache), done)
+        outcome = await answered
+        if isinstance(outcome, TrackError):
+            raise outcome
+        return decode(outcome)
+
+    async def run_server(self) -> None:
+        """Serve until `close` is called, then drain: answer what is in flight, commit, close the store.
+
+        Raises:
+            TrackError: the store, the identity or the address cannot be had.
+        """
+        await self.start()
+        await self.wait_closed()
+
+    def close(self) -> None:
+        """Begin to drain; may be called from any thread or signal handler.  A second call hurries.
+
+        Harmless when the server has ended, and its loop with it.
+        """
+        loop = self._loop
+        if loop is None:
+            return
+        try:
+            loop.call_soon_threadsafe(self._close)
+        except RuntimeError:
+            if not loop.is_closed():  # it may be closed between a look at it and the call
+                raise
+
+    # -- running -------------------------------------------------------------------------------------
+
+    async def start(self) -> None:
+        """Listen, and tell so: credential file, server record, ready file."""
+        self._loop = asyncio.get_running_loop()
+        self._closing = asyncio.Event()
+        if self.settings.ready_file is not None:
+            with contextlib.suppress(OSError):  # what is wrong with it is told when it is written
+                self.settings.ready_file.unlink()  # an earlier server's
+        listening = _listen(self.settings.host, self.settings.port)
+        host, port = self.address = listening.getsockname()[:2]
+        try:
+            self._parts = await asyncio.to_thread(assemble, replace(self.settings, port=port))
+            tls = None if self.settings.plaintext else server_context(self._parts.identity)
+            self._announce(host, port)
+        except BaseException:
+            listening.close()
+            await self._release()
+            raise
+        self._door = Door(listening, self.settings.limits, tls, lambda visitor: Session(self, visitor))
+
+    async def wait_closed(self, writer: asyncio.StreamWriter | None = None) -> None:
+        """Serve what `start` began; see `run_server`.
+
+        Args:
+            writer: wait for the end of this connection instead, one of your own.
+        """
+        if writer is not None:
+            await writer.wait_closed()
+            return
+        assert self._closing is not None
+        assert self._door is not None
+        coroutines = (self._door.accept(), self._watch(), self._made.presence.watch())
+        tasks = [asyncio.ensure_future(coroutine) for coroutine in coroutines]
+        closing = asyncio.ensure_future(self._closing.wait())
+        try:
+            await asyncio.wait([closing, *tasks], return_when=asyncio.FIRST_COMPLETED)
+        finally:
+            for task in (closing, *tasks):
+                task.cancel()
+            results = await asyncio.gather(*tasks, return_exceptions=True)
+            await self._drain()
+        for result in results:
+            if isinstance(result, Exception):
+                raise result
+
+    @property
+    def pin(self) -> str:
+        """Of the server's public key."""
+        return self._made.identity.pin
+
+    @property
+    def _made(self) -> Parts:
+        if self._parts is None:
+            raise UsageError("the server has not been started: await start() or run_server() first")
+        return self._parts
+
+    def _announce(self, host: str, port: int) -> None:
+        settings, identity = self.settings, self._made.identity
+        try:
+            self._local = publish_local_access(
+                host=host, port=port, pin=identity.pin, plaintext=settings.plaintext
+            )
+        except TrackError as error:
+            _log.warning("you need a join URI even on this machine ('track user add'): %s", error)
+        record = ServerRecord(
+            host=host,
+            port=port,
+            advertise=settings.advertise,
+            pin=identity.pin,
+            pid=os.getpid(),
+            store=redact(settings.store_uri),
+            plaintext=settings.plaintext,
+            certificate=str(settings.certificate) if settings.certificate else None,
+        )
+        write_server_record(settings.home, record)
+        if settings.ready_file is not None:
+            content = {"host": host, "port": port, "pin": identity.pin, "pid": os.getpid()}
+            write_ready_file(settings.ready_file, content)
+
+    def _close(self) -> None:
+        assert self._closing is not None
+        self._hurry = self._closing.is_set()
+        self._closing.set()
+
+    async def _drain(self) -> None:
+        assert self._door is not None
+        self._withdraw()
+        self._door.close()
+        sessions = list(self._sessions)
+        for session in sessions:
+            session.draining = True
+        await self._until(
+            lambda: all(session.idle for session in sessions), self.settings.limits.drain_seconds
+        )
+        for session in sessions:
+            session.drop(ConnectionLost("the server is stopping: it will be back") if session.role else None)
+        await self._until(lambda: not self._sessions, _GOODBYE_SECONDS)
+        for session in list(self._sessions):
+            session.abort()
+        await self._release()
+
+    async def _release(self) -> None:
+        self._withdraw()
+        if self._parts is not None:
+            await asyncio.to_thread(self._parts.engine.close)
+
+    def _withdraw(self) -> None:
+        """Take the credential file back, while the port it is about is still ours."""
+        local, self._local = self._local, None
+        if local is not None:
+            try:
+                local.withdraw()
+            except (TrackError, OSError) as error:
+                _log.warning("the credential file %s cannot be removed: %s", local.path, error)
+
+    async def _until(self, condition: Callable[[], bool], seconds: float) -> None:
+        assert self._loop is not None
+        deadline = self._loop.time() + seconds
+        while not condition() and self._loop.time() < deadline and not self._hurry:  # noqa: ASYNC110 - rare
+            await asyncio.sleep(_LOOK_EVERY)
+
+    async def _watch(self) -> None:
+        """Once a second: drop who was removed, ask the silent whether they are there."""
+        while True:
+            await asyncio.sleep(_WATCH_EVERY)
+            try:
+                self._drop_removed()
+            except TrackError as error:
+                _log.error("the users cannot be read, so nobody can log in: %s", error)
+            self._look_after_all(asyncio.get_running_loop().time())
+
+    def _look_after_all(self, now: float) -> None:
+        for session in list(self._sessions):
+            if session.reading:
+                self._look_after(session, now)
+
+    def _look_after(self, session: Session, now: float) -> None:
+        limit, silence = self.settings.limits.silence_seconds, now - session.heard
+        if silence > 2 * limit and session.asked > session.heard:
+            _log.info("dropping %s: no sign of life for %.0f s", session.peer, silence)
+            session.abort()
+        elif silence > limit and session.asked <= session.heard:
+            session.asked = now
+            session.ask_for_life(int(now))
+
+    def _drop_removed(self) -> None:
+        """Drop whose user is not the one that logged in any more, also if there is one of the same name."""
+        users = self._made.users.current()
+        if users is self._seen_users:
+            return
+        self._seen_users = users
+        for session in list(self._sessions):
+            if session.username is None or self.mechanism == PASSWORD:
+                continue
+            if self._user(session.username) != self._proving[session]:
+                session.drop(
+                    PermissionDenied(f"user {session.username!r} was removed or changed: log in again")
+                )
+
+    # -- what sessions need (`track_server.network.session.Desk`) ----------------------------------
+
+    @property
+    def engine(self) -> Engine:
+        """Executes calls."""
+        return self._made.engine
+
+    @property
+    def limits(self) -> Limits:
+        """What a peer may take."""
+        return self.settings.limits
+
+    @property
+    def generation(self) -> str:
+        """Identifies the store's history."""
+        return self._made.engine.store.generation
+
+    @property
+    def mechanism(self) -> str:
+        """How peers log in."""
+        own = type(self).authenticate is not SocketServer.authenticate
+        return PASSWORD if own and not self.settings.plaintext else mechanism_for(self._binding)
+
+    def new_login(self, session: Session) -> Login:
+        """Start a login."""
+        if self.mechanism == PASSWORD:
+            return PasswordLogin(lambda username, password: self.authenticate(session, username, password))
+
+        def verifier(name: str) -> Verifier | None:
+            user = self._proving[session] = self._user(name)
+            return user.verifier if user is not None else None
+
+        def role(name: str) -> Role | None:
+            user = self._user(name)
+            return user.role if user is not None and user == self._proving[session] else None
+
+        return ScramLogin(ServerExchange(verifier, self._binding, self._made.users.mock_secret()), role)
+
+    def writer(self, sid: bytes, user: str) -> Writer:
+        """The engine's name for a session that nobody has attached."""
+        return Writer(sid, user)
+
+    def arrived(self, session: Session) -> None:
+        """A peer connected."""
+        self._sessions.add(session)
+
+    def attached(self, session: Session) -> None:
+        """A peer logged in; an older holder of its session is dropped.
+
+        Raises:
+            PermissionDenied: that is another user's.
+        """
+        older = self._holders.get(session.sid)
+        if older is not None and older.username != session.username:
+            raise PermissionDenied("this session belongs to another user: start a new one")
+        if self._door is not None:
+            self._door.known(session.visitor)
+        self._holders[session.sid] = session
+        self._made.presence.arrived(session.sid)
+        if older is not None and older is not session:
+            older.drop(
+                SessionFenced("another connection took over this session: attach it again to take it back")
+            )
+
+    def left(self, session: Session) -> None:
+        """A peer is gone."""
+        self._sessions.discard(session)
+        self._proving.pop(session, None)
+        if self._holders.get(session.sid) is session:
+            del self._holders[session.sid]
+            self._made.presence.left(session.sid)
+        if self._door is not None:
+            self._door.left(session.visitor)
+
+    @property
+    def _binding(self) -> bytes | None:
+        return None if self.settings.plaintext else self._made.identity.binding
+
+    def _user(self, name: str) -> User | None:
+        if self._local is not None and name == self._local.user.name:
+            return self._local.user
+        return self._made.users.lookup(name)
+
+
+def _listen(host: str, port: int) -> socket.socket:
+    try:
+        ((family, kind, proto, _, address), *_) = socket.getaddrinfo(
+            host or None, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE
+        )
+        listening = socket.socket(family, kind, proto)
+    except OSError as error:
+        raise UsageError(
+            f"cannot listen on {host!r}: {error.strerror}; give an address of this machine"
+        ) from None
+    try:
+        listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        listening.setblocking(False)
+        listening.bind(address)
+        listening.listen(_BACKLOG)
+    except OSError as error:
+        listening.close()
+        raise TrackError(
+            f"cannot listen on {host}:{port}: {error.strerror}; "
+            "stop whoever uses it, or choose another port (0 for a free one)"
+        ) from None
+    return listening

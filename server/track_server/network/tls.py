@@ -1,0 +1,28 @@
+"""The server's side of TLS: version 1.3, its own certificate, no session tickets."""
+
+from __future__ import annotations
+
+import ssl
+
+from track_protocol.security.encryption import ALPN, check_negotiated
+from track_server.accounts.identity import Identity
+
+__all__ = ["check_negotiated", "server_context"]
+
+
+def server_context(identity: Identity) -> ssl.SSLContext:
+    """A context for the listening socket.
+
+    After each handshake `check_negotiated` must be asked before anything is read or written,
+    because neither the cipher suite nor a missing ALPN name can be refused beforehand.
+
+    Args:
+        identity: the certificate and key to show.
+    """
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.minimum_version = context.maximum_version = ssl.TLSVersion.TLSv1_3
+    # A resumed session would skip the certificate that the login is bound to.
+    context.num_tickets = 0
+    context.set_alpn_protocols([ALPN])
+    context.load_cert_chain(identity.certificate_path, identity.key_path)
+    return context

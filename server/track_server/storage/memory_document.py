@@ -1,0 +1,393 @@
+"""The readable JSON document of a store: everything it holds, for people and for reading it back.
+
+::
+
+    {
+      "format": "track",            always
+      "version": 3,                 of this layout
+      "generation": "5d41…",        which history it belongs to
+      "transaction": 812,           the last transaction it includes
+      "projects": [{"uid": …, "name": …, "groups": [uids], "trials": [uids]}],
+      "groups": [{"uid": …, "name": …, "project_id": …, "trials": [uids]}],
+      "trials": [{"id": hex, "uid": …, …, "metrics": {"loss": {"aggregator": …, "steps": [0, 1],
+                  "times": [seconds since the epoch], "values": [0.5, 0.25]}}, "chronos": {…}}],
+      "sessions": [{"sid": hex, "user": …, "epoch": 1, "last_seq": 97, "last_reply": null}],
+      "rejected": [{"session": hex, "user": …, "runs": [[5, 7]], "method": "points", "trial": hex, …}],
+      "leases": [{"trial": hex, "sid": hex, "rank": null, "superseded": false}],
+      "blobs": [{"digest": hex, "size": bytes, "time": …, "content": base64}],
+      "checksum": "0c1d2e3f"        CRC-32 of all that is in front of it, from the first byte on
+    }
+
+A trial that was rewound also has ``superseded``: series by name, as in ``metrics``; one with media has
+``media``: such series by name, by kind.  Version 1 had neither ``rejected`` nor ``leases``, version 2 no
+blobs and no checksum.
+
+``steps`` is null when no point of the series has a step.  What JSON has no form for is written as
+`track_server.storage.exactjson` says.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import sys
+import zlib
+from base64 import b64decode, b64encode
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from typing import Any, Final
+
+import orjson
+
+from track_protocol.errors import BadValue, ItemNotFound, StoreCorrupt, StoreError, StoreTooNew
+from track_protocol.model.media import blob_of
+from track_protocol.model.rejected import Rejected, rejected_from_document, rejected_to_document
+from track_protocol.query.parse import parse_query
+from track_protocol.wire.batch import CHRONO, METRIC, SUPERSEDED
+from track_protocol.wire.columns import Column, pack, unpack
+from track_server.storage.contract import Blob, Document, Lease, Points, SessionState, Transaction
+from track_server.storage.exactjson import dumps, loads, restored
+from track_server.storage.memory_tables import MemoryView
+
+__all__ = ["VERSION", "DocumentHeader", "document_lines", "load_document", "parse_document"]
+
+VERSION: Final = 3
+"""Of the document that this software writes; it reads older ones too."""
+
+_FORMAT: Final = "track"
+_INDENT: Final = "  "
+_REMEDY: Final = "restore a copy of it, or move it away to start a new store"
+_SUMMED: Final = 3
+"""The version from which on a document has a checksum."""
+_CHECKSUM: Final = f'{_INDENT}"checksum": "'
+_END: Final = '"\n}\n'
+_BEHIND: Final = len(_CHECKSUM) + 8 + len(_END)
+"""Bytes of a document behind what its checksum is of."""
+
+_FIELDS: Final = (("metrics", METRIC), ("chronos", CHRONO))
+
+
+@dataclass(frozen=True, slots=True)
+class DocumentHeader:
+    """What a document says of itself.
+
+    Attributes:
+        generation: which history it belongs to.
+        transaction: number of the last transaction it includes.
+        version: of its layout.
+    """
+
+    generation: str
+    transaction: int = 0
+    version: int = VERSION
+
+
+class _Text(str):
+    """JSON that is ready."""
+
+    __slots__ = ()
+
+
+# -- writing -------------------------------------------------------------------------------------
+
+
+def document_lines(view: MemoryView, header: DocumentHeader) -> Iterator[str]:
+    """The text of the document, piece by piece.
+
+    Args:
+        view: what to write down.
+        header: generation and transaction of that view, and in which version to write it.
+    """
+    crc = 0
+    for piece in _lines(view, header):
+        crc = zlib.crc32(piece.encode(), crc)
+        yield piece
+    if header.version >= _SUMMED:
+        yield f"{_CHECKSUM}{crc:08x}{_END}"
+
+
+def _lines(view: MemoryView, header: DocumentHeader) -> Iterator[str]:
+    """What the checksum is of."""
+    yield "{\n"
+    for name, value in (
+        ("format", _FORMAT),
+        ("version", header.version),
+        ("generation", header.generation),
+        ("transaction", header.transaction),
+    ):
+        yield f"{_INDENT}{dumps(name)}: {dumps(value)},\n"
+    yield from _member("projects", view.projects(parse_query({}, "project")), ",\n")
+    yield from _member("groups", view.groups(parse_query({}, "group")), ",\n")
+    yield from _member("trials", (_trial(view, document) for document in view.trials(parse_query({}))), ",\n")
+    if header.version == 1:
+        yield from _member("sessions", map(_session, view.sessions()), "\n}\n")
+        return
+    yield from _member("sessions", map(_session, view.sessions()), ",\n")
+    yield from _member("rejected", map(_rejected, view.rejected(None, 0, sys.maxsize)), ",\n")
+    if header.version == 2:
+        yield from _member("leases", map(_lease, view.all_leases()), "\n}\n")
+        return
+    yield from _member("leases", map(_lease, view.all_leases()), ",\n")
+    yield from _member("blobs", (_blob(view, known) for known in view.blobs()), ",\n")
+
+
+def _member(name: str, items: Iterable[Document], end: str) -> Iterator[str]:
+    yield f"{_INDENT}{dumps(name)}: ["
+    separator = "\n"
+    for item in items:
+        yield separator + 2 * _INDENT + _laid_out(item, 3)
+        separator = ",\n"
+    yield ("]" if separator == "\n" else f"\n{_INDENT}]") + end
+
+
+def _laid_out(value: Any, depth: int) -> str:
+    """JSON with a line for each key and each item that is a dict itself; other lists in one line."""
+    if isinstance(value, _Text):
+        return value
+    if type(value) is dict and value:
+        if all(type(key) is str and key[:1] != "$" for key in value):
+            parts = [f"{dumps(key)}: {_laid_out(item, depth + 1)}" for key, item in value.items()]
+            return _enclosed("{", parts, "}", depth)
+        parts = [f"[{dumps(key)}, {_laid_out(item, depth + 1)}]" for key, item in value.items()]
+        return _enclosed('{"$dict": [', parts, "]}", depth)
+    if type(value) is list and any(type(item) is dict for item in value):
+        return _enclosed("[", [_laid_out(item, depth + 1) for item in value], "]", depth)
+    return dumps(value)
+
+
+def _enclosed(opening: str, parts: list[str], closing: str, depth: int) -> str:
+    line = "\n" + depth * _INDENT
+    return opening + line + ("," + line).join(parts) + line[: -len(_INDENT)] + closing
+
+
+def _trial(view: MemoryView, document: Document) -> Document:
+    id = document["id"]
+    shown = {**document, "id": id.hex()}
+    for field, kind in _FIELDS:
+        shown[field] = {
+            name: _series(view, id, kind, name, summary) for name, summary in document[field].items()
+        }
+    history = {
+        name: _series(view, id, SUPERSEDED, name, view.summary(id, SUPERSEDED, name))
+        for name in view.series_names(id, SUPERSEDED)
+    }
+    media = {
+        kind: {name: _series(view, id, kind, name, view.summary(id, kind, name)) for name in names}
+        for kind, names in document["media"].items()
+    }
+    more = {SUPERSEDED: history, "media": media}
+    del shown["media"]
+    return {**shown, **{field: series for field, series in more.items() if series}}
+
+
+def _series(view: MemoryView, trial: bytes, kind: str, name: str, summary: Document) -> Document:
+    points = view.points(trial, kind, name, 0, summary["count"])
+    assert points is not None
+    return {
+        "aggregator": summary["aggregator"],
+        "steps": _column(points.steps) if summary["stepped"] else None,
+        "times": _column(points.times),
+        "values": _column(points.values),
+    }
+
+
+def _column(column: Column) -> _Text:
+    values = unpack(column)
+    # The standard encoder writes plain numbers many times faster, but has no JSON for the others.
+    if column.code == "q" or (column.code == "d" and math.isfinite(sum(values))):
+        return _Text(json.dumps(list(values), separators=(",", ":")))
+    return _Text(dumps(list(values)))
+
+
+def _session(state: SessionState) -> Document:
+    reply = None if state.last_reply is None else list(state.last_reply)
+    return {
+        "sid": state.sid.hex(),
+        "user": state.user,
+        "epoch": state.epoch,
+        "last_seq": state.last_seq,
+        "last_reply": reply,
+    }
+
+
+def _rejected(record: Rejected) -> Document:
+    trial = None if record.trial is None else record.trial.hex()
+    return {**rejected_to_document(record), "session": record.session.hex(), "trial": trial}
+
+
+def _blob(view: MemoryView, known: Blob) -> Document:
+    content = b64encode(view.blob_data(known.digest, 0, known.stored)).decode("ascii")
+    return {"digest": known.digest, "size": known.size, "time": known.time, "content": content}
+
+
+def _lease(lease: Lease) -> Document:
+    return {
+        "trial": lease.trial.hex(),
+        "sid": lease.sid.hex(),
+        "rank": lease.rank,
+        "superseded": lease.superseded,
+    }
+
+
+# -- reading -------------------------------------------------------------------------------------
+
+
+def parse_document(data: bytes, path: str) -> tuple[DocumentHeader, Document]:
+    """Check that some bytes are a document of ours.
+
+    Args:
+        data: the whole file.
+        path: where it is, for messages.
+
+    Returns:
+        its header, and the rest for `load_document`.
+
+    Raises:
+        StoreCorrupt: it is no JSON, or lacks what a document has.
+        StoreError: it is JSON of something else.
+        StoreTooNew: it was written by a newer version of this software.
+    """
+    raw = _parsed(data, path)
+    if not isinstance(raw, dict) or raw.get("format") != _FORMAT:
+        raise StoreError(f"{path} is JSON, but not of a Track store: choose another file name for the store")
+    version, generation, transaction = map(raw.get, ("version", "generation", "transaction"))
+    if type(version) is int and version > VERSION:
+        raise StoreTooNew(
+            f"{path} has version {version} of the document, this software knows up to {VERSION}: "
+            "update the software"
+        )
+    _check_sum(data, path)
+    if type(version) is not int or version < 1 or type(generation) is not str or type(transaction) is not int:
+        raise StoreCorrupt(f"{path} does not say its version, generation and transaction: {_REMEDY}")
+    return DocumentHeader(generation, transaction, version), raw
+
+
+def _check_sum(data: bytes, path: str) -> None:
+    """Find what was changed behind the store's back; a document without a checksum is as good as it reads."""
+    content, told = data[:-_BEHIND], data[-_BEHIND:]
+    if not told.startswith(_CHECKSUM.encode()):
+        return
+    if told[len(_CHECKSUM) : -len(_END)] != f"{zlib.crc32(content):08x}".encode():
+        raise StoreCorrupt(
+            f"{path} is not what was written: its checksum does not match: {_REMEDY}; if somebody has "
+            "changed it on purpose, take its last member, the checksum, out"
+        )
+
+
+def _parsed(data: bytes, path: str) -> Any:
+    try:
+        # Several times as fast as the standard parser, which decides how soon a long store is ready.
+        return restored(orjson.loads(data))
+    except (orjson.JSONDecodeError, BadValue):
+        pass  # an infinity, which only the other parser reads, or an error, whose place that one tells
+    try:
+        return loads(data.decode())
+    except UnicodeDecodeError as error:
+        raise StoreCorrupt(f"{path} is not text at offset {error.start}: {_REMEDY}") from error
+    except BadValue as error:
+        cause = error.__cause__
+        why = str(cause)
+        if isinstance(cause, json.JSONDecodeError):
+            why = f"{cause.msg} at line {cause.lineno}, column {cause.colno}"
+        raise StoreCorrupt(f"{path} is not valid JSON ({why}): {_REMEDY}") from error
+
+
+def load_document(document: Document, tx: Transaction, path: str) -> None:
+    """Put all that a document holds into an empty store.
+
+    Args:
+        document: from `parse_document`.
+        tx: a transaction of that store; the caller commits it, or rolls it back after an error.
+        path: where it came from, for messages.
+
+    Raises:
+        StoreCorrupt: something in it is missing, of another type, or does not fit the rest.
+    """
+    try:
+        for project in document["projects"]:
+            tx.put_project(project)
+        for group in document["groups"]:
+            tx.put_group(group)
+        for trial in document["trials"]:
+            _load_trial(trial, tx)
+        for group in document["groups"]:
+            for uid in group["trials"]:
+                _load_link(group["uid"], uid, tx)
+        for session in document["sessions"]:
+            tx.put_session(_loaded_session(session))
+        if document["version"] > 1:
+            _load_second(document, tx)
+        if document["version"] > 2:
+            _load_third(document, tx)
+    except (KeyError, TypeError, ValueError, AttributeError, ItemNotFound) as error:
+        raise StoreCorrupt(
+            f"{path} is JSON whose parts do not fit together ({error!r}): {_REMEDY}"
+        ) from error
+
+
+def _load_second(document: Document, tx: Transaction) -> None:
+    """What version 2 brought."""
+    for record in document["rejected"]:
+        tx.put_rejected(_loaded_rejected(record))
+    for lease in document["leases"]:
+        trial, sid = bytes.fromhex(lease["trial"]), bytes.fromhex(lease["sid"])
+        tx.put_lease(Lease(trial, sid, lease["rank"], lease["superseded"]))
+
+
+def _load_third(document: Document, tx: Transaction) -> None:
+    """What version 3 brought."""
+    for blob in document["blobs"]:
+        content = b64decode(blob["content"], validate=True)
+        tx.add_blob_data(blob["digest"], blob["size"], content, float(blob["time"]))
+    for trial in document["trials"]:
+        _load_uses(trial, tx)
+
+
+def _load_trial(trial: Document, tx: Transaction) -> None:
+    id = bytes.fromhex(trial["id"])
+    tx.add_trial({**trial, "id": id})
+    every = [(kind, trial[field]) for field, kind in _FIELDS]
+    for kind, found in (*every, (SUPERSEDED, trial.get(SUPERSEDED, {})), *trial.get("media", {}).items()):
+        for name, series in found.items():
+            tx.append_points(id, kind, name, series["aggregator"], _loaded_points(series))
+
+
+def _load_uses(trial: Document, tx: Transaction) -> None:
+    """A document does not say which blobs a trial uses: its media do."""
+    found = [
+        blob_of(value)
+        for names in trial.get("media", {}).values()
+        for series in names.values()
+        for value in series["values"]
+    ]
+    for digest in dict.fromkeys(found):
+        if digest is not None:
+            tx.use_blob(digest, bytes.fromhex(trial["id"]))
+
+
+def _loaded_points(series: Document) -> Points:
+    values, times = pack(series["values"]), pack(list(map(float, series["times"])))
+    steps = Column("n", len(values)) if series["steps"] is None else pack(series["steps"])
+    if not len(values) or not len(values) == len(times) == len(steps):
+        raise ValueError("steps, times and values of a series are not equally many")
+    return Points(steps, times, values)
+
+
+def _load_link(group: str, trial: str, tx: Transaction) -> None:
+    id = tx.trial_id(trial)
+    if id is None:
+        raise ValueError(f"group {group} lists the trial {trial}, which is not there")
+    tx.link(group, id)
+
+
+def _loaded_session(session: Document) -> SessionState:
+    reply = session["last_reply"]
+    last_reply = None if reply is None else (int(reply[0]), bytes(reply[1]))
+    return SessionState(
+        bytes.fromhex(session["sid"]), session["user"], session["epoch"], session["last_seq"], last_reply
+    )
+
+
+def _loaded_rejected(record: Document) -> Rejected:
+    trial = None if record["trial"] is None else bytes.fromhex(record["trial"])
+    return rejected_from_document({**record, "session": bytes.fromhex(record["session"]), "trial": trial})

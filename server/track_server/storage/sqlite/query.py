@@ -1,0 +1,301 @@
+"""Compiles a query to a SQL expression that selects exactly what `Query.matches` selects.
+
+And, or and not become SQL's own.  A comparison becomes SQL where SQL has the same meaning, and
+otherwise a call of ``track_match(value, leaf)``, a function that `register_functions` installs and
+that evaluates the comparison by the protocol's own rules.  No expression is ever NULL, so that NOT
+is an exact negation.
+
+JSON columns hold what `track_server.storage.exactjson` writes.  Three facts about it carry this module:
+
+- A scalar has one text only (a number two or three: ``1``, ``1.0``), so equality with a scalar is
+  equality of the text that ``->`` gives back verbatim, without a number ever being parsed.
+- SQLite reads a decimal fraction to within some units in the last place (exactly only since 3.53),
+  so a number close to the operand of an ordering is left to ``track_match``.
+- Inside a dict written as ``{"$dict":...}`` a JSON path finds nothing.  A column that has such text
+  anywhere is left to ``track_match``, as are keys that a path could not spell verbatim.
+
+Everything that comes from a query is a bound parameter, JSON paths included.
+"""
+
+from __future__ import annotations
+
+import math
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import lru_cache
+from typing import Any, Final, Literal
+
+import apsw
+
+from track_protocol.model.values import INT_MAX, INT_MIN
+from track_protocol.query.tree import (
+    All,
+    Among,
+    AnyOf,
+    Condition,
+    Contains,
+    Kind,
+    Leaf,
+    Not,
+    Ordered,
+    Path,
+    Present,
+    Query,
+    is_number,
+)
+from track_server.storage import exactjson
+
+__all__ = ["compile_query", "register_functions"]
+
+Fragment = tuple[str, list[Any]]
+Sort = Literal["text", "blob", "number", "json"]
+
+_SPELLABLE: Final = re.compile(r'(?!\$)[^"\\\x00-\x1f]*')
+_BOUND_EACH: Final = 8
+"""Values up to this many are bound one by one; more go as one JSON array."""
+_CONTAINS: Final = "~"
+_NEAR: Final = 1e-12
+_TINY: Final = 1e-300
+_TABLES: Final[dict[Kind, str]] = {"trial": "trial", "group": "trial_group", "project": "project"}
+_SERIES: Final = {"metrics": "metric", "chronos": "chrono"}
+
+
+@dataclass(frozen=True, slots=True)
+class _Column:
+    """Where a value is: SQL for it, and the sort it has when it is not NULL."""
+
+    sql: str
+    sort: Sort
+
+
+_COLUMNS: Final[dict[Path, _Column]] = {
+    ("id",): _Column("key", "blob"),
+    ("uid",): _Column("uid", "text"),
+    ("hash",): _Column("hash", "text"),
+    ("revision",): _Column("revision", "number"),
+    ("name",): _Column("name", "text"),
+    ("description",): _Column("description", "text"),
+    ("version",): _Column("version", "text"),
+    ("project_id",): _Column("project_id", "text"),
+    ("group_id",): _Column("group_id", "text"),
+    ("status", "value"): _Column("status_value", "number"),
+    ("status", "name"): _Column("status_name", "text"),
+}
+
+_STATISTICS: Final[dict[str, _Column]] = {
+    "count": _Column("track_series.count", "number"),
+    "first_step": _Column("track_series.first_step", "json"),
+    "last_step": _Column("track_series.last_step", "json"),
+    "last": _Column("track_series.last", "json"),
+    "min": _Column("track_series.min", "number"),
+    "max": _Column("track_series.max", "number"),
+    "mean": _Column("track_series.mean", "number"),
+    # m2 is about finite numbers only, and there need not be any.
+    "sd": _Column(
+        "CASE WHEN track_series.finite > 0 THEN sqrt(track_series.m2 / track_series.finite) END", "number"
+    ),
+}
+
+
+def compile_query(query: Query, table: str | None = None) -> Fragment:
+    """The SQL expression (1 or 0, never NULL) and its parameters for a query.
+
+    Args:
+        query: what to select.
+        table: name or alias under which the statement knows the table of the query's kind; by
+            default ``trial``, ``trial_group`` or ``project``.
+
+    The connection needs `register_functions`.
+    """
+    return _condition(query.condition, table or _TABLES[query.kind])
+
+
+def register_functions(connection: apsw.Connection) -> None:
+    """Install the functions that compiled queries call."""
+    connection.create_scalar_function("track_match", _track_match, 2, deterministic=True)
+    connection.create_scalar_function("track_contains", _track_contains, 2, deterministic=True)
+
+
+def _condition(condition: Condition, table: str) -> Fragment:
+    if isinstance(condition, Not):
+        sql, params = _condition(condition.condition, table)
+        return f"(NOT {sql})", params
+    if isinstance(condition, (All, AnyOf)):
+        word, empty = ("AND", "1") if isinstance(condition, All) else ("OR", "0")
+        return _joined([_condition(part, table) for part in condition.conditions], word) or (empty, [])
+    assert isinstance(condition, (Among, Contains, Ordered, Present))
+    return _leaf(condition, table)
+
+
+def _joined(parts: Sequence[Fragment], word: str) -> Fragment | None:
+    """The parts in one expression, halved again and again: SQLite limits its depth, not its size."""
+    if len(parts) <= 1:
+        return parts[0] if parts else None
+    middle = len(parts) // 2
+    left, right = _joined(parts[:middle], word), _joined(parts[middle:], word)
+    assert left is not None
+    assert right is not None
+    return f"({left[0]} {word} {right[0]})", left[1] + right[1]
+
+
+def _leaf(leaf: Leaf, table: str) -> Fragment:
+    if isinstance(leaf, Among) and not leaf.operands:
+        return "0", []
+    if leaf.path[0] in _SERIES:
+        return _series(leaf, table)
+    column = _COLUMNS.get(leaf.path)
+    if column is not None:
+        return _native(leaf, f"{table}.{column.sql}", column.sort)
+    root, *keys = leaf.path
+    return _json(leaf, f"{table}.{root}", keys)
+
+
+def _series(leaf: Leaf, table: str) -> Fragment:
+    root, name, statistic = leaf.path
+    sql, params = _statistic(leaf, _STATISTICS[statistic])
+    without = int(leaf.holds({}))
+    found = (
+        f"SELECT {sql} FROM series AS track_series WHERE track_series.trial = {table}.id "  # noqa: S608 # all ours
+        "AND track_series.kind = ? AND track_series.name = ?"
+    )
+    return f"coalesce(({found}), {without})", [*params, _SERIES[root], name]
+
+
+def _statistic(leaf: Leaf, column: _Column) -> Fragment:
+    if isinstance(leaf, Present):
+        return "1", []
+    return _json(leaf, column.sql, []) if column.sort == "json" else _native(leaf, column.sql, column.sort)
+
+
+def _native(leaf: Leaf, value: str, sort: Sort) -> Fragment:
+    """Comparison with a column, of which SQLite would convert an operand of another sort."""
+    if isinstance(leaf, Present):
+        return "1", []
+    if isinstance(leaf, Contains):
+        return (f"track_contains({value}, ?)", [leaf.text]) if sort == "text" else ("0", [])
+    if isinstance(leaf, Ordered):
+        if _sort_of(leaf.operand) != sort:
+            return "0", []
+        return f"({value} IS NOT NULL AND {value} {leaf.ordering} ?)", [leaf.operand]
+    operands = [operand for operand in leaf.operands if _sort_of(operand) == sort]
+    if None in leaf.operands:
+        sql, params = _listed(value, operands, sort)
+        return f"({value} IS NULL OR {sql})", params
+    if len(operands) == 1:
+        return f"({value} IS ?)", operands
+    sql, params = _listed(value, operands, sort)
+    return f"({value} IS NOT NULL AND {sql})", params
+
+
+def _sort_of(operand: Any) -> Sort | None:
+    if is_number(operand):
+        return "number"
+    return "text" if isinstance(operand, str) else "blob" if isinstance(operand, bytes) else None
+
+
+def _listed(value: str, operands: Sequence[Any], sort: Sort) -> Fragment:
+    if len(operands) <= _BOUND_EACH:
+        return f"{value} IN ({','.join('?' * len(operands))})", list(operands)
+    if sort == "text":
+        return f"{value} IN (SELECT value FROM json_each(?))", [exactjson.dumps(operands)]  # noqa: S608 # all ours
+    if sort == "blob":
+        texts = [operand.hex() for operand in operands]
+        return f"{value} IN (SELECT unhex(value) FROM json_each(?))", [exactjson.dumps(texts)]  # noqa: S608 # all ours
+    return _matched(Among.of((), operands), value, [])
+
+
+def _json(leaf: Leaf, column: str, keys: Sequence[str]) -> Fragment:
+    """Comparison with what the keys lead to inside a column of JSON text."""
+    if isinstance(leaf, Contains) or _has_composite(leaf) or not all(map(_SPELLABLE.fullmatch, keys)):
+        return _matched(leaf, column, keys)
+    path = "$" + "".join(f'."{key}"' for key in keys)
+    sql, params = _json_plain(leaf, column, keys, path)
+    if not keys:
+        return sql, params
+    matched, leaf_params = _matched(leaf, column, keys)
+    return f"CASE WHEN instr({column}, '\"$dict\"') THEN {matched} ELSE {sql} END", [*leaf_params, *params]
+
+
+def _has_composite(leaf: Leaf) -> bool:
+    composites = (list, tuple, dict)
+    return isinstance(leaf, Among) and any(isinstance(each, composites) for each in leaf.operands)
+
+
+def _json_plain(leaf: Among | Ordered | Present, column: str, keys: Sequence[str], path: str) -> Fragment:
+    if isinstance(leaf, Present):
+        return f"(json_type({column}, ?) IS NOT NULL)", [path]
+    if isinstance(leaf, Ordered):
+        ordered = _json_text_ordered if isinstance(leaf.operand, str) else _json_number_ordered
+        return ordered(leaf, column, keys, path)
+    texts = [text for operand in leaf.operands for text in _texts(operand)]
+    sql, params = _listed(f"({column} -> ?)", texts, "text")
+    return f"coalesce({sql}, {int(None in leaf.operands)})", [path, *params]
+
+
+def _json_text_ordered(leaf: Ordered, column: str, keys: Sequence[str], path: str) -> Fragment:
+    sql = f"CASE WHEN json_type({column}, ?) = 'text' THEN ({column} ->> ?) {leaf.ordering} ? ELSE 0 END"
+    return sql, [path, path, leaf.operand]
+
+
+def _json_number_ordered(leaf: Ordered, column: str, keys: Sequence[str], path: str) -> Fragment:
+    operand = float(leaf.operand)
+    margin = max(abs(operand) * _NEAR, _TINY) if math.isfinite(operand) else 0.0
+    below = int(leaf.ordering in ("<", "<="))
+    near, near_params = _matched(leaf, column, keys)
+    sql = (
+        f"CASE WHEN coalesce(json_type({column}, ?), '') NOT IN ('integer', 'real') THEN 0 "
+        f"WHEN ({column} ->> ?) < ? THEN {below} WHEN ({column} ->> ?) > ? THEN {1 - below} ELSE {near} END"
+    )
+    return sql, [path, path, operand - margin, path, operand + margin, *near_params]
+
+
+def _texts(operand: Any) -> list[str]:
+    """Every text that a value equal to this scalar may have been written as."""
+    if not is_number(operand):
+        return [exactjson.dumps(operand)]
+    if operand == 0:
+        return ["0", "0.0", "-0.0"]
+    twins: list[int | float] = [operand]
+    if isinstance(operand, int) and float(operand) == operand:
+        twins.append(float(operand))
+    elif isinstance(operand, float) and operand.is_integer() and INT_MIN <= operand <= INT_MAX:
+        twins.append(int(operand))
+    return [exactjson.dumps(twin) for twin in twins]
+
+
+def _matched(leaf: Leaf, value: str, keys: Sequence[str]) -> Fragment:
+    return f"track_match({value}, ?)", [_written(leaf, keys)]
+
+
+def _written(leaf: Leaf, keys: Sequence[str]) -> str:
+    if isinstance(leaf, Present):
+        return exactjson.dumps([list(keys)])
+    if isinstance(leaf, Among):
+        return exactjson.dumps([list(keys), leaf.operands])
+    if isinstance(leaf, Contains):
+        return exactjson.dumps([list(keys), _CONTAINS, leaf.text])
+    return exactjson.dumps([list(keys), leaf.ordering, leaf.operand])
+
+
+@lru_cache(maxsize=256)
+def _read(text: str) -> Leaf:
+    keys, *rest = exactjson.loads(text)
+    path = tuple(keys)
+    if not rest:
+        return Present(path)
+    if len(rest) == 1:
+        return Among.of(path, rest[0])
+    return Contains(path, rest[1]) if rest[0] == _CONTAINS else Ordered(path, *rest)
+
+
+def _track_match(*arguments: apsw.SQLiteValue) -> bool:
+    """Whether a comparison (the second argument) holds for JSON text, or for a number as it is."""
+    value, leaf = arguments
+    return _read(str(leaf)).holds(exactjson.loads(value) if isinstance(value, str) else value)
+
+
+def _track_contains(*arguments: apsw.SQLiteValue) -> bool:
+    """Whether a string holds a text (the second argument), which is folded already."""
+    value, text = arguments
+    return isinstance(value, str) and str(text) in value.casefold()

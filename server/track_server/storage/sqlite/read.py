@@ -1,0 +1,367 @@
+"""Reading a SQLite store: documents from its tables, points from its chunks."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable
+from typing import Any, Final
+
+import apsw
+
+from track_protocol.errors import StoreCorrupt
+from track_protocol.model.media import MEDIA_KINDS
+from track_protocol.model.rejected import Rejected
+from track_protocol.query.parse import Query
+from track_protocol.wire.batch import CHRONO, METRIC
+from track_protocol.wire.columns import Column
+from track_server.storage import exactjson
+from track_server.storage.chunks import BadChunk, decode_chunk, join_columns, slice_column
+from track_server.storage.contract import Blob, Document, Lease, Points, SessionState
+from track_server.storage.sqlite.errors import translated
+from track_server.storage.sqlite.query import compile_query
+
+__all__ = ["REJECTED_COLUMNS", "TRIAL_JSON", "SqliteView", "read_chunk"]
+
+TRIAL_JSON: Final = frozenset({"tags", "parameters", "metadata", "errors"})
+"""Fields of a trial that are kept as JSON text."""
+
+REJECTED_COLUMNS: Final = (
+    "first_seq, last_seq, sid, user, runs, method, trial, names, points, code, reason, time, content, size"
+)
+
+_TRIAL_FIELDS: Final = (
+    *("id", "uid", "hash", "revision", "name", "description", "version"),
+    *("tags", "parameters", "metadata", "errors", "project_id", "group_id"),
+)
+_TRIAL_COLUMNS: Final = "key, " + ", ".join(_TRIAL_FIELDS[1:]) + ", status_value, status_name, id"
+_SERIES_COLUMNS: Final = (
+    "trial, kind, name, aggregator, count, first_step, last_step, last, last_time, "
+    "min, max, mean, m2, finite, nonfinite, stepped"
+)
+_FIELD_OF_KIND: Final = {METRIC: "metrics", CHRONO: "chronos"}
+_KINDS: Final = ", ".join(f"'{kind}'" for kind in (*_FIELD_OF_KIND, *MEDIA_KINDS))
+_BLOB_DATA: Final = """
+SELECT start, data FROM blob_part WHERE blob = ?1 AND start < ?3 AND start >= coalesce(
+(SELECT max(start) FROM blob_part WHERE blob = ?1 AND start <= ?2), ?2) ORDER BY start
+"""
+_LEASES: Final = "SELECT trial.key, sid, rank, superseded FROM "
+_DOCUMENTS: Final = 512
+"""Trials whose series are read by one statement."""
+
+
+def _json(text: str | None) -> Any:
+    return None if text is None else exactjson.loads(text)
+
+
+def read_chunk(path: str, series: int, seq: int, data: bytes) -> tuple[Column, Column, Column]:
+    """Steps, times and values of a chunk row.
+
+    Raises:
+        StoreCorrupt: the bytes are not those that were written.
+    """
+    try:
+        return decode_chunk(data)
+    except BadChunk as error:
+        raise StoreCorrupt(
+            f"{path}: the chunk of series {series} from point {seq} on is damaged ({error}): restore a backup"
+        ) from None
+
+
+class SqliteView:
+    """What a connection sees within its transaction.
+
+    Args:
+        db: the connection; a transaction is open on it.
+        path: of the store, for messages.
+    """
+
+    def __init__(self, db: apsw.Connection, path: str) -> None:
+        self._db = db
+        self._path = path
+
+    def project(self, uid: str) -> Document | None:
+        """The project with that uid."""
+        return next(iter(self._projects("uid = ?", [uid])), None)
+
+    def group(self, uid: str) -> Document | None:
+        """The group with that uid."""
+        return next(iter(self._groups("uid = ?", [uid])), None)
+
+    def trial(self, id: bytes) -> Document | None:
+        """The trial with that internal id."""
+        return next(iter(self._trials("key = ?", [id])), None)
+
+    def trial_fields(self, id: bytes) -> Document | None:
+        """The trial without its ``metrics`` and ``chronos``."""
+        return next(iter(self._trials_fields("key = ?", [id]).values()), None)
+
+    def has_project(self, uid: str) -> bool:
+        """Whether there is a project with that uid."""
+        return bool(self._rows("SELECT 1 FROM project WHERE uid = ?", [uid]))
+
+    def has_group(self, uid: str) -> bool:
+        """Whether there is a group with that uid."""
+        return bool(self._rows("SELECT 1 FROM trial_group WHERE uid = ?", [uid]))
+
+    def has_trial(self, id: bytes) -> bool:
+        """Whether there is a trial with that internal id."""
+        return bool(self._rows("SELECT 1 FROM trial WHERE key = ?", [id]))
+
+    def trial_id(self, uid: str) -> bytes | None:
+        """The internal id of the trial with that uid."""
+        return next((row[0] for row in self._rows("SELECT key FROM trial WHERE uid = ?", [uid])), None)
+
+    def revisions(self, hash: str) -> list[bytes]:
+        """Internal ids of all trials with that hash, lowest revision first."""
+        rows = self._rows("SELECT key FROM trial WHERE hash = ? ORDER BY revision, id", [hash])
+        return [row[0] for row in rows]
+
+    def projects(self, query: Query, limit: int | None = None) -> list[Document]:
+        """Projects that match, at most `limit`."""
+        return self._projects(*compile_query(query), limit)
+
+    def groups(self, query: Query, limit: int | None = None) -> list[Document]:
+        """Groups that match, at most `limit`."""
+        return self._groups(*compile_query(query), limit)
+
+    def trials(self, query: Query, limit: int | None = None) -> list[Document]:
+        """Trials that match, at most `limit`."""
+        return self._trials(*compile_query(query), limit)
+
+    def points(self, trial: bytes, kind: str, name: str, start: int, limit: int) -> Points | None:
+        """Up to `limit` points of a series from ordinal `start`; None if there is no such series.
+
+        Raises:
+            StoreCorrupt: a chunk is damaged or missing.
+        """
+        found = self._rows(
+            "SELECT series.id, series.count FROM trial JOIN series ON series.trial = trial.id "
+            "WHERE trial.key = ? AND series.kind = ? AND series.name = ?",
+            [trial, kind, name],
+        )
+        if not found:
+            return None
+        series, count = found[0]
+        stop = min(max(start, 0) + max(limit, 0), count)
+        return self._points(series, max(start, 0), stop)
+
+    def blob(self, digest: str) -> Blob | None:
+        """What is known of a blob."""
+        rows = self._rows("SELECT size, stored, time FROM blob WHERE digest = ?", [digest])
+        return next((Blob(digest, *row) for row in rows), None)
+
+    def blob_data(self, digest: str, offset: int, limit: int) -> bytes:
+        """Up to `limit` of the bytes of a blob that are here, from `offset` on.
+
+        Raises:
+            StoreCorrupt: some of them are missing.
+        """
+        found = self._rows("SELECT id, stored FROM blob WHERE digest = ?", [digest])
+        if not found:
+            return b""
+        id, stored = found[0]
+        stop = min(offset + limit, stored)
+        if offset >= stop:
+            return b""
+        rows = self._rows(_BLOB_DATA, [id, offset, stop])
+        data = b"".join([part for _, part in rows])
+        first = offset - rows[0][0] if rows else 0
+        wanted = data[first : first + stop - offset]
+        if len(wanted) != stop - offset:
+            raise StoreCorrupt(f"{self._path}: the blob {digest} lacks some of its bytes: restore a backup")
+        return wanted
+
+    def unused_blobs(self, before: float, limit: int) -> list[str]:
+        """Digests of blobs that no trial uses and that were last touched before a time, at most `limit`."""
+        rows = self._rows(
+            "SELECT digest FROM blob WHERE time < ? AND id NOT IN (SELECT blob FROM blob_use) LIMIT ?",
+            [before, limit],
+        )
+        return [digest for (digest,) in rows]
+
+    def session(self, sid: bytes) -> SessionState | None:
+        """What is known of a session."""
+        rows = self._rows(
+            "SELECT user, epoch, last_seq, last_reply_seq, last_reply FROM session WHERE sid = ?", [sid]
+        )
+        for user, epoch, last_seq, reply_seq, reply in rows:
+            return SessionState(sid, user, epoch, last_seq, None if reply_seq is None else (reply_seq, reply))
+        return None
+
+    def rejected(self, trial: bytes | None, start: int, limit: int) -> list[Rejected]:
+        """What was set aside, all of it or what is about a trial: up to `limit` from ordinal `start`."""
+        where, params = ("1", []) if trial is None else ("trial = ?", [trial])
+        return self._rejected(f"{where} ORDER BY id LIMIT ? OFFSET ?", [*params, limit, start])
+
+    def rejected_of(self, sid: bytes, first: int, last: int) -> list[Rejected]:
+        """What of a session was set aside with any record from `first` to `last`."""
+        return self._rejected("sid = ? AND first_seq <= ? AND last_seq >= ? ORDER BY id", [sid, last, first])
+
+    def _rejected(self, condition: str, params: list[Any]) -> list[Rejected]:
+        # Only names of this software's own are in the text; values are bound.
+        rows = self._rows(f"SELECT {REJECTED_COLUMNS} FROM rejected WHERE {condition}", params)  # noqa: S608
+        return [
+            Rejected(
+                *(sid, user, tuple((first, last) for first, last in _json(runs)), method, trial),
+                *(tuple(_json(names)), *rest),
+            )
+            for _, _, sid, user, runs, method, trial, names, *rest in rows
+        ]
+
+    def leases(self, trial: bytes) -> list[Lease]:
+        """All leases of a trial, in any order."""
+        return self._leases("trial JOIN lease ON lease.trial = trial.id WHERE trial.key = ?", [trial])
+
+    def leases_of(self, sid: bytes) -> list[Lease]:
+        """All leases of a session, in any order."""
+        return self._leases("lease JOIN trial ON trial.id = lease.trial WHERE lease.sid = ?", [sid])
+
+    def leases_by_status(self, lowest: int, highest: int) -> list[Lease]:
+        """Those not superseded, of all trials whose status has a value from `lowest` to `highest`."""
+        # Crossed, so that the few trials of that status come first and not the leases of all that were lost.
+        found = "trial CROSS JOIN lease ON lease.trial = trial.id WHERE status_value BETWEEN ? AND ?"
+        return self._leases(f"{found} AND NOT superseded", [lowest, highest])
+
+    def _leases(self, found: str, params: list[Any]) -> list[Lease]:
+        rows = self._rows(_LEASES + found, params)
+        return [Lease(trial, sid, rank, bool(superseded)) for trial, sid, rank, superseded in rows]
+
+    def _rows(self, sql: str, params: Iterable[Any]) -> list[tuple[Any, ...]]:
+        with translated(self._path):
+            return self._db.execute(sql, tuple(params)).fetchall()
+
+    def _select(
+        self, columns: str, table: str, where: str, params: list[Any], limit: int | None = None
+    ) -> list[tuple[Any, ...]]:
+        # Only names and operators of this software's own are in the text; values are bound.
+        sql = f"SELECT {columns} FROM {table} WHERE {where} ORDER BY {table}.id LIMIT ?"  # noqa: S608
+        return self._rows(sql, [*params, -1 if limit is None else limit])
+
+    def _uids(self, sql: str, key: Any) -> list[str]:
+        return [row[0] for row in self._rows(sql, [key])]
+
+    def _projects(self, where: str, params: list[Any], limit: int | None = None) -> list[Document]:
+        return [
+            {
+                "uid": uid,
+                "name": name,
+                "description": description,
+                "metadata": _json(metadata),
+                "groups": self._uids("SELECT uid FROM trial_group WHERE project_id = ? ORDER BY id", uid),
+                "trials": self._uids("SELECT uid FROM trial WHERE project_id = ? ORDER BY id", uid),
+            }
+            for uid, name, description, metadata in self._select(
+                "uid, name, description, metadata", "project", where, params, limit
+            )
+        ]
+
+    def _groups(self, where: str, params: list[Any], limit: int | None = None) -> list[Document]:
+        trials = (
+            "SELECT trial.uid FROM group_trial AS link JOIN trial ON trial.id = link.trial "
+            'WHERE link."group" = ? ORDER BY link.id'
+        )
+        return [
+            {
+                "uid": uid,
+                "name": name,
+                "description": description,
+                "metadata": _json(metadata),
+                "project_id": project_id,
+                "trials": self._uids(trials, id),
+            }
+            for id, uid, name, description, metadata, project_id in self._select(
+                "id, uid, name, description, metadata, project_id", "trial_group", where, params, limit
+            )
+        ]
+
+    def _trials_fields(self, where: str, params: list[Any], limit: int | None = None) -> dict[int, Document]:
+        """Trials that match, by their rows."""
+        found: dict[int, Document] = {}
+        for *fields, value, name, id in self._select(_TRIAL_COLUMNS, "trial", where, params, limit):
+            document = dict(zip(_TRIAL_FIELDS, fields, strict=True))
+            for field in TRIAL_JSON:
+                document[field] = _json(document[field])
+            found[id] = document | {"status": {"value": value, "name": name}}
+        return found
+
+    def _trials(self, where: str, params: list[Any], limit: int | None = None) -> list[Document]:
+        found = self._trials_fields(where, params, limit)
+        for document in found.values():
+            document |= {"metrics": {}, "chronos": {}, "media": {}}
+        ids = list(found)
+        for first in range(0, len(ids), _DOCUMENTS):
+            self._add_summaries(found, ids[first : first + _DOCUMENTS])
+        return list(found.values())
+
+    def _add_summaries(self, documents: dict[int, Document], ids: list[int]) -> None:
+        rows = self._rows(
+            f"SELECT {_SERIES_COLUMNS} FROM series "  # noqa: S608 # all ours
+            f"WHERE trial IN (SELECT value FROM json_each(?)) AND kind IN ({_KINDS}) ORDER BY id",
+            [exactjson.dumps(ids)],
+        )
+        for trial, kind, name, *fields in rows:
+            if kind in _FIELD_OF_KIND:
+                documents[trial][_FIELD_OF_KIND[kind]][name] = _summary(*fields)
+            else:
+                documents[trial]["media"].setdefault(kind, {})[name] = _media_summary(*fields)
+
+    def _points(self, series: int, start: int, stop: int) -> Points:
+        if start >= stop:
+            return Points(Column("o", []), Column("d", b""), Column("o", []))
+        rows = self._rows(
+            "SELECT seq, data FROM chunk WHERE series = ?1 AND seq < ?3 AND seq >= coalesce("
+            "(SELECT max(seq) FROM chunk WHERE series = ?1 AND seq <= ?2), ?2) ORDER BY seq",
+            [series, start, stop],
+        )
+        parts, expected = [], start
+        for seq, data in rows:
+            columns = read_chunk(self._path, series, seq, data)
+            first, last = expected - seq, min(stop - seq, len(columns[1]))
+            if not 0 <= first < last:
+                break
+            parts.append([slice_column(column, first, last) for column in columns])
+            expected = seq + last
+        if expected != stop:
+            raise StoreCorrupt(
+                f"{self._path}: series {series} has no point {expected}, which it must have: restore a backup"
+            )
+        steps, times, values = (join_columns(columns) for columns in zip(*parts, strict=True))
+        return Points(steps, times, values)
+
+
+def _media_summary(
+    _aggregator: str | None, count: int, first: str | None, last: str | None, *rest: Any
+) -> Document:
+    _, last_time, *_ = rest
+    return {"count": count, "first_step": _json(first), "last_step": _json(last), "last_time": last_time}
+
+
+def _summary(
+    aggregator: str | None,
+    count: int,
+    first_step: str | None,
+    last_step: str | None,
+    last: str | None,
+    last_time: float | None,
+    low: float | None,
+    high: float | None,
+    mean: float | None,
+    m2: float | None,
+    finite: int,
+    nonfinite: int,
+    stepped: int,
+) -> Document:
+    return {
+        "count": count,
+        "first_step": _json(first_step),
+        "last_step": _json(last_step),
+        "last": _json(last),
+        "last_time": last_time,
+        "min": low,
+        "max": high,
+        "mean": mean,
+        "sd": None if m2 is None or not finite else math.sqrt(m2 / finite),
+        "nonfinite": nonfinite,
+        "stepped": bool(stepped),
+        "aggregator": _json(aggregator),
+    }

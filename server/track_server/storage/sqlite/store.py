@@ -1,0 +1,318 @@
+"""The SQLite backend: one file, one connection that writes, others that read committed states."""
+
+from __future__ import annotations
+
+import logging
+import os
+import time
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from typing import Final
+
+import apsw
+
+from track_protocol.errors import StoreCorrupt, StoreError, StoreReadOnly
+from track_server.storage.locks import StoreLock, check_local
+from track_server.storage.sqlite.append import Appender
+from track_server.storage.sqlite.compact import Merger
+from track_server.storage.sqlite.delete import Sweeper
+from track_server.storage.sqlite.errors import translated
+from track_server.storage.sqlite.read import SqliteView
+from track_server.storage.sqlite.readers import Readers
+from track_server.storage.sqlite.schema import (
+    BUSY_MS,
+    check_engine,
+    close_untouched,
+    generation_of,
+    inspect,
+    open_writer,
+)
+from track_server.storage.sqlite.upgrade import upgrade
+from track_server.storage.sqlite.write import SqliteTransaction
+
+__all__ = ["SqliteStore", "open_store"]
+
+_log = logging.getLogger(__name__)
+
+_THOROUGH_SECONDS: Final = 1.0
+_CLOSING_SECONDS: Final = 0.5
+
+_CHECKPOINT_PAGES: Final = 2_000
+"""So many pages in the log are brought into the main file, while writing goes on."""
+
+_WAL_BYTES: Final = 64 * 2**20
+_WAL_LOOK_EVERY: Final = 2.0
+_WAL_PATIENCE_MS: Final = 1_000
+"""Of more than so many bytes the log is emptied, tried every so many seconds, even if writing has to wait."""
+
+
+def open_store(
+    path: str | os.PathLike[str],
+    uri: str | None = None,
+    *,
+    exclusive: bool = False,
+    served_as: str | None = None,
+) -> SqliteStore:
+    """Open the store in a file; see `SqliteStore`. The URI is ``sqlite:PATH`` by default."""
+    return SqliteStore(path, uri or f"sqlite:{os.fspath(path)}", exclusive=exclusive, served_as=served_as)
+
+
+class SqliteStore:
+    """An open store in a file, which is created if need be.
+
+    Args:
+        path: of the file; its folder must exist, on a local disk.
+        uri: what the user named it by.
+        exclusive: for a server, beside which nobody else opens the store.
+        served_as: where others can reach this server, for the message that they get.
+
+    Raises:
+        StoreInUse: a server has it open, or (for a server) anybody else has.
+        StoreReadOnly: the file or its folder cannot be written.
+        StoreTooNew: a newer version of this software wrote it.
+        StoreCorrupt: it is no database, or a damaged one.
+        StoreFull: it is of an older version, and there is no room to copy it before it is migrated.
+        StoreError: it is another program's, or its folder is missing or on a network.
+    """
+
+    def __init__(
+        self, path: str | os.PathLike[str], uri: str, *, exclusive: bool, served_as: str | None = None
+    ) -> None:
+        check_engine()
+        check_local(path)
+        # One store has one name here, whatever links lead to it.
+        self._path = os.path.realpath(path)
+        inspect(self._path)
+        self._uri = uri
+        self._exclusive = exclusive
+        self._pid = os.getpid()
+        self._wal_looked = 0.0
+        self._closed = False
+        self._lock = StoreLock(self._path, exclusive, served_as)
+        try:
+            self._work_with(open_writer(self._path))
+        except BaseException:
+            self._lock.release()
+            raise
+        try:
+            upgrade(self._db, self._path)
+        except BaseException:
+            self._db.close()
+            self._lock.release()
+            raise
+        self._generation = generation_of(self._db, self._path)
+        self._readers = Readers(self._path)
+
+    def _work_with(self, db: apsw.Connection) -> None:
+        self._db = db
+        self._appender = Appender(db)
+        self._merger = Merger(db, self._path)
+        self._sweeper = Sweeper(db)
+        self._log_pages = 0
+        self._writing = self._settled = False
+        self._data_version = 0
+        db.set_wal_hook(self._logged)
+
+    @property
+    def uri(self) -> str:
+        """The URI it was opened with."""
+        return self._uri
+
+    @property
+    def generation(self) -> str:
+        """Identifies the store's history: random at creation, kept for life."""
+        return self._generation
+
+    @property
+    def path(self) -> str:
+        """Of its main file."""
+        return self._path
+
+    def announce(self, served_as: str) -> None:
+        """Tell others who try to open the store where it is served."""
+        self._lock.announce(served_as)
+
+    def begin(self) -> SqliteTransaction:
+        """Start the write transaction.
+
+        Raises:
+            StoreError: one is open, or another process keeps the store locked.
+        """
+        if self._writing:
+            raise StoreError("a transaction is open: commit it or roll it back before the next one begins")
+        if self._closed:
+            raise StoreError(f"{self._uri} is closed: open it again")
+        with translated(self._path):
+            self._checkpoint()
+            self._db.execute("BEGIN IMMEDIATE")
+            self._writing = True
+            if not self._exclusive:
+                self._notice_others()
+        return SqliteTransaction(self._db, self._path, self._appender, self._ended)
+
+    @contextmanager
+    def snapshot(self) -> Iterator[SqliteView]:
+        """A consistent view of what is committed; any thread."""
+        with self._readers.snapshot() as db:
+            yield SqliteView(db, self._path)
+
+    def maintain(self, seconds: float) -> bool:
+        """Sweep, merge chunks and give free space back for about that long; True if more is left.
+
+        With a second or more, series that may still grow are merged too.
+        """
+        if self._writing or self._closed:
+            return False
+        with translated(self._path):
+            if self._sweeper.work(seconds):
+                self._settled = False
+                self._checkpoint()
+                return True
+            more = self._merger.work(seconds, seconds >= _THOROUGH_SECONDS)
+            if not (more or self._settled or self._merger.expects_more):
+                self._settled = self._empty_wal(wait_ms=0)
+            elif self._wal_is_long():
+                self._empty_wal(wait_ms=_WAL_PATIENCE_MS)
+            return more
+
+    def save(self, path: str | None = None) -> None:
+        """Bring the store's main file up to date, or write a copy of the store to `path`.
+
+        Raises:
+            StoreError: the copy would replace this store, or one that is open or was not closed.
+        """
+        if path is not None:
+            self._copy(Path(path))
+            return
+        with translated(self._path), suppress(apsw.BusyError):  # another process is about it
+            self._db.wal_checkpoint(mode=apsw.SQLITE_CHECKPOINT_PASSIVE)
+
+    def reopen(self) -> None:
+        """Close every connection, and open the store again from what is on the disk.
+
+        Raises:
+            StoreError: not yet; it may be tried again.
+        """
+        if self._closed:
+            raise StoreError(f"{self._uri} is closed: open it again")
+        with self._readers.paused():
+            close_untouched(self._db)
+            if not os.path.exists(self._path):
+                raise StoreError(f"{self._path} was deleted while it was open: put it back")
+            db = open_writer(self._path)
+            try:
+                with translated(self._path):
+                    if generation_of(db, self._path) != self._generation:
+                        raise StoreError(f"{self._path} is another store than before: restart its users")
+            except BaseException:
+                close_untouched(db)
+                raise
+            self._work_with(db)
+
+    def abandon(self) -> None:
+        """Release everything and write nothing more; harmless when repeated."""
+        self._close(lambda: close_untouched(self._db))
+
+    def close(self) -> None:
+        """Save and release everything; harmless when repeated."""
+        self._close(self._finish)
+
+    def _close(self, finish: Callable[[], None]) -> None:
+        if self._closed:
+            return
+        self._closed = True
+        if os.getpid() != self._pid:
+            return  # a forked child has only copies, and its parent still works with the originals
+        try:
+            self._readers.close()
+            finish()
+        finally:
+            self._db.close()
+            self._lock.release()
+
+    def _logged(self, _db: apsw.Connection, _name: str, pages: int) -> int:
+        self._log_pages = pages
+        return apsw.SQLITE_OK
+
+    def _checkpoint(self) -> None:
+        """Bring a long log into the main file, as far as readers and the room on the disk allow."""
+        if self._log_pages >= _CHECKPOINT_PAGES:
+            with suppress(apsw.BusyError, apsw.FullError):
+                self._db.wal_checkpoint(mode=apsw.SQLITE_CHECKPOINT_PASSIVE)
+
+    def _wal_is_long(self) -> bool:
+        """Whether readers that overlap have kept the log growing; looks only every now and then."""
+        now = time.monotonic()
+        if now < self._wal_looked + _WAL_LOOK_EVERY:
+            return False
+        self._wal_looked = now
+        return os.path.getsize(f"{self._path}-wal") > _WAL_BYTES
+
+    def _empty_wal(self, wait_ms: int) -> bool:
+        """Bring the main file up to date and the log to nothing; False while a reader needs the log.
+
+        Readers that begin while this waits need it no more, so it waits for those at work at most.
+        """
+        self._db.set_busy_timeout(wait_ms)
+        try:
+            self._db.wal_checkpoint(mode=apsw.SQLITE_CHECKPOINT_TRUNCATE)
+        except apsw.BusyError:
+            return False
+        finally:
+            self._db.set_busy_timeout(BUSY_MS)
+        return True
+
+    def _notice_others(self) -> None:
+        """Forget what is remembered of the tables if another connection has committed since."""
+        # The pragma, unlike apsw's `data_version`, leaves this connection's own commits out.
+        version = int(self._db.execute("PRAGMA data_version").get)
+        if version != self._data_version:
+            self._data_version = version
+            self._appender.forget()
+
+    def _finish(self) -> None:
+        if self._writing:
+            self._db.execute("ROLLBACK")
+        try:
+            self._sweeper.work(_CLOSING_SECONDS)
+            self._merger.work(_CLOSING_SECONDS, thorough=True)
+            self._db.wal_checkpoint(mode=apsw.SQLITE_CHECKPOINT_PASSIVE)
+        except apsw.BusyError:
+            pass  # another process is at work on the store, and leaves it tidy in its turn
+        except (apsw.Error, StoreCorrupt) as error:
+            # Everything that was committed is durable without it.
+            _log.warning("%s was closed without tidying up: %s", self._path, error)
+            close_untouched(self._db)
+
+    def _ended(self, written: Mapping[int, tuple[int, int]]) -> None:
+        self._writing = self._settled = False
+        self._merger.grew(written)
+
+    def _copy(self, target: Path) -> None:
+        check_local(target)
+        if os.path.realpath(target) == self._path:
+            raise StoreError(f"{target} is this store itself: give another path for the copy")
+        if target.with_name(f"{target.name}-wal").exists():
+            raise StoreError(f"{target} is a store that was not closed: give another path for the copy")
+        part = target.with_name(f".{target.name}.{os.getpid()}.part")
+        part.unlink(missing_ok=True)
+        try:
+            with translated(str(target)):
+                self._db.execute("VACUUM INTO ?", (str(part),))
+            _make_durable(part)
+            part.replace(target)
+            _make_durable(target.parent)
+        except PermissionError as error:
+            why = f"{target} cannot be written ({error.strerror})"
+            raise StoreReadOnly(f"{why}: give another path for the copy") from None
+        finally:
+            part.unlink(missing_ok=True)
+
+
+def _make_durable(path: Path) -> None:
+    fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+    try:
+        os.fsync(fd)
+    finally:
+        os.close(fd)

@@ -1,0 +1,46 @@
+"""What every store promises, as one class of tests."""
+
+from __future__ import annotations
+
+from track_server.testing.store_blobs import BlobTests
+from track_server.testing.store_deleting import DeletingTests
+from track_server.testing.store_documents import DocumentTests
+from track_server.testing.store_leases import LeaseTests
+from track_server.testing.store_points import PointsTests
+from track_server.testing.store_queries import QueryTests
+from track_server.testing.store_rejected import RejectedTests
+from track_server.testing.store_rewinds import RewindTests
+from track_server.testing.store_transactions import TransactionTests
+
+__all__ = ["StoreContract"]
+
+
+class StoreContract(
+    BlobTests,
+    DeletingTests,
+    DocumentTests,
+    LeaseTests,
+    PointsTests,
+    QueryTests,
+    RejectedTests,
+    RewindTests,
+    TransactionTests,
+):
+    """A store that passes these tests does what the engine needs of it.
+
+    Use it in a module of tests, once for each backend::
+
+        from track_server.testing import StoreContract
+        from track_server.storage.contract import Lease, Points, SessionState
+
+        class TestMyStore(StoreContract):
+            points_type = Points
+            session_type = SessionState
+            lease_type = Lease
+
+            def open_store(self, path):
+                return MyStore(path)
+
+    `persistent` is set to False for a backend that keeps nothing once it is closed; the tests that
+    reopen a store are skipped then.
+    """

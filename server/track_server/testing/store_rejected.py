@@ -1,0 +1,125 @@
+"""What was set aside because it can never be stored."""
+
+from __future__ import annotations
+
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+from track_protocol.model.rejected import FIRST_KEPT, MOST_KEPT, POINTS, Rejected
+from track_server.testing.store_support import StoreSuite, id_of, trial
+
+__all__ = ["RejectedTests", "rejected"]
+
+SID = b"s" * 16
+
+
+def rejected(*runs: tuple[int, int], **fields: Any) -> Rejected:
+    """A rejected record, as the engine gives it to a store."""
+    known: dict[str, Any] = {
+        "session": SID,
+        "user": "ann",
+        "runs": runs or ((1, 1),),
+        "method": POINTS,
+        "trial": id_of(0),
+        "names": ("loss", "accuracy"),
+        "points": 2,
+        "code": "bad-value",
+        "reason": "the name is too long",
+        "time": 1.7e9,
+        "content": b"\x00\xff content",
+        "size": 10,
+    }
+    return Rejected(**(known | fields))
+
+
+def _put(record: Rejected, tx: Any) -> None:
+    tx.put_rejected(record)
+
+
+class RejectedTests(StoreSuite):
+    """Part of `StoreContract`."""
+
+    def test_what_was_set_aside_reads_as_it_was(self, store: Any) -> None:
+        plain = rejected((4, 6), (8, 8), (2**40, 2**62))
+        call = rejected((9, 9), method="add_trial_tags", trial=None, names=(), content=b"", size=2**40)
+        self.put(store, lambda tx: tx.put_rejected(plain), lambda tx: tx.put_rejected(call))
+        with store.snapshot() as view:
+            assert view.rejected(None, 0, 10) == [plain, call]
+
+    def test_nothing_is_set_aside_in_a_new_store(self, store: Any) -> None:
+        with store.snapshot() as view:
+            assert view.rejected(None, 0, 10) == []
+            assert view.rejected_of(SID, 1, 100) == []
+
+    def test_what_was_set_aside_is_paged_in_its_order(self, store: Any) -> None:
+        kept = [rejected((seq, seq)) for seq in range(1, 8)]
+        for record in kept:
+            self.put(store, partial(_put, record))
+        with store.snapshot() as view:
+            assert [view.rejected(None, start, 3) for start in (0, 3, 6, 9)] == [
+                kept[:3],
+                kept[3:6],
+                kept[6:],
+                [],
+            ]
+            assert view.rejected(id_of(0), 2, 2) == kept[2:4]
+            assert view.rejected(None, 2**63 - 1, 256) == []
+
+    def test_what_was_set_aside_of_one_trial_is_found(self, store: Any) -> None:
+        other = rejected((2, 2), trial=id_of(1))
+        records = (rejected(), other, rejected((3, 3), trial=None))
+        self.put(store, lambda tx: [tx.put_rejected(each) for each in records])
+        with store.snapshot() as view:
+            assert view.rejected(id_of(1), 0, 10) == [other]
+            assert view.rejected(id_of(7), 0, 10) == []
+
+    def test_what_was_set_aside_is_found_by_its_session_and_any_of_its_numbers(self, store: Any) -> None:
+        first, second = rejected((3, 5), (9, 9)), rejected((11, 12))
+        stranger = rejected((3, 12), session=b"t" * 16)
+        self.put(store, lambda tx: [tx.put_rejected(each) for each in (first, stranger, second)])
+        with store.snapshot() as view:
+            assert view.rejected_of(SID, 1, 100) == [first, second]
+            assert view.rejected_of(SID, 9, 11) == [first, second]
+            assert view.rejected_of(SID, 12, 12) == [second]
+            assert view.rejected_of(SID, 1, 2) == []
+
+    def test_of_a_session_that_is_rejected_for_ever_the_first_and_the_newest_are_kept(
+        self, store: Any
+    ) -> None:
+        stranger = rejected(session=b"t" * 16)
+        last = MOST_KEPT + 10
+        flood = [rejected((seq, seq), content=b"", size=0) for seq in range(1, last + 1)]
+        self.put(store, lambda tx: [tx.put_rejected(each) for each in (stranger, *flood)])
+        kept = [*flood[:FIRST_KEPT], *flood[FIRST_KEPT + 10 :]]
+        with store.snapshot() as view:
+            assert view.rejected_of(SID, 1, last) == kept
+            assert view.rejected(None, 0, 2 * last) == [stranger, *kept]
+            assert view.rejected(id_of(0), 0, 2 * last) == [stranger, *kept]
+
+    def test_a_transaction_sees_what_it_set_aside_and_takes_it_back(self, store: Any) -> None:
+        tx = store.begin()
+        tx.put_rejected(rejected())
+        assert tx.rejected(None, 0, 10) == tx.rejected_of(SID, 1, 1) == [rejected()]
+        tx.rollback()
+        with store.snapshot() as view:
+            assert view.rejected(None, 0, 10) == view.rejected_of(SID, 1, 1) == []
+            assert view.rejected(id_of(0), 0, 10) == []
+
+    def test_a_snapshot_does_not_see_what_is_set_aside_later(self, store: Any) -> None:
+        self.put(store, lambda tx: tx.put_rejected(rejected()))
+        with store.snapshot() as view:
+            self.put(store, lambda tx: tx.put_rejected(rejected((2, 2))))
+            assert view.rejected(None, 0, 10) == view.rejected_of(SID, 1, 9) == [rejected()]
+
+    def test_what_was_set_aside_is_there_after_reopening(self, store: Any, path: Path) -> None:
+        kept = [rejected((1, 4)), rejected((5, 5), trial=None, reason="ünstorable: \u2028 {}")]
+        self.put(store, lambda tx: tx.add_trial(trial()), lambda tx: tx.put_rejected(kept[0]))
+        self.put(store, lambda tx: tx.put_rejected(kept[1]))
+        again = self.reopened(store, path)
+        try:
+            with again.snapshot() as view:
+                assert view.rejected(None, 0, 10) == view.rejected_of(SID, 1, 9) == kept
+                assert view.rejected(id_of(0), 0, 10) == kept[:1]
+        finally:
+            again.close()

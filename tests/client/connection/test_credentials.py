@@ -1,0 +1,148 @@
+from __future__ import annotations
+
+import json
+import os
+from pathlib import Path
+
+import pytest
+
+from track.connection.credentials import LocalCredentials, find_secret, local_credentials
+from track_protocol.errors import UsageError
+from track_protocol.security.tokens import Secret
+
+CONTENT = {
+    "host": "127.0.0.1",
+    "port": 8123,
+    "pin": "sha256:x",
+    "username": "local-1000",
+    "token": "hunter2",
+    "pid": 42,
+    "plaintext": False,
+}
+
+
+def leave(runtime: Path, content: object = CONTENT, mode: int = 0o600) -> Path:
+    folder = runtime / "track"
+    folder.mkdir(mode=0o700)
+    path = folder / "8123.json"
+    path.write_text(json.dumps(content))
+    path.chmod(mode)
+    return path
+
+
+def look(runtime: Path, port: int = 8123) -> LocalCredentials | None:
+    return local_credentials(port, {"XDG_RUNTIME_DIR": str(runtime)})
+
+
+def test_what_the_users_own_server_left_is_found(tmp_path: Path) -> None:
+    path = leave(tmp_path)
+    assert look(tmp_path) == LocalCredentials(
+        "127.0.0.1", 8123, "sha256:x", "local-1000", Secret("hunter2"), 42, False, path
+    )
+
+
+def test_what_is_found_does_not_show_its_token(tmp_path: Path) -> None:
+    leave(tmp_path)
+    assert "hunter2" not in repr(look(tmp_path))
+
+
+def test_without_a_server_there_is_nothing_and_no_warning(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    assert look(tmp_path) is None
+    assert not caplog.records
+
+
+def test_a_server_on_another_port_is_not_asked(tmp_path: Path) -> None:
+    leave(tmp_path)
+    assert look(tmp_path, 8124) is None
+
+
+@pytest.mark.parametrize("mode", [0o640, 0o604, 0o620])
+def test_a_file_that_others_may_read_or_write_is_not_used(
+    tmp_path: Path, mode: int, caplog: pytest.LogCaptureFixture
+) -> None:
+    path = leave(tmp_path, mode=mode)
+    assert look(tmp_path) is None
+    assert str(path) in caplog.text
+    assert "hunter2" not in caplog.text
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root can give a file to another user")
+def test_a_file_of_somebody_else_is_not_used(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    os.chown(leave(tmp_path), 12345, 12345)
+    assert look(tmp_path) is None
+    assert "belongs to user 12345" in caplog.text
+
+
+def test_a_link_is_not_followed(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    path = leave(tmp_path)
+    path.rename(tmp_path / "elsewhere")
+    path.symlink_to(tmp_path / "elsewhere")
+    assert look(tmp_path) is None
+    assert "not used" in caplog.text
+
+
+def test_a_folder_is_not_read(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    (tmp_path / "track" / "8123.json").mkdir(parents=True)
+    assert look(tmp_path) is None
+    assert "not used" in caplog.text
+
+
+@pytest.mark.timeout(10)
+def test_a_pipe_that_somebody_put_there_does_not_hold_the_client(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    (tmp_path / "track").mkdir()
+    os.mkfifo(tmp_path / "track" / "8123.json", 0o600)
+    assert look(tmp_path) is None
+    assert "not a regular file" in caplog.text
+
+
+@pytest.mark.parametrize("content", [[], {}, "text", {**CONTENT, "port": 9}, {**CONTENT, "pid": "x"}])
+def test_a_file_that_no_server_wrote_is_not_used(
+    tmp_path: Path, content: object, caplog: pytest.LogCaptureFixture
+) -> None:
+    leave(tmp_path, content)
+    assert look(tmp_path) is None
+    assert "not what a server writes" in caplog.text
+
+
+def test_the_secret_of_the_uri_comes_first() -> None:
+    assert find_secret("uri", {"TRACK_TOKEN": "env"}) == Secret("uri")
+
+
+def test_the_secret_of_the_environment_comes_before_that_of_a_file(tmp_path: Path) -> None:
+    env = {"TRACK_TOKEN": " env\n", "TRACK_TOKEN_FILE": str(tmp_path / "missing")}
+    assert find_secret(None, env) == Secret("env")
+
+
+def test_the_secret_is_read_from_a_file(tmp_path: Path) -> None:
+    (tmp_path / "token").write_text("file\n")
+    (tmp_path / "token").chmod(0o600)
+    assert find_secret("", {"TRACK_TOKEN": "", "TRACK_TOKEN_FILE": str(tmp_path / "token")}) == Secret("file")
+
+
+def test_without_any_secret_there_is_none() -> None:
+    assert find_secret(None, {}) is None
+
+
+@pytest.mark.parametrize("content", [None, b"", b" \n", b"\xff"])
+def test_a_token_file_that_holds_none_is_an_error_that_names_it(
+    tmp_path: Path, content: bytes | None
+) -> None:
+    path = tmp_path / "token"
+    if content is not None:
+        path.write_bytes(content)
+    with pytest.raises(UsageError, match=str(path)):
+        find_secret(None, {"TRACK_TOKEN_FILE": str(path)})
+
+
+def test_a_token_file_that_anybody_may_read_is_used_with_a_warning(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    (tmp_path / "token").write_text("hunter2")
+    (tmp_path / "token").chmod(0o644)
+    assert find_secret(None, {"TRACK_TOKEN_FILE": str(tmp_path / "token")}) == Secret("hunter2")
+    assert "chmod 600" in caplog.text
+    assert "hunter2" not in caplog.text

@@ -1,0 +1,172 @@
+from __future__ import annotations
+
+import json
+import stat
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from made_certificates import make_certificate
+from track.connection.credentials import LocalCredentials
+from track.connection.trust import KnownServers, pins_for
+from track_protocol.errors import AuthenticationError, PinMismatch, UsageError
+from track_protocol.security.pins import pin_of_certificate
+from track_protocol.security.tokens import Secret, new_token
+
+DER = make_certificate().der
+PIN = pin_of_certificate(DER)
+OTHER = pin_of_certificate(make_certificate().der)
+TOKEN = Secret(new_token())
+PASSWORD = Secret("correct horse")
+LOCAL = LocalCredentials("127.0.0.1", 8123, PIN, "local-0", TOKEN, 1, False, Path("/run/track/8123.json"))
+
+REMEMBER_TEN = """
+import sys
+from pathlib import Path
+from track.connection.trust import KnownServers
+
+for port in range(10):
+    KnownServers(Path(sys.argv[1])).remember(f"node{sys.argv[2]}", port + 1, sys.argv[3])
+"""
+
+
+@pytest.fixture
+def known(tmp_path: Path) -> KnownServers:
+    return KnownServers(tmp_path / "state")
+
+
+def test_an_unknown_server_has_no_pin(known: KnownServers) -> None:
+    assert known.remembered_pin("node17", 8123) is None
+
+
+def test_a_pin_is_remembered_for_its_address_only(known: KnownServers) -> None:
+    known.remember("node17", 8123, PIN)
+    assert known.remembered_pin("node17", 8123) == PIN
+    assert known.remembered_pin("node17", 8124) is None
+    assert known.remembered_pin("node18", 8123) is None
+
+
+@pytest.mark.parametrize(("one", "other"), [("Node17", "node17"), ("[FD00::7]", "fd00::7")])
+def test_one_host_written_in_two_ways_is_one_host(known: KnownServers, one: str, other: str) -> None:
+    known.remember(one, 1, PIN)
+    assert known.remembered_pin(other, 1) == PIN
+
+
+def test_a_remembered_pin_is_never_overwritten(known: KnownServers) -> None:
+    known.remember("node17", 8123, PIN)
+    with pytest.raises(PinMismatch) as refused:
+        known.remember("node17", 8123, OTHER)
+    assert known.remembered_pin("node17", 8123) == PIN
+    for named in (PIN, OTHER, str(known.path), "node17:8123"):
+        assert named in str(refused.value)
+
+
+def test_the_memory_is_for_its_owner_only(known: KnownServers) -> None:
+    known.remember("node17", 8123, PIN)
+    assert stat.S_IMODE(known.path.stat().st_mode) == 0o600
+    assert stat.S_IMODE(known.path.parent.stat().st_mode) == 0o700
+
+
+@pytest.mark.parametrize(
+    "text", ["", "[]", "{}", '{"version": 2, "servers": {}}', '{"version": 1, "servers": []}']
+)
+def test_a_damaged_memory_trusts_nobody_and_is_kept(known: KnownServers, text: str) -> None:
+    known.path.parent.mkdir()
+    known.path.write_text(text)
+    with pytest.raises(AuthenticationError, match=r"known_servers\.json"):
+        pins_for("node17", 8123, uri_pins=(), secret=TOKEN, known=known)
+    with pytest.raises(AuthenticationError, match=r"known_servers\.json"):
+        known.remember("node17", 8123, PIN)
+    assert known.path.read_text() == text
+
+
+def test_a_memory_that_cannot_be_written_is_a_warning_that_says_what_to_do(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    (tmp_path / "state").touch()
+    known = KnownServers(tmp_path / "state" / "track")
+    known.remember("node17", 8123, PIN)
+    assert f"pin={PIN}" in caplog.text
+
+
+def test_processes_that_remember_at_once_forget_nothing(known: KnownServers) -> None:
+    folder = str(known.path.parent)
+    started = [
+        subprocess.Popen([sys.executable, "-c", REMEMBER_TEN, folder, str(number), PIN])
+        for number in range(3)
+    ]
+    assert [process.wait(60) for process in started] == [0, 0, 0]
+    assert len(json.loads(known.path.read_bytes())["servers"]) == 30
+
+
+def test_the_pins_of_the_uri_come_first(known: KnownServers) -> None:
+    known.remember("localhost", 8123, OTHER)
+    trust = pins_for("localhost", 8123, uri_pins=(PIN, OTHER), secret=TOKEN, local=LOCAL, known=known)
+    assert trust.pins == (PIN, OTHER)
+
+
+def test_the_pin_of_the_users_own_server_comes_before_a_remembered_one(known: KnownServers) -> None:
+    known.remember("localhost", 8123, OTHER)
+    trust = pins_for("localhost", 8123, uri_pins=(), secret=TOKEN, local=LOCAL, known=known)
+    assert trust.pins == (PIN,)
+    assert trust.origin == "/run/track/8123.json"
+
+
+def test_a_remembered_pin_is_expected(known: KnownServers) -> None:
+    known.remember("node17", 8123, PIN)
+    assert pins_for("node17", 8123, uri_pins=(), secret=TOKEN, known=known).pins == (PIN,)
+
+
+def test_the_right_key_is_accepted(known: KnownServers) -> None:
+    pins_for("node17", 8123, uri_pins=(PIN,), secret=TOKEN, known=known).check(DER)
+
+
+def test_another_key_than_the_uri_says_is_refused(known: KnownServers) -> None:
+    trust = pins_for("node17", 8123, uri_pins=(OTHER,), secret=TOKEN, known=known)
+    with pytest.raises(PinMismatch, match="the join URI expects"):
+        trust.check(DER)
+
+
+def test_another_key_than_the_last_time_names_both_the_file_and_the_remedy(known: KnownServers) -> None:
+    known.remember("node17", 8123, OTHER)
+    trust = pins_for("node17", 8123, uri_pins=(), secret=TOKEN, known=known)
+    with pytest.raises(PinMismatch) as refused:
+        trust.check(DER)
+    for named in (PIN, OTHER, str(known.path), "remove the entry 'node17:8123'"):
+        assert named in str(refused.value)
+
+
+def test_at_the_first_meeting_a_token_is_used_and_the_proven_pin_is_kept(known: KnownServers) -> None:
+    trust = pins_for("node17", 8123, uri_pins=(), secret=TOKEN, known=known)
+    trust.check(DER)
+    assert known.remembered_pin("node17", 8123) is None
+    trust.proven(DER)
+    assert known.remembered_pin("node17", 8123) == PIN
+
+
+def test_a_pin_that_was_given_is_not_remembered(known: KnownServers) -> None:
+    pins_for("node17", 8123, uri_pins=(PIN,), secret=TOKEN, known=known).proven(DER)
+    assert known.remembered_pin("node17", 8123) is None
+
+
+def test_a_password_is_not_used_toward_a_server_whose_key_is_unknown(known: KnownServers) -> None:
+    with pytest.raises(AuthenticationError, match="no pin is known for node17:8123") as refused:
+        pins_for("node17", 8123, uri_pins=(), secret=PASSWORD, known=known)
+    assert "correct horse" not in str(refused.value)
+
+
+def test_a_password_is_used_toward_a_server_whose_key_is_known(known: KnownServers) -> None:
+    assert pins_for("node17", 8123, uri_pins=(PIN,), secret=PASSWORD, known=known).pins == (PIN,)
+    assert pins_for("localhost", 8123, uri_pins=(), secret=PASSWORD, local=LOCAL, known=known).pins == (PIN,)
+
+
+def test_with_a_pin_in_the_uri_no_home_folder_is_needed(monkeypatch: pytest.MonkeyPatch) -> None:
+    def no_home(env: object) -> Path:
+        raise UsageError("no home")
+
+    monkeypatch.setattr("track.connection.trust.client_state_folder", no_home)
+    trust = pins_for("node17", 8123, uri_pins=(PIN,), secret=TOKEN)
+    trust.check(DER)
+    trust.proven(DER)

@@ -1,0 +1,121 @@
+"""Contents on their way: in parts, once, and never a part of something that cannot become whole."""
+
+from __future__ import annotations
+
+import hashlib
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from track.media import blobs
+from track.media.artifact import artifact
+from track.media.blobs import BlobSender
+from track.outbox.drops import Losses
+from track_protocol.errors import BadValue
+from track_protocol.model.media import MAX_BLOB_BYTES, PART_BYTES, TEXT, Media
+
+
+class Box:
+    """Takes log calls as an outbox does."""
+
+    def __init__(self, room: int = 1_000) -> None:
+        self.losses = Losses()
+        self.room = room
+        self.parts: list[dict[str, Any]] = []
+        self.sender = BlobSender(self.log, lambda: self.losses)
+
+    def log(self, method: str, arguments: dict[str, Any]) -> bool:
+        assert method == "put_blob"
+        if len(self.parts) >= self.room:
+            return False
+        self.parts.append(arguments)
+        return True
+
+    @property
+    def content(self) -> bytes:
+        assert [part["offset"] for part in self.parts] == [
+            PART_BYTES * number for number in range(len(self.parts))
+        ]
+        return b"".join(part["data"] for part in self.parts)
+
+
+def media(content: bytes) -> Media:
+    document = {"digest": hashlib.sha256(content).hexdigest(), "size": len(content)}
+    return Media(TEXT, document, content)
+
+
+@pytest.fixture
+def box() -> Box:
+    return Box()
+
+
+@pytest.mark.parametrize("size", [0, 1, PART_BYTES, PART_BYTES + 1, 3 * PART_BYTES])
+def test_a_content_goes_in_parts(box: Box, tmp_path: Path, size: int) -> None:
+    content = bytes(number % 251 for number in range(size))
+    assert box.sender.send(media(content)) is None
+    assert (box.content, len(box.parts)) == (content, max(1, -(-size // PART_BYTES)))
+    (tmp_path / "f").write_bytes(content)
+    other = Box()
+    assert other.sender.send(artifact(tmp_path / "f")) is None
+    assert other.parts == box.parts
+
+
+def test_what_was_sent_is_not_sent_again(box: Box) -> None:
+    for _ in range(3):
+        assert box.sender.send(media(b"x")) is None
+    assert len(box.parts) == 1
+
+
+def test_it_is_sent_again_after_a_while(box: Box, monkeypatch: pytest.MonkeyPatch) -> None:
+    box.sender.send(media(b"x"))
+    monkeypatch.setattr(blobs, "_REMEMBERED", 0.0)
+    box.sender.send(media(b"x"))
+    assert len(box.parts) == 2
+
+
+def test_it_is_sent_again_after_a_loss_and_by_a_child(box: Box, monkeypatch: pytest.MonkeyPatch) -> None:
+    box.sender.send(media(b"x"))
+    box.losses.reject(1, "of a test")
+    box.sender.send(media(b"x"))
+    box.losses.drop(1, "of a test")
+    box.sender.send(media(b"x"))
+    monkeypatch.setattr("os.getpid", lambda: 1)
+    box.sender.send(media(b"x"))
+    assert len(box.parts) == 4
+
+
+def test_without_room_for_all_of_it_it_is_not_taken_for_sent() -> None:
+    box = Box(room=1)
+    content = media(b"x" * (PART_BYTES + 1))
+    assert box.sender.send(content) == "no room was left for all of its content"
+    box.room = 10
+    box.parts.clear()
+    assert box.sender.send(content) is None
+    assert len(box.content) == PART_BYTES + 1
+
+
+@pytest.mark.parametrize("now", [b"other", b"longer than before", b"", b"content", None])
+def test_a_file_that_changes_meanwhile_is_never_whole(box: Box, tmp_path: Path, now: bytes | None) -> None:
+    path = tmp_path / "f"
+    path.write_bytes(b"c0ntent")
+    made = artifact(path)
+    if now is None:
+        path.unlink()
+    else:
+        path.write_bytes(now)
+    why = box.sender.send(made)
+    assert why is not None
+    assert ("cannot be read any more" if now is None else "changed meanwhile") in why
+    assert sum(len(part["data"]) for part in box.parts) < len(b"c0ntent")
+
+
+def test_what_is_no_file_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(BadValue, match="is no file"):
+        artifact(tmp_path)
+    with pytest.raises(BadValue, match="No such file"):
+        artifact(tmp_path / "nothing")
+    with (tmp_path / "huge").open("wb") as file:
+        file.truncate(MAX_BLOB_BYTES + 1)
+    with pytest.raises(BadValue, match="keep it elsewhere"):
+        artifact(tmp_path / "huge")

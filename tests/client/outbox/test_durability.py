@@ -1,0 +1,233 @@
+"""Relying on this machine's disk: what is told of it, and for how long anybody waits."""
+
+from __future__ import annotations
+
+import os
+import threading
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from memory_link import MemoryStore
+from spooling import TRIAL, MakeOutbox, delete, spooled, spooled_values
+from track.outbox import Outbox, numbering
+from track.outbox.disk import DiskCopy
+from track.outbox.futures import KeepTicket
+from track.outbox.records import batch_of
+from track.spool.folder import spools_in
+from track.spool.options import SpoolSync
+from track_protocol.errors import (
+    AuthenticationError,
+    CallTimeout,
+    ServerUnreachable,
+)
+from track_protocol.wire.amount import Amount
+from track_protocol.wire.batch import Batch
+from waiting import wait_until
+
+
+def test_the_end_of_the_process_leaves_what_was_not_sent_and_says_where(
+    store: MemoryStore, make_outbox: MakeOutbox, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    store.away = True
+    outbox = make_outbox()
+    outbox.writer(TRIAL)(None, {"loss": 1.0, "accuracy": 2.0})
+    outbox.leave(0.1)
+    (folder,) = spools_in(tmp_path / "spool")
+    assert spooled(tmp_path / "spool").waiting == Amount(2)
+    assert "2 points are not at the store yet (" in caplog.text
+    assert f"or now: track sync {folder}" in caplog.text
+
+
+@pytest.mark.parametrize(
+    ("points", "told"),
+    [
+        (2, "2 points and 1 other log call are not at the store yet ("),
+        (0, "1 log call is not at the store yet ("),
+    ],
+)
+def test_the_end_of_the_process_tells_of_other_log_calls_as_such(
+    store: MemoryStore, make_outbox: MakeOutbox, caplog: pytest.LogCaptureFixture, points: int, told: str
+) -> None:
+    # Fails when `CallOp.amount` is a point, or `Keeping` looks at points only.
+    store.away = True
+    outbox = make_outbox()
+    for value in range(points):
+        outbox.writer(TRIAL)(None, {"loss": float(value)})
+    outbox.log("add_trial_tags", {"trial": TRIAL, "tags": {}})
+    outbox.leave(0.1)
+    assert told in caplog.text
+
+
+def test_a_log_call_that_must_be_on_disk_is_when_it_returns(
+    store: MemoryStore, make_outbox: MakeOutbox, tmp_path: Path
+) -> None:
+    # Fails when `Outbox._make_writer` returns the bare writer, or `Outbox.log` does not wait.
+    store.away = True
+    outbox = make_outbox(SpoolSync.ALWAYS)
+    write = outbox.writer(TRIAL)
+    for value in range(20):
+        write(value, {"loss": float(value)})
+        assert spooled_values(tmp_path / "spool")[-1] == value
+    outbox.log("set_trial_status", {"trial": TRIAL, "status": {"name": "Running", "value": 101}})
+    assert spooled(tmp_path / "spool").waiting == Amount(20, 1)
+
+
+def test_a_disk_that_does_not_answer_holds_training_up_once_and_no_longer_than_the_bound(
+    make_outbox: MakeOutbox, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    answers = threading.Event()
+    flush = os.fsync
+
+    def hanging(descriptor: int) -> None:
+        assert answers.wait(60.0)
+        flush(descriptor)
+
+    outbox = make_outbox(SpoolSync.ALWAYS)
+    monkeypatch.setattr(os, "fsync", hanging)
+    monkeypatch.setattr("track.outbox.durability._IN_TIME", 0.05)
+    waited: list[float] = []
+    wait = KeepTicket.wait
+
+    def counted(ticket: KeepTicket, seconds: float) -> bool:
+        waited.append(seconds)
+        return wait(ticket, seconds)
+
+    monkeypatch.setattr(KeepTicket, "wait", counted)
+    for value in range(3):
+        outbox.writer(TRIAL)(None, {"loss": float(value)})
+    answers.set()
+    assert waited == [0.05, 0.0, 0.0]
+    assert "what was logged is not on disk after 0.05 s, and training goes on" in caplog.text
+
+
+def test_nobody_waits_each_time_for_a_store_that_is_away_while_all_is_on_disk(
+    store: MemoryStore, make_outbox: MakeOutbox
+) -> None:
+    # Fails when `Keeping.shortened` gives such a store a second each time.
+    store.away = True
+    outbox = make_outbox()
+    trials = threading.Thread(target=_save_often, args=(outbox, 40), daemon=True)
+    trials.start()
+    trials.join(30.0)
+    assert not trials.is_alive()
+
+
+def _save_often(outbox: Outbox, times: int) -> None:
+    for value in range(times):
+        outbox.writer(TRIAL)(value, {"loss": 1.0})
+        outbox.secure()
+
+
+def test_nobody_says_that_something_is_kept_in_a_folder_that_was_deleted(
+    store: MemoryStore, make_outbox: MakeOutbox, tmp_path: Path
+) -> None:
+    # Fails when `DiskCopy.is_whole` does not look whether the folder is there.
+    store.away = True
+    outbox = make_outbox()
+    outbox.writer(TRIAL)(1, {"loss": 1.0})
+    wait_until(
+        lambda: outbox._keeping.is_whole and list(spools_in(tmp_path / "spool")) != [], "it is on disk"
+    )
+    delete(tmp_path / "spool")
+    kept = outbox._keeping.is_whole
+    assert not kept or list(spools_in(tmp_path / "spool")) != []  # it may have been made again by now
+
+
+def test_what_is_on_disk_is_secure_though_the_token_was_revoked(
+    store: MemoryStore, make_outbox: MakeOutbox, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # Fails when `Sender._accept` refuses to flush before it has written down what came before.
+    store.open_error = AuthenticationError("the token was revoked: ask for another one")
+    outbox = make_outbox()
+    write, put = outbox.writer(TRIAL), DiskCopy.write
+    write(1, {"loss": 1.0})
+    wait_until(lambda: outbox._sender.line.final is not None, "the login was refused")
+    secured = threading.Event()
+
+    def written(disk: DiskCopy, session: bytes) -> None:
+        # As long as that takes, somebody who was told already could look.
+        if disk._backlog.unplaced():
+            secured.wait(0.1)
+        put(disk, session)
+
+    monkeypatch.setattr(DiskCopy, "write", written)
+    write(2, {"loss": 2.0})
+    outbox.secure()
+    secured.set()
+    assert outbox.folder is not None
+    assert spooled_values(outbox.folder.parent) == [1.0, 2.0]
+
+
+def test_nobody_has_to_wait_long_or_be_troubled_for_what_is_safe_on_disk(
+    store: MemoryStore, make_outbox: MakeOutbox, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("track.outbox.durability._IN_TIME", 0.01)
+    outbox = make_outbox()
+    write = outbox.writer(TRIAL)
+    write(1, {"loss": 1.0})
+    outbox.flush()
+    store.away = True
+    store.break_links()
+    write(2, {"loss": 2.0})
+    outbox.secure()
+    with pytest.raises(CallTimeout, match="it is away"):
+        outbox.flush(0.1)
+    outbox.close()
+    store.away = False
+    wait_until(lambda: store.values() == [1.0, 2.0], "it is sent though the outbox was closed")
+
+
+@pytest.mark.timeout(60)
+def test_the_end_of_the_process_does_not_wait_again_for_a_store_that_was_away_all_the_time(
+    store: MemoryStore, make_outbox: MakeOutbox, caplog: pytest.LogCaptureFixture
+) -> None:
+    # Fails, after its time limit, when `Outbox.leave` does not shorten the wait.
+    store.away = True
+    outbox = make_outbox(connect_timeout=3600.0)
+    outbox.writer(TRIAL)(None, {"loss": 1.0})
+    line = outbox._sender.line
+    wait_until(lambda: line.is_away, "the first attempt has failed")
+    assert line._tried_since is not None
+    line._tried_since -= 3600.0
+    outbox.leave(3600.0)
+    assert "1 point is not at the store yet (" in caplog.text
+
+
+def test_what_is_just_being_packed_does_not_count_as_kept(
+    store: MemoryStore, make_outbox: MakeOutbox, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    begun, may_go_on = threading.Semaphore(0), threading.Semaphore(0)
+    errors: list[type[Exception]] = []
+
+    def slow_batch_of(first: int, rows: list[Any]) -> Batch:
+        begun.release()
+        may_go_on.acquire()
+        return batch_of(first, rows)
+
+    def secure() -> None:
+        try:
+            outbox.secure(0.5)
+        except ServerUnreachable as error:
+            errors.append(type(error))
+
+    monkeypatch.setattr(numbering, "batch_of", slow_batch_of)
+    store.away = True
+    outbox = make_outbox()
+    write = outbox.writer(TRIAL)
+    may_go_on.release()
+    write(1, {"loss": 1.0})
+    begun.acquire()
+    wait_until(lambda: outbox.folder and spooled_values(tmp_path / "spool") == [1.0], "the first row on disk")
+    # The sender takes this row and the request behind it at once.
+    write(2, {"loss": 2.0})
+    securing = threading.Thread(target=secure)
+    securing.start()
+    begun.acquire()
+    securing.join()
+    assert errors == [ServerUnreachable]
+    may_go_on.release()
+    store.away = False
+    outbox.flush()
+    assert store.values() == [1.0, 2.0]

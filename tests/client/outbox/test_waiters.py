@@ -1,0 +1,183 @@
+"""Who waits for what: reads for records to be sent, flushes and keeps for records to be durable."""
+
+from __future__ import annotations
+
+import pytest
+
+from memory_link import MemoryLink, MemoryStore
+from track.outbox.backlog import Backlog
+from track.outbox.futures import Call, FlushTicket, KeepTicket
+from track.outbox.waiters import Waiting
+from track_protocol.errors import BadArguments, CallTimeout, SpoolError
+from track_protocol.wire.batch import Batch
+from track_protocol.wire.link import Failed, Replied
+
+
+def read(method: str = "get_project") -> Call:
+    return Call(method, {}, writes=False)
+
+
+@pytest.fixture
+def backlog() -> Backlog:
+    return Backlog()
+
+
+@pytest.fixture
+def waiting(backlog: Backlog) -> Waiting:
+    return Waiting(backlog)
+
+
+@pytest.fixture
+def store() -> MemoryStore:
+    return MemoryStore()
+
+
+@pytest.fixture
+def link(store: MemoryStore) -> MemoryLink:
+    link = MemoryLink(store)
+    link.open(b"s" * 16, 1.0)
+    return link
+
+
+def log(backlog: Backlog, records: int = 1) -> None:
+    backlog.add(Batch(backlog.next_seq, records, []), 100)
+
+
+def store_all(backlog: Backlog) -> None:
+    while backlog.unsent is not None:
+        backlog.mark_sent()
+    backlog.ack(backlog.next_seq - 1)
+
+
+def test_a_flush_behind_nothing_is_settled_at_once(waiting: Waiting) -> None:
+    ticket = FlushTicket()
+    waiting.add(ticket)
+    assert ticket.wait(0.0)
+    assert not waiting
+
+
+def test_a_flush_is_settled_when_what_stands_before_it_is_durable(waiting: Waiting, backlog: Backlog) -> None:
+    first, second = FlushTicket(), FlushTicket()
+    log(backlog)
+    waiting.add(first)
+    log(backlog)
+    waiting.add(second)
+    backlog.mark_sent()
+    backlog.ack(1)
+    waiting.settle_flushes()
+    assert (first.wait(0.0), second.wait(0.0)) == (True, False)
+    store_all(backlog)
+    waiting.settle_flushes()
+    assert second.wait(0.0)
+
+
+def test_a_keep_is_settled_by_the_disk_or_by_the_store(waiting: Waiting, backlog: Backlog) -> None:
+    kept, stored = KeepTicket(), KeepTicket()
+    log(backlog)
+    waiting.add(kept)
+    log(backlog)
+    waiting.add(stored)
+    waiting.settle_keeps(1, None)
+    assert (kept.wait(0.0), stored.wait(0.0)) == (True, False)
+    store_all(backlog)
+    waiting.settle_keeps(1, None)
+    assert stored.wait(0.0)
+
+
+def test_a_keep_fails_with_what_is_wrong_with_the_disk(waiting: Waiting, backlog: Backlog) -> None:
+    log(backlog)
+    ticket = KeepTicket()
+    waiting.add(ticket)
+    waiting.settle_keeps(0, SpoolError("the disk is full"))
+    with pytest.raises(SpoolError, match="the disk is full"):
+        ticket.result()
+    assert not waiting
+
+
+def test_a_read_is_sent_behind_what_was_logged_before_it(
+    waiting: Waiting, backlog: Backlog, link: MemoryLink, store: MemoryStore
+) -> None:
+    log(backlog)
+    waiting.add(read())
+    waiting.send_reads(link)
+    assert store.reads == []
+    backlog.mark_sent()
+    waiting.send_reads(link)
+    waiting.send_reads(link)
+    assert len(store.reads) == 1
+
+
+def test_a_read_is_sent_again_on_the_next_link(
+    waiting: Waiting, link: MemoryLink, store: MemoryStore
+) -> None:
+    waiting.add(read())
+    waiting.send_reads(link)
+    waiting.detach()
+    waiting.send_reads(link)
+    assert len(store.reads) == 2
+
+
+def test_an_answer_settles_the_call_it_belongs_to_once(waiting: Waiting) -> None:
+    call, failing = read(), read()
+    waiting.add(call)
+    waiting.add(failing)
+    waiting.answered(Replied(1, "found"))
+    waiting.answered(Replied(1, "found twice"))
+    waiting.answered(Failed(2, BadArguments("no such project")))
+    assert call.result() == "found"
+    with pytest.raises(BadArguments):
+        failing.result()
+    assert not waiting
+
+
+def test_a_read_that_nobody_waits_for_is_not_sent(
+    waiting: Waiting, link: MemoryLink, store: MemoryStore
+) -> None:
+    call = read()
+    waiting.add(call)
+    call.abandoned = True
+    waiting.send_reads(link)
+    assert store.reads == []
+    assert not waiting
+
+
+def test_whoever_waited_waits_behind_the_last_record_when_numbers_change(
+    waiting: Waiting, backlog: Backlog, link: MemoryLink, store: MemoryStore
+) -> None:
+    log(backlog, 5)
+    store_all(backlog)
+    log(backlog)
+    flush = FlushTicket()
+    waiting.add(flush)
+    waiting.add(read())
+    backlog.renumber()
+    waiting.renumbered()
+    waiting.send_reads(link)
+    assert store.reads == []
+    store_all(backlog)
+    waiting.settle_flushes()
+    waiting.send_reads(link)
+    assert flush.wait(0.0)
+    assert len(store.reads) == 1
+
+
+def test_those_who_wait_in_vain_are_told_why(waiting: Waiting, backlog: Backlog) -> None:
+    log(backlog)
+    flush, call = FlushTicket(), read()
+    waiting.add(flush)
+    waiting.add(call)
+    waiting.fail_flushes(CallTimeout("never"))
+    waiting.fail_reads(CallTimeout("never"))
+    for ticket in (flush, call):
+        with pytest.raises(CallTimeout, match="never"):
+            ticket.result()
+
+
+def test_reads_whose_records_were_given_up_wait_for_nothing(
+    waiting: Waiting, backlog: Backlog, link: MemoryLink, store: MemoryStore
+) -> None:
+    log(backlog)
+    waiting.add(read())
+    waiting.free_reads()
+    waiting.send_reads(link)
+    assert len(store.reads) == 1

@@ -1,0 +1,253 @@
+"""Creating while the store is there, away, or refuses it."""
+
+from __future__ import annotations
+
+import logging
+import pickle
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+
+from memory_link import MemoryStore
+from track.client import TrackClient
+from track.connection.offline import Offline
+from track.outbox import Outbox
+from track.persistence.remote import OutboxProtocol
+from track_protocol.errors import (
+    AuthenticationError,
+    PermissionDenied,
+    ServerUnreachable,
+    TooBusy,
+    TrackError,
+)
+from track_protocol.model.entities import Project, Trial, TrialGroup
+
+AWAY = "waits here until the store is back"
+
+
+@pytest.fixture
+def store() -> MemoryStore:
+    store = MemoryStore()
+
+    def answer(method: str, arguments: dict[str, Any]) -> Any:
+        """As a store that already had three trials of every hash."""
+        creations = [call for _, _, name, call in store.calls if name.startswith("create_")]
+        made = {name: given for call in creations for name, given in call.items()}
+        if method == "get_trial":
+            return [{**made["trial"], "revision": 3}] if "trial" in made else []
+        return made.get(method.removeprefix("get_"))
+
+    store.answer = answer
+    return store
+
+
+class Client:
+    """Protocols over one store in memory, ended with the test."""
+
+    def __init__(self, store: MemoryStore) -> None:
+        self._store = store
+        self._made: list[OutboxProtocol] = []
+
+    def __call__(self, offline: Offline = Offline.ALLOW) -> OutboxProtocol:
+        outbox = Outbox(self._store.link, "the store", connect_timeout=0.2)
+        self._made.append(OutboxProtocol("socket://localhost:1", outbox, offline))
+        return self._made[-1]
+
+    def end(self) -> None:
+        """Let nothing wait for a store that is away."""
+        self._store.away, self._store.open_error = True, AuthenticationError("the test is over")
+        self._store.break_links()
+        for protocol in self._made:
+            protocol.outbox.leave(5.0)
+
+
+@pytest.fixture
+def joined(store: MemoryStore) -> Iterator[Client]:
+    client = Client(store)
+    yield client
+    client.end()
+
+
+def create_all(protocol: OutboxProtocol) -> Trial:
+    project = protocol.new_project(Project(name="p"))
+    group = protocol.new_trial_group(TrialGroup(name="g", project_id=project.uid))
+    trial = protocol.new_trial(Trial(name="t", project_id=project.uid), auto_increment=True)
+    assert trial is not None
+    protocol.add_group_trial(group, trial)
+    protocol.log_trial_metrics(trial, 1, loss=0.5)
+    return trial
+
+
+def methods(store: MemoryStore) -> list[str]:
+    return [method for _, _, method, _ in store.calls]
+
+
+def test_what_is_created_is_given_back_as_the_store_has_it(store: MemoryStore, joined: Client) -> None:
+    protocol, given = joined(), Trial(name="t")
+    trial = protocol.new_trial(given, auto_increment=True)
+    assert trial is not None
+    assert (trial.revision, given.revision, given.id) == (3, 3, trial.id)
+    assert protocol.outbox.unconfirmed == {}
+
+
+def test_what_is_created_alone_comes_before_what_is_logged_to_it(store: MemoryStore, joined: Client) -> None:
+    store.away = True
+    protocol = joined()
+    trial = create_all(protocol)
+    assert (trial.revision, len(store.calls)) == (0, 0)
+    store.away = False
+    protocol.flush()
+    assert methods(store) == ["create_project", "create_group", "create_trial", "add_group_trial"]
+    assert [(point.trial, point.value) for point in store.points] == [(trial.id, 0.5)]
+
+
+def test_a_flush_settles_the_revision_of_both_objects(store: MemoryStore, joined: Client) -> None:
+    store.away = True
+    protocol, given = joined(), Trial(name="t")
+    trial = protocol.new_trial(given, auto_increment=True)
+    store.away = False
+    protocol.flush()
+    assert trial is not None
+    assert (trial.revision, given.revision) == (3, 3)
+    assert protocol.outbox.unconfirmed == {}
+
+
+def test_reading_a_trial_settles_its_revision(store: MemoryStore, joined: Client) -> None:
+    store.away = True
+    protocol = joined()
+    trial = protocol.new_trial(Trial(name="t"), auto_increment=True)
+    assert trial is not None
+    store.away = False
+    protocol.get_trial(trial)
+    assert trial.revision == 3
+
+
+def test_a_store_that_is_away_is_told_of_and_waited_for_once(
+    store: MemoryStore, joined: Client, caplog: pytest.LogCaptureFixture
+) -> None:
+    store.away = True
+    protocol = joined()
+    protocol.new_project(Project(name="p"))
+    assert protocol.outbox.is_known_away
+    trial = create_all(protocol)
+    assert trial.id is not None
+    told = [record.getMessage() for record in caplog.records if record.levelno == logging.WARNING]
+    assert [AWAY in each for each in told] == [True, False]
+    assert f"TRACK_TRIAL={trial.id.hex()} goes on with it" in told[1]
+
+
+def test_a_store_that_came_back_is_waited_for_again(store: MemoryStore, joined: Client) -> None:
+    store.away = True
+    protocol = joined()
+    protocol.new_project(Project(name="p"))
+    store.away = False
+    protocol.flush()
+    assert not protocol.outbox.is_known_away
+
+
+def test_a_broken_connection_is_not_yet_a_store_that_is_away(
+    store: MemoryStore, joined: Client, caplog: pytest.LogCaptureFixture
+) -> None:
+    protocol = joined()
+    protocol.get_project(Project(name="p"))
+    store.break_on_call = 1
+    trial = protocol.new_trial(Trial(name="t"), auto_increment=True)
+    assert trial is not None
+    assert trial.revision == 3
+    assert AWAY not in caplog.text
+
+
+@pytest.mark.parametrize("error", [ServerUnreachable("nobody"), TooBusy("later")])
+def test_a_store_that_may_be_there_later_is_away(
+    store: MemoryStore, joined: Client, error: TrackError
+) -> None:
+    store.open_error = error
+    assert joined().new_project(Project(name="p")).name == "p"
+
+
+@pytest.mark.parametrize("offline", Offline)
+def test_a_login_that_is_refused_is_raised_under_every_policy(
+    store: MemoryStore, joined: Client, offline: Offline
+) -> None:
+    store.open_error = AuthenticationError("wrong token")
+    with pytest.raises(AuthenticationError, match="wrong token"):
+        joined(offline).new_project(Project(name="p"))
+
+
+@pytest.mark.parametrize("offline", Offline)
+def test_a_reader_is_refused_under_every_policy(store: MemoryStore, joined: Client, offline: Offline) -> None:
+    store.role = "reader"
+    with pytest.raises(PermissionDenied, match="is a reader"):
+        joined(offline).new_project(Project(name="p"))
+
+
+def test_a_store_that_must_be_there_is_missed_and_nothing_stays_behind(
+    store: MemoryStore, joined: Client
+) -> None:
+    store.away = True
+    protocol = joined(Offline.NEVER)
+    with pytest.raises(ServerUnreachable, match=r"it is away.*new_project had no answer within 0.2 s"):
+        protocol.new_project(Project(name="p"))
+    store.away = False
+    protocol.flush()
+    assert store.calls == []
+
+
+@pytest.mark.parametrize("offline", [Offline.ALLOW, Offline.NEVER])
+def test_once_reached_a_store_may_be_away_under_every_policy(
+    store: MemoryStore, joined: Client, offline: Offline
+) -> None:
+    protocol = joined(offline)
+    protocol.get_project(Project(name="p"))
+    store.away = True
+    store.break_links()
+    trial = create_all(protocol)
+    assert trial.revision == 0
+    store.away = False
+    protocol.flush()
+    assert trial.revision == 3
+
+
+def test_another_process_brings_what_this_one_could_not_store(store: MemoryStore, joined: Client) -> None:
+    store.away = True
+    protocol = joined()
+    trial = create_all(protocol)
+    _, (_, unconfirmed) = protocol.__reduce__()
+    store.away = False
+    other = joined()
+    other.outbox.inherit(pickle.loads(pickle.dumps(unconfirmed)))  # noqa: S301 - pickled right here
+    other.log_trial_metrics(trial, 2, loss=0.25)
+    other.flush()
+    first = [method for session, _, method, _ in store.calls if session == other.outbox._sender.session]
+    assert first == ["create_project", "create_group", "create_trial"]
+
+
+def test_a_report_while_the_store_is_away_is_of_what_is_known_here(
+    store: MemoryStore, joined: Client, caplog: pytest.LogCaptureFixture, capsys: pytest.CaptureFixture[str]
+) -> None:
+    store.away = True
+    client = TrackClient(joined())
+    client.new_trial(name="t", arguments={"lr": 0.1})
+    client.report()
+    assert '"lr": 0.1' in capsys.readouterr().out
+    assert "the store was not asked" in caplog.text
+
+
+def test_a_trial_that_is_named_by_its_id_need_not_be_asked_for(store: MemoryStore, joined: Client) -> None:
+    store.away = True
+    client = TrackClient(joined())
+    trial = client.set_trial(uid="0123456789abcdef" * 2)
+    trial.log_metrics(loss=1.0)
+    store.away = False
+    client.protocol.flush()
+    assert [point.trial.hex() for point in store.points] == ["0123456789abcdef" * 2]
+
+
+def test_a_trial_too_large_for_a_record_is_made_by_a_call(store: MemoryStore, joined: Client) -> None:
+    store.away = True
+    protocol = joined()
+    large = Trial(parameters={str(number): "x" * 60_000 for number in range(10)})
+    with pytest.raises(ServerUnreachable):
+        protocol.new_trial(large, auto_increment=True)
+    assert protocol.outbox.dropped == 0

@@ -1,0 +1,278 @@
+"""Forks, spawned processes and the end of a process, with a real store and real processes."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+import textwrap
+from pathlib import Path
+
+import pytest
+
+from running_server import environment
+from track import TrackClient
+from track.spool.folder import spools_in
+
+HEAD = """
+import multiprocessing, os, sys, threading
+from track import TrackClient
+"""
+
+
+def run(script: str, folder: Path) -> subprocess.CompletedProcess[str]:
+    """Run a script of its own; it must end well."""
+    path = folder / "script.py"
+    path.write_text(HEAD + textwrap.dedent(script))
+    done = subprocess.run(
+        [sys.executable, str(path)],
+        cwd=folder,
+        env=environment(PYTHONPATH=os.pathsep.join(sys.path)),
+        capture_output=True,
+        text=True,
+        timeout=60,
+    )
+    assert done.returncode == 0, done.stderr
+    return done
+
+
+def stored(folder: Path) -> dict[str, list[float]]:
+    """The values of every series of the only trial."""
+    with TrackClient(f"sqlite:{folder / 'runs.db'}") as client:
+        (trial,) = client.protocol.fetch_trials({})
+        return {name: list(client.protocol.fetch_metrics(trial, name).values) for name in trial.metrics}
+
+
+def numbers(count: int) -> list[float]:
+    return [float(number) for number in range(count)]
+
+
+def test_what_is_logged_last_is_saved_at_exit(tmp_path: Path) -> None:
+    run(
+        """
+        trial = TrackClient("sqlite:runs.db").new_trial(arguments={"a": 1})
+        for number in range(1000):
+            trial.log_metrics(loss=float(number))
+        """,
+        tmp_path,
+    )
+    assert stored(tmp_path) == {"loss": numbers(1000)}
+
+
+def test_what_is_logged_before_an_exception_is_saved(tmp_path: Path) -> None:
+    path = tmp_path / "script.py"
+    path.write_text(
+        HEAD
+        + textwrap.dedent(
+            """
+            trial = TrackClient("sqlite:runs.db").new_trial(arguments={"a": 1})
+            with trial:
+                trial.log_metrics(loss=0.0)
+                raise ArithmeticError("diverged")
+            """
+        )
+    )
+    command = [sys.executable, str(path)]
+    done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, timeout=60)
+    assert done.returncode == 1
+    with TrackClient(f"sqlite:{tmp_path / 'runs.db'}") as client:
+        (trial,) = client.protocol.fetch_trials({"status": "Exception"})
+    assert "ArithmeticError: diverged" in trial.errors[0]
+    assert stored(tmp_path) == {"loss": [0.0]}
+
+
+@pytest.mark.parametrize("method", ["fork", "spawn", "forkserver"])
+def test_a_logger_goes_on_in_a_child_process_and_in_its_parent(method: str, tmp_path: Path) -> None:
+    run(
+        f"""
+        def work(trial):
+            for number in range(1000):
+                trial.log_metrics(child=float(number))
+
+        if __name__ == "__main__":
+            context = multiprocessing.get_context("{method}")
+            trial = TrackClient("sqlite:runs.db").new_trial(arguments={{"a": 1}})
+            for number in range(500):
+                trial.log_metrics(parent=float(number))
+            children = context.Process(target=work, args=(trial,))
+            children.start()
+            for number in range(500, 1000):
+                trial.log_metrics(parent=float(number))
+            children.join()
+            assert children.exitcode == 0
+        """,
+        tmp_path,
+    )
+    assert stored(tmp_path) == {"parent": numbers(1000), "child": numbers(1000)}
+
+
+def test_what_a_child_process_logs_while_it_imports_its_program_is_saved(tmp_path: Path) -> None:
+    run(
+        """
+        trial = TrackClient("sqlite:runs.db").new_trial(arguments={"process": __name__})
+        trial.log_metrics(loss=1.0)
+
+        if __name__ == "__main__":
+            child = multiprocessing.get_context("forkserver").Process(target=len, args=("",))
+            child.start()
+            child.join()
+        """,
+        tmp_path,
+    )
+    with TrackClient(f"sqlite:{tmp_path / 'runs.db'}") as client:
+        found = {
+            trial.parameters["process"]: trial.metrics["loss"] for trial in client.protocol.fetch_trials({})
+        }
+    assert found == {"__main__": [1.0], "__mp_main__": [1.0]}
+
+
+def test_a_bare_fork_sends_nothing_of_its_parent(tmp_path: Path) -> None:
+    run(
+        """
+        trial = TrackClient("sqlite:runs.db").new_trial(arguments={"a": 1})
+        for number in range(1000):
+            trial.log_metrics(parent=float(number))
+        child = os.fork()
+        if child == 0:
+            trial.log_metrics(child=0.0)
+            sys.exit(0)
+        assert os.waitpid(child, 0)[1] == 0
+        """,
+        tmp_path,
+    )
+    assert stored(tmp_path) == {"parent": numbers(1000), "child": [0.0]}
+
+
+def test_many_forks_while_threads_log_hang_nowhere(tmp_path: Path) -> None:
+    run(
+        """
+        trial = TrackClient("sqlite:runs.db").new_trial(arguments={"a": 1})
+        done = threading.Event()
+
+        def log():
+            while not done.is_set():
+                trial.log_metrics(parent=1.0)
+                done.wait(0.0005)
+
+        threading.Thread(target=log).start()
+        for number in range(5):
+            child = os.fork()
+            if child == 0:
+                trial.log_metrics(child=float(number))
+                trial.protocol.flush()
+                os._exit(0)
+            assert os.waitpid(child, 0)[1] == 0
+        done.set()
+        """,
+        tmp_path,
+    )
+    assert stored(tmp_path)["child"] == numbers(5)
+
+
+def test_what_cannot_be_saved_at_exit_is_told_in_one_line(tmp_path: Path) -> None:
+    done = run(
+        """
+        import track.process.lifecycle
+        from memory_link import MemoryStore
+        from track.outbox import Outbox
+
+        track.process.lifecycle.EXIT_SECONDS = 0.3
+        store = MemoryStore(away=True)
+        outbox = Outbox(store.link, "the store")
+        for number in range(1234):
+            outbox.writer(b"t" * 16)(number, {"loss": 1.0})
+        """,
+        tmp_path,
+    )
+    assert done.stderr.startswith("1,234 log calls were not saved: memory store: it is away")
+    assert done.stderr.count("\n") == 1
+
+
+def test_what_has_no_room_on_disk_at_exit_is_told_with_what_has(tmp_path: Path) -> None:
+    # Fails when `Keeping.tell_what_is_left` says nothing of the folder that holds a part.
+    done = run(
+        """
+        os.environ["TRACK_SPOOL"] = os.path.abspath("spool")
+        client = TrackClient("socket://localhost:1?timeout=0.2&spool_limit=1M")
+        trial = client.new_trial(arguments={"a": 1})
+        for number in range(200_000):
+            trial.log_metrics(loss=float(number))
+        """,
+        tmp_path,
+    )
+    (left,) = spools_in(tmp_path / "spool")
+    (told,) = [line for line in done.stderr.splitlines() if "log calls" in line]
+    assert told.startswith("of 200,0")
+    assert told.endswith(
+        f"only a part is kept in {left}: the next start here sends that part, or now: track sync {left}"
+    )
+
+
+@pytest.mark.parametrize("last", ["", "client.save()"], ids=["logged", "saved each time"])
+def test_what_an_exit_function_logs_behind_the_flush_is_saved(last: str, tmp_path: Path) -> None:
+    # Fails when `Outbox._wake` does not save what comes after `_Registry.leave`.
+    run(
+        f"""
+        import atexit
+
+        def log_late():
+            for number in range(10):
+                trial.log_metrics(late=float(number))
+                {last}
+
+        atexit.register(log_late)  # before there is a client, so that it runs behind its flush
+        client = TrackClient("sqlite:runs.db")
+        trial = client.new_trial(arguments={{"a": 1}})
+        trial.log_metrics(loss=1.0)
+        """,
+        tmp_path,
+    )
+    assert stored(tmp_path) == {"loss": [1.0], "late": numbers(10)}
+
+
+def test_an_interrupt_ends_the_wait_at_exit_for_all_clients_and_tells_what_is_kept(tmp_path: Path) -> None:
+    # Fails when `_Registry.leave` lets a KeyboardInterrupt through, or `Outbox.leave` does not catch it.
+    done = run(
+        """
+        import atexit, signal
+
+        os.environ["TRACK_SPOOL"] = os.path.abspath("spool")
+        clients = [TrackClient("socket://localhost:1?timeout=40") for _ in range(2)]
+        for client in clients:
+            client.new_trial(arguments={"a": 1}).log_metrics(loss=1.0)
+        signal.signal(signal.SIGALRM, signal.default_int_handler)
+        atexit.register(signal.setitimer, signal.ITIMER_REAL, 0.5)
+        """,
+        tmp_path,
+    )
+    assert "Traceback" not in done.stderr
+    assert done.stderr.count(f", but kept in {tmp_path / 'spool'}") == 2
+    assert len(list(spools_in(tmp_path / "spool"))) == 2
+
+
+def test_threads_may_fork_at_the_same_time(tmp_path: Path) -> None:
+    run(
+        """
+        import faulthandler
+        faulthandler.dump_traceback_later(30, exit=True)
+        client = TrackClient("sqlite:runs.db")
+        trial = client.new_trial(arguments={"a": 1})
+        trial.log_metrics(loss=-1.0)
+
+        def fork():
+            for _ in range(10):
+                trial.log_metrics(loss=1.0)
+                child = os.fork()
+                if child == 0:
+                    os._exit(0)
+                os.waitpid(child, 0)
+
+        threads = [threading.Thread(target=fork) for _ in range(3)]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+        """,
+        tmp_path,
+    )
+    assert stored(tmp_path)["loss"] == [-1.0] + [1.0] * 30

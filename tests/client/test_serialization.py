@@ -1,0 +1,337 @@
+from __future__ import annotations
+
+import datetime
+import json
+import math
+import uuid
+from typing import Any
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from track.serialization import (
+    SerializerAspect,
+    SerializerChronoContext,
+    SerializerTrial,
+    SerializerTrialGroup,
+    add_serializer,
+    from_json,
+    to_json,
+)
+from track_protocol.errors import BadArguments
+from track_protocol.model.aggregators import (
+    RingAggregator,
+    StatAggregator,
+    TimeSeriesAggregator,
+    ValueAggregator,
+)
+from track_protocol.model.entities import CustomStatus, Project, Status, Trial, TrialGroup
+from track_protocol.model.stat import StatStream, Summary
+
+REPORT = """{
+  "revision": 1,
+  "name": "a trial",
+  "description": "for a test",
+  "version": "a8c3",
+  "tags": {
+    "workers": 8,
+    "hpo": "byopt"
+  },
+  "parameters": {
+    "batch_size": 32,
+    "cuda": true,
+    "lr": 0.1,
+    "break_after": null
+  },
+  "metadata": {},
+  "metrics": {
+    "epoch_loss": {
+      "0": 2.5,
+      "1": 2.25
+    },
+    "accuracy": [
+      0.5,
+      0.75
+    ]
+  },
+  "chronos": {
+    "runtime": 3142.5,
+    "batch_time": {
+      "avg": 0.75,
+      "min": 0.5,
+      "max": 1.0,
+      "sd": 0.25,
+      "count": 2,
+      "unit": "s"
+    }
+  },
+  "errors": [],
+  "status": {
+    "value": 302,
+    "name": "Completed"
+  }
+}"""
+
+
+def timings() -> StatAggregator:
+    stat = StatAggregator(1)
+    for seconds in (9.0, 0.5, 1.0):
+        stat.append(seconds)
+    return stat
+
+
+def runtime() -> ValueAggregator:
+    value = ValueAggregator()
+    value.append(3142.5)
+    return value
+
+
+def a_trial(**fields: Any) -> Trial:
+    return Trial(
+        revision=1,
+        name="a trial",
+        description="for a test",
+        version="a8c3",
+        tags={"workers": 8, "hpo": "byopt"},
+        group_id="g",
+        project_id="p",
+        parameters={"batch_size": 32, "cuda": True, "lr": 0.1, "break_after": None},
+        metadata={"_last_change": 1, "_update_count": 2, "heartbeat": 3},
+        metrics={"epoch_loss": {0: 2.5, 1: 2.25}, "accuracy": [0.5, 0.75]},
+        chronos={"runtime": runtime(), "batch_time": timings()},
+        status=Status.Completed,
+        id=bytes(range(16)),
+        **fields,
+    )
+
+
+def test_a_trial_in_short_is_the_documented_report() -> None:
+    assert json.dumps(to_json(a_trial(), short=True), indent=2) == REPORT
+
+
+def test_a_report_comes_back_as_it_was() -> None:
+    report = json.loads(REPORT)
+    assert to_json(from_json(report, dtype="trial"), short=True) == report
+
+
+def test_a_trial_in_full_begins_with_its_identity() -> None:
+    trial = a_trial()
+    full = to_json(trial)
+    assert list(full.items())[:6] == [
+        ("dtype", "trial"),
+        ("uid", trial.uid),
+        ("hash", trial.hash),
+        ("id", bytes(range(16)).hex()),
+        ("project_id", "p"),
+        ("group_id", "g"),
+    ]
+
+
+def test_a_trial_in_full_keeps_its_bookkeeping() -> None:
+    assert set(to_json(a_trial())["metadata"]) == SerializerTrial.ignore_meta
+
+
+def test_what_is_left_out_is_as_documented() -> None:
+    assert SerializerTrial.ignore_short == {"uid", "hash", "dtype", "project_id", "group_id"}
+    assert SerializerTrial.ignore_meta == {"_last_change", "_update_count", "heartbeat"}
+
+
+def test_a_trial_comes_back_from_its_full_json() -> None:
+    trial = a_trial()
+    full = json.loads(json.dumps(to_json(trial)))
+    again = from_json(full)
+    assert (to_json(again), again.uid, again.id) == (full, trial.uid, trial.id)
+
+
+def test_timings_go_on_after_they_came_back() -> None:
+    again = from_json(to_json(a_trial())).chronos["batch_time"]
+    again.append(1.5)
+    assert (again.avg, again.count) == (1.0, 3)
+
+
+def test_steps_come_back_as_numbers() -> None:
+    trial = from_json(to_json(Trial(metrics={"loss": {0: 1.0, 0.5: 2.0, "end": 3.0, (1, 2): 4.0, "7": 5.0}})))
+    assert trial.metrics["loss"] == {0: 1.0, 0.5: 2.0, "end": 3.0, (1, 2): 4.0, "7": 5.0}
+
+
+def test_a_step_of_numpy_is_a_number() -> None:
+    assert to_json(Trial(metrics={"loss": {np.int64(3): np.float32(0.5)}}))["metrics"] == {"loss": {"3": 0.5}}
+
+
+@pytest.mark.parametrize(
+    ("values", "expected"),
+    [
+        (TimeSeriesAggregator(), []),
+        (RingAggregator(2), []),
+        (timings(), timings().to_json(short=True)),
+        ([1.0, 2.0], [1.0, 2.0]),
+        (0.5, 0.5),
+    ],
+)
+def test_metrics_are_written_as_their_aggregator_keeps_them(values: Any, expected: Any) -> None:
+    assert to_json(Trial(metrics={"m": values}), short=True)["metrics"] == {"m": expected}
+
+
+def test_a_parameter_called_dtype_is_data() -> None:
+    trial = Trial(parameters={"dtype": "trial", "model": {"dtype": "project"}})
+    assert from_json(to_json(trial)).parameters == trial.parameters
+
+
+def test_a_dict_with_a_dtype_of_its_own_stays_a_dict() -> None:
+    assert from_json({"dtype": "float16", "a": [{"dtype": "status"}]}) == {
+        "dtype": "float16",
+        "a": [{"dtype": "status"}],
+    }
+
+
+@pytest.mark.parametrize("short", [False, True])
+def test_a_group_comes_back(short: bool) -> None:
+    group = TrialGroup(name="idea", description="d", metadata={"a": 1}, trials={"t2", "t1"}, project_id="p")
+    written = to_json(group, short)
+    assert written["trials"] == ["t1", "t2"]
+    assert to_json(from_json(written, "trial_group"), short) == written
+
+
+@pytest.mark.parametrize("short", [False, True])
+def test_a_project_comes_back(short: bool) -> None:
+    project = Project(name="paper", metadata={"a": 1}, groups={"g"}, trials={"t2", "t1"})
+    written = to_json(project, short)
+    assert to_json(from_json(written, "project"), short) == written
+
+
+def test_members_that_are_objects_come_back_as_objects() -> None:
+    trials = {Trial(name="a"), Trial(name="b")}
+    project = Project(name="p", groups={TrialGroup(name="g", trials=trials)}, trials=trials)
+    written = json.loads(json.dumps(to_json(project)))
+    again = from_json(written)
+    assert (again.trials, to_json(again)) == (trials, written)
+
+
+def test_a_uid_stays_a_uid() -> None:
+    assert SerializerTrialGroup.maybe_unflatten("t1") == "t1"
+
+
+@pytest.mark.parametrize("status", [Status.Completed, Status.Running, CustomStatus("Paused", 310)])
+def test_a_status_comes_back(status: Status | CustomStatus) -> None:
+    assert from_json(to_json(status), "status") == status
+
+
+def test_a_trial_without_a_status_comes_back() -> None:
+    assert from_json(to_json(Trial(status=None))).status is None
+
+
+def test_dates_and_uuids_are_text_that_can_be_read_again() -> None:
+    moment, name = datetime.datetime(2020, 1, 10, tzinfo=datetime.UTC), uuid.UUID(int=7)
+    assert from_json(to_json(moment), "datetime") == moment
+    assert from_json(to_json(name), "uuid") == name
+
+
+def test_statistics_come_back() -> None:
+    stream = StatStream(0)
+    stream.update(1.0)
+    assert from_json(to_json(stream)).state_dict() == stream.state_dict()
+    assert to_json(stream, short=True) == stream.to_dict()
+
+
+def test_a_summary_is_written_by_its_attributes() -> None:
+    assert to_json(Summary.of([1.0, 3.0])) == Summary.of([1.0, 3.0]).to_dict()
+
+
+@pytest.mark.parametrize(
+    ("value", "expected"),
+    [
+        (np.float32(0.5), 0.5),
+        (np.array([1, 2]), [1, 2]),
+        ({3, 1}, [1, 3]),
+        ({"b", "a"}, ["a", "b"]),
+        ((1, (2, 3)), [1, [2, 3]]),
+        (b"\x01", "01"),
+        (
+            {1: "a", (1, 2): "b", 0.5: "c", None: "d", "x": "e"},
+            {"1": "a", "[1,2]": "b", "0.5": "c", "null": "d", "x": "e"},
+        ),
+        (np.zeros(70_000), str(np.zeros(70_000))),
+        (1j, "1j"),
+        (math.inf, math.inf),
+    ],
+)
+def test_any_value_has_a_json_form(value: Any, expected: Any) -> None:
+    written = to_json(value)
+    assert (written, json.loads(json.dumps(written))) == (expected, expected)
+
+
+def test_not_a_number_stays_a_float() -> None:
+    assert math.isnan(to_json({"loss": math.nan})["loss"])
+
+
+json_values = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False) | st.text(max_size=8),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=8), inner, max_size=3),
+    max_leaves=10,
+)
+
+
+@settings(max_examples=60)
+@given(json_values)
+def test_plain_json_comes_back_as_it_was(value: Any) -> None:
+    assert to_json(from_json(value)) == value
+
+
+@settings(max_examples=40)
+@given(
+    st.dictionaries(st.text(max_size=6), json_values, max_size=3),
+    st.dictionaries(
+        st.text(max_size=6),
+        st.dictionaries(
+            st.integers() | st.floats(allow_nan=False) | st.text(max_size=6), st.floats(), max_size=3
+        ),
+        max_size=3,
+    ),
+)
+def test_any_trial_comes_back_from_the_text_of_its_json(
+    parameters: dict[str, Any], metrics: dict[str, Any]
+) -> None:
+    text = json.dumps(to_json(Trial(parameters=parameters, metrics=metrics)))
+    assert json.dumps(to_json(from_json(json.loads(text)))) == text
+
+
+@pytest.mark.parametrize(
+    ("value", "dtype"),
+    [
+        ([], "trial"),
+        ({"id": "xyz"}, "trial"),
+        ({"tags": 5}, "trial"),
+        ({"status": {"name": "Paused"}}, "trial"),
+        ({"trials": [["t"]]}, "trial_group"),
+        ({"groups": 5}, "project"),
+        ({}, "stat_stream"),
+        ("yesterday", "datetime"),
+        (5, "uuid"),
+    ],
+)
+def test_json_of_something_else_is_refused(value: Any, dtype: str) -> None:
+    with pytest.raises(BadArguments, match=f"not the JSON of a {dtype}"):
+        from_json(value, dtype)
+
+
+def test_an_unknown_dtype_is_refused() -> None:
+    with pytest.raises(BadArguments, match="'float16' is not known"):
+        from_json({}, "float16")
+
+
+def test_a_running_timer_is_written_as_its_aggregator() -> None:
+    class Timer:
+        acc = timings()
+
+    class Precise(Timer):
+        pass
+
+    add_serializer(Timer, SerializerChronoContext())
+    assert to_json({"t": Precise()}, short=True) == {"t": timings().to_json(short=True)}
+
+
+def test_the_base_aspect_leaves_values_as_they_are() -> None:
+    aspect = SerializerAspect()
+    assert (aspect.to_json(5), aspect.from_json(5)) == (5, 5)

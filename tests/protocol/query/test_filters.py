@@ -1,0 +1,323 @@
+"""Filters: what is typed, what it means, and what is said about mistakes."""
+
+from __future__ import annotations
+
+import math
+import re
+from typing import Any
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from track_protocol.errors import BadQuery
+from track_protocol.model.entities import Project, TrialGroup
+from track_protocol.query.filter_parser import MAX_FILTER, parse_filter, query_of
+from track_protocol.query.filters import (
+    Comparison,
+    Conjunction,
+    Disjunction,
+    Existence,
+    Filter,
+    Membership,
+    Negation,
+    filter_query,
+)
+from track_protocol.query.parse import matches
+
+
+@pytest.mark.parametrize(
+    ("text", "query"),
+    [
+        ("", {}),
+        ("  ", {}),
+        ("status = running", {"status": {"$eq": "Running"}}),
+        ("status != CREATED", {"status": {"$ne": "CreatedGroup"}}),
+        ("status=lost", {"status": {"$eq": "lost"}}),
+        ("status = paused", {"status": {"$eq": "paused"}}),
+        ("status in (completed, 'Exception')", {"status": {"$in": ["Completed", "Exception"]}}),
+        ("status < 200", {"status": {"$lt": 200}}),
+        ("lr < 0.1", {"parameters.lr": {"$lt": 0.1}}),
+        ("lr<1e-3", {"parameters.lr": {"$lt": 1e-3}}),
+        ("lr == -2", {"parameters.lr": {"$eq": -2}}),
+        ("lr >= -.5", {"parameters.lr": {"$gte": -0.5}}),
+        ("lr < inf", {"parameters.lr": {"$lt": math.inf}}),
+        ("params.lr > 1.", {"parameters.lr": {"$gt": 1.0}}),
+        ("parameters.opt.name = adam", {"parameters.opt.name": {"$eq": "adam"}}),
+        ("opt.name = adam", {"parameters.opt.name": {"$eq": "adam"}}),
+        ('params."weight decay" = 0', {"parameters.weight decay": {"$eq": 0}}),
+        ("'weight decay' = 0", {"parameters.weight decay": {"$eq": 0}}),
+        ("tags.a = true AND tags.b = None", {"$and": [{"tags.a": {"$eq": True}}, {"tags.b": {"$eq": None}}]}),
+        ("tags.team ~ vis", {"tags.team": {"$contains": "vis"}}),
+        ("name contains 'a b'", {"name": {"$contains": "a b"}}),
+        ("name not contains x", {"name": {"$not": {"$contains": "x"}}}),
+        ("name !~ x", {"name": {"$not": {"$contains": "x"}}}),
+        ("name ~ 01", {"name": {"$contains": "01"}}),
+        ("name contains null", {"name": {"$contains": "null"}}),
+        ("x not in (1, 2.5, c)", {"parameters.x": {"$nin": [1, 2.5, "c"]}}),
+        ("metadata.note exists", {"metadata.note": {"$exists": True}}),
+        ("not lr exists", {"$not": {"parameters.lr": {"$exists": True}}}),
+        ("metrics.loss < 1", {"metrics.loss": {"$lt": 1}}),
+        ("metrics.val.loss.min < 1", {"metrics.val.loss.min": {"$lt": 1}}),
+        ("metrics.train/loss.min < 1", {"metrics.train/loss.min": {"$lt": 1}}),
+        ('loss{phase="train"} < 1', {'metrics.loss{phase="train"}': {"$lt": 1}}),
+        ("metrics.loss{ b = 'x.y', a = '\"' }.max < 1", {'metrics.loss{a="\\"",b="x.y"}.max': {"$lt": 1}}),
+        ("chronos.runtime > 2h", {"chronos.runtime": {"$gt": 7200.0}}),
+        ("chronos.epoch.max > 1.5m", {"chronos.epoch.max": {"$gt": 90.0}}),
+        ("id = " + "0a" * 16, {"id": {"$eq": b"\n" * 16}}),
+        ("uid = 00ff_1", {"uid": {"$eq": "00ff_1"}}),
+        ("version = '2'", {"version": {"$eq": "2"}}),
+        ("version = v1.2-rc/3", {"version": {"$eq": "v1.2-rc/3"}}),
+        ("project exists", {"project_id": {"$ne": None}}),
+        ("group = null", {"group_id": {"$in": [None]}}),
+        (
+            "a = 1 and b = 2 or not (c = 3 or d = 4)",
+            {
+                "$or": [
+                    {"$and": [{"parameters.a": {"$eq": 1}}, {"parameters.b": {"$eq": 2}}]},
+                    {"$not": {"$or": [{"parameters.c": {"$eq": 3}}, {"parameters.d": {"$eq": 4}}]}},
+                ]
+            },
+        ),
+        ("order = 1", {"parameters.order": {"$eq": 1}}),
+        ("android = 1", {"parameters.android": {"$eq": 1}}),
+        ("'in' = 1", {"parameters.in": {"$eq": 1}}),
+        ("größe = 1", {"parameters.größe": {"$eq": 1}}),
+    ],
+)  # fmt: skip
+def test_a_filter_means_a_query(text: str, query: Any) -> None:
+    assert query_of(text) == query
+
+
+def test_a_project_goes_by_name_or_uid_and_a_group_by_what_is_found() -> None:
+    assert query_of("project = demo") == {"project_id": {"$in": ["demo", Project(name="demo").uid]}}
+    group = TrialGroup(name="g", project_id="p")
+    found = query_of("group not in (g, h)", uids=lambda kind, name: [group.uid] if name == "g" else [])
+    assert found == {"group_id": {"$nin": ["g", group.uid, "h"]}}
+    assert query_of("project = demo", "group") == {"project_id": {"$in": ["demo", Project(name="demo").uid]}}
+
+
+def test_other_names_of_projects_and_groups_are_metadata() -> None:
+    assert query_of("owner = ann and name ~ x", "project") == {
+        "$and": [{"metadata.owner": {"$eq": "ann"}}, {"name": {"$contains": "x"}}]
+    }
+
+
+@pytest.mark.parametrize(
+    ("text", "column", "expected"),
+    [
+        ("lr", 3, "one of = != < <= > >= ~ in contains exists, found the end"),
+        ("lr <", 5, "a value"),
+        ("lr < and x = 1", 6, "a value (put quotes around a text that has spaces in it), found 'and'"),
+        ("lr < 1 x = 2", 8, "'and', 'or' or the end, found 'x'"),
+        ("name = two words", 12, "'and', 'or' or the end, found 'words'"),
+        ("(lr < 1", 8, "')', found the end"),
+        ("lr < 1)", 7, "'and', 'or' or the end"),
+        ("and lr < 1", 1, "a name, such as status or params.lr, found 'and'"),
+        ("lr < 1 and", 11, "a name"),
+        ("< 1", 1, "a name"),
+        ("1 < lr", 1, "a name"),
+        ("'' = 1", 3, "a name"),
+        ("lr in 1", 7, "'('"),
+        ("lr in ()", 8, "a value"),
+        ("lr in (1 2)", 10, "',' or ')'"),
+        ("lr not = 1", 8, "'in' or 'contains'"),
+        ("lr = 'abc", 6, "a closing ' for the one here"),
+        (r"lr = 'a\x'", 9, "one of"),
+        ("lr = nan", 6, "something that a value can be equal to"),
+        ("loss{phase=train} = 1", 12, "the label's value in quotes"),
+        ("loss{} = 1", 6, "a label"),
+        ('loss{a="1" = 1', 12, "',' or '}'"),
+        ("lr & 1", 4, "one of ="),
+        ("__import__('os') = 1", 11, "one of ="),
+        ("metrics = 1", 1, "'metrics' names no series"),
+        ("a = 1 and name.x = 1", 11, "'name.x' does not exist"),
+        ("name ~", 7, "a value"),
+        ("name ~ and", 8, "a value"),
+        ("id = 12ab", 1, "32 digits"),
+        ("tags < 1", 1, "as a whole has no order"),
+        ("project < a", 1, "goes by its name"),
+        (f"a = {2**64}", 5, "an integer of at most 64 bits"),
+        ("a = " + "9" * 5_000, 5, "an integer of at most 64 bits"),
+        ("a = '\ud800'", 1, "surrogate"),
+    ],
+)
+def test_a_mistake_is_told_with_its_column_and_what_was_expected(
+    text: str, column: int, expected: str
+) -> None:
+    with pytest.raises(BadQuery) as caught:
+        query_of(text)
+    assert str(caught.value).startswith(f"column {column}: ")
+    assert expected in str(caught.value)
+
+
+def test_the_place_of_a_mistake_is_pointed_at() -> None:
+    with pytest.raises(BadQuery) as caught:
+        query_of("lr << 1")
+    assert str(caught.value).splitlines()[1:] == ["  lr << 1", "      ^"]
+    with pytest.raises(BadQuery) as caught:
+        query_of("a = 1 and " * 100 + "!")
+    _, shown, mark = str(caught.value).splitlines()
+    assert shown[mark.index("^")] == "!"
+
+
+@pytest.mark.parametrize("text", ["(" * 5_000, "not " * 5_000, "a" * (MAX_FILTER + 1)])
+def test_what_is_too_long_or_too_deep_is_refused(text: str) -> None:
+    with pytest.raises(BadQuery):
+        parse_filter(text)
+
+
+def test_there_may_be_as_many_comparisons_as_a_query_may_have() -> None:
+    assert len(query_of(" or ".join(["a = 1"] * 999))["$or"]) == 999  # type: ignore[arg-type]  # a list
+
+
+# -- at random -----------------------------------------------------------------------------------
+
+TEXTS = st.text(st.characters(codec="utf-8"), max_size=8)
+NUMBERS = st.integers(-(2**63), 2**63 - 1) | st.floats(allow_nan=False)
+VALUES = st.none() | st.booleans() | NUMBERS | TEXTS
+SOME_NAMES = st.sampled_from(
+    ["lr", "opt.name", "params.lr", "tags.t", "metrics.loss", "metrics.loss.min", 'loss{a="b"}', "name", "in"]
+)
+ANY_NAMES = SOME_NAMES | TEXTS.filter(bool)
+OPERATORS = st.sampled_from(["=", "!=", "<", "<=", ">", ">=", "~", "!~"])
+
+
+def filters(names: st.SearchStrategy[str], values: st.SearchStrategy[Any]) -> st.SearchStrategy[Filter]:
+    compared = st.builds(Comparison, names, OPERATORS.filter(lambda each: "~" not in each), values)
+    contained = st.builds(Comparison, names, st.sampled_from(["~", "!~"]), TEXTS)
+    listed = st.builds(Membership, names, st.lists(values, min_size=1, max_size=3).map(tuple), st.booleans())
+    leaves = compared | contained | listed | st.builds(Existence, names)
+    return st.recursive(
+        leaves,
+        lambda part: (
+            st.builds(Negation, part)
+            | st.lists(part, min_size=2, max_size=3).map(lambda parts: Conjunction(tuple(parts)))
+            | st.lists(part, min_size=2, max_size=3).map(lambda parts: Disjunction(tuple(parts)))
+        ),
+        max_leaves=6,
+    )
+
+
+def _bare(filter: Filter | None) -> str:
+    """As `repr`, in which 1, 1.0 and True differ, without columns."""
+    return re.sub(r", column=\d+", "", repr(filter))
+
+
+@given(filters(ANY_NAMES, VALUES))
+@settings(max_examples=300)
+def test_a_filter_is_the_same_after_it_was_written_and_read(filter: Filter) -> None:
+    assert _bare(parse_filter(str(filter))) == _bare(filter)
+
+
+PARAMETERS = st.fixed_dictionaries(
+    {},
+    optional={
+        "lr": VALUES | st.just(math.nan),
+        "in": VALUES,
+        "opt": st.fixed_dictionaries({}, optional={"name": VALUES}),
+    },
+)
+SERIES = st.fixed_dictionaries({"last": NUMBERS, "min": st.none() | NUMBERS})
+TRIALS = st.fixed_dictionaries(
+    {
+        "name": st.none() | TEXTS,
+        "parameters": PARAMETERS,
+        "tags": st.fixed_dictionaries({}, optional={"t": VALUES}),
+        "metrics": st.fixed_dictionaries({}, optional={"loss": SERIES, 'loss{a="b"}': SERIES}),
+    }
+)
+MISSING = object()
+
+
+def reached(document: Any, name: str) -> Any:
+    """The value that a name of `SOME_NAMES` means, by rules of its own."""
+    paths = {
+        "lr": ("parameters", "lr"),
+        "in": ("parameters", "in"),
+        "params.lr": ("parameters", "lr"),
+        "opt.name": ("parameters", "opt", "name"),
+        "tags.t": ("tags", "t"),
+        "metrics.loss": ("metrics", "loss", "last"),
+        "metrics.loss.min": ("metrics", "loss", "min"),
+        'loss{a="b"}': ("metrics", 'loss{a="b"}', "last"),
+        "name": ("name",),
+    }
+    for key in paths[name]:
+        if key not in document:
+            return MISSING
+        document = document[key]
+    return document
+
+
+def equal(left: Any, right: Any) -> bool:
+    left = None if left is MISSING else left
+    if isinstance(left, bool) or isinstance(right, bool):
+        return left is right
+    return bool(left == right)
+
+
+def ordered(left: Any, operator: str, right: Any) -> bool:
+    texts = isinstance(left, str) and isinstance(right, str)
+    plain = all(type(each) in (int, float) for each in (left, right))
+    if not (texts or plain):
+        return False
+    return bool({"<": left < right, "<=": left <= right, ">": left > right, ">=": left >= right}[operator])
+
+
+def evaluated(filter: Filter, document: Any) -> bool:
+    """What a filter says of a trial, in plain Python."""
+    if isinstance(filter, Negation):
+        return not evaluated(filter.part, document)
+    if isinstance(filter, Conjunction):
+        return all(evaluated(part, document) for part in filter.parts)
+    if isinstance(filter, Disjunction):
+        return any(evaluated(part, document) for part in filter.parts)
+    value = reached(document, filter.name)
+    if isinstance(filter, Existence):
+        return value is not MISSING
+    if isinstance(filter, Membership):
+        return any(equal(value, each) for each in filter.values) is not filter.negated
+    if filter.operator in ("=", "!="):
+        return equal(value, filter.value) is (filter.operator == "=")
+    if filter.operator in ("~", "!~"):
+        found = isinstance(value, str) and str(filter.value).casefold() in value.casefold()
+        return found is (filter.operator == "~")
+    return ordered(value, filter.operator, filter.value)
+
+
+@given(filters(SOME_NAMES, VALUES), TRIALS)
+@settings(max_examples=300)
+def test_a_filter_selects_what_it_says(filter: Filter, document: Any) -> None:
+    query = filter_query(parse_filter(str(filter)) or filter)
+    assert matches(document, query) is evaluated(filter, document)
+
+
+PIECES = st.sampled_from(
+    [
+        *"()'\"{}=<>!~,\\. ",
+        "and",
+        "or",
+        "not",
+        "in",
+        "exists",
+        "lr",
+        "loss{a=",
+        "'x'",
+        "1",
+        "-",
+        "1e9",
+        "nan",
+        "2h",
+    ]
+)
+
+
+@given(st.lists(PIECES, max_size=30).map(" ".join) | st.lists(PIECES).map("".join) | st.text())
+@settings(max_examples=500)
+def test_whatever_is_typed_is_a_filter_or_a_bad_query(text: str) -> None:
+    try:
+        found = query_of(text)
+    except BadQuery:
+        return
+    assert isinstance(found, dict)

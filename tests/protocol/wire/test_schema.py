@@ -1,0 +1,189 @@
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from track_protocol.errors import BadArguments
+from track_protocol.wire.schema import CHECKS, Parameter, check_arguments
+from wire_samples import allocation
+
+TRIAL = bytes(16)
+
+FITTING: dict[str, list[Any]] = {
+    "any": [None, 1, "x", [1], {1: 2}, (1,), b"x"],
+    "bool": [True, False],
+    "bytes": [b"", b"x"],
+    "count": [0, 1, 2**63 - 1],
+    "digest": ["0123456789abcdef" * 4],
+    "document": [{}, {"name": None}],
+    "kind": ["metric", "chrono", "superseded", "image"],
+    "list": [[], [1, "x"]],
+    "media": ["histogram", "image", "text", "graph", "file"],
+    "map": [{}, {"a": [1], "": {1: 2}}],
+    "number": [0, -1, 1.5, math.nan, math.inf],
+    "status": [{"value": 1, "name": "Running"}],
+    "text": ["", "x"],
+    "trial": [TRIAL, "name_0"],
+    "update": [{"method": "set_trial_status", "arguments": {}}],
+}
+
+UNFIT: dict[str, list[Any]] = {
+    "any": [],
+    "bytes": [None, "", "x", [1], bytearray(b"x"), 1],
+    "bool": [None, 0, 1, "true", 1.0, []],
+    "count": [None, -1, True, 1.0, "1", []],
+    "digest": [None, "", "ab", "0" * 63, "0" * 65, "0" * 64 + "\n", "A" * 64, "g" * 64, b"0" * 64, 0],
+    "document": [None, [], "x", {1: 2}, {b"a": 1}, {None: 1}, {("a",): 1}, [("a", 1)]],
+    "kind": [None, "", "Metric", b"metric", 0, ["metric"], ("metric",), {"metric": 1}],
+    "list": [None, (), "x", b"x", {}, 1],
+    "media": [None, "", "metric", "Image", b"image", ["image"], {"image": 1}],
+    "map": [None, [], "x", {1: 2}, {"a": 1, True: 2}],
+    "number": [None, True, "1", b"1", [1], {}],
+    "status": [
+        None,
+        "Running",
+        {},
+        {"value": 1},
+        {"name": "Running"},
+        {"value": 1, "name": "Running", "more": 1},
+        {"value": "1", "name": "Running"},
+        {"value": True, "name": "Running"},
+        {"value": 1, "name": b"Running"},
+        [["value", 1], ["name", "Running"]],
+    ],
+    "text": [None, b"x", 1, ["x"], ("x",), {}],
+    "trial": [None, "", b"", bytes(15), bytes(17), 1, [TRIAL], {}],
+    "update": [
+        None,
+        {},
+        {"method": "x"},
+        {"arguments": {}},
+        {"method": "x", "arguments": {}, "more": 1},
+        {"method": 1, "arguments": {}},
+        {"method": "x", "arguments": []},
+        {"method": "x", "arguments": {1: 2}},
+    ],
+}
+
+
+def pairs(samples: dict[str, list[Any]]) -> list[tuple[str, Any]]:
+    return [(name, value) for name, values in samples.items() for value in values]
+
+
+def test_every_type_has_samples_here() -> None:
+    assert set(FITTING) == set(UNFIT) == set(CHECKS)
+
+
+@pytest.mark.parametrize(("kind", "value"), pairs(FITTING), ids=repr)
+def test_a_value_of_the_type_is_taken(kind: str, value: object) -> None:
+    Parameter("x", kind).check("method", value)
+
+
+@pytest.mark.parametrize(("kind", "value"), pairs(UNFIT), ids=repr)
+def test_a_value_of_another_type_is_refused(kind: str, value: object) -> None:
+    with pytest.raises(BadArguments, match=r"method: argument 'x' must be .*, not "):
+        Parameter("x", kind).check("method", value)
+
+
+@pytest.mark.parametrize("kind", [name for name in CHECKS if name != "any"])
+def test_none_is_taken_only_where_it_may_be_absent(kind: str) -> None:
+    Parameter("x", kind + "?").check("method", None)
+    with pytest.raises(BadArguments):
+        Parameter("x", kind).check("method", None)
+
+
+@pytest.mark.parametrize(("kind", "value"), [pair for pair in pairs(UNFIT) if pair[1] is not None], ids=repr)
+def test_what_may_be_absent_may_not_be_of_another_type(kind: str, value: object) -> None:
+    with pytest.raises(BadArguments):
+        Parameter("x", kind + "?").check("method", value)
+
+
+PARAMETERS = (Parameter("trial", "trial"), Parameter("start", "count", 0), Parameter("error", "text?", None))
+
+
+def test_absent_arguments_get_their_defaults() -> None:
+    full = check_arguments("fetch", PARAMETERS, {"trial": TRIAL})
+    assert full == {"trial": TRIAL, "start": 0, "error": None}
+
+
+def test_arguments_come_in_the_order_of_the_table() -> None:
+    given_ = {"error": "x", "start": 1, "trial": TRIAL}
+    assert list(check_arguments("fetch", PARAMETERS, given_)) == ["trial", "start", "error"]
+
+
+def test_a_missing_argument_is_named() -> None:
+    with pytest.raises(BadArguments, match="fetch: argument 'trial' is missing"):
+        check_arguments("fetch", PARAMETERS, {})
+
+
+def test_an_unknown_argument_is_named_with_what_there_is() -> None:
+    with pytest.raises(BadArguments, match="unknown argument 'stop'; it takes trial, start, error"):
+        check_arguments("fetch", PARAMETERS, {"trial": TRIAL, "stop": 3})
+
+
+def test_a_call_without_parameters_takes_none() -> None:
+    with pytest.raises(BadArguments, match="it takes none"):
+        check_arguments("commit", (), {"x": 1})
+
+
+def deep() -> Any:
+    value: Any = 1
+    for _ in range(5000):
+        value = [value]
+    return value
+
+
+@pytest.mark.parametrize(
+    "value",
+    [deep(), ["x"] * 100_000, "x" * 100_000, {"k" * 1000: ["x" * 1000] * 1000}],
+    ids=lambda v: type(v).__name__,
+)
+def test_a_message_about_a_monstrous_value_is_short(value: object) -> None:
+    with allocation() as peak:
+        with pytest.raises(BadArguments) as refused:
+            Parameter("x", "number").check("method", value)
+        used = peak()
+    assert len(str(refused.value)) < 200
+    assert used < 64 * 1024
+
+
+def test_a_message_shows_what_was_given_if_it_is_short() -> None:
+    with pytest.raises(BadArguments, match=f"not str '{'x' * 58}'$"):
+        Parameter("x", "number").check("method", "x" * 58)
+
+
+def test_a_message_about_a_monstrous_name_is_short() -> None:
+    with pytest.raises(BadArguments) as refused:
+        check_arguments("fetch", PARAMETERS, {"k" * 100_000: 1})
+    assert len(str(refused.value)) < 200
+
+
+ANYTHING = st.recursive(
+    st.none()
+    | st.booleans()
+    | st.integers(-2, 2**63 - 1)
+    | st.floats()
+    | st.text(max_size=3)
+    | st.binary(max_size=16),
+    lambda inner: (
+        st.lists(inner, max_size=4)
+        | st.lists(inner, max_size=3).map(tuple)
+        | st.dictionaries(
+            st.sampled_from(["value", "name", "method", "arguments"]) | st.integers(), inner, max_size=2
+        )
+    ),
+    max_leaves=8,
+)
+
+
+@settings(max_examples=200)
+@given(st.sampled_from(sorted(CHECKS)), ANYTHING)
+def test_any_value_fits_or_is_refused(kind: str, value: object) -> None:
+    try:
+        Parameter("x", kind).check("method", value)
+    except BadArguments:
+        return

@@ -1,0 +1,105 @@
+from __future__ import annotations
+
+import threading
+from typing import Any
+
+import pytest
+
+from engine_calls import Caller
+from track_server.engine.engine import Engine
+from track_server.engine.fairqueue import Turns
+from track_server.engine.jobs import AttachJob, ChangeJob, Job, Writer
+from track_server.storage.memory import MemoryStore
+
+
+def job_of(session: str) -> Job:
+    return AttachJob(Writer(session.encode(), "ann"), lambda outcome: None)
+
+
+def own_job() -> Job:
+    return ChangeJob(lambda tx: None, lambda outcome: None)
+
+
+def waiting(*jobs: Job) -> Turns:
+    turns = Turns()
+    for job in jobs:
+        turns.put(job)
+    return turns
+
+
+def test_a_session_with_much_to_do_leaves_the_others_their_turn() -> None:
+    flood, quiet = [job_of("flood") for _ in range(4)], job_of("quiet")
+    assert waiting(*flood, quiet).take(3) == [flood[0], quiet, flood[1]]
+
+
+def test_jobs_of_a_session_keep_their_order() -> None:
+    jobs = [job_of("ann") for _ in range(5)]
+    turns = waiting(*jobs)
+    assert [*turns.take(2), *turns.take(9)] == jobs
+    assert not turns
+
+
+def test_jobs_that_go_on_are_in_front_of_their_session() -> None:
+    first, second, third = (job_of("ann") for _ in range(3))
+    turns = waiting(first, second, third)
+    turns.put_back(turns.take(2))
+    assert turns.take(3) == [first, second, third]
+
+
+def test_the_servers_own_jobs_are_ahead_of_everybody() -> None:
+    theirs, ours = job_of("ann"), own_job()
+    turns = waiting(theirs, ours)
+    assert turns
+    assert turns.take(2) == [ours, theirs]
+
+
+def test_a_quiet_session_does_not_wait_for_all_that_a_flooding_one_has_handed_in() -> None:
+    engine = Engine(MemoryStore("ephemeral:"))
+    flood, quiet = Caller(engine), Caller(engine)
+    held, go_on, ended = threading.Event(), threading.Event(), threading.Event()
+    order: list[str] = []
+
+    def hold(tx: Any) -> None:
+        held.set()
+        go_on.wait(30)
+
+    engine.submit_change(hold, lambda outcome: None)
+    assert held.wait(30)
+    for _ in range(1_000):
+        engine.submit_attach(flood.writer.sid, "ann", lambda outcome: order.append("flood"))
+    engine.submit_attach(quiet.writer.sid, "ann", lambda outcome: order.append("quiet"))
+    engine.submit_attach(flood.writer.sid, "ann", lambda outcome: ended.set())
+    go_on.set()
+    assert ended.wait(30)
+    engine.close()
+    assert order.index("quiet") < 2
+
+
+def test_a_transaction_that_takes_long_leaves_the_rest_to_the_next_one(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr("track_server.engine.engine.TURN", -1.0)
+    store = MemoryStore("ephemeral:")
+    engine = Engine(store)
+    held, go_on = threading.Event(), threading.Event()
+    begun: list[int] = []
+    begin = store.begin
+
+    def counted() -> Any:
+        begun.append(1)
+        return begin()
+
+    def hold(tx: Any) -> None:
+        held.set()
+        go_on.wait(30)
+
+    engine.submit_change(hold, lambda outcome: None)
+    assert held.wait(30)
+    monkeypatch.setattr(store, "begin", counted)
+    told: list[Any] = []
+    for number in range(5):
+        engine.submit_attach(bytes([number] * 16), "ann", told.append)
+    go_on.set()
+    engine.close()
+    assert [outcome.last_seq for outcome in told] == [0] * 5
+    assert len(begun) >= 5

@@ -1,0 +1,85 @@
+"""What a server's process says, and how it is started."""
+
+from __future__ import annotations
+
+import resource
+import threading
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from running_server import Served, serving
+from track_protocol.errors import UsageError
+from track_server.app import Settings
+from track_server.network.process import announcement, serve, start_track_server
+from track_server.network.server import SocketServer
+
+
+def told(served: Served) -> str:
+    assert served.server is not None
+    return announcement(served.server)
+
+
+def test_the_start_tells_address_store_pin_and_how_to_join(served: Served) -> None:
+    text = told(served)
+    for part in (
+        f"127.0.0.1:{served.port}",
+        "ephemeral:",
+        served.pin,
+        f"--home {served.home}",
+        "AES-256-GCM",
+    ):
+        assert part in text
+    assert f"socket://localhost:{served.port}'" in text
+    assert "only this machine" in text
+
+
+def test_the_start_tells_the_uri_of_a_plain_text_server_as_it_has_to_be(settings: Settings) -> None:
+    with serving(replace(settings, plaintext=True)) as served:
+        assert f"socket://localhost:{served.port}?security_layer=plaintext'" in told(served)
+
+
+def test_a_server_open_to_the_network_says_nothing_of_this_machine_only(settings: Settings) -> None:
+    with serving(replace(settings, host="0.0.0.0")) as served:  # noqa: S104
+        text = told(served)
+    assert "only this machine" not in text
+    assert f"socket://localhost:{served.port}'" in text
+
+
+def test_two_different_layers_contradict_each_other(tmp_path: Path) -> None:
+    with pytest.raises(UsageError, match="contradict"):
+        start_track_server("nonsense:", "localhost", 0, "AES", "plaintext", home=tmp_path)
+
+
+@pytest.mark.parametrize("word", ["security_layer", "backend"])
+def test_the_layer_is_taken_under_both_documented_names(tmp_path: Path, word: str) -> None:
+    with pytest.raises(UsageError, match="security_layer=DES is unknown"):
+        start_track_server("nonsense:", "localhost", 0, home=tmp_path, **{word: "DES"})
+
+
+def test_serving_returns_when_the_server_is_closed(settings: Settings) -> None:
+    ready = threading.Event()
+
+    def stop(server: SocketServer) -> None:
+        ready.set()
+        server.close()
+
+    serve(settings, ready=stop)
+    assert ready.is_set()
+
+
+def test_serving_allows_as_many_open_files_as_it_may(settings: Settings) -> None:
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (min(soft, 1024), hard))
+    seen: list[int] = []
+
+    def look(server: SocketServer) -> None:
+        seen.append(resource.getrlimit(resource.RLIMIT_NOFILE)[0])
+        server.close()
+
+    try:
+        serve(settings, ready=look)
+    finally:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+    assert seen[0] >= min(settings.limits.connections, hard)

@@ -1,0 +1,265 @@
+from __future__ import annotations
+
+import random
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import apsw
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from stored_trials import add_trials, committed_values, log_points, merge_all, points_of, trial_id
+from track_protocol.errors import StoreCorrupt
+from track_protocol.wire.batch import METRIC
+from track_protocol.wire.columns import unpack
+from track_server.storage.sqlite.store import SqliteStore, open_store
+
+SHORT = 0.01
+VALUES = st.lists(
+    st.one_of(
+        st.floats(allow_nan=False), st.integers(-(2**63), 2**63 - 1), st.none(), st.text(), st.booleans()
+    )
+)
+
+
+@pytest.fixture
+def path(tmp_path: Path) -> Path:
+    return tmp_path / "runs.db"
+
+
+@pytest.fixture
+def store(path: Path) -> Iterator[SqliteStore]:
+    opened = open_store(path, exclusive=True)
+    add_trials(opened, 1)
+    yield opened
+    opened.close()
+
+
+def chunks(path: Path) -> list[Any]:
+    """(seq, count, level) of every chunk."""
+    return rows(path, "SELECT seq, count, level FROM chunk ORDER BY series, seq")
+
+
+def rows(path: Path, sql: str) -> list[Any]:
+    db = apsw.Connection(str(path), apsw.SQLITE_OPEN_READONLY)
+    found = db.execute(sql).fetchall()
+    db.close()
+    return found
+
+
+def log_each(store: SqliteStore, count: int, size: int = 1, first: int = 0) -> None:
+    """Commit `count` times `size` points."""
+    numbers = random.Random(count)
+    for number in range(count):
+        log_points(store, points_of([numbers.random() for _ in range(size)], first=first + number * size))
+
+
+def test_sixteen_chunks_become_one(store: SqliteStore, path: Path) -> None:
+    log_each(store, 16)
+    store.maintain(SHORT)
+    assert chunks(path) == [(0, 16, 1)]
+
+
+def test_fewer_chunks_wait_for_more(store: SqliteStore, path: Path) -> None:
+    log_each(store, 15)
+    assert not store.maintain(SHORT)
+    assert len(chunks(path)) == 15
+
+
+def test_a_caller_with_time_gets_them_all_merged(store: SqliteStore, path: Path) -> None:
+    log_each(store, 15)
+    merge_all(store)
+    assert chunks(path) == [(0, 15, 1)]
+
+
+def test_a_series_at_rest_is_merged(store: SqliteStore, path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("track_server.storage.sqlite.compact._REST", 0.0)
+    log_each(store, 3)
+    while store.maintain(SHORT):
+        pass
+    assert chunks(path) == [(0, 3, 1)]
+
+
+def test_a_full_chunk_is_made_in_one_step_and_stays(store: SqliteStore, path: Path) -> None:
+    log_each(store, 17, 1000)
+    merge_all(store)
+    assert [(seq, level) for seq, _, level in chunks(path)] == [(0, 9), (16_000, 1)]
+    full = rows(path, "SELECT id FROM chunk WHERE level = 9")
+    log_each(store, 20, 10, first=17_000)
+    merge_all(store)
+    assert rows(path, "SELECT id FROM chunk WHERE level = 9") == full
+
+
+def test_what_did_not_fit_into_a_full_chunk_is_merged_at_rest(
+    store: SqliteStore, path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    log_each(store, 17, 1000)
+    store.maintain(SHORT)
+    assert chunks(path) == [(0, 16_000, 9), (16_000, 1000, 0)]
+    monkeypatch.setattr("track_server.storage.sqlite.compact._REST", 0.0)
+    store.maintain(SHORT)
+    assert chunks(path) == [(0, 16_000, 9), (16_000, 1000, 1)]
+
+
+def test_a_point_is_rewritten_only_a_few_times(store: SqliteStore) -> None:
+    log_each(store, 700)
+    rewritten = 0
+    store._db.set_update_hook(lambda kind, _db, table, _row: counted(kind, table))
+
+    def counted(kind: int, table: str) -> None:
+        nonlocal rewritten
+        rewritten += kind == apsw.SQLITE_DELETE and table == "chunk"
+
+    for number in range(700, 1700):
+        log_points(store, points_of([0.5], first=number))
+        while store.maintain(SHORT):
+            pass
+    store._db.set_update_hook(None)
+    # Every chunk that arrives is replaced once, and what replaced it once for sixteen of its kind.
+    assert rewritten < 1700 * 1.1
+
+
+def test_a_large_chunk_is_not_rewritten_for_a_few_points(store: SqliteStore, path: Path) -> None:
+    log_each(store, 4, 1000)
+    merge_all(store)
+    log_each(store, 2, 1, first=4000)
+    merge_all(store)
+    assert chunks(path) == [(0, 4000, 1), (4000, 2, 1)]
+
+
+def test_every_series_is_merged(store: SqliteStore, path: Path) -> None:
+    for number in range(20):
+        tx = store.begin()
+        for name in range(10):
+            tx.append_points(trial_id(), METRIC, f"m{name}", None, points_of([1.0], first=number))
+        tx.commit()
+    merge_all(store)
+    assert chunks(path) == [(0, 20, 1)] * 10
+
+
+def test_what_another_process_left_is_merged(
+    store: SqliteStore, path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("track_server.storage.sqlite.store._CLOSING_SECONDS", -1.0)
+    log_each(store, 40)
+    monkeypatch.setattr(store._merger, "work", lambda *_, **__: False)
+    store.close()
+    assert len(chunks(path)) == 40
+    reopened = open_store(path)
+    merge_all(reopened)
+    assert len(chunks(path)) == 1
+    reopened.close()
+
+
+def test_closing_merges_what_is_left(store: SqliteStore, path: Path) -> None:
+    log_each(store, 10)
+    store.close()
+    assert len(chunks(path)) == 1
+
+
+@settings(max_examples=30)
+@given(parts=st.lists(VALUES.filter(len), min_size=1, max_size=20))
+def test_merging_changes_no_value_and_no_type(
+    tmp_path_factory: pytest.TempPathFactory, parts: list[list[Any]]
+) -> None:
+    store = open_store(tmp_path_factory.mktemp("merge") / "runs.db")
+    add_trials(store, 1)
+    first = 0
+    for part in parts:
+        log_points(store, points_of(part, steps=part, first=first))
+        first += len(part)
+    with store.snapshot() as view:
+        before = view.points(trial_id(), METRIC, "loss", 0, first)
+    merge_all(store)
+    with store.snapshot() as view:
+        after = view.points(trial_id(), METRIC, "loss", 0, first)
+    store.close()
+    assert before is not None
+    assert after is not None
+    for name in ("steps", "times", "values"):
+        one, other = (unpack(getattr(points, name)) for points in (before, after))
+        assert [(type(value), repr(value)) for value in one] == [
+            (type(value), repr(value)) for value in other
+        ]
+
+
+def test_every_part_of_a_merged_series_can_be_read(store: SqliteStore) -> None:
+    log_each(store, 50, 700)
+    values = committed_values(store)
+    merge_all(store)
+    with store.snapshot() as view:
+        for start, limit in ((0, 1), (13_999, 2), (14_000, 1), (20_000, 9_000), (34_999, 10), (35_000, 5)):
+            points = view.points(trial_id(), METRIC, "loss", start, limit)
+            assert points is not None
+            assert list(unpack(points.values)) == values[start : start + limit]
+
+
+def test_the_bounds_of_a_merged_chunk_are_those_of_its_parts(store: SqliteStore, path: Path) -> None:
+    for values in ([3.0, 1.0], ["x"], [9.0]):
+        log_points(store, points_of(values))
+    merge_all(store)
+    assert rows(path, "SELECT step_min, step_max, value_min, value_max FROM chunk") == [(0, 1, 1.0, 9.0)]
+
+
+def test_large_values_fill_a_chunk_by_their_size(store: SqliteStore, path: Path) -> None:
+    for number in range(40):
+        log_points(store, points_of(["x" * 60_000], first=number))
+    merge_all(store)
+    assert max(count for _, count, _ in chunks(path)) <= 20
+
+
+@pytest.mark.parametrize("size", [100, 1000])
+def test_a_random_point_takes_at_most_ten_bytes(store: SqliteStore, path: Path, size: int) -> None:
+    log_each(store, 100_000 // size, size)
+    merge_all(store)
+    store.save()
+    assert path.stat().st_size < 10 * 100_000
+
+
+def test_free_space_goes_back_to_the_file_system(store: SqliteStore, path: Path) -> None:
+    log_each(store, 200, 1000)
+    store.save()
+    before = path.stat().st_size
+    merge_all(store)
+    store.save()
+    assert path.stat().st_size < 0.7 * before
+    assert store._db.execute("PRAGMA freelist_count").get == 0
+
+
+def test_a_damaged_series_stays_and_is_told_once_the_others_are_merged(
+    store: SqliteStore, path: Path
+) -> None:
+    for name in ("a", "b"):
+        for number in range(16):
+            log_points(store, points_of([1.0], first=number), name)
+    store._db.execute("UPDATE chunk SET data = zeroblob(length(data)) WHERE series = 1 AND seq = 3")
+    with pytest.raises(StoreCorrupt, match="series 1 from point 3 on is damaged"):
+        merge_all(store)
+    assert rows(path, "SELECT series, count(*) FROM chunk GROUP BY series") == [(1, 16), (2, 1)]
+
+
+def test_there_is_no_merging_inside_a_transaction(store: SqliteStore, path: Path) -> None:
+    log_each(store, 16)
+    tx = store.begin()
+    assert not store.maintain(1.0)
+    tx.rollback()
+    assert len(chunks(path)) == 16
+
+
+def test_a_failure_leaves_everything_for_the_next_time(
+    store: SqliteStore, path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    log_each(store, 16)
+    with monkeypatch.context() as patch:
+        patch.setattr("track_server.storage.sqlite.compact.assemble", lambda *_: throw())
+        with pytest.raises(RuntimeError):
+            store.maintain(1.0)
+    assert len(chunks(path)) == 16
+    merge_all(store)
+    assert len(chunks(path)) == 1
+
+
+def throw() -> None:
+    raise RuntimeError

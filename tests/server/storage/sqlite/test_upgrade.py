@@ -1,0 +1,237 @@
+"""Old SQLite stores are copied, then migrated; whatever happens in between, one version of them is whole.
+
+Negative controls, each of which makes a test here fail:
+
+* `upgrade` without its ``BEGIN IMMEDIATE``: half a step stays, and two processes take the same one.
+* `upgrade` without `copied_before_migration`: there is no copy.
+* `_OpenCopier.copy` as `SqliteCopier.copy`: this process loses its locks on the store.
+"""
+
+from __future__ import annotations
+
+import logging
+import signal
+import stat
+import subprocess
+import sys
+from inspect import getfile
+from pathlib import Path
+
+import apsw
+import pytest
+
+from old_stores import check_holds_everything, old_sqlite
+from track_protocol.errors import StoreCorrupt
+from track_server.storage.admin import restore
+from track_server.storage.sqlite import upgrade as sqlite_upgrade
+from track_server.storage.sqlite.keeper import SqliteKeeper
+from track_server.storage.sqlite.migrations import VERSION
+from track_server.storage.sqlite.schema import take_step
+from track_server.storage.sqlite.store import open_store
+from track_server.testing.store_rejected import rejected
+from waiting import wait_until
+
+SECONDS = 30.0
+
+
+@pytest.fixture
+def path(tmp_path: Path) -> Path:
+    return old_sqlite(tmp_path / "runs.db")
+
+
+def version_of(path: Path) -> int:
+    return int.from_bytes(path.read_bytes()[60:64], "big")
+
+
+def copies(path: Path) -> list[Path]:
+    return sorted(path.parent.glob(f"{path.name}.v*.bak"))
+
+
+def opened_elsewhere(path: Path, patch: str) -> subprocess.Popen[str]:
+    """Another process that opens the store, with a changed part, and ends."""
+    program = f"""
+import os, pathlib, signal, sys
+sys.path.append({str(Path(getfile(wait_until)).parent)!r})
+from waiting import wait_until
+from track_server.storage.sqlite import copy as sqlite_copy, upgrade as sqlite_upgrade
+from track_server.storage.sqlite.store import open_store
+from track_server.storage.sqlite.migrations import MIGRATIONS
+folder = pathlib.Path({str(path.parent)!r})
+def die(*_, **__):
+    os.kill(os.getpid(), signal.SIGKILL)
+def meet(mine, other):
+    (folder / mine).touch()
+    wait_until((folder / other).exists, other)
+copied = sqlite_upgrade.copied_before_migration
+step, version = sqlite_upgrade.take_step, sqlite_upgrade.version_of
+{patch}
+open_store({str(path)!r}).close()
+"""
+    return subprocess.Popen([sys.executable, "-c", program], stderr=subprocess.PIPE, text=True)
+
+
+@pytest.mark.parametrize("exclusive", [True, False])
+def test_an_old_store_is_migrated_when_it_is_opened(path: Path, exclusive: bool) -> None:
+    store = open_store(path, exclusive=exclusive)
+    check_holds_everything(store)
+    tx = store.begin()
+    tx.put_rejected(rejected())
+    tx.commit()
+    store.close()
+    assert version_of(path) == VERSION
+    assert SqliteKeeper().check(path).rejected == 1
+
+
+def test_a_store_of_the_second_version_is_copied_and_migrated(tmp_path: Path) -> None:
+    path = old_sqlite(tmp_path / "second.db", 2)
+    store = open_store(path)
+    check_holds_everything(store, 2)
+    tx = store.begin()
+    tx.add_blob_data("ab" * 32, 3, b"ab", 100.0)
+    tx.commit()
+    store.close()
+    (copy,) = copies(path)
+    assert (version_of(path), version_of(copy)) == (VERSION, 2)
+    assert SqliteKeeper().check(path).findings == SqliteKeeper().check(copy).findings == ()
+
+
+def test_before_that_it_is_copied_as_it_was(path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    with caplog.at_level(logging.WARNING):
+        open_store(path).close()
+    (copy,) = copies(path)
+    assert (version_of(copy), stat.S_IMODE(copy.stat().st_mode)) == (1, 0o600)
+    assert SqliteKeeper().check(copy).findings == ()
+    assert [record.name for record in caplog.records] == ["track_server.storage.upgrading"] * 2
+    before, behind = caplog.messages
+    assert before.startswith(f"{path} is of version 1: it is copied (0.")
+    assert behind == f"migrating {path} from version 1 to {VERSION}; {copy} is what it was before"
+    store = open_store(copy)
+    check_holds_everything(store)
+    store.close()
+
+
+def test_a_store_of_this_version_is_not_copied(path: Path) -> None:
+    for _ in range(3):
+        open_store(path).close()
+    assert len(copies(path)) == 1
+
+
+def test_an_old_store_can_be_checked_and_copied_without_being_migrated(path: Path, tmp_path: Path) -> None:
+    keeper = SqliteKeeper()
+    seen = keeper.check(path)
+    assert (seen.findings, seen.trials, seen.rejected) == ((), 3, 0)
+    (tmp_path / "copy").touch()
+    keeper.copy(path, tmp_path / "copy")
+    assert version_of(tmp_path / "copy") == version_of(path) == 1
+
+
+def test_the_copy_can_be_restored(path: Path) -> None:
+    open_store(path).close()
+    restore(SqliteKeeper(), copies(path)[0], path)
+    assert version_of(path) == 1
+    store = open_store(path)
+    check_holds_everything(store)
+    store.close()
+    assert (version_of(path), len(copies(path))) == (VERSION, 2)
+
+
+def test_a_damaged_store_is_not_migrated(path: Path) -> None:
+    data = bytearray(path.read_bytes())
+    at = data.index(b"its answer is kept")
+    page = at // 8192 * 8192
+    data[page : page + 8] = b"\xff" * 8
+    path.write_bytes(data)
+    with pytest.raises(StoreCorrupt, match="damaged"):
+        open_store(path)
+    assert (version_of(path), copies(path)) == (1, [])
+
+
+def test_a_step_that_fails_changes_nothing_and_takes_its_copy_along(
+    path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(db: apsw.Connection, version: int) -> None:
+        take_step(db, version)
+        raise RuntimeError("a fault of the step")
+
+    monkeypatch.setattr(sqlite_upgrade, "take_step", fail)
+    with pytest.raises(RuntimeError, match="a fault of the step"):
+        open_store(path)
+    monkeypatch.undo()
+    assert (version_of(path), copies(path)) == (1, [])
+    store = open_store(path)
+    check_holds_everything(store)
+    store.close()
+
+
+KILLS = {
+    "before the copy": ("sqlite_upgrade.copied_before_migration = die", 1, 0),
+    "while the copy is made": ("sqlite_copy.sync_file = die", 1, 0),
+    "with the copy made": ("sqlite_upgrade.take_step = die", 1, 1),
+    "within a step": (
+        "sqlite_upgrade.take_step = lambda db, version: (db.execute(MIGRATIONS[version][0]), die())",
+        1,
+        1,
+    ),
+    "before the commit": ("sqlite_upgrade.take_step = lambda *args: (step(*args), die())", 1, 1),
+    "behind the commit": (
+        f"sqlite_upgrade.version_of = lambda db: die() if version(db) == {VERSION} else version(db)",
+        VERSION,
+        1,
+    ),
+}
+
+
+@pytest.mark.parametrize(("patch", "version", "copied"), KILLS.values(), ids=KILLS)
+def test_a_kill_leaves_one_version_whole(path: Path, patch: str, version: int, copied: int) -> None:
+    process = opened_elsewhere(path, patch)
+    _, told = process.communicate(timeout=SECONDS)
+    assert process.returncode == -signal.SIGKILL, told
+    assert SqliteKeeper().check(path).findings == ()
+    assert len(copies(path)) == copied
+    store = open_store(path)
+    check_holds_everything(store)
+    store.close()
+    assert version_of(path) == VERSION
+    assert len(copies(path)) == (copied if version == VERSION else copied + 1)
+    assert all(SqliteKeeper().check(copy).findings == () for copy in copies(path))
+
+
+def test_two_processes_that_open_an_old_store_at_once_migrate_it_once(path: Path) -> None:
+    first = opened_elsewhere(
+        path,
+        "sqlite_upgrade.copied_before_migration = lambda *args: (meet('copying', 'go'), copied(*args))[1]",
+    )
+    wait_until((path.parent / "copying").exists, "the first is at work")
+    second = opened_elsewhere(
+        path,
+        "seen = []\n"
+        "def looked(db):\n"
+        "    seen.append(version(db))\n"
+        "    (folder / f'saw{seen[-1]}').touch()\n"
+        "    return seen[-1]\n"
+        "sqlite_upgrade.version_of = looked\n"
+        "from track_server.storage.sqlite import schema as sqlite_schema\n"
+        "secure = sqlite_schema._secure_log\n"
+        "def waiting(db, path):\n"
+        "    (folder / 'waits').touch()\n"
+        "    secure(db, path)\n"
+        "sqlite_schema._secure_log = waiting\n",
+    )
+    wait_until((path.parent / "waits").exists, "the second wants to have the old store")
+    (path.parent / "go").touch()
+    for process in (first, second):
+        _, told = process.communicate(timeout=SECONDS)
+        assert process.returncode == 0, told
+    assert (path.parent / f"saw{VERSION}").exists()
+    assert (version_of(path), len(copies(path))) == (VERSION, 1)
+    store = open_store(path)
+    check_holds_everything(store)
+    store.close()
+
+
+def test_a_process_that_migrates_keeps_its_locks(path: Path) -> None:
+    store = open_store(path)
+    locked = [line for line in Path("/proc/locks").read_text().splitlines() if " POSIX " in line]
+    inode = path.stat().st_ino
+    assert any(f":{inode} " in line for line in locked)
+    store.close()
