@@ -8,6 +8,7 @@ from typing import Any
 from track_protocol.wire.batch import METRIC
 from track_protocol.wire.columns import pack, unpack
 from track_server.storage.contract import Points, Store, View
+from track_server.storage.unit_of_work import begin
 
 
 def trial_id(number: int = 1) -> bytes:
@@ -45,7 +46,7 @@ def points_of(values: Sequence[Any], steps: Sequence[Any] | None = None, first: 
 
 def add_trials(store: Store, *numbers: int) -> None:
     """Commit some trials."""
-    tx = store.begin()
+    tx = begin(store)
     for number in numbers:
         tx.add_trial(trial_document(number))
     tx.commit()
@@ -53,7 +54,7 @@ def add_trials(store: Store, *numbers: int) -> None:
 
 def log_points(store: Store, points: Points, name: str = "loss", number: int = 1) -> None:
     """Commit points of a metric."""
-    tx = store.begin()
+    tx = begin(store)
     tx.append_points(trial_id(number), METRIC, name, None, points)
     tx.commit()
 

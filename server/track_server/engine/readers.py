@@ -137,7 +137,7 @@ class ReaderPool:
             with self._store.snapshot() as view:
                 return encode(READS[read.method](view, **checked))
         except TrackError as error:
-            self._recovery.note(error, reading=True)
+            self._recovery.record_failure(error, reading=True)
             return error
         except Exception as error:  # noqa: BLE001 - whatever it is, the caller waits for an answer
             _log.exception("the read %s failed", read.method)

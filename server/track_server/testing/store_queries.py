@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 
 from track_protocol.query.parse import Kind, parse_query
+from track_server.storage.unit_of_work import begin
 from track_server.testing.store_support import StoreSuite, group, id_of, project, trial
 
 __all__ = ["QueryTests"]
@@ -121,7 +122,7 @@ class QueryTests(StoreSuite):
     @pytest.fixture
     def queried(self, store: Any) -> Any:
         """A store with two projects, two groups and five trials, three of them with series."""
-        tx = store.begin()
+        tx = begin(store)
         for document in (project("p"), project("q", metadata={"owner": "ann"})):
             tx.put_project(document)
         for document in (group("g", metadata={"size": 3}), group("h", project_id="p", metadata={"size": 5})):
@@ -169,7 +170,7 @@ class QueryTests(StoreSuite):
 
     def test_a_transaction_finds_what_it_has_just_changed(self, queried: Any) -> None:
         query = parse_query({"status": "CreatedGroup"})
-        tx = queried.begin()
+        tx = begin(queried)
         (first,) = tx.trials(query, 1)
         tx.update_trial(first["id"], {"status": RUNNING})
         assert [document["uid"] for document in tx.trials(query)] == ["hash3_0", "hash0_1"]

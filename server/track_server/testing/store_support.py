@@ -12,6 +12,7 @@ import pytest
 from track_protocol.query.parse import Kind, parse_query
 from track_protocol.wire.batch import METRIC
 from track_protocol.wire.columns import Column, pack, unpack
+from track_server.storage.unit_of_work import begin
 
 __all__ = ["StoreSuite", "group", "id_of", "project", "same", "trial"]
 
@@ -119,7 +120,7 @@ class StoreSuite:
 
     def put(self, store: Any, *changes: Callable[[Any], Any]) -> None:
         """Make changes in one transaction and commit them."""
-        tx = store.begin()
+        tx = begin(store)
         for change in changes:
             change(tx)
         tx.commit()
@@ -146,7 +147,7 @@ class StoreSuite:
         first_time: float = 100.0,
     ) -> None:
         """Append points to a series in a transaction of their own; the trial is made if it is not there."""
-        tx = store.begin()
+        tx = begin(store)
         if not tx.has_trial(id_of(number)):
             tx.add_trial(trial(number))
         tx.append_points(id_of(number), kind, name, aggregator, self.points(steps, values, first_time))

@@ -294,7 +294,7 @@ def test_an_engine_that_acknowledges_what_was_not_flushed_loses_some(
         try:
             return commit(self, jobs)
         except StoreFailed as error:
-            self._recovery.note(error)
+            self._recovery.record_failure(error)
             return [Acked(job.batch.last) for job in jobs]
 
     monkeypatch.setattr(Engine, "_commit", careless)
@@ -322,7 +322,7 @@ def test_an_engine_that_tells_what_it_cannot_vouch_for_loses_some(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     # The protection taken away: sessions are told what is stored while nobody knows what is durable.
-    monkeypatch.setattr(Recovery, "vouch", lambda self: 0)
+    monkeypatch.setattr(Recovery, "check_durable", lambda self: 0)
     damage, chance = Damage(), dice()
     for at in range(2, 12):
         found = run(STORES[0], tmp_path / str(at), [replace(SYNC, at=at, times=3)])

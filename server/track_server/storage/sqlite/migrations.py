@@ -182,6 +182,9 @@ _THIRD: Final = (
     ) WITHOUT ROWID
     """,
     "CREATE INDEX blob_use_of ON blob_use(trial)",
+    "ALTER TABLE trial ADD COLUMN started REAL",
+    "ALTER TABLE trial ADD COLUMN ended REAL",
+    "ALTER TABLE session ADD COLUMN partial INTEGER NOT NULL DEFAULT 0",
 )
 
 MIGRATIONS: Final[Mapping[int, tuple[str, ...]]] = {0: _FIRST, 1: _SECOND, 2: _THIRD}

@@ -28,6 +28,7 @@ from track_server.storage.sqlite.keeper import SqliteKeeper
 from track_server.storage.sqlite.migrations import VERSION
 from track_server.storage.sqlite.schema import take_step
 from track_server.storage.sqlite.store import open_store
+from track_server.storage.unit_of_work import begin
 from track_server.testing.store_rejected import rejected
 from waiting import wait_until
 
@@ -74,7 +75,7 @@ open_store({str(path)!r}).close()
 def test_an_old_store_is_migrated_when_it_is_opened(path: Path, exclusive: bool) -> None:
     store = open_store(path, exclusive=exclusive)
     check_holds_everything(store)
-    tx = store.begin()
+    tx = begin(store)
     tx.put_rejected(rejected())
     tx.commit()
     store.close()
@@ -86,7 +87,7 @@ def test_a_store_of_the_second_version_is_copied_and_migrated(tmp_path: Path) ->
     path = old_sqlite(tmp_path / "second.db", 2)
     store = open_store(path)
     check_holds_everything(store, 2)
-    tx = store.begin()
+    tx = begin(store)
     tx.add_blob_data("ab" * 32, 3, b"ab", 100.0)
     tx.commit()
     store.close()
