@@ -29,6 +29,7 @@ from typing import Any, Final, Literal
 import apsw
 
 from track_protocol.model.values import INT_MAX, INT_MIN
+from track_protocol.query.order import CREATED
 from track_protocol.query.tree import (
     All,
     Among,
@@ -46,7 +47,7 @@ from track_protocol.query.tree import (
 )
 from track_server.storage import exactjson
 
-__all__ = ["compile_query", "register_functions"]
+__all__ = ["compile_query", "compile_value", "register_functions"]
 
 Fragment = tuple[str, list[Any]]
 Sort = Literal["text", "blob", "number", "json"]
@@ -109,6 +110,28 @@ def compile_query(query: Query, table: str | None = None) -> Fragment:
     The connection needs `register_functions`.
     """
     return _condition(query.condition, table or _TABLES[query.kind])
+
+
+def compile_value(path: Path, kind: Kind) -> Fragment:
+    """The SQL expression for the value at a path, NULL where there is none, and its parameters."""
+    table = _TABLES[kind]
+    if path == CREATED:
+        return f"{table}.id", []
+    if path[0] in _SERIES:
+        root, name, statistic = path
+        column = _STATISTICS[statistic]
+        value = f"({column.sql} ->> '$')" if column.sort == "json" else column.sql
+        found = (
+            f"SELECT {value} FROM series AS track_series WHERE track_series.trial = {table}.id "  # noqa: S608 # all ours
+            "AND track_series.kind = ? AND track_series.name = ?"
+        )
+        return f"({found})", [_SERIES[root], name]
+    if path in _COLUMNS:
+        return f"{table}.{_COLUMNS[path].sql}", []
+    root, *keys = path
+    if not all(map(_SPELLABLE.fullmatch, keys)):
+        return "NULL", []
+    return f"({table}.{root} ->> ?)", ["$" + "".join(f'."{key}"' for key in keys)]
 
 
 def register_functions(connection: apsw.Connection) -> None:
