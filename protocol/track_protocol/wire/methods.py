@@ -62,7 +62,7 @@ _LISTED: Final = (
     Parameter("query", "map"),
     Parameter("start", "count", 0),
     Parameter("limit", "count?", None),
-    Parameter("order", "texts", ()),
+    Parameter("order", "texts?", None),
     Parameter("fields", "texts?", None),
 )
 """Of a call that lists documents: from which one on, how many, in which order, which of their fields."""

@@ -121,10 +121,11 @@ class ReaderPool:
         """
 
         def make(view: Snapshot) -> Page:
-            answer = READS[method](view, **method_named(method, within=(Access.READ,)).check(arguments))
-            return (
-                _page(view, Rest(method, answer, 0)) if isinstance(answer, Listing) else Page(encode(answer))
-            )
+            checked = method_named(method, within=(Access.READ,)).check(arguments)
+            answer = READS[method](view, **checked)
+            if isinstance(answer, Listing):
+                return _page(view, Rest(method, answer, 0))
+            return Page(encode(answer))
 
         self._submit(_Read(method, make, done), peer)
 

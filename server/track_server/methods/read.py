@@ -108,11 +108,11 @@ def _listing(
     query: Document,
     start: int,
     limit: int | None,
-    order: Sequence[str],
+    order: Sequence[str] | None,
     fields: Collection[str] | None,
 ) -> Listing:
     wanted = parse_fields(fields, kind)
-    keys = view.find(parse_query(query, kind), parse_order(order, kind), start, limit)
+    keys = view.find(parse_query(query, kind), parse_order(order or (), kind), start, limit)
 
     def read(view: Snapshot, keys: Sequence[Any]) -> list[Document]:
         if kind != "trial":

@@ -130,14 +130,19 @@ def compile_value(path: Path, kind: Kind) -> Fragment:
         return f"{table}.{_COLUMNS[path].sql}", []
     root, *keys = path
     if not all(map(_SPELLABLE.fullmatch, keys)):
-        return "NULL", []
-    return f"({table}.{root} ->> ?)", ["$" + "".join(f'."{key}"' for key in keys)]
+        return f"track_value({table}.{root}, ?)", [exactjson.dumps(keys)]
+    column = f"{table}.{root}"
+    return (
+        f"CASE WHEN instr({column}, '\"$dict\"') THEN track_value({column}, ?) ELSE ({column} ->> ?) END",
+        [exactjson.dumps(keys), "$" + "".join(f'."{key}"' for key in keys)],
+    )
 
 
 def register_functions(connection: apsw.Connection) -> None:
     """Install the functions that compiled queries call."""
     connection.create_scalar_function("track_match", _track_match, 2, deterministic=True)
     connection.create_scalar_function("track_contains", _track_contains, 2, deterministic=True)
+    connection.create_scalar_function("track_value", _track_value, 2, deterministic=True)
 
 
 def _condition(condition: Condition, table: str) -> Fragment:
@@ -322,3 +327,13 @@ def _track_contains(*arguments: apsw.SQLiteValue) -> bool:
     """Whether a string holds a text (the second argument), which is folded already."""
     value, text = arguments
     return isinstance(value, str) and str(text) in value.casefold()
+
+
+def _track_value(*arguments: apsw.SQLiteValue) -> apsw.SQLiteValue:
+    """What keys (the second argument) lead to inside JSON text, as ``->>`` gives it."""
+    text, keys = arguments
+    value = exactjson.loads(str(text))
+    for key in exactjson.loads(str(keys)):
+        value = value.get(key) if isinstance(value, dict) else None
+    plain = value is None or isinstance(value, (str, int)) or (isinstance(value, float) and value == value)
+    return value if plain else exactjson.dumps(value)
