@@ -30,7 +30,7 @@ def sender_of(client: TrackClient) -> Any:
 def losses_of(client: TrackClient) -> tuple[int, int]:
     """Dropped and rejected."""
     assert isinstance(client.protocol, OutboxProtocol)
-    losses = client.protocol.outbox.losses
+    losses = client.protocol.outbox.drops
     return losses.dropped, losses.rejected
 
 
