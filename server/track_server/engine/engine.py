@@ -10,9 +10,7 @@ from __future__ import annotations
 import logging
 import threading
 import time
-import traceback
-from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Callable, Hashable
 from dataclasses import replace
 from typing import Any, Final
 
@@ -27,8 +25,6 @@ from track_protocol.errors import (
     TrackError,
 )
 from track_protocol.wire.batch import Batch
-from track_protocol.wire.codec import encode
-from track_protocol.wire.methods import Access, method_named
 from track_server.engine.fairqueue import Turns
 from track_server.engine.jobs import (
     TURN,
@@ -45,9 +41,9 @@ from track_server.engine.jobs import (
     session_of,
     waits,
 )
+from track_server.engine.readers import ReaderPool
 from track_server.engine.recovery import Recovery
 from track_server.methods.blobs import Sweeper
-from track_server.methods.dispatch import READS
 from track_server.storage.contract import SessionState, Store, Transaction
 
 __all__ = ["Engine"]
@@ -81,7 +77,7 @@ class Engine:
         self._jobs = Turns()
         self._wake = threading.Condition()
         self._closing = False
-        self._readers = ThreadPoolExecutor(readers, thread_name_prefix="track-reader")
+        self._readers = ReaderPool(store, self._recovery, readers)
         self._thread = threading.Thread(target=self._write, name="track-writer", daemon=True)
         self._thread.start()
 
@@ -147,9 +143,11 @@ class Engine:
         """
         self._submit(ChangeJob(change, done))
 
-    def submit_read(self, method: str, arguments: dict[str, Any], done: Callable[[Outcome], None]) -> None:
-        """Answer a read from a snapshot; `done` is called on a reader's thread, as for a call."""
-        self._readers.submit(self._read, method, arguments, done)
+    def submit_read(
+        self, method: str, arguments: dict[str, Any], done: Callable[[Outcome], None], peer: Hashable = None
+    ) -> None:
+        """Answer a read from a snapshot; see `ReaderPool.submit`."""
+        self._readers.submit(method, arguments, done, peer)
 
     def last_seq(self, writer: Writer) -> int:
         """The session's last durable record; 0 if it never wrote.
@@ -180,7 +178,7 @@ class Engine:
             self._closing = True
             self._wake.notify()
         self._thread.join()
-        self._readers.shutdown(wait=True)
+        self._readers.close()
         if self._recovery.hindered:
             self.store.abandon()
         else:
@@ -200,23 +198,6 @@ class Engine:
                 self._wake.notify()
                 return
         job.done(TooBusy("the store is closing: try again when it is back"))
-
-    # -- the readers' threads --------------------------------------------------------------------
-
-    def _read(self, name: str, arguments: dict[str, Any], done: Callable[[Outcome], None]) -> None:
-        outcome: Outcome
-        try:
-            method = method_named(name, within=(Access.READ,))
-            checked = method.check(arguments)
-            with self.store.snapshot() as view:
-                outcome = encode(READS[name](view, **checked))
-        except TrackError as error:
-            self._recovery.note(error, reading=True)
-            outcome = error
-        except Exception as error:  # noqa: BLE001 - whatever it is, the caller waits for an answer
-            _log.exception("the read %s failed", name)
-            outcome = InternalError(f"the server failed on this call: {error!r}", traceback.format_exc())
-        done(outcome)
 
     # -- the writer's thread ---------------------------------------------------------------------
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Hashable
 from functools import partial
 from typing import Any, Final, Protocol
 
@@ -69,8 +69,10 @@ class Executor(Protocol):
     ) -> None:
         """Execute a write with an answer."""
 
-    def submit_read(self, method: str, arguments: dict[str, Any], done: Callable[[Any], None]) -> None:
-        """Answer a read."""
+    def submit_read(
+        self, method: str, arguments: dict[str, Any], done: Callable[[Any], None], peer: Hashable = None
+    ) -> None:
+        """Answer a read; peers take turns."""
 
     def last_seq(self, writer: Any) -> int:
         """The session's last durable record."""
@@ -229,7 +231,7 @@ class Requests:
     def _read(self, event: CallReceived) -> None:
         size = self._call_started(event)
         done = on_loop(self._loop, self._read_done, event.call_id, size)
-        submit = partial(self._pool.engine.submit_read, event.method, event.arguments, done)
+        submit = partial(self._pool.engine.submit_read, event.method, event.arguments, done, self)
 
         def start() -> None:
             self._reads.append((submit, size))
