@@ -18,9 +18,8 @@ from track.logger import TrialLogger
 from track.persistence import get_protocol
 from track.persistence.protocol import LATEST, TIMINGS, MakeAggregator, Protocol
 from track.process.lifecycle import ForkSafeRLock
-from track.run.orion import joined_or_created, orion_in
 from track.run.parameters import Arguments, as_mapping, storable
-from track.run.resume import claimed, definition, joined, rank_in, resumes_in
+from track.run.resume import claimed, definition, joined, joined_or_created, orion_in, rank_in, resumes_in
 from track.serialization import to_json
 from track.structure import CONTINUED, set_current_project, set_current_trial
 from track.versioning import default_version_hash

@@ -11,7 +11,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any, Final
 
-from track.commands.text import bytes_text, table, time_text
+from track.commands.printing import bytes_text, table, time_text
 from track.configuration import environment
 from track.process.progress import Progress
 from track.resend.orphans import destination_at

@@ -73,6 +73,7 @@ class SocketServer:
         self._seen_users: Mapping[str, User] = {}
         self._closing: asyncio.Event | None = None
         self._hurry = False
+        self._failure: TrackError | None = None
         self._loop: asyncio.AbstractEventLoop | None = None
 
     # -- the documented interface --------------------------------------------------------------------
@@ -178,7 +179,7 @@ class SocketServer:
         """Serve until `close` is called, then drain: answer what is in flight, commit, close the store.
 
         Raises:
-            TrackError: the store, the identity or the address cannot be had.
+            TrackError: the store, the identity or the address cannot be had, or the writer thread died.
         """
         await self.start()
         await self.wait_closed()
@@ -216,6 +217,7 @@ class SocketServer:
             listening.close()
             await self._release()
             raise
+        self._parts.engine.on_failure(self._engine_failed)
         self._door = Door(listening, self.settings.limits, tls, lambda visitor: Session(self, visitor))
 
     async def wait_closed(self, writer: asyncio.StreamWriter | None = None) -> None:
@@ -242,6 +244,8 @@ class SocketServer:
         for result in results:
             if isinstance(result, Exception):
                 raise result
+        if self._failure is not None:
+            raise self._failure
 
     @property
     def pin(self) -> str:
@@ -276,6 +280,11 @@ class SocketServer:
         if settings.ready_file is not None:
             content = {"host": host, "port": port, "pin": identity.pin, "pid": os.getpid()}
             write_ready_file(settings.ready_file, content)
+
+    def _engine_failed(self, error: TrackError) -> None:
+        """Stop at once: nothing can be stored any more."""
+        self._failure = error
+        self.close()
 
     def _close(self) -> None:
         assert self._closing is not None

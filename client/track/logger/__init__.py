@@ -14,7 +14,7 @@ from types import FrameType, TracebackType
 from typing import Any, Final
 
 from track.chrono import LoggerChronoContext
-from track.filelogger import FileLogger
+from track.logger.media import MediaLogger
 from track.persistence.protocol import LATEST, TIMINGS, MakeAggregator, MetricWriter, Protocol
 from track.process.lifecycle import ForkSafeRLock
 from track.process.signals import SIGNAL_SECONDS, SignalHandler, seconds_left
@@ -31,7 +31,7 @@ _log: Final = logging.getLogger("track")
 _RUNTIME: Final = "runtime"
 
 
-class TrialLogger(FileLogger, CountdownLogger):
+class TrialLogger(MediaLogger, CountdownLogger):
     """Logs into one trial; as a context manager, it starts and finishes it.
 
     Args:
