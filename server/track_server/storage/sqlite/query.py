@@ -131,9 +131,9 @@ def compile_value(path: Path, kind: Kind) -> Fragment:
     root, *keys = path
     if not all(map(_SPELLABLE.fullmatch, keys)):
         return f"track_value({table}.{root}, ?)", [exactjson.dumps(keys)]
-    column = f"{table}.{root}"
+    value = f"{table}.{root}"
     return (
-        f"CASE WHEN instr({column}, '\"$dict\"') THEN track_value({column}, ?) ELSE ({column} ->> ?) END",
+        f"CASE WHEN instr({value}, '\"$dict\"') THEN track_value({value}, ?) ELSE ({value} ->> ?) END",
         [exactjson.dumps(keys), "$" + "".join(f'."{key}"' for key in keys)],
     )
 
