@@ -11,7 +11,7 @@ import pytest
 
 from killed_server import KilledServer
 from track import TrackClient
-from track.media.png import decode_png
+from track.media.image import decode_png
 from track_server.storage.admin import Keeper
 from track_server.storage.file_keeper import FileKeeper
 from track_server.storage.sqlite.keeper import SqliteKeeper

@@ -10,7 +10,7 @@ import pytest
 
 from commanding import fill, in_terminal, run
 from track.commands.ls import COMMAND
-from track.commands.text import width_of
+from track.commands.printing import width_of
 from track_protocol.errors import ItemNotFound, UsageError
 
 

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from track.diagnosis import Finding, examine
+from track.commands.doctor import Finding, examine
 
 
 @pytest.fixture

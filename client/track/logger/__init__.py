@@ -14,10 +14,10 @@ from types import FrameType, TracebackType
 from typing import Any, Final
 
 from track.chrono import LoggerChronoContext
-from track.filelogger import FileLogger
+from track.logger.media import MediaLogger
 from track.persistence.protocol import LATEST, TIMINGS, MakeAggregator, MetricWriter, Protocol
+from track.process.lifecycle import ForkSafeRLock
 from track.process.signals import SIGNAL_SECONDS, SignalHandler, seconds_left
-from track.process.turn import Turn
 from track.run.capture import OutputCapture, output_names
 from track.run.eta import CountdownLogger
 from track.serialization import to_json
@@ -31,7 +31,7 @@ _log: Final = logging.getLogger("track")
 _RUNTIME: Final = "runtime"
 
 
-class TrialLogger(FileLogger, CountdownLogger):
+class TrialLogger(MediaLogger, CountdownLogger):
     """Logs into one trial; as a context manager, it starts and finishes it.
 
     Args:
@@ -54,7 +54,7 @@ class TrialLogger(FileLogger, CountdownLogger):
         self._trial = trial
         self.protocol = protocol
         self._create = create
-        self._creation = Turn()
+        self._creation = ForkSafeRLock()
         self._early: list[tuple[Any, Mapping[str, Any]]] = []
         self._write: MetricWriter = self._first_write
         # Only given to the store if there is one: a store of the user's own need not know of ranks.

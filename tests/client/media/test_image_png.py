@@ -6,7 +6,7 @@ import zlib
 
 import pytest
 
-from track.media.png import Pixels, decode_png, encode_png
+from track.media.image import Pixels, decode_png, encode_png
 from track_protocol.errors import BadValue
 
 

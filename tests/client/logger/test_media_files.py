@@ -105,7 +105,7 @@ def test_a_long_path_keeps_its_end(trial: TrialLogger, tmp_path: Path) -> None:
 def test_no_folder_and_too_many_files_warn(
     trial: TrialLogger, folder: Path, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("track.filelogger._MOST_FILES", 1)
+    monkeypatch.setattr("track.logger.media._MAX_FILES", 1)
     trial.log_directory(folder / "none")
     trial.log_directory(None)  # type: ignore[arg-type]  # as a caller without types may
     trial.log_directory(folder)

@@ -4,7 +4,7 @@ from datetime import datetime
 
 import pytest
 
-from track.commands.text import bytes_text, table, time_text
+from track.commands.printing import bytes_text, table, time_text
 
 
 def test_columns_stand_below_each_other() -> None:

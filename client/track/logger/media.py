@@ -1,37 +1,108 @@
-"""The log calls of a trial's files: one, those of a folder, and the code that runs."""
+"""The log calls of a trial's media: histograms, images, texts, files, and the code that runs."""
 
 from __future__ import annotations
 
 import logging
 import os
-from abc import abstractmethod
-from collections.abc import Iterable
+from abc import ABC, abstractmethod
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any, Final
 
-from track.media.logger import MediaLogger
-from track_protocol.model.media import FILE
+from track.persistence.protocol import Protocol
+from track_protocol.model.entities import Trial
+from track_protocol.model.media import FILE, HISTOGRAM, IMAGE, TEXT
 from track_protocol.model.values import MAX_NAME_BYTES
 
-__all__ = ["FileLogger"]
+__all__ = ["MediaLogger"]
 
 _log: Final = logging.getLogger("track")
 
-_MOST_FILES: Final = 10_000
+_MAX_FILES: Final = 10_000
 """Files of one folder that are logged."""
 
 
-class FileLogger(MediaLogger):
+class MediaLogger(ABC):
     """Part of `track.logger.TrialLogger`.
 
+    None of these calls raises for what it is given: what cannot be stored is dropped with one warning.
+
     Files are stored once by their content, and are series of the kind ``file``:
-    ``protocol.fetch_media(trial, "file", name).content(0)`` is one's content.  The names never become paths,
-    neither here nor on a server.  What cannot be logged is left out with a warning.
+    ``protocol.fetch_media(trial, "file", name).content(0)`` is one's content.  Their names never become
+    paths, neither here nor on a server.
+
+    Attributes:
+        protocol: where the trial is stored.
     """
+
+    protocol: Protocol
+
+    @abstractmethod
+    def ensure(self) -> Trial:
+        """The trial, stored now if it was not yet."""
 
     @abstractmethod
     def log_metadata(self, /, **kwargs: Any) -> None:
-        """Keep values with the trial."""
+        """Store values with the trial."""
+
+    def log_histogram(
+        self,
+        name: str,
+        values: Any,
+        step: Any = None,
+        bins: int = 30,
+        context: Mapping[str, Any] | None = None,
+    ) -> None:
+        """Log how values are distributed.
+
+        Args:
+            name: of the series.
+            values: an array or a tensor of any shape, nested lists, or a number.  NaN and infinities are
+                counted apart.
+            step: where in the training they were observed.
+            bins: how many bins there are between the least and the greatest of them.
+            context: labels of the series.
+        """
+        self._log(HISTOGRAM, name, values, step, context, bins=bins)
+
+    def log_image(
+        self, name: str, image: Any, step: Any = None, context: Mapping[str, Any] | None = None
+    ) -> None:
+        """Log an image, compressed without a loss.
+
+        Args:
+            name: of the series.
+            image: an array, a tensor or nested lists of height x width, or height x width x 1, 3 or 4
+                channels, as floats from 0 to 1 or integers from 0 to 255; or an image of Pillow's.
+            step: where in the training it was made.
+            context: labels of the series.
+        """
+        self._log(IMAGE, name, image, step, context)
+
+    def log_text(
+        self, name: str, text: str, step: Any = None, context: Mapping[str, Any] | None = None
+    ) -> None:
+        """Log a text, of up to 1 GiB in UTF-8.
+
+        Args:
+            name: of the series.
+            text: it.
+            step: where in the training it was made.
+            context: labels of the series.
+        """
+        self._log(TEXT, name, text, step, context)
+
+    def log_artifact(self, path: str | os.PathLike[str], name: str | None = None) -> None:
+        """Log a file, of up to 1 GiB.
+
+        It is read in parts, so this takes as long as the store (or this machine's disk, while the store is
+        away) takes for them, and no memory.
+
+        Args:
+            path: of the file, which has to stay as it is meanwhile.
+            name: of the series; that of the file unless it is given.
+        """
+        self._log(FILE, _called(path) if name is None else name, path, None, None)
 
     def log_file(self, file_name: str | os.PathLike[str]) -> None:
         """Log a file, of up to 1 GiB, under its name without the folders; see `log_artifact`.
@@ -60,12 +131,12 @@ class FileLogger(MediaLogger):
             _log.warning("log_directory: %s is no folder: check the path, or use log_file", folder)
             return
         files = sorted(_files(folder, recursive))
-        if len(files) > _MOST_FILES:
+        if len(files) > _MAX_FILES:
             _log.warning(
                 "log_directory: %s has %d files, of which %d are logged: pack it into an archive first",
-                *(folder, len(files), _MOST_FILES),
+                *(folder, len(files), _MAX_FILES),
             )
-        self._log_files(folder, files[:_MOST_FILES])
+        self._log_files(folder, files[:_MAX_FILES])
 
     def log_code(self) -> None:
         """Log the source files of the program that runs, and what git says of them.
@@ -88,9 +159,22 @@ class FileLogger(MediaLogger):
         self.log_metadata(code=found.description)
         self._log_files(found.root, found.files, "code/")
 
+    def _log(
+        self, kind: str, name: str, value: Any, step: Any, context: Mapping[str, Any] | None, **options: Any
+    ) -> None:
+        self.protocol.log_trial_media(self.ensure(), kind, name, value, step, context, **options)
+
     def _log_files(self, folder: Path, files: Iterable[Path], prefix: str = "") -> None:
         for file in files:
             self._log(FILE, _series(prefix + file.relative_to(folder).as_posix()), file, None, None)
+
+
+def _called(path: Any) -> str:
+    try:
+        return Path(os.fsdecode(path)).name
+    except TypeError:
+        # What is no path is refused, and told, where the file would be read.
+        return ""
 
 
 def _files(folder: Path, recursive: bool) -> Iterable[Path]:
