@@ -43,7 +43,7 @@ from track_server.engine.jobs import (
     session_of,
     waits,
 )
-from track_server.engine.readers import ReaderPool
+from track_server.engine.readers import ReaderPool, Rest
 from track_server.engine.recovery import Recovery
 from track_server.methods.blobs import Sweeper
 from track_server.storage.contract import SessionState, Store, Transaction
@@ -163,6 +163,10 @@ class Engine:
     ) -> None:
         """Answer a read from a snapshot; see `ReaderPool.submit`."""
         self._readers.submit(method, arguments, done, peer)
+
+    def submit_rest(self, rest: Rest, done: Callable[[Outcome], None], peer: Hashable = None) -> None:
+        """Make the next page of a read's answer; see `ReaderPool.submit_rest`."""
+        self._readers.submit_rest(rest, done, peer)
 
     def last_seq(self, writer: Writer) -> int:
         """The session's last durable record; 0 if it never wrote.
