@@ -8,7 +8,7 @@ from typing import Any
 from track_protocol.wire.batch import METRIC
 from track_protocol.wire.columns import pack, unpack
 from track_server.storage.contract import Points, Store, View
-from track_server.storage.unit_of_work import begin
+from track_server.storage.unit_of_work import UnitOfWork, begin
 
 
 def trial_id(number: int = 1) -> bytes:
@@ -59,7 +59,7 @@ def log_points(store: Store, points: Points, name: str = "loss", number: int = 1
     tx.commit()
 
 
-def values_in(view: View, name: str = "loss", number: int = 1) -> list[Any]:
+def values_in(view: View | UnitOfWork, name: str = "loss", number: int = 1) -> list[Any]:
     """All values of a metric."""
     points = view.points(trial_id(number), METRIC, name, 0, 10**9)
     assert points is not None

@@ -39,7 +39,7 @@ class OutboxMedia(Protocol, ABC):
     def __init__(self, uri: str, outbox: Outbox) -> None:
         super().__init__(uri)
         self.outbox = outbox
-        self._blobs = BlobSender(outbox.log, lambda: outbox.losses)
+        self._blobs = BlobSender(outbox.log, lambda: outbox.drops)
 
     def _ask(self, method: str, **arguments: Any) -> Any:
         return self.outbox.call(method, arguments)
@@ -67,14 +67,14 @@ class OutboxMedia(Protocol, ABC):
             logged = time.time() if at is None else at
             arguments = {"kind": kind, "name": series, "step": plain_step(step), "time": logged}
         except BadArguments as error:
-            self.outbox.losses.drop(1, str(error), key_of(trial))
+            self.outbox.drops.drop(1, str(error), key_of(trial))
             return
         why = self._blobs.send(media)
         if why is None:
             value = dict(media.document)
             self.outbox.log("log_trial_media", {"trial": key_of(trial), **arguments, "value": value})
         else:
-            self.outbox.losses.drop(1, f"{kind} {series}: {why}", key_of(trial))
+            self.outbox.drops.drop(1, f"{kind} {series}: {why}", key_of(trial))
 
     def fetch_media(
         self, trial: Trial, kind: str, name: str | None = None, context: Mapping[str, Any] | None = None

@@ -56,7 +56,7 @@ class OutboxProtocol(OutboxMedia):
         self._creations = Creations(outbox, offline)
         self._timers: dict[tuple[bytes, str, int], list[_Timer]] = {}
         # A client that is dropped rather than closed must not hold a thread and a connection for ever.
-        finalize(self, outbox.retire).atexit = False
+        finalize(self, outbox.close_when_drained).atexit = False
 
     def __reduce__(self) -> tuple[Any, ...]:
         # Another process gets a connection of its own.
@@ -221,7 +221,7 @@ class OutboxProtocol(OutboxMedia):
             spec = self._spec(aggregator)
         except BadArguments as error:
             # How a series reads back is no reason to lose its points, and none to end the training.
-            self.outbox.losses.warn(str(error))
+            self.outbox.drops.warn(str(error))
             spec = None
         self.outbox.writer(self._id(trial), METRIC, spec)(step, values)
 
@@ -256,7 +256,7 @@ class OutboxProtocol(OutboxMedia):
         try:
             timer = timers.pop()
         except IndexError:
-            self.outbox.losses.drop(1, f"chrono {name!r} was stopped without being started", key[0])
+            self.outbox.drops.drop(1, f"chrono {name!r} was stopped without being started", key[0])
             return
         if not timers:
             self._timers.pop(key, None)
@@ -308,7 +308,7 @@ class OutboxProtocol(OutboxMedia):
     @property
     def is_away(self) -> bool:
         """See `Protocol.is_away`."""
-        return self._creations.may_go_on_alone and self.outbox.is_known_away
+        return self._creations.may_go_on_alone and self.outbox.is_known_unreachable
 
     @property
     def unkept(self) -> int:
@@ -338,7 +338,7 @@ class OutboxProtocol(OutboxMedia):
     def secure(self, timeout: float | None = None) -> None:
         """See `Protocol.secure`."""
         unsettled = self._creations.unsettled
-        self.outbox.secure(timeout)
+        self.outbox.persist(timeout)
         if not self.outbox.waiting:
             self._creations.settle(unsettled, timeout)
 
@@ -370,14 +370,14 @@ class OutboxProtocol(OutboxMedia):
         self.outbox.log(method, {"trial": key_of(trial), **arguments})
 
     def _complain(self, error: BadValue) -> None:
-        self.outbox.losses.drop(1, str(error))
+        self.outbox.drops.drop(1, str(error))
 
     def _in_context(self, trial: Trial, context: Any, values: Mapping[str, Any]) -> Mapping[str, Any]:
         """The values by the texts of their series; none, and a warning, when the context is wrong."""
         try:
             return labelled(values, context)
         except BadValue as error:
-            self.outbox.losses.drop(len(values), str(error), key_of(trial))
+            self.outbox.drops.drop(len(values), str(error), key_of(trial))
             return {}
 
     def _spec(self, aggregator: MakeAggregator | None) -> list[Any] | None:

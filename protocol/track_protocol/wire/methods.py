@@ -58,6 +58,14 @@ class Method:
 
 _TRIAL: Final = Parameter("trial", "trial")
 _RANK: Final = Parameter("rank", "count?", None)
+_LISTED: Final = (
+    Parameter("query", "map"),
+    Parameter("start", "count", 0),
+    Parameter("limit", "count?", None),
+    Parameter("order", "texts?", None),
+    Parameter("fields", "texts?", None),
+)
+"""Of a call that lists documents: from which one on, how many, in which order, which of their fields."""
 
 _TABLE: Final = (
     Method("new_project", Access.WRITE, (Parameter("project", "document"),), "Insert a project, or get it."),
@@ -73,11 +81,9 @@ _TABLE: Final = (
     Method(
         "get_trial", Access.READ, (Parameter("trial", "document"),), "The trials that a definition names."
     ),
-    Method("fetch_projects", Access.READ, (Parameter("query", "map"),), "Projects that match a query."),
-    Method("fetch_groups", Access.READ, (Parameter("query", "map"),), "Groups that match a query."),
-    Method(
-        "fetch_trials", Access.READ, (Parameter("query", "map"),), "Trials that match a query, oldest first."
-    ),
+    Method("fetch_projects", Access.READ, _LISTED, "Projects that match a query, oldest first."),
+    Method("fetch_groups", Access.READ, _LISTED, "Groups that match a query, oldest first."),
+    Method("fetch_trials", Access.READ, _LISTED, "Trials that match a query, oldest first."),
     Method(
         "fetch_and_update_trial",
         Access.WRITE,

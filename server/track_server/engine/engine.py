@@ -27,7 +27,7 @@ from track_server.engine.jobs import (
     session_of,
 )
 from track_server.engine.lane import Lane
-from track_server.engine.readers import ReaderPool
+from track_server.engine.readers import ReaderPool, Rest
 from track_server.engine.recovery import Recovery
 from track_server.methods.blobs import BlobCollector
 from track_server.storage.contract import SessionState, Store
@@ -139,6 +139,10 @@ class Engine:
         """Answer a read from a snapshot; see `ReaderPool.submit`."""
         self._readers.submit(method, arguments, done, peer)
 
+    def submit_rest(self, rest: Rest, done: Callable[[Outcome], None], peer: Hashable = None) -> None:
+        """Make the next page of a read's answer; see `ReaderPool.submit_rest`."""
+        self._readers.submit_rest(rest, done, peer)
+
     def last_seq(self, writer: Writer) -> int:
         """The session's last durable record; 0 if it never wrote.
 
@@ -148,7 +152,7 @@ class Engine:
         """
         return self._durable_session(writer).last_seq
 
-    def _vouched_session(self, writer: Writer) -> SessionState:
+    def _durable_session(self, writer: Writer) -> SessionState:
         """The session as it is stored, and not only as a disk that has failed pretends."""
         failures = self._recovery.check_durable()
         try:

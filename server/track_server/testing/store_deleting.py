@@ -10,8 +10,7 @@ import pytest
 from track_protocol.errors import ItemNotFound
 from track_protocol.model.media import TEXT
 from track_protocol.wire.batch import CHRONO, METRIC, SUPERSEDED
-from track_server.storage.unit_of_work import begin
-from track_server.testing.store_support import StoreSuite, group, id_of, project, trial
+from track_server.testing.store_support import StoreSuite, begin, group, id_of, project, trial
 
 __all__ = ["DeletingTests"]
 

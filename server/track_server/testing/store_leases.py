@@ -8,8 +8,7 @@ from typing import Any
 import pytest
 
 from track_protocol.errors import ItemNotFound
-from track_server.storage.unit_of_work import begin
-from track_server.testing.store_support import StoreSuite, id_of, trial
+from track_server.testing.store_support import StoreSuite, begin, id_of, trial
 
 __all__ = ["LeaseTests"]
 

@@ -10,8 +10,7 @@ import pytest
 
 from track_protocol.wire.batch import CHRONO, METRIC
 from track_protocol.wire.columns import Column, pack
-from track_server.storage.unit_of_work import begin
-from track_server.testing.store_support import StoreSuite, id_of, same, trial
+from track_server.testing.store_support import StoreSuite, begin, id_of, same, trial
 
 __all__ = ["PointsTests"]
 

@@ -12,9 +12,14 @@ import pytest
 from track_protocol.query.parse import Kind, parse_query
 from track_protocol.wire.batch import METRIC
 from track_protocol.wire.columns import Column, pack, unpack
-from track_server.storage.unit_of_work import begin
+from track_server.storage import unit_of_work
 
-__all__ = ["StoreSuite", "group", "id_of", "project", "same", "trial"]
+__all__ = ["StoreSuite", "begin", "group", "id_of", "project", "same", "trial"]
+
+
+def begin(store: Any) -> Any:
+    """A transaction on a store, as the engine's jobs see it."""
+    return unit_of_work.begin(store)
 
 
 def project(uid: str = "p", **fields: Any) -> dict[str, Any]:

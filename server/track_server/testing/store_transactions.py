@@ -8,8 +8,7 @@ from typing import Any
 
 from track_protocol.query.parse import parse_query
 from track_protocol.wire.batch import METRIC
-from track_server.storage.unit_of_work import begin
-from track_server.testing.store_support import StoreSuite, group, id_of, project, same, trial
+from track_server.testing.store_support import StoreSuite, begin, group, id_of, project, same, trial
 
 __all__ = ["TransactionTests"]
 

@@ -11,6 +11,7 @@ from track_protocol.errors import StoreCorrupt, StoreError, StoreFailed, StoreFu
 from track_protocol.wire.batch import METRIC
 from track_server.storage.sqlite.errors import store_error, translated
 from track_server.storage.sqlite.store import SqliteStore, open_store
+from track_server.storage.unit_of_work import begin
 
 
 @pytest.fixture
