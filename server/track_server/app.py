@@ -23,6 +23,7 @@ from track_server.storage.admin import Keeper
 from track_server.storage.contract import Store
 from track_server.storage.file import FileStore
 from track_server.storage.file_keeper import FileKeeper
+from track_server.storage.memory import MemoryStore
 from track_server.storage.sqlite.keeper import SqliteKeeper
 from track_server.storage.sqlite.store import SqliteStore
 
@@ -119,9 +120,7 @@ def _open_file(uri: Uri, exclusive: bool, served_as: str | None) -> Store:
 
 
 def _open_ephemeral(uri: Uri, exclusive: bool, served_as: str | None) -> Store:
-    import tempfile
-
-    return SqliteStore(tempfile.mkdtemp() + "/e.db", uri.to_text(), exclusive=exclusive, served_as=served_as)
+    return MemoryStore(uri.to_text())
 
 
 _OPENERS: Final[Mapping[str, _Opener]] = {

@@ -192,7 +192,8 @@ class Lane:
         try:
             wanted = Wanted()
             for job in jobs:
-                wanted.add(job.wanted)
+                if not job.careful:  # what cannot even be loaded is found as part of its record
+                    wanted.add(job.wanted)
             tx.load(wanted)
             outcomes: list[Outcome] = []
             unfinished: list[Job] = []

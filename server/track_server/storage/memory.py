@@ -12,6 +12,7 @@ from typing import Any, TypeVar
 from track_protocol.errors import ItemNotFound, StoreError
 from track_protocol.model.rejected import FIRST_KEPT, MOST_KEPT, Rejected
 from track_protocol.wire.batch import METRIC, SUPERSEDED
+from track_server.methods.rewinds import rewinds_in
 from track_server.storage.contract import Document, Lease, Points, Rewind, SessionState
 from track_server.storage.file_write import write_durably
 from track_server.storage.memory_blobs import new_blob
@@ -19,7 +20,6 @@ from track_server.storage.memory_document import DocumentHeader, document_lines
 from track_server.storage.memory_series import copied, empty_series
 from track_server.storage.memory_tables import COMPUTED, KINDS, MemoryView, Tables
 from track_server.storage.memory_versions import Grown, Table
-from track_server.storage.rewind import rewinds_in
 
 __all__ = ["MemoryStore", "MemoryTransaction"]
 

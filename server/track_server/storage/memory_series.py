@@ -11,9 +11,9 @@ from typing import Any, Final
 from track_protocol.model.stat import Summary
 from track_protocol.query.tree import is_number
 from track_protocol.wire.columns import Column, unpack
+from track_server.methods.superseding import divided
 from track_server.storage.contract import Document, Points
 from track_server.storage.memory_versions import Grown
-from track_server.storage.rewind import split_at_step as divided
 
 __all__ = ["FULL_CHUNK", "Series", "copied", "empty_series", "joined"]
 

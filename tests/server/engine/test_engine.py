@@ -12,6 +12,7 @@ from typing import Any
 import pytest
 
 from engine_calls import Caller, points, writer_held
+from ephemeral import EphemeralStore
 from track_protocol.errors import (
     BadArguments,
     StoreError,
@@ -25,13 +26,13 @@ from track_protocol.wire.link import Acked
 from track_server.engine.engine import Engine
 from track_server.engine.jobs import Attached
 from track_server.storage.contract import SessionState
-from track_server.storage.memory import MemoryStore, MemoryTransaction
+from track_server.storage.sqlite.write import SqliteTransaction
 from waiting import wait_until
 
 
 @pytest.fixture
 def engine() -> Iterator[Engine]:
-    engine = Engine(MemoryStore("ephemeral:"))
+    engine = Engine(EphemeralStore("ephemeral:"))
     yield engine
     engine.close()
 
@@ -41,22 +42,14 @@ def caller(engine: Engine) -> Caller:
     return Caller(engine)
 
 
-class _Full(MemoryStore):
+class _Full(EphemeralStore):
     """A store whose disk is full while `full` is set."""
 
     full = False
 
-    def begin(self) -> MemoryTransaction:
-        tx = super().begin()
-        commit = tx.commit
-
-        def commit_if_there_is_room() -> None:
-            if self.full:
-                raise StoreFull("no space left on the device")
-            commit()
-
-        tx.commit = commit_if_there_is_room  # type: ignore[method-assign] # a fault put in
-        return tx
+    def before_commit(self) -> None:
+        if self.full:
+            raise StoreFull("no space left on the device")
 
 
 def test_a_full_disk_lets_a_holder_in_that_can_read() -> None:
@@ -108,7 +101,7 @@ def test_a_full_disk_is_told_in_one_line_and_so_is_its_end(
     ]
 
 
-class _Unkept(MemoryStore):
+class _Unkept(EphemeralStore):
     """A store that finds no room for its background work."""
 
     tried = 0
@@ -124,7 +117,7 @@ class _Unkept(MemoryStore):
 def test_background_work_without_room_is_told_once(
     caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("track_server.engine.engine._LOOK_AFTER", 0.01)
+    monkeypatch.setattr("track_server.engine.lane._IDLE_INTERVAL_S", 0.01)
     store = _Unkept("ephemeral:")
     engine = Engine(store)
     for _ in range(3):
@@ -136,24 +129,16 @@ def test_background_work_without_room_is_told_once(
     assert "Traceback" not in caplog.text
 
 
-class _Failing(MemoryStore):
+class _Failing(EphemeralStore):
     """A store whose disk fails while `failing` is set, with a transaction half-way to it."""
 
     failing = False
     opened = 1
     abandoned = False
 
-    def begin(self) -> MemoryTransaction:
-        tx = super().begin()
-        commit = tx.commit
-
-        def commit_if_the_disk_works() -> None:
-            if self.failing:
-                raise StoreFailed("flush: Input/output error")
-            commit()
-
-        tx.commit = commit_if_the_disk_works  # type: ignore[method-assign] # a fault put in
-        return tx
+    def before_commit(self) -> None:
+        if self.failing:
+            raise StoreFailed("flush: Input/output error")
 
     def reopen(self) -> None:
         if self.failing:
@@ -208,7 +193,7 @@ def test_a_store_whose_disk_has_failed_is_closed_without_writing() -> None:
     assert store.abandoned
 
 
-class _Unsaved(MemoryStore):
+class _Unsaved(EphemeralStore):
     """A store whose main file cannot be brought up to date."""
 
     def save(self, path: str | None = None) -> None:
@@ -271,12 +256,12 @@ def test_a_session_that_ended_keeps_its_owner_epoch_and_last_number(engine: Engi
     assert caller.trial(trial)["id"] == trial
 
 
-class _Deadly(MemoryStore):
+class _Deadly(EphemeralStore):
     """A store whose next transaction ends the thread that begins it, once `deadly` is set."""
 
     deadly = False
 
-    def begin(self) -> MemoryTransaction:
+    def begin(self) -> SqliteTransaction:
         if self.deadly:
             raise SystemExit("a fault put in")
         return super().begin()
@@ -344,7 +329,7 @@ def test_a_closed_engine_says_so(engine: Engine, caller: Caller) -> None:
 
 
 def test_closing_finishes_what_was_submitted() -> None:
-    engine = Engine(MemoryStore("ephemeral:"))
+    engine = Engine(EphemeralStore("ephemeral:"))
     caller = Caller(engine)
     trial = caller.new_trial()["id"]
     outcomes: list[Any] = []

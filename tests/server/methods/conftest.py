@@ -7,12 +7,12 @@ from collections.abc import Iterator
 import pytest
 
 from engine_calls import Caller
+from ephemeral import EphemeralStore
 from track_server.engine.engine import Engine
-from track_server.storage.memory import MemoryStore
 
 
 @pytest.fixture
 def ann() -> Iterator[Caller]:
-    engine = Engine(MemoryStore())
+    engine = Engine(EphemeralStore())
     yield Caller(engine)
     engine.close()

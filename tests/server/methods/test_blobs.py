@@ -12,15 +12,13 @@ from typing import Any
 import pytest
 
 from engine_calls import Caller
+from ephemeral import EphemeralStore
 from track_protocol.errors import BadArguments, BadValue, ItemNotFound
 from track_protocol.model.media import MAX_BLOB_BYTES, PART_BYTES
 from track_protocol.wire.batch import CallOp
 from track_server.engine.engine import Engine
 from track_server.methods.blobs import UNUSED_KEPT_S, BlobCollector, put_blob
 from track_server.storage.contract import Store
-from track_server.storage.file import FileStore
-from track_server.storage.memory import MemoryStore
-from track_server.storage.sqlite.store import open_store
 from track_server.storage.unit_of_work import begin
 from waiting import wait_until
 
@@ -31,7 +29,7 @@ HALF = 50_000
 
 @pytest.fixture
 def ann() -> Iterator[Caller]:
-    engine = Engine(MemoryStore())
+    engine = Engine(EphemeralStore())
     yield Caller(engine)
     engine.close()
 
@@ -164,12 +162,12 @@ def put_part(store: Store, op: CallOp, end: str = "commit") -> int:
 
 
 def test_the_last_part_of_a_blob_does_not_read_all_of_it() -> None:
-    store = MemoryStore()
+    store = EphemeralStore()
     assert [put_part(store, op) for op in parts(CONTENT)] == [0, 0, 0]
 
 
 def test_a_sum_is_not_that_of_what_was_taken_back() -> None:
-    store = MemoryStore()
+    store = EphemeralStore()
     first, second, third = parts(CONTENT)
     put_part(store, first)
     put_part(store, part(HALF, b"?" * HALF), end="rollback")
@@ -180,7 +178,7 @@ def test_a_sum_is_not_that_of_what_was_taken_back() -> None:
 
 
 def test_a_sum_is_not_that_of_bytes_that_another_writer_put_there() -> None:
-    store, other = MemoryStore(), MemoryStore()
+    store, other = EphemeralStore(), EphemeralStore()
     first, second, third = parts(CONTENT)
     for op in (first, second):
         put_part(store, op)
@@ -221,17 +219,8 @@ def test_a_blob_has_one_size(ann: Caller) -> None:
 # -- what nothing refers to ----------------------------------------------------------------------
 
 
-def stores(path: Path) -> dict[str, Store]:
-    return {
-        "memory": MemoryStore(),
-        "file": FileStore(path / "runs.json", "file:runs.json", exclusive=True),
-        "sqlite": open_store(path / "runs.db", exclusive=True),
-    }
-
-
-@pytest.mark.parametrize("kind", ["memory", "file", "sqlite"])
-def test_what_nothing_refers_to_goes_after_a_week(tmp_path: Path, kind: str) -> None:
-    store = stores(tmp_path)[kind]
+def test_what_nothing_refers_to_goes_after_a_week() -> None:
+    store = EphemeralStore()
     used, unused = "aa" * 32, "bb" * 32
     now = time.time()
     tx = begin(store)
@@ -266,7 +255,7 @@ def test_a_blob_that_is_offered_again_stays_for_another_week(ann: Caller) -> Non
 
 def test_an_engine_looks_for_what_nothing_refers_to(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("track_server.methods.blobs._SWEEP_EVERY", 0.0)
-    store = MemoryStore()
+    store = EphemeralStore()
     tx = begin(store)
     tx.add_blob_data("aa" * 32, 4, b"data", time.time() - UNUSED_KEPT_S - 1)
     tx.commit()

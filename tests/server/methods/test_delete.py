@@ -8,15 +8,15 @@ from typing import Any
 import pytest
 
 from engine_calls import Caller, points
+from ephemeral import EphemeralStore
 from track_protocol.errors import TrialInUse
 from track_protocol.wire.batch import CallOp
 from track_server.engine.engine import Engine
-from track_server.storage.memory import MemoryStore
 
 
 @pytest.fixture
 def engine() -> Iterator[Engine]:
-    engine = Engine(MemoryStore())
+    engine = Engine(EphemeralStore())
     yield engine
     engine.close()
 

@@ -7,16 +7,16 @@ from collections.abc import Iterator
 import pytest
 
 from engine_calls import Caller
+from ephemeral import EphemeralStore
 from track_protocol.errors import UnknownMethod
 from track_protocol.wire.methods import METHODS, Access
 from track_server.engine.engine import Engine
 from track_server.methods.dispatch import LOGS, READS, WRITES
-from track_server.storage.memory import MemoryStore
 
 
 @pytest.fixture
 def ann() -> Iterator[Caller]:
-    engine = Engine(MemoryStore())
+    engine = Engine(EphemeralStore())
     yield Caller(engine)
     engine.close()
 

@@ -11,20 +11,19 @@ from typing import Any
 import pytest
 
 from engine_calls import Caller, points
+from ephemeral import EphemeralStore
 from track_protocol.errors import BadArguments, ItemNotFound, UnknownMethod
 from track_protocol.model.rejected import KEPT_BYTES, POINTS, Rejected, rejected_from_document
 from track_protocol.wire.batch import CallOp
 from track_protocol.wire.codec import decode, encode
 from track_server.engine.engine import Engine
-from track_server.storage.contract import Transaction
-from track_server.storage.memory import MemoryStore
 
 STRANGER = b"?" * 16
 
 
 @pytest.fixture
 def caller() -> Iterator[Caller]:
-    engine = Engine(MemoryStore())
+    engine = Engine(EphemeralStore())
     yield Caller(engine)
     engine.close()
 
@@ -102,13 +101,13 @@ def test_pages_of_long_records_are_shorter(caller: Caller) -> None:
     assert [record.first for record in found] == list(range(1, 41))
 
 
-class _Unreadable(MemoryStore):
+class _Unreadable(EphemeralStore):
     """A store with a fault: no trial can be read, nor found by its uid, once `broken` is set."""
 
     broken = False
 
     def begin(self) -> Any:
-        tx: Transaction = super().begin()
+        tx = super().begin()
         fields = tx.trial_fields
 
         def fail(id: bytes | str) -> Any:

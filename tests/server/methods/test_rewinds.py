@@ -12,18 +12,18 @@ from typing import Any
 import pytest
 
 from engine_calls import Caller, points
+from ephemeral import EphemeralStore
 from track_protocol.errors import ItemNotFound
 from track_protocol.wire.batch import CHRONO, CallOp, PointsOp
 from track_protocol.wire.columns import column_from_wire, pack, unpack
 from track_server.engine.engine import Engine
 from track_server.storage.file import FileStore
-from track_server.storage.memory import MemoryStore
 from track_server.storage.sqlite.store import open_store
 
 STORES: dict[str, Callable[[Path], Any]] = {
     "sqlite": lambda path: open_store(path, exclusive=True),
     "file": lambda path: FileStore(path, f"file:{path}", exclusive=True),
-    "memory": lambda path: MemoryStore("ephemeral:"),
+    "memory": lambda path: EphemeralStore("ephemeral:"),
 }
 
 

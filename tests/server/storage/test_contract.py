@@ -5,9 +5,9 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+from ephemeral import EphemeralStore
 from track_server.storage.contract import Lease, Points, SessionState
 from track_server.storage.file import FileStore
-from track_server.storage.memory import MemoryStore
 from track_server.storage.sqlite.store import open_store
 from track_server.testing import StoreContract
 
@@ -24,7 +24,7 @@ class TestMemory(Contract):
     persistent = False
 
     def open_store(self, path: Path) -> Any:
-        return MemoryStore("ephemeral:")
+        return EphemeralStore("ephemeral:")
 
 
 class TestFileOfAServer(Contract):

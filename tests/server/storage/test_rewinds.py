@@ -17,6 +17,7 @@ from hypothesis import strategies as st
 
 from engine_calls import Caller
 from engine_calls import points as points_op
+from ephemeral import EphemeralStore
 from stored_trials import add_trials, committed_values, log_points, merge_all, points_of, trial_id
 from track_protocol.errors import SeriesDamaged
 from track_protocol.wire.batch import METRIC, SUPERSEDED, CallOp
@@ -24,7 +25,6 @@ from track_protocol.wire.columns import pack, unpack
 from track_server.engine.engine import Engine
 from track_server.storage.contract import Points, Series
 from track_server.storage.file import FileStore
-from track_server.storage.memory import MemoryStore
 from track_server.storage.sqlite.check import check_sqlite
 from track_server.storage.sqlite.store import open_store
 from track_server.storage.unit_of_work import begin
@@ -61,7 +61,7 @@ every_store = pytest.mark.parametrize(
     [
         lambda path: open_store(path, exclusive=True),
         lambda path: FileStore(path, f"file:{path}", exclusive=True),
-        lambda path: MemoryStore("ephemeral:"),
+        lambda path: EphemeralStore("ephemeral:"),
     ],
     ids=["sqlite", "file", "memory"],
 )
@@ -137,12 +137,12 @@ def test_whatever_is_logged_and_rewound_the_store_agrees_with_lists(
                 check(view, committed)
         finally:
             store.close()
-        if not isinstance(store, MemoryStore):
+        if not isinstance(store, EphemeralStore):
             again = open_it(path)
             with again.snapshot() as view:
                 check(view, committed)
             again.close()
-        if isinstance(store, MemoryStore | FileStore):
+        if isinstance(store, EphemeralStore | FileStore):
             return
         assert check_sqlite(path).findings == ()
 

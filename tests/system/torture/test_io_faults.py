@@ -33,6 +33,7 @@ from track_protocol.wire.link import Acked
 from track_protocol.wire.roles import Role
 from track_server.app import kept_store, open_store
 from track_server.engine.engine import Engine
+from track_server.engine.lane import Lane
 from track_server.engine.recovery import Recovery
 from track_server.storage import journal
 from track_server.storage.admin import check
@@ -288,16 +289,16 @@ def test_an_engine_that_acknowledges_what_was_not_flushed_loses_some(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, store: str
 ) -> None:
     # The protection taken away: a batch whose commit failed is acknowledged as if it had not.
-    commit = Engine._commit
+    commit = Lane._commit
 
-    def careless(self: Engine, jobs: list[Any]) -> list[Any]:
+    def careless(self: Lane, jobs: list[Any]) -> list[Any]:
         try:
             return commit(self, jobs)
         except StoreFailed as error:
             self._recovery.record_failure(error)
             return [Acked(job.batch.last) for job in jobs]
 
-    monkeypatch.setattr(Engine, "_commit", careless)
+    monkeypatch.setattr(Lane, "_commit", careless)
     found, damage, chance = run(store, tmp_path / "run", [replace(WRITE, at=9)]), Damage(), dice()
     damage.cut(tmp_path / "cut", found, [len(found.trace)], chance)
     assert found.retracted or damage.lost
