@@ -46,14 +46,13 @@ LAYERS = [
     Layer("track.persistence.cometml", frozenset({"comet_ml"})),  # extra `comet`
     Layer("track.commands", frozenset({"rich", "pyarrow"})),  # extras `cli` and `export`
     Layer("track.demo", frozenset({"rich", "sklearn", "numpy"})),  # extra `demo`
-    Layer("track_server", frozenset({"track_protocol", "uvloop", "apsw", "zstandard", "orjson", *BASE})),
+    Layer("track_server", frozenset({"track_protocol", "uvloop", "apsw", "zstandard", *BASE})),
 ]
 
 CONCRETE = (
     "track_server.storage.sqlite",
-    "track_server.storage.file",
-    "track_server.storage.memory",
-    "track_server.storage.journal",
+    "track_server.storage.json_",
+    "track_server.storage.ephemeral",
 )
 MAY_NAME_CONCRETE = {
     "track_server.app",  # wires the daemon
@@ -82,7 +81,6 @@ NOT_LOADED_BY_THE_CLIENT = [
     "google_crc32c",
     "multiprocessing",
     "numpy",
-    "orjson",
     "pydantic",
     "pyarrow",
     "rich",

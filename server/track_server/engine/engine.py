@@ -175,10 +175,13 @@ class Engine:
         if failed is not None:
             tell(failed)
 
-    def close(self) -> None:
+    def close(self, *, tidy: bool = True) -> None:
         """Finish what was submitted, then close the store; harmless when repeated.
 
         A store whose disk has failed, or that is damaged, is left as it is.
+
+        Args:
+            tidy: see `Store.close`.
         """
         for lane in self._lanes:
             lane.close()
@@ -186,7 +189,7 @@ class Engine:
         if self._recovery.blocked or self._failure is not None:
             self.store.abandon()
         else:
-            self.store.close()
+            self.store.close(tidy=tidy)
 
     def _attached_as_before(self, writer: Writer) -> Outcome:
         try:

@@ -126,7 +126,7 @@ class Lane:
             self._failure = failure
             jobs = [*self._running, *self._queue.take(len(self._queue))]
         for job in jobs:
-            self._answer(job, failure)
+            _answer(job, failure)
         self._died(failure)
 
     def _next_jobs(self) -> list[Job]:
@@ -171,13 +171,14 @@ class Lane:
         else:
             if any(isinstance(job, BatchJob | CallJob) for job in jobs):
                 self._recovery.record_success()
-            outcomes = self._saved(jobs, outcomes)
         unfinished = []
         for job, outcome in zip(jobs, outcomes, strict=True):
             if outcome is UNFINISHED:
                 unfinished.append(job)
+            elif job.saves and not isinstance(outcome, TrackError):
+                self._save(job, outcome)
             else:
-                self._answer(job, outcome)
+                _answer(job, outcome)
         return unfinished
 
     def _transact_each(self, jobs: list[Job]) -> list[Job]:
@@ -213,28 +214,32 @@ class Lane:
             raise
         return outcomes
 
-    def _saved(self, jobs: list[Job], outcomes: list[Outcome]) -> list[Outcome]:
-        """The outcomes after the save that some jobs ask for; if it fails, only those are told.
+    def _save(self, job: Job, outcome: Outcome) -> None:
+        """Save the store, and answer then; if it fails, only this job is told.
 
         The transaction is durable by now: running it again would find everything there already, and
         forget what was rejected.
         """
-        if not any(job.saves for job in jobs):
-            return outcomes
-        try:
-            self._store.save()
-        except Exception as error:  # noqa: BLE001 - it must not end the one thread that writes
-            if not self._recovery.record_failure(error) and not isinstance(error, StoreError):
-                _log.exception("%s could not be saved", self._store.uri)
-            failure = _as_track_error(error)
-            return [failure if job.saves else outcome for job, outcome in zip(jobs, outcomes, strict=True)]
-        return outcomes
 
-    def _answer(self, job: Job, outcome: Outcome) -> None:
+        def saved(error: Exception | None) -> None:
+            if error is None:
+                _answer(job, outcome)
+                return
+            if not self._recovery.record_failure(error) and not isinstance(error, StoreError):
+                _log.error("%s could not be saved", self._store.uri, exc_info=error)
+            _answer(job, _as_track_error(error))
+
         try:
-            job.done(outcome)
-        except Exception:  # noqa: BLE001 - it must not end the one thread that writes
-            _log.exception("an answer could not be handed over")
+            self._store.save(saved)
+        except Exception as error:  # noqa: BLE001 - it must not end the one thread that writes
+            saved(error)
+
+
+def _answer(job: Job, outcome: Outcome) -> None:
+    try:
+        job.done(outcome)
+    except Exception:  # noqa: BLE001 - whoever is told must not end the thread that tells
+        _log.exception("an answer could not be handed over")
 
 
 def _as_track_error(error: Exception) -> TrackError:

@@ -62,7 +62,7 @@ def slices(batch: Batch, last_seq: int, partial: int = 0) -> Iterator[Slice]:
         return
     waiting = deque(sorted(new, key=first_offset))
     begun: list[Op] = []
-    for end in [*cuts, batch.count]:
+    for end in sorted({*cuts, batch.count}):
         ops = begun
         while waiting and first_offset(waiting[0]) < end:
             ops.append(waiting.popleft())

@@ -216,7 +216,7 @@ class QueryTests(StoreSuite):
     def test_a_key_whose_document_is_gone_is_left_out(self, queried: Any) -> None:
         with queried.snapshot() as view:
             keys = view.find(parse_query({}, "trial"))
-        tx = queried.begin()
+        tx = begin(queried)
         tx.delete_trial(id_of(1))
         tx.commit()
         with queried.snapshot() as view:

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import math
+import queue
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Final
 
 import pytest
 
@@ -20,6 +21,9 @@ __all__ = ["StoreSuite", "begin", "group", "id_of", "project", "same", "trial"]
 def begin(store: Any) -> Any:
     """A transaction on a store, as the engine's jobs see it."""
     return unit_of_work.begin(store)
+
+
+_SECONDS: Final = 60.0
 
 
 def project(uid: str = "p", **fields: Any) -> dict[str, Any]:
@@ -120,6 +124,14 @@ class StoreSuite:
             pytest.skip("this backend keeps nothing once it is closed")
         store.close()
         return self.open_store(path)
+
+    def save(self, store: Any) -> None:
+        """Save a store, and wait for it."""
+        outcomes: queue.SimpleQueue[Exception | None] = queue.SimpleQueue()
+        store.save(outcomes.put)
+        error = outcomes.get(timeout=_SECONDS)
+        if error is not None:
+            raise error
 
     # -- shorthands ------------------------------------------------------------------------------
 

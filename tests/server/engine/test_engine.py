@@ -5,14 +5,14 @@ from __future__ import annotations
 import queue
 import threading
 import uuid
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from functools import partial
 from typing import Any
 
 import pytest
 
 from engine_calls import Caller, points, writer_held
-from ephemeral import EphemeralStore
+from faulty_store import FaultyStore
 from track_protocol.errors import (
     BadArguments,
     StoreError,
@@ -26,6 +26,7 @@ from track_protocol.wire.link import Acked
 from track_server.engine.engine import Engine
 from track_server.engine.jobs import Attached
 from track_server.storage.contract import SessionState
+from track_server.storage.ephemeral import EphemeralStore
 from track_server.storage.sqlite.write import SqliteTransaction
 from waiting import wait_until
 
@@ -42,7 +43,7 @@ def caller(engine: Engine) -> Caller:
     return Caller(engine)
 
 
-class _Full(EphemeralStore):
+class _Full(FaultyStore):
     """A store whose disk is full while `full` is set."""
 
     full = False
@@ -129,7 +130,7 @@ def test_background_work_without_room_is_told_once(
     assert "Traceback" not in caplog.text
 
 
-class _Failing(EphemeralStore):
+class _Failing(FaultyStore):
     """A store whose disk fails while `failing` is set, with a transaction half-way to it."""
 
     failing = False
@@ -196,7 +197,7 @@ def test_a_store_whose_disk_has_failed_is_closed_without_writing() -> None:
 class _Unsaved(EphemeralStore):
     """A store whose main file cannot be brought up to date."""
 
-    def save(self, path: str | None = None) -> None:
+    def save(self, done: Callable[[Exception | None], None]) -> None:
         raise StoreError("no space left on the device")
 
 

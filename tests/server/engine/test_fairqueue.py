@@ -6,10 +6,10 @@ from typing import Any
 import pytest
 
 from engine_calls import Caller
-from ephemeral import EphemeralStore
 from track_server.engine.engine import Engine
 from track_server.engine.fairqueue import FairQueue
 from track_server.engine.jobs import AttachJob, ChangeJob, Job, Writer
+from track_server.storage.ephemeral import EphemeralStore
 
 
 def job_of(session: str) -> Job:
@@ -78,7 +78,7 @@ def test_a_quiet_session_does_not_wait_for_all_that_a_flooding_one_has_handed_in
 def test_a_transaction_that_takes_long_leaves_the_rest_to_the_next_one(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr("track_server.engine.engine.TURN", -1.0)
+    monkeypatch.setattr("track_server.engine.lane._TRANSACTION_S", -1.0)
     store = EphemeralStore("ephemeral:")
     engine = Engine(store)
     held, go_on = threading.Event(), threading.Event()

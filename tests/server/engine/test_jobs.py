@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from engine_calls import Caller, points, writer_held
-from ephemeral import EphemeralStore
+from faulty_store import FaultyStore
 from track_protocol.errors import (
     BadArguments,
     InternalError,
@@ -26,6 +26,7 @@ from track_server.app import open_store
 from track_server.engine.engine import Engine
 from track_server.engine.jobs import Attached, Writer
 from track_server.storage.contract import Changes
+from track_server.storage.ephemeral import EphemeralStore
 
 
 @pytest.fixture
@@ -265,7 +266,7 @@ def test_a_failed_call_uses_its_number_up(caller: Caller) -> None:
     assert caller.call("new_project", project={"uid": "p"})["uid"] == "p"
 
 
-class _Poisoned(EphemeralStore):
+class _Poisoned(FaultyStore):
     """A store with a fault: points of the series "poison" raise."""
 
     def before_flush(self, changes: Changes) -> None:

@@ -33,7 +33,7 @@ class Disk:
 
 @pytest.fixture(autouse=True)
 def without_delay(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(recovery, "_BACKOFF", (0.0, 0.0))
+    monkeypatch.setattr(recovery, "_BACKOFF_S", (0.0, 0.0))
 
 
 def test_a_sound_store_is_written() -> None:
@@ -67,7 +67,7 @@ def test_it_is_tried_until_it_works(end: Exception) -> None:
 
 
 def test_attempts_are_made_later_and_later(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(recovery, "_BACKOFF", (3600.0, 3600.0))
+    monkeypatch.setattr(recovery, "_BACKOFF_S", (3600.0, 3600.0))
     disk = Disk(FAILED, FAILED)
     held = Recovery(disk)
     held.record_failure(FAILED)
@@ -78,7 +78,7 @@ def test_attempts_are_made_later_and_later(monkeypatch: pytest.MonkeyPatch) -> N
 
 
 def test_a_disk_that_fails_soon_again_is_not_opened_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(recovery, "_BACKOFF", (3600.0, 3600.0))
+    monkeypatch.setattr(recovery, "_BACKOFF_S", (3600.0, 3600.0))
     held = Recovery(Disk())
     held.record_failure(FAILED)
     held.check_writable()
@@ -88,7 +88,7 @@ def test_a_disk_that_fails_soon_again_is_not_opened_at_once(monkeypatch: pytest.
 
 
 def test_waiting_for_the_next_attempt_ends(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(recovery, "_BACKOFF", (0.01, 0.05))
+    monkeypatch.setattr(recovery, "_BACKOFF_S", (0.01, 0.05))
     held = Recovery(Disk(FAILED, FAILED, FAILED))
 
     def admitted() -> bool:
@@ -172,7 +172,7 @@ def test_that_there_is_room_again_is_told_once(
     caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     caplog.set_level(logging.WARNING)
-    monkeypatch.setattr(recovery, "_ROOM_LASTS", 0.0)
+    monkeypatch.setattr(recovery, "_ROOM_AFTER_S", 0.0)
     held = Recovery(Disk())
     held.record_failure(FULL)
     for _ in range(3):

@@ -7,8 +7,8 @@ from collections.abc import Iterator
 import pytest
 
 from engine_calls import Caller
-from ephemeral import EphemeralStore
 from track_server.engine.engine import Engine
+from track_server.storage.ephemeral import EphemeralStore
 
 
 @pytest.fixture

@@ -6,19 +6,18 @@ import hashlib
 import threading
 import time
 from collections.abc import Iterator
-from pathlib import Path
 from typing import Any
 
 import pytest
 
 from engine_calls import Caller
-from ephemeral import EphemeralStore
 from track_protocol.errors import BadArguments, BadValue, ItemNotFound
 from track_protocol.model.media import MAX_BLOB_BYTES, PART_BYTES
 from track_protocol.wire.batch import CallOp
 from track_server.engine.engine import Engine
 from track_server.methods.blobs import UNUSED_KEPT_S, BlobCollector, put_blob
 from track_server.storage.contract import Store
+from track_server.storage.ephemeral import EphemeralStore
 from track_server.storage.unit_of_work import begin
 from waiting import wait_until
 
@@ -111,10 +110,9 @@ def test_content_of_another_digest_is_dropped_and_does_not_stand_in_the_way(ann:
     assert fetched(ann, DIGEST) == CONTENT
 
 
-@pytest.mark.parametrize("kind", ["memory", "file", "sqlite"])
 @pytest.mark.parametrize("wrong", [0, 1_000, HALF, HALF + 1_000, 80_000])
-def test_wrong_bytes_that_came_before_do_not_stand_in_the_way(tmp_path: Path, kind: str, wrong: int) -> None:
-    engine = Engine(stores(tmp_path)[kind])
+def test_wrong_bytes_that_came_before_do_not_stand_in_the_way(wrong: int) -> None:
+    engine = Engine(EphemeralStore())
     ann, bob = Caller(engine), Caller(engine)
     changed = CONTENT[:wrong] + bytes(90_000 - wrong)
     for offset in range(0, 90_000, HALF):

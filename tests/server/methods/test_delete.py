@@ -8,10 +8,10 @@ from typing import Any
 import pytest
 
 from engine_calls import Caller, points
-from ephemeral import EphemeralStore
 from track_protocol.errors import TrialInUse
 from track_protocol.wire.batch import CallOp
 from track_server.engine.engine import Engine
+from track_server.storage.ephemeral import EphemeralStore
 
 
 @pytest.fixture

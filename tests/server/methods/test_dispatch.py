@@ -7,11 +7,11 @@ from collections.abc import Iterator
 import pytest
 
 from engine_calls import Caller
-from ephemeral import EphemeralStore
 from track_protocol.errors import UnknownMethod
 from track_protocol.wire.methods import METHODS, Access
 from track_server.engine.engine import Engine
 from track_server.methods.dispatch import LOGS, READS, WRITES
+from track_server.storage.ephemeral import EphemeralStore
 
 
 @pytest.fixture

@@ -10,10 +10,10 @@ from typing import Any
 import pytest
 
 from engine_calls import Caller, points
-from ephemeral import EphemeralStore
 from track_protocol.wire.batch import CallOp
 from track_server.engine.engine import Engine
 from track_server.methods import leases
+from track_server.storage.ephemeral import EphemeralStore
 from track_server.storage.unit_of_work import UnitOfWork
 
 RUNNING = {"value": 101, "name": "Running"}

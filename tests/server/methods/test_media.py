@@ -10,11 +10,11 @@ from typing import Any
 import pytest
 
 from engine_calls import Caller
-from ephemeral import EphemeralStore
 from track_protocol.errors import BadArguments, BadValue, ItemNotFound
 from track_protocol.wire.batch import CallOp
 from track_protocol.wire.columns import column_from_wire, unpack
 from track_server.engine.engine import Engine
+from track_server.storage.ephemeral import EphemeralStore
 
 CONTENT = b"the bytes of a picture"
 BLOB = {"digest": hashlib.sha256(CONTENT).hexdigest(), "size": len(CONTENT)}

@@ -11,11 +11,11 @@ from typing import Any
 import pytest
 
 from engine_calls import Caller
-from ephemeral import EphemeralStore
 from track_protocol.errors import StoreFull
 from track_protocol.wire.batch import CallOp
 from track_server.engine.engine import Engine
 from track_server.methods.presence import Presence
+from track_server.storage.ephemeral import EphemeralStore
 from track_server.storage.sqlite.write import SqliteTransaction
 from track_server.storage.unit_of_work import UnitOfWork
 

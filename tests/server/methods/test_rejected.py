@@ -11,12 +11,12 @@ from typing import Any
 import pytest
 
 from engine_calls import Caller, points
-from ephemeral import EphemeralStore
 from track_protocol.errors import BadArguments, ItemNotFound, UnknownMethod
 from track_protocol.model.rejected import KEPT_BYTES, POINTS, Rejected, rejected_from_document
 from track_protocol.wire.batch import CallOp
 from track_protocol.wire.codec import decode, encode
 from track_server.engine.engine import Engine
+from track_server.storage.ephemeral import EphemeralStore
 
 STRANGER = b"?" * 16
 

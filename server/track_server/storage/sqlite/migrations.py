@@ -1,18 +1,17 @@
 """The tables of a SQLite store, as the steps that lead from one version of them to the next.
 
 A new store takes all steps, an old one those that it lacks, so there is one description of each table.
-Whoever adds a table or a column before the next release adds statements to the last step; behind a
-release, a step.
+Whoever adds a table or a column before the next release changes the last step; behind a release, a step
+is added.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from typing import Final
 
-__all__ = ["MIGRATIONS", "VERSION"]
+__all__ = ["MIGRATIONS", "current_version"]
 
-_FIRST: Final = (
+_TABLES: Final = (
     """
     CREATE TABLE meta(
         key TEXT PRIMARY KEY,
@@ -57,7 +56,9 @@ _FIRST: Final = (
         group_id TEXT,                   -- trial_group.uid
         status_value INTEGER NOT NULL,
         status_name TEXT NOT NULL,
-        created REAL NOT NULL            -- seconds since the epoch, by the store's clock
+        created REAL NOT NULL,           -- seconds since the epoch, by the store's clock
+        started REAL,                    -- first start and last end, by the clock of who says so
+        ended REAL
     )
     """,
     "CREATE INDEX trial_hash ON trial(hash, revision)",
@@ -79,7 +80,8 @@ _FIRST: Final = (
         epoch INTEGER NOT NULL,
         last_seq INTEGER NOT NULL,
         last_reply_seq INTEGER,
-        last_reply BLOB
+        last_reply BLOB,
+        partial INTEGER NOT NULL         -- series of the record behind last_seq that are stored
     ) WITHOUT ROWID
     """,
     """
@@ -119,9 +121,6 @@ _FIRST: Final = (
     )
     """,
     "CREATE INDEX chunk_at ON chunk(series, seq, count, level)",
-)
-
-_SECOND: Final = (
     """
     CREATE TABLE rejected(
         id INTEGER PRIMARY KEY,
@@ -153,9 +152,6 @@ _SECOND: Final = (
     ) WITHOUT ROWID
     """,
     "CREATE INDEX lease_of ON lease(sid)",
-)
-
-_THIRD: Final = (
     """
     CREATE TABLE blob(
         id INTEGER PRIMARY KEY,
@@ -182,13 +178,12 @@ _THIRD: Final = (
     ) WITHOUT ROWID
     """,
     "CREATE INDEX blob_use_of ON blob_use(trial)",
-    "ALTER TABLE trial ADD COLUMN started REAL",
-    "ALTER TABLE trial ADD COLUMN ended REAL",
-    "ALTER TABLE session ADD COLUMN partial INTEGER NOT NULL DEFAULT 0",
 )
 
-MIGRATIONS: Final[Mapping[int, tuple[str, ...]]] = {0: _FIRST, 1: _SECOND, 2: _THIRD}
+MIGRATIONS: Final[dict[int, tuple[str, ...]]] = {0: _TABLES}
 """What brings the tables from a version to the next one; version 0 has none."""
 
-VERSION: Final = len(MIGRATIONS)
-"""Of the tables that this software uses, kept in the file as ``user_version``."""
+
+def current_version() -> int:
+    """Of the tables that this software uses, kept in the file as ``user_version``."""
+    return len(MIGRATIONS)

@@ -1,23 +1,16 @@
-"""Stores that are gone with their test, and faults put into their transactions."""
+"""A store into whose transactions tests put faults."""
 
 from __future__ import annotations
 
-import tempfile
-from pathlib import Path
-
 from track_server.storage.contract import Changes
-from track_server.storage.sqlite.store import SqliteStore
+from track_server.storage.ephemeral import EphemeralStore
 from track_server.storage.sqlite.write import SqliteTransaction
 
-__all__ = ["EphemeralStore"]
+__all__ = ["FaultyStore"]
 
 
-class EphemeralStore(SqliteStore):
-    """A store in a folder of its own; tests put faults in by overriding what it calls before it writes."""
-
-    def __init__(self, uri: str = "ephemeral:") -> None:
-        self._folder = tempfile.TemporaryDirectory()
-        super().__init__(Path(self._folder.name) / "runs.db", uri, exclusive=True)
+class FaultyStore(EphemeralStore):
+    """A store that tells what it is about to write; tests override what it calls, and raise there."""
 
     def begin(self) -> SqliteTransaction:
         """A transaction that calls `before_flush` and `before_commit`."""
@@ -38,8 +31,3 @@ class EphemeralStore(SqliteStore):
 
     def before_commit(self) -> None:
         """Called before a transaction becomes durable."""
-
-    def close(self) -> None:
-        """Release everything, and remove the folder."""
-        super().close()
-        self._folder.cleanup()
