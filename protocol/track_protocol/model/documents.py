@@ -59,6 +59,10 @@ _TRIAL: Final[Mapping[str, Any]] = {
 }
 
 
+_TIMES: Final = ("created", "started", "ended")
+"""What a store fills in."""
+
+
 def status_to_document(value: Status | CustomStatus) -> Document:
     """``{'value': int, 'name': str}``."""
     return {"value": value.value, "name": value.name}
@@ -152,6 +156,9 @@ def trial_to_document(trial: Trial) -> Document:
         "metrics": {},
         "chronos": {},
         "media": {},
+        "created": trial.created,
+        "started": trial.started,
+        "ended": trial.ended,
     }
 
 
@@ -193,6 +200,7 @@ def trial_from_document(
         errors=list(fields["errors"]),
         id=fields["id"],
         media=fields.get("media", {}),
+        **{name: fields.get(name) for name in _TIMES},
     )
 
 

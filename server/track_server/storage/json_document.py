@@ -390,6 +390,8 @@ def _load_blobs(document: Document, tx: UnitOfWork) -> None:
 
 def _load_trial(trial: Document, tx: UnitOfWork) -> None:
     id = bytes.fromhex(trial["id"])
+    if tx.has_trial(id):
+        raise ValueError(f"the trial {trial['id']} is there twice")
     tx.add_trial({**{field: value for field, value in trial.items() if field != SUPERSEDED}, "id": id})
     every = [(kind, trial[field]) for field, kind in _FIELDS]
     for kind, found in (*every, (SUPERSEDED, trial.get(SUPERSEDED, {})), *trial.get("media", {}).items()):

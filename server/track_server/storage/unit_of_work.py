@@ -95,7 +95,7 @@ def begin(store: Store, memory: Memory | None = None) -> UnitOfWork:
 class UnitOfWork:
     """The one open transaction of a lane; it ends once, by `commit` or `rollback`.
 
-    Documents that it hands out are not to be changed in place.
+    Documents that it is given or hands out are not to be changed in place.
 
     Args:
         transaction: the backend's, which has just begun.

@@ -215,21 +215,6 @@ class DocumentTests(StoreSuite):
         assert whole.pop("media") == {}
         assert same(own, whole)
 
-    def test_what_was_given_may_be_changed_afterwards(self, store: Any) -> None:
-        given = trial(parameters={"list": [1]}, metadata={"deep": {"er": 1}})
-        changes = {"tags": {"list": [1]}}
-        tx = begin(store)
-        tx.add_trial(given)
-        tx.update_trial(id_of(0), changes)
-        given["parameters"]["list"].append(2)
-        given["metadata"]["deep"]["er"] = 2
-        changes["tags"]["list"].append(2)
-        tx.commit()
-        read = self.read_trial(store)
-        assert read["parameters"] == {"list": [1]}
-        assert read["metadata"] == {"deep": {"er": 1}}
-        assert read["tags"] == {"list": [1]}
-
     def test_what_was_returned_may_be_changed_afterwards(self, store: Any) -> None:
         self.put(
             store,

@@ -64,6 +64,9 @@ def trial(number: int = 0, **fields: Any) -> dict[str, Any]:
         "project_id": None,
         "group_id": None,
         "status": {"value": 0, "name": "CreatedGroup"},
+        "created": 50.0,
+        "started": None,
+        "ended": None,
         **fields,
     }
     return {"uid": f"{document['hash']}_{document['revision']}", **document}

@@ -85,7 +85,7 @@ def test_nothing_is_acknowledged_that_was_not_committed() -> None:
 def test_a_full_disk_is_told_in_one_line_and_so_is_its_end(
     caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("track_server.engine.recovery._ROOM_LASTS", 0.0)
+    monkeypatch.setattr("track_server.engine.recovery._ROOM_AFTER_S", 0.0)
     store = _Full("ephemeral:")
     engine = Engine(store)
     caller = Caller(engine)

@@ -252,7 +252,7 @@ def test_a_blob_that_is_offered_again_stays_for_another_week(ann: Caller) -> Non
 
 
 def test_an_engine_looks_for_what_nothing_refers_to(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("track_server.methods.blobs._SWEEP_EVERY", 0.0)
+    monkeypatch.setattr("track_server.methods.blobs._LOOK_INTERVAL_S", 0.0)
     store = EphemeralStore()
     tx = begin(store)
     tx.add_blob_data("aa" * 32, 4, b"data", time.time() - UNUSED_KEPT_S - 1)

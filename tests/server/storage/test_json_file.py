@@ -632,6 +632,7 @@ PRELUDE = f"""
 import sys
 from pathlib import Path
 from track_server.storage.json_file import FileStore
+from track_server.storage.unit_of_work import begin
 
 ID = b"i" * 16
 TRIAL = {TRIAL!r}
