@@ -8,11 +8,11 @@ import threading
 import time
 from collections.abc import Callable, Iterator, Mapping
 from types import TracebackType
-from typing import Any, Final, NoReturn
+from typing import Any, Final, NoReturn, Unpack
 
 from track.persistence.calls import as_status, end_of, item_may_be_named, wire_arguments
 from track.persistence.null import NullProtocol
-from track.persistence.protocol import LATEST, TIMINGS, MakeAggregator, MetricWriter
+from track.persistence.protocol import LATEST, TIMINGS, MakeAggregator, MetricWriter, Page
 from track.serialization import to_json
 from track_protocol.errors import ItemNotFound, MissingExtra, UriError, UsageError
 from track_protocol.model.entities import CustomStatus, Project, Status, Trial, TrialGroup
@@ -100,7 +100,7 @@ class CometMLProtocol(NullProtocol):
         """See `Protocol.add_group_trial`."""
         self._experiment(trial).log_other("group", group.name)
 
-    def fetch_trials(self, query: Mapping[str, Any]) -> list[Trial]:
+    def fetch_trials(self, query: Mapping[str, Any], **page: Unpack[Page]) -> list[Trial]:
         """Always fails: Comet's SDK does not read."""
         self._cannot("fetch_trials")
 

@@ -9,12 +9,12 @@ from contextlib import suppress
 from dataclasses import replace
 from itertools import chain, islice
 from types import TracebackType
-from typing import Any, Final, TypeVar
+from typing import Any, Final, TypeVar, Unpack
 
 from track.persistence import get_protocol
 from track.persistence.calls import item_may_be_named
 from track.persistence.fanout import Failure, Fanout
-from track.persistence.protocol import LATEST, TIMINGS, MakeAggregator, MetricWriter, Protocol
+from track.persistence.protocol import LATEST, TIMINGS, MakeAggregator, MetricWriter, Page, Protocol
 from track_protocol.errors import ItemNotFound, TrackError, TrialInUse, UsageError
 from track_protocol.model.entities import CustomStatus, Project, Status, Trial, TrialGroup
 from track_protocol.model.rejected import Rejected
@@ -158,17 +158,17 @@ class ProtocolMultiplexer(Protocol):
 
     # -- queries ---------------------------------------------------------------------------------
 
-    def fetch_projects(self, query: Mapping[str, Any]) -> list[Project]:
+    def fetch_projects(self, query: Mapping[str, Any], **page: Unpack[Page]) -> list[Project]:
         """See `Protocol.fetch_projects`."""
-        return self._fanout.read("fetch_projects", lambda each: each.fetch_projects(query))
+        return self._fanout.read("fetch_projects", lambda each: each.fetch_projects(query, **page))
 
-    def fetch_groups(self, query: Mapping[str, Any]) -> list[TrialGroup]:
+    def fetch_groups(self, query: Mapping[str, Any], **page: Unpack[Page]) -> list[TrialGroup]:
         """See `Protocol.fetch_groups`."""
-        return self._fanout.read("fetch_groups", lambda each: each.fetch_groups(query))
+        return self._fanout.read("fetch_groups", lambda each: each.fetch_groups(query, **page))
 
-    def fetch_trials(self, query: Mapping[str, Any]) -> list[Trial]:
+    def fetch_trials(self, query: Mapping[str, Any], **page: Unpack[Page]) -> list[Trial]:
         """See `Protocol.fetch_trials`."""
-        return self._fanout.read("fetch_trials", lambda each: each.fetch_trials(query))
+        return self._fanout.read("fetch_trials", lambda each: each.fetch_trials(query, **page))
 
     def fetch_metrics(
         self, trial: Trial, name: str, kind: str = "metric", context: Mapping[str, Any] | None = None

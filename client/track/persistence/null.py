@@ -4,14 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
 from types import TracebackType
-from typing import Any, TypeVar
+from typing import Any, TypeVar, Unpack
 
 from track.persistence.calls import as_status, end_of, item_may_be_named, wire_arguments
-from track.persistence.protocol import MetricWriter, Protocol
+from track.persistence.protocol import MetricWriter, Page, Protocol
 from track_protocol.errors import ItemNotFound
 from track_protocol.model.documents import group_to_document, project_to_document, trial_to_document
 from track_protocol.model.entities import CustomStatus, Project, Status, Trial, TrialGroup, new_id
 from track_protocol.model.rejected import Rejected
+from track_protocol.query.order import in_order, parse_fields, parse_order
 from track_protocol.query.parse import Kind, matches, parse_query
 
 __all__ = ["NullProtocol"]
@@ -86,17 +87,17 @@ class NullProtocol(Protocol):
         """See `Protocol.delete_trial`."""
         return self._trials.pop(trial.uid, None) is not None
 
-    def fetch_projects(self, query: Mapping[str, Any]) -> list[Project]:
+    def fetch_projects(self, query: Mapping[str, Any], **page: Unpack[Page]) -> list[Project]:
         """See `Protocol.fetch_projects`."""
-        return _matching("project", self._projects.values(), query)
+        return _matching("project", self._projects.values(), query, page)
 
-    def fetch_groups(self, query: Mapping[str, Any]) -> list[TrialGroup]:
+    def fetch_groups(self, query: Mapping[str, Any], **page: Unpack[Page]) -> list[TrialGroup]:
         """See `Protocol.fetch_groups`."""
-        return _matching("group", self._groups.values(), query)
+        return _matching("group", self._groups.values(), query, page)
 
-    def fetch_trials(self, query: Mapping[str, Any]) -> list[Trial]:
+    def fetch_trials(self, query: Mapping[str, Any], **page: Unpack[Page]) -> list[Trial]:
         """See `Protocol.fetch_trials`."""
-        return _matching("trial", self._trials.values(), query)
+        return _matching("trial", self._trials.values(), query, page)
 
     def fetch_and_update_trial(
         self, query: Mapping[str, Any], attr: str, *args: Any, **kwargs: Any
@@ -233,6 +234,11 @@ class NullProtocol(Protocol):
         return lambda step, metrics: None
 
 
-def _matching(kind: Kind, items: Iterable[T], query: Mapping[str, Any]) -> list[T]:
+def _matching(kind: Kind, items: Iterable[T], query: Mapping[str, Any], page: Page) -> list[T]:
     parsed = parse_query(query, kind)
-    return [item for item in items if matches(_DOCUMENTS[kind](item), parsed)]
+    parse_fields(page.get("fields"), kind)
+    pairs = [(item, _DOCUMENTS[kind](item)) for item in items]
+    found = [(item, document) for item, document in pairs if matches(document, parsed)]
+    order = in_order([document for _, document in found], parse_order(page.get("order") or (), kind))
+    start, limit = page.get("start", 0), page.get("limit")
+    return [found[at][0] for at in order[start : None if limit is None else start + limit]]

@@ -9,15 +9,15 @@ their effect is stored; `flush` waits for it, and any call with an answer sees a
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from types import TracebackType
-from typing import Any, Final, NoReturn
+from typing import Any, Final, NoReturn, TypedDict, Unpack
 
 from track_protocol.model.aggregators import Aggregator, StatAggregator, ValueAggregator
 from track_protocol.model.entities import CustomStatus, Project, Status, Trial, TrialGroup
 from track_protocol.model.rejected import Rejected
 
-__all__ = ["LATEST", "TIMINGS", "MakeAggregator", "MetricWriter", "Protocol"]
+__all__ = ["LATEST", "TIMINGS", "MakeAggregator", "MetricWriter", "Page", "Protocol"]
 
 MakeAggregator = Callable[[], Aggregator]
 """What an ``aggregator=`` argument takes: something that makes one, such as ``StatAggregator.lazy(10)``."""
@@ -31,6 +31,24 @@ LATEST: Final[MakeAggregator] = ValueAggregator.lazy()
 
 TIMINGS: Final[MakeAggregator] = StatAggregator.lazy(0)
 """How timings read back unless said otherwise: mean, deviation, minimum, maximum and count."""
+
+
+class Page(TypedDict, total=False):
+    """Which part of what a query matches to fetch.
+
+    Attributes:
+        start: how many to leave out first.
+        limit: how many at most; None for all.
+        order: attributes as in queries, most significant first, with ``-`` in front to descend, such as
+            ``["-metrics.loss.min", "created"]``; by default in order of insertion.
+        fields: which fields to fetch, such as ``["name", "status"]``; the others are left empty, which
+            is faster without ``metrics``.  None for all.
+    """
+
+    start: int
+    limit: int | None
+    order: Sequence[str] | None
+    fields: Collection[str] | None
 
 
 class Protocol:
@@ -135,27 +153,34 @@ class Protocol:
 
     # -- queries ---------------------------------------------------------------------------------
 
-    def fetch_projects(self, query: Mapping[str, Any]) -> list[Project]:
+    def fetch_projects(self, query: Mapping[str, Any], **page: Unpack[Page]) -> list[Project]:
         """The projects that match, in order of insertion; `track_protocol.query.parse` says how to ask.
+
+        Args:
+            query: which ones.
+            page: how many of them, in which order and with which fields; see `Page`.
 
         Raises:
             BadQuery: the query names an unknown attribute or operator.
+            BadArguments: the page names an unknown attribute or field.
         """
         self._missing("fetch_projects")
 
-    def fetch_groups(self, query: Mapping[str, Any]) -> list[TrialGroup]:
-        """The groups that match, in order of insertion.
+    def fetch_groups(self, query: Mapping[str, Any], **page: Unpack[Page]) -> list[TrialGroup]:
+        """The groups that match, in order of insertion; arguments as for `fetch_projects`.
 
         Raises:
             BadQuery: the query names an unknown attribute or operator.
+            BadArguments: the page names an unknown attribute or field.
         """
         self._missing("fetch_groups")
 
-    def fetch_trials(self, query: Mapping[str, Any]) -> list[Trial]:
-        """The trials that match, in order of insertion.
+    def fetch_trials(self, query: Mapping[str, Any], **page: Unpack[Page]) -> list[Trial]:
+        """The trials that match, in order of insertion; arguments as for `fetch_projects`.
 
         Raises:
             BadQuery: the query names an unknown attribute or operator.
+            BadArguments: the page names an unknown attribute or field.
         """
         self._missing("fetch_trials")
 

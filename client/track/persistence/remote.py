@@ -8,9 +8,10 @@ import tempfile
 import threading
 import time
 from collections.abc import Callable, Iterable, Mapping
+from copy import deepcopy
 from pathlib import Path
 from types import TracebackType
-from typing import Any
+from typing import Any, Final, Unpack
 from weakref import finalize
 
 from track.connection.offline import Offline
@@ -18,7 +19,7 @@ from track.media.protocol import OutboxMedia, key_of
 from track.outbox import Creation, Outbox
 from track.persistence.calls import item_may_be_named, wire_arguments
 from track.persistence.pending import GROUP, PROJECT, TRIAL, Creations
-from track.persistence.protocol import LATEST, TIMINGS, MakeAggregator, MetricWriter, Protocol
+from track.persistence.protocol import LATEST, TIMINGS, MakeAggregator, MetricWriter, Page, Protocol
 from track.persistence.series import PAGE, Series, SeriesMapping, fetch_series
 from track.serialization import to_json
 from track_protocol.errors import BadArguments, BadValue, ItemNotFound
@@ -36,10 +37,25 @@ from track_protocol.model.entities import CustomStatus, Project, Status, Trial, 
 from track_protocol.model.rejected import Rejected, rejected_from_document
 from track_protocol.model.seriesname import SeriesName, labelled
 from track_protocol.model.values import normalise
-from track_protocol.query.parse import normalise_query
+from track_protocol.query.parse import Kind, normalise_query
 from track_protocol.wire.batch import CHRONO, METRIC
 
 __all__ = ["OutboxProtocol", "write_json"]
+
+
+_ALWAYS: Final[Mapping[Kind, tuple[str, ...]]] = {
+    "project": ("uid",),
+    "group": ("uid",),
+    "trial": ("id", "uid", "hash", "revision", "status"),
+}
+"""Fields without which there is no object."""
+
+_EMPTY: Final[Mapping[Kind, Document]] = {
+    "project": project_to_document(Project(_uid="")),
+    "group": group_to_document(TrialGroup(_uid="")),
+    "trial": trial_to_document(Trial(_hash="")),
+}
+"""What fields hold that were not asked for."""
 
 
 class OutboxProtocol(OutboxMedia):
@@ -135,17 +151,17 @@ class OutboxProtocol(OutboxMedia):
 
     # -- queries ---------------------------------------------------------------------------------
 
-    def fetch_projects(self, query: Mapping[str, Any]) -> list[Project]:
+    def fetch_projects(self, query: Mapping[str, Any], **page: Unpack[Page]) -> list[Project]:
         """See `Protocol.fetch_projects`."""
-        return [project_from_document(each) for each in self._fetch("fetch_projects", query)]
+        return [project_from_document(each) for each in self._fetch("project", query, page)]
 
-    def fetch_groups(self, query: Mapping[str, Any]) -> list[TrialGroup]:
+    def fetch_groups(self, query: Mapping[str, Any], **page: Unpack[Page]) -> list[TrialGroup]:
         """See `Protocol.fetch_groups`."""
-        return [group_from_document(each) for each in self._fetch("fetch_groups", query)]
+        return [group_from_document(each) for each in self._fetch("group", query, page)]
 
-    def fetch_trials(self, query: Mapping[str, Any]) -> list[Trial]:
+    def fetch_trials(self, query: Mapping[str, Any], **page: Unpack[Page]) -> list[Trial]:
         """See `Protocol.fetch_trials`; series are fetched when they are first read."""
-        return [self._trial(each) for each in self._fetch("fetch_trials", query)]
+        return [self._trial(each) for each in self._fetch("trial", query, page)]
 
     def fetch_and_update_trial(
         self, query: Mapping[str, Any], attr: str, *args: Any, **kwargs: Any
@@ -355,9 +371,16 @@ class OutboxProtocol(OutboxMedia):
 
     # -- inside ----------------------------------------------------------------------------------
 
-    def _fetch(self, method: str, query: Mapping[str, Any]) -> list[Document]:
-        found: list[Document] = self._ask(method, query=normalise_query(query))
-        return found
+    def _fetch(self, kind: Kind, query: Mapping[str, Any], page: Page) -> list[Document]:
+        options = {name: value for name, value in page.items() if value is not None}
+        if "order" in options:
+            options["order"] = list(page["order"] or ())
+        empty: Document = {}
+        if (fields := page.get("fields")) is not None:
+            options["fields"] = [*fields, *_ALWAYS[kind]]
+            empty = _EMPTY[kind]
+        found: list[Document] = self._ask(f"fetch_{kind}s", query=normalise_query(query), **options)
+        return [{**deepcopy(empty), **document} for document in found]
 
     def _update(
         self, kind: str, query: Mapping[str, Any], attr: str, args: tuple[Any, ...], kwargs: Mapping[str, Any]
