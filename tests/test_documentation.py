@@ -193,3 +193,12 @@ def test_the_paths_that_the_map_names_are_there() -> None:
     named = re.findall(r"`((?:protocol|client|server|tests|deploy)/[\w/.]*)`", text)
     assert named
     assert [path for path in named if not (ROOT / path).exists()] == []
+
+
+def test_the_log_lines_that_the_deployment_page_explains_are_written() -> None:
+    text = (ROOT / "deploy" / "README.md").read_text(encoding="utf-8").split("## When something is wrong")[1]
+    sources = "".join(path.read_text("utf-8") for path in (ROOT / "server").rglob("*.py"))
+    lines = [match for row in text.splitlines() for match in re.findall(r"^\| `([^`]+)` \|", row)]
+    lines += re.findall(r"logs `([^`]+)`", text)
+    assert len(lines) > 2
+    assert [line for line in lines if line not in sources] == []
