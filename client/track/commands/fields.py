@@ -31,12 +31,10 @@ class Names:
     """Names of projects and groups by their uids, as a store has them."""
 
     def __init__(self, protocol: Protocol) -> None:
-        self.projects: dict[str, Project] = {
-            each.uid: each for each in protocol.fetch_projects({}, fields=_NAMES)
-        }
-        self.groups: dict[str, TrialGroup] = {
-            each.uid: each for each in protocol.fetch_groups({}, fields=_NAMES)
-        }
+        projects = protocol.fetch_projects({}, fields=_FIELDS)
+        groups = protocol.fetch_groups({}, fields=(*_FIELDS, "project_id"))
+        self.projects: dict[str, Project] = {each.uid: each for each in projects}
+        self.groups: dict[str, TrialGroup] = {each.uid: each for each in groups}
 
     def project(self, uid: str | None) -> str | None:
         """What a project is called; its uid when it is called nothing."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -13,16 +14,16 @@ from track_protocol.model.entities import Project, Trial, TrialGroup
 
 
 @pytest.fixture(params=["sqlite:{}/runs.db", "none:"])
-def store(request: pytest.FixtureRequest, tmp_path: Path) -> Protocol:
+def store(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Protocol]:
     protocol = get_protocol(request.param.format(tmp_path))
-    request.addfinalizer(protocol.close)
     for number, lr in enumerate([0.3, None, 0.1, 0.2]):
         parameters = {} if lr is None else {"lr": lr}
         protocol.new_trial(Trial(_hash=f"h{number}", name=f"trial {number}", parameters=parameters))
     for name in "ab":
         protocol.new_project(Project(_uid=name, name=name, metadata={"owner": name}))
         protocol.new_trial_group(TrialGroup(_uid=name, name=name, project_id=name))
-    return protocol
+    yield protocol
+    protocol.close()
 
 
 def test_a_page_of_trials_in_an_order(store: Protocol) -> None:
