@@ -18,8 +18,8 @@ import pytest
 
 from track import Status, TrackClient, TrialDoesNotExist
 from track.logger import TrialLogger
-from track.persistence import _MAKERS, register
 from track.persistence.protocol import Protocol
+from track.persistence.registry import _MAKERS, register
 from track.structure import get_current_project, get_current_trial
 from track_protocol.errors import BadArguments, ItemNotFound, UsageError
 from track_protocol.model.entities import Project, Trial
