@@ -17,7 +17,7 @@ from track.configuration import environment, options
 from track.logger import TrialLogger
 from track.persistence import get_protocol
 from track.persistence.protocol import LATEST, TIMINGS, MakeAggregator, Protocol
-from track.process.turn import Turn
+from track.process.lifecycle import ForkSafeRLock
 from track.run.parameters import Arguments, as_mapping, storable
 from track.run.resume import claimed, definition, joined, joined_or_created, orion_in, rank_in, resumes_in
 from track.serialization import to_json
@@ -74,7 +74,7 @@ class TrackClient:
         self.project: Project | None = None
         self.group: TrialGroup | None = None
         self.logger: TrialLogger | None = None
-        self._beginning = Turn()
+        self._beginning = ForkSafeRLock()
         self._continued = os.environ.get(CONTINUED)
         self._resumes = resumes_in(environment())
         self._orion = orion_in(os.environ)

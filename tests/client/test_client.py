@@ -139,7 +139,7 @@ def test_the_example_runs_without_a_store(tmp_path: Path) -> None:
 
 
 def test_a_backend_of_ones_own_is_used_naturally(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("track.persistence._MAKERS", dict(_MAKERS))
+    monkeypatch.setattr("track.persistence.registry._MAKERS", dict(_MAKERS))
 
     class MyOwnBackend(Protocol):
         def new_project(self, project: Project) -> Project:

@@ -13,7 +13,7 @@ from track_protocol.wire.roles import Role
 
 __all__ = ["CONTRACT", "reference"]
 
-PAGE: Final = Path(__file__).parents[2] / "client" / "REFERENCE.md"
+PAGE: Final = Path(__file__).parents[2] / "client" / "docs" / "methods.md"
 CONTRACT: Final = tuple(
     name for name, value in vars(Protocol).items() if inspect.isfunction(value) and not name.startswith("_")
 )

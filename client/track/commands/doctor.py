@@ -18,10 +18,10 @@ from typing import Final
 
 from track.configuration import environment, find_configuration
 from track.connection.offline import offline_policy
-from track.resend.login import destination_at
+from track.resend.orphans import destination_at
 from track.run.resume import resumes_in
-from track.spool.inventory import Found, look_in
-from track.spool.options import SpoolOptions, sends_leftovers, spool_root
+from track.spool.options import SpoolOptions, sends_orphans, spool_root
+from track.spool.reader import Found, look_in
 from track.spool.segments import CHECKSUMS_BY
 from track_protocol.command import Command
 from track_protocol.errors import (
@@ -106,7 +106,7 @@ def _variables(environment: Mapping[str, str]) -> Iterator[Finding]:
         yield Finding("environment", "no TRACK_ variable is set")
     try:
         SpoolOptions.of(environment)
-        sends_leftovers(environment)
+        sends_orphans(environment)
         offline_policy(None, environment)
         resumes_in(environment)
     except UsageError as error:
@@ -174,15 +174,15 @@ def _remedy_of_trouble(found: Found) -> str:
 
 
 def _what_waits(found: Found) -> str:
-    assert found.origin is not None, "without it there is trouble"
-    origin = found.origin
+    assert found.metadata is not None, "without it there is trouble"
+    origin = found.metadata
     whose = f"{origin.program} (pid {origin.pid} on {origin.host})"
     server = origin.server or "an unknown server, since spool.json is damaged"
     verb = "waits" if found.waiting.total == 1 else "wait"
     parts = [f"{found.waiting} of {whose} {verb} for {server}"]
-    if found.progressed.problem is not None:
-        parts.append(f"at the last attempt: {found.progressed.problem}")
-    missing = found.held.missing_after(found.progressed.acked)
+    if found.checkpoint.problem is not None:
+        parts.append(f"at the last attempt: {found.checkpoint.problem}")
+    missing = found.held.missing_after(found.checkpoint.acked)
     if found.held.damages:
         parts.append(f"{len(found.held.damages)} damages, {missing:,} log calls lost by them")
     if found.held.torn_bytes:
@@ -193,8 +193,8 @@ def _what_waits(found: Found) -> str:
 
 
 def _how(found: Found, environment: Mapping[str, str]) -> str:
-    elsewhere = found.origin is not None and found.origin.host != socket.gethostname()
-    to = "" if found.origin is None else _to(found.origin.server, environment)
+    elsewhere = found.metadata is not None and found.metadata.host != socket.gethostname()
+    to = "" if found.metadata is None else _to(found.metadata.server, environment)
     sure = " (make sure that its process on that machine has ended)" if elsewhere else ""
     damaged = ": what is whole is sent, the damaged bytes are set aside" if found.held.damages else ""
     return to + sure + damaged

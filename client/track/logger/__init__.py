@@ -16,8 +16,8 @@ from typing import Any, Final
 from track.chrono import LoggerChronoContext
 from track.logger.media import MediaLogger
 from track.persistence.protocol import LATEST, TIMINGS, MakeAggregator, MetricWriter, Protocol
+from track.process.lifecycle import ForkSafeRLock
 from track.process.signals import SIGNAL_SECONDS, SignalHandler, seconds_left
-from track.process.turn import Turn
 from track.run.capture import OutputCapture, output_names
 from track.run.eta import CountdownLogger
 from track.serialization import to_json
@@ -54,7 +54,7 @@ class TrialLogger(MediaLogger, CountdownLogger):
         self._trial = trial
         self.protocol = protocol
         self._create = create
-        self._creation = Turn()
+        self._creation = ForkSafeRLock()
         self._early: list[tuple[Any, Mapping[str, Any]]] = []
         self._write: MetricWriter = self._first_write
         # Only given to the store if there is one: a store of the user's own need not know of ranks.

@@ -188,7 +188,11 @@ def wire_arguments(
         BadArguments: it takes others.
     """
     given = given_to(method, args, kwargs)
-    return {each.name: _plain(method, each, given[each.name], complain) for each in method.parameters}
+    return {
+        each.name: _plain(method, each, given[each.name], complain)
+        for each in method.parameters
+        if each.name in given
+    }
 
 
 def _plain(method: Method, parameter: Parameter, value: Any, complain: Complain | None) -> Any:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any, Final
 
 from track.outbox import Outbox
-from track.outbox.limits import Limits
+from track.outbox.queue import Limits
 from track.persistence.remote import OutboxProtocol
 from track_protocol.errors import MissingExtra
 from track_protocol.uri import Uri, redact

@@ -57,11 +57,11 @@ class OutboxProtocol(Protocol):
     def __init__(self, uri: str, outbox: Outbox, offline: Offline | None = None) -> None:
         super().__init__(uri)
         self.outbox = outbox
-        self._blobs = BlobSender(outbox.log, lambda: outbox.losses)
+        self._blobs = BlobSender(outbox.log, lambda: outbox.drops)
         self._creations = Creations(outbox, offline)
         self._timers: Timers[_Timer] = Timers()
         # A client that is dropped rather than closed must not hold a thread and a connection for ever.
-        finalize(self, outbox.retire).atexit = False
+        finalize(self, outbox.close_when_drained).atexit = False
 
     def __reduce__(self) -> tuple[Any, ...]:
         # Another process gets a connection of its own.
@@ -175,7 +175,7 @@ class OutboxProtocol(Protocol):
             spec = self._spec(aggregator)
         except BadArguments as error:
             # How a series reads back is no reason to lose its points, and none to end the training.
-            self.outbox.losses.warn(str(error))
+            self.outbox.drops.warn(str(error))
             spec = None
         self.outbox.writer(self._id(trial), METRIC, spec)(step, values)
 
@@ -198,14 +198,14 @@ class OutboxProtocol(Protocol):
             logged = time.time() if at is None else at
             arguments = {"kind": kind, "name": series, "step": plain_step(step), "time": logged}
         except BadArguments as error:
-            self.outbox.losses.drop(1, str(error), key_of(trial))
+            self.outbox.drops.drop(1, str(error), key_of(trial))
             return
         why = self._blobs.send(media)
         if why is None:
             value = dict(media.document)
             self.outbox.log("log_trial_media", {"trial": key_of(trial), **arguments, "value": value})
         else:
-            self.outbox.losses.drop(1, f"{kind} {series}: {why}", key_of(trial))
+            self.outbox.drops.drop(1, f"{kind} {series}: {why}", key_of(trial))
 
     def log_trial_chrono_start(
         self,
@@ -234,7 +234,7 @@ class OutboxProtocol(Protocol):
         id = self._id(trial)
         timer = self._timers.stop(trial, name)
         if timer is None:
-            self.outbox.losses.drop(1, f"chrono {name!r} was stopped without being started", id)
+            self.outbox.drops.drop(1, f"chrono {name!r} was stopped without being started", id)
             return
         if timer.end_callback is not None:
             timer.end_callback()
@@ -253,7 +253,7 @@ class OutboxProtocol(Protocol):
     @property
     def is_away(self) -> bool:
         """See `Protocol.is_away`."""
-        return self._creations.may_go_on_alone and self.outbox.is_known_away
+        return self._creations.may_go_on_alone and self.outbox.is_known_unreachable
 
     @property
     def unkept(self) -> int:
@@ -283,7 +283,7 @@ class OutboxProtocol(Protocol):
     def secure(self, timeout: float | None = None) -> None:
         """See `Protocol.secure`."""
         unsettled = self._creations.unsettled
-        self.outbox.secure(timeout)
+        self.outbox.persist(timeout)
         if not self.outbox.waiting:
             self._creations.settle(unsettled, timeout)
 
@@ -316,14 +316,14 @@ class OutboxProtocol(Protocol):
         return self.outbox.call(method, arguments)
 
     def _complain(self, error: BadValue) -> None:
-        self.outbox.losses.drop(1, str(error))
+        self.outbox.drops.drop(1, str(error))
 
     def _in_context(self, trial: Trial, context: Any, values: Mapping[str, Any]) -> Mapping[str, Any]:
         """The values by the texts of their series; none, and a warning, when the context is wrong."""
         try:
             return labelled(values, context)
         except BadValue as error:
-            self.outbox.losses.drop(len(values), str(error), key_of(trial))
+            self.outbox.drops.drop(len(values), str(error), key_of(trial))
             return {}
 
     def _spec(self, aggregator: MakeAggregator | None) -> list[Any] | None:

@@ -3,7 +3,7 @@
 A forked child shares nothing with its parent's outboxes: same loggers, but a session, a thread and a
 connection of its own.  At the end of a process everything is flushed: by `atexit`, and by a finalizer
 in children of `multiprocessing`, which leave without it.  What is logged still later, by exit functions
-that run after ours or by destructors, has nobody who flushes it at the end any more: `has_left`.
+that run after ours or by destructors, has nobody who flushes it at the end any more: `has_exited`.
 """
 
 from __future__ import annotations
@@ -13,16 +13,17 @@ import os
 import sys
 import threading
 import time
+from types import TracebackType
 from typing import Final, Protocol
 from weakref import WeakSet
 
-__all__ = ["EXIT_SECONDS", "Resident", "enroll", "has_left", "prepare_for_exit"]
+__all__ = ["EXIT_SECONDS", "ForkSafeRLock", "LifecycleHook", "has_exited", "prepare_for_exit", "register"]
 
 EXIT_SECONDS: Final = 30.0
 """How long the end of a process waits for the store."""
 
 
-class Resident(Protocol):
+class LifecycleHook(Protocol):
     """What lives as long as the process does."""
 
     def before_fork(self) -> None:
@@ -34,7 +35,7 @@ class Resident(Protocol):
     def after_fork_in_child(self) -> None:
         """This is the new process, with this one thread."""
 
-    def leave(self, timeout: float) -> None:
+    def on_exit(self, timeout: float) -> None:
         """The process ends: save what there is within `timeout` seconds."""
 
 
@@ -42,8 +43,8 @@ class _Registry:
     """All residents of this process."""
 
     def __init__(self) -> None:
-        self.residents: WeakSet[Resident] = WeakSet()
-        self.held: list[Resident] = []
+        self.hooks: WeakSet[LifecycleHook] = WeakSet()
+        self.held: list[LifecycleHook] = []
         # Two threads may fork at once, and what one of them holds is not the other's to release.
         self.turn = threading.RLock()
         self.prepared_pid = 0
@@ -52,27 +53,27 @@ class _Registry:
 
     def before_fork(self) -> None:
         self.turn.acquire()
-        self.held = list(self.residents)
-        for resident in self.held:
-            resident.before_fork()
+        self.held = list(self.hooks)
+        for hook in self.held:
+            hook.before_fork()
 
     def after_fork_in_parent(self) -> None:
-        for resident in reversed(self.held):
-            resident.after_fork_in_parent()
+        for hook in reversed(self.held):
+            hook.after_fork_in_parent()
         self.held = []
         self.turn.release()
 
     def after_fork_in_child(self) -> None:
-        for resident in self.held:
-            resident.after_fork_in_child()
+        for hook in self.held:
+            hook.after_fork_in_child()
         self.held = []
         self.turn = threading.RLock()
 
-    def leave(self) -> None:
+    def on_exit(self) -> None:
         deadline = time.monotonic() + EXIT_SECONDS
-        for resident in list(self.residents):
+        for hook in list(self.hooks):
             try:
-                resident.leave(max(0.0, deadline - time.monotonic()))
+                hook.on_exit(max(0.0, deadline - time.monotonic()))
             except KeyboardInterrupt:
                 deadline = 0.0  # somebody does not want to wait any more, for none of them
         self.left = True
@@ -81,8 +82,8 @@ class _Registry:
 _registry: Final = _Registry()
 
 
-def enroll(resident: Resident) -> None:
-    """Tell `resident` about forks and the end of the process, as long as it exists."""
+def register(hook: LifecycleHook) -> None:
+    """Tell `hook` about forks and the end of the process, as long as it exists."""
     if not _registry.hooked:
         _registry.hooked = True
         os.register_at_fork(
@@ -90,11 +91,11 @@ def enroll(resident: Resident) -> None:
             after_in_parent=_registry.after_fork_in_parent,
             after_in_child=_registry.after_fork_in_child,
         )
-        atexit.register(_registry.leave)
-    _registry.residents.add(resident)
+        atexit.register(_registry.on_exit)
+    _registry.hooks.add(hook)
 
 
-def has_left() -> bool:
+def has_exited() -> bool:
     """Whether the end of this process has flushed everything, so that nobody does it once more."""
     return _registry.left
 
@@ -115,4 +116,47 @@ def prepare_for_exit() -> None:
 def _finalize(registry: _Registry) -> None:
     from multiprocessing import util
 
-    util.Finalize(None, registry.leave, exitpriority=10)
+    util.Finalize(None, registry.on_exit, exitpriority=10)
+
+
+class ForkSafeRLock:
+    """A reentrant lock that a forked child finds free, whatever the parent's other threads were doing.
+
+    As a context manager it says whether this is the thread's outermost turn: a signal handler or a destructor
+    may come in the middle of one.
+    """
+
+    def __init__(self) -> None:
+        self._begin()
+        register(self)
+
+    def _begin(self) -> None:
+        self._lock = threading.RLock()
+        self._depth = 0
+
+    def __enter__(self) -> bool:
+        self._lock.acquire()
+        self._depth += 1
+        return self._depth == 1
+
+    def __exit__(
+        self,
+        exc_type: type[BaseException] | None,
+        exc_val: BaseException | None,
+        exc_tb: TracebackType | None,
+    ) -> None:
+        self._depth -= 1
+        self._lock.release()
+
+    def before_fork(self) -> None:
+        """Nothing: to wait for whoever has it could be to wait for each other."""
+
+    def after_fork_in_parent(self) -> None:
+        """Nothing changes here."""
+
+    def after_fork_in_child(self) -> None:
+        """Whoever had it is not here."""
+        self._begin()
+
+    def on_exit(self, timeout: float) -> None:
+        """There is nothing to save."""

@@ -17,15 +17,15 @@ from dataclasses import replace
 from enum import Enum
 from typing import Any, Final
 
-from track_protocol.errors import BadArguments, LocalProtocolError, RemoteProtocolError, TrackError
-from track_protocol.wire.answers import ANSWER_LIMIT, Answers
+from track_protocol.errors import LocalProtocolError, RemoteProtocolError, TrackError
+from track_protocol.wire.answers import Answers
 from track_protocol.wire.batch import Batch, batch_to_wire
-from track_protocol.wire.codec import encode
 from track_protocol.wire.events import (
     CallReceived,
     CloseReceived,
     ErrorReceived,
     Event,
+    Follows,
     ResultPart,
     ServerHelloReceived,
     event_from_frame,
@@ -243,24 +243,18 @@ class Connection:
         """Login succeeded."""
         self._say(FrameKind.READY, proof, last_seq, generation, role)
 
-    def send_result(self, call_id: int, encoded: bytes) -> None:
+    def send_result(self, call_id: int, encoded: bytes, *, more: bool = False) -> None:
         """Answer a call with an encoded value (`wire.codec.encode`), in as many frames as it takes.
 
-        In place of a value longer than `track_protocol.wire.answers.ANSWER_LIMIT` goes an error that says so.
+        Args:
+            call_id: of the call.
+            encoded: the value; of an answer in pages a list, which is one page of it.
+            more: whether another page follows.
         """
-        if len(encoded) > ANSWER_LIMIT:
-            too_long = (
-                f"the answer has {len(encoded):,} bytes, more than {ANSWER_LIMIT:,}: ask for less at once"
-            )
-            self.send_error(call_id, BadArguments(too_long))
-            return
+        last = Follows.PAGE if more else Follows.NOTHING
         for start in range(0, len(encoded), _PART):
-            more = start + _PART < len(encoded)
-            self._say(FrameKind.RESULT, call_id, more, encoded[start : start + _PART])
-
-    def send_result_value(self, call_id: int, value: Any) -> None:
-        """Answer a call with a plain value."""
-        self.send_result(call_id, encode(value))
+            follows = Follows.PART if start + _PART < len(encoded) else last
+            self._say(FrameKind.RESULT, call_id, int(follows), encoded[start : start + _PART])
 
     def send_error(self, call_id: int, error: TrackError, trace: str | None = None) -> None:
         """Answer a call with an error."""

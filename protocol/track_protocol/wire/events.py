@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from enum import IntEnum
 from typing import Any, Final
 
 from track_protocol.errors import RemoteProtocolError
@@ -19,6 +20,7 @@ __all__ = [
     "CloseReceived",
     "ErrorReceived",
     "Event",
+    "Follows",
     "HelloReceived",
     "NackReceived",
     "PingReceived",
@@ -77,12 +79,29 @@ class CallReceived:
     nbytes: int = field(default=0, compare=False)
 
 
+class Follows(IntEnum):
+    """What follows a part of an answer; the value is what travels."""
+
+    NOTHING = 0
+    PART = 1
+    PAGE = 2
+
+
 @dataclass(frozen=True, slots=True)
 class ResultPart:
-    """A piece of an encoded answer; `more` tells that others follow."""
+    """A part of an answer.
+
+    An answer is one encoded value, or a list in pages, each an encoded list of its own.  A page is as many
+    parts as it takes.
+
+    Attributes:
+        call_id: of the call that is answered.
+        follows: another part of this page, another page, or nothing.
+        data: encoded bytes.
+    """
 
     call_id: int
-    more: bool
+    follows: Follows
     data: bytes
 
 
@@ -219,15 +238,22 @@ def _nack(fields: list[Any]) -> NackReceived:
     return NackReceived(expected, code, message)
 
 
+def _result(fields: list[Any]) -> ResultPart:
+    call_id, follows, data = _typed(FrameKind.RESULT, fields, int, int, bytes)
+    _need(follows in _FOLLOWS, FrameKind.RESULT)
+    return ResultPart(call_id, Follows(follows), data)
+
+
 def _error(fields: list[Any]) -> ErrorReceived:
     return ErrorReceived(*_typed(FrameKind.ERROR, fields, int, str, str, (str, type(None))))
 
 
+_FOLLOWS: Final = frozenset(Follows)
 _PARSERS: Final[Mapping[FrameKind, Callable[[list[Any]], Event]]] = {
     FrameKind.AUTH: lambda f: AuthReceived(*_typed(FrameKind.AUTH, f, str)),
     FrameKind.READY: _ready,
     FrameKind.CALL: _call,
-    FrameKind.RESULT: lambda f: ResultPart(*_typed(FrameKind.RESULT, f, int, bool, bytes)),
+    FrameKind.RESULT: _result,
     FrameKind.ERROR: _error,
     FrameKind.BATCH: lambda f: BatchReceived(batch_from_wire(f)),
     FrameKind.ACK: _ack,

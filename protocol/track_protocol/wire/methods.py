@@ -59,6 +59,14 @@ class Method:
 
 _TRIAL: Final = Parameter("trial", "trial")
 _RANK: Final = Parameter("rank", "count?", None)
+_LISTED: Final = (
+    Parameter("query", "query"),
+    Parameter("start", "count", 0),
+    Parameter("limit", "count?", None),
+    Parameter("order", "texts?", None),
+    Parameter("fields", "texts?", None),
+)
+"""Of a call that lists documents: from which one on, how many, in which order, which of their fields."""
 
 _TABLE: Final = (
     Method(
@@ -106,23 +114,15 @@ _TABLE: Final = (
     Method(
         "fetch_projects",
         Access.READ,
-        (Parameter("query", "query"),),
-        "Projects that match a query.",
+        _LISTED,
+        "Projects that match a query, oldest first.",
         answers="[project]",
     ),
     Method(
-        "fetch_groups",
-        Access.READ,
-        (Parameter("query", "query"),),
-        "Groups that match a query.",
-        answers="[group]",
+        "fetch_groups", Access.READ, _LISTED, "Groups that match a query, oldest first.", answers="[group]"
     ),
     Method(
-        "fetch_trials",
-        Access.READ,
-        (Parameter("query", "query"),),
-        "Trials that match a query, oldest first.",
-        answers="[trial]",
+        "fetch_trials", Access.READ, _LISTED, "Trials that match a query, oldest first.", answers="[trial]"
     ),
     Method(
         "fetch_and_update_trial",

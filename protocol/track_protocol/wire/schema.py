@@ -88,6 +88,10 @@ CHECKS: Final[Mapping[str, tuple[Callable[[Any], bool], str]]] = {
     "query": (_is_named_map, "a map with string keys"),
     "status": (_is_status, "a status: {'value': integer, 'name': string}"),
     "text": (_is_text, "a string"),
+    "texts": (
+        lambda value: type(value) is list and all(type(each) is str for each in value),
+        "a list of strings",
+    ),
     "time": (_is_number, "a number: seconds since the epoch"),
     "trial": (_is_trial, "a trial: its 16-byte id or its uid"),
     "update": (_is_update, "an update: {'method': string, 'arguments': map}"),

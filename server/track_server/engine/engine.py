@@ -20,6 +20,7 @@ from track_protocol.errors import (
     SessionFenced,
     StoreCorrupt,
     StoreError,
+    StoreFailed,
     StoreFull,
     TooBusy,
     TrackError,
@@ -35,13 +36,14 @@ from track_server.engine.jobs import (
     CallJob,
     ChangeJob,
     Job,
+    LeaveJob,
     Outcome,
     Writer,
     bound,
     session_of,
     waits,
 )
-from track_server.engine.readers import ReaderPool
+from track_server.engine.readers import ReaderPool, Rest
 from track_server.engine.recovery import Recovery
 from track_server.methods.blobs import Sweeper
 from track_server.storage.contract import SessionState, Store, Transaction
@@ -77,6 +79,9 @@ class Engine:
         self._jobs = Turns()
         self._wake = threading.Condition()
         self._closing = False
+        self._failed: StoreFailed | None = None
+        self._on_failure: Callable[[TrackError], None] | None = None
+        self._running: list[Job] = []
         self._readers = ReaderPool(store, self._recovery, readers)
         self._thread = threading.Thread(target=self._write, name="track-writer", daemon=True)
         self._thread.start()
@@ -133,6 +138,16 @@ class Engine:
         """
         self._submit(CallJob(writer, seq, bound(method, arguments), done, saves=method == "commit"))
 
+    def submit_leave(self, writer: Writer) -> None:
+        """Shrink a session whose client said goodbye, behind everything that it handed in.
+
+        It keeps its owner, its epoch and its last number for good; the answer to its last call is forgotten.
+
+        Args:
+            writer: the session's holder that said goodbye; an older one changes nothing.
+        """
+        self._submit(LeaveJob(writer, _log_failed_leave))
+
     def submit_change(self, change: Callable[[Transaction], Any], done: Callable[[Outcome], None]) -> None:
         """Make a change of the server's own.
 
@@ -148,6 +163,10 @@ class Engine:
     ) -> None:
         """Answer a read from a snapshot; see `ReaderPool.submit`."""
         self._readers.submit(method, arguments, done, peer)
+
+    def submit_rest(self, rest: Rest, done: Callable[[Outcome], None], peer: Hashable = None) -> None:
+        """Make the next page of a read's answer; see `ReaderPool.submit_rest`."""
+        self._readers.submit_rest(rest, done, peer)
 
     def last_seq(self, writer: Writer) -> int:
         """The session's last durable record; 0 if it never wrote.
@@ -169,6 +188,18 @@ class Engine:
             raise
         return state if self._recovery.vouch() == vouched else self._vouched_session(writer)
 
+    def on_failure(self, tell: Callable[[TrackError], None]) -> None:
+        """Have somebody told, on any thread, that the writer thread died: nothing is stored from then on.
+
+        Args:
+            tell: called once, at once if the thread is dead already.
+        """
+        with self._wake:
+            self._on_failure = tell
+            failed = self._failed
+        if failed is not None:
+            tell(failed)
+
     def close(self) -> None:
         """Finish what was submitted, then close the store; harmless when repeated.
 
@@ -179,7 +210,7 @@ class Engine:
             self._wake.notify()
         self._thread.join()
         self._readers.close()
-        if self._recovery.hindered:
+        if self._recovery.hindered or self._failed is not None:
             self.store.abandon()
         else:
             self.store.close()
@@ -193,18 +224,41 @@ class Engine:
 
     def _submit(self, job: Job) -> None:
         with self._wake:
-            if not self._closing:
+            if not (self._closing or self._failed):
                 self._jobs.put(job)
                 self._wake.notify()
                 return
-        job.done(TooBusy("the store is closing: try again when it is back"))
+        job.done(self._failed or TooBusy("the store is closing: try again when it is back"))
 
     # -- the writer's thread ---------------------------------------------------------------------
 
     def _write(self) -> None:
+        try:
+            self._write_until_closed()
+        except BaseException as error:  # noqa: BLE001 - without this thread all is accepted and nothing stored
+            self._fail(error)
+
+    def _fail(self, error: BaseException) -> None:
+        """Fail every job that waits or comes later: the thread that runs them ends."""
+        failed = StoreFailed(
+            f"the writer thread of {self.store.uri} died ({error!r}): nothing is stored any more, "
+            "restart the server"
+        )
+        _log.critical("%s", failed, exc_info=error)
+        with self._wake:
+            self._failed = failed
+            jobs, tell = [*self._running, *self._jobs.take(len(self._jobs))], self._on_failure
+        for job in jobs:
+            self._answer(job, failed)
+        if tell is not None:
+            tell(failed)
+
+    def _write_until_closed(self) -> None:
         tended = time.monotonic()
         while jobs := self._next_group():
+            self._running = jobs
             unfinished = self._transact(jobs)
+            self._running = []
             with self._wake:
                 self._jobs.put_back(unfinished)
             if time.monotonic() - tended > _BUSY_EVERY:
@@ -259,11 +313,14 @@ class Engine:
             if outcome is UNFINISHED:
                 unfinished.append(job)
                 continue
-            try:
-                job.done(outcome)
-            except Exception:  # noqa: BLE001 - nor must whoever is told
-                _log.exception("an answer could not be handed over")
+            self._answer(job, outcome)
         return unfinished
+
+    def _answer(self, job: Job, outcome: Outcome) -> None:
+        try:
+            job.done(outcome)
+        except Exception:  # noqa: BLE001 - it must not end the one thread that writes
+            _log.exception("an answer could not be handed over")
 
     def _transact_each(self, jobs: list[Job]) -> list[Job]:
         unfinished: list[Job] = []
@@ -308,6 +365,11 @@ class Engine:
             failure = _as_track_error(error)
             return [failure if job.saves else outcome for job, outcome in zip(jobs, outcomes, strict=True)]
         return outcomes
+
+
+def _log_failed_leave(outcome: Outcome) -> None:
+    if isinstance(outcome, TrackError):
+        _log.debug("a session that ended keeps its last answer: %s", outcome)
 
 
 def _as_track_error(error: Exception) -> TrackError:

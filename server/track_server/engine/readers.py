@@ -1,6 +1,10 @@
-"""The threads that answer reads, each on a snapshot of its own; whoever asks takes turns.
+"""The threads that answer reads, page by page; whoever asks takes turns.
 
-A turn is one read.  The next turn belongs to the peer that has used the least time of those that wait.
+A turn makes one page: a whole small answer, or so much of a list as fits some bytes and some
+milliseconds, on a snapshot of its own.  Whoever asked submits the rest when the page was sent, so an
+answer takes no more memory and no more of a thread's time than its peer reads.
+
+The next turn belongs to the peer that has used the least time of those that wait.
 A peer that was idle starts level with that peer (start-time fair queueing): it does not wait behind
 what others have piled up, and gains nothing from having been idle.
 """
@@ -17,26 +21,59 @@ from dataclasses import dataclass, field
 from typing import Any, Final
 
 from track_protocol.errors import InternalError, TooBusy, TrackError
-from track_protocol.wire.codec import encode
+from track_protocol.wire.codec import encode, encode_list, encode_own
 from track_protocol.wire.methods import Access, method_named
 from track_server.engine.recovery import Recovery
 from track_server.methods.dispatch import READS
-from track_server.storage.contract import Store
+from track_server.methods.read import Listing
+from track_server.storage.contract import Snapshot, Store
 
-__all__ = ["ReaderPool"]
+__all__ = ["PAGE_BYTES", "Page", "ReaderPool", "Rest"]
 
 _log = logging.getLogger(__name__)
+
+PAGE_BYTES: Final = 128 * 1024
+"""A page of a list ends behind so many bytes; one document may be longer."""
+
+_PAGE_S: Final = 0.02
+"""A page of a list ends behind so many seconds."""
+
+_FIRST_DOCUMENTS: Final = 8
+_MOST_DOCUMENTS: Final = 256
+"""Documents that are read by one statement, at first and at most."""
 
 _LEAST_COST_S: Final = 1e-5
 """What a turn costs at least, so that a peer of many tiny reads takes turns too."""
 
 
 @dataclass(frozen=True, slots=True)
-class _Read:
-    """One read that waits for its turn."""
+class Rest:
+    """What is left of a list behind a page: a position in what was found."""
 
     method: str
-    arguments: dict[str, Any]
+    listing: Listing
+    start: int
+
+
+@dataclass(frozen=True, slots=True)
+class Page:
+    """A piece of an answer.
+
+    Attributes:
+        data: an encoded value; of a list, the items of this page.
+        rest: what `ReaderPool.submit_rest` makes the next page from; None when there is none.
+    """
+
+    data: bytes
+    rest: Rest | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class _Read:
+    """One page that waits for its turn; `make` opens no snapshot."""
+
+    method: str
+    make: Callable[[Snapshot], Page]
     done: Callable[[Any], None]
 
 
@@ -79,19 +116,33 @@ class ReaderPool:
         Args:
             method: a name of the method table.
             arguments: what the peer sent; checked here.
-            done: called on a reader's thread, with the encoded value or a `TrackError`.
+            done: called on a reader's thread, with the first `Page` or a `TrackError`.
             peer: who asks.
         """
+
+        def make(view: Snapshot) -> Page:
+            checked = method_named(method, within=(Access.READ,)).check(arguments)
+            answer = READS[method](view, **checked)
+            if isinstance(answer, Listing):
+                return _page(view, Rest(method, answer, 0))
+            return Page(encode(answer))
+
+        self._submit(_Read(method, make, done), peer)
+
+    def submit_rest(self, rest: Rest, done: Callable[[Any], None], peer: Hashable = None) -> None:
+        """Make the next page of an answer; `done` is called with it, as by `submit`."""
+        self._submit(_Read(rest.method, lambda view: _page(view, rest), done), peer)
+
+    def _submit(self, read: _Read, peer: Hashable) -> None:
         with self._condition:
             if not self._closing:
                 if peer not in self._lines:
-                    self._lines[peer] = _Line(
-                        min((line.used_s for line in self._lines.values()), default=0.0)
-                    )
-                self._lines[peer].reads.append(_Read(method, arguments, done))
+                    least = min((line.used_s for line in self._lines.values()), default=0.0)
+                    self._lines[peer] = _Line(least)
+                self._lines[peer].reads.append(read)
                 self._condition.notify()
                 return
-        done(TooBusy("the store is closing: try again when it is back"))
+        read.done(TooBusy("the store is closing: try again when it is back"))
 
     def close(self) -> None:
         """Answer what was submitted, then end; harmless when repeated."""
@@ -130,15 +181,29 @@ class ReaderPool:
             line.used_s += max(seconds, _LEAST_COST_S)
             self._lines = {peer: each for peer, each in self._lines.items() if each.reads or each.running}
 
-    def _outcome(self, read: _Read) -> bytes | TrackError:
+    def _outcome(self, read: _Read) -> Page | TrackError:
         try:
-            method = method_named(read.method, within=(Access.READ,))
-            checked = method.check(read.arguments)
             with self._store.snapshot() as view:
-                return encode(READS[read.method](view, **checked))
+                return read.make(view)
         except TrackError as error:
             self._recovery.note(error, reading=True)
             return error
         except Exception as error:  # noqa: BLE001 - whatever it is, the caller waits for an answer
             _log.exception("the read %s failed", read.method)
             return InternalError(f"the server failed on this call: {error!r}", traceback.format_exc())
+
+
+def _page(view: Snapshot, rest: Rest) -> Page:
+    """The next page of a list: at least one document, if any is left."""
+    keys, at = rest.listing.keys, rest.start
+    until = time.monotonic() + _PAGE_S
+    items: list[bytes] = []
+    size, count = 0, _FIRST_DOCUMENTS
+    while at < len(keys) and size < PAGE_BYTES and (not items or time.monotonic() < until):
+        documents = rest.listing.read(view, keys[at : at + count])
+        at += count
+        items += map(encode_own, documents)
+        size = sum(map(len, items))
+        average = max(1, size // max(1, len(items)))
+        count = min(_MOST_DOCUMENTS, 2 * count, max(1, (PAGE_BYTES - size) // average))
+    return Page(encode_list(items), Rest(rest.method, rest.listing, at) if at < len(keys) else None)

@@ -9,6 +9,7 @@ import os
 import socket
 from collections.abc import Callable, Mapping
 from dataclasses import replace
+from functools import partial
 from typing import Any, Final
 
 from track_protocol.errors import ConnectionLost, PermissionDenied, SessionFenced, TrackError, UsageError
@@ -20,9 +21,11 @@ from track_server.accounts.users import User
 from track_server.app import Parts, Settings, assemble, settings_from_uri
 from track_server.engine.engine import Engine
 from track_server.engine.jobs import Writer
+from track_server.engine.readers import Page
 from track_server.network.authentication import PASSWORD, Login, PasswordLogin, ScramLogin
 from track_server.network.limits import Limits
 from track_server.network.listener import Door
+from track_server.network.requests import on_loop, resolve
 from track_server.network.runtime import (
     LocalAccess,
     ServerRecord,
@@ -73,6 +76,7 @@ class SocketServer:
         self._seen_users: Mapping[str, User] = {}
         self._closing: asyncio.Event | None = None
         self._hurry = False
+        self._failure: TrackError | None = None
         self._loop: asyncio.AbstractEventLoop | None = None
 
     # -- the documented interface --------------------------------------------------------------------
@@ -158,27 +162,29 @@ class SocketServer:
         """
         if reader is not None and not self.is_authenticated(reader):
             raise PermissionDenied("this peer has not logged in: it may ask nothing yet")
-        loop = asyncio.get_running_loop()
-        answered: asyncio.Future[Any] = loop.create_future()
+        submit = partial(self.engine.submit_read, proc_name, self.process_args(args, cache))
+        page = await self._page(submit)
+        value = decode(page.data)
+        while page.rest is not None:
+            page = await self._page(partial(self.engine.submit_rest, page.rest))
+            value += decode(page.data)
+        return value
 
-        def tell(outcome: Any) -> None:
-            if not answered.done():  # nobody waits any more
-                answered.set_result(outcome)
-
-        def done(outcome: Any) -> None:
-            loop.call_soon_threadsafe(tell, outcome)
-
-        self.engine.submit_read(proc_name, self.process_args(args, cache), done)
-        outcome = await answered
+    @staticmethod
+    async def _page(submit: Callable[[Callable[[Any], None]], None]) -> Page:
+        made: asyncio.Future[Any] = asyncio.get_running_loop().create_future()
+        submit(on_loop(asyncio.get_running_loop(), resolve, made))
+        outcome = await made
         if isinstance(outcome, TrackError):
             raise outcome
-        return decode(outcome)
+        assert isinstance(outcome, Page)
+        return outcome
 
     async def run_server(self) -> None:
         """Serve until `close` is called, then drain: answer what is in flight, commit, close the store.
 
         Raises:
-            TrackError: the store, the identity or the address cannot be had.
+            TrackError: the store, the identity or the address cannot be had, or the writer thread died.
         """
         await self.start()
         await self.wait_closed()
@@ -216,6 +222,7 @@ class SocketServer:
             listening.close()
             await self._release()
             raise
+        self._parts.engine.on_failure(self._engine_failed)
         self._door = Door(listening, self.settings.limits, tls, lambda visitor: Session(self, visitor))
 
     async def wait_closed(self, writer: asyncio.StreamWriter | None = None) -> None:
@@ -242,6 +249,8 @@ class SocketServer:
         for result in results:
             if isinstance(result, Exception):
                 raise result
+        if self._failure is not None:
+            raise self._failure
 
     @property
     def pin(self) -> str:
@@ -276,6 +285,11 @@ class SocketServer:
         if settings.ready_file is not None:
             content = {"host": host, "port": port, "pin": identity.pin, "pid": os.getpid()}
             write_ready_file(settings.ready_file, content)
+
+    def _engine_failed(self, error: TrackError) -> None:
+        """Stop at once: nothing can be stored any more."""
+        self._failure = error
+        self.close()
 
     def _close(self) -> None:
         assert self._closing is not None

@@ -30,7 +30,7 @@ from track_protocol.wire.events import (
 )
 from track_protocol.wire.roles import Role
 from track_server.network.authentication import Accepted, Login
-from track_server.network.requests import Attached, Pool, Requests, Writer, on_loop
+from track_server.network.requests import Attached, Pool, Requests, Writer, on_loop, resolve
 
 __all__ = ["Desk", "Session"]
 
@@ -272,7 +272,7 @@ class Session(asyncio.Protocol):
         """Make this peer the one holder of its session; returns the session's last durable record."""
         assert self.username is not None
         outcome: asyncio.Future[Attached | TrackError] = self._loop.create_future()
-        done = on_loop(self._loop, _resolve, outcome)
+        done = on_loop(self._loop, resolve, outcome)
         self._desk.engine.submit_attach(self.sid, self.username, done)
         attached = await outcome
         if isinstance(attached, TrackError):
@@ -346,11 +346,6 @@ class Session(asyncio.Protocol):
         data = self._connection.data_to_send()
         if data and self._transport is not None:
             self._transport.write(data)
-
-
-def _resolve(future: asyncio.Future[Any], outcome: Any) -> None:
-    if not future.done():
-        future.set_result(outcome)
 
 
 _HANDLERS: dict[type, Callable[[Session, Any], None]] = {

@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from itertools import count, islice
-from typing import Final
+from typing import Any, Final
 
 from track_protocol.errors import ItemNotFound
 from track_protocol.model.media import MEDIA_KINDS
 from track_protocol.model.rejected import Rejected
-from track_protocol.query.parse import Query
+from track_protocol.query.order import CREATED, Order
+from track_protocol.query.parse import Kind, Query
 from track_protocol.query.tree import Among, Contains, Ordered, Present, leaves
 from track_protocol.wire.batch import CHRONO, METRIC, SUPERSEDED
 from track_server.storage.contract import Blob, Document, Lease, Points, SessionState
@@ -145,6 +146,30 @@ class MemoryView:
         """Trials that match, at most `limit`."""
         return _matching(query, self._tables.trials.values(self._version), self._whole_trial, limit)
 
+    def find(
+        self, query: Query, order: Sequence[Order] = (), start: int = 0, limit: int | None = None
+    ) -> list[Any]:
+        """Keys of what matches, in that order."""
+        documents = {"trial": self.trials, "group": self.groups, "project": self.projects}[query.kind](query)
+        for each in reversed(order):
+            _sort(documents, each)
+        stop = None if limit is None else start + limit
+        return [document["id" if query.kind == "trial" else "uid"] for document in documents[start:stop]]
+
+    def documents(
+        self, kind: Kind, keys: Sequence[Any], fields: Collection[str] | None = None
+    ) -> list[Document]:
+        """What keys name, in their order and without what is gone; some of the fields, or all."""
+        read: Callable[[Any], Document | None] = self.trial
+        if kind != "trial":
+            read = self.group if kind == "group" else self.project
+        found = map(read, keys)
+        return [
+            {name: value for name, value in document.items() if fields is None or name in fields}
+            for document in found
+            if document is not None
+        ]
+
     def points(self, trial: bytes, kind: str, name: str, start: int, limit: int) -> Points | None:
         """Up to `limit` points of a series from ordinal `start`; None if there is no such series."""
         series = self._tables.series.get((trial, kind, name), self._version)
@@ -274,6 +299,24 @@ class MemoryView:
 
     def _summaries(self, trial: bytes, kind: str) -> Document:
         return {name: self.summary(trial, kind, name) for name in self.series_names(trial, kind)}
+
+
+def _sort(documents: list[Document], order: Order) -> None:
+    if order.path == CREATED:
+        if order.descending:
+            documents.reverse()
+        return
+    ranks: tuple[list[tuple[Any, Document]], ...] = ([], [], [], [])
+    for document in documents:
+        value: Any = document
+        for key in order.path:
+            value = value.get(key) if isinstance(value, dict) else None
+        number = isinstance(value, (int, float))
+        rank = 3 if value is None else 2 if not number else 1 if value != value else 0
+        ranks[rank].append((value if rank == 0 else str(value), document))
+    for pairs in ranks[::2]:
+        pairs.sort(key=lambda pair: pair[0], reverse=order.descending)
+    documents[:] = [document for pairs in ranks for _, document in pairs]
 
 
 def _given(document: Document) -> Document:

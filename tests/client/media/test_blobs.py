@@ -10,7 +10,7 @@ import pytest
 
 from track.media import blobs, media_of
 from track.media.blobs import BlobSender
-from track.outbox.drops import Losses
+from track.outbox.drops import DropAccount
 from track_protocol.errors import BadValue
 from track_protocol.model.media import MAX_BLOB_BYTES, PART_BYTES, TEXT, Media
 
@@ -19,7 +19,7 @@ class Box:
     """Takes log calls as an outbox does."""
 
     def __init__(self, room: int = 1_000) -> None:
-        self.losses = Losses()
+        self.losses = DropAccount()
         self.room = room
         self.parts: list[dict[str, Any]] = []
         self.sender = BlobSender(self.log, lambda: self.losses)

@@ -359,7 +359,7 @@ def test_a_conversation() -> None:
         PingReceived(9),
     ]
     server.send_ack(1, [])
-    server.send_result_value(1, [{"uid": ("a", 1)}])
+    server.send_result(1, encode([{"uid": ("a", 1)}]))
     server.send_error(2, BadArguments("no such trial"), "Traceback")
     server.send_pong(9)
     server.send_nack(2, TrackError("no"))
@@ -418,7 +418,7 @@ def test_events_do_not_depend_on_how_the_bytes_are_cut(data: st.DataObject) -> N
 @pytest.mark.parametrize("size", [1, 100, FRAME_LIMIT, 3 * FRAME_LIMIT])
 def test_an_answer_takes_as_many_frames_as_it_needs(size: int) -> None:
     ends = talk(State.OPEN)
-    ends[Side.SERVER].send_result_value(1, b"x" * size)
+    ends[Side.SERVER].send_result(1, encode(b"x" * size))
     sent = ends[Side.SERVER].data_to_send()
     assert ends[Side.CLIENT].receive_data(sent) == [ResultReceived(1, b"x" * size)]
 
@@ -439,8 +439,8 @@ def test_answers_may_come_in_another_order_than_the_calls() -> None:
     client, server = ends[Side.CLIENT], ends[Side.SERVER]
     client.send_call(2, None, "commit", {})
     server.receive_data(client.data_to_send())
-    server.send_result_value(2, "second")
-    server.send_result_value(1, "first")
+    server.send_result(2, encode("second"))
+    server.send_result(1, encode("first"))
     assert client.receive_data(server.data_to_send()) == [
         ResultReceived(2, "second"),
         ResultReceived(1, "first"),
@@ -473,24 +473,15 @@ def test_a_call_that_could_not_be_sent_waits_for_nothing() -> None:
     client.send_call(2, None, "commit", {})
 
 
-def test_an_answer_at_the_limit_is_sent(monkeypatch: pytest.MonkeyPatch) -> None:
-    data = encode(b"x" * 1000)
-    monkeypatch.setattr(module, "ANSWER_LIMIT", len(data))
+def test_a_list_in_pages_arrives_as_one() -> None:
     ends = talk(State.OPEN)
-    ends[Side.SERVER].send_result(1, data)
+    for page in ([1, 2], [], [b"x" * 2_000_000]):
+        ends[Side.SERVER].send_result(1, encode(page), more=True)
+    assert ends[Side.CLIENT].receive_data(ends[Side.SERVER].data_to_send()) == []
+    ends[Side.SERVER].send_result(1, encode([3]))
     assert ends[Side.CLIENT].receive_data(ends[Side.SERVER].data_to_send()) == [
-        ResultReceived(1, b"x" * 1000)
+        ResultReceived(1, [1, 2, b"x" * 2_000_000, 3])
     ]
-
-
-def test_an_answer_over_the_limit_becomes_an_error_of_that_call(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(module, "ANSWER_LIMIT", 1000)
-    ends = talk(State.OPEN)
-    ends[Side.SERVER].send_result(1, encode(b"x" * 1000))
-    [event] = ends[Side.CLIENT].receive_data(ends[Side.SERVER].data_to_send())
-    assert isinstance(event, ErrorReceived)
-    assert (event.call_id, event.code) == (1, "bad-arguments")
-    assert "ask for less at once" in event.message
 
 
 # -- reasons --------------------------------------------------------------------------------------

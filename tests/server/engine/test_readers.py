@@ -10,9 +10,12 @@ from typing import Any
 
 import pytest
 
+from engine_calls import Caller
 from track_protocol.errors import ItemNotFound, TooBusy, UnknownMethod
+from track_protocol.wire.codec import decode
 from track_server.app import open_store
-from track_server.engine.readers import ReaderPool
+from track_server.engine.engine import Engine
+from track_server.engine.readers import PAGE_BYTES, Page, ReaderPool
 from track_server.engine.recovery import Recovery
 from track_server.storage.contract import Store
 
@@ -101,4 +104,45 @@ def test_an_answer_that_cannot_be_handed_over_ends_no_thread(pool: ReaderPool) -
         raise RuntimeError("nobody is there")
 
     ask(pool, refuse)
-    assert isinstance(outcome_of(pool, "fetch_trials", query={}), bytes)
+    assert isinstance(outcome_of(pool, "fetch_trials", query={}), Page)
+
+
+@pytest.fixture
+def many(store: Store) -> Store:
+    """The store with 50 trials of some 20 kB."""
+    engine = Engine(store)
+    caller = Caller(engine)
+    for number in range(50):
+        caller.new_trial("h", name=f"trial {number}", parameters={"text": "x" * 20_000})
+    return store
+
+
+def test_a_long_list_comes_in_pages_of_bounded_size(many: Store, pool: ReaderPool) -> None:
+    page = outcome_of(pool, "fetch_trials", query={})
+    sizes, names = [len(page.data)], [each["name"] for each in decode(page.data)]
+    while page.rest is not None:
+        outcomes: queue.SimpleQueue[Any] = queue.SimpleQueue()
+        pool.submit_rest(page.rest, outcomes.put)
+        page = outcomes.get(timeout=SECONDS)
+        sizes.append(len(page.data))
+        names += [each["name"] for each in decode(page.data)]
+    assert names == [f"trial {number}" for number in range(50)]
+    assert len(sizes) >= 5
+    assert max(sizes) < 2 * PAGE_BYTES + 200_000
+
+
+def test_a_trial_that_is_deleted_between_two_pages_is_left_out(many: Store, pool: ReaderPool) -> None:
+    page = outcome_of(pool, "fetch_trials", query={}, fields=["id", "parameters"])
+    last = outcome_of(pool, "fetch_trials", query={}, fields=["id"], start=49)
+    (gone,) = decode(last.data)
+    tx = many.begin()
+    tx.delete_trial(gone["id"])
+    tx.commit()
+    found = decode(page.data)
+    while page.rest is not None:
+        outcomes: queue.SimpleQueue[Any] = queue.SimpleQueue()
+        pool.submit_rest(page.rest, outcomes.put)
+        page = outcomes.get(timeout=SECONDS)
+        found += decode(page.data)
+    assert len(found) == 49
+    assert gone["id"] not in {each["id"] for each in found}
