@@ -34,6 +34,13 @@ FIELDS: Final[Mapping[Kind, tuple[str, ...]]] = {
 }
 """The fields of each kind of document."""
 
+_ALWAYS: Final[Mapping[Kind, tuple[str, ...]]] = {
+    "project": ("uid",),
+    "group": ("uid",),
+    "trial": ("id", "uid", "hash", "revision", "status"),
+}
+"""Fields without which a document makes no object."""
+
 
 @dataclass(frozen=True, slots=True)
 class Order:
@@ -76,7 +83,7 @@ def _path(name: str, kind: Kind) -> Path:
 
 
 def parse_fields(names: Collection[str] | None, kind: Kind) -> frozenset[str] | None:
-    """Check the names of fields; None means all of them.
+    """The named fields and those that make an object; None means all of them.
 
     Raises:
         BadArguments: a name is no field of the kind; the message suggests one.
@@ -87,7 +94,7 @@ def parse_fields(names: Collection[str] | None, kind: Kind) -> frozenset[str] | 
     for name in names:
         if name not in known:
             raise BadArguments(f"fields: a {kind} has no field {name[:80]!r}{_suggestion(name, known)}")
-    return frozenset(names)
+    return frozenset({*names, *_ALWAYS[kind]})
 
 
 def in_order(documents: Sequence[Mapping[str, Any]], order: Sequence[Order]) -> list[int]:
