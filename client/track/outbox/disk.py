@@ -296,11 +296,6 @@ class DiskQueue:
         except (OSError, SpoolError) as error:
             _log.error("%s: %s", spool.folder.path, error)
 
-    def release_in_child(self) -> None:
-        """This is a forked child: let go of the parent's files."""
-        if self._spool is not None:
-            self._spool.release_in_child()
-
 
 def metadata_of(session: bytes, server: str) -> SpoolMetadata:
     """What tells a person whose records a spool holds."""

@@ -419,8 +419,6 @@ class Outbox:
     def after_fork_in_child(self) -> None:
         """The child begins empty: what waits here is the parent's to send, in the parent's session."""
         self._tell_link("after_fork_in_child")
-        if self._sender.disk is not None:
-            self._sender.disk.release_in_child()
         self._begin()
         self._inherited = list(self.unconfirmed.values())
 

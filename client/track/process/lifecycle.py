@@ -9,15 +9,20 @@ that run after ours or by destructors, has nobody who flushes it at the end any 
 from __future__ import annotations
 
 import atexit
+import logging
 import os
 import sys
 import threading
 import time
+from collections.abc import Callable
+from functools import partial
 from types import TracebackType
 from typing import Final, Protocol
 from weakref import WeakSet
 
 __all__ = ["EXIT_SECONDS", "ForkSafeRLock", "LifecycleHook", "has_exited", "prepare_for_exit", "register"]
+
+_log: Final = logging.getLogger("track")
 
 EXIT_SECONDS: Final = 30.0
 """How long the end of a process waits for the store."""
@@ -40,43 +45,66 @@ class LifecycleHook(Protocol):
 
 
 class _Registry:
-    """All residents of this process."""
+    """All hooks of this process.
+
+    Attributes:
+        hooks: themselves, as long as they exist.
+        lock: held while a thread forks: what one of two that fork at once holds, the other must not release.
+        forks: of each fork under way, all hooks, and those among them that hold something.
+        prepared_pid: the process whose end `multiprocessing` was asked to tell of.
+        hooked: whether the interpreter was asked to tell of forks and of the end.
+        exited: whether the end has flushed everything.
+    """
 
     def __init__(self) -> None:
         self.hooks: WeakSet[LifecycleHook] = WeakSet()
-        self.held: list[LifecycleHook] = []
-        # Two threads may fork at once, and what one of them holds is not the other's to release.
-        self.turn = threading.RLock()
+        self.lock = threading.RLock()
+        self.forks: list[tuple[list[LifecycleHook], list[LifecycleHook]]] = []
         self.prepared_pid = 0
         self.hooked = False
-        self.left = False
+        self.exited = False
 
     def before_fork(self) -> None:
-        self.turn.acquire()
-        self.held = list(self.hooks)
-        for hook in self.held:
-            hook.before_fork()
+        self.lock.acquire()
+        hooks: list[LifecycleHook] = []
+        held: list[LifecycleHook] = []
+        self.forks.append((hooks, held))
+        hooks += self.hooks
+        held.extend(hook for hook in hooks if _runs(hook.before_fork))
 
     def after_fork_in_parent(self) -> None:
-        for hook in reversed(self.held):
-            hook.after_fork_in_parent()
-        self.held = []
-        self.turn.release()
+        _, held = self.forks.pop()
+        try:
+            for hook in reversed(held):
+                _runs(hook.after_fork_in_parent)
+        finally:
+            self.lock.release()
 
     def after_fork_in_child(self) -> None:
-        for hook in self.held:
-            hook.after_fork_in_child()
-        self.held = []
-        self.turn = threading.RLock()
+        # What could not be held may be in any state: the child begins it anew with the rest.
+        hooks, _ = self.forks.pop()
+        self.lock = threading.RLock()
+        for hook in hooks:
+            _runs(hook.after_fork_in_child)
 
     def on_exit(self) -> None:
         deadline = time.monotonic() + EXIT_SECONDS
         for hook in list(self.hooks):
             try:
-                hook.on_exit(max(0.0, deadline - time.monotonic()))
+                _runs(partial(hook.on_exit, max(0.0, deadline - time.monotonic())))
             except KeyboardInterrupt:
                 deadline = 0.0  # somebody does not want to wait any more, for none of them
-        self.left = True
+        self.exited = True
+
+
+def _runs(call: Callable[[], None]) -> bool:
+    """Whether a hook does what it should: one that fails must not keep the others from doing it."""
+    try:
+        call()
+    except Exception:  # noqa: BLE001  # whatever is wrong with it, the others hold locks
+        _log.exception("a fork or the end of the process was not handled as it should be")
+        return False
+    return True
 
 
 _registry: Final = _Registry()
@@ -92,12 +120,13 @@ def register(hook: LifecycleHook) -> None:
             after_in_child=_registry.after_fork_in_child,
         )
         atexit.register(_registry.on_exit)
-    _registry.hooks.add(hook)
+    with _registry.lock:
+        _registry.hooks.add(hook)
 
 
 def has_exited() -> bool:
     """Whether the end of this process has flushed everything, so that nobody does it once more."""
-    return _registry.left
+    return _registry.exited
 
 
 def prepare_for_exit() -> None:

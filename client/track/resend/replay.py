@@ -237,11 +237,9 @@ class Replay:
         self._told = None
 
     def after_fork_in_child(self) -> None:
-        """Let go of the copies of the parent's files."""
+        """Let go of the parent's connection; its files are closed already."""
         if isinstance(self._told, GuardedLink):
             self._told.after_fork_in_child()
-        if self._spool is not None:
-            self._spool.release_in_child()
 
     def on_exit(self, timeout: float) -> None:
         """The process ends: what is not sent stays in the spool, and nobody waits for it."""

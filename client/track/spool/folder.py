@@ -21,6 +21,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Final
 
+from track.spool.files import OwnedFile
 from track_protocol.errors import SpoolCorrupt, SpoolError, SpoolInUse
 
 __all__ = [
@@ -83,11 +84,11 @@ class SpoolFolder:
 
     Args:
         path: of the folder.
-        lock: descriptor of its lock file, which is held.
+        lock: its lock file, which is held.
         metadata: whose records it has.
     """
 
-    def __init__(self, path: Path, lock: int, metadata: SpoolMetadata) -> None:
+    def __init__(self, path: Path, lock: OwnedFile, metadata: SpoolMetadata) -> None:
         self.path = path
         self.metadata = metadata
         self._lock = lock
@@ -105,7 +106,7 @@ class SpoolFolder:
             path.mkdir(mode=0o700)
         except OSError as error:
             raise spool_error(path, "made", error) from error
-        lock = -1
+        lock = None
         try:
             lock = _locked(path, new=True)
             _replace(path / _METADATA, {"format": _FORMAT, **asdict(metadata)}, durably=True)
@@ -116,8 +117,8 @@ class SpoolFolder:
                 for name in (_LOCK, _METADATA, Path(_METADATA).with_suffix(_PART).name):
                     (path / name).unlink(missing_ok=True)
                 path.rmdir()
-            if lock >= 0:
-                os.close(lock)
+            if lock is not None:
+                lock.close()
             raise spool_error(path, "made", error) from error
         return cls(path, lock, metadata)
 
@@ -141,13 +142,15 @@ class SpoolFolder:
         try:
             return cls(path, lock, read_metadata(path))
         except BaseException:
-            os.close(lock)
+            lock.close()
             raise
 
     @property
     def is_there(self) -> bool:
         """Whether it still is what its path leads to: somebody may have deleted or moved it."""
         try:
+            if not self._lock.is_open:
+                self._lock = _locked(self.path)  # the program has closed it, and the folder may still be ours
             return _is_same(self._lock, self.path / _LOCK)
         except OSError:
             return False
@@ -202,10 +205,8 @@ class SpoolFolder:
         self.close()
 
     def close(self) -> None:
-        """Let go of it; harmless when repeated.  In a forked child, the parent goes on holding it."""
-        lock, self._lock = self._lock, -1
-        if lock >= 0:
-            os.close(lock)
+        """Let go of it; harmless when repeated."""
+        self._lock.close()
 
 
 def read_metadata(path: Path) -> SpoolMetadata:
@@ -303,7 +304,7 @@ def is_held(path: Path) -> bool:
     if not (path / _LOCK).exists():
         return False
     try:
-        os.close(_locked(path))
+        _locked(path).close()
     except BlockingIOError:
         return True
     except FileNotFoundError:
@@ -311,8 +312,8 @@ def is_held(path: Path) -> bool:
     return False
 
 
-def _locked(path: Path, *, new: bool = False) -> int:
-    """A descriptor that holds the folder's lock.
+def _locked(path: Path, *, new: bool = False) -> OwnedFile:
+    """The open file that holds the folder's lock.
 
     Args:
         path: of the folder.
@@ -326,19 +327,19 @@ def _locked(path: Path, *, new: bool = False) -> int:
     file = path / _LOCK
     # A copy may have come without it; but one made in a folder that is just being removed would keep that.
     create = os.O_CREAT if new or (path / _METADATA).exists() else 0
-    lock = os.open(file, os.O_RDWR | os.O_CLOEXEC | create, 0o600)
+    lock = OwnedFile(file, os.O_RDWR | create)
     try:
-        fcntl.flock(lock, fcntl.LOCK_EX | (0 if new else fcntl.LOCK_NB))
+        fcntl.flock(lock.fileno(), fcntl.LOCK_EX | (0 if new else fcntl.LOCK_NB))
         if not _is_same(lock, file):
             raise FileNotFoundError(2, "it was removed", str(file))
     except BaseException:
-        os.close(lock)
+        lock.close()
         raise
     return lock
 
 
-def _is_same(descriptor: int, path: Path) -> bool:
-    mine, there = os.fstat(descriptor), os.stat(path)
+def _is_same(file: OwnedFile, path: Path) -> bool:
+    mine, there = os.fstat(file.fileno()), os.stat(path)
     return (mine.st_dev, mine.st_ino) == (there.st_dev, there.st_ino)
 
 

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final, NamedTuple
 
+from track.spool.files import OwnedFile
 from track.spool.folder import SpoolFolder, spool_error
 from track.spool.options import SpoolOptions, SpoolSync
 from track.spool.segments import HEADER_SIZE, RECORD_OVERHEAD, pack_header, pack_record, payload_of, scan
@@ -87,8 +88,8 @@ class Spool:
         self._session = bytes.fromhex(folder.metadata.session)
         self._segments: deque[_Segment] = deque()
         self._number = first_segment
-        self._file = -1
-        self._reading: tuple[int, int] = (0, -1)
+        self._file: OwnedFile | None = None
+        self._reading: tuple[int, OwnedFile] | None = None
         self._size = 0
         self._unsynced = False
         self._is_full = False
@@ -134,25 +135,23 @@ class Spool:
             SpoolError: it is not known what of it is there; what was written since the last time has to be
                 written again, and goes to a new segment.
         """
-        if not self._unsynced or self._file < 0:
+        if not self._unsynced or self._file is None:
             return
         try:
-            os.fsync(self._file)
+            os.fsync(self._file.fileno())
         except OSError as error:
             self._break_off()
             raise spool_error(self.folder.path, "flushed to the disk", error) from error
         self._unsynced = False
 
     def _current(self) -> _Segment:
-        if self._file >= 0 and self._segments[-1].size >= self._most:
+        if self._file is not None and self._segments[-1].size >= self._most:
             if self._options.sync is not SpoolSync.NONE:
-                os.fsync(self._file)
+                os.fsync(self._file.fileno())
             self._break_off()
-        if self._file < 0:
+        if self._file is None:
             path = self.folder.segment(self._number)
-            self._file = os.open(
-                path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_APPEND | os.O_CLOEXEC, 0o600
-            )
+            self._file = OwnedFile(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_APPEND)
             self._segments.append(_Segment(self._number, 0, 0, time.monotonic()))
             self._number += 1
             self._write(pack_header(self._session))
@@ -163,9 +162,10 @@ class Spool:
         return self._segments[-1]
 
     def _write(self, data: bytes) -> None:
-        view = memoryview(data)
+        assert self._file is not None, "a segment was begun"
+        file, view = self._file.fileno(), memoryview(data)
         while view:
-            view = view[os.write(self._file, view) :]
+            view = view[os.write(file, view) :]
 
     def _sync_folder(self) -> None:
         descriptor = os.open(self.folder.path, os.O_RDONLY | os.O_DIRECTORY)
@@ -176,10 +176,10 @@ class Spool:
 
     def _break_off(self) -> None:
         """Write to this segment no more: after a failure, nobody knows what its end looks like."""
-        if self._file >= 0:
+        if self._file is not None:
             with contextlib.suppress(OSError):
-                os.close(self._file)
-            self._file = -1
+                self._file.close()
+            self._file = None
 
     def _take_back(self) -> None:
         """Remove a segment without records: on a full disk there would soon be many of its kind."""
@@ -250,16 +250,15 @@ class Spool:
         ]
 
     def _opened(self, segment: int) -> int:
-        if self._reading[0] != segment:
+        if self._reading is None or self._reading[0] != segment or not self._reading[1].is_open:
             self._close_reading()
-            self._reading = (segment, os.open(self.folder.segment(segment), os.O_RDONLY | os.O_CLOEXEC))
-        return self._reading[1]
+            self._reading = (segment, OwnedFile(self.folder.segment(segment), os.O_RDONLY))
+        return self._reading[1].fileno()
 
     def _close_reading(self) -> None:
-        # Forgotten first: a child that is forked in between must not close what it has not got.
-        (_, descriptor), self._reading = self._reading, (0, -1)
-        if descriptor >= 0:
-            os.close(descriptor)
+        if self._reading is not None:
+            self._reading[1].close()
+            self._reading = None
 
     def kept_after(
         self, last_seq: int, complain: Callable[[SpoolError], None]
@@ -320,7 +319,7 @@ class Spool:
         confirmed = [segment for segment in self._segments if segment.last <= last_seq]
         surplus = sum(segment.size for segment in confirmed) - self._options.kept_bytes
         for segment in confirmed:
-            writing = self._file >= 0 and segment is self._segments[-1]
+            writing = self._file is not None and segment is self._segments[-1]
             if writing or not (surplus > 0 or segment.ended < oldest_kept or self.is_pressed):
                 break
             self.folder.segment(segment.number).unlink(missing_ok=True)
@@ -337,8 +336,3 @@ class Spool:
         """Let go of all files."""
         self._break_off()
         self._close_reading()
-
-    def release_in_child(self) -> None:
-        """This is a forked child: the files are the parent's, which goes on with them."""
-        self.close()
-        self.folder.close()

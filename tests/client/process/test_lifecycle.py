@@ -330,3 +330,59 @@ def test_a_forked_child_finds_it_free() -> None:
     assert os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]) == 0
     done.set()
     thread.join()
+
+
+@pytest.mark.parametrize("failing", ["before_fork", "after_fork_in_parent", "after_fork_in_child"])
+def test_a_hook_that_raises_leaves_no_lock_held(failing: str, tmp_path: Path) -> None:
+    # Fails when `_Registry` does not go on after a hook that raises: the next fork then waits forever.
+    run(
+        f"""
+        from track.process.lifecycle import register
+        class Hook:
+            def before_fork(self): self.raises("before_fork")
+            def after_fork_in_parent(self): self.raises("after_fork_in_parent")
+            def after_fork_in_child(self): self.raises("after_fork_in_child")
+            def on_exit(self, timeout): pass
+            def raises(self, name):
+                if name == {failing!r}: raise MemoryError(name)
+        hooks = [Hook() for _ in range(8)]
+        for hook in hooks[:4]: register(hook)
+        trial = TrackClient("sqlite:runs.db").new_trial(arguments={{"a": 1}})
+        for hook in hooks[4:]: register(hook)
+        trial.log_metrics(loss=0.0)
+        def fork():
+            child = os.fork()
+            if child == 0:
+                trial.log_metrics(loss=1.0)
+                trial.protocol.flush()
+                os._exit(0)
+            assert os.waitpid(child, 0)[1] == 0
+        fork()
+        thread = threading.Thread(target=fork, daemon=True)
+        thread.start()
+        thread.join(30)
+        assert not thread.is_alive()
+        """,
+        tmp_path,
+    )
+    assert sorted(stored(tmp_path)["loss"]) == [0.0, 1.0, 1.0]
+
+
+def test_a_hook_that_raises_at_the_end_keeps_no_other_from_saving(tmp_path: Path) -> None:
+    # Fails when `_Registry.on_exit` does not go on after a hook that raises.
+    run(
+        """
+        from track.process.lifecycle import register
+        class Hook:
+            def before_fork(self): pass
+            after_fork_in_parent = after_fork_in_child = before_fork
+            def on_exit(self, timeout): raise MemoryError("no memory")
+        hooks = [Hook() for _ in range(8)]
+        for hook in hooks[:4]: register(hook)
+        trial = TrackClient("sqlite:runs.db").new_trial(arguments={"a": 1})
+        for hook in hooks[4:]: register(hook)
+        trial.log_metrics(loss=0.0)
+        """,
+        tmp_path,
+    )
+    assert stored(tmp_path) == {"loss": [0.0]}
