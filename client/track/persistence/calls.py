@@ -238,6 +238,7 @@ _PLAIN: Final[Mapping[str, Callable[[Any], Any]]] = {
     "project": lambda project: project.uid,
     "query": normalise_query,
     "status": lambda given: status_to_document(as_status(given)),
+    "texts": list,
     "trial": key_of,
 }
 """By the type of a parameter: what makes the argument that travels of the one that was given."""

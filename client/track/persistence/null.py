@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any, Final, TypeVar
 
 from track.persistence.calls import as_status, given_to, update_named, wire_arguments
@@ -11,6 +11,7 @@ from track_protocol.errors import ItemNotFound
 from track_protocol.model.documents import group_to_document, project_to_document, trial_to_document
 from track_protocol.model.entities import Project, Status, Trial, TrialGroup, new_id
 from track_protocol.model.rejected import Rejected
+from track_protocol.query.order import in_order, parse_fields, parse_order
 from track_protocol.query.parse import Kind, matches, parse_query
 from track_protocol.wire.methods import METHODS
 
@@ -107,17 +108,17 @@ class NullProtocol(Protocol):
         """See `Protocol.delete_trial`."""
         return self._trials.pop(trial.uid, None) is not None
 
-    def fetch_projects(self, query: Mapping[str, Any]) -> list[Project]:
+    def fetch_projects(self, query: Mapping[str, Any], **page: Any) -> list[Project]:
         """See `Protocol.fetch_projects`."""
-        return _matching("project", self._projects.values(), query)
+        return _matching("project", self._projects.values(), query, **page)
 
-    def fetch_groups(self, query: Mapping[str, Any]) -> list[TrialGroup]:
+    def fetch_groups(self, query: Mapping[str, Any], **page: Any) -> list[TrialGroup]:
         """See `Protocol.fetch_groups`."""
-        return _matching("group", self._groups.values(), query)
+        return _matching("group", self._groups.values(), query, **page)
 
-    def fetch_trials(self, query: Mapping[str, Any]) -> list[Trial]:
+    def fetch_trials(self, query: Mapping[str, Any], **page: Any) -> list[Trial]:
         """See `Protocol.fetch_trials`."""
-        return _matching("trial", self._trials.values(), query)
+        return _matching("trial", self._trials.values(), query, **page)
 
     def fetch_and_update_trial(
         self, query: Mapping[str, Any], attr: str, *args: Any, **kwargs: Any
@@ -166,6 +167,19 @@ class NullProtocol(Protocol):
         return lambda step, metrics: None
 
 
-def _matching(kind: Kind, items: Iterable[T], query: Mapping[str, Any]) -> list[T]:
+def _matching(
+    kind: Kind,
+    items: Iterable[T],
+    query: Mapping[str, Any],
+    *,
+    start: int = 0,
+    limit: int | None = None,
+    order: Sequence[str] | None = None,
+    fields: Sequence[str] | None = None,
+) -> list[T]:
     parsed = parse_query(query, kind)
-    return [item for item in items if matches(_DOCUMENTS[kind](item), parsed)]
+    parse_fields(fields, kind)
+    pairs = [(item, _DOCUMENTS[kind](item)) for item in items]
+    found = [(item, document) for item, document in pairs if matches(document, parsed)]
+    positions = in_order([document for _, document in found], parse_order(order or (), kind))
+    return [found[at][0] for at in positions[start : None if limit is None else start + limit]]

@@ -17,7 +17,7 @@ from __future__ import annotations
 
 import dataclasses
 import functools
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from types import TracebackType
 from typing import Any, Final, TypeVar, cast
 
@@ -177,29 +177,65 @@ class Protocol:
 
     # -- queries ---------------------------------------------------------------------------------
 
-    def fetch_projects(self, query: Mapping[str, Any]) -> list[Project]:
-        """The projects that match, in order of insertion; `track_protocol.query.parse` says how to ask.
+    def fetch_projects(
+        self,
+        query: Mapping[str, Any],
+        *,
+        start: int = 0,
+        limit: int | None = None,
+        order: Sequence[str] | None = None,
+        fields: Sequence[str] | None = None,
+    ) -> list[Project]:
+        """The projects that match; `track_protocol.query.parse` says how to ask.
+
+        Args:
+            query: which ones.
+            start: how many to leave out first.
+            limit: how many at most; None for all.
+            order: attributes as in queries, most significant first, with ``-`` in front to descend, such as
+                ``["-metrics.loss.min", "created"]``; by default in order of insertion.
+            fields: which fields to fetch besides those that make an object, such as ``["name", "tags"]``; the
+                others are left empty, which is faster without ``metrics``.  None for all.
 
         Raises:
             BadQuery: the query names an unknown attribute or operator.
+            BadArguments: `order` or `fields` has an unknown name.
         """
-        return self._call("fetch_projects", query)
+        return self._call("fetch_projects", query, start=start, limit=limit, order=order, fields=fields)
 
-    def fetch_groups(self, query: Mapping[str, Any]) -> list[TrialGroup]:
-        """The groups that match, in order of insertion.
+    def fetch_groups(
+        self,
+        query: Mapping[str, Any],
+        *,
+        start: int = 0,
+        limit: int | None = None,
+        order: Sequence[str] | None = None,
+        fields: Sequence[str] | None = None,
+    ) -> list[TrialGroup]:
+        """The groups that match; arguments as for `fetch_projects`.
 
         Raises:
             BadQuery: the query names an unknown attribute or operator.
+            BadArguments: `order` or `fields` has an unknown name.
         """
-        return self._call("fetch_groups", query)
+        return self._call("fetch_groups", query, start=start, limit=limit, order=order, fields=fields)
 
-    def fetch_trials(self, query: Mapping[str, Any]) -> list[Trial]:
-        """The trials that match, in order of insertion.
+    def fetch_trials(
+        self,
+        query: Mapping[str, Any],
+        *,
+        start: int = 0,
+        limit: int | None = None,
+        order: Sequence[str] | None = None,
+        fields: Sequence[str] | None = None,
+    ) -> list[Trial]:
+        """The trials that match; arguments as for `fetch_projects`.
 
         Raises:
             BadQuery: the query names an unknown attribute or operator.
+            BadArguments: `order` or `fields` has an unknown name.
         """
-        return self._call("fetch_trials", query)
+        return self._call("fetch_trials", query, start=start, limit=limit, order=order, fields=fields)
 
     def fetch_and_update_trial(
         self, query: Mapping[str, Any], attr: str, *args: Any, **kwargs: Any

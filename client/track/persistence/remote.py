@@ -7,9 +7,10 @@ import os
 import tempfile
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
+from copy import copy
 from pathlib import Path
 from types import TracebackType
-from typing import Any, NamedTuple
+from typing import Any, Final, NamedTuple
 from weakref import finalize
 
 from track.connection.offline import Offline
@@ -45,6 +46,14 @@ from track_protocol.wire.methods import METHODS, Access
 __all__ = ["OutboxProtocol", "write_json"]
 
 
+_EMPTY: Final[Mapping[str, Document]] = {
+    "project": project_to_document(Project(_uid="")),
+    "group": group_to_document(TrialGroup(_uid="")),
+    "trial": trial_to_document(Trial(_hash="")),
+}
+"""What fields hold that were not asked for."""
+
+
 class OutboxProtocol(Protocol):
     """Every documented call, through an outbox: log calls return at once, the others wait for an answer.
 
@@ -72,9 +81,9 @@ class OutboxProtocol(Protocol):
         """What answers become, by what the declaration of a method says that they hold."""
         return {
             "bool": bool,
-            "group": group_from_document,
-            "project": project_from_document,
-            "trial": self._stored_trial,
+            "group": lambda found: group_from_document(_whole("group", found)),
+            "project": lambda found: project_from_document(_whole("project", found)),
+            "trial": lambda found: self._stored_trial(_whole("trial", found)),
         }
 
     # -- projects, groups and trials -------------------------------------------------------------
@@ -383,6 +392,12 @@ def _reopened(
     protocol = store(uri)
     protocol.outbox.inherit(unconfirmed)
     return protocol
+
+
+def _whole(kind: str, document: Document) -> Document:
+    """The document with every field of its kind."""
+    missing = _EMPTY[kind].keys() - document.keys()
+    return document | {name: copy(_EMPTY[kind][name]) for name in missing}
 
 
 def _plain(document: Document) -> Document:
