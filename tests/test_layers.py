@@ -1,7 +1,7 @@
 """Who may import whom, read from every source file.
 
-A package may import the layers below it (`LAYERS`).  Inside a package the rooms form a strict order (`ROOMS`):
-a module imports from its own room and from rooms before it, also where an import is deferred into a function,
+A package may import the layers below it (`LAYERS`).  Inside a package the rooms form a strict order
+(`ROOMS`): a module imports from its own room and from rooms before it, also where an import is deferred into a function,
 and no modules import each other in a circle.
 """
 
@@ -56,8 +56,8 @@ LAYERS = [
 ]
 
 # The rooms of each package, each before those that may import it.  The longest name that fits says in which
-# room a module is, so a module may have a place of its own in the order: `SocketServer` and the process around
-# it are given what `app` has put together.
+# room a module is, so a module may have a place of its own in the order: `SocketServer` and the process
+# around it are given what `app` has put together.
 ROOMS = {
     "track_protocol": (
         "errors loopback places uri command security model query wire track_protocol testing",
