@@ -1,8 +1,8 @@
 """Who may import whom, read from every source file.
 
 A package may import the layers below it (`LAYERS`).  Inside a package the rooms form a strict order
-(`ROOMS`): a module imports from its own room and from rooms before it, also where an import is deferred into a function,
-and no modules import each other in a circle.
+(`ROOMS`): a module imports from its own room and from rooms before it, also where an import is deferred
+into a function, and no modules import each other in a circle.
 """
 
 from __future__ import annotations
