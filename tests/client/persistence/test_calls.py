@@ -58,7 +58,7 @@ def test_signature_and_declaration_agree_in_the_names(name: str) -> None:
 def test_arguments_are_made_as_the_declaration_says(name: str, args: Any, kwargs: Any) -> None:
     method = METHODS[name]
     made = wire_arguments(method, args, kwargs)
-    assert method.check(made) == made
+    assert method.check(made) | made == method.check(made)
 
 
 def test_other_arguments_are_refused_by_name() -> None:
