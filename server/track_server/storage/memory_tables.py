@@ -10,7 +10,7 @@ from typing import Any, Final
 from track_protocol.errors import ItemNotFound
 from track_protocol.model.media import MEDIA_KINDS
 from track_protocol.model.rejected import Rejected
-from track_protocol.query.order import CREATED, Order
+from track_protocol.query.order import Order, in_order
 from track_protocol.query.parse import Kind, Query
 from track_protocol.query.tree import Among, Contains, Ordered, Present, leaves
 from track_protocol.wire.batch import CHRONO, METRIC, SUPERSEDED
@@ -151,10 +151,9 @@ class MemoryView:
     ) -> list[Any]:
         """Keys of what matches, in that order."""
         documents = {"trial": self.trials, "group": self.groups, "project": self.projects}[query.kind](query)
-        for each in reversed(order):
-            _sort(documents, each)
         stop = None if limit is None else start + limit
-        return [document["id" if query.kind == "trial" else "uid"] for document in documents[start:stop]]
+        key = "id" if query.kind == "trial" else "uid"
+        return [documents[position][key] for position in in_order(documents, order)[start:stop]]
 
     def documents(
         self, kind: Kind, keys: Sequence[Any], fields: Collection[str] | None = None
@@ -299,24 +298,6 @@ class MemoryView:
 
     def _summaries(self, trial: bytes, kind: str) -> Document:
         return {name: self.summary(trial, kind, name) for name in self.series_names(trial, kind)}
-
-
-def _sort(documents: list[Document], order: Order) -> None:
-    if order.path == CREATED:
-        if order.descending:
-            documents.reverse()
-        return
-    ranks: tuple[list[tuple[Any, Document]], ...] = ([], [], [], [])
-    for document in documents:
-        value: Any = document
-        for key in order.path:
-            value = value.get(key) if isinstance(value, dict) else None
-        number = isinstance(value, (int, float))
-        rank = 3 if value is None else 2 if not number else 1 if value != value else 0
-        ranks[rank].append((value if rank == 0 else str(value), document))
-    for pairs in ranks[::2]:
-        pairs.sort(key=lambda pair: pair[0], reverse=order.descending)
-    documents[:] = [document for pairs in ranks for _, document in pairs]
 
 
 def _given(document: Document) -> Document:

@@ -42,7 +42,8 @@ from waiting import wait_until
 from worker_processes import WorkerProcesses
 from written_series import stored_series, verdict
 
-STORES = ["sqlite:{}/runs.db", "file:{}/runs.json"]
+SQLITE = "sqlite:{}/runs.db"
+STORES = [SQLITE, pytest.param("file:{}/runs.json", marks=pytest.mark.torture)]
 _WRITERS = 3
 
 SYNC, WRITE, TRUNCATE = Fault("sync", 1), Fault("write", 1), Fault("truncate", 1)
@@ -283,9 +284,8 @@ def test_what_comes_after_a_failed_flush_is_writing_all_of_it_anew(tmp_path: Pat
     assert cut.file == begun.file == failed.file
 
 
-@pytest.mark.parametrize("store", STORES)
 def test_an_engine_that_acknowledges_what_was_not_flushed_loses_some(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, store: str
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     # The protection taken away: a batch whose commit failed is acknowledged as if it had not.
     commit = Engine._commit
@@ -298,23 +298,22 @@ def test_an_engine_that_acknowledges_what_was_not_flushed_loses_some(
             return [Acked(job.batch.last) for job in jobs]
 
     monkeypatch.setattr(Engine, "_commit", careless)
-    found, damage, chance = run(store, tmp_path / "run", [replace(WRITE, at=9)]), Damage(), dice()
+    found, damage, chance = run(SQLITE, tmp_path / "run", [replace(WRITE, at=9)]), Damage(), dice()
     damage.cut(tmp_path / "cut", found, [len(found.trace)], chance)
     assert found.retracted or damage.lost
 
 
-@pytest.mark.parametrize("store", STORES)
 def test_a_store_that_believes_the_systems_memory_loses_some(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, store: str
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     # The protection taken away: what is read when the store is opened again is not written once more.
     for module in (schema, journal):
         monkeypatch.setattr(module, "rewrite", lambda path: None)
     damage, chance = Damage(), dice()
     for at in range(2, 12):
-        found = run(store, tmp_path / str(at), [replace(SYNC, at=at)])
+        found = run(SQLITE, tmp_path / str(at), [replace(SYNC, at=at)])
         damage.cut(tmp_path / "cut", found, moments_of(found, 0, chance), chance)
-    say(f"{store}, believing the system's memory: {damage}")
+    say(f"believing the system's memory: {damage}")
     assert damage.lost > 0
 
 
@@ -325,7 +324,7 @@ def test_an_engine_that_tells_what_it_cannot_vouch_for_loses_some(
     monkeypatch.setattr(Recovery, "vouch", lambda self: 0)
     damage, chance = Damage(), dice()
     for at in range(2, 12):
-        found = run(STORES[0], tmp_path / str(at), [replace(SYNC, at=at, times=3)])
+        found = run(SQLITE, tmp_path / str(at), [replace(SYNC, at=at, times=3)])
         damage.cut(tmp_path / "cut", found, moments_of(found, 0, chance), chance)
     say(f"telling what nobody vouches for: {damage}")
     assert damage.lost > 0

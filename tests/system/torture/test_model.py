@@ -235,10 +235,7 @@ def test_whatever_is_done_the_store_agrees_with_plain_values(machine: type[Machi
     )
 
 
-@MACHINES
-def test_a_store_that_drops_points_is_found_out(
-    machine: type[Machine], monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_store_that_drops_points_is_found_out(monkeypatch: pytest.MonkeyPatch) -> None:
     # The protection taken away: points of one metric are acknowledged and not applied.
     def careless(tx: Any, by: bytes, op: Any) -> None:
         if not isinstance(op, PointsOp) or "rate" not in op.names:
@@ -247,7 +244,7 @@ def test_a_store_that_drops_points_is_found_out(
     monkeypatch.setattr(track_server.engine.jobs, "apply_op", careless)
     with pytest.raises(AssertionError):
         run_state_machine_as_test(
-            machine,
+            InMemory,
             settings=settings(
                 max_examples=50,
                 stateful_step_count=20,
