@@ -43,7 +43,7 @@ ready()
 
 @pytest.fixture(autouse=True)
 def nothing_is_resent(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A client that looks at a trial must not send the spool of its killed process: the trial would run again."""
+    """Nobody sends the spool of a killed process while its trial is looked at: the trial would run again."""
     monkeypatch.setenv("TRACK_SYNC", "manual")
 
 
