@@ -1,8 +1,8 @@
-# Every target sets up what it needs in $(VENV): nothing global, no root.
+# Every target first installs what it needs into $(VENV). Nothing is installed globally; root is not needed.
 #
-#   PYTHON   interpreter that makes the environment, 3.11 or newer
-#   INSTALL  editable (the checkout itself) or wheel (build it, install it, run that)
-#   ARGS     passed on to the command that runs
+#   PYTHON   interpreter for the environment, 3.11 or newer
+#   INSTALL  editable (run from this checkout) or wheel (build a wheel and install it)
+#   ARGS     further arguments for the command
 PYTHON  ?= python3
 VENV    ?= .venv
 INSTALL ?= editable
@@ -17,7 +17,8 @@ ifeq ($(filter $(INSTALL),editable wheel),)
 $(error INSTALL=$(INSTALL) is unknown: use INSTALL=editable or INSTALL=wheel)
 endif
 
-# A wheel holds copies, so it is made again when a source changes; folders tell of files that went away.
+# A wheel contains copies of the sources, so it is rebuilt when one changes. Folders are listed too: their time
+# changes when a file is deleted.
 SOURCES := $(shell find protocol client server -name __pycache__ -prune -o -print)
 INPUTS-editable := pyproject.toml
 INPUTS-wheel    := pyproject.toml README.md LICENSE $(SOURCES)
@@ -31,7 +32,7 @@ DEV  := $(STAMPS)/$(INSTALL)-dev
 .DEFAULT_GOAL := help
 .PHONY: help demo test torture check format bench serve setup clean
 .DELETE_ON_ERROR:
-.NOTPARALLEL: # two installs into one environment would collide
+.NOTPARALLEL: # two installations into one environment would collide
 
 help: ## show this list
 	@sed -n 's/^\([a-z]*\):.*## \(.*\)/  make \1\t\2/p' Makefile | expand -t 16
@@ -44,7 +45,7 @@ demo: $(DEMO) ## eight training processes share one encrypted server
 test: $(DEV) ## run the tests
 	@$(BIN)/python -m pytest $(ARGS)
 
-torture: $(DEV) ## kill, cut and confuse the server thousands of times; takes an hour
+torture: $(DEV) ## test with thousands of kills, lost connections and power cuts; takes an hour
 	@TRACK_TORTURE=full $(BIN)/python -m pytest tests/system/torture -n0 -s --timeout=7200 $(ARGS)
 
 check: $(DEV) ## lint, formatting and types
@@ -56,29 +57,29 @@ format: $(DEV) ## format the code and sort its imports
 	$(BIN)/ruff check --fix-only
 	$(BIN)/ruff format
 
-bench: $(DEV) ## measure, beside this machine's own limits
+bench: $(DEV) ## measure performance, beside the limits of this machine
 	@$(BIN)/python tests/bench/run.py $(ARGS)
 
-serve: $(DEMO) ## start a server here
+serve: $(DEMO) ## run a server
 	@$(BIN)/track server $(ARGS)
 
-setup: $(DEV) ## install everything that the targets above need
+setup: $(DEV) ## install everything that the other targets need
 
-clean: ## remove the environment and all that was built
+clean: ## remove the environment and all build results
 	rm -rf $(VENV) build dist .mypy_cache .pytest_cache .ruff_cache .hypothesis
 	find protocol client server tests -name __pycache__ -prune -exec rm -rf {} +
 
 $(STAMPS)/venv:
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null || { \
-	  found=$$($(PYTHON) --version 2>/dev/null) || found="not a Python that runs here"; \
+	  found=$$($(PYTHON) --version 2>/dev/null) || found="not a Python that runs on this machine"; \
 	  echo "Track needs Python 3.11 or newer, but '$(PYTHON)' is $$found." >&2; \
-	  echo "Name another one: make PYTHON=python3.12 $(MAKECMDGOALS)" >&2; exit 1; }
-	@echo "Making $(VENV) …"
+	  echo "Choose another one: make PYTHON=python3.12 $(MAKECMDGOALS)" >&2; exit 1; }
+	@echo "Creating $(VENV) …"
 	@$(PYTHON) -m venv --clear $(VENV)
 	@mkdir -p $(STAMPS)
 	@touch $@
 
-# The two ways to install replace each other, so each removes the other's stamps first.
+# The two kinds of installation replace each other, so each first removes the stamps of the other.
 $(STAMPS)/editable-%: $(STAMPS)/venv $(INPUTS-editable)
 	@rm -f $(STAMPS)/wheel-*
 	@echo "Installing Track [$*] from this checkout into $(VENV); the first time takes a minute …"

@@ -17,10 +17,9 @@ from track.configuration import environment, options
 from track.logger import TrialLogger
 from track.persistence import get_protocol
 from track.persistence.protocol import LATEST, TIMINGS, MakeAggregator, Protocol
-from track.process.turn import Turn
-from track.run.orion import joined_or_created, orion_in
+from track.process.lifecycle import ForkSafeRLock
 from track.run.parameters import Arguments, as_mapping, storable
-from track.run.resume import claimed, definition, joined, rank_in, resumes_in
+from track.run.resume import claimed, definition, joined, joined_or_created, orion_in, rank_in, resumes_in
 from track.serialization import to_json
 from track.structure import CONTINUED, set_current_project, set_current_trial
 from track.versioning import default_version_hash
@@ -75,7 +74,7 @@ class TrackClient:
         self.project: Project | None = None
         self.group: TrialGroup | None = None
         self.logger: TrialLogger | None = None
-        self._beginning = Turn()
+        self._beginning = ForkSafeRLock()
         self._continued = os.environ.get(CONTINUED)
         self._resumes = resumes_in(environment())
         self._orion = orion_in(os.environ)

@@ -15,6 +15,7 @@ from track_protocol.wire.roles import Role
 from track_server.app import check_store_uri, open_store, shared_ephemeral
 from track_server.engine.engine import Engine
 from track_server.engine.jobs import Attached, Writer
+from track_server.engine.readers import Page, Rest
 from track_server.network.ordering import ReadAfterWrite
 
 __all__ = ["EngineLink", "open_ephemeral", "open_file", "open_sqlite"]
@@ -129,11 +130,28 @@ class EngineLink:
 
     def _read(self, call_id: int, method: str, arguments: dict[str, Any]) -> None:
         with self._gate:
-            self._running.submit_read(
-                method, arguments, lambda outcome: self._arrive(self._answered, call_id, outcome)
-            )
+            self._running.submit_read(method, arguments, self._page_of(call_id, []))
 
-    def _arrive(self, account: Callable[..., LinkEvent], *args: Any) -> None:
+    def _page_of(self, call_id: int, pages: list[Page]) -> Callable[[Page | TrackError], None]:
+        """Takes a page of an answer whose first pages are here, and asks for the next one."""
+
+        def done(outcome: Page | TrackError) -> None:
+            if isinstance(outcome, TrackError):
+                self._arrive(Failed, call_id, outcome)
+                return
+            pages.append(outcome)
+            if outcome.rest is None:
+                self._arrive(_replied, call_id, pages)
+            else:
+                self._arrive(self._ask_on, call_id, outcome.rest, pages)
+
+        return done
+
+    def _ask_on(self, call_id: int, rest: Rest, pages: list[Page]) -> None:
+        with self._gate:
+            self._running.submit_rest(rest, self._page_of(call_id, pages))
+
+    def _arrive(self, account: Callable[..., LinkEvent | None], *args: Any) -> None:
         self._arrivals.put(lambda: account(*args))
 
     def _stored(self, outcome: Acked | TrackError) -> LinkEvent:
@@ -152,6 +170,13 @@ class EngineLink:
         if isinstance(outcome, TrackError):
             return Failed(call_id, outcome)
         return Replied(call_id, decode(outcome))
+
+
+def _replied(call_id: int, pages: list[Page]) -> LinkEvent:
+    first, *others = [decode(page.data) for page in pages]
+    for items in others:
+        first += items
+    return Replied(call_id, first)
 
 
 def _attached(engine: Engine, session: bytes) -> Attached:

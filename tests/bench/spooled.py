@@ -107,7 +107,7 @@ def _end_of(path: Path) -> tuple[int, bytes]:
     folder = SpoolFolder.open(path)
     spool, found = recover(folder, SpoolOptions(path.parent, SpoolSync.NONE))
     last = found.kept[-1]
-    records = spool.read_stretch(last.place)
+    records = spool.read_extent(last.location)
     spool.close()
     folder.close()
     ops = [op for _, _, payload in records for op in batch_from_wire(decode(payload)).ops]

@@ -22,4 +22,4 @@ def outbox(store: MemoryStore) -> Iterator[Outbox]:
     yield made
     store.away, store.open_error = True, AuthenticationError("the test is over")
     store.break_links()
-    made.leave(5.0)
+    made.on_exit(5.0)

@@ -63,7 +63,13 @@ class Caller:
         """The value of a read; raises its error."""
         answers: queue.SimpleQueue[Any] = queue.SimpleQueue()
         self.engine.submit_read(method, arguments, answers.put)
-        return value_of(answers.get(timeout=_TIMEOUT))
+        page = outcome_of(answers)
+        value = decode(page.data)
+        while page.rest is not None:
+            self.engine.submit_rest(page.rest, answers.put)
+            page = outcome_of(answers)
+            value += decode(page.data)
+        return value
 
     def new_trial(self, hash: str = "h", **fields: Any) -> Any:
         """A trial of that hash, in its next revision."""
@@ -88,6 +94,14 @@ class Caller:
         """The values on a page of a metric."""
         page = self.read("fetch_metrics", trial=trial, name=name, **options)
         return list(unpack(Column(*page["values"])))
+
+
+def outcome_of(answers: queue.SimpleQueue[Any]) -> Any:
+    """The next outcome; raises it when it is an error."""
+    outcome = answers.get(timeout=_TIMEOUT)
+    if isinstance(outcome, TrackError):
+        raise outcome
+    return outcome
 
 
 def value_of(outcome: Any) -> Any:

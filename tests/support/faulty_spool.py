@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 
-from track.outbox import disk as diskcopy
+from track.outbox import disk as disk_module
 
 __all__ = ["FAULTS", "Fault"]
 
@@ -113,8 +113,8 @@ def _install(fault: str, at: int, times: int) -> None:
     for name, call in calls.items():
         setattr(os, name, call)
     # A test need not wait as long as a person.
-    diskcopy._TRIES_AGAIN = 0.05  # type: ignore[misc]  # a constant but for this process
-    diskcopy._INTERVAL = 0.05  # type: ignore[misc]  # the same
+    disk_module._TRIES_AGAIN = 0.05  # type: ignore[misc]  # a constant but for this process
+    disk_module._INTERVAL = 0.05  # type: ignore[misc]  # the same
 
 
 if __name__ == "__main__":

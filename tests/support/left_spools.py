@@ -12,12 +12,12 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from running_server import environment
-from track.outbox.records import CALL, Row, Shape, batch_of
-from track.spool.folder import Origin, Progressed, SpoolFolder
+from track.outbox.records import CALL, Record, Shape, batch_of
+from track.spool.folder import Checkpoint, SpoolFolder, SpoolMetadata
 from track.spool.options import SpoolOptions, SpoolSync
 from track.spool.reader import batch_in
 from track.spool.segments import scan
-from track.spool.writer import Place, Spool
+from track.spool.writer import Location, Spool
 from track_protocol.wire.batch import METRIC, Batch, batch_to_wire
 from track_protocol.wire.codec import encode
 
@@ -47,7 +47,7 @@ def left_spool(
     trial: bytes = TRIAL,
     server: str = "socket://ann@localhost:8123",
     host: str | None = None,
-    progressed: Progressed | None = None,
+    checkpoint: Checkpoint | None = None,
     options: SpoolOptions | None = None,
     calls: int = 0,
 ) -> Path:
@@ -55,33 +55,33 @@ def left_spool(
 
     Behind them comes a batch of so many other log calls, if there are to be any.
     """
-    origin = Origin(session.hex(), server, "train.py", host or os.uname().nodename, 4711, 1.7e9)
-    folder = SpoolFolder.create(root, origin)
+    metadata = SpoolMetadata(session.hex(), server, "train.py", host or os.uname().nodename, 4711, 1.7e9)
+    folder = SpoolFolder.create(root, metadata)
     spool = Spool(folder, options or SpoolOptions(root, SpoolSync.NONE), 1 if first == 1 else 2)
     shape = Shape(trial, METRIC, ("loss",), None)
     for start in range(first, first + batches * width, width):
-        rows = [(shape, seq, 1.7e9 + seq, {"loss": float(seq)}) for seq in range(start, start + width)]
-        batch = batch_of(start, list(rows))
+        records = [(shape, seq, 1.7e9 + seq, {"loss": float(seq)}) for seq in range(start, start + width)]
+        batch = batch_of(start, list(records))
         spool.append(batch.first, batch.last, encode(batch_to_wire(batch)))
     if calls:
-        tags: list[Row] = [(CALL, "add_trial_tags", 1.7e9, {"trial": trial, "tags": {}}, 64)] * calls
+        tags: list[Record] = [(CALL, "add_trial_tags", 1.7e9, {"trial": trial, "tags": {}}, 64)] * calls
         batch = batch_of(first + batches * width, tags)
         spool.append(batch.first, batch.last, encode(batch_to_wire(batch)))
-    if progressed is not None:
-        folder.note(progressed)
+    if checkpoint is not None:
+        folder.write_checkpoint(checkpoint)
     spool.close()
     folder.close()
     return folder.path
 
 
-def records_in(folder: Path) -> list[tuple[Place, Batch]]:
+def records_in(folder: Path) -> list[tuple[Location, Batch]]:
     """The whole records of a spool, in the order of their numbers, each number once."""
-    found: dict[int, tuple[Place, Batch]] = {}
+    found: dict[int, tuple[Location, Batch]] = {}
     for path in sorted(folder.glob("*.segment")):
         data = path.read_bytes()
         for seq, start, length in scan(data, bytes.fromhex(folder.name)).records:
             batch = batch_in(data[start : start + length])
-            found.setdefault(seq, (Place(int(path.stem), start, length), batch))
+            found.setdefault(seq, (Location(int(path.stem), start, length), batch))
     return [found[seq] for seq in sorted(found)]
 
 

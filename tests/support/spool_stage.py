@@ -12,7 +12,7 @@ from pathlib import Path
 from left_spools import running_script
 from running_server import ServerProcess, environment
 from track import TrackClient
-from track.spool.inventory import look_in
+from track.spool.reader import look_in
 from waiting import wait_until
 
 __all__ = ["LOSSES", "Stage"]

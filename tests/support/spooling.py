@@ -12,7 +12,7 @@ import pytest
 from left_spools import records_in
 from memory_link import MemoryStore
 from track.outbox import Outbox
-from track.outbox import disk as diskcopy_module
+from track.outbox import disk as disk_module
 from track.spool.folder import spools_in
 from track.spool.options import SpoolSync
 from track.spool.reader import Recovered, survey
@@ -51,7 +51,7 @@ def log_during_an_outage(
     make_outbox: MakeOutbox, store: MemoryStore, monkeypatch: pytest.MonkeyPatch, calls: int
 ) -> Outbox:
     """An outbox whose backlog is on disk only."""
-    monkeypatch.setattr(diskcopy_module, "_IN_MEMORY", 0)
+    monkeypatch.setattr(disk_module, "_IN_MEMORY", 0)
     store.away = True
     outbox = make_outbox(SpoolSync.ALWAYS)
     write = outbox.writer(TRIAL)

@@ -14,7 +14,7 @@ from typing import Any
 
 from track import cli
 from track.outbox import Outbox
-from track.outbox.disk import DiskCopy
+from track.outbox.disk import DiskQueue
 from track.spool import reader, writer
 from track.spool.folder import SpoolFolder
 from track.spool.reader import Recovered
@@ -59,22 +59,22 @@ def _order_by_time() -> None:
 
     _replace(reader, "batch_in", noting_when)
     _replace(reader._Reading, "end", by_time)
-    _replace(writer, "STRETCH_RECORDS", 1)
+    _replace(writer, "EXTENT_RECORDS", 1)
 
 
 def _trust_what_was_written() -> None:
     """What was not flushed when a flush failed counts as being on writer."""
-    failed = DiskCopy._failed
+    failed = DiskQueue._failed
 
-    def trusting(self: DiskCopy, error: Any) -> None:
-        displace = self._backlog.displace
+    def trusting(self: DiskQueue, error: Any) -> None:
+        unmark = self._backlog.unmark
         _replace(self._backlog, "displace", lambda after: 0)
         written = self._written
         failed(self, error)
         self._written = written
-        _replace(self._backlog, "displace", displace)
+        _replace(self._backlog, "displace", unmark)
 
-    _replace(DiskCopy, "_failed", trusting)
+    _replace(DiskQueue, "_failed", trusting)
 
 
 def _replace(owner: Any, name: str, by: Any) -> None:

@@ -13,7 +13,7 @@ import pytest
 import waiting
 from running_server import ServerProcess
 from track import Status, TrackClient
-from track.media.png import decode_png
+from track.media.image import decode_png
 
 pytestmark = [
     pytest.mark.skipif(

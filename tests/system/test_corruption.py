@@ -57,8 +57,8 @@ def test_a_damaged_store_is_read_only_until_a_backup_is_restored_and_then_has_ev
             sender = client.protocol.outbox._sender
             wait_until(
                 lambda: (
-                    isinstance(sender.line.problem, StoreCorrupt)
-                    and "'track restore'" in str(sender.line.problem)
+                    isinstance(sender.connector.problem, StoreCorrupt)
+                    and "'track restore'" in str(sender.connector.problem)
                 ),
                 "the client is told why nothing is stored",
             )

@@ -124,7 +124,8 @@ def _log_across_a_full_disk(uri: str, disk: Path) -> None:
         assert isinstance(client.protocol, OutboxProtocol)
         sender = client.protocol.outbox._sender
         wait_until(
-            lambda: isinstance(sender.line.problem, StoreFull), "the store refuses what it has no room for"
+            lambda: isinstance(sender.connector.problem, StoreFull),
+            "the store refuses what it has no room for",
         )
         filler.unlink()
         assert len(client.protocol.fetch_metrics(trial, "acc")) == 30_000

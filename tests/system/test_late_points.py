@@ -18,7 +18,7 @@ import pytest
 from left_spools import running_script
 from spool_stage import Stage
 from track import Status, TrackClient
-from track.spool.inventory import look_in
+from track.spool.reader import look_in
 from track_server.storage.sqlite.check import check_sqlite
 
 TRAIN = """

@@ -10,7 +10,7 @@ import numpy as np
 
 from killed_server import KilledServer
 from track import TrackClient
-from track.media.png import decode_png
+from track.media.image import decode_png
 from track_server.storage.sqlite.keeper import SqliteKeeper
 
 SECONDS = 60.0

@@ -19,7 +19,13 @@ import pytest
 from engine_calls import points
 from running_server import Served, ServerProcess
 from socket_peers import SECONDS, Joined, joined
-from track_protocol.errors import AuthenticationError, ConnectionLost, PermissionDenied, TrackError
+from track_protocol.errors import (
+    AuthenticationError,
+    ConnectionLost,
+    PermissionDenied,
+    StoreFailed,
+    TrackError,
+)
 from track_protocol.places import credential_file
 from track_protocol.wire.columns import column_from_wire, unpack
 from track_protocol.wire.link import Acked
@@ -135,6 +141,18 @@ def test_a_killed_server_needs_no_cleaning_up_and_has_lost_nothing(tmp_path: Pat
         assert again.served.pin == served.pin
         assert values_of(ann, id, 100) == [float(value) for value in range(100)]
         assert own.opened.role == "admin"
+
+
+def test_a_server_whose_writer_thread_dies_ends_with_an_error(tmp_path: Path) -> None:
+    program = (str(Path(__file__).parent.parent / "support" / "deadly_server.py"), "12")
+    with ServerProcess("ephemeral:", tmp_path / "home", program=program) as server:
+        with joined(server.served.join("ann")) as ann, pytest.raises((StoreFailed, ConnectionLost)):
+            list(iter(ann.new_trial, None))  # for ever
+        assert server.process.wait(SECONDS) == 1
+        log = server.log.read_text()
+        assert "CRITICAL" in log
+        assert "the writer thread of ephemeral: died" in log
+        assert "restart the server" in log
 
 
 # -- starting ------------------------------------------------------------------------------------

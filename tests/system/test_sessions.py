@@ -30,7 +30,7 @@ def sender_of(client: TrackClient) -> Any:
 def losses_of(client: TrackClient) -> tuple[int, int]:
     """Dropped and rejected."""
     assert isinstance(client.protocol, OutboxProtocol)
-    losses = client.protocol.outbox.losses
+    losses = client.protocol.outbox.drops
     return losses.dropped, losses.rejected
 
 
@@ -56,7 +56,7 @@ def test_a_live_client_takes_its_session_back_and_loses_nothing(tmp_path: Path) 
             client.protocol.flush(SECONDS)
         assert client.protocol.new_trial(Trial(name="behind it")) is not None
         assert values_of(client, trial) == [0.0, 1.0, 2.0, 3.0, 4.0]
-        assert (sender.line.final, losses_of(client)) == (None, (0, 0))
+        assert (sender.connector.final, losses_of(client)) == (None, (0, 0))
         client.protocol.close()
 
 
@@ -78,7 +78,7 @@ def test_an_embedded_client_takes_its_session_back_too(opener: Any, tmp_path: Pa
     assert client.protocol.new_trial(Trial(name="a call is sent again")) is not None
     thief.close()
     assert values_of(client, trial) == [0.0, 1.0, 2.0]
-    assert (sender_of(client).line.final, losses_of(client)) == (None, (0, 0))
+    assert (sender_of(client).connector.final, losses_of(client)) == (None, (0, 0))
     client.protocol.close()
 
 

@@ -12,8 +12,16 @@ from typing import Any, BinaryIO, Final
 
 from track.commands.exporting import FORMATS, Writer, open_writer
 from track.commands.fields import Names, document, flat
-from track.commands.points import Kept, pages_of, series_of
-from track.commands.stores import add_filter, add_store, find_trial, find_trials, opened
+from track.commands.stores import (
+    Kept,
+    add_filter,
+    add_store,
+    find_trial,
+    find_trials,
+    opened,
+    pages_of,
+    series_of,
+)
 from track.persistence.protocol import Protocol
 from track.process.progress import Progress
 from track_protocol.command import Command

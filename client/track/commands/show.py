@@ -9,9 +9,8 @@ from collections.abc import Mapping, Sequence
 from typing import Any, Final
 
 from track.commands.fields import Names, flat, shown
-from track.commands.printing import page
+from track.commands.printing import page, table, time_text
 from track.commands.stores import add_store, find_trial, opened
-from track.commands.text import table, time_text
 from track.serialization import SerializerTrial, to_json
 from track_protocol.command import Command
 from track_protocol.model.entities import Trial

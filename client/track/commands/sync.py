@@ -11,15 +11,14 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any, Final
 
-from track.commands.text import bytes_text, table, time_text
+from track.commands.printing import bytes_text, table, time_text
 from track.configuration import environment
 from track.process.progress import Progress
-from track.resend.login import destination_at
-from track.resend.replay import Destination, Outcome, Replay
-from track.resend.terms import Rules
-from track.spool.folder import Origin
-from track.spool.inventory import Found, look_at, look_in
+from track.resend.orphans import destination_at
+from track.resend.replay import Destination, Outcome, Replay, ReplayRules
+from track.spool.folder import SpoolMetadata
 from track.spool.options import spool_root
+from track.spool.reader import Found, look_at, look_in
 from track_protocol.command import Command
 from track_protocol.errors import ItemNotFound, ServerUnreachable, SpoolCorrupt, SpoolInUse, TrackError
 from track_protocol.wire.amount import Amount
@@ -60,7 +59,7 @@ def _run(arguments: argparse.Namespace) -> int:
     found = look_in(root, inside=False)
     # What there is to tell is told once, at the end.
     logging.getLogger("track").addHandler(logging.NullHandler())
-    shipping = _Shipping(arguments.to, Rules(despite_gap=arguments.despite_gap))
+    shipping = _Shipping(arguments.to, ReplayRules(despite_gap=arguments.despite_gap))
     told = []
     for each in found:
         outcome = shipping.send(each)
@@ -86,7 +85,7 @@ class _Shipping:
         rules: what may be sent.
     """
 
-    def __init__(self, to: str | None, rules: Rules) -> None:
+    def __init__(self, to: str | None, rules: ReplayRules) -> None:
         self._to = to
         self._rules = rules
         self._away: dict[str, ServerUnreachable] = {}
@@ -97,10 +96,10 @@ class _Shipping:
             return Outcome(found.path, error=SpoolInUse(f"{found.path} is in use: that process sends it"))
         if found.is_damage_only:
             return Outcome(found.path)
-        if found.origin is None:
+        if found.metadata is None:
             return _unsent(found, found.trouble)
         try:
-            destination = destination_at(self._to or _server_of(found.origin), environment())
+            destination = destination_at(self._to or _server_of(found.metadata), environment())
         except TrackError as error:
             return _unsent(found, error)
         if destination.name in self._away:
@@ -119,7 +118,7 @@ def _unsent(found: Found, error: TrackError | None) -> Outcome:
     return Outcome(found.path, left=look_at(found.path).waiting, error=error)
 
 
-def _server_of(origin: Origin) -> str:
+def _server_of(origin: SpoolMetadata) -> str:
     if not origin.server:
         raise SpoolCorrupt("its spool.json is damaged, so nobody knows its server: name that by --to")
     return origin.server
@@ -160,8 +159,8 @@ def _wait(left: Amount) -> str:
 
 
 def _holder(found: Found) -> str:
-    if found.in_use and found.origin is not None:
-        return f"in use by {found.origin.program} (pid {found.origin.pid}), which sends it itself"
+    if found.in_use and found.metadata is not None:
+        return f"in use by {found.metadata.program} (pid {found.metadata.pid}), which sends it itself"
     return "in use by another process, which sends it itself"
 
 
@@ -187,7 +186,11 @@ def _as_json(found: Found, outcome: Outcome) -> dict[str, Any]:
     for name in ("sent", "left", "rejected"):
         amount: Amount = getattr(outcome, name)
         told |= {name: amount.points, f"{name}_calls": amount.calls}
-    return {**told, "in_use": isinstance(error, SpoolInUse), "session": found.origin and found.origin.session}
+    return {
+        **told,
+        "in_use": isinstance(error, SpoolInUse),
+        "session": found.metadata and found.metadata.session,
+    }
 
 
 def _list(root: Path, found: list[Found], *, as_json: bool) -> int:
@@ -205,7 +208,7 @@ def _list(root: Path, found: list[Found], *, as_json: bool) -> int:
 
 
 def _row(found: Found) -> tuple[str, ...]:
-    origin = found.origin
+    origin = found.metadata
     known = (
         ("?",) * 6
         if origin is None

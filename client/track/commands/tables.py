@@ -13,7 +13,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Any, Final
 
 from track.commands.fields import Names, document, flat
-from track.commands.points import pages_of, series_of
+from track.commands.stores import pages_of, series_of
 from track.persistence.protocol import Protocol
 from track.process.progress import Progress
 from track_protocol.errors import TrackError, UsageError

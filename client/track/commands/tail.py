@@ -12,8 +12,7 @@ from datetime import datetime
 from typing import Any, Final, NamedTuple
 
 from track.commands.fields import shown
-from track.commands.points import Kept, pages_of, series_of
-from track.commands.stores import add_store, find_trial, opened
+from track.commands.stores import Kept, add_store, find_trial, opened, pages_of, series_of
 from track.persistence.protocol import Protocol
 from track_protocol.command import Command
 from track_protocol.errors import ItemNotFound

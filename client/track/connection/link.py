@@ -32,7 +32,6 @@ from track_protocol.wire.batch import Batch
 from track_protocol.wire.connection import Connection, Side, State
 from track_protocol.wire.events import (
     AckReceived,
-    AuthReceived,
     CloseReceived,
     ErrorReceived,
     Event,
@@ -42,6 +41,7 @@ from track_protocol.wire.events import (
     ResultReceived,
     ServerHelloReceived,
 )
+from track_protocol.wire.keepalive import SILENCE_S
 from track_protocol.wire.link import Acked, Failed, LinkEvent, Opened, Refused, Replied
 
 if TYPE_CHECKING:
@@ -53,10 +53,9 @@ if TYPE_CHECKING:
 __all__ = ["SocketLink"]
 
 _CHUNK: Final = 256 * 1024
-_PASSWORD: Final = "PASSWORD"  # noqa: S105 - a mechanism's name
 _SHORTEST: Final = 0.001
-_SILENCE: Final = 20.0
-"""Seconds of silence after which the server is asked for a sign of life; as long again is too long."""
+_LOOK_EVERY_S: Final = 5.0
+"""Longest wait in one piece, in case a wake-up is lost because its pipe was closed from outside."""
 
 _E = TypeVar("_E", bound=Event)
 
@@ -67,18 +66,23 @@ class SocketLink:
     Args:
         address: the server.
         authenticate: gives name and password or token; by default `SocketAddress.credentials`.
+        silence: seconds of silence after which the server is asked for a sign of life.
     """
 
     def __init__(
-        self, address: SocketAddress, authenticate: Callable[[], tuple[str, str] | None] | None = None
+        self,
+        address: SocketAddress,
+        authenticate: Callable[[], tuple[str, str] | None] | None = None,
+        *,
+        silence: float = SILENCE_S,
     ) -> None:
         self._address = address
+        self._silence = silence
         self._authenticate = authenticate or address.credentials
         self._connection = Connection(Side.CLIENT)
         self._socket: socket.socket | ssl.SSLSocket | None = None
         self._unsent = bytearray()
         self._early: deque[Event] = deque()
-        self._heard = self._asked = time.monotonic()
         # Held while the pipe is written to or closed: a closed descriptor may already be another file.
         # Reentrant, because a signal handler may log, and so wake, in the middle of a wake-up.
         self._pipe = threading.RLock()
@@ -92,7 +96,7 @@ class SocketLink:
         """See `Link.open`."""
         deadline = time.monotonic() + timeout
         self._disconnect()
-        self._connection = Connection(Side.CLIENT)
+        self._connection = Connection(Side.CLIENT, self._silence)
         self._unsent.clear()
         self._early.clear()
         try:
@@ -217,36 +221,21 @@ class SocketLink:
     ) -> Opened:
         from track.connection.credentials import local_credentials
         from track_protocol.security.pins import endpoint_binding
-        from track_protocol.security.scram import ClientExchange, mechanism_for
+        from track_protocol.wire.login import ClientLogin
 
         connection = self._connection
         connection.send_client_hello("track", session)
-        hello = self._expect(ServerHelloReceived, deadline)
+        self._expect(ServerHelloReceived, deadline)
         if is_own and (fresh := local_credentials(self._address.port)) is not None:
             # What was read before may be what a killed server left; this one has left its own by now.
             name, secret = fresh.username, fresh.token
         binding = endpoint_binding(der) if der is not None else None
-        if hello.mechanism == _PASSWORD and trust is not None and trust.pins:
-            connection.send_auth(f"{name}\0{secret.reveal()}")
-            return _opened(self._expect(ReadyReceived, deadline))
-        if hello.mechanism != mechanism_for(binding):
-            raise AuthenticationError(self._wrong_mechanism(hello.mechanism))
-        exchange = ClientExchange(name, secret, binding)
-        connection.send_auth(exchange.first())
-        connection.send_auth(exchange.final(self._expect(AuthReceived, deadline).message))
+        may_reveal = trust is not None and bool(trust.pins)
+        connection.log_in(ClientLogin(name, secret, binding, may_reveal=may_reveal))
         ready = self._expect(ReadyReceived, deadline)
-        exchange.verify(ready.proof)
         if trust is not None and der is not None:
             trust.proven(der)
-        return _opened(ready)
-
-    def _wrong_mechanism(self, mechanism: str) -> str:
-        if mechanism == _PASSWORD:
-            return (
-                f"{self._address.shown} wants the password itself, which is only sent to a server whose key "
-                "is known: add pin=sha256:... to the URI (the server prints it when it starts)"
-            )
-        return f"{self._address.shown} wants the login mechanism {mechanism[:40]!r}, which is not safe here"
+        return Opened(ready.last_seq, ready.generation, ready.role)
 
     def _expect(self, kind: type[_E], deadline: float) -> _E:
         """Say what is to be said and wait for an event of that kind; what comes behind it is kept."""
@@ -268,6 +257,7 @@ class SocketLink:
                 raise ServerUnreachable(
                     f"{self._address.shown} did not finish the login in time: is it overloaded?"
                 )
+            self._write_out()  # a challenge is answered when it is received
             self._wait(_left(deadline))
 
     # -- talking -------------------------------------------------------------------------------------
@@ -380,7 +370,7 @@ class SocketLink:
                 if events:
                     return events
                 raise ConnectionLost(f"{self._address.shown} ended the connection")
-            self._heard = time.monotonic()
+            self._connection.note_life(time.monotonic())
             events += self._connection.receive_data(data)
 
     def _last_words(self) -> TrackError | None:
@@ -410,14 +400,14 @@ class SocketLink:
 
     def _watched(self, seconds: float | None) -> float:
         """How long to wait at most before the next look whether the server is still there."""
-        silence = time.monotonic() - self._heard
-        if silence > 2 * _SILENCE and self._asked > self._heard:
-            raise ConnectionLost(f"{self._address.shown} has given no sign of life for {silence:.0f} s")
-        if silence > _SILENCE and self._asked <= self._heard:
-            self._asked = time.monotonic()
-            self._connection.send_ping(0)
-            self._write_out()
-        return min(_SILENCE / 4, seconds) if seconds is not None else _SILENCE / 4
+        now = time.monotonic()
+        try:
+            self._connection.handle_timeout(now)
+        except ConnectionLost as error:
+            raise ConnectionLost(f"{self._address.shown}: {error}") from None
+        self._write_out()
+        waits = [_LOOK_EVERY_S, self._connection.next_timeout() - now]
+        return min(waits if seconds is None else [*waits, seconds])
 
     @property
     def _is_open(self) -> bool:
@@ -451,10 +441,6 @@ def _would_block(error: OSError) -> bool:
     import ssl
 
     return isinstance(error, ssl.SSLWantReadError | ssl.SSLWantWriteError)
-
-
-def _opened(ready: ReadyReceived) -> Opened:
-    return Opened(ready.last_seq, ready.generation, ready.role)
 
 
 def _closed(event: CloseReceived) -> TrackError:

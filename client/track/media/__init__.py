@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import hashlib
+import os
 from collections.abc import Callable, Mapping
-from importlib import import_module
+from pathlib import Path
 from typing import Any, Final
 
 from track_protocol.errors import BadArguments, BadValue
@@ -18,15 +20,10 @@ from track_protocol.model.media import (
     check_media,
 )
 
-__all__ = ["media_of"]
+__all__ = ["INLINE_BYTES", "media_of"]
 
-_BUILDERS: Final[Mapping[str, tuple[str, str]]] = {
-    HISTOGRAM: ("track.media.histogram", "histogram"),
-    IMAGE: ("track.media.image", "image"),
-    TEXT: ("track.media.text", "text"),
-    FILE: ("track.media.artifact", "artifact"),
-}
-"""Module and function, imported when the first of a kind is logged."""
+INLINE_BYTES: Final = 16 * 1024
+"""A longer text is a blob of its own."""
 
 
 def media_of(kind: str, value: Any, /, **options: Any) -> Media:
@@ -61,11 +58,68 @@ def _built(kind: str, value: Any, options: Mapping[str, Any]) -> Media:
         raise BadValue(
             f"a {kind} cannot be made from {type(value).__name__}: give track_protocol.model.media.Media"
         )
-    module, function = _BUILDERS[kind]
-    build: Callable[..., Media] = getattr(import_module(module), function)
     try:
-        return build(value, **options)
+        return _BUILDERS[kind](value, **options)
     except BadValue:
         raise
     except Exception as error:  # arrays of other packages may raise anything: it ends no training
         raise BadValue(f"no {kind} can be made from {type(value).__name__}: {error}") from error
+
+
+def _histogram(value: Any, **options: Any) -> Media:
+    # Deferred, like images: most programs log numbers only.
+    from track.media.histogram import histogram
+
+    return histogram(value, **options)
+
+
+def _image(value: Any) -> Media:
+    from track.media.image import image
+
+    return image(value)
+
+
+def _text(value: Any) -> Media:
+    """A text; what UTF-8 cannot carry in it is replaced by question marks.
+
+    Raises:
+        BadValue: it is no str.
+    """
+    if not isinstance(value, str):
+        raise BadValue(f"a text is a str, not {type(value).__name__}: log str(it)")
+    content = value.encode(errors="replace")
+    if len(content) <= INLINE_BYTES:
+        return Media(TEXT, {"text": content.decode()})
+    return Media(TEXT, {"digest": hashlib.sha256(content).hexdigest(), "size": len(content)}, content)
+
+
+def _file(path: str | os.PathLike[str]) -> Media:
+    """A file as it is now.
+
+    Args:
+        path: where it is; it has to stay as it is until it is logged.
+
+    Raises:
+        BadValue: there is no such file, it cannot be read, or it is too large.
+    """
+    file = Path(os.fsdecode(path))
+    try:
+        size = file.stat().st_size
+        if not file.is_file():
+            raise BadValue(f"{file} is no file: give one, or pack a folder into an archive first")
+        if size > MAX_BLOB_BYTES:
+            raise BadValue(f"{file} has {size:,} bytes, more than {MAX_BLOB_BYTES:,}: keep it elsewhere")
+        with file.open("rb") as content:
+            digest = hashlib.file_digest(content, "sha256").hexdigest()
+            size = content.tell()
+    except OSError as error:
+        raise BadValue(f"{file} cannot be read ({error.strerror}): check the path") from None
+    return Media(FILE, {"name": file.name, "digest": digest, "size": size}, file)
+
+
+_BUILDERS: Final[Mapping[str, Callable[..., Media]]] = {
+    FILE: _file,
+    HISTOGRAM: _histogram,
+    IMAGE: _image,
+    TEXT: _text,
+}

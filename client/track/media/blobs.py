@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any, Final
 
-from track.outbox.drops import Losses
+from track.outbox.drops import DropAccount
 from track_protocol.model.media import PART_BYTES, Media
 
 __all__ = ["BlobSender"]
@@ -28,7 +28,7 @@ class BlobSender:
         losses: of whatever carries the calls.
     """
 
-    def __init__(self, log: Callable[[str, dict[str, Any]], bool], losses: Callable[[], Losses]) -> None:
+    def __init__(self, log: Callable[[str, dict[str, Any]], bool], losses: Callable[[], DropAccount]) -> None:
         self._log = log
         self._losses = losses
         self._sent: dict[str, float] = {}

@@ -20,8 +20,8 @@ from track_protocol.wire.batch import Batch
 
 if TYPE_CHECKING:
     # A process that never spools does not load what it takes.
-    from track.spool.stretches import Stretch
-    from track.spool.writer import Place
+    from track.spool.reader import Extent
+    from track.spool.writer import Location
 
 __all__ = ["Backlog", "Entry", "Numbered", "NumberedCall", "fill"]
 
@@ -56,7 +56,8 @@ class Entry:
         first, last: numbers of its log calls.
         amount: what was logged by it.
         nbytes: about how much memory it takes, or took.
-        place: where it is on disk; None while it is not.  That of a stretch reaches to its last record's end.
+        location: where it is on disk; None while it is not.  That of an extent reaches to the end of its last
+            record.
         records: how many records it is on disk.
     """
 
@@ -65,17 +66,17 @@ class Entry:
     last: int
     amount: Amount
     nbytes: int
-    place: Place | None = None
+    location: Location | None = None
     records: int = 1
 
     @classmethod
-    def on_disk(cls, stretch: Stretch) -> Entry:
+    def on_disk(cls, extent: Extent) -> Entry:
         """What is on disk only."""
-        place = stretch.place
-        return cls(None, stretch.first, stretch.last, stretch.amount, place.length, place, stretch.records)
+        location = extent.location
+        return cls(None, extent.first, extent.last, extent.amount, location.length, location, extent.records)
 
     @property
-    def is_stretch(self) -> bool:
+    def is_extent(self) -> bool:
         """Whether it has to be read before it can be sent, and becomes several then."""
         return self.item is None and self.records > 1
 
@@ -95,7 +96,7 @@ class Backlog:
         sent: how many items, from the oldest, were sent on the present link.
         sent_nbytes: about how many bytes these are.
         highest: the last record that was ever sent, on any link.
-        placed: how many items, from the oldest, have a place on disk.
+        located: how many items, from the oldest, have a place on disk.
     """
 
     def __init__(self) -> None:
@@ -106,7 +107,7 @@ class Backlog:
         self.sent = 0
         self.sent_nbytes = 0
         self.highest = 0
-        self.placed = 0
+        self.located = 0
 
     def __len__(self) -> int:
         return len(self._entries)
@@ -115,10 +116,10 @@ class Backlog:
         return iter(self._entries)
 
     @property
-    def abandoned(self) -> int:
+    def cancelled(self) -> int:
         """How many calls in it have a caller who gave up; any thread may ask."""
         calls = [entry.call for entry in list(self._entries)]
-        return sum(call is not None and call.abandoned for call in calls)
+        return sum(call is not None and call.cancelled for call in calls)
 
     @property
     def amount(self) -> Amount:
@@ -132,10 +133,10 @@ class Backlog:
         return entry.amount
 
     @property
-    def settled(self) -> int:
+    def resolved_through(self) -> int:
         """The last record before the first that is not durable and that somebody cares for."""
         for entry in self._entries:
-            given_up = entry.call is not None and entry.call.abandoned
+            given_up = entry.call is not None and entry.call.cancelled
             if entry.last > self.acked and not given_up:
                 return max(self.acked, entry.first - 1)
         return self.next_seq - 1
@@ -159,39 +160,39 @@ class Backlog:
         self.next_seq = item.last + 1
         self.nbytes += nbytes
 
-    def adopt(self, stretch: Stretch) -> None:
+    def adopt(self, extent: Extent) -> None:
         """Put batches at the end that are on disk only; what is missing before them counts as nothing."""
         if self.next_seq == 1:
-            self.acked, self.next_seq = stretch.first - 1, stretch.first
+            self.acked, self.next_seq = extent.first - 1, extent.first
         holes: list[Entry] = []
-        fill(holes, self.next_seq, stretch.first)
-        self._entries.extend([*holes, Entry.on_disk(stretch)])
-        self.placed = len(self._entries)
-        self.next_seq = stretch.last + 1
-        self.highest = stretch.last
+        fill(holes, self.next_seq, extent.first)
+        self._entries.extend([*holes, Entry.on_disk(extent)])
+        self.located = len(self._entries)
+        self.next_seq = extent.last + 1
+        self.highest = extent.last
 
     # -- the copy on disk ------------------------------------------------------------------------
 
-    def unplaced(self) -> list[Entry]:
+    def unlocated(self) -> list[Entry]:
         """The items that have no place on disk, oldest first."""
-        return [self._entries[index] for index in range(self.placed, len(self._entries))]
+        return [self._entries[index] for index in range(self.located, len(self._entries))]
 
-    def put(self, entry: Entry, place: Place) -> None:
+    def put(self, entry: Entry, location: Location) -> None:
         """The oldest item without a place has one now."""
-        entry.place, entry.records = place, 1
-        self.placed += 1
+        entry.location, entry.records = location, 1
+        self.located += 1
 
-    def displace(self, after: int) -> Amount:
+    def unmark(self, after: int) -> Amount:
         """Items with records after that number have no place any more.
 
         Returns:
             How much was nowhere else; batches of nothing use up its numbers.
         """
         gone = Amount()
-        while self.placed and self._entries[self.placed - 1].last > after:
-            self.placed -= 1
-            entry = self._entries[self.placed]
-            entry.place = None
+        while self.located and self._entries[self.located - 1].last > after:
+            self.located -= 1
+            entry = self._entries[self.located]
+            entry.location = None
             if entry.item is None:
                 gone += entry.amount
                 self._empty(entry)
@@ -199,13 +200,13 @@ class Backlog:
 
     def unload(self, entry: Entry) -> None:
         """Let a batch that has a place on disk leave memory."""
-        if isinstance(entry.item, Batch) and entry.place is not None:
+        if isinstance(entry.item, Batch) and entry.location is not None:
             entry.item = None
             self.nbytes -= entry.nbytes
 
-    def join(self, count: int) -> None:
+    def coalesce(self, count: int) -> None:
         """Of the `count` newest items, make one of each few that lie one behind the other on disk only."""
-        if self.placed < len(self._entries):
+        if self.located < len(self._entries):
             return
         newest = [self._entries.pop() for _ in range(min(count, len(self._entries) - self.sent))]
         for entry in reversed(newest):
@@ -213,9 +214,9 @@ class Backlog:
             before = self._entries[-1] if len(self._entries) > self.sent else None
             if before is None or not _absorb(before, entry):
                 self._entries.append(entry)
-        self.placed = len(self._entries)
+        self.located = len(self._entries)
 
-    def unfold(self, parts: Sequence[Entry]) -> None:
+    def expand(self, parts: Sequence[Entry]) -> None:
         """Put these items in the place of the oldest unsent one, which stands for them."""
         parts = [part for part in parts if part.last > self.acked]
         self._entries.rotate(-self.sent)
@@ -224,12 +225,12 @@ class Backlog:
         self._entries.rotate(self.sent)
         self._have_come(parts)
 
-    def unfold_all(self, parts_of: Callable[[Entry], Sequence[Entry]]) -> None:
+    def expand_all(self, parts_of: Callable[[Entry], Sequence[Entry]]) -> None:
         """The same for all items that stand for several; nothing counts as sent then."""
         self.detach()
         entries, self._entries = self._entries, deque()
         for entry in entries:
-            if not entry.is_stretch:
+            if not entry.is_extent:
                 self._entries.append(entry)
             else:
                 parts = [part for part in parts_of(entry) if part.last > self.acked]
@@ -237,7 +238,7 @@ class Backlog:
                 self._have_come(parts)
 
     def _have_come(self, parts: Sequence[Entry]) -> None:
-        self.placed += len(parts) - 1
+        self.located += len(parts) - 1
         self.nbytes += sum(part.nbytes for part in parts if part.item is not None)
 
     # -- what is sent and answered ---------------------------------------------------------------
@@ -292,7 +293,7 @@ class Backlog:
         """
         self.detach()
         for entry in self._entries:
-            if entry.call is not None and entry.call.abandoned:
+            if entry.call is not None and entry.call.cancelled:
                 self._empty(entry)
         self._forget(last_seq)
         expected = self._entries[0].first if self._entries else self.next_seq
@@ -308,7 +309,7 @@ class Backlog:
             front.append(entry)
         gone += fill(front, last_seq + 1, expected)
         self._entries.extendleft(reversed(front))
-        self.placed += len(front)
+        self.located += len(front)
         self.acked = last_seq
         return gone
 
@@ -319,7 +320,7 @@ class Backlog:
     def renumber(self) -> None:
         """Number everything from 1 again, for a new session; nothing of it is on disk then."""
         entries, self._entries = self._entries, deque()
-        self.next_seq, self.acked, self.highest, self.nbytes, self.placed = 1, 0, 0, 0, 0
+        self.next_seq, self.acked, self.highest, self.nbytes, self.located = 1, 0, 0, 0, 0
         self.detach()
         for entry in entries:
             assert entry.item is not None, "what is on disk only cannot be numbered again"
@@ -329,7 +330,7 @@ class Backlog:
         """Give everything up; the numbers are used again."""
         entries = list(self._entries)
         self._entries.clear()
-        self.nbytes = self.placed = 0
+        self.nbytes = self.located = 0
         self.detach()
         self.next_seq = self.acked + 1
         self.highest = self.acked
@@ -343,8 +344,8 @@ class Backlog:
         entry = self._entries.popleft()
         if entry.item is not None:
             self.nbytes -= entry.nbytes
-        if self.placed:
-            self.placed -= 1
+        if self.located:
+            self.located -= 1
         if self.sent:
             self.sent -= 1
             self.sent_nbytes -= entry.nbytes
@@ -358,13 +359,15 @@ class Backlog:
 
 def _absorb(before: Entry, entry: Entry) -> bool:
     """Let an item stand for its neighbour, too, if both are on disk only; returns whether it does."""
-    first, second = before.place, entry.place
+    first, second = before.location, entry.location
     if before.item is not None or entry.item is not None or first is None or second is None:
         return False
-    joined = first.joined(second, before.records + entry.records) if before.last + 1 == entry.first else None
-    if joined is None:
+    coalesced = (
+        first.coalesced(second, before.records + entry.records) if before.last + 1 == entry.first else None
+    )
+    if coalesced is None:
         return False
-    before.last, before.place = entry.last, joined
+    before.last, before.location = entry.last, coalesced
     before.amount += entry.amount
     before.nbytes += entry.nbytes
     before.records += entry.records

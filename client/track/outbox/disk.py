@@ -17,19 +17,18 @@ from pathlib import Path
 from typing import Final
 
 from track.outbox.backlog import Backlog, Entry, NumberedCall, fill
-from track.outbox.drops import Losses
-from track.outbox.joining import Found, joined
-from track.spool.folder import Origin, Progressed, SpoolFolder
+from track.outbox.drops import DropAccount
+from track.outbox.records import Found, coalesced
+from track.spool.folder import Checkpoint, SpoolFolder, SpoolMetadata
 from track.spool.options import SpoolOptions, SpoolSync
-from track.spool.reader import batch_in
-from track.spool.stretches import Gathering
+from track.spool.reader import ExtentIndex, batch_in
 from track.spool.writer import Spool
 from track_protocol.errors import SpoolError
 from track_protocol.wire.amount import Amount
 from track_protocol.wire.batch import Batch, batch_to_wire
 from track_protocol.wire.codec import encode
 
-__all__ = ["DiskCopy", "origin_of"]
+__all__ = ["DiskQueue", "metadata_of"]
 
 _log: Final = logging.getLogger("track")
 
@@ -43,7 +42,7 @@ _IN_MEMORY: Final = 4 * 1024 * 1024
 """Bytes of batches that stay in memory though they are on disk, so that sending need not read them."""
 
 
-class DiskCopy:
+class DiskQueue:
     """Keeps a backlog on disk.
 
     Only the sender uses it.
@@ -52,7 +51,7 @@ class DiskCopy:
         backlog: what is numbered and not confirmed.
         options: where and how.
         server: the address that goes with the records, without secrets.
-        losses: told of what stands in the way.
+        drops: told of what stands in the way.
         spool: that of a process that is gone, to be sent by this one; by default a new one, made
             when there is something to keep.
 
@@ -66,13 +65,13 @@ class DiskCopy:
         backlog: Backlog,
         options: SpoolOptions,
         server: str,
-        losses: Losses,
+        drops: DropAccount,
         spool: Spool | None = None,
     ) -> None:
         self._backlog = backlog
         self._options = options
         self._server = server
-        self._losses = losses
+        self._drops = drops
         self._spool = spool
         self._may_renew = spool is None
         self._written = backlog.next_seq - 1
@@ -89,7 +88,7 @@ class DiskCopy:
         return None if self._spool is None else self._spool.folder.path
 
     @property
-    def is_whole(self) -> bool:
+    def fully_synced(self) -> bool:
         """Whether everything that is numbered is on disk."""
         spool = self._spool
         there = spool is None or spool.folder.is_there
@@ -142,14 +141,14 @@ class DiskCopy:
         return None
 
     def _write_all(self, session: bytes, now: float) -> None:
-        for entry in self._backlog.unplaced():
+        for entry in self._backlog.unlocated():
             if self._spool is None:
-                folder = SpoolFolder.create(self._options.root, origin_of(session, self._server))
+                folder = SpoolFolder.create(self._options.root, metadata_of(session, self._server))
                 self._spool = Spool(folder, self._options)
             if self._written <= self.synced:
                 self._sync_at = now + _INTERVAL
-            place = self._spool.append(entry.first, entry.last, encode(batch_to_wire(_lasting(entry))))
-            self._backlog.put(entry, place)
+            location = self._spool.append(entry.first, entry.last, encode(batch_to_wire(_lasting(entry))))
+            self._backlog.put(entry, location)
             self._written = entry.last
             self._unflushed.append(entry)
         if self._options.sync is SpoolSync.NONE:
@@ -161,7 +160,7 @@ class DiskCopy:
         for entry in self._unflushed:
             if self._backlog.nbytes > _IN_MEMORY and entry.last > self._backlog.acked:
                 self._backlog.unload(entry)
-        self._backlog.join(len(self._unflushed))
+        self._backlog.coalesce(len(self._unflushed))
         self._unflushed.clear()
 
     def _renew(self, spool: Spool) -> None:
@@ -169,19 +168,19 @@ class DiskCopy:
         self._spool = None
         spool.close()
         spool.folder.close()
-        gone = self._backlog.displace(self._backlog.acked)
+        gone = self._backlog.unmark(self._backlog.acked)
         self._unflushed.clear()
         self._written = self.synced = self._backlog.acked
-        self._losses.warn(f"{spool.folder.path} was deleted or moved: what waits is kept in a new one")
-        self._losses.drop_unread(gone, f"{spool.folder.path} was deleted with what was only there")
+        self._drops.warn(f"{spool.folder.path} was deleted or moved: what waits is kept in a new one")
+        self._drops.drop_unread(gone, f"{spool.folder.path} was deleted with what was only there")
 
     def _failed(self, error: SpoolError) -> None:
         """What was not flushed yet has to be written again, if it is possible: it is still in memory."""
-        self._backlog.displace(self.synced)
+        self._backlog.unmark(self.synced)
         self._unflushed.clear()
         self._written = self.synced
         self._again_at = time.monotonic() + _TRIES_AGAIN
-        self._losses.warn(f"what is logged is kept in memory only: {error}", again=self.problem is None)
+        self._drops.warn(f"what is logged is kept in memory only: {error}", again=self.problem is None)
         self.problem = error
 
     def _works(self) -> None:
@@ -198,8 +197,8 @@ class DiskCopy:
             SpoolError: it cannot be read, or is damaged.
         """
         assert self._spool is not None, "what is on disk only was written"
-        assert entry.place is not None, "what is on disk only has a place there"
-        return batch_in(self._spool.read(entry.first, entry.place))
+        assert entry.location is not None, "what is on disk only has a place there"
+        return batch_in(self._spool.read(entry.first, entry.location))
 
     def parts_of(self, entry: Entry) -> list[Entry]:
         """The batches that an item stands for, in memory; what is damaged counts as lost, and as nothing.
@@ -208,17 +207,20 @@ class DiskCopy:
             SpoolError: they cannot be read.
         """
         assert self._spool is not None, "what is on disk only was written"
-        assert entry.place is not None, "what is on disk only has a place there"
+        assert entry.location is not None, "what is on disk only has a place there"
         parts: list[Entry] = []
         found = (
-            Found(batch_in(payload), place) for _, place, payload in self._spool.read_stretch(entry.place)
+            Found(batch_in(payload), location)
+            for _, location, payload in self._spool.read_extent(entry.location)
         )
-        for batch, place, records in joined(found):
+        for batch, location, records in coalesced(found):
             fill(parts, entry.first, batch.first)
-            parts.append(Entry(batch, batch.first, batch.last, batch.amount, place.length, place, records))
+            parts.append(
+                Entry(batch, batch.first, batch.last, batch.amount, location.length, location, records)
+            )
         fill(parts, entry.first, entry.last + 1)
         lost = entry.amount - sum((part.amount for part in parts), Amount())
-        self._losses.drop_unread(
+        self._drops.drop_unread(
             lost, f"{self.folder} is damaged; the damaged bytes are in its folder damaged"
         )
         return parts
@@ -227,15 +229,15 @@ class DiskCopy:
         """What the server had confirmed once and comes before the backlog, as far as it is still kept."""
         if self._spool is None:
             return []
-        kept = Gathering()
+        kept = ExtentIndex()
         end = next((entry.first for entry in self._backlog), self._backlog.next_seq)
-        for first, place, payload in self._spool.kept_after(last_seq, self._cannot_send_again):
+        for first, location, payload in self._spool.kept_after(last_seq, self._cannot_send_again):
             if first < end and (batch := batch_in(payload)).last > last_seq:
-                kept.add(batch, place)
-        return [Entry.on_disk(stretch) for stretch in kept.stretches]
+                kept.add(batch, location)
+        return [Entry.on_disk(extent) for extent in kept.extents]
 
     def _cannot_send_again(self, error: SpoolError) -> None:
-        self._losses.warn(f"what the server has no more cannot be sent again: {error}")
+        self._drops.warn(f"what the server has no more cannot be sent again: {error}")
 
     # -- confirmed -------------------------------------------------------------------------------
 
@@ -249,15 +251,15 @@ class DiskCopy:
         if self._spool is None or (now < self._note_at and not self._spool.is_pressed):
             return
         self._note_at = now + _INTERVAL
-        progressed = Progressed(self._backlog.acked, generation)
+        checkpoint = Checkpoint(self._backlog.acked, generation)
         try:
             # First said, then removed: whoever finds it later must not take for damage what was confirmed.
             # On a full disk it cannot be said before there is room.
             with contextlib.suppress(OSError):
-                self._spool.folder.note(progressed)
-            self._spool.acknowledge(progressed.acked)
+                self._spool.folder.write_checkpoint(checkpoint)
+            self._spool.acknowledge(checkpoint.acked)
         except OSError as error:
-            self._losses.warn(f"{self.folder}: what is not needed any more cannot be removed: {error}")
+            self._drops.warn(f"{self.folder}: what is not needed any more cannot be removed: {error}")
 
     def start_over(self) -> None:
         """The session ends; what is to be kept of it gets new numbers in another one."""
@@ -284,27 +286,22 @@ class DiskCopy:
         if spool is None:
             return
         try:
-            if self._backlog.settled == self._backlog.next_seq - 1:
+            if self._backlog.resolved_through == self._backlog.next_seq - 1:
                 self._spool = None
                 spool.remove()
                 return
             if self._options.sync is not SpoolSync.NONE:
                 self.sync()
-            spool.folder.note(Progressed(self._backlog.acked, generation, problem))
+            spool.folder.write_checkpoint(Checkpoint(self._backlog.acked, generation, problem))
         except (OSError, SpoolError) as error:
             _log.error("%s: %s", spool.folder.path, error)
 
-    def leave_to_parent(self) -> None:
-        """This is a forked child: let go of the parent's files."""
-        if self._spool is not None:
-            self._spool.leave_to_parent()
 
-
-def origin_of(session: bytes, server: str) -> Origin:
+def metadata_of(session: bytes, server: str) -> SpoolMetadata:
     """What tells a person whose records a spool holds."""
     # A program that embeds Python, or that is about to end, may have none.
     program = (getattr(sys, "argv", None) or [""])[0] or "python"
-    return Origin(session.hex(), server, program, socket.gethostname(), os.getpid(), time.time())
+    return SpoolMetadata(session.hex(), server, program, socket.gethostname(), os.getpid(), time.time())
 
 
 def _lasting(entry: Entry) -> Batch:

@@ -8,14 +8,14 @@ from typing import Final, NamedTuple
 
 from track_protocol.wire.amount import Amount
 
-__all__ = ["Loss", "Losses"]
+__all__ = ["DropAccount", "Dropped"]
 
 _log: Final = logging.getLogger("track")
 _MOST_REASONS: Final = 1_000
 _LONGEST_REASON: Final = 1_000
 
 
-class Loss(NamedTuple):
+class Dropped(NamedTuple):
     """What a trial lost for one reason."""
 
     trial: bytes | str
@@ -23,7 +23,7 @@ class Loss(NamedTuple):
     reason: str
 
 
-class Losses:
+class DropAccount:
     """Counts of points and calls that will never be stored.
 
     Attributes:
@@ -95,11 +95,11 @@ class Losses:
         """Whether there is nothing that a trial has to be told."""
         return not self._unreported
 
-    def report(self) -> list[Loss]:
+    def report(self) -> list[Dropped]:
         """What trials have to be told; the next time, only what came since."""
         with self._lock:
             noted, self._unreported = self._unreported, {}
-        return [Loss(trial, count, reason) for (trial, reason), count in noted.items()]
+        return [Dropped(trial, count, reason) for (trial, reason), count in noted.items()]
 
     def reject(self, count: int, reason: str) -> None:
         """Count something that the store does not take."""

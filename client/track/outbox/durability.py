@@ -3,20 +3,23 @@
 from __future__ import annotations
 
 import logging
+import math
+import time
 from collections import deque
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Any, Final
 
-from track.outbox.drops import Losses
-from track.outbox.futures import KeepTicket, Ticket
-from track.outbox.records import Row
+from track.outbox.drops import DropAccount
+from track.outbox.futures import Call, Future, SyncFuture
+from track.outbox.records import Record
 from track.outbox.sender import Sender
-from track_protocol.errors import TrackError
+from track.process.progress import Progress
+from track_protocol.errors import CallTimeout, ServerUnreachable, TrackError
 
 if TYPE_CHECKING:
     from pathlib import Path
 
-__all__ = ["Keeping"]
+__all__ = ["LocalDurability", "TimeoutPolicy"]
 
 _log: Final = logging.getLogger("track")
 
@@ -27,22 +30,22 @@ _SLOW: Final = 5.0
 """Seconds that somebody waits, while all is on disk, for a store that is there and does not answer."""
 
 
-class Keeping:
+class LocalDurability:
     """What the threads of a training process may expect of the copy on disk.
 
     Args:
         sender: whose copy it is; there may be none.
-        rows: that wait to be numbered.
+        records: that wait to be numbered.
         name: of the store, for messages.
-        losses: told of a disk that does not answer.
+        drops: told of a disk that does not answer.
     """
 
-    def __init__(self, sender: Sender, rows: deque[Row], name: str, losses: Losses) -> None:
+    def __init__(self, sender: Sender, records: deque[Record], name: str, drops: DropAccount) -> None:
         self._sender = sender
-        self._rows = rows
+        self._records = records
         self._name = name
-        self._losses = losses
-        self._late: KeepTicket | None = None
+        self._drops = drops
+        self._late: SyncFuture | None = None
 
     @property
     def folder(self) -> Path | None:
@@ -51,17 +54,17 @@ class Keeping:
         return None if disk is None else disk.folder
 
     @property
-    def _place(self) -> str:
+    def _location(self) -> str:
         return str(self.folder or "the disk")
 
     @property
-    def is_whole(self) -> bool:
+    def fully_synced(self) -> bool:
         """Whether what waits is on disk, so that nobody needs to stand by until it is sent."""
         disk = self._sender.disk
         # In this order: what leaves the rows is first packed, and then numbered.
-        return disk is not None and not self._rows and not self._sender.packing and disk.is_whole
+        return disk is not None and not self._records and not self._sender.packing and disk.fully_synced
 
-    def keep(self, enqueue: Callable[[Ticket], None]) -> None:
+    def keep(self, enqueue: Callable[[Future], None]) -> None:
         """Wait until everything logged is on disk, but not again for a disk that did not answer in time.
 
         Args:
@@ -70,21 +73,21 @@ class Keeping:
         late = self._late
         if late is not None and not late.wait(0.0):
             return
-        ticket = KeepTicket()
-        enqueue(ticket)
-        self._late = None if ticket.wait(_IN_TIME) else ticket
+        future = SyncFuture()
+        enqueue(future)
+        self._late = None if future.wait(_IN_TIME) else future
         if self._late is not None:
-            self._losses.warn(
+            self._drops.warn(
                 f"what was logged is not on disk after {_IN_TIME:g} s, and training goes on without "
-                f"knowing when it is: see whether {self._place} answers"
+                f"knowing when it is: see whether {self._location} answers"
             )
 
     def shortened(self, patience: float) -> float:
         """How long to wait for a store, when one would without a disk wait for so many seconds."""
-        if not self.is_whole:
+        if not self.fully_synced:
             return patience
         # Nobody waits for one that is away: a loop of short trials would at the end of each of them.
-        return 0.0 if self._sender.line.is_away else min(patience, _SLOW)
+        return 0.0 if self._sender.connector.is_unreachable else min(patience, _SLOW)
 
     def tell_what_is_left(self, error: TrackError | str, waiting: int, *, meant: bool) -> None:
         """The process ends: tell in one line what the store does not have.
@@ -96,7 +99,7 @@ class Keeping:
         """
         unsent, folder = self._sender.unsent, self.folder
         told = f"{unsent} {'is' if unsent.total == 1 else 'are'}"
-        if self.is_whole and unsent and meant:
+        if self.fully_synced and unsent and meant:
             _log.warning(
                 "%s kept for %s in %s, as offline=require says: it is sent by: track sync %s",
                 told,
@@ -104,13 +107,13 @@ class Keeping:
                 folder,
                 folder,
             )
-        elif self.is_whole and unsent:
+        elif self.fully_synced and unsent:
             _log.error(
                 "%s not at %s yet (%s), but kept in %s: the next start here sends what is there, "
                 "or now: track sync %s",
                 told,
                 self._name,
-                self._sender.line.problem or error,
+                self._sender.connector.problem or error,
                 folder,
                 folder,
             )
@@ -120,9 +123,156 @@ class Keeping:
                 "sends that part, or now: track sync %s",
                 f"{waiting:,}",
                 self._name,
-                self._sender.line.problem or error,
+                self._sender.connector.problem or error,
                 folder,
                 folder,
             )
         elif waiting:
             _log.error("%s log calls were not saved: %s", f"{waiting:,}", error)
+
+
+_STALLED: Final = 60.0
+"""Seconds without any progress after which a flush without a timeout gives up."""
+
+_GLANCE: Final = 0.02
+"""A call that need not wait for a store that is away looks so often, in seconds, whether it is."""
+
+_QUIET: Final = 1.0
+_REDRAW: Final = 0.1
+
+
+class TimeoutPolicy:
+    """How long one waits for a store, by what its sender knows of it.
+
+    Args:
+        sender: of this process to that store.
+        name: of the store, for messages.
+        connect_timeout: seconds after which one gives up when the store was never reached.
+    """
+
+    def __init__(self, sender: Sender, name: str, connect_timeout: float) -> None:
+        self._sender = sender
+        self._name = name
+        self._connect_timeout = connect_timeout
+        self._missed_at: int | None = None
+
+    # -- for an answer ---------------------------------------------------------------------------
+
+    def answer(self, call: Call, timeout: float) -> Any:
+        """Wait for a call's answer.
+
+        Args:
+            call: asked already.
+            timeout: seconds.
+
+        Raises:
+            TrackError: see `Outbox.call`.
+        """
+        started = time.monotonic()
+        while not call.wait(self._remaining(started, timeout)):
+            if self._remaining(started, timeout) <= 0.0:
+                call.cancelled = True
+                raise self._no_answer(call.method, time.monotonic() - started)
+        return call.result()
+
+    def answer_soon(self, ask: Callable[[], Call], patience: float) -> Any:
+        """Ask, and wait until there is an answer or the store turns out to be away.
+
+        Args:
+            ask: asks.
+            patience: seconds.
+
+        Raises:
+            TrackError: see `Outbox.call_soon`.
+        """
+        started, sender = time.monotonic(), self._sender
+        seen, progress, linked = sender.connector.problem, sender.progress, sender.connector.link is not None
+        deadline = started if self.is_known_unreachable else started + patience
+        call = ask()
+        while not call.wait(max(0.001, min(_GLANCE, deadline - time.monotonic()))):
+            if linked and sender.connector.link is None:
+                # A connection that breaks may have been idle for too long; the attempt after it tells.
+                seen = sender.connector.problem
+            linked = sender.connector.link is not None
+            failed = not linked and sender.connector.problem is not seen
+            if failed or time.monotonic() >= deadline:
+                call.cancelled = True
+                self._missed_at = progress
+                raise self._no_answer(call.method, time.monotonic() - started)
+        return call.result()
+
+    @property
+    def is_known_unreachable(self) -> bool:
+        """Whether `call_soon` has waited in vain, and nothing came from the store since."""
+        return self._missed_at == self._sender.progress
+
+    def _remaining(self, started: float, timeout: float) -> float:
+        limit = timeout if self._sender.connector.reached else min(timeout, self._connect_timeout)
+        return max(0.0, started + limit - time.monotonic())
+
+    def _no_answer(self, what: str, waited: float) -> ServerUnreachable:
+        problem = self._sender.connector.problem
+        asked = f"{what} had no answer within {waited:.1f} s"
+        if not self._sender.connector.reached and isinstance(problem, ServerUnreachable):
+            return type(problem)(f"{problem} ({asked})")
+        why = "" if problem is None else f" ({problem})"
+        if self._sender.connector.reached:
+            return CallTimeout(
+                f"{self._name} did not answer {what} within {waited:.1f} s{why}: "
+                "see whether it is running and not overloaded"
+            )
+        return ServerUnreachable(
+            f"{asked}: {self._name} cannot be reached{why}: start the server, or correct the address"
+        )
+
+    # -- for what was logged to be saved ---------------------------------------------------------
+
+    def watch(
+        self,
+        future: Future,
+        timeout: float | None,
+        waiting: Callable[[], int],
+        shortened: Callable[[float], float] = float,
+    ) -> None:
+        """Wait until what was logged is saved; on a terminal, a bar shows a long wait.
+
+        Args:
+            future: stands behind it.
+            timeout: seconds; None for as long as there is progress.
+            waiting: how many log calls are not saved yet.
+            shortened: of the seconds without progress after which nobody waits any longer; asked each time.
+
+        Raises:
+            CallTimeout: it is not saved in time.
+            ServerUnreachable: the store was never reached.
+        """
+        with Progress("saving") as bar:
+            self._watch(future, timeout, waiting, shortened, bar)
+
+    def _watch(
+        self,
+        future: Future,
+        timeout: float | None,
+        waiting: Callable[[], int],
+        shortened: Callable[[float], float],
+        bar: Progress,
+    ) -> None:
+        started = moved = time.monotonic()
+        seen = self._sender.progress
+        while not future.wait(
+            _REDRAW if timeout is None else max(0.0, min(_REDRAW, started + timeout - time.monotonic()))
+        ):
+            now = time.monotonic()
+            if self._sender.progress != seen:
+                seen, moved = self._sender.progress, now
+            late = timeout is not None and now - started >= timeout
+            if late or now - moved >= shortened(self._without_progress(timeout)):
+                future.cancelled = True
+                raise self._no_answer(f"the request to save {waiting():,} records", now - started)
+            if now - started >= _QUIET:
+                bar.show(waiting())
+
+    def _without_progress(self, timeout: float | None) -> float:
+        if timeout is not None:
+            return math.inf
+        return _STALLED if self._sender.connector.reached else self._connect_timeout

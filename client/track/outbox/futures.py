@@ -9,40 +9,40 @@ from typing import Any
 
 from track_protocol.errors import TrackError
 
-__all__ = ["Call", "FlushTicket", "KeepTicket", "Ticket"]
+__all__ = ["Call", "FlushFuture", "Future", "SyncFuture"]
 
 
-class Ticket:
+class Future:
     """Settled once, by the sender; waited for by whoever made it."""
 
     def __init__(self) -> None:
         # Not an event: a signal handler that flushes must not find its lock held by what it interrupted.
         self._bell: SimpleQueue[None] = SimpleQueue()
-        self._settled = False
+        self._done = False
         self._error: TrackError | None = None
         self._value: Any = None
-        self.abandoned = False
+        self.cancelled = False
         """Nobody waits any more: what was not sent yet need not be."""
 
     def wait(self, seconds: float) -> bool:
         """Wait so long at most; returns whether it is settled."""
-        if not self._settled:
+        if not self._done:
             with contextlib.suppress(Empty):
                 self._bell.get(timeout=seconds)
-        return self._settled
+        return self._done
 
     def resolve(self, value: Any = None) -> None:
         """Settle it well."""
         self._value = value
-        self._settle()
+        self._finish()
 
     def fail(self, error: TrackError) -> None:
         """Settle it with an error."""
         self._error = error
-        self._settle()
+        self._finish()
 
-    def _settle(self) -> None:
-        self._settled = True
+    def _finish(self) -> None:
+        self._done = True
         self._bell.put(None)
 
     def result(self) -> Any:
@@ -52,15 +52,15 @@ class Ticket:
         return self._value
 
 
-class FlushTicket(Ticket):
+class FlushFuture(Future):
     """Settled when everything before it is durable."""
 
 
-class KeepTicket(Ticket):
+class SyncFuture(Future):
     """Settled when everything before it is on this machine's disk, or at the store."""
 
 
-class Call(Ticket):
+class Call(Future):
     """Settled by an answer.
 
     Attributes:

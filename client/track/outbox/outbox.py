@@ -9,18 +9,16 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, Final
 
 from track.outbox.backlog import Backlog
-from track.outbox.connecting import OpenLink
-from track.outbox.drops import Losses
-from track.outbox.durability import Keeping
-from track.outbox.futures import Call, FlushTicket, Ticket
-from track.outbox.limits import Limits
-from track.outbox.patience import Patience
-from track.outbox.queue import RowQueue
-from track.outbox.records import CALL, ROW_BYTES_LIMIT, TICKET, weigh
+from track.outbox.connector import OpenLink
+from track.outbox.drops import DropAccount
+from track.outbox.durability import LocalDurability, TimeoutPolicy
+from track.outbox.futures import Call, FlushFuture, Future
+from track.outbox.queue import Limits, RecordQueue
+from track.outbox.records import CALL, FUTURE, RECORD_BYTES_LIMIT, estimate_size
 from track.outbox.sender import Sender
 from track.outbox.thread import SenderThread
 from track.outbox.writers import PointWriters, Write
-from track.process.lifecycle import enroll, has_left
+from track.process.lifecycle import has_exited, register
 from track.process.signals import is_asked_to_end
 from track_protocol.errors import BadArguments, BadValue, PermissionDenied, ServerUnreachable, TrackError
 from track_protocol.model.values import normalise
@@ -31,7 +29,7 @@ from track_protocol.wire.methods import Access, method_named
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from track.outbox.disk import DiskCopy
+    from track.outbox.disk import DiskQueue
     from track.spool.options import SpoolOptions
 
 __all__ = ["Creation", "Outbox"]
@@ -83,42 +81,42 @@ class Outbox:
         self._name = name
         self.connect_timeout = connect_timeout
         self._limits = limits or Limits()
-        self._queue = RowQueue(self._limits, name, self._wake, lambda: self._sender.progress)
+        self._queue = RecordQueue(self._limits, name, self._wake, lambda: self._sender.progress)
         self._writers = PointWriters(self._queue, self._keep if self._keeps_at_once else None)
         self.unconfirmed: dict[bytes | str, Creation] = {}
         self._begin()
-        enroll(self)
+        register(self)
 
     def _begin(self) -> None:
         """What a new process starts with."""
         self._inherited: list[Creation] = []
-        self.losses = Losses()
-        self._queue.begin(self.losses)
+        self.drops = DropAccount()
+        self._queue.begin(self.drops)
         self._told: Link | None = None
-        self._is_leaving = self._left_something = False
+        self._is_exiting = self._has_unsent = False
         backlog = Backlog()
         self._sender = Sender(
-            self._queue.rows,
+            self._queue.records,
             self._queue.gate,
             self._open_link,
             self._name,
             self.connect_timeout,
             self._limits,
-            self.losses,
+            self.drops,
             self._queue.made_room,
             backlog=backlog,
             disk=self._disk_of(backlog),
         )
         self._thread = SenderThread(self._sender, self._put_inherited_first)
-        self._patience = Patience(self._sender, self._name, self.connect_timeout)
-        self._keeping = Keeping(self._sender, self._queue.rows, self._name, self.losses)
+        self._patience = TimeoutPolicy(self._sender, self._name, self.connect_timeout)
+        self._local = LocalDurability(self._sender, self._queue.records, self._name, self.drops)
 
-    def _disk_of(self, backlog: Backlog) -> DiskCopy | None:
+    def _disk_of(self, backlog: Backlog) -> DiskQueue | None:
         if self._spool is None:
             return None
-        from track.outbox.disk import DiskCopy
+        from track.outbox.disk import DiskQueue
 
-        return DiskCopy(backlog, self._spool, self._address, self.losses)
+        return DiskQueue(backlog, self._spool, self._address, self.drops)
 
     # -- logging: never raises, and never waits but for room -------------------------------------
 
@@ -150,14 +148,14 @@ class Outbox:
         """
         try:
             arguments = method_named(method, within=(Access.LOG,)).check(normalise(arguments, method))
-            nbytes = 64 + weigh(arguments)
-            if nbytes > ROW_BYTES_LIMIT:
-                raise BadValue(f"{method}: {nbytes:,} bytes at once are more than {ROW_BYTES_LIMIT:,}")
+            nbytes = 64 + estimate_size(arguments)
+            if nbytes > RECORD_BYTES_LIMIT:
+                raise BadValue(f"{method}: {nbytes:,} bytes at once are more than {RECORD_BYTES_LIMIT:,}")
         except BadArguments as error:
             trial = arguments.get("trial")
-            self.losses.drop(1, str(error), trial if isinstance(trial, bytes | str) else None)
+            self.drops.drop(1, str(error), trial if isinstance(trial, bytes | str) else None)
             return False
-        had_room = self._queue.append_heavy((CALL, method, time.time(), arguments, nbytes))
+        had_room = self._queue.append_sized((CALL, method, time.time(), arguments, nbytes))
         if self._keeps_at_once:
             self._keep()
         return had_room
@@ -187,20 +185,20 @@ class Outbox:
     def _wake(self) -> bool:
         """Somebody has to look at the rows; returns whether he also looks at those that follow."""
         self._thread.wake()
-        if has_left() and not self._is_leaving:
-            self._leave_again()
-        return not has_left()
+        if has_exited() and not self._is_exiting:
+            self._save_late()
+        return not has_exited()
 
-    def _leave_again(self) -> None:
+    def _save_late(self) -> None:
         """Save what was logged behind the flush at the end of the process: nobody else is going to do it."""
-        self._is_leaving = True
+        self._is_exiting = True
         try:
-            if self._left_something:
+            if self._has_unsent:
                 self._stop()
             else:
-                self.leave(_LATE)
+                self.on_exit(_LATE)
         finally:
-            self._is_leaving = False
+            self._is_exiting = False
 
     @contextmanager
     def _somebody_waits(self) -> Iterator[None]:
@@ -208,13 +206,13 @@ class Outbox:
         try:
             yield
         finally:
-            if has_left() and not self._is_leaving:
+            if has_exited() and not self._is_exiting:
                 self._stop()
 
     def _put_inherited_first(self) -> None:
         inherited, self._inherited = self._inherited, []
         self._queue.put_first(
-            (CALL, method, time.time(), given, 64 + weigh(given)) for method, given in inherited
+            (CALL, method, time.time(), given, 64 + estimate_size(given)) for method, given in inherited
         )
 
     # -- calls with an answer --------------------------------------------------------------------
@@ -254,14 +252,14 @@ class Outbox:
             return self._patience.answer_soon(lambda: self._asked(method, arguments), patience)
 
     @property
-    def is_known_away(self) -> bool:
+    def is_known_unreachable(self) -> bool:
         """Whether `call_soon` has waited in vain, and nothing came from the store since."""
-        return self._patience.is_known_away
+        return self._patience.is_known_unreachable
 
     @property
     def reached(self) -> bool:
         """Whether this process was ever connected to the store."""
-        return self._sender.line.reached
+        return self._sender.connector.reached
 
     @property
     def denied(self) -> PermissionDenied | None:
@@ -275,39 +273,39 @@ class Outbox:
         self._enqueue(call)
         return call
 
-    def _enqueue(self, ticket: Ticket) -> None:
+    def _enqueue(self, future: Future) -> None:
         with self._thread.lock:
-            self._queue.rows.append((TICKET, ticket))
+            self._queue.records.append((FUTURE, future))
             self._sender.asked += 1
-        if not self._thread.wake() and not ticket.wait(0.0):
-            ticket.fail(ServerUnreachable(f"{self._name} cannot be asked: {self._thread.problem}"))
+        if not self._thread.wake() and not future.wait(0.0):
+            future.fail(ServerUnreachable(f"{self._name} cannot be asked: {self._thread.problem}"))
 
     # -- the copy on disk --------------------------------------------------------------------------
 
     @property
     def folder(self) -> Path | None:
         """Where on disk there is a copy of what waits; None while there is none."""
-        return self._keeping.folder
+        return self._local.folder
 
     def _keep(self) -> None:
-        self._keeping.keep(self._enqueue)
+        self._local.keep(self._enqueue)
 
     # -- durability ------------------------------------------------------------------------------
 
     @property
     def waiting(self) -> int:
         """How many log calls are not known to be durable yet."""
-        return len(self._queue.rows) + self._sender.unacknowledged
+        return len(self._queue.records) + self._sender.unacknowledged
 
     @property
     def dropped(self) -> int:
         """How many points and calls never left this process."""
-        return self.losses.dropped
+        return self.drops.dropped
 
     @property
     def rejected(self) -> int:
         """How many records the store refused for good."""
-        return self.losses.rejected
+        return self.drops.rejected
 
     def flush(self, timeout: float | None = None) -> None:
         """Wait until everything logged before is durable; on a terminal, a bar shows a long wait.
@@ -323,15 +321,15 @@ class Outbox:
         self._flush(timeout, float)
 
     def _flush(self, timeout: float | None, shortened: Callable[[float], float]) -> None:
-        if not self._thread.is_alive and not self._queue.rows and not self._sender.unacknowledged:
+        if not self._thread.is_alive and not self._queue.records and not self._sender.unacknowledged:
             return
-        ticket = FlushTicket()
+        future = FlushFuture()
         with self._somebody_waits():
-            self._enqueue(ticket)
-            self._patience.watch(ticket, timeout, lambda: self.waiting, shortened)
-            ticket.result()
+            self._enqueue(future)
+            self._patience.watch(future, timeout, lambda: self.waiting, shortened)
+            future.result()
 
-    def secure(self, timeout: float | None = None) -> None:
+    def persist(self, timeout: float | None = None) -> None:
         """Wait until the end of this process could lose nothing: stored, or on disk while the store is away.
 
         Args:
@@ -341,9 +339,9 @@ class Outbox:
             TrackError: see `flush`; but not while everything is on this machine's disk.
         """
         try:
-            self._flush(timeout, self._keeping.shortened)
+            self._flush(timeout, self._local.shortened)
         except TrackError as error:
-            if not self._keeping.is_whole:
+            if not self._local.fully_synced:
                 raise
             _log.info("kept in %s until it can be sent: %s", self.folder, error)
 
@@ -351,57 +349,57 @@ class Outbox:
         """Secure what was logged and release the connection; logging again opens it again.
 
         Args:
-            timeout: seconds, see `secure`.
+            timeout: seconds, see `persist`.
 
         Raises:
-            TrackError: see `secure`; the connection is released all the same.
+            TrackError: see `persist`; the connection is released all the same.
         """
         try:
-            self.secure(timeout)
+            self.persist(timeout)
         finally:
             self.release()
 
     def release(self) -> None:
         """Release the connection, but go on sending what is only on disk yet while the process lives."""
-        if self.waiting and self._keeping.is_whole:
-            self.retire()
+        if self.waiting and self._local.fully_synced:
+            self.close_when_drained()
         else:
             self._stop()
 
     def _stop(self) -> None:
         self._thread.stop(self.connect_timeout + 1.0)
 
-    def retire(self) -> None:
+    def close_when_drained(self) -> None:
         """Release the connection as soon as everything is durable; nobody is going to wait for that."""
-        self._sender.retiring = True
+        self._sender.closing_when_drained = True
         self._sender.wake()
 
-    def leave(self, timeout: float) -> None:
+    def on_exit(self, timeout: float) -> None:
         """Save what there is because the process ends; what stands in the way is told in one line."""
         sender = self._sender
         shortened: Callable[[float], float] = float
-        if sender.disk is not None and not sender.line.reached:
+        if sender.disk is not None and not sender.connector.reached:
             timeout = min(timeout, self.connect_timeout)
-            if sender.line.tried_for >= self.connect_timeout:
+            if sender.connector.tried_for >= self.connect_timeout:
                 # It was given the time to come up, and need not be given it again.
-                shortened = self._keeping.shortened
+                shortened = self._local.shortened
         if is_asked_to_end():
             # A scheduler kills what has not ended within its time, and a person at a terminal waits.
-            shortened = self._keeping.shortened
+            shortened = self._local.shortened
         # Of many outboxes at an address that does not answer, each would take this long.
         sender.patience = min(sender.patience, timeout)
-        self._left_something = True
+        self._has_unsent = True
         try:
             self._flush(timeout, shortened)
         except TrackError as error:
             self._stop()
-            self._keeping.tell_what_is_left(error, self.waiting, meant=self._keeps_only)
+            self._local.tell_what_is_left(error, self.waiting, meant=self._keeps_only)
         except KeyboardInterrupt:
             self._stop()
-            self._keeping.tell_what_is_left("interrupted", self.waiting, meant=self._keeps_only)
+            self._local.tell_what_is_left("interrupted", self.waiting, meant=self._keeps_only)
             raise
         else:
-            self._left_something = False
+            self._has_unsent = False
             self._stop()
 
     # -- forks -----------------------------------------------------------------------------------
@@ -410,7 +408,7 @@ class Outbox:
         """The calling thread is about to fork: hold everything that the child will look at."""
         self._thread.lock.acquire()
         # Behind the fork it must be the same one that is told, whatever the sender has done since.
-        self._told = self._sender.line.link or self._sender.line.opening
+        self._told = self._sender.connector.link or self._sender.connector.opening
         self._tell_link("before_fork")
 
     def after_fork_in_parent(self) -> None:
@@ -421,8 +419,6 @@ class Outbox:
     def after_fork_in_child(self) -> None:
         """The child begins empty: what waits here is the parent's to send, in the parent's session."""
         self._tell_link("after_fork_in_child")
-        if self._sender.disk is not None:
-            self._sender.disk.leave_to_parent()
         self._begin()
         self._inherited = list(self.unconfirmed.values())
 

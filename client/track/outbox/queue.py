@@ -8,13 +8,13 @@ from __future__ import annotations
 import threading
 from collections import deque
 from collections.abc import Callable, Iterable
+from dataclasses import dataclass
 from typing import Final
 
-from track.outbox.drops import Losses
-from track.outbox.limits import Gate, Limits
-from track.outbox.records import TICKET, Row, trial_of, values_in
+from track.outbox.drops import DropAccount
+from track.outbox.records import FUTURE, Record, trial_of, values_in
 
-__all__ = ["RowQueue"]
+__all__ = ["Gate", "Limits", "RecordQueue"]
 
 _WAITS_FOR_ROOM: Final = 1.0
 """Seconds without any progress after which a log call that found no room drops what it has."""
@@ -24,7 +24,7 @@ _BREATH: Final = 0.02
 """Seconds without a row taken after which the sender is held up, and nobody waits for it to take some."""
 
 
-class RowQueue:
+class RecordQueue:
     """What was logged and not yet taken by the sender.
 
     It outlives a fork, since the functions that log hold on to it; `begin` empties it for the child.
@@ -36,64 +36,64 @@ class RowQueue:
         progress: grows with everything the store has answered.
 
     Attributes:
-        rows: themselves, oldest on the left.
+        records: themselves, oldest on the left.
         gate: told from how many rows on the sender wants to be woken.
-        losses: where what found no room is counted.
+        drops: where what found no room is counted.
     """
 
     def __init__(
         self, limits: Limits, name: str, wake: Callable[[], bool], progress: Callable[[], int]
     ) -> None:
         self._limits = limits
-        self._ready_bytes = min(limits.ready_bytes, limits.row_bytes)
+        self._ready_bytes = min(limits.ready_bytes, limits.record_bytes)
         self._name = name
         self._wake = wake
         self._progress = progress
-        self.rows: deque[Row] = deque()
+        self.records: deque[Record] = deque()
         self.gate = Gate()
-        self.begin(Losses())
+        self.begin(DropAccount())
 
-    def begin(self, losses: Losses) -> None:
+    def begin(self, drops: DropAccount) -> None:
         """A new process starts with an empty one."""
-        self.losses = losses
-        self.rows.clear()
-        self.gate.mark = 0
+        self.drops = drops
+        self.records.clear()
+        self.gate.watermark = 0
         # Its lock, too, is reentrant: a signal handler or a destructor may log in the middle of a log call.
         self._room = threading.Condition()
         self._waiting_for_room = 0
         self._hopeless = False
         self._held_up = False
-        self._heavy = 0
+        self._sized_bytes = 0
 
-    def append(self, row: Row) -> None:
+    def append(self, record: Record) -> None:
         """Leave a row for the sender."""
-        self.rows.append(row)
-        if len(self.rows) >= self.gate.mark:
-            self.crossed()
+        self.records.append(record)
+        if len(self.records) >= self.gate.watermark:
+            self.on_watermark()
 
-    def append_heavy(self, row: Row) -> bool:
+    def append_sized(self, record: Record) -> bool:
         """The same for a row that ends with its own weight in bytes; whether there was room for it."""
         with self._room:
-            self._heavy += row[4]
-        self.rows.append(row)
-        most = self._limits.row_bytes if self._held_up else self._ready_bytes
-        if len(self.rows) >= self.gate.mark or self._heavy > most:
-            return self.crossed()
+            self._sized_bytes += record[4]
+        self.records.append(record)
+        most = self._limits.record_bytes if self._held_up else self._ready_bytes
+        if len(self.records) >= self.gate.watermark or self._sized_bytes > most:
+            return self.on_watermark()
         return True
 
-    def put_first(self, rows: Iterable[Row]) -> None:
+    def put_first(self, records: Iterable[Record]) -> None:
         """Put rows that end with their own weight before all others, in their order."""
-        rows = list(rows)
+        records = list(records)
         with self._room:
-            self._heavy += sum(row[4] for row in rows)
-        self.rows.extendleft(reversed(rows))
+            self._sized_bytes += sum(record[4] for record in records)
+        self.records.extendleft(reversed(records))
 
     # -- room ------------------------------------------------------------------------------------
 
-    def crossed(self) -> bool:
+    def on_watermark(self) -> bool:
         """The rows are as many as the sender wanted to be told of, or too many; whether all have room."""
         limits = self._limits
-        if self._is_full(limits.row_bytes):
+        if self._is_full(limits.record_bytes):
             self.gate.hurry = True
             self._wake()
             if self._wait_for_room():
@@ -106,21 +106,21 @@ class RowQueue:
             self.gate.hurry = True
             self._wait_for_the_sender()
         # Following calls need not wake the sender again: it sets the mark anew when it has looked.
-        most = limits.row_bytes if self._held_up else self._ready_bytes
-        self.gate.mark = self._capacity(most) if is_watched else 0
+        most = limits.record_bytes if self._held_up else self._ready_bytes
+        self.gate.watermark = self._capacity(most) if is_watched else 0
         return True
 
     def _capacity(self, nbytes: int) -> int:
         """How many rows so many bytes hold, judged by the newest one."""
         try:
-            width = values_in(self.rows[-1]) if len(self.rows[-1]) > 2 else 1
+            width = values_in(self.records[-1]) if len(self.records[-1]) > 2 else 1
         except IndexError:
             width = 1
         # A row is a tuple, a dict, a float for the time, and an object for each value.
-        return min(self._limits.rows, nbytes // (320 + 48 * width))
+        return min(self._limits.records, nbytes // (320 + 48 * width))
 
     def _is_full(self, nbytes: int) -> bool:
-        return len(self.rows) >= self._capacity(nbytes) or self._heavy > nbytes
+        return len(self.records) >= self._capacity(nbytes) or self._sized_bytes > nbytes
 
     def _wait_for_the_sender(self) -> None:
         """Wait as long as it takes rows."""
@@ -139,10 +139,10 @@ class RowQueue:
         with self._room:
             self._waiting_for_room += 1
             try:
-                while self._is_full(self._limits.row_bytes):
+                while self._is_full(self._limits.record_bytes):
                     seen = self._progress()
                     self._room.wait(_WAITS_FOR_ROOM)
-                    if self._is_full(self._limits.row_bytes) and self._progress() == seen:
+                    if self._is_full(self._limits.record_bytes) and self._progress() == seen:
                         self._hopeless = True
                         return False
             finally:
@@ -151,16 +151,16 @@ class RowQueue:
 
     def _drop_newest(self) -> None:
         try:
-            row = self.rows.pop()
+            record = self.records.pop()
         except IndexError:
             return
-        if row[0] is TICKET:
-            self.rows.append(row)
+        if record[0] is FUTURE:
+            self.records.append(record)
             return
-        if len(row) == 5:
-            self._lighter(row[4])
+        if len(record) == 5:
+            self._lighter(record[4])
         reason = f"{self._name} does not keep up or is away, and no room is left"
-        self.losses.drop(values_in(row), reason, trial_of(row))
+        self.drops.drop(values_in(record), reason, trial_of(record))
 
     def made_room(self, nbytes: int) -> None:
         """Rows were taken; `nbytes` is what those took that were weighed one by one."""
@@ -173,4 +173,43 @@ class RowQueue:
 
     def _lighter(self, nbytes: int) -> None:
         with self._room:
-            self._heavy -= nbytes
+            self._sized_bytes -= nbytes
+
+
+@dataclass(frozen=True, slots=True)
+class Limits:
+    """How much may wait, and where.
+
+    Attributes:
+        records: log calls that were not packed yet.
+        record_bytes: their memory, about.
+        ready_bytes: the same while the sender takes rows: a loop that logs faster waits for it, so that its
+            process grows by less than 50 MB.  While the sender is held up, by a slow disk say, it does not.
+        backlog_bytes: packed and not yet stored.
+        batches_in_flight: sent and not yet acknowledged.
+        bytes_in_flight: the same in bytes.
+        linger: a batch that is not full leaves at most so often, in seconds, unless somebody waits for it.
+    """
+
+    records: int = 1_000_000
+    record_bytes: int = 24 * 1024 * 1024
+    ready_bytes: int = 3 * 1024 * 1024
+    backlog_bytes: int = 128 * 1024 * 1024
+    batches_in_flight: int = 64
+    bytes_in_flight: int = 4 * 1024 * 1024
+    linger: float = 0.05
+
+
+class Gate:
+    """What a log call compares the number of waiting rows with.
+
+    Attributes:
+        watermark: from so many rows on, the log call has something to do: wake the sender, or wait.
+        hurry: whether there is no room for more rows, so that those there must leave now.
+    """
+
+    __slots__ = ("hurry", "watermark")
+
+    def __init__(self) -> None:
+        self.hurry = False
+        self.watermark = 0

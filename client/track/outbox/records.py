@@ -1,50 +1,56 @@
 """What log calls leave behind, and the batches that are made of it.
 
 A *row* is one log call: ``(shape, step, time, values by name)`` for points, or one that starts with
-`CALL` or `TICKET`.  Rows are plain tuples because one is made in every `log_metrics`.
+`CALL` or `FUTURE`.  Rows are plain tuples because one is made in every `log_metrics`.
 """
 
 from __future__ import annotations
 
 from array import array
 from collections import deque
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from functools import lru_cache, partial
-from typing import Any, Final, NamedTuple
+from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 from track_protocol.errors import BadValue
 from track_protocol.model.steps import as_step
 from track_protocol.model.values import normalise
 from track_protocol.wire.batch import Batch, CallOp, Op, PointsOp
 from track_protocol.wire.codec import encode
-from track_protocol.wire.columns import Column, pack
+from track_protocol.wire.columns import Column, pack, unpack
+
+if TYPE_CHECKING:
+    # A process that never spools does not load what it takes.
+    from track.spool.writer import Location
 
 __all__ = [
     "BATCH_BYTES",
-    "BATCH_ROWS",
+    "BATCH_RECORDS",
     "CALL",
-    "ROW_BYTES_LIMIT",
-    "TICKET",
-    "Row",
+    "FUTURE",
+    "RECORD_BYTES_LIMIT",
+    "Drained",
+    "Found",
+    "Record",
     "Shape",
-    "Taken",
     "batch_of",
+    "coalesced",
+    "drain",
+    "drop_invalid",
+    "estimate_size",
     "plain_step",
-    "salvaged",
-    "take",
     "trial_of",
     "values_in",
-    "weigh",
 ]
 
-BATCH_ROWS: Final = 8_192
+BATCH_RECORDS: Final = 8_192
 BATCH_BYTES: Final = 512 * 1024
 """A batch takes no row that would make it larger than about so many bytes, unless it is empty."""
 
-ROW_BYTES_LIMIT: Final = 384 * 1024
+RECORD_BYTES_LIMIT: Final = 384 * 1024
 """A single row larger than this is refused: with the names of its series, it must fit a frame."""
 
-Row = tuple[Any, ...]
+Record = tuple[Any, ...]
 
 _Series = tuple[bytes, str, str]
 """Trial, kind and name."""
@@ -63,18 +69,18 @@ class Shape:
 
     Attributes:
         head_bytes: about how many bytes each operation of it adds to a batch, however many rows it has.
-        row_bytes: about how many each row of numbers adds.
+        record_bytes: about how many each row of numbers adds.
     """
 
-    __slots__ = ("aggregators", "head_bytes", "kind", "names", "row_bytes", "trial")
+    __slots__ = ("aggregators", "head_bytes", "kind", "names", "record_bytes", "trial")
 
     def __init__(self, trial: bytes, kind: str, names: Sequence[str], aggregators: list[Any] | None) -> None:
         self.trial = trial
         self.kind = kind
         self.names = list(names)
         self.aggregators = aggregators
-        self.head_bytes = 64 + sum(map(weigh, self.names)) + weigh(aggregators)
-        self.row_bytes = 16 + 8 * len(self.names)
+        self.head_bytes = 64 + sum(map(estimate_size, self.names)) + estimate_size(aggregators)
+        self.record_bytes = 16 + 8 * len(self.names)
 
 
 class _Mark:
@@ -89,39 +95,39 @@ class _Mark:
 CALL: Final = _Mark("call")
 """``(CALL, method, time, arguments, bytes)``: a log call other than points."""
 
-TICKET: Final = _Mark("ticket")
+FUTURE: Final = _Mark("ticket")
 """``(TICKET, ticket)``: somebody waits for what stands before it."""
 
 
-class Taken(NamedTuple):
-    """What `take` removed.
+class Drained(NamedTuple):
+    """What `drain` removed.
 
     Attributes:
-        rows: of one batch.
-        ticket: the ticket that ended them, if one did.
+        records: of one batch.
+        future: the ticket that ended them, if one did.
         nbytes: about how large the batch becomes.
-        heavy: the bytes of those rows that were weighed one by one.
+        sized_bytes: the bytes of those rows that were weighed one by one.
     """
 
-    rows: list[Row]
-    ticket: Any
+    records: list[Record]
+    future: Any
     nbytes: int
-    heavy: int
+    sized_bytes: int
 
 
-def take(rows: deque[Row]) -> Taken:
+def drain(records: deque[Record]) -> Drained:
     """Remove the rows of the next batch from the left."""
-    taken: list[Row] = []
-    popleft, nbytes, heavy = rows.popleft, 0, 0
+    drained: list[Record] = []
+    popleft, nbytes, sized_bytes = records.popleft, 0, 0
     known: set[Shape] = set()
     series: set[_Series] = set()
-    while rows and nbytes < BATCH_BYTES and len(taken) < BATCH_ROWS:
-        row = popleft()
-        head = row[0]
-        if head is TICKET:
-            return Taken(taken, row[1], nbytes, heavy)
-        weighed = 0 if len(row) == 4 else row[4]
-        added = weighed or head.row_bytes
+    while records and nbytes < BATCH_BYTES and len(drained) < BATCH_RECORDS:
+        record = popleft()
+        head = record[0]
+        if head is FUTURE:
+            return Drained(drained, record[1], nbytes, sized_bytes)
+        weighed = 0 if len(record) == 4 else record[4]
+        added = weighed or head.record_bytes
         if head is CALL:
             known.clear()
             series.clear()
@@ -131,30 +137,30 @@ def take(rows: deque[Row]) -> Taken:
                 known.clear()
             known.add(head)
             added += head.head_bytes
-        if taken and nbytes + added > BATCH_BYTES:
-            rows.appendleft(row)
+        if drained and nbytes + added > BATCH_BYTES:
+            records.appendleft(record)
             break
         nbytes += added
-        heavy += weighed
-        taken.append(row)
-    return Taken(taken, None, nbytes, heavy)
+        sized_bytes += weighed
+        drained.append(record)
+    return Drained(drained, None, nbytes, sized_bytes)
 
 
-def values_in(row: Row) -> int:
+def values_in(record: Record) -> int:
     """How many values a row carries, as losses are counted: a call that is no points is one."""
-    return 1 if row[0] is CALL else len(row[3])
+    return 1 if record[0] is CALL else len(record[3])
 
 
-def trial_of(row: Row) -> bytes | str | None:
+def trial_of(record: Record) -> bytes | str | None:
     """The trial that a row is about; None for a call about something else."""
-    if row[0] is not CALL:
-        trial: bytes = row[0].trial
+    if record[0] is not CALL:
+        trial: bytes = record[0].trial
         return trial
-    found = row[3].get("trial")
+    found = record[3].get("trial")
     return found if isinstance(found, bytes | str) else None
 
 
-def weigh(value: Any) -> int:
+def estimate_size(value: Any) -> int:
     """Most bytes that a plain value can take on the wire, without encoding it."""
     kind = type(value)
     if kind is str:
@@ -162,10 +168,10 @@ def weigh(value: Any) -> int:
     if kind is bytes:
         return 5 + len(value)
     if kind is dict:
-        return 5 + sum(weigh(key) + weigh(item) for key, item in value.items())
+        return 5 + sum(estimate_size(key) + estimate_size(item) for key, item in value.items())
     if kind in (list, tuple):
         only_scalars = _SCALARS.issuperset(map(type, value))
-        return 8 + (9 * len(value) if only_scalars else sum(map(weigh, value)))
+        return 8 + (9 * len(value) if only_scalars else sum(map(estimate_size, value)))
     return 9
 
 
@@ -178,7 +184,7 @@ def plain_step(step: Any) -> Any:
     return as_step(normalise(step, "step"))
 
 
-def batch_of(first: int, rows: Sequence[Row]) -> Batch:
+def batch_of(first: int, records: Sequence[Record]) -> Batch:
     """The batch of some rows, packed column-wise.
 
     Rows of one shape become one operation; a shape that shares a series with an earlier one begins a new
@@ -186,30 +192,30 @@ def batch_of(first: int, rows: Sequence[Row]) -> Batch:
 
     Args:
         first: sequence number of the first row.
-        rows: at least one.
+        records: at least one.
 
     Raises:
-        BadValue: a row holds something that cannot be stored; `salvaged` finds it.
+        BadValue: a row holds something that cannot be stored; `drop_invalid` finds it.
     """
     ops: list[Op] = []
     groups: dict[Shape, list[int]] = {}
     series: set[_Series] = set()
-    for offset, row in enumerate(rows):
-        head = row[0]
+    for offset, record in enumerate(records):
+        head = record[0]
         if head is CALL:
-            ops += _points(groups, rows)
+            ops += _points(groups, records)
             groups.clear()
             series.clear()
-            ops.append(CallOp(offset, row[1], row[3]))
+            ops.append(CallOp(offset, record[1], record[3]))
         elif head in groups:
             groups[head].append(offset)
         else:
             if _admit(head, series):
-                ops += _points(groups, rows)
+                ops += _points(groups, records)
                 groups.clear()
             groups[head] = [offset]
-    ops += _points(groups, rows)
-    return Batch(first, len(rows), ops)
+    ops += _points(groups, records)
+    return Batch(first, len(records), ops)
 
 
 def _admit(shape: Shape, series: set[_Series]) -> bool:
@@ -222,14 +228,14 @@ def _admit(shape: Shape, series: set[_Series]) -> bool:
     return shared
 
 
-def _points(groups: Mapping[Shape, list[int]], rows: Sequence[Row]) -> Iterable[PointsOp]:
+def _points(groups: Mapping[Shape, list[int]], records: Sequence[Record]) -> Iterable[PointsOp]:
     for shape, offsets in groups.items():
         start, count = offsets[0], len(offsets)
         if offsets[-1] - start + 1 == count:
-            chosen = rows[start : start + count]
+            chosen = records[start : start + count]
             where: int | array[int] = start
         else:
-            chosen = [rows[offset] for offset in offsets]
+            chosen = [records[offset] for offset in offsets]
             where = array("I", offsets)
         yield PointsOp(
             shape.trial,
@@ -237,9 +243,9 @@ def _points(groups: Mapping[Shape, list[int]], rows: Sequence[Row]) -> Iterable[
             shape.names,
             shape.aggregators,
             where,
-            _column([row[1] for row in chosen]),
-            _column([row[2] for row in chosen]),
-            [_column(values) for values in zip(*[row[3].values() for row in chosen], strict=True)],
+            _column([record[1] for record in chosen]),
+            _column([record[2] for record in chosen]),
+            [_column(values) for values in zip(*[record[3].values() for record in chosen], strict=True)],
         )
 
 
@@ -251,37 +257,37 @@ def _column(values: Sequence[Any]) -> Column:
     return column
 
 
-def salvaged(row: Row, complain: Callable[[BadValue], None]) -> Row | None:
+def drop_invalid(record: Record, complain: Callable[[BadValue], None]) -> Record | None:
     """The row without what cannot be stored, or None when nothing is left.
 
     Args:
-        row: the row.
+        record: the row.
         complain: told why, once for each value that is left out.
     """
-    if row[0] is CALL:
-        return _kept(row, lambda: encode(row[3]), complain)
-    if _kept(row, lambda: plain_step(row[1]), complain) is None:
+    if record[0] is CALL:
+        return _kept(record, lambda: encode(record[3]), complain)
+    if _kept(record, lambda: plain_step(record[1]), complain) is None:
         return None
-    shape, values = row[0], row[3]
+    shape, values = record[0], record[3]
     good = {
         name: value
         for name, value in values.items()
-        if _kept(row, partial(normalise, value, name), complain) is not None
+        if _kept(record, partial(normalise, value, name), complain) is not None
     }
     if len(good) == len(values):
-        return row
+        return record
     if not good:
         return None
-    return (_part_of(shape, tuple(good)), row[1], row[2], good, *row[4:])
+    return (_part_of(shape, tuple(good)), record[1], record[2], good, *record[4:])
 
 
-def _kept(row: Row, check: Callable[[], Any], complain: Callable[[BadValue], None]) -> Row | None:
+def _kept(record: Record, check: Callable[[], Any], complain: Callable[[BadValue], None]) -> Record | None:
     try:
         check()
     except BadValue as error:
         complain(error)
         return None
-    return row
+    return record
 
 
 @lru_cache(256)
@@ -290,3 +296,97 @@ def _part_of(shape: Shape, names: tuple[str, ...]) -> Shape:
     known = shape.aggregators
     aggregators = None if known is None else [known[shape.names.index(name)] for name in names]
     return Shape(shape.trial, shape.kind, names, aggregators)
+
+
+_SMALL: Final = 16 * 1024
+"""Bytes from which on a batch is sent as it is: joining it would save nothing."""
+
+_Shapes = dict[tuple[bytes, str, tuple[str, ...], str], Shape]
+
+
+class Found(NamedTuple):
+    """A batch as it was found on disk, or several of them in one.
+
+    Attributes:
+        batch: itself.
+        location: where it lies.
+        records: how many records it is there.
+    """
+
+    batch: Batch
+    location: Location
+    records: int = 1
+
+
+def coalesced(found: Iterable[Found]) -> Iterator[Found]:
+    """The same log calls, with the numbers that they have, in few batches.
+
+    Args:
+        found: of one session, in order.  Only neighbours are joined, and only those in which each number is
+            that of a log call.
+    """
+    shapes: _Shapes = {}
+    group: _Group | None = None
+    for each in found:
+        records = _rows_of(each.batch, shapes) if each.location.length < _SMALL else None
+        if group is not None and records is not None and group.takes(each, records):
+            continue
+        if group is not None:
+            yield group.found()
+        group = None if records is None else _Group(each, records)
+        if group is None:
+            yield each
+    if group is not None:
+        yield group.found()
+
+
+class _Group:
+    """Neighbours that become one batch."""
+
+    def __init__(self, first: Found, records: list[Record]) -> None:
+        self._first = first
+        self._records = records
+        self._last = first.batch.last
+        self._location = first.location
+        self._count = first.records
+
+    def takes(self, found: Found, records: list[Record]) -> bool:
+        """Add a batch, if it is the next one and there is room; whether it was added."""
+        location = self._location.coalesced(found.location, self._count + found.records)
+        if (
+            location is None
+            or location.length > BATCH_BYTES
+            or found.batch.first != self._last + 1
+            or len(self._records) + len(records) > BATCH_RECORDS
+        ):
+            return False
+        self._records += records
+        self._last, self._location = found.batch.last, location
+        self._count += found.records
+        return True
+
+    def found(self) -> Found:
+        """All in one batch."""
+        if self._count == self._first.records:
+            return self._first
+        return Found(batch_of(self._first.batch.first, self._records), self._location, self._count)
+
+
+def _rows_of(batch: Batch, shapes: _Shapes) -> list[Record] | None:
+    """What `batch_of` makes the batch of; None if some of its numbers are those of nothing."""
+    records: dict[int, Record] = {}
+    for op in batch.ops:
+        if isinstance(op, CallOp):
+            records[op.offset] = (CALL, op.method, 0.0, op.arguments, 0)
+            continue
+        key = (op.trial, op.kind, tuple(op.names), repr(op.aggregators))
+        shape = shapes.get(key)
+        if shape is None:
+            shape = shapes[key] = Shape(op.trial, op.kind, op.names, op.aggregators)
+        offsets = op.offsets if isinstance(op.offsets, array) else range(op.offsets, op.offsets + len(op))
+        values = zip(*map(unpack, op.values), strict=True)
+        for offset, step, time, record in zip(
+            offsets, unpack(op.steps), unpack(op.times), values, strict=True
+        ):
+            records[offset] = (shape, step, time, dict(zip(op.names, record, strict=True)))
+    return [records[offset] for offset in range(batch.count)] if len(records) == batch.count else None

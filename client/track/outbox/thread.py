@@ -85,7 +85,7 @@ class SenderThread:
     def _start(self) -> None:
         with self.lock:
             # A thread that is about to end reads this under the same lock, and goes on.
-            self._sender.stopping = self._sender.retiring = False
+            self._sender.stopping = self._sender.closing_when_drained = False
             # A signal handler that logs while the thread starts must not start another one.
             if self._starting or self.is_alive:
                 return

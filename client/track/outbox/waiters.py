@@ -7,14 +7,14 @@ there; a keep until it is durable here.
 from __future__ import annotations
 
 from track.outbox.backlog import Backlog
-from track.outbox.futures import Call, FlushTicket, KeepTicket
+from track.outbox.futures import Call, FlushFuture, SyncFuture
 from track_protocol.errors import BadValue, LocalProtocolError, SpoolError, TrackError
 from track_protocol.wire.link import Failed, Link, Replied
 
-__all__ = ["Waiting", "settle"]
+__all__ = ["Waiters", "resolve"]
 
 
-class Waiting:
+class Waiters:
     """Reads, flushes and keeps that are not settled.
 
     Only the sender uses it.
@@ -28,22 +28,22 @@ class Waiting:
         self._last_call = 0
         self._reads: dict[int, tuple[Call, int]] = {}
         self._sent: set[int] = set()
-        self._flushes: list[tuple[FlushTicket, int]] = []
-        self._keeps: list[tuple[KeepTicket, int]] = []
+        self._flushes: list[tuple[FlushFuture, int]] = []
+        self._keeps: list[tuple[SyncFuture, int]] = []
 
     def __bool__(self) -> bool:
         return bool(self._reads or self._flushes or self._keeps)
 
-    def add(self, ticket: Call | FlushTicket | KeepTicket) -> None:
+    def add(self, future: Call | FlushFuture | SyncFuture) -> None:
         """Somebody waits behind everything that is numbered now."""
         after = self._backlog.next_seq - 1
-        if isinstance(ticket, Call):
-            self._reads[self.new_call_id()] = (ticket, after)
-        elif isinstance(ticket, KeepTicket):
-            self._keeps.append((ticket, after))
+        if isinstance(future, Call):
+            self._reads[self.new_call_id()] = (future, after)
+        elif isinstance(future, SyncFuture):
+            self._keeps.append((future, after))
         else:
-            self._flushes.append((ticket, after))
-            self.settle_flushes()
+            self._flushes.append((future, after))
+            self.resolve_flushes()
 
     def new_call_id(self) -> int:
         """What tells the answer of a call from those of all others."""
@@ -60,7 +60,7 @@ class Waiting:
                 self._send(link, call_id, call)
 
     def _send(self, link: Link, call_id: int, call: Call) -> None:
-        if call.abandoned:
+        if call.cancelled:
             del self._reads[call_id]
             return
         try:
@@ -75,7 +75,7 @@ class Waiting:
         call, _ = self._reads.pop(event.call_id, (None, 0))
         self._sent.discard(event.call_id)
         if call is not None:
-            settle(call, event)
+            resolve(call, event)
 
     def detach(self) -> None:
         """The link is gone: no read counts as sent."""
@@ -83,16 +83,16 @@ class Waiting:
 
     # -- flushes and keeps -----------------------------------------------------------------------
 
-    def settle_flushes(self) -> None:
+    def resolve_flushes(self) -> None:
         """More may be durable at the store."""
-        waiting, settled = self._flushes, self._backlog.settled
-        if waiting and waiting[0][1] <= settled:
-            self._flushes = [(ticket, after) for ticket, after in waiting if after > settled]
-            for ticket, after in waiting:
-                if after <= settled:
-                    ticket.resolve()
+        waiting, resolved_through = self._flushes, self._backlog.resolved_through
+        if waiting and waiting[0][1] <= resolved_through:
+            self._flushes = [(future, after) for future, after in waiting if after > resolved_through]
+            for future, after in waiting:
+                if after <= resolved_through:
+                    future.resolve()
 
-    def settle_keeps(self, synced: int, problem: SpoolError | None) -> None:
+    def resolve_syncs(self, synced: int, problem: SpoolError | None) -> None:
         """The disk was written.
 
         Args:
@@ -100,13 +100,13 @@ class Waiting:
             problem: why it cannot be written.
         """
         waiting, self._keeps = self._keeps, []
-        for ticket, after in waiting:
+        for future, after in waiting:
             if problem is not None:
-                ticket.fail(problem)
+                future.fail(problem)
             elif after <= max(synced, self._backlog.acked):
-                ticket.resolve()
+                future.resolve()
             else:
-                self._keeps.append((ticket, after))
+                self._keeps.append((future, after))
 
     # -- when the records change -----------------------------------------------------------------
 
@@ -114,14 +114,14 @@ class Waiting:
         """The records have other numbers now: wait behind the last of them."""
         last = self._backlog.next_seq - 1
         self._reads = {call_id: (call, last) for call_id, (call, _) in self._reads.items()}
-        self._flushes = [(ticket, last) for ticket, _ in self._flushes]
-        self._keeps = [(ticket, last) for ticket, _ in self._keeps]
+        self._flushes = [(future, last) for future, _ in self._flushes]
+        self._keeps = [(future, last) for future, _ in self._keeps]
 
     def fail_flushes(self, error: TrackError) -> None:
         """What they wait for is not going to be durable."""
         flushes, self._flushes = self._flushes, []
-        for ticket, _ in flushes:
-            ticket.fail(error)
+        for future, _ in flushes:
+            future.fail(error)
 
     def fail_reads(self, error: TrackError) -> None:
         """Nobody is going to have an answer."""
@@ -134,7 +134,7 @@ class Waiting:
         self._reads = {call_id: (call, 0) for call_id, (call, _) in self._reads.items()}
 
 
-def settle(call: Call, event: Replied | Failed) -> None:
+def resolve(call: Call, event: Replied | Failed) -> None:
     """Let a call have its answer."""
     if isinstance(event, Failed):
         call.fail(event.error)

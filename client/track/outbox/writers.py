@@ -7,8 +7,8 @@ from collections.abc import Callable, Iterable, Mapping
 from functools import lru_cache
 from typing import Any, Final
 
-from track.outbox.queue import RowQueue
-from track.outbox.records import ROW_BYTES_LIMIT, Shape, plain_step, weigh
+from track.outbox.queue import RecordQueue
+from track.outbox.records import RECORD_BYTES_LIMIT, Shape, estimate_size, plain_step
 from track_protocol.errors import BadValue
 from track_protocol.model.seriesname import check_series_name
 from track_protocol.model.values import normalise
@@ -33,7 +33,7 @@ class PointWriters:
         keep: called behind each log call, to wait until it is on disk; None where it need not be.
     """
 
-    def __init__(self, queue: RowQueue, keep: Callable[[], None] | None) -> None:
+    def __init__(self, queue: RecordQueue, keep: Callable[[], None] | None) -> None:
         self._queue = queue
         self._keep = keep
         self._made = lru_cache(_MOST_WRITERS)(self._make_writer)
@@ -68,8 +68,13 @@ class PointWriters:
         spec = None if aggregator is None else list(aggregator)
         # Everything a log call touches is a local of this closure: that is what makes it fast.
         queue = self._queue
-        rows, gate, crossed, careful = queue.rows, queue.gate, queue.crossed, self._log_carefully
-        append, shape_of, now, plain, plain_steps = rows.append, shapes.get, time.time, _PLAIN, _STEPS
+        records, gate, on_watermark, careful = (
+            queue.records,
+            queue.gate,
+            queue.on_watermark,
+            self._log_carefully,
+        )
+        append, shape_of, now, plain, plain_steps = records.append, shapes.get, time.time, _PLAIN, _STEPS
 
         def write(step: Any, values: Mapping[str, Any]) -> None:
             shape = shape_of(tuple(values))
@@ -81,8 +86,8 @@ class PointWriters:
                     careful(shapes, trial, kind, spec, step, values)
                     return
             append((shape, step, now(), values))
-            if len(rows) >= gate.mark:
-                crossed()
+            if len(records) >= gate.watermark:
+                on_watermark()
 
         return write if self._keep is None else _durable(write, self._keep)
 
@@ -101,14 +106,14 @@ class PointWriters:
         try:
             step = plain_step(step)
         except BadValue as error:
-            self._queue.losses.drop(len(values), str(error), trial)
+            self._queue.drops.drop(len(values), str(error), trial)
             return
         plain = {}
         for name, value in values.items():
             try:
                 plain[check_series_name(name, kind)] = normalise(value, name)
             except BadValue as error:
-                self._queue.losses.drop(1, str(error), trial)
+                self._queue.drops.drop(1, str(error), trial)
         names = list(plain)
         for start in range(0, len(names), _MOST_NAMES):
             part = tuple(names[start : start + _MOST_NAMES])
@@ -124,9 +129,9 @@ class PointWriters:
         if all(type(value) in _PLAIN for value in values.values()) and type(step) in _STEPS:
             self._queue.append((shape, step, at, values))
             return
-        nbytes = shape.row_bytes + weigh(step) + weigh(list(values.values()))
-        if nbytes <= ROW_BYTES_LIMIT:
-            self._queue.append_heavy((shape, step, at, values, nbytes))
+        nbytes = shape.record_bytes + estimate_size(step) + estimate_size(list(values.values()))
+        if nbytes <= RECORD_BYTES_LIMIT:
+            self._queue.append_sized((shape, step, at, values, nbytes))
         elif len(values) > 1:
             for name, value in values.items():
                 aggregators = shape.aggregators and shape.aggregators[:1]
@@ -134,8 +139,8 @@ class PointWriters:
                     Shape(shape.trial, shape.kind, [name], aggregators), step, at, {name: value}
                 )
         else:
-            reason = f"{shape.names[0]}: more than {ROW_BYTES_LIMIT:,} bytes in one value"
-            self._queue.losses.drop(1, reason, shape.trial)
+            reason = f"{shape.names[0]}: more than {RECORD_BYTES_LIMIT:,} bytes in one value"
+            self._queue.drops.drop(1, reason, shape.trial)
 
 
 def _durable(write: Write, keep: Callable[[], None]) -> Write:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import Any, Final
 
-from track.outbox.limits import Limits
+from track.outbox.queue import Limits
 from track.persistence.embedded import outbox_of
 from track.persistence.locks import (
     ConcurrentWrite,

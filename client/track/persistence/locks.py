@@ -16,6 +16,7 @@ from types import FrameType, TracebackType
 from typing import Any, Final, TypeVar, cast
 
 from track.persistence.protocol import Protocol
+from track.process.lifecycle import register
 from track.process.signals import SignalHandler
 from track_protocol.errors import TrackError, UsageError
 from track_protocol.uri import FILE_SCHEMES, Uri, redact
@@ -85,6 +86,8 @@ class LockFileRemover(SignalHandler):
 class MultiLock:
     """Excludes other threads and other processes; may be taken again by the thread that holds it.
 
+    A forked child holds nothing: what its parent holds stays the parent's.
+
     Args:
         obj: what it is for: the path of a file, a store in a file, or several of these, which are then
             always taken in the same order.
@@ -96,7 +99,7 @@ class MultiLock:
     def __init__(self, obj: Any) -> None:
         several = isinstance(obj, Iterable) and not isinstance(obj, (str, bytes, os.PathLike))
         paths = {_guarded(each) for each in (obj if several else [obj])}
-        self._locks = [_PathLock.of(path) for path in sorted(paths)]
+        self._locks = [_path_locks.of(path) for path in sorted(paths)]
 
     def acquire(self) -> bool:
         """Wait for it, and take it; True."""
@@ -207,26 +210,23 @@ class _PathLock:
         path: of the lock's own file.
     """
 
-    _known: dict[tuple[int, str], _PathLock] = {}  # noqa: RUF012 - the registry of this process
-    _registry = threading.Lock()
-
     def __init__(self, path: str) -> None:
         self._path = path
-        self._thread = threading.RLock()
-        self._depth = 0
-        self._fd = -1
+        self._begin()
 
-    @classmethod
-    def of(cls, path: str) -> _PathLock:
-        # A forked child makes its own: the parent's descriptor would share the parent's lock with it.
-        with cls._registry:
-            return cls._known.setdefault((os.getpid(), path), cls(path))
+    def _begin(self) -> None:
+        self._thread = threading.RLock()
+        self._depth = self._inherited = 0
+        self._fd = -1
 
     def acquire(self) -> None:
         self._thread.acquire()
         try:
             if self._depth == 0:
-                self._fd = os.open(self._path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
+                with _path_locks.forks:
+                    self._fd = os.open(
+                        self._path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600
+                    )
                 fcntl.flock(self._fd, fcntl.LOCK_EX)
             self._depth += 1
         except BaseException:
@@ -235,15 +235,62 @@ class _PathLock:
             raise
 
     def release(self) -> None:
+        if self._depth == 0 and self._inherited:
+            self._inherited -= 1  # a forked child ends the block in which its parent holds the lock
+            return
         self._depth -= 1
-        if self._depth == 0:
-            self._let_go()
+        self._let_go()
         self._thread.release()
+
+    def forget(self) -> None:
+        """A forked child closes the copy of the file, which would hold the lock as well."""
+        fd, inherited = self._fd, self._depth
+        self._begin()
+        self._inherited = inherited
+        if fd >= 0:
+            os.close(fd)
 
     def _let_go(self) -> None:
         if self._depth == 0 and self._fd >= 0:
             fd, self._fd = self._fd, -1
             os.close(fd)
+
+
+class _PathLocks:
+    """All locks of this process, which its forked children find free.
+
+    Attributes:
+        forks: held while a lock's file is opened, and while the process forks.
+    """
+
+    def __init__(self) -> None:
+        self._known: dict[str, _PathLock] = {}
+        self.forks = threading.RLock()
+        register(self)
+
+    def of(self, path: str) -> _PathLock:
+        """The lock of one file, the same one each time."""
+        return self._known.setdefault(path, _PathLock(path))
+
+    def before_fork(self) -> None:
+        """No lock's file is half opened while the process forks."""
+        self.forks.acquire()
+
+    def after_fork_in_parent(self) -> None:
+        """They may be opened again."""
+        self.forks.release()
+
+    def after_fork_in_child(self) -> None:
+        """What the parent's threads hold is not the child's."""
+        self.forks = threading.RLock()
+        for lock in list(self._known.values()):
+            lock.forget()
+
+    def on_exit(self, timeout: float) -> None:
+        """The system gives them up."""
+
+
+_path_locks: Final = _PathLocks()
 
 
 def _guarded(obj: Any) -> str:

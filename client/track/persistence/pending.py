@@ -14,7 +14,7 @@ from typing import Any, Final
 
 from track.connection.offline import Offline
 from track.outbox import Outbox
-from track.outbox.records import ROW_BYTES_LIMIT, weigh
+from track.outbox.records import RECORD_BYTES_LIMIT, estimate_size
 from track.structure import CONTINUED
 from track_protocol.errors import ServerUnreachable, StoreFull, TooBusy
 from track_protocol.model.documents import Document
@@ -97,10 +97,10 @@ class Creations:
             ServerUnreachable: the store is away, and the policy is not to start without it.
             TrackError: the store refuses it.
         """
-        if not self.may_go_on_alone or _HEAD + weigh(document) > ROW_BYTES_LIMIT:
+        if not self.may_go_on_alone or _HEAD + estimate_size(document) > RECORD_BYTES_LIMIT:
             return self._insert(kind, document)
         outbox, key = self._outbox, document[kind.key]
-        known_away = outbox.is_known_away
+        known_away = outbox.is_known_unreachable
         outbox.create(key, kind.create, {kind.name: document})
         try:
             found = self._look_up(kind, key, _PATIENCE)
@@ -120,7 +120,7 @@ class Creations:
             kind: of item.
             document: of the item, in plain values and with its key.
         """
-        if _HEAD + weigh(document) > ROW_BYTES_LIMIT:
+        if _HEAD + estimate_size(document) > RECORD_BYTES_LIMIT:
             self._insert(kind, document)
         else:
             self._outbox.log(kind.create, {kind.name: document})

@@ -16,7 +16,7 @@ from track.connection.offline import OfflineLink
 from track.outbox import Outbox
 from track.persistence.remote import OutboxProtocol
 from track.process.signals import SignalHandler
-from track.spool.options import SpoolOptions, sends_leftovers
+from track.spool.options import SpoolOptions, sends_orphans
 from track_protocol.errors import MissingExtra, RPCCallFailure
 from track_protocol.uri import Uri
 
@@ -109,7 +109,7 @@ class _Links:
         self._client = ref(client)
         self._login: tuple[str, str] | None = None
         self._root = root
-        self._sends_leftovers = sends_leftovers(environment())
+        self._sends_orphans = sends_orphans(environment())
         self._tended_by = 0
 
     def __call__(self) -> Link:
@@ -124,11 +124,11 @@ class _Links:
         self._tended_by = os.getpid()
         if self._root.is_dir():
             # Deferred: mostly there is nothing.
-            from track.resend.orphans import tend_leftovers
+            from track.resend.orphans import recover_orphans
             from track.resend.replay import Destination
 
             destination = Destination(self._plain_link, self.name, self.public, self._address.timeout)
-            tend_leftovers(self._root, destination, send=self._sends_leftovers)
+            recover_orphans(self._root, destination, send=self._sends_orphans)
 
     def _plain_link(self) -> Link:
         return SocketLink(self._address, self._authenticate)

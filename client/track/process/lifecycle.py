@@ -3,26 +3,32 @@
 A forked child shares nothing with its parent's outboxes: same loggers, but a session, a thread and a
 connection of its own.  At the end of a process everything is flushed: by `atexit`, and by a finalizer
 in children of `multiprocessing`, which leave without it.  What is logged still later, by exit functions
-that run after ours or by destructors, has nobody who flushes it at the end any more: `has_left`.
+that run after ours or by destructors, has nobody who flushes it at the end any more: `has_exited`.
 """
 
 from __future__ import annotations
 
 import atexit
+import logging
 import os
 import sys
 import threading
 import time
+from collections.abc import Callable
+from functools import partial
+from types import TracebackType
 from typing import Final, Protocol
 from weakref import WeakSet
 
-__all__ = ["EXIT_SECONDS", "Resident", "enroll", "has_left", "prepare_for_exit"]
+__all__ = ["EXIT_SECONDS", "ForkSafeRLock", "LifecycleHook", "has_exited", "prepare_for_exit", "register"]
+
+_log: Final = logging.getLogger("track")
 
 EXIT_SECONDS: Final = 30.0
 """How long the end of a process waits for the store."""
 
 
-class Resident(Protocol):
+class LifecycleHook(Protocol):
     """What lives as long as the process does."""
 
     def before_fork(self) -> None:
@@ -34,55 +40,78 @@ class Resident(Protocol):
     def after_fork_in_child(self) -> None:
         """This is the new process, with this one thread."""
 
-    def leave(self, timeout: float) -> None:
+    def on_exit(self, timeout: float) -> None:
         """The process ends: save what there is within `timeout` seconds."""
 
 
 class _Registry:
-    """All residents of this process."""
+    """All hooks of this process.
+
+    Attributes:
+        hooks: themselves, as long as they exist.
+        lock: held while a thread forks: what one of two that fork at once holds, the other must not release.
+        forks: of each fork under way, all hooks, and those among them that hold something.
+        prepared_pid: the process whose end `multiprocessing` was asked to tell of.
+        hooked: whether the interpreter was asked to tell of forks and of the end.
+        exited: whether the end has flushed everything.
+    """
 
     def __init__(self) -> None:
-        self.residents: WeakSet[Resident] = WeakSet()
-        self.held: list[Resident] = []
-        # Two threads may fork at once, and what one of them holds is not the other's to release.
-        self.turn = threading.RLock()
+        self.hooks: WeakSet[LifecycleHook] = WeakSet()
+        self.lock = threading.RLock()
+        self.forks: list[tuple[list[LifecycleHook], list[LifecycleHook]]] = []
         self.prepared_pid = 0
         self.hooked = False
-        self.left = False
+        self.exited = False
 
     def before_fork(self) -> None:
-        self.turn.acquire()
-        self.held = list(self.residents)
-        for resident in self.held:
-            resident.before_fork()
+        self.lock.acquire()
+        hooks: list[LifecycleHook] = []
+        held: list[LifecycleHook] = []
+        self.forks.append((hooks, held))
+        hooks += self.hooks
+        held.extend(hook for hook in hooks if _runs(hook.before_fork))
 
     def after_fork_in_parent(self) -> None:
-        for resident in reversed(self.held):
-            resident.after_fork_in_parent()
-        self.held = []
-        self.turn.release()
+        _, held = self.forks.pop()
+        try:
+            for hook in reversed(held):
+                _runs(hook.after_fork_in_parent)
+        finally:
+            self.lock.release()
 
     def after_fork_in_child(self) -> None:
-        for resident in self.held:
-            resident.after_fork_in_child()
-        self.held = []
-        self.turn = threading.RLock()
+        # What could not be held may be in any state: the child begins it anew with the rest.
+        hooks, _ = self.forks.pop()
+        self.lock = threading.RLock()
+        for hook in hooks:
+            _runs(hook.after_fork_in_child)
 
-    def leave(self) -> None:
+    def on_exit(self) -> None:
         deadline = time.monotonic() + EXIT_SECONDS
-        for resident in list(self.residents):
+        for hook in list(self.hooks):
             try:
-                resident.leave(max(0.0, deadline - time.monotonic()))
+                _runs(partial(hook.on_exit, max(0.0, deadline - time.monotonic())))
             except KeyboardInterrupt:
                 deadline = 0.0  # somebody does not want to wait any more, for none of them
-        self.left = True
+        self.exited = True
+
+
+def _runs(call: Callable[[], None]) -> bool:
+    """Whether a hook does what it should: one that fails must not keep the others from doing it."""
+    try:
+        call()
+    except Exception:  # noqa: BLE001  # whatever is wrong with it, the others hold locks
+        _log.exception("a fork or the end of the process was not handled as it should be")
+        return False
+    return True
 
 
 _registry: Final = _Registry()
 
 
-def enroll(resident: Resident) -> None:
-    """Tell `resident` about forks and the end of the process, as long as it exists."""
+def register(hook: LifecycleHook) -> None:
+    """Tell `hook` about forks and the end of the process, as long as it exists."""
     if not _registry.hooked:
         _registry.hooked = True
         os.register_at_fork(
@@ -90,13 +119,14 @@ def enroll(resident: Resident) -> None:
             after_in_parent=_registry.after_fork_in_parent,
             after_in_child=_registry.after_fork_in_child,
         )
-        atexit.register(_registry.leave)
-    _registry.residents.add(resident)
+        atexit.register(_registry.on_exit)
+    with _registry.lock:
+        _registry.hooks.add(hook)
 
 
-def has_left() -> bool:
+def has_exited() -> bool:
     """Whether the end of this process has flushed everything, so that nobody does it once more."""
-    return _registry.left
+    return _registry.exited
 
 
 def prepare_for_exit() -> None:
@@ -115,4 +145,47 @@ def prepare_for_exit() -> None:
 def _finalize(registry: _Registry) -> None:
     from multiprocessing import util
 
-    util.Finalize(None, registry.leave, exitpriority=10)
+    util.Finalize(None, registry.on_exit, exitpriority=10)
+
+
+class ForkSafeRLock:
+    """A reentrant lock that a forked child finds free, whatever the parent's other threads were doing.
+
+    As a context manager it says whether this is the thread's outermost turn: a signal handler or a destructor
+    may come in the middle of one.
+    """
+
+    def __init__(self) -> None:
+        self._begin()
+        register(self)
+
+    def _begin(self) -> None:
+        self._lock = threading.RLock()
+        self._depth = 0
+
+    def __enter__(self) -> bool:
+        self._lock.acquire()
+        self._depth += 1
+        return self._depth == 1
+
+    def __exit__(
+        self,
+        exc_type: type[BaseException] | None,
+        exc_val: BaseException | None,
+        exc_tb: TracebackType | None,
+    ) -> None:
+        self._depth -= 1
+        self._lock.release()
+
+    def before_fork(self) -> None:
+        """Nothing: to wait for whoever has it could be to wait for each other."""
+
+    def after_fork_in_parent(self) -> None:
+        """Nothing changes here."""
+
+    def after_fork_in_child(self) -> None:
+        """Whoever had it is not here."""
+        self._begin()
+
+    def on_exit(self, timeout: float) -> None:
+        """There is nothing to save."""

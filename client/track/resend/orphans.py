@@ -5,24 +5,29 @@ from __future__ import annotations
 import logging
 import socket
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Final
 
-from track.resend.login import is_same_server
-from track.resend.replay import Destination, Outcome, Replay
-from track.resend.terms import Rules
-from track.spool.folder import is_held, read_origin, spools_in
-from track.spool.inventory import look_at
-from track_protocol.errors import SpoolError, SpoolInUse, TrackError
+from track.connection.address import SocketAddress
+from track.connection.credentials import find_secret, local_credentials
+from track.connection.link import SocketLink
+from track.resend.replay import Destination, Outcome, Replay, ReplayRules
+from track.spool.folder import is_held, read_metadata, spools_in
+from track.spool.reader import look_at
+from track_protocol.errors import AuthenticationError, SpoolError, SpoolInUse, TrackError, UsageError
+from track_protocol.loopback import is_loopback
+from track_protocol.uri import Uri
 from track_protocol.wire.amount import Amount
+from track_protocol.wire.link import Link
 
-__all__ = ["tend_leftovers"]
+__all__ = ["destination_at", "is_same_server", "public_address", "recover_orphans"]
 
 _log: Final = logging.getLogger("track")
 
 
-def tend_leftovers(root: Path, destination: Destination, *, send: bool) -> None:
+def recover_orphans(root: Path, destination: Destination, *, send: bool) -> None:
     """Send left-over spools one after the other, on a thread of its own that nobody waits for.
 
     Only those that were written on this machine, by the same user of the same server, and that nobody
@@ -35,7 +40,7 @@ def tend_leftovers(root: Path, destination: Destination, *, send: bool) -> None:
     """
     work: Callable[[Path, Destination], None] = _send_all if send else _tell_of_all
     threading.Thread(
-        target=_guarded, args=(work, root, destination), name="track-leftovers", daemon=True
+        target=_guarded, args=(work, root, destination), name="track-orphans", daemon=True
     ).start()
 
 
@@ -63,7 +68,7 @@ def _send_all(root: Path, destination: Destination) -> None:
     _log.info("what earlier runs left is sent from %s to %s", root, destination.name)
     outcomes = []
     for path in waiting:
-        outcome = Replay(path, destination, Rules(same_store=True)).run()
+        outcome = Replay(path, destination, ReplayRules(same_store=True)).run()
         if isinstance(outcome.error, SpoolInUse):
             continue  # another start was first
         outcomes.append(outcome)
@@ -104,10 +109,84 @@ def _waiting(root: Path, destination: Destination) -> list[Path]:
 
 def _is_ours(path: Path, destination: Destination) -> bool:
     try:
-        origin = read_origin(path)
+        metadata = read_metadata(path)
     except SpoolError:
         return False
     if not any(path.glob("*.segment")):
         return False
     # Locks of other hosts are not to be relied on where they share a folder over the network.
-    return origin.host == socket.gethostname() and is_same_server(origin.server, destination.address)
+    return metadata.host == socket.gethostname() and is_same_server(metadata.server, destination.address)
+
+
+def destination_at(uri: str, environment: Mapping[str, str]) -> Destination:
+    """The server at an address, with a login for it.
+
+    It is that of the URI, else ``TRACK_TOKEN`` or ``TRACK_TOKEN_FILE``, else that of ``TRACK_URI`` if it
+    names the same server and user, else what the user's own server on this machine left.
+
+    Args:
+        uri: given by hand, or as a spool tells it: without the token.
+        environment: as `os.environ` has it.
+
+    Raises:
+        UriError: it is none of a server.
+        AuthenticationError: there is no login.
+    """
+    address, login = SocketAddress(uri), None
+    secret = find_secret(address.password, environment)
+    configured = _configured(address, environment)
+    if secret is not None and address.username is not None:
+        login = (address.username, secret.reveal())
+    elif configured is not None:
+        address, login = configured, configured.credentials()
+    elif not _may_be_own(address, environment):
+        user = "" if address.username is None else f" as {address.username}"
+        raise AuthenticationError(
+            f"there is no login for {address.shown}{user}: give the URI that 'track user add' printed, by "
+            "--to or in TRACK_URI, or its token in TRACK_TOKEN or TRACK_TOKEN_FILE"
+        )
+
+    def open_link() -> Link:
+        return SocketLink(address, lambda: login)
+
+    return Destination(open_link, f"the server at {address.shown}", public_address(uri), address.timeout)
+
+
+def public_address(uri: str) -> str:
+    """A URI without the password in it."""
+    return replace(Uri.parse(uri), password=None).to_text()
+
+
+def is_same_server(recorded: str, uri: str) -> bool:
+    """Whether a spool's address is that of a client: the same host and port, user, and key if both say."""
+    try:
+        one, other = SocketAddress(recorded), SocketAddress(uri)
+    except UsageError:  # of a spool from elsewhere
+        return False
+    keys_differ = one.pins and other.pins and not set(one.pins) & set(other.pins)
+    return _location(one) == _location(other) and one.username == other.username and not keys_differ
+
+
+def _configured(address: SocketAddress, environment: Mapping[str, str]) -> SocketAddress | None:
+    """What ``TRACK_URI`` says of this very server and user."""
+    uri = environment.get("TRACK_URI", "")
+    if not uri.startswith("socket:") or Uri.parse(uri).password is None:
+        return None
+    configured = SocketAddress(uri)
+    same_user = address.username in (None, configured.username)
+    return configured if same_user and _location(address) == _location(configured) else None
+
+
+def _may_be_own(address: SocketAddress, environment: Mapping[str, str]) -> bool:
+    """Whether the server is the user's own, which leaves them a login while it runs.
+
+    Without a name it may be one that is away: the link tells that from somebody else's.
+    """
+    if not is_loopback(address.host):
+        return False
+    local = local_credentials(address.port, environment)
+    return address.username is None or (local is not None and address.username == local.username)
+
+
+def _location(address: SocketAddress) -> tuple[str, int]:
+    return address.host.lower(), address.port

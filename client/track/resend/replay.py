@@ -12,30 +12,41 @@ import threading
 import time
 from collections import deque
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass, field
+from hashlib import sha256
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
 from track.outbox.backlog import Backlog
-from track.outbox.connecting import OpenLink
-from track.outbox.disk import DiskCopy
-from track.outbox.drops import Losses
-from track.outbox.limits import Gate, Limits
-from track.outbox.records import Row
+from track.outbox.connector import OpenLink, close_quietly
+from track.outbox.disk import DiskQueue
+from track.outbox.drops import DropAccount
+from track.outbox.queue import Gate, Limits
+from track.outbox.records import CALL, Record, batch_of
 from track.outbox.sender import Sender
-from track.process.lifecycle import enroll
-from track.resend.lossreport import LossReport
-from track.resend.terms import CheckedLink, Rules, Terms
-from track.spool.folder import Progressed, SpoolFolder
+from track.process.lifecycle import register
+from track.spool.folder import Checkpoint, SpoolFolder
 from track.spool.options import SpoolOptions, SpoolSync
-from track.spool.reader import Recovered, recover
+from track.spool.reader import Recovered, batch_in, recover
 from track.spool.writer import Spool
-from track_protocol.errors import CallTimeout, ServerUnreachable, SpoolError, SpoolForeign, TrackError
+from track_protocol.errors import (
+    CallTimeout,
+    PermissionDenied,
+    RemoteProtocolError,
+    ServerUnreachable,
+    SessionFenced,
+    SpoolError,
+    SpoolForeign,
+    TooBusy,
+    TrackError,
+)
 from track_protocol.wire.amount import Amount
-from track_protocol.wire.batch import Batch
-from track_protocol.wire.link import Link
+from track_protocol.wire.batch import Batch, CallOp, PointsOp
+from track_protocol.wire.link import Acked, Link, LinkEvent, Opened, Refused
+from track_protocol.wire.roles import Role
 
-__all__ = ["Destination", "Outcome", "Replay"]
+__all__ = ["Destination", "GuardedLink", "LossReport", "Outcome", "Replay", "ReplayPolicy", "ReplayRules"]
 
 _LOOKS: Final = 0.1
 _STALLED: Final = 60.0
@@ -108,10 +119,10 @@ class Replay:
         rules: what may be sent there.
     """
 
-    def __init__(self, path: Path, destination: Destination, rules: Rules | None = None) -> None:
+    def __init__(self, path: Path, destination: Destination, rules: ReplayRules | None = None) -> None:
         self._path = path
         self._destination = destination
-        self._rules = rules or Rules()
+        self._rules = rules or ReplayRules()
         self._sender: Sender | None = None
         self._spool: Spool | None = None
         self._told: Link | None = None
@@ -136,7 +147,7 @@ class Replay:
             folder.close()
             return Outcome(self._path, error=error)
         self._spool = spool
-        enroll(self)
+        register(self)
         try:
             return self._send(spool, found, options, show)
         finally:
@@ -147,45 +158,47 @@ class Replay:
     def _send(
         self, spool: Spool, found: Recovered, options: SpoolOptions, show: Callable[[int], None]
     ) -> Outcome:
-        before = spool.folder.progressed()
+        before = spool.folder.checkpoint()
         outcome = Outcome(
             self._path, lost_more=found.is_cut, damages=found.damages, torn_bytes=found.torn_bytes
         )
-        backlog, losses = _backlog_of(found), _Reasons()
-        disk = DiskCopy(backlog, options, self._destination.address, losses, spool)
-        origin = spool.folder.origin
+        backlog, drops = _backlog_of(found), _Reasons()
+        disk = DiskQueue(backlog, options, self._destination.address, drops, spool)
+        metadata = spool.folder.metadata
         damaged = found.is_cut or found.missing_after(before.acked) > 0
         report = LossReport(spool, found) if damaged else None
-        terms = Terms(self._rules, self._path, self._destination.name, origin.server, backlog, before)
+        policy = ReplayPolicy(
+            self._rules, self._path, self._destination.name, metadata.server, backlog, before
+        )
         sender = Sender(
-            deque[Row](),
+            deque[Record](),
             Gate(),
-            lambda: CheckedLink(self._destination.open_link(), terms),
+            lambda: GuardedLink(self._destination.open_link(), policy),
             self._destination.name,
             self._destination.timeout,
             Limits(batches_in_flight=_IN_FLIGHT),
-            losses,
+            drops,
             lambda nbytes: None,
-            session=bytes.fromhex(origin.session),
+            session=bytes.fromhex(metadata.session),
             backlog=backlog,
             disk=disk,
         )
-        sender.retiring = True
-        terms.stop = lambda: _stop(sender)
+        sender.closing_when_drained = True
+        policy.stop = lambda: _stop(sender)
         self._sender = sender
         try:
-            self._carry(sender, backlog, terms, show)
+            self._carry(sender, backlog, policy, show)
         finally:
             _stop(sender)
-            if backlog.settled < backlog.next_seq - 1:
-                _leave(spool.folder, backlog, terms, before)
-        outcome.error = terms.error
+            if backlog.resolved_through < backlog.next_seq - 1:
+                _leave(spool.folder, backlog, policy, before)
+        outcome.error = policy.error
         # What the server had confirmed once is kept for a while, and would not have been sent.
-        outcome.left = found.waiting if terms.had is None else backlog.amount
-        outcome.rejected, outcome.told = terms.refused + losses.unreadable, losses.reasons
-        outcome.sent = terms.sent
-        if terms.had is not None:
-            outcome.lost = found.missing_after(terms.had) + terms.gap
+        outcome.left = found.waiting if policy.had is None else backlog.amount
+        outcome.rejected, outcome.told = policy.refused + drops.unreadable, drops.reasons
+        outcome.sent = policy.sent
+        if policy.had is not None:
+            outcome.lost = found.missing_after(policy.had) + policy.gap
         if report is not None and outcome.error is None and (outcome.lost or outcome.lost_more):
             self._tell_trials(report, outcome)
         return outcome
@@ -197,15 +210,17 @@ class Replay:
         except TrackError as error:
             outcome.told.append(f"the trials were not told of what they lost: {error}")
 
-    def _carry(self, sender: Sender, backlog: Backlog, terms: Terms, show: Callable[[int], None]) -> None:
+    def _carry(
+        self, sender: Sender, backlog: Backlog, policy: ReplayPolicy, show: Callable[[int], None]
+    ) -> None:
         thread = threading.Thread(target=sender.run, name="track-replay", daemon=True)
         thread.start()
-        patience = _Patience(self._destination, sender, backlog)
+        patience = _StallLimit(self._destination, sender, backlog)
         try:
             while thread.is_alive():
                 thread.join(_LOOKS)
                 show(backlog.amount.total)
-                terms.give_up(patience.ended())
+                policy.give_up(patience.ended())
         finally:
             _stop(sender)
             thread.join(_ENDS)
@@ -215,24 +230,22 @@ class Replay:
     def before_fork(self) -> None:
         """The calling thread is about to fork: remember which link the child has to let go of."""
         sender = self._sender
-        self._told = None if sender is None else sender.line.link or sender.line.opening
+        self._told = None if sender is None else sender.connector.link or sender.connector.opening
 
     def after_fork_in_parent(self) -> None:
         """The parent goes on as if nothing had happened."""
         self._told = None
 
     def after_fork_in_child(self) -> None:
-        """Let go of the copies of the parent's files."""
-        if isinstance(self._told, CheckedLink):
+        """Let go of the parent's connection; its files are closed already."""
+        if isinstance(self._told, GuardedLink):
             self._told.after_fork_in_child()
-        if self._spool is not None:
-            self._spool.leave_to_parent()
 
-    def leave(self, timeout: float) -> None:
+    def on_exit(self, timeout: float) -> None:
         """The process ends: what is not sent stays in the spool, and nobody waits for it."""
 
 
-class _Reasons(Losses):
+class _Reasons(DropAccount):
     """Keeps what there is to tell, instead of logging it.
 
     Attributes:
@@ -256,7 +269,7 @@ class _Reasons(Losses):
             self.reasons.append(message)
 
 
-class _Patience:
+class _StallLimit:
     """How long a server may be away, or without a sign that it stores anything."""
 
     def __init__(self, destination: Destination, sender: Sender, backlog: Backlog) -> None:
@@ -269,12 +282,12 @@ class _Patience:
     def ended(self) -> TrackError | None:
         """Why there is none left."""
         now, name = time.monotonic(), self._destination.name
-        if self._sender.line.link is not None:
+        if self._sender.connector.link is not None:
             self._linked = now
         if self._acked != self._backlog.acked:
             self._acked, self._moved = self._backlog.acked, now
         if now - self._linked > self._destination.timeout + _GRACE:
-            problem = self._sender.line.problem
+            problem = self._sender.connector.problem
             return ServerUnreachable(str(problem) if problem is not None else f"{name} cannot be reached")
         if now - self._moved > max(_STALLED, self._destination.timeout + 2 * _GRACE):
             return CallTimeout(f"{name} has confirmed nothing for {_STALLED:g} s: is it overloaded?")
@@ -297,19 +310,308 @@ def _stop(sender: Sender) -> None:
     sender.wake()
 
 
-def _leave(folder: SpoolFolder, backlog: Backlog, terms: Terms, before: Progressed) -> None:
+def _leave(folder: SpoolFolder, backlog: Backlog, policy: ReplayPolicy, before: Checkpoint) -> None:
     """Say how far it has come; a server that it does not belong to has no say in that."""
-    problem = None if terms.error is None else str(terms.error)
+    problem = None if policy.error is None else str(policy.error)
     with contextlib.suppress(OSError):  # it is for people, and the spool may be gone
-        _note(folder, backlog, terms, before, problem)
+        _note(folder, backlog, policy, before, problem)
 
 
 def _note(
-    folder: SpoolFolder, backlog: Backlog, terms: Terms, before: Progressed, problem: str | None
+    folder: SpoolFolder, backlog: Backlog, policy: ReplayPolicy, before: Checkpoint, problem: str | None
 ) -> None:
-    if isinstance(terms.error, SpoolForeign):
-        folder.note(before)
-    elif terms.generation is None:
-        folder.note(Progressed(before.acked, before.generation, problem))
+    if isinstance(policy.error, SpoolForeign):
+        folder.write_checkpoint(before)
+    elif policy.generation is None:
+        folder.write_checkpoint(Checkpoint(before.acked, before.generation, problem))
     else:
-        folder.note(Progressed(backlog.acked, terms.generation, problem))
+        folder.write_checkpoint(Checkpoint(backlog.acked, policy.generation, problem))
+
+
+_PASSES: Final = (ServerUnreachable, TooBusy)
+"""After these it is tried again, as long as there is patience."""
+
+
+@dataclass(frozen=True, slots=True)
+class ReplayRules:
+    """What may be sent where.
+
+    Attributes:
+        despite_gap: send what there is to a server that lacks what comes before it.
+        same_store: only to the store that it was logged for, as far as that is known.
+    """
+
+    despite_gap: bool = False
+    same_store: bool = False
+
+
+class ReplayPolicy:
+    """On which terms the links of a replay are used, and what ended it; for whatever thread uses them.
+
+    Args:
+        rules: what may be sent.
+        path: of the spool.
+        name: of the server.
+        server: that the spool was logged for.
+        backlog: what is to be sent.
+        before: how far the spool had come.
+
+    Attributes:
+        stop: ends the replay.
+        error: why it was ended.
+        had: the last record that the server had when it was first reached; None if it never was.
+        generation: of the server's store; None if it was never reached.
+        gap: how many log calls neither side has, though they were confirmed once.
+        sent: what the server has now and had not when it was first reached.
+        refused: what the server does not take, for good.
+    """
+
+    def __init__(
+        self, rules: ReplayRules, path: Path, name: str, server: str, backlog: Backlog, before: Checkpoint
+    ) -> None:
+        self._rules = rules
+        self._path = path
+        self._name = name
+        self._server = server
+        self._begin = backlog.acked + 1
+        self._end = backlog.next_seq - 1
+        self._before = before
+        self.stop: Callable[[], None] = lambda: None
+        self.error: TrackError | None = None
+        self.had: int | None = None
+        self.generation: str | None = None
+        self.gap = 0
+        self.sent = self.refused = Amount()
+        self._known = 0
+        self._under_way: dict[int, Batch] = {}
+
+    def give_up(self, error: TrackError | None) -> None:
+        """End the replay, if there is an error; the first one counts."""
+        if error is not None:
+            self.error = self.error or error
+            self.stop()
+
+    def judge(self, error: TrackError) -> None:
+        """End the replay for an error that does not pass by itself."""
+        if isinstance(error, SessionFenced):
+            self.give_up(
+                SessionFenced(f"{self._path} is being sent by another process, which has taken over")
+            )
+        elif not isinstance(error, _PASSES):
+            self.give_up(error)
+
+    def admit(self, opened: Opened) -> Opened:
+        """What the sender is to know of a link that is open.
+
+        Raises:
+            SpoolForeign: the server lacks what comes before the spool.
+            PermissionDenied: nothing can be sent there by a reader.
+        """
+        if opened.last_seq < self._begin - 1 and not self._rules.despite_gap:
+            raise SpoolForeign(self._gap_at(opened))
+        stranger = self._before.generation not in (None, opened.generation) and opened.last_seq == 0
+        if stranger and self._rules.same_store:
+            raise SpoolForeign(
+                f"{self._name} has another store than the one that {self._path} was logged for: if it "
+                f"belongs there all the same, send it by hand: track sync {self._path}"
+            )
+        if opened.role == Role.READER and opened.last_seq < self._end:
+            raise PermissionDenied(
+                f"this user of {self._name} is a reader and may not log anything: use a writer's URI"
+            )
+        if self.had is None:
+            self.had = self._known = min(opened.last_seq, self._end)
+            self.gap = max(0, self._begin - 1 - opened.last_seq)
+        self._stored(min(opened.last_seq, self._end))
+        self._under_way.clear()  # the rest is sent again
+        self.generation = opened.generation
+        # Whatever came behind this copy is in another one, or was sent by its process itself.
+        return Opened(min(opened.last_seq, self._end), opened.generation, opened.role)
+
+    def sending(self, batch: Batch) -> None:
+        """Remember what may be refused, one record after the other."""
+        self._under_way[batch.first] = batch
+
+    def check(self, acked: Acked) -> None:
+        """Count what is refused, and require that a server confirms no more than there is.
+
+        Raises:
+            RemoteProtocolError: it does.
+        """
+        if acked.last_seq > self._end:
+            raise RemoteProtocolError(
+                f"{self._name} confirmed record {acked.last_seq}, but {self._path} ends with {self._end}: "
+                "it is kept as it is; is that the right server?"
+            )
+        refused = [(each.seq, self._logged(each.seq - 1, each.seq)) for each in acked.rejected]
+        self._stored(acked.last_seq)
+        for seq, amount in refused:
+            self.refused += amount
+            # Of what was stored in part, the server tells again what it had refused before.
+            self.sent -= amount if self.had is not None and seq > self.had else Amount()
+
+    def _stored(self, last_seq: int) -> None:
+        """The server has everything up to `last_seq`, but for what it refuses."""
+        if last_seq > self._known:
+            self.sent += self._logged(self._known, last_seq)
+            self._known = last_seq
+        while self._under_way:
+            first = next(iter(self._under_way))
+            if self._under_way[first].last > last_seq:
+                break
+            del self._under_way[first]
+
+    def _logged(self, after: int, last_seq: int) -> Amount:
+        """What is under way behind the one record, up to the other."""
+        amount = Amount()
+        for batch in self._under_way.values():
+            if batch.first > last_seq:
+                break  # they are in order, and may be many
+            if batch.first > after and batch.last <= last_seq:
+                amount += batch.amount
+            elif batch.last > after:
+                amount += batch.amount_after(after) - batch.amount_after(last_seq)
+        return amount
+
+    def _gap_at(self, opened: Opened) -> str:
+        known = self._before.generation
+        lacking = f"log calls {opened.last_seq + 1:,} to {self._begin - 1:,}"
+        why = (
+            "it is another server, or one that was set back to an older state"
+            if known != opened.generation
+            else "it has forgotten them"
+        )
+        return (
+            f"{self._path} begins with log call {self._begin:,}, and {lacking}, which were confirmed by "
+            f"{self._server} (store {known or 'unknown'}), are not at {self._name} (store "
+            f"{opened.generation}): {why}. "
+            "Nothing was changed. Name the right server: --to URI; or send what is here without them: "
+            "--despite-gap"
+        )
+
+
+class GuardedLink:
+    """A link whose use ends the replay when something does not pass by itself."""
+
+    def __init__(self, link: Link, policy: ReplayPolicy) -> None:
+        self._link = link
+        self._policy = policy
+
+    def open(self, session: bytes, timeout: float) -> Opened:
+        """See `Link.open`."""
+        try:
+            return self._policy.admit(self._link.open(session, timeout))
+        except TrackError as error:
+            self._policy.judge(error)
+            # To the sender it is away: it has nothing to tell of what is told in the end.
+            raise ServerUnreachable(str(error)) from error
+
+    def poll(self, timeout: float | None) -> list[LinkEvent]:
+        """See `Link.poll`."""
+        try:
+            events = self._link.poll(timeout)
+            for event in events:
+                if isinstance(event, Acked):
+                    self._policy.check(event)
+        except TrackError as error:
+            self._policy.judge(error)
+            if self._policy.error is None:
+                raise
+            return []
+        for event in events:
+            if isinstance(event, Refused):
+                self._policy.judge(event.error)
+        return events if self._policy.error is None else []
+
+    def send_batch(self, batch: Batch) -> int:
+        """See `Link.send_batch`."""
+        self._policy.sending(batch)
+        return self._link.send_batch(batch)
+
+    def send_call(self, call_id: int, seq: int | None, method: str, arguments: dict[str, Any]) -> None:
+        """See `Link.send_call`."""
+        self._link.send_call(call_id, seq, method, arguments)
+
+    def wake(self) -> None:
+        """See `Link.wake`."""
+        self._link.wake()
+
+    def close(self) -> None:
+        """See `Link.close`."""
+        self._link.close()
+
+    def after_fork_in_child(self) -> None:
+        """Let go of the parent's connection."""
+        hook = getattr(self._link, "after_fork_in_child", None)
+        if hook is not None:
+            hook()
+
+
+_MOST_TRIALS: Final = 100
+
+
+class LossReport:
+    """The trials of one damaged spool, which is read before it is sent and gone.
+
+    Args:
+        spool: the spool.
+        found: what it holds.
+    """
+
+    def __init__(self, spool: Spool, found: Recovered) -> None:
+        metadata = spool.folder.metadata
+        self._session = sha256(b"losses of " + bytes.fromhex(metadata.session)).digest()[:16]
+        self._reason = f"damaged on the disk of {metadata.host}, where {metadata.program} had kept it"
+        self._is_open = found.is_cut
+        trials: dict[bytes | str, None] = {}
+        for each in found.kept:
+            # What cannot be read any more is lost, too, which the replay finds.
+            with suppress(SpoolError):
+                for _, _, payload in spool.read_extent(each.location):
+                    named = [_trial_of(op) for op in batch_in(payload).ops]
+                    trials |= dict.fromkeys(trial for trial in named if trial is not None)
+            if len(trials) >= _MOST_TRIALS:
+                break
+        self._trials = list(trials)[:_MOST_TRIALS]
+
+    def send(self, open_link: OpenLink, timeout: float, lost: int) -> None:
+        """Tell them, and wait until that is stored.
+
+        Args:
+            open_link: makes a link to the server that has the rest.
+            timeout: seconds.
+            lost: how many log calls are lost; there may be more if nobody knows what came last.
+
+        Raises:
+            TrackError: the server does not take it.
+        """
+        if not self._trials:
+            return
+        reason = self._reason + (", and perhaps more" if self._is_open else "")
+        told = [{"trial": trial, "points": lost, "reason": reason} for trial in self._trials]
+        batch = batch_of(1, [(CALL, "log_trial_losses", time.time(), each, 0) for each in told])
+        deadline = time.monotonic() + timeout
+        link = open_link()
+        try:
+            if link.open(self._session, timeout).last_seq > 0:
+                return
+            link.send_batch(batch)
+            while (left := deadline - time.monotonic()) > 0:
+                for event in link.poll(left):
+                    if isinstance(event, Refused):
+                        raise event.error
+                    if isinstance(event, Acked) and event.last_seq >= batch.last:
+                        return
+        finally:
+            close_quietly(link)
+        raise CallTimeout(f"the losses were not stored within {timeout:g} s")
+
+
+def _trial_of(op: PointsOp | CallOp) -> bytes | str | None:
+    """The trial that a log call belongs to, if it does to one."""
+    if isinstance(op, PointsOp):
+        return op.trial
+    trial: Any = op.arguments.get("trial")
+    if isinstance(trial, dict):
+        trial = trial.get("id")
+    return trial if isinstance(trial, bytes | str) else None

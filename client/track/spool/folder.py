@@ -21,22 +21,23 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Final
 
+from track.spool.files import OwnedFile
 from track_protocol.errors import SpoolCorrupt, SpoolError, SpoolInUse
 
 __all__ = [
-    "Origin",
-    "Progressed",
+    "Checkpoint",
     "SpoolFolder",
+    "SpoolMetadata",
     "is_held",
-    "read_origin",
-    "read_progressed",
+    "read_checkpoint",
+    "read_metadata",
     "spool_error",
     "spools_in",
 ]
 
 _FORMAT: Final = 1
 _LOCK: Final = "lock"
-_ORIGIN: Final = "spool.json"
+_METADATA: Final = "spool.json"
 _STATE: Final = "state.json"
 _PART: Final = ".part"
 _DAMAGED: Final = "damaged"
@@ -44,7 +45,7 @@ _SEGMENTS: Final = "*.segment"
 
 
 @dataclass(frozen=True, slots=True)
-class Origin:
+class SpoolMetadata:
     """Whose records a spool holds.
 
     Attributes:
@@ -64,7 +65,7 @@ class Origin:
 
 
 @dataclass(frozen=True, slots=True)
-class Progressed:
+class Checkpoint:
     """How far a spool had come.
 
     Attributes:
@@ -83,43 +84,43 @@ class SpoolFolder:
 
     Args:
         path: of the folder.
-        lock: descriptor of its lock file, which is held.
-        origin: whose records it has.
+        lock: its lock file, which is held.
+        metadata: whose records it has.
     """
 
-    def __init__(self, path: Path, lock: int, origin: Origin) -> None:
+    def __init__(self, path: Path, lock: OwnedFile, metadata: SpoolMetadata) -> None:
         self.path = path
-        self.origin = origin
+        self.metadata = metadata
         self._lock = lock
 
     @classmethod
-    def create(cls, root: Path, origin: Origin) -> SpoolFolder:
+    def create(cls, root: Path, metadata: SpoolMetadata) -> SpoolFolder:
         """A new folder in `root`, for this user only.
 
         Raises:
             SpoolError: it cannot be made.
         """
-        path = root / origin.session
+        path = root / metadata.session
         try:
             root.mkdir(mode=0o700, parents=True, exist_ok=True)
             path.mkdir(mode=0o700)
         except OSError as error:
             raise spool_error(path, "made", error) from error
-        lock = -1
+        lock = None
         try:
             lock = _locked(path, new=True)
-            _replace(path / _ORIGIN, {"format": _FORMAT, **asdict(origin)}, durably=True)
+            _replace(path / _METADATA, {"format": _FORMAT, **asdict(metadata)}, durably=True)
             _sync(root)
         except OSError as error:
             # What is half made would stand in the way when there is room again.
             with contextlib.suppress(OSError):
-                for name in (_LOCK, _ORIGIN, Path(_ORIGIN).with_suffix(_PART).name):
+                for name in (_LOCK, _METADATA, Path(_METADATA).with_suffix(_PART).name):
                     (path / name).unlink(missing_ok=True)
                 path.rmdir()
-            if lock >= 0:
-                os.close(lock)
+            if lock is not None:
+                lock.close()
             raise spool_error(path, "made", error) from error
-        return cls(path, lock, origin)
+        return cls(path, lock, metadata)
 
     @classmethod
     def open(cls, path: Path) -> SpoolFolder:
@@ -139,15 +140,17 @@ class SpoolFolder:
         except OSError as error:
             raise spool_error(path, "opened", error) from error
         try:
-            return cls(path, lock, read_origin(path))
+            return cls(path, lock, read_metadata(path))
         except BaseException:
-            os.close(lock)
+            lock.close()
             raise
 
     @property
     def is_there(self) -> bool:
         """Whether it still is what its path leads to: somebody may have deleted or moved it."""
         try:
+            if not self._lock.is_open:
+                self._lock = _locked(self.path)  # the program has closed it, and the folder may still be ours
             return _is_same(self._lock, self.path / _LOCK)
         except OSError:
             return False
@@ -162,17 +165,17 @@ class SpoolFolder:
         """The path of a segment."""
         return self.path / f"{number:08d}.segment"
 
-    def progressed(self) -> Progressed:
-        """How far it had come, see `read_progressed`."""
-        return read_progressed(self.path)
+    def checkpoint(self) -> Checkpoint:
+        """How far it had come, see `read_checkpoint`."""
+        return read_checkpoint(self.path)
 
-    def note(self, progressed: Progressed) -> None:
+    def write_checkpoint(self, checkpoint: Checkpoint) -> None:
         """Say how far it has come, for whoever looks; the server knows better.
 
         Raises:
             OSError: it cannot be written.
         """
-        _replace(self.path / _STATE, asdict(progressed), durably=False)
+        _replace(self.path / _STATE, asdict(checkpoint), durably=False)
 
     def quarantine(self, name: str, data: bytes) -> Path | None:
         """Keep bytes that are no record for a person to look at; None if they are kept already.
@@ -194,7 +197,7 @@ class SpoolFolder:
 
     def remove(self) -> None:
         """Delete it with all it holds but damaged bytes, and let go of it."""
-        whole = [] if (self.path / _DAMAGED).exists() else [self.path / _ORIGIN]
+        whole = [] if (self.path / _DAMAGED).exists() else [self.path / _METADATA]
         for path in [*self.segments(), self.path / _STATE, *whole]:
             path.unlink(missing_ok=True)
         if whole:
@@ -202,13 +205,11 @@ class SpoolFolder:
         self.close()
 
     def close(self) -> None:
-        """Let go of it; harmless when repeated.  In a forked child, the parent goes on holding it."""
-        lock, self._lock = self._lock, -1
-        if lock >= 0:
-            os.close(lock)
+        """Let go of it; harmless when repeated."""
+        self._lock.close()
 
 
-def read_origin(path: Path) -> Origin:
+def read_metadata(path: Path) -> SpoolMetadata:
     """Whose records the spool at `path` holds; it may be in use.
 
     If ``spool.json`` is damaged, the folder's name still tells the session; the server is empty then.
@@ -217,46 +218,46 @@ def read_origin(path: Path) -> Origin:
         SpoolCorrupt: neither says.
         SpoolError: it cannot be read, or is of a newer version.
     """
-    file = path / _ORIGIN
+    file = path / _METADATA
     try:
         said = json.loads(file.read_bytes())
         version = said.pop("format")
         if version == _FORMAT:
-            return _checked(Origin(**said))
+            return _checked(SpoolMetadata(**said))
     except OSError as error:
         raise spool_error(file, "read", error) from error
     except (ValueError, KeyError, TypeError, AttributeError):
-        return _origin_by_name(path)
+        return _metadata_by_name(path)
     if type(version) is int and version > _FORMAT:
         raise SpoolError(f"{path} was written by a newer version of this software: update it")
-    return _origin_by_name(path)
+    return _metadata_by_name(path)
 
 
-def _checked(origin: Origin) -> Origin:
-    texts = (origin.session, origin.server, origin.program, origin.host)
-    if not all(isinstance(text, str) for text in texts) or len(bytes.fromhex(origin.session)) != 16:
-        raise ValueError(origin)
-    if type(origin.pid) is not int or type(origin.made) not in (int, float):
-        raise ValueError(origin)
-    return origin
+def _checked(metadata: SpoolMetadata) -> SpoolMetadata:
+    texts = (metadata.session, metadata.server, metadata.program, metadata.host)
+    if not all(isinstance(text, str) for text in texts) or len(bytes.fromhex(metadata.session)) != 16:
+        raise ValueError(metadata)
+    if type(metadata.pid) is not int or type(metadata.made) not in (int, float):
+        raise ValueError(metadata)
+    return metadata
 
 
-def _origin_by_name(path: Path) -> Origin:
+def _metadata_by_name(path: Path) -> SpoolMetadata:
     try:
-        return _checked(Origin(path.name, "", "an unknown program", "", 0, path.stat().st_mtime))
+        return _checked(SpoolMetadata(path.name, "", "an unknown program", "", 0, path.stat().st_mtime))
     except ValueError:
         raise SpoolCorrupt(
-            f"{path / _ORIGIN} is damaged, so nobody knows whose records these are: see 'track doctor'"
+            f"{path / _METADATA} is damaged, so nobody knows whose records these are: see 'track doctor'"
         ) from None
 
 
-def read_progressed(path: Path) -> Progressed:
+def read_checkpoint(path: Path) -> Checkpoint:
     """How far a spool had come when it was last looked at; nothing, if that cannot be read."""
     try:
         said = json.loads((path / _STATE).read_bytes())
-        return Progressed(int(said["acked"]), said["generation"], said["problem"])
+        return Checkpoint(int(said["acked"]), said["generation"], said["problem"])
     except (OSError, ValueError, KeyError, TypeError):
-        return Progressed()
+        return Checkpoint()
 
 
 def spools_in(root: Path) -> Iterator[Path]:
@@ -268,7 +269,7 @@ def spools_in(root: Path) -> Iterator[Path]:
         SpoolError: the folder cannot be read.
     """
     try:
-        if (root / _ORIGIN).exists():
+        if (root / _METADATA).exists():
             yield root
             return
         entries = list(root.iterdir())
@@ -303,7 +304,7 @@ def is_held(path: Path) -> bool:
     if not (path / _LOCK).exists():
         return False
     try:
-        os.close(_locked(path))
+        _locked(path).close()
     except BlockingIOError:
         return True
     except FileNotFoundError:
@@ -311,8 +312,8 @@ def is_held(path: Path) -> bool:
     return False
 
 
-def _locked(path: Path, *, new: bool = False) -> int:
-    """A descriptor that holds the folder's lock.
+def _locked(path: Path, *, new: bool = False) -> OwnedFile:
+    """The open file that holds the folder's lock.
 
     Args:
         path: of the folder.
@@ -325,20 +326,20 @@ def _locked(path: Path, *, new: bool = False) -> int:
     """
     file = path / _LOCK
     # A copy may have come without it; but one made in a folder that is just being removed would keep that.
-    create = os.O_CREAT if new or (path / _ORIGIN).exists() else 0
-    lock = os.open(file, os.O_RDWR | os.O_CLOEXEC | create, 0o600)
+    create = os.O_CREAT if new or (path / _METADATA).exists() else 0
+    lock = OwnedFile(file, os.O_RDWR | create)
     try:
-        fcntl.flock(lock, fcntl.LOCK_EX | (0 if new else fcntl.LOCK_NB))
+        fcntl.flock(lock.fileno(), fcntl.LOCK_EX | (0 if new else fcntl.LOCK_NB))
         if not _is_same(lock, file):
             raise FileNotFoundError(2, "it was removed", str(file))
     except BaseException:
-        os.close(lock)
+        lock.close()
         raise
     return lock
 
 
-def _is_same(descriptor: int, path: Path) -> bool:
-    mine, there = os.fstat(descriptor), os.stat(path)
+def _is_same(file: OwnedFile, path: Path) -> bool:
+    mine, there = os.fstat(file.fileno()), os.stat(path)
     return (mine.st_dev, mine.st_ino) == (there.st_dev, there.st_ino)
 
 

@@ -12,7 +12,7 @@ from typing import Final
 from track_protocol.errors import UsageError
 from track_protocol.places import client_state_folder
 
-__all__ = ["SpoolOptions", "SpoolSync", "parse_size", "parse_sync", "sends_leftovers", "spool_root"]
+__all__ = ["SpoolOptions", "SpoolSync", "parse_size", "parse_sync", "sends_orphans", "spool_root"]
 
 _MEBI: Final = 1024 * 1024
 _UNITS: Final = {"": 1, "K": 1024, "M": _MEBI, "G": 1024 * _MEBI, "T": 1024 * 1024 * _MEBI}
@@ -86,7 +86,7 @@ def spool_root(environment: Mapping[str, str]) -> Path:
     return Path(named).absolute() if named else client_state_folder(environment) / "spool"
 
 
-def sends_leftovers(environment: Mapping[str, str]) -> bool:
+def sends_orphans(environment: Mapping[str, str]) -> bool:
     """Whether a start sends what earlier runs left: ``TRACK_SYNC``, ``auto`` (the default) or ``manual``.
 
     Raises:

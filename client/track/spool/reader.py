@@ -4,21 +4,40 @@ from __future__ import annotations
 
 import logging
 import os
-from dataclasses import dataclass, field
+from bisect import bisect_right
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
-from track.spool.folder import SpoolFolder, spool_error
+from track.spool.folder import (
+    Checkpoint,
+    SpoolFolder,
+    SpoolMetadata,
+    is_held,
+    read_checkpoint,
+    read_metadata,
+    spool_error,
+    spools_in,
+)
 from track.spool.options import SpoolOptions
 from track.spool.segments import HEADER_SIZE, RECORD_OVERHEAD, Damage, Scan, scan
-from track.spool.stretches import Gathering, Stretch
-from track.spool.writer import Place, Spool
-from track_protocol.errors import SpoolCorrupt, TrackError
+from track.spool.writer import Location, Spool
+from track_protocol.errors import SpoolCorrupt, SpoolError, TrackError
 from track_protocol.wire.amount import Amount
 from track_protocol.wire.batch import Batch, batch_from_wire
 from track_protocol.wire.codec import decode_own
 
-__all__ = ["Recovered", "batch_in", "recover", "survey"]
+__all__ = [
+    "Extent",
+    "ExtentIndex",
+    "Found",
+    "Recovered",
+    "batch_in",
+    "look_at",
+    "look_in",
+    "recover",
+    "survey",
+]
 
 _log: Final = logging.getLogger("track")
 _NOTHING: Final = Amount()
@@ -41,7 +60,7 @@ class Recovered:
         begins: whether the first segment is still there, so that no log call was ever removed from it.
     """
 
-    kept: list[Stretch] = field(default_factory=list)
+    kept: list[Extent] = field(default_factory=list)
     missing: list[tuple[int, int]] = field(default_factory=list)
     waiting: Amount = _NOTHING
     nbytes: int = 0
@@ -87,7 +106,7 @@ def recover(folder: SpoolFolder, options: SpoolOptions) -> tuple[Spool, Recovere
     Raises:
         SpoolError: it cannot be read or written.
     """
-    reading = _Reading(bytes.fromhex(folder.origin.session), folder.progressed().acked)
+    reading = _Reading(bytes.fromhex(folder.metadata.session), folder.checkpoint().acked)
     paths = folder.segments()
     spool = Spool(folder, options, 1 + max((_number(path) for path in paths), default=0))
     for path in paths:
@@ -121,7 +140,7 @@ class _Reading:
     def __init__(self, session: bytes, acked: int) -> None:
         self._session = session
         self._acked = acked
-        self._gathering = Gathering()
+        self._gathering = ExtentIndex()
         self.found = Recovered()
         self.last = 0
 
@@ -150,7 +169,7 @@ class _Reading:
                 found.damages.append(f"{path}: {error}")
                 result.damages.append(Damage(start - RECORD_OVERHEAD, start + length))
                 continue
-            if self._gathering.add(batch, Place(number, start, length)):
+            if self._gathering.add(batch, Location(number, start, length)):
                 self._count(batch, length)
         return data, result
 
@@ -162,7 +181,7 @@ class _Reading:
 
     def end(self) -> Recovered:
         """What was found in all of them."""
-        self.found.kept, self.found.missing = self._gathering.stretches, self._gathering.missing
+        self.found.kept, self.found.missing = self._gathering.extents, self._gathering.missing
         return self.found
 
 
@@ -203,3 +222,210 @@ def _tell(path: Path, found: Recovered) -> None:
         _log.error("%s; the bytes are set aside in %s", damage, path / "damaged")
     for first, last in found.missing:
         _log.error("%s: log calls %s to %s are damaged and cannot be sent", path, first, last)
+
+
+@dataclass(slots=True)
+class Extent:
+    """Records whose numbers follow each other, as their bytes do.
+
+    Attributes:
+        first, last: numbers of their log calls.
+        amount: what was logged by them.
+        location: from the payload of the first one to the end of the last one.
+        records: how many they are.
+    """
+
+    first: int
+    last: int
+    amount: Amount
+    location: Location
+    records: int = 1
+
+
+class ExtentIndex:
+    """Whole records as they are found, each number once: after a failed flush records are written again."""
+
+    def __init__(self) -> None:
+        self._extents: list[Extent] = []
+        self._numbers = _Numbers()
+
+    def add(self, batch: Batch, location: Location) -> bool:
+        """Count a record, if not all of its numbers were found before.
+
+        Args:
+            batch: what it holds.
+            location: where.
+
+        Returns:
+            whether it counts.
+        """
+        if not self._numbers.add(batch.first, batch.last):
+            return False
+        behind = self._extents[-1] if self._extents else None
+        if behind is not None and behind.last + 1 == batch.first:
+            coalesced = behind.location.coalesced(location, behind.records + 1)
+            if coalesced is not None:
+                behind.last, behind.location = batch.last, coalesced
+                behind.amount += batch.amount
+                behind.records += 1
+                return True
+        self._extents.append(Extent(batch.first, batch.last, batch.amount, location))
+        return True
+
+    @property
+    def extents(self) -> list[Extent]:
+        """What was found, in the order of its numbers."""
+        ordered: list[Extent] = []
+        for each in sorted(self._extents, key=lambda each: (each.first, -each.last)):
+            if not ordered or each.last > ordered[-1].last:
+                ordered.append(each)
+        return ordered
+
+    @property
+    def missing(self) -> list[tuple[int, int]]:
+        """First and last of the numbers between those that were found."""
+        return self._numbers.gaps
+
+
+class _Numbers:
+    """Which numbers there are, as runs without a gap, in order."""
+
+    def __init__(self) -> None:
+        self._firsts: list[int] = []
+        self._lasts: list[int] = []
+
+    def add(self, first: int, last: int) -> bool:
+        """Whether some from `first` to `last` are new."""
+        firsts, lasts = self._firsts, self._lasts
+        # Where the run before them stands, if they are not behind all others as mostly.
+        at = len(firsts) - 1 if not firsts or first > lasts[-1] else bisect_right(firsts, first) - 1
+        if at >= 0 and last <= lasts[at]:
+            return False
+        if at >= 0 and first <= lasts[at] + 1:
+            first = firsts[at]
+        else:
+            at += 1
+        end = at
+        while end < len(firsts) and firsts[end] <= last + 1:
+            last = max(last, lasts[end])
+            end += 1
+        firsts[at:end], lasts[at:end] = [first], [last]
+        return True
+
+    @property
+    def gaps(self) -> list[tuple[int, int]]:
+        """First and last of those that are missing between runs."""
+        pairs = zip(self._lasts, self._firsts[1:], strict=False)
+        return [(last + 1, first - 1) for last, first in pairs]
+
+
+@dataclass(frozen=True, slots=True)
+class Found:
+    """One spool.
+
+    Attributes:
+        path: its folder.
+        metadata: whose it is; None if it does not say.
+        checkpoint: how far it had come.
+        in_use: whether a process writes or sends it.
+        held: what it holds.
+        kept_damage: whether bytes that are no records were set aside.
+        trouble: why it cannot be used.
+    """
+
+    path: Path
+    metadata: SpoolMetadata | None
+    checkpoint: Checkpoint
+    in_use: bool
+    held: Recovered = field(default_factory=Recovered)
+    kept_damage: bool = False
+    trouble: SpoolError | None = None
+
+    @property
+    def waiting(self) -> Amount:
+        """How much waits, as far as is known here."""
+        return self.held.waiting
+
+    @property
+    def nbytes(self) -> int:
+        """How many bytes wait."""
+        return self.held.nbytes
+
+    @property
+    def is_damage_only(self) -> bool:
+        """Whether all was sent, and only what was set aside is left."""
+        return self.kept_damage and self.trouble is None and not any(self.path.glob("*.segment"))
+
+    @property
+    def state(self) -> str:
+        """In a few words."""
+        if self.in_use:
+            return "in use: sends itself"
+        if self.trouble is not None:
+            return "unusable"
+        if self.is_damage_only:
+            return "sent, damaged bytes kept"
+        return "waits, damaged" if self.held.damages else "waits"
+
+    def as_json(self) -> dict[str, Any]:
+        """Everything about it, in plain values."""
+        metadata = asdict(self.metadata) if self.metadata is not None else {}
+        return {
+            "folder": str(self.path),
+            **metadata,
+            "state": self.state,
+            "in_use": self.in_use,
+            "points": self.waiting.points,
+            "calls": self.waiting.calls,
+            "bytes": self.nbytes,
+            "acked": self.checkpoint.acked,
+            "generation": self.checkpoint.generation,
+            "problem": self.checkpoint.problem,
+            "damages": self.held.damages,
+            "missing": self.held.missing_after(self.checkpoint.acked),
+            "torn_bytes": 0 if self.in_use else self.held.torn_bytes,
+            "error": None if self.trouble is None else str(self.trouble),
+        }
+
+
+def look_in(root: Path, *, inside: bool = True) -> list[Found]:
+    """The spools in a folder, which may be one itself; the oldest first.
+
+    Args:
+        root: the folder.
+        inside: see `look_at`.
+
+    Raises:
+        SpoolError: the folder cannot be read.
+    """
+    found = [look_at(path, inside=inside) for path in spools_in(root)]
+    kept = [each for each in found if not _is_shell(each.path, each.kept_damage)]
+    return sorted(kept, key=lambda each: each.metadata.made if each.metadata is not None else 0.0)
+
+
+def look_at(path: Path, *, inside: bool = True) -> Found:
+    """One spool; what is wrong with it is told, not raised.
+
+    Args:
+        path: its folder.
+        inside: whether to read what it holds, too, which takes a while if that is much.
+    """
+    checkpoint, in_use = read_checkpoint(path), False
+    kept_damage = (path / "damaged").is_dir()
+    try:
+        in_use = is_held(path)
+        metadata = read_metadata(path)
+    except SpoolError as error:
+        return Found(path, None, checkpoint, in_use, kept_damage=kept_damage, trouble=error)
+    except OSError as error:
+        return Found(path, None, checkpoint, in_use, trouble=spool_error(path, "read", error))
+    try:
+        held = survey(path, metadata.session, checkpoint.acked) if inside else Recovered()
+        return Found(path, metadata, checkpoint, in_use, held, kept_damage)
+    except SpoolError as error:
+        return Found(path, metadata, checkpoint, in_use, kept_damage=kept_damage, trouble=error)
+
+
+def _is_shell(path: Path, kept_damage: bool) -> bool:
+    """Whether its process died before it had written anything, or it is just being removed."""
+    return not (kept_damage or (path / "spool.json").exists() or any(path.glob("*.segment")))

@@ -147,7 +147,7 @@ def _next_record(data: bytes, after: int, last: int) -> Record | None:
     """The first whole record behind a damaged one."""
     if len(data) - after >= RECORD_OVERHEAD:
         # Mostly only the payload is damaged, and the length still tells where the next one is.
-        follower = after + RECORD_OVERHEAD + _RECORD.unpack_from(data, after)[0]
+        follower = after + RECORD_OVERHEAD + _length_at(data, after)
         record = _record_at(data, follower, last)
         if record is not None:
             return record
@@ -158,6 +158,18 @@ def _next_record(data: bytes, after: int, last: int) -> Record | None:
             return record
         at = data.find(_HIGH_ZEROS, at + 1 + _HIGH_AT) - _HIGH_AT
     return None
+
+
+def _length_at(data: bytes, at: int) -> int:
+    """The length of a damaged record; if a flipped bit in it is all the damage, the right one."""
+    length, seq, checksum = _RECORD.unpack_from(data, at)
+    start = at + RECORD_OVERHEAD
+    for bit in range(_LONGEST.bit_length()):
+        mended = length ^ 1 << bit
+        end = start + mended
+        if mended <= _LONGEST and end <= len(data) and checksum == _checksum(seq, data[start:end]):
+            return int(mended)
+    return int(length)
 
 
 def _is_finished(data: bytes, at: int) -> bool:

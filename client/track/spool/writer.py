@@ -12,12 +12,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final, NamedTuple
 
+from track.spool.files import OwnedFile
 from track.spool.folder import SpoolFolder, spool_error
 from track.spool.options import SpoolOptions, SpoolSync
 from track.spool.segments import HEADER_SIZE, RECORD_OVERHEAD, pack_header, pack_record, payload_of, scan
 from track_protocol.errors import SpoolCorrupt, SpoolError, SpoolFull
 
-__all__ = ["STRETCH_BYTES", "STRETCH_RECORDS", "Place", "Spool"]
+__all__ = ["EXTENT_BYTES", "EXTENT_RECORDS", "Location", "Spool"]
 
 _FULL: Final = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 
@@ -25,23 +26,23 @@ _SEGMENTS_AT_LEAST: Final = 8
 """A spool whose limit is low has smaller segments: what is confirmed goes away by whole ones."""
 
 
-STRETCH_RECORDS: Final = 4_096
-STRETCH_BYTES: Final = 1024 * 1024
+EXTENT_RECORDS: Final = 4_096
+EXTENT_BYTES: Final = 1024 * 1024
 """How much of what lies one behind the other is one item in memory: so much is read back at once."""
 
 
-class Place(NamedTuple):
+class Location(NamedTuple):
     """Where a record lies, or several ones that lie one behind the other."""
 
     segment: int
     start: int
     length: int
 
-    def is_behind(self, other: Place) -> bool:
+    def is_behind(self, other: Location) -> bool:
         """Whether the one record begins where the other ends."""
         return self.segment == other.segment and self.start == other.start + other.length + RECORD_OVERHEAD
 
-    def joined(self, behind: Place, records: int) -> Place | None:
+    def coalesced(self, behind: Location, records: int) -> Location | None:
         """The place of both, if they are neighbours and not too much to be read back at once.
 
         Args:
@@ -49,7 +50,7 @@ class Place(NamedTuple):
             records: how many both are.
         """
         length = behind.start + behind.length - self.start
-        if not behind.is_behind(self) or records > STRETCH_RECORDS or length > STRETCH_BYTES:
+        if not behind.is_behind(self) or records > EXTENT_RECORDS or length > EXTENT_BYTES:
             return None
         return self._replace(length=length)
 
@@ -84,18 +85,18 @@ class Spool:
         self.folder = folder
         self._options = options
         self._most = min(options.segment_bytes, options.limit // _SEGMENTS_AT_LEAST)
-        self._session = bytes.fromhex(folder.origin.session)
+        self._session = bytes.fromhex(folder.metadata.session)
         self._segments: deque[_Segment] = deque()
         self._number = first_segment
-        self._file = -1
-        self._reading: tuple[int, int] = (0, -1)
+        self._file: OwnedFile | None = None
+        self._reading: tuple[int, OwnedFile] | None = None
         self._size = 0
         self._unsynced = False
         self._is_full = False
 
     # -- writing ---------------------------------------------------------------------------------
 
-    def append(self, first: int, last: int, payload: bytes) -> Place:
+    def append(self, first: int, last: int, payload: bytes) -> Location:
         """Write a record behind the others; a killed process does not lose it any more.
 
         Args:
@@ -118,14 +119,14 @@ class Spool:
                 self._is_full = True
                 raise SpoolFull(f"no room is left for {self.folder.path} ({error.strerror})") from error
             raise spool_error(self.folder.path, "written", error) from error
-        place = Place(segment.number, segment.size + RECORD_OVERHEAD, len(payload))
+        location = Location(segment.number, segment.size + RECORD_OVERHEAD, len(payload))
         segment.size += len(record)
         segment.last = last
         segment.ended = time.monotonic()
         self._size += len(record)
         self._unsynced = True
         self._is_full = False
-        return place
+        return location
 
     def sync(self) -> None:
         """Flush what was written to the disk itself.
@@ -134,25 +135,23 @@ class Spool:
             SpoolError: it is not known what of it is there; what was written since the last time has to be
                 written again, and goes to a new segment.
         """
-        if not self._unsynced or self._file < 0:
+        if not self._unsynced or self._file is None:
             return
         try:
-            os.fsync(self._file)
+            os.fsync(self._file.fileno())
         except OSError as error:
             self._break_off()
             raise spool_error(self.folder.path, "flushed to the disk", error) from error
         self._unsynced = False
 
     def _current(self) -> _Segment:
-        if self._file >= 0 and self._segments[-1].size >= self._most:
+        if self._file is not None and self._segments[-1].size >= self._most:
             if self._options.sync is not SpoolSync.NONE:
-                os.fsync(self._file)
+                os.fsync(self._file.fileno())
             self._break_off()
-        if self._file < 0:
+        if self._file is None:
             path = self.folder.segment(self._number)
-            self._file = os.open(
-                path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_APPEND | os.O_CLOEXEC, 0o600
-            )
+            self._file = OwnedFile(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_APPEND)
             self._segments.append(_Segment(self._number, 0, 0, time.monotonic()))
             self._number += 1
             self._write(pack_header(self._session))
@@ -163,9 +162,10 @@ class Spool:
         return self._segments[-1]
 
     def _write(self, data: bytes) -> None:
-        view = memoryview(data)
+        assert self._file is not None, "a segment was begun"
+        file, view = self._file.fileno(), memoryview(data)
         while view:
-            view = view[os.write(self._file, view) :]
+            view = view[os.write(file, view) :]
 
     def _sync_folder(self) -> None:
         descriptor = os.open(self.folder.path, os.O_RDONLY | os.O_DIRECTORY)
@@ -176,10 +176,10 @@ class Spool:
 
     def _break_off(self) -> None:
         """Write to this segment no more: after a failure, nobody knows what its end looks like."""
-        if self._file >= 0:
+        if self._file is not None:
             with contextlib.suppress(OSError):
-                os.close(self._file)
-            self._file = -1
+                self._file.close()
+            self._file = None
 
     def _take_back(self) -> None:
         """Remove a segment without records: on a full disk there would soon be many of its kind."""
@@ -199,7 +199,7 @@ class Spool:
 
     # -- reading ---------------------------------------------------------------------------------
 
-    def read(self, first: int, place: Place) -> bytes:
+    def read(self, first: int, location: Location) -> bytes:
         """The payload of a record.
 
         Raises:
@@ -207,23 +207,23 @@ class Spool:
             SpoolError: it cannot be read.
         """
         try:
-            file = self._opened(place.segment)
-            data = os.pread(file, RECORD_OVERHEAD + place.length, place.start - RECORD_OVERHEAD)
+            file = self._opened(location.segment)
+            data = os.pread(file, RECORD_OVERHEAD + location.length, location.start - RECORD_OVERHEAD)
         except OSError as error:
-            raise spool_error(self.folder.segment(place.segment), "read", error) from error
+            raise spool_error(self.folder.segment(location.segment), "read", error) from error
         try:
             return payload_of(data, first)
         except SpoolCorrupt as error:
-            self.folder.quarantine(f"{place.segment:08d}-{place.start - RECORD_OVERHEAD}", data)
+            self.folder.quarantine(f"{location.segment:08d}-{location.start - RECORD_OVERHEAD}", data)
             raise SpoolCorrupt(
-                f"{self.folder.segment(place.segment)}: {error}; its bytes are set aside"
+                f"{self.folder.segment(location.segment)}: {error}; its bytes are set aside"
             ) from None
 
-    def read_stretch(self, place: Place) -> list[tuple[int, Place, bytes]]:
+    def read_extent(self, location: Location) -> list[tuple[int, Location, bytes]]:
         """The records that lie one behind the other, but for damaged ones, whose bytes are set aside.
 
         Args:
-            place: reaches from the payload of the first one to the end of the last one.
+            location: reaches from the payload of the first one to the end of the last one.
 
         Returns:
             Of each record the number of its first log call, its place and its payload.
@@ -231,11 +231,11 @@ class Spool:
         Raises:
             SpoolError: they cannot be read.
         """
-        begin = place.start - RECORD_OVERHEAD
+        begin = location.start - RECORD_OVERHEAD
         try:
-            data = os.pread(self._opened(place.segment), RECORD_OVERHEAD + place.length, begin)
+            data = os.pread(self._opened(location.segment), RECORD_OVERHEAD + location.length, begin)
         except OSError as error:
-            raise spool_error(self.folder.segment(place.segment), "read", error) from error
+            raise spool_error(self.folder.segment(location.segment), "read", error) from error
         data = pack_header(self._session) + data
         offset = begin - HEADER_SIZE
         found = scan(data, self._session)
@@ -243,27 +243,26 @@ class Spool:
             # What is whole must not be lost because the rest cannot be set aside: it stays where it is.
             with contextlib.suppress(SpoolError):
                 if end > start:
-                    self.folder.quarantine(f"{place.segment:08d}-{offset + start}", data[start:end])
+                    self.folder.quarantine(f"{location.segment:08d}-{offset + start}", data[start:end])
         return [
-            (seq, Place(place.segment, offset + start, length), data[start : start + length])
+            (seq, Location(location.segment, offset + start, length), data[start : start + length])
             for seq, start, length in found.records
         ]
 
     def _opened(self, segment: int) -> int:
-        if self._reading[0] != segment:
+        if self._reading is None or self._reading[0] != segment or not self._reading[1].is_open:
             self._close_reading()
-            self._reading = (segment, os.open(self.folder.segment(segment), os.O_RDONLY | os.O_CLOEXEC))
-        return self._reading[1]
+            self._reading = (segment, OwnedFile(self.folder.segment(segment), os.O_RDONLY))
+        return self._reading[1].fileno()
 
     def _close_reading(self) -> None:
-        # Forgotten first: a child that is forked in between must not close what it has not got.
-        (_, descriptor), self._reading = self._reading, (0, -1)
-        if descriptor >= 0:
-            os.close(descriptor)
+        if self._reading is not None:
+            self._reading[1].close()
+            self._reading = None
 
     def kept_after(
         self, last_seq: int, complain: Callable[[SpoolError], None]
-    ) -> Iterator[tuple[int, Place, bytes]]:
+    ) -> Iterator[tuple[int, Location, bytes]]:
         """Records whose first log call comes after `last_seq` or that hold it, as far as they are kept.
 
         Args:
@@ -285,7 +284,7 @@ class Spool:
                 continue
             for record in records:
                 payload = data[record.start : record.start + record.length]
-                yield record.seq, Place(segment.number, record.start, record.length), payload
+                yield record.seq, Location(segment.number, record.start, record.length), payload
 
     def _bytes_of(self, path: Path) -> bytes:
         try:
@@ -320,7 +319,7 @@ class Spool:
         confirmed = [segment for segment in self._segments if segment.last <= last_seq]
         surplus = sum(segment.size for segment in confirmed) - self._options.kept_bytes
         for segment in confirmed:
-            writing = self._file >= 0 and segment is self._segments[-1]
+            writing = self._file is not None and segment is self._segments[-1]
             if writing or not (surplus > 0 or segment.ended < oldest_kept or self.is_pressed):
                 break
             self.folder.segment(segment.number).unlink(missing_ok=True)
@@ -337,8 +336,3 @@ class Spool:
         """Let go of all files."""
         self._break_off()
         self._close_reading()
-
-    def leave_to_parent(self) -> None:
-        """This is a forked child: the files are the parent's, which goes on with them."""
-        self.close()
-        self.folder.close()

@@ -7,7 +7,7 @@ import json
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Final
 
-from track.media.png import Pixels, decode_png, encode_png
+from track.media.image import Pixels, decode_png, encode_png
 from track.persistence.protocol import Protocol
 from track.tracker.records import step_of
 from track.tracker.run_ids import number_of

@@ -57,7 +57,16 @@ from track_protocol.query.tree import (
     leaves,
 )
 
-__all__ = ["MAX_CONDITIONS", "Kind", "Query", "matches", "normalise_query", "parse_query"]
+__all__ = [
+    "MAX_CONDITIONS",
+    "Kind",
+    "Query",
+    "attribute_names",
+    "attribute_path",
+    "matches",
+    "normalise_query",
+    "parse_query",
+]
 
 MAX_CONDITIONS: Final = 1_000
 """Comparisons in one query; the values listed in ``$in`` are not limited."""
@@ -101,6 +110,23 @@ def parse_query(query: Mapping[str, Any], kind: Kind = "trial") -> Query:
     if next(islice(leaves(condition), MAX_CONDITIONS, None), None) is not None:
         raise BadQuery(f"a query has over {MAX_CONDITIONS} comparisons: list the values in one $in")
     return Query(kind, condition)
+
+
+def attribute_names(kind: Kind) -> tuple[str, ...]:
+    """The attributes of a kind, without the names inside them."""
+    return tuple(_ATTRIBUTES[kind])
+
+
+def attribute_path(name: str, kind: Kind) -> Path:
+    """Where the values of an attribute that has an order are in a document.
+
+    Raises:
+        BadQuery: there is no such attribute, or its values have no order.
+    """
+    attribute = _attribute(name, kind)
+    if not attribute.ordered:
+        raise BadQuery(f"{name!r} as a whole has no order: name a key, as in '{name}.key'")
+    return attribute.path
 
 
 def matches(document: dict[str, Any], query: Mapping[str, Any] | Query, kind: Kind = "trial") -> bool:

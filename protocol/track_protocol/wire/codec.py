@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import re
 from collections import Counter
+from collections.abc import Sequence
 from itertools import chain
 from typing import Any, Final
 
@@ -19,7 +20,7 @@ import msgpack
 
 from track_protocol.errors import BadValue, RemoteProtocolError, TrackError
 
-__all__ = ["NESTING_LIMIT", "decode", "decode_own", "encode"]
+__all__ = ["NESTING_LIMIT", "decode", "decode_own", "encode", "encode_list", "encode_own"]
 
 NESTING_LIMIT: Final = 64
 """How deep lists, tuples and maps may nest: what users may nest and the protocol's own around it."""
@@ -147,15 +148,31 @@ def encode(value: Any) -> bytes:
     Raises:
         BadValue: it holds something that the wire cannot carry exactly.
     """
+    packed = encode_own(value)
+    _check_bytes(packed, BadValue)
+    _check_nesting(value, BadValue)
+    return packed
+
+
+def encode_own(value: Any) -> bytes:
+    """Encode a value that was checked before it was stored; takes a fraction of the time of `encode`.
+
+    Raises:
+        BadValue: it holds something that the wire cannot carry at all.
+    """
     try:
         packed: bytes = msgpack.packb(value, default=_encode_other, use_bin_type=True, strict_types=True)
     except UnicodeEncodeError as error:
         raise BadValue(f"a string holds a lone surrogate and is not text: {error.reason}") from None
     except ValueError as error:
         raise BadValue(f"a value cannot be sent: {error}") from None
-    _check_bytes(packed, BadValue)
-    _check_nesting(value, BadValue)
     return packed
+
+
+def encode_list(items: Sequence[bytes]) -> bytes:
+    """The encoding of a list whose items are encoded."""
+    header: bytes = msgpack.Packer().pack_array_header(len(items))
+    return header + b"".join(items)
 
 
 def decode(data: bytes | bytearray | memoryview) -> Any:

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from enum import IntEnum
 from typing import Any, Final
 
 from track_protocol.errors import RemoteProtocolError
+from track_protocol.security.tokens import Secret
 from track_protocol.wire.batch import Batch, batch_from_wire
 from track_protocol.wire.frames import FrameKind
 from track_protocol.wire.link import Rejection
@@ -16,17 +18,21 @@ __all__ = [
     "AuthReceived",
     "BatchReceived",
     "CallReceived",
+    "ClientProved",
     "CloseReceived",
     "ErrorReceived",
     "Event",
+    "Follows",
     "HelloReceived",
     "NackReceived",
+    "PasswordReceived",
     "PingReceived",
     "PongReceived",
     "ReadyReceived",
     "ResultPart",
     "ResultReceived",
     "ServerHelloReceived",
+    "VerifierNeeded",
     "event_from_frame",
 ]
 
@@ -51,16 +57,38 @@ class ServerHelloReceived:
 
 @dataclass(frozen=True, slots=True)
 class AuthReceived:
-    """One message of the login exchange."""
+    """One message of the login; a `Connection` gives what it means instead."""
 
-    message: str
+    message: str = field(repr=False)
+
+
+@dataclass(frozen=True, slots=True)
+class VerifierNeeded:
+    """A client says who it is: look its verifier up and answer with `Connection.send_challenge`."""
+
+    username: str
+
+
+@dataclass(frozen=True, slots=True)
+class ClientProved:
+    """The client proved to be this user: answer with `Connection.send_ready`, or close."""
+
+    username: str
+
+
+@dataclass(frozen=True, slots=True)
+class PasswordReceived:
+    """A client sends its password: decide, and answer with `Connection.send_ready`, or close."""
+
+    username: str
+    password: Secret
 
 
 @dataclass(frozen=True, slots=True)
 class ReadyReceived:
     """Login succeeded: the server's proof, and what the session stands at."""
 
-    proof: str
+    proof: str = field(repr=False)
     last_seq: int
     generation: str
     role: str
@@ -77,12 +105,29 @@ class CallReceived:
     nbytes: int = field(default=0, compare=False)
 
 
+class Follows(IntEnum):
+    """What follows a part of an answer; the value is what travels."""
+
+    NOTHING = 0
+    PART = 1
+    PAGE = 2
+
+
 @dataclass(frozen=True, slots=True)
 class ResultPart:
-    """A piece of an encoded answer; `more` tells that others follow."""
+    """A part of an answer.
+
+    An answer is one encoded value, or a list in pages, each an encoded list of its own.  A page is as many
+    parts as it takes.
+
+    Attributes:
+        call_id: of the call that is answered.
+        follows: another part of this page, another page, or nothing.
+        data: encoded bytes.
+    """
 
     call_id: int
-    more: bool
+    follows: Follows
     data: bytes
 
 
@@ -154,6 +199,9 @@ Event = (
     HelloReceived
     | ServerHelloReceived
     | AuthReceived
+    | VerifierNeeded
+    | ClientProved
+    | PasswordReceived
     | ReadyReceived
     | CallReceived
     | ResultPart
@@ -219,15 +267,22 @@ def _nack(fields: list[Any]) -> NackReceived:
     return NackReceived(expected, code, message)
 
 
+def _result(fields: list[Any]) -> ResultPart:
+    call_id, follows, data = _typed(FrameKind.RESULT, fields, int, int, bytes)
+    _need(follows in _FOLLOWS, FrameKind.RESULT)
+    return ResultPart(call_id, Follows(follows), data)
+
+
 def _error(fields: list[Any]) -> ErrorReceived:
     return ErrorReceived(*_typed(FrameKind.ERROR, fields, int, str, str, (str, type(None))))
 
 
+_FOLLOWS: Final = frozenset(Follows)
 _PARSERS: Final[Mapping[FrameKind, Callable[[list[Any]], Event]]] = {
     FrameKind.AUTH: lambda f: AuthReceived(*_typed(FrameKind.AUTH, f, str)),
     FrameKind.READY: _ready,
     FrameKind.CALL: _call,
-    FrameKind.RESULT: lambda f: ResultPart(*_typed(FrameKind.RESULT, f, int, bool, bytes)),
+    FrameKind.RESULT: _result,
     FrameKind.ERROR: _error,
     FrameKind.BATCH: lambda f: BatchReceived(batch_from_wire(f)),
     FrameKind.ACK: _ack,

@@ -10,9 +10,7 @@ from __future__ import annotations
 import logging
 import threading
 import time
-import traceback
-from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Callable, Hashable
 from dataclasses import replace
 from typing import Any, Final
 
@@ -22,13 +20,12 @@ from track_protocol.errors import (
     SessionFenced,
     StoreCorrupt,
     StoreError,
+    StoreFailed,
     StoreFull,
     TooBusy,
     TrackError,
 )
 from track_protocol.wire.batch import Batch
-from track_protocol.wire.codec import encode
-from track_protocol.wire.methods import Access, method_named
 from track_server.engine.fairqueue import Turns
 from track_server.engine.jobs import (
     TURN,
@@ -39,15 +36,16 @@ from track_server.engine.jobs import (
     CallJob,
     ChangeJob,
     Job,
+    LeaveJob,
     Outcome,
     Writer,
     bound,
     session_of,
     waits,
 )
+from track_server.engine.readers import ReaderPool, Rest
 from track_server.engine.recovery import Recovery
 from track_server.methods.blobs import Sweeper
-from track_server.methods.dispatch import READS
 from track_server.storage.contract import SessionState, Store, Transaction
 
 __all__ = ["Engine"]
@@ -81,7 +79,10 @@ class Engine:
         self._jobs = Turns()
         self._wake = threading.Condition()
         self._closing = False
-        self._readers = ThreadPoolExecutor(readers, thread_name_prefix="track-reader")
+        self._failed: StoreFailed | None = None
+        self._on_failure: Callable[[TrackError], None] | None = None
+        self._running: list[Job] = []
+        self._readers = ReaderPool(store, self._recovery, readers)
         self._thread = threading.Thread(target=self._write, name="track-writer", daemon=True)
         self._thread.start()
 
@@ -137,6 +138,16 @@ class Engine:
         """
         self._submit(CallJob(writer, seq, bound(method, arguments), done, saves=method == "commit"))
 
+    def submit_leave(self, writer: Writer) -> None:
+        """Shrink a session whose client said goodbye, behind everything that it handed in.
+
+        It keeps its owner, its epoch and its last number for good; the answer to its last call is forgotten.
+
+        Args:
+            writer: the session's holder that said goodbye; an older one changes nothing.
+        """
+        self._submit(LeaveJob(writer, _log_failed_leave))
+
     def submit_change(self, change: Callable[[Transaction], Any], done: Callable[[Outcome], None]) -> None:
         """Make a change of the server's own.
 
@@ -147,9 +158,15 @@ class Engine:
         """
         self._submit(ChangeJob(change, done))
 
-    def submit_read(self, method: str, arguments: dict[str, Any], done: Callable[[Outcome], None]) -> None:
-        """Answer a read from a snapshot; `done` is called on a reader's thread, as for a call."""
-        self._readers.submit(self._read, method, arguments, done)
+    def submit_read(
+        self, method: str, arguments: dict[str, Any], done: Callable[[Outcome], None], peer: Hashable = None
+    ) -> None:
+        """Answer a read from a snapshot; see `ReaderPool.submit`."""
+        self._readers.submit(method, arguments, done, peer)
+
+    def submit_rest(self, rest: Rest, done: Callable[[Outcome], None], peer: Hashable = None) -> None:
+        """Make the next page of a read's answer; see `ReaderPool.submit_rest`."""
+        self._readers.submit_rest(rest, done, peer)
 
     def last_seq(self, writer: Writer) -> int:
         """The session's last durable record; 0 if it never wrote.
@@ -171,6 +188,18 @@ class Engine:
             raise
         return state if self._recovery.vouch() == vouched else self._vouched_session(writer)
 
+    def on_failure(self, tell: Callable[[TrackError], None]) -> None:
+        """Have somebody told, on any thread, that the writer thread died: nothing is stored from then on.
+
+        Args:
+            tell: called once, at once if the thread is dead already.
+        """
+        with self._wake:
+            self._on_failure = tell
+            failed = self._failed
+        if failed is not None:
+            tell(failed)
+
     def close(self, *, tidy: bool = True) -> None:
         """Finish what was submitted, then close the store; harmless when repeated.
 
@@ -183,8 +212,8 @@ class Engine:
             self._closing = True
             self._wake.notify()
         self._thread.join()
-        self._readers.shutdown(wait=True)
-        if self._recovery.hindered:
+        self._readers.close()
+        if self._recovery.hindered or self._failed is not None:
             self.store.abandon()
         else:
             self.store.close(tidy=tidy)
@@ -198,35 +227,41 @@ class Engine:
 
     def _submit(self, job: Job) -> None:
         with self._wake:
-            if not self._closing:
+            if not (self._closing or self._failed):
                 self._jobs.put(job)
                 self._wake.notify()
                 return
-        job.done(TooBusy("the store is closing: try again when it is back"))
-
-    # -- the readers' threads --------------------------------------------------------------------
-
-    def _read(self, name: str, arguments: dict[str, Any], done: Callable[[Outcome], None]) -> None:
-        outcome: Outcome
-        try:
-            method = method_named(name, within=(Access.READ,))
-            checked = method.check(arguments)
-            with self.store.snapshot() as view:
-                outcome = encode(READS[name](view, **checked))
-        except TrackError as error:
-            self._recovery.note(error, reading=True)
-            outcome = error
-        except Exception as error:  # noqa: BLE001 - whatever it is, the caller waits for an answer
-            _log.exception("the read %s failed", name)
-            outcome = InternalError(f"the server failed on this call: {error!r}", traceback.format_exc())
-        done(outcome)
+        job.done(self._failed or TooBusy("the store is closing: try again when it is back"))
 
     # -- the writer's thread ---------------------------------------------------------------------
 
     def _write(self) -> None:
+        try:
+            self._write_until_closed()
+        except BaseException as error:  # noqa: BLE001 - without this thread all is accepted and nothing stored
+            self._fail(error)
+
+    def _fail(self, error: BaseException) -> None:
+        """Fail every job that waits or comes later: the thread that runs them ends."""
+        failed = StoreFailed(
+            f"the writer thread of {self.store.uri} died ({error!r}): nothing is stored any more, "
+            "restart the server"
+        )
+        _log.critical("%s", failed, exc_info=error)
+        with self._wake:
+            self._failed = failed
+            jobs, tell = [*self._running, *self._jobs.take(len(self._jobs))], self._on_failure
+        for job in jobs:
+            self._answer(job, failed)
+        if tell is not None:
+            tell(failed)
+
+    def _write_until_closed(self) -> None:
         tended = time.monotonic()
         while jobs := self._next_group():
+            self._running = jobs
             unfinished = self._transact(jobs)
+            self._running = []
             with self._wake:
                 self._jobs.put_back(unfinished)
             if time.monotonic() - tended > _BUSY_EVERY:
@@ -282,8 +317,14 @@ class Engine:
             elif job.saves and not isinstance(outcome, TrackError):
                 self._save(job, outcome)
             else:
-                _deliver(job, outcome)
+                self._answer(job, outcome)
         return unfinished
+
+    def _answer(self, job: Job, outcome: Outcome) -> None:
+        try:
+            job.done(outcome)
+        except Exception:  # noqa: BLE001 - it must not end the one thread that writes
+            _log.exception("an answer could not be handed over")
 
     def _transact_each(self, jobs: list[Job]) -> list[Job]:
         unfinished: list[Job] = []
@@ -321,11 +362,11 @@ class Engine:
 
         def saved(error: Exception | None) -> None:
             if error is None:
-                _deliver(job, outcome)
+                self._answer(job, outcome)
                 return
             if not self._recovery.note(error) and not isinstance(error, StoreError):
                 _log.error("%s could not be saved", self.store.uri, exc_info=error)
-            _deliver(job, _as_track_error(error))
+            self._answer(job, _as_track_error(error))
 
         try:
             self.store.save(saved)
@@ -333,11 +374,9 @@ class Engine:
             saved(error)
 
 
-def _deliver(job: Job, outcome: Outcome) -> None:
-    try:
-        job.done(outcome)
-    except Exception:  # noqa: BLE001 - whoever is told must not end the thread that tells
-        _log.exception("an answer could not be handed over")
+def _log_failed_leave(outcome: Outcome) -> None:
+    if isinstance(outcome, TrackError):
+        _log.debug("a session that ended keeps its last answer: %s", outcome)
 
 
 def _as_track_error(error: Exception) -> TrackError:

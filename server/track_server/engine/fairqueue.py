@@ -20,6 +20,9 @@ class Turns:
     def __bool__(self) -> bool:
         return bool(self._own or self._waiting)
 
+    def __len__(self) -> int:
+        return len(self._own) + sum(map(len, self._waiting.values()))
+
     def put(self, job: Job) -> None:
         """Add a job behind those of its session."""
         self._line_of(job).append(job)

@@ -42,6 +42,7 @@ __all__ = [
     "CallJob",
     "ChangeJob",
     "Job",
+    "LeaveJob",
     "Outcome",
     "Writer",
     "bound",
@@ -250,6 +251,28 @@ class CallJob:
         again = self.failure is None
         self.failure = InternalError(f"the server failed on this call: {error!r}", traceback.format_exc())
         return again
+
+
+@dataclass(slots=True)
+class LeaveJob:
+    """A session whose client said goodbye keeps its owner, epoch and last number, and nothing else.
+
+    It stays for good: a copied spool may send its records again after months.
+    """
+
+    writer: Writer
+    done: Callable[[Outcome], None]
+    saves: bool = False
+
+    def run(self, tx: Transaction) -> Outcome:
+        state = tx.session(self.writer.sid)
+        if state is not None and state.epoch == self.writer.epoch and state.last_reply is not None:
+            tx.put_session(replace(state, last_reply=None))
+        return None
+
+    def survive(self, error: Exception) -> bool:
+        """There is nothing to leave out."""
+        return False
 
 
 @dataclass(slots=True)

@@ -2,17 +2,21 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Collection, Sequence
+from dataclasses import dataclass
 from typing import Any, Final
 
 from track_protocol.errors import BadArguments, ItemNotFound
 from track_protocol.model.rejected import Rejected, rejected_to_document
-from track_protocol.query.parse import parse_query
+from track_protocol.query.order import parse_fields, parse_order
+from track_protocol.query.parse import Kind, parse_query
 from track_protocol.wire.batch import SUPERSEDED
 from track_server.methods import lookup
 from track_server.methods.trial_metadata import as_read
-from track_server.storage.contract import Document, View
+from track_server.storage.contract import Document, Snapshot, View
 
 __all__ = [
+    "Listing",
     "fetch_groups",
     "fetch_metrics",
     "fetch_projects",
@@ -24,9 +28,10 @@ __all__ = [
 ]
 
 _PAGE: Final = 65_536
+_SUMMARIES: Final = frozenset({"metrics", "chronos", "media"})
 _REJECTED_PAGE: Final = 256
 _REJECTED_READ: Final = 16
-_REJECTED_BYTES: Final = 4 * 1024 * 1024
+_REJECTED_BYTES: Final = 256 * 1024
 """A page of rejected records ends behind so many bytes, and so many records of it are read at once."""
 
 
@@ -48,7 +53,23 @@ def get_trial_group(view: View, group: Document) -> Document | None:
     return view.group(_given(group, "uid", str) or "")
 
 
-def get_trial(view: View, trial: Document) -> list[Document]:
+@dataclass(frozen=True, slots=True)
+class Listing:
+    """Documents that a call found and that are read page by page, as far as the peer reads.
+
+    What is found is decided at one moment.  Each page shows its documents as they are when it is made,
+    without those that were deleted meanwhile: a peer that reads slowly keeps no snapshot open.
+
+    Attributes:
+        keys: what was found, in order.
+        read: the documents of some of the keys.
+    """
+
+    keys: Sequence[Any]
+    read: Callable[[Snapshot, Sequence[Any]], list[Document]]
+
+
+def get_trial(view: Snapshot, trial: Document) -> Listing:
     """By id, else by uid, else all revisions of a hash."""
     ids: list[bytes] = []
     if id := _given(trial, "id", bytes):
@@ -58,23 +79,54 @@ def get_trial(view: View, trial: Document) -> list[Document]:
         ids = [found] if found is not None else []
     elif hash := _given(trial, "hash", str):
         ids = view.revisions(hash)
+    return Listing(ids, _trials_by_id)
+
+
+def _trials_by_id(view: Snapshot, ids: Sequence[bytes]) -> list[Document]:
     documents = [view.trial(id) for id in ids]
     return [as_read(document) for document in documents if document is not None]
 
 
-def fetch_projects(view: View, query: Document) -> list[Document]:
-    """All projects that match."""
-    return view.projects(parse_query(query, "project"))
+def fetch_projects(view: Snapshot, **arguments: Any) -> Listing:
+    """The projects that match."""
+    return _listing(view, "project", **arguments)
 
 
-def fetch_groups(view: View, query: Document) -> list[Document]:
-    """All groups that match."""
-    return view.groups(parse_query(query, "group"))
+def fetch_groups(view: Snapshot, **arguments: Any) -> Listing:
+    """The groups that match."""
+    return _listing(view, "group", **arguments)
 
 
-def fetch_trials(view: View, query: Document) -> list[Document]:
-    """All trials that match."""
-    return [as_read(document) for document in view.trials(parse_query(query, "trial"))]
+def fetch_trials(view: Snapshot, **arguments: Any) -> Listing:
+    """The trials that match."""
+    return _listing(view, "trial", **arguments)
+
+
+def _listing(
+    view: Snapshot,
+    kind: Kind,
+    query: Document,
+    start: int,
+    limit: int | None,
+    order: Sequence[str] | None,
+    fields: Collection[str] | None,
+) -> Listing:
+    wanted = parse_fields(fields, kind)
+    keys = view.find(parse_query(query, kind), parse_order(order or (), kind), start, limit)
+
+    def read(view: Snapshot, keys: Sequence[Any]) -> list[Document]:
+        if kind != "trial":
+            return view.documents(kind, keys, wanted)
+        # The times of the newest points belong to the metadata as it is answered.
+        read = wanted if wanted is None or "metadata" not in wanted else wanted | _SUMMARIES
+        documents = view.documents(kind, keys, read)
+        if read is None or "metadata" in read:
+            documents = [as_read(document) for document in documents]
+        if wanted != read and wanted is not None:
+            documents = [{name: each[name] for name in each if name in wanted} for each in documents]
+        return documents
+
+    return Listing(keys, read)
 
 
 def fetch_metrics(

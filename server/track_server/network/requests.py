@@ -4,11 +4,19 @@ from __future__ import annotations
 
 import asyncio
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Hashable
+from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any, Final, Protocol
 
-from track_protocol.errors import PermissionDenied, RemoteProtocolError, SessionFenced, TrackError
+from track_protocol.errors import (
+    BadArguments,
+    PermissionDenied,
+    RemoteProtocolError,
+    SessionFenced,
+    TrackError,
+)
+from track_protocol.wire.answers import ANSWER_LIMIT
 from track_protocol.wire.batch import Batch
 from track_protocol.wire.connection import Connection, State
 from track_protocol.wire.events import BatchReceived, CallReceived
@@ -18,10 +26,10 @@ from track_protocol.wire.roles import Role
 from track_server.network.limits import Limits
 from track_server.network.ordering import ReadAfterWrite
 
-__all__ = ["Attached", "Executor", "Peer", "Pool", "Requests", "Writer", "on_loop"]
+__all__ = ["Attached", "Executor", "Page", "Peer", "Pool", "Requests", "Writer", "on_loop", "resolve"]
 
-_READS_AT_ONCE: Final = 2
-"""Reads of one peer that run at once: each may have a long answer, which takes memory until it is sent."""
+_PAGES_AT_ONCE: Final = 2
+"""Pages of answers to one peer that are made at once: each takes memory until it is sent."""
 
 _BYTES_OF_A_CALLS_BYTE: Final = 64
 """Memory that arguments may take for each of their bytes on the wire: an empty list is one byte there."""
@@ -55,6 +63,18 @@ class Attached(Protocol):
         """Its last durable record."""
 
 
+class Page(Protocol):
+    """A piece of an answer."""
+
+    @property
+    def data(self) -> bytes:
+        """An encoded value; of a list, the items of this page."""
+
+    @property
+    def rest(self) -> Any:
+        """What the next page is made from; None when there is none."""
+
+
 class Executor(Protocol):
     """What a peer's requests need from the engine; `done` may be called on any thread."""
 
@@ -69,8 +89,13 @@ class Executor(Protocol):
     ) -> None:
         """Execute a write with an answer."""
 
-    def submit_read(self, method: str, arguments: dict[str, Any], done: Callable[[Any], None]) -> None:
-        """Answer a read."""
+    def submit_read(
+        self, method: str, arguments: dict[str, Any], done: Callable[[Any], None], peer: Hashable = None
+    ) -> None:
+        """Answer a read, with a `Page` or a `TrackError`; peers take turns."""
+
+    def submit_rest(self, rest: Any, done: Callable[[Any], None], peer: Hashable = None) -> None:
+        """Make the next page of a read's answer."""
 
     def last_seq(self, writer: Any) -> int:
         """The session's last durable record."""
@@ -137,6 +162,15 @@ class _Nobody:
         pass
 
 
+@dataclass(frozen=True, slots=True)
+class _Read:
+    """A read under way: its call, the memory that its arguments count for, and the bytes sent so far."""
+
+    call_id: int
+    size: int
+    sent: int = 0
+
+
 class Requests:
     """The requests of one peer that are under way.
 
@@ -156,8 +190,8 @@ class Requests:
         self._connection = connection
         self._loop = asyncio.get_running_loop()
         self._order = ReadAfterWrite()
-        self._reads: deque[tuple[Callable[[], None], int]] = deque()
-        self._reads_running = 0
+        self._pages: deque[tuple[_Read, Callable[..., None]]] = deque()
+        self._pages_running = 0
         self._nbytes = 0
         self.count = 0
         self.writer: Writer | None = None
@@ -227,27 +261,37 @@ class Requests:
             self._write(event, event.seq)
 
     def _read(self, event: CallReceived) -> None:
-        size = self._call_started(event)
-        done = on_loop(self._loop, self._read_done, event.call_id, size)
-        submit = partial(self._pool.engine.submit_read, event.method, event.arguments, done)
+        read = _Read(event.call_id, self._call_started(event))
+        submit = partial(self._pool.engine.submit_read, event.method, event.arguments)
+        self._order.read(lambda: self._page_wanted(read, submit))
 
-        def start() -> None:
-            self._reads.append((submit, size))
-            self.start_reads()
-
-        self._order.read(start)
+    def _page_wanted(self, read: _Read, submit: Callable[..., None]) -> None:
+        self._pages.append((read, submit))
+        self.start_reads()
 
     def start_reads(self) -> None:
-        """Ask for further answers, but not while the peer leaves the last ones lying."""
-        while self._reads and isinstance(self._peer, _Nobody):
-            self._finished(self._reads.popleft()[1])  # nobody waits for it, and its bytes are let go
-        while self._reads and self._reads_running < _READS_AT_ONCE and self._peer.listens:
-            self._reads_running += 1
-            self._reads.popleft()[0]()
+        """Ask for further pages, but not while the peer leaves the last ones lying."""
+        while self._pages and isinstance(self._peer, _Nobody):
+            self._finished(self._pages.popleft()[0].size)  # nobody waits for it, and its bytes are let go
+        while self._pages and self._pages_running < _PAGES_AT_ONCE and self._peer.listens:
+            self._pages_running += 1
+            read, submit = self._pages.popleft()
+            submit(on_loop(self._loop, self._page_made, read), self)
 
-    def _read_done(self, call_id: int, size: int, outcome: bytes | TrackError) -> None:
-        self._reads_running -= 1
-        self._answered(call_id, size, outcome)
+    def _page_made(self, read: _Read, outcome: Page | TrackError) -> None:
+        self._pages_running -= 1
+        if isinstance(outcome, TrackError) or isinstance(self._peer, _Nobody):
+            self._answered(read.call_id, read.size, outcome)
+        elif (sent := read.sent + len(outcome.data)) > ANSWER_LIMIT:
+            self._answered(read.call_id, read.size, _too_long())
+        elif outcome.rest is None:
+            self._answered(read.call_id, read.size, outcome.data)
+        else:
+            if self._connection.state is State.OPEN:
+                self._connection.send_result(read.call_id, outcome.data, more=True)
+                self._peer.flush()
+            submit = partial(self._pool.engine.submit_rest, outcome.rest)
+            self._pages.append((replace(read, sent=sent), submit))
         self.start_reads()
 
     def _write(self, event: CallReceived, seq: int) -> None:
@@ -265,7 +309,7 @@ class Requests:
         self._order.write_finished()
         self._answered(call_id, size, outcome)
 
-    def _answered(self, call_id: int, size: int, outcome: bytes | TrackError) -> None:
+    def _answered(self, call_id: int, size: int, outcome: Any) -> None:
         if isinstance(outcome, SessionFenced):
             self._peer.drop(outcome)
         elif self._connection.state is State.OPEN:
@@ -289,6 +333,12 @@ class Requests:
         self._peer.regulate()
 
 
+def _too_long() -> BadArguments:
+    return BadArguments(
+        f"the answer has more than {ANSWER_LIMIT:,} bytes: ask for less at once, with start, limit or fields"
+    )
+
+
 def on_loop(loop: asyncio.AbstractEventLoop, then: Callable[..., None], *args: Any) -> Callable[[Any], None]:
     """A callback for other threads that calls `then(*args, outcome)` on the loop's."""
 
@@ -296,6 +346,12 @@ def on_loop(loop: asyncio.AbstractEventLoop, then: Callable[..., None], *args: A
         loop.call_soon_threadsafe(partial(then, *args, outcome))
 
     return done
+
+
+def resolve(future: asyncio.Future[Any], outcome: Any) -> None:
+    """Set a future's result, unless nobody waits for it any more."""
+    if not future.done():
+        future.set_result(outcome)
 
 
 def _denied(peer: Peer, what: str) -> PermissionDenied:

@@ -6,16 +6,28 @@ them, and nothing about what a call means.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from typing import Any, Protocol
 
 from track_protocol.model.rejected import Rejected
-from track_protocol.query.parse import Query
+from track_protocol.query.order import Order
+from track_protocol.query.parse import Kind, Query
 from track_protocol.wire.columns import Column
 
-__all__ = ["Blob", "Document", "Lease", "Points", "Rewind", "SessionState", "Store", "Transaction", "View"]
+__all__ = [
+    "Blob",
+    "Document",
+    "Lease",
+    "Points",
+    "Rewind",
+    "SessionState",
+    "Snapshot",
+    "Store",
+    "Transaction",
+    "View",
+]
 
 Document = dict[str, Any]
 
@@ -186,6 +198,33 @@ class View(Protocol):
         """Those not superseded, of all trials whose status has a value from `lowest` to `highest`."""
 
 
+class Snapshot(View, Protocol):
+    """A view of what is committed, from which answers of any length are made page by page."""
+
+    def find(
+        self, query: Query, order: Sequence[Order] = (), start: int = 0, limit: int | None = None
+    ) -> Sequence[Any]:
+        """Keys of what matches, in that order: small, opaque, and good for `documents` of a later snapshot.
+
+        Args:
+            query: what to find.
+            order: most significant first; what is alike is in order of insertion.
+            start: how many to leave out first.
+            limit: how many at most.
+        """
+
+    def documents(
+        self, kind: Kind, keys: Sequence[Any], fields: Collection[str] | None = None
+    ) -> list[Document]:
+        """What keys name, in their order and without what is gone meanwhile.
+
+        Args:
+            kind: the kind of the query that found the keys.
+            keys: from `find`.
+            fields: which fields to read, all by default; those that are left out cost nothing.
+        """
+
+
 class Transaction(View, Protocol):
     """The one open write transaction; it reads its own writes."""
 
@@ -296,7 +335,7 @@ class Store(Protocol):
     def begin(self) -> Transaction:
         """Start the write transaction."""
 
-    def snapshot(self) -> AbstractContextManager[View]:
+    def snapshot(self) -> AbstractContextManager[Snapshot]:
         """A consistent view of what is committed; any thread."""
 
     def maintain(self, seconds: float) -> bool:

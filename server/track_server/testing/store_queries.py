@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 
+from track_protocol.query.order import FIELDS, parse_order
 from track_protocol.query.parse import Kind, parse_query
 from track_server.testing.store_support import StoreSuite, group, id_of, project, trial
 
@@ -114,6 +115,20 @@ OTHER_QUERIES: list[tuple[Kind, dict[str, Any], list[str]]] = [
     ("group", {"$or": [{"uid": "g"}, {"uid": "h"}]}, ["g", "h"]),
 ]
 
+ORDERS: list[tuple[list[str], list[int]]] = [
+    ([], [0, 1, 2, 3, 4]),
+    (["-created"], [4, 3, 2, 1, 0]),
+    (["parameters.lr"], [0, 1, 2, 4, 3]),
+    (["-parameters.lr"], [1, 0, 2, 4, 3]),
+    (["status"], [2, 3, 4, 1, 0]),
+    (["status", "-created"], [4, 3, 2, 1, 0]),
+    (["-hash", "-revision"], [3, 2, 1, 4, 0]),
+    (["metrics.none"], [0, 1, 2, 3, 4]),
+    (["-parameters.opt.name"], [0, 1, 2, 3, 4]),
+    (["project_id", "name"], [3, 1, 0, 2, 4]),
+]
+"""Numbers come first, then NaN, then text, and what lacks the attribute is last."""
+
 
 class QueryTests(StoreSuite):
     """Part of `StoreContract`."""
@@ -175,3 +190,36 @@ class QueryTests(StoreSuite):
         assert [document["uid"] for document in tx.trials(query)] == ["hash3_0", "hash0_1"]
         tx.rollback()
         assert self.found(queried, {"status": "CreatedGroup"}, 1) == ["hash2_0"]
+
+    @pytest.mark.parametrize(("order", "expected"), ORDERS)
+    def test_what_is_found_comes_in_the_order_that_was_asked(
+        self, queried: Any, order: list[str], expected: list[int]
+    ) -> None:
+        query = parse_query({}, "trial")
+        with queried.snapshot() as view:
+            keys = view.find(query, parse_order(order, "trial"))
+            assert [each["id"] for each in view.documents("trial", keys)] == [id_of(n) for n in expected]
+            some = view.find(query, parse_order(order, "trial"), 1, 3)
+            assert [each["id"] for each in view.documents("trial", some)] == [id_of(n) for n in expected[1:4]]
+
+    @pytest.mark.parametrize("kind", ["trial", "group", "project"])
+    def test_documents_hold_the_fields_that_were_asked_and_no_others(self, queried: Any, kind: Kind) -> None:
+        with queried.snapshot() as view:
+            keys = view.find(parse_query({}, kind))
+            whole = view.documents(kind, keys)
+            assert whole == {"trial": view.trials, "group": view.groups, "project": view.projects}[kind](
+                parse_query({}, kind)
+            )
+            for name in FIELDS[kind]:
+                assert view.documents(kind, keys, [name]) == [{name: each[name]} for each in whole]
+
+    def test_a_key_whose_document_is_gone_is_left_out(self, queried: Any) -> None:
+        with queried.snapshot() as view:
+            keys = view.find(parse_query({}, "trial"))
+        tx = queried.begin()
+        tx.delete_trial(id_of(1))
+        tx.commit()
+        with queried.snapshot() as view:
+            assert [each["id"] for each in view.documents("trial", keys, ["id"])] == [
+                id_of(n) for n in (0, 2, 3, 4)
+            ]

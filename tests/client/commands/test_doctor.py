@@ -16,7 +16,7 @@ from left_spools import left_spool
 from running_server import Served, serving
 from track.commands.doctor import COMMAND
 from track.configuration import reset_configuration
-from track.spool.folder import Progressed, SpoolFolder
+from track.spool.folder import Checkpoint, SpoolFolder
 from track_protocol.wire.roles import Role
 from track_server.accounts.users import UserStore
 from track_server.app import Settings
@@ -95,7 +95,7 @@ def test_a_spool_that_waits_is_told_with_what_sends_it(
     spools: Path, monkeypatch: pytest.MonkeyPatch, examined: Any
 ) -> None:
     monkeypatch.setenv("TRACK_TOKEN", "trk_secret")
-    path = left_spool(spools, progressed=Progressed(10, "one", "no server answers at localhost:8123"))
+    path = left_spool(spools, checkpoint=Checkpoint(10, "one", "no server answers at localhost:8123"))
     code, (finding,) = examined()
     assert code == 1
     for text in ("20 points", "train.py (pid 4711", "socket://ann@localhost:8123", "no server answers"):

@@ -11,7 +11,7 @@ import pytest
 
 from left_spools import left_spool, running_script
 from spool_stage import LOSSES, Stage
-from track.spool.folder import Progressed
+from track.spool.folder import Checkpoint
 from waiting import wait_until
 
 
@@ -73,7 +73,7 @@ def test_a_run_that_is_live_sends_its_own_spool(stage: Stage) -> None:
 
 
 def test_a_dry_run_tells_of_each_spool_and_changes_nothing(stage: Stage) -> None:
-    newer = left_spool(stage.spools, session=b"n" * 16, progressed=Progressed(10, "one", "it was away"))
+    newer = left_spool(stage.spools, session=b"n" * 16, checkpoint=Checkpoint(10, "one", "it was away"))
     older = left_spool(stage.spools, session=b"o" * 16)
     origin = older / "spool.json"
     origin.write_text(origin.read_text().replace("1700000000", "1600000000"))
@@ -134,7 +134,7 @@ def test_a_token_that_was_revoked_exits_with_4_and_keeps_all(stage: Stage) -> No
 
 
 def test_a_spool_of_another_server_is_told_and_kept(stage: Stage) -> None:
-    path = left_spool(stage.spools, first=11, progressed=Progressed(10, "theirs"), server=stage.uri)
+    path = left_spool(stage.spools, first=11, checkpoint=Checkpoint(10, "theirs"), server=stage.uri)
     ran = stage.track("sync")
     assert ran.returncode == 1
     assert "--despite-gap" in ran.stdout

@@ -6,6 +6,7 @@ import json
 import os
 import select
 import socket
+import ssl
 import threading
 import time
 import uuid
@@ -35,11 +36,14 @@ from track_protocol.errors import (
     TrackError,
 )
 from track_protocol.places import credential_file
+from track_protocol.security.pins import endpoint_binding
 from track_protocol.security.scram import make_verifier
 from track_protocol.security.tokens import new_token
 from track_protocol.wire.batch import Batch
 from track_protocol.wire.events import CloseReceived, Event, HelloReceived, PingReceived
+from track_protocol.wire.frames import FrameKind, encode_frame
 from track_protocol.wire.link import Acked
+from track_protocol.wire.login import ServerLogin
 from track_protocol.wire.roles import Role
 from track_server.accounts.users import UserStore
 from track_server.app import Settings
@@ -170,22 +174,19 @@ def test_another_server_at_a_remembered_address_gets_no_byte(tmp_path: Path) -> 
 
 def test_a_server_that_cannot_prove_that_it_knows_the_user_is_not_trusted(tmp_path: Path) -> None:
     certificate, key = make_certificate().write(tmp_path)
+    binding = endpoint_binding(ssl.PEM_cert_to_DER_cert(certificate.read_text()))
 
     def pretend(peer: FakePeer) -> None:
         """Let anybody in, in the hope that the client talks."""
-        while not peer.heard:
-            peer.listen()
-        peer.protocol.send_server_hello(1, "fake", "SCRAM-SHA-256-PLUS")
+        peer.hear(1)
+        peer.protocol.send_server_hello("fake", ServerLogin(binding))
         peer.flush()
-        while len(peer.heard) < 2:
-            peer.listen()
-        nonce = str(getattr(peer.heard[1], "message", "")).rpartition("r=")[2]
-        peer.protocol.send_auth(f"r={nonce}abc,s=c2FsdHNhbHRzYWx0c2FsdA==,i=4096")
+        peer.hear(2)
+        peer.protocol.send_challenge(None, bytes(32))
         peer.flush()
-        while len(peer.heard) < 3:
-            peer.listen()
-        peer.protocol.send_ready("v=" + "A" * 43 + "=", 0, "g", "writer")
-        peer.flush()
+        with pytest.raises(AuthenticationError):
+            peer.listen()  # the proof of a user whom it does not know
+        peer.socket.sendall(encode_frame(FrameKind.READY, ["v=" + "A" * 43 + "=", 0, "g", "writer"]))
         peer.listen_to_the_end()
 
     with fake_server(pretend, certificate, key) as port:
@@ -210,10 +211,8 @@ def test_a_weaker_login_than_the_bound_one_is_refused_inside_tls(tmp_path: Path,
 
     def weaken(peer: FakePeer) -> None:
         said.append(peer)
-        while not peer.heard:
-            peer.listen()
-        peer.protocol.send_server_hello(1, "fake", mechanism)
-        peer.flush()
+        peer.hear(1)
+        peer.socket.sendall(encode_frame(FrameKind.HELLO, [1, "fake", mechanism]))
         peer.listen_to_the_end()
 
     with (
@@ -501,7 +500,7 @@ def test_a_forked_child_leaves_the_connection_to_its_parent(ann: Joined) -> None
 
 
 @contextmanager
-def admitted(behave: Callable[[FakePeer], None]) -> Iterator[SocketLink]:
+def admitted(behave: Callable[[FakePeer], None], silence: float = 20) -> Iterator[SocketLink]:
     """A link to a server in plain text that lets it in and then behaves so."""
     token = new_token()
     verifier = make_verifier(token)
@@ -511,7 +510,8 @@ def admitted(behave: Callable[[FakePeer], None]) -> Iterator[SocketLink]:
         behave(peer)
 
     with fake_server(serve) as port:
-        link = SocketLink(SocketAddress(f"socket://ann:{token}@127.0.0.1:{port}?security_layer=plaintext"))
+        address = SocketAddress(f"socket://ann:{token}@127.0.0.1:{port}?security_layer=plaintext")
+        link = SocketLink(address, silence=silence)
         try:
             link.open(uuid.uuid4().bytes, SECONDS)
             yield link
@@ -519,17 +519,14 @@ def admitted(behave: Callable[[FakePeer], None]) -> Iterator[SocketLink]:
             link.close()
 
 
-def test_a_silent_server_is_asked_for_a_sign_of_life_and_then_given_up(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    monkeypatch.setattr("track.connection.link._SILENCE", 0.1)
+def test_a_silent_server_is_asked_for_a_sign_of_life_and_then_given_up() -> None:
     heard: list[Event] = []
 
     def fall_silent(peer: FakePeer) -> None:
         peer.heard = heard
         peer.listen_to_the_end()
 
-    with admitted(fall_silent) as link, pytest.raises(ConnectionLost, match="no sign of life"):
+    with admitted(fall_silent, silence=0.1) as link, pytest.raises(ConnectionLost, match="no sign of life"):
         link.poll(SECONDS)
     assert [type(event) for event in heard] == [PingReceived, CloseReceived]
 

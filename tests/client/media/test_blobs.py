@@ -8,10 +8,9 @@ from typing import Any
 
 import pytest
 
-from track.media import blobs
-from track.media.artifact import artifact
+from track.media import blobs, media_of
 from track.media.blobs import BlobSender
-from track.outbox.drops import Losses
+from track.outbox.drops import DropAccount
 from track_protocol.errors import BadValue
 from track_protocol.model.media import MAX_BLOB_BYTES, PART_BYTES, TEXT, Media
 
@@ -20,7 +19,7 @@ class Box:
     """Takes log calls as an outbox does."""
 
     def __init__(self, room: int = 1_000) -> None:
-        self.losses = Losses()
+        self.losses = DropAccount()
         self.room = room
         self.parts: list[dict[str, Any]] = []
         self.sender = BlobSender(self.log, lambda: self.losses)
@@ -57,7 +56,7 @@ def test_a_content_goes_in_parts(box: Box, tmp_path: Path, size: int) -> None:
     assert (box.content, len(box.parts)) == (content, max(1, -(-size // PART_BYTES)))
     (tmp_path / "f").write_bytes(content)
     other = Box()
-    assert other.sender.send(artifact(tmp_path / "f")) is None
+    assert other.sender.send(media_of("file", tmp_path / "f")) is None
     assert other.parts == box.parts
 
 
@@ -99,7 +98,7 @@ def test_without_room_for_all_of_it_it_is_not_taken_for_sent() -> None:
 def test_a_file_that_changes_meanwhile_is_never_whole(box: Box, tmp_path: Path, now: bytes | None) -> None:
     path = tmp_path / "f"
     path.write_bytes(b"c0ntent")
-    made = artifact(path)
+    made = media_of("file", path)
     if now is None:
         path.unlink()
     else:
@@ -112,10 +111,10 @@ def test_a_file_that_changes_meanwhile_is_never_whole(box: Box, tmp_path: Path, 
 
 def test_what_is_no_file_is_refused(tmp_path: Path) -> None:
     with pytest.raises(BadValue, match="is no file"):
-        artifact(tmp_path)
+        media_of("file", tmp_path)
     with pytest.raises(BadValue, match="No such file"):
-        artifact(tmp_path / "nothing")
+        media_of("file", tmp_path / "nothing")
     with (tmp_path / "huge").open("wb") as file:
         file.truncate(MAX_BLOB_BYTES + 1)
     with pytest.raises(BadValue, match="keep it elsewhere"):
-        artifact(tmp_path / "huge")
+        media_of("file", tmp_path / "huge")

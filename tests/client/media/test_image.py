@@ -9,9 +9,8 @@ import numpy as np
 import pytest
 
 from track.media import image as module
-from track.media import media_of, png
-from track.media.image import image
-from track.media.png import decode_png
+from track.media import media_of
+from track.media.image import decode_png, image
 from track_protocol.errors import BadValue
 from track_protocol.model.media import IMAGE
 
@@ -62,7 +61,6 @@ def test_lists_are_pixels_with_and_without_numpy(
 ) -> None:
     assert read(image(rows)).ravel().tolist() == found
     monkeypatch.setattr(module, "numpy", lambda: None)
-    monkeypatch.setattr(png, "numpy", lambda: None)
     assert read(image(rows)).ravel().tolist() == found
 
 

@@ -11,7 +11,7 @@ import pytest
 from memory_link import MemoryStore
 from spooling import MakeOutbox
 from track.outbox import Outbox
-from track.outbox.limits import Limits
+from track.outbox.queue import Limits
 from track.spool.options import SpoolOptions, SpoolSync
 
 
@@ -41,4 +41,4 @@ def make_outbox(store: MemoryStore, tmp_path: Path) -> Iterator[MakeOutbox]:
     store.away = True
     store.break_links()
     for outbox in made:
-        outbox.leave(0.0)
+        outbox.on_exit(0.0)

@@ -6,9 +6,9 @@ import pytest
 
 from track.outbox.backlog import Backlog, Entry, NumberedCall
 from track.outbox.futures import Call
+from track.spool.reader import Extent
 from track.spool.segments import RECORD_OVERHEAD
-from track.spool.stretches import Stretch
-from track.spool.writer import Place
+from track.spool.writer import Location
 from track_protocol.errors import RemoteProtocolError
 from track_protocol.wire.amount import Amount
 from track_protocol.wire.batch import Batch, CallOp
@@ -77,10 +77,10 @@ def test_what_a_store_has_no_more_is_sent_again_as_far_as_it_is_kept() -> None:
     for _ in range(3):
         backlog.mark_sent()
     backlog.ack(6)
-    kept = Entry(None, 3, 4, Amount(2), 40, Place(1, 40, 40))
+    kept = Entry(None, 3, 4, Amount(2), 40, Location(1, 40, 40))
     assert backlog.attach(0, [kept]) == 4
     assert numbers(backlog) == [(1, 2), (3, 4), (5, 6), (7, 9)]
-    assert [entry.place for entry in backlog] == [None, kept.place, None, None]
+    assert [entry.location for entry in backlog] == [None, kept.location, None, None]
 
 
 def test_a_new_session_numbers_everything_from_one() -> None:
@@ -93,26 +93,26 @@ def test_a_new_session_numbers_everything_from_one() -> None:
 
 def test_what_is_on_disk_may_leave_memory() -> None:
     backlog = filled(2, 3)
-    first, second = backlog.unplaced()
-    backlog.put(first, Place(1, 40, 40))
+    first, second = backlog.unlocated()
+    backlog.put(first, Location(1, 40, 40))
     backlog.unload(first)
     backlog.unload(second)
     assert (first.item, second.item is None, backlog.nbytes) == (None, False, 100)
-    assert backlog.unplaced() == [second]
+    assert backlog.unlocated() == [second]
 
 
 def test_what_the_disk_did_not_flush_has_to_be_written_again() -> None:
     backlog = filled(1, 2, 3)
-    for number, entry in enumerate(backlog.unplaced(), 1):
-        backlog.put(entry, Place(number, 40, 40))
-    backlog.displace(1)
-    assert [(entry.first, entry.place) for entry in backlog.unplaced()] == [(2, None), (4, None)]
+    for number, entry in enumerate(backlog.unlocated(), 1):
+        backlog.put(entry, Location(number, 40, 40))
+    backlog.unmark(1)
+    assert [(entry.first, entry.location) for entry in backlog.unlocated()] == [(2, None), (4, None)]
 
 
 def test_records_from_disk_may_begin_anywhere_and_what_is_missing_counts_as_nothing() -> None:
     backlog = Backlog()
-    backlog.adopt(Stretch(5, 6, Amount(2), Place(1, 40, 40)))
-    backlog.adopt(Stretch(9, 9, Amount(1), Place(1, 99, 40)))
+    backlog.adopt(Extent(5, 6, Amount(2), Location(1, 40, 40)))
+    backlog.adopt(Extent(9, 9, Amount(1), Location(1, 99, 40)))
     assert numbers(backlog) == [(5, 6), (7, 8), (9, 9)]
     assert (backlog.acked, backlog.next_seq, backlog.highest) == (4, 10, 9)
     assert [entry.amount for entry in backlog] == [Amount(2), Amount(), Amount(1)]
@@ -125,7 +125,7 @@ def test_an_executed_call_stays_until_its_answer_is_here() -> None:
     backlog.mark_sent()
     backlog.mark_sent()
     assert backlog.attach(2) == 0
-    assert (numbers(backlog), backlog.settled) == ([(2, 2)], 1)
+    assert (numbers(backlog), backlog.resolved_through) == ([(2, 2)], 1)
     backlog.mark_sent()
     backlog.answered(item)
     assert (numbers(backlog), backlog.acked) == ([], 2)
@@ -136,7 +136,7 @@ def test_a_call_that_nobody_waits_for_becomes_nothing_of_the_same_number() -> No
     call = Call("commit", {}, writes=True)
     backlog.add(NumberedCall(2, call), 10)
     backlog.mark_sent()
-    call.abandoned = True
+    call.cancelled = True
     assert backlog.attach(1) == 0
     assert [entry.item for entry in backlog] == [Batch(2, 1, [])]
 
@@ -153,18 +153,18 @@ def test_a_call_that_nobody_waits_for_keeps_nobody_waiting() -> None:
     backlog = Backlog()
     call = Call("commit", {}, writes=True)
     backlog.add(NumberedCall(1, call), 100)
-    assert backlog.settled == 0
-    call.abandoned = True
-    assert backlog.settled == 1
+    assert backlog.resolved_through == 0
+    call.cancelled = True
+    assert backlog.resolved_through == 1
     backlog.add(batch(2, 3), 100)
-    assert backlog.settled == 1
+    assert backlog.resolved_through == 1
 
 
 def on_disk(*counts: int) -> Backlog:
     """Batches that lie one behind the other on disk only."""
     backlog, start = filled(*counts), 40
-    for entry in backlog.unplaced():
-        backlog.put(entry, Place(1, start, 40))
+    for entry in backlog.unlocated():
+        backlog.put(entry, Location(1, start, 40))
         backlog.unload(entry)
         start += 40 + RECORD_OVERHEAD
     return backlog
@@ -172,42 +172,42 @@ def on_disk(*counts: int) -> Backlog:
 
 def test_neighbours_that_are_on_disk_only_become_one_item() -> None:
     backlog = on_disk(1, 2, 3)
-    backlog.join(3)
+    backlog.coalesce(3)
     (entry,) = backlog
     assert (entry.first, entry.last, entry.records) == (1, 6, 3)
-    assert entry.place == Place(1, 40, 3 * 40 + 2 * RECORD_OVERHEAD)
-    assert backlog.placed == 1
+    assert entry.location == Location(1, 40, 3 * 40 + 2 * RECORD_OVERHEAD)
+    assert backlog.located == 1
 
 
 def test_what_was_sent_stays_an_item_of_its_own() -> None:
     backlog = on_disk(1, 2, 3)
     backlog.mark_sent()
-    backlog.join(3)
+    backlog.coalesce(3)
     assert numbers(backlog) == [(1, 1), (2, 6)]
     assert backlog.sent == 1
 
 
 def test_records_of_different_segments_are_no_neighbours() -> None:
     backlog = on_disk(1, 2)
-    list(backlog)[1].place = Place(2, 40, 40)
-    backlog.join(2)
+    list(backlog)[1].location = Location(2, 40, 40)
+    backlog.coalesce(2)
     assert numbers(backlog) == [(1, 1), (2, 3)]
 
 
 def test_one_item_stands_for_no_more_than_can_be_read_back_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("track.spool.writer.STRETCH_RECORDS", 2)
+    monkeypatch.setattr("track.spool.writer.EXTENT_RECORDS", 2)
     backlog = on_disk(1, 1, 1, 1, 1)
-    backlog.join(5)
+    backlog.coalesce(5)
     assert numbers(backlog) == [(1, 2), (3, 4), (5, 5)]
 
 
 def test_an_item_gives_way_to_those_that_it_stands_for() -> None:
     backlog = on_disk(1, 2, 3)
     backlog.mark_sent()
-    backlog.join(3)
-    backlog.unfold([Entry(batch(2, 2), 2, 3, Amount(), 40), Entry(batch(4, 3), 4, 6, Amount(), 40)])
+    backlog.coalesce(3)
+    backlog.expand([Entry(batch(2, 2), 2, 3, Amount(), 40), Entry(batch(4, 3), 4, 6, Amount(), 40)])
     assert numbers(backlog) == [(1, 1), (2, 3), (4, 6)]
-    assert (backlog.sent, backlog.placed, backlog.nbytes) == (1, 3, 80)
+    assert (backlog.sent, backlog.located, backlog.nbytes) == (1, 3, 80)
 
 
 def test_of_a_batch_that_is_durable_in_part_only_the_rest_counts() -> None:
@@ -226,15 +226,15 @@ def test_what_stood_for_several_records_is_one_when_it_is_written_anew() -> None
     backlog = filled(3)
     (entry,) = backlog
     entry.records = 3
-    backlog.put(entry, Place(1, RECORD_OVERHEAD, 100))
-    assert (entry.records, backlog.placed) == (1, 1)
+    backlog.put(entry, Location(1, RECORD_OVERHEAD, 100))
+    assert (entry.records, backlog.located) == (1, 1)
 
 
 def test_what_is_in_memory_need_not_be_read_though_it_is_several_records() -> None:
-    # Fails when `Entry.is_stretch` asks for the number of records only.
+    # Fails when `Entry.is_extent` asks for the number of records only.
     backlog = filled(3)
     (entry,) = backlog
     entry.records = 3
-    assert not entry.is_stretch
-    backlog.unfold_all(lambda stretch: [])
+    assert not entry.is_extent
+    backlog.expand_all(lambda extent: [])
     assert numbers(backlog) == [(1, 3)]

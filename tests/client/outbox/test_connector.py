@@ -7,9 +7,10 @@ import threading
 
 import pytest
 
-from memory_link import MemoryStore
-from track.outbox.connector import Line
+from memory_link import MemoryLink, MemoryStore
+from track.outbox.connector import Backoff, ConnectAttempt, Connector
 from track_protocol.errors import AuthenticationError, ServerUnreachable, StoreFull, TrackError
+from track_protocol.wire.link import Opened
 from waiting import wait_until
 
 SESSION = b"s" * 16
@@ -21,22 +22,22 @@ class Watched:
 
     def __init__(self, store: MemoryStore) -> None:
         self.ended = threading.Event()
-        self.line = Line(store.link, "the store", 1.0, self.ended.set)
+        self.connector = Connector(store.link, "the store", 1.0, self.ended.set)
 
     def attempt(self) -> None:
         """Make an attempt and wait for its end."""
         self.ended.clear()
-        wait_until(lambda: self.line.next_attempt == 0.0, "it is time for an attempt")
-        self.line.try_again(SESSION)
+        wait_until(lambda: self.connector.next_attempt == 0.0, "it is time for an attempt")
+        self.connector.try_again(SESSION)
         assert self.ended.wait(5.0)
-        assert self.line.has_outcome
+        assert self.connector.has_outcome
 
-    def open(self) -> Line:
+    def open(self) -> Connector:
         """Make an attempt that works, and use its link."""
         self.attempt()
-        link, _ = self.line.outcome()
-        self.line.use(link)
-        return self.line
+        link, _ = self.connector.outcome()
+        self.connector.use(link)
+        return self.connector
 
 
 @pytest.fixture
@@ -50,16 +51,26 @@ def watched(store: MemoryStore) -> Watched:
 
 
 def test_a_line_that_was_opened_has_a_link_and_was_reached(watched: Watched) -> None:
-    line = watched.line
-    assert (line.link, line.opening, line.reached, line.next_attempt) == (None, None, False, 0.0)
+    connector = watched.connector
+    assert (connector.link, connector.opening, connector.reached, connector.next_attempt) == (
+        None,
+        None,
+        False,
+        0.0,
+    )
     watched.open()
-    assert (line.link is not None, line.opening, line.reached, line.is_away) == (True, None, True, False)
+    assert (connector.link is not None, connector.opening, connector.reached, connector.is_unreachable) == (
+        True,
+        None,
+        True,
+        False,
+    )
 
 
 def test_while_an_attempt_is_under_way_no_other_begins(watched: Watched, store: MemoryStore) -> None:
     watched.attempt()
-    watched.line.try_again(SESSION)
-    assert watched.line.next_attempt is None
+    watched.connector.try_again(SESSION)
+    assert watched.connector.next_attempt is None
     assert store.opened == 1
 
 
@@ -69,22 +80,22 @@ def test_an_attempt_that_failed_raises_why_and_leaves_the_line_to_try_again(
     store.away = True
     watched.attempt()
     with pytest.raises(ServerUnreachable, match="it is away"):
-        watched.line.outcome()
-    assert not watched.line.has_outcome
+        watched.connector.outcome()
+    assert not watched.connector.has_outcome
     store.away = False
     assert watched.open().link is not None
 
 
 def test_a_line_that_failed_waits_before_it_tries_again(watched: Watched) -> None:
-    line = watched.line
+    connector = watched.connector
     for _ in range(20):
-        line.fail(GONE)
-    assert line.is_away
-    assert line.problem is GONE
-    line.need_help(AuthenticationError("wrong token"), "")
-    assert 25.0 < (line.next_attempt or 0.0) <= 30.0
-    line.try_again(SESSION)
-    assert line.opening is None
+        connector.fail(GONE)
+    assert connector.is_unreachable
+    assert connector.problem is GONE
+    connector.need_help(AuthenticationError("wrong token"), "")
+    assert 25.0 < (connector.next_attempt or 0.0) <= 30.0
+    connector.try_again(SESSION)
+    assert connector.opening is None
 
 
 @pytest.mark.parametrize(
@@ -98,21 +109,21 @@ def test_a_line_that_failed_waits_before_it_tries_again(watched: Watched) -> Non
 def test_what_passes_by_itself_depends_on_whether_the_store_was_reached(
     watched: Watched, error: TrackError, first: bool, later: bool
 ) -> None:
-    assert watched.line.passes(error) is first
+    assert watched.connector.passes(error) is first
     watched.open()
-    assert watched.line.passes(error) is later
+    assert watched.connector.passes(error) is later
 
 
 def test_a_lost_connection_is_told_once_and_so_is_its_return(
     watched: Watched, caplog: pytest.LogCaptureFixture
 ) -> None:
     caplog.set_level(logging.INFO, "track")
-    line = watched.open()
+    connector = watched.open()
     for _ in range(3):
-        line.fail(GONE)
-        line.drop()
-    line.works_again()
-    line.works_again()
+        connector.fail(GONE)
+        connector.drop()
+    connector.works_again()
+    connector.works_again()
     assert [record.getMessage() for record in caplog.records] == [
         "the connection to the store was lost; what is logged waits here: it is gone",
         "connected to the store again",
@@ -122,7 +133,7 @@ def test_a_lost_connection_is_told_once_and_so_is_its_return(
 def test_a_store_that_was_never_reached_is_no_lost_connection(
     watched: Watched, caplog: pytest.LogCaptureFixture
 ) -> None:
-    watched.line.fail(GONE)
+    watched.connector.fail(GONE)
     assert not caplog.records
 
 
@@ -130,25 +141,103 @@ def test_what_a_person_has_to_mend_is_told_once_with_what_becomes_of_the_records
     watched: Watched, caplog: pytest.LogCaptureFixture
 ) -> None:
     for _ in range(3):
-        watched.line.need_help(AuthenticationError("wrong token"), "; it is kept here")
+        watched.connector.need_help(AuthenticationError("wrong token"), "; it is kept here")
     assert [record.getMessage() for record in caplog.records] == [
         "nothing can be sent to the store: wrong token; it is kept here"
     ]
-    assert isinstance(watched.line.final, AuthenticationError)
+    assert isinstance(watched.connector.final, AuthenticationError)
 
 
 def test_a_link_that_is_used_ends_what_a_person_had_to_mend(watched: Watched) -> None:
-    watched.line.fail(GONE)
-    line = watched.open()
-    assert (line.final, line.problem) == (None, None)
+    watched.connector.fail(GONE)
+    connector = watched.open()
+    assert (connector.final, connector.problem) == (None, None)
 
 
 def test_a_line_that_is_closed_closes_its_link_and_its_attempt(watched: Watched, store: MemoryStore) -> None:
-    line = watched.open()
-    line.close(1.0)
-    assert line.link is None
+    connector = watched.open()
+    connector.close(1.0)
+    assert connector.link is None
     assert all(link.closed for link in store.links)
     watched.attempt()
-    line.close(1.0)
-    assert not line.has_outcome
+    connector.close(1.0)
+    assert not connector.has_outcome
     assert all(link.closed for link in store.links)
+
+
+class SlowLink(MemoryLink):
+    """A link that opens when it is let."""
+
+    def __init__(self, store: MemoryStore) -> None:
+        super().__init__(store)
+        self.may_open = threading.Event()
+
+    def open(self, session: bytes, timeout: float) -> Opened:
+        """Wait, then attach."""
+        assert self.may_open.wait(10.0)
+        return super().open(session, timeout)
+
+
+def attempt_at(link: MemoryLink) -> tuple[ConnectAttempt, threading.Event]:
+    ended = threading.Event()
+    return ConnectAttempt(link, b"s" * 16, 1.0, ended.set), ended
+
+
+def test_an_attempt_that_works_gives_what_the_store_said() -> None:
+    attempt, ended = attempt_at(MemoryLink(MemoryStore()))
+    assert ended.wait(5.0)
+    assert (attempt.done, attempt.error) == (True, None)
+    assert attempt.opened == Opened(0, "one", "writer")
+
+
+def test_an_attempt_that_fails_gives_the_error_and_lets_go_of_the_link() -> None:
+    link = MemoryLink(MemoryStore(away=True))
+    attempt, ended = attempt_at(link)
+    assert ended.wait(5.0)
+    assert isinstance(attempt.error, ServerUnreachable)
+    assert (attempt.opened, link.closed) == (None, True)
+
+
+@pytest.mark.parametrize("when", ["before it is open", "after it was opened"])
+def test_a_link_that_nobody_wants_any_more_is_closed(when: str) -> None:
+    link = SlowLink(MemoryStore())
+    attempt, ended = attempt_at(link)
+    if when == "after it was opened":
+        link.may_open.set()
+        assert ended.wait(5.0)
+    attempt.give_up(0.0)
+    link.may_open.set()
+    assert ended.wait(5.0)
+    assert link.closed
+
+
+def test_attempts_come_later_each_time_until_one_works(monkeypatch: pytest.MonkeyPatch) -> None:
+    def longest(count: int) -> bytes:
+        return b"\xff" * count
+
+    monkeypatch.setattr("os.urandom", longest)
+    backoff, waits = Backoff(), []
+    for _ in range(9):
+        backoff.failed()
+        waits.append(round(backoff.remaining(), 1))
+    assert waits == [0.0, 0.1, 0.2, 0.4, 0.8, 1.6, 3.2, 5.0, 5.0]
+    backoff.worked()
+    backoff.failed()
+    assert backoff.remaining() < 0.1
+
+
+def test_attempts_are_spread_at_random(monkeypatch: pytest.MonkeyPatch) -> None:
+    # Fails without jitter: then all clients of a server that comes back come at once.
+    waits = set()
+    for _ in range(20):
+        backoff = Backoff()
+        for _ in range(8):
+            backoff.failed()
+        waits.add(round(backoff.remaining(), 3))
+    assert len(waits) > 10
+
+
+def test_what_a_person_has_to_mend_is_tried_more_rarely() -> None:
+    backoff = Backoff()
+    backoff.failed(30.0)
+    assert backoff.remaining() > 29.0

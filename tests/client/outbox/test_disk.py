@@ -16,7 +16,7 @@ from left_spools import records_in
 from memory_link import MemoryStore
 from spooling import TRIAL, MakeOutbox, delete, log_during_an_outage, spooled, spooled_values
 from track.outbox import Outbox
-from track.outbox import disk as diskcopy_module
+from track.outbox import disk as disk_module
 from track.spool.folder import SpoolFolder, spools_in
 from track.spool.options import SpoolSync
 from track.spool.reader import batch_in, survey
@@ -29,7 +29,7 @@ from waiting import wait_until
 
 
 def assert_trial_was_told(store: MemoryStore, outbox: Outbox, reason: str) -> None:
-    """The trial knows of the one point that it lost; fails when `DiskCopy` drops it without a trial."""
+    """The trial knows of the one point that it lost; fails when `DiskQueue` drops it without a trial."""
     outbox.flush()
     ((_, _, method, told),) = store.calls
     assert (method, told["trial"], told["points"]) == ("log_trial_losses", TRIAL, 1)
@@ -73,7 +73,7 @@ def test_a_full_spool_leaves_the_rest_in_memory_and_takes_it_when_there_is_room(
     monkeypatch: pytest.MonkeyPatch,
     caplog: pytest.LogCaptureFixture,
 ) -> None:
-    monkeypatch.setattr(diskcopy_module, "_TRIES_AGAIN", 0.0)
+    monkeypatch.setattr(disk_module, "_TRIES_AGAIN", 0.0)
     store.away = True
     outbox = make_outbox(limit=100_000, segment_bytes=20_000)
     write = outbox.writer(TRIAL)
@@ -88,7 +88,7 @@ def test_a_full_spool_leaves_the_rest_in_memory_and_takes_it_when_there_is_room(
 def test_a_low_limit_is_no_trouble_while_the_store_confirms(
     store: MemoryStore, make_outbox: MakeOutbox, caplog: pytest.LogCaptureFixture
 ) -> None:
-    # Fails when `DiskCopy.acknowledge` waits for its time though room runs short.
+    # Fails when `DiskQueue.acknowledge` waits for its time though room runs short.
     outbox = make_outbox(limit=20_000)
     write = outbox.writer(TRIAL)
     for value in range(200):
@@ -100,11 +100,11 @@ def test_a_low_limit_is_no_trouble_while_the_store_confirms(
 def test_what_is_confirmed_is_removed_though_nothing_can_be_noted(
     store: MemoryStore, make_outbox: MakeOutbox, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    # Fails when `DiskCopy.acknowledge` removes nothing after a note that did not succeed.
-    def full(folder: SpoolFolder, progressed: object) -> None:
+    # Fails when `DiskQueue.acknowledge` removes nothing after a note that did not succeed.
+    def full(folder: SpoolFolder, checkpoint: object) -> None:
         raise OSError(errno.ENOSPC, "No space left on device")
 
-    monkeypatch.setattr(SpoolFolder, "note", full)
+    monkeypatch.setattr(SpoolFolder, "write_checkpoint", full)
     outbox = make_outbox(segment_bytes=1, kept_bytes=0)
     outbox.writer(TRIAL)(1, {"loss": 1.0})
     outbox.flush()
@@ -118,8 +118,8 @@ def test_what_is_confirmed_is_removed_though_nothing_can_be_noted(
 def test_what_a_failed_flush_left_in_doubt_is_written_again_to_another_file(
     store: MemoryStore, make_outbox: MakeOutbox, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    # Fails when `DiskCopy._failed` does not displace what was not flushed.
-    monkeypatch.setattr(diskcopy_module, "_TRIES_AGAIN", 0.0)
+    # Fails when `DiskQueue._failed` does not displace what was not flushed.
+    monkeypatch.setattr(disk_module, "_TRIES_AGAIN", 0.0)
     store.away = True
     outbox = make_outbox(SpoolSync.ALWAYS)
     write = outbox.writer(TRIAL)
@@ -151,7 +151,7 @@ def test_a_disk_that_fails_again_is_told_again(
     monkeypatch: pytest.MonkeyPatch,
     caplog: pytest.LogCaptureFixture,
 ) -> None:
-    monkeypatch.setattr(diskcopy_module, "_TRIES_AGAIN", 0.0)
+    monkeypatch.setattr(disk_module, "_TRIES_AGAIN", 0.0)
     caplog.set_level(logging.INFO, "track")
     store.away = True
     write = make_outbox(SpoolSync.ALWAYS).writer(TRIAL)
@@ -177,7 +177,7 @@ def test_a_disk_that_fails_again_is_told_again(
 def test_memory_stays_small_while_much_waits_on_disk(
     store: MemoryStore, make_outbox: MakeOutbox, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(diskcopy_module, "_IN_MEMORY", 100_000)
+    monkeypatch.setattr(disk_module, "_IN_MEMORY", 100_000)
     store.away = True
     outbox = make_outbox(SpoolSync.NONE)
     write = outbox.writer(TRIAL)
@@ -210,17 +210,17 @@ def test_a_folder_that_is_deleted_while_it_is_in_use_is_made_again(
     caplog: pytest.LogCaptureFixture,
     sync: SpoolSync,
 ) -> None:
-    # Fails when `DiskCopy.write` does not look whether the folder is there, whose open files nobody finds.
+    # Fails when `DiskQueue.write` does not look whether the folder is there, whose open files nobody finds.
     store.away = True
     outbox = make_outbox(sync)
     write = outbox.writer(TRIAL)
     root = tmp_path / "spool"
     write(1, {"loss": 1.0})
-    wait_until(lambda: outbox._keeping.is_whole and list(spools_in(root)) != [], "it is on disk")
+    wait_until(lambda: outbox._local.fully_synced and list(spools_in(root)) != [], "it is on disk")
     delete(root)
     write(2, {"loss": 2.0})
     wait_until(
-        lambda: outbox._keeping.is_whole and spooled_values(root) == [1.0, 2.0], "both are on disk again"
+        lambda: outbox._local.fully_synced and spooled_values(root) == [1.0, 2.0], "both are on disk again"
     )
     assert "was deleted or moved" in caplog.text
     store.away = False
@@ -233,7 +233,7 @@ def test_what_was_only_in_a_deleted_folder_is_told_as_lost_and_the_rest_is_store
     store: MemoryStore, make_outbox: MakeOutbox, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     # Fails when `Backlog.displace` leaves items that are neither in memory nor on disk.
-    monkeypatch.setattr(diskcopy_module, "_IN_MEMORY", 0)
+    monkeypatch.setattr(disk_module, "_IN_MEMORY", 0)
     store.away = True
     outbox = make_outbox(SpoolSync.ALWAYS)
     write = outbox.writer(TRIAL)
@@ -262,7 +262,7 @@ def test_a_call_that_nobody_can_hear_is_nothing_on_disk(
 
 def _log_in_a_child(outbox: Outbox, root: Path, sessions: Any) -> None:
     outbox.writer(TRIAL)(None, {"loss": 2.0})
-    outbox.leave(0.1)
+    outbox.on_exit(0.1)
     sessions.put([folder.name for folder in spools_in(root)])
 
 
@@ -296,7 +296,7 @@ def test_log_calls_that_are_no_points_are_on_disk_too(
     outbox.log("add_trial_tags", {"trial": TRIAL, "tags": {"a": 1}})
     (folder,) = spools_in(tmp_path / "spool")
     (kept,) = spooled(tmp_path / "spool").kept
-    data = (folder / "00000001.segment").read_bytes()[kept.place.start :]
+    data = (folder / "00000001.segment").read_bytes()[kept.location.start :]
     assert batch_in(data).ops == [CallOp(0, "add_trial_tags", {"trial": TRIAL, "tags": {"a": 1}})]
 
 
@@ -304,20 +304,20 @@ def test_points_come_back_from_disk_as_they_were(store: MemoryStore, make_outbox
     store.away = True
     outbox = make_outbox(SpoolSync.ALWAYS)
     write = outbox.writer(TRIAL)
-    rows = [(1, 1.5), ("epoch", True), ((1, "a"), None), (2.5, 2**60), (None, float("inf"))]
-    for step, value in rows:
+    records = [(1, 1.5), ("epoch", True), ((1, "a"), None), (2.5, 2**60), (None, float("inf"))]
+    for step, value in records:
         write(step, {"loss": value})
     for entry in outbox._sender._backlog:
         outbox._sender._backlog.unload(entry)
     store.away = False
     outbox.flush()
-    assert list(map(attrgetter("step", "value"), store.points)) == rows
+    assert list(map(attrgetter("step", "value"), store.points)) == records
 
 
 def test_a_long_outage_takes_no_memory_for_each_log_call(
     store: MemoryStore, make_outbox: MakeOutbox, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    # Fails when `DiskCopy._is_synced` joins nothing.
+    # Fails when `DiskQueue._is_synced` joins nothing.
     outbox = log_during_an_outage(make_outbox, store, monkeypatch, calls=500)
     assert len(outbox._sender._backlog) <= 2
     assert (outbox.waiting, outbox._sender.unsent) == (500, Amount(500))
@@ -345,7 +345,7 @@ def test_what_is_damaged_on_disk_during_an_outage_is_counted_and_the_rest_is_sen
 def test_what_was_logged_one_by_one_during_an_outage_is_sent_in_bulk(
     store: MemoryStore, make_outbox: MakeOutbox, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    # Fails when `DiskCopy.parts_of` joins nothing.
+    # Fails when `DiskQueue.parts_of` joins nothing.
     outbox = log_during_an_outage(make_outbox, store, monkeypatch, calls=500)
     store.away = False
     outbox.flush()

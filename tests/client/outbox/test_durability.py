@@ -11,9 +11,10 @@ import pytest
 
 from memory_link import MemoryStore
 from spooling import TRIAL, MakeOutbox, delete, spooled, spooled_values
-from track.outbox import Outbox, numbering
-from track.outbox.disk import DiskCopy
-from track.outbox.futures import KeepTicket
+from track.outbox import Outbox
+from track.outbox import sender as sender_module
+from track.outbox.disk import DiskQueue
+from track.outbox.futures import SyncFuture
 from track.outbox.records import batch_of
 from track.spool.folder import spools_in
 from track.spool.options import SpoolSync
@@ -33,7 +34,7 @@ def test_the_end_of_the_process_leaves_what_was_not_sent_and_says_where(
     store.away = True
     outbox = make_outbox()
     outbox.writer(TRIAL)(None, {"loss": 1.0, "accuracy": 2.0})
-    outbox.leave(0.1)
+    outbox.on_exit(0.1)
     (folder,) = spools_in(tmp_path / "spool")
     assert spooled(tmp_path / "spool").waiting == Amount(2)
     assert "2 points are not at the store yet (" in caplog.text
@@ -56,7 +57,7 @@ def test_the_end_of_the_process_tells_of_other_log_calls_as_such(
     for value in range(points):
         outbox.writer(TRIAL)(None, {"loss": float(value)})
     outbox.log("add_trial_tags", {"trial": TRIAL, "tags": {}})
-    outbox.leave(0.1)
+    outbox.on_exit(0.1)
     assert told in caplog.text
 
 
@@ -88,13 +89,13 @@ def test_a_disk_that_does_not_answer_holds_training_up_once_and_no_longer_than_t
     monkeypatch.setattr(os, "fsync", hanging)
     monkeypatch.setattr("track.outbox.durability._IN_TIME", 0.05)
     waited: list[float] = []
-    wait = KeepTicket.wait
+    wait = SyncFuture.wait
 
-    def counted(ticket: KeepTicket, seconds: float) -> bool:
+    def counted(future: SyncFuture, seconds: float) -> bool:
         waited.append(seconds)
-        return wait(ticket, seconds)
+        return wait(future, seconds)
 
-    monkeypatch.setattr(KeepTicket, "wait", counted)
+    monkeypatch.setattr(SyncFuture, "wait", counted)
     for value in range(3):
         outbox.writer(TRIAL)(None, {"loss": float(value)})
     answers.set()
@@ -117,21 +118,21 @@ def test_nobody_waits_each_time_for_a_store_that_is_away_while_all_is_on_disk(
 def _save_often(outbox: Outbox, times: int) -> None:
     for value in range(times):
         outbox.writer(TRIAL)(value, {"loss": 1.0})
-        outbox.secure()
+        outbox.persist()
 
 
 def test_nobody_says_that_something_is_kept_in_a_folder_that_was_deleted(
     store: MemoryStore, make_outbox: MakeOutbox, tmp_path: Path
 ) -> None:
-    # Fails when `DiskCopy.is_whole` does not look whether the folder is there.
+    # Fails when `DiskQueue.fully_synced` does not look whether the folder is there.
     store.away = True
     outbox = make_outbox()
     outbox.writer(TRIAL)(1, {"loss": 1.0})
     wait_until(
-        lambda: outbox._keeping.is_whole and list(spools_in(tmp_path / "spool")) != [], "it is on disk"
+        lambda: outbox._local.fully_synced and list(spools_in(tmp_path / "spool")) != [], "it is on disk"
     )
     delete(tmp_path / "spool")
-    kept = outbox._keeping.is_whole
+    kept = outbox._local.fully_synced
     assert not kept or list(spools_in(tmp_path / "spool")) != []  # it may have been made again by now
 
 
@@ -141,20 +142,20 @@ def test_what_is_on_disk_is_secure_though_the_token_was_revoked(
     # Fails when `Sender._accept` refuses to flush before it has written down what came before.
     store.open_error = AuthenticationError("the token was revoked: ask for another one")
     outbox = make_outbox()
-    write, put = outbox.writer(TRIAL), DiskCopy.write
+    write, put = outbox.writer(TRIAL), DiskQueue.write
     write(1, {"loss": 1.0})
-    wait_until(lambda: outbox._sender.line.final is not None, "the login was refused")
+    wait_until(lambda: outbox._sender.connector.final is not None, "the login was refused")
     secured = threading.Event()
 
-    def written(disk: DiskCopy, session: bytes) -> None:
+    def written(disk: DiskQueue, session: bytes) -> None:
         # As long as that takes, somebody who was told already could look.
-        if disk._backlog.unplaced():
+        if disk._backlog.unlocated():
             secured.wait(0.1)
         put(disk, session)
 
-    monkeypatch.setattr(DiskCopy, "write", written)
+    monkeypatch.setattr(DiskQueue, "write", written)
     write(2, {"loss": 2.0})
-    outbox.secure()
+    outbox.persist()
     secured.set()
     assert outbox.folder is not None
     assert spooled_values(outbox.folder.parent) == [1.0, 2.0]
@@ -171,7 +172,7 @@ def test_nobody_has_to_wait_long_or_be_troubled_for_what_is_safe_on_disk(
     store.away = True
     store.break_links()
     write(2, {"loss": 2.0})
-    outbox.secure()
+    outbox.persist()
     with pytest.raises(CallTimeout, match="it is away"):
         outbox.flush(0.1)
     outbox.close()
@@ -187,11 +188,11 @@ def test_the_end_of_the_process_does_not_wait_again_for_a_store_that_was_away_al
     store.away = True
     outbox = make_outbox(connect_timeout=3600.0)
     outbox.writer(TRIAL)(None, {"loss": 1.0})
-    line = outbox._sender.line
-    wait_until(lambda: line.is_away, "the first attempt has failed")
-    assert line._tried_since is not None
-    line._tried_since -= 3600.0
-    outbox.leave(3600.0)
+    connector = outbox._sender.connector
+    wait_until(lambda: connector.is_unreachable, "the first attempt has failed")
+    assert connector._tried_since is not None
+    connector._tried_since -= 3600.0
+    outbox.on_exit(3600.0)
     assert "1 point is not at the store yet (" in caplog.text
 
 
@@ -201,18 +202,18 @@ def test_what_is_just_being_packed_does_not_count_as_kept(
     begun, may_go_on = threading.Semaphore(0), threading.Semaphore(0)
     errors: list[type[Exception]] = []
 
-    def slow_batch_of(first: int, rows: list[Any]) -> Batch:
+    def slow_batch_of(first: int, records: list[Any]) -> Batch:
         begun.release()
         may_go_on.acquire()
-        return batch_of(first, rows)
+        return batch_of(first, records)
 
-    def secure() -> None:
+    def persist() -> None:
         try:
-            outbox.secure(0.5)
+            outbox.persist(0.5)
         except ServerUnreachable as error:
             errors.append(type(error))
 
-    monkeypatch.setattr(numbering, "batch_of", slow_batch_of)
+    monkeypatch.setattr(sender_module, "batch_of", slow_batch_of)
     store.away = True
     outbox = make_outbox()
     write = outbox.writer(TRIAL)
@@ -222,7 +223,7 @@ def test_what_is_just_being_packed_does_not_count_as_kept(
     wait_until(lambda: outbox.folder and spooled_values(tmp_path / "spool") == [1.0], "the first row on disk")
     # The sender takes this row and the request behind it at once.
     write(2, {"loss": 2.0})
-    securing = threading.Thread(target=secure)
+    securing = threading.Thread(target=persist)
     securing.start()
     begun.acquire()
     securing.join()

@@ -11,8 +11,8 @@ import pytest
 from memory_link import MemoryStore
 from track.outbox import Outbox
 from track.outbox import sender as sender_module
-from track.outbox.futures import FlushTicket
-from track.outbox.limits import Limits
+from track.outbox.futures import FlushFuture
+from track.outbox.queue import Limits
 from track_protocol.errors import (
     CallTimeout,
     ServerUnreachable,
@@ -145,7 +145,7 @@ def test_a_closed_outbox_opens_again_when_something_is_logged(store: MemoryStore
     assert store.numbers() == [1, 2]
 
 
-@pytest.mark.parametrize("lock", ["_queue._room", "losses._lock", "_sender.line._lock", "_thread.lock"])
+@pytest.mark.parametrize("lock", ["_queue._room", "drops._lock", "_sender.connector._lock", "_thread.lock"])
 def test_a_signal_handler_may_log_in_the_middle_of_a_log_call(outbox: Outbox, lock: str) -> None:
     held = attrgetter(lock)(outbox)
 
@@ -170,7 +170,7 @@ def test_only_one_thread_sends_though_a_log_call_interrupts_its_start(
         started.append(thread)
         if len(started) == 1:
             outbox.writer(TRIAL)(None, {"loss": 2.0})
-            outbox._enqueue(FlushTicket())
+            outbox._enqueue(FlushFuture())
         start(thread)
 
     monkeypatch.setattr(threading.Thread, "start", interrupted)
@@ -194,7 +194,7 @@ def test_a_retired_outbox_sends_what_it_has_and_then_lets_go(outbox: Outbox, sto
     outbox.writer(TRIAL)(None, {"loss": 1.0})
     thread = outbox._thread._thread
     assert thread is not None
-    outbox.retire()
+    outbox.close_when_drained()
     store.away = False
     thread.join(10.0)
     assert not thread.is_alive()

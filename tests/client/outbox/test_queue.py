@@ -10,7 +10,7 @@ import pytest
 from memory_link import MemoryStore
 from track.outbox import Outbox
 from track.outbox import queue as rowqueue
-from track.outbox.limits import Limits
+from track.outbox.queue import Limits
 from track.outbox.writers import PointWriters
 
 TRIAL = b"t" * 16
@@ -21,7 +21,7 @@ def test_a_full_outbox_waits_once_and_then_drops_at_once(
 ) -> None:
     monkeypatch.setattr(rowqueue, "_WAITS_FOR_ROOM", 0.2)
     store.away = True
-    outbox = Outbox(store.link, limits=Limits(rows=1_000, backlog_bytes=0))
+    outbox = Outbox(store.link, limits=Limits(records=1_000, backlog_bytes=0))
     write = outbox.writer(TRIAL)
     finished = threading.Event()
 
@@ -47,10 +47,10 @@ def test_a_call_that_found_no_room_is_told_so_and_none_before_it_is_dropped(
 ) -> None:
     monkeypatch.setattr(rowqueue, "_WAITS_FOR_ROOM", 0.01)
     store.away = True
-    outbox = Outbox(store.link, limits=Limits(row_bytes=200_000, backlog_bytes=0))
+    outbox = Outbox(store.link, limits=Limits(record_bytes=200_000, backlog_bytes=0))
     part = {"digest": "0" * 64, "size": 300_000, "data": b"x" * 60_000}
-    taken = [outbox.log("put_blob", {**part, "offset": 60_000 * number}) for number in range(5)]
-    assert taken == [True, True, True, False, False]
+    drained = [outbox.log("put_blob", {**part, "offset": 60_000 * number}) for number in range(5)]
+    assert drained == [True, True, True, False, False]
     assert outbox.dropped == 2
     store.away = False
     outbox._sender._limits = Limits()
@@ -62,20 +62,20 @@ def test_what_waits_for_a_sender_that_does_not_keep_up_takes_little_memory(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setattr(rowqueue, "_WAITS_FOR_ROOM", 0.01)
-    queue = rowqueue.RowQueue(Limits(), "a store", wake=lambda: True, progress=lambda: 0)
+    queue = rowqueue.RecordQueue(Limits(), "a store", wake=lambda: True, progress=lambda: 0)
     write = PointWriters(queue, None).writer(TRIAL, "metric", None)
     tracemalloc.start()
     try:
         step = 0
-        while not queue.losses.dropped:
+        while not queue.drops.dropped:
             step += 1
             write(step, {"loss": step * 0.1, "accuracy": step * 0.2})
-        taken, _ = tracemalloc.get_traced_memory()
+        drained, _ = tracemalloc.get_traced_memory()
     finally:
         tracemalloc.stop()
     # Enough for a stall of many seconds of any training, and little beside what PyTorch takes.
     assert step > 30_000
-    assert taken < 30e6
+    assert drained < 30e6
 
 
 def test_nobody_waits_twice_for_a_sender_that_is_held_up() -> None:
@@ -86,13 +86,13 @@ def test_nobody_waits_twice_for_a_sender_that_is_held_up() -> None:
         woken.append(1)
         return True
 
-    queue = rowqueue.RowQueue(limits, "a store", wake, progress=lambda: 0)
+    queue = rowqueue.RecordQueue(limits, "a store", wake, progress=lambda: 0)
     write = PointWriters(queue, None).writer(TRIAL, "metric", None)
     for step in range(1_000):
         write(step, {"loss": 0.1})
     # At the first row and at the bound; whoever waited at each row behind it would wake the sender there.
     assert len(woken) == 2
-    assert queue.losses.dropped == 0
+    assert queue.drops.dropped == 0
 
 
 def test_a_loop_that_logs_faster_than_rows_are_taken_waits_for_that(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -103,7 +103,7 @@ def test_a_loop_that_logs_faster_than_rows_are_taken_waits_for_that(monkeypatch:
         asked.set()
         return True
 
-    queue = rowqueue.RowQueue(Limits(ready_bytes=10_000), "a store", wake, progress=lambda: 0)
+    queue = rowqueue.RecordQueue(Limits(ready_bytes=10_000), "a store", wake, progress=lambda: 0)
     write = PointWriters(queue, None).writer(TRIAL, "metric", None)
 
     def train() -> None:
@@ -115,8 +115,8 @@ def test_a_loop_that_logs_faster_than_rows_are_taken_waits_for_that(monkeypatch:
     while training.is_alive():
         asked.wait(0.1)
         asked.clear()
-        longest = max(longest, len(queue.rows))
-        queue.rows.clear()
-        queue.gate.mark = 0
+        longest = max(longest, len(queue.records))
+        queue.records.clear()
+        queue.gate.watermark = 0
         queue.made_room(0)
     assert longest < 100

@@ -271,7 +271,7 @@ def test_a_store_that_was_never_reached_is_told_by_its_address(store: MemoryStor
     outbox = Outbox(store.link, "store 7", connect_timeout=0.1)
     with pytest.raises(ServerUnreachable, match="it is away"):
         outbox.call("get_project", {"project": {}})
-    outbox.leave(0.1)
+    outbox.on_exit(0.1)
 
 
 def test_a_call_that_is_none_is_refused_before_it_is_sent(store: MemoryStore, outbox: Outbox) -> None:
@@ -344,7 +344,7 @@ def test_the_end_of_the_process_does_not_wait_for_an_address_that_does_not_answe
     outbox = Outbox(lambda: SilentLink(store), "the store", connect_timeout=0.1)
     try:
         outbox.writer(TRIAL)(1, {"loss": 1.0})
-        outbox.leave(0.0)
+        outbox.on_exit(0.0)
         assert not outbox._thread.is_alive
     finally:
         answers.set()

@@ -9,9 +9,9 @@ import pytest
 
 from memory_link import MemoryStore
 from spooling import TRIAL, MakeOutbox, log_during_an_outage
-from track.outbox import disk as diskcopy_module
+from track.outbox import disk as disk_module
 from track.outbox.backlog import Entry
-from track.outbox.disk import DiskCopy
+from track.outbox.disk import DiskQueue
 from track.spool.folder import SpoolFolder, spools_in
 from track.spool.options import SpoolSync
 from track_protocol.errors import (
@@ -68,7 +68,7 @@ def test_what_cannot_be_read_does_not_keep_the_rest_from_a_new_session(
     store: MemoryStore, make_outbox: MakeOutbox, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     # Fails when `Sender._begin_again` raises for what cannot be loaded.
-    monkeypatch.setattr(diskcopy_module, "_IN_MEMORY", 0)
+    monkeypatch.setattr(disk_module, "_IN_MEMORY", 0)
     store.away = True
     outbox = make_outbox(SpoolSync.ALWAYS, segment_bytes=1)
     for value in range(3):
@@ -162,7 +162,7 @@ def test_a_right_that_is_missing_when_a_store_comes_that_was_away_costs_nothing(
     store.away = True
     outbox = make_outbox()
     outbox.writer(TRIAL)(1, {"loss": 1.0})
-    wait_until(lambda: outbox._sender.line.is_away, "the first attempt has failed")
+    wait_until(lambda: outbox._sender.connector.is_unreachable, "the first attempt has failed")
     store.role, store.away = "reader", False
     with pytest.raises(PermissionDenied, match="is a reader"):
         outbox.flush(5.0)
@@ -189,7 +189,7 @@ def test_a_session_that_was_left_to_others_stays_on_disk_if_it_cannot_be_removed
     monkeypatch: pytest.MonkeyPatch,
     caplog: pytest.LogCaptureFixture,
 ) -> None:
-    # Fails when `DiskCopy.start_over` raises: the new numbers would go out under the old session.
+    # Fails when `DiskQueue.start_over` raises: the new numbers would go out under the old session.
     outbox = make_outbox()
     write = outbox.writer(TRIAL)
     write(1, {"loss": 1.0})
@@ -224,16 +224,16 @@ def test_a_session_that_cannot_go_on_takes_what_is_on_disk_only_along(
 def test_what_a_store_that_was_set_back_gets_again_takes_no_memory_for_each_log_call(
     store: MemoryStore, make_outbox: MakeOutbox, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    # Fails when `DiskCopy.kept_after` tells of single records.
+    # Fails when `DiskQueue.kept_after` tells of single records.
     told: list[int] = []
-    kept_after = DiskCopy.kept_after
+    kept_after = DiskQueue.kept_after
 
-    def counting(self: DiskCopy, last_seq: int) -> list[Entry]:
+    def counting(self: DiskQueue, last_seq: int) -> list[Entry]:
         kept = kept_after(self, last_seq)
         told.append(len(kept))
         return kept
 
-    monkeypatch.setattr(DiskCopy, "kept_after", counting)
+    monkeypatch.setattr(DiskQueue, "kept_after", counting)
     outbox = make_outbox(SpoolSync.ALWAYS)
     write = outbox.writer(TRIAL)
     for value in range(300):

@@ -6,8 +6,8 @@ import pytest
 
 from memory_link import MemoryLink, MemoryStore
 from track.outbox.backlog import Backlog
-from track.outbox.futures import Call, FlushTicket, KeepTicket
-from track.outbox.waiters import Waiting
+from track.outbox.futures import Call, FlushFuture, SyncFuture
+from track.outbox.waiters import Waiters
 from track_protocol.errors import BadArguments, CallTimeout, SpoolError
 from track_protocol.wire.batch import Batch
 from track_protocol.wire.link import Failed, Replied
@@ -23,8 +23,8 @@ def backlog() -> Backlog:
 
 
 @pytest.fixture
-def waiting(backlog: Backlog) -> Waiting:
-    return Waiting(backlog)
+def waiting(backlog: Backlog) -> Waiters:
+    return Waiters(backlog)
 
 
 @pytest.fixture
@@ -49,53 +49,53 @@ def store_all(backlog: Backlog) -> None:
     backlog.ack(backlog.next_seq - 1)
 
 
-def test_a_flush_behind_nothing_is_settled_at_once(waiting: Waiting) -> None:
-    ticket = FlushTicket()
-    waiting.add(ticket)
-    assert ticket.wait(0.0)
+def test_a_flush_behind_nothing_is_settled_at_once(waiting: Waiters) -> None:
+    future = FlushFuture()
+    waiting.add(future)
+    assert future.wait(0.0)
     assert not waiting
 
 
-def test_a_flush_is_settled_when_what_stands_before_it_is_durable(waiting: Waiting, backlog: Backlog) -> None:
-    first, second = FlushTicket(), FlushTicket()
+def test_a_flush_is_settled_when_what_stands_before_it_is_durable(waiting: Waiters, backlog: Backlog) -> None:
+    first, second = FlushFuture(), FlushFuture()
     log(backlog)
     waiting.add(first)
     log(backlog)
     waiting.add(second)
     backlog.mark_sent()
     backlog.ack(1)
-    waiting.settle_flushes()
+    waiting.resolve_flushes()
     assert (first.wait(0.0), second.wait(0.0)) == (True, False)
     store_all(backlog)
-    waiting.settle_flushes()
+    waiting.resolve_flushes()
     assert second.wait(0.0)
 
 
-def test_a_keep_is_settled_by_the_disk_or_by_the_store(waiting: Waiting, backlog: Backlog) -> None:
-    kept, stored = KeepTicket(), KeepTicket()
+def test_a_keep_is_settled_by_the_disk_or_by_the_store(waiting: Waiters, backlog: Backlog) -> None:
+    kept, stored = SyncFuture(), SyncFuture()
     log(backlog)
     waiting.add(kept)
     log(backlog)
     waiting.add(stored)
-    waiting.settle_keeps(1, None)
+    waiting.resolve_syncs(1, None)
     assert (kept.wait(0.0), stored.wait(0.0)) == (True, False)
     store_all(backlog)
-    waiting.settle_keeps(1, None)
+    waiting.resolve_syncs(1, None)
     assert stored.wait(0.0)
 
 
-def test_a_keep_fails_with_what_is_wrong_with_the_disk(waiting: Waiting, backlog: Backlog) -> None:
+def test_a_keep_fails_with_what_is_wrong_with_the_disk(waiting: Waiters, backlog: Backlog) -> None:
     log(backlog)
-    ticket = KeepTicket()
-    waiting.add(ticket)
-    waiting.settle_keeps(0, SpoolError("the disk is full"))
+    future = SyncFuture()
+    waiting.add(future)
+    waiting.resolve_syncs(0, SpoolError("the disk is full"))
     with pytest.raises(SpoolError, match="the disk is full"):
-        ticket.result()
+        future.result()
     assert not waiting
 
 
 def test_a_read_is_sent_behind_what_was_logged_before_it(
-    waiting: Waiting, backlog: Backlog, link: MemoryLink, store: MemoryStore
+    waiting: Waiters, backlog: Backlog, link: MemoryLink, store: MemoryStore
 ) -> None:
     log(backlog)
     waiting.add(read())
@@ -108,7 +108,7 @@ def test_a_read_is_sent_behind_what_was_logged_before_it(
 
 
 def test_a_read_is_sent_again_on_the_next_link(
-    waiting: Waiting, link: MemoryLink, store: MemoryStore
+    waiting: Waiters, link: MemoryLink, store: MemoryStore
 ) -> None:
     waiting.add(read())
     waiting.send_reads(link)
@@ -117,7 +117,7 @@ def test_a_read_is_sent_again_on_the_next_link(
     assert len(store.reads) == 2
 
 
-def test_an_answer_settles_the_call_it_belongs_to_once(waiting: Waiting) -> None:
+def test_an_answer_settles_the_call_it_belongs_to_once(waiting: Waiters) -> None:
     call, failing = read(), read()
     waiting.add(call)
     waiting.add(failing)
@@ -131,23 +131,23 @@ def test_an_answer_settles_the_call_it_belongs_to_once(waiting: Waiting) -> None
 
 
 def test_a_read_that_nobody_waits_for_is_not_sent(
-    waiting: Waiting, link: MemoryLink, store: MemoryStore
+    waiting: Waiters, link: MemoryLink, store: MemoryStore
 ) -> None:
     call = read()
     waiting.add(call)
-    call.abandoned = True
+    call.cancelled = True
     waiting.send_reads(link)
     assert store.reads == []
     assert not waiting
 
 
 def test_whoever_waited_waits_behind_the_last_record_when_numbers_change(
-    waiting: Waiting, backlog: Backlog, link: MemoryLink, store: MemoryStore
+    waiting: Waiters, backlog: Backlog, link: MemoryLink, store: MemoryStore
 ) -> None:
     log(backlog, 5)
     store_all(backlog)
     log(backlog)
-    flush = FlushTicket()
+    flush = FlushFuture()
     waiting.add(flush)
     waiting.add(read())
     backlog.renumber()
@@ -155,26 +155,26 @@ def test_whoever_waited_waits_behind_the_last_record_when_numbers_change(
     waiting.send_reads(link)
     assert store.reads == []
     store_all(backlog)
-    waiting.settle_flushes()
+    waiting.resolve_flushes()
     waiting.send_reads(link)
     assert flush.wait(0.0)
     assert len(store.reads) == 1
 
 
-def test_those_who_wait_in_vain_are_told_why(waiting: Waiting, backlog: Backlog) -> None:
+def test_those_who_wait_in_vain_are_told_why(waiting: Waiters, backlog: Backlog) -> None:
     log(backlog)
-    flush, call = FlushTicket(), read()
+    flush, call = FlushFuture(), read()
     waiting.add(flush)
     waiting.add(call)
     waiting.fail_flushes(CallTimeout("never"))
     waiting.fail_reads(CallTimeout("never"))
-    for ticket in (flush, call):
+    for future in (flush, call):
         with pytest.raises(CallTimeout, match="never"):
-            ticket.result()
+            future.result()
 
 
 def test_reads_whose_records_were_given_up_wait_for_nothing(
-    waiting: Waiting, backlog: Backlog, link: MemoryLink, store: MemoryStore
+    waiting: Waiters, backlog: Backlog, link: MemoryLink, store: MemoryStore
 ) -> None:
     log(backlog)
     waiting.add(read())

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from track.outbox.limits import Limits
+from track.outbox.queue import Limits
 from track.persistence import get_protocol
 from track.persistence.embedded import outbox_of
 from track.persistence.local import FileProtocol
@@ -84,7 +84,7 @@ def test_more_than_a_batch_does_not_wait(reader: FileProtocol, tmp_path: Path) -
 
 
 def test_what_waits_leaves_when_there_is_no_room_for_more() -> None:
-    limits = Limits(linger=3600.0, row_bytes=10_000)
+    limits = Limits(linger=3600.0, record_bytes=10_000)
     lazy = OutboxProtocol("ephemeral:", outbox_of("ephemeral:", limits))
     trial = lazy.new_trial(Trial(name="t"))
     assert trial is not None

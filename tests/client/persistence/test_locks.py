@@ -197,3 +197,56 @@ def test_a_remover_leaves_its_file_in_a_forked_child(tmp_path: Path) -> None:
         "os.waitpid(child, 0)\nsys.exit(0 if os.path.exists(sys.argv[1]) else 1)\n"
     )
     assert subprocess.run([sys.executable, "-c", program, str(path)]).returncode == 0
+
+
+def test_a_lock_that_another_thread_holds_at_a_fork_is_not_held_by_the_child(tmp_path: Path) -> None:
+    # Fails when a forked child keeps its copy of the lock's file: the lock stays taken as long as it lives.
+    lock = MultiLock(tmp_path / "file")
+    read, write = os.pipe()
+    held, leave = threading.Event(), threading.Event()
+
+    def hold() -> None:
+        with lock:
+            held.set()
+            leave.wait(30.0)
+
+    holder = threading.Thread(target=hold)
+    holder.start()
+    assert held.wait(10.0)
+    child = os.fork()
+    if child == 0:
+        os.close(write)
+        os.read(read, 1)
+        os._exit(0)
+    os.close(read)
+    leave.set()
+    holder.join()
+    try:
+        taken = subprocess.run(
+            [sys.executable, "-c", HOLD, str(tmp_path / "file")], input="", timeout=20, check=False
+        )
+        assert taken.returncode == 0
+    finally:
+        os.close(write)
+        os.waitpid(child, 0)
+
+
+def test_a_child_that_is_forked_under_a_lock_waits_for_its_parent_to_release_it(tmp_path: Path) -> None:
+    # Fails when a forked child takes its parent's lock for its own.
+    path, order = tmp_path / "file", tmp_path / "order"
+    read, write = os.pipe()
+    with MultiLock(path) as lock:
+        child = os.fork()
+        if child == 0:
+            lock.release()
+            os.write(write, b"!")
+            with lock, order.open("a") as told:
+                told.write("child")
+            os._exit(0)
+        os.read(read, 1)
+        with order.open("a") as told:
+            told.write("parent ")
+    assert os.waitpid(child, 0)[1] == 0
+    assert order.read_text() == "parent child"
+    os.close(read)
+    os.close(write)

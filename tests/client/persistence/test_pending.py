@@ -59,7 +59,7 @@ class Client:
         self._store.away, self._store.open_error = True, AuthenticationError("the test is over")
         self._store.break_links()
         for protocol in self._made:
-            protocol.outbox.leave(5.0)
+            protocol.outbox.on_exit(5.0)
 
 
 @pytest.fixture
@@ -129,7 +129,7 @@ def test_a_store_that_is_away_is_told_of_and_waited_for_once(
     store.away = True
     protocol = joined()
     protocol.new_project(Project(name="p"))
-    assert protocol.outbox.is_known_away
+    assert protocol.outbox.is_known_unreachable
     trial = create_all(protocol)
     assert trial.id is not None
     told = [record.getMessage() for record in caplog.records if record.levelno == logging.WARNING]
@@ -143,7 +143,7 @@ def test_a_store_that_came_back_is_waited_for_again(store: MemoryStore, joined: 
     protocol.new_project(Project(name="p"))
     store.away = False
     protocol.flush()
-    assert not protocol.outbox.is_known_away
+    assert not protocol.outbox.is_known_unreachable
 
 
 def test_a_broken_connection_is_not_yet_a_store_that_is_away(
@@ -213,7 +213,7 @@ def test_another_process_brings_what_this_one_could_not_store(store: MemoryStore
     store.away = True
     protocol = joined()
     trial = create_all(protocol)
-    _, (_, unconfirmed) = protocol.__reduce__()
+    _, (*_, unconfirmed) = protocol.__reduce__()
     store.away = False
     other = joined()
     other.outbox.inherit(pickle.loads(pickle.dumps(unconfirmed)))  # noqa: S301 - pickled right here

@@ -6,12 +6,14 @@ import os
 import subprocess
 import sys
 import textwrap
+import threading
 from pathlib import Path
 
 import pytest
 
 from running_server import environment
 from track import TrackClient
+from track.process.lifecycle import ForkSafeRLock
 from track.spool.folder import spools_in
 
 HEAD = """
@@ -201,7 +203,7 @@ def test_what_has_no_room_on_disk_at_exit_is_told_with_what_has(tmp_path: Path) 
         tmp_path,
     )
     (left,) = spools_in(tmp_path / "spool")
-    (told,) = [line for line in done.stderr.splitlines() if "log calls" in line]
+    (told,) = [connector for connector in done.stderr.splitlines() if "log calls" in connector]
     assert told.startswith("of 200,0")
     assert told.endswith(
         f"only a part is kept in {left}: the next start here sends that part, or now: track sync {left}"
@@ -276,3 +278,111 @@ def test_threads_may_fork_at_the_same_time(tmp_path: Path) -> None:
         tmp_path,
     )
     assert stored(tmp_path)["loss"] == [-1.0] + [1.0] * 30
+
+
+def test_only_the_outermost_turn_of_a_thread_says_so() -> None:
+    turn = ForkSafeRLock()
+    with turn as outer, turn as inner:
+        assert (outer, inner) == (True, False)
+    with turn as again:
+        assert again
+
+
+def test_another_thread_waits() -> None:
+    turn, order = ForkSafeRLock(), list[str]()
+
+    def drain() -> None:
+        with turn as outermost:
+            assert outermost
+            order.append("second")
+
+    with turn:
+        thread = threading.Thread(target=drain)
+        thread.start()
+        order.append("first")
+    thread.join()
+    assert order == ["first", "second"]
+
+
+def test_a_forked_child_finds_it_free() -> None:
+    turn, drained, done = ForkSafeRLock(), threading.Event(), threading.Event()
+
+    def hold() -> None:
+        with turn:
+            drained.set()
+            done.wait(10)
+
+    thread = threading.Thread(target=hold)
+    thread.start()
+    assert drained.wait(10)
+    pid = os.fork()
+    if not pid:
+        found = []
+
+        def drain() -> None:
+            with turn as outermost:
+                found.append(outermost)
+
+        child = threading.Thread(target=drain, daemon=True)
+        child.start()
+        child.join(5)
+        os._exit(0 if found == [True] else 1)
+    assert os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]) == 0
+    done.set()
+    thread.join()
+
+
+@pytest.mark.parametrize("failing", ["before_fork", "after_fork_in_parent", "after_fork_in_child"])
+def test_a_hook_that_raises_leaves_no_lock_held(failing: str, tmp_path: Path) -> None:
+    # Fails when `_Registry` does not go on after a hook that raises: the next fork then waits forever.
+    run(
+        f"""
+        from track.process.lifecycle import register
+        class Hook:
+            def before_fork(self): self.raises("before_fork")
+            def after_fork_in_parent(self): self.raises("after_fork_in_parent")
+            def after_fork_in_child(self): self.raises("after_fork_in_child")
+            def on_exit(self, timeout): pass
+            def raises(self, name):
+                if name == {failing!r}: raise MemoryError(name)
+        hooks = [Hook() for _ in range(8)]
+        for hook in hooks[:4]: register(hook)
+        trial = TrackClient("sqlite:runs.db").new_trial(arguments={{"a": 1}})
+        for hook in hooks[4:]: register(hook)
+        trial.log_metrics(loss=0.0)
+        def fork():
+            child = os.fork()
+            if child == 0:
+                trial.log_metrics(loss=1.0)
+                trial.protocol.flush()
+                os._exit(0)
+            assert os.waitpid(child, 0)[1] == 0
+        fork()
+        thread = threading.Thread(target=fork, daemon=True)
+        thread.start()
+        thread.join(30)
+        assert not thread.is_alive()
+        """,
+        tmp_path,
+    )
+    assert sorted(stored(tmp_path)["loss"]) == [0.0, 1.0, 1.0]
+
+
+def test_a_hook_that_raises_at_the_end_keeps_no_other_from_saving(tmp_path: Path) -> None:
+    # Fails when `_Registry.on_exit` does not go on after a hook that raises.
+    run(
+        """
+        from track.process.lifecycle import register
+        class Hook:
+            def before_fork(self): pass
+            after_fork_in_parent = after_fork_in_child = before_fork
+            def on_exit(self, timeout): raise MemoryError("no memory")
+        hooks = [Hook() for _ in range(8)]
+        for hook in hooks[:4]: register(hook)
+        trial = TrackClient("sqlite:runs.db").new_trial(arguments={"a": 1})
+        for hook in hooks[4:]: register(hook)
+        trial.log_metrics(loss=0.0)
+        """,
+        tmp_path,
+    )
+    assert stored(tmp_path) == {"loss": [0.0]}

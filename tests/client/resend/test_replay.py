@@ -15,11 +15,12 @@ import pytest
 from left_spools import SESSION, TRIAL, left_spool, records_in
 from memory_link import MemoryLink, MemoryStore
 from track.outbox.backlog import Backlog, Entry
-from track.outbox.disk import DiskCopy
-from track.resend.replay import Destination, Outcome, Replay
-from track.resend.terms import Rules
-from track.spool.folder import Progressed, SpoolFolder, is_held, read_progressed
-from track.spool.stretches import Stretch
+from track.outbox.disk import DiskQueue
+from track.outbox.records import CALL, Shape, batch_of
+from track.resend.replay import Destination, Outcome, Replay, ReplayPolicy, ReplayRules
+from track.spool.folder import Checkpoint, SpoolFolder, is_held, read_checkpoint
+from track.spool.reader import Extent
+from track.spool.writer import Location
 from track_protocol.errors import (
     AuthenticationError,
     PermissionDenied,
@@ -34,7 +35,9 @@ from track_protocol.errors import (
     TrackError,
 )
 from track_protocol.wire.amount import Amount
-from track_protocol.wire.link import Acked, LinkEvent, Opened, Refused
+from track_protocol.wire.batch import METRIC, Batch, CallOp
+from track_protocol.wire.link import Acked, LinkEvent, Opened, Refused, Rejection
+from track_protocol.wire.roles import Role
 
 
 @pytest.fixture
@@ -47,7 +50,7 @@ def destination(store: MemoryStore, link: Callable[[], Any] | None = None) -> De
 
 
 def replay(path: Path, store: MemoryStore, **rules: bool) -> Outcome:
-    return Replay(path, destination(store), Rules(**rules)).run()
+    return Replay(path, destination(store), ReplayRules(**rules)).run()
 
 
 def values(store: MemoryStore) -> list[Any]:
@@ -117,7 +120,7 @@ def test_what_was_confirmed_once_does_not_wait_for_a_server_that_is_away(
     tmp_path: Path, store: MemoryStore
 ) -> None:
     # Fails when `Replay` counts what is only kept for a server that might be set back.
-    path = left_spool(tmp_path, progressed=Progressed(10, "one"))
+    path = left_spool(tmp_path, checkpoint=Checkpoint(10, "one"))
     store.away = True
     assert replay(path, store).left == Amount(20)
 
@@ -136,13 +139,13 @@ def test_a_spool_that_is_deleted_while_it_is_sent_is_an_outcome(tmp_path: Path, 
 
 
 def test_a_server_that_is_away_leaves_the_spool_as_it_is(tmp_path: Path, store: MemoryStore) -> None:
-    path = left_spool(tmp_path, progressed=Progressed(0, "one"))
+    path = left_spool(tmp_path, checkpoint=Checkpoint(0, "one"))
     store.away = True
     outcome = replay(path, store)
     assert isinstance(outcome.error, ServerUnreachable)
     assert outcome.error.exit_code == 5
     assert outcome.left == Amount(30)
-    assert read_progressed(path) == Progressed(0, "one", str(outcome.error))
+    assert read_checkpoint(path) == Checkpoint(0, "one", str(outcome.error))
     store.away = False
     assert replay(path, store).sent == Amount(30)
 
@@ -215,14 +218,14 @@ def test_what_the_server_rejects_is_told_and_not_tried_again(tmp_path: Path, sto
 
 
 def test_a_spool_that_lacks_nothing_may_be_sent_anywhere(tmp_path: Path, store: MemoryStore) -> None:
-    path = left_spool(tmp_path, progressed=Progressed(20, "another store"))
+    path = left_spool(tmp_path, checkpoint=Checkpoint(20, "another store"))
     assert replay(path, store).sent == Amount(30)
 
 
 def test_what_continues_another_servers_records_is_refused_and_stays_as_it_is(
     tmp_path: Path, store: MemoryStore
 ) -> None:
-    path = left_spool(tmp_path, first=101, progressed=Progressed(100, "another store"))
+    path = left_spool(tmp_path, first=101, checkpoint=Checkpoint(100, "another store"))
     before = contents(path)
     outcome = replay(path, store)
     assert isinstance(outcome.error, SpoolForeign)
@@ -233,7 +236,7 @@ def test_what_continues_another_servers_records_is_refused_and_stays_as_it_is(
 
 
 def test_the_rest_is_sent_despite_the_gap_and_the_gap_is_told(tmp_path: Path, store: MemoryStore) -> None:
-    path = left_spool(tmp_path, first=101, progressed=Progressed(100, "another store"))
+    path = left_spool(tmp_path, first=101, checkpoint=Checkpoint(100, "another store"))
     outcome = replay(path, store, despite_gap=True)
     assert (outcome.sent, outcome.lost, outcome.is_good) == (Amount(30), 100, False)
     assert values(store) == numbers(101, 130)
@@ -243,14 +246,14 @@ def test_the_rest_is_sent_despite_the_gap_and_the_gap_is_told(tmp_path: Path, st
 def test_another_store_at_the_same_address_gets_nothing_behind_the_scenes(
     tmp_path: Path, store: MemoryStore
 ) -> None:
-    path = left_spool(tmp_path, progressed=Progressed(0, "the store before"))
+    path = left_spool(tmp_path, checkpoint=Checkpoint(0, "the store before"))
     outcome = replay(path, store, same_store=True)
     assert isinstance(outcome.error, SpoolForeign)
     assert store.points == []
 
 
 def test_a_store_that_was_set_back_gets_what_it_lacks(tmp_path: Path, store: MemoryStore) -> None:
-    path = left_spool(tmp_path, progressed=Progressed(25, "the store before"))
+    path = left_spool(tmp_path, checkpoint=Checkpoint(25, "the store before"))
     store.sessions[SESSION] = 5
     assert replay(path, store, same_store=True).is_good
     assert values(store) == numbers(6, 30)
@@ -447,11 +450,11 @@ def test_what_cannot_be_read_any_more_is_told_and_not_sent(
 ) -> None:
     # Fails when `_Reasons.drop_all` keeps nothing: these points would be told of nowhere.
     path = left_spool(tmp_path, batches=30, width=1, calls=3)
-    place, _ = records_in(path)[30]
+    location, _ = records_in(path)[30]
 
     class Damaging(MemoryLink):
         def open(self, session: bytes, timeout: float) -> Opened:
-            flip(path, place.start)
+            flip(path, location.start)
             return super().open(session, timeout)
 
     outcome = Replay(path, destination(store, lambda: Damaging(store))).run()
@@ -466,12 +469,12 @@ def test_a_replay_takes_no_memory_for_each_record(
     tmp_path: Path, store: MemoryStore, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     # Fails when `recover` tells of single records: `test_what_is_known_of_a_million_records…` says how.
-    adopted: list[Stretch] = []
+    adopted: list[Extent] = []
     adopt = Backlog.adopt
 
-    def counting(self: Backlog, stretch: Stretch) -> None:
-        adopted.append(stretch)
-        adopt(self, stretch)
+    def counting(self: Backlog, extent: Extent) -> None:
+        adopted.append(extent)
+        adopt(self, extent)
 
     monkeypatch.setattr(Backlog, "adopt", counting)
     assert replay(left_spool(tmp_path, batches=5_000, width=1), store).sent == Amount(5_000)
@@ -482,16 +485,131 @@ def test_a_replay_takes_no_memory_for_each_record(
 def test_what_is_kept_for_a_server_that_was_set_back_is_told_in_stretches(
     tmp_path: Path, store: MemoryStore, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    # Fails when `DiskCopy.kept_after` tells of single records, or of what is in the backlog already.
+    # Fails when `DiskQueue.kept_after` tells of single records, or of what is in the backlog already.
     kept: list[list[int]] = []
-    kept_after = DiskCopy.kept_after
+    kept_after = DiskQueue.kept_after
 
-    def counting(self: DiskCopy, last_seq: int) -> list[Entry]:
+    def counting(self: DiskQueue, last_seq: int) -> list[Entry]:
         kept.append([entry.records for entry in kept_after(self, last_seq)])
         kept.append([entry.records for entry in kept_after(self, 0)])
         return kept_after(self, last_seq)
 
-    monkeypatch.setattr(DiskCopy, "kept_after", counting)
-    path = left_spool(tmp_path, batches=500, width=1, first=101, progressed=Progressed(100, "another store"))
+    monkeypatch.setattr(DiskQueue, "kept_after", counting)
+    path = left_spool(tmp_path, batches=500, width=1, first=101, checkpoint=Checkpoint(100, "another store"))
     assert replay(path, store, despite_gap=True).sent == Amount(500)
     assert kept == [[], []]
+
+
+HERE = "this store"
+
+
+_ANY = ReplayRules()
+
+
+def policy(rules: ReplayRules = _ANY, generation: str | None = HERE) -> ReplayPolicy:
+    """Those of a spool with log calls 5 to 8."""
+    backlog = Backlog()
+    backlog.adopt(Extent(5, 8, Amount(4), Location(1, 40, 40)))
+    return ReplayPolicy(rules, Path("spool"), "the server", "its address", backlog, Checkpoint(4, generation))
+
+
+def opened(last_seq: int, generation: str = HERE, role: Role = Role.WRITER) -> Opened:
+    return Opened(last_seq, generation, role)
+
+
+def test_a_server_that_has_all_that_came_before_is_admitted() -> None:
+    found = policy()
+    assert found.admit(opened(4)) == opened(4)
+    assert (found.had, found.gap, found.generation) == (4, 0, HERE)
+
+
+def test_a_server_that_lacks_what_came_before_is_foreign() -> None:
+    with pytest.raises(SpoolForeign, match=r"log calls 3 to 4, .* are not at the server"):
+        policy().admit(opened(2))
+
+
+def test_whoever_wants_it_despite_the_gap_learns_how_large_it_is() -> None:
+    found = policy(ReplayRules(despite_gap=True))
+    found.admit(opened(2))
+    assert found.gap == 2
+
+
+def test_another_store_is_admitted_only_by_hand() -> None:
+    stranger = opened(0, "another store")
+    with pytest.raises(SpoolForeign, match="has another store than the one"):
+        policy(ReplayRules(despite_gap=True, same_store=True)).admit(stranger)
+    assert policy(ReplayRules(despite_gap=True)).admit(stranger) == stranger
+
+
+def test_a_reader_may_send_nothing_but_learn_that_all_is_there() -> None:
+    with pytest.raises(PermissionDenied, match="is a reader"):
+        policy().admit(opened(7, role=Role.READER))
+    assert policy().admit(opened(8, role=Role.READER)).last_seq == 8
+
+
+def test_what_a_server_has_beyond_this_copy_is_none_of_its_business() -> None:
+    assert policy().admit(opened(100)).last_seq == 8
+
+
+def test_a_server_that_confirms_more_than_there_is_is_wrong() -> None:
+    with pytest.raises(RemoteProtocolError, match="confirmed record 9, but spool ends with 8"):
+        policy().check(Acked(9))
+
+
+def test_what_a_server_refuses_for_good_is_counted() -> None:
+    found = policy()
+    found.sending(Batch(5, 4, [CallOp(0, "commit", {}), CallOp(2, "commit", {})]))
+    found.check(Acked(8, [Rejection(7, "item_not_found", "no such trial")]))
+    assert found.refused == Amount(calls=1)
+
+
+def test_an_error_that_passes_ends_nothing_and_the_first_other_one_counts() -> None:
+    found = policy()
+    stops: list[str] = []
+    found.stop = lambda: stops.append("stopped")
+    found.judge(ServerUnreachable("it is away"))
+    assert (found.error, stops) == (None, [])
+    found.judge(SessionFenced("another holder"))
+    found.judge(StoreFull("no room"))
+    assert isinstance(found.error, SessionFenced)
+    assert "is being sent by another process" in str(found.error)
+
+
+def under_way(found: ReplayPolicy) -> ReplayPolicy:
+    """Records 5 to 8 are sent: two points in each of the first three, and a call in the last."""
+    records = [(Shape(b"t" * 16, METRIC, ("a", "b"), None), n, 1.0, {"a": 1.0, "b": 2.0}) for n in range(3)]
+    found.sending(batch_of(5, [*records, (CALL, "add_trial_tags", 1.0, {}, 64)]))
+    return found
+
+
+def test_what_the_server_gets_is_counted_record_by_record() -> None:
+    found = policy()
+    found.admit(opened(5))
+    under_way(found).check(Acked(6))
+    assert found.sent == Amount(2)
+    found.check(Acked(8))
+    assert found.sent == Amount(4, 1)
+
+
+def test_what_the_server_has_got_on_a_link_that_broke_counts_as_sent() -> None:
+    # Fails when `Terms.admit` does not count.
+    found = policy()
+    found.admit(opened(4))
+    under_way(found)
+    found.admit(opened(8))
+    assert found.sent == Amount(6, 1)
+
+
+def test_what_is_refused_is_not_sent() -> None:
+    found = policy()
+    found.admit(opened(4))
+    under_way(found).check(Acked(8, [Rejection(6, "bad-value", "odd"), Rejection(8, "bad-value", "odd")]))
+    assert (found.sent, found.refused) == (Amount(4), Amount(2, 1))
+
+
+def test_what_was_refused_before_is_told_and_takes_nothing_from_what_is_sent_now() -> None:
+    # Fails when `Terms.check` subtracts whatever is refused.
+    found = policy()
+    found.admit(opened(6))
+    under_way(found).check(Acked(8, [Rejection(5, "bad-value", "odd")]))
+    assert (found.sent, found.refused) == (Amount(2, 1), Amount(2))

@@ -15,22 +15,22 @@ import pytest
 
 from left_spools import SESSION, left_spool
 from track.spool.folder import (
-    Origin,
-    Progressed,
+    Checkpoint,
     SpoolFolder,
+    SpoolMetadata,
     is_held,
-    read_origin,
-    read_progressed,
+    read_checkpoint,
+    read_metadata,
     spools_in,
 )
 from track_protocol.errors import SpoolCorrupt, SpoolError, SpoolInUse
 
-ORIGIN = Origin(SESSION.hex(), "socket://ann@node1:8123", "train.py", "node7", 4711, 1.7e9)
+ORIGIN = SpoolMetadata(SESSION.hex(), "socket://ann@node1:8123", "train.py", "node7", 4711, 1.7e9)
 
 
 def test_a_folder_tells_whose_it_is_and_only_to_its_user(tmp_path: Path) -> None:
     folder = SpoolFolder.create(tmp_path / "root", ORIGIN)
-    assert read_origin(folder.path) == ORIGIN
+    assert read_metadata(folder.path) == ORIGIN
     assert [path.stat().st_mode & 0o077 for path in (tmp_path / "root", folder.path)] == [0, 0]
     folder.close()
 
@@ -48,7 +48,7 @@ def test_a_folder_that_could_not_be_finished_can_be_made_later(
             SpoolFolder.create(tmp_path, ORIGIN)
     assert list(tmp_path.iterdir()) == []
     folder = SpoolFolder.create(tmp_path, ORIGIN)
-    assert read_origin(folder.path) == ORIGIN
+    assert read_metadata(folder.path) == ORIGIN
     folder.close()
 
 
@@ -143,15 +143,15 @@ def test_removing_leaves_damaged_bytes_for_a_person(tmp_path: Path) -> None:
 
 
 def test_how_far_it_came_is_read_back(tmp_path: Path) -> None:
-    path = left_spool(tmp_path, progressed=Progressed(7, "generation", "away"))
-    assert read_progressed(path) == Progressed(7, "generation", "away")
+    path = left_spool(tmp_path, checkpoint=Checkpoint(7, "generation", "away"))
+    assert read_checkpoint(path) == Checkpoint(7, "generation", "away")
 
 
 @pytest.mark.parametrize("content", ["", "[]", "{}", '{"acked": "x"}', '{"acked": 1}'])
 def test_what_was_noted_and_cannot_be_read_counts_as_nothing(tmp_path: Path, content: str) -> None:
     path = left_spool(tmp_path)
     (path / "state.json").write_text(content)
-    assert read_progressed(path) == Progressed()
+    assert read_checkpoint(path) == Checkpoint()
 
 
 @pytest.mark.parametrize(
@@ -160,7 +160,7 @@ def test_what_was_noted_and_cannot_be_read_counts_as_nothing(tmp_path: Path, con
 def test_a_damaged_origin_still_tells_the_session_by_the_folders_name(tmp_path: Path, content: str) -> None:
     path = left_spool(tmp_path)
     (path / "spool.json").write_text(content)
-    found = read_origin(path)
+    found = read_metadata(path)
     assert (found.session, found.server) == (SESSION.hex(), "")
 
 
@@ -168,7 +168,7 @@ def test_an_origin_with_values_of_the_wrong_kind_is_damaged(tmp_path: Path) -> N
     path = left_spool(tmp_path)
     said = json.loads((path / "spool.json").read_text())
     (path / "spool.json").write_text(json.dumps({**said, "server": 5}))
-    assert read_origin(path).server == ""
+    assert read_metadata(path).server == ""
 
 
 def test_a_renamed_folder_with_a_damaged_origin_is_nobodys(tmp_path: Path) -> None:
@@ -184,7 +184,7 @@ def test_a_spool_of_a_newer_version_is_refused(tmp_path: Path) -> None:
     said = json.loads((path / "spool.json").read_text())
     (path / "spool.json").write_text(json.dumps({**said, "format": 2}))
     with pytest.raises(SpoolError, match="newer version"):
-        read_origin(path)
+        read_metadata(path)
 
 
 def test_spools_are_found_in_a_folder_or_by_their_own(tmp_path: Path) -> None:

@@ -9,7 +9,7 @@ from track.spool.options import (
     SpoolSync,
     parse_size,
     parse_sync,
-    sends_leftovers,
+    sends_orphans,
     spool_root,
 )
 from track_protocol.errors import UsageError
@@ -63,9 +63,9 @@ def test_a_variable_that_means_nothing_is_told_by_name(variable: str) -> None:
 
 @pytest.mark.parametrize(("said", "sends"), [("", True), ("auto", True), ("Manual", False)])
 def test_a_start_sends_what_others_left_unless_that_is_not_wanted(said: str, sends: bool) -> None:
-    assert sends_leftovers({"TRACK_SYNC": said}) is sends
+    assert sends_orphans({"TRACK_SYNC": said}) is sends
 
 
 def test_a_wrong_word_for_when_to_send_is_told() -> None:
     with pytest.raises(UsageError, match="auto or manual"):
-        sends_leftovers({"TRACK_SYNC": "sometimes"})
+        sends_orphans({"TRACK_SYNC": "sometimes"})

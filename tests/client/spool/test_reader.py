@@ -6,16 +6,19 @@ import logging
 from pathlib import Path
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from left_spools import SESSION, left_spool, records_in
-from track.spool.folder import Progressed, SpoolFolder
+from track.spool import writer
+from track.spool.folder import Checkpoint, SpoolFolder
 from track.spool.options import SpoolOptions, SpoolSync
-from track.spool.reader import Recovered, batch_in, recover, survey
+from track.spool.reader import ExtentIndex, Recovered, batch_in, look_at, look_in, recover, survey
 from track.spool.segments import HEADER_SIZE, RECORD_OVERHEAD, pack_header, pack_record
-from track.spool.writer import Spool
+from track.spool.writer import Location, Spool
 from track_protocol.errors import SpoolCorrupt
 from track_protocol.wire.amount import Amount
-from track_protocol.wire.batch import Batch, batch_to_wire
+from track_protocol.wire.batch import Batch, CallOp, batch_to_wire
 from track_protocol.wire.codec import encode
 
 
@@ -168,15 +171,15 @@ def test_points_and_other_log_calls_are_counted_apart(tmp_path: Path) -> None:
 
 def test_of_what_was_confirmed_in_part_only_the_rest_waits(tmp_path: Path) -> None:
     # Fails when whole records are counted.
-    path = left_spool(tmp_path, calls=3, progressed=Progressed(15, "one"))
+    path = left_spool(tmp_path, calls=3, checkpoint=Checkpoint(15, "one"))
     assert survey(path, SESSION.hex(), 15).waiting == take_over(path).waiting == Amount(15, 3)
 
 
 def test_what_is_known_of_a_million_records_does_not_grow_with_them(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    # Fails when `Gathering.add` joins nothing.
-    monkeypatch.setattr("track.spool.writer.STRETCH_RECORDS", 500)
+    # Fails when `ExtentIndex.add` joins nothing.
+    monkeypatch.setattr("track.spool.writer.EXTENT_RECORDS", 500)
     path = left_spool(tmp_path, batches=2_000, width=1)
     found = take_over(path)
     assert [(each.records, each.amount) for each in found.kept] == [(500, Amount(500))] * 4
@@ -197,7 +200,7 @@ def test_each_segment_is_given_up_behind_its_own_last_record(tmp_path: Path) -> 
     # Fails when `recover` takes one number for all segments: what is not confirmed would be removed.
     options = SpoolOptions(tmp_path, SpoolSync.NONE, segment_bytes=2_000, kept_seconds=0.0)
     path = left_spool(tmp_path, batches=40, width=1, options=options)
-    last_of = {place.segment: batch.last for place, batch in records_in(path)}
+    last_of = {location.segment: batch.last for location, batch in records_in(path)}
     folder = SpoolFolder.open(path)
     spool, _ = recover(folder, options)
     spool.acknowledge(last_of[2] - 1)
@@ -206,3 +209,153 @@ def test_each_segment_is_given_up_behind_its_own_last_record(tmp_path: Path) -> 
     assert [int(each.stem) for each in folder.segments()] == [number for number in last_of if number > 2]
     spool.close()
     folder.close()
+
+
+LENGTH = 40
+
+
+def batch(first: int, last: int) -> Batch:
+    return Batch(first, last - first + 1, [CallOp(0, "commit", {})])
+
+
+def location(slot: int, segment: int = 1) -> Location:
+    """Of the record with that number of records before it in its segment."""
+    return Location(segment, 24 + RECORD_OVERHEAD + slot * (LENGTH + RECORD_OVERHEAD), LENGTH)
+
+
+def gathered(*ranges: tuple[int, int], segment: int = 1, into: ExtentIndex | None = None) -> ExtentIndex:
+    """Records with these numbers, one behind the other on writer."""
+    found = ExtentIndex() if into is None else into
+    for slot, (first, last) in enumerate(ranges):
+        found.add(batch(first, last), location(slot, segment))
+    return found
+
+
+def extent_ranges(found: ExtentIndex) -> list[tuple[int, int]]:
+    return [(each.first, each.last) for each in found.extents]
+
+
+def test_neighbours_are_one_stretch() -> None:
+    (one,) = gathered((5, 6), (7, 7), (8, 20)).extents
+    assert (one.first, one.last, one.records, one.amount) == (5, 20, 3, Amount(calls=3))
+    assert one.location == Location(1, location(0).start, 3 * LENGTH + 2 * RECORD_OVERHEAD)
+
+
+def test_a_hole_in_the_numbers_or_between_the_bytes_ends_a_stretch() -> None:
+    found = gathered((1, 1), (3, 3))
+    found.add(batch(4, 4), location(9))
+    assert extent_ranges(found) == [(1, 1), (3, 3), (4, 4)]
+    assert found.missing == [(2, 2)]
+
+
+def test_a_stretch_does_not_reach_into_the_next_segment() -> None:
+    found = gathered((1, 1), (2, 2))
+    found.add(batch(3, 3), location(2, segment=2))
+    assert extent_ranges(found) == [(1, 2), (3, 3)]
+
+
+def test_a_stretch_is_no_more_than_can_be_read_back_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    # Fails when `Place.joined` knows no bound.
+    with monkeypatch.context() as patched:
+        patched.setattr(writer, "EXTENT_RECORDS", 2)
+        assert extent_ranges(gathered(*((n, n) for n in range(1, 6)))) == [(1, 2), (3, 4), (5, 5)]
+    monkeypatch.setattr(writer, "EXTENT_BYTES", 3 * LENGTH)
+    assert extent_ranges(gathered(*((n, n) for n in range(1, 6)))) == [(1, 2), (3, 4), (5, 5)]
+
+
+def test_what_was_written_again_counts_once_and_what_was_damaged_before_it_is_not_missing() -> None:
+    found = gathered((1, 5), (11, 15))
+    assert found.missing == [(6, 10)]
+    gathered((6, 10), (11, 15), (16, 20), segment=2, into=found)
+    assert extent_ranges(found) == [(1, 5), (6, 10), (11, 15), (16, 20)]
+    assert (found.missing, sum((each.amount for each in found.extents), Amount())) == ([], Amount(calls=4))
+
+
+def test_what_lies_within_a_later_and_longer_record_is_left_out() -> None:
+    found = gathered((21, 25))
+    gathered((5, 30), segment=2, into=found)
+    assert extent_ranges(found) == [(5, 30)]
+
+
+@given(st.lists(st.tuples(st.integers(1, 60), st.integers(0, 5)), max_size=60))
+def test_each_number_is_found_whatever_the_order(records: list[tuple[int, int]]) -> None:
+    found, known = ExtentIndex(), set[int]()
+    for slot, (first, more) in enumerate(records):
+        numbers = set(range(first, first + more + 1))
+        assert found.add(batch(first, first + more), location(2 * slot)) == (not numbers <= known)
+        known |= numbers
+    lasts = [each.last for each in found.extents]
+    assert lasts == sorted(set(lasts))
+    assert {n for each in found.extents for n in range(each.first, each.last + 1)} == known
+    missing = {n for first, last in found.missing for n in range(first, last + 1)}
+    assert missing == set(range(min(known, default=1), max(known, default=0))) - known
+
+
+def test_what_waits_is_counted_behind_what_was_confirmed(tmp_path: Path) -> None:
+    found = look_at(left_spool(tmp_path, checkpoint=Checkpoint(10, "one", "away")))
+    assert (found.waiting, found.state, found.in_use) == (Amount(20), "waits", False)
+    assert 0 < found.nbytes < sum(path.stat().st_size for path in found.path.glob("*.segment"))
+
+
+def test_a_spool_that_is_held_is_in_use_and_can_be_looked_at(tmp_path: Path) -> None:
+    path = left_spool(tmp_path)
+    holder = SpoolFolder.open(path)
+    assert (look_at(path).in_use, look_at(path).waiting) == (True, Amount(30))
+    holder.close()
+    assert not look_at(path).in_use
+
+
+def test_a_damaged_one_says_so(tmp_path: Path) -> None:
+    path = left_spool(tmp_path)
+    segment = next(path.glob("*.segment"))
+    data = bytearray(segment.read_bytes())
+    data[60] ^= 1
+    segment.write_bytes(data)
+    found = look_at(path)
+    assert (found.state, found.waiting, len(found.held.damages)) == ("waits, damaged", Amount(20), 1)
+
+
+def test_one_that_cannot_be_used_says_why(tmp_path: Path) -> None:
+    path = left_spool(tmp_path)
+    (path / "spool.json").write_text('{"format": 99}')
+    found = look_at(path)
+    assert found.state == "unusable"
+    assert "newer version" in found.as_json()["error"]
+
+
+def test_one_that_was_sent_but_for_damaged_bytes_says_so(tmp_path: Path) -> None:
+    path = left_spool(tmp_path)
+    folder = SpoolFolder.open(path)
+    folder.quarantine("1-24", b"odd")
+    folder.remove()
+    assert look_at(path).state == "sent, damaged bytes kept"
+
+
+def test_what_a_process_left_that_died_at_its_first_breath_is_no_spool(tmp_path: Path) -> None:
+    shell = tmp_path / ("0" * 32)
+    shell.mkdir()
+    (shell / "lock").touch()
+    assert look_in(tmp_path) == []
+
+
+def test_the_oldest_comes_first(tmp_path: Path) -> None:
+    newer, older = (left_spool(tmp_path, session=bytes([number]) * 16) for number in (1, 2))
+    metadata = older / "spool.json"
+    metadata.write_text(metadata.read_text().replace("1700000000", "1600000000"))
+    assert [found.path for found in look_in(tmp_path)] == [older, newer]
+
+
+def test_a_segment_that_goes_away_meanwhile_was_confirmed(tmp_path: Path) -> None:
+    path = left_spool(tmp_path)
+    (path / "00000000.segment").symlink_to("gone")
+    assert look_at(path).waiting == Amount(30)
+
+
+def test_what_is_not_looked_into_is_not_read(tmp_path: Path) -> None:
+    # Fails when `look_at` surveys all the same: sending a large spool would read it once more.
+    path = left_spool(tmp_path)
+    next(path.glob("*.segment")).rename(path / "00000001.segment.away")
+    (path / "00000001.segment").mkdir()
+    (found,) = look_in(tmp_path, inside=False)
+    assert (found.state, found.trouble, found.waiting) == ("waits", None, Amount())
+    assert look_at(path).state == "unusable"

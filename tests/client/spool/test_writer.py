@@ -12,14 +12,14 @@ import pytest
 
 from left_spools import SESSION, records_in
 from track.spool import writer
-from track.spool.folder import Origin, SpoolFolder
+from track.spool.folder import SpoolFolder, SpoolMetadata
 from track.spool.options import SpoolOptions, SpoolSync
 from track.spool.writer import Spool
 from track_protocol.errors import SpoolCorrupt, SpoolError, SpoolFull
 from track_protocol.wire.batch import Batch, batch_to_wire
 from track_protocol.wire.codec import encode
 
-ORIGIN = Origin(SESSION.hex(), "socket://ann@localhost:8123", "train.py", "here", 1, 1.7e9)
+ORIGIN = SpoolMetadata(SESSION.hex(), "socket://ann@localhost:8123", "train.py", "here", 1, 1.7e9)
 
 
 class FaultyDisk:
@@ -42,8 +42,8 @@ class FaultyDisk:
 
     def write(self, file: int, data: memoryview) -> int:
         if self.takes is not None:
-            taken, self.takes = min(self.takes, len(data)), None
-            return os.write(file, data[:taken])
+            drained, self.takes = min(self.takes, len(data)), None
+            return os.write(file, data[:drained])
         if self.write_error is not None:
             raise OSError(self.write_error, os.strerror(self.write_error))
         return os.write(file, data)
@@ -96,8 +96,8 @@ def segments(spool: Spool) -> list[str]:
 
 def test_what_was_appended_is_read_back(make: Callable[..., Spool]) -> None:
     spool = make()
-    place = spool.append(1, 1, payload(1))
-    assert spool.read(1, place) == payload(1)
+    location = spool.append(1, 1, payload(1))
+    assert spool.read(1, location) == payload(1)
     assert on_disk(spool) == [1]
 
 
@@ -245,11 +245,11 @@ def test_what_was_confirmed_and_is_kept_can_be_sent_again(make: Callable[..., Sp
 
 def test_a_record_that_was_damaged_meanwhile_is_set_aside(make: Callable[..., Spool]) -> None:
     spool = make()
-    place = spool.append(1, 1, payload(1))
+    location = spool.append(1, 1, payload(1))
     (segment,) = spool.folder.segments()
     data = bytearray(segment.read_bytes())
     data[-1] ^= 1
     segment.write_bytes(data)
     with pytest.raises(SpoolCorrupt, match="set aside"):
-        spool.read(1, place)
+        spool.read(1, location)
     assert list((spool.folder.path / "damaged").iterdir())

@@ -31,7 +31,7 @@ def understood(side: Side, kind: FrameKind, fields: list[Any]) -> Event:
         (Side.CLIENT, FrameKind.AUTH, events.AuthReceived("proof")),
         (Side.SERVER, FrameKind.READY, events.ReadyReceived("proof", 0, "generation", "writer")),
         (Side.CLIENT, FrameKind.CALL, events.CallReceived(7, None, "commit", {})),
-        (Side.SERVER, FrameKind.RESULT, events.ResultPart(1, False, b"\xc0")),
+        (Side.SERVER, FrameKind.RESULT, events.ResultPart(1, events.Follows.NOTHING, b"\xc0")),
         (Side.SERVER, FrameKind.ERROR, events.ErrorReceived(1, "busy", "come again", None)),
         (Side.SERVER, FrameKind.ACK, events.AckReceived(1, [])),
         (Side.SERVER, FrameKind.NACK, events.NackReceived(1, "busy", "come again")),

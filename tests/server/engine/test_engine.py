@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from engine_calls import Caller, points
+from engine_calls import Caller, points, writer_held
 from track_protocol.errors import (
     BadArguments,
     StoreError,
@@ -24,6 +24,7 @@ from track_protocol.wire.batch import Batch, CallOp, PointsOp
 from track_protocol.wire.link import Acked
 from track_server.engine.engine import Engine
 from track_server.engine.jobs import Attached
+from track_server.storage.contract import SessionState
 from track_server.storage.ephemeral import EphemeralStore
 from track_server.storage.sqlite.write import SqliteTransaction
 from waiting import wait_until
@@ -254,6 +255,50 @@ def test_an_answer_is_kept_only_until_the_next_batch(engine: Engine, caller: Cal
         state = view.session(caller.writer.sid)
     assert state is not None
     assert (state.last_seq, state.last_reply) == (2, None)
+
+
+def test_a_session_that_ended_keeps_its_owner_epoch_and_last_number(engine: Engine, caller: Caller) -> None:
+    caller.attach()
+    trial = caller.new_trial()["id"]
+    older = caller.writer
+    engine.submit_leave(caller.writer)
+    caller.attach()
+    assert (caller.writer.epoch, caller.seq) == (2, 1)
+    with engine.store.snapshot() as view:
+        assert view.session(caller.writer.sid) == SessionState(caller.writer.sid, "ann", 2, 1)
+    caller.call("new_project", project={"uid": "p"})
+    engine.submit_leave(older)
+    assert caller.call("new_project", seq=2, project={"uid": "p"})["uid"] == "p"
+    assert caller.trial(trial)["id"] == trial
+
+
+class _Deadly(EphemeralStore):
+    """A store whose next transaction ends the thread that begins it, once `deadly` is set."""
+
+    deadly = False
+
+    def begin(self) -> SqliteTransaction:
+        if self.deadly:
+            raise SystemExit("a fault put in")
+        return super().begin()
+
+
+def test_a_dead_writer_thread_fails_what_waits_and_what_comes(caplog: pytest.LogCaptureFixture) -> None:
+    store = _Deadly("ephemeral:")
+    engine = Engine(store)
+    told: queue.SimpleQueue[Any] = queue.SimpleQueue()
+    engine.on_failure(told.put)
+    caller, other = Caller(engine), Caller(engine)
+    with writer_held(engine):
+        for each in (caller, other):
+            engine.submit_batch(each.writer, Batch(1, 1, []), told.put)
+            engine.submit_batch(each.writer, Batch(2, 1, []), told.put)
+        store.deadly = True
+    assert all(isinstance(told.get(timeout=30), StoreFailed) for _ in range(5))
+    with pytest.raises(StoreFailed, match="restart the server"):
+        caller.call("new_project", project={"uid": "p"})
+    assert "the writer thread of ephemeral: died" in caplog.text
+    engine.close()
 
 
 def test_many_threads_lose_and_double_nothing(engine: Engine, caller: Caller) -> None:

@@ -46,3 +46,41 @@ def test_what_is_no_name_of_a_trial_is_refused(ann: Caller, document: dict[str, 
 def test_a_query_with_a_fault_is_refused(ann: Caller) -> None:
     with pytest.raises(BadQuery):
         ann.read("fetch_trials", query={"status": {"$grater": 1}})
+
+
+def test_a_page_of_trials_in_an_order_of_ones_own(ann: Caller) -> None:
+    for number in range(5):
+        id = ann.new_trial(name=f"trial {number}")["id"]
+        ann.log(points(id, loss=[float(-number), 1.0]))
+    best = ann.read("fetch_trials", query={}, order=["metrics.loss.min"], limit=2, fields=["name"])
+    assert [each["name"] for each in best] == ["trial 4", "trial 3"]
+    assert "parameters" not in best[0]
+    rest = ann.read("fetch_trials", query={}, order=["metrics.loss.min"], start=3, fields=["name"])
+    assert [each["name"] for each in rest] == ["trial 1", "trial 0"]
+
+
+def test_metadata_alone_tells_of_the_newest_points_too(ann: Caller) -> None:
+    id = ann.new_trial()["id"]
+    ann.logged("log_trial_start", trial=id, time=1.0)
+    ann.log(points(id, loss=[1.0]))
+    (whole,) = ann.read("fetch_trials", query={})
+    (found,) = ann.read("fetch_trials", query={}, fields=["metadata"])
+    assert found["metadata"] == whole["metadata"]
+    assert "metrics" not in found
+
+
+def test_groups_and_projects_are_listed_in_pages_too(ann: Caller) -> None:
+    for name in "abc":
+        ann.call("new_project", project={"uid": name, "name": name})
+        ann.call("new_trial_group", group={"uid": name, "project_id": name})
+    assert ann.read("fetch_projects", query={}, order=["-name"], limit=2, fields=["uid", "groups"]) == [
+        {"uid": "c", "groups": ["c"]},
+        {"uid": "b", "groups": ["b"]},
+    ]
+    assert ann.read("fetch_groups", query={}, start=2, fields=["uid"]) == [{"uid": "c"}]
+
+
+@pytest.mark.parametrize("wrong", [{"order": ["metric.loss"]}, {"fields": ["metric"]}])
+def test_a_name_that_nothing_has_is_refused_with_a_suggestion(ann: Caller, wrong: dict[str, Any]) -> None:
+    with pytest.raises(BadArguments, match="did you mean 'metrics'"):
+        ann.read("fetch_trials", query={}, **wrong)

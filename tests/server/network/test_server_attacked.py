@@ -6,7 +6,7 @@ import fcntl
 import os
 import time
 import uuid
-from collections.abc import Callable
+from collections.abc import Callable, Hashable
 from dataclasses import replace
 from typing import Any
 
@@ -87,10 +87,12 @@ def test_answers_do_not_pile_up_for_a_peer_that_reads_none(served: Served) -> No
     engine = served.server.engine
     submit = engine.submit_read
 
-    def counted(method: str, arguments: dict[str, Any], done: Callable[[Any], None]) -> None:
+    def counted(
+        method: str, arguments: dict[str, Any], done: Callable[[Any], None], peer: Hashable = None
+    ) -> None:
         nonlocal asked
         asked += 1
-        submit(method, arguments, done)
+        submit(method, arguments, done, peer)
 
     with joined(served.join("ann")) as ann:
         for _ in range(20):

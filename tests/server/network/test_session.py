@@ -169,7 +169,7 @@ def test_two_messages_of_a_login_at_once_end_it(stranger: Peer) -> None:
 
 def test_what_is_no_login_message_is_refused(served: Served, stranger: Peer) -> None:
     stranger.greet()
-    stranger.protocol.send_auth("let me in")
+    stranger.socket.sendall(frame(FrameKind.AUTH, "let me in"))
     assert type(closing_error(stranger)) is AuthenticationError
     assert works(served)
 

@@ -12,7 +12,7 @@ import pytest
 from killed_clients import KilledClients, sync
 from running_server import ServerProcess
 from torture import count, dice, say
-from track.spool.inventory import look_in
+from track.spool.reader import look_in
 from track_protocol.wire.roles import Role
 from written_series import Verdict, stored_series, verdict
 

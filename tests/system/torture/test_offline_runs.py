@@ -20,7 +20,7 @@ from torture import count, say
 from track.persistence import get_protocol
 from track.persistence.protocol import Protocol
 from track.serialization import to_json
-from track.spool.inventory import look_in
+from track.spool.reader import look_in
 from track_protocol.errors import ItemNotFound
 from track_protocol.model.entities import Trial
 from track_protocol.wire.roles import Role

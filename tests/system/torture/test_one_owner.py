@@ -110,9 +110,7 @@ def started_beside(at: Scene, program: Sequence[str]) -> None:
     source = (
         "import sys; from track import TrackClient; c = TrackClient(sys.argv[1]); c.new_trial(name='beside')"
     )
-    ending = (
-        "; c.save(); import threading; [t.join() for t in threading.enumerate() if 'leftovers' in t.name]"
-    )
+    ending = "; c.save(); import threading; [t.join() for t in threading.enumerate() if 'orphans' in t.name]"
     script = at.folder / "beside.py"
     script.write_text(f"{source}; c.log_metrics({SERIES}=0){ending}; c.close()\n")
     command = [sys.executable, *program, str(script), at.uri]

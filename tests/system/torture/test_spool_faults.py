@@ -150,7 +150,7 @@ def test_what_no_warning_was_about_is_stored_once_though_the_disk_failed(
 
 
 def test_what_a_failed_flush_has_dropped_is_lost_unless_it_is_written_again(tmp_path: Path) -> None:
-    # The protection taken away: `DiskCopy._failed` displaces nothing.
+    # The protection taken away: `DiskQueue._failed` displaces nothing.
     planned = [("flush", at, 1) for at in (6, 8, 10)]
     with pytest.raises(AssertionError, match=r"log calls lost|cannot be sent|damaged"):
         endured(tmp_path, planned, "interval", kill=True, program=without("writing-again"))

@@ -13,7 +13,7 @@ import pytest
 from running_server import ServerProcess
 from torture import count, say
 from track.outbox import Outbox, queue
-from track.outbox.limits import Limits
+from track.outbox.queue import Limits
 from track.persistence.protocol import Protocol
 from track.persistence.socketed import SocketClient
 from track_protocol.model.entities import Trial
@@ -107,6 +107,6 @@ def test_without_room_for_what_waits_points_are_lost_and_counted(
 def small_client(server: ServerProcess) -> SocketClient:
     """A client whose outbox holds little and has no disk behind it."""
     client = SocketClient(server.served.join("trainer", Role.WRITER))
-    limits = Limits(rows=1_000, backlog_bytes=1, batches_in_flight=1)
+    limits = Limits(records=1_000, backlog_bytes=1, batches_in_flight=1)
     client.outbox = Outbox(client.outbox._open_link, "the server", limits=limits)
     return client

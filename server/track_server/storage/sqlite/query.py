@@ -29,6 +29,7 @@ from typing import Any, Final, Literal
 import apsw
 
 from track_protocol.model.values import INT_MAX, INT_MIN
+from track_protocol.query.order import CREATED
 from track_protocol.query.tree import (
     All,
     Among,
@@ -46,7 +47,7 @@ from track_protocol.query.tree import (
 )
 from track_server.storage import exactjson
 
-__all__ = ["compile_query", "register_functions"]
+__all__ = ["compile_query", "compile_value", "register_functions"]
 
 Fragment = tuple[str, list[Any]]
 Sort = Literal["text", "blob", "number", "json"]
@@ -111,10 +112,37 @@ def compile_query(query: Query, table: str | None = None) -> Fragment:
     return _condition(query.condition, table or _TABLES[query.kind])
 
 
+def compile_value(path: Path, kind: Kind) -> Fragment:
+    """The SQL expression for the value at a path, NULL where there is none, and its parameters."""
+    table = _TABLES[kind]
+    if path == CREATED:
+        return f"{table}.id", []
+    if path[0] in _SERIES:
+        root, name, statistic = path
+        column = _STATISTICS[statistic]
+        value = f"({column.sql} ->> '$')" if column.sort == "json" else column.sql
+        found = (
+            f"SELECT {value} FROM series AS track_series WHERE track_series.trial = {table}.id "  # noqa: S608 # all ours
+            "AND track_series.kind = ? AND track_series.name = ?"
+        )
+        return f"({found})", [_SERIES[root], name]
+    if path in _COLUMNS:
+        return f"{table}.{_COLUMNS[path].sql}", []
+    root, *keys = path
+    if not all(map(_SPELLABLE.fullmatch, keys)):
+        return f"track_value({table}.{root}, ?)", [exactjson.dumps(keys)]
+    value = f"{table}.{root}"
+    return (
+        f"CASE WHEN instr({value}, '\"$dict\"') THEN track_value({value}, ?) ELSE ({value} ->> ?) END",
+        [exactjson.dumps(keys), "$" + "".join(f'."{key}"' for key in keys)],
+    )
+
+
 def register_functions(connection: apsw.Connection) -> None:
     """Install the functions that compiled queries call."""
     connection.create_scalar_function("track_match", _track_match, 2, deterministic=True)
     connection.create_scalar_function("track_contains", _track_contains, 2, deterministic=True)
+    connection.create_scalar_function("track_value", _track_value, 2, deterministic=True)
 
 
 def _condition(condition: Condition, table: str) -> Fragment:
@@ -299,3 +327,13 @@ def _track_contains(*arguments: apsw.SQLiteValue) -> bool:
     """Whether a string holds a text (the second argument), which is folded already."""
     value, text = arguments
     return isinstance(value, str) and str(text) in value.casefold()
+
+
+def _track_value(*arguments: apsw.SQLiteValue) -> apsw.SQLiteValue:
+    """What keys (the second argument) lead to inside JSON text, as ``->>`` gives it."""
+    text, keys = arguments
+    value = exactjson.loads(str(text))
+    for key in exactjson.loads(str(keys)):
+        value = value.get(key) if isinstance(value, dict) else None
+    plain = value is None or isinstance(value, (str, int)) or (isinstance(value, float) and value == value)
+    return value if plain else exactjson.dumps(value)

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable
+from array import array
+from collections.abc import Collection, Iterable, Sequence
 from typing import Any, Final
 
 import apsw
@@ -11,14 +12,15 @@ import apsw
 from track_protocol.errors import StoreCorrupt
 from track_protocol.model.media import MEDIA_KINDS
 from track_protocol.model.rejected import Rejected
-from track_protocol.query.parse import Query
+from track_protocol.query.order import FIELDS, Order
+from track_protocol.query.parse import Kind, Query
 from track_protocol.wire.batch import CHRONO, METRIC
 from track_protocol.wire.columns import Column
 from track_server.storage import exactjson
 from track_server.storage.chunks import BadChunk, decode_chunk, join_columns, slice_column
 from track_server.storage.contract import Blob, Document, Lease, Points, SessionState
 from track_server.storage.sqlite.errors import translated
-from track_server.storage.sqlite.query import compile_query
+from track_server.storage.sqlite.query import compile_query, compile_value
 
 __all__ = ["REJECTED_COLUMNS", "TRIAL_JSON", "SqliteView", "read_chunk"]
 
@@ -39,11 +41,34 @@ _SERIES_COLUMNS: Final = (
     "min, max, mean, m2, finite, nonfinite, stepped"
 )
 _FIELD_OF_KIND: Final = {METRIC: "metrics", CHRONO: "chronos"}
-_KINDS: Final = ", ".join(f"'{kind}'" for kind in (*_FIELD_OF_KIND, *MEDIA_KINDS))
+_SUMMARIES: Final = ("metrics", "chronos", "media")
 _BLOB_DATA: Final = """
 SELECT start, data FROM blob_part WHERE blob = ?1 AND start < ?3 AND start >= coalesce(
 (SELECT max(start) FROM blob_part WHERE blob = ?1 AND start <= ?2), ?2) ORDER BY start
 """
+_TABLES: Final[dict[Kind, str]] = {"trial": "trial", "group": "trial_group", "project": "project"}
+_COLUMNS_OF_FIELDS: Final = {"id": "key", "status": "status_value, status_name"}
+_COMPUTED: Final = frozenset({"metrics", "chronos", "media", "groups", "trials"})
+"""Fields that other tables tell."""
+_MEMBERS: Final[dict[tuple[Kind, str], str]] = {
+    ("group", "trials"): (
+        "SELECT trial.uid FROM group_trial AS link JOIN trial ON trial.id = link.trial "
+        'WHERE link."group" = ? ORDER BY link.id'
+    ),
+    ("project", "trials"): (
+        "SELECT trial.uid FROM project JOIN trial ON trial.project_id = project.uid "
+        "WHERE project.id = ? ORDER BY trial.id"
+    ),
+    ("project", "groups"): (
+        "SELECT trial_group.uid FROM project JOIN trial_group ON trial_group.project_id = project.uid "
+        "WHERE project.id = ? ORDER BY trial_group.id"
+    ),
+}
+_RANK: Final = (
+    "CASE typeof({0}) WHEN 'integer' THEN 0 WHEN 'real' THEN 0 WHEN 'null' THEN 3 "
+    'ELSE CASE {0} WHEN \'{{"$float":"nan"}}\' THEN 1 ELSE 2 END END'
+)
+"""Numbers, NaN as JSON has it, text, nothing."""
 _LEASES: Final = "SELECT trial.key, sid, rank, superseded FROM "
 _DOCUMENTS: Final = 512
 """Trials whose series are read by one statement."""
@@ -127,6 +152,66 @@ class SqliteView:
     def trials(self, query: Query, limit: int | None = None) -> list[Document]:
         """Trials that match, at most `limit`."""
         return self._trials(*compile_query(query), limit)
+
+    def find(
+        self, query: Query, order: Sequence[Order] = (), start: int = 0, limit: int | None = None
+    ) -> Sequence[int]:
+        """Row ids of what matches, in that order."""
+        table = _TABLES[query.kind]
+        where, where_params = compile_query(query)
+        values = [compile_value(each.path, query.kind) for each in order]
+        columns = "".join(f", {sql} AS value{at}" for at, (sql, _) in enumerate(values))
+        terms = [
+            f"{_RANK.format(f'value{at}')}, value{at} {'DESC' if each.descending else 'ASC'}, "
+            for at, each in enumerate(order)
+        ]
+        # Materialized, so that a value is looked up once a row and not once a comparison.
+        rows = self._rows(
+            f"WITH found AS MATERIALIZED (SELECT {table}.id AS id{columns} FROM {table} WHERE {where}) "  # noqa: S608 # all ours
+            f"SELECT id FROM found ORDER BY {''.join(terms)}id LIMIT ? OFFSET ?",
+            [
+                *(param for _, params in values for param in params),
+                *where_params,
+                *(-1 if limit is None else limit, start),
+            ],
+        )
+        return array("q", [id for (id,) in rows])
+
+    def documents(
+        self, kind: Kind, keys: Sequence[int], fields: Collection[str] | None = None
+    ) -> list[Document]:
+        """What row ids name, in their order and without what is gone; some of the fields, or all."""
+        wanted = FIELDS[kind] if fields is None else [name for name in FIELDS[kind] if name in fields]
+        columns = [_COLUMNS_OF_FIELDS.get(name, name) for name in wanted if name not in _COMPUTED]
+        table = _TABLES[kind]
+        rows = self._rows(
+            f"SELECT {', '.join(['id', *columns])} FROM {table} "  # noqa: S608 # all ours
+            "WHERE id IN (SELECT value FROM json_each(?))",
+            [exactjson.dumps(list(keys))],
+        )
+        found: dict[int, Document] = {}
+        for id, *values in rows:
+            document: Document = {}
+            found[id] = document
+            for name in wanted:
+                if name in _COMPUTED:
+                    document[name] = {} if kind == "trial" else []
+                elif name == "status":
+                    document[name] = {"value": values.pop(0), "name": values.pop(0)}
+                else:
+                    value = values.pop(0)
+                    document[name] = _json(value) if name in TRIAL_JSON else value
+        self._add_computed(kind, found, [name for name in wanted if name in _COMPUTED])
+        return [found[id] for id in keys if id in found]
+
+    def _add_computed(self, kind: Kind, found: dict[int, Document], fields: Sequence[str]) -> None:
+        """Fill in what other tables tell."""
+        if kind == "trial" and fields and found:
+            self._add_summaries(found, list(found), fields)
+            return
+        for name in fields:
+            for id, each in found.items():
+                each[name] = self._uids(_MEMBERS[kind, name], id)
 
     def points(self, trial: bytes, kind: str, name: str, start: int, limit: int) -> Points | None:
         """Up to `limit` points of a series from ordinal `start`; None if there is no such series.
@@ -293,11 +378,16 @@ class SqliteView:
             self._add_summaries(found, ids[first : first + _DOCUMENTS])
         return list(found.values())
 
-    def _add_summaries(self, documents: dict[int, Document], ids: list[int]) -> None:
+    def _add_summaries(
+        self, documents: dict[int, Document], ids: list[int], fields: Collection[str] = _SUMMARIES
+    ) -> None:
+        kinds = [kind for kind, field in _FIELD_OF_KIND.items() if field in fields]
+        kinds += MEDIA_KINDS if "media" in fields else ()
         rows = self._rows(
             f"SELECT {_SERIES_COLUMNS} FROM series "  # noqa: S608 # all ours
-            f"WHERE trial IN (SELECT value FROM json_each(?)) AND kind IN ({_KINDS}) ORDER BY id",
-            [exactjson.dumps(ids)],
+            "WHERE trial IN (SELECT value FROM json_each(?)) "
+            "AND kind IN (SELECT value FROM json_each(?)) ORDER BY id",
+            [exactjson.dumps(ids), exactjson.dumps(kinds)],
         )
         for trial, kind, name, *fields in rows:
             if kind in _FIELD_OF_KIND:

@@ -1,0 +1,132 @@
+"""In which order documents are answered, and which of their fields.
+
+An order is a list of attribute names as in queries, each with ``-`` before it for descending:
+``['-metrics.loss.min', 'parameters.lr', '-created']``.  ``created`` is the order of making, by which
+ties are broken too.  Numbers come first, then NaN, then text, and whatever lacks the attribute comes
+last, in either direction.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Final
+
+from track_protocol.errors import BadArguments, BadQuery
+from track_protocol.query.parse import Kind, attribute_names, attribute_path
+from track_protocol.query.tree import Path
+
+__all__ = ["CREATED", "FIELDS", "Order", "in_order", "parse_fields", "parse_order"]
+
+CREATED: Final[Path] = ("created",)
+"""Path of the order in which documents were made."""
+
+_MOST: Final = 8
+
+_COMMON: Final = ("uid", "name", "description", "metadata")
+FIELDS: Final[Mapping[Kind, tuple[str, ...]]] = {
+    "project": (*_COMMON, "groups", "trials"),
+    "group": (*_COMMON, "project_id", "trials"),
+    "trial": (
+        *("id", *_COMMON, "hash", "revision", "version", "tags", "parameters", "errors"),
+        *("project_id", "group_id", "status", "metrics", "chronos", "media"),
+    ),
+}
+"""The fields of each kind of document."""
+
+_ALWAYS: Final[Mapping[Kind, tuple[str, ...]]] = {
+    "project": ("uid",),
+    "group": ("uid",),
+    "trial": ("id", "uid", "hash", "revision", "status"),
+}
+"""Fields without which a document makes no object."""
+
+
+@dataclass(frozen=True, slots=True)
+class Order:
+    """One attribute to order by.
+
+    Attributes:
+        path: where its values are in a document; `CREATED` for the order of making.
+        descending: greatest first.
+    """
+
+    path: Path
+    descending: bool = False
+
+
+def parse_order(names: Sequence[str], kind: Kind) -> tuple[Order, ...]:
+    """Check an order and make it ready to use.
+
+    Args:
+        names: attributes, most significant first, ``-`` before those that descend.
+        kind: what is ordered.
+
+    Raises:
+        BadArguments: a name is no attribute of the kind or has no order, or there are too many names.
+    """
+    if len(names) > _MOST:
+        raise BadArguments(f"order has {len(names)} names: give {_MOST} at most")
+    return tuple(Order(_path(name.removeprefix("-"), kind), name.startswith("-")) for name in names)
+
+
+def _path(name: str, kind: Kind) -> Path:
+    if name == CREATED[0]:
+        return CREATED
+    known = (*CREATED, *attribute_names(kind))
+    if name.partition(".")[0] not in known:
+        raise BadArguments(f"order: a {kind} has no attribute {name[:80]!r}{_suggestion(name, known)}")
+    try:
+        return attribute_path(name, kind)
+    except BadQuery as error:
+        raise BadArguments(f"order: {error}") from None
+
+
+def parse_fields(names: Collection[str] | None, kind: Kind) -> frozenset[str] | None:
+    """The named fields and those that make an object; None means all of them.
+
+    Raises:
+        BadArguments: a name is no field of the kind; the message suggests one.
+    """
+    if names is None:
+        return None
+    known = FIELDS[kind]
+    for name in names:
+        if name not in known:
+            raise BadArguments(f"fields: a {kind} has no field {name[:80]!r}{_suggestion(name, known)}")
+    return frozenset({*names, *_ALWAYS[kind]})
+
+
+def in_order(documents: Sequence[Mapping[str, Any]], order: Sequence[Order]) -> list[int]:
+    """The positions of documents, given in the order of their making, in another order."""
+    positions = list(range(len(documents)))
+    for each in reversed(order):
+        if each.path == CREATED:
+            positions.sort(reverse=each.descending)
+            continue
+        ranks: tuple[list[tuple[Any, int]], ...] = ([], [], [], [])
+        for position in positions:
+            value: Any = documents[position]
+            for key in each.path:
+                value = value.get(key) if isinstance(value, Mapping) else None
+            ranks[_rank(value)].append((value if _rank(value) == 0 else str(value), position))
+        for pairs in ranks[::2]:
+            pairs.sort(key=lambda pair: pair[0], reverse=each.descending)
+        positions = [position for pairs in ranks for _, position in pairs]
+    return positions
+
+
+def _rank(value: Any) -> int:
+    if value is None:
+        return 3
+    if not isinstance(value, (int, float)):
+        return 2
+    return 0 if value == value else 1
+
+
+def _suggestion(name: str, known: Collection[str]) -> str:
+    from difflib import get_close_matches  # rarely needed, and slow to import
+
+    close = get_close_matches(name, known, 1)
+    meant = f", did you mean {close[0]!r}" if close else ""
+    return f"{meant}: use one of {', '.join(known)}"

@@ -1,0 +1,209 @@
+"""The threads that answer reads, page by page; whoever asks takes turns.
+
+A turn makes one page: a whole small answer, or so much of a list as fits some bytes and some
+milliseconds, on a snapshot of its own.  Whoever asked submits the rest when the page was sent, so an
+answer takes no more memory and no more of a thread's time than its peer reads.
+
+The next turn belongs to the peer that has used the least time of those that wait.
+A peer that was idle starts level with that peer (start-time fair queueing): it does not wait behind
+what others have piled up, and gains nothing from having been idle.
+"""
+
+from __future__ import annotations
+
+import logging
+import threading
+import time
+import traceback
+from collections import deque
+from collections.abc import Callable, Hashable
+from dataclasses import dataclass, field
+from typing import Any, Final
+
+from track_protocol.errors import InternalError, TooBusy, TrackError
+from track_protocol.wire.codec import encode, encode_list, encode_own
+from track_protocol.wire.methods import Access, method_named
+from track_server.engine.recovery import Recovery
+from track_server.methods.dispatch import READS
+from track_server.methods.read import Listing
+from track_server.storage.contract import Snapshot, Store
+
+__all__ = ["PAGE_BYTES", "Page", "ReaderPool", "Rest"]
+
+_log = logging.getLogger(__name__)
+
+PAGE_BYTES: Final = 128 * 1024
+"""A page of a list ends behind so many bytes; one document may be longer."""
+
+_PAGE_S: Final = 0.02
+"""A page of a list ends behind so many seconds."""
+
+_FIRST_DOCUMENTS: Final = 8
+_MOST_DOCUMENTS: Final = 256
+"""Documents that are read by one statement, at first and at most."""
+
+_LEAST_COST_S: Final = 1e-5
+"""What a turn costs at least, so that a peer of many tiny reads takes turns too."""
+
+
+@dataclass(frozen=True, slots=True)
+class Rest:
+    """What is left of a list behind a page: a position in what was found."""
+
+    method: str
+    listing: Listing
+    start: int
+
+
+@dataclass(frozen=True, slots=True)
+class Page:
+    """A piece of an answer.
+
+    Attributes:
+        data: an encoded value; of a list, the items of this page.
+        rest: what `ReaderPool.submit_rest` makes the next page from; None when there is none.
+    """
+
+    data: bytes
+    rest: Rest | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class _Read:
+    """One page that waits for its turn; `make` opens no snapshot."""
+
+    method: str
+    make: Callable[[Snapshot], Page]
+    done: Callable[[Any], None]
+
+
+@dataclass(slots=True)
+class _Line:
+    """The reads of one peer that wait, and the time that its turns have used."""
+
+    used_s: float
+    reads: deque[_Read] = field(default_factory=deque)
+    running: int = 0
+
+
+class ReaderPool:
+    """Answers reads of a store on a few threads.
+
+    Args:
+        store: the open store.
+        recovery: is told of failures of the store.
+        threads: how many reads run at once.
+    """
+
+    def __init__(self, store: Store, recovery: Recovery, threads: int = 2) -> None:
+        self._store = store
+        self._recovery = recovery
+        self._lines: dict[Hashable, _Line] = {}
+        self._condition = threading.Condition()
+        self._closing = False
+        self._threads = [
+            threading.Thread(target=self._run, name=f"track-reader-{number}", daemon=True)
+            for number in range(threads)
+        ]
+        for thread in self._threads:
+            thread.start()
+
+    def submit(
+        self, method: str, arguments: dict[str, Any], done: Callable[[Any], None], peer: Hashable = None
+    ) -> None:
+        """Answer a read.
+
+        Args:
+            method: a name of the method table.
+            arguments: what the peer sent; checked here.
+            done: called on a reader's thread, with the first `Page` or a `TrackError`.
+            peer: who asks.
+        """
+
+        def make(view: Snapshot) -> Page:
+            checked = method_named(method, within=(Access.READ,)).check(arguments)
+            answer = READS[method](view, **checked)
+            if isinstance(answer, Listing):
+                return _page(view, Rest(method, answer, 0))
+            return Page(encode(answer))
+
+        self._submit(_Read(method, make, done), peer)
+
+    def submit_rest(self, rest: Rest, done: Callable[[Any], None], peer: Hashable = None) -> None:
+        """Make the next page of an answer; `done` is called with it, as by `submit`."""
+        self._submit(_Read(rest.method, lambda view: _page(view, rest), done), peer)
+
+    def _submit(self, read: _Read, peer: Hashable) -> None:
+        with self._condition:
+            if not self._closing:
+                if peer not in self._lines:
+                    least = min((line.used_s for line in self._lines.values()), default=0.0)
+                    self._lines[peer] = _Line(least)
+                self._lines[peer].reads.append(read)
+                self._condition.notify()
+                return
+        read.done(TooBusy("the store is closing: try again when it is back"))
+
+    def close(self) -> None:
+        """Answer what was submitted, then end; harmless when repeated."""
+        with self._condition:
+            self._closing = True
+            self._condition.notify_all()
+        for thread in self._threads:
+            thread.join()
+
+    def _run(self) -> None:
+        while (turn := self._next_turn()) is not None:
+            line, read = turn
+            began = time.monotonic()
+            try:
+                read.done(self._outcome(read))
+            except Exception:  # noqa: BLE001 - it must not end a thread that others wait for
+                _log.exception("the answer of %s could not be handed over", read.method)
+            self._ended(line, time.monotonic() - began)
+
+    def _next_turn(self) -> tuple[_Line, _Read] | None:
+        """The next read, None when the pool has closed."""
+        with self._condition:
+            while True:
+                waiting = [line for line in self._lines.values() if line.reads]
+                if waiting:
+                    line = min(waiting, key=lambda each: each.used_s)
+                    line.running += 1
+                    return line, line.reads.popleft()
+                if self._closing:
+                    return None
+                self._condition.wait()
+
+    def _ended(self, line: _Line, seconds: float) -> None:
+        with self._condition:
+            line.running -= 1
+            line.used_s += max(seconds, _LEAST_COST_S)
+            self._lines = {peer: each for peer, each in self._lines.items() if each.reads or each.running}
+
+    def _outcome(self, read: _Read) -> Page | TrackError:
+        try:
+            with self._store.snapshot() as view:
+                return read.make(view)
+        except TrackError as error:
+            self._recovery.note(error, reading=True)
+            return error
+        except Exception as error:  # noqa: BLE001 - whatever it is, the caller waits for an answer
+            _log.exception("the read %s failed", read.method)
+            return InternalError(f"the server failed on this call: {error!r}", traceback.format_exc())
+
+
+def _page(view: Snapshot, rest: Rest) -> Page:
+    """The next page of a list: at least one document, if any is left."""
+    keys, at = rest.listing.keys, rest.start
+    until = time.monotonic() + _PAGE_S
+    items: list[bytes] = []
+    size, count = 0, _FIRST_DOCUMENTS
+    while at < len(keys) and size < PAGE_BYTES and (not items or time.monotonic() < until):
+        documents = rest.listing.read(view, keys[at : at + count])
+        at += count
+        items += map(encode_own, documents)
+        size = sum(map(len, items))
+        average = max(1, size // max(1, len(items)))
+        count = min(_MOST_DOCUMENTS, 2 * count, max(1, (PAGE_BYTES - size) // average))
+    return Page(encode_list(items), Rest(rest.method, rest.listing, at) if at < len(keys) else None)

@@ -1,0 +1,27 @@
+from __future__ import annotations
+
+from datetime import datetime
+
+import pytest
+
+from track.commands.printing import bytes_text, table, time_text
+
+
+def test_columns_stand_below_each_other() -> None:
+    assert table(("A", "LONG"), [("wide", "x"), ("b", "y")]) == ["A     LONG", "wide  x", "b     y"]
+
+
+def test_a_table_of_nothing_has_its_header() -> None:
+    assert table(("A", "B"), []) == ["A  B"]
+
+
+@pytest.mark.parametrize(
+    ("count", "text"),
+    [(0, "0 B"), (1023, "1023 B"), (1536, "1.5 KiB"), (3 * 2**30, "3.0 GiB")],
+)
+def test_a_size_has_the_unit_that_suits_it(count: int, text: str) -> None:
+    assert bytes_text(count) == text
+
+
+def test_a_moment_is_told_with_its_zone() -> None:
+    assert datetime.fromisoformat(time_text(1.7e9)).timestamp() == 1.7e9

@@ -1,0 +1,148 @@
+"""Reads take turns between the peers that ask."""
+
+from __future__ import annotations
+
+import queue
+import threading
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from engine_calls import Caller
+from track_protocol.errors import ItemNotFound, TooBusy, UnknownMethod
+from track_protocol.wire.codec import decode
+from track_server.app import open_store
+from track_server.engine.engine import Engine
+from track_server.engine.readers import PAGE_BYTES, Page, ReaderPool
+from track_server.engine.recovery import Recovery
+from track_server.storage.contract import Store
+
+SECONDS = 30.0
+
+
+@pytest.fixture
+def store(tmp_path: Path) -> Iterator[Store]:
+    opened = open_store(f"sqlite:{tmp_path / 'runs.db'}", exclusive=True)
+    yield opened
+    opened.close()
+
+
+@pytest.fixture
+def pool(store: Store) -> Iterator[ReaderPool]:
+    """A pool of one thread, so that the order of its turns can be seen."""
+    pool = ReaderPool(store, Recovery(store), threads=1)
+    yield pool
+    pool.close()
+
+
+def ask(pool: ReaderPool, done: Callable[[Any], None], peer: str = "ann") -> None:
+    pool.submit("fetch_trials", {"query": {}}, done, peer)
+
+
+def outcome_of(pool: ReaderPool, method: str, **arguments: Any) -> Any:
+    outcomes: queue.SimpleQueue[Any] = queue.SimpleQueue()
+    pool.submit(method, arguments, outcomes.put)
+    return outcomes.get(timeout=SECONDS)
+
+
+@pytest.fixture
+def held(pool: ReaderPool) -> Iterator[threading.Event]:
+    """The pool's only thread is busy until this is set."""
+    busy, go_on = threading.Event(), threading.Event()
+
+    def hold(_outcome: Any) -> None:
+        busy.set()
+        go_on.wait(SECONDS)
+
+    ask(pool, hold)
+    assert busy.wait(SECONDS)
+    yield go_on
+    go_on.set()
+
+
+def test_a_read_does_not_wait_behind_all_that_another_peer_has_asked(
+    pool: ReaderPool, held: threading.Event
+) -> None:
+    answered: queue.SimpleQueue[str] = queue.SimpleQueue()
+    for _ in range(5):
+        ask(pool, lambda _: answered.put("ann"), "ann")
+    ask(pool, lambda _: answered.put("bob"), "bob")
+    held.set()
+    assert [answered.get(timeout=SECONDS) for _ in range(6)].index("bob") == 0
+
+
+def test_peers_that_ask_alike_take_turns(pool: ReaderPool, held: threading.Event) -> None:
+    answered: queue.SimpleQueue[str] = queue.SimpleQueue()
+    for peer in ("bob", "eve"):
+        for _ in range(20):
+            ask(pool, lambda _, peer=peer: answered.put(peer), peer)  # type: ignore[misc] # bound now
+    held.set()
+    order = [answered.get(timeout=SECONDS) for _ in range(40)]
+    assert "bob" in order[:20]
+    assert "eve" in order[:20]
+
+
+def test_what_was_asked_is_answered_before_the_end(store: Store) -> None:
+    pool = ReaderPool(store, Recovery(store))
+    answered: queue.SimpleQueue[Any] = queue.SimpleQueue()
+    for _ in range(20):
+        ask(pool, answered.put)
+    pool.close()
+    assert answered.qsize() == 20
+    assert isinstance(outcome_of(pool, "fetch_trials", query={}), TooBusy)
+
+
+def test_an_error_is_an_outcome(pool: ReaderPool) -> None:
+    assert isinstance(outcome_of(pool, "fetch_metrics", trial="none", name="loss"), ItemNotFound)
+    assert isinstance(outcome_of(pool, "new_trial", trial={}), UnknownMethod)
+
+
+def test_an_answer_that_cannot_be_handed_over_ends_no_thread(pool: ReaderPool) -> None:
+    def refuse(_outcome: Any) -> None:
+        raise RuntimeError("nobody is there")
+
+    ask(pool, refuse)
+    assert isinstance(outcome_of(pool, "fetch_trials", query={}), Page)
+
+
+@pytest.fixture
+def many(store: Store) -> Store:
+    """The store with 50 trials of some 20 kB."""
+    engine = Engine(store)
+    caller = Caller(engine)
+    for number in range(50):
+        caller.new_trial("h", name=f"trial {number}", parameters={"text": "x" * 20_000})
+    return store
+
+
+def test_a_long_list_comes_in_pages_of_bounded_size(many: Store, pool: ReaderPool) -> None:
+    page = outcome_of(pool, "fetch_trials", query={})
+    sizes, names = [len(page.data)], [each["name"] for each in decode(page.data)]
+    while page.rest is not None:
+        outcomes: queue.SimpleQueue[Any] = queue.SimpleQueue()
+        pool.submit_rest(page.rest, outcomes.put)
+        page = outcomes.get(timeout=SECONDS)
+        sizes.append(len(page.data))
+        names += [each["name"] for each in decode(page.data)]
+    assert names == [f"trial {number}" for number in range(50)]
+    assert len(sizes) >= 5
+    assert max(sizes) < 2 * PAGE_BYTES + 200_000
+
+
+def test_a_trial_that_is_deleted_between_two_pages_is_left_out(many: Store, pool: ReaderPool) -> None:
+    page = outcome_of(pool, "fetch_trials", query={}, fields=["id", "parameters"])
+    last = outcome_of(pool, "fetch_trials", query={}, fields=["id"], start=49)
+    (gone,) = decode(last.data)
+    tx = many.begin()
+    tx.delete_trial(gone["id"])
+    tx.commit()
+    found = decode(page.data)
+    while page.rest is not None:
+        outcomes: queue.SimpleQueue[Any] = queue.SimpleQueue()
+        pool.submit_rest(page.rest, outcomes.put)
+        page = outcomes.get(timeout=SECONDS)
+        found += decode(page.data)
+    assert len(found) == 49
+    assert gone["id"] not in {each["id"] for each in found}
