@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 
 import file_sharer
+from torture import count
 from track.persistence import get_protocol
 from track_protocol.model.entities import Status, Trial
 from waiting import wait_until
@@ -99,9 +100,10 @@ def judged(uri: str, told: Counter[str], killed: int) -> Outcome:
 
 
 def test_twenty_processes_lose_nothing_though_some_are_killed(tmp_path: Path) -> None:
-    assert shared(tmp_path, 5, 5) == Outcome(0, 0, 0, 0, 0, 0)
+    assert shared(tmp_path, count(3, 20), 5) == Outcome(0, 0, 0, 0, 0, 0)
 
 
+@pytest.mark.torture
 def test_nothing_that_a_killed_process_held_is_in_the_way(tmp_path: Path) -> None:
     shared(tmp_path, 2, PROCESSES)
     protocol = get_protocol(f"file:{tmp_path}/runs.json")
