@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 from track_protocol.errors import StoreCorrupt, StoreError, UsageError
 from track_protocol.security.pins import endpoint_binding, pin_of_certificate
 from track_protocol.security.selfsigned import new_key, self_signed
-from track_server.storage.durable_files import (
+from track_server.accounts.private_files import (
     home_folder,
     locked,
     read_private,

@@ -16,7 +16,7 @@ from track_protocol.errors import ItemNotFound, StoreCorrupt, StoreError, UsageE
 from track_protocol.security.scram import Verifier, make_verifier
 from track_protocol.security.tokens import Secret, new_token
 from track_protocol.wire.roles import Role
-from track_server.storage.durable_files import home_folder, locked, read_private, write_atomic
+from track_server.accounts.private_files import home_folder, locked, read_private, write_atomic
 
 __all__ = ["User", "UserStore"]
 

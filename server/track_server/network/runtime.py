@@ -14,8 +14,8 @@ from track_protocol.places import credential_file, local_username, runtime_folde
 from track_protocol.security.scram import make_verifier
 from track_protocol.security.tokens import Secret, new_token
 from track_protocol.wire.roles import Role
+from track_server.accounts.private_files import owned_folder, read_private, write_atomic
 from track_server.accounts.users import User
-from track_server.storage.durable_files import owned_folder, read_private, write_atomic
 
 __all__ = [
     "LocalAccess",

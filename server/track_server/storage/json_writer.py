@@ -23,8 +23,8 @@ from typing import Final
 import apsw
 
 from track_protocol.errors import StoreCorrupt, StoreError
-from track_server.storage.durable_files import locked
-from track_server.storage.file_write import store_error, write_durably
+from track_server.accounts.private_files import locked
+from track_server.storage.durable_files import store_error, write_durably
 from track_server.storage.json_document import DocumentHeader, document_lines, is_as_written, parse_document
 from track_server.storage.sqlite.errors import translated
 from track_server.storage.sqlite.schema import generation_of, open_annotator, open_reader

@@ -1,0 +1,164 @@
+"""Files that only the server's own user may read, written so that a reader never sees half of one."""
+
+from __future__ import annotations
+
+import fcntl
+import os
+import stat
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from track_protocol.errors import StoreError, StoreReadOnly, UsageError
+
+__all__ = ["home_folder", "locked", "owned_folder", "read_private", "refuse_readable", "write_atomic"]
+
+
+def home_folder(path: Path) -> Path:
+    """Make the server's home (0700) if it is not there; root may use the home of another user.
+
+    Raises:
+        UsageError: others may write to it, or it is another user's.
+        StoreReadOnly: it cannot be made.
+    """
+    with _explained(path):
+        path.mkdir(mode=0o700, parents=True, exist_ok=True)
+        found = path.stat()
+    if os.geteuid() not in (0, found.st_uid):
+        raise UsageError(f"{path} belongs to user {found.st_uid}: run as that user, or choose another home")
+    if found.st_mode & 0o022:
+        raise UsageError(
+            f"{path} may be written to by others, who could replace the server's key: chmod 700 {path}"
+        )
+    return path
+
+
+def owned_folder(path: Path) -> Path:
+    """Make a folder (0700) in a place where others may have been first, and require that it is ours.
+
+    Raises:
+        UsageError: it is somebody else's, or not a folder.
+        StoreReadOnly: it cannot be made.
+    """
+    with _explained(path):
+        path.mkdir(mode=0o700, exist_ok=True)
+        found = path.lstat()
+    if not stat.S_ISDIR(found.st_mode) or found.st_uid != os.geteuid():
+        raise UsageError(
+            f"{path} is not a folder of this user, so credentials cannot be left in it: remove it, or "
+            "set XDG_RUNTIME_DIR to a folder of your own"
+        )
+    if found.st_mode & 0o022:
+        path.chmod(0o700)
+    return path
+
+
+def read_private(path: Path) -> bytes | None:
+    """The content of a file, None if there is none.
+
+    Raises:
+        UsageError: others may read it, or it is another user's.
+        StoreError: it cannot be read.
+    """
+    try:
+        with path.open("rb") as file:
+            refuse_readable(path, os.fstat(file.fileno()))
+            return file.read()
+    except FileNotFoundError:
+        return None
+    except OSError as error:
+        raise StoreError(f"{path} cannot be read: {error.strerror}") from error
+
+
+def refuse_readable(path: Path, found: os.stat_result, *, group_of_root: bool = False) -> None:
+    """Require that a secret file is ours (or its folder's owner's) and that nobody else may read it.
+
+    Args:
+        path: the file, for the message.
+        found: what `os.fstat` says of the open file.
+        group_of_root: accept a file of root's that its group may read, as keys in /etc/ssl/private are.
+
+    Raises:
+        UsageError: it is not so.
+    """
+    if group_of_root and found.st_uid == 0 and not found.st_mode & 0o037:
+        return
+    if found.st_uid not in (os.geteuid(), path.parent.stat().st_uid):
+        raise UsageError(
+            f"{path} belongs to user {found.st_uid}, who could read or change it: chown it to yourself"
+        )
+    if found.st_mode & 0o077:
+        raise UsageError(
+            f"{path} may be read by others (mode {stat.S_IMODE(found.st_mode):04o}): what it holds must be "
+            f"taken for known; if it is not, chmod 600 {path}"
+        )
+
+
+def write_atomic(path: Path, data: bytes, *, mode: int = 0o600) -> None:
+    """Replace a file as a whole, durably: temporary file in the same folder, fsync, rename, fsync folder.
+
+    Root gives the file to the owner of the folder, so that the server can still read what
+    ``sudo track user add`` wrote.
+
+    Raises:
+        StoreReadOnly: it cannot be written.
+    """
+    with _explained(path):
+        folder = path.parent.stat()
+        descriptor, temporary = tempfile.mkstemp(prefix=f".{path.name}.", dir=path.parent)
+        try:
+            with open(descriptor, "wb") as file:
+                os.fchmod(descriptor, mode)
+                _give_to_owner(descriptor, folder)
+                file.write(data)
+                file.flush()
+                os.fsync(descriptor)
+            os.replace(temporary, path)
+        except BaseException:
+            os.unlink(temporary)
+            raise
+        _sync_folder(path.parent)
+
+
+@contextmanager
+def locked(path: Path) -> Iterator[None]:
+    """Hold the lock of a lock file, waiting for whoever holds it; the file itself stays for ever.
+
+    Root gives the file to the owner of the folder, as `write_atomic` does.
+
+    Raises:
+        StoreReadOnly: the lock file cannot be made, or is a link.
+    """
+    with _explained(path):
+        descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
+    try:
+        with _explained(path):
+            _give_to_owner(descriptor, path.parent.stat())
+        fcntl.flock(descriptor, fcntl.LOCK_EX)
+        yield
+    finally:
+        os.close(descriptor)
+
+
+def _give_to_owner(descriptor: int, folder: os.stat_result) -> None:
+    if os.geteuid() == 0 and folder.st_uid != 0:
+        os.fchown(descriptor, folder.st_uid, folder.st_gid)
+
+
+def _sync_folder(path: Path) -> None:
+    descriptor = os.open(path, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+@contextmanager
+def _explained(path: Path) -> Iterator[None]:
+    try:
+        yield
+    except OSError as error:
+        raise StoreReadOnly(
+            f"{path} cannot be written: {error.strerror}; check its folder's owner, mode and free space"
+        ) from error
