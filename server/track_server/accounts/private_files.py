@@ -1,18 +1,16 @@
-"""Files that only the server's own user may read, written so that a reader never sees half of one."""
+"""Files and folders that only the server's own user may read."""
 
 from __future__ import annotations
 
-import fcntl
 import os
 import stat
-import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
 from track_protocol.errors import StoreError, StoreReadOnly, UsageError
 
-__all__ = ["home_folder", "locked", "owned_folder", "read_private", "refuse_readable", "write_atomic"]
+__all__ = ["home_folder", "owned_folder", "read_private", "refuse_readable"]
 
 
 def home_folder(path: Path) -> Path:
@@ -93,65 +91,6 @@ def refuse_readable(path: Path, found: os.stat_result, *, group_of_root: bool = 
             f"{path} may be read by others (mode {stat.S_IMODE(found.st_mode):04o}): what it holds must be "
             f"taken for known; if it is not, chmod 600 {path}"
         )
-
-
-def write_atomic(path: Path, data: bytes, *, mode: int = 0o600) -> None:
-    """Replace a file as a whole, durably: temporary file in the same folder, fsync, rename, fsync folder.
-
-    Root gives the file to the owner of the folder, so that the server can still read what
-    ``sudo track user add`` wrote.
-
-    Raises:
-        StoreReadOnly: it cannot be written.
-    """
-    with _explained(path):
-        folder = path.parent.stat()
-        descriptor, temporary = tempfile.mkstemp(prefix=f".{path.name}.", dir=path.parent)
-        try:
-            with open(descriptor, "wb") as file:
-                os.fchmod(descriptor, mode)
-                _give_to_owner(descriptor, folder)
-                file.write(data)
-                file.flush()
-                os.fsync(descriptor)
-            os.replace(temporary, path)
-        except BaseException:
-            os.unlink(temporary)
-            raise
-        _sync_folder(path.parent)
-
-
-@contextmanager
-def locked(path: Path) -> Iterator[None]:
-    """Hold the lock of a lock file, waiting for whoever holds it; the file itself stays for ever.
-
-    Root gives the file to the owner of the folder, as `write_atomic` does.
-
-    Raises:
-        StoreReadOnly: the lock file cannot be made, or is a link.
-    """
-    with _explained(path):
-        descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
-    try:
-        with _explained(path):
-            _give_to_owner(descriptor, path.parent.stat())
-        fcntl.flock(descriptor, fcntl.LOCK_EX)
-        yield
-    finally:
-        os.close(descriptor)
-
-
-def _give_to_owner(descriptor: int, folder: os.stat_result) -> None:
-    if os.geteuid() == 0 and folder.st_uid != 0:
-        os.fchown(descriptor, folder.st_uid, folder.st_gid)
-
-
-def _sync_folder(path: Path) -> None:
-    descriptor = os.open(path, os.O_RDONLY | os.O_DIRECTORY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
 
 
 @contextmanager

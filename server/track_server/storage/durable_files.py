@@ -1,35 +1,54 @@
-"""A file that is, at every moment and after every power cut, either the old one or the new one."""
+"""Files that are, at every moment and after every power cut, either the old ones or the new ones."""
 
 from __future__ import annotations
 
 import errno
+import fcntl
 import os
-from collections.abc import Iterable
-from contextlib import suppress
+import secrets
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Final
 
 from track_protocol.errors import StoreError, StoreFailed, StoreFull, StoreReadOnly
 
-__all__ = ["create_private", "rewrite", "store_error", "sync_folder", "write_durably"]
+__all__ = [
+    "create_private",
+    "give_to_owner",
+    "locked",
+    "replace_file",
+    "rewrite",
+    "store_error",
+    "sync",
+    "sync_file",
+    "sync_folder",
+]
 
 _FAILED: Final = frozenset({errno.EIO, errno.ENXIO, errno.ENODEV, errno.EUCLEAN, errno.ESTALE})
 """What a disk that fails answers, as opposed to one that refuses."""
 
 _PIECE: Final = 2**20
+_FULL_SYNC: Final[int | None] = getattr(fcntl, "F_FULLFSYNC", None)
 
 
-def write_durably(path: str | Path, pieces: Iterable[str], temporary: str | Path | None = None) -> int:
-    """Replace a file: write beside it, flush to the disk, rename, flush the folder.
+def replace_file(
+    path: str | Path,
+    pieces: Iterable[bytes],
+    *,
+    mode: int | None = 0o600,
+    unfinished: Path | None = None,
+) -> None:
+    """Replace a file as a whole, durably: write beside it, flush to the disk, rename, flush the folder.
+
+    What root writes belongs to the owner of the folder, so that a server that is not root's can use it.
 
     Args:
-        path: the file; its permissions stay as they were.
+        path: the file.
         pieces: the new content, piece by piece.
-        temporary: name of the file to write first, in the same folder; one that is there is
-            overwritten.  By default the name is this process's own.
-
-    Returns:
-        how many bytes were written.
+        mode: its permissions, whatever the umask; None for those that it has, 0600 if it is not there yet.
+        unfinished: name of the file to write first, in the same folder; one that is there is overwritten.  By
+            default the name is one that nobody has.
 
     Raises:
         StoreReadOnly: the file or its folder does not take writes.
@@ -38,9 +57,9 @@ def write_durably(path: str | Path, pieces: Iterable[str], temporary: str | Path
         StoreError: it cannot be written for another reason.
     """
     target = Path(os.path.realpath(path))
-    beside = Path(temporary or target.with_name(f".{target.name}.{os.getpid()}.tmp"))
+    beside = unfinished or target.with_name(f".{target.name}.{secrets.token_hex(8)}.tmp")
     try:
-        size = _write(beside, pieces, target)
+        _write(beside, pieces, _mode_of(target) if mode is None else mode)
         os.replace(beside, target)
         sync_folder(target.parent)
     except BaseException as error:
@@ -49,21 +68,56 @@ def write_durably(path: str | Path, pieces: Iterable[str], temporary: str | Path
         if isinstance(error, OSError):
             raise store_error(target, "written", error) from error
         raise
-    return size
 
 
-def _write(path: Path, pieces: Iterable[str], model: Path) -> int:
+def _write(path: Path, pieces: Iterable[bytes], mode: int) -> None:
     with suppress(FileNotFoundError):
         path.unlink()
     # A new file, so that nobody who could lay a link there has another file overwritten by it.
-    descriptor = os.open(path, os.O_CREAT | os.O_EXCL | os.O_WRONLY | os.O_CLOEXEC, 0o600)
-    with open(descriptor, "w", encoding="utf-8", newline="\n") as file:
-        if model.exists():  # before there is anything to read in it
-            os.fchmod(file.fileno(), model.stat().st_mode & 0o7777)
+    with open(_create(path), "wb") as file:
+        os.fchmod(file.fileno(), mode)
+        give_to_owner(file.fileno(), path.parent)
         file.writelines(pieces)
         file.flush()
-        os.fsync(file.fileno())
-        return os.fstat(file.fileno()).st_size
+        sync(file.fileno())
+
+
+def _mode_of(path: Path) -> int:
+    try:
+        return path.stat().st_mode & 0o7777
+    except FileNotFoundError:
+        return 0o600
+
+
+def _create(path: Path) -> int:
+    return os.open(path, os.O_CREAT | os.O_EXCL | os.O_WRONLY | os.O_CLOEXEC, 0o600)
+
+
+@contextmanager
+def locked(path: Path) -> Iterator[None]:
+    """Hold the lock of a lock file, waiting for whoever holds it; the file itself stays for ever.
+
+    Raises:
+        StoreReadOnly, StoreError: the lock file cannot be made, or is a link.
+    """
+    try:
+        descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
+    except OSError as error:
+        raise store_error(path, "opened", error) from error
+    try:
+        give_to_owner(descriptor, path.parent)
+        fcntl.flock(descriptor, fcntl.LOCK_EX)
+        yield
+    finally:
+        os.close(descriptor)
+
+
+def give_to_owner(descriptor: int, folder: Path) -> None:
+    """Let a file that root has made belong to the owner of its folder."""
+    if os.geteuid() == 0:
+        owner = folder.stat()
+        if owner.st_uid:
+            os.fchown(descriptor, owner.st_uid, owner.st_gid)
 
 
 def create_private(path: Path) -> None:
@@ -73,7 +127,7 @@ def create_private(path: Path) -> None:
         StoreReadOnly, StoreFull, StoreFailed, StoreError: it cannot be made.
     """
     try:
-        os.close(os.open(path, os.O_CREAT | os.O_EXCL | os.O_WRONLY | os.O_CLOEXEC, 0o600))
+        os.close(_create(path))
     except FileExistsError:
         return
     except OSError as error:
@@ -118,14 +172,35 @@ def _rewrite(descriptor: int) -> None:
             raise OSError(errno.EIO, "it ends too early")
         offset += os.pwrite(descriptor, piece, offset)
     os.ftruncate(descriptor, size)
+    sync(descriptor)
+
+
+def sync(descriptor: int) -> None:
+    """Flush a file or a folder to the disk, and not only to the disk's own memory.
+
+    On macOS `os.fsync` ends at that memory, and ``F_FULLFSYNC`` goes on; not all file systems know it there.
+    """
+    if _FULL_SYNC is not None:
+        with suppress(OSError):
+            fcntl.fcntl(descriptor, _FULL_SYNC)
+            return
     os.fsync(descriptor)
+
+
+def sync_file(path: Path) -> None:
+    """Flush a file to the disk."""
+    _sync_path(path, os.O_RDONLY)
 
 
 def sync_folder(folder: Path) -> None:
     """Flush a folder's list of names to the disk."""
-    descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
+    _sync_path(folder, os.O_RDONLY | os.O_DIRECTORY)
+
+
+def _sync_path(path: Path, flags: int) -> None:
+    descriptor = os.open(path, flags | os.O_CLOEXEC)
     try:
-        os.fsync(descriptor)
+        sync(descriptor)
     finally:
         os.close(descriptor)
 
