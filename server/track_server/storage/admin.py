@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Final, Protocol
 
 from track_protocol.errors import ItemNotFound, StoreCorrupt, StoreError, StoreFull, StoreReadOnly, UsageError
+from track_server.storage.durable_files import sync_folder
 
 __all__ = ["Checked", "Copier", "Keeper", "Restored", "back_up", "check", "copy_verified", "restore"]
 
@@ -204,12 +205,12 @@ def _exchange(part: Path, path: Path, companion: str) -> Path | None:
     for file, aside in kept.items():
         os.link(file, aside)
     if kept:
-        _sync(path.parent)
+        sync_folder(path.parent)
     # Before the exchange: changes of the old store must never be applied to the new one.
     changes.unlink(missing_ok=True)
-    _sync(path.parent)
+    sync_folder(path.parent)
     part.replace(path)
-    _sync(path.parent)
+    sync_folder(path.parent)
     return name if kept else None
 
 
@@ -277,7 +278,7 @@ def _name(part: Path, target: Path) -> None:
         _refuse_existing(target)
     except OSError:  # a file system without hard links
         part.rename(target)
-    _sync(target.parent)
+    sync_folder(target.parent)
 
 
 def _as_owned_as(model: Path, *files: Path) -> None:
@@ -286,11 +287,3 @@ def _as_owned_as(model: Path, *files: Path) -> None:
         owner = model.stat()
         for file in files:
             os.chown(file, owner.st_uid, owner.st_gid)
-
-
-def _sync(folder: Path) -> None:
-    descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)

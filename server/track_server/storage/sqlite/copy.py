@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -11,11 +10,12 @@ from typing import Final
 import apsw
 
 from track_server.storage.admin import Checked
+from track_server.storage.durable_files import sync_file
 from track_server.storage.sqlite.check import check_sqlite, log_of, opened_to_read
 from track_server.storage.sqlite.errors import translated
 from track_server.storage.sqlite.schema import check_engine, inspect
 
-__all__ = ["ALONE", "SqliteCopier", "copy_pages", "opened_alone", "sync_file"]
+__all__ = ["ALONE", "SqliteCopier", "copy_pages", "opened_alone"]
 
 ALONE: Final = "PRAGMA journal_mode=DELETE; PRAGMA synchronous=EXTRA;"
 """Makes a store one file, which every change of it reaches."""
@@ -60,12 +60,3 @@ def opened_alone(path: Path) -> Iterator[apsw.Connection]:
             yield db
         finally:
             db.close()
-
-
-def sync_file(path: Path) -> None:
-    """Flush a file to the disk."""
-    descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)

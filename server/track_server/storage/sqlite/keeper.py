@@ -8,8 +8,9 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from track_protocol.errors import StoreCorrupt, StoreTooNew
+from track_server.storage.durable_files import sync_file
 from track_server.storage.locks import StoreLock
-from track_server.storage.sqlite.copy import ALONE, SqliteCopier, opened_alone, sync_file
+from track_server.storage.sqlite.copy import ALONE, SqliteCopier, opened_alone
 from track_server.storage.sqlite.schema import set_generation
 from track_server.storage.sqlite.store import SqliteStore
 
