@@ -91,12 +91,12 @@ def project_to_document(project: Project) -> Document:
 
 
 def project_from_document(document: Mapping[str, Any]) -> Project:
-    """The project of a document; its groups and trials are uids.
+    """The project of a document; its groups and trials are uids, none when the document does not say.
 
     Raises:
         BadArguments: a key is missing or of another type.
     """
-    fields = _taken("project", document, _PROJECT)
+    fields = _taken("project", {"groups": [], "trials": [], **document}, _PROJECT)
     return Project(
         _uid=fields["uid"],
         name=fields["name"],
@@ -120,12 +120,12 @@ def group_to_document(group: TrialGroup) -> Document:
 
 
 def group_from_document(document: Mapping[str, Any]) -> TrialGroup:
-    """The group of a document; its trials are uids.
+    """The group of a document; its trials are uids, none when the document does not say.
 
     Raises:
         BadArguments: a key is missing or of another type.
     """
-    fields = _taken("group", document, _GROUP)
+    fields = _taken("group", {"trials": [], **document}, _GROUP)
     return TrialGroup(
         _uid=fields["uid"],
         name=fields["name"],

@@ -71,7 +71,7 @@ def rewind_series(
     try:
         for chunk in chunks:
             kept, later = (
-                split_at_step(chunk.points, step, before) if chunk.is_later else (chunk.points, None)
+                _split_at_step(chunk.points, step, before) if chunk.is_later else (chunk.points, None)
             )
             if kept is None:
                 changes.removed.append(chunk.handle)
@@ -88,7 +88,7 @@ def rewind_series(
     return left, taken
 
 
-def split_at_step(
+def _split_at_step(
     points: Points, step: float, before: float | None = None
 ) -> tuple[Points | None, Points | None]:
     """The points that stay and those of later steps, in order; None for none.
@@ -102,7 +102,7 @@ def split_at_step(
 
 
 def later_rows(steps: Column, times: Column, step: float, before: float | None) -> list[int]:
-    """Which points are taken, as `split_at_step` says."""
+    """Which points are taken, as `_split_at_step` says."""
     rows = _behind(steps, step)
     if before is None or not rows:
         return rows
