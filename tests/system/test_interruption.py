@@ -100,7 +100,7 @@ def test_what_a_programs_handler_raises_is_kept_beside_the_signal(stage: Stage) 
     assert ["SIGTERM" in trial.errors[0], "RuntimeError: preempted" in trial.errors[1]] == [True, True]
 
 
-def test_a_signal_waits_for_a_server_that_is_away_no_longer_than_the_bound(
+def test_a_signal_waits_for_an_unreachable_server_no_longer_than_the_bound(
     stage: Stage, server: ServerProcess
 ) -> None:
     with stage.script(LOG_AND_REST) as process:
