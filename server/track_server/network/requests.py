@@ -148,7 +148,7 @@ class Peer(Protocol):
         """Read from its socket, or stop to, as what is under way allows."""
 
 
-class NullPeer:
+class _NullPeer:
     """Stands for a peer that is gone."""
 
     username: str | None = None
@@ -219,7 +219,7 @@ class Requests:
         It would otherwise stay with all that it has sent until the interpreter looks for cycles, which it
         does by the number of objects and not by their size.
         """
-        self._peer = NullPeer()
+        self._peer = _NullPeer()
         self.start_reads()
 
     @property
@@ -287,11 +287,11 @@ class Requests:
 
     def start_reads(self) -> None:
         """Ask for further pages, but not while the peer leaves the last ones lying."""
-        if isinstance(self._peer, NullPeer) or self._peer.listens:
+        if isinstance(self._peer, _NullPeer) or self._peer.listens:
             unread, self._unread = self._unread, []
             for claim in unread:
                 claim.release()
-        while self._pages and isinstance(self._peer, NullPeer):
+        while self._pages and isinstance(self._peer, _NullPeer):
             self._finished(self._pages.popleft()[0].held)  # nobody waits for it, and its bytes are let go
         while self._pages and self._pages_running < _PAGES_AT_ONCE and self._peer.listens:
             self._pages_running += 1
@@ -308,7 +308,7 @@ class Requests:
 
     def _page_made(self, read: _Read, claim: Claim, outcome: Page | TrackError) -> None:
         self._pages_running -= 1
-        if isinstance(self._peer, NullPeer):
+        if isinstance(self._peer, _NullPeer):
             self._finished(read.held)
         elif isinstance(outcome, TrackError):
             self._answered(read.call_id, read.held, outcome)
