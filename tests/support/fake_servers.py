@@ -29,14 +29,19 @@ class FakePeer:
         self.socket = connected
         self.protocol = Connection(Side.SERVER)
         self.heard: list[Event] = []
+        self.received = bytearray()
+        self.sent = bytearray()
 
     def flush(self) -> None:
         """Send what the connection was told to say."""
-        self.socket.sendall(self.protocol.data_to_send())
+        data = self.protocol.data_to_send()
+        self.sent += data
+        self.socket.sendall(data)
 
     def listen(self) -> bool:
         """Take what comes next into `heard`; False at the end of the stream."""
         data = self.socket.recv(65_536)
+        self.received += data
         self.heard += self.protocol.receive_data(data)
         return bool(data)
 

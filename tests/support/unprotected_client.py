@@ -63,21 +63,21 @@ def _order_by_time() -> None:
 
 
 def _trust_what_was_written() -> None:
-    """What was not flushed when a flush failed counts as being on writer."""
+    """What was not flushed when a flush failed counts as stored on disk."""
     failed = DiskQueue._failed
 
     def trusting(self: DiskQueue, error: Any) -> None:
-        unmark = self._backlog.unmark
-        _replace(self._backlog, "displace", lambda after: 0)
-        written = self._written
+        unmark, written = self._backlog.unmark, self._written
+        _replace(self._backlog, "unmark", lambda after: 0)
         failed(self, error)
         self._written = written
-        _replace(self._backlog, "displace", unmark)
+        _replace(self._backlog, "unmark", unmark)
 
     _replace(DiskQueue, "_failed", trusting)
 
 
 def _replace(owner: Any, name: str, by: Any) -> None:
+    assert hasattr(owner, name), f"{owner!r} has no {name}: the protection has moved"
     setattr(owner, name, by)
 
 

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+import logging
 import os
+import re
 import select
 import socket
 import ssl
@@ -15,6 +17,7 @@ from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 
 import pytest
 
@@ -40,13 +43,15 @@ from track_protocol.security.pins import endpoint_binding
 from track_protocol.security.scram import make_verifier
 from track_protocol.security.tokens import new_token
 from track_protocol.wire.batch import Batch
+from track_protocol.wire.codec import decode
 from track_protocol.wire.events import CloseReceived, Event, HelloReceived, PingReceived
-from track_protocol.wire.frames import FrameKind, encode_frame
+from track_protocol.wire.frames import FrameKind, FrameReader, encode_frame, frame_fields
 from track_protocol.wire.link import Acked
 from track_protocol.wire.login import ServerLogin
 from track_protocol.wire.roles import Role
 from track_server.accounts.users import UserStore
 from track_server.app import Settings
+from waiting import wait_until
 from wire_recorders import recording_tls_server
 
 needs_root = pytest.mark.skipif(os.geteuid() != 0, reason="only root can give a file to another user")
@@ -253,6 +258,17 @@ def test_the_credential_file_is_for_its_owner_only(served: Served) -> None:
     assert _credentials(served.port).stat().st_mode & 0o777 == 0o600
 
 
+def at_connect(monkeypatch: pytest.MonkeyPatch, act: Callable[[], object]) -> None:
+    """Let something happen just before a client connects."""
+    connect = socket.create_connection
+
+    def act_and_connect(*address: Any, **options: Any) -> socket.socket:
+        act()
+        return connect(*address, **options)
+
+    monkeypatch.setattr(socket, "create_connection", act_and_connect)
+
+
 @pytest.mark.parametrize("plaintext", [False, True], ids=["TLS", "plain text"])
 def test_what_a_killed_server_left_does_not_keep_its_user_from_the_next_one(
     settings: Settings, monkeypatch: pytest.MonkeyPatch, plaintext: bool
@@ -263,14 +279,8 @@ def test_what_a_killed_server_left_does_not_keep_its_user_from_the_next_one(
         current = json.loads(file.read_text())
         stale = {**current, "token": new_token(), "pin": current["pin"] and f"sha256:{'A' * 43}"}
         file.write_text(json.dumps(stale))
-        connect = socket.create_connection
-
-        def publish_and_connect(*address: Any, **options: Any) -> socket.socket:
-            # A server listens first, opens its store, and leaves its login before it accepts.
-            file.write_text(json.dumps(current))
-            return connect(*address, **options)
-
-        monkeypatch.setattr(socket, "create_connection", publish_and_connect)
+        # A server listens first, opens its store, and leaves its login before it accepts.
+        at_connect(monkeypatch, lambda: file.write_text(json.dumps(current)))
         layer = "?security_layer=plaintext" if plaintext else ""
         attempt(f"socket://localhost:{served.port}{layer}")
 
@@ -307,43 +317,29 @@ def test_without_any_login_nobody_there_is_unreachable_too(layer: str) -> None:
 
 
 def test_a_login_that_a_starting_server_leaves_while_it_is_waited_for_is_used(
-    served: Served,
+    served: Served, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     credentials = _credentials(served.port)
-    hidden = credentials.with_suffix(".hidden")
-    credentials.rename(hidden)
+    left = credentials.read_text()
+    credentials.unlink()
 
-    class Late(SocketLink):
-        def _handshake(self, *args: Any) -> Any:
-            if hidden.exists():
-                hidden.rename(credentials)
-            return super()._handshake(*args)
+    def leave() -> None:
+        credentials.write_text(left)
+        credentials.chmod(0o600)
 
-    link = Late(SocketAddress(f"socket://localhost:{served.port}"))
-    try:
-        assert link.open(uuid.uuid4().bytes, SECONDS).role == "admin"
-    finally:
-        link.close()
+    at_connect(monkeypatch, leave)
+    attempt(f"socket://localhost:{served.port}")
 
 
 def test_a_login_that_a_killed_server_has_left_is_not_used_once_the_next_one_has_left_its_own(
-    served: Served,
+    served: Served, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     credentials = _credentials(served.port)
     of_this_server = credentials.read_text()
     token = json.loads(of_this_server)["token"]
     credentials.write_text(of_this_server.replace(token, new_token()))
-
-    class Early(SocketLink):
-        def _handshake(self, *args: Any) -> Any:
-            credentials.write_text(of_this_server)
-            return super()._handshake(*args)
-
-    link = Early(SocketAddress(f"socket://localhost:{served.port}"))
-    try:
-        assert link.open(uuid.uuid4().bytes, SECONDS).role == "admin"
-    finally:
-        link.close()
+    at_connect(monkeypatch, lambda: credentials.write_text(of_this_server))
+    attempt(f"socket://localhost:{served.port}")
 
 
 # -- who is there at all -------------------------------------------------------------------------
@@ -605,3 +601,52 @@ def test_a_connection_that_breaks_without_a_reason_is_lost() -> None:
         opened.set()
         with pytest.raises(ConnectionLost, match="broke"):
             link.poll(SECONDS)
+
+
+# -- what is logged ------------------------------------------------------------------------------
+
+
+def everything_in(caplog: pytest.LogCaptureFixture) -> str:
+    """All that the records hold, shown or not."""
+    return "\n".join(f"{record.getMessage()} {record.__dict__}" for record in caplog.records)
+
+
+def test_each_state_of_a_connection_is_logged_and_never_the_token(
+    served: Served, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level(logging.DEBUG)
+    uri = served.join("ann")
+    token = urlsplit(uri).password
+    with joined(uri) as ann:
+        ann.new_trial()
+    refusal(served.uri("ann", new_token()))
+    said = [record.getMessage() for record in caplog.records if record.name == "track.connection"]
+    steps = ["connecting to", "TLS is established", "asks for SCRAM", "logging in to .* as ann"]
+    steps += ["is attached to .* as writer", "closing the connection", "connecting to", "no connection to"]
+    assert re.search(".*".join(steps), " ".join(said))
+    assert token is not None
+    assert token not in everything_in(caplog)
+
+
+def test_no_message_of_a_login_is_logged(caplog: pytest.LogCaptureFixture) -> None:
+    # Fails when a message of an AUTH frame, or the event that holds it, is logged.
+    caplog.set_level(logging.DEBUG)
+    passed: list[bytearray] = []
+    with admitted(lambda peer: passed.extend([peer.received, peer.sent])):
+        wait_until(lambda: passed, "the login is over")
+    secrets = [
+        field for stream in passed for message in login_messages(stream) for field in message.split(",")
+    ]
+    assert len(secrets) > 8
+    logged = everything_in(caplog)
+    assert [field for field in secrets if len(field) > 16 and field in logged] == []
+
+
+def login_messages(stream: bytearray) -> Iterator[str]:
+    """What the AUTH and READY frames of a stream say of the login."""
+    reader = FrameReader()
+    reader.feed(bytes(stream))
+    while (body := reader.next_body()) is not None:
+        kind, fields = frame_fields(decode(body))
+        if kind in (FrameKind.AUTH, FrameKind.READY):
+            yield fields[0]
