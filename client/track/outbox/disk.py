@@ -24,9 +24,9 @@ from track.spool.options import SpoolOptions, SpoolSync
 from track.spool.reader import ExtentIndex, batch_in
 from track.spool.writer import Spool
 from track_protocol.errors import SpoolError
-from track_protocol.wire.amount import Amount
 from track_protocol.wire.batch import Batch, batch_to_wire
 from track_protocol.wire.codec import encode
+from track_protocol.wire.counts import Counts
 
 __all__ = ["DiskQueue", "metadata_of"]
 
@@ -216,10 +216,10 @@ class DiskQueue:
         for batch, location, records in coalesced(found):
             fill(parts, entry.first, batch.first)
             parts.append(
-                Entry(batch, batch.first, batch.last, batch.amount, location.length, location, records)
+                Entry(batch, batch.first, batch.last, batch.counts, location.length, location, records)
             )
         fill(parts, entry.first, entry.last + 1)
-        lost = entry.amount - sum((part.amount for part in parts), Amount())
+        lost = entry.counts - sum((part.counts for part in parts), Counts())
         self._drops.drop_unread(
             lost, f"{self.folder} is damaged; the damaged bytes are in its folder damaged"
         )

@@ -46,8 +46,8 @@ from track_protocol.errors import (
     TrackError,
 )
 from track_protocol.model.entities import new_id
-from track_protocol.wire.amount import Amount
 from track_protocol.wire.batch import Batch, PointsOp
+from track_protocol.wire.counts import Counts
 from track_protocol.wire.link import Acked, Failed, Link, LinkEvent, Opened, Refused, Replied
 from track_protocol.wire.roles import Role
 
@@ -171,9 +171,9 @@ class Sender:
         return self._backlog.next_seq - 1 - self._backlog.acked - self._backlog.cancelled
 
     @property
-    def unsent(self) -> Amount:
+    def unsent(self) -> Counts:
         """How much is numbered and not known to be durable."""
-        return self._backlog.amount
+        return self._backlog.counts
 
     # -- the thread ------------------------------------------------------------------------------
 
@@ -319,7 +319,7 @@ class Sender:
         for entry in self._backlog:
             if entry.item is None:
                 (loaded,) = self._loaded(entry)
-                entry.item, entry.amount = loaded.item, loaded.amount
+                entry.item, entry.counts = loaded.item, loaded.counts
         self.session = new_id()
         self._backlog.renumber()
         if self.disk is not None:
@@ -340,7 +340,7 @@ class Sender:
         except SpoolError as error:
             self._drop_all(entry, error)
             nothing = Batch(entry.first, entry.last - entry.first + 1, [])
-            return [replace(entry, item=nothing, amount=Amount(), records=1)]
+            return [replace(entry, item=nothing, counts=Counts(), records=1)]
 
     def _tell_of_older_state(self, last_seq: int, before: int, gone: int) -> None:
         again = before - last_seq - gone
@@ -487,11 +487,11 @@ class Sender:
     def _drop_all(self, entry: Entry, error: TrackError) -> None:
         """Count what a batch has as lost, for each trial in it that is known."""
         if not isinstance(entry.item, Batch):
-            self._drops.drop_unread(entry.amount, str(error))
+            self._drops.drop_unread(entry.counts, str(error))
             return
         for op in entry.item.ops:
             trial = op.trial if isinstance(op, PointsOp) else op.arguments.get("trial")
-            self._drops.drop_all(op.amount, str(error), trial)
+            self._drops.drop_all(op.counts, str(error), trial)
 
     # -- what comes back -------------------------------------------------------------------------
 
@@ -605,7 +605,7 @@ class Sender:
 
     def _drop_numbered(self, error: TrackError) -> None:
         for entry in self._backlog.clear():
-            self._drops.drop_all(entry.amount, str(error))
+            self._drops.drop_all(entry.counts, str(error))
         if self.disk is not None:
             self.session = new_id()
             self._backlog.renumber()
@@ -654,7 +654,7 @@ class Numbering:
             if not records:
                 return
             batch = batch_of(self._backlog.next_seq, records)
-        self._backlog.add(batch, nbytes + _OVERHEAD * len(batch.ops), batch.amount)
+        self._backlog.add(batch, nbytes + _OVERHEAD * len(batch.ops), batch.counts)
         if len(self.trials) < _MOST_TRIALS:
             self.trials.update(op.trial for op in batch.ops if isinstance(op, PointsOp))
 
