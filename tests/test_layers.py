@@ -52,7 +52,7 @@ LAYERS = [
     Layer("track.persistence.cometml", frozenset({"comet_ml"})),  # extra `comet`
     Layer("track.commands", frozenset({"rich", "pyarrow"})),  # extras `cli` and `export`
     Layer("track.demo", frozenset({"rich", "sklearn", "numpy"})),  # extra `demo`
-    Layer("track_server", frozenset({"track_protocol", "uvloop", "apsw", "zstandard", "orjson", *BASE})),
+    Layer("track_server", frozenset({"track_protocol", "uvloop", "apsw", "zstandard", *BASE})),
 ]
 
 # The rooms of each package, each before those that may import it.  The longest name that fits says in which
@@ -78,9 +78,8 @@ NOT_YET = {"track_server.methods.superseding", "track_server.methods.rewinds"}
 
 CONCRETE = (
     "track_server.storage.sqlite",
-    "track_server.storage.file",
-    "track_server.storage.memory",
-    "track_server.storage.journal",
+    "track_server.storage.json_",
+    "track_server.storage.ephemeral",
 )
 MAY_NAME_CONCRETE = {
     "track_server.app",  # wires the daemon
@@ -109,7 +108,6 @@ NOT_LOADED_BY_THE_CLIENT = [
     "google_crc32c",
     "multiprocessing",
     "numpy",
-    "orjson",
     "pydantic",
     "pyarrow",
     "rich",
