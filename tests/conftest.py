@@ -8,9 +8,22 @@ from collections.abc import Iterator
 import pytest
 from hypothesis import settings
 
-# Two busy cores make single examples slow without anything being wrong; a test's own limit still holds.
-settings.register_profile("track", deadline=None)
+from torture import FULL
+
+# Busy cores make single examples slow without anything being wrong; the timeout of the test still holds.
+settings.register_profile("track", deadline=None, max_examples=100)
 settings.load_profile("track")
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Leave the tests that are marked ``torture`` to `make torture`."""
+    if FULL:
+        return
+    left_out = [item for item in items if item.get_closest_marker("torture")]
+    if left_out:
+        config.hook.pytest_deselected(items=left_out)
+        items[:] = [item for item in items if item not in set(left_out)]
+
 
 _FOLDERS = {
     "HOME": "",

@@ -6,6 +6,7 @@ import importlib
 import inspect
 import pkgutil
 import re
+from collections.abc import Callable
 from dataclasses import dataclass
 from types import ModuleType
 
@@ -23,9 +24,6 @@ def modules() -> list[str]:
         walk = pkgutil.walk_packages(path, f"{package}.", onerror=lambda name: None)
         found += [module.name for module in walk if not module.name.endswith(".__main__")]
     return sorted(found)
-
-
-every_module = pytest.mark.parametrize("name", modules())
 
 
 def sort_key(name: str) -> tuple[int, list[tuple[int, int, str]]]:
@@ -63,30 +61,40 @@ def holds_only_its_docstring(module: ModuleType) -> bool:
     return all(name.startswith("_") or inspect.ismodule(value) for name, value in vars(module).items())
 
 
-@every_module
-def test_a_module_lists_what_it_offers_in_order(name: str) -> None:
-    module = importlib.import_module(name)
-    assert hasattr(module, "__all__") or holds_only_its_docstring(module), f"{name} has no __all__"
-    assert exported(module) == sorted(set(exported(module)), key=sort_key)
+def wrong(check: Callable[[ModuleType], object]) -> dict[str, object]:
+    """What `check` finds in each module, where it finds anything."""
+    found = {name: check(importlib.import_module(name)) for name in modules()}
+    return {name: each for name, each in found.items() if each}
 
 
-@every_module
-def test_every_listed_name_exists(name: str) -> None:
-    module = importlib.import_module(name)
-    assert [item for item in exported(module) if not hasattr(module, item)] == []
+def out_of_order(module: ModuleType) -> list[str]:
+    names = exported(module)
+    return [] if names == sorted(set(names), key=sort_key) else names
 
 
-@every_module
-def test_every_public_function_and_class_is_listed(name: str) -> None:
-    module = importlib.import_module(name)
-    assert own_public_names(module) - set(exported(module)) == set()
+def undocumented(module: ModuleType) -> list[str]:
+    listed = {name: getattr(module, name, None) for name in exported(module)}
+    return [name for name, thing in listed.items() if thing is not None and not is_documented(thing)]
 
 
-@every_module
-def test_everything_listed_is_documented(name: str) -> None:
-    module = importlib.import_module(name)
-    listed = {item: getattr(module, item, None) for item in exported(module)}
-    assert [item for item, thing in listed.items() if thing is not None and not is_documented(thing)] == []
+def test_every_module_lists_what_it_offers() -> None:
+    assert wrong(lambda module: not (hasattr(module, "__all__") or holds_only_its_docstring(module))) == {}
+
+
+def test_lists_are_in_order() -> None:
+    assert wrong(out_of_order) == {}
+
+
+def test_every_listed_name_exists() -> None:
+    assert wrong(lambda module: [name for name in exported(module) if not hasattr(module, name)]) == {}
+
+
+def test_every_public_function_and_class_is_listed() -> None:
+    assert wrong(lambda module: own_public_names(module) - set(exported(module))) == {}
+
+
+def test_everything_listed_is_documented() -> None:
+    assert wrong(undocumented) == {}
 
 
 @dataclass

@@ -107,7 +107,7 @@ class ConnectionLost(ServerUnreachable):
 
 
 class CallTimeout(ServerUnreachable, TimeoutError):
-    """The server did not answer a call in time."""
+    """The server accepted the connection, and did not answer in time."""
 
     code = "timeout"
 

@@ -21,9 +21,9 @@ from track_server.network.limits import LEASE_SECONDS, Limits
 from track_server.network.runtime import read_server_record
 from track_server.storage.admin import Keeper
 from track_server.storage.contract import Store
-from track_server.storage.file import FileStore
-from track_server.storage.file_keeper import FileKeeper
-from track_server.storage.memory import MemoryStore
+from track_server.storage.ephemeral import EphemeralFolder, EphemeralStore
+from track_server.storage.json_admin import FileKeeper
+from track_server.storage.json_file import FileStore
 from track_server.storage.sqlite.keeper import SqliteKeeper
 from track_server.storage.sqlite.store import SqliteStore
 
@@ -36,6 +36,7 @@ __all__ = [
     "kept_store",
     "open_store",
     "settings_from_uri",
+    "shared_ephemeral",
     "speaks_plaintext",
 ]
 
@@ -120,7 +121,18 @@ def _open_file(uri: Uri, exclusive: bool, served_as: str | None) -> Store:
 
 
 def _open_ephemeral(uri: Uri, exclusive: bool, served_as: str | None) -> Store:
-    return MemoryStore(uri.to_text())
+    return EphemeralStore(uri.to_text())
+
+
+def shared_ephemeral(text: str) -> Callable[[], Store]:
+    """What opens one and the same ephemeral store again and again; it lasts as long as what this returns.
+
+    Raises:
+        UriError: the URI holds an option.
+        StoreReadOnly: there is no place for temporary files.
+    """
+    uri, folder = check_store_uri(text), EphemeralFolder()
+    return lambda: EphemeralStore(uri.to_text(), folder)
 
 
 _OPENERS: Final[Mapping[str, _Opener]] = {

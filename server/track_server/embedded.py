@@ -12,12 +12,11 @@ from track_protocol.wire.batch import Batch
 from track_protocol.wire.codec import decode
 from track_protocol.wire.link import Acked, Failed, LinkEvent, Opened, Refused, Replied
 from track_protocol.wire.roles import Role
-from track_server.app import check_store_uri, open_store
+from track_server.app import check_store_uri, open_store, shared_ephemeral
 from track_server.engine.engine import Engine
 from track_server.engine.jobs import Attached, Writer
 from track_server.engine.readers import Page, Rest
 from track_server.network.ordering import ReadAfterWrite
-from track_server.storage.contract import Store
 
 __all__ = ["EngineLink", "open_ephemeral", "open_file", "open_sqlite"]
 
@@ -114,7 +113,7 @@ class EngineLink:
         """Finish what was handed in, and keep everybody out until `after_fork_in_parent`."""
         self._gate.acquire()
         if self._engine is not None:
-            self._engine.close()
+            self._engine.close(tidy=False)
 
     def after_fork_in_parent(self) -> None:
         """Go on."""
@@ -214,10 +213,11 @@ def open_file(uri: str) -> Callable[[], EngineLink]:
 
 
 def open_ephemeral(uri: str) -> Callable[[], EngineLink]:
-    """Links to one store in memory, which lives as long as what this returns.
+    """Links to one ephemeral store, which lives as long as what this returns.
 
     Raises:
         UriError: the URI holds an option.
+        StoreReadOnly: there is no place for temporary files.
     """
-    store: Store = open_store(uri, exclusive=False)
-    return lambda: EngineLink(lambda: Engine(store))
+    open_again = shared_ephemeral(uri)
+    return lambda: EngineLink(lambda: Engine(open_again()))

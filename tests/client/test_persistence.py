@@ -102,7 +102,7 @@ def test_no_store_keeps_definitions_and_swallows_points() -> None:
     assert claimed is trial
     assert trial.status == Status.Running
     assert store.fetch_groups({"metadata.a": 1}) == [group]
-    with pytest.raises(ItemNotFound, match="no metric is kept"):
+    with pytest.raises(ItemNotFound, match="no metric is stored"):
         store.fetch_metrics(trial, "loss")
     with pytest.raises(BadArguments, match="does not update a trial"):
         store.fetch_and_update_trial({}, "_missing", "x")

@@ -12,9 +12,10 @@ from pathlib import Path
 
 from track.connection.tls import client_context
 from track_protocol.security.encryption import ALPN
-from track_protocol.security.scram import ServerExchange, Verifier
+from track_protocol.security.scram import Verifier
 from track_protocol.wire.connection import Connection, Side
 from track_protocol.wire.events import Event
+from track_protocol.wire.login import ServerLogin
 
 __all__ = ["FakePeer", "fake_server", "relaying_server"]
 
@@ -28,29 +29,32 @@ class FakePeer:
         self.socket = connected
         self.protocol = Connection(Side.SERVER)
         self.heard: list[Event] = []
+        self.received = bytearray()
+        self.sent = bytearray()
 
     def flush(self) -> None:
         """Send what the connection was told to say."""
-        self.socket.sendall(self.protocol.data_to_send())
+        data = self.protocol.data_to_send()
+        self.sent += data
+        self.socket.sendall(data)
 
     def listen(self) -> bool:
         """Take what comes next into `heard`; False at the end of the stream."""
         data = self.socket.recv(65_536)
+        self.received += data
         self.heard += self.protocol.receive_data(data)
         return bool(data)
 
     def admit(self, verifier: Verifier) -> None:
         """Let a client in, in plain text."""
-        exchange = ServerExchange(lambda name: verifier, None, b"\0" * 32)
-        self._hear(1)
-        self.protocol.send_server_hello(1, "fake", "SCRAM-SHA-256")
+        self.hear(1)
+        self.protocol.send_server_hello("fake", ServerLogin(None))
         self.flush()
-        self._hear(2)
-        self.protocol.send_auth(exchange.challenge(getattr(self.heard[-1], "message", "")))
+        self.hear(2)
+        self.protocol.send_challenge(verifier, bytes(32))
         self.flush()
-        self._hear(3)
-        proof = exchange.conclude(getattr(self.heard[-1], "message", ""))
-        self.protocol.send_ready(proof, 0, "generation", "writer")
+        self.hear(3)
+        self.protocol.send_ready(0, "generation", "writer")
         self.flush()
 
     def reset(self) -> None:
@@ -58,7 +62,8 @@ class FakePeer:
         self.socket.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
         self.socket.close()
 
-    def _hear(self, count: int) -> None:
+    def hear(self, count: int) -> None:
+        """Listen until so many events were heard in all."""
         while len(self.heard) < count:
             self.listen()
 

@@ -1,8 +1,7 @@
 """A process among many that have one ``file:`` store open; writes down what it was told is stored.
 
-Run as ``python file_sharer.py URI NAME RECORD ROUNDS [unlocked]``.  In each round it tags and logs to the
-trial called ``shared``, then claims a trial called ``free``.  ``unlocked`` takes the protection away:
-transactions of several processes at once.
+Run as ``python file_sharer.py URI NAME RECORD ROUNDS``.  In each round it tags and logs to the
+trial called ``shared``, then claims a trial called ``free``.
 """
 
 from __future__ import annotations
@@ -12,15 +11,12 @@ import sys
 
 from track.persistence import get_protocol
 from track_protocol.model.entities import Status
-from track_server.storage.journal import Journal
 
 FREE = {"name": "free", "status": Status.CreatedGroup}
 
 
-def main(uri: str, name: str, record: str, rounds: int, locked: bool) -> None:
+def main(uri: str, name: str, record: str, rounds: int) -> None:
     """Work, and write down each thing once it is durable."""
-    if not locked:
-        Journal.lock = Journal.unlock = lambda self: None  # type: ignore[method-assign] # the negative control
     told = os.open(record, os.O_WRONLY | os.O_CREAT | os.O_APPEND)
     protocol = get_protocol(uri)
     (shared,) = protocol.fetch_trials({"name": "shared"})
@@ -36,4 +32,4 @@ def main(uri: str, name: str, record: str, rounds: int, locked: bool) -> None:
 
 
 if __name__ == "__main__":
-    main(sys.argv[1], sys.argv[2], sys.argv[3], int(sys.argv[4]), sys.argv[5:] != ["unlocked"])
+    main(sys.argv[1], sys.argv[2], sys.argv[3], int(sys.argv[4]))

@@ -15,12 +15,12 @@ from track.connection.link import SocketLink
 from track.connection.tls import client_context
 from track_protocol.errors import ConnectionLost, error_from_wire
 from track_protocol.security.pins import endpoint_binding
-from track_protocol.security.scram import ClientExchange
 from track_protocol.uri import Uri
 from track_protocol.wire.batch import Batch, CallOp, Op
 from track_protocol.wire.connection import Connection, Side
-from track_protocol.wire.events import AuthReceived, CloseReceived, Event, ReadyReceived, ServerHelloReceived
+from track_protocol.wire.events import CloseReceived, Event, ReadyReceived, ServerHelloReceived
 from track_protocol.wire.link import Acked, Failed, LinkEvent, Refused, Replied
+from track_protocol.wire.login import ClientLogin
 
 __all__ = ["SECONDS", "Joined", "Peer", "joined", "peer", "plain_peer"]
 
@@ -115,8 +115,8 @@ class Peer:
 
     def expect(self, kind: type[_E]) -> _E:
         """The next event, which must be of that kind; raises what the server closes with instead."""
-        self.flush()
         while not self._events:
+            self.flush()  # a challenge is answered when it is received
             data = self.socket.recv(65_536)
             if not data:
                 raise ConnectionLost("end of stream")
@@ -135,10 +135,8 @@ class Peer:
     def log_in(self, uri: str, session: bytes | None = None) -> ReadyReceived:
         """Greet and log in with the URI's user and token."""
         parsed = Uri.parse(uri)
-        exchange = ClientExchange(parsed.username or "", parsed.password or "", self.binding)
         self.greet(session)
-        self.protocol.send_auth(exchange.first())
-        self.protocol.send_auth(exchange.final(self.expect(AuthReceived).message))
+        self.protocol.log_in(ClientLogin(parsed.username or "", parsed.password or "", self.binding))
         return self.expect(ReadyReceived)
 
     def ended(self) -> bool:

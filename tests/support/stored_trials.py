@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import queue
 from collections.abc import Sequence
 from typing import Any
 
@@ -75,3 +76,12 @@ def merge_all(store: Store) -> None:
     """Let the store do all its background work."""
     while store.maintain(1.0):
         pass
+
+
+def save(store: Store) -> None:
+    """Save a store, and wait for it; raises what went wrong."""
+    outcomes: queue.SimpleQueue[Exception | None] = queue.SimpleQueue()
+    store.save(outcomes.put)
+    error = outcomes.get(timeout=60)
+    if error is not None:
+        raise error

@@ -78,6 +78,7 @@ def _trust_what_was_written() -> None:
 
 
 def _replace(owner: Any, name: str, by: Any) -> None:
+    assert hasattr(owner, name), f"{owner!r} has no {name}: the protection has moved"
     setattr(owner, name, by)
 
 

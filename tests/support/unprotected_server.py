@@ -76,7 +76,9 @@ def _read_stale() -> None:
     fresh, seen = READS["get_trial"], dict[str, Any]()
 
     def stale(view: Any, **arguments: Any) -> Any:
-        return seen.setdefault(repr(arguments), fresh(view, **arguments))
+        listing = fresh(view, **arguments)
+        documents = seen.setdefault(repr(arguments), listing.read(view, listing.keys))
+        return replace(listing, read=lambda view, keys: documents)
 
     _replace(READS, "get_trial", stale)
 
@@ -100,8 +102,10 @@ def _stranger(writer: Writer) -> Writer:
 
 def _replace(owner: Any, name: str, by: Any) -> None:
     if isinstance(owner, dict):
+        assert name in owner, name
         owner[name] = by
     else:
+        assert hasattr(owner, name), f"{owner!r} has no {name}: the protection has moved"
         setattr(owner, name, by)
 
 

@@ -8,13 +8,33 @@ from tracemalloc import get_traced_memory, reset_peak, start, stop
 from typing import Any, Final
 
 from track_protocol.errors import TrackError
+from track_protocol.security.scram import make_verifier
+from track_protocol.security.tokens import new_token
 from track_protocol.wire.batch import METRIC, Batch, PointsOp
 from track_protocol.wire.columns import pack
 from track_protocol.wire.connection import Connection, Side, State
+from track_protocol.wire.events import Event
 from track_protocol.wire.frames import FrameKind, encode_frame
 from track_protocol.wire.link import Rejection
+from track_protocol.wire.login import ClientLogin, ServerLogin
 
-__all__ = ["BATCH", "FIELDS", "SAY", "SESSION", "allocation", "frame_of", "talk"]
+__all__ = [
+    "BATCH",
+    "FIELDS",
+    "MOCK_SECRET",
+    "SAY",
+    "SESSION",
+    "TOKEN",
+    "VERIFIER",
+    "allocation",
+    "deliver",
+    "frame_of",
+    "talk",
+]
+
+TOKEN: Final = new_token()
+VERIFIER: Final = make_verifier(TOKEN)
+MOCK_SECRET: Final = bytes(32)
 
 SESSION: Final = b"0123456789abcdef"
 
@@ -50,10 +70,14 @@ SAY: Final[dict[FrameKind, Callable[[Connection], object]]] = {
     FrameKind.HELLO: lambda it: (
         it.send_client_hello("test", SESSION)
         if it.side is Side.CLIENT
-        else it.send_server_hello(1, "test", "SCRAM-SHA-256")
+        else it.send_server_hello("test", ServerLogin(None))
     ),
-    FrameKind.AUTH: lambda it: it.send_auth("proof"),
-    FrameKind.READY: lambda it: it.send_ready("proof", 0, "generation", "writer"),
+    FrameKind.AUTH: lambda it: (
+        it.log_in(ClientLogin("ann", TOKEN, None))
+        if it.side is Side.CLIENT
+        else it.send_challenge(VERIFIER, MOCK_SECRET)
+    ),
+    FrameKind.READY: lambda it: it.send_ready(0, "generation", "writer"),
     FrameKind.CALL: lambda it: it.send_call(7, None, "commit", {}),
     FrameKind.RESULT: lambda it: it.send_result(1, b"\xc0"),
     FrameKind.ERROR: lambda it: it.send_error(1, TrackError("no")),
@@ -70,11 +94,10 @@ _SCRIPT: Final = {
     State.START: [],
     State.GREETING: [(Side.CLIENT, FrameKind.HELLO)],
     State.LOGIN: [(Side.SERVER, FrameKind.HELLO)],
-    State.OPEN: [
-        (Side.CLIENT, FrameKind.AUTH),
-        (Side.SERVER, FrameKind.AUTH),
-        (Side.SERVER, FrameKind.READY),
-    ],
+    State.CHALLENGE: [(Side.CLIENT, FrameKind.AUTH)],
+    State.PROOF: [(Side.SERVER, FrameKind.AUTH)],
+    State.VERDICT: [],
+    State.OPEN: [(Side.SERVER, FrameKind.READY)],
     State.CLOSED: [(Side.CLIENT, FrameKind.CLOSE)],
 }
 
@@ -85,18 +108,32 @@ def frame_of(side: Side, kind: FrameKind) -> bytes:
 
 
 def talk(state: State) -> dict[Side, Connection]:
-    """Both ends of a conversation that has come to `state`; when it is open, call 1 waits for its answer."""
+    """Both ends of a conversation that has come to `state`; when it is open, call 1 waits for its answer.
+
+    A client answers a challenge when it comes, so in PROOF only the server's end is in that state.
+    """
     ends = {side: Connection(side) for side in Side}
     for step in State:
         for side, kind in _SCRIPT[step]:
             SAY[kind](ends[side])
             ends[side.other].receive_data(ends[side].data_to_send())
+        if step is State.VERDICT:
+            deliver(ends)
         if step is State.OPEN and state is State.OPEN:
             ends[Side.CLIENT].send_call(1, None, "commit", {})
-            ends[Side.SERVER].receive_data(ends[Side.CLIENT].data_to_send())
+            deliver(ends)
         if step is state:
             break
     return ends
+
+
+def deliver(ends: dict[Side, Connection]) -> dict[Side, list[Event]]:
+    """Move bytes until both ends have said all; returns what each has heard."""
+    heard: dict[Side, list[Event]] = {side: [] for side in Side}
+    while moved := {side: data for side in Side if (data := ends[side].data_to_send())}:
+        for side, data in moved.items():
+            heard[side.other] += ends[side.other].receive_data(data)
+    return heard
 
 
 @contextmanager

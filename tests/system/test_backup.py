@@ -38,8 +38,8 @@ def acknowledged(peer: Joined, last: int) -> None:
         done = max([done, *(event.last_seq for event in peer.next_events() if isinstance(event, Acked))])
 
 
-def values_in_backup(store: str, path: Path, id: bytes) -> list[float]:
-    opened = open_store(f"{store.partition(':')[0]}:{path}", exclusive=True)
+def values_in_backup(path: Path, id: bytes) -> list[float]:
+    opened = open_store(f"sqlite:{path}", exclusive=True)
     with opened.snapshot() as view:
         found = view.points(id, "metric", "loss", 0, 10**9)
     opened.close()
@@ -71,7 +71,7 @@ def test_a_backup_under_load_holds_all_that_was_acknowledged_and_nothing_out_of_
         seen = json.loads(checked.stdout)
         assert (checked.returncode, seen["sound"], seen["points"]) == (0, True, sent)
         assert server.stop() == 0
-    found = values_in_backup(store, tmp_path / "copy", id)
+    found = values_in_backup(tmp_path / "copy", id)
     assert 200 <= len(found) <= sent
     assert found == [float(value) for value in range(len(found))]
 

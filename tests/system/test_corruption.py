@@ -17,7 +17,6 @@ from running_server import ServerProcess
 from track import TrackClient
 from track.persistence.remote import OutboxProtocol
 from track_protocol.errors import StoreCorrupt
-from track_protocol.wire.batch import Batch
 from track_protocol.wire.link import Acked
 from track_server.app import open_store
 from track_server.engine.engine import Engine
@@ -71,24 +70,6 @@ def test_a_damaged_store_is_read_only_until_a_backup_is_restored_and_then_has_ev
             with ServerProcess(f"sqlite:{path}", home, port=port):
                 client.save()
                 assert list(client.protocol.fetch_metrics(trial, "loss").values) == [1.0, 2.0]
-
-
-def test_damage_in_a_journal_that_is_shared_stops_writing_to_it(tmp_path: Path) -> None:
-    engine = Engine(open_store(f"file:{tmp_path}/runs.json", exclusive=False))
-    try:
-        caller = Caller(engine)
-        trial = caller.new_trial()["id"]
-        journal = tmp_path / "runs.json.journal"
-        whole = journal.read_bytes()
-        journal.write_bytes(bytes([whole[0] ^ 1]) + whole[1:])
-        damaged = journal.read_bytes()
-        for _ in range(2):
-            outcome = caller.batch(Batch(2, 1, [points(trial, loss=[1.0])]))
-            assert isinstance(outcome, StoreCorrupt)
-            assert "'track restore'" in str(caller.batch(Batch(2, 1, [points(trial, loss=[1.0])])))
-    finally:
-        engine.close()
-    assert journal.read_bytes() == damaged
 
 
 def test_a_damaged_chunk_that_is_found_by_tidying_up_stops_writing(tmp_path: Path) -> None:

@@ -11,7 +11,6 @@ Negative controls, each of which makes a test here fail:
 
 from __future__ import annotations
 
-import os
 import random
 import subprocess
 from collections.abc import Iterator
@@ -20,7 +19,6 @@ from pathlib import Path
 import pytest
 
 from engine_calls import Caller, points
-from old_stores import check_holds_everything, old_json, old_sqlite
 from running_server import serving
 from track import TrackClient
 from track.persistence.remote import OutboxProtocol
@@ -114,24 +112,6 @@ def test_a_full_disk_refuses_writes_serves_reads_and_resumes_exactly_once(disk: 
         again.close()
 
 
-def test_half_a_frame_is_cut_off_the_journal_again(disk: Path) -> None:
-    engine = Engine(open_store(f"file:{disk}/runs.json", exclusive=True))
-    try:
-        caller = Caller(engine)
-        trial = caller.new_trial()["id"]
-        filler = _fill(disk)
-        journal = disk / "runs.json.journal"
-        before = journal.stat().st_size
-        # Some pages, so that the frame is begun and cannot be ended.
-        os.truncate(filler, filler.stat().st_size - 16_384)
-        outcome = caller.batch(Batch(2, 20_000, [points(trial, loss=_noise(20_000))]))
-        assert isinstance(outcome, StoreFull)
-        assert journal.stat().st_size == before
-    finally:
-        (disk / "filler").unlink()
-        engine.close()
-
-
 def _log_across_a_full_disk(uri: str, disk: Path) -> None:
     with TrackClient(uri) as client:
         client.set_project(name="full")
@@ -161,25 +141,6 @@ def test_a_served_client_needs_no_help_when_there_is_room_again(disk: Path, tmp_
 @pytest.mark.parametrize("uri", STORES)
 def test_an_embedded_client_needs_no_help_when_there_is_room_again(disk: Path, uri: str) -> None:
     _log_across_a_full_disk(uri.format(disk), disk)
-
-
-@pytest.mark.parametrize("kind", ["sqlite", "file"])
-def test_a_full_disk_leaves_an_old_store_unmigrated(disk: Path, kind: str) -> None:
-    path = disk / "runs"
-    make, room = (old_sqlite, 131_072) if kind == "sqlite" else (old_json, 0)
-    before = make(path).read_bytes()
-    filler = _fill(disk)
-    # Room for SQLite's log and its index, and not for a copy.
-    os.truncate(filler, filler.stat().st_size - room)
-    with pytest.raises(StoreFull, match="is of version 1 and stays so: no space is left for the copy"):
-        open_store(f"{kind}:{path}", exclusive=False)
-    assert path.read_bytes() == before
-    assert not [file.name for file in disk.iterdir() if file.name.endswith((".bak", ".part"))]
-    filler.unlink()
-    store = open_store(f"{kind}:{path}", exclusive=False)
-    check_holds_everything(store)
-    store.close()
-    assert [file.name for file in disk.iterdir() if file.name.endswith(".bak")]
 
 
 @pytest.mark.parametrize("uri", STORES)

@@ -243,6 +243,45 @@ def test_a_server_that_stands_still_holds_up_no_first_log_call(server: LateServe
         assert reader.protocol.get_trial(trial.trial)[0].metrics["loss"] == [2.0]
 
 
+def created(server: LateServer) -> TrackClient:
+    """A client that has created a trial, of a project and a group."""
+    client = TrackClient(f"{server.uri}&timeout=60")
+    client.set_project(name="p")
+    client.set_group(name="g")
+    client.new_trial(name="t").log_metrics(loss=0.5)
+    return client
+
+
+def test_a_server_that_is_slow_to_answer_is_not_called_unreachable(
+    server: LateServer, caplog: pytest.LogCaptureFixture
+) -> None:
+    # The kernel accepts connections of a process that has no time to: it looks like a machine under load.
+    server.start()
+    assert server.process is not None
+    server.process.process.send_signal(signal.SIGSTOP)
+    try:
+        client = created(server)
+    finally:
+        server.process.process.send_signal(signal.SIGCONT)
+    client.close()
+    assert caplog.text.count("slow to answer; still waiting") == 1
+    for alarm in ("cannot be reached", "no server answers", "start the server", "no revision before"):
+        assert alarm not in caplog.text
+    with TrackClient(server.uri) as reader:
+        assert [trial.name for trial in reader.protocol.fetch_trials({})] == ["t"]
+
+
+def test_a_server_that_refuses_connections_is_called_unreachable(
+    server: LateServer, caplog: pytest.LogCaptureFixture
+) -> None:
+    client = created(server)
+    assert caplog.text.count("no server answers at") == 1
+    assert "has no revision before that" in caplog.text
+    assert "slow to answer" not in caplog.text
+    server.start()
+    client.close()
+
+
 def test_a_claim_that_failed_is_not_made_when_the_server_goes_on(server: LateServer) -> None:
     server.start()
     assert server.process is not None

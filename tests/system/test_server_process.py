@@ -262,7 +262,6 @@ def test_a_folder_that_does_not_exist_is_named(tmp_path: Path) -> None:
 def made(store: str) -> Path:
     """The main file of a store that was just made and closed."""
     opened = open_store(store, exclusive=True)
-    opened.save()
     opened.close()
     return Path(store.partition(":")[2])
 

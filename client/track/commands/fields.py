@@ -22,6 +22,7 @@ _ROOTS: Final = {"params": "parameters", "parameters": "parameters", "tags": "ta
 _SERIES: Final = {"metrics": "last", "chronos": "mean"}
 _LEAST_DIGITS: Final = 8
 _DIGITS: Final = 6
+_FIELDS: Final = ("uid", "name", "description", "metadata")
 _LONGEST: Final = 200
 """Letters of a cell."""
 
@@ -30,8 +31,10 @@ class Names:
     """Names of projects and groups by their uids, as a store has them."""
 
     def __init__(self, protocol: Protocol) -> None:
-        self.projects: dict[str, Project] = {each.uid: each for each in protocol.fetch_projects({})}
-        self.groups: dict[str, TrialGroup] = {each.uid: each for each in protocol.fetch_groups({})}
+        projects = protocol.fetch_projects({}, fields=_FIELDS)
+        groups = protocol.fetch_groups({}, fields=(*_FIELDS, "project_id"))
+        self.projects: dict[str, Project] = {each.uid: each for each in projects}
+        self.groups: dict[str, TrialGroup] = {each.uid: each for each in groups}
 
     def project(self, uid: str | None) -> str | None:
         """What a project is called; its uid when it is called nothing."""

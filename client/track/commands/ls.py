@@ -8,7 +8,7 @@ from typing import Any, Final
 
 from track.commands.fields import MISSING, Names, document, flat, short_uids, shown, sorted_by, value_of
 from track.commands.printing import add_json, page, print_json, table_text
-from track.commands.stores import add_filter, add_store, find_trials, opened, selected
+from track.commands.stores import add_filter, add_store, opened, selected
 from track.persistence.protocol import Protocol
 from track_protocol.command import Command
 from track_protocol.errors import UsageError
@@ -22,6 +22,14 @@ _MOST: Final = 4
 
 _LIMIT: Final = 100
 
+_ROOTS: Final = {"params": "parameters", "parameters": "parameters", "tags": "tags", "metadata": "metadata"}
+_ATTRIBUTES: Final = {
+    "status": "status.name",
+    **{name: name for name in ("created", "uid", "id", "hash", "name", "revision", "version", "description")},
+}
+_SORTED_HERE: Final = frozenset({"seen", "project", "group"})
+"""Columns of which the store has other values than are shown."""
+
 
 def _configure(parser: argparse.ArgumentParser) -> None:
     add = parser.add_argument
@@ -29,8 +37,8 @@ def _configure(parser: argparse.ArgumentParser) -> None:
     add_store(parser)
     add_filter(parser)
     add("--sort", metavar="NAME", help="order by a column, such as metrics.loss.min (default: oldest first)")
-    add("-r", "--reverse", action="store_true", help="the other way round")
-    add("--limit", type=_count, metavar="N", help=f"at most so many (default: {_LIMIT}; with --json all)")
+    add("-r", "--reverse", action="store_true", help="reverse order")
+    add("--limit", type=_count, metavar="N", help=f"maximum rows (default: {_LIMIT}; with --json all)")
     add("--columns", metavar="A,B", help="which columns, such as uid,params.lr,metrics.loss.min")
     add_json(parser)
 
@@ -49,15 +57,12 @@ def _count(text: str) -> int:
 
 
 def _run(arguments: argparse.Namespace) -> int:
-    with opened(arguments.uri) as protocol:
-        found = sorted_by(
-            _LISTS[arguments.what](protocol, arguments.filter), arguments.sort, backwards=arguments.reverse
-        )
     limit = arguments.limit if arguments.limit is not None or arguments.json else _LIMIT
-    kept, ordered = found, arguments.sort is not None or arguments.reverse
-    if limit is not None:
+    ordered = arguments.sort is not None or arguments.reverse
+    with opened(arguments.uri) as protocol:
         # In order of making, the newest are what one looks for; in an order of one's own, the first.
-        kept = found[:limit] if ordered else found[max(0, len(found) - limit) :]
+        found = _LISTS[arguments.what](protocol, arguments, None if limit is None else limit + 1)
+    kept = found if limit is None else found[:limit] if ordered else found[max(0, len(found) - limit) :]
     columns = [name.strip() for name in arguments.columns.split(",")] if arguments.columns else None
     if columns is not None and not all(columns):
         raise UsageError("--columns has a name that is empty: give names with one comma between them")
@@ -69,20 +74,39 @@ def _run(arguments: argparse.Namespace) -> int:
         return 0
     text = _table(kept, columns or _default_columns(arguments.what, kept))
     if len(kept) < len(found):
-        which = "first" if ordered else "newest"
-        text += f"the {which} {len(kept):,} of {len(found):,} {arguments.what}; --limit N shows more\n"
+        text += f"only the {'first' if ordered else 'newest'} {len(kept):,} are shown; --limit N shows more\n"
     page(text)
     return 0
 
 
-def _trials(protocol: Protocol, filter: str) -> list[dict[str, Any]]:
-    names = Names(protocol)
-    return [document(trial, names) for trial in find_trials(protocol, filter)]
+def _trials(protocol: Protocol, arguments: argparse.Namespace, limit: int | None) -> list[dict[str, Any]]:
+    query, names = selected(protocol, arguments.filter), Names(protocol)
+    if arguments.sort in _SORTED_HERE:
+        found = [document(trial, names) for trial in protocol.fetch_trials(query)]
+        return sorted_by(found, arguments.sort, backwards=arguments.reverse)
+    newest = arguments.sort is None and not arguments.reverse and limit is not None
+    order = ["-created"] if newest else _order(arguments.sort, backwards=arguments.reverse)
+    trials = protocol.fetch_trials(query, order=order, limit=limit)
+    return [document(trial, names) for trial in (trials[::-1] if newest else trials)]
 
 
-def _groups(protocol: Protocol, filter: str) -> list[dict[str, Any]]:
+def _order(name: str | None, *, backwards: bool) -> list[str]:
+    """A column as the store orders by it; a plain name is a parameter, or else a metric."""
+    root, _, rest = (name or "created").partition(".")
+    if root in _ROOTS and rest:
+        names = [f"{_ROOTS[root]}.{rest}"]
+    elif root in ("metrics", "chronos") and rest:
+        names = [f"{root}.{rest}"]
+    elif root in _ATTRIBUTES and not rest:
+        names = [_ATTRIBUTES[root]]
+    else:
+        names = [f"parameters.{name}", f"metrics.{name}"]
+    return [f"-{each}" for each in names] if backwards else names
+
+
+def _groups(protocol: Protocol, arguments: argparse.Namespace, _limit: int | None) -> list[dict[str, Any]]:
     names = Names(protocol)
-    return [
+    found = [
         {
             "uid": group.uid,
             "name": group.name,
@@ -93,12 +117,13 @@ def _groups(protocol: Protocol, filter: str) -> list[dict[str, Any]]:
             "parameters": {},
             "metrics": {},
         }
-        for group in protocol.fetch_groups(selected(protocol, filter, "group"))
+        for group in protocol.fetch_groups(selected(protocol, arguments.filter, "group"))
     ]
+    return sorted_by(found, arguments.sort, backwards=arguments.reverse)
 
 
-def _projects(protocol: Protocol, filter: str) -> list[dict[str, Any]]:
-    return [
+def _projects(protocol: Protocol, arguments: argparse.Namespace, _limit: int | None) -> list[dict[str, Any]]:
+    found = [
         {
             "uid": project.uid,
             "name": project.name,
@@ -109,11 +134,12 @@ def _projects(protocol: Protocol, filter: str) -> list[dict[str, Any]]:
             "parameters": {},
             "metrics": {},
         }
-        for project in protocol.fetch_projects(selected(protocol, filter, "project"))
+        for project in protocol.fetch_projects(selected(protocol, arguments.filter, "project"))
     ]
+    return sorted_by(found, arguments.sort, backwards=arguments.reverse)
 
 
-_LISTS: Final[dict[str, Callable[[Protocol, str], list[dict[str, Any]]]]] = {
+_LISTS: Final[dict[str, Callable[[Protocol, argparse.Namespace, int | None], list[dict[str, Any]]]]] = {
     "trials": _trials,
     "groups": _groups,
     "projects": _projects,

@@ -7,22 +7,20 @@ it.  All waiting is done in `select`, on the socket and on a pipe that `wake` wr
 from __future__ import annotations
 
 import contextlib
-import math
-import os
+import logging
 import select
-import socket
-import threading
 import time
 from collections import deque
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, Final, TypeVar
 
+from track.connection.channel import Channel, wait_for
+from track.connection.descriptors import WakePipe
 from track_protocol.errors import (
     AuthenticationError,
+    CallTimeout,
     ConnectionLost,
-    EncryptionMismatch,
     RemoteProtocolError,
-    ServerUnreachable,
     TrackError,
     error_from_wire,
 )
@@ -32,7 +30,6 @@ from track_protocol.wire.batch import Batch
 from track_protocol.wire.connection import Connection, Side, State
 from track_protocol.wire.events import (
     AckReceived,
-    AuthReceived,
     CloseReceived,
     ErrorReceived,
     Event,
@@ -42,21 +39,19 @@ from track_protocol.wire.events import (
     ResultReceived,
     ServerHelloReceived,
 )
+from track_protocol.wire.keepalive import SILENCE_S
 from track_protocol.wire.link import Acked, Failed, LinkEvent, Opened, Refused, Replied
 
 if TYPE_CHECKING:
-    import ssl
-
     from track.connection.address import SocketAddress
     from track.connection.trust import Trust
 
 __all__ = ["SocketLink"]
 
-_CHUNK: Final = 256 * 1024
-_PASSWORD: Final = "PASSWORD"  # noqa: S105 - a mechanism's name
-_SHORTEST: Final = 0.001
-_SILENCE: Final = 20.0
-"""Seconds of silence after which the server is asked for a sign of life; as long again is too long."""
+_log: Final = logging.getLogger("track.connection")
+
+_LOOK_EVERY_S: Final = 5.0
+"""Longest wait in one piece, in case a wake-up is lost because its pipe was closed from outside."""
 
 _E = TypeVar("_E", bound=Event)
 
@@ -67,24 +62,24 @@ class SocketLink:
     Args:
         address: the server.
         authenticate: gives name and password or token; by default `SocketAddress.credentials`.
+        silence: seconds of silence after which the server is asked for a sign of life.
     """
 
     def __init__(
-        self, address: SocketAddress, authenticate: Callable[[], tuple[str, str] | None] | None = None
+        self,
+        address: SocketAddress,
+        authenticate: Callable[[], tuple[str, str] | None] | None = None,
+        *,
+        silence: float = SILENCE_S,
     ) -> None:
         self._address = address
+        self._silence = silence
         self._authenticate = authenticate or address.credentials
         self._connection = Connection(Side.CLIENT)
-        self._socket: socket.socket | ssl.SSLSocket | None = None
+        self._channel: Channel | None = None
         self._unsent = bytearray()
         self._early: deque[Event] = deque()
-        self._heard = self._asked = time.monotonic()
-        # Held while the pipe is written to or closed: a closed descriptor may already be another file.
-        # Reentrant, because a signal handler may log, and so wake, in the middle of a wake-up.
-        self._pipe = threading.RLock()
-        self._awake, self._waker = os.pipe()
-        os.set_blocking(self._awake, False)
-        os.set_blocking(self._waker, False)
+        self._pipe = WakePipe()
 
     # -- opening -------------------------------------------------------------------------------------
 
@@ -92,14 +87,25 @@ class SocketLink:
         """See `Link.open`."""
         deadline = time.monotonic() + timeout
         self._disconnect()
-        self._connection = Connection(Side.CLIENT)
+        self._connection = Connection(Side.CLIENT, self._silence)
         self._unsent.clear()
         self._early.clear()
+        if not self._pipe.is_ours:
+            self._pipe = WakePipe()
         try:
-            return self._open(session, deadline)
-        except BaseException:
+            opened = self._open(session, deadline)
+        except BaseException as error:
+            _log.debug("no connection to %s: %s", self._address.shown, error)
             self._disconnect()
             raise
+        _log.debug(
+            "session %s is attached to %s as %s, after record %d",
+            session.hex(),
+            self._address.shown,
+            opened.role,
+            opened.last_seq,
+        )
+        return opened
 
     def _open(self, session: bytes, deadline: float) -> Opened:
         from track.connection.credentials import local_credentials
@@ -123,28 +129,28 @@ class SocketLink:
                     f"{address.shown}: in plain text anybody on this machine could pose as the server and "
                     "try passwords against the login: use a token, or leave security_layer=plaintext out"
                 )
-            self._socket = self._connect(deadline)
-            self._socket.setblocking(False)
+            self._connect(deadline)
             return self._log_in(name, secret, session, None, None, deadline, is_own)
         trust = pins_for(address.host, address.port, uri_pins=address.pins, secret=secret, local=local)
-        raw = self._connect(deadline)
-        self._socket = raw
-        tls, der = self._handshake(raw, deadline)
-        self._socket = tls
+        der = self._connect(deadline).start_tls(address.host, address.cafile, deadline)
         if is_own and (fresh := local_credentials(address.port)) is not None and fresh != local:
             trust = pins_for(
                 address.host, address.port, uri_pins=address.pins, secret=fresh.token, local=fresh
             )
         trust.check(der)
-        tls.setblocking(False)
         return self._log_in(name, secret, session, der, trust, deadline, is_own)
+
+    def _connect(self, deadline: float) -> Channel:
+        address = self._address
+        self._channel = Channel(address.host, address.port, address.shown, deadline)
+        return self._channel
 
     def _await_anybody(self, deadline: float) -> None:
         """See that a server is there: one that is yet to start, or just starts, is no missing login."""
-        raw = self._socket = self._connect(deadline)
+        channel = self._connect(deadline)
         if not self._address.plaintext:
             # It accepts connections only once it has left its login.
-            self._handshake(raw, deadline)
+            channel.start_tls(self._address.host, self._address.cafile, deadline)
         self._disconnect()
 
     def _no_login(self) -> str:
@@ -159,52 +165,6 @@ class SocketLink:
             "server's machine"
         )
 
-    def _connect(self, deadline: float) -> socket.socket:
-        address = self._address
-        try:
-            connected = socket.create_connection((address.host, address.port), timeout=_left(deadline))
-        except (OSError, UnicodeError) as error:  # the latter for what can be no host name
-            reason = _why(error) if isinstance(error, OSError) else "it is no host name"
-            raise ServerUnreachable(
-                f"no server answers at {address.shown} ({reason}): is it running, and is the address right?"
-            ) from None
-        connected.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-        return connected
-
-    def _handshake(self, raw: socket.socket, deadline: float) -> tuple[ssl.SSLSocket, bytes]:
-        import ssl
-        from pathlib import Path
-
-        from track.connection.tls import check_negotiated, client_context
-
-        address = self._address
-        context = client_context(Path(address.cafile) if address.cafile else None)
-        raw.settimeout(_left(deadline))
-        try:
-            tls = context.wrap_socket(raw, server_hostname=address.host)
-        except ssl.SSLCertVerificationError as error:
-            raise AuthenticationError(
-                f"the certificate of {address.shown} is not signed for it by {address.cafile}: "
-                f"{error.verify_message}"
-            ) from None
-        except OSError as error:
-            # A server that stops, or has no connection left, ends the stream: that may be over soon.
-            if isinstance(error, ssl.SSLError) and not isinstance(error, ssl.SSLEOFError):
-                raise EncryptionMismatch(
-                    f"{address.shown} does not speak TLS 1.3 ({error.reason or error}): if it is a server "
-                    "started with security_layer=plaintext, say so in the URI too; otherwise something else "
-                    "listens there"
-                ) from None
-            raise ServerUnreachable(
-                f"{address.shown} ended the TLS handshake ({_why(error)}): try again"
-            ) from None
-        self._socket = tls
-        check_negotiated(tls)
-        der = tls.getpeercert(binary_form=True)
-        if der is None:
-            raise AuthenticationError(f"{address.shown} showed no certificate")
-        return tls, der
-
     def _log_in(
         self,
         name: str,
@@ -217,36 +177,23 @@ class SocketLink:
     ) -> Opened:
         from track.connection.credentials import local_credentials
         from track_protocol.security.pins import endpoint_binding
-        from track_protocol.security.scram import ClientExchange, mechanism_for
+        from track_protocol.wire.login import ClientLogin
 
         connection = self._connection
         connection.send_client_hello("track", session)
         hello = self._expect(ServerHelloReceived, deadline)
+        _log.debug("%s (%s) asks for %s", self._address.shown, hello.agent, hello.mechanism)
         if is_own and (fresh := local_credentials(self._address.port)) is not None:
             # What was read before may be what a killed server left; this one has left its own by now.
             name, secret = fresh.username, fresh.token
         binding = endpoint_binding(der) if der is not None else None
-        if hello.mechanism == _PASSWORD and trust is not None and trust.pins:
-            connection.send_auth(f"{name}\0{secret.reveal()}")
-            return _opened(self._expect(ReadyReceived, deadline))
-        if hello.mechanism != mechanism_for(binding):
-            raise AuthenticationError(self._wrong_mechanism(hello.mechanism))
-        exchange = ClientExchange(name, secret, binding)
-        connection.send_auth(exchange.first())
-        connection.send_auth(exchange.final(self._expect(AuthReceived, deadline).message))
+        may_reveal = trust is not None and bool(trust.pins)
+        _log.debug("logging in to %s as %s", self._address.shown, name)
+        connection.log_in(ClientLogin(name, secret, binding, may_reveal=may_reveal))
         ready = self._expect(ReadyReceived, deadline)
-        exchange.verify(ready.proof)
         if trust is not None and der is not None:
             trust.proven(der)
-        return _opened(ready)
-
-    def _wrong_mechanism(self, mechanism: str) -> str:
-        if mechanism == _PASSWORD:
-            return (
-                f"{self._address.shown} wants the password itself, which is only sent to a server whose key "
-                "is known: add pin=sha256:... to the URI (the server prints it when it starts)"
-            )
-        return f"{self._address.shown} wants the login mechanism {mechanism[:40]!r}, which is not safe here"
+        return Opened(ready.last_seq, ready.generation, ready.role)
 
     def _expect(self, kind: type[_E], deadline: float) -> _E:
         """Say what is to be said and wait for an event of that kind; what comes behind it is kept."""
@@ -264,11 +211,13 @@ class SocketLink:
                     self._early.append(event)
             if found is not None:
                 return found
-            if _left(deadline) <= _SHORTEST:
-                raise ServerUnreachable(
-                    f"{self._address.shown} did not finish the login in time: is it overloaded?"
+            if time.monotonic() >= deadline:
+                raise CallTimeout(
+                    f"{self._address.shown} accepted the connection and did not finish the login in time: "
+                    "is it overloaded?"
                 )
-            self._wait(_left(deadline))
+            self._write_out()  # a challenge is answered when it is received
+            self._wait(deadline - time.monotonic())
 
     # -- talking -------------------------------------------------------------------------------------
 
@@ -300,30 +249,22 @@ class SocketLink:
 
     def wake(self) -> None:
         """See `Link.wake`."""
-        with self._pipe, contextlib.suppress(BlockingIOError):  # the pipe is full of wake-ups already
-            if self._waker >= 0:
-                os.write(self._waker, b"!")
+        self._pipe.wake()
 
     def close(self) -> None:
         """See `Link.close`."""
-        if self._socket is not None and self._connection.state is not State.CLOSED:
+        if self._channel is not None and self._connection.state is not State.CLOSED:
+            _log.debug("closing the connection to %s", self._address.shown)
             self._connection.send_close()
             with contextlib.suppress(TrackError):
                 self._write_out()
-        self._release()
+        self._disconnect()
+        self._pipe.close()
 
     def after_fork_in_child(self) -> None:
         """Release this process's copies without a goodbye: the connection is the parent's."""
-        self._pipe = threading.RLock()
-        self._release()
-
-    def _release(self) -> None:
         self._disconnect()
-        with self._pipe:
-            ends, self._awake, self._waker = (self._awake, self._waker), -1, -1
-            for end in ends:
-                if end >= 0:
-                    os.close(end)
+        self._pipe.close_in_child()
 
     def _told(self) -> list[LinkEvent]:
         """What the events in `_early` tell; a close waits until the answers before it were taken."""
@@ -357,30 +298,31 @@ class SocketLink:
         """Send what the socket takes now."""
         self._unsent += self._connection.data_to_send()
         while self._unsent:
+            channel = self._open_channel
             try:
-                with memoryview(self._unsent) as view:
-                    sent = self._open_socket.send(view[:_CHUNK])
+                sent = channel.send(self._unsent)
             except OSError as error:
-                if _would_block(error):
-                    return
-                raise self._last_words() or self._broken(error) from None
+                raise self._last_words() or _lost(channel, error) from None
+            if not sent:
+                return
             del self._unsent[:sent]
 
     def _read_in(self) -> list[Event]:
         """The events in what has arrived."""
         events: list[Event] = []
         while True:
+            channel = self._open_channel
             try:
-                data = self._open_socket.recv(_CHUNK)
+                data = channel.receive()
             except OSError as error:
-                if events or _would_block(error):
-                    return events
-                raise self._broken(error) from None
-            if not data:
                 if events:
                     return events
+                raise _lost(channel, error) from None
+            if data is None or (events and not data):
+                return events
+            if not data:
                 raise ConnectionLost(f"{self._address.shown} ended the connection")
-            self._heard = time.monotonic()
+            self._connection.note_life(time.monotonic())
             events += self._connection.receive_data(data)
 
     def _last_words(self) -> TrackError | None:
@@ -392,32 +334,33 @@ class SocketLink:
             return None
         return next((_closed(event) for event in events if isinstance(event, CloseReceived)), None)
 
-    def _broken(self, error: OSError) -> ConnectionLost:
-        return ConnectionLost(f"the connection to {self._address.shown} broke: {_why(error)}")
-
     def _wait(self, seconds: float | None) -> bool:
-        """Wait for the socket or a wake-up; whether it was a wake-up."""
-        poller = select.poll()
-        poller.register(self._open_socket, select.POLLIN | (select.POLLOUT if self._unsent else 0))
-        poller.register(self._awake, select.POLLIN)
-        ready = poller.poll(None if seconds is None else max(0, math.ceil(seconds * 1000)))
-        woken = any(descriptor == self._awake for descriptor, _ in ready)
+        """Wait for the socket or a wake-up; whether it was a wake-up.
+
+        Raises:
+            ConnectionLost: the program has closed a descriptor of ours.
+        """
+        if not self._pipe.is_ours:
+            raise ConnectionLost("the program has closed the descriptor by which this connection is woken")
+        events = select.POLLIN | (select.POLLOUT if self._unsent else 0)
+        ready = wait_for([(self._open_channel, events), (self._pipe, select.POLLIN)], seconds)
+        woken = self._pipe.fileno() in ready
         if woken:
-            with contextlib.suppress(BlockingIOError):
-                while len(os.read(self._awake, 4096)) == 4096:
-                    pass
+            self._pipe.drain()
         return woken
 
     def _watched(self, seconds: float | None) -> float:
         """How long to wait at most before the next look whether the server is still there."""
-        silence = time.monotonic() - self._heard
-        if silence > 2 * _SILENCE and self._asked > self._heard:
-            raise ConnectionLost(f"{self._address.shown} has given no sign of life for {silence:.0f} s")
-        if silence > _SILENCE and self._asked <= self._heard:
-            self._asked = time.monotonic()
-            self._connection.send_ping(0)
-            self._write_out()
-        return min(_SILENCE / 4, seconds) if seconds is not None else _SILENCE / 4
+        now = time.monotonic()
+        if now >= self._connection.next_timeout():
+            _log.debug("%s is silent: asking it for a sign of life", self._address.shown)
+        try:
+            self._connection.handle_timeout(now)
+        except ConnectionLost as error:
+            raise ConnectionLost(f"{self._address.shown}: {error}") from None
+        self._write_out()
+        waits = [_LOOK_EVERY_S, self._connection.next_timeout() - now]
+        return min(waits if seconds is None else [*waits, seconds])
 
     @property
     def _is_open(self) -> bool:
@@ -425,36 +368,19 @@ class SocketLink:
         return self._connection.state is State.OPEN
 
     @property
-    def _open_socket(self) -> socket.socket:
-        if self._socket is None:
+    def _open_channel(self) -> Channel:
+        if self._channel is None:
             raise ConnectionLost(f"there is no connection to {self._address.shown}")
-        return self._socket
+        return self._channel
 
     def _disconnect(self) -> None:
-        if self._socket is not None:
-            self._socket.close()
-            self._socket = None
+        if self._channel is not None:
+            self._channel.close()
+            self._channel = None
 
 
-def _left(deadline: float) -> float:
-    return max(_SHORTEST, deadline - time.monotonic())
-
-
-def _why(error: OSError) -> str:
-    return error.strerror or str(error) or type(error).__name__
-
-
-def _would_block(error: OSError) -> bool:
-    """Whether a non-blocking socket, plain or TLS, only has to wait."""
-    if isinstance(error, BlockingIOError):
-        return True
-    import ssl
-
-    return isinstance(error, ssl.SSLWantReadError | ssl.SSLWantWriteError)
-
-
-def _opened(ready: ReadyReceived) -> Opened:
-    return Opened(ready.last_seq, ready.generation, ready.role)
+def _lost(channel: Channel, error: OSError) -> TrackError:
+    return error if isinstance(error, TrackError) else channel.broken(error)
 
 
 def _closed(event: CloseReceived) -> TrackError:

@@ -181,6 +181,7 @@ class Connector:
             what = f"{self._name} takes nothing" if refuses else f"the connection to {self._name} was lost"
             _log.warning("%s; what is logged waits here: %s", what, error)
         self._backoff.failed()
+        _log.debug("%s: next attempt in %.2f s, after: %s", self._name, self._backoff.remaining(), error)
 
     def need_help(self, error: TrackError, comfort: str) -> None:
         """Something is wrong that does not pass by itself: try rarely.

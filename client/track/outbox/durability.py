@@ -212,17 +212,14 @@ class TimeoutPolicy:
 
     def _no_answer(self, what: str, waited: float) -> ServerUnreachable:
         problem = self._sender.connector.problem
-        asked = f"{what} had no answer within {waited:.1f} s"
         if not self._sender.connector.reached and isinstance(problem, ServerUnreachable):
-            return type(problem)(f"{problem} ({asked})")
+            return type(problem)(f"{problem} ({what} had no answer within {waited:.1f} s)")
+        # An attempt that has not failed yet says nothing about the server: on a busy machine a login takes
+        # seconds.  Only a refusal, or no route, makes it unreachable.
         why = "" if problem is None else f" ({problem})"
-        if self._sender.connector.reached:
-            return CallTimeout(
-                f"{self._name} did not answer {what} within {waited:.1f} s{why}: "
-                "see whether it is running and not overloaded"
-            )
-        return ServerUnreachable(
-            f"{asked}: {self._name} cannot be reached{why}: start the server, or correct the address"
+        return CallTimeout(
+            f"{self._name} did not answer {what} within {waited:.1f} s{why}: "
+            "see whether it is running and not overloaded"
         )
 
     # -- for what was logged to be saved ---------------------------------------------------------

@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import Any, Final
-
 from track.persistence.protocol import Protocol
-from track_protocol.errors import MissingExtra, UnknownScheme
-from track_protocol.uri import MULTIPLEXER, redact, scheme_of
+from track.persistence.registry import get_protocol, register
+from track_protocol.errors import MissingExtra
+from track_protocol.uri import MULTIPLEXER, redact
 
 __all__ = [
     "get_protocol",
@@ -116,7 +114,13 @@ def _not_yet(uri: str, extra: str) -> MissingExtra:
     )
 
 
-_MAKERS: Final[dict[str, Callable[[str], Protocol]]] = {
+def _embedded(uri: str) -> Protocol:
+    from track.persistence.embedded import EmbeddedProtocol
+
+    return EmbeddedProtocol(uri)
+
+
+for _scheme, _make in {
     "cockroach": make_cockroach_protocol,
     "cometml": make_comet_ml,
     "ephemeral": make_ephemeral_protocol,
@@ -128,44 +132,5 @@ _MAKERS: Final[dict[str, Callable[[str], Protocol]]] = {
     "pickled": make_pickled_protocol,
     "socket": make_socket_protocol,
     "sqlite": make_sqlite_protocol,
-}
-
-
-def register(name: str, proto: Callable[[str], Any]) -> None:
-    """Add a backend of your own, or put it in the place of another.
-
-    Args:
-        name: the scheme of its URIs.
-        proto: given the URI, makes the `Protocol`; usually the class itself.
-    """
-    _MAKERS[name.lower()] = proto
-
-
-def get_protocol(backend_name: str) -> Protocol:
-    """The store that a URI names.
-
-    Raises:
-        UriError: the URI cannot be understood, or holds an option nobody knows.
-        UnknownScheme: no backend has its scheme.
-        MissingExtra: the backend's packages are not installed.
-    """
-    scheme = scheme_of(backend_name)
-    maker = _MAKERS.get(scheme)
-    if maker is not None:
-        return maker(backend_name)
-    # Deferred: whoever chose a scheme of the table needs no look at what else is installed.
-    from track.persistence.embedded import installed
-
-    if scheme in installed():
-        return _embedded(backend_name)
-    known = ", ".join(sorted({*_MAKERS, *installed()}))
-    raise UnknownScheme(
-        f"{redact(backend_name)}: no backend is called {scheme!r}; there are {known}, and "
-        "track.persistence.register adds others"
-    )
-
-
-def _embedded(uri: str) -> Protocol:
-    from track.persistence.embedded import embedded
-
-    return embedded(uri)
+}.items():
+    register(_scheme, _make)

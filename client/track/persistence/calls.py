@@ -1,55 +1,49 @@
-"""Python arguments of log calls as the plain arguments that travel.
+"""Arguments of the contract's methods as the plain arguments that travel, made from the declaration of each.
 
-One function for each log method that updates an item, without the item itself: the same ones serve
-the direct call and fetch-and-update.
+`Protocol` has the signature of a method, `track_protocol.wire.methods` declares what travels.  The two agree
+in the names, and the type of a parameter says how its argument is made.
 """
 
 from __future__ import annotations
 
-import functools
 import inspect
 import signal
 import sys
 import time
 import traceback
 from collections.abc import Callable, Mapping
+from functools import cache
 from types import TracebackType
-from typing import Any, Final, TypeVar, cast
+from typing import Any, Final
 
-from track.persistence.protocol import MakeAggregator
+from track.persistence.protocol import Protocol
 from track_protocol.errors import BadArguments, BadValue
 from track_protocol.model.aggregators import spec_of
 from track_protocol.model.documents import status_to_document
-from track_protocol.model.entities import CustomStatus, Status, status
+from track_protocol.model.entities import CustomStatus, Project, Status, Trial, TrialGroup, status
 from track_protocol.model.values import MAX_TEXT_BYTES, check_name, normalise
-from track_protocol.wire.methods import METHODS
+from track_protocol.query.parse import normalise_query
+from track_protocol.wire.methods import METHODS, Access, Method
+from track_protocol.wire.schema import Parameter
 
-__all__ = ["as_status", "end_of", "item_may_be_named", "plain_map", "wire_arguments"]
+__all__ = [
+    "as_status",
+    "end_of",
+    "given_to",
+    "key_of",
+    "plain_map",
+    "reads",
+    "update_named",
+    "wire_arguments",
+]
 
 _EXITS_BY_SIGNAL: Final = frozenset(128 + number for number in (signal.SIGINT, signal.SIGTERM))
 """Exit codes with which a program says that a signal ended it, as shells do."""
 
+_READ_BY_OTHERS: Final = frozenset({"fetch_media"})
+"""Methods that read by means of others: media are points of a series, and their values refer to blobs."""
+
 Complain = Callable[[BadValue], None]
-_F = TypeVar("_F", bound=Callable[..., Any])
-
-
-def item_may_be_named(name: str) -> Callable[[_F], _F]:
-    """Let a method's first argument, which is positional so that a value may have its name, be named too.
-
-    Args:
-        name: of the item, as documented: ``add_trial_tags(trial=trial, a=1)``.
-    """
-
-    def decorate(method: _F) -> _F:
-        @functools.wraps(method)
-        def call(self: Any, /, *args: Any, **kwargs: Any) -> Any:
-            if not args and name in kwargs:
-                args = (kwargs.pop(name),)
-            return method(self, *args, **kwargs)
-
-        return cast(_F, call)
-
-    return decorate
 
 
 def as_status(given: Status | CustomStatus | str | int) -> Status | CustomStatus:
@@ -115,98 +109,136 @@ def _exit_code(given: object) -> int:
     return int(given) if isinstance(given, int) else 1
 
 
-def _text(error: object) -> str | None:
-    """An error's text, whatever it holds; the end of a traceback says most."""
-    if error is None:
-        return None
-    encoded = str(error).encode("utf-8", "replace")[-MAX_TEXT_BYTES:]
-    return encoded.decode("utf-8", "ignore")
+def key_of(trial: Trial) -> bytes | str:
+    """How calls name a trial: by its id, or else by its uid."""
+    return trial.uid if trial.id is None else trial.id
 
 
-def _set_trial_status(status: Status | CustomStatus, error: str | None = None) -> dict[str, Any]:
-    return {"status": status_to_document(as_status(status)), "error": _text(error)}
+def reads(method: str) -> bool:
+    """Whether a method of the contract changes nothing."""
+    declared = METHODS.get(method)
+    return method in _READ_BY_OTHERS or (declared is not None and declared.access is Access.READ)
 
 
-def _log_trial_start(rank: int | None = None) -> dict[str, Any]:
-    return {"time": time.time(), "rank": rank}
+def update_named(name: str, kind: str) -> Method:
+    """The method by which fetch-and-update may change an item.
+
+    Args:
+        name: of the method.
+        kind: of the item: "trial" or "group".
+
+    Raises:
+        BadArguments: no such method changes one.
+    """
+    known = {each.name: each for each in METHODS.values() if each.updates == kind}
+    if name not in known:
+        raise BadArguments(f"{name!r} does not update a {kind}; these do: {', '.join(sorted(known))}")
+    return known[name]
 
 
-def _log_trial_finish(
-    exc_type: type[BaseException] | None = None,
-    exc_val: BaseException | None = None,
-    exc_tb: TracebackType | None = None,
-    rank: int | None = None,
-) -> dict[str, Any]:
-    ending, error = end_of(exc_type, exc_val, exc_tb)
-    if error is not None and rank is not None:
-        error = f"rank {rank}: {error}"
-    return {"time": time.time(), "status": status_to_document(ending), "error": _text(error), "rank": rank}
+def given_to(method: Method, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> dict[str, Any]:
+    """What a method was given, by the names of its parameters.
+
+    Args:
+        method: the method.
+        args: as `Protocol` takes them.
+        kwargs: as `Protocol` takes them.
+
+    Raises:
+        BadArguments: it takes others.
+    """
+    try:
+        bound = _signature(method.name).bind(*args, **kwargs)
+    except TypeError as error:
+        raise BadArguments(f"{method.name}: {error}") from None
+    bound.apply_defaults()
+    given = bound.arguments
+    for parameter in method.parameters:
+        if parameter.type == "values":
+            given[parameter.name] = given.pop("kwargs")
+        elif parameter.type == "update":
+            given[parameter.name] = (given.pop("attr"), given.pop("args"), given.pop("kwargs"))
+        elif parameter.type == "time":
+            given[parameter.name] = time.time()
+    if method.name == "log_trial_finish":
+        given["status"], text = end_of(given["exc_type"], given["exc_val"], given["exc_tb"])
+        rank = given["rank"]
+        given["error"] = text if text is None or rank is None else f"rank {rank}: {text}"
+    return given
 
 
-def _log_trial_arguments(**kwargs: Any) -> dict[str, Any]:
-    return {"arguments": kwargs}
-
-
-def _log_trial_metadata(aggregator: MakeAggregator | None = None, **kwargs: Any) -> dict[str, Any]:
-    return {"metadata": kwargs, "aggregator": spec_of(aggregator)}
-
-
-def _add_trial_tags(**kwargs: Any) -> dict[str, Any]:
-    return {"tags": kwargs}
-
-
-def _set_group_metadata(**kwargs: Any) -> dict[str, Any]:
-    return {"metadata": kwargs}
-
-
-def _rewind_trial(step: float) -> dict[str, Any]:
-    plain = normalise(step, "step")
-    if type(plain) not in (int, float) or plain != plain:
-        raise BadArguments(f"rewind_trial goes back to a step that is a number, not to {step!r:.80}")
-    return {"step": plain, "time": time.time()}
-
-
-_MAKERS: Final[Mapping[str, Callable[..., dict[str, Any]]]] = {
-    "add_trial_tags": _add_trial_tags,
-    "log_trial_arguments": _log_trial_arguments,
-    "log_trial_finish": _log_trial_finish,
-    "log_trial_metadata": _log_trial_metadata,
-    "log_trial_start": _log_trial_start,
-    "rewind_trial": _rewind_trial,
-    "set_group_metadata": _set_group_metadata,
-    "set_trial_status": _set_trial_status,
-}
+@cache
+def _signature(method: str) -> inspect.Signature:
+    _self, *parameters = inspect.signature(getattr(Protocol, method)).parameters.values()
+    return inspect.Signature(parameters)
 
 
 def wire_arguments(
-    kind: str,
-    method: str,
-    args: tuple[Any, ...],
-    kwargs: Mapping[str, Any],
-    complain: Complain | None = None,
+    method: Method, args: tuple[Any, ...], kwargs: Mapping[str, Any], complain: Complain | None = None
 ) -> dict[str, Any]:
-    """The arguments of a log call, without its item, as they travel.
+    """The arguments of a call as they travel.
 
     Args:
-        kind: "trial" or "group".
-        method: a log method that updates one.
-        args: positional arguments behind the item.
-        kwargs: arguments by name.
+        method: the method.
+        args: as `Protocol` takes them.
+        kwargs: as `Protocol` takes them.
         complain: see `plain_map`.
 
     Raises:
-        BadArguments: no such method, or it takes other arguments.
+        BadArguments: it takes others.
     """
-    known = sorted(name for name, each in METHODS.items() if each.updates == kind)
-    if method not in known:
-        raise BadArguments(f"{method!r} does not update a {kind}; these do: {', '.join(known)}")
-    maker = _MAKERS[method]
-    try:
-        inspect.signature(maker).bind(*args, **kwargs)
-    except TypeError as error:
-        raise BadArguments(f"{method}: {error}") from None
-    made = maker(*args, **kwargs)
+    given = given_to(method, args, kwargs)
     return {
-        name: plain_map(value, name, complain) if isinstance(value, dict) and name != "status" else value
-        for name, value in made.items()
+        each.name: _plain(method, each, given[each.name], complain)
+        for each in method.parameters
+        if each.name in given
     }
+
+
+def _plain(method: Method, parameter: Parameter, value: Any, complain: Complain | None) -> Any:
+    if parameter.type == "values":
+        return plain_map(value, parameter.name, complain)
+    if parameter.type == "update":
+        name, args, kwargs = value
+        update = update_named(name, method.answers)
+        given = given_to(update, (None, *args), kwargs)
+        arguments = {
+            each.name: _plain(update, each, given[each.name], None) for each in update.parameters[1:]
+        }
+        return {"method": name, "arguments": arguments}
+    if parameter.type == "number":
+        return _number(method, parameter, value)
+    make = _PLAIN.get(parameter.type.rstrip("?"))
+    return value if make is None or value is None else make(value)
+
+
+def _number(method: Method, parameter: Parameter, value: Any) -> int | float:
+    plain: int | float = normalise(value, parameter.name)
+    if type(plain) not in (int, float) or plain != plain:
+        raise BadArguments(f"{method.name} takes a {parameter.name} that is a number, not {value!r:.80}")
+    return plain
+
+
+def _definition(item: Project | TrialGroup | Trial) -> dict[str, Any]:
+    if isinstance(item, Trial) and item.id is not None:
+        return {"id": item.id}
+    return {"uid": item.uid}
+
+
+def _error(error: object) -> str:
+    """An error's text, whatever it holds; the end of a traceback says most."""
+    return str(error).encode("utf-8", "replace")[-MAX_TEXT_BYTES:].decode("utf-8", "ignore")
+
+
+_PLAIN: Final[Mapping[str, Callable[[Any], Any]]] = {
+    "aggregator": spec_of,
+    "definition": _definition,
+    "error": _error,
+    "group": lambda group: group.uid,
+    "project": lambda project: project.uid,
+    "query": normalise_query,
+    "status": lambda given: status_to_document(as_status(given)),
+    "texts": list,
+    "trial": key_of,
+}
+"""By the type of a parameter: what makes the argument that travels of the one that was given."""

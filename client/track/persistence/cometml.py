@@ -4,19 +4,17 @@ from __future__ import annotations
 
 import json
 import os
-import threading
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from types import TracebackType
 from typing import Any, Final, NoReturn
 
-from track.persistence.calls import as_status, end_of, item_may_be_named, wire_arguments
 from track.persistence.null import NullProtocol
-from track.persistence.protocol import LATEST, TIMINGS, MakeAggregator, MetricWriter
+from track.persistence.protocol import TIMINGS, MakeAggregator, MetricWriter, item_may_be_named
+from track.persistence.timers import Timers
 from track.serialization import to_json
 from track_protocol.errors import ItemNotFound, MissingExtra, UriError, UsageError
-from track_protocol.model.entities import CustomStatus, Project, Status, Trial, TrialGroup
-from track_protocol.model.rejected import Rejected
+from track_protocol.model.entities import Project, Trial, TrialGroup
 from track_protocol.model.seriesname import SeriesName, labelled
 from track_protocol.uri import Uri, check_options, redact
 
@@ -39,6 +37,18 @@ _QUIET: Final[Mapping[str, Any]] = {
     "parse_args": False,
 }
 """Nothing is sent but what the script logs."""
+
+
+def _unreadable(method: str) -> Any:
+    """A method that always fails: Comet's SDK does not read."""
+
+    def refuse(self: CometMLProtocol, *args: Any, **kwargs: Any) -> NoReturn:
+        raise UsageError(
+            f"{method} asks {self.uri} to read, which Comet's SDK does not do: look at comet.com, or log to "
+            f"a store as well, as in multiplexer:file:runs.json;{self.uri}"
+        )
+
+    return refuse
 
 
 class CometMLProtocol(NullProtocol):
@@ -73,7 +83,7 @@ class CometMLProtocol(NullProtocol):
         self._project = parts[-1] if parts else None
         self._comet = _comet_ml()
         self._experiments: dict[bytes, Any] = {}
-        self._timers: dict[tuple[bytes, str, int], list[tuple[float, Callable[[], Any] | None]]] = {}
+        self._timers: Timers[tuple[float, Callable[[], Any] | None]] = Timers()
 
     # -- trials ----------------------------------------------------------------------------------
 
@@ -100,65 +110,30 @@ class CometMLProtocol(NullProtocol):
         """See `Protocol.add_group_trial`."""
         self._experiment(trial).log_other("group", group.name)
 
-    def fetch_trials(self, query: Mapping[str, Any]) -> list[Trial]:
-        """Always fails: Comet's SDK does not read."""
-        self._cannot("fetch_trials")
-
-    def fetch_and_update_trial(
-        self, query: Mapping[str, Any], attr: str, *args: Any, **kwargs: Any
-    ) -> Trial | None:
-        """Always fails: Comet's SDK does not read."""
-        self._cannot("fetch_and_update_trial")
-
-    def fetch_metrics(self, trial: Trial, name: str, kind: str = "metric", context: Any = None) -> Any:
-        """Always fails: Comet's SDK does not read."""
-        self._cannot("fetch_metrics")
-
-    def fetch_media(self, trial: Trial, kind: str, name: str | None = None, context: Any = None) -> Any:
-        """Always fails: Comet's SDK does not read."""
-        self._cannot("fetch_media")
-
-    def fetch_blob(self, digest: str) -> Iterator[bytes]:
-        """Always fails: Comet's SDK does not read."""
-        self._cannot("fetch_blob")
-
-    def fetch_rejected(self, trial: Trial | None = None) -> list[Rejected]:
-        """Always fails: Comet's SDK does not read."""
-        self._cannot("fetch_rejected")
+    fetch_trials = _unreadable("fetch_trials")
+    fetch_and_update_trial = _unreadable("fetch_and_update_trial")
+    fetch_metrics = _unreadable("fetch_metrics")
+    fetch_media = _unreadable("fetch_media")
+    fetch_blob = _unreadable("fetch_blob")
+    fetch_rejected = _unreadable("fetch_rejected")
 
     # -- what happens in a trial -----------------------------------------------------------------
 
-    def log_trial_start(self, trial: Trial, rank: int | None = None) -> None:
-        """See `Protocol.log_trial_start`."""
-        if not rank:
-            self.set_trial_status(trial, Status.Running)
-
-    def log_trial_finish(
-        self,
-        trial: Trial,
-        exc_type: type[BaseException] | None = None,
-        exc_val: BaseException | None = None,
-        exc_tb: TracebackType | None = None,
-        rank: int | None = None,
-    ) -> None:
-        """See `Protocol.log_trial_finish`."""
-        if not rank:
-            status, error = end_of(exc_type, exc_val, exc_tb)
-            self.set_trial_status(trial, status, error)
-
-    @item_may_be_named("trial")
-    def log_trial_arguments(self, trial: Trial, /, **kwargs: Any) -> None:
-        """See `Protocol.log_trial_arguments`."""
-        super().log_trial_arguments(trial, **kwargs)
-        self._experiment(trial).log_parameters(to_json(kwargs), nested_support=True)
-
-    @item_may_be_named("trial")
-    def log_trial_metadata(
-        self, trial: Trial, /, aggregator: MakeAggregator | None = LATEST, **kwargs: Any
-    ) -> None:
-        """See `Protocol.log_trial_metadata`; the latest value is kept."""
-        super().log_trial_metadata(trial, aggregator, **kwargs)
-        self._others(trial, kwargs)
+    def _change(self, item: Any, method: str, given: Mapping[str, Any]) -> None:
+        """What changes a trial in memory goes to its experiment, too."""
+        super()._change(item, method, given)
+        if not isinstance(item, Trial):
+            return
+        if "arguments" in given:
+            self._experiment(item).log_parameters(to_json(given["arguments"]), nested_support=True)
+        if "tags" in given:
+            self._experiment(item).add_tags(_tags(given["tags"]))
+        self._others(item, given.get("metadata", {}))
+        if method == "log_trial_start" or "status" in given:
+            assert item.status is not None
+            self._others(item, {"status": item.status.name})
+        if given.get("error") is not None:
+            self._others(item, {"error": given["error"]})
 
     @item_may_be_named("trial")
     def log_trial_metrics(
@@ -205,8 +180,7 @@ class CometMLProtocol(NullProtocol):
         """See `Protocol.log_trial_chrono_start`."""
         if start_callback is not None:
             start_callback()
-        timers = self._timers.setdefault(self._timer(trial, name), [])
-        timers.append((time.perf_counter(), end_callback))
+        self._timers.start(trial, name, (time.perf_counter(), end_callback))
 
     def log_trial_chrono_finish(
         self,
@@ -217,10 +191,10 @@ class CometMLProtocol(NullProtocol):
         exc_tb: TracebackType | None = None,
     ) -> None:
         """See `Protocol.log_trial_chrono_finish`."""
-        timers = self._timers.get(self._timer(trial, name))
-        if not timers:
-            raise UsageError(f"chrono {name!r} was stopped in this thread without being started")
-        started, end_callback = timers.pop()
+        timer = self._timers.stop(trial, name)
+        if timer is None:
+            raise UsageError(f"chrono {name!r} was stopped without being started")
+        started, end_callback = timer
         if end_callback is not None:
             end_callback()
         if exc_type is None:
@@ -230,22 +204,9 @@ class CometMLProtocol(NullProtocol):
         """See `Protocol.log_trial_losses`."""
         self._others(trial, {"losses": {"points": points, "reason": reason}})
 
-    @item_may_be_named("trial")
-    def add_trial_tags(self, trial: Trial, /, **kwargs: Any) -> None:
-        """See `Protocol.add_trial_tags`."""
-        super().add_trial_tags(trial, **kwargs)
-        self._experiment(trial).add_tags(_tags(kwargs))
-
-    def set_trial_status(self, trial: Trial, status: Status | CustomStatus, error: str | None = None) -> None:
-        """See `Protocol.set_trial_status`."""
-        super().set_trial_status(trial, status, error)
-        self._others(trial, {"status": as_status(status).name})
-        if error is not None:
-            self._others(trial, {"error": error})
-
     def rewind_trial(self, trial: Trial, step: float) -> None:
         """See `Protocol.rewind_trial`; Comet keeps the points, and is told the step."""
-        wire_arguments("trial", "rewind_trial", (step,), {})
+        super().rewind_trial(trial, step)
         self._others(trial, {"rewind": step})
 
     # -- durability ------------------------------------------------------------------------------
@@ -314,15 +275,6 @@ class CometMLProtocol(NullProtocol):
                 "trial logs, until close()"
             )
         return found
-
-    def _timer(self, trial: Trial, name: str) -> tuple[bytes, str, int]:
-        return trial.id or trial.uid.encode(), name, threading.get_ident()
-
-    def _cannot(self, method: str) -> NoReturn:
-        raise UsageError(
-            f"{method} asks {self.uri} to read, which Comet's SDK does not do: look at comet.com, or log to "
-            f"a store as well, as in multiplexer:file:runs.json;{self.uri}"
-        )
 
 
 def _whole(step: Any) -> int | None:

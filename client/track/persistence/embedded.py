@@ -10,7 +10,7 @@ from track.persistence.remote import OutboxProtocol
 from track_protocol.errors import MissingExtra
 from track_protocol.uri import Uri, redact
 
-__all__ = ["embedded", "installed", "outbox_of"]
+__all__ = ["EmbeddedProtocol", "installed", "outbox_of"]
 
 _GROUP: Final = "track.backends"
 
@@ -48,6 +48,12 @@ def outbox_of(uri: str, limits: Limits | None = None) -> Outbox:
     return Outbox(open_store(uri), redact(uri), connect_timeout=_OPENING, limits=limits)
 
 
-def embedded(uri: str) -> OutboxProtocol:
-    """The store in this process that a URI names; see `outbox_of`."""
-    return OutboxProtocol(uri, outbox_of(uri))
+class EmbeddedProtocol(OutboxProtocol):
+    """A store in this process, behind an outbox like one on a server.
+
+    Args:
+        uri: of the store; see `outbox_of`.
+    """
+
+    def __init__(self, uri: str) -> None:
+        super().__init__(uri, outbox_of(uri))

@@ -3,30 +3,139 @@
 from __future__ import annotations
 
 import logging
-import threading
-from collections.abc import Callable, Iterable, Iterator, Mapping
+import time
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from itertools import chain, islice
 from types import TracebackType
 from typing import Any, Final, TypeVar
 
-from track.persistence import get_protocol
-from track.persistence.calls import item_may_be_named
-from track.persistence.fanout import Failure, Fanout
-from track.persistence.protocol import LATEST, TIMINGS, MakeAggregator, MetricWriter, Protocol
-from track_protocol.errors import ItemNotFound, TrackError, TrialInUse, UsageError
-from track_protocol.model.entities import CustomStatus, Project, Status, Trial, TrialGroup
-from track_protocol.model.rejected import Rejected
-from track_protocol.model.seriesname import SeriesName
-from track_protocol.uri import MULTIPLEXER, multiplexed
+from track.persistence.calls import reads
+from track.persistence.protocol import TIMINGS, MakeAggregator, MetricWriter, Protocol
+from track.persistence.registry import get_protocol
+from track.persistence.timers import Timers
+from track_protocol.errors import BadArguments, ItemNotFound, TrackError, TrialInUse, UsageError
+from track_protocol.model.entities import Project, Trial, TrialGroup
+from track_protocol.uri import MULTIPLEXER, multiplexed, redact
 
-__all__ = ["Failure", "ProtocolMultiplexer"]
+__all__ = ["Failure", "Fanout", "ProtocolMultiplexer"]
 
 _log: Final = logging.getLogger("track")
-_MOST_TRIALS: Final = 10_000
+_MAX_FAILURES: Final = 1_000
+_MAX_TRIALS: Final = 10_000
 
 T = TypeVar("T")
+
+
+@dataclass(frozen=True, slots=True)
+class Failure:
+    """A call that one backend has failed, while another has done it.
+
+    Attributes:
+        backend: its URI, without secrets.
+        method: the call.
+        error: what it raised.
+        time: when, in seconds since the epoch.
+    """
+
+    backend: str
+    method: str
+    error: Exception
+    time: float
+
+
+class Fanout:
+    """Has backends do things, and keeps what single ones of them fail.
+
+    Args:
+        backends: at least one.
+
+    Attributes:
+        failures: what single backends have failed, oldest first; of very many, the last 1,000.
+    """
+
+    def __init__(self, backends: Sequence[Protocol]) -> None:
+        self._backends = backends
+        self.failures: deque[Failure] = deque(maxlen=_MAX_FAILURES)
+        self._failed: set[int] = set()
+
+    def write(
+        self, method: str, call: Callable[[int, Protocol], T], until: Callable[[], bool] = lambda: False
+    ) -> T:
+        """Have every backend do something; the first answer.
+
+        Args:
+            method: its name.
+            call: does it, given the backend's number and the backend.
+            until: when it is true behind an answer, that answer is all, and nothing is left to do.
+
+        Raises:
+            Exception: all have failed; the most telling of what they raised.
+        """
+        answers: list[T] = []
+        errors: list[tuple[int, Exception]] = []
+        for number, backend in enumerate(self._backends):
+            try:
+                answers.append(call(number, backend))
+            except Exception as error:  # noqa: BLE001 - whatever one backend does, the others go on
+                errors.append((number, error))
+                continue
+            if until():
+                break
+        if not answers:
+            raise self._worst(errors)
+        for number, failure in errors:
+            self.report(number, method, failure)
+        return answers[0]
+
+    def read(self, method: str, call: Callable[[Protocol], T]) -> T:
+        """The first answer; those that have failed are asked last.
+
+        Args:
+            method: what is asked, by its name.
+            call: asks a backend.
+
+        Raises:
+            Exception: as for `write`.
+        """
+        errors: list[tuple[int, Exception]] = []
+        for number in sorted(range(len(self._backends)), key=lambda number: number in self._failed):
+            try:
+                answer = call(self._backends[number])
+            except Exception as error:  # noqa: BLE001 - whatever one backend does, the next is asked
+                errors.append((number, error))
+                continue
+            for failed, failure in errors:
+                self.report(failed, method, failure)
+            return answer
+        raise self._worst(errors)
+
+    def report(self, number: int, method: str, error: Exception) -> None:
+        """Keep what a backend has failed while another has done it; the first time, warn.
+
+        Args:
+            number: of the backend.
+            method: what it was to do.
+            error: what it raised.
+        """
+        backend = redact(self._backends[number].uri)
+        self.failures.append(Failure(backend, method, error, time.time()))
+        if number not in self._failed:
+            self._failed.add(number)
+            _log.warning(
+                "%s failed %s, the other backends go on without it: %s (further failures are in `failures`)",
+                backend,
+                method,
+                error,
+            )
+
+    def _worst(self, errors: list[tuple[int, Exception]]) -> Exception:
+        """What a call that all have failed raises: a fault of the caller's, else what is new."""
+        return min(errors, key=lambda each: (not isinstance(each[1], BadArguments), each[0] in self._failed))[
+            1
+        ]
 
 
 class ProtocolMultiplexer(Protocol):
@@ -55,7 +164,7 @@ class ProtocolMultiplexer(Protocol):
         super().__init__(f"{MULTIPLEXER}:{';'.join(each.uri.replace(';', '%3B') for each in self.backends)}")
         self._fanout = Fanout(self.backends)
         self._trials: dict[bytes, list[Trial | None]] = {}
-        self._ends: dict[tuple[str, str, int], list[Callable[[], Any] | None]] = {}
+        self._end_callbacks: Timers[Callable[[], Any] | None] = Timers()
 
     @classmethod
     def from_uri(cls, uri: str) -> ProtocolMultiplexer:
@@ -71,23 +180,16 @@ class ProtocolMultiplexer(Protocol):
         """What single backends have failed, oldest first; of very many, the last 1,000."""
         return list(self._fanout.failures)
 
-    # -- projects, groups and trials -------------------------------------------------------------
-
-    def new_project(self, project: Project) -> Project:
-        """See `Protocol.new_project`."""
-        return self._fanout.write("new_project", lambda _, each: each.new_project(replace(project)))
-
-    def get_project(self, project: Project) -> Project | None:
-        """See `Protocol.get_project`."""
-        return self._fanout.read("get_project", lambda each: each.get_project(project))
-
-    def new_trial_group(self, group: TrialGroup) -> TrialGroup:
-        """See `Protocol.new_trial_group`."""
-        return self._fanout.write("new_trial_group", lambda _, each: each.new_trial_group(replace(group)))
-
-    def get_trial_group(self, group: TrialGroup) -> TrialGroup | None:
-        """See `Protocol.get_trial_group`."""
-        return self._fanout.read("get_trial_group", lambda each: each.get_trial_group(group))
+    def _call(self, method: str, /, *args: Any, **kwargs: Any) -> Any:
+        """The first that can answers what is read; all do what is written, each to its own trial."""
+        if reads(method):
+            return self._fanout.read(method, lambda each: getattr(each, method)(*args, **kwargs))
+        return self._fanout.write(
+            method,
+            lambda number, each: getattr(each, method)(
+                *(self._theirs(number, given) for given in args), **kwargs
+            ),
+        )
 
     def new_trial(self, trial: Trial, auto_increment: bool = False) -> Trial | None:
         """See `Protocol.new_trial`; the first backend that can do it draws the id."""
@@ -125,18 +227,6 @@ class ProtocolMultiplexer(Protocol):
             self._remember(stored, theirs)
         return stored
 
-    def get_trial(self, trial: Trial) -> list[Trial]:
-        """See `Protocol.get_trial`."""
-        return self._fanout.read("get_trial", lambda each: each.get_trial(trial))
-
-    def add_project_trial(self, project: Project, trial: Trial) -> None:
-        """See `Protocol.add_project_trial`."""
-        self._log("add_project_trial", trial, lambda each, theirs: each.add_project_trial(project, theirs))
-
-    def add_group_trial(self, group: TrialGroup, trial: Trial) -> None:
-        """See `Protocol.add_group_trial`."""
-        self._log("add_group_trial", trial, lambda each, theirs: each.add_group_trial(group, theirs))
-
     def delete_trial(self, trial: Trial, force: bool = False) -> bool:
         """See `Protocol.delete_trial`; behind a backend in which it is in use no further one deletes it."""
         refused: list[TrialInUse] = []
@@ -156,33 +246,6 @@ class ProtocolMultiplexer(Protocol):
             # Of all that stands in the way, this is what the caller can do something about.
             raise (refused[0] if refused else error) from None
 
-    # -- queries ---------------------------------------------------------------------------------
-
-    def fetch_projects(self, query: Mapping[str, Any]) -> list[Project]:
-        """See `Protocol.fetch_projects`."""
-        return self._fanout.read("fetch_projects", lambda each: each.fetch_projects(query))
-
-    def fetch_groups(self, query: Mapping[str, Any]) -> list[TrialGroup]:
-        """See `Protocol.fetch_groups`."""
-        return self._fanout.read("fetch_groups", lambda each: each.fetch_groups(query))
-
-    def fetch_trials(self, query: Mapping[str, Any]) -> list[Trial]:
-        """See `Protocol.fetch_trials`."""
-        return self._fanout.read("fetch_trials", lambda each: each.fetch_trials(query))
-
-    def fetch_metrics(
-        self, trial: Trial, name: str, kind: str = "metric", context: Mapping[str, Any] | None = None
-    ) -> Any:
-        """See `Protocol.fetch_metrics`."""
-        series = SeriesName(name, context).text
-        return self._fanout.read("fetch_metrics", lambda each: each.fetch_metrics(trial, series, kind))
-
-    def fetch_media(
-        self, trial: Trial, kind: str, name: str | None = None, context: Mapping[str, Any] | None = None
-    ) -> Any:
-        """See `Protocol.fetch_media`."""
-        return self._fanout.read("fetch_media", lambda each: each.fetch_media(trial, kind, name, context))
-
     def fetch_blob(self, digest: str) -> Iterator[bytes]:
         """See `Protocol.fetch_blob`; who has its beginning has all of it."""
 
@@ -193,10 +256,6 @@ class ProtocolMultiplexer(Protocol):
 
         yield from self._fanout.read("fetch_blob", begun)
 
-    def fetch_rejected(self, trial: Trial | None = None) -> list[Rejected]:
-        """See `Protocol.fetch_rejected`."""
-        return self._fanout.read("fetch_rejected", lambda each: each.fetch_rejected(trial))
-
     def fetch_and_update_trial(
         self, query: Mapping[str, Any], attr: str, *args: Any, **kwargs: Any
     ) -> Trial | None:
@@ -204,120 +263,41 @@ class ProtocolMultiplexer(Protocol):
 
         So processes that claim trials through multiplexers must name the same backend first.
         """
-        claimed: list[Trial] = []
-
-        def update(number: int, backend: Protocol) -> Trial | None:
-            if claimed:
-                getattr(backend, attr)(self._theirs(number, claimed[0]), *args, **kwargs)
-                return claimed[0]
-            found = backend.fetch_and_update_trial(query, attr, *args, **kwargs)
-            claimed.extend(() if found is None else (found,))
-            return found
-
-        return self._fanout.write("fetch_and_update_trial", update, until=lambda: not claimed)
+        claimed: Trial | None = self._claim("fetch_and_update_trial", query, attr, args, kwargs)
+        return claimed
 
     def fetch_and_update_group(
         self, query: Mapping[str, Any], attr: str, *args: Any, **kwargs: Any
     ) -> TrialGroup | None:
         """See `Protocol.fetch_and_update_group` and `fetch_and_update_trial`."""
-        claimed: list[TrialGroup] = []
+        claimed: TrialGroup | None = self._claim("fetch_and_update_group", query, attr, args, kwargs)
+        return claimed
 
-        def update(number: int, backend: Protocol) -> TrialGroup | None:
+    def _claim(
+        self,
+        method: str,
+        query: Mapping[str, Any],
+        attr: str,
+        args: tuple[Any, ...],
+        kwargs: Mapping[str, Any],
+    ) -> Any:
+        claimed: list[Any] = []
+
+        def update(number: int, backend: Protocol) -> Any:
             if claimed:
-                getattr(backend, attr)(claimed[0], *args, **kwargs)
+                getattr(backend, attr)(self._theirs(number, claimed[0]), *args, **kwargs)
                 return claimed[0]
-            found = backend.fetch_and_update_group(query, attr, *args, **kwargs)
+            found = getattr(backend, method)(query, attr, *args, **kwargs)
             claimed.extend(() if found is None else (found,))
             return found
 
-        return self._fanout.write("fetch_and_update_group", update, until=lambda: not claimed)
-
-    # -- what happens in a trial -----------------------------------------------------------------
-
-    def log_trial_start(self, trial: Trial, rank: int | None = None) -> None:
-        """See `Protocol.log_trial_start`."""
-        self._log("log_trial_start", trial, lambda each, theirs: each.log_trial_start(theirs, rank))
-
-    def log_trial_finish(
-        self,
-        trial: Trial,
-        exc_type: type[BaseException] | None = None,
-        exc_val: BaseException | None = None,
-        exc_tb: TracebackType | None = None,
-        rank: int | None = None,
-    ) -> None:
-        """See `Protocol.log_trial_finish`."""
-        self._log(
-            "log_trial_finish",
-            trial,
-            lambda each, theirs: each.log_trial_finish(theirs, exc_type, exc_val, exc_tb, rank),
-        )
-
-    @item_may_be_named("trial")
-    def log_trial_arguments(self, trial: Trial, /, **kwargs: Any) -> None:
-        """See `Protocol.log_trial_arguments`."""
-        self._log(
-            "log_trial_arguments", trial, lambda each, theirs: each.log_trial_arguments(theirs, **kwargs)
-        )
-
-    @item_may_be_named("trial")
-    def log_trial_metadata(
-        self, trial: Trial, /, aggregator: MakeAggregator | None = LATEST, **kwargs: Any
-    ) -> None:
-        """See `Protocol.log_trial_metadata`."""
-        self._log(
-            "log_trial_metadata",
-            trial,
-            lambda each, theirs: each.log_trial_metadata(theirs, aggregator, **kwargs),
-        )
-
-    @item_may_be_named("trial")
-    def log_trial_metrics(
-        self,
-        trial: Trial,
-        /,
-        step: Any = None,
-        aggregator: MakeAggregator | None = None,
-        *,
-        context: Any = None,
-        **kwargs: Any,
-    ) -> None:
-        """See `Protocol.log_trial_metrics`."""
-        # Only given if there is one: a backend of the user's own need not know of labels.
-        values = kwargs if context is None else {**kwargs, "context": context}
-        self._log(
-            "log_trial_metrics",
-            trial,
-            lambda each, theirs: each.log_trial_metrics(theirs, step, aggregator, **values),
-        )
-
-    def log_trial_media(
-        self,
-        trial: Trial,
-        kind: str,
-        name: str,
-        value: Any,
-        step: Any = None,
-        context: Mapping[str, Any] | None = None,
-        **options: Any,
-    ) -> None:
-        """See `Protocol.log_trial_media`."""
-        self._log(
-            "log_trial_media",
-            trial,
-            lambda each, theirs: each.log_trial_media(theirs, kind, name, value, step, context, **options),
-        )
+        return self._fanout.write(method, update, until=lambda: not claimed)
 
     def log_trial_points(
         self, trial: Trial, name: str, points: Iterable[tuple[Any, float, Any]], kind: str = "metric"
     ) -> None:
-        """See `Protocol.log_trial_points`."""
-        known = list(points)
-        self._log(
-            "log_trial_points",
-            trial,
-            lambda each, theirs: each.log_trial_points(theirs, name, known, kind),
-        )
+        """See `Protocol.log_trial_points`; an iterator is read once, for all backends."""
+        super().log_trial_points(trial, name, list(points), kind)
 
     def log_trial_chrono_start(
         self,
@@ -330,12 +310,8 @@ class ProtocolMultiplexer(Protocol):
         """See `Protocol.log_trial_chrono_start`; the callbacks are called once, not by each backend."""
         if start_callback is not None:
             start_callback()
-        self._ends.setdefault((trial.uid, name, threading.get_ident()), []).append(end_callback)
-        self._log(
-            "log_trial_chrono_start",
-            trial,
-            lambda each, theirs: each.log_trial_chrono_start(theirs, name, aggregator),
-        )
+        self._end_callbacks.start(trial, name, end_callback)
+        self._call("log_trial_chrono_start", trial, name, aggregator)
 
     def log_trial_chrono_finish(
         self,
@@ -346,43 +322,10 @@ class ProtocolMultiplexer(Protocol):
         exc_tb: TracebackType | None = None,
     ) -> None:
         """See `Protocol.log_trial_chrono_finish`."""
-        ends = self._ends.get((trial.uid, name, threading.get_ident()))
-        end_callback = ends.pop() if ends else None
-        if not ends:
-            self._ends.pop((trial.uid, name, threading.get_ident()), None)
+        end_callback = self._end_callbacks.stop(trial, name)
         if end_callback is not None:
             end_callback()
-        self._log(
-            "log_trial_chrono_finish",
-            trial,
-            lambda each, theirs: each.log_trial_chrono_finish(theirs, name, exc_type, exc_val, exc_tb),
-        )
-
-    def log_trial_losses(self, trial: Trial, points: int, reason: str) -> None:
-        """See `Protocol.log_trial_losses`."""
-        self._log(
-            "log_trial_losses", trial, lambda each, theirs: each.log_trial_losses(theirs, points, reason)
-        )
-
-    @item_may_be_named("trial")
-    def add_trial_tags(self, trial: Trial, /, **kwargs: Any) -> None:
-        """See `Protocol.add_trial_tags`."""
-        self._log("add_trial_tags", trial, lambda each, theirs: each.add_trial_tags(theirs, **kwargs))
-
-    def set_trial_status(self, trial: Trial, status: Status | CustomStatus, error: str | None = None) -> None:
-        """See `Protocol.set_trial_status`."""
-        self._log(
-            "set_trial_status", trial, lambda each, theirs: each.set_trial_status(theirs, status, error)
-        )
-
-    def rewind_trial(self, trial: Trial, step: float) -> None:
-        """See `Protocol.rewind_trial`."""
-        self._log("rewind_trial", trial, lambda each, theirs: each.rewind_trial(theirs, step))
-
-    @item_may_be_named("group")
-    def set_group_metadata(self, group: TrialGroup, /, **kwargs: Any) -> None:
-        """See `Protocol.set_group_metadata`."""
-        self._fanout.write("set_group_metadata", lambda _, each: each.set_group_metadata(group, **kwargs))
+        super().log_trial_chrono_finish(trial, name, exc_type, exc_val, exc_tb)
 
     # -- durability ------------------------------------------------------------------------------
 
@@ -432,9 +375,6 @@ class ProtocolMultiplexer(Protocol):
 
     # -- inside ----------------------------------------------------------------------------------
 
-    def _log(self, method: str, trial: Trial, call: Callable[[Protocol, Trial], None]) -> None:
-        self._fanout.write(method, lambda number, backend: call(backend, self._theirs(number, trial)))
-
     def _free_revision(self, trial: Trial) -> int:
         """A revision that no backend has of this trial's hash."""
         taken = [trial.revision - 1]
@@ -453,15 +393,18 @@ class ProtocolMultiplexer(Protocol):
         """Which trial each backend has for this one, unless they are all the same."""
         if trial.id is None or all(each is not None and each.id == trial.id for each in theirs):
             return
-        while len(self._trials) >= _MOST_TRIALS:
+        while len(self._trials) >= _MAX_TRIALS:
             del self._trials[next(iter(self._trials))]
         self._trials[trial.id] = theirs
 
-    def _theirs(self, number: int, trial: Trial) -> Trial:
-        known = None if trial.id is None else self._trials.get(trial.id)
+    def _theirs(self, number: int, given: Any) -> Any:
+        """An argument as a backend knows it."""
+        if isinstance(given, (Project, TrialGroup)):
+            return replace(given)
+        known = self._trials.get(given.id) if isinstance(given, Trial) and given.id is not None else None
         if known is None:
-            return trial
+            return given
         theirs = known[number]
         if theirs is None:
-            raise ItemNotFound(f"the trial {trial.uid} was not created there")
+            raise ItemNotFound(f"the trial {given.uid} was not created there")
         return theirs

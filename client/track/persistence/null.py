@@ -2,17 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
-from types import TracebackType
-from typing import Any, TypeVar
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from typing import Any, Final, TypeVar
 
-from track.persistence.calls import as_status, end_of, item_may_be_named, wire_arguments
+from track.persistence.calls import as_status, given_to, update_named, wire_arguments
 from track.persistence.protocol import MetricWriter, Protocol
 from track_protocol.errors import ItemNotFound
 from track_protocol.model.documents import group_to_document, project_to_document, trial_to_document
-from track_protocol.model.entities import CustomStatus, Project, Status, Trial, TrialGroup, new_id
+from track_protocol.model.entities import Project, Status, Trial, TrialGroup, new_id
 from track_protocol.model.rejected import Rejected
+from track_protocol.query.order import in_order, parse_fields, parse_order
 from track_protocol.query.parse import Kind, matches, parse_query
+from track_protocol.wire.methods import METHODS
 
 __all__ = ["NullProtocol"]
 
@@ -23,6 +24,9 @@ _DOCUMENTS: Mapping[str, Any] = {
     "project": project_to_document,
     "trial": trial_to_document,
 }
+
+_FIELDS: Final = {"arguments": "parameters", "metadata": "metadata", "tags": "tags"}
+"""The field of an item into which named values are merged, by the parameter that holds them."""
 
 
 class NullProtocol(Protocol):
@@ -37,6 +41,24 @@ class NullProtocol(Protocol):
         self._projects: dict[str, Project] = {}
         self._groups: dict[str, TrialGroup] = {}
         self._trials: dict[str, Trial] = {}
+
+    def _call(self, method: str, /, *args: Any, **kwargs: Any) -> Any:
+        """Changes of an item are made in memory; everything else is swallowed."""
+        declared = METHODS.get(method)
+        if declared is not None and declared.updates is not None:
+            given = given_to(declared, args, kwargs)
+            if not given.get("rank"):
+                self._change(given.pop(declared.updates), method, given)
+
+    def _change(self, item: Any, method: str, given: Mapping[str, Any]) -> None:
+        for field in _FIELDS.keys() & given.keys():
+            getattr(item, _FIELDS[field]).update(given[field])
+        if method == "log_trial_start":
+            item.status = Status.Running
+        elif "status" in given:
+            item.status = as_status(given["status"])
+        if given.get("error") is not None:
+            item.errors.append(given["error"])
 
     def new_project(self, project: Project) -> Project:
         """See `Protocol.new_project`."""
@@ -86,23 +108,23 @@ class NullProtocol(Protocol):
         """See `Protocol.delete_trial`."""
         return self._trials.pop(trial.uid, None) is not None
 
-    def fetch_projects(self, query: Mapping[str, Any]) -> list[Project]:
+    def fetch_projects(self, query: Mapping[str, Any], **page: Any) -> list[Project]:
         """See `Protocol.fetch_projects`."""
-        return _matching("project", self._projects.values(), query)
+        return _matching("project", self._projects.values(), query, **page)
 
-    def fetch_groups(self, query: Mapping[str, Any]) -> list[TrialGroup]:
+    def fetch_groups(self, query: Mapping[str, Any], **page: Any) -> list[TrialGroup]:
         """See `Protocol.fetch_groups`."""
-        return _matching("group", self._groups.values(), query)
+        return _matching("group", self._groups.values(), query, **page)
 
-    def fetch_trials(self, query: Mapping[str, Any]) -> list[Trial]:
+    def fetch_trials(self, query: Mapping[str, Any], **page: Any) -> list[Trial]:
         """See `Protocol.fetch_trials`."""
-        return _matching("trial", self._trials.values(), query)
+        return _matching("trial", self._trials.values(), query, **page)
 
     def fetch_and_update_trial(
         self, query: Mapping[str, Any], attr: str, *args: Any, **kwargs: Any
     ) -> Trial | None:
         """See `Protocol.fetch_and_update_trial`."""
-        wire_arguments("trial", attr, args, kwargs)
+        update_named(attr, "trial")
         for trial in self.fetch_trials(query)[:1]:
             getattr(self, attr)(trial, *args, **kwargs)
             return trial
@@ -112,127 +134,52 @@ class NullProtocol(Protocol):
         self, query: Mapping[str, Any], attr: str, *args: Any, **kwargs: Any
     ) -> TrialGroup | None:
         """See `Protocol.fetch_and_update_group`."""
-        wire_arguments("group", attr, args, kwargs)
+        update_named(attr, "group")
         for group in self.fetch_groups(query)[:1]:
             getattr(self, attr)(group, *args, **kwargs)
             return group
         return None
 
     def fetch_metrics(self, trial: Trial, name: str, kind: str = "metric", context: Any = None) -> Any:
-        """Always fails: nothing is kept."""
-        raise ItemNotFound(f"no {kind} is kept by {self.uri}: give TrackClient a store, as in file:runs.json")
+        """Always fails: nothing is stored."""
+        raise ItemNotFound(
+            f"no {kind} is stored by {self.uri}: give TrackClient a store, as in file:runs.json"
+        )
 
     def fetch_media(self, trial: Trial, kind: str, name: str | None = None, context: Any = None) -> Any:
-        """Fails for a name, and finds no names: nothing is kept."""
+        """Fails for a name, and finds no names: nothing is stored."""
         return {} if name is None else self.fetch_metrics(trial, name, kind)
 
     def fetch_blob(self, digest: str) -> Iterator[bytes]:
-        """Always fails: nothing is kept."""
-        raise ItemNotFound(f"no blob is kept by {self.uri}: give TrackClient a store, as in file:runs.json")
+        """Always fails: nothing is stored."""
+        raise ItemNotFound(f"no blob is stored by {self.uri}: give TrackClient a store, as in file:runs.json")
 
     def fetch_rejected(self, trial: Trial | None = None) -> list[Rejected]:
         """Nothing is rejected."""
         return []
 
-    def log_trial_start(self, trial: Trial, rank: int | None = None) -> None:
-        """See `Protocol.log_trial_start`."""
-        if not rank:
-            trial.status = Status.Running
-
-    def log_trial_finish(
-        self,
-        trial: Trial,
-        exc_type: type[BaseException] | None = None,
-        exc_val: BaseException | None = None,
-        exc_tb: TracebackType | None = None,
-        rank: int | None = None,
-    ) -> None:
-        """See `Protocol.log_trial_finish`."""
-        if not rank:
-            status, error = end_of(exc_type, exc_val, exc_tb)
-            self.set_trial_status(trial, status, error)
-
-    @item_may_be_named("trial")
-    def log_trial_arguments(self, trial: Trial, /, **kwargs: Any) -> None:
-        """See `Protocol.log_trial_arguments`."""
-        trial.parameters.update(kwargs)
-
-    @item_may_be_named("trial")
-    def log_trial_metadata(self, trial: Trial, /, aggregator: Any = None, **kwargs: Any) -> None:
-        """See `Protocol.log_trial_metadata`; the latest value is kept."""
-        trial.metadata.update(kwargs)
-
-    @item_may_be_named("trial")
-    def log_trial_metrics(
-        self, trial: Trial, /, step: Any = None, aggregator: Any = None, *, context: Any = None, **kwargs: Any
-    ) -> None:
-        """Swallows them."""
-
-    def log_trial_media(
-        self,
-        trial: Trial,
-        kind: str,
-        name: str,
-        value: Any,
-        step: Any = None,
-        context: Any = None,
-        *,
-        at: float | None = None,
-        **options: Any,
-    ) -> None:
-        """Swallows them."""
-
-    def log_trial_chrono_start(
-        self,
-        trial: Trial,
-        name: str,
-        aggregator: Any = None,
-        start_callback: Any = None,
-        end_callback: Any = None,
-    ) -> None:
-        """Measures nothing."""
-
-    def log_trial_chrono_finish(
-        self, trial: Trial, name: str, exc_type: Any = None, exc_val: Any = None, exc_tb: Any = None
-    ) -> None:
-        """Measures nothing."""
-
-    def log_trial_points(
-        self, trial: Trial, name: str, points: Iterable[tuple[Any, float, Any]], kind: str = "metric"
-    ) -> None:
-        """Swallows them."""
-
-    def log_trial_losses(self, trial: Trial, points: int, reason: str) -> None:
-        """Counts nothing: all of it is swallowed."""
-
-    @item_may_be_named("trial")
-    def add_trial_tags(self, trial: Trial, /, **kwargs: Any) -> None:
-        """See `Protocol.add_trial_tags`."""
-        trial.tags.update(kwargs)
-
-    def set_trial_status(self, trial: Trial, status: Status | CustomStatus, error: str | None = None) -> None:
-        """See `Protocol.set_trial_status`."""
-        trial.status = as_status(status)
-        if error is not None:
-            trial.errors.append(error)
-
     def rewind_trial(self, trial: Trial, step: float) -> None:
-        """There are no points to supersede."""
-        wire_arguments("trial", "rewind_trial", (step,), {})
-
-    @item_may_be_named("group")
-    def set_group_metadata(self, group: TrialGroup, /, **kwargs: Any) -> None:
-        """See `Protocol.set_group_metadata`."""
-        group.metadata.update(kwargs)
-
-    def commit(self, **kwargs: Any) -> None:
-        """There is nothing to make durable."""
+        """Checks the step only: there are no points."""
+        wire_arguments(METHODS["rewind_trial"], (trial, step), {})
 
     def metric_writer(self, trial: Trial) -> MetricWriter:
         """Swallows them."""
         return lambda step, metrics: None
 
 
-def _matching(kind: Kind, items: Iterable[T], query: Mapping[str, Any]) -> list[T]:
+def _matching(
+    kind: Kind,
+    items: Iterable[T],
+    query: Mapping[str, Any],
+    *,
+    start: int = 0,
+    limit: int | None = None,
+    order: Sequence[str] | None = None,
+    fields: Sequence[str] | None = None,
+) -> list[T]:
     parsed = parse_query(query, kind)
-    return [item for item in items if matches(_DOCUMENTS[kind](item), parsed)]
+    parse_fields(fields, kind)
+    pairs = [(item, _DOCUMENTS[kind](item)) for item in items]
+    found = [(item, document) for item, document in pairs if matches(document, parsed)]
+    positions = in_order([document for _, document in found], parse_order(order or (), kind))
+    return [found[at][0] for at in positions[start : None if limit is None else start + limit]]

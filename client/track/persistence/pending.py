@@ -16,7 +16,7 @@ from track.connection.offline import Offline
 from track.outbox import Outbox
 from track.outbox.records import RECORD_BYTES_LIMIT, estimate_size
 from track.structure import CONTINUED
-from track_protocol.errors import ServerUnreachable, StoreFull, TooBusy
+from track_protocol.errors import CallTimeout, ServerUnreachable, StoreFull, TooBusy
 from track_protocol.model.documents import Document
 from track_protocol.model.entities import Trial
 
@@ -105,7 +105,7 @@ class Creations:
         try:
             found = self._look_up(kind, key, _PATIENCE)
         except _AWAY as error:
-            self._tell_away(kind, document, None if known_away else error)
+            self._report_unreachable(kind, document, error, first=not known_away)
             return document
         outbox.unconfirmed.pop(key, None)
         if found is None or outbox.denied is not None:
@@ -181,14 +181,20 @@ class Creations:
         # A trial's definition may name several; an id names one.
         return next(iter(found), None) if isinstance(found, list) else found
 
-    def _tell_away(self, kind: Kind, document: Document, error: Exception | None) -> None:
-        if error is not None and self._offline is Offline.REQUIRE:
+    def _report_unreachable(self, kind: Kind, document: Document, error: Exception, *, first: bool) -> None:
+        if first and self._offline is Offline.REQUIRE:
             _log.warning(
                 "offline=require: what is created and logged is kept here until 'track sync' sends it"
             )
-        elif error is not None:
+        elif first and isinstance(error, CallTimeout):
+            _log.warning(
+                "the store is slow to answer; still waiting, and what is created and logged is queued: %s",
+                error,
+            )
+        elif first:
             _log.warning("what is created and logged waits here until the store is back: %s", error)
-        if kind is TRIAL:
+        # A slow store will say which revision it is; only of one that is unreachable the id is all there is.
+        if kind is TRIAL and not isinstance(error, CallTimeout):
             shown = document[kind.key].hex()
             _log.warning(
                 "trial %s has no revision before that; %s=%s goes on with it", shown, CONTINUED, shown

@@ -1,23 +1,34 @@
 """The storage contract: every call a tracking client makes, whatever stands behind it.
 
 A backend of your own subclasses `Protocol` and overrides what it supports; what it leaves out raises
-`NotImplementedError` with its name.  Objects given are definitions (compared by ``uid``); objects
-returned are what the store holds.  Calls named ``log_…``, ``add_…`` and ``set_…`` may return before
-their effect is stored; `flush` waits for it, and any call with an answer sees all of it.
+`NotImplementedError` with its name.  Each method hands what it was given to `Protocol._call`: a backend that
+treats most methods alike overrides that one, and finds the access, role and parameters of each method in
+`track_protocol.wire.methods`.
+
+Objects given are definitions (compared by ``uid``); objects returned are what the store holds.  Calls named
+``log_…``, ``add_…`` and ``set_…`` may return before their effect is stored; `flush` waits for it, and any
+call with an answer sees all of it.
 """
+
+# What `Protocol._call` answers is as the method declares it, which only its implementations know.
+# mypy: disable-error-code="no-any-return"
 
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable, Iterable, Iterator, Mapping
+import functools
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from types import TracebackType
-from typing import Any, Final, NoReturn
+from typing import Any, Final, TypeVar, cast
 
 from track_protocol.model.aggregators import Aggregator, StatAggregator, ValueAggregator
 from track_protocol.model.entities import CustomStatus, Project, Status, Trial, TrialGroup
 from track_protocol.model.rejected import Rejected
+from track_protocol.model.seriesname import SeriesName
 
-__all__ = ["LATEST", "TIMINGS", "MakeAggregator", "MetricWriter", "Protocol"]
+__all__ = ["LATEST", "TIMINGS", "MakeAggregator", "MetricWriter", "Protocol", "item_may_be_named"]
+
+_F = TypeVar("_F", bound=Callable[..., Any])
 
 MakeAggregator = Callable[[], Aggregator]
 """What an ``aggregator=`` argument takes: something that makes one, such as ``StatAggregator.lazy(10)``."""
@@ -33,6 +44,25 @@ TIMINGS: Final[MakeAggregator] = StatAggregator.lazy(0)
 """How timings read back unless said otherwise: mean, deviation, minimum, maximum and count."""
 
 
+def item_may_be_named(name: str) -> Callable[[_F], _F]:
+    """Let a method's first argument, which is positional so that a value may have its name, be named too.
+
+    Args:
+        name: of the item, as documented: ``add_trial_tags(trial=trial, a=1)``.
+    """
+
+    def decorate(method: _F) -> _F:
+        @functools.wraps(method)
+        def call(self: Any, /, *args: Any, **kwargs: Any) -> Any:
+            if not args and name in kwargs:
+                args = (kwargs.pop(name),)
+            return method(self, *args, **kwargs)
+
+        return cast(_F, call)
+
+    return decorate
+
+
 class Protocol:
     """A store of projects, groups and trials.
 
@@ -43,23 +73,35 @@ class Protocol:
     def __init__(self, uri: str = "") -> None:
         self.uri = uri
 
+    def _call(self, method: str, /, *args: Any, **kwargs: Any) -> Any:
+        """What each method below does unless a class overrides it.
+
+        A backend that treats most methods alike overrides this one, as those of Track do.
+
+        Args:
+            method: the name of the method.
+            args: what it was given.
+            kwargs: what it was given by name.
+        """
+        raise NotImplementedError(f"{type(self).__name__} does not implement {method}")
+
     # -- projects, groups and trials -------------------------------------------------------------
 
     def new_project(self, project: Project) -> Project:
         """Insert a project; if it exists already, the stored one is left as it is and returned."""
-        self._missing("new_project")
+        return self._call("new_project", project)
 
     def get_project(self, project: Project) -> Project | None:
         """The stored project with the definition's uid, or None."""
-        self._missing("get_project")
+        return self._call("get_project", project)
 
     def new_trial_group(self, group: TrialGroup) -> TrialGroup:
         """Insert a group; if it exists already, the stored one is left as it is and returned."""
-        self._missing("new_trial_group")
+        return self._call("new_trial_group", group)
 
     def get_trial_group(self, group: TrialGroup) -> TrialGroup | None:
         """The stored group with the definition's uid, or None."""
-        self._missing("get_trial_group")
+        return self._call("get_trial_group", group)
 
     def new_trial(self, trial: Trial, auto_increment: bool = False) -> Trial | None:
         """Insert a trial.
@@ -71,7 +113,7 @@ class Protocol:
         Returns:
             The stored trial, or None if it exists already and `auto_increment` is False.
         """
-        self._missing("new_trial")
+        return self._call("new_trial", trial, auto_increment)
 
     def adopt_trial(self, trial: Trial) -> Trial | None:
         """Insert a trial as another store has it: under its id and revision, where this one can do that.
@@ -96,7 +138,7 @@ class Protocol:
 
     def get_trial(self, trial: Trial) -> list[Trial]:
         """The stored trials that the definition names: those of its id, or else of its uid."""
-        self._missing("get_trial")
+        return self._call("get_trial", trial)
 
     def current_trial(self, trial: Trial) -> Trial | None:
         """The stored trial that the definition names, or None.
@@ -108,11 +150,11 @@ class Protocol:
 
     def add_project_trial(self, project: Project, trial: Trial) -> None:
         """Put a trial into a project."""
-        self._missing("add_project_trial")
+        self._call("add_project_trial", project, trial)
 
     def add_group_trial(self, group: TrialGroup, trial: Trial) -> None:
         """Put a trial into a group; a trial may be in several."""
-        self._missing("add_group_trial")
+        self._call("add_group_trial", group, trial)
 
     def delete_trial(self, trial: Trial, force: bool = False) -> bool:
         """Delete a trial with its series, links and leases: it is gone for every reader at once.
@@ -131,33 +173,69 @@ class Protocol:
         Raises:
             TrialInUse: it is running, and a session other than this one runs it.
         """
-        self._missing("delete_trial")
+        return self._call("delete_trial", trial, force)
 
     # -- queries ---------------------------------------------------------------------------------
 
-    def fetch_projects(self, query: Mapping[str, Any]) -> list[Project]:
-        """The projects that match, in order of insertion; `track_protocol.query.parse` says how to ask.
+    def fetch_projects(
+        self,
+        query: Mapping[str, Any],
+        *,
+        start: int = 0,
+        limit: int | None = None,
+        order: Sequence[str] | None = None,
+        fields: Sequence[str] | None = None,
+    ) -> list[Project]:
+        """The projects that match; `track_protocol.query.parse` says how to ask.
+
+        Args:
+            query: which ones.
+            start: how many to leave out first.
+            limit: how many at most; None for all.
+            order: attributes as in queries, most significant first, with ``-`` in front to descend, such as
+                ``["-metrics.loss.min", "created"]``; by default in order of insertion.
+            fields: which fields to fetch besides those that make an object, such as ``["name", "tags"]``; the
+                others are left empty, which is faster without ``metrics``.  None for all.
 
         Raises:
             BadQuery: the query names an unknown attribute or operator.
+            BadArguments: `order` or `fields` has an unknown name.
         """
-        self._missing("fetch_projects")
+        return self._call("fetch_projects", query, start=start, limit=limit, order=order, fields=fields)
 
-    def fetch_groups(self, query: Mapping[str, Any]) -> list[TrialGroup]:
-        """The groups that match, in order of insertion.
+    def fetch_groups(
+        self,
+        query: Mapping[str, Any],
+        *,
+        start: int = 0,
+        limit: int | None = None,
+        order: Sequence[str] | None = None,
+        fields: Sequence[str] | None = None,
+    ) -> list[TrialGroup]:
+        """The groups that match; arguments as for `fetch_projects`.
 
         Raises:
             BadQuery: the query names an unknown attribute or operator.
+            BadArguments: `order` or `fields` has an unknown name.
         """
-        self._missing("fetch_groups")
+        return self._call("fetch_groups", query, start=start, limit=limit, order=order, fields=fields)
 
-    def fetch_trials(self, query: Mapping[str, Any]) -> list[Trial]:
-        """The trials that match, in order of insertion.
+    def fetch_trials(
+        self,
+        query: Mapping[str, Any],
+        *,
+        start: int = 0,
+        limit: int | None = None,
+        order: Sequence[str] | None = None,
+        fields: Sequence[str] | None = None,
+    ) -> list[Trial]:
+        """The trials that match; arguments as for `fetch_projects`.
 
         Raises:
             BadQuery: the query names an unknown attribute or operator.
+            BadArguments: `order` or `fields` has an unknown name.
         """
-        self._missing("fetch_trials")
+        return self._call("fetch_trials", query, start=start, limit=limit, order=order, fields=fields)
 
     def fetch_and_update_trial(
         self, query: Mapping[str, Any], attr: str, *args: Any, **kwargs: Any
@@ -173,7 +251,7 @@ class Protocol:
         Returns:
             The updated trial, or None if none matches.
         """
-        self._missing("fetch_and_update_trial")
+        return self._call("fetch_and_update_trial", query, attr, *args, **kwargs)
 
     def fetch_and_update_group(
         self, query: Mapping[str, Any], attr: str, *args: Any, **kwargs: Any
@@ -189,7 +267,7 @@ class Protocol:
         Returns:
             The updated group, or None if none matches.
         """
-        self._missing("fetch_and_update_group")
+        return self._call("fetch_and_update_group", query, attr, *args, **kwargs)
 
     def fetch_metrics(
         self, trial: Trial, name: str, kind: str = "metric", context: Mapping[str, Any] | None = None
@@ -209,7 +287,7 @@ class Protocol:
         Raises:
             ItemNotFound: the trial has no such series.
         """
-        self._missing("fetch_metrics")
+        return self._call("fetch_metrics", trial, SeriesName(name, context).text, kind)
 
     def fetch_media(
         self, trial: Trial, kind: str, name: str | None = None, context: Mapping[str, Any] | None = None
@@ -230,7 +308,7 @@ class Protocol:
         Raises:
             ItemNotFound: the trial has no such series.
         """
-        self._missing("fetch_media")
+        return self._call("fetch_media", trial, kind, name, context)
 
     def fetch_blob(self, digest: str) -> Iterator[bytes]:
         """The bytes of a blob, in parts that are small enough for any memory.
@@ -241,7 +319,7 @@ class Protocol:
         Raises:
             ItemNotFound: there is no such blob.
         """
-        self._missing("fetch_blob")
+        return self._call("fetch_blob", digest)
 
     def fetch_rejected(self, trial: Trial | None = None) -> list[Rejected]:
         """The records that were set aside because they can never be stored, oldest first.
@@ -249,7 +327,7 @@ class Protocol:
         Args:
             trial: only those about it.
         """
-        self._missing("fetch_rejected")
+        return self._call("fetch_rejected", trial)
 
     # -- what happens in a trial -----------------------------------------------------------------
 
@@ -261,7 +339,7 @@ class Protocol:
             rank: of this process when several log into the trial; joins the list in the trial's metadata
                 ``ranks``.  One above 0 leaves the status alone.
         """
-        self._missing("log_trial_start")
+        self._call("log_trial_start", trial, rank)
 
     def log_trial_finish(
         self,
@@ -281,12 +359,14 @@ class Protocol:
             rank: of this process when several log into the trial.  The end of one above 0 leaves the
                 status alone; its traceback is kept.
         """
-        self._missing("log_trial_finish")
+        self._call("log_trial_finish", trial, exc_type, exc_val, exc_tb, rank)
 
+    @item_may_be_named("trial")
     def log_trial_arguments(self, trial: Trial, /, **kwargs: Any) -> None:
         """Merge values into a trial's parameters; its hash stays what it is."""
-        self._missing("log_trial_arguments")
+        self._call("log_trial_arguments", trial, **kwargs)
 
+    @item_may_be_named("trial")
     def log_trial_metadata(
         self, trial: Trial, /, aggregator: MakeAggregator | None = LATEST, **kwargs: Any
     ) -> None:
@@ -297,8 +377,9 @@ class Protocol:
             aggregator: whether a later value replaces an earlier one of that name or joins it.
             kwargs: the values by name.
         """
-        self._missing("log_trial_metadata")
+        self._call("log_trial_metadata", trial, aggregator, **kwargs)
 
+    @item_may_be_named("trial")
     def log_trial_metrics(
         self,
         trial: Trial,
@@ -319,7 +400,9 @@ class Protocol:
                 Anything but a mapping is the value of a metric that is called context.
             kwargs: the values by the series' names.
         """
-        self._missing("log_trial_metrics")
+        # Only given if there is one: a backend of the user's own need not know of labels.
+        values = kwargs if context is None else {**kwargs, "context": context}
+        self._call("log_trial_metrics", trial, step, aggregator, **values)
 
     def log_trial_media(
         self,
@@ -345,7 +428,8 @@ class Protocol:
             at: when it was made, in seconds since the epoch; None for now.
             options: of the kind, such as ``bins`` of a histogram.
         """
-        self._missing("log_trial_media")
+        at_time = {} if at is None else {"at": at}
+        self._call("log_trial_media", trial, kind, name, value, step, context, **at_time, **options)
 
     def log_trial_chrono_start(
         self,
@@ -364,7 +448,7 @@ class Protocol:
             start_callback: called before the clock starts.
             end_callback: called before the clock stops, for example to wait for a device.
         """
-        self._missing("log_trial_chrono_start")
+        self._call("log_trial_chrono_start", trial, name, aggregator, start_callback, end_callback)
 
     def log_trial_chrono_finish(
         self,
@@ -375,7 +459,7 @@ class Protocol:
         exc_tb: TracebackType | None = None,
     ) -> None:
         """Stop a timer and record how long it ran, unless an exception cut it short."""
-        self._missing("log_trial_chrono_finish")
+        self._call("log_trial_chrono_finish", trial, name, exc_type, exc_val, exc_tb)
 
     def log_trial_points(
         self, trial: Trial, name: str, points: Iterable[tuple[Any, float, Any]], kind: str = "metric"
@@ -388,7 +472,7 @@ class Protocol:
             points: step, time in seconds since the epoch, and value of each.
             kind: ``'metric'`` or ``'chrono'``.
         """
-        self._missing("log_trial_points")
+        self._call("log_trial_points", trial, name, points, kind)
 
     def log_trial_losses(self, trial: Trial, points: int, reason: str) -> None:
         """Points of a trial will never be stored: count them in its metadata ``losses``.
@@ -401,11 +485,12 @@ class Protocol:
             points: how many are lost.
             reason: why.
         """
-        self._missing("log_trial_losses")
+        self._call("log_trial_losses", trial, points, reason)
 
+    @item_may_be_named("trial")
     def add_trial_tags(self, trial: Trial, /, **kwargs: Any) -> None:
         """Merge values into a trial's tags."""
-        self._missing("add_trial_tags")
+        self._call("add_trial_tags", trial, **kwargs)
 
     def set_trial_status(self, trial: Trial, status: Status | CustomStatus, error: str | None = None) -> None:
         """Change a trial's status.
@@ -415,7 +500,7 @@ class Protocol:
             status: the new one.
             error: what went wrong, when it did; added to the trial's errors.
         """
-        self._missing("set_trial_status")
+        self._call("set_trial_status", trial, status, error)
 
     def rewind_trial(self, trial: Trial, step: float) -> None:
         """Go back to a step: all metric points logged so far that have a later one are superseded.
@@ -433,11 +518,12 @@ class Protocol:
         Raises:
             BadArguments: it is no number.
         """
-        self._missing("rewind_trial")
+        self._call("rewind_trial", trial, step)
 
+    @item_may_be_named("group")
     def set_group_metadata(self, group: TrialGroup, /, **kwargs: Any) -> None:
         """Merge values into a group's metadata."""
-        self._missing("set_group_metadata")
+        self._call("set_group_metadata", group, **kwargs)
 
     # -- durability ------------------------------------------------------------------------------
 
@@ -457,7 +543,7 @@ class Protocol:
         Args:
             kwargs: options of the backend, such as ``file_name_override``: also write it all there.
         """
-        self._missing("commit")
+        self._call("commit", **kwargs)
 
     def flush(self, timeout: float | None = None) -> None:
         """Wait until everything logged before is durable; a backend that never defers has nothing to do.
@@ -489,6 +575,3 @@ class Protocol:
             self.log_trial_metrics(trial, step, None, **metrics)
 
         return write
-
-    def _missing(self, method: str) -> NoReturn:
-        raise NotImplementedError(f"{type(self).__name__} does not implement {method}")

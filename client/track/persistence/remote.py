@@ -5,21 +5,25 @@ from __future__ import annotations
 import json
 import os
 import tempfile
-import threading
 import time
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from copy import copy
 from pathlib import Path
 from types import TracebackType
-from typing import Any
+from typing import Any, Final, NamedTuple
 from weakref import finalize
 
 from track.connection.offline import Offline
-from track.media.protocol import OutboxMedia, key_of
+from track.media import media_of
+from track.media.blobs import BlobSender
+from track.media.reading import MediaSeries
 from track.outbox import Creation, Outbox
-from track.persistence.calls import item_may_be_named, wire_arguments
+from track.outbox.records import plain_step
+from track.persistence.calls import key_of, wire_arguments
 from track.persistence.pending import GROUP, PROJECT, TRIAL, Creations
-from track.persistence.protocol import LATEST, TIMINGS, MakeAggregator, MetricWriter, Protocol
+from track.persistence.protocol import TIMINGS, MakeAggregator, MetricWriter, Protocol, item_may_be_named
 from track.persistence.series import PAGE, Series, SeriesMapping, fetch_series
+from track.persistence.timers import Timers
 from track.serialization import to_json
 from track_protocol.errors import BadArguments, BadValue, ItemNotFound
 from track_protocol.model.aggregators import spec_of
@@ -32,35 +36,55 @@ from track_protocol.model.documents import (
     trial_from_document,
     trial_to_document,
 )
-from track_protocol.model.entities import CustomStatus, Project, Status, Trial, TrialGroup, new_id
+from track_protocol.model.entities import Project, Trial, TrialGroup, new_id
 from track_protocol.model.rejected import Rejected, rejected_from_document
-from track_protocol.model.seriesname import SeriesName, labelled
+from track_protocol.model.seriesname import SeriesName, check_series_name, labelled
 from track_protocol.model.values import normalise
-from track_protocol.query.parse import normalise_query
 from track_protocol.wire.batch import CHRONO, METRIC
+from track_protocol.wire.methods import METHODS, Access
 
 __all__ = ["OutboxProtocol", "write_json"]
 
 
-class OutboxProtocol(OutboxMedia):
+_EMPTY: Final[Mapping[str, Document]] = {
+    "project": project_to_document(Project(_uid="")),
+    "group": group_to_document(TrialGroup(_uid="")),
+    "trial": trial_to_document(Trial(_hash="")),
+}
+"""What fields hold that were not asked for."""
+
+
+class OutboxProtocol(Protocol):
     """Every documented call, through an outbox: log calls return at once, the others wait for an answer.
 
     Args:
-        uri: of the store.
+        uri: of the store; a subclass that it alone can make is what another process gets.
         outbox: what carries the calls.
         offline: what to do while the store is away; None for one in this process, which never is.
     """
 
     def __init__(self, uri: str, outbox: Outbox, offline: Offline | None = None) -> None:
-        super().__init__(uri, outbox)
+        super().__init__(uri)
+        self.outbox = outbox
+        self._blobs = BlobSender(outbox.log, lambda: outbox.drops)
         self._creations = Creations(outbox, offline)
-        self._timers: dict[tuple[bytes, str, int], list[_Timer]] = {}
+        self._timers: Timers[_Timer] = Timers()
         # A client that is dropped rather than closed must not hold a thread and a connection for ever.
         finalize(self, outbox.close_when_drained).atexit = False
 
     def __reduce__(self) -> tuple[Any, ...]:
         # Another process gets a connection of its own.
-        return _reopened, (self.uri, dict(self.outbox.unconfirmed))
+        return _reopened, (type(self), self.uri, dict(self.outbox.unconfirmed))
+
+    @property
+    def _answers(self) -> Mapping[str, Callable[[Any], Any]]:
+        """What answers become, by what the declaration of a method says that they hold."""
+        return {
+            "bool": bool,
+            "group": lambda found: group_from_document(_whole("group", found)),
+            "project": lambda found: project_from_document(_whole("project", found)),
+            "trial": lambda found: self._stored_trial(_whole("trial", found)),
+        }
 
     # -- projects, groups and trials -------------------------------------------------------------
 
@@ -69,20 +93,10 @@ class OutboxProtocol(OutboxMedia):
         document = _plain(project_to_document(project))
         return project_from_document(self._creations.create(PROJECT, document))
 
-    def get_project(self, project: Project) -> Project | None:
-        """See `Protocol.get_project`."""
-        found = self._ask("get_project", project={"uid": project.uid})
-        return None if found is None else project_from_document(found)
-
     def new_trial_group(self, group: TrialGroup) -> TrialGroup:
         """See `Protocol.new_trial_group`."""
         document = _plain(group_to_document(group))
         return group_from_document(self._creations.create(GROUP, document))
-
-    def get_trial_group(self, group: TrialGroup) -> TrialGroup | None:
-        """See `Protocol.get_trial_group`."""
-        found = self._ask("get_trial_group", group={"uid": group.uid})
-        return None if found is None else group_from_document(found)
 
     def new_trial(self, trial: Trial, auto_increment: bool = False) -> Trial | None:
         """See `Protocol.new_trial`."""
@@ -105,61 +119,18 @@ class OutboxProtocol(OutboxMedia):
         self._creations.expect(stored)
         return stored
 
-    def get_trial(self, trial: Trial) -> list[Trial]:
-        """See `Protocol.get_trial`."""
-        definition = {"uid": trial.uid} if trial.id is None else {"id": trial.id}
-        return self._stored_trials(self._ask("get_trial", trial=definition))
-
     def current_trial(self, trial: Trial) -> Trial | None:
         """See `Protocol.current_trial`."""
         if trial.id is None or not self._creations.may_go_on_alone:
             return super().current_trial(trial)
         found = self._creations.ask_for(trial)
-        return found if isinstance(found, Trial) else next(iter(self._stored_trials(found)), None)
+        return found if isinstance(found, Trial) else next(map(self._stored_trial, found), None)
 
     def put_trial(self, trial: Trial) -> None:
         """See `Protocol.put_trial`."""
         self._creations.put(TRIAL, _plain(trial_to_document(trial)))
 
-    def add_project_trial(self, project: Project, trial: Trial) -> None:
-        """See `Protocol.add_project_trial`."""
-        self.outbox.log("add_project_trial", {"project": project.uid, "trial": key_of(trial)})
-
-    def add_group_trial(self, group: TrialGroup, trial: Trial) -> None:
-        """See `Protocol.add_group_trial`."""
-        self.outbox.log("add_group_trial", {"group": group.uid, "trial": key_of(trial)})
-
-    def delete_trial(self, trial: Trial, force: bool = False) -> bool:
-        """See `Protocol.delete_trial`."""
-        return bool(self._ask("delete_trial", trial=key_of(trial), force=force))
-
     # -- queries ---------------------------------------------------------------------------------
-
-    def fetch_projects(self, query: Mapping[str, Any]) -> list[Project]:
-        """See `Protocol.fetch_projects`."""
-        return [project_from_document(each) for each in self._fetch("fetch_projects", query)]
-
-    def fetch_groups(self, query: Mapping[str, Any]) -> list[TrialGroup]:
-        """See `Protocol.fetch_groups`."""
-        return [group_from_document(each) for each in self._fetch("fetch_groups", query)]
-
-    def fetch_trials(self, query: Mapping[str, Any]) -> list[Trial]:
-        """See `Protocol.fetch_trials`; series are fetched when they are first read."""
-        return [self._trial(each) for each in self._fetch("fetch_trials", query)]
-
-    def fetch_and_update_trial(
-        self, query: Mapping[str, Any], attr: str, *args: Any, **kwargs: Any
-    ) -> Trial | None:
-        """See `Protocol.fetch_and_update_trial`."""
-        found = self._update("trial", query, attr, args, kwargs)
-        return None if found is None else self._trial(found)
-
-    def fetch_and_update_group(
-        self, query: Mapping[str, Any], attr: str, *args: Any, **kwargs: Any
-    ) -> TrialGroup | None:
-        """See `Protocol.fetch_and_update_group`."""
-        found = self._update("group", query, attr, args, kwargs)
-        return None if found is None else group_from_document(found)
 
     def fetch_metrics(
         self, trial: Trial, name: str, kind: str = METRIC, context: Mapping[str, Any] | None = None
@@ -175,34 +146,26 @@ class OutboxProtocol(OutboxMedia):
             found += map(rejected_from_document, page)
         return found
 
+    def fetch_media(
+        self, trial: Trial, kind: str, name: str | None = None, context: Mapping[str, Any] | None = None
+    ) -> Any:
+        """See `Protocol.fetch_media`; a `MediaSeries`, or those of all names."""
+        if name is not None:
+            series = SeriesName(name, context).text
+            found = self.fetch_metrics(trial, series, kind)
+            return MediaSeries(kind, series, found.steps, found.times, found.values, self.fetch_blob)
+        stored = self.get_trial(trial)
+        names = stored[0].media.get(kind, {}) if stored else {}
+        return {each: self.fetch_media(trial, kind, each) for each in names}
+
+    def fetch_blob(self, digest: str) -> Iterator[bytes]:
+        """See `Protocol.fetch_blob`."""
+        offset = 0
+        while page := self._ask("fetch_blob", digest=digest, offset=offset):
+            yield page
+            offset += len(page)
+
     # -- what happens in a trial -----------------------------------------------------------------
-
-    def log_trial_start(self, trial: Trial, rank: int | None = None) -> None:
-        """See `Protocol.log_trial_start`."""
-        self._log_trial("log_trial_start", trial, rank)
-
-    def log_trial_finish(
-        self,
-        trial: Trial,
-        exc_type: type[BaseException] | None = None,
-        exc_val: BaseException | None = None,
-        exc_tb: TracebackType | None = None,
-        rank: int | None = None,
-    ) -> None:
-        """See `Protocol.log_trial_finish`."""
-        self._log_trial("log_trial_finish", trial, exc_type, exc_val, exc_tb, rank)
-
-    @item_may_be_named("trial")
-    def log_trial_arguments(self, trial: Trial, /, **kwargs: Any) -> None:
-        """See `Protocol.log_trial_arguments`."""
-        self._log_trial("log_trial_arguments", trial, **kwargs)
-
-    @item_may_be_named("trial")
-    def log_trial_metadata(
-        self, trial: Trial, /, aggregator: MakeAggregator | None = LATEST, **kwargs: Any
-    ) -> None:
-        """See `Protocol.log_trial_metadata`."""
-        self._log_trial("log_trial_metadata", trial, aggregator, **kwargs)
 
     @item_may_be_named("trial")
     def log_trial_metrics(
@@ -225,6 +188,34 @@ class OutboxProtocol(OutboxMedia):
             spec = None
         self.outbox.writer(self._id(trial), METRIC, spec)(step, values)
 
+    def log_trial_media(
+        self,
+        trial: Trial,
+        kind: str,
+        name: str,
+        value: Any,
+        step: Any = None,
+        context: Mapping[str, Any] | None = None,
+        *,
+        at: float | None = None,
+        **options: Any,
+    ) -> None:
+        """See `Protocol.log_trial_media`."""
+        try:
+            media = media_of(kind, value, **options)
+            series = check_series_name(SeriesName(name, context).text, kind)
+            logged = time.time() if at is None else at
+            arguments = {"kind": kind, "name": series, "step": plain_step(step), "time": logged}
+        except BadArguments as error:
+            self.outbox.drops.drop(1, str(error), key_of(trial))
+            return
+        why = self._blobs.send(media)
+        if why is None:
+            value = dict(media.document)
+            self.outbox.log("log_trial_media", {"trial": key_of(trial), **arguments, "value": value})
+        else:
+            self.outbox.drops.drop(1, f"{kind} {series}: {why}", key_of(trial))
+
     def log_trial_chrono_start(
         self,
         trial: Trial,
@@ -233,14 +224,12 @@ class OutboxProtocol(OutboxMedia):
         start_callback: Callable[[], Any] | None = None,
         end_callback: Callable[[], Any] | None = None,
     ) -> None:
-        """See `Protocol.log_trial_chrono_start`; each thread has timers of its own, which may nest.
-
-        What one thread has started another may stop, as a trial's runtime, while it is the only one.
-        """
+        """See `Protocol.log_trial_chrono_start`; see `Timers` on threads."""
+        self._id(trial)
+        spec = self._spec(aggregator)
         if start_callback is not None:
             start_callback()
-        timers = self._timers.setdefault((self._id(trial), name, threading.get_ident()), [])
-        timers.append(_Timer(self._spec(aggregator), end_callback, time.perf_counter()))
+        self._timers.start(trial, name, _Timer(spec, end_callback, time.perf_counter()))
 
     def log_trial_chrono_finish(
         self,
@@ -251,57 +240,22 @@ class OutboxProtocol(OutboxMedia):
         exc_tb: TracebackType | None = None,
     ) -> None:
         """See `Protocol.log_trial_chrono_finish`."""
-        key = self._running(self._id(trial), name)
-        timers = self._timers.get(key, [])
-        try:
-            timer = timers.pop()
-        except IndexError:
-            self.outbox.drops.drop(1, f"chrono {name!r} was stopped without being started", key[0])
+        id = self._id(trial)
+        timer = self._timers.stop(trial, name)
+        if timer is None:
+            self.outbox.drops.drop(1, f"chrono {name!r} was stopped without being started", id)
             return
-        if not timers:
-            self._timers.pop(key, None)
         if timer.end_callback is not None:
             timer.end_callback()
         elapsed = time.perf_counter() - timer.started
         if exc_type is None:
-            self.outbox.writer(key[0], CHRONO, timer.spec)(None, {name: elapsed})
-
-    def _running(self, trial: bytes, name: str) -> tuple[bytes, str, int]:
-        """The timer that this thread has started, or else the only one of that name that another has."""
-        mine = (trial, name, threading.get_ident())
-        if mine in self._timers:
-            return mine
-        others = [key for key in list(self._timers) if key[:2] == mine[:2]]
-        return others[0] if len(others) == 1 else mine
+            self.outbox.writer(id, CHRONO, timer.spec)(None, {name: elapsed})
 
     def log_trial_points(
         self, trial: Trial, name: str, points: Iterable[tuple[Any, float, Any]], kind: str = METRIC
     ) -> None:
         """See `Protocol.log_trial_points`."""
         self.outbox.log_points(self._id(trial), kind, name, points)
-
-    def log_trial_losses(self, trial: Trial, points: int, reason: str) -> None:
-        """See `Protocol.log_trial_losses`."""
-        self.outbox.log("log_trial_losses", {"trial": key_of(trial), "points": points, "reason": reason})
-
-    @item_may_be_named("trial")
-    def add_trial_tags(self, trial: Trial, /, **kwargs: Any) -> None:
-        """See `Protocol.add_trial_tags`."""
-        self._log_trial("add_trial_tags", trial, **kwargs)
-
-    def set_trial_status(self, trial: Trial, status: Status | CustomStatus, error: str | None = None) -> None:
-        """See `Protocol.set_trial_status`."""
-        self._log_trial("set_trial_status", trial, status, error)
-
-    def rewind_trial(self, trial: Trial, step: float) -> None:
-        """See `Protocol.rewind_trial`."""
-        self._log_trial("rewind_trial", trial, step)
-
-    @item_may_be_named("group")
-    def set_group_metadata(self, group: TrialGroup, /, **kwargs: Any) -> None:
-        """See `Protocol.set_group_metadata`."""
-        arguments = wire_arguments("group", "set_group_metadata", (), kwargs, self._complain)
-        self.outbox.log("set_group_metadata", {"group": group.uid, **arguments})
 
     # -- durability ------------------------------------------------------------------------------
 
@@ -355,19 +309,20 @@ class OutboxProtocol(OutboxMedia):
 
     # -- inside ----------------------------------------------------------------------------------
 
-    def _fetch(self, method: str, query: Mapping[str, Any]) -> list[Document]:
-        found: list[Document] = self._ask(method, query=normalise_query(query))
-        return found
+    def _call(self, method: str, /, *args: Any, **kwargs: Any) -> Any:
+        """A log call becomes a record; any other waits for its answer."""
+        declared = METHODS[method]
+        if declared.access is Access.LOG:
+            self.outbox.log(method, wire_arguments(declared, args, kwargs, self._complain))
+            return None
+        found = self.outbox.call(method, wire_arguments(declared, args, kwargs))
+        if found is None:
+            return None
+        make = self._answers[declared.answers.strip("[]")]
+        return [make(each) for each in found] if declared.answers.startswith("[") else make(found)
 
-    def _update(
-        self, kind: str, query: Mapping[str, Any], attr: str, args: tuple[Any, ...], kwargs: Mapping[str, Any]
-    ) -> Any:
-        update = {"method": attr, "arguments": wire_arguments(kind, attr, args, kwargs)}
-        return self._ask(f"fetch_and_update_{kind}", query=normalise_query(query), update=update)
-
-    def _log_trial(self, method: str, trial: Trial, /, *args: Any, **kwargs: Any) -> None:
-        arguments = wire_arguments("trial", method, args, kwargs, self._complain)
-        self.outbox.log(method, {"trial": key_of(trial), **arguments})
+    def _ask(self, method: str, **arguments: Any) -> Any:
+        return self.outbox.call(method, arguments)
 
     def _complain(self, error: BadValue) -> None:
         self.outbox.drops.drop(1, str(error))
@@ -400,11 +355,10 @@ class OutboxProtocol(OutboxMedia):
             chronos=SeriesMapping(CHRONO, document["chronos"], pages),
         )
 
-    def _stored_trials(self, documents: Iterable[Document]) -> list[Trial]:
-        """Trials as they are stored, which settles what this process knew of them."""
-        found = list(documents)
-        self._creations.settle_trials(found)
-        return [self._trial(document) for document in found]
+    def _stored_trial(self, document: Document) -> Trial:
+        """A trial as the store has it, which settles what this process knew of it."""
+        self._creations.settle_trials([document])
+        return self._trial(document)
 
     def _pages(self, trial: bytes | str) -> Callable[[str, str, int, int], Mapping[str, Any]]:
         def page(name: str, kind: str, start: int, limit: int) -> Mapping[str, Any]:
@@ -423,27 +377,27 @@ class OutboxProtocol(OutboxMedia):
         }
 
 
-class _Timer:
+class _Timer(NamedTuple):
     """A running timer."""
 
-    __slots__ = ("end_callback", "spec", "started")
-
-    def __init__(
-        self, spec: list[Any] | None, end_callback: Callable[[], Any] | None, started: float
-    ) -> None:
-        self.spec = spec
-        self.end_callback = end_callback
-        self.started = started
+    spec: list[Any] | None
+    end_callback: Callable[[], Any] | None
+    started: float
 
 
-def _reopened(uri: str, unconfirmed: Mapping[bytes | str, Creation]) -> Protocol:
+def _reopened(
+    store: Callable[[str], OutboxProtocol], uri: str, unconfirmed: Mapping[bytes | str, Creation]
+) -> OutboxProtocol:
     """The store again in another process, whose records may arrive before those that create its trials."""
-    from track.persistence import get_protocol
-
-    protocol = get_protocol(uri)
-    if isinstance(protocol, OutboxProtocol):
-        protocol.outbox.inherit(unconfirmed)
+    protocol = store(uri)
+    protocol.outbox.inherit(unconfirmed)
     return protocol
+
+
+def _whole(kind: str, document: Document) -> Document:
+    """The document with every field of its kind."""
+    missing = _EMPTY[kind].keys() - document.keys()
+    return document | {name: copy(_EMPTY[kind][name]) for name in missing}
 
 
 def _plain(document: Document) -> Document:

@@ -5,7 +5,8 @@ Inside TLS the mechanism is always the PLUS one, bound to the server's certifica
 own.  Without a binding (plain text on loopback) it is SCRAM-SHA-256.
 
     client                              server
-    first()            ── n=user ──▶    challenge()     salt and iterations, a mock's for a stranger
+    first()            ── n=user ──▶    identify()
+                       ◀── s, i ────    challenge()     salt and iterations, a mock's for a stranger
     final()            ── proof ───▶    conclude()      refuses, or proves that it knows the verifier
     verify()           ◀── proof ───
 """
@@ -25,6 +26,7 @@ from track_protocol.security.tokens import Secret, is_generated
 
 if TYPE_CHECKING:
     from scramp import ScramMechanism
+    from scramp.core import ScramServer
 
 __all__ = [
     "PASSWORD_ITERATIONS",
@@ -195,62 +197,55 @@ class ClientExchange:
 
 
 class ServerExchange:
-    """The server's side of one login; call `challenge` and `conclude` once each, in this order.
+    """The server's side of one login; call `identify`, `challenge` and `conclude` once each, in this order.
 
     Args:
-        lookup: gives the verifier of a user, None for a stranger.  What it raises passes through.
         binding: the ``tls-server-end-point`` data of the server's certificate, None outside TLS.
-        mock_secret: the key from which the challenges for strangers are derived; at least 32
-            bytes that only this server knows and that stay the same.
         nonce: only for known test vectors; random otherwise.
     """
 
-    def __init__(
-        self,
-        lookup: Callable[[str], Verifier | None],
-        binding: bytes | None,
-        mock_secret: bytes,
-        *,
-        nonce: str | None = None,
-    ) -> None:
-        self._lookup = lookup
-        self._mock_secret = mock_secret
+    def __init__(self, binding: bytes | None, *, nonce: str | None = None) -> None:
+        self._binding = binding
+        self._nonce = nonce
+        self._client_first = ""
         self._username = ""
-        self._proven = False
-        self._scram = _mechanism(binding).make_server(
-            self._keys_of,
-            channel_binding=None if binding is None else (_BINDING_TYPE, binding),
-            s_nonce=nonce,
-        )
+        self._scram: ScramServer | None = None
 
-    @property
-    def username(self) -> str:
-        """Who the client says it is, and empty before `challenge`; true only once `proven`."""
-        return self._username
-
-    @property
-    def proven(self) -> bool:
-        """Whether the client has proved to be `username`."""
-        return self._proven
-
-    def challenge(self, client_first: str) -> str:
-        """Salt and iterations of the user; for a stranger, ones that cannot be told from real ones.
+    def identify(self, client_first: str) -> str:
+        """Who the client says it is; not proved before `conclude`.
 
         Raises:
             AuthenticationError: the message is malformed, or is not bound to TLS as it must be.
         """
-        from scramp import ScramException
+        named: list[str] = []
 
+        def name_of(username: str) -> tuple[bytes, bytes, bytes, int]:
+            named.append(username)
+            return bytes(_SALT_BYTES), b"", b"", TOKEN_ITERATIONS
+
+        # The package reads the name and wants the keys in one step.  The name is read here with keys that
+        # nobody uses, so that whoever looks the verifier up may take its time.
         with _refusing("the login cannot be started"):
-            try:
-                self._scram.set_client_first(client_first)
-            except ScramException as error:
-                if error.server_error is not None and error.server_error.value == "no-resources":
-                    raise (error.__cause__ or error) from None
-                raise
-            finally:
-                # It may lead to the peer, which this object, a cycle, would keep with all that it has sent.
-                del self._lookup
+            self._server(name_of).set_client_first(client_first)
+        self._client_first = client_first
+        self._username = named[0]
+        return self._username
+
+    def challenge(self, verifier: Verifier | None, mock_secret: bytes) -> str:
+        """Salt and iterations of the user; for a stranger, ones that cannot be told from real ones.
+
+        Args:
+            verifier: the user's, None for a stranger.
+            mock_secret: the key from which the challenges for strangers are derived; at least 32
+                bytes that only this server knows and that stay the same.
+        """
+        # The mock is made for everybody, so that a stranger takes no longer than a user.
+        mock = _mock_verifier(mock_secret, self._username)
+        found = verifier or mock
+        keys = found.salt, found.stored_key, found.server_key, found.iterations
+        self._scram = self._server(lambda _: keys)
+        with _refusing("the login cannot be started"):
+            self._scram.set_client_first(self._client_first)
             return str(self._scram.get_server_first())
 
     def conclude(self, client_final: str) -> str:
@@ -262,24 +257,21 @@ class ServerExchange:
         """
         from scramp import ScramException
 
+        if self._scram is None:
+            raise AuthenticationError(_REFUSED)
         try:
             self._scram.set_client_final(client_final)
-            answer = str(self._scram.get_server_final())
+            return str(self._scram.get_server_final())
         except ScramException as error:
             reason = error.server_error.value if error.server_error else ""
             unbound = reason == "channel-bindings-dont-match"
             raise AuthenticationError(_UNBOUND if unbound else _REFUSED) from None
         except ValueError:
             raise AuthenticationError(_REFUSED) from None
-        self._proven = True
-        return answer
 
-    def _keys_of(self, username: str) -> tuple[bytes, bytes, bytes, int]:
-        self._username = username
-        # The mock is made for everybody, so that a stranger takes no longer than a user.
-        mock = _mock_verifier(self._mock_secret, username)
-        found = self._lookup(username) or mock
-        return found.salt, found.stored_key, found.server_key, found.iterations
+    def _server(self, keys_of: Callable[[str], tuple[bytes, bytes, bytes, int]]) -> ScramServer:
+        binding = None if self._binding is None else (_BINDING_TYPE, self._binding)
+        return _mechanism(self._binding).make_server(keys_of, channel_binding=binding, s_nonce=self._nonce)
 
 
 def _mock_verifier(secret: bytes, username: str) -> Verifier:

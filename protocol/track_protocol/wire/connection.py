@@ -3,7 +3,9 @@
 Feed it the bytes that came in and it gives events; tell it what to say and it gives the bytes to
 send.  What may be said when is one table, `TRANSITIONS`::
 
-    START --HELLO(client)--> GREETING --HELLO(server)--> LOGIN --AUTH...--> LOGIN --READY--> OPEN
+    START --HELLO(client)--> GREETING --HELLO(server)--> LOGIN
+    LOGIN --AUTH(client)--> CHALLENGE --AUTH(server)--> PROOF --AUTH(client)--> VERDICT
+    VERDICT --READY(server)--> OPEN
     OPEN  --CALL, RESULT, ERROR, BATCH, ACK, NACK, PING, PONG--> OPEN
     any   --CLOSE--> CLOSED
 
@@ -12,32 +14,45 @@ send.  What may be said when is one table, `TRANSITIONS`::
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from dataclasses import replace
 from enum import Enum
 from typing import Any, Final
 
-from track_protocol.errors import LocalProtocolError, RemoteProtocolError, TrackError
+from track_protocol.errors import (
+    ConnectionLost,
+    LocalProtocolError,
+    RemoteProtocolError,
+    TrackError,
+)
+from track_protocol.security.scram import Verifier
 from track_protocol.wire.answers import Answers
 from track_protocol.wire.batch import Batch, batch_to_wire
 from track_protocol.wire.events import (
+    AuthReceived,
     CallReceived,
     CloseReceived,
     ErrorReceived,
     Event,
     Follows,
+    HelloReceived,
+    ReadyReceived,
     ResultPart,
     ServerHelloReceived,
     event_from_frame,
 )
 from track_protocol.wire.frames import FRAME_LIMIT, GREETING_LIMIT, FrameKind, FrameReader, encode_frame
+from track_protocol.wire.keepalive import SILENCE_S, Keepalive
 from track_protocol.wire.link import Rejection
+from track_protocol.wire.login import ClientLogin, ServerLogin
 
 __all__ = ["TRANSITIONS", "VERSIONS", "Connection", "Side", "State"]
 
 VERSIONS: Final = (1,)
 """Protocol versions this software speaks, best first."""
 
+_KNOWN: Final = ", ".join(map(str, VERSIONS))
 _PART: Final = FRAME_LIMIT - 1024
 _REASON: Final = 2048
 _REPORT: Final = 65_536
@@ -57,11 +72,17 @@ class Side(Enum):
 
 
 class State(Enum):
-    """Where the conversation stands; both sides go through the same states."""
+    """Where the conversation stands; both sides go through the same states.
+
+    From GREETING to VERDICT one side speaks and the other waits, so a peer that sends ahead is refused.
+    """
 
     START = "start"
     GREETING = "greeting"
     LOGIN = "login"
+    CHALLENGE = "challenge"
+    PROOF = "proof"
+    VERDICT = "verdict"
     OPEN = "open"
     CLOSED = "closed"
 
@@ -74,18 +95,24 @@ TRANSITIONS: Final[Mapping[Side, Mapping[State, Mapping[FrameKind, State]]]] = {
     Side.CLIENT: {
         State.START: {FrameKind.HELLO: State.GREETING, FrameKind.CLOSE: State.CLOSED},
         State.GREETING: {FrameKind.CLOSE: State.CLOSED},
-        State.LOGIN: {FrameKind.AUTH: State.LOGIN, FrameKind.CLOSE: State.CLOSED},
+        State.LOGIN: {FrameKind.AUTH: State.CHALLENGE, FrameKind.CLOSE: State.CLOSED},
+        State.CHALLENGE: {FrameKind.CLOSE: State.CLOSED},
+        State.PROOF: {FrameKind.AUTH: State.VERDICT, FrameKind.CLOSE: State.CLOSED},
+        State.VERDICT: {FrameKind.CLOSE: State.CLOSED},
         State.OPEN: _talk(FrameKind.CALL, FrameKind.BATCH, FrameKind.PING, FrameKind.PONG),
         State.CLOSED: {},
     },
     Side.SERVER: {
         State.START: {FrameKind.CLOSE: State.CLOSED},
         State.GREETING: {FrameKind.HELLO: State.LOGIN, FrameKind.CLOSE: State.CLOSED},
-        State.LOGIN: {
-            FrameKind.AUTH: State.LOGIN,
-            FrameKind.READY: State.OPEN,
+        State.LOGIN: {FrameKind.CLOSE: State.CLOSED},
+        State.CHALLENGE: {
+            FrameKind.AUTH: State.PROOF,
+            FrameKind.READY: State.OPEN,  # only in the PASSWORD mechanism, which needs no challenge
             FrameKind.CLOSE: State.CLOSED,
         },
+        State.PROOF: {FrameKind.CLOSE: State.CLOSED},
+        State.VERDICT: {FrameKind.READY: State.OPEN, FrameKind.CLOSE: State.CLOSED},
         State.OPEN: _talk(
             FrameKind.RESULT, FrameKind.ERROR, FrameKind.ACK, FrameKind.NACK, FrameKind.PING, FrameKind.PONG
         ),
@@ -100,18 +127,23 @@ class Connection:
 
     Args:
         side: which side this is.
+        silence: seconds of silence after which `handle_timeout` asks an open peer for a sign of life.
 
     Attributes:
         state: where the conversation stands.
     """
 
-    def __init__(self, side: Side) -> None:
+    def __init__(self, side: Side, silence: float = SILENCE_S) -> None:
         self.side = side
         self.state = State.START
         self._reader = FrameReader(GREETING_LIMIT)
         self._out = bytearray()
         self._broken = False
         self._answers = Answers()
+        self._keepalive = Keepalive(silence)
+        self._offered: list[int] = []
+        self._mechanism = ""
+        self._login: ClientLogin | ServerLogin | None = None
 
     # -- bytes ----------------------------------------------------------------------------------
 
@@ -123,6 +155,7 @@ class Connection:
         Raises:
             RemoteProtocolError: the peer broke the protocol.
             EncryptionMismatch: the peer speaks TLS and this connection is plain.
+            AuthenticationError: the peer failed to prove itself.
         """
         events: list[Event] = []
         if self._broken or self.state is State.CLOSED:
@@ -134,6 +167,8 @@ class Connection:
                 following = self._following(self.side.other, kind)
                 event = self._understood(event_from_frame(kind, fields, from_client=self.side is Side.SERVER))
                 self._enter(following)
+                if isinstance(event, AuthReceived):
+                    event = self._log_in_further(event.message)
                 if event is not None:
                     events.append(event)
                 if isinstance(event, CloseReceived):
@@ -165,6 +200,8 @@ class Connection:
         self.state = state
         if state is State.OPEN:
             self._reader.limit = FRAME_LIMIT
+        if state is State.OPEN or state is State.CLOSED:
+            self._login = None
 
     def _understood(self, event: Event) -> Event | None:
         """The event as the owner sees it; None for a part of an answer."""
@@ -172,29 +209,72 @@ class Connection:
             return self._answers.take(event)
         if isinstance(event, CallReceived):
             return replace(event, nbytes=self._reader.length)
-        if isinstance(event, ServerHelloReceived) and event.version not in VERSIONS:
-            known = ", ".join(map(str, VERSIONS))
-            raise RemoteProtocolError(
-                f"the server chose protocol version {event.version}, but this side speaks {known}: "
-                "update the older one"
-            )
+        if isinstance(event, HelloReceived):
+            self._offered = event.versions
+        elif isinstance(event, ServerHelloReceived):
+            if event.version not in VERSIONS:
+                raise RemoteProtocolError(
+                    f"the server chose protocol version {event.version}, but this side speaks {_KNOWN}: "
+                    "update the older one"
+                )
+            self._mechanism = event.mechanism
+        elif isinstance(event, ReadyReceived):
+            # RFC 5802 section 5: a client that does not check the server's signature has proved itself to
+            # anybody.  So it is checked before the conversation is open, and before an owner sees the event.
+            assert isinstance(self._login, ClientLogin)
+            self._login.verify(event.proof)
         return event
 
-    def _say(self, kind: FrameKind, *fields: Any) -> int:
+    def _log_in_further(self, message: str) -> Event | None:
+        """Answer the server's challenge, or say what the client's message means."""
+        if isinstance(self._login, ServerLogin):
+            return self._login.receive(message)
+        assert self._login is not None
+        self._say(FrameKind.AUTH, self._login.respond(message))
+        return None
+
+    def _allowed(self, kind: FrameKind) -> State:
         if self._broken and kind is not FrameKind.CLOSE:
             raise LocalProtocolError(f"the peer broke the protocol: {kind.name} cannot be said, only CLOSE")
-        following = self._following(self.side, kind)
+        return self._following(self.side, kind)
+
+    def _say(self, kind: FrameKind, *fields: Any) -> int:
+        following = self._allowed(kind)
         limit = FRAME_LIMIT if self.state is State.OPEN else GREETING_LIMIT
         frame = encode_frame(kind, list(fields), limit)
         self._enter(following)
         self._out += frame
         return len(frame)
 
-    # -- what either side says ------------------------------------------------------------------
+    # -- signs of life --------------------------------------------------------------------------
 
-    def send_auth(self, message: str) -> None:
-        """The next message of the login exchange."""
-        self._say(FrameKind.AUTH, message)
+    def note_life(self, now: float) -> None:
+        """The peer is there: its bytes came in, or it took some.
+
+        Args:
+            now: seconds of any clock that never goes back; the same one for all calls.
+        """
+        self._keepalive.heard(now)
+
+    def next_timeout(self) -> float:
+        """When `handle_timeout` is due; `math.inf` while nothing is expected of the peer."""
+        return self._keepalive.deadline if self.state is State.OPEN else math.inf
+
+    def handle_timeout(self, now: float) -> None:
+        """Ask a silent peer for a sign of life; nothing happens before `next_timeout`.
+
+        Raises:
+            ConnectionLost: it was asked and did not answer.
+        """
+        if now < self.next_timeout():
+            return
+        if self._keepalive.was_asked:
+            silent = self._keepalive.silence(now)
+            raise ConnectionLost(f"the {self.side.other.value} has given no sign of life for {silent:.0f} s")
+        self.send_ping(0)
+        self._keepalive.asked(now)
+
+    # -- what either side says ------------------------------------------------------------------
 
     def send_ping(self, token: int) -> None:
         """Ask for a sign of life; `token` comes back in the pong."""
@@ -216,6 +296,16 @@ class Connection:
         """Open the conversation for a session (16 bytes)."""
         self._say(FrameKind.HELLO, list(VERSIONS), agent, session)
 
+    def log_in(self, login: ClientLogin) -> None:
+        """Answer the server's greeting; the challenge that follows is answered by `receive_data`.
+
+        Raises:
+            AuthenticationError: the server asks for a mechanism that this login must not use.
+        """
+        self._allowed(FrameKind.AUTH)
+        self._say(FrameKind.AUTH, login.begin(self._mechanism))
+        self._login = login
+
     def send_call(self, call_id: int, seq: int | None, method: str, arguments: dict[str, Any]) -> int:
         """Call a method; returns the frame's size in bytes.
 
@@ -235,13 +325,39 @@ class Connection:
 
     # -- what a server says ---------------------------------------------------------------------
 
-    def send_server_hello(self, version: int, agent: str, mechanism: str) -> None:
-        """Answer a greeting with the protocol version and the login mechanism to use."""
-        self._say(FrameKind.HELLO, version, agent, mechanism)
+    def send_server_hello(self, agent: str, login: ServerLogin) -> None:
+        """Answer a greeting with the best protocol version that both speak, and how to log in.
 
-    def send_ready(self, proof: str, last_seq: int, generation: str, role: str) -> None:
-        """Login succeeded."""
-        self._say(FrameKind.READY, proof, last_seq, generation, role)
+        Raises:
+            RemoteProtocolError: there is no such version.
+        """
+        self._allowed(FrameKind.HELLO)
+        version = next((version for version in VERSIONS if version in self._offered), None)
+        if version is None:
+            raise RemoteProtocolError(f"this server speaks protocol version {_KNOWN}: update the older side")
+        self._say(FrameKind.HELLO, version, agent, login.mechanism)
+        self._login = login
+
+    def send_challenge(self, verifier: Verifier | None, mock_secret: bytes) -> None:
+        """Answer `VerifierNeeded`.
+
+        Args:
+            verifier: the user's, None if there is no such user.
+            mock_secret: see `track_protocol.security.scram.ServerExchange.challenge`.
+        """
+        self._allowed(FrameKind.AUTH)
+        assert isinstance(self._login, ServerLogin)
+        self._say(FrameKind.AUTH, self._login.challenge(verifier, mock_secret))
+
+    def send_ready(self, last_seq: int, generation: str, role: str) -> None:
+        """The login succeeded: the server's proof, and what the session stands at.
+
+        Raises:
+            LocalProtocolError: the client has not proved itself.
+        """
+        self._allowed(FrameKind.READY)
+        assert isinstance(self._login, ServerLogin)
+        self._say(FrameKind.READY, self._login.proof, last_seq, generation, role)
 
     def send_result(self, call_id: int, encoded: bytes, *, more: bool = False) -> None:
         """Answer a call with an encoded value (`wire.codec.encode`), in as many frames as it takes.

@@ -8,6 +8,7 @@ from enum import IntEnum
 from typing import Any, Final
 
 from track_protocol.errors import RemoteProtocolError
+from track_protocol.security.tokens import Secret
 from track_protocol.wire.batch import Batch, batch_from_wire
 from track_protocol.wire.frames import FrameKind
 from track_protocol.wire.link import Rejection
@@ -17,18 +18,21 @@ __all__ = [
     "AuthReceived",
     "BatchReceived",
     "CallReceived",
+    "ClientProved",
     "CloseReceived",
     "ErrorReceived",
     "Event",
     "Follows",
     "HelloReceived",
     "NackReceived",
+    "PasswordReceived",
     "PingReceived",
     "PongReceived",
     "ReadyReceived",
     "ResultPart",
     "ResultReceived",
     "ServerHelloReceived",
+    "VerifierNeeded",
     "event_from_frame",
 ]
 
@@ -53,16 +57,38 @@ class ServerHelloReceived:
 
 @dataclass(frozen=True, slots=True)
 class AuthReceived:
-    """One message of the login exchange."""
+    """One message of the login; a `Connection` gives what it means instead."""
 
-    message: str
+    message: str = field(repr=False)
+
+
+@dataclass(frozen=True, slots=True)
+class VerifierNeeded:
+    """A client says who it is: look its verifier up and answer with `Connection.send_challenge`."""
+
+    username: str
+
+
+@dataclass(frozen=True, slots=True)
+class ClientProved:
+    """The client proved to be this user: answer with `Connection.send_ready`, or close."""
+
+    username: str
+
+
+@dataclass(frozen=True, slots=True)
+class PasswordReceived:
+    """A client sends its password: decide, and answer with `Connection.send_ready`, or close."""
+
+    username: str
+    password: Secret
 
 
 @dataclass(frozen=True, slots=True)
 class ReadyReceived:
     """Login succeeded: the server's proof, and what the session stands at."""
 
-    proof: str
+    proof: str = field(repr=False)
     last_seq: int
     generation: str
     role: str
@@ -173,6 +199,9 @@ Event = (
     HelloReceived
     | ServerHelloReceived
     | AuthReceived
+    | VerifierNeeded
+    | ClientProved
+    | PasswordReceived
     | ReadyReceived
     | CallReceived
     | ResultPart

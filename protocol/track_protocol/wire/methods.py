@@ -45,6 +45,7 @@ class Method:
     parameters: tuple[Parameter, ...]
     summary: str
     updates: str | None = None
+    answers: str = ""
 
     @property
     def role(self) -> Role:
@@ -59,7 +60,7 @@ class Method:
 _TRIAL: Final = Parameter("trial", "trial")
 _RANK: Final = Parameter("rank", "count?", None)
 _LISTED: Final = (
-    Parameter("query", "map"),
+    Parameter("query", "query"),
     Parameter("start", "count", 0),
     Parameter("limit", "count?", None),
     Parameter("order", "texts?", None),
@@ -68,33 +69,74 @@ _LISTED: Final = (
 """Of a call that lists documents: from which one on, how many, in which order, which of their fields."""
 
 _TABLE: Final = (
-    Method("new_project", Access.WRITE, (Parameter("project", "document"),), "Insert a project, or get it."),
-    Method("new_trial_group", Access.WRITE, (Parameter("group", "document"),), "Insert a group, or get it."),
+    Method(
+        "new_project",
+        Access.WRITE,
+        (Parameter("project", "document"),),
+        "Insert a project, or get it.",
+        answers="project",
+    ),
+    Method(
+        "new_trial_group",
+        Access.WRITE,
+        (Parameter("group", "document"),),
+        "Insert a group, or get it.",
+        answers="group",
+    ),
     Method(
         "new_trial",
         Access.WRITE,
         (Parameter("trial", "document"), Parameter("auto_increment", "bool", False)),
         "Insert a trial; if it exists, its next revision (auto_increment) or nothing.",
+        answers="trial",
     ),
-    Method("get_project", Access.READ, (Parameter("project", "document"),), "The project, or None."),
-    Method("get_trial_group", Access.READ, (Parameter("group", "document"),), "The group, or None."),
     Method(
-        "get_trial", Access.READ, (Parameter("trial", "document"),), "The trials that a definition names."
+        "get_project",
+        Access.READ,
+        (Parameter("project", "definition"),),
+        "The project, or None.",
+        answers="project",
     ),
-    Method("fetch_projects", Access.READ, _LISTED, "Projects that match a query, oldest first."),
-    Method("fetch_groups", Access.READ, _LISTED, "Groups that match a query, oldest first."),
-    Method("fetch_trials", Access.READ, _LISTED, "Trials that match a query, oldest first."),
+    Method(
+        "get_trial_group",
+        Access.READ,
+        (Parameter("group", "definition"),),
+        "The group, or None.",
+        answers="group",
+    ),
+    Method(
+        "get_trial",
+        Access.READ,
+        (Parameter("trial", "definition"),),
+        "The trials that a definition names.",
+        answers="[trial]",
+    ),
+    Method(
+        "fetch_projects",
+        Access.READ,
+        _LISTED,
+        "Projects that match a query, oldest first.",
+        answers="[project]",
+    ),
+    Method(
+        "fetch_groups", Access.READ, _LISTED, "Groups that match a query, oldest first.", answers="[group]"
+    ),
+    Method(
+        "fetch_trials", Access.READ, _LISTED, "Trials that match a query, oldest first.", answers="[trial]"
+    ),
     Method(
         "fetch_and_update_trial",
         Access.WRITE,
-        (Parameter("query", "map"), Parameter("update", "update")),
+        (Parameter("query", "query"), Parameter("update", "update")),
         "Atomically update the oldest trial that matches; the updated trial, or None.",
+        answers="trial",
     ),
     Method(
         "fetch_and_update_group",
         Access.WRITE,
-        (Parameter("query", "map"), Parameter("update", "update")),
+        (Parameter("query", "query"), Parameter("update", "update")),
         "Atomically update the oldest group that matches; the updated group, or None.",
+        answers="group",
     ),
     Method(
         "fetch_metrics",
@@ -133,6 +175,7 @@ _TABLE: Final = (
         Access.WRITE,
         (_TRIAL, Parameter("force", "bool", False)),
         "Delete a trial with all that belongs to it; whether there was one.",
+        answers="bool",
     ),
     Method("commit", Access.WRITE, (), "Make everything logged before durable and readable on disk."),
     Method(
@@ -153,21 +196,21 @@ _TABLE: Final = (
     Method(
         "add_project_trial",
         Access.LOG,
-        (Parameter("project", "text"), _TRIAL),
+        (Parameter("project", "project"), _TRIAL),
         "Put a trial into a project.",
     ),
-    Method("add_group_trial", Access.LOG, (Parameter("group", "text"), _TRIAL), "Put a trial into a group."),
+    Method("add_group_trial", Access.LOG, (Parameter("group", "group"), _TRIAL), "Put a trial into a group."),
     Method(
         "set_group_metadata",
         Access.LOG,
-        (Parameter("group", "text"), Parameter("metadata", "map")),
+        (Parameter("group", "group"), Parameter("metadata", "values")),
         "Merge values into a group's metadata.",
         updates="group",
     ),
     Method(
         "log_trial_start",
         Access.LOG,
-        (_TRIAL, Parameter("time", "number"), _RANK),
+        (_TRIAL, Parameter("time", "time"), _RANK),
         "The trial runs from this moment; a rank above 0 joins it and leaves its status alone.",
         updates="trial",
     ),
@@ -176,9 +219,9 @@ _TABLE: Final = (
         Access.LOG,
         (
             _TRIAL,
-            Parameter("time", "number"),
+            Parameter("time", "time"),
             Parameter("status", "status"),
-            Parameter("error", "text?", None),
+            Parameter("error", "error?", None),
             _RANK,
         ),
         "The trial ended at this moment, in this status; of a rank above 0 only the error is kept.",
@@ -187,14 +230,14 @@ _TABLE: Final = (
     Method(
         "log_trial_arguments",
         Access.LOG,
-        (_TRIAL, Parameter("arguments", "map")),
+        (_TRIAL, Parameter("arguments", "values")),
         "Merge values into a trial's parameters; its hash stays.",
         updates="trial",
     ),
     Method(
         "log_trial_metadata",
         Access.LOG,
-        (_TRIAL, Parameter("metadata", "map"), Parameter("aggregator", "list?", None)),
+        (_TRIAL, Parameter("metadata", "values"), Parameter("aggregator", "aggregator?", None)),
         "Merge values into a trial's metadata; a series aggregator appends them to lists.",
         updates="trial",
     ),
@@ -223,7 +266,7 @@ _TABLE: Final = (
             Parameter("kind", "media"),
             Parameter("name", "text"),
             Parameter("step", "any"),
-            Parameter("time", "number"),
+            Parameter("time", "time"),
             Parameter("value", "map"),
         ),
         "Append a histogram, image, text, graph or file to a series of its kind.",
@@ -231,21 +274,21 @@ _TABLE: Final = (
     Method(
         "add_trial_tags",
         Access.LOG,
-        (_TRIAL, Parameter("tags", "map")),
+        (_TRIAL, Parameter("tags", "values")),
         "Merge values into a trial's tags.",
         updates="trial",
     ),
     Method(
         "set_trial_status",
         Access.LOG,
-        (_TRIAL, Parameter("status", "status"), Parameter("error", "text?", None)),
+        (_TRIAL, Parameter("status", "status"), Parameter("error", "error?", None)),
         "Change a trial's status; `error` is added to its errors.",
         updates="trial",
     ),
     Method(
         "rewind_trial",
         Access.LOG,
-        (_TRIAL, Parameter("step", "number"), Parameter("time", "number")),
+        (_TRIAL, Parameter("step", "number"), Parameter("time", "time")),
         "Move the metric points of later steps out of their series, into the trial's history.",
         updates="trial",
     ),

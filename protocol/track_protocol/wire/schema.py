@@ -1,6 +1,7 @@
 """Argument schemas: what each parameter of a method may hold, checked at the edge.
 
-A type is a name in `CHECKS`; a trailing ``?`` allows None.
+A type is a name in `CHECKS`; a trailing ``?`` allows None.  Types that travel alike differ in what they mean:
+a client makes each argument from what it was given by its type (`track.persistence.calls`).
 """
 
 from __future__ import annotations
@@ -49,6 +50,10 @@ def _is_count(value: Any) -> bool:
     return type(value) is int and value >= 0
 
 
+def _is_number(value: Any) -> bool:
+    return type(value) in (int, float)
+
+
 def _is_update(value: Any) -> bool:
     return (
         type(value) is dict
@@ -59,31 +64,38 @@ def _is_update(value: Any) -> bool:
 
 
 CHECKS: Final[Mapping[str, tuple[Callable[[Any], bool], str]]] = {
+    "aggregator": (lambda value: type(value) is list, "a list: the aggregator's name and its options"),
     "any": (lambda _value: True, "any value"),
     "bool": (lambda value: type(value) is bool, "true or false"),
     "count": (_is_count, "an integer, 0 or more"),
     "bytes": (lambda value: type(value) is bytes, "bytes"),
+    "definition": (_is_named_map, "a map with the id or the uid of what is meant"),
     "digest": (is_digest, "a SHA-256 in 64 hexadecimal digits"),
     "document": (_is_named_map, "a document: a map with string keys"),
+    "error": (_is_text, "a string"),
+    "group": (_is_text, "the uid of a group"),
     "kind": (
         lambda value: type(value) is str and value in _KINDS,
         f"one of {', '.join(map(repr, _KINDS))}",
     ),
-    "list": (lambda value: type(value) is list, "a list"),
     "map": (_is_named_map, "a map with string keys"),
     "media": (
         lambda value: type(value) is str and value in MEDIA_KINDS,
         f"one of {', '.join(map(repr, MEDIA_KINDS))}",
     ),
-    "number": (lambda value: type(value) in (int, float), "a number"),
+    "number": (_is_number, "a number"),
+    "project": (_is_text, "the uid of a project"),
+    "query": (_is_named_map, "a map with string keys"),
     "status": (_is_status, "a status: {'value': integer, 'name': string}"),
     "text": (_is_text, "a string"),
     "texts": (
         lambda value: type(value) is list and all(type(each) is str for each in value),
         "a list of strings",
     ),
+    "time": (_is_number, "a number: seconds since the epoch"),
     "trial": (_is_trial, "a trial: its 16-byte id or its uid"),
     "update": (_is_update, "an update: {'method': string, 'arguments': map}"),
+    "values": (_is_named_map, "a map with string keys"),
 }
 
 

@@ -200,10 +200,13 @@ class Engine:
         if failed is not None:
             tell(failed)
 
-    def close(self) -> None:
+    def close(self, *, tidy: bool = True) -> None:
         """Finish what was submitted, then close the store; harmless when repeated.
 
         A store whose disk has failed, or that is damaged, is left as it is.
+
+        Args:
+            tidy: see `Store.close`.
         """
         with self._wake:
             self._closing = True
@@ -213,7 +216,7 @@ class Engine:
         if self._recovery.hindered or self._failed is not None:
             self.store.abandon()
         else:
-            self.store.close()
+            self.store.close(tidy=tidy)
 
     def _attached_as_before(self, writer: Writer) -> Outcome:
         try:
@@ -307,13 +310,14 @@ class Engine:
         else:
             if any(isinstance(job, BatchJob | CallJob) for job in jobs):
                 self._recovery.wrote()
-            outcomes = self._saved(jobs, outcomes)
         unfinished = []
         for job, outcome in zip(jobs, outcomes, strict=True):
             if outcome is UNFINISHED:
                 unfinished.append(job)
-                continue
-            self._answer(job, outcome)
+            elif job.saves and not isinstance(outcome, TrackError):
+                self._save(job, outcome)
+            else:
+                self._answer(job, outcome)
         return unfinished
 
     def _answer(self, job: Job, outcome: Outcome) -> None:
@@ -349,22 +353,25 @@ class Engine:
             raise
         return outcomes
 
-    def _saved(self, jobs: list[Job], outcomes: list[Outcome]) -> list[Outcome]:
-        """The outcomes after the save that some jobs ask for; if it fails, only those are told.
+    def _save(self, job: Job, outcome: Outcome) -> None:
+        """Save the store, and answer then; if it fails, only this job is told.
 
         The transaction is durable by now: running it again would find everything there already, and
         forget what was rejected.
         """
-        if not any(job.saves for job in jobs):
-            return outcomes
-        try:
-            self.store.save()
-        except Exception as error:  # noqa: BLE001 - it must not end the one thread that writes
+
+        def saved(error: Exception | None) -> None:
+            if error is None:
+                self._answer(job, outcome)
+                return
             if not self._recovery.note(error) and not isinstance(error, StoreError):
-                _log.exception("%s could not be saved", self.store.uri)
-            failure = _as_track_error(error)
-            return [failure if job.saves else outcome for job, outcome in zip(jobs, outcomes, strict=True)]
-        return outcomes
+                _log.error("%s could not be saved", self.store.uri, exc_info=error)
+            self._answer(job, _as_track_error(error))
+
+        try:
+            self.store.save(saved)
+        except Exception as error:  # noqa: BLE001 - it must not end the one thread that writes
+            saved(error)
 
 
 def _log_failed_leave(outcome: Outcome) -> None:

@@ -13,16 +13,16 @@ from functools import partial
 from typing import Any, Final
 
 from track_protocol.errors import ConnectionLost, PermissionDenied, SessionFenced, TrackError, UsageError
-from track_protocol.security.scram import ServerExchange, Verifier, mechanism_for
+from track_protocol.security.scram import Verifier
 from track_protocol.uri import redact
 from track_protocol.wire.codec import decode
+from track_protocol.wire.login import ServerLogin
 from track_protocol.wire.roles import Role
 from track_server.accounts.users import User
 from track_server.app import Parts, Settings, assemble, settings_from_uri
 from track_server.engine.engine import Engine
 from track_server.engine.jobs import Writer
 from track_server.engine.readers import Page
-from track_server.network.authentication import PASSWORD, Login, PasswordLogin, ScramLogin
 from track_server.network.limits import Limits
 from track_server.network.listener import Door
 from track_server.network.requests import on_loop, resolve
@@ -341,21 +341,8 @@ class SocketServer:
                 self._drop_removed()
             except TrackError as error:
                 _log.error("the users cannot be read, so nobody can log in: %s", error)
-            self._look_after_all(asyncio.get_running_loop().time())
-
-    def _look_after_all(self, now: float) -> None:
-        for session in list(self._sessions):
-            if session.reading:
-                self._look_after(session, now)
-
-    def _look_after(self, session: Session, now: float) -> None:
-        limit, silence = self.settings.limits.silence_seconds, now - session.heard
-        if silence > 2 * limit and session.asked > session.heard:
-            _log.info("dropping %s: no sign of life for %.0f s", session.peer, silence)
-            session.abort()
-        elif silence > limit and session.asked <= session.heard:
-            session.asked = now
-            session.ask_for_life(int(now))
+            for session in list(self._sessions):
+                session.check_life()
 
     def _drop_removed(self) -> None:
         """Drop whose user is not the one that logged in any more, also if there is one of the same name."""
@@ -364,7 +351,7 @@ class SocketServer:
             return
         self._seen_users = users
         for session in list(self._sessions):
-            if session.username is None or self.mechanism == PASSWORD:
+            if session.username is None or self._decides:
                 continue
             if self._user(session.username) != self._proving[session]:
                 session.drop(
@@ -389,25 +376,29 @@ class SocketServer:
         return self._made.engine.store.generation
 
     @property
-    def mechanism(self) -> str:
-        """How peers log in."""
-        own = type(self).authenticate is not SocketServer.authenticate
-        return PASSWORD if own and not self.settings.plaintext else mechanism_for(self._binding)
+    def mock_secret(self) -> bytes:
+        """The key from which the challenges for strangers are derived."""
+        return self._made.users.mock_secret()
 
-    def new_login(self, session: Session) -> Login:
-        """Start a login."""
-        if self.mechanism == PASSWORD:
-            return PasswordLogin(lambda username, password: self.authenticate(session, username, password))
+    @property
+    def _decides(self) -> bool:
+        """Whether `authenticate` was overridden, so that clients send the password itself, inside TLS."""
+        return type(self).authenticate is not SocketServer.authenticate and not self.settings.plaintext
 
-        def verifier(name: str) -> Verifier | None:
-            user = self._proving[session] = self._user(name)
-            return user.verifier if user is not None else None
+    def new_login(self) -> ServerLogin:
+        """How a peer is to log in."""
+        binding = None if self.settings.plaintext else self._made.identity.binding
+        return ServerLogin(binding, password=self._decides)
 
-        def role(name: str) -> Role | None:
-            user = self._user(name)
-            return user.role if user is not None and user == self._proving[session] else None
+    def verifier_of(self, session: Session, username: str) -> Verifier | None:
+        """What a user's proof is checked with; None if there is no such user."""
+        user = self._proving[session] = self._user(username)
+        return user.verifier if user is not None else None
 
-        return ScramLogin(ServerExchange(verifier, self._binding, self._made.users.mock_secret()), role)
+    def role_of(self, session: Session, username: str) -> Role | None:
+        """The role of the user that `verifier_of` found for this session; None if it has changed since."""
+        user = self._user(username)
+        return user.role if user is not None and user == self._proving[session] else None
 
     def writer(self, sid: bytes, user: str) -> Writer:
         """The engine's name for a session that nobody has attached."""
@@ -444,10 +435,6 @@ class SocketServer:
             self._made.presence.left(session.sid)
         if self._door is not None:
             self._door.left(session.visitor)
-
-    @property
-    def _binding(self) -> bytes | None:
-        return None if self.settings.plaintext else self._made.identity.binding
 
     def _user(self, name: str) -> User | None:
         if self._local is not None and name == self._local.user.name:

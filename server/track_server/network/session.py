@@ -5,10 +5,13 @@ from __future__ import annotations
 import asyncio
 import logging
 import ssl
-from collections.abc import Callable
+from collections.abc import Callable, Coroutine
+from functools import partial
 from typing import Any, Final, Protocol, cast
 
 from track_protocol.errors import (
+    AuthenticationError,
+    ConnectionLost,
     InternalError,
     RemoteProtocolError,
     StoreError,
@@ -17,19 +20,23 @@ from track_protocol.errors import (
     UsageError,
 )
 from track_protocol.security.encryption import check_negotiated
-from track_protocol.wire.connection import VERSIONS, Connection, Side, State
+from track_protocol.security.scram import Verifier
+from track_protocol.wire.connection import Connection, Side, State
 from track_protocol.wire.events import (
-    AuthReceived,
     BatchReceived,
     CallReceived,
+    ClientProved,
     CloseReceived,
     Event,
     HelloReceived,
+    PasswordReceived,
     PingReceived,
     PongReceived,
+    VerifierNeeded,
 )
+from track_protocol.wire.login import ServerLogin
 from track_protocol.wire.roles import Role
-from track_server.network.authentication import Accepted, Login
+from track_server.network.authentication import decided_role
 from track_server.network.requests import Attached, Pool, Requests, Writer, on_loop, resolve
 
 __all__ = ["Desk", "Session"]
@@ -43,15 +50,24 @@ class Desk(Pool, Protocol):
     """What a session needs from its server."""
 
     @property
-    def mechanism(self) -> str:
-        """How peers log in."""
-
-    @property
     def generation(self) -> str:
         """Identifies the store's history."""
 
-    def new_login(self, session: Session) -> Login:
-        """Start a login."""
+    @property
+    def mock_secret(self) -> bytes:
+        """The key from which the challenges for strangers are derived."""
+
+    def new_login(self) -> ServerLogin:
+        """How a peer is to log in."""
+
+    def verifier_of(self, session: Session, username: str) -> Verifier | None:
+        """What a user's proof is checked with; None if there is no such user."""
+
+    def role_of(self, session: Session, username: str) -> Role | None:
+        """The role of the user that `verifier_of` found for this session; None if it has changed since."""
+
+    def authenticate(self, reader: Session, username: str, password: str) -> object:
+        """The documented hook."""
 
     def writer(self, sid: bytes, user: str) -> Writer:
         """The engine's name for a session that nobody has attached."""
@@ -78,8 +94,6 @@ class Session(asyncio.Protocol):
         peer: the address as text.
         sid: the session's id, known after the greeting.
         username, role: who it is, None before the login.
-        heard: when the peer last said something, on the loop's clock.
-        asked: when it was last asked for a sign of life.
         draining: set when nothing more is taken from it.
     """
 
@@ -87,12 +101,10 @@ class Session(asyncio.Protocol):
         self._desk = desk
         self.visitor = visitor
         self._loop = asyncio.get_running_loop()
-        self._connection = Connection(Side.SERVER)
+        self._connection = Connection(Side.SERVER, desk.limits.silence_seconds)
         self._requests = Requests(self, desk, self._connection)
-        self._login: Login | None = None
         self._login_task: asyncio.Task[None] | None = None
         self._timer: asyncio.TimerHandle | None = None
-        self._held: list[bytes] = []
         self._reading = True
         self._dropped = False
         self._transport: asyncio.Transport | None = None
@@ -100,8 +112,6 @@ class Session(asyncio.Protocol):
         self.sid = b""
         self.username: str | None = None
         self.role: Role | None = None
-        self.heard = self._loop.time()
-        self.asked = 0.0
         self.draining = False
 
     # -- asyncio's side ----------------------------------------------------------------------------
@@ -123,10 +133,7 @@ class Session(asyncio.Protocol):
 
     def data_received(self, data: bytes) -> None:
         """See `asyncio.Protocol`."""
-        self.heard = self._loop.time()
-        if self._login_task is not None:
-            self._held.append(data)
-            return
+        self._connection.note_life(self._loop.time())
         try:
             events = self._connection.receive_data(data)
         except TrackError as error:
@@ -144,8 +151,6 @@ class Session(asyncio.Protocol):
         self._transport = None
         self._desk.left(self)
         self._requests.leave()
-        self._login = None
-        self._held.clear()
 
     def pause_writing(self) -> None:
         """The peer does not read: give it some time, and take nothing from it meanwhile."""
@@ -188,15 +193,16 @@ class Session(asyncio.Protocol):
         """Whether no request is under way of a peer that is there to be answered."""
         return self._requests.count == 0 or self._transport is None
 
-    @property
-    def reading(self) -> bool:
-        """Whether its socket is read; while it is not, silence means nothing."""
-        return self._reading
-
-    def ask_for_life(self, token: int) -> None:
-        """Send a ping."""
-        if self._connection.state is State.OPEN:
-            self._connection.send_ping(token)
+    def check_life(self) -> None:
+        """Ask a silent peer for a sign of life, and drop one that was asked and gave none."""
+        if not self._reading:  # while its socket is not read, silence means nothing
+            return
+        try:
+            self._connection.handle_timeout(self._loop.time())
+        except ConnectionLost as error:
+            _log.info("dropping %s: %s", self.peer, error)
+            self.abort()
+        else:
             self.flush()
 
     def _login_expired(self) -> None:
@@ -226,47 +232,50 @@ class Session(asyncio.Protocol):
             self.drop(InternalError(f"the server failed: {error!r}"))
 
     def _greeted(self, event: HelloReceived) -> None:
-        version = max((v for v in event.versions if v in VERSIONS), default=None)
-        if version is None:
-            known = ", ".join(map(str, VERSIONS))
-            raise RemoteProtocolError(f"this server speaks protocol version {known}: update the older side")
         self.sid = event.session
-        self._login = self._desk.new_login(self)
-        self._connection.send_server_hello(version, "track", self._desk.mechanism)
+        self._connection.send_server_hello("track", self._desk.new_login())
         self.flush()
 
-    def _proves(self, event: AuthReceived) -> None:
-        if self._login_task is not None:
-            raise RemoteProtocolError("a login goes one message at a time")
-        self._login_task = self._loop.create_task(self._step(event.message))
-        self._login_task.add_done_callback(self._stepped)
-        self.regulate()
-
-    async def _step(self, message: str) -> None:
-        assert self._login is not None
-        outcome = await self._login.step(message)
-        if isinstance(outcome, Accepted):
-            await self._accept(outcome)
-        else:
-            self._connection.send_auth(outcome)
+    def _named(self, event: VerifierNeeded) -> None:
+        verifier = self._desk.verifier_of(self, event.username)
+        self._connection.send_challenge(verifier, self._desk.mock_secret)
         self.flush()
 
-    async def _accept(self, accepted: Accepted) -> None:
+    def _proved(self, event: ClientProved) -> None:
+        role = self._desk.role_of(self, event.username)
+        if role is None:
+            raise AuthenticationError("the user was removed during the login: ask for a new join URI")
+        self._finish(self._accept(event.username, role))
+
+    def _password_given(self, event: PasswordReceived) -> None:
+        self._finish(self._decide(event))
+
+    def _finish(self, rest: Coroutine[Any, Any, None]) -> None:
+        """Do what is left of a login in a task; meanwhile the peer may say nothing but CLOSE."""
+        self._login_task = self._loop.create_task(rest)
+        self._login_task.add_done_callback(self._finished)
+
+    async def _decide(self, event: PasswordReceived) -> None:
+        role = await decided_role(partial(self._desk.authenticate, self), event.username, event.password)
+        await self._accept(event.username, role)
+
+    async def _accept(self, username: str, role: Role) -> None:
         desk = self._desk
-        self.username, self.role = accepted.username, accepted.role
+        self.username, self.role = username, role
         if self._dropped:  # for whatever reason, it must not end the older holder of its session
             return
         if self.may(Role.WRITER):
             self._cancel_timer()  # what is left to wait for is the disk
             last_seq = await self._taken_over()
         else:
-            self._requests.writer = writer = desk.writer(self.sid, accepted.username)
+            self._requests.writer = writer = desk.writer(self.sid, username)
             last_seq = await self._loop.run_in_executor(None, desk.engine.last_seq, writer)
         if self._dropped:
             return
         self._cancel_timer()
         desk.attached(self)
-        self._connection.send_ready(accepted.proof, last_seq, desk.generation, str(accepted.role))
+        self._connection.send_ready(last_seq, desk.generation, str(role))
+        self.flush()
 
     async def _taken_over(self) -> int:
         """Make this peer the one holder of its session; returns the session's last durable record."""
@@ -280,9 +289,8 @@ class Session(asyncio.Protocol):
         self._requests.writer = attached.writer
         return attached.last_seq
 
-    def _stepped(self, task: asyncio.Task[None]) -> None:
+    def _finished(self, task: asyncio.Task[None]) -> None:
         self._login_task = None
-        self.regulate()
         if task.cancelled():
             return
         error = task.exception()
@@ -291,10 +299,6 @@ class Session(asyncio.Protocol):
         elif error is not None:
             _log.error("the login of %s failed", self.peer, exc_info=error)
             self.drop(InternalError(f"the server failed during the login: {error!r}"))
-        else:
-            held, self._held = self._held, []
-            for data in held:
-                self.data_received(data)
 
     def _logged(self, event: BatchReceived) -> None:
         if not self.draining:
@@ -309,7 +313,7 @@ class Session(asyncio.Protocol):
         self.flush()
 
     def _ponged(self, event: PongReceived) -> None:
-        """`heard` was set already."""
+        """`data_received` has noted it as a sign of life."""
 
     def _goodbye(self, event: CloseReceived) -> None:
         if self._transport is not None:
@@ -325,10 +329,10 @@ class Session(asyncio.Protocol):
         """Read from the socket only while what the peer has under way stays within bounds."""
         if self._transport is None:
             return
-        wanted = not (self._requests.full or self._stuffed or self._login_task is not None)
+        wanted = not (self._requests.full or self._stuffed)
         if wanted is not self._reading:
             self._reading = wanted
-            self.heard = self._loop.time()
+            self._connection.note_life(self._loop.time())
             (self._transport.resume_reading if wanted else self._transport.pause_reading)()
 
     @property
@@ -350,7 +354,9 @@ class Session(asyncio.Protocol):
 
 _HANDLERS: dict[type, Callable[[Session, Any], None]] = {
     HelloReceived: Session._greeted,
-    AuthReceived: Session._proves,
+    VerifierNeeded: Session._named,
+    ClientProved: Session._proved,
+    PasswordReceived: Session._password_given,
     BatchReceived: Session._logged,
     CallReceived: Session._called,
     PingReceived: Session._pinged,

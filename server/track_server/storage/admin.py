@@ -12,11 +12,11 @@ from typing import Final, Protocol
 
 from track_protocol.errors import ItemNotFound, StoreCorrupt, StoreError, StoreFull, StoreReadOnly, UsageError
 
-__all__ = ["Checked", "Copier", "Keeper", "Restored", "back_up", "check", "restore"]
+__all__ = ["Checked", "Copier", "Keeper", "Restored", "back_up", "check", "copy_verified", "restore"]
 
 
-_COMPANIONS: Final = ("-wal", "-shm", "-journal", ".journal", ".lock")
-"""What is appended to a store's name for the files beside it, whichever its kind."""
+_COMPANIONS: Final = ("-wal", "-shm", "-journal", ".lock")
+"""What is appended to a store's name for the files beside it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,8 +72,14 @@ class Keeper(Copier, Protocol):
     def companion(self) -> str:
         """What is appended to the main file's name for the file of recent changes."""
 
-    def renew(self, path: Path) -> str:
-        """Give a store that nobody has open a new generation, durably; returns it."""
+    def main(self, path: Path) -> Path:
+        """The file that holds the store which users know by `path`."""
+
+    def renew(self, part: Path, path: Path) -> str:
+        """Give what becomes the store at `path` a new generation, durably; returns it."""
+
+    def finish(self, path: Path) -> None:
+        """Complete a store that was restored."""
 
     def settle(self, path: Path) -> None:
         """Bring the main file up to date and leave the companion with nothing that counts.
@@ -90,28 +96,26 @@ class Keeper(Copier, Protocol):
         """
 
 
-def check(keeper: Copier, path: Path) -> Checked:
+def check(keeper: Keeper, path: Path) -> Checked:
     """Check a store; damage that hinders reading at all is a finding too.
 
     Raises:
         ItemNotFound: there is no such store.
         StoreError: it is something else, or it cannot be read.
     """
-    _find(path, "store")
-    try:
-        return keeper.check(path)
-    except StoreCorrupt as error:
-        return Checked(findings=(str(error),))
+    _find_store(keeper, path)
+    return _checked(keeper, path)
 
 
-def back_up(keeper: Copier, path: Path, target: Path, *, private: bool = False) -> Checked:
+def back_up(keeper: Keeper, path: Path, target: Path) -> Checked:
     """Copy a store, also one that is in use, to a new file; it gets its name once it was found sound.
+
+    Only its owner may read the file.
 
     Args:
         keeper: knows that kind of store.
         path: of the store.
         target: the new file.
-        private: whether only its owner may read it; otherwise who may read the store.
 
     Raises:
         ItemNotFound: there is no such store.
@@ -120,17 +124,20 @@ def back_up(keeper: Copier, path: Path, target: Path, *, private: bool = False) 
         StoreCorrupt: the copy is damaged as the store is; there is no backup.
         StoreError: the store cannot be read, or the target not be written.
     """
-    _find(path, "store")
+    _find_store(keeper, path)
     _refuse_existing(target)
-    _refuse_own(path, target)
+    _refuse_own((path, keeper.main(path)), target)
+    return copy_verified(keeper, path, target)
+
+
+def copy_verified(copier: Copier, path: Path, target: Path) -> Checked:
+    """Copy a store to a new file; see `back_up`."""
     part = _beside(target)
     try:
         _make_private(part)
         with _telling_of_room(f"no space is left for the backup {target}"):
-            keeper.copy(path, part)
-        seen = _sound(keeper, part, f"{path} is damaged, so there is no backup")
-        if not private:
-            part.chmod(path.stat().st_mode & 0o7777)
+            copier.copy(path, part)
+        seen = _sound(copier, part, f"{path} is damaged, so there is no backup")
         _name(part, target)
     finally:
         with suppress(OSError):  # what hinders it was told by what failed before
@@ -153,24 +160,25 @@ def restore(keeper: Keeper, backup: Path, path: Path) -> Restored:
     path = Path(os.path.realpath(path))
     if os.path.realpath(backup) == str(path):
         raise UsageError(f"{backup} is the store itself: give the path of a backup")
+    main = keeper.main(path)
     with keeper.held(path):
         pass  # before minutes are spent on reading the backup
     seen = _sound(keeper, backup, f"{backup} is damaged, and nothing was changed")
-    part = _beside(path)
+    part = _beside(main)
     try:
         with _telling_of_room(f"no space is left to restore {path}, and nothing was changed"):
-            if path.exists():
+            if main.exists():
                 keeper.settle(path)
         with keeper.held(path):
             with _telling_of_room(f"no space is left to restore {path}, and nothing was changed"):
                 _make_private(part)
                 keeper.copy(backup, part)
                 _sound(keeper, part, f"{backup} was copied with damage, and nothing was changed")
-                generation = keeper.renew(part)
-            _as_owned_as(path if path.exists() else path.parent, part, path.with_name(f"{path.name}.lock"))
-            if path.exists():
-                part.chmod(path.stat().st_mode & 0o7777)
-            aside = _exchange(part, path, keeper.companion)
+                generation = keeper.renew(part, path)
+            model = next((file for file in (main, path) if file.exists()), main.parent)
+            _as_owned_as(model, part, main.with_name(f"{main.name}.lock"))
+            aside = _exchange(part, main, keeper.companion)
+        keeper.finish(path)
     finally:
         with suppress(OSError):  # what hinders it was told by what failed before
             part.unlink(missing_ok=True)
@@ -205,12 +213,24 @@ def _exchange(part: Path, path: Path, companion: str) -> Path | None:
     return name if kept else None
 
 
-def _sound(keeper: Copier, path: Path, otherwise: str) -> Checked:
-    seen = check(keeper, path)
+def _checked(copier: Copier, path: Path) -> Checked:
+    try:
+        return copier.check(path)
+    except StoreCorrupt as error:
+        return Checked(findings=(str(error),))
+
+
+def _sound(copier: Copier, path: Path, otherwise: str) -> Checked:
+    seen = _checked(copier, path)
     if seen.findings:
         more = f" (and {len(seen.findings) - 1} more)" if len(seen.findings) > 1 else ""
         raise StoreCorrupt(f"{otherwise}: {seen.findings[0]}{more}; 'track check' lists everything")
     return seen
+
+
+def _find_store(keeper: Keeper, path: Path) -> None:
+    main = keeper.main(path)
+    _find(main if main.exists() and not path.exists() else path, "store")
 
 
 def _find(path: Path, what: str) -> None:
@@ -225,10 +245,11 @@ def _refuse_existing(target: Path) -> None:
         raise UsageError(f"{target} exists and is not overwritten: give a new name")
 
 
-def _refuse_own(path: Path, target: Path) -> None:
-    """A copy that has the name of a store's log or journal would be taken for it."""
-    if os.path.realpath(target) in {os.path.realpath(path) + suffix for suffix in _COMPANIONS}:
-        raise UsageError(f"{target} is a name that belongs to the store {path} itself: give another name")
+def _refuse_own(files: tuple[Path, Path], target: Path) -> None:
+    """A copy that has the name of a store's log would be taken for it."""
+    taken = {os.path.realpath(file) + suffix for file in files for suffix in _COMPANIONS}
+    if os.path.realpath(target) in {*taken, os.path.realpath(files[1])}:
+        raise UsageError(f"{target} is a name that belongs to the store {files[0]} itself: give another name")
 
 
 def _beside(target: Path) -> Path:

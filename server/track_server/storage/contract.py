@@ -6,7 +6,7 @@ them, and nothing about what a call means.
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from typing import Any, Protocol
@@ -341,8 +341,12 @@ class Store(Protocol):
     def maintain(self, seconds: float) -> bool:
         """Do background work (such as merging chunks) for about that long; True if more is left."""
 
-    def save(self, path: str | None = None) -> None:
-        """Bring the store's main file up to date, or write a copy of the store to `path`."""
+    def save(self, done: Callable[[Exception | None], None]) -> None:
+        """Bring what people read of the store up to date with what is committed.
+
+        Args:
+            done: called once that is done, at once or later on another thread, with what went wrong.
+        """
 
     def reopen(self) -> None:
         """After the disk has failed: open everything again, from what is durable or can be made so.
@@ -355,5 +359,9 @@ class Store(Protocol):
     def abandon(self) -> None:
         """Release everything and write nothing more; harmless when repeated."""
 
-    def close(self) -> None:
-        """Save and release everything; harmless when repeated."""
+    def close(self, *, tidy: bool = True) -> None:
+        """Release everything; harmless when repeated.
+
+        Args:
+            tidy: save and do some background work first; whatever is committed is durable without it.
+        """

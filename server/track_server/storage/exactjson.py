@@ -29,7 +29,7 @@ from typing import Any, Final, NoReturn
 from track_protocol.errors import BadValue
 from track_protocol.model.values import INT_MAX, INT_MIN
 
-__all__ = ["MAX_NESTING", "dumps", "loads", "restored"]
+__all__ = ["MAX_NESTING", "dumps", "loads"]
 
 MAX_NESTING: Final = 64
 """How deep lists, tuples and dicts may nest; well inside what SQLite's JSON parser takes."""
@@ -60,29 +60,6 @@ def loads(text: str) -> Any:
         return _DECODER.decode(text)
     except (ValueError, TypeError, RecursionError) as error:
         raise BadValue(f"not a value written by this software ({error}): {text[:80]!r}") from error
-
-
-def restored(value: Any) -> Any:
-    """What `loads` gives for a text, made of what a plain JSON parser gives for it.
-
-    Args:
-        value: dicts, lists and scalars; no one else's, since lists without forms in them are kept.
-
-    Raises:
-        BadValue: it holds a ``$`` form that `dumps` does not write.
-    """
-    try:
-        return _restored(value)
-    except (ValueError, TypeError, RecursionError) as error:
-        raise BadValue(f"not a value written by this software ({error})") from error
-
-
-def _restored(value: Any) -> Any:
-    if type(value) is dict:
-        return _read_object({key: _restored(item) for key, item in value.items()})
-    if type(value) is list and not _CONTAINERS.isdisjoint(map(type, value)):
-        return [_restored(item) for item in value]
-    return value
 
 
 def _text(value: Any, levels: int) -> str:
@@ -204,5 +181,4 @@ def _refuse_constant(name: str) -> NoReturn:
     raise ValueError(f"{name} is not JSON")
 
 
-_CONTAINERS: Final = frozenset((dict, list))
 _DECODER: Final = json.JSONDecoder(object_hook=_read_object, parse_constant=_refuse_constant)

@@ -11,7 +11,7 @@ from typing import Final
 
 from track_protocol.errors import StoreError, StoreFailed, StoreFull, StoreReadOnly
 
-__all__ = ["rewrite", "store_error", "sync_folder", "write_durably"]
+__all__ = ["create_private", "rewrite", "store_error", "sync_folder", "write_durably"]
 
 _FAILED: Final = frozenset({errno.EIO, errno.ENXIO, errno.ENODEV, errno.EUCLEAN, errno.ESTALE})
 """What a disk that fails answers, as opposed to one that refuses."""
@@ -56,13 +56,28 @@ def _write(path: Path, pieces: Iterable[str], model: Path) -> int:
     with suppress(FileNotFoundError):
         path.unlink()
     # A new file, so that nobody who could lay a link there has another file overwritten by it.
-    with path.open("x", encoding="utf-8", newline="\n") as file:
+    descriptor = os.open(path, os.O_CREAT | os.O_EXCL | os.O_WRONLY | os.O_CLOEXEC, 0o600)
+    with open(descriptor, "w", encoding="utf-8", newline="\n") as file:
         if model.exists():  # before there is anything to read in it
             os.fchmod(file.fileno(), model.stat().st_mode & 0o7777)
         file.writelines(pieces)
         file.flush()
         os.fsync(file.fileno())
         return os.fstat(file.fileno()).st_size
+
+
+def create_private(path: Path) -> None:
+    """Make an empty file that nobody else may read, whatever the umask; one that is there stays as it is.
+
+    Raises:
+        StoreReadOnly, StoreFull, StoreFailed, StoreError: it cannot be made.
+    """
+    try:
+        os.close(os.open(path, os.O_CREAT | os.O_EXCL | os.O_WRONLY | os.O_CLOEXEC, 0o600))
+    except FileExistsError:
+        return
+    except OSError as error:
+        raise store_error(path, "created", error) from error
 
 
 def rewrite(path: str | Path) -> None:

@@ -18,7 +18,7 @@ from typing import Any, Final
 
 from track_protocol.errors import StoreError, StoreInUse, StoreReadOnly
 
-__all__ = ["StoreLock", "check_local", "filesystem_of"]
+__all__ = ["StoreLock", "check_local", "check_owner", "filesystem_of"]
 
 _NETWORK: Final = frozenset(
     {"afs", "beegfs", "ceph", "cifs", "coda", "gfs2", "glusterfs", "gpfs", "lustre", "ncpfs", "nfs", "nfs4"}
@@ -38,6 +38,7 @@ class StoreLock:
         path: the store's main file, which need not exist.
         exclusive: for a server; otherwise shared with other embedded processes.
         served_as: URI or address under which others reach the holder, for their message.
+        named: the file by which users know the store; the main file by default.
 
     Raises:
         StoreInUse: somebody holds it who cannot share.
@@ -45,11 +46,21 @@ class StoreLock:
         StoreError: the folder is missing or on a network file system.
     """
 
-    def __init__(self, path: str | os.PathLike[str], exclusive: bool, served_as: str | None = None) -> None:
+    def __init__(
+        self,
+        path: str | os.PathLike[str],
+        exclusive: bool,
+        served_as: str | None = None,
+        *,
+        named: Path | None = None,
+    ) -> None:
         # One store has one lock, whatever links lead to it.
-        self._store = os.path.realpath(path)
-        check_local(self._store)
-        self._fd = _open(self._store)
+        store = os.path.realpath(path)
+        self._store = store if named is None else str(named)
+        check_local(store)
+        check_owner(Path(self._store))
+        check_owner(Path(store))
+        self._fd = _open(store)
         try:
             self._acquire(exclusive, served_as)
         except BaseException:
@@ -164,6 +175,23 @@ def check_local(path: str | os.PathLike[str], mounts: Path = _MOUNTS) -> None:
         raise StoreError(
             f"{path} lies on a network file system ({kind}), where locks do not protect a store: put it on a "
             "local disk, run `track server` there and let others join by socket://"
+        )
+
+
+def check_owner(path: Path) -> None:
+    """Refuse a store of somebody else, who could read and change what is stored; root may open any.
+
+    Raises:
+        StoreError: it is another user's.
+    """
+    try:
+        owner = path.stat().st_uid
+    except OSError:
+        return  # what is wrong with it is told by whoever opens it
+    if os.geteuid() not in (0, owner):
+        raise StoreError(
+            f"{path} belongs to user {owner}, and this is user {os.geteuid()}: share a store by a server "
+            "(`track server`), or make the file your own"
         )
 
 

@@ -7,7 +7,7 @@ import logging
 from pathlib import Path
 
 from track_protocol.errors import StoreError, StoreFull
-from track_server.storage.admin import Copier, back_up
+from track_server.storage.admin import Copier, copy_verified
 
 __all__ = ["copied_before_migration"]
 
@@ -40,7 +40,7 @@ def copied_before_migration(copier: Copier, path: Path, found: int, wanted: int)
         *(path, found, path.stat().st_size / 1e6, wanted),
     )
     try:
-        back_up(copier, path, target, private=True)
+        copy_verified(copier, path, target)
     except StoreFull as error:
         raise StoreFull(
             f"{unchanged}: no space is left for the copy of it that is made before it is migrated; free some "

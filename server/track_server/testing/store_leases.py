@@ -78,7 +78,7 @@ class LeaseTests(StoreSuite):
         self, store: Any, path: Path
     ) -> None:
         _, second, _ = self._leased(store)
-        store.save()
+        self.save(store)
         self.put(store, lambda tx: tx.drop_lease(id_of(0), SID))
         again = self.reopened(store, path)
         try:

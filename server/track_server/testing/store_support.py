@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import math
+import queue
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Final
 
 import pytest
 
@@ -14,6 +15,8 @@ from track_protocol.wire.batch import METRIC
 from track_protocol.wire.columns import Column, pack, unpack
 
 __all__ = ["StoreSuite", "group", "id_of", "project", "same", "trial"]
+
+_SECONDS: Final = 60.0
 
 
 def project(uid: str = "p", **fields: Any) -> dict[str, Any]:
@@ -114,6 +117,14 @@ class StoreSuite:
             pytest.skip("this backend keeps nothing once it is closed")
         store.close()
         return self.open_store(path)
+
+    def save(self, store: Any) -> None:
+        """Save a store, and wait for it."""
+        outcomes: queue.SimpleQueue[Exception | None] = queue.SimpleQueue()
+        store.save(outcomes.put)
+        error = outcomes.get(timeout=_SECONDS)
+        if error is not None:
+            raise error
 
     # -- shorthands ------------------------------------------------------------------------------
 

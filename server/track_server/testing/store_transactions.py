@@ -189,7 +189,7 @@ class TransactionTests(StoreSuite):
         generation = store.generation
         assert generation
         self._fill(store)
-        store.save()
+        self.save(store)
         assert store.generation == generation
         again = self.reopened(store, path)
         try:
@@ -207,7 +207,7 @@ class TransactionTests(StoreSuite):
     def test_saving_changes_nothing_that_can_be_seen(self, store: Any) -> None:
         self._fill(store)
         before = self._everything(store)
-        store.save()
+        self.save(store)
         assert same(self._everything(store), before)
         self.log(store, [9], [9.0])
         assert self.read_points(store)[0] == [0, 1, 9]
@@ -216,7 +216,7 @@ class TransactionTests(StoreSuite):
         self, store: Any, path: Path
     ) -> None:
         self._fill(store)
-        store.save()
+        self.save(store)
         self.put(store, self._change_everything)
         before = self._everything(store)
         again = self.reopened(store, path)
@@ -224,24 +224,6 @@ class TransactionTests(StoreSuite):
             assert same(self._everything(again), before)
         finally:
             again.close()
-
-    def test_a_saved_copy_holds_what_was_committed_and_lives_on_its_own(
-        self, store: Any, tmp_path: Path
-    ) -> None:
-        self._fill(store)
-        before = self._everything(store)
-        copy_path = tmp_path / "copy"
-        store.save(str(copy_path))
-        assert copy_path.is_file()
-        self.put(store, self._change_everything)
-        if self.persistent:
-            copy = self.open_store(copy_path)
-            try:
-                assert same(self._everything(copy), before)
-                self.log(copy, [7], [7.0])
-            finally:
-                copy.close()
-        assert self.read_points(store)[0] == [0, 1, 2]
 
     def test_closing_again_does_no_harm(self, store: Any) -> None:
         self._fill(store)
@@ -273,7 +255,8 @@ class TransactionTests(StoreSuite):
         tx.update_trial(id_of(0), {"name": "renamed", "uid": "other_4", "hash": "other", "revision": 4})
         tx.update_trial(id_of(0), {"uid": "hash0_0", "hash": "hash0", "revision": 0})
         tx.link("g", id_of(9))
-        tx.append_points(id_of(0), METRIC, "loss", None, self.points([2], [3.0]))
+        # The mean of the others, so that no last digit depends on what was added up first.
+        tx.append_points(id_of(0), METRIC, "loss", None, self.points([2], [1.5]))
         tx.append_points(id_of(9), METRIC, "loss", None, self.points([2], [3.0]))
         tx.append_points(id_of(0), METRIC, "new", None, self.points([2], [3.0]))
         tx.put_session(self.session_type(SID, "ann", 2, 6, (6, b"x")))

@@ -43,7 +43,7 @@ def test_a_filter_an_order_columns_and_a_limit(uri: str, capsys: pytest.CaptureF
     assert capsys.readouterr().out.splitlines() == [
         " lr",
         "0.3",
-        "the newest 1 of 3 trials; --limit N shows more",
+        "only the newest 1 are shown; --limit N shows more",
     ]
 
 
@@ -115,3 +115,12 @@ def test_a_store_in_the_place_of_a_list_is_told_where_it_belongs(capsys: pytest.
     said = capsys.readouterr().err
     assert "track ls --uri socket://me" in said
     assert "secret" not in said
+
+
+@pytest.mark.parametrize("sort", ["lr", "params.lr", "loss", "metrics.loss.max", "status", "seen", "created"])
+def test_a_limit_in_an_order_shows_its_first(uri: str, capsys: pytest.CaptureFixture[str], sort: str) -> None:
+    fill(uri)
+    run(COMMAND, "--sort", sort, "--json", "--columns", "uid")
+    everything = json.loads(capsys.readouterr().out)
+    run(COMMAND, "--sort", sort, "--json", "--columns", "uid", "--limit", "2")
+    assert json.loads(capsys.readouterr().out) == everything[:2]

@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import json
+import logging
 import os
+import re
 import select
 import socket
+import ssl
 import threading
 import time
 import uuid
@@ -14,6 +17,7 @@ from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 
 import pytest
 
@@ -35,14 +39,18 @@ from track_protocol.errors import (
     TrackError,
 )
 from track_protocol.places import credential_file
+from track_protocol.security.pins import endpoint_binding
 from track_protocol.security.scram import make_verifier
 from track_protocol.security.tokens import new_token
 from track_protocol.wire.batch import Batch
 from track_protocol.wire.events import CloseReceived, Event, HelloReceived, PingReceived
+from track_protocol.wire.frames import FrameKind, FrameReader, encode_frame
 from track_protocol.wire.link import Acked
+from track_protocol.wire.login import ServerLogin
 from track_protocol.wire.roles import Role
 from track_server.accounts.users import UserStore
 from track_server.app import Settings
+from waiting import wait_until
 from wire_recorders import recording_tls_server
 
 needs_root = pytest.mark.skipif(os.geteuid() != 0, reason="only root can give a file to another user")
@@ -170,22 +178,19 @@ def test_another_server_at_a_remembered_address_gets_no_byte(tmp_path: Path) -> 
 
 def test_a_server_that_cannot_prove_that_it_knows_the_user_is_not_trusted(tmp_path: Path) -> None:
     certificate, key = make_certificate().write(tmp_path)
+    binding = endpoint_binding(ssl.PEM_cert_to_DER_cert(certificate.read_text()))
 
     def pretend(peer: FakePeer) -> None:
         """Let anybody in, in the hope that the client talks."""
-        while not peer.heard:
-            peer.listen()
-        peer.protocol.send_server_hello(1, "fake", "SCRAM-SHA-256-PLUS")
+        peer.hear(1)
+        peer.protocol.send_server_hello("fake", ServerLogin(binding))
         peer.flush()
-        while len(peer.heard) < 2:
-            peer.listen()
-        nonce = str(getattr(peer.heard[1], "message", "")).rpartition("r=")[2]
-        peer.protocol.send_auth(f"r={nonce}abc,s=c2FsdHNhbHRzYWx0c2FsdA==,i=4096")
+        peer.hear(2)
+        peer.protocol.send_challenge(None, bytes(32))
         peer.flush()
-        while len(peer.heard) < 3:
-            peer.listen()
-        peer.protocol.send_ready("v=" + "A" * 43 + "=", 0, "g", "writer")
-        peer.flush()
+        with pytest.raises(AuthenticationError):
+            peer.listen()  # the proof of a user whom it does not know
+        peer.socket.sendall(encode_frame(FrameKind.READY, ["v=" + "A" * 43 + "=", 0, "g", "writer"]))
         peer.listen_to_the_end()
 
     with fake_server(pretend, certificate, key) as port:
@@ -210,10 +215,8 @@ def test_a_weaker_login_than_the_bound_one_is_refused_inside_tls(tmp_path: Path,
 
     def weaken(peer: FakePeer) -> None:
         said.append(peer)
-        while not peer.heard:
-            peer.listen()
-        peer.protocol.send_server_hello(1, "fake", mechanism)
-        peer.flush()
+        peer.hear(1)
+        peer.socket.sendall(encode_frame(FrameKind.HELLO, [1, "fake", mechanism]))
         peer.listen_to_the_end()
 
     with (
@@ -254,6 +257,17 @@ def test_the_credential_file_is_for_its_owner_only(served: Served) -> None:
     assert _credentials(served.port).stat().st_mode & 0o777 == 0o600
 
 
+def at_connect(monkeypatch: pytest.MonkeyPatch, act: Callable[[], object]) -> None:
+    """Let something happen just before a client connects."""
+    connect = socket.create_connection
+
+    def act_and_connect(*address: Any, **options: Any) -> socket.socket:
+        act()
+        return connect(*address, **options)
+
+    monkeypatch.setattr(socket, "create_connection", act_and_connect)
+
+
 @pytest.mark.parametrize("plaintext", [False, True], ids=["TLS", "plain text"])
 def test_what_a_killed_server_left_does_not_keep_its_user_from_the_next_one(
     settings: Settings, monkeypatch: pytest.MonkeyPatch, plaintext: bool
@@ -264,14 +278,8 @@ def test_what_a_killed_server_left_does_not_keep_its_user_from_the_next_one(
         current = json.loads(file.read_text())
         stale = {**current, "token": new_token(), "pin": current["pin"] and f"sha256:{'A' * 43}"}
         file.write_text(json.dumps(stale))
-        connect = socket.create_connection
-
-        def publish_and_connect(*address: Any, **options: Any) -> socket.socket:
-            # A server listens first, opens its store, and leaves its login before it accepts.
-            file.write_text(json.dumps(current))
-            return connect(*address, **options)
-
-        monkeypatch.setattr(socket, "create_connection", publish_and_connect)
+        # A server listens first, opens its store, and leaves its login before it accepts.
+        at_connect(monkeypatch, lambda: file.write_text(json.dumps(current)))
         layer = "?security_layer=plaintext" if plaintext else ""
         attempt(f"socket://localhost:{served.port}{layer}")
 
@@ -308,43 +316,29 @@ def test_without_any_login_nobody_there_is_unreachable_too(layer: str) -> None:
 
 
 def test_a_login_that_a_starting_server_leaves_while_it_is_waited_for_is_used(
-    served: Served,
+    served: Served, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     credentials = _credentials(served.port)
-    hidden = credentials.with_suffix(".hidden")
-    credentials.rename(hidden)
+    left = credentials.read_text()
+    credentials.unlink()
 
-    class Late(SocketLink):
-        def _handshake(self, *args: Any) -> Any:
-            if hidden.exists():
-                hidden.rename(credentials)
-            return super()._handshake(*args)
+    def leave() -> None:
+        credentials.write_text(left)
+        credentials.chmod(0o600)
 
-    link = Late(SocketAddress(f"socket://localhost:{served.port}"))
-    try:
-        assert link.open(uuid.uuid4().bytes, SECONDS).role == "admin"
-    finally:
-        link.close()
+    at_connect(monkeypatch, leave)
+    attempt(f"socket://localhost:{served.port}")
 
 
 def test_a_login_that_a_killed_server_has_left_is_not_used_once_the_next_one_has_left_its_own(
-    served: Served,
+    served: Served, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     credentials = _credentials(served.port)
     of_this_server = credentials.read_text()
     token = json.loads(of_this_server)["token"]
     credentials.write_text(of_this_server.replace(token, new_token()))
-
-    class Early(SocketLink):
-        def _handshake(self, *args: Any) -> Any:
-            credentials.write_text(of_this_server)
-            return super()._handshake(*args)
-
-    link = Early(SocketAddress(f"socket://localhost:{served.port}"))
-    try:
-        assert link.open(uuid.uuid4().bytes, SECONDS).role == "admin"
-    finally:
-        link.close()
+    at_connect(monkeypatch, lambda: credentials.write_text(of_this_server))
+    attempt(f"socket://localhost:{served.port}")
 
 
 # -- who is there at all -------------------------------------------------------------------------
@@ -501,7 +495,7 @@ def test_a_forked_child_leaves_the_connection_to_its_parent(ann: Joined) -> None
 
 
 @contextmanager
-def admitted(behave: Callable[[FakePeer], None]) -> Iterator[SocketLink]:
+def admitted(behave: Callable[[FakePeer], None], silence: float = 20) -> Iterator[SocketLink]:
     """A link to a server in plain text that lets it in and then behaves so."""
     token = new_token()
     verifier = make_verifier(token)
@@ -511,7 +505,8 @@ def admitted(behave: Callable[[FakePeer], None]) -> Iterator[SocketLink]:
         behave(peer)
 
     with fake_server(serve) as port:
-        link = SocketLink(SocketAddress(f"socket://ann:{token}@127.0.0.1:{port}?security_layer=plaintext"))
+        address = SocketAddress(f"socket://ann:{token}@127.0.0.1:{port}?security_layer=plaintext")
+        link = SocketLink(address, silence=silence)
         try:
             link.open(uuid.uuid4().bytes, SECONDS)
             yield link
@@ -519,17 +514,14 @@ def admitted(behave: Callable[[FakePeer], None]) -> Iterator[SocketLink]:
             link.close()
 
 
-def test_a_silent_server_is_asked_for_a_sign_of_life_and_then_given_up(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    monkeypatch.setattr("track.connection.link._SILENCE", 0.1)
+def test_a_silent_server_is_asked_for_a_sign_of_life_and_then_given_up() -> None:
     heard: list[Event] = []
 
     def fall_silent(peer: FakePeer) -> None:
         peer.heard = heard
         peer.listen_to_the_end()
 
-    with admitted(fall_silent) as link, pytest.raises(ConnectionLost, match="no sign of life"):
+    with admitted(fall_silent, silence=0.1) as link, pytest.raises(ConnectionLost, match="no sign of life"):
         link.poll(SECONDS)
     assert [type(event) for event in heard] == [PingReceived, CloseReceived]
 
@@ -608,3 +600,52 @@ def test_a_connection_that_breaks_without_a_reason_is_lost() -> None:
         opened.set()
         with pytest.raises(ConnectionLost, match="broke"):
             link.poll(SECONDS)
+
+
+# -- what is logged ------------------------------------------------------------------------------
+
+
+def everything_in(caplog: pytest.LogCaptureFixture) -> str:
+    """All that the records hold, shown or not."""
+    return "\n".join(f"{record.getMessage()} {record.__dict__}" for record in caplog.records)
+
+
+def test_each_state_of_a_connection_is_logged_and_never_the_token(
+    served: Served, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level(logging.DEBUG)
+    uri = served.join("ann")
+    token = urlsplit(uri).password
+    with joined(uri) as ann:
+        ann.new_trial()
+    refusal(served.uri("ann", new_token()))
+    said = [record.getMessage() for record in caplog.records if record.name == "track.connection"]
+    steps = ["connecting to", "TLS is established", "asks for SCRAM", "logging in to .* as ann"]
+    steps += ["is attached to .* as writer", "closing the connection", "connecting to", "no connection to"]
+    assert re.search(".*".join(steps), " ".join(said))
+    assert token is not None
+    assert token not in everything_in(caplog)
+
+
+def test_no_message_of_a_login_is_logged(caplog: pytest.LogCaptureFixture) -> None:
+    # Fails when a message of an AUTH frame, or the event that holds it, is logged.
+    caplog.set_level(logging.DEBUG)
+    passed: list[bytearray] = []
+    with admitted(lambda peer: passed.extend([peer.received, peer.sent])):
+        wait_until(lambda: passed, "the login is over")
+    secrets = [
+        field for stream in passed for message in login_messages(stream) for field in message.split(",")
+    ]
+    assert len(secrets) > 8
+    logged = everything_in(caplog)
+    assert [field for field in secrets if len(field) > 16 and field in logged] == []
+
+
+def login_messages(stream: bytearray) -> Iterator[str]:
+    """What the AUTH and READY frames of a stream say of the login."""
+    reader = FrameReader()
+    reader.feed(bytes(stream))
+    while (frame := reader.next_frame()) is not None:
+        kind, fields = frame
+        if kind in (FrameKind.AUTH, FrameKind.READY):
+            yield fields[0]

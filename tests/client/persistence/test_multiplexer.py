@@ -196,6 +196,18 @@ def test_callbacks_of_a_timer_are_called_once(both: ProtocolMultiplexer) -> None
     assert called == ["start", "end", "start", "end"]
 
 
+def test_a_timer_ends_when_the_revision_of_its_trial_has_settled_meanwhile() -> None:
+    # Fails when timers are kept by the uid, which holds the revision.
+    both = ProtocolMultiplexer(NullProtocol(), NullProtocol())
+    trial = both.new_trial(Trial(name="t"))
+    assert trial is not None
+    ended: list[str] = []
+    both.log_trial_chrono_start(trial, "epoch", end_callback=lambda: ended.append("end"))
+    trial.revision += 1
+    both.log_trial_chrono_finish(trial, "epoch")
+    assert ended == ["end"]
+
+
 def test_what_is_written_for_people_is_written_once(both: ProtocolMultiplexer, tmp_path: Path) -> None:
     both.new_project(Project(name="p"))
     both.commit(file_name_override=str(tmp_path / "all.json"))

@@ -213,7 +213,7 @@ def test_another_process_brings_what_this_one_could_not_store(store: MemoryStore
     store.away = True
     protocol = joined()
     trial = create_all(protocol)
-    _, (_, unconfirmed) = protocol.__reduce__()
+    _, (*_, unconfirmed) = protocol.__reduce__()
     store.away = False
     other = joined()
     other.outbox.inherit(pickle.loads(pickle.dumps(unconfirmed)))  # noqa: S301 - pickled right here

@@ -205,7 +205,7 @@ def test_timers_nest_and_belong_to_their_thread(protocol: Protocol, trial: Trial
 
 
 def test_what_one_thread_has_started_another_may_stop(protocol: Protocol, trial: Trial) -> None:
-    # Fails when `OutboxProtocol._running` looks at the timers of its own thread only.
+    # Fails when `Timers.stop` looks at the timers of its own thread only.
     thread = threading.Thread(target=protocol.log_trial_chrono_start, args=(trial, "runtime"))
     thread.start()
     thread.join()

@@ -44,8 +44,12 @@ def test_too_many_names_are_refused() -> None:
 
 def test_no_fields_means_all_of_them() -> None:
     assert parse_fields(None, "trial") is None
-    assert parse_fields(["uid", "name", "uid"], "trial") == frozenset({"uid", "name"})
-    assert parse_fields([], "group") == frozenset()
+    assert parse_fields(["uid", "name", "uid"], "project") == frozenset({"uid", "name"})
+
+
+def test_what_makes_an_object_is_always_among_the_fields() -> None:
+    assert parse_fields([], "group") == frozenset({"uid"})
+    assert parse_fields(["tags"], "trial") == frozenset({"id", "uid", "hash", "revision", "status", "tags"})
 
 
 def test_an_unknown_field_is_refused_with_a_suggestion() -> None:

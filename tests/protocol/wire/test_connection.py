@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import math
 import re
 from collections.abc import Callable
 from pathlib import Path
@@ -9,40 +10,61 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from track_protocol.errors import (
+    AuthenticationError,
     BadArguments,
     BadValue,
+    ConnectionLost,
     EncryptionMismatch,
     FrameTooLarge,
     LocalProtocolError,
     RemoteProtocolError,
     TrackError,
 )
+from track_protocol.security.tokens import Secret
 from track_protocol.wire import connection as module
 from track_protocol.wire.codec import encode
 from track_protocol.wire.connection import TRANSITIONS, VERSIONS, Connection, Side, State
 from track_protocol.wire.events import (
     AckReceived,
-    AuthReceived,
     BatchReceived,
     CallReceived,
+    ClientProved,
     CloseReceived,
     ErrorReceived,
     HelloReceived,
     NackReceived,
+    PasswordReceived,
     PingReceived,
     PongReceived,
     ReadyReceived,
     ResultReceived,
     ServerHelloReceived,
+    VerifierNeeded,
 )
 from track_protocol.wire.frames import FRAME_LIMIT, GREETING_LIMIT, FrameKind, encode_frame
+from track_protocol.wire.keepalive import SILENCE_S
 from track_protocol.wire.link import Rejection
-from wire_samples import BATCH, FIELDS, SAY, SESSION, allocation, frame_of, talk
+from track_protocol.wire.login import ClientLogin, ServerLogin
+from wire_samples import (
+    BATCH,
+    FIELDS,
+    MOCK_SECRET,
+    SAY,
+    SESSION,
+    TOKEN,
+    VERIFIER,
+    allocation,
+    deliver,
+    frame_of,
+    talk,
+)
 
 EVERYTHING = [(side, state, kind) for side in Side for state in State for kind in FrameKind]
 ALLOWED = [case for case in EVERYTHING if case[2] in TRANSITIONS[case[0]][case[1]]]
 FORBIDDEN = [case for case in EVERYTHING if case not in ALLOWED]
 TALKING = [state for state in State if state is not State.CLOSED]
+STANDING = [(side, state) for side in Side for state in State if (side, state) != (Side.CLIENT, State.PROOF)]
+"""Where a side comes to rest: a client answers a challenge at once."""
 
 
 def named(value: object) -> str:
@@ -81,13 +103,22 @@ def test_every_state_is_reached_and_every_kind_is_said() -> None:
     assert {kind for kind, _ in following} == set(FrameKind)
 
 
-def test_only_the_server_opens() -> None:
+def test_only_the_server_opens_and_never_before_the_client_has_said_who_it_is() -> None:
     opening = [
         (side, state, kind) for side, state, kind in ALLOWED if TRANSITIONS[side][state][kind] is State.OPEN
     ]
     assert [case for case in opening if case[1] is not State.OPEN] == [
-        (Side.SERVER, State.LOGIN, FrameKind.READY)
+        (Side.SERVER, State.CHALLENGE, FrameKind.READY),
+        (Side.SERVER, State.VERDICT, FrameKind.READY),
     ]
+
+
+def test_before_the_end_of_the_login_one_side_speaks_and_the_other_waits() -> None:
+    speaking = {
+        state: [side for side in Side if set(TRANSITIONS[side][state]) - {FrameKind.CLOSE}] for state in State
+    }
+    del speaking[State.OPEN], speaking[State.CLOSED]
+    assert all(len(sides) == 1 for sides in speaking.values())
 
 
 # -- the table in DESIGN.md -----------------------------------------------------------------------
@@ -140,15 +171,58 @@ def test_the_design_document_lists_every_kind_of_frame_with_its_number() -> None
 # -- saying ---------------------------------------------------------------------------------------
 
 
-@cases(ALLOWED)
+@cases(
+    [
+        case
+        for case in ALLOWED
+        if case[:2] in STANDING and case != (Side.SERVER, State.CHALLENGE, FrameKind.READY)  # see below
+    ]
+)
 def test_both_sides_move_to_the_tables_next_state(speaker: Side, state: State, kind: FrameKind) -> None:
     ends = talk(state)
     SAY[kind](ends[speaker])
+    following = TRANSITIONS[speaker][state][kind]
+    assert ends[speaker].state is following
     ends[speaker.other].receive_data(ends[speaker].data_to_send())
-    assert ends[speaker].state is ends[speaker.other].state is TRANSITIONS[speaker][state][kind]
+    assert ends[speaker.other].state is (State.VERDICT if following is State.PROOF else following)
 
 
-@cases([case for case in FORBIDDEN if case[2] is not FrameKind.CLOSE])
+def test_a_client_answers_a_challenge_when_it_comes() -> None:
+    ends = talk(State.CHALLENGE)
+    ends[Side.SERVER].send_challenge(VERIFIER, MOCK_SECRET)
+    assert deliver(ends) == {Side.CLIENT: [], Side.SERVER: [ClientProved("ann")]}
+    assert {end.state for end in ends.values()} == {TRANSITIONS[Side.CLIENT][State.PROOF][FrameKind.AUTH]}
+
+
+def test_a_server_that_asks_for_the_password_needs_no_challenge() -> None:
+    ends = talk(State.GREETING)
+    ends[Side.SERVER].send_server_hello("test", ServerLogin(None, password=True))
+    deliver(ends)
+    ends[Side.CLIENT].log_in(ClientLogin("ann", "horse", None, may_reveal=True))
+    assert deliver(ends)[Side.SERVER] == [PasswordReceived("ann", Secret("horse"))]
+    ends[Side.SERVER].send_ready(0, "generation", "writer")
+    deliver(ends)
+    assert {end.state for end in ends.values()} == {
+        TRANSITIONS[Side.SERVER][State.CHALLENGE][FrameKind.READY]
+    }
+
+
+def test_a_server_cannot_open_before_the_client_has_proved_itself() -> None:
+    server = talk(State.CHALLENGE)[Side.SERVER]
+    with pytest.raises(LocalProtocolError, match="has not proved itself"):
+        server.send_ready(0, "generation", "writer")
+    assert server.data_to_send() == b""
+
+
+def test_a_server_that_opens_without_a_challenge_has_not_proved_itself() -> None:
+    client = talk(State.CHALLENGE)[Side.CLIENT]
+    with pytest.raises(AuthenticationError, match="could not prove"):
+        client.receive_data(frame_of(Side.SERVER, FrameKind.READY))
+    assert client.state is not State.OPEN
+    assert_only_close_is_left(client)
+
+
+@cases([case for case in FORBIDDEN if case[:2] in STANDING and case[2] is not FrameKind.CLOSE])
 def test_what_the_table_does_not_allow_is_not_said(speaker: Side, state: State, kind: FrameKind) -> None:
     end = talk(state)[speaker]
     with pytest.raises(LocalProtocolError, match=f"the {speaker.value} may not say {kind.name} in state"):
@@ -157,7 +231,7 @@ def test_what_the_table_does_not_allow_is_not_said(speaker: Side, state: State, 
     assert end.data_to_send() == b""
 
 
-@cases([case for case in FORBIDDEN if case[1] is not State.CLOSED])
+@cases([case for case in FORBIDDEN if (case[0].other, case[1]) in STANDING and case[1] is not State.CLOSED])
 def test_what_the_table_does_not_allow_is_not_taken(speaker: Side, state: State, kind: FrameKind) -> None:
     end = talk(state)[speaker.other]
     with pytest.raises(RemoteProtocolError, match=f"the {speaker.value} may not say {kind.name} in state"):
@@ -267,6 +341,67 @@ def test_a_protocol_version_that_was_not_offered_is_refused(version: int) -> Non
     assert version not in VERSIONS
 
 
+@pytest.mark.parametrize("offered", [[], [2], [0, 7, -1]], ids=str)
+def test_a_client_that_offers_no_known_protocol_version_is_told_to_update(offered: list[int]) -> None:
+    server = Connection(Side.SERVER)
+    server.receive_data(encode_frame(FrameKind.HELLO, [offered, "test", SESSION]))
+    with pytest.raises(RemoteProtocolError, match="update the older side"):
+        server.send_server_hello("test", ServerLogin(None))
+
+
+# -- signs of life --------------------------------------------------------------------------------
+
+
+@every_side
+def test_a_peer_that_speaks_is_not_asked(side: Side) -> None:
+    end = talk(State.OPEN)[side]
+    for now in range(100):
+        end.note_life(now)
+        assert end.next_timeout() == now + SILENCE_S
+        end.handle_timeout(now)
+    assert end.data_to_send() == b""
+
+
+@every_side
+def test_a_silent_peer_is_asked_once_and_then_given_up(side: Side) -> None:
+    end = talk(State.OPEN)[side]
+    end.note_life(100)
+    end.handle_timeout(100 + SILENCE_S)
+    end.handle_timeout(100 + SILENCE_S)
+    assert end.data_to_send() == encode_frame(FrameKind.PING, [0])
+    assert end.next_timeout() == 100 + 2 * SILENCE_S
+    with pytest.raises(ConnectionLost, match=f"the {side.other.value} has given no sign of life for 40 s"):
+        end.handle_timeout(100 + 2 * SILENCE_S)
+
+
+@every_side
+def test_a_peer_that_answers_in_time_is_not_given_up(side: Side) -> None:
+    end = talk(State.OPEN)[side]
+    end.note_life(100)
+    end.handle_timeout(100 + SILENCE_S)
+    end.note_life(99 + 2 * SILENCE_S)
+    end.handle_timeout(100 + 2 * SILENCE_S)
+
+
+@every_side
+def test_after_a_long_stop_of_this_side_the_peer_is_asked_before_it_is_given_up(side: Side) -> None:
+    end = talk(State.OPEN)[side]
+    end.note_life(0)
+    end.handle_timeout(3600)
+    assert end.next_timeout() == 3600 + SILENCE_S
+
+
+@every_side
+@pytest.mark.parametrize("state", [state for state in State if state is not State.OPEN], ids=named)
+def test_nothing_but_an_open_peer_is_asked(side: Side, state: State) -> None:
+    end = talk(state)[side]
+    end.data_to_send()
+    end.note_life(0)
+    end.handle_timeout(3600)
+    assert end.next_timeout() == math.inf
+    assert end.data_to_send() == b""
+
+
 # -- sizes ----------------------------------------------------------------------------------------
 
 
@@ -292,7 +427,7 @@ def test_after_login_a_frame_over_1_mib_is_refused(side: Side) -> None:
 def test_before_login_a_frame_over_4_kib_is_not_sent() -> None:
     client = talk(State.LOGIN)[Side.CLIENT]
     with pytest.raises(LocalProtocolError, match="exceeds the limit of 4,096"):
-        client.send_auth("x" * GREETING_LIMIT)
+        client.log_in(ClientLogin("x" * GREETING_LIMIT, TOKEN, None))
     assert client.data_to_send() == b""
 
 
@@ -304,9 +439,9 @@ def test_after_login_a_frame_over_1_mib_is_not_sent() -> None:
 
 
 def test_a_long_frame_may_follow_right_behind_the_login() -> None:
-    ends = talk(State.LOGIN)
+    ends = talk(State.VERDICT)
     client, server = ends[Side.CLIENT], ends[Side.SERVER]
-    server.send_ready("proof", 0, "generation", "writer")
+    server.send_ready(0, "generation", "writer")
     server.send_ack(50, [Rejection(seq, "bad-value", "x" * 1000) for seq in range(1, 51)])
     events = client.receive_data(server.data_to_send())
     assert [type(event) for event in events] == [ReadyReceived, AckReceived]
@@ -338,16 +473,19 @@ def test_a_conversation() -> None:
     client, server = Connection(Side.CLIENT), Connection(Side.SERVER)
     client.send_client_hello("track", SESSION)
     assert server.receive_data(client.data_to_send()) == [HelloReceived(list(VERSIONS), "track", SESSION)]
-    server.send_server_hello(1, "track", "SCRAM-SHA-256-PLUS")
+    server.send_server_hello("track", ServerLogin(SESSION))
     assert client.receive_data(server.data_to_send()) == [
         ServerHelloReceived(1, "track", "SCRAM-SHA-256-PLUS")
     ]
-    client.send_auth("n,,n=ann")
-    assert server.receive_data(client.data_to_send()) == [AuthReceived("n,,n=ann")]
-    server.send_auth("r=1")
-    assert client.receive_data(server.data_to_send()) == [AuthReceived("r=1")]
-    server.send_ready("v=1", 3, "generation", "writer")
-    assert client.receive_data(server.data_to_send()) == [ReadyReceived("v=1", 3, "generation", "writer")]
+    client.log_in(ClientLogin("ann", TOKEN, SESSION))
+    assert server.receive_data(client.data_to_send()) == [VerifierNeeded("ann")]
+    server.send_challenge(VERIFIER, MOCK_SECRET)
+    assert client.receive_data(server.data_to_send()) == []
+    assert server.receive_data(client.data_to_send()) == [ClientProved("ann")]
+    server.send_ready(3, "generation", "writer")
+    [ready] = client.receive_data(server.data_to_send())
+    assert isinstance(ready, ReadyReceived)
+    assert (ready.last_seq, ready.generation, ready.role) == (3, "generation", "writer")
     client.send_batch(BATCH)
     client.send_call(1, 2, "new_trial", {"trial": {"uid": "a"}})
     client.send_call(2, None, "fetch_trials", {"query": {}})
@@ -495,7 +633,7 @@ AWKWARD = ["", "x" * 1_000_000, "😀" * 1_000_000, "/data/\udcff/runs.db", "\ud
 def test_a_reason_to_close_can_always_be_said(side: Side, state: State, message: str) -> None:
     ends = talk(state)
     ends[side].send_close(TrackError(message))
-    [event] = ends[side.other].receive_data(ends[side].data_to_send())
+    *_, event = ends[side.other].receive_data(ends[side].data_to_send())
     assert isinstance(event, CloseReceived)
     assert event.code == "error"
     assert message[:5].encode(errors="replace").decode() == event.message[:5]

@@ -14,6 +14,7 @@ from wire_samples import allocation
 TRIAL = bytes(16)
 
 FITTING: dict[str, list[Any]] = {
+    "aggregator": [[], [1, "x"]],
     "any": [None, 1, "x", [1], {1: 2}, (1,), b"x"],
     "bool": [True, False],
     "bytes": [b"", b"x"],
@@ -21,17 +22,20 @@ FITTING: dict[str, list[Any]] = {
     "digest": ["0123456789abcdef" * 4],
     "document": [{}, {"name": None}],
     "kind": ["metric", "chrono", "superseded", "image"],
-    "list": [[], [1, "x"]],
     "media": ["histogram", "image", "text", "graph", "file"],
     "map": [{}, {"a": [1], "": {1: 2}}],
     "number": [0, -1, 1.5, math.nan, math.inf],
     "status": [{"value": 1, "name": "Running"}],
     "text": ["", "x"],
     "trial": [TRIAL, "name_0"],
+    **{key: ["", "x"] for key in ("error", "group", "project")},
+    **{key: [{}, {"a": 1}] for key in ("definition", "query", "values")},
+    "time": [0, 1.5],
     "update": [{"method": "set_trial_status", "arguments": {}}],
 }
 
 UNFIT: dict[str, list[Any]] = {
+    "aggregator": [None, (), "x", b"x", {}, 1],
     "any": [],
     "bytes": [None, "", "x", [1], bytearray(b"x"), 1],
     "bool": [None, 0, 1, "true", 1.0, []],
@@ -39,7 +43,6 @@ UNFIT: dict[str, list[Any]] = {
     "digest": [None, "", "ab", "0" * 63, "0" * 65, "0" * 64 + "\n", "A" * 64, "g" * 64, b"0" * 64, 0],
     "document": [None, [], "x", {1: 2}, {b"a": 1}, {None: 1}, {("a",): 1}, [("a", 1)]],
     "kind": [None, "", "Metric", b"metric", 0, ["metric"], ("metric",), {"metric": 1}],
-    "list": [None, (), "x", b"x", {}, 1],
     "media": [None, "", "metric", "Image", b"image", ["image"], {"image": 1}],
     "map": [None, [], "x", {1: 2}, {"a": 1, True: 2}],
     "number": [None, True, "1", b"1", [1], {}],
@@ -56,6 +59,9 @@ UNFIT: dict[str, list[Any]] = {
         [["value", 1], ["name", "Running"]],
     ],
     "text": [None, b"x", 1, ["x"], ("x",), {}],
+    **{key: [None, b"x", 1, {}] for key in ("error", "group", "project")},
+    **{key: [None, [], "x", {1: 2}] for key in ("definition", "query", "values")},
+    "time": [None, True, "1", {}],
     "trial": [None, "", b"", bytes(15), bytes(17), 1, [TRIAL], {}],
     "update": [
         None,

@@ -5,7 +5,7 @@ from __future__ import annotations
 import queue
 import threading
 import uuid
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from functools import partial
 from typing import Any
 
@@ -25,13 +25,14 @@ from track_protocol.wire.link import Acked
 from track_server.engine.engine import Engine
 from track_server.engine.jobs import Attached
 from track_server.storage.contract import SessionState
-from track_server.storage.memory import MemoryStore, MemoryTransaction
+from track_server.storage.ephemeral import EphemeralStore
+from track_server.storage.sqlite.write import SqliteTransaction
 from waiting import wait_until
 
 
 @pytest.fixture
 def engine() -> Iterator[Engine]:
-    engine = Engine(MemoryStore("ephemeral:"))
+    engine = Engine(EphemeralStore("ephemeral:"))
     yield engine
     engine.close()
 
@@ -41,12 +42,12 @@ def caller(engine: Engine) -> Caller:
     return Caller(engine)
 
 
-class _Full(MemoryStore):
+class _Full(EphemeralStore):
     """A store whose disk is full while `full` is set."""
 
     full = False
 
-    def begin(self) -> MemoryTransaction:
+    def begin(self) -> SqliteTransaction:
         tx = super().begin()
         commit = tx.commit
 
@@ -108,7 +109,7 @@ def test_a_full_disk_is_told_in_one_line_and_so_is_its_end(
     ]
 
 
-class _Unkept(MemoryStore):
+class _Unkept(EphemeralStore):
     """A store that finds no room for its background work."""
 
     tried = 0
@@ -136,14 +137,14 @@ def test_background_work_without_room_is_told_once(
     assert "Traceback" not in caplog.text
 
 
-class _Failing(MemoryStore):
+class _Failing(EphemeralStore):
     """A store whose disk fails while `failing` is set, with a transaction half-way to it."""
 
     failing = False
     opened = 1
     abandoned = False
 
-    def begin(self) -> MemoryTransaction:
+    def begin(self) -> SqliteTransaction:
         tx = super().begin()
         commit = tx.commit
 
@@ -208,10 +209,10 @@ def test_a_store_whose_disk_has_failed_is_closed_without_writing() -> None:
     assert store.abandoned
 
 
-class _Unsaved(MemoryStore):
+class _Unsaved(EphemeralStore):
     """A store whose main file cannot be brought up to date."""
 
-    def save(self, path: str | None = None) -> None:
+    def save(self, done: Callable[[Exception | None], None]) -> None:
         raise StoreError("no space left on the device")
 
 
@@ -271,12 +272,12 @@ def test_a_session_that_ended_keeps_its_owner_epoch_and_last_number(engine: Engi
     assert caller.trial(trial)["id"] == trial
 
 
-class _Deadly(MemoryStore):
+class _Deadly(EphemeralStore):
     """A store whose next transaction ends the thread that begins it, once `deadly` is set."""
 
     deadly = False
 
-    def begin(self) -> MemoryTransaction:
+    def begin(self) -> SqliteTransaction:
         if self.deadly:
             raise SystemExit("a fault put in")
         return super().begin()
@@ -344,7 +345,7 @@ def test_a_closed_engine_says_so(engine: Engine, caller: Caller) -> None:
 
 
 def test_closing_finishes_what_was_submitted() -> None:
-    engine = Engine(MemoryStore("ephemeral:"))
+    engine = Engine(EphemeralStore("ephemeral:"))
     caller = Caller(engine)
     trial = caller.new_trial()["id"]
     outcomes: list[Any] = []

@@ -9,7 +9,7 @@ from engine_calls import Caller
 from track_server.engine.engine import Engine
 from track_server.engine.fairqueue import Turns
 from track_server.engine.jobs import AttachJob, ChangeJob, Job, Writer
-from track_server.storage.memory import MemoryStore
+from track_server.storage.ephemeral import EphemeralStore
 
 
 def job_of(session: str) -> Job:
@@ -54,7 +54,7 @@ def test_the_servers_own_jobs_are_ahead_of_everybody() -> None:
 
 
 def test_a_quiet_session_does_not_wait_for_all_that_a_flooding_one_has_handed_in() -> None:
-    engine = Engine(MemoryStore("ephemeral:"))
+    engine = Engine(EphemeralStore("ephemeral:"))
     flood, quiet = Caller(engine), Caller(engine)
     held, go_on, ended = threading.Event(), threading.Event(), threading.Event()
     order: list[str] = []
@@ -79,7 +79,7 @@ def test_a_transaction_that_takes_long_leaves_the_rest_to_the_next_one(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setattr("track_server.engine.engine.TURN", -1.0)
-    store = MemoryStore("ephemeral:")
+    store = EphemeralStore("ephemeral:")
     engine = Engine(store)
     held, go_on = threading.Event(), threading.Event()
     begun: list[int] = []

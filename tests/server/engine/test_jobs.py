@@ -24,12 +24,13 @@ from track_protocol.wire.link import Acked
 from track_server.app import open_store
 from track_server.engine.engine import Engine
 from track_server.engine.jobs import Attached, Writer
-from track_server.storage.memory import MemoryStore, MemoryTransaction
+from track_server.storage.ephemeral import EphemeralStore
+from track_server.storage.sqlite.write import SqliteTransaction
 
 
 @pytest.fixture
 def engine() -> Iterator[Engine]:
-    engine = Engine(MemoryStore("ephemeral:"))
+    engine = Engine(EphemeralStore("ephemeral:"))
     yield engine
     engine.close()
 
@@ -264,10 +265,10 @@ def test_a_failed_call_uses_its_number_up(caller: Caller) -> None:
     assert caller.call("new_project", project={"uid": "p"})["uid"] == "p"
 
 
-class _Poisoned(MemoryStore):
+class _Poisoned(EphemeralStore):
     """A store with a fault: points of the series "poison" raise."""
 
-    def begin(self) -> MemoryTransaction:
+    def begin(self) -> SqliteTransaction:
         tx = super().begin()
         append = tx.append_points
 

@@ -8,11 +8,11 @@ import pytest
 
 from engine_calls import Caller
 from track_server.engine.engine import Engine
-from track_server.storage.memory import MemoryStore
+from track_server.storage.ephemeral import EphemeralStore
 
 
 @pytest.fixture
 def ann() -> Iterator[Caller]:
-    engine = Engine(MemoryStore())
+    engine = Engine(EphemeralStore())
     yield Caller(engine)
     engine.close()

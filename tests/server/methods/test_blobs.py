@@ -6,7 +6,6 @@ import hashlib
 import threading
 import time
 from collections.abc import Iterator
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -18,9 +17,7 @@ from track_protocol.wire.batch import CallOp
 from track_server.engine.engine import Engine
 from track_server.methods.blobs import KEPT_UNUSED, Sweeper, put_blob
 from track_server.storage.contract import Store
-from track_server.storage.file import FileStore
-from track_server.storage.memory import MemoryStore
-from track_server.storage.sqlite.store import open_store
+from track_server.storage.ephemeral import EphemeralStore
 from waiting import wait_until
 
 CONTENT = bytes(range(256)) * 400
@@ -30,7 +27,7 @@ HALF = 50_000
 
 @pytest.fixture
 def ann() -> Iterator[Caller]:
-    engine = Engine(MemoryStore())
+    engine = Engine(EphemeralStore())
     yield Caller(engine)
     engine.close()
 
@@ -112,10 +109,9 @@ def test_content_of_another_digest_is_dropped_and_does_not_stand_in_the_way(ann:
     assert fetched(ann, DIGEST) == CONTENT
 
 
-@pytest.mark.parametrize("kind", ["memory", "file", "sqlite"])
 @pytest.mark.parametrize("wrong", [0, 1_000, HALF, HALF + 1_000, 80_000])
-def test_wrong_bytes_that_came_before_do_not_stand_in_the_way(tmp_path: Path, kind: str, wrong: int) -> None:
-    engine = Engine(stores(tmp_path)[kind])
+def test_wrong_bytes_that_came_before_do_not_stand_in_the_way(wrong: int) -> None:
+    engine = Engine(EphemeralStore())
     ann, bob = Caller(engine), Caller(engine)
     changed = CONTENT[:wrong] + bytes(90_000 - wrong)
     for offset in range(0, 90_000, HALF):
@@ -163,12 +159,12 @@ def put_part(store: Store, op: CallOp, end: str = "commit") -> int:
 
 
 def test_the_last_part_of_a_blob_does_not_read_all_of_it() -> None:
-    store = MemoryStore()
+    store = EphemeralStore()
     assert [put_part(store, op) for op in parts(CONTENT)] == [0, 0, 0]
 
 
 def test_a_sum_is_not_that_of_what_was_taken_back() -> None:
-    store = MemoryStore()
+    store = EphemeralStore()
     first, second, third = parts(CONTENT)
     put_part(store, first)
     put_part(store, part(HALF, b"?" * HALF), end="rollback")
@@ -179,7 +175,7 @@ def test_a_sum_is_not_that_of_what_was_taken_back() -> None:
 
 
 def test_a_sum_is_not_that_of_bytes_that_another_writer_put_there() -> None:
-    store, other = MemoryStore(), MemoryStore()
+    store, other = EphemeralStore(), EphemeralStore()
     first, second, third = parts(CONTENT)
     for op in (first, second):
         put_part(store, op)
@@ -220,17 +216,8 @@ def test_a_blob_has_one_size(ann: Caller) -> None:
 # -- what nothing refers to ----------------------------------------------------------------------
 
 
-def stores(path: Path) -> dict[str, Store]:
-    return {
-        "memory": MemoryStore(),
-        "file": FileStore(path / "runs.json", "file:runs.json", exclusive=True),
-        "sqlite": open_store(path / "runs.db", exclusive=True),
-    }
-
-
-@pytest.mark.parametrize("kind", ["memory", "file", "sqlite"])
-def test_what_nothing_refers_to_goes_after_a_week(tmp_path: Path, kind: str) -> None:
-    store = stores(tmp_path)[kind]
+def test_what_nothing_refers_to_goes_after_a_week() -> None:
+    store = EphemeralStore()
     used, unused = "aa" * 32, "bb" * 32
     now = time.time()
     tx = store.begin()
@@ -265,7 +252,7 @@ def test_a_blob_that_is_offered_again_stays_for_another_week(ann: Caller) -> Non
 
 def test_an_engine_looks_for_what_nothing_refers_to(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("track_server.methods.blobs._SWEEP_EVERY", 0.0)
-    store = MemoryStore()
+    store = EphemeralStore()
     tx = store.begin()
     tx.add_blob_data("aa" * 32, 4, b"data", time.time() - KEPT_UNUSED - 1)
     tx.commit()

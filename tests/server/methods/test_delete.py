@@ -11,12 +11,12 @@ from engine_calls import Caller, points
 from track_protocol.errors import TrialInUse
 from track_protocol.wire.batch import CallOp
 from track_server.engine.engine import Engine
-from track_server.storage.memory import MemoryStore
+from track_server.storage.ephemeral import EphemeralStore
 
 
 @pytest.fixture
 def engine() -> Iterator[Engine]:
-    engine = Engine(MemoryStore())
+    engine = Engine(EphemeralStore())
     yield engine
     engine.close()
 

@@ -11,12 +11,12 @@ from track_protocol.errors import UnknownMethod
 from track_protocol.wire.methods import METHODS, Access
 from track_server.engine.engine import Engine
 from track_server.methods.dispatch import LOGS, READS, WRITES
-from track_server.storage.memory import MemoryStore
+from track_server.storage.ephemeral import EphemeralStore
 
 
 @pytest.fixture
 def ann() -> Iterator[Caller]:
-    engine = Engine(MemoryStore())
+    engine = Engine(EphemeralStore())
     yield Caller(engine)
     engine.close()
 

@@ -14,7 +14,7 @@ from track_protocol.wire.batch import CallOp
 from track_server.engine.engine import Engine
 from track_server.methods import leases
 from track_server.storage.contract import Transaction
-from track_server.storage.memory import MemoryStore
+from track_server.storage.ephemeral import EphemeralStore
 
 RUNNING = {"value": 101, "name": "Running"}
 LOST = {"value": 204, "name": "lost"}
@@ -24,7 +24,7 @@ COMPLETED = {"value": 302, "name": "Completed"}
 
 @pytest.fixture
 def engine() -> Iterator[Engine]:
-    engine = Engine(MemoryStore())
+    engine = Engine(EphemeralStore())
     yield engine
     engine.close()
 

@@ -14,12 +14,12 @@ from track_protocol.wire.batch import CallOp
 from track_protocol.wire.link import Acked
 from track_server.engine.engine import Engine
 from track_server.methods.losses import LOSSES, OTHER
-from track_server.storage.memory import MemoryStore
+from track_server.storage.ephemeral import EphemeralStore
 
 
 @pytest.fixture
 def engine() -> Iterator[Engine]:
-    engine = Engine(MemoryStore())
+    engine = Engine(EphemeralStore())
     yield engine
     engine.close()
 

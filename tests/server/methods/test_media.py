@@ -14,7 +14,7 @@ from track_protocol.errors import BadArguments, BadValue, ItemNotFound
 from track_protocol.wire.batch import CallOp
 from track_protocol.wire.columns import column_from_wire, unpack
 from track_server.engine.engine import Engine
-from track_server.storage.memory import MemoryStore
+from track_server.storage.ephemeral import EphemeralStore
 
 CONTENT = b"the bytes of a picture"
 BLOB = {"digest": hashlib.sha256(CONTENT).hexdigest(), "size": len(CONTENT)}
@@ -33,7 +33,7 @@ HISTOGRAM = {
 
 @pytest.fixture
 def ann() -> Iterator[Caller]:
-    engine = Engine(MemoryStore())
+    engine = Engine(EphemeralStore())
     yield Caller(engine)
     engine.close()
 

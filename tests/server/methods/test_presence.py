@@ -16,7 +16,8 @@ from track_protocol.wire.batch import CallOp
 from track_server.engine.engine import Engine
 from track_server.methods.presence import Presence
 from track_server.storage.contract import Transaction
-from track_server.storage.memory import MemoryStore, MemoryTransaction
+from track_server.storage.ephemeral import EphemeralStore
+from track_server.storage.sqlite.write import SqliteTransaction
 
 LEASE = 60.0
 NOTE = "lost: no process that runs this trial has been connected since "
@@ -35,7 +36,7 @@ class Clock:
 class Room:
     """An engine, the clock, and who is present."""
 
-    def __init__(self, store: MemoryStore, seconds: float = LEASE) -> None:
+    def __init__(self, store: EphemeralStore, seconds: float = LEASE) -> None:
         self.engine = Engine(store)
         self.seconds = seconds
         self.clock = Clock()
@@ -68,12 +69,12 @@ class Room:
 
 
 @pytest.fixture
-def store() -> MemoryStore:
-    return MemoryStore()
+def store() -> EphemeralStore:
+    return EphemeralStore()
 
 
 @pytest.fixture
-def room(store: MemoryStore) -> Iterator[Room]:
+def room(store: EphemeralStore) -> Iterator[Room]:
     room = Room(store)
     yield room
     room.engine.close()
@@ -157,7 +158,7 @@ def test_a_lost_trial_runs_again_when_its_session_arrives(room: Room, trial: byt
     assert room.status(trial) == "Running"
 
 
-def test_after_a_servers_start_everybody_has_the_full_time(room: Room, store: MemoryStore) -> None:
+def test_after_a_servers_start_everybody_has_the_full_time(room: Room, store: EphemeralStore) -> None:
     trial = Caller(room.engine).new_trial()["id"]
     room.leave(room.enter(trial))
     room.after(LEASE - 1)
@@ -170,12 +171,12 @@ def test_after_a_servers_start_everybody_has_the_full_time(room: Room, store: Me
     again.engine.close()
 
 
-class Full(MemoryStore):
+class Full(EphemeralStore):
     """Takes no transaction while its disk is full."""
 
     full = False
 
-    def begin(self) -> MemoryTransaction:
+    def begin(self) -> SqliteTransaction:
         if self.full:
             raise StoreFull("no space left")
         return super().begin()
@@ -232,7 +233,7 @@ def test_who_could_not_come_back_while_the_store_failed_has_the_full_time_behind
     room.engine.close()
 
 
-def test_very_many_trials_are_lost_bit_by_bit(store: MemoryStore) -> None:
+def test_very_many_trials_are_lost_bit_by_bit(store: EphemeralStore) -> None:
     room = Room(store, seconds=0.1)
     ann = room.enter()
     trials = [ann.new_trial(status={"value": 101, "name": "Running"})["id"] for _ in range(600)]
@@ -244,7 +245,7 @@ def test_very_many_trials_are_lost_bit_by_bit(store: MemoryStore) -> None:
 
 
 def test_the_watch_looks_by_itself_and_tells_the_log(
-    store: MemoryStore, caplog: pytest.LogCaptureFixture
+    store: EphemeralStore, caplog: pytest.LogCaptureFixture
 ) -> None:
     caplog.set_level(logging.WARNING)
     room = Room(store, seconds=0.1)
@@ -256,7 +257,7 @@ def test_the_watch_looks_by_itself_and_tells_the_log(
     room.engine.close()
 
 
-def test_without_a_lease_nobody_looks(store: MemoryStore) -> None:
+def test_without_a_lease_nobody_looks(store: EphemeralStore) -> None:
     class Looked(AssertionError):
         """Somebody did."""
 

@@ -17,14 +17,14 @@ from track_protocol.wire.batch import CallOp
 from track_protocol.wire.codec import decode, encode
 from track_server.engine.engine import Engine
 from track_server.storage.contract import Transaction
-from track_server.storage.memory import MemoryStore
+from track_server.storage.ephemeral import EphemeralStore
 
 STRANGER = b"?" * 16
 
 
 @pytest.fixture
 def caller() -> Iterator[Caller]:
-    engine = Engine(MemoryStore())
+    engine = Engine(EphemeralStore())
     yield Caller(engine)
     engine.close()
 
@@ -102,7 +102,7 @@ def test_pages_of_long_records_are_shorter(caller: Caller) -> None:
     assert [record.first for record in found] == list(range(1, 41))
 
 
-class _Unreadable(MemoryStore):
+class _Unreadable(EphemeralStore):
     """A store with a fault: no trial can be read, nor found by its uid, once `broken` is set."""
 
     broken = False

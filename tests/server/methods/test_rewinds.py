@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import math
-import shutil
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -16,15 +15,7 @@ from track_protocol.errors import ItemNotFound
 from track_protocol.wire.batch import CHRONO, CallOp, PointsOp
 from track_protocol.wire.columns import column_from_wire, pack, unpack
 from track_server.engine.engine import Engine
-from track_server.storage.file import FileStore
-from track_server.storage.memory import MemoryStore
 from track_server.storage.sqlite.store import open_store
-
-STORES: dict[str, Callable[[Path], Any]] = {
-    "sqlite": lambda path: open_store(path, exclusive=True),
-    "file": lambda path: FileStore(path, f"file:{path}", exclusive=True),
-    "memory": lambda path: MemoryStore("ephemeral:"),
-}
 
 
 class Stage:
@@ -70,9 +61,9 @@ class Stage:
         return [each["points"] for each in self.found["metadata"]["rewinds"]]
 
 
-@pytest.fixture(params=STORES)
-def stage(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Stage]:
-    made = Stage(STORES[request.param](tmp_path / "store"))
+@pytest.fixture
+def stage(tmp_path: Path) -> Iterator[Stage]:
+    made = Stage(open_store(tmp_path / "store", exclusive=True))
     yield made
     made.engine.close()
 
@@ -203,21 +194,3 @@ def test_a_rewind_takes_everything_before_it_in_its_own_session_whatever_the_clo
     stage.rewind(stage.new, 2, 10.0)
     assert stage.values() == []
     assert stage.values("superseded") == [30, 40]
-
-
-def test_the_journal_of_a_file_store_gives_late_points_back(tmp_path: Path) -> None:
-    before, after = tmp_path / "before", tmp_path / "after"
-    before.mkdir()
-    stage = Stage(STORES["file"](before / "store"))
-    stage.log(stage.old, [1, 2, 3], [1, 2, 3])
-    stage.rewind(stage.new, 2, 20.0)
-    stage.log(stage.old, [4, 2.5], [4, 5])
-    stage.rewind(stage.old, 1, 1.5)
-    shutil.copytree(before, after)  # as a kill leaves it: nothing was written anew as a whole
-    stage.engine.close()
-    again = Stage(STORES["file"](after / "store"), stage.trial)
-    again.log(again.old, [6, 1], [6, 7])
-    assert again.values() == [1, 2, 7]
-    assert again.values("superseded") == [3, 4, 5, 6]
-    assert again.counts == [4, 0]
-    again.engine.close()

@@ -11,7 +11,8 @@ from bookkept import given
 from engine_calls import Caller, points
 from track_protocol.errors import BadArguments, ItemNotFound
 from track_protocol.wire.batch import Batch, CallOp
-from track_server.storage.memory_tables import MemoryView
+from track_server.storage.sqlite.read import SqliteView
+from track_server.storage.sqlite.write import SqliteTransaction
 
 RUNNING = {"value": 101, "name": "Running"}
 DONE = {"value": 201, "name": "Completed"}
@@ -39,7 +40,8 @@ def test_a_change_of_a_trial_does_not_read_the_summaries_of_its_series(
     ann: Caller, method: str, arguments: dict[str, Any], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     trial = ann.new_trial()["id"]
-    monkeypatch.delattr(MemoryView, "trial")
+    monkeypatch.delattr(SqliteTransaction, "trial")
+    monkeypatch.delattr(SqliteView, "trial")
     ann.logged(method, trial=trial, **arguments)
 
 

@@ -48,9 +48,9 @@ def test_its_user_is_an_admin_who_logs_in_with_its_token(tmp_path: Path) -> None
     access = publish(tmp_path)
     assert access.user.role is Role.ADMIN
     client = ClientExchange(access.user.name, access.token, None)
-    server = ServerExchange(lambda name: access.user.verifier, None, bytes(32))
-    client.verify(server.conclude(client.final(server.challenge(client.first()))))
-    assert server.proven
+    server = ServerExchange(None)
+    assert server.identify(client.first()) == access.user.name
+    client.verify(server.conclude(client.final(server.challenge(access.user.verifier, bytes(32)))))
 
 
 def test_the_credential_file_is_for_its_owner_only(tmp_path: Path) -> None:

@@ -27,6 +27,7 @@ from track_protocol.errors import (
     AuthenticationError,
     ConnectionLost,
     PermissionDenied,
+    RemoteProtocolError,
     ServerUnreachable,
     SessionFenced,
     StoreInUse,
@@ -40,8 +41,11 @@ from track_protocol.security.pins import pin_of_certificate
 from track_protocol.security.tokens import new_token
 from track_protocol.wire.batch import Batch, CallOp
 from track_protocol.wire.columns import column_from_wire, unpack
-from track_protocol.wire.events import AckReceived, AuthReceived, Event, ResultReceived
+from track_protocol.wire.connection import State
+from track_protocol.wire.events import AckReceived, CloseReceived, Event, ResultReceived
+from track_protocol.wire.frames import FrameKind, encode_frame
 from track_protocol.wire.link import Acked
+from track_protocol.wire.login import ClientLogin
 from track_protocol.wire.roles import Role
 from track_server.accounts.users import UserStore
 from track_server.app import Settings
@@ -235,12 +239,11 @@ def test_a_user_who_is_replaced_during_the_login_is_refused(served: Served) -> N
     users = UserStore(served.home)
 
     class Meanwhile(Peer):
-        def expect(self, kind: type[E]) -> E:
-            event = super().expect(kind)
-            if kind is AuthReceived:
+        def flush(self) -> None:
+            if self.protocol.state is State.VERDICT:  # the proof is on its way
                 users.remove("ann")
                 users.add("ann", Role.ADMIN)
-            return event
+            super().flush()
 
     with peer(served) as plain:
         ann = Meanwhile(plain.socket, plain.binding)
@@ -484,20 +487,17 @@ class Slow(SocketServer):
         return True
 
 
-def test_a_peer_whose_login_takes_long_is_not_read_meanwhile(settings: Settings) -> None:
+def test_a_peer_that_sends_on_while_its_login_is_decided_is_closed(settings: Settings) -> None:
     with serving(settings, Slow) as served, peer(served) as hasty:
         hasty.greet()
-        hasty.protocol.send_auth("ali\0open sesame")
+        hasty.protocol.log_in(ClientLogin("ali", "open sesame", hasty.binding, may_reveal=True))
         hasty.flush()
         (session,) = server_of(served)._sessions
         wait_until(lambda: session._login_task is not None, "the login is under way")
-        hasty.socket.settimeout(0.5)
-        chunk, sent = b"\0" * 65_536, 0
-        with contextlib.suppress(TimeoutError):
-            while sent < 48 * 1024 * 1024:
-                hasty.socket.sendall(chunk)
-                sent += len(chunk)
-        assert sent < 48 * 1024 * 1024
+        hasty.socket.sendall(encode_frame(FrameKind.PING, [1]))
+        error = hasty.expect(CloseReceived)
+        assert error.code == RemoteProtocolError.code
+        assert hasty.ended()
 
 
 def test_a_login_that_is_never_decided_is_ended(settings: Settings) -> None:
@@ -526,7 +526,7 @@ def test_a_login_that_comes_too_late_takes_no_session_over(settings: Settings) -
     ):
         Patient.go_on.clear()
         late.greet(session)
-        late.protocol.send_auth("ali\0open sesame")
+        late.protocol.log_in(ClientLogin("ali", "open sesame", late.binding, may_reveal=True))
         late.flush()
         (slow,) = (s for s in server_of(served)._sessions if s.role is None)
         wait_until(lambda: slow._dropped, "the login has taken too long")

@@ -169,7 +169,7 @@ def test_two_messages_of_a_login_at_once_end_it(stranger: Peer) -> None:
 
 def test_what_is_no_login_message_is_refused(served: Served, stranger: Peer) -> None:
     stranger.greet()
-    stranger.protocol.send_auth("let me in")
+    stranger.socket.sendall(frame(FrameKind.AUTH, "let me in"))
     assert type(closing_error(stranger)) is AuthenticationError
     assert works(served)
 
@@ -400,9 +400,9 @@ def test_a_peer_that_is_gone_leaves_nothing_for_the_search_for_cycles(served: Se
     gc.collect()
     gc.disable()
     try:
-        with joined(served.join("bob")) as bob:
-            bob.link._open_socket.setblocking(True)
-            bob.link._open_socket.sendall(FRAME_LIMIT.to_bytes(4, "big") + bytes(FRAME_LIMIT // 2))
+        with peer(served) as bob:
+            bob.log_in(served.join("bob"))
+            bob.socket.sendall(FRAME_LIMIT.to_bytes(4, "big") + bytes(FRAME_LIMIT // 2))
             (session,) = [each for each in server._sessions if each.username == "bob"]
             known = weakref.ref(session)
             wait_until(partial(_has_half_a_frame, known), "the half frame")

@@ -60,8 +60,10 @@ def restored(backup: Path, uri: str) -> Restored:
     return restore(keeper, backup, path)
 
 
-def of_kind(uri: str, path: Path) -> str:
-    return f"{uri.partition(':')[0]}:{path}"
+def main_of(uri: str) -> Path:
+    """The SQLite file that holds a store."""
+    keeper, path = kept(uri)
+    return keeper.main(path)
 
 
 def values_of(uri: str) -> list[float]:
@@ -98,7 +100,7 @@ def test_a_check_sees_what_is_only_in_the_log_of_an_open_store(uri: str) -> None
 
 def test_a_store_that_is_not_there_is_not_found(uri: str, tmp_path: Path) -> None:
     with pytest.raises(ItemNotFound, match="no store"):
-        checked(of_kind(uri, tmp_path / "missing"))
+        checked(f"{uri.partition(':')[0]}:{tmp_path}/missing")
     assert not (tmp_path / "missing").exists()
 
 
@@ -120,7 +122,7 @@ def test_a_pipe_is_no_store_and_nobody_waits_for_it(scheme: str, tmp_path: Path)
 
 
 def test_a_file_that_was_cut_is_found_damaged(uri: str) -> None:
-    _, path = kept(uri)
+    path = main_of(uri)
     os.truncate(path, path.stat().st_size // 2)
     assert checked(uri).findings
 
@@ -137,7 +139,7 @@ def test_a_backup_of_an_open_store_is_one_file_with_all_that_is_committed(uri: s
     store.close()
     assert (seen.points, seen.generation) == (101, store.generation)
     assert list(target.parent.iterdir()) == [target]
-    assert values_of(of_kind(uri, target)) == [*VALUES, 1.0]
+    assert values_of(f"sqlite:{target}") == [*VALUES, 1.0]
 
 
 def test_a_backup_overwrites_nothing(uri: str, tmp_path: Path) -> None:
@@ -149,7 +151,7 @@ def test_a_backup_overwrites_nothing(uri: str, tmp_path: Path) -> None:
 
 
 def test_a_damaged_store_gives_no_backup(uri: str, tmp_path: Path) -> None:
-    _, path = kept(uri)
+    path = main_of(uri)
     os.truncate(path, path.stat().st_size // 2)
     with pytest.raises(StoreError):
         backed_up(uri, tmp_path / "copy")
@@ -161,11 +163,10 @@ def test_a_backup_into_a_folder_that_is_missing_says_so(uri: str, tmp_path: Path
         backed_up(uri, tmp_path / "nowhere" / "copy")
 
 
-def test_a_backup_may_be_read_by_those_who_may_read_the_store(uri: str, tmp_path: Path) -> None:
-    _, path = kept(uri)
-    path.chmod(0o640)
+def test_a_backup_may_be_read_by_its_owner_only_whoever_may_read_the_store(uri: str, tmp_path: Path) -> None:
+    main_of(uri).chmod(0o644)
     backed_up(uri, tmp_path / "copy")
-    assert (tmp_path / "copy").stat().st_mode & 0o777 == 0o640
+    assert (tmp_path / "copy").stat().st_mode & 0o777 == 0o600
 
 
 # -- restoring -----------------------------------------------------------------------------------
@@ -189,7 +190,7 @@ def test_what_was_replaced_is_kept_and_opens(uri: str, tmp_path: Path) -> None:
     aside = restored(backup, uri).aside
     assert aside is not None
     assert ".replaced-20" in aside.name
-    assert values_of(of_kind(uri, aside)) == [*VALUES, 0.25]
+    assert values_of(f"sqlite:{aside}") == [*VALUES, 0.25]
 
 
 @pytest.mark.parametrize("exclusive", [True, False], ids=["server", "embedded"])
@@ -216,8 +217,7 @@ def test_a_damaged_backup_replaces_nothing(uri: str, tmp_path: Path) -> None:
 def test_a_store_that_is_damaged_can_be_replaced(uri: str, tmp_path: Path) -> None:
     backup = tmp_path / "copy"
     backed_up(uri, backup)
-    _, path = kept(uri)
-    path.write_bytes(b"nonsense" * 100)
+    main_of(uri).write_bytes(b"nonsense" * 100)
     aside = restored(backup, uri).aside
     assert aside is not None
     assert aside.read_bytes() == b"nonsense" * 100
@@ -225,40 +225,39 @@ def test_a_store_that_is_damaged_can_be_replaced(uri: str, tmp_path: Path) -> No
 
 
 def test_changes_that_a_crash_left_are_not_applied_to_the_restored_store(uri: str, tmp_path: Path) -> None:
-    backup = tmp_path / "copy"
+    backup, crashed = tmp_path / "copy", tmp_path / "crashed"
     backed_up(uri, backup)
-    keeper, path = kept(uri)
+    _, path = kept(uri)
     store = open_store(uri, exclusive=True)
     log_points(store, points_of([0.25] * 50, first=100))
-    crashed = tmp_path / "crashed"
-    for end in ("", keeper.companion):  # as they would be found after a crash now
-        shutil.copy(f"{path}{end}", f"{crashed}{end}")
+    crashed.mkdir()
+    for found in tmp_path.glob("*runs*"):  # as they would be found after a crash now
+        shutil.copy(found, crashed)
     store.close()
-    again = of_kind(uri, crashed)
+    again = f"{uri.partition(':')[0]}:{crashed / path.name}"
     assert checked(again).points == 150
     aside = restored(backup, again).aside
     assert aside is not None
     assert values_of(again) == VALUES
-    assert values_of(of_kind(uri, aside)) == [*VALUES, *[0.25] * 50]
+    assert values_of(f"sqlite:{aside}") == [*VALUES, *[0.25] * 50]
 
 
 def test_changes_beside_a_store_that_cannot_be_opened_are_put_aside_with_it(uri: str, tmp_path: Path) -> None:
     backup = tmp_path / "copy"
     backed_up(uri, backup)
-    keeper, path = kept(uri)
-    path.write_bytes(b"nonsense" * 100)
-    changes = path.with_name(path.name + keeper.companion)
-    changes.write_bytes(b"changes")
+    main = main_of(uri)
+    main.write_bytes(b"nonsense" * 100)
+    main.with_name(f"{main.name}-wal").write_bytes(b"changes")
     aside = restored(backup, uri).aside
     assert aside is not None
-    assert aside.with_name(aside.name + keeper.companion).read_bytes() == b"changes"
+    assert aside.with_name(f"{aside.name}-wal").read_bytes() == b"changes"
     assert values_of(uri) == VALUES
 
 
 def test_a_store_is_restored_where_there_is_none(uri: str, tmp_path: Path) -> None:
     backup = tmp_path / "copy"
     backed_up(uri, backup)
-    elsewhere = of_kind(uri, tmp_path / "elsewhere")
+    elsewhere = f"{uri.partition(':')[0]}:{tmp_path}/elsewhere"
     assert restored(backup, elsewhere).aside is None
     assert values_of(elsewhere) == VALUES
 
@@ -290,9 +289,10 @@ def test_a_store_in_memory_cannot_be_looked_after() -> None:
 
 def test_a_store_of_a_newer_version_is_replaced_and_kept_as_it_is(uri: str, tmp_path: Path) -> None:
     # As after going back to an older Track, with the copy that the newer one made before its migration.
-    path = kept(uri)[1]
+    path = main_of(uri)
     backed_up(uri, tmp_path / "backup")
-    of_newer_version(uri, path)
+    with closing(sqlite3.connect(path)) as db:
+        db.execute("PRAGMA user_version = 99")
     newer = path.read_bytes()
     aside = restored(tmp_path / "backup", uri).aside
     assert values_of(uri) == VALUES
@@ -300,17 +300,9 @@ def test_a_store_of_a_newer_version_is_replaced_and_kept_as_it_is(uri: str, tmp_
     assert aside.read_bytes() == newer
 
 
-def of_newer_version(uri: str, path: Path) -> None:
-    if uri.startswith("sqlite:"):
-        with closing(sqlite3.connect(path)) as db:
-            db.execute("PRAGMA user_version = 99")
-    else:
-        path.write_text(path.read_text().replace('"version": 3', '"version": 99', 1))
-
-
-@pytest.mark.parametrize("suffix", ["-wal", "-journal", ".journal", ".lock"])
+@pytest.mark.parametrize("suffix", ["-wal", "-journal", ".lock"])
 def test_a_backup_does_not_take_the_name_of_one_of_the_stores_own_files(uri: str, suffix: str) -> None:
-    path = kept(uri)[1]
+    path = main_of(uri)
     taken = path.with_name(path.name + suffix)
     taken.unlink(missing_ok=True)
     with pytest.raises(UsageError, match="belongs to the store"):
@@ -319,15 +311,14 @@ def test_a_backup_does_not_take_the_name_of_one_of_the_stores_own_files(uri: str
 
 
 def test_what_is_left_of_a_store_whose_file_is_gone_is_kept_by_a_restore(uri: str, tmp_path: Path) -> None:
-    keeper, path = kept(uri)
+    main = main_of(uri)
     backed_up(uri, tmp_path / "backup")
-    path.unlink()
-    changes = path.with_name(path.name + keeper.companion)
-    changes.write_bytes(b"what was written last")
+    main.unlink()
+    main.with_name(f"{main.name}-wal").write_bytes(b"what was written last")
     aside = restored(tmp_path / "backup", uri).aside
     assert values_of(uri) == VALUES
     assert aside is not None
-    assert aside.with_name(aside.name + keeper.companion).read_bytes() == b"what was written last"
+    assert aside.with_name(f"{aside.name}-wal").read_bytes() == b"what was written last"
 
 
 def test_a_backup_without_room_says_so_and_promises_nothing(
@@ -344,31 +335,66 @@ def test_a_backup_without_room_says_so_and_promises_nothing(
     assert list(tmp_path.glob("*backup*")) == []
 
 
-def test_a_flipped_digit_in_a_document_is_found_and_nothing_is_written_over_it(tmp_path: Path) -> None:
-    path = tmp_path / "runs.json"
-    store = open_store(f"file:{path}", exclusive=False)
-    add_trials(store, 1)
-    log_points(store, points_of([0.0, 42.0]))
-    store.close()
-    changed = path.read_text().replace("42.0", "43.0", 1)
-    path.write_text(changed)
-    (finding,) = checked(f"file:{path}").findings
-    assert "checksum does not match" in finding
-    with pytest.raises(StoreCorrupt, match="take its last member, the checksum, out"):
-        open_store(f"file:{path}", exclusive=False)
-    assert path.read_text() == changed
+# -- documents of file stores --------------------------------------------------------------------
 
 
-def test_a_document_whose_checksum_was_taken_out_is_read_as_it_is(tmp_path: Path) -> None:
+@pytest.fixture
+def document(tmp_path: Path) -> Path:
+    """The document of a file store."""
     path = tmp_path / "runs.json"
     store = open_store(f"file:{path}", exclusive=False)
-    add_trials(store, 1)
-    log_points(store, points_of([0.0, 42.0]))
+    add_trials(store, 1, 2)
+    log_points(store, points_of(VALUES))
     store.close()
-    document = json.loads(path.read_text())
-    del document["checksum"]
-    path.write_text(json.dumps(document).replace("42.0", "43.0", 1))
-    assert values_of(f"file:{path}") == [0.0, 43.0]
+    return path
+
+
+def test_a_document_without_its_sidecar_is_checked_and_backed_up_and_stays_alone(
+    document: Path, tmp_path: Path
+) -> None:
+    alone = tmp_path / "alone" / "runs.json"
+    alone.parent.mkdir()
+    document.rename(alone)
+    assert checked(f"file:{alone}").points == 100
+    assert backed_up(f"file:{alone}", tmp_path / "backup").points == 100
+    assert list(alone.parent.iterdir()) == [alone]
+    assert values_of(f"sqlite:{tmp_path}/backup") == VALUES
+
+
+def test_a_document_that_cannot_be_read_is_found(document: Path) -> None:
+    document.write_text("nonsense")
+    (finding,) = checked(f"file:{document}").findings
+    assert f"{document} is not valid JSON" in finding
+
+
+def test_a_document_is_restored_too(document: Path, tmp_path: Path) -> None:
+    copy = tmp_path / "copy.json"
+    shutil.copy(document, copy)
+    log_more(f"file:{document}")
+    restored(copy, f"file:{document}")
+    assert values_of(f"file:{document}") == VALUES
+
+
+def test_a_restored_store_has_its_document_and_the_old_one_is_kept(document: Path, tmp_path: Path) -> None:
+    backed_up(f"file:{document}", tmp_path / "backup")
+    log_more(f"file:{document}")
+    before = document.read_bytes()
+    restored(tmp_path / "backup", f"file:{document}")
+    (series,) = [trial["metrics"] for trial in json.loads(document.read_text())["trials"] if trial["metrics"]]
+    assert series["loss"]["values"] == VALUES
+    (old,) = tmp_path.glob("runs.json.replaced-*")
+    assert old.read_bytes() == before
+
+
+def test_what_was_stored_beside_an_edited_document_is_kept_as_the_message_says(document: Path) -> None:
+    store = open_store(f"file:{document}", exclusive=False)
+    log_points(store, points_of([0.25], first=100))
+    store.abandon()
+    document.write_text(document.read_text().replace("hash2", "edited"))
+    with pytest.raises(StoreError, match="'track restore"):
+        open_store(f"file:{document}", exclusive=False)
+    restored(main_of(f"file:{document}"), f"file:{document}")
+    assert values_of(f"file:{document}") == [*VALUES, 0.25]
 
 
 def test_a_client_whose_clock_says_nan_hinders_no_backup(uri: str, tmp_path: Path) -> None:

@@ -15,8 +15,6 @@ from track_protocol.errors import StoreError, StoreFailed
 from track_server.app import open_store
 from track_server.storage.contract import Store
 
-URIS = ["sqlite:{}/runs.db", "file:{}/runs.json"]
-
 
 @pytest.fixture
 def disk() -> Iterator[FaultyDisk]:
@@ -26,9 +24,9 @@ def disk() -> Iterator[FaultyDisk]:
         faulty.arm()
 
 
-@pytest.fixture(params=URIS)
-def store(request: pytest.FixtureRequest, tmp_path: Path, disk: FaultyDisk) -> Iterator[Store]:
-    opened = open_store(str(request.param).format(tmp_path), exclusive=True)
+@pytest.fixture
+def store(tmp_path: Path, disk: FaultyDisk) -> Iterator[Store]:
+    opened = open_store(f"sqlite:{tmp_path}/runs.db", exclusive=True)
     add_trials(opened, 1)
     log_points(opened, points_of([1.0]))
     yield opened

@@ -1,11 +1,10 @@
-"""Rewinds on every store against plain lists: whatever is logged and rewound, all agree and are sound."""
+"""Rewinds against plain lists: whatever is logged and rewound, all agree and are sound."""
 
 from __future__ import annotations
 
 import math
 import tempfile
 from collections import defaultdict
-from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -23,8 +22,6 @@ from track_protocol.wire.batch import METRIC, SUPERSEDED, CallOp
 from track_protocol.wire.columns import pack, unpack
 from track_server.engine.engine import Engine
 from track_server.storage.contract import Points
-from track_server.storage.file import FileStore
-from track_server.storage.memory import MemoryStore
 from track_server.storage.sqlite import rewind as sqlite_rewind
 from track_server.storage.sqlite.check import check_sqlite
 from track_server.storage.sqlite.store import open_store
@@ -54,17 +51,6 @@ BATCHES = st.tuples(
 DONE = st.sampled_from(["commit", "roll back", "maintain"])
 REWINDS = st.builds(Rewound, NUMBERS, st.none() | TIMES)
 ACTIONS = st.lists(BATCHES | REWINDS | DONE, max_size=12)
-
-Open = Callable[[Path], Any]
-every_store = pytest.mark.parametrize(
-    "open_it",
-    [
-        lambda path: open_store(path, exclusive=True),
-        lambda path: FileStore(path, f"file:{path}", exclusive=True),
-        lambda path: MemoryStore("ephemeral:"),
-    ],
-    ids=["sqlite", "file", "memory"],
-)
 
 
 @dataclass
@@ -123,27 +109,21 @@ def check_summary(told: dict[str, Any], points: list[tuple[Any, Any, float]]) ->
         assert told["sd"] == pytest.approx(sd, rel=1e-6, abs=1e3 * scale)
 
 
-@every_store
 @given(actions=ACTIONS)
-def test_whatever_is_logged_and_rewound_the_store_agrees_with_lists(
-    open_it: Open, actions: list[Any]
-) -> None:
+def test_whatever_is_logged_and_rewound_the_store_agrees_with_lists(actions: list[Any]) -> None:
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "store"
-        store = open_it(path)
+        store = open_store(path, exclusive=True)
         try:
             committed = run(store, actions)
             with store.snapshot() as view:
                 check(view, committed)
         finally:
             store.close()
-        if not isinstance(store, MemoryStore):
-            again = open_it(path)
-            with again.snapshot() as view:
-                check(view, committed)
-            again.close()
-        if isinstance(store, MemoryStore | FileStore):
-            return
+        again = open_store(path, exclusive=True)
+        with again.snapshot() as view:
+            check(view, committed)
+        again.close()
         assert check_sqlite(path).findings == ()
 
 
@@ -175,19 +155,8 @@ def run(store: Any, actions: list[Any]) -> Expected:
     return committed
 
 
-two_processes = pytest.mark.parametrize(
-    "open_it",
-    [
-        lambda path: open_store(path, exclusive=False),
-        lambda path: FileStore(path, f"file:{path}", exclusive=False),
-    ],
-    ids=["sqlite", "file"],
-)
-
-
-@two_processes
-def test_two_processes_that_have_a_store_open_rewind_and_log_in_turn(open_it: Open, tmp_path: Path) -> None:
-    one, other = open_it(tmp_path / "store"), open_it(tmp_path / "store")
+def test_two_processes_that_have_a_store_open_rewind_and_log_in_turn(tmp_path: Path) -> None:
+    one, other = open_store(tmp_path / "store"), open_store(tmp_path / "store")
     add_trials(one, 1)
     log_points(one, points_of([0.0, 1.0, 2.0, 3.0]))
     tx = other.begin()
@@ -205,9 +174,8 @@ def test_two_processes_that_have_a_store_open_rewind_and_log_in_turn(open_it: Op
     one.close()
 
 
-@two_processes
-def test_a_process_hears_of_the_rewinds_of_another_one(open_it: Open, tmp_path: Path) -> None:
-    one, other = open_it(tmp_path / "store"), open_it(tmp_path / "store")
+def test_a_process_hears_of_the_rewinds_of_another_one(tmp_path: Path) -> None:
+    one, other = open_store(tmp_path / "store"), open_store(tmp_path / "store")
     add_trials(one, 1)
     for store, known in ((one, []), (other, [0]), (one, [0, 1]), (other, [0, 1, 2])):
         tx = store.begin()

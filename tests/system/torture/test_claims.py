@@ -13,7 +13,7 @@ import pytest
 import torture_claimer
 from killed_server import KilledServer
 from linearizability import Call, linearizable
-from torture import count, dice, say
+from torture import count, dice, happens, say
 from track.persistence import get_protocol
 from track_protocol.model.entities import Trial
 from unprotected_server import without
@@ -86,30 +86,34 @@ def made(store: str, trials: int) -> list[str]:
 
 
 def test_under_kills_every_trial_is_claimed_once_and_the_histories_are_linearizable(tmp_path: Path) -> None:
-    trials = count(300, 10_000)
+    trials = count(200, 10_000)
     found = claimed(tmp_path, count(4, 16), trials, count(3, 1_000))
     say(f"claims of {trials} trials: {found}")
     assert (found.held_twice, found.lost, found.strange) == (0, 0, 0)
     assert found.kills > 1
 
 
+@pytest.mark.torture
 def test_without_deduplication_kills_lose_trials(tmp_path: Path) -> None:
     # The protection taken away: a claim that comes again is another claim.
-    assert claimed(tmp_path, 4, 150, 4, without("deduplication")).lost > 0
+    assert happens(lambda folder: claimed(folder, 4, 150, 4, without("deduplication")).lost > 0, tmp_path)
 
 
 def test_claims_on_an_older_state_are_caught(tmp_path: Path) -> None:
     # The protection taken away: what one worker claims, another may be given, too.
-    found = claimed(tmp_path, 2, 60, 0, without("fresh-claims"))
+    found = claimed(tmp_path, 2, 30, 0, without("fresh-claims"))
     assert found.held_twice > 0
     assert found.strange >= found.held_twice
 
 
 def test_stale_reads_are_caught(tmp_path: Path) -> None:
     # The protection taken away: reads look at an older state.
-    found = claimed(tmp_path, 2, 60, 0, without("fresh-reads"))
-    assert found.strange > 0
-    assert found.held_twice == 0
+    def reads_stale(folder: Path) -> bool:
+        found = claimed(folder, 2, 60, 0, without("fresh-reads"))
+        assert found.held_twice == 0
+        return found.strange > 0
+
+    assert happens(reads_stale, tmp_path)
 
 
 # -- the checker itself --------------------------------------------------------------------------

@@ -34,7 +34,6 @@ from track_protocol.wire.roles import Role
 from track_server.app import kept_store, open_store
 from track_server.engine.engine import Engine
 from track_server.engine.recovery import Recovery
-from track_server.storage import journal
 from track_server.storage.admin import check
 from track_server.storage.sqlite import schema
 from track_server.storage.sqlite import store as sqlite
@@ -42,7 +41,7 @@ from waiting import wait_until
 from worker_processes import WorkerProcesses
 from written_series import stored_series, verdict
 
-STORES = ["sqlite:{}/runs.db", "file:{}/runs.json"]
+STORE = "sqlite:{}/runs.db"
 _WRITERS = 3
 
 SYNC, WRITE, TRUNCATE = Fault("sync", 1), Fault("write", 1), Fault("truncate", 1)
@@ -249,29 +248,25 @@ def drawn(kind: Sequence[Fault], calls: Mapping[str, int], chance: random.Random
     ]
 
 
-@pytest.mark.parametrize("store", STORES)
 @pytest.mark.parametrize("kind", FAULTS)
-def test_no_fault_loses_doubles_or_damages_what_was_acknowledged(
-    tmp_path: Path, store: str, kind: str
-) -> None:
+def test_no_fault_loses_doubles_or_damages_what_was_acknowledged(tmp_path: Path, kind: str) -> None:
     chance, damage = dice(), Damage()
-    sound = run(store, tmp_path / "sound", ())
+    sound = run(STORE, tmp_path / "sound", ())
     for number in range(count(2, 100)):
         faults = drawn(FAULTS[kind], sound.calls, chance)
-        found = run(store, tmp_path / str(number), faults)
+        found = run(STORE, tmp_path / str(number), faults)
         assert found.failed, faults
         assert (found.findings, found.retracted) == ((), 0), faults
         assert found.stored == sound.stored, faults
         damage.cut(tmp_path / "cut", found, moments_of(found, 3, chance), chance)
         assert (damage.lost, damage.corrupt) == (0, 0), faults
         shutil.rmtree(tmp_path / str(number))
-    say(f"{store}: {kind}: {damage}")
+    say(f"{kind}: {damage}")
 
 
-@pytest.mark.parametrize("store", STORES)
-def test_what_comes_after_a_failed_flush_is_writing_all_of_it_anew(tmp_path: Path, store: str) -> None:
+def test_what_comes_after_a_failed_flush_is_writing_all_of_it_anew(tmp_path: Path) -> None:
     # Fails when `Engine._transact` does not tell `Recovery.note`, so that nothing is opened again.
-    found = run(store, tmp_path / "run", [replace(SYNC, at=7)])
+    found = run(STORE, tmp_path / "run", [replace(SYNC, at=7)])
     at = next(at for at, event in enumerate(found.trace) if isinstance(event, SyncFailed))
     behind = [event for event in found.trace[at + 1 :] if not isinstance(event, Acknowledged)]
     cut, begun, *_ = behind
@@ -283,9 +278,8 @@ def test_what_comes_after_a_failed_flush_is_writing_all_of_it_anew(tmp_path: Pat
     assert cut.file == begun.file == failed.file
 
 
-@pytest.mark.parametrize("store", STORES)
 def test_an_engine_that_acknowledges_what_was_not_flushed_loses_some(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, store: str
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     # The protection taken away: a batch whose commit failed is acknowledged as if it had not.
     commit = Engine._commit
@@ -298,23 +292,21 @@ def test_an_engine_that_acknowledges_what_was_not_flushed_loses_some(
             return [Acked(job.batch.last) for job in jobs]
 
     monkeypatch.setattr(Engine, "_commit", careless)
-    found, damage, chance = run(store, tmp_path / "run", [replace(WRITE, at=9)]), Damage(), dice()
+    found, damage, chance = run(STORE, tmp_path / "run", [replace(WRITE, at=9)]), Damage(), dice()
     damage.cut(tmp_path / "cut", found, [len(found.trace)], chance)
     assert found.retracted or damage.lost
 
 
-@pytest.mark.parametrize("store", STORES)
 def test_a_store_that_believes_the_systems_memory_loses_some(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, store: str
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     # The protection taken away: what is read when the store is opened again is not written once more.
-    for module in (schema, journal):
-        monkeypatch.setattr(module, "rewrite", lambda path: None)
+    monkeypatch.setattr(schema, "rewrite", lambda path: None)
     damage, chance = Damage(), dice()
     for at in range(2, 12):
-        found = run(store, tmp_path / str(at), [replace(SYNC, at=at)])
+        found = run(STORE, tmp_path / str(at), [replace(SYNC, at=at)])
         damage.cut(tmp_path / "cut", found, moments_of(found, 0, chance), chance)
-    say(f"{store}, believing the system's memory: {damage}")
+    say(f"believing the system's memory: {damage}")
     assert damage.lost > 0
 
 
@@ -325,7 +317,7 @@ def test_an_engine_that_tells_what_it_cannot_vouch_for_loses_some(
     monkeypatch.setattr(Recovery, "vouch", lambda self: 0)
     damage, chance = Damage(), dice()
     for at in range(2, 12):
-        found = run(STORES[0], tmp_path / str(at), [replace(SYNC, at=at, times=3)])
+        found = run(STORE, tmp_path / str(at), [replace(SYNC, at=at, times=3)])
         damage.cut(tmp_path / "cut", found, moments_of(found, 0, chance), chance)
     say(f"telling what nobody vouches for: {damage}")
     assert damage.lost > 0
@@ -340,12 +332,11 @@ def acknowledged(record: Path) -> int:
     return int(record.read_text().split()[-1])
 
 
-@pytest.mark.parametrize("store", STORES)
 @pytest.mark.parametrize("call", ["sync", "write"])
 def test_a_server_on_a_failing_disk_has_every_acknowledged_point_once_and_in_order(
-    tmp_path: Path, store: str, call: str
+    tmp_path: Path, call: str
 ) -> None:
-    uri = store.format(tmp_path)
+    uri = STORE.format(tmp_path)
     open_store(uri, exclusive=True).close()
     names = [f"writer-{number}" for number in range(count(2, 8))]
     program = (faulty_server.__file__, call, str(_EVERY))

@@ -9,7 +9,7 @@ import pytest
 
 import torture_writer
 from killed_server import KilledServer
-from torture import count, dice, say
+from torture import count, dice, happens, say
 from unprotected_server import without
 from worker_processes import WorkerProcesses
 from written_series import Verdict, stored_series, verdict
@@ -37,17 +37,19 @@ def survived(
     return verdict(told, stored_series(store))
 
 
-@pytest.mark.parametrize("scheme", ["sqlite", "file"])
+@pytest.mark.parametrize("scheme", ["sqlite", pytest.param("file", marks=pytest.mark.torture)])
 def test_a_killed_server_has_every_acknowledged_point_once_and_in_order(tmp_path: Path, scheme: str) -> None:
-    found = survived(tmp_path, scheme, count(4, 16), count(5, 200))
+    found = survived(tmp_path, scheme, count(3, 16), count(4, 200))
     say(f"kills of the server: {found}")
     assert found.clean
     assert found.acknowledged > 0
 
 
+@pytest.mark.torture
 def test_without_deduplication_kills_leave_doubles(tmp_path: Path) -> None:
     # The protection taken away: the server recognises no record that comes again.
-    assert survived(tmp_path, "sqlite", 4, 3, without("deduplication")).doubled > 0
+    program = without("deduplication")
+    assert happens(lambda folder: survived(folder, "sqlite", 4, 3, program).doubled > 0, tmp_path)
 
 
 def test_with_acknowledgements_before_the_commit_kills_lose_points(
@@ -56,4 +58,5 @@ def test_with_acknowledgements_before_the_commit_kills_lose_points(
     # The protection taken away: a batch is acknowledged when it arrives, not when it is committed.  Clients
     # would notice and send again what their spools still have, so they have none.
     monkeypatch.setenv(torture_writer.WITHOUT_SPOOL, "1")
-    assert survived(tmp_path, "sqlite", 4, 3, without("commit-before-acknowledgement")).lost > 0
+    program = without("commit-before-acknowledgement")
+    assert happens(lambda folder: survived(folder, "sqlite", 3, 2, program).lost > 0, tmp_path)

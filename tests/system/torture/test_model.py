@@ -65,15 +65,13 @@ class Machine(RuleBasedStateMachine):
     """What programs do with a store, in any order."""
 
     scheme: ClassVar[str]
-    lasts: ClassVar[bool] = True
-    """Whether the store is there when it is opened again."""
 
     trials: Bundle[int] = Bundle("trials")
 
     def __init__(self) -> None:
         super().__init__()
         self.folder = tempfile.TemporaryDirectory()
-        self.uri = f"{self.scheme}:{self.folder.name}/runs" if self.lasts else f"{self.scheme}:"
+        self.uri = f"{self.scheme}:{self.folder.name}/runs"
         self.protocol = get_protocol(self.uri)
         self.model: list[Expected] = []
 
@@ -160,9 +158,8 @@ class Machine(RuleBasedStateMachine):
 
     @rule()
     def open_again(self) -> None:
-        if self.lasts:
-            self.protocol.close()
-            self.protocol = get_protocol(self.uri)
+        self.protocol.close()
+        self.protocol = get_protocol(self.uri)
 
     # -- what looks at it ------------------------------------------------------------------------
 
@@ -206,23 +203,15 @@ class OnSqlite(Machine):
 
 
 class OnFile(Machine):
-    """A JSON file with its journal."""
+    """A JSON file with its sidecar."""
 
     scheme = "file"
 
 
-class InMemory(Machine):
-    """Gone with the client."""
-
-    scheme = "ephemeral"
-    lasts = False
-
-
-MACHINES = pytest.mark.parametrize("machine", [OnSqlite, OnFile, InMemory])
 QUIET = [HealthCheck.too_slow, HealthCheck.data_too_large]
 
 
-@MACHINES
+@pytest.mark.parametrize("machine", [OnSqlite, OnFile])
 def test_whatever_is_done_the_store_agrees_with_plain_values(machine: type[Machine]) -> None:
     run_state_machine_as_test(
         machine,
@@ -235,10 +224,7 @@ def test_whatever_is_done_the_store_agrees_with_plain_values(machine: type[Machi
     )
 
 
-@MACHINES
-def test_a_store_that_drops_points_is_found_out(
-    machine: type[Machine], monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_store_that_drops_points_is_found_out(monkeypatch: pytest.MonkeyPatch) -> None:
     # The protection taken away: points of one metric are acknowledged and not applied.
     def careless(tx: Any, by: bytes, op: Any) -> None:
         if not isinstance(op, PointsOp) or "rate" not in op.names:
@@ -247,7 +233,7 @@ def test_a_store_that_drops_points_is_found_out(
     monkeypatch.setattr(track_server.engine.jobs, "apply_op", careless)
     with pytest.raises(AssertionError):
         run_state_machine_as_test(
-            machine,
+            OnSqlite,
             settings=settings(
                 max_examples=50,
                 stateful_step_count=20,

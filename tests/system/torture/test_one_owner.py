@@ -161,6 +161,7 @@ def test_without_locks_a_sync_takes_a_live_processs_spool_away(tmp_path: Path) -
     assert found.lost > 0
 
 
+@pytest.mark.torture
 def test_without_locks_a_start_takes_a_live_processs_spool_away(tmp_path: Path) -> None:
     # The protection taken away: `flock` in the process that starts, and the same look.
     found = shared(tmp_path, names(2), "start", without("lock"), without("look-at-the-folder"))
@@ -266,7 +267,9 @@ def test_a_copied_spool_adds_nothing_and_takes_nothing_away(tmp_path: Path, mome
     assert found.acknowledged > 3 * _CALLS * spools
 
 
-@pytest.mark.parametrize("moment", MOMENTS)
+@pytest.mark.parametrize(
+    "moment", ["before", *(pytest.param(each, marks=pytest.mark.torture) for each in MOMENTS[1:])]
+)
 def test_a_copy_whose_session_the_server_does_not_know_is_stored_twice(tmp_path: Path, moment: str) -> None:
     # The protection taken away: the copy has another session, so that its records are new ones.
     found = copied(tmp_path, names(2), moment, disguised=True)

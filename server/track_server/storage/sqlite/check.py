@@ -24,13 +24,7 @@ from track_server.storage.blob_check import fault_of, missing_in
 from track_server.storage.chunks import BadChunk, decode_chunk
 from track_server.storage.sqlite.errors import translated
 from track_server.storage.sqlite.read import SqliteView
-from track_server.storage.sqlite.schema import (
-    check_engine,
-    generation_of,
-    inspect,
-    open_reader,
-    version_of,
-)
+from track_server.storage.sqlite.schema import check_engine, generation_of, inspect, open_reader
 from track_server.storage.sqlite.wal_check import check_log_beside_others
 from track_server.storage.statistics import bounds_of, summary_of
 
@@ -39,10 +33,6 @@ __all__ = ["check_sqlite", "log_of", "opened_to_read"]
 _MOST_FINDINGS: Final = 1_000
 _BATCH: Final = 256
 _TOLERANCE: Final = 1e-6
-_SECOND: Final = 2
-"""The version from which on there are tables of rejected records and of leases."""
-_THIRD: Final = 3
-"""The same for blobs."""
 
 _SERIES: Final = """
 SELECT id, kind, name, count, first_step, last_step, last, last_time, stepped, finite, nonfinite,
@@ -78,25 +68,21 @@ _DANGLING: Final = (
         'SELECT id FROM group_trial WHERE "group" NOT IN (SELECT id FROM trial_group) '
         "OR trial NOT IN (SELECT id FROM trial)",
     ),
-)
-_DANGLING_SINCE_SECOND: Final = (
     (
         "a session has a lease of trial {}, which is not there",
         "SELECT trial FROM lease WHERE trial NOT IN (SELECT id FROM trial)",
     ),
-)
-_DOCUMENTS: Final = (
-    ("project", "SELECT uid, metadata FROM project"),
-    ("group", "SELECT uid, metadata FROM trial_group"),
-    ("trial", "SELECT uid, tags, parameters, metadata, errors FROM trial"),
-)
-_DANGLING_SINCE_THIRD: Final = (
     ("part {} belongs to no blob", "SELECT id FROM blob_part WHERE blob NOT IN (SELECT id FROM blob)"),
     (
         "a use of blob {} names a blob or a trial that is not there",
         "SELECT blob FROM blob_use WHERE blob NOT IN (SELECT id FROM blob) "
         "OR trial NOT IN (SELECT id FROM trial)",
     ),
+)
+_DOCUMENTS: Final = (
+    ("project", "SELECT uid, metadata FROM project"),
+    ("group", "SELECT uid, metadata FROM trial_group"),
+    ("trial", "SELECT uid, tags, parameters, metadata, errors FROM trial"),
 )
 
 
@@ -149,7 +135,7 @@ class _Check:
         steps = (
             self._integrity,
             self._tables,
-            self._set_aside,
+            self._rejected_records,
             self._references,
             self._documents,
             self._blobs,
@@ -181,25 +167,19 @@ class _Check:
         self._generation = generation_of(self._db, self._path)
         self._trials = int(self._db.execute("SELECT count(*) FROM trial").get)
 
-    def _set_aside(self) -> None:
-        if version_of(self._db) >= _SECOND:
-            for id, runs, names in self._db.execute("SELECT id, runs, names FROM rejected ORDER BY id"):
-                try:
-                    self._rejected += sum(last - first + 1 for first, last in exactjson.loads(runs))
-                    exactjson.loads(names)
-                except (BadValue, TypeError, ValueError):
-                    self._findings.append(f"rejected record {id} holds text that is not what was written")
+    def _rejected_records(self) -> None:
+        for id, runs, names in self._db.execute("SELECT id, runs, names FROM rejected ORDER BY id"):
+            try:
+                self._rejected += sum(last - first + 1 for first, last in exactjson.loads(runs))
+                exactjson.loads(names)
+            except (BadValue, TypeError, ValueError):
+                self._findings.append(f"rejected record {id} holds text that is not what was written")
 
     def _references(self) -> None:
-        version = version_of(self._db)
-        second = _DANGLING_SINCE_SECOND if version >= _SECOND else ()
-        third = _DANGLING_SINCE_THIRD if version >= _THIRD else ()
-        for text, statement in (*_DANGLING, *second, *third):
+        for text, statement in _DANGLING:
             self._findings += [text.format(row) for (row,) in self._db.execute(statement)]
 
     def _blobs(self) -> None:
-        if version_of(self._db) < _THIRD:
-            return
         view = SqliteView(self._db, self._path)
         for (digest,) in self._db.execute("SELECT digest FROM blob").fetchall():
             with self._db:

@@ -1,18 +1,17 @@
 """The tables of a SQLite store, as the steps that lead from one version of them to the next.
 
 A new store takes all steps, an old one those that it lacks, so there is one description of each table.
-Whoever adds a table or a column before the next release adds statements to the last step; behind a
-release, a step.
+Whoever adds a table or a column before the next release changes the last step; behind a release, a step
+is added.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from typing import Final
 
-__all__ = ["MIGRATIONS", "VERSION"]
+__all__ = ["MIGRATIONS", "current_version"]
 
-_FIRST: Final = (
+_TABLES: Final = (
     """
     CREATE TABLE meta(
         key TEXT PRIMARY KEY,
@@ -119,9 +118,6 @@ _FIRST: Final = (
     )
     """,
     "CREATE INDEX chunk_at ON chunk(series, seq, count, level)",
-)
-
-_SECOND: Final = (
     """
     CREATE TABLE rejected(
         id INTEGER PRIMARY KEY,
@@ -153,9 +149,6 @@ _SECOND: Final = (
     ) WITHOUT ROWID
     """,
     "CREATE INDEX lease_of ON lease(sid)",
-)
-
-_THIRD: Final = (
     """
     CREATE TABLE blob(
         id INTEGER PRIMARY KEY,
@@ -184,8 +177,10 @@ _THIRD: Final = (
     "CREATE INDEX blob_use_of ON blob_use(trial)",
 )
 
-MIGRATIONS: Final[Mapping[int, tuple[str, ...]]] = {0: _FIRST, 1: _SECOND, 2: _THIRD}
+MIGRATIONS: Final[dict[int, tuple[str, ...]]] = {0: _TABLES}
 """What brings the tables from a version to the next one; version 0 has none."""
 
-VERSION: Final = len(MIGRATIONS)
-"""Of the tables that this software uses, kept in the file as ``user_version``."""
+
+def current_version() -> int:
+    """Of the tables that this software uses, kept in the file as ``user_version``."""
+    return len(MIGRATIONS)

@@ -11,21 +11,24 @@ from typing import Final
 import apsw
 
 from track_protocol.errors import StoreCorrupt, StoreError, StoreReadOnly, StoreTooNew
-from track_server.storage.file_write import rewrite
+from track_server.storage.file_write import create_private, rewrite
 from track_server.storage.sqlite.errors import translated
-from track_server.storage.sqlite.migrations import MIGRATIONS, VERSION
+from track_server.storage.sqlite.migrations import MIGRATIONS, current_version
 from track_server.storage.sqlite.query import register_functions
 from track_server.storage.sqlite.wal_check import check_log, frames_read, log_length, refuse_strange_log
 
 __all__ = [
     "APPLICATION_ID",
     "BUSY_MS",
+    "CONTENT",
     "check_engine",
     "close_untouched",
     "generation_of",
     "inspect",
+    "open_annotator",
     "open_reader",
     "open_writer",
+    "set_generation",
     "take_step",
     "version_of",
 ]
@@ -37,13 +40,24 @@ _OLDEST_SQLITE: Final = (3, 51, 3)
 BUSY_MS: Final = 30_000
 _PAGE_SIZE: Final = 8192
 _HEADER: Final = 100
+
+CONTENT: Final = (
+    *("project", "trial_group", "trial", "group_trial", "series", "chunk", "rejected", "lease"),
+    *("blob", "blob_part", "blob_use"),
+)
+"""The tables of what users have stored; the others say what the store knows of itself and of sessions."""
+
 _MAGIC: Final = b"SQLite format 3\0"
 
 # Memory stays small on purpose: the operating system caches the file, and pages mapped by SQLite
 # would count as this process's own.
-_SETTINGS: Final = "PRAGMA mmap_size=0; PRAGMA temp_store=MEMORY; PRAGMA foreign_keys=OFF;"
+_SETTINGS: Final = (
+    "PRAGMA mmap_size=0; PRAGMA temp_store=MEMORY; PRAGMA foreign_keys=OFF; "
+    "PRAGMA fullfsync=ON; PRAGMA checkpoint_fullfsync=ON;"  # of meaning on macOS only
+)
+_DURABLE: Final = "PRAGMA synchronous=FULL;"
+_FLEETING: Final = "PRAGMA synchronous=OFF;"
 _WRITER: Final = """
-PRAGMA synchronous=FULL;
 PRAGMA cache_size=-4096;
 PRAGMA wal_autocheckpoint=0;
 PRAGMA journal_size_limit=33554432;
@@ -75,16 +89,7 @@ def inspect(path: str) -> None:
     logged = log_length(path)
     if Path(path).exists() and not Path(path).is_file():  # opening a pipe would wait for somebody to write
         raise StoreError(f"{path} is not a file: give the path of a store")
-    try:
-        with Path(path).open("rb") as file:
-            header = file.read(_HEADER)
-    except FileNotFoundError:
-        header = b""
-    except PermissionError as error:
-        why = f"{path} cannot be read ({error.strerror})"
-        raise StoreReadOnly(f"{why}: give this user access to it") from None
-    except OSError as error:
-        raise StoreError(f"{path} cannot be read ({error.strerror}): give the path of a file") from None
+    header = _header(path)
     if not header:
         refuse_strange_log(path, logged, header)
         return
@@ -95,6 +100,24 @@ def inspect(path: str) -> None:
     else:
         _check_version(path, int.from_bytes(header[60:64], "big"))
         refuse_strange_log(path, logged, header)
+
+
+def _header(path: str) -> bytes:
+    """The first bytes of a file, none if there is none.
+
+    SQLite reads them: whoever opens and closes a database by other means takes away the locks that SQLite
+    holds on it for the whole process (fcntl(2)), which may have it open already.
+    """
+    if not os.path.exists(path):
+        return b""
+    if not os.access(path, os.R_OK, effective_ids=True):
+        raise StoreReadOnly(f"{path} cannot be read: give this user access to it")
+    with translated(path):
+        file = apsw.VFSFile("", path, [apsw.SQLITE_OPEN_MAIN_DB | apsw.SQLITE_OPEN_READONLY, 0])
+        try:
+            return file.xRead(min(_HEADER, file.xFileSize()), 0)
+        finally:
+            file.xClose()
 
 
 def _refuse_foreign(path: str) -> None:
@@ -114,24 +137,30 @@ def _check_empty(db: apsw.Connection, path: str) -> None:
 
 
 def _check_version(path: str, version: int) -> None:
-    if version > VERSION:
+    if version > current_version():
         raise StoreTooNew(
-            f"{path} has tables of version {version}, and this Track knows version {VERSION}: upgrade Track"
+            f"{path} has tables of version {version}, and this Track knows version {current_version()}: "
+            "upgrade Track"
         )
     if version < 1:
         raise StoreCorrupt(f"{path} has no tables of this software: restore a backup")
 
 
-def open_writer(path: str) -> apsw.Connection:
+def open_writer(path: str, *, durable: bool = True) -> apsw.Connection:
     """The connection that writes; creates the file and its tables if need be; old tables stay as they are.
+
+    Args:
+        path: of the store.
+        durable: whether a commit is flushed to the disk before it returns.
 
     Raises:
         StoreError: as `inspect`, and when the file cannot be written.
     """
     with translated(path):
+        create_private(Path(path))
         db = apsw.Connection(path, apsw.SQLITE_OPEN_READWRITE | apsw.SQLITE_OPEN_CREATE)
         try:
-            _prepare(db, path)
+            _prepare(db, path, durable)
             _secure_log(db, path)
         except BaseException:
             close_untouched(db)
@@ -160,7 +189,7 @@ def _secure_log(db: apsw.Connection, path: str) -> None:
         _run(db, "ROLLBACK")
 
 
-def _prepare(db: apsw.Connection, path: str) -> None:
+def _prepare(db: apsw.Connection, path: str, durable: bool) -> None:
     db.set_busy_timeout(BUSY_MS)
     if db.readonly("main") or not os.access(path, os.W_OK):
         raise StoreReadOnly(f"{path} cannot be written: give this user write access to it and its folder")
@@ -168,7 +197,7 @@ def _prepare(db: apsw.Connection, path: str) -> None:
         _create(db, path)
     _check_version(path, version_of(db))
     generation_of(db, path)
-    _run(db, "PRAGMA journal_mode=WAL;" + _SETTINGS + _WRITER)
+    _run(db, "PRAGMA journal_mode=WAL;" + _SETTINGS + (_DURABLE if durable else _FLEETING) + _WRITER)
     register_functions(db)
 
 
@@ -180,7 +209,7 @@ def _create(db: apsw.Connection, path: str) -> None:
         # Of two processes that create the same store, the second finds it made.
         if _int(db, "PRAGMA application_id") != APPLICATION_ID:
             _check_empty(db, path)
-            for version in range(VERSION):
+            for version in range(current_version()):
                 take_step(db, version)
             _run(db, f"PRAGMA application_id={APPLICATION_ID}")
             db.execute("INSERT INTO meta VALUES('generation', ?)", (secrets.token_hex(16),))
@@ -216,6 +245,22 @@ def generation_of(db: apsw.Connection, path: str) -> str:
     if not isinstance(found, str):
         raise StoreCorrupt(f"{path} has lost tables of this software: restore a backup")
     return found
+
+
+def set_generation(db: apsw.Connection, generation: str) -> str:
+    """Give the history of a store another name; returns it."""
+    db.execute("UPDATE meta SET value = ? WHERE key = 'generation'", (generation,))
+    return generation
+
+
+def open_annotator(path: str) -> apsw.Connection:
+    """A connection beside the one that writes, for notes that a power cut may take back."""
+    with translated(path):
+        db = apsw.Connection(path, apsw.SQLITE_OPEN_READWRITE)
+        db.config(apsw.SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, 1)
+        db.set_busy_timeout(BUSY_MS)
+        _run(db, _SETTINGS + _FLEETING + "PRAGMA wal_autocheckpoint=0")
+    return db
 
 
 def open_reader(path: str) -> apsw.Connection:

@@ -7,12 +7,11 @@ import os
 import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
-from pathlib import Path
 from typing import Final
 
 import apsw
 
-from track_protocol.errors import StoreCorrupt, StoreError, StoreReadOnly
+from track_protocol.errors import StoreCorrupt, StoreError
 from track_server.storage.locks import StoreLock, check_local
 from track_server.storage.sqlite.append import Appender
 from track_server.storage.sqlite.compact import Merger
@@ -66,6 +65,8 @@ class SqliteStore:
         uri: what the user named it by.
         exclusive: for a server, beside which nobody else opens the store.
         served_as: where others can reach this server, for the message that they get.
+        durable: whether a commit is flushed to the disk before it returns.
+        lock: of the store, if the caller holds it already; it is released with the store.
 
     Raises:
         StoreInUse: a server has it open, or (for a server) anybody else has.
@@ -77,7 +78,14 @@ class SqliteStore:
     """
 
     def __init__(
-        self, path: str | os.PathLike[str], uri: str, *, exclusive: bool, served_as: str | None = None
+        self,
+        path: str | os.PathLike[str],
+        uri: str,
+        *,
+        exclusive: bool,
+        served_as: str | None = None,
+        durable: bool = True,
+        lock: StoreLock | None = None,
     ) -> None:
         check_engine()
         check_local(path)
@@ -86,12 +94,13 @@ class SqliteStore:
         inspect(self._path)
         self._uri = uri
         self._exclusive = exclusive
+        self._durable = durable
         self._pid = os.getpid()
         self._wal_looked = 0.0
         self._closed = False
-        self._lock = StoreLock(self._path, exclusive, served_as)
+        self._lock = lock or StoreLock(self._path, exclusive, served_as)
         try:
-            self._work_with(open_writer(self._path))
+            self._work_with(open_writer(self._path, durable=durable))
         except BaseException:
             self._lock.release()
             raise
@@ -176,17 +185,11 @@ class SqliteStore:
                 self._empty_wal(wait_ms=_WAL_PATIENCE_MS)
             return more
 
-    def save(self, path: str | None = None) -> None:
-        """Bring the store's main file up to date, or write a copy of the store to `path`.
-
-        Raises:
-            StoreError: the copy would replace this store, or one that is open or was not closed.
-        """
-        if path is not None:
-            self._copy(Path(path))
-            return
+    def save(self, done: Callable[[Exception | None], None]) -> None:
+        """Bring the store's main file up to date, as far as readers allow."""
         with translated(self._path), suppress(apsw.BusyError):  # another process is about it
             self._db.wal_checkpoint(mode=apsw.SQLITE_CHECKPOINT_PASSIVE)
+        done(None)
 
     def reopen(self) -> None:
         """Close every connection, and open the store again from what is on the disk.
@@ -200,7 +203,7 @@ class SqliteStore:
             close_untouched(self._db)
             if not os.path.exists(self._path):
                 raise StoreError(f"{self._path} was deleted while it was open: put it back")
-            db = open_writer(self._path)
+            db = open_writer(self._path, durable=self._durable)
             try:
                 with translated(self._path):
                     if generation_of(db, self._path) != self._generation:
@@ -214,9 +217,13 @@ class SqliteStore:
         """Release everything and write nothing more; harmless when repeated."""
         self._close(lambda: close_untouched(self._db))
 
-    def close(self) -> None:
-        """Save and release everything; harmless when repeated."""
-        self._close(self._finish)
+    def close(self, *, tidy: bool = True) -> None:
+        """Release everything; harmless when repeated.
+
+        Args:
+            tidy: bring the main file up to date and do some background work first.
+        """
+        self._close(self._finish if tidy else lambda: close_untouched(self._db))
 
     def _close(self, finish: Callable[[], None]) -> None:
         if self._closed:
@@ -288,31 +295,3 @@ class SqliteStore:
     def _ended(self, written: Mapping[int, tuple[int, int]]) -> None:
         self._writing = self._settled = False
         self._merger.grew(written)
-
-    def _copy(self, target: Path) -> None:
-        check_local(target)
-        if os.path.realpath(target) == self._path:
-            raise StoreError(f"{target} is this store itself: give another path for the copy")
-        if target.with_name(f"{target.name}-wal").exists():
-            raise StoreError(f"{target} is a store that was not closed: give another path for the copy")
-        part = target.with_name(f".{target.name}.{os.getpid()}.part")
-        part.unlink(missing_ok=True)
-        try:
-            with translated(str(target)):
-                self._db.execute("VACUUM INTO ?", (str(part),))
-            _make_durable(part)
-            part.replace(target)
-            _make_durable(target.parent)
-        except PermissionError as error:
-            why = f"{target} cannot be written ({error.strerror})"
-            raise StoreReadOnly(f"{why}: give another path for the copy") from None
-        finally:
-            part.unlink(missing_ok=True)
-
-
-def _make_durable(path: Path) -> None:
-    fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
-    try:
-        os.fsync(fd)
-    finally:
-        os.close(fd)

@@ -8,7 +8,7 @@ import apsw
 
 from track_server.storage.sqlite.copy import SqliteCopier, copy_pages
 from track_server.storage.sqlite.errors import translated
-from track_server.storage.sqlite.migrations import VERSION
+from track_server.storage.sqlite.migrations import current_version
 from track_server.storage.sqlite.schema import take_step, version_of
 from track_server.storage.upgrading import copied_before_migration
 
@@ -38,7 +38,7 @@ def upgrade(db: apsw.Connection, path: str) -> None:
         StoreError: the store could not be copied or changed; it is as it was, or some steps further.
     """
     first = True
-    while version_of(db) < VERSION:
+    while version_of(db) < current_version():
         with translated(path):
             db.execute("BEGIN IMMEDIATE")
             try:
@@ -52,9 +52,9 @@ def upgrade(db: apsw.Connection, path: str) -> None:
 def _step(db: apsw.Connection, path: Path, first: bool) -> None:
     """Take one step, and end the transaction."""
     version = version_of(db)
-    if version >= VERSION:
+    if version >= current_version():
         return  # another process has taken it while this one waited for the transaction
-    copy = copied_before_migration(_OpenCopier(), path, version, VERSION) if first else None
+    copy = copied_before_migration(_OpenCopier(), path, version, current_version()) if first else None
     try:
         take_step(db, version)
         db.execute("COMMIT")

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from stored_trials import add_trials, log_points, points_of, trial_id
+from stored_trials import add_trials, log_points, points_of, save, trial_id
 from track_server.storage.sqlite import store as sqlite
 from track_server.storage.sqlite.store import open_store
 
@@ -30,7 +30,7 @@ def test_a_save_beside_another_process_that_saves_is_no_failure(tmp_path: Path) 
     with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as other:
         assert other.stdout is not None
         assert other.stdout.readline() == b"now\n"
-        store.save()
+        save(store)
         other.communicate()
     store.close()
 

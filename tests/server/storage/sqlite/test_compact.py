@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from stored_trials import add_trials, committed_values, log_points, merge_all, points_of, trial_id
+from stored_trials import add_trials, committed_values, log_points, merge_all, points_of, save, trial_id
 from track_protocol.errors import StoreCorrupt
 from track_protocol.wire.batch import METRIC
 from track_protocol.wire.columns import unpack
@@ -214,16 +214,16 @@ def test_large_values_fill_a_chunk_by_their_size(store: SqliteStore, path: Path)
 def test_a_random_point_takes_at_most_ten_bytes(store: SqliteStore, path: Path, size: int) -> None:
     log_each(store, 100_000 // size, size)
     merge_all(store)
-    store.save()
+    save(store)
     assert path.stat().st_size < 10 * 100_000
 
 
 def test_free_space_goes_back_to_the_file_system(store: SqliteStore, path: Path) -> None:
     log_each(store, 200, 1000)
-    store.save()
+    save(store)
     before = path.stat().st_size
     merge_all(store)
-    store.save()
+    save(store)
     assert path.stat().st_size < 0.7 * before
     assert store._db.execute("PRAGMA freelist_count").get == 0
 

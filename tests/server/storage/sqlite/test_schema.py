@@ -10,7 +10,7 @@ import apsw
 import pytest
 
 from track_protocol.errors import StoreCorrupt, StoreError, StoreReadOnly, StoreTooNew
-from track_server.storage.sqlite.migrations import VERSION
+from track_server.storage.sqlite.migrations import current_version
 from track_server.storage.sqlite.schema import APPLICATION_ID, check_engine
 from track_server.storage.sqlite.store import open_store
 
@@ -65,7 +65,7 @@ def test_a_store_is_marked_as_ours(path: Path) -> None:
     made(path)
     header = path.read_bytes()[:100]
     assert int.from_bytes(header[68:72], "big") == APPLICATION_ID
-    assert int.from_bytes(header[60:64], "big") == VERSION
+    assert int.from_bytes(header[60:64], "big") == current_version()
 
 
 def test_commits_reach_the_disk_before_they_return(path: Path) -> None:
@@ -120,7 +120,7 @@ def test_a_store_without_its_tables_is_refused(path: Path) -> None:
 
 def test_a_newer_store_is_refused(path: Path) -> None:
     changed(made(path), "PRAGMA user_version = 7")
-    refused(path, StoreTooNew, rf"version 7, and this Track knows version {VERSION}: upgrade Track")
+    refused(path, StoreTooNew, rf"version 7, and this Track knows version {current_version()}: upgrade Track")
 
 
 def test_a_newer_version_that_is_only_in_the_log_is_refused(path: Path) -> None:

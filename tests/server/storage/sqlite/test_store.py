@@ -16,6 +16,7 @@ from stored_trials import (
     log_points,
     merge_all,
     points_of,
+    save,
     trial_document,
     trial_id,
     values_in,
@@ -212,53 +213,11 @@ def test_a_closed_store_takes_nothing(opened: Open) -> None:
         pass
 
 
-def test_a_copy_holds_what_is_committed(opened: Open, tmp_path: Path) -> None:
-    store = opened()
-    add_trials(store, 1)
-    log_points(store, points_of([1.0, 2.0]))
-    store.save(str(tmp_path / "copy.db"))
-    copy = open_store(tmp_path / "copy.db")
-    assert committed_values(copy) == [1.0, 2.0]
-    copy.close()
-
-
-def test_a_copy_replaces_an_older_copy(opened: Open, tmp_path: Path) -> None:
-    store = opened()
-    store.save(str(tmp_path / "copy.db"))
-    add_trials(store, 1)
-    store.save(str(tmp_path / "copy.db"))
-    copy = open_store(tmp_path / "copy.db")
-    with copy.snapshot() as view:
-        assert view.has_trial(trial_id())
-    copy.close()
-
-
-def test_a_store_is_not_copied_onto_itself(opened: Open, path: Path, tmp_path: Path) -> None:
-    store = opened()
-    (tmp_path / "link.db").symlink_to(path)
-    for name in (path, tmp_path / "link.db"):
-        with pytest.raises(StoreError, match="this store itself"):
-            store.save(str(name))
-
-
-def test_a_copy_does_not_replace_an_open_store(opened: Open, tmp_path: Path) -> None:
-    other = open_store(tmp_path / "other.db")
-    add_trials(other, 1)
-    with pytest.raises(StoreError, match="was not closed"):
-        opened().save(str(tmp_path / "other.db"))
-    other.close()
-
-
-def test_a_copy_into_a_missing_folder_is_refused(opened: Open, tmp_path: Path) -> None:
-    with pytest.raises(StoreError, match="does not exist"):
-        opened().save(str(tmp_path / "nowhere" / "copy.db"))
-
-
 def test_saving_brings_the_main_file_up_to_date(opened: Open, path: Path) -> None:
     store = opened()
     add_trials(store, 1)
     before = path.stat().st_mtime_ns
-    store.save()
+    save(store)
     assert path.stat().st_mtime_ns > before
 
 

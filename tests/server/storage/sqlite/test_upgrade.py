@@ -1,5 +1,7 @@
 """Old SQLite stores are copied, then migrated; whatever happens in between, one version of them is whole.
 
+There is one version so far: the next one is made up here, with one step to it.
+
 Negative controls, each of which makes a test here fail:
 
 * `upgrade` without its ``BEGIN IMMEDIATE``: half a step stays, and two processes take the same one.
@@ -20,23 +22,52 @@ from pathlib import Path
 import apsw
 import pytest
 
-from old_stores import check_holds_everything, old_sqlite
+from stored_trials import add_trials, committed_values, log_points, points_of
 from track_protocol.errors import StoreCorrupt
 from track_server.storage.admin import restore
 from track_server.storage.sqlite import upgrade as sqlite_upgrade
 from track_server.storage.sqlite.keeper import SqliteKeeper
-from track_server.storage.sqlite.migrations import VERSION
+from track_server.storage.sqlite.migrations import MIGRATIONS
 from track_server.storage.sqlite.schema import take_step
 from track_server.storage.sqlite.store import open_store
 from track_server.testing.store_rejected import rejected
 from waiting import wait_until
 
 SECONDS = 30.0
+OLD = len(MIGRATIONS)
+NEXT = OLD + 1
+STEP = ("ALTER TABLE trial ADD COLUMN made_up TEXT", "UPDATE trial SET made_up = 'by a step'")
 
 
 @pytest.fixture
 def path(tmp_path: Path) -> Path:
-    return old_sqlite(tmp_path / "runs.db")
+    """A store of this version, which is an old one from now on."""
+    path = tmp_path / "runs.db"
+    store = open_store(path)
+    add_trials(store, 1, 2)
+    log_points(store, points_of(VALUES))
+    tx = store.begin()
+    tx.put_rejected(rejected())
+    tx.commit()
+    store.close()
+    return path
+
+
+VALUES = [0.1 * number for number in range(5_000)]
+
+
+@pytest.fixture(autouse=True)
+def _next_version(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(MIGRATIONS, OLD, STEP)
+
+
+def check_holds_everything(path: Path) -> None:
+    """Fail unless a store holds what the old one held."""
+    store = open_store(path)
+    assert committed_values(store) == VALUES
+    store.close()
+    seen = SqliteKeeper().check(path)
+    assert (seen.findings, seen.trials, seen.rejected) == ((), 2, 1)
 
 
 def version_of(path: Path) -> int:
@@ -56,6 +87,7 @@ from waiting import wait_until
 from track_server.storage.sqlite import copy as sqlite_copy, upgrade as sqlite_upgrade
 from track_server.storage.sqlite.store import open_store
 from track_server.storage.sqlite.migrations import MIGRATIONS
+MIGRATIONS[{OLD}] = {STEP!r}
 folder = pathlib.Path({str(path.parent)!r})
 def die(*_, **__):
     os.kill(os.getpid(), signal.SIGKILL)
@@ -73,41 +105,30 @@ open_store({str(path)!r}).close()
 @pytest.mark.parametrize("exclusive", [True, False])
 def test_an_old_store_is_migrated_when_it_is_opened(path: Path, exclusive: bool) -> None:
     store = open_store(path, exclusive=exclusive)
-    check_holds_everything(store)
-    tx = store.begin()
-    tx.put_rejected(rejected())
-    tx.commit()
+    assert store._db.execute("SELECT made_up FROM trial").fetchall() == [("by a step",)] * 2
     store.close()
-    assert version_of(path) == VERSION
-    assert SqliteKeeper().check(path).rejected == 1
+    assert version_of(path) == NEXT
+    check_holds_everything(path)
 
 
-def test_a_store_of_the_second_version_is_copied_and_migrated(tmp_path: Path) -> None:
-    path = old_sqlite(tmp_path / "second.db", 2)
-    store = open_store(path)
-    check_holds_everything(store, 2)
-    tx = store.begin()
-    tx.add_blob_data("ab" * 32, 3, b"ab", 100.0)
-    tx.commit()
-    store.close()
-    (copy,) = copies(path)
-    assert (version_of(path), version_of(copy)) == (VERSION, 2)
-    assert SqliteKeeper().check(path).findings == SqliteKeeper().check(copy).findings == ()
+def test_a_new_store_takes_all_steps(path: Path) -> None:
+    new = path.with_name("new.db")
+    open_store(new).close()
+    assert version_of(new) == NEXT
+    assert copies(new) == []
 
 
 def test_before_that_it_is_copied_as_it_was(path: Path, caplog: pytest.LogCaptureFixture) -> None:
     with caplog.at_level(logging.WARNING):
         open_store(path).close()
     (copy,) = copies(path)
-    assert (version_of(copy), stat.S_IMODE(copy.stat().st_mode)) == (1, 0o600)
+    assert (version_of(copy), stat.S_IMODE(copy.stat().st_mode)) == (OLD, 0o600)
     assert SqliteKeeper().check(copy).findings == ()
     assert [record.name for record in caplog.records] == ["track_server.storage.upgrading"] * 2
     before, behind = caplog.messages
-    assert before.startswith(f"{path} is of version 1: it is copied (0.")
-    assert behind == f"migrating {path} from version 1 to {VERSION}; {copy} is what it was before"
-    store = open_store(copy)
-    check_holds_everything(store)
-    store.close()
+    assert before.startswith(f"{path} is of version {OLD}: it is copied (0.")
+    assert behind == f"migrating {path} from version {OLD} to {NEXT}; {copy} is what it was before"
+    check_holds_everything(copy)
 
 
 def test_a_store_of_this_version_is_not_copied(path: Path) -> None:
@@ -119,31 +140,29 @@ def test_a_store_of_this_version_is_not_copied(path: Path) -> None:
 def test_an_old_store_can_be_checked_and_copied_without_being_migrated(path: Path, tmp_path: Path) -> None:
     keeper = SqliteKeeper()
     seen = keeper.check(path)
-    assert (seen.findings, seen.trials, seen.rejected) == ((), 3, 0)
+    assert (seen.findings, seen.trials, seen.rejected) == ((), 2, 1)
     (tmp_path / "copy").touch()
     keeper.copy(path, tmp_path / "copy")
-    assert version_of(tmp_path / "copy") == version_of(path) == 1
+    assert version_of(tmp_path / "copy") == version_of(path) == OLD
 
 
 def test_the_copy_can_be_restored(path: Path) -> None:
     open_store(path).close()
     restore(SqliteKeeper(), copies(path)[0], path)
-    assert version_of(path) == 1
-    store = open_store(path)
-    check_holds_everything(store)
-    store.close()
-    assert (version_of(path), len(copies(path))) == (VERSION, 2)
+    assert version_of(path) == OLD
+    check_holds_everything(path)
+    assert (version_of(path), len(copies(path))) == (NEXT, 2)
 
 
 def test_a_damaged_store_is_not_migrated(path: Path) -> None:
     data = bytearray(path.read_bytes())
-    at = data.index(b"its answer is kept")
+    at = data.index(b"CREATE TABLE")
     page = at // 8192 * 8192
     data[page : page + 8] = b"\xff" * 8
     path.write_bytes(data)
     with pytest.raises(StoreCorrupt, match="damaged"):
         open_store(path)
-    assert (version_of(path), copies(path)) == (1, [])
+    assert (version_of(path), copies(path)) == (OLD, [])
 
 
 def test_a_step_that_fails_changes_nothing_and_takes_its_copy_along(
@@ -157,25 +176,23 @@ def test_a_step_that_fails_changes_nothing_and_takes_its_copy_along(
     with pytest.raises(RuntimeError, match="a fault of the step"):
         open_store(path)
     monkeypatch.undo()
-    assert (version_of(path), copies(path)) == (1, [])
-    store = open_store(path)
-    check_holds_everything(store)
-    store.close()
+    assert (version_of(path), copies(path)) == (OLD, [])
+    check_holds_everything(path)
 
 
 KILLS = {
-    "before the copy": ("sqlite_upgrade.copied_before_migration = die", 1, 0),
-    "while the copy is made": ("sqlite_copy.sync_file = die", 1, 0),
-    "with the copy made": ("sqlite_upgrade.take_step = die", 1, 1),
+    "before the copy": ("sqlite_upgrade.copied_before_migration = die", OLD, 0),
+    "while the copy is made": ("sqlite_copy.sync_file = die", OLD, 0),
+    "with the copy made": ("sqlite_upgrade.take_step = die", OLD, 1),
     "within a step": (
         "sqlite_upgrade.take_step = lambda db, version: (db.execute(MIGRATIONS[version][0]), die())",
-        1,
+        OLD,
         1,
     ),
-    "before the commit": ("sqlite_upgrade.take_step = lambda *args: (step(*args), die())", 1, 1),
+    "before the commit": ("sqlite_upgrade.take_step = lambda *args: (step(*args), die())", OLD, 1),
     "behind the commit": (
-        f"sqlite_upgrade.version_of = lambda db: die() if version(db) == {VERSION} else version(db)",
-        VERSION,
+        f"sqlite_upgrade.version_of = lambda db: die() if version(db) == {NEXT} else version(db)",
+        NEXT,
         1,
     ),
 }
@@ -188,11 +205,9 @@ def test_a_kill_leaves_one_version_whole(path: Path, patch: str, version: int, c
     assert process.returncode == -signal.SIGKILL, told
     assert SqliteKeeper().check(path).findings == ()
     assert len(copies(path)) == copied
-    store = open_store(path)
-    check_holds_everything(store)
-    store.close()
-    assert version_of(path) == VERSION
-    assert len(copies(path)) == (copied if version == VERSION else copied + 1)
+    check_holds_everything(path)
+    assert version_of(path) == NEXT
+    assert len(copies(path)) == (copied if version == NEXT else copied + 1)
     assert all(SqliteKeeper().check(copy).findings == () for copy in copies(path))
 
 
@@ -222,11 +237,9 @@ def test_two_processes_that_open_an_old_store_at_once_migrate_it_once(path: Path
     for process in (first, second):
         _, told = process.communicate(timeout=SECONDS)
         assert process.returncode == 0, told
-    assert (path.parent / f"saw{VERSION}").exists()
-    assert (version_of(path), len(copies(path))) == (VERSION, 1)
-    store = open_store(path)
-    check_holds_everything(store)
-    store.close()
+    assert (path.parent / f"saw{NEXT}").exists()
+    assert (version_of(path), len(copies(path))) == (NEXT, 1)
+    check_holds_everything(path)
 
 
 def test_a_process_that_migrates_keeps_its_locks(path: Path) -> None:

@@ -11,17 +11,16 @@ import pytest
 import waiting
 from growing_client import resident
 from running_server import ServerProcess
+from torture import count
 from track import TrackClient
 
 PROGRAM = Path(waiting.__file__).with_name("growing_client.py")
 MEGABYTES = 50.0
 
 
-@pytest.mark.parametrize(
-    ("images", "points"),
-    [(1_000, 100_000), pytest.param(10_000, 1_000_000, marks=[pytest.mark.slow, pytest.mark.timeout(600)])],
-)
-def test_neither_end_grows_by_what_is_logged(tmp_path: Path, images: int, points: int) -> None:
+@pytest.mark.timeout(600)
+def test_neither_end_grows_by_what_is_logged(tmp_path: Path) -> None:
+    images, points = count(4_000, 10_000), count(300_000, 1_000_000)
     with ServerProcess(f"sqlite:{tmp_path / 'runs.db'}", tmp_path / "home") as server:
         uri = server.served.join("ann")
         before = resident("VmRSS", server.process.pid)

@@ -4,7 +4,7 @@
 
     {
       "format": "track",            always
-      "version": 3,                 of this layout
+      "version": 1,                 of this layout
       "generation": "5d41…",        which history it belongs to
       "transaction": 812,           the last transaction it includes
       "projects": [{"uid": …, "name": …, "groups": [uids], "trials": [uids]}],
@@ -19,46 +19,47 @@
     }
 
 A trial that was rewound also has ``superseded``: series by name, as in ``metrics``; one with media has
-``media``: such series by name, by kind.  Version 1 had neither ``rejected`` nor ``leases``, version 2 no
-blobs and no checksum.
+``media``: such series by name, by kind.
 
 ``steps`` is null when no point of the series has a step.  What JSON has no form for is written as
-`track_server.storage.exactjson` says.
+`track_server.storage.exactjson` says.  The checksum tells a document as it was written from one that
+somebody has edited.
 """
 
 from __future__ import annotations
 
 import json
 import math
-import sys
 import zlib
 from base64 import b64decode, b64encode
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
-from typing import Any, Final
-
-import orjson
+from typing import Any, Final, Protocol
 
 from track_protocol.errors import BadValue, ItemNotFound, StoreCorrupt, StoreError, StoreTooNew
 from track_protocol.model.media import blob_of
 from track_protocol.model.rejected import Rejected, rejected_from_document, rejected_to_document
-from track_protocol.query.parse import parse_query
 from track_protocol.wire.batch import CHRONO, METRIC, SUPERSEDED
 from track_protocol.wire.columns import Column, pack, unpack
 from track_server.storage.contract import Blob, Document, Lease, Points, SessionState, Transaction
-from track_server.storage.exactjson import dumps, loads, restored
-from track_server.storage.memory_tables import MemoryView
+from track_server.storage.exactjson import dumps, loads
 
-__all__ = ["VERSION", "DocumentHeader", "document_lines", "load_document", "parse_document"]
+__all__ = [
+    "VERSION",
+    "DocumentHeader",
+    "WholeView",
+    "document_lines",
+    "is_as_written",
+    "load_document",
+    "parse_document",
+]
 
-VERSION: Final = 3
-"""Of the document that this software writes; it reads older ones too."""
+VERSION: Final = 1
+"""Of the document that this software writes and reads."""
 
 _FORMAT: Final = "track"
 _INDENT: Final = "  "
-_REMEDY: Final = "restore a copy of it, or move it away to start a new store"
-_SUMMED: Final = 3
-"""The version from which on a document has a checksum."""
+_REMEDY: Final = "correct it, restore a backup, or move it away to start a new store"
 _CHECKSUM: Final = f'{_INDENT}"checksum": "'
 _END: Final = '"\n}\n'
 _BEHIND: Final = len(_CHECKSUM) + 8 + len(_END)
@@ -74,12 +75,44 @@ class DocumentHeader:
     Attributes:
         generation: which history it belongs to.
         transaction: number of the last transaction it includes.
-        version: of its layout.
     """
 
     generation: str
     transaction: int = 0
-    version: int = VERSION
+
+
+class WholeView(Protocol):
+    """What the document needs from a store: everything, a little at a time, in order of insertion."""
+
+    def every_project(self) -> Iterator[Document]:
+        """All projects."""
+
+    def every_group(self) -> Iterator[Document]:
+        """All groups."""
+
+    def every_trial(self) -> Iterator[Document]:
+        """All trials, with their summaries of series."""
+
+    def superseded(self, trial: bytes) -> dict[str, Document]:
+        """Summaries of a trial's superseded series, by name."""
+
+    def every_session(self) -> Iterator[SessionState]:
+        """All sessions."""
+
+    def every_rejected(self) -> Iterator[Rejected]:
+        """All records that were rejected."""
+
+    def every_lease(self) -> Iterator[Lease]:
+        """All leases."""
+
+    def every_blob(self) -> Iterator[Blob]:
+        """All blobs."""
+
+    def points(self, trial: bytes, kind: str, name: str, start: int, limit: int) -> Points | None:
+        """See `track_server.storage.contract.View.points`."""
+
+    def blob_data(self, digest: str, offset: int, limit: int) -> bytes:
+        """See `track_server.storage.contract.View.blob_data`."""
 
 
 class _Text(str):
@@ -91,101 +124,117 @@ class _Text(str):
 # -- writing -------------------------------------------------------------------------------------
 
 
-def document_lines(view: MemoryView, header: DocumentHeader) -> Iterator[str]:
-    """The text of the document, piece by piece.
+def document_lines(view: WholeView, header: DocumentHeader) -> Iterator[str]:
+    """The text of the document, piece by piece; never more than one series is in memory.
 
     Args:
         view: what to write down.
-        header: generation and transaction of that view, and in which version to write it.
+        header: generation and transaction of that view.
     """
     crc = 0
     for piece in _lines(view, header):
         crc = zlib.crc32(piece.encode(), crc)
         yield piece
-    if header.version >= _SUMMED:
-        yield f"{_CHECKSUM}{crc:08x}{_END}"
+    yield f"{_CHECKSUM}{crc:08x}{_END}"
 
 
-def _lines(view: MemoryView, header: DocumentHeader) -> Iterator[str]:
+def _lines(view: WholeView, header: DocumentHeader) -> Iterator[str]:
     """What the checksum is of."""
     yield "{\n"
     for name, value in (
         ("format", _FORMAT),
-        ("version", header.version),
+        ("version", VERSION),
         ("generation", header.generation),
         ("transaction", header.transaction),
     ):
         yield f"{_INDENT}{dumps(name)}: {dumps(value)},\n"
-    yield from _member("projects", view.projects(parse_query({}, "project")), ",\n")
-    yield from _member("groups", view.groups(parse_query({}, "group")), ",\n")
-    yield from _member("trials", (_trial(view, document) for document in view.trials(parse_query({}))), ",\n")
-    if header.version == 1:
-        yield from _member("sessions", map(_session, view.sessions()), "\n}\n")
-        return
-    yield from _member("sessions", map(_session, view.sessions()), ",\n")
-    yield from _member("rejected", map(_rejected, view.rejected(None, 0, sys.maxsize)), ",\n")
-    if header.version == 2:
-        yield from _member("leases", map(_lease, view.all_leases()), "\n}\n")
-        return
-    yield from _member("leases", map(_lease, view.all_leases()), ",\n")
-    yield from _member("blobs", (_blob(view, known) for known in view.blobs()), ",\n")
+    yield from _member("projects", view.every_project())
+    yield from _member("groups", view.every_group())
+    yield from _member("trials", (_trial(view, document) for document in view.every_trial()))
+    yield from _member("sessions", map(_session, view.every_session()))
+    yield from _member("rejected", map(_rejected, view.every_rejected()))
+    yield from _member("leases", map(_lease, view.every_lease()))
+    yield from _member("blobs", (_blob(view, known) for known in view.every_blob()))
 
 
-def _member(name: str, items: Iterable[Document], end: str) -> Iterator[str]:
+def _member(name: str, items: Iterable[Document]) -> Iterator[str]:
     yield f"{_INDENT}{dumps(name)}: ["
     separator = "\n"
     for item in items:
-        yield separator + 2 * _INDENT + _laid_out(item, 3)
+        yield separator + 2 * _INDENT
+        yield from _laid_out(item, 3)
         separator = ",\n"
-    yield ("]" if separator == "\n" else f"\n{_INDENT}]") + end
+    yield "],\n" if separator == "\n" else f"\n{_INDENT}],\n"
 
 
-def _laid_out(value: Any, depth: int) -> str:
-    """JSON with a line for each key and each item that is a dict itself; other lists in one line."""
+def _laid_out(value: Any, depth: int) -> Iterator[str]:
+    """JSON with a line for each key and each item that is a dict itself; other lists in one line.
+
+    A function in the place of a value is called when its value is due.
+    """
+    if callable(value):
+        value = value()
     if isinstance(value, _Text):
-        return value
-    if type(value) is dict and value:
-        if all(type(key) is str and key[:1] != "$" for key in value):
-            parts = [f"{dumps(key)}: {_laid_out(item, depth + 1)}" for key, item in value.items()]
-            return _enclosed("{", parts, "}", depth)
-        parts = [f"[{dumps(key)}, {_laid_out(item, depth + 1)}]" for key, item in value.items()]
-        return _enclosed('{"$dict": [', parts, "]}", depth)
-    if type(value) is list and any(type(item) is dict for item in value):
-        return _enclosed("[", [_laid_out(item, depth + 1) for item in value], "]", depth)
-    return dumps(value)
+        yield value
+    elif type(value) is dict and value:
+        plain = all(type(key) is str and key[:1] != "$" for key in value)
+        colon, opening, closing = (": ", "{", "}") if plain else (", ", '{"$dict": [', "]}")
+        before, behind = ("", "") if plain else ("[", "]")
+        items = (
+            _chained(f"{before}{dumps(key)}{colon}", _laid_out(item, depth + 1), behind)
+            for key, item in value.items()
+        )
+        yield from _enclosed(opening, items, closing, depth)
+    elif type(value) is list and any(type(item) is dict for item in value):
+        yield from _enclosed("[", (_laid_out(item, depth + 1) for item in value), "]", depth)
+    else:
+        yield dumps(value)
 
 
-def _enclosed(opening: str, parts: list[str], closing: str, depth: int) -> str:
+def _chained(before: str, pieces: Iterator[str], behind: str) -> Iterator[str]:
+    yield before
+    yield from pieces
+    yield behind
+
+
+def _enclosed(opening: str, items: Iterable[Iterator[str]], closing: str, depth: int) -> Iterator[str]:
     line = "\n" + depth * _INDENT
-    return opening + line + ("," + line).join(parts) + line[: -len(_INDENT)] + closing
+    separator = opening + line
+    for pieces in items:
+        yield separator
+        yield from pieces
+        separator = "," + line
+    yield line[: -len(_INDENT)] + closing
 
 
-def _trial(view: MemoryView, document: Document) -> Document:
+def _trial(view: WholeView, document: Document) -> Document:
     id = document["id"]
     shown = {**document, "id": id.hex()}
+    media = shown.pop("media")
     for field, kind in _FIELDS:
-        shown[field] = {
-            name: _series(view, id, kind, name, summary) for name, summary in document[field].items()
-        }
-    history = {
-        name: _series(view, id, SUPERSEDED, name, view.summary(id, SUPERSEDED, name))
-        for name in view.series_names(id, SUPERSEDED)
+        shown[field] = _every_series(view, id, kind, document[field])
+    more = {
+        SUPERSEDED: _every_series(view, id, SUPERSEDED, view.superseded(id)),
+        "media": {kind: _every_series(view, id, kind, names) for kind, names in media.items()},
     }
-    media = {
-        kind: {name: _series(view, id, kind, name, view.summary(id, kind, name)) for name in names}
-        for kind, names in document["media"].items()
-    }
-    more = {SUPERSEDED: history, "media": media}
-    del shown["media"]
     return {**shown, **{field: series for field, series in more.items() if series}}
 
 
-def _series(view: MemoryView, trial: bytes, kind: str, name: str, summary: Document) -> Document:
+def _every_series(
+    view: WholeView, trial: bytes, kind: str, summaries: Document
+) -> dict[str, Callable[[], Document]]:
+    def later(name: str, summary: Document) -> Callable[[], Document]:
+        return lambda: _series(view, trial, kind, name, summary)
+
+    return {name: later(name, summary) for name, summary in summaries.items()}
+
+
+def _series(view: WholeView, trial: bytes, kind: str, name: str, summary: Document) -> Document:
     points = view.points(trial, kind, name, 0, summary["count"])
     assert points is not None
     return {
-        "aggregator": summary["aggregator"],
-        "steps": _column(points.steps) if summary["stepped"] else None,
+        "aggregator": summary.get("aggregator"),
+        "steps": _column(points.steps) if any(step is not None for step in unpack(points.steps)) else None,
         "times": _column(points.times),
         "values": _column(points.values),
     }
@@ -215,7 +264,7 @@ def _rejected(record: Rejected) -> Document:
     return {**rejected_to_document(record), "session": record.session.hex(), "trial": trial}
 
 
-def _blob(view: MemoryView, known: Blob) -> Document:
+def _blob(view: WholeView, known: Blob) -> Document:
     content = b64encode(view.blob_data(known.digest, 0, known.stored)).decode("ascii")
     return {"digest": known.digest, "size": known.size, "time": known.time, "content": content}
 
@@ -230,6 +279,12 @@ def _lease(lease: Lease) -> Document:
 
 
 # -- reading -------------------------------------------------------------------------------------
+
+
+def is_as_written(data: bytes) -> bool:
+    """Whether nobody has changed a document since it was written: its checksum is that of its content."""
+    content, end = data[:-_BEHIND], data[-_BEHIND:]
+    return end == f"{_CHECKSUM}{zlib.crc32(content):08x}{_END}".encode()
 
 
 def parse_document(data: bytes, path: str) -> tuple[DocumentHeader, Document]:
@@ -256,30 +311,12 @@ def parse_document(data: bytes, path: str) -> tuple[DocumentHeader, Document]:
             f"{path} has version {version} of the document, this software knows up to {VERSION}: "
             "update the software"
         )
-    _check_sum(data, path)
     if type(version) is not int or version < 1 or type(generation) is not str or type(transaction) is not int:
         raise StoreCorrupt(f"{path} does not say its version, generation and transaction: {_REMEDY}")
-    return DocumentHeader(generation, transaction, version), raw
-
-
-def _check_sum(data: bytes, path: str) -> None:
-    """Find what was changed behind the store's back; a document without a checksum is as good as it reads."""
-    content, told = data[:-_BEHIND], data[-_BEHIND:]
-    if not told.startswith(_CHECKSUM.encode()):
-        return
-    if told[len(_CHECKSUM) : -len(_END)] != f"{zlib.crc32(content):08x}".encode():
-        raise StoreCorrupt(
-            f"{path} is not what was written: its checksum does not match: {_REMEDY}; if somebody has "
-            "changed it on purpose, take its last member, the checksum, out"
-        )
+    return DocumentHeader(generation, transaction), raw
 
 
 def _parsed(data: bytes, path: str) -> Any:
-    try:
-        # Several times as fast as the standard parser, which decides how soon a long store is ready.
-        return restored(orjson.loads(data))
-    except (orjson.JSONDecodeError, BadValue):
-        pass  # an infinity, which only the other parser reads, or an error, whose place that one tells
     try:
         return loads(data.decode())
     except UnicodeDecodeError as error:
@@ -293,7 +330,9 @@ def _parsed(data: bytes, path: str) -> Any:
 
 
 def load_document(document: Document, tx: Transaction, path: str) -> None:
-    """Put all that a document holds into an empty store.
+    """Put all that a document holds into a store without projects, groups, trials and blobs.
+
+    Sessions that the store knows stay as they are.
 
     Args:
         document: from `parse_document`.
@@ -304,29 +343,33 @@ def load_document(document: Document, tx: Transaction, path: str) -> None:
         StoreCorrupt: something in it is missing, of another type, or does not fit the rest.
     """
     try:
-        for project in document["projects"]:
-            tx.put_project(project)
-        for group in document["groups"]:
-            tx.put_group(group)
-        for trial in document["trials"]:
-            _load_trial(trial, tx)
-        for group in document["groups"]:
-            for uid in group["trials"]:
-                _load_link(group["uid"], uid, tx)
-        for session in document["sessions"]:
-            tx.put_session(_loaded_session(session))
-        if document["version"] > 1:
-            _load_second(document, tx)
-        if document["version"] > 2:
-            _load_third(document, tx)
-    except (KeyError, TypeError, ValueError, AttributeError, ItemNotFound) as error:
+        _load_structure(document, tx)
+        _load_state(document, tx)
+        _load_blobs(document, tx)
+    except (KeyError, TypeError, ValueError, AttributeError, ItemNotFound, BadValue) as error:
         raise StoreCorrupt(
             f"{path} is JSON whose parts do not fit together ({error!r}): {_REMEDY}"
         ) from error
 
 
-def _load_second(document: Document, tx: Transaction) -> None:
-    """What version 2 brought."""
+def _load_structure(document: Document, tx: Transaction) -> None:
+    """Projects, groups and trials with their points."""
+    for project in document["projects"]:
+        tx.put_project(project)
+    for group in document["groups"]:
+        tx.put_group(group)
+    for trial in document["trials"]:
+        _load_trial(trial, tx)
+    for group in document["groups"]:
+        for uid in group["trials"]:
+            _load_link(group["uid"], uid, tx)
+
+
+def _load_state(document: Document, tx: Transaction) -> None:
+    """What is known of sessions."""
+    for state in map(_loaded_session, document["sessions"]):
+        if tx.session(state.sid) is None:
+            tx.put_session(state)
     for record in document["rejected"]:
         tx.put_rejected(_loaded_rejected(record))
     for lease in document["leases"]:
@@ -334,8 +377,7 @@ def _load_second(document: Document, tx: Transaction) -> None:
         tx.put_lease(Lease(trial, sid, lease["rank"], lease["superseded"]))
 
 
-def _load_third(document: Document, tx: Transaction) -> None:
-    """What version 3 brought."""
+def _load_blobs(document: Document, tx: Transaction) -> None:
     for blob in document["blobs"]:
         content = b64decode(blob["content"], validate=True)
         tx.add_blob_data(blob["digest"], blob["size"], content, float(blob["time"]))
@@ -345,7 +387,7 @@ def _load_third(document: Document, tx: Transaction) -> None:
 
 def _load_trial(trial: Document, tx: Transaction) -> None:
     id = bytes.fromhex(trial["id"])
-    tx.add_trial({**trial, "id": id})
+    tx.add_trial({**{field: value for field, value in trial.items() if field != SUPERSEDED}, "id": id})
     every = [(kind, trial[field]) for field, kind in _FIELDS]
     for kind, found in (*every, (SUPERSEDED, trial.get(SUPERSEDED, {})), *trial.get("media", {}).items()):
         for name, series in found.items():

@@ -6,7 +6,7 @@ import logging
 
 import pytest
 
-from track.persistence.fanout import Fanout
+from track.persistence.multiplexer import Fanout
 from track.persistence.protocol import Protocol
 from track_protocol.errors import BadArguments, StoreFull
 
