@@ -10,22 +10,25 @@ from pathlib import Path
 
 import pytest
 
-from running_server import ServerProcess
+from running_server import ServerProcess, serving
 from stage import Stage
 from track import Status, TrackClient
+from track_server.app import Settings
 
 POINTS = [float(number) for number in range(5000)]
 
 
 @pytest.fixture
-def server(tmp_path: Path) -> Iterator[ServerProcess]:
-    with ServerProcess(f"sqlite:{tmp_path / 'runs.db'}", tmp_path / "home") as server:
-        yield server
+def stage(tmp_path: Path) -> Iterator[Stage]:
+    with serving(Settings(f"sqlite:{tmp_path / 'runs.db'}", home=tmp_path / "home")) as served:
+        yield Stage(tmp_path, served.join("ann"))
 
 
 @pytest.fixture
-def stage(tmp_path: Path, server: ServerProcess) -> Stage:
-    return Stage(tmp_path, server.served.join("ann"))
+def server(tmp_path: Path) -> Iterator[ServerProcess]:
+    """A server that can be killed and stopped."""
+    with ServerProcess(f"sqlite:{tmp_path / 'runs.db'}", tmp_path / "home") as server:
+        yield server
 
 
 LOG_AND_REST = """
@@ -100,9 +103,10 @@ def test_what_a_programs_handler_raises_is_kept_beside_the_signal(stage: Stage) 
     assert ["SIGTERM" in trial.errors[0], "RuntimeError: preempted" in trial.errors[1]] == [True, True]
 
 
-def test_a_signal_waits_for_a_server_that_is_away_no_longer_than_the_bound(
-    stage: Stage, server: ServerProcess
+def test_a_signal_waits_for_an_unreachable_server_no_longer_than_the_bound(
+    server: ServerProcess, tmp_path: Path
 ) -> None:
+    stage = Stage(tmp_path, server.served.join("ann"))
     with stage.script(LOG_AND_REST) as process:
         server.kill()
         process.terminate()
@@ -110,9 +114,10 @@ def test_a_signal_waits_for_a_server_that_is_away_no_longer_than_the_bound(
 
 
 def test_an_interrupted_program_does_not_wait_at_its_end_for_a_server_that_is_stuck(
-    stage: Stage, server: ServerProcess, tmp_path: Path
+    server: ServerProcess, tmp_path: Path
 ) -> None:
     # Fails when `Outbox.leave` gives a server 30 s in a process that was asked to end.
+    stage = Stage(tmp_path, server.served.join("ann"))
     with stage.script(LOG_AND_REST, TRACK_SPOOL=str(tmp_path / "spool")) as process:
         server.process.send_signal(signal.SIGSTOP)
         try:

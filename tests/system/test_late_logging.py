@@ -7,19 +7,14 @@ from pathlib import Path
 
 import pytest
 
-from running_server import ServerProcess
+from running_server import serving
 from stage import Stage
 from track import Status, TrackClient
 from track.spool.folder import spools_in
+from track_server.app import Settings
 from waiting import wait_until
 
 LATE = [float(number) for number in range(10)]
-
-
-@pytest.fixture
-def server(tmp_path: Path) -> Iterator[ServerProcess]:
-    with ServerProcess(f"sqlite:{tmp_path / 'runs.db'}", tmp_path / "home") as server:
-        yield server
 
 
 @pytest.fixture
@@ -29,8 +24,9 @@ def spools(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 @pytest.fixture
-def stage(tmp_path: Path, server: ServerProcess, spools: Path) -> Stage:
-    return Stage(tmp_path, server.served.join("ann"))
+def stage(tmp_path: Path, spools: Path) -> Iterator[Stage]:
+    with serving(Settings(f"sqlite:{tmp_path / 'runs.db'}", home=tmp_path / "home")) as served:
+        yield Stage(tmp_path, served.join("ann"))
 
 
 def test_what_a_destructor_logs_when_threads_stand_still_is_kept_for_the_next_start(

@@ -11,8 +11,9 @@ import pytest
 
 import waiting
 from argparse_training import error_of
-from running_server import ServerProcess, environment
+from running_server import environment, serving
 from track import Status, TrackClient
+from track_server.app import Settings
 
 PROGRAM = Path(waiting.__file__).with_name("argparse_training.py")
 RUNS = 4
@@ -27,8 +28,8 @@ def uri(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[str]:
     if request.param != "socket":
         yield f"{request.param}:{tmp_path / 'runs'}"
         return
-    with ServerProcess(f"sqlite:{tmp_path / 'runs.db'}", tmp_path / "home") as server:
-        yield server.served.join("ann")
+    with serving(Settings(f"sqlite:{tmp_path / 'runs.db'}", home=tmp_path / "home")) as served:
+        yield served.join("ann")
 
 
 def started(uri: str, *arguments: str) -> subprocess.Popen[str]:

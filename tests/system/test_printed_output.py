@@ -8,16 +8,17 @@ from pathlib import Path
 
 import pytest
 
-from running_server import ServerProcess
+from running_server import serving
 from stage import Stage
 from track import Status
+from track_server.app import Settings
 from waiting import wait_until
 
 
 @pytest.fixture
 def stage(tmp_path: Path) -> Iterator[Stage]:
-    with ServerProcess(f"sqlite:{tmp_path / 'runs.db'}", tmp_path / "home") as server:
-        yield Stage(tmp_path, server.served.join("ann"))
+    with serving(Settings(f"sqlite:{tmp_path / 'runs.db'}", home=tmp_path / "home")) as served:
+        yield Stage(tmp_path, served.join("ann"))
 
 
 def test_what_was_printed_before_a_kill_is_there(stage: Stage) -> None:

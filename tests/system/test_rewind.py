@@ -13,8 +13,9 @@ from typing import Any
 
 import pytest
 
-from running_server import ServerProcess, environment
+from running_server import Served, environment, serving
 from track import Status, TrackClient
+from track_server.app import Settings
 from track_server.storage.sqlite.check import check_sqlite
 
 TRAIN = """
@@ -47,9 +48,9 @@ client.save()
 class Cluster:
     """A server, and a folder in which the jobs find their checkpoint."""
 
-    def __init__(self, folder: Path, server: ServerProcess) -> None:
+    def __init__(self, folder: Path, served: Served) -> None:
         self.folder = folder
-        self.uri = server.served.join("ann")
+        self.uri = served.join("ann")
         (folder / "train.py").write_text(TRAIN)
 
     @contextmanager
@@ -83,8 +84,8 @@ class Cluster:
 
 @pytest.fixture
 def cluster(tmp_path: Path) -> Iterator[Cluster]:
-    with ServerProcess(f"sqlite:{tmp_path / 'runs.db'}", tmp_path / "home") as server:
-        yield Cluster(tmp_path, server)
+    with serving(Settings(f"sqlite:{tmp_path / 'runs.db'}", home=tmp_path / "home")) as served:
+        yield Cluster(tmp_path, served)
 
 
 def points(client: TrackClient, trial: Any, kind: str = "metric") -> tuple[list[int], list[float]]:

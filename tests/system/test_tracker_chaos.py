@@ -8,24 +8,24 @@ from pathlib import Path
 import pytest
 
 from chaos_proxy import ChaosProxy
-from running_server import ServerProcess
+from running_server import serving
 from track import Tracker
 from track.persistence import get_protocol
 from track_protocol.uri import Uri
 from track_protocol.wire.roles import Role
+from track_server.app import Settings
 
 FAULTS = 12
 
 
-@pytest.mark.slow
-@pytest.mark.parametrize("seed", [1, 2])
+@pytest.mark.parametrize("seed", [1, pytest.param(2, marks=pytest.mark.torture)])
 def test_everything_that_a_run_logs_is_there_once(tmp_path: Path, seed: int) -> None:
     with (
-        ServerProcess(f"sqlite:{tmp_path}/s.db", tmp_path / "home") as server,
-        ChaosProxy(server.served.port, random.Random(seed)) as proxy,
+        serving(Settings(f"sqlite:{tmp_path}/s.db", home=tmp_path / "home")) as served,
+        ChaosProxy(served.port, random.Random(seed)) as proxy,
     ):
-        direct = server.served.join("ann", Role.WRITER)
-        query = {"security_layer": "AES", "pin": server.served.pin, "timeout": "30", "offline": "never"}
+        direct = served.join("ann", Role.WRITER)
+        query = {"security_layer": "AES", "pin": served.pin, "timeout": "30", "offline": "never"}
         password = Uri.parse(direct).password
         through = Uri("socket", "127.0.0.1", proxy.door(), username="ann", password=password, query=query)
         with Tracker(through.to_text()) as tracker:
