@@ -21,7 +21,7 @@ from track.spool.options import spool_root
 from track.spool.reader import Found, look_at, look_in
 from track_protocol.command import Command
 from track_protocol.errors import ItemNotFound, ServerUnreachable, SpoolCorrupt, SpoolInUse, TrackError
-from track_protocol.wire.amount import Amount
+from track_protocol.wire.counts import Counts
 
 __all__ = ["COMMAND"]
 
@@ -154,7 +154,7 @@ def _sentence(found: Found, outcome: Outcome) -> str:
     return ", ".join(parts)
 
 
-def _wait(left: Amount) -> str:
+def _wait(left: Counts) -> str:
     return f"{left} {'waits' if left.total == 1 else 'wait'}"
 
 
@@ -167,8 +167,8 @@ def _holder(found: Found) -> str:
 def _summary(outcomes: list[Outcome]) -> str:
     busy = sum(isinstance(each.error, SpoolInUse) for each in outcomes)
     failed = sum(each.error is not None for each in outcomes) - busy
-    sent = sum((each.sent for each in outcomes), Amount())
-    left = sum((each.left for each in outcomes), Amount())
+    sent = sum((each.sent for each in outcomes), Counts())
+    left = sum((each.left for each in outcomes), Counts())
     spools = "1 spool" if len(outcomes) == 1 else f"{len(outcomes)} spools"
     return f"{spools}: {sent} sent, {_wait(left)}; {busy} in use, {failed} not sent"
 
@@ -184,8 +184,8 @@ def _as_json(found: Found, outcome: Outcome) -> dict[str, Any]:
     error = outcome.error
     told = asdict(outcome) | {"path": str(outcome.path), "error": None if error is None else str(error)}
     for name in ("sent", "left", "rejected"):
-        amount: Amount = getattr(outcome, name)
-        told |= {name: amount.points, f"{name}_calls": amount.calls}
+        counts: Counts = getattr(outcome, name)
+        told |= {name: counts.points, f"{name}_calls": counts.calls}
     return {
         **told,
         "in_use": isinstance(error, SpoolInUse),

@@ -22,8 +22,7 @@ from track_protocol.errors import (
     TrackError,
     UsageError,
 )
-from track_protocol.security.encryption import check_negotiated
-from track_protocol.security.pins import check_pin
+from track_protocol.security.tls import check_negotiated, check_pin
 
 __all__ = ["EncryptedSocket", "wrap_socket"]
 
