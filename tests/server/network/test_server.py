@@ -36,8 +36,8 @@ from track_protocol.errors import (
     TrackError,
     UsageError,
 )
-from track_protocol.places import credential_file
-from track_protocol.security.pins import pin_of_certificate
+from track_protocol.locations import credential_file
+from track_protocol.security.tls import pin_of_certificate
 from track_protocol.security.tokens import new_token
 from track_protocol.wire.batch import Batch, CallOp
 from track_protocol.wire.columns import column_from_wire, unpack
@@ -354,7 +354,7 @@ def test_a_peer_that_is_gone_is_forgotten(served: Served) -> None:
 
 
 def test_strangers_over_the_limit_wait_and_then_log_in(settings: Settings) -> None:
-    with serving(replace(settings, limits=Limits(strangers_per_address=1))) as served:
+    with serving(replace(settings, limits=Limits(unauthenticated_per_address=1))) as served:
         uri = served.join("ann")
         with ThreadPoolExecutor(1) as thread, peer(served) as stranger:
             stranger.greet()
@@ -366,7 +366,7 @@ def test_strangers_over_the_limit_wait_and_then_log_in(settings: Settings) -> No
 
 
 def test_who_has_logged_in_is_no_stranger(settings: Settings) -> None:
-    with serving(replace(settings, limits=Limits(strangers_per_address=1))) as served:
+    with serving(replace(settings, limits=Limits(unauthenticated_per_address=1))) as served:
         uri = served.join("ann")
         with joined(uri), joined(uri) as second:
             assert second.new_trial()

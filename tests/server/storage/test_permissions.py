@@ -14,7 +14,7 @@ import pytest
 
 from stored_trials import add_trials, log_points, points_of, save
 from track_protocol.errors import StoreError
-from track_server.app import kept_store, open_store
+from track_server.app import admin_of, open_store
 from track_server.storage.admin import back_up, restore
 from track_server.storage.contract import Store
 from track_server.storage.sqlite.migrations import MIGRATIONS
@@ -95,10 +95,10 @@ def test_an_ephemeral_store_is_in_a_folder_of_its_owners(
 def test_backups_and_what_a_restore_replaces_are_closed_to_others(
     tmp_path: Path, uri: str, watch: _Watch
 ) -> None:
-    keeper, path = kept_store(uri.format(tmp_path), None)
+    admin, path = admin_of(uri.format(tmp_path), None)
     filled(uri.format(tmp_path)).close()
-    back_up(keeper, path, tmp_path / "backup")
-    restore(keeper, tmp_path / "backup", path)
+    back_up(admin, path, tmp_path / "backup")
+    restore(admin, tmp_path / "backup", path)
     found = modes(tmp_path)
     assert "backup" in found
     assert any("replaced" in name for name in found)
