@@ -67,13 +67,19 @@ def opened(uri: str | None) -> Iterator[Protocol]:
             f"nothing says which store to look in: give --uri, or set {_URI} or 'uri' in a track.config"
         )
     parsed = Uri.parse(uri)
-    if parsed.scheme in _ON_DISK and not Path(parsed.path).exists():
+    if parsed.scheme in _ON_DISK and not _exists(parsed):
         raise ItemNotFound(f"there is no store at {parsed.path}: look at --uri or {_URI}")
     protocol = get_protocol(uri)
     try:
         yield protocol
     finally:
         protocol.close()
+
+
+def _exists(store: Uri) -> bool:
+    """Whether a store is on the disk: of a ``file:`` store perhaps only its sidecar, until it is saved."""
+    path = Path(store.path)
+    return path.exists() or (store.scheme == "file" and path.with_name(f".{path.name}.db").exists())
 
 
 def find_trial(protocol: Protocol, name: str) -> Trial:
