@@ -17,6 +17,7 @@ from track.persistence.series import Series, SeriesMapping
 from track_protocol.errors import BadQuery, ItemNotFound, UsageError
 from track_protocol.model.entities import Trial
 from track_protocol.model.seriesname import SeriesName
+from track_protocol.places import sidecar_of
 from track_protocol.query.filter_parser import query_of
 from track_protocol.query.parse import Kind
 from track_protocol.uri import Uri
@@ -79,7 +80,7 @@ def opened(uri: str | None) -> Iterator[Protocol]:
 def _exists(store: Uri) -> bool:
     """Whether a store is on the disk: of a ``file:`` store perhaps only its sidecar, until it is saved."""
     path = Path(store.path)
-    return path.exists() or (store.scheme == "file" and path.with_name(f".{path.name}.db").exists())
+    return path.exists() or (store.scheme == "file" and sidecar_of(path).exists())
 
 
 def find_trial(protocol: Protocol, name: str) -> Trial:

@@ -23,6 +23,7 @@ from typing import Final
 import apsw
 
 from track_protocol.errors import StoreCorrupt, StoreError
+from track_protocol.places import sidecar_of
 from track_server.storage.durable_files import locked
 from track_server.storage.file_write import store_error, write_durably
 from track_server.storage.json_document import DocumentHeader, document_lines, is_as_written, parse_document
@@ -69,7 +70,7 @@ class Files:
     @property
     def sidecar(self) -> Path:
         """The SQLite store, which is the store."""
-        return self.document.with_name(f".{self.document.name}.db")
+        return sidecar_of(self.document)
 
     @property
     def lock(self) -> Path:
