@@ -9,7 +9,7 @@ of days there may be millions of them.
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Final
 
@@ -225,18 +225,6 @@ class Backlog:
         self._entries.rotate(self.sent)
         self._have_come(parts)
 
-    def expand_all(self, parts_of: Callable[[Entry], Sequence[Entry]]) -> None:
-        """The same for all items that stand for several; nothing counts as sent then."""
-        self.detach()
-        entries, self._entries = self._entries, deque()
-        for entry in entries:
-            if not entry.is_extent:
-                self._entries.append(entry)
-            else:
-                parts = [part for part in parts_of(entry) if part.last > self.acked]
-                self._entries.extend(parts)
-                self._have_come(parts)
-
     def _have_come(self, parts: Sequence[Entry]) -> None:
         self.located += len(parts) - 1
         self.nbytes += sum(part.nbytes for part in parts if part.item is not None)
@@ -325,6 +313,13 @@ class Backlog:
         for entry in entries:
             assert entry.item is not None, "what is on disk only cannot be numbered again"
             self.add(replace(entry.item, first=self.next_seq), entry.nbytes, entry.amount)
+
+    def become(self, other: Backlog) -> None:
+        """Have what another one has, in its place."""
+        self._entries = other._entries
+        self.next_seq, self.acked, self.highest = other.next_seq, other.acked, other.highest
+        self.nbytes, self.located = other.nbytes, other.located
+        self.detach()
 
     def clear(self) -> list[Entry]:
         """Give everything up; the numbers are used again."""

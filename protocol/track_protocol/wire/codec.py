@@ -20,7 +20,16 @@ import msgpack
 
 from track_protocol.errors import BadValue, RemoteProtocolError, TrackError
 
-__all__ = ["NESTING_LIMIT", "decode", "decode_own", "encode", "encode_list", "encode_own"]
+__all__ = [
+    "NESTING_LIMIT",
+    "count_items",
+    "decode",
+    "decode_counted",
+    "decode_own",
+    "encode",
+    "encode_list",
+    "encode_own",
+]
 
 NESTING_LIMIT: Final = 64
 """How deep lists, tuples and maps may nest: what users may nest and the protocol's own around it."""
@@ -44,34 +53,55 @@ _UINT64: Final = 0xCF
 _TOO_LARGE: Final = "an integer does not fit 64 bits: log it as a float or a string"
 
 
-def _check_bytes(data: bytes | bytearray | memoryview, fault: type[TrackError]) -> None:
-    """Look at each item's header, before anything is built from it.
+def count_items(
+    data: bytes | bytearray | memoryview,
+    fault: type[TrackError] = RemoteProtocolError,
+    steps: int | None = None,
+) -> tuple[int, int]:
+    """How many items a value has; looks at each item's header, before anything is built from it.
 
     The decoder makes room for as many items as an array or map claims to have, so a few kilobytes
     of headers inside each other could claim gigabytes; but in a whole value each item takes at
     least a byte.  (Headers of one byte claim at most 30 items and need no look.)  It would also
     give integers of 64 bits unsigned, and times for extension -1.
+
+    Args:
+        data: an encoded value.
+        fault: what to raise when it is none.
+        steps: after so many the count ends; None for no limit.  Any run of one-byte items is one step.
+
+    Returns:
+        the items counted, and the bytes that were not looked at.
     """
     at, claimed, size = 0, 0, len(data)
+    items = taken = 0
     while at < size:
+        if taken == steps:
+            return items, size - at
+        taken += 1
         head = data[at]
         width = _SIZES[head]
+        if width == 1:
+            run = _ONE_BYTE.match(data, at)
+            end = run.end() if run else size
+            items += end - at
+            at = end
+            continue
+        items += 1
         if width > 1:
             at += width
-        elif width == 1:
-            run = _ONE_BYTE.match(data, at)
-            at = run.end() if run else size
         elif head in _COUNTED:
             width = _COUNTED[head]
             at += 1 + width + int.from_bytes(data[at + 1 : at + 1 + width], "big")
         elif head in _CONTAINERS:
-            width, items = _CONTAINERS[head]
-            claimed += items * int.from_bytes(data[at + 1 : at + 1 + width], "big")
+            width, each = _CONTAINERS[head]
+            claimed += each * int.from_bytes(data[at + 1 : at + 1 + width], "big")
             if claimed > size:
                 raise fault("not a value in the wire's form: it claims more items than it has bytes")
             at += 1 + width
         else:
             at += _checked_width(bytes(data[at : at + 3]), fault)
+    return items, 0
 
 
 def _checked_width(start: bytes, fault: type[TrackError]) -> int:
@@ -149,7 +179,7 @@ def encode(value: Any) -> bytes:
         BadValue: it holds something that the wire cannot carry exactly.
     """
     packed = encode_own(value)
-    _check_bytes(packed, BadValue)
+    count_items(packed, BadValue)
     _check_nesting(value, BadValue)
     return packed
 
@@ -181,7 +211,16 @@ def decode(data: bytes | bytearray | memoryview) -> Any:
     Raises:
         RemoteProtocolError: the bytes are not one value in the wire's form.
     """
-    _check_bytes(data, RemoteProtocolError)
+    count_items(data)
+    return decode_counted(data)
+
+
+def decode_counted(data: bytes | bytearray | memoryview) -> Any:
+    """Decode one value that `count_items` has looked at to its end.
+
+    Raises:
+        RemoteProtocolError: the bytes are not one value in the wire's form.
+    """
     value = decode_own(data)
     _check_nesting(value, RemoteProtocolError)
     return value

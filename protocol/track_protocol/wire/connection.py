@@ -29,8 +29,10 @@ from track_protocol.errors import (
 from track_protocol.security.scram import Verifier
 from track_protocol.wire.answers import Answers
 from track_protocol.wire.batch import Batch, batch_to_wire
+from track_protocol.wire.codec import count_items, decode, decode_counted
 from track_protocol.wire.events import (
     AuthReceived,
+    BatchReceived,
     CallReceived,
     CloseReceived,
     ErrorReceived,
@@ -40,9 +42,17 @@ from track_protocol.wire.events import (
     ReadyReceived,
     ResultPart,
     ServerHelloReceived,
+    Undecoded,
     event_from_frame,
 )
-from track_protocol.wire.frames import FRAME_LIMIT, GREETING_LIMIT, FrameKind, FrameReader, encode_frame
+from track_protocol.wire.frames import (
+    FRAME_LIMIT,
+    GREETING_LIMIT,
+    FrameKind,
+    FrameReader,
+    encode_frame,
+    frame_fields,
+)
 from track_protocol.wire.keepalive import SILENCE_S, Keepalive
 from track_protocol.wire.link import Rejection
 from track_protocol.wire.login import ClientLogin, ServerLogin
@@ -53,6 +63,13 @@ VERSIONS: Final = (1,)
 """Protocol versions this software speaks, best first."""
 
 _KNOWN: Final = ", ".join(map(str, VERSIONS))
+_STEPS: Final = 512
+_LIGHT_ITEMS: Final = 2048
+"""A frame whose items are counted in so many steps and are so many at most is decoded at once."""
+
+_ITEM_BYTES: Final = 64
+"""Memory that an item may take once it is decoded: an empty map is one byte on the wire."""
+
 _PART: Final = FRAME_LIMIT - 1024
 _REASON: Final = 2048
 _REPORT: Final = 65_536
@@ -139,6 +156,7 @@ class Connection:
         self._reader = FrameReader(GREETING_LIMIT)
         self._out = bytearray()
         self._broken = False
+        self._undecoded: Undecoded | None = None
         self._answers = Answers()
         self._keepalive = Keepalive(silence)
         self._offered: list[int] = []
@@ -157,18 +175,36 @@ class Connection:
             EncryptionMismatch: the peer speaks TLS and this connection is plain.
             AuthenticationError: the peer failed to prove itself.
         """
-        events: list[Event] = []
         if self._broken or self.state is State.CLOSED:
-            return events
+            return []
         self._reader.feed(data)
+        return self._events()
+
+    def receive_decoded(self, decoded: tuple[FrameKind, Event]) -> list[Event]:
+        """Go on behind an `Undecoded` frame.
+
+        Args:
+            decoded: what its `decode` gave.
+
+        Raises:
+            TrackError: as `receive_data`.
+        """
+        undecoded, self._undecoded = self._undecoded, None
+        assert undecoded is not None
+        if self._broken or self.state is State.CLOSED:
+            return []
         try:
-            while (frame := self._reader.next_frame()) is not None:
-                kind, fields = frame
-                following = self._following(self.side.other, kind)
-                event = self._understood(event_from_frame(kind, fields, from_client=self.side is Side.SERVER))
-                self._enter(following)
-                if isinstance(event, AuthReceived):
-                    event = self._log_in_further(event.message)
+            event = self._received(*decoded, undecoded.charge)
+        except TrackError:
+            self._broken = True
+            raise
+        return [*([] if event is None else [event]), *self._events()]
+
+    def _events(self) -> list[Event]:
+        events: list[Event] = []
+        try:
+            while self._undecoded is None and (body := self._reader.next_body()) is not None:
+                event = self._event(body)
                 if event is not None:
                     events.append(event)
                 if isinstance(event, CloseReceived):
@@ -177,6 +213,37 @@ class Connection:
             self._broken = True
             raise
         return events
+
+    def _event(self, body: bytes) -> Event | None:
+        """The event of a frame; None for one that is not the owner's business.
+
+        A client sends frames of 1 MiB, which may hold a million items: decoding them takes a second, in
+        which nobody else would be served, and 64 times their memory.  So the items are counted first, which
+        is cheap: the count ends after a few steps, and what is left counts as one item a byte.
+        """
+        charge = 0
+        if self.side is Side.SERVER and self.state is State.OPEN:
+            items, left = count_items(body, steps=_STEPS)
+            charge = len(body) + _ITEM_BYTES * (items + left)
+            if left or items > _LIGHT_ITEMS:
+                self._undecoded = Undecoded(body, charge)
+                return self._undecoded
+            fields = decode_counted(body)
+        else:
+            fields = decode(body)
+        kind, rest = frame_fields(fields)
+        self._following(self.side.other, kind)
+        return self._received(
+            kind, event_from_frame(kind, rest, from_client=self.side is Side.SERVER), charge
+        )
+
+    def _received(self, kind: FrameKind, event: Event, charge: int) -> Event | None:
+        following = self._following(self.side.other, kind)
+        understood = self._understood(event, charge)
+        self._enter(following)
+        if isinstance(understood, AuthReceived):
+            return self._log_in_further(understood.message)
+        return understood
 
     def data_to_send(self) -> bytes:
         """The bytes that are to go out, once."""
@@ -187,7 +254,12 @@ class Connection:
     @property
     def incomplete(self) -> int:
         """Bytes received that do not make a frame yet."""
-        return self._reader.buffered
+        return 0 if self._undecoded is not None else self._reader.buffered
+
+    @property
+    def announced(self) -> int:
+        """Length of the frame that is incomplete; 0 while it is not known."""
+        return self._reader.announced if self.incomplete else 0
 
     def _following(self, speaker: Side, kind: FrameKind) -> State:
         following = TRANSITIONS[speaker][self.state].get(kind)
@@ -203,12 +275,12 @@ class Connection:
         if state is State.OPEN or state is State.CLOSED:
             self._login = None
 
-    def _understood(self, event: Event) -> Event | None:
+    def _understood(self, event: Event, charge: int) -> Event | None:
         """The event as the owner sees it; None for a part of an answer."""
         if isinstance(event, ResultPart | ErrorReceived):
             return self._answers.take(event)
-        if isinstance(event, CallReceived):
-            return replace(event, nbytes=self._reader.length)
+        if isinstance(event, CallReceived | BatchReceived):
+            return replace(event, charge=charge)
         if isinstance(event, HelloReceived):
             self._offered = event.versions
         elif isinstance(event, ServerHelloReceived):

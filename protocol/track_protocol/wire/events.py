@@ -10,7 +10,8 @@ from typing import Any, Final
 from track_protocol.errors import RemoteProtocolError
 from track_protocol.security.tokens import Secret
 from track_protocol.wire.batch import Batch, batch_from_wire
-from track_protocol.wire.frames import FrameKind
+from track_protocol.wire.codec import decode
+from track_protocol.wire.frames import FrameKind, frame_fields
 from track_protocol.wire.link import Rejection
 
 __all__ = [
@@ -32,6 +33,7 @@ __all__ = [
     "ResultPart",
     "ResultReceived",
     "ServerHelloReceived",
+    "Undecoded",
     "VerifierNeeded",
     "event_from_frame",
 ]
@@ -96,13 +98,17 @@ class ReadyReceived:
 
 @dataclass(frozen=True, slots=True)
 class CallReceived:
-    """A call; `seq` numbers it in its session if it changes something, `nbytes` is the frame's size."""
+    """A call; `seq` numbers it in its session if it changes something.
+
+    Attributes:
+        charge: bytes of memory that it may take.
+    """
 
     call_id: int
     seq: int | None
     method: str
     arguments: dict[str, Any]
-    nbytes: int = field(default=0, compare=False)
+    charge: int = field(default=0, compare=False)
 
 
 class Follows(IntEnum):
@@ -151,9 +157,39 @@ class ErrorReceived:
 
 @dataclass(frozen=True, slots=True)
 class BatchReceived:
-    """Records to store."""
+    """Records to store.
+
+    Attributes:
+        batch: the records.
+        charge: bytes of memory that they may take.
+    """
 
     batch: Batch
+    charge: int = field(default=0, compare=False)
+
+
+@dataclass(frozen=True, slots=True)
+class Undecoded:
+    """A frame that takes long to decode, which its owner does on another thread.
+
+    The connection looks at nothing behind it until `Connection.receive_decoded` is given what `decode` made.
+
+    Attributes:
+        body: of the frame.
+        charge: bytes of memory that it may take once it is decoded.
+    """
+
+    body: bytes
+    charge: int
+
+    def decode(self) -> tuple[FrameKind, Event]:
+        """What the frame says.
+
+        Raises:
+            RemoteProtocolError: its body is no value in the wire's form, or no frame.
+        """
+        kind, fields = frame_fields(decode(self.body))
+        return kind, event_from_frame(kind, fields, from_client=True)
 
 
 @dataclass(frozen=True, slots=True)
@@ -208,6 +244,7 @@ Event = (
     | ResultReceived
     | ErrorReceived
     | BatchReceived
+    | Undecoded
     | AckReceived
     | NackReceived
     | PingReceived

@@ -6,9 +6,9 @@ from enum import IntEnum
 from typing import Any, Final
 
 from track_protocol.errors import EncryptionMismatch, FrameTooLarge, LocalProtocolError, RemoteProtocolError
-from track_protocol.wire.codec import decode, encode
+from track_protocol.wire.codec import encode
 
-__all__ = ["FRAME_LIMIT", "GREETING_LIMIT", "FrameKind", "FrameReader", "encode_frame"]
+__all__ = ["FRAME_LIMIT", "GREETING_LIMIT", "FrameKind", "FrameReader", "encode_frame", "frame_fields"]
 
 GREETING_LIMIT: Final = 4 * 1024
 """Largest frame, in bytes, before the peers have proved themselves."""
@@ -55,16 +55,25 @@ def encode_frame(kind: FrameKind, fields: list[Any], limit: int = FRAME_LIMIT) -
     return len(body).to_bytes(4, "big") + body
 
 
-class FrameReader:
-    """Cuts a byte stream into frames; `limit` may be raised between frames.
+def frame_fields(value: Any) -> tuple[FrameKind, list[Any]]:
+    """The kind and the other fields of a frame's decoded body.
 
-    Attributes:
-        length: bytes of the last frame's body.
+    Raises:
+        RemoteProtocolError: the body is not an array that starts with a known kind.
     """
+    if not isinstance(value, list) or not value:
+        raise RemoteProtocolError("a frame is an array that starts with its kind")
+    number = value[0]
+    if type(number) is not int or number not in _KINDS:
+        raise RemoteProtocolError(f"a frame's kind is a number from 1 to {len(_KINDS)}")
+    return _KINDS[number], value[1:]
+
+
+class FrameReader:
+    """Cuts a byte stream into the bodies of frames; `limit` may be raised between frames."""
 
     def __init__(self, limit: int = GREETING_LIMIT) -> None:
         self.limit = limit
-        self.length = 0
         self._buffer = bytearray()
         self._seen = False
 
@@ -77,18 +86,22 @@ class FrameReader:
         """Bytes held that are not a whole frame yet, or not read yet."""
         return len(self._buffer)
 
-    def next_frame(self) -> tuple[FrameKind, list[Any]] | None:
-        """The next whole frame as its kind and the other fields, or None while it is incomplete.
+    @property
+    def announced(self) -> int:
+        """Length of the frame that has begun to come; 0 when none has."""
+        return int.from_bytes(self._buffer[:4], "big") if len(self._buffer) >= 4 else 0
+
+    def next_body(self) -> bytes | None:
+        """The next whole frame's body, or None while it is incomplete.
 
         Raises:
             FrameTooLarge: the length exceeds `limit`; told before the body is awaited.
             EncryptionMismatch: the stream starts like TLS.
-            RemoteProtocolError: the body is not an array that starts with a known kind.
         """
         buffer = self._buffer
         if len(buffer) < 4:
             return None
-        length = int.from_bytes(buffer[:4], "big")
+        length = self.announced
         if length > self.limit:
             if not self._seen and buffer[0] in (_TLS_ALERT, _TLS_HANDSHAKE) and buffer[1] == 3:
                 raise EncryptionMismatch(
@@ -97,14 +110,7 @@ class FrameReader:
             raise FrameTooLarge(f"a frame of {length:,} bytes exceeds the limit of {self.limit:,}")
         if len(buffer) < 4 + length:
             return None
-        with memoryview(buffer) as view, view[4 : 4 + length] as body:
-            fields = decode(body)
+        body = bytes(memoryview(buffer)[4 : 4 + length])
         del buffer[: 4 + length]
-        self.length = length
         self._seen = True
-        if not isinstance(fields, list) or not fields:
-            raise RemoteProtocolError("a frame is an array that starts with its kind")
-        number = fields[0]
-        if type(number) is not int or number not in _KINDS:
-            raise RemoteProtocolError(f"a frame's kind is a number from 1 to {len(_KINDS)}")
-        return _KINDS[number], fields[1:]
+        return body

@@ -2,10 +2,17 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+import logging
+import resource
+from dataclasses import dataclass, replace
 from typing import Final
 
-__all__ = ["LEASE_SECONDS", "Limits"]
+__all__ = ["LEASE_SECONDS", "OTHER_FILES", "Limits", "within_descriptors"]
+
+_log = logging.getLogger(__name__)
+
+OTHER_FILES: Final = 256
+"""File descriptors that a server keeps for other things than connections."""
 
 LEASE_SECONDS: Final = 60.0
 """For which whoever runs a trial may be away; a client that lives tries to connect every few seconds."""
@@ -17,8 +24,9 @@ class Limits:
 
     Attributes:
         connections: peers at once.
-        strangers: peers at once that have not proved themselves.
-        strangers_per_address: the same, from one address.
+        unauthenticated: peers at once that have begun to speak and not proved themselves.
+        unauthenticated_per_address: the same, from one address.
+        slot_seconds: after which such a peer gives way to the next one that waits.
         handshake_seconds: to finish the TLS handshake.
         login_seconds: to finish the login after it.
         silence_seconds: of silence after which a peer is asked for a sign of life; after as long
@@ -29,13 +37,18 @@ class Limits:
         all_bytes_in_flight: of batches of all peers together; when it is reached, those that have
             `fair_bytes` or more of it are not read, so that a flood does not keep out the others.
         fair_bytes: see there.
-        stalled_seconds: for which a peer may not read what it is sent before it is dropped.
+        memory_bytes: that all peers together may make the server hold: unread pages of answers, frames
+            that have begun, and values of large frames.
+        connections_per_user: peers of one user at once.
+        stalled_seconds: for which a peer may read nothing of what it is sent, or send nothing of a frame
+            that it has begun, before it is dropped; slow progress is progress.
         drain_seconds: for answering what is in flight when the server stops.
     """
 
     connections: int = 10_000
-    strangers: int = 256
-    strangers_per_address: int = 16
+    unauthenticated: int = 256
+    unauthenticated_per_address: int = 16
+    slot_seconds: float = 1.0
     handshake_seconds: float = 5.0
     login_seconds: float = 10.0
     silence_seconds: float = 20.0
@@ -43,5 +56,23 @@ class Limits:
     bytes_in_flight: int = 8 * 1024 * 1024
     all_bytes_in_flight: int = 4 * 1024 * 1024
     fair_bytes: int = 128 * 1024
+    memory_bytes: int = 64 * 1024 * 1024
+    connections_per_user: int = 5_000
     stalled_seconds: float = 30.0
     drain_seconds: float = 10.0
+
+
+def within_descriptors(limits: Limits) -> Limits:
+    """The limits that this process's file descriptors allow; fewer connections are reported to the log."""
+    descriptors, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
+    connections = limits.connections
+    if descriptors != resource.RLIM_INFINITY:
+        connections = min(connections, max(1, descriptors - OTHER_FILES, descriptors // 2))
+    if connections < limits.connections:
+        _log.warning(
+            "at most %d connections instead of %d, since this process may open %d files: raise ulimit -n",
+            *(connections, limits.connections, descriptors),
+        )
+    # One user leaves some for the others.
+    per_user = min(limits.connections_per_user, max(1, connections - max(1, connections // 8)))
+    return replace(limits, connections=connections, connections_per_user=per_user)

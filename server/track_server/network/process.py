@@ -18,6 +18,7 @@ from track_protocol.errors import UsageError
 from track_protocol.loopback import is_loopback
 from track_protocol.uri import redact
 from track_server.app import Settings, speaks_plaintext
+from track_server.network.limits import OTHER_FILES
 from track_server.network.server import SocketServer
 
 __all__ = ["announcement", "serve", "start_track_server"]
@@ -25,8 +26,6 @@ __all__ = ["announcement", "serve", "start_track_server"]
 _log = logging.getLogger(__name__)
 
 _EVERYWHERE: Final = ("0.0.0.0", "::")  # noqa: S104 - compared with, not listened on
-_OTHER_FILES: Final = 256
-"""What a server has open besides its connections."""
 
 
 def announcement(server: SocketServer) -> str:
@@ -91,7 +90,7 @@ def serve(
     Raises:
         TrackError: the server cannot start.
     """
-    _allow_open_files(settings.limits.connections + _OTHER_FILES)
+    _allow_open_files(settings.limits.connections + OTHER_FILES)
     with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
         runner.run(_run(server_class(settings=settings), ready))
     _log.info("stopped")

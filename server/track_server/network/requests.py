@@ -24,6 +24,7 @@ from track_protocol.wire.link import Acked
 from track_protocol.wire.methods import Access, method_named
 from track_protocol.wire.roles import Role
 from track_server.network.limits import Limits
+from track_server.network.memory import Claim, MemoryBudget
 from track_server.network.ordering import ReadAfterWrite
 
 __all__ = ["Attached", "Executor", "Page", "Peer", "Pool", "Requests", "Writer", "on_loop", "resolve"]
@@ -31,8 +32,8 @@ __all__ = ["Attached", "Executor", "Page", "Peer", "Pool", "Requests", "Writer",
 _PAGES_AT_ONCE: Final = 2
 """Pages of answers to one peer that are made at once: each takes memory until it is sent."""
 
-_BYTES_OF_A_CALLS_BYTE: Final = 64
-"""Memory that arguments may take for each of their bytes on the wire: an empty list is one byte there."""
+_PAGE_BYTES: Final = 256 * 1024
+"""Memory that is claimed for a page before its size is known."""
 
 
 class Writer(Protocol):
@@ -89,6 +90,9 @@ class Executor(Protocol):
     ) -> None:
         """Execute a write with an answer."""
 
+    def submit_leave(self, writer: Any) -> None:
+        """Shrink a session whose client said goodbye."""
+
     def submit_read(
         self, method: str, arguments: dict[str, Any], done: Callable[[Any], None], peer: Hashable = None
     ) -> None:
@@ -106,9 +110,11 @@ class Pool(Protocol):
 
     Attributes:
         bytes_in_flight: of all peers together; each adds and takes away its own.
+        memory: bounds what all peers can make the server hold.
     """
 
     bytes_in_flight: int
+    memory: MemoryBudget
 
     @property
     def engine(self) -> Executor:
@@ -142,7 +148,7 @@ class Peer(Protocol):
         """Read from its socket, or stop to, as what is under way allows."""
 
 
-class _Nobody:
+class _NullPeer:
     """Stands for a peer that is gone."""
 
     username: str | None = None
@@ -163,11 +169,19 @@ class _Nobody:
 
 
 @dataclass(frozen=True, slots=True)
+class _Held:
+    """Memory that a request takes, and the claim on it if its frame was large."""
+
+    nbytes: int
+    claim: Claim | None
+
+
+@dataclass(frozen=True, slots=True)
 class _Read:
-    """A read under way: its call, the memory that its arguments count for, and the bytes sent so far."""
+    """A read under way: its call, the memory that its arguments take, and the bytes sent so far."""
 
     call_id: int
-    size: int
+    held: _Held
     sent: int = 0
 
 
@@ -182,6 +196,7 @@ class Requests:
     Attributes:
         writer: the engine's name for its session, set at the login.
         count: how many are under way.
+        claim: the memory of the large frame whose request comes next.
     """
 
     def __init__(self, peer: Peer, pool: Pool, connection: Connection) -> None:
@@ -192,6 +207,8 @@ class Requests:
         self._order = ReadAfterWrite()
         self._pages: deque[tuple[_Read, Callable[..., None]]] = deque()
         self._pages_running = 0
+        self._unread: list[Claim] = []
+        self.claim: Claim | None = None
         self._nbytes = 0
         self.count = 0
         self.writer: Writer | None = None
@@ -202,7 +219,7 @@ class Requests:
         It would otherwise stay with all that it has sent until the interpreter looks for cycles, which it
         does by the number of objects and not by their size.
         """
-        self._peer = _Nobody()
+        self._peer = _NullPeer()
         self.start_reads()
 
     @property
@@ -224,13 +241,12 @@ class Requests:
             self._connection.send_nack(expected, _denied(self._peer, "log"))
             self._peer.flush()
             return
-        size = event.batch.nbytes
-        self._started(size)
+        held = self._started(max(event.batch.nbytes, event.charge))
         self._order.write_started()
-        done = on_loop(self._loop, self._stored, expected, size)
+        done = on_loop(self._loop, self._stored, expected, held)
         self._pool.engine.submit_batch(self.writer, event.batch, done)
 
-    def _stored(self, expected: int, size: int, outcome: Acked | TrackError) -> None:
+    def _stored(self, expected: int, held: _Held, outcome: Acked | TrackError) -> None:
         if isinstance(outcome, SessionFenced):
             self._peer.drop(outcome)
         elif self._connection.state is State.OPEN:
@@ -239,7 +255,7 @@ class Requests:
             else:
                 self._connection.send_nack(expected, outcome)
         self._order.write_finished()
-        self._finished(size)
+        self._finished(held)
 
     def call(self, event: CallReceived) -> None:
         """Have a call answered."""
@@ -261,7 +277,7 @@ class Requests:
             self._write(event, event.seq)
 
     def _read(self, event: CallReceived) -> None:
-        read = _Read(event.call_id, self._call_started(event))
+        read = _Read(event.call_id, self._started(event.charge))
         submit = partial(self._pool.engine.submit_read, event.method, event.arguments)
         self._order.read(lambda: self._page_wanted(read, submit))
 
@@ -271,45 +287,57 @@ class Requests:
 
     def start_reads(self) -> None:
         """Ask for further pages, but not while the peer leaves the last ones lying."""
-        while self._pages and isinstance(self._peer, _Nobody):
-            self._finished(self._pages.popleft()[0].size)  # nobody waits for it, and its bytes are let go
+        if isinstance(self._peer, _NullPeer) or self._peer.listens:
+            unread, self._unread = self._unread, []
+            for claim in unread:
+                claim.release()
+        while self._pages and isinstance(self._peer, _NullPeer):
+            self._finished(self._pages.popleft()[0].held)  # nobody waits for it, and its bytes are let go
         while self._pages and self._pages_running < _PAGES_AT_ONCE and self._peer.listens:
             self._pages_running += 1
-            read, submit = self._pages.popleft()
-            submit(on_loop(self._loop, self._page_made, read), self)
+            self._claim_page(*self._pages.popleft())
 
-    def _page_made(self, read: _Read, outcome: Page | TrackError) -> None:
+    def _claim_page(self, read: _Read, submit: Callable[..., None]) -> None:
+        """Have a page made once there is memory for it."""
+
+        def granted() -> None:
+            # Not at once: the claim may be granted before `claim` has returned it.
+            self._loop.call_soon(lambda: submit(on_loop(self._loop, self._page_made, read, claim), self))
+
+        claim = self._pool.memory.claim(self._peer.username or "", _PAGE_BYTES, granted)
+
+    def _page_made(self, read: _Read, claim: Claim, outcome: Page | TrackError) -> None:
         self._pages_running -= 1
-        if isinstance(outcome, TrackError) or isinstance(self._peer, _Nobody):
-            self._answered(read.call_id, read.size, outcome)
+        if isinstance(self._peer, _NullPeer):
+            self._finished(read.held)
+        elif isinstance(outcome, TrackError):
+            self._answered(read.call_id, read.held, outcome)
         elif (sent := read.sent + len(outcome.data)) > ANSWER_LIMIT:
-            self._answered(read.call_id, read.size, _too_long())
+            self._answered(read.call_id, read.held, _too_long())
         elif outcome.rest is None:
-            self._answered(read.call_id, read.size, outcome.data)
+            self._answered(read.call_id, read.held, outcome.data)
         else:
             if self._connection.state is State.OPEN:
                 self._connection.send_result(read.call_id, outcome.data, more=True)
                 self._peer.flush()
             submit = partial(self._pool.engine.submit_rest, outcome.rest)
             self._pages.append((replace(read, sent=sent), submit))
+        if not isinstance(outcome, TrackError):
+            claim.resize(len(outcome.data))
+        self._unread.append(claim)
         self.start_reads()
 
     def _write(self, event: CallReceived, seq: int) -> None:
-        size = self._call_started(event)
+        held = self._started(event.charge)
         self._order.write_started()
-        done = on_loop(self._loop, self._written, event.call_id, size)
+        done = on_loop(self._loop, self._written, event.call_id, held)
         self._pool.engine.submit_call(self.writer, seq, event.method, event.arguments, done)
 
-    def _call_started(self, event: CallReceived) -> int:
-        size = _BYTES_OF_A_CALLS_BYTE * event.nbytes
-        self._started(size)
-        return size
-
-    def _written(self, call_id: int, size: int, outcome: bytes | TrackError) -> None:
+    def _written(self, call_id: int, held: _Held, outcome: bytes | TrackError) -> None:
         self._order.write_finished()
-        self._answered(call_id, size, outcome)
+        self._answered(call_id, held, outcome)
 
-    def _answered(self, call_id: int, size: int, outcome: Any) -> None:
+    def _answered(self, call_id: int, held: _Held, outcome: bytes | TrackError) -> None:
         if isinstance(outcome, SessionFenced):
             self._peer.drop(outcome)
         elif self._connection.state is State.OPEN:
@@ -317,18 +345,22 @@ class Requests:
                 self._connection.send_error(call_id, outcome, getattr(outcome, "trace", None))
             else:
                 self._connection.send_result(call_id, outcome)
-        self._finished(size)
+        self._finished(held)
 
-    def _started(self, size: int) -> None:
+    def _started(self, nbytes: int) -> _Held:
+        claim, self.claim = self.claim, None
         self.count += 1
-        self._nbytes += size
-        self._pool.bytes_in_flight += size
+        self._nbytes += nbytes
+        self._pool.bytes_in_flight += nbytes
         self._peer.regulate()
+        return _Held(nbytes, claim)
 
-    def _finished(self, size: int) -> None:
+    def _finished(self, held: _Held) -> None:
         self.count -= 1
-        self._nbytes -= size
-        self._pool.bytes_in_flight -= size
+        self._nbytes -= held.nbytes
+        self._pool.bytes_in_flight -= held.nbytes
+        if held.claim is not None:
+            held.claim.release()
         self._peer.flush()
         self._peer.regulate()
 

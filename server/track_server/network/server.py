@@ -7,12 +7,21 @@ import contextlib
 import logging
 import os
 import socket
+from collections import Counter
 from collections.abc import Callable, Mapping
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from functools import partial
 from typing import Any, Final
 
-from track_protocol.errors import ConnectionLost, PermissionDenied, SessionFenced, TrackError, UsageError
+from track_protocol.errors import (
+    ConnectionLost,
+    PermissionDenied,
+    SessionFenced,
+    TooBusy,
+    TrackError,
+    UsageError,
+)
 from track_protocol.security.scram import Verifier
 from track_protocol.uri import redact
 from track_protocol.wire.codec import decode
@@ -23,8 +32,9 @@ from track_server.app import Parts, Settings, assemble, settings_from_uri
 from track_server.engine.engine import Engine
 from track_server.engine.jobs import Writer
 from track_server.engine.readers import Page
-from track_server.network.limits import Limits
-from track_server.network.listener import Door
+from track_server.network.limits import Limits, within_descriptors
+from track_server.network.listener import Listener
+from track_server.network.memory import MemoryBudget
 from track_server.network.requests import on_loop, resolve
 from track_server.network.runtime import (
     LocalAccess,
@@ -67,9 +77,13 @@ class SocketServer:
         self.settings = settings if settings is not None else settings_from_uri(uri or "")
         self.address: tuple[str, int] = (self.settings.host, self.settings.port)
         self.bytes_in_flight = 0
+        self.memory = MemoryBudget(self.settings.limits.memory_bytes)
+        self.decoder = ThreadPoolExecutor(1, thread_name_prefix="track-decoder")
+        self._users_connected: Counter[str] = Counter()
+        self._limits = self.settings.limits
         self._parts: Parts | None = None
         self._local: LocalAccess | None = None
-        self._door: Door | None = None
+        self._listener: Listener | None = None
         self._sessions: set[Session] = set()
         self._holders: dict[bytes, Session] = {}
         self._proving: dict[Session, User | None] = {}
@@ -208,6 +222,7 @@ class SocketServer:
     async def start(self) -> None:
         """Listen, and tell so: credential file, server record, ready file."""
         self._loop = asyncio.get_running_loop()
+        self._limits = within_descriptors(self.settings.limits)
         self._closing = asyncio.Event()
         if self.settings.ready_file is not None:
             with contextlib.suppress(OSError):  # what is wrong with it is told when it is written
@@ -223,7 +238,7 @@ class SocketServer:
             await self._release()
             raise
         self._parts.engine.on_failure(self._engine_failed)
-        self._door = Door(listening, self.settings.limits, tls, lambda visitor: Session(self, visitor))
+        self._listener = Listener(listening, self.limits, tls, lambda connection: Session(self, connection))
 
     async def wait_closed(self, writer: asyncio.StreamWriter | None = None) -> None:
         """Serve what `start` began; see `run_server`.
@@ -235,8 +250,8 @@ class SocketServer:
             await writer.wait_closed()
             return
         assert self._closing is not None
-        assert self._door is not None
-        coroutines = (self._door.accept(), self._watch(), self._made.presence.watch())
+        assert self._listener is not None
+        coroutines = (self._listener.accept(), self._watch(), self._made.presence.watch())
         tasks = [asyncio.ensure_future(coroutine) for coroutine in coroutines]
         closing = asyncio.ensure_future(self._closing.wait())
         try:
@@ -297,9 +312,9 @@ class SocketServer:
         self._closing.set()
 
     async def _drain(self) -> None:
-        assert self._door is not None
+        assert self._listener is not None
         self._withdraw()
-        self._door.close()
+        self._listener.close()
         sessions = list(self._sessions)
         for session in sessions:
             session.draining = True
@@ -317,6 +332,7 @@ class SocketServer:
         self._withdraw()
         if self._parts is not None:
             await asyncio.to_thread(self._parts.engine.close)
+        self.decoder.shutdown(wait=False, cancel_futures=True)
 
     def _withdraw(self) -> None:
         """Take the credential file back, while the port it is about is still ours."""
@@ -358,7 +374,7 @@ class SocketServer:
                     PermissionDenied(f"user {session.username!r} was removed or changed: log in again")
                 )
 
-    # -- what sessions need (`track_server.network.session.Desk`) ----------------------------------
+    # -- what sessions need (`track_server.network.session.ServerContext`) ----------------------------------
 
     @property
     def engine(self) -> Engine:
@@ -368,7 +384,7 @@ class SocketServer:
     @property
     def limits(self) -> Limits:
         """What a peer may take."""
-        return self.settings.limits
+        return self._limits
 
     @property
     def generation(self) -> str:
@@ -377,7 +393,7 @@ class SocketServer:
 
     @property
     def mock_secret(self) -> bytes:
-        """The key from which the challenges for strangers are derived."""
+        """The key from which the challenges for unauthenticated peers are derived."""
         return self._made.users.mock_secret()
 
     @property
@@ -404,7 +420,7 @@ class SocketServer:
         """The engine's name for a session that nobody has attached."""
         return Writer(sid, user)
 
-    def arrived(self, session: Session) -> None:
+    def connected(self, session: Session) -> None:
         """A peer connected."""
         self._sessions.add(session)
 
@@ -417,8 +433,16 @@ class SocketServer:
         older = self._holders.get(session.sid)
         if older is not None and older.username != session.username:
             raise PermissionDenied("this session belongs to another user: start a new one")
-        if self._door is not None:
-            self._door.known(session.visitor)
+        assert session.username is not None
+        if self._users_connected[session.username] >= self.limits.connections_per_user:
+            raise TooBusy(
+                f"user {session.username!r} has {self.limits.connections_per_user:,} connections already, "
+                "which is the limit for one user: end some of them"
+            )
+        self._users_connected[session.username] += 1
+        session.counted = True
+        if self._listener is not None:
+            self._listener.authenticated(session.origin)
         self._holders[session.sid] = session
         self._made.presence.arrived(session.sid)
         if older is not None and older is not session:
@@ -426,15 +450,18 @@ class SocketServer:
                 SessionFenced("another connection took over this session: attach it again to take it back")
             )
 
-    def left(self, session: Session) -> None:
+    def disconnected(self, session: Session) -> None:
         """A peer is gone."""
         self._sessions.discard(session)
+        if session.counted and session.username is not None:
+            self._users_connected -= Counter([session.username])
+            session.counted = False
         self._proving.pop(session, None)
         if self._holders.get(session.sid) is session:
             del self._holders[session.sid]
             self._made.presence.left(session.sid)
-        if self._door is not None:
-            self._door.left(session.visitor)
+        if self._listener is not None:
+            self._listener.disconnected(session.origin)
 
     def _user(self, name: str) -> User | None:
         if self._local is not None and name == self._local.user.name:

@@ -6,6 +6,7 @@ import asyncio
 import logging
 import ssl
 from collections.abc import Callable, Coroutine
+from concurrent.futures import Executor
 from functools import partial
 from typing import Any, Final, Protocol, cast
 
@@ -32,21 +33,31 @@ from track_protocol.wire.events import (
     PasswordReceived,
     PingReceived,
     PongReceived,
+    Undecoded,
     VerifierNeeded,
 )
+from track_protocol.wire.frames import FrameKind
 from track_protocol.wire.login import ServerLogin
 from track_protocol.wire.roles import Role
 from track_server.network.authentication import decided_role
+from track_server.network.memory import Claim
+from track_server.network.progress import Progress, acknowledged
 from track_server.network.requests import Attached, Pool, Requests, Writer, on_loop, resolve
 
-__all__ = ["Desk", "Session"]
+__all__ = ["ServerContext", "Session"]
 
 _log = logging.getLogger(__name__)
+
+_SMALL_FRAME: Final = 64 * 1024
+"""Memory of frames up to this many bytes is not claimed."""
+
+_WRITE_BUFFER: Final = 64 * 1024
+"""Bytes that wait to be sent to a peer, behind which it has to read before more is made for it."""
 
 _OWN_FAULTS: Final = (InternalError, StoreError, UsageError)
 
 
-class Desk(Pool, Protocol):
+class ServerContext(Pool, Protocol):
     """What a session needs from its server."""
 
     @property
@@ -55,7 +66,7 @@ class Desk(Pool, Protocol):
 
     @property
     def mock_secret(self) -> bytes:
-        """The key from which the challenges for strangers are derived."""
+        """The key from which the challenges for unauthenticated peers are derived."""
 
     def new_login(self) -> ServerLogin:
         """How a peer is to log in."""
@@ -72,13 +83,17 @@ class Desk(Pool, Protocol):
     def writer(self, sid: bytes, user: str) -> Writer:
         """The engine's name for a session that nobody has attached."""
 
-    def arrived(self, session: Session) -> None:
+    @property
+    def decoder(self) -> Executor:
+        """The thread that decodes large frames."""
+
+    def connected(self, session: Session) -> None:
         """A peer connected."""
 
     def attached(self, session: Session) -> None:
         """A peer logged in; an older holder of its session is dropped."""
 
-    def left(self, session: Session) -> None:
+    def disconnected(self, session: Session) -> None:
         """A peer is gone."""
 
 
@@ -86,26 +101,33 @@ class Session(asyncio.Protocol):
     """The server's side of one connection.
 
     Args:
-        desk: the server.
-        visitor: what the server knows the connection by.
+        context: the server.
+        origin: what the server knows the connection by.
 
     Attributes:
-        visitor: as given.
+        origin: as given.
+        counted: whether it counts among the connections of its user.
         peer: the address as text.
         sid: the session's id, known after the greeting.
         username, role: who it is, None before the login.
         draining: set when nothing more is taken from it.
     """
 
-    def __init__(self, desk: Desk, visitor: Any) -> None:
-        self._desk = desk
-        self.visitor = visitor
+    def __init__(self, context: ServerContext, origin: Any) -> None:
+        self._context = context
+        self.origin = origin
+        self.counted = False
         self._loop = asyncio.get_running_loop()
-        self._connection = Connection(Side.SERVER, desk.limits.silence_seconds)
-        self._requests = Requests(self, desk, self._connection)
+        self._connection = Connection(Side.SERVER, context.limits.silence_seconds)
+        self._requests = Requests(self, context, self._connection)
         self._login_task: asyncio.Task[None] | None = None
         self._timer: asyncio.TimerHandle | None = None
         self._reading = True
+        self._decoding = False
+        self._frame_claim: Claim | None = None
+        self._arriving = Progress(context.limits.stalled_seconds)
+        self._sending = Progress(context.limits.stalled_seconds)
+        self._written = self._acknowledged = 0
         self._dropped = False
         self._transport: asyncio.Transport | None = None
         self.peer = "?"
@@ -122,26 +144,81 @@ class Session(asyncio.Protocol):
         name = transport.get_extra_info("peername") or ("?",)
         self.peer = ":".join(map(str, name[:2]))
         tls: ssl.SSLObject | None = transport.get_extra_info("ssl_object")
+        self._transport.set_write_buffer_limits(high=_WRITE_BUFFER)
+        _log.debug("%s: connected", self.peer)
         try:
-            self._desk.arrived(self)
+            self._context.connected(self)
             if tls is not None:
                 check_negotiated(tls)
         except TrackError as error:
             self.drop(error)
             return
-        self._timer = self._loop.call_later(self._desk.limits.login_seconds, self._login_expired)
+        self._timer = self._loop.call_later(self._context.limits.login_seconds, self._login_expired)
 
     def data_received(self, data: bytes) -> None:
         """See `asyncio.Protocol`."""
-        self._connection.note_life(self._loop.time())
+        now = self._loop.time()
+        self._connection.note_life(now)
+        self._arriving.moved(now, len(data))
+        self._take(partial(self._connection.receive_data, data))
+
+    def _take(self, receive: Callable[[], list[Event]]) -> None:
+        """Handle what comes out of the connection."""
         try:
-            events = self._connection.receive_data(data)
+            events = receive()
         except TrackError as error:
             self.drop(error)
             return
         for event in events:
             if not self._dropped:
                 self._handle(event)
+        self._watch_frame()
+
+    def _watch_frame(self) -> None:
+        """Give a frame that has begun a deadline, and memory if it is a large one."""
+        if not self._connection.incomplete or self._transport is None:
+            self._arriving.end()
+            if self._frame_claim is not None:
+                self._frame_claim.release()
+                self._frame_claim = None
+        elif self._reading:
+            self._arriving.begin(self._loop.time())
+            announced = self._connection.announced
+            if announced > _SMALL_FRAME and self._frame_claim is None:
+                self._frame_claim = self._context.memory.claim(self.username or "", announced, self.regulate)
+                self.regulate()
+
+    def _decode(self, event: Undecoded) -> None:
+        """Decode a large frame on another thread, once there is memory; nothing is read meanwhile."""
+        _log.debug("%s: a frame of %d bytes is decoded apart", self.peer, len(event.body))
+        self._decoding = True
+        self.regulate()
+
+        def granted() -> None:
+            self._loop.call_soon(lambda: self._context.decoder.submit(decode))
+
+        def decode() -> None:
+            try:
+                decoded: Any = event.decode()
+            except TrackError as error:
+                decoded = error
+            self._loop.call_soon_threadsafe(self._decoded, claim, decoded)
+
+        claim = self._context.memory.claim(self.username or "", event.charge, granted)
+
+    def _decoded(self, claim: Claim, decoded: tuple[FrameKind, Event] | TrackError) -> None:
+        self._decoding = False
+        if isinstance(decoded, TrackError):
+            self.drop(decoded)
+        elif not self._dropped and self._transport is not None:
+            self._requests.claim = claim
+            self._take(partial(self._connection.receive_decoded, decoded))
+            if self._requests.claim is None:  # it is the request's now
+                self.regulate()
+                return
+            self._requests.claim = None
+        claim.release()
+        self.regulate()
 
     def connection_lost(self, exc: Exception | None) -> None:
         """See `asyncio.Protocol`."""
@@ -149,18 +226,19 @@ class Session(asyncio.Protocol):
         if self._login_task is not None:
             self._login_task.cancel()
         self._transport = None
-        self._desk.left(self)
+        _log.debug("%s: disconnected", self.peer)
+        self._context.disconnected(self)
         self._requests.leave()
+        self._watch_frame()
 
     def pause_writing(self) -> None:
-        """The peer does not read: give it some time, and take nothing from it meanwhile."""
-        self._cancel_timer()
-        self._timer = self._loop.call_later(self._desk.limits.stalled_seconds, self._stalled)
+        """The peer does not read as fast as it is sent: take nothing from it meanwhile."""
+        self._sending.begin(self._loop.time())
         self.regulate()
 
     def resume_writing(self) -> None:
-        """The peer reads again."""
-        self._cancel_timer()
+        """The peer has read."""
+        self._sending.end()
         self.regulate()
         self._requests.start_reads()
 
@@ -177,7 +255,7 @@ class Session(asyncio.Protocol):
             self._transport.close()
 
     def _told(self, error: TrackError | None) -> TrackError | None:
-        """What a peer may hear: the server's own faults name its files, which are no stranger's business."""
+        """What a peer may hear: the server's own faults name its files, which only users may know."""
         if self.role is not None or not isinstance(error, _OWN_FAULTS):
             return error
         _log.error("the login of %s failed: %s", self.peer, error)
@@ -194,9 +272,36 @@ class Session(asyncio.Protocol):
         return self._requests.count == 0 or self._transport is None
 
     def check_life(self) -> None:
-        """Ask a silent peer for a sign of life, and drop one that was asked and gave none."""
-        if not self._reading:  # while its socket is not read, silence means nothing
+        """Ask a silent peer for a sign of life; drop one that was asked and gave none, or that is stuck."""
+        now = self._loop.time()
+        self._note_progress(now)
+        if self._sending.is_late(now):
+            self._give_up("it does not read what it is sent")
+        elif self._arriving.is_late(now):
+            self._give_up("it has begun a frame and does not send the rest")
+        elif self._reading:  # while its socket is not read, silence means nothing
+            self._ask_for_life()
+
+    def _note_progress(self, now: float) -> None:
+        """What the peer takes of a backlog is a sign of life, though it has not come to a ping yet."""
+        if self._transport is None:
             return
+        told = acknowledged(self._transport.get_extra_info("socket"))
+        if told is None:
+            waiting = self._transport.get_write_buffer_size()
+            told = self._written - waiting, waiting > 0
+        taken, self._acknowledged = told[0] - self._acknowledged, told[0]
+        if taken > 0:
+            self._sending.moved(now, taken)
+            # The kernel of a process that hangs acknowledges a ping too, but then nothing more waits.
+            if told[1]:
+                self._connection.note_life(now)
+
+    def _give_up(self, why: str) -> None:
+        _log.info("dropping %s: %s", self.peer, why)
+        self.abort()
+
+    def _ask_for_life(self) -> None:
         try:
             self._connection.handle_timeout(self._loop.time())
         except ConnectionLost as error:
@@ -207,10 +312,6 @@ class Session(asyncio.Protocol):
 
     def _login_expired(self) -> None:
         self.drop(TooBusy("the login took too long: connect again"))
-
-    def _stalled(self) -> None:
-        _log.info("dropping %s: it does not read what it is sent", self.peer)
-        self.abort()
 
     def _cancel_timer(self) -> None:
         if self._timer is not None:
@@ -233,16 +334,16 @@ class Session(asyncio.Protocol):
 
     def _greeted(self, event: HelloReceived) -> None:
         self.sid = event.session
-        self._connection.send_server_hello("track", self._desk.new_login())
+        self._connection.send_server_hello("track", self._context.new_login())
         self.flush()
 
     def _named(self, event: VerifierNeeded) -> None:
-        verifier = self._desk.verifier_of(self, event.username)
-        self._connection.send_challenge(verifier, self._desk.mock_secret)
+        verifier = self._context.verifier_of(self, event.username)
+        self._connection.send_challenge(verifier, self._context.mock_secret)
         self.flush()
 
     def _proved(self, event: ClientProved) -> None:
-        role = self._desk.role_of(self, event.username)
+        role = self._context.role_of(self, event.username)
         if role is None:
             raise AuthenticationError("the user was removed during the login: ask for a new join URI")
         self._finish(self._accept(event.username, role))
@@ -256,11 +357,11 @@ class Session(asyncio.Protocol):
         self._login_task.add_done_callback(self._finished)
 
     async def _decide(self, event: PasswordReceived) -> None:
-        role = await decided_role(partial(self._desk.authenticate, self), event.username, event.password)
+        role = await decided_role(partial(self._context.authenticate, self), event.username, event.password)
         await self._accept(event.username, role)
 
     async def _accept(self, username: str, role: Role) -> None:
-        desk = self._desk
+        context = self._context
         self.username, self.role = username, role
         if self._dropped:  # for whatever reason, it must not end the older holder of its session
             return
@@ -268,13 +369,14 @@ class Session(asyncio.Protocol):
             self._cancel_timer()  # what is left to wait for is the disk
             last_seq = await self._taken_over()
         else:
-            self._requests.writer = writer = desk.writer(self.sid, username)
-            last_seq = await self._loop.run_in_executor(None, desk.engine.last_seq, writer)
+            self._requests.writer = writer = context.writer(self.sid, username)
+            last_seq = await self._loop.run_in_executor(None, context.engine.last_seq, writer)
         if self._dropped:
             return
         self._cancel_timer()
-        desk.attached(self)
-        self._connection.send_ready(last_seq, desk.generation, str(role))
+        context.attached(self)
+        self._connection.send_ready(last_seq, context.generation, str(role))
+        _log.debug("%s: %s logged in as %s, last record %d", self.peer, username, role, last_seq)
         self.flush()
 
     async def _taken_over(self) -> int:
@@ -282,7 +384,7 @@ class Session(asyncio.Protocol):
         assert self.username is not None
         outcome: asyncio.Future[Attached | TrackError] = self._loop.create_future()
         done = on_loop(self._loop, resolve, outcome)
-        self._desk.engine.submit_attach(self.sid, self.username, done)
+        self._context.engine.submit_attach(self.sid, self.username, done)
         attached = await outcome
         if isinstance(attached, TrackError):
             raise attached
@@ -316,6 +418,8 @@ class Session(asyncio.Protocol):
         """`data_received` has noted it as a sign of life."""
 
     def _goodbye(self, event: CloseReceived) -> None:
+        if self._requests.writer is not None and self.may(Role.WRITER):
+            self._context.engine.submit_leave(self._requests.writer)
         if self._transport is not None:
             self._transport.close()
 
@@ -329,10 +433,15 @@ class Session(asyncio.Protocol):
         """Read from the socket only while what the peer has under way stays within bounds."""
         if self._transport is None:
             return
-        wanted = not (self._requests.full or self._stuffed)
+        awaits_memory = self._frame_claim is not None and not self._frame_claim.is_granted
+        wanted = not (self._requests.full or self._stuffed or self._decoding or awaits_memory)
         if wanted is not self._reading:
             self._reading = wanted
-            self._connection.note_life(self._loop.time())
+            now = self._loop.time()
+            self._connection.note_life(now)
+            self._arriving.end()  # it is this side that keeps the frame waiting
+            if wanted and self._connection.incomplete:
+                self._arriving.begin(now)
             (self._transport.resume_reading if wanted else self._transport.pause_reading)()
 
     @property
@@ -343,12 +452,13 @@ class Session(asyncio.Protocol):
     @property
     def _stuffed(self) -> bool:
         """Whether the peer does not read what it is sent."""
-        return self._timer is not None and self._connection.state is State.OPEN
+        return self._sending.is_expected and self._connection.state is State.OPEN
 
     def flush(self) -> None:
         """Send what the connection has to say."""
         data = self._connection.data_to_send()
         if data and self._transport is not None:
+            self._written += len(data)
             self._transport.write(data)
 
 
@@ -362,4 +472,5 @@ _HANDLERS: dict[type, Callable[[Session, Any], None]] = {
     PingReceived: Session._pinged,
     PongReceived: Session._ponged,
     CloseReceived: Session._goodbye,
+    Undecoded: Session._decode,
 }

@@ -43,8 +43,9 @@ from track_protocol.security.pins import endpoint_binding
 from track_protocol.security.scram import make_verifier
 from track_protocol.security.tokens import new_token
 from track_protocol.wire.batch import Batch
+from track_protocol.wire.codec import decode
 from track_protocol.wire.events import CloseReceived, Event, HelloReceived, PingReceived
-from track_protocol.wire.frames import FrameKind, FrameReader, encode_frame
+from track_protocol.wire.frames import FrameKind, FrameReader, encode_frame, frame_fields
 from track_protocol.wire.link import Acked
 from track_protocol.wire.login import ServerLogin
 from track_protocol.wire.roles import Role
@@ -645,7 +646,7 @@ def login_messages(stream: bytearray) -> Iterator[str]:
     """What the AUTH and READY frames of a stream say of the login."""
     reader = FrameReader()
     reader.feed(bytes(stream))
-    while (frame := reader.next_frame()) is not None:
-        kind, fields = frame
+    while (body := reader.next_body()) is not None:
+        kind, fields = frame_fields(decode(body))
         if kind in (FrameKind.AUTH, FrameKind.READY):
             yield fields[0]

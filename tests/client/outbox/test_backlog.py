@@ -236,5 +236,3 @@ def test_what_is_in_memory_need_not_be_read_though_it_is_several_records() -> No
     (entry,) = backlog
     entry.records = 3
     assert not entry.is_extent
-    backlog.expand_all(lambda extent: [])
-    assert numbers(backlog) == [(1, 3)]

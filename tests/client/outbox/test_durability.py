@@ -12,7 +12,7 @@ import pytest
 from memory_link import MemoryStore
 from spooling import TRIAL, MakeOutbox, delete, spooled, spooled_values
 from track.outbox import Outbox
-from track.outbox import sender as sender_module
+from track.outbox import delivery as delivery_module
 from track.outbox.disk import DiskQueue
 from track.outbox.futures import SyncFuture
 from track.outbox.records import batch_of
@@ -213,7 +213,7 @@ def test_what_is_just_being_packed_does_not_count_as_kept(
         except ServerUnreachable as error:
             errors.append(type(error))
 
-    monkeypatch.setattr(sender_module, "batch_of", slow_batch_of)
+    monkeypatch.setattr(delivery_module, "batch_of", slow_batch_of)
     store.away = True
     outbox = make_outbox()
     write = outbox.writer(TRIAL)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import resource
 import socket
 import ssl
 from collections.abc import AsyncIterator, Awaitable, Callable
@@ -16,17 +17,17 @@ from track_protocol.security.encryption import ALPN
 from track_protocol.wire.connection import Connection, Side
 from track_protocol.wire.events import CloseReceived
 from track_server.network.limits import Limits
-from track_server.network.listener import Door, Visitor
+from track_server.network.listener import Listener, PeerConnection, origin_of
 
 SECONDS = 20.0
 
 
 class Guest(asyncio.Protocol):
-    """What the door makes of a visitor: says hello, and tells the door when it is gone."""
+    """What the listener makes of a connection: says hello, and tells the listener when it ends."""
 
-    def __init__(self, place: Place, visitor: Visitor) -> None:
+    def __init__(self, place: Place, connection: PeerConnection) -> None:
         self.place = place
-        self.visitor = visitor
+        self.connection = connection
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         assert isinstance(transport, asyncio.WriteTransport)
@@ -35,30 +36,30 @@ class Guest(asyncio.Protocol):
         self.transport = transport
 
     def connection_lost(self, exc: Exception | None) -> None:
-        self.place.door.left(self.visitor)
+        self.place.listener.disconnected(self.connection)
 
 
 class Place:
-    """A door and those inside."""
+    """A listener and those that have a slot."""
 
     def __init__(self, limits: Limits, tls: ssl.SSLContext | None = None) -> None:
         listening = socket.create_server(("127.0.0.1", 0))
         listening.setblocking(False)
         self.port: int = listening.getsockname()[1]
         self.guests: list[Guest] = []
-        self.door = Door(listening, limits, tls, lambda visitor: Guest(self, visitor))
-        self.accepting = asyncio.create_task(self.door.accept())
+        self.listener = Listener(listening, limits, tls, lambda connection: Guest(self, connection))
+        self.accepting = asyncio.create_task(self.listener.accept())
 
     async def close(self) -> None:
         """As a server does it."""
         self.accepting.cancel()
         await asyncio.gather(self.accepting, return_exceptions=True)
-        self.door.close()
+        self.listener.close()
 
 
 @asynccontextmanager
 async def open_place(tls: ssl.SSLContext | None = None, **limits: float) -> AsyncIterator[Place]:
-    place = Place(Limits(**limits), tls)  # type: ignore[arg-type] # some are counts
+    place = Place(Limits(**{"slot_seconds": 60.0, **limits}), tls)  # type: ignore[arg-type] # some are counts
     try:
         yield place
     finally:
@@ -68,7 +69,7 @@ async def open_place(tls: ssl.SSLContext | None = None, **limits: float) -> Asyn
 
 
 class Caller:
-    """A client of the door, from an address of its own."""
+    """A client of the listener, from an address of its own."""
 
     def __init__(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         self.reader = reader
@@ -101,10 +102,14 @@ Call = Callable[..., Awaitable[Caller]]
 async def call() -> AsyncIterator[Call]:
     callers: list[Caller] = []
 
-    async def call(place: Place, address: str = "127.0.0.1", tls: ssl.SSLContext | None = None) -> Caller:
+    async def call(
+        place: Place, address: str = "127.0.0.1", tls: ssl.SSLContext | None = None, *, silent: bool = False
+    ) -> Caller:
         reader, writer = await asyncio.open_connection(
             "127.0.0.1", place.port, local_addr=(address, 0), ssl=tls, server_hostname="x" if tls else None
         )
+        if tls is None and not silent:
+            writer.write(b"x")
         callers.append(Caller(reader, writer))
         return callers[-1]
 
@@ -113,10 +118,10 @@ async def call() -> AsyncIterator[Call]:
         await caller.gone()
 
 
-async def accepted(place: Place, count: int) -> None:
-    """Wait until the door has taken so many connections from the listening socket."""
+async def accepted(place: Place, count: int, *, spoke: bool = True) -> None:
+    """Wait until the listener has taken so many connections from the listening socket, and heard of each."""
     async with asyncio.timeout(SECONDS):
-        while place.door._inside < count:  # noqa: ASYNC110 - a counter
+        while place.listener._open < count or (spoke and place.listener._silent):  # noqa: ASYNC110 - a counter
             await asyncio.sleep(0)
 
 
@@ -127,70 +132,70 @@ async def greeted(place: Place, count: int) -> None:
             await asyncio.sleep(0)
 
 
-async def test_strangers_over_the_limit_of_their_address_wait_and_then_come_in(call: Call) -> None:
-    async with open_place(strangers_per_address=2) as place:
+async def test_peers_over_the_limit_of_their_address_wait_and_then_come_in(call: Call) -> None:
+    async with open_place(unauthenticated_per_address=2) as place:
         first, second, third = [await call(place) for _ in range(3)]
         assert await first.inside()
         assert await second.inside()
         await accepted(place, 3)
         assert await third.waits()
-        place.door.known(place.guests[0].visitor)
+        place.listener.authenticated(place.guests[0].connection)
         assert await third.inside()
 
 
-async def test_a_stranger_who_leaves_makes_room(call: Call) -> None:
-    async with open_place(strangers_per_address=1) as place:
+async def test_an_unauthenticated_peer_that_ends_frees_its_slot(call: Call) -> None:
+    async with open_place(unauthenticated_per_address=1) as place:
         first, second = await call(place), await call(place)
         assert await first.inside()
         await first.gone()
         assert await second.inside()
 
 
-async def test_strangers_of_other_addresses_do_not_wait_behind(call: Call) -> None:
-    async with open_place(strangers_per_address=1) as place:
+async def test_peers_of_other_addresses_do_not_wait_behind(call: Call) -> None:
+    async with open_place(unauthenticated_per_address=1) as place:
         assert await (await call(place)).inside()
         waiting = await call(place)
         assert await (await call(place, "127.0.0.2")).inside()
         assert await waiting.waits()
 
 
-async def test_all_strangers_together_are_limited_too(call: Call) -> None:
-    async with open_place(strangers=2) as place:
+async def test_all_unauthenticated_peers_together_are_limited_too(call: Call) -> None:
+    async with open_place(unauthenticated=2) as place:
         assert await (await call(place, "127.0.0.2")).inside()
         assert await (await call(place, "127.0.0.3")).inside()
         third = await call(place, "127.0.0.4")
         await accepted(place, 3)
         assert await third.waits()
-        place.door.known(place.guests[0].visitor)
+        place.listener.authenticated(place.guests[0].connection)
         assert await third.inside()
 
 
 async def test_addresses_take_turns(call: Call) -> None:
-    async with open_place(strangers=1) as place:
+    async with open_place(unauthenticated=1) as place:
         crowd = [await call(place, "127.0.0.2") for _ in range(4)]
         assert await crowd[0].inside()
         await accepted(place, 4)
         late = await call(place, "127.0.0.3")
         await accepted(place, 5)
         for guest in range(2):
-            place.door.known(place.guests[guest].visitor)
+            place.listener.authenticated(place.guests[guest].connection)
             await greeted(place, guest + 2)
         assert await late.inside()
-        assert await crowd[3].waits()
+        assert await crowd[1].waits()
 
 
-async def test_somebody_known_does_not_count_as_a_stranger(call: Call) -> None:
-    async with open_place(strangers_per_address=1) as place:
+async def test_who_has_logged_in_takes_no_slot(call: Call) -> None:
+    async with open_place(unauthenticated_per_address=1) as place:
         for guest in range(3):
             assert await (await call(place)).inside()
-            place.door.known(place.guests[guest].visitor)
+            place.listener.authenticated(place.guests[guest].connection)
 
 
-async def test_somebody_known_who_leaves_makes_no_room_for_strangers(call: Call) -> None:
-    async with open_place(strangers_per_address=1) as place:
+async def test_who_has_logged_in_frees_no_slot_when_it_ends(call: Call) -> None:
+    async with open_place(unauthenticated_per_address=1) as place:
         known = await call(place)
         assert await known.inside()
-        place.door.known(place.guests[0].visitor)
+        place.listener.authenticated(place.guests[0].connection)
         assert await (await call(place)).inside()
         third = await call(place)
         await known.gone()
@@ -210,7 +215,7 @@ async def test_more_connections_than_allowed_are_turned_away(call: Call) -> None
 
 
 async def test_one_address_does_not_keep_others_out_by_waiting(call: Call) -> None:
-    async with open_place(connections=4, strangers_per_address=1) as place:
+    async with open_place(connections=4, unauthenticated_per_address=1) as place:
         crowd = [await call(place, "127.0.0.2") for _ in range(4)]
         assert await crowd[0].inside()
         await accepted(place, 4)
@@ -218,11 +223,11 @@ async def test_one_address_does_not_keep_others_out_by_waiting(call: Call) -> No
         assert not await crowd[3].inside()
 
 
-async def test_a_visitor_who_leaves_twice_is_counted_once(call: Call) -> None:
-    async with open_place(strangers_per_address=1) as place:
+async def test_a_connection_that_ends_twice_is_counted_once(call: Call) -> None:
+    async with open_place(unauthenticated_per_address=1) as place:
         assert await (await call(place)).inside()
         for _ in range(3):
-            place.door.left(place.guests[0].visitor)
+            place.listener.disconnected(place.guests[0].connection)
         assert await (await call(place)).inside()
         third = await call(place)
         await accepted(place, 2)
@@ -247,7 +252,7 @@ async def test_a_handshake_leads_inside(call: Call, tls: ssl.SSLContext) -> None
 
 
 async def test_plain_text_is_answered_in_plain_text_and_ended(call: Call, tls: ssl.SSLContext) -> None:
-    async with open_place(tls, strangers_per_address=1) as place:
+    async with open_place(tls, unauthenticated_per_address=1) as place:
         caller = await call(place)
         greeting = Connection(Side.CLIENT)
         greeting.send_client_hello("test", b"\0" * 16)
@@ -263,8 +268,8 @@ async def test_plain_text_is_answered_in_plain_text_and_ended(call: Call, tls: s
 async def test_what_is_no_handshake_gives_its_place_back(
     call: Call, tls: ssl.SSLContext, start: bytes
 ) -> None:
-    async with open_place(tls, strangers_per_address=1) as place:
-        caller = await call(place)
+    async with open_place(tls, unauthenticated_per_address=1) as place:
+        caller = await call(place, silent=True)
         caller.writer.write(start)
         caller.writer.write_eof()
         assert not await caller.inside()
@@ -275,19 +280,88 @@ async def test_what_is_no_handshake_gives_its_place_back(
 async def test_a_handshake_that_takes_too_long_is_ended(
     call: Call, tls: ssl.SSLContext, start: bytes
 ) -> None:
-    async with open_place(tls, strangers_per_address=1, handshake_seconds=0.1) as place:
-        caller = await call(place)
+    async with open_place(tls, unauthenticated_per_address=1, handshake_seconds=0.1) as place:
+        caller = await call(place, silent=True)
         caller.writer.write(start)
         assert await asyncio.wait_for(caller.reader.read(), SECONDS) == b""
         assert place.guests == []
 
 
 async def test_closing_ends_who_waits_and_who_is_greeted(call: Call, tls: ssl.SSLContext) -> None:
-    async with open_place(tls, strangers_per_address=1, handshake_seconds=3600) as place:
-        admitted, waiting = await call(place), await call(place)
-        await accepted(place, 2)
+    async with open_place(tls, unauthenticated_per_address=1, handshake_seconds=3600) as place:
+        admitted, waiting = await call(place, silent=True), await call(place, silent=True)
+        admitted.writer.write(b"\x16")
+        await accepted(place, 2, spoke=False)
         await place.close()
         assert not await admitted.inside()
         assert not await waiting.inside()
         with pytest.raises(ConnectionError):
             await call(place)
+
+
+async def test_a_silent_connection_takes_no_slot(call: Call) -> None:
+    async with open_place(unauthenticated_per_address=1) as place:
+        for _ in range(20):
+            await call(place, silent=True)
+        await accepted(place, 20, spoke=False)
+        assert await (await call(place)).inside()
+
+
+async def test_a_silent_connection_is_closed_after_a_while(call: Call) -> None:
+    async with open_place(handshake_seconds=0.1) as place:
+        assert not await (await call(place, silent=True)).inside()
+        assert place.guests == []
+
+
+async def test_a_slot_that_was_held_for_long_goes_to_the_next(call: Call) -> None:
+    async with open_place(unauthenticated_per_address=1, slot_seconds=0.1) as place:
+        idle = await call(place)
+        assert await idle.inside()
+        assert await (await call(place)).inside()
+        assert await asyncio.wait_for(idle.reader.read(), SECONDS) == b""
+
+
+async def test_a_slot_that_nobody_waits_for_is_kept(call: Call) -> None:
+    async with open_place(unauthenticated_per_address=1, slot_seconds=0.01) as place:
+        slow = await call(place)
+        assert await slow.inside()
+        await asyncio.sleep(0.5)  # two sweeps
+        assert await slow.waits()
+
+
+@pytest.mark.parametrize(
+    ("address", "origin"),
+    [
+        ("192.0.2.7", "192.0.2.7"),
+        ("2001:db8:1:2:3:4:5:6", "2001:db8:1:2::/64"),
+        ("2001:db8:1:2:ffff::1", "2001:db8:1:2::/64"),
+        ("fe80::1%eth0", "fe80::/64"),
+        ("::ffff:192.0.2.7", "192.0.2.7"),
+        ("a name", "a name"),
+    ],
+)
+def test_what_one_machine_can_have_counts_as_one_address(address: str, origin: str) -> None:
+    assert origin_of(address) == origin
+
+
+async def test_accepting_goes_on_when_descriptors_were_exhausted(
+    call: Call, caplog: pytest.LogCaptureFixture
+) -> None:
+    async with open_place() as place:
+        first = await call(place)
+        assert await first.inside()
+        soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+        with socket.socket() as connecting:
+            connecting.setblocking(False)
+            resource.setrlimit(resource.RLIMIT_NOFILE, (connecting.fileno() + 1, hard))
+            try:
+                await asyncio.get_running_loop().sock_connect(connecting, ("127.0.0.1", place.port))
+                async with asyncio.timeout(SECONDS):
+                    while "could not be accepted" not in caplog.text:  # noqa: ASYNC110 - a text
+                        await asyncio.sleep(0.01)
+                await asyncio.sleep(0.5)  # some more attempts
+            finally:
+                resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+            assert caplog.text.count("could not be accepted") == 1
+            await asyncio.get_running_loop().sock_sendall(connecting, b"x")
+            assert await asyncio.get_running_loop().sock_recv(connecting, 5) == b"hello"

@@ -354,7 +354,7 @@ def test_a_peer_that_is_gone_is_forgotten(served: Served) -> None:
 
 
 def test_strangers_over_the_limit_wait_and_then_log_in(settings: Settings) -> None:
-    with serving(replace(settings, limits=Limits(strangers_per_address=1))) as served:
+    with serving(replace(settings, limits=Limits(unauthenticated_per_address=1))) as served:
         uri = served.join("ann")
         with ThreadPoolExecutor(1) as thread, peer(served) as stranger:
             stranger.greet()
@@ -366,7 +366,7 @@ def test_strangers_over_the_limit_wait_and_then_log_in(settings: Settings) -> No
 
 
 def test_who_has_logged_in_is_no_stranger(settings: Settings) -> None:
-    with serving(replace(settings, limits=Limits(strangers_per_address=1))) as served:
+    with serving(replace(settings, limits=Limits(unauthenticated_per_address=1))) as served:
         uri = served.join("ann")
         with joined(uri), joined(uri) as second:
             assert second.new_trial()

@@ -73,7 +73,7 @@ def test_a_session_that_has_written_nothing_yet_cannot_be_taken_by_another_user(
 
 
 def test_strangers_that_were_dropped_and_do_not_leave_make_room(settings: Settings) -> None:
-    few = Limits(strangers=1, handshake_seconds=0.5)
+    few = Limits(unauthenticated=1, handshake_seconds=0.5)
     with serving(replace(settings, limits=few)) as served, peer(served) as rude:
         rude.socket.sendall(b"\xff" * 64)
         began = time.monotonic()
