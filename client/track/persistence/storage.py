@@ -12,8 +12,8 @@ from track.persistence.local import FileProtocol
 from track.persistence.remote import write_json
 from track.serialization import from_json, to_json
 from track_protocol.errors import BadArguments, UsageError
+from track_protocol.locations import sidecar_of
 from track_protocol.model.entities import Project, Trial, TrialGroup
-from track_protocol.places import sidecar_of
 from track_protocol.uri import Uri
 
 __all__ = ["LocalStorage", "load_database"]
@@ -25,7 +25,7 @@ _COUNT = "_update_count"
 class LocalStorage:
     """A copy of a store: projects, groups and trials by their uids.
 
-    It follows the file when it is told to, and writes to no store: to change one, open it with
+    It follows the file on demand, and writes to no store: to change one, open it with
     `track.persistence.local.FileProtocol`.
 
     Attributes:

@@ -22,12 +22,12 @@ def _configure(parser: argparse.ArgumentParser) -> None:
 
 
 def _run(arguments: argparse.Namespace) -> int:
-    from track_server.app import kept_store
+    from track_server.app import admin_of
     from track_server.storage.admin import back_up
 
-    keeper, path = kept_store(arguments.store, arguments.home)
+    admin, path = admin_of(arguments.store, arguments.home)
     started = time.monotonic()
-    seen = back_up(keeper, path, arguments.dest)
+    seen = back_up(admin, path, arguments.dest)
     took = time.monotonic() - started
     sys.stdout.write(f"{arguments.dest}: {seen.points:,} points, {seen.trials:,} trials, {took:.1f} s\n")
     return 0

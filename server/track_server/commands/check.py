@@ -23,11 +23,11 @@ def _configure(parser: argparse.ArgumentParser) -> None:
 
 
 def _run(arguments: argparse.Namespace) -> int:
-    from track_server.app import kept_store
+    from track_server.app import admin_of
     from track_server.storage.admin import check
 
-    keeper, path = kept_store(arguments.store, arguments.home)
-    seen = check(keeper, path)
+    admin, path = admin_of(arguments.store, arguments.home)
+    seen = check(admin, path)
     if arguments.json:
         told = {"store": str(path), "sound": not seen.findings, **asdict(seen)}
         sys.stdout.write(json.dumps(told) + "\n")

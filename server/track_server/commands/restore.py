@@ -21,11 +21,11 @@ def _configure(parser: argparse.ArgumentParser) -> None:
 
 
 def _run(arguments: argparse.Namespace) -> int:
-    from track_server.app import kept_store
+    from track_server.app import admin_of
     from track_server.storage.admin import restore
 
-    keeper, path = kept_store(arguments.store, arguments.home)
-    done = restore(keeper, arguments.backup, path)
+    admin, path = admin_of(arguments.store, arguments.home)
+    done = restore(admin, arguments.backup, path)
     seen = done.checked
     sys.stdout.write(f"{path}: {seen.points:,} points, {seen.trials:,} trials restored\n")
     if done.aside is not None:

@@ -11,7 +11,7 @@ from typing import Final
 
 from track_protocol.command import Command
 from track_protocol.errors import UsageError
-from track_protocol.places import default_home
+from track_protocol.locations import default_home
 from track_server.network.limits import LEASE_SECONDS
 
 __all__ = ["COMMAND"]

@@ -14,8 +14,8 @@ from typing import Final
 
 from track_protocol.command import Command
 from track_protocol.errors import UsageError
+from track_protocol.locations import default_home
 from track_protocol.loopback import is_loopback
-from track_protocol.places import default_home
 from track_protocol.security.tokens import Secret
 from track_protocol.uri import Uri
 from track_protocol.wire.roles import Role

@@ -34,8 +34,7 @@ from typing import Final
 import apsw
 
 from track_protocol.errors import StoreCorrupt, StoreError, StoreReadOnly
-from track_server.storage.durable_files import locked
-from track_server.storage.file_write import store_error, sync_folder
+from track_server.storage.durable_files import locked, store_error, sync_folder
 from track_server.storage.json_document import load_document, parse_document
 from track_server.storage.json_writer import (
     COUNT_UP,

@@ -452,7 +452,7 @@ def test_a_crash_before_the_first_document_loses_nothing(path: Path) -> None:
 
 
 KILLS = {
-    "while the document is written": "writer.write_durably = die",
+    "while the document is written": "writer.replace_file = die",
     "with the document in its place": "DocumentWriter._note = die",
     "within the note": "writer.write_record = die",
     "behind the note": "note = DocumentWriter._note; DocumentWriter._note = lambda *a: (note(*a), die())",

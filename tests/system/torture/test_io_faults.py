@@ -31,7 +31,7 @@ from track_protocol.wire.batch import METRIC, Batch
 from track_protocol.wire.columns import unpack
 from track_protocol.wire.link import Acked
 from track_protocol.wire.roles import Role
-from track_server.app import kept_store, open_store
+from track_server.app import admin_of, open_store
 from track_server.engine.engine import Engine
 from track_server.engine.recovery import Recovery
 from track_server.storage.admin import check
@@ -181,7 +181,7 @@ def run(store: str, folder: Path, faults: Sequence[Fault], rounds: int = 12) -> 
 
 def look(uri: str, trials: Sequence[bytes]) -> tuple[list[list[int]], tuple[str, ...]]:
     """What a store that nobody has open holds, and what a check finds."""
-    seen = check(*kept_store(uri, None))
+    seen = check(*admin_of(uri, None))
     if seen.findings:
         return [[] for _ in trials], seen.findings
     engine = Engine(open_store(uri, exclusive=True))
@@ -357,4 +357,4 @@ def test_a_server_on_a_failing_disk_has_every_acknowledged_point_once_and_in_ord
     found = verdict(told, stored_series(uri))
     say(f"{uri}: every {_EVERY}th {call} fails: {found}")
     assert found.clean
-    assert check(*kept_store(uri, None)).findings == ()
+    assert check(*admin_of(uri, None)).findings == ()

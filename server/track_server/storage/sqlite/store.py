@@ -13,6 +13,7 @@ import apsw
 
 from track_protocol.errors import StoreCorrupt, StoreError
 from track_server.storage.locks import StoreLock, check_local
+from track_server.storage.sqlite.admin import upgrade
 from track_server.storage.sqlite.append import Appender
 from track_server.storage.sqlite.compact import Merger
 from track_server.storage.sqlite.delete import Sweeper
@@ -27,7 +28,6 @@ from track_server.storage.sqlite.schema import (
     inspect,
     open_writer,
 )
-from track_server.storage.sqlite.upgrade import upgrade
 from track_server.storage.sqlite.write import SqliteTransaction
 
 __all__ = ["SqliteStore", "open_store"]
