@@ -10,7 +10,7 @@ from __future__ import annotations
 import logging
 import threading
 import time
-from collections.abc import Callable, Hashable
+from collections.abc import Callable
 from dataclasses import replace
 from typing import Any, Final
 
@@ -43,7 +43,7 @@ from track_server.engine.jobs import (
     session_of,
     waits,
 )
-from track_server.engine.readers import ReaderPool, Rest
+from track_server.engine.readers import Peer, ReaderPool, Rest
 from track_server.engine.recovery import Recovery
 from track_server.methods.blobs import Sweeper
 from track_server.storage.contract import SessionState, Store, Transaction
@@ -72,7 +72,7 @@ class Engine:
         readers: threads that answer reads, each on a snapshot of its own.
     """
 
-    def __init__(self, store: Store, readers: int = 2) -> None:
+    def __init__(self, store: Store, readers: int = 3) -> None:
         self.store = store
         self._recovery = Recovery(store)
         self._sweeper = Sweeper(store)
@@ -159,12 +159,16 @@ class Engine:
         self._submit(ChangeJob(change, done))
 
     def submit_read(
-        self, method: str, arguments: dict[str, Any], done: Callable[[Outcome], None], peer: Hashable = None
+        self,
+        method: str,
+        arguments: dict[str, Any],
+        done: Callable[[Outcome], None],
+        peer: Peer = (None, None),
     ) -> None:
         """Answer a read from a snapshot; see `ReaderPool.submit`."""
         self._readers.submit(method, arguments, done, peer)
 
-    def submit_rest(self, rest: Rest, done: Callable[[Outcome], None], peer: Hashable = None) -> None:
+    def submit_rest(self, rest: Rest, done: Callable[[Outcome], None], peer: Peer = (None, None)) -> None:
         """Make the next page of a read's answer; see `ReaderPool.submit_rest`."""
         self._readers.submit_rest(rest, done, peer)
 
