@@ -40,7 +40,7 @@ PAGE_BYTES: Final = 64 * 1024
 _PAGE_S: Final = 0.01
 """A page of a list ends behind so many seconds."""
 
-_FIRST_DOCUMENTS: Final = 4
+_FIRST_DOCUMENTS: Final = 2
 _MOST_DOCUMENTS: Final = 256
 """Documents that are read by one statement, at first and at most."""
 
@@ -169,7 +169,7 @@ class ReaderPool:
                 if line is None:
                     line = user.lines[connection] = _Line(_least(user.lines.values()))
                 line.reads.append(read)
-                self._condition.notify()
+                self._condition.notify_all()  # not every thread may take it
                 return
         read.done(TooBusy("the store is closing: try again when it is back"))
 
