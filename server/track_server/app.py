@@ -10,8 +10,8 @@ from pathlib import Path
 from typing import Any, Final
 
 from track_protocol.errors import UnknownScheme, UriError, UsageError
+from track_protocol.locations import default_home
 from track_protocol.loopback import is_loopback
-from track_protocol.places import default_home
 from track_protocol.uri import Uri, check_options, redact
 from track_server.accounts.identity import Identity
 from track_server.accounts.users import UserStore
@@ -19,21 +19,21 @@ from track_server.engine.engine import Engine
 from track_server.methods.presence import Presence
 from track_server.network.limits import LEASE_SECONDS, Limits
 from track_server.network.runtime import read_server_record
-from track_server.storage.admin import Keeper
+from track_server.storage.admin import StoreAdmin
 from track_server.storage.contract import Store
 from track_server.storage.ephemeral import EphemeralFolder, EphemeralStore
-from track_server.storage.json_admin import FileKeeper
+from track_server.storage.json_admin import FileAdmin
 from track_server.storage.json_file import FileStore
-from track_server.storage.sqlite.keeper import SqliteKeeper
+from track_server.storage.sqlite.admin import SqliteAdmin
 from track_server.storage.sqlite.store import SqliteStore
 
 __all__ = [
     "DEFAULT_PORT",
     "Parts",
     "Settings",
+    "admin_of",
     "assemble",
     "check_store_uri",
-    "kept_store",
     "open_store",
     "settings_from_uri",
     "shared_ephemeral",
@@ -176,10 +176,10 @@ def open_store(text: str, *, exclusive: bool, served_as: str | None = None) -> S
     return _OPENERS[uri.scheme](uri, exclusive, served_as)
 
 
-_KEEPERS: Final[Mapping[str, Keeper]] = {"sqlite": SqliteKeeper(), "file": FileKeeper()}
+_ADMINS: Final[Mapping[str, StoreAdmin]] = {"sqlite": SqliteAdmin(), "file": FileAdmin()}
 
 
-def kept_store(text: str | None, home: Path | None) -> tuple[Keeper, Path]:
+def admin_of(text: str | None, home: Path | None) -> tuple[StoreAdmin, Path]:
     """Who looks after a store from outside, and the store's main file.
 
     Args:
@@ -195,10 +195,10 @@ def kept_store(text: str | None, home: Path | None) -> tuple[Keeper, Path]:
         record = read_server_record(folder)
         text = record.store if record is not None else Settings(home=folder).store_uri
     uri = check_store_uri(text)
-    keeper = _KEEPERS.get(uri.scheme)
-    if keeper is None:
+    admin = _ADMINS.get(uri.scheme)
+    if admin is None:
         raise UsageError(f"{text}: the store is in its server's memory only: name one in a file")
-    return keeper, Path(uri.path)
+    return admin, Path(uri.path)
 
 
 def assemble(settings: Settings) -> Parts:

@@ -32,7 +32,7 @@ from cryptography.hazmat.primitives.asymmetric import ec
 
 from crowd import Span, Wait, run_together
 
-__all__ = ["FRAME_POINTS", "bare_ingest_rate", "bare_read_rate"]
+__all__ = ["FRAME_POINTS", "bare_commit_seconds", "bare_ingest_rate", "bare_read_rate"]
 
 FRAME_POINTS: Final = 1_000
 
@@ -229,6 +229,19 @@ def bare_ingest_rate(folder: Path, clients: int, points: int) -> float:
         )
     seconds = max(span.ended for span in spans) - min(span.began for span in spans)
     return sum(span.result for span in spans) / seconds
+
+
+def bare_commit_seconds(folder: Path, times: int) -> list[float]:
+    """What one point takes through a bare TLS socket, a commit and back; so many times, one by one."""
+    point = array("d", [0.5]).tobytes()
+    taken = []
+    with _serving(folder) as port, _connect(port) as tls:
+        for seq in range(times):
+            began = time.perf_counter()
+            tls.sendall(_frame([0, seq, point, point, point]))
+            tls.recv(1)
+            taken.append(time.perf_counter() - began)
+    return taken
 
 
 def bare_read_rate(folder: Path, points: int) -> float:

@@ -1,4 +1,4 @@
-"""``python tests/bench/run.py [swarm|call|read|memory|spooled|all] [--quick]``: measure, by the machine."""
+"""``python tests/bench/run.py [swarm|call|…|all] [--quick]``: measure, beside the limit of the machine."""
 
 from __future__ import annotations
 
@@ -12,10 +12,13 @@ from pathlib import Path
 from typing import Final
 
 import call
+import latency
+import lines
 import memory
 import read
 import spooled
 import swarm
+import trials
 
 _FOLDER: Final = "/var/tmp"  # noqa: S108 - a folder that nobody can name beforehand is made in it
 """On disk by convention, where /tmp is memory on many machines and would make every commit look free."""
@@ -23,9 +26,12 @@ _FOLDER: Final = "/var/tmp"  # noqa: S108 - a folder that nobody can name before
 _BENCHES: Final = {
     "swarm": swarm.measure,
     "call": call.measure,
+    "latency": latency.measure,
     "read": read.measure,
+    "trials": trials.measure,
     "memory": memory.measure,
     "spooled": spooled.measure,
+    "lines": lines.measure,
 }
 
 

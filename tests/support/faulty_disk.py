@@ -29,7 +29,7 @@ _RESULTS: Final = {
     "write": apsw.SQLITE_IOERR_WRITE,
     "truncate": apsw.SQLITE_IOERR_TRUNCATE,
 }
-_MODULES: Final = ("track_server.storage.file_write",)
+_MODULES: Final = ("track_server.storage.durable_files",)
 
 
 @dataclass(frozen=True, slots=True)

@@ -34,9 +34,9 @@ def _stay_in_session() -> None:
     after_fork_in_child = Outbox.after_fork_in_child
 
     def with_the_parents_session(self: Outbox) -> None:
-        session = self._sender.session
+        session = self._sender.delivery.session
         after_fork_in_child(self)
-        self._sender.session = session
+        self._sender.delivery.session = session
 
     _replace(Outbox, "after_fork_in_child", with_the_parents_session)
 
@@ -63,14 +63,15 @@ def _order_by_time() -> None:
 
 
 def _trust_what_was_written() -> None:
-    """What was not flushed when a flush failed counts as stored on disk."""
+    """What was not flushed when a flush failed counts as being on disk."""
     failed = DiskQueue._failed
 
     def trusting(self: DiskQueue, error: Any) -> None:
-        unmark, written = self._backlog.unmark, self._written
+        unmark = self._backlog.unmark
         _replace(self._backlog, "unmark", lambda after: 0)
+        written = self.written
         failed(self, error)
-        self._written = written
+        self.written = written
         _replace(self._backlog, "unmark", unmark)
 
     _replace(DiskQueue, "_failed", trusting)

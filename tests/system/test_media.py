@@ -11,7 +11,7 @@ import numpy as np
 from killed_server import KilledServer
 from track import TrackClient
 from track.media.image import decode_png
-from track_server.storage.sqlite.keeper import SqliteKeeper
+from track_server.storage.sqlite.admin import SqliteAdmin
 
 SECONDS = 60.0
 IMAGES = 60
@@ -46,5 +46,5 @@ def test_every_image_is_stored_once_by_a_server_that_is_killed(tmp_path: Path) -
         assert client.protocol.fetch_media(stored, "file", "model.bin").content(0) == b"weights" * 100_000
         assert client.protocol.fetch_rejected() == []
         client.protocol.close()
-    checked = SqliteKeeper().check(path)
+    checked = SqliteAdmin().check(path)
     assert (checked.findings, checked.points) == ((), 2 * IMAGES + 1)

@@ -8,7 +8,7 @@ from track.connection.offline import Offline, offline_policy, parse_offline
 from track.spool.options import SpoolSync, parse_size, parse_sync
 from track_protocol.errors import AuthenticationError, UriError, UsageError
 from track_protocol.loopback import is_loopback
-from track_protocol.security.pins import parse_pins
+from track_protocol.security.tls import parse_pins
 from track_protocol.uri import Uri, check_options, redact
 
 __all__ = ["SocketAddress"]

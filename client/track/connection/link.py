@@ -176,7 +176,7 @@ class SocketLink:
         is_own: bool,
     ) -> Opened:
         from track.connection.credentials import local_credentials
-        from track_protocol.security.pins import endpoint_binding
+        from track_protocol.security.tls import endpoint_binding
         from track_protocol.wire.login import ClientLogin
 
         connection = self._connection

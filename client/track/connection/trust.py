@@ -14,8 +14,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 from track_protocol.errors import AuthenticationError, PinMismatch
-from track_protocol.places import client_state_folder
-from track_protocol.security.pins import JOIN_URI, check_pin, pin_of_certificate
+from track_protocol.locations import client_state_folder
+from track_protocol.security.tls import JOIN_URI, check_pin, pin_of_certificate
 from track_protocol.security.tokens import Secret, is_generated
 
 if TYPE_CHECKING:

@@ -13,6 +13,7 @@ from collections.abc import Callable
 from typing import Final
 
 from track_protocol.errors import (
+    InternalError,
     ProtocolError,
     ServerUnreachable,
     SessionFenced,
@@ -33,7 +34,7 @@ _HOLDS: Final = 30.0
 _PROVES_ITSELF: Final = 5.0
 """A link that lived for so many seconds counts as good, and the next attempt comes at once."""
 
-_PASSES: Final = (ServerUnreachable, TooBusy, StoreFailed, SessionFenced)
+_PASSES: Final = (ServerUnreachable, TooBusy, StoreFailed, SessionFenced, InternalError)
 """These pass by themselves, always; the next ones do where the store was reached before."""
 
 _PASSES_LATER: Final = (ProtocolError, StoreError)
@@ -121,7 +122,9 @@ class Connector:
             return attempt.link, attempt.opened
         error = attempt.error
         if not isinstance(error, TrackError):
-            raise ServerUnreachable(f"connecting to {self._name} failed: {error!r}") from error
+            raise InternalError(
+                f"connecting to {self._name} failed, by an error of this software: {error!r}"
+            ) from error
         raise error
 
     def passes(self, error: TrackError) -> bool:

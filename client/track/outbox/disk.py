@@ -13,6 +13,8 @@ import os
 import socket
 import sys
 import time
+from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Final
 
@@ -24,9 +26,9 @@ from track.spool.options import SpoolOptions, SpoolSync
 from track.spool.reader import ExtentIndex, batch_in
 from track.spool.writer import Spool
 from track_protocol.errors import SpoolError
-from track_protocol.wire.amount import Amount
 from track_protocol.wire.batch import Batch, batch_to_wire
 from track_protocol.wire.codec import encode
+from track_protocol.wire.counts import Counts
 
 __all__ = ["DiskQueue", "metadata_of"]
 
@@ -56,6 +58,7 @@ class DiskQueue:
             when there is something to keep.
 
     Attributes:
+        written: the last record that a killed process does not lose.
         synced: the last record that a power cut does not lose.
         problem: why the disk cannot be written at present.
     """
@@ -74,9 +77,9 @@ class DiskQueue:
         self._drops = drops
         self._spool = spool
         self._may_renew = spool is None
-        self._written = backlog.next_seq - 1
+        self.written = backlog.next_seq - 1
         self._unflushed: list[Entry] = []
-        self.synced = self._written
+        self.synced = self.written
         self.problem: SpoolError | None = None
         self._sync_at = 0.0
         self._again_at = 0.0
@@ -92,7 +95,7 @@ class DiskQueue:
         """Whether everything that is numbered is on disk."""
         spool = self._spool
         there = spool is None or spool.folder.is_there
-        return there and self.problem is None and self._written >= self._backlog.next_seq - 1
+        return there and self.problem is None and self.written >= self._backlog.next_seq - 1
 
     # -- writing ---------------------------------------------------------------------------------
 
@@ -127,7 +130,7 @@ class DiskQueue:
         Raises:
             SpoolError: it is unknown what of it is there.
         """
-        if self._spool is not None and self.synced < self._written:
+        if self._spool is not None and self.synced < self.written:
             self._spool.sync()
         self._is_synced()
 
@@ -136,7 +139,7 @@ class DiskQueue:
         """When `write` has something to do though nothing new comes (monotonic clock); None for never."""
         if self.problem is not None:
             return self._again_at
-        if self._options.sync is SpoolSync.INTERVAL and self._backlog.acked < self._written > self.synced:
+        if self._options.sync is SpoolSync.INTERVAL and self._backlog.acked < self.written > self.synced:
             return self._sync_at
         return None
 
@@ -145,18 +148,18 @@ class DiskQueue:
             if self._spool is None:
                 folder = SpoolFolder.create(self._options.root, metadata_of(session, self._server))
                 self._spool = Spool(folder, self._options)
-            if self._written <= self.synced:
+            if self.written <= self.synced:
                 self._sync_at = now + _INTERVAL
             location = self._spool.append(entry.first, entry.last, encode(batch_to_wire(_lasting(entry))))
             self._backlog.put(entry, location)
-            self._written = entry.last
+            self.written = entry.last
             self._unflushed.append(entry)
         if self._options.sync is SpoolSync.NONE:
             self._is_synced()
 
     def _is_synced(self) -> None:
         """What a failed flush cannot take back any more need not be in memory."""
-        self.synced = self._written
+        self.synced = self.written
         for entry in self._unflushed:
             if self._backlog.nbytes > _IN_MEMORY and entry.last > self._backlog.acked:
                 self._backlog.unload(entry)
@@ -170,7 +173,7 @@ class DiskQueue:
         spool.folder.close()
         gone = self._backlog.unmark(self._backlog.acked)
         self._unflushed.clear()
-        self._written = self.synced = self._backlog.acked
+        self.written = self.synced = self._backlog.acked
         self._drops.warn(f"{spool.folder.path} was deleted or moved: what waits is kept in a new one")
         self._drops.drop_unread(gone, f"{spool.folder.path} was deleted with what was only there")
 
@@ -178,7 +181,7 @@ class DiskQueue:
         """What was not flushed yet has to be written again, if it is possible: it is still in memory."""
         self._backlog.unmark(self.synced)
         self._unflushed.clear()
-        self._written = self.synced
+        self.written = self.synced
         self._again_at = time.monotonic() + _TRIES_AGAIN
         self._drops.warn(f"what is logged is kept in memory only: {error}", again=self.problem is None)
         self.problem = error
@@ -190,16 +193,6 @@ class DiskQueue:
 
     # -- reading ---------------------------------------------------------------------------------
 
-    def load(self, entry: Entry) -> Batch:
-        """A batch that is on disk only.
-
-        Raises:
-            SpoolError: it cannot be read, or is damaged.
-        """
-        assert self._spool is not None, "what is on disk only was written"
-        assert entry.location is not None, "what is on disk only has a place there"
-        return batch_in(self._spool.read(entry.first, entry.location))
-
     def parts_of(self, entry: Entry) -> list[Entry]:
         """The batches that an item stands for, in memory; what is damaged counts as lost, and as nothing.
 
@@ -208,6 +201,9 @@ class DiskQueue:
         """
         assert self._spool is not None, "what is on disk only was written"
         assert entry.location is not None, "what is on disk only has a place there"
+        if entry.records == 1:
+            batch = batch_in(self._spool.read(entry.first, entry.location))
+            return [replace(entry, item=batch)]
         parts: list[Entry] = []
         found = (
             Found(batch_in(payload), location)
@@ -216,10 +212,10 @@ class DiskQueue:
         for batch, location, records in coalesced(found):
             fill(parts, entry.first, batch.first)
             parts.append(
-                Entry(batch, batch.first, batch.last, batch.amount, location.length, location, records)
+                Entry(batch, batch.first, batch.last, batch.counts, location.length, location, records)
             )
         fill(parts, entry.first, entry.last + 1)
-        lost = entry.amount - sum((part.amount for part in parts), Amount())
+        lost = entry.counts - sum((part.counts for part in parts), Counts())
         self._drops.drop_unread(
             lost, f"{self.folder} is damaged; the damaged bytes are in its folder damaged"
         )
@@ -261,17 +257,55 @@ class DiskQueue:
         except OSError as error:
             self._drops.warn(f"{self.folder}: what is not needed any more cannot be removed: {error}")
 
+    def renumber(self, session: bytes) -> None:
+        """Give everything unconfirmed to a new session: written there before it leaves the old one.
+
+        Args:
+            session: the new one.
+
+        Raises:
+            SpoolError: it cannot be written; everything is as it was.
+        """
+        backlog = Backlog()
+        fresh = DiskQueue(backlog, self._options, self._server, self._drops)
+        try:
+            for entry in self._backlog:
+                for part in self._parts_or_nothing(entry):
+                    assert part.item is not None, "it was loaded"
+                    backlog.add(replace(part.item, first=backlog.next_seq), part.nbytes, part.counts)
+                    fresh._write_or_raise(session)
+            fresh.sync()
+        except SpoolError:
+            fresh.start_over()
+            raise
+        old, self._spool = self._spool, fresh._spool
+        self._backlog.become(backlog)
+        self._unflushed, self._sync_at = fresh._unflushed, fresh._sync_at
+        self.written, self.synced, self.problem = fresh.written, fresh.synced, None
+        _remove(old)
+
+    def _write_or_raise(self, session: bytes) -> None:
+        self.write(session)
+        if self.problem is not None:
+            raise self.problem
+
+    def _parts_or_nothing(self, entry: Entry) -> Sequence[Entry]:
+        """What an item stands for, in memory; batches of nothing if it cannot be read any more."""
+        if entry.item is not None:
+            return [entry]
+        try:
+            return self.parts_of(entry)
+        except SpoolError as error:
+            self._drops.drop_unread(entry.counts, str(error))
+            nothing = Batch(entry.first, entry.last - entry.first + 1, [])
+            return [replace(entry, item=nothing, counts=Counts(), records=1)]
+
     def start_over(self) -> None:
-        """The session ends; what is to be kept of it gets new numbers in another one."""
+        """The session ends, and nothing of it is needed any more."""
         spool, self._spool = self._spool, None
         self._unflushed.clear()
-        self._written = self.synced = 0
-        if spool is None:
-            return
-        try:
-            spool.remove()
-        except OSError as error:
-            _log.error("%s is not needed any more and cannot be removed: %s", spool.folder.path, error)
+        self.written = self.synced = 0
+        _remove(spool)
 
     # -- its end ---------------------------------------------------------------------------------
 
@@ -295,6 +329,15 @@ class DiskQueue:
             spool.folder.write_checkpoint(Checkpoint(self._backlog.acked, generation, problem))
         except (OSError, SpoolError) as error:
             _log.error("%s: %s", spool.folder.path, error)
+
+
+def _remove(spool: Spool | None) -> None:
+    if spool is None:
+        return
+    try:
+        spool.remove()
+    except OSError as error:
+        _log.error("%s is not needed any more and cannot be removed: %s", spool.folder.path, error)
 
 
 def metadata_of(session: bytes, server: str) -> SpoolMetadata:

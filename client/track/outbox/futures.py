@@ -24,6 +24,11 @@ class Future:
         self.cancelled = False
         """Nobody waits any more: what was not sent yet need not be."""
 
+    @property
+    def is_done(self) -> bool:
+        """Whether it is resolved, or has failed."""
+        return self._done
+
     def wait(self, seconds: float) -> bool:
         """Wait so long at most; returns whether it is settled."""
         if not self._done:

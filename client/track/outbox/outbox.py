@@ -387,7 +387,7 @@ class Outbox:
             # A scheduler kills what has not ended within its time, and a person at a terminal waits.
             shortened = self._local.shortened
         # Of many outboxes at an address that does not answer, each would take this long.
-        sender.patience = min(sender.patience, timeout)
+        sender.close_timeout = min(sender.close_timeout, timeout)
         self._has_unsent = True
         try:
             self._flush(timeout, shortened)

@@ -7,9 +7,9 @@ there; a keep until it is durable here.
 from __future__ import annotations
 
 from track.outbox.backlog import Backlog
-from track.outbox.futures import Call, FlushFuture, SyncFuture
-from track_protocol.errors import BadValue, LocalProtocolError, SpoolError, TrackError
-from track_protocol.wire.link import Failed, Link, Replied
+from track.outbox.futures import Call, FlushFuture, Future, SyncFuture
+from track_protocol.errors import SpoolError
+from track_protocol.wire.link import Failed, Replied
 
 __all__ = ["Waiters", "resolve"]
 
@@ -52,23 +52,21 @@ class Waiters:
 
     # -- reads -----------------------------------------------------------------------------------
 
-    def send_reads(self, link: Link) -> None:
-        """Send those whose records were all sent on this link."""
+    def sendable_reads(self) -> list[tuple[int, Call]]:
+        """Those whose records were all sent on this link, each once, with the number of its answer."""
+        if len(self._sent) == len(self._reads):
+            return []
         horizon = self._backlog.horizon
-        for call_id, (call, after) in list(self._reads.items()):
-            if call_id not in self._sent and after <= horizon:
-                self._send(link, call_id, call)
-
-    def _send(self, link: Link, call_id: int, call: Call) -> None:
-        if call.cancelled:
+        for call_id in [call_id for call_id, (call, _) in self._reads.items() if call.cancelled]:
             del self._reads[call_id]
-            return
-        try:
-            link.send_call(call_id, None, call.method, call.arguments)
-            self._sent.add(call_id)
-        except (BadValue, LocalProtocolError) as error:
-            del self._reads[call_id]
-            call.fail(error)
+            self._sent.discard(call_id)
+        ready = [
+            (call_id, call)
+            for call_id, (call, after) in self._reads.items()
+            if call_id not in self._sent and after <= horizon
+        ]
+        self._sent.update(call_id for call_id, _ in ready)
+        return ready
 
     def answered(self, event: Replied | Failed) -> None:
         """The store has answered, perhaps something that nobody waits for any more."""
@@ -117,17 +115,16 @@ class Waiters:
         self._flushes = [(future, last) for future, _ in self._flushes]
         self._keeps = [(future, last) for future, _ in self._keeps]
 
-    def fail_flushes(self, error: TrackError) -> None:
-        """What they wait for is not going to be durable."""
+    def drop_flushes(self) -> list[Future]:
+        """What they wait for is not going to be durable: those who have to be told."""
         flushes, self._flushes = self._flushes, []
-        for future, _ in flushes:
-            future.fail(error)
+        return [future for future, _ in flushes]
 
-    def fail_reads(self, error: TrackError) -> None:
-        """Nobody is going to have an answer."""
+    def drop_reads(self) -> list[Future]:
+        """Nobody is going to have an answer: those who have to be told."""
         reads, self._reads = self._reads, {}
-        for call, _ in reads.values():
-            call.fail(error)
+        self._sent.clear()
+        return [call for call, _ in reads.values()]
 
     def free_reads(self) -> None:
         """What reads were to see first is gone: they wait for nothing."""

@@ -24,7 +24,7 @@ _COUNT = "_update_count"
 class LocalStorage:
     """A copy of a store: projects, groups and trials by their uids.
 
-    It follows the file when it is told to, and writes to no store: to change one, open it with
+    It follows the file on demand, and writes to no store: to change one, open it with
     `track.persistence.local.FileProtocol`.
 
     Attributes:

@@ -9,15 +9,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from track_protocol.errors import StoreCorrupt, StoreError, UsageError
-from track_protocol.security.pins import endpoint_binding, pin_of_certificate
-from track_protocol.security.selfsigned import new_key, self_signed
-from track_server.storage.durable_files import (
-    home_folder,
-    locked,
-    read_private,
-    refuse_readable,
-    write_atomic,
-)
+from track_protocol.security.tls import endpoint_binding, new_key, pin_of_certificate, self_signed
+from track_server.accounts.private_files import home_folder, read_private, refuse_readable
+from track_server.storage.durable_files import locked, replace_file
 
 if TYPE_CHECKING:
     from cryptography.hazmat.primitives.asymmetric.ec import EllipticCurvePrivateKey
@@ -97,10 +91,10 @@ def _complete(certificate: Path, key: Path) -> None:
                 "get a new identity, after which every user needs a new join URI"
             )
         private = _new_key()
-        write_atomic(key, private)
+        replace_file(key, [private])
     if not certificate.exists():
         now = datetime.datetime.now(datetime.UTC)
-        write_atomic(certificate, self_signed(_private_key(key, private), "track", now))
+        replace_file(certificate, [self_signed(_private_key(key, private), "track", now)])
 
 
 def _load(certificate_path: Path, key_path: Path) -> Identity:

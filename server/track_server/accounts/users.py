@@ -16,7 +16,8 @@ from track_protocol.errors import ItemNotFound, StoreCorrupt, StoreError, UsageE
 from track_protocol.security.scram import Verifier, make_verifier
 from track_protocol.security.tokens import Secret, new_token
 from track_protocol.wire.roles import Role
-from track_server.storage.durable_files import home_folder, locked, read_private, write_atomic
+from track_server.accounts.private_files import home_folder, read_private
+from track_server.storage.durable_files import locked, replace_file
 
 __all__ = ["User", "UserStore"]
 
@@ -156,7 +157,7 @@ class UserStore:
             found = read_private(path)
             if found is None:
                 found = secrets.token_bytes(_MOCK_SECRET_BYTES)
-                write_atomic(path, found)
+                replace_file(path, [found])
         if len(found) != _MOCK_SECRET_BYTES:
             raise StoreCorrupt(f"{path} is damaged: remove it, and a new one is made on the next start")
         return found
@@ -178,7 +179,7 @@ class UserStore:
         with locked(self._lock):
             users = self._read()
             change(users)
-            write_atomic(self._path, _users_to_json(users))
+            replace_file(self._path, [_users_to_json(users)])
 
 
 def _check_name(name: str) -> None:

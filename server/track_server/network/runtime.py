@@ -10,12 +10,13 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from track_protocol.errors import StoreCorrupt
-from track_protocol.places import credential_file, local_username, runtime_folder
+from track_protocol.locations import credential_file, local_username, runtime_folder
 from track_protocol.security.scram import make_verifier
 from track_protocol.security.tokens import Secret, new_token
 from track_protocol.wire.roles import Role
+from track_server.accounts.private_files import owned_folder, read_private
 from track_server.accounts.users import User
-from track_server.storage.durable_files import owned_folder, read_private, write_atomic
+from track_server.storage.durable_files import replace_file
 
 __all__ = [
     "LocalAccess",
@@ -82,7 +83,7 @@ def publish_local_access(
         "pid": os.getpid(),
         "plaintext": plaintext,
     }
-    write_atomic(path, json.dumps(content).encode())
+    replace_file(path, [json.dumps(content).encode()])
     return LocalAccess(path, user, Secret(token))
 
 
@@ -117,7 +118,7 @@ def write_server_record(home: Path, record: ServerRecord) -> None:
     Raises:
         StoreReadOnly: it cannot be written.
     """
-    write_atomic(home / "server.json", json.dumps(asdict(record), indent=2).encode())
+    replace_file(home / "server.json", [json.dumps(asdict(record), indent=2).encode()])
 
 
 def read_server_record(home: Path) -> ServerRecord | None:
@@ -149,7 +150,7 @@ def write_ready_file(path: Path, content: Mapping[str, object]) -> None:
     Raises:
         StoreReadOnly: it cannot be written.
     """
-    write_atomic(path, json.dumps(dict(content)).encode() + b"\n", mode=0o644)
+    replace_file(path, [json.dumps(dict(content)).encode() + b"\n"], mode=0o644)
 
 
 def _token_in(data: bytes) -> Secret | None:

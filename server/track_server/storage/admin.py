@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import datetime
+import logging
 import os
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, contextmanager, suppress
@@ -11,12 +12,16 @@ from pathlib import Path
 from typing import Final, Protocol
 
 from track_protocol.errors import ItemNotFound, StoreCorrupt, StoreError, StoreFull, StoreReadOnly, UsageError
+from track_server.storage.durable_files import sync_folder
 
-__all__ = ["Checked", "Copier", "Keeper", "Restored", "back_up", "check", "copy_verified", "restore"]
+__all__ = ["Checked", "Restored", "StoreAdmin", "back_up", "check", "copied_before_migration", "restore"]
 
+_log = logging.getLogger(__name__)
 
-_COMPANIONS: Final = ("-wal", "-shm", "-journal", ".lock")
+_SIDECARS: Final = ("-wal", "-shm", "-journal", ".lock")
 """What is appended to a store's name for the files beside it."""
+_LOG: Final = "-wal"
+"""The same for what was written last."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,22 +60,14 @@ class Restored:
     aside: Path | None
 
 
-class Copier(Protocol):
-    """Reads the files of one kind of store, of any version that this software knows."""
+class StoreAdmin(Protocol):
+    """Knows the files of one kind of store, and changes none that is in use."""
 
     def check(self, path: Path) -> Checked:
         """Read everything and compare it; whoever uses the store goes on with it meanwhile."""
 
     def copy(self, path: Path, target: Path) -> None:
-        """Write one committed state of a store to a new file that needs no companion, durably."""
-
-
-class Keeper(Copier, Protocol):
-    """Knows the files of one kind of store, and changes none that is in use."""
-
-    @property
-    def companion(self) -> str:
-        """What is appended to the main file's name for the file of recent changes."""
+        """Write one committed state of a store to an empty file, a SQLite store without a log, durably."""
 
     def main(self, path: Path) -> Path:
         """The file that holds the store which users know by `path`."""
@@ -81,8 +78,8 @@ class Keeper(Copier, Protocol):
     def finish(self, path: Path) -> None:
         """Complete a store that was restored."""
 
-    def settle(self, path: Path) -> None:
-        """Bring the main file up to date and leave the companion with nothing that counts.
+    def checkpoint(self, path: Path) -> None:
+        """Bring the main file up to date and leave its log with nothing that counts.
 
         Raises:
             StoreInUse: somebody has the store open.
@@ -96,24 +93,24 @@ class Keeper(Copier, Protocol):
         """
 
 
-def check(keeper: Keeper, path: Path) -> Checked:
+def check(admin: StoreAdmin, path: Path) -> Checked:
     """Check a store; damage that hinders reading at all is a finding too.
 
     Raises:
         ItemNotFound: there is no such store.
         StoreError: it is something else, or it cannot be read.
     """
-    _find_store(keeper, path)
-    return _checked(keeper, path)
+    _find_store(admin, path)
+    return _checked(admin, path)
 
 
-def back_up(keeper: Keeper, path: Path, target: Path) -> Checked:
+def back_up(admin: StoreAdmin, path: Path, target: Path) -> Checked:
     """Copy a store, also one that is in use, to a new file; it gets its name once it was found sound.
 
     Only its owner may read the file.
 
     Args:
-        keeper: knows that kind of store.
+        admin: knows that kind of store.
         path: of the store.
         target: the new file.
 
@@ -124,20 +121,20 @@ def back_up(keeper: Keeper, path: Path, target: Path) -> Checked:
         StoreCorrupt: the copy is damaged as the store is; there is no backup.
         StoreError: the store cannot be read, or the target not be written.
     """
-    _find_store(keeper, path)
+    _find_store(admin, path)
     _refuse_existing(target)
-    _refuse_own((path, keeper.main(path)), target)
-    return copy_verified(keeper, path, target)
+    _refuse_own((path, admin.main(path)), target)
+    return _copy_verified(admin, path, target)
 
 
-def copy_verified(copier: Copier, path: Path, target: Path) -> Checked:
+def _copy_verified(admin: StoreAdmin, path: Path, target: Path) -> Checked:
     """Copy a store to a new file; see `back_up`."""
     part = _beside(target)
     try:
         _make_private(part)
         with _telling_of_room(f"no space is left for the backup {target}"):
-            copier.copy(path, part)
-        seen = _sound(copier, part, f"{path} is damaged, so there is no backup")
+            admin.copy(path, part)
+        seen = _sound(admin, part, f"{path} is damaged, so there is no backup")
         _name(part, target)
     finally:
         with suppress(OSError):  # what hinders it was told by what failed before
@@ -145,7 +142,7 @@ def copy_verified(copier: Copier, path: Path, target: Path) -> Checked:
     return seen
 
 
-def restore(keeper: Keeper, backup: Path, path: Path) -> Restored:
+def restore(admin: StoreAdmin, backup: Path, path: Path) -> Restored:
     """Put a backup in the place of a store that nobody has open, which is kept beside it.
 
     Raises:
@@ -160,25 +157,25 @@ def restore(keeper: Keeper, backup: Path, path: Path) -> Restored:
     path = Path(os.path.realpath(path))
     if os.path.realpath(backup) == str(path):
         raise UsageError(f"{backup} is the store itself: give the path of a backup")
-    main = keeper.main(path)
-    with keeper.held(path):
+    main = admin.main(path)
+    with admin.held(path):
         pass  # before minutes are spent on reading the backup
-    seen = _sound(keeper, backup, f"{backup} is damaged, and nothing was changed")
+    seen = _sound(admin, backup, f"{backup} is damaged, and nothing was changed")
     part = _beside(main)
     try:
         with _telling_of_room(f"no space is left to restore {path}, and nothing was changed"):
             if main.exists():
-                keeper.settle(path)
-        with keeper.held(path):
+                admin.checkpoint(path)
+        with admin.held(path):
             with _telling_of_room(f"no space is left to restore {path}, and nothing was changed"):
                 _make_private(part)
-                keeper.copy(backup, part)
-                _sound(keeper, part, f"{backup} was copied with damage, and nothing was changed")
-                generation = keeper.renew(part, path)
+                admin.copy(backup, part)
+                _sound(admin, part, f"{backup} was copied with damage, and nothing was changed")
+                generation = admin.renew(part, path)
             model = next((file for file in (main, path) if file.exists()), main.parent)
             _as_owned_as(model, part, main.with_name(f"{main.name}.lock"))
-            aside = _exchange(part, main, keeper.companion)
-        keeper.finish(path)
+            aside = _exchange(part, main)
+        admin.finish(path)
     finally:
         with suppress(OSError):  # what hinders it was told by what failed before
             part.unlink(missing_ok=True)
@@ -194,42 +191,42 @@ def _telling_of_room(what: str) -> Iterator[None]:
         raise StoreFull(f"{what}: free some on its disk, then try again ({error})") from error
 
 
-def _exchange(part: Path, path: Path, companion: str) -> Path | None:
+def _exchange(part: Path, path: Path) -> Path | None:
     """Give `part` the store's name and the store's files names of their own."""
-    changes = path.with_name(path.name + companion)
+    changes = path.with_name(path.name + _LOG)
     moment = datetime.datetime.now(datetime.UTC).strftime("%Y%m%dT%H%M%S.%fZ")
     name = path.with_name(f"{path.name}.replaced-{moment}")
-    there = {path: name, changes: name.with_name(name.name + companion)}
+    there = {path: name, changes: name.with_name(name.name + _LOG)}
     kept = {file: aside for file, aside in there.items() if file.exists()}
     for file, aside in kept.items():
         os.link(file, aside)
     if kept:
-        _sync(path.parent)
+        sync_folder(path.parent)
     # Before the exchange: changes of the old store must never be applied to the new one.
     changes.unlink(missing_ok=True)
-    _sync(path.parent)
+    sync_folder(path.parent)
     part.replace(path)
-    _sync(path.parent)
+    sync_folder(path.parent)
     return name if kept else None
 
 
-def _checked(copier: Copier, path: Path) -> Checked:
+def _checked(admin: StoreAdmin, path: Path) -> Checked:
     try:
-        return copier.check(path)
+        return admin.check(path)
     except StoreCorrupt as error:
         return Checked(findings=(str(error),))
 
 
-def _sound(copier: Copier, path: Path, otherwise: str) -> Checked:
-    seen = _checked(copier, path)
+def _sound(admin: StoreAdmin, path: Path, otherwise: str) -> Checked:
+    seen = _checked(admin, path)
     if seen.findings:
         more = f" (and {len(seen.findings) - 1} more)" if len(seen.findings) > 1 else ""
         raise StoreCorrupt(f"{otherwise}: {seen.findings[0]}{more}; 'track check' lists everything")
     return seen
 
 
-def _find_store(keeper: Keeper, path: Path) -> None:
-    main = keeper.main(path)
+def _find_store(admin: StoreAdmin, path: Path) -> None:
+    main = admin.main(path)
     _find(main if main.exists() and not path.exists() else path, "store")
 
 
@@ -247,7 +244,7 @@ def _refuse_existing(target: Path) -> None:
 
 def _refuse_own(files: tuple[Path, Path], target: Path) -> None:
     """A copy that has the name of a store's log would be taken for it."""
-    taken = {os.path.realpath(file) + suffix for file in files for suffix in _COMPANIONS}
+    taken = {os.path.realpath(file) + suffix for file in files for suffix in _SIDECARS}
     if os.path.realpath(target) in {*taken, os.path.realpath(files[1])}:
         raise UsageError(f"{target} is a name that belongs to the store {files[0]} itself: give another name")
 
@@ -277,7 +274,7 @@ def _name(part: Path, target: Path) -> None:
         _refuse_existing(target)
     except OSError:  # a file system without hard links
         part.rename(target)
-    _sync(target.parent)
+    sync_folder(target.parent)
 
 
 def _as_owned_as(model: Path, *files: Path) -> None:
@@ -288,9 +285,42 @@ def _as_owned_as(model: Path, *files: Path) -> None:
             os.chown(file, owner.st_uid, owner.st_gid)
 
 
-def _sync(folder: Path) -> None:
-    descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
+def copied_before_migration(admin: StoreAdmin, path: Path, found: int, wanted: int) -> Path:
+    """Copy a store that is about to be migrated; nobody may change it meanwhile.
+
+    Args:
+        admin: knows that kind of store.
+        path: of the store.
+        found: its version.
+        wanted: the version that it will have.
+
+    Returns:
+        the copy, which only its owner may read.
+
+    Raises:
+        StoreFull: there is no room for the copy.
+        StoreCorrupt: the store is damaged, and a migration might make that worse.
+        StoreError: the copy cannot be made for another reason.
+    """
+    moment = datetime.datetime.now(datetime.UTC).strftime("%Y%m%dT%H%M%S.%fZ")
+    target = path.with_name(f"{path.name}.v{found}-{moment}.bak")
+    unchanged = f"{path} is of version {found} and stays so"
+    _log.warning(
+        "%s is of version %d: it is copied (%.1f MB) and the copy checked before it is migrated to version "
+        "%d; that takes its time if it is large",
+        *(path, found, path.stat().st_size / 1e6, wanted),
+    )
     try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
+        _copy_verified(admin, path, target)
+    except StoreFull as error:
+        raise StoreFull(
+            f"{unchanged}: no space is left for the copy of it that is made before it is migrated; free some "
+            "on its disk, then open it again"
+        ) from error
+    except OSError as error:
+        raise StoreError(
+            f"{unchanged}: no copy of it could be made before it is migrated ({error.strerror}); check the "
+            f"disk and the folder {path.parent}"
+        ) from error
+    _log.warning("migrating %s from version %d to %d; %s is what it was before", path, found, wanted, target)
+    return target

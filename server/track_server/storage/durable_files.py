@@ -1,164 +1,229 @@
-"""Files that only the server's own user may read, written so that a reader never sees half of one."""
+"""Files that are, at every moment and after every power cut, either the old ones or the new ones."""
 
 from __future__ import annotations
 
+import errno
 import fcntl
 import os
-import stat
-import tempfile
-from collections.abc import Iterator
-from contextlib import contextmanager
+import secrets
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
+from typing import Final
 
-from track_protocol.errors import StoreError, StoreReadOnly, UsageError
+from track_protocol.errors import StoreError, StoreFailed, StoreFull, StoreReadOnly
 
-__all__ = ["home_folder", "locked", "owned_folder", "read_private", "refuse_readable", "write_atomic"]
+__all__ = [
+    "create_private",
+    "give_to_owner",
+    "locked",
+    "replace_file",
+    "rewrite",
+    "store_error",
+    "sync",
+    "sync_file",
+    "sync_folder",
+]
 
+_FAILED: Final = frozenset({errno.EIO, errno.ENXIO, errno.ENODEV, errno.EUCLEAN, errno.ESTALE})
+"""What a disk that fails answers, as opposed to one that refuses."""
 
-def home_folder(path: Path) -> Path:
-    """Make the server's home (0700) if it is not there; root may use the home of another user.
-
-    Raises:
-        UsageError: others may write to it, or it is another user's.
-        StoreReadOnly: it cannot be made.
-    """
-    with _explained(path):
-        path.mkdir(mode=0o700, parents=True, exist_ok=True)
-        found = path.stat()
-    if os.geteuid() not in (0, found.st_uid):
-        raise UsageError(f"{path} belongs to user {found.st_uid}: run as that user, or choose another home")
-    if found.st_mode & 0o022:
-        raise UsageError(
-            f"{path} may be written to by others, who could replace the server's key: chmod 700 {path}"
-        )
-    return path
+_PIECE: Final = 2**20
+_FULL_SYNC: Final[int | None] = getattr(fcntl, "F_FULLFSYNC", None)
 
 
-def owned_folder(path: Path) -> Path:
-    """Make a folder (0700) in a place where others may have been first, and require that it is ours.
+def replace_file(
+    path: str | Path,
+    pieces: Iterable[bytes],
+    *,
+    mode: int | None = 0o600,
+    unfinished: Path | None = None,
+) -> None:
+    """Replace a file as a whole, durably: write beside it, flush to the disk, rename, flush the folder.
 
-    Raises:
-        UsageError: it is somebody else's, or not a folder.
-        StoreReadOnly: it cannot be made.
-    """
-    with _explained(path):
-        path.mkdir(mode=0o700, exist_ok=True)
-        found = path.lstat()
-    if not stat.S_ISDIR(found.st_mode) or found.st_uid != os.geteuid():
-        raise UsageError(
-            f"{path} is not a folder of this user, so credentials cannot be left in it: remove it, or "
-            "set XDG_RUNTIME_DIR to a folder of your own"
-        )
-    if found.st_mode & 0o022:
-        path.chmod(0o700)
-    return path
-
-
-def read_private(path: Path) -> bytes | None:
-    """The content of a file, None if there is none.
-
-    Raises:
-        UsageError: others may read it, or it is another user's.
-        StoreError: it cannot be read.
-    """
-    try:
-        with path.open("rb") as file:
-            refuse_readable(path, os.fstat(file.fileno()))
-            return file.read()
-    except FileNotFoundError:
-        return None
-    except OSError as error:
-        raise StoreError(f"{path} cannot be read: {error.strerror}") from error
-
-
-def refuse_readable(path: Path, found: os.stat_result, *, group_of_root: bool = False) -> None:
-    """Require that a secret file is ours (or its folder's owner's) and that nobody else may read it.
+    What root writes belongs to the owner of the folder, so that a server that is not root's can use it.
 
     Args:
-        path: the file, for the message.
-        found: what `os.fstat` says of the open file.
-        group_of_root: accept a file of root's that its group may read, as keys in /etc/ssl/private are.
+        path: the file.
+        pieces: the new content, piece by piece.
+        mode: its permissions, whatever the umask; None for those that it has, 0600 if it is not there yet.
+        unfinished: name of the file to write first, in the same folder; one that is there is overwritten.  By
+            default the name is one that nobody has.
 
     Raises:
-        UsageError: it is not so.
+        StoreReadOnly: the file or its folder does not take writes.
+        StoreFull: the disk is full.
+        StoreFailed: the disk fails.
+        StoreError: it cannot be written for another reason.
     """
-    if group_of_root and found.st_uid == 0 and not found.st_mode & 0o037:
-        return
-    if found.st_uid not in (os.geteuid(), path.parent.stat().st_uid):
-        raise UsageError(
-            f"{path} belongs to user {found.st_uid}, who could read or change it: chown it to yourself"
-        )
-    if found.st_mode & 0o077:
-        raise UsageError(
-            f"{path} may be read by others (mode {stat.S_IMODE(found.st_mode):04o}): what it holds must be "
-            f"taken for known; if it is not, chmod 600 {path}"
-        )
+    target = Path(os.path.realpath(path))
+    beside = unfinished or target.with_name(f".{target.name}.{secrets.token_hex(8)}.tmp")
+    try:
+        _write(beside, pieces, _mode_of(target) if mode is None else mode)
+        os.replace(beside, target)
+        sync_folder(target.parent)
+    except BaseException as error:
+        with suppress(OSError):
+            beside.unlink()
+        if isinstance(error, OSError):
+            raise store_error(target, "written", error) from error
+        raise
 
 
-def write_atomic(path: Path, data: bytes, *, mode: int = 0o600) -> None:
-    """Replace a file as a whole, durably: temporary file in the same folder, fsync, rename, fsync folder.
+def _write(path: Path, pieces: Iterable[bytes], mode: int) -> None:
+    with suppress(FileNotFoundError):
+        path.unlink()
+    # A new file, so that nobody who could lay a link there has another file overwritten by it.
+    with open(_create(path), "wb") as file:
+        os.fchmod(file.fileno(), mode)
+        give_to_owner(file.fileno(), path.parent)
+        file.writelines(pieces)
+        file.flush()
+        sync(file.fileno())
 
-    Root gives the file to the owner of the folder, so that the server can still read what
-    ``sudo track user add`` wrote.
 
-    Raises:
-        StoreReadOnly: it cannot be written.
-    """
-    with _explained(path):
-        folder = path.parent.stat()
-        descriptor, temporary = tempfile.mkstemp(prefix=f".{path.name}.", dir=path.parent)
-        try:
-            with open(descriptor, "wb") as file:
-                os.fchmod(descriptor, mode)
-                _give_to_owner(descriptor, folder)
-                file.write(data)
-                file.flush()
-                os.fsync(descriptor)
-            os.replace(temporary, path)
-        except BaseException:
-            os.unlink(temporary)
-            raise
-        _sync_folder(path.parent)
+def _mode_of(path: Path) -> int:
+    try:
+        return path.stat().st_mode & 0o7777
+    except FileNotFoundError:
+        return 0o600
+
+
+def _create(path: Path) -> int:
+    return os.open(path, os.O_CREAT | os.O_EXCL | os.O_WRONLY | os.O_CLOEXEC, 0o600)
 
 
 @contextmanager
 def locked(path: Path) -> Iterator[None]:
     """Hold the lock of a lock file, waiting for whoever holds it; the file itself stays for ever.
 
-    Root gives the file to the owner of the folder, as `write_atomic` does.
-
     Raises:
-        StoreReadOnly: the lock file cannot be made, or is a link.
+        StoreReadOnly, StoreError: the lock file cannot be made, or is a link.
     """
-    with _explained(path):
-        descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
     try:
-        with _explained(path):
-            _give_to_owner(descriptor, path.parent.stat())
+        descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
+    except OSError as error:
+        raise store_error(path, "opened", error) from error
+    try:
+        give_to_owner(descriptor, path.parent)
         fcntl.flock(descriptor, fcntl.LOCK_EX)
         yield
     finally:
         os.close(descriptor)
 
 
-def _give_to_owner(descriptor: int, folder: os.stat_result) -> None:
-    if os.geteuid() == 0 and folder.st_uid != 0:
-        os.fchown(descriptor, folder.st_uid, folder.st_gid)
+def give_to_owner(descriptor: int, folder: Path) -> None:
+    """Let a file that root has made belong to the owner of its folder."""
+    if os.geteuid() == 0:
+        owner = folder.stat()
+        if owner.st_uid:
+            os.fchown(descriptor, owner.st_uid, owner.st_gid)
 
 
-def _sync_folder(path: Path) -> None:
-    descriptor = os.open(path, os.O_RDONLY | os.O_DIRECTORY)
+def create_private(path: Path) -> None:
+    """Make an empty file that nobody else may read, whatever the umask; one that is there stays as it is.
+
+    Raises:
+        StoreReadOnly, StoreFull, StoreFailed, StoreError: it cannot be made.
+    """
     try:
-        os.fsync(descriptor)
+        os.close(_create(path))
+    except FileExistsError:
+        return
+    except OSError as error:
+        raise store_error(path, "created", error) from error
+
+
+def rewrite(path: str | Path) -> None:
+    """Make durable what a file seems to hold, by writing it once more, through a descriptor of its own.
+
+    After a flush that failed, Linux takes the pages for written, and lets everybody read from memory what the
+    disk never got; flushing again then succeeds and does nothing.  Only a new write makes it try again.
+    Nobody else may write to the file meanwhile.
+
+    Args:
+        path: the file; one that is not there is as durable as can be.
+
+    Raises:
+        StoreFailed, StoreFull, StoreReadOnly, StoreError: it could not be.
+    """
+    path = Path(path)
+    try:
+        descriptor = os.open(path, os.O_RDWR | os.O_CLOEXEC)
+    except FileNotFoundError:
+        return
+    except OSError as error:
+        raise store_error(path, "opened", error) from error
+    try:
+        _rewrite(descriptor)
+    except OSError as error:
+        raise store_error(path, "written", error) from error
     finally:
         os.close(descriptor)
 
 
-@contextmanager
-def _explained(path: Path) -> Iterator[None]:
+def _rewrite(descriptor: int) -> None:
+    size, offset = os.fstat(descriptor).st_size, 0
+    # A length that was not flushed is not written again either, unless it changes.
+    os.ftruncate(descriptor, size + 1)
+    while offset < size:
+        piece = os.pread(descriptor, min(_PIECE, size - offset), offset)
+        if not piece:
+            raise OSError(errno.EIO, "it ends too early")
+        offset += os.pwrite(descriptor, piece, offset)
+    os.ftruncate(descriptor, size)
+    sync(descriptor)
+
+
+def sync(descriptor: int) -> None:
+    """Flush a file or a folder to the disk, and not only to the disk's own memory.
+
+    On macOS `os.fsync` ends at that memory, and ``F_FULLFSYNC`` goes on; not all file systems know it there.
+    """
+    if _FULL_SYNC is not None:
+        with suppress(OSError):
+            fcntl.fcntl(descriptor, _FULL_SYNC)
+            return
+    os.fsync(descriptor)
+
+
+def sync_file(path: Path) -> None:
+    """Flush a file to the disk."""
+    _sync_path(path, os.O_RDONLY)
+
+
+def sync_folder(folder: Path) -> None:
+    """Flush a folder's list of names to the disk."""
+    _sync_path(folder, os.O_RDONLY | os.O_DIRECTORY)
+
+
+def _sync_path(path: Path, flags: int) -> None:
+    descriptor = os.open(path, flags | os.O_CLOEXEC)
     try:
-        yield
-    except OSError as error:
-        raise StoreReadOnly(
-            f"{path} cannot be written: {error.strerror}; check its folder's owner, mode and free space"
-        ) from error
+        sync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def store_error(path: Path, done: str, error: OSError) -> StoreError:
+    """The error for a file that could not be read or written.
+
+    Args:
+        path: the file.
+        done: what was to be done to it, as a participle.
+        error: what the system said.
+    """
+    if error.errno in (errno.EACCES, errno.EPERM, errno.EROFS):
+        return StoreReadOnly(
+            f"{path} cannot be {done}: {error.strerror}: allow this user to write it and its folder, "
+            "or choose another place"
+        )
+    if error.errno in (errno.ENOSPC, errno.EDQUOT):
+        return StoreFull(
+            f"{path} cannot be {done}: {error.strerror}: free some space, and writing goes on by itself"
+        )
+    if error.errno in _FAILED:
+        return StoreFailed(
+            f"{path} cannot be {done}: {error.strerror}: the disk fails; check it and the system's log"
+        )
+    return StoreError(f"{path} cannot be {done}: {error.strerror}: check the path and the disk")

@@ -20,16 +20,15 @@ from track_server.storage.admin import Checked
 from track_server.storage.json_document import is_as_written, parse_document
 from track_server.storage.json_file import FileStore
 from track_server.storage.json_writer import Files, Record, checksum_of, write_record
-from track_server.storage.sqlite.copy import opened_alone
-from track_server.storage.sqlite.keeper import SqliteKeeper
+from track_server.storage.sqlite.admin import SqliteAdmin, opened_alone
 
-__all__ = ["FileKeeper"]
+__all__ = ["FileAdmin"]
 
 _MAGIC: Final = b"SQLite format 3\0"
 
 
-class FileKeeper(SqliteKeeper):
-    """Looks after file stores; see `track_server.storage.admin.Keeper`.
+class FileAdmin(SqliteAdmin):
+    """Looks after file stores; see `track_server.storage.admin.StoreAdmin`.
 
     A path is that of a document, whose sidecar is meant, or of a backup, which is a SQLite file.
     """
@@ -63,12 +62,12 @@ class FileKeeper(SqliteKeeper):
             write_record(db, Record(1, None if checksum is None else 0, checksum))
         return generation
 
-    def settle(self, path: Path) -> None:
+    def checkpoint(self, path: Path) -> None:
         """Bring the sidecar up to date and leave no log, as far as the store can still be opened.
 
         The document stays as it is, also beside the new store: a copy of it is left.
         """
-        super().settle(self.main(path))
+        SqliteAdmin().checkpoint(self.main(path))
         if path.exists():
             moment = datetime.datetime.now(datetime.UTC).strftime("%Y%m%dT%H%M%S.%fZ")
             os.link(path, path.with_name(f"{path.name}.replaced-{moment}"))

@@ -34,8 +34,7 @@ from typing import Final
 import apsw
 
 from track_protocol.errors import StoreCorrupt, StoreError, StoreReadOnly
-from track_server.storage.durable_files import locked
-from track_server.storage.file_write import store_error, sync_folder
+from track_server.storage.durable_files import locked, store_error, sync_folder
 from track_server.storage.json_document import load_document, parse_document
 from track_server.storage.json_writer import (
     COUNT_UP,
@@ -54,6 +53,7 @@ from track_server.storage.sqlite.read import SqliteView
 from track_server.storage.sqlite.schema import CONTENT, inspect, open_reader, set_generation
 from track_server.storage.sqlite.store import SqliteStore
 from track_server.storage.sqlite.write import SqliteTransaction
+from track_server.storage.unit_of_work import Memory, UnitOfWork
 
 __all__ = ["FileStore"]
 
@@ -176,7 +176,7 @@ class FileStore(SqliteStore):
         is_new = record == Record()
         if not is_new:
             _log.warning("%s was edited: what it says replaces what %s held", document, self._path)
-        tx = super().begin()
+        tx = UnitOfWork(super().begin(), Memory())
         try:
             with translated(self._path):
                 for table in CONTENT:
@@ -192,9 +192,10 @@ class FileStore(SqliteStore):
             raise
 
 
-def _load(content: dict[str, object], tx: SqliteTransaction, document: Path) -> None:
+def _load(content: dict[str, object], tx: UnitOfWork, document: Path) -> None:
     try:
         load_document(content, tx, str(document))
+        tx.flush()
     except (apsw.ConstraintError, apsw.MismatchError) as error:
         raise StoreCorrupt(
             f"{document} is JSON whose parts do not fit together ({error}): correct it, or restore a backup"

@@ -23,8 +23,7 @@ from typing import Final
 import apsw
 
 from track_protocol.errors import StoreCorrupt, StoreError
-from track_server.storage.durable_files import locked
-from track_server.storage.file_write import store_error, write_durably
+from track_server.storage.durable_files import locked, replace_file, store_error
 from track_server.storage.json_document import DocumentHeader, document_lines, is_as_written, parse_document
 from track_server.storage.sqlite.errors import translated
 from track_server.storage.sqlite.schema import generation_of, open_annotator, open_reader
@@ -232,14 +231,14 @@ class DocumentWriter:
             SqliteWholeView(db, str(self._files.sidecar)), DocumentHeader(generation, record.changes)
         )
 
-        def pieces() -> Iterator[str]:
-            for piece in lines:
-                digest.update(piece.encode())
+        def pieces() -> Iterator[bytes]:
+            for piece in map(str.encode, lines):
+                digest.update(piece)
                 yield piece
             if self._signature() != signature:
                 raise both_changed(self._files)
 
-        write_durably(self._files.document, pieces(), self._files.unfinished)
+        replace_file(self._files.document, pieces(), mode=None, unfinished=self._files.unfinished)
         self._known = self._signature(), digest.hexdigest()
         return Record(record.changes, record.changes, digest.hexdigest())
 

@@ -40,7 +40,7 @@ def test_a_trial_goes_by_uid_beginning_id_or_name(protocol: Protocol, uids: list
 
 @pytest.mark.parametrize("name", ["nobody", "", "0123", "zz_0", "0" * 32])
 def test_a_trial_that_is_not_there(protocol: Protocol, name: str) -> None:
-    with pytest.raises(ItemNotFound, match="no trial goes by"):
+    with pytest.raises(ItemNotFound, match="no trial is called"):
         find_trial(protocol, name)
 
 

@@ -56,7 +56,7 @@ def test_a_point_is_sent_without_anybody_asking(store: MemoryStore, outbox: Outb
 def test_a_sender_that_went_to_sleep_wakes_for_a_point(
     store: MemoryStore, outbox: Outbox, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(sender_module, "_STAYS_AWAKE", 0.0)
+    monkeypatch.setattr(sender_module, "AWAKE_S", 0.0)
     write = outbox.writer(TRIAL)
     for step in range(20):
         write(step, {"loss": 1.0})

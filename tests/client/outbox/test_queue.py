@@ -35,7 +35,7 @@ def test_a_full_outbox_waits_once_and_then_drops_at_once(
     # The row that filled the outbox waited in vain like those behind it.
     assert outbox.dropped == 1_001
     store.away = False
-    outbox._sender._limits = Limits()
+    outbox._sender.delivery.limits = Limits()
     outbox.close()
     assert [point.value for point in store.points] == [float(step) for step in range(999)]
     numbers = [seq for _, seq, _, _ in store.calls] + [point.seq for point in store.points]
@@ -53,7 +53,7 @@ def test_a_call_that_found_no_room_is_told_so_and_none_before_it_is_dropped(
     assert drained == [True, True, True, False, False]
     assert outbox.dropped == 2
     store.away = False
-    outbox._sender._limits = Limits()
+    outbox._sender.delivery.limits = Limits()
     outbox.close()
     assert len(store.calls) == 3
 

@@ -261,7 +261,7 @@ def test_a_reader_may_read_on_after_it_was_refused_to_log(store: MemoryStore, ou
     outbox.log("add_trial_tags", {"trial": TRIAL, "tags": {}})
     with ThreadPoolExecutor(1) as thread:
         answer = thread.submit(outbox.call, "get_project", {"project": {"uid": "p"}}, 10.0)
-        wait_until(lambda: outbox._sender._waiting, "the read stands behind the log call")
+        wait_until(lambda: outbox._sender.delivery.waiters, "the read stands behind the log call")
         store.away = False
         assert answer.result() == "found"
 
@@ -333,7 +333,7 @@ def test_the_end_of_the_process_does_not_wait_for_an_address_that_does_not_answe
     store: MemoryStore, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     # Fails when `Outbox.leave` gives each attempt its own time, though there is none left.
-    monkeypatch.setattr(sender_module, "_ENDS", 3600.0)
+    monkeypatch.setattr(sender_module, "CLOSE_TIMEOUT_S", 3600.0)
     answers = threading.Event()
 
     class SilentLink(MemoryLink):

@@ -105,7 +105,7 @@ def test_what_is_in_no_file_has_no_lock() -> None:
         MultiLock(get_protocol("none"))
 
 
-class Keeper:
+class StoreAdmin:
     """As scripts have it: a lock, and a storage in a file."""
 
     def __init__(self, path: Path) -> None:
@@ -127,7 +127,7 @@ class Keeper:
 
 
 def test_a_guarded_call_reads_before_and_saves_afterwards(tmp_path: Path) -> None:
-    first, second = Keeper(tmp_path / "x.json"), Keeper(tmp_path / "x.json")
+    first, second = StoreAdmin(tmp_path / "x.json"), StoreAdmin(tmp_path / "x.json")
     first.add("a")
     second.add("b")
     assert first.names() == {"a", "b"}
@@ -135,22 +135,22 @@ def test_a_guarded_call_reads_before_and_saves_afterwards(tmp_path: Path) -> Non
 
 
 def test_a_guarded_call_notices_who_writes_without_the_lock(tmp_path: Path) -> None:
-    keeper = Keeper(tmp_path / "x.json")
-    keeper.add_while("a", lambda: None)
+    admin = StoreAdmin(tmp_path / "x.json")
+    admin.add_while("a", lambda: None)
     with pytest.raises(ConcurrentWrite, match="was changed by others during add_while"):
-        keeper.add_while("b", lambda: os.utime(tmp_path / "x.json", (0, 0)))
-    assert keeper.names() == {"a"}
+        admin.add_while("b", lambda: os.utime(tmp_path / "x.json", (0, 0)))
+    assert admin.names() == {"a"}
 
 
 def test_a_guarded_call_that_raises_saves_nothing(tmp_path: Path) -> None:
-    keeper = Keeper(tmp_path / "x.json")
+    admin = StoreAdmin(tmp_path / "x.json")
 
     def fail() -> None:
         raise ValueError("no")
 
     with pytest.raises(ValueError, match="no"):
-        keeper.add_while("a", fail)
-    assert keeper.names() == set()
+        admin.add_while("a", fail)
+    assert admin.names() == set()
 
 
 def test_an_object_without_a_storage_is_committed() -> None:

@@ -25,10 +25,11 @@ from track_protocol.errors import (
 )
 from track_protocol.wire.batch import METRIC
 from track_protocol.wire.columns import pack
-from track_server.app import kept_store, open_store
+from track_server.app import admin_of, open_store
 from track_server.network.runtime import ServerRecord, write_server_record
-from track_server.storage.admin import Checked, Keeper, Restored, back_up, check, restore
+from track_server.storage.admin import Checked, Restored, StoreAdmin, back_up, check, restore
 from track_server.storage.contract import Points
+from track_server.storage.unit_of_work import begin
 
 VALUES = [float(value) for value in range(100)]
 
@@ -43,8 +44,8 @@ def uri(request: pytest.FixtureRequest, tmp_path: Path) -> str:
     return text
 
 
-def kept(uri: str) -> tuple[Keeper, Path]:
-    return kept_store(uri, None)
+def kept(uri: str) -> tuple[StoreAdmin, Path]:
+    return admin_of(uri, None)
 
 
 def checked(uri: str) -> Checked:
@@ -56,14 +57,14 @@ def backed_up(uri: str, target: Path) -> Checked:
 
 
 def restored(backup: Path, uri: str) -> Restored:
-    keeper, path = kept(uri)
-    return restore(keeper, backup, path)
+    admin, path = kept(uri)
+    return restore(admin, backup, path)
 
 
 def main_of(uri: str) -> Path:
     """The SQLite file that holds a store."""
-    keeper, path = kept(uri)
-    return keeper.main(path)
+    admin, path = kept(uri)
+    return admin.main(path)
 
 
 def values_of(uri: str) -> list[float]:
@@ -277,14 +278,14 @@ def test_a_backup_that_is_not_there_is_not_found(uri: str, tmp_path: Path) -> No
 
 
 def test_the_store_is_that_of_the_homes_last_server_or_its_own(tmp_path: Path) -> None:
-    assert kept_store(None, tmp_path)[1] == tmp_path / "track.db"
+    assert admin_of(None, tmp_path)[1] == tmp_path / "track.db"
     write_server_record(tmp_path, ServerRecord("127.0.0.1", 1, None, "sha256:x", 1, "file:/data/runs.json"))
-    assert kept_store(None, tmp_path)[1] == Path("/data/runs.json")
+    assert admin_of(None, tmp_path)[1] == Path("/data/runs.json")
 
 
 def test_a_store_in_memory_cannot_be_looked_after() -> None:
     with pytest.raises(UsageError, match="memory only"):
-        kept_store("ephemeral:", None)
+        admin_of("ephemeral:", None)
 
 
 def test_a_store_of_a_newer_version_is_replaced_and_kept_as_it_is(uri: str, tmp_path: Path) -> None:
@@ -324,12 +325,12 @@ def test_what_is_left_of_a_store_whose_file_is_gone_is_kept_by_a_restore(uri: st
 def test_a_backup_without_room_says_so_and_promises_nothing(
     uri: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    keeper, _ = kept(uri)
+    admin, _ = kept(uri)
 
     def no_room(path: Path, target: Path) -> None:
         raise StoreFull("no space is left, and writing goes on by itself")
 
-    monkeypatch.setattr(type(keeper), "copy", staticmethod(no_room))
+    monkeypatch.setattr(type(admin), "copy", staticmethod(no_room))
     with pytest.raises(StoreFull, match=r"no space is left for the backup .* then try again"):
         backed_up(uri, tmp_path / "backup")
     assert list(tmp_path.glob("*backup*")) == []
@@ -399,7 +400,7 @@ def test_what_was_stored_beside_an_edited_document_is_kept_as_the_message_says(d
 
 def test_a_client_whose_clock_says_nan_hinders_no_backup(uri: str, tmp_path: Path) -> None:
     store = open_store(uri, exclusive=False)
-    tx = store.begin()
+    tx = begin(store)
     tx.append_points(trial_id(), METRIC, "loss", None, Points(pack([100]), pack([math.nan]), pack([1.0])))
     tx.commit()
     store.close()

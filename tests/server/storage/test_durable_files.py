@@ -1,15 +1,29 @@
+"""Files that are replaced as a whole, and what the system only seems to have on the disk."""
+
 from __future__ import annotations
 
+import errno
 import os
 import stat
 import subprocess
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
-from track_protocol.errors import StoreReadOnly, UsageError
-from track_server.storage.durable_files import home_folder, locked, owned_folder, read_private, write_atomic
+from faulty_disk import Fault, FaultyDisk
+from recording_vfs import Disk, Event, SyncFailed, Write
+from track_protocol.errors import StoreError, StoreFailed, StoreFull, StoreReadOnly
+from track_server.storage import durable_files
+from track_server.storage.durable_files import (
+    create_private,
+    locked,
+    replace_file,
+    rewrite,
+    store_error,
+    sync,
+)
 
 needs_root = pytest.mark.skipif(os.geteuid() != 0, reason="only root can give a file to another user")
 SOMEBODY = 12345
@@ -17,121 +31,149 @@ SOMEBODY = 12345
 COUNT = """
 import sys
 from pathlib import Path
-from track_server.storage.durable_files import locked, read_private, write_atomic
+from track_server.storage.durable_files import locked, replace_file
 
 folder = Path(sys.argv[1])
 for _ in range(20):
     with locked(folder / "lock"):
-        count = int(read_private(folder / "count") or b"0")
-        write_atomic(folder / "count", str(count + 1).encode())
+        count = int((folder / "count").read_text()) if (folder / "count").exists() else 0
+        replace_file(folder / "count", [str(count + 1).encode()])
 """
+
+
+@pytest.fixture
+def path(tmp_path: Path) -> Path:
+    file = tmp_path / "log"
+    file.write_bytes(bytes(range(256)) * 10_000)
+    return file
+
+
+def test_a_file_that_is_rewritten_stays_as_it_is(path: Path) -> None:
+    before = path.read_bytes()
+    rewrite(path)
+    assert path.read_bytes() == before
+
+
+def test_what_a_failed_flush_has_left_in_memory_is_on_the_disk_afterwards(path: Path) -> None:
+    trace: list[Event] = [Write("log", 0, path.read_bytes()), SyncFailed("log", reached=False)]
+    with FaultyDisk(trace.append).installed():
+        rewrite(path)
+    disk = Disk({"log": b""})
+    for event in trace:
+        disk.take(event)
+    assert disk.durable("log") == path.read_bytes()
+
+
+def test_a_file_that_is_not_there_needs_no_writing(tmp_path: Path) -> None:
+    rewrite(tmp_path / "nothing")
+    assert not (tmp_path / "nothing").exists()
+
+
+@pytest.mark.parametrize("call", ["sync", "write", "truncate"])
+def test_a_disk_that_fails_is_told(path: Path, call: str) -> None:
+    before = path.read_bytes()
+    disk = FaultyDisk(lambda event: None)
+    disk.arm(Fault(call, at=1))
+    with disk.installed(), pytest.raises(StoreFailed, match="log cannot be written: Input/output error"):
+        rewrite(path)
+    assert path.read_bytes()[: len(before)] == before
+
+
+@pytest.mark.parametrize(
+    ("number", "kind"),
+    [(errno.EIO, StoreFailed), (errno.ENOSPC, StoreFull), (errno.EROFS, StoreReadOnly)],
+)
+def test_what_the_system_says_has_its_class(number: int, kind: type[Exception]) -> None:
+    error = store_error(Path("/data/runs.json"), "written", OSError(number, "why"))
+    assert type(error) is kind
+    assert "/data/runs.json cannot be written: why" in str(error)
+
+
+# -- replacing -----------------------------------------------------------------------------------
 
 
 def mode_of(path: Path) -> int:
     return stat.S_IMODE(path.stat().st_mode)
 
 
-def test_a_new_home_is_open_to_its_owner_only(tmp_path: Path) -> None:
-    assert mode_of(home_folder(tmp_path / "a" / "home")) == 0o700
+@pytest.fixture(params=[0, 0o022, 0o077], ids=oct)
+def umask(request: pytest.FixtureRequest) -> Iterator[int]:
+    before = os.umask(request.param)
+    yield request.param
+    os.umask(before)
 
 
-@pytest.mark.parametrize("mode", [0o770, 0o702])
-def test_a_home_that_others_may_write_to_is_refused(tmp_path: Path, mode: int) -> None:
-    tmp_path.chmod(mode)
-    with pytest.raises(UsageError, match="chmod 700"):
-        home_folder(tmp_path)
-
-
-def test_a_home_that_is_a_file_is_a_clear_error(tmp_path: Path) -> None:
-    (tmp_path / "home").touch()
-    with pytest.raises(StoreReadOnly, match="home"):
-        home_folder(tmp_path / "home")
-
-
-def test_an_owned_folder_that_others_may_write_to_is_closed(tmp_path: Path) -> None:
-    (tmp_path / "run").mkdir()
-    (tmp_path / "run").chmod(0o777)
-    assert mode_of(owned_folder(tmp_path / "run")) == 0o700
-
-
-def test_a_link_is_no_owned_folder(tmp_path: Path) -> None:
-    (tmp_path / "real").mkdir()
-    (tmp_path / "link").symlink_to(tmp_path / "real")
-    with pytest.raises(UsageError, match="link"):
-        owned_folder(tmp_path / "link")
-
-
-@needs_root
-def test_somebody_elses_folder_is_no_owned_folder(tmp_path: Path) -> None:
-    (tmp_path / "run").mkdir()
-    os.chown(tmp_path / "run", SOMEBODY, SOMEBODY)
-    with pytest.raises(UsageError, match="XDG_RUNTIME_DIR"):
-        owned_folder(tmp_path / "run")
-
-
-def test_a_missing_file_is_none(tmp_path: Path) -> None:
-    assert read_private(tmp_path / "none") is None
-
-
-def test_what_was_written_is_read_and_nobody_else_may(tmp_path: Path) -> None:
-    write_atomic(tmp_path / "file", b"one")
-    write_atomic(tmp_path / "file", b"two")
-    assert read_private(tmp_path / "file") == b"two"
+def test_a_replaced_file_may_be_read_by_its_owner_only(tmp_path: Path, umask: int) -> None:
+    replace_file(tmp_path / "file", [b"one"])
+    replace_file(tmp_path / "file", [b"t", b"wo"])
+    assert (tmp_path / "file").read_bytes() == b"two"
     assert mode_of(tmp_path / "file") == 0o600
     assert [path.name for path in tmp_path.iterdir()] == ["file"]
 
 
-@pytest.mark.parametrize("mode", [0o640, 0o604])
-def test_a_file_that_others_may_read_is_refused(tmp_path: Path, mode: int) -> None:
-    write_atomic(tmp_path / "file", b"")
-    (tmp_path / "file").chmod(mode)
-    with pytest.raises(UsageError, match="may be read by others"):
-        read_private(tmp_path / "file")
+def test_it_has_the_permissions_that_are_asked_for(tmp_path: Path, umask: int) -> None:
+    replace_file(tmp_path / "file", [], mode=0o644)
+    assert mode_of(tmp_path / "file") == 0o644
+    replace_file(tmp_path / "file", [], mode=None)
+    assert mode_of(tmp_path / "file") == 0o644
+    replace_file(tmp_path / "other", [], mode=None)
+    assert mode_of(tmp_path / "other") == 0o600
+
+
+def test_a_private_file_is_made_once(tmp_path: Path, umask: int) -> None:
+    create_private(tmp_path / "file")
+    assert mode_of(tmp_path / "file") == 0o600
+    (tmp_path / "file").write_bytes(b"content")
+    create_private(tmp_path / "file")
+    assert (tmp_path / "file").read_bytes() == b"content"
+
+
+def test_a_file_that_is_left_unfinished_is_overwritten_and_a_link_is_not_followed(tmp_path: Path) -> None:
+    (tmp_path / "victim").write_text("precious")
+    (tmp_path / "unfinished").symlink_to(tmp_path / "victim")
+    replace_file(tmp_path / "file", [b"new"], unfinished=tmp_path / "unfinished")
+    assert (tmp_path / "victim").read_text() == "precious"
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["file", "victim"]
 
 
 @needs_root
-def test_somebody_elses_file_is_refused(tmp_path: Path) -> None:
-    write_atomic(tmp_path / "file", b"")
-    os.chown(tmp_path / "file", SOMEBODY, SOMEBODY)
-    with pytest.raises(UsageError, match=str(SOMEBODY)):
-        read_private(tmp_path / "file")
-
-
-@needs_root
-def test_what_root_writes_belongs_to_the_homes_owner(tmp_path: Path) -> None:
+def test_what_root_writes_belongs_to_the_folders_owner(tmp_path: Path) -> None:
     os.chown(tmp_path, SOMEBODY, SOMEBODY)
-    write_atomic(tmp_path / "file", b"")
+    replace_file(tmp_path / "file", [])
     assert (tmp_path / "file").stat().st_uid == SOMEBODY
-    assert read_private(tmp_path / "file") == b""
-
-
-@needs_root
-def test_a_lock_that_root_makes_belongs_to_the_homes_owner(tmp_path: Path) -> None:
-    os.chown(tmp_path, SOMEBODY, SOMEBODY)
     with locked(tmp_path / "lock"):
         assert (tmp_path / "lock").stat().st_uid == SOMEBODY
 
 
 def test_a_link_is_no_lock(tmp_path: Path) -> None:
     (tmp_path / "lock").symlink_to(tmp_path / "elsewhere")
-    with pytest.raises(StoreReadOnly), locked(tmp_path / "lock"):
+    with pytest.raises(StoreError), locked(tmp_path / "lock"):
         pass
     assert not (tmp_path / "elsewhere").exists()
 
 
 def test_a_file_that_cannot_be_written_is_a_clear_error(tmp_path: Path) -> None:
-    with pytest.raises(StoreReadOnly, match="gone"):
-        write_atomic(tmp_path / "gone" / "file", b"")
+    with pytest.raises(StoreError, match="gone"):
+        replace_file(tmp_path / "gone" / "file", [])
 
 
 def test_a_write_that_fails_leaves_nothing_behind(tmp_path: Path) -> None:
     (tmp_path / "target").mkdir()
-    with pytest.raises(StoreReadOnly):
-        write_atomic(tmp_path / "target", b"")
+    with pytest.raises(StoreError):
+        replace_file(tmp_path / "target", [])
     assert [path.name for path in tmp_path.iterdir()] == ["target"]
 
 
 def test_processes_that_hold_the_lock_do_not_overwrite_each_other(tmp_path: Path) -> None:
     started = [subprocess.Popen([sys.executable, "-c", COUNT, str(tmp_path)]) for _ in range(3)]
     assert [process.wait(60) for process in started] == [0, 0, 0]
-    assert read_private(tmp_path / "count") == b"60"
+    assert (tmp_path / "count").read_bytes() == b"60"
+
+
+def test_a_system_that_flushes_further_is_asked_to_and_need_not_be_able_to(
+    path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # The number of no request of Linux's, as a file system of macOS may not know ``F_FULLFSYNC``.
+    monkeypatch.setattr(durable_files, "_FULL_SYNC", 51_234)
+    with path.open("rb") as file:
+        sync(file.fileno())

@@ -6,6 +6,7 @@ a running server from being emptied.
 
 from __future__ import annotations
 
+import hashlib
 import math
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -15,13 +16,13 @@ from typing import Any, Final
 import apsw
 
 from track_protocol.errors import BadValue, StoreCorrupt
-from track_protocol.model.media import MEDIA_KINDS
+from track_protocol.model.media import MEDIA_KINDS, blob_of
 from track_protocol.model.stat import Summary
 from track_protocol.wire.columns import Column, unpack
 from track_server.storage import exactjson
 from track_server.storage.admin import Checked
-from track_server.storage.blob_check import fault_of, missing_in
 from track_server.storage.chunks import BadChunk, decode_chunk
+from track_server.storage.contract import Blob
 from track_server.storage.sqlite.errors import translated
 from track_server.storage.sqlite.read import SqliteView
 from track_server.storage.sqlite.schema import check_engine, generation_of, inspect, open_reader
@@ -32,6 +33,7 @@ __all__ = ["check_sqlite", "log_of", "opened_to_read"]
 
 _MOST_FINDINGS: Final = 1_000
 _BATCH: Final = 256
+_BLOB_BYTES: Final = 2**20
 _TOLERANCE: Final = 1e-6
 
 _SERIES: Final = """
@@ -87,7 +89,7 @@ _DOCUMENTS: Final = (
 
 
 def check_sqlite(path: Path) -> Checked:
-    """Check the store in a file; see `track_server.storage.admin.Keeper.check`."""
+    """Check the store in a file; see `track_server.storage.admin.StoreAdmin.check`."""
     check_engine()
     inspect(str(path))
     checked, at_rest = _check(path)
@@ -184,7 +186,7 @@ class _Check:
         for (digest,) in self._db.execute("SELECT digest FROM blob").fetchall():
             with self._db:
                 blob = view.blob(str(digest))
-                found = blob and fault_of(view, blob)
+                found = blob and _fault_of(view, blob)
             if found:
                 self._findings.append(found)
 
@@ -223,7 +225,7 @@ class _Check:
                 self._findings.append(f"{label}: chunk {chunk} has other bounds than its points")
             if kind in MEDIA_KINDS:
                 view = SqliteView(self._db, self._path)
-                self._findings += [f"{label}: {each}" for each in missing_in(columns[2], view)]
+                self._findings += [f"{label}: {each}" for each in _missing_in(columns[2], view)]
             seen.take(columns)
         self._series += 1
         self._points += seen.count
@@ -301,3 +303,30 @@ def _is_json(text: Any) -> bool:
     except (BadValue, TypeError):
         return False
     return True
+
+
+def _fault_of(view: SqliteView, blob: Blob) -> str | None:
+    """What is wrong with a blob; None if nothing is, or if it is not whole yet."""
+    digest, size, stored = blob.digest, blob.size, blob.stored
+    if not 0 <= stored <= size:
+        return f"blob {digest} has {stored} bytes of {size}"
+    found, at = hashlib.sha256(), 0
+    try:
+        while at < stored:
+            data = view.blob_data(digest, at, _BLOB_BYTES)
+            if not data:
+                return f"blob {digest} lacks its bytes from {at} on"
+            found.update(data)
+            at += len(data)
+    except StoreCorrupt as error:
+        return str(error)
+    return f"blob {digest} has another SHA-256" if stored == size and found.hexdigest() != digest else None
+
+
+def _missing_in(values: Column, view: SqliteView) -> Iterator[str]:
+    """What some documents of media, the values of a series, refer to and is not there."""
+    for number, value in enumerate(unpack(values)):
+        digest = blob_of(value) if isinstance(value, dict) else None
+        blob = None if digest is None else view.blob(digest)
+        if digest is not None and (blob is None or not blob.whole or blob.size != value.get("size")):
+            yield f"point {number} refers to the blob {digest}, which is not there as a whole"

@@ -11,7 +11,7 @@ from typing import Final
 import apsw
 
 from track_protocol.errors import StoreCorrupt, StoreError, StoreReadOnly, StoreTooNew
-from track_server.storage.file_write import create_private, rewrite
+from track_server.storage.durable_files import create_private, rewrite
 from track_server.storage.sqlite.errors import translated
 from track_server.storage.sqlite.migrations import MIGRATIONS, current_version
 from track_server.storage.sqlite.query import register_functions

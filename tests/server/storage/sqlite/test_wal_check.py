@@ -7,7 +7,7 @@ import pytest
 
 from stored_trials import add_trials, committed_values, log_points, points_of
 from track_protocol.errors import StoreCorrupt
-from track_server.app import kept_store
+from track_server.app import admin_of
 from track_server.storage.admin import back_up, check, restore
 from track_server.storage.sqlite.store import open_store
 
@@ -63,22 +63,22 @@ def test_a_log_damaged_in_its_middle_keeps_the_store_closed_and_stays_as_it_is(
 def test_a_log_damaged_in_its_middle_is_found_by_a_check_and_by_a_backup(
     cut_off: Path, tmp_path: Path
 ) -> None:
-    keeper, path = kept_store(f"sqlite:{cut_off}", None)
+    admin, path = admin_of(f"sqlite:{cut_off}", None)
     flip(log_of(cut_off), IN_ITS_MIDDLE["page"])
-    (finding,) = check(keeper, path).findings
+    (finding,) = check(admin, path).findings
     assert "runs.db-wal is damaged" in finding
     with pytest.raises(StoreCorrupt, match="damaged"):
-        back_up(keeper, path, tmp_path / "backup.db")
+        back_up(admin, path, tmp_path / "backup.db")
 
 
 def test_a_store_whose_log_is_damaged_can_be_restored_and_its_log_is_kept(
     cut_off: Path, tmp_path: Path
 ) -> None:
-    keeper, path = kept_store(f"sqlite:{cut_off}", None)
-    back_up(keeper, path, tmp_path / "backup.db")
+    admin, path = admin_of(f"sqlite:{cut_off}", None)
+    back_up(admin, path, tmp_path / "backup.db")
     flip(log_of(cut_off), IN_ITS_MIDDLE["page"])
     damaged = log_of(cut_off).read_bytes()
-    aside = restore(keeper, tmp_path / "backup.db", path).aside
+    aside = restore(admin, tmp_path / "backup.db", path).aside
     assert values_of(cut_off) == [float(number) for number in range(COMMITS)]
     assert aside is not None
     assert aside.with_name(f"{aside.name}-wal").read_bytes() == damaged
@@ -111,14 +111,14 @@ def test_a_log_whose_store_is_gone_is_not_deleted(cut_off: Path, left: str) -> N
 def test_a_backup_that_was_copied_over_a_killed_store_is_not_mixed_with_its_log(
     cut_off: Path, tmp_path: Path
 ) -> None:
-    keeper, path = kept_store(f"sqlite:{cut_off}", None)
-    back_up(keeper, path, tmp_path / "backup.db")
+    admin, path = admin_of(f"sqlite:{cut_off}", None)
+    back_up(admin, path, tmp_path / "backup.db")
     shutil.copy(tmp_path / "backup.db", cut_off)
     log = log_of(cut_off).read_bytes()
     with pytest.raises(StoreCorrupt, match=r"is the log of another file .* 'track restore'"):
         open_store(cut_off, exclusive=True)
-    (finding,) = check(keeper, path).findings
+    (finding,) = check(admin, path).findings
     assert "another file" in finding
     assert log_of(cut_off).read_bytes() == log
-    assert restore(keeper, tmp_path / "backup.db", path).aside is not None
+    assert restore(admin, tmp_path / "backup.db", path).aside is not None
     assert values_of(cut_off) == [float(number) for number in range(COMMITS)]

@@ -6,7 +6,7 @@ Negative controls, each of which makes a test here fail:
 
 * `upgrade` without its ``BEGIN IMMEDIATE``: half a step stays, and two processes take the same one.
 * `upgrade` without `copied_before_migration`: there is no copy.
-* `_OpenCopier.copy` as `SqliteCopier.copy`: this process loses its locks on the store.
+* `_OpenAdmin.copy` as `SqliteAdmin.copy`: this process loses its locks on the store.
 """
 
 from __future__ import annotations
@@ -25,11 +25,12 @@ import pytest
 from stored_trials import add_trials, committed_values, log_points, points_of
 from track_protocol.errors import StoreCorrupt
 from track_server.storage.admin import restore
-from track_server.storage.sqlite import upgrade as sqlite_upgrade
-from track_server.storage.sqlite.keeper import SqliteKeeper
+from track_server.storage.sqlite import admin as sqlite_admin
+from track_server.storage.sqlite.admin import SqliteAdmin
 from track_server.storage.sqlite.migrations import MIGRATIONS
 from track_server.storage.sqlite.schema import take_step
 from track_server.storage.sqlite.store import open_store
+from track_server.storage.unit_of_work import begin
 from track_server.testing.store_rejected import rejected
 from waiting import wait_until
 
@@ -46,7 +47,7 @@ def path(tmp_path: Path) -> Path:
     store = open_store(path)
     add_trials(store, 1, 2)
     log_points(store, points_of(VALUES))
-    tx = store.begin()
+    tx = begin(store)
     tx.put_rejected(rejected())
     tx.commit()
     store.close()
@@ -66,7 +67,7 @@ def check_holds_everything(path: Path) -> None:
     store = open_store(path)
     assert committed_values(store) == VALUES
     store.close()
-    seen = SqliteKeeper().check(path)
+    seen = SqliteAdmin().check(path)
     assert (seen.findings, seen.trials, seen.rejected) == ((), 2, 1)
 
 
@@ -84,7 +85,7 @@ def opened_elsewhere(path: Path, patch: str) -> subprocess.Popen[str]:
 import os, pathlib, signal, sys
 sys.path.append({str(Path(getfile(wait_until)).parent)!r})
 from waiting import wait_until
-from track_server.storage.sqlite import copy as sqlite_copy, upgrade as sqlite_upgrade
+from track_server.storage.sqlite import admin as sqlite_admin
 from track_server.storage.sqlite.store import open_store
 from track_server.storage.sqlite.migrations import MIGRATIONS
 MIGRATIONS[{OLD}] = {STEP!r}
@@ -94,8 +95,8 @@ def die(*_, **__):
 def meet(mine, other):
     (folder / mine).touch()
     wait_until((folder / other).exists, other)
-copied = sqlite_upgrade.copied_before_migration
-step, version = sqlite_upgrade.take_step, sqlite_upgrade.version_of
+copied = sqlite_admin.copied_before_migration
+step, version = sqlite_admin.take_step, sqlite_admin.version_of
 {patch}
 open_store({str(path)!r}).close()
 """
@@ -123,8 +124,8 @@ def test_before_that_it_is_copied_as_it_was(path: Path, caplog: pytest.LogCaptur
         open_store(path).close()
     (copy,) = copies(path)
     assert (version_of(copy), stat.S_IMODE(copy.stat().st_mode)) == (OLD, 0o600)
-    assert SqliteKeeper().check(copy).findings == ()
-    assert [record.name for record in caplog.records] == ["track_server.storage.upgrading"] * 2
+    assert SqliteAdmin().check(copy).findings == ()
+    assert [record.name for record in caplog.records] == ["track_server.storage.admin"] * 2
     before, behind = caplog.messages
     assert before.startswith(f"{path} is of version {OLD}: it is copied (0.")
     assert behind == f"migrating {path} from version {OLD} to {NEXT}; {copy} is what it was before"
@@ -138,17 +139,17 @@ def test_a_store_of_this_version_is_not_copied(path: Path) -> None:
 
 
 def test_an_old_store_can_be_checked_and_copied_without_being_migrated(path: Path, tmp_path: Path) -> None:
-    keeper = SqliteKeeper()
-    seen = keeper.check(path)
+    admin = SqliteAdmin()
+    seen = admin.check(path)
     assert (seen.findings, seen.trials, seen.rejected) == ((), 2, 1)
     (tmp_path / "copy").touch()
-    keeper.copy(path, tmp_path / "copy")
+    admin.copy(path, tmp_path / "copy")
     assert version_of(tmp_path / "copy") == version_of(path) == OLD
 
 
 def test_the_copy_can_be_restored(path: Path) -> None:
     open_store(path).close()
-    restore(SqliteKeeper(), copies(path)[0], path)
+    restore(SqliteAdmin(), copies(path)[0], path)
     assert version_of(path) == OLD
     check_holds_everything(path)
     assert (version_of(path), len(copies(path))) == (NEXT, 2)
@@ -172,7 +173,7 @@ def test_a_step_that_fails_changes_nothing_and_takes_its_copy_along(
         take_step(db, version)
         raise RuntimeError("a fault of the step")
 
-    monkeypatch.setattr(sqlite_upgrade, "take_step", fail)
+    monkeypatch.setattr(sqlite_admin, "take_step", fail)
     with pytest.raises(RuntimeError, match="a fault of the step"):
         open_store(path)
     monkeypatch.undo()
@@ -181,17 +182,17 @@ def test_a_step_that_fails_changes_nothing_and_takes_its_copy_along(
 
 
 KILLS = {
-    "before the copy": ("sqlite_upgrade.copied_before_migration = die", OLD, 0),
-    "while the copy is made": ("sqlite_copy.sync_file = die", OLD, 0),
-    "with the copy made": ("sqlite_upgrade.take_step = die", OLD, 1),
+    "before the copy": ("sqlite_admin.copied_before_migration = die", OLD, 0),
+    "while the copy is made": ("sqlite_admin.sync_file = die", OLD, 0),
+    "with the copy made": ("sqlite_admin.take_step = die", OLD, 1),
     "within a step": (
-        "sqlite_upgrade.take_step = lambda db, version: (db.execute(MIGRATIONS[version][0]), die())",
+        "sqlite_admin.take_step = lambda db, version: (db.execute(MIGRATIONS[version][0]), die())",
         OLD,
         1,
     ),
-    "before the commit": ("sqlite_upgrade.take_step = lambda *args: (step(*args), die())", OLD, 1),
+    "before the commit": ("sqlite_admin.take_step = lambda *args: (step(*args), die())", OLD, 1),
     "behind the commit": (
-        f"sqlite_upgrade.version_of = lambda db: die() if version(db) == {NEXT} else version(db)",
+        f"sqlite_admin.version_of = lambda db: die() if version(db) == {NEXT} else version(db)",
         NEXT,
         1,
     ),
@@ -203,18 +204,18 @@ def test_a_kill_leaves_one_version_whole(path: Path, patch: str, version: int, c
     process = opened_elsewhere(path, patch)
     _, told = process.communicate(timeout=SECONDS)
     assert process.returncode == -signal.SIGKILL, told
-    assert SqliteKeeper().check(path).findings == ()
+    assert SqliteAdmin().check(path).findings == ()
     assert len(copies(path)) == copied
     check_holds_everything(path)
     assert version_of(path) == NEXT
     assert len(copies(path)) == (copied if version == NEXT else copied + 1)
-    assert all(SqliteKeeper().check(copy).findings == () for copy in copies(path))
+    assert all(SqliteAdmin().check(copy).findings == () for copy in copies(path))
 
 
 def test_two_processes_that_open_an_old_store_at_once_migrate_it_once(path: Path) -> None:
     first = opened_elsewhere(
         path,
-        "sqlite_upgrade.copied_before_migration = lambda *args: (meet('copying', 'go'), copied(*args))[1]",
+        "sqlite_admin.copied_before_migration = lambda *args: (meet('copying', 'go'), copied(*args))[1]",
     )
     wait_until((path.parent / "copying").exists, "the first is at work")
     second = opened_elsewhere(
@@ -224,7 +225,7 @@ def test_two_processes_that_open_an_old_store_at_once_migrate_it_once(path: Path
         "    seen.append(version(db))\n"
         "    (folder / f'saw{seen[-1]}').touch()\n"
         "    return seen[-1]\n"
-        "sqlite_upgrade.version_of = looked\n"
+        "sqlite_admin.version_of = looked\n"
         "from track_server.storage.sqlite import schema as sqlite_schema\n"
         "secure = sqlite_schema._secure_log\n"
         "def waiting(db, path):\n"

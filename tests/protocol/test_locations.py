@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from track_protocol.errors import UsageError
-from track_protocol.places import (
+from track_protocol.locations import (
     client_state_folder,
     credential_file,
     default_home,

@@ -10,7 +10,7 @@ import pytest
 from stored_trials import add_trials, log_points, points_of
 from track_protocol.errors import StoreCorrupt
 from track_server.storage.admin import back_up
-from track_server.storage.sqlite.keeper import SqliteKeeper
+from track_server.storage.sqlite.admin import SqliteAdmin
 from track_server.storage.sqlite.store import open_store
 
 
@@ -29,17 +29,17 @@ def test_a_damage_that_sqlite_copies_without_noticing_gives_no_backup(path: Path
     db.execute("UPDATE chunk SET data = zeroblob(length(data))")
     db.close()
     with pytest.raises(StoreCorrupt, match=r"no backup: .*checksum"):
-        back_up(SqliteKeeper(), path, path.with_name("copy"))
+        back_up(SqliteAdmin(), path, path.with_name("copy"))
     assert [each.name for each in path.parent.iterdir() if "copy" in each.name] == []
 
 
 def test_a_copy_is_the_state_of_its_moment_and_the_writer_goes_on(path: Path) -> None:
     store = open_store(path, exclusive=True)
-    keeper = SqliteKeeper()
+    admin = SqliteAdmin()
     target = path.with_name("copy")
     target.touch()
     log_points(store, points_of([0.5], first=10))
-    keeper.copy(path, target)
+    admin.copy(path, target)
     log_points(store, points_of([0.5], first=11))
     store.close()
-    assert (keeper.check(target).points, keeper.check(path).points) == (11, 12)
+    assert (admin.check(target).points, admin.check(path).points) == (11, 12)

@@ -1,0 +1,791 @@
+"""Delivery, without any I/O: what is sent when, and what becomes of it.
+
+Tell it what happened and it says what to do: `Delivery.handle` takes an event and gives actions.  What may
+happen in which state is one table, `TRANSITIONS`; `DESIGN.md` shows it and says why it is so.  The sender
+around it (`sender.py`) sleeps, moves bytes and touches the disk.
+"""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from enum import Enum
+from functools import partial
+from typing import Any, Final
+
+from track.outbox.backlog import Backlog, Entry, NumberedCall
+from track.outbox.drops import DropAccount
+from track.outbox.futures import Call, FlushFuture, Future, SyncFuture
+from track.outbox.queue import Limits
+from track.outbox.records import CALL, Record, batch_of, drop_invalid, trial_of, values_in
+from track.outbox.waiters import Waiters, resolve
+from track_protocol.errors import (
+    BadArguments,
+    BadValue,
+    ItemNotFound,
+    LocalProtocolError,
+    PermissionDenied,
+    RemoteProtocolError,
+    SequenceGap,
+    SpoolError,
+    StoreFailed,
+    TooBusy,
+    TrackError,
+)
+from track_protocol.model.entities import new_id
+from track_protocol.wire.batch import Batch, PointsOp
+from track_protocol.wire.link import Acked, Failed, Opened, Refused, Replied
+from track_protocol.wire.roles import Role
+
+__all__ = [
+    "TRANSITIONS",
+    "Acknowledge",
+    "Action",
+    "Attached",
+    "Awaited",
+    "BatchSent",
+    "Blocked",
+    "CallFinished",
+    "CallSent",
+    "Closed",
+    "Delivery",
+    "Disconnect",
+    "Event",
+    "Fail",
+    "Faulted",
+    "ForgetSession",
+    "Load",
+    "Loaded",
+    "Logged",
+    "Lost",
+    "Renumber",
+    "Renumbered",
+    "SendBatch",
+    "SendCall",
+    "SendRead",
+    "Started",
+    "State",
+    "Ticked",
+    "Unsendable",
+    "Write",
+    "Written",
+]
+
+_log: Final = logging.getLogger("track")
+
+REPORT_INTERVAL_S: Final = 1.0
+"""Between two reports of drops to the trials that had them."""
+
+OPERATION_BYTES: Final = 1_024
+"""Memory that an operation of a batch takes beside its columns, about."""
+
+CALL_BYTES: Final = 1_024
+"""Memory that a call takes, about."""
+
+MAX_TRIALS: Final = 1_000
+"""How many trials of one process are told when a store that was set back has lost something of them."""
+
+_CONSUMED: Final = (BadArguments, ItemNotFound)
+"""After these failures of a numbered call the store has used up its number; after others perhaps not."""
+
+
+class State(Enum):
+    """Where delivery stands."""
+
+    OFFLINE = "offline"
+    """No link is open; attempts are made."""
+    BLOCKED = "blocked"
+    """Only a person can remove what stands in the way: attempts are rare, and whoever asks fails at once."""
+    ONLINE = "online"
+    """A link is open, and batches are sent."""
+    CALLING = "calling"
+    """A call that changes something waits for its answer, and nothing numbered is sent behind it."""
+    CLOSED = "closed"
+    """Nothing is sent; what is logged still gets numbers, and goes to disk."""
+
+
+# -- events: what happened -----------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class Started:
+    """The sender runs."""
+
+
+@dataclass(frozen=True, slots=True)
+class Closed:
+    """The sender ends."""
+
+
+@dataclass(frozen=True, slots=True)
+class Logged:
+    """Records of about `nbytes` bytes were logged."""
+
+    records: Sequence[Record]
+    nbytes: int
+
+
+@dataclass(frozen=True, slots=True)
+class Awaited:
+    """Somebody waits behind everything that was logged before."""
+
+    future: Call | FlushFuture | SyncFuture
+
+
+@dataclass(frozen=True, slots=True)
+class Ticked:
+    """Time has passed; `at_once` if what is due later is wanted now."""
+
+    at_once: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Attached:
+    """A link is open; `kept` is on disk though the store had confirmed it, and has it no more."""
+
+    opened: Opened
+    kept: Sequence[Entry] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Lost:
+    """The link, or an attempt to open one, has failed; without an error, another attempt is due at once."""
+
+    error: TrackError | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Blocked:
+    """The same, for a reason that a person has to remove."""
+
+    error: TrackError
+
+
+@dataclass(frozen=True, slots=True)
+class Faulted:
+    """This software did something that nobody foresaw: whoever waits must not wait for it."""
+
+    error: TrackError
+
+
+@dataclass(frozen=True, slots=True)
+class BatchSent:
+    """The batch that was to be sent is on its way."""
+
+
+@dataclass(frozen=True, slots=True)
+class CallSent:
+    """The numbered call that was to be sent is on its way."""
+
+
+@dataclass(frozen=True, slots=True)
+class CallFinished:
+    """The numbered call that was under way is answered."""
+
+
+@dataclass(frozen=True, slots=True)
+class Unsendable:
+    """What was to be sent or loaded never can be."""
+
+    error: TrackError
+
+
+@dataclass(frozen=True, slots=True)
+class Loaded:
+    """What was to be loaded is in memory."""
+
+    parts: Sequence[Entry]
+
+
+@dataclass(frozen=True, slots=True)
+class Written:
+    """The disk has everything up to `written`, durably up to `synced`; or there is a problem with it."""
+
+    written: int
+    synced: int
+    problem: SpoolError | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Renumbered:
+    """Everything unconfirmed has new numbers, in this session."""
+
+    session: bytes
+
+
+Event = (
+    Started
+    | Closed
+    | Logged
+    | Awaited
+    | Ticked
+    | Attached
+    | Lost
+    | Blocked
+    | Faulted
+    | BatchSent
+    | CallSent
+    | CallFinished
+    | Unsendable
+    | Loaded
+    | Written
+    | Renumbered
+    | Acked
+    | Refused
+    | Replied
+    | Failed
+)
+
+
+# -- actions: what to do -------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class SendBatch:
+    """Send it, and answer with `BatchSent` or `Unsendable`."""
+
+    batch: Batch
+
+
+@dataclass(frozen=True, slots=True)
+class SendCall:
+    """Send it, and answer with `CallSent` or `Unsendable`."""
+
+    call_id: int
+    item: NumberedCall
+
+
+@dataclass(frozen=True, slots=True)
+class SendRead:
+    """Send it; what cannot be sent has `Failed`."""
+
+    call_id: int
+    call: Call
+
+
+@dataclass(frozen=True, slots=True)
+class Load:
+    """Read what is on disk only, and answer with `Loaded` or `Unsendable`."""
+
+    entry: Entry
+
+
+@dataclass(frozen=True, slots=True)
+class Write:
+    """Write what is in memory only, and answer with `Written`."""
+
+
+@dataclass(frozen=True, slots=True)
+class Acknowledge:
+    """The store has confirmed more: what is not needed any more may leave the disk."""
+
+
+@dataclass(frozen=True, slots=True)
+class Renumber:
+    """Give everything unconfirmed to a new session, and answer with `Renumbered`, or with `Lost`."""
+
+
+@dataclass(frozen=True, slots=True)
+class ForgetSession:
+    """Nothing of the session is needed any more: remove it from the disk."""
+
+
+@dataclass(frozen=True, slots=True)
+class Fail:
+    """Tell somebody, once everything before this action is done."""
+
+    future: Future
+    error: TrackError
+
+
+@dataclass(frozen=True, slots=True)
+class Disconnect:
+    """Close the link, if there is one; `lasting` if a person has to remove what stands in the way."""
+
+    error: TrackError | None
+    lasting: bool = False
+
+
+Action = (
+    SendBatch
+    | SendCall
+    | SendRead
+    | Load
+    | Write
+    | Acknowledge
+    | Renumber
+    | ForgetSession
+    | Fail
+    | Disconnect
+)
+
+
+# -- what may happen when ------------------------------------------------------------------------
+
+_Following = Mapping[type[Event], State]
+
+
+def _in(state: State, *same: type[Event]) -> _Following:
+    """What leaves a state as it is, and what may happen in all of them."""
+    always = (Logged, Awaited, Ticked, Written, Faulted)
+    return dict.fromkeys((*always, *same), state) | {Closed: State.CLOSED}
+
+
+_ANSWERS: Final = (Acked, Refused, Replied, Failed)
+
+TRANSITIONS: Final[Mapping[State, _Following]] = {
+    State.OFFLINE: {
+        **_in(State.OFFLINE, Lost, Renumbered),
+        Attached: State.ONLINE,
+        Blocked: State.BLOCKED,
+    },
+    State.BLOCKED: {
+        **_in(State.BLOCKED, Lost, Blocked),
+        Attached: State.ONLINE,
+    },
+    State.ONLINE: {
+        **_in(State.ONLINE, BatchSent, Loaded, Unsendable, *_ANSWERS),
+        CallSent: State.CALLING,
+        Lost: State.OFFLINE,
+        Blocked: State.BLOCKED,
+    },
+    State.CALLING: {
+        **_in(State.CALLING, *_ANSWERS),
+        CallFinished: State.ONLINE,
+        Lost: State.OFFLINE,
+        Blocked: State.BLOCKED,
+    },
+    State.CLOSED: {
+        **_in(State.CLOSED),
+        Started: State.OFFLINE,
+    },
+}
+"""What may happen in each state, and the state that follows: ``{state: {event: next}}``."""
+
+
+class Delivery:
+    """Numbers what is logged, and has it sent, and sent again, until the store has it.
+
+    Args:
+        backlog: what is numbered already.
+        drops: where drops are counted.
+        limits: how much may be under way.
+        name: of the store, for messages.
+        session: its id.
+        has_disk: whether what waits is kept on disk, so that it need not be given up.
+
+    Attributes:
+        state: where it stands.
+        session: this session's id.
+        generation: of the store's history; None before it was reached.
+        denied: why this user may not write.
+        final: why nothing can be sent until a person does something.
+        waiters: whoever waits.
+        limits: as given.
+        outlasted: whether something was logged while the store was unreachable, so that nobody could say
+            whether it may be written.
+    """
+
+    def __init__(
+        self,
+        backlog: Backlog,
+        drops: DropAccount,
+        limits: Limits,
+        name: str,
+        session: bytes,
+        *,
+        has_disk: bool,
+    ) -> None:
+        self.state = State.CLOSED
+        self.session = session
+        self.generation: str | None = None
+        self.denied: PermissionDenied | None = None
+        self.final: TrackError | None = None
+        self.waiters = Waiters(backlog)
+        self.outlasted = False
+        self._backlog = backlog
+        self._drops = drops
+        self.limits = limits
+        self._name = name
+        self._has_disk = has_disk
+        self._role: str = Role.WRITER
+        self._calling: tuple[int, NumberedCall] | None = None
+        self._offered: Entry | None = None
+        self._problem_since_attached = False
+        self._has_faulted = False
+        self._written = backlog.next_seq - 1
+        self._report_at = 0.0
+        self._trials = drops.trials
+        self._actions: list[Action] = []
+
+    def handle(self, event: Event, now: float) -> list[Action]:
+        """What to do, in this order, now that something has happened.
+
+        Args:
+            event: what.
+            now: seconds on a clock that never goes back.
+
+        Raises:
+            LocalProtocolError: that cannot happen in this state.
+        """
+        self._dispatch(event, now)
+        if self.state in (State.ONLINE, State.CALLING):
+            self._offer()
+        actions, self._actions = self._actions, []
+        return actions
+
+    def _dispatch(self, event: Event, now: float) -> None:
+        following = TRANSITIONS[self.state].get(type(event))
+        if following is None:
+            raise LocalProtocolError(
+                f"{type(event).__name__} cannot happen while delivery is {self.state.value}"
+            )
+        if following is not self.state:
+            _log.debug("%s: %s after %s", self._name, following.value, type(event).__name__)
+        self.state = following
+        try:
+            self._HANDLERS[type(event)](self, event, now)
+        except RemoteProtocolError as error:
+            self._dispatch(Lost(error), now)
+
+    @property
+    def is_full(self) -> bool:
+        """Whether nothing more is to be numbered, since there is no memory for it."""
+        return self._backlog.nbytes >= self.limits.backlog_bytes
+
+    @property
+    def is_idle(self) -> bool:
+        """Whether nobody waits for anything any more."""
+        return not self.waiters and self._backlog.resolved_through == self._backlog.next_seq - 1
+
+    # -- the sender's own life -------------------------------------------------------------------
+
+    def _started(self, event: Started, now: float) -> None:
+        self.final = None
+
+    def _closed(self, event: Closed, now: float) -> None:
+        self._unsend()
+
+    def _unsend(self) -> None:
+        """With its link goes what was sent on it."""
+        self._backlog.detach()
+        self.waiters.detach()
+        self._calling = self._offered = None
+
+    # -- from records to the backlog -------------------------------------------------------------
+
+    def _logged(self, event: Logged, now: float) -> None:
+        self._number(event.records, event.nbytes)
+
+    def _number(self, records: Sequence[Record], nbytes: int) -> None:
+        """Make a batch of records; what cannot be stored, or what nobody may write, is dropped."""
+        refusal = self.denied or (None if self._has_disk else self.final)
+        if refusal is not None:
+            self._drops.drop(sum(map(values_in, records)), str(refusal))
+            return
+        try:
+            self._add(records, nbytes)
+        except BadValue:
+            kept = [drop_invalid(record, partial(self._unstorable, record)) for record in records]
+            records = [record for record in kept if record is not None]
+            if records:
+                self._add(records, nbytes)
+        except Exception as error:  # noqa: BLE001  # whatever it is, the other records are good
+            self._number_parts(records, nbytes, error)
+
+    def _number_parts(self, records: Sequence[Record], nbytes: int, error: Exception) -> None:
+        """Something that nobody foresaw must cost only the records that cause it, and these are counted."""
+        if len(records) > 1:
+            half = len(records) // 2
+            self._number(records[:half], nbytes // 2)
+            self._number(records[half:], nbytes // 2)
+            return
+        (record,) = records
+        if not self._has_faulted:
+            self._has_faulted = True
+            _log.error("a record cannot be packed, by an error of this software", exc_info=error)
+        self._drops.drop(values_in(record), f"it cannot be packed: {error!r}", trial_of(record))
+
+    def _add(self, records: Sequence[Record], nbytes: int) -> None:
+        batch = batch_of(self._backlog.next_seq, records)
+        if len(self._trials) < MAX_TRIALS:
+            self._trials.update(op.trial for op in batch.ops if isinstance(op, PointsOp))
+        # Last: what fails before it may be numbered once more.
+        self._backlog.add(batch, nbytes + OPERATION_BYTES * len(batch.ops), batch.counts)
+
+    def _unstorable(self, record: Record, error: BadValue) -> None:
+        self._drops.drop(1, str(error), trial_of(record))
+
+    def _ticked(self, event: Ticked, now: float) -> None:
+        """Tell trials what they lost, in order with what they keep."""
+        if self._drops.is_reported or self.is_full or (now < self._report_at and not event.at_once):
+            return
+        self._report_at = now + REPORT_INTERVAL_S
+        told = [each._asdict() for each in self._drops.report()]
+        self._number([(CALL, "log_trial_losses", time.time(), each, 0) for each in told], 0)
+
+    def _awaited(self, event: Awaited, now: float) -> None:
+        # Whoever waits for what was logged waits for what is reported of its drops, too.
+        self._ticked(Ticked(at_once=True), now)
+        future = event.future
+        error = self._refusal_of(future)
+        if future.is_done:
+            return
+        if error is not None:
+            # Whoever is told goes on if all is on disk, and looks at once.
+            self._actions += [Write(), Fail(future, error)]
+        elif isinstance(future, Call) and future.writes:
+            if not future.cancelled:
+                self._backlog.add(NumberedCall(self._backlog.next_seq, future), CALL_BYTES)
+        elif not (isinstance(future, Call) and future.cancelled):
+            self.waiters.add(future)
+
+    def _refusal_of(self, future: Future) -> TrackError | None:
+        """What stands in somebody's way for longer than he would wait."""
+        if isinstance(future, SyncFuture):
+            return self.denied
+        if self.final is not None:
+            return self.final
+        return None if isinstance(future, Call) and not future.writes else self.denied
+
+    def _was_written(self, event: Written, now: float) -> None:
+        self._written = self._backlog.next_seq - 1 if event.problem is not None else event.written
+        self.waiters.resolve_syncs(event.synced, event.problem)
+
+    # -- links -----------------------------------------------------------------------------------
+
+    def _attached(self, event: Attached, now: float) -> None:
+        opened, backlog = event.opened, self._backlog
+        self._role, self.generation, self.final = opened.role, opened.generation, None
+        if opened.last_seq >= backlog.next_seq:
+            # Somebody else has written in this session, so it cannot be continued.
+            self._dispatch(Lost(), now)
+            self._actions.append(Renumber())
+            return
+        before = backlog.acked
+        gone = backlog.attach(opened.last_seq, event.kept)
+        if opened.last_seq < before:
+            self._report_older_state(opened.last_seq, before, gone)
+        self.outlasted = self.outlasted or (self._problem_since_attached and len(backlog) > 0)
+        self._problem_since_attached = False
+        if self._role != Role.READER:
+            self.denied = None
+        _log.debug(
+            "attached to %s: session %s, %d of %d stored",
+            self._name,
+            self.session.hex(),
+            opened.last_seq,
+            backlog.next_seq - 1,
+        )
+        self.waiters.resolve_flushes()
+
+    def _report_older_state(self, last_seq: int, before: int, gone: int) -> None:
+        again = before - last_seq - gone
+        for trial in self._trials if gone else ():
+            self._drops.lose(gone, f"{self._name} was set back to an older state", trial)
+        lost = f"{gone:,} of them are gone for good" if gone else "none is lost"
+        self._drops.warn(
+            f"{self._name} was set back to an older state: of the {before - last_seq:,} log calls of this "
+            f"process that it had and has no more, {again:,} are sent again, and {lost}"
+        )
+
+    def _renumbered(self, event: Renumbered, now: float) -> None:
+        _log.debug("%s: what is not stored continues in session %s", self._name, event.session.hex())
+        self.session = event.session
+        self._written = 0
+        self.waiters.renumbered()
+
+    def _lost(self, event: Lost, now: float) -> None:
+        self._unsend()
+        self._problem_since_attached = self._problem_since_attached or event.error is not None
+        self._actions.append(Disconnect(event.error))
+
+    def _blocked(self, event: Blocked, now: float) -> None:
+        self._unsend()
+        self.final = event.error
+        self._problem_since_attached = True
+        self._actions.append(Disconnect(event.error, lasting=True))
+        self._fail_waiting(event.error)
+        if not self._has_disk:
+            self._drop_numbered(event.error)
+
+    def _faulted(self, event: Faulted, now: float) -> None:
+        self._fail_waiting(event.error)
+
+    # -- from the backlog to the link ------------------------------------------------------------
+
+    def _offer(self) -> None:
+        """Say what is to be sent next; one batch or numbered call at a time, since their order counts."""
+        backlog, limits = self._backlog, self.limits
+        entry = backlog.unsent
+        if (
+            entry is not None
+            and self.state is State.ONLINE
+            and self._offered is None
+            and (entry.last <= self._written or not self._has_disk)
+            and backlog.sent < limits.batches_in_flight
+            and backlog.sent_nbytes < limits.bytes_in_flight
+        ):
+            if self._role == Role.READER:
+                self._refuse_reader()
+            else:
+                self._offer_entry(entry)
+        if self.state in (State.ONLINE, State.CALLING):
+            self._actions += [SendRead(call_id, call) for call_id, call in self.waiters.sendable_reads()]
+
+    def _offer_entry(self, entry: Entry) -> None:
+        if entry.call is not None and entry.call.cancelled:
+            # Its caller was told that it failed, perhaps long ago: it must not be done now.
+            self._backlog.skip_unsent()
+        self._offered, item = entry, entry.item
+        if item is None:
+            self._actions.append(Load(entry))
+        elif isinstance(item, NumberedCall):
+            self._calling = (self.waiters.new_call_id(), item)
+            self._actions.append(SendCall(*self._calling))
+        else:
+            self._actions.append(SendBatch(item))
+
+    def _refuse_reader(self) -> None:
+        self._refuse(
+            PermissionDenied(
+                f"this user of {self._name} is a reader and may not log or change anything: "
+                "join with a writer's URI"
+            )
+        )
+
+    def _sent(self, event: BatchSent | CallSent, now: float) -> None:
+        self._taken_offer()
+        self._backlog.mark_sent()
+
+    def _taken_offer(self) -> Entry:
+        entry, self._offered = self._offered, None
+        if entry is None:
+            raise LocalProtocolError("nothing was to be sent or loaded")
+        return entry
+
+    def _loaded(self, event: Loaded, now: float) -> None:
+        self._taken_offer()
+        self._backlog.expand(event.parts)
+
+    def _unsendable(self, event: Unsendable, now: float) -> None:
+        """What can never be sent must not block what is behind it."""
+        entry, self._calling = self._taken_offer(), None
+        if entry.call is not None:
+            entry.call.fail(event.error)
+        else:
+            self.drop_entry(entry, event.error)
+        self._backlog.skip_unsent()
+
+    def drop_entry(self, entry: Entry, error: TrackError) -> None:
+        """Count what a batch has as dropped, for each trial in it that is known."""
+        if not isinstance(entry.item, Batch):
+            self._drops.drop_unread(entry.counts, str(error))
+            return
+        for op in entry.item.ops:
+            trial = op.trial if isinstance(op, PointsOp) else op.arguments.get("trial")
+            self._drops.drop_all(op.counts, str(error), trial)
+
+    # -- what comes back -------------------------------------------------------------------------
+
+    def _acked(self, event: Acked, now: float) -> None:
+        _log.debug("%s has stored %d, %d rejected", self._name, event.last_seq, len(event.rejected))
+        for rejection in event.rejected:
+            self._drops.reject(1, rejection.message)
+        self._backlog.ack(event.last_seq)
+        self._actions.append(Acknowledge())
+        self.waiters.resolve_flushes()
+
+    def _refused(self, event: Refused, now: float) -> None:
+        self._refuse(event.error)
+
+    def _refuse(self, error: TrackError) -> None:
+        now = 0.0
+        if isinstance(error, PermissionDenied) and self._hopes_for_rights:
+            self._dispatch(Blocked(error), now)
+        elif isinstance(error, PermissionDenied):
+            self._deny(error)
+        elif isinstance(error, SequenceGap):
+            # Where the store stands is learnt by attaching again, at once.
+            self._dispatch(Lost(), now)
+        else:
+            self._dispatch(Lost(error), now)
+
+    @property
+    def _hopes_for_rights(self) -> bool:
+        """Whether what may not be written is kept: it was allowed once, or logged when nobody could say."""
+        return self._has_disk and (self._backlog.acked > 0 or self.outlasted)
+
+    def _answered(self, event: Replied | Failed, now: float) -> None:
+        if self._calling is None or self._calling[0] != event.call_id:
+            self.waiters.answered(event)
+            return
+        item = self._calling[1]
+        if isinstance(event, Replied) or isinstance(event.error, _CONSUMED):
+            self._calling = None
+            self._backlog.answered(item)
+            self.waiters.resolve_flushes()
+            resolve(item.call, event)
+            self._dispatch(CallFinished(), now)
+        elif isinstance(event.error, (TooBusy, StoreFailed)):
+            self._dispatch(Lost(event.error), now)
+        else:
+            # Whether the store used up the number is learnt by attaching again, with nothing in its place.
+            item.call.cancelled = True
+            item.call.fail(event.error)
+            self._dispatch(Lost(), now)
+
+    def _call_finished(self, event: CallFinished, now: float) -> None:
+        """More can be sent."""
+
+    # -- giving up -------------------------------------------------------------------------------
+
+    def _deny(self, error: PermissionDenied) -> None:
+        self.denied = error
+        self._fail_waiting(error, reads=False)
+        self._drop_numbered(error)
+        self.waiters.free_reads()
+        if self.state is State.CALLING:
+            self._dispatch(CallFinished(), 0.0)
+
+    def _fail_waiting(self, error: TrackError, *, reads: bool = True) -> None:
+        """Nobody is going to have an answer."""
+        calls = [entry.call for entry in self._backlog if entry.call is not None]
+        for call in calls:
+            call.cancelled = True
+        told = [*calls, *self.waiters.drop_flushes(), *(self.waiters.drop_reads() if reads else ())]
+        self._actions += [Fail(future, error) for future in told]
+
+    def _drop_numbered(self, error: TrackError) -> None:
+        self._calling = self._offered = None
+        for entry in self._backlog.clear():
+            self._drops.drop_all(entry.counts, str(error))
+        if self._has_disk:
+            self.session, self._written = new_id(), 0
+            self._backlog.renumber()
+            self._actions.append(ForgetSession())
+
+    _HANDLERS: Final[Mapping[type[Event], Callable[[Any, Any, float], None]]] = {
+        Started: _started,
+        Closed: _closed,
+        Logged: _logged,
+        Awaited: _awaited,
+        Ticked: _ticked,
+        Attached: _attached,
+        Lost: _lost,
+        Blocked: _blocked,
+        Faulted: _faulted,
+        BatchSent: _sent,
+        CallSent: _sent,
+        CallFinished: _call_finished,
+        Unsendable: _unsendable,
+        Loaded: _loaded,
+        Written: _was_written,
+        Renumbered: _renumbered,
+        Acked: _acked,
+        Refused: _refused,
+        Replied: _answered,
+        Failed: _answered,
+    }
