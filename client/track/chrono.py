@@ -70,7 +70,7 @@ class LoggerChronoContext:
         name: of the timer; ``chrono`` unless it is given.
         start_callback: called before the clock starts.
         end_callback: called before the clock stops.
-        timing: the statistics to go on with; new ones unless they are given.
+        timing: statistics to add to; new ones by default.
 
     Attributes:
         acc: the aggregator that takes the seconds of each run in this process.
@@ -139,5 +139,5 @@ def timing_of(aggregator: object) -> StatAggregator:
 
 
 def _again(aggregator: Aggregator) -> MakeAggregator:
-    """How others are told of an aggregator: by a callable that makes one."""
+    """An ``aggregator=`` argument: a callable that makes one."""
     return lambda: aggregator

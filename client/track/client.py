@@ -32,7 +32,7 @@ _ORPHAN: Final = "orphan"
 
 
 class _NotGiven(str):
-    """The default backend, which is told from the same text given by the caller."""
+    """The default backend, which differs from the same text given by the caller."""
 
     __slots__ = ()
 
@@ -149,14 +149,14 @@ class TrackClient:
         Without arguments it is stored later: when `log_arguments` brings them, or else when it starts
         or logs for the first time.  If one of the same name, version and parameters exists, the new
         one is its next revision.  When ``TRACK_TRIAL`` in the environment holds the uid or the id of a
-        trial, the first call goes on with that one instead, and adds the arguments to its parameters.
-        Under Oríon (``ORION_TRIAL_ID``) the first one is the trial that Oríon means, made or gone on with.
+        trial, the first call resumes that one instead, and adds the arguments to its parameters.
+        Under Oríon (``ORION_TRIAL_ID``) the first one is the trial that Oríon means, made or resumed.
 
         Args:
             force: though there is a trial already.
             arguments: its parameters: a parser (which then parses the command line), what one
                 returned, or a mapping.
-            resume: go on with the newest trial of the same name, version and parameters, in this project
+            resume: continue the newest trial of the same name, version and parameters, in this project
                 and group, that stopped before it completed, if there is one.  By default what
                 ``TRACK_RESUME`` (1 or 0) in the environment says, else not.
             kwargs: fields of the trial, such as ``name``, ``description`` or ``parameters``.
@@ -249,7 +249,7 @@ class TrackClient:
         trial.version = trial.version or self._version()
         trial.project_id = project.uid
         trial.group_id = None if self.group is None else self.group.uid
-        # The hash is that of the parameters as given, before what cannot be kept becomes text.
+        # The hash is that of the parameters as given, before what cannot be stored becomes text.
         trial._hash = trial.hash
         return project
 
@@ -348,7 +348,7 @@ class TrackClient:
     # -- and then --------------------------------------------------------------------------------
 
     def report(self, short: bool = True) -> None:
-        """Print the current trial as it is stored, as JSON; while the store is away, as it is known here.
+        """Print the current trial as it is stored, as JSON; as it is known here if the store is unreachable.
 
         Args:
             short: leave out what only programs need.

@@ -196,7 +196,7 @@ class SerializerStatStream(SerializerAspect):
         return obj.to_json() if short else {"dtype": "stat_stream", **obj.to_json(), **obj.state_dict()}
 
     def from_json(self, obj: Any, short: bool = False) -> StatStream:
-        """A stream that goes on from there (from the short form, to rounding)."""
+        """A stream that continues from there (from the short form, to rounding)."""
         return StatStream.from_dict(obj)
 
 

@@ -21,7 +21,7 @@ __all__ = [
 ]
 
 CONTINUED: Final = "TRACK_TRIAL"
-"""Environment variable that names the trial to go on with."""
+"""Environment variable that names the trial to resume."""
 
 _project: Project | None = None
 _trial: Trial | None = None

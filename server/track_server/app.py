@@ -10,8 +10,8 @@ from pathlib import Path
 from typing import Any, Final
 
 from track_protocol.errors import UnknownScheme, UriError, UsageError
+from track_protocol.locations import default_home
 from track_protocol.loopback import is_loopback
-from track_protocol.places import default_home
 from track_protocol.uri import Uri, check_options, redact
 from track_server.accounts.identity import Identity
 from track_server.accounts.users import UserStore

@@ -311,7 +311,7 @@ def test_an_argument_that_cannot_be_kept_becomes_text(
 
     client.new_trial(arguments={"optimiser": Optimiser()})
     assert stored(client).parameters == {"optimiser": "SGD"}
-    assert "its text is kept instead" in caplog.text
+    assert "its text is stored instead" in caplog.text
 
 
 def test_arguments_that_come_later_join_without_changing_the_hash(client: TrackClient) -> None:

@@ -11,8 +11,8 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from track.connection.tls import client_context
-from track_protocol.security.encryption import ALPN
 from track_protocol.security.scram import Verifier
+from track_protocol.security.tls import ALPN
 from track_protocol.wire.connection import Connection, Side
 from track_protocol.wire.events import Event
 from track_protocol.wire.login import ServerLogin

@@ -14,7 +14,7 @@ from track.connection.address import SocketAddress
 from track.connection.link import SocketLink
 from track.connection.tls import client_context
 from track_protocol.errors import ConnectionLost, error_from_wire
-from track_protocol.security.pins import endpoint_binding
+from track_protocol.security.tls import endpoint_binding
 from track_protocol.uri import Uri
 from track_protocol.wire.batch import Batch, CallOp, Op
 from track_protocol.wire.connection import Connection, Side

@@ -78,7 +78,7 @@ class Training:
     def _count(self, logged: int) -> None:
         if not self._at_once:
             try:
-                self._protocol.secure()
+                self._protocol.persist()
             except TrackError:
                 return  # it is in memory only
         if not self._doubts.open:

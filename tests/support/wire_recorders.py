@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from track_protocol.security.encryption import ALPN
+from track_protocol.security.tls import ALPN
 
 __all__ = ["Recording", "recording_proxy", "recording_tls_server"]
 

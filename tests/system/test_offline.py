@@ -168,7 +168,7 @@ def test_a_training_that_is_not_to_start_alone_says_so_and_fails(server: LateSer
     assert f"ServerUnreachable: no server answers at 127.0.0.1:{server.port}" in err
 
 
-def test_a_job_goes_on_with_a_trial_of_an_earlier_one_while_the_server_is_away(
+def test_a_job_goes_on_with_a_trial_of_an_earlier_one_while_the_server_is_unreachable(
     server: LateServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     server.start()
@@ -303,7 +303,9 @@ def test_a_claim_that_failed_is_not_made_when_the_server_goes_on(server: LateSer
     protocol.close()
 
 
-def test_asking_while_the_server_is_away_says_what_was_asked_and_what_to_do(server: LateServer) -> None:
+def test_asking_an_unreachable_server_says_what_was_asked_and_what_to_do(
+    server: LateServer,
+) -> None:
     client = TrackClient(f"{server.uri}&timeout=0.3")
     wanted = "no server answers at .*is it running, and is the address right.*{} had no answer within 0.3 s"
     with pytest.raises(ServerUnreachable, match=wanted.format("fetch_trials")):

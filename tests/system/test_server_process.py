@@ -26,7 +26,7 @@ from track_protocol.errors import (
     StoreFailed,
     TrackError,
 )
-from track_protocol.places import credential_file
+from track_protocol.locations import credential_file
 from track_protocol.wire.columns import column_from_wire, unpack
 from track_protocol.wire.link import Acked
 from track_server.app import open_store

@@ -40,7 +40,7 @@ from track_protocol.wire.roles import Role
 __all__ = ["COMMAND", "Finding", "examine"]
 
 _SECRETS: Final = ("TOKEN", "PASSWORD", "SECRET")
-_LEAST_FREE: Final = 64 * 1024 * 1024
+_MIN_FREE_BYTES: Final = 64 * 1024 * 1024
 
 _STEPS: Final[tuple[tuple[str, str, tuple[type[TrackError], ...]], ...]] = (
     ("it can be reached", "it cannot be reached", (ServerUnreachable,)),
@@ -119,30 +119,30 @@ def _spools(environment: Mapping[str, str]) -> Iterator[Finding]:
         yield from _root(root, environment)
         found = look_in(root)
     except (OSError, SpoolError, UsageError) as error:
-        yield Finding("spool", str(error), "set TRACK_SPOOL to a folder of yours that can be written")
+        yield Finding("spool", str(error), "set TRACK_SPOOL to a folder that you can write to")
         return
     for each in found:
         yield _spool(each, environment)
     if not found:
-        yield Finding("spool", "nothing of earlier runs waits there")
+        yield Finding("spool", "no records of earlier runs wait there")
 
 
 def _root(root: Path, environment: Mapping[str, str]) -> Iterator[Finding]:
     there = next(path for path in (root, *root.parents) if path.exists())
-    made = "" if there == root else ", which is made when it is needed"
+    made = "" if there == root else ", which is created when it is needed"
     if not (there.is_dir() and os.access(there, os.W_OK | os.X_OK)):
         yield Finding(
             "spool",
-            f"spools lie in {root}, but {there} cannot be written",
-            "give access to it, or set TRACK_SPOOL to another folder; until then, a killed process loses "
-            "what the server has not confirmed",
+            f"spools are in {root}, but {there} is not writable",
+            "make it writable, or set TRACK_SPOOL to another folder; until then, a killed process loses "
+            "what the server has not acknowledged",
         )
         return
     free = shutil.disk_usage(there).free
     yield Finding(
         "spool",
-        f"spools lie in {root}{made}; {free:,} bytes are free there{_limit(environment)}",
-        "make room, or set TRACK_SPOOL to a folder on another disk" if free < _LEAST_FREE else None,
+        f"spools are in {root}{made}; {free:,} bytes are free there{_limit(environment)}",
+        "free some space, or set TRACK_SPOOL to a folder on another disk" if free < _MIN_FREE_BYTES else None,
     )
 
 
@@ -151,7 +151,7 @@ def _limit(environment: Mapping[str, str]) -> str:
         options = SpoolOptions.of(environment)
     except UsageError:
         return ""
-    return f", and a process takes at most {options.limit:,}; flushed to the disk: {options.sync.value}"
+    return f"; maximum of {options.limit:,} bytes per process, flushed to disk: {options.sync.value}"
 
 
 def _spool(found: Found, environment: Mapping[str, str]) -> Finding:
@@ -159,7 +159,7 @@ def _spool(found: Found, environment: Mapping[str, str]) -> Finding:
     if found.in_use:
         return Finding("spool", name)
     if found.is_damage_only:
-        return Finding("spool", name, f"have a look, then delete it: rm -r {found.path}")
+        return Finding("spool", name, f"inspect it, then delete it: rm -r {found.path}")
     if found.trouble is not None:
         return Finding("spool", f"{name}: {found.trouble}", _remedy_of_trouble(found))
     return Finding(
@@ -169,12 +169,12 @@ def _spool(found: Found, environment: Mapping[str, str]) -> Finding:
 
 def _remedy_of_trouble(found: Found) -> str:
     if isinstance(found.trouble, SpoolCorrupt):
-        return "its records are in the .segment files: give the folder its old name back, the session"
-    return "give access to it, or look at it as the user who wrote it"
+        return "its records are in the .segment files: rename the folder back to its session"
+    return "make it readable, or run this as the user who wrote it"
 
 
 def _what_waits(found: Found) -> str:
-    assert found.metadata is not None, "without it there is trouble"
+    assert found.metadata is not None, "a spool without metadata has an error"
     origin = found.metadata
     whose = f"{origin.program} (pid {origin.pid} on {origin.host})"
     server = origin.server or "an unknown server, since spool.json is damaged"
@@ -184,19 +184,17 @@ def _what_waits(found: Found) -> str:
         parts.append(f"at the last attempt: {found.checkpoint.problem}")
     missing = found.held.missing_after(found.checkpoint.acked)
     if found.held.damages:
-        parts.append(f"{len(found.held.damages)} damages, {missing:,} log calls lost by them")
+        parts.append(f"damaged places: {len(found.held.damages)}, with {missing:,} log calls lost")
     if found.held.torn_bytes:
-        parts.append(
-            f"the last {found.held.torn_bytes:,} bytes were not written to the end, and will be cut off"
-        )
+        parts.append(f"the last {found.held.torn_bytes:,} bytes are an incomplete record and will be cut off")
     return "; ".join(parts)
 
 
 def _how(found: Found, environment: Mapping[str, str]) -> str:
     elsewhere = found.metadata is not None and found.metadata.host != socket.gethostname()
     to = "" if found.metadata is None else _to(found.metadata.server, environment)
-    sure = " (make sure that its process on that machine has ended)" if elsewhere else ""
-    damaged = ": what is whole is sent, the damaged bytes are set aside" if found.held.damages else ""
+    sure = " (after its process on that machine has ended)" if elsewhere else ""
+    damaged = ": intact records are sent, damaged bytes are moved aside" if found.held.damages else ""
     return to + sure + damaged
 
 
@@ -207,26 +205,24 @@ def _to(server: str, environment: Mapping[str, str]) -> str:
     try:
         destination_at(server, environment)
     except AuthenticationError:
-        return (
-            " --to URI, with the one that 'track user add' printed, since nothing here tells a token for it"
-        )
+        return " --to URI, as 'track user add' printed it: there is no token for this server here"
     except TrackError:
-        return " --to URI, since the spool's is none"
+        return " --to URI: the spool does not name its server"
     return ""
 
 
 def _server(uri: str | None, environment: Mapping[str, str]) -> Iterator[Finding]:
     if not uri:
-        yield Finding("server", "none is configured: name one, or set TRACK_URI")
+        yield Finding("server", "no server is configured: name one, or set TRACK_URI")
         return
     if not uri.startswith("socket:"):
-        yield Finding("server", f"{redact(uri)} is a store of this machine, without a server")
+        yield Finding("server", f"{redact(uri)} is a store on this machine; it needs no server")
         return
     try:
         destination = destination_at(uri, environment)
         link = destination.open_link()
     except TrackError as error:
-        yield Finding("server", f"{redact(uri)}: there is no way to it", str(error))
+        yield Finding("server", f"{redact(uri)}: it cannot be connected to", str(error))
         return
     try:
         opened = link.open(_session_of(destination.address), destination.timeout)
@@ -239,8 +235,8 @@ def _server(uri: str | None, environment: Mapping[str, str]) -> Iterator[Finding
     reader = opened.role == Role.READER
     yield Finding(
         "server",
-        f"{destination.name}: the role there is {opened.role}, its store {opened.generation}",
-        "a reader may not log anything: ask for a writer's URI" if reader else None,
+        f"{destination.name}: your role is {opened.role}, its store is {opened.generation}",
+        "a reader cannot log: ask for a writer's URI" if reader else None,
     )
 
 
@@ -258,8 +254,8 @@ def _failed_at(name: str, error: TrackError) -> Iterator[Finding]:
 
 
 def _configure(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("uri", nargs="?", metavar="URI", help="the server to look at (default: $TRACK_URI)")
-    parser.add_argument("--json", action="store_true", help="for a machine to read")
+    parser.add_argument("uri", nargs="?", metavar="URI", help="the server to check (default: $TRACK_URI)")
+    parser.add_argument("--json", action="store_true", help="JSON output")
 
 
 def _run(arguments: argparse.Namespace) -> int:
@@ -274,7 +270,9 @@ def _run(arguments: argparse.Namespace) -> int:
         told = [asdict(finding) | {"well": finding.is_well} for finding in findings]
         sys.stdout.write(json.dumps({"well": not wrong, "findings": told}) + "\n")
     else:
-        sys.stdout.write("all is well\n" if not wrong else f"{wrong} to be looked after\n")
+        sys.stdout.write(
+            "no problems found\n" if not wrong else f"{wrong} problem{'s' if wrong > 1 else ''} found\n"
+        )
     return 1 if wrong else 0
 
 
@@ -287,7 +285,7 @@ def _lines(finding: Finding) -> list[str]:
 
 
 COMMAND: Final = Command(
-    help="explain what is wrong with spools, settings and the way to the server, and what mends it",
+    help="check spools, settings and the connection to the server, and explain how to fix what is wrong",
     configure=_configure,
     run=_run,
 )

@@ -13,7 +13,7 @@ from typing import Any, BinaryIO, Final
 from track.commands.exporting import FORMATS, Writer, open_writer
 from track.commands.fields import Names, document, flat
 from track.commands.stores import (
-    Kept,
+    SeriesInfo,
     add_filter,
     add_store,
     find_trial,
@@ -47,7 +47,12 @@ _LONG: Final = 200_000
 
 def _configure(parser: argparse.ArgumentParser) -> None:
     add = parser.add_argument
-    add("trials", nargs="*", metavar="TRIAL", help="a uid, a beginning of it, an id or a name (default: all)")
+    add(
+        "trials",
+        nargs="*",
+        metavar="TRIAL",
+        help="a uid or its first digits, an id, or a name (default: all)",
+    )
     add_store(parser)
     add_filter(parser)
     add("--metric", action="append", metavar="NAME", help="only this series; may be given again")
@@ -120,7 +125,7 @@ def _write_points(
     return written
 
 
-def _write_series(writer: Writer, protocol: Protocol, trial: Trial, kept: Kept) -> Iterator[int]:
+def _write_series(writer: Writer, protocol: Protocol, trial: Trial, kept: SeriesInfo) -> Iterator[int]:
     labels = dict(kept.name.context)
     for page in pages_of(protocol, trial, kept):
         count = len(page)

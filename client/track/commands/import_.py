@@ -27,15 +27,20 @@ _URI: Final = "TRACK_URI"
 
 def _configure(parser: argparse.ArgumentParser) -> None:
     add = parser.add_argument
-    add("paths", nargs="+", type=Path, metavar="PATH", help="a database, or a folder of them")
-    add("--to", metavar="URI", default=os.environ.get(_URI), help=f"the store (default: {_URI})")
-    add("--project", metavar="NAME", help="of all runs (default: the name of each file)")
-    add("--json", action="store_true", help="for a machine to read")
+    add("paths", nargs="+", type=Path, metavar="PATH", help="a database, or a folder of databases")
+    add(
+        "--to",
+        metavar="URI",
+        default=os.environ.get(_URI),
+        help=f"the store to import into (default: ${_URI})",
+    )
+    add("--project", metavar="NAME", help="project of all runs (default: the name of each file)")
+    add("--json", action="store_true", help="JSON output")
 
 
 def _run(arguments: argparse.Namespace) -> int:
     if arguments.to is None:
-        raise UsageError(f"nothing says which store to import into: give --to, or set {_URI}")
+        raise UsageError(f"no store to import into is named: give --to, or set {_URI}")
     protocol = _opened(arguments.to)
     told: list[dict[str, Any]] = []
     errors: list[TrackError] = []
@@ -92,7 +97,7 @@ def _line(told: dict[str, Any], uri: str) -> str:
         f"sent to project {told['project']} in {uri}"
     )
     if told["orphans"]:
-        line += f"; {told['orphans']:,} records of runs that were deleted are left out"
+        line += f"; {told['orphans']:,} records of deleted runs were skipped"
     return line
 
 

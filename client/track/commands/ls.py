@@ -36,10 +36,10 @@ def _configure(parser: argparse.ArgumentParser) -> None:
     add("what", nargs="?", type=_what, choices=tuple(_LISTS), default="trials", help="default: trials")
     add_store(parser)
     add_filter(parser)
-    add("--sort", metavar="NAME", help="order by a column, such as metrics.loss.min (default: oldest first)")
+    add("--sort", metavar="NAME", help="sort by a column, such as metrics.loss.min (default: oldest first)")
     add("-r", "--reverse", action="store_true", help="reverse order")
     add("--limit", type=_count, metavar="N", help=f"maximum rows (default: {_LIMIT}; with --json all)")
-    add("--columns", metavar="A,B", help="which columns, such as uid,params.lr,metrics.loss.min")
+    add("--columns", metavar="A,B", help="columns to show, such as uid,params.lr,metrics.loss.min")
     add_json(parser)
 
 

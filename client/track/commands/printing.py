@@ -39,13 +39,13 @@ _STYLES: Final = {
 }
 _LESS: Final = "less -FRX"
 _GAP: Final = "  "
-_NARROW: Final = 16
+_MIN_COLUMN_WIDTH: Final = 16
 """Texts are not cut to less than this."""
 
 
 def add_json(parser: Any) -> None:
     """Add the option for machines."""
-    parser.add_argument("--json", action="store_true", help="for a machine to read")
+    parser.add_argument("--json", action="store_true", help="JSON output")
 
 
 def print_json(content: Any) -> None:
@@ -75,7 +75,7 @@ def table_text(header: Sequence[str], rows: Sequence[Sequence[str]], right: Iter
 def fitted(
     header: Sequence[str], rows: Sequence[Sequence[str]], right: set[int], space: int
 ) -> tuple[list[str], list[list[str]], list[str]]:
-    """A table that is no wider than so many places.
+    """A table of a maximum width.
 
     Long texts are cut first, except in the first column, then columns are left out from the end.
 
@@ -85,7 +85,7 @@ def fitted(
     widths = [max(width_of(row[number]) for row in [header, *rows]) for number in range(len(header))]
     while sum(widths) + len(_GAP) * (len(widths) - 1) > space:
         cut = max((n for n in range(1, len(widths)) if n not in right), key=widths.__getitem__, default=0)
-        if cut and widths[cut] > _NARROW:
+        if cut and widths[cut] > _MIN_COLUMN_WIDTH:
             widths[cut] -= 1
         elif len(widths) > 1:
             widths.pop()

@@ -61,4 +61,4 @@ def _print(columns: list[str], rows: list[tuple[Any, ...]]) -> None:
     page(table_text(columns, cells, right) + f"{len(rows):,} row{'' if len(rows) == 1 else 's'}\n")
 
 
-COMMAND: Final = Command("ask a store in SQL, read-only, with points as a table", _configure, _run)
+COMMAND: Final = Command("run a read-only SQL query on a store, with points as a table", _configure, _run)

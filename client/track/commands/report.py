@@ -14,10 +14,10 @@ __all__ = ["COMMAND"]
 
 
 def _configure(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("trial", metavar="TRIAL", help="a uid, a beginning of it, an id or a name")
+    parser.add_argument("trial", metavar="TRIAL", help="a uid or its first digits, an id, or a name")
     add_store(parser)
-    parser.add_argument("--full", action="store_true", help="also what only programs need")
-    parser.add_argument("--json", action="store_true", help="it is JSON in any case")
+    parser.add_argument("--full", action="store_true", help="include the fields that only programs need")
+    parser.add_argument("--json", action="store_true", help="accepted; the output is always JSON")
 
 
 def _run(arguments: argparse.Namespace) -> int:

@@ -21,18 +21,18 @@ _SHOWN: Final = 20
 
 def _configure(parser: argparse.ArgumentParser) -> None:
     add = parser.add_argument
-    add("trials", nargs="*", metavar="TRIAL", help="a uid, a beginning of it, an id or a name")
+    add("trials", nargs="*", metavar="TRIAL", help="a uid or its first digits, an id, or a name")
     add_store(parser)
     add_filter(parser)
-    add("--dry-run", action="store_true", help="only show what would be deleted")
-    add("-y", "--yes", action="store_true", help="do not ask")
-    add("--force", action="store_true", help="also what a process still writes")
+    add("--dry-run", action="store_true", help="show what would be deleted, delete nothing")
+    add("-y", "--yes", action="store_true", help="do not ask for confirmation")
+    add("--force", action="store_true", help="also delete trials that a process still writes")
     add_json(parser)
 
 
 def _run(arguments: argparse.Namespace) -> int:
     if bool(arguments.trials) == bool(arguments.filter.strip()):
-        raise UsageError("say which trials: name some, or select them by --filter, and not both")
+        raise UsageError("name trials, or select them with --filter, but not both")
     with opened(arguments.uri) as protocol:
         if arguments.trials:
             named = [find_trial(protocol, name) for name in arguments.trials]
@@ -56,8 +56,11 @@ def _run(arguments: argparse.Namespace) -> int:
 
 def _agreed(trials: list[Trial]) -> bool:
     if sys.stdin is None or not sys.stdin.isatty():
-        raise UsageError("nobody is here to be asked: say --yes to delete them, or --dry-run to only look")
-    return confirmed(f"delete {_counted(len(trials), 'trial')} for good?")
+        raise UsageError(
+            "there is no terminal to ask for confirmation: add --yes to delete, or --dry-run to see "
+            "what would be deleted"
+        )
+    return confirmed(f"delete {_counted(len(trials), 'trial')} permanently?")
 
 
 def _told(protocol: Protocol, trials: list[Trial]) -> str:

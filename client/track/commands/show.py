@@ -23,9 +23,9 @@ _HEADER: Final = ("", "POINTS", "LAST STEP", "LAST", "MIN", "MAX", "MEAN")
 
 
 def _configure(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("uid", metavar="TRIAL", help="a uid, a beginning of it, an id or a name")
+    parser.add_argument("uid", metavar="TRIAL", help="a uid or its first digits, an id, or a name")
     add_store(parser)
-    parser.add_argument("--json", action="store_true", help="for a machine to read")
+    parser.add_argument("--json", action="store_true", help="JSON output")
 
 
 def _run(arguments: argparse.Namespace) -> int:
@@ -91,4 +91,4 @@ def _series(series: Any) -> list[str]:
     return table(_HEADER, rows, range(1, len(_HEADER))) if rows else []
 
 
-COMMAND: Final = Command("show one trial as it is stored", _configure, _run)
+COMMAND: Final = Command("show one trial", _configure, _run)

@@ -15,6 +15,7 @@ from track.persistence import get_protocol
 from track.persistence.protocol import Protocol
 from track.persistence.series import Series, SeriesMapping
 from track_protocol.errors import BadQuery, ItemNotFound, UsageError
+from track_protocol.locations import sidecar_of
 from track_protocol.model.entities import Trial
 from track_protocol.model.seriesname import SeriesName
 from track_protocol.query.filter_parser import query_of
@@ -22,7 +23,7 @@ from track_protocol.query.parse import Kind
 from track_protocol.uri import Uri
 
 __all__ = [
-    "Kept",
+    "SeriesInfo",
     "add_filter",
     "add_store",
     "find_trial",
@@ -43,13 +44,13 @@ _SHOWN: Final = 5
 
 def add_store(parser: argparse.ArgumentParser) -> None:
     """Add the option that names the store."""
-    parser.add_argument("--uri", metavar="URI", help=f"the store (default: ${_URI}, or as track.config says)")
+    parser.add_argument("--uri", metavar="URI", help=f"the store (default: ${_URI}, or uri in track.config)")
 
 
 def add_filter(parser: argparse.ArgumentParser) -> None:
     """Add the option that selects trials."""
     parser.add_argument(
-        "--filter", metavar="TEXT", default="", help="only those: 'status = running and lr < 0.1'"
+        "--filter", metavar="TEXT", default="", help="only trials that match: 'status = running and lr < 0.1'"
     )
 
 
@@ -63,12 +64,10 @@ def opened(uri: str | None) -> Iterator[Protocol]:
     """
     uri = uri or options("uri", None)
     if not uri or not isinstance(uri, str):
-        raise UsageError(
-            f"nothing says which store to look in: give --uri, or set {_URI} or 'uri' in a track.config"
-        )
+        raise UsageError(f"no store is named: give --uri, or set {_URI} or 'uri' in a track.config")
     parsed = Uri.parse(uri)
-    if parsed.scheme in _ON_DISK and not Path(parsed.path).exists():
-        raise ItemNotFound(f"there is no store at {parsed.path}: look at --uri or {_URI}")
+    if parsed.scheme in _ON_DISK and not _exists(parsed):
+        raise ItemNotFound(f"there is no store at {parsed.path}: check --uri or {_URI}")
     protocol = get_protocol(uri)
     try:
         yield protocol
@@ -76,8 +75,14 @@ def opened(uri: str | None) -> Iterator[Protocol]:
         protocol.close()
 
 
+def _exists(store: Uri) -> bool:
+    """Whether a store is on the disk: of a ``file:`` store perhaps only its sidecar, until it is saved."""
+    path = Path(store.path)
+    return path.exists() or (store.scheme == "file" and sidecar_of(path).exists())
+
+
 def find_trial(protocol: Protocol, name: str) -> Trial:
-    """The one trial that goes by a uid, a beginning of it, an id of 32 digits, or a name of its own.
+    """The one trial of a uid, of its first digits, of an id of 32 digits, or of a name.
 
     The digits of a hash may be cut short in front of the revision too, as `track ls` shows them.
 
@@ -91,8 +96,8 @@ def find_trial(protocol: Protocol, name: str) -> Trial:
         return (exact or found)[0]
     if not found:
         raise ItemNotFound(
-            f"no trial goes by {name!r}: give a uid, 4 or more digits of one, an id or a name ('track ls' "
-            "shows them)"
+            f"no trial is called {name!r}: give a uid, 4 or more of its first digits, an id or a name "
+            "('track ls' shows them)"
         )
     some = ", ".join(f"{trial.uid[:12]}…_{trial.revision}" for trial in found[:_SHOWN])
     raise UsageError(f"{name!r} is the name of {len(found)} trials ({some}): give more digits of one's uid")
@@ -128,7 +133,7 @@ def selected(protocol: Protocol, text: str, kind: Kind = "trial") -> dict[str, A
     """The query that a filter means in a store, where groups go by their names.
 
     Raises:
-        UsageError: the filter cannot be understood; where and why is told.
+        UsageError: the filter cannot be understood; the message says where and why.
     """
 
     def uids(what: str, name: str) -> Sequence[str]:
@@ -144,7 +149,7 @@ _KINDS: Final = ("metric", "chrono")
 
 
 @dataclass(frozen=True, slots=True)
-class Kept:
+class SeriesInfo:
     """A series of a trial.
 
     Attributes:
@@ -160,7 +165,7 @@ class Kept:
     summary: Mapping[str, Any]
 
 
-def series_of(trial: Trial, wanted: Collection[str] = ()) -> list[Kept]:
+def series_of(trial: Trial, wanted: Collection[str] = ()) -> list[SeriesInfo]:
     """The series of a trial.
 
     Args:
@@ -173,11 +178,11 @@ def series_of(trial: Trial, wanted: Collection[str] = ()) -> list[Kept]:
             name = SeriesName.parse(str(text))
             summary = series.summary(text) if isinstance(series, SeriesMapping) else {}
             if not wanted or name.text in wanted or name.name in wanted:
-                found.append(Kept(kind, name, summary.get("count"), summary))
+                found.append(SeriesInfo(kind, name, summary.get("count"), summary))
     return found
 
 
-def pages_of(protocol: Protocol, trial: Trial, kept: Kept, start: int = 0) -> Iterator[Series]:
+def pages_of(protocol: Protocol, trial: Trial, kept: SeriesInfo, start: int = 0) -> Iterator[Series]:
     """The points of a series from ordinal `start` on."""
     series = trial.metrics if kept.kind == _KINDS[0] else trial.chronos
     if isinstance(series, SeriesMapping):

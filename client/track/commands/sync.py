@@ -1,4 +1,4 @@
-"""``track sync [DIR]``: send what killed or parted runs have left on this machine's disk."""
+"""``track sync [DIR]``: send what interrupted runs left on this machine's disk."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from track.spool.options import spool_root
 from track.spool.reader import Found, look_at, look_in
 from track_protocol.command import Command
 from track_protocol.errors import ItemNotFound, ServerUnreachable, SpoolCorrupt, SpoolInUse, TrackError
-from track_protocol.wire.amount import Amount
+from track_protocol.wire.counts import Counts
 
 __all__ = ["COMMAND"]
 
@@ -42,22 +42,22 @@ _HEADER: Final = (
 
 def _configure(parser: argparse.ArgumentParser) -> None:
     add = parser.add_argument
-    add("dir", nargs="?", type=Path, metavar="DIR", help="one spool, or a folder of them (default: all)")
-    add("--to", metavar="URI", help="send to this server (default: the one it was logged for)")
-    add("--dry-run", action="store_true", help="only list what there is")
-    add("--despite-gap", action="store_true", help="also where the server lacks what came before")
-    add("--json", action="store_true", help="for a machine to read")
+    add("dir", nargs="?", type=Path, metavar="DIR", help="one spool, or a folder of spools (default: all)")
+    add("--to", metavar="URI", help="send to this server (default: the server that the spool names)")
+    add("--dry-run", action="store_true", help="list the spools, send nothing")
+    add("--despite-gap", action="store_true", help="send even if the server lacks earlier records")
+    add("--json", action="store_true", help="JSON output")
 
 
 def _run(arguments: argparse.Namespace) -> int:
     root = arguments.dir or spool_root(environment())
     if arguments.dir is not None and not root.is_dir():
-        raise ItemNotFound(f"{root} is no folder: name a spool, or a folder of spools")
+        raise ItemNotFound(f"{root} is not a folder: name a spool, or a folder of spools")
     if arguments.dry_run:
         return _list(root, look_in(root), as_json=arguments.json)
-    # Whoever sends a spool reads it anyway.
+    # Sending a spool reads it anyway.
     found = look_in(root, inside=False)
-    # What there is to tell is told once, at the end.
+    # Everything is reported once, at the end.
     logging.getLogger("track").addHandler(logging.NullHandler())
     shipping = _Shipping(arguments.to, ReplayRules(despite_gap=arguments.despite_gap))
     told = []
@@ -71,7 +71,7 @@ def _run(arguments: argparse.Namespace) -> int:
     if arguments.json:
         sys.stdout.write(json.dumps({"spools": [_as_json(*each) for each in told]}) + "\n")
     elif not told:
-        sys.stdout.write(f"nothing waits in {root}\n")
+        sys.stdout.write(f"no records wait in {root}\n")
     else:
         sys.stdout.write(f"{_summary(outcomes)}\n")
     return _exit_code(outcomes)
@@ -88,12 +88,12 @@ class _Shipping:
     def __init__(self, to: str | None, rules: ReplayRules) -> None:
         self._to = to
         self._rules = rules
-        self._away: dict[str, ServerUnreachable] = {}
+        self._unreachable: dict[str, ServerUnreachable] = {}
 
     def send(self, found: Found) -> Outcome:
         """Send one spool, or say why not."""
         if found.in_use:
-            return Outcome(found.path, error=SpoolInUse(f"{found.path} is in use: that process sends it"))
+            return Outcome(found.path, error=SpoolInUse(f"{found.path} is in use: its process sends it"))
         if found.is_damage_only:
             return Outcome(found.path)
         if found.metadata is None:
@@ -102,11 +102,11 @@ class _Shipping:
             destination = destination_at(self._to or _server_of(found.metadata), environment())
         except TrackError as error:
             return _unsent(found, error)
-        if destination.name in self._away:
-            return _unsent(found, self._away[destination.name])
+        if destination.name in self._unreachable:
+            return _unsent(found, self._unreachable[destination.name])
         outcome = self._replay(found, destination)
         if isinstance(outcome.error, ServerUnreachable):
-            self._away[destination.name] = outcome.error
+            self._unreachable[destination.name] = outcome.error
         return outcome
 
     def _replay(self, found: Found, destination: Destination) -> Outcome:
@@ -120,7 +120,7 @@ def _unsent(found: Found, error: TrackError | None) -> Outcome:
 
 def _server_of(origin: SpoolMetadata) -> str:
     if not origin.server:
-        raise SpoolCorrupt("its spool.json is damaged, so nobody knows its server: name that by --to")
+        raise SpoolCorrupt("its spool.json is damaged, which names its server: name the server with --to")
     return origin.server
 
 
@@ -128,10 +128,10 @@ def _lines(found: Found, outcome: Outcome) -> Iterable[str]:
     """What happened to one spool, in one line and one more for each damage and refusal."""
     yield f"{outcome.path}: {_sentence(found, outcome)}"
     if outcome.torn_bytes:
-        yield f"  the last {outcome.torn_bytes:,} bytes, of a record that was not finished, were cut off"
+        yield f"  the last {outcome.torn_bytes:,} bytes, an incomplete record, were cut off"
     if outcome.damages:
         yield from (f"  {damage}" for damage in outcome.damages)
-        yield f"  the damaged bytes are set aside in {outcome.path / 'damaged'}"
+        yield f"  the damaged bytes were moved to {outcome.path / 'damaged'}"
     yield from (f"  {told}" for told in outcome.told)
 
 
@@ -139,12 +139,12 @@ def _sentence(found: Found, outcome: Outcome) -> str:
     if isinstance(outcome.error, SpoolInUse):
         return _holder(found)
     if found.is_damage_only and outcome.error is None and not outcome.sent:
-        return f"all was sent; what is damaged is in {found.path / 'damaged'}, delete it when you like"
+        return f"everything was sent; the damaged bytes are in {found.path / 'damaged'} and can be deleted"
     parts = [f"{outcome.sent} sent"]
     if outcome.left:
         parts.append(_wait(outcome.left))
     if outcome.rejected:
-        parts.append(f"{outcome.rejected} refused for good")
+        parts.append(f"{outcome.rejected} refused")
     if outcome.lost:
         parts.append(f"{outcome.lost:,} log calls lost")
     if outcome.lost_more:
@@ -154,7 +154,7 @@ def _sentence(found: Found, outcome: Outcome) -> str:
     return ", ".join(parts)
 
 
-def _wait(left: Amount) -> str:
+def _wait(left: Counts) -> str:
     return f"{left} {'waits' if left.total == 1 else 'wait'}"
 
 
@@ -167,8 +167,8 @@ def _holder(found: Found) -> str:
 def _summary(outcomes: list[Outcome]) -> str:
     busy = sum(isinstance(each.error, SpoolInUse) for each in outcomes)
     failed = sum(each.error is not None for each in outcomes) - busy
-    sent = sum((each.sent for each in outcomes), Amount())
-    left = sum((each.left for each in outcomes), Amount())
+    sent = sum((each.sent for each in outcomes), Counts())
+    left = sum((each.left for each in outcomes), Counts())
     spools = "1 spool" if len(outcomes) == 1 else f"{len(outcomes)} spools"
     return f"{spools}: {sent} sent, {_wait(left)}; {busy} in use, {failed} not sent"
 
@@ -184,8 +184,8 @@ def _as_json(found: Found, outcome: Outcome) -> dict[str, Any]:
     error = outcome.error
     told = asdict(outcome) | {"path": str(outcome.path), "error": None if error is None else str(error)}
     for name in ("sent", "left", "rejected"):
-        amount: Amount = getattr(outcome, name)
-        told |= {name: amount.points, f"{name}_calls": amount.calls}
+        counts: Counts = getattr(outcome, name)
+        told |= {name: counts.points, f"{name}_calls": counts.calls}
     return {
         **told,
         "in_use": isinstance(error, SpoolInUse),
@@ -197,7 +197,7 @@ def _list(root: Path, found: list[Found], *, as_json: bool) -> int:
     if as_json:
         sys.stdout.write(json.dumps({"root": str(root), "spools": [each.as_json() for each in found]}) + "\n")
     elif not found:
-        sys.stdout.write(f"nothing waits in {root}\n")
+        sys.stdout.write(f"no records wait in {root}\n")
     else:
         lines = table(_HEADER, [_row(each) for each in found])
         sys.stdout.write(f"{lines[0]}\n")
@@ -231,5 +231,5 @@ def _place(server: str) -> str:
 
 
 COMMAND: Final = Command(
-    help="send what killed or parted runs have left on this machine", configure=_configure, run=_run
+    help="send the records that interrupted runs left on this machine", configure=_configure, run=_run
 )

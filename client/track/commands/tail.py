@@ -12,7 +12,7 @@ from datetime import datetime
 from typing import Any, Final, NamedTuple
 
 from track.commands.fields import shown
-from track.commands.stores import Kept, add_store, find_trial, opened, pages_of, series_of
+from track.commands.stores import SeriesInfo, add_store, find_trial, opened, pages_of, series_of
 from track.persistence.protocol import Protocol
 from track_protocol.command import Command
 from track_protocol.errors import ItemNotFound
@@ -27,12 +27,12 @@ _ENDED: Final = Status.ErrorGroup.value
 
 def _configure(parser: argparse.ArgumentParser) -> None:
     add = parser.add_argument
-    add("trial", metavar="TRIAL", help="a uid, a beginning of it, an id or a name")
-    add("metrics", nargs="*", metavar="METRIC", help="with or without labels (default: all)")
+    add("trial", metavar="TRIAL", help="a uid or its first digits, an id, or a name")
+    add("metrics", nargs="*", metavar="METRIC", help="its name, with or without labels (default: all)")
     add_store(parser)
-    add("-n", type=int, default=_POINTS, metavar="N", help=f"begin with so many points (default: {_POINTS})")
-    add("--no-follow", action="store_true", help="do not wait for more")
-    add("--interval", type=float, default=_INTERVAL, metavar="S", help="seconds between looks (default: 1)")
+    add("-n", type=int, default=_POINTS, metavar="N", help=f"points to begin with (default: {_POINTS})")
+    add("--no-follow", action="store_true", help="do not wait for new points")
+    add("--interval", type=float, default=_INTERVAL, metavar="S", help="seconds between polls (default: 1)")
     parser.add_argument("--json", action="store_true", help="a line of JSON for each point")
 
 
@@ -51,7 +51,7 @@ class _Point(NamedTuple):
 
 
 class _Tail:
-    """Reads what has come since the last look, and prints it."""
+    """Reads what has come since the last poll, and prints it."""
 
     def __init__(self, protocol: Protocol, wanted: Sequence[str], as_json: bool) -> None:
         self._protocol = protocol
@@ -93,7 +93,7 @@ class _Tail:
                 points += self._new_of(trial, kept, rewound=rewound)
         return points
 
-    def _new_of(self, trial: Trial, kept: Kept, *, rewound: bool) -> list[_Point]:
+    def _new_of(self, trial: Trial, kept: SeriesInfo, *, rewound: bool) -> list[_Point]:
         text, count = kept.name.text, kept.count or 0
         # A rewind moves points, so that their numbers tell nothing; their times still do.
         after = self._last.get(text, -math.inf) if rewound else -math.inf

@@ -14,7 +14,7 @@ from typing import Final
 
 from track.configuration import environment
 from track_protocol.errors import UsageError
-from track_protocol.places import credential_file, runtime_folder
+from track_protocol.locations import credential_file, runtime_folder
 from track_protocol.security.tokens import Secret
 
 __all__ = ["LocalCredentials", "find_secret", "local_credentials"]

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from track_protocol.errors import UsageError
-from track_protocol.security.encryption import ALPN, check_negotiated
+from track_protocol.security.tls import ALPN, check_negotiated
 
 if TYPE_CHECKING:
     import ssl

@@ -125,7 +125,7 @@ class _Demo:
         with open_view(self._console) as view:
             while True:
                 running = [worker for worker in self._processes.workers if worker.running]
-                self._processes.check_server()  # first, since a call to a server that is gone waits for it
+                self._processes.check_server()  # first: a call to a server that has ended would wait
                 observation = observe(client.protocol.fetch_trials({"group_id": group}))
                 now = time.monotonic()
                 view.show(observation, now - started)

@@ -42,7 +42,7 @@ class Child:
 
     @property
     def running(self) -> bool:
-        """Whether it goes on."""
+        """Whether it still runs."""
         return self.process.poll() is None
 
     @property

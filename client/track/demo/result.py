@@ -1,4 +1,4 @@
-"""What the demo tells: a line for each thing it set up, and at the end what came out."""
+"""What the demo prints: a line for each thing it set up, and the result at the end."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from track.demo.verification import Verification
 __all__ = ["tell", "tell_result"]
 
 _BEST: Final = 5
-_MOST_FAULTS: Final = 20
+_MAX_FAULTS: Final = 20
 
 
 def tell(console: Console, name: str, what: str, style: str = "") -> None:
@@ -49,10 +49,10 @@ def _tell_proof(console: Console, proof: Verification) -> None:
         tell(console, "", f"{proof.trials} trials, each claimed by exactly one worker")
     tell(console, "", f"{proof.logged:,} points logged, {proof.stored:,} stored")
     tell(console, "", f"{proof.lost:,} lost, {proof.doubled:,} doubled")
-    for fault in proof.faults[:_MOST_FAULTS]:
+    for fault in proof.faults[:_MAX_FAULTS]:
         tell(console, "", fault, "red")
-    if len(proof.faults) > _MOST_FAULTS:
-        tell(console, "", f"… and {len(proof.faults) - _MOST_FAULTS} more", "red")
+    if len(proof.faults) > _MAX_FAULTS:
+        tell(console, "", f"… and {len(proof.faults) - _MAX_FAULTS} more", "red")
 
 
 def _short(path: Path) -> str:

@@ -18,7 +18,7 @@ BATCH_SIZE: Final = 16
 _VALIDATION_SHARE: Final = 0.2
 _CLASSES: Final = np.arange(10)
 _BRIGHTEST: Final = 16.0
-_LEAST_PROBABILITY: Final = 1e-12
+_MIN_PROBABILITY: Final = 1e-12
 
 
 @dataclass(frozen=True)
@@ -83,6 +83,6 @@ class Model:
         labels = digits.validation_labels
         of_truth = probabilities[np.arange(len(labels)), labels]
         return {
-            "validation_loss": float(-np.mean(np.log(np.maximum(of_truth, _LEAST_PROBABILITY)))),
+            "validation_loss": float(-np.mean(np.log(np.maximum(of_truth, _MIN_PROBABILITY)))),
             "validation_accuracy": float(np.mean(probabilities.argmax(axis=1) == labels)),
         }

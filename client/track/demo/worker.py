@@ -46,7 +46,7 @@ class Worker:
         """Train until no trial is left.
 
         Raises:
-            TrackError: the server is away, or refuses.
+            TrackError: the server is unreachable, or refuses.
         """
         while (trial := self._claim()) is not None:
             self._train(trial, self.report.trials[-1])

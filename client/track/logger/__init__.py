@@ -136,7 +136,7 @@ class TrialLogger(MediaLogger, CountdownLogger):
             self.protocol.log_trial_metrics(self.ensure(), step, aggregator, **kwargs)
 
     def log_metadata(self, /, aggregator: MakeAggregator | None = LATEST, **kwargs: Any) -> None:
-        """Keep values with the trial.
+        """Store values with the trial.
 
         Args:
             aggregator: whether a later value replaces an earlier one of that name or joins it.
@@ -230,7 +230,7 @@ class TrialLogger(MediaLogger, CountdownLogger):
         exc_val: BaseException | None = None,
         exc_tb: TracebackType | None = None,
     ) -> None:
-        """The trial ended: completed, interrupted, or by an exception, whose traceback is kept.
+        """The trial ended: completed, interrupted, or by an exception, whose traceback is stored.
 
         One that a signal interrupted stays so, however the program leaves afterwards.
 
@@ -301,7 +301,7 @@ class TrialLogger(MediaLogger, CountdownLogger):
     def rewind(self, step: float) -> None:
         """Go back to a step, that of a checkpoint: the points logged so far of later steps are superseded.
 
-        They leave their series and are kept in the trial's history.  Of several ranks only rank 0 does
+        They move from their series into the trial's history.  Of several ranks only rank 0 does
         this, for all of them: before the others log, that is before the job's barrier.
 
         Args:
@@ -314,7 +314,7 @@ class TrialLogger(MediaLogger, CountdownLogger):
             self.protocol.rewind_trial(self.ensure(), step)
 
     def report(self, short: bool = True) -> None:
-        """Print the trial as it is stored, as JSON; while the store is away, as this process knows it.
+        """Print the trial as it is stored, as JSON; as this process knows it if the store is unreachable.
 
         Args:
             short: leave out what only programs need.
@@ -349,7 +349,7 @@ class TrialLogger(MediaLogger, CountdownLogger):
 
     def _save(self) -> None:
         try:
-            self.protocol.secure(SIGNAL_SECONDS if self._was_interrupted else None)
+            self.protocol.persist(SIGNAL_SECONDS if self._was_interrupted else None)
         except TrackError as error:
             # The training is done and must not fail for this; save() and the exit of the process try again.
             _log.error("the trial is not saved yet: %s", error)
@@ -358,7 +358,7 @@ class TrialLogger(MediaLogger, CountdownLogger):
 class LogSignalHandler(SignalHandler):
     """Ends a running trial when the process is asked to end, or ends without saying so.
 
-    In a child that was forked while the trial ran, signals save what the child logged, and the trial goes on.
+    In a child that was forked while the trial ran, a signal saves what the child logged; the trial continues.
 
     Args:
         logger: of the trial.
@@ -391,7 +391,7 @@ class LogSignalHandler(SignalHandler):
 
     def _save(self, signum: int) -> None:
         try:
-            self._logger.protocol.secure(seconds_left())
+            self._logger.protocol.persist(seconds_left())
         except TrackError as error:
             _log.error("%s: not everything is saved: %s", signal.Signals(signum).name, error)
 

@@ -17,7 +17,7 @@ __all__ = ["BlobSender"]
 _REMEMBERED: Final = 600.0
 """Seconds for which a blob that was sent is not sent again: what the store has may change."""
 
-_MOST_REMEMBERED: Final = 16_384
+_MAX_REMEMBERED: Final = 16_384
 
 
 class BlobSender:
@@ -50,9 +50,9 @@ class BlobSender:
         try:
             why = self._send(media.content, digest, size)
         except OSError as error:
-            why = f"its file cannot be read any more ({error.strerror})"
+            why = f"its file can no longer be read ({error.strerror})"
         if why is None:
-            if len(self._sent) >= _MOST_REMEMBERED:
+            if len(self._sent) >= _MAX_REMEMBERED:
                 self._sent.clear()
             self._sent[digest] = time.monotonic()
         return why
@@ -75,10 +75,10 @@ class BlobSender:
                 break
             arguments = {"digest": digest, "size": size, "offset": offset, "data": part}
             if not self._log("put_blob", arguments):
-                return "no room was left for all of its content"
+                return "the queue is full"
             offset += len(part)
         whole = offset == size and seen.hexdigest() == digest
-        return None if whole else "its content was changed meanwhile"
+        return None if whole else "its content changed while it was read"
 
 
 def _parts(content: bytes | Path) -> Iterator[bytes]:

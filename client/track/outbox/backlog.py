@@ -15,8 +15,8 @@ from typing import TYPE_CHECKING, Final
 
 from track.outbox.futures import Call
 from track_protocol.errors import RemoteProtocolError
-from track_protocol.wire.amount import Amount
 from track_protocol.wire.batch import Batch
+from track_protocol.wire.counts import Counts
 
 if TYPE_CHECKING:
     # A process that never spools does not load what it takes.
@@ -28,7 +28,7 @@ __all__ = ["Backlog", "Entry", "Numbered", "NumberedCall", "fill"]
 _MOST_IN_ONE: Final = 2**20
 """Log calls that one batch may have."""
 
-_NOTHING: Final = Amount()
+_NOTHING: Final = Counts()
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,7 +54,7 @@ class Entry:
     Attributes:
         item: itself; None while it is on disk only.
         first, last: numbers of its log calls.
-        amount: what was logged by it.
+        counts: what was logged by it.
         nbytes: about how much memory it takes, or took.
         location: where it is on disk; None while it is not.  That of an extent reaches to the end of its last
             record.
@@ -64,7 +64,7 @@ class Entry:
     item: Numbered | None
     first: int
     last: int
-    amount: Amount
+    counts: Counts
     nbytes: int
     location: Location | None = None
     records: int = 1
@@ -73,7 +73,7 @@ class Entry:
     def on_disk(cls, extent: Extent) -> Entry:
         """What is on disk only."""
         location = extent.location
-        return cls(None, extent.first, extent.last, extent.amount, location.length, location, extent.records)
+        return cls(None, extent.first, extent.last, extent.counts, location.length, location, extent.records)
 
     @property
     def is_extent(self) -> bool:
@@ -122,15 +122,15 @@ class Backlog:
         return sum(call is not None and call.cancelled for call in calls)
 
     @property
-    def amount(self) -> Amount:
+    def counts(self) -> Counts:
         """How much it has that is not known to be durable; any thread may ask."""
-        return sum((self._not_durable(entry) for entry in list(self._entries)), Amount())
+        return sum((self._not_durable(entry) for entry in list(self._entries)), Counts())
 
-    def _not_durable(self, entry: Entry) -> Amount:
+    def _not_durable(self, entry: Entry) -> Counts:
         item = entry.item
         if entry.first <= self.acked and isinstance(item, Batch):
-            return item.amount_after(self.acked)
-        return entry.amount
+            return item.counts_after(self.acked)
+        return entry.counts
 
     @property
     def resolved_through(self) -> int:
@@ -154,9 +154,9 @@ class Backlog:
 
     # -- what comes in ---------------------------------------------------------------------------
 
-    def add(self, item: Numbered, nbytes: int, amount: Amount = _NOTHING) -> None:
+    def add(self, item: Numbered, nbytes: int, counts: Counts = _NOTHING) -> None:
         """Put an item of about that size, numbered from `next_seq`, at the end."""
-        self._entries.append(Entry(item, item.first, item.last, amount, nbytes))
+        self._entries.append(Entry(item, item.first, item.last, counts, nbytes))
         self.next_seq = item.last + 1
         self.nbytes += nbytes
 
@@ -182,19 +182,19 @@ class Backlog:
         entry.location, entry.records = location, 1
         self.located += 1
 
-    def unmark(self, after: int) -> Amount:
+    def unmark(self, after: int) -> Counts:
         """Items with records after that number have no place any more.
 
         Returns:
             How much was nowhere else; batches of nothing use up its numbers.
         """
-        gone = Amount()
+        gone = Counts()
         while self.located and self._entries[self.located - 1].last > after:
             self.located -= 1
             entry = self._entries[self.located]
             entry.location = None
             if entry.item is None:
-                gone += entry.amount
+                gone += entry.counts
                 self._empty(entry)
         return gone
 
@@ -312,7 +312,7 @@ class Backlog:
         self.detach()
         for entry in entries:
             assert entry.item is not None, "what is on disk only cannot be numbered again"
-            self.add(replace(entry.item, first=self.next_seq), entry.nbytes, entry.amount)
+            self.add(replace(entry.item, first=self.next_seq), entry.nbytes, entry.counts)
 
     def become(self, other: Backlog) -> None:
         """Have what another one has, in its place."""
@@ -349,7 +349,7 @@ class Backlog:
         if entry.item is None:
             self.nbytes += entry.nbytes
         entry.item = Batch(entry.first, entry.last - entry.first + 1, [])
-        entry.amount, entry.records = _NOTHING, 1
+        entry.counts, entry.records = _NOTHING, 1
 
 
 def _absorb(before: Entry, entry: Entry) -> bool:
@@ -363,7 +363,7 @@ def _absorb(before: Entry, entry: Entry) -> bool:
     if coalesced is None:
         return False
     before.last, before.location = entry.last, coalesced
-    before.amount += entry.amount
+    before.counts += entry.counts
     before.nbytes += entry.nbytes
     before.records += entry.records
     return True

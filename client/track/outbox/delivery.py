@@ -513,7 +513,7 @@ class Delivery:
         if len(self._trials) < MAX_TRIALS:
             self._trials.update(op.trial for op in batch.ops if isinstance(op, PointsOp))
         # Last: what fails before it may be numbered once more.
-        self._backlog.add(batch, nbytes + OPERATION_BYTES * len(batch.ops), batch.amount)
+        self._backlog.add(batch, nbytes + OPERATION_BYTES * len(batch.ops), batch.counts)
 
     def _unstorable(self, record: Record, error: BadValue) -> None:
         self._drops.drop(1, str(error), trial_of(record))
@@ -682,11 +682,11 @@ class Delivery:
     def drop_entry(self, entry: Entry, error: TrackError) -> None:
         """Count what a batch has as dropped, for each trial in it that is known."""
         if not isinstance(entry.item, Batch):
-            self._drops.drop_unread(entry.amount, str(error))
+            self._drops.drop_unread(entry.counts, str(error))
             return
         for op in entry.item.ops:
             trial = op.trial if isinstance(op, PointsOp) else op.arguments.get("trial")
-            self._drops.drop_all(op.amount, str(error), trial)
+            self._drops.drop_all(op.counts, str(error), trial)
 
     # -- what comes back -------------------------------------------------------------------------
 
@@ -761,7 +761,7 @@ class Delivery:
     def _drop_numbered(self, error: TrackError) -> None:
         self._calling = self._offered = None
         for entry in self._backlog.clear():
-            self._drops.drop_all(entry.amount, str(error))
+            self._drops.drop_all(entry.counts, str(error))
         if self._has_disk:
             self.session, self._written = new_id(), 0
             self._backlog.renumber()

@@ -26,9 +26,9 @@ from track.spool.options import SpoolOptions, SpoolSync
 from track.spool.reader import ExtentIndex, batch_in
 from track.spool.writer import Spool
 from track_protocol.errors import SpoolError
-from track_protocol.wire.amount import Amount
 from track_protocol.wire.batch import Batch, batch_to_wire
 from track_protocol.wire.codec import encode
+from track_protocol.wire.counts import Counts
 
 __all__ = ["DiskQueue", "metadata_of"]
 
@@ -212,10 +212,10 @@ class DiskQueue:
         for batch, location, records in coalesced(found):
             fill(parts, entry.first, batch.first)
             parts.append(
-                Entry(batch, batch.first, batch.last, batch.amount, location.length, location, records)
+                Entry(batch, batch.first, batch.last, batch.counts, location.length, location, records)
             )
         fill(parts, entry.first, entry.last + 1)
-        lost = entry.amount - sum((part.amount for part in parts), Amount())
+        lost = entry.counts - sum((part.counts for part in parts), Counts())
         self._drops.drop_unread(
             lost, f"{self.folder} is damaged; the damaged bytes are in its folder damaged"
         )
@@ -272,7 +272,7 @@ class DiskQueue:
             for entry in self._backlog:
                 for part in self._parts_or_nothing(entry):
                     assert part.item is not None, "it was loaded"
-                    backlog.add(replace(part.item, first=backlog.next_seq), part.nbytes, part.amount)
+                    backlog.add(replace(part.item, first=backlog.next_seq), part.nbytes, part.counts)
                     fresh._write_or_raise(session)
             fresh.sync()
         except SpoolError:
@@ -296,9 +296,9 @@ class DiskQueue:
         try:
             return self.parts_of(entry)
         except SpoolError as error:
-            self._drops.drop_unread(entry.amount, str(error))
+            self._drops.drop_unread(entry.counts, str(error))
             nothing = Batch(entry.first, entry.last - entry.first + 1, [])
-            return [replace(entry, item=nothing, amount=Amount(), records=1)]
+            return [replace(entry, item=nothing, counts=Counts(), records=1)]
 
     def start_over(self) -> None:
         """The session ends, and nothing of it is needed any more."""

@@ -6,7 +6,7 @@ import logging
 import threading
 from typing import Final, NamedTuple
 
-from track_protocol.wire.amount import Amount
+from track_protocol.wire.counts import Counts
 
 __all__ = ["DropAccount", "Dropped"]
 
@@ -55,29 +55,29 @@ class DropAccount:
                 self._note(trial, count, reason)
         self.warn(f"not logged: {reason}")
 
-    def drop_all(self, amount: Amount, reason: str, trial: bytes | str | None = None) -> None:
+    def drop_all(self, counts: Counts, reason: str, trial: bytes | str | None = None) -> None:
         """The same for points and other log calls together; nothing is not told.
 
         Args:
-            amount: how much.
+            counts: how much.
             reason: why.
             trial: whose it is, by id or uid, where that is known.
         """
-        if amount:
-            self.drop(amount.total, reason, trial)
+        if counts:
+            self.drop(counts.total, reason, trial)
 
-    def drop_unread(self, amount: Amount, reason: str) -> None:
+    def drop_unread(self, counts: Counts, reason: str) -> None:
         """Count what cannot be read any more, so that nobody knows whose it was: each trial is told of it.
 
         Args:
-            amount: how much.
+            counts: how much.
             reason: why.
         """
-        if amount:
+        if counts:
             with self._lock:
                 for trial in self.trials:
-                    self._note(trial, amount.total, reason)
-        self.drop_all(amount, reason)
+                    self._note(trial, counts.total, reason)
+        self.drop_all(counts, reason)
 
     def lose(self, count: int, reason: str, trial: bytes | str) -> None:
         """Something that a trial had is gone."""

@@ -59,7 +59,7 @@ from track_protocol.errors import (
     TrackError,
 )
 from track_protocol.model.entities import new_id
-from track_protocol.wire.amount import Amount
+from track_protocol.wire.counts import Counts
 from track_protocol.wire.link import Acked, Failed, Link, LinkEvent, Opened, Refused
 
 if TYPE_CHECKING:
@@ -184,9 +184,9 @@ class Sender:
         return self._backlog.next_seq - 1 - self._backlog.acked - self._backlog.cancelled
 
     @property
-    def unsent(self) -> Amount:
+    def unsent(self) -> Counts:
         """How much is numbered and not known to be durable."""
-        return self._backlog.amount
+        return self._backlog.counts
 
     # -- the thread ------------------------------------------------------------------------------
 

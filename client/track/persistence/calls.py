@@ -63,10 +63,10 @@ def plain_map(values: Mapping[str, Any], what: str, complain: Complain | None = 
     Args:
         values: as the user gave them.
         what: for messages.
-        complain: told of each value that cannot be kept and is left out; without it, the first raises.
+        complain: called for each value that cannot be stored and is left out; without it, the first raises.
 
     Raises:
-        BadValue: a value cannot be kept.
+        BadValue: a value cannot be stored.
     """
     plain = {}
     for name, value in values.items():

@@ -24,7 +24,7 @@ _API_KEY: Final = "COMET_API_KEY"
 _OFFLINE: Final = "COMET_OFFLINE_DIRECTORY"
 _PLACE: Final = "cometml:WORKSPACE/PROJECT"
 
-_QUIET: Final[Mapping[str, Any]] = {
+_SILENT_OPTIONS: Final[Mapping[str, Any]] = {
     "auto_metric_logging": False,
     "auto_output_logging": False,
     "auto_param_logging": False,
@@ -95,7 +95,7 @@ class CometMLProtocol(NullProtocol):
         return made
 
     def adopt_trial(self, trial: Trial) -> Trial | None:
-        """See `Protocol.adopt_trial`; id and revision are kept."""
+        """See `Protocol.adopt_trial`; id and revision are stored."""
         if trial.id is None:
             return super().adopt_trial(trial)
         self._trials[trial.uid] = trial
@@ -205,7 +205,7 @@ class CometMLProtocol(NullProtocol):
         self._others(trial, {"losses": {"points": points, "reason": reason}})
 
     def rewind_trial(self, trial: Trial, step: float) -> None:
-        """See `Protocol.rewind_trial`; Comet keeps the points, and is told the step."""
+        """See `Protocol.rewind_trial`; Comet keeps the points, and gets the step as an "other"."""
         super().rewind_trial(trial, step)
         self._others(trial, {"rewind": step})
 
@@ -236,7 +236,7 @@ class CometMLProtocol(NullProtocol):
     def _begin(self, trial: Trial) -> None:
         assert trial.id is not None, "a trial that is in a store has an id"
         folder = os.environ.get(_OFFLINE)
-        options = {**_QUIET, "workspace": self._workspace, "project_name": self._project}
+        options = {**_SILENT_OPTIONS, "workspace": self._workspace, "project_name": self._project}
         if folder is not None or not os.environ.get(_API_KEY):
             made = self._comet.OfflineExperiment(
                 offline_directory=folder or os.curdir, experiment_key=trial.id.hex(), **options

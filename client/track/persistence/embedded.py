@@ -14,7 +14,7 @@ __all__ = ["EmbeddedProtocol", "installed", "outbox_of"]
 
 _GROUP: Final = "track.backends"
 
-_OPENING: Final = 30.0
+_OPEN_TIMEOUT_S: Final = 30.0
 """Seconds for a store to be open: a long one is read whole, and a busy disk may take its time."""
 
 
@@ -34,7 +34,7 @@ def outbox_of(uri: str, limits: Limits | None = None) -> Outbox:
 
     Raises:
         MissingExtra: the backend's packages are not installed.
-        UriError: the URI holds an option nobody knows.
+        UriError: the URI holds an unknown option.
     """
     scheme = Uri.parse(uri).scheme
     point = installed().get(scheme)
@@ -45,7 +45,7 @@ def outbox_of(uri: str, limits: Limits | None = None) -> Outbox:
         open_store = point.load()
     except ImportError as error:
         raise MissingExtra(f"{missing} ({error})") from error
-    return Outbox(open_store(uri), redact(uri), connect_timeout=_OPENING, limits=limits)
+    return Outbox(open_store(uri), redact(uri), connect_timeout=_OPEN_TIMEOUT_S, limits=limits)
 
 
 class EmbeddedProtocol(OutboxProtocol):

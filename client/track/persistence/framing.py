@@ -47,7 +47,7 @@ def send(socket: sockets.socket, msg: Any) -> None:
     Raises:
         BadValue: it holds something that cannot be sent.
         FrameTooLarge: it has over a MiB.
-        ConnectionLost: the other side is gone.
+        ConnectionLost: the other side has disconnected.
     """
     framed = _framed(msg)
     try:
@@ -65,7 +65,7 @@ def recv(socket: sockets.socket, timeout: float | None = None) -> Any:
 
     Raises:
         CallTimeout: it did not come in time.
-        ConnectionLost: the other side is gone.
+        ConnectionLost: the other side has disconnected.
         FrameTooLarge: it has over a MiB.
         RemoteProtocolError: the bytes are no message.
     """
@@ -104,7 +104,7 @@ async def read(reader: asyncio.StreamReader, timeout: float | None = None) -> An
     except TimeoutError:
         raise CallTimeout(f"no message came within {timeout} s: is the other side alive?") from None
     except (asyncio.IncompleteReadError, ConnectionError) as error:
-        raise ConnectionLost(f"the other side is gone ({error}): connect again") from error
+        raise ConnectionLost(f"the other side has disconnected ({error}): connect again") from error
 
 
 def _framed(msg: Any) -> bytes:

@@ -59,27 +59,26 @@ __all__ = [
 
 _SCHEMES: Final = ("file", "pickle", "pickled")
 
-_HOUR: Final = 3600.0
-"""Nothing waits longer in memory, also where nobody asks for it."""
+_MAX_LINGER_S: Final = 3600.0
+"""Maximum seconds that a record waits in memory."""
 
 
 class FileProtocol(OutboxProtocol):
     """A store in one readable JSON file, which any number of processes may have open at once.
 
     Each call is atomic, whoever else writes: what others have committed is there before it begins.  A process
-    that is killed holds nobody up.  A server keeps the file to itself; use its address then.
+    that is killed blocks no other.  A server locks the file; use its address then.
 
     Args:
         uri: ``file:NAME.json`` or ``file://NAME.json``, also with the arguments below as options:
             ``file:NAME.json?eager=false``.
-        strict: kept for scripts that pass it.  It made the store check itself; ours is consistent whatever
-            it says.
+        strict: accepted for scripts that pass it.  The store is consistent whatever it says.
         eager: store what is logged at once, in the background.  Otherwise it waits in this process's memory
             until a call with an answer, `commit` or `close` asks for it, or until there is a full batch of
             it (8,192 calls) or an hour has passed; a process that is killed loses it.
 
     Raises:
-        UriError: the URI names no file, or holds an option nobody knows.
+        UriError: the URI names no file, or holds an unknown option.
         MissingExtra: the server's packages, which stores in this process need, are not installed.
     """
 
@@ -92,7 +91,7 @@ class FileProtocol(OutboxProtocol):
         self.eager: bool = options.get("eager", eager)
         store = replace(parsed, scheme="file", query={}).to_text()
         own = {} if self.eager else {"eager": "false"}  # for a copy of this object in another process
-        limits = Limits() if self.eager else Limits(linger=_HOUR)
+        limits = Limits() if self.eager else Limits(linger=_MAX_LINGER_S)
         super().__init__(replace(parsed, query=own).to_text(), outbox_of(store, limits))
 
     def commit(self, file_name_override: str | None = None, **kwargs: Any) -> None:

@@ -47,7 +47,7 @@ class Failure:
 
 
 class Fanout:
-    """Has backends do things, and keeps what single ones of them fail.
+    """Calls several backends, and records which of them fail.
 
     Args:
         backends: at least one.
@@ -79,7 +79,7 @@ class Fanout:
         for number, backend in enumerate(self._backends):
             try:
                 answers.append(call(number, backend))
-            except Exception as error:  # noqa: BLE001 - whatever one backend does, the others go on
+            except Exception as error:  # noqa: BLE001 - whatever one backend does, the others continue
                 errors.append((number, error))
                 continue
             if until():
@@ -125,7 +125,7 @@ class Fanout:
         if number not in self._failed:
             self._failed.add(number)
             _log.warning(
-                "%s failed %s, the other backends go on without it: %s (further failures are in `failures`)",
+                "%s failed %s; the other backends continue: %s (`failures` lists further ones)",
                 backend,
                 method,
                 error,
@@ -141,7 +141,7 @@ class Fanout:
 class ProtocolMultiplexer(Protocol):
     """Writes to several backends, and reads from the first that answers.
 
-    A backend that fails is reported, by one warning and in `failures`, and the others go on.  A call raises
+    A backend that fails is reported, by one warning and in `failures`; the others continue.  A call raises
     only when all backends fail it.  Backends that have failed are read after those that have not, since they
     may lack something.  Trials have the same internal id and revision everywhere, as far as a backend can
     keep them.
@@ -330,9 +330,9 @@ class ProtocolMultiplexer(Protocol):
     # -- durability ------------------------------------------------------------------------------
 
     @property
-    def unkept(self) -> int:
-        """See `Protocol.unkept`: those of all backends."""
-        return sum(backend.unkept for backend in self.backends)
+    def dropped_count(self) -> int:
+        """See `Protocol.dropped_count`: those of all backends."""
+        return sum(backend.dropped_count for backend in self.backends)
 
     def commit(self, **kwargs: Any) -> None:
         """See `Protocol.commit`; ``file_name_override`` is written by the first backend that does."""
@@ -345,9 +345,9 @@ class ProtocolMultiplexer(Protocol):
         """See `Protocol.flush`; `timeout` is for each backend."""
         self._fanout.write("flush", lambda _, each: each.flush(timeout))
 
-    def secure(self, timeout: float | None = None) -> None:
-        """See `Protocol.secure`; `timeout` is for each backend."""
-        self._fanout.write("secure", lambda _, each: each.secure(timeout))
+    def persist(self, timeout: float | None = None) -> None:
+        """See `Protocol.persist`; `timeout` is for each backend."""
+        self._fanout.write("persist", lambda _, each: each.persist(timeout))
 
     def close(self) -> None:
         """See `Protocol.close`."""
@@ -368,7 +368,7 @@ class ProtocolMultiplexer(Protocol):
             for number, each in writers.items():
                 try:
                     each(step, metrics)
-                except Exception as error:  # noqa: BLE001 - whatever one backend does, the others go on
+                except Exception as error:  # noqa: BLE001 - whatever one backend does, the others continue
                     self._fanout.report(number, "metric_writer", error)
 
         return write
@@ -379,7 +379,7 @@ class ProtocolMultiplexer(Protocol):
         """A revision that no backend has of this trial's hash."""
         taken = [trial.revision - 1]
         for backend in self.backends:
-            # Who cannot be asked now will tell so when it is written to.
+            # A backend that cannot be asked now fails when it is written to.
             with suppress(TrackError, OSError, NotImplementedError):
                 taken += [each.revision for each in backend.fetch_trials({"hash": trial.hash})]
         return 1 + max(taken)

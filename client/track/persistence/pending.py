@@ -2,7 +2,7 @@
 
 A creation is logged like anything else and then looked up: the answer is the item as it is stored.  A
 project or group is known by its uid and a trial by the id drawn here, so what is logged behind the
-creation does not need that answer; a store that is away may give it later.
+creation does not need that answer; a store that is unreachable may give it later.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ __all__ = ["GROUP", "PROJECT", "TRIAL", "Creations", "Kind"]
 _log: Final = logging.getLogger("track")
 
 _PATIENCE: Final = 1.0
-"""Seconds that creating something waits, once, for a store that is away."""
+"""Seconds that creating something waits, once, for a store that is unreachable."""
 
 _AWAY: Final = (ServerUnreachable, TooBusy, StoreFull)
 _HEAD: Final = 1_024
@@ -64,7 +64,7 @@ class Creations:
 
     Args:
         outbox: of the store.
-        offline: what to do while the store is away; None for one in this process, which never is.
+        offline: what to do while the store is unreachable; None for one in this process.
     """
 
     def __init__(self, outbox: Outbox, offline: Offline | None) -> None:
@@ -74,7 +74,7 @@ class Creations:
 
     @property
     def may_go_on_alone(self) -> bool:
-        """Whether the store may be away now."""
+        """Whether the store may be unreachable now."""
         return self._offline is not None and (self._offline.may_start_alone or self._outbox.reached)
 
     @property
@@ -91,10 +91,10 @@ class Creations:
             document: of the item, in plain values and with its key.
 
         Returns:
-            The document as it is stored; while the store is away, as it was given.
+            The document as it is stored; while the store is unreachable, as it was given.
 
         Raises:
-            ServerUnreachable: the store is away, and the policy is not to start without it.
+            ServerUnreachable: the store is unreachable, and the policy is not to start without it.
             TrackError: the store refuses it.
         """
         if not self.may_go_on_alone or _HEAD + estimate_size(document) > RECORD_BYTES_LIMIT:
@@ -109,7 +109,7 @@ class Creations:
             return document
         outbox.unconfirmed.pop(key, None)
         if found is None or outbox.denied is not None:
-            # The store refused the record, and tells why to whoever waits for an answer.
+            # The store refused the record; a call with an answer says why.
             return self._insert(kind, document)
         return found
 
@@ -132,7 +132,7 @@ class Creations:
                 self._provisional.setdefault(trial.id, []).append(trial)
 
     def ask_for(self, trial: Trial) -> list[Document] | Trial:
-        """The stored documents of a trial's id; while the store is away, what is known here."""
+        """The stored documents of a trial's id; while the store is unreachable, what is known here."""
         assert trial.id is not None
         try:
             found: list[Document] = self._outbox.call_soon(
@@ -140,7 +140,9 @@ class Creations:
             )
         except _AWAY as error:
             shown = trial.id.hex()
-            _log.warning("the store was not asked, trial %s is as this process knows it: %s", shown, error)
+            _log.warning(
+                "the store is unreachable, so trial %s is shown as this process knows it: %s", shown, error
+            )
             known = replace(trial, metrics={}, chronos={})
             self._provisional.setdefault(trial.id, []).append(known)
             return known
@@ -184,7 +186,7 @@ class Creations:
     def _report_unreachable(self, kind: Kind, document: Document, error: Exception, *, first: bool) -> None:
         if first and self._offline is Offline.REQUIRE:
             _log.warning(
-                "offline=require: what is created and logged is kept here until 'track sync' sends it"
+                "offline=require: what is created and logged is queued on disk until you run 'track sync'"
             )
         elif first and isinstance(error, CallTimeout):
             _log.warning(
@@ -192,10 +194,10 @@ class Creations:
                 error,
             )
         elif first:
-            _log.warning("what is created and logged waits here until the store is back: %s", error)
+            _log.warning("what is created and logged is queued until the store is reachable again: %s", error)
         # A slow store will say which revision it is; only of one that is unreachable the id is all there is.
         if kind is TRIAL and not isinstance(error, CallTimeout):
             shown = document[kind.key].hex()
             _log.warning(
-                "trial %s has no revision before that; %s=%s goes on with it", shown, CONTINUED, shown
+                "trial %s gets its revision when it is stored; resume it with %s=%s", shown, CONTINUED, shown
             )

@@ -143,7 +143,7 @@ class Protocol:
     def current_trial(self, trial: Trial) -> Trial | None:
         """The stored trial that the definition names, or None.
 
-        A store that is away may give a trial that has an id back as it is known, with a warning.
+        A store that is unreachable may give a trial that has an id back as it is known, with a warning.
         """
         found = self.get_trial(trial)
         return found[0] if found else None
@@ -157,15 +157,14 @@ class Protocol:
         self._call("add_group_trial", group, trial)
 
     def delete_trial(self, trial: Trial, force: bool = False) -> bool:
-        """Delete a trial with its series, links and leases: it is gone for every reader at once.
+        """Delete a trial with its series, links and leases: no reader finds it from then on.
 
-        The room that it took is given back in the background.  What was set aside because it could not be
-        stored (`fetch_rejected`) stays.
+        Its space is freed in the background.  Quarantined records (`fetch_rejected`) stay.
 
         Args:
             trial: the trial.
-            force: delete it even while another process writes it.  What that process still sends is set
-                aside, like records of a trial that never was, and hinders nothing.
+            force: delete it even while another process writes it.  What that process still sends is
+                quarantined, like records of an unknown trial.
 
         Returns:
             whether there was such a trial; deleting it again does no harm.
@@ -322,7 +321,7 @@ class Protocol:
         return self._call("fetch_blob", digest)
 
     def fetch_rejected(self, trial: Trial | None = None) -> list[Rejected]:
-        """The records that were set aside because they can never be stored, oldest first.
+        """Quarantined records, which can never be stored, oldest first.
 
         Args:
             trial: only those about it.
@@ -349,7 +348,7 @@ class Protocol:
         exc_tb: TracebackType | None = None,
         rank: int | None = None,
     ) -> None:
-        """The trial ends now: completed, or as the exception says, whose traceback is kept.
+        """The trial ends now: completed, or as the exception says, whose traceback is stored.
 
         Args:
             trial: the trial.
@@ -357,7 +356,7 @@ class Protocol:
             exc_val: the exception.
             exc_tb: its traceback.
             rank: of this process when several log into the trial.  The end of one above 0 leaves the
-                status alone; its traceback is kept.
+                status alone; its traceback is stored.
         """
         self._call("log_trial_finish", trial, exc_type, exc_val, exc_tb, rank)
 
@@ -370,7 +369,7 @@ class Protocol:
     def log_trial_metadata(
         self, trial: Trial, /, aggregator: MakeAggregator | None = LATEST, **kwargs: Any
     ) -> None:
-        """Keep values with a trial.
+        """Store values with a trial.
 
         Args:
             trial: the trial.
@@ -505,7 +504,7 @@ class Protocol:
     def rewind_trial(self, trial: Trial, step: float) -> None:
         """Go back to a step: all metric points logged so far that have a later one are superseded.
 
-        They leave their series, which read and are summarised as if they had not been logged, and are kept
+        They leave their series, which read and are summarised as if they had not been logged, and are stored
         for ``fetch_metrics(trial, name, kind="superseded")``; the trial's metadata ``rewinds`` gets an item
         of ``step``, ``time``, ``points``, how many that were, and ``session``.  Chronos stay, and so do
         points whose step is no finite number.  What another session has logged before, and sends later, is
@@ -528,17 +527,17 @@ class Protocol:
     # -- durability ------------------------------------------------------------------------------
 
     @property
-    def is_away(self) -> bool:
-        """Whether the store is known to be away just now: who asks it something would wait in vain."""
+    def is_unreachable(self) -> bool:
+        """Whether the store is known to be unreachable just now: a call with an answer would fail."""
         return False
 
     @property
-    def unkept(self) -> int:
+    def dropped_count(self) -> int:
         """How many of the points and calls that were logged here are known never to be stored."""
         return 0
 
     def commit(self, **kwargs: Any) -> None:
-        """Make everything logged before durable.
+        """`flush`, and make everything readable where the store is a file for people.
 
         Args:
             kwargs: options of the backend, such as ``file_name_override``: also write it all there.
@@ -546,17 +545,17 @@ class Protocol:
         self._call("commit", **kwargs)
 
     def flush(self, timeout: float | None = None) -> None:
-        """Wait until everything logged before is durable; a backend that never defers has nothing to do.
+        """Wait until the store has everything logged before; a backend that never defers has nothing to do.
 
         Args:
             timeout: seconds; None waits as long as there is progress.
         """
 
-    def secure(self, timeout: float | None = None) -> None:
+    def persist(self, timeout: float | None = None) -> None:
         """Wait until the end of this process could lose nothing that was logged before.
 
-        Where a store that is away may be served later from this machine's disk, being there is enough;
-        otherwise it is the same as `flush`.
+        Records that are queued on this machine's disk count, where they are sent later.  A backend without a
+        queue on disk does the same as for `flush`.
 
         Args:
             timeout: seconds; None waits as long as there is progress.
@@ -564,7 +563,7 @@ class Protocol:
         self.flush(timeout)
 
     def close(self) -> None:
-        """Secure what was logged and release what is held; harmless when repeated."""
+        """`persist`, then release what is held; harmless when repeated."""
 
     # -- the fast way ----------------------------------------------------------------------------
 

@@ -28,7 +28,7 @@ def get_protocol(backend_name: str) -> Protocol:
     """The store that a URI names.
 
     Raises:
-        UriError: the URI cannot be understood, or holds an option nobody knows.
+        UriError: the URI cannot be understood, or holds an unknown option.
         UnknownScheme: no backend has its scheme.
         MissingExtra: the backend's packages are not installed.
     """
@@ -36,7 +36,7 @@ def get_protocol(backend_name: str) -> Protocol:
     maker = _MAKERS.get(scheme)
     if maker is not None:
         return maker(backend_name)
-    # Deferred: whoever chose a scheme of the table needs no look at what else is installed.
+    # Deferred: a known scheme needs no search for installed packages.
     from track.persistence.embedded import EmbeddedProtocol, installed
 
     if scheme in installed():

@@ -60,7 +60,7 @@ class OutboxProtocol(Protocol):
     Args:
         uri: of the store; a subclass that it alone can make is what another process gets.
         outbox: what carries the calls.
-        offline: what to do while the store is away; None for one in this process, which never is.
+        offline: what to do while the store is unreachable; None for one in this process.
     """
 
     def __init__(self, uri: str, outbox: Outbox, offline: Offline | None = None) -> None:
@@ -113,7 +113,7 @@ class OutboxProtocol(Protocol):
         return stored
 
     def adopt_trial(self, trial: Trial) -> Trial | None:
-        """See `Protocol.adopt_trial`: the id is kept, and the revision unless it is taken here."""
+        """See `Protocol.adopt_trial`: the id is stored, and the revision unless it is taken here."""
         document = _plain(trial_to_document(trial)) | {"id": trial.id or new_id()}
         stored = self._trial(self._creations.create(TRIAL, document))
         self._creations.expect(stored)
@@ -260,13 +260,13 @@ class OutboxProtocol(Protocol):
     # -- durability ------------------------------------------------------------------------------
 
     @property
-    def is_away(self) -> bool:
-        """See `Protocol.is_away`."""
+    def is_unreachable(self) -> bool:
+        """See `Protocol.is_unreachable`."""
         return self._creations.may_go_on_alone and self.outbox.is_known_unreachable
 
     @property
-    def unkept(self) -> int:
-        """See `Protocol.unkept`."""
+    def dropped_count(self) -> int:
+        """See `Protocol.dropped_count`."""
         return self.outbox.dropped + self.outbox.rejected
 
     def commit(self, **kwargs: Any) -> None:
@@ -289,17 +289,17 @@ class OutboxProtocol(Protocol):
         self.outbox.flush(timeout)
         self._creations.settle(unsettled, timeout)
 
-    def secure(self, timeout: float | None = None) -> None:
-        """See `Protocol.secure`."""
+    def persist(self, timeout: float | None = None) -> None:
+        """See `Protocol.persist`."""
         unsettled = self._creations.unsettled
         self.outbox.persist(timeout)
         if not self.outbox.waiting:
             self._creations.settle(unsettled, timeout)
 
     def close(self) -> None:
-        """Secure what was logged and release the connection; a later call opens it again."""
+        """`persist` what was logged, then release the connection; a later call opens it again."""
         try:
-            self.secure()
+            self.persist()
         finally:
             self.outbox.release()
 

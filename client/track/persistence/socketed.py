@@ -44,8 +44,8 @@ __all__ = [
 
 
 _FRAMING: Final = frozenset({"read", "recv", "send", "to_bytes", "to_obj", "write"})
-_NO_PATIENCE: Final = 0.05
-"""Seconds to wait for a server that nobody asks."""
+_OFFLINE_TIMEOUT_S: Final = 0.05
+"""Seconds to wait for a server when `offline` says not to connect."""
 
 
 class SocketClient(OutboxProtocol):
@@ -55,8 +55,8 @@ class SocketClient(OutboxProtocol):
 
     Args:
         uri: ``socket://NAME:TOKEN@HOST:PORT?security_layer=AES&pin=sha256:...``.
-        spools: keep on disk what waits, to be sent later if need be; without it, what a process leaves is
-            lost, which is right for what is a copy anyway.
+        spools: queue records on disk, to be sent later if need be; without it, a process that ends loses
+            what it did not send, which is right for a copy.
 
     Raises:
         UriError: it is malformed or holds an unknown option.
@@ -71,7 +71,9 @@ class SocketClient(OutboxProtocol):
             Outbox(
                 links,
                 links.name,
-                connect_timeout=self._address.timeout if self._address.offline.may_connect else _NO_PATIENCE,
+                connect_timeout=self._address.timeout
+                if self._address.offline.may_connect
+                else _OFFLINE_TIMEOUT_S,
                 spool=spool if spools else None,
                 address=links.public,
                 keeps_only=not self._address.offline.may_connect,
@@ -93,7 +95,7 @@ class SocketClient(OutboxProtocol):
 
 
 class _Links:
-    """Makes the links of a client, without keeping it in use: what it left is sent when it is gone.
+    """Makes the links of a client, without keeping it in use: its records are sent also after it was dropped.
 
     Args:
         address: of the server.

@@ -52,7 +52,7 @@ class AimRun(LabelledRun):
     def _track(self, name: str, value: Callable[[], Any], labels: dict[str, str]) -> None:
         try:
             self.run.track(value(), name=name, step=self.step, context=labels)
-        except Exception as error:  # noqa: BLE001 - Aim raises what it likes, and training must go on
+        except Exception as error:  # noqa: BLE001 - Aim raises what it likes, and training must continue
             self.complain(name, error)
 
 
@@ -132,7 +132,7 @@ class AimTracker(BaseTracker[AimConfig]):
             )
         except MissingRunError as error:
             raise ItemNotFound(
-                f"the loaded state goes on with the run {known}, which is not in the Aim repository "
+                f"the loaded state resumes the run {known}, which is not in the Aim repository "
                 f"{config.repo}: it was deleted, or repo is another one; begin a new run by leaving the "
                 "tracker out of the state that is loaded"
             ) from error

@@ -103,11 +103,11 @@ class BaseTracker(ABC, Generic[TConfig]):
 
     @abstractmethod
     def state_dict(self) -> dict[str, Any]:
-        """What it takes to go on with the run; the same keys whether there is a run already or not."""
+        """What it takes to resume the run; the same keys whether there is a run already or not."""
 
     @abstractmethod
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
-        """The next `open` goes on with the run of this state.
+        """The next `open` resumes the run of this state.
 
         Args:
             state_dict: what `state_dict` returned, in this process or another one.

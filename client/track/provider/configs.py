@@ -26,7 +26,7 @@ class TrackConfig(_Config):
         group: of the trials, within the project.
         tags: of the trials.
         ranks: which ranks log. ``all`` needs ``torch.distributed`` and a store that processes share.
-        rewind: when a run goes on, points of steps behind that of the loaded state leave their series and
+        rewind: when a run continues, points of steps behind that of the loaded state leave their series and
             are kept as superseded.
     """
 
@@ -46,7 +46,7 @@ class AimConfig(_Config):
         repo: folder that holds the ``.aim`` repository, or the address of an Aim server; Aim makes the
             repository if there is none.
         experiment: of the runs.
-        system_tracking_interval: seconds between two looks at processor and memory; None for never.
+        system_tracking_interval: seconds between two checks of processor and memory; None for never.
         capture_terminal_logs: whether Aim also keeps what the program prints.
     """
 

@@ -45,14 +45,14 @@ class ConsoleRun(LabelledRun):
         """See `LabelledRun.write_scalar`."""
         try:
             self._line(f"{SeriesName(name, labels)} = {float(value):.6g}")
-        except Exception as error:  # noqa: BLE001 - tensors raise what they like, and training must go on
+        except Exception as error:  # noqa: BLE001 - tensors raise what they like, and training must continue
             self.complain(name, error)
 
     def write_bins(self, name: str, values: Any, labels: dict[str, str]) -> None:
         """See `LabelledRun.write_bins`."""
         try:
             self._line(f"{SeriesName(name, labels)}: {_summary(numbers(values))}")
-        except Exception as error:  # noqa: BLE001 - tensors raise what they like, and training must go on
+        except Exception as error:  # noqa: BLE001 - tensors raise what they like, and training must continue
             self.complain(name, error)
 
     def _line(self, text: str) -> None:
@@ -89,7 +89,7 @@ class ConsoleTracker(BaseTracker[ConsoleConfig]):
         self._write(f"[{name}] completed")
 
     def state_dict(self) -> dict[str, Any]:
-        """Empty: what was written needs no going on with."""
+        """Empty: what was written needs no resuming."""
         return {}
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:

@@ -25,7 +25,7 @@ __all__ = ["NativeRun", "NativeTracker"]
 _log: Final = logging.getLogger("track.provider")
 
 _LOST_STATE: Final = (
-    "the loaded state goes on with the trial {trial}, which is not in {store}: it was deleted, or the uri is "
+    "the loaded state resumes the trial {trial}, which is not in {store}: it was deleted, or the uri is "
     "that of another store; begin a new run by leaving the tracker out of the state that is loaded"
 )
 
@@ -135,7 +135,7 @@ class NativeTracker(BaseTracker[TrackConfig]):
     def _remember(self, run: NativeRun) -> None:
         trial = run.logger.trial
         self._id = None if trial.id is None else trial.id.hex()
-        # That of a trial which was created while the server was away is only settled later.
+        # That of a trial which was created while the server was unreachable is only settled later.
         self._uid = trial.uid
         self._step = run.step
 
@@ -157,7 +157,7 @@ class NativeTracker(BaseTracker[TrackConfig]):
             client = self._client(stack)
             logger = self._first(client, properties)
             # The other ranks must find it, and log nothing that its rewind could take.
-            client.protocol.secure(None)
+            client.protocol.persist(None)
         except BaseException as error:
             # Without this the others would wait for as long as the process group lets them.
             from_first({"failed": f"{type(error).__name__}: {error}"})

@@ -42,7 +42,7 @@ class NullTracker(BaseTracker[NullConfig]):
         yield NullRun()
 
     def state_dict(self) -> dict[str, Any]:
-        """Empty: there is nothing to go on with."""
+        """Empty: there is nothing to resume."""
         return {}
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:

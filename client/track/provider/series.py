@@ -59,7 +59,7 @@ class LabelledRun(BaseTrackerRun):
             return None
 
     def complain(self, name: str, error: Exception) -> None:
-        """Say, once, that something was not logged; training goes on.
+        """Say, once, that something was not logged; training continues.
 
         Args:
             name: of the metric.
@@ -67,7 +67,9 @@ class LabelledRun(BaseTrackerRun):
         """
         if not self._has_complained:
             self._has_complained = True
-            _log.warning("%s was not logged, and what fails likewise will not be told again: %s", name, error)
+            _log.warning(
+                "%s was not logged, and what fails likewise will not be reported again: %s", name, error
+            )
 
     @abstractmethod
     def write_scalar(self, name: str, value: Any, labels: dict[str, str]) -> None:

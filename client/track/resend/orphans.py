@@ -19,7 +19,7 @@ from track.spool.reader import look_at
 from track_protocol.errors import AuthenticationError, SpoolError, SpoolInUse, TrackError, UsageError
 from track_protocol.loopback import is_loopback
 from track_protocol.uri import Uri
-from track_protocol.wire.amount import Amount
+from track_protocol.wire.counts import Counts
 from track_protocol.wire.link import Link
 
 __all__ = ["destination_at", "is_same_server", "public_address", "recover_orphans"]
@@ -56,7 +56,7 @@ def _guarded(work: Callable[[Path, Destination], None], root: Path, destination:
 def _tell_of_all(root: Path, destination: Destination) -> None:
     found = [look_at(path) for path in _waiting(root, destination)]
     if found:
-        waiting = sum((each.waiting for each in found), Amount())
+        waiting = sum((each.waiting for each in found), Counts())
         verb = "waits" if waiting.total == 1 else "wait"
         _log.info("%s of earlier runs %s in %s: track sync %s", waiting, verb, root, root)
 
@@ -74,7 +74,7 @@ def _send_all(root: Path, destination: Destination) -> None:
         outcomes.append(outcome)
         if outcome.error is not None and not isinstance(outcome.error, SpoolError):
             break  # it would be no better with the next one
-    sent = sum((each.sent for each in outcomes), Amount())
+    sent = sum((each.sent for each in outcomes), Counts())
     _log.info("%s of earlier runs %s sent", sent, "was" if sent.total == 1 else "were")
     _tell_of_failures([each for each in outcomes if each.error is not None], root)
     _tell_of_losses(outcomes)
@@ -91,7 +91,7 @@ def _tell_of_failures(failed: list[Outcome], root: Path) -> None:
 
 def _tell_of_losses(outcomes: list[Outcome]) -> None:
     lost = sum(each.lost for each in outcomes)
-    rejected = sum((each.rejected for each in outcomes), Amount())
+    rejected = sum((each.rejected for each in outcomes), Counts())
     if lost or rejected:
         why = "".join(f"; {reason}" for each in outcomes for reason in each.told)
         _log.warning(

@@ -41,8 +41,8 @@ from track_protocol.errors import (
     TooBusy,
     TrackError,
 )
-from track_protocol.wire.amount import Amount
 from track_protocol.wire.batch import Batch, CallOp, PointsOp
+from track_protocol.wire.counts import Counts
 from track_protocol.wire.link import Acked, Link, LinkEvent, Opened, Refused
 from track_protocol.wire.roles import Role
 
@@ -53,7 +53,7 @@ _STALLED: Final = 60.0
 _GRACE: Final = 0.5
 _ENDS: Final = 5.0
 _MOST_IN_ONE: Final = 2**20
-_NOTHING: Final = Amount()
+_NOTHING: Final = Counts()
 
 _IN_FLIGHT: Final = 1_024
 """Batches that are sent and not yet acknowledged: they may be tiny, and bytes are limited besides."""
@@ -94,11 +94,11 @@ class Outcome:
     """
 
     path: Path
-    sent: Amount = _NOTHING
-    left: Amount = _NOTHING
+    sent: Counts = _NOTHING
+    left: Counts = _NOTHING
     lost: int = 0
     lost_more: bool = False
-    rejected: Amount = _NOTHING
+    rejected: Counts = _NOTHING
     damages: list[str] = field(default_factory=list)
     torn_bytes: int = 0
     told: list[str] = field(default_factory=list)
@@ -194,7 +194,7 @@ class Replay:
                 _leave(spool.folder, backlog, policy, before)
         outcome.error = policy.error
         # What the server had confirmed once is kept for a while, and would not have been sent.
-        outcome.left = found.waiting if policy.had is None else backlog.amount
+        outcome.left = found.waiting if policy.had is None else backlog.counts
         outcome.rejected, outcome.told = policy.refused + drops.unreadable, drops.reasons
         outcome.sent = policy.sent
         if policy.had is not None:
@@ -219,7 +219,7 @@ class Replay:
         try:
             while thread.is_alive():
                 thread.join(_LOOKS)
-                show(backlog.amount.total)
+                show(backlog.counts.total)
                 policy.give_up(patience.ended())
         finally:
             _stop(sender)
@@ -256,12 +256,12 @@ class _Reasons(DropAccount):
     def __init__(self) -> None:
         super().__init__()
         self.reasons: list[str] = []
-        self.unreadable = Amount()
+        self.unreadable = Counts()
 
-    def drop_all(self, amount: Amount, reason: str, trial: bytes | str | None = None) -> None:
+    def drop_all(self, counts: Counts, reason: str, trial: bytes | str | None = None) -> None:
         """Keep points and other log calls apart."""
-        self.unreadable += amount
-        super().drop_all(amount, reason, trial)
+        self.unreadable += counts
+        super().drop_all(counts, reason, trial)
 
     def warn(self, message: str, *, again: bool = False) -> None:
         """Keep it, once."""
@@ -381,7 +381,7 @@ class ReplayPolicy:
         self.had: int | None = None
         self.generation: str | None = None
         self.gap = 0
-        self.sent = self.refused = Amount()
+        self.sent = self.refused = Counts()
         self._known = 0
         self._under_way: dict[int, Batch] = {}
 
@@ -445,10 +445,10 @@ class ReplayPolicy:
             )
         refused = [(each.seq, self._logged(each.seq - 1, each.seq)) for each in acked.rejected]
         self._stored(acked.last_seq)
-        for seq, amount in refused:
-            self.refused += amount
+        for seq, counts in refused:
+            self.refused += counts
             # Of what was stored in part, the server tells again what it had refused before.
-            self.sent -= amount if self.had is not None and seq > self.had else Amount()
+            self.sent -= counts if self.had is not None and seq > self.had else Counts()
 
     def _stored(self, last_seq: int) -> None:
         """The server has everything up to `last_seq`, but for what it refuses."""
@@ -461,17 +461,17 @@ class ReplayPolicy:
                 break
             del self._under_way[first]
 
-    def _logged(self, after: int, last_seq: int) -> Amount:
+    def _logged(self, after: int, last_seq: int) -> Counts:
         """What is under way behind the one record, up to the other."""
-        amount = Amount()
+        counts = Counts()
         for batch in self._under_way.values():
             if batch.first > last_seq:
                 break  # they are in order, and may be many
             if batch.first > after and batch.last <= last_seq:
-                amount += batch.amount
+                counts += batch.counts
             elif batch.last > after:
-                amount += batch.amount_after(after) - batch.amount_after(last_seq)
-        return amount
+                counts += batch.counts_after(after) - batch.counts_after(last_seq)
+        return counts
 
     def _gap_at(self, opened: Opened) -> str:
         known = self._before.generation

@@ -18,15 +18,15 @@ __all__ = ["OutputCapture", "output_names"]
 
 _log: Final = logging.getLogger("track")
 
-_FIRST: Final = 1.0
-_INTERVAL: Final = 10.0
-"""Seconds between two looks at whether something was printed; it begins with `_FIRST`."""
+_FIRST_SAVE_S: Final = 1.0
+_SAVE_INTERVAL_S: Final = 10.0
+"""Seconds between two checks for new output; the first are shorter, from `_FIRST_SAVE_S`."""
 
-_PATIENCE: Final = 1.0
+_LOCK_TIMEOUT_S: Final = 1.0
 """Seconds for which the program waits for a thread that is storing."""
 
-_LONGEST_LINE: Final = 2_000
-_MOST: Final = 64 * 1024
+_MAX_LINE: Final = 2_000
+_MAX_CHARACTERS: Final = 64 * 1024
 """Characters that are stored of a line, and of each stream."""
 
 
@@ -58,7 +58,7 @@ class OutputCapture:
         self._streams = tuple(_Stream(file, n_entries) for file in self._before)
         self._names = names
         self._pid = os.getpid()
-        self._turn = threading.RLock()
+        self._lock = threading.RLock()
         self._ended = threading.Event()
         self._thread = threading.Thread(target=self._run, name="track-output", daemon=True)
 
@@ -94,13 +94,13 @@ class OutputCapture:
     def save(self) -> None:
         """Log what was printed since the last time; a child that was forked meanwhile keeps it to itself."""
         # Not for ever: a signal handler must not wait for a thread that waits for what it interrupted.
-        if self._pid == os.getpid() and self._turn.acquire(timeout=_PATIENCE):
+        if self._pid == os.getpid() and self._lock.acquire(timeout=_LOCK_TIMEOUT_S):
             try:
                 self._save()
             except TrackError as error:
-                _log.warning("what the program prints is not kept: %s", error)
+                _log.warning("the output of the program could not be stored: %s", error)
             finally:
-                self._turn.release()
+                self._lock.release()
 
     def _save(self) -> None:
         both = zip(self._names, self._streams, strict=True)
@@ -114,14 +114,14 @@ class OutputCapture:
                 stream.changed = True
 
     def _run(self) -> None:
-        interval = _FIRST
+        interval = _FIRST_SAVE_S
         while not self._ended.wait(interval):
-            interval = min(2 * interval, _INTERVAL)
+            interval = min(2 * interval, _SAVE_INTERVAL_S)
             self.save()
 
     def after_fork_in_child(self) -> None:
         """No thread may have held a lock here that nobody releases."""
-        self._turn = threading.RLock()
+        self._lock = threading.RLock()
         for stream in self._streams:
             stream.after_fork_in_child()
 
@@ -147,9 +147,9 @@ class _Stream(RingOutputDecorator):
 def _bounded(lines: list[str]) -> list[str]:
     """The last of the lines that are not too much to store, in text that can be stored."""
     kept: list[str] = []
-    left = _MOST
+    left = _MAX_CHARACTERS
     for line in reversed(lines):
-        shown = line if len(line) <= _LONGEST_LINE else f"…{line[1 - _LONGEST_LINE :]}"
+        shown = line if len(line) <= _MAX_LINE else f"…{line[1 - _MAX_LINE :]}"
         left -= len(shown)
         if left < 0:
             break

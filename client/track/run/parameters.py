@@ -46,5 +46,5 @@ def storable(values: Mapping[str, Any], what: str) -> dict[str, Any]:
             plain[name] = normalise(value, f"{what} {name}")
         except BadValue as error:
             plain[name] = str(value)[:1024]
-            _log.warning("%s; its text is kept instead", error)
+            _log.warning("%s; its text is stored instead", error)
     return plain

@@ -56,7 +56,7 @@ def rank_in(environment: Mapping[str, str]) -> int | None:
 
 
 def resumes_in(environment: Mapping[str, str]) -> bool:
-    """Whether new trials are to go on with stopped ones of the same parameters.
+    """Whether new trials continue stopped ones of the same parameters.
 
     Raises:
         UsageError: the variable is neither 1 nor 0.
@@ -79,7 +79,7 @@ def definition(uid: str | None, hash: str | None, revision: int) -> Trial:
         hash, _, number = uid.rpartition("_")
         if not hash or not number.isdecimal():
             raise UsageError(
-                f"{uid!r} is no uid of a trial: it looks like HASH_REVISION, or is the 32 digits of an id"
+                f"{uid!r} is not the uid of a trial: give HASH_REVISION, or the 32 digits of an id"
             )
         revision = int(number)
     if hash is None:
@@ -114,8 +114,8 @@ def claimed(protocol: Protocol, wanted: Trial) -> Trial | None:
     for trial in known:
         if trial.status is Status.Running:
             _log.warning(
-                "trial %s of the same parameters is said to run, so another revision is made; "
-                "if its process is dead, go on with it by %s=%s",
+                "trial %s of the same parameters is running, so another revision is created; "
+                "if its process is dead, resume it by %s=%s",
                 *(trial.uid, CONTINUED, trial.uid),
             )
             break
@@ -181,8 +181,8 @@ def joined_or_created(
         trial_id: a uid, an id in 32 hexadecimal digits, or one of Oríon's own.
         in_project: gives the project in which Oríon's ids are looked for.
         create: stores a trial.
-        trial: what is known of it; stored when there is none of that id, and also while the store is away,
-            since a second revision is better than no run.
+        trial: what is known of it; stored when there is none of that id, or the store is unreachable: a
+            second revision is better than no run.
     """
     found = _found(protocol, trial_id, in_project().uid)
     if found is not None:
@@ -202,6 +202,10 @@ def _found(protocol: Protocol, trial_id: str, project: str) -> Trial | None:
             return found
         tagged = protocol.fetch_trials({f"tags.{ORION_TAG}": trial_id, "project_id": project})
     except ServerUnreachable as error:
-        _log.warning("whether Oríon's trial %.80s ran before is not known, so it is new: %s", trial_id, error)
+        _log.warning(
+            "the store cannot say whether Oríon's trial %.80s ran before, so a new one is created: %s",
+            trial_id,
+            error,
+        )
         return None
     return max(tagged, key=lambda trial: trial.revision, default=None)

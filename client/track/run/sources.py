@@ -16,8 +16,8 @@ from track_protocol.errors import UsageError
 
 __all__ = ["Sources", "running_sources"]
 
-_MOST_OF_ONE: Final = 1024 * 1024
-_MOST: Final = 16 * 1024 * 1024
+_MAX_FILE_BYTES: Final = 1024 * 1024
+_MAX_BYTES: Final = 16 * 1024 * 1024
 """Bytes of one file, and of all of them."""
 
 _GIT_SECONDS: Final = 10.0
@@ -62,10 +62,10 @@ def running_sources() -> Sources | None:
     total = 0
     for path in dict.fromkeys([script, *_loaded(root)]):
         size = path.stat().st_size
-        if size > _MOST_OF_ONE or total + size > _MOST:
+        if size > _MAX_FILE_BYTES or total + size > _MAX_BYTES:
             left_out.append(
-                f"{path} is left out: it has {size:,} bytes, and of one file {_MOST_OF_ONE:,} and of "
-                f"all {_MOST:,} are logged; use log_file"
+                f"{path} was skipped: it has {size:,} bytes, and the maximum is {_MAX_FILE_BYTES:,} per file "
+                f"and {_MAX_BYTES:,} in total: log it with log_file"
             )
             continue
         total += size

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Final
 
 from track_protocol.errors import UsageError
-from track_protocol.places import client_state_folder
+from track_protocol.locations import client_state_folder
 
 __all__ = ["SpoolOptions", "SpoolSync", "parse_size", "parse_sync", "sends_orphans", "spool_root"]
 

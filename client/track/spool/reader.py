@@ -23,9 +23,9 @@ from track.spool.options import SpoolOptions
 from track.spool.segments import HEADER_SIZE, RECORD_OVERHEAD, Damage, Scan, scan
 from track.spool.writer import Location, Spool
 from track_protocol.errors import SpoolCorrupt, SpoolError, TrackError
-from track_protocol.wire.amount import Amount
 from track_protocol.wire.batch import Batch, batch_from_wire
 from track_protocol.wire.codec import decode_own
+from track_protocol.wire.counts import Counts
 
 __all__ = [
     "Extent",
@@ -40,7 +40,7 @@ __all__ = [
 ]
 
 _log: Final = logging.getLogger("track")
-_NOTHING: Final = Amount()
+_NOTHING: Final = Counts()
 
 
 @dataclass(slots=True)
@@ -62,7 +62,7 @@ class Recovered:
 
     kept: list[Extent] = field(default_factory=list)
     missing: list[tuple[int, int]] = field(default_factory=list)
-    waiting: Amount = _NOTHING
+    waiting: Counts = _NOTHING
     nbytes: int = 0
     is_cut: bool = False
     torn_bytes: int = 0
@@ -176,7 +176,7 @@ class _Reading:
     def _count(self, batch: Batch, length: int) -> None:
         self.last = max(self.last, batch.last)
         if batch.last > self._acked:
-            self.found.waiting += batch.amount_after(self._acked)
+            self.found.waiting += batch.counts_after(self._acked)
             self.found.nbytes += length
 
     def end(self) -> Recovered:
@@ -230,14 +230,14 @@ class Extent:
 
     Attributes:
         first, last: numbers of their log calls.
-        amount: what was logged by them.
+        counts: what was logged by them.
         location: from the payload of the first one to the end of the last one.
         records: how many they are.
     """
 
     first: int
     last: int
-    amount: Amount
+    counts: Counts
     location: Location
     records: int = 1
 
@@ -266,10 +266,10 @@ class ExtentIndex:
             coalesced = behind.location.coalesced(location, behind.records + 1)
             if coalesced is not None:
                 behind.last, behind.location = batch.last, coalesced
-                behind.amount += batch.amount
+                behind.counts += batch.counts
                 behind.records += 1
                 return True
-        self._extents.append(Extent(batch.first, batch.last, batch.amount, location))
+        self._extents.append(Extent(batch.first, batch.last, batch.counts, location))
         return True
 
     @property
@@ -342,7 +342,7 @@ class Found:
     trouble: SpoolError | None = None
 
     @property
-    def waiting(self) -> Amount:
+    def waiting(self) -> Counts:
         """How much waits, as far as is known here."""
         return self.held.waiting
 

@@ -119,7 +119,7 @@ class KeepingTests(BackendSuite):
 
     def test_what_is_never_going_to_be_stored_is_counted(self, protocol: Protocol) -> None:
         trial = self._new(protocol, name="t")
-        assert (protocol.unkept, protocol.is_away) == (0, False)
+        assert (protocol.dropped_count, protocol.is_unreachable) == (0, False)
         protocol.log_trial_metrics(trial, bad=object())
         protocol.flush()
-        assert protocol.unkept >= 1
+        assert protocol.dropped_count >= 1

@@ -118,7 +118,7 @@ def _of_autograd(tensor: Any) -> GraphData:
         return {"nodes": [leaf], "edges": []}
     nodes: list[dict[str, Any]] = []
     edges: list[dict[str, Any]] = []
-    # Functions are kept in it, since PyTorch makes their Python objects anew when nobody has them.
+    # Functions are stored in it, since PyTorch makes their Python objects anew when nobody has them.
     named: dict[Any, str] = {}
 
     def enter(function: Any, shape: Any) -> tuple[str, Iterator[Any]]:

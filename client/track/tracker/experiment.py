@@ -110,7 +110,7 @@ class Experiment:
         return self.protocol.fetch_trials(self._within({}))
 
     def forget(self, run_id: int) -> None:
-        """The run is gone."""
+        """The run was deleted."""
         self._trials.pop(run_id, None)
 
     def _within(self, query: Mapping[str, Any]) -> dict[str, Any]:

@@ -168,7 +168,7 @@ class ExperimentDBManager:
         experiment.protocol.set_trial_status(experiment.known(run_id), wanted)
 
     def delete_run(self, run_id: int, force: bool = False) -> None:
-        """Delete a run and all its data: it is gone at once, and its room is given back in the background.
+        """Delete a run and all its data; its space is freed in the background.
 
         Args:
             run_id: the run; one that does not exist is no error.

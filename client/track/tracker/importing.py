@@ -104,7 +104,7 @@ class _Import:
         self._done.runs = len(runs)
         self._done.orphans = sum(sum(each.values()) for run, each in counts.items() if run not in known)
         self._remaining = sum(sum(each.values()) for each in counts.values()) - self._done.orphans
-        self._unkept = self._protocol.unkept
+        self._dropped_count = self._protocol.dropped_count
         self._protocol.new_project(self._project)
         self._protocol.new_trial_group(self._counter)
         reserved = False
@@ -205,10 +205,10 @@ class _Import:
         """Wait until it is stored, since what does not fit into the outbox would be dropped."""
         self._unflushed = 0
         self._protocol.flush()
-        if self._protocol.unkept != self._unkept:
+        if self._protocol.dropped_count != self._dropped_count:
             raise ImportFailed(
-                f"not all of {self._database.path} could be stored, and the log says why: "
-                "mend that and import again, which sends what is missing"
+                f"not all of {self._database.path} could be stored; the log says why: "
+                "fix that and import again, which sends only what is missing"
             )
 
     def _id_of(self, run: LegacyRun) -> bytes:

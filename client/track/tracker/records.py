@@ -69,7 +69,7 @@ def by_step(record: RecordInfo) -> tuple[bool, float]:
 
 
 def step_of(told: Mapping[str, Any]) -> tuple[bool, float]:
-    """The same for what is told of media."""
+    """The same for what is reported of media."""
     return _rank(told["step"])
 
 

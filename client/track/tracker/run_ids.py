@@ -1,7 +1,7 @@
 """Numbers of runs: small, one after the other, and each given once, whoever else starts runs.
 
 The last number is kept with a group of the experiment's project, and taken by an atomic update of it.  A
-trial that came about without it (the store was away, or another API made the trial) is numbered by its
+trial that came about without it (the store was unreachable, or another API made the trial) is numbered by its
 id: such numbers are large, and differ as ids do.
 """
 
@@ -55,7 +55,7 @@ def reserve(protocol: Protocol, group: TrialGroup, least: int) -> int | None:
     Returns:
         The number that was taken, at least `least`; None when the store cannot be asked.
     """
-    if protocol.is_away:
+    if protocol.is_unreachable:
         return None
     try:
         known = protocol.get_trial_group(group)

@@ -121,7 +121,7 @@ class Tracker(ExperimentReader):
             path = self._path_of(name)
             manager = ExperimentDBManager(path)
             if path.exists():
-                _log.info("experiment %s goes on in %s", name, path)
+                _log.info("experiment %s continues in %s", name, path)
         if not manager.is_read_only:
             manager.init_exp_db()
         self.db_manager, self.cur_exp_path = manager, manager.db_path
@@ -212,7 +212,7 @@ class Tracker(ExperimentReader):
         """End the active run; returns its number.
 
         Args:
-            status: ``'completed'``, ``'failed'`` or, for one that is to go on elsewhere, ``'running'``.
+            status: ``'completed'``, ``'failed'`` or, for one that is to continue elsewhere, ``'running'``.
                 Within an ``except`` block, a run that failed keeps the exception.
 
         Raises:

@@ -24,8 +24,8 @@ def open_socket(add: str, port: int, backend: str | None = None) -> socket.socke
             a plain one.
 
     Raises:
-        ServerUnreachable: nobody answers there.
-        AuthenticationError: somebody else answers.
+        ServerUnreachable: nothing answers there.
+        AuthenticationError: another program answers.
         EncryptionMismatch: who answers does not encrypt.
         UsageError: there is no such backend.
     """
@@ -35,7 +35,9 @@ def open_socket(add: str, port: int, backend: str | None = None) -> socket.socke
     try:
         plain = socket.create_connection((add, port), _CONNECT_SECONDS)
     except OSError as error:
-        raise ServerUnreachable(f"nobody answers at {add}:{port} ({error}): does it listen there?") from error
+        raise ServerUnreachable(
+            f"nothing answers at {add}:{port} ({error}): check that it runs and listens there"
+        ) from error
     plain.settimeout(None)
     if not encrypted:
         return plain

@@ -12,7 +12,7 @@ def print_stack(msg: str = "-") -> None:
     """Print the caller's stack to standard error, the caller last, each line behind a mark.
 
     Args:
-        msg: the mark, by which the output of several calls is told apart.
+        msg: printed in front, to tell several calls apart.
     """
     frame = sys._getframe(1)
     lines = "".join(traceback.format_stack(frame)).splitlines()

@@ -22,8 +22,7 @@ from track_protocol.errors import (
     TrackError,
     UsageError,
 )
-from track_protocol.security.encryption import check_negotiated
-from track_protocol.security.pins import check_pin
+from track_protocol.security.tls import check_negotiated, check_pin
 
 __all__ = ["EncryptedSocket", "wrap_socket"]
 
@@ -192,7 +191,7 @@ def _context(identity: SocketIdentity, server_side: bool) -> ssl.SSLContext:
     context.minimum_version = context.maximum_version = ssl.TLSVersion.TLSv1_3
     context.set_alpn_protocols([_ALPN])
     context.sslsocket_class = EncryptedSocket
-    # A peer may end its writing and go on reading, as on a plain socket; OpenSSL 1.1 has it so anyway.
+    # A peer may end its writing and continue reading, as on a plain socket; OpenSSL 1.1 has it so anyway.
     context.options |= getattr(ssl, "OP_IGNORE_UNEXPECTED_EOF", 0)
     try:
         context.load_cert_chain(identity.path)

@@ -19,9 +19,8 @@ from typing import Final
 
 from track.configuration import options
 from track_protocol.errors import AuthenticationError
-from track_protocol.places import client_state_folder
-from track_protocol.security.pins import parse_pins, pin_of_certificate
-from track_protocol.security.selfsigned import new_key, self_signed
+from track_protocol.locations import client_state_folder
+from track_protocol.security.tls import new_key, parse_pins, pin_of_certificate, self_signed
 
 __all__ = ["SocketIdentity", "socket_identity"]
 

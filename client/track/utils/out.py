@@ -1,4 +1,4 @@
-"""Output that goes on to where it went, while its last lines are kept."""
+"""Output that is passed on while its last lines are kept."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ class RingOutputDecorator:
     A line that was begun again with a carriage return, as progress bars do, is kept as it was last.
 
     Args:
-        file: where it goes on to; None when it is only kept.
+        file: where it is passed on to; None to keep it only.
         n_entries: how many lines are kept, an unfinished one beside them.
 
     Raises:

@@ -79,7 +79,7 @@ class Piece:
     def locked(self) -> Iterator[None]:
         """Hold the piece alone, among all threads and processes.
 
-        A process that stands still while it holds the piece delays the others by a second, and they go on.
+        A process that stands still while it holds the piece delays the others by a second, and they continue.
         """
         with _State.threads:
             held = self._acquire()
@@ -103,7 +103,7 @@ class Piece:
                 return True
         if not self._warned:
             self._warned = True
-            _log.warning("a process that stands still holds shared statistics: they go on without waiting")
+            _log.warning("a process that stands still holds shared statistics: they continue without waiting")
         return False
 
     def _lock(self, command: int) -> None:

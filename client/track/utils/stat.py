@@ -106,7 +106,7 @@ class StatStream:
         return self.to_dict()
 
     def state_dict(self) -> dict[str, Any]:
-        """What `from_dict` needs to go on exactly: the fields of `StatStreamStruct`."""
+        """What `from_dict` needs to continue exactly: the fields of `StatStreamStruct`."""
         return self.snapshot().state_dict()
 
     @staticmethod

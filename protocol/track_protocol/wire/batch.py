@@ -17,9 +17,9 @@ from dataclasses import dataclass, replace
 from typing import Any, Final
 
 from track_protocol.errors import RemoteProtocolError
-from track_protocol.wire.amount import Amount
 from track_protocol.wire.codec import encode
 from track_protocol.wire.columns import Column, column_from_wire
+from track_protocol.wire.counts import Counts
 
 __all__ = [
     "CHRONO",
@@ -76,9 +76,9 @@ class PointsOp:
         return len(self.times)
 
     @property
-    def amount(self) -> Amount:
+    def counts(self) -> Counts:
         """How many points it has."""
-        return Amount(len(self) * len(self.names))
+        return Counts(len(self) * len(self.names))
 
     def rows_from(self, offset: int) -> int:
         """How many of its rows come from records at or after `offset`."""
@@ -125,9 +125,9 @@ class CallOp:
     arguments: dict[str, Any]
 
     @property
-    def amount(self) -> Amount:
+    def counts(self) -> Counts:
         """It is one log call, and no point."""
-        return Amount(0, 1)
+        return Counts(0, 1)
 
     def after(self, offset: int) -> CallOp | None:
         """Itself, or None when its record comes before `offset`."""
@@ -165,11 +165,11 @@ class Batch:
         return _OP_BYTES * len(self.ops) + packed + len(encode(irregular))
 
     @property
-    def amount(self) -> Amount:
+    def counts(self) -> Counts:
         """How many points it has, and how many other log calls."""
-        return self.amount_after(self.first - 1)
+        return self.counts_after(self.first - 1)
 
-    def amount_after(self, last_seq: int) -> Amount:
+    def counts_after(self, last_seq: int) -> Counts:
         """How much of it comes after the record `last_seq`."""
         cut = last_seq + 1 - self.first
         points = calls = 0
@@ -178,7 +178,7 @@ class Batch:
                 calls += op.offset >= cut
             else:
                 points += op.rows_from(cut) * len(op.names)
-        return Amount(points, calls)
+        return Counts(points, calls)
 
     def after(self, last_seq: int) -> list[tuple[int, Op]]:
         """What is new to a receiver that has all up to `last_seq`.

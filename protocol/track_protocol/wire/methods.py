@@ -168,7 +168,7 @@ _TABLE: Final = (
             Parameter("start", "count", 0),
             Parameter("limit", "count", 256),
         ),
-        "Records that were set aside because they can never be stored, oldest first.",
+        "Records that were quarantined because they can never be stored, oldest first.",
     ),
     Method(
         "delete_trial",
@@ -224,7 +224,7 @@ _TABLE: Final = (
             Parameter("error", "error?", None),
             _RANK,
         ),
-        "The trial ended at this moment, in this status; of a rank above 0 only the error is kept.",
+        "The trial ended at this moment, in this status; of a rank above 0 only the error is stored.",
         updates="trial",
     ),
     Method(

@@ -9,8 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from track_protocol.errors import StoreCorrupt, StoreError, UsageError
-from track_protocol.security.pins import endpoint_binding, pin_of_certificate
-from track_protocol.security.selfsigned import new_key, self_signed
+from track_protocol.security.tls import endpoint_binding, new_key, pin_of_certificate, self_signed
 from track_server.accounts.private_files import home_folder, read_private, refuse_readable
 from track_server.storage.durable_files import locked, replace_file
 

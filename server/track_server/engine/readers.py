@@ -186,7 +186,7 @@ class ReaderPool:
             with self._store.snapshot() as view:
                 return read.make(view)
         except TrackError as error:
-            self._recovery.note(error, reading=True)
+            self._recovery.record_failure(error, reading=True)
             return error
         except Exception as error:  # noqa: BLE001 - whatever it is, the caller waits for an answer
             _log.exception("the read %s failed", read.method)

@@ -113,7 +113,7 @@ def start_track_server(
         port: port to listen on; 0 takes a free one.
         security_layer: ``AES`` (the default): TLS 1.3 with AES-256-GCM.
         backend: another name of `security_layer`.
-        home: the server's folder for identity and users; `track_protocol.places.default_home` by
+        home: the server's folder for identity and users; `track_protocol.locations.default_home` by
             default.
 
     Raises:

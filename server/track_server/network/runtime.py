@@ -10,7 +10,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from track_protocol.errors import StoreCorrupt
-from track_protocol.places import credential_file, local_username, runtime_folder
+from track_protocol.locations import credential_file, local_username, runtime_folder
 from track_protocol.security.scram import make_verifier
 from track_protocol.security.tokens import Secret, new_token
 from track_protocol.wire.roles import Role

@@ -20,8 +20,8 @@ from track_protocol.errors import (
     TrackError,
     UsageError,
 )
-from track_protocol.security.encryption import check_negotiated
 from track_protocol.security.scram import Verifier
+from track_protocol.security.tls import check_negotiated
 from track_protocol.wire.connection import Connection, Side, State
 from track_protocol.wire.events import (
     BatchReceived,

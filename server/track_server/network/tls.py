@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import ssl
 
-from track_protocol.security.encryption import ALPN, check_negotiated
+from track_protocol.security.tls import ALPN, check_negotiated
 from track_server.accounts.identity import Identity
 
 __all__ = ["check_negotiated", "server_context"]

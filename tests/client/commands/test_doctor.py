@@ -56,13 +56,13 @@ def examined(capsys: pytest.CaptureFixture[str]) -> Any:
 def test_where_nothing_is_wrong_all_is_well(served: Served, capsys: pytest.CaptureFixture[str]) -> None:
     assert run(served.join("ann")) == 0
     told = capsys.readouterr().out
-    assert told.endswith("all is well\n")
+    assert told.endswith("no problems found\n")
     for text in (
         "Python 3",
         "google_crc32c",
         "it can be reached",
         "it accepts the login",
-        "role there is writer",
+        "your role is writer",
     ):
         assert text in told
 
@@ -104,12 +104,10 @@ def test_a_spool_that_waits_is_told_with_what_sends_it(
 
 
 def test_a_spool_for_which_there_is_no_login_is_told_with_what_gives_one(spools: Path, examined: Any) -> None:
-    # Fails when `diagnosis._to` does not look for a login: a plain `track sync` cannot send it.
+    # Fails when `doctor._to` does not look for a login: a plain `track sync` cannot send it.
     path = left_spool(spools)
     _, (finding,) = examined()
-    assert finding["remedy"].startswith(
-        f"track sync {path} --to URI, with the one that 'track user add' printed"
-    )
+    assert finding["remedy"].startswith(f"track sync {path} --to URI, as 'track user add' printed")
 
 
 def test_a_spool_in_use_is_well(spools: Path, examined: Any) -> None:
@@ -125,9 +123,9 @@ def test_a_damaged_spool_is_told_with_the_loss(spools: Path, examined: Any) -> N
     data[60] ^= 1
     segment.write_bytes(data[:-5])
     _, (finding,) = examined()
-    for text in ("1 damages, 10 log calls lost", "bytes were not written to the end"):
+    for text in ("damaged places: 1, with 10 log calls lost", "bytes are an incomplete record"):
         assert text in finding["text"]
-    assert "what is whole is sent" in finding["remedy"]
+    assert "intact records are sent" in finding["remedy"]
 
 
 def test_a_damaged_origin_asks_for_the_servers_name(spools: Path, examined: Any) -> None:
@@ -159,14 +157,14 @@ def test_a_root_that_cannot_be_a_folder_is_told(
     monkeypatch.setenv("TRACK_SPOOL", str(tmp_path / "file"))
     code, findings = examined()
     assert code == 1
-    assert "cannot be written" in findings[0]["text"]
+    assert "is not writable" in findings[0]["text"]
     assert "TRACK_SPOOL" in findings[0]["remedy"]
 
 
 @pytest.mark.skipif(os.geteuid() == 0, reason="to the superuser every folder can be written")
 def test_a_root_that_may_not_be_written_is_told(spools: Path, examined: Any) -> None:
     spools.mkdir(mode=0o500)
-    assert "cannot be written" in examined()[1][0]["text"]
+    assert "is not writable" in examined()[1][0]["text"]
 
 
 @pytest.mark.parametrize("variable", ["TRACK_SPOOL_SYNC", "TRACK_SPOOL_LIMIT", "TRACK_SYNC"])
@@ -182,7 +180,7 @@ def test_a_variable_that_means_nothing_is_told(
 # -- the server --------------------------------------------------------------------------------------
 
 
-def test_a_server_that_is_away_is_told(examined: Any) -> None:
+def test_an_unreachable_server_is_reported(examined: Any) -> None:
     _, (finding,) = examined("socket://ann:trk_x@127.0.0.1:1?pin=sha256:" + "A" * 43)
     assert "it cannot be reached" in finding["text"]
     assert "is it running" in finding["remedy"]
@@ -215,7 +213,7 @@ def test_a_missing_login_is_told(served: Served, examined: Any) -> None:
 
 def test_a_reader_is_told(served: Served, examined: Any) -> None:
     _, (finding,) = examined(served.join("eve", Role.READER))
-    assert "role there is reader" in finding["text"]
+    assert "your role is reader" in finding["text"]
     assert "writer" in finding["remedy"]
 
 

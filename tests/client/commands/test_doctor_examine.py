@@ -53,7 +53,7 @@ def test_a_folder_that_is_none_cannot_take_spools(environment: dict[str, str], t
 
 def test_a_store_of_this_machine_needs_no_server(environment: dict[str, str]) -> None:
     (server,) = found(environment, "server", "sqlite:runs.db")
-    assert server.text == "sqlite:runs.db is a store of this machine, without a server"
+    assert server.text == "sqlite:runs.db is a store on this machine; it needs no server"
     assert server.is_well
 
 

@@ -104,7 +104,7 @@ def test_one_that_cannot_be_read_hinders_no_other(
 def test_records_of_deleted_runs_are_told(folder: Path, uri: str, capsys: pytest.CaptureFixture[str]) -> None:
     OlderDatabase(folder / "cifar.db").record(77, [("loss", 0, 1.0, 1.0)])
     run(folder / "cifar.db", "--to", uri)
-    assert "1 records of runs that were deleted are left out" in capsys.readouterr().out
+    assert "1 records of deleted runs were skipped" in capsys.readouterr().out
 
 
 def test_a_folder_without_databases_is_told(tmp_path: Path, uri: str) -> None:

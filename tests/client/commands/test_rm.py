@@ -58,7 +58,7 @@ def test_a_dry_run_and_a_no_delete_nothing(
         monkeypatch.setattr("sys.stdin", _Typed(answer))
         assert run(COMMAND, "--uri", uri, uids[0]) == 0
         assert len(left(uri)) == 3 - gone
-    assert "delete 1 trial for good? [y/N]" in capsys.readouterr().err
+    assert "delete 1 trial permanently? [y/N]" in capsys.readouterr().err
 
 
 class _Typed:
@@ -76,10 +76,10 @@ class _Typed:
 
 def test_nobody_is_deleted_unasked(uri: str) -> None:
     uids = fill(uri)
-    with pytest.raises(UsageError, match="say --yes"):
+    with pytest.raises(UsageError, match="add --yes"):
         run(COMMAND, "--uri", uri, uids[0])
     for words in ((), ("--filter", " "), (uids[0], "--filter", "lr > 0")):
-        with pytest.raises(UsageError, match="say which trials"):
+        with pytest.raises(UsageError, match="name trials, or select them"):
             run(COMMAND, "--uri", uri, "--yes", *words)
     assert left(uri) == uids
 

@@ -77,7 +77,7 @@ def test_a_trial_goes_by_its_name_too(uri: str, uid: str, capsys: pytest.Capture
 
 
 def test_a_trial_that_is_not_there_is_told(uri: str, uid: str) -> None:
-    with pytest.raises(ItemNotFound, match="no trial goes by '00ff_0'"):
+    with pytest.raises(ItemNotFound, match="no trial is called '00ff_0'"):
         show("00ff_0", "--uri", uri)
 
 

@@ -38,9 +38,9 @@ from track_protocol.errors import (
     TooBusy,
     TrackError,
 )
-from track_protocol.places import credential_file
-from track_protocol.security.pins import endpoint_binding
+from track_protocol.locations import credential_file
 from track_protocol.security.scram import make_verifier
+from track_protocol.security.tls import endpoint_binding
 from track_protocol.security.tokens import new_token
 from track_protocol.wire.batch import Batch
 from track_protocol.wire.codec import decode

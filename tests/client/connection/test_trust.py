@@ -12,7 +12,7 @@ from made_certificates import make_certificate
 from track.connection.credentials import LocalCredentials
 from track.connection.trust import KnownServers, pins_for
 from track_protocol.errors import AuthenticationError, PinMismatch, UsageError
-from track_protocol.security.pins import pin_of_certificate
+from track_protocol.security.tls import pin_of_certificate
 from track_protocol.security.tokens import Secret, new_token
 
 DER = make_certificate().der

@@ -9,7 +9,7 @@ import pytest
 
 from track.demo.folder import isolated, new_folder
 from track_protocol.errors import StoreReadOnly, UsageError
-from track_protocol.places import client_state_folder, default_home, runtime_folder
+from track_protocol.locations import client_state_folder, default_home, runtime_folder
 
 NOW = datetime(2024, 5, 1, 12, 30, 15, tzinfo=UTC)
 

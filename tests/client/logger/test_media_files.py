@@ -187,7 +187,7 @@ def test_what_is_too_large_is_left_out_with_a_warning(tmp_path: Path) -> None:
     command = [sys.executable, "train.py", f"file:{tmp_path / 'runs.json'}"]
     done = subprocess.run(command, cwd=folder, capture_output=True, text=True, timeout=60)
     assert done.returncode == 0
-    assert "model.py is left out: it has 1,049,600 bytes, and of one file 1,048,576" in done.stderr
+    assert "model.py was skipped: it has 1,049,600 bytes, and the maximum is 1,048,576" in done.stderr
     document = json.loads((tmp_path / "runs.json").read_text())
     assert "code/model.py" not in json.dumps(document)
 

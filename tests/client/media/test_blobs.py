@@ -87,7 +87,7 @@ def test_it_is_sent_again_after_a_loss_and_by_a_child(box: Box, monkeypatch: pyt
 def test_without_room_for_all_of_it_it_is_not_taken_for_sent() -> None:
     box = Box(room=1)
     content = media(b"x" * (PART_BYTES + 1))
-    assert box.sender.send(content) == "no room was left for all of its content"
+    assert box.sender.send(content) == "the queue is full"
     box.room = 10
     box.parts.clear()
     assert box.sender.send(content) is None
@@ -105,7 +105,7 @@ def test_a_file_that_changes_meanwhile_is_never_whole(box: Box, tmp_path: Path, 
         path.write_bytes(now)
     why = box.sender.send(made)
     assert why is not None
-    assert ("cannot be read any more" if now is None else "changed meanwhile") in why
+    assert ("can no longer be read" if now is None else "changed while it was read") in why
     assert sum(len(part["data"]) for part in box.parts) < len(b"c0ntent")
 
 

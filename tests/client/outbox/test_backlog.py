@@ -10,8 +10,8 @@ from track.spool.reader import Extent
 from track.spool.segments import RECORD_OVERHEAD
 from track.spool.writer import Location
 from track_protocol.errors import RemoteProtocolError
-from track_protocol.wire.amount import Amount
 from track_protocol.wire.batch import Batch, CallOp
+from track_protocol.wire.counts import Counts
 
 
 def batch(first: int, count: int) -> Batch:
@@ -77,7 +77,7 @@ def test_what_a_store_has_no_more_is_sent_again_as_far_as_it_is_kept() -> None:
     for _ in range(3):
         backlog.mark_sent()
     backlog.ack(6)
-    kept = Entry(None, 3, 4, Amount(2), 40, Location(1, 40, 40))
+    kept = Entry(None, 3, 4, Counts(2), 40, Location(1, 40, 40))
     assert backlog.attach(0, [kept]) == 4
     assert numbers(backlog) == [(1, 2), (3, 4), (5, 6), (7, 9)]
     assert [entry.location for entry in backlog] == [None, kept.location, None, None]
@@ -111,11 +111,11 @@ def test_what_the_disk_did_not_flush_has_to_be_written_again() -> None:
 
 def test_records_from_disk_may_begin_anywhere_and_what_is_missing_counts_as_nothing() -> None:
     backlog = Backlog()
-    backlog.adopt(Extent(5, 6, Amount(2), Location(1, 40, 40)))
-    backlog.adopt(Extent(9, 9, Amount(1), Location(1, 99, 40)))
+    backlog.adopt(Extent(5, 6, Counts(2), Location(1, 40, 40)))
+    backlog.adopt(Extent(9, 9, Counts(1), Location(1, 99, 40)))
     assert numbers(backlog) == [(5, 6), (7, 8), (9, 9)]
     assert (backlog.acked, backlog.next_seq, backlog.highest) == (4, 10, 9)
-    assert [entry.amount for entry in backlog] == [Amount(2), Amount(), Amount(1)]
+    assert [entry.counts for entry in backlog] == [Counts(2), Counts(), Counts(1)]
 
 
 def test_an_executed_call_stays_until_its_answer_is_here() -> None:
@@ -205,20 +205,20 @@ def test_an_item_gives_way_to_those_that_it_stands_for() -> None:
     backlog = on_disk(1, 2, 3)
     backlog.mark_sent()
     backlog.coalesce(3)
-    backlog.expand([Entry(batch(2, 2), 2, 3, Amount(), 40), Entry(batch(4, 3), 4, 6, Amount(), 40)])
+    backlog.expand([Entry(batch(2, 2), 2, 3, Counts(), 40), Entry(batch(4, 3), 4, 6, Counts(), 40)])
     assert numbers(backlog) == [(1, 1), (2, 3), (4, 6)]
     assert (backlog.sent, backlog.located, backlog.nbytes) == (1, 3, 80)
 
 
 def test_of_a_batch_that_is_durable_in_part_only_the_rest_counts() -> None:
-    # Fails when `Backlog.amount` adds up whole items.
+    # Fails when `Backlog.counts` adds up whole items.
     backlog = Backlog()
     item = Batch(1, 4, [CallOp(offset, "commit", {}) for offset in range(4)])
-    backlog.add(item, 100, item.amount)
-    assert backlog.amount == Amount(calls=4)
+    backlog.add(item, 100, item.counts)
+    assert backlog.counts == Counts(calls=4)
     backlog.mark_sent()
     backlog.attach(3)
-    assert backlog.amount == Amount(calls=1)
+    assert backlog.counts == Counts(calls=1)
 
 
 def test_what_stood_for_several_records_is_one_when_it_is_written_anew() -> None:

@@ -23,8 +23,8 @@ from track.spool.reader import batch_in, survey
 from track_protocol.errors import (
     SpoolInUse,
 )
-from track_protocol.wire.amount import Amount
 from track_protocol.wire.batch import CallOp
+from track_protocol.wire.counts import Counts
 from waiting import wait_until
 
 
@@ -255,9 +255,9 @@ def test_a_call_that_nobody_can_hear_is_nothing_on_disk(
     with pytest.raises(Exception, match="away"):
         outbox.call("commit", {}, timeout=0.1)
     outbox.log("set_trial_status", {"trial": TRIAL, "status": {"name": "Running", "value": 101}})
-    wait_until(lambda: spooled(tmp_path / "spool").waiting == Amount(calls=1), "it is on disk")
+    wait_until(lambda: spooled(tmp_path / "spool").waiting == Counts(calls=1), "it is on disk")
     (folder,) = spools_in(tmp_path / "spool")
-    assert [batch.amount for _, batch in records_in(folder)] == [Amount(), Amount(calls=1)]
+    assert [batch.counts for _, batch in records_in(folder)] == [Counts(), Counts(calls=1)]
 
 
 def _log_in_a_child(outbox: Outbox, root: Path, sessions: Any) -> None:
@@ -282,7 +282,7 @@ def test_a_forked_child_has_a_spool_of_its_own(
     own = outbox._sender.session.hex()
     (other,) = set(names) - {own}
     left = survey(tmp_path / "spool" / other, other)
-    assert [kept.amount for kept in left.kept] == [Amount(1)]
+    assert [kept.counts for kept in left.kept] == [Counts(1)]
     SpoolFolder.open(tmp_path / "spool" / other).close()
     with pytest.raises(SpoolInUse):
         SpoolFolder.open(tmp_path / "spool" / own)
@@ -320,7 +320,7 @@ def test_a_long_outage_takes_no_memory_for_each_log_call(
     # Fails when `DiskQueue._is_synced` joins nothing.
     outbox = log_during_an_outage(make_outbox, store, monkeypatch, calls=500)
     assert len(outbox._sender._backlog) <= 2
-    assert (outbox.waiting, outbox._sender.unsent) == (500, Amount(500))
+    assert (outbox.waiting, outbox._sender.unsent) == (500, Counts(500))
     store.away = False
     outbox.flush()
     assert store.values() == [float(value) for value in range(500)]

@@ -7,7 +7,7 @@ import logging
 import pytest
 
 from track.outbox.drops import DropAccount, Dropped
-from track_protocol.wire.amount import Amount
+from track_protocol.wire.counts import Counts
 
 TRIAL = b"t" * 16
 
@@ -47,7 +47,7 @@ def test_points_and_other_log_calls_are_lost_together_and_nothing_is_not_told(
     caplog: pytest.LogCaptureFixture,
 ) -> None:
     drops = DropAccount()
-    drops.drop_all(Amount(), "nothing")
-    drops.drop_all(Amount(2, 1), "no room", TRIAL)
+    drops.drop_all(Counts(), "nothing")
+    drops.drop_all(Counts(2, 1), "no room", TRIAL)
     assert (drops.dropped, drops.report()) == (3, [Dropped(TRIAL, 3, "no room")])
     assert caplog.messages == ["not logged: no room"]

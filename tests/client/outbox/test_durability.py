@@ -23,8 +23,8 @@ from track_protocol.errors import (
     CallTimeout,
     ServerUnreachable,
 )
-from track_protocol.wire.amount import Amount
 from track_protocol.wire.batch import Batch
+from track_protocol.wire.counts import Counts
 from waiting import wait_until
 
 
@@ -36,7 +36,7 @@ def test_the_end_of_the_process_leaves_what_was_not_sent_and_says_where(
     outbox.writer(TRIAL)(None, {"loss": 1.0, "accuracy": 2.0})
     outbox.on_exit(0.1)
     (folder,) = spools_in(tmp_path / "spool")
-    assert spooled(tmp_path / "spool").waiting == Amount(2)
+    assert spooled(tmp_path / "spool").waiting == Counts(2)
     assert "2 points are not at the store yet (" in caplog.text
     assert f"or now: track sync {folder}" in caplog.text
 
@@ -51,7 +51,7 @@ def test_the_end_of_the_process_leaves_what_was_not_sent_and_says_where(
 def test_the_end_of_the_process_tells_of_other_log_calls_as_such(
     store: MemoryStore, make_outbox: MakeOutbox, caplog: pytest.LogCaptureFixture, points: int, told: str
 ) -> None:
-    # Fails when `CallOp.amount` is a point, or `Keeping` looks at points only.
+    # Fails when `CallOp.counts` is a point, or `Keeping` looks at points only.
     store.away = True
     outbox = make_outbox()
     for value in range(points):
@@ -72,7 +72,7 @@ def test_a_log_call_that_must_be_on_disk_is_when_it_returns(
         write(value, {"loss": float(value)})
         assert spooled_values(tmp_path / "spool")[-1] == value
     outbox.log("set_trial_status", {"trial": TRIAL, "status": {"name": "Running", "value": 101}})
-    assert spooled(tmp_path / "spool").waiting == Amount(20, 1)
+    assert spooled(tmp_path / "spool").waiting == Counts(20, 1)
 
 
 def test_a_disk_that_does_not_answer_holds_training_up_once_and_no_longer_than_the_bound(

@@ -23,7 +23,7 @@ from track_protocol.errors import (
 )
 from track_protocol.model.entities import Project, Trial, TrialGroup
 
-AWAY = "waits here until the store is back"
+AWAY = "is queued until the store is reachable again"
 
 
 @pytest.fixture
@@ -123,7 +123,7 @@ def test_reading_a_trial_settles_its_revision(store: MemoryStore, joined: Client
     assert trial.revision == 3
 
 
-def test_a_store_that_is_away_is_told_of_and_waited_for_once(
+def test_a_store_that_is_unreachable_is_reported_and_waited_for_once(
     store: MemoryStore, joined: Client, caplog: pytest.LogCaptureFixture
 ) -> None:
     store.away = True
@@ -134,7 +134,7 @@ def test_a_store_that_is_away_is_told_of_and_waited_for_once(
     assert trial.id is not None
     told = [record.getMessage() for record in caplog.records if record.levelno == logging.WARNING]
     assert [AWAY in each for each in told] == [True, False]
-    assert f"TRACK_TRIAL={trial.id.hex()} goes on with it" in told[1]
+    assert f"resume it with TRACK_TRIAL={trial.id.hex()}" in told[1]
 
 
 def test_a_store_that_came_back_is_waited_for_again(store: MemoryStore, joined: Client) -> None:
@@ -146,7 +146,7 @@ def test_a_store_that_came_back_is_waited_for_again(store: MemoryStore, joined: 
     assert not protocol.outbox.is_known_unreachable
 
 
-def test_a_broken_connection_is_not_yet_a_store_that_is_away(
+def test_a_broken_connection_is_not_yet_an_unreachable_store(
     store: MemoryStore, joined: Client, caplog: pytest.LogCaptureFixture
 ) -> None:
     protocol = joined()
@@ -159,7 +159,7 @@ def test_a_broken_connection_is_not_yet_a_store_that_is_away(
 
 
 @pytest.mark.parametrize("error", [ServerUnreachable("nobody"), TooBusy("later")])
-def test_a_store_that_may_be_there_later_is_away(
+def test_a_store_that_may_be_there_later_is_unreachable(
     store: MemoryStore, joined: Client, error: TrackError
 ) -> None:
     store.open_error = error
@@ -223,7 +223,7 @@ def test_another_process_brings_what_this_one_could_not_store(store: MemoryStore
     assert first == ["create_project", "create_group", "create_trial"]
 
 
-def test_a_report_while_the_store_is_away_is_of_what_is_known_here(
+def test_a_report_while_the_store_is_unreachable_is_of_what_is_known_here(
     store: MemoryStore, joined: Client, caplog: pytest.LogCaptureFixture, capsys: pytest.CaptureFixture[str]
 ) -> None:
     store.away = True
@@ -231,7 +231,7 @@ def test_a_report_while_the_store_is_away_is_of_what_is_known_here(
     client.new_trial(name="t", arguments={"lr": 0.1})
     client.report()
     assert '"lr": 0.1' in capsys.readouterr().out
-    assert "the store was not asked" in caplog.text
+    assert "the store is unreachable, so trial" in caplog.text
 
 
 def test_a_trial_that_is_named_by_its_id_need_not_be_asked_for(store: MemoryStore, joined: Client) -> None:

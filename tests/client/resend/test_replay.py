@@ -34,8 +34,8 @@ from track_protocol.errors import (
     TooBusy,
     TrackError,
 )
-from track_protocol.wire.amount import Amount
 from track_protocol.wire.batch import METRIC, Batch, CallOp
+from track_protocol.wire.counts import Counts
 from track_protocol.wire.link import Acked, LinkEvent, Opened, Refused, Rejection
 from track_protocol.wire.roles import Role
 
@@ -69,8 +69,8 @@ def test_all_is_sent_in_order_and_the_folder_goes_away(tmp_path: Path, store: Me
     path = left_spool(tmp_path, batches=100, width=50)
     outcome = replay(path, store)
     assert (outcome.sent, outcome.left, outcome.error, outcome.is_good) == (
-        Amount(5_000),
-        Amount(),
+        Counts(5_000),
+        Counts(),
         None,
         True,
     )
@@ -93,7 +93,7 @@ def test_a_copy_of_what_was_sent_and_went_on_elsewhere_has_nothing_to_send(
     path = left_spool(tmp_path)
     store.sessions[SESSION] = 500
     outcome = replay(path, store)
-    assert (outcome.sent, outcome.is_good) == (Amount(), True)
+    assert (outcome.sent, outcome.is_good) == (Counts(), True)
     assert store.sessions == {SESSION: 500}
     assert not path.exists()
 
@@ -122,7 +122,7 @@ def test_what_was_confirmed_once_does_not_wait_for_a_server_that_is_away(
     # Fails when `Replay` counts what is only kept for a server that might be set back.
     path = left_spool(tmp_path, checkpoint=Checkpoint(10, "one"))
     store.away = True
-    assert replay(path, store).left == Amount(20)
+    assert replay(path, store).left == Counts(20)
 
 
 def test_a_spool_that_is_deleted_while_it_is_sent_is_an_outcome(tmp_path: Path, store: MemoryStore) -> None:
@@ -144,10 +144,10 @@ def test_a_server_that_is_away_leaves_the_spool_as_it_is(tmp_path: Path, store: 
     outcome = replay(path, store)
     assert isinstance(outcome.error, ServerUnreachable)
     assert outcome.error.exit_code == 5
-    assert outcome.left == Amount(30)
+    assert outcome.left == Counts(30)
     assert read_checkpoint(path) == Checkpoint(0, "one", str(outcome.error))
     store.away = False
-    assert replay(path, store).sent == Amount(30)
+    assert replay(path, store).sent == Counts(30)
 
 
 @pytest.mark.parametrize(
@@ -161,7 +161,7 @@ def test_what_a_person_must_mend_ends_the_replay_at_once(
     before = contents(path)
     outcome = replay(path, store)
     assert outcome.error is error
-    assert outcome.left == Amount(30)
+    assert outcome.left == Counts(30)
     after = contents(path)
     assert {name: after[name] for name in before} == before
 
@@ -208,7 +208,7 @@ def test_what_the_server_rejects_is_told_and_not_tried_again(tmp_path: Path, sto
     path = left_spool(tmp_path)
     store.reject = lambda point: "odd" if point.value == 7 else None
     outcome = replay(path, store)
-    assert (outcome.sent, outcome.rejected, outcome.told) == (Amount(29), Amount(1), ["not stored: odd"])
+    assert (outcome.sent, outcome.rejected, outcome.told) == (Counts(29), Counts(1), ["not stored: odd"])
     assert not outcome.is_good
     assert outcome.error is None
     assert not path.exists()
@@ -219,7 +219,7 @@ def test_what_the_server_rejects_is_told_and_not_tried_again(tmp_path: Path, sto
 
 def test_a_spool_that_lacks_nothing_may_be_sent_anywhere(tmp_path: Path, store: MemoryStore) -> None:
     path = left_spool(tmp_path, checkpoint=Checkpoint(20, "another store"))
-    assert replay(path, store).sent == Amount(30)
+    assert replay(path, store).sent == Counts(30)
 
 
 def test_what_continues_another_servers_records_is_refused_and_stays_as_it_is(
@@ -238,7 +238,7 @@ def test_what_continues_another_servers_records_is_refused_and_stays_as_it_is(
 def test_the_rest_is_sent_despite_the_gap_and_the_gap_is_told(tmp_path: Path, store: MemoryStore) -> None:
     path = left_spool(tmp_path, first=101, checkpoint=Checkpoint(100, "another store"))
     outcome = replay(path, store, despite_gap=True)
-    assert (outcome.sent, outcome.lost, outcome.is_good) == (Amount(30), 100, False)
+    assert (outcome.sent, outcome.lost, outcome.is_good) == (Counts(30), 100, False)
     assert values(store) == numbers(101, 130)
     assert [point.seq for point in store.points] == list(range(101, 131))
 
@@ -279,7 +279,7 @@ def test_the_loss_of_damaged_records_is_told_and_the_rest_is_sent(tmp_path: Path
     outcome = replay(path, store)
     assert [point.seq for point in store.points] == [*range(1, 11), *range(21, 31)]
     assert values(store) == [*numbers(1, 10), *numbers(21, 30)]
-    assert (outcome.sent, outcome.lost, outcome.is_good) == (Amount(20), 10, False)
+    assert (outcome.sent, outcome.lost, outcome.is_good) == (Counts(20), 10, False)
     assert len(outcome.damages) == 1
     assert list((path / "damaged").iterdir())
     assert not list(path.glob("*.segment"))
@@ -312,7 +312,7 @@ def test_damage_at_the_beginning_is_no_gap(tmp_path: Path, store: MemoryStore) -
     path = left_spool(tmp_path, batches=3)
     flip(path, 60)
     outcome = replay(path, store)
-    assert (outcome.sent, outcome.lost, outcome.error) == (Amount(20), 10, None)
+    assert (outcome.sent, outcome.lost, outcome.error) == (Counts(20), 10, None)
     assert [point.seq for point in store.points] == [*range(11, 31)]
     assert not [told for told in outcome.told if "set back" in told]
 
@@ -322,14 +322,14 @@ def test_damage_of_what_the_server_has_is_no_loss(tmp_path: Path, store: MemoryS
     flip(path, 60)
     store.sessions[SESSION] = 10
     outcome = replay(path, store)
-    assert (outcome.sent, outcome.lost, outcome.is_good) == (Amount(20), 0, True)
+    assert (outcome.sent, outcome.lost, outcome.is_good) == (Counts(20), 0, True)
 
 
 def test_a_damaged_last_record_is_told(tmp_path: Path, store: MemoryStore) -> None:
     path = left_spool(tmp_path, batches=3)
     flip(path, -1)
     outcome = replay(path, store)
-    assert (outcome.sent, outcome.lost_more, outcome.is_good) == (Amount(20), True, False)
+    assert (outcome.sent, outcome.lost_more, outcome.is_good) == (Counts(20), True, False)
     assert list((path / "damaged").iterdir())
 
 
@@ -338,7 +338,7 @@ def test_a_torn_tail_is_told_and_no_loss(tmp_path: Path, store: MemoryStore) -> 
     segment = next(path.glob("*.segment"))
     segment.write_bytes(segment.read_bytes() + b"\0\0\0\x50\0\0\0\0\0\0\0\x1f")
     outcome = replay(path, store)
-    assert (outcome.sent, outcome.torn_bytes, outcome.is_good) == (Amount(30), 12, True)
+    assert (outcome.sent, outcome.torn_bytes, outcome.is_good) == (Counts(30), 12, True)
     assert not path.exists()
 
 
@@ -409,16 +409,16 @@ def test_a_child_that_is_forked_meanwhile_does_not_keep_the_spool_or_the_link(
 
 def test_points_and_other_log_calls_are_told_apart(tmp_path: Path, store: MemoryStore) -> None:
     outcome = replay(left_spool(tmp_path, calls=3), store)
-    assert (outcome.sent, outcome.left) == (Amount(30, 3), Amount())
+    assert (outcome.sent, outcome.left) == (Counts(30, 3), Counts())
     assert (len(store.points), len(store.calls)) == (30, 3)
 
 
 def test_log_calls_without_any_points_wait_and_are_sent_like_them(tmp_path: Path, store: MemoryStore) -> None:
     path = left_spool(tmp_path, batches=0, calls=3)
     store.away = True
-    assert replay(path, store).left == Amount(calls=3)
+    assert replay(path, store).left == Counts(calls=3)
     store.away = False
-    assert replay(path, store).sent == Amount(calls=3)
+    assert replay(path, store).sent == Counts(calls=3)
     assert not path.exists()
 
 
@@ -426,7 +426,7 @@ def test_log_calls_without_any_points_wait_and_are_sent_like_them(tmp_path: Path
 def test_only_what_the_server_lacked_counts_as_sent(tmp_path: Path, store: MemoryStore, width: int) -> None:
     path = left_spool(tmp_path, batches=30 // width, width=width)
     store.sessions[SESSION] = 15
-    assert replay(path, store).sent == Amount(15)
+    assert replay(path, store).sent == Counts(15)
 
 
 @pytest.mark.parametrize("width", [30, 10, 1])
@@ -435,13 +435,13 @@ def test_only_what_the_server_lacks_counts_as_left(tmp_path: Path, store: Memory
     path = left_spool(tmp_path, batches=30 // width, width=width)
     store.sessions[SESSION] = 15
     store.refuse = StoreFull("full")
-    assert replay(path, store).left == Amount(15)
+    assert replay(path, store).left == Counts(15)
 
 
 def test_what_is_sent_over_several_links_counts_once(tmp_path: Path, store: MemoryStore) -> None:
     path = left_spool(tmp_path, batches=200, width=1)
     store.break_after = 50
-    assert replay(path, store).sent == Amount(200)
+    assert replay(path, store).sent == Counts(200)
     assert values(store) == numbers(1, 200)
 
 
@@ -458,7 +458,7 @@ def test_what_cannot_be_read_any_more_is_told_and_not_sent(
             return super().open(session, timeout)
 
     outcome = Replay(path, destination(store, lambda: Damaging(store))).run()
-    assert (outcome.sent, outcome.rejected, outcome.is_good) == (Amount(30), Amount(calls=3), False)
+    assert (outcome.sent, outcome.rejected, outcome.is_good) == (Counts(30), Counts(calls=3), False)
     assert values(store) == numbers(1, 30)
 
 
@@ -477,7 +477,7 @@ def test_a_replay_takes_no_memory_for_each_record(
         adopt(self, extent)
 
     monkeypatch.setattr(Backlog, "adopt", counting)
-    assert replay(left_spool(tmp_path, batches=5_000, width=1), store).sent == Amount(5_000)
+    assert replay(left_spool(tmp_path, batches=5_000, width=1), store).sent == Counts(5_000)
     assert [each.records for each in adopted] == [4_096, 904]
     assert values(store) == numbers(1, 5_000)
 
@@ -496,7 +496,7 @@ def test_what_is_kept_for_a_server_that_was_set_back_is_told_in_stretches(
 
     monkeypatch.setattr(DiskQueue, "kept_after", counting)
     path = left_spool(tmp_path, batches=500, width=1, first=101, checkpoint=Checkpoint(100, "another store"))
-    assert replay(path, store, despite_gap=True).sent == Amount(500)
+    assert replay(path, store, despite_gap=True).sent == Counts(500)
     assert kept == [[], []]
 
 
@@ -509,7 +509,7 @@ _ANY = ReplayRules()
 def policy(rules: ReplayRules = _ANY, generation: str | None = HERE) -> ReplayPolicy:
     """Those of a spool with log calls 5 to 8."""
     backlog = Backlog()
-    backlog.adopt(Extent(5, 8, Amount(4), Location(1, 40, 40)))
+    backlog.adopt(Extent(5, 8, Counts(4), Location(1, 40, 40)))
     return ReplayPolicy(rules, Path("spool"), "the server", "its address", backlog, Checkpoint(4, generation))
 
 
@@ -560,7 +560,7 @@ def test_what_a_server_refuses_for_good_is_counted() -> None:
     found = policy()
     found.sending(Batch(5, 4, [CallOp(0, "commit", {}), CallOp(2, "commit", {})]))
     found.check(Acked(8, [Rejection(7, "item_not_found", "no such trial")]))
-    assert found.refused == Amount(calls=1)
+    assert found.refused == Counts(calls=1)
 
 
 def test_an_error_that_passes_ends_nothing_and_the_first_other_one_counts() -> None:
@@ -586,9 +586,9 @@ def test_what_the_server_gets_is_counted_record_by_record() -> None:
     found = policy()
     found.admit(opened(5))
     under_way(found).check(Acked(6))
-    assert found.sent == Amount(2)
+    assert found.sent == Counts(2)
     found.check(Acked(8))
-    assert found.sent == Amount(4, 1)
+    assert found.sent == Counts(4, 1)
 
 
 def test_what_the_server_has_got_on_a_link_that_broke_counts_as_sent() -> None:
@@ -597,14 +597,14 @@ def test_what_the_server_has_got_on_a_link_that_broke_counts_as_sent() -> None:
     found.admit(opened(4))
     under_way(found)
     found.admit(opened(8))
-    assert found.sent == Amount(6, 1)
+    assert found.sent == Counts(6, 1)
 
 
 def test_what_is_refused_is_not_sent() -> None:
     found = policy()
     found.admit(opened(4))
     under_way(found).check(Acked(8, [Rejection(6, "bad-value", "odd"), Rejection(8, "bad-value", "odd")]))
-    assert (found.sent, found.refused) == (Amount(4), Amount(2, 1))
+    assert (found.sent, found.refused) == (Counts(4), Counts(2, 1))
 
 
 def test_what_was_refused_before_is_told_and_takes_nothing_from_what_is_sent_now() -> None:
@@ -612,4 +612,4 @@ def test_what_was_refused_before_is_told_and_takes_nothing_from_what_is_sent_now
     found = policy()
     found.admit(opened(6))
     under_way(found).check(Acked(8, [Rejection(5, "bad-value", "odd")]))
-    assert (found.sent, found.refused) == (Amount(2, 1), Amount(2))
+    assert (found.sent, found.refused) == (Counts(2, 1), Counts(2))

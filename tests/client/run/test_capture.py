@@ -215,7 +215,7 @@ def test_a_forked_child_can_print_though_another_thread_printed_at_that_moment(c
         trial.capture_output()
         output = trial._output
         assert output is not None
-        with held(output._streams[0]._lock), held(output._turn):
+        with held(output._streams[0]._lock), held(output._lock):
             child = os.fork()
             if child == 0:
                 print("in the child")
@@ -232,7 +232,7 @@ def test_a_signal_handler_does_not_wait_for_ever_for_what_it_interrupted(client:
         output = trial._output
         assert output is not None
         print("waits")
-        with held(output._turn):
+        with held(output._lock):
             output.save()
             assert printed_of(client.protocol.get_trial(trial.trial)[0]) == {}
     assert metadata_of(client) == {"out": ["waits"]}
@@ -263,4 +263,4 @@ def test_a_store_that_fails_leaves_printing_alone(caplog: pytest.LogCaptureFixtu
     print("printed")
     capture.end()
     assert sys.stdout not in capture._streams
-    assert "what the program prints is not kept: the client is closed" in caplog.text
+    assert "the output of the program could not be stored: the client is closed" in caplog.text

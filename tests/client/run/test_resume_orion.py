@@ -120,7 +120,7 @@ def test_resuming_applies_to_what_orion_starts_first(monkeypatch: pytest.MonkeyP
         assert client.protocol.get_trial(stopped.trial)[0].tags == {ORION_TAG: ORIONS_ID}
 
 
-def test_while_the_store_is_away_a_new_trial_is_made(
+def test_while_the_store_is_unreachable_a_new_trial_is_made(
     monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     with TrackClient("ephemeral:") as client:
@@ -131,7 +131,7 @@ def test_while_the_store_is_away_a_new_trial_is_made(
         monkeypatch.setattr(client.protocol, "fetch_trials", away)
         found = joined_or_created(client.protocol, "7", client._in_project, client._create, Trial(name="t"))
         assert (found.name, found.tags) == ("t", {ORION_TAG: "7"})
-    assert "whether Oríon's trial 7 ran before is not known" in caplog.text
+    assert "the store cannot say whether Oríon's trial 7 ran before" in caplog.text
 
 
 @pytest.mark.parametrize(

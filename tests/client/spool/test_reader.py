@@ -17,9 +17,9 @@ from track.spool.reader import ExtentIndex, Recovered, batch_in, look_at, look_i
 from track.spool.segments import HEADER_SIZE, RECORD_OVERHEAD, pack_header, pack_record
 from track.spool.writer import Location, Spool
 from track_protocol.errors import SpoolCorrupt
-from track_protocol.wire.amount import Amount
 from track_protocol.wire.batch import Batch, CallOp, batch_to_wire
 from track_protocol.wire.codec import encode
+from track_protocol.wire.counts import Counts
 
 
 def take_over(path: Path) -> Recovered:
@@ -50,7 +50,7 @@ def nothing(first: int, count: int) -> bytes:
 
 def test_all_records_are_found_with_their_points(tmp_path: Path) -> None:
     found = take_over(left_spool(tmp_path, batches=3, width=10))
-    assert (ranges(found), found.kept[0].records, found.waiting) == ([(1, 30)], 3, Amount(30))
+    assert (ranges(found), found.kept[0].records, found.waiting) == ([(1, 30)], 3, Counts(30))
     assert (found.begins, found.is_cut, found.damages, found.missing, found.torn_bytes) == (
         True,
         False,
@@ -166,13 +166,13 @@ def test_a_payload_that_is_no_batch_is_damage() -> None:
 
 
 def test_points_and_other_log_calls_are_counted_apart(tmp_path: Path) -> None:
-    assert take_over(left_spool(tmp_path, calls=3)).waiting == Amount(30, 3)
+    assert take_over(left_spool(tmp_path, calls=3)).waiting == Counts(30, 3)
 
 
 def test_of_what_was_confirmed_in_part_only_the_rest_waits(tmp_path: Path) -> None:
     # Fails when whole records are counted.
     path = left_spool(tmp_path, calls=3, checkpoint=Checkpoint(15, "one"))
-    assert survey(path, SESSION.hex(), 15).waiting == take_over(path).waiting == Amount(15, 3)
+    assert survey(path, SESSION.hex(), 15).waiting == take_over(path).waiting == Counts(15, 3)
 
 
 def test_what_is_known_of_a_million_records_does_not_grow_with_them(
@@ -182,7 +182,7 @@ def test_what_is_known_of_a_million_records_does_not_grow_with_them(
     monkeypatch.setattr("track.spool.writer.EXTENT_RECORDS", 500)
     path = left_spool(tmp_path, batches=2_000, width=1)
     found = take_over(path)
-    assert [(each.records, each.amount) for each in found.kept] == [(500, Amount(500))] * 4
+    assert [(each.records, each.counts) for each in found.kept] == [(500, Counts(500))] * 4
     assert survey(path, SESSION.hex()).kept == found.kept
 
 
@@ -191,7 +191,7 @@ def test_damage_within_a_stretch_takes_that_record_only(tmp_path: Path) -> None:
     damaged, _ = records_in(path)[49]
     damage(segment(path), damaged.start)
     found = take_over(path)
-    assert (ranges(found), found.missing, found.waiting) == ([(1, 49), (51, 100)], [(50, 50)], Amount(99))
+    assert (ranges(found), found.missing, found.waiting) == ([(1, 49), (51, 100)], [(50, 50)], Counts(99))
     (kept,) = (path / "damaged").iterdir()
     assert len(kept.read_bytes()) == damaged.length + RECORD_OVERHEAD
 
@@ -237,7 +237,7 @@ def extent_ranges(found: ExtentIndex) -> list[tuple[int, int]]:
 
 def test_neighbours_are_one_stretch() -> None:
     (one,) = gathered((5, 6), (7, 7), (8, 20)).extents
-    assert (one.first, one.last, one.records, one.amount) == (5, 20, 3, Amount(calls=3))
+    assert (one.first, one.last, one.records, one.counts) == (5, 20, 3, Counts(calls=3))
     assert one.location == Location(1, location(0).start, 3 * LENGTH + 2 * RECORD_OVERHEAD)
 
 
@@ -268,7 +268,7 @@ def test_what_was_written_again_counts_once_and_what_was_damaged_before_it_is_no
     assert found.missing == [(6, 10)]
     gathered((6, 10), (11, 15), (16, 20), segment=2, into=found)
     assert extent_ranges(found) == [(1, 5), (6, 10), (11, 15), (16, 20)]
-    assert (found.missing, sum((each.amount for each in found.extents), Amount())) == ([], Amount(calls=4))
+    assert (found.missing, sum((each.counts for each in found.extents), Counts())) == ([], Counts(calls=4))
 
 
 def test_what_lies_within_a_later_and_longer_record_is_left_out() -> None:
@@ -293,14 +293,14 @@ def test_each_number_is_found_whatever_the_order(records: list[tuple[int, int]])
 
 def test_what_waits_is_counted_behind_what_was_confirmed(tmp_path: Path) -> None:
     found = look_at(left_spool(tmp_path, checkpoint=Checkpoint(10, "one", "away")))
-    assert (found.waiting, found.state, found.in_use) == (Amount(20), "waits", False)
+    assert (found.waiting, found.state, found.in_use) == (Counts(20), "waits", False)
     assert 0 < found.nbytes < sum(path.stat().st_size for path in found.path.glob("*.segment"))
 
 
 def test_a_spool_that_is_held_is_in_use_and_can_be_looked_at(tmp_path: Path) -> None:
     path = left_spool(tmp_path)
     holder = SpoolFolder.open(path)
-    assert (look_at(path).in_use, look_at(path).waiting) == (True, Amount(30))
+    assert (look_at(path).in_use, look_at(path).waiting) == (True, Counts(30))
     holder.close()
     assert not look_at(path).in_use
 
@@ -312,7 +312,7 @@ def test_a_damaged_one_says_so(tmp_path: Path) -> None:
     data[60] ^= 1
     segment.write_bytes(data)
     found = look_at(path)
-    assert (found.state, found.waiting, len(found.held.damages)) == ("waits, damaged", Amount(20), 1)
+    assert (found.state, found.waiting, len(found.held.damages)) == ("waits, damaged", Counts(20), 1)
 
 
 def test_one_that_cannot_be_used_says_why(tmp_path: Path) -> None:
@@ -348,7 +348,7 @@ def test_the_oldest_comes_first(tmp_path: Path) -> None:
 def test_a_segment_that_goes_away_meanwhile_was_confirmed(tmp_path: Path) -> None:
     path = left_spool(tmp_path)
     (path / "00000000.segment").symlink_to("gone")
-    assert look_at(path).waiting == Amount(30)
+    assert look_at(path).waiting == Counts(30)
 
 
 def test_what_is_not_looked_into_is_not_read(tmp_path: Path) -> None:
@@ -357,5 +357,5 @@ def test_what_is_not_looked_into_is_not_read(tmp_path: Path) -> None:
     next(path.glob("*.segment")).rename(path / "00000001.segment.away")
     (path / "00000001.segment").mkdir()
     (found,) = look_in(tmp_path, inside=False)
-    assert (found.state, found.trouble, found.waiting) == ("waits", None, Amount())
+    assert (found.state, found.trouble, found.waiting) == ("waits", None, Counts())
     assert look_at(path).state == "unusable"

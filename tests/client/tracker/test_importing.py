@@ -287,7 +287,7 @@ def test_three_thousand_runs_arrive_once(older: OlderDatabase, store: Protocol) 
     ]
 
 
-def test_a_store_that_is_away_is_told(older: OlderDatabase) -> None:
+def test_an_unreachable_store_is_reported(older: OlderDatabase) -> None:
     older.add()
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))

@@ -404,7 +404,7 @@ def test_a_process_that_is_interrupted_leaves_a_failed_run(tmp_path: Path) -> No
         assert (run.status, run.full_status, run.num_records) == ("failed", "Interrupted", [1])
 
 
-def test_a_run_starts_while_the_server_is_away_and_arrives_later(tmp_path: Path) -> None:
+def test_a_run_starts_while_the_server_is_unreachable_and_arrives_later(tmp_path: Path) -> None:
     home = tmp_path / "home"
     home.mkdir()
     token = UserStore(home).add("trainer", Role.WRITER)

@@ -11,7 +11,6 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from track_protocol.errors import RemoteProtocolError, TrackError
-from track_protocol.wire.amount import Amount
 from track_protocol.wire.batch import (
     CHRONO,
     METRIC,
@@ -25,6 +24,7 @@ from track_protocol.wire.batch import (
 )
 from track_protocol.wire.codec import decode, encode
 from track_protocol.wire.columns import Column, pack, unpack
+from track_protocol.wire.counts import Counts
 from wire_samples import allocation
 
 TRIAL = b"0123456789abcdef"
@@ -402,18 +402,18 @@ def test_points_and_other_calls_are_counted_apart() -> None:
         CallOp(5, "commit", {}),
     ]
     batch = Batch(11, 7, ops)
-    assert batch.amount == Amount(8, 2)
-    assert [op.amount for op in ops] == [Amount(6), Amount(calls=1), Amount(2), Amount(calls=1)]
-    assert [batch.amount_after(seq) for seq in (0, 10, 11, 13, 14, 15, 16, 17, 99)] == [
-        Amount(8, 2),
-        Amount(8, 2),
-        Amount(6, 2),
-        Amount(2, 2),
-        Amount(2, 1),
-        Amount(1, 1),
-        Amount(1),
-        Amount(),
-        Amount(),
+    assert batch.counts == Counts(8, 2)
+    assert [op.counts for op in ops] == [Counts(6), Counts(calls=1), Counts(2), Counts(calls=1)]
+    assert [batch.counts_after(seq) for seq in (0, 10, 11, 13, 14, 15, 16, 17, 99)] == [
+        Counts(8, 2),
+        Counts(8, 2),
+        Counts(6, 2),
+        Counts(2, 2),
+        Counts(2, 1),
+        Counts(1, 1),
+        Counts(1),
+        Counts(),
+        Counts(),
     ]
 
 
@@ -423,5 +423,5 @@ def test_points_and_other_calls_are_counted_apart() -> None:
 def test_what_comes_after_a_record_is_counted_as_it_is_trimmed(drawn: tuple[int, PointsOp], seq: int) -> None:
     count, op = drawn
     batch = Batch(1, count, [op])
-    trimmed = sum((kept.amount for _, kept in batch.after(seq)), Amount())
-    assert batch.amount_after(seq) == trimmed
+    trimmed = sum((kept.counts for _, kept in batch.after(seq)), Counts())
+    assert batch.counts_after(seq) == trimmed

@@ -19,7 +19,7 @@ from cryptography.hazmat.primitives.serialization import (
 
 from made_certificates import make_certificate
 from track_protocol.errors import StoreCorrupt, StoreError, UsageError
-from track_protocol.security.pins import endpoint_binding, pin_of_certificate
+from track_protocol.security.tls import endpoint_binding, pin_of_certificate
 from track_server.accounts.identity import Identity, pin_of_file
 
 MAKE = (

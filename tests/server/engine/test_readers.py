@@ -18,6 +18,7 @@ from track_server.engine.engine import Engine
 from track_server.engine.readers import PAGE_BYTES, Page, ReaderPool
 from track_server.engine.recovery import Recovery
 from track_server.storage.contract import Store
+from track_server.storage.unit_of_work import begin
 
 SECONDS = 30.0
 
@@ -135,7 +136,7 @@ def test_a_trial_that_is_deleted_between_two_pages_is_left_out(many: Store, pool
     page = outcome_of(pool, "fetch_trials", query={}, fields=["id", "parameters"])
     last = outcome_of(pool, "fetch_trials", query={}, fields=["id"], start=49)
     (gone,) = decode(last.data)
-    tx = many.begin()
+    tx = begin(many)
     tx.delete_trial(gone["id"])
     tx.commit()
     found = decode(page.data)

@@ -36,8 +36,8 @@ from track_protocol.errors import (
     TrackError,
     UsageError,
 )
-from track_protocol.places import credential_file
-from track_protocol.security.pins import pin_of_certificate
+from track_protocol.locations import credential_file
+from track_protocol.security.tls import pin_of_certificate
 from track_protocol.security.tokens import new_token
 from track_protocol.wire.batch import Batch, CallOp
 from track_protocol.wire.columns import column_from_wire, unpack

@@ -1,19 +1,19 @@
-"""How much was logged: points, and log calls that are none, which are counted apart and told together."""
+"""How much was logged: points, and other log calls."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 
-__all__ = ["Amount"]
+__all__ = ["Counts"]
 
 
 @dataclass(frozen=True, slots=True)
-class Amount:
-    """So many points, and so many log calls that are none; its text is for people.
+class Counts:
+    """Points and other log calls, counted apart; the text is for people.
 
     Attributes:
         points: values of series.
-        calls: log calls that are no points: what is created, tags, states, and the like.
+        calls: other log calls: creations, tags, status changes and the like.
     """
 
     points: int = 0
@@ -21,18 +21,18 @@ class Amount:
 
     @property
     def total(self) -> int:
-        """Both together, which is how losses are counted."""
+        """Both together, which is how drops are counted."""
         return self.points + self.calls
 
     def __bool__(self) -> bool:
         return self.total > 0
 
-    def __add__(self, other: Amount) -> Amount:
-        return Amount(self.points + other.points, self.calls + other.calls)
+    def __add__(self, other: Counts) -> Counts:
+        return Counts(self.points + other.points, self.calls + other.calls)
 
-    def __sub__(self, other: Amount) -> Amount:
-        """What remains of it, of each kind at least nothing."""
-        return Amount(max(0, self.points - other.points), max(0, self.calls - other.calls))
+    def __sub__(self, other: Counts) -> Counts:
+        """The difference of each, at least zero."""
+        return Counts(max(0, self.points - other.points), max(0, self.calls - other.calls))
 
     def __str__(self) -> str:
         points = _counted(self.points, "point")

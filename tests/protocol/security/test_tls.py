@@ -1,18 +1,31 @@
+"""TLS: pins, the channel binding, what a session must have agreed on, and self-signed certificates."""
+
 from __future__ import annotations
 
 import base64
+import datetime
 import hashlib
 import subprocess
 import sys
+from dataclasses import dataclass
 
 import pytest
+from cryptography import x509
 from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.asymmetric import ed25519
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 
 from made_certificates import make_certificate
 from track_protocol.errors import EncryptionMismatch, PinMismatch, UriError
-from track_protocol.security.pins import check_pin, endpoint_binding, parse_pins, pin_of_certificate
+from track_protocol.security.tls import (
+    check_negotiated,
+    check_pin,
+    endpoint_binding,
+    new_key,
+    parse_pins,
+    pin_of_certificate,
+    self_signed,
+)
 
 PIN = "sha256:" + "A" * 43
 OTHER = "sha256:" + "b" * 42 + "A"
@@ -110,7 +123,7 @@ def test_another_key_is_refused_with_both_pins_and_what_to_do() -> None:
     message = str(refused.value)
     assert PIN in message
     assert pin_of_certificate(der) in message
-    assert "Ask whoever runs the server" in message
+    assert "Ask the operator of the server" in message
 
 
 def test_no_pins_at_all_accept_nothing() -> None:
@@ -135,10 +148,68 @@ def test_a_signature_without_a_hash_has_no_binding() -> None:
         endpoint_binding(make_certificate(ed25519.Ed25519PrivateKey.generate()).der)
 
 
-def test_importing_pins_scram_and_tokens_loads_no_cryptography() -> None:
+def test_importing_tls_scram_and_tokens_loads_no_cryptography() -> None:
     program = (
-        "import sys; from track_protocol.security import pins, scram, tokens;"
+        "import sys; from track_protocol.security import scram, tls, tokens;"
         "print(sorted({'cryptography', 'scramp', 'ssl', 'asn1crypto'} & set(sys.modules)))"
     )
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
     assert done.stdout == "[]\n"
+
+
+@dataclass
+class Agreed:
+    """What a handshake could have led to."""
+
+    tls: str | None = "TLSv1.3"
+    suite: str | None = "TLS_AES_256_GCM_SHA384"
+    alpn: str | None = "track/1"
+
+    def version(self) -> str | None:
+        return self.tls
+
+    def cipher(self) -> tuple[str, str, int] | None:
+        return (self.suite, "TLSv1.3", 256) if self.suite else None
+
+    def selected_alpn_protocol(self) -> str | None:
+        return self.alpn
+
+
+def test_the_one_right_outcome_is_accepted() -> None:
+    check_negotiated(Agreed())
+
+
+@pytest.mark.parametrize(
+    ("agreed", "named"),
+    [
+        (Agreed(tls="TLSv1.2"), "TLSv1.2"),
+        (Agreed(tls=None), "none"),
+        (Agreed(suite="TLS_AES_128_GCM_SHA256"), "TLS_AES_128_GCM_SHA256"),
+        (Agreed(suite="TLS_CHACHA20_POLY1305_SHA256"), "CHACHA20"),
+        (Agreed(suite=None), "none"),
+        (Agreed(alpn=None), "none"),
+        (Agreed(alpn="h2"), "h2"),
+    ],
+)
+def test_any_other_outcome_is_refused_by_name(agreed: Agreed, named: str) -> None:
+    with pytest.raises(EncryptionMismatch, match=named):
+        check_negotiated(agreed)
+
+
+def test_what_is_spoken_inside_may_have_another_name() -> None:
+    check_negotiated(Agreed(alpn="other/1"), "other/1")
+    with pytest.raises(EncryptionMismatch, match="other/1"):
+        check_negotiated(Agreed(), "other/1")
+
+
+NOW = datetime.datetime(2030, 1, 2, tzinfo=datetime.UTC)
+
+
+def test_a_certificate_shows_its_own_key_under_its_name_for_twenty_years() -> None:
+    key = new_key()
+    made = x509.load_pem_x509_certificate(self_signed(key, "somebody", NOW))
+    made.verify_directly_issued_by(made)
+    assert made.public_key() == key.public_key()
+    assert made.subject.rfc4514_string() == "CN=somebody"
+    assert made.not_valid_before_utc < NOW < made.not_valid_after_utc
+    assert (made.not_valid_after_utc - NOW).days == 20 * 365

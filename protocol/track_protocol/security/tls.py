@@ -1,0 +1,228 @@
+"""TLS 1.3: what both sides require of a session, whose key it is, and what the login is bound to.
+
+Identity is a key and not a name: a server makes its own key and signs its own certificate, and clients know
+it by a pin (public key pinning as in RFC 7469, without HTTP).  A pin is ``sha256:`` and the base64url text,
+without padding, of the SHA-256 of the certificate's SubjectPublicKeyInfo in DER: it outlives a renewed
+certificate as long as the key stays.
+
+The login is bound to the certificate by ``tls-server-end-point`` (RFC 5929 section 4).  For TLS 1.3 there is
+also ``tls-exporter`` (RFC 9266), which binds it to the session itself, but Python's `ssl` cannot compute it.
+The end point suffices here: a relay would need a certificate with the same bytes, and so the server's key.
+"""
+
+from __future__ import annotations
+
+import base64
+import datetime
+import hashlib
+import re
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Final, Protocol
+
+from track_protocol.errors import EncryptionMismatch, PinMismatch, UriError
+
+if TYPE_CHECKING:
+    from cryptography.hazmat.primitives.asymmetric.ec import EllipticCurvePrivateKey
+    from cryptography.hazmat.primitives.asymmetric.rsa import RSAPrivateKey
+    from cryptography.x509 import Certificate
+
+__all__ = [
+    "ALPN",
+    "CIPHER",
+    "JOIN_URI",
+    "TLS_VERSION",
+    "TlsSession",
+    "check_negotiated",
+    "check_pin",
+    "endpoint_binding",
+    "new_key",
+    "parse_pins",
+    "pin_of_certificate",
+    "self_signed",
+]
+
+ALPN: Final = "track/1"
+CIPHER: Final = "TLS_AES_256_GCM_SHA384"
+TLS_VERSION: Final = "TLSv1.3"
+
+JOIN_URI: Final = "the join URI"
+
+# 32 bytes are 43 letters of which the last carries four bits, so only sixteen letters can end a pin.
+_PIN: Final = re.compile(r"sha256:[A-Za-z0-9_-]{42}[AEIMQUYcgkosw048]")
+_MOST_PINS: Final = 2
+_REMEDY: Final = (
+    "Ask the operator of the server for its pin (it prints it when it starts); if the new one is right, "
+    "put it in place of the old one"
+)
+
+_VALID_FOR: Final = datetime.timedelta(days=20 * 365)
+_CLOCK_SKEW: Final = datetime.timedelta(days=1)
+
+
+# -- the session ---------------------------------------------------------------------------
+
+
+class TlsSession(Protocol):
+    """The part of `ssl.SSLSocket` and `ssl.SSLObject` that says what the handshake agreed on."""
+
+    def version(self) -> str | None: ...
+
+    def cipher(self) -> tuple[str, str, int] | None: ...
+
+    def selected_alpn_protocol(self) -> str | None: ...
+
+
+def check_negotiated(session: TlsSession, alpn: str = ALPN) -> None:
+    """Require TLS 1.3 with AES-256-GCM and the ALPN name of what is spoken inside.
+
+    Python cannot choose the suites of TLS 1.3, so the outcome is checked instead.
+
+    Args:
+        session: an `ssl.SSLSocket` or `ssl.SSLObject` whose handshake is done.
+        alpn: the name; by default that of this protocol.
+
+    Raises:
+        EncryptionMismatch: anything else was agreed on.
+    """
+    cipher = session.cipher()
+    wanted = {
+        "version": (session.version(), TLS_VERSION, "allow TLS 1.3 on both sides"),
+        "cipher": (cipher[0] if cipher else None, CIPHER, f"allow {CIPHER} first in OpenSSL's Ciphersuites"),
+        "protocol": (session.selected_alpn_protocol(), alpn, "is the peer a Track of this version?"),
+    }
+    for what, (agreed, required, remedy) in wanted.items():
+        if agreed != required:
+            raise EncryptionMismatch(
+                f"the TLS {what} agreed with the peer is {agreed or 'none'}, but {required} is required: "
+                f"{remedy}"
+            )
+
+
+# -- the identity --------------------------------------------------------------------------
+
+
+def pin_of_certificate(der: bytes) -> str:
+    """The pin of the certificate's public key.
+
+    Args:
+        der: the certificate, DER encoded.
+
+    Raises:
+        EncryptionMismatch: `der` is not a certificate.
+    """
+    from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
+
+    key = _load(der).public_key().public_bytes(Encoding.DER, PublicFormat.SubjectPublicKeyInfo)
+    digest = hashlib.sha256(key).digest()
+    return "sha256:" + base64.urlsafe_b64encode(digest).decode("ascii").rstrip("=")
+
+
+def parse_pins(text: str) -> tuple[str, ...]:
+    """One pin, or two separated by a comma while a key is being replaced.
+
+    Raises:
+        UriError: there are none, more than two, or one that cannot be a pin.
+    """
+    pins = tuple(text.split(","))
+    if len(pins) > _MOST_PINS:
+        raise UriError(f"pin={text}: {len(pins)} pins are given, but at most two may be, old and new")
+    for pin in pins:
+        if not _PIN.fullmatch(pin):
+            raise UriError(
+                f"pin={text}: {pin!r} is not a pin; a pin is 'sha256:' and 43 letters of base64url, "
+                "as the server prints it when it starts"
+            )
+    return pins
+
+
+def check_pin(pins: Sequence[str], der: bytes, *, origin: str = JOIN_URI, remedy: str = _REMEDY) -> None:
+    """Require that the certificate's key is one of the pinned ones.
+
+    Args:
+        pins: the accepted pins; with none of them nothing is accepted.
+        der: the certificate that the server showed, DER encoded.
+        origin: who says what to expect, for the message.
+        remedy: what to do when the change is wanted, for the message.
+
+    Raises:
+        PinMismatch: it is another key.
+    """
+    shown = pin_of_certificate(der)
+    if shown in pins:
+        return
+    expected = " or ".join(pins) or "no pin at all"
+    raise PinMismatch(
+        f"the server shows the key {shown}, but {origin} expects {expected}: it has a new identity, or "
+        f"an attacker sits between you and it. No password or token was sent. {remedy}"
+    )
+
+
+def endpoint_binding(der: bytes) -> bytes:
+    """The ``tls-server-end-point`` channel binding of a certificate (RFC 5929, section 4.1).
+
+    It is the hash of the whole certificate by the hash of its signature, where SHA-256 stands in
+    for MD5 and SHA-1.
+
+    Args:
+        der: the certificate, DER encoded.
+
+    Raises:
+        EncryptionMismatch: the certificate's signature has no hash of its own, like Ed25519.
+    """
+    from cryptography.exceptions import UnsupportedAlgorithm
+
+    certificate = _load(der)
+    try:
+        algorithm = certificate.signature_hash_algorithm
+    except UnsupportedAlgorithm:
+        algorithm = None
+    if algorithm is None:
+        raise EncryptionMismatch(
+            "the server's certificate is signed in a way for which no channel binding is defined "
+            "(Ed25519 is one): use one that is signed with ECDSA or RSA"
+        )
+    name = "sha256" if algorithm.name in ("md5", "sha1") else algorithm.name
+    return hashlib.new(name, der).digest()
+
+
+def new_key() -> EllipticCurvePrivateKey:
+    """A new ECDSA P-256 key."""
+    from cryptography.hazmat.primitives.asymmetric import ec
+
+    # Not Ed25519: RFC 5929 defines no end-point binding for a signature without a hash of its own.
+    return ec.generate_private_key(ec.SECP256R1())
+
+
+def self_signed(key: EllipticCurvePrivateKey | RSAPrivateKey, name: str, now: datetime.datetime) -> bytes:
+    """A certificate of 20 years that the key signs itself, as PEM.
+
+    Args:
+        key: the private key.
+        name: the common name of both subject and issuer.
+        now: the time, with its zone.
+    """
+    from cryptography import x509
+    from cryptography.hazmat.primitives import hashes
+    from cryptography.hazmat.primitives.serialization import Encoding
+    from cryptography.x509.oid import NameOID
+
+    common = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, name)])
+    builder = (
+        x509.CertificateBuilder()
+        .subject_name(common)
+        .issuer_name(common)
+        .public_key(key.public_key())
+        .serial_number(x509.random_serial_number())
+        .not_valid_before(now - _CLOCK_SKEW)
+        .not_valid_after(now + _VALID_FOR)
+    )
+    return builder.sign(key, hashes.SHA256()).public_bytes(Encoding.PEM)
+
+
+def _load(der: bytes) -> Certificate:
+    from cryptography import x509
+
+    try:
+        return x509.load_der_x509_certificate(der)
+    except ValueError:
+        raise EncryptionMismatch("what the server showed is not a certificate that can be read") from None
