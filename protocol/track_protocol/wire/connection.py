@@ -1,7 +1,7 @@
 """The conversation between a client and a server, without any I/O.
 
-Feed it the bytes that came in and it gives events; tell it what to say and it gives the bytes to
-send.  What may be said when is one table, `TRANSITIONS`::
+Feed it the bytes that came in and it gives events; call its `send_…` methods and it gives the bytes to
+send.  Which side may send what, and when, is one table, `TRANSITIONS`::
 
     START --HELLO(client)--> GREETING --HELLO(server)--> LOGIN
     LOGIN --AUTH(client)--> CHALLENGE --AUTH(server)--> PROOF --AUTH(client)--> VERDICT

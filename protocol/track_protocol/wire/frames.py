@@ -122,7 +122,7 @@ class FrameReader:
         """The next whole frame's body, or None while it is incomplete.
 
         Raises:
-            FrameTooLarge: the length exceeds `limit`; told before the body is awaited.
+            FrameTooLarge: the length exceeds `limit`; raised before the body arrives.
             EncryptionMismatch: the stream starts like TLS.
         """
         buffer = self._buffer
