@@ -93,6 +93,7 @@ class Deliveries(RuleBasedStateMachine):
         self.disk = DiskQueue(self.backlog, options, "memory:", self.drops) if has_disk else None
         self.logged: list[float] = []
         self.calls: list[Call] = []
+        self.given_up: set[str] = set()
         self.flushes: list[tuple[FlushFuture, int]] = []
         self.linked, self.carries, self.disk_is_full = False, True, False
         self.session = b""
@@ -220,8 +221,10 @@ class Deliveries(RuleBasedStateMachine):
 
     @rule()
     def give_up_a_call(self) -> None:
+        executed = {arguments["project"]["uid"] for _, _, _, arguments in self.store.calls}
         for call in self.calls:
             call.cancelled = True
+        self.given_up |= {call.arguments["project"]["uid"] for call in self.calls} - executed
 
     @precondition(lambda self: self.delivery.state in (State.OFFLINE, State.BLOCKED))
     @rule()
@@ -329,6 +332,7 @@ class Deliveries(RuleBasedStateMachine):
             assert all(call.is_done or call.cancelled for call in self.calls)
             executed = [arguments["project"]["uid"] for _, _, _, arguments in self.store.calls]
             assert len(executed) == len(set(executed))
+            assert self.given_up.isdisjoint(executed)
             assert self.delivery.is_idle
         finally:
             os.fsync = self._fsync
