@@ -264,7 +264,7 @@ def test_a_session_that_cannot_be_written_anew_stays_where_it_is(
         patched.setattr(Spool, "append", full)
         store.away = False
         wait_until(lambda: len(refused) > 1, "a new session was tried twice")
-        assert list(spools_in(tmp_path / "spool")) == [old]
+        assert old in spools_in(tmp_path / "spool")
         assert outbox.waiting == 5
     outbox.flush(20.0)
     assert store.values() == [0.0, 1.0, 2.0, 3.0, 4.0]
