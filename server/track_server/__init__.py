@@ -1,1 +1,13 @@
 """The tracking server."""
+
+import sys
+
+from track_protocol.errors import UsageError
+
+__all__: list[str] = []
+
+if sys.platform == "win32":
+    raise UsageError(
+        "a Track server and stores in files need Linux or macOS: use WSL, or a server on another machine by "
+        "socket://HOST:PORT"
+    )

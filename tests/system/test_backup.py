@@ -105,7 +105,7 @@ def test_a_running_server_is_not_restored_under_its_feet(store: str, tmp_path: P
         assert server.stop() == 0
     restored = track("restore", tmp_path / "copy", "--home", home)
     assert restored.returncode == 0, restored.stderr
-    assert "1 trials restored\nwhat was there is kept as " in restored.stdout
+    assert "1 trials restored\nthe old store is kept as " in restored.stdout
     with ServerProcess(store, home):
         assert track("check", store).stdout.endswith("is sound: 1 trials, 0 series, 0 points\n")
 

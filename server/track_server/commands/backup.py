@@ -9,16 +9,19 @@ from pathlib import Path
 from typing import Final
 
 from track_protocol.command import Command
+from track_server.commands.store_options import add_store_options
 
 __all__ = ["COMMAND"]
 
 
 def _configure(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("dest", type=Path, metavar="DEST", help="the file to make; never overwritten")
     parser.add_argument(
-        "store", nargs="?", metavar="STORE_URI", help="sqlite:FILE or file:FILE (default: that of the home)"
+        "dest",
+        type=Path,
+        metavar="DEST",
+        help="the file to create, which must not exist; it is a SQLite store, also for file:",
     )
-    parser.add_argument("--home", type=Path, metavar="DIR", help="the server's folder (default: $TRACK_HOME)")
+    add_store_options(parser)
 
 
 def _run(arguments: argparse.Namespace) -> int:
@@ -34,5 +37,5 @@ def _run(arguments: argparse.Namespace) -> int:
 
 
 COMMAND: Final = Command(
-    help="copy a store, also while its server runs, and verify the copy", configure=_configure, run=_run
+    help="back up a store, also while its server runs, and check the backup", configure=_configure, run=_run
 )

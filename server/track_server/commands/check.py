@@ -1,4 +1,4 @@
-"""``track check [STORE_URI]``: whether a store is what was written to it, also while a server uses it."""
+"""``track check [STORE_URI]``: check that a store is whole, also while a server uses it."""
 
 from __future__ import annotations
 
@@ -6,20 +6,17 @@ import argparse
 import json
 import sys
 from dataclasses import asdict
-from pathlib import Path
 from typing import Final
 
 from track_protocol.command import Command
+from track_server.commands.store_options import add_store_options
 
 __all__ = ["COMMAND"]
 
 
 def _configure(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument(
-        "store", nargs="?", metavar="STORE_URI", help="sqlite:FILE or file:FILE (default: that of the home)"
-    )
-    parser.add_argument("--home", type=Path, metavar="DIR", help="the server's folder (default: $TRACK_HOME)")
-    parser.add_argument("--json", action="store_true", help="for a machine to read")
+    add_store_options(parser)
+    parser.add_argument("--json", action="store_true", help="print JSON output")
 
 
 def _run(arguments: argparse.Namespace) -> int:
@@ -35,11 +32,13 @@ def _run(arguments: argparse.Namespace) -> int:
         sys.stdout.writelines(f"{finding}\n" for finding in seen.findings)
     else:
         counts = f"{seen.trials:,} trials, {seen.series:,} series, {seen.points:,} points"
-        aside = f"; {seen.rejected:,} rejected records (fetch_rejected shows them)" if seen.rejected else ""
-        sys.stdout.write(f"{path} is sound: {counts}{aside}\n")
+        rejected = (
+            f"; {seen.rejected:,} rejected records (fetch_rejected shows them)" if seen.rejected else ""
+        )
+        sys.stdout.write(f"{path} is sound: {counts}{rejected}\n")
     return 1 if seen.findings else 0
 
 
 COMMAND: Final = Command(
-    help="check a store's integrity, also while its server runs", configure=_configure, run=_run
+    help="check that a store is whole, also while its server runs", configure=_configure, run=_run
 )

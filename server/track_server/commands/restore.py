@@ -1,4 +1,4 @@
-"""``track restore BACKUP [STORE_URI]``: put a verified backup in the place of a store that nobody uses."""
+"""``track restore BACKUP [STORE_URI]``: replace a store that nobody uses with a checked backup."""
 
 from __future__ import annotations
 
@@ -8,16 +8,19 @@ from pathlib import Path
 from typing import Final
 
 from track_protocol.command import Command
+from track_server.commands.store_options import add_store_options
 
 __all__ = ["COMMAND"]
 
 
 def _configure(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("backup", type=Path, metavar="BACKUP", help="a file that 'track backup' made")
     parser.add_argument(
-        "store", nargs="?", metavar="STORE_URI", help="sqlite:FILE or file:FILE (default: that of the home)"
+        "backup",
+        type=Path,
+        metavar="BACKUP",
+        help="a file that 'track backup' made; for file: also a JSON document",
     )
-    parser.add_argument("--home", type=Path, metavar="DIR", help="the server's folder (default: $TRACK_HOME)")
+    add_store_options(parser)
 
 
 def _run(arguments: argparse.Namespace) -> int:
@@ -29,10 +32,10 @@ def _run(arguments: argparse.Namespace) -> int:
     seen = done.checked
     sys.stdout.write(f"{path}: {seen.points:,} points, {seen.trials:,} trials restored\n")
     if done.aside is not None:
-        sys.stdout.write(f"what was there is kept as {done.aside}\n")
+        sys.stdout.write(f"the old store is kept as {done.aside}\n")
     return 0
 
 
 COMMAND: Final = Command(
-    help="replace a store by a backup, and keep what was there", configure=_configure, run=_run
+    help="replace a store with a backup; the old store is kept beside it", configure=_configure, run=_run
 )

@@ -31,13 +31,13 @@ def _configure(parser: argparse.ArgumentParser) -> None:
         "--listen",
         default=f"127.0.0.1:{_PORT}",
         metavar="HOST:PORT",
-        help="default %(default)s; port 0: a free one",
+        help="address to listen on; port 0 takes a free one; default %(default)s",
     )
     add(
         "--home",
         type=Path,
         metavar="DIR",
-        help="identity, users and default store; default $TRACK_HOME or ~/.local/share/track",
+        help="folder of identity, users and default store; default $TRACK_HOME or ~/.local/share/track",
     )
     add("--advertise", metavar="HOST", help="the name under which other machines reach this server")
     add(
@@ -64,7 +64,7 @@ def _configure(parser: argparse.ArgumentParser) -> None:
         type=float,
         default=LEASE_SECONDS,
         metavar="SECONDS",
-        help="a trial whose processes are gone for so long is lost; 0: never; default %(default)g",
+        help="a trial is lost when its processes are disconnected for so long; 0: never; default %(default)g",
     )
     add("--security-layer", default="AES", metavar="AES", help="AES, or plaintext on loopback")
 

@@ -39,9 +39,11 @@ def _configure(parser: argparse.ArgumentParser) -> None:
     )
     add.add_argument("--host", help="host in the URI (default: where the server listens, or this machine)")
     add.add_argument("--port", type=int, help="port in the URI (default: the server's)")
-    add.add_argument("--password", action="store_true", help="ask for a password instead of making a token")
+    add.add_argument(
+        "--password", action="store_true", help="ask for a password instead of generating a token"
+    )
     show = actions.add_parser("list", help="list the users")
-    show.add_argument("--json", action="store_true", help="for a machine to read")
+    show.add_argument("--json", action="store_true", help="print JSON output")
     remove = actions.add_parser("remove", help="remove a user and end its sessions")
     remove.add_argument("name", metavar="NAME")
     for action in (add, show, remove):
