@@ -20,7 +20,7 @@ __all__ = ["SenderThread"]
 
 _log: Final = logging.getLogger("track")
 
-_GLANCE: Final = 0.02
+_JOIN_INTERVAL_S: Final = 0.02
 """Whoever waits for the end of the thread looks so often, in seconds, whether others need it again."""
 
 
@@ -49,10 +49,10 @@ class SenderThread:
         return self._thread is not None and self._thread.is_alive()
 
     def wake(self) -> bool:
-        """Make the sender look at the rows now, in a new thread if there is none.
+        """Make the sender look at the records now, in a new thread if there is none.
 
         Returns:
-            whether it does; where no thread runs or starts, the rows were put on disk at best.
+            whether it does; where no thread runs or starts, the records were put on disk at best.
         """
         if sys.is_finalizing():
             self._put_away()
@@ -133,4 +133,4 @@ class SenderThread:
         # Without the lock: whoever logs or asks meanwhile must not wait for a link to close.
         deadline = time.monotonic() + timeout
         while thread.is_alive() and self._sender.stopping and time.monotonic() < deadline:
-            thread.join(_GLANCE)
+            thread.join(_JOIN_INTERVAL_S)

@@ -28,7 +28,7 @@ _log: Final = logging.getLogger("track")
 
 
 def recover_orphans(root: Path, destination: Destination, *, send: bool) -> None:
-    """Send left-over spools one after the other, on a thread of its own that nobody waits for.
+    """Send orphaned spools one after the other, on a thread of its own that nobody waits for.
 
     Only those that were written on this machine, by the same user of the same server, and that nobody
     holds.  What stands in the way is told in one line, and left to ``track sync``.
@@ -180,7 +180,7 @@ def _configured(address: SocketAddress, environment: Mapping[str, str]) -> Socke
 def _may_be_own(address: SocketAddress, environment: Mapping[str, str]) -> bool:
     """Whether the server is the user's own, which leaves them a login while it runs.
 
-    Without a name it may be one that is away: the link tells that from somebody else's.
+    Without a name it may be one that is unreachable: the link tells that from somebody else's.
     """
     if not is_loopback(address.host):
         return False
