@@ -12,6 +12,7 @@ from track_protocol.locations import (
     default_home,
     local_username,
     runtime_folder,
+    sidecar_of,
 )
 
 
@@ -44,7 +45,7 @@ def test_the_state_folder_is_the_first_place_that_is_named(env: dict[str, str], 
     assert client_state_folder(env) == Path(folder)
 
 
-def test_a_user_without_a_home_is_told_what_to_set(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_user_without_a_home_learns_what_to_set(monkeypatch: pytest.MonkeyPatch) -> None:
     def no_home() -> Path:
         raise RuntimeError("Could not determine home directory.")
 
@@ -71,7 +72,7 @@ def test_a_relative_runtime_folder_is_passed_over() -> None:
     assert found == Path("/run/user/1000")
 
 
-def test_somebody_elses_runtime_folder_is_passed_over() -> None:
+def test_another_users_runtime_folder_is_ignored() -> None:
     found = runtime_folder({"XDG_RUNTIME_DIR": "/x/theirs"}, 1000, owners(theirs=0, usual=1000))
     assert found == Path("/run/user/1000")
 
@@ -92,3 +93,7 @@ def test_each_port_has_a_credential_file() -> None:
 
 def test_the_servers_own_user_is_named_by_number() -> None:
     assert local_username(1000) == "local-1000"
+
+
+def test_the_database_of_a_file_store_is_hidden_beside_its_document() -> None:
+    assert sidecar_of(Path("/data/runs.json")) == Path("/data/.runs.json.db")

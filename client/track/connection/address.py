@@ -14,7 +14,7 @@ from track_protocol.uri import Uri, check_options, redact
 __all__ = ["SocketAddress"]
 
 _DEFAULT_PORT: Final = 8123
-_LONGEST: Final = 86_400.0
+_MAX_TIMEOUT_S: Final = 86_400.0
 
 
 class SocketAddress:
@@ -24,8 +24,8 @@ class SocketAddress:
         uri: ``socket://NAME:TOKEN@HOST:PORT?security_layer=AES&pin=sha256:...&timeout=10``.
 
     Attributes:
-        offline: what is done while nobody answers there.
-        spool_sync, spool_limit: how what waits is kept on disk; None for what the environment says.
+        offline: what to do while the server is unreachable.
+        spool_sync, spool_limit: how queued records are stored on disk; None for what the environment says.
 
     Raises:
         UriError: it is malformed or holds an unknown option.
@@ -96,6 +96,6 @@ class SocketAddress:
 
 def _seconds(text: str) -> float:
     seconds = float(text)
-    if not 0 < seconds <= _LONGEST:
-        raise ValueError(f"give seconds, more than 0 and at most {_LONGEST:.0f}")
+    if not 0 < seconds <= _MAX_TIMEOUT_S:
+        raise ValueError(f"give seconds, more than 0 and at most {_MAX_TIMEOUT_S:.0f}")
     return seconds

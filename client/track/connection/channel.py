@@ -28,7 +28,7 @@ __all__ = ["Channel", "wait_for"]
 
 _log: Final = logging.getLogger("track.connection")
 
-_CHUNK: Final = 256 * 1024
+_CHUNK_BYTES: Final = 256 * 1024
 
 
 class Channel:
@@ -40,7 +40,7 @@ class Channel:
         deadline: when to give up, on the clock of `time.monotonic`.
 
     Raises:
-        ServerUnreachable: nobody accepts a connection there.
+        ServerUnreachable: no connection is accepted there.
     """
 
     def __init__(self, host: str, port: int, shown: str, deadline: float) -> None:
@@ -134,7 +134,7 @@ class Channel:
         """
         try:
             with memoryview(data) as view:
-                return self._own.send(view[:_CHUNK])
+                return self._own.send(view[:_CHUNK_BYTES])
         except OSError as error:
             if _would_block(error):
                 return 0
@@ -148,7 +148,7 @@ class Channel:
             OSError: the connection broke.
         """
         try:
-            return self._own.recv(_CHUNK)
+            return self._own.recv(_CHUNK_BYTES)
         except OSError as error:
             if _would_block(error):
                 return None
@@ -163,7 +163,7 @@ class Channel:
         return self._own.fileno()
 
     def close(self) -> None:
-        """Release it; harmless when repeated, and when somebody has closed it already."""
+        """Release it; harmless when repeated, and when the program has closed it already."""
         if self._descriptor.is_ours:
             self._socket.close()
         else:

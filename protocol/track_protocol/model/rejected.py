@@ -1,4 +1,4 @@
-"""Rejected records: what a store set aside because it can never be stored, and what of it is kept."""
+"""Rejected records: quarantined because they can never be stored, and what is stored of them instead."""
 
 from __future__ import annotations
 
@@ -7,9 +7,9 @@ from dataclasses import dataclass
 from typing import Any, Final
 
 __all__ = [
-    "FIRST_KEPT",
-    "KEPT_BYTES",
-    "MOST_KEPT",
+    "FIRST_REJECTED",
+    "MAX_CONTENT_BYTES",
+    "MAX_REJECTED",
     "POINTS",
     "Rejected",
     "rejected_from_document",
@@ -20,15 +20,15 @@ __all__ = [
 POINTS: Final = "points"
 """What stands for the method of points, which are no call."""
 
-KEPT_BYTES: Final = 64 * 1024
-"""Most bytes of a rejected record's content that are kept."""
+MAX_CONTENT_BYTES: Final = 64 * 1024
+"""Maximum bytes of a rejected record's content that are stored."""
 
-MOST_KEPT: Final = 3_000
-"""Most rejected operations of one session that a store keeps: a program that goes on for days with what can
-never be stored must not fill the disk.  Behind that, the oldest ones but `FIRST_KEPT` go."""
+MAX_REJECTED: Final = 3_000
+"""Maximum rejected operations stored of one session: a program that logs invalid values for days must not
+fill the disk.  Beyond it the oldest ones are deleted, except the first `FIRST_REJECTED`."""
 
-FIRST_KEPT: Final = 1_000
-"""So many of a session's rejected operations, its first, are kept for good: they tell how it began."""
+FIRST_REJECTED: Final = 1_000
+"""The first rejected operations of a session, which are never deleted: they show how it began."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,7 +47,7 @@ class Rejected:
         reason: the error's message.
         time: when they were rejected, in seconds since the epoch by the store's clock.
         content: their operation as it travelled, encoded; only its head when it is longer than
-            `KEPT_BYTES`.
+            `MAX_CONTENT_BYTES`.
         size: bytes of the whole content.
     """
 
@@ -81,7 +81,7 @@ class Rejected:
 
     @property
     def whole(self) -> bool:
-        """Whether all of the content was kept."""
+        """Whether all of the content was stored."""
         return len(self.content) == self.size
 
     def within(self, first: int, last: int) -> list[int]:

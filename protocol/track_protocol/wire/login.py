@@ -19,7 +19,7 @@ PASSWORD: Final = "PASSWORD"  # noqa: S105 - the mechanism's name
 """Mechanism in which the client sends user name and password inside TLS, for servers with an
 authentication function of their own."""
 
-_SHOWN: Final = 40
+_SHOWN_LETTERS: Final = 40
 
 
 class ClientLogin:
@@ -52,8 +52,8 @@ class ClientLogin:
         """
         if mechanism == PASSWORD and self._may_reveal:
             return f"{self._username}\0{self._secret.reveal()}"
-        # Exactly one mechanism is accepted: a server, or whoever sits before it, cannot ask for a weaker
-        # one.  RFC 5802 section 6 tells a downgrade by the GS2 flag "y", which needs two to choose from.
+        # Exactly one mechanism is accepted: a server, or a relay before it, cannot ask for a weaker
+        # one.  RFC 5802 section 6 detects a downgrade by the GS2 flag "y", which needs two to choose from.
         if mechanism != mechanism_for(self._binding):
             raise AuthenticationError(_refused(mechanism))
         self._exchange = ClientExchange(self._username, self._secret, self._binding)
@@ -141,6 +141,6 @@ def _refused(mechanism: str) -> str:
             "add pin=sha256:... to the URI (the server prints it when it starts)"
         )
     return (
-        f"the server asks for the login mechanism {mechanism[:_SHOWN]!r}, which is not safe here: update the "
-        "older side, or ask who runs the server"
+        f"the server asks for the login mechanism {mechanism[:_SHOWN_LETTERS]!r}, which is not safe "
+        "here: update the older side, or ask the operator of the server"
     )
