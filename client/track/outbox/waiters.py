@@ -15,7 +15,7 @@ __all__ = ["Waiters", "resolve"]
 
 
 class Waiters:
-    """Reads, flushes and keeps that are not settled.
+    """Reads, flushes and syncs that are not resolved.
 
     Only the sender uses it.
 

@@ -87,7 +87,7 @@ def test_a_disk_that_does_not_answer_holds_training_up_once_and_no_longer_than_t
 
     outbox = make_outbox(SpoolSync.ALWAYS)
     monkeypatch.setattr(os, "fsync", hanging)
-    monkeypatch.setattr("track.outbox.durability._IN_TIME", 0.05)
+    monkeypatch.setattr("track.outbox.durability._SYNC_TIMEOUT_S", 0.05)
     waited: list[float] = []
     wait = SyncFuture.wait
 
@@ -164,7 +164,7 @@ def test_what_is_on_disk_is_secure_though_the_token_was_revoked(
 def test_nobody_has_to_wait_long_or_be_troubled_for_what_is_safe_on_disk(
     store: MemoryStore, make_outbox: MakeOutbox, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("track.outbox.durability._IN_TIME", 0.01)
+    monkeypatch.setattr("track.outbox.durability._SYNC_TIMEOUT_S", 0.01)
     outbox = make_outbox()
     write = outbox.writer(TRIAL)
     write(1, {"loss": 1.0})

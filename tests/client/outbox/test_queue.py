@@ -19,7 +19,7 @@ TRIAL = b"t" * 16
 def test_a_full_outbox_waits_once_and_then_drops_at_once(
     store: MemoryStore, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(rowqueue, "_WAITS_FOR_ROOM", 0.2)
+    monkeypatch.setattr(rowqueue, "_ROOM_TIMEOUT_S", 0.2)
     store.away = True
     outbox = Outbox(store.link, limits=Limits(records=1_000, backlog_bytes=0))
     write = outbox.writer(TRIAL)
@@ -45,7 +45,7 @@ def test_a_full_outbox_waits_once_and_then_drops_at_once(
 def test_a_call_that_found_no_room_is_told_so_and_none_before_it_is_dropped(
     store: MemoryStore, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(rowqueue, "_WAITS_FOR_ROOM", 0.01)
+    monkeypatch.setattr(rowqueue, "_ROOM_TIMEOUT_S", 0.01)
     store.away = True
     outbox = Outbox(store.link, limits=Limits(record_bytes=200_000, backlog_bytes=0))
     part = {"digest": "0" * 64, "size": 300_000, "data": b"x" * 60_000}
@@ -61,7 +61,7 @@ def test_a_call_that_found_no_room_is_told_so_and_none_before_it_is_dropped(
 def test_what_waits_for_a_sender_that_does_not_keep_up_takes_little_memory(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(rowqueue, "_WAITS_FOR_ROOM", 0.01)
+    monkeypatch.setattr(rowqueue, "_ROOM_TIMEOUT_S", 0.01)
     queue = rowqueue.RecordQueue(Limits(), "a store", wake=lambda: True, progress=lambda: 0)
     write = PointWriters(queue, None).writer(TRIAL, "metric", None)
     tracemalloc.start()
@@ -96,7 +96,7 @@ def test_nobody_waits_twice_for_a_sender_that_is_held_up() -> None:
 
 
 def test_a_loop_that_logs_faster_than_rows_are_taken_waits_for_that(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(rowqueue, "_BREATH", 60.0)
+    monkeypatch.setattr(rowqueue, "_STALL_TIMEOUT_S", 60.0)
     asked, longest = threading.Event(), 0
 
     def wake() -> bool:

@@ -343,7 +343,7 @@ def test_a_protocol_version_that_was_not_offered_is_refused(version: int) -> Non
 
 
 @pytest.mark.parametrize("offered", [[], [2], [0, 7, -1]], ids=str)
-def test_a_client_that_offers_no_known_protocol_version_is_told_to_update(offered: list[int]) -> None:
+def test_a_client_that_offers_no_known_protocol_version_is_asked_to_update(offered: list[int]) -> None:
     server = Connection(Side.SERVER)
     server.receive_data(encode_frame(FrameKind.HELLO, [offered, "test", SESSION]))
     with pytest.raises(RemoteProtocolError, match="update the older side"):
@@ -665,7 +665,7 @@ def test_the_end_of_a_long_traceback_is_kept() -> None:
     assert event.trace.endswith("ValueError: the cause")
 
 
-def test_every_rejection_is_told_before_its_record_is_acknowledged() -> None:
+def test_every_rejection_is_reported_before_its_record_is_acknowledged() -> None:
     rejected = [Rejection(seq, "bad-value", "x" * 5000) for seq in range(1000, 0, -2)]
     ends = talk(State.OPEN)
     ends[Side.SERVER].send_ack(1001, rejected)
