@@ -146,7 +146,9 @@ class Connector:
             try:
                 self._attempt = ConnectAttempt(self._open_link(), session, self._connect_timeout, self._ended)
             except RuntimeError as error:
-                raise ServerUnreachable(f"no thread starts to connect to {self._name}: {error}") from error
+                raise ServerUnreachable(
+                    f"no thread can start to connect to {self._name} ({error}): allow more processes"
+                ) from error
 
     @property
     def next_attempt(self) -> float | None:
@@ -179,7 +181,7 @@ class Connector:
             self._told_lost = True
             refuses = isinstance(error, StoreError | TooBusy)
             what = f"{self._name} takes nothing" if refuses else f"the connection to {self._name} was lost"
-            _log.warning("%s; what is logged waits here: %s", what, error)
+            _log.warning("%s; log calls are queued on this machine: %s", what, error)
         self._backoff.failed()
         _log.debug("%s: next attempt in %.2f s, after: %s", self._name, self._backoff.remaining(), error)
 

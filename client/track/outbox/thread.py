@@ -78,7 +78,7 @@ class SenderThread:
         try:
             self._sender.run()
         except Exception:  # noqa: BLE001  # by now anything that it needs may be gone
-            _log.exception("what is logged could not be kept: %s", self.problem)
+            _log.exception("log calls could not be queued: %s", self.problem)
         finally:
             self._starting = False
 
@@ -103,7 +103,8 @@ class SenderThread:
                 self._thread = None
                 if self._problem is None:
                     _log.warning(
-                        "no thread starts to send what is logged (%s): allow more processes and memory", error
+                        "the thread that sends log calls cannot start (%s): allow more processes or memory",
+                        error,
                     )
                 self._problem = error
             finally:

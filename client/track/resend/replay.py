@@ -425,7 +425,7 @@ class ReplayPolicy:
             )
         if opened.role == Role.READER and opened.last_seq < self._end:
             raise PermissionDenied(
-                f"this user of {self._name} is a reader and may not log anything: use a writer's URI"
+                f"this user of {self._name} has the role reader and may not log: use the URI of a writer"
             )
         if self.had is None:
             self.had = self._known = min(opened.last_seq, self._end)
