@@ -182,11 +182,11 @@ def series_of(trial: Trial, wanted: Collection[str] = ()) -> list[SeriesInfo]:
     return found
 
 
-def pages_of(protocol: Protocol, trial: Trial, kept: SeriesInfo, start: int = 0) -> Iterator[Series]:
+def pages_of(protocol: Protocol, trial: Trial, info: SeriesInfo, start: int = 0) -> Iterator[Series]:
     """The points of a series from ordinal `start` on."""
-    series = trial.metrics if kept.kind == _KINDS[0] else trial.chronos
+    series = trial.metrics if info.kind == _KINDS[0] else trial.chronos
     if isinstance(series, SeriesMapping):
-        yield from series.pages(kept.name.text, start)
+        yield from series.pages(info.name.text, start)
         return
-    whole = protocol.fetch_metrics(trial, kept.name.text, kept.kind)
+    whole = protocol.fetch_metrics(trial, info.name.text, info.kind)
     yield Series(whole.steps[start:], whole.times[start:], whole.values[start:])

@@ -195,7 +195,7 @@ def _is_store(path: Path) -> bool:
         return sidecar_of(path).exists()
     with path.open("rb") as file:
         start = file.read(64).lstrip()
-    # Ours begins with its format; what was written for a person to keep begins with the projects.
+    # Ours begins with its format; a file that `commit` wrote begins with the projects.
     return not start.replace(b" ", b"").replace(b"\n", b"").startswith(b'{"projects"')
 
 

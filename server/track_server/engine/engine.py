@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import logging
 import threading
-from collections.abc import Callable, Hashable
+from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
 from zlib import crc32
@@ -27,7 +27,7 @@ from track_server.engine.jobs import (
     session_of,
 )
 from track_server.engine.lane import Lane
-from track_server.engine.readers import ReaderPool, Rest
+from track_server.engine.readers import Peer, ReaderPool, Rest
 from track_server.engine.recovery import Recovery
 from track_server.methods.blobs import BlobCollector
 from track_server.storage.contract import SessionState, Store
@@ -46,7 +46,7 @@ class Engine:
         readers: threads that answer reads, each on a snapshot of its own.
     """
 
-    def __init__(self, store: Store, readers: int = 2) -> None:
+    def __init__(self, store: Store, readers: int = 3) -> None:
         self.store = store
         self._recovery = Recovery(store)
         self._collector = BlobCollector(store)
@@ -134,12 +134,16 @@ class Engine:
         self._submit(ChangeJob(change, done))
 
     def submit_read(
-        self, method: str, arguments: dict[str, Any], done: Callable[[Outcome], None], peer: Hashable = None
+        self,
+        method: str,
+        arguments: dict[str, Any],
+        done: Callable[[Outcome], None],
+        peer: Peer = (None, None),
     ) -> None:
         """Answer a read from a snapshot; see `ReaderPool.submit`."""
         self._readers.submit(method, arguments, done, peer)
 
-    def submit_rest(self, rest: Rest, done: Callable[[Outcome], None], peer: Hashable = None) -> None:
+    def submit_rest(self, rest: Rest, done: Callable[[Outcome], None], peer: Peer = (None, None)) -> None:
         """Make the next page of a read's answer; see `ReaderPool.submit_rest`."""
         self._readers.submit_rest(rest, done, peer)
 

@@ -80,7 +80,7 @@ def test_without_a_bound_a_log_call_waits_as_long_as_the_server_stands_still(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     # The protection taken away: a full outbox waits for room for as long as it takes.
-    monkeypatch.setattr(queue, "_WAITS_FOR_ROOM", 60.0)
+    monkeypatch.setattr(queue, "_ROOM_TIMEOUT_S", 60.0)
     with ServerProcess(f"sqlite:{tmp_path}/runs.db", tmp_path / "home") as server:
         protocol = small_client(server)
         found = trained(protocol, server, 4.0)
@@ -93,7 +93,7 @@ def test_without_room_for_what_waits_points_are_lost_and_counted(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     # The protection taken away: no spool, and an outbox for a tenth of a second.
-    monkeypatch.setattr(queue, "_WAITS_FOR_ROOM", 0.1)
+    monkeypatch.setattr(queue, "_ROOM_TIMEOUT_S", 0.1)
     with ServerProcess(f"sqlite:{tmp_path}/runs.db", tmp_path / "home") as server:
         protocol = small_client(server)
         found = trained(protocol, server, 2.0)
