@@ -138,10 +138,6 @@ class SqliteStore:
         """Of its main file."""
         return self._path
 
-    def announce(self, served_as: str) -> None:
-        """Tell others who try to open the store where it is served."""
-        self._lock.announce(served_as)
-
     def begin(self) -> SqliteTransaction:
         """Start the write transaction.
 
