@@ -9,10 +9,16 @@ import pytest
 from hypothesis import settings
 
 from torture import FULL
+from track.persistence import registry
 
 # Busy cores make single examples slow without anything being wrong; the timeout of the test still holds.
 settings.register_profile("track", deadline=None, max_examples=100)
 settings.load_profile("track")
+
+
+def pytest_xdist_auto_num_workers(config: pytest.Config) -> int:
+    """Three workers for two cores: a test waits for disks, processes and sockets a third of its time."""
+    return max(2, min(12, len(os.sched_getaffinity(0)) * 3 // 2))
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
@@ -46,6 +52,12 @@ def a_home_of_its_own(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None
             (home / folder).mkdir(mode=0o700, parents=True, exist_ok=True)
             patch.setenv(name, str(home / folder))
         yield
+
+
+@pytest.fixture
+def own_backends(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What a test registers is unknown to the next one."""
+    monkeypatch.setattr(registry, "_MAKERS", dict(registry._MAKERS))
 
 
 @pytest.fixture

@@ -8,7 +8,7 @@ as objects in one another.  It is the first of these that is there:
 3. ``track.config`` in the current folder, or else in the nearest folder above it,
 4. ``track/track.config`` in ``$XDG_CONFIG_HOME``, by default ``~/.config``.
 
-A file of the third kind that somebody else could have put there or written to is left aside, with a warning:
+A file of the third kind that another user could have written is ignored, with a warning:
 it could lead what is logged to another server.
 """
 

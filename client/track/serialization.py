@@ -330,7 +330,7 @@ def _object_to_json(k: Any, short: bool) -> Any:
     try:
         return str(k) if convert is None else to_json(convert(k), short)
     except BadValue:
-        # Too large to be kept as a value, and still no reason for a report to fail.
+        # Too large for a value, and still no reason for a report to fail.
         return str(k)
 
 

@@ -63,7 +63,7 @@ def default_version_hash() -> str | None:
 def get_git_version(module: Any) -> tuple[str, str]:
     """The commit that a module's source is at, and when it was made.
 
-    What was changed since then is not in it; `get_file_version` tells that.
+    What was changed since then is not in it; see `get_file_version` for that.
 
     Args:
         module: a module, or the path of a file or folder.
@@ -72,7 +72,7 @@ def get_git_version(module: Any) -> tuple[str, str]:
         The commit's full hash, and its date in ISO 8601 with its time zone.
 
     Raises:
-        UsageError: the module has no file, lies in no git repository with a commit, or there is no git.
+        UsageError: the module has no file, is in no git repository with a commit, or git is not installed.
     """
     # Deferred: most programs never ask.
     import subprocess

@@ -94,7 +94,7 @@ class MissingExtra(TrackError, ImportError):
 
 
 class ServerUnreachable(TrackError, ConnectionError):
-    """Nobody answers at that address."""
+    """No server can be reached at that address."""
 
     code = "unreachable"
     exit_code = 5
@@ -127,7 +127,7 @@ class AuthenticationError(TrackError):
 
 
 class PinMismatch(AuthenticationError):
-    """The server's public key is not the pinned one: a new identity, or somebody in between."""
+    """The server's public key is not the pinned one: a new identity, or a relay in between."""
 
     code = "pin"
 
@@ -186,7 +186,7 @@ class BadArguments(RPCCallFailure, ValueError):
 
 
 class BadValue(BadArguments):
-    """A value that cannot be kept: an integer over 64 bits, a lone surrogate, too deep, too long."""
+    """A value that cannot be stored: an integer over 64 bits, a lone surrogate, too deep, too long."""
 
     code = "bad-value"
 
@@ -228,7 +228,7 @@ class SequenceGap(RPCCallFailure):
 
     Args:
         message: what came and what was expected.
-        trace: unused here, kept for the common signature.
+        trace: unused; part of the common signature.
     """
 
     code = "sequence-gap"
@@ -295,7 +295,7 @@ class StoreTooNew(StoreError):
 
 
 class SpoolError(TrackError):
-    """The folder in which a client keeps what the server does not have yet cannot be used."""
+    """The folder in which a client queues records for the server cannot be used."""
 
     code = "spool"
 

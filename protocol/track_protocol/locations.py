@@ -7,7 +7,14 @@ from pathlib import Path
 
 from track_protocol.errors import UsageError
 
-__all__ = ["client_state_folder", "credential_file", "default_home", "local_username", "runtime_folder"]
+__all__ = [
+    "client_state_folder",
+    "credential_file",
+    "default_home",
+    "local_username",
+    "runtime_folder",
+    "sidecar_of",
+]
 
 
 def default_home(env: Mapping[str, str]) -> Path:
@@ -67,6 +74,11 @@ def credential_file(runtime: Path, port: int) -> Path:
 def local_username(uid: int) -> str:
     """The name under which a server knows its own user; no other user may have such a name."""
     return f"local-{uid}"
+
+
+def sidecar_of(document: Path) -> Path:
+    """The database of a ``file:`` store, beside its JSON document, which is written later."""
+    return document.with_name(f".{document.name}.db")
 
 
 def _base(env: Mapping[str, str], variable: str, fallback: str) -> Path:

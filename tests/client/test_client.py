@@ -19,7 +19,7 @@ import pytest
 from track import Status, TrackClient, TrialDoesNotExist
 from track.logger import TrialLogger
 from track.persistence.protocol import Protocol
-from track.persistence.registry import _MAKERS, register
+from track.persistence.registry import register
 from track.structure import get_current_project, get_current_trial
 from track_protocol.errors import BadArguments, ItemNotFound, UsageError
 from track_protocol.model.entities import Project, Trial
@@ -138,9 +138,8 @@ def test_the_example_runs_without_a_store(tmp_path: Path) -> None:
     assert report_of(SHORT, "none", tmp_path)["parameters"] == {"batch_size": 256}
 
 
-def test_a_backend_of_ones_own_is_used_naturally(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("track.persistence.registry._MAKERS", dict(_MAKERS))
-
+@pytest.mark.usefixtures("own_backends")
+def test_a_backend_of_ones_own_is_used_naturally() -> None:
     class MyOwnBackend(Protocol):
         def new_project(self, project: Project) -> Project:
             return project

@@ -218,6 +218,7 @@ def test_a_failed_call_has_its_message_and_trace() -> None:
     assert (str(error), error.message, error.trace) == ("it failed", "it failed", "Traceback")
 
 
+@pytest.mark.usefixtures("own_backends")
 def test_a_backend_of_ones_own_is_found_by_its_scheme() -> None:
     class MyOwnBackend(Protocol):
         pass

@@ -12,6 +12,7 @@ from track_protocol.locations import (
     default_home,
     local_username,
     runtime_folder,
+    sidecar_of,
 )
 
 
@@ -92,3 +93,7 @@ def test_each_port_has_a_credential_file() -> None:
 
 def test_the_servers_own_user_is_named_by_number() -> None:
     assert local_username(1000) == "local-1000"
+
+
+def test_the_database_of_a_file_store_is_hidden_beside_its_document() -> None:
+    assert sidecar_of(Path("/data/runs.json")) == Path("/data/.runs.json.db")

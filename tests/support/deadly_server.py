@@ -9,19 +9,19 @@ import sys
 from itertools import count
 
 from track.cli import main
-from track_server.engine.engine import Engine
 from track_server.engine.jobs import Job, Outcome
+from track_server.engine.lane import Lane
 
 
 def _run(number: int) -> int:
-    commit, numbers = Engine._commit, count(1)
+    commit, numbers = Lane._commit, count(1)
 
-    def commit_or_die(self: Engine, jobs: list[Job]) -> list[Outcome]:
+    def commit_or_die(self: Lane, jobs: list[Job]) -> list[Outcome]:
         if next(numbers) == number:
             raise SystemExit("a fault put in")
         return commit(self, jobs)
 
-    Engine._commit = commit_or_die  # type: ignore[method-assign] # a fault put in
+    Lane._commit = commit_or_die  # type: ignore[method-assign] # a fault put in
     return main()
 
 

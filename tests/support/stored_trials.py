@@ -9,6 +9,7 @@ from typing import Any
 from track_protocol.wire.batch import METRIC
 from track_protocol.wire.columns import pack, unpack
 from track_server.storage.contract import Points, Store, View
+from track_server.storage.unit_of_work import UnitOfWork, begin
 
 
 def trial_id(number: int = 1) -> bytes:
@@ -46,7 +47,7 @@ def points_of(values: Sequence[Any], steps: Sequence[Any] | None = None, first: 
 
 def add_trials(store: Store, *numbers: int) -> None:
     """Commit some trials."""
-    tx = store.begin()
+    tx = begin(store)
     for number in numbers:
         tx.add_trial(trial_document(number))
     tx.commit()
@@ -54,12 +55,12 @@ def add_trials(store: Store, *numbers: int) -> None:
 
 def log_points(store: Store, points: Points, name: str = "loss", number: int = 1) -> None:
     """Commit points of a metric."""
-    tx = store.begin()
+    tx = begin(store)
     tx.append_points(trial_id(number), METRIC, name, None, points)
     tx.commit()
 
 
-def values_in(view: View, name: str = "loss", number: int = 1) -> list[Any]:
+def values_in(view: View | UnitOfWork, name: str = "loss", number: int = 1) -> list[Any]:
     """All values of a metric."""
     points = view.points(trial_id(number), METRIC, name, 0, 10**9)
     assert points is not None

@@ -19,8 +19,9 @@ from track_protocol.wire.batch import Batch
 from track_protocol.wire.link import Acked
 from track_server.engine.engine import Engine
 from track_server.engine.jobs import Outcome, Writer
+from track_server.engine.lane import Lane
 from track_server.methods.dispatch import READS, WRITES
-from track_server.storage.contract import Transaction
+from track_server.storage.unit_of_work import UnitOfWork
 
 __all__ = ["PROTECTIONS", "without"]
 
@@ -32,7 +33,7 @@ Done = Callable[[Outcome], None]
 
 def _forget_sessions() -> None:
     """No record is recognised when it comes again: each batch and call is a session of its own."""
-    submit_batch, submit_call, commit = Engine.submit_batch, Engine.submit_call, Engine._commit
+    submit_batch, submit_call, commit = Engine.submit_batch, Engine.submit_call, Lane._commit
 
     def batch_of_a_stranger(self: Engine, writer: Writer, batch: Batch, done: Done) -> None:
         def acknowledge(outcome: Outcome) -> None:
@@ -45,30 +46,30 @@ def _forget_sessions() -> None:
     ) -> None:
         submit_call(self, _stranger(writer), 1, method, arguments, done)
 
-    def committed_and_slow_to_say_so(self: Engine, jobs: list[Any]) -> list[Outcome]:
+    def committed_and_slow_to_say_so(self: Lane, jobs: list[Any]) -> list[Outcome]:
         outcomes = commit(self, jobs)
         time.sleep(_WIDER)
         return outcomes
 
     _replace(Engine, "submit_batch", batch_of_a_stranger)
     _replace(Engine, "submit_call", call_of_a_stranger)
-    _replace(Engine, "_commit", committed_and_slow_to_say_so)
+    _replace(Lane, "_commit", committed_and_slow_to_say_so)
 
 
 def _acknowledge_early() -> None:
     """A batch is acknowledged when it arrives, not when it is committed."""
-    submit_batch, commit = Engine.submit_batch, Engine._commit
+    submit_batch, commit = Engine.submit_batch, Lane._commit
 
     def acknowledged_at_once(self: Engine, writer: Writer, batch: Batch, done: Done) -> None:
         submit_batch(self, writer, batch, lambda outcome: None)
         done(Acked(batch.last))
 
-    def slow(self: Engine, jobs: list[Any]) -> list[Outcome]:
+    def slow(self: Lane, jobs: list[Any]) -> list[Outcome]:
         time.sleep(_WIDER)
         return commit(self, jobs)
 
     _replace(Engine, "submit_batch", acknowledged_at_once)
-    _replace(Engine, "_commit", slow)
+    _replace(Lane, "_commit", slow)
 
 
 def _read_stale() -> None:
@@ -87,7 +88,7 @@ def _claim_stale() -> None:
     """Every third claim is answered and not kept, as if it had looked at an older state."""
     fresh, answers = WRITES["fetch_and_update_trial"], itertools.count(1)
 
-    def stale(tx: Transaction, by: bytes, **arguments: Any) -> Any:
+    def stale(tx: UnitOfWork, by: bytes, **arguments: Any) -> Any:
         claimed = fresh(tx, by, **arguments)
         if claimed is not None and next(answers) % 3 == 0:
             tx.update_trial(claimed["id"], {"status": {"value": 0, "name": "CreatedGroup"}})

@@ -58,7 +58,7 @@ class Finding:
     Attributes:
         topic: versions, environment, spool or server.
         text: what was found.
-        remedy: what to do about it; None if it is well.
+        remedy: how to fix it; None if there is no problem.
     """
 
     topic: str
@@ -66,7 +66,7 @@ class Finding:
     remedy: str | None = None
 
     @property
-    def is_well(self) -> bool:
+    def is_ok(self) -> bool:
         """Whether there is nothing to do."""
         return self.remedy is None
 
@@ -199,7 +199,7 @@ def _how(found: Found, environment: Mapping[str, str]) -> str:
 
 
 def _to(server: str, environment: Mapping[str, str]) -> str:
-    """What is missing to send to the server that a spool tells, which keeps no token."""
+    """What `track sync` also needs for the server that a spool names, since a spool has no token."""
     if not server:
         return " --to URI"
     try:
@@ -265,10 +265,10 @@ def _run(arguments: argparse.Namespace) -> int:
         if not arguments.json:
             sys.stdout.writelines(_lines(finding))
             sys.stdout.flush()
-    wrong = sum(not finding.is_well for finding in findings)
+    wrong = sum(not finding.is_ok for finding in findings)
     if arguments.json:
-        told = [asdict(finding) | {"well": finding.is_well} for finding in findings]
-        sys.stdout.write(json.dumps({"well": not wrong, "findings": told}) + "\n")
+        shown = [asdict(finding) | {"ok": finding.is_ok} for finding in findings]
+        sys.stdout.write(json.dumps({"ok": not wrong, "findings": shown}) + "\n")
     else:
         sys.stdout.write(
             "no problems found\n" if not wrong else f"{wrong} problem{'s' if wrong > 1 else ''} found\n"
@@ -277,7 +277,7 @@ def _run(arguments: argparse.Namespace) -> int:
 
 
 def _lines(finding: Finding) -> list[str]:
-    mark = "ok  " if finding.is_well else "FAIL"
+    mark = "ok  " if finding.is_ok else "FAIL"
     lines = [f"{mark}  {finding.topic:<11}  {finding.text}\n"]
     if finding.remedy is not None:
         lines.append(f"{'':<19}→ {finding.remedy}\n")

@@ -112,12 +112,12 @@ def _output(path: Path | None) -> Iterator[BinaryIO]:
 def _write_points(
     kind: str, file: BinaryIO, protocol: Protocol, trials: Sequence[Trial], wanted: Sequence[str]
 ) -> int:
-    chosen = [(trial, kept) for trial in trials for kept in series_of(trial, wanted)]
-    left = sum(kept.count or 0 for _, kept in chosen)
+    chosen = [(trial, series) for trial in trials for series in series_of(trial, wanted)]
+    left = sum(series.count or 0 for _, series in chosen)
     is_long, written = left >= _LONG, 0
     with open_writer(kind, file, _POINT) as writer, Progress("export") as bar:
-        for trial, kept in chosen:
-            for count in _write_series(writer, protocol, trial, kept):
+        for trial, series in chosen:
+            for count in _write_series(writer, protocol, trial, series):
                 written += count
                 left -= count
                 if is_long:
@@ -125,11 +125,11 @@ def _write_points(
     return written
 
 
-def _write_series(writer: Writer, protocol: Protocol, trial: Trial, kept: SeriesInfo) -> Iterator[int]:
-    labels = dict(kept.name.context)
-    for page in pages_of(protocol, trial, kept):
+def _write_series(writer: Writer, protocol: Protocol, trial: Trial, series: SeriesInfo) -> Iterator[int]:
+    labels = dict(series.name.context)
+    for page in pages_of(protocol, trial, series):
         count = len(page)
-        same = ([each] * count for each in (trial.uid, trial.name, kept.kind, kept.name.name, labels))
+        same = ([each] * count for each in (trial.uid, trial.name, series.kind, series.name.name, labels))
         writer.write([*same, page.steps, page.times, page.values])
         yield count
 

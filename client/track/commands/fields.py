@@ -48,7 +48,7 @@ class Names:
 
 
 def document(trial: Trial, names: Names) -> dict[str, Any]:
-    """All of a trial but its points, as plain values: what ``--json`` tells of it."""
+    """All of a trial but its points, as plain values, for ``--json``."""
     heartbeat = trial.metadata.get("heartbeat")
     return {
         "uid": trial.uid,
@@ -72,7 +72,7 @@ def document(trial: Trial, names: Names) -> dict[str, Any]:
 
 
 def _summaries(series: Any) -> dict[str, Any]:
-    """A backend of somebody else's may give plain values."""
+    """A backend of the user's own may give plain values."""
     if not hasattr(series, "summary"):
         return {str(name): {} for name in series}
     return {name: {key: series.summary(name).get(key) for key in _STATISTICS} for name in series}
@@ -138,7 +138,7 @@ def _place(value: Any) -> tuple[bool, float, str]:
 
 
 def short_uids(uids: Sequence[str]) -> dict[str, str]:
-    """Each uid with only as many digits of its hash as tell it from the others, and its revision."""
+    """Each uid with only as many digits of its hash as make it unique, and its revision."""
     parts = {uid: uid.rpartition("_") if "_" in uid else (uid, "", "") for uid in uids}
     hashes = sorted({hash for hash, _, _ in parts.values()})
     digits = _LEAST_DIGITS

@@ -42,7 +42,7 @@ def _run(arguments: argparse.Namespace) -> int:
     if arguments.to is None:
         raise UsageError(f"no store to import into is named: give --to, or set {_URI}")
     protocol = _opened(arguments.to)
-    told: list[dict[str, Any]] = []
+    report: list[dict[str, Any]] = []
     errors: list[TrackError] = []
     try:
         for path in _databases(arguments.paths):
@@ -51,16 +51,16 @@ def _run(arguments: argparse.Namespace) -> int:
                 done = _imported(path, protocol, project)
             except TrackError as error:
                 errors.append(error)
-                told.append({"path": str(path), "project": project, "error": str(error)})
+                report.append({"path": str(path), "project": project, "error": str(error)})
             else:
-                told.append({"path": str(path), "project": project, "error": None, **asdict(done)})
+                report.append({"path": str(path), "project": project, "error": None, **asdict(done)})
             if not arguments.json:
-                sys.stdout.write(f"{_line(told[-1], redact(arguments.to))}\n")
+                sys.stdout.write(f"{_line(report[-1], redact(arguments.to))}\n")
                 sys.stdout.flush()
     finally:
         protocol.close()
     if arguments.json:
-        sys.stdout.write(json.dumps({"databases": told}) + "\n")
+        sys.stdout.write(json.dumps({"databases": report}) + "\n")
     return errors[0].exit_code if errors else 0
 
 
@@ -89,15 +89,15 @@ def _imported(path: Path, protocol: Protocol, project: str) -> Imported:
         return import_database(LegacyDatabase(path), protocol, project, bar.show)
 
 
-def _line(told: dict[str, Any], uri: str) -> str:
-    if told["error"] is not None:
-        return f"{told['path']}: not imported: {told['error']}"
+def _line(report: dict[str, Any], uri: str) -> str:
+    if report["error"] is not None:
+        return f"{report['path']}: not imported: {report['error']}"
     line = (
-        f"{told['path']}: {told['runs']:,} runs, {told['new_runs']:,} of them new, {told['points']:,} points "
-        f"sent to project {told['project']} in {uri}"
+        f"{report['path']}: {report['runs']:,} runs, {report['new_runs']:,} of them new, "
+        f"{report['points']:,} points sent to project {report['project']} in {uri}"
     )
-    if told["orphans"]:
-        line += f"; {told['orphans']:,} records of deleted runs were skipped"
+    if report["orphans"]:
+        line += f"; {report['orphans']:,} records of deleted runs were skipped"
     return line
 
 

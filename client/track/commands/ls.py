@@ -62,19 +62,21 @@ def _run(arguments: argparse.Namespace) -> int:
     with opened(arguments.uri) as protocol:
         # In order of making, the newest are what one looks for; in an order of one's own, the first.
         found = _LISTS[arguments.what](protocol, arguments, None if limit is None else limit + 1)
-    kept = found if limit is None else found[:limit] if ordered else found[max(0, len(found) - limit) :]
+    listed = found if limit is None else found[:limit] if ordered else found[max(0, len(found) - limit) :]
     columns = [name.strip() for name in arguments.columns.split(",")] if arguments.columns else None
     if columns is not None and not all(columns):
         raise UsageError("--columns has a name that is empty: give names with one comma between them")
     if arguments.json:
-        print_json(kept if columns is None else [_picked(each, columns) for each in kept])
+        print_json(listed if columns is None else [_picked(each, columns) for each in listed])
         return 0
-    if not kept:
+    if not listed:
         page(f"no {arguments.what}{' that match' if arguments.filter and not found else ''}\n")
         return 0
-    text = _table(kept, columns or _default_columns(arguments.what, kept))
-    if len(kept) < len(found):
-        text += f"only the {'first' if ordered else 'newest'} {len(kept):,} are shown; --limit N shows more\n"
+    text = _table(listed, columns or _default_columns(arguments.what, listed))
+    if len(listed) < len(found):
+        text += (
+            f"only the {'first' if ordered else 'newest'} {len(listed):,} are shown; --limit N shows more\n"
+        )
     page(text)
     return 0
 
@@ -168,10 +170,10 @@ def _default_columns(what: str, documents: Sequence[dict[str, Any]]) -> list[str
     some_lack = {
         name for name in parameters if any(value_of(each, f"params.{name}") is MISSING for each in documents)
     }
-    telling = [name for name, values in parameters.items() if len(values) > 1 or name in some_lack]
+    varying = [name for name, values in parameters.items() if len(values) > 1 or name in some_lack]
     if len(documents) == 1:
-        telling = list(parameters)
-    first = [f"params.{name}" for name in telling[:_MOST]]
+        varying = list(parameters)
+    first = [f"params.{name}" for name in varying[:_MOST]]
     then = [f"metrics.{name}" for name in list(metrics)[:_MOST]]
     owners = [name for name in _OWNERS if len({each[name] for each in documents}) > 1]
     # What a narrow terminal has no room for is at the end.
@@ -212,7 +214,7 @@ def _table(documents: Sequence[dict[str, Any]], columns: Sequence[str]) -> str:
 _OWN: Final = frozenset(
     {"uid", "name", "status", "seen", *_OWNERS, "groups", "trials", "description", "version"}
 )
-"""Columns that are a trial's own and no value that somebody gave it: their titles are in capital letters."""
+"""Columns that are a trial's own, not values that a user gave it: their titles are in capital letters."""
 
 
 def _title(name: str) -> str:

@@ -91,10 +91,10 @@ def fitted(
             widths.pop()
         else:
             break
-    kept = [
+    fitting = [
         [cut_to(cell, width) for cell, width in zip(row, widths, strict=False)] for row in [header, *rows]
     ]
-    return kept[0], kept[1:], list(header[len(widths) :])
+    return fitting[0], fitting[1:], list(header[len(widths) :])
 
 
 def _rich_text(header: Sequence[str], rows: Sequence[Sequence[str]], right: set[int], space: int) -> str:
@@ -107,11 +107,11 @@ def _rich_text(header: Sequence[str], rows: Sequence[Sequence[str]], right: set[
         drawn.add_column(Text(name), justify="right" if number in right else "left", no_wrap=True)
     for row in rows:
         drawn.add_row(*(Text(cell, style=_STYLES.get(cell, "")) for cell in row))
-    kept = StringIO()
+    fitting = StringIO()
     # One place more, for the gap behind the last column.
     width, plain = space + len(_GAP), "NO_COLOR" in os.environ
-    Console(file=kept, force_terminal=True, width=width, no_color=plain).print(drawn)
-    return "".join(f"{line.rstrip()}\n" for line in kept.getvalue().splitlines())
+    Console(file=fitting, force_terminal=True, width=width, no_color=plain).print(drawn)
+    return "".join(f"{line.rstrip()}\n" for line in fitting.getvalue().splitlines())
 
 
 def page(text: str) -> None:

@@ -22,8 +22,8 @@ def _configure(parser: argparse.ArgumentParser) -> None:
 
 def _run(arguments: argparse.Namespace) -> int:
     with opened(arguments.uri) as protocol:
-        told = to_json(find_trial(protocol, arguments.trial), short=not arguments.full)
-    print_json(told)
+        report = to_json(find_trial(protocol, arguments.trial), short=not arguments.full)
+    print_json(report)
     return 0
 
 

@@ -70,7 +70,7 @@ def _told(protocol: Protocol, trials: list[Trial]) -> str:
     rows = []
     for trial in trials[:_SHOWN]:
         known = document(trial, names)
-        points = sum(kept.count or 0 for kept in series_of(trial))
+        points = sum(series.count or 0 for series in series_of(trial))
         cells = (shown(name, known[name]) for name in ("name", "status", "seen"))
         rows.append([short[trial.uid], *cells, f"{points:,}"])
     text = table_text(["UID", "NAME", "STATUS", "SEEN", "POINTS"], rows, [4])
@@ -97,8 +97,8 @@ def _tell(outcomes: list[dict[str, Any]]) -> None:
     for each in outcomes:
         if each["error"]:
             sys.stderr.write(f"track: {each['error']}\n")
-    gone = sum(each["deleted"] for each in outcomes)
-    sys.stdout.write(f"{_counted(gone, 'trial')} deleted\n")
+    deleted = sum(each["deleted"] for each in outcomes)
+    sys.stdout.write(f"{_counted(deleted, 'trial')} deleted\n")
 
 
 def _counted(count: int, what: str) -> str:

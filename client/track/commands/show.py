@@ -84,7 +84,7 @@ def _series(series: Any) -> list[str]:
     rows = []
     for name in series:
         if not hasattr(series, "summary"):
-            return list(map(str, series))  # a backend of somebody else's
+            return list(map(str, series))  # a backend of the user's own
         known = series.summary(name)
         numbers = [known[key] for key in ("last_step", "last", "min", "max", "mean")]
         rows.append((name, f"{known['count']:,}", *(shown("", each) for each in numbers)))

@@ -15,6 +15,7 @@ from track.persistence import get_protocol
 from track.persistence.protocol import Protocol
 from track.persistence.series import Series, SeriesMapping
 from track_protocol.errors import BadQuery, ItemNotFound, UsageError
+from track_protocol.locations import sidecar_of
 from track_protocol.model.entities import Trial
 from track_protocol.model.seriesname import SeriesName
 from track_protocol.query.filter_parser import query_of
@@ -65,13 +66,19 @@ def opened(uri: str | None) -> Iterator[Protocol]:
     if not uri or not isinstance(uri, str):
         raise UsageError(f"no store is named: give --uri, or set {_URI} or 'uri' in a track.config")
     parsed = Uri.parse(uri)
-    if parsed.scheme in _ON_DISK and not Path(parsed.path).exists():
+    if parsed.scheme in _ON_DISK and not _exists(parsed):
         raise ItemNotFound(f"there is no store at {parsed.path}: check --uri or {_URI}")
     protocol = get_protocol(uri)
     try:
         yield protocol
     finally:
         protocol.close()
+
+
+def _exists(store: Uri) -> bool:
+    """Whether a store is on the disk: of a ``file:`` store perhaps only its sidecar, until it is saved."""
+    path = Path(store.path)
+    return path.exists() or (store.scheme == "file" and sidecar_of(path).exists())
 
 
 def find_trial(protocol: Protocol, name: str) -> Trial:
@@ -175,11 +182,11 @@ def series_of(trial: Trial, wanted: Collection[str] = ()) -> list[SeriesInfo]:
     return found
 
 
-def pages_of(protocol: Protocol, trial: Trial, kept: SeriesInfo, start: int = 0) -> Iterator[Series]:
+def pages_of(protocol: Protocol, trial: Trial, info: SeriesInfo, start: int = 0) -> Iterator[Series]:
     """The points of a series from ordinal `start` on."""
-    series = trial.metrics if kept.kind == _KINDS[0] else trial.chronos
+    series = trial.metrics if info.kind == _KINDS[0] else trial.chronos
     if isinstance(series, SeriesMapping):
-        yield from series.pages(kept.name.text, start)
+        yield from series.pages(info.name.text, start)
         return
-    whole = protocol.fetch_metrics(trial, kept.name.text, kept.kind)
+    whole = protocol.fetch_metrics(trial, info.name.text, info.kind)
     yield Series(whole.steps[start:], whole.times[start:], whole.values[start:])

@@ -60,17 +60,17 @@ def _run(arguments: argparse.Namespace) -> int:
     # Everything is reported once, at the end.
     logging.getLogger("track").addHandler(logging.NullHandler())
     shipping = _Shipping(arguments.to, ReplayRules(despite_gap=arguments.despite_gap))
-    told = []
+    results = []
     for each in found:
         outcome = shipping.send(each)
-        told.append((each, outcome))
+        results.append((each, outcome))
         if not arguments.json:
             sys.stdout.writelines(f"{line}\n" for line in _lines(each, outcome))
             sys.stdout.flush()
-    outcomes = [outcome for _, outcome in told]
+    outcomes = [outcome for _, outcome in results]
     if arguments.json:
-        sys.stdout.write(json.dumps({"spools": [_as_json(*each) for each in told]}) + "\n")
-    elif not told:
+        sys.stdout.write(json.dumps({"spools": [_as_json(*each) for each in results]}) + "\n")
+    elif not results:
         sys.stdout.write(f"no records wait in {root}\n")
     else:
         sys.stdout.write(f"{_summary(outcomes)}\n")
@@ -132,7 +132,7 @@ def _lines(found: Found, outcome: Outcome) -> Iterable[str]:
     if outcome.damages:
         yield from (f"  {damage}" for damage in outcome.damages)
         yield f"  the damaged bytes were moved to {outcome.path / 'damaged'}"
-    yield from (f"  {told}" for told in outcome.told)
+    yield from (f"  {line}" for line in outcome.told)
 
 
 def _sentence(found: Found, outcome: Outcome) -> str:
@@ -182,12 +182,12 @@ def _exit_code(outcomes: list[Outcome]) -> int:
 
 def _as_json(found: Found, outcome: Outcome) -> dict[str, Any]:
     error = outcome.error
-    told = asdict(outcome) | {"path": str(outcome.path), "error": None if error is None else str(error)}
+    results = asdict(outcome) | {"path": str(outcome.path), "error": None if error is None else str(error)}
     for name in ("sent", "left", "rejected"):
         counts: Counts = getattr(outcome, name)
-        told |= {name: counts.points, f"{name}_calls": counts.calls}
+        results |= {name: counts.points, f"{name}_calls": counts.calls}
     return {
-        **told,
+        **results,
         "in_use": isinstance(error, SpoolInUse),
         "session": found.metadata and found.metadata.session,
     }

@@ -164,19 +164,19 @@ def _values(trials: Sequence[Trial], field: str) -> Iterator[tuple[Any, ...]]:
 
 def _series(trials: Sequence[Trial]) -> Iterator[tuple[Any, ...]]:
     for trial in trials:
-        for kept in series_of(trial):
-            known = [_plain(kept.summary.get(name)) for name in TABLES["series"][4:]]
-            yield (trial.uid, kept.kind, kept.name.name, _json(dict(kept.name.context)), *known)
+        for series in series_of(trial):
+            known = [_plain(series.summary.get(name)) for name in TABLES["series"][4:]]
+            yield (trial.uid, series.kind, series.name.name, _json(dict(series.name.context)), *known)
 
 
 def _points(protocol: Protocol, trials: Sequence[Trial], wanted: Sequence[str]) -> Iterator[tuple[Any, ...]]:
-    chosen = [(trial, kept) for trial in trials for kept in series_of(trial, wanted)]
-    left = sum(kept.count or 0 for _, kept in chosen)
+    chosen = [(trial, series) for trial in trials for series in series_of(trial, wanted)]
+    left = sum(series.count or 0 for _, series in chosen)
     is_long = left >= _LONG
     with Progress("points") as bar:
-        for trial, kept in chosen:
-            before = (trial.uid, kept.kind, kept.name.name, _json(dict(kept.name.context)))
-            for page in pages_of(protocol, trial, kept):
+        for trial, series in chosen:
+            before = (trial.uid, series.kind, series.name.name, _json(dict(series.name.context)))
+            for page in pages_of(protocol, trial, series):
                 steps, values = map(_plain, page.steps), map(_plain, page.values)
                 for step, at, value in zip(steps, page.times, values, strict=True):
                     yield (*before, step, at, value)

@@ -81,27 +81,27 @@ class _Tail:
             sys.stdout.write(f"the trial has ended: {trial.status.name}\n")
 
     def _metrics(self, trial: Trial) -> dict[str, int]:
-        kept = series_of(trial, self._wanted)
-        return {each.name.text: each.count or 0 for each in kept if each.kind == "metric"}
+        series = series_of(trial, self._wanted)
+        return {each.name.text: each.count or 0 for each in series if each.kind == "metric"}
 
     def _new(self, trial: Trial) -> list[_Point]:
         rewinds = trial.metadata.get("rewinds")
         rewound, self._rewinds = rewinds != self._rewinds, rewinds
         points: list[_Point] = []
-        for kept in series_of(trial, self._wanted):
-            if kept.kind == "metric":
-                points += self._new_of(trial, kept, rewound=rewound)
+        for series in series_of(trial, self._wanted):
+            if series.kind == "metric":
+                points += self._new_of(trial, series, rewound=rewound)
         return points
 
-    def _new_of(self, trial: Trial, kept: SeriesInfo, *, rewound: bool) -> list[_Point]:
-        text, count = kept.name.text, kept.count or 0
-        # A rewind moves points, so that their numbers tell nothing; their times still do.
+    def _new_of(self, trial: Trial, series: SeriesInfo, *, rewound: bool) -> list[_Point]:
+        text, count = series.name.text, series.count or 0
+        # A rewind moves points, so that their numbers change; their times do not.
         after = self._last.get(text, -math.inf) if rewound else -math.inf
         start = 0 if rewound and text in self._last else self._seen.get(text, 0)
         if count <= start:
             return []
         points: list[_Point] = []
-        for page in pages_of(self._protocol, trial, kept, start):
+        for page in pages_of(self._protocol, trial, series, start):
             start += len(page)
             rows = zip(page.steps, page.times, page.values, strict=True)
             points += [_Point(at, step, text, value) for step, at, value in rows if at > after]

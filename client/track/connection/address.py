@@ -24,8 +24,8 @@ class SocketAddress:
         uri: ``socket://NAME:TOKEN@HOST:PORT?security_layer=AES&pin=sha256:...&timeout=10``.
 
     Attributes:
-        offline: what is done while nobody answers there.
-        spool_sync, spool_limit: how what waits is kept on disk; None for what the environment says.
+        offline: what to do while the server is unreachable.
+        spool_sync, spool_limit: how queued records are stored on disk; None for what the environment says.
 
     Raises:
         UriError: it is malformed or holds an unknown option.

@@ -40,7 +40,7 @@ class Channel:
         deadline: when to give up, on the clock of `time.monotonic`.
 
     Raises:
-        ServerUnreachable: nobody accepts a connection there.
+        ServerUnreachable: no connection is accepted there.
     """
 
     def __init__(self, host: str, port: int, shown: str, deadline: float) -> None:
@@ -163,7 +163,7 @@ class Channel:
         return self._own.fileno()
 
     def close(self) -> None:
-        """Release it; harmless when repeated, and when somebody has closed it already."""
+        """Release it; harmless when repeated, and when the program has closed it already."""
         if self._descriptor.is_ours:
             self._socket.close()
         else:

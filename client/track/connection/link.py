@@ -115,7 +115,7 @@ class SocketLink:
         local = local_credentials(address.port) if is_loopback(address.host) else None
         login = self._authenticate()
         if login is None and local is None and is_loopback(address.host):
-            self._await_anybody(deadline)
+            self._await_server(deadline)
             local = local_credentials(address.port)
         is_own = login is None
         if login is None and local is not None:
@@ -145,7 +145,7 @@ class SocketLink:
         self._channel = Channel(address.host, address.port, address.shown, deadline)
         return self._channel
 
-    def _await_anybody(self, deadline: float) -> None:
+    def _await_server(self, deadline: float) -> None:
         """See that a server is there: one that is yet to start, or just starts, is no missing login."""
         channel = self._connect(deadline)
         if not self._address.plaintext:
@@ -196,7 +196,7 @@ class SocketLink:
         return Opened(ready.last_seq, ready.generation, ready.role)
 
     def _expect(self, kind: type[_E], deadline: float) -> _E:
-        """Say what is to be said and wait for an event of that kind; what comes behind it is kept."""
+        """Send what is to be sent and wait for an event of that kind; later events wait in `_early`."""
         found: _E | None = None
         while True:
             self._write_out()
@@ -222,7 +222,7 @@ class SocketLink:
     # -- talking -------------------------------------------------------------------------------------
 
     def send_batch(self, batch: Batch) -> int:
-        """See `Link.send_batch`; the server may have closed, and then the next `poll` tells why."""
+        """See `Link.send_batch`; the server may have closed, and then the next `poll` raises why."""
         return self._connection.send_batch(batch) if self._is_open else 0
 
     def send_call(self, call_id: int, seq: int | None, method: str, arguments: dict[str, Any]) -> None:
@@ -237,7 +237,7 @@ class SocketLink:
             if not self._early:
                 self._write_out()
                 self._early += self._read_in()
-            events = self._told()
+            events = self._translated()
             if events:
                 return events
             self._write_out()
@@ -266,20 +266,20 @@ class SocketLink:
         self._disconnect()
         self._pipe.close_in_child()
 
-    def _told(self) -> list[LinkEvent]:
-        """What the events in `_early` tell; a close waits until the answers before it were taken."""
-        told: list[LinkEvent] = []
+    def _translated(self) -> list[LinkEvent]:
+        """The link events in `_early`; a close waits until the answers before it were taken."""
+        translated: list[LinkEvent] = []
         while self._early:
             if isinstance(self._early[0], CloseReceived):
-                if told:
+                if translated:
                     break
                 raise _closed(self._early[0])
-            event = self._tell(self._early.popleft())
+            event = self._translate(self._early.popleft())
             if event is not None:
-                told.append(event)
-        return told
+                translated.append(event)
+        return translated
 
-    def _tell(self, event: Event) -> LinkEvent | None:
+    def _translate(self, event: Event) -> LinkEvent | None:
         if isinstance(event, AckReceived):
             return Acked(event.last_seq, event.rejected)
         if isinstance(event, ResultReceived):
@@ -364,7 +364,7 @@ class SocketLink:
 
     @property
     def _is_open(self) -> bool:
-        """Whether neither side has closed; the server's close may wait to be told behind its answers."""
+        """Whether neither side has closed; the server's close may wait behind its answers."""
         return self._connection.state is State.OPEN
 
     @property

@@ -1,4 +1,4 @@
-"""What a client does while its server is away."""
+"""What a client does while its server is unreachable."""
 
 from __future__ import annotations
 
@@ -21,15 +21,15 @@ class Offline(StrEnum):
 
     Once a server was reached, its outages are survived under each of them.
 
-    Errors that are nobody being away (a wrong token, another key, a reader that writes) are raised under
-    each of them, too.
+    Errors of another kind (a wrong token, another key, a reader that writes) are raised under each of them,
+    too.
     """
 
     ALLOW = "allow"
     """The server need not be there: projects, groups and trials are created here and settled later."""
 
     REQUIRE = "require"
-    """No server is asked, though one may be there: everything is kept on this machine's disk until
+    """No server is asked, even if one is there: everything is queued on this machine's disk until
     ``track sync`` sends it."""
 
     NEVER = "never"
@@ -47,15 +47,15 @@ class Offline(StrEnum):
 
 
 class OfflineLink:
-    """A `track_protocol.wire.link.Link` that leads nowhere."""
+    """A `track_protocol.wire.link.Link` that never opens."""
 
     def open(self, session: bytes, timeout: float) -> Opened:
-        """Say why there is no way.
+        """Say why it does not open.
 
         Raises:
             ServerUnreachable: always.
         """
-        raise ServerUnreachable("offline=require: nothing is sent from here, but later by 'track sync'")
+        raise ServerUnreachable("offline=require: nothing is sent now; send it later with 'track sync'")
 
     def send_batch(self, batch: Batch) -> int:
         """It is never open."""

@@ -42,7 +42,7 @@ class KnownServers:
         """The file.
 
         Raises:
-            UsageError: nobody gave a folder, and the user has no home.
+            UsageError: no folder was given, and the user has no home.
         """
         # Not computed before it is needed: with a pin in the URI no home is.
         folder = client_state_folder(os.environ) if self._folder is None else self._folder
@@ -87,7 +87,7 @@ class KnownServers:
     def remedy(self, host: str, port: int) -> str:
         """What to do about a pin that has changed."""
         return (
-            "Ask whoever runs the server whether its key was replaced; only then remove the entry "
+            "Ask the operator of the server whether its key was replaced; only then remove the entry "
             f"{_address(host, port)!r} from {self.path}, or use the new join URI"
         )
 
@@ -213,7 +213,7 @@ def pins_for(
             "toward a server whose key is known: add pin=sha256:... to the URI (the server prints it when it "
             "starts), or log in with a token"
         )
-    return Trust(host, port, (), "nobody", memory)
+    return Trust(host, port, (), "no one", memory)
 
 
 def _address(host: str, port: int) -> str:

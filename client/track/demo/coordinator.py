@@ -18,7 +18,7 @@ from track.demo.interruption import ended_by_signals
 from track.demo.observation import Observation, Phase, observe
 from track.demo.processes import Child, Processes
 from track.demo.reports import WorkerReport
-from track.demo.result import tell, tell_result
+from track.demo.result import show, show_result
 from track.demo.table import open_view
 from track.demo.verification import Verification, verify
 from track_protocol.errors import TrackError
@@ -47,7 +47,7 @@ class Plan:
 
 
 def run_demo(plan: Plan, folder: Folder, console: Console) -> int:
-    """Search, verify and tell.
+    """Search, verify and report.
 
     Returns:
         0 when all went well, 1 when the store does not hold exactly what was logged.
@@ -61,7 +61,7 @@ def run_demo(plan: Plan, folder: Folder, console: Console) -> int:
             with Processes(folder, environment) as processes, ExitStack() as clients:
                 return _Demo(plan, folder, console, processes, clients).run()
         except (KeyboardInterrupt, SystemExit):
-            tell(console, "stopped", f"all processes have ended; the store is {folder.store}", "yellow")
+            show(console, "stopped", f"all processes have ended; the store is {folder.store}", "yellow")
             raise
 
 
@@ -78,9 +78,9 @@ class _Demo:
 
     def run(self) -> int:
         started = time.monotonic()
-        tell(self._console, "folder", str(self._folder.root))
+        show(self._console, "folder", str(self._folder.root))
         address = self._processes.start_server()
-        tell(self._console, "server", f"{address}, TLS 1.3 AES-256-GCM")
+        show(self._console, "server", f"{address}, TLS 1.3 AES-256-GCM")
         uris = self._add_users()
         client = self._join(uris[_COORDINATOR])
         group, created = self._create_trials(client)
@@ -89,13 +89,13 @@ class _Demo:
         proof = self._verify(self._join(uris[_VERIFIER]), group, created)
         self._clients.close()
         self._processes.end_server()
-        tell_result(self._console, self._folder, last, proof, time.monotonic() - started)
+        show_result(self._console, self._folder, last, proof, time.monotonic() - started)
         return 1 if proof.faults else 0
 
     def _add_users(self) -> dict[str, str]:
         roles = dict.fromkeys((_COORDINATOR, *self._workers), "writer") | {_VERIFIER: "reader"}
         uris = self._processes.add_users(roles)
-        tell(self._console, "users", f"{len(uris) - 1} writers and 1 reader, each with a token of its own")
+        show(self._console, "users", f"{len(uris) - 1} writers and 1 reader, each with a token of its own")
         return uris
 
     def _join(self, uri: str) -> TrackClient:
@@ -110,16 +110,16 @@ class _Demo:
         points = grid(self._plan.trials)
         created = [client.new_trial(force=True, name="mlp", arguments=point).trial.uid for point in points]
         client.save()
-        tell(self._console, "trials", f"{len(created)}, each for {self._plan.epochs} epochs")
+        show(self._console, "trials", f"{len(created)}, each for {self._plan.epochs} epochs")
         return group.uid, created
 
     def _start_workers(self, uris: dict[str, str], group: str) -> None:
         for name in self._workers:
             self._processes.start_worker(name, uris[name], group, self._plan.epochs)
-        tell(self._console, "workers", f"{len(self._workers)} processes that claim trials until none is left")
+        show(self._console, "workers", f"{len(self._workers)} processes that claim trials until none is left")
 
     def _watch(self, client: TrackClient, group: str) -> Observation:
-        """Show how the search stands until all workers have ended, which they must do well."""
+        """Show the progress of the search until all workers have ended without an error."""
         started = moved = time.monotonic()
         points = 0
         with open_view(self._console) as view:

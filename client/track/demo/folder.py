@@ -16,7 +16,7 @@ __all__ = ["Folder", "isolated", "new_folder"]
 
 @dataclass(frozen=True, slots=True)
 class Folder:
-    """Where the demo's things lie.
+    """Where the demo's files are.
 
     Attributes:
         root: the folder itself, absolute.
@@ -55,12 +55,12 @@ class Folder:
     def environment(self, base: Mapping[str, str]) -> dict[str, str]:
         """The environment of every process of the demo.
 
-        Nobody's own configuration gets in, nothing gets into anybody's home, and each process keeps
-        to one core: eight that use all cores at once only hinder each other.
+        No configuration of the user gets in, nothing is written to the user's home, and each process uses
+        one core: eight that use all cores at once only slow each other down.
         """
-        kept = {name: value for name, value in base.items() if not name.startswith("TRACK_")}
+        inherited = {name: value for name, value in base.items() if not name.startswith("TRACK_")}
         return {
-            **kept,
+            **inherited,
             "TRACK_HOME": str(self.home),
             "XDG_DATA_HOME": str(self.root / "data"),
             "XDG_STATE_HOME": str(self.root / "state"),

@@ -29,7 +29,7 @@ def ended_by_signals() -> Iterator[None]:
 def undisturbed() -> Iterator[None]:
     """Put off these signals to the end of the block.
 
-    For moments that must not be cut short: when a process was started and nobody knows of it yet, and
+    For moments that must not be cut short: when a process was started and is not registered yet, and
     when processes are ended.
     """
     arrived: list[int] = []

@@ -1,4 +1,4 @@
-"""How the search stands, as the store tells it."""
+"""The progress of the search, as the store has it."""
 
 from __future__ import annotations
 

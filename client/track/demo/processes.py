@@ -81,8 +81,8 @@ class Processes:
         """
         ready_file, log = self._folder.ready_file, self._folder.server_log
         command = _track("server", "--listen", "127.0.0.1:0", "--home", str(self._folder.home))
-        with undisturbed(), log.open("ab") as told:
-            process = self._popen([*command, "--ready-file", str(ready_file)], stdout=told, stderr=told)
+        with undisturbed(), log.open("ab") as output:
+            process = self._popen([*command, "--ready-file", str(ready_file)], stdout=output, stderr=output)
             self._server = Child("the server", process, log)
         deadline = time.monotonic() + _START_SECONDS
         while not ready_file.exists():
@@ -146,8 +146,8 @@ class Processes:
         command = [sys.executable, "-m", "track.demo.worker", "--name", name, "--group", group]
         command += ["--epochs", str(epochs)]
         log, report = self._folder.worker_log(name), self._folder.worker_report(name)
-        with undisturbed(), log.open("ab") as told, report.open("wb") as answer:
-            process = self._popen(command, stdout=answer, stderr=told, TRACK_URI=uri)
+        with undisturbed(), log.open("ab") as output, report.open("wb") as answer:
+            process = self._popen(command, stdout=answer, stderr=output, TRACK_URI=uri)
             self.workers.append(Child(name, process, log))
 
     def _popen(
@@ -192,9 +192,9 @@ def _end_all(processes: Iterable[subprocess.Popen[bytes]], seconds: float) -> No
 
 
 def _join_uri(name: str, adding: subprocess.Popen[bytes]) -> str:
-    uri, told = adding.communicate()
+    uri, output = adding.communicate()
     if adding.returncode:
-        why = told.decode(errors="replace").strip() or _ending(adding.returncode)
+        why = output.decode(errors="replace").strip() or _ending(adding.returncode)
         raise TrackError(f"the user {name} could not be added: {why}")
     return uri.decode().strip()
 

@@ -13,46 +13,46 @@ from track.demo.observation import Observation
 from track.demo.table import trial_table
 from track.demo.verification import Verification
 
-__all__ = ["tell", "tell_result"]
+__all__ = ["show", "show_result"]
 
 _BEST: Final = 5
 _MAX_FAULTS: Final = 20
 
 
-def tell(console: Console, name: str, what: str, style: str = "") -> None:
+def show(console: Console, name: str, what: str, style: str = "") -> None:
     """One line; long paths are left whole, so that they can be copied."""
     console.print(Text.assemble((f"{name:<10} ", "bold"), (what, style)), soft_wrap=True)
 
 
-def tell_result(
+def show_result(
     console: Console, folder: Folder, last: Observation, proof: Verification, seconds: float
 ) -> None:
     """The best trials, whether the store holds what was logged, and where things are."""
     console.print()
     best = last.best(_BEST)
-    tell(console, "best", f"{len(best)} of {len(last.rows)} trials, by accuracy on held-out digits")
+    show(console, "best", f"{len(best)} of {len(last.rows)} trials, by accuracy on held-out digits")
     console.print(trial_table(best))
     console.print()
     _tell_proof(console, proof)
     console.print()
-    tell(console, "store", _short(folder.store))
-    tell(console, "server log", _short(folder.server_log))
-    tell(console, "read it", f"TrackClient('sqlite:{_short(folder.store)}').protocol.fetch_trials({{}})")
-    tell(console, "took", f"{seconds:.0f} s")
+    show(console, "store", _short(folder.store))
+    show(console, "server log", _short(folder.server_log))
+    show(console, "read it", f"TrackClient('sqlite:{_short(folder.store)}').protocol.fetch_trials({{}})")
+    show(console, "took", f"{seconds:.0f} s")
 
 
 def _tell_proof(console: Console, proof: Verification) -> None:
     good = not proof.faults
     style = "green" if good else "bold red"
-    tell(console, "verified" if good else "WRONG", "through a second client, which may only read:", style)
+    show(console, "verified" if good else "WRONG", "through a second client, which may only read:", style)
     if good:
-        tell(console, "", f"{proof.trials} trials, each claimed by exactly one worker")
-    tell(console, "", f"{proof.logged:,} points logged, {proof.stored:,} stored")
-    tell(console, "", f"{proof.lost:,} lost, {proof.doubled:,} doubled")
+        show(console, "", f"{proof.trials} trials, each claimed by exactly one worker")
+    show(console, "", f"{proof.logged:,} points logged, {proof.stored:,} stored")
+    show(console, "", f"{proof.lost:,} lost, {proof.doubled:,} doubled")
     for fault in proof.faults[:_MAX_FAULTS]:
-        tell(console, "", fault, "red")
+        show(console, "", fault, "red")
     if len(proof.faults) > _MAX_FAULTS:
-        tell(console, "", f"… and {len(proof.faults) - _MAX_FAULTS} more", "red")
+        show(console, "", f"… and {len(proof.faults) - _MAX_FAULTS} more", "red")
 
 
 def _short(path: Path) -> str:

@@ -143,12 +143,12 @@ def trial_table(rows: list[Row]) -> Table:
 
 def _line(row: Row) -> str:
     parameters = ", ".join(f"{name} {value:g}" for name, value in row.parameters.items())
-    told = f"trial {row.number:>3} {row.phase.value} by {', '.join(row.workers) or 'nobody'}: {parameters}"
+    line = f"trial {row.number:>3} {row.phase.value} by {', '.join(row.workers) or 'nobody'}: {parameters}"
     if row.loss is not None:
-        told += f"; loss {_number(row.loss)}"
+        line += f"; loss {_number(row.loss)}"
     if row.accuracy is not None:
-        told += f", accuracy {_number(row.accuracy)}"
-    return told
+        line += f", accuracy {_number(row.accuracy)}"
+    return line
 
 
 def _chosen(observation: Observation, room: int) -> list[Row]:

@@ -1,4 +1,4 @@
-"""Does the store hold exactly what the workers did?  Asked of the store, as anybody who may read could."""
+"""Does the store hold exactly what the workers did?  Asked through the store, as any reader could."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ class Verification:
         logged: points that the workers say they logged.
         stored: points that were read back.
         lost: logged points that are not in the store.
-        doubled: stored points that nobody logged, or not so often.
+        doubled: stored points that were never logged, or logged less often.
         faults: one sentence for each thing that is not as it should be.
     """
 
@@ -55,7 +55,7 @@ def verify(
     found.faults += [
         f"trial {uid} is missing in the store" for uid in sorted({*expected, *claims} - trials.keys())
     ]
-    found.faults += [f"trial {uid} was created by nobody" for uid in sorted(trials.keys() - expected)]
+    found.faults += [f"trial {uid} was not created by the demo" for uid in sorted(trials.keys() - expected)]
     for uid, trial in trials.items():
         claimed = claims.get(uid, [])
         found.faults += _faults_of_claim(trial, [worker for worker, _ in claimed])

@@ -29,7 +29,7 @@ class Worker:
 
     Args:
         client: joined as a writer.
-        name: of this worker, told to the store with each claim.
+        name: of this worker, stored with each claim.
         group: uid of the group.
         epochs: how often each trial sees the digits.
     """
@@ -54,7 +54,7 @@ class Worker:
         return self.report
 
     def _claim(self) -> TrialLogger | None:
-        """The oldest trial that nobody has, now ours; None when there is none."""
+        """The oldest unclaimed trial, claimed by this worker; None when there is none."""
         claimed = self._client.protocol.fetch_and_update_trial(
             {"group_id": self._group, "status": Status.CreatedGroup},
             "set_trial_status",

@@ -43,7 +43,7 @@ class CockroachDB:
 
     Attributes:
         location: the folder.
-        properties: all that the node has told of itself at its start, by name.
+        properties: all that the node has printed of itself at its start, by name.
 
     Raises:
         UsageError: it should listen to other machines without certificates.
@@ -81,7 +81,7 @@ class CockroachDB:
 
     @property
     def build(self) -> str | None:
-        """The program's version; None before the node has told."""
+        """The program's version; None before the node has printed it."""
         return self.properties.get("build")
 
     @property
@@ -207,17 +207,17 @@ class CockroachDB:
     ) -> None:
         self.stop()
 
-    def _listen(self, process: subprocess.Popen[str], told: threading.Event) -> None:
+    def _listen(self, process: subprocess.Popen[str], ready: threading.Event) -> None:
         """Read what it says until it ends: a full pipe would hold it up."""
         assert process.stdout is not None
         with process.stdout as lines:
             for line in lines:
                 self._said.append(line)
-                if not told.is_set():
+                if not ready.is_set():
                     self.parse(self.properties, line)
                 if _READY in self.properties:
-                    told.set()
-        told.set()
+                    ready.set()
+        ready.set()
 
     def _wait_until_it_serves(self, timeout: float) -> None:
         in_time = self._told.wait(timeout)

@@ -190,7 +190,7 @@ class TrialLogger(MediaLogger, CountdownLogger):
         and at the end.  While it captures, a second call does nothing.
 
         Args:
-            output_size: how many lines of each are kept.
+            output_size: maximum lines of each that are stored.
 
         Raises:
             UsageError: `output_size` is less than 1.
@@ -342,7 +342,7 @@ class TrialLogger(MediaLogger, CountdownLogger):
             self._let_go()
 
     def _let_go(self) -> None:
-        """Leave the signals to whoever had them before."""
+        """Restore the signal handlers of before."""
         handler, self._signals = self._signals, None
         if handler is not None:
             handler.uninstall()
@@ -376,11 +376,11 @@ class LogSignalHandler(SignalHandler):
         super().install()
 
     def sigint(self, signum: int, frame: FrameType | None) -> None:
-        """Interrupted: keep that, with what was running, and save everything logged."""
+        """Interrupted: store that, with the traceback, and save everything logged."""
         self.sigterm(signum, frame)
 
     def sigterm(self, signum: int, frame: FrameType | None) -> None:
-        """Interrupted: keep that, with what was running, and save everything logged."""
+        """Interrupted: store that, with the traceback, and save everything logged."""
         if self._pid == os.getpid():
             self._logger._interrupt(signum, frame)
         self._save(signum)

@@ -141,7 +141,7 @@ class MediaLogger(ABC):
     def log_code(self) -> None:
         """Log the source files of the program that runs, and what git says of them.
 
-        They are the executed script and the modules that are loaded by now and lie in the same git
+        They are the executed script and the modules that are loaded by now from the same git
         repository (or, without one, in the script's folder); up to 1 MiB each, 16 MiB altogether.  Each has
         its path from there on as its name, behind ``code/``.  The metadata ``code`` have ``script``; in a
         repository also ``commit``, ``date``, ``dirty`` (whether files were changed since then), and if so
@@ -173,7 +173,7 @@ def _called(path: Any) -> str:
     try:
         return Path(os.fsdecode(path)).name
     except TypeError:
-        # What is no path is refused, and told, where the file would be read.
+        # What is not a path is refused, with a warning, where the file would be read.
         return ""
 
 

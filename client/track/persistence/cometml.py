@@ -247,9 +247,9 @@ class CometMLProtocol(NullProtocol):
         made.set_name(trial.name or trial.uid)
         made.log_parameters(to_json(trial.parameters), nested_support=True)
         made.add_tags(_tags(trial.tags))
-        told = {"uid": trial.uid, "version": trial.version, "description": trial.description}
+        fields = {"uid": trial.uid, "version": trial.version, "description": trial.description}
         self._others(
-            trial, {**{name: value for name, value in told.items() if value is not None}, **trial.metadata}
+            trial, {**{name: value for name, value in fields.items() if value is not None}, **trial.metadata}
         )
 
     def _points(self, trial: Trial, step: Any, values: Mapping[str, Any]) -> None:
@@ -297,7 +297,7 @@ def _tags(tags: Mapping[str, Any]) -> list[str]:
 
 
 def _text(value: Any) -> Any:
-    """As Comet keeps it: plain values as they are, others as JSON."""
+    """As Comet stores it: plain values as they are, others as JSON."""
     plain = to_json(value)
     return plain if isinstance(plain, (str, int, float, bool)) else json.dumps(plain)
 

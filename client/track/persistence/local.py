@@ -66,7 +66,7 @@ _MAX_LINGER_S: Final = 3600.0
 class FileProtocol(OutboxProtocol):
     """A store in one readable JSON file, which any number of processes may have open at once.
 
-    Each call is atomic, whoever else writes: what others have committed is there before it begins.  A process
+    Each call is atomic, whatever others write: what they have committed is there before it begins.  A process
     that is killed blocks no other.  A server locks the file; use its address then.
 
     Args:

@@ -1,7 +1,7 @@
 """Locks for scripts that guard files of their own: between threads and between processes.
 
 Stores need none of them, since each of their calls is atomic.  The lock is `flock` on a file that stays: the
-system gives it up when its holder dies, so none is ever stale, and nobody deletes somebody else's.
+system gives it up when its holder dies, so no lock is ever stale, and no process deletes that of another.
 """
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ _F = TypeVar("_F", bound=Callable[..., Any])
 
 
 class ConcurrentWrite(TrackError):
-    """A file was changed by somebody else between reading and writing it.
+    """Another program changed a file between reading and writing it.
 
     Args:
         msg: which, and what to do.
@@ -50,9 +50,9 @@ class ConcurrentWrite(TrackError):
 
 
 class LockFileRemover(SignalHandler):
-    """Removes a file that this process has made when it ends; a file that somebody else put there stays.
+    """Removes a file that this process has made when it ends; a file that another process put there stays.
 
-    Call `install` to have it told of the end.
+    Call `install` to have it called at the end.
 
     Args:
         filename: the file.
@@ -144,7 +144,7 @@ def make_lock(name: str | os.PathLike[str], eager: bool) -> MultiLock:
 
     Args:
         name: the file; ``NAME.guard`` beside it holds the lock.
-        eager: whether other processes write to it; otherwise the lock excludes nobody.
+        eager: whether other processes write to it; otherwise the lock excludes no process.
     """
     return MultiLock(name) if eager else _NoLock()
 
@@ -158,10 +158,10 @@ def lock_guard(readonly: bool, atomic: bool = False) -> Callable[[_F], _F]:
 
     Args:
         readonly: the method changes nothing.
-        atomic: fail if somebody who does not take the lock wrote the storage's file during the call.
+        atomic: fail if a program that does not take the lock wrote the storage's file during the call.
 
     Raises:
-        ConcurrentWrite: somebody did; nothing was saved.
+        ConcurrentWrite: one did; nothing was saved.
     """
 
     def decorate(fun: _F) -> _F:

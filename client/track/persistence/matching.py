@@ -123,9 +123,9 @@ def _trial_document(trial: Trial) -> dict[str, Any]:
 
 def _summary(series: Mapping[str, Any], name: str) -> Mapping[str, Any]:
     """What is known of a series: by the store it came from, or else from its values."""
-    told = getattr(series, "summary", None)
-    if told is not None:
-        known: Mapping[str, Any] = told(name)
+    summarise = getattr(series, "summary", None)
+    if summarise is not None:
+        known: Mapping[str, Any] = summarise(name)
         return known
     values = series[name]
     if isinstance(values, Mapping) and values.keys() >= _STATISTICS:

@@ -72,7 +72,7 @@ class Fanout:
             until: when it is true behind an answer, that answer is all, and nothing is left to do.
 
         Raises:
-            Exception: all have failed; the most telling of what they raised.
+            Exception: all have failed; the most informative of what they raised.
         """
         answers: list[T] = []
         errors: list[tuple[int, Exception]] = []
@@ -143,8 +143,8 @@ class ProtocolMultiplexer(Protocol):
 
     A backend that fails is reported, by one warning and in `failures`; the others continue.  A call raises
     only when all backends fail it.  Backends that have failed are read after those that have not, since they
-    may lack something.  Trials have the same internal id and revision everywhere, as far as a backend can
-    keep them.
+    may lack something.  Trials have the same internal id and revision everywhere, as far as a backend
+    supports that.
 
     Args:
         backends: protocols or URIs; at least one.

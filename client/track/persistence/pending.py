@@ -20,7 +20,7 @@ from track_protocol.errors import CallTimeout, ServerUnreachable, StoreFull, Too
 from track_protocol.model.documents import Document
 from track_protocol.model.entities import Trial
 
-__all__ = ["GROUP", "PROJECT", "TRIAL", "Creations", "Kind"]
+__all__ = ["GROUP", "PROJECT", "TRIAL", "EntityType", "PendingCreates"]
 
 _log: Final = logging.getLogger("track")
 
@@ -33,7 +33,7 @@ _HEAD: Final = 1_024
 
 
 @dataclass(frozen=True, slots=True)
-class Kind:
+class EntityType:
     """The calls that make and find a kind of item.
 
     Attributes:
@@ -53,13 +53,13 @@ class Kind:
     options: Mapping[str, Any] = field(default_factory=dict)
 
 
-PROJECT: Final = Kind("project", "uid", "create_project", "new_project", "get_project")
-GROUP: Final = Kind("group", "uid", "create_group", "new_trial_group", "get_trial_group")
-TRIAL: Final = Kind("trial", "id", "create_trial", "new_trial", "get_trial", {"auto_increment": True})
-_KINDS: Final = {kind.create: kind for kind in (PROJECT, GROUP, TRIAL)}
+PROJECT: Final = EntityType("project", "uid", "create_project", "new_project", "get_project")
+GROUP: Final = EntityType("group", "uid", "create_group", "new_trial_group", "get_trial_group")
+TRIAL: Final = EntityType("trial", "id", "create_trial", "new_trial", "get_trial", {"auto_increment": True})
+_TYPES: Final = {kind.create: kind for kind in (PROJECT, GROUP, TRIAL)}
 
 
-class Creations:
+class PendingCreates:
     """What this process has created in one store.
 
     Args:
@@ -73,7 +73,7 @@ class Creations:
         self._provisional: dict[bytes, list[Trial]] = {}
 
     @property
-    def may_go_on_alone(self) -> bool:
+    def may_work_offline(self) -> bool:
         """Whether the store may be unreachable now."""
         return self._offline is not None and (self._offline.may_start_alone or self._outbox.reached)
 
@@ -83,7 +83,7 @@ class Creations:
         created = self._outbox.unconfirmed
         return [*created, *(id for id in self._provisional if id not in created)]
 
-    def create(self, kind: Kind, document: Document) -> Any:
+    def create(self, kind: EntityType, document: Document) -> Any:
         """Create what the document says.
 
         Args:
@@ -97,7 +97,7 @@ class Creations:
             ServerUnreachable: the store is unreachable, and the policy is not to start without it.
             TrackError: the store refuses it.
         """
-        if not self.may_go_on_alone or _HEAD + estimate_size(document) > RECORD_BYTES_LIMIT:
+        if not self.may_work_offline or _HEAD + estimate_size(document) > RECORD_BYTES_LIMIT:
             return self._insert(kind, document)
         outbox, key = self._outbox, document[kind.key]
         known_away = outbox.is_known_unreachable
@@ -113,7 +113,7 @@ class Creations:
             return self._insert(kind, document)
         return found
 
-    def put(self, kind: Kind, document: Document) -> None:
+    def put(self, kind: EntityType, document: Document) -> None:
         """Create what the document says, unless it is there; how it is stored is not looked up.
 
         Args:
@@ -157,7 +157,7 @@ class Creations:
         """
         for key in keys:
             creation = self._outbox.unconfirmed.get(key)
-            kind = TRIAL if creation is None else _KINDS[creation[0]]
+            kind = TRIAL if creation is None else _TYPES[creation[0]]
             try:
                 found = self._look_up(kind, key, _PATIENCE if timeout is None else min(timeout, _PATIENCE))
             except _AWAY:
@@ -175,15 +175,17 @@ class Creations:
             for known in self._provisional.pop(document["id"], ()):
                 known._hash, known.revision = document["hash"], document["revision"]
 
-    def _insert(self, kind: Kind, document: Document) -> Any:
+    def _insert(self, kind: EntityType, document: Document) -> Any:
         return self._outbox.call(kind.insert, {kind.name: document, **kind.options})
 
-    def _look_up(self, kind: Kind, key: bytes | str, patience: float) -> Document | None:
+    def _look_up(self, kind: EntityType, key: bytes | str, patience: float) -> Document | None:
         found = self._outbox.call_soon(kind.look_up, {kind.name: {kind.key: key}}, patience)
         # A trial's definition may name several; an id names one.
         return next(iter(found), None) if isinstance(found, list) else found
 
-    def _report_unreachable(self, kind: Kind, document: Document, error: Exception, *, first: bool) -> None:
+    def _report_unreachable(
+        self, kind: EntityType, document: Document, error: Exception, *, first: bool
+    ) -> None:
         if first and self._offline is Offline.REQUIRE:
             _log.warning(
                 "offline=require: what is created and logged is queued on disk until you run 'track sync'"

@@ -20,7 +20,7 @@ from track.media.reading import MediaSeries
 from track.outbox import Creation, Outbox
 from track.outbox.records import plain_step
 from track.persistence.calls import key_of, wire_arguments
-from track.persistence.pending import GROUP, PROJECT, TRIAL, Creations
+from track.persistence.pending import GROUP, PROJECT, TRIAL, PendingCreates
 from track.persistence.protocol import TIMINGS, MakeAggregator, MetricWriter, Protocol, item_may_be_named
 from track.persistence.series import PAGE, Series, SeriesMapping, fetch_series
 from track.persistence.timers import Timers
@@ -67,7 +67,7 @@ class OutboxProtocol(Protocol):
         super().__init__(uri)
         self.outbox = outbox
         self._blobs = BlobSender(outbox.log, lambda: outbox.drops)
-        self._creations = Creations(outbox, offline)
+        self._pending = PendingCreates(outbox, offline)
         self._timers: Timers[_Timer] = Timers()
         # A client that is dropped rather than closed must not hold a thread and a connection for ever.
         finalize(self, outbox.close_when_drained).atexit = False
@@ -91,44 +91,44 @@ class OutboxProtocol(Protocol):
     def new_project(self, project: Project) -> Project:
         """See `Protocol.new_project`."""
         document = _plain(project_to_document(project))
-        return project_from_document(self._creations.create(PROJECT, document))
+        return project_from_document(self._pending.create(PROJECT, document))
 
     def new_trial_group(self, group: TrialGroup) -> TrialGroup:
         """See `Protocol.new_trial_group`."""
         document = _plain(group_to_document(group))
-        return group_from_document(self._creations.create(GROUP, document))
+        return group_from_document(self._pending.create(GROUP, document))
 
     def new_trial(self, trial: Trial, auto_increment: bool = False) -> Trial | None:
         """See `Protocol.new_trial`."""
         document = _plain(trial_to_document(trial)) | {"id": new_id()}
         if auto_increment:
-            found = self._creations.create(TRIAL, document)
+            found = self._pending.create(TRIAL, document)
         else:
             found = self._ask("new_trial", trial=document, auto_increment=False)
         if found is None:
             return None
         stored = self._trial(found)
         trial.id, trial.revision = stored.id, stored.revision
-        self._creations.expect(trial, stored)
+        self._pending.expect(trial, stored)
         return stored
 
     def adopt_trial(self, trial: Trial) -> Trial | None:
         """See `Protocol.adopt_trial`: the id is stored, and the revision unless it is taken here."""
         document = _plain(trial_to_document(trial)) | {"id": trial.id or new_id()}
-        stored = self._trial(self._creations.create(TRIAL, document))
-        self._creations.expect(stored)
+        stored = self._trial(self._pending.create(TRIAL, document))
+        self._pending.expect(stored)
         return stored
 
     def current_trial(self, trial: Trial) -> Trial | None:
         """See `Protocol.current_trial`."""
-        if trial.id is None or not self._creations.may_go_on_alone:
+        if trial.id is None or not self._pending.may_work_offline:
             return super().current_trial(trial)
-        found = self._creations.ask_for(trial)
+        found = self._pending.ask_for(trial)
         return found if isinstance(found, Trial) else next(map(self._stored_trial, found), None)
 
     def put_trial(self, trial: Trial) -> None:
         """See `Protocol.put_trial`."""
-        self._creations.put(TRIAL, _plain(trial_to_document(trial)))
+        self._pending.put(TRIAL, _plain(trial_to_document(trial)))
 
     # -- queries ---------------------------------------------------------------------------------
 
@@ -262,7 +262,7 @@ class OutboxProtocol(Protocol):
     @property
     def is_unreachable(self) -> bool:
         """See `Protocol.is_unreachable`."""
-        return self._creations.may_go_on_alone and self.outbox.is_known_unreachable
+        return self._pending.may_work_offline and self.outbox.is_known_unreachable
 
     @property
     def dropped_count(self) -> int:
@@ -285,16 +285,16 @@ class OutboxProtocol(Protocol):
 
     def flush(self, timeout: float | None = None) -> None:
         """See `Protocol.flush`."""
-        unsettled = self._creations.unsettled
+        unsettled = self._pending.unsettled
         self.outbox.flush(timeout)
-        self._creations.settle(unsettled, timeout)
+        self._pending.settle(unsettled, timeout)
 
     def persist(self, timeout: float | None = None) -> None:
         """See `Protocol.persist`."""
-        unsettled = self._creations.unsettled
+        unsettled = self._pending.unsettled
         self.outbox.persist(timeout)
         if not self.outbox.waiting:
-            self._creations.settle(unsettled, timeout)
+            self._pending.settle(unsettled, timeout)
 
     def close(self) -> None:
         """`persist` what was logged, then release the connection; a later call opens it again."""
@@ -357,7 +357,7 @@ class OutboxProtocol(Protocol):
 
     def _stored_trial(self, document: Document) -> Trial:
         """A trial as the store has it, which settles what this process knew of it."""
-        self._creations.settle_trials([document])
+        self._pending.settle_trials([document])
         return self._trial(document)
 
     def _pages(self, trial: bytes | str) -> Callable[[str, str, int, int], Mapping[str, Any]]:

@@ -12,6 +12,7 @@ from track.persistence.local import FileProtocol
 from track.persistence.remote import write_json
 from track.serialization import from_json, to_json
 from track_protocol.errors import BadArguments, UsageError
+from track_protocol.locations import sidecar_of
 from track_protocol.model.entities import Project, Trial, TrialGroup
 from track_protocol.uri import Uri
 
@@ -123,7 +124,7 @@ class LocalStorage:
         if kwargs:
             raise BadArguments(f"commit takes file_name_override only, not {', '.join(kwargs)}")
         name = Path(self._named(file_name_override))
-        if name.exists() and _is_store(name):
+        if _is_store(name):
             raise UsageError(
                 f"{name} is a store, and this is a copy of it: change the store with FileProtocol, or name "
                 "another file with file_name_override"
@@ -173,9 +174,12 @@ def load_database(json_name: str | os.PathLike[str]) -> LocalStorage:
     name = os.fspath(json_name)
     path = Path(Uri.parse(name).path if name.startswith(("file:", "pickled:")) else name)
     storage = LocalStorage(str(path))
-    if not path.exists():
+    if _is_store(path):
+        found = _stored(path)
+    elif path.exists():
+        found = _written(path)
+    else:
         return storage
-    found = _stored(path) if _is_store(path) else _written(path)
     for project in found["projects"]:
         storage._add(project, storage.projects, storage.project_names)
     for group in found["groups"]:
@@ -186,10 +190,12 @@ def load_database(json_name: str | os.PathLike[str]) -> LocalStorage:
 
 
 def _is_store(path: Path) -> bool:
-    """Whether it is no file that `LocalStorage.commit` or `Protocol.commit` wrote."""
+    """Whether a ``file:`` store is there, and not what `LocalStorage.commit` or `Protocol.commit` wrote."""
+    if not path.exists():
+        return sidecar_of(path).exists()
     with path.open("rb") as file:
         start = file.read(64).lstrip()
-    # Ours begins with its format; what was written for a person to keep begins with the projects.
+    # Ours begins with its format; a file that `commit` wrote begins with the projects.
     return not start.replace(b" ", b"").replace(b"\n", b"").startswith(b'{"projects"')
 
 

@@ -126,7 +126,7 @@ class AimTracker(BaseTracker[AimConfig]):
                 repo=config.repo,
                 experiment=config.experiment,
                 system_tracking_interval=config.system_tracking_interval,
-                # Packages, environment variables and git remotes are nobody's business unasked.
+                # Packages, environment variables and git remotes are private unless the user asks for them.
                 log_system_params=False,
                 capture_terminal_logs=config.capture_terminal_logs,
             )

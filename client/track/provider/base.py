@@ -48,7 +48,7 @@ class BaseTrackerRun(ABC):
         """Say which labels the values to come carry, in the place of those before.
 
         Args:
-            context: such as ``{"phase": "train"}``; part of what tells series apart.
+            context: such as ``{"phase": "train"}``; part of what identifies a series.
         """
 
     @abstractmethod

@@ -27,7 +27,7 @@ class TrackConfig(_Config):
         tags: of the trials.
         ranks: which ranks log. ``all`` needs ``torch.distributed`` and a store that processes share.
         rewind: when a run continues, points of steps behind that of the loaded state leave their series and
-            are kept as superseded.
+            are stored as superseded.
     """
 
     provider: Literal["track"] = "track"
@@ -47,7 +47,7 @@ class AimConfig(_Config):
             repository if there is none.
         experiment: of the runs.
         system_tracking_interval: seconds between two checks of processor and memory; None for never.
-        capture_terminal_logs: whether Aim also keeps what the program prints.
+        capture_terminal_logs: whether Aim also stores what the program prints.
     """
 
     provider: Literal["aim"] = "aim"

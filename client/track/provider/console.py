@@ -98,10 +98,10 @@ class ConsoleTracker(BaseTracker[ConsoleConfig]):
 
 def _summary(found: list[float]) -> str:
     finite = [value for value in found if math.isfinite(value)]
-    told = [f"n={len(found)}"]
+    parts = [f"n={len(found)}"]
     if finite:
-        told += [f"mean={statistics.fmean(finite):.6g}", f"sd={statistics.pstdev(finite):.6g}"]
-        told += [f"min={min(finite):.6g}", f"max={max(finite):.6g}"]
+        parts += [f"mean={statistics.fmean(finite):.6g}", f"sd={statistics.pstdev(finite):.6g}"]
+        parts += [f"min={min(finite):.6g}", f"max={max(finite):.6g}"]
     if len(finite) < len(found):
-        told.append(f"not finite={len(found) - len(finite)}")
-    return " ".join(told)
+        parts.append(f"not finite={len(found) - len(finite)}")
+    return " ".join(parts)

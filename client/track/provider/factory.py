@@ -34,7 +34,7 @@ class _Registered:
 
 
 AnyTrackerConfig = Annotated[BaseModel, _Registered()]
-"""The configuration of any provider, told apart by its field ``provider``; a type for fields of your own
+"""The configuration of any provider, distinguished by its field ``provider``; a type for fields of your own
 configurations, too."""
 
 

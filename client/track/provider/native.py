@@ -81,7 +81,7 @@ class NativeTracker(BaseTracker[TrackConfig]):
 
     @property
     def _logs(self) -> bool:
-        """Whether this rank logs: one that does not keeps no state, either."""
+        """Whether this rank logs; only one that does has state."""
         return self._config.ranks == "all" or is_first()
 
     @contextmanager
@@ -149,10 +149,10 @@ class NativeTracker(BaseTracker[TrackConfig]):
                 )
             return self._first(self._client(stack), properties)
         if not is_first():
-            told = from_first(None)
-            if "failed" in told:
-                raise TrackError(f"rank 0 could not open the run: {told['failed']}")
-            return self._stored(self._client(stack), told["trial"])
+            answer = from_first(None)
+            if "failed" in answer:
+                raise TrackError(f"rank 0 could not open the run: {answer['failed']}")
+            return self._stored(self._client(stack), answer["trial"])
         try:
             client = self._client(stack)
             logger = self._first(client, properties)

@@ -13,7 +13,7 @@ __all__ = ["NullRun", "NullTracker"]
 
 
 class NullRun(BaseTrackerRun):
-    """Takes everything and keeps nothing."""
+    """Accepts everything and stores nothing."""
 
     def set_step(self, step: int) -> None:
         """See `BaseTrackerRun.set_step`."""
@@ -29,7 +29,7 @@ class NullRun(BaseTrackerRun):
 
 
 class NullTracker(BaseTracker[NullConfig]):
-    """Opens runs that keep nothing."""
+    """Opens runs that store nothing."""
 
     @classmethod
     def from_config(cls, config: NullConfig) -> Self:

@@ -44,7 +44,7 @@ class OutputCapture:
     Args:
         store: logs lines by their names, without waiting; False when there is no trial yet.
         names: of the standard output and the standard error.
-        n_entries: how many lines of each are kept.
+        n_entries: maximum lines of each that are stored.
 
     Raises:
         UsageError: `n_entries` is less than 1.
@@ -74,7 +74,7 @@ class OutputCapture:
         self._thread.start()
 
     def end(self) -> None:
-        """Put back what was there before, unless somebody else put something there, and store the rest."""
+        """Restore the streams, unless other code has replaced them since, and store the rest."""
         if self._ended.is_set():
             return
         self._ended.set()
@@ -92,7 +92,7 @@ class OutputCapture:
         self.save()
 
     def save(self) -> None:
-        """Log what was printed since the last time; a child that was forked meanwhile keeps it to itself."""
+        """Log what was printed since the last time, except in a child that was forked meanwhile."""
         # Not for ever: a signal handler must not wait for a thread that waits for what it interrupted.
         if self._pid == os.getpid() and self._lock.acquire(timeout=_LOCK_TIMEOUT_S):
             try:

@@ -1,6 +1,6 @@
 """Resuming a stored trial: which one it is, and how this process joins it.
 
-Oríon, a hyper-parameter optimiser, tells the scripts that it starts by variables where their trials belong:
+Oríon, a hyper-parameter optimiser, sets variables that say where the trials of its scripts belong:
 
 | variable | meaning |
 | --- | --- |

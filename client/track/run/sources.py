@@ -31,7 +31,7 @@ class Sources:
     Attributes:
         root: the folder that all of them are in.
         files: the executed file first.
-        description: which file is executed, and what git says: `track.logger.TrialLogger.log_code` tells.
+        description: which file is executed, and what git says: see `track.logger.TrialLogger.log_code`.
         left_out: why which files are not in `files`.
     """
 
@@ -78,7 +78,7 @@ def _is_module(main: object) -> bool:
 
 
 def _loaded(root: Path) -> Iterator[Path]:
-    """Files of the modules that are loaded and lie below a folder, without those that were installed."""
+    """Files of the modules that are loaded from below a folder, without those that were installed."""
     installed = [Path(path).resolve() for path in sysconfig.get_paths().values()]
     installed = [path for path in installed if not root.is_relative_to(path)]
     for module in list(sys.modules.values()):

@@ -118,7 +118,7 @@ def _of_autograd(tensor: Any) -> GraphData:
         return {"nodes": [leaf], "edges": []}
     nodes: list[dict[str, Any]] = []
     edges: list[dict[str, Any]] = []
-    # Functions are stored in it, since PyTorch makes their Python objects anew when nobody has them.
+    # It holds the functions: PyTorch makes their Python objects anew when nothing refers to them.
     named: dict[Any, str] = {}
 
     def enter(function: Any, shape: Any) -> tuple[str, Iterator[Any]]:
@@ -151,6 +151,6 @@ def _of_autograd(tensor: Any) -> GraphData:
 
 
 def _shape_of(function: Any) -> Any:
-    """The shape of what a function gives; empty where this PyTorch does not tell."""
-    told = getattr(function, "_input_metadata", None)
-    return told[0].shape if told else ()
+    """The shape of what a function gives; empty where this PyTorch does not say."""
+    inputs = getattr(function, "_input_metadata", None)
+    return inputs[0].shape if inputs else ()

@@ -149,7 +149,7 @@ class Experiment:
         return sorted(records, key=by_step)
 
     def get_metric_summary(self, run_id: int) -> dict[str, dict[str, Any]]:
-        """Statistics of each metric of a run, as the store keeps them beside the points."""
+        """Statistics of each metric of a run, as the store has them beside the points."""
         trial = self.trial(run_id)
         summary = None if trial is None else getattr(trial.metrics, "summary", None)
         return (
@@ -186,11 +186,11 @@ class Experiment:
 
 
 def created_at(trial: Trial) -> float | None:
-    """When a trial was made, in seconds since the epoch, or else last heard of; None when nothing tells."""
+    """When a trial was made, in seconds since the epoch, or else its last heartbeat, or None."""
     for name in (CREATED_AT, _HEARTBEAT):
-        told = trial.metadata.get(name)
-        if isinstance(told, int | float):
-            return float(told)
+        moment = trial.metadata.get(name)
+        if isinstance(moment, int | float):
+            return float(moment)
     return None
 
 

@@ -265,13 +265,13 @@ class ExperimentDBManager:
     def get_metric_summary(self, run_id: int) -> dict[str, dict[str, Any]]:
         """Statistics of each metric: min, max, mean, std, last, n, first_step and last_step.
 
-        Those of a store are kept beside its points, which need not be read for them.  NaN and infinities
+        A store has them beside its points, which need not be read for them.  NaN and infinities
         count in `n` only.
         """
         return self._runs.get_metric_summary(run_id)
 
     def get_comp_graph(self, graph_id: int) -> dict[str, Any] | None:
-        """A computation graph by its id, as `get_comp_graphs` tells it, or None."""
+        """A computation graph by its id, as `get_comp_graphs` returns it, or None."""
         return self._runs.get_comp_graph(graph_id)
 
     def get_comp_graphs(self, run_id: int) -> list[dict[str, Any]]:

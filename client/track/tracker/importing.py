@@ -74,7 +74,7 @@ def import_database(
         database: where from.
         protocol: the store.
         project: name of the project that the runs become trials of.
-        show: told how many records remain to be looked at.
+        show: called with the number of records that remain.
 
     Raises:
         ImportFailed: something could not be stored.
@@ -153,24 +153,24 @@ class _Import:
 
     def _new_trial(self, run: LegacyRun, number_taken: bool, counts: Mapping[str, int]) -> Trial:
         trial_id = self._id_of(run)
-        told: dict[str, Any] = {
+        imported: dict[str, Any] = {
             "database": str(self._database.path),
             "run_id": run.run_id,
             "status": run.status,
         }
         renamed = {storable_name(name): name for name in counts if storable_name(name) != name}
         if renamed:
-            told["metrics"] = storable(renamed, "metrics")
+            imported["metrics"] = storable(renamed, "metrics")
         parameters = storable(run.config, "config")
         if not _is_same(run.config):
-            told["config"] = storable({"text": run.config_text}, "config")["text"]
+            imported["config"] = storable({"text": run.config_text}, "config")["text"]
         return Trial(
             name=run.name,
             parameters=parameters,
             metadata={
                 RUN_ID: uncounted(trial_id) if number_taken else run.run_id,
                 CREATED_AT: run.created_at,
-                IMPORTED: told,
+                IMPORTED: imported,
             },
             project_id=self._project.uid,
             status=Status.Suspended,
@@ -239,7 +239,7 @@ def _gathered(points: Iterator[tuple[str, Point]]) -> Iterator[tuple[str, list[P
 
 
 def _is_same(config: Mapping[str, Any]) -> bool:
-    """Whether a configuration can be kept as it is."""
+    """Whether a configuration can be stored as it is."""
     try:
         normalise(dict(config), "config")
     except BadValue:

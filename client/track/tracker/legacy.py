@@ -61,7 +61,7 @@ class LegacyRun:
     Attributes:
         run_id: its number.
         name: need not be unique.
-        created_at: seconds since the epoch; None when the database does not tell.
+        created_at: seconds since the epoch; None when the database does not say.
         status: running, completed or failed.
         config_text: JSON, as it was stored.
     """
@@ -238,10 +238,10 @@ class LegacyDatabase:
             "WHERE run_id = ? ORDER BY rowid"
         )
         for name, step, wall_time, *values in self._rows(table, query, run_id):
-            told = dict(zip(fields, values, strict=True))
+            record = dict(zip(fields, values, strict=True))
             if table == HISTOGRAMS:
-                told = {field: _listed(value) for field, value in told.items()}
-            yield str(name), {"step": _number(step, _BYTES_OF_INTEGERS), "wall_time": wall_time, **told}
+                record = {field: _listed(value) for field, value in record.items()}
+            yield str(name), {"step": _number(step, _BYTES_OF_INTEGERS), "wall_time": wall_time, **record}
 
     # -- inside ----------------------------------------------------------------------------------
 
@@ -329,8 +329,8 @@ def _info(run: LegacyRun, counts: Mapping[str, int]) -> RunInfo:
 def _grouped(media: Iterator[tuple[str, dict[str, Any]]]) -> dict[str, list[dict[str, Any]]]:
     """By name, each by step."""
     found: dict[str, list[dict[str, Any]]] = {}
-    for name, told in media:
-        found.setdefault(name, []).append(told)
+    for name, record in media:
+        found.setdefault(name, []).append(record)
     return {name: sorted(some, key=step_of) for name, some in found.items()}
 
 

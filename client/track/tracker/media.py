@@ -32,7 +32,7 @@ GRAPH_NAME: Final = "computation"
 """Name of the series of a run's computation graphs."""
 
 _STRIDE: Final = 2**49
-"""More than any number of a run: so the id of a graph tells its run, and the first one's is the run's."""
+"""More than any number of a run: so the id of a graph gives its run, and the first one's is the run's."""
 
 
 def run_of_graph(graph_id: int) -> int:
@@ -122,7 +122,7 @@ def graphs_of(protocol: Protocol, trial: Trial) -> list[dict[str, Any]]:
 def histograms_of(protocol: Protocol, trial: Trial) -> dict[str, list[dict[str, Any]]]:
     """The histograms of a run by name, each by step."""
 
-    def told(series: Any, index: int) -> dict[str, Any]:
+    def record_of(series: Any, index: int) -> dict[str, Any]:
         document = series.values[index]
         return {
             "bucket_edges": list(document["edges"]),
@@ -130,13 +130,13 @@ def histograms_of(protocol: Protocol, trial: Trial) -> dict[str, list[dict[str, 
             **{name: document[name] for name in ("n", "nan", "posinf", "neginf", "min", "max")},
         }
 
-    return _by_name(protocol, trial, HISTOGRAM, told)
+    return _by_name(protocol, trial, HISTOGRAM, record_of)
 
 
 def images_of(protocol: Protocol, trial: Trial) -> dict[str, list[dict[str, Any]]]:
     """The images of a run by name, each by step, as raw bytes."""
 
-    def told(series: Any, index: int) -> dict[str, Any]:
+    def record_of(series: Any, index: int) -> dict[str, Any]:
         pixels = decode_png(series.content(index))
         return {
             "width": pixels.width,
@@ -145,7 +145,7 @@ def images_of(protocol: Protocol, trial: Trial) -> dict[str, list[dict[str, Any]
             "image_data": pixels.data,
         }
 
-    return _by_name(protocol, trial, IMAGE, told)
+    return _by_name(protocol, trial, IMAGE, record_of)
 
 
 def texts_of(protocol: Protocol, trial: Trial) -> dict[str, list[dict[str, Any]]]:
@@ -154,12 +154,12 @@ def texts_of(protocol: Protocol, trial: Trial) -> dict[str, list[dict[str, Any]]
 
 
 def _by_name(
-    protocol: Protocol, trial: Trial, kind: str, told: Callable[[Any, int], dict[str, Any]]
+    protocol: Protocol, trial: Trial, kind: str, record_of: Callable[[Any, int], dict[str, Any]]
 ) -> dict[str, list[dict[str, Any]]]:
     found = {}
     for name, series in protocol.fetch_media(trial, kind).items():
         entries = [
-            {"step": step, "wall_time": at, **told(series, index)}
+            {"step": step, "wall_time": at, **record_of(series, index)}
             for index, (step, at) in enumerate(zip(series.steps, series.times, strict=True))
         ]
         found[name] = sorted(entries, key=step_of)

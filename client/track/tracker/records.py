@@ -1,4 +1,4 @@
-"""What a tracker tells of runs and of their points, in the documented fields."""
+"""What a tracker returns of runs and of their points, in the documented fields."""
 
 from __future__ import annotations
 
@@ -68,9 +68,9 @@ def by_step(record: RecordInfo) -> tuple[bool, float]:
     return _rank(record.step)
 
 
-def step_of(told: Mapping[str, Any]) -> tuple[bool, float]:
+def step_of(record: Mapping[str, Any]) -> tuple[bool, float]:
     """The same for what is reported of media."""
-    return _rank(told["step"])
+    return _rank(record["step"])
 
 
 def _rank(step: Any) -> tuple[bool, float]:

@@ -1,6 +1,6 @@
-"""Numbers of runs: small, one after the other, and each given once, whoever else starts runs.
+"""Numbers of runs: small, one after the other, and each given once, whatever other processes start runs.
 
-The last number is kept with a group of the experiment's project, and taken by an atomic update of it.  A
+The last number is stored with a group of the experiment's project, and taken by an atomic update of it.  A
 trial that came about without it (the store was unreachable, or another API made the trial) is numbered by its
 id: such numbers are large, and differ as ids do.
 """
@@ -68,7 +68,7 @@ def reserve(protocol: Protocol, group: TrialGroup, least: int) -> int | None:
             # Somebody else was faster, who therefore has the number.
             known = protocol.get_trial_group(group)
     except (ServerUnreachable, StoreError):
-        pass  # a run is not kept from starting by this
+        pass  # this does not stop a run from starting
     return None
 
 

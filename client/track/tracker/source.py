@@ -29,8 +29,8 @@ def storable_name(name: str) -> str:
     except BadValue:
         digest = hashlib.sha256(name.encode("utf-8", "surrogatepass")).hexdigest()[:_DIGITS]
         shown = "".join(letter if letter.isprintable() else "?" for letter in name)
-        kept = shown.encode("utf-8", "replace")[: MAX_NAME_BYTES - _DIGITS - 1].decode("utf-8", "ignore")
-        return f"{kept}~{digest}"
+        prefix = shown.encode("utf-8", "replace")[: MAX_NAME_BYTES - _DIGITS - 1].decode("utf-8", "ignore")
+        return f"{prefix}~{digest}"
 
 
 def time_of(at: Any, run: LegacyRun) -> float:
@@ -55,47 +55,49 @@ def missing_media(
         name of the series, kind, the thing itself, step and time.
     """
     stored: Mapping[str, Mapping[str, Any]] = trial.media
-    for told in database.get_comp_graphs(run.run_id):
+    for record in database.get_comp_graphs(run.run_id):
         known = stored.get(GRAPH, {}).get(GRAPH_NAME)
-        at = time_of(told["created_at"], run)
+        at = time_of(record["created_at"], run)
         # A graph that is saved again replaces the one before.
         if known is None or at > known["last_time"]:
-            yield GRAPH_NAME, GRAPH, graph_media(told["graph"]), None, at
+            yield GRAPH_NAME, GRAPH, graph_media(record["graph"]), None, at
     for table, (kind, make) in _MAKERS.items():
         there = Counter[str]()
         for kept_as in (kind, FILE):
             for name, summary in stored.get(kept_as, {}).items():
                 there[name] += summary["count"]
-        for name, told in database.media(table, run.run_id):
+        for name, record in database.media(table, run.run_id):
             if there[storable_name(name)]:
                 there[storable_name(name)] -= 1
                 continue
-            media = _made(kind, make, told)
-            yield name, media.kind, media, told["step"], time_of(told["wall_time"], run)
+            media = _made(kind, make, record)
+            yield name, media.kind, media, record["step"], time_of(record["wall_time"], run)
 
 
-def _made(kind: str, make: Callable[[Mapping[str, Any]], Media], told: Mapping[str, Any]) -> Media:
-    """The media that a row means; what is none of that kind is kept as it is, as a file."""
+def _made(kind: str, make: Callable[[Mapping[str, Any]], Media], record: Mapping[str, Any]) -> Media:
+    """The media that a row means; what cannot be one of that kind is stored as it is, as a file."""
     try:
-        media = make(told)
+        media = make(record)
         check_media(kind, media.document)
     except (BadValue, TypeError):
-        content = told.get("image_data")
+        content = record.get("image_data")
         name = f"{kind}.json"
         if isinstance(content, bytes):
-            name = f"{told['width']}x{told['height']}x{told['channels']}.raw"
+            name = f"{record['width']}x{record['height']}x{record['channels']}.raw"
         else:
-            content = json.dumps(dict(told), default=repr).encode()
+            content = json.dumps(dict(record), default=repr).encode()
         digest = hashlib.sha256(content).hexdigest()
         return Media(FILE, {"name": name, "digest": digest, "size": len(content)}, content)
     return media
 
 
 _MAKERS: Final[Mapping[str, tuple[str, Callable[[Mapping[str, Any]], Media]]]] = {
-    HISTOGRAMS: (HISTOGRAM, lambda told: histogram_media(told["bucket_edges"], told["bucket_counts"])),
+    HISTOGRAMS: (HISTOGRAM, lambda record: histogram_media(record["bucket_edges"], record["bucket_counts"])),
     IMAGES: (
         IMAGE,
-        lambda told: image_media(told["width"], told["height"], told["channels"], told["image_data"]),
+        lambda record: image_media(
+            record["width"], record["height"], record["channels"], record["image_data"]
+        ),
     ),
-    TEXTS: (TEXT, lambda told: media_of(TEXT, told["content"])),
+    TEXTS: (TEXT, lambda record: media_of(TEXT, record["content"])),
 }

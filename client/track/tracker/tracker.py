@@ -213,7 +213,7 @@ class Tracker(ExperimentReader):
 
         Args:
             status: ``'completed'``, ``'failed'`` or, for one that is to continue elsewhere, ``'running'``.
-                Within an ``except`` block, a run that failed keeps the exception.
+                Within an ``except`` block, a run that failed stores the exception.
 
         Raises:
             NoActiveRun: there is none.
@@ -267,7 +267,7 @@ class Tracker(ExperimentReader):
         self._logger = self.current_run_id = self.current_run_name = None
         self._write = self._no_run
         assert ended is not None
-        # As at the end of its block: what ended it is kept, all of it is saved, and signals are left alone.
+        # As at the end of its block: what ended it is stored, all is saved, signal handlers are restored.
         logger.__exit__(exc_type, exc_val, exc_tb)
         return ended
 

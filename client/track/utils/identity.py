@@ -1,7 +1,7 @@
 """Who this user is toward the other end of an encrypted socket, and whom this user accepts there.
 
-Both ends show a certificate.  By default they are the same one, which lies in a file that only its user can
-read: so two programs of one user on one machine know each other without being told anything.
+Both ends show a certificate.  By default they are the same one, which is in a file that only its user can
+read: so two programs of one user on one machine know each other without any configuration.
 """
 
 from __future__ import annotations
@@ -121,7 +121,8 @@ def _read_private(path: Path) -> str:
     if found.st_uid not in (os.geteuid(), 0) or found.st_mode & 0o077:
         raise AuthenticationError(
             f"{path} may be read by others (mode {stat.S_IMODE(found.st_mode):04o}, user {found.st_uid}): "
-            "who has it is taken for you. Unless somebody has, chmod 600 it; else remove it to get a new one"
+            "anybody who has it can act as you. chmod 600 it if nobody has copied it; otherwise remove "
+            "it to get a new one"
         )
     return text
 

@@ -52,7 +52,7 @@ class RingOutputDecorator:
             self.file.flush()
 
     def raw(self) -> str:
-        """What is kept as one text, with its line ends."""
+        """The kept lines as one text, with its line ends."""
         with self._lock:
             return "".join(f"{line}\n" for line in self._lines) + self._begun
 

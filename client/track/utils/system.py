@@ -18,7 +18,7 @@ def get_gpu_name() -> str | None:
     """The name of the GPU that this process computes on, such as ``Tesla V100-SXM2-16GB``; None without one.
 
     A torch that the program has loaded is asked first, since it knows the current device; then the first
-    GPU counts that the driver or ``nvidia-smi`` tells of.
+    GPU counts that the driver or ``nvidia-smi`` report.
     """
     return _from_torch(sys.modules.get("torch")) or _from_driver() or _from_program()
 

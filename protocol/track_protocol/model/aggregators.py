@@ -1,4 +1,4 @@
-"""How many logged values become what is kept: all of them, the last ones, the latest, or statistics.
+"""How logged values are aggregated: all of them, the last ones, the latest, or statistics.
 
 An aggregator is passed around as a callable without arguments that makes one; those made by `lazy`
 also have a ``spec``, the short list by which a server knows which one to make.
@@ -29,7 +29,7 @@ _MAX_OBSERVATIONS: Final = 2**31 - 1
 
 
 class Aggregator:
-    """Base of the aggregators; a subclass says what it keeps of the values appended to it."""
+    """Base of the aggregators; a subclass defines what is stored of the values appended to it."""
 
     spec: list[Any] | None = None
     """Wire form of the aggregator, or None when only this process knows how to make it."""
@@ -44,7 +44,7 @@ class Aggregator:
         raise NotImplementedError
 
     def to_json(self, short: bool = False) -> Any:
-        """What is kept, as JSON values; `short` leaves out what is only needed to go on."""
+        """The state as JSON values; `short` leaves out what is only needed to continue."""
         raise NotImplementedError
 
     @staticmethod
@@ -96,7 +96,7 @@ class RingAggregator(Aggregator):
         self.spec = ["ring", n, self._ring.dtype]
 
     def append(self, other: Any) -> None:
-        """Take one value; the oldest one goes when `n` are kept.
+        """Take one value; at `n` values the oldest one is dropped.
 
         Raises:
             BadValue: the ring's type cannot hold the value.
@@ -109,7 +109,7 @@ class RingAggregator(Aggregator):
         return self._ring.last()
 
     def to_json(self, short: bool = False) -> list[Any]:
-        """The kept values, oldest first."""
+        """The stored values, oldest first."""
         return self._ring.to_list()
 
     @staticmethod
@@ -184,7 +184,7 @@ class StatAggregator(Aggregator):
 
     @staticmethod
     def from_json(data: Mapping[str, Any]) -> StatAggregator:
-        """An aggregator that goes on from the (full or short) JSON of another.
+        """An aggregator that continues from the (full or short) JSON of another.
 
         Raises:
             BadValue: it is not such JSON.

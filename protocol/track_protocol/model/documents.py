@@ -59,6 +59,10 @@ _TRIAL: Final[Mapping[str, Any]] = {
 }
 
 
+_TIMES: Final = ("created", "started", "ended")
+"""What a store fills in."""
+
+
 def status_to_document(value: Status | CustomStatus) -> Document:
     """``{'value': int, 'name': str}``."""
     return {"value": value.value, "name": value.name}
@@ -87,12 +91,12 @@ def project_to_document(project: Project) -> Document:
 
 
 def project_from_document(document: Mapping[str, Any]) -> Project:
-    """The project of a document; its groups and trials are uids.
+    """The project of a document; its groups and trials are uids, none when the document does not say.
 
     Raises:
         BadArguments: a key is missing or of another type.
     """
-    fields = _taken("project", document, _PROJECT)
+    fields = _taken("project", {"groups": [], "trials": [], **document}, _PROJECT)
     return Project(
         _uid=fields["uid"],
         name=fields["name"],
@@ -116,12 +120,12 @@ def group_to_document(group: TrialGroup) -> Document:
 
 
 def group_from_document(document: Mapping[str, Any]) -> TrialGroup:
-    """The group of a document; its trials are uids.
+    """The group of a document; its trials are uids, none when the document does not say.
 
     Raises:
         BadArguments: a key is missing or of another type.
     """
-    fields = _taken("group", document, _GROUP)
+    fields = _taken("group", {"trials": [], **document}, _GROUP)
     return TrialGroup(
         _uid=fields["uid"],
         name=fields["name"],
@@ -152,6 +156,9 @@ def trial_to_document(trial: Trial) -> Document:
         "metrics": {},
         "chronos": {},
         "media": {},
+        "created": trial.created,
+        "started": trial.started,
+        "ended": trial.ended,
     }
 
 
@@ -193,6 +200,7 @@ def trial_from_document(
         errors=list(fields["errors"]),
         id=fields["id"],
         media=fields.get("media", {}),
+        **{name: fields.get(name) for name in _TIMES},
     )
 
 

@@ -177,6 +177,9 @@ class Trial:
         status: where it is in its life.
         errors: texts of the errors that ended it.
         id: 16 bytes made by the client that created it; None when it never had one.
+        created: when the store made it, in seconds since the epoch; None before that.
+        started: when it was first started; None if it never was.
+        ended: when it last ended; None while it has not, and again once it is resumed.
     """
 
     _hash: str | None = None
@@ -195,6 +198,9 @@ class Trial:
     errors: list[str] = dataclasses.field(default_factory=list)
     id: bytes | None = dataclasses.field(default=None, repr=False, kw_only=True)
     media: Mapping[str, Mapping[str, Any]] = dataclasses.field(default_factory=dict, kw_only=True)
+    created: float | None = dataclasses.field(default=None, kw_only=True)
+    started: float | None = dataclasses.field(default=None, kw_only=True)
+    ended: float | None = dataclasses.field(default=None, kw_only=True)
 
     @property
     def uid(self) -> str:

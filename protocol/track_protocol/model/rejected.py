@@ -1,4 +1,4 @@
-"""Rejected records: what a store set aside because it can never be stored, and what of it is kept."""
+"""Rejected records: quarantined because they can never be stored, and what is stored of them instead."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ POINTS: Final = "points"
 """What stands for the method of points, which are no call."""
 
 KEPT_BYTES: Final = 64 * 1024
-"""Most bytes of a rejected record's content that are kept."""
+"""Maximum bytes of a rejected record's content that are stored."""
 
 MOST_KEPT: Final = 3_000
 """Most rejected operations of one session that a store keeps: a program that goes on for days with what can
@@ -81,7 +81,7 @@ class Rejected:
 
     @property
     def whole(self) -> bool:
-        """Whether all of the content was kept."""
+        """Whether all of the content was stored."""
         return len(self.content) == self.size
 
     def within(self, first: int, last: int) -> list[int]:

@@ -78,7 +78,7 @@ class RingBuffer:
         self._next = 0
 
     def append(self, item: Any) -> None:
-        """Take one value; the oldest one goes when `size` are kept.
+        """Take one value; at `size` values the oldest one is dropped.
 
         Raises:
             BadValue: the ring's type cannot hold the value.
@@ -97,7 +97,7 @@ class RingBuffer:
         return self._values[self._next - 1] if self._values else None
 
     def to_list(self) -> list[Any]:
-        """The kept values, oldest first."""
+        """The stored values, oldest first."""
         values = self._values.tolist()
         return values if len(values) < self.size else values[self._next :] + values[: self._next]
 

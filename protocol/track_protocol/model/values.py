@@ -1,7 +1,7 @@
 """The edge: what a user may log, and the plain form of it that the wire and the stores carry.
 
 A value is refused here, in the caller's own stack and with the path of the offending part, so that
-nothing that cannot be kept ever reaches an outbox.  Foreign types (numpy, torch, argparse …) are
+nothing that cannot be stored ever reaches an outbox.  Foreign types (numpy, torch, argparse …) are
 recognised without importing the packages that define them.
 """
 
@@ -64,7 +64,7 @@ def normalise(value: Any, where: str = "value") -> Any:
         where: name of the value in messages, such as ``parameters``.
 
     Raises:
-        BadValue: the value, or a part of it, cannot be kept; the message names the part and its type.
+        BadValue: the value, or a part of it, cannot be stored; the message names the part and its type.
     """
     kind = type(value)
     if kind is float or kind is bool or value is None or (kind is int and INT_MIN <= value <= INT_MAX):
@@ -191,14 +191,14 @@ def _plain(value: Any, path: _Path, depth: int) -> Any:
     convert = converter_of(value)
     if convert is None:
         _refuse(
-            path, f"an object of type {_type_name(value)} cannot be kept: log a number, a text or str(it)"
+            path, f"an object of type {_type_name(value)} cannot be stored: log a number, a text or str(it)"
         )
     try:
         nearer = convert(value)
     except Exception as error:  # noqa: BLE001  # foreign code may raise anything: say where
-        _refuse(path, f"an object of type {_type_name(value)} cannot be kept: {error}")
+        _refuse(path, f"an object of type {_type_name(value)} cannot be stored: {error}")
     if type(nearer) is type(value):
-        _refuse(path, f"an object of type {_type_name(value)} cannot be kept: its plain form is itself")
+        _refuse(path, f"an object of type {_type_name(value)} cannot be stored: its plain form is itself")
     return _plain(nearer, path, depth)
 
 
@@ -249,11 +249,11 @@ def _dict(value: dict[Any, Any], path: _Path, depth: int) -> dict[Any, Any]:
 def _key(key: Any, path: _Path, depth: int) -> Any:
     plain = _plain(key, path, depth)
     if type(plain) not in _KEY_TYPES:
-        _refuse(path, f"a key of type {_type_name(key)} cannot be kept: use a str, a number or a tuple")
+        _refuse(path, f"a key of type {_type_name(key)} cannot be stored: use a str, a number or a tuple")
     try:
         hash(plain)
     except TypeError:
-        _refuse(path, "a key that holds a set cannot be kept: use a str, a number or a tuple of them")
+        _refuse(path, "a key that holds a set cannot be stored: use a str, a number or a tuple of them")
     return plain
 
 

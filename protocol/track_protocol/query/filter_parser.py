@@ -1,6 +1,6 @@
-"""Reads filters; what they are is told by `track_protocol.query.filters`.
+"""Parses filters; `track_protocol.query.filters` describes them.
 
-A hand-written descent over the text: nothing in it is ever evaluated, and every mistake is told with its
+A hand-written descent over the text: nothing in it is ever evaluated, and every error names its
 column and what was expected there.
 """
 
@@ -68,7 +68,7 @@ def parse_filter(text: str) -> Filter | None:
     """The filter that a text is; None for a blank one.
 
     Raises:
-        BadQuery: it is none; the message tells the column and what was expected.
+        BadQuery: it is none; the message names the column and what was expected.
     """
     if len(text) > MAX_FILTER:
         raise BadQuery(f"a filter has at most {MAX_FILTER:,} characters, not {len(text):,}")
@@ -84,7 +84,7 @@ def query_of(text: str, kind: Kind = "trial", uids: FindUids | None = None) -> d
         uids: finds projects and groups by name; without it, groups go by their uid only.
 
     Raises:
-        BadQuery: the filter cannot be understood; the message tells where.
+        BadQuery: the filter cannot be understood; the message says where.
     """
     filter = parse_filter(text)
     return {} if filter is None else normalise_query(filter_query(filter, kind, uids))

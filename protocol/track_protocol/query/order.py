@@ -30,6 +30,7 @@ FIELDS: Final[Mapping[Kind, tuple[str, ...]]] = {
     "trial": (
         *("id", *_COMMON, "hash", "revision", "version", "tags", "parameters", "errors"),
         *("project_id", "group_id", "status", "metrics", "chronos", "media"),
+        *("created", "started", "ended"),
     ),
 }
 """The fields of each kind of document."""

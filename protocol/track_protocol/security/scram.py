@@ -1,12 +1,12 @@
 """SCRAM-SHA-256 and SCRAM-SHA-256-PLUS (RFC 5802, RFC 7677) as exchanges without I/O.
 
 Inside TLS the mechanism is always the PLUS one, bound to the server's certificate by
-``tls-server-end-point`` (RFC 5929), so that nobody can relay a login through a session of their
-own.  Without a binding (plain text on loopback) it is SCRAM-SHA-256.
+``tls-server-end-point`` (RFC 5929), so that a login cannot be relayed through another
+session.  Without a binding (plain text on loopback) it is SCRAM-SHA-256.
 
     client                              server
     first()            ── n=user ──▶    identify()
-                       ◀── s, i ────    challenge()     salt and iterations, a mock's for a stranger
+                       ◀── s, i ────    challenge()     salt and iterations, a mock for an unknown user
     final()            ── proof ───▶    conclude()      refuses, or proves that it knows the verifier
     verify()           ◀── proof ───
 """
@@ -60,7 +60,7 @@ _UNBOUND: Final = (
 
 @dataclass(frozen=True, slots=True)
 class Verifier:
-    """What a server keeps of a secret: enough to check a proof of it, not to log in with (RFC 5802).
+    """What a server stores of a secret: enough to check a proof of it, not to log in with (RFC 5802).
 
     Attributes:
         salt: random bytes, one value for each user.
@@ -116,7 +116,7 @@ def mechanism_for(binding: bytes | None) -> str:
 
 
 def make_verifier(secret: Secret | str, *, iterations: int | None = None) -> Verifier:
-    """Derive what the server keeps; takes about a third of a second for a person's password.
+    """Derive what the server stores; takes about a third of a second for a person's password.
 
     Args:
         secret: a generated token or a password.
@@ -224,7 +224,7 @@ class ServerExchange:
             return bytes(_SALT_BYTES), b"", b"", TOKEN_ITERATIONS
 
         # The package reads the name and wants the keys in one step.  The name is read here with keys that
-        # nobody uses, so that whoever looks the verifier up may take its time.
+        # nobody uses, so that the verifier may be looked up later, and slowly.
         with _refusing("the login cannot be started"):
             self._server(name_of).set_client_first(client_first)
         self._client_first = client_first
@@ -232,14 +232,14 @@ class ServerExchange:
         return self._username
 
     def challenge(self, verifier: Verifier | None, mock_secret: bytes) -> str:
-        """Salt and iterations of the user; for a stranger, ones that cannot be told from real ones.
+        """Salt and iterations of the user; for an unknown user, ones that look like real ones.
 
         Args:
-            verifier: the user's, None for a stranger.
-            mock_secret: the key from which the challenges for strangers are derived; at least 32
+            verifier: the user's, None for an unknown user.
+            mock_secret: the key from which the challenges for unknown users are derived; at least 32
                 bytes that only this server knows and that stay the same.
         """
-        # The mock is made for everybody, so that a stranger takes no longer than a user.
+        # The mock is made for every user, so that the time does not reveal which users exist.
         mock = _mock_verifier(mock_secret, self._username)
         found = verifier or mock
         keys = found.salt, found.stored_key, found.server_key, found.iterations
@@ -252,8 +252,8 @@ class ServerExchange:
         """The server's own proof, given that the client's is right.
 
         Raises:
-            AuthenticationError: it is not.  The text is the same for a stranger and for a wrong
-                password; another one tells of a wrong channel binding, which depends on neither.
+            AuthenticationError: it is not.  The text is the same for an unknown user and for a wrong
+                password; a wrong channel binding, which depends on neither, has another one.
         """
         from scramp import ScramException
 

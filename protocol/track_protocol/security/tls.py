@@ -51,7 +51,7 @@ JOIN_URI: Final = "the join URI"
 _PIN: Final = re.compile(r"sha256:[A-Za-z0-9_-]{42}[AEIMQUYcgkosw048]")
 _MOST_PINS: Final = 2
 _REMEDY: Final = (
-    "Ask whoever runs the server for its pin (it prints it when it starts); if the new one is right, "
+    "Ask the operator of the server for its pin (it prints it when it starts); if the new one is right, "
     "put it in place of the old one"
 )
 
@@ -63,7 +63,7 @@ _CLOCK_SKEW: Final = datetime.timedelta(days=1)
 
 
 class TlsSession(Protocol):
-    """The part of `ssl.SSLSocket` and `ssl.SSLObject` that tells what the handshake agreed on."""
+    """The part of `ssl.SSLSocket` and `ssl.SSLObject` that says what the handshake agreed on."""
 
     def version(self) -> str | None: ...
 
@@ -153,7 +153,7 @@ def check_pin(pins: Sequence[str], der: bytes, *, origin: str = JOIN_URI, remedy
     expected = " or ".join(pins) or "no pin at all"
     raise PinMismatch(
         f"the server shows the key {shown}, but {origin} expects {expected}: it has a new identity, or "
-        f"somebody sits between you and it. No password or token was sent. {remedy}"
+        f"an attacker sits between you and it. No password or token was sent. {remedy}"
     )
 
 

@@ -48,12 +48,12 @@ class Answers:
         """The answer that `event` completes, or None while parts of it are missing.
 
         Raises:
-            RemoteProtocolError: nobody waits for it, its parts are no encoded value, or a page is no list.
+            RemoteProtocolError: its call is not pending, its parts do not decode, or a page is no list.
             FrameTooLarge: the answers that wait exceed `ANSWER_LIMIT`.
         """
         answer = self._waiting.get(event.call_id)
         if answer is None:
-            raise RemoteProtocolError(f"an answer to call {event.call_id}, which nobody waits for")
+            raise RemoteProtocolError(f"an answer to call {event.call_id}, which is not pending")
         if isinstance(event, ErrorReceived):
             self._forget(event.call_id)
             return event

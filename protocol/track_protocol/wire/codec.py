@@ -227,7 +227,7 @@ def decode_counted(data: bytes | bytearray | memoryview) -> Any:
 
 
 def decode_own(data: bytes | bytearray | memoryview) -> Any:
-    """Decode what this side has encoded and kept under a checksum; `encode` has looked at it then.
+    """Decode what this side has encoded and stored under a checksum; `encode` has checked it then.
 
     That takes half the time of `decode`.
 

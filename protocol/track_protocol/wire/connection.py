@@ -1,7 +1,7 @@
 """The conversation between a client and a server, without any I/O.
 
-Feed it the bytes that came in and it gives events; tell it what to say and it gives the bytes to
-send.  What may be said when is one table, `TRANSITIONS`::
+Feed it the bytes that came in and it gives events; call its `send_…` methods and it gives the bytes to
+send.  Which side may send what, and when, is one table, `TRANSITIONS`::
 
     START --HELLO(client)--> GREETING --HELLO(server)--> LOGIN
     LOGIN --AUTH(client)--> CHALLENGE --AUTH(server)--> PROOF --AUTH(client)--> VERDICT
@@ -50,6 +50,7 @@ from track_protocol.wire.frames import (
     GREETING_LIMIT,
     FrameKind,
     FrameReader,
+    check_items,
     encode_frame,
     frame_fields,
 )
@@ -217,13 +218,13 @@ class Connection:
     def _event(self, body: bytes) -> Event | None:
         """The event of a frame; None for one that is not the owner's business.
 
-        A client sends frames of 1 MiB, which may hold a million items: decoding them takes a second, in
-        which nobody else would be served, and 64 times their memory.  So the items are counted first, which
+        Decoding takes a microsecond and 64 bytes of memory an item.  So the items are counted first, which
         is cheap: the count ends after a few steps, and what is left counts as one item a byte.
         """
         charge = 0
         if self.side is Side.SERVER and self.state is State.OPEN:
             items, left = count_items(body, steps=_STEPS)
+            check_items(items)
             charge = len(body) + _ITEM_BYTES * (items + left)
             if left or items > _LIGHT_ITEMS:
                 self._undecoded = Undecoded(body, charge)

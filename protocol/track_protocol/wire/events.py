@@ -10,8 +10,8 @@ from typing import Any, Final
 from track_protocol.errors import RemoteProtocolError
 from track_protocol.security.tokens import Secret
 from track_protocol.wire.batch import Batch, batch_from_wire
-from track_protocol.wire.codec import decode
-from track_protocol.wire.frames import FrameKind, frame_fields
+from track_protocol.wire.codec import count_items, decode_counted
+from track_protocol.wire.frames import FrameKind, check_items, frame_fields
 from track_protocol.wire.link import Rejection
 
 __all__ = [
@@ -187,8 +187,11 @@ class Undecoded:
 
         Raises:
             RemoteProtocolError: its body is no value in the wire's form, or no frame.
+            FrameTooLarge: it has too many items.
         """
-        kind, fields = frame_fields(decode(self.body))
+        items, _ = count_items(self.body)
+        check_items(items)
+        kind, fields = frame_fields(decode_counted(self.body))
         return kind, event_from_frame(kind, fields, from_client=True)
 
 

@@ -8,13 +8,28 @@ from typing import Any, Final
 from track_protocol.errors import EncryptionMismatch, FrameTooLarge, LocalProtocolError, RemoteProtocolError
 from track_protocol.wire.codec import encode
 
-__all__ = ["FRAME_LIMIT", "GREETING_LIMIT", "FrameKind", "FrameReader", "encode_frame", "frame_fields"]
+__all__ = [
+    "FRAME_LIMIT",
+    "GREETING_LIMIT",
+    "ITEMS_LIMIT",
+    "FrameKind",
+    "FrameReader",
+    "check_items",
+    "encode_frame",
+    "frame_fields",
+]
 
 GREETING_LIMIT: Final = 4 * 1024
 """Largest frame, in bytes, before the peers have proved themselves."""
 
 FRAME_LIMIT: Final = 1024 * 1024
 """Largest frame, in bytes, afterwards."""
+
+ITEMS_LIMIT: Final = 256 * 1024
+"""Most items in a frame from a client: what honest ones send takes four bytes an item or more.
+
+An item takes some 64 bytes of memory and a microsecond, so a megabyte of empty maps would take a second.
+"""
 
 _TLS_ALERT: Final = 0x15
 _TLS_HANDSHAKE: Final = 0x16
@@ -53,6 +68,18 @@ def encode_frame(kind: FrameKind, fields: list[Any], limit: int = FRAME_LIMIT) -
             f"a {kind.name} of {len(body):,} bytes exceeds the limit of {limit:,}: send less at once"
         )
     return len(body).to_bytes(4, "big") + body
+
+
+def check_items(count: int) -> None:
+    """Refuse a frame of so many items.
+
+    Raises:
+        FrameTooLarge: it has more than `ITEMS_LIMIT`.
+    """
+    if count > ITEMS_LIMIT:
+        raise FrameTooLarge(
+            f"a frame of {count:,} items exceeds the limit of {ITEMS_LIMIT:,}: send less at once"
+        )
 
 
 def frame_fields(value: Any) -> tuple[FrameKind, list[Any]]:
@@ -95,7 +122,7 @@ class FrameReader:
         """The next whole frame's body, or None while it is incomplete.
 
         Raises:
-            FrameTooLarge: the length exceeds `limit`; told before the body is awaited.
+            FrameTooLarge: the length exceeds `limit`; raised before the body arrives.
             EncryptionMismatch: the stream starts like TLS.
         """
         buffer = self._buffer

@@ -52,8 +52,8 @@ class ClientLogin:
         """
         if mechanism == PASSWORD and self._may_reveal:
             return f"{self._username}\0{self._secret.reveal()}"
-        # Exactly one mechanism is accepted: a server, or whoever sits before it, cannot ask for a weaker
-        # one.  RFC 5802 section 6 tells a downgrade by the GS2 flag "y", which needs two to choose from.
+        # Exactly one mechanism is accepted: a server, or a relay before it, cannot ask for a weaker
+        # one.  RFC 5802 section 6 detects a downgrade by the GS2 flag "y", which needs two to choose from.
         if mechanism != mechanism_for(self._binding):
             raise AuthenticationError(_refused(mechanism))
         self._exchange = ClientExchange(self._username, self._secret, self._binding)

@@ -7,10 +7,10 @@ from collections.abc import Sequence
 
 from track_server.engine.jobs import Job
 
-__all__ = ["Turns"]
+__all__ = ["FairQueue"]
 
 
-class Turns:
+class FairQueue:
     """Jobs that wait; those of a session keep their order, and the server's own are ahead of all."""
 
     def __init__(self) -> None:

@@ -5,36 +5,34 @@
 
 from __future__ import annotations
 
+import logging
 import time
 import traceback
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field, replace
 from typing import Any, Final, Protocol
 
 from track_protocol.errors import (
-    BadArguments,
     InternalError,
-    ItemNotFound,
     PermissionDenied,
     RPCCallFailure,
     SequenceGap,
-    SeriesDamaged,
     SessionFenced,
     StoreError,
-    UnknownMethod,
     error_from_wire,
 )
-from track_protocol.wire.batch import Batch, Op
+from track_protocol.wire.batch import Batch, Op, PointsOp
 from track_protocol.wire.codec import decode, encode
 from track_protocol.wire.link import Acked, Rejection
-from track_protocol.wire.methods import Access, method_named
-from track_server.engine.slices import portions
+from track_protocol.wire.methods import METHODS, Access, method_named
+from track_server.engine.slices import MAX_SERIES, Slice, slices
 from track_server.methods.dispatch import WRITES, apply_op
-from track_server.methods.rejected import rejections_of, set_aside
-from track_server.storage.contract import SessionState, Transaction, View
+from track_server.methods.points import check_points
+from track_server.methods.rejected import quarantine, rejections_of
+from track_server.storage.contract import SessionState, View, Wanted
+from track_server.storage.unit_of_work import UnitOfWork
 
 __all__ = [
-    "TURN",
     "UNFINISHED",
     "AttachJob",
     "Attached",
@@ -45,22 +43,24 @@ __all__ = [
     "LeaveJob",
     "Outcome",
     "Writer",
-    "bound",
+    "has_room",
     "session_of",
     "waits",
 ]
 
+_log = logging.getLogger(__name__)
+
 Outcome = Any
 """What a job ends with: `Acked` for a batch, encoded bytes for a call, `Attached`, or a `TrackError`."""
 
-TURN: Final = 0.1
-"""Seconds of a transaction behind which what is left is left to the next one, and others have their turn."""
+_SLICE_S: Final = 0.01
+"""Seconds of one batch behind which the rest of it is left to the next transaction."""
+
+_MAX_PENDING_SERIES: Final = 4 * MAX_SERIES
+"""Series with new points behind which the rest is left to the next transaction: they cost time at its end."""
 
 UNFINISHED: Final = object()
-"""The outcome of a job that goes on in the next transaction."""
-
-_FOR_GOOD: Final = (BadArguments, ItemNotFound, UnknownMethod, PermissionDenied, SeriesDamaged)
-"""Faults of the record itself: trying again cannot help, so it must not block what is behind it."""
+"""The outcome of a job that continues in the next transaction."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,7 +92,14 @@ class Attached:
 
 
 class Job(Protocol):
-    """Something to do in a transaction, and whom to tell after the commit."""
+    """Something to do in a transaction, and whom to tell after the commit.
+
+    Attributes:
+        careful: each of its records is handed to the backend by itself, so that one which the backend
+            refuses is found; set when a transaction of this job alone has failed.
+    """
+
+    careful: bool
 
     @property
     def writer(self) -> Writer | None:
@@ -106,17 +113,18 @@ class Job(Protocol):
     def saves(self) -> bool:
         """Whether the store's main file has to be brought up to date before anybody is told."""
 
-    def run(self, tx: Transaction) -> Outcome:
+    @property
+    def wanted(self) -> Wanted:
+        """What has to be loaded for it; what is missing here is loaded when it is asked for."""
+
+    def run(self, tx: UnitOfWork) -> Outcome:
         """Do it; a `TrackError` may be the outcome, an exception undoes the transaction.
 
         After the outcome `UNFINISHED` it is run again, in the next transaction.
         """
 
-    def survive(self, error: Exception) -> bool:
-        """After an exception that only this job can have caused: True to run it again, changed."""
 
-
-def session_of(view: View, writer: Writer) -> SessionState:
+def session_of(view: View | UnitOfWork, writer: Writer) -> SessionState:
     """What is known of a writer's session.
 
     Raises:
@@ -128,7 +136,7 @@ def session_of(view: View, writer: Writer) -> SessionState:
     return state
 
 
-def _held(tx: Transaction, writer: Writer) -> SessionState:
+def _held(tx: UnitOfWork, writer: Writer) -> SessionState:
     state = session_of(tx, writer)
     if writer.epoch < state.epoch:
         raise SessionFenced(
@@ -152,16 +160,19 @@ class AttachJob:
     writer: Writer
     done: Callable[[Outcome], None]
     saves: bool = False
+    careful: bool = False
 
-    def run(self, tx: Transaction) -> Outcome:
+    @property
+    def wanted(self) -> Wanted:
+        """The session."""
+        return Wanted(sessions={self.writer.sid})
+
+    def run(self, tx: UnitOfWork) -> Outcome:
+        """See `Job.run`."""
         state = session_of(tx, self.writer)
         state = replace(state, epoch=state.epoch + 1)
         tx.put_session(state)
         return Attached(replace(self.writer, epoch=state.epoch), state.last_seq)
-
-    def survive(self, error: Exception) -> bool:
-        """There is nothing to leave out."""
-        return False
 
 
 @dataclass(slots=True)
@@ -172,47 +183,92 @@ class BatchJob:
     batch: Batch
     done: Callable[[Outcome], None]
     saves: bool = False
-    poison: dict[int, InternalError] = field(default_factory=dict)
-    at: int = 0
+    careful: bool = False
+    _slices: Iterator[Slice] = field(init=False, default_factory=lambda: iter(()))
+    _position: tuple[int, int] | None = field(init=False, default=None)
+    """The session's `last_seq` and `partial` as this job has left them, if nothing was undone since."""
+    _rejected: list[Rejection] = field(init=False, default_factory=list)
+    _spoilt: int = field(init=False, default=0)
+    """Number of a record of very many series whose first part was rejected, and with it the whole."""
 
-    def run(self, tx: Transaction) -> Outcome:
+    @property
+    def wanted(self) -> Wanted:
+        """The session, trials and series."""
+        wanted = Wanted(sessions={self.writer.sid})
+        if self._position is None:
+            for op in self.batch.ops:
+                _add_wanted(wanted, op)
+        return wanted
+
+    def run(self, tx: UnitOfWork) -> Outcome:
+        """See `Job.run`."""
         state, batch = _held(tx, self.writer), self.batch
-        rejected: list[Rejection] = []
-        if batch.first <= state.last_seq:
-            known = tx.rejected_of(state.sid, batch.first, batch.last)
-            rejected = rejections_of(known, batch.first, batch.last)
-        if batch.last <= state.last_seq:
-            return Acked(batch.last, rejected)
-        if batch.first > state.last_seq + 1:
-            return _gap(state, batch.first)
-        until = time.monotonic() + TURN
-        last = batch.last
-        for end, ops in portions(batch, state.last_seq):
-            last = end
-            for seq, op in ops:
-                self.at = seq
-                rejected += self._applied(tx, state, seq, op)
-            if time.monotonic() > until:
+        if (state.last_seq, state.partial) != self._position:
+            self._rejected = []
+            if batch.first <= state.last_seq:
+                known = tx.rejected_of(state.sid, batch.first, batch.last)
+                self._rejected = rejections_of(known, batch.first, batch.last)
+            if batch.last <= state.last_seq:
+                return Acked(batch.last, self._rejected)
+            if batch.first > state.last_seq + 1:
+                return _gap(state, batch.first)
+            self._slices = slices(batch, state.last_seq, state.partial)
+        until = time.monotonic() + _SLICE_S
+        for each in self._slices:
+            self._position = self._apply_slice(tx, state, each)
+            if time.monotonic() > until or not has_room(tx):
                 break
-        # The answer of an earlier call has arrived, since the client went on; it is not carried along.
-        tx.put_session(replace(state, last_seq=last, last_reply=None))
-        return Acked(last, rejected) if last == batch.last else UNFINISHED
+        assert self._position is not None, "there is a slice at least"
+        last, partial = self._position
+        # The answer of an earlier call has arrived, since the client has continued: it is not carried along.
+        tx.put_session(replace(state, last_seq=last, partial=partial, last_reply=None))
+        return Acked(last, self._rejected) if (last, partial) == (batch.last, 0) else UNFINISHED
 
-    def _applied(self, tx: Transaction, state: SessionState, seq: int, op: Op) -> list[Rejection]:
-        """Apply an operation; what is rejected of it."""
+    def _apply_slice(self, tx: UnitOfWork, state: SessionState, each: Slice) -> tuple[int, int]:
+        """Apply a slice; where the session is behind it."""
+        record = each.last_seq + 1 if each.partial else each.last_seq
+        if each.whole is not None and (rejected := self._tried(tx, state, each.whole, check_points)):
+            self._spoilt = record
+            self._rejected += rejected
+        if self._spoilt == record:
+            return record, 0  # also its other parts
+        for op in each.ops:
+            self._rejected += self._tried(tx, state, op, lambda tx, op: apply_op(tx, state.sid, op))
+        return each.last_seq, each.partial
+
+    def _tried(
+        self, tx: UnitOfWork, state: SessionState, op: Any, apply: Callable[[UnitOfWork, Any], object]
+    ) -> list[Rejection]:
+        """Apply an operation, as a whole or not at all; what is rejected of it."""
+        tx.start_record()
         try:
-            if seq in self.poison:
-                raise self.poison[seq]
-            apply_op(tx, state.sid, op)
-        except (*_FOR_GOOD, InternalError) as error:
-            return set_aside(tx, state.sid, state.user, self.batch.first, op, error)
+            apply(tx, op)
+            if self.careful:
+                tx.flush()
+        except StoreError:
+            raise
+        except Exception as error:  # noqa: BLE001 - whatever it is, the record must not block what is behind it
+            tx.undo_record()
+            return self._quarantined(tx, state, op, _as_failure(error, "record"))
+        tx.keep_record()
         return []
 
-    def survive(self, error: Exception) -> bool:
-        """Set the operation that failed aside, so that it does not block what is behind it."""
-        again = self.at not in self.poison
-        self.poison[self.at] = InternalError(f"the server failed on this record: {error!r}")
-        return again
+    def _quarantined(
+        self, tx: UnitOfWork, state: SessionState, op: Op, failure: RPCCallFailure
+    ) -> list[Rejection]:
+        tx.start_record()
+        rejected = quarantine(tx, state.sid, state.user, self.batch.first, op, failure)
+        try:
+            if self.careful:
+                tx.flush()
+        except StoreError:
+            raise
+        except Exception:  # noqa: BLE001 - whatever it is, the record must not block what is behind it
+            tx.undo_record()
+            _log.exception("a rejected record of session %s cannot be kept", state.sid.hex())
+            return rejected
+        tx.keep_record()
+        return rejected
 
 
 @dataclass(slots=True)
@@ -221,12 +277,21 @@ class CallJob:
 
     writer: Writer
     seq: int
-    handler: Callable[[Transaction, bytes], Any]
+    method: str
+    arguments: dict[str, Any]
     done: Callable[[Outcome], None]
     saves: bool = False
-    failure: InternalError | None = None
+    careful: bool = False
 
-    def run(self, tx: Transaction) -> Outcome:
+    @property
+    def wanted(self) -> Wanted:
+        """The session, and what the arguments name."""
+        wanted = Wanted(sessions={self.writer.sid})
+        _add_named(wanted, self.method, self.arguments)
+        return wanted
+
+    def run(self, tx: UnitOfWork) -> Outcome:
+        """See `Job.run`."""
         state = _held(tx, self.writer)
         if state.last_reply is not None and state.last_reply[0] == self.seq:
             return _outcome(state.last_reply[1])
@@ -236,21 +301,22 @@ class CallJob:
         tx.put_session(replace(state, last_seq=self.seq, last_reply=(self.seq, reply)))
         return _outcome(reply)
 
-    def _reply(self, tx: Transaction) -> bytes:
+    def _reply(self, tx: UnitOfWork) -> bytes:
+        tx.start_record()
         try:
-            if self.failure is not None:
-                raise self.failure
-            return b"+" + encode(self.handler(tx, self.writer.sid))
+            method = method_named(self.method, within=(Access.WRITE,))
+            checked = method.check(self.arguments)
+            reply = b"+" + encode(WRITES[self.method](tx, self.writer.sid, **checked))
+            if self.careful:
+                tx.flush()
         except StoreError:
             raise
-        except RPCCallFailure as error:
-            return b"-" + encode([error.code, str(error), error.trace])
-
-    def survive(self, error: Exception) -> bool:
-        """Answer with an error of the server's; the call changed nothing."""
-        again = self.failure is None
-        self.failure = InternalError(f"the server failed on this call: {error!r}", traceback.format_exc())
-        return again
+        except Exception as error:  # noqa: BLE001 - whatever it is, the caller waits for an answer
+            tx.undo_record()
+            failure = _as_failure(error, "call")
+            return b"-" + encode([failure.code, str(failure), failure.trace])
+        tx.keep_record()
+        return reply
 
 
 @dataclass(slots=True)
@@ -263,32 +329,55 @@ class LeaveJob:
     writer: Writer
     done: Callable[[Outcome], None]
     saves: bool = False
+    careful: bool = False
 
-    def run(self, tx: Transaction) -> Outcome:
+    @property
+    def wanted(self) -> Wanted:
+        """The session."""
+        return Wanted(sessions={self.writer.sid})
+
+    def run(self, tx: UnitOfWork) -> Outcome:
+        """See `Job.run`."""
         state = tx.session(self.writer.sid)
         if state is not None and state.epoch == self.writer.epoch and state.last_reply is not None:
             tx.put_session(replace(state, last_reply=None))
         return None
-
-    def survive(self, error: Exception) -> bool:
-        """There is nothing to leave out."""
-        return False
 
 
 @dataclass(slots=True)
 class ChangeJob:
     """A change of the server's own."""
 
-    change: Callable[[Transaction], Any]
+    change: Callable[[UnitOfWork], Any]
     done: Callable[[Outcome], None]
     saves: bool = False
+    careful: bool = False
     writer: None = None
 
-    def run(self, tx: Transaction) -> Outcome:
-        return self.change(tx)
+    @property
+    def wanted(self) -> Wanted:
+        """Nobody knows."""
+        return Wanted()
 
-    def survive(self, error: Exception) -> bool:
-        return False
+    def run(self, tx: UnitOfWork) -> Outcome:
+        """See `Job.run`."""
+        tx.start_record()
+        try:
+            outcome = self.change(tx)
+            if self.careful:
+                tx.flush()
+        except StoreError:
+            raise
+        except Exception as error:  # noqa: BLE001 - whatever it is, the others in the transaction are stored
+            tx.undo_record()
+            return _as_failure(error, "change of its own")
+        tx.keep_record()
+        return outcome
+
+
+def has_room(tx: UnitOfWork) -> bool:
+    """Whether a transaction can take more without taking too long at its end."""
+    return tx.pending_series < _MAX_PENDING_SERIES
 
 
 def waits(job: Job, unfinished: list[Job]) -> bool:
@@ -299,16 +388,35 @@ def waits(job: Job, unfinished: list[Job]) -> bool:
     )
 
 
+def _add_wanted(wanted: Wanted, op: Op) -> None:
+    if not isinstance(op, PointsOp):
+        _add_named(wanted, op.method, op.arguments)
+        return
+    wanted.trials.add(op.trial)
+    if len(op.names) <= MAX_SERIES:
+        wanted.series.update([(op.trial, op.kind, name) for name in op.names])
+
+
+def _add_named(wanted: Wanted, method: str, arguments: dict[str, Any]) -> None:
+    """What the typed parameters of a call name; nothing of it is checked yet."""
+    known = METHODS.get(method)
+    for parameter in known.parameters if known is not None else ():
+        value = arguments.get(parameter.name)
+        if parameter.type == "trial" and type(value) is bytes:
+            wanted.fields.add(value)
+        elif parameter.type == "digest" and type(value) is str:
+            wanted.blobs.add(value)
+
+
+def _as_failure(error: Exception, what: str) -> RPCCallFailure:
+    """The error itself if it is about the record, else that the server failed on it."""
+    if isinstance(error, RPCCallFailure):
+        return error
+    _log.error("the server failed on a %s, which changes nothing", what, exc_info=error)
+    trace = "".join(traceback.format_exception(error))
+    return InternalError(f"the server failed on this {what}: {error!r}", trace)
+
+
 def _outcome(reply: bytes) -> Outcome:
     """A remembered reply as an outcome: encoded bytes of the value, or the error."""
     return reply[1:] if reply[:1] == b"+" else error_from_wire(*decode(reply[1:]))
-
-
-def bound(name: str, arguments: dict[str, Any]) -> Callable[[Transaction, bytes], Any]:
-    """The call's handler with its checked arguments; an error of the caller's is raised when it runs."""
-
-    def run(tx: Transaction, by: bytes) -> Any:
-        checked = method_named(name, within=(Access.WRITE,)).check(arguments)
-        return WRITES[name](tx, by, **checked)
-
-    return run

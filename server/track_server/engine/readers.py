@@ -4,9 +4,10 @@ A turn makes one page: a whole small answer, or so much of a list as fits some b
 milliseconds, on a snapshot of its own.  Whoever asked submits the rest when the page was sent, so an
 answer takes no more memory and no more of a thread's time than its peer reads.
 
-The next turn belongs to the peer that has used the least time of those that wait.
-A peer that was idle starts level with that peer (start-time fair queueing): it does not wait behind
-what others have piled up, and gains nothing from having been idle.
+Turns are shared between the users that wait, and each user's between its peers: the next one belongs to
+the user, and then to the peer, that has used the least time.  Who was idle starts level with that one
+(start-time fair queueing): it does not wait behind what others have piled up, and gains nothing from having
+been idle.  One thread makes first pages only, so a small answer never waits until long ones have gone on.
 """
 
 from __future__ import annotations
@@ -16,8 +17,9 @@ import threading
 import time
 import traceback
 from collections import deque
-from collections.abc import Callable, Hashable
+from collections.abc import Callable, Hashable, Iterable, Iterator
 from dataclasses import dataclass, field
+from itertools import islice
 from typing import Any, Final
 
 from track_protocol.errors import InternalError, TooBusy, TrackError
@@ -28,19 +30,24 @@ from track_server.methods.dispatch import READS
 from track_server.methods.read import Listing
 from track_server.storage.contract import Snapshot, Store
 
-__all__ = ["PAGE_BYTES", "Page", "ReaderPool", "Rest"]
+__all__ = ["PAGE_BYTES", "Page", "Peer", "ReaderPool", "Rest"]
 
 _log = logging.getLogger(__name__)
 
-PAGE_BYTES: Final = 128 * 1024
+PAGE_BYTES: Final = 64 * 1024
 """A page of a list ends behind so many bytes; one document may be longer."""
 
-_PAGE_S: Final = 0.02
+_PAGE_S: Final = 0.01
 """A page of a list ends behind so many seconds."""
 
-_FIRST_DOCUMENTS: Final = 8
+_FIRST_DOCUMENTS: Final = 2
 _MOST_DOCUMENTS: Final = 256
 """Documents that are read by one statement, at first and at most."""
+
+Peer = tuple[Hashable, Hashable]
+"""Who asks: a user, and one of its connections."""
+
+_NOBODY: Final[Peer] = (None, None)
 
 _LEAST_COST_S: Final = 1e-5
 """What a turn costs at least, so that a peer of many tiny reads takes turns too."""
@@ -70,11 +77,12 @@ class Page:
 
 @dataclass(frozen=True, slots=True)
 class _Read:
-    """One page that waits for its turn; `make` opens no snapshot."""
+    """One page that waits for its turn."""
 
     method: str
     make: Callable[[Snapshot], Page]
     done: Callable[[Any], None]
+    goes_on: bool
 
 
 @dataclass(slots=True)
@@ -84,6 +92,18 @@ class _Line:
     used_s: float
     reads: deque[_Read] = field(default_factory=deque)
     running: int = 0
+
+    @property
+    def is_idle(self) -> bool:
+        return not (self.reads or self.running)
+
+
+@dataclass(slots=True)
+class _User:
+    """The peers of one user, and the time that their turns have used."""
+
+    used_s: float
+    lines: dict[Hashable, _Line] = field(default_factory=dict)
 
 
 class ReaderPool:
@@ -95,21 +115,26 @@ class ReaderPool:
         threads: how many reads run at once.
     """
 
-    def __init__(self, store: Store, recovery: Recovery, threads: int = 2) -> None:
+    def __init__(self, store: Store, recovery: Recovery, threads: int = 3) -> None:
         self._store = store
         self._recovery = recovery
-        self._lines: dict[Hashable, _Line] = {}
+        self._users: dict[Hashable, _User] = {}
         self._condition = threading.Condition()
         self._closing = False
         self._threads = [
-            threading.Thread(target=self._run, name=f"track-reader-{number}", daemon=True)
+            threading.Thread(
+                target=self._run,
+                args=(number > 0 or threads == 1,),
+                name=f"track-reader-{number}",
+                daemon=True,
+            )
             for number in range(threads)
         ]
         for thread in self._threads:
             thread.start()
 
     def submit(
-        self, method: str, arguments: dict[str, Any], done: Callable[[Any], None], peer: Hashable = None
+        self, method: str, arguments: dict[str, Any], done: Callable[[Any], None], peer: Peer = _NOBODY
     ) -> None:
         """Answer a read.
 
@@ -117,7 +142,7 @@ class ReaderPool:
             method: a name of the method table.
             arguments: what the peer sent; checked here.
             done: called on a reader's thread, with the first `Page` or a `TrackError`.
-            peer: who asks.
+            peer: who asks: a user, and one of its connections.
         """
 
         def make(view: Snapshot) -> Page:
@@ -127,20 +152,24 @@ class ReaderPool:
                 return _page(view, Rest(method, answer, 0))
             return Page(encode(answer))
 
-        self._submit(_Read(method, make, done), peer)
+        self._submit(_Read(method, make, done, goes_on=False), peer)
 
-    def submit_rest(self, rest: Rest, done: Callable[[Any], None], peer: Hashable = None) -> None:
+    def submit_rest(self, rest: Rest, done: Callable[[Any], None], peer: Peer = _NOBODY) -> None:
         """Make the next page of an answer; `done` is called with it, as by `submit`."""
-        self._submit(_Read(rest.method, lambda view: _page(view, rest), done), peer)
+        self._submit(_Read(rest.method, lambda view: _page(view, rest), done, goes_on=True), peer)
 
-    def _submit(self, read: _Read, peer: Hashable) -> None:
+    def _submit(self, read: _Read, peer: Peer) -> None:
+        name, connection = peer
         with self._condition:
             if not self._closing:
-                if peer not in self._lines:
-                    least = min((line.used_s for line in self._lines.values()), default=0.0)
-                    self._lines[peer] = _Line(least)
-                self._lines[peer].reads.append(read)
-                self._condition.notify()
+                user = self._users.get(name)
+                if user is None:
+                    user = self._users[name] = _User(_least(self._users.values()))
+                line = user.lines.get(connection)
+                if line is None:
+                    line = user.lines[connection] = _Line(_least(user.lines.values()))
+                line.reads.append(read)
+                self._condition.notify_all()  # not every thread may take it
                 return
         read.done(TooBusy("the store is closing: try again when it is back"))
 
@@ -152,45 +181,64 @@ class ReaderPool:
         for thread in self._threads:
             thread.join()
 
-    def _run(self) -> None:
-        while (turn := self._next_turn()) is not None:
-            line, read = turn
+    def _run(self, goes_on: bool) -> None:
+        """Take turns until the pool closes.
+
+        Args:
+            goes_on: whether this thread makes further pages of answers too.
+        """
+        while (turn := self._next_turn(goes_on)) is not None:
+            user, line, read = turn
             began = time.monotonic()
             try:
                 read.done(self._outcome(read))
             except Exception:  # noqa: BLE001 - it must not end a thread that others wait for
                 _log.exception("the answer of %s could not be handed over", read.method)
-            self._ended(line, time.monotonic() - began)
+            self._ended(user, line, time.monotonic() - began)
 
-    def _next_turn(self) -> tuple[_Line, _Read] | None:
+    def _next_turn(self, goes_on: bool) -> tuple[_User, _Line, _Read] | None:
         """The next read, None when the pool has closed."""
         with self._condition:
             while True:
-                waiting = [line for line in self._lines.values() if line.reads]
+                waiting = [
+                    (user.used_s, line.used_s, line.reads[0].goes_on, at)
+                    for at, (user, line) in enumerate(self._all_lines())
+                    if line.reads and (goes_on or not line.reads[0].goes_on)
+                ]
                 if waiting:
-                    line = min(waiting, key=lambda each: each.used_s)
+                    *_, at = min(waiting)
+                    user, line = next(islice(self._all_lines(), at, None))
                     line.running += 1
-                    return line, line.reads.popleft()
+                    return user, line, line.reads.popleft()
                 if self._closing:
                     return None
                 self._condition.wait()
 
-    def _ended(self, line: _Line, seconds: float) -> None:
+    def _all_lines(self) -> Iterator[tuple[_User, _Line]]:
+        return ((user, line) for user in self._users.values() for line in user.lines.values())
+
+    def _ended(self, user: _User, line: _Line, seconds: float) -> None:
         with self._condition:
             line.running -= 1
             line.used_s += max(seconds, _LEAST_COST_S)
-            self._lines = {peer: each for peer, each in self._lines.items() if each.reads or each.running}
+            user.used_s += max(seconds, _LEAST_COST_S)
+            user.lines = {name: each for name, each in user.lines.items() if not each.is_idle}
+            self._users = {name: each for name, each in self._users.items() if each.lines}
 
     def _outcome(self, read: _Read) -> Page | TrackError:
         try:
             with self._store.snapshot() as view:
                 return read.make(view)
         except TrackError as error:
-            self._recovery.note(error, reading=True)
+            self._recovery.record_failure(error, reading=True)
             return error
         except Exception as error:  # noqa: BLE001 - whatever it is, the caller waits for an answer
             _log.exception("the read %s failed", read.method)
             return InternalError(f"the server failed on this call: {error!r}", traceback.format_exc())
+
+
+def _least(waiting: Iterable[_User | _Line]) -> float:
+    return min((each.used_s for each in waiting), default=0.0)
 
 
 def _page(view: Snapshot, rest: Rest) -> Page:

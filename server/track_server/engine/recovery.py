@@ -27,14 +27,14 @@ __all__ = ["Recovery", "Reopened"]
 
 _log = logging.getLogger(__name__)
 
-_BACKOFF: Final = (0.1, 30.0)
-_PROVES_ITSELF: Final = 30.0
+_BACKOFF_S: Final = (0.1, 30.0)
+_PROVEN_AFTER_S: Final = 30.0
 """Seconds after which a store that was opened again counts as good, and is so at once the next time."""
 
-_ROOM_LASTS: Final = 10.0
+_ROOM_AFTER_S: Final = 10.0
 """Seconds without a full disk after which there is room; while it fills up, small things still find some."""
 
-_TELLS_AGAIN: Final = 600.0
+_LOG_AGAIN_S: Final = 600.0
 """Seconds after which a full disk is another one."""
 
 
@@ -58,21 +58,21 @@ class Recovery:
 
     def __init__(self, store: Reopened) -> None:
         self._store = store
-        self._guard = threading.Lock()
+        self._lock = threading.Lock()
         self._refusal: StoreError | None = None
         self._unsure = False
         self._failures = 0
-        self._told_full = False
+        self._logged_full = False
         self._attempts = 0
         self._retry_at = self._reopened_at = self._full_at = 0.0
 
     @property
-    def hindered(self) -> bool:
+    def blocked(self) -> bool:
         """Whether nothing may be written now."""
         return self._refusal is not None
 
-    def note(self, error: Exception, *, reading: bool = False) -> bool:
-        """Take notice of what went wrong with the store; any thread.
+    def record_failure(self, error: Exception, *, reading: bool = False) -> bool:
+        """Take note of what went wrong with the store; any thread.
 
         Args:
             error: what was raised.
@@ -81,7 +81,7 @@ class Recovery:
         Returns:
             whether it is of the kind that is dealt with, and told in the log, here.
         """
-        with self._guard:
+        with self._lock:
             if isinstance(error, StoreCorrupt):
                 self._damaged(error)
                 return True
@@ -93,14 +93,14 @@ class Recovery:
                 return True
         return False
 
-    def wrote(self) -> None:
-        """Take notice that something a client had sent was stored; the writer's thread."""
-        if self._told_full and time.monotonic() - self._full_at >= _ROOM_LASTS:
-            self._told_full = False
+    def record_success(self) -> None:
+        """Take notice that something a client had sent was stored; a writer thread."""
+        if self._logged_full and time.monotonic() - self._full_at >= _ROOM_AFTER_S:
+            self._logged_full = False
             _log.warning("%s has room again, and is written again", self._store.uri)
 
-    def admit(self) -> None:
-        """Let pass what is going to write, perhaps after opening the store again; the writer's thread.
+    def check_writable(self) -> None:
+        """Check that the store may be written, perhaps after opening it again; a writer thread.
 
         Raises:
             StoreFailed: the disk has failed, and the store could not be opened again yet.
@@ -111,8 +111,8 @@ class Recovery:
         if self._refusal is not None:
             raise type(self._refusal)(str(self._refusal))
 
-    def vouch(self) -> int:
-        """Say that everything that can be read is durable; any thread.
+    def check_durable(self) -> int:
+        """Check that everything that can be read is durable; any thread.
 
         Returns:
             a number; if it is the same behind a read as before it, the read has seen only such things.
@@ -120,7 +120,7 @@ class Recovery:
         Raises:
             StoreFailed: nobody knows.
         """
-        with self._guard:
+        with self._lock:
             if self._unsure:
                 raise StoreFailed(str(self._refusal))
             return self._failures
@@ -129,7 +129,7 @@ class Recovery:
         if self._refusal is not None:
             return
         now = time.monotonic()
-        if now - self._reopened_at > _PROVES_ITSELF:
+        if now - self._reopened_at > _PROVEN_AFTER_S:
             self._attempts = 0
         self._failures += 1
         self._unsure = True
@@ -151,13 +151,13 @@ class Recovery:
 
     def _full(self, error: StoreFull) -> None:
         now = time.monotonic()
-        if not self._told_full or now - self._full_at >= _TELLS_AGAIN:
-            self._told_full = True
+        if not self._logged_full or now - self._full_at >= _LOG_AGAIN_S:
+            self._logged_full = True
             _log.error("%s; what clients send is refused meanwhile, and they keep it", error)
         self._full_at = now
 
     def _postpone(self, now: float) -> None:
-        least, most = _BACKOFF
+        least, most = _BACKOFF_S
         self._retry_at = now + min(most, least * 2 ** (self._attempts - 1)) if self._attempts else now
         self._attempts = min(self._attempts + 1, 16)
 
@@ -165,7 +165,7 @@ class Recovery:
         try:
             self._store.reopen()
         except Exception as error:  # noqa: BLE001 - whatever it is, nothing may be written before it works
-            with self._guard:
+            with self._lock:
                 if isinstance(error, StoreCorrupt):
                     self._damaged(error)
                 self._postpone(time.monotonic())
@@ -173,7 +173,7 @@ class Recovery:
                 "%s could not be opened again yet: %s", self._store.uri, error, exc_info=_unforeseen(error)
             )
             return
-        with self._guard:
+        with self._lock:
             if isinstance(self._refusal, StoreFailed):
                 self._refusal = None
             self._unsure = False

@@ -1,42 +1,133 @@
-"""A batch of very many calls, in portions: the writer thread turns to others between two of them."""
+"""A batch of very many calls or series, in slices: the writer thread turns to others between two of them.
+
+A slice ends behind a record, so that a session can stop there for some time.  Only a record of very many
+series is divided itself: the session then remembers how many of them are stored (`SessionState.partial`).
+"""
 
 from __future__ import annotations
 
+from bisect import bisect_left
 from collections import deque
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
 from typing import Final
 
-from track_protocol.wire.batch import Batch, CallOp, Op, first_offset
+from track_protocol.wire.batch import Batch, CallOp, Op, PointsOp, first_offset
+from track_protocol.wire.columns import Column
+from track_server.storage.chunks import slice_column
 
-__all__ = ["PORTION", "portions"]
+__all__ = ["MAX_CALLS", "MAX_SERIES", "Slice", "slices"]
 
-PORTION: Final = 16
-"""Most calls in one portion.  Points are packed, and cost little beside them."""
+MAX_CALLS: Final = 16
+"""Most calls in one slice.  Points are packed, and cost little beside them."""
+
+MAX_SERIES: Final = 1_024
+"""About so many series are in one slice at most; a row of more is divided, by itself."""
 
 
-def portions(batch: Batch, last_seq: int) -> Iterator[tuple[int, list[tuple[int, Op]]]]:
-    """What of a batch is new to who has all up to `last_seq`, in portions that follow each other.
+@dataclass(frozen=True, slots=True)
+class Slice:
+    """Something of a batch that is applied in one transaction.
 
-    A portion holds all that is new up to a record, so that the session can end there for some time.
+    Attributes:
+        ops: what to apply.
+        last_seq: sequence number of the last record of which all is applied then.
+        partial: how many series of the record behind it are applied then.
+        whole: the row of which this is the first part, to be checked before any part is applied.
+    """
+
+    ops: list[Op]
+    last_seq: int
+    partial: int = 0
+    whole: PointsOp | None = None
+
+
+def slices(batch: Batch, last_seq: int, partial: int = 0) -> Iterator[Slice]:
+    """What of a batch is new to who has all up to `last_seq`, in slices that follow each other.
+
+    Args:
+        batch: the batch.
+        last_seq: the session's last record that is stored as a whole.
+        partial: how many series of the next one are stored.
 
     Returns:
-        (sequence number of the portion's last record, (sequence number of the operation's first record,
-        operation) pairs) of each portion; at least one.
+        at least one; the last one ends with the batch.
     """
-    new = batch.after(last_seq)
-    calls = sorted(op.offset for _, op in new if isinstance(op, CallOp))
-    waiting = deque(sorted(new, key=lambda each: each[0]) if len(calls) > PORTION else new)
+    new = [op for _, op in batch.after(last_seq)]
+    calls = sorted([op.offset for op in new if isinstance(op, CallOp)])
+    wide = {offset for op in new if _is_wide(op) for offset in _offsets(op)}
+    cuts = sorted({*calls[MAX_CALLS::MAX_CALLS], *wide, *(at + 1 for at in wide), *_after_many_series(new)})
+    if not cuts:
+        yield Slice(new, batch.last)
+        return
+    waiting = deque(sorted(new, key=first_offset))
     begun: list[Op] = []
-    for end in dict.fromkeys(calls[PORTION::PORTION]):
+    for end in sorted({*cuts, batch.count}):
         ops = begun
-        while waiting and waiting[0][0] < batch.first + end:
-            ops.append(waiting.popleft()[1])
-        heads = [head for op in ops if (head := op.before(end)) is not None]
-        begun = [tail for op in ops if (tail := op.after(end)) is not None]
-        if heads:
-            yield batch.first + end - 1, _numbered(batch, heads)
-    yield batch.last, [*_numbered(batch, begun), *waiting]
+        while waiting and first_offset(waiting[0]) < end:
+            ops.append(waiting.popleft())
+        halves = [_cut(op, end) for op in ops]
+        heads = [head for head, _ in halves if head is not None]
+        begun = [tail for _, tail in halves if tail is not None]
+        last = batch.first + end - 1
+        rows = [op for op in heads if _is_wide(op)]
+        for op in rows:
+            assert isinstance(op, PointsOp)
+            done = partial if last == last_seq + 1 else 0
+            yield from _parts(op, done, last)
+        heads = [op for op in heads if not _is_wide(op)]
+        if heads or (end == batch.count and not rows):
+            yield Slice(heads, last)
 
 
-def _numbered(batch: Batch, ops: list[Op]) -> list[tuple[int, Op]]:
-    return [(batch.first + first_offset(op), op) for op in ops]
+def _after_many_series(ops: Sequence[Op]) -> Iterator[int]:
+    """Offsets before which very many series are in operations of a few each."""
+    count = 0
+    for op in sorted(ops, key=first_offset):
+        count += len(op.names) if isinstance(op, PointsOp) else 0
+        if count > MAX_SERIES:
+            yield first_offset(op)
+            count = 0
+
+
+def _is_wide(op: Op) -> bool:
+    return isinstance(op, PointsOp) and len(op.names) > MAX_SERIES
+
+
+def _offsets(op: Op) -> Sequence[int]:
+    assert isinstance(op, PointsOp)
+    return range(op.offsets, op.offsets + len(op)) if isinstance(op.offsets, int) else op.offsets
+
+
+def _cut(op: Op, end: int) -> tuple[Op | None, Op | None]:
+    """What of an operation comes before the record at an offset, and the rest."""
+    if isinstance(op, CallOp):
+        return (op, None) if op.offset < end else (None, op)
+    offsets = _offsets(op)
+    row = bisect_left(offsets, end)
+    if row == 0 or row == len(op):
+        return (op, None) if row else (None, op)
+    return _rows(op, 0, row), _rows(op, row, len(op))
+
+
+def _rows(op: PointsOp, start: int, stop: int) -> PointsOp:
+    """Some rows of an operation, at the cost of these only: a batch may be cut very often."""
+
+    def some(column: Column) -> Column:
+        return slice_column(column, start, stop)
+
+    offsets = op.offsets + start if isinstance(op.offsets, int) else op.offsets[start:stop]
+    values = [some(column) for column in op.values]
+    return replace(op, offsets=offsets, steps=some(op.steps), times=some(op.times), values=values)
+
+
+def _parts(row: PointsOp, done: int, seq: int) -> Iterator[Slice]:
+    """The parts of a wide row of the record `seq`, of which so many series are stored."""
+    for start in range(done, len(row.names), MAX_SERIES):
+        stop = start + MAX_SERIES
+        aggregators = None if row.aggregators is None else row.aggregators[start:stop]
+        part = replace(
+            row, names=row.names[start:stop], aggregators=aggregators, values=row.values[start:stop]
+        )
+        is_last = stop >= len(row.names)
+        yield Slice([part], seq if is_last else seq - 1, 0 if is_last else stop, None if start else row)

@@ -19,18 +19,19 @@ from typing import Any, Final
 
 from track_protocol.errors import BadArguments, BadValue, ItemNotFound
 from track_protocol.model.media import MAX_BLOB_BYTES, PART_BYTES
-from track_server.storage.contract import Blob, Store, Transaction, View
+from track_server.storage.contract import Blob, Store, View
+from track_server.storage.unit_of_work import UnitOfWork, begin
 
-__all__ = ["KEPT_UNUSED", "Sweeper", "fetch_blob", "put_blob", "whole_blob"]
+__all__ = ["UNUSED_KEPT_S", "BlobCollector", "fetch_blob", "put_blob", "whole_blob"]
 
-KEPT_UNUSED: Final = 7 * 24 * 3600.0
+UNUSED_KEPT_S: Final = 7 * 24 * 3600.0
 """Seconds for which a blob is kept that nothing refers to."""
 
-_SWEEP_EVERY: Final = 600.0
-_SWEPT_AT_ONCE: Final = 16
+_LOOK_INTERVAL_S: Final = 600.0
+_MAX_REMOVED: Final = 16
 _PAGE: Final = 262_144
 _HASHED_AT_ONCE: Final = 2**20
-_MOST_SUMS: Final = 1_024
+_MAX_SUMS: Final = 1_024
 
 
 class _Sums(threading.local):
@@ -53,7 +54,7 @@ class _Sums(threading.local):
 
     def put(self, digest: str, stored: int, at: float, found: Any) -> None:
         """Keep the sum of so many bytes; of very many blobs, the newest ones."""
-        while len(self._sums) >= _MOST_SUMS:
+        while len(self._sums) >= _MAX_SUMS:
             del self._sums[next(iter(self._sums))]
         self._sums[digest] = stored, at, found
 
@@ -61,7 +62,7 @@ class _Sums(threading.local):
 _sums: Final = _Sums()
 
 
-def put_blob(tx: Transaction, digest: str, size: int, offset: int, data: bytes) -> None:
+def put_blob(tx: UnitOfWork, digest: str, size: int, offset: int, data: bytes) -> None:
     """Keep those bytes of a part that are not here yet.
 
     Raises:
@@ -98,7 +99,7 @@ def put_blob(tx: Transaction, digest: str, size: int, offset: int, data: bytes) 
         _append(tx, known, new)
 
 
-def _agreed(tx: Transaction, known: Blob, offset: int, data: bytes) -> Blob:
+def _agreed(tx: UnitOfWork, known: Blob, offset: int, data: bytes) -> Blob:
     """The blob without bytes that are not those of a part: nobody has compared them with the digest yet."""
     common = min(known.stored - offset, len(data))
     if common <= 0 or tx.blob_data(known.digest, offset, common) == data[:common]:
@@ -107,7 +108,7 @@ def _agreed(tx: Transaction, known: Blob, offset: int, data: bytes) -> Blob:
     return replace(known, stored=offset)
 
 
-def _append(tx: Transaction, known: Blob, data: bytes) -> None:
+def _append(tx: UnitOfWork, known: Blob, data: bytes) -> None:
     digest, size, now = known.digest, known.size, time.time()
     stored = max(known.stored, 0) + len(data)
     found = _sums.take(known)
@@ -132,7 +133,7 @@ def fetch_blob(view: View, digest: str, offset: int, limit: int) -> bytes:
     return view.blob_data(digest, offset, min(limit, _PAGE))
 
 
-def whole_blob(view: View, digest: str) -> Blob:
+def whole_blob(view: View | UnitOfWork, digest: str) -> Blob:
     """What is known of a blob that is here as a whole.
 
     Raises:
@@ -145,37 +146,37 @@ def whole_blob(view: View, digest: str) -> Blob:
     return blob
 
 
-def _sum_of(view: View, digest: str, size: int) -> Any:
+def _sum_of(view: View | UnitOfWork, digest: str, size: int) -> Any:
     found = hashlib.sha256()
     for offset in range(0, size, _HASHED_AT_ONCE):
         found.update(view.blob_data(digest, offset, _HASHED_AT_ONCE))
     return found
 
 
-class Sweeper:
+class BlobCollector:
     """Removes blobs that nothing has referred to for a while; belongs to the thread that writes."""
 
     def __init__(self, store: Store) -> None:
         self._store = store
         self._looked = time.monotonic()
 
-    def sweep(self) -> None:
+    def collect(self) -> None:
         """Look every ten minutes, and remove some.
 
         Raises:
             StoreError: the store could not be changed; nothing was removed.
         """
-        if time.monotonic() - self._looked >= _SWEEP_EVERY and not self.remove(time.time()):
+        if time.monotonic() - self._looked >= _LOOK_INTERVAL_S and not self.remove(time.time()):
             self._looked = time.monotonic()
 
     def remove(self, now: float) -> bool:
         """Remove some of what is unused by a time, in seconds since the epoch; whether there was any."""
         with self._store.snapshot() as view:
-            if not view.unused_blobs(now - KEPT_UNUSED, 1):
+            if not view.unused_blobs(now - UNUSED_KEPT_S, 1):
                 return False
-        tx = self._store.begin()
+        tx = begin(self._store)
         try:
-            for digest in tx.unused_blobs(now - KEPT_UNUSED, _SWEPT_AT_ONCE):
+            for digest in tx.unused_blobs(now - UNUSED_KEPT_S, _MAX_REMOVED):
                 tx.drop_blob(digest)
             tx.commit()
         except BaseException:

@@ -9,7 +9,8 @@ from track_protocol.errors import BadArguments
 from track_protocol.model.values import normalise
 from track_protocol.wire.schema import CHECKS
 from track_server.methods import leases, lookup
-from track_server.storage.contract import Document, Transaction
+from track_server.storage.contract import Document
+from track_server.storage.unit_of_work import UnitOfWork
 
 __all__ = ["new_project", "new_trial", "new_trial_group"]
 
@@ -35,7 +36,10 @@ _FIELDS: Final[Mapping[str, Mapping[str, tuple[type, ...]]]] = {
     },
 }
 _EMPTY: Final[Mapping[type, Callable[[], Any]]] = {dict: dict, list: list}
-_IGNORED: Final = frozenset({"uid", "groups", "trials", "metrics", "chronos", "media"})
+_IGNORED: Final = frozenset(
+    {"uid", "groups", "trials", "metrics", "chronos", "media", "created", "started", "ended"}
+)
+"""Fields of documents that the store itself fills in."""
 
 
 def _checked(kind: str, document: Mapping[str, Any]) -> Document:
@@ -55,27 +59,27 @@ def _checked(kind: str, document: Mapping[str, Any]) -> Document:
     return checked
 
 
-def new_project(tx: Transaction, project: Document) -> Document:
-    """The project with that uid, made if there is none."""
+def new_project(tx: UnitOfWork, project: Document) -> Document:
+    """The own fields of the project with that uid, which is made if there is none."""
     document = _checked("project", project)
-    existing = tx.project(document["uid"])
+    existing = tx.project_fields(document["uid"])
     if existing is None:
         tx.put_project(document)
-    return existing or lookup.project(tx, document["uid"])
+    return existing or document
 
 
-def new_trial_group(tx: Transaction, group: Document) -> Document:
-    """The group with that uid, made if there is none."""
+def new_trial_group(tx: UnitOfWork, group: Document) -> Document:
+    """The own fields of the group with that uid, which is made if there is none."""
     document = _checked("group", group)
-    existing = tx.group(document["uid"])
+    existing = tx.group_fields(document["uid"])
     if existing is None:
         if document["project_id"] is not None:
             lookup.check_project(tx, document["project_id"])
         tx.put_group(document)
-    return existing or lookup.group(tx, document["uid"])
+    return existing or document
 
 
-def new_trial(tx: Transaction, by: bytes, trial: Document, auto_increment: bool) -> Document | None:
+def new_trial(tx: UnitOfWork, by: bytes, trial: Document, auto_increment: bool) -> Document | None:
     """The trial with that id, made if there is none; None if its uid is another trial's."""
     document = _checked("trial", {"status": _STATUS_CREATED, **trial})
     if len(document["id"]) != 16:
@@ -83,13 +87,11 @@ def new_trial(tx: Transaction, by: bytes, trial: Document, auto_increment: bool)
     fits, wanted = CHECKS["status"]
     if not fits(document["status"]):
         raise BadArguments(f"field 'status' of a trial must be {wanted}")
-    known = tx.trial(document["id"])
-    if known is not None:
-        return known
-    revisions = tx.revisions(document["hash"])
-    if revisions and auto_increment:
-        following = 1 + max(lookup.trial_fields(tx, id)["revision"] for id in revisions[-1:])
-        document["revision"] = max(document["revision"], following)
+    if tx.has_trial(document["id"]):
+        return lookup.trial(tx, document["id"])
+    newest = tx.newest_revision(document["hash"]) if auto_increment else None
+    if newest is not None:
+        document["revision"] = max(document["revision"], newest + 1)
     if not 0 <= document["revision"] <= _LAST_REVISION:
         raise BadArguments(f"revision {document['revision']} of a trial is not in 0 to {_LAST_REVISION}")
     document["uid"] = f"{document['hash']}_{document['revision']}"
@@ -103,4 +105,5 @@ def new_trial(tx: Transaction, by: bytes, trial: Document, auto_increment: bool)
     leases.settle(tx, by, document, document["status"])
     if document["group_id"] is not None:
         tx.link(document["group_id"], document["id"])
-    return lookup.trial(tx, document["id"])
+    # It has no series yet: there is nothing to read for its summaries.
+    return lookup.trial_fields(tx, document["id"]) | {"metrics": {}, "chronos": {}, "media": {}}

@@ -7,12 +7,13 @@ from typing import Any
 
 from track_protocol.errors import TrialInUse
 from track_server.methods.leases import RUNNING
-from track_server.storage.contract import Document, Lease, Transaction
+from track_server.storage.contract import Document, Lease
+from track_server.storage.unit_of_work import UnitOfWork
 
 __all__ = ["delete_trial"]
 
 
-def delete_trial(tx: Transaction, by: bytes, trial: bytes | str, force: bool) -> bool:
+def delete_trial(tx: UnitOfWork, by: bytes, trial: bytes | str, force: bool) -> bool:
     """Delete a trial; whether there was one.
 
     A running trial of which another session has a lease is in use: once its holders are away for the time
@@ -40,7 +41,7 @@ def delete_trial(tx: Transaction, by: bytes, trial: bytes | str, force: bool) ->
     return True
 
 
-def _in_use(tx: Transaction, trial: Document, lease: Lease) -> TrialInUse:
+def _in_use(tx: UnitOfWork, trial: Document, lease: Lease) -> TrialInUse:
     session = tx.session(lease.sid)
     user = repr(session.user) if session is not None and session.user else "this machine"
     return TrialInUse(

@@ -14,7 +14,7 @@ from track_protocol.wire.batch import CallOp, PointsOp
 from track_protocol.wire.methods import Access, method_named
 from track_server.methods import claim, create, delete, media, points, read, update
 from track_server.methods.blobs import fetch_blob, put_blob
-from track_server.storage.contract import Transaction
+from track_server.storage.unit_of_work import UnitOfWork
 
 __all__ = ["LOGS", "READS", "WRITES", "apply_op"]
 
@@ -69,7 +69,7 @@ WRITES: Final[Mapping[str, Callable[..., Any]]] = {
 """Each is called as those of `LOGS` are."""
 
 
-def apply_op(tx: Transaction, by: bytes, op: PointsOp | CallOp) -> None:
+def apply_op(tx: UnitOfWork, by: bytes, op: PointsOp | CallOp) -> None:
     """Apply one operation of a batch of the session whose id is `by`.
 
     Raises:

@@ -15,8 +15,9 @@ from typing import Any, Final
 
 from track_protocol.model.documents import status_to_document
 from track_protocol.model.entities import LOST, Status
-from track_server.methods.trial_metadata import change
-from track_server.storage.contract import Document, Lease, Transaction
+from track_server.methods.trial_metadata import touch_trial
+from track_server.storage.contract import Document, Lease
+from track_server.storage.unit_of_work import UnitOfWork
 
 __all__ = ["RUNNING", "finish", "lose", "revive", "settle", "start", "with_rank"]
 
@@ -28,7 +29,7 @@ _LOST: Final = status_to_document(LOST)
 _NOTE: Final = "lost: no process that runs this trial has been connected since "
 
 
-def start(tx: Transaction, by: bytes, trial: Document, rank: int | None) -> Document:
+def start(tx: UnitOfWork, by: bytes, trial: Document, rank: int | None) -> Document:
     """The session `by` runs a trial from now on; returns the trial's status.
 
     Args:
@@ -43,7 +44,7 @@ def start(tx: Transaction, by: bytes, trial: Document, rank: int | None) -> Docu
     return _hold(tx, by, trial, _RUNNING, rank)
 
 
-def finish(tx: Transaction, by: bytes, trial: Document, status: Document, rank: int | None) -> Document:
+def finish(tx: UnitOfWork, by: bytes, trial: Document, status: Document, rank: int | None) -> Document:
     """The session `by` says that a trial ended in a status; returns the status that it has then.
 
     Args:
@@ -59,7 +60,7 @@ def finish(tx: Transaction, by: bytes, trial: Document, status: Document, rank: 
     return settle(tx, by, trial, status)
 
 
-def settle(tx: Transaction, by: bytes, trial: Document, status: Document) -> Document:
+def settle(tx: UnitOfWork, by: bytes, trial: Document, status: Document) -> Document:
     """The session `by` gives a trial a status; returns the status that it has then."""
     known = tx.leases(trial["id"])
     if any(lease.sid == by and lease.superseded for lease in known):
@@ -75,7 +76,7 @@ def settle(tx: Transaction, by: bytes, trial: Document, status: Document) -> Doc
     return status
 
 
-def lose(tx: Transaction, id: bytes, since: str) -> None:
+def lose(tx: UnitOfWork, id: bytes, since: str) -> None:
     """A running trial is lost.
 
     Args:
@@ -85,10 +86,10 @@ def lose(tx: Transaction, id: bytes, since: str) -> None:
     """
     trial = tx.trial_fields(id)
     assert trial is not None, "a lease is of a trial that exists"
-    change(tx, trial, {"status": _LOST, "errors": [*trial["errors"], f"{_NOTE}{since}"]})
+    touch_trial(tx, trial, {"status": _LOST, "errors": [*trial["errors"], f"{_NOTE}{since}"]})
 
 
-def revive(tx: Transaction, sid: bytes) -> list[bytes]:
+def revive(tx: UnitOfWork, sid: bytes) -> list[bytes]:
     """A session is back: the lost trials that it holds run again.
 
     Returns:
@@ -98,7 +99,7 @@ def revive(tx: Transaction, sid: bytes) -> list[bytes]:
     for lease in tx.leases_of(sid):
         trial = None if lease.superseded else tx.trial_fields(lease.trial)
         if trial is not None and trial["status"] == _LOST:
-            change(tx, trial, {"status": _RUNNING, "errors": _without_note(trial["errors"])})
+            touch_trial(tx, trial, {"status": _RUNNING, "errors": _without_note(trial["errors"])})
             revived.append(lease.trial)
     return revived
 
@@ -109,7 +110,7 @@ def with_rank(known: Any, rank: int) -> list[int]:
     return sorted({*ranks, rank})
 
 
-def _hold(tx: Transaction, by: bytes, trial: Document, status: Document, rank: int | None) -> Document:
+def _hold(tx: UnitOfWork, by: bytes, trial: Document, status: Document, rank: int | None) -> Document:
     if trial["status"] == _LOST:
         for lease in tx.leases(trial["id"]):
             _supersede(tx, lease)
@@ -117,7 +118,7 @@ def _hold(tx: Transaction, by: bytes, trial: Document, status: Document, rank: i
     return status
 
 
-def _supersede(tx: Transaction, lease: Lease) -> None:
+def _supersede(tx: UnitOfWork, lease: Lease) -> None:
     # Other ranks have no say in the status anyway, and may belong to the job that goes on.
     if not lease.rank:
         tx.put_lease(replace(lease, superseded=True))

@@ -4,11 +4,21 @@ from __future__ import annotations
 
 from track_protocol.errors import ItemNotFound
 from track_server.storage.contract import Document, View
+from track_server.storage.unit_of_work import UnitOfWork
 
-__all__ = ["check_group", "check_project", "group", "project", "shown", "trial", "trial_fields", "trial_id"]
+__all__ = [
+    "check_group",
+    "check_project",
+    "group",
+    "group_fields",
+    "shown",
+    "trial",
+    "trial_fields",
+    "trial_id",
+]
 
 
-def trial_id(view: View, trial: bytes | str) -> bytes:
+def trial_id(view: View | UnitOfWork, trial: bytes | str) -> bytes:
     """The id of a trial, from its id, which is taken as it is, or its uid."""
     if isinstance(trial, str):
         found = view.trial_id(trial)
@@ -18,12 +28,12 @@ def trial_id(view: View, trial: bytes | str) -> bytes:
     return trial
 
 
-def trial(view: View, trial: bytes | str) -> Document:
+def trial(view: View | UnitOfWork, trial: bytes | str) -> Document:
     """The trial with that id or uid, with a summary of each of its series."""
     return _existing(view.trial(trial_id(view, trial)), trial)
 
 
-def trial_fields(view: View, trial: bytes | str) -> Document:
+def trial_fields(view: View | UnitOfWork, trial: bytes | str) -> Document:
     """The trial with that id or uid, without its series: what a change of the trial needs."""
     return _existing(view.trial_fields(trial_id(view, trial)), trial)
 
@@ -34,7 +44,7 @@ def _existing(document: Document | None, trial: bytes | str) -> Document:
     return document
 
 
-def group(view: View, uid: str) -> Document:
+def group(view: View | UnitOfWork, uid: str) -> Document:
     """The group with that uid, and the uids of its trials."""
     document = view.group(uid)
     if document is None:
@@ -42,9 +52,17 @@ def group(view: View, uid: str) -> Document:
     return document
 
 
-def check_group(view: View, uid: str) -> None:
+def group_fields(view: View | UnitOfWork, uid: str) -> Document:
+    """The group without its trials; costs the same however many it has."""
+    document = view.group_fields(uid)
+    if document is None:
+        raise _no_group(uid)
+    return document
+
+
+def check_group(view: View | UnitOfWork, uid: str) -> None:
     """Raise if there is no such group; costs the same however many trials it has."""
-    if not view.has_group(uid):
+    if view.group_fields(uid) is None:
         raise _no_group(uid)
 
 
@@ -52,17 +70,9 @@ def _no_group(uid: str) -> ItemNotFound:
     return ItemNotFound(f"no group has the uid {uid[:80]!r}: create it with new_trial_group first")
 
 
-def project(view: View, uid: str) -> Document:
-    """The project with that uid, and the uids of its groups and trials."""
-    document = view.project(uid)
-    if document is None:
-        raise _no_project(uid)
-    return document
-
-
-def check_project(view: View, uid: str) -> None:
+def check_project(view: View | UnitOfWork, uid: str) -> None:
     """Raise if there is no such project; costs the same however many trials it has."""
-    if not view.has_project(uid):
+    if view.project_fields(uid) is None:
         raise _no_project(uid)
 
 

@@ -12,13 +12,14 @@ from track_protocol.model.values import normalise
 from track_protocol.wire.columns import pack
 from track_server.methods import lookup
 from track_server.methods.blobs import whole_blob
-from track_server.storage.contract import Document, Points, Transaction
+from track_server.storage.contract import Document, Points
+from track_server.storage.unit_of_work import UnitOfWork
 
 __all__ = ["log_trial_media"]
 
 
 def log_trial_media(
-    tx: Transaction, trial: bytes | str, kind: str, name: str, step: Any, time: float, value: Document
+    tx: UnitOfWork, trial: bytes | str, kind: str, name: str, step: Any, time: float, value: Document
 ) -> None:
     """Append one document to a series of an existing trial.
 

@@ -21,7 +21,7 @@ from typing import Any, Final, Protocol
 
 from track_protocol.errors import StoreCorrupt, StoreFailed, StoreFull, TrackError
 from track_server.methods import leases
-from track_server.storage.contract import Transaction
+from track_server.storage.unit_of_work import UnitOfWork
 
 __all__ = ["Changes", "Presence"]
 
@@ -38,7 +38,7 @@ _MOST: Final = 256
 class Changes(Protocol):
     """What makes changes to the store: the engine."""
 
-    def submit_change(self, change: Callable[[Transaction], Any], done: Callable[[Any], None]) -> None:
+    def submit_change(self, change: Callable[[UnitOfWork], Any], done: Callable[[Any], None]) -> None:
         """Make a change in a transaction; `done` is told its outcome, on any thread."""
 
 
@@ -92,7 +92,7 @@ class Presence:
             more = await self._looked() if self._seconds else False
             await asyncio.sleep(0 if more else pause)
 
-    def look(self, tx: Transaction) -> list[bytes]:
+    def look(self, tx: UnitOfWork) -> list[bytes]:
         """Find running trials whose holders are all away for too long, and lose them.
 
         Returns:

@@ -1,4 +1,4 @@
-"""What becomes of a record that can never be stored: it is set aside, counted, and told to its client."""
+"""What becomes of a record that can never be stored: it is quarantined, counted and reported."""
 
 from __future__ import annotations
 
@@ -13,19 +13,19 @@ from track_protocol.model.rejected import KEPT_BYTES, POINTS, Rejected, runs_of
 from track_protocol.wire.batch import Batch, CallOp, Op, PointsOp, batch_to_wire
 from track_protocol.wire.codec import encode
 from track_protocol.wire.link import Rejection
-from track_server.methods.losses import add_losses
-from track_server.storage.contract import Transaction
+from track_server.methods.trial_metadata import add_dropped_points
+from track_server.storage.unit_of_work import UnitOfWork
 
-__all__ = ["rejections_of", "set_aside"]
+__all__ = ["quarantine", "rejections_of"]
 
 _log = logging.getLogger(__name__)
 
-_REASON: Final = 2_048
-"""Most characters of a reason that are kept, and told."""
+_REASON_CHARS: Final = 2_048
+"""Most characters of a reason that are kept, and reported."""
 
 
-def set_aside(
-    tx: Transaction, sid: bytes, user: str, first: int, op: Op, error: RPCCallFailure
+def quarantine(
+    tx: UnitOfWork, sid: bytes, user: str, first: int, op: Op, error: RPCCallFailure
 ) -> list[Rejection]:
     """Keep an operation that can never be stored, and count it as a loss of its trial.
 
@@ -50,7 +50,7 @@ def set_aside(
         names=tuple(op.names) if isinstance(op, PointsOp) else (),
         points=len(op) * len(op.names) if isinstance(op, PointsOp) else 1,
         code=error.code,
-        reason=str(error)[:_REASON],
+        reason=str(error)[:_REASON_CHARS],
         time=time.time(),
         content=content[:KEPT_BYTES],
         size=len(content),
@@ -78,14 +78,14 @@ def _blocking_nothing(what: str) -> Iterator[None]:
         _log.exception("a rejected record is kept, but %s", what)
 
 
-def _count(tx: Transaction, record: Rejected) -> None:
+def _count(tx: UnitOfWork, record: Rejected) -> None:
     with _blocking_nothing("its loss could not be counted in its trial"):
         document = None if record.trial is None else tx.trial_fields(record.trial)
         if document is not None:
-            add_losses(tx, document, record.points, record.reason)
+            add_dropped_points(tx, document, record.points, record.reason)
 
 
-def _trial_of(tx: Transaction, op: Op) -> bytes | None:
+def _trial_of(tx: UnitOfWork, op: Op) -> bytes | None:
     named = op.trial if isinstance(op, PointsOp) else op.arguments.get("trial")
     if type(named) is bytes and len(named) == 16:
         return named

@@ -7,6 +7,9 @@ left out.
 
 Points and media are no changes of the trial's document, and cost nothing here: the times they bring along are
 looked at when a trial is read.
+
+``losses`` tells of dropped points, which will never be stored:
+``{"points": total, "reasons": {reason: count}}``; every rank and the server itself add to it.
 """
 
 from __future__ import annotations
@@ -15,24 +18,43 @@ import time
 from collections.abc import Mapping
 from typing import Any, Final
 
-from track_server.storage.contract import Document, Transaction
+from track_server.storage.contract import Document
+from track_server.storage.unit_of_work import UnitOfWork
 
-__all__ = ["HEARTBEAT", "LAST_CHANGE", "UPDATE_COUNT", "as_read", "change"]
+__all__ = [
+    "DROPPED_POINTS",
+    "HEARTBEAT",
+    "LAST_CHANGE",
+    "OTHER",
+    "UPDATE_COUNT",
+    "add_dropped_points",
+    "as_read",
+    "touch_trial",
+]
 
 UPDATE_COUNT: Final = "_update_count"
 LAST_CHANGE: Final = "_last_change"
 HEARTBEAT: Final = "heartbeat"
+DROPPED_POINTS: Final = "losses"
+"""The key of the metadata."""
+
+OTHER: Final = "other"
+"""The reason that stands for those which found no room."""
+
+_MAX_REASONS: Final = 20
+_REASON_CHARS: Final = 300
+_MAX_COUNT: Final = 2**63 - 1
 
 _SERIES: Final = ("metrics", "chronos")
 
 
-def change(tx: Transaction, trial: Document, changes: Mapping[str, Any]) -> None:
+def touch_trial(tx: UnitOfWork, trial: Document, changes: Mapping[str, Any]) -> None:
     """Replace some fields of a trial, and note that.
 
     Args:
         tx: the open transaction.
         trial: the trial's document as it is.
-        changes: the fields, as for `Transaction.update_trial`.
+        changes: the fields, as for `UnitOfWork.update_trial`.
     """
     count = trial["metadata"].get(UPDATE_COUNT)
     noted = {UPDATE_COUNT: 1 + (count if type(count) is int else 0), LAST_CHANGE: time.time()}
@@ -49,3 +71,37 @@ def as_read(trial: Document) -> Document:
         last = max((at for at in times if at is not None), default=0.0)
         trial["metadata"] = metadata | {name: max(at, last) for name, at in known.items()}
     return trial
+
+
+def add_dropped_points(tx: UnitOfWork, trial: Document, points: int, reason: str) -> None:
+    """Count points that will never be stored.
+
+    Args:
+        tx: the open transaction.
+        trial: the own fields of an existing trial.
+        points: how many.
+        reason: why; its first 300 characters are kept.
+    """
+    metadata = trial["metadata"]
+    touch_trial(
+        tx,
+        trial,
+        {"metadata": metadata | {DROPPED_POINTS: _counted(metadata.get(DROPPED_POINTS), points, reason)}},
+    )
+
+
+def _counted(known: Any, points: int, reason: str) -> Document:
+    """`known` may be anything that a client put there."""
+    known = known if type(known) is dict else {}
+    given = known.get("reasons")
+    reasons = {
+        name: count
+        for name, count in (given if type(given) is dict else {}).items()
+        if type(name) is str and type(count) is int
+    }
+    key = reason[:_REASON_CHARS]
+    if key not in reasons and len(reasons.keys() - {OTHER}) >= _MAX_REASONS:
+        key = OTHER
+    reasons[key] = min(_MAX_COUNT, reasons.get(key, 0) + points)
+    total = known.get("points")
+    return {"points": min(_MAX_COUNT, (total if type(total) is int else 0) + points), "reasons": reasons}

@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from time import time as now
 from typing import Any
 
 from track_protocol.errors import BadArguments
 from track_protocol.model.values import normalise
 from track_server.methods import leases, lookup
-from track_server.methods.losses import add_losses
-from track_server.methods.rewinds import rewind
-from track_server.methods.trial_metadata import HEARTBEAT, change
-from track_server.storage.contract import Document, Transaction
+from track_server.methods.points import rewind
+from track_server.methods.trial_metadata import HEARTBEAT, add_dropped_points, touch_trial
+from track_server.storage.contract import Document
+from track_server.storage.unit_of_work import UnitOfWork
 
 __all__ = [
     "add_group_trial",
@@ -27,42 +28,42 @@ __all__ = [
 ]
 
 
-def add_project_trial(tx: Transaction, project: str, trial: bytes | str) -> None:
+def add_project_trial(tx: UnitOfWork, project: str, trial: bytes | str) -> None:
     """Put a trial into a project."""
     lookup.check_project(tx, project)
     document = lookup.trial_fields(tx, trial)
     if document["project_id"] != project:
-        change(tx, document, {"project_id": project})
+        touch_trial(tx, document, {"project_id": project})
 
 
-def add_group_trial(tx: Transaction, group: str, trial: bytes | str) -> None:
+def add_group_trial(tx: UnitOfWork, group: str, trial: bytes | str) -> None:
     """Put a trial into a group."""
     lookup.check_group(tx, group)
     document = lookup.trial_fields(tx, trial)
     tx.link(group, document["id"])
     if document["group_id"] != group:
-        change(tx, document, {"group_id": group})
+        touch_trial(tx, document, {"group_id": group})
 
 
-def set_group_metadata(tx: Transaction, group: str, metadata: Document) -> None:
+def set_group_metadata(tx: UnitOfWork, group: str, metadata: Document) -> None:
     """Merge values into a group's metadata."""
-    document = lookup.group(tx, group)
+    document = lookup.group_fields(tx, group)
     tx.put_group(document | {"metadata": document["metadata"] | normalise(metadata)})
 
 
 def merge(field: str) -> Callable[..., None]:
     """A handler that merges the one dict it is given into a field of a trial."""
 
-    def merge_into(tx: Transaction, trial: bytes | str, **given: Document) -> None:
+    def merge_into(tx: UnitOfWork, trial: bytes | str, **given: Document) -> None:
         document = lookup.trial_fields(tx, trial)
         (values,) = given.values()
-        change(tx, document, {field: document[field] | normalise(values)})
+        touch_trial(tx, document, {field: document[field] | normalise(values)})
 
     return merge_into
 
 
 def log_trial_metadata(
-    tx: Transaction, trial: bytes | str, metadata: Document, aggregator: list[Any] | None
+    tx: UnitOfWork, trial: bytes | str, metadata: Document, aggregator: list[Any] | None
 ) -> None:
     """Merge values into a trial's metadata, or append them to lists there."""
     document = lookup.trial_fields(tx, trial)
@@ -72,7 +73,7 @@ def log_trial_metadata(
             name: _appended(document["metadata"].get(name), value, aggregator)
             for name, value in values.items()
         }
-    change(tx, document, {"metadata": document["metadata"] | values})
+    touch_trial(tx, document, {"metadata": document["metadata"] | values})
 
 
 def _appended(before: Any, value: Any, aggregator: list[Any]) -> list[Any]:
@@ -94,27 +95,37 @@ def _status_changes(document: Document, status: Document, error: str | None) -> 
     return changes
 
 
+def _times(document: Document, status: Document, at: float) -> Document:
+    """What a status makes of a trial's times: its first start, and its last end, which a new start clears."""
+    lowest, highest = leases.RUNNING
+    if lowest <= status["value"] <= highest:
+        return {"started": at if document["started"] is None else document["started"], "ended": None}
+    return {"ended": at} if status["value"] > highest else {}
+
+
 def set_trial_status(
-    tx: Transaction, by: bytes, trial: bytes | str, status: Document, error: str | None
+    tx: UnitOfWork, by: bytes, trial: bytes | str, status: Document, error: str | None
 ) -> None:
     """Give a trial a status, unless others have decided about it."""
     document = lookup.trial_fields(tx, trial)
     settled = leases.settle(tx, by, document, status)
-    change(tx, document, _status_changes(document, settled, error))
+    times = _times(document, settled, now()) if settled == status else {}
+    touch_trial(tx, document, _status_changes(document, settled, error) | times)
 
 
-def log_trial_start(tx: Transaction, by: bytes, trial: bytes | str, time: float, rank: int | None) -> None:
+def log_trial_start(tx: UnitOfWork, by: bytes, trial: bytes | str, time: float, rank: int | None) -> None:
     """A process runs a trial from now on."""
     document = lookup.trial_fields(tx, trial)
     metadata = document["metadata"] | {HEARTBEAT: float(time)}
     if rank is not None:
         metadata["ranks"] = leases.with_rank(metadata.get("ranks"), rank)
     status = leases.start(tx, by, document, rank)
-    change(tx, document, {"status": status, "metadata": metadata})
+    times = _times(document, status, float(time))
+    touch_trial(tx, document, {"status": status, "metadata": metadata, **times})
 
 
 def log_trial_finish(
-    tx: Transaction,
+    tx: UnitOfWork,
     by: bytes,
     trial: bytes | str,
     time: float,
@@ -125,17 +136,18 @@ def log_trial_finish(
     """A process is done with a trial."""
     document = lookup.trial_fields(tx, trial)
     metadata = document["metadata"] | {HEARTBEAT: float(time)}
-    changes = _status_changes(document, leases.finish(tx, by, document, status, rank), error)
-    change(tx, document, changes | {"metadata": metadata})
+    finished = leases.finish(tx, by, document, status, rank)
+    times = _times(document, finished, float(time)) if finished == status else {}
+    touch_trial(tx, document, _status_changes(document, finished, error) | {"metadata": metadata, **times})
 
 
-def rewind_trial(tx: Transaction, by: bytes, trial: bytes | str, step: float, time: float) -> None:
+def rewind_trial(tx: UnitOfWork, by: bytes, trial: bytes | str, step: float, time: float) -> None:
     """Supersede the points of later steps."""
     if step != step:
         raise BadArguments("rewind_trial: argument 'step' must be a number, not NaN")
     rewind(tx, by, lookup.trial_fields(tx, trial), step, float(time))
 
 
-def log_trial_losses(tx: Transaction, trial: bytes | str, points: int, reason: str) -> None:
+def log_trial_losses(tx: UnitOfWork, trial: bytes | str, points: int, reason: str) -> None:
     """Count points that will never be stored."""
-    add_losses(tx, lookup.trial_fields(tx, trial), points, reason)
+    add_dropped_points(tx, lookup.trial_fields(tx, trial), points, reason)

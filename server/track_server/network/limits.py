@@ -56,7 +56,7 @@ class Limits:
     bytes_in_flight: int = 8 * 1024 * 1024
     all_bytes_in_flight: int = 4 * 1024 * 1024
     fair_bytes: int = 128 * 1024
-    memory_bytes: int = 64 * 1024 * 1024
+    memory_bytes: int = 32 * 1024 * 1024
     connections_per_user: int = 5_000
     stalled_seconds: float = 30.0
     drain_seconds: float = 10.0

@@ -25,6 +25,10 @@ __all__ = ["announcement", "serve", "start_track_server"]
 
 _log = logging.getLogger(__name__)
 
+_SWITCH_INTERVAL_S: Final = 0.0005
+"""How long a thread may keep the interpreter while others wait for it: 5 ms by default, which a small call
+would wait several times while large reads are encoded."""
+
 _EVERYWHERE: Final = ("0.0.0.0", "::")  # noqa: S104 - compared with, not listened on
 
 
@@ -90,6 +94,7 @@ def serve(
     Raises:
         TrackError: the server cannot start.
     """
+    sys.setswitchinterval(_SWITCH_INTERVAL_S)
     _allow_open_files(settings.limits.connections + OTHER_FILES)
     with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
         runner.run(_run(server_class(settings=settings), ready))

@@ -32,8 +32,12 @@ __all__ = ["Attached", "Executor", "Page", "Peer", "Pool", "Requests", "Writer",
 _PAGES_AT_ONCE: Final = 2
 """Pages of answers to one peer that are made at once: each takes memory until it is sent."""
 
-_PAGE_BYTES: Final = 256 * 1024
+_PAGE_BYTES: Final = 128 * 1024
 """Memory that is claimed for a page before its size is known."""
+
+
+_User = tuple[Hashable, Hashable]
+"""Who asks: a user, and one of its connections."""
 
 
 class Writer(Protocol):
@@ -94,11 +98,17 @@ class Executor(Protocol):
         """Shrink a session whose client said goodbye."""
 
     def submit_read(
-        self, method: str, arguments: dict[str, Any], done: Callable[[Any], None], peer: Hashable = None
+        self,
+        method: str,
+        arguments: dict[str, Any],
+        done: Callable[[Any], None],
+        peer: tuple[Hashable, Hashable] = (None, None),
     ) -> None:
         """Answer a read, with a `Page` or a `TrackError`; peers take turns."""
 
-    def submit_rest(self, rest: Any, done: Callable[[Any], None], peer: Hashable = None) -> None:
+    def submit_rest(
+        self, rest: Any, done: Callable[[Any], None], peer: tuple[Hashable, Hashable] = (None, None)
+    ) -> None:
         """Make the next page of a read's answer."""
 
     def last_seq(self, writer: Any) -> int:
@@ -300,11 +310,15 @@ class Requests:
     def _claim_page(self, read: _Read, submit: Callable[..., None]) -> None:
         """Have a page made once there is memory for it."""
 
+        user = self._peer.username or ""
+
         def granted() -> None:
             # Not at once: the claim may be granted before `claim` has returned it.
-            self._loop.call_soon(lambda: submit(on_loop(self._loop, self._page_made, read, claim), self))
+            self._loop.call_soon(
+                lambda: submit(on_loop(self._loop, self._page_made, read, claim), (user, self))
+            )
 
-        claim = self._pool.memory.claim(self._peer.username or "", _PAGE_BYTES, granted)
+        claim = self._pool.memory.claim(user, _PAGE_BYTES, granted)
 
     def _page_made(self, read: _Read, claim: Claim, outcome: Page | TrackError) -> None:
         self._pages_running -= 1

@@ -1,35 +1,51 @@
-"""What the engine needs from a store; each backend implements it.
+"""What a backend offers: whole sets of rows in and out, one round trip each.
 
-Everything is plain documents (see `track_protocol.model.documents`): a backend knows how to keep and find
-them, and nothing about what a call means.
+The engine's jobs work on a `track_server.storage.unit_of_work.UnitOfWork`, which is written once.  It keeps
+what they read and change in memory, and asks a backend for few large things: load these rows, find what
+matches, write all of this.  So a backend knows tables, and nothing about what a call means; and one that is
+reached over a network costs a handful of round trips for each transaction, however many records are in it.
+
+Everything is plain documents (see `track_protocol.model.documents`).
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from contextlib import AbstractContextManager
-from dataclasses import dataclass
-from typing import Any, Protocol
+from dataclasses import dataclass, field, fields
+from typing import Any, NamedTuple, Protocol
 
 from track_protocol.model.rejected import Rejected
+from track_protocol.model.stat import Summary
 from track_protocol.query.order import Order
 from track_protocol.query.parse import Kind, Query
 from track_protocol.wire.columns import Column
 
 __all__ = [
     "Blob",
+    "BlobChange",
+    "Changes",
+    "Chunk",
     "Document",
     "Lease",
+    "Loaded",
     "Points",
     "Rewind",
+    "Series",
+    "SeriesKey",
     "SessionState",
     "Snapshot",
     "Store",
+    "StoredChunk",
     "Transaction",
     "View",
+    "Wanted",
 ]
 
 Document = dict[str, Any]
+
+SeriesKey = tuple[bytes, str, str]
+"""Trial, kind and name of a series."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,6 +71,8 @@ class SessionState:
         last_seq: its last record that is stored.
         last_reply: (sequence number, encoded answer) of its last record, if that is a write with an
             answer.
+        partial: how many series of the record behind `last_seq` are stored already: a record of very many
+            is stored in several transactions.
     """
 
     sid: bytes
@@ -62,6 +80,7 @@ class SessionState:
     epoch: int = 0
     last_seq: int = 0
     last_reply: tuple[int, bytes] | None = None
+    partial: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -121,6 +140,176 @@ class Rewind:
     session: bytes
 
 
+@dataclass(slots=True, eq=False)
+class Series:
+    """A series: what is known of it without reading its points, and those that are not written yet.
+
+    Attributes:
+        trial, kind, name: what it is.
+        aggregator: how it reads back, as it travels; None for the default.
+        handle: the backend's own name for its row; None until it has one.
+        count: of all points, but those in `pending`; so are the following.
+        first_step, last_step, last: as JSON; None without points.
+        last_time: of the last point, in seconds since the epoch.
+        stepped: whether any point has a step.
+        numbers: statistics of those values that are numbers.
+        pending: points that will be chunks.
+    """
+
+    trial: bytes
+    kind: str
+    name: str
+    aggregator: list[Any] | None = None
+    handle: Any = None
+    count: int = 0
+    first_step: str | None = None
+    last_step: str | None = None
+    last: str | None = None
+    last_time: float | None = None
+    stepped: bool = False
+    numbers: Summary = field(default_factory=Summary)
+    pending: list[Points] = field(default_factory=list)
+
+    @property
+    def key(self) -> SeriesKey:
+        """What it is found by."""
+        return self.trial, self.kind, self.name
+
+
+@dataclass(frozen=True, slots=True)
+class Chunk:
+    """Consecutive points as they are stored.
+
+    Attributes:
+        first: ordinal of its first point in its series.
+        count: of its points.
+        size: bytes when it is decoded, about.
+        bounds: smallest and largest step, time and value, in this order, of those that are finite numbers.
+        data: see `track_server.storage.chunks`.
+    """
+
+    first: int
+    count: int
+    size: int
+    bounds: tuple[float | None, ...]
+    data: bytes
+
+
+class StoredChunk(NamedTuple):
+    """A chunk of a series that is rewound.
+
+    Attributes:
+        handle: the backend's own name for it.
+        first: ordinal of its first point.
+        is_later: whether some of its points may be of a later step.
+        points: its points.
+    """
+
+    handle: Any
+    first: int
+    is_later: bool
+    points: Points
+
+
+@dataclass(frozen=True, slots=True)
+class BlobChange:
+    """What becomes of a blob, in this order.
+
+    Attributes:
+        dropped: it is forgotten.
+        cut: its bytes from this offset on are forgotten, of which there are some; None for none.
+        size: of the whole blob; of no meaning when it is there already.
+        time: when bytes came or were offered again; None if none were, and nothing is appended.
+        parts: bytes that are appended; what is appended to a blob that is not there creates it.
+    """
+
+    dropped: bool = False
+    cut: int | None = None
+    size: int = 0
+    time: float | None = None
+    parts: tuple[bytes, ...] = ()
+
+
+@dataclass(slots=True)
+class Wanted:
+    """Keys of what a transaction will need."""
+
+    sessions: set[bytes] = field(default_factory=set)
+    trials: set[bytes] = field(default_factory=set)
+    """Whether they exist, and their rewinds."""
+    fields: set[bytes] = field(default_factory=set)
+    """Their own fields."""
+    series: set[SeriesKey] = field(default_factory=set)
+    blobs: set[str] = field(default_factory=set)
+
+    def add(self, other: Wanted) -> None:
+        """Add what another one names."""
+        for each in fields(self):
+            getattr(self, each.name).update(getattr(other, each.name))
+
+    def __bool__(self) -> bool:
+        return any(getattr(self, each.name) for each in fields(self))
+
+
+@dataclass(slots=True)
+class Loaded:
+    """What was found of what was wanted; the rest does not exist."""
+
+    sessions: list[SessionState] = field(default_factory=list)
+    trials: dict[bytes, Document] = field(default_factory=dict)
+    """The metadata of each trial, as far as it may tell of rewinds."""
+    fields: list[Document] = field(default_factory=list)
+    series: list[Series] = field(default_factory=list)
+    blobs: list[Blob] = field(default_factory=list)
+
+
+@dataclass(slots=True)
+class Changes:
+    """What a transaction changes, table by table; a backend writes the tables in this order.
+
+    Attributes:
+        deleted: ids of trials that go with their series, links, leases and uses of blobs.  A view sees
+            nothing of them from then on, also if a trial with the same id is added; what they hold may be
+            removed by `Store.maintain`, also after a restart.
+        projects, groups: own fields of those that are inserted or replaced, by uid.
+        new_trials: own fields, by id.
+        trials: those fields of existing trials that change, by id.
+        emptied: series that have no point left.
+        removed: handles of chunks that go.
+        moved: handles of chunks, with the ordinal that their first point gets.
+        rewritten: handles of chunks, with what they become.
+        series: those that are new or whose statistics changed; the backend gives the new ones a handle.
+        chunks: those that are appended.
+        links: uids of groups and ids of the trials that are put into them; harmless when repeated.
+        leases: by trial and session; None for those that go.
+        blobs: by digest.
+        uses: digests of blobs and ids of the trials that refer to them; harmless when repeated.
+        rejected: what is kept behind what was kept before; of one session `MOST_KEPT` at most.
+        sessions: by id.
+    """
+
+    deleted: list[bytes] = field(default_factory=list)
+    projects: dict[str, Document] = field(default_factory=dict)
+    groups: dict[str, Document] = field(default_factory=dict)
+    new_trials: dict[bytes, Document] = field(default_factory=dict)
+    trials: dict[bytes, Document] = field(default_factory=dict)
+    emptied: list[Series] = field(default_factory=list)
+    removed: list[Any] = field(default_factory=list)
+    moved: list[tuple[Any, int]] = field(default_factory=list)
+    rewritten: list[tuple[Any, Chunk]] = field(default_factory=list)
+    series: list[Series] = field(default_factory=list)
+    chunks: list[tuple[Series, Chunk]] = field(default_factory=list)
+    links: list[tuple[str, bytes]] = field(default_factory=list)
+    leases: dict[tuple[bytes, bytes], Lease | None] = field(default_factory=dict)
+    blobs: dict[str, BlobChange] = field(default_factory=dict)
+    uses: list[tuple[str, bytes]] = field(default_factory=list)
+    rejected: list[Rejected] = field(default_factory=list)
+    sessions: dict[bytes, SessionState] = field(default_factory=dict)
+
+    def __bool__(self) -> bool:
+        return any(getattr(self, each.name) for each in fields(self))
+
+
 class View(Protocol):
     """A consistent state of the store, for reading.
 
@@ -143,20 +332,20 @@ class View(Protocol):
     def trial_fields(self, id: bytes) -> Document | None:
         """The trial without its ``metrics`` and ``chronos``; costs the same however many series it has."""
 
-    def has_project(self, uid: str) -> bool:
-        """Whether there is a project with that uid; cheap, however many trials it has."""
+    def project_fields(self, uid: str) -> Document | None:
+        """The project without its ``groups`` and ``trials``; costs the same however many it has."""
 
-    def has_group(self, uid: str) -> bool:
-        """Whether there is a group with that uid; cheap, however many trials it has."""
-
-    def has_trial(self, id: bytes) -> bool:
-        """Whether there is a trial with that internal id; cheap enough to ask for each batch."""
+    def group_fields(self, uid: str) -> Document | None:
+        """The group without its ``trials``; costs the same however many it has."""
 
     def trial_id(self, uid: str) -> bytes | None:
         """The internal id of the trial with that uid."""
 
     def revisions(self, hash: str) -> list[bytes]:
         """Internal ids of all trials with that hash, lowest revision first."""
+
+    def newest_revision(self, hash: str) -> int | None:
+        """The highest revision of all trials with that hash, from an index; None without any."""
 
     def projects(self, query: Query, limit: int | None = None) -> list[Document]:
         """Projects that match, at most `limit`."""
@@ -226,103 +415,64 @@ class Snapshot(View, Protocol):
 
 
 class Transaction(View, Protocol):
-    """The one open write transaction; it reads its own writes."""
+    """The one open write transaction of a lane; its views see what was flushed."""
 
-    def put_project(self, document: Document) -> None:
-        """Insert or replace by ``uid``; ``groups`` and ``trials`` are ignored."""
+    @property
+    def others_wrote(self) -> bool:
+        """Whether somebody else may have committed since this lane's last transaction.
 
-    def put_group(self, document: Document) -> None:
-        """Insert or replace by ``uid``; ``trials`` is ignored."""
-
-    def add_trial(self, document: Document) -> None:
-        """Insert a trial; its ``id`` and ``uid`` are new. ``metrics`` and ``chronos`` are ignored."""
-
-    def update_trial(self, id: bytes, changes: Mapping[str, Any]) -> None:
-        """Replace some top-level fields (any but id, metrics, chronos) of an existing trial."""
-
-    def delete_trial(self, id: bytes) -> None:
-        """Delete a trial with its series, links and leases.
-
-        No view sees anything of it from then on, also if a trial with the same id is added; what it
-        holds may be removed by `Store.maintain`, also after a restart.
-
-        Raises:
-            ItemNotFound: there is no such trial.
+        If so, nothing that was remembered of the tables counts any more.
         """
 
-    def link(self, group_uid: str, trial: bytes) -> None:
-        """Put a trial into a group; harmless when it is in already."""
+    def load(self, wanted: Wanted) -> Loaded:
+        """Load rows by their keys, in one round trip; locked in the order of their keys where rows are."""
 
-    def append_points(
-        self, trial: bytes, kind: str, name: str, aggregator: list[Any] | None, points: Points
-    ) -> None:
-        """Append to a series of an existing trial, which the first points create.
-
-        `aggregator` is remembered with the series when it is created.
-        """
-
-    def rewinds(self, trial: bytes) -> tuple[Rewind, ...]:
-        """What the metadata of an existing trial tells of its rewinds; cheap enough to ask for each batch."""
-
-    def rewind(self, trial: bytes, step: float, before: float | None = None) -> int:
-        """Move the points of later steps from an existing trial's metrics to its superseded series.
-
-        Later is what is a finite number (no bool) above `step`; with `before`, only points of an earlier time
-        (seconds since the epoch) are moved.  What was moved goes, in order, behind the points of the series
-        of the same name and of kind ``superseded``, of which trial documents tell nothing.  A metric without
-        a point left is no series any more.
-
-        Returns:
-            how many points were moved.
-
-        Raises:
-            ItemNotFound: there is no such trial.
-            SeriesDamaged: a series cannot be read; nothing was changed.
-        """
-
-    def add_blob_data(self, digest: str, size: int, data: bytes, time: float) -> None:
-        """Append bytes to a blob, which the first ones (or none) create, and note when.
+    def select(self, query: Query, limit: int, seconds: float) -> list[Any]:
+        """Keys (a trial's id, a group's or project's uid) of what matches, in order of insertion.
 
         Args:
-            digest: of the whole blob.
-            size: of the whole blob; of no meaning when it is there already.
-            data: what follows the bytes that are here.
-            time: now, in seconds since the epoch.
+            query: what to select.
+            limit: most keys.
+            seconds: how long it may take.
+
+        Raises:
+            TooBusy: it took longer; the transaction goes on.
         """
 
-    def cut_blob(self, digest: str, stored: int) -> None:
-        """Forget the bytes of a blob from an offset on, of which there are some."""
+    def later_series(self, trial: bytes, step: float) -> list[Series]:
+        """Metrics of a trial that may have points of a finite step above `step`."""
 
-    def drop_blob(self, digest: str) -> None:
-        """Forget a blob; harmless when there is none."""
+    def chunks(self, series: Series, step: float) -> Iterator[StoredChunk]:
+        """All chunks of a stored series, in order, each marked whether it may have later steps.
 
-    def use_blob(self, digest: str, trial: bytes) -> None:
-        """Note that an existing trial refers to an existing blob; harmless when repeated."""
+        Raises:
+            StoreCorrupt: one is damaged.
+        """
 
-    def release_blobs(self, trial: bytes) -> None:
-        """Note that a trial refers to no blob any more, before it is deleted."""
+    def flush(self, changes: Changes, *, commit: bool = False) -> None:
+        """Write changes, in one round trip; with `commit` make everything durable, and end.
 
-    def put_session(self, state: SessionState) -> None:
-        """Insert or replace by ``sid``."""
+        When a commit returns, a power cut does not lose it.
 
-    def put_rejected(self, record: Rejected) -> None:
-        """Keep what can never be stored, behind what was kept before; of one session `MOST_KEPT` at most."""
+        Raises:
+            StoreError: it could not be; roll it back.
+        """
 
-    def put_lease(self, lease: Lease) -> None:
-        """Insert or replace by ``trial``, which exists, and ``sid``."""
+    def savepoint(self) -> None:
+        """Remember this state of the transaction; there is one at a time."""
 
-    def drop_lease(self, trial: bytes, sid: bytes) -> None:
-        """Remove a lease; harmless when there is none."""
+    def release(self) -> None:
+        """Forget the savepoint and keep what was flushed since."""
 
-    def commit(self) -> None:
-        """Make it durable; when this returns, a power cut does not lose it."""
+    def undo(self) -> None:
+        """Forget what was flushed since the savepoint, and the savepoint."""
 
     def rollback(self) -> None:
-        """Forget it all."""
+        """Forget it all, and end; harmless when it has ended."""
 
 
 class Store(Protocol):
-    """An open store.  `begin`, the transaction, `maintain` and `save` belong to one thread."""
+    """An open store.  A lane's transactions belong to its thread; `maintain` and `save` to one."""
 
     @property
     def uri(self) -> str:
@@ -332,8 +482,12 @@ class Store(Protocol):
     def generation(self) -> str:
         """Identifies the store's history: random at creation, kept for life."""
 
+    @property
+    def lanes(self) -> int:
+        """How many transactions may be open at once, each in a thread of its own."""
+
     def begin(self) -> Transaction:
-        """Start the write transaction."""
+        """Start a write transaction."""
 
     def snapshot(self) -> AbstractContextManager[Snapshot]:
         """A consistent view of what is committed; any thread."""

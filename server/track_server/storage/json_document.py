@@ -11,7 +11,8 @@
       "groups": [{"uid": …, "name": …, "project_id": …, "trials": [uids]}],
       "trials": [{"id": hex, "uid": …, …, "metrics": {"loss": {"aggregator": …, "steps": [0, 1],
                   "times": [seconds since the epoch], "values": [0.5, 0.25]}}, "chronos": {…}}],
-      "sessions": [{"sid": hex, "user": …, "epoch": 1, "last_seq": 97, "last_reply": null}],
+      "sessions": [{"sid": hex, "user": …, "epoch": 1, "last_seq": 97,
+                  "last_reply": null, "partial": 0}],
       "rejected": [{"session": hex, "user": …, "runs": [[5, 7]], "method": "points", "trial": hex, …}],
       "leases": [{"trial": hex, "sid": hex, "rank": null, "superseded": false}],
       "blobs": [{"digest": hex, "size": bytes, "time": …, "content": base64}],
@@ -41,8 +42,9 @@ from track_protocol.model.media import blob_of
 from track_protocol.model.rejected import Rejected, rejected_from_document, rejected_to_document
 from track_protocol.wire.batch import CHRONO, METRIC, SUPERSEDED
 from track_protocol.wire.columns import Column, pack, unpack
-from track_server.storage.contract import Blob, Document, Lease, Points, SessionState, Transaction
+from track_server.storage.contract import Blob, Document, Lease, Points, SessionState
 from track_server.storage.exactjson import dumps, loads
+from track_server.storage.unit_of_work import UnitOfWork
 
 __all__ = [
     "VERSION",
@@ -256,6 +258,7 @@ def _session(state: SessionState) -> Document:
         "epoch": state.epoch,
         "last_seq": state.last_seq,
         "last_reply": reply,
+        "partial": state.partial,
     }
 
 
@@ -329,7 +332,7 @@ def _parsed(data: bytes, path: str) -> Any:
         raise StoreCorrupt(f"{path} is not valid JSON ({why}): {_REMEDY}") from error
 
 
-def load_document(document: Document, tx: Transaction, path: str) -> None:
+def load_document(document: Document, tx: UnitOfWork, path: str) -> None:
     """Put all that a document holds into a store without projects, groups, trials and blobs.
 
     Sessions that the store knows stay as they are.
@@ -352,7 +355,7 @@ def load_document(document: Document, tx: Transaction, path: str) -> None:
         ) from error
 
 
-def _load_structure(document: Document, tx: Transaction) -> None:
+def _load_structure(document: Document, tx: UnitOfWork) -> None:
     """Projects, groups and trials with their points."""
     for project in document["projects"]:
         tx.put_project(project)
@@ -365,7 +368,7 @@ def _load_structure(document: Document, tx: Transaction) -> None:
             _load_link(group["uid"], uid, tx)
 
 
-def _load_state(document: Document, tx: Transaction) -> None:
+def _load_state(document: Document, tx: UnitOfWork) -> None:
     """What is known of sessions."""
     for state in map(_loaded_session, document["sessions"]):
         if tx.session(state.sid) is None:
@@ -377,7 +380,7 @@ def _load_state(document: Document, tx: Transaction) -> None:
         tx.put_lease(Lease(trial, sid, lease["rank"], lease["superseded"]))
 
 
-def _load_blobs(document: Document, tx: Transaction) -> None:
+def _load_blobs(document: Document, tx: UnitOfWork) -> None:
     for blob in document["blobs"]:
         content = b64decode(blob["content"], validate=True)
         tx.add_blob_data(blob["digest"], blob["size"], content, float(blob["time"]))
@@ -385,8 +388,10 @@ def _load_blobs(document: Document, tx: Transaction) -> None:
         _load_uses(trial, tx)
 
 
-def _load_trial(trial: Document, tx: Transaction) -> None:
+def _load_trial(trial: Document, tx: UnitOfWork) -> None:
     id = bytes.fromhex(trial["id"])
+    if tx.has_trial(id):
+        raise ValueError(f"the trial {trial['id']} is there twice")
     tx.add_trial({**{field: value for field, value in trial.items() if field != SUPERSEDED}, "id": id})
     every = [(kind, trial[field]) for field, kind in _FIELDS]
     for kind, found in (*every, (SUPERSEDED, trial.get(SUPERSEDED, {})), *trial.get("media", {}).items()):
@@ -394,7 +399,7 @@ def _load_trial(trial: Document, tx: Transaction) -> None:
             tx.append_points(id, kind, name, series["aggregator"], _loaded_points(series))
 
 
-def _load_uses(trial: Document, tx: Transaction) -> None:
+def _load_uses(trial: Document, tx: UnitOfWork) -> None:
     """A document does not say which blobs a trial uses: its media do."""
     found = [
         blob_of(value)
@@ -415,7 +420,7 @@ def _loaded_points(series: Document) -> Points:
     return Points(steps, times, values)
 
 
-def _load_link(group: str, trial: str, tx: Transaction) -> None:
+def _load_link(group: str, trial: str, tx: UnitOfWork) -> None:
     id = tx.trial_id(trial)
     if id is None:
         raise ValueError(f"group {group} lists the trial {trial}, which is not there")
@@ -426,7 +431,12 @@ def _loaded_session(session: Document) -> SessionState:
     reply = session["last_reply"]
     last_reply = None if reply is None else (int(reply[0]), bytes(reply[1]))
     return SessionState(
-        bytes.fromhex(session["sid"]), session["user"], session["epoch"], session["last_seq"], last_reply
+        bytes.fromhex(session["sid"]),
+        session["user"],
+        session["epoch"],
+        session["last_seq"],
+        last_reply,
+        session["partial"],
     )
 
 

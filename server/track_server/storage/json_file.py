@@ -53,6 +53,7 @@ from track_server.storage.sqlite.read import SqliteView
 from track_server.storage.sqlite.schema import CONTENT, inspect, open_reader, set_generation
 from track_server.storage.sqlite.store import SqliteStore
 from track_server.storage.sqlite.write import SqliteTransaction
+from track_server.storage.unit_of_work import Memory, UnitOfWork
 
 __all__ = ["FileStore"]
 
@@ -175,7 +176,7 @@ class FileStore(SqliteStore):
         is_new = record == Record()
         if not is_new:
             _log.warning("%s was edited: what it says replaces what %s held", document, self._path)
-        tx = super().begin()
+        tx = UnitOfWork(super().begin(), Memory())
         try:
             with translated(self._path):
                 for table in CONTENT:
@@ -191,9 +192,10 @@ class FileStore(SqliteStore):
             raise
 
 
-def _load(content: dict[str, object], tx: SqliteTransaction, document: Path) -> None:
+def _load(content: dict[str, object], tx: UnitOfWork, document: Path) -> None:
     try:
         load_document(content, tx, str(document))
+        tx.flush()
     except (apsw.ConstraintError, apsw.MismatchError) as error:
         raise StoreCorrupt(
             f"{document} is JSON whose parts do not fit together ({error}): correct it, or restore a backup"

@@ -23,6 +23,7 @@ from typing import Final
 import apsw
 
 from track_protocol.errors import StoreCorrupt, StoreError
+from track_protocol.locations import sidecar_of
 from track_server.storage.durable_files import locked, replace_file, store_error
 from track_server.storage.json_document import DocumentHeader, document_lines, is_as_written, parse_document
 from track_server.storage.sqlite.errors import translated
@@ -68,7 +69,7 @@ class Files:
     @property
     def sidecar(self) -> Path:
         """The SQLite store, which is the store."""
-        return self.document.with_name(f".{self.document.name}.db")
+        return sidecar_of(self.document)
 
     @property
     def lock(self) -> Path:

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from track_server.testing.store_support import StoreSuite, id_of, trial
+from track_server.testing.store_support import StoreSuite, begin, id_of, trial
 
 __all__ = ["BlobTests"]
 
@@ -79,7 +79,7 @@ class BlobTests(StoreSuite):
 
     def test_a_transaction_sees_what_it_put_and_takes_it_back(self, store: Any) -> None:
         self.put(store, lambda tx: _add(tx, b"0123"))
-        tx = store.begin()
+        tx = begin(store)
         _add(tx, b"456")
         assert (tx.blob(DIGEST).stored, tx.blob_data(DIGEST, 0, 10)) == (7, b"0123456")
         tx.rollback()
@@ -99,7 +99,7 @@ class BlobTests(StoreSuite):
 
     def test_a_cut_is_taken_back_with_its_transaction(self, store: Any) -> None:
         self.put(store, lambda tx: _add(tx, b"0123", b"456"))
-        tx = store.begin()
+        tx = begin(store)
         tx.cut_blob(DIGEST, 2)
         _add(tx, b"xy")
         tx.rollback()
@@ -137,9 +137,9 @@ class BlobTests(StoreSuite):
         for number in (0, 1, 1):
             self.put(store, partial(_use, id_of(number)))
         assert unused() == [OTHER]
-        self.put(store, lambda tx: tx.release_blobs(id_of(0)))
+        self.put(store, lambda tx: tx.delete_trial(id_of(0)))
         assert unused() == [OTHER]
-        self.put(store, lambda tx: tx.release_blobs(id_of(1)))
+        self.put(store, lambda tx: tx.delete_trial(id_of(1)))
         assert unused() == [DIGEST, OTHER]
 
     def test_a_trial_tells_of_its_media_without_their_content(self, store: Any) -> None:

@@ -10,7 +10,7 @@ import pytest
 from track_protocol.errors import ItemNotFound
 from track_protocol.model.media import TEXT
 from track_protocol.wire.batch import CHRONO, METRIC, SUPERSEDED
-from track_server.testing.store_support import StoreSuite, group, id_of, project, trial
+from track_server.testing.store_support import StoreSuite, begin, group, id_of, project, trial
 
 __all__ = ["DeletingTests"]
 
@@ -26,9 +26,9 @@ class DeletingTests(StoreSuite):
         self._filled(store)
         self._delete(store)
         with store.snapshot() as view:
-            assert (view.trial(id_of(0)), view.has_trial(id_of(0)), view.trial_id("hash0_0")) == (
+            assert (view.trial(id_of(0)), view.trial_fields(id_of(0)), view.trial_id("hash0_0")) == (
                 None,
-                False,
+                None,
                 None,
             )
             assert (view.revisions("hash0"), view.leases(id_of(0)), view.leases_of(SID)) == ([], [], [])
@@ -43,7 +43,7 @@ class DeletingTests(StoreSuite):
 
     def test_a_transaction_sees_what_it_deleted_and_may_take_it_back(self, store: Any) -> None:
         self._filled(store)
-        tx = store.begin()
+        tx = begin(store)
         tx.append_points(id_of(0), METRIC, "loss", None, self.points([9], [9.0]))
         tx.delete_trial(id_of(0))
         assert (tx.trial(id_of(0)), tx.points(id_of(0), METRIC, "loss", 0, 9)) == (None, None)
@@ -102,7 +102,7 @@ class DeletingTests(StoreSuite):
     def test_a_trial_that_is_not_there_cannot_be_deleted(self, store: Any) -> None:
         self._filled(store)
         self._delete(store)
-        tx = store.begin()
+        tx = begin(store)
         with pytest.raises(ItemNotFound):
             tx.delete_trial(id_of(0))
         tx.rollback()

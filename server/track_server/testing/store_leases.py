@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from track_protocol.errors import ItemNotFound
-from track_server.testing.store_support import StoreSuite, id_of, trial
+from track_server.testing.store_support import StoreSuite, begin, id_of, trial
 
 __all__ = ["LeaseTests"]
 
@@ -35,7 +35,7 @@ class LeaseTests(StoreSuite):
 
     def test_a_transaction_sees_the_leases_that_it_changed(self, store: Any) -> None:
         first, second, _ = self._leased(store)
-        tx = store.begin()
+        tx = begin(store)
         tx.update_trial(id_of(0), {"status": {"value": 204, "name": "lost"}})
         assert tx.leases_by_status(204, 204) == [first]
         tx.drop_lease(id_of(0), SID)
@@ -59,7 +59,7 @@ class LeaseTests(StoreSuite):
             assert view.leases(id_of(0)) == [second]
 
     def test_a_lease_of_no_trial_is_refused(self, store: Any) -> None:
-        tx = store.begin()
+        tx = begin(store)
         with pytest.raises(ItemNotFound):
             tx.put_lease(self.lease_type(id_of(0), SID, None, False))
         tx.rollback()

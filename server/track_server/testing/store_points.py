@@ -10,7 +10,7 @@ import pytest
 
 from track_protocol.wire.batch import CHRONO, METRIC
 from track_protocol.wire.columns import Column, pack
-from track_server.testing.store_support import StoreSuite, id_of, same, trial
+from track_server.testing.store_support import StoreSuite, begin, id_of, same, trial
 
 __all__ = ["PointsTests"]
 
@@ -176,7 +176,7 @@ class PointsTests(StoreSuite):
     def test_logged_and_returned_containers_may_be_changed_once_committed(self, store: Any) -> None:
         value: list[Any] = [1]
         column = Column("o", [value])
-        tx = store.begin()
+        tx = begin(store)
         tx.add_trial(trial())
         tx.append_points(id_of(0), METRIC, "loss", None, self.points_of(pack([0]), pack([1.0]), column))
         tx.commit()
@@ -188,7 +188,7 @@ class PointsTests(StoreSuite):
 
     def test_many_small_appends_to_many_series_are_all_there(self, store: Any) -> None:
         for step in range(150):
-            tx = store.begin()
+            tx = begin(store)
             if step == 0:
                 tx.add_trial(trial())
             for name in ("a", "b", "c"):

@@ -9,7 +9,7 @@ import pytest
 
 from track_protocol.query.order import FIELDS, parse_order
 from track_protocol.query.parse import Kind, parse_query
-from track_server.testing.store_support import StoreSuite, group, id_of, project, trial
+from track_server.testing.store_support import StoreSuite, begin, group, id_of, project, trial
 
 __all__ = ["QueryTests"]
 
@@ -136,7 +136,7 @@ class QueryTests(StoreSuite):
     @pytest.fixture
     def queried(self, store: Any) -> Any:
         """A store with two projects, two groups and five trials, three of them with series."""
-        tx = store.begin()
+        tx = begin(store)
         for document in (project("p"), project("q", metadata={"owner": "ann"})):
             tx.put_project(document)
         for document in (group("g", metadata={"size": 3}), group("h", project_id="p", metadata={"size": 5})):
@@ -184,7 +184,7 @@ class QueryTests(StoreSuite):
 
     def test_a_transaction_finds_what_it_has_just_changed(self, queried: Any) -> None:
         query = parse_query({"status": "CreatedGroup"})
-        tx = queried.begin()
+        tx = begin(queried)
         (first,) = tx.trials(query, 1)
         tx.update_trial(first["id"], {"status": RUNNING})
         assert [document["uid"] for document in tx.trials(query)] == ["hash3_0", "hash0_1"]
@@ -216,7 +216,7 @@ class QueryTests(StoreSuite):
     def test_a_key_whose_document_is_gone_is_left_out(self, queried: Any) -> None:
         with queried.snapshot() as view:
             keys = view.find(parse_query({}, "trial"))
-        tx = queried.begin()
+        tx = begin(queried)
         tx.delete_trial(id_of(1))
         tx.commit()
         with queried.snapshot() as view:

@@ -10,7 +10,7 @@ import pytest
 
 from track_protocol.errors import ItemNotFound
 from track_protocol.wire.batch import CHRONO, METRIC, SUPERSEDED
-from track_server.testing.store_support import StoreSuite, id_of, same, trial
+from track_server.testing.store_support import StoreSuite, begin, id_of, same, trial
 
 __all__ = ["RewindTests"]
 
@@ -23,7 +23,7 @@ class RewindTests(StoreSuite):
 
     def rewind(self, store: Any, step: float, number: int = 0) -> int:
         """Rewind a trial in a transaction of its own."""
-        tx = store.begin()
+        tx = begin(store)
         moved = tx.rewind(id_of(number), step)
         tx.commit()
         return int(moved)
@@ -154,7 +154,7 @@ class RewindTests(StoreSuite):
 
     def test_points_of_the_same_transaction_are_rewound(self, store: Any) -> None:
         self.log(store, [0, 1], [0.0, 1.0])
-        tx = store.begin()
+        tx = begin(store)
         tx.append_points(id_of(0), METRIC, "loss", None, self.points([2, 3], [2.0, 3.0]))
         assert tx.rewind(id_of(0), 0) == 3
         tx.append_points(id_of(0), METRIC, "loss", None, self.points([1], [10.0]))
@@ -166,7 +166,7 @@ class RewindTests(StoreSuite):
         assert self.history(store)[2] == [1.0, 2.0, 3.0, 10.0]
 
     def test_a_trial_may_be_made_logged_and_rewound_at_once(self, store: Any) -> None:
-        tx = store.begin()
+        tx = begin(store)
         tx.add_trial(trial())
         tx.append_points(id_of(0), METRIC, "loss", None, self.points([5], [0.5]))
         tx.rewind(id_of(0), 1)
@@ -178,7 +178,7 @@ class RewindTests(StoreSuite):
         self.log(store, [0, 1, 2], [0.0, 1.0, 2.0])
         self.log(store, [5], [5.0], name="late")
         before = self.read_trial(store)
-        tx = store.begin()
+        tx = begin(store)
         tx.append_points(id_of(0), METRIC, "loss", None, self.points([3], [3.0]))
         tx.rewind(id_of(0), 1)
         tx.append_points(id_of(0), METRIC, "late", None, self.points([0], [0.0]))
@@ -247,7 +247,7 @@ class RewindTests(StoreSuite):
     def test_only_points_of_an_earlier_time_are_moved_if_asked_for(self, store: Any) -> None:
         self.log(store, [0, 5, 6], [0.0, 1.0, 2.0], first_time=100.0)
         self.log(store, [7, 1], [3.0, 4.0], first_time=200.0)
-        tx = store.begin()
+        tx = begin(store)
         assert tx.rewind(id_of(0), 1, 102.0) == 1
         assert tx.rewind(id_of(0), 1, 50.0) == 0
         tx.commit()
@@ -256,7 +256,7 @@ class RewindTests(StoreSuite):
 
     def test_a_rewind_up_to_a_time_is_the_same_after_reopening(self, store: Any, path: Path) -> None:
         self.log(store, range(10), [step / 8 for step in range(10)])
-        tx = store.begin()
+        tx = begin(store)
         assert tx.rewind(id_of(0), 3, 107.0) == 3
         tx.commit()
         again = self.reopened(store, path)
@@ -274,7 +274,7 @@ class RewindTests(StoreSuite):
 
     def test_rewinds_are_those_of_the_metadata(self, store: Any, path: Path) -> None:
         self.log(store, [0], [0.0])
-        tx = store.begin()
+        tx = begin(store)
         assert self.remembered(tx) == []
         tx.update_trial(id_of(0), {"metadata": {"rewinds": [TOLD, {**TOLD, "step": 7.5}]}})
         both = [(0, 3, 20.0, b"\x01\xff"), (1, 7.5, 20.0, b"\x01\xff")]
@@ -282,7 +282,7 @@ class RewindTests(StoreSuite):
         tx.commit()
         again = self.reopened(store, path) if self.persistent else store
         try:
-            tx = again.begin()
+            tx = begin(again)
             assert self.remembered(tx) == both
             tx.update_trial(id_of(0), {"metadata": {"other": 1}})
             assert self.remembered(tx) == []
@@ -292,17 +292,17 @@ class RewindTests(StoreSuite):
 
     def test_rewinds_of_a_transaction_that_is_rolled_back_are_forgotten(self, store: Any) -> None:
         self.log(store, [0], [0.0])
-        tx = store.begin()
+        tx = begin(store)
         assert self.remembered(tx) == []
         tx.update_trial(id_of(0), {"metadata": {"rewinds": [TOLD]}})
         assert len(self.remembered(tx)) == 1
         tx.rollback()
-        tx = store.begin()
+        tx = begin(store)
         assert self.remembered(tx) == []
         tx.rollback()
 
     def test_other_changes_of_a_trial_leave_its_rewinds(self, store: Any) -> None:
-        tx = store.begin()
+        tx = begin(store)
         tx.add_trial(trial(metadata={"rewinds": [TOLD]}))
         tx.update_trial(id_of(0), {"status": {"value": 101, "name": "Running"}})
         assert len(self.remembered(tx)) == 1
@@ -322,20 +322,20 @@ class RewindTests(StoreSuite):
         ],
     )
     def test_metadata_that_tells_of_no_rewind_is_left_alone(self, store: Any, told: Any) -> None:
-        tx = store.begin()
+        tx = begin(store)
         tx.add_trial(trial(metadata={"rewinds": told}))
         assert self.remembered(tx) == []
         tx.commit()
         assert same(self.read_trial(store)["metadata"], {"rewinds": told})
 
     def test_a_trial_that_is_not_there_tells_of_no_rewinds(self, store: Any) -> None:
-        tx = store.begin()
+        tx = begin(store)
         with pytest.raises(ItemNotFound):
             tx.rewinds(id_of(9))
         tx.rollback()
 
     def test_a_trial_that_is_not_there_cannot_be_rewound(self, store: Any) -> None:
-        tx = store.begin()
+        tx = begin(store)
         with pytest.raises(ItemNotFound):
             tx.rewind(id_of(9), 1)
         tx.rollback()

@@ -13,8 +13,15 @@ import pytest
 from track_protocol.query.parse import Kind, parse_query
 from track_protocol.wire.batch import METRIC
 from track_protocol.wire.columns import Column, pack, unpack
+from track_server.storage import unit_of_work
 
-__all__ = ["StoreSuite", "group", "id_of", "project", "same", "trial"]
+__all__ = ["StoreSuite", "begin", "group", "id_of", "project", "same", "trial"]
+
+
+def begin(store: Any) -> Any:
+    """A transaction on a store, as the engine's jobs see it."""
+    return unit_of_work.begin(store)
+
 
 _SECONDS: Final = 60.0
 
@@ -57,6 +64,9 @@ def trial(number: int = 0, **fields: Any) -> dict[str, Any]:
         "project_id": None,
         "group_id": None,
         "status": {"value": 0, "name": "CreatedGroup"},
+        "created": 50.0,
+        "started": None,
+        "ended": None,
         **fields,
     }
     return {"uid": f"{document['hash']}_{document['revision']}", **document}
@@ -130,7 +140,7 @@ class StoreSuite:
 
     def put(self, store: Any, *changes: Callable[[Any], Any]) -> None:
         """Make changes in one transaction and commit them."""
-        tx = store.begin()
+        tx = begin(store)
         for change in changes:
             change(tx)
         tx.commit()
@@ -157,7 +167,7 @@ class StoreSuite:
         first_time: float = 100.0,
     ) -> None:
         """Append points to a series in a transaction of their own; the trial is made if it is not there."""
-        tx = store.begin()
+        tx = begin(store)
         if not tx.has_trial(id_of(number)):
             tx.add_trial(trial(number))
         tx.append_points(id_of(number), kind, name, aggregator, self.points(steps, values, first_time))

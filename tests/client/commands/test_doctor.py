@@ -47,8 +47,8 @@ def examined(capsys: pytest.CaptureFixture[str]) -> Any:
     def examine(*words: str) -> tuple[int, list[dict[str, Any]]]:
         code = run("--json", *words)
         told = json.loads(capsys.readouterr().out)
-        assert told["well"] is (code == 0)
-        return code, [finding for finding in told["findings"] if not finding["well"]]
+        assert told["ok"] is (code == 0)
+        return code, [finding for finding in told["findings"] if not finding["ok"]]
 
     return examine
 

@@ -19,8 +19,8 @@ def found(environment: dict[str, str], topic: str, uri: str | None = None) -> li
 
 
 def test_only_what_has_a_remedy_is_not_well() -> None:
-    assert Finding("server", "there").is_well
-    assert not Finding("server", "away", "start it").is_well
+    assert Finding("server", "there").is_ok
+    assert not Finding("server", "away", "start it").is_ok
 
 
 def test_looking_changes_nothing(environment: dict[str, str], tmp_path: Path) -> None:
@@ -40,7 +40,7 @@ def test_a_variable_that_means_nothing_is_named_with_its_remedy(
     environment: dict[str, str], name: str
 ) -> None:
     environment[name] = "sometimes"
-    (wrong,) = [finding for finding in found(environment, "environment") if not finding.is_well]
+    (wrong,) = [finding for finding in found(environment, "environment") if not finding.is_ok]
     assert name in wrong.text
     assert wrong.remedy == "correct that variable, or unset it"
 
@@ -54,9 +54,9 @@ def test_a_folder_that_is_none_cannot_take_spools(environment: dict[str, str], t
 def test_a_store_of_this_machine_needs_no_server(environment: dict[str, str]) -> None:
     (server,) = found(environment, "server", "sqlite:runs.db")
     assert server.text == "sqlite:runs.db is a store on this machine; it needs no server"
-    assert server.is_well
+    assert server.is_ok
 
 
 def test_an_address_that_is_none_is_told_and_not_raised(environment: dict[str, str]) -> None:
     (server,) = found(environment, "server", "socket://")
-    assert not server.is_well
+    assert not server.is_ok

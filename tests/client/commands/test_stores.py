@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from commanding import fill
+from track import Project, TrackClient
 from track.commands.stores import find_trial, opened
 from track.configuration import reset_configuration
 from track.persistence.protocol import Protocol
@@ -63,3 +64,14 @@ def test_a_configuration_names_the_store(
             assert find_trial(protocol, uids[0]).uid == uids[0]
     finally:
         reset_configuration()
+
+
+def test_a_file_store_is_found_before_its_document_is_written(tmp_path: Path) -> None:
+    uri = f"file:{tmp_path}/runs.json"
+    with TrackClient(uri) as writing:
+        writing.protocol.new_project(Project(name="digits"))
+        assert not (tmp_path / "runs.json").exists()
+        with opened(uri) as protocol:
+            assert [each.name for each in protocol.fetch_projects({})] == ["digits"]
+    with pytest.raises(ItemNotFound, match="no store"), opened(f"file:{tmp_path}/other.json"):
+        pass

@@ -9,7 +9,7 @@ from rich.console import Console
 
 from track.demo.folder import new_folder
 from track.demo.observation import Observation, Phase, Row
-from track.demo.result import tell_result
+from track.demo.result import show_result
 from track.demo.verification import Verification
 
 PARAMETERS = {"learning_rate": 0.01, "hidden": 16, "alpha": 0.1, "seed": 0}
@@ -19,7 +19,7 @@ SEEN = Observation((Row(7, "aa_0", PARAMETERS, Phase.FINISHED, ("worker-3",), 0.
 def told(folder: Path, proof: Verification) -> str:
     console = Console(file=io.StringIO(), width=40, _environ={})
     assert isinstance(console.file, io.StringIO)
-    tell_result(console, new_folder(folder, datetime.now(UTC)), SEEN, proof, 31.4)
+    show_result(console, new_folder(folder, datetime.now(UTC)), SEEN, proof, 31.4)
     return console.file.getvalue()
 
 

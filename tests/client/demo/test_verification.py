@@ -88,6 +88,6 @@ def test_a_trial_that_is_not_in_the_store_is_a_fault(done: Search) -> None:
     assert "trial 00_0 is missing in the store" in done.verify().faults
 
 
-def test_a_trial_that_nobody_created_is_a_fault(done: Search) -> None:
+def test_a_trial_that_the_demo_did_not_create_is_a_fault(done: Search) -> None:
     uid = done.created.pop()
-    assert f"trial {uid} was created by nobody" in done.verify().faults
+    assert f"trial {uid} was not created by the demo" in done.verify().faults

@@ -10,7 +10,7 @@ from track import TrackClient
 from track.persistence import get_protocol
 from track.persistence.storage import LocalStorage, load_database
 from track_protocol.errors import BadArguments, StoreError, UsageError
-from track_protocol.model.entities import Status
+from track_protocol.model.entities import Project, Status
 from track_server.app import open_store
 
 
@@ -43,6 +43,18 @@ def test_what_is_committed_and_not_in_the_document_yet_is_there(path: Path) -> N
     writer.add_trial_tags(trial, late=1)
     writer.flush()
     assert load_database(f"file:{path}").objects[trial.uid].tags == {"late": 1}
+    writer.close()
+
+
+def test_a_store_whose_document_is_not_written_yet_is_read_and_not_overwritten(tmp_path: Path) -> None:
+    path = tmp_path / "new.json"
+    writer = get_protocol(f"file:{path}")
+    writer.new_project(Project(name="p"))
+    assert not path.exists()
+    found = load_database(path)
+    assert set(found.project_names) == {"p"}
+    with pytest.raises(UsageError, match="is a store, and this is a copy of it"):
+        found.commit()
     writer.close()
 
 

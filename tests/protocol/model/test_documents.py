@@ -59,12 +59,22 @@ def test_a_trial_document_has_the_agreed_keys() -> None:
         "metrics": {},
         "chronos": {},
         "media": {},
+        "created": None,
+        "started": None,
+        "ended": None,
     }
 
 
 def test_a_trial_comes_back_from_its_document() -> None:
     document = trial_to_document(a_trial())
     assert trial_to_document(trial_from_document(document)) == document
+
+
+def test_the_times_of_a_trial_come_back_from_its_document() -> None:
+    document = trial_to_document(a_trial()) | {"created": 1.0, "started": 2.0, "ended": 3.0}
+    found = trial_from_document(document)
+    assert (found.created, found.started, found.ended) == (1.0, 2.0, 3.0)
+    assert trial_to_document(found) == document
 
 
 def test_points_never_travel_in_a_document() -> None:
@@ -134,7 +144,11 @@ def test_a_status_comes_back_from_its_document(status: Status | CustomStatus) ->
 
 
 @pytest.mark.parametrize(
-    "key", sorted(set(trial_to_document(Trial())) - {"uid", "metrics", "chronos", "media"})
+    "key",
+    sorted(
+        set(trial_to_document(Trial()))
+        - {"uid", "metrics", "chronos", "media", "created", "started", "ended"}
+    ),
 )
 def test_a_trial_document_that_lacks_a_key_is_refused_by_its_name(key: str) -> None:
     with pytest.raises(BadArguments, match=f"'{key}' is missing"):
@@ -169,10 +183,16 @@ def test_a_status_with_a_value_of_another_type_is_refused() -> None:
 
 
 def test_group_and_project_documents_are_checked_too() -> None:
-    with pytest.raises(BadArguments, match="group document: 'trials' is missing"):
-        group_from_document(without(group_to_document(TrialGroup()), "trials"))
-    with pytest.raises(BadArguments, match="project document: 'groups' is missing"):
-        project_from_document(without(project_to_document(Project()), "groups"))
+    with pytest.raises(BadArguments, match="group document: 'name' is missing"):
+        group_from_document(without(group_to_document(TrialGroup()), "name"))
+    with pytest.raises(BadArguments, match="project document: 'name' is missing"):
+        project_from_document(without(project_to_document(Project()), "name"))
+
+
+def test_the_members_of_a_group_or_project_may_be_left_out() -> None:
+    assert group_from_document(without(group_to_document(TrialGroup(_uid="g")), "trials")).trials == set()
+    project = project_from_document(without(project_to_document(Project(_uid="p")), "groups"))
+    assert (project.groups, project.trials) == (set(), set())
 
 
 @pytest.mark.parametrize("trials", [[["t"]], [{"uid": "t"}], [1]])

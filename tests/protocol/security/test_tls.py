@@ -123,7 +123,7 @@ def test_another_key_is_refused_with_both_pins_and_what_to_do() -> None:
     message = str(refused.value)
     assert PIN in message
     assert pin_of_certificate(der) in message
-    assert "Ask whoever runs the server" in message
+    assert "Ask the operator of the server" in message
 
 
 def test_no_pins_at_all_accept_nothing() -> None:

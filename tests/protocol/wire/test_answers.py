@@ -50,7 +50,7 @@ def test_a_call_may_fail_after_parts_of_its_answer() -> None:
     "event", [ResultPart(1, Follows.NOTHING, b"\xc0"), ResultPart(1, Follows.PART, b"\xc0"), FAILED], ids=str
 )
 def test_an_answer_that_nobody_waits_for_is_refused(event: ResultPart | ErrorReceived) -> None:
-    with pytest.raises(RemoteProtocolError, match="call 1, which nobody waits for"):
+    with pytest.raises(RemoteProtocolError, match="call 1, which is not pending"):
         waiting(2).take(event)
 
 
@@ -58,7 +58,7 @@ def test_an_answer_that_nobody_waits_for_is_refused(event: ResultPart | ErrorRec
 def test_a_second_answer_is_refused(event: ResultPart | ErrorReceived) -> None:
     waits = waiting(1)
     waits.take(event)
-    with pytest.raises(RemoteProtocolError, match="nobody waits for"):
+    with pytest.raises(RemoteProtocolError, match="is not pending"):
         waits.take(event)
 
 

@@ -12,6 +12,7 @@ from typing import Any
 import pytest
 
 from engine_calls import Caller, points, writer_held
+from faulty_store import FaultyStore
 from track_protocol.errors import (
     BadArguments,
     StoreError,
@@ -42,22 +43,14 @@ def caller(engine: Engine) -> Caller:
     return Caller(engine)
 
 
-class _Full(EphemeralStore):
+class _Full(FaultyStore):
     """A store whose disk is full while `full` is set."""
 
     full = False
 
-    def begin(self) -> SqliteTransaction:
-        tx = super().begin()
-        commit = tx.commit
-
-        def commit_if_there_is_room() -> None:
-            if self.full:
-                raise StoreFull("no space left on the device")
-            commit()
-
-        tx.commit = commit_if_there_is_room  # type: ignore[method-assign] # a fault put in
-        return tx
+    def before_commit(self) -> None:
+        if self.full:
+            raise StoreFull("no space left on the device")
 
 
 def test_a_full_disk_lets_a_holder_in_that_can_read() -> None:
@@ -92,7 +85,7 @@ def test_nothing_is_acknowledged_that_was_not_committed() -> None:
 def test_a_full_disk_is_told_in_one_line_and_so_is_its_end(
     caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("track_server.engine.recovery._ROOM_LASTS", 0.0)
+    monkeypatch.setattr("track_server.engine.recovery._ROOM_AFTER_S", 0.0)
     store = _Full("ephemeral:")
     engine = Engine(store)
     caller = Caller(engine)
@@ -125,7 +118,7 @@ class _Unkept(EphemeralStore):
 def test_background_work_without_room_is_told_once(
     caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("track_server.engine.engine._LOOK_AFTER", 0.01)
+    monkeypatch.setattr("track_server.engine.lane._IDLE_INTERVAL_S", 0.01)
     store = _Unkept("ephemeral:")
     engine = Engine(store)
     for _ in range(3):
@@ -137,24 +130,16 @@ def test_background_work_without_room_is_told_once(
     assert "Traceback" not in caplog.text
 
 
-class _Failing(EphemeralStore):
+class _Failing(FaultyStore):
     """A store whose disk fails while `failing` is set, with a transaction half-way to it."""
 
     failing = False
     opened = 1
     abandoned = False
 
-    def begin(self) -> SqliteTransaction:
-        tx = super().begin()
-        commit = tx.commit
-
-        def commit_if_the_disk_works() -> None:
-            if self.failing:
-                raise StoreFailed("flush: Input/output error")
-            commit()
-
-        tx.commit = commit_if_the_disk_works  # type: ignore[method-assign] # a fault put in
-        return tx
+    def before_commit(self) -> None:
+        if self.failing:
+            raise StoreFailed("flush: Input/output error")
 
     def reopen(self) -> None:
         if self.failing:

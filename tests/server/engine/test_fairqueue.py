@@ -7,7 +7,7 @@ import pytest
 
 from engine_calls import Caller
 from track_server.engine.engine import Engine
-from track_server.engine.fairqueue import Turns
+from track_server.engine.fairqueue import FairQueue
 from track_server.engine.jobs import AttachJob, ChangeJob, Job, Writer
 from track_server.storage.ephemeral import EphemeralStore
 
@@ -20,8 +20,8 @@ def own_job() -> Job:
     return ChangeJob(lambda tx: None, lambda outcome: None)
 
 
-def waiting(*jobs: Job) -> Turns:
-    turns = Turns()
+def waiting(*jobs: Job) -> FairQueue:
+    turns = FairQueue()
     for job in jobs:
         turns.put(job)
     return turns
@@ -78,7 +78,7 @@ def test_a_quiet_session_does_not_wait_for_all_that_a_flooding_one_has_handed_in
 def test_a_transaction_that_takes_long_leaves_the_rest_to_the_next_one(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr("track_server.engine.engine.TURN", -1.0)
+    monkeypatch.setattr("track_server.engine.lane._TRANSACTION_S", -1.0)
     store = EphemeralStore("ephemeral:")
     engine = Engine(store)
     held, go_on = threading.Event(), threading.Event()

@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 
 from engine_calls import Caller, points, writer_held
+from faulty_store import FaultyStore
 from track_protocol.errors import (
     BadArguments,
     InternalError,
@@ -24,8 +25,8 @@ from track_protocol.wire.link import Acked
 from track_server.app import open_store
 from track_server.engine.engine import Engine
 from track_server.engine.jobs import Attached, Writer
+from track_server.storage.contract import Changes
 from track_server.storage.ephemeral import EphemeralStore
-from track_server.storage.sqlite.write import SqliteTransaction
 
 
 @pytest.fixture
@@ -265,20 +266,12 @@ def test_a_failed_call_uses_its_number_up(caller: Caller) -> None:
     assert caller.call("new_project", project={"uid": "p"})["uid"] == "p"
 
 
-class _Poisoned(EphemeralStore):
+class _Poisoned(FaultyStore):
     """A store with a fault: points of the series "poison" raise."""
 
-    def begin(self) -> SqliteTransaction:
-        tx = super().begin()
-        append = tx.append_points
-
-        def fail_on_poison(trial: bytes, kind: str, name: str, *rest: Any) -> None:
-            if name == "poison":
-                raise RuntimeError("a fault of the server")
-            append(trial, kind, name, *rest)
-
-        tx.append_points = fail_on_poison  # type: ignore[method-assign, assignment] # a fault put in
-        return tx
+    def before_flush(self, changes: Changes) -> None:
+        if any(series.name == "poison" for series in changes.series):
+            raise RuntimeError("a fault of the server")
 
 
 def test_a_record_that_the_server_fails_on_is_set_aside() -> None:
@@ -301,9 +294,9 @@ def test_a_record_that_the_server_fails_on_is_set_aside() -> None:
 
 
 @pytest.fixture
-def one_portion_at_a_time(monkeypatch: pytest.MonkeyPatch) -> None:
-    """No batch has more time in a transaction than it takes for its first portion."""
-    monkeypatch.setattr("track_server.engine.jobs.TURN", -1.0)
+def one_slice_at_a_time(monkeypatch: pytest.MonkeyPatch) -> None:
+    """No batch has more time in a transaction than it takes for its first slice."""
+    monkeypatch.setattr("track_server.engine.jobs._SLICE_S", -1.0)
 
 
 def _calls(trial: bytes, count: int, tags: Any = None) -> list[CallOp]:
@@ -313,7 +306,7 @@ def _calls(trial: bytes, count: int, tags: Any = None) -> list[CallOp]:
     ]
 
 
-@pytest.mark.usefixtures("one_portion_at_a_time")
+@pytest.mark.usefixtures("one_slice_at_a_time")
 def test_others_do_not_wait_for_the_end_of_a_long_batch(engine: Engine, caller: Caller) -> None:
     trial, other = caller.new_trial()["id"], Caller(engine)
     told: queue.SimpleQueue[str] = queue.SimpleQueue()
@@ -327,7 +320,7 @@ def test_others_do_not_wait_for_the_end_of_a_long_batch(engine: Engine, caller: 
     assert engine.last_seq(caller.writer) == 202
 
 
-@pytest.mark.usefixtures("one_portion_at_a_time")
+@pytest.mark.usefixtures("one_slice_at_a_time")
 def test_a_long_batch_is_acknowledged_as_a_whole(caller: Caller) -> None:
     trial = caller.new_trial()["id"]
     outcome = caller.log(*_calls(trial, 100, tags=5))
@@ -337,7 +330,7 @@ def test_a_long_batch_is_acknowledged_as_a_whole(caller: Caller) -> None:
     assert document["metadata"]["losses"]["points"] == 100
 
 
-@pytest.mark.usefixtures("one_portion_at_a_time")
+@pytest.mark.usefixtures("one_slice_at_a_time")
 def test_who_takes_over_in_the_middle_of_a_long_batch_waits_for_its_end(
     engine: Engine, caller: Caller
 ) -> None:
@@ -350,7 +343,7 @@ def test_who_takes_over_in_the_middle_of_a_long_batch_waits_for_its_end(
     assert told.get(timeout=30).last_seq == 201
 
 
-@pytest.mark.usefixtures("one_portion_at_a_time")
+@pytest.mark.usefixtures("one_slice_at_a_time")
 def test_what_comes_behind_a_long_batch_stays_there_when_a_transaction_fails() -> None:
     engine = Engine(_Poisoned("ephemeral:"))
     caller, other = Caller(engine), Caller(engine)

@@ -18,6 +18,7 @@ from track_server.engine.engine import Engine
 from track_server.engine.readers import PAGE_BYTES, Page, ReaderPool
 from track_server.engine.recovery import Recovery
 from track_server.storage.contract import Store
+from track_server.storage.unit_of_work import begin
 
 SECONDS = 30.0
 
@@ -37,8 +38,8 @@ def pool(store: Store) -> Iterator[ReaderPool]:
     pool.close()
 
 
-def ask(pool: ReaderPool, done: Callable[[Any], None], peer: str = "ann") -> None:
-    pool.submit("fetch_trials", {"query": {}}, done, peer)
+def ask(pool: ReaderPool, done: Callable[[Any], None], user: str = "ann", connection: int = 1) -> None:
+    pool.submit("fetch_trials", {"query": {}}, done, (user, connection))
 
 
 def outcome_of(pool: ReaderPool, method: str, **arguments: Any) -> Any:
@@ -71,6 +72,24 @@ def test_a_read_does_not_wait_behind_all_that_another_peer_has_asked(
     ask(pool, lambda _: answered.put("bob"), "bob")
     held.set()
     assert [answered.get(timeout=SECONDS) for _ in range(6)].index("bob") == 0
+
+
+def test_a_user_with_many_connections_gets_no_more_turns(pool: ReaderPool, held: threading.Event) -> None:
+    answered: queue.SimpleQueue[str] = queue.SimpleQueue()
+    for connection in range(20):
+        ask(pool, lambda _: answered.put("bob"), "bob", connection)
+    ask(pool, lambda _: answered.put("eve"), "eve")
+    held.set()
+    assert [answered.get(timeout=SECONDS) for _ in range(21)].index("eve") < 3
+
+
+def test_connections_of_one_user_take_turns(pool: ReaderPool, held: threading.Event) -> None:
+    answered: queue.SimpleQueue[int] = queue.SimpleQueue()
+    for _ in range(10):
+        ask(pool, lambda _: answered.put(2), "ann", 2)
+    ask(pool, lambda _: answered.put(3), "ann", 3)
+    held.set()
+    assert [answered.get(timeout=SECONDS) for _ in range(11)].index(3) < 3
 
 
 def test_peers_that_ask_alike_take_turns(pool: ReaderPool, held: threading.Event) -> None:
@@ -135,7 +154,7 @@ def test_a_trial_that_is_deleted_between_two_pages_is_left_out(many: Store, pool
     page = outcome_of(pool, "fetch_trials", query={}, fields=["id", "parameters"])
     last = outcome_of(pool, "fetch_trials", query={}, fields=["id"], start=49)
     (gone,) = decode(last.data)
-    tx = many.begin()
+    tx = begin(many)
     tx.delete_trial(gone["id"])
     tx.commit()
     found = decode(page.data)

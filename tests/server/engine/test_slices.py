@@ -1,7 +1,8 @@
-"""A batch in portions is the batch: nothing missing, nothing twice, in order."""
+"""A batch in slices is the batch: nothing missing, nothing twice, in order."""
 
 from __future__ import annotations
 
+import time
 from array import array
 from dataclasses import replace
 
@@ -11,7 +12,7 @@ from hypothesis import strategies as st
 from engine_calls import points
 from track_protocol.wire.batch import Batch, CallOp, Op, PointsOp
 from track_protocol.wire.columns import unpack
-from track_server.engine.slices import PORTION, portions
+from track_server.engine.slices import MAX_CALLS, MAX_SERIES, Slice, slices
 
 TRIAL = b"0123456789abcdef"
 FIRST = 7
@@ -37,32 +38,80 @@ def records(op: Op) -> list[int]:
 
 
 @given(batches(), st.integers(0, 90))
-def test_portions_hold_each_new_record_once_and_up_to_their_ends(batch: Batch, last_seq: int) -> None:
+def test_slices_hold_each_new_record_once_and_up_to_their_ends(batch: Batch, last_seq: int) -> None:
     seen: list[int] = []
     ends = [FIRST + max(-1, last_seq - FIRST)]
-    for end, ops in portions(batch, last_seq):
-        for seq, op in ops:
-            assert FIRST + records(op)[0] == seq
-            assert all(min(ends[-1], seq) <= FIRST + record <= end for record in records(op))
+    for each in slices(batch, last_seq):
+        for op in each.ops:
+            assert all(ends[-1] < FIRST + record <= each.last_seq for record in records(op))
             seen += [FIRST + record for record in records(op)]
-        assert sorted(seen) == list(range(max(FIRST, last_seq + 1), end + 1))
-        ends.append(end)
+        assert sorted(seen) == list(range(max(FIRST, last_seq + 1), each.last_seq + 1))
+        ends.append(each.last_seq)
     assert ends[-1] == batch.last
 
 
-def test_points_alone_are_one_portion() -> None:
+def test_points_of_few_series_are_one_slice() -> None:
     rows = points(TRIAL, m=[0.0] * 10)
     ops: list[Op] = [replace(rows, offsets=array("I", range(each, 1000, 100))) for each in range(100)]
-    ((end, found),) = portions(Batch(1, 1000, ops), 0)
-    assert (end, [op for _, op in found]) == (1000, ops)
+    assert list(slices(Batch(1, 1000, ops), 0)) == [Slice(ops, 1000)]
 
 
-def test_a_batch_of_few_calls_is_one_portion() -> None:
-    ops: list[Op] = [CallOp(offset, "add_trial_tags", {}) for offset in range(PORTION)]
-    ((end, found),) = portions(Batch(1, PORTION, ops), 0)
-    assert (end, [op for _, op in found]) == (PORTION, ops)
+def test_a_batch_of_few_calls_is_one_slice() -> None:
+    ops: list[Op] = [CallOp(offset, "add_trial_tags", {}) for offset in range(MAX_CALLS)]
+    assert list(slices(Batch(1, MAX_CALLS, ops), 0)) == [Slice(ops, MAX_CALLS)]
 
 
-def test_operations_of_one_record_stay_together() -> None:
-    ops: list[Op] = [CallOp(number // 40, "add_trial_tags", {}) for number in range(80)]
-    assert [len(found) for _, found in portions(Batch(1, 2, ops), 0)] == [40, 40]
+def test_many_operations_of_few_series_each_are_several_slices() -> None:
+    rows = points(TRIAL, 0, None, **{f"m{number}": [0.0] for number in range(100)})
+    ops: list[Op] = [replace(rows, offsets=offset) for offset in range(50)]
+    found = list(slices(Batch(1, 50, ops), 0))
+    assert [op for each in found for op in each.ops] == ops
+    assert max(len(each.ops) for each in found) * 100 <= MAX_SERIES + 100
+
+
+WIDTH = 2 * MAX_SERIES + 5
+
+
+def wide(rows: int = 1) -> PointsOp:
+    """Rows of very many series, one after the other."""
+    return points(TRIAL, 0, list(range(rows)), **{f"m{number}": [0.5] * rows for number in range(WIDTH)})
+
+
+def test_a_row_of_very_many_series_is_divided() -> None:
+    ops: list[Op] = [
+        CallOp(0, "add_trial_tags", {}),
+        replace(wide(), offsets=1),
+        CallOp(2, "add_trial_tags", {}),
+    ]
+    before, *parts, behind = slices(Batch(FIRST, 3, ops), 0)
+    assert ([*before.ops, *behind.ops], before.last_seq, behind.last_seq) == ([ops[0], ops[2]], 7, 9)
+    assert [(part.last_seq, part.partial) for part in parts] == [(7, MAX_SERIES), (7, 2 * MAX_SERIES), (8, 0)]
+    assert [part.whole for part in parts] == [ops[1], None, None]
+    names = [name for part in parts for op in part.ops if isinstance(op, PointsOp) for name in op.names]
+    assert names == wide().names
+
+
+def test_a_divided_row_is_continued_where_it_was_left() -> None:
+    found = list(slices(Batch(1, 2, [wide(2)]), 0, MAX_SERIES))
+    assert [(each.last_seq, each.partial) for each in found] == [
+        (0, 2 * MAX_SERIES),
+        (1, 0),
+        (1, MAX_SERIES),
+        (1, 2 * MAX_SERIES),
+        (2, 0),
+    ]
+
+
+def test_a_batch_that_is_cut_very_often_is_cut_in_linear_time() -> None:
+    """Its rows would be copied thousands of times, if each cut copied those behind it."""
+
+    def seconds(count: int) -> float:
+        rows = points(TRIAL, m=[0.0] * count)
+        scattered = replace(rows, offsets=array("I", range(0, 2 * count, 2)))
+        calls = [CallOp(offset, "add_trial_tags", {}) for offset in range(1, 2 * count, 2)]
+        batch = Batch(1, 2 * count, [scattered, *calls])
+        begun = time.perf_counter()
+        assert len(list(slices(batch, 0))) >= count // MAX_CALLS
+        return time.perf_counter() - begun
+
+    assert seconds(64_000) < 30 * seconds(8_000)

@@ -15,9 +15,10 @@ from track_protocol.errors import BadArguments, BadValue, ItemNotFound
 from track_protocol.model.media import MAX_BLOB_BYTES, PART_BYTES
 from track_protocol.wire.batch import CallOp
 from track_server.engine.engine import Engine
-from track_server.methods.blobs import KEPT_UNUSED, Sweeper, put_blob
+from track_server.methods.blobs import UNUSED_KEPT_S, BlobCollector, put_blob
 from track_server.storage.contract import Store
 from track_server.storage.ephemeral import EphemeralStore
+from track_server.storage.unit_of_work import begin
 from waiting import wait_until
 
 CONTENT = bytes(range(256)) * 400
@@ -151,7 +152,7 @@ class Reads:
 
 def put_part(store: Store, op: CallOp, end: str = "commit") -> int:
     """Put a part in a transaction of its own; how many bytes were read for it."""
-    tx = store.begin()
+    tx = begin(store)
     reads: Any = Reads(tx)
     put_blob(reads, **op.arguments)
     getattr(tx, end)()
@@ -220,7 +221,7 @@ def test_what_nothing_refers_to_goes_after_a_week() -> None:
     store = EphemeralStore()
     used, unused = "aa" * 32, "bb" * 32
     now = time.time()
-    tx = store.begin()
+    tx = begin(store)
     document = {"id": b"i" * 16, "uid": "h_0", "hash": "h", "revision": 0, "tags": {}, "parameters": {}}
     document |= {"metadata": {}, "errors": [], "status": {"value": 0, "name": "CreatedGroup"}}
     tx.add_trial(document | dict.fromkeys(("name", "description", "version", "project_id", "group_id")))
@@ -228,10 +229,10 @@ def test_what_nothing_refers_to_goes_after_a_week() -> None:
         tx.add_blob_data(digest, 4, b"data", now)
     tx.use_blob(used, b"i" * 16)
     tx.commit()
-    sweeper = Sweeper(store)
-    assert not sweeper.remove(now + KEPT_UNUSED - 1)
-    assert sweeper.remove(now + KEPT_UNUSED + 1)
-    assert not sweeper.remove(now + KEPT_UNUSED + 1)
+    collector = BlobCollector(store)
+    assert not collector.remove(now + UNUSED_KEPT_S - 1)
+    assert collector.remove(now + UNUSED_KEPT_S + 1)
+    assert not collector.remove(now + UNUSED_KEPT_S + 1)
     with store.snapshot() as view:
         assert (view.blob(used) is None, view.blob(unused) is None) == (False, True)
     store.close()
@@ -251,10 +252,10 @@ def test_a_blob_that_is_offered_again_stays_for_another_week(ann: Caller) -> Non
 
 
 def test_an_engine_looks_for_what_nothing_refers_to(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("track_server.methods.blobs._SWEEP_EVERY", 0.0)
+    monkeypatch.setattr("track_server.methods.blobs._LOOK_INTERVAL_S", 0.0)
     store = EphemeralStore()
-    tx = store.begin()
-    tx.add_blob_data("aa" * 32, 4, b"data", time.time() - KEPT_UNUSED - 1)
+    tx = begin(store)
+    tx.add_blob_data("aa" * 32, 4, b"data", time.time() - UNUSED_KEPT_S - 1)
     tx.commit()
 
     def is_gone() -> bool:

@@ -13,8 +13,8 @@ from engine_calls import Caller, points
 from track_protocol.wire.batch import CallOp
 from track_server.engine.engine import Engine
 from track_server.methods import leases
-from track_server.storage.contract import Transaction
 from track_server.storage.ephemeral import EphemeralStore
+from track_server.storage.unit_of_work import UnitOfWork
 
 RUNNING = {"value": 101, "name": "Running"}
 LOST = {"value": 204, "name": "lost"}
@@ -134,7 +134,7 @@ def test_the_end_of_a_trial_lets_all_go(engine: Engine, ann: Caller, bob: Caller
 
 
 def test_a_lease_is_taken_with_the_record_or_not_at_all(engine: Engine, ann: Caller, trial: bytes) -> None:
-    def fail(tx: Transaction) -> None:
+    def fail(tx: UnitOfWork) -> None:
         leases.start(tx, ann.writer.sid, tx.trial(trial) or {}, None)
         raise ArithmeticError("the disk melted")
 

@@ -13,7 +13,7 @@ from engine_calls import Caller, points
 from track_protocol.wire.batch import CallOp
 from track_protocol.wire.link import Acked
 from track_server.engine.engine import Engine
-from track_server.methods.losses import LOSSES, OTHER
+from track_server.methods.trial_metadata import DROPPED_POINTS, OTHER
 from track_server.storage.ephemeral import EphemeralStore
 
 
@@ -31,7 +31,7 @@ def caller(engine: Engine) -> Caller:
 
 def losses_of(caller: Caller, trial: bytes) -> Any:
     (document,) = caller.read("get_trial", trial={"id": trial})
-    return document["metadata"].get(LOSSES)
+    return document["metadata"].get(DROPPED_POINTS)
 
 
 def lose(caller: Caller, trial: bytes | str, count: int, reason: str) -> None:
@@ -80,7 +80,7 @@ def test_a_count_that_would_not_fit_any_more_stays_at_the_largest(caller: Caller
     "known", [5, [], {"points": "many", "reasons": [1]}, {"reasons": {"a": None}}, {"points": True}]
 )
 def test_what_somebody_else_left_there_does_no_harm(caller: Caller, known: Any) -> None:
-    trial = caller.new_trial(metadata={LOSSES: known})["id"]
+    trial = caller.new_trial(metadata={DROPPED_POINTS: known})["id"]
     lose(caller, trial, 2, "no room")
     assert losses_of(caller, trial) == {"points": 2, "reasons": {"no room": 2}}
 

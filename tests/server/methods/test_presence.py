@@ -15,9 +15,9 @@ from track_protocol.errors import StoreFull
 from track_protocol.wire.batch import CallOp
 from track_server.engine.engine import Engine
 from track_server.methods.presence import Presence
-from track_server.storage.contract import Transaction
 from track_server.storage.ephemeral import EphemeralStore
 from track_server.storage.sqlite.write import SqliteTransaction
+from track_server.storage.unit_of_work import UnitOfWork
 
 LEASE = 60.0
 NOTE = "lost: no process that runs this trial has been connected since "
@@ -262,7 +262,7 @@ def test_without_a_lease_nobody_looks(store: EphemeralStore) -> None:
         """Somebody did."""
 
     class Changes:
-        def submit_change(self, change: Callable[[Transaction], Any], done: Callable[[Any], None]) -> None:
+        def submit_change(self, change: Callable[[UnitOfWork], Any], done: Callable[[Any], None]) -> None:
             raise Looked
 
     for seconds, expected in ((0.0, TimeoutError), (1.0, Looked)):

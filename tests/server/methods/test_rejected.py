@@ -16,7 +16,6 @@ from track_protocol.model.rejected import KEPT_BYTES, POINTS, Rejected, rejected
 from track_protocol.wire.batch import CallOp
 from track_protocol.wire.codec import decode, encode
 from track_server.engine.engine import Engine
-from track_server.storage.contract import Transaction
 from track_server.storage.ephemeral import EphemeralStore
 
 STRANGER = b"?" * 16
@@ -108,7 +107,7 @@ class _Unreadable(EphemeralStore):
     broken = False
 
     def begin(self) -> Any:
-        tx: Transaction = super().begin()
+        tx = super().begin()
         fields = tx.trial_fields
 
         def fail(id: bytes | str) -> Any:

@@ -12,7 +12,6 @@ from engine_calls import Caller, points
 from track_protocol.errors import BadArguments, ItemNotFound
 from track_protocol.wire.batch import Batch, CallOp
 from track_server.storage.sqlite.read import SqliteView
-from track_server.storage.sqlite.write import SqliteTransaction
 
 RUNNING = {"value": 101, "name": "Running"}
 DONE = {"value": 201, "name": "Completed"}
@@ -40,7 +39,6 @@ def test_a_change_of_a_trial_does_not_read_the_summaries_of_its_series(
     ann: Caller, method: str, arguments: dict[str, Any], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     trial = ann.new_trial()["id"]
-    monkeypatch.delattr(SqliteTransaction, "trial")
     monkeypatch.delattr(SqliteView, "trial")
     ann.logged(method, trial=trial, **arguments)
 

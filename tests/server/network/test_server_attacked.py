@@ -6,7 +6,7 @@ import fcntl
 import os
 import time
 import uuid
-from collections.abc import Callable, Hashable
+from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
 
@@ -88,7 +88,7 @@ def test_answers_do_not_pile_up_for_a_peer_that_reads_none(served: Served) -> No
     submit = engine.submit_read
 
     def counted(
-        method: str, arguments: dict[str, Any], done: Callable[[Any], None], peer: Hashable = None
+        method: str, arguments: dict[str, Any], done: Callable[[Any], None], peer: Any = None
     ) -> None:
         nonlocal asked
         asked += 1

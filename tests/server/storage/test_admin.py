@@ -29,6 +29,7 @@ from track_server.app import admin_of, open_store
 from track_server.network.runtime import ServerRecord, write_server_record
 from track_server.storage.admin import Checked, Restored, StoreAdmin, back_up, check, restore
 from track_server.storage.contract import Points
+from track_server.storage.unit_of_work import begin
 
 VALUES = [float(value) for value in range(100)]
 
@@ -399,7 +400,7 @@ def test_what_was_stored_beside_an_edited_document_is_kept_as_the_message_says(d
 
 def test_a_client_whose_clock_says_nan_hinders_no_backup(uri: str, tmp_path: Path) -> None:
     store = open_store(uri, exclusive=False)
-    tx = store.begin()
+    tx = begin(store)
     tx.append_points(trial_id(), METRIC, "loss", None, Points(pack([100]), pack([math.nan]), pack([1.0])))
     tx.commit()
     store.close()

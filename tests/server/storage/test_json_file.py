@@ -24,6 +24,7 @@ from track_server.storage.contract import Points, SessionState
 from track_server.storage.json_document import VERSION
 from track_server.storage.json_file import FileStore
 from track_server.storage.sqlite.store import open_store
+from track_server.storage.unit_of_work import begin
 from waiting import wait_until
 
 ID = b"i" * 16
@@ -58,7 +59,7 @@ def opened(path: Path, *, exclusive: bool = False) -> FileStore:
 def make(path: Path) -> FileStore:
     """A store with a trial, its counter at 0."""
     store = opened(path)
-    tx = store.begin()
+    tx = begin(store)
     tx.add_trial(TRIAL)
     tx.commit()
     return store
@@ -66,7 +67,7 @@ def make(path: Path) -> FileStore:
 
 def count_up(store: FileStore) -> int:
     """Add one to the trial's counter."""
-    tx = store.begin()
+    tx = begin(store)
     trial = tx.trial(ID)
     assert trial is not None
     counter: int = trial["metadata"]["n"] + 1
@@ -77,7 +78,7 @@ def count_up(store: FileStore) -> int:
 
 def log(store: FileStore, *values: float) -> None:
     """Points of the trial's loss."""
-    tx = store.begin()
+    tx = begin(store)
     steps, times = list(range(len(values))), [100.0 + number for number in range(len(values))]
     tx.append_points(ID, "metric", "loss", None, Points(pack(steps), pack(times), pack(list(values))))
     tx.commit()
@@ -140,7 +141,7 @@ def test_the_document_is_written_when_the_store_is_closed(path: Path) -> None:
 
 def test_a_saved_document_shows_a_person_what_was_logged(path: Path) -> None:
     store = opened(path)
-    tx = store.begin()
+    tx = begin(store)
     tx.put_project({"uid": "p", "name": "digits", "description": None, "metadata": {}})
     tx.put_group({"uid": "g", "name": "sweep", "description": None, "metadata": {}, "project_id": "p"})
     tx.add_trial({**TRIAL, "project_id": "p"})
@@ -296,7 +297,7 @@ def test_sessions_stay_as_they_are_whatever_an_edited_document_says(path: Path) 
     # Otherwise a client would send again what this store has.
     state = SessionState(SID, "ann", 1, 97, (97, b"answer"))
     store = make(path)
-    tx = store.begin()
+    tx = begin(store)
     tx.put_session(state)
     tx.commit()
     store.close()
@@ -352,7 +353,7 @@ def test_when_the_document_was_deleted_a_new_store_begins_and_the_old_one_is_set
     assert str(aside) in message
     old = open_store(aside)
     with old.snapshot() as view:
-        assert view.has_trial(ID)
+        assert view.trial_fields(ID) is not None
     old.close()
     assert document_of(path)["trials"] == []
 
@@ -367,7 +368,7 @@ def test_a_document_deleted_under_an_open_store_means_a_new_store(path: Path, cl
         old.close()
     new = opened(path)
     assert trials(new) == []
-    tx = new.begin()
+    tx = begin(new)
     tx.add_trial({**TRIAL, "metadata": {"n": 70}})
     tx.commit()
     if not closed_first:
@@ -446,7 +447,7 @@ DIE = "import os, signal\ndie = lambda *_, **__: os.kill(os.getpid(), signal.SIG
 
 
 def test_a_crash_before_the_first_document_loses_nothing(path: Path) -> None:
-    killed(path, DIE + "tx = store.begin(); tx.add_trial(TRIAL); tx.commit(); count_up(store); die()")
+    killed(path, DIE + "tx = begin(store); tx.add_trial(TRIAL); tx.commit(); count_up(store); die()")
     assert not path.exists()
     assert counted(path) == 1
 
@@ -510,7 +511,7 @@ FileStore(sys.argv[1] + "/../runs.json", "file:", exclusive=False)
     for each in found:
         old = open_store(each)
         with old.snapshot() as view:
-            assert view.has_trial(ID)
+            assert view.trial_fields(ID) is not None
         old.close()
 
 
@@ -620,7 +621,7 @@ def test_a_closed_store_says_that_it_is_closed(path: Path) -> None:
     store = make(path)
     store.close()
     with pytest.raises(StoreError, match="is closed"):
-        store.begin()
+        begin(store)
     with pytest.raises(StoreError, match="is closed"), store.snapshot():
         pass
 
@@ -631,12 +632,13 @@ PRELUDE = f"""
 import sys
 from pathlib import Path
 from track_server.storage.json_file import FileStore
+from track_server.storage.unit_of_work import begin
 
 ID = b"i" * 16
 TRIAL = {TRIAL!r}
 
 def count_up(store):
-    tx = store.begin()
+    tx = begin(store)
     counter = tx.trial(ID)["metadata"]["n"] + 1
     tx.update_trial(ID, {{"metadata": {{"n": counter}}}})
     tx.commit()
@@ -688,7 +690,7 @@ def test_of_many_processes_that_find_the_document_deleted_one_begins_the_new_sto
     make(path).close()
     path.unlink()
     program = """
-tx = store.begin()
+tx = begin(store)
 if not tx.has_trial(ID):
     tx.add_trial(TRIAL)
 tx.commit()

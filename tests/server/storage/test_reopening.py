@@ -14,6 +14,7 @@ from stored_trials import add_trials, committed_values, log_points, points_of
 from track_protocol.errors import StoreError, StoreFailed
 from track_server.app import open_store
 from track_server.storage.contract import Store
+from track_server.storage.unit_of_work import begin
 
 
 @pytest.fixture
@@ -55,7 +56,7 @@ def descriptors(folder: Path) -> set[tuple[int, str]]:
 def fail(store: Store, disk: FaultyDisk, *faults: Fault) -> None:
     """Let a commit fail."""
     disk.arm(*faults)
-    tx = store.begin()
+    tx = begin(store)
     tx.append_points(b"\0" * 15 + b"\1", "metric", "loss", None, points_of([2.0], first=1))
     with pytest.raises(StoreFailed):
         tx.commit()

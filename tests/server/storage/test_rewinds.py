@@ -21,10 +21,10 @@ from track_protocol.errors import SeriesDamaged
 from track_protocol.wire.batch import METRIC, SUPERSEDED, CallOp
 from track_protocol.wire.columns import pack, unpack
 from track_server.engine.engine import Engine
-from track_server.storage.contract import Points
-from track_server.storage.sqlite import rewind as sqlite_rewind
+from track_server.storage.contract import Points, Series
 from track_server.storage.sqlite.check import check_sqlite
 from track_server.storage.sqlite.store import open_store
+from track_server.storage.unit_of_work import begin
 from track_server.testing.store_support import same
 
 
@@ -130,7 +130,7 @@ def test_whatever_is_logged_and_rewound_the_store_agrees_with_lists(actions: lis
 def run(store: Any, actions: list[Any]) -> Expected:
     """Do it all; what is committed in the end."""
     add_trials(store, 1)
-    committed, tx = Expected(), store.begin()
+    committed, tx = Expected(), begin(store)
     expected = committed.copy()
     for action in [*actions, "commit"]:
         if isinstance(action, tuple):
@@ -146,7 +146,7 @@ def run(store: Any, actions: list[Any]) -> Expected:
                 tx.commit()
             if action == "maintain":
                 store.maintain(1.0)
-            committed, tx = expected, store.begin()
+            committed, tx = expected, begin(store)
             expected = committed.copy()
         else:
             assert tx.rewind(trial_id(1), action.step, action.before) == expected.rewind(action)
@@ -159,13 +159,13 @@ def test_two_processes_that_have_a_store_open_rewind_and_log_in_turn(tmp_path: P
     one, other = open_store(tmp_path / "store"), open_store(tmp_path / "store")
     add_trials(one, 1)
     log_points(one, points_of([0.0, 1.0, 2.0, 3.0]))
-    tx = other.begin()
+    tx = begin(other)
     assert tx.rewind(trial_id(1), 1) == 2
     tx.commit()
     log_points(one, points_of([20.0], first=2))
     log_points(other, points_of([30.0], first=3))
     assert committed_values(one) == committed_values(other) == [0.0, 1.0, 20.0, 30.0]
-    tx = one.begin()
+    tx = begin(one)
     assert tx.rewind(trial_id(1), -1) == 4
     tx.commit()
     log_points(other, points_of([5.0]))
@@ -178,7 +178,7 @@ def test_a_process_hears_of_the_rewinds_of_another_one(tmp_path: Path) -> None:
     one, other = open_store(tmp_path / "store"), open_store(tmp_path / "store")
     add_trials(one, 1)
     for store, known in ((one, []), (other, [0]), (one, [0, 1]), (other, [0, 1, 2])):
-        tx = store.begin()
+        tx = begin(store)
         assert [each.step for each in tx.rewinds(trial_id(1))] == known
         told = [{"step": step, "time": 1.0, "points": 0, "session": "0a"} for step in range(len(known) + 1)]
         tx.update_trial(trial_id(1), {"metadata": {"rewinds": told}})
@@ -194,7 +194,7 @@ def test_only_chunks_with_later_steps_are_written_again(tmp_path: Path) -> None:
     for first in range(0, 100, 10):
         log_points(store, points_of([0.5] * 10, first=first))
     before = chunks(tmp_path / "runs.db")
-    tx = store.begin()
+    tx = begin(store)
     tx.rewind(trial_id(1), 74)
     tx.commit()
     after = chunks(tmp_path / "runs.db")
@@ -209,7 +209,7 @@ def test_after_a_rewind_the_store_is_sound_and_merges_on(tmp_path: Path) -> None
     add_trials(store, 1)
     log_points(store, points_of([0.25 * i for i in range(40_000)]))
     merge_all(store)
-    tx = store.begin()
+    tx = begin(store)
     tx.rewind(trial_id(1), 19_999)
     tx.commit()
     rewound = check_sqlite(path)
@@ -224,11 +224,14 @@ def test_after_a_rewind_the_store_is_sound_and_merges_on(tmp_path: Path) -> None
 
 def test_a_summary_that_is_not_made_anew_is_found(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     # The protection taken away: what is left is counted, and not summarised.
-    monkeypatch.setattr(sqlite_rewind, "UPDATE_SERIES", "UPDATE series SET count = ?2 WHERE id = ?13")
+    def count(series: Series, points: Points) -> None:
+        series.count += len(points)
+
+    monkeypatch.setattr("track_server.storage.rewind.add_statistics", count)
     store = open_store(tmp_path / "runs.db", exclusive=True)
     add_trials(store, 1)
     log_points(store, points_of([0.25 * i for i in range(100)]))
-    tx = store.begin()
+    tx = begin(store)
     tx.rewind(trial_id(1), 49)
     tx.commit()
     store.close()
@@ -245,7 +248,7 @@ def test_with_a_damaged_chunk_nothing_is_rewound_and_the_transaction_goes_on(tmp
     db = apsw.Connection(str(path))
     db.execute("UPDATE chunk SET data = zeroblob(length(data)) WHERE seq = 20")
     db.close()
-    tx = store.begin()
+    tx = begin(store)
     tx.append_points(trial_id(1), METRIC, "sound", None, points_of([1.5], first=10))
     with pytest.raises(SeriesDamaged, match="from point 20 on is damaged"):
         tx.rewind(trial_id(1), 4)

@@ -33,6 +33,7 @@ from track_protocol.wire.link import Acked
 from track_protocol.wire.roles import Role
 from track_server.app import admin_of, open_store
 from track_server.engine.engine import Engine
+from track_server.engine.lane import Lane
 from track_server.engine.recovery import Recovery
 from track_server.storage.admin import check
 from track_server.storage.sqlite import schema
@@ -282,16 +283,16 @@ def test_an_engine_that_acknowledges_what_was_not_flushed_loses_some(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     # The protection taken away: a batch whose commit failed is acknowledged as if it had not.
-    commit = Engine._commit
+    commit = Lane._commit
 
-    def careless(self: Engine, jobs: list[Any]) -> list[Any]:
+    def careless(self: Lane, jobs: list[Any]) -> list[Any]:
         try:
             return commit(self, jobs)
         except StoreFailed as error:
-            self._recovery.note(error)
+            self._recovery.record_failure(error)
             return [Acked(job.batch.last) for job in jobs]
 
-    monkeypatch.setattr(Engine, "_commit", careless)
+    monkeypatch.setattr(Lane, "_commit", careless)
     found, damage, chance = run(STORE, tmp_path / "run", [replace(WRITE, at=9)]), Damage(), dice()
     damage.cut(tmp_path / "cut", found, [len(found.trace)], chance)
     assert found.retracted or damage.lost
@@ -314,7 +315,7 @@ def test_an_engine_that_tells_what_it_cannot_vouch_for_loses_some(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     # The protection taken away: sessions are told what is stored while nobody knows what is durable.
-    monkeypatch.setattr(Recovery, "vouch", lambda self: 0)
+    monkeypatch.setattr(Recovery, "check_durable", lambda self: 0)
     damage, chance = Damage(), dice()
     for at in range(2, 12):
         found = run(STORE, tmp_path / str(at), [replace(SYNC, at=at, times=3)])

@@ -16,30 +16,30 @@ from typing import Final
 
 import apsw
 
-__all__ = ["Sweeper", "give_up"]
+__all__ = ["Sweeper", "tombstone"]
 
 _SLICE: Final = 8
 """Chunks that are deleted before the time is looked at; each may have some hundred kilobytes."""
 
-_GIVE_UP: Final = """
+_TOMBSTONE: Final = """
 UPDATE series SET trial = (SELECT min(0, min(trial)) - 1 FROM series) WHERE trial = ?
 """
 _LEFT: Final = "SELECT id FROM series WHERE trial < 0 LIMIT 1"
 _SWEEP: Final = "DELETE FROM chunk WHERE id IN (SELECT id FROM chunk WHERE series = ? LIMIT ?)"
 
 
-def give_up(db: apsw.Connection, row: int) -> None:
-    """Delete a trial within the open transaction, and give its series up.
+def tombstone(db: apsw.Connection, key: bytes) -> None:
+    """Delete an existing trial within the open transaction, and leave its series to the sweep.
 
     Args:
         db: the connection that writes; all points are flushed.
-        row: of the trial.
+        key: the trial's internal id.
     """
-    db.execute("DELETE FROM trial WHERE id = ?", (row,))
+    row = db.execute("DELETE FROM trial WHERE key = ? RETURNING id", (key,)).get
     db.execute("DELETE FROM group_trial WHERE trial = ?", (row,))
     db.execute("DELETE FROM lease WHERE trial = ?", (row,))
     db.execute("DELETE FROM blob_use WHERE trial = ?", (row,))
-    db.execute(_GIVE_UP, (row,))
+    db.execute(_TOMBSTONE, (row,))
 
 
 class Sweeper:

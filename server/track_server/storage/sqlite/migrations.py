@@ -56,7 +56,9 @@ _TABLES: Final = (
         group_id TEXT,                   -- trial_group.uid
         status_value INTEGER NOT NULL,
         status_name TEXT NOT NULL,
-        created REAL NOT NULL            -- seconds since the epoch, by the store's clock
+        created REAL NOT NULL,           -- seconds since the epoch, by the store's clock
+        started REAL,                    -- first start and last end, by the clock of who says so
+        ended REAL
     )
     """,
     "CREATE INDEX trial_hash ON trial(hash, revision)",
@@ -78,7 +80,8 @@ _TABLES: Final = (
         epoch INTEGER NOT NULL,
         last_seq INTEGER NOT NULL,
         last_reply_seq INTEGER,
-        last_reply BLOB
+        last_reply BLOB,
+        partial INTEGER NOT NULL         -- series of the record behind last_seq that are stored
     ) WITHOUT ROWID
     """,
     """

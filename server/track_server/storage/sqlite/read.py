@@ -34,7 +34,9 @@ REJECTED_COLUMNS: Final = (
 _TRIAL_FIELDS: Final = (
     *("id", "uid", "hash", "revision", "name", "description", "version"),
     *("tags", "parameters", "metadata", "errors", "project_id", "group_id"),
+    *("created", "started", "ended"),
 )
+_PROJECT_FIELDS: Final = ("uid", "name", "description", "metadata")
 _TRIAL_COLUMNS: Final = "key, " + ", ".join(_TRIAL_FIELDS[1:]) + ", status_value, status_name, id"
 _SERIES_COLUMNS: Final = (
     "trial, kind, name, aggregator, count, first_step, last_step, last, last_time, "
@@ -120,17 +122,23 @@ class SqliteView:
         """The trial without its ``metrics`` and ``chronos``."""
         return next(iter(self._trials_fields("key = ?", [id]).values()), None)
 
-    def has_project(self, uid: str) -> bool:
-        """Whether there is a project with that uid."""
-        return bool(self._rows("SELECT 1 FROM project WHERE uid = ?", [uid]))
+    def project_fields(self, uid: str) -> Document | None:
+        """The project without its ``groups`` and ``trials``."""
+        rows = self._rows("SELECT uid, name, description, metadata FROM project WHERE uid = ?", [uid])
+        for *plain, metadata in rows:
+            return dict(zip(_PROJECT_FIELDS, (*plain, _json(metadata)), strict=True))
+        return None
 
-    def has_group(self, uid: str) -> bool:
-        """Whether there is a group with that uid."""
-        return bool(self._rows("SELECT 1 FROM trial_group WHERE uid = ?", [uid]))
-
-    def has_trial(self, id: bytes) -> bool:
-        """Whether there is a trial with that internal id."""
-        return bool(self._rows("SELECT 1 FROM trial WHERE key = ?", [id]))
+    def group_fields(self, uid: str) -> Document | None:
+        """The group without its ``trials``."""
+        rows = self._rows(
+            "SELECT uid, name, description, metadata, project_id FROM trial_group WHERE uid = ?", [uid]
+        )
+        for *plain, metadata, project in rows:
+            return dict(zip(_PROJECT_FIELDS, (*plain, _json(metadata)), strict=True)) | {
+                "project_id": project
+            }
+        return None
 
     def trial_id(self, uid: str) -> bytes | None:
         """The internal id of the trial with that uid."""
@@ -140,6 +148,11 @@ class SqliteView:
         """Internal ids of all trials with that hash, lowest revision first."""
         rows = self._rows("SELECT key FROM trial WHERE hash = ? ORDER BY revision, id", [hash])
         return [row[0] for row in rows]
+
+    def newest_revision(self, hash: str) -> int | None:
+        """The highest revision of all trials with that hash; None without any."""
+        ((newest,),) = self._rows("SELECT max(revision) FROM trial WHERE hash = ?", [hash])
+        return None if newest is None else int(newest)
 
     def projects(self, query: Query, limit: int | None = None) -> list[Document]:
         """Projects that match, at most `limit`."""
@@ -267,10 +280,12 @@ class SqliteView:
     def session(self, sid: bytes) -> SessionState | None:
         """What is known of a session."""
         rows = self._rows(
-            "SELECT user, epoch, last_seq, last_reply_seq, last_reply FROM session WHERE sid = ?", [sid]
+            "SELECT user, epoch, last_seq, partial, last_reply_seq, last_reply FROM session WHERE sid = ?",
+            [sid],
         )
-        for user, epoch, last_seq, reply_seq, reply in rows:
-            return SessionState(sid, user, epoch, last_seq, None if reply_seq is None else (reply_seq, reply))
+        for user, epoch, last_seq, partial, reply_seq, reply in rows:
+            last_reply = None if reply_seq is None else (reply_seq, reply)
+            return SessionState(sid, user, epoch, last_seq, last_reply, partial)
         return None
 
     def rejected(self, trial: bytes | None, start: int, limit: int) -> list[Rejected]:

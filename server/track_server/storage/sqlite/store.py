@@ -14,7 +14,6 @@ import apsw
 from track_protocol.errors import StoreCorrupt, StoreError
 from track_server.storage.locks import StoreLock, check_local
 from track_server.storage.sqlite.admin import upgrade
-from track_server.storage.sqlite.append import Appender
 from track_server.storage.sqlite.compact import Merger
 from track_server.storage.sqlite.delete import Sweeper
 from track_server.storage.sqlite.errors import translated
@@ -115,7 +114,6 @@ class SqliteStore:
 
     def _work_with(self, db: apsw.Connection) -> None:
         self._db = db
-        self._appender = Appender(db)
         self._merger = Merger(db, self._path)
         self._sweeper = Sweeper(db)
         self._log_pages = 0
@@ -138,6 +136,11 @@ class SqliteStore:
         """Of its main file."""
         return self._path
 
+    @property
+    def lanes(self) -> int:
+        """How many transactions may be open at once: a database file has one writer."""
+        return 1
+
     def begin(self) -> SqliteTransaction:
         """Start the write transaction.
 
@@ -152,9 +155,8 @@ class SqliteStore:
             self._checkpoint()
             self._db.execute("BEGIN IMMEDIATE")
             self._writing = True
-            if not self._exclusive:
-                self._notice_others()
-        return SqliteTransaction(self._db, self._path, self._appender, self._ended)
+            others_wrote = not self._exclusive and self._others_wrote()
+        return SqliteTransaction(self._db, self._path, others_wrote, self._ended)
 
     @contextmanager
     def snapshot(self) -> Iterator[SqliteView]:
@@ -266,13 +268,12 @@ class SqliteStore:
             self._db.set_busy_timeout(BUSY_MS)
         return True
 
-    def _notice_others(self) -> None:
-        """Forget what is remembered of the tables if another connection has committed since."""
+    def _others_wrote(self) -> bool:
+        """Whether another connection has committed since this was asked last."""
         # The pragma, unlike apsw's `data_version`, leaves this connection's own commits out.
         version = int(self._db.execute("PRAGMA data_version").get)
-        if version != self._data_version:
-            self._data_version = version
-            self._appender.forget()
+        known, self._data_version = self._data_version, version
+        return version != known
 
     def _finish(self) -> None:
         if self._writing:

@@ -1,25 +1,67 @@
-"""The write transaction of a SQLite store."""
+"""The write transaction of a SQLite store: sets of rows in and out of its tables."""
 
 from __future__ import annotations
 
+import math
 import time
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any, Final
 
 import apsw
 
-from track_protocol.errors import ItemNotFound, StoreError
+from track_protocol.errors import StoreError, TooBusy
 from track_protocol.model.rejected import FIRST_KEPT, MOST_KEPT, Rejected
+from track_protocol.model.stat import Summary
 from track_protocol.query.parse import Query
+from track_protocol.wire.batch import METRIC
 from track_server.storage import exactjson
-from track_server.storage.contract import Document, Lease, Points, Rewind, SessionState
-from track_server.storage.sqlite.append import Appender
-from track_server.storage.sqlite.delete import give_up
-from track_server.storage.sqlite.errors import store_error, translated
-from track_server.storage.sqlite.read import REJECTED_COLUMNS, TRIAL_JSON, SqliteView
-from track_server.storage.sqlite.rewind import Rewinding
+from track_server.storage.contract import (
+    BlobChange,
+    Changes,
+    Chunk,
+    Document,
+    Lease,
+    Loaded,
+    Points,
+    Series,
+    SessionState,
+    StoredChunk,
+    Wanted,
+)
+from track_server.storage.sqlite.delete import tombstone
+from track_server.storage.sqlite.errors import translated
+from track_server.storage.sqlite.query import compile_query
+from track_server.storage.sqlite.read import REJECTED_COLUMNS, TRIAL_JSON, SqliteView, read_chunk
 
 __all__ = ["SqliteTransaction"]
+
+_STEPS_BETWEEN_LOOKS: Final = 1_000
+"""Steps of SQLite's machine after which a search looks at the clock."""
+
+_KEY_COLUMNS: Final = {
+    "trial": ("trial", "key"),
+    "group": ("trial_group", "uid"),
+    "project": ("project", "uid"),
+}
+
+_LOAD_TRIAL: Final = """
+SELECT CASE WHEN instr(metadata, '"rewinds"') THEN metadata ELSE '{}' END FROM trial WHERE key = ?
+"""
+"""Only metadata that may tell of rewinds is read."""
+
+_SERIES_COLUMNS: Final = (
+    "id, count, first_step, last_step, last, last_time, stepped, finite, nonfinite, min, max, mean, m2"
+)
+_LOAD_SERIES: Final = f"""
+SELECT {_SERIES_COLUMNS} FROM series
+WHERE trial = (SELECT id FROM trial WHERE key = ?) AND kind = ? AND name = ?
+"""  # noqa: S608 # all ours
+_LATER_SERIES: Final = f"""
+SELECT name, {_SERIES_COLUMNS} FROM series
+WHERE trial = (SELECT id FROM trial WHERE key = ?) AND kind = ?
+AND EXISTS (SELECT 1 FROM chunk WHERE chunk.series = series.id AND chunk.step_max > ?) ORDER BY id
+"""  # noqa: S608 # all ours
+_CHUNKS: Final = "SELECT id, seq, coalesce(step_max > ?, 0) FROM chunk WHERE series = ? ORDER BY seq"
 
 _PUT_PROJECT: Final = """
 INSERT INTO project(uid, name, description, metadata) VALUES(?, ?, ?, ?) ON CONFLICT(uid) DO UPDATE
@@ -30,18 +72,43 @@ INSERT INTO trial_group(uid, name, description, metadata, project_id) VALUES(?, 
 ON CONFLICT(uid) DO UPDATE SET name = excluded.name, description = excluded.description,
 metadata = excluded.metadata, project_id = excluded.project_id
 """
+_CREATE_SERIES: Final = """
+INSERT INTO series(count, first_step, last_step, last, last_time, stepped,
+finite, nonfinite, min, max, mean, m2, trial, kind, name, aggregator)
+VALUES(?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, (SELECT id FROM trial WHERE key = ?), ?, ?, ?) RETURNING id
+"""
+_UPDATE_SERIES: Final = """
+UPDATE series SET count = ?, first_step = ?, last_step = ?, last = ?, last_time = ?, stepped = ?,
+finite = ?, nonfinite = ?, min = ?, max = ?, mean = ?, m2 = ? WHERE id = ?
+"""
+_INSERT_CHUNK: Final = """
+INSERT INTO chunk(series, seq, count, level, size, step_min, step_max, time_min, time_max,
+value_min, value_max, data) VALUES(?, ?, ?, 0, ?, ?, ?, ?, ?, ?, ?, ?)
+"""
+_REWRITE_CHUNK: Final = """
+UPDATE chunk SET seq = ?, level = min(level, 8), count = ?, size = ?, step_min = ?, step_max = ?,
+time_min = ?, time_max = ?, value_min = ?, value_max = ?, data = ? WHERE id = ?
+"""
+"""A chunk that was full is not any more."""
+
+_LINK: Final = """
+INSERT OR IGNORE INTO group_trial("group", trial)
+VALUES((SELECT id FROM trial_group WHERE uid = ?), (SELECT id FROM trial WHERE key = ?))
+"""
 _PUT_SESSION: Final = """
-INSERT OR REPLACE INTO session(sid, user, epoch, last_seq, last_reply_seq, last_reply)
-VALUES(?, ?, ?, ?, ?, ?)
+INSERT OR REPLACE INTO session(sid, user, epoch, last_seq, last_reply_seq, last_reply, partial)
+VALUES(?, ?, ?, ?, ?, ?, ?)
 """
 _PUT_REJECTED: Final = f"INSERT INTO rejected({REJECTED_COLUMNS}) VALUES({', '.join('?' * 14)})"
 _THIN_REJECTED: Final = """
-DELETE FROM rejected WHERE id = (
-    SELECT id FROM rejected WHERE sid = ?1 AND (SELECT count(*) FROM rejected WHERE sid = ?1) > ?2
-    ORDER BY last_seq LIMIT 1 OFFSET ?3
+DELETE FROM rejected WHERE id IN (
+    SELECT id FROM rejected WHERE sid = ?1 ORDER BY last_seq
+    LIMIT max(0, (SELECT count(*) FROM rejected WHERE sid = ?1) - ?2) OFFSET ?3
 )
 """
-_PUT_LEASE: Final = "INSERT OR REPLACE INTO lease(trial, sid, rank, superseded) VALUES(?, ?, ?, ?)"
+_PUT_LEASE: Final = """
+INSERT OR REPLACE INTO lease(trial, sid, rank, superseded) SELECT id, ?2, ?3, ?4 FROM trial WHERE key = ?1
+"""
 _DROP_LEASE: Final = "DELETE FROM lease WHERE trial = (SELECT id FROM trial WHERE key = ?) AND sid = ?"
 _PUT_BLOB: Final = """
 INSERT INTO blob(digest, size, stored, time) VALUES(?1, ?2, ?3, ?4) ON CONFLICT(digest) DO UPDATE
@@ -59,255 +126,287 @@ _CUT_BLOB: Final = (
     """,
     "UPDATE blob SET stored = ?2 WHERE digest = ?1",
 )
-_USE_BLOB: Final = "INSERT OR IGNORE INTO blob_use(blob, trial) SELECT id, ?2 FROM blob WHERE digest = ?1"
+_DROP_BLOB: Final = (
+    "DELETE FROM blob_part WHERE blob = (SELECT id FROM blob WHERE digest = ?1)",
+    "DELETE FROM blob_use WHERE blob = (SELECT id FROM blob WHERE digest = ?1)",
+    "DELETE FROM blob WHERE digest = ?1",
+)
+_USE_BLOB: Final = """
+INSERT OR IGNORE INTO blob_use(blob, trial)
+VALUES((SELECT id FROM blob WHERE digest = ?), (SELECT id FROM trial WHERE key = ?))
+"""
 _PLAIN: Final = frozenset(
     {"uid", "hash", "revision", "name", "description", "version", "project_id", "group_id"}
+    | {"created", "started", "ended"}
 )
-_COMPUTED: Final = frozenset({"id", "metrics", "chronos", "media"})
 
 
 class SqliteTransaction(SqliteView):
-    """An open transaction on the connection that writes; it ends once, by `commit` or `rollback`.
+    """An open transaction on the connection that writes; it ends once, by a commit or `rollback`.
 
     Args:
         db: the connection, on which the transaction was begun.
         path: of the store, for messages.
-        appender: keeps points until they are written.
-        ended: called when it ends, with the (chunks, points) that each series got.
+        others_wrote: whether another connection has committed since this one's last transaction.
+        ended: called when it ends, with the (chunks, points) that each series got, by their handles.
     """
 
     def __init__(
         self,
         db: apsw.Connection,
         path: str,
-        appender: Appender,
+        others_wrote: bool,
         ended: Callable[[Mapping[int, tuple[int, int]]], None],
     ) -> None:
         super().__init__(db, path)
-        self._appender = appender
+        self._others_wrote = others_wrote
         self._ended = ended
         self._open = True
+        self._written: dict[int, tuple[int, int]] = {}
+        self._written_before: dict[int, tuple[int, int]] = {}
 
-    def has_trial(self, id: bytes) -> bool:
-        """Whether there is a trial with that internal id."""
+    @property
+    def others_wrote(self) -> bool:
+        """Whether another connection may have committed since this one's last transaction."""
+        return self._others_wrote
+
+    # -- reading -----------------------------------------------------------------------------------------
+
+    def load(self, wanted: Wanted) -> Loaded:
+        """Load rows by their keys."""
+        found = Loaded()
         with translated(self._path):
-            return self._appender.trial(id) is not None
+            found.sessions += [state for sid in wanted.sessions if (state := self.session(sid))]
+            for id in wanted.trials:
+                for (metadata,) in self._db.execute(_LOAD_TRIAL, (id,)):
+                    found.trials[id] = exactjson.loads(metadata)
+            found.fields += [document for id in wanted.fields if (document := self.trial_fields(id))]
+            for key in wanted.series:
+                for row in self._db.execute(_LOAD_SERIES, key):
+                    found.series.append(_loaded(*key, *row))
+            found.blobs += [blob for digest in wanted.blobs if (blob := self.blob(digest))]
+        return found
 
-    def trial(self, id: bytes) -> Document | None:
-        """The trial with that internal id."""
-        self._flush()
-        return super().trial(id)
-
-    def trials(self, query: Query, limit: int | None = None) -> list[Document]:
-        """Trials that match, at most `limit`."""
-        self._flush()
-        return super().trials(query, limit)
-
-    def points(self, trial: bytes, kind: str, name: str, start: int, limit: int) -> Points | None:
-        """Up to `limit` points of a series from ordinal `start`; None if there is no such series."""
-        self._flush()
-        return super().points(trial, kind, name, start, limit)
-
-    def put_project(self, document: Document) -> None:
-        """Insert or replace by ``uid``; ``groups`` and ``trials`` are ignored."""
-        self._execute(_PUT_PROJECT, _common(document))
-
-    def put_group(self, document: Document) -> None:
-        """Insert or replace by ``uid``; ``trials`` is ignored."""
-        self._execute(_PUT_GROUP, [*_common(document), document["project_id"]])
-
-    def add_trial(self, document: Document) -> None:
-        """Insert a trial; its ``id`` and ``uid`` are new. ``metrics`` and ``chronos`` are ignored."""
-        columns = {"key": document["id"], "created": time.time(), **_columns(document)}
-        names, marks = ", ".join(columns), ", ".join("?" * len(columns))
-        self._execute(f"INSERT INTO trial({names}) VALUES({marks})", columns.values())
-
-    def update_trial(self, id: bytes, changes: Mapping[str, Any]) -> None:
-        """Replace some top-level fields (any but id, metrics, chronos) of an existing trial.
+    def select(self, query: Query, limit: int, seconds: float) -> list[Any]:
+        """Keys of what matches, in order of insertion.
 
         Raises:
-            ItemNotFound: there is no such trial.
+            TooBusy: it took longer than so many seconds; the transaction goes on.
         """
-        row, columns = self._trial_row(id), _columns(changes)
-        if columns:
-            assigned = ", ".join([f"{name} = ?" for name in columns])
-            sql = f"UPDATE trial SET {assigned} WHERE id = ?"  # noqa: S608 # names of our own
-            self._execute(sql, [*columns.values(), row])
-        if "metadata" in columns:
-            self._appender.forget_trial(id)
-
-    def delete_trial(self, id: bytes) -> None:
-        """Delete a trial, its links and its leases; its series, which nobody sees any more, go by and by.
-
-        Raises:
-            ItemNotFound: there is no such trial.
-        """
-        row = self._trial_row(id)
-        self._flush()
-        with translated(self._path):
-            give_up(self._db, row)
-        self._appender.forget_deleted(id)
-
-    def link(self, group_uid: str, trial: bytes) -> None:
-        """Put a trial into a group; harmless when it is in already.
-
-        Raises:
-            ItemNotFound: there is no such group or trial.
-        """
-        row = self._trial_row(trial)
-        found = self._rows("SELECT id FROM trial_group WHERE uid = ?", [group_uid])
-        if not found:
-            raise ItemNotFound(f"no group has the uid {group_uid!r}: create it with new_trial_group first")
-        self._execute('INSERT OR IGNORE INTO group_trial("group", trial) VALUES(?, ?)', [found[0][0], row])
-
-    def append_points(
-        self, trial: bytes, kind: str, name: str, aggregator: list[Any] | None, points: Points
-    ) -> None:
-        """Append to a series of an existing trial, which the first points create.
-
-        Raises:
-            ItemNotFound: there is no such trial.
-        """
-        # Called for every few points, where a context manager would cost more than the append itself.
+        table, key = _KEY_COLUMNS[query.kind]
+        where, params = compile_query(query)
+        deadline = time.monotonic() + seconds
+        self._db.set_progress_handler(lambda: time.monotonic() > deadline, _STEPS_BETWEEN_LOOKS)
         try:
-            self._appender.append(trial, kind, name, aggregator, points)
-        except apsw.Error as error:
-            raise store_error(self._path, error) from error
+            # Only names and operators of this software's own are in the text; values are bound.
+            sql = f"SELECT {key} FROM {table} WHERE {where} ORDER BY id LIMIT ?"  # noqa: S608
+            with translated(self._path):
+                return [found for (found,) in self._db.execute(sql, (*params, limit)).fetchall()]
+        except StoreError as error:
+            if isinstance(error.__cause__, apsw.InterruptError):
+                # A search that is interrupted leaves the transaction open; a change would end it.
+                raise TooBusy(
+                    f"the query took longer than {seconds:g} s, and everybody else waits for it: "
+                    "narrow it down, by a status first of all"
+                ) from error
+            raise
+        finally:
+            self._db.set_progress_handler(None)
 
-    def rewinds(self, trial: bytes) -> tuple[Rewind, ...]:
-        """What the metadata of an existing trial tells of its rewinds.
+    def later_series(self, trial: bytes, step: float) -> list[Series]:
+        """Metrics of a trial that may have points of a finite step above `step`."""
+        rows = self._rows(_LATER_SERIES, [trial, METRIC, step])
+        return [_loaded(trial, METRIC, *row) for row in rows]
 
-        Raises:
-            ItemNotFound: there is no such trial.
-        """
-        # Called for every few points, as `append_points` is.
-        try:
-            known = self._appender.known_trial(trial)
-        except apsw.Error as error:
-            raise store_error(self._path, error) from error
-        if known is None:
-            raise _no_trial(trial)
-        return known.rewinds
-
-    def rewind(self, trial: bytes, step: float, before: float | None = None) -> int:
-        """Move the points of later steps from a trial's metrics to its superseded series.
-
-        Raises:
-            ItemNotFound: there is no such trial.
-            SeriesDamaged: a chunk is damaged; nothing was changed.
-        """
-        row = self._trial_row(trial)
-        with translated(self._path):
-            return Rewinding(self._db, self._path, self._appender, trial, step, before).run(row)
-
-    def add_blob_data(self, digest: str, size: int, data: bytes, time: float) -> None:
-        """Append bytes to a blob, which the first ones (or none) create, and note when."""
-        self._execute(_PUT_BLOB, [digest, size, len(data), time])
-        if data:
-            self._execute(_PUT_PART, [digest, data])
-
-    def cut_blob(self, digest: str, stored: int) -> None:
-        """Forget the bytes of a blob from an offset on, of which there are some."""
-        for sql in _CUT_BLOB:
-            self._execute(sql, [digest, stored])
-
-    def drop_blob(self, digest: str) -> None:
-        """Forget a blob; harmless when there is none."""
-        for (id,) in self._rows("SELECT id FROM blob WHERE digest = ?", [digest]):
-            for sql in ("blob_part WHERE blob = ?", "blob_use WHERE blob = ?", "blob WHERE id = ?"):
-                self._execute(f"DELETE FROM {sql}", [id])  # noqa: S608 # all ours
-
-    def use_blob(self, digest: str, trial: bytes) -> None:
-        """Note that an existing trial refers to an existing blob; harmless when repeated."""
-        self._execute(_USE_BLOB, [digest, self._trial_row(trial)])
-
-    def release_blobs(self, trial: bytes) -> None:
-        """Note that a trial refers to no blob any more."""
-        self._execute("DELETE FROM blob_use WHERE trial = ?", [self._trial_row(trial)])
-
-    def put_session(self, state: SessionState) -> None:
-        """Insert or replace by ``sid``."""
-        reply = state.last_reply or (None, None)
-        self._execute(_PUT_SESSION, [state.sid, state.user, state.epoch, state.last_seq, *reply])
-
-    def put_rejected(self, record: Rejected) -> None:
-        """Keep what can never be stored, behind what was kept before."""
-        runs, names = exactjson.dumps([list(run) for run in record.runs]), exactjson.dumps(list(record.names))
-        where = (record.first, record.last, record.session, record.user, runs, record.method, record.trial)
-        why = (record.points, record.code, record.reason, record.time, record.content, record.size)
-        self._execute(_PUT_REJECTED, [*where, names, *why])
-        self._execute(_THIN_REJECTED, [record.session, MOST_KEPT, FIRST_KEPT])
-
-    def put_lease(self, lease: Lease) -> None:
-        """Insert or replace by ``trial``, which exists, and ``sid``.
+    def chunks(self, series: Series, step: float) -> Iterator[StoredChunk]:
+        """All chunks of a stored series, in order, each marked whether it may have later steps.
 
         Raises:
-            ItemNotFound: there is no such trial.
+            StoreCorrupt: one is damaged.
         """
-        row = self._trial_row(lease.trial)
-        self._execute(_PUT_LEASE, [row, lease.sid, lease.rank, lease.superseded])
+        for id, first, is_later in self._rows(_CHUNKS, [step, series.handle]):
+            ((data,),) = self._rows("SELECT data FROM chunk WHERE id = ?", [id])
+            columns = read_chunk(self._path, series.handle, first, data)
+            yield StoredChunk(id, first, bool(is_later), Points(*columns))
 
-    def drop_lease(self, trial: bytes, sid: bytes) -> None:
-        """Remove a lease; harmless when there is none."""
-        self._execute(_DROP_LEASE, [trial, sid])
+    # -- writing -----------------------------------------------------------------------------------------
 
-    def commit(self) -> None:
-        """Make it durable; when this returns, a power cut does not lose it.
+    def flush(self, changes: Changes, *, commit: bool = False) -> None:
+        """Write changes; with `commit` make everything durable, and end.
 
         Raises:
             StoreError: it could not be; roll it back.
         """
-        if not self._open:
-            raise StoreError("this transaction has ended: begin another one")
-        self._flush()
-        self._execute("COMMIT")
-        self._open = False
-        self._ended(self._appender.committed())
+        with translated(self._path):
+            if changes:
+                self._write(changes)
+            if commit:
+                self._db.execute("COMMIT")
+        if commit:
+            self._open = False
+            self._ended(self._written)
+
+    def savepoint(self) -> None:
+        """Remember this state of the transaction."""
+        self._written_before = dict(self._written)
+        self._run("SAVEPOINT record")
+
+    def release(self) -> None:
+        """Forget the savepoint and keep what was flushed since."""
+        self._run("RELEASE record")
+
+    def undo(self) -> None:
+        """Forget what was flushed since the savepoint, and the savepoint."""
+        self._written = self._written_before
+        self._run("ROLLBACK TO record")
+        self._run("RELEASE record")
 
     def rollback(self) -> None:
         """Forget it all; harmless when it has ended."""
         if not self._open:
             return
         self._open = False
-        self._appender.rolled_back()
         try:
             # Some failures, such as a full disk, have ended it already.
             if self._db.in_transaction:
-                self._execute("ROLLBACK")
+                self._run("ROLLBACK")
         finally:
             self._ended({})
 
-    def _flush(self) -> None:
+    def _run(self, sql: str) -> None:
         with translated(self._path):
-            self._appender.flush()
+            self._db.execute(sql)
 
-    def _execute(self, sql: str, params: Iterable[Any] = ()) -> None:
-        with translated(self._path):
-            self._db.execute(sql, tuple(params))
+    def _write(self, changes: Changes) -> None:
+        db, many = self._db, self._db.executemany
+        for id in changes.deleted:
+            tombstone(db, id)
+        many(_PUT_PROJECT, [_common(document) for document in changes.projects.values()])
+        groups = changes.groups.values()
+        many(_PUT_GROUP, [(*_common(document), document["project_id"]) for document in groups])
+        for document in changes.new_trials.values():
+            columns = {"key": document["id"], **_columns(document)}
+            names, marks = ", ".join(columns), ", ".join("?" * len(columns))
+            db.execute(f"INSERT INTO trial({names}) VALUES({marks})", tuple(columns.values()))  # all ours
+        for id, document in changes.trials.items():
+            if columns := _columns(document):
+                assigned = ", ".join([f"{name} = ?" for name in columns])
+                db.execute(f"UPDATE trial SET {assigned} WHERE key = ?", (*columns.values(), id))  # noqa: S608 # all ours
+        self._write_series(changes)
+        many(_LINK, changes.links)
+        leases = changes.leases.items()
+        many(_DROP_LEASE, [key for key, lease in leases if lease is None])
+        many(_PUT_LEASE, [_lease_row(lease) for _, lease in leases if lease is not None])
+        for digest, change in changes.blobs.items():
+            self._write_blob(digest, change)
+        many(_USE_BLOB, changes.uses)
+        if changes.rejected:
+            many(_PUT_REJECTED, [_rejected_row(record) for record in changes.rejected])
+            sids = {record.session for record in changes.rejected}
+            many(_THIN_REJECTED, [(sid, MOST_KEPT, FIRST_KEPT) for sid in sids])
+        many(_PUT_SESSION, [_session_row(state) for state in changes.sessions.values()])
 
-    def _trial_row(self, id: bytes) -> int:
-        with translated(self._path):
-            row = self._appender.trial(id)
-        if row is None:
-            raise _no_trial(id)
-        return row
+    def _write_series(self, changes: Changes) -> None:
+        many = self._db.executemany
+        many("DELETE FROM chunk WHERE id = ?", [(id,) for id in changes.removed])
+        many("UPDATE chunk SET seq = ? WHERE id = ?", [(first, id) for id, first in changes.moved])
+        many(_REWRITE_CHUNK, [(*_chunk_row(chunk), id) for id, chunk in changes.rewritten])
+        many("DELETE FROM series WHERE id = ?", [(series.handle,) for series in changes.emptied])
+        known = [series for series in changes.series if series.handle is not None]
+        many(_UPDATE_SERIES, [(*_statistics(series), series.handle) for series in known])
+        new = [series for series in changes.series if series.handle is None]
+        rows = many(_CREATE_SERIES, [(*_statistics(series), *_identity(series)) for series in new])
+        for series, (id,) in zip(new, rows.fetchall(), strict=True):
+            series.handle = id
+        chunks = changes.chunks
+        many(_INSERT_CHUNK, [(series.handle, *_chunk_row(chunk)) for series, chunk in chunks])
+        for series, chunk in chunks:
+            chunk_count, points = self._written.get(series.handle, (0, 0))
+            self._written[series.handle] = chunk_count + 1, points + chunk.count
+
+    def _write_blob(self, digest: str, change: BlobChange) -> None:
+        execute = self._db.execute
+        if change.dropped:
+            for sql in _DROP_BLOB:
+                execute(sql, (digest,))
+        if change.cut is not None:
+            for sql in _CUT_BLOB:
+                execute(sql, (digest, change.cut))
+        if change.time is not None:
+            for part in change.parts or (b"",):
+                execute(_PUT_BLOB, (digest, change.size, len(part), change.time))
+                if part:
+                    execute(_PUT_PART, (digest, part))
 
 
-def _no_trial(id: bytes) -> ItemNotFound:
-    return ItemNotFound(f"no trial has the id {id.hex()}: create it with new_trial first")
+def _loaded(
+    trial: bytes,
+    kind: str,
+    name: str,
+    id: int,
+    count: int,
+    first_step: str | None,
+    last_step: str | None,
+    last: str | None,
+    last_time: float | None,
+    stepped: int,
+    finite: int,
+    nonfinite: int,
+    low: float | None,
+    high: float | None,
+    mean: float | None,
+    m2: float | None,
+) -> Series:
+    numbers = Summary(finite + nonfinite, nonfinite)
+    if finite:
+        # SQLite keeps a NaN, which an overflow may have left, as NULL.
+        known = [math.nan if each is None else each for each in (mean, m2, low, high)]
+        numbers = Summary(finite + nonfinite, nonfinite, *known)
+    steps = (first_step, last_step, last, last_time, bool(stepped))
+    return Series(trial, kind, name, None, id, count, *steps, numbers)
 
 
-def _common(document: Document) -> list[Any]:
+def _statistics(series: Series) -> tuple[Any, ...]:
+    known = series.numbers
+    numbers = (known.min, known.max, known.mean, known.m2) if known.finite else (None,) * 4
+    return (
+        *(series.count, series.first_step, series.last_step, series.last, series.last_time, series.stepped),
+        *(known.finite, known.nonfinite, *numbers),
+    )
+
+
+def _identity(series: Series) -> tuple[Any, ...]:
+    spec = None if series.aggregator is None else exactjson.dumps(series.aggregator)
+    return series.trial, series.kind, series.name, spec
+
+
+def _chunk_row(chunk: Chunk) -> tuple[Any, ...]:
+    return (chunk.first, chunk.count, chunk.size, *chunk.bounds, chunk.data)
+
+
+def _lease_row(lease: Lease) -> tuple[Any, ...]:
+    return lease.trial, lease.sid, lease.rank, lease.superseded
+
+
+def _session_row(state: SessionState) -> tuple[Any, ...]:
+    reply = state.last_reply or (None, None)
+    return state.sid, state.user, state.epoch, state.last_seq, *reply, state.partial
+
+
+def _rejected_row(record: Rejected) -> tuple[Any, ...]:
+    runs, names = exactjson.dumps([list(run) for run in record.runs]), exactjson.dumps(list(record.names))
+    where = (record.first, record.last, record.session, record.user, runs, record.method, record.trial)
+    why = (record.points, record.code, record.reason, record.time, record.content, record.size)
+    return (*where, names, *why)
+
+
+def _common(document: Document) -> tuple[Any, ...]:
     metadata = exactjson.dumps(document["metadata"])
-    return [document["uid"], document["name"], document["description"], metadata]
+    return document["uid"], document["name"], document["description"], metadata
 
 
 def _columns(fields: Mapping[str, Any]) -> dict[str, Any]:
-    """Fields of a trial document as columns of its table.
-
-    Raises:
-        KeyError: a field that a trial does not have.
-    """
+    """Fields of a trial document as columns of its table."""
     columns: dict[str, Any] = {}
     for name, value in fields.items():
         if name in _PLAIN:
@@ -316,6 +415,4 @@ def _columns(fields: Mapping[str, Any]) -> dict[str, Any]:
             columns[name] = exactjson.dumps(value)
         elif name == "status":
             columns["status_value"], columns["status_name"] = value["value"], value["name"]
-        elif name not in _COMPUTED:
-            raise KeyError(f"a trial has no field {name!r}")
     return columns

@@ -30,6 +30,7 @@ from track_server.storage.sqlite.admin import SqliteAdmin
 from track_server.storage.sqlite.migrations import MIGRATIONS
 from track_server.storage.sqlite.schema import take_step
 from track_server.storage.sqlite.store import open_store
+from track_server.storage.unit_of_work import begin
 from track_server.testing.store_rejected import rejected
 from waiting import wait_until
 
@@ -46,7 +47,7 @@ def path(tmp_path: Path) -> Path:
     store = open_store(path)
     add_trials(store, 1, 2)
     log_points(store, points_of(VALUES))
-    tx = store.begin()
+    tx = begin(store)
     tx.put_rejected(rejected())
     tx.commit()
     store.close()

@@ -25,6 +25,7 @@ from track_protocol.wire.batch import METRIC
 from track_protocol.wire.columns import pack, unpack
 from track_server.storage.contract import Points
 from track_server.storage.sqlite.store import SqliteStore, open_store
+from track_server.storage.unit_of_work import Memory, begin
 
 
 @pytest.fixture
@@ -55,7 +56,7 @@ def rows(path: Path, sql: str) -> list[Any]:
 
 
 def test_the_appends_of_a_transaction_make_one_chunk_for_each_series(store: SqliteStore, path: Path) -> None:
-    tx = store.begin()
+    tx = begin(store)
     for number in range(100):
         for name in ("loss", "accuracy"):
             tx.append_points(trial_id(), METRIC, name, None, points_of([0.5], first=number))
@@ -75,7 +76,7 @@ def test_very_many_points_are_cut_into_chunks(store: SqliteStore, path: Path) ->
 
 
 def test_a_transaction_of_any_size_keeps_its_points(store: SqliteStore) -> None:
-    tx = store.begin()
+    tx = begin(store)
     for number in range(600):
         tx.append_points(trial_id(), METRIC, "loss", None, points_of([0.5] * 1000, first=1000 * number))
     # Some are written already, so that memory does not hold them all.
@@ -85,7 +86,7 @@ def test_a_transaction_of_any_size_keeps_its_points(store: SqliteStore) -> None:
 
 
 def test_series_that_share_their_steps_keep_their_own_values(store: SqliteStore) -> None:
-    tx = store.begin()
+    tx = begin(store)
     shared = points_of([1.0, 2.0])
     for name, values in (("loss", [1.0, 2.0]), ("accuracy", [3.0, 4.0])):
         points = Points(shared.steps, shared.times, pack(values))
@@ -168,7 +169,7 @@ def test_a_series_without_steps_is_not_stepped(store: SqliteStore) -> None:
 
 
 def test_the_aggregator_of_the_first_points_is_remembered(store: SqliteStore) -> None:
-    tx = store.begin()
+    tx = begin(store)
     tx.append_points(trial_id(), METRIC, "loss", ["ring", 10, "f"], points_of([1.0]))
     tx.append_points(trial_id(), METRIC, "loss", None, points_of([1.0]))
     tx.commit()
@@ -176,14 +177,14 @@ def test_the_aggregator_of_the_first_points_is_remembered(store: SqliteStore) ->
 
 
 def test_points_of_an_unknown_trial_are_refused(store: SqliteStore) -> None:
-    tx = store.begin()
+    tx = begin(store)
     with pytest.raises(ItemNotFound):
         tx.append_points(trial_id(99), METRIC, "loss", None, points_of([1.0]))
     tx.rollback()
 
 
 def test_a_transaction_reads_the_points_it_appended(store: SqliteStore) -> None:
-    tx = store.begin()
+    tx = begin(store)
     tx.append_points(trial_id(), METRIC, "loss", None, points_of([1.0]))
     assert values_in(tx) == [1.0]
     tx.append_points(trial_id(), METRIC, "loss", None, points_of([2.0], first=1))
@@ -200,7 +201,7 @@ def test_a_transaction_reads_the_points_it_appended(store: SqliteStore) -> None:
 def test_a_rollback_takes_back_points_and_statistics(store: SqliteStore, reads: bool) -> None:
     log_points(store, points_of([1.0, 3.0]))
     before = summary(store)
-    tx = store.begin()
+    tx = begin(store)
     tx.append_points(trial_id(), METRIC, "loss", None, points_of([100.0], steps=["x"]))
     if reads:
         tx.trial(trial_id())
@@ -213,7 +214,7 @@ def test_a_rollback_takes_back_points_and_statistics(store: SqliteStore, reads: 
 
 
 def test_a_rollback_takes_back_a_new_series(store: SqliteStore) -> None:
-    tx = store.begin()
+    tx = begin(store)
     tx.append_points(trial_id(), METRIC, "loss", ["ring", 10, "f"], points_of([100.0]))
     tx.rollback()
     log_points(store, points_of([2.0]))
@@ -222,11 +223,11 @@ def test_a_rollback_takes_back_a_new_series(store: SqliteStore) -> None:
 
 
 def test_a_rollback_takes_back_a_new_trial(store: SqliteStore) -> None:
-    tx = store.begin()
+    tx = begin(store)
     tx.add_trial(trial_document(3))
     assert tx.has_trial(trial_id(3))
     tx.rollback()
-    tx = store.begin()
+    tx = begin(store)
     assert not tx.has_trial(trial_id(3))
     with pytest.raises(ItemNotFound):
         tx.append_points(trial_id(3), METRIC, "loss", None, points_of([1.0]))
@@ -234,10 +235,13 @@ def test_a_rollback_takes_back_a_new_trial(store: SqliteStore) -> None:
 
 
 def test_many_series_are_remembered_correctly(store: SqliteStore, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("track_server.storage.sqlite.append._CACHED", 3)
+    monkeypatch.setattr("track_server.storage.unit_of_work._MAX_REMEMBERED", 3)
+    memory = Memory()
     for first in range(3):
         for name in range(8):
-            log_points(store, points_of([float(first)], first=first), f"m{name}")
+            tx = begin(store, memory)
+            tx.append_points(trial_id(), METRIC, f"m{name}", None, points_of([float(first)], first=first))
+            tx.commit()
     assert [summary(store, f"m{name}")["count"] for name in range(8)] == [3] * 8
 
 

@@ -12,6 +12,7 @@ import pytest
 from stored_trials import add_trials, log_points, merge_all, points_of, trial_id
 from track_server.storage.sqlite.check import check_sqlite
 from track_server.storage.sqlite.store import SqliteStore, open_store
+from track_server.storage.unit_of_work import begin
 
 
 @pytest.fixture
@@ -121,7 +122,7 @@ GRAPH = {"digest": DIGEST, "size": len(CONTENT)}
 @pytest.fixture
 def with_media(path: Path) -> Path:
     store = open_store(path, exclusive=True)
-    tx = store.begin()
+    tx = begin(store)
     for offset in range(0, len(CONTENT), 50_000):
         tx.add_blob_data(DIGEST, len(CONTENT), CONTENT[offset : offset + 50_000], 100.0)
     tx.add_blob_data("ab" * 32, 10, b"not all", 100.0)

@@ -15,6 +15,7 @@ from track_protocol.errors import StoreCorrupt
 from track_protocol.wire.batch import METRIC
 from track_protocol.wire.columns import unpack
 from track_server.storage.sqlite.store import SqliteStore, open_store
+from track_server.storage.unit_of_work import begin
 
 SHORT = 0.01
 VALUES = st.lists(
@@ -131,7 +132,7 @@ def test_a_large_chunk_is_not_rewritten_for_a_few_points(store: SqliteStore, pat
 
 def test_every_series_is_merged(store: SqliteStore, path: Path) -> None:
     for number in range(20):
-        tx = store.begin()
+        tx = begin(store)
         for name in range(10):
             tx.append_points(trial_id(), METRIC, f"m{name}", None, points_of([1.0], first=number))
         tx.commit()
@@ -242,7 +243,7 @@ def test_a_damaged_series_stays_and_is_told_once_the_others_are_merged(
 
 def test_there_is_no_merging_inside_a_transaction(store: SqliteStore, path: Path) -> None:
     log_each(store, 16)
-    tx = store.begin()
+    tx = begin(store)
     assert not store.maintain(1.0)
     tx.rollback()
     assert len(chunks(path)) == 16

@@ -16,6 +16,7 @@ from track_protocol.wire.columns import pack
 from track_server.storage.contract import Points
 from track_server.storage.sqlite.check import check_sqlite
 from track_server.storage.sqlite.store import SqliteStore, open_store
+from track_server.storage.unit_of_work import begin
 from track_server.testing.store_support import id_of, trial
 
 POINTS = 400_000
@@ -26,7 +27,7 @@ def filled(path: Path) -> SqliteStore:
     """A store of two trials, of which the first has points that do not compress."""
     store = open_store(path)
     for number, count in ((0, POINTS), (1, 10)):
-        tx = store.begin()
+        tx = begin(store)
         tx.add_trial(trial(number))
         values = pack([float(int.from_bytes(os.urandom(6))) for _ in range(count)])
         times = pack([float(i) for i in range(count)])
@@ -38,7 +39,7 @@ def filled(path: Path) -> SqliteStore:
 
 
 def delete(store: SqliteStore, number: int = 0) -> None:
-    tx = store.begin()
+    tx = begin(store)
     tx.delete_trial(id_of(number))
     tx.commit()
 
@@ -95,8 +96,9 @@ KILLED = """
 import os, signal, sys
 from track_server.testing.store_support import id_of
 from track_server.storage.sqlite.store import open_store
+from track_server.storage.unit_of_work import begin
 store = open_store(sys.argv[1])
-tx = store.begin()
+tx = begin(store)
 tx.delete_trial(id_of(0))
 tx.commit()
 store.maintain(0.0)

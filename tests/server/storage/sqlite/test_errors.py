@@ -11,6 +11,7 @@ from track_protocol.errors import StoreCorrupt, StoreError, StoreFailed, StoreFu
 from track_protocol.wire.batch import METRIC
 from track_server.storage.sqlite.errors import store_error, translated
 from track_server.storage.sqlite.store import SqliteStore, open_store
+from track_server.storage.unit_of_work import begin
 
 
 @pytest.fixture
@@ -31,7 +32,7 @@ def full(store: SqliteStore) -> SqliteStore:
 
 
 def test_a_full_disk_is_called_that(full: SqliteStore) -> None:
-    tx = full.begin()
+    tx = begin(full)
     tx.append_points(trial_id(), METRIC, "loss", None, points_of(["x" * 1000] * 1000, first=2))
     with pytest.raises(StoreError, match=r"no space is left for .*runs.db: free some"):
         tx.commit()
@@ -39,7 +40,7 @@ def test_a_full_disk_is_called_that(full: SqliteStore) -> None:
 
 
 def test_after_a_full_disk_the_store_goes_on_where_it_was(full: SqliteStore) -> None:
-    tx = full.begin()
+    tx = begin(full)
     tx.append_points(trial_id(), METRIC, "loss", None, points_of(["x" * 1000] * 1000, first=2))
     with pytest.raises(StoreError):
         tx.commit()

@@ -11,6 +11,7 @@ from track_protocol.query.parse import parse_query
 from track_protocol.wire.batch import METRIC
 from track_protocol.wire.columns import Column, unpack
 from track_server.storage.sqlite.store import SqliteStore, open_store
+from track_server.storage.unit_of_work import begin
 
 
 @pytest.fixture
@@ -70,7 +71,7 @@ def test_there_are_no_points_of_an_unknown_series(store: SqliteStore) -> None:
 
 
 def test_a_list_of_many_trials_has_their_summaries(store: SqliteStore) -> None:
-    tx = store.begin()
+    tx = begin(store)
     for number in range(2, 1202):
         tx.add_trial(trial_document(number))
         tx.append_points(trial_id(number), METRIC, "loss", None, points_of([float(number)]))

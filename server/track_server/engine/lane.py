@@ -1,0 +1,246 @@
+"""A lane: the thread that makes the changes of some sessions, many of them in one transaction.
+
+Whatever was handed in while the last commit ran becomes the next transaction (natural group commit:
+no timer, no artificial delay).  A change is answered only after the commit that holds it.
+`DESIGN.md` beside this room gives the reasoning.
+"""
+
+from __future__ import annotations
+
+import logging
+import threading
+import time
+from collections.abc import Callable
+from typing import Final
+
+from track_protocol.errors import (
+    InternalError,
+    PermissionDenied,
+    SessionFenced,
+    StoreError,
+    StoreFailed,
+    TooBusy,
+    TrackError,
+)
+from track_server.engine.fairqueue import FairQueue
+from track_server.engine.jobs import UNFINISHED, BatchJob, CallJob, Job, Outcome, has_room, waits
+from track_server.engine.recovery import Recovery
+from track_server.storage.contract import Store, Wanted
+from track_server.storage.unit_of_work import Memory, begin
+
+__all__ = ["Lane"]
+
+_log = logging.getLogger(__name__)
+
+_MAX_JOBS: Final = 256
+"""Jobs in one transaction."""
+
+_TRANSACTION_S: Final = 0.1
+"""Seconds of a transaction behind which what is left is left to the next one, and others have their turn."""
+
+_IDLE_SLICE_S: Final = 0.02
+_BUSY_SLICE_S: Final = 0.01
+_BUSY_INTERVAL_S: Final = 0.25
+"""Background work: slices of this many seconds when idle, and when busy one so often."""
+
+_IDLE_INTERVAL_S: Final = 1.0
+"""Seconds of rest after which an idle lane looks whether there is background work again."""
+
+
+class Lane:
+    """One writer thread with the queue of its jobs.
+
+    Args:
+        name: of the thread.
+        store: the open store.
+        recovery: knows whether the store may be written.
+        maintain: does background work for about so many seconds; whether more is left.
+        died: called with the error if the thread dies: nothing is stored from then on.
+    """
+
+    def __init__(
+        self,
+        name: str,
+        store: Store,
+        recovery: Recovery,
+        maintain: Callable[[float], bool],
+        died: Callable[[StoreFailed], None],
+    ) -> None:
+        self._store = store
+        self._recovery = recovery
+        self._maintain = maintain
+        self._died = died
+        self._memory = Memory()
+        self._queue = FairQueue()
+        self._condition = threading.Condition()
+        self._closing = False
+        self._failure: StoreFailed | None = None
+        self._running: list[Job] = []
+        self._thread = threading.Thread(target=self._write, name=name, daemon=True)
+        self._thread.start()
+
+    def submit(self, job: Job) -> None:
+        """Hand a job in; any thread."""
+        with self._condition:
+            if not (self._closing or self._failure):
+                self._queue.put(job)
+                self._condition.notify()
+                return
+        job.done(self._failure or TooBusy("the store is closing: try again when it is back"))
+
+    def close(self) -> None:
+        """Finish what was handed in, and end the thread; harmless when repeated."""
+        with self._condition:
+            self._closing = True
+            self._condition.notify()
+        self._thread.join()
+
+    # -- the thread ----------------------------------------------------------------------------------
+
+    def _write(self) -> None:
+        try:
+            self._write_until_closed()
+        except BaseException as error:  # noqa: BLE001 - without this thread all is accepted and nothing stored
+            self._fail(error)
+
+    def _write_until_closed(self) -> None:
+        maintained = time.monotonic()
+        while jobs := self._next_jobs():
+            self._running = jobs
+            unfinished = self._transact(jobs)
+            self._running = []
+            with self._condition:
+                self._queue.put_back(unfinished)
+            if time.monotonic() - maintained > _BUSY_INTERVAL_S:
+                self._run_maintenance(_BUSY_SLICE_S)
+                maintained = time.monotonic()
+
+    def _fail(self, error: BaseException) -> None:
+        """Fail every job that waits or comes later."""
+        failure = StoreFailed(
+            f"the writer thread of {self._store.uri} died ({error!r}): nothing is stored any more, "
+            "restart the server"
+        )
+        _log.critical("%s", failure, exc_info=error)
+        with self._condition:
+            self._failure = failure
+            jobs = [*self._running, *self._queue.take(len(self._queue))]
+        for job in jobs:
+            _answer(job, failure)
+        self._died(failure)
+
+    def _next_jobs(self) -> list[Job]:
+        """The jobs of the next transaction; none when the lane closes.  Maintains the store meanwhile."""
+        more = True
+        while True:
+            with self._condition:
+                if not self._queue and not more:
+                    self._condition.wait_for(lambda: self._queue or self._closing, _IDLE_INTERVAL_S)
+                if self._queue:
+                    return self._queue.take(_MAX_JOBS)
+                if self._closing:
+                    return []
+            more = self._run_maintenance(_IDLE_SLICE_S)
+
+    def _run_maintenance(self, seconds: float) -> bool:
+        try:
+            self._recovery.check_writable()
+            return self._maintain(seconds)
+        except Exception as error:  # noqa: BLE001 - it must not end the one thread that writes
+            if not self._recovery.record_failure(error):
+                _log.exception("background work on %s failed; it will be tried again", self._store.uri)
+            return False
+
+    def _transact(self, jobs: list[Job]) -> list[Job]:
+        """Run jobs in one transaction; if that fails, each in one of its own.
+
+        Returns:
+            those that have to continue in the next transaction, and what has to stay behind them.
+        """
+        try:
+            outcomes = self._commit(jobs)
+        except Exception as error:  # noqa: BLE001 - it must not end the one thread that writes
+            self._recovery.record_failure(error)
+            if len(jobs) > 1:
+                return self._transact_each(jobs)
+            if not (isinstance(error, StoreError) or jobs[0].careful):
+                _log.warning("a transaction failed: its records are stored one by one", exc_info=error)
+                jobs[0].careful = True
+                return self._transact(jobs)
+            outcomes = [_as_track_error(error)]
+        else:
+            if any(isinstance(job, BatchJob | CallJob) for job in jobs):
+                self._recovery.record_success()
+        unfinished = []
+        for job, outcome in zip(jobs, outcomes, strict=True):
+            if outcome is UNFINISHED:
+                unfinished.append(job)
+            elif job.saves and not isinstance(outcome, TrackError):
+                self._save(job, outcome)
+            else:
+                _answer(job, outcome)
+        return unfinished
+
+    def _transact_each(self, jobs: list[Job]) -> list[Job]:
+        unfinished: list[Job] = []
+        for job in jobs:
+            unfinished += [job] if waits(job, unfinished) else self._transact([job])
+        return unfinished
+
+    def _commit(self, jobs: list[Job]) -> list[Outcome]:
+        self._recovery.check_writable()
+        tx = begin(self._store, self._memory)
+        try:
+            wanted = Wanted()
+            for job in jobs:
+                if not job.careful:  # what cannot even be loaded is found as part of its record
+                    wanted.add(job.wanted)
+            tx.load(wanted)
+            outcomes: list[Outcome] = []
+            unfinished: list[Job] = []
+            until = time.monotonic() + _TRANSACTION_S
+            for job in jobs:
+                late = bool(outcomes) and job.writer is not None
+                late = late and (time.monotonic() > until or not has_room(tx))
+                try:
+                    outcomes.append(UNFINISHED if late or waits(job, unfinished) else job.run(tx))
+                except (PermissionDenied, SessionFenced) as error:
+                    outcomes.append(error)
+                if outcomes[-1] is UNFINISHED:
+                    unfinished.append(job)
+            tx.commit()
+        except BaseException:
+            tx.rollback()
+            raise
+        return outcomes
+
+    def _save(self, job: Job, outcome: Outcome) -> None:
+        """Save the store, and answer then; if it fails, only this job is told.
+
+        The transaction is durable by now: running it again would find everything there already, and
+        forget what was rejected.
+        """
+
+        def saved(error: Exception | None) -> None:
+            if error is None:
+                _answer(job, outcome)
+                return
+            if not self._recovery.record_failure(error) and not isinstance(error, StoreError):
+                _log.error("%s could not be saved", self._store.uri, exc_info=error)
+            _answer(job, _as_track_error(error))
+
+        try:
+            self._store.save(saved)
+        except Exception as error:  # noqa: BLE001 - it must not end the one thread that writes
+            saved(error)
+
+
+def _answer(job: Job, outcome: Outcome) -> None:
+    try:
+        job.done(outcome)
+    except Exception:  # noqa: BLE001 - whoever is told must not end the thread that tells
+        _log.exception("an answer could not be handed over")
+
+
+def _as_track_error(error: Exception) -> TrackError:
+    return error if isinstance(error, TrackError) else InternalError(f"the server failed: {error!r}")

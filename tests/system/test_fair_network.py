@@ -1,0 +1,215 @@
+"""An honest client beside peers that ask for too much, send too little, or say nothing.
+
+Each ratio is measured against the same client alone, in the same run: the figures of a machine that is busy
+with other things are as far apart, but so is what they are compared with.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import socket
+import threading
+import time
+import uuid
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
+from pathlib import Path
+
+import pytest
+
+from engine_calls import Caller
+from running_server import Served, ServerProcess
+from socket_peers import Joined, Peer, joined, peer
+from track_protocol.wire.batch import CallOp
+from track_protocol.wire.codec import encode
+from track_protocol.wire.frames import FrameKind
+from track_protocol.wire.roles import Role
+from track_server.app import open_store
+from track_server.engine.engine import Engine
+
+pytestmark = pytest.mark.usefixtures("own_folders")
+
+TRIALS = 1_500
+TIMES = 300
+ITEMS = 250_000
+
+
+_log = logging.getLogger(__name__)
+
+
+def report(figures: str) -> None:
+    """Shown with ``-o log_cli=true --log-cli-level=info``."""
+    _log.info("%s", figures)
+
+
+def filled(path: Path) -> str:
+    """The URI of a store with trials of 20 kB each."""
+    uri = f"sqlite:{path}"
+    engine = Engine(open_store(uri, exclusive=True))
+    caller = Caller(engine)
+    for first in range(0, TRIALS, 50):
+        ops = [
+            CallOp(
+                at,
+                "create_trial",
+                {
+                    "trial": {
+                        "id": uuid.uuid4().bytes,
+                        "hash": f"h{first + at}",
+                        "revision": 0,
+                        "parameters": {str(part): "x" * 4_000 for part in range(5)},
+                    }
+                },
+            )
+            for at in range(50)
+        ]
+        assert caller.log(*ops).rejected == []
+    engine.close()
+    return uri
+
+
+@pytest.fixture(scope="module")
+def store(tmp_path_factory: pytest.TempPathFactory) -> str:
+    return filled(tmp_path_factory.mktemp("store") / "runs.db")
+
+
+@pytest.fixture
+def server(store: str, tmp_path: Path) -> Iterator[ServerProcess]:
+    with ServerProcess(store, tmp_path / "home") as process:
+        yield process
+
+
+def p99(client: Joined, times: int = TIMES) -> float:
+    """Seconds of a small read, of 99 in 100."""
+    taken = []
+    for _ in range(times):
+        began = time.perf_counter()
+        client.read("get_trial", trial={"uid": "h7_0"})
+        taken.append(time.perf_counter() - began)
+    return sorted(taken)[int(times * 0.99) - 1]
+
+
+def resident(process: ServerProcess) -> int:
+    """Bytes of memory of the server."""
+    pages = Path(f"/proc/{process.process.pid}/statm").read_text().split()[1]
+    return int(pages) * os.sysconf("SC_PAGE_SIZE")
+
+
+def ask_for_all(asking: Peer) -> None:
+    asking.protocol.send_call(1, None, "fetch_trials", {"query": {}})
+    asking.flush()
+
+
+@contextmanager
+def in_the_background(work: Callable[[threading.Event], None]) -> Iterator[None]:
+    stop = threading.Event()
+    thread = threading.Thread(target=work, args=(stop,))
+    thread.start()
+    try:
+        yield
+    finally:
+        stop.set()
+        thread.join()
+
+
+@contextmanager
+def many(served: Served, uri: str, count: int) -> Iterator[list[Peer]]:
+    """Peers that have logged in."""
+    with ExitStack() as stack:
+        peers = []
+        for _ in range(count):
+            peers.append(stack.enter_context(peer(served)))
+            peers[-1].log_in(uri)
+        yield peers
+
+
+def test_a_small_call_beside_large_reads(server: ServerProcess) -> None:
+    with joined(server.served.join("ann")) as ann, many(server.served, server.served.join("bob"), 6) as peers:
+
+        def read_all(stop: threading.Event) -> None:
+            for each in peers:
+                each.socket.settimeout(0.01)
+                ask_for_all(each)
+            while not stop.is_set():
+                for each in peers:
+                    try:
+                        each.socket.recv(1 << 20)
+                    except TimeoutError:
+                        continue
+
+        quiet = p99(ann)
+        with in_the_background(read_all):
+            beside = p99(ann)
+    report(f"small call: p99 {quiet * 1000:.1f} ms alone, {beside * 1000:.1f} ms beside six large reads")
+    assert beside < 3 * quiet + 0.1
+
+
+def test_answers_that_nobody_reads_take_little_memory(server: ServerProcess) -> None:
+    with joined(server.served.join("ann")) as ann:
+        before = resident(server)
+        with many(server.served, server.served.join("bob"), 100) as peers:
+            for each in peers:
+                each.socket.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 65_536)
+                ask_for_all(each)
+            quiet = p99(ann)
+            grown = resident(server) - before
+    report(
+        f"100 peers that read nothing: {grown / 1e6:.0f} MB more, p99 of a small call {quiet * 1000:.1f} ms"
+    )
+    assert grown < 100e6
+
+
+def test_half_frames_take_little_memory(server: ServerProcess) -> None:
+    with joined(server.served.join("ann")) as ann:
+        before = resident(server)
+        with many(server.served, server.served.join("bob"), 100) as peers:
+            for each in peers:
+                each.socket.settimeout(0.2)
+                try:
+                    each.socket.sendall((1_000_000).to_bytes(4, "big") + bytes(990_000))
+                except TimeoutError:
+                    continue  # it is not read any more
+            p99(ann, 50)
+            grown = resident(server) - before
+    report(f"100 half frames: {grown / 1e6:.0f} MB more")
+    assert grown < 100e6
+
+
+def test_a_frame_of_very_many_items_stalls_nobody(server: ServerProcess) -> None:
+    body = encode([int(FrameKind.CALL), 1, None, "fetch_trials", {"query": {"a": [{}] * ITEMS}}])
+    frame = len(body).to_bytes(4, "big") + body
+
+    with joined(server.served.join("ann")) as ann, many(server.served, server.served.join("bob"), 1) as peers:
+
+        def send(stop: threading.Event) -> None:
+            peers[0].socket.settimeout(0.05)
+            while not stop.is_set():
+                try:
+                    peers[0].socket.sendall(frame)
+                except (TimeoutError, OSError):
+                    stop.wait(0.05)
+
+        quiet = p99(ann)
+        with in_the_background(send):
+            time.sleep(0.2)  # the first frame arrives
+            beside = p99(ann)
+    report(f"small call: p99 {quiet * 1000:.1f} ms alone, {beside * 1000:.1f} ms beside frames of empty maps")
+    assert beside < 3 * quiet + 0.15
+
+
+def test_silent_connections_keep_nobody_from_logging_in(server: ServerProcess) -> None:
+    uri = server.served.join("ann", Role.READER)
+
+    def login() -> float:
+        began = time.perf_counter()
+        with joined(uri):
+            return time.perf_counter() - began
+
+    quiet = min(login() for _ in range(5))
+    with ExitStack() as stack:
+        for _ in range(400):
+            stack.enter_context(socket.create_connection((server.served.host, server.served.port)))
+        crowded = min(login() for _ in range(5))
+    report(f"login: {quiet * 1000:.0f} ms alone, {crowded * 1000:.0f} ms beside 400 silent connections")
+    assert crowded < 3 * quiet + 0.1
