@@ -73,9 +73,6 @@ ROOMS = {
     ),
 }
 
-# Helpers of the stores that still lie with the methods.
-NOT_YET = {"track_server.methods.superseding", "track_server.methods.rewinds"}
-
 CONCRETE = (
     "track_server.storage.sqlite",
     "track_server.storage.json_",
@@ -194,7 +191,7 @@ def source_of(imported: str) -> str | None:
 def forbidden_room(module: str, imported: str) -> bool:
     """Whether `imported` lies in a room behind that of `module`, in the same package."""
     there = source_of(imported)
-    if there in NOT_YET or there is None or there.partition(".")[0] != module.partition(".")[0]:
+    if there is None or there.partition(".")[0] != module.partition(".")[0]:
         return False
     return (room_of(there) or 0) > (room_of(module) or 0)
 

@@ -166,7 +166,7 @@ class TrackClient:
             TrialDoesNotExist: ``TRACK_TRIAL`` names one that is not in the store.
         """
         if self.logger is not None and not force:
-            raise UsageError("this client has a trial already: finish it and say new_trial(force=True)")
+            raise UsageError("this client has a trial already: finish it, then call new_trial(force=True)")
         continued, self._continued = self._continued, None
         if continued:
             self.set_trial(uid=continued, force=True)
@@ -204,7 +204,7 @@ class TrackClient:
             TrialDoesNotExist: it is not in the store.
         """
         if self.logger is not None and not force:
-            raise UsageError("this client has a trial already: say set_trial(..., force=True)")
+            raise UsageError("this client has a trial already: call set_trial(..., force=True)")
         wanted = trial if trial is not None else definition(uid, hash, revision)
         found = self.protocol.current_trial(wanted)
         if found is None:
@@ -409,5 +409,5 @@ class TrackClient:
 
 def _unchanged(what: str, current: _T, wanted: _T) -> _T:
     if current != wanted:
-        raise UsageError(f"this client has another {what} already: say set_{what}(..., force=True)")
+        raise UsageError(f"this client has another {what} already: call set_{what}(..., force=True)")
     return current

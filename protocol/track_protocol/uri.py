@@ -164,16 +164,14 @@ def parse_options(options: str | Mapping[str, Any]) -> dict[str, str]:
         if not raw:
             continue
         if not _OPTION.fullmatch(name):
-            raise UriError(
-                "an option has a name that is none: write name=value, and '?' in a password as %3F"
-            )
+            raise UriError("an option has no name: write name=value, and '?' in a password as %3F")
         if "@" in raw and name != _NESTED:
             # Most likely the rest of a password, which must not pass for an option and be shown.
             raise UriError(
                 "there is an '@' after a '?': write '?' in a password as %3F, '@' in an option as %40"
             )
         if name in found:
-            raise UriError(f"option {name!r} stands there twice: keep one")
+            raise UriError(f"option {name!r} is given twice: keep one")
         found[name] = value
     return found
 
@@ -263,7 +261,7 @@ def redact(uri: str) -> str:
 
 def _parse(text: str) -> Uri:
     if _CONTROL.search(text) or text != text.strip():
-        raise UriError("there is white space at an end or a control character within: leave it out")
+        raise UriError("it has white space at an end, or a control character: remove it")
     scheme, rest = _split_scheme(text)
     rest, has_fragment, fragment = rest.partition("#")
     head, query = _cut(rest)
@@ -336,7 +334,7 @@ def _decode(text: str) -> str:
     except UnicodeDecodeError:
         raise UriError("percent-encoded bytes are not UTF-8: encode them again") from None
     if "\0" in plain:
-        raise UriError("there is a NUL character: leave it out")
+        raise UriError("it has a NUL character: remove it")
     return plain
 
 

@@ -104,6 +104,7 @@ class EngineLink:
         with self._gate:
             engine, self._engine = self._engine, None
         if engine is not None:
+            engine.submit_leave(self._writer)
             engine.close()
 
     # SQLite forbids to carry a connection across a fork, and a fork copies locks as other threads

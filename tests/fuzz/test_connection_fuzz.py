@@ -123,7 +123,7 @@ def test_two_sides_that_talk_at_random_stay_together(said: list[tuple[Side, Fram
 
 
 class Login:
-    """One login, step by step, whose messages somebody may change on their way."""
+    """One login, step by step, whose messages may be changed on their way."""
 
     def __init__(self, change: Callable[[int, bytes], bytes]) -> None:
         self._ends = {side: Connection(side) for side in Side}
@@ -177,7 +177,7 @@ def test_both_sides_open_only_with_the_right_secret_over_the_same_tls_session(
 
 @settings(max_examples=300)
 @given(st.integers(1, 6), st.data())
-def test_a_login_that_somebody_changes_on_its_way_opens_nothing_that_is_not_proved(
+def test_a_login_that_is_changed_on_its_way_opens_nothing_that_is_not_proved(
     where: int, data: st.DataObject
 ) -> None:
     """Whatever happens to one message, the server opens only to the right proof, and the client likewise."""

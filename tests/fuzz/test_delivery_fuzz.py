@@ -38,6 +38,7 @@ from track.outbox.delivery import (
     Lost,
     Renumber,
     Renumbered,
+    Resolve,
     SendBatch,
     SendCall,
     SendRead,
@@ -93,14 +94,15 @@ class Deliveries(RuleBasedStateMachine):
         self.disk = DiskQueue(self.backlog, options, "memory:", self.drops) if has_disk else None
         self.logged: list[float] = []
         self.calls: list[Call] = []
+        self.given_up: set[str] = set()
         self.flushes: list[tuple[FlushFuture, int]] = []
         self.linked, self.carries, self.disk_is_full = False, True, False
         self.session = b""
         self.events: deque[LinkEvent] = deque()
-        self._append, self._in_memory = Spool.append, disk_module._IN_MEMORY
+        self._append, self._in_memory = Spool.append, disk_module._MAX_MEMORY_BYTES
         self._fsync, os.fsync = os.fsync, lambda fd: None  # no power cut comes here
         Spool.append = self._failing_append()  # type: ignore[method-assign]  # a disk that is full at times
-        disk_module._IN_MEMORY = 0  # type: ignore[misc]  # so that all that is flushed leaves memory
+        disk_module._MAX_MEMORY_BYTES = 0  # type: ignore[misc]  # so that all that is flushed leaves memory
         self.do(Started())
 
     def _failing_append(self) -> Any:
@@ -151,6 +153,8 @@ class Deliveries(RuleBasedStateMachine):
                 self.the_disk.start_over()
             case Fail(future, error):
                 future.fail(error)
+            case Resolve():
+                self.delivery.waiters.resolve_flushes()
             case Disconnect():
                 self.linked, self.carries = False, True
                 self.events.clear()
@@ -220,8 +224,10 @@ class Deliveries(RuleBasedStateMachine):
 
     @rule()
     def give_up_a_call(self) -> None:
+        executed = {arguments["project"]["uid"] for _, _, _, arguments in self.store.calls}
         for call in self.calls:
             call.cancelled = True
+        self.given_up |= {call.arguments["project"]["uid"] for call in self.calls} - executed
 
     @precondition(lambda self: self.delivery.state in (State.OFFLINE, State.BLOCKED))
     @rule()
@@ -329,11 +335,12 @@ class Deliveries(RuleBasedStateMachine):
             assert all(call.is_done or call.cancelled for call in self.calls)
             executed = [arguments["project"]["uid"] for _, _, _, arguments in self.store.calls]
             assert len(executed) == len(set(executed))
+            assert self.given_up.isdisjoint(executed)
             assert self.delivery.is_idle
         finally:
             os.fsync = self._fsync
             Spool.append = self._append  # type: ignore[method-assign]  # as it was
-            disk_module._IN_MEMORY = self._in_memory  # type: ignore[misc]  # the same
+            disk_module._MAX_MEMORY_BYTES = self._in_memory  # type: ignore[misc]  # the same
             if self.disk is not None:
                 self.disk.start_over()
             shutil.rmtree(self.folder, ignore_errors=True)

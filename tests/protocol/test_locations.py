@@ -45,7 +45,7 @@ def test_the_state_folder_is_the_first_place_that_is_named(env: dict[str, str], 
     assert client_state_folder(env) == Path(folder)
 
 
-def test_a_user_without_a_home_is_told_what_to_set(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_user_without_a_home_learns_what_to_set(monkeypatch: pytest.MonkeyPatch) -> None:
     def no_home() -> Path:
         raise RuntimeError("Could not determine home directory.")
 
@@ -72,7 +72,7 @@ def test_a_relative_runtime_folder_is_passed_over() -> None:
     assert found == Path("/run/user/1000")
 
 
-def test_somebody_elses_runtime_folder_is_passed_over() -> None:
+def test_another_users_runtime_folder_is_ignored() -> None:
     found = runtime_folder({"XDG_RUNTIME_DIR": "/x/theirs"}, 1000, owners(theirs=0, usual=1000))
     assert found == Path("/run/user/1000")
 

@@ -113,8 +113,8 @@ def _install(fault: str, at: int, times: int) -> None:
     for name, call in calls.items():
         setattr(os, name, call)
     # A test need not wait as long as a person.
-    disk_module._TRIES_AGAIN = 0.05  # type: ignore[misc]  # a constant but for this process
-    disk_module._INTERVAL = 0.05  # type: ignore[misc]  # the same
+    disk_module._RETRY_INTERVAL_S = 0.05  # type: ignore[misc]  # a constant but for this process
+    disk_module._SYNC_INTERVAL_S = 0.05  # type: ignore[misc]  # the same
 
 
 if __name__ == "__main__":

@@ -51,7 +51,7 @@ def log_during_an_outage(
     make_outbox: MakeOutbox, store: MemoryStore, monkeypatch: pytest.MonkeyPatch, calls: int
 ) -> Outbox:
     """An outbox whose backlog is on disk only."""
-    monkeypatch.setattr(disk_module, "_IN_MEMORY", 0)
+    monkeypatch.setattr(disk_module, "_MAX_MEMORY_BYTES", 0)
     store.away = True
     outbox = make_outbox(SpoolSync.ALWAYS)
     write = outbox.writer(TRIAL)

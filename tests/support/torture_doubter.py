@@ -93,9 +93,9 @@ def main(uri: str, name: str, record: Path) -> None:
     """Log until killed or stopped."""
     if "spool_sync=always" in uri:
         # A process that stands still for a while must not take that for a disk that does.
-        durability._IN_TIME = 60.0  # type: ignore[misc]  # a constant but for this process
+        durability._SYNC_TIMEOUT_S = 60.0  # type: ignore[misc]  # a constant but for this process
     else:
-        durability._IN_TIME = 0.01  # type: ignore[misc]  # the same
+        durability._SYNC_TIMEOUT_S = 0.01  # type: ignore[misc]  # the same
     training = Training(uri, name, record)
     signal.signal(signal.SIGTERM, training.stop)
     training.run()

@@ -22,7 +22,7 @@ def main(uri: str, name: str, record: Path) -> None:
     """Log until killed."""
     logging.getLogger("track").setLevel(logging.ERROR)  # the server is stopped on purpose
     # A process that stands still for a while must not take that for a disk that does.
-    durability._IN_TIME = 60.0  # type: ignore[misc]  # a constant but for this process
+    durability._SYNC_TIMEOUT_S = 60.0  # type: ignore[misc]  # a constant but for this process
     protocol = get_protocol(uri)
     trial = protocol.new_trial(Trial(name=name), auto_increment=True)
     assert trial is not None

@@ -14,7 +14,7 @@ from track_protocol.uri import Uri, check_options, redact
 __all__ = ["SocketAddress"]
 
 _DEFAULT_PORT: Final = 8123
-_LONGEST: Final = 86_400.0
+_MAX_TIMEOUT_S: Final = 86_400.0
 
 
 class SocketAddress:
@@ -96,6 +96,6 @@ class SocketAddress:
 
 def _seconds(text: str) -> float:
     seconds = float(text)
-    if not 0 < seconds <= _LONGEST:
-        raise ValueError(f"give seconds, more than 0 and at most {_LONGEST:.0f}")
+    if not 0 < seconds <= _MAX_TIMEOUT_S:
+        raise ValueError(f"give seconds, more than 0 and at most {_MAX_TIMEOUT_S:.0f}")
     return seconds

@@ -28,7 +28,7 @@ __all__ = ["Channel", "wait_for"]
 
 _log: Final = logging.getLogger("track.connection")
 
-_CHUNK: Final = 256 * 1024
+_CHUNK_BYTES: Final = 256 * 1024
 
 
 class Channel:
@@ -134,7 +134,7 @@ class Channel:
         """
         try:
             with memoryview(data) as view:
-                return self._own.send(view[:_CHUNK])
+                return self._own.send(view[:_CHUNK_BYTES])
         except OSError as error:
             if _would_block(error):
                 return 0
@@ -148,7 +148,7 @@ class Channel:
             OSError: the connection broke.
         """
         try:
-            return self._own.recv(_CHUNK)
+            return self._own.recv(_CHUNK_BYTES)
         except OSError as error:
             if _would_block(error):
                 return None

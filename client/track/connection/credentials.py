@@ -19,7 +19,7 @@ from track_protocol.security.tokens import Secret
 
 __all__ = ["LocalCredentials", "find_secret", "local_credentials"]
 
-_LONGEST: Final = 64 * 1024
+_MAX_FILE_BYTES: Final = 64 * 1024
 
 _log: Final = logging.getLogger("track.connection.credentials")
 
@@ -117,7 +117,7 @@ def _read_trusted(path: Path, uid: int) -> bytes:
     try:
         if fault := _fault_of(os.fstat(descriptor), uid):
             raise PermissionError(errno.EACCES, fault)
-        return os.read(descriptor, _LONGEST)
+        return os.read(descriptor, _MAX_FILE_BYTES)
     finally:
         os.close(descriptor)
 

@@ -50,7 +50,7 @@ __all__ = ["SocketLink"]
 
 _log: Final = logging.getLogger("track.connection")
 
-_LOOK_EVERY_S: Final = 5.0
+_POLL_INTERVAL_S: Final = 5.0
 """Longest wait in one piece, in case a wake-up is lost because its pipe was closed from outside."""
 
 _E = TypeVar("_E", bound=Event)
@@ -359,7 +359,7 @@ class SocketLink:
         except ConnectionLost as error:
             raise ConnectionLost(f"{self._address.shown}: {error}") from None
         self._write_out()
-        waits = [_LOOK_EVERY_S, self._connection.next_timeout() - now]
+        waits = [_POLL_INTERVAL_S, self._connection.next_timeout() - now]
         return min(waits if seconds is None else [*waits, seconds])
 
     @property

@@ -106,7 +106,7 @@ def _file(path: str | os.PathLike[str]) -> Media:
     try:
         size = file.stat().st_size
         if not file.is_file():
-            raise BadValue(f"{file} is no file: give one, or pack a folder into an archive first")
+            raise BadValue(f"{file} is not a file: give a file, or pack a folder into an archive first")
         if size > MAX_BLOB_BYTES:
             raise BadValue(f"{file} has {size:,} bytes, more than {MAX_BLOB_BYTES:,}: keep it elsewhere")
         with file.open("rb") as content:

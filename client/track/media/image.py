@@ -93,7 +93,7 @@ def _of_array(np: Any, array: Any) -> Pixels:
             )
         array = array.astype(np.uint8)
     else:
-        raise BadValue(f"an image is not made of {array.dtype}: {_REMEDY}")
+        raise BadValue(f"an image cannot have the type {array.dtype}: {_REMEDY}")
     return Pixels(width, height, channels, array.tobytes())
 
 
@@ -160,18 +160,20 @@ def decode_png(data: bytes) -> Pixels:
         width, height, depth, color, *rest = _HEADER.unpack(parts[b"IHDR"])
         rows = zlib.decompress(parts[b"IDAT"])
     except (KeyError, struct.error, zlib.error) as error:
-        raise BadValue(f"this is no PNG file of ours ({error!r}): open it with an image library") from None
+        raise BadValue(
+            f"this PNG file was not written by Track ({error!r}): open it with an image library"
+        ) from None
     channels = _CHANNELS_OF_COLOR.get(color, 0)
     stride = width * channels
     if depth != 8 or any(rest) or not stride or len(rows) != height * (stride + 1):
-        raise BadValue("this PNG file is not one of ours: open it with an image library")
+        raise BadValue("this PNG file was not written by Track: open it with an image library")
     above, found = bytes(stride), []
     for start in range(0, len(rows), stride + 1):
         row = rows[start + 1 : start + 1 + stride]
         if rows[start] == _UP:
             row = bytes([(left + right) & 255 for left, right in zip(row, above, strict=True)])
         elif rows[start] != _PLAIN:
-            raise BadValue("this PNG file is not one of ours: open it with an image library")
+            raise BadValue("this PNG file was not written by Track: open it with an image library")
         found.append(row)
         above = row
     return Pixels(width, height, channels, b"".join(found))

@@ -3,11 +3,11 @@
 The way of a point::
 
     write(step, values)          checks, one tuple, one append: no lock, no system call
-      → rows (a deque)           whatever came since the sender looked last
+      → records (a deque)           whatever came since the sender looked last
       → backlog                  batches, packed column-wise and numbered for life
       → link                     sent, and sent again after a break, until acknowledged as durable
 
-Calls with an answer and flushes stand in the same line as tickets, so they see, or wait for, all that
+Calls with an answer and flushes stand in the same queue as futures, so they see, or wait for, all that
 was logged before them.
 """
 

@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
 __all__ = ["Backlog", "Entry", "Numbered", "NumberedCall", "fill"]
 
-_MOST_IN_ONE: Final = 2**20
+_MAX_EMPTY_BATCH: Final = 2**20
 """Log calls that one batch may have."""
 
 _NOTHING: Final = Counts()
@@ -49,7 +49,7 @@ Numbered = Batch | NumberedCall
 
 @dataclass(slots=True)
 class Entry:
-    """One batch or call, or a stretch of batches that lie one behind the other on disk only.
+    """One batch or call, or a extent of batches that lie one behind the other on disk only.
 
     Attributes:
         item: itself; None while it is on disk only.
@@ -372,7 +372,7 @@ def _absorb(before: Entry, entry: Entry) -> bool:
 def fill(entries: list[Entry], first: int, end: int) -> int:
     """Batches of nothing for the numbers from `first`, or behind the entries, to before `end`."""
     first = entries[-1].last + 1 if entries else first
-    for start in range(first, end, _MOST_IN_ONE):
-        count = min(_MOST_IN_ONE, end - start)
+    for start in range(first, end, _MAX_EMPTY_BATCH):
+        count = min(_MAX_EMPTY_BATCH, end - start)
         entries.append(Entry(Batch(start, count, []), start, start + count - 1, _NOTHING, 0))
     return max(0, end - first)

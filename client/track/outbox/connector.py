@@ -28,16 +28,16 @@ __all__ = ["Backoff", "ConnectAttempt", "Connector", "OpenLink", "close_quietly"
 
 _log: Final = logging.getLogger("track")
 
-_HOLDS: Final = 30.0
+_BLOCKED_RETRY_S: Final = 30.0
 """Seconds between attempts while something is wrong that a person has to put right."""
 
-_PROVES_ITSELF: Final = 5.0
+_GOOD_LINK_S: Final = 5.0
 """A link that lived for so many seconds counts as good, and the next attempt comes at once."""
 
-_PASSES: Final = (ServerUnreachable, TooBusy, StoreFailed, SessionFenced, InternalError)
+_TRANSIENT: Final = (ServerUnreachable, TooBusy, StoreFailed, SessionFenced, InternalError)
 """These pass by themselves, always; the next ones do where the store was reached before."""
 
-_PASSES_LATER: Final = (ProtocolError, StoreError)
+_TRANSIENT_ONCE_REACHED: Final = (ProtocolError, StoreError)
 
 
 class Connector:
@@ -95,7 +95,7 @@ class Connector:
 
     @property
     def is_unreachable(self) -> bool:
-        """Whether the store is away and the last attempt to reach it failed."""
+        """Whether the store is unreachable and the last attempt to reach it failed."""
         return self.link is None and self.problem is not None
 
     @property
@@ -114,7 +114,7 @@ class Connector:
         r"""The open link that an attempt has led to, and what the store said; it is `use`\ d or closed.
 
         Raises:
-            TrackError: why the attempt failed; `passes` tells whether that goes away by itself.
+            TrackError: why the attempt failed; `is_transient` tells whether that goes away by itself.
         """
         attempt, self._attempt = self._attempt, None
         assert attempt is not None, "only what has begun has an outcome"
@@ -127,9 +127,9 @@ class Connector:
             ) from error
         raise error
 
-    def passes(self, error: TrackError) -> bool:
+    def is_transient(self, error: TrackError) -> bool:
         """Whether what an attempt failed with goes away by itself."""
-        return isinstance(error, _PASSES) or (self.reached and isinstance(error, _PASSES_LATER))
+        return isinstance(error, _TRANSIENT) or (self.reached and isinstance(error, _TRANSIENT_ONCE_REACHED))
 
     def try_again(self, session: bytes) -> None:
         """Begin an attempt when it is time to, and none is under way.
@@ -146,7 +146,9 @@ class Connector:
             try:
                 self._attempt = ConnectAttempt(self._open_link(), session, self._connect_timeout, self._ended)
             except RuntimeError as error:
-                raise ServerUnreachable(f"no thread starts to connect to {self._name}: {error}") from error
+                raise ServerUnreachable(
+                    f"no thread can start to connect to {self._name} ({error}): allow more processes"
+                ) from error
 
     @property
     def next_attempt(self) -> float | None:
@@ -172,14 +174,14 @@ class Connector:
 
     def fail(self, error: TrackError) -> None:
         """The link, or an attempt to open one, has failed: try again later."""
-        if self.link is not None and time.monotonic() - self._opened_at > _PROVES_ITSELF:
+        if self.link is not None and time.monotonic() - self._opened_at > _GOOD_LINK_S:
             self._backoff.worked()
         self.problem = error
         if self.reached and not self._told_lost:
             self._told_lost = True
             refuses = isinstance(error, StoreError | TooBusy)
             what = f"{self._name} takes nothing" if refuses else f"the connection to {self._name} was lost"
-            _log.warning("%s; what is logged waits here: %s", what, error)
+            _log.warning("%s; log calls are queued on this machine: %s", what, error)
         self._backoff.failed()
         _log.debug("%s: next attempt in %.2f s, after: %s", self._name, self._backoff.remaining(), error)
 
@@ -194,7 +196,7 @@ class Connector:
             self._told_help = str(error)
             _log.warning("nothing can be sent to %s: %s%s", self._name, error, comfort)
         self.final = self.problem = error
-        self._backoff.failed(_HOLDS)
+        self._backoff.failed(_BLOCKED_RETRY_S)
 
     def drop(self) -> None:
         """Let go of the link."""
@@ -203,20 +205,20 @@ class Connector:
         if link is not None:
             close_quietly(link)
 
-    def close(self, patience: float) -> None:
+    def close(self, timeout: float) -> None:
         """Let go of the link, and of an attempt, which has so many seconds to end."""
         self.drop()
         attempt, self._attempt = self._attempt, None
         if attempt is not None:
-            attempt.give_up(patience)
+            attempt.give_up(timeout)
 
 
 OpenLink = Callable[[], Link]
 """Makes a link that is not open yet."""
 
-_LEAST: Final = 0.05
-_MOST: Final = 5.0
-_MOST_DOUBLINGS: Final = 16
+_MIN_BACKOFF_S: Final = 0.05
+_MAX_BACKOFF_S: Final = 5.0
+_MAX_DOUBLINGS: Final = 16
 
 
 class ConnectAttempt:
@@ -292,9 +294,9 @@ class Backoff:
         """An attempt, or a link, failed; wait at least so many seconds."""
         # From the system's randomness: forked processes share every other state.
         jitter = int.from_bytes(os.urandom(4), "big") / 2**32
-        wait = jitter * min(_MOST, _LEAST * 2**self._failures)
+        wait = jitter * min(_MAX_BACKOFF_S, _MIN_BACKOFF_S * 2**self._failures)
         self._again_at = time.monotonic() + max(least, wait)
-        self._failures = min(self._failures + 1, _MOST_DOUBLINGS)
+        self._failures = min(self._failures + 1, _MAX_DOUBLINGS)
 
     def worked(self) -> None:
         """The link was good: after it, the first attempt comes soon."""

@@ -62,6 +62,7 @@ __all__ = [
     "Lost",
     "Renumber",
     "Renumbered",
+    "Resolve",
     "SendBatch",
     "SendCall",
     "SendRead",
@@ -301,6 +302,11 @@ class Fail:
 
 
 @dataclass(frozen=True, slots=True)
+class Resolve:
+    """Tell those whose records are stored, once everything before this action is done."""
+
+
+@dataclass(frozen=True, slots=True)
 class Disconnect:
     """Close the link, if there is one; `lasting` if a person has to remove what stands in the way."""
 
@@ -318,6 +324,7 @@ Action = (
     | Renumber
     | ForgetSession
     | Fail
+    | Resolve
     | Disconnect
 )
 
@@ -695,8 +702,7 @@ class Delivery:
         for rejection in event.rejected:
             self._drops.reject(1, rejection.message)
         self._backlog.ack(event.last_seq)
-        self._actions.append(Acknowledge())
-        self.waiters.resolve_flushes()
+        self._actions += [Acknowledge(), Resolve()]
 
     def _refused(self, event: Refused, now: float) -> None:
         self._refuse(event.error)

@@ -1,4 +1,4 @@
-"""The copy on disk of a backlog: what a killed process, or one whose server is away, leaves behind.
+"""The copy on disk of a backlog: what a killed process, or one whose server is unreachable, leaves behind.
 
 Every batch is written to the spool when it gets its numbers, before it is sent, and leaves memory when
 it is durable there and others need the room.  While the disk cannot be written, the backlog is in
@@ -34,13 +34,13 @@ __all__ = ["DiskQueue", "metadata_of"]
 
 _log: Final = logging.getLogger("track")
 
-_INTERVAL: Final = 1.0
+_SYNC_INTERVAL_S: Final = 1.0
 """Seconds after which what was written is flushed to the disk."""
 
-_TRIES_AGAIN: Final = 5.0
+_RETRY_INTERVAL_S: Final = 5.0
 """Seconds after which a disk that could not be written is tried again."""
 
-_IN_MEMORY: Final = 4 * 1024 * 1024
+_MAX_MEMORY_BYTES: Final = 4 * 1024 * 1024
 """Bytes of batches that stay in memory though they are on disk, so that sending need not read them."""
 
 
@@ -121,7 +121,7 @@ class DiskQueue:
 
     def _must_sync(self, now: float) -> bool:
         if self._options.sync is SpoolSync.INTERVAL:
-            return (self.due is not None and now >= self.due) or self._backlog.nbytes > _IN_MEMORY
+            return (self.due is not None and now >= self.due) or self._backlog.nbytes > _MAX_MEMORY_BYTES
         return self._options.sync is SpoolSync.ALWAYS
 
     def sync(self) -> None:
@@ -149,7 +149,7 @@ class DiskQueue:
                 folder = SpoolFolder.create(self._options.root, metadata_of(session, self._server))
                 self._spool = Spool(folder, self._options)
             if self.written <= self.synced:
-                self._sync_at = now + _INTERVAL
+                self._sync_at = now + _SYNC_INTERVAL_S
             location = self._spool.append(entry.first, entry.last, encode(batch_to_wire(_lasting(entry))))
             self._backlog.put(entry, location)
             self.written = entry.last
@@ -161,7 +161,7 @@ class DiskQueue:
         """What a failed flush cannot take back any more need not be in memory."""
         self.synced = self.written
         for entry in self._unflushed:
-            if self._backlog.nbytes > _IN_MEMORY and entry.last > self._backlog.acked:
+            if self._backlog.nbytes > _MAX_MEMORY_BYTES and entry.last > self._backlog.acked:
                 self._backlog.unload(entry)
         self._backlog.coalesce(len(self._unflushed))
         self._unflushed.clear()
@@ -182,7 +182,7 @@ class DiskQueue:
         self._backlog.unmark(self.synced)
         self._unflushed.clear()
         self.written = self.synced
-        self._again_at = time.monotonic() + _TRIES_AGAIN
+        self._again_at = time.monotonic() + _RETRY_INTERVAL_S
         self._drops.warn(f"what is logged is kept in memory only: {error}", again=self.problem is None)
         self.problem = error
 
@@ -246,7 +246,7 @@ class DiskQueue:
         now = time.monotonic()
         if self._spool is None or (now < self._note_at and not self._spool.is_pressed):
             return
-        self._note_at = now + _INTERVAL
+        self._note_at = now + _SYNC_INTERVAL_S
         checkpoint = Checkpoint(self._backlog.acked, generation)
         try:
             # First said, then removed: whoever finds it later must not take for damage what was confirmed.

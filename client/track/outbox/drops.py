@@ -11,8 +11,8 @@ from track_protocol.wire.counts import Counts
 __all__ = ["DropAccount", "Dropped"]
 
 _log: Final = logging.getLogger("track")
-_MOST_REASONS: Final = 1_000
-_LONGEST_REASON: Final = 1_000
+_MAX_REASONS: Final = 1_000
+_MAX_REASON_LENGTH: Final = 1_000
 
 
 class Dropped(NamedTuple):
@@ -85,8 +85,8 @@ class DropAccount:
             self._note(trial, count, reason)
 
     def _note(self, trial: bytes | str, count: int, reason: str) -> None:
-        key = (trial, reason[:_LONGEST_REASON])
-        if key not in self._unreported and len(self._unreported) >= _MOST_REASONS:
+        key = (trial, reason[:_MAX_REASON_LENGTH])
+        if key not in self._unreported and len(self._unreported) >= _MAX_REASONS:
             key = (trial, "more reasons than are kept")
         self._unreported[key] = self._unreported.get(key, 0) + count
 
@@ -115,7 +115,7 @@ class DropAccount:
             again: though it was told before, since what it tells of had passed meanwhile.
         """
         with self._lock:
-            if not again and (message in self._told or len(self._told) >= _MOST_REASONS):
+            if not again and (message in self._told or len(self._told) >= _MAX_REASONS):
                 return
             self._told.add(message)
         _log.warning("%s", message)

@@ -23,10 +23,10 @@ __all__ = ["LocalDurability", "TimeoutPolicy"]
 
 _log: Final = logging.getLogger("track")
 
-_IN_TIME: Final = 1.0
+_SYNC_TIMEOUT_S: Final = 1.0
 """Seconds that somebody waits for the disk."""
 
-_SLOW: Final = 5.0
+_SLOW_STORE_S: Final = 5.0
 """Seconds that somebody waits, while all is on disk, for a store that is there and does not answer."""
 
 
@@ -61,35 +61,35 @@ class LocalDurability:
     def fully_synced(self) -> bool:
         """Whether what waits is on disk, so that nobody needs to stand by until it is sent."""
         disk = self._sender.disk
-        # In this order: what leaves the rows is first packed, and then numbered.
+        # In this order: what leaves the records is first packed, and then numbered.
         return disk is not None and not self._records and not self._sender.packing and disk.fully_synced
 
-    def keep(self, enqueue: Callable[[Future], None]) -> None:
+    def sync(self, enqueue: Callable[[Future], None]) -> None:
         """Wait until everything logged is on disk, but not again for a disk that did not answer in time.
 
         Args:
-            enqueue: puts a ticket behind what was logged.
+            enqueue: puts a future behind what was logged.
         """
         late = self._late
         if late is not None and not late.wait(0.0):
             return
         future = SyncFuture()
         enqueue(future)
-        self._late = None if future.wait(_IN_TIME) else future
+        self._late = None if future.wait(_SYNC_TIMEOUT_S) else future
         if self._late is not None:
             self._drops.warn(
-                f"what was logged is not on disk after {_IN_TIME:g} s, and training goes on without "
+                f"what was logged is not on disk after {_SYNC_TIMEOUT_S:g} s, and training goes on without "
                 f"knowing when it is: see whether {self._location} answers"
             )
 
-    def shortened(self, patience: float) -> float:
+    def shortened(self, limit: float) -> float:
         """How long to wait for a store, when one would without a disk wait for so many seconds."""
         if not self.fully_synced:
-            return patience
-        # Nobody waits for one that is away: a loop of short trials would at the end of each of them.
-        return 0.0 if self._sender.connector.is_unreachable else min(patience, _SLOW)
+            return limit
+        # Nobody waits for one that is unreachable: a loop of short trials would at the end of each of them.
+        return 0.0 if self._sender.connector.is_unreachable else min(limit, _SLOW_STORE_S)
 
-    def tell_what_is_left(self, error: TrackError | str, waiting: int, *, meant: bool) -> None:
+    def report_unsent(self, error: TrackError | str, waiting: int, *, meant: bool) -> None:
         """The process ends: tell in one line what the store does not have.
 
         Args:
@@ -131,14 +131,14 @@ class LocalDurability:
             _log.error("%s log calls were not saved: %s", f"{waiting:,}", error)
 
 
-_STALLED: Final = 60.0
+_STALL_TIMEOUT_S: Final = 60.0
 """Seconds without any progress after which a flush without a timeout gives up."""
 
-_GLANCE: Final = 0.02
-"""A call that need not wait for a store that is away looks so often, in seconds, whether it is."""
+_POLL_INTERVAL_S: Final = 0.02
+"""A call that need not wait for an unreachable store looks so often, in seconds, whether it is."""
 
-_QUIET: Final = 1.0
-_REDRAW: Final = 0.1
+_QUIET_S: Final = 1.0
+_REDRAW_INTERVAL_S: Final = 0.1
 
 
 class TimeoutPolicy:
@@ -175,21 +175,21 @@ class TimeoutPolicy:
                 raise self._no_answer(call.method, time.monotonic() - started)
         return call.result()
 
-    def answer_soon(self, ask: Callable[[], Call], patience: float) -> Any:
-        """Ask, and wait until there is an answer or the store turns out to be away.
+    def answer_soon(self, ask: Callable[[], Call], limit: float) -> Any:
+        """Ask, and wait until there is an answer or the store turns out to be unreachable.
 
         Args:
             ask: asks.
-            patience: seconds.
+            limit: seconds.
 
         Raises:
             TrackError: see `Outbox.call_soon`.
         """
         started, sender = time.monotonic(), self._sender
         seen, progress, linked = sender.connector.problem, sender.progress, sender.connector.link is not None
-        deadline = started if self.is_known_unreachable else started + patience
+        deadline = started if self.is_known_unreachable else started + limit
         call = ask()
-        while not call.wait(max(0.001, min(_GLANCE, deadline - time.monotonic()))):
+        while not call.wait(max(0.001, min(_POLL_INTERVAL_S, deadline - time.monotonic()))):
             if linked and sender.connector.link is None:
                 # A connection that breaks may have been idle for too long; the attempt after it tells.
                 seen = sender.connector.problem
@@ -257,7 +257,9 @@ class TimeoutPolicy:
         started = moved = time.monotonic()
         seen = self._sender.progress
         while not future.wait(
-            _REDRAW if timeout is None else max(0.0, min(_REDRAW, started + timeout - time.monotonic()))
+            _REDRAW_INTERVAL_S
+            if timeout is None
+            else max(0.0, min(_REDRAW_INTERVAL_S, started + timeout - time.monotonic()))
         ):
             now = time.monotonic()
             if self._sender.progress != seen:
@@ -266,10 +268,10 @@ class TimeoutPolicy:
             if late or now - moved >= shortened(self._without_progress(timeout)):
                 future.cancelled = True
                 raise self._no_answer(f"the request to save {waiting():,} records", now - started)
-            if now - started >= _QUIET:
+            if now - started >= _QUIET_S:
                 bar.show(waiting())
 
     def _without_progress(self, timeout: float | None) -> float:
         if timeout is not None:
             return math.inf
-        return _STALLED if self._sender.connector.reached else self._connect_timeout
+        return _STALL_TIMEOUT_S if self._sender.connector.reached else self._connect_timeout

@@ -1,4 +1,4 @@
-"""Tickets: what a thread holds while it waits for the sender."""
+"""Futures: what a thread holds while it waits for the sender."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ __all__ = ["Call", "FlushFuture", "Future", "SyncFuture"]
 
 
 class Future:
-    """Settled once, by the sender; waited for by whoever made it."""
+    """Resolved once, by the sender; waited for by whoever made it."""
 
     def __init__(self) -> None:
         # Not an event: a signal handler that flushes must not find its lock held by what it interrupted.
@@ -30,19 +30,19 @@ class Future:
         return self._done
 
     def wait(self, seconds: float) -> bool:
-        """Wait so long at most; returns whether it is settled."""
+        """Wait so long at most; returns whether it is done."""
         if not self._done:
             with contextlib.suppress(Empty):
                 self._bell.get(timeout=seconds)
         return self._done
 
     def resolve(self, value: Any = None) -> None:
-        """Settle it well."""
+        """Resolve it."""
         self._value = value
         self._finish()
 
     def fail(self, error: TrackError) -> None:
-        """Settle it with an error."""
+        """Let it fail."""
         self._error = error
         self._finish()
 
@@ -51,22 +51,22 @@ class Future:
         self._bell.put(None)
 
     def result(self) -> Any:
-        """What it was settled with; an error is raised, as an object of its own for each caller."""
+        """What it was resolved with; an error is raised, as an object of its own for each caller."""
         if self._error is not None:
             raise copy.copy(self._error).with_traceback(None)
         return self._value
 
 
 class FlushFuture(Future):
-    """Settled when everything before it is durable."""
+    """Resolved when everything before it is durable."""
 
 
 class SyncFuture(Future):
-    """Settled when everything before it is on this machine's disk, or at the store."""
+    """Resolved when everything before it is on this machine's disk, or at the store."""
 
 
 class Call(Future):
-    """Settled by an answer.
+    """Resolved by an answer.
 
     Attributes:
         method: name in the method table.

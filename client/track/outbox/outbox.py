@@ -36,7 +36,7 @@ __all__ = ["Creation", "Outbox"]
 
 _log: Final = logging.getLogger("track")
 
-_LATE: Final = 5.0
+_LATE_SAVE_S: Final = 5.0
 """Seconds that what is logged when the end of the process has flushed already may take to be saved."""
 
 Creation = tuple[str, dict[str, Any]]
@@ -82,7 +82,7 @@ class Outbox:
         self.connect_timeout = connect_timeout
         self._limits = limits or Limits()
         self._queue = RecordQueue(self._limits, name, self._wake, lambda: self._sender.progress)
-        self._writers = PointWriters(self._queue, self._keep if self._keeps_at_once else None)
+        self._writers = PointWriters(self._queue, self._sync if self._syncs_at_once else None)
         self.unconfirmed: dict[bytes | str, Creation] = {}
         self._begin()
         register(self)
@@ -107,8 +107,8 @@ class Outbox:
             backlog=backlog,
             disk=self._disk_of(backlog),
         )
-        self._thread = SenderThread(self._sender, self._put_inherited_first)
-        self._patience = TimeoutPolicy(self._sender, self._name, self.connect_timeout)
+        self._thread = SenderThread(self._sender, self._send_inherited_first)
+        self._timeouts = TimeoutPolicy(self._sender, self._name, self.connect_timeout)
         self._local = LocalDurability(self._sender, self._queue.records, self._name, self.drops)
 
     def _disk_of(self, backlog: Backlog) -> DiskQueue | None:
@@ -156,12 +156,12 @@ class Outbox:
             self.drops.drop(1, str(error), trial if isinstance(trial, bytes | str) else None)
             return False
         had_room = self._queue.append_sized((CALL, method, time.time(), arguments, nbytes))
-        if self._keeps_at_once:
-            self._keep()
+        if self._syncs_at_once:
+            self._sync()
         return had_room
 
     @property
-    def _keeps_at_once(self) -> bool:
+    def _syncs_at_once(self) -> bool:
         return self._spool is not None and self._spool.sync.value == "always"
 
     def create(self, key: bytes | str, method: str, arguments: dict[str, Any]) -> None:
@@ -183,7 +183,7 @@ class Outbox:
     # -- the thread ------------------------------------------------------------------------------
 
     def _wake(self) -> bool:
-        """Somebody has to look at the rows; returns whether he also looks at those that follow."""
+        """Somebody has to look at the records; returns whether he also looks at those that follow."""
         self._thread.wake()
         if has_exited() and not self._is_exiting:
             self._save_late()
@@ -196,7 +196,7 @@ class Outbox:
             if self._has_unsent:
                 self._stop()
             else:
-                self.on_exit(_LATE)
+                self.on_exit(_LATE_SAVE_S)
         finally:
             self._is_exiting = False
 
@@ -209,7 +209,7 @@ class Outbox:
             if has_exited() and not self._is_exiting:
                 self._stop()
 
-    def _put_inherited_first(self) -> None:
+    def _send_inherited_first(self) -> None:
         inherited, self._inherited = self._inherited, []
         self._queue.put_first(
             (CALL, method, time.time(), given, 64 + estimate_size(given)) for method, given in inherited
@@ -231,30 +231,30 @@ class Outbox:
             TrackError: what the store raised, as the class it is.
         """
         with self._somebody_waits():
-            return self._patience.answer(self._asked(method, arguments), timeout)
+            return self._timeouts.answer(self._asked(method, arguments), timeout)
 
-    def call_soon(self, method: str, arguments: dict[str, Any], patience: float) -> Any:
-        """Call a method, and give up as soon as the store turns out to be away.
+    def call_soon(self, method: str, arguments: dict[str, Any], limit: float) -> Any:
+        """Call a method, and give up as soon as the store turns out to be unreachable.
 
-        That is when an attempt to connect fails, or after `patience`; from then on it is known to be away,
-        and nobody waits for it again until it has given a sign of life.
+        That is when an attempt to connect fails, or after `limit`; from then on it is known to be
+        unreachable, and nobody waits for it again until it has given a sign of life.
 
         Args:
             method: a method of the method table that has an answer.
             arguments: by name, in plain values.
-            patience: seconds to wait for the answer.
+            limit: seconds to wait for the answer.
 
         Raises:
-            ServerUnreachable: the store is away, or too slow.
+            ServerUnreachable: the store is unreachable, or too slow.
             TrackError: what the store raised, as the class it is.
         """
         with self._somebody_waits():
-            return self._patience.answer_soon(lambda: self._asked(method, arguments), patience)
+            return self._timeouts.answer_soon(lambda: self._asked(method, arguments), limit)
 
     @property
     def is_known_unreachable(self) -> bool:
         """Whether `call_soon` has waited in vain, and nothing came from the store since."""
-        return self._patience.is_known_unreachable
+        return self._timeouts.is_known_unreachable
 
     @property
     def reached(self) -> bool:
@@ -287,8 +287,8 @@ class Outbox:
         """Where on disk there is a copy of what waits; None while there is none."""
         return self._local.folder
 
-    def _keep(self) -> None:
-        self._local.keep(self._enqueue)
+    def _sync(self) -> None:
+        self._local.sync(self._enqueue)
 
     # -- durability ------------------------------------------------------------------------------
 
@@ -326,11 +326,11 @@ class Outbox:
         future = FlushFuture()
         with self._somebody_waits():
             self._enqueue(future)
-            self._patience.watch(future, timeout, lambda: self.waiting, shortened)
+            self._timeouts.watch(future, timeout, lambda: self.waiting, shortened)
             future.result()
 
     def persist(self, timeout: float | None = None) -> None:
-        """Wait until the end of this process could lose nothing: stored, or on disk while the store is away.
+        """Wait until the end of this process could lose nothing: all is stored, or on disk meanwhile.
 
         Args:
             timeout: see `flush`.
@@ -393,10 +393,10 @@ class Outbox:
             self._flush(timeout, shortened)
         except TrackError as error:
             self._stop()
-            self._local.tell_what_is_left(error, self.waiting, meant=self._keeps_only)
+            self._local.report_unsent(error, self.waiting, meant=self._keeps_only)
         except KeyboardInterrupt:
             self._stop()
-            self._local.tell_what_is_left("interrupted", self.waiting, meant=self._keeps_only)
+            self._local.report_unsent("interrupted", self.waiting, meant=self._keeps_only)
             raise
         else:
             self._has_unsent = False

@@ -1,4 +1,4 @@
-"""The rows that wait for the sender: a queue with bounds, which makes log calls wait a little and then drop.
+"""The records that wait for the sender: a bounded queue, which makes log calls wait a little and then drop.
 
 As long as there is room, a log call takes no lock and makes no system call here.
 """
@@ -16,12 +16,12 @@ from track.outbox.records import FUTURE, Record, trial_of, values_in
 
 __all__ = ["Gate", "Limits", "RecordQueue"]
 
-_WAITS_FOR_ROOM: Final = 1.0
+_ROOM_TIMEOUT_S: Final = 1.0
 """Seconds without any progress after which a log call that found no room drops what it has."""
 
 
-_BREATH: Final = 0.02
-"""Seconds without a row taken after which the sender is held up, and nobody waits for it to take some."""
+_STALL_TIMEOUT_S: Final = 0.02
+"""Seconds without a record taken after which the sender is held up, and nobody waits for it to take some."""
 
 
 class RecordQueue:
@@ -32,12 +32,12 @@ class RecordQueue:
     Args:
         limits: how much may wait.
         name: of the store, for messages.
-        wake: makes the sender look at the rows.
+        wake: makes the sender look at the records.
         progress: grows with everything the store has answered.
 
     Attributes:
         records: themselves, oldest on the left.
-        gate: told from how many rows on the sender wants to be woken.
+        gate: told from how many records on the sender wants to be woken.
         drops: where what found no room is counted.
     """
 
@@ -66,13 +66,13 @@ class RecordQueue:
         self._sized_bytes = 0
 
     def append(self, record: Record) -> None:
-        """Leave a row for the sender."""
+        """Leave a record for the sender."""
         self.records.append(record)
         if len(self.records) >= self.gate.watermark:
             self.on_watermark()
 
     def append_sized(self, record: Record) -> bool:
-        """The same for a row that ends with its own weight in bytes; whether there was room for it."""
+        """The same for a record that ends with its own size in bytes; whether there was room for it."""
         with self._room:
             self._sized_bytes += record[4]
         self.records.append(record)
@@ -82,7 +82,7 @@ class RecordQueue:
         return True
 
     def put_first(self, records: Iterable[Record]) -> None:
-        """Put rows that end with their own weight before all others, in their order."""
+        """Put records that end with their own size before all others, in their order."""
         records = list(records)
         with self._room:
             self._sized_bytes += sum(record[4] for record in records)
@@ -91,7 +91,7 @@ class RecordQueue:
     # -- room ------------------------------------------------------------------------------------
 
     def on_watermark(self) -> bool:
-        """The rows are as many as the sender wanted to be told of, or too many; whether all have room."""
+        """The records are as many as the sender wanted to be told of, or too many; whether all have room."""
         limits = self._limits
         if self._is_full(limits.record_bytes):
             self.gate.hurry = True
@@ -111,24 +111,24 @@ class RecordQueue:
         return True
 
     def _capacity(self, nbytes: int) -> int:
-        """How many rows so many bytes hold, judged by the newest one."""
+        """How many records so many bytes hold, judged by the newest one."""
         try:
             width = values_in(self.records[-1]) if len(self.records[-1]) > 2 else 1
         except IndexError:
             width = 1
-        # A row is a tuple, a dict, a float for the time, and an object for each value.
+        # A record is a tuple, a dict, a float for the time, and an object for each value.
         return min(self._limits.records, nbytes // (320 + 48 * width))
 
     def _is_full(self, nbytes: int) -> bool:
         return len(self.records) >= self._capacity(nbytes) or self._sized_bytes > nbytes
 
     def _wait_for_the_sender(self) -> None:
-        """Wait as long as it takes rows."""
+        """Wait as long as it takes records."""
         with self._room:
             self._waiting_for_room += 1
             try:
                 while not self._held_up and self._is_full(self._ready_bytes):
-                    self._held_up = not self._room.wait(_BREATH)
+                    self._held_up = not self._room.wait(_STALL_TIMEOUT_S)
             finally:
                 self._waiting_for_room -= 1
 
@@ -141,7 +141,7 @@ class RecordQueue:
             try:
                 while self._is_full(self._limits.record_bytes):
                     seen = self._progress()
-                    self._room.wait(_WAITS_FOR_ROOM)
+                    self._room.wait(_ROOM_TIMEOUT_S)
                     if self._is_full(self._limits.record_bytes) and self._progress() == seen:
                         self._hopeless = True
                         return False
@@ -163,7 +163,7 @@ class RecordQueue:
         self.drops.drop(values_in(record), reason, trial_of(record))
 
     def made_room(self, nbytes: int) -> None:
-        """Rows were taken; `nbytes` is what those took that were weighed one by one."""
+        """Records were taken; `nbytes` is what those took that were measured one by one."""
         self._held_up = False
         if nbytes:
             self._lighter(nbytes)
@@ -183,8 +183,9 @@ class Limits:
     Attributes:
         records: log calls that were not packed yet.
         record_bytes: their memory, about.
-        ready_bytes: the same while the sender takes rows: a loop that logs faster waits for it, so that its
-            process grows by less than 50 MB.  While the sender is held up, by a slow disk say, it does not.
+        ready_bytes: the same while the sender takes records: a loop that logs faster waits for it, so that
+            its process grows by less than 50 MB.  While the sender is held up, by a slow disk for example, it
+            does not.
         backlog_bytes: packed and not yet stored.
         batches_in_flight: sent and not yet acknowledged.
         bytes_in_flight: the same in bytes.
@@ -201,11 +202,11 @@ class Limits:
 
 
 class Gate:
-    """What a log call compares the number of waiting rows with.
+    """What a log call compares the number of waiting records with.
 
     Attributes:
-        watermark: from so many rows on, the log call has something to do: wake the sender, or wait.
-        hurry: whether there is no room for more rows, so that those there must leave now.
+        watermark: from so many records on, the log call has something to do: wake the sender, or wait.
+        hurry: whether there is no room for more records, so that those there must leave now.
     """
 
     __slots__ = ("hurry", "watermark")

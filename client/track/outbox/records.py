@@ -1,7 +1,7 @@
 """What log calls leave behind, and the batches that are made of it.
 
-A *row* is one log call: ``(shape, step, time, values by name)`` for points, or one that starts with
-`CALL` or `FUTURE`.  Rows are plain tuples because one is made in every `log_metrics`.
+A *record* is one log call: ``(shape, step, time, values by name)`` for points, or one that starts with
+`CALL` or `FUTURE`.  Records are plain tuples because one is made in every `log_metrics`.
 """
 
 from __future__ import annotations
@@ -45,10 +45,10 @@ __all__ = [
 
 BATCH_RECORDS: Final = 8_192
 BATCH_BYTES: Final = 512 * 1024
-"""A batch takes no row that would make it larger than about so many bytes, unless it is empty."""
+"""A batch takes no record that would make it larger than about so many bytes, unless it is empty."""
 
 RECORD_BYTES_LIMIT: Final = 384 * 1024
-"""A single row larger than this is refused: with the names of its series, it must fit a frame."""
+"""A single record larger than this is refused: with the names of its series, it must fit a frame."""
 
 Record = tuple[Any, ...]
 
@@ -59,7 +59,7 @@ _SCALARS: Final = frozenset({float, int, bool, type(None)})
 
 
 class Shape:
-    """What many rows of points have in common; rows of one shape become one operation.
+    """What many records of points have in common; records of one shape become one operation.
 
     Args:
         trial: the trial's 16-byte id.
@@ -68,8 +68,8 @@ class Shape:
         aggregators: wire form of how each reads back, or None.
 
     Attributes:
-        head_bytes: about how many bytes each operation of it adds to a batch, however many rows it has.
-        record_bytes: about how many each row of numbers adds.
+        head_bytes: about how many bytes each operation of it adds to a batch, however many records it has.
+        record_bytes: about how many each record of numbers adds.
     """
 
     __slots__ = ("aggregators", "head_bytes", "kind", "names", "record_bytes", "trial")
@@ -84,7 +84,7 @@ class Shape:
 
 
 class _Mark:
-    """First item of a row that is no points."""
+    """First item of a record that is no points."""
 
     __slots__ = ("name",)
 
@@ -95,8 +95,8 @@ class _Mark:
 CALL: Final = _Mark("call")
 """``(CALL, method, time, arguments, bytes)``: a log call other than points."""
 
-FUTURE: Final = _Mark("ticket")
-"""``(TICKET, ticket)``: somebody waits for what stands before it."""
+FUTURE: Final = _Mark("future")
+"""``(FUTURE, future)``: somebody waits for what stands before it."""
 
 
 class Drained(NamedTuple):
@@ -104,9 +104,9 @@ class Drained(NamedTuple):
 
     Attributes:
         records: of one batch.
-        future: the ticket that ended them, if one did.
+        future: the future that ended them, if one did.
         nbytes: about how large the batch becomes.
-        sized_bytes: the bytes of those rows that were weighed one by one.
+        sized_bytes: the bytes of those records that were measured one by one.
     """
 
     records: list[Record]
@@ -116,7 +116,7 @@ class Drained(NamedTuple):
 
 
 def drain(records: deque[Record]) -> Drained:
-    """Remove the rows of the next batch from the left."""
+    """Remove the records of the next batch from the left."""
     drained: list[Record] = []
     popleft, nbytes, sized_bytes = records.popleft, 0, 0
     known: set[Shape] = set()
@@ -126,8 +126,8 @@ def drain(records: deque[Record]) -> Drained:
         head = record[0]
         if head is FUTURE:
             return Drained(drained, record[1], nbytes, sized_bytes)
-        weighed = 0 if len(record) == 4 else record[4]
-        added = weighed or head.record_bytes
+        size = 0 if len(record) == 4 else record[4]
+        added = size or head.record_bytes
         if head is CALL:
             known.clear()
             series.clear()
@@ -141,18 +141,18 @@ def drain(records: deque[Record]) -> Drained:
             records.appendleft(record)
             break
         nbytes += added
-        sized_bytes += weighed
+        sized_bytes += size
         drained.append(record)
     return Drained(drained, None, nbytes, sized_bytes)
 
 
 def values_in(record: Record) -> int:
-    """How many values a row carries, as losses are counted: a call that is no points is one."""
+    """How many values a record carries, as losses are counted: a call that is no points is one."""
     return 1 if record[0] is CALL else len(record[3])
 
 
 def trial_of(record: Record) -> bytes | str | None:
-    """The trial that a row is about; None for a call about something else."""
+    """The trial that a record is about; None for a call about something else."""
     if record[0] is not CALL:
         trial: bytes = record[0].trial
         return trial
@@ -185,17 +185,17 @@ def plain_step(step: Any) -> Any:
 
 
 def batch_of(first: int, records: Sequence[Record]) -> Batch:
-    """The batch of some rows, packed column-wise.
+    """The batch of some records, packed column-wise.
 
-    Rows of one shape become one operation; a shape that shares a series with an earlier one begins a new
+    Records of one shape become one operation; a shape that shares a series with an earlier one begins a new
     set of operations, so that the points of each series stay in the order in which they were logged.
 
     Args:
-        first: sequence number of the first row.
+        first: sequence number of the first record.
         records: at least one.
 
     Raises:
-        BadValue: a row holds something that cannot be stored; `drop_invalid` finds it.
+        BadValue: a record holds something that cannot be stored; `drop_invalid` finds it.
     """
     ops: list[Op] = []
     groups: dict[Shape, list[int]] = {}
@@ -258,10 +258,10 @@ def _column(values: Sequence[Any]) -> Column:
 
 
 def drop_invalid(record: Record, complain: Callable[[BadValue], None]) -> Record | None:
-    """The row without what cannot be stored, or None when nothing is left.
+    """The record without what cannot be stored, or None when nothing is left.
 
     Args:
-        record: the row.
+        record: the record.
         complain: told why, once for each value that is left out.
     """
     if record[0] is CALL:
@@ -292,13 +292,13 @@ def _kept(record: Record, check: Callable[[], Any], complain: Callable[[BadValue
 
 @lru_cache(256)
 def _part_of(shape: Shape, names: tuple[str, ...]) -> Shape:
-    """The same one each time, so that the parts of many rows become one operation again."""
+    """The same one each time, so that the parts of many records become one operation again."""
     known = shape.aggregators
     aggregators = None if known is None else [known[shape.names.index(name)] for name in names]
     return Shape(shape.trial, shape.kind, names, aggregators)
 
 
-_SMALL: Final = 16 * 1024
+_COALESCED_BELOW_BYTES: Final = 16 * 1024
 """Bytes from which on a batch is sent as it is: joining it would save nothing."""
 
 _Shapes = dict[tuple[bytes, str, tuple[str, ...], str], Shape]
@@ -328,7 +328,7 @@ def coalesced(found: Iterable[Found]) -> Iterator[Found]:
     shapes: _Shapes = {}
     group: _Group | None = None
     for each in found:
-        records = _rows_of(each.batch, shapes) if each.location.length < _SMALL else None
+        records = _rows_of(each.batch, shapes) if each.location.length < _COALESCED_BELOW_BYTES else None
         if group is not None and records is not None and group.takes(each, records):
             continue
         if group is not None:

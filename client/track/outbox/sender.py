@@ -37,6 +37,7 @@ from track.outbox.delivery import (
     Lost,
     Renumber,
     Renumbered,
+    Resolve,
     SendBatch,
     SendCall,
     SendRead,
@@ -351,6 +352,9 @@ class Sender:
     def _fail(self, action: Fail) -> None:
         action.future.fail(action.error)
 
+    def _resolve(self, action: Resolve) -> None:
+        self.delivery.waiters.resolve_flushes()
+
     def _disconnect(self, action: Disconnect) -> None:
         if action.lasting and action.error is not None:
             kept = "" if self.disk is None else _KEPT
@@ -371,6 +375,7 @@ class Sender:
         Renumber: _renumber,
         ForgetSession: _forget_session,
         Fail: _fail,
+        Resolve: _resolve,
         Disconnect: _disconnect,
     }
 
@@ -387,7 +392,7 @@ class Sender:
         except TrackError as error:
             if isinstance(error, InternalError):
                 self._do(Faulted(error))
-            self._do(Lost(error) if connector.passes(error) else Blocked(error))
+            self._do(Lost(error) if connector.is_transient(error) else Blocked(error))
 
     def _attach(self, link: Link, opened: Opened) -> None:
         backlog = self._backlog

@@ -20,7 +20,7 @@ __all__ = ["SenderThread"]
 
 _log: Final = logging.getLogger("track")
 
-_GLANCE: Final = 0.02
+_JOIN_INTERVAL_S: Final = 0.02
 """Whoever waits for the end of the thread looks so often, in seconds, whether others need it again."""
 
 
@@ -49,10 +49,10 @@ class SenderThread:
         return self._thread is not None and self._thread.is_alive()
 
     def wake(self) -> bool:
-        """Make the sender look at the rows now, in a new thread if there is none.
+        """Make the sender look at the records now, in a new thread if there is none.
 
         Returns:
-            whether it does; where no thread runs or starts, the rows were put on disk at best.
+            whether it does; where no thread runs or starts, the records were put on disk at best.
         """
         if sys.is_finalizing():
             self._put_away()
@@ -78,7 +78,7 @@ class SenderThread:
         try:
             self._sender.run()
         except Exception:  # noqa: BLE001  # by now anything that it needs may be gone
-            _log.exception("what is logged could not be kept: %s", self.problem)
+            _log.exception("log calls could not be queued: %s", self.problem)
         finally:
             self._starting = False
 
@@ -103,7 +103,8 @@ class SenderThread:
                 self._thread = None
                 if self._problem is None:
                     _log.warning(
-                        "no thread starts to send what is logged (%s): allow more processes and memory", error
+                        "the thread that sends log calls cannot start (%s): allow more processes or memory",
+                        error,
                     )
                 self._problem = error
             finally:
@@ -132,4 +133,4 @@ class SenderThread:
         # Without the lock: whoever logs or asks meanwhile must not wait for a link to close.
         deadline = time.monotonic() + timeout
         while thread.is_alive() and self._sender.stopping and time.monotonic() < deadline:
-            thread.join(_GLANCE)
+            thread.join(_JOIN_INTERVAL_S)

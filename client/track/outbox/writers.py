@@ -20,23 +20,23 @@ Write = Callable[[Any, Mapping[str, Any]], None]
 
 _PLAIN: Final = frozenset({float, int, bool, type(None)})
 _STEPS: Final = frozenset({int, float, type(None)})
-_MOST_SHAPES: Final = 1_024
-_MOST_NAMES: Final = 1_024
-_MOST_WRITERS: Final = 1_024
+_MAX_SHAPES: Final = 1_024
+_MAX_NAMES: Final = 1_024
+_MAX_WRITERS: Final = 1_024
 
 
 class PointWriters:
     """Makes the functions that log points, one for each trial, kind and aggregator.
 
     Args:
-        queue: where they leave their rows.
-        keep: called behind each log call, to wait until it is on disk; None where it need not be.
+        queue: where they leave their records.
+        sync: called behind each log call, to wait until it is on disk; None where it need not be.
     """
 
-    def __init__(self, queue: RecordQueue, keep: Callable[[], None] | None) -> None:
+    def __init__(self, queue: RecordQueue, sync: Callable[[], None] | None) -> None:
         self._queue = queue
-        self._keep = keep
-        self._made = lru_cache(_MOST_WRITERS)(self._make_writer)
+        self._sync = sync
+        self._made = lru_cache(_MAX_WRITERS)(self._make_writer)
 
     def writer(self, trial: bytes, kind: str, aggregator: list[Any] | None) -> Write:
         """The function that logs points of one trial, the same one each time.
@@ -60,8 +60,8 @@ class PointWriters:
         shapes: dict[tuple[str, ...], Shape] = {}
         for step, at, value in points:
             self._log_carefully(shapes, trial, kind, None, step, {name: value}, at)
-        if self._keep is not None:
-            self._keep()
+        if self._sync is not None:
+            self._sync()
 
     def _make_writer(self, trial: bytes, kind: str, aggregator: tuple[Any, ...] | None) -> Write:
         shapes: dict[tuple[str, ...], Shape] = {}
@@ -89,7 +89,7 @@ class PointWriters:
             if len(records) >= gate.watermark:
                 on_watermark()
 
-        return write if self._keep is None else _durable(write, self._keep)
+        return write if self._sync is None else _durable(write, self._sync)
 
     def _log_carefully(
         self,
@@ -115,11 +115,11 @@ class PointWriters:
             except BadValue as error:
                 self._queue.drops.drop(1, str(error), trial)
         names = list(plain)
-        for start in range(0, len(names), _MOST_NAMES):
-            part = tuple(names[start : start + _MOST_NAMES])
+        for start in range(0, len(names), _MAX_NAMES):
+            part = tuple(names[start : start + _MAX_NAMES])
             shape = shapes.get(part)
             if shape is None:
-                if len(shapes) >= _MOST_SHAPES:
+                if len(shapes) >= _MAX_SHAPES:
                     shapes.clear()
                 shape = Shape(trial, kind, part, None if spec is None else [spec] * len(part))
                 shapes[part] = shape
@@ -143,11 +143,11 @@ class PointWriters:
             self._queue.drops.drop(1, reason, shape.trial)
 
 
-def _durable(write: Write, keep: Callable[[], None]) -> Write:
+def _durable(write: Write, sync: Callable[[], None]) -> Write:
     """The same, but it returns when what it logged is on disk."""
 
     def write_durably(step: Any, values: Mapping[str, Any]) -> None:
         write(step, values)
-        keep()
+        sync()
 
     return write_durably

@@ -28,7 +28,7 @@ _log: Final = logging.getLogger("track")
 
 
 def recover_orphans(root: Path, destination: Destination, *, send: bool) -> None:
-    """Send left-over spools one after the other, on a thread of its own that nobody waits for.
+    """Send orphaned spools one after the other, on a thread of its own that nobody waits for.
 
     Only those that were written on this machine, by the same user of the same server, and that nobody
     holds.  What stands in the way is told in one line, and left to ``track sync``.
@@ -48,9 +48,9 @@ def _guarded(work: Callable[[Path, Destination], None], root: Path, destination:
     try:
         work(root, destination)
     except (OSError, TrackError) as error:
-        _log.warning("spools of earlier runs in %s cannot be looked at: %s", root, error)
+        _log.warning("spools of earlier runs in %s cannot be read: %s", root, error)
     except Exception:  # noqa: BLE001  # nothing here may disturb a run that has nothing to do with it
-        _log.exception("spools of earlier runs in %s cannot be looked at; 'track doctor' may tell more", root)
+        _log.exception("spools of earlier runs in %s cannot be read; 'track doctor' may tell more", root)
 
 
 def _tell_of_all(root: Path, destination: Destination) -> None:
@@ -65,7 +65,7 @@ def _send_all(root: Path, destination: Destination) -> None:
     waiting = _waiting(root, destination)
     if not waiting:
         return
-    _log.info("what earlier runs left is sent from %s to %s", root, destination.name)
+    _log.info("sending what earlier runs left in %s to %s", root, destination.name)
     outcomes = []
     for path in waiting:
         outcome = Replay(path, destination, ReplayRules(same_store=True)).run()
@@ -83,7 +83,7 @@ def _send_all(root: Path, destination: Destination) -> None:
 def _tell_of_failures(failed: list[Outcome], root: Path) -> None:
     if failed:
         _log.warning(
-            "what earlier runs left waits in %s (%s): 'track sync' sends them, 'track doctor' explains more",
+            "what earlier runs left is queued in %s (%s): 'track sync' sends it, 'track doctor' explains it",
             root,
             failed[0].error,
         )
@@ -95,7 +95,7 @@ def _tell_of_losses(outcomes: list[Outcome]) -> None:
     if lost or rejected:
         why = "".join(f"; {reason}" for each in outcomes for reason in each.told)
         _log.warning(
-            "of what earlier runs had left, %s log calls were damaged and %s refused%s",
+            "of what earlier runs left, %s log calls were damaged and %s were rejected%s",
             f"{lost:,}",
             rejected,
             why,
@@ -180,7 +180,7 @@ def _configured(address: SocketAddress, environment: Mapping[str, str]) -> Socke
 def _may_be_own(address: SocketAddress, environment: Mapping[str, str]) -> bool:
     """Whether the server is the user's own, which leaves them a login while it runs.
 
-    Without a name it may be one that is away: the link tells that from somebody else's.
+    Without a name it may be one that is unreachable: the link tells that from somebody else's.
     """
     if not is_loopback(address.host):
         return False

@@ -8,6 +8,7 @@ that has all of it, or more, has nothing to be sent.
 from __future__ import annotations
 
 import contextlib
+import logging
 import threading
 import time
 from collections import deque
@@ -48,14 +49,16 @@ from track_protocol.wire.roles import Role
 
 __all__ = ["Destination", "GuardedLink", "LossReport", "Outcome", "Replay", "ReplayPolicy", "ReplayRules"]
 
-_LOOKS: Final = 0.1
-_STALLED: Final = 60.0
-_GRACE: Final = 0.5
-_ENDS: Final = 5.0
-_MOST_IN_ONE: Final = 2**20
+_log: Final = logging.getLogger("track")
+
+_POLL_INTERVAL_S: Final = 0.1
+_STALL_TIMEOUT_S: Final = 60.0
+_GRACE_S: Final = 0.5
+_CLOSE_TIMEOUT_S: Final = 5.0
+_MAX_EMPTY_BATCH: Final = 2**20
 _NOTHING: Final = Counts()
 
-_IN_FLIGHT: Final = 1_024
+_MAX_BATCHES_IN_FLIGHT: Final = 1_024
 """Batches that are sent and not yet acknowledged: they may be tiny, and bytes are limited besides."""
 
 
@@ -149,7 +152,12 @@ class Replay:
         self._spool = spool
         register(self)
         try:
-            return self._send(spool, found, options, show)
+            _log.debug("replay of %s to %s: %s", self._path, self._destination.name, found.waiting)
+            outcome = self._send(spool, found, options, show)
+            _log.debug(
+                "replay of %s: sent %s, left %s, %s", self._path, outcome.sent, outcome.left, outcome.error
+            )
+            return outcome
         finally:
             spool.close()
             folder.close()
@@ -176,7 +184,7 @@ class Replay:
             lambda: GuardedLink(self._destination.open_link(), policy),
             self._destination.name,
             self._destination.timeout,
-            Limits(batches_in_flight=_IN_FLIGHT),
+            Limits(batches_in_flight=_MAX_BATCHES_IN_FLIGHT),
             drops,
             lambda nbytes: None,
             session=bytes.fromhex(metadata.session),
@@ -215,15 +223,15 @@ class Replay:
     ) -> None:
         thread = threading.Thread(target=sender.run, name="track-replay", daemon=True)
         thread.start()
-        patience = _StallLimit(self._destination, sender, backlog)
+        stall = _StallLimit(self._destination, sender, backlog)
         try:
             while thread.is_alive():
-                thread.join(_LOOKS)
+                thread.join(_POLL_INTERVAL_S)
                 show(backlog.counts.total)
-                policy.give_up(patience.ended())
+                policy.give_up(stall.ended())
         finally:
             _stop(sender)
-            thread.join(_ENDS)
+            thread.join(_CLOSE_TIMEOUT_S)
 
     # -- forks: the child leaves everything to its parent ------------------------------------------
 
@@ -270,7 +278,7 @@ class _Reasons(DropAccount):
 
 
 class _StallLimit:
-    """How long a server may be away, or without a sign that it stores anything."""
+    """How long a server may be unreachable, or without a sign that it stores anything."""
 
     def __init__(self, destination: Destination, sender: Sender, backlog: Backlog) -> None:
         self._destination = destination
@@ -286,11 +294,11 @@ class _StallLimit:
             self._linked = now
         if self._acked != self._backlog.acked:
             self._acked, self._moved = self._backlog.acked, now
-        if now - self._linked > self._destination.timeout + _GRACE:
+        if now - self._linked > self._destination.timeout + _GRACE_S:
             problem = self._sender.connector.problem
             return ServerUnreachable(str(problem) if problem is not None else f"{name} cannot be reached")
-        if now - self._moved > max(_STALLED, self._destination.timeout + 2 * _GRACE):
-            return CallTimeout(f"{name} has confirmed nothing for {_STALLED:g} s: is it overloaded?")
+        if now - self._moved > max(_STALL_TIMEOUT_S, self._destination.timeout + 2 * _GRACE_S):
+            return CallTimeout(f"{name} has confirmed nothing for {_STALL_TIMEOUT_S:g} s: is it overloaded?")
         return None
 
 
@@ -298,8 +306,8 @@ def _backlog_of(found: Recovered) -> Backlog:
     backlog = Backlog()
     if found.begins and found.kept:
         # Nothing was ever removed from this spool: what is missing at its beginning is damaged.
-        for first in range(1, found.kept[0].first, _MOST_IN_ONE):
-            backlog.add(Batch(first, min(_MOST_IN_ONE, found.kept[0].first - first), []), 0)
+        for first in range(1, found.kept[0].first, _MAX_EMPTY_BATCH):
+            backlog.add(Batch(first, min(_MAX_EMPTY_BATCH, found.kept[0].first - first), []), 0)
     for each in found.kept:
         backlog.adopt(each)
     return backlog
@@ -328,8 +336,8 @@ def _note(
         folder.write_checkpoint(Checkpoint(backlog.acked, policy.generation, problem))
 
 
-_PASSES: Final = (ServerUnreachable, TooBusy)
-"""After these it is tried again, as long as there is patience."""
+_TRANSIENT: Final = (ServerUnreachable, TooBusy)
+"""After these it is tried again, until time is up."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -397,7 +405,7 @@ class ReplayPolicy:
             self.give_up(
                 SessionFenced(f"{self._path} is being sent by another process, which has taken over")
             )
-        elif not isinstance(error, _PASSES):
+        elif not isinstance(error, _TRANSIENT):
             self.give_up(error)
 
     def admit(self, opened: Opened) -> Opened:
@@ -417,7 +425,7 @@ class ReplayPolicy:
             )
         if opened.role == Role.READER and opened.last_seq < self._end:
             raise PermissionDenied(
-                f"this user of {self._name} is a reader and may not log anything: use a writer's URI"
+                f"this user of {self._name} has the role reader and may not log: use the URI of a writer"
             )
         if self.had is None:
             self.had = self._known = min(opened.last_seq, self._end)
@@ -547,7 +555,7 @@ class GuardedLink:
             hook()
 
 
-_MOST_TRIALS: Final = 100
+_MAX_TRIALS: Final = 100
 
 
 class LossReport:
@@ -570,9 +578,9 @@ class LossReport:
                 for _, _, payload in spool.read_extent(each.location):
                     named = [_trial_of(op) for op in batch_in(payload).ops]
                     trials |= dict.fromkeys(trial for trial in named if trial is not None)
-            if len(trials) >= _MOST_TRIALS:
+            if len(trials) >= _MAX_TRIALS:
                 break
-        self._trials = list(trials)[:_MOST_TRIALS]
+        self._trials = list(trials)[:_MAX_TRIALS]
 
     def send(self, open_link: OpenLink, timeout: float, lost: int) -> None:
         """Tell them, and wait until that is stored.

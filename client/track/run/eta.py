@@ -76,7 +76,7 @@ class CountdownLogger:
 
     def _show(self, step: int | Sequence[int], timer: Timer | str, msg: str, show: bool) -> str:
         if self._estimate is None:
-            raise UsageError("nothing says how many steps there are: call set_eta_total first")
+            raise UsageError("the number of steps is not known: call set_eta_total first")
         if isinstance(timer, str) and timer not in self._timings:
             raise UsageError(f"nothing was timed as {timer!r:.80}: give the name of a chrono of this process")
         self._estimate.timer = self._timings[timer] if isinstance(timer, str) else timer

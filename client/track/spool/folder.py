@@ -247,7 +247,7 @@ def _metadata_by_name(path: Path) -> SpoolMetadata:
         return _checked(SpoolMetadata(path.name, "", "an unknown program", "", 0, path.stat().st_mtime))
     except ValueError:
         raise SpoolCorrupt(
-            f"{path / _METADATA} is damaged, so nobody knows whose records these are: see 'track doctor'"
+            f"{path / _METADATA} is damaged, so the owner of its records is unknown: run 'track doctor'"
         ) from None
 
 

@@ -16,8 +16,8 @@ __all__ = ["SpoolOptions", "SpoolSync", "parse_size", "parse_sync", "sends_orpha
 
 _MEBI: Final = 1024 * 1024
 _UNITS: Final = {"": 1, "K": 1024, "M": _MEBI, "G": 1024 * _MEBI, "T": 1024 * 1024 * _MEBI}
-_LEAST: Final = _MEBI
-_LIMIT: Final = "4G"
+_MIN_LIMIT_BYTES: Final = _MEBI
+_DEFAULT_LIMIT: Final = "4G"
 
 
 class SpoolSync(Enum):
@@ -70,7 +70,7 @@ class SpoolOptions:
             if sync is None:
                 sync = parse_sync(environment.get("TRACK_SPOOL_SYNC") or SpoolSync.INTERVAL.value)
             if limit is None:
-                limit = parse_size(environment.get("TRACK_SPOOL_LIMIT") or _LIMIT)
+                limit = parse_size(environment.get("TRACK_SPOOL_LIMIT") or _DEFAULT_LIMIT)
         except ValueError as error:
             raise UsageError(f"TRACK_SPOOL_SYNC or TRACK_SPOOL_LIMIT: {error}") from None
         return cls(spool_root(environment), sync, limit)
@@ -119,6 +119,6 @@ def parse_size(text: str) -> int:
     """
     parts = re.fullmatch(r"(\d{1,15})([KMGT]?)(?:i?B)?", text.strip(), re.IGNORECASE)
     size = 0 if parts is None else int(parts[1]) * _UNITS[parts[2].upper()]
-    if size < _LEAST:
+    if size < _MIN_LIMIT_BYTES:
         raise ValueError(f"{text!r} is no size of a spool: write for example 512M, at least 1M")
     return size

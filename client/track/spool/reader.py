@@ -48,7 +48,7 @@ class Recovered:
     """What a spool holds.
 
     Attributes:
-        kept: whole records in order, each number once, as stretches.
+        kept: whole records in order, each number once, as extents.
         missing: (first, last) of log calls between them that are damaged.
         waiting: what was logged by them behind what the server had confirmed.
         nbytes: how many bytes that takes.

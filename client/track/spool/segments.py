@@ -42,10 +42,10 @@ CHECKSUMS_BY: Final = str(google_crc32c.implementation)
 HEADER_SIZE: Final = _HEADER.size
 RECORD_OVERHEAD: Final = _RECORD.size
 
-_MENDED: Final = 4
+_MAX_HEADER_DAMAGE: Final = 4
 """In so many bytes of the header there may be damage, and it is still this session's."""
 
-_LONGEST: Final = 2**24
+_MAX_PAYLOAD_BYTES: Final = 2**24
 """No payload has more bytes: a length beyond it is damage."""
 
 _HIGH_ZEROS: Final = b"\0\0\0"
@@ -123,7 +123,7 @@ def scan(data: bytes, session: bytes) -> Scan:
         if header.startswith(data):
             return Scan(end=len(data))  # torn while it was begun
         differing = sum(one != other for one, other in zip(header, data, strict=False))
-        if len(data) < HEADER_SIZE or differing > _MENDED:
+        if len(data) < HEADER_SIZE or differing > _MAX_HEADER_DAMAGE:
             raise SpoolCorrupt("it is no segment of this session's spool")
         found.damages.append(Damage(0, HEADER_SIZE))
     last = 0
@@ -164,10 +164,10 @@ def _length_at(data: bytes, at: int) -> int:
     """The length of a damaged record; if a flipped bit in it is all the damage, the right one."""
     length, seq, checksum = _RECORD.unpack_from(data, at)
     start = at + RECORD_OVERHEAD
-    for bit in range(_LONGEST.bit_length()):
+    for bit in range(_MAX_PAYLOAD_BYTES.bit_length()):
         mended = length ^ 1 << bit
         end = start + mended
-        if mended <= _LONGEST and end <= len(data) and checksum == _checksum(seq, data[start:end]):
+        if mended <= _MAX_PAYLOAD_BYTES and end <= len(data) and checksum == _checksum(seq, data[start:end]):
             return int(mended)
     return int(length)
 
@@ -184,7 +184,7 @@ def _record_at(data: bytes, at: int, last: int) -> Record | None:
         return None
     length, seq, checksum = _RECORD.unpack_from(data, at)
     start = at + RECORD_OVERHEAD
-    if seq <= last or length > _LONGEST or start + length > len(data):
+    if seq <= last or length > _MAX_PAYLOAD_BYTES or start + length > len(data):
         return None
     if checksum != _checksum(seq, data[start : start + length]):
         return None

@@ -22,7 +22,7 @@ __all__ = ["EXTENT_BYTES", "EXTENT_RECORDS", "Location", "Spool"]
 
 _FULL: Final = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 
-_SEGMENTS_AT_LEAST: Final = 8
+_MIN_SEGMENTS: Final = 8
 """A spool whose limit is low has smaller segments: what is confirmed goes away by whole ones."""
 
 
@@ -84,7 +84,7 @@ class Spool:
     def __init__(self, folder: SpoolFolder, options: SpoolOptions, first_segment: int = 1) -> None:
         self.folder = folder
         self._options = options
-        self._most = min(options.segment_bytes, options.limit // _SEGMENTS_AT_LEAST)
+        self._most = min(options.segment_bytes, options.limit // _MIN_SEGMENTS)
         self._session = bytes.fromhex(folder.metadata.session)
         self._segments: deque[_Segment] = deque()
         self._number = first_segment

@@ -6,14 +6,17 @@ that a store fills in, and they are empty in a document made from an object.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
 from typing import Any, Final
 
 from track_protocol.errors import BadArguments
 from track_protocol.model.entities import CustomStatus, Project, Status, Trial, TrialGroup, status
+from track_protocol.model.values import normalise
 
 __all__ = [
     "Document",
+    "check_document",
     "group_from_document",
     "group_to_document",
     "project_from_document",
@@ -26,6 +29,7 @@ __all__ = [
 
 Document = dict[str, Any]
 
+_LAST_REVISION: Final = 2**31 - 1
 _TEXT: Final = (str, type(None))
 _PROJECT: Final[Mapping[str, Any]] = {
     "uid": _TEXT,
@@ -61,6 +65,88 @@ _TRIAL: Final[Mapping[str, Any]] = {
 
 _TIMES: Final = ("created", "started", "ended")
 """What a store fills in."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Field:
+    """What a field of a document that a client or a file gives may hold."""
+
+    fits: Callable[[Any], bool]
+    wanted: str
+    default: Callable[[], Any] | None = None
+
+
+_TEXT_GIVEN: Final = _Field(lambda value: type(value) is str, "a str")
+_TEXT_OR_NONE: Final = _Field(
+    lambda value: value is None or type(value) is str, "a str or None", lambda: None
+)
+_MAP: Final = _Field(lambda value: type(value) is dict, "a dict", dict)
+_NAMED: Final = {"name": _TEXT_OR_NONE, "description": _TEXT_OR_NONE, "metadata": _MAP}
+_GIVEN: Final[Mapping[str, Mapping[str, _Field]]] = {
+    "project": {"uid": _TEXT_GIVEN, **_NAMED},
+    "group": {"uid": _TEXT_GIVEN, "project_id": _TEXT_OR_NONE, **_NAMED},
+    "trial": {
+        "id": _Field(lambda value: type(value) is bytes and len(value) == 16, "bytes, 16 bytes long"),
+        "hash": _TEXT_GIVEN,
+        "revision": _Field(
+            lambda value: type(value) is int and 0 <= value <= _LAST_REVISION,
+            f"an int from 0 to {_LAST_REVISION}",
+        ),
+        "version": _TEXT_OR_NONE,
+        "tags": _MAP,
+        "parameters": _MAP,
+        "errors": _Field(
+            lambda value: type(value) is list and all(type(item) is str for item in value),
+            "a list of str",
+            list,
+        ),
+        "project_id": _TEXT_OR_NONE,
+        "group_id": _TEXT_OR_NONE,
+        "status": _Field(
+            lambda value: (
+                type(value) is dict
+                and value.keys() == {"value", "name"}
+                and type(value["value"]) is int
+                and type(value["name"]) is str
+            ),
+            "{'value': int, 'name': str}",
+            lambda: status_to_document(Status.CreatedGroup),
+        ),
+        **_NAMED,
+    },
+}
+_COMPUTED: Final = frozenset(
+    {"uid", "groups", "trials", "metrics", "chronos", "media", "created", "started", "ended"}
+)
+"""Fields of documents that the store itself fills in."""
+
+
+def check_document(kind: str, document: Mapping[str, Any]) -> Document:
+    """The fields of a document that its giver decides, every one of them, each of its type.
+
+    One document with a field of another type would make every list that it is in unreadable, so this is
+    asked of whatever comes into a store: calls, log records and files that somebody edited.
+
+    Args:
+        kind: "project", "group" or "trial".
+        document: what was given; fields that the store computes are left out, and missing ones are empty.
+
+    Raises:
+        BadArguments: a field is unknown, lacks and must be there, or holds something else; it is named.
+    """
+    fields = _GIVEN[kind]
+    unknown = [name for name in document if name not in fields and name not in _COMPUTED]
+    if unknown:
+        raise BadArguments(f"a {kind} has no field {unknown[0]!r:.80}; its fields are {', '.join(fields)}")
+    checked: Document = {}
+    for name, field in fields.items():
+        value = document.get(name, field.default() if field.default is not None else None)
+        if not field.fits(value):
+            raise BadArguments(
+                f"field {name!r} of a {kind} must be {field.wanted}, not {type(value).__name__} {value!r:.60}"
+            )
+        checked[name] = normalise(value, name)
+    return checked
 
 
 def status_to_document(value: Status | CustomStatus) -> Document:

@@ -7,9 +7,9 @@ from dataclasses import dataclass
 from typing import Any, Final
 
 __all__ = [
-    "FIRST_KEPT",
-    "KEPT_BYTES",
-    "MOST_KEPT",
+    "FIRST_REJECTED",
+    "MAX_CONTENT_BYTES",
+    "MAX_REJECTED",
     "POINTS",
     "Rejected",
     "rejected_from_document",
@@ -20,15 +20,15 @@ __all__ = [
 POINTS: Final = "points"
 """What stands for the method of points, which are no call."""
 
-KEPT_BYTES: Final = 64 * 1024
+MAX_CONTENT_BYTES: Final = 64 * 1024
 """Maximum bytes of a rejected record's content that are stored."""
 
-MOST_KEPT: Final = 3_000
-"""Most rejected operations of one session that a store keeps: a program that goes on for days with what can
-never be stored must not fill the disk.  Behind that, the oldest ones but `FIRST_KEPT` go."""
+MAX_REJECTED: Final = 3_000
+"""Maximum rejected operations stored of one session: a program that logs invalid values for days must not
+fill the disk.  Beyond it the oldest ones are deleted, except the first `FIRST_REJECTED`."""
 
-FIRST_KEPT: Final = 1_000
-"""So many of a session's rejected operations, its first, are kept for good: they tell how it began."""
+FIRST_REJECTED: Final = 1_000
+"""The first rejected operations of a session, which are never deleted: they show how it began."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,7 +47,7 @@ class Rejected:
         reason: the error's message.
         time: when they were rejected, in seconds since the epoch by the store's clock.
         content: their operation as it travelled, encoded; only its head when it is longer than
-            `KEPT_BYTES`.
+            `MAX_CONTENT_BYTES`.
         size: bytes of the whole content.
     """
 

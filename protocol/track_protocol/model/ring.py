@@ -26,7 +26,7 @@ DTYPES: Final = {
 """Type codes of the `array` module by the names that numpy and torch give the same types."""
 
 _CODES: Final = frozenset("bBhHiIlLqQfd")
-_MOST: Final = 2**31 - 1
+_MAX_SIZE: Final = 2**31 - 1
 
 
 def typecode(dtype: Any) -> str:
@@ -70,7 +70,7 @@ class RingBuffer:
     __slots__ = ("_next", "_values", "dtype", "size")
 
     def __init__(self, size: int, dtype: Any = "f") -> None:
-        if type(size) is not int or not 1 <= size <= _MOST:
+        if type(size) is not int or not 1 <= size <= _MAX_SIZE:
             raise BadArguments(f"n={size!r} is not a whole number from 1: give a small number")
         self.size = size
         self.dtype = typecode(dtype)

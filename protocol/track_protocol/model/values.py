@@ -90,7 +90,7 @@ def check_name(name: Any, what: str = "name", limit: int = MAX_NAME_BYTES) -> st
     if not 1 <= size <= limit:
         raise BadValue(f"{what} {name[:40]!r} has {size} bytes of UTF-8: give 1 to {limit}")
     if _CONTROL.search(name):
-        raise BadValue(f"{what} {name!r} holds a control character: leave it out")
+        raise BadValue(f"{what} {name!r} holds a control character: remove it")
     # Of a class of the user's own, as the members of an enumeration are, it could not travel.
     return str.__str__(name)
 

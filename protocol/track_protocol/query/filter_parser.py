@@ -31,11 +31,11 @@ __all__ = ["MAX_FILTER", "parse_filter", "query_of"]
 MAX_FILTER: Final = 65_536
 """Characters of a filter."""
 
-_DEEPEST: Final = 12
+_MAX_DEPTH: Final = 12
 """Parentheses and nots within each other; a query may be nested 32 levels deep, and these are two each."""
 
 _SHOWN: Final = 60
-_LONGEST: Final = 40
+_MAX_DIGITS: Final = 40
 """Digits of an integer that are looked at: with so many it is too large in any case."""
 
 _SPACE: Final = re.compile(r"\s*")
@@ -121,8 +121,8 @@ class _Reader:
 
     def _negation(self) -> Filter:
         self._depth += 1
-        if self._depth > _DEEPEST:
-            self._fail(f"no more than {_DEEPEST} parentheses and nots within each other")
+        if self._depth > _MAX_DEPTH:
+            self._fail(f"no more than {_MAX_DEPTH} parentheses and nots within each other")
         found: Filter
         if self._keyword("not"):
             found = Negation(self._negation())
@@ -219,7 +219,7 @@ class _Reader:
         word = found[0]
         if word.lower() == "nan":
             self._fail("something that a value can be equal to, which nan is not")
-        if _INTEGER.fullmatch(word) and not INT_MIN <= int(word[:_LONGEST]) <= INT_MAX:
+        if _INTEGER.fullmatch(word) and not INT_MIN <= int(word[:_MAX_DIGITS]) <= INT_MAX:
             self._fail("an integer of at most 64 bits")
         value = _word_value(word)
         self._at = found.end()

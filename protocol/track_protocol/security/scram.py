@@ -42,7 +42,7 @@ __all__ = [
 TOKEN_ITERATIONS: Final = 4096
 PASSWORD_ITERATIONS: Final = 600_000
 
-_MOST_ITERATIONS: Final = 1_000_000
+_MAX_ITERATIONS: Final = 1_000_000
 _BINDING_TYPE: Final = "tls-server-end-point"
 _SALT_BYTES: Final = 16
 # Of 256 users a server is taken to have 32 with passwords that people chose; a mock is drawn alike.
@@ -99,7 +99,7 @@ class Verifier:
             ValueError: something is missing or is not what `to_json` makes.
         """
         iterations = data.get("iterations")
-        if type(iterations) is not int or not TOKEN_ITERATIONS <= iterations <= _MOST_ITERATIONS:
+        if type(iterations) is not int or not TOKEN_ITERATIONS <= iterations <= _MAX_ITERATIONS:
             raise ValueError(f"'iterations' is {iterations!r}")
         keys = {name: _unb64(name, data.get(name)) for name in ("salt", "stored_key", "server_key")}
         return cls(iterations=iterations, **keys)
@@ -177,10 +177,10 @@ class ClientExchange:
         with _refusing("the server's login challenge cannot be accepted"):
             self._scram.set_server_first(server_first)
             count = int(self._scram.iterations)
-            if not TOKEN_ITERATIONS <= count <= _MOST_ITERATIONS:
+            if not TOKEN_ITERATIONS <= count <= _MAX_ITERATIONS:
                 raise AuthenticationError(
                     f"the server asks for {count} iterations of the password hash, but between "
-                    f"{TOKEN_ITERATIONS} and {_MOST_ITERATIONS} are sensible: this is not an honest server"
+                    f"{TOKEN_ITERATIONS} and {_MAX_ITERATIONS} are sensible: this is not an honest server"
                 )
             return str(self._scram.get_client_final())
 

@@ -49,7 +49,7 @@ JOIN_URI: Final = "the join URI"
 
 # 32 bytes are 43 letters of which the last carries four bits, so only sixteen letters can end a pin.
 _PIN: Final = re.compile(r"sha256:[A-Za-z0-9_-]{42}[AEIMQUYcgkosw048]")
-_MOST_PINS: Final = 2
+_MAX_PINS: Final = 2
 _REMEDY: Final = (
     "Ask the operator of the server for its pin (it prints it when it starts); if the new one is right, "
     "put it in place of the old one"
@@ -124,7 +124,7 @@ def parse_pins(text: str) -> tuple[str, ...]:
         UriError: there are none, more than two, or one that cannot be a pin.
     """
     pins = tuple(text.split(","))
-    if len(pins) > _MOST_PINS:
+    if len(pins) > _MAX_PINS:
         raise UriError(f"pin={text}: {len(pins)} pins are given, but at most two may be, old and new")
     for pin in pins:
         if not _PIN.fullmatch(pin):

@@ -306,6 +306,29 @@ def _op_from_wire(raw: object, count: int) -> Op:
     return CallOp(offset, method, arguments)
 
 
+def _own_records(ops: Sequence[Op], count: int) -> bool:
+    """Whether calls ascend and no two operations share a record, which bounds what a record costs."""
+    calls = [op.offset for op in ops if isinstance(op, CallOp)]
+    if calls != sorted(set(calls)):
+        return False
+    total = sum(1 if isinstance(op, CallOp) else len(op) for op in ops)
+    if total > count:
+        return False
+    if total < count // 64:  # a map of all records would be larger than the batch itself
+        return len({offset for op in ops for offset in _offsets_of(op)}) == total
+    taken = bytearray(count)
+    for op in ops:
+        for offset in _offsets_of(op):
+            taken[offset] = 1
+    return sum(taken) == total
+
+
+def _offsets_of(op: Op) -> Sequence[int]:
+    if isinstance(op, CallOp):
+        return (op.offset,)
+    return range(op.offsets, op.offsets + len(op)) if isinstance(op.offsets, int) else op.offsets
+
+
 def batch_from_wire(raw: object) -> Batch:
     """Check and build a batch that a peer sent.
 
@@ -318,5 +341,9 @@ def batch_from_wire(raw: object) -> Batch:
     _require(type(first) is int and first >= 1, "sequence numbers start at 1")
     _require(type(count) is int and 1 <= count <= _MAX_RECORDS, f"a batch has 1 to {_MAX_RECORDS:,} records")
     _require(first + count - 1 <= _LAST_SEQ, "a sequence number does not fit 64 bits")
-    _require(isinstance(ops, list), "operations are a list")
-    return Batch(first, count, [_op_from_wire(op, count) for op in ops])
+    _require(
+        isinstance(ops, list) and len(ops) <= count, "operations are a list, one for each record at most"
+    )
+    checked = [_op_from_wire(op, count) for op in ops]
+    _require(_own_records(checked, count), "each record is of one operation, and calls ascend")
+    return Batch(first, count, checked)

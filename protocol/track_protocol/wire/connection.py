@@ -71,10 +71,10 @@ _LIGHT_ITEMS: Final = 2048
 _ITEM_BYTES: Final = 64
 """Memory that an item may take once it is decoded: an empty map is one byte on the wire."""
 
-_PART: Final = FRAME_LIMIT - 1024
-_REASON: Final = 2048
-_REPORT: Final = 65_536
-_REJECTIONS: Final = 100
+_PART_BYTES: Final = FRAME_LIMIT - 1024
+_REASON_BYTES: Final = 2048
+_REPORT_BYTES: Final = 65_536
+_REJECTIONS_PER_ACK: Final = 100
 
 
 class Side(Enum):
@@ -360,7 +360,7 @@ class Connection:
     def send_close(self, error: TrackError | None = None) -> None:
         """End the conversation, with the reason if it is not a good one; harmless when repeated."""
         if self.state is not State.CLOSED:
-            code, message = (error.code, _text(error, _REASON)) if error is not None else ("", "")
+            code, message = (error.code, _text(error, _REASON_BYTES)) if error is not None else ("", "")
             self._say(FrameKind.CLOSE, code, message)
 
     # -- what a client says ---------------------------------------------------------------------
@@ -441,29 +441,31 @@ class Connection:
             more: whether another page follows.
         """
         last = Follows.PAGE if more else Follows.NOTHING
-        for start in range(0, len(encoded), _PART):
-            follows = Follows.PART if start + _PART < len(encoded) else last
-            self._say(FrameKind.RESULT, call_id, int(follows), encoded[start : start + _PART])
+        for start in range(0, len(encoded), _PART_BYTES):
+            follows = Follows.PART if start + _PART_BYTES < len(encoded) else last
+            self._say(FrameKind.RESULT, call_id, int(follows), encoded[start : start + _PART_BYTES])
 
     def send_error(self, call_id: int, error: TrackError, trace: str | None = None) -> None:
         """Answer a call with an error."""
-        shown = trace and trace.encode(errors="replace")[-_REPORT:].decode(errors="ignore")
-        self._say(FrameKind.ERROR, call_id, error.code, _text(error, _REPORT), shown)
+        shown = trace and trace.encode(errors="replace")[-_REPORT_BYTES:].decode(errors="ignore")
+        self._say(FrameKind.ERROR, call_id, error.code, _text(error, _REPORT_BYTES), shown)
 
     def send_ack(self, last_seq: int, rejected: list[Rejection]) -> None:
         """All records up to `last_seq` are durable, but for those rejected for good."""
         ordered = sorted(rejected, key=lambda rejection: rejection.seq)
-        while len(ordered) > _REJECTIONS:
-            now, ordered = ordered[:_REJECTIONS], ordered[_REJECTIONS:]
+        while len(ordered) > _REJECTIONS_PER_ACK:
+            now, ordered = ordered[:_REJECTIONS_PER_ACK], ordered[_REJECTIONS_PER_ACK:]
             self._acknowledge(now[-1].seq, now)
         self._acknowledge(last_seq, ordered)
 
     def _acknowledge(self, last_seq: int, rejected: list[Rejection]) -> None:
-        self._say(FrameKind.ACK, last_seq, [[r.seq, r.code, _clipped(r.message, _REASON)] for r in rejected])
+        self._say(
+            FrameKind.ACK, last_seq, [[r.seq, r.code, _clipped(r.message, _REASON_BYTES)] for r in rejected]
+        )
 
     def send_nack(self, expected: int, error: TrackError) -> None:
         """Batches are refused."""
-        self._say(FrameKind.NACK, expected, error.code, _text(error, _REASON))
+        self._say(FrameKind.NACK, expected, error.code, _text(error, _REASON_BYTES))
 
 
 def _clipped(text: str, size: int) -> str:

@@ -19,7 +19,7 @@ PASSWORD: Final = "PASSWORD"  # noqa: S105 - the mechanism's name
 """Mechanism in which the client sends user name and password inside TLS, for servers with an
 authentication function of their own."""
 
-_SHOWN: Final = 40
+_SHOWN_LETTERS: Final = 40
 
 
 class ClientLogin:
@@ -141,6 +141,6 @@ def _refused(mechanism: str) -> str:
             "add pin=sha256:... to the URI (the server prints it when it starts)"
         )
     return (
-        f"the server asks for the login mechanism {mechanism[:_SHOWN]!r}, which is not safe here: update the "
-        "older side, or ask who runs the server"
+        f"the server asks for the login mechanism {mechanism[:_SHOWN_LETTERS]!r}, which is not safe "
+        "here: update the older side, or ask the operator of the server"
     )

@@ -63,7 +63,7 @@ class Identity:
         if certificate is not None and key is not None:
             return _load(certificate, key)
         if certificate is not None or key is not None:
-            raise UsageError("a certificate needs its key and the reverse: give both, or neither")
+            raise UsageError("--certificate and --key belong together: give both, or neither")
         home_folder(home)
         certificate, key = home / "identity.crt", home / "identity.key"
         with locked(home / "identity.lock"):

@@ -97,7 +97,7 @@ class Recovery:
         """Take notice that something a client had sent was stored; a writer thread."""
         if self._logged_full and time.monotonic() - self._full_at >= _ROOM_AFTER_S:
             self._logged_full = False
-            _log.warning("%s has room again, and is written again", self._store.uri)
+            _log.warning("%s has room again and accepts writes", self._store.uri)
 
     def check_writable(self) -> None:
         """Check that the store may be written, perhaps after opening it again; a writer thread.
@@ -178,7 +178,7 @@ class Recovery:
                 self._refusal = None
             self._unsure = False
             self._reopened_at = time.monotonic()
-        _log.warning("%s was opened again, and is written again", self._store.uri)
+        _log.warning("%s was opened again and accepts writes", self._store.uri)
 
 
 def _unforeseen(error: Exception) -> Exception | None:

@@ -61,14 +61,14 @@ def slices(batch: Batch, last_seq: int, partial: int = 0) -> Iterator[Slice]:
         yield Slice(new, batch.last)
         return
     waiting = deque(sorted(new, key=first_offset))
-    begun: list[Op] = []
+    begun: list[tuple[Op, int]] = []  # operations, and how many of their rows are in slices
     for end in sorted({*cuts, batch.count}):
         ops = begun
         while waiting and first_offset(waiting[0]) < end:
-            ops.append(waiting.popleft())
-        halves = [_cut(op, end) for op in ops]
-        heads = [head for head, _ in halves if head is not None]
-        begun = [tail for _, tail in halves if tail is not None]
+            ops.append((waiting.popleft(), 0))
+        stops = [(op, start, _rows_before(op, end)) for op, start in ops]
+        heads = [_rows(op, start, stop) for op, start, stop in stops if stop > start]
+        begun = [(op, stop) for op, _, stop in stops if stop < _length(op)]
         last = batch.first + end - 1
         rows = [op for op in heads if _is_wide(op)]
         for op in rows:
@@ -99,19 +99,19 @@ def _offsets(op: Op) -> Sequence[int]:
     return range(op.offsets, op.offsets + len(op)) if isinstance(op.offsets, int) else op.offsets
 
 
-def _cut(op: Op, end: int) -> tuple[Op | None, Op | None]:
-    """What of an operation comes before the record at an offset, and the rest."""
-    if isinstance(op, CallOp):
-        return (op, None) if op.offset < end else (None, op)
-    offsets = _offsets(op)
-    row = bisect_left(offsets, end)
-    if row == 0 or row == len(op):
-        return (op, None) if row else (None, op)
-    return _rows(op, 0, row), _rows(op, row, len(op))
+def _length(op: Op) -> int:
+    return len(op) if isinstance(op, PointsOp) else 1
 
 
-def _rows(op: PointsOp, start: int, stop: int) -> PointsOp:
+def _rows_before(op: Op, end: int) -> int:
+    """How many of its rows come before the record at an offset."""
+    return bisect_left(_offsets(op), end) if isinstance(op, PointsOp) else int(op.offset < end)
+
+
+def _rows(op: Op, start: int, stop: int) -> Op:
     """Some rows of an operation, at the cost of these only: a batch may be cut very often."""
+    if not isinstance(op, PointsOp) or stop - start == len(op):
+        return op
 
     def some(column: Column) -> Column:
         return slice_column(column, start, stop)

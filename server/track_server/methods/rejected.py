@@ -9,7 +9,7 @@ from contextlib import contextmanager
 from typing import Final
 
 from track_protocol.errors import BadValue, RPCCallFailure, StoreError
-from track_protocol.model.rejected import KEPT_BYTES, POINTS, Rejected, runs_of
+from track_protocol.model.rejected import MAX_CONTENT_BYTES, POINTS, Rejected, runs_of
 from track_protocol.wire.batch import Batch, CallOp, Op, PointsOp, batch_to_wire
 from track_protocol.wire.codec import encode
 from track_protocol.wire.link import Rejection
@@ -52,7 +52,7 @@ def quarantine(
         code=error.code,
         reason=str(error)[:_REASON_CHARS],
         time=time.time(),
-        content=content[:KEPT_BYTES],
+        content=content[:MAX_CONTENT_BYTES],
         size=len(content),
     )
     tx.put_rejected(record)
@@ -107,4 +107,4 @@ def _encoded(op: Op) -> bytes:
     try:
         return encode(batch_to_wire(Batch(1, 1, [op]))[2][0])
     except BadValue:
-        return repr(op)[: 2 * KEPT_BYTES].encode(errors="backslashreplace")
+        return repr(op)[: 2 * MAX_CONTENT_BYTES].encode(errors="backslashreplace")

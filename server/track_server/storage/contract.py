@@ -284,7 +284,7 @@ class Changes:
         leases: by trial and session; None for those that go.
         blobs: by digest.
         uses: digests of blobs and ids of the trials that refer to them; harmless when repeated.
-        rejected: what is kept behind what was kept before; of one session `MOST_KEPT` at most.
+        rejected: what is kept behind what was kept before; of one session `MAX_REJECTED` at most.
         sessions: by id.
     """
 

@@ -220,10 +220,10 @@ def store_error(path: Path, done: str, error: OSError) -> StoreError:
         )
     if error.errno in (errno.ENOSPC, errno.EDQUOT):
         return StoreFull(
-            f"{path} cannot be {done}: {error.strerror}: free some space, and writing goes on by itself"
+            f"{path} cannot be {done}: {error.strerror}: free some space; writing then resumes by itself"
         )
     if error.errno in _FAILED:
         return StoreFailed(
-            f"{path} cannot be {done}: {error.strerror}: the disk fails; check it and the system's log"
+            f"{path} cannot be {done}: {error.strerror}: the disk failed: check it, and the system's log"
         )
     return StoreError(f"{path} cannot be {done}: {error.strerror}: check the path and the disk")

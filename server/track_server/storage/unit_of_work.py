@@ -550,7 +550,7 @@ class UnitOfWork:
         return self._tx.rejected_of(sid, first, last)
 
     def put_rejected(self, record: Rejected) -> None:
-        """Keep what can never be stored, behind what was kept before; of one session `MOST_KEPT` at most."""
+        """Store what is rejected, after what was before; at most `MAX_REJECTED` of one session."""
         self._add(self._changes.rejected, record)
 
     def leases(self, trial: bytes) -> list[Lease]:

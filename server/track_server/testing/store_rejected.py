@@ -6,7 +6,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from track_protocol.model.rejected import FIRST_KEPT, MOST_KEPT, POINTS, Rejected
+from track_protocol.model.rejected import FIRST_REJECTED, MAX_REJECTED, POINTS, Rejected
 from track_server.testing.store_support import StoreSuite, begin, id_of, trial
 
 __all__ = ["RejectedTests", "rejected"]
@@ -88,10 +88,10 @@ class RejectedTests(StoreSuite):
         self, store: Any
     ) -> None:
         stranger = rejected(session=b"t" * 16)
-        last = MOST_KEPT + 10
+        last = MAX_REJECTED + 10
         flood = [rejected((seq, seq), content=b"", size=0) for seq in range(1, last + 1)]
         self.put(store, lambda tx: [tx.put_rejected(each) for each in (stranger, *flood)])
-        kept = [*flood[:FIRST_KEPT], *flood[FIRST_KEPT + 10 :]]
+        kept = [*flood[:FIRST_REJECTED], *flood[FIRST_REJECTED + 10 :]]
         with store.snapshot() as view:
             assert view.rejected_of(SID, 1, last) == kept
             assert view.rejected(None, 0, 2 * last) == [stranger, *kept]

@@ -69,7 +69,7 @@ def test_a_file_that_others_may_read_or_write_is_not_used(
 
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="only root can give a file to another user")
-def test_a_file_of_somebody_else_is_not_used(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+def test_a_file_of_another_user_is_not_used(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     os.chown(leave(tmp_path), 12345, 12345)
     assert look(tmp_path) is None
     assert "belongs to user 12345" in caplog.text
@@ -90,7 +90,7 @@ def test_a_folder_is_not_read(tmp_path: Path, caplog: pytest.LogCaptureFixture) 
 
 
 @pytest.mark.timeout(10)
-def test_a_pipe_that_somebody_put_there_does_not_hold_the_client(
+def test_a_pipe_in_its_place_does_not_hold_the_client(
     tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     (tmp_path / "track").mkdir()

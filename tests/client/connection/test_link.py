@@ -200,7 +200,7 @@ def test_a_server_that_cannot_prove_that_it_knows_the_user_is_not_trusted(tmp_pa
         assert KnownServers().remembered_pin("127.0.0.1", port) is None
 
 
-def test_a_login_that_somebody_relays_is_refused(served: Served, tmp_path: Path) -> None:
+def test_a_relayed_login_is_refused(served: Served, tmp_path: Path) -> None:
     certificate, key = make_certificate().write(tmp_path)
     token = UserStore(served.home).add("ann", Role.WRITER)
     with relaying_server(served.port, certificate, key) as port:
@@ -308,7 +308,7 @@ def test_without_any_login_the_error_says_where_to_get_one(served: Served) -> No
 
 
 @pytest.mark.parametrize("layer", ["AES", "plaintext"])
-def test_without_any_login_nobody_there_is_unreachable_too(layer: str) -> None:
+def test_without_any_login_no_server_is_unreachable_too(layer: str) -> None:
     with socket.create_server(("127.0.0.1", 0)) as listener:
         port = listener.getsockname()[1]
     error = refusal(f"socket://localhost:{port}?security_layer={layer}")
@@ -345,7 +345,7 @@ def test_a_login_that_a_killed_server_has_left_is_not_used_once_the_next_one_has
 # -- who is there at all -------------------------------------------------------------------------
 
 
-def test_nobody_at_the_address_is_unreachable() -> None:
+def test_no_server_at_the_address_is_unreachable() -> None:
     with socket.create_server(("127.0.0.1", 0)) as listener:
         port = listener.getsockname()[1]
     error = refusal(f"socket://ann:{new_token()}@127.0.0.1:{port}")
@@ -358,7 +358,7 @@ def test_what_can_be_no_host_name_is_unreachable() -> None:
     assert type(refusal(f"socket://ann:{new_token()}@a..b:1")) is ServerUnreachable
 
 
-def test_somebody_who_says_nothing_is_unreachable_in_time() -> None:
+def test_a_peer_that_says_nothing_is_given_up_in_time() -> None:
     with socket.create_server(("127.0.0.1", 0)) as listener, pytest.raises(ServerUnreachable):
         attempt(f"socket://ann:{new_token()}@127.0.0.1:{listener.getsockname()[1]}", 0.2)
 
@@ -377,13 +377,13 @@ def test_a_server_that_hangs_up_during_the_handshake_may_be_back_soon() -> None:
         attempt(f"socket://ann:{new_token()}@127.0.0.1:{port}")
 
 
-def test_a_plain_text_server_is_told_apart_from_a_tls_one(tmp_path: Path) -> None:
+def test_a_plain_text_server_is_distinguished_from_a_tls_one(tmp_path: Path) -> None:
     plain = Settings(backend="ephemeral:", port=0, home=tmp_path / "home", plaintext=True)
     with serving(plain) as served, pytest.raises(EncryptionMismatch, match="does not speak TLS"):
         attempt(f"socket://ann:{new_token()}@127.0.0.1:{served.port}")
 
 
-def test_a_tls_server_tells_a_plain_text_client_what_to_change(served: Served) -> None:
+def test_a_tls_server_says_to_a_plain_text_client_what_to_change(served: Served) -> None:
     with pytest.raises(EncryptionMismatch, match="leave security_layer=plaintext out"):
         attempt(f"socket://ann:{new_token()}@127.0.0.1:{served.port}?security_layer=plaintext")
 
@@ -460,7 +460,7 @@ def test_closing_twice_is_harmless(ann: Joined) -> None:
     ann.link.close()
 
 
-def test_a_closed_link_can_only_be_told_so(ann: Joined) -> None:
+def test_a_closed_link_raises_when_it_is_polled(ann: Joined) -> None:
     ann.link.close()
     with pytest.raises(ConnectionLost):
         ann.link.poll(0)
@@ -528,7 +528,7 @@ def test_a_silent_server_is_asked_for_a_sign_of_life_and_then_given_up() -> None
 
 
 @pytest.mark.parametrize("something_to_send", [True, False])
-def test_why_a_server_closed_is_told_though_the_connection_broke_just_then(something_to_send: bool) -> None:
+def test_why_a_server_closed_is_raised_though_the_connection_broke_just_then(something_to_send: bool) -> None:
     opened, broken = threading.Event(), threading.Event()
 
     def close_and_break(peer: FakePeer) -> None:
@@ -547,7 +547,7 @@ def test_why_a_server_closed_is_told_though_the_connection_broke_just_then(somet
             link.poll(SECONDS)
 
 
-def test_what_a_server_answered_before_it_closed_is_told_before_the_close() -> None:
+def test_what_a_server_answered_before_it_closed_comes_before_the_close() -> None:
     opened, said = threading.Event(), threading.Event()
 
     def answer_and_close(peer: FakePeer) -> None:
@@ -567,7 +567,7 @@ def test_what_a_server_answered_before_it_closed_is_told_before_the_close() -> N
             link.poll(SECONDS)
 
 
-def test_what_is_sent_after_a_close_that_nobody_was_told_of_yet_is_no_fault_of_the_sender() -> None:
+def test_what_is_sent_after_a_close_that_was_not_raised_yet_is_no_fault_of_the_sender() -> None:
     opened, said = threading.Event(), threading.Event()
 
     def answer_and_close(peer: FakePeer) -> None:

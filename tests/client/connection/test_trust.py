@@ -72,7 +72,7 @@ def test_the_memory_is_for_its_owner_only(known: KnownServers) -> None:
 @pytest.mark.parametrize(
     "text", ["", "[]", "{}", '{"version": 2, "servers": {}}', '{"version": 1, "servers": []}']
 )
-def test_a_damaged_memory_trusts_nobody_and_is_kept(known: KnownServers, text: str) -> None:
+def test_a_damaged_memory_trusts_no_server_and_is_left_alone(known: KnownServers, text: str) -> None:
     known.path.parent.mkdir()
     known.path.write_text(text)
     with pytest.raises(AuthenticationError, match=r"known_servers\.json"):

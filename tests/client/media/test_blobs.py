@@ -110,7 +110,7 @@ def test_a_file_that_changes_meanwhile_is_never_whole(box: Box, tmp_path: Path, 
 
 
 def test_what_is_no_file_is_refused(tmp_path: Path) -> None:
-    with pytest.raises(BadValue, match="is no file"):
+    with pytest.raises(BadValue, match="is not a file"):
         media_of("file", tmp_path)
     with pytest.raises(BadValue, match="No such file"):
         media_of("file", tmp_path / "nothing")

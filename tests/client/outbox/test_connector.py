@@ -109,9 +109,9 @@ def test_a_line_that_failed_waits_before_it_tries_again(watched: Watched) -> Non
 def test_what_passes_by_itself_depends_on_whether_the_store_was_reached(
     watched: Watched, error: TrackError, first: bool, later: bool
 ) -> None:
-    assert watched.connector.passes(error) is first
+    assert watched.connector.is_transient(error) is first
     watched.open()
-    assert watched.connector.passes(error) is later
+    assert watched.connector.is_transient(error) is later
 
 
 def test_a_lost_connection_is_told_once_and_so_is_its_return(

@@ -73,7 +73,7 @@ def test_a_full_spool_leaves_the_rest_in_memory_and_takes_it_when_there_is_room(
     monkeypatch: pytest.MonkeyPatch,
     caplog: pytest.LogCaptureFixture,
 ) -> None:
-    monkeypatch.setattr(disk_module, "_TRIES_AGAIN", 0.0)
+    monkeypatch.setattr(disk_module, "_RETRY_INTERVAL_S", 0.0)
     store.away = True
     outbox = make_outbox(limit=100_000, segment_bytes=20_000)
     write = outbox.writer(TRIAL)
@@ -119,7 +119,7 @@ def test_what_a_failed_flush_left_in_doubt_is_written_again_to_another_file(
     store: MemoryStore, make_outbox: MakeOutbox, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     # Fails when `DiskQueue._failed` does not displace what was not flushed.
-    monkeypatch.setattr(disk_module, "_TRIES_AGAIN", 0.0)
+    monkeypatch.setattr(disk_module, "_RETRY_INTERVAL_S", 0.0)
     store.away = True
     outbox = make_outbox(SpoolSync.ALWAYS)
     write = outbox.writer(TRIAL)
@@ -151,7 +151,7 @@ def test_a_disk_that_fails_again_is_told_again(
     monkeypatch: pytest.MonkeyPatch,
     caplog: pytest.LogCaptureFixture,
 ) -> None:
-    monkeypatch.setattr(disk_module, "_TRIES_AGAIN", 0.0)
+    monkeypatch.setattr(disk_module, "_RETRY_INTERVAL_S", 0.0)
     caplog.set_level(logging.INFO, "track")
     store.away = True
     write = make_outbox(SpoolSync.ALWAYS).writer(TRIAL)
@@ -177,7 +177,7 @@ def test_a_disk_that_fails_again_is_told_again(
 def test_memory_stays_small_while_much_waits_on_disk(
     store: MemoryStore, make_outbox: MakeOutbox, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(disk_module, "_IN_MEMORY", 100_000)
+    monkeypatch.setattr(disk_module, "_MAX_MEMORY_BYTES", 100_000)
     store.away = True
     outbox = make_outbox(SpoolSync.NONE)
     write = outbox.writer(TRIAL)
@@ -232,8 +232,8 @@ def test_a_folder_that_is_deleted_while_it_is_in_use_is_made_again(
 def test_what_was_only_in_a_deleted_folder_is_told_as_lost_and_the_rest_is_stored(
     store: MemoryStore, make_outbox: MakeOutbox, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    # Fails when `Backlog.displace` leaves items that are neither in memory nor on disk.
-    monkeypatch.setattr(disk_module, "_IN_MEMORY", 0)
+    # Fails when `Backlog.unmark` leaves items that are neither in memory nor on disk.
+    monkeypatch.setattr(disk_module, "_MAX_MEMORY_BYTES", 0)
     store.away = True
     outbox = make_outbox(SpoolSync.ALWAYS)
     write = outbox.writer(TRIAL)

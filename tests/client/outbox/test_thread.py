@@ -110,20 +110,20 @@ def test_a_process_that_can_start_no_thread_trains_on_and_sends_later(
     outbox.flush()
     assert [point.value for point in store.points] == [float(step) for step in range(10)]
     (told,) = caplog.messages
-    assert "no thread starts" in told
+    assert "cannot start" in told
 
 
 def test_a_sender_that_can_start_no_thread_to_connect_tries_again(
     store: MemoryStore, outbox: Outbox, caplog: pytest.LogCaptureFixture
 ) -> None:
-    # Fails, with a traceback for each attempt, when `Line.try_again` lets through what the system raises.
+    # Fails, with a traceback for each attempt, when `Connector.try_again` raises what the system raises.
     write = outbox.writer(TRIAL)
     write(1, {"loss": 1.0})
     outbox.flush()
     with no_thread_starts():
         store.break_links()
         wait_until(
-            lambda: "no thread starts" in str(outbox._sender.connector.problem), "an attempt has failed"
+            lambda: "no thread can start" in str(outbox._sender.connector.problem), "an attempt has failed"
         )
         write(2, {"loss": 2.0})
     outbox.flush()

@@ -71,7 +71,7 @@ def test_the_next_start_leaves_alone_what_is_not_its_own(
         left_spool(own_spools.spools, session=b"4" * 16, server="socket://ann@localhost:1"),
     ]
     mine = left_spool(own_spools.spools, session=b"5" * 16, server=public)
-    start(own_spools, caplog, "of what earlier runs had left, 0 log calls were damaged and 30 points refused")
+    start(own_spools, caplog, "0 log calls were damaged and 30 points were rejected")
     assert all(path.exists() for path in others)
     assert not mine.exists()
     holder.close()
@@ -87,7 +87,7 @@ def test_what_the_next_start_cannot_send_is_told_once(
             server=own_spools.uri,
             checkpoint=Checkpoint(3, "another store"),
         )
-    start(own_spools, caplog, "'track sync' sends them, 'track doctor' explains more")
+    start(own_spools, caplog, "'track sync' sends it, 'track doctor' explains it")
     assert caplog.text.count("'track doctor'") == 1
     assert len(list(own_spools.spools.iterdir())) == 2
 

@@ -60,7 +60,7 @@ def test_the_value_of_a_ring_is_the_last_one(count: int) -> None:
     assert filled(RingAggregator(3, "d"), *range(count)).val == count - 1
 
 
-def test_a_ring_keeps_32_bit_floats_unless_told_otherwise() -> None:
+def test_a_ring_stores_32_bit_floats_by_default() -> None:
     assert (filled(RingAggregator(2), 0.1).val, filled(RingAggregator(2, "d"), 0.1).val) == (
         pytest.approx(0.1),
         0.1,

@@ -6,6 +6,7 @@ import pytest
 
 from track_protocol.errors import BadArguments
 from track_protocol.model.documents import (
+    check_document,
     group_from_document,
     group_to_document,
     project_from_document,
@@ -199,3 +200,53 @@ def test_the_members_of_a_group_or_project_may_be_left_out() -> None:
 def test_members_of_a_document_are_uids(trials: list[Any]) -> None:
     with pytest.raises(BadArguments, match="'trials'"):
         group_from_document({**group_to_document(TrialGroup()), "trials": trials})
+
+
+FAULTY: list[tuple[str, str, list[Any]]] = [
+    *(
+        (kind, name, [1, b"x", ["x"]])
+        for kind in ("project", "group", "trial")
+        for name in ("name", "description")
+    ),
+    *((kind, "metadata", [None, [], "x"]) for kind in ("project", "group", "trial")),
+    *((kind, "uid", [None, 1, b"x"]) for kind in ("project", "group")),
+    ("group", "project_id", [1, b"x"]),
+    ("trial", "id", [None, "x" * 16, b"x", b"x" * 17]),
+    ("trial", "hash", [None, 1, b"x"]),
+    ("trial", "revision", [None, "0", 0.0, True, -1, 2**31]),
+    ("trial", "version", [1]),
+    ("trial", "tags", [None, []]),
+    ("trial", "parameters", [None, []]),
+    ("trial", "errors", [None, "x", [1], ["x", None], [b"x"]]),
+    ("trial", "project_id", [1]),
+    ("trial", "group_id", [1]),
+    (
+        "trial",
+        "status",
+        [None, {}, 0, {"value": "0", "name": "x"}, {"value": 0, "name": None}, {"value": True, "name": "x"}],
+    ),
+]
+GIVEN: dict[str, dict[str, Any]] = {
+    "project": {"uid": "p"},
+    "group": {"uid": "g"},
+    "trial": {"id": bytes(16), "hash": "h", "revision": 0},
+}
+
+
+@pytest.mark.parametrize("kind", GIVEN)
+def test_a_document_that_is_given_is_completed(kind: str) -> None:
+    checked = check_document(kind, GIVEN[kind])
+    assert checked.items() >= GIVEN[kind].items()
+    assert check_document(kind, checked | {"trials": [1], "created": "now"}) == checked
+
+
+@pytest.mark.parametrize(("kind", "field", "values"), FAULTY)
+def test_a_field_of_another_type_is_refused_by_its_name(kind: str, field: str, values: list[Any]) -> None:
+    for value in values:
+        with pytest.raises(BadArguments, match=f"field '{field}' of a {kind} must be"):
+            check_document(kind, GIVEN[kind] | {field: value})
+
+
+def test_a_field_that_nobody_knows_is_refused() -> None:
+    with pytest.raises(BadArguments, match="no field 'nmae'"):
+        check_document("trial", GIVEN["trial"] | {"nmae": "x"})

@@ -6,7 +6,7 @@ from track_protocol.model.rejected import Rejected, rejected_from_document, reje
 from track_server.testing.store_rejected import rejected
 
 
-def test_numbers_are_told_as_runs() -> None:
+def test_numbers_are_written_as_runs() -> None:
     assert runs_of([3, 4, 5, 9, 11, 12]) == ((3, 5), (9, 9), (11, 12))
     assert runs_of([]) == ()
 

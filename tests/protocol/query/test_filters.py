@@ -142,9 +142,7 @@ def test_other_names_of_projects_and_groups_are_metadata() -> None:
         ("a = '\ud800'", 1, "surrogate"),
     ],
 )
-def test_a_mistake_is_told_with_its_column_and_what_was_expected(
-    text: str, column: int, expected: str
-) -> None:
+def test_an_error_names_its_column_and_what_was_expected(text: str, column: int, expected: str) -> None:
     with pytest.raises(BadQuery) as caught:
         query_of(text)
     assert str(caught.value).startswith(f"column {column}: ")

@@ -121,7 +121,7 @@ def test_a_user_gets_in_with_a_password_a_person_chose() -> None:
     client.verify(exchange.conclude(client.final(exchange.challenge(verifier, MOCK_SECRET))))
 
 
-def test_a_stranger_and_a_wrong_password_are_refused_with_one_text() -> None:
+def test_an_unknown_user_and_a_wrong_password_are_refused_with_one_text() -> None:
     assert why_refused("ann", new_token()) == why_refused("nobody", TOKEN)
 
 
@@ -172,7 +172,7 @@ def test_a_login_relayed_through_another_certificate_is_refused() -> None:
         log_in(ClientExchange("ann", TOKEN, b"\x09" * 32), server())
 
 
-def test_a_wrong_binding_tells_nothing_of_whether_the_user_exists() -> None:
+def test_a_wrong_binding_does_not_reveal_whether_the_user_exists() -> None:
     texts = set()
     for name in ("ann", "nobody"):
         with pytest.raises(AuthenticationError) as refused:
@@ -192,33 +192,33 @@ def test_outside_tls_a_bound_login_is_refused() -> None:
         server(None).identify(ClientExchange("ann", TOKEN, BINDING).first())
 
 
-# --- strangers ---------------------------------------------------------------------------------
+# --- unknown users -----------------------------------------------------------------------------
 
 
-def test_a_stranger_gets_the_same_challenge_each_time() -> None:
+def test_an_unknown_user_gets_the_same_challenge_each_time() -> None:
     assert salt_and_iterations("nobody") == salt_and_iterations("nobody")
 
 
-def test_strangers_get_different_salts() -> None:
+def test_unknown_users_get_different_salts() -> None:
     assert salt_and_iterations("nobody")[0] != salt_and_iterations("somebody")[0]
 
 
-def test_the_challenge_of_a_stranger_depends_on_the_servers_secret() -> None:
+def test_the_challenge_of_an_unknown_user_depends_on_the_servers_secret() -> None:
     assert salt_and_iterations("nobody")[0] != salt_and_iterations("nobody", b"\x03" * 32)[0]
 
 
-def test_the_challenge_of_a_stranger_looks_like_that_of_a_user() -> None:
+def test_the_challenge_of_an_unknown_user_looks_like_that_of_a_user() -> None:
     salt, _ = salt_and_iterations("nobody")
     assert len(base64.b64decode(salt)) == len(VERIFIER.salt)
 
 
-def test_strangers_are_taken_to_have_tokens_mostly_and_passwords_sometimes() -> None:
+def test_unknown_users_are_taken_to_have_tokens_mostly_and_passwords_sometimes() -> None:
     counts = [salt_and_iterations(f"user{number}")[1] for number in range(300)]
     assert set(counts) == {str(TOKEN_ITERATIONS), str(PASSWORD_ITERATIONS)}
     assert 10 <= counts.count(str(PASSWORD_ITERATIONS)) <= 80
 
 
-def test_the_mock_is_derived_for_users_too_so_that_time_tells_nothing(
+def test_the_mock_is_derived_for_users_too_so_that_time_reveals_nothing(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     derived: list[str] = []

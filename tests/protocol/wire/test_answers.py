@@ -49,7 +49,7 @@ def test_a_call_may_fail_after_parts_of_its_answer() -> None:
 @pytest.mark.parametrize(
     "event", [ResultPart(1, Follows.NOTHING, b"\xc0"), ResultPart(1, Follows.PART, b"\xc0"), FAILED], ids=str
 )
-def test_an_answer_that_nobody_waits_for_is_refused(event: ResultPart | ErrorReceived) -> None:
+def test_an_answer_that_is_not_pending_is_refused(event: ResultPart | ErrorReceived) -> None:
     with pytest.raises(RemoteProtocolError, match="call 1, which is not pending"):
         waiting(2).take(event)
 

@@ -76,7 +76,16 @@ def batches(draw: st.DrawFn) -> Batch:
     call = st.builds(
         CallOp, st.integers(0, count - 1), st.just("add_trial_tags"), st.just({"tags": {"a": (1,)}})
     )
-    ops: list[Op] = draw(st.lists(points_ops(count) | call, max_size=4))
+    ops: list[Op] = []
+    taken: set[int] = set()
+    last_call = -1
+    for op in draw(st.lists(points_ops(count) | call, max_size=4)):
+        own = {at for at, *_ in rows_of(Batch(0, count, []), op)}
+        if own & taken or (isinstance(op, CallOp) and op.offset < last_call):
+            continue  # a record is of one operation, and calls ascend
+        last_call = op.offset if isinstance(op, CallOp) else last_call
+        taken |= own
+        ops.append(op)
     return Batch(draw(st.integers(1, 50)), count, ops)
 
 
@@ -201,7 +210,7 @@ def changed(fields: list[Any], place: int, value: object) -> list[Any]:
 
 
 def test_the_samples_below_are_taken_unchanged() -> None:
-    batch = batch_from_wire([1, 5, [POINTS, changed(POINTS, 5, offsets(0, 2, 4)), CALL]])
+    batch = batch_from_wire([1, 9, [POINTS, changed(POINTS, 5, offsets(0, 5, 7)), changed(CALL, 1, 8)]])
     assert [len(op) if isinstance(op, PointsOp) else op.method for op in batch.ops] == [
         3,
         3,
@@ -339,8 +348,24 @@ def test_an_operation_may_have_a_million_values() -> None:
     assert batch_from_wire([1, rows, [op]]).count == rows
 
 
+@pytest.mark.parametrize(
+    "ops",
+    [
+        [CALL, CALL],
+        [changed(CALL, 1, 3), CALL],
+        [POINTS, CALL],
+        [POINTS, changed(POINTS, 5, 4)],
+        [CALL, changed(POINTS, 5, offsets(0, 2, 4))],
+    ],
+)
+@pytest.mark.parametrize("count", [7, 2**20])
+def test_a_record_is_of_one_operation_and_calls_ascend(ops: list[Any], count: int) -> None:
+    with pytest.raises(RemoteProtocolError, match="each record is of one operation, and calls ascend"):
+        batch_from_wire([1, count, ops])
+
+
 def test_a_batch_of_many_records_and_few_rows_takes_no_memory() -> None:
-    raw = [1, 2**20, [changed(POINTS, 5, 2**20 - 3), changed(CALL, 1, 2**20 - 1)]]
+    raw = [1, 2**20, [changed(POINTS, 5, 2**20 - 3), changed(CALL, 1, 5)]]
     with allocation() as peak:
         batch_from_wire(raw)
         used = peak()

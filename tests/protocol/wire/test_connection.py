@@ -39,6 +39,7 @@ from track_protocol.wire.events import (
     ReadyReceived,
     ResultReceived,
     ServerHelloReceived,
+    Undecoded,
     VerifierNeeded,
 )
 from track_protocol.wire.frames import FRAME_LIMIT, GREETING_LIMIT, FrameKind, encode_frame
@@ -342,7 +343,7 @@ def test_a_protocol_version_that_was_not_offered_is_refused(version: int) -> Non
 
 
 @pytest.mark.parametrize("offered", [[], [2], [0, 7, -1]], ids=str)
-def test_a_client_that_offers_no_known_protocol_version_is_told_to_update(offered: list[int]) -> None:
+def test_a_client_that_offers_no_known_protocol_version_is_asked_to_update(offered: list[int]) -> None:
     server = Connection(Side.SERVER)
     server.receive_data(encode_frame(FrameKind.HELLO, [offered, "test", SESSION]))
     with pytest.raises(RemoteProtocolError, match="update the older side"):
@@ -664,7 +665,7 @@ def test_the_end_of_a_long_traceback_is_kept() -> None:
     assert event.trace.endswith("ValueError: the cause")
 
 
-def test_every_rejection_is_told_before_its_record_is_acknowledged() -> None:
+def test_every_rejection_is_reported_before_its_record_is_acknowledged() -> None:
     rejected = [Rejection(seq, "bad-value", "x" * 5000) for seq in range(1000, 0, -2)]
     ends = talk(State.OPEN)
     ends[Side.SERVER].send_ack(1001, rejected)
@@ -679,3 +680,44 @@ def test_every_rejection_is_told_before_its_record_is_acknowledged() -> None:
         assert {seq for seq in range(2, acked + 1, 2) if seq <= 1000} <= told
     assert acked == 1001
     assert told == {rejection.seq for rejection in rejected}
+
+
+# -- large frames ---------------------------------------------------------------------------------
+
+
+def many_items(count: int) -> bytes:
+    body = encode([int(FrameKind.CALL), 1, None, "fetch_trials", {"query": {"a": [{}] * count}}])
+    return len(body).to_bytes(4, "big") + body
+
+
+def test_a_frame_of_many_items_is_left_to_its_owner_to_decode() -> None:
+    ends = talk(State.OPEN)
+    server, client = ends[Side.SERVER], ends[Side.CLIENT]
+    client.send_ping(7)
+    [undecoded] = server.receive_data(many_items(10_000) + client.data_to_send())
+    assert isinstance(undecoded, Undecoded)
+    assert undecoded.charge > 10_000 * 64
+    assert server.receive_data(b"") == []  # nothing behind it is looked at
+    call, ping = server.receive_decoded(undecoded.decode())
+    assert isinstance(call, CallReceived)
+    assert call.arguments == {"query": {"a": [{}] * 10_000}}
+    assert ping == PingReceived(7)
+
+
+def test_a_frame_of_too_many_items_is_refused_before_it_is_decoded() -> None:
+    with pytest.raises(FrameTooLarge, match="items"):
+        talk(State.OPEN)[Side.SERVER].receive_data(many_items(500_000))
+
+
+def test_items_that_take_long_to_count_are_refused_where_they_are_decoded() -> None:
+    body = encode([int(FrameKind.CALL), 1, None, "fetch_trials", {"query": {"a": ["x"] * 400_000}}])
+    [undecoded] = talk(State.OPEN)[Side.SERVER].receive_data(len(body).to_bytes(4, "big") + body)
+    assert isinstance(undecoded, Undecoded)
+    with pytest.raises(FrameTooLarge, match="items"):
+        undecoded.decode()
+
+
+def test_a_frame_of_few_items_is_decoded_at_once() -> None:
+    [event] = talk(State.OPEN)[Side.SERVER].receive_data(many_items(1_000))
+    assert isinstance(event, CallReceived)
+    assert event.charge > 64_000

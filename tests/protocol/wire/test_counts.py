@@ -20,7 +20,7 @@ from track_protocol.wire.counts import Counts
     ],
     ids=str,
 )
-def test_points_are_points_and_other_log_calls_are_told_as_such(counts: Counts, text: str) -> None:
+def test_points_are_points_and_other_log_calls_are_counted_apart(counts: Counts, text: str) -> None:
     assert str(counts) == text
 
 

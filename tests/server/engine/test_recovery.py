@@ -179,4 +179,4 @@ def test_that_there_is_room_again_is_told_once(
         held.record_success()
     held.record_failure(FULL)
     assert [record.levelname for record in caplog.records] == ["ERROR", "WARNING", "ERROR"]
-    assert caplog.messages[1] == "sqlite:runs.db has room again, and is written again"
+    assert caplog.messages[1] == "sqlite:runs.db has room again and accepts writes"

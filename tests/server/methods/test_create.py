@@ -51,15 +51,16 @@ def test_a_new_trial_is_in_its_group_and_project(ann: Caller) -> None:
 @pytest.mark.parametrize(
     ("method", "kind", "document", "part"),
     [
-        ("new_project", "project", {"uid": 7}, "'uid' of a project must be str"),
+        ("new_project", "project", {"uid": 7}, "'uid' of a project must be a str"),
         ("new_project", "project", {}, "'uid' of a project"),
         ("new_project", "project", {"uid": "p", "nmae": "x"}, "no field 'nmae'"),
-        ("new_trial_group", "group", {"uid": "g", "metadata": []}, "'metadata' of a group must be dict"),
+        ("new_trial_group", "group", {"uid": "g", "metadata": []}, "'metadata' of a group must be a dict"),
         ("new_trial", "trial", {"id": b"short", "hash": "h", "revision": 0}, "16 bytes"),
         ("new_trial", "trial", {"id": b"\0" * 16, "hash": "h", "revision": "0"}, "'revision'"),
         ("new_trial", "trial", {"id": b"\0" * 16, "hash": "h", "revision": True}, "'revision'"),
         ("new_trial", "trial", {"id": b"\0" * 16, "hash": "h", "revision": -1}, "revision"),
         ("new_trial", "trial", {"id": b"\0" * 16, "hash": "h", "revision": 0, "status": {}}, "'status'"),
+        ("new_trial", "trial", {"id": b"\0" * 16, "hash": "h", "revision": 0, "errors": [1]}, "'errors'"),
     ],
 )
 def test_a_document_that_is_none_is_refused_by_the_name_of_its_fault(
@@ -109,3 +110,10 @@ def test_a_record_cannot_create_in_what_does_not_exist(ann: Caller) -> None:
     trial = {"id": b"1" * 16, "hash": "h", "revision": 0, "project_id": "nothing"}
     assert ann.rejection("create_trial", trial=trial).code == ItemNotFound.code
     assert ann.read("get_trial", trial={"hash": "h"}) == []
+
+
+def test_a_logged_trial_with_a_faulty_field_is_set_aside_and_lists_go_on(ann: Caller) -> None:
+    ann.new_trial("good")
+    trial = {"id": b"\1" * 16, "hash": "bad", "revision": 0, "errors": [1]}
+    assert "'errors' of a trial must be a list of str" in ann.rejection("create_trial", trial=trial).message
+    assert [each["hash"] for each in ann.read("fetch_trials", query={})] == ["good"]

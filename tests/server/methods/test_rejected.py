@@ -12,7 +12,7 @@ import pytest
 
 from engine_calls import Caller, points
 from track_protocol.errors import BadArguments, ItemNotFound, UnknownMethod
-from track_protocol.model.rejected import KEPT_BYTES, POINTS, Rejected, rejected_from_document
+from track_protocol.model.rejected import MAX_CONTENT_BYTES, POINTS, Rejected, rejected_from_document
 from track_protocol.wire.batch import CallOp
 from track_protocol.wire.codec import decode, encode
 from track_server.engine.engine import Engine
@@ -68,7 +68,7 @@ def test_scattered_records_keep_their_numbers(caller: Caller) -> None:
 def test_of_a_long_record_the_head_is_kept(caller: Caller) -> None:
     caller.log(points(STRANGER, loss=[0.5] * 20_000))
     (record,) = kept(caller)
-    assert (len(record.content), record.whole, record.points) == (KEPT_BYTES, False, 20_000)
+    assert (len(record.content), record.whole, record.points) == (MAX_CONTENT_BYTES, False, 20_000)
     assert record.size > 320_000
 
 

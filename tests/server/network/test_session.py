@@ -6,8 +6,10 @@ import gc
 import select
 import socket
 import ssl
+import time
 import uuid
 import weakref
+from contextlib import ExitStack
 from functools import partial
 
 import pytest
@@ -39,6 +41,7 @@ from track_protocol.wire.frames import FRAME_LIMIT, GREETING_LIMIT, FrameKind, e
 from track_protocol.wire.roles import Role
 from track_server.app import Settings
 from track_server.network.session import Session
+from track_server.storage.contract import SessionState
 from waiting import wait_until
 
 SID = b"\x07" * 16
@@ -426,3 +429,79 @@ def test_reads_that_a_gone_peer_has_waited_for_count_no_more(served: Served) -> 
             cid.link.close()
             wait_until(lambda: not server._sessions, "the end of the connection")
     wait_until(lambda: server.bytes_in_flight == 0, "that nothing is under way")
+
+
+def test_a_session_that_says_goodbye_shrinks_and_keeps_its_number(served: Served) -> None:
+    uri, session = served.join("ann"), uuid.uuid4().bytes
+    with joined(uri, session) as ann:
+        ann.new_trial(parameters={"text": "x" * 60_000})
+    assert served.server is not None
+    store = served.server.engine.store
+
+    def state() -> SessionState:
+        with store.snapshot() as view:
+            found = view.session(session)
+        assert found is not None
+        return found
+
+    wait_until(lambda: state().last_reply is None, "the goodbye")
+    assert (state().user, state().last_seq) == ("ann", 1)
+    with joined(uri, session) as ann:
+        assert ann.seq == 1
+
+
+@pytest.mark.parametrize("per_user", [1, 2])
+def test_a_user_may_not_take_all_connections(settings: Settings, per_user: int) -> None:
+    with serving(limited(settings, connections_per_user=per_user)) as served:
+        uri = served.join("ann")
+        with ExitStack() as stack:
+            for _ in range(per_user):
+                stack.enter_context(joined(uri))
+            with pytest.raises(TooBusy, match="limit for one user"):
+                Joined(uri)
+            with joined(served.join("bob")) as bob:
+                assert bob.new_trial()
+        wait_until(lambda: able_to_join(uri), "a place for ann")
+
+
+def able_to_join(uri: str) -> bool:
+    try:
+        with joined(uri):
+            return True
+    except TooBusy:
+        return False
+
+
+def test_a_peer_that_reads_slowly_is_not_dropped(settings: Settings) -> None:
+    with serving(limited(settings, stalled_seconds=1.5, silence_seconds=1.0)) as served:
+        with joined(served.join("ann")) as ann:
+            for _ in range(10):
+                ann.new_trial(parameters={str(number): "x" * 60_000 for number in range(15)})
+        with peer(served) as slow:
+            slow.log_in(served.join("bob", Role.READER))
+            slow.socket.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 65_536)
+            slow.protocol.send_call(1, None, "fetch_trials", {"query": {}})
+            slow.flush()
+            received = 0
+            for _ in range(40):  # twice as long as one who reads nothing may stay, and pings wait behind
+                time.sleep(0.1)
+                received += len(slow.socket.recv(65_536))
+            assert received > 500_000
+
+
+def test_a_frame_that_is_begun_and_not_finished_ends_the_connection(settings: Settings) -> None:
+    with serving(limited(settings, stalled_seconds=0.5)) as served, peer(served) as half:
+        half.log_in(served.join("ann"))
+        half.socket.sendall((1000).to_bytes(4, "big") + b"x" * 10)
+        assert half.ended()
+
+
+def test_a_frame_that_comes_slowly_is_taken(settings: Settings) -> None:
+    with serving(limited(settings, stalled_seconds=1.0)) as served, peer(served) as slow:
+        slow.log_in(served.join("ann", Role.READER))
+        slow.protocol.send_call(1, None, "fetch_trials", {"query": {"name": "x" * 30_000}})
+        data = slow.protocol.data_to_send()
+        for start in range(0, len(data), 2_000):
+            slow.socket.sendall(data[start : start + 2_000])
+            time.sleep(0.2)
+        assert slow.expect(ResultReceived).value == []

@@ -10,7 +10,7 @@ from typing import Any, Final
 import apsw
 
 from track_protocol.errors import StoreError, TooBusy
-from track_protocol.model.rejected import FIRST_KEPT, MOST_KEPT, Rejected
+from track_protocol.model.rejected import FIRST_REJECTED, MAX_REJECTED, Rejected
 from track_protocol.model.stat import Summary
 from track_protocol.query.parse import Query
 from track_protocol.wire.batch import METRIC
@@ -303,7 +303,7 @@ class SqliteTransaction(SqliteView):
         if changes.rejected:
             many(_PUT_REJECTED, [_rejected_row(record) for record in changes.rejected])
             sids = {record.session for record in changes.rejected}
-            many(_THIN_REJECTED, [(sid, MOST_KEPT, FIRST_KEPT) for sid in sids])
+            many(_THIN_REJECTED, [(sid, MAX_REJECTED, FIRST_REJECTED) for sid in sids])
         many(_PUT_SESSION, [_session_row(state) for state in changes.sessions.values()])
 
     def _write_series(self, changes: Changes) -> None:

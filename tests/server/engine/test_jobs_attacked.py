@@ -1,0 +1,179 @@
+"""Records that fail and records of very many series: each is stored as a whole or not at all."""
+
+from __future__ import annotations
+
+import queue
+import time
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from engine_calls import Caller, points, writer_held
+from faulty_store import FaultyStore
+from track_protocol.errors import InternalError, ItemNotFound, UnknownMethod
+from track_protocol.wire.batch import METRIC, SUPERSEDED, Batch, CallOp, Op, PointsOp
+from track_protocol.wire.columns import pack
+from track_protocol.wire.link import Acked
+from track_server.engine.engine import Engine
+from track_server.engine.jobs import UNFINISHED, BatchJob
+from track_server.engine.slices import MAX_SERIES
+from track_server.methods.dispatch import LOGS
+from track_server.storage.contract import Changes, Lease, Points
+from track_server.storage.ephemeral import EphemeralStore
+from track_server.storage.sqlite.store import open_store as open_sqlite
+from track_server.storage.unit_of_work import UnitOfWork, begin
+
+
+@pytest.fixture
+def engine() -> Iterator[Engine]:
+    engine = Engine(EphemeralStore())
+    yield engine
+    engine.close()
+
+
+@pytest.fixture
+def caller(engine: Engine) -> Caller:
+    return Caller(engine)
+
+
+# -- records that fail -----------------------------------------------------------------------------
+
+
+class _Partial(FaultyStore):
+    """A store with a fault: a rewind to step 13 fails behind its last change."""
+
+    def before_flush(self, changes: Changes) -> None:
+        for document in changes.trials.values():
+            rewinds = document.get("metadata", {}).get("rewinds", [])
+            if any(each["step"] == 13 for each in rewinds):
+                raise RuntimeError("a fault of the server")
+
+
+FAULTY = 1_000
+
+
+def _faulty_batch(first: int, trial: bytes, faulty: int) -> Batch:
+    """Records that fail, each behind a good one: for what they are, or behind a change."""
+    ops: list[Op] = []
+    for number in range(faulty):
+        ops.append(points(trial, 2 * number, [number], loss=[float(number)]))
+        kinds = (
+            CallOp(2 * number + 1, "no_such_call", {}),
+            CallOp(2 * number + 1, "rewind_trial", {"trial": trial, "step": 13, "time": 1.0}),
+            CallOp(2 * number + 1, "add_trial_tags", {"trial": "nobody_0", "tags": {}}),
+        )
+        ops.append(kinds[number % len(kinds)])
+    return Batch(first, 2 * faulty, ops)
+
+
+def test_a_thousand_faulty_records_are_quarantined_one_by_one_and_the_good_ones_land() -> None:
+    engine = Engine(_Partial())
+    caller = Caller(engine)
+    trial = caller.new_trial()["id"]
+    outcome = caller.batch(_faulty_batch(2, trial, FAULTY))
+    assert outcome.last_seq == 2 * FAULTY + 1
+    assert [each.seq for each in outcome.rejected] == list(range(3, 2 * FAULTY + 2, 2))
+    codes = [UnknownMethod.code, InternalError.code, ItemNotFound.code]
+    assert [each.code for each in outcome.rejected] == [codes[number % 3] for number in range(FAULTY)]
+    assert caller.values(trial, limit=2 * FAULTY) == [float(number) for number in range(FAULTY)]
+    assert "rewinds" not in caller.trial(trial)["metadata"]
+    with engine.store.snapshot() as view:
+        assert view.points(trial, SUPERSEDED, "loss", 0, 1) is None
+    engine.close()
+
+
+def test_faulty_records_cost_linear_time() -> None:
+    def seconds(faulty: int) -> float:
+        engine = Engine(_Partial())
+        caller = Caller(engine)
+        trial = caller.new_trial()["id"]
+        begun = time.perf_counter()
+        assert len(caller.batch(_faulty_batch(2, trial, faulty)).rejected) == faulty
+        engine.close()
+        return time.perf_counter() - begun
+
+    seconds(50)
+    assert seconds(1_200) < 5 * 8 * seconds(150)
+
+
+def test_a_record_that_fails_behind_a_change_leaves_nothing_of_it(
+    engine: Engine, caller: Caller, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    trial = caller.new_trial()["id"]
+    before = caller.trial(trial)
+
+    def tag_and_fail(tx: UnitOfWork, by: bytes, trial: bytes, **arguments: Any) -> None:
+        tx.update_trial(trial, {"tags": {"half": "done"}})
+        tx.append_points(trial, METRIC, "half", None, Points(pack([1]), pack([1.0]), pack([1.0])))
+        tx.put_lease(Lease(trial, by))
+        assert tx.trial(trial) is not None  # which flushes all of it
+        raise ZeroDivisionError("a fault put in")
+
+    monkeypatch.setitem(LOGS, "log_trial_start", tag_and_fail)
+    outcome = caller.log(
+        CallOp(0, "add_trial_tags", {"trial": trial, "tags": {"whole": 1}}),
+        CallOp(1, "log_trial_start", {"trial": trial, "time": 1.0}),
+        points(trial, 2, loss=[1.0]),
+    )
+    assert [(each.seq, each.code) for each in outcome.rejected] == [(3, InternalError.code)]
+    after = caller.trial(trial)
+    assert (after["tags"], list(after["metrics"])) == ({"whole": 1}, ["loss"])
+    assert after["status"] == before["status"]
+    with engine.store.snapshot() as view:
+        assert view.leases(trial) == []
+
+
+# -- records of very many series --------------------------------------------------------------------
+
+
+def _wide(trial: bytes, width: int, offset: int = 0) -> PointsOp:
+    return points(trial, offset, [offset], **{f"m{number}": [float(offset)] for number in range(width)})
+
+
+def test_a_record_of_very_many_series_is_stored_bit_by_bit_and_others_have_their_turn(
+    engine: Engine, caller: Caller, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("track_server.engine.jobs._SLICE_S", -1.0)
+    trial, other = caller.new_trial()["id"], Caller(engine)
+    width = 3 * MAX_SERIES
+    told: queue.SimpleQueue[Any] = queue.SimpleQueue()
+    with writer_held(engine):
+        rows = Batch(2, 2, [_wide(trial, width), _wide(trial, width, 1)])
+        engine.submit_batch(caller.writer, rows, told.put)
+        engine.submit_batch(other.writer, Batch(1, 1, [points(trial, loss=[1.0])]), told.put)
+    assert [told.get(timeout=30) for _ in range(2)] == [Acked(1), Acked(3)]
+    metrics = caller.trial(trial)["metrics"]
+    assert [metrics[f"m{number}"]["count"] for number in range(width)] == [2] * width
+
+
+def test_a_record_that_was_stored_in_part_is_continued_when_it_comes_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("track_server.engine.jobs._SLICE_S", -1.0)
+    store = open_sqlite(tmp_path / "runs.db", exclusive=False)
+    width = 2 * MAX_SERIES + 7
+    engine = Engine(store)
+    caller = Caller(engine)
+    trial = caller.new_trial()["id"]
+    batch = Batch(2, 1, [_wide(trial, width)])
+    job = BatchJob(caller.writer, batch, lambda outcome: None)
+    other = open_sqlite(tmp_path / "runs.db", exclusive=False)
+    tx = begin(other)
+    assert job.run(tx) is UNFINISHED  # and then the process is killed
+    tx.commit()
+    assert caller.trial(trial)["metrics"].keys() == {f"m{number}" for number in range(MAX_SERIES)}
+    assert caller.batch(batch) == Acked(2)
+    assert [each["count"] for each in caller.trial(trial)["metrics"].values()] == [1] * width
+    other.close()
+    engine.close()
+
+
+def test_a_row_of_very_many_series_is_rejected_as_a_whole(caller: Caller) -> None:
+    trial = caller.new_trial()["id"]
+    wide = _wide(trial, 2 * MAX_SERIES)
+    outcome = caller.log(replace(wide, names=[*wide.names[:-1], ""]), points(trial, 1, loss=[1.0]))
+    assert [each.seq for each in outcome.rejected] == [2]
+    assert list(caller.trial(trial)["metrics"]) == ["loss"]
