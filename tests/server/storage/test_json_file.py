@@ -316,7 +316,7 @@ def test_sessions_stay_as_they_are_whatever_an_edited_document_says(path: Path) 
 def test_a_document_alone_knows_its_sessions(path: Path) -> None:
     state = SessionState(SID, "ann", 1, 97, (97, b"answer"), 3)
     store = make(path)
-    tx = begun(store)
+    tx = begin(store)
     tx.put_session(state)
     tx.commit()
     store.close()
