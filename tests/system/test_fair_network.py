@@ -162,8 +162,8 @@ def test_answers_that_nobody_reads_take_little_memory(server: ServerProcess) -> 
 
 def test_half_frames_take_little_memory(server: ServerProcess) -> None:
     with joined(server.served.join("ann")) as ann:
-        before = resident(server)
         with many(server.served, server.served.join("bob"), 100) as peers:
+            before = resident(server)  # what a connection itself takes is another figure
             for each in peers:
                 each.socket.settimeout(0.2)
                 try:
