@@ -39,8 +39,8 @@ class KilledServer:
         return self._process.served
 
     def join(self, name: str) -> str:
-        """Add a writer and give the URI to join with."""
-        return self.served.join(name, Role.WRITER)
+        """Add a writer and give the URI to join with; its calls wait for a server that starts slowly."""
+        return self.served.join(name, Role.WRITER, timeout="60")
 
     @property
     def kills(self) -> int:

@@ -6,7 +6,7 @@ Negative controls, each of which makes a test here fail:
 * `Journal.append` without its ``self._cut(offset)``: half a frame stays in the journal.
 * `copied_before_migration` behind the migration: an old store is changed though no copy of it was made.
 * `Engine.submit_attach` without its look at `StoreFull`: who comes while the disk is full cannot read.
-* `Sender._refused` with ``self._backlog.clear()`` for ``raise error``: points are lost.
+* `Delivery._refuse` with ``self._backlog.clear()`` for ``raise error``: points are lost.
 """
 
 from __future__ import annotations

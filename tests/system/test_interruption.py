@@ -116,7 +116,7 @@ def test_a_signal_waits_for_an_unreachable_server_no_longer_than_the_bound(
 def test_an_interrupted_program_does_not_wait_at_its_end_for_a_server_that_is_stuck(
     server: ServerProcess, tmp_path: Path
 ) -> None:
-    # Fails when `Outbox.leave` gives a server 30 s in a process that was asked to end.
+    # Fails when `Outbox.on_exit` gives a server 30 s in a process that was asked to end.
     stage = Stage(tmp_path, server.served.join("ann"))
     with stage.script(LOG_AND_REST, TRACK_SPOOL=str(tmp_path / "spool")) as process:
         server.process.send_signal(signal.SIGSTOP)

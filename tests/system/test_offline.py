@@ -4,7 +4,7 @@ Negative controls, each of which makes a test here fail:
 
 * `PendingCreates.create` without its ``except _AWAY``: a training that is alone does not start.
 * `Outbox.after_fork_in_child` without what it inherits: a child's points have no trial.
-* `Sender._send` without its look at ``abandoned``: a claim that failed is made after all.
+* `Delivery._offer` without its look at ``abandoned``: a claim that failed is made after all.
 """
 
 from __future__ import annotations
@@ -265,7 +265,7 @@ def test_a_server_that_is_slow_to_answer_is_not_called_unreachable(
         server.process.process.send_signal(signal.SIGCONT)
     client.close()
     assert caplog.text.count("slow to answer; still waiting") == 1
-    for alarm in ("cannot be reached", "no server answers", "start the server", "no revision before"):
+    for alarm in ("cannot be reached", "no server answers", "start the server", "gets its revision"):
         assert alarm not in caplog.text
     with TrackClient(server.uri) as reader:
         assert [trial.name for trial in reader.protocol.fetch_trials({})] == ["t"]
@@ -276,7 +276,7 @@ def test_a_server_that_refuses_connections_is_called_unreachable(
 ) -> None:
     client = created(server)
     assert caplog.text.count("no server answers at") == 1
-    assert "has no revision before that" in caplog.text
+    assert "gets its revision when it is stored" in caplog.text
     assert "slow to answer" not in caplog.text
     server.start()
     client.close()

@@ -64,7 +64,7 @@ class LocalDurability:
         # In this order: what leaves the records is first packed, and then numbered.
         return disk is not None and not self._records and not self._sender.packing and disk.fully_synced
 
-    def keep(self, enqueue: Callable[[Future], None]) -> None:
+    def sync(self, enqueue: Callable[[Future], None]) -> None:
         """Wait until everything logged is on disk, but not again for a disk that did not answer in time.
 
         Args:
@@ -89,7 +89,7 @@ class LocalDurability:
         # Nobody waits for one that is unreachable: a loop of short trials would at the end of each of them.
         return 0.0 if self._sender.connector.is_unreachable else min(limit, _SLOW_STORE_S)
 
-    def tell_what_is_left(self, error: TrackError | str, waiting: int, *, meant: bool) -> None:
+    def report_unsent(self, error: TrackError | str, waiting: int, *, meant: bool) -> None:
         """The process ends: tell in one line what the store does not have.
 
         Args:

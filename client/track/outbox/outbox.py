@@ -82,7 +82,7 @@ class Outbox:
         self.connect_timeout = connect_timeout
         self._limits = limits or Limits()
         self._queue = RecordQueue(self._limits, name, self._wake, lambda: self._sender.progress)
-        self._writers = PointWriters(self._queue, self._keep if self._keeps_at_once else None)
+        self._writers = PointWriters(self._queue, self._sync if self._syncs_at_once else None)
         self.unconfirmed: dict[bytes | str, Creation] = {}
         self._begin()
         register(self)
@@ -107,7 +107,7 @@ class Outbox:
             backlog=backlog,
             disk=self._disk_of(backlog),
         )
-        self._thread = SenderThread(self._sender, self._put_inherited_first)
+        self._thread = SenderThread(self._sender, self._send_inherited_first)
         self._timeouts = TimeoutPolicy(self._sender, self._name, self.connect_timeout)
         self._local = LocalDurability(self._sender, self._queue.records, self._name, self.drops)
 
@@ -156,12 +156,12 @@ class Outbox:
             self.drops.drop(1, str(error), trial if isinstance(trial, bytes | str) else None)
             return False
         had_room = self._queue.append_sized((CALL, method, time.time(), arguments, nbytes))
-        if self._keeps_at_once:
-            self._keep()
+        if self._syncs_at_once:
+            self._sync()
         return had_room
 
     @property
-    def _keeps_at_once(self) -> bool:
+    def _syncs_at_once(self) -> bool:
         return self._spool is not None and self._spool.sync.value == "always"
 
     def create(self, key: bytes | str, method: str, arguments: dict[str, Any]) -> None:
@@ -209,7 +209,7 @@ class Outbox:
             if has_exited() and not self._is_exiting:
                 self._stop()
 
-    def _put_inherited_first(self) -> None:
+    def _send_inherited_first(self) -> None:
         inherited, self._inherited = self._inherited, []
         self._queue.put_first(
             (CALL, method, time.time(), given, 64 + estimate_size(given)) for method, given in inherited
@@ -287,8 +287,8 @@ class Outbox:
         """Where on disk there is a copy of what waits; None while there is none."""
         return self._local.folder
 
-    def _keep(self) -> None:
-        self._local.keep(self._enqueue)
+    def _sync(self) -> None:
+        self._local.sync(self._enqueue)
 
     # -- durability ------------------------------------------------------------------------------
 
@@ -393,10 +393,10 @@ class Outbox:
             self._flush(timeout, shortened)
         except TrackError as error:
             self._stop()
-            self._local.tell_what_is_left(error, self.waiting, meant=self._keeps_only)
+            self._local.report_unsent(error, self.waiting, meant=self._keeps_only)
         except KeyboardInterrupt:
             self._stop()
-            self._local.tell_what_is_left("interrupted", self.waiting, meant=self._keeps_only)
+            self._local.report_unsent("interrupted", self.waiting, meant=self._keeps_only)
             raise
         else:
             self._has_unsent = False

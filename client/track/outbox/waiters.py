@@ -1,7 +1,7 @@
 """Those who wait, each behind the record that was numbered last when it came.
 
 A read waits until that record was sent, since the store keeps the order; a flush until it is durable
-there; a keep until it is durable here.
+there; a sync until it is durable here.
 """
 
 from __future__ import annotations
@@ -29,10 +29,10 @@ class Waiters:
         self._reads: dict[int, tuple[Call, int]] = {}
         self._sent: set[int] = set()
         self._flushes: list[tuple[FlushFuture, int]] = []
-        self._keeps: list[tuple[SyncFuture, int]] = []
+        self._syncs: list[tuple[SyncFuture, int]] = []
 
     def __bool__(self) -> bool:
-        return bool(self._reads or self._flushes or self._keeps)
+        return bool(self._reads or self._flushes or self._syncs)
 
     def add(self, future: Call | FlushFuture | SyncFuture) -> None:
         """Somebody waits behind everything that is numbered now."""
@@ -40,7 +40,7 @@ class Waiters:
         if isinstance(future, Call):
             self._reads[self.new_call_id()] = (future, after)
         elif isinstance(future, SyncFuture):
-            self._keeps.append((future, after))
+            self._syncs.append((future, after))
         else:
             self._flushes.append((future, after))
             self.resolve_flushes()
@@ -97,14 +97,14 @@ class Waiters:
             synced: the last record that is durable there.
             problem: why it cannot be written.
         """
-        waiting, self._keeps = self._keeps, []
+        waiting, self._syncs = self._syncs, []
         for future, after in waiting:
             if problem is not None:
                 future.fail(problem)
             elif after <= max(synced, self._backlog.acked):
                 future.resolve()
             else:
-                self._keeps.append((future, after))
+                self._syncs.append((future, after))
 
     # -- when the records change -----------------------------------------------------------------
 
@@ -113,7 +113,7 @@ class Waiters:
         last = self._backlog.next_seq - 1
         self._reads = {call_id: (call, last) for call_id, (call, _) in self._reads.items()}
         self._flushes = [(future, last) for future, _ in self._flushes]
-        self._keeps = [(future, last) for future, _ in self._keeps]
+        self._syncs = [(future, last) for future, _ in self._syncs]
 
     def drop_flushes(self) -> list[Future]:
         """What they wait for is not going to be durable: those who have to be told."""

@@ -30,12 +30,12 @@ class PointWriters:
 
     Args:
         queue: where they leave their records.
-        keep: called behind each log call, to wait until it is on disk; None where it need not be.
+        sync: called behind each log call, to wait until it is on disk; None where it need not be.
     """
 
-    def __init__(self, queue: RecordQueue, keep: Callable[[], None] | None) -> None:
+    def __init__(self, queue: RecordQueue, sync: Callable[[], None] | None) -> None:
         self._queue = queue
-        self._keep = keep
+        self._sync = sync
         self._made = lru_cache(_MAX_WRITERS)(self._make_writer)
 
     def writer(self, trial: bytes, kind: str, aggregator: list[Any] | None) -> Write:
@@ -60,8 +60,8 @@ class PointWriters:
         shapes: dict[tuple[str, ...], Shape] = {}
         for step, at, value in points:
             self._log_carefully(shapes, trial, kind, None, step, {name: value}, at)
-        if self._keep is not None:
-            self._keep()
+        if self._sync is not None:
+            self._sync()
 
     def _make_writer(self, trial: bytes, kind: str, aggregator: tuple[Any, ...] | None) -> Write:
         shapes: dict[tuple[str, ...], Shape] = {}
@@ -89,7 +89,7 @@ class PointWriters:
             if len(records) >= gate.watermark:
                 on_watermark()
 
-        return write if self._keep is None else _durable(write, self._keep)
+        return write if self._sync is None else _durable(write, self._sync)
 
     def _log_carefully(
         self,
@@ -143,11 +143,11 @@ class PointWriters:
             self._queue.drops.drop(1, reason, shape.trial)
 
 
-def _durable(write: Write, keep: Callable[[], None]) -> Write:
+def _durable(write: Write, sync: Callable[[], None]) -> Write:
     """The same, but it returns when what it logged is on disk."""
 
     def write_durably(step: Any, values: Mapping[str, Any]) -> None:
         write(step, values)
-        keep()
+        sync()
 
     return write_durably

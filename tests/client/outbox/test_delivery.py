@@ -289,7 +289,7 @@ def test_a_session_that_is_written_anew_takes_no_more_memory_than_it_had(
     for part in range(20):
         for value in range(500):
             outbox.writer(TRIAL)(None, {"loss": float(part * 500 + value)})
-        outbox._keep()
+        outbox._sync()
     monkeypatch.setattr(Backlog, "add", watched)
     store.sessions[outbox._sender.session] = 1_000_000
     store.away = False

@@ -232,7 +232,7 @@ def test_a_folder_that_is_deleted_while_it_is_in_use_is_made_again(
 def test_what_was_only_in_a_deleted_folder_is_told_as_lost_and_the_rest_is_stored(
     store: MemoryStore, make_outbox: MakeOutbox, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    # Fails when `Backlog.displace` leaves items that are neither in memory nor on disk.
+    # Fails when `Backlog.unmark` leaves items that are neither in memory nor on disk.
     monkeypatch.setattr(disk_module, "_MAX_MEMORY_BYTES", 0)
     store.away = True
     outbox = make_outbox(SpoolSync.ALWAYS)

@@ -64,7 +64,7 @@ def test_the_end_of_the_process_tells_of_other_log_calls_as_such(
 def test_a_log_call_that_must_be_on_disk_is_when_it_returns(
     store: MemoryStore, make_outbox: MakeOutbox, tmp_path: Path
 ) -> None:
-    # Fails when `Outbox._make_writer` returns the bare writer, or `Outbox.log` does not wait.
+    # Fails when `PointWriters._make_writer` returns the bare writer, or `Outbox.log` does not wait.
     store.away = True
     outbox = make_outbox(SpoolSync.ALWAYS)
     write = outbox.writer(TRIAL)
@@ -106,7 +106,7 @@ def test_a_disk_that_does_not_answer_holds_training_up_once_and_no_longer_than_t
 def test_nobody_waits_each_time_for_a_store_that_is_away_while_all_is_on_disk(
     store: MemoryStore, make_outbox: MakeOutbox
 ) -> None:
-    # Fails when `Keeping.shortened` gives such a store a second each time.
+    # Fails when `LocalDurability.shortened` gives such a store a second each time.
     store.away = True
     outbox = make_outbox()
     trials = threading.Thread(target=_save_often, args=(outbox, 40), daemon=True)
@@ -139,7 +139,7 @@ def test_nobody_says_that_something_is_kept_in_a_folder_that_was_deleted(
 def test_what_is_on_disk_is_secure_though_the_token_was_revoked(
     store: MemoryStore, make_outbox: MakeOutbox, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    # Fails when `Sender._accept` refuses to flush before it has written down what came before.
+    # Fails when `Delivery._awaited` refuses to flush before it has written down what came before.
     store.open_error = AuthenticationError("the token was revoked: ask for another one")
     outbox = make_outbox()
     write, put = outbox.writer(TRIAL), DiskQueue.write
@@ -184,7 +184,7 @@ def test_nobody_has_to_wait_long_or_be_troubled_for_what_is_safe_on_disk(
 def test_the_end_of_the_process_does_not_wait_again_for_a_store_that_was_away_all_the_time(
     store: MemoryStore, make_outbox: MakeOutbox, caplog: pytest.LogCaptureFixture
 ) -> None:
-    # Fails, after its time limit, when `Outbox.leave` does not shorten the wait.
+    # Fails, after its time limit, when `Outbox.on_exit` does not shorten the wait.
     store.away = True
     outbox = make_outbox(connect_timeout=3600.0)
     outbox.writer(TRIAL)(None, {"loss": 1.0})
@@ -221,7 +221,7 @@ def test_what_is_just_being_packed_does_not_count_as_kept(
     write(1, {"loss": 1.0})
     begun.acquire()
     wait_until(lambda: outbox.folder and spooled_values(tmp_path / "spool") == [1.0], "the first row on disk")
-    # The sender takes this row and the request behind it at once.
+    # The sender takes this record and the request behind it at once.
     write(2, {"loss": 2.0})
     securing = threading.Thread(target=persist)
     securing.start()

@@ -105,7 +105,7 @@ def test_no_more_than_the_window_is_in_flight(store: MemoryStore) -> None:
 
 
 def test_a_trial_is_told_what_it_lost(store: MemoryStore, outbox: Outbox) -> None:
-    # Fails when `Sender._report_losses` does nothing.
+    # Fails when `Delivery._ticked` does nothing.
     write = outbox.writer(TRIAL)
     for step in range(3):
         write(step, {"loss": float(step), "bad": object()})

@@ -1,4 +1,4 @@
-"""The rows that wait: bounds, and what a log call does that finds no room."""
+"""The records that wait: bounds, and what a log call does that finds no room."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import pytest
 
 from memory_link import MemoryStore
 from track.outbox import Outbox
-from track.outbox import queue as rowqueue
+from track.outbox import queue as queue_module
 from track.outbox.queue import Limits
 from track.outbox.writers import PointWriters
 
@@ -19,7 +19,7 @@ TRIAL = b"t" * 16
 def test_a_full_outbox_waits_once_and_then_drops_at_once(
     store: MemoryStore, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(rowqueue, "_ROOM_TIMEOUT_S", 0.2)
+    monkeypatch.setattr(queue_module, "_ROOM_TIMEOUT_S", 0.2)
     store.away = True
     outbox = Outbox(store.link, limits=Limits(records=1_000, backlog_bytes=0))
     write = outbox.writer(TRIAL)
@@ -32,7 +32,7 @@ def test_a_full_outbox_waits_once_and_then_drops_at_once(
 
     threading.Thread(target=train).start()
     assert finished.wait(10.0), "each call waited anew"
-    # The row that filled the outbox waited in vain like those behind it.
+    # The record that filled the outbox waited in vain like those behind it.
     assert outbox.dropped == 1_001
     store.away = False
     outbox._sender.delivery.limits = Limits()
@@ -45,7 +45,7 @@ def test_a_full_outbox_waits_once_and_then_drops_at_once(
 def test_a_call_that_found_no_room_is_told_so_and_none_before_it_is_dropped(
     store: MemoryStore, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(rowqueue, "_ROOM_TIMEOUT_S", 0.01)
+    monkeypatch.setattr(queue_module, "_ROOM_TIMEOUT_S", 0.01)
     store.away = True
     outbox = Outbox(store.link, limits=Limits(record_bytes=200_000, backlog_bytes=0))
     part = {"digest": "0" * 64, "size": 300_000, "data": b"x" * 60_000}
@@ -61,8 +61,8 @@ def test_a_call_that_found_no_room_is_told_so_and_none_before_it_is_dropped(
 def test_what_waits_for_a_sender_that_does_not_keep_up_takes_little_memory(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(rowqueue, "_ROOM_TIMEOUT_S", 0.01)
-    queue = rowqueue.RecordQueue(Limits(), "a store", wake=lambda: True, progress=lambda: 0)
+    monkeypatch.setattr(queue_module, "_ROOM_TIMEOUT_S", 0.01)
+    queue = queue_module.RecordQueue(Limits(), "a store", wake=lambda: True, progress=lambda: 0)
     write = PointWriters(queue, None).writer(TRIAL, "metric", None)
     tracemalloc.start()
     try:
@@ -86,24 +86,26 @@ def test_nobody_waits_twice_for_a_sender_that_is_held_up() -> None:
         woken.append(1)
         return True
 
-    queue = rowqueue.RecordQueue(limits, "a store", wake, progress=lambda: 0)
+    queue = queue_module.RecordQueue(limits, "a store", wake, progress=lambda: 0)
     write = PointWriters(queue, None).writer(TRIAL, "metric", None)
     for step in range(1_000):
         write(step, {"loss": 0.1})
-    # At the first row and at the bound; whoever waited at each row behind it would wake the sender there.
+    # At the first row and at the bound; whoever waited at each record behind it would wake the sender there.
     assert len(woken) == 2
     assert queue.drops.dropped == 0
 
 
-def test_a_loop_that_logs_faster_than_rows_are_taken_waits_for_that(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(rowqueue, "_STALL_TIMEOUT_S", 60.0)
+def test_a_loop_that_logs_faster_than_records_are_taken_waits_for_that(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(queue_module, "_STALL_TIMEOUT_S", 60.0)
     asked, longest = threading.Event(), 0
 
     def wake() -> bool:
         asked.set()
         return True
 
-    queue = rowqueue.RecordQueue(Limits(ready_bytes=10_000), "a store", wake, progress=lambda: 0)
+    queue = queue_module.RecordQueue(Limits(ready_bytes=10_000), "a store", wake, progress=lambda: 0)
     write = PointWriters(queue, None).writer(TRIAL, "metric", None)
 
     def train() -> None:

@@ -86,13 +86,13 @@ def test_names_count_towards_a_batch_as_often_as_they_are_sent() -> None:
         assert len(encode(batch_to_wire(batch))) < FRAME_LIMIT
 
 
-def test_a_ticket_ends_a_batch() -> None:
+def test_a_future_ends_a_batch() -> None:
     records: deque[Record] = deque([loss(0, 0.0), (FUTURE, "mine"), loss(1, 1.0)])
     assert drain(records)[:2] == ([loss(0, 0.0)], "mine")
     assert len(records) == 1
 
 
-def test_a_batch_takes_only_so_many_rows_and_bytes() -> None:
+def test_a_batch_takes_only_so_many_records_and_bytes() -> None:
     records = deque([loss(0, 0.0)] * (BATCH_RECORDS + 1))
     assert len(drain(records).records) == BATCH_RECORDS
     sized_bytes = (LOSS, 0, 0.0, {"loss": "x"}, 300_000)
@@ -112,7 +112,7 @@ def test_what_cannot_be_stored_is_found_when_it_is_packed() -> None:
     assert drop_invalid((LOSS, 2**64, 0.0, {"loss": 1}), complaints.append) is None
 
 
-def test_a_row_that_loses_a_name_loses_its_aggregator_with_it() -> None:
+def test_a_record_that_loses_a_name_loses_its_aggregator_with_it() -> None:
     shape = Shape(TRIAL, METRIC, ["a", "b"], [["value"], ["series"]])
     kept = drop_invalid((shape, 0, 0.0, {"a": 2**64, "b": 1}), lambda error: None)
     assert kept is not None
@@ -140,7 +140,7 @@ def test_no_value_takes_more_bytes_than_its_weight(value: object) -> None:
     assert len(encode(value)) <= estimate_size(value)
 
 
-def test_a_batch_of_rows_with_many_long_names_fits_a_frame() -> None:
+def test_a_batch_of_records_with_many_long_names_fits_a_frame() -> None:
     shapes = [
         Shape(TRIAL, METRIC, [f"{'m' * 240}{part}-{n}" for n in range(1_000)], None) for part in range(5)
     ]
@@ -152,7 +152,7 @@ def test_a_batch_of_rows_with_many_long_names_fits_a_frame() -> None:
     assert [record[0] for part in drained for record in part] == shapes
 
 
-def test_what_is_left_of_many_rows_is_one_operation_again() -> None:
+def test_what_is_left_of_many_records_is_one_operation_again() -> None:
     records = [
         drop_invalid((BOTH, step, 0.0, {"loss": 2**70, "accuracy": 1.0}), lambda error: None)
         for step in (1, 2)
@@ -229,7 +229,7 @@ def test_anything_that_can_be_logged_stays_what_and_where_it_was() -> None:
     assert len(assert_same(one_by_one(records))) == 1
 
 
-def test_a_batch_has_no_more_than_its_rows() -> None:
+def test_a_batch_has_no_more_than_its_records() -> None:
     made = assert_same(one_by_one(point(step, 1.0) for step in range(EXTENT_RECORDS + 5)))
     assert [each.records for each in made] == [EXTENT_RECORDS, 5]
 

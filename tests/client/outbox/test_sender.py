@@ -128,7 +128,7 @@ def test_a_session_that_somebody_else_took_over_is_taken_back(store: MemoryStore
 def test_a_store_too_full_to_be_opened_again_is_tried_until_there_is_room(
     store: MemoryStore, outbox: Outbox
 ) -> None:
-    # Fails when `Sender._stay_away` does not try again after a `StoreFull`.
+    # Fails when `Sender._connect` does not try again after a `StoreFull`.
     outbox.writer(TRIAL)(1, {"loss": 1.0})
     outbox.flush()
     store.open_error = StoreFull("no space is left: free some")
@@ -160,7 +160,7 @@ def test_a_store_whose_disk_has_failed_before_it_was_reached_is_tried_until_it_i
 def test_a_write_that_a_failing_disk_refused_is_sent_again_and_answered(
     store: MemoryStore, outbox: Outbox
 ) -> None:
-    # Fails when `Sender._write_answered` gives up on a `StoreFailed`.
+    # Fails when `Delivery._answered` gives up on a `StoreFailed`.
     answers = iter([StoreFailed("the disk failed"), 7])
 
     def answer(method: str, arguments: object) -> object:
@@ -314,7 +314,7 @@ def test_a_reader_reads_but_cannot_log(store: MemoryStore, outbox: Outbox) -> No
 def test_a_store_that_lets_in_and_takes_nothing_is_told_once(
     store: MemoryStore, outbox: Outbox, caplog: pytest.LogCaptureFixture
 ) -> None:
-    # Fails when `Sender._attached` takes an open link for the end of the trouble.
+    # Fails when `Sender._take` takes an open link for the end of the trouble.
     write = outbox.writer(TRIAL)
     write(1, {"loss": 1.0})
     outbox.flush()
@@ -332,7 +332,7 @@ def test_a_store_that_lets_in_and_takes_nothing_is_told_once(
 def test_the_end_of_the_process_does_not_wait_for_an_address_that_does_not_answer(
     store: MemoryStore, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    # Fails when `Outbox.leave` gives each attempt its own time, though there is none left.
+    # Fails when `Outbox.on_exit` gives each attempt its own time, though there is none left.
     monkeypatch.setattr(sender_module, "CLOSE_TIMEOUT_S", 3600.0)
     answers = threading.Event()
 

@@ -67,7 +67,7 @@ def test_what_is_kept_and_cannot_be_read_does_not_block_what_comes_behind_it(
 def test_what_cannot_be_read_does_not_keep_the_rest_from_a_new_session(
     store: MemoryStore, make_outbox: MakeOutbox, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    # Fails when `Sender._begin_again` raises for what cannot be loaded.
+    # Fails when `DiskQueue.renumber` raises for what cannot be loaded.
     monkeypatch.setattr(disk_module, "_MAX_MEMORY_BYTES", 0)
     store.away = True
     outbox = make_outbox(SpoolSync.ALWAYS, segment_bytes=1)
@@ -110,7 +110,7 @@ def test_a_token_that_is_revoked_while_data_waits_costs_nothing(
     monkeypatch: pytest.MonkeyPatch,
     caplog: pytest.LogCaptureFixture,
 ) -> None:
-    # Fails when `Sender._need_help` gives up what waits.
+    # Fails when `Delivery._blocked` gives up what waits.
     monkeypatch.setattr("track.outbox.connector._BLOCKED_RETRY_S", 0.01)
     outbox = make_outbox()
     write = outbox.writer(TRIAL)
@@ -213,7 +213,7 @@ def test_a_session_that_was_left_to_others_stays_on_disk_if_it_cannot_be_removed
 def test_a_session_that_cannot_go_on_takes_what_is_on_disk_only_along(
     store: MemoryStore, make_outbox: MakeOutbox, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    # Fails when `Sender._begin_again` renumbers items that stand for several.
+    # Fails when `DiskQueue.renumber` renumbers items that stand for several.
     outbox = log_during_an_outage(make_outbox, store, monkeypatch, calls=5)
     store.sessions[outbox._sender.session] = 1_000
     store.away = False

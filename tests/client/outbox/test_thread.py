@@ -116,7 +116,7 @@ def test_a_process_that_can_start_no_thread_trains_on_and_sends_later(
 def test_a_sender_that_can_start_no_thread_to_connect_tries_again(
     store: MemoryStore, outbox: Outbox, caplog: pytest.LogCaptureFixture
 ) -> None:
-    # Fails, with a traceback for each attempt, when `Line.try_again` lets through what the system raises.
+    # Fails, with a traceback for each attempt, when `Connector.try_again` raises what the system raises.
     write = outbox.writer(TRIAL)
     write(1, {"loss": 1.0})
     outbox.flush()

@@ -54,14 +54,16 @@ def store_all(backlog: Backlog) -> None:
     backlog.ack(backlog.next_seq - 1)
 
 
-def test_a_flush_behind_nothing_is_settled_at_once(waiting: Waiters) -> None:
+def test_a_flush_behind_nothing_is_resolved_at_once(waiting: Waiters) -> None:
     future = FlushFuture()
     waiting.add(future)
     assert future.wait(0.0)
     assert not waiting
 
 
-def test_a_flush_is_settled_when_what_stands_before_it_is_durable(waiting: Waiters, backlog: Backlog) -> None:
+def test_a_flush_is_resolved_when_what_stands_before_it_is_durable(
+    waiting: Waiters, backlog: Backlog
+) -> None:
     first, second = FlushFuture(), FlushFuture()
     log(backlog)
     waiting.add(first)
@@ -76,7 +78,7 @@ def test_a_flush_is_settled_when_what_stands_before_it_is_durable(waiting: Waite
     assert second.wait(0.0)
 
 
-def test_a_keep_is_settled_by_the_disk_or_by_the_store(waiting: Waiters, backlog: Backlog) -> None:
+def test_a_sync_is_resolved_by_the_disk_or_by_the_store(waiting: Waiters, backlog: Backlog) -> None:
     kept, stored = SyncFuture(), SyncFuture()
     log(backlog)
     waiting.add(kept)
@@ -89,7 +91,7 @@ def test_a_keep_is_settled_by_the_disk_or_by_the_store(waiting: Waiters, backlog
     assert stored.wait(0.0)
 
 
-def test_a_keep_fails_with_what_is_wrong_with_the_disk(waiting: Waiters, backlog: Backlog) -> None:
+def test_a_sync_fails_with_what_is_wrong_with_the_disk(waiting: Waiters, backlog: Backlog) -> None:
     log(backlog)
     future = SyncFuture()
     waiting.add(future)
@@ -122,7 +124,7 @@ def test_a_read_is_sent_again_on_the_next_link(
     assert len(store.reads) == 2
 
 
-def test_an_answer_settles_the_call_it_belongs_to_once(waiting: Waiters) -> None:
+def test_an_answer_resolves_the_call_it_belongs_to_once(waiting: Waiters) -> None:
     call, failing = read(), read()
     waiting.add(call)
     waiting.add(failing)

@@ -191,7 +191,7 @@ def test_what_cannot_be_saved_at_exit_is_told_in_one_line(tmp_path: Path) -> Non
 
 
 def test_what_has_no_room_on_disk_at_exit_is_told_with_what_has(tmp_path: Path) -> None:
-    # Fails when `Keeping.tell_what_is_left` says nothing of the folder that holds a part.
+    # Fails when `LocalDurability.report_unsent` says nothing of the folder that holds a part.
     done = run(
         """
         os.environ["TRACK_SPOOL"] = os.path.abspath("spool")
@@ -212,7 +212,7 @@ def test_what_has_no_room_on_disk_at_exit_is_told_with_what_has(tmp_path: Path) 
 
 @pytest.mark.parametrize("last", ["", "client.save()"], ids=["logged", "saved each time"])
 def test_what_an_exit_function_logs_behind_the_flush_is_saved(last: str, tmp_path: Path) -> None:
-    # Fails when `Outbox._wake` does not save what comes after `_Registry.leave`.
+    # Fails when `Outbox._wake` does not save what comes after `_Registry.on_exit`.
     run(
         f"""
         import atexit
@@ -233,7 +233,7 @@ def test_what_an_exit_function_logs_behind_the_flush_is_saved(last: str, tmp_pat
 
 
 def test_an_interrupt_ends_the_wait_at_exit_for_all_clients_and_tells_what_is_kept(tmp_path: Path) -> None:
-    # Fails when `_Registry.leave` lets a KeyboardInterrupt through, or `Outbox.leave` does not catch it.
+    # Fails when `_Registry.on_exit` lets a KeyboardInterrupt through, or `Outbox.on_exit` does not catch it.
     done = run(
         """
         import atexit, signal
@@ -280,7 +280,7 @@ def test_threads_may_fork_at_the_same_time(tmp_path: Path) -> None:
     assert stored(tmp_path)["loss"] == [-1.0] + [1.0] * 30
 
 
-def test_only_the_outermost_turn_of_a_thread_says_so() -> None:
+def test_only_the_outermost_block_of_a_thread_says_so() -> None:
     turn = ForkSafeRLock()
     with turn as outer, turn as inner:
         assert (outer, inner) == (True, False)

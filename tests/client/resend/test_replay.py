@@ -431,7 +431,7 @@ def test_only_what_the_server_lacked_counts_as_sent(tmp_path: Path, store: Memor
 
 @pytest.mark.parametrize("width", [30, 10, 1])
 def test_only_what_the_server_lacks_counts_as_left(tmp_path: Path, store: MemoryStore, width: int) -> None:
-    # Fails without `Sender._open_half_stored`: a record that is on disk only counts as a whole.
+    # Fails without `Delivery._offer_entry`: a record that is on disk only counts as a whole.
     path = left_spool(tmp_path, batches=30 // width, width=width)
     store.sessions[SESSION] = 15
     store.refuse = StoreFull("full")
@@ -482,7 +482,7 @@ def test_a_replay_takes_no_memory_for_each_record(
     assert values(store) == numbers(1, 5_000)
 
 
-def test_what_is_kept_for_a_server_that_was_set_back_is_told_in_stretches(
+def test_what_is_kept_for_a_server_that_was_set_back_is_told_in_extents(
     tmp_path: Path, store: MemoryStore, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     # Fails when `DiskQueue.kept_after` tells of single records, or of what is in the backlog already.
@@ -592,7 +592,7 @@ def test_what_the_server_gets_is_counted_record_by_record() -> None:
 
 
 def test_what_the_server_has_got_on_a_link_that_broke_counts_as_sent() -> None:
-    # Fails when `Terms.admit` does not count.
+    # Fails when `ReplayPolicy.admit` does not count.
     found = policy()
     found.admit(opened(4))
     under_way(found)
@@ -608,7 +608,7 @@ def test_what_is_refused_is_not_sent() -> None:
 
 
 def test_what_was_refused_before_is_told_and_takes_nothing_from_what_is_sent_now() -> None:
-    # Fails when `Terms.check` subtracts whatever is refused.
+    # Fails when `ReplayPolicy.check` subtracts whatever is refused.
     found = policy()
     found.admit(opened(6))
     under_way(found).check(Acked(8, [Rejection(5, "bad-value", "odd")]))

@@ -186,7 +186,7 @@ def test_what_is_known_of_a_million_records_does_not_grow_with_them(
     assert survey(path, SESSION.hex()).kept == found.kept
 
 
-def test_damage_within_a_stretch_takes_that_record_only(tmp_path: Path) -> None:
+def test_damage_within_an_extent_takes_that_record_only(tmp_path: Path) -> None:
     path = left_spool(tmp_path, batches=100, width=1)
     damaged, _ = records_in(path)[49]
     damage(segment(path), damaged.start)
@@ -235,26 +235,26 @@ def extent_ranges(found: ExtentIndex) -> list[tuple[int, int]]:
     return [(each.first, each.last) for each in found.extents]
 
 
-def test_neighbours_are_one_stretch() -> None:
+def test_neighbours_are_one_extent() -> None:
     (one,) = gathered((5, 6), (7, 7), (8, 20)).extents
     assert (one.first, one.last, one.records, one.counts) == (5, 20, 3, Counts(calls=3))
     assert one.location == Location(1, location(0).start, 3 * LENGTH + 2 * RECORD_OVERHEAD)
 
 
-def test_a_hole_in_the_numbers_or_between_the_bytes_ends_a_stretch() -> None:
+def test_a_hole_in_the_numbers_or_between_the_bytes_ends_an_extent() -> None:
     found = gathered((1, 1), (3, 3))
     found.add(batch(4, 4), location(9))
     assert extent_ranges(found) == [(1, 1), (3, 3), (4, 4)]
     assert found.missing == [(2, 2)]
 
 
-def test_a_stretch_does_not_reach_into_the_next_segment() -> None:
+def test_an_extent_does_not_reach_into_the_next_segment() -> None:
     found = gathered((1, 1), (2, 2))
     found.add(batch(3, 3), location(2, segment=2))
     assert extent_ranges(found) == [(1, 2), (3, 3)]
 
 
-def test_a_stretch_is_no_more_than_can_be_read_back_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_extent_is_no_more_than_can_be_read_back_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
     # Fails when `Place.joined` knows no bound.
     with monkeypatch.context() as patched:
         patched.setattr(writer, "EXTENT_RECORDS", 2)

@@ -28,6 +28,8 @@ from track_protocol.model.entities import Status, Trial
 from track_server.app import Settings
 from waiting import wait_until
 
+RUNS = 1_200
+
 
 @pytest.fixture
 def older(tmp_path: Path) -> OlderDatabase:
@@ -266,25 +268,23 @@ def test_what_cannot_be_stored_ends_the_import_and_is_no_silent_loss(
         imported(older, memory)
 
 
-def test_three_thousand_runs_arrive_once(older: OlderDatabase, store: Protocol) -> None:
+def test_many_runs_arrive_once(older: OlderDatabase, store: Protocol) -> None:
     with closing(sqlite3.connect(older.path)) as db, db:
         db.executemany(
             "INSERT INTO runs (name, created_at, status, config) VALUES (?, ?, 'completed', ?)",
-            [(f"run_{n % 7}", 1e9 + n, f'{{"n": {n}}}') for n in range(3_000)],
+            [(f"run_{n % 7}", 1e9 + n, f'{{"n": {n}}}') for n in range(RUNS)],
         )
         db.execute("INSERT INTO metrics (name) VALUES ('loss')")
         db.executemany(
             "INSERT INTO records (run_id, metric_id, step, value, wall_time) VALUES (?, 1, ?, ?, ?)",
-            [(1 + n, step, n + step / 10, 1e9 + n) for n in range(3_000) for step in range(4)],
+            [(1 + n, step, n + step / 10, 1e9 + n) for n in range(RUNS) for step in range(4)],
         )
-    assert imported(older, store) == Imported(runs=3_000, new_runs=3_000, points=12_000)
-    assert imported(older, store) == Imported(runs=3_000)
+    assert imported(older, store) == Imported(runs=RUNS, new_runs=RUNS, points=4 * RUNS)
+    assert imported(older, store) == Imported(runs=RUNS)
     found = trials(store)
-    assert [trial.metadata["run_id"] for trial in found] == list(range(1, 3_001))
+    assert [trial.metadata["run_id"] for trial in found] == list(range(1, RUNS + 1))
     assert {trial.metrics.summary("loss")["count"] for trial in found} == {4}  # type: ignore[attr-defined]  # it is a SeriesMapping
-    assert points(store, found[1_234], "loss") == [
-        (step, 1e9 + 1_234, 1_234 + step / 10) for step in range(4)
-    ]
+    assert points(store, found[567], "loss") == [(step, 1e9 + 567, 567 + step / 10) for step in range(4)]
 
 
 def test_an_unreachable_store_is_reported(older: OlderDatabase) -> None:

@@ -153,9 +153,9 @@ def test_a_store_that_does_not_sync_each_commit_loses_some(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     # The protection taken away: SQLite's log is synced only before it is brought into the main file.
-    careless = schema._WRITER.replace("synchronous=FULL", "synchronous=NORMAL")
-    assert careless != schema._WRITER
-    monkeypatch.setattr(schema, "_WRITER", careless)
+    careless = schema._DURABLE.replace("synchronous=FULL", "synchronous=NORMAL")
+    assert careless != schema._DURABLE
+    monkeypatch.setattr(schema, "_DURABLE", careless)
     result = damage(tmp_path / "cut", recording(tmp_path, 16), count(50, 1_000))
     say(f"power cuts with synchronous=NORMAL: {result}")
     # What was dropped in the middle of the log is found as damage, which is a loss that is told.
