@@ -12,8 +12,8 @@ from typing import Any
 
 import pytest
 
-from left_spools import records_in
 from memory_link import MemoryStore
+from orphaned_spools import records_in
 from spooling import TRIAL, MakeOutbox, delete, log_during_an_outage, spooled, spooled_values
 from track.outbox import Outbox
 from track.outbox import disk as disk_module

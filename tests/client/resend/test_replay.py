@@ -12,8 +12,8 @@ from typing import Any
 
 import pytest
 
-from left_spools import SESSION, TRIAL, left_spool, records_in
 from memory_link import MemoryLink, MemoryStore
+from orphaned_spools import SESSION, TRIAL, left_spool, records_in
 from track.outbox.backlog import Backlog, Entry
 from track.outbox.disk import DiskQueue
 from track.outbox.records import CALL, Shape, batch_of

@@ -8,13 +8,13 @@ from typing import Any
 
 import pytest
 
-from bookkept import given
 from engine_calls import Caller, points
 from track_protocol.wire.batch import CallOp
 from track_protocol.wire.link import Acked
 from track_server.engine.engine import Engine
 from track_server.methods.trial_metadata import DROPPED_POINTS, OTHER
 from track_server.storage.ephemeral import EphemeralStore
+from user_metadata import given
 
 
 @pytest.fixture

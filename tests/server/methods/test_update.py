@@ -7,11 +7,11 @@ from typing import Any
 
 import pytest
 
-from bookkept import given
 from engine_calls import Caller, points
 from track_protocol.errors import BadArguments, ItemNotFound
 from track_protocol.wire.batch import Batch, CallOp
 from track_server.storage.sqlite.read import SqliteView
+from user_metadata import given
 
 RUNNING = {"value": 101, "name": "Running"}
 DONE = {"value": 201, "name": "Completed"}
