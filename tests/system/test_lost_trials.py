@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from running_server import ServerProcess, serving
-from stage import Stage
+from script_runner import Stage
 from track import LOST, CustomStatus, Status, TrackClient, Trial
 from track_server.app import Settings
 from track_server.network.limits import Limits

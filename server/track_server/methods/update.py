@@ -17,8 +17,8 @@ from track_server.storage.unit_of_work import UnitOfWork
 __all__ = [
     "add_group_trial",
     "add_project_trial",
+    "log_trial_dropped_points",
     "log_trial_finish",
-    "log_trial_losses",
     "log_trial_metadata",
     "log_trial_start",
     "merge",
@@ -140,6 +140,6 @@ def rewind_trial(tx: UnitOfWork, by: bytes, trial: bytes | str, step: float, tim
     rewind(tx, by, lookup.trial_fields(tx, trial), step, float(time))
 
 
-def log_trial_losses(tx: UnitOfWork, trial: bytes | str, points: int, reason: str) -> None:
+def log_trial_dropped_points(tx: UnitOfWork, trial: bytes | str, points: int, reason: str) -> None:
     """Count points that will never be stored."""
     add_dropped_points(tx, lookup.trial_fields(tx, trial), points, reason)
