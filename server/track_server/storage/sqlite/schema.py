@@ -28,6 +28,7 @@ __all__ = [
     "open_annotator",
     "open_reader",
     "open_writer",
+    "restart_change_log",
     "set_generation",
     "take_step",
     "version_of",
@@ -213,6 +214,7 @@ def _create(db: apsw.Connection, path: str) -> None:
                 take_step(db, version)
             _run(db, f"PRAGMA application_id={APPLICATION_ID}")
             db.execute("INSERT INTO meta VALUES('generation', ?)", (secrets.token_hex(16),))
+            restart_change_log(db)
         _run(db, "COMMIT")
     except BaseException:
         if db.in_transaction:  # some failures have ended it already
@@ -250,7 +252,14 @@ def generation_of(db: apsw.Connection, path: str) -> str:
 def set_generation(db: apsw.Connection, generation: str) -> str:
     """Give the history of a store another name; returns it."""
     db.execute("UPDATE meta SET value = ? WHERE key = 'generation'", (generation,))
+    restart_change_log(db)
     return generation
+
+
+def restart_change_log(db: apsw.Connection) -> None:
+    """Have whoever asks what changed read everything again; to be called within a transaction."""
+    db.execute("DELETE FROM change_log")
+    db.execute("INSERT OR REPLACE INTO meta VALUES('change_log', ?)", (secrets.token_hex(8),))
 
 
 def open_annotator(path: str) -> apsw.Connection:
