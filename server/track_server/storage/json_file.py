@@ -48,9 +48,8 @@ from track_server.storage.json_writer import (
     write_record,
 )
 from track_server.storage.locks import StoreLock, check_local
-from track_server.storage.sqlite.errors import translated
 from track_server.storage.sqlite.read import SqliteView
-from track_server.storage.sqlite.schema import CONTENT, inspect, open_reader, set_generation
+from track_server.storage.sqlite.schema import CONTENT, inspect, open_reader, set_generation, translated
 from track_server.storage.sqlite.store import SqliteStore
 from track_server.storage.sqlite.write import SqliteTransaction
 from track_server.storage.unit_of_work import Memory, UnitOfWork

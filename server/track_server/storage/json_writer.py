@@ -26,8 +26,7 @@ from track_protocol.errors import StoreCorrupt, StoreError
 from track_protocol.locations import sidecar_of
 from track_server.storage.durable_files import locked, replace_file, store_error
 from track_server.storage.json_document import DocumentHeader, document_lines, is_as_written, parse_document
-from track_server.storage.sqlite.errors import translated
-from track_server.storage.sqlite.schema import generation_of, open_annotator, open_reader
+from track_server.storage.sqlite.schema import generation_of, open_annotator, open_reader, translated
 from track_server.storage.sqlite.whole import SqliteWholeView
 
 __all__ = [
