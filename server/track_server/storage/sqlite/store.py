@@ -146,6 +146,9 @@ class SqliteStore:
         Raises:
             StoreError: one is open, or another process keeps the store locked.
         """
+        return self._begin(SqliteTransaction)
+
+    def _begin(self, kind: type[SqliteTransaction]) -> SqliteTransaction:
         if self._writing:
             raise StoreError("a transaction is open: commit it or roll it back before the next one begins")
         if self._closed:
@@ -155,7 +158,7 @@ class SqliteStore:
             self._db.execute("BEGIN IMMEDIATE")
             self._writing = True
             others_wrote = not self._exclusive and self._others_wrote()
-        return SqliteTransaction(self._db, self._path, others_wrote, self._ended)
+        return kind(self._db, self._path, others_wrote, self._ended)
 
     @contextmanager
     def snapshot(self) -> Iterator[SqliteView]:
