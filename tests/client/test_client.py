@@ -182,7 +182,7 @@ def test_a_trial_outside_any_project_is_an_orphan(client: TrackClient) -> None:
     assert [project.name for project in client.protocol.fetch_projects({})] == ["orphan"]
 
 
-def test_project_group_and_trial_stay_unless_forced(client: TrackClient) -> None:
+def test_project_group_and_trial_change_only_with_force(client: TrackClient) -> None:
     client.set_project(name="p")
     client.set_group(name="g")
     client.new_trial(arguments={"lr": 1})
