@@ -83,14 +83,9 @@ class StoreLock:
         except OSError as error:
             why = f"{self._store} cannot be locked ({error.strerror})"
             raise StoreError(f"{why}: move it to a local disk") from None
-        self._exclusive = exclusive
-        self.announce(served_as)
-
-    def announce(self, served_as: str | None) -> None:
-        """Tell others where the exclusive holder can be reached, as soon as it is known."""
         # What a holder that was killed left behind must not be taken for the truth later.
         os.ftruncate(self._fd, 0)
-        if self._exclusive:
+        if exclusive:
             holder = {"pid": os.getpid(), "what": "server" if served_as else "process", "address": served_as}
             os.pwrite(self._fd, json.dumps(holder).encode(), 0)
 

@@ -176,12 +176,13 @@ class UnitOfWork:
     def load(self, wanted: Wanted) -> None:
         """Load what is not known yet, in one round trip."""
         memory = self._memory
+        # Not `-` between them, which passes over all that is remembered.
         rest = Wanted(
-            wanted.sessions - memory.sessions.keys(),
-            wanted.trials - memory.trials.keys(),
-            wanted.fields - self._fields.keys(),
-            wanted.series - memory.series.keys(),
-            wanted.blobs - self._blobs.keys(),
+            {each for each in wanted.sessions if each not in memory.sessions},
+            {each for each in wanted.trials if each not in memory.trials},
+            {each for each in wanted.fields if each not in self._fields},
+            {each for each in wanted.series if each not in memory.series},
+            {each for each in wanted.blobs if each not in self._blobs},
         )
         if not rest:
             return
@@ -189,8 +190,8 @@ class UnitOfWork:
         memory.sessions.update({state.sid: state for state in found.sessions})
         memory.trials.update({id: rewinds_in(metadata) for id, metadata in found.trials.items()})
         memory.series.update({series.key: series for series in found.series})
-        for key in rest.series - memory.series.keys():
-            memory.series[key] = Series(*key)
+        for key in rest.series:
+            memory.series.setdefault(key, Series(*key))
         self._fields.update(dict.fromkeys(rest.fields))
         for document in found.fields:
             self._fields[document["id"]] = document

@@ -62,16 +62,16 @@ def test_it_shows_the_fields_and_series_of_a_trial(
 def test_it_shows_the_dropped_points_with_their_reasons(
     uri: str, uid: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    # Fails when the client does not tell the trial of its losses.
+    # Fails when the client does not report dropped points to the trial.
     show(uid, "--uri", uri)
     told = capsys.readouterr().out
-    assert "LOST  10 points\n  10: bad: " in told
+    assert "DROPPED  10 points\n  10: bad: " in told
 
 
 def test_the_json_output_has_the_same_fields(uri: str, uid: str, capsys: pytest.CaptureFixture[str]) -> None:
     show(uid, "--uri", uri, "--json")
     told = json.loads(capsys.readouterr().out)
-    assert (told["name"], told["metadata"]["losses"]["points"]) == ("third try", 10)
+    assert (told["name"], told["metadata"]["dropped_points"]["points"]) == ("third try", 10)
 
 
 def test_a_trial_can_be_named_by_its_name(uri: str, uid: str, capsys: pytest.CaptureFixture[str]) -> None:

@@ -295,7 +295,7 @@ def test_what_an_edited_document_leaves_out_is_gone(path: Path) -> None:
 
 def test_sessions_stay_as_they_are_whatever_an_edited_document_says(path: Path) -> None:
     # Otherwise a client would send again what this store has.
-    state = SessionState(SID, "ann", 1, 97, (97, b"answer"))
+    state = SessionState(SID, "ann", 1, 97, (97, b"answer"), 3)
     store = make(path)
     tx = begin(store)
     tx.put_session(state)
@@ -307,6 +307,20 @@ def test_sessions_stay_as_they_are_whatever_an_edited_document_says(path: Path) 
         assert view.session(SID) == state
     store.close()
     edit(path, lambda document: document["sessions"].clear())
+    store = opened(path)
+    with store.snapshot() as view:
+        assert view.session(SID) == state
+    store.close()
+
+
+def test_a_document_alone_knows_its_sessions(path: Path) -> None:
+    state = SessionState(SID, "ann", 1, 97, (97, b"answer"), 3)
+    store = make(path)
+    tx = begin(store)
+    tx.put_session(state)
+    tx.commit()
+    store.close()
+    sidecar_of(path).unlink()
     store = opened(path)
     with store.snapshot() as view:
         assert view.session(SID) == state

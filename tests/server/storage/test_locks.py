@@ -98,14 +98,6 @@ def test_a_server_is_told_which_process_has_the_store_open(store: Path) -> None:
         StoreLock(store, exclusive=True)
 
 
-def test_an_address_can_be_told_later(store: Path) -> None:
-    lock = StoreLock(store, exclusive=True)
-    lock.announce("socket://localhost:9000")
-    with pytest.raises(StoreInUse, match="socket://localhost:9000"):
-        StoreLock(store, exclusive=False)
-    lock.release()
-
-
 def test_embedded_processes_share_a_store(store: Path) -> None:
     with holder(store, "shared"):
         StoreLock(store, exclusive=False).release()

@@ -141,10 +141,6 @@ class SqliteStore:
         """How many transactions may be open at once: a database file has one writer."""
         return 1
 
-    def announce(self, served_as: str) -> None:
-        """Tell others who try to open the store where it is served."""
-        self._lock.announce(served_as)
-
     def begin(self) -> SqliteTransaction:
         """Start the write transaction.
 

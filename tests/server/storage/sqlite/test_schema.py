@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import os
 import shutil
+import sys
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
@@ -187,3 +188,15 @@ def test_a_refused_store_is_not_locked(path: Path) -> None:
     for _ in range(2):
         with pytest.raises(StoreCorrupt):
             open_store(path, exclusive=True)
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="Linux lists what is locked")
+def test_a_store_that_is_opened_twice_keeps_the_locks_of_the_first(path: Path) -> None:
+    # Fails when `inspect` reads the header by other means than SQLite: a process that closes a file once
+    # gives up all its locks on it (fcntl(2)), and another process could then take this one's log away.
+    first = open_store(path)
+    open_store(path).close()
+    inode = path.stat().st_ino
+    locks = [line for line in Path("/proc/locks").read_text().splitlines() if " POSIX " in line]
+    assert any(f":{inode} " in line for line in locks)
+    first.close()
