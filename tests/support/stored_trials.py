@@ -73,7 +73,7 @@ def committed_values(store: Store, name: str = "loss", number: int = 1) -> list[
         return values_in(view, name, number)
 
 
-def merge_all(store: Store) -> None:
+def compact_all(store: Store) -> None:
     """Let the store do all its background work."""
     while store.maintain(1.0):
         pass

@@ -19,8 +19,8 @@ from track_protocol.wire.columns import Column
 from track_server.storage import exactjson
 from track_server.storage.chunks import BadChunk, decode_chunk, join_columns, slice_column
 from track_server.storage.contract import Blob, Document, Lease, Points, SessionState
-from track_server.storage.sqlite.errors import translated
 from track_server.storage.sqlite.query import compile_query, compile_value
+from track_server.storage.sqlite.schema import translated
 
 __all__ = ["REJECTED_COLUMNS", "TRIAL_JSON", "SqliteView", "read_chunk"]
 

@@ -28,10 +28,10 @@ from track_server.storage.contract import (
     StoredChunk,
     Wanted,
 )
-from track_server.storage.sqlite.delete import tombstone
-from track_server.storage.sqlite.errors import translated
+from track_server.storage.sqlite.compact import tombstone
 from track_server.storage.sqlite.query import compile_query
 from track_server.storage.sqlite.read import REJECTED_COLUMNS, TRIAL_JSON, SqliteView, read_chunk
+from track_server.storage.sqlite.schema import translated
 
 __all__ = ["SqliteTransaction"]
 
