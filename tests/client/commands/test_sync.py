@@ -23,7 +23,7 @@ def stage(tmp_path: Path) -> Iterator[Stage]:
         pass
 
 
-def test_what_a_killed_process_left_is_sent_exactly_once(stage: Stage) -> None:
+def test_records_of_a_killed_process_are_sent_exactly_once(stage: Stage) -> None:
     path = stage.leave_spool()
     stage.restart()
     ran = stage.track("sync")
@@ -50,7 +50,7 @@ def test_a_sync_that_is_killed_in_the_middle_may_be_run_again(stage: Stage) -> N
     assert stage.losses() == LOSSES
 
 
-def test_two_at_once_both_end_well(stage: Stage) -> None:
+def test_two_syncs_at_once_both_succeed(stage: Stage) -> None:
     stage.leave_spool()
     stage.restart()
     with stage.running("sync") as one, stage.running("sync") as other:
@@ -72,7 +72,7 @@ def test_a_run_that_is_live_sends_its_own_spool(stage: Stage) -> None:
     assert spool["points"] >= len(LOSSES)
 
 
-def test_a_dry_run_tells_of_each_spool_and_changes_nothing(stage: Stage) -> None:
+def test_a_dry_run_lists_each_spool_and_changes_nothing(stage: Stage) -> None:
     newer = left_spool(stage.spools, session=b"n" * 16, checkpoint=Checkpoint(10, "one", "it was away"))
     older = left_spool(stage.spools, session=b"o" * 16)
     origin = older / "spool.json"
@@ -89,7 +89,7 @@ def test_a_dry_run_tells_of_each_spool_and_changes_nothing(stage: Stage) -> None
     assert {path: path.read_bytes() for path in stage.spools.rglob("*") if path.is_file()} == before
 
 
-def test_it_says_which_login_is_missing_and_takes_one_from_each_place(stage: Stage) -> None:
+def test_it_names_the_missing_login_and_accepts_one_from_each_source(stage: Stage) -> None:
     bare = stage.uri.replace(stage.uri.partition("ann:")[2].partition("@")[0], "").replace("ann:@", "ann@")
     token = stage.uri.partition("ann:")[2].partition("@")[0]
     path = left_spool(stage.spools, server=bare)
@@ -107,7 +107,7 @@ def test_it_says_which_login_is_missing_and_takes_one_from_each_place(stage: Sta
     assert not path.exists()
 
 
-def test_points_of_a_trial_that_the_server_does_not_know_are_told_and_not_kept(stage: Stage) -> None:
+def test_points_of_an_unknown_trial_are_reported_and_dropped(stage: Stage) -> None:
     path = left_spool(stage.spools, server=stage.uri)
     ran = stage.track("sync")
     assert ran.returncode == 1
@@ -115,7 +115,7 @@ def test_points_of_a_trial_that_the_server_does_not_know_are_told_and_not_kept(s
     assert not path.exists()
 
 
-def test_an_unreachable_server_exits_with_5_and_keeps_all(stage: Stage) -> None:
+def test_an_unreachable_server_exits_with_5_and_deletes_no_spool(stage: Stage) -> None:
     stage.server.kill()
     uri = f"{stage.uri}&timeout=0.3"
     paths = [left_spool(stage.spools, session=bytes([n]) * 16, server=stage.uri) for n in range(3)]
@@ -125,7 +125,7 @@ def test_an_unreachable_server_exits_with_5_and_keeps_all(stage: Stage) -> None:
     assert all(path.exists() for path in paths)
 
 
-def test_a_token_that_was_revoked_exits_with_4_and_keeps_all(stage: Stage) -> None:
+def test_a_revoked_token_exits_with_4_and_deletes_no_spool(stage: Stage) -> None:
     path = left_spool(stage.spools, server=stage.uri)
     assert stage.track("user", "remove", "ann", "--home", str(stage.folder / "home")).returncode == 0
     ran = stage.track("sync")
@@ -133,7 +133,7 @@ def test_a_token_that_was_revoked_exits_with_4_and_keeps_all(stage: Stage) -> No
     assert path.exists()
 
 
-def test_a_spool_of_another_server_is_told_and_kept(stage: Stage) -> None:
+def test_a_spool_of_another_server_is_reported_and_not_deleted(stage: Stage) -> None:
     path = left_spool(stage.spools, first=11, checkpoint=Checkpoint(10, "theirs"), server=stage.uri)
     ran = stage.track("sync")
     assert ran.returncode == 1
@@ -143,7 +143,7 @@ def test_a_spool_of_another_server_is_told_and_kept(stage: Stage) -> None:
     assert not path.exists()
 
 
-def test_damage_is_told_and_the_rest_is_sent(stage: Stage) -> None:
+def test_damage_is_reported_and_the_rest_is_sent(stage: Stage) -> None:
     path = stage.leave_spool()
     stage.restart()
     segment = next(path.glob("*.segment"))
@@ -162,7 +162,7 @@ def test_damage_is_told_and_the_rest_is_sent(stage: Stage) -> None:
     assert "can be deleted" in again.stdout
 
 
-def test_a_damaged_origin_needs_only_the_servers_name(stage: Stage) -> None:
+def test_damaged_spool_metadata_needs_only_the_servers_name(stage: Stage) -> None:
     path = stage.leave_spool()
     stage.restart()
     (path / "spool.json").write_text("{")
@@ -179,13 +179,13 @@ def test_one_spool_may_be_named(stage: Stage) -> None:
     assert (one.exists(), other.exists()) == (False, True)
 
 
-def test_a_folder_that_is_none_is_told(stage: Stage) -> None:
+def test_a_missing_folder_is_reported(stage: Stage) -> None:
     ran = stage.track("sync", str(stage.folder / "nothing"))
     assert ran.returncode == 3
     assert "is not a folder" in ran.stderr
 
 
-def test_the_outcome_can_be_read_by_a_machine(stage: Stage) -> None:
+def test_the_outcome_has_a_json_form(stage: Stage) -> None:
     path = left_spool(stage.spools, server="socket://ann@127.0.0.1:1?timeout=0.1")
     ran = stage.track("sync", "--json", TRACK_TOKEN=stage.uri.partition("ann:")[2].partition("@")[0])
     (told,) = json.loads(ran.stdout)["spools"]
@@ -193,7 +193,7 @@ def test_the_outcome_can_be_read_by_a_machine(stage: Stage) -> None:
     assert "no server answers" in told["error"]
 
 
-def test_points_and_other_log_calls_are_told_apart(stage: Stage) -> None:
+def test_points_and_other_log_calls_are_counted_separately(stage: Stage) -> None:
     left_spool(stage.spools, server="socket://ann@127.0.0.1:1?timeout=0.1", calls=3)
     left_spool(stage.spools, server=stage.uri, session=b"2" * 16, batches=0, calls=1)
     listed = json.loads(stage.track("sync", "--dry-run", "--json").stdout)["spools"]
@@ -217,7 +217,7 @@ say("logged")
 """
 
 
-def test_the_exit_of_a_run_and_what_sends_it_tell_the_same_exact_number(stage: Stage) -> None:
+def test_the_exit_report_and_the_sync_show_the_same_number(stage: Stage) -> None:
     # Fails when a log call that is no point counts as one anywhere.
     stage.server.kill()
     with running_script(stage.folder, _ENDS, stage.uri, TRACK_SPOOL=str(stage.spools)) as script:

@@ -83,7 +83,7 @@ def methods(store: MemoryStore) -> list[str]:
     return [method for _, _, method, _ in store.calls]
 
 
-def test_what_is_created_is_given_back_as_the_store_has_it(store: MemoryStore, joined: Client) -> None:
+def test_a_created_object_is_returned_as_stored(store: MemoryStore, joined: Client) -> None:
     protocol, given = joined(), Trial(name="t")
     trial = protocol.new_trial(given, auto_increment=True)
     assert trial is not None
@@ -91,7 +91,7 @@ def test_what_is_created_is_given_back_as_the_store_has_it(store: MemoryStore, j
     assert protocol.outbox.unconfirmed == {}
 
 
-def test_what_is_created_alone_comes_before_what_is_logged_to_it(store: MemoryStore, joined: Client) -> None:
+def test_an_object_is_created_before_records_of_it(store: MemoryStore, joined: Client) -> None:
     store.away = True
     protocol = joined()
     trial = create_all(protocol)
@@ -102,7 +102,7 @@ def test_what_is_created_alone_comes_before_what_is_logged_to_it(store: MemorySt
     assert [(point.trial, point.value) for point in store.points] == [(trial.id, 0.5)]
 
 
-def test_a_flush_settles_the_revision_of_both_objects(store: MemoryStore, joined: Client) -> None:
+def test_a_flush_updates_the_revision_of_both_objects(store: MemoryStore, joined: Client) -> None:
     store.away = True
     protocol, given = joined(), Trial(name="t")
     trial = protocol.new_trial(given, auto_increment=True)
@@ -113,7 +113,7 @@ def test_a_flush_settles_the_revision_of_both_objects(store: MemoryStore, joined
     assert protocol.outbox.unconfirmed == {}
 
 
-def test_reading_a_trial_settles_its_revision(store: MemoryStore, joined: Client) -> None:
+def test_reading_a_trial_updates_its_revision(store: MemoryStore, joined: Client) -> None:
     store.away = True
     protocol = joined()
     trial = protocol.new_trial(Trial(name="t"), auto_increment=True)
@@ -137,7 +137,7 @@ def test_a_store_that_is_unreachable_is_reported_and_waited_for_once(
     assert f"resume it with TRACK_TRIAL={trial.id.hex()}" in told[1]
 
 
-def test_a_store_that_came_back_is_waited_for_again(store: MemoryStore, joined: Client) -> None:
+def test_a_store_that_is_reachable_again_is_waited_for_again(store: MemoryStore, joined: Client) -> None:
     store.away = True
     protocol = joined()
     protocol.new_project(Project(name="p"))
@@ -182,7 +182,7 @@ def test_a_reader_is_refused_under_every_policy(store: MemoryStore, joined: Clie
         joined(offline).new_project(Project(name="p"))
 
 
-def test_a_store_that_must_be_there_is_missed_and_nothing_stays_behind(
+def test_under_require_an_unreachable_store_is_an_error_and_no_spool_remains(
     store: MemoryStore, joined: Client
 ) -> None:
     store.away = True
@@ -195,7 +195,7 @@ def test_a_store_that_must_be_there_is_missed_and_nothing_stays_behind(
 
 
 @pytest.mark.parametrize("offline", [Offline.ALLOW, Offline.NEVER])
-def test_once_reached_a_store_may_be_away_under_every_policy(
+def test_once_reached_a_store_may_be_unreachable_under_every_policy(
     store: MemoryStore, joined: Client, offline: Offline
 ) -> None:
     protocol = joined(offline)
@@ -209,7 +209,7 @@ def test_once_reached_a_store_may_be_away_under_every_policy(
     assert trial.revision == 3
 
 
-def test_another_process_brings_what_this_one_could_not_store(store: MemoryStore, joined: Client) -> None:
+def test_another_process_sends_the_records_of_this_one(store: MemoryStore, joined: Client) -> None:
     store.away = True
     protocol = joined()
     trial = create_all(protocol)
@@ -223,7 +223,7 @@ def test_another_process_brings_what_this_one_could_not_store(store: MemoryStore
     assert first == ["create_project", "create_group", "create_trial"]
 
 
-def test_a_report_while_the_store_is_unreachable_is_of_what_is_known_here(
+def test_a_report_while_the_store_is_unreachable_uses_local_knowledge(
     store: MemoryStore, joined: Client, caplog: pytest.LogCaptureFixture, capsys: pytest.CaptureFixture[str]
 ) -> None:
     store.away = True
@@ -234,7 +234,7 @@ def test_a_report_while_the_store_is_unreachable_is_of_what_is_known_here(
     assert "the store is unreachable, so trial" in caplog.text
 
 
-def test_a_trial_that_is_named_by_its_id_need_not_be_asked_for(store: MemoryStore, joined: Client) -> None:
+def test_a_trial_named_by_its_id_needs_no_lookup(store: MemoryStore, joined: Client) -> None:
     store.away = True
     client = TrackClient(joined())
     trial = client.set_trial(uid="0123456789abcdef" * 2)

@@ -407,7 +407,7 @@ def test_a_child_that_is_forked_meanwhile_does_not_keep_the_spool_or_the_link(
 # -- how much --------------------------------------------------------------------------------------
 
 
-def test_points_and_other_log_calls_are_told_apart(tmp_path: Path, store: MemoryStore) -> None:
+def test_points_and_other_log_calls_are_counted_separately(tmp_path: Path, store: MemoryStore) -> None:
     outcome = replay(left_spool(tmp_path, calls=3), store)
     assert (outcome.sent, outcome.left) == (Counts(30, 3), Counts())
     assert (len(store.points), len(store.calls)) == (30, 3)
