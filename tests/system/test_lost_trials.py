@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import signal
 import subprocess
+import time
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
@@ -99,6 +100,7 @@ def test_a_trial_whose_process_is_killed_is_lost(runner: ScriptRunner) -> None:
         await_loss(runner)
     trial, values = runner.trial()
     assert ([error.startswith(NOTE) for error in trial.errors], values) == ([True], {"loss": [0.0]})
+    assert (trial.started or 0) < (trial.ended or 0) <= time.time()
     with TrackClient(runner.uri) as client:
         assert client.protocol.fetch_trials({"status": LOST}) == [trial]
 
@@ -168,6 +170,7 @@ def test_late_data_has_a_lost_trial_run_again_and_come_to_its_true_end(watchful:
         say(process)
         trial, values = watchful.trial()
         assert (trial.status, trial.errors, values) == (Status.Running, [], {"loss": [0.0, 1.0]})
+        assert trial.ended is None
         leave(process)
     trial, values = watchful.trial()
     assert (trial.status, trial.errors, values) == (Status.Completed, [], {"loss": [0.0, 1.0]})

@@ -32,7 +32,7 @@ def assert_trial_was_told(store: MemoryStore, outbox: Outbox, reason: str) -> No
     """The trial knows of the one point that it lost; fails when `DiskQueue` drops it without a trial."""
     outbox.flush()
     ((_, _, method, told),) = store.calls
-    assert (method, told["trial"], told["points"]) == ("log_trial_losses", TRIAL, 1)
+    assert (method, told["trial"], told["points"]) == ("log_trial_dropped_points", TRIAL, 1)
     assert reason in told["reason"]
 
 

@@ -29,7 +29,7 @@ def rewind_op(offset: int, id: bytes) -> CallOp:
         ("log_trial_finish", {"time": 1.0, "status": DONE, "error": "e"}),
         ("log_trial_arguments", {"arguments": {"lr": 0.1}}),
         ("log_trial_metadata", {"metadata": {"a": 1}}),
-        ("log_trial_losses", {"points": 1, "reason": "full"}),
+        ("log_trial_dropped_points", {"points": 1, "reason": "full"}),
         ("add_trial_tags", {"tags": {"a": 1}}),
         ("set_trial_status", {"status": RUNNING}),
         ("rewind_trial", {"step": 0, "time": 1.0}),
