@@ -31,9 +31,9 @@ SID = b"\x07" * 16
 
 
 @pytest.fixture
-def ann(served: Served, stranger: Peer) -> Peer:
-    stranger.log_in(served.join("ann"))
-    return stranger
+def ann(served: Served, unauthenticated: Peer) -> Peer:
+    unauthenticated.log_in(served.join("ann"))
+    return unauthenticated
 
 
 def frame(kind: FrameKind, *fields: object) -> bytes:
@@ -51,10 +51,14 @@ def test_a_reader_may_read_and_not_write_and_disturbs_nobody(served: Served) -> 
         assert [trial["tags"] for trial in reader.read("fetch_trials", query={})] == [{}]
 
 
-def test_a_readers_batch_is_refused_with_the_number_it_began_with(served: Served, stranger: Peer) -> None:
-    stranger.log_in(served.join("reader", Role.READER))
-    stranger.protocol.send_batch(Batch(5, 1, [CallOp(0, "add_trial_tags", {"trial": "t", "tags": {}})]))
-    refused = stranger.expect(NackReceived)
+def test_a_readers_batch_is_refused_with_the_number_it_began_with(
+    served: Served, unauthenticated: Peer
+) -> None:
+    unauthenticated.log_in(served.join("reader", Role.READER))
+    unauthenticated.protocol.send_batch(
+        Batch(5, 1, [CallOp(0, "add_trial_tags", {"trial": "t", "tags": {}})])
+    )
+    refused = unauthenticated.expect(NackReceived)
     assert (refused.expected, refused.code) == (5, PermissionDenied.code)
 
 
