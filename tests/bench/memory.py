@@ -8,8 +8,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 
-from crowd import Wait, run_together
 from daemon import serving
+from parallel import Wait, run_together
 from tables import Table
 from track import TrackClient
 

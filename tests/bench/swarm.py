@@ -11,8 +11,8 @@ from pathlib import Path
 from typing import Any, Final
 
 from bare import bare_ingest_rate
-from crowd import Span, Wait, run_together
 from daemon import Daemon, serving
+from parallel import Span, Wait, run_together
 from tables import Table
 from track import TrackClient
 from training import NAMES, metrics_of

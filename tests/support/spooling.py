@@ -9,8 +9,8 @@ from typing import Any
 
 import pytest
 
-from left_spools import records_in
 from memory_link import MemoryStore
+from orphaned_spools import records_in
 from track.outbox import Outbox
 from track.outbox import disk as disk_module
 from track.spool.folder import spools_in

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from running_server import ServerProcess, serving
-from stage import Stage
+from script_runner import Stage
 from track import Status, TrackClient
 from track_server.app import Settings
 

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from running_server import serving
-from stage import Stage
+from script_runner import Stage
 from track import Status, TrackClient
 from track.spool.folder import spools_in
 from track_server.app import Settings

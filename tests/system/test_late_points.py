@@ -15,8 +15,8 @@ from typing import Any
 
 import pytest
 
-from left_spools import running_script
-from spool_stage import Stage
+from orphaned_spools import running_script
+from spool_scenario import Stage
 from track import Status, TrackClient
 from track.spool.reader import look_in
 from track_server.storage.sqlite.check import check_sqlite

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import signal
 import subprocess
+import time
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
@@ -11,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from running_server import ServerProcess, serving
-from stage import Stage
+from script_runner import Stage
 from track import LOST, CustomStatus, Status, TrackClient, Trial
 from track_server.app import Settings
 from track_server.network.limits import Limits
@@ -99,6 +100,7 @@ def test_a_trial_whose_process_is_killed_is_lost(stage: Stage) -> None:
         await_loss(stage)
     trial, values = stage.trial()
     assert ([error.startswith(NOTE) for error in trial.errors], values) == ([True], {"loss": [0.0]})
+    assert (trial.started or 0) < (trial.ended or 0) <= time.time()
     with TrackClient(stage.uri) as client:
         assert client.protocol.fetch_trials({"status": LOST}) == [trial]
 
@@ -168,6 +170,7 @@ def test_late_data_has_a_lost_trial_run_again_and_come_to_its_true_end(watchful:
         say(process)
         trial, values = watchful.trial()
         assert (trial.status, trial.errors, values) == (Status.Running, [], {"loss": [0.0, 1.0]})
+        assert trial.ended is None
         leave(process)
     trial, values = watchful.trial()
     assert (trial.status, trial.errors, values) == (Status.Completed, [], {"loss": [0.0, 1.0]})

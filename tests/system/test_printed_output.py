@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from running_server import serving
-from stage import Stage
+from script_runner import Stage
 from track import Status
 from track_server.app import Settings
 from waiting import wait_until

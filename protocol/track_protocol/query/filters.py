@@ -9,7 +9,8 @@
 A filter is comparisons, joined by ``and``, ``or``, ``not`` and parentheses.  ``and`` binds closer than
 ``or``; these words may be written in capital letters, and no filter at all selects everything.
 
-**Names.**  ``name uid id hash revision description version status project group`` are the trial's own.
+**Names.**  ``name uid id hash revision description version status project group`` are the trial's own;
+so are ``created``, ``started`` and ``ended``, in seconds since the epoch.
 ``params.NAME`` (or ``parameters.NAME``), ``tags.NAME`` and ``metadata.NAME`` are values that it was given;
 ``metrics.NAME`` is the last value of a series and ``chronos.NAME`` the mean of a timer, and a final
 ``.min .max .mean .sd .count .last .first_step .last_step`` another statistic.  A name with labels,
@@ -69,7 +70,10 @@ _OPERATORS: Final = {
     "~": "$contains",
     "!~": "$contains",
 }
-_SCALARS: Final = frozenset({"uid", "id", "hash", "revision", "name", "description", "version", "status"})
+_SCALARS: Final = frozenset(
+    {"uid", "id", "hash", "revision", "name", "description", "version", "status"}
+    | {"created", "started", "ended"}
+)
 _TREES: Final = {
     "params": "parameters",
     **{name: name for name in ("parameters", "tags", "metadata", "metrics", "chronos")},

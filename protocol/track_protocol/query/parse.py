@@ -8,7 +8,8 @@ An attribute's value is a plain value (equality) or a dict of operators, all of 
 ``$eq $ne $in $nin $lt $lte $gt $gte $contains $exists $not``.  A query may also have ``$and`` and ``$or``
 (non-empty lists of queries) and ``$not`` (a query).  The empty query matches everything.
 
-**Attributes.**  Scalars go by name.  ``parameters``, ``tags`` and ``metadata`` are dicts: alone they
+**Attributes.**  Scalars go by name; ``created``, ``started`` and ``ended`` are seconds since the epoch.
+``parameters``, ``tags`` and ``metadata`` are dicts: alone they
 compare as a whole, by equality or ``$exists`` only; with ``.``-separated keys the dicts inside are
 walked (a key that itself holds a dot cannot be named, and lists are not indexed).  ``status`` is its
 number; it may be compared with a number, a status, a ``{'value', 'name'}`` dict or, then meaning
@@ -321,6 +322,9 @@ _TRIAL: Final[dict[str, _Locate]] = {
     "metadata": _tree,
     "project_id": _scalar,
     "group_id": _scalar,
+    "created": _scalar,
+    "started": _scalar,
+    "ended": _scalar,
     "status": _status,
     "metrics": _series,
     "chronos": _series,

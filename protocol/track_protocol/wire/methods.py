@@ -242,10 +242,10 @@ _TABLE: Final = (
         updates="trial",
     ),
     Method(
-        "log_trial_losses",
+        "log_trial_dropped_points",
         Access.LOG,
         (_TRIAL, Parameter("points", "count"), Parameter("reason", "text")),
-        "Add points that will never be stored to the trial's metadata `losses`.",
+        "Add points that will never be stored to the trial's metadata `dropped_points`.",
     ),
     Method(
         "put_blob",

@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 
 from fake_servers import fake_server
-from left_spools import left_spool
+from orphaned_spools import left_spool
 from running_server import Served, serving
 from track.commands.doctor import COMMAND
 from track.configuration import reset_configuration

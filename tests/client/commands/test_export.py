@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 
-from commanding import fill, run
+from command_runner import fill, run
 from track.commands.export import COMMAND
 from track.persistence import get_protocol
 from track_protocol.errors import TrackError, UsageError
@@ -107,7 +107,7 @@ def test_what_cannot_be_is_told(tmp_path: Path, uri: str) -> None:
 FEW, MANY = 50_000, 400_000
 MEASURED = """
 import resource, sys
-from commanding import run
+from command_runner import run
 from track.commands.export import COMMAND
 run(COMMAND, "--uri", sys.argv[1], "-o", sys.argv[2])
 print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss)

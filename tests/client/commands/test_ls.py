@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from commanding import fill, in_terminal, run
+from command_runner import fill, in_terminal, run
 from track.commands.ls import COMMAND
 from track.commands.printing import width_of
 from track_protocol.errors import ItemNotFound, UsageError

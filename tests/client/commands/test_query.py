@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from commanding import fill, run
+from command_runner import fill, run
 from track.commands.query import COMMAND
 from track_protocol.errors import TrackError, UsageError
 

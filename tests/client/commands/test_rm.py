@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from commanding import fill, run
+from command_runner import fill, run
 from running_server import serving
 from track import TrackClient
 from track.commands.rm import COMMAND

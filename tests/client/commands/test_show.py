@@ -58,16 +58,16 @@ def test_it_shows_what_a_trial_is_and_has(uri: str, uid: str, capsys: pytest.Cap
 
 
 def test_it_shows_what_a_trial_lost_and_why(uri: str, uid: str, capsys: pytest.CaptureFixture[str]) -> None:
-    # Fails when the client does not tell the trial of its losses.
+    # Fails when the client does not report dropped points to the trial.
     show(uid, "--uri", uri)
     told = capsys.readouterr().out
-    assert "LOST  10 points\n  10: bad: " in told
+    assert "DROPPED  10 points\n  10: bad: " in told
 
 
 def test_a_machine_gets_the_same_as_json(uri: str, uid: str, capsys: pytest.CaptureFixture[str]) -> None:
     show(uid, "--uri", uri, "--json")
     told = json.loads(capsys.readouterr().out)
-    assert (told["name"], told["metadata"]["losses"]["points"]) == ("third try", 10)
+    assert (told["name"], told["metadata"]["dropped_points"]["points"]) == ("third try", 10)
 
 
 def test_a_trial_goes_by_its_name_too(uri: str, uid: str, capsys: pytest.CaptureFixture[str]) -> None:

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from commanding import fill
+from command_runner import fill
 from track import Project, TrackClient
 from track.commands.stores import find_trial, opened
 from track.configuration import reset_configuration

@@ -9,8 +9,8 @@ from pathlib import Path
 
 import pytest
 
-from left_spools import left_spool, running_script
-from spool_stage import LOSSES, Stage
+from orphaned_spools import left_spool, running_script
+from spool_scenario import LOSSES, Stage
 from track.spool.folder import Checkpoint
 from waiting import wait_until
 

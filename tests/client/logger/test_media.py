@@ -59,7 +59,7 @@ def test_what_cannot_be_kept_is_dropped_with_one_warning(
     trial.log_text("t", "words")
     (stored,) = client.protocol.get_trial(trial.ensure())
     assert list(stored.media) == ["text"]
-    assert stored.metadata["losses"]["points"] == 6
+    assert stored.metadata["dropped_points"]["points"] == 6
 
 
 class Strange:
@@ -91,7 +91,7 @@ def test_nothing_that_is_given_raises_into_the_training(
     trial.log_artifact(tmp_path / "pipe")
     client.protocol.flush()
     (stored,) = client.protocol.get_trial(trial.ensure())
-    assert stored.metadata["losses"]["points"] >= 7
+    assert stored.metadata["dropped_points"]["points"] >= 7
 
 
 def test_a_path_may_be_bytes(client: TrackClient, tmp_path: Path) -> None:
@@ -107,7 +107,7 @@ def test_what_no_store_takes_is_not_sent(client: TrackClient, monkeypatch: pytes
     trial.log_text("t", "x" * 100_001)
     client.protocol.flush()
     (stored,) = client.protocol.get_trial(trial.ensure())
-    assert stored.metadata["losses"]["points"] == 1
+    assert stored.metadata["dropped_points"]["points"] == 1
     assert client.protocol.fetch_rejected() == []
 
 

@@ -125,7 +125,7 @@ def test_a_lost_connection_is_told_once_and_so_is_its_return(
     connector.works_again()
     connector.works_again()
     assert [record.getMessage() for record in caplog.records] == [
-        "the connection to the store was lost; what is logged waits here: it is gone",
+        "the connection to the store was lost; log calls are queued on this machine: it is gone",
         "connected to the store again",
     ]
 

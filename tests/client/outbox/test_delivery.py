@@ -207,7 +207,7 @@ def test_what_cannot_be_packed_costs_only_itself_and_is_counted(
     assert outbox.dropped == 1
     assert caplog.text.count("by an error of this software") == 1
     assert "connection" not in caplog.text
-    losses = [arguments for _, _, method, arguments in store.calls if method == "log_trial_losses"]
+    losses = [arguments for _, _, method, arguments in store.calls if method == "log_trial_dropped_points"]
     assert [loss["points"] for loss in losses] == [1]
 
 

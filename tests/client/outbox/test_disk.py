@@ -12,8 +12,8 @@ from typing import Any
 
 import pytest
 
-from left_spools import records_in
 from memory_link import MemoryStore
+from orphaned_spools import records_in
 from spooling import TRIAL, MakeOutbox, delete, log_during_an_outage, spooled, spooled_values
 from track.outbox import Outbox
 from track.outbox import disk as disk_module
@@ -32,7 +32,7 @@ def assert_trial_was_told(store: MemoryStore, outbox: Outbox, reason: str) -> No
     """The trial knows of the one point that it lost; fails when `DiskQueue` drops it without a trial."""
     outbox.flush()
     ((_, _, method, told),) = store.calls
-    assert (method, told["trial"], told["points"]) == ("log_trial_losses", TRIAL, 1)
+    assert (method, told["trial"], told["points"]) == ("log_trial_dropped_points", TRIAL, 1)
     assert reason in told["reason"]
 
 

@@ -111,7 +111,9 @@ def test_a_trial_is_told_what_it_lost(store: MemoryStore, outbox: Outbox) -> Non
         write(step, {"loss": float(step), "bad": object()})
     outbox.flush()
     # What was lost before the sender looked first may have been told by then.
-    assert {(method, told["trial"]) for _, _, method, told in store.calls} == {("log_trial_losses", TRIAL)}
+    assert {(method, told["trial"]) for _, _, method, told in store.calls} == {
+        ("log_trial_dropped_points", TRIAL)
+    }
     assert sum(told["points"] for _, _, _, told in store.calls) == 3
     assert all(told["reason"].startswith("bad: ") for _, _, _, told in store.calls)
     assert store.values() == [0.0, 1.0, 2.0]

@@ -46,7 +46,7 @@ def test_signature_and_declaration_agree_in_the_names(name: str) -> None:
         ("log_trial_start", (Trial(id=b"x" * 16), 1), {}),
         ("log_trial_finish", (Trial(id=b"x" * 16), ValueError, ValueError("no"), None), {"rank": 0}),
         ("log_trial_metadata", (Trial(id=b"x" * 16),), {"a": 1}),
-        ("log_trial_losses", (Trial(id=b"x" * 16), 3, "why"), {}),
+        ("log_trial_dropped_points", (Trial(id=b"x" * 16), 3, "why"), {}),
         ("set_trial_status", (Trial(id=b"x" * 16), Status.Broken, "why"), {}),
         ("rewind_trial", (Trial(id=b"x" * 16), 3), {}),
         ("get_trial", (Trial(id=b"x" * 16),), {}),

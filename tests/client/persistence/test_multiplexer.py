@@ -10,7 +10,6 @@ from typing import Any
 
 import pytest
 
-from bookkept import given
 from running_server import serving
 from track import TrackClient
 from track.persistence import get_protocol
@@ -22,6 +21,7 @@ from track_protocol.model.entities import Project, Status, Trial, TrialGroup
 from track_protocol.testing import BackendContract
 from track_protocol.wire.roles import Role
 from track_server.app import Settings
+from user_metadata import given
 
 
 class Broken(Protocol):

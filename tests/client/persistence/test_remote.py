@@ -9,13 +9,13 @@ from typing import Any
 
 import pytest
 
-from bookkept import given
 from track.aggregators.aggregator import RingAggregator, StatAggregator, TimeSeriesAggregator, ValueAggregator
 from track.persistence import get_protocol
 from track.persistence.protocol import LATEST, Protocol
 from track.persistence.series import PAGE
 from track_protocol.errors import BadArguments, BadQuery, ItemNotFound
 from track_protocol.model.entities import CustomStatus, Project, Status, Trial, TrialGroup
+from user_metadata import given
 
 
 @pytest.fixture

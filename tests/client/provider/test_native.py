@@ -119,7 +119,7 @@ def test_what_cannot_be_logged_is_counted_and_does_not_end_the_training(
         run.scalar("loss", 2.0)
     trial = only_trial(sqlite)
     assert trial.metrics == {"loss": [2.0]}
-    assert trial.metadata["losses"]["points"] == 2
+    assert trial.metadata["dropped_points"]["points"] == 2
     assert "no label" in caplog.text
 
 

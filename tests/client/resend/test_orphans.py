@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from left_spools import left_spool, running_script
-from spool_stage import LOSSES, Stage
+from orphaned_spools import left_spool, running_script
+from spool_scenario import LOSSES, Stage
 from track import TrackClient
 from track.resend.orphans import destination_at, is_same_server, public_address
 from track.spool.folder import Checkpoint, SpoolFolder

@@ -12,8 +12,8 @@ from typing import Any
 
 import pytest
 
-from left_spools import SESSION, TRIAL, left_spool, records_in
 from memory_link import MemoryLink, MemoryStore
+from orphaned_spools import SESSION, TRIAL, left_spool, records_in
 from track.outbox.backlog import Backlog, Entry
 from track.outbox.disk import DiskQueue
 from track.outbox.records import CALL, Shape, batch_of
@@ -295,7 +295,7 @@ def test_the_trials_of_a_damaged_spool_are_told_once_what_they_lost(
     copy = shutil.copytree(path, tmp_path / "copy")
     outcomes = replay(path, store), replay(copy, store)
     ((_, seq, method, told),) = store.calls
-    assert (seq, method, told["trial"], told["points"]) == (1, "log_trial_losses", TRIAL, lost)
+    assert (seq, method, told["trial"], told["points"]) == (1, "log_trial_dropped_points", TRIAL, lost)
     assert told["reason"] == f"damaged on the disk of {os.uname().nodename}, where train.py had kept it{more}"
     assert [outcome.told for outcome in outcomes] == [[], []]
 

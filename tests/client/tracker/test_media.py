@@ -199,7 +199,7 @@ def test_bad_media_never_end_a_training(manager: ExperimentDBManager) -> None:
     assert run is not None
     assert run.status == "completed"
     (trial,) = manager.experiment.trials()
-    assert trial.metadata["losses"]["points"] == 3
+    assert trial.metadata["dropped_points"]["points"] == 3
 
 
 def test_a_client_reads_what_a_tracker_keeps_and_the_other_way_round(tracker: Tracker) -> None:

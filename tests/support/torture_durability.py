@@ -1,6 +1,6 @@
 """A training process that writes down what it logged only while it was not warned that the disk lacks it.
 
-Run as ``python torture_doubter.py URI NAME RECORD``: it logs 0, 1, 2 … into a trial of that name until
+Run as ``python torture_durability.py URI NAME RECORD``: it logs 0, 1, 2 … into a trial of that name until
 it is killed or SIGTERM comes, and then saves all.  Under ``spool_sync=always`` a number counts when its log
 call has returned, else when what waits is safe from the end of the process.
 """

@@ -1,6 +1,6 @@
 """The command ``track`` whose server's writer thread dies in the transaction with that number.
 
-Run as ``python deadly_server.py NUMBER server …``.
+Run as ``python crashing_server.py NUMBER server …``.
 """
 
 from __future__ import annotations

@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from left_spools import running_script
+from orphaned_spools import running_script
 from running_server import ServerProcess, environment
 from track import TrackClient
 from track.spool.reader import look_in

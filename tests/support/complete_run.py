@@ -1,6 +1,6 @@
 """A whole run as a person writes one, several trials with all there is to log.
 
-Run as ``python whole_run.py URI NUMBER``.
+Run as ``python complete_run.py URI NUMBER``.
 """
 
 from __future__ import annotations
