@@ -186,7 +186,7 @@ class BatchJob:
     careful: bool = False
     _slices: Iterator[Slice] = field(init=False, default_factory=lambda: iter(()))
     _position: tuple[int, int] | None = field(init=False, default=None)
-    """The session's `last_seq` and `partial` as this job has left them, if nothing was undone since."""
+    """The session's `last_seq` and `partial` as this job has left them; None while it applies a slice."""
     _rejected: list[Rejection] = field(init=False, default_factory=list)
     _spoilt: int = field(init=False, default=0)
     """Number of a record of very many series whose first part was rejected, and with it the whole."""
@@ -213,13 +213,15 @@ class BatchJob:
             if batch.first > state.last_seq + 1:
                 return _gap(state, batch.first)
             self._slices = slices(batch, state.last_seq, state.partial)
+        # A slice that ends in an error was taken, but not applied: then it is begun from what is stored.
+        self._position = None
         until = time.monotonic() + _SLICE_S
+        last, partial = state.last_seq, state.partial
         for each in self._slices:
-            self._position = self._apply_slice(tx, state, each)
+            last, partial = self._apply_slice(tx, state, each)
             if time.monotonic() > until or not has_room(tx):
                 break
-        assert self._position is not None, "there is a slice at least"
-        last, partial = self._position
+        self._position = last, partial
         # The answer of an earlier call has arrived, since the client has continued: it is not carried along.
         tx.put_session(replace(state, last_seq=last, partial=partial, last_reply=None))
         return Acked(last, self._rejected) if (last, partial) == (batch.last, 0) else UNFINISHED

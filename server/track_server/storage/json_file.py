@@ -32,9 +32,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Final
 
-import apsw
-
-from track_protocol.errors import StoreCorrupt, StoreError, StoreReadOnly
+from track_protocol.errors import StoreError, StoreReadOnly
 from track_server.storage.contract import Changes
 from track_server.storage.durable_files import locked, store_error, sync_folder
 from track_server.storage.json_document import load_document, parse_document
@@ -182,7 +180,7 @@ class FileStore(SqliteStore):
             with translated(self._path):
                 for table in CONTENT:
                     self._db.execute(f"DELETE FROM {table}")  # noqa: S608 # names of our own
-            _load(content, tx, document)
+            load_document(content, tx, str(document))
             restart_change_log(self._db)
             changes = max(record.changes + 1, header.transaction)
             write_record(self._db, Record(changes, changes, checksum))
@@ -209,16 +207,6 @@ class _CountedTransaction(SqliteTransaction):
             with translated(self._path):
                 self._db.execute(COUNT_UP)
         super().flush(changes, commit=commit)
-
-
-def _load(content: dict[str, object], tx: UnitOfWork, document: Path) -> None:
-    try:
-        load_document(content, tx, str(document))
-        tx.flush()
-    except (apsw.ConstraintError, apsw.MismatchError) as error:
-        raise StoreCorrupt(
-            f"{document} is JSON whose parts do not fit together ({error}): correct it, or restore a backup"
-        ) from error
 
 
 def _read(document: Path) -> None:

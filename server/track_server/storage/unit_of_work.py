@@ -15,7 +15,7 @@ from __future__ import annotations
 
 import copy
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Hashable, Mapping
 from dataclasses import dataclass, field, fields, replace
 from typing import Any, Final, TypeVar
 
@@ -67,15 +67,23 @@ class Memory:
     """Rewinds of the trials that are known to exist."""
     series: dict[SeriesKey, Series] = field(default_factory=dict)
     """Also those that are known not to exist, without a handle."""
+    version: Hashable = None
+    """Of the tables that this is of; see `Transaction.version`."""
+
+    def keep_only(self, version: Hashable) -> None:
+        """Forget everything if it is not of this version."""
+        if self.version != version:
+            self.forget()
+            self.version = version
 
     def forget(self) -> None:
-        """Somebody else may have changed the tables."""
-        for each in fields(self):
-            getattr(self, each.name).clear()
+        """What is in the tables may be something else."""
+        for each in (self.sessions, self.trials, self.series):
+            each.clear()
 
     def trim(self) -> None:
         """Forget everything when it is very much."""
-        if any(len(getattr(self, each.name)) > _MAX_REMEMBERED for each in fields(self)):
+        if max(len(self.sessions), len(self.trials), len(self.series)) > _MAX_REMEMBERED:
             self.forget()
 
 
@@ -105,8 +113,7 @@ class UnitOfWork:
     def __init__(self, transaction: Transaction, memory: Memory) -> None:
         self._tx = transaction
         self._memory = memory
-        if transaction.others_wrote:
-            memory.forget()
+        memory.keep_only(transaction.version)
         self._changes = Changes()
         self._grown: dict[SeriesKey, Series] = {}
         self._buffered = 0

@@ -13,13 +13,13 @@ import pytest
 
 from engine_calls import Caller, points, writer_held
 from faulty_store import FaultyStore
-from track_protocol.errors import InternalError, ItemNotFound, UnknownMethod
+from track_protocol.errors import InternalError, ItemNotFound, StoreFull, UnknownMethod
 from track_protocol.wire.batch import METRIC, SUPERSEDED, Batch, CallOp, Op, PointsOp
 from track_protocol.wire.columns import pack
 from track_protocol.wire.link import Acked
 from track_server.engine.engine import Engine
 from track_server.engine.jobs import UNFINISHED, BatchJob
-from track_server.engine.slices import MAX_SERIES
+from track_server.engine.slices import MAX_CALLS, MAX_SERIES
 from track_server.methods.dispatch import LOGS
 from track_server.storage.contract import Changes, Lease, Points
 from track_server.storage.ephemeral import EphemeralStore
@@ -124,6 +124,41 @@ def test_a_record_that_fails_behind_a_change_leaves_nothing_of_it(
     assert after["status"] == before["status"]
     with engine.store.snapshot() as view:
         assert view.leases(trial) == []
+
+
+class _FullOnce(FaultyStore):
+    """A store whose disk is full for once, when it is to write the tag that is named."""
+
+    tag = ""
+
+    def before_flush(self, changes: Changes) -> None:
+        if self.tag and any(self.tag in each.get("tags", {}) for each in changes.trials.values()):
+            self.tag = ""
+            raise StoreFull("no space is left")
+
+
+@pytest.mark.parametrize("calls", [2 * MAX_CALLS, 3 * MAX_CALLS])
+def test_a_part_of_a_batch_that_fails_beside_others_is_applied_behind_the_failure(
+    calls: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("track_server.engine.jobs._SLICE_S", -1.0)
+    store = _FullOnce()
+    engine = Engine(store)
+    caller, other = Caller(engine), Caller(engine)
+    trial = caller.new_trial()["id"]
+    ops = [CallOp(n, "add_trial_tags", {"trial": trial, "tags": {f"t{n}": n}}) for n in range(calls)]
+    ops[MAX_CALLS + 1] = CallOp(MAX_CALLS + 1, "rewind_trial", {"trial": trial, "step": 3, "time": 1.0})
+    store.tag = f"t{MAX_CALLS}"
+    told: queue.SimpleQueue[Any] = queue.SimpleQueue()
+    with writer_held(engine):
+        engine.submit_batch(caller.writer, Batch(2, calls, list(ops)), told.put)
+        for first in range(1, 300):  # more than are in one transaction
+            engine.submit_batch(other.writer, Batch(first, 1, [points(trial, loss=[1.0])]), lambda _: None)
+    assert told.get(timeout=30) == Acked(calls + 1)
+    after = caller.trial(trial)
+    assert after["tags"] == {f"t{n}": n for n in range(calls) if n != MAX_CALLS + 1}
+    assert len(after["metadata"]["rewinds"]) == 1
+    engine.close()
 
 
 # -- records of very many series --------------------------------------------------------------------
