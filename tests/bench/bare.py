@@ -30,7 +30,7 @@ from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 
-from crowd import Span, Wait, run_together
+from parallel import Span, Wait, run_together
 
 __all__ = ["FRAME_POINTS", "bare_commit_seconds", "bare_ingest_rate", "bare_read_rate"]
 

@@ -144,7 +144,7 @@ def test_a_killed_server_needs_no_cleaning_up_and_has_lost_nothing(tmp_path: Pat
 
 
 def test_a_server_whose_writer_thread_dies_ends_with_an_error(tmp_path: Path) -> None:
-    program = (str(Path(__file__).parent.parent / "support" / "deadly_server.py"), "12")
+    program = (str(Path(__file__).parent.parent / "support" / "crashing_server.py"), "12")
     with ServerProcess("ephemeral:", tmp_path / "home", program=program) as server:
         with joined(server.served.join("ann")) as ann, pytest.raises((StoreFailed, ConnectionLost)):
             list(iter(ann.new_trial, None))  # for ever

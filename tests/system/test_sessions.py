@@ -110,8 +110,8 @@ def test_a_report_shows_what_its_trial_has_lost(tmp_path: Path, capsys: pytest.C
         client.set_project(name="lossy")
         trial = client.new_trial(name="t").trial
         client.log_metrics(loss=1.0)
-        client.protocol.log_trial_losses(trial, 7, "no room was left")
+        client.protocol.log_trial_dropped_points(trial, 7, "no room was left")
         client.protocol.flush(SECONDS)
         client.report()
-    losses = json.loads(capsys.readouterr().out)["metadata"]["losses"]
+    losses = json.loads(capsys.readouterr().out)["metadata"]["dropped_points"]
     assert losses == {"points": 7, "reasons": {"no room was left": 7}}

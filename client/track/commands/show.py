@@ -1,4 +1,4 @@
-"""``track show UID``: one trial as it is stored, with what it lost."""
+"""``track show UID``: one trial as it is stored, with the count of its dropped points."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from track_protocol.model.entities import Trial
 
 __all__ = ["COMMAND"]
 
-_LOSSES: Final = "losses"
+_DROPPED: Final = "dropped_points"
 _HEARTBEAT: Final = "heartbeat"
 _HEADER: Final = ("", "POINTS", "LAST STEP", "LAST", "MIN", "MAX", "MEAN")
 
@@ -40,7 +40,7 @@ def _run(arguments: argparse.Namespace) -> int:
 
 def _lines(trial: Trial, names: Names) -> list[str]:
     metadata = dict(trial.metadata)
-    losses = metadata.pop(_LOSSES, None)
+    dropped = metadata.pop(_DROPPED, None)
     for bookkeeping in SerializerTrial.ignore_meta - {_HEARTBEAT}:
         metadata.pop(bookkeeping, None)
     lines = [
@@ -58,7 +58,7 @@ def _lines(trial: Trial, names: Names) -> list[str]:
         lines.append(f"heard of  {time_text(heartbeat)}")
     if trial.description:
         lines.append(trial.description)
-    lines += _losses(losses)
+    lines += _dropped(dropped)
     for title, values in (("parameters", trial.parameters), ("tags", trial.tags), ("metadata", metadata)):
         lines += _block(title, [f"{name} = {shown(name, value)}" for name, value in flat(values).items()])
     for title, series in (("metrics", trial.metrics), ("timings", trial.chronos)):
@@ -73,11 +73,14 @@ def _block(title: str, lines: Sequence[str]) -> list[str]:
     return ["", title, *(f"  {line}" for line in lines)] if lines else []
 
 
-def _losses(losses: Any) -> list[str]:
-    """What was never stored; `losses` may be anything that a client put there."""
-    if not isinstance(losses, Mapping) or not isinstance(reasons := losses.get("reasons"), Mapping):
+def _dropped(dropped: Any) -> list[str]:
+    """Points that were never stored, by reason; `dropped` may be anything that a client put there."""
+    if not isinstance(dropped, Mapping) or not isinstance(reasons := dropped.get("reasons"), Mapping):
         return []
-    return [f"LOST  {losses.get('points')} points", *(f"  {count}: {why}" for why, count in reasons.items())]
+    return [
+        f"DROPPED  {dropped.get('points')} points",
+        *(f"  {count}: {why}" for why, count in reasons.items()),
+    ]
 
 
 def _series(series: Any) -> list[str]:

@@ -531,7 +531,7 @@ class Delivery:
             return
         self._report_at = now + REPORT_INTERVAL_S
         told = [each._asdict() for each in self._drops.report()]
-        self._number([(CALL, "log_trial_losses", time.time(), each, 0) for each in told], 0)
+        self._number([(CALL, "log_trial_dropped_points", time.time(), each, 0) for each in told], 0)
 
     def _awaited(self, event: Awaited, now: float) -> None:
         # Whoever waits for what was logged waits for what is reported of its drops, too.

@@ -200,9 +200,9 @@ class CometMLProtocol(NullProtocol):
         if exc_type is None:
             self._experiment(trial).log_metric(f"chrono.{name}", time.perf_counter() - started)
 
-    def log_trial_losses(self, trial: Trial, points: int, reason: str) -> None:
-        """See `Protocol.log_trial_losses`."""
-        self._others(trial, {"losses": {"points": points, "reason": reason}})
+    def log_trial_dropped_points(self, trial: Trial, points: int, reason: str) -> None:
+        """See `Protocol.log_trial_dropped_points`."""
+        self._others(trial, {"dropped_points": {"points": points, "reason": reason}})
 
     def rewind_trial(self, trial: Trial, step: float) -> None:
         """See `Protocol.rewind_trial`; Comet keeps the points, and gets the step as an "other"."""

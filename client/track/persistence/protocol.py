@@ -362,7 +362,7 @@ class Protocol:
 
     @item_may_be_named("trial")
     def log_trial_arguments(self, trial: Trial, /, **kwargs: Any) -> None:
-        """Merge values into a trial's parameters; its hash stays what it is."""
+        """Merge values into a trial's parameters; its hash does not change what it is."""
         self._call("log_trial_arguments", trial, **kwargs)
 
     @item_may_be_named("trial")
@@ -473,18 +473,18 @@ class Protocol:
         """
         self._call("log_trial_points", trial, name, points, kind)
 
-    def log_trial_losses(self, trial: Trial, points: int, reason: str) -> None:
-        """Points of a trial will never be stored: count them in its metadata ``losses``.
+    def log_trial_dropped_points(self, trial: Trial, points: int, reason: str) -> None:
+        """Count points that will never be stored, in the trial's metadata ``dropped_points``.
 
-        That is ``{"points": in all, "reasons": {reason: how many}}``, to which every rank adds; beyond 20
+        The value is ``{"points": total, "reasons": {reason: count}}``; every rank adds to it, and beyond 20
         reasons the others are counted as ``other``.
 
         Args:
             trial: the trial.
-            points: how many are lost.
-            reason: why.
+            points: the number of dropped points.
+            reason: why they were dropped.
         """
-        self._call("log_trial_losses", trial, points, reason)
+        self._call("log_trial_dropped_points", trial, points, reason)
 
     @item_may_be_named("trial")
     def add_trial_tags(self, trial: Trial, /, **kwargs: Any) -> None:

@@ -597,7 +597,7 @@ class LossReport:
             return
         reason = self._reason + (", and perhaps more" if self._is_open else "")
         told = [{"trial": trial, "points": lost, "reason": reason} for trial in self._trials]
-        batch = batch_of(1, [(CALL, "log_trial_losses", time.time(), each, 0) for each in told])
+        batch = batch_of(1, [(CALL, "log_trial_dropped_points", time.time(), each, 0) for each in told])
         deadline = time.monotonic() + timeout
         link = open_link()
         try:

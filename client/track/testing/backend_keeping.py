@@ -15,14 +15,14 @@ __all__ = ["KeepingTests"]
 class KeepingTests(BackendSuite):
     """Part of `BackendContract`."""
 
-    def test_losses_of_a_trial_add_up_in_its_metadata(self, protocol: Protocol) -> None:
+    def test_dropped_points_of_a_trial_add_up_in_its_metadata(self, protocol: Protocol) -> None:
         trial = protocol.new_trial(Trial(name="t"))
         assert trial is not None
         for points, reason in ((3, "no room"), (1, "not a number"), (4, "no room")):
-            protocol.log_trial_losses(trial, points, reason)
+            protocol.log_trial_dropped_points(trial, points, reason)
         protocol.flush()
         (found,) = protocol.get_trial(trial)
-        assert found.metadata["losses"] == {"points": 8, "reasons": {"no room": 7, "not a number": 1}}
+        assert found.metadata["dropped_points"] == {"points": 8, "reasons": {"no room": 7, "not a number": 1}}
 
     def test_nothing_is_rejected_where_everything_fits(self, protocol: Protocol) -> None:
         trial = protocol.new_trial(Trial(name="t"))

@@ -48,7 +48,7 @@ LOGS: Final[Mapping[str, Callable[..., object]]] = {
     "log_trial_finish": update.log_trial_finish,
     "log_trial_arguments": _by_anybody(update.merge("parameters")),
     "log_trial_metadata": _by_anybody(update.log_trial_metadata),
-    "log_trial_losses": _by_anybody(update.log_trial_losses),
+    "log_trial_dropped_points": _by_anybody(update.log_trial_dropped_points),
     "put_blob": _by_anybody(put_blob),
     "log_trial_media": _by_anybody(media.log_trial_media),
     "add_trial_tags": _by_anybody(update.merge("tags")),

@@ -8,7 +8,7 @@ left out.
 Points and media are no changes of the trial's document, and cost nothing here: the times they bring along are
 looked at when a trial is read.
 
-``losses`` tells of dropped points, which will never be stored:
+``dropped_points`` counts points that will never be stored:
 ``{"points": total, "reasons": {reason: count}}``; every rank and the server itself add to it.
 """
 
@@ -35,7 +35,7 @@ __all__ = [
 UPDATE_COUNT: Final = "_update_count"
 LAST_CHANGE: Final = "_last_change"
 HEARTBEAT: Final = "heartbeat"
-DROPPED_POINTS: Final = "losses"
+DROPPED_POINTS: Final = "dropped_points"
 """The key of the metadata."""
 
 OTHER: Final = "other"

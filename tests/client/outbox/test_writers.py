@@ -39,7 +39,7 @@ def test_a_step_that_cannot_be_kept_drops_its_record(store: MemoryStore, outbox:
     outbox.writer(TRIAL)((1, "a"), {"loss": 3.0})
     outbox.flush()
     assert [(point.step, point.value) for point in store.points] == [((1, "a"), 3.0)]
-    assert [method for _, _, method, _ in store.calls] == ["log_trial_losses"] * 2
+    assert [method for _, _, method, _ in store.calls] == ["log_trial_dropped_points"] * 2
 
 
 def test_an_array_is_read_when_it_is_logged(store: MemoryStore, outbox: Outbox) -> None:
@@ -78,7 +78,7 @@ def test_a_call_that_no_frame_can_carry_is_dropped_and_told(
     outbox.log("log_trial_metadata", {"trial": TRIAL, "metadata": {"matrix": [[0.5] * 10_000] * 20}})
     outbox.log("add_trial_tags", {"trial": TRIAL, "tags": {"a": 1}})
     outbox.flush()
-    assert [method for _, _, method, _ in store.calls] == ["log_trial_losses", "add_trial_tags"]
+    assert [method for _, _, method, _ in store.calls] == ["log_trial_dropped_points", "add_trial_tags"]
     assert (outbox.dropped, "log_trial_metadata: 1," in caplog.text) == (1, True)
 
 

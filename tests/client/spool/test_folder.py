@@ -13,7 +13,7 @@ from typing import Any
 
 import pytest
 
-from left_spools import SESSION, left_spool
+from orphaned_spools import SESSION, left_spool
 from track.spool.folder import (
     Checkpoint,
     SpoolFolder,

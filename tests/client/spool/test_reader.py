@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from left_spools import SESSION, left_spool, records_in
+from orphaned_spools import SESSION, left_spool, records_in
 from track.spool import writer
 from track.spool.folder import Checkpoint, SpoolFolder
 from track.spool.options import SpoolOptions, SpoolSync

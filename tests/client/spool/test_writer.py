@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from left_spools import SESSION, records_in
+from orphaned_spools import SESSION, records_in
 from track.spool import writer
 from track.spool.folder import SpoolFolder, SpoolMetadata
 from track.spool.options import SpoolOptions, SpoolSync

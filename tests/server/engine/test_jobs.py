@@ -205,7 +205,7 @@ def test_a_repeated_call_gets_the_answer_it_got_before(caller: Caller) -> None:
 
 def test_a_repeated_call_gets_the_error_it_got_before(caller: Caller) -> None:
     for _ in range(2):
-        with pytest.raises(BadArguments, match="must have 16 bytes"):
+        with pytest.raises(BadArguments, match="must be bytes, 16 bytes long"):
             caller.call("new_trial", seq=1, trial={"id": b"short", "hash": "h", "revision": 0})
     assert caller.call("new_project", seq=2, project={"uid": "p"})["uid"] == "p"
 
@@ -286,7 +286,7 @@ def test_a_record_that_the_server_fails_on_is_set_aside() -> None:
     (kept,) = caller.read("fetch_rejected", trial=trial)
     assert (kept["code"], kept["names"], kept["runs"]) == (InternalError.code, ["poison"], [[3, 3]])
     (document,) = caller.read("get_trial", trial={"id": trial})
-    assert document["metadata"]["losses"]["points"] == 1
+    assert document["metadata"]["dropped_points"]["points"] == 1
     engine.close()
 
 
@@ -327,7 +327,7 @@ def test_a_long_batch_is_acknowledged_as_a_whole(caller: Caller) -> None:
     assert outcome.last_seq == 101
     assert [rejection.seq for rejection in outcome.rejected] == list(range(2, 102))
     (document,) = caller.read("get_trial", trial={"id": trial})
-    assert document["metadata"]["losses"]["points"] == 100
+    assert document["metadata"]["dropped_points"]["points"] == 100
 
 
 @pytest.mark.usefixtures("one_slice_at_a_time")

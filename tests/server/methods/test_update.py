@@ -7,11 +7,11 @@ from typing import Any
 
 import pytest
 
-from bookkept import given
 from engine_calls import Caller, points
 from track_protocol.errors import BadArguments, ItemNotFound
 from track_protocol.wire.batch import Batch, CallOp
 from track_server.storage.sqlite.read import SqliteView
+from user_metadata import given
 
 RUNNING = {"value": 101, "name": "Running"}
 DONE = {"value": 201, "name": "Completed"}
@@ -29,7 +29,7 @@ def rewind_op(offset: int, id: bytes) -> CallOp:
         ("log_trial_finish", {"time": 1.0, "status": DONE, "error": "e"}),
         ("log_trial_arguments", {"arguments": {"lr": 0.1}}),
         ("log_trial_metadata", {"metadata": {"a": 1}}),
-        ("log_trial_losses", {"points": 1, "reason": "full"}),
+        ("log_trial_dropped_points", {"points": 1, "reason": "full"}),
         ("add_trial_tags", {"tags": {"a": 1}}),
         ("set_trial_status", {"status": RUNNING}),
         ("rewind_trial", {"step": 0, "time": 1.0}),

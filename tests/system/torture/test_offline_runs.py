@@ -13,7 +13,7 @@ from typing import Any
 
 import pytest
 
-import whole_run
+import complete_run
 from killed_clients import sync
 from running_server import ServerProcess, environment
 from torture import count, say
@@ -80,7 +80,7 @@ def run(uri: str, spool: Path, policy: str, runs: int) -> list[int]:
     for first in range(0, runs, _TOGETHER):
         processes = [
             subprocess.Popen(
-                [sys.executable, whole_run.__file__, f"{uri}&timeout=1", str(number)],
+                [sys.executable, complete_run.__file__, f"{uri}&timeout=1", str(number)],
                 env=env,
                 stdin=subprocess.DEVNULL,
                 stderr=subprocess.DEVNULL,
@@ -144,7 +144,7 @@ def stored_online(online: Site, runs: int) -> Content:
     with online.serving() as uri:
         assert run(uri, online.folder / "spool", "allow", runs) == [0] * runs
     found = stored(online)
-    assert (len(found["trials"]), found["rejected"]) == (runs * whole_run.TRIALS, [])
+    assert (len(found["trials"]), found["rejected"]) == (runs * complete_run.TRIALS, [])
     return found
 
 

@@ -15,7 +15,7 @@ from types import TracebackType
 import pytest
 
 import faulty_spool
-import torture_doubter
+import torture_durability
 from faulty_spool import FAULTS
 from killed_clients import KilledClients, sync
 from running_server import ServerProcess
@@ -35,7 +35,7 @@ _LATEST = {"open": 5}
 
 _TOGETHER = 10
 
-PROGRAM = torture_doubter.__file__
+PROGRAM = torture_durability.__file__
 
 Plan = tuple[str, int, int]
 """A fault, the first call that fails, and how many do."""

@@ -11,8 +11,7 @@ from typing import Final
 import apsw
 
 from track_protocol.errors import StoreError
-from track_server.storage.sqlite.errors import translated
-from track_server.storage.sqlite.schema import open_reader
+from track_server.storage.sqlite.schema import open_reader, translated
 
 __all__ = ["READ_SECONDS", "Readers"]
 
