@@ -521,8 +521,12 @@ class Store(Protocol):
     def begin(self) -> Transaction:
         """Start a write transaction."""
 
-    def snapshot(self) -> AbstractContextManager[Snapshot]:
-        """A consistent view of what is committed; any thread."""
+    def snapshot(self, seconds: float | None = None) -> AbstractContextManager[Snapshot]:
+        """A consistent view of what is committed; any thread.
+
+        Args:
+            seconds: how long its statements may run; None for the store's own limit.
+        """
 
     def maintain(self, seconds: float) -> bool:
         """Do background work (such as merging chunks) for about that long; True if more is left."""

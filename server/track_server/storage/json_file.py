@@ -121,10 +121,10 @@ class FileStore(SqliteStore):
         return self._begin(_CountedTransaction)
 
     @contextmanager
-    def snapshot(self) -> Iterator[SqliteView]:
+    def snapshot(self, seconds: float | None = None) -> Iterator[SqliteView]:
         """A consistent view of what is committed; any thread."""
         self._writer.check_in_place()
-        with super().snapshot() as view:
+        with super().snapshot(seconds) as view:
             yield view
 
     def save(self, done: Callable[[Exception | None], None]) -> None:

@@ -98,7 +98,11 @@ _KNOWN: Final[tuple[tuple[type[apsw.Error], type[StoreError], str], ...]] = (
     (apsw.IOError, StoreFailed, "the disk failed at {path} ({error}): check the disk and the system's log"),
     (apsw.ProtocolError, StoreError, "{path} cannot be locked ({error}): try again"),
     (apsw.NoMemError, StoreError, "no memory is left to work on {path}: give this process more"),
-    (apsw.InterruptError, StoreError, "a read of {path} took too long: ask for less at a time"),
+    (
+        apsw.InterruptError,
+        StoreError,
+        "a read of {path} took too long: ask for less, with limit, fields or a narrower filter",
+    ),
 )
 
 
