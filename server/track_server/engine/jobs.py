@@ -56,6 +56,9 @@ Outcome = Any
 _SLICE_S: Final = 0.01
 """Seconds of one batch behind which the rest of it is left to the next transaction."""
 
+_MAX_LOADED_OPS: Final = 256
+"""Operations of a batch whose trials and series are loaded ahead; those of the others when they are run."""
+
 _MAX_PENDING_SERIES: Final = 4 * MAX_SERIES
 """Series with new points behind which the rest is left to the next transaction: they cost time at its end."""
 
@@ -196,7 +199,7 @@ class BatchJob:
         """The session, trials and series."""
         wanted = Wanted(sessions={self.writer.sid})
         if self._position is None:
-            for op in self.batch.ops:
+            for op in self.batch.ops[:_MAX_LOADED_OPS]:
                 _add_wanted(wanted, op)
         return wanted
 

@@ -31,7 +31,7 @@ _LONGEST_PAUSE: Final = 5.0
 """So often within the time of a lease, or every so many seconds, the leases are looked through."""
 
 _MOST: Final = 256
-"""Trials that are lost in one transaction, which others have to wait for."""
+"""Trials that are lost, or run again, in one transaction, which others have to wait for."""
 
 
 class Changes(Protocol):
@@ -136,12 +136,14 @@ class Presence:
             if not isinstance(outcome, TrackError):
                 for trial in outcome:
                     _log.warning("trial %s runs again", trial.hex())
+                if len(outcome) == _MOST:
+                    self._revive(sid)
                 return
             _log.log(_level(outcome), "the lost trials of a session that is back have to wait: %s", outcome)
             with self._turn:
                 self._unheard.add(sid)
 
-        self._changes.submit_change(partial(leases.revive, sid=sid), done)
+        self._changes.submit_change(partial(leases.revive, sid=sid, limit=_MOST), done)
 
     def _overdue(self, holders: set[bytes]) -> dict[bytes, float]:
         """Of sessions that hold running trials, those away for too long, with the seconds; forgets others."""

@@ -233,7 +233,7 @@ def test_who_could_not_come_back_while_the_store_failed_has_the_full_time_behind
     room.engine.close()
 
 
-def test_very_many_trials_are_lost_bit_by_bit(store: EphemeralStore) -> None:
+def test_very_many_trials_are_lost_and_run_again_bit_by_bit(store: EphemeralStore) -> None:
     room = Room(store, seconds=0.1)
     ann = room.enter()
     trials = [ann.new_trial(status={"value": 101, "name": "Running"})["id"] for _ in range(600)]
@@ -241,6 +241,8 @@ def test_very_many_trials_are_lost_bit_by_bit(store: EphemeralStore) -> None:
     room.after(0.1)
     assert sum(room.status(trial) == "lost" for trial in trials) == 256
     watching(room, lambda: all(room.status(trial) == "lost" for trial in trials))
+    room.presence.arrived(ann.writer.sid)
+    watching(room, lambda: all(room.status(trial) == "Running" for trial in trials))
     room.engine.close()
 
 
