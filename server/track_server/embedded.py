@@ -40,12 +40,12 @@ class EngineLink:
         self._order = ReadAfterWrite()
         self._fenced: SessionFenced | None = None
         self._arrivals: queue.SimpleQueue[_Arrival | None] = queue.SimpleQueue()
-        self._gate = threading.RLock()
+        self._lock = threading.RLock()
 
     def open(self, session: bytes, timeout: float) -> Opened:
         """See `Link.open`."""
         # A fork waits for all of this: behind it the engine is another one.
-        with self._gate:
+        with self._lock:
             engine = self._engine = self._open_engine()
             attached = _attached(engine, session)
             self._writer, self._fenced = attached.writer, None
@@ -54,7 +54,7 @@ class EngineLink:
     def send_batch(self, batch: Batch) -> int:
         """See `Link.send_batch`."""
         self._order.write_started()
-        with self._gate:
+        with self._lock:
             self._running.submit_batch(
                 self._writer, batch, lambda outcome: self._arrive(self._stored, outcome)
             )
@@ -66,7 +66,7 @@ class EngineLink:
             self._order.read(lambda: self._read(call_id, method, arguments))
             return
         self._order.write_started()
-        with self._gate:
+        with self._lock:
             self._running.submit_call(
                 self._writer,
                 seq,
@@ -101,7 +101,7 @@ class EngineLink:
 
     def close(self) -> None:
         """See `Link.close`."""
-        with self._gate:
+        with self._lock:
             engine, self._engine = self._engine, None
         if engine is not None:
             engine.submit_leave(self._writer)
@@ -112,7 +112,7 @@ class EngineLink:
 
     def before_fork(self) -> None:
         """Finish what was handed in, and keep everybody out until `after_fork_in_parent`."""
-        self._gate.acquire()
+        self._lock.acquire()
         if self._engine is not None:
             self._engine.close(tidy=False)
 
@@ -122,7 +122,7 @@ class EngineLink:
             if self._engine is not None:
                 self._engine = self._open_engine()
         finally:
-            self._gate.release()
+            self._lock.release()
 
     @property
     def _running(self) -> Engine:
@@ -130,7 +130,7 @@ class EngineLink:
         return self._engine
 
     def _read(self, call_id: int, method: str, arguments: dict[str, Any]) -> None:
-        with self._gate:
+        with self._lock:
             self._running.submit_read(method, arguments, self._page_of(call_id, []))
 
     def _page_of(self, call_id: int, pages: list[Page]) -> Callable[[Page | TrackError], None]:
@@ -149,7 +149,7 @@ class EngineLink:
         return done
 
     def _ask_on(self, call_id: int, rest: Rest, pages: list[Page]) -> None:
-        with self._gate:
+        with self._lock:
             self._running.submit_rest(rest, self._page_of(call_id, pages))
 
     def _arrive(self, account: Callable[..., LinkEvent | None], *args: Any) -> None:

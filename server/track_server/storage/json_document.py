@@ -23,8 +23,8 @@ A trial that was rewound also has ``superseded``: series by name, as in ``metric
 ``media``: such series by name, by kind.
 
 ``steps`` is null when no point of the series has a step.  What JSON has no form for is written as
-`track_server.storage.exactjson` says.  The checksum tells a document as it was written from one that
-somebody has edited.
+`track_server.storage.exactjson` says.  The checksum distinguishes a document as it was written from an
+edited one.
 """
 
 from __future__ import annotations
@@ -66,7 +66,7 @@ VERSION: Final = 1
 
 _FORMAT: Final = "track"
 _INDENT: Final = "  "
-_REMEDY: Final = "correct it, restore a backup, or move it away to start a new store"
+_REMEDY: Final = "correct it, restore a backup, or rename it to start a new store"
 _CHECKSUM: Final = f'{_INDENT}"checksum": "'
 _END: Final = '"\n}\n'
 _BEHIND: Final = len(_CHECKSUM) + 8 + len(_END)
@@ -296,7 +296,7 @@ def _lease(lease: Lease) -> Document:
 
 
 def is_as_written(data: bytes) -> bool:
-    """Whether nobody has changed a document since it was written: its checksum is that of its content."""
+    """Whether a document is unedited since it was written: its checksum is that of its content."""
     content, end = data[:-_BEHIND], data[-_BEHIND:]
     return end == f"{_CHECKSUM}{zlib.crc32(content):08x}{_END}".encode()
 
@@ -381,7 +381,7 @@ def _load_structure(document: Document, tx: UnitOfWork) -> None:
 
 
 def _load_state(document: Document, tx: UnitOfWork) -> None:
-    """What is known of sessions."""
+    """The state of sessions."""
     for state in map(_loaded_session, document["sessions"]):
         if tx.session(state.sid) is None:
             tx.put_session(state)
