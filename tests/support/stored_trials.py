@@ -80,7 +80,7 @@ def compact_all(store: Store) -> None:
 
 
 def save(store: Store) -> None:
-    """Save a store, and wait for it; raises what went wrong."""
+    """Save a store and wait; raise the error if it fails."""
     outcomes: queue.SimpleQueue[Exception | None] = queue.SimpleQueue()
     store.save(outcomes.put)
     error = outcomes.get(timeout=60)

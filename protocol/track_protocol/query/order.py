@@ -61,7 +61,7 @@ def parse_order(names: Sequence[str], kind: Kind) -> tuple[Order, ...]:
 
     Args:
         names: attributes, most significant first, ``-`` before those that descend.
-        kind: what is ordered.
+        kind: the kind of the ordered objects.
 
     Raises:
         BadArguments: a name is no attribute of the kind or has no order, or there are too many names.

@@ -51,7 +51,14 @@ from track_server.storage.json_writer import (
 )
 from track_server.storage.locks import StoreLock, check_local
 from track_server.storage.sqlite.read import SqliteView
-from track_server.storage.sqlite.schema import CONTENT, inspect, open_reader, set_generation, translated
+from track_server.storage.sqlite.schema import (
+    CONTENT,
+    inspect,
+    open_reader,
+    restart_change_log,
+    set_generation,
+    translated,
+)
 from track_server.storage.sqlite.store import SqliteStore
 from track_server.storage.sqlite.write import SqliteTransaction
 from track_server.storage.unit_of_work import Memory, UnitOfWork
@@ -114,10 +121,10 @@ class FileStore(SqliteStore):
         return self._begin(_CountedTransaction)
 
     @contextmanager
-    def snapshot(self) -> Iterator[SqliteView]:
+    def snapshot(self, seconds: float | None = None) -> Iterator[SqliteView]:
         """A consistent view of what is committed; any thread."""
         self._writer.check_in_place()
-        with super().snapshot() as view:
+        with super().snapshot(seconds) as view:
             yield view
 
     def save(self, done: Callable[[Exception | None], None]) -> None:
@@ -176,6 +183,7 @@ class FileStore(SqliteStore):
                 for table in CONTENT:
                     self._db.execute(f"DELETE FROM {table}")  # noqa: S608 # names of our own
             _load(content, tx, document)
+            restart_change_log(self._db)
             changes = max(record.changes + 1, header.transaction)
             write_record(self._db, Record(changes, changes, checksum))
             if is_new:

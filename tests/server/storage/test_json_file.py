@@ -318,6 +318,18 @@ def test_what_an_edited_document_leaves_out_is_gone(path: Path) -> None:
     store.close()
 
 
+def test_an_edited_document_makes_everything_new_to_who_asks_what_changed(path: Path) -> None:
+    store = make(path)
+    with store.snapshot() as view:
+        cursor = view.changes_since(None, 10).cursor
+    store.close()
+    edit(path, set_counter(7))
+    again = opened(path)
+    with again.snapshot() as view:
+        assert not view.changes_since(cursor, 10).known
+    again.close()
+
+
 def test_sessions_stay_as_they_are_whatever_an_edited_document_says(path: Path) -> None:
     # Otherwise a client would send again what this store has.
     state = SessionState(SID, "ann", 1, 97, (97, b"answer"), 3)

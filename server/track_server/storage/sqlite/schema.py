@@ -39,6 +39,7 @@ __all__ = [
     "open_annotator",
     "open_reader",
     "open_writer",
+    "restart_change_log",
     "set_generation",
     "store_error",
     "take_step",
@@ -97,7 +98,11 @@ _KNOWN: Final[tuple[tuple[type[apsw.Error], type[StoreError], str], ...]] = (
     (apsw.IOError, StoreFailed, "the disk failed at {path} ({error}): check the disk and the system's log"),
     (apsw.ProtocolError, StoreError, "{path} cannot be locked ({error}): try again"),
     (apsw.NoMemError, StoreError, "no memory is left to work on {path}: give this process more"),
-    (apsw.InterruptError, StoreError, "a read of {path} took too long: ask for less at a time"),
+    (
+        apsw.InterruptError,
+        StoreError,
+        "a read of {path} took too long: ask for less, with limit, fields or a narrower filter",
+    ),
 )
 
 
@@ -248,6 +253,7 @@ def _create(db: apsw.Connection, path: str) -> None:
                 take_step(db, version)
             _run(db, f"PRAGMA application_id={APPLICATION_ID}")
             db.execute("INSERT INTO meta VALUES('generation', ?)", (secrets.token_hex(16),))
+            restart_change_log(db)
         _run(db, "COMMIT")
     except BaseException:
         if db.in_transaction:  # some failures have ended it already
@@ -285,7 +291,14 @@ def generation_of(db: apsw.Connection, path: str) -> str:
 def set_generation(db: apsw.Connection, generation: str) -> str:
     """Give the history of a store another name; returns it."""
     db.execute("UPDATE meta SET value = ? WHERE key = 'generation'", (generation,))
+    restart_change_log(db)
     return generation
+
+
+def restart_change_log(db: apsw.Connection) -> None:
+    """Have whoever asks what changed read everything again; to be called within a transaction."""
+    db.execute("DELETE FROM change_log")
+    db.execute("INSERT OR REPLACE INTO meta VALUES('change_log', ?)", (secrets.token_hex(8),))
 
 
 def open_annotator(path: str) -> apsw.Connection:

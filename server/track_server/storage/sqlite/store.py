@@ -161,9 +161,9 @@ class SqliteStore:
         return kind(self._db, self._path, others_wrote, self._ended)
 
     @contextmanager
-    def snapshot(self) -> Iterator[SqliteView]:
+    def snapshot(self, seconds: float | None = None) -> Iterator[SqliteView]:
         """A consistent view of what is committed; any thread."""
-        with self._readers.snapshot() as db:
+        with self._readers.snapshot(seconds) as db:
             yield SqliteView(db, self._path)
 
     def maintain(self, seconds: float) -> bool:
