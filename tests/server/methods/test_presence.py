@@ -241,7 +241,7 @@ def test_very_many_trials_are_lost_and_run_again_bit_by_bit(store: EphemeralStor
     room.after(0.1)
     assert sum(room.status(trial) == "lost" for trial in trials) == 256
     watching(room, lambda: all(room.status(trial) == "lost" for trial in trials))
-    room.presence.arrived(ann.writer.sid)
+    room.presence.connected(ann.writer.sid)
     watching(room, lambda: all(room.status(trial) == "Running" for trial in trials))
     room.engine.close()
 
