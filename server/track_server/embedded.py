@@ -39,6 +39,7 @@ class EngineLink:
         self._writer = Writer(b"", _USER)
         self._order = ReadAfterWrite()
         self._fenced: SessionFenced | None = None
+        self._unanswered: set[int] = set()
         self._arrivals: queue.SimpleQueue[_Arrival | None] = queue.SimpleQueue()
         self._lock = threading.RLock()
 
@@ -49,6 +50,7 @@ class EngineLink:
             engine = self._engine = self._open_engine()
             attached = _attached(engine, session)
             self._writer, self._fenced = attached.writer, None
+            self._unanswered.clear()
             return Opened(attached.last_seq, engine.store.generation, str(Role.ADMIN))
 
     def send_batch(self, batch: Batch) -> int:
@@ -66,6 +68,7 @@ class EngineLink:
             self._order.read(lambda: self._read(call_id, method, arguments))
             return
         self._order.write_started()
+        self._unanswered.add(call_id)
         with self._lock:
             self._running.submit_call(
                 self._writer,
@@ -104,7 +107,9 @@ class EngineLink:
         with self._lock:
             engine, self._engine = self._engine, None
         if engine is not None:
-            engine.submit_leave(self._writer)
+            # A goodbye lets the store forget its last answer, which a caller without it asks for again.
+            if not self._unanswered:
+                engine.submit_leave(self._writer)
             engine.close()
 
     # SQLite forbids to carry a connection across a fork, and a fork copies locks as other threads
@@ -163,6 +168,7 @@ class EngineLink:
 
     def _written(self, call_id: int, outcome: bytes | TrackError) -> LinkEvent:
         self._order.write_finished()
+        self._unanswered.discard(call_id)
         if isinstance(outcome, SessionFenced):
             self._fenced = outcome
         return self._answered(call_id, outcome)

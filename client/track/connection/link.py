@@ -79,6 +79,7 @@ class SocketLink:
         self._channel: Channel | None = None
         self._unsent = bytearray()
         self._early: deque[Event] = deque()
+        self._unanswered: set[int] = set()
         self._pipe = WakePipe()
 
     # -- opening -------------------------------------------------------------------------------------
@@ -90,6 +91,7 @@ class SocketLink:
         self._connection = Connection(Side.CLIENT, self._silence)
         self._unsent.clear()
         self._early.clear()
+        self._unanswered.clear()
         if not self._pipe.is_ours:
             self._pipe = WakePipe()
         try:
@@ -229,6 +231,8 @@ class SocketLink:
         """See `Link.send_call` and `send_batch`."""
         if self._is_open:
             self._connection.send_call(call_id, seq, method, arguments)
+            if seq is not None:
+                self._unanswered.add(call_id)
 
     def poll(self, timeout: float | None) -> list[LinkEvent]:
         """See `Link.poll`."""
@@ -255,7 +259,9 @@ class SocketLink:
         """See `Link.close`."""
         if self._channel is not None and self._connection.state is not State.CLOSED:
             _log.debug("closing the connection to %s", self._address.shown)
-            self._connection.send_close()
+            # A goodbye lets the server forget its last answer, which a caller without it asks for again.
+            if not self._unanswered:
+                self._connection.send_close()
             with contextlib.suppress(TrackError):
                 self._write_out()
         self._disconnect()
@@ -282,6 +288,8 @@ class SocketLink:
     def _translate(self, event: Event) -> LinkEvent | None:
         if isinstance(event, AckReceived):
             return Acked(event.last_seq, event.rejected)
+        if isinstance(event, ResultReceived | ErrorReceived):
+            self._unanswered.discard(event.call_id)
         if isinstance(event, ResultReceived):
             return Replied(event.call_id, event.value)
         if isinstance(event, ErrorReceived):
