@@ -235,7 +235,7 @@ def test_an_invalid_write_changes_nothing(
     [
         ({}, BadArguments),
         ({"query": 7}, BadArguments),
-        ({"query": {}, "limit": 1}, BadArguments),
+        ({"query": {}, "limit": -1}, BadArguments),
         ({"query": {"status": {"$grater": 1}}}, BadQuery),
         ({"query": {"$or": 7}}, BadQuery),
     ],

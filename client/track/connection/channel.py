@@ -80,6 +80,8 @@ class Channel:
 
         context = client_context(Path(cafile) if cafile else None)
         try:
+            # A peer that has reset the connection: `wrap_socket` would raise without closing its socket.
+            self._own.getpeername()
             tls = context.wrap_socket(self._own, server_hostname=host, do_handshake_on_connect=False)
             self._socket = tls
             self._shake_hands(tls, deadline)

@@ -48,7 +48,7 @@ def examined(capsys: pytest.CaptureFixture[str]) -> Any:
         code = run("--json", *words)
         told = json.loads(capsys.readouterr().out)
         assert told["ok"] is (code == 0)
-        return code, [finding for finding in told["findings"] if not finding["ok"]]
+        return code, [finding for finding in told["checks"] if not finding["ok"]]
 
     return examine
 

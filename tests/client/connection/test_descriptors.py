@@ -57,11 +57,25 @@ def test_a_number_that_is_another_files_now_is_not_ours_and_not_closed(
     os.fstat(theirs[0])
 
 
+def other_end(end: int) -> int:
+    """The other end of a pipe, which has the inode of both."""
+    inode = os.fstat(end).st_ino
+    numbers = map(int, os.listdir("/proc/self/fd"))
+    return next(number for number in numbers if number != end and inode_of(number) == inode)
+
+
+def inode_of(number: int) -> int:
+    """0 for a descriptor that is closed meanwhile, such as that of the listing itself."""
+    try:
+        return os.fstat(number).st_ino
+    except OSError:
+        return 0
+
+
 def test_a_wake_up_is_not_written_into_the_programs_file(tmp_path: Path, theirs: list[int]) -> None:
     # Fails when `WakePipe.wake` writes to the number that it had.
     pipe = WakePipe()
-    inside = sorted(set(map(int, os.listdir("/proc/self/fd"))))
-    writer = next(number for number in inside if number > pipe.fileno())
+    writer = other_end(pipe.fileno())
     file = replaced(writer, tmp_path / "file", theirs)
     pipe.wake()
     assert not pipe.is_ours

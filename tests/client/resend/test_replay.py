@@ -542,7 +542,7 @@ def test_another_store_is_admitted_only_by_hand() -> None:
 
 
 def test_a_reader_may_send_nothing_but_learn_that_all_is_there() -> None:
-    with pytest.raises(PermissionDenied, match="is a reader"):
+    with pytest.raises(PermissionDenied, match="role reader"):
         policy().admit(opened(7, role=Role.READER))
     assert policy().admit(opened(8, role=Role.READER)).last_seq == 8
 

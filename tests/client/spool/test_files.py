@@ -87,14 +87,18 @@ def test_a_child_that_is_forked_while_a_lock_is_taken_does_not_keep_it(
     maker.start()
     assert opened.wait(10.0)
     read, write = os.pipe()
+    begun, begins = os.pipe()
     child = os.fork()
     if child == 0:
         os.close(write)
+        os.write(begins, b"!")
         os.read(read, 1)
         os._exit(0)
     forked.set()
     maker.join()
-    os.close(read)
+    os.read(begun, 1)  # what a fork does in the child comes before that
+    for end in (read, begun, begins):
+        os.close(end)
     try:
         assert is_held(made[0].path)
         made[0].close()

@@ -76,6 +76,9 @@ def test_a_trial_is_built_from_the_documented_fields_and_an_id() -> None:
         ("errors", []),
         ("id", None),
         ("media", {}),
+        ("created", None),
+        ("started", None),
+        ("ended", None),
     ]
 
 
