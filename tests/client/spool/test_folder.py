@@ -174,7 +174,7 @@ def test_an_origin_with_values_of_the_wrong_kind_is_damaged(tmp_path: Path) -> N
 def test_a_renamed_folder_with_a_damaged_origin_is_nobodys(tmp_path: Path) -> None:
     path = left_spool(tmp_path).rename(tmp_path / "copy")
     (path / "spool.json").write_text("{")
-    with pytest.raises(SpoolCorrupt, match="nobody knows whose"):
+    with pytest.raises(SpoolCorrupt, match="the owner of its records is unknown"):
         SpoolFolder.open(path)
     assert not is_held(path)
 
