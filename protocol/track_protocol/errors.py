@@ -1,7 +1,7 @@
 """The one tree of errors.
 
-Every class carries a wire ``code`` and a process ``exit_code``: what a server raises travels as
-its code, and the client raises the very same class, so callers catch what happened and not where
+Every class carries a wire ``code`` and a process ``exit_code``: an error of a server travels as
+its code, and the client raises the same class, so callers catch what happened and not where
 it happened.  A message names the thing, the reason and the remedy, in that order.
 """
 
@@ -59,7 +59,7 @@ class TrackError(Exception):
 
     Attributes:
         code: the name under which the class travels over a socket.
-        exit_code: what a command exits with: 1 failed, 2 usage, 3 not found, 4 authentication,
+        exit_code: the exit code of a command: 1 failed, 2 usage, 3 not found, 4 authentication,
             5 unreachable.
     """
 
@@ -75,7 +75,7 @@ class UsageError(TrackError):
 
 
 class UriError(UsageError, ValueError):
-    """A URI that cannot be understood, or that holds an option nobody knows."""
+    """A URI that cannot be parsed, or that has an unknown option."""
 
     code = "uri"
 
@@ -113,7 +113,7 @@ class CallTimeout(ServerUnreachable, TimeoutError):
 
 
 class EncryptionMismatch(TrackError):
-    """One side speaks TLS and the other plain text, or the cipher is not the required one."""
+    """One side uses TLS and the other plain text, or the cipher is not the required one."""
 
     code = "encryption"
     exit_code = 4
@@ -139,25 +139,25 @@ class ProtocolError(TrackError):
 
 
 class LocalProtocolError(ProtocolError):
-    """This side tried to send what the protocol does not allow now: a fault of this program."""
+    """This side tried to send a frame that the protocol does not allow now: a bug of this program."""
 
     code = "local-protocol"
 
 
 class RemoteProtocolError(ProtocolError):
-    """The peer sent what the protocol does not allow: a fault of the peer."""
+    """The peer sent a frame that the protocol does not allow: a bug of the peer."""
 
     code = "remote-protocol"
 
 
 class FrameTooLarge(RemoteProtocolError):
-    """A frame longer than the limit that holds in this state."""
+    """A frame longer than the limit of this state."""
 
     code = "frame-too-large"
 
 
 class RPCCallFailure(TrackError):
-    """Base of what a call can fail with on the other side of a socket (or inside an engine).
+    """Base of the errors that a call can raise on the other side of a socket (or inside an engine).
 
     Args:
         message: what failed, why, and what to do.
@@ -224,10 +224,10 @@ class TrialInUse(RPCCallFailure):
 
 
 class SequenceGap(RPCCallFailure):
-    """A batch that does not continue where its session ended; ``expected`` is what should come.
+    """A batch that does not continue where its session ended; ``expected`` is the next sequence number.
 
     Args:
-        message: what came and what was expected.
+        message: the received and the expected sequence number.
         trace: unused; part of the common signature.
     """
 
@@ -235,7 +235,7 @@ class SequenceGap(RPCCallFailure):
 
 
 class SessionFenced(RPCCallFailure):
-    """Another holder has taken the session over; what this one hands in is not stored any more."""
+    """Another client has taken the session over; records from this one are not stored any more."""
 
     code = "session-fenced"
 
@@ -247,7 +247,7 @@ class TooBusy(RPCCallFailure):
 
 
 class InternalError(RPCCallFailure):
-    """A fault of the server; ``trace`` says where."""
+    """A bug of the server; ``trace`` shows where."""
 
     code = "internal"
 
@@ -283,7 +283,7 @@ class StoreReadOnly(StoreError):
 
 
 class StoreCorrupt(StoreError):
-    """The store's bytes are not what was written."""
+    """The store's bytes differ from the written ones."""
 
     code = "store-corrupt"
 
@@ -313,7 +313,7 @@ class SpoolFull(SpoolError):
 
 
 class SpoolCorrupt(SpoolError):
-    """Bytes of a spool are not what was written."""
+    """Bytes of a spool differ from the written ones."""
 
     code = "spool-corrupt"
 

@@ -32,7 +32,7 @@ def default_home(env: Mapping[str, str]) -> Path:
 
 
 def client_state_folder(env: Mapping[str, str]) -> Path:
-    """What the client remembers: ``$XDG_STATE_HOME/track``, else ``~/.local/state/track``.
+    """Folder of the client's state: ``$XDG_STATE_HOME/track``, else ``~/.local/state/track``.
 
     Args:
         env: the environment, as `os.environ` has it.
@@ -44,7 +44,7 @@ def client_state_folder(env: Mapping[str, str]) -> Path:
 
 
 def runtime_folder(env: Mapping[str, str], uid: int, owner_of: Callable[[Path], int | None]) -> Path:
-    """The user's own folder for things that live as long as a login.
+    """The user's own folder for files that exist as long as a login.
 
     ``$XDG_RUNTIME_DIR`` if it is ours or could be (it names somebody else's after ``sudo -E``, and
     often nothing at all in a container), else ``/run/user/UID`` if it is there and ours, else
@@ -62,7 +62,7 @@ def runtime_folder(env: Mapping[str, str], uid: int, owner_of: Callable[[Path], 
     usual = Path("/run/user") / str(uid)
     if owner_of(usual) == uid:
         return usual
-    # Where somebody else may have been first, so whoever uses it checks whose it is.
+    # Another user may have made it first, so each user of this folder checks who owns it.
     return Path(env.get("TMPDIR") or "/tmp") / f"track-{uid}"  # noqa: S108
 
 

@@ -45,7 +45,7 @@ __all__ = [
 FILE_SCHEMES: Final = frozenset(("file", "pickle", "pickled", "sqlite"))
 
 MULTIPLEXER: Final = "multiplexer"
-"""The scheme of a URI that holds several."""
+"""The scheme of a URI that contains several."""
 
 _SCHEME: Final = re.compile(r"([A-Za-z][A-Za-z0-9+._-]*):")
 _BARE: Final = re.compile(r"[A-Za-z][A-Za-z0-9+_-]*")
@@ -54,7 +54,7 @@ _OPTION: Final = re.compile(r"[A-Za-z_][A-Za-z0-9_.-]*")
 _CONTROL: Final = re.compile("[\x00-\x1f\x7f]")
 _SECRET: Final = re.compile(r"password|passwd|token|secret|api_?key", re.IGNORECASE)
 _SECRET_OPTION: Final = re.compile(rf"({_SECRET.pattern})=[^&]*", re.IGNORECASE)
-# What may be a password where a port should be, in a text that is no URI.
+# Text in the place of a port that may be a password, in a text that is not a URI.
 _NO_PORT: Final = re.compile(r"^([^:/?#]*):(?![0-9]*(?:[/?#]|$))[^?#]*")
 _BEGIN: Final = re.compile(r"(?:[A-Za-z][A-Za-z0-9+._-]*:)?(//)?")
 _NESTED: Final = "backend"
@@ -69,11 +69,11 @@ class Uri:
         scheme: lower case.
         hostname: without the brackets of an IPv6 address; None without an authority.
         port: 0 to 65535, None when not given.
-        path: as in the URI; for the schemes of files, what `open` takes.
+        path: as in the URI; for the schemes of files, a path for `open`.
         username: None when not given.
         password: None when not given; may be empty.
         query: the options by name.
-        fragment: what follows ``#``.
+        fragment: the text after ``#``.
     """
 
     scheme: str
@@ -90,7 +90,7 @@ class Uri:
         """The parts of a URI.
 
         Raises:
-            UriError: it cannot be understood; the message says where, without the password.
+            UriError: it cannot be parsed; the message gives the position, without the password.
         """
         try:
             return _parse(text)
@@ -139,7 +139,7 @@ def parse_uri(uri: str) -> dict[str, Any]:
         (dict of str), fragment.
 
     Raises:
-        UriError: it cannot be understood; the message says where, without the password.
+        UriError: it cannot be parsed; the message gives the position, without the password.
     """
     return Uri.parse(uri).as_dict()
 
@@ -152,7 +152,7 @@ def parse_options(options: str | Mapping[str, Any]) -> dict[str, str]:
             out and whose other values become text (True is ``true``).
 
     Raises:
-        UriError: an option has no name, or stands there twice.
+        UriError: an option has no name, or is given twice.
     """
     if isinstance(options, Mapping):
         return {str(name): _plain_text(value) for name, value in options.items() if value is not None}
@@ -171,7 +171,7 @@ def parse_options(options: str | Mapping[str, Any]) -> dict[str, str]:
                 "there is an '@' after a '?': write '?' in a password as %3F, '@' in an option as %40"
             )
         if name in found:
-            raise UriError(f"option {name!r} is given twice: keep one")
+            raise UriError(f"option {name!r} is given twice: remove one")
         found[name] = value
     return found
 
@@ -182,7 +182,7 @@ def check_options(
     """The options of a URI, converted; those not given are left out.
 
     Args:
-        parsed: what `parse_uri` or `Uri.parse` returned.
+        parsed: a result of `parse_uri` or `Uri.parse`.
         allowed: the known options, each with a function of its text, which raises ValueError when it
             does not like it.
 
@@ -230,7 +230,7 @@ def scheme_of(uri: str) -> str:
 
 
 def multiplexed(uri: str) -> list[str]:
-    """The URIs that a ``multiplexer:`` URI holds; empty for any other URI."""
+    """The URIs in a ``multiplexer:`` URI; empty for any other URI."""
     found = _SCHEME.match(uri)
     if found is None or found[1].lower() != MULTIPLEXER:
         return []
@@ -299,7 +299,7 @@ def _split_scheme(text: str) -> tuple[str, str]:
 
 
 def _cut(text: str) -> tuple[str, str]:
-    """What comes before the query, and the query with its question mark."""
+    """The part before the query, and the query with its question mark."""
     at = min((place for place in (text.find("?"), text.find("#")) if place >= 0), default=len(text))
     return text[:at], text[at:]
 
@@ -339,7 +339,7 @@ def _decode(text: str) -> str:
 
 
 def _first_option(text: str) -> tuple[str, str, str]:
-    """Name and value of the first option, and what remains of the query."""
+    """Name and value of the first option, and the rest of the query."""
     raw, _, rest = text.partition("&")
     name, equals, value = raw.partition("=")
     name = _decode(name)
@@ -370,7 +370,7 @@ def _convert(scheme: str, name: str, value: str, allowed: Mapping[str, Callable[
 
 def _suggestion(name: str, allowed: Mapping[str, Any]) -> str:
     if not allowed:
-        return ": it takes none"
+        return ": it has no options"
     # Deferred: only needed for the message of a mistake.
     from difflib import get_close_matches
 

@@ -1,4 +1,4 @@
-"""The server under measurement: a real `track server` process, and what the kernel says of it."""
+"""The server under measurement: a real `track server` process, and the kernel's figures of it."""
 
 from __future__ import annotations
 
@@ -17,16 +17,16 @@ from typing import Final
 __all__ = ["Daemon", "serving"]
 
 _START_SECONDS: Final = 30.0
-_SETTLE_SECONDS: Final = 60.0
-_STILL_SECONDS: Final = 4.0
-"""The store counts as settled when its files kept their size for so long; longer than a series rests."""
+_MAINTENANCE_TIMEOUT_S: Final = 60.0
+_UNCHANGED_S: Final = 4.0
+"""Background work counts as done when no file has grown for so long."""
 
 _TICKS: Final = os.sysconf("SC_CLK_TCK")
 
 
 @dataclass(frozen=True)
 class Daemon:
-    """A server that accepts.
+    """A running server.
 
     Attributes:
         pid: of its process.
@@ -60,12 +60,12 @@ class Daemon:
         files = (self.store, self.store.with_name(f"{self.store.name}-wal"))
         return sum(file.stat().st_size for file in files if file.exists())
 
-    def settled_bytes(self) -> int:
-        """`disk_bytes` once the background work has come to its end."""
+    def bytes_at_rest(self) -> int:
+        """`disk_bytes` once the background work is done."""
         pause = threading.Event()
         began = still = time.monotonic()
         size, used = self.disk_bytes, self.cpu_seconds
-        while time.monotonic() - still < _STILL_SECONDS and time.monotonic() - began < _SETTLE_SECONDS:
+        while time.monotonic() - still < _UNCHANGED_S and time.monotonic() - began < _MAINTENANCE_TIMEOUT_S:
             pause.wait(0.25)
             before = size, used
             size, used = self.disk_bytes, self.cpu_seconds
@@ -85,7 +85,7 @@ def serving(folder: Path) -> Iterator[Daemon]:
     home, ready, log, store = (folder / name for name in ("home", "ready.json", "server.log", "track.db"))
     command = [sys.executable, "-m", "track.cli"]
     address = ["--listen", "127.0.0.1:0", "--home", str(home), "--ready-file", str(ready)]
-    # Of its own, or it would take the place of this user's real server.
+    # A runtime folder of its own, so that it does not replace this user's real server.
     environment = {**os.environ, "XDG_RUNTIME_DIR": str(folder)}
     with log.open("wb") as output:
         process = subprocess.Popen(
@@ -93,14 +93,14 @@ def serving(folder: Path) -> Iterator[Daemon]:
         )
     try:
         _await(ready, process, log)
-        told = json.loads(ready.read_text())
+        announced = json.loads(ready.read_text())
         joining = subprocess.run(
             [*command, "user", "add", "bench", "--role", "writer", "--home", str(home)],
             check=True,
             capture_output=True,
             text=True,
         )
-        yield Daemon(told["pid"], store, joining.stdout.strip())
+        yield Daemon(announced["pid"], store, joining.stdout.strip())
     except BaseException:
         process.kill()
         raise

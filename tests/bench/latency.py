@@ -1,4 +1,4 @@
-"""What somebody waits for: a whole small trial, and a small call beside a large read."""
+"""Latency: one small trial, and a small call beside a large read."""
 
 from __future__ import annotations
 
@@ -30,14 +30,14 @@ _READY_SECONDS: Final = 60.0
 
 
 def measure(folder: Path, quick: bool) -> None:
-    """Time what is waited for through the socket and print it beside its control."""
+    """Measure latencies through the socket and print them beside their controls."""
     bare = bare_commit_seconds(folder / "bare-commit", _TRIALS[quick])
     with serving(folder / "latency") as daemon:
         _print_trials(daemon, _TRIALS[quick], bare)
         _print_small_calls(daemon, _CALLS[quick], _POINTS[quick])
 
 
-# -- a whole trial -------------------------------------------------------------------------------
+# -- one small trial -------------------------------------------------------------------------------
 
 
 def _print_trials(daemon: Daemon, trials: int, bare: Sequence[float]) -> None:

@@ -1,4 +1,4 @@
-"""Memory: how much a client and its server grow while images and points are logged as fast as it goes."""
+"""Memory: how much a client and its server grow while images and points are logged as fast as it can."""
 
 from __future__ import annotations
 
@@ -47,7 +47,7 @@ class _Job:
 
 @dataclass(frozen=True)
 class _Grown:
-    """What it took, in units of 10^6 bytes.
+    """The growth of memory, in units of 10^6 bytes.
 
     Attributes:
         client: most resident memory beyond that of a client which has logged one image and one point.
@@ -65,7 +65,7 @@ def _resident(field: str, pid: int | str = "self") -> float:
     for line in Path(f"/proc/{pid}/status").read_text().splitlines():
         if line.startswith(f"{field}:"):
             return int(line.split()[1]) * 1024 / 1e6
-    raise RuntimeError(f"the kernel does not tell {field} of process {pid}")
+    raise RuntimeError(f"the kernel does not report {field} of process {pid}")
 
 
 def _noise(images: int, shape: tuple[int, ...]) -> Iterator[Any]:

@@ -1,4 +1,4 @@
-"""Processes that begin together, so that what is measured holds no start of an interpreter."""
+"""Processes that start together, so that no measurement includes the start of an interpreter."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from typing import Any, Generic, TypeVar
 
 __all__ = ["Span", "Wait", "run_together"]
 
-_PATIENCE = 120.0
+_TIMEOUT_S = 120.0
 
 J = TypeVar("J")
 R = TypeVar("R")
@@ -46,7 +46,7 @@ def run_together(work: Callable[[J, Wait], R], jobs: Sequence[J], at_start: Call
         RuntimeError: a process failed; the message holds its traceback.
     """
     context = multiprocessing.get_context("spawn")
-    barrier = context.Barrier(len(jobs) + 1, timeout=_PATIENCE)
+    barrier = context.Barrier(len(jobs) + 1, timeout=_TIMEOUT_S)
     pipes: list[Connection] = []
     processes = []
     for job in jobs:
@@ -63,7 +63,7 @@ def run_together(work: Callable[[J, Wait], R], jobs: Sequence[J], at_start: Call
         if all(process.is_alive() for process in processes):
             barrier.wait()
     except threading.BrokenBarrierError:
-        pass  # a member failed, and says why below
+        pass  # a member failed; its error is raised below
     outcomes = [_received(pipe) for pipe in pipes]
     for process in processes:
         process.join()
@@ -77,14 +77,14 @@ def _received(pipe: Connection) -> tuple[bool, Any]:
     try:
         received: tuple[bool, Any] = pipe.recv()
     except EOFError:
-        return False, "it ended without a word"
+        return False, "the process ended without a result"
     return received
 
 
 def _member(work: Callable[[Any, Wait], Any], job: Any, barrier: Barrier, pipe: Connection) -> None:
     try:
         outcome = (True, work(job, barrier.wait))
-    except Exception:  # noqa: BLE001 - whatever it is, it is told to the parent
+    except Exception:  # noqa: BLE001 - the parent raises it
         barrier.abort()
         outcome = (False, traceback.format_exc())
     pipe.send(outcome)

@@ -1,4 +1,4 @@
-"""Reading: one long series whole, and a list of many trials with their last values."""
+"""Reading: one complete long series, and a list of many trials with their last values."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ _STEPS: Final = 50
 
 
 def _series_seconds(daemon: Daemon, points: int) -> float:
-    """Log one series, then fetch it whole, all merged as it would be later."""
+    """Log one series, then fetch all of it once it is compacted."""
     client = TrackClient(daemon.uri)
     client.set_project(name="read")
     trial = client.new_trial(name="long")
@@ -32,7 +32,7 @@ def _series_seconds(daemon: Daemon, points: int) -> float:
     with trial:
         for step, loss in enumerate(losses):
             trial.log_metrics(step=step, loss=loss)
-    daemon.settled_bytes()
+    daemon.bytes_at_rest()
     (stored,) = client.protocol.fetch_trials({"name": "long"})
     began = time.monotonic()
     read = client.protocol.fetch_metrics(stored, "loss")

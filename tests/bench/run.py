@@ -20,7 +20,7 @@ import spooled
 import swarm
 import trials
 
-_FOLDER: Final = "/var/tmp"  # noqa: S108 - a folder that nobody can name beforehand is made in it
+_FOLDER: Final = "/var/tmp"  # noqa: S108 - the benchmark makes a folder with a random name in it
 """On disk by convention, where /tmp is memory on many machines and would make every commit look free."""
 
 _BENCHES: Final = {

@@ -31,7 +31,7 @@ _POINTS: Final = (1_000_000, 100_000)
 _IN_ONE: Final = (1_000, 1)
 """Points in a record: as a run leaves them that does not wait for the disk, and as one that does."""
 
-_GLANCE: Final = 0.01
+_POLL_INTERVAL_S: Final = 0.01
 """Seconds between two looks at a command's memory."""
 
 _RUN = """
@@ -69,7 +69,7 @@ def _run(words: Iterable[str], environment: dict[str, str]) -> _Ran:
     ) as process:
         while process.poll() is None:
             most = max(most, _peak(process.pid))
-            pause.wait(_GLANCE)
+            pause.wait(_POLL_INTERVAL_S)
         seconds = time.monotonic() - began
         out, err = process.communicate()
     if process.returncode:
@@ -132,9 +132,9 @@ def _sent(folder: Path, points: int, in_one: int) -> tuple[float, _Ran, _Ran]:
         path = _leave(root, points, in_one, home | {"TRACK_URI": f"{daemon.uri}&offline=require"})
         size = sum(file.stat().st_size for file in path.glob("*.segment")) / 1e6
         listed = _run(["-m", "track.cli", "sync", "--dry-run", "--json"], home)
-        (told,) = json.loads(listed.out)["spools"]
-        if told["points"] != points + 1:
-            raise RuntimeError(f"{points + 1:,} points wait, and {told['points']:,} are told")
+        (listed_spool,) = json.loads(listed.out)["spools"]
+        if listed_spool["points"] != points + 1:
+            raise RuntimeError(f"{points + 1:,} points wait, and {listed_spool['points']:,} are listed")
         sent = _run(["-m", "track.cli", "sync"], home)
         _check(daemon, points)
     return size, listed, sent

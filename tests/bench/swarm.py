@@ -99,7 +99,7 @@ class _Result:
     cpu_seconds: float
     audit: _Audit
     disk_bytes: int
-    settled_bytes: int
+    bytes_at_rest: int
     peak_megabytes: float
 
     @property
@@ -126,7 +126,7 @@ def _swarm(daemon: Daemon, workers: int, all_steps: int) -> _Result:
         used,
         _audit(daemon.uri, workers, steps),
         disk,
-        daemon.settled_bytes(),
+        daemon.bytes_at_rest(),
         daemon.peak_megabytes,
     )
 
@@ -155,7 +155,7 @@ def measure(folder: Path, quick: bool) -> None:
             f"{1e6 * got.cpu_seconds / got.points:.2f}",
             f"{got.peak_megabytes:.0f}",
             f"{got.disk_bytes / got.points:.1f}",
-            f"{got.settled_bytes / got.points:.1f}",
+            f"{got.bytes_at_rest / got.points:.1f}",
         )
     points = _STEPS[quick] * len(NAMES)
     table.print(f"swarm: {points:,} points in all, {len(NAMES)} scalars a step, TLS, SQLite, durable")

@@ -20,6 +20,6 @@ def store() -> MemoryStore:
 def outbox(store: MemoryStore) -> Iterator[Outbox]:
     made = Outbox(store.link, "the store")
     yield made
-    store.away, store.open_error = True, AuthenticationError("the test is over")
+    store.unreachable, store.open_error = True, AuthenticationError("the test is over")
     store.break_links()
     made.on_exit(5.0)

@@ -19,7 +19,7 @@ def test_a_timer_adds_each_run_to_its_aggregator() -> None:
     assert calls == ["start", "block", "end"] * 3
 
 
-def test_a_timer_is_reported_as_what_it_has_gathered() -> None:
+def test_a_timer_is_reported_with_its_statistics() -> None:
     timer = ChronoContext(StatAggregator(0))
     with timer:
         pass

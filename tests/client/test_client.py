@@ -93,7 +93,7 @@ def stored(client: TrackClient) -> Trial:
 
 
 @every_store
-def test_the_short_example_reports_what_it_logged(store: str, tmp_path: Path) -> None:
+def test_the_short_example_reports_its_values(store: str, tmp_path: Path) -> None:
     report = report_of(SHORT, store, tmp_path)
     assert report["parameters"] == {"batch_size": 256}
     assert report["metrics"] == {"epoch_loss": {"1": 1}, "accuracy": [0.98]}
@@ -139,7 +139,7 @@ def test_the_example_runs_without_a_store(tmp_path: Path) -> None:
 
 
 @pytest.mark.usefixtures("own_backends")
-def test_a_backend_of_ones_own_is_used_naturally() -> None:
+def test_a_custom_backend_works_in_a_client() -> None:
     class MyOwnBackend(Protocol):
         def new_project(self, project: Project) -> Project:
             return project
@@ -182,7 +182,7 @@ def test_a_trial_outside_any_project_is_an_orphan(client: TrackClient) -> None:
     assert [project.name for project in client.protocol.fetch_projects({})] == ["orphan"]
 
 
-def test_project_group_and_trial_stay_unless_forced(client: TrackClient) -> None:
+def test_project_group_and_trial_change_only_with_force(client: TrackClient) -> None:
     client.set_project(name="p")
     client.set_group(name="g")
     client.new_trial(arguments={"lr": 1})
@@ -220,7 +220,7 @@ def test_a_trial_that_is_not_stored_cannot_be_continued(client: TrackClient) -> 
         client.set_trial(uid="abc")
 
 
-def test_the_environment_may_say_which_trial_goes_on(
+def test_the_environment_may_name_the_trial_to_resume(
     client: TrackClient, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     first = client.new_trial(arguments={"lr": 0.1})
@@ -239,7 +239,7 @@ def test_a_trial_of_the_environment_that_is_not_stored_is_an_error(
         TrackClient(client.protocol).new_trial()
 
 
-def test_a_trial_that_goes_on_keeps_its_errors_and_adds_up_its_runtime(client: TrackClient) -> None:
+def test_a_resumed_trial_keeps_its_errors_and_adds_up_its_runtime(client: TrackClient) -> None:
     trial = client.new_trial(arguments={"lr": 0.1})
     with pytest.raises(ValueError, match="no"), trial:
         raise ValueError("no")
@@ -302,7 +302,7 @@ def test_arguments_may_come_as_a_parser_a_namespace_or_a_mapping(
     assert stored(client).parameters == {"lr": 0.9}
 
 
-def test_an_argument_that_cannot_be_kept_becomes_text(
+def test_an_argument_that_cannot_be_stored_becomes_text(
     client: TrackClient, caplog: pytest.LogCaptureFixture
 ) -> None:
     class Optimiser:
@@ -314,7 +314,7 @@ def test_an_argument_that_cannot_be_kept_becomes_text(
     assert "its text is stored instead" in caplog.text
 
 
-def test_arguments_that_come_later_join_without_changing_the_hash(client: TrackClient) -> None:
+def test_later_arguments_do_not_change_the_hash(client: TrackClient) -> None:
     trial = client.new_trial(arguments={"lr": 0.1})
     before = trial.trial.hash
     trial.log_arguments(extra=1)
@@ -337,7 +337,7 @@ def test_arguments_that_come_later_join_without_changing_the_hash(client: TrackC
         (asyncio.CancelledError(), Status.Interrupted),
     ],
 )
-def test_leaving_by_an_exception_is_kept_and_raised_on(
+def test_an_exception_is_stored_and_propagates(
     client: TrackClient, error: BaseException, status: Status
 ) -> None:
     trial = client.new_trial()
@@ -350,14 +350,14 @@ def test_leaving_by_an_exception_is_kept_and_raised_on(
 
 
 @pytest.mark.parametrize(("given", "code"), [(3, 3), ("no such dataset", 1), (True, 1), (-1, -1)])
-def test_the_exit_code_of_a_program_is_kept(client: TrackClient, given: Any, code: int) -> None:
+def test_the_exit_code_of_a_program_is_stored(client: TrackClient, given: Any, code: int) -> None:
     with pytest.raises(SystemExit), client.new_trial():
         sys.exit(given)
     (error,) = stored(client).errors
     assert error.endswith(f"SystemExit: {given}\nexited with code {code:d}\n")
 
 
-def test_a_group_of_exceptions_is_kept_with_each_of_them(client: TrackClient) -> None:
+def test_an_exception_group_is_stored_with_each_exception(client: TrackClient) -> None:
     group = ExceptionGroup("both", [ValueError("one"), ExceptionGroup("deep", [KeyError("two")])])
     with pytest.raises(ExceptionGroup), client.new_trial():
         raise group
@@ -365,7 +365,7 @@ def test_a_group_of_exceptions_is_kept_with_each_of_them(client: TrackClient) ->
     assert ["ValueError: one" in error, "KeyError: 'two'" in error] == [True, True]
 
 
-def test_of_a_huge_traceback_the_end_is_kept(client: TrackClient) -> None:
+def test_the_end_of_a_huge_traceback_is_stored(client: TrackClient) -> None:
     def fail(depth: int) -> None:
         try:
             raise ValueError(f"level {depth} " + "x" * 10_000)
@@ -420,14 +420,12 @@ def test_metrics_may_have_any_name(client: TrackClient) -> None:
     assert stored(client).metrics == {name: [value] for name, value in names.items()}
 
 
-def test_a_report_without_a_trial_says_what_to_do(client: TrackClient) -> None:
+def test_a_report_without_a_trial_gives_the_remedy(client: TrackClient) -> None:
     with pytest.raises(UsageError, match="new_trial"):
         client.report()
 
 
-def test_logging_what_cannot_be_kept_never_raises(
-    client: TrackClient, caplog: pytest.LogCaptureFixture
-) -> None:
+def test_logging_an_invalid_value_never_raises(client: TrackClient, caplog: pytest.LogCaptureFixture) -> None:
     trial = client.new_trial()
     with caplog.at_level(logging.WARNING, "track"):
         trial.log_metrics(loss=object(), good=1.0)

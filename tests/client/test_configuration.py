@@ -116,7 +116,7 @@ def test_the_file_is_looked_for_in_the_documented_order(
     assert options("from") == "the call"
 
 
-def test_it_is_read_once_until_it_is_forgotten(project: Path, configure: Configure) -> None:
+def test_it_is_read_once_until_it_is_reset(project: Path, configure: Configure) -> None:
     configure(project / "track.config", {"a": 1})
     before = options("a")
     configure(project / "track.config", {"a": 2})
@@ -126,9 +126,7 @@ def test_it_is_read_once_until_it_is_forgotten(project: Path, configure: Configu
 
 
 @pytest.mark.parametrize("content", ["{", "[1]", "\x00", '{"a": 1} x'])
-def test_what_is_no_json_object_is_refused_with_its_place(
-    project: Path, configure: Configure, content: str
-) -> None:
+def test_an_invalid_file_is_refused_with_its_path(project: Path, configure: Configure, content: str) -> None:
     path = configure(project / "track.config", content)
     with pytest.raises(UsageError, match=str(path)):
         options("a", 1)
@@ -162,7 +160,7 @@ def test_a_file_of_another_user_is_not_used_unless_it_is_named(
 
 
 class TestWhatReadsIt:
-    def test_a_client_without_a_backend_takes_the_uri_of_the_environment(
+    def test_a_client_without_a_backend_uses_the_uri_of_the_environment(
         self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         monkeypatch.setenv("TRACK_URI", f"file:{tmp_path}/a.json")
@@ -180,7 +178,7 @@ class TestWhatReadsIt:
         with TrackClient() as client:
             assert isinstance(client.protocol, NullProtocol)
 
-    def test_a_backend_that_is_given_comes_first(self, monkeypatch: pytest.MonkeyPatch) -> None:
+    def test_a_given_backend_takes_precedence(self, monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setenv("TRACK_URI", "ephemeral:")
         with TrackClient("none") as client:
             assert isinstance(client.protocol, NullProtocol)

@@ -72,7 +72,7 @@ def test_a_store_that_is_stuck_does_not_fail_the_training(caplog: pytest.LogCapt
     assert "the trial is not saved yet: the server did not answer" in caplog.text
 
 
-def test_a_store_that_is_stuck_does_not_hide_what_ended_the_training() -> None:
+def test_a_blocked_store_does_not_hide_the_exception_of_the_training() -> None:
     with pytest.raises(ArithmeticError), TrialLogger(Trial(), Stuck()):
         raise ArithmeticError("diverged")
 
@@ -140,7 +140,7 @@ def test_threads_that_log_first_wait_for_the_one_that_creates_it() -> None:
     assert len(tagged) == 4
 
 
-def test_what_is_logged_in_the_middle_of_creating_it_comes_behind_that() -> None:
+def test_records_logged_during_the_creation_follow_it() -> None:
     store = Recorder()
 
     def create(trial: Trial) -> Trial:

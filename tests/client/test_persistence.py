@@ -24,7 +24,7 @@ def only(*points: EntryPoint) -> object:
     return lambda **chosen: EntryPoints(points).select(**chosen)
 
 
-def test_an_unknown_scheme_is_told_with_the_known_ones() -> None:
+def test_an_unknown_scheme_is_reported_with_the_known_ones() -> None:
     with pytest.raises(
         UnknownScheme,
         match=r"no backend is called 'bogus'; there are .*cockroach, cometml, ephemeral, file, ",
@@ -77,7 +77,7 @@ def test_a_module_has_no_other_names() -> None:
         socketed.nothing  # noqa: B018 - the access itself is tested
 
 
-def test_a_login_may_come_from_a_subclass() -> None:
+def test_a_subclass_may_provide_the_login() -> None:
     class Mine(socketed.SocketClient):
         def authenticate(self, uri: str) -> tuple[str, str]:
             return "me", uri
@@ -86,7 +86,7 @@ def test_a_login_may_come_from_a_subclass() -> None:
     assert client.authenticate(client.uri) == ("me", "socket://localhost:1")
 
 
-def test_no_store_keeps_definitions_and_swallows_points() -> None:
+def test_the_null_store_holds_definitions_and_drops_points() -> None:
     store = get_protocol("none")
     project = store.new_project(Project(name="p"))
     group = store.new_trial_group(TrialGroup(name="g", project_id=project.uid))
@@ -108,7 +108,7 @@ def test_no_store_keeps_definitions_and_swallows_points() -> None:
         store.fetch_and_update_trial({}, "_missing", "x")
 
 
-def test_a_client_that_is_dropped_lets_its_thread_and_connection_go(tmp_path: Path) -> None:
+def test_a_garbage_collected_client_releases_its_thread_and_connection(tmp_path: Path) -> None:
     before = set(threading.enumerate())
     with serving(Settings(backend=f"sqlite:{tmp_path / 'runs.db'}", home=tmp_path / "home")) as served:
         uri = served.join("worker")

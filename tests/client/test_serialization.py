@@ -111,7 +111,7 @@ def test_a_trial_in_short_is_the_documented_report() -> None:
     assert json.dumps(to_json(a_trial(), short=True), indent=2) == REPORT
 
 
-def test_a_report_comes_back_as_it_was() -> None:
+def test_a_report_round_trips() -> None:
     report = json.loads(REPORT)
     assert to_json(from_json(report, dtype="trial"), short=True) == report
 
@@ -129,29 +129,29 @@ def test_a_trial_in_full_begins_with_its_identity() -> None:
     ]
 
 
-def test_a_trial_in_full_keeps_its_bookkeeping() -> None:
+def test_the_full_form_of_a_trial_has_its_internal_fields() -> None:
     assert set(to_json(a_trial())["metadata"]) == SerializerTrial.ignore_meta
 
 
-def test_what_is_left_out_is_as_documented() -> None:
+def test_the_short_form_leaves_out_the_documented_fields() -> None:
     assert SerializerTrial.ignore_short == {"uid", "hash", "dtype", "project_id", "group_id"}
     assert SerializerTrial.ignore_meta == {"_last_change", "_update_count", "heartbeat"}
 
 
-def test_a_trial_comes_back_from_its_full_json() -> None:
+def test_a_trial_round_trips_through_its_full_json() -> None:
     trial = a_trial()
     full = json.loads(json.dumps(to_json(trial)))
     again = from_json(full)
     assert (to_json(again), again.uid, again.id) == (full, trial.uid, trial.id)
 
 
-def test_timings_go_on_after_they_came_back() -> None:
+def test_restored_timings_continue() -> None:
     again = from_json(to_json(a_trial())).chronos["batch_time"]
     again.append(1.5)
     assert (again.avg, again.count) == (1.0, 3)
 
 
-def test_steps_come_back_as_numbers() -> None:
+def test_steps_are_restored_as_numbers() -> None:
     trial = from_json(to_json(Trial(metrics={"loss": {0: 1.0, 0.5: 2.0, "end": 3.0, (1, 2): 4.0, "7": 5.0}})))
     assert trial.metrics["loss"] == {0: 1.0, 0.5: 2.0, "end": 3.0, (1, 2): 4.0, "7": 5.0}
 
@@ -170,7 +170,7 @@ def test_a_step_of_numpy_is_a_number() -> None:
         (0.5, 0.5),
     ],
 )
-def test_metrics_are_written_as_their_aggregator_keeps_them(values: Any, expected: Any) -> None:
+def test_metrics_are_written_by_their_aggregator(values: Any, expected: Any) -> None:
     assert to_json(Trial(metrics={"m": values}), short=True)["metrics"] == {"m": expected}
 
 
@@ -187,7 +187,7 @@ def test_a_dict_with_a_dtype_of_its_own_stays_a_dict() -> None:
 
 
 @pytest.mark.parametrize("short", [False, True])
-def test_a_group_comes_back(short: bool) -> None:
+def test_a_group_round_trips(short: bool) -> None:
     group = TrialGroup(name="idea", description="d", metadata={"a": 1}, trials={"t2", "t1"}, project_id="p")
     written = to_json(group, short)
     assert written["trials"] == ["t1", "t2"]
@@ -195,13 +195,13 @@ def test_a_group_comes_back(short: bool) -> None:
 
 
 @pytest.mark.parametrize("short", [False, True])
-def test_a_project_comes_back(short: bool) -> None:
+def test_a_project_round_trips(short: bool) -> None:
     project = Project(name="paper", metadata={"a": 1}, groups={"g"}, trials={"t2", "t1"})
     written = to_json(project, short)
     assert to_json(from_json(written, "project"), short) == written
 
 
-def test_members_that_are_objects_come_back_as_objects() -> None:
+def test_members_that_are_objects_round_trip_as_objects() -> None:
     trials = {Trial(name="a"), Trial(name="b")}
     project = Project(name="p", groups={TrialGroup(name="g", trials=trials)}, trials=trials)
     written = json.loads(json.dumps(to_json(project)))
@@ -214,11 +214,11 @@ def test_a_uid_stays_a_uid() -> None:
 
 
 @pytest.mark.parametrize("status", [Status.Completed, Status.Running, CustomStatus("Paused", 310)])
-def test_a_status_comes_back(status: Status | CustomStatus) -> None:
+def test_a_status_round_trips(status: Status | CustomStatus) -> None:
     assert from_json(to_json(status), "status") == status
 
 
-def test_a_trial_without_a_status_comes_back() -> None:
+def test_a_trial_without_a_status_round_trips() -> None:
     assert from_json(to_json(Trial(status=None))).status is None
 
 
@@ -228,7 +228,7 @@ def test_dates_and_uuids_are_text_that_can_be_read_again() -> None:
     assert from_json(to_json(name), "uuid") == name
 
 
-def test_statistics_come_back() -> None:
+def test_statistics_round_trip() -> None:
     stream = StatStream(0)
     stream.update(1.0)
     assert from_json(to_json(stream)).state_dict() == stream.state_dict()
@@ -262,7 +262,7 @@ def test_any_value_has_a_json_form(value: Any, expected: Any) -> None:
     assert (written, json.loads(json.dumps(written))) == (expected, expected)
 
 
-def test_not_a_number_stays_a_float() -> None:
+def test_nan_stays_a_float() -> None:
     assert math.isnan(to_json({"loss": math.nan})["loss"])
 
 
@@ -275,7 +275,7 @@ json_values = st.recursive(
 
 @settings(max_examples=60)
 @given(json_values)
-def test_plain_json_comes_back_as_it_was(value: Any) -> None:
+def test_plain_json_round_trips(value: Any) -> None:
     assert to_json(from_json(value)) == value
 
 
@@ -290,7 +290,7 @@ def test_plain_json_comes_back_as_it_was(value: Any) -> None:
         max_size=3,
     ),
 )
-def test_any_trial_comes_back_from_the_text_of_its_json(
+def test_any_trial_round_trips_through_the_text_of_its_json(
     parameters: dict[str, Any], metrics: dict[str, Any]
 ) -> None:
     text = json.dumps(to_json(Trial(parameters=parameters, metrics=metrics)))
@@ -332,6 +332,6 @@ def test_a_running_timer_is_written_as_its_aggregator() -> None:
     assert to_json({"t": Precise()}, short=True) == {"t": timings().to_json(short=True)}
 
 
-def test_the_base_aspect_leaves_values_as_they_are() -> None:
+def test_the_base_aspect_does_not_change_values() -> None:
     aspect = SerializerAspect()
     assert (aspect.to_json(5), aspect.from_json(5)) == (5, 5)

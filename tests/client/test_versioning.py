@@ -28,7 +28,7 @@ def test_a_version_changes_with_the_content_and_not_with_the_name(tmp_path: Path
     assert compute_version([str(a)]) != compute_version([str(b)])
 
 
-def test_a_hash_tells_values_apart_that_join_to_the_same_text() -> None:
+def test_values_that_join_to_the_same_text_have_different_hashes() -> None:
     assert compute_hash("ab", "c") != compute_hash("a", "bc")
     assert compute_hash(a=1, b=2) == compute_hash(b=2, a=1)
 

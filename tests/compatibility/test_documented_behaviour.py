@@ -65,7 +65,7 @@ def stored(client: TrackClient) -> Trial:
     return client.protocol.get_trial(client.trial)[0]
 
 
-def test_a_trial_is_created_when_its_arguments_are_known_with_what_was_said_before(
+def test_a_trial_is_created_when_its_arguments_are_known(
     client: TrackClient,
 ) -> None:
     trial = client.new_trial(name="late")
@@ -78,7 +78,7 @@ def test_a_trial_is_created_when_its_arguments_are_known_with_what_was_said_befo
     assert found.hash == Trial(name="late", version=found.version, parameters={"lr": 0.1}).hash
 
 
-def test_a_script_that_gets_its_arguments_late_sees_them_and_shows_them(uri: str, tmp_path: Path) -> None:
+def test_a_script_may_log_its_arguments_late(uri: str, tmp_path: Path) -> None:
     (tmp_path / "train.py").write_text(LATE)
     command = [sys.executable, "train.py", "--backend", uri]
     done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, timeout=60)
@@ -110,7 +110,7 @@ def parser() -> argparse.ArgumentParser:
     [parser, lambda: argparse.Namespace(lr=0.1), lambda: {"lr": 0.1}, lambda: None],
     ids=["parser", "namespace", "dict", "keywords"],
 )
-def test_arguments_come_in_four_forms_and_leave_as_a_namespace(
+def test_arguments_in_four_forms_become_a_namespace(
     client: TrackClient,
     monkeypatch: pytest.MonkeyPatch,
     capsys: pytest.CaptureFixture[str],
@@ -125,7 +125,7 @@ def test_arguments_come_in_four_forms_and_leave_as_a_namespace(
     assert json.loads(capsys.readouterr().out) == stored(client).parameters == {"lr": 0.1}
 
 
-def test_project_group_and_trial_stay_unless_forced(client: TrackClient) -> None:
+def test_project_group_and_trial_change_only_with_force(client: TrackClient) -> None:
     first = client.set_project(name="first")
     assert client.set_project(Project(name="first")) is first
     with pytest.raises(UsageError, match="set_project"):
@@ -181,7 +181,7 @@ def test_the_commit_of_a_module_is_that_of_its_repository(client: TrackClient) -
     assert (stored(client).version, get_git_version(track)) == (commit, (commit, date))
 
 
-def test_the_store_notes_changes_and_signs_of_life(
+def test_the_store_records_the_times_of_changes_and_heartbeats(
     client: TrackClient, capsys: pytest.CaptureFixture[str]
 ) -> None:
     began = time.time()
@@ -223,7 +223,7 @@ def test_a_timer_and_the_runtime_read_back_as_documented(client: TrackClient) ->
     assert chronos["runtime"] > 0
 
 
-def test_what_is_printed_and_files_belong_to_the_trial(
+def test_output_and_files_are_stored_with_the_trial(
     client: TrackClient, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     (tmp_path / "notes.txt").write_text("warm-up helps")

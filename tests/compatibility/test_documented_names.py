@@ -90,7 +90,7 @@ def differences(found: Any, signature: str) -> Iterator[str]:
 
 
 @pytest.mark.parametrize("line", documented())
-def test_a_documented_name_is_there_and_takes_what_is_documented(line: str) -> None:
+def test_a_documented_name_exists_with_the_documented_signature(line: str) -> None:
     name, bracket, rest = line.partition("(")
     found = resolve(name)
     if bracket:
@@ -114,11 +114,11 @@ def of_two(a: int, b: int = 2, *, c: int = 3) -> None:
         ("(a, **kwargs)", ["it takes no **kwargs"]),
     ],
 )
-def test_another_signature_is_seen(signature: str, difference: list[str]) -> None:
+def test_another_signature_is_detected(signature: str, difference: list[str]) -> None:
     assert list(differences(of_two, signature)) == difference
 
 
 @pytest.mark.parametrize("name", ["track.structure.Missing", "track.missing.module", "track.Trial.missing"])
-def test_a_name_that_is_not_there_is_seen(name: str) -> None:
+def test_a_missing_name_is_detected(name: str) -> None:
     with pytest.raises(AssertionError):
         resolve(name)

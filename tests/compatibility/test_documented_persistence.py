@@ -188,7 +188,9 @@ def test_a_documented_method_takes_the_documented_arguments(
 
 
 @pytest.mark.parametrize(("module", "name", "defaults"), DEFAULTS)
-def test_documented_defaults_are_kept(module: str, name: str, defaults: dict[str, Any]) -> None:
+def test_the_documented_defaults_are_the_actual_ones(
+    module: str, name: str, defaults: dict[str, Any]
+) -> None:
     found = inspect.signature(getattr(import_module(module), name)).parameters
     assert {each: found[each].default for each in defaults} == defaults
 
@@ -219,7 +221,7 @@ def test_a_failed_call_has_its_message_and_trace() -> None:
 
 
 @pytest.mark.usefixtures("own_backends")
-def test_a_backend_of_ones_own_is_found_by_its_scheme() -> None:
+def test_a_custom_backend_is_found_by_its_scheme() -> None:
     class MyOwnBackend(Protocol):
         pass
 
@@ -229,7 +231,7 @@ def test_a_backend_of_ones_own_is_found_by_its_scheme() -> None:
     assert protocol.uri == "byob://anything"
 
 
-def test_a_server_may_be_asked_from_within(tmp_path: Path) -> None:
+def test_a_server_can_be_called_within_its_process(tmp_path: Path) -> None:
     settings = Settings(backend=f"file:{tmp_path}/runs.json", home=tmp_path / "home")
     with serving(settings) as served:
         client = SocketClient(served.join("ann", Role.WRITER))
@@ -246,7 +248,7 @@ def test_a_server_may_be_asked_from_within(tmp_path: Path) -> None:
         client.close()
 
 
-async def test_a_server_lets_nobody_in_by_another_way(tmp_path: Path) -> None:
+async def test_a_server_accepts_no_other_kind_of_login(tmp_path: Path) -> None:
     server = SocketServer(f"socket://127.0.0.1:0?backend=ephemeral:&home={tmp_path}")
 
     class Stranger:

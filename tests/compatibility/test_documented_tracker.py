@@ -99,7 +99,7 @@ def place(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[str]:
 
 
 @pytest.mark.parametrize(("kind", "name"), CALLS)
-def test_a_call_takes_what_is_documented(kind: type, name: str) -> None:
+def test_a_call_accepts_the_documented_arguments(kind: type, name: str) -> None:
     parameters = list(inspect.signature(getattr(kind, name)).parameters.values())[1:]
     documented = DOCUMENTED[kind][name]
     # What is ours comes behind, and need not be given.
@@ -201,7 +201,7 @@ def test_an_older_database_is_a_connection(tmp_path: Path) -> None:
         assert db.execute("SELECT count(*) FROM runs").fetchone() == (0,)
 
 
-def test_what_is_told_can_be_dumped_as_a_model_of_pydantic_can() -> None:
+def test_the_answers_can_be_dumped_as_pydantic_models_can() -> None:
     record = RecordInfo(step=1, value=0.5, log_time=2.0)
     assert record.model_dump() == {"step": 1, "value": 0.5, "log_time": 2.0}
     assert record.model_dump_json() == '{"step": 1, "value": 0.5, "log_time": 2.0}'

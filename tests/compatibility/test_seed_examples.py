@@ -31,12 +31,12 @@ COVERED = {
     ("004", "3 Overview"): "test_overview",
     ("004", "3.1.1 Overview"): "test_a_trial_and_its_report",
     ("004", "3.1.1 Overview, the report"): "test_a_trial_and_its_report",
-    ("004", "3.1.2 Log Metrics"): "test_what_a_trial_logs",
-    ("004", "3.1.3 Time things"): "test_what_a_trial_logs",
-    ("004", "3.1.4 Save arbitrary data"): "test_what_a_trial_logs",
-    ("004", "3.1.5 Experiment Report"): "test_what_a_trial_logs",
+    ("004", "3.1.2 Log Metrics"): "test_a_trial_logs_values_and_metrics",
+    ("004", "3.1.3 Time things"): "test_a_trial_logs_values_and_metrics",
+    ("004", "3.1.4 Save arbitrary data"): "test_a_trial_logs_values_and_metrics",
+    ("004", "3.1.5 Experiment Report"): "test_a_trial_logs_values_and_metrics",
     ("004", "3.2.1 Local Backend"): "test_local_backend",
-    ("004", "3.2.2 CockroachDB backend"): "test_cockroachdb_backend_names_what_is_missing",
+    ("004", "3.2.2 CockroachDB backend"): "test_cockroachdb_backend_names_the_missing_program",
     ("004", "3.2.3 Socket backend, server"): "test_socket_backend",
     ("004", "3.2.3 Socket backend, client"): "test_socket_backend",
     ("004", "3.2.4 Bring Your Own Backend"): "test_own_backend",
@@ -118,7 +118,7 @@ def test_a_trial_and_its_report(tmp_path: Path) -> None:
         assert len(group.trials) == 2
 
 
-def test_what_a_trial_logs(tmp_path: Path) -> None:
+def test_a_trial_logs_values_and_metrics(tmp_path: Path) -> None:
     report = json.loads(ran(tmp_path, "logging_calls"))
     assert report["metrics"] == {
         "epoch_loss": {"0": 1.0, "1": 1 / 2, "2": 1 / 3},
@@ -137,7 +137,7 @@ def test_local_backend(tmp_path: Path) -> None:
     assert trial["metrics"]["loss"]["values"] == [0.5]
 
 
-def test_cockroachdb_backend_names_what_is_missing(tmp_path: Path) -> None:
+def test_cockroachdb_backend_names_the_missing_program(tmp_path: Path) -> None:
     done = run(tmp_path, "cockroach_backend")
     assert done.returncode == 1
     reason = done.stderr.splitlines()[-1]

@@ -1,4 +1,4 @@
-"""Peers that say anything at all: what they say is understood, or ends in an error of this project's tree."""
+"""Peers that send arbitrary bytes: a connection returns events or raises an error of this project's tree."""
 
 from __future__ import annotations
 
@@ -50,8 +50,8 @@ def framed(body: bytes) -> bytes:
     return len(body).to_bytes(4, "big") + body
 
 
-def survives(end: Connection, data: bytes) -> None:
-    """Whatever `data` is, `end` takes it or closes properly."""
+def accepts_or_closes(end: Connection, data: bytes) -> None:
+    """Check that `end` accepts `data` or closes with an error."""
     try:
         end.receive_data(data)
     except TrackError as error:
@@ -63,48 +63,48 @@ def survives(end: Connection, data: bytes) -> None:
 
 @settings(max_examples=150)
 @given(SIDES, STATES, st.binary(max_size=300))
-def test_any_bytes_are_survived(side: Side, state: State, data: bytes) -> None:
-    survives(talk(state)[side], data)
+def test_any_bytes_end_in_events_or_an_error(side: Side, state: State, data: bytes) -> None:
+    accepts_or_closes(talk(state)[side], data)
 
 
 @settings(max_examples=150)
 @given(SIDES, STATES, st.lists(st.binary(max_size=60).map(framed), max_size=4))
-def test_frames_of_any_bytes_are_survived(side: Side, state: State, frames: list[bytes]) -> None:
-    survives(talk(state)[side], b"".join(frames))
+def test_frames_of_any_bytes_end_in_events_or_an_error(side: Side, state: State, frames: list[bytes]) -> None:
+    accepts_or_closes(talk(state)[side], b"".join(frames))
 
 
 @settings(max_examples=150)
 @given(SIDES, STATES, st.lists(VALUES, max_size=5))
-def test_frames_of_any_values_are_survived(side: Side, state: State, fields: list[Any]) -> None:
-    survives(talk(state)[side], framed(encode(fields)))
+def test_frames_of_any_values_end_in_events_or_an_error(side: Side, state: State, fields: list[Any]) -> None:
+    accepts_or_closes(talk(state)[side], framed(encode(fields)))
 
 
 @settings(max_examples=200)
 @given(SIDES, STATES, KINDS, st.data())
-def test_frames_with_any_value_in_any_field_are_survived(
+def test_frames_with_any_value_in_any_field_end_in_events_or_an_error(
     side: Side, state: State, kind: FrameKind, data: st.DataObject
 ) -> None:
     fields = list(FIELDS[side.other, kind])
     fields[data.draw(st.integers(0, len(fields) - 1))] = data.draw(VALUES)
-    survives(talk(state)[side], framed(encode([int(kind), *fields])))
+    accepts_or_closes(talk(state)[side], framed(encode([int(kind), *fields])))
 
 
 @settings(max_examples=200)
 @given(SIDES, STATES, st.lists(KINDS, min_size=1, max_size=3), st.data())
-def test_damaged_frames_are_survived(
+def test_damaged_frames_end_in_events_or_an_error(
     side: Side, state: State, kinds: list[FrameKind], data: st.DataObject
 ) -> None:
     stream = bytearray(b"".join(frame_of(side.other, kind) for kind in kinds))
     for _ in range(data.draw(st.integers(1, 4))):
         stream[data.draw(st.integers(0, len(stream) - 1))] = data.draw(st.integers(0, 255))
     end = data.draw(st.integers(0, len(stream)))
-    survives(talk(state)[side], bytes(stream[:end]))
+    accepts_or_closes(talk(state)[side], bytes(stream[:end]))
 
 
 @settings(max_examples=80)
 @given(st.lists(st.tuples(SIDES, TALK), max_size=25))
-def test_two_sides_that_talk_at_random_stay_together(said: list[tuple[Side, FrameKind]]) -> None:
-    """What one side may say is what the other takes, and both then stand where the table says."""
+def test_two_sides_that_send_at_random_agree_on_the_state(said: list[tuple[Side, FrameKind]]) -> None:
+    """Each side accepts exactly what the other may send, and both then are in the state of the table."""
     ends = talk(State.START)
     state = State.START
     for side, kind in said:
@@ -112,12 +112,12 @@ def test_two_sides_that_talk_at_random_stay_together(said: list[tuple[Side, Fram
         try:
             SAY[kind](ends[side])
         except LocalProtocolError:
-            assert following is None or (state, kind) == (State.CHALLENGE, FrameKind.READY)  # proved nothing
+            assert following is None or (state, kind) == (State.CHALLENGE, FrameKind.READY)  # no proof yet
             continue
         state = following or state
         assert following is not None or kind is FrameKind.CLOSE
         deliver(ends)
-        if state is State.PROOF:  # which a client gives when it is challenged
+        if state is State.PROOF:  # the client answers a challenge by itself
             state = TRANSITIONS[Side.CLIENT][state][FrameKind.AUTH]
         assert ends[Side.CLIENT].state is ends[Side.SERVER].state is state
 

@@ -50,7 +50,7 @@ def test_a_peer_names_no_class_but_those_of_the_tree(code: str) -> None:
     assert type(error_from_wire(code, "it failed")) is RPCCallFailure
 
 
-def test_the_remote_traceback_comes_along() -> None:
+def test_the_error_carries_the_remote_traceback() -> None:
     raised = error_from_wire("internal", "it failed", "Traceback of the server")
     assert isinstance(raised, RPCCallFailure)
     assert raised.trace == "Traceback of the server"

@@ -30,7 +30,7 @@ def owners(**folders: int) -> Callable[[Path], int | None]:
         ({"XDG_DATA_HOME": "relative", "HOME": "/home/a"}, "/home/a/.local/share/track"),
     ],
 )
-def test_the_home_is_the_first_place_that_is_named(env: dict[str, str], home: str) -> None:
+def test_the_home_is_the_first_folder_that_is_set(env: dict[str, str], home: str) -> None:
     assert default_home(env) == Path(home)
 
 
@@ -41,11 +41,11 @@ def test_the_home_is_the_first_place_that_is_named(env: dict[str, str], home: st
         ({"HOME": "/home/a"}, "/home/a/.local/state/track"),
     ],
 )
-def test_the_state_folder_is_the_first_place_that_is_named(env: dict[str, str], folder: str) -> None:
+def test_the_state_folder_is_the_first_one_that_is_set(env: dict[str, str], folder: str) -> None:
     assert client_state_folder(env) == Path(folder)
 
 
-def test_a_user_without_a_home_learns_what_to_set(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_without_a_home_the_error_names_the_variable_to_set(monkeypatch: pytest.MonkeyPatch) -> None:
     def no_home() -> Path:
         raise RuntimeError("Could not determine home directory.")
 
@@ -62,12 +62,12 @@ def test_the_named_runtime_folder_is_used_if_we_can_make_it() -> None:
     assert runtime_folder({"XDG_RUNTIME_DIR": "/mine/new"}, 1000, owners(mine=1000)) == Path("/mine/new")
 
 
-def test_a_named_runtime_folder_that_we_cannot_make_is_passed_over() -> None:
+def test_a_named_runtime_folder_that_we_cannot_make_is_skipped() -> None:
     found = runtime_folder({"XDG_RUNTIME_DIR": "/theirs/new"}, 1000, owners(theirs=0, usual=1000))
     assert found == Path("/run/user/1000")
 
 
-def test_a_relative_runtime_folder_is_passed_over() -> None:
+def test_a_relative_runtime_folder_is_skipped() -> None:
     found = runtime_folder({"XDG_RUNTIME_DIR": "mine"}, 1000, owners(mine=1000, usual=1000))
     assert found == Path("/run/user/1000")
 

@@ -31,7 +31,7 @@ def test_all_parts_of_a_uri_are_found() -> None:
     }
 
 
-def test_parts_that_are_not_there_are_none_or_empty() -> None:
+def test_absent_parts_are_none_or_empty() -> None:
     assert parse_uri("ephemeral:") == {
         "scheme": "ephemeral",
         "address": None,
@@ -182,7 +182,7 @@ def test_options_are_read(options: Any, expected: dict[str, str]) -> None:
         ("socket://host:1#a@b", "an '@' after a '#'"),
     ],
 )
-def test_what_is_no_uri_is_refused_with_the_reason(uri: str, reason: str) -> None:
+def test_an_invalid_uri_is_refused_with_the_reason(uri: str, reason: str) -> None:
     with pytest.raises(UriError, match=reason):
         parse_uri(uri)
 
@@ -225,7 +225,7 @@ def test_a_wrong_option_is_refused_by_its_name(uri: str, message: str) -> None:
 
 
 def test_a_scheme_without_options_says_so() -> None:
-    with pytest.raises(UriError, match="option 'a' is not known: it takes none"):
+    with pytest.raises(UriError, match="option 'a' is not known: it has no options"):
         check_options(parse_uri("file:a.json?a=1"), {})
 
 
@@ -248,12 +248,12 @@ def test_the_password_in_a_refused_nested_uri_is_not_shown() -> None:
 
 
 @pytest.mark.parametrize("text", ["1", "true", "Yes", "on"])
-def test_boolean_takes_what_means_true(text: str) -> None:
+def test_boolean_accepts_words_for_true(text: str) -> None:
     assert boolean(text) is True
 
 
 @pytest.mark.parametrize("text", ["0", "false", "No", "off"])
-def test_boolean_takes_what_means_false(text: str) -> None:
+def test_boolean_accepts_words_for_false(text: str) -> None:
     assert boolean(text) is False
 
 
@@ -299,7 +299,7 @@ def test_a_password_is_never_shown_however_it_was_written(secret: str, encoded: 
 
 @settings(max_examples=60)
 @given(secrets.filter(lambda secret: "\0" not in secret), secrets.filter(lambda secret: "\0" not in secret))
-def test_an_encoded_user_and_password_come_back(username: str, password: str) -> None:
+def test_an_encoded_user_and_password_are_decoded(username: str, password: str) -> None:
     uri = f"socket://{quote(username, safe='')}:{quote(password, safe='')}@host:8123"
     assert parts(uri, "username", "password", "hostname", "port") == (username, password, "host", 8123)
 
@@ -335,7 +335,7 @@ uris = st.builds(
 
 @settings(max_examples=200)
 @given(uris)
-def test_a_uri_comes_back_from_its_text(uri: Uri) -> None:
+def test_a_uri_round_trips_through_its_text(uri: Uri) -> None:
     assert Uri.parse(uri.to_text()) == uri
 
 

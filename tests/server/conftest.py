@@ -24,9 +24,9 @@ def served(settings: Settings) -> Iterator[Served]:
 
 
 @pytest.fixture
-def stranger(served: Served) -> Iterator[Peer]:
-    with peer(served) as stranger:
-        yield stranger
+def unauthenticated(served: Served) -> Iterator[Peer]:
+    with peer(served) as unauthenticated:
+        yield unauthenticated
 
 
 @pytest.fixture

@@ -1,4 +1,4 @@
-"""What an Aim repository holds, read by Aim; a program, since Aim brings threads and warnings of its own.
+"""Reads an Aim repository with Aim; a program of its own, since Aim starts threads and emits warnings.
 
 ``python aim_reading.py REPO`` prints the runs as JSON, by their hash.
 """
@@ -33,15 +33,15 @@ def _series(run: Any) -> list[dict[str, Any]]:
 
 
 def main(folder: str) -> None:
-    """Print what is there."""
+    """Print the runs."""
     repo = aim.Repo(folder)
     hashes = repo.list_all_runs()
     indexing = RepoIndexManager.get_index_manager(repo)
     for each in hashes:
-        indexing.index(each)  # otherwise Aim's own server does that, behind the scenes
-    told = {}
+        indexing.index(each)  # otherwise Aim's own server does that in the background
+    runs_by_hash = {}
     for run in map(aim.Repo(folder).get_run, hashes):
-        told[run.hash] = {
+        runs_by_hash[run.hash] = {
             "name": run.name,
             "description": run.description,
             "experiment": run.experiment,
@@ -49,7 +49,7 @@ def main(folder: str) -> None:
             "attributes": run[...],
             "series": _series(run),
         }
-    sys.stdout.write(json.dumps(told, default=str))
+    sys.stdout.write(json.dumps(runs_by_hash, default=str))
 
 
 if __name__ == "__main__":

@@ -16,12 +16,12 @@ _BATCHES = 20
 
 
 def error_of(seed: int, step: int) -> float:
-    """What a run logs: its own values, so that a point that went to another trial is found."""
+    """The value that a run logs: unique to it, so that a point in the wrong trial is found."""
     return random.Random(f"{seed}/{step}").random()
 
 
 def main() -> None:
-    """Run as the command line says, with a seed that this run draws."""
+    """Parse the command line, draw a seed, and train."""
     parser = argparse.ArgumentParser(description="a run of a search")
     parser.add_argument("--lr", type=float, default=0.1)
     parser.add_argument("--epochs", type=int, default=10)

@@ -1,8 +1,8 @@
-"""A proxy of bytes that harms the connections it carries: they are late, cut anywhere, reset or repeated.
+"""A TCP proxy that injects faults into its connections: delays, cuts, resets and repeated bytes.
 
 Every connection gets one fault that ends it, and perhaps a delay before, both at offsets drawn from the
-test's dice.  Two of three are harmed early, as a rule in the middle of the login; the third gets far
-enough to be of use, so that a client which comes again makes progress.
+test's dice.  Two of three fail early, usually during the login; the third carries
+enough data that a client which reconnects makes progress.
 """
 
 from __future__ import annotations
@@ -32,23 +32,23 @@ _REPLAY_SECONDS: Final = 2.0
 
 
 class Fault(StrEnum):
-    """What happens to a connection."""
+    """A fault of a connection."""
 
     DELAY = "delay"
     CUT = "cut"
     HALF_CLOSE = "half-close"
     RESET = "reset"
     REPLAY = "replay"
-    """Cut, and then everything that the client had sent is sent once more on a connection of its own."""
+    """Cut; then everything that the client had sent is sent again on a new connection."""
     LOST_REPLY = "lost reply"
-    """What the server answers from there on is swallowed, and then the connection is cut."""
+    """Drop all further answers of the server, then cut the connection."""
 
 
 _ENDINGS: Final = [Fault.CUT, Fault.HALF_CLOSE, Fault.RESET, Fault.REPLAY, Fault.LOST_REPLY, Fault.LOST_REPLY]
 
 
 @dataclass(slots=True)
-class _Harm:
+class _Injection:
     fault: Fault
     upward: bool
     at: int
@@ -56,32 +56,32 @@ class _Harm:
 
 @dataclass(slots=True)
 class _Carried:
-    """One connection: both ends, what is going to happen, and what the client has sent."""
+    """One connection: both ends, the faults to inject, and the bytes that the client has sent."""
 
     client: asyncio.StreamWriter
     server: asyncio.StreamWriter
-    harms: list[_Harm]
+    injections: list[_Injection]
     sent: bytearray = field(default_factory=bytearray)
 
 
 class ChaosProxy:
-    """Carries connections to a server on this machine, through as many doors as the test opens.
+    """Carries connections to a server on this machine, on as many ports as the test opens.
 
     Args:
-        port: the server's.
-        dice: where offsets and faults are drawn from.
+        port: of the server.
+        dice: source of offsets and faults.
 
     Attributes:
-        faults: how many of each kind were done.
+        faults: number of injected faults of each kind.
     """
 
     def __init__(self, port: int, dice: random.Random) -> None:
         self.faults: Counter[Fault] = Counter()
         self._port = port
         self._dice = dice
-        self._peace = False
+        self._faultless = False
         self._tasks: set[asyncio.Task[None]] = set()
-        self._doors: list[asyncio.Server] = []
+        self._listeners: list[asyncio.Server] = []
         self._loop = asyncio.new_event_loop()
         self._thread = threading.Thread(target=self._loop.run_forever, name="chaos")
 
@@ -97,13 +97,13 @@ class ChaosProxy:
         self._thread.join(_SECONDS)
         self._loop.close()
 
-    def door(self) -> int:
-        """The port of a new way in, meant for one client."""
+    def new_port(self) -> int:
+        """Open and return a new port, meant for one client."""
         return self._do(self._open())
 
-    def peace(self) -> None:
-        """From now on connections are carried as they are."""
-        self._peace = True
+    def stop_faults(self) -> None:
+        """Forward all further data unchanged."""
+        self._faultless = True
 
     def _do(self, work: Coroutine[Any, Any, _T]) -> _T:
         return asyncio.run_coroutine_threadsafe(work, self._loop).result(_SECONDS)
@@ -120,27 +120,27 @@ class ChaosProxy:
             self._tasks.add(task)
             task.add_done_callback(self._tasks.discard)
 
-        door = await asyncio.start_server(accept, "127.0.0.1", 0)
-        self._doors.append(door)
-        port: int = door.sockets[0].getsockname()[1]
+        listener = await asyncio.start_server(accept, "127.0.0.1", 0)
+        self._listeners.append(listener)
+        port: int = listener.sockets[0].getsockname()[1]
         return port
 
     async def _end(self) -> None:
-        for door in self._doors:
-            door.close()
+        for listener in self._listeners:
+            listener.close()
         tasks = list(self._tasks)
         for task in tasks:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
 
-    def _harms(self, early: bool) -> list[_Harm]:
+    def _injections(self, early: bool) -> list[_Injection]:
         dice = self._dice
         fault = dice.choice(_ENDINGS)
         upward = fault is not Fault.LOST_REPLY and dice.random() < 0.5
-        harms = [_Harm(fault, upward, dice.randint(*(_EARLY if early else _LATE[upward])))]
+        injections = [_Injection(fault, upward, dice.randint(*(_EARLY if early else _LATE[upward])))]
         if dice.random() < 0.3:
-            harms.insert(0, _Harm(Fault.DELAY, upward, dice.randint(0, harms[0].at)))
-        return harms
+            injections.insert(0, _Injection(Fault.DELAY, upward, dice.randint(0, injections[0].at)))
+        return injections
 
     async def _carry(
         self, from_client: asyncio.StreamReader, to_client: asyncio.StreamWriter, early: bool
@@ -150,7 +150,7 @@ class ChaosProxy:
         except OSError:
             to_client.transport.abort()
             return
-        carried = _Carried(to_client, to_server, [] if self._peace else self._harms(early))
+        carried = _Carried(to_client, to_server, [] if self._faultless else self._injections(early))
         try:
             async with asyncio.TaskGroup() as both:
                 both.create_task(self._pump(from_client, to_server, carried, upward=True))
@@ -163,29 +163,29 @@ class ChaosProxy:
         self, source: asyncio.StreamReader, sink: asyncio.StreamWriter, carried: _Carried, upward: bool
     ) -> None:
         passed = 0
-        harms = [harm for harm in carried.harms if harm.upward == upward]
+        injections = [injection for injection in carried.injections if injection.upward == upward]
         try:
             while data := await source.read(_CHUNK):
                 if upward:
                     carried.sent += data
-                while harms and not self._peace and passed + len(data) > harms[0].at:
-                    harm = harms.pop(0)
-                    before = data[: harm.at - passed]
-                    await _pass_on(sink, before)
+                while injections and not self._faultless and passed + len(data) > injections[0].at:
+                    injection = injections.pop(0)
+                    before = data[: injection.at - passed]
+                    await _forward(sink, before)
                     passed, data = passed + len(before), data[len(before) :]
-                    await self._strike(harm.fault, source, sink, carried)
-                await _pass_on(sink, data)
+                    await self._inject(injection.fault, source, sink, carried)
+                await _forward(sink, data)
                 passed += len(data)
             sink.write_eof()
         except (OSError, RuntimeError):
-            # One side is gone, by a fault or by itself, and the other has to hear of it.
+            # One side has disconnected, by a fault or by itself: disconnect the other too.
             carried.client.transport.abort()
             carried.server.transport.abort()
 
-    async def _strike(
+    async def _inject(
         self, fault: Fault, source: asyncio.StreamReader, sink: asyncio.StreamWriter, carried: _Carried
     ) -> None:
-        """Do it; a fault that ends the connection raises `ConnectionError`."""
+        """Inject a fault; one that ends the connection raises `ConnectionError`."""
         self.faults[fault] += 1
         if fault is Fault.DELAY:
             await asyncio.sleep(self._dice.random() * _LONGEST_DELAY)
@@ -207,7 +207,7 @@ class ChaosProxy:
         reader, writer = await asyncio.open_connection("127.0.0.1", self._port)
         try:
             async with asyncio.timeout(_REPLAY_SECONDS):
-                await _pass_on(writer, sent)
+                await _forward(writer, sent)
                 while await reader.read(_CHUNK):
                     pass
         except TimeoutError:
@@ -216,7 +216,7 @@ class ChaosProxy:
             writer.transport.abort()
 
 
-async def _pass_on(sink: asyncio.StreamWriter, data: bytes) -> None:
+async def _forward(sink: asyncio.StreamWriter, data: bytes) -> None:
     sink.write(data)
     await sink.drain()
 

@@ -15,7 +15,7 @@ YEAR = 365 * 24 * 3600.0
 
 
 class _Clock:
-    """Tells the time, a year less for each time that it was set back."""
+    """Returns the time, minus one year for each `set_back`."""
 
     def __init__(self) -> None:
         self._true = time.time
@@ -25,7 +25,7 @@ class _Clock:
         return self._true() - self._behind
 
     def set_back(self, signum: int, frame: FrameType | None) -> None:
-        """A year."""
+        """Subtract one more year."""
         self._behind += YEAR
 
 

@@ -1,7 +1,7 @@
 """A training program as users have them: a small CNN on pictures of 28 by 28, tracked over a socket.
 
-``python cnn_training.py --uri URI``.  The pictures are the digits that scikit-learn brings, made as large as
-those of MNIST.
+``python cnn_training.py --uri URI``.  The pictures are the digits of scikit-learn, scaled to the size of
+MNIST.
 """
 
 from __future__ import annotations
@@ -43,7 +43,7 @@ def pictures() -> tuple[Tensor, Tensor]:
 
 
 def train(args: argparse.Namespace, trial: TrialLogger) -> nn.Sequential:
-    """Train, and tell of each batch and of each epoch."""
+    """Train, and log each batch and each epoch."""
     torch.manual_seed(args.seed)
     images, targets = pictures()
     model = net()
@@ -74,7 +74,7 @@ def train(args: argparse.Namespace, trial: TrialLogger) -> nn.Sequential:
 
 
 def main() -> None:
-    """Parse the command line, train, keep the model."""
+    """Parse the command line, train, and store the model."""
     parser = argparse.ArgumentParser(description="a small CNN on digits")
     parser.add_argument("--uri", required=True)
     parser.add_argument("--batch-size", type=int, default=64)

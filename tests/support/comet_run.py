@@ -13,7 +13,7 @@ from track_protocol.errors import ItemNotFound, UsageError
 
 
 def main(uri: str) -> None:
-    """Log one of each kind, and ask what cannot be answered."""
+    """Log one item of each kind, then make reads and calls that Comet cannot serve."""
     client = TrackClient(uri)
     client.set_project(name="paper")
     client.set_group(name="idea")
@@ -39,7 +39,7 @@ def main(uri: str) -> None:
 
 
 def refused(client: TrackClient) -> None:
-    """Reads that Comet cannot do are told."""
+    """Return the errors of reads that Comet cannot serve."""
     trial = client.trial
     assert trial is not None
     for read in (

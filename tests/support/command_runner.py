@@ -1,4 +1,4 @@
-"""Running subcommands of `track` within the test's own process, and a store of trials to run them on."""
+"""Runs subcommands of `track` in the test's own process, on a store of trials."""
 
 from __future__ import annotations
 
@@ -18,14 +18,14 @@ from track_protocol.command import Command
 
 
 def run(command: Command, *words: str) -> int:
-    """Run a subcommand; returns its exit code, raises its error."""
+    """Run a subcommand; return its exit code, raise its error."""
     parser = argparse.ArgumentParser()
     command.configure(parser)
     return command.run(parser.parse_args(words))
 
 
 def fill(uri: str, points: int = 4) -> list[str]:
-    """Three trials in a project and a group, the last of which failed; their uids."""
+    """Store three trials in a project and a group, the last one failed; return their uids."""
     uids = []
     with TrackClient(uri) as client:
         client.set_project(name="vision")
@@ -48,7 +48,7 @@ def fill(uri: str, points: int = 4) -> list[str]:
 
 
 def in_terminal(columns: int, *words: str, uri: str, env: Sequence[tuple[str, str]] = ()) -> str:
-    """What `track` with these words prints on a terminal of that width."""
+    """Return what `track` prints with these arguments on a terminal of that width."""
     ours, theirs = pty.openpty()
     ioctl(theirs, termios.TIOCSWINSZ, struct.pack("HHHH", 500, columns, 0, 0))
     environment = {**os.environ, "TRACK_URI": uri, "TERM": "xterm", **dict(env)}
@@ -61,7 +61,7 @@ def in_terminal(columns: int, *words: str, uri: str, env: Sequence[tuple[str, st
         while part := os.read(ours, 65_536):
             parts.append(part)
     except OSError:
-        pass  # Linux tells so that nobody has the other end any more
+        pass  # Linux reports a closed peer of a terminal this way
     os.close(ours)
     assert process.wait(60) == 0
     return b"".join(parts).decode().replace("\r\n", "\n")

@@ -1,4 +1,4 @@
-"""A whole run as a person writes one, several trials with all there is to log.
+"""A complete run as a user writes one: several trials that log every kind of data.
 
 Run as ``python complete_run.py URI NUMBER``.
 """
@@ -19,11 +19,11 @@ TRIALS = 6
 
 
 class Diverged(Exception):
-    """A training that failed."""
+    """The error of a failed training."""
 
 
 def train(client: TrackClient, number: int) -> None:
-    """One trial with everything, from beginning to end."""
+    """Run one trial that logs every kind of data."""
     trial = client.new_trial(force=True, name="train", description="all there is")
     trial.add_tags(run=number, team="vision")
     trial.log_arguments(run=number, lr=0.1, layers=[1, 2, {"width": 3}], name=None, big=2**62)
@@ -49,7 +49,7 @@ def train(client: TrackClient, number: int) -> None:
 
 
 def fail(client: TrackClient, number: int) -> None:
-    """One that ends by an exception."""
+    """Run a trial that ends with an exception."""
     try:
         with client.new_trial(force=True, name="fail", arguments={"run": number}) as trial:
             trial.log_metrics(loss=math.nan)
@@ -59,26 +59,26 @@ def fail(client: TrackClient, number: int) -> None:
 
 
 def queue(client: TrackClient, number: int) -> None:
-    """One that never starts, in a status of its own."""
+    """Create a trial that never starts, in a custom status."""
     trial = client.new_trial(force=True, name="queue", arguments={"run": number})
     trial.set_status(CustomStatus("queued", 1), error="no machine is free")
 
 
 def repeat(client: TrackClient, number: int) -> None:
-    """Two of the same parameters."""
+    """Run two trials with the same parameters."""
     for again in range(2):
         with client.new_trial(force=True, name="repeat", arguments={"run": number}) as trial:
             trial.log_metrics(again=again)
 
 
 def stray(client: TrackClient, number: int) -> None:
-    """One in no group, of another project."""
+    """Run a trial of another project, in no group."""
     client.set_project(name=f"own-{number}", force=True)
     client.new_trial(force=True, name="stray", arguments={"run": number}).log_metrics(step=1, loss=1)
 
 
 def main(uri: str, number: int) -> None:
-    """Do all of it."""
+    """Run all trials."""
     client = TrackClient(uri)
     client.set_version("1")
     client.set_project(name="paper", description="ours", metadata={"year": 2026})

@@ -1,4 +1,4 @@
-"""The reference page of the storage contract, made from its declaration; as a program, it writes the page."""
+"""The reference page of the storage contract, made from its declaration; run as a program, it writes it."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ This page is made from the declaration of each method (`track_protocol.wire.meth
 
 
 def reference() -> str:
-    """The page as it should be."""
+    """Return the page."""
     return _HEAD + "".join(map(_row, CONTRACT))
 
 

@@ -1,4 +1,4 @@
-"""The command ``track`` whose server's writer thread dies in the transaction with that number.
+"""The command ``track`` whose writer thread crashes in transaction NUMBER.
 
 Run as ``python crashing_server.py NUMBER server …``.
 """
@@ -18,10 +18,10 @@ def _run(number: int) -> int:
 
     def commit_or_die(self: Lane, jobs: list[Job]) -> list[Outcome]:
         if next(numbers) == number:
-            raise SystemExit("a fault put in")
+            raise SystemExit("injected fault")
         return commit(self, jobs)
 
-    Lane._commit = commit_or_die  # type: ignore[method-assign] # a fault put in
+    Lane._commit = commit_or_die  # type: ignore[method-assign] # injected fault
     return main()
 
 

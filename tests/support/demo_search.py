@@ -19,7 +19,7 @@ STEPS = 5
 
 @dataclass
 class Search:
-    """Trials in a group, and what their workers say."""
+    """Trials in a group, and the reports of their workers."""
 
     client: TrackClient
     group: str
@@ -27,17 +27,17 @@ class Search:
     reports: list[WorkerReport]
 
     def trials(self) -> list[Trial]:
-        """As stored."""
+        """Return the trials as stored."""
         return self.client.protocol.fetch_trials({"group_id": self.group})
 
     def verify(self) -> Verification:
-        """What the demo would say of it."""
+        """Verify the search as the demo does."""
         return verify(self.client.protocol, self.group, self.created, self.reports)
 
 
 @contextmanager
 def search(count: int) -> Iterator[Search]:
-    """Trials that nobody has claimed yet."""
+    """Create trials that no worker has claimed yet."""
     with TrackClient("ephemeral:") as client:
         client.set_project(name="digits")
         group = client.set_group(name="search")
@@ -48,7 +48,7 @@ def search(count: int) -> Iterator[Search]:
 
 
 def claim_and_log(found: Search, uid: str, worker: str, steps: int = STEPS) -> None:
-    """What a worker does with a trial, and says of it."""
+    """Claim and log a trial as a worker does, and return its report."""
     trial = found.client.set_trial(uid=uid, force=True)
     trial.log_metadata(aggregator=TimeSeriesAggregator.lazy(), claimed_by=worker)
     with trial:

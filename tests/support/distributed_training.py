@@ -1,6 +1,6 @@
-"""A training job as users have them: a small CNN over several processes, a tracker, checkpoints.
+"""A training job as users write them: a small CNN over several processes, a tracker, checkpoints.
 
-Its configuration is the JSON file that is its argument; ``RANK`` and ``WORLD_SIZE`` tell which process it is.
+Its configuration is the JSON file that is its argument; ``RANK`` and ``WORLD_SIZE`` name the process.
 """
 
 from __future__ import annotations
@@ -36,8 +36,8 @@ class Job(BaseModel):
         folder: of the checkpoint.
         meeting: a file that does not exist yet, by which the processes find each other.
         steps: how many there are.
-        checkpoint_at: the step behind which the state is saved.
-        killed_at: the step behind which a job that did not load a checkpoint is killed.
+        checkpoint_at: the step after which the state is saved.
+        killed_at: the step after which a job that did not load a checkpoint is killed.
         opened_by: whether all ranks open the run, or rank 0 alone.
         labelled: whether each rank logs series of its own.
     """
@@ -76,7 +76,7 @@ class Training:
         self.optimizer = torch.optim.SGD(self.model.parameters(), lr=0.1)
 
     def step(self, number: int) -> Any:
-        """One step; the mean of all ranks' losses."""
+        """Train one step; return the mean loss of all ranks."""
         rows = slice(number * _BATCH, (number + 1) * _BATCH)
         loss = nn.functional.cross_entropy(self.model(self.images[rows]), self.targets[rows])
         self.optimizer.zero_grad()
@@ -103,7 +103,7 @@ def _train(
             dcp.save(state, checkpoint_id=job.folder / "checkpoint")
         if step == job.killed_at and not resumed:
             if isinstance(run, NativeRun):
-                run.logger.protocol.flush()  # so that what is logged behind the checkpoint is stored for sure
+                run.logger.protocol.flush()  # the test expects the points after the checkpoint too
             dist.barrier()
             os.kill(os.getpid(), signal.SIGKILL)
 

@@ -1,4 +1,4 @@
-"""Asking an engine and waiting for the outcome."""
+"""Calls an engine and waits for the outcome."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ class Caller:
         self.seq = 0
 
     def attach(self) -> Any:
-        """Take the session over; its `Attached`, or raises the error."""
+        """Attach to the session; return `Attached`, or raise the error."""
         answers: queue.SimpleQueue[Any] = queue.SimpleQueue()
         self.engine.submit_attach(self.writer.sid, self.writer.user, answers.put)
         outcome = answers.get(timeout=_TIMEOUT)
@@ -38,20 +38,20 @@ class Caller:
         return outcome
 
     def batch(self, batch: Batch) -> Any:
-        """The outcome of a batch."""
+        """Submit a batch; return its outcome."""
         answers: queue.SimpleQueue[Any] = queue.SimpleQueue()
         self.engine.submit_batch(self.writer, batch, answers.put)
         return answers.get(timeout=_TIMEOUT)
 
     def log(self, *ops: Op, count: int | None = None) -> Any:
-        """The outcome of operations that follow what this session logged before."""
+        """Submit the next operations of this session; return their outcome."""
         count = count if count is not None else sum(1 if isinstance(op, CallOp) else len(op) for op in ops)
         outcome = self.batch(Batch(self.seq + 1, count, list(ops)))
         self.seq += count
         return outcome
 
     def call(self, method: str, *, seq: int | None = None, **arguments: Any) -> Any:
-        """The value of a write with an answer; raises its error."""
+        """Make a write with an answer; return its value, or raise its error."""
         if seq is None:
             self.seq += 1
             seq = self.seq
@@ -60,7 +60,7 @@ class Caller:
         return value_of(answers.get(timeout=_TIMEOUT))
 
     def read(self, method: str, **arguments: Any) -> Any:
-        """The value of a read; raises its error."""
+        """Make a read; return its value, or raise its error."""
         answers: queue.SimpleQueue[Any] = queue.SimpleQueue()
         self.engine.submit_read(method, arguments, answers.put)
         page = outcome_of(answers)
@@ -72,12 +72,12 @@ class Caller:
         return value
 
     def new_trial(self, hash: str = "h", **fields: Any) -> Any:
-        """A trial of that hash, in its next revision."""
+        """Create the next revision of a trial with that hash."""
         trial = {"id": uuid.uuid4().bytes, "hash": hash, "revision": 0, **fields}
         return self.call("new_trial", trial=trial, auto_increment=True)
 
     def trial(self, id: bytes) -> Any:
-        """The trial as it is stored."""
+        """Return the trial as stored."""
         (found,) = self.read("get_trial", trial={"id": id})
         return found
 
@@ -86,7 +86,7 @@ class Caller:
         assert self.log(CallOp(0, method, arguments)).rejected == []
 
     def rejection(self, method: str, **arguments: Any) -> Any:
-        """Why a logged call was rejected."""
+        """Log a call; return why it was rejected."""
         (rejected,) = self.log(CallOp(0, method, arguments)).rejected
         return rejected
 
@@ -123,19 +123,19 @@ def points(trial: bytes, offset: int = 0, steps: list[Any] | None = None, **valu
 
 @contextmanager
 def writer_held(engine: Engine) -> Iterator[Callable[[], None]]:
-    """The writer thread takes what is handed in meanwhile as its next transaction.
+    """Hold the writer thread, so that everything submitted meanwhile becomes one transaction.
 
-    It goes on at the end, or when what this gives is called.
+    The thread resumes at the end, or when the yielded function is called.
     """
-    held, go_on = threading.Event(), threading.Event()
+    held, resume = threading.Event(), threading.Event()
 
     def hold(outcome: object) -> None:
         held.set()
-        go_on.wait(30)
+        resume.wait(30)
 
     engine.submit_batch(Caller(engine).writer, Batch(1, 1, []), hold)
     assert held.wait(30)
     try:
-        yield go_on.set
+        yield resume.set
     finally:
-        go_on.set()
+        resume.set()

@@ -1,4 +1,4 @@
-"""Servers that do not play by the rules, for clients to see through."""
+"""Servers that break the protocol, which clients must detect."""
 
 from __future__ import annotations
 
@@ -33,20 +33,20 @@ class FakePeer:
         self.sent = bytearray()
 
     def flush(self) -> None:
-        """Send what the connection was told to say."""
+        """Send the queued output of the connection."""
         data = self.protocol.data_to_send()
         self.sent += data
         self.socket.sendall(data)
 
     def listen(self) -> bool:
-        """Take what comes next into `heard`; False at the end of the stream."""
+        """Receive events into `heard`; return False at the end of the stream."""
         data = self.socket.recv(65_536)
         self.received += data
         self.heard += self.protocol.receive_data(data)
         return bool(data)
 
     def admit(self, verifier: Verifier) -> None:
-        """Let a client in, in plain text."""
+        """Log a client in, without TLS."""
         self.hear(1)
         self.protocol.send_server_hello("fake", ServerLogin(None))
         self.flush()
@@ -63,12 +63,12 @@ class FakePeer:
         self.socket.close()
 
     def hear(self, count: int) -> None:
-        """Listen until so many events were heard in all."""
+        """Receive until `heard` holds so many events."""
         while len(self.heard) < count:
             self.listen()
 
     def listen_to_the_end(self) -> None:
-        """Take everything until the client hangs up."""
+        """Receive until the client hangs up."""
         while self.listen():
             pass
 
@@ -77,7 +77,7 @@ class FakePeer:
 def fake_server(
     behave: Callable[[FakePeer], None], certificate: Path | None = None, key: Path | None = None
 ) -> Iterator[int]:
-    """The port of a server, with TLS if it has a certificate, that serves one client as `behave` says."""
+    """The port of a server, with TLS if it has a certificate, that serves one client with `behave`."""
 
     def serve(listener: socket.socket) -> None:
         plain, _ = listener.accept()
@@ -102,7 +102,7 @@ def fake_server(
 
 @contextmanager
 def relaying_server(port: int, certificate: Path, key: Path) -> Iterator[int]:
-    """Somebody in between: shows a certificate of their own and hands every byte on to a real server."""
+    """A man in the middle: shows a certificate of its own and forwards every byte to a real server."""
 
     def relay(peer: FakePeer) -> None:
         with (
@@ -123,11 +123,11 @@ def _pump(source: socket.socket, target: socket.socket) -> None:
         while data := source.recv(65_536):
             target.sendall(data)
     except OSError:
-        pass  # one of them hung up, which is told to the other below
+        pass  # one side hung up; the other is closed below
     try:
         target.shutdown(socket.SHUT_WR)
     except OSError:
-        pass  # it is gone already
+        pass  # already disconnected
 
 
 def _wrapped(plain: socket.socket, certificate: Path | None, key: Path | None) -> socket.socket:

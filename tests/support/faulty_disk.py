@@ -1,7 +1,7 @@
 """A disk that fails at the k-th call of a kind, under SQLite as its VFS and under the file store's own calls.
 
-What is on the disk then is written down as events of `recording_vfs`: a sync that fails leaves behind what a
-Linux page cache does, bytes that everybody can read and that need not be on the disk.
+The content of the disk is recorded as events of `recording_vfs`: a sync that fails leaves behind what a
+Linux page cache does, bytes that can be read and need not be on the disk.
 """
 
 from __future__ import annotations
@@ -42,9 +42,9 @@ class Fault:
         times: how many fail in succession.
         every: so many calls later the next ones fail; 0 for never.
         number: the system's error number.
-        half: half of what the first of them writes is written all the same.  For a plain file that is a
+        half: half of what the first of them writes is written nevertheless.  For a plain file that is a
             short write, which alone is no failure: the next ones are.
-        reached: what a failing sync is about has reached the disk all the same.
+        reached: the data of a failing sync has reached the disk nevertheless.
     """
 
     call: str
@@ -62,13 +62,13 @@ class Fault:
 
 
 class FaultyDisk:
-    """Counts calls, lets some fail, and writes down what became of all.
+    """Counts calls, lets some fail, and records all outcomes.
 
     Args:
         tell: takes the events.
 
     Attributes:
-        calls: how many there were of each kind since `arm`.
+        calls: number of calls of each kind since `arm`.
         failed: how many of them failed.
     """
 
@@ -80,7 +80,7 @@ class FaultyDisk:
         self._guard = threading.Lock()
 
     def arm(self, *faults: Fault) -> None:
-        """Begin to count; without faults the disk is sound."""
+        """Start to count; without faults the disk works."""
         with self._guard:
             self.calls.clear()
             self._faults = faults
@@ -98,7 +98,7 @@ class FaultyDisk:
 
     @contextmanager
     def installed(self) -> Iterator[None]:
-        """Stores that are opened meanwhile lie on this disk."""
+        """Stores that are opened meanwhile are on this disk."""
         before = apsw.vfs_names()[0]
         vfs = _Vfs(before, self)
         with ExitStack() as patched:

@@ -28,7 +28,7 @@ class Fault:
         call: of the system, which fails.
         number: of the system's error.
         half: half of what the first call writes is written; that alone is no failure.
-        forgets: what a flush was about is gone, as pages are that a Linux kernel could not write.
+        forgets: data of a failed flush is lost, as a Linux kernel drops pages that it could not write.
     """
 
     call: str
@@ -47,7 +47,7 @@ FAULTS: Final = {
 
 
 class _FailingDisk:
-    """Stands before the system's calls.
+    """Wraps the system's calls.
 
     Args:
         fault: how it fails.
@@ -61,7 +61,7 @@ class _FailingDisk:
         self._hits = range(at, at + times)
         self._spool = str(spool)
         self._calls = 0
-        self._told = spool.with_name(f"faults-{os.getpid()}")
+        self._reports = spool.with_name(f"faults-{os.getpid()}")
         self._flushed: dict[str, int] = {}
         self._open, self._write, self._fsync = os.open, os.write, os.fsync
 
@@ -71,8 +71,8 @@ class _FailingDisk:
         self._calls += 1
         if self._calls not in self._hits:
             return False
-        with self._told.open("ab") as told:
-            told.write(b"!")
+        with self._reports.open("ab") as report:
+            report.write(b"!")
         return True
 
     def _error(self) -> OSError:
@@ -112,9 +112,9 @@ def _install(fault: str, at: int, times: int) -> None:
     calls: dict[str, Callable[..., Any]] = {"open": disk.open, "write": disk.write, "fsync": disk.fsync}
     for name, call in calls.items():
         setattr(os, name, call)
-    # A test need not wait as long as a person.
-    disk_module._RETRY_INTERVAL_S = 0.05  # type: ignore[misc]  # a constant but for this process
-    disk_module._SYNC_INTERVAL_S = 0.05  # type: ignore[misc]  # the same
+    # A test need not wait as long as a user.
+    disk_module._RETRY_INTERVAL_S = 0.05  # type: ignore[misc]  # constant elsewhere
+    disk_module._SYNC_INTERVAL_S = 0.05  # type: ignore[misc]  # constant elsewhere
 
 
 if __name__ == "__main__":

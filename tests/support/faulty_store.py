@@ -1,4 +1,4 @@
-"""A store into whose transactions tests put faults."""
+"""A store into whose transactions tests inject faults."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ __all__ = ["FaultyStore"]
 
 
 class FaultyStore(EphemeralStore):
-    """A store that tells what it is about to write; tests override what it calls, and raise there."""
+    """A store that calls hooks before it writes; tests override the hooks and raise there."""
 
     def begin(self) -> SqliteTransaction:
         """A transaction that calls `before_flush` and `before_commit`."""
@@ -23,11 +23,11 @@ class FaultyStore(EphemeralStore):
                 self.before_commit()
             flush(changes, commit=commit)
 
-        tx.flush = flush_unless_it_fails  # type: ignore[method-assign] # faults are put in here
+        tx.flush = flush_unless_it_fails  # type: ignore[method-assign] # injects faults
         return tx
 
     def before_flush(self, changes: Changes) -> None:
-        """Called with what is going to be written."""
+        """Called with the pending writes."""
 
     def before_commit(self) -> None:
         """Called before a transaction becomes durable."""

@@ -1,4 +1,4 @@
-"""A process among many that have one ``file:`` store open; writes down what it was told is stored.
+"""A process among many that have one ``file:`` store open; records what was confirmed as stored.
 
 Run as ``python file_sharer.py URI NAME RECORD ROUNDS``.  In each round it tags and logs to the
 trial called ``shared``, then claims a trial called ``free``.
@@ -16,18 +16,18 @@ FREE = {"name": "free", "status": Status.CreatedGroup}
 
 
 def main(uri: str, name: str, record: str, rounds: int) -> None:
-    """Work, and write down each thing once it is durable."""
-    told = os.open(record, os.O_WRONLY | os.O_CREAT | os.O_APPEND)
+    """Work, and record each update once it is durable."""
+    confirmed = os.open(record, os.O_WRONLY | os.O_CREAT | os.O_APPEND)
     protocol = get_protocol(uri)
     (shared,) = protocol.fetch_trials({"name": "shared"})
     for number in range(rounds):
         protocol.fetch_and_update_trial({"name": "shared"}, "add_trial_tags", **{f"{name}.{number}": 1})
         protocol.metric_writer(shared)(number, {name: float(number)})
         protocol.flush()
-        os.write(told, f"logged {name}.{number}\n".encode())
+        os.write(confirmed, f"logged {name}.{number}\n".encode())
         claimed = protocol.fetch_and_update_trial(FREE, "set_trial_status", Status.Running)
         if claimed is not None:
-            os.write(told, f"claimed {claimed.uid}\n".encode())
+            os.write(confirmed, f"claimed {claimed.uid}\n".encode())
     protocol.close()
 
 

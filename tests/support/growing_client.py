@@ -1,4 +1,4 @@
-"""A client that logs images and points as fast as it goes, and tells how much memory that took at most.
+"""A client that logs images and points as fast as it can, and prints its peak memory.
 
 ``python growing_client.py URI IMAGES POINTS``; prints megabytes (10^6 bytes), beyond those of a client that
 has logged one of each.
@@ -32,7 +32,7 @@ def main(uri: str, images: int, points: int) -> None:
         trial.log_metrics(step=-1, loss=0.0)
         client.save()
         before = resident("VmRSS")
-        # First all points, so that they are logged much faster than a server takes them.
+        # First all points, so that they are logged much faster than the server stores them.
         for step in range(points):
             trial.log_metrics(step=step, loss=step * 0.1)
         for step in range(images):

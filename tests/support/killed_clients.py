@@ -1,4 +1,4 @@
-"""Training processes that log until all are killed at once, and what they leave in their spools."""
+"""Training processes that log until all are killed at once, and their orphaned spools."""
 
 from __future__ import annotations
 
@@ -59,7 +59,7 @@ class KilledClients:
             ]
 
     def await_logging(self, calls: int = 1) -> None:
-        """Wait until each has made so many log calls more."""
+        """Wait until each has made so many more log calls."""
         before = self._returned()
 
         def all_have() -> bool:
@@ -77,19 +77,19 @@ class KilledClients:
         }
 
     def signal(self, number: signal.Signals) -> None:
-        """Send it to all of them, forked ones too."""
+        """Send a signal to all, forked ones too."""
         for process in self._processes:
             os.killpg(process.pid, number)
 
     def kill(self) -> dict[str, int]:
-        """kill -9; how many log calls of each had returned."""
+        """Kill all with SIGKILL; return how many log calls of each had returned."""
         self.signal(signal.SIGKILL)
         for process in self._processes:
             process.wait(_SECONDS)
         return self._returned()
 
     def wait(self) -> dict[str, int]:
-        """Wait until all have ended well; how many log calls of each count."""
+        """Wait until all have exited with 0; return how many log calls of each count."""
         for process in self._processes:
             assert process.wait(_SECONDS) == 0, self._log.read_text()
         return self._returned()
@@ -107,7 +107,7 @@ class KilledClients:
 
 
 def sync(spool: Path, uri: str, *, program: Sequence[str] = ("-m", "track.cli")) -> str:
-    """``track sync``, which must go well; what it said."""
+    """Run ``track sync``, which must succeed; return its output."""
     command = [sys.executable, *program, "sync", str(spool), "--to", uri]
     done = subprocess.run(command, capture_output=True, text=True, timeout=300, env=environment())
     assert done.returncode == 0, done.stdout + done.stderr

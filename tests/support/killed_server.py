@@ -1,4 +1,4 @@
-"""A server that is killed again and again at moments that nobody can foresee, and started again at once."""
+"""A server that is killed again and again at random moments, and restarted at once."""
 
 from __future__ import annotations
 
@@ -22,8 +22,8 @@ class KilledServer:
     Args:
         store: URI of the store.
         home: the server's folder.
-        dice: where the moments are drawn from.
-        program: what Python runs as the server.
+        dice: source of the moments.
+        program: the arguments with which Python runs the server.
     """
 
     def __init__(
@@ -35,7 +35,7 @@ class KilledServer:
 
     @property
     def served(self) -> Served:
-        """Where it is."""
+        """The address and pin of the server."""
         return self._process.served
 
     def join(self, name: str) -> str:
@@ -44,7 +44,7 @@ class KilledServer:
 
     @property
     def kills(self) -> int:
-        """How many there were."""
+        """Number of kills."""
         return len(self._ready_after)
 
     def kill(self, times: int, under_load: Callable[[], bool], pause: float = 0.4) -> None:
@@ -60,7 +60,7 @@ class KilledServer:
             self._ready_after.append(time.monotonic() - killed)
 
     def tell(self, what: str) -> None:
-        """Print how long it took until it was ready again."""
+        """Print how long the restarts took."""
         after = self._ready_after
         say(
             f"{what}: {self.kills} kills, ready again after {statistics.median(after):.2f} s "

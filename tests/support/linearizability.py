@@ -14,7 +14,7 @@ __all__ = ["Call", "linearizable"]
 
 @dataclass(frozen=True, slots=True)
 class Call:
-    """A call on a register that is free until somebody takes it, and is taken from then on.
+    """A call on a register that is free until a call takes it, and taken from then on.
 
     Attributes:
         begun, ended: when, on one clock for all processes.
@@ -28,7 +28,7 @@ class Call:
     taken: bool = False
 
     def on(self, taken: bool) -> bool | None:
-        """The register's state behind this call; None if the call cannot have seen it so before."""
+        """Return the register's state after this call; None if the call contradicts the state before it."""
         if self.takes:
             return None if taken else True
         return taken if taken == self.taken else None
@@ -50,11 +50,11 @@ def linearizable(calls: Sequence[Call]) -> bool:
 
 
 def _next(calls: Sequence[Call], left: frozenset[int], taken: bool) -> Iterator[tuple[frozenset[int], bool]]:
-    """The ways to go on: what comes first of those that are left began before any of them had ended."""
+    """Return the calls that may come next: those that began before any remaining call ended."""
     first_end = min(calls[index].ended for index in left)
     for index in left:
         behind = calls[index].on(taken)
         if calls[index].begun <= first_end and behind is not None:
             yield left - {index}, behind
             if behind == taken:
-                return  # it changes nothing, so nothing is excluded by letting it come first
+                return  # a read changes nothing, so taking it first excludes no order

@@ -1,4 +1,4 @@
-"""A store in memory and links to it that tell the truth, and break when they are told to."""
+"""A store in memory and links to it that follow the protocol and break on request."""
 
 from __future__ import annotations
 
@@ -39,13 +39,13 @@ class MemoryStore:
         calls: (session, seq, method, arguments) of stored calls and answered writes.
         sessions: the last record of each session.
         answer: gives a call's answer, or raises.
-        away: links cannot be opened.
+        unreachable: links cannot be opened.
         drop_acks: store, but do not answer.
         break_after: links break before they take in so many more batches; None never.
         refuse: answer batches with this error.
         open_error: raised by `MemoryLink.open`.
         reject: gives the reason why a point can never be stored, if there is one.
-        role: of whoever opens a link.
+        role: of each user who opens a link.
     """
 
     points: list[Point] = field(default_factory=list)
@@ -54,7 +54,7 @@ class MemoryStore:
     sessions: dict[bytes, int] = field(default_factory=dict)
     replies: dict[bytes, tuple[int, LinkEvent]] = field(default_factory=dict)
     answer: Callable[[str, dict[str, Any]], Any] = lambda method, arguments: None
-    away: bool = False
+    unreachable: bool = False
     drop_acks: bool = False
     break_after: int | None = None
     break_on_call: int = 0
@@ -69,24 +69,24 @@ class MemoryStore:
     links: list[MemoryLink] = field(default_factory=list)
 
     def values(self, name: str = "loss") -> list[Any]:
-        """What was stored of one series, in its order."""
+        """Return the stored values of one series, in order."""
         return [point.value for point in self.points if point.name == name]
 
     def numbers(self) -> list[int]:
-        """The sequence number of each point."""
+        """Return the sequence number of each point."""
         return [point.seq for point in self.points]
 
     def link(self) -> MemoryLink:
-        """A new link; pass the method itself to an outbox."""
+        """Return a new link; pass this method itself to an outbox."""
         return MemoryLink(self)
 
     def wait_until(self, condition: Callable[[], bool], seconds: float = 10.0) -> None:
-        """Wait until something is so, looking after every change."""
+        """Wait until a condition holds; check it after every change."""
         with self.changed:
-            assert self.changed.wait_for(condition, seconds), "it never became so"
+            assert self.changed.wait_for(condition, seconds), "the condition never held"
 
     def tell(self) -> None:
-        """Let those who wait look again."""
+        """Wake every `wait_until` to check its condition again."""
         with self.changed:
             self.changed.notify_all()
 
@@ -96,7 +96,7 @@ class MemoryStore:
             link.cut()
 
     def apply(self, session: bytes, batch: Batch) -> LinkEvent:
-        """Store what is new of a batch."""
+        """Store the records of a batch that are new."""
         last = self.sessions.get(session, 0)
         if self.refuse is not None:
             return Refused(self.refuse)
@@ -130,7 +130,7 @@ class MemoryStore:
     def execute(
         self, session: bytes, call_id: int, seq: int | None, method: str, arguments: dict[str, Any]
     ) -> LinkEvent:
-        """Answer a call; a repeated write gets the answer it got before."""
+        """Answer a call; a repeated write gets its first answer again."""
         if seq is None:
             self.reads.append((method, arguments, len(self.points)))
             return self._outcome(call_id, method, arguments)
@@ -142,7 +142,7 @@ class MemoryStore:
             return Failed(call_id, SequenceGap(f"{seq} came where {last + 1} was expected"))
         outcome = self._outcome(call_id, method, arguments)
         if isinstance(outcome, Failed) and isinstance(outcome.error, StoreError):
-            return outcome  # nothing could be written, its number neither
+            return outcome  # nothing could be written, so the sequence number is not used up
         self.calls.append((session, seq, method, arguments))
         self.sessions[session] = seq
         self.replies[session] = (seq, outcome)
@@ -161,7 +161,7 @@ def _readdressed(event: LinkEvent, call_id: int) -> LinkEvent:
 
 
 class MemoryLink:
-    """A link to a `MemoryStore`; what it carries goes through the wire's encoding."""
+    """A link to a `MemoryStore`; all data goes through the wire's encoding."""
 
     def __init__(self, store: MemoryStore) -> None:
         self._store = store
@@ -176,8 +176,8 @@ class MemoryLink:
         store = self._store
         if store.open_error is not None:
             raise store.open_error
-        if store.away:
-            raise ServerUnreachable("memory store: it is away; let it come back")
+        if store.unreachable:
+            raise ServerUnreachable("memory store: unreachable; set `unreachable` to False")
         self._session = session
         store.opened += 1
         store.links.append(self)
@@ -185,7 +185,7 @@ class MemoryLink:
         return Opened(store.sessions.get(session, 0), "one", store.role)
 
     def send_batch(self, batch: Batch) -> int:
-        """Take a batch in, unless the link breaks first."""
+        """Accept a batch, unless the link breaks first."""
         store = self._store
         data = encode(batch_to_wire(batch))
         if self._broken:
@@ -219,7 +219,7 @@ class MemoryLink:
         store.tell()
 
     def poll(self, timeout: float | None) -> list[LinkEvent]:
-        """What the store has answered."""
+        """Return the answers of the store."""
         if not self._events and not self._broken:
             self._woken.wait(timeout)
             self._woken.clear()

@@ -77,10 +77,10 @@ class OlderDatabase:
     ) -> int:
         """Add a run and its records, each of metric, step, value and time; the run's number."""
         with closing(sqlite3.connect(self.path)) as db, db:
-            told = config if isinstance(config, str | None) else json.dumps(config)
+            stored_config = config if isinstance(config, str | None) else json.dumps(config)
             row = db.execute(
                 "INSERT INTO runs (name, created_at, status, config) VALUES (?, ?, ?, ?)",
-                (name, created_at, status, told),
+                (name, created_at, status, stored_config),
             )
             assert row.lastrowid is not None
             self._record(db, row.lastrowid, records)
@@ -92,7 +92,7 @@ class OlderDatabase:
             self._record(db, run_id, records)
 
     def execute(self, statement: str, *given: Any) -> None:
-        """Change whatever is to be changed."""
+        """Run any statement."""
         with closing(sqlite3.connect(self.path)) as db, db:
             db.execute(statement, given)
 

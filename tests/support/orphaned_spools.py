@@ -51,9 +51,9 @@ def left_spool(
     options: SpoolOptions | None = None,
     calls: int = 0,
 ) -> Path:
-    """A spool with so many batches of so many points ``loss``, valued and stepped by their numbers.
+    """Write a spool of `batches` batches of `width` points ``loss``, whose values and steps count up.
 
-    Behind them comes a batch of so many other log calls, if there are to be any.
+    A batch of `calls` other log calls follows, if there are any.
     """
     metadata = SpoolMetadata(session.hex(), server, "train.py", host or os.uname().nodename, 4711, 1.7e9)
     folder = SpoolFolder.create(root, metadata)
@@ -75,7 +75,7 @@ def left_spool(
 
 
 def records_in(folder: Path) -> list[tuple[Location, Batch]]:
-    """The whole records of a spool, in the order of their numbers, each number once."""
+    """Return the complete records of a spool, by sequence number, each number once."""
     found: dict[int, tuple[Location, Batch]] = {}
     for path in sorted(folder.glob("*.segment")):
         data = path.read_bytes()
@@ -87,7 +87,7 @@ def records_in(folder: Path) -> list[tuple[Location, Batch]]:
 
 @contextmanager
 def running_script(folder: Path, source: str, uri: str, **changes: str) -> Iterator[subprocess.Popen[str]]:
-    """A training script with a `client`, up to the line in which it says something; killed at the end."""
+    """Start a training script with a `client`, wait for its first line of output, and kill it at the end."""
     path = folder / "train.py"
     path.write_text(_HEAD + textwrap.dedent(source))
     env = environment(PYTHONPATH=os.pathsep.join(sys.path), TRACK_URI=uri, **changes)

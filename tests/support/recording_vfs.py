@@ -1,7 +1,7 @@
-"""What SQLite asks of the disk, written down, and the disks that a power cut could have left behind.
+"""Records the disk operations of SQLite, and derives the disks that a power cut could leave behind.
 
 A write that was not followed by a sync of its file may be there, be missing or be there in part: sector by
-sector, and whatever became of the writes before it.  What a sync has covered is there.
+sector, and independent of the writes before it.  Data that a sync covered is there.
 """
 
 from __future__ import annotations
@@ -49,16 +49,16 @@ class Truncate:
 
 @dataclass(frozen=True, slots=True)
 class Sync:
-    """All that was asked of the file before is done."""
+    """All earlier operations on the file are durable."""
 
     file: str
 
 
 @dataclass(frozen=True, slots=True)
 class SyncFailed:
-    """What was asked of the file before has reached the disk or has not, and is not tried again by itself.
+    """Earlier operations on the file may or may not be durable, and are not retried.
 
-    Reading the file shows it all the same, and the next sync succeeds without it.
+    Reading the file shows them nevertheless, and the next sync succeeds without them.
     """
 
     file: str
@@ -67,7 +67,7 @@ class SyncFailed:
 
 @dataclass(frozen=True, slots=True)
 class Acknowledged:
-    """Somebody was told that so many of their records are durable."""
+    """A writer got the acknowledgement that so many of its records are durable."""
 
     who: int
     count: int
@@ -78,7 +78,7 @@ Event = Write | Truncate | Sync | SyncFailed | Acknowledged
 
 @contextmanager
 def recorded(trace: list[Event]) -> Iterator[None]:
-    """Connections that are opened meanwhile write down in `trace` what they do to their files."""
+    """Record in `trace` the file operations of connections that are opened meanwhile."""
     before = apsw.vfs_names()[0]
     vfs = _Vfs(before, trace.append)
     apsw.set_default_vfs("recording")
@@ -126,7 +126,7 @@ class _File(apsw.VFSFile):
 
 
 class Disk:
-    """Files of which some changes have only been asked for.
+    """Files with changes that are not durable yet.
 
     Args:
         files: what is on the disk at first, by name.
@@ -137,7 +137,7 @@ class Disk:
         self._asked: dict[str, list[Write | Truncate]] = {}
 
     def take(self, event: Event) -> None:
-        """Something more was asked."""
+        """Add an operation."""
         if isinstance(event, Write | Truncate):
             self._asked.setdefault(event.file, []).append(event)
         elif isinstance(event, Sync | SyncFailed):
@@ -146,11 +146,11 @@ class Disk:
                 _change(self._files, change, lambda: reached)
 
     def durable(self, file: str) -> bytes:
-        """What no power cut can take away from a file."""
+        """Return the durable content of a file."""
         return bytes(self._files[file])
 
     def after_a_cut(self, dice: random.Random) -> dict[str, bytearray]:
-        """The files as a power cut now may leave them."""
+        """Return the files as a power cut may leave them now."""
         survival = dice.choice(_SURVIVAL)
         files = {name: bytearray(content) for name, content in self._files.items()}
         for change in (change for changes in self._asked.values() for change in changes):

@@ -5,12 +5,14 @@ from __future__ import annotations
 import asyncio
 import json
 import os
+import random
 import signal
+import socket
 import subprocess
 import sys
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -27,12 +29,12 @@ from track_server.network.server import SocketServer
 from waiting import wait_until
 
 _TIMEOUT = 30.0
-_START = 60.0  # imports take long where many tests share few cores
+_START = 60.0  # imports are slow where many tests share few cores
 
 
 @dataclass(frozen=True)
 class Served:
-    """A server that accepts; `server` is the object when it runs in this process."""
+    """A running server; `server` is the object when it runs in this process."""
 
     host: str
     port: int
@@ -67,7 +69,7 @@ def serving(settings: Settings, server_class: type[SocketServer] = SocketServer)
     async def run() -> None:
         try:
             await server.start()
-        except BaseException as error:  # noqa: BLE001 - it is raised where it belongs, in the test
+        except BaseException as error:  # noqa: BLE001 - raised again in the test's thread
             started.set_exception(error)
             return
         started.set_result(None)
@@ -96,7 +98,7 @@ class ServerProcess:
         home: the server's folder.
         options: further arguments of the command.
         port: where to listen; a free port by default.
-        program: what Python runs instead of the command ``track``.
+        program: the arguments with which Python runs a server instead of the command ``track``.
     """
 
     def __init__(
@@ -111,7 +113,8 @@ class ServerProcess:
         self._ready = home.parent / f"{home.name}.ready.json"
         self._ready.unlink(missing_ok=True)
         self.log = home.parent / f"{home.name}.log"
-        command = [sys.executable, *program, "server", store, "--listen", f"127.0.0.1:{port}"]
+        address = f"127.0.0.1:{port or _free_port()}"
+        command = [sys.executable, *program, "server", store, "--listen", address]
         command += ["--home", str(home), "--ready-file", str(self._ready), *options]
         with self.log.open("ab") as log:
             self.process = subprocess.Popen(command, stdout=log, stderr=log, stdin=subprocess.DEVNULL)
@@ -121,16 +124,16 @@ class ServerProcess:
         ended = self.process.poll
         wait_until(lambda: self._ready.exists() or ended() is not None, "the server's ready file", _START)
         assert self._ready.exists(), f"the server did not start: {self.log.read_text()}"
-        told = json.loads(self._ready.read_text())
-        return Served(told["host"], told["port"], told["pin"], self.home)
+        ready = json.loads(self._ready.read_text())
+        return Served(ready["host"], ready["port"], ready["pin"], self.home)
 
     def stop(self) -> int:
-        """Ask it to stop; its exit code."""
+        """Stop the server with SIGTERM; return its exit code."""
         self.process.send_signal(signal.SIGTERM)
         return self.process.wait(_TIMEOUT)
 
     def kill(self) -> None:
-        """kill -9."""
+        """Kill the server with SIGKILL."""
         self.process.kill()
         self.process.wait(_TIMEOUT)
 
@@ -142,6 +145,15 @@ class ServerProcess:
             self.kill()
 
 
+def _free_port() -> int:
+    """A free port below the range from which the kernel picks, so that it is still free for a restart."""
+    while True:
+        port = random.SystemRandom().randrange(10_000, 32_000)
+        with socket.socket() as probe, suppress(OSError):
+            probe.bind(("127.0.0.1", port))
+            return port
+
+
 def environment(**changes: str) -> dict[str, str]:
     """This process's environment with changes."""
     return {**os.environ, **changes}
@@ -149,9 +161,9 @@ def environment(**changes: str) -> dict[str, str]:
 
 @contextmanager
 def busy_disk(served: Served) -> Iterator[Callable[[], None]]:
-    """A server of this process whose writer thread is held until what this gives is called."""
+    """Hold the writer thread of a server in this process until the yielded function is called."""
     assert served.server is not None
     engine = served.server.engine
     assert isinstance(engine, Engine)
-    with writer_held(engine) as go_on:
-        yield go_on
+    with writer_held(engine) as resume:
+        yield resume

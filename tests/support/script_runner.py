@@ -1,4 +1,4 @@
-"""Training scripts as processes of their own, and what became of their trial."""
+"""Runs training scripts as processes of their own, and reads the trial that they logged."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from pathlib import Path
 from running_server import environment
 from track import TrackClient, Trial
 
-__all__ = ["HEAD", "Stage"]
+__all__ = ["HEAD", "ScriptRunner"]
 
 HEAD = """
 import multiprocessing, os, signal, sys, time
@@ -29,12 +29,12 @@ client = TrackClient(os.environ["TRACK_URI"])
 """
 
 
-class Stage:
-    """Scripts that log to one store.
+class ScriptRunner:
+    """Runs scripts that log to one store.
 
     Args:
-        folder: where they are.
-        uri: of the store, which they find in ``TRACK_URI``.
+        folder: working directory of the scripts.
+        uri: of the store; scripts read it from ``TRACK_URI``.
     """
 
     def __init__(self, folder: Path, uri: str) -> None:
@@ -43,11 +43,11 @@ class Stage:
 
     @contextmanager
     def script(self, source: str, **changes: str) -> Iterator[subprocess.Popen[str]]:
-        """A script of its own, up to the line in which it says that it is ready.
+        """Start a script and wait until it prints that it is ready; it is killed at the end.
 
         Args:
-            source: what follows `HEAD`.
-            changes: of the environment.
+            source: the code after `HEAD`.
+            changes: environment variables to set.
         """
         path = self.folder / "script.py"
         path.write_text(HEAD + textwrap.dedent(source))
@@ -70,7 +70,7 @@ class Stage:
                 process.kill()
 
     def trial(self) -> tuple[Trial, dict[str, list[float]]]:
-        """The only trial, and the values of all its series."""
+        """Return the only trial and the values of all its series."""
         with TrackClient(self.uri) as client:
             (trial,) = client.protocol.fetch_trials({})
             values = {name: list(client.protocol.fetch_metrics(trial, name).values) for name in trial.metrics}

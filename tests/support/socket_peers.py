@@ -1,4 +1,4 @@
-"""Clients of a server at two levels: a whole `SocketLink`, and a peer that may say anything."""
+"""Clients of a server at two levels: a complete `SocketLink`, and a peer that may send anything."""
 
 from __future__ import annotations
 
@@ -40,34 +40,34 @@ class Joined:
         self._calls = 0
 
     def next_events(self) -> list[LinkEvent]:
-        """What comes next, all at once."""
+        """Return all events that arrive next."""
         for _ in range(100):
             if events := self.link.poll(SECONDS / 100):
                 return events
         raise AssertionError("the server does not answer")
 
     def next(self) -> LinkEvent:
-        """The next event, which has to come alone."""
+        """Return the next event, which must arrive alone."""
         (event,) = self.next_events()
         return event
 
     def call(self, method: str, **arguments: Any) -> Any:
-        """The value of a write with an answer; raises its error."""
+        """Make a write with an answer; return its value, or raise its error."""
         self.seq += 1
         return self._ask(method, self.seq, arguments)
 
     def read(self, method: str, **arguments: Any) -> Any:
-        """The value of a read; raises its error."""
+        """Make a read; return its value, or raise its error."""
         return self._ask(method, None, arguments)
 
     def send(self, *ops: Op) -> None:
-        """Send operations that follow what this session logged before; does not wait."""
+        """Send the next operations of this session; do not wait."""
         count = sum(1 if isinstance(op, CallOp) else len(op) for op in ops)
         self.link.send_batch(Batch(self.seq + 1, count, list(ops)))
         self.seq += count
 
     def log(self, *ops: Op) -> Acked:
-        """The acknowledgement of operations; raises the error that refuses them."""
+        """Send operations; return their acknowledgement, or raise the error."""
         self.send(*ops)
         event = self.next()
         if isinstance(event, Refused):
@@ -76,7 +76,7 @@ class Joined:
         return event
 
     def new_trial(self, hash: str = "h", **fields: Any) -> Any:
-        """A trial of that hash, in its next revision."""
+        """Create the next revision of a trial with that hash."""
         trial = {"id": uuid.uuid4().bytes, "hash": hash, "revision": 0, **fields}
         return self.call("new_trial", trial=trial, auto_increment=True)
 
@@ -110,11 +110,11 @@ class Peer:
         self._events: list[Event] = []
 
     def flush(self) -> None:
-        """Send what the connection was told to say."""
+        """Send the queued output of the connection."""
         self.socket.sendall(self.protocol.data_to_send())
 
     def expect(self, kind: type[_E]) -> _E:
-        """The next event, which must be of that kind; raises what the server closes with instead."""
+        """Return the next event, which must be of that kind; raise the error with which the server closes."""
         while not self._events:
             self.flush()  # a challenge is answered when it is received
             data = self.socket.recv(65_536)

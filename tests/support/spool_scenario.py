@@ -1,4 +1,4 @@
-"""A server, one of its users and a folder of spools, with processes that are killed."""
+"""A server, one user and a folder of spools, with client processes that are killed."""
 
 from __future__ import annotations
 
@@ -15,16 +15,16 @@ from track import TrackClient
 from track.spool.reader import look_in
 from waiting import wait_until
 
-__all__ = ["LOSSES", "Stage"]
+__all__ = ["VALUES", "SpoolScenario"]
 
-LOSSES = [float(step) for step in range(20_000)]
+VALUES = [float(step) for step in range(20_000)]
 
-_AWAY = """
+_OFFLINE_RUN = """
 trial = client.new_trial(name="t", version="1")
 trial.log_arguments(a=1)
 client.protocol.flush()
 say("ready")
-sys.stdin.readline()          # the server goes away
+sys.stdin.readline()          # the test kills the server
 for step in range(20_000):
     trial.log_metrics(step=step, loss=float(step))
 say("logged")
@@ -32,7 +32,7 @@ time.sleep(120)
 """
 
 
-class Stage:
+class SpoolScenario:
     """A server with a store on disk, one user, and a folder of spools."""
 
     def __init__(self, folder: Path) -> None:
@@ -63,8 +63,8 @@ class Stage:
             command, env=env, text=True, stdout=subprocess.PIPE, stderr=subprocess.PIPE, cwd=self.folder
         )
 
-    def losses(self) -> list[float]:
-        """What is stored of the only trial's loss."""
+    def values(self) -> list[float]:
+        """Return the stored values of the only trial's loss."""
         with TrackClient(self.uri) as client:
             (trial,) = client.protocol.fetch_trials({})
             return (
@@ -72,26 +72,26 @@ class Stage:
             )
 
     def leave_spool(self) -> Path:
-        """A process logs 20,000 points while the server is away, and is killed with -9."""
-        with self.run_away() as script:
+        """Kill a process that has logged 20,000 points without a server, and return its spool."""
+        with self.offline_run() as script:
             script.send_signal(signal.SIGKILL)
             script.wait()
         (path,) = self.spools.iterdir()
         return path
 
     @contextmanager
-    def run_away(self) -> Iterator[subprocess.Popen[str]]:
-        """A process that has 20,000 points on disk, since its server went away."""
-        with running_script(self.folder, _AWAY, self.uri, TRACK_SPOOL=str(self.spools)) as script:
+    def offline_run(self) -> Iterator[subprocess.Popen[str]]:
+        """A process that has queued 20,000 points on disk since its server was killed."""
+        with running_script(self.folder, _OFFLINE_RUN, self.uri, TRACK_SPOOL=str(self.spools)) as script:
             self.server.kill()
             assert script.stdin is not None
             assert script.stdout is not None
             script.stdin.write("\n")
             script.stdin.flush()
             assert script.stdout.readline() == "logged\n", script.communicate()
-            wait_until(lambda: self.on_disk() >= len(LOSSES), "all points on disk")
+            wait_until(lambda: self.on_disk() >= len(VALUES), "all points on disk")
             yield script
 
     def on_disk(self) -> int:
-        """How many points of the loss wait in spools."""
+        """Return how many points are queued on disk."""
         return sum(found.waiting.points for found in look_in(self.spools))

@@ -1,4 +1,4 @@
-"""What an outbox has on disk, and outboxes that have much there."""
+"""Reads the disk queue of an outbox, and makes outboxes with a long one."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ MakeOutbox = Callable[..., Outbox]
 
 
 def spooled(root: Path) -> Recovered:
-    """What the only spool in `root` holds."""
+    """Return the content of the only spool in `root`."""
     (folder,) = spools_in(root)
     return survey(folder, folder.name)
 
@@ -43,7 +43,7 @@ def spooled_values(root: Path) -> list[Any]:
 
 
 def delete(root: Path) -> None:
-    """Delete a folder at once, so that nothing new is made in it meanwhile."""
+    """Delete a folder atomically, so that no file is created in it meanwhile."""
     shutil.rmtree(root.rename(root.with_name("deleted")))
 
 
@@ -52,7 +52,7 @@ def log_during_an_outage(
 ) -> Outbox:
     """An outbox whose backlog is on disk only."""
     monkeypatch.setattr(disk_module, "_MAX_MEMORY_BYTES", 0)
-    store.away = True
+    store.unreachable = True
     outbox = make_outbox(SpoolSync.ALWAYS)
     write = outbox.writer(TRIAL)
     for value in range(calls):

@@ -73,14 +73,14 @@ def committed_values(store: Store, name: str = "loss", number: int = 1) -> list[
         return values_in(view, name, number)
 
 
-def merge_all(store: Store) -> None:
+def compact_all(store: Store) -> None:
     """Let the store do all its background work."""
     while store.maintain(1.0):
         pass
 
 
 def save(store: Store) -> None:
-    """Save a store, and wait for it; raises what went wrong."""
+    """Save a store and wait; raise the error if it fails."""
     outcomes: queue.SimpleQueue[Exception | None] = queue.SimpleQueue()
     store.save(outcomes.put)
     error = outcomes.get(timeout=60)

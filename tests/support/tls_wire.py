@@ -41,7 +41,7 @@ def session(server: ssl.SSLContext, client: ssl.SSLContext) -> Iterator[tuple[ss
 
 
 def stock_server_context(certificate: str, key: str) -> ssl.SSLContext:
-    """What a server has that knows nothing of Track: any version, no ALPN."""
+    """The context of a server without Track: any version, no ALPN."""
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     context.load_cert_chain(certificate, key)
     return context

@@ -20,7 +20,7 @@ _SEED = os.environ.get("TRACK_TORTURE_SEED")
 
 
 def count(small: int, full: int) -> int:
-    """How many, in this run."""
+    """Return the count for this run."""
     return full if FULL else small
 
 

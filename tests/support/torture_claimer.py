@@ -1,7 +1,7 @@
-"""A worker of the torture tests: claims trials until there are none, and writes down what it saw and when.
+"""A worker of the torture tests: claims trials until none are left, and records each call with its times.
 
 Run as ``python torture_claimer.py URI NAME RECORD STOP``; the file ``trials`` beside STOP lists the trials'
-uids.  Between claims it reads a trial at random, and behind each the one that it claimed.
+uids.  Between claims it reads a trial at random, and after each claim the claimed one.
 """
 
 from __future__ import annotations
@@ -61,7 +61,7 @@ class _Recorder:
 
 def main(uri: str, name: str, record: Path, stop: Path) -> None:
     """Claim until nothing is left."""
-    logging.getLogger("track").setLevel(logging.ERROR)  # connections are lost on purpose
+    logging.getLogger("track").setLevel(logging.ERROR)  # the test breaks connections on purpose
     uids = stop.with_name("trials").read_text().split()
     dice, recorder = random.Random(name), _Recorder(uri, record)
     recorder.read(dice.choice(uids))

@@ -1,8 +1,8 @@
-"""A training process that writes down what it logged only while it was not warned that the disk lacks it.
+"""A training process that records its log calls as durable, except while a warning says that they are not.
 
 Run as ``python torture_durability.py URI NAME RECORD``: it logs 0, 1, 2 … into a trial of that name until
-it is killed or SIGTERM comes, and then saves all.  Under ``spool_sync=always`` a number counts when its log
-call has returned, else when what waits is safe from the end of the process.
+it is killed or gets SIGTERM; on SIGTERM it flushes all.  Under ``spool_sync=always`` a number counts when its
+log call has returned, else when `persist` has returned.
 """
 
 from __future__ import annotations
@@ -24,30 +24,30 @@ from written_series import SERIES
 _ROUND = 25
 
 
-class Doubts(logging.Handler):
-    """Believes what the log says of the disk.
+class DurabilityWarnings(logging.Handler):
+    """Follows the warnings about durability in the log.
 
     Attributes:
-        open: whether it was told that what is logged is in memory only, and not yet that this is over.
+        active: a warning said that records are in memory only, and no later message withdrew it.
     """
 
     def __init__(self) -> None:
         super().__init__()
-        self.open = False
+        self.active = False
 
     def emit(self, record: logging.LogRecord) -> None:
-        """Hear a message."""
-        said = record.getMessage()
-        if said.startswith("what is logged is kept in"):
-            self.open = not said.endswith(" again")
+        """Handle a message."""
+        message = record.getMessage()
+        if message.startswith("what is logged is kept in"):
+            self.active = not message.endswith(" again")
 
 
 class Training:
-    """What is logged, and what counts."""
+    """Logs, and records which log calls are durable."""
 
     def __init__(self, uri: str, name: str, record: Path) -> None:
-        self._doubts = Doubts()
-        logging.getLogger("track").addHandler(self._doubts)
+        self._warnings = DurabilityWarnings()
+        logging.getLogger("track").addHandler(self._warnings)
         logging.getLogger("track").setLevel(logging.INFO)
         self._at_once = "spool_sync=always" in uri
         self._protocol = SocketClient(uri)
@@ -59,11 +59,11 @@ class Training:
         self.stopping = False
 
     def stop(self, signum: int, frame: FrameType | None) -> None:
-        """Log no more."""
+        """Stop logging."""
         self.stopping = True
 
     def run(self) -> None:
-        """Log until stopped, and save all."""
+        """Log until stopped, then flush all."""
         logged = 0
         for logged in count(1):
             self._write(logged - 1, {SERIES: logged - 1})
@@ -72,7 +72,7 @@ class Training:
             if self.stopping:
                 break
         self._protocol.flush(60.0)
-        self._tell(logged)
+        self._write_down(logged)
         self._protocol.close()
 
     def _count(self, logged: int) -> None:
@@ -81,10 +81,10 @@ class Training:
                 self._protocol.persist()
             except TrackError:
                 return  # it is in memory only
-        if not self._doubts.open:
-            self._tell(logged)
+        if not self._warnings.active:
+            self._write_down(logged)
 
-    def _tell(self, logged: int) -> None:
+    def _write_down(self, logged: int) -> None:
         os.write(self._record, b"".join(b"%d\n" % number for number in range(self._counted, logged)))
         self._counted = logged
 
@@ -92,10 +92,10 @@ class Training:
 def main(uri: str, name: str, record: Path) -> None:
     """Log until killed or stopped."""
     if "spool_sync=always" in uri:
-        # A process that stands still for a while must not take that for a disk that does.
-        durability._SYNC_TIMEOUT_S = 60.0  # type: ignore[misc]  # a constant but for this process
+        # A stopped process must not mistake its own pause for a stalled disk.
+        durability._SYNC_TIMEOUT_S = 60.0  # type: ignore[misc]  # constant elsewhere
     else:
-        durability._SYNC_TIMEOUT_S = 0.01  # type: ignore[misc]  # the same
+        durability._SYNC_TIMEOUT_S = 0.01  # type: ignore[misc]  # constant elsewhere
     training = Training(uri, name, record)
     signal.signal(signal.SIGTERM, training.stop)
     training.run()

@@ -1,4 +1,4 @@
-"""A training process that forks while it logs; all of them go on until they are killed.
+"""A training process that forks while it logs; all log until they are killed.
 
 Run as ``python torture_forker.py URI NAME RECORD HOW``, where HOW is ``fork`` or ``multiprocessing``.  Parent
 and children log 0, 1, 2 … into trials ``NAME-0``, ``NAME-1`` … and append each number to ``RECORD-0`` … when
@@ -57,7 +57,7 @@ HOW = {"fork": by_fork, "multiprocessing": by_multiprocessing}
 
 
 def main(uri: str, name: str, record: Path, how: str) -> None:
-    """Log and fork, and log on until killed."""
+    """Log and fork until killed."""
     logging.getLogger("track").setLevel(logging.ERROR)  # the server is stopped on purpose
     protocol = get_protocol(uri)
     writes: list[Write] = []

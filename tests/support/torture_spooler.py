@@ -1,4 +1,4 @@
-"""A training process that is killed in mid-log, and writes down each log call that returned.
+"""A training process that is killed while it logs, and records each log call that returned.
 
 Run as ``python torture_spooler.py URI NAME RECORD``: it logs 0, 1, 2 … into a trial of that name for ever,
 and appends each number to RECORD when the log call has returned.
@@ -21,8 +21,8 @@ from written_series import SERIES
 def main(uri: str, name: str, record: Path) -> None:
     """Log until killed."""
     logging.getLogger("track").setLevel(logging.ERROR)  # the server is stopped on purpose
-    # A process that stands still for a while must not take that for a disk that does.
-    durability._SYNC_TIMEOUT_S = 60.0  # type: ignore[misc]  # a constant but for this process
+    # A stopped process must not mistake its own pause for a stalled disk.
+    durability._SYNC_TIMEOUT_S = 60.0  # type: ignore[misc]  # constant elsewhere
     protocol = get_protocol(uri)
     trial = protocol.new_trial(Trial(name=name), auto_increment=True)
     assert trial is not None

@@ -1,4 +1,4 @@
-"""A training process of the torture tests: logs numbers and writes down which ones are durable.
+"""A training process of the torture tests: logs numbers and records which ones are durable.
 
 Run as ``python torture_writer.py URI NAME RECORD STOP``: it logs 0, 1, 2 … into a trial of that name, once at
 least and until the file STOP exists, and after each flush appends to RECORD how many were acknowledged.
@@ -17,14 +17,14 @@ from track_protocol.model.entities import Trial
 from written_series import SERIES
 
 WITHOUT_SPOOL = "TORTURE_WITHOUT_SPOOL"
-"""Environment variable: the process keeps nothing on disk that it could send again."""
+"""Environment variable: the process has no spool from which it could send again."""
 
 _ROUND = 25
 
 
 def main(uri: str, name: str, record: Path, stop: Path) -> None:
-    """Log until told to stop."""
-    logging.getLogger("track").setLevel(logging.ERROR)  # connections are lost on purpose
+    """Log until the file STOP exists."""
+    logging.getLogger("track").setLevel(logging.ERROR)  # the test breaks connections on purpose
     protocol = SocketClient(uri)
     if WITHOUT_SPOOL in os.environ:
         outbox = protocol.outbox

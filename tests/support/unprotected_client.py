@@ -1,4 +1,4 @@
-"""A program of the client with one protection taken away, for tests that must then fail.
+"""A program of the client with one protection removed, for negative controls.
 
 Run as ``python unprotected_client.py PROTECTION PROGRAM …``; PROGRAM is a script, or ``track``, the command.
 """
@@ -25,12 +25,12 @@ __all__ = ["PROTECTIONS", "without"]
 
 
 def _lock_nothing() -> None:
-    """Whoever wants a spool has it."""
+    """Every attempt to lock a spool succeeds."""
     _replace(fcntl, "flock", lambda descriptor, operation: None)
 
 
 def _stay_in_session() -> None:
-    """A forked child goes on in its parent's session."""
+    """A forked child continues its parent's session."""
     after_fork_in_child = Outbox.after_fork_in_child
 
     def with_the_parents_session(self: Outbox) -> None:
@@ -42,7 +42,7 @@ def _stay_in_session() -> None:
 
 
 def _order_by_time() -> None:
-    """What a spool holds is put in order by when it was logged, record by record."""
+    """Records of a spool are sorted by the time of logging."""
     batch_in, end = reader.batch_in, reader._Reading.end
     times: dict[int, float] = {}
 
@@ -63,7 +63,7 @@ def _order_by_time() -> None:
 
 
 def _trust_what_was_written() -> None:
-    """What was not flushed when a flush failed counts as being on disk."""
+    """Records of a failed flush count as being on disk."""
     failed = DiskQueue._failed
 
     def trusting(self: DiskQueue, error: Any) -> None:
@@ -80,7 +80,7 @@ def _replace(owner: Any, name: str, by: Any) -> None:
 
 
 def _trust_the_folder() -> None:
-    """A spool's folder counts as being there, whoever has deleted it."""
+    """A deleted spool folder counts as present."""
     _replace(SpoolFolder, "is_there", True)
 
 
@@ -94,7 +94,7 @@ PROTECTIONS: dict[str, Callable[[], None]] = {
 
 
 def without(protection: str) -> tuple[str, ...]:
-    """What Python has to run for a program without that protection, before the program."""
+    """Return the arguments of Python that run a program without that protection."""
     assert protection in PROTECTIONS, protection
     return (str(Path(__file__)), protection)
 

@@ -1,4 +1,4 @@
-"""The command ``track`` with one protection taken away, for tests that must then fail.
+"""The command ``track`` with one protection removed, for negative controls.
 
 Run as ``python unprotected_server.py PROTECTION server …``.
 """
@@ -26,41 +26,41 @@ from track_server.storage.unit_of_work import UnitOfWork
 __all__ = ["PROTECTIONS", "without"]
 
 _WIDER = 0.01
-"""Seconds by which the moment is stretched in which a fault does harm."""
+"""Seconds by which the window for a fault is widened."""
 
 Done = Callable[[Outcome], None]
 
 
 def _forget_sessions() -> None:
-    """No record is recognised when it comes again: each batch and call is a session of its own."""
+    """No duplicate is recognised: each batch and call has a session of its own."""
     submit_batch, submit_call, commit = Engine.submit_batch, Engine.submit_call, Lane._commit
 
-    def batch_of_a_stranger(self: Engine, writer: Writer, batch: Batch, done: Done) -> None:
+    def batch_of_a_new_session(self: Engine, writer: Writer, batch: Batch, done: Done) -> None:
         def acknowledge(outcome: Outcome) -> None:
             done(Acked(batch.last, outcome.rejected) if isinstance(outcome, Acked) else outcome)
 
-        submit_batch(self, _stranger(writer), replace(batch, first=1), acknowledge)
+        submit_batch(self, _in_new_session(writer), replace(batch, first=1), acknowledge)
 
-    def call_of_a_stranger(
+    def call_of_a_new_session(
         self: Engine, writer: Writer, seq: int, method: str, arguments: dict[str, Any], done: Done
     ) -> None:
-        submit_call(self, _stranger(writer), 1, method, arguments, done)
+        submit_call(self, _in_new_session(writer), 1, method, arguments, done)
 
-    def committed_and_slow_to_say_so(self: Lane, jobs: list[Any]) -> list[Outcome]:
+    def commit_and_acknowledge_late(self: Lane, jobs: list[Any]) -> list[Outcome]:
         outcomes = commit(self, jobs)
         time.sleep(_WIDER)
         return outcomes
 
-    _replace(Engine, "submit_batch", batch_of_a_stranger)
-    _replace(Engine, "submit_call", call_of_a_stranger)
-    _replace(Lane, "_commit", committed_and_slow_to_say_so)
+    _replace(Engine, "submit_batch", batch_of_a_new_session)
+    _replace(Engine, "submit_call", call_of_a_new_session)
+    _replace(Lane, "_commit", commit_and_acknowledge_late)
 
 
 def _acknowledge_early() -> None:
     """A batch is acknowledged when it arrives, not when it is committed."""
     submit_batch, commit = Engine.submit_batch, Lane._commit
 
-    def acknowledged_at_once(self: Engine, writer: Writer, batch: Batch, done: Done) -> None:
+    def acknowledge_at_once(self: Engine, writer: Writer, batch: Batch, done: Done) -> None:
         submit_batch(self, writer, batch, lambda outcome: None)
         done(Acked(batch.last))
 
@@ -68,12 +68,12 @@ def _acknowledge_early() -> None:
         time.sleep(_WIDER)
         return commit(self, jobs)
 
-    _replace(Engine, "submit_batch", acknowledged_at_once)
+    _replace(Engine, "submit_batch", acknowledge_at_once)
     _replace(Lane, "_commit", slow)
 
 
 def _read_stale() -> None:
-    """A trial reads for ever as it did the first time."""
+    """Every read of a trial repeats its first result."""
     fresh, seen = READS["get_trial"], dict[str, Any]()
 
     def stale(view: Any, **arguments: Any) -> Any:
@@ -85,7 +85,7 @@ def _read_stale() -> None:
 
 
 def _claim_stale() -> None:
-    """Every third claim is answered and not kept, as if it had looked at an older state."""
+    """Every third claim is answered and not stored, as if it had read an older state."""
     fresh, answers = WRITES["fetch_and_update_trial"], itertools.count(1)
 
     def stale(tx: UnitOfWork, by: bytes, **arguments: Any) -> Any:
@@ -97,7 +97,7 @@ def _claim_stale() -> None:
     _replace(WRITES, "fetch_and_update_trial", stale)
 
 
-def _stranger(writer: Writer) -> Writer:
+def _in_new_session(writer: Writer) -> Writer:
     return replace(writer, sid=uuid.uuid4().bytes)
 
 
@@ -119,7 +119,7 @@ PROTECTIONS: dict[str, Callable[[], None]] = {
 
 
 def without(protection: str) -> tuple[str, ...]:
-    """What Python has to run for a server without that protection."""
+    """Return the arguments of Python that run a server without that protection."""
     assert protection in PROTECTIONS, protection
     return (str(Path(__file__)), protection)
 

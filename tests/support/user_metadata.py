@@ -1,4 +1,4 @@
-"""A trial's metadata without what the store notes in it of its own accord."""
+"""A trial's metadata without the entries that the store writes itself."""
 
 from __future__ import annotations
 
@@ -11,5 +11,5 @@ __all__ = ["given"]
 
 
 def given(metadata: Mapping[str, Any]) -> dict[str, Any]:
-    """What users and calls have put there."""
+    """Return the entries that users and calls wrote."""
     return {name: value for name, value in metadata.items() if name not in SerializerTrial.ignore_meta}

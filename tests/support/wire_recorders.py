@@ -1,4 +1,4 @@
-"""Servers and proxies that keep what goes through them."""
+"""Servers and proxies that record their traffic."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ _SECONDS = 20.0
 
 
 class Recording:
-    """What went by, and where it listens."""
+    """The recorded traffic, and the port."""
 
     def __init__(self, port: int) -> None:
         self.port = port
@@ -35,7 +35,7 @@ class Recording:
 
 @contextmanager
 def recording_tls_server(certificate: Path, key: Path) -> Iterator[Recording]:
-    """Accepts one connection, finishes its TLS handshake and keeps the application bytes that follow."""
+    """Accepts one connection, finishes its TLS handshake and records the application bytes that follow."""
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     context.minimum_version = ssl.TLSVersion.TLSv1_3
     context.num_tickets = 0
@@ -69,7 +69,7 @@ def recording_tls_server(certificate: Path, key: Path) -> Iterator[Recording]:
 
 @contextmanager
 def recording_proxy(host: str, port: int) -> Iterator[Recording]:
-    """Hands bytes on between its clients and a server, and keeps them."""
+    """Forwards bytes between its clients and a server, and records them."""
     stop_reading, stop = socket.socketpair()
     threads: list[threading.Thread] = []
 
@@ -82,7 +82,7 @@ def recording_proxy(host: str, port: int) -> Iterator[Recording]:
             recording.connections += 1
             server = socket.create_connection((host, port), _SECONDS)
             ends = (client, server, stop_reading)
-            threads.append(threading.Thread(target=_hand_on, args=(*ends, recording)))
+            threads.append(threading.Thread(target=_forward, args=(*ends, recording)))
             threads[-1].start()
 
     with socket.create_server(("127.0.0.1", 0)) as listener:
@@ -100,21 +100,21 @@ def recording_proxy(host: str, port: int) -> Iterator[Recording]:
             stop_reading.close()
 
 
-def _hand_on(client: socket.socket, server: socket.socket, stop: socket.socket, recording: Recording) -> None:
-    """Hand bytes on until one side hangs up or `stop` can be read."""
-    kept = {client: (server, recording.upward), server: (client, recording.downward)}
+def _forward(client: socket.socket, server: socket.socket, stop: socket.socket, recording: Recording) -> None:
+    """Forward bytes until one side hangs up or `stop` is readable."""
+    pairs = {client: (server, recording.upward), server: (client, recording.downward)}
     with client, server:
         while True:
             ready, _, _ = select.select([client, server, stop], [], [], _SECONDS)
             if not ready or stop in ready:
                 return
             for end in ready:
-                other, record = kept[end]
+                other, record = pairs[end]
                 try:
                     data = end.recv(65_536)
                     other.sendall(data)
                 except ConnectionError:
-                    return  # one of them broke the connection off, which the other now sees
+                    return  # one side broke the connection; the other is closed
                 if not data:
                     return
                 record += data

@@ -1,4 +1,4 @@
-"""A frame of every kind, and connections brought to every state."""
+"""A frame of every kind, and connections in every state."""
 
 from __future__ import annotations
 
@@ -64,7 +64,7 @@ FIELDS: Final[dict[tuple[Side, FrameKind], list[Any]]] = {
     (Side.CLIENT, FrameKind.HELLO): [[1], "test", SESSION],
     (Side.SERVER, FrameKind.HELLO): [1, "test", "SCRAM-SHA-256"],
 }
-"""What each side says in a frame of each kind; an answer is one to call 1."""
+"""A sample of each frame kind that each side sends; an answer answers call 1."""
 
 SAY: Final[dict[FrameKind, Callable[[Connection], object]]] = {
     FrameKind.HELLO: lambda it: (
@@ -88,7 +88,7 @@ SAY: Final[dict[FrameKind, Callable[[Connection], object]]] = {
     FrameKind.PONG: lambda it: it.send_pong(5),
     FrameKind.CLOSE: lambda it: it.send_close(),
 }
-"""How a connection is told to say something of each kind."""
+"""The method of `Connection` that sends each kind."""
 
 _SCRIPT: Final = {
     State.START: [],
@@ -103,12 +103,12 @@ _SCRIPT: Final = {
 
 
 def frame_of(side: Side, kind: FrameKind) -> bytes:
-    """The bytes of what `side` says."""
+    """Return the bytes that `side` sends."""
     return encode_frame(kind, FIELDS[side, kind])
 
 
 def talk(state: State) -> dict[Side, Connection]:
-    """Both ends of a conversation that has come to `state`; when it is open, call 1 waits for its answer.
+    """Return both ends of a conversation in `state`; when it is open, call 1 waits for its answer.
 
     A client answers a challenge when it comes, so in PROOF only the server's end is in that state.
     """
@@ -128,7 +128,7 @@ def talk(state: State) -> dict[Side, Connection]:
 
 
 def deliver(ends: dict[Side, Connection]) -> dict[Side, list[Event]]:
-    """Move bytes until both ends have said all; returns what each has heard."""
+    """Move bytes until both ends have sent all; return the events of each."""
     heard: dict[Side, list[Event]] = {side: [] for side in Side}
     while moved := {side: data for side in Side if (data := ends[side].data_to_send())}:
         for side, data in moved.items():
@@ -138,7 +138,7 @@ def deliver(ends: dict[Side, Connection]) -> dict[Side, list[Event]]:
 
 @contextmanager
 def allocation() -> Iterator[Callable[[], int]]:
-    """Gives a function that tells how many more bytes Python held at most than at the beginning."""
+    """Yield a function that returns the peak growth of Python's memory, in bytes."""
     start()
     try:
         before = get_traced_memory()[0]

@@ -43,7 +43,7 @@ class WorkerProcesses:
 
     @property
     def running(self) -> int:
-        """How many have not ended."""
+        """Number of processes that still run."""
         return sum(process.poll() is None for process in self._processes)
 
     def await_progress(self) -> bool:
@@ -58,12 +58,12 @@ class WorkerProcesses:
         return self.running > 0
 
     def stop(self) -> None:
-        """Tell them to stop, and wait for it."""
+        """Tell all to stop, and wait until they have ended."""
         self._stop.touch()
         self.wait()
 
     def wait(self) -> None:
-        """Wait until all have ended well."""
+        """Wait until all have exited with 0."""
         for process in self._processes:
             assert process.wait(_SECONDS) == 0, self._log.read_text()
 

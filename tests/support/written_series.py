@@ -1,4 +1,4 @@
-"""What writers logged, each into a trial of its own, and what a store has of it."""
+"""Compares the series that writers logged, each into a trial of its own, with the store."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ SERIES: Final = "number"
 
 
 def stored_series(store: str) -> dict[str, list[int]]:
-    """The numbers in each trial of a store that nobody has open, by the trial's name."""
+    """Return the numbers in each trial of a closed store, by the trial's name."""
     protocol = get_protocol(store)
     try:
         trials = protocol.fetch_trials({})
@@ -33,13 +33,13 @@ def stored_series(store: str) -> dict[str, list[int]]:
 
 @dataclass(frozen=True)
 class Verdict:
-    """What went wrong with numbers that were logged.
+    """Counts of lost, doubled and misplaced numbers.
 
     Attributes:
-        acknowledged: how many were.
+        acknowledged: how many were acknowledged.
         lost: of these, how many are not stored.
         doubled: how many are stored more than once, counting each copy but one.
-        misplaced: how many are stored behind a greater one, doubles aside.
+        misplaced: how many are stored after a greater one, doubles aside.
         foreign: how many trials there are that no writer knows of.
     """
 
@@ -59,7 +59,7 @@ class Verdict:
 
 
 def verdict(acknowledged: Mapping[str, int], stored: Mapping[str, list[int]]) -> Verdict:
-    """Compare how many numbers each writer was told are durable with what is stored."""
+    """Compare the acknowledged numbers of each writer with the stored ones."""
     lost = doubled = misplaced = 0
     for writer, count in acknowledged.items():
         numbers = stored.get(writer, [])

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from running_server import ServerProcess, serving
-from script_runner import Stage
+from script_runner import ScriptRunner
 from track import Status, TrackClient
 from track_server.app import Settings
 
@@ -19,9 +19,9 @@ POINTS = [float(number) for number in range(5000)]
 
 
 @pytest.fixture
-def stage(tmp_path: Path) -> Iterator[Stage]:
+def runner(tmp_path: Path) -> Iterator[ScriptRunner]:
     with serving(Settings(f"sqlite:{tmp_path / 'runs.db'}", home=tmp_path / "home")) as served:
-        yield Stage(tmp_path, served.join("ann"))
+        yield ScriptRunner(tmp_path, served.join("ann"))
 
 
 @pytest.fixture
@@ -41,11 +41,11 @@ with client.new_trial(arguments={"a": 1}) as trial:
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT], ids=lambda number: number.name)
-def test_a_signal_ends_a_running_trial_as_interrupted(stage: Stage, number: signal.Signals) -> None:
-    with stage.script(LOG_AND_REST) as process:
+def test_a_signal_ends_a_running_trial_as_interrupted(runner: ScriptRunner, number: signal.Signals) -> None:
+    with runner.script(LOG_AND_REST) as process:
         process.send_signal(number)
         assert process.wait(30) == -number
-    trial, values = stage.trial()
+    trial, values = runner.trial()
     assert (trial.status, values) == (Status.Interrupted, {"loss": POINTS})
     (error,) = trial.errors
     assert f"{number.name} came while the trial was running" in error
@@ -53,7 +53,7 @@ def test_a_signal_ends_a_running_trial_as_interrupted(stage: Stage, number: sign
     assert trial.chronos["runtime"] > 0
 
 
-def test_a_trial_that_was_only_started_is_interrupted_too(stage: Stage) -> None:
+def test_a_trial_that_was_only_started_is_interrupted_too(runner: ScriptRunner) -> None:
     script = """
     client.new_trial(arguments={"a": 1})
     client.start()
@@ -61,14 +61,14 @@ def test_a_trial_that_was_only_started_is_interrupted_too(stage: Stage) -> None:
     ready()
     rest()
     """
-    with stage.script(script) as process:
+    with runner.script(script) as process:
         process.terminate()
         assert process.wait(30) == -signal.SIGTERM
-    trial, values = stage.trial()
+    trial, values = runner.trial()
     assert (trial.status, values) == (Status.Interrupted, {"loss": [0.0]})
 
 
-def test_a_program_that_ends_in_its_own_time_is_still_interrupted(stage: Stage) -> None:
+def test_a_program_that_ends_in_its_own_time_is_still_interrupted(runner: ScriptRunner) -> None:
     script = """
     stop = []
     signal.signal(signal.SIGTERM, lambda *_: stop.append(1))
@@ -79,14 +79,14 @@ def test_a_program_that_ends_in_its_own_time_is_still_interrupted(stage: Stage) 
         trial.log_metrics(checkpoint=1.0)
     sys.exit(7)
     """
-    with stage.script(script) as process:
+    with runner.script(script) as process:
         process.terminate()
         assert process.wait(30) == 7
-    trial, values = stage.trial()
+    trial, values = runner.trial()
     assert (trial.status, values, len(trial.errors)) == (Status.Interrupted, {"checkpoint": [1.0]}, 1)
 
 
-def test_what_a_programs_handler_raises_is_kept_beside_the_signal(stage: Stage) -> None:
+def test_what_a_programs_handler_raises_is_kept_beside_the_signal(runner: ScriptRunner) -> None:
     script = """
     def preempted(*_):
         raise RuntimeError("preempted")
@@ -95,10 +95,10 @@ def test_what_a_programs_handler_raises_is_kept_beside_the_signal(stage: Stage) 
         ready()
         rest()
     """
-    with stage.script(script) as process:
+    with runner.script(script) as process:
         process.terminate()
         assert process.wait(30) == 1
-    trial, _ = stage.trial()
+    trial, _ = runner.trial()
     assert trial.status is Status.Interrupted
     assert ["SIGTERM" in trial.errors[0], "RuntimeError: preempted" in trial.errors[1]] == [True, True]
 
@@ -106,8 +106,8 @@ def test_what_a_programs_handler_raises_is_kept_beside_the_signal(stage: Stage) 
 def test_a_signal_waits_for_an_unreachable_server_no_longer_than_the_bound(
     server: ServerProcess, tmp_path: Path
 ) -> None:
-    stage = Stage(tmp_path, server.served.join("ann"))
-    with stage.script(LOG_AND_REST) as process:
+    runner = ScriptRunner(tmp_path, server.served.join("ann"))
+    with runner.script(LOG_AND_REST) as process:
         server.kill()
         process.terminate()
         assert process.wait(15) == -signal.SIGTERM
@@ -117,8 +117,8 @@ def test_an_interrupted_program_does_not_wait_at_its_end_for_a_server_that_is_st
     server: ServerProcess, tmp_path: Path
 ) -> None:
     # Fails when `Outbox.on_exit` gives a server 30 s in a process that was asked to end.
-    stage = Stage(tmp_path, server.served.join("ann"))
-    with stage.script(LOG_AND_REST, TRACK_SPOOL=str(tmp_path / "spool")) as process:
+    runner = ScriptRunner(tmp_path, server.served.join("ann"))
+    with runner.script(LOG_AND_REST, TRACK_SPOOL=str(tmp_path / "spool")) as process:
         server.process.send_signal(signal.SIGSTOP)
         try:
             process.send_signal(signal.SIGINT)
@@ -131,17 +131,17 @@ def test_an_interrupted_program_does_not_wait_at_its_end_for_a_server_that_is_st
 
 @pytest.mark.parametrize("number", [signal.SIGUSR1, signal.SIGUSR2], ids=lambda number: number.name)
 def test_slurms_warning_interrupts_a_trial_whose_program_does_not_handle_it(
-    stage: Stage, number: signal.Signals
+    runner: ScriptRunner, number: signal.Signals
 ) -> None:
-    with stage.script(LOG_AND_REST, SLURM_JOB_ID="7") as process:
+    with runner.script(LOG_AND_REST, SLURM_JOB_ID="7") as process:
         process.send_signal(number)
         assert process.wait(30) == -number
-    trial, values = stage.trial()
+    trial, values = runner.trial()
     assert (trial.status, values) == (Status.Interrupted, {"loss": POINTS})
     assert f"{number.name} came while the trial was running" in trial.errors[0]
 
 
-def test_a_program_that_handles_slurms_warning_decides_about_its_trial(stage: Stage) -> None:
+def test_a_program_that_handles_slurms_warning_decides_about_its_trial(runner: ScriptRunner) -> None:
     script = """
     def checkpoint(*_):
         ready()
@@ -152,17 +152,17 @@ def test_a_program_that_handles_slurms_warning_decides_about_its_trial(stage: St
         ready()
         sys.stdin.read()
     """
-    with stage.script(script, SLURM_JOB_ID="7") as process:
+    with runner.script(script, SLURM_JOB_ID="7") as process:
         assert process.stdout is not None
         process.send_signal(signal.SIGUSR1)
         assert process.stdout.readline() == "ready\n"
-        trial, values = stage.trial()
+        trial, values = runner.trial()
         assert (trial.status, trial.errors, values) == (Status.Running, [], {"loss": POINTS})
         process.communicate(timeout=30)
-    assert stage.trial()[0].status is Status.Completed
+    assert runner.trial()[0].status is Status.Completed
 
 
-def test_a_pool_that_is_terminated_keeps_what_its_workers_logged(stage: Stage) -> None:
+def test_a_pool_that_is_terminated_keeps_what_its_workers_logged(runner: ScriptRunner) -> None:
     script = """
     def work(queue):
         for number in range(5000):
@@ -178,9 +178,9 @@ def test_a_pool_that_is_terminated_keeps_what_its_workers_logged(stage: Stage) -
     client.save()
     ready()
     """
-    with stage.script(script) as process:
+    with runner.script(script) as process:
         assert process.wait(30) == 0
-    trial, values = stage.trial()
+    trial, values = runner.trial()
     assert (trial.status, trial.errors, values) == (Status.Completed, [], {"loss": POINTS})
 
 
@@ -188,16 +188,16 @@ def test_a_pool_that_is_terminated_keeps_what_its_workers_logged(stage: Stage) -
     ("code", "status", "told"), [(0, Status.Completed, []), (3, Status.Exception, ["exited with code 3"])]
 )
 def test_the_exit_code_of_a_program_that_leaves_the_block_counts(
-    stage: Stage, code: int, status: Status, told: list[str]
+    runner: ScriptRunner, code: int, status: Status, told: list[str]
 ) -> None:
     script = f"""
     with client.new_trial(arguments={{"a": 1}}):
         ready()
         sys.exit({code})
     """
-    with stage.script(script) as process:
+    with runner.script(script) as process:
         assert process.wait(30) == code
-    trial, _ = stage.trial()
+    trial, _ = runner.trial()
     assert (trial.status, [error.splitlines()[-1] for error in trial.errors]) == (status, told)
 
 
@@ -210,7 +210,7 @@ def test_the_exit_code_of_a_program_that_leaves_the_block_counts(
     ],
 )
 def test_a_trial_that_nobody_finished_ends_with_the_program(
-    stage: Stage, ending: str, code: int, status: Status
+    runner: ScriptRunner, ending: str, code: int, status: Status
 ) -> None:
     script = f"""
     client.new_trial(arguments={{"a": 1}})
@@ -218,14 +218,14 @@ def test_a_trial_that_nobody_finished_ends_with_the_program(
     ready()
     {ending}
     """
-    with stage.script(script) as process:
+    with runner.script(script) as process:
         assert process.wait(30) == code
-    trial, _ = stage.trial()
+    trial, _ = runner.trial()
     assert trial.status is status
     assert ["ArithmeticError: diverged" in error for error in trial.errors] == ([True] if code else [])
 
 
-def test_an_error_in_a_line_that_a_person_typed_ends_no_trial(stage: Stage) -> None:
+def test_an_error_in_a_line_that_a_person_typed_ends_no_trial(runner: ScriptRunner) -> None:
     # Fails when `LogSignalHandler.atexit` takes the last error of a notebook for its end.
     script = """
     import code
@@ -235,13 +235,13 @@ def test_an_error_in_a_line_that_a_person_typed_ends_no_trial(stage: Stage) -> N
         console.push(line)
     ready()
     """
-    with stage.script(script) as process:
+    with runner.script(script) as process:
         assert process.wait(30) == 0
-    trial, values = stage.trial()
+    trial, values = runner.trial()
     assert (trial.status, trial.errors, values) == (Status.Completed, [], {"b": [2.0]})
 
 
-def test_a_child_that_ends_does_not_end_its_parents_trial(stage: Stage) -> None:
+def test_a_child_that_ends_does_not_end_its_parents_trial(runner: ScriptRunner) -> None:
     script = """
     client.new_trial(arguments={"a": 1})
     client.start()
@@ -253,13 +253,15 @@ def test_a_child_that_ends_does_not_end_its_parents_trial(stage: Stage) -> None:
     ready()
     rest()
     """
-    with stage.script(script):
-        trial, _ = stage.trial()
+    with runner.script(script):
+        trial, _ = runner.trial()
         assert trial.status is Status.Running
 
 
 @pytest.mark.parametrize("ending", ["sys.exit(0)", "raise ArithmeticError('of the child')"])
-def test_a_child_that_leaves_its_parents_block_does_not_end_the_trial(stage: Stage, ending: str) -> None:
+def test_a_child_that_leaves_its_parents_block_does_not_end_the_trial(
+    runner: ScriptRunner, ending: str
+) -> None:
     # Fails when `TrialLogger.__exit__` does not look which process it is in.
     script = f"""
     with client.new_trial(arguments={{"a": 1}}) as trial:
@@ -272,24 +274,24 @@ def test_a_child_that_leaves_its_parents_block_does_not_end_the_trial(stage: Sta
         ready()
         rest()
     """
-    with stage.script(script):
-        trial, values = stage.trial()
+    with runner.script(script):
+        trial, values = runner.trial()
     assert (trial.status, trial.errors, values) == (Status.Running, [], {"child": [1.0]})
 
 
-def test_a_job_that_starts_again_goes_on_with_its_trial(stage: Stage) -> None:
-    with stage.script(LOG_AND_REST) as process:
+def test_a_job_that_starts_again_goes_on_with_its_trial(runner: ScriptRunner) -> None:
+    with runner.script(LOG_AND_REST) as process:
         process.terminate()
         process.wait(30)
-    before, _ = stage.trial()
+    before, _ = runner.trial()
     script = """
     with client.new_trial(arguments={"a": 1}) as trial:
         trial.log_metrics(loss=5000.0)
     ready()
     """
-    with stage.script(script, TRACK_TRIAL=before.uid) as process:
+    with runner.script(script, TRACK_TRIAL=before.uid) as process:
         assert process.wait(30) == 0
-    trial, values = stage.trial()
+    trial, values = runner.trial()
     assert (trial.uid, trial.status, trial.errors) == (before.uid, Status.Completed, before.errors)
     assert values == {"loss": [*POINTS, 5000.0]}
     assert trial.chronos["runtime"] > before.chronos["runtime"]
@@ -311,16 +313,16 @@ with client.new_trial() as trial:
 """
 
 
-def test_a_rank_that_fails_does_not_end_the_trial_of_the_others(stage: Stage) -> None:
-    with TrackClient(stage.uri) as client:
+def test_a_rank_that_fails_does_not_end_the_trial_of_the_others(runner: ScriptRunner) -> None:
+    with TrackClient(runner.uri) as client:
         uid = client.new_trial(arguments={"a": 1}).trial.uid
     with ExitStack() as stack:
         ranks = [
-            stack.enter_context(stage.script(RANK, TRACK_TRIAL=uid, SLURM_PROCID=str(rank)))
+            stack.enter_context(runner.script(RANK, TRACK_TRIAL=uid, SLURM_PROCID=str(rank)))
             for rank in range(4)
         ]
         ranks[2].communicate(timeout=30)
-        trial, _ = stage.trial()
+        trial, _ = runner.trial()
         assert (trial.status, trial.metadata["ranks"], ranks[2].returncode) == (
             Status.Running,
             [0, 1, 2, 3],
@@ -328,20 +330,20 @@ def test_a_rank_that_fails_does_not_end_the_trial_of_the_others(stage: Stage) ->
         )
         for rank in (3, 1, 0):
             ranks[rank].communicate(timeout=30)
-    trial, values = stage.trial()
+    trial, values = runner.trial()
     assert trial.status is Status.Completed
     assert values == {"before": [0.0, 1.0, 2.0, 3.0], "after": [3.0, 1.0, 0.0]}
     (error,) = trial.errors
     assert ["rank 2: Traceback" in error, "ArithmeticError: diverged" in error] == [True, True]
 
 
-def test_the_timings_of_all_ranks_are_one_statistic(stage: Stage) -> None:
-    with TrackClient(stage.uri) as client:
+def test_the_timings_of_all_ranks_are_one_statistic(runner: ScriptRunner) -> None:
+    with TrackClient(runner.uri) as client:
         trial = client.new_trial(arguments={"a": 1}).trial
     with ExitStack() as stack:
         for rank in range(4):
-            stack.enter_context(stage.script(RANK, TRACK_TRIAL=trial.uid, RANK=str(rank)))
-    with TrackClient(stage.uri) as client:
+            stack.enter_context(runner.script(RANK, TRACK_TRIAL=trial.uid, RANK=str(rank)))
+    with TrackClient(runner.uri) as client:
         (found,) = client.protocol.get_trial(trial)
         every = [float(value) for value in client.protocol.fetch_metrics(found, "step", "chrono").values]
         told = found.chronos["step"]

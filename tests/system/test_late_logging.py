@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from running_server import serving
-from script_runner import Stage
+from script_runner import ScriptRunner
 from track import Status, TrackClient
 from track.spool.folder import spools_in
 from track_server.app import Settings
@@ -24,13 +24,13 @@ def spools(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 @pytest.fixture
-def stage(tmp_path: Path, spools: Path) -> Iterator[Stage]:
+def runner(tmp_path: Path, spools: Path) -> Iterator[ScriptRunner]:
     with serving(Settings(f"sqlite:{tmp_path / 'runs.db'}", home=tmp_path / "home")) as served:
-        yield Stage(tmp_path, served.join("ann"))
+        yield ScriptRunner(tmp_path, served.join("ann"))
 
 
 def test_what_a_destructor_logs_when_threads_stand_still_is_kept_for_the_next_start(
-    stage: Stage, spools: Path
+    runner: ScriptRunner, spools: Path
 ) -> None:
     # Fails, by waiting forever, when `SenderThread.wake` starts a thread while the interpreter ends.
     script = """
@@ -45,14 +45,14 @@ def test_what_a_destructor_logs_when_threads_stand_still_is_kept_for_the_next_st
     late.trial, late.itself = trial, late
     ready()
     """
-    with stage.script(script) as process:
+    with runner.script(script) as process:
         assert process.wait(60) == 0
         assert process.stderr is not None
-        told = process.stderr.read()
-    assert told.count("\n") == 1
-    assert "track sync" in told
+        logged = process.stderr.read()
+    # A busy machine may add a line about a slow server: the remedy still comes once.
+    assert logged.count("track sync") == 1
     (left,) = spools_in(spools)
-    with TrackClient(stage.uri) as client:
+    with TrackClient(runner.uri) as client:
         client.new_trial(arguments={"b": 1})
         wait_until(lambda: not left.exists(), "the next start has sent it")
         (trial,) = client.protocol.fetch_trials({"parameters.a": 1})
@@ -60,7 +60,7 @@ def test_what_a_destructor_logs_when_threads_stand_still_is_kept_for_the_next_st
     assert trial.status is Status.Completed
 
 
-def test_asking_when_threads_stand_still_fails_at_once(stage: Stage) -> None:
+def test_asking_when_threads_stand_still_fails_at_once(runner: ScriptRunner) -> None:
     # Fails, by waiting, when `Outbox._enqueue` leaves a ticket to a thread that will never run.
     script = """
     class Late:
@@ -75,13 +75,13 @@ def test_asking_when_threads_stand_still_fails_at_once(stage: Stage) -> None:
     late.itself = late
     ready()
     """
-    with stage.script(script) as process:
+    with runner.script(script) as process:
         assert process.wait(60) == 0
         assert process.stdout is not None
         assert process.stdout.read().endswith("cannot be asked: the interpreter ends\n")
 
 
-def test_a_generator_that_is_left_in_the_block_ends_with_the_program(stage: Stage) -> None:
+def test_a_generator_that_is_left_in_the_block_ends_with_the_program(runner: ScriptRunner) -> None:
     script = """
     def training():
         with client.new_trial(arguments={"a": 1}) as trial:
@@ -93,7 +93,7 @@ def test_a_generator_that_is_left_in_the_block_ends_with_the_program(stage: Stag
     next(steps)
     ready()
     """
-    with stage.script(script) as process:
+    with runner.script(script) as process:
         assert process.wait(60) == 0
-    trial, values = stage.trial()
+    trial, values = runner.trial()
     assert (trial.status, trial.errors, values) == (Status.Completed, [], {"loss": [1.0]})

@@ -16,7 +16,7 @@ from typing import Any
 import pytest
 
 from orphaned_spools import running_script
-from spool_scenario import Stage
+from spool_scenario import SpoolScenario
 from track import Status, TrackClient
 from track.spool.reader import look_in
 from track_server.storage.sqlite.check import check_sqlite
@@ -49,22 +49,22 @@ class Node:
     """Where the jobs of one trial run, one after the other, on one folder of spools."""
 
     def __init__(self, folder: Path) -> None:
-        self.stage = Stage(folder)
+        self.scenario = SpoolScenario(folder)
 
     @contextmanager
     def job(self, last: int, **changes: str) -> Iterator[Popen[str]]:
         """A job that has come to its checkpoint, or was started from it, and trains up to `last`."""
         options = {"TRACK_SPOOL_SYNC": "always", "TRACK_SYNC": "manual", "LAST": str(last), **changes}
-        spools = str(self.stage.spools)
+        spools = str(self.scenario.spools)
         with running_script(
-            self.stage.folder, TRAIN, self.stage.uri, TRACK_SPOOL=spools, **options
+            self.scenario.folder, TRAIN, self.scenario.uri, TRACK_SPOOL=spools, **options
         ) as process:
             yield process
 
     def killed(self, last: int, **changes: str) -> float:
         """The process id of a job whose server hung from its checkpoint on, until it was killed."""
         with self.job(last, **changes) as process:
-            self.stage.server.process.send_signal(signal.SIGSTOP)
+            self.scenario.server.process.send_signal(signal.SIGSTOP)
             go_on(process)
             process.kill()
             process.wait()
@@ -80,10 +80,10 @@ class Node:
 
     def sync(self) -> None:
         """Send what the killed jobs have left."""
-        assert len(look_in(self.stage.spools)) > 0
-        ran = self.stage.track("sync")
+        assert len(look_in(self.scenario.spools)) > 0
+        ran = self.scenario.track("sync")
         assert ran.returncode == 0, ran
-        assert look_in(self.stage.spools) == []
+        assert look_in(self.scenario.spools) == []
 
 
 def go_on(process: Popen[str]) -> None:
@@ -99,7 +99,7 @@ def go_on(process: Popen[str]) -> None:
 def node(tmp_path: Path) -> Iterator[Node]:
     made = Node(tmp_path)
     yield made
-    with made.stage.server:
+    with made.scenario.server:
         pass
     assert check_sqlite(tmp_path / "runs.db").findings == ()
 
@@ -119,17 +119,17 @@ def points(client: TrackClient, kind: str = "metric") -> dict[float, list[int]]:
 
 
 def uid_of(node: Node) -> str:
-    with TrackClient(node.stage.uri) as client:
+    with TrackClient(node.scenario.uri) as client:
         return str(the_trial(client).uid)
 
 
 def test_what_a_killed_job_left_is_superseded_when_it_comes_behind_the_rewind(node: Node) -> None:
     # Of a log call a batch, 64 are under way: the rest is only on disk.
     first = node.killed(200)
-    node.stage.server.process.send_signal(signal.SIGCONT)
+    node.scenario.server.process.send_signal(signal.SIGCONT)
     last = node.completed(250, TRACK_TRIAL=uid_of(node))
     node.sync()
-    with TrackClient(node.stage.uri) as client:
+    with TrackClient(node.scenario.uri) as client:
         assert points(client) == {first: list(range(31)), last: list(range(31, 251))}
         assert points(client, "superseded") == {first: list(range(31, 201))}
         trial = the_trial(client)
@@ -140,15 +140,15 @@ def test_what_a_killed_job_left_is_superseded_when_it_comes_behind_the_rewind(no
 
 def test_what_two_killed_jobs_left_and_a_rewind_of_theirs_leaves_the_last_job_alone(node: Node) -> None:
     first = node.killed(60)
-    node.stage.restart()
+    node.scenario.restart()
     uid = uid_of(node)
     second = node.killed(70, TRACK_TRIAL=uid)
-    node.stage.restart()
+    node.scenario.restart()
     last = node.completed(100, TRACK_TRIAL=uid)
-    with TrackClient(node.stage.uri) as client:
+    with TrackClient(node.scenario.uri) as client:
         assert points(client) == {first: list(range(31)), last: list(range(31, 101))}
     node.sync()
-    with TrackClient(node.stage.uri) as client:
+    with TrackClient(node.scenario.uri) as client:
         assert points(client) == {first: list(range(31)), last: list(range(31, 101))}
         assert points(client, "superseded") == {first: list(range(31, 61)), second: list(range(31, 71))}
         trial = the_trial(client)

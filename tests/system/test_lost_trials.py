@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import signal
 import subprocess
+import time
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
@@ -11,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from running_server import ServerProcess, serving
-from script_runner import Stage
+from script_runner import ScriptRunner
 from track import LOST, CustomStatus, Status, TrackClient, Trial
 from track_server.app import Settings
 from track_server.network.limits import Limits
@@ -48,31 +49,31 @@ def nothing_is_resent(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @contextmanager
-def stage_with(folder: Path, lease: float) -> Iterator[Stage]:
+def runner_with(folder: Path, lease: float) -> Iterator[ScriptRunner]:
     with serving(Settings(f"sqlite:{folder / 'runs.db'}", home=folder / "home", lease=lease)) as served:
-        yield Stage(folder, served.join("ann"))
+        yield ScriptRunner(folder, served.join("ann"))
 
 
 @pytest.fixture
-def stage(tmp_path: Path) -> Iterator[Stage]:
-    with stage_with(tmp_path, SHORT) as stage:
-        yield stage
+def runner(tmp_path: Path) -> Iterator[ScriptRunner]:
+    with runner_with(tmp_path, SHORT) as runner:
+        yield runner
 
 
 @pytest.fixture
-def watchful(tmp_path: Path) -> Iterator[Stage]:
+def watchful(tmp_path: Path) -> Iterator[ScriptRunner]:
     """A server that drops the silent very soon."""
     settings = Settings("ephemeral:", home=tmp_path / "home", limits=ONE_BLINK, lease=1.0)
     with serving(settings) as served:
-        yield Stage(tmp_path, served.join("ann"))
+        yield ScriptRunner(tmp_path, served.join("ann"))
 
 
-def status_of(stage: Stage) -> Status | CustomStatus | None:
-    return stage.trial()[0].status
+def status_of(runner: ScriptRunner) -> Status | CustomStatus | None:
+    return runner.trial()[0].status
 
 
-def await_loss(stage: Stage, seconds: float = 20.0) -> None:
-    wait_until(lambda: status_of(stage) == LOST, "the loss of the trial", seconds)
+def await_loss(runner: ScriptRunner, seconds: float = 20.0) -> None:
+    wait_until(lambda: status_of(runner) == LOST, "the loss of the trial", seconds)
 
 
 def say(process: subprocess.Popen[str], line: str = "go on") -> None:
@@ -93,32 +94,33 @@ def leave(process: subprocess.Popen[str]) -> None:
 # -- lost ----------------------------------------------------------------------------------------
 
 
-def test_a_trial_whose_process_is_killed_is_lost(stage: Stage) -> None:
-    with stage.script(RUN) as process:
+def test_a_trial_whose_process_is_killed_is_lost(runner: ScriptRunner) -> None:
+    with runner.script(RUN) as process:
         process.kill()
-        await_loss(stage)
-    trial, values = stage.trial()
+        await_loss(runner)
+    trial, values = runner.trial()
     assert ([error.startswith(NOTE) for error in trial.errors], values) == ([True], {"loss": [0.0]})
-    with TrackClient(stage.uri) as client:
+    assert (trial.started or 0) < (trial.ended or 0) <= time.time()
+    with TrackClient(runner.uri) as client:
         assert client.protocol.fetch_trials({"status": LOST}) == [trial]
 
 
-def test_a_process_that_leaves_without_a_word_loses_its_trial(stage: Stage) -> None:
-    with stage.script(ONLY_START + "os._exit(0)") as process:
+def test_a_process_that_leaves_without_a_word_loses_its_trial(runner: ScriptRunner) -> None:
+    with runner.script(ONLY_START + "os._exit(0)") as process:
         assert process.wait(30) == 0
-        await_loss(stage)
+        await_loss(runner)
 
 
 def test_without_a_lease_a_killed_process_leaves_its_trial_running(tmp_path: Path) -> None:
-    with stage_with(tmp_path, 0.0) as stage, stage.script(RUN) as process:
+    with runner_with(tmp_path, 0.0) as runner, runner.script(RUN) as process:
         process.kill()
         with pytest.raises(AssertionError, match="the loss of the trial"):
-            await_loss(stage, seconds=2.0)
-        assert status_of(stage) is Status.Running
+            await_loss(runner, seconds=2.0)
+        assert status_of(runner) is Status.Running
 
 
-def test_a_claim_whose_claimer_is_killed_is_lost(stage: Stage) -> None:
-    with TrackClient(stage.uri) as client:
+def test_a_claim_whose_claimer_is_killed_is_lost(runner: ScriptRunner) -> None:
+    with TrackClient(runner.uri) as client:
         client.new_trial(arguments={"a": 1})
     script = """
     client.protocol.fetch_and_update_trial(
@@ -127,32 +129,32 @@ def test_a_claim_whose_claimer_is_killed_is_lost(stage: Stage) -> None:
     ready()
     rest()
     """
-    with stage.script(script) as process:
-        assert status_of(stage) is Status.Running
+    with runner.script(script) as process:
+        assert status_of(runner) is Status.Running
         process.kill()
-        await_loss(stage)
+        await_loss(runner)
 
 
-def test_a_trial_lives_as_long_as_one_of_its_ranks(stage: Stage) -> None:
-    with TrackClient(stage.uri) as client:
+def test_a_trial_lives_as_long_as_one_of_its_ranks(runner: ScriptRunner) -> None:
+    with TrackClient(runner.uri) as client:
         uid = client.new_trial(arguments={"a": 1}).trial.uid
     with ExitStack() as stack:
-        first, second = (stack.enter_context(stage.script(RUN, TRACK_TRIAL=uid, RANK=rank)) for rank in "01")
-        with TrackClient(stage.uri) as client:
+        first, second = (stack.enter_context(runner.script(RUN, TRACK_TRIAL=uid, RANK=rank)) for rank in "01")
+        with TrackClient(runner.uri) as client:
             trial = client.new_trial(arguments={"clock": 1})
-        other = stack.enter_context(stage.script(RUN, TRACK_TRIAL=trial.trial.uid))
+        other = stack.enter_context(runner.script(RUN, TRACK_TRIAL=trial.trial.uid))
         first.kill()
         other.kill()
-        wait_until(lambda: named(stage, trial.trial.uid).status == LOST, "the loss of the other trial")
-        assert named(stage, uid).status is Status.Running
+        wait_until(lambda: named(runner, trial.trial.uid).status == LOST, "the loss of the other trial")
+        assert named(runner, uid).status is Status.Running
         say(second)
         second.kill()
-        wait_until(lambda: named(stage, uid).status == LOST, "the loss of the trial of two ranks")
+        wait_until(lambda: named(runner, uid).status == LOST, "the loss of the trial of two ranks")
 
 
-def named(stage: Stage, uid: str) -> Trial:
+def named(runner: ScriptRunner, uid: str) -> Trial:
     """A trial as it is stored."""
-    with TrackClient(stage.uri) as client:
+    with TrackClient(runner.uri) as client:
         (found,) = client.protocol.get_trial(Trial(_hash=uid[:-2], revision=int(uid[-1])))
         return found
 
@@ -160,7 +162,7 @@ def named(stage: Stage, uid: str) -> Trial:
 # -- and back ------------------------------------------------------------------------------------
 
 
-def test_late_data_has_a_lost_trial_run_again_and_come_to_its_true_end(watchful: Stage) -> None:
+def test_late_data_has_a_lost_trial_run_again_and_come_to_its_true_end(watchful: ScriptRunner) -> None:
     with watchful.script(RUN) as process:
         process.send_signal(signal.SIGSTOP)
         await_loss(watchful)
@@ -168,12 +170,13 @@ def test_late_data_has_a_lost_trial_run_again_and_come_to_its_true_end(watchful:
         say(process)
         trial, values = watchful.trial()
         assert (trial.status, trial.errors, values) == (Status.Running, [], {"loss": [0.0, 1.0]})
+        assert trial.ended is None
         leave(process)
     trial, values = watchful.trial()
     assert (trial.status, trial.errors, values) == (Status.Completed, [], {"loss": [0.0, 1.0]})
 
 
-def test_a_late_exception_is_the_true_end_too(watchful: Stage) -> None:
+def test_a_late_exception_is_the_true_end_too(watchful: ScriptRunner) -> None:
     with watchful.script(RUN + "    raise ArithmeticError('diverged')") as process:
         process.send_signal(signal.SIGSTOP)
         await_loss(watchful)
@@ -184,7 +187,7 @@ def test_a_late_exception_is_the_true_end_too(watchful: Stage) -> None:
     assert ["ArithmeticError: diverged" in error for error in trial.errors] == [True]
 
 
-def test_late_data_does_not_disturb_the_job_that_goes_on(watchful: Stage) -> None:
+def test_late_data_does_not_disturb_the_job_that_goes_on(watchful: ScriptRunner) -> None:
     with watchful.script(RUN) as late:
         late.send_signal(signal.SIGSTOP)
         await_loss(watchful)
@@ -198,7 +201,7 @@ def test_late_data_does_not_disturb_the_job_that_goes_on(watchful: Stage) -> Non
     assert status_of(watchful) is Status.Completed
 
 
-def test_late_data_does_not_undo_what_somebody_made_of_a_lost_trial(watchful: Stage) -> None:
+def test_late_data_does_not_undo_what_somebody_made_of_a_lost_trial(watchful: ScriptRunner) -> None:
     with watchful.script(RUN) as process:
         process.send_signal(signal.SIGSTOP)
         await_loss(watchful)
@@ -219,18 +222,18 @@ def test_a_server_that_is_killed_and_comes_back_loses_the_dead_and_not_the_livin
     store, home, lease = f"sqlite:{tmp_path / 'runs.db'}", tmp_path / "home", ("--lease", "8")
     with ExitStack() as stack:
         server = stack.enter_context(ServerProcess(store, home, *lease))
-        stage = Stage(tmp_path, server.served.join("ann"))
-        with TrackClient(stage.uri) as client:
+        runner = ScriptRunner(tmp_path, server.served.join("ann"))
+        with TrackClient(runner.uri) as client:
             uids = [client.new_trial(True, {"a": number}).trial.uid for number in range(2)]
-        dead, living = (stack.enter_context(stage.script(RUN, TRACK_TRIAL=uid)) for uid in uids)
+        dead, living = (stack.enter_context(runner.script(RUN, TRACK_TRIAL=uid)) for uid in uids)
         server.kill()
         dead.kill()
         stack.enter_context(ServerProcess(store, home, *lease, port=server.served.port))
         seen = set()
 
         def dead_is_lost() -> bool:
-            seen.add(named(stage, uids[1]).status)
-            return named(stage, uids[0]).status == LOST
+            seen.add(named(runner, uids[1]).status)
+            return named(runner, uids[0]).status == LOST
 
         wait_until(dead_is_lost, "the loss of the trial whose process was killed")
         say(living)
@@ -241,11 +244,11 @@ def test_a_server_that_is_killed_and_comes_back_loses_the_dead_and_not_the_livin
 @pytest.mark.parametrize("store", ["sqlite:{}/runs.db", "file:{}/runs.json"])
 def test_a_server_looks_after_what_a_run_without_one_has_left(tmp_path: Path, store: str) -> None:
     uri = store.format(tmp_path)
-    alone = Stage(tmp_path, uri)
+    alone = ScriptRunner(tmp_path, uri)
     with alone.script(RUN) as process:
         process.kill()
         process.wait(30)
     assert status_of(alone) is Status.Running
     with ServerProcess(uri, tmp_path / "home", "--lease", str(SHORT)) as server:
-        await_loss(Stage(tmp_path, server.served.join("ann")))
+        await_loss(ScriptRunner(tmp_path, server.served.join("ann")))
     assert status_of(alone) == LOST

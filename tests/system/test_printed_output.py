@@ -9,19 +9,19 @@ from pathlib import Path
 import pytest
 
 from running_server import serving
-from script_runner import Stage
+from script_runner import ScriptRunner
 from track import Status
 from track_server.app import Settings
 from waiting import wait_until
 
 
 @pytest.fixture
-def stage(tmp_path: Path) -> Iterator[Stage]:
+def runner(tmp_path: Path) -> Iterator[ScriptRunner]:
     with serving(Settings(f"sqlite:{tmp_path / 'runs.db'}", home=tmp_path / "home")) as served:
-        yield Stage(tmp_path, served.join("ann"))
+        yield ScriptRunner(tmp_path, served.join("ann"))
 
 
-def test_what_was_printed_before_a_kill_is_there(stage: Stage) -> None:
+def test_what_was_printed_before_a_kill_is_there(runner: ScriptRunner) -> None:
     script = """
     with client.new_trial(arguments={"a": 1}) as trial:
         trial.capture_output()
@@ -31,31 +31,31 @@ def test_what_was_printed_before_a_kill_is_there(stage: Stage) -> None:
     """
 
     def is_stored() -> bool:
-        metadata = stage.trial()[0].metadata
+        metadata = runner.trial()[0].metadata
         return (metadata.get("out"), metadata.get("err")) == (["ready"], ["warming up"])
 
-    with stage.script(script) as process:
+    with runner.script(script) as process:
         wait_until(is_stored, "what a live process printed is stored")
         process.kill()
         assert process.wait(30) == -signal.SIGKILL
     assert is_stored()
 
 
-def test_a_signal_keeps_the_last_lines(stage: Stage) -> None:
+def test_a_signal_keeps_the_last_lines(runner: ScriptRunner) -> None:
     script = """
     with client.new_trial(arguments={"a": 1}) as trial:
         trial.capture_output()
         ready()
         rest()
     """
-    with stage.script(script) as process:
+    with runner.script(script) as process:
         process.terminate()
         assert process.wait(30) == -signal.SIGTERM
-    trial, _ = stage.trial()
+    trial, _ = runner.trial()
     assert (trial.status, trial.metadata["out"]) == (Status.Interrupted, ["ready"])
 
 
-def test_a_forked_child_does_not_store_what_it_printed(stage: Stage) -> None:
+def test_a_forked_child_does_not_store_what_it_printed(runner: ScriptRunner) -> None:
     script = """
     with client.new_trial(arguments={"a": 1}) as trial:
         trial.capture_output()
@@ -69,29 +69,29 @@ def test_a_forked_child_does_not_store_what_it_printed(stage: Stage) -> None:
             os._exit(0)
         assert os.waitpid(child, 0)[1] == 0
     """
-    with stage.script(script) as process:
+    with runner.script(script) as process:
         assert process.wait(30) == 0
-    assert stage.trial()[0].metadata["out"] == ["ready"]
+    assert runner.trial()[0].metadata["out"] == ["ready"]
 
 
-def test_without_a_block_the_end_of_the_program_is_captured_with_its_traceback(stage: Stage) -> None:
+def test_without_a_block_the_end_of_the_program_is_captured_with_its_traceback(runner: ScriptRunner) -> None:
     script = """
     trial = client.new_trial(arguments={"a": 1})
     trial.capture_output(3)
     ready()
     1 / 0
     """
-    with stage.script(script) as process:
+    with runner.script(script) as process:
         assert process.wait(30) == 1
         assert process.stderr is not None
         assert "ZeroDivisionError" in process.stderr.read()
-    trial, _ = stage.trial()
+    trial, _ = runner.trial()
     assert trial.metadata["out"] == ["ready"]
     lines = trial.metadata["err"]
     assert (len(lines), lines[-1]) == (3, "ZeroDivisionError: division by zero")
 
 
-def test_bars_logging_and_ranks_are_captured(stage: Stage) -> None:
+def test_bars_logging_and_ranks_are_captured(runner: ScriptRunner) -> None:
     script = """
     import logging
     from tqdm import tqdm
@@ -115,9 +115,9 @@ def test_bars_logging_and_ranks_are_captured(stage: Stage) -> None:
         assert process.exitcode == 0
         print("all ranks are done")
     """
-    with stage.script(script) as process:
+    with runner.script(script) as process:
         assert process.wait(30) == 0
-    trial, _ = stage.trial()
+    trial, _ = runner.trial()
     bar, line = trial.metadata["err"]
     assert (bar[:11], line) == ("epoch: 100%", "INFO the epoch is over")
     assert "100/100" in bar

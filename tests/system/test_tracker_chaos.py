@@ -27,7 +27,7 @@ def test_everything_that_a_run_logs_is_there_once(tmp_path: Path, seed: int) -> 
         direct = served.join("ann", Role.WRITER)
         query = {"security_layer": "AES", "pin": served.pin, "timeout": "30", "offline": "never"}
         password = Uri.parse(direct).password
-        through = Uri("socket", "127.0.0.1", proxy.door(), username="ann", password=password, query=query)
+        through = Uri("socket", "127.0.0.1", proxy.new_port(), username="ann", password=password, query=query)
         with Tracker(through.to_text()) as tracker:
             tracker.set_experiment("chaos")
             with tracker.run("harmed") as run_id:
@@ -41,7 +41,7 @@ def test_everything_that_a_run_logs_is_there_once(tmp_path: Path, seed: int) -> 
                     logged += 10
                     assert tracker.db_manager is not None
                     tracker.db_manager.experiment.protocol.flush()
-                proxy.peace()
+                proxy.stop_faults()
         assert proxy.faults.total() >= FAULTS
         protocol = get_protocol(direct)
         try:

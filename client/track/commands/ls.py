@@ -25,7 +25,8 @@ _LIMIT: Final = 100
 _ROOTS: Final = {"params": "parameters", "parameters": "parameters", "tags": "tags", "metadata": "metadata"}
 _ATTRIBUTES: Final = {
     "status": "status.name",
-    **{name: name for name in ("created", "uid", "id", "hash", "name", "revision", "version", "description")},
+    **{name: name for name in ("created", "started", "ended")},
+    **{name: name for name in ("uid", "id", "hash", "name", "revision", "version", "description")},
 }
 _SORTED_HERE: Final = frozenset({"seen", "project", "group"})
 """Columns of which the store has other values than are shown."""

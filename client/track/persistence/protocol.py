@@ -362,7 +362,7 @@ class Protocol:
 
     @item_may_be_named("trial")
     def log_trial_arguments(self, trial: Trial, /, **kwargs: Any) -> None:
-        """Merge values into a trial's parameters; its hash stays what it is."""
+        """Merge values into a trial's parameters; its hash does not change what it is."""
         self._call("log_trial_arguments", trial, **kwargs)
 
     @item_may_be_named("trial")

@@ -97,7 +97,7 @@ class SeriesTests(BackendSuite):
         assert list(found.values) == [step * 0.5 for step in range(20_000)]
         assert list(self._points(protocol, trial, "b").values) == [-step for step in range(20_000)]
 
-    def test_an_aggregator_says_how_a_series_reads_back(self, protocol: Protocol) -> None:
+    def test_an_aggregator_defines_how_a_series_reads_back(self, protocol: Protocol) -> None:
         trial = self._new(protocol, name="t")
         for value in (1.0, 2.0, 3.0):
             protocol.log_trial_metrics(trial, aggregator=ValueAggregator.lazy(), last=value)

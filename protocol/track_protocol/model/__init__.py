@@ -1,1 +1,1 @@
-"""What is stored: entities, their plain documents, values, series and statistics."""
+"""The stored objects: entities, their plain documents, values, series and statistics."""

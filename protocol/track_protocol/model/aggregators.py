@@ -29,7 +29,7 @@ _MAX_OBSERVATIONS: Final = 2**31 - 1
 
 
 class Aggregator:
-    """Base of the aggregators; a subclass defines what is stored of the values appended to it."""
+    """Base of the aggregators; a subclass defines what it stores of the appended values."""
 
     spec: list[Any] | None = None
     """Wire form of the aggregator, or None when only this process knows how to make it."""
@@ -44,7 +44,7 @@ class Aggregator:
         raise NotImplementedError
 
     def to_json(self, short: bool = False) -> Any:
-        """The state as JSON values; `short` leaves out what is only needed to continue."""
+        """The state as JSON values; `short` leaves out the fields that only serve to continue."""
         raise NotImplementedError
 
     @staticmethod
@@ -80,7 +80,7 @@ class LazyAggregator:
 
 
 class RingAggregator(Aggregator):
-    """Keeps the last `n` values.
+    """Stores the last `n` values.
 
     Args:
         n: how many.
@@ -119,7 +119,7 @@ class RingAggregator(Aggregator):
 
 
 class StatAggregator(Aggregator):
-    """Keeps mean, deviation, minimum, maximum and count, not the values.
+    """Stores mean, deviation, minimum, maximum and count, not the values.
 
     Args:
         skip_obs: how many observations at the start to leave out.
@@ -144,12 +144,12 @@ class StatAggregator(Aggregator):
 
     @property
     def avg(self) -> float:
-        """Mean; 0 when nothing counts yet."""
+        """Mean; 0 while no observation counts."""
         return self.stream.avg
 
     @property
     def sd(self) -> float:
-        """Standard deviation of the population; 0 when nothing counts yet."""
+        """Standard deviation of the population; 0 while no observation counts."""
         return self.stream.sd
 
     @property
@@ -178,7 +178,7 @@ class StatAggregator(Aggregator):
         return self.stream.count
 
     def to_json(self, short: bool = False) -> dict[str, Any]:
-        """``{avg, min, max, sd, count, unit}``; in full, also the type and the state needed to go on."""
+        """``{avg, min, max, sd, count, unit}``; in full, also the type and the state needed to continue."""
         report = self.stream.to_json()
         return report if short else {"dtype": "stat_stream", **report, **self.stream.state_dict()}
 
@@ -201,7 +201,7 @@ class StatAggregator(Aggregator):
 
 
 class SumAggregator(Aggregator):
-    """Keeps the sum of the values."""
+    """Stores the sum of the values."""
 
     def __init__(self) -> None:
         self.spec = ["sum"]
@@ -229,7 +229,7 @@ class SumAggregator(Aggregator):
 
 
 class TimeSeriesAggregator(Aggregator):
-    """Keeps every value."""
+    """Stores every value."""
 
     def __init__(self) -> None:
         self.spec = ["series"]
@@ -255,7 +255,7 @@ class TimeSeriesAggregator(Aggregator):
 
 
 class ValueAggregator(Aggregator):
-    """Keeps the latest value only.
+    """Stores the latest value only.
 
     Args:
         val: the value until one is appended.
@@ -266,7 +266,7 @@ class ValueAggregator(Aggregator):
         self._val = val
 
     def append(self, other: Any) -> None:
-        """Take one value in place of the one before."""
+        """Replace the value."""
         self._val = other
 
     @property
@@ -316,16 +316,16 @@ def aggregator_from_spec(spec: Sequence[Any]) -> Aggregator:
 
 
 def spec_of(aggregator: object) -> list[Any] | None:
-    """The wire form of what was given as an ``aggregator=`` argument.
+    """The wire form of an ``aggregator=`` argument.
 
-    Args:
-        aggregator: an aggregator, a callable that makes one, or None.
+        Args:
+            aggregator: an aggregator, a callable that makes one, or None.
 
-    Returns:
-        None when nothing was given, or for a class of the user's own, which only this process can run.
+        Returns:
+    None without an argument, or for a class of the user's own, which only this process can run.
 
-    Raises:
-        BadArguments: it is neither an aggregator nor makes one.
+        Raises:
+            BadArguments: it is neither an aggregator nor makes one.
     """
     if aggregator is None:
         return None
@@ -343,4 +343,4 @@ def spec_of(aggregator: object) -> list[Any] | None:
 
 def _check_observations(name: str, value: Any) -> None:
     if type(value) is not int or not 0 <= value <= _MAX_OBSERVATIONS:
-        raise BadArguments(f"{name}={value!r} is not a whole number from 0: give a small number")
+        raise BadArguments(f"{name}={value!r} is not an integer of at least 0: give a small number")

@@ -1,4 +1,4 @@
-"""Plain documents of the model: what travels on the wire and what stores keep.
+"""Plain documents of the model, as they travel on the wire and as stores hold them.
 
 Points never travel in documents: the ``metrics`` and ``chronos`` of a trial document are summaries
 that a store fills in, and they are empty in a document made from an object.
@@ -64,12 +64,12 @@ _TRIAL: Final[Mapping[str, Any]] = {
 
 
 _TIMES: Final = ("created", "started", "ended")
-"""What a store fills in."""
+"""Fields that the store computes."""
 
 
 @dataclass(frozen=True, slots=True)
 class _Field:
-    """What a field of a document that a client or a file gives may hold."""
+    """Check of one field of a document from a client or a file."""
 
     fits: Callable[[Any], bool]
     wanted: str
@@ -129,7 +129,7 @@ def check_document(kind: str, document: Mapping[str, Any]) -> Document:
 
     Args:
         kind: "project", "group" or "trial".
-        document: what was given; fields that the store computes are left out, and missing ones are empty.
+        document: the given fields; those that the store computes are left out, and missing ones are empty.
 
     Raises:
         BadArguments: a field is unknown, lacks and must be there, or holds something else; it is named.
@@ -258,7 +258,7 @@ def trial_from_document(
 
     Args:
         document: its ``metrics`` and ``chronos`` are not looked at.
-        metrics: what the trial's `metrics` shall be, such as a mapping that fetches when read.
+        metrics: the trial's `metrics`, such as a mapping that fetches when read.
         chronos: the same for its `chronos`.
 
     Raises:
@@ -305,7 +305,7 @@ def _taken(what: str, document: Mapping[str, Any], types: Mapping[str, Any]) -> 
                 f"{what} document: {key!r} is of type {type(value).__name__}, not {_type_text(kind)}"
             )
         if kind is list and not all(isinstance(item, str) for item in value):
-            raise BadArguments(f"{what} document: {key!r} holds something else than str: give a list of str")
+            raise BadArguments(f"{what} document: {key!r} is not a list of str: give one")
     return dict(document)
 
 

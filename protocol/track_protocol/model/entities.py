@@ -26,7 +26,7 @@ __all__ = [
 
 
 class Status(enum.Enum):
-    """Where a trial is in its life; the hundreds digit is the group a value belongs to."""
+    """Where a trial is in its life cycle; the hundreds digit is the group of the value."""
 
     CreatedGroup = 0
     RunningGroup = 100
@@ -45,7 +45,7 @@ class CustomStatus:
     """A status of the user's own.
 
     Attributes:
-        name: what it is called.
+        name: its name.
         value: its number; the hundreds digit places it in a group of `Status`.
     """
 
@@ -54,14 +54,14 @@ class CustomStatus:
 
 
 LOST: Final = CustomStatus("lost", 204)
-"""Of a trial that was running when all processes that run it were gone for too long to be coming back."""
+"""Of a trial that was running when all its processes disconnected and did not come back in time."""
 
 
 def status(name: str | None = None, value: int | None = None) -> Status | CustomStatus:
     """The `Status` (or `LOST`) that has this name and value (either may be left out), else a `CustomStatus`.
 
     Raises:
-        UsageError: nothing was given, or only one half of a custom status.
+        UsageError: both arguments are None, or a custom status lacks its name or its value.
     """
     known: Status | CustomStatus
     for known in (*Status, LOST):
@@ -129,7 +129,7 @@ class TrialGroup:
         description: free text.
         metadata: values by name.
         trials: the trials, as objects or as their uids.
-        project_id: uid of the project it belongs to.
+        project_id: uid of its project.
     """
 
     _uid: str | None = None
@@ -167,8 +167,8 @@ class Trial:
         description: free text.
         tags: labels by name.
         version: version of the code, part of the hash.
-        group_id: uid of the group it belongs to.
-        project_id: uid of the project it belongs to.
+        group_id: uid of its group.
+        project_id: uid of its project.
         parameters: the arguments of the run, part of the hash.
         metadata: values by name.
         metrics: by name, ``{step: value}``, or a list when logged without steps.
@@ -220,7 +220,7 @@ class Trial:
         The order of dict keys does not count; ``1``, ``1.0``, ``True`` and ``'1'`` do differ.
 
         Raises:
-            BadValue: the parameters are nested deeper than can be kept.
+            BadValue: the parameters are nested deeper than a store accepts.
         """
         return _digest(self.name, self.version, self.parameters)
 
@@ -228,7 +228,7 @@ class Trial:
         return self.uid == other.uid if isinstance(other, Trial) else NotImplemented
 
     def __hash__(self) -> int:
-        # Without the revision: a store may settle it while the trial already lies in a set.
+        # Without the revision: a store may change it while the trial is already in a set.
         return hash(self.hash)
 
 

@@ -10,9 +10,9 @@ A series of media has points as a metric has, whose values are small documents:
 | graph | ``digest``, ``size`` |
 | file | ``name``, ``digest``, ``size`` |
 
-What is large is a blob: a string of bytes that the store keeps once, under its SHA-256 (64 hexadecimal
-digits), however many documents refer to it.  It comes in parts, in order, and is whole when it has its size
-and its digest; a document that refers to a blob which is not whole is refused.
+Large content is a blob: a string of bytes that the store holds once, under its SHA-256 (64 hexadecimal
+digits), however many documents refer to it.  It arrives in parts, in order, and is complete when it has its
+size and its digest; a document that refers to an incomplete blob is refused.
 """
 
 from __future__ import annotations
@@ -86,7 +86,7 @@ def blob_of(document: Mapping[str, Any]) -> str | None:
 
 
 def check_media(kind: str, document: Mapping[str, Any]) -> None:
-    """Refuse what is no document of that kind.
+    """Check a document of a kind.
 
     Raises:
         BadArguments: there is no such kind.

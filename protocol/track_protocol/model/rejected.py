@@ -1,4 +1,4 @@
-"""Rejected records: quarantined because they can never be stored, and what is stored of them instead."""
+"""Rejected records: they can never be stored as logged, so the store quarantines their content."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ __all__ = [
 ]
 
 POINTS: Final = "points"
-"""What stands for the method of points, which are no call."""
+"""The `method` of rejected points, which are not a call."""
 
 MAX_CONTENT_BYTES: Final = 64 * 1024
 """Maximum bytes of a rejected record's content that are stored."""
@@ -33,22 +33,22 @@ FIRST_REJECTED: Final = 1_000
 
 @dataclass(frozen=True, slots=True)
 class Rejected:
-    """Records of one session that were rejected together, because they came in one operation.
+    """Records of one session that were rejected together, because they arrived in one operation.
 
     Attributes:
         session: the 16-byte id of the session that logged them.
         user: whose session that is.
         runs: their sequence numbers, as pairs of the first and the last of consecutive ones.
-        method: what was called, `POINTS` for points.
+        method: the called method, `POINTS` for points.
         trial: id of the trial they are about; None when it is not known.
         names: of the series, for points.
-        points: how many values are lost; a call counts as one.
+        points: how many values were dropped; a call counts as one.
         code: of the error's class.
         reason: the error's message.
         time: when they were rejected, in seconds since the epoch by the store's clock.
         content: their operation as it travelled, encoded; only its head when it is longer than
             `MAX_CONTENT_BYTES`.
-        size: bytes of the whole content.
+        size: bytes of the complete content.
     """
 
     session: bytes
@@ -80,7 +80,7 @@ class Rejected:
         return sum(last - first + 1 for first, last in self.runs)
 
     @property
-    def whole(self) -> bool:
+    def complete(self) -> bool:
         """Whether all of the content was stored."""
         return len(self.content) == self.size
 
@@ -124,7 +124,7 @@ def rejected_from_document(document: dict[str, Any]) -> Rejected:
     """The record of a document.
 
     Raises:
-        KeyError, TypeError, ValueError: it is none.
+        KeyError, TypeError, ValueError: it is not a rejected record.
     """
     fields = dict(document)
     fields["runs"] = tuple((int(first), int(last)) for first, last in fields["runs"])

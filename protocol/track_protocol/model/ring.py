@@ -1,4 +1,4 @@
-"""A buffer that keeps the last values of one numeric type."""
+"""A buffer of the last values of one numeric type."""
 
 from __future__ import annotations
 
@@ -53,14 +53,14 @@ def typecode(dtype: Any) -> str:
 
 
 class RingBuffer:
-    """Keeps the last `size` values; memory is taken only as they come.
+    """Stores the last `size` values; memory is allocated as they arrive.
 
     Args:
         size: how many.
         dtype: their type, see `typecode`; ``'f'`` is a 32-bit float.
 
     Attributes:
-        size: how many values it keeps.
+        size: how many values it stores.
         dtype: the type code.
 
     Raises:
@@ -71,7 +71,7 @@ class RingBuffer:
 
     def __init__(self, size: int, dtype: Any = "f") -> None:
         if type(size) is not int or not 1 <= size <= _MAX_SIZE:
-            raise BadArguments(f"n={size!r} is not a whole number from 1: give a small number")
+            raise BadArguments(f"n={size!r} is not an integer of at least 1: give a small number")
         self.size = size
         self.dtype = typecode(dtype)
         self._values: array[Any] = array(self.dtype)

@@ -8,7 +8,7 @@ canonical text, which looks as in Prometheus::
 
 Labels are sorted by name, and values are quoted: a backslash, a quote and a line break in them are written
 as ``\\\\``, ``\\"`` and ``\\n``.  A series without labels goes by its name alone.  Any text is the text of
-exactly one series: what does not have precisely this form is a name without labels.
+exactly one series: a text that does not have precisely this form is a name without labels.
 """
 
 from __future__ import annotations
@@ -118,7 +118,7 @@ def labelled(values: Mapping[str, Any], context: Any) -> Mapping[str, Any]:
 
 
 def _unusual(name: Any, context: Mapping[str, Any]) -> Any:
-    """A name that ends as labels do may bring labels of its own; what is none is refused where it is kept."""
+    """A name that ends as labels do may have labels of its own; the store refuses an invalid name."""
     return SeriesName(name, context).text if isinstance(name, str) else name
 
 
@@ -127,7 +127,7 @@ def check_series_name(text: Any, what: str = "name") -> str:
 
     Args:
         text: a name, or the text of a name with labels: up to 1,024 bytes, of which 256 for the name.
-        what: what it is for, in messages.
+        what: the thing that has the name, for messages.
 
     Raises:
         BadValue: it is not such a text.
@@ -135,7 +135,7 @@ def check_series_name(text: Any, what: str = "name") -> str:
     if not isinstance(text, str) or not text.endswith('"}'):
         return check_name(text, what)
     if len(text) > MAX_SERIES_BYTES:
-        # To take apart what is far too long would take long, too.
+        # Parsing a text far over the limit would take long, too.
         return check_name(text, what, MAX_SERIES_BYTES)
     series = SeriesName(text)
     check_name(series.name, what)
@@ -158,7 +158,7 @@ def _text(name: str, labels: Mapping[str, str]) -> str:
 
 def _suffix(labels: tuple[tuple[str, str], ...]) -> str:
     if sum([len(it) for _, it in labels]) > MAX_SERIES_BYTES:
-        # What cannot be kept in a store is not remembered here, either.
+        # A label that cannot be stored is not cached, either.
         return _quoted(labels)
     return _known_suffix(labels)
 

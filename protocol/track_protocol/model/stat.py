@@ -41,7 +41,7 @@ class StatStream:
         self.max = -math.inf
 
     def update(self, val: float, weight: float = 1) -> None:
-        """Take one observation, as if it had come `weight` times.
+        """Add one observation that counts `weight` times.
 
         An observation that is only partly within the first `drop_obs` counts with the rest of its weight.
 
@@ -108,12 +108,12 @@ class StatStream:
 
     @property
     def avg(self) -> float:
-        """Mean; 0 when nothing counts yet."""
+        """Mean; 0 while no observation counts."""
         return self.first_obs + self._sum / self.count if self.count else 0.0
 
     @property
     def var(self) -> float:
-        """Variance of the population; 0 when nothing counts yet."""
+        """Variance of the population; 0 while no observation counts."""
         if not self.count:
             return 0.0
         mean = self._sum / self.count
@@ -146,7 +146,7 @@ class StatStream:
         return self.to_dict()
 
     def state_dict(self) -> dict[str, Any]:
-        """What `from_dict` needs to go on exactly; here both sums are relative to ``first_obs``."""
+        """The state that `from_dict` continues from exactly; both sums are relative to ``first_obs``."""
         return {name: getattr(self, _ATTRIBUTES.get(name, name)) for name in _STATE}
 
     @staticmethod
@@ -159,7 +159,7 @@ class StatStream:
         state = dict(data) if "sum_sqr" in data else _state_of_report(data)
         missing = [name for name in _STATE if not isinstance(state.get(name), (int, float))]
         if missing:
-            raise BadValue(f"statistics without the number {missing[0]!r}: give what state_dict() returned")
+            raise BadValue(f"statistics without the number {missing[0]!r}: pass the result of state_dict()")
         stream = StatStream()
         for name in _STATE:
             setattr(stream, _ATTRIBUTES.get(name, name), state[name])
@@ -179,12 +179,12 @@ def _state_of_report(report: Mapping[str, Any]) -> dict[str, Any]:
         seen = {"first_obs": avg, "current_obs": avg, "current_count": count, "drop_obs": 0}
         return {**sums, **seen, "min": report["min"], "max": report["max"]}
     except (KeyError, TypeError) as error:
-        raise BadValue(f"statistics are incomplete ({error}): give what to_dict() returned") from error
+        raise BadValue(f"statistics are incomplete ({error}): pass the result of to_dict()") from error
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Summary:
-    """What is known of a set of numbers without keeping them.
+    """A summary of a set of numbers that does not store them.
 
     NaN and infinities are counted and otherwise left out.  Without a finite number, `mean` and `m2`
     are 0, `min` is +inf and `max` is -inf.
@@ -261,7 +261,7 @@ class Summary:
         try:
             return Summary(*(data[name] for name in Summary.__slots__))
         except KeyError as error:
-            raise BadValue(f"a summary without {error}: give what to_dict() returned") from error
+            raise BadValue(f"a summary without {error}: pass the result of to_dict()") from error
 
 
 def _summarise(values: Sequence[float] | array[float], total: float, nonfinite: int) -> Summary:
@@ -273,7 +273,7 @@ def _summarise(values: Sequence[float] | array[float], total: float, nonfinite: 
     distances = list(map(sub, values, repeat(mean)))
     m2 = sum(map(mul, distances, distances))
     if math.isfinite(m2):
-        # What the rounding of the mean left over.
+        # The rest after the rounding of the mean.
         rest = sum(distances)
         m2 = max(0.0, m2 - rest * rest / count)
     return Summary(count + nonfinite, nonfinite, mean, m2, min(values), max(values))

@@ -1,4 +1,4 @@
-"""Steps: what may be one, and how they are keys of JSON objects, so that 1, 1.0, True and '1' stay four."""
+"""Steps: the allowed values, and their distinct forms as keys of JSON objects (1, 1.0, True and '1')."""
 
 from __future__ import annotations
 
@@ -14,13 +14,13 @@ _WORDS: Final = frozenset(("true", "false", "null", "NaN", "Infinity"))
 
 
 def as_step(plain: Any) -> Any:
-    """The step that a plain value is; whoever reads a series may use it as a key.
+    """The step of a plain value; it is hashable, so that a reader of a series may use it as a key.
 
     Args:
-        plain: what `normalise` made; lists in it become tuples.
+        plain: a result of `normalise`; lists in it become tuples.
 
     Raises:
-        BadValue: it is, or holds, what can be no key.
+        BadValue: it is, or contains, a value that cannot be a key.
     """
     if isinstance(plain, (list, tuple)):
         return tuple([as_step(part) for part in plain])

@@ -1,7 +1,7 @@
-"""The edge: what a user may log, and the plain form of it that the wire and the stores carry.
+"""The values that a user may log, and their plain form on the wire and in stores.
 
 A value is refused here, in the caller's own stack and with the path of the offending part, so that
-nothing that cannot be stored ever reaches an outbox.  Foreign types (numpy, torch, argparse …) are
+no value that cannot be stored ever reaches an outbox.  Foreign types (numpy, torch, argparse …) are
 recognised without importing the packages that define them.
 """
 
@@ -44,23 +44,23 @@ MAX_DEPTH: Final = 32
 _CONTROL: Final = re.compile("[\x00-\x1f\x7f-\x9f]")
 _KEY_TYPES: Final = frozenset((str, int, float, bool, tuple))
 
-# Where a part lies in the whole value: (path of the parent, key); the root is (None, name).
+# Location of a part in the complete value: (path of the parent, key); the root is (None, name).
 # Linked, because it is rendered only when something is refused.
 _Path = tuple[Any, Any]
 
 
 def normalise(value: Any, where: str = "value") -> Any:
-    """The plain value that stands for what the user logged; containers are copied.
+    """The plain form of a logged value; containers are copied.
 
     Plain values are None, bool, int (64 bit signed), float (NaN and infinities included), str and
     bytes (up to 64 KiB), and lists, tuples and dicts of them (up to 65,536 items each, nested up to
-    32 deep; keys are str, int, float, bool or tuple).  Also taken: array and tensor scalars and
+    32 deep; keys are str, int, float, bool or tuple).  Also accepted: array and tensor scalars and
     one-element tensors (as numbers), arrays and tensors up to 65,536 elements (as lists), enums (by
     value), dates and times (ISO 8601 text), durations (seconds), paths and UUIDs (text), argument
     namespaces and data classes (dicts), sets (sorted lists).
 
     Args:
-        value: what the user passed.
+        value: the value that the user passed.
         where: name of the value in messages, such as ``parameters``.
 
     Raises:
@@ -77,7 +77,7 @@ def check_name(name: Any, what: str = "name", limit: int = MAX_NAME_BYTES) -> st
 
     Args:
         name: 1 to 256 bytes of UTF-8 without control characters.
-        what: what the name is for, in messages.
+        what: the thing that has the name, for messages.
         limit: most bytes, where it is not 256.
 
     Raises:
@@ -90,7 +90,7 @@ def check_name(name: Any, what: str = "name", limit: int = MAX_NAME_BYTES) -> st
     if not 1 <= size <= limit:
         raise BadValue(f"{what} {name[:40]!r} has {size} bytes of UTF-8: give 1 to {limit}")
     if _CONTROL.search(name):
-        raise BadValue(f"{what} {name!r} holds a control character: remove it")
+        raise BadValue(f"{what} {name!r} contains a control character: remove it")
     # Of a class of the user's own, as the members of an enumeration are, it could not travel.
     return str.__str__(name)
 
@@ -253,7 +253,7 @@ def _key(key: Any, path: _Path, depth: int) -> Any:
     try:
         hash(plain)
     except TypeError:
-        _refuse(path, "a key that holds a set cannot be stored: use a str, a number or a tuple of them")
+        _refuse(path, "a key that contains a set cannot be stored: use a str, a number or a tuple of them")
     return plain
 
 
@@ -284,7 +284,8 @@ def _utf8_size(text: str, path: _Path) -> int:
         return len(text.encode())
     except UnicodeEncodeError:
         _refuse(
-            path, "the text holds a lone surrogate, which UTF-8 cannot carry: decode it with errors='replace'"
+            path,
+            "the text contains a lone surrogate, which UTF-8 cannot encode: decode it with errors='replace'",
         )
 
 

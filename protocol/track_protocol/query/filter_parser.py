@@ -1,7 +1,7 @@
 """Parses filters; `track_protocol.query.filters` describes them.
 
 A hand-written descent over the text: nothing in it is ever evaluated, and every error names its
-column and what was expected there.
+column and the expected token.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ _MAX_DEPTH: Final = 12
 
 _SHOWN: Final = 60
 _MAX_DIGITS: Final = 40
-"""Digits of an integer that are looked at: with so many it is too large in any case."""
+"""Maximum digits of an integer that are read: a longer one is too large in any case."""
 
 _SPACE: Final = re.compile(r"\s*")
 _NAME_START: Final = re.compile(r"[^\W\d][\w.\-/:@]*")
@@ -68,7 +68,7 @@ def parse_filter(text: str) -> Filter | None:
     """The filter that a text is; None for a blank one.
 
     Raises:
-        BadQuery: it is none; the message names the column and what was expected.
+        BadQuery: it cannot be parsed; the message names the column and the expected token.
     """
     if len(text) > MAX_FILTER:
         raise BadQuery(f"a filter has at most {MAX_FILTER:,} characters, not {len(text):,}")
@@ -76,15 +76,15 @@ def parse_filter(text: str) -> Filter | None:
 
 
 def query_of(text: str, kind: Kind = "trial", uids: FindUids | None = None) -> dict[str, object]:
-    """The query (see `track_protocol.query.parse`) that a filter means.
+    """The query (see `track_protocol.query.parse`) of a filter.
 
     Args:
         text: the filter.
-        kind: what it selects.
+        kind: the kind of object to select.
         uids: finds projects and groups by name; without it, groups go by their uid only.
 
     Raises:
-        BadQuery: the filter cannot be understood; the message says where.
+        BadQuery: the filter cannot be parsed; the message gives the column.
     """
     filter = parse_filter(text)
     return {} if filter is None else normalise_query(filter_query(filter, kind, uids))
@@ -105,7 +105,7 @@ class _Reader:
             self._fail("'and', 'or' or the end")
         return filter
 
-    # -- what filters are made of ----------------------------------------------------------------
+    # -- the parts of a filter -------------------------------------------------------------------
 
     def _disjunction(self) -> Filter:
         parts = [self._conjunction()]
@@ -165,7 +165,7 @@ class _Reader:
     # -- names and values ------------------------------------------------------------------------
 
     def _name(self) -> str:
-        """What stands before an operator: plain, quoted and labelled pieces without space between."""
+        """The name before an operator: plain, quoted and labelled pieces without space between."""
         parts: list[str] = []
         if self._peek_keyword() in KEYWORDS:
             self._fail(_A_NAME)
@@ -226,7 +226,7 @@ class _Reader:
         return value
 
     def _part(self) -> str:
-        """Part of a text, for which a word is what it looks like."""
+        """Part of a text, where a word is only text."""
         self._skip()
         found = _WORD.match(self._text, self._at)
         if found is None or found[0].lower() in KEYWORDS:
@@ -256,7 +256,7 @@ class _Reader:
 
     def _skip(self) -> None:
         found = _SPACE.match(self._text, self._at)
-        assert found is not None, "nothing is a space too"
+        assert found is not None, "zero spaces match too"
         self._at = found.end()
 
     def _peek_keyword(self) -> str:

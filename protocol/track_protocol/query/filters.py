@@ -1,4 +1,4 @@
-"""The query language as a person types it, and what it means as a query.
+"""The query language as a person types it, and its translation to a query.
 
 ::
 
@@ -9,12 +9,13 @@
 A filter is comparisons, joined by ``and``, ``or``, ``not`` and parentheses.  ``and`` binds closer than
 ``or``; these words may be written in capital letters, and no filter at all selects everything.
 
-**Names.**  ``name uid id hash revision description version status project group`` are the trial's own.
+**Names.**  ``name uid id hash revision description version status project group`` are the trial's own;
+so are ``created``, ``started`` and ``ended``, in seconds since the epoch.
 ``params.NAME`` (or ``parameters.NAME``), ``tags.NAME`` and ``metadata.NAME`` are values that it was given;
 ``metrics.NAME`` is the last value of a series and ``chronos.NAME`` the mean of a timer, and a final
 ``.min .max .mean .sd .count .last .first_step .last_step`` another statistic.  A name with labels,
 ``loss{phase="train"}``, is a metric, in whatever order the labels are written; any other plain name is a
-parameter (in a filter of projects or groups: metadata).  What has spaces or strange letters in it is quoted:
+parameter (in a filter of projects or groups: metadata).  A name with spaces or special characters is quoted:
 ``params."weight decay"``.
 
 **Comparisons.**  ``= != < <= > >=``; ``~`` (or ``contains``) for a text that contains another, capital and
@@ -55,7 +56,7 @@ __all__ = [
 Value = str | int | float | bool | None
 
 FindUids = Callable[[str, str], Sequence[str]]
-"""Takes ``project`` or ``group`` and a name; the uids of those that are called so."""
+"""Takes ``project`` or ``group`` and a name; returns the uids of those with that name."""
 
 KEYWORDS: Final = frozenset({"and", "or", "not", "in", "contains", "exists"})
 
@@ -69,7 +70,10 @@ _OPERATORS: Final = {
     "~": "$contains",
     "!~": "$contains",
 }
-_SCALARS: Final = frozenset({"uid", "id", "hash", "revision", "name", "description", "version", "status"})
+_SCALARS: Final = frozenset(
+    {"uid", "id", "hash", "revision", "name", "description", "version", "status"}
+    | {"created", "started", "ended"}
+)
 _TREES: Final = {
     "params": "parameters",
     **{name: name for name in ("parameters", "tags", "metadata", "metrics", "chronos")},
@@ -91,8 +95,8 @@ class Comparison:
     Attributes:
         name: as written, without quotes.
         operator: ``= != < <= > >= ~ !~``.
-        value: what the attribute is compared with.
-        column: where it stands in the text, from 1.
+        value: the value to compare with.
+        column: its position in the text, from 1.
     """
 
     name: str
@@ -163,15 +167,15 @@ Filter = Comparison | Membership | Existence | Negation | Conjunction | Disjunct
 
 
 def filter_query(filter: Filter, kind: Kind = "trial", uids: FindUids | None = None) -> dict[str, Any]:
-    """The query that a filter means.
+    """The query of a filter.
 
     Args:
-        filter: what was written.
-        kind: what it selects.
+        filter: the parsed filter.
+        kind: the kind of object to select.
         uids: finds projects and groups by name; without it, groups go by their uid only.
 
     Raises:
-        BadQuery: a name, an operator or a value does not fit the others; the message says where.
+        BadQuery: a name, an operator or a value does not fit the others; the message gives the column.
     """
     if isinstance(filter, Negation):
         return {"$not": filter_query(filter.part, kind, uids)}
@@ -201,7 +205,7 @@ def _leaf(leaf: Comparison | Membership | Existence, kind: Kind, uids: FindUids 
 
 
 def _path(name: str, root: str, kind: Kind) -> str:
-    """The attribute that a name means."""
+    """The attribute of a name."""
     if root in _SCALARS:
         return name
     if root in _TREES and "{" not in root:

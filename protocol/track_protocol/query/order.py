@@ -61,7 +61,7 @@ def parse_order(names: Sequence[str], kind: Kind) -> tuple[Order, ...]:
 
     Args:
         names: attributes, most significant first, ``-`` before those that descend.
-        kind: what is ordered.
+        kind: the kind of the ordered objects.
 
     Raises:
         BadArguments: a name is no attribute of the kind or has no order, or there are too many names.
@@ -74,7 +74,7 @@ def parse_order(names: Sequence[str], kind: Kind) -> tuple[Order, ...]:
 def _path(name: str, kind: Kind) -> Path:
     if name == CREATED[0]:
         return CREATED
-    known = (*CREATED, *attribute_names(kind))
+    known = tuple(dict.fromkeys((*CREATED, *attribute_names(kind))))
     if name.partition(".")[0] not in known:
         raise BadArguments(f"order: a {kind} has no attribute {name[:80]!r}{_suggestion(name, known)}")
     try:

@@ -1,6 +1,6 @@
-"""The query language: which trials, groups or projects are meant.
+"""The query language, which selects trials, groups or projects.
 
-A query is a dict of attributes to what they must be; all of them must hold::
+A query is a dict of attributes to conditions; all of them must hold::
 
     {'status': 'Completed', 'parameters.lr': {'$gte': 1e-4, '$lt': 1e-2}, 'metrics.loss.min': {'$lt': 0.1}}
 
@@ -8,8 +8,9 @@ An attribute's value is a plain value (equality) or a dict of operators, all of 
 ``$eq $ne $in $nin $lt $lte $gt $gte $contains $exists $not``.  A query may also have ``$and`` and ``$or``
 (non-empty lists of queries) and ``$not`` (a query).  The empty query matches everything.
 
-**Attributes.**  Scalars go by name.  ``parameters``, ``tags`` and ``metadata`` are dicts: alone they
-compare as a whole, by equality or ``$exists`` only; with ``.``-separated keys the dicts inside are
+**Attributes.**  Scalars go by name; ``created``, ``started`` and ``ended`` are seconds since the epoch.
+``parameters``, ``tags`` and ``metadata`` are dicts: alone they
+compare as one value, by equality or ``$exists`` only; with ``.``-separated keys the dicts inside are
 walked (a key that itself holds a dot cannot be named, and lists are not indexed).  ``status`` is its
 number; it may be compared with a number, a status, a ``{'value', 'name'}`` dict or, then meaning
 ``status.name``, a string.  ``metrics.NAME`` is the last value logged and ``chronos.NAME`` the mean
@@ -19,10 +20,10 @@ duration in seconds; the name may hold dots.  A final ``.count``, ``.last``, ``.
 **Comparison.**
 
 - A missing attribute reads as None, so equality with None matches missing and None alike;
-  ``$exists`` tells them apart: it is about the path, whatever the value.
+  ``$exists`` distinguishes them: it is about the path, whatever the value.
 - ``$ne``, ``$nin`` and ``$not`` are exact negations.
 - A bool is a type of its own: True never equals 1.  Integers and floats compare by numeric value,
-  exactly, also where a float cannot tell neighbours apart.  Strings compare by code point.
+  exactly, also where neighbours are equal as floats.  Strings compare by code point.
 - ``$lt $lte $gt $gte`` match a number with a number or a string with a string, nothing else.
 - ``$contains`` takes a string and matches strings that contain it, capital and small letters alike.
 - NaN equals nothing, itself included, and is neither before nor after anything, so ``{'$ne': nan}``
@@ -100,7 +101,7 @@ def parse_query(query: Mapping[str, Any], kind: Kind = "trial") -> Query:
 
     Args:
         query: attribute paths to values or operators, as the module describes.
-        kind: what the query selects; decides which attributes there are.
+        kind: the kind of object to select; decides which attributes there are.
 
     Raises:
         BadQuery: an unknown attribute or operator, an operand that the operator cannot take, dicts
@@ -125,7 +126,7 @@ def attribute_path(name: str, kind: Kind) -> Path:
     """
     attribute = _attribute(name, kind)
     if not attribute.ordered:
-        raise BadQuery(f"{name!r} as a whole has no order: name a key, as in '{name}.key'")
+        raise BadQuery(f"{name!r} as one value has no order: name a key, as in '{name}.key'")
     return attribute.path
 
 
@@ -167,14 +168,14 @@ class _Attribute:
 
     def compared(self, ordering: str, operand: Any) -> Condition:
         if not self.ordered:
-            raise BadQuery(f"{self.name!r} as a whole has no order: name a key, as in '{self.name}.key'")
+            raise BadQuery(f"{self.name!r} as one value has no order: name a key, as in '{self.name}.key'")
         operand = self._comparable(operand)
         path = self.path_for(operand)
         orderable = isinstance(operand, str) or (is_number(operand) and operand == operand)
         return Ordered(path, ordering, operand) if orderable else Among.of(path, ())
 
     def _comparable(self, operand: Any) -> Any:
-        if self.text_path == self.path:  # only a status keeps its name beside its value
+        if self.text_path == self.path:  # only a status has a name beside its value
             return operand
         if isinstance(operand, dict) and operand.keys() == {"value", "name"}:
             operand = operand["value"]
@@ -321,6 +322,9 @@ _TRIAL: Final[dict[str, _Locate]] = {
     "metadata": _tree,
     "project_id": _scalar,
     "group_id": _scalar,
+    "created": _scalar,
+    "started": _scalar,
+    "ended": _scalar,
     "status": _status,
     "metrics": _series,
     "chronos": _series,

@@ -1,4 +1,4 @@
-"""What a query is once it is understood: a tree of conditions, and how one holds for a document.
+"""A parsed query: a tree of conditions, and how to match one against a document.
 
 The rules of comparison are here, once: every backend either evaluates these nodes or is tested to
 agree with them.  `track_protocol.query.parse` documents the language.
@@ -111,8 +111,8 @@ class Among(Condition):
     @classmethod
     def of(cls, path: Path, operands: Iterable[Any]) -> Among:
         """The condition for these operands, less those that hold a NaN and so equal nothing."""
-        kept = {freeze(operand): operand for operand in operands if not _holds_nan(operand)}
-        return cls(path, tuple(kept.values()), frozenset(kept))
+        usable = {freeze(operand): operand for operand in operands if not _holds_nan(operand)}
+        return cls(path, tuple(usable.values()), frozenset(usable))
 
     def holds(self, document: Any) -> bool:
         value = _reached(document, self.path)
@@ -145,7 +145,7 @@ class Contains(Condition):
 
     Attributes:
         path: keys from the document inward.
-        text: what is looked for, as `str.casefold` gives it.
+        text: the text to find, as `str.casefold` returns it.
     """
 
     path: Path
@@ -215,7 +215,7 @@ class Query:
     """A query that has been checked: parse once, match many.
 
     Attributes:
-        kind: what it selects.
+        kind: the kind of object to select.
         condition: the tree; equal queries have equal trees.
     """
 

@@ -1,1 +1,1 @@
-"""Who the other side is: SCRAM, tokens, pins, and what is required of TLS."""
+"""Authentication of both sides: SCRAM, tokens, pins, and the requirements on TLS."""

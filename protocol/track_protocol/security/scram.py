@@ -45,7 +45,7 @@ PASSWORD_ITERATIONS: Final = 600_000
 _MAX_ITERATIONS: Final = 1_000_000
 _BINDING_TYPE: Final = "tls-server-end-point"
 _SALT_BYTES: Final = 16
-# Of 256 users a server is taken to have 32 with passwords that people chose; a mock is drawn alike.
+# A mock looks as if 32 of the 256 users of a server had chosen their passwords themselves.
 _MOCK_PASSWORDS_OF_256: Final = 32
 
 _REFUSED: Final = (
@@ -60,13 +60,13 @@ _UNBOUND: Final = (
 
 @dataclass(frozen=True, slots=True)
 class Verifier:
-    """What a server stores of a secret: enough to check a proof of it, not to log in with (RFC 5802).
+    """The stored form of a secret on a server: enough to check a proof of it, not to log in with (RFC 5802).
 
     Attributes:
         salt: random bytes, one value for each user.
         iterations: of PBKDF2.
         stored_key: SHA-256 of the client key.
-        server_key: what the server proves its own knowledge with.
+        server_key: the key with which the server proves its own knowledge.
     """
 
     salt: bytes
@@ -96,7 +96,7 @@ class Verifier:
         """The inverse of `to_json`.
 
         Raises:
-            ValueError: something is missing or is not what `to_json` makes.
+            ValueError: a field is missing or does not have the form of `to_json`.
         """
         iterations = data.get("iterations")
         if type(iterations) is not int or not TOKEN_ITERATIONS <= iterations <= _MAX_ITERATIONS:
@@ -116,14 +116,14 @@ def mechanism_for(binding: bytes | None) -> str:
 
 
 def make_verifier(secret: Secret | str, *, iterations: int | None = None) -> Verifier:
-    """Derive what the server stores; takes about a third of a second for a person's password.
+    """Derive the stored form; takes about a third of a second for a chosen password.
 
     Args:
         secret: a generated token or a password.
-        iterations: of PBKDF2; by default as `iterations_for` says.
+        iterations: of PBKDF2; by default those of `iterations_for`.
 
     Raises:
-        AuthenticationError: the secret holds characters that no password may have (RFC 4013).
+        AuthenticationError: the secret contains characters that no password may have (RFC 4013).
     """
     import secrets
 
@@ -145,7 +145,7 @@ class ClientExchange:
         nonce: only for known test vectors; random otherwise.
 
     Raises:
-        AuthenticationError: name or secret holds what it may not.
+        AuthenticationError: name or secret contains characters that it must not.
     """
 
     def __init__(
@@ -212,7 +212,7 @@ class ServerExchange:
         self._scram: ScramServer | None = None
 
     def identify(self, client_first: str) -> str:
-        """Who the client says it is; not proved before `conclude`.
+        """The user name that the client claims; not proved before `conclude`.
 
         Raises:
             AuthenticationError: the message is malformed, or is not bound to TLS as it must be.
@@ -302,7 +302,7 @@ def _refusing(what: str) -> Iterator[None]:
     except ScramException as error:
         raise AuthenticationError(f"{what}: {error.args[0]}") from None
     except ValueError:
-        raise AuthenticationError(f"{what}: it holds characters that may not be there") from None
+        raise AuthenticationError(f"{what}: it contains characters that are not allowed") from None
 
 
 def _b64(data: bytes) -> str:

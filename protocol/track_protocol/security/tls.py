@@ -1,4 +1,4 @@
-"""TLS 1.3: what both sides require of a session, whose key it is, and what the login is bound to.
+"""TLS 1.3: the required properties of a session, the pinned key, and the channel binding of the login.
 
 Identity is a key and not a name: a server makes its own key and signs its own certificate, and clients know
 it by a pin (public key pinning as in RFC 7469, without HTTP).  A pin is ``sha256:`` and the base64url text,
@@ -63,7 +63,7 @@ _CLOCK_SKEW: Final = datetime.timedelta(days=1)
 
 
 class TlsSession(Protocol):
-    """The part of `ssl.SSLSocket` and `ssl.SSLObject` that says what the handshake agreed on."""
+    """The part of `ssl.SSLSocket` and `ssl.SSLObject` that reports the result of the handshake."""
 
     def version(self) -> str | None: ...
 
@@ -73,7 +73,7 @@ class TlsSession(Protocol):
 
 
 def check_negotiated(session: TlsSession, alpn: str = ALPN) -> None:
-    """Require TLS 1.3 with AES-256-GCM and the ALPN name of what is spoken inside.
+    """Require TLS 1.3 with AES-256-GCM and the ALPN name of the protocol inside.
 
     Python cannot choose the suites of TLS 1.3, so the outcome is checked instead.
 
@@ -139,10 +139,10 @@ def check_pin(pins: Sequence[str], der: bytes, *, origin: str = JOIN_URI, remedy
     """Require that the certificate's key is one of the pinned ones.
 
     Args:
-        pins: the accepted pins; with none of them nothing is accepted.
+        pins: the accepted pins; an empty list accepts no key.
         der: the certificate that the server showed, DER encoded.
-        origin: who says what to expect, for the message.
-        remedy: what to do when the change is wanted, for the message.
+        origin: where the pins come from, for the message.
+        remedy: how to accept an intended change, for the message.
 
     Raises:
         PinMismatch: it is another key.
@@ -225,4 +225,6 @@ def _load(der: bytes) -> Certificate:
     try:
         return x509.load_der_x509_certificate(der)
     except ValueError:
-        raise EncryptionMismatch("what the server showed is not a certificate that can be read") from None
+        raise EncryptionMismatch(
+            "the server's certificate cannot be parsed: check that the address is that of a Track server"
+        ) from None

@@ -1,4 +1,4 @@
-"""Generated tokens, and the wrapper that keeps a secret out of logs, reprs and tracebacks."""
+"""Generated tokens, and the wrapper that hides a secret from logs, reprs and tracebacks."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ def is_generated(text: str) -> bool:
     """Whether `text` has the form and the checksum of `new_token`.
 
     Such a text holds 160 random bits, so it needs neither many iterations nor a pin known
-    beforehand; anything else is taken for a password that can be guessed.
+    beforehand; anything else counts as a password that can be guessed.
     """
     match = _FORM.fullmatch(text)
     return match is not None and _checksum(match[1]) == match[2]
@@ -42,7 +42,7 @@ class Secret:
     """A text that shows itself only to `reveal`.
 
     Args:
-        text: what to keep; another `Secret` is copied.
+        text: the secret; another `Secret` is copied.
     """
 
     __slots__ = ("_text",)
@@ -51,7 +51,7 @@ class Secret:
         self._text: str = text.reveal() if isinstance(text, Secret) else text
 
     def reveal(self) -> str:
-        """The text itself, for the one place that needs it."""
+        """The text itself, for the code that needs it."""
         return self._text
 
     def __repr__(self) -> str:

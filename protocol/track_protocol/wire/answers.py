@@ -11,11 +11,11 @@ from track_protocol.wire.events import ErrorReceived, Follows, ResultPart, Resul
 __all__ = ["ANSWER_LIMIT", "Answers"]
 
 ANSWER_LIMIT: Final = 1024 * 1024 * 1024
-"""Largest answer, in bytes of all its pages; a client never takes more for the calls that wait."""
+"""Largest answer, in bytes of all its pages; a client never accepts more for its pending calls."""
 
 
 class _Answer:
-    """What came so far: the parts of a page, the items of the pages before it, and all their bytes."""
+    """The parts of the current page so far, the items of the pages before it, and all their bytes."""
 
     __slots__ = ("items", "nbytes", "page")
 
@@ -28,7 +28,7 @@ class _Answer:
 class Answers:
     """The calls of one connection that wait for their answers.
 
-    Only what was asked is taken, so a peer cannot fill memory with answers to nothing.
+    It accepts answers to pending calls only, so a peer cannot fill memory with unrequested answers.
     """
 
     def __init__(self) -> None:

@@ -1,7 +1,7 @@
 """Batches: consecutive records of one session, packed column-wise.
 
 A *record* is one log call and owns one sequence number.  A batch holds the records
-``first … first + count - 1`` as operations in an order that keeps their meaning: log calls that
+``first … first + count - 1`` as operations in an order that preserves their meaning: log calls that
 commute (points of different series) are gathered into columns, any other call is an operation of its own
 between them.  Each operation knows the offsets of its records within the batch, so a receiver that
 already has the beginning of a batch can trim exactly that.
@@ -106,10 +106,10 @@ class PointsOp:
             return self
         if not keep:
             return None
-        kept = array("I", [rows[i] for i in keep])
+        offsets = array("I", [rows[i] for i in keep])
         return replace(
             self,
-            offsets=kept,
+            offsets=offsets,
             steps=self.steps.take(keep),
             times=self.times.take(keep),
             values=[column.take(keep) for column in self.values],
@@ -156,7 +156,7 @@ class Batch:
 
     @property
     def nbytes(self) -> int:
-        """About how many bytes it holds."""
+        """Its approximate size in bytes."""
         points = [op for op in self.ops if isinstance(op, PointsOp)]
         columns = [column for op in points for column in (op.steps, op.times, *op.values)]
         irregular = [column.payload for column in columns if column.code == "o"]
@@ -181,18 +181,18 @@ class Batch:
         return Counts(points, calls)
 
     def after(self, last_seq: int) -> list[tuple[int, Op]]:
-        """What is new to a receiver that has all up to `last_seq`.
+        """The operations that are new to a receiver which has all up to `last_seq`.
 
         Returns:
             (sequence number of the operation's first new record, operation) pairs.
         """
         cut = last_seq + 1 - self.first
-        kept = []
+        new_ops = []
         for op in self.ops:
             new = op if cut <= 0 else op.after(cut)
             if new is not None:
-                kept.append((self.first + first_offset(new), new))
-        return kept
+                new_ops.append((self.first + first_offset(new), new))
+        return new_ops
 
 
 def first_offset(op: Op) -> int:

@@ -5,7 +5,7 @@ and the infinities survive.  Refused with a clear error at either end: integers 
 signed, lone surrogates, duplicate map keys, other extension types, nesting deeper than
 `NESTING_LIMIT`, and data behind the value.
 
-Decoding takes time and memory in proportion to what the peer sent, whatever it claims to send.
+Decoding takes time and memory in proportion to the received bytes, whatever lengths they claim.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ __all__ = [
 ]
 
 NESTING_LIMIT: Final = 64
-"""How deep lists, tuples and maps may nest: what users may nest and the protocol's own around it."""
+"""How deep lists, tuples and maps may nest: the limit for users and the protocol's own levels around it."""
 
 _TUPLE: Final = 1
 _TUPLE_MARK: Final = msgpack.ExtType(_TUPLE, b"")
@@ -61,14 +61,14 @@ def count_items(
     """How many items a value has; looks at each item's header, before anything is built from it.
 
     The decoder makes room for as many items as an array or map claims to have, so a few kilobytes
-    of headers inside each other could claim gigabytes; but in a whole value each item takes at
+    of headers inside each other could claim gigabytes; but in a complete value each item takes at
     least a byte.  (Headers of one byte claim at most 30 items and need no look.)  It would also
     give integers of 64 bits unsigned, and times for extension -1.
 
     Args:
         data: an encoded value.
-        fault: what to raise when it is none.
-        steps: after so many the count ends; None for no limit.  Any run of one-byte items is one step.
+        fault: the class to raise when it is invalid.
+        steps: the maximum steps of the count; None for no limit.  Any run of one-byte items is one step.
 
     Returns:
         the items counted, and the bytes that were not looked at.
@@ -118,7 +118,7 @@ def _checked_width(start: bytes, fault: type[TrackError]) -> int:
 
 
 class _TupleMark:
-    """Stands for a tuple's mark until the array that it begins is whole."""
+    """Stands for a tuple's mark until the array that it begins is complete."""
 
 
 _MARK: Final = _TupleMark()
@@ -157,7 +157,7 @@ def _map(pairs: list[tuple[Any, Any]]) -> dict[Any, Any]:
             raise RemoteProtocolError(f"{crowd} keys of one map have the same hash: use strings")
     found = dict(pairs)
     if len(found) != len(pairs):
-        raise RemoteProtocolError("a map holds the same key twice")
+        raise RemoteProtocolError("a map contains the same key twice")
     return found
 
 
@@ -176,7 +176,7 @@ def encode(value: Any) -> bytes:
     """Encode a plain value.
 
     Raises:
-        BadValue: it holds something that the wire cannot carry exactly.
+        BadValue: it contains a value that the wire cannot carry exactly.
     """
     packed = encode_own(value)
     count_items(packed, BadValue)
@@ -188,12 +188,12 @@ def encode_own(value: Any) -> bytes:
     """Encode a value that was checked before it was stored; takes a fraction of the time of `encode`.
 
     Raises:
-        BadValue: it holds something that the wire cannot carry at all.
+        BadValue: it contains a value that the wire cannot carry at all.
     """
     try:
         packed: bytes = msgpack.packb(value, default=_encode_other, use_bin_type=True, strict_types=True)
     except UnicodeEncodeError as error:
-        raise BadValue(f"a string holds a lone surrogate and is not text: {error.reason}") from None
+        raise BadValue(f"a string contains a lone surrogate and is not text: {error.reason}") from None
     except ValueError as error:
         raise BadValue(f"a value cannot be sent: {error}") from None
     return packed
@@ -227,7 +227,7 @@ def decode_counted(data: bytes | bytearray | memoryview) -> Any:
 
 
 def decode_own(data: bytes | bytearray | memoryview) -> Any:
-    """Decode what this side has encoded and stored under a checksum; `encode` has checked it then.
+    """Decode bytes that this side encoded and stored under a checksum; `encode` has checked them then.
 
     That takes half the time of `decode`.
 

@@ -11,8 +11,8 @@ code  payload
 ``o``  a list of arbitrary plain values
 ====  =======================================================
 
-A column of ints and floats mixed is kept as floats when no int loses a digit by it, so that the
-numbers compare equal to what was logged.
+A column of mixed ints and floats is packed as floats when no int loses a digit by it, so that the
+numbers compare equal to the logged ones.
 """
 
 from __future__ import annotations
@@ -47,10 +47,10 @@ class Column(NamedTuple):
         if self.code == "n":
             return Column("n", len(indices))
         values = unpack(self)
-        taken = [values[i] for i in indices]
+        chosen = [values[i] for i in indices]
         if self.code in _NUMERIC:
-            return Column(self.code, _to_bytes(array(self.code, taken)))
-        return Column("o", taken)
+            return Column(self.code, _to_bytes(array(self.code, chosen)))
+        return Column("o", chosen)
 
 
 def _to_bytes(numbers: array[Any]) -> bytes:
@@ -97,10 +97,10 @@ def column_from_wire(raw: object, count: int) -> Column:
 
     Args:
         raw: the decoded pair of code and payload.
-        count: how many values it must hold.
+        count: how many values it must contain.
 
     Raises:
-        RemoteProtocolError: it is no column, or holds another number of values.
+        RemoteProtocolError: it is not a column, or contains another number of values.
     """
     if not isinstance(raw, list | tuple) or len(raw) != 2:
         raise RemoteProtocolError("a column is a pair of code and payload")

@@ -1,7 +1,7 @@
 """The conversation between a client and a server, without any I/O.
 
-Feed it the bytes that came in and it gives events; call its `send_…` methods and it gives the bytes to
-send.  Which side may send what, and when, is one table, `TRANSITIONS`::
+Give it the received bytes and it returns events; call its `send_…` methods and it returns the bytes to
+send.  The table `TRANSITIONS` defines which side may send what, and when::
 
     START --HELLO(client)--> GREETING --HELLO(server)--> LOGIN
     LOGIN --AUTH(client)--> CHALLENGE --AUTH(server)--> PROOF --AUTH(client)--> VERDICT
@@ -9,7 +9,7 @@ send.  Which side may send what, and when, is one table, `TRANSITIONS`::
     OPEN  --CALL, RESULT, ERROR, BATCH, ACK, NACK, PING, PONG--> OPEN
     any   --CLOSE--> CLOSED
 
-`DESIGN.md` beside this file draws it and says why it is so.
+`DESIGN.md` beside this file draws it and gives the reasons.
 """
 
 from __future__ import annotations
@@ -61,12 +61,12 @@ from track_protocol.wire.login import ClientLogin, ServerLogin
 __all__ = ["TRANSITIONS", "VERSIONS", "Connection", "Side", "State"]
 
 VERSIONS: Final = (1,)
-"""Protocol versions this software speaks, best first."""
+"""Protocol versions that this software supports, best first."""
 
 _KNOWN: Final = ", ".join(map(str, VERSIONS))
 _STEPS: Final = 512
 _LIGHT_ITEMS: Final = 2048
-"""A frame whose items are counted in so many steps and are so many at most is decoded at once."""
+"""A frame is decoded at once when its items can be counted in this many steps and are no more than that."""
 
 _ITEM_BYTES: Final = 64
 """Memory that an item may take once it is decoded: an empty map is one byte on the wire."""
@@ -78,7 +78,7 @@ _REJECTIONS_PER_ACK: Final = 100
 
 
 class Side(Enum):
-    """Who says something."""
+    """A side of the conversation."""
 
     CLIENT = "client"
     SERVER = "server"
@@ -90,9 +90,9 @@ class Side(Enum):
 
 
 class State(Enum):
-    """Where the conversation stands; both sides go through the same states.
+    """State of the conversation; both sides go through the same states.
 
-    From GREETING to VERDICT one side speaks and the other waits, so a peer that sends ahead is refused.
+    From GREETING to VERDICT one side sends and the other waits, so a peer that sends ahead is refused.
     """
 
     START = "start"
@@ -137,7 +137,7 @@ TRANSITIONS: Final[Mapping[Side, Mapping[State, Mapping[FrameKind, State]]]] = {
         State.CLOSED: {},
     },
 }
-"""What each side may say in each state, and the state that follows: ``{side: {state: {kind: next}}}``."""
+"""The frames that each side may send, and the state that follows: ``{side: {state: {kind: next}}}``."""
 
 
 class Connection:
@@ -148,7 +148,7 @@ class Connection:
         silence: seconds of silence after which `handle_timeout` asks an open peer for a sign of life.
 
     Attributes:
-        state: where the conversation stands.
+        state: the state of the conversation.
     """
 
     def __init__(self, side: Side, silence: float = SILENCE_S) -> None:
@@ -167,13 +167,13 @@ class Connection:
     # -- bytes ----------------------------------------------------------------------------------
 
     def receive_data(self, data: bytes) -> list[Event]:
-        """The events that `data`, together with what came before, completes.
+        """The events that `data` completes, together with the bytes before it.
 
-        After an error only `send_close` is left: whatever else comes is not looked at.
+        After an error only `send_close` works, and further data is ignored.
 
         Raises:
             RemoteProtocolError: the peer broke the protocol.
-            EncryptionMismatch: the peer speaks TLS and this connection is plain.
+            EncryptionMismatch: the peer uses TLS and this connection is plain.
             AuthenticationError: the peer failed to prove itself.
         """
         if self._broken or self.state is State.CLOSED:
@@ -182,10 +182,10 @@ class Connection:
         return self._events()
 
     def receive_decoded(self, decoded: tuple[FrameKind, Event]) -> list[Event]:
-        """Go on behind an `Undecoded` frame.
+        """Continue after an `Undecoded` frame.
 
         Args:
-            decoded: what its `decode` gave.
+            decoded: the result of its `decode`.
 
         Raises:
             TrackError: as `receive_data`.
@@ -219,7 +219,7 @@ class Connection:
         """The event of a frame; None for one that is not the owner's business.
 
         Decoding takes a microsecond and 64 bytes of memory an item.  So the items are counted first, which
-        is cheap: the count ends after a few steps, and what is left counts as one item a byte.
+        is cheap: the count ends after a few steps, and each remaining byte counts as one item.
         """
         charge = 0
         if self.side is Side.SERVER and self.state is State.OPEN:
@@ -287,7 +287,7 @@ class Connection:
         elif isinstance(event, ServerHelloReceived):
             if event.version not in VERSIONS:
                 raise RemoteProtocolError(
-                    f"the server chose protocol version {event.version}, but this side speaks {_KNOWN}: "
+                    f"the server chose protocol version {event.version}, but this side supports {_KNOWN}: "
                     "update the older one"
                 )
             self._mechanism = event.mechanism
@@ -299,7 +299,7 @@ class Connection:
         return event
 
     def _log_in_further(self, message: str) -> Event | None:
-        """Answer the server's challenge, or say what the client's message means."""
+        """Answer the server's challenge, or translate the client's message to an event."""
         if isinstance(self._login, ServerLogin):
             return self._login.receive(message)
         assert self._login is not None
@@ -308,7 +308,7 @@ class Connection:
 
     def _allowed(self, kind: FrameKind) -> State:
         if self._broken and kind is not FrameKind.CLOSE:
-            raise LocalProtocolError(f"the peer broke the protocol: {kind.name} cannot be said, only CLOSE")
+            raise LocalProtocolError(f"the peer broke the protocol: {kind.name} cannot be sent, only CLOSE")
         return self._following(self.side, kind)
 
     def _say(self, kind: FrameKind, *fields: Any) -> int:
@@ -322,19 +322,19 @@ class Connection:
     # -- signs of life --------------------------------------------------------------------------
 
     def note_life(self, now: float) -> None:
-        """The peer is there: its bytes came in, or it took some.
+        """Record that the peer is alive: it sent bytes, or accepted some.
 
         Args:
             now: seconds of any clock that never goes back; the same one for all calls.
         """
-        self._keepalive.heard(now)
+        self._keepalive.note_life(now)
 
     def next_timeout(self) -> float:
-        """When `handle_timeout` is due; `math.inf` while nothing is expected of the peer."""
+        """When `handle_timeout` is due; `math.inf` while no answer is expected from the peer."""
         return self._keepalive.deadline if self.state is State.OPEN else math.inf
 
     def handle_timeout(self, now: float) -> None:
-        """Ask a silent peer for a sign of life; nothing happens before `next_timeout`.
+        """Send a PING to a silent peer; before `next_timeout` this does nothing.
 
         Raises:
             ConnectionLost: it was asked and did not answer.
@@ -347,10 +347,10 @@ class Connection:
         self.send_ping(0)
         self._keepalive.asked(now)
 
-    # -- what either side says ------------------------------------------------------------------
+    # -- frames of either side ------------------------------------------------------------------
 
     def send_ping(self, token: int) -> None:
-        """Ask for a sign of life; `token` comes back in the pong."""
+        """Send a PING; the pong carries `token` back."""
         self._say(FrameKind.PING, token)
 
     def send_pong(self, token: int) -> None:
@@ -363,7 +363,7 @@ class Connection:
             code, message = (error.code, _text(error, _REASON_BYTES)) if error is not None else ("", "")
             self._say(FrameKind.CLOSE, code, message)
 
-    # -- what a client says ---------------------------------------------------------------------
+    # -- frames of a client ---------------------------------------------------------------------
 
     def send_client_hello(self, agent: str, session: bytes) -> None:
         """Open the conversation for a session (16 bytes)."""
@@ -396,10 +396,10 @@ class Connection:
         """Send records; returns the frame's size in bytes."""
         return self._say(FrameKind.BATCH, *batch_to_wire(batch))
 
-    # -- what a server says ---------------------------------------------------------------------
+    # -- frames of a server ---------------------------------------------------------------------
 
     def send_server_hello(self, agent: str, login: ServerLogin) -> None:
-        """Answer a greeting with the best protocol version that both speak, and how to log in.
+        """Answer a greeting with the best protocol version that both support, and how to log in.
 
         Raises:
             RemoteProtocolError: there is no such version.
@@ -407,7 +407,9 @@ class Connection:
         self._allowed(FrameKind.HELLO)
         version = next((version for version in VERSIONS if version in self._offered), None)
         if version is None:
-            raise RemoteProtocolError(f"this server speaks protocol version {_KNOWN}: update the older side")
+            raise RemoteProtocolError(
+                f"this server supports protocol version {_KNOWN}: update the older side"
+            )
         self._say(FrameKind.HELLO, version, agent, login.mechanism)
         self._login = login
 
@@ -423,7 +425,7 @@ class Connection:
         self._say(FrameKind.AUTH, self._login.challenge(verifier, mock_secret))
 
     def send_ready(self, last_seq: int, generation: str, role: str) -> None:
-        """The login succeeded: the server's proof, and what the session stands at.
+        """Accept the login: send the server's proof and the state of the session.
 
         Raises:
             LocalProtocolError: the client has not proved itself.

@@ -1,4 +1,4 @@
-"""Events: what a frame means once its fields were checked."""
+"""Events: frames whose fields are checked."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ __all__ = [
 
 @dataclass(frozen=True, slots=True)
 class HelloReceived:
-    """A client's greeting: the protocol versions it speaks, its software, its session's id."""
+    """A client's greeting: its protocol versions, its software, its session's id."""
 
     versions: list[int]
     agent: str
@@ -59,14 +59,14 @@ class ServerHelloReceived:
 
 @dataclass(frozen=True, slots=True)
 class AuthReceived:
-    """One message of the login; a `Connection` gives what it means instead."""
+    """One message of the login; a `Connection` returns its meaning instead."""
 
     message: str = field(repr=False)
 
 
 @dataclass(frozen=True, slots=True)
 class VerifierNeeded:
-    """A client says who it is: look its verifier up and answer with `Connection.send_challenge`."""
+    """A client names its user: look the verifier up and answer with `Connection.send_challenge`."""
 
     username: str
 
@@ -88,7 +88,7 @@ class PasswordReceived:
 
 @dataclass(frozen=True, slots=True)
 class ReadyReceived:
-    """Login succeeded: the server's proof, and what the session stands at."""
+    """The login succeeded: the server's proof and the state of the session."""
 
     proof: str = field(repr=False)
     last_seq: int
@@ -112,7 +112,7 @@ class CallReceived:
 
 
 class Follows(IntEnum):
-    """What follows a part of an answer; the value is what travels."""
+    """What follows a part of an answer; the value travels on the wire."""
 
     NOTHING = 0
     PART = 1
@@ -139,7 +139,7 @@ class ResultPart:
 
 @dataclass(frozen=True, slots=True)
 class ResultReceived:
-    """A whole answer."""
+    """A complete answer."""
 
     call_id: int
     value: Any
@@ -170,9 +170,9 @@ class BatchReceived:
 
 @dataclass(frozen=True, slots=True)
 class Undecoded:
-    """A frame that takes long to decode, which its owner does on another thread.
+    """A frame that is slow to decode; the owner of the connection does that on another thread.
 
-    The connection looks at nothing behind it until `Connection.receive_decoded` is given what `decode` made.
+    The connection reads nothing behind it until `Connection.receive_decoded` gets the result of `decode`.
 
     Attributes:
         body: of the frame.
@@ -183,7 +183,7 @@ class Undecoded:
     charge: int
 
     def decode(self) -> tuple[FrameKind, Event]:
-        """What the frame says.
+        """Decode the frame.
 
         Raises:
             RemoteProtocolError: its body is no value in the wire's form, or no frame.
@@ -197,7 +197,7 @@ class Undecoded:
 
 @dataclass(frozen=True, slots=True)
 class AckReceived:
-    """Everything up to `last_seq` is durable, but for what was rejected for good."""
+    """Every record up to `last_seq` is durable, except the rejected ones."""
 
     last_seq: int
     rejected: list[Rejection]
@@ -228,7 +228,7 @@ class PongReceived:
 
 @dataclass(frozen=True, slots=True)
 class CloseReceived:
-    """The peer ends the connection; an empty code means that all is well."""
+    """The peer ends the connection; an empty code means without an error."""
 
     code: str
     message: str
@@ -334,7 +334,7 @@ _PARSERS: Final[Mapping[FrameKind, Callable[[list[Any]], Event]]] = {
 
 
 def event_from_frame(kind: FrameKind, fields: list[Any], *, from_client: bool) -> Event:
-    """The event that a frame stands for.
+    """The event of a frame.
 
     Raises:
         RemoteProtocolError: its fields are not those of its kind.

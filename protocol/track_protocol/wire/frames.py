@@ -26,7 +26,7 @@ FRAME_LIMIT: Final = 1024 * 1024
 """Largest frame, in bytes, afterwards."""
 
 ITEMS_LIMIT: Final = 256 * 1024
-"""Most items in a frame from a client: what honest ones send takes four bytes an item or more.
+"""Maximum items in a frame from a client: those of real clients take four bytes an item or more.
 
 An item takes some 64 bytes of memory and a microsecond, so a megabyte of empty maps would take a second.
 """
@@ -36,7 +36,7 @@ _TLS_HANDSHAKE: Final = 0x16
 
 
 class FrameKind(IntEnum):
-    """What a frame is; the value is what travels."""
+    """Kind of a frame; the value travels on the wire."""
 
     HELLO = 1
     AUTH = 2
@@ -71,7 +71,7 @@ def encode_frame(kind: FrameKind, fields: list[Any], limit: int = FRAME_LIMIT) -
 
 
 def check_items(count: int) -> None:
-    """Refuse a frame of so many items.
+    """Refuse a frame of too many items.
 
     Raises:
         FrameTooLarge: it has more than `ITEMS_LIMIT`.
@@ -105,21 +105,21 @@ class FrameReader:
         self._seen = False
 
     def feed(self, data: bytes) -> None:
-        """Add bytes that came in."""
+        """Add received bytes."""
         self._buffer += data
 
     @property
     def buffered(self) -> int:
-        """Bytes held that are not a whole frame yet, or not read yet."""
+        """Buffered bytes of frames that are incomplete or not read yet."""
         return len(self._buffer)
 
     @property
     def announced(self) -> int:
-        """Length of the frame that has begun to come; 0 when none has."""
+        """Length of the frame that has begun to arrive; 0 without one."""
         return int.from_bytes(self._buffer[:4], "big") if len(self._buffer) >= 4 else 0
 
     def next_body(self) -> bytes | None:
-        """The next whole frame's body, or None while it is incomplete.
+        """The next complete frame's body, or None while it is incomplete.
 
         Raises:
             FrameTooLarge: the length exceeds `limit`; raised before the body arrives.
@@ -131,9 +131,7 @@ class FrameReader:
         length = self.announced
         if length > self.limit:
             if not self._seen and buffer[0] in (_TLS_ALERT, _TLS_HANDSHAKE) and buffer[1] == 3:
-                raise EncryptionMismatch(
-                    "the peer speaks TLS and this side plain text: use security_layer=AES"
-                )
+                raise EncryptionMismatch("the peer uses TLS and this side plain text: use security_layer=AES")
             raise FrameTooLarge(f"a frame of {length:,} bytes exceeds the limit of {self.limit:,}")
         if len(buffer) < 4 + length:
             return None

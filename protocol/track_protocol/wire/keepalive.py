@@ -16,7 +16,7 @@ class Keepalive:
 
     A TCP connection whose peer lost its power or its network stays open for hours, so silence is the
     only sign.  The second deadline runs from the question and not from the last sign of life: a process
-    that was stopped for an hour asks first, and does not give up a peer that had no chance to answer.
+    that was stopped for an hour asks first, and does not drop a peer that had no chance to answer.
 
     Args:
         silence: seconds until each of the two.
@@ -41,7 +41,7 @@ class Keepalive:
         """Seconds since the last sign of life."""
         return now - self._heard
 
-    def heard(self, now: float) -> None:
+    def note_life(self, now: float) -> None:
         """The peer gave a sign of life."""
         self._heard = now
         self._asked = None

@@ -1,4 +1,4 @@
-"""The link: what an outbox needs from whatever stands between it and a store.
+"""The link: the interface through which an outbox sends to a store.
 
 A socket to a server and an engine in the same process are both links.  The outbox's one thread
 opens the link, sends on it and polls it; only `wake` may be called from other threads.
@@ -20,9 +20,9 @@ class Opened:
     """A link that is ready.
 
     Attributes:
-        last_seq: the session's last record that the store holds durably; 0 for a new session.
+        last_seq: the session's last durable record in the store; 0 for a new session.
         generation: identifies the store's history; it changes when an older state is restored.
-        role: what the user may do: "admin", "writer" or "reader".
+        role: the user's role: "admin", "writer" or "reader".
     """
 
     last_seq: int
@@ -87,7 +87,7 @@ class Link(Protocol):
     def send_batch(self, batch: Batch) -> int:
         """Queue `batch` for sending; returns its size in bytes (0 where nothing is encoded).
 
-        A link that has broken takes it all the same, and the next `poll` raises.
+        A broken link accepts it too, and the next `poll` raises.
         """
 
     def send_call(self, call_id: int, seq: int | None, method: str, arguments: dict[str, Any]) -> None:

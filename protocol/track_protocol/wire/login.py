@@ -1,4 +1,4 @@
-"""The two sides of a login, without I/O: what each AUTH frame says, and what follows from it.
+"""The two sides of a login, without I/O: the content of each AUTH frame, and its effect.
 
 SCRAM (RFC 5802) takes two messages of the client; the PASSWORD mechanism takes one and is for servers
 that decide about passwords themselves.  The frames and their order are `track_protocol.wire.connection`'s.
@@ -32,7 +32,7 @@ class ClientLogin:
         may_reveal: whether the secret itself may be sent, because the server's key is known beforehand.
 
     Raises:
-        AuthenticationError: name or secret holds what it may not.
+        AuthenticationError: name or secret contains characters that it must not.
     """
 
     def __init__(
@@ -98,11 +98,11 @@ class ServerLogin:
         self._proof: str | None = None
 
     def receive(self, message: str) -> VerifierNeeded | PasswordReceived | ClientProved:
-        """What the client's next message says.
+        """Process the client's next message.
 
         Raises:
             AuthenticationError: it is malformed, or its proof is wrong.
-            RemoteProtocolError: it holds no user name and password.
+            RemoteProtocolError: it does not contain a user name and a password.
         """
         if self._exchange is None:
             username, separator, password = message.partition("\0")
@@ -130,7 +130,7 @@ class ServerLogin:
             LocalProtocolError: the client has proved nothing yet.
         """
         if self._proof is None:
-            raise LocalProtocolError("the client has not proved itself: READY cannot be said yet")
+            raise LocalProtocolError("the client has not proved itself: READY cannot be sent yet")
         return self._proof
 
 

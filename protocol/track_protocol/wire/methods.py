@@ -19,7 +19,7 @@ __all__ = ["METHODS", "Access", "Method", "method_named"]
 
 
 class Access(Enum):
-    """What a call does to the store, and whether anybody waits for its answer."""
+    """What a call does to the store, and whether the caller waits for an answer."""
 
     READ = "read"
     WRITE = "write"
@@ -231,7 +231,7 @@ _TABLE: Final = (
         "log_trial_arguments",
         Access.LOG,
         (_TRIAL, Parameter("arguments", "values")),
-        "Merge values into a trial's parameters; its hash stays.",
+        "Merge values into a trial's parameters; its hash does not change.",
         updates="trial",
     ),
     Method(
@@ -256,7 +256,7 @@ _TABLE: Final = (
             Parameter("offset", "count"),
             Parameter("data", "bytes"),
         ),
-        "Keep the bytes from `offset` on of a blob of `size` bytes; it is whole when it has all of them.",
+        "Store the bytes from `offset` on of a blob of `size` bytes; it is complete when it has all of them.",
     ),
     Method(
         "log_trial_media",
@@ -301,11 +301,11 @@ def method_named(name: str, *, within: tuple[Access, ...] = tuple(Access)) -> Me
     """The method of that name.
 
     Args:
-        name: what the caller asked for.
-        within: which kinds of access are meant.
+        name: the requested method.
+        within: the allowed kinds of access.
 
     Raises:
-        UnknownMethod: there is none; the message lists what there is.
+        UnknownMethod: there is no such method; the message lists the known ones.
     """
     method = METHODS.get(name)
     if method is None or method.access not in within:

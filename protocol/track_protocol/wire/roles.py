@@ -1,4 +1,4 @@
-"""What a user may do, as one ordered scale."""
+"""The roles of users, ordered by what they allow."""
 
 from __future__ import annotations
 

@@ -1,7 +1,7 @@
-"""Argument schemas: what each parameter of a method may hold, checked at the edge.
+"""Argument schemas: the allowed values of each parameter of a method, checked before the call.
 
-A type is a name in `CHECKS`; a trailing ``?`` allows None.  Types that travel alike differ in what they mean:
-a client makes each argument from what it was given by its type (`track.persistence.calls`).
+A type is a name in `CHECKS`; a trailing ``?`` allows None.  Types that travel alike differ in meaning:
+a client converts each given argument by its type (`track.persistence.calls`).
 """
 
 from __future__ import annotations
@@ -69,7 +69,7 @@ CHECKS: Final[Mapping[str, tuple[Callable[[Any], bool], str]]] = {
     "bool": (lambda value: type(value) is bool, "true or false"),
     "count": (_is_count, "an integer, 0 or more"),
     "bytes": (lambda value: type(value) is bytes, "bytes"),
-    "definition": (_is_named_map, "a map with the id or the uid of what is meant"),
+    "definition": (_is_named_map, "a map with the id or the uid of the object"),
     "digest": (is_digest, "a SHA-256 in 64 hexadecimal digits"),
     "document": (_is_named_map, "a document: a map with string keys"),
     "error": (_is_text, "a string"),
@@ -106,7 +106,7 @@ class Parameter:
     Attributes:
         name: as it travels.
         type: a key of `CHECKS`, with ``?`` behind it when None is allowed.
-        default: what an absent argument means; `REQUIRED` when it must be there.
+        default: the value of an absent argument; `REQUIRED` when it must be there.
     """
 
     name: str
@@ -144,7 +144,7 @@ def check_arguments(
     for name in given:
         if name not in known:
             raise BadArguments(
-                f"{method}: unknown argument {_short(name)}; it takes {', '.join(known) or 'none'}"
+                f"{method}: unknown argument {_short(name)}; known are {', '.join(known) or 'none'}"
             )
     full = {}
     for name, parameter in known.items():

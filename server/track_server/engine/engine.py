@@ -44,16 +44,17 @@ class Engine:
     Args:
         store: an open store; the engine owns it from now on and closes it.
         readers: threads that answer reads, each on a snapshot of its own.
+        read_seconds: how long the statements of one page of a read may run; None for the store's own limit.
     """
 
-    def __init__(self, store: Store, readers: int = 3) -> None:
+    def __init__(self, store: Store, readers: int = 3, read_seconds: float | None = None) -> None:
         self.store = store
         self._recovery = Recovery(store)
         self._collector = BlobCollector(store)
         self._lock = threading.Lock()
         self._failure: StoreFailed | None = None
         self._on_failure: Callable[[TrackError], None] | None = None
-        self._readers = ReaderPool(store, self._recovery, readers)
+        self._readers = ReaderPool(store, self._recovery, readers, read_seconds)
         # Background work is the first lane's.
         work = [self._maintain, *[lambda _seconds: False] * (store.lanes - 1)]
         self._lanes = [

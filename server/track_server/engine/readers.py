@@ -37,7 +37,7 @@ _log = logging.getLogger(__name__)
 PAGE_BYTES: Final = 64 * 1024
 """A page of a list ends behind so many bytes; one document may be longer."""
 
-_PAGE_S: Final = 0.01
+_PAGE_S: Final = 0.003
 """A page of a list ends behind so many seconds."""
 
 _FIRST_DOCUMENTS: Final = 2
@@ -82,7 +82,7 @@ class _Read:
     method: str
     make: Callable[[Snapshot], Page]
     done: Callable[[Any], None]
-    goes_on: bool
+    is_rest: bool
 
 
 @dataclass(slots=True)
@@ -113,10 +113,14 @@ class ReaderPool:
         store: the open store.
         recovery: is told of failures of the store.
         threads: how many reads run at once.
+        seconds: how long the statements of one page may run; None for the store's own limit.
     """
 
-    def __init__(self, store: Store, recovery: Recovery, threads: int = 3) -> None:
+    def __init__(
+        self, store: Store, recovery: Recovery, threads: int = 3, seconds: float | None = None
+    ) -> None:
         self._store = store
+        self._seconds = seconds
         self._recovery = recovery
         self._users: dict[Hashable, _User] = {}
         self._condition = threading.Condition()
@@ -152,11 +156,11 @@ class ReaderPool:
                 return _page(view, Rest(method, answer, 0))
             return Page(encode(answer))
 
-        self._submit(_Read(method, make, done, goes_on=False), peer)
+        self._submit(_Read(method, make, done, is_rest=False), peer)
 
     def submit_rest(self, rest: Rest, done: Callable[[Any], None], peer: Peer = _NOBODY) -> None:
         """Make the next page of an answer; `done` is called with it, as by `submit`."""
-        self._submit(_Read(rest.method, lambda view: _page(view, rest), done, goes_on=True), peer)
+        self._submit(_Read(rest.method, lambda view: _page(view, rest), done, is_rest=True), peer)
 
     def _submit(self, read: _Read, peer: Peer) -> None:
         name, connection = peer
@@ -181,13 +185,13 @@ class ReaderPool:
         for thread in self._threads:
             thread.join()
 
-    def _run(self, goes_on: bool) -> None:
+    def _run(self, makes_rests: bool) -> None:
         """Take turns until the pool closes.
 
         Args:
-            goes_on: whether this thread makes further pages of answers too.
+            makes_rests: whether this thread makes further pages of answers too.
         """
-        while (turn := self._next_turn(goes_on)) is not None:
+        while (turn := self._next_turn(makes_rests)) is not None:
             user, line, read = turn
             began = time.monotonic()
             try:
@@ -196,14 +200,14 @@ class ReaderPool:
                 _log.exception("the answer of %s could not be handed over", read.method)
             self._ended(user, line, time.monotonic() - began)
 
-    def _next_turn(self, goes_on: bool) -> tuple[_User, _Line, _Read] | None:
+    def _next_turn(self, makes_rests: bool) -> tuple[_User, _Line, _Read] | None:
         """The next read, None when the pool has closed."""
         with self._condition:
             while True:
                 waiting = [
-                    (user.used_s, line.used_s, line.reads[0].goes_on, at)
+                    (user.used_s, line.used_s, line.reads[0].is_rest, at)
                     for at, (user, line) in enumerate(self._all_lines())
-                    if line.reads and (goes_on or not line.reads[0].goes_on)
+                    if line.reads and (makes_rests or not line.reads[0].is_rest)
                 ]
                 if waiting:
                     *_, at = min(waiting)
@@ -227,7 +231,7 @@ class ReaderPool:
 
     def _outcome(self, read: _Read) -> Page | TrackError:
         try:
-            with self._store.snapshot() as view:
+            with self._store.snapshot(self._seconds) as view:
                 return read.make(view)
         except TrackError as error:
             self._recovery.record_failure(error, reading=True)

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import Final
+from time import time as now
+from typing import Any, Final
 
 from track_protocol.errors import BadArguments
 from track_protocol.model.documents import check_document
@@ -52,7 +53,8 @@ def new_trial(tx: UnitOfWork, by: bytes, trial: Document, auto_increment: bool) 
         lookup.check_project(tx, document["project_id"])
     if document["group_id"] is not None:
         lookup.check_group(tx, document["group_id"])
-    tx.add_trial(document)
+    created: dict[str, Any] = {"created": now(), "started": None, "ended": None}
+    tx.add_trial(document | created | leases.times(created, document["status"], created["created"]))
     leases.settle(tx, by, document, document["status"])
     if document["group_id"] is not None:
         tx.link(document["group_id"], document["id"])

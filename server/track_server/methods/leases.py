@@ -10,6 +10,7 @@ say of its status comes too late, and only their points and errors are kept.
 
 from __future__ import annotations
 
+import datetime
 from dataclasses import replace
 from typing import Any, Final
 
@@ -19,7 +20,7 @@ from track_server.methods.trial_metadata import touch_trial
 from track_server.storage.contract import Document, Lease
 from track_server.storage.unit_of_work import UnitOfWork
 
-__all__ = ["RUNNING", "finish", "lose", "revive", "settle", "start", "with_rank"]
+__all__ = ["RUNNING", "finish", "lose", "revive", "settle", "start", "times", "with_rank"]
 
 RUNNING: Final = (Status.RunningGroup.value, Status.RunningGroup.value + 99)
 """The lowest and the highest value of a running status."""
@@ -29,8 +30,8 @@ _LOST: Final = status_to_document(LOST)
 _NOTE: Final = "lost: no process that runs this trial has been connected since "
 
 
-def start(tx: UnitOfWork, by: bytes, trial: Document, rank: int | None) -> Document:
-    """The session `by` runs a trial from now on; returns the trial's status.
+def start(tx: UnitOfWork, by: bytes, trial: Document, rank: int | None) -> Document | None:
+    """The session `by` runs a trial from now on; returns the trial's new status, None if it keeps its own.
 
     Args:
         tx: the transaction.
@@ -40,12 +41,12 @@ def start(tx: UnitOfWork, by: bytes, trial: Document, rank: int | None) -> Docum
     """
     if rank:
         tx.put_lease(Lease(trial["id"], by, rank))
-        return _status(trial)
+        return None
     return _hold(tx, by, trial, _RUNNING, rank)
 
 
-def finish(tx: UnitOfWork, by: bytes, trial: Document, status: Document, rank: int | None) -> Document:
-    """The session `by` says that a trial ended in a status; returns the status that it has then.
+def finish(tx: UnitOfWork, by: bytes, trial: Document, status: Document, rank: int | None) -> Document | None:
+    """The session `by` says that a trial ended in a status; returns it, None if the trial keeps its own.
 
     Args:
         tx: the transaction.
@@ -56,17 +57,16 @@ def finish(tx: UnitOfWork, by: bytes, trial: Document, status: Document, rank: i
     """
     if rank:
         tx.drop_lease(trial["id"], by)
-        return _status(trial)
+        return None
     return settle(tx, by, trial, status)
 
 
-def settle(tx: UnitOfWork, by: bytes, trial: Document, status: Document) -> Document:
-    """The session `by` gives a trial a status; returns the status that it has then."""
+def settle(tx: UnitOfWork, by: bytes, trial: Document, status: Document) -> Document | None:
+    """The session `by` gives a trial a status; returns it, None if the trial keeps its own."""
     known = tx.leases(trial["id"])
     if any(lease.sid == by and lease.superseded for lease in known):
-        return _status(trial)
-    lowest, highest = RUNNING
-    if lowest <= status["value"] <= highest:
+        return None
+    if _is_running(status):
         return _hold(tx, by, trial, status, None)
     for lease in known:
         if trial["status"] == _LOST and lease.sid != by:
@@ -76,17 +76,19 @@ def settle(tx: UnitOfWork, by: bytes, trial: Document, status: Document) -> Docu
     return status
 
 
-def lose(tx: UnitOfWork, id: bytes, since: str) -> None:
-    """A running trial is lost.
+def lose(tx: UnitOfWork, id: bytes, since: float) -> None:
+    """A running trial is lost: it ended when its last holder was last seen.
 
     Args:
         tx: the transaction.
         id: the trial's internal id.
-        since: when the last of its holders went away, for people.
+        since: when the last of its holders disconnected, in seconds since the epoch.
     """
     trial = tx.trial_fields(id)
     assert trial is not None, "a lease is of a trial that exists"
-    touch_trial(tx, trial, {"status": _LOST, "errors": [*trial["errors"], f"{_NOTE}{since}"]})
+    at = datetime.datetime.fromtimestamp(since, datetime.UTC).isoformat(timespec="seconds")
+    errors = [*trial["errors"], f"{_NOTE}{at}"]
+    touch_trial(tx, trial, {"status": _LOST, "errors": errors, "ended": since})
 
 
 def revive(tx: UnitOfWork, sid: bytes) -> list[bytes]:
@@ -99,9 +101,17 @@ def revive(tx: UnitOfWork, sid: bytes) -> list[bytes]:
     for lease in tx.leases_of(sid):
         trial = None if lease.superseded else tx.trial_fields(lease.trial)
         if trial is not None and trial["status"] == _LOST:
-            touch_trial(tx, trial, {"status": _RUNNING, "errors": _without_note(trial["errors"])})
+            errors = _without_note(trial["errors"])
+            touch_trial(tx, trial, {"status": _RUNNING, "errors": errors, "ended": None})
             revived.append(lease.trial)
     return revived
+
+
+def times(trial: Document, status: Document, at: float) -> Document:
+    """What a new status makes of a trial's times: its first start, and its last end, which a start clears."""
+    if _is_running(status):
+        return {"started": at if trial["started"] is None else trial["started"], "ended": None}
+    return {"ended": at} if status["value"] > RUNNING[1] else {}
 
 
 def with_rank(known: Any, rank: int) -> list[int]:
@@ -124,9 +134,9 @@ def _supersede(tx: UnitOfWork, lease: Lease) -> None:
         tx.put_lease(replace(lease, superseded=True))
 
 
-def _status(trial: Document) -> Document:
-    status: Document = trial["status"]
-    return status
+def _is_running(status: Document) -> bool:
+    lowest, highest = RUNNING
+    return bool(lowest <= status["value"] <= highest)
 
 
 def _without_note(errors: list[str]) -> list[str]:

@@ -10,7 +10,6 @@ back.
 from __future__ import annotations
 
 import asyncio
-import datetime
 import logging
 import threading
 import time
@@ -105,8 +104,7 @@ class Presence:
         lost = [trial for trial, sids in holders.items() if overdue.keys() >= set(sids)][:_MOST]
         for trial in lost:
             away = min(overdue[sid] for sid in holders[trial])
-            since = datetime.datetime.fromtimestamp(self._wall() - away, datetime.UTC)
-            leases.lose(tx, trial, since.isoformat(timespec="seconds"))
+            leases.lose(tx, trial, self._wall() - away)
         return lost
 
     async def _looked(self) -> bool:

@@ -88,19 +88,12 @@ def _appended(before: Any, value: Any, aggregator: list[Any]) -> list[Any]:
     raise BadArguments(f"metadata cannot be kept by {aggregator!r}: use the value, series or ring aggregator")
 
 
-def _status_changes(document: Document, status: Document, error: str | None) -> Document:
-    changes: Document = {"status": status}
+def _status_changes(document: Document, status: Document | None, at: float, error: str | None) -> Document:
+    """What a status, None for the one that it has, and an error make of a trial's fields."""
+    changes = {} if status is None else {"status": status, **leases.times(document, status, at)}
     if error is not None:
         changes["errors"] = [*document["errors"], normalise(error)]
     return changes
-
-
-def _times(document: Document, status: Document, at: float) -> Document:
-    """What a status makes of a trial's times: its first start, and its last end, which a new start clears."""
-    lowest, highest = leases.RUNNING
-    if lowest <= status["value"] <= highest:
-        return {"started": at if document["started"] is None else document["started"], "ended": None}
-    return {"ended": at} if status["value"] > highest else {}
 
 
 def set_trial_status(
@@ -109,8 +102,7 @@ def set_trial_status(
     """Give a trial a status, unless others have decided about it."""
     document = lookup.trial_fields(tx, trial)
     settled = leases.settle(tx, by, document, status)
-    times = _times(document, settled, now()) if settled == status else {}
-    touch_trial(tx, document, _status_changes(document, settled, error) | times)
+    touch_trial(tx, document, _status_changes(document, settled, now(), error))
 
 
 def log_trial_start(tx: UnitOfWork, by: bytes, trial: bytes | str, time: float, rank: int | None) -> None:
@@ -120,8 +112,8 @@ def log_trial_start(tx: UnitOfWork, by: bytes, trial: bytes | str, time: float, 
     if rank is not None:
         metadata["ranks"] = leases.with_rank(metadata.get("ranks"), rank)
     status = leases.start(tx, by, document, rank)
-    times = _times(document, status, float(time))
-    touch_trial(tx, document, {"status": status, "metadata": metadata, **times})
+    changes = _status_changes(document, status, float(time), None)
+    touch_trial(tx, document, changes | {"metadata": metadata})
 
 
 def log_trial_finish(
@@ -137,8 +129,8 @@ def log_trial_finish(
     document = lookup.trial_fields(tx, trial)
     metadata = document["metadata"] | {HEARTBEAT: float(time)}
     finished = leases.finish(tx, by, document, status, rank)
-    times = _times(document, finished, float(time)) if finished == status else {}
-    touch_trial(tx, document, _status_changes(document, finished, error) | {"metadata": metadata, **times})
+    changes = _status_changes(document, finished, float(time), error)
+    touch_trial(tx, document, changes | {"metadata": metadata})
 
 
 def rewind_trial(tx: UnitOfWork, by: bytes, trial: bytes | str, step: float, time: float) -> None:

@@ -42,6 +42,8 @@ class Limits:
         connections_per_user: peers of one user at once.
         stalled_seconds: for which a peer may read nothing of what it is sent, or send nothing of a frame
             that it has begun, before it is dropped; slow progress is progress.
+        read_seconds: for the statements of one page of a read; a read that takes longer is answered with
+            an error.
         drain_seconds: for answering what is in flight when the server stops.
     """
 
@@ -59,6 +61,7 @@ class Limits:
     memory_bytes: int = 32 * 1024 * 1024
     connections_per_user: int = 5_000
     stalled_seconds: float = 30.0
+    read_seconds: float = 30.0
     drain_seconds: float = 10.0
 
 

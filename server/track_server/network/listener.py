@@ -296,7 +296,7 @@ class Listener:
         """Tell a plain-text client what is wrong, in the only language it understands."""
         connection = Connection(Side.SERVER)
         connection.send_close(
-            EncryptionMismatch("this server speaks TLS only: leave security_layer=plaintext out of the URI")
+            EncryptionMismatch("this server accepts TLS only: leave security_layer=plaintext out of the URI")
         )
         loop = asyncio.get_running_loop()
         await loop.sock_recv(peer, 65_536)  # data left unread would make the kernel drop what is sent

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 from collections import deque
 from collections.abc import Callable, Hashable
 from dataclasses import dataclass, replace
@@ -28,6 +29,8 @@ from track_server.network.memory import Claim, MemoryBudget
 from track_server.network.ordering import ReadAfterWrite
 
 __all__ = ["Attached", "Executor", "Page", "Peer", "Pool", "Requests", "Writer", "on_loop", "resolve"]
+
+_log = logging.getLogger(__name__)
 
 _PAGES_AT_ONCE: Final = 2
 """Pages of answers to one peer that are made at once: each takes memory until it is sent."""
@@ -188,10 +191,20 @@ class _Held:
 
 @dataclass(frozen=True, slots=True)
 class _Read:
-    """A read under way: its call, the memory that its arguments take, and the bytes sent so far."""
+    """A read under way: its call, the memory that its arguments take, and what was answered so far.
+
+    Attributes:
+        method: what was called.
+        since: when it came, on the loop's clock.
+        pages: of the answer, so far.
+        sent: their bytes.
+    """
 
     call_id: int
     held: _Held
+    method: str
+    since: float
+    pages: int = 0
     sent: int = 0
 
 
@@ -287,7 +300,7 @@ class Requests:
             self._write(event, event.seq)
 
     def _read(self, event: CallReceived) -> None:
-        read = _Read(event.call_id, self._started(event.charge))
+        read = _Read(event.call_id, self._started(event.charge), event.method, self._loop.time())
         submit = partial(self._pool.engine.submit_read, event.method, event.arguments)
         self._order.read(lambda: self._page_wanted(read, submit))
 
@@ -325,21 +338,33 @@ class Requests:
         if isinstance(self._peer, _NullPeer):
             self._finished(read.held)
         elif isinstance(outcome, TrackError):
-            self._answered(read.call_id, read.held, outcome)
+            self._read_answered(read, outcome)
         elif (sent := read.sent + len(outcome.data)) > ANSWER_LIMIT:
-            self._answered(read.call_id, read.held, _too_long())
+            self._read_answered(read, _too_long())
         elif outcome.rest is None:
-            self._answered(read.call_id, read.held, outcome.data)
+            self._read_answered(replace(read, pages=read.pages + 1, sent=sent), outcome.data)
         else:
             if self._connection.state is State.OPEN:
                 self._connection.send_result(read.call_id, outcome.data, more=True)
                 self._peer.flush()
             submit = partial(self._pool.engine.submit_rest, outcome.rest)
-            self._pages.append((replace(read, sent=sent), submit))
+            self._pages.append((replace(read, pages=read.pages + 1, sent=sent), submit))
         if not isinstance(outcome, TrackError):
             claim.resize(len(outcome.data))
         self._unread.append(claim)
         self.start_reads()
+
+    def _read_answered(self, read: _Read, outcome: bytes | TrackError) -> None:
+        _log.debug(
+            "%s of %s: %d pages, %d bytes, %.1f ms%s",
+            read.method,
+            self._peer.username,
+            read.pages,
+            read.sent,
+            (self._loop.time() - read.since) * 1000,
+            f", then {type(outcome).__name__}" if isinstance(outcome, TrackError) else "",
+        )
+        self._answered(read.call_id, read.held, outcome)
 
     def _write(self, event: CallReceived, seq: int) -> None:
         held = self._started(event.charge)

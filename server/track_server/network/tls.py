@@ -4,16 +4,16 @@ from __future__ import annotations
 
 import ssl
 
-from track_protocol.security.tls import ALPN, check_negotiated
+from track_protocol.security.tls import ALPN
 from track_server.accounts.identity import Identity
 
-__all__ = ["check_negotiated", "server_context"]
+__all__ = ["server_context"]
 
 
 def server_context(identity: Identity) -> ssl.SSLContext:
     """A context for the listening socket.
 
-    After each handshake `check_negotiated` must be asked before anything is read or written,
+    After each handshake `track_protocol.security.tls.check_negotiated` must be asked before anything is read,
     because neither the cipher suite nor a missing ALPN name can be refused beforehand.
 
     Args:

@@ -34,7 +34,7 @@ class Checked:
         series: how many there are.
         points: of all series, as far as they can be read.
         findings: one line for each damage; none if the store is sound.
-        rejected: how many records were set aside because they can never be stored.
+        rejected: how many records were quarantined because they can never be stored.
     """
 
     generation: str | None = None

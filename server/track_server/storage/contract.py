@@ -24,6 +24,7 @@ from track_protocol.wire.columns import Column
 __all__ = [
     "Blob",
     "BlobChange",
+    "Changed",
     "Changes",
     "Chunk",
     "Document",
@@ -310,6 +311,29 @@ class Changes:
         return any(getattr(self, each.name) for each in fields(self))
 
 
+@dataclass(frozen=True, slots=True)
+class Changed:
+    """What has changed since a moment.
+
+    Attributes:
+        cursor: the moment up to which this tells; the next question's.
+        known: whether all is told that changed; if not, the moment that was asked about is too long ago or
+            of another history of the store, and everything has to be read again.
+        more: whether more has changed up to now.
+        trials: ids of trials that are there and whose fields, groups, points or media changed.
+        deleted: ids of trials that are not there any more.
+        groups, projects: uids of those that were made or whose fields changed, and of groups that got trials.
+    """
+
+    cursor: str
+    known: bool = True
+    more: bool = False
+    trials: frozenset[bytes] = frozenset()
+    deleted: frozenset[bytes] = frozenset()
+    groups: frozenset[str] = frozenset()
+    projects: frozenset[str] = frozenset()
+
+
 class View(Protocol):
     """A consistent state of the store, for reading.
 
@@ -405,12 +429,20 @@ class Snapshot(View, Protocol):
     def documents(
         self, kind: Kind, keys: Sequence[Any], fields: Collection[str] | None = None
     ) -> list[Document]:
-        """What keys name, in their order and without what is gone meanwhile.
+        """What keys name, in their order and without what is deleted meanwhile.
 
         Args:
             kind: the kind of the query that found the keys.
             keys: from `find`.
             fields: which fields to read, all by default; those that are left out cost nothing.
+        """
+
+    def changes_since(self, cursor: str | None, limit: int) -> Changed:
+        """What was committed since a moment, by whichever process; some that did not change may be among it.
+
+        Args:
+            cursor: the moment, from an earlier answer; None for now.
+            limit: the answer ends behind the commit with which it names so many things.
         """
 
 
@@ -489,8 +521,12 @@ class Store(Protocol):
     def begin(self) -> Transaction:
         """Start a write transaction."""
 
-    def snapshot(self) -> AbstractContextManager[Snapshot]:
-        """A consistent view of what is committed; any thread."""
+    def snapshot(self, seconds: float | None = None) -> AbstractContextManager[Snapshot]:
+        """A consistent view of what is committed; any thread.
+
+        Args:
+            seconds: how long its statements may run; None for the store's own limit.
+        """
 
     def maintain(self, seconds: float) -> bool:
         """Do background work (such as merging chunks) for about that long; True if more is left."""

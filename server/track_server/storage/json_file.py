@@ -28,12 +28,14 @@ import logging
 import os
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import closing, contextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import Final
 
 import apsw
 
 from track_protocol.errors import StoreCorrupt, StoreError, StoreReadOnly
+from track_server.storage.contract import Changes
 from track_server.storage.durable_files import locked, store_error, sync_folder
 from track_server.storage.json_document import load_document, parse_document
 from track_server.storage.json_writer import (
@@ -48,9 +50,15 @@ from track_server.storage.json_writer import (
     write_record,
 )
 from track_server.storage.locks import StoreLock, check_local
-from track_server.storage.sqlite.errors import translated
 from track_server.storage.sqlite.read import SqliteView
-from track_server.storage.sqlite.schema import CONTENT, inspect, open_reader, set_generation
+from track_server.storage.sqlite.schema import (
+    CONTENT,
+    inspect,
+    open_reader,
+    restart_change_log,
+    set_generation,
+    translated,
+)
 from track_server.storage.sqlite.store import SqliteStore
 from track_server.storage.sqlite.write import SqliteTransaction
 from track_server.storage.unit_of_work import Memory, UnitOfWork
@@ -110,20 +118,13 @@ class FileStore(SqliteStore):
             StoreError: one is open, another process keeps the store locked, or its files were moved.
         """
         self._writer.check_in_place()
-        tx = super().begin()
-        try:
-            with translated(self._path):
-                self._db.execute(COUNT_UP)
-        except BaseException:
-            tx.rollback()
-            raise
-        return tx
+        return self._begin(_CountedTransaction)
 
     @contextmanager
-    def snapshot(self) -> Iterator[SqliteView]:
+    def snapshot(self, seconds: float | None = None) -> Iterator[SqliteView]:
         """A consistent view of what is committed; any thread."""
         self._writer.check_in_place()
-        with super().snapshot() as view:
+        with super().snapshot(seconds) as view:
             yield view
 
     def save(self, done: Callable[[Exception | None], None]) -> None:
@@ -182,6 +183,7 @@ class FileStore(SqliteStore):
                 for table in CONTENT:
                     self._db.execute(f"DELETE FROM {table}")  # noqa: S608 # names of our own
             _load(content, tx, document)
+            restart_change_log(self._db)
             changes = max(record.changes + 1, header.transaction)
             write_record(self._db, Record(changes, changes, checksum))
             if is_new:
@@ -190,6 +192,23 @@ class FileStore(SqliteStore):
         except BaseException:
             tx.rollback()
             raise
+
+
+class _CountedTransaction(SqliteTransaction):
+    """A transaction that makes the document out of date, unless it changes sessions alone.
+
+    Every opening of a store changes a session, and a store that is only read must leave its document alone.
+    """
+
+    _is_counted = False
+
+    def flush(self, changes: Changes, *, commit: bool = False) -> None:
+        """Write changes, and count the transaction when it ends; see `SqliteTransaction.flush`."""
+        self._is_counted = self._is_counted or bool(replace(changes, sessions={}))
+        if commit and self._is_counted:
+            with translated(self._path):
+                self._db.execute(COUNT_UP)
+        super().flush(changes, commit=commit)
 
 
 def _load(content: dict[str, object], tx: UnitOfWork, document: Path) -> None:

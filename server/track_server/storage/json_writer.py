@@ -26,8 +26,7 @@ from track_protocol.errors import StoreCorrupt, StoreError
 from track_protocol.locations import sidecar_of
 from track_server.storage.durable_files import locked, replace_file, store_error
 from track_server.storage.json_document import DocumentHeader, document_lines, is_as_written, parse_document
-from track_server.storage.sqlite.errors import translated
-from track_server.storage.sqlite.schema import generation_of, open_annotator, open_reader
+from track_server.storage.sqlite.schema import generation_of, open_annotator, open_reader, translated
 from track_server.storage.sqlite.whole import SqliteWholeView
 
 __all__ = [
@@ -51,7 +50,7 @@ _WRITE: Final = "INSERT OR REPLACE INTO meta(key, value) VALUES(?, ?)"
 COUNT_UP: Final = f"""
 INSERT INTO meta(key, value) VALUES('{_COUNT}', 1) ON CONFLICT(key) DO UPDATE SET value = value + 1
 """
-"""Counts a transaction, within it."""
+"""Counts a transaction that the document does not hold yet, within it."""
 
 Signature = tuple[int, int, int]
 
@@ -87,7 +86,7 @@ class Record:
     """What the sidecar knows of the document.
 
     Attributes:
-        changes: transactions of the store so far.
+        changes: transactions so far that changed what the document shows.
         written: how many of them the document includes that was written or read last; None if there was none.
         checksum: of that document.
     """

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from track_server.testing.store_blobs import BlobTests
+from track_server.testing.store_changes import ChangeTests
 from track_server.testing.store_deleting import DeletingTests
 from track_server.testing.store_documents import DocumentTests
 from track_server.testing.store_leases import LeaseTests
@@ -17,6 +18,7 @@ __all__ = ["StoreContract"]
 
 class StoreContract(
     BlobTests,
+    ChangeTests,
     DeletingTests,
     DocumentTests,
     LeaseTests,

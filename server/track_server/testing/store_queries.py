@@ -19,10 +19,22 @@ COMPLETED = {"value": 302, "name": "Completed"}
 
 TRIALS = [
     trial(
-        0, status=COMPLETED, parameters={"lr": 0.1, "opt": {"name": "sgd"}}, tags={"host": "a"}, group_id="g"
+        0,
+        status=COMPLETED,
+        parameters={"lr": 0.1, "opt": {"name": "sgd"}},
+        tags={"host": "a"},
+        group_id="g",
+        created=10.0,
+        started=20.5,
+        ended=30.0,
     ),
     trial(
-        1, status=RUNNING, parameters={"lr": 1, "opt": {"name": "adam"}}, tags={"host": "b"}, project_id="p"
+        1,
+        status=RUNNING,
+        parameters={"lr": 1, "opt": {"name": "adam"}},
+        tags={"host": "b"},
+        project_id="p",
+        started=15.0,
     ),
     trial(
         2, status=CREATED, parameters={"lr": math.nan, "flag": True}, metadata={"n": 2**60 + 1}, group_id="g"
@@ -74,6 +86,13 @@ TRIAL_QUERIES: list[tuple[dict[str, Any], list[int]]] = [
     ({"parameters.opt.name": {"$contains": "a"}}, [1]),
     ({"parameters.list": {"$contains": "1"}}, []),
     ({"parameters.nowhere": {"$contains": ""}}, []),
+    ({"created": {"$lt": 50}}, [0]),
+    ({"created": 50}, [1, 2, 3, 4]),
+    ({"started": {"$gte": 15, "$lt": 20.5}}, [1]),
+    ({"started": None}, [2, 3, 4]),
+    ({"started": {"$lt": "a"}}, []),
+    ({"ended": {"$ne": None}}, [0]),
+    ({"started": {"$exists": True}, "ended": None}, [1, 2, 3, 4]),
     ({"project_id": "p"}, [1, 3]),
     ({"group_id": "g", "status": 0}, [2, 3]),
     ({"$or": [{"uid": "hash1_0"}, {"parameters.lr": {"$lt": 0.5}}]}, [0, 1]),
@@ -126,6 +145,9 @@ ORDERS: list[tuple[list[str], list[int]]] = [
     (["metrics.none"], [0, 1, 2, 3, 4]),
     (["-parameters.opt.name"], [0, 1, 2, 3, 4]),
     (["project_id", "name"], [3, 1, 0, 2, 4]),
+    (["started"], [1, 0, 2, 3, 4]),
+    (["-started", "-created"], [0, 1, 4, 3, 2]),
+    (["-ended"], [0, 1, 2, 3, 4]),
 ]
 """Numbers come first, then NaN, then text, and what lacks the attribute is last."""
 

@@ -53,7 +53,7 @@ def examined(capsys: pytest.CaptureFixture[str]) -> Any:
     return examine
 
 
-def test_where_nothing_is_wrong_all_is_well(served: Served, capsys: pytest.CaptureFixture[str]) -> None:
+def test_without_problems_every_check_is_ok(served: Served, capsys: pytest.CaptureFixture[str]) -> None:
     assert run(served.join("ann")) == 0
     told = capsys.readouterr().out
     assert told.endswith("no problems found\n")
@@ -84,14 +84,14 @@ def test_no_secret_is_shown(
     assert not [word for word in ("trk_hidden", "trk_secret") if word in out + err]
 
 
-def test_looking_changes_nothing(served: Served, spools: Path, examined: Any) -> None:
+def test_the_checks_change_nothing(served: Served, spools: Path, examined: Any) -> None:
     left_spool(spools, server=served.join("ann"))
     before = {path: path.read_bytes() for path in spools.rglob("*") if path.is_file()}
     examined()
     assert {path: path.read_bytes() for path in spools.rglob("*") if path.is_file()} == before
 
 
-def test_a_spool_that_waits_is_told_with_what_sends_it(
+def test_a_waiting_spool_is_reported_with_the_command_that_sends_it(
     spools: Path, monkeypatch: pytest.MonkeyPatch, examined: Any
 ) -> None:
     monkeypatch.setenv("TRACK_TOKEN", "trk_secret")
@@ -103,20 +103,20 @@ def test_a_spool_that_waits_is_told_with_what_sends_it(
     assert finding["remedy"] == f"track sync {path}"
 
 
-def test_a_spool_for_which_there_is_no_login_is_told_with_what_gives_one(spools: Path, examined: Any) -> None:
+def test_a_spool_without_a_login_is_reported_with_how_to_get_one(spools: Path, examined: Any) -> None:
     # Fails when `doctor._to` does not look for a login: a plain `track sync` cannot send it.
     path = left_spool(spools)
     _, (finding,) = examined()
     assert finding["remedy"].startswith(f"track sync {path} --to URI, as 'track user add' printed")
 
 
-def test_a_spool_in_use_is_well(spools: Path, examined: Any) -> None:
+def test_a_spool_in_use_is_ok(spools: Path, examined: Any) -> None:
     holder = SpoolFolder.open(left_spool(spools))
     assert examined() == (0, [])
     holder.close()
 
 
-def test_a_damaged_spool_is_told_with_the_loss(spools: Path, examined: Any) -> None:
+def test_a_damaged_spool_is_reported_with_its_dropped_records(spools: Path, examined: Any) -> None:
     path = left_spool(spools)
     segment = next(path.glob("*.segment"))
     data = bytearray(segment.read_bytes())
@@ -128,7 +128,7 @@ def test_a_damaged_spool_is_told_with_the_loss(spools: Path, examined: Any) -> N
     assert "intact records are sent" in finding["remedy"]
 
 
-def test_a_damaged_origin_asks_for_the_servers_name(spools: Path, examined: Any) -> None:
+def test_damaged_spool_metadata_asks_for_the_servers_name(spools: Path, examined: Any) -> None:
     path = left_spool(spools)
     (path / "spool.json").write_text("")
     _, (finding,) = examined()
@@ -136,7 +136,7 @@ def test_a_damaged_origin_asks_for_the_servers_name(spools: Path, examined: Any)
     assert finding["remedy"].startswith(f"track sync {path} --to URI")
 
 
-def test_what_is_left_of_damage_may_be_deleted(spools: Path, examined: Any) -> None:
+def test_the_rest_of_a_damaged_spool_may_be_deleted(spools: Path, examined: Any) -> None:
     folder = SpoolFolder.open(left_spool(spools))
     folder.quarantine("1-24", b"odd")
     folder.remove()
@@ -144,13 +144,13 @@ def test_what_is_left_of_damage_may_be_deleted(spools: Path, examined: Any) -> N
     assert f"rm -r {folder.path}" in finding["remedy"]
 
 
-def test_a_spool_of_another_machine_is_told_with_a_warning(spools: Path, examined: Any) -> None:
+def test_a_spool_of_another_machine_is_reported_with_a_warning(spools: Path, examined: Any) -> None:
     left_spool(spools, host="another-host")
     _, (finding,) = examined()
     assert "has ended" in finding["remedy"]
 
 
-def test_a_root_that_cannot_be_a_folder_is_told(
+def test_a_spool_root_that_cannot_be_a_folder_is_reported(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, examined: Any
 ) -> None:
     (tmp_path / "file").touch()
@@ -162,13 +162,13 @@ def test_a_root_that_cannot_be_a_folder_is_told(
 
 
 @pytest.mark.skipif(os.geteuid() == 0, reason="to the superuser every folder can be written")
-def test_a_root_that_may_not_be_written_is_told(spools: Path, examined: Any) -> None:
+def test_a_read_only_spool_root_is_reported(spools: Path, examined: Any) -> None:
     spools.mkdir(mode=0o500)
     assert "is not writable" in examined()[1][0]["text"]
 
 
 @pytest.mark.parametrize("variable", ["TRACK_SPOOL_SYNC", "TRACK_SPOOL_LIMIT", "TRACK_SYNC"])
-def test_a_variable_that_means_nothing_is_told(
+def test_an_invalid_variable_is_reported(
     variable: str, monkeypatch: pytest.MonkeyPatch, examined: Any
 ) -> None:
     monkeypatch.setenv(variable, "sometimes")
@@ -186,43 +186,43 @@ def test_an_unreachable_server_is_reported(examined: Any) -> None:
     assert "is it running" in finding["remedy"]
 
 
-def test_a_server_without_tls_is_told(examined: Any) -> None:
+def test_a_server_without_tls_is_reported(examined: Any) -> None:
     with fake_server(lambda peer: peer.socket.sendall(b"HTTP/1.1 400 Bad Request\r\n\r\n" * 99)) as port:
         _, (finding,) = examined(f"socket://ann:trk_x@127.0.0.1:{port}?pin=sha256:" + "A" * 43)
     assert "the connection cannot be encrypted" in finding["text"]
     assert "TLS 1.3" in finding["remedy"]
 
 
-def test_another_key_is_told(served: Served, examined: Any) -> None:
+def test_another_key_is_reported(served: Served, examined: Any) -> None:
     uri = served.join("ann").replace(served.pin, "sha256:" + "A" * 43)
     _, (finding,) = examined(uri)
     assert "its key is not the expected one" in finding["text"]
 
 
-def test_a_token_that_was_revoked_is_told(served: Served, examined: Any) -> None:
+def test_a_revoked_token_is_reported(served: Served, examined: Any) -> None:
     uri = served.join("ann")
     UserStore(served.home).remove("ann")
     _, (finding,) = examined(uri)
     assert "it does not accept the login" in finding["text"]
 
 
-def test_a_missing_login_is_told(served: Served, examined: Any) -> None:
+def test_a_missing_login_is_reported(served: Served, examined: Any) -> None:
     _, (finding,) = examined(f"socket://bob@{served.host}:{served.port}")
     assert "TRACK_TOKEN" in finding["remedy"]
 
 
-def test_a_reader_is_told(served: Served, examined: Any) -> None:
+def test_a_reader_is_reported(served: Served, examined: Any) -> None:
     _, (finding,) = examined(served.join("eve", Role.READER))
     assert "your role is reader" in finding["text"]
     assert "writer" in finding["remedy"]
 
 
-def test_an_address_that_is_none_is_told(examined: Any) -> None:
+def test_an_invalid_address_is_reported(examined: Any) -> None:
     _, (finding,) = examined("socket://ann:trk_secret@node1:99999999")
     assert "trk_secret" not in finding["text"] + finding["remedy"]
 
 
-def test_the_configuration_that_is_read_is_told(
+def test_the_configuration_file_is_reported(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     path = tmp_path / "my.config"
@@ -238,7 +238,7 @@ def test_the_configuration_that_is_read_is_told(
     assert "TRACK_SPOOL_LIMIT is 1G" in out
 
 
-def test_log_calls_that_are_no_points_are_told_as_such(spools: Path, examined: Any) -> None:
+def test_other_log_calls_than_points_are_reported_separately(spools: Path, examined: Any) -> None:
     left_spool(spools, calls=3)
     left_spool(spools, batches=0, calls=1, session=b"2" * 16)
     _, findings = examined()

@@ -18,17 +18,17 @@ def found(environment: dict[str, str], topic: str, uri: str | None = None) -> li
     return [finding for finding in examine(uri, environment) if finding.topic == topic]
 
 
-def test_only_what_has_a_remedy_is_not_well() -> None:
+def test_only_a_check_with_a_remedy_fails() -> None:
     assert Finding("server", "there").is_ok
     assert not Finding("server", "away", "start it").is_ok
 
 
-def test_looking_changes_nothing(environment: dict[str, str], tmp_path: Path) -> None:
+def test_the_checks_change_nothing(environment: dict[str, str], tmp_path: Path) -> None:
     list(examine(None, environment))
     assert list(tmp_path.iterdir()) == []
 
 
-def test_secrets_are_not_told(environment: dict[str, str]) -> None:
+def test_secrets_are_not_shown(environment: dict[str, str]) -> None:
     environment |= {"TRACK_TOKEN": "hush", "TRACK_URI": "socket://ann:hush@localhost:1"}
     told = [finding.text for finding in found(environment, "environment")]
     assert "TRACK_TOKEN is set" in told
@@ -36,16 +36,14 @@ def test_secrets_are_not_told(environment: dict[str, str]) -> None:
 
 
 @pytest.mark.parametrize("name", ["TRACK_SPOOL_SYNC", "TRACK_OFFLINE", "TRACK_RESUME"])
-def test_a_variable_that_means_nothing_is_named_with_its_remedy(
-    environment: dict[str, str], name: str
-) -> None:
+def test_an_invalid_variable_is_named_with_its_remedy(environment: dict[str, str], name: str) -> None:
     environment[name] = "sometimes"
     (wrong,) = [finding for finding in found(environment, "environment") if not finding.is_ok]
     assert name in wrong.text
     assert wrong.remedy == "correct that variable, or unset it"
 
 
-def test_a_folder_that_is_none_cannot_take_spools(environment: dict[str, str], tmp_path: Path) -> None:
+def test_a_file_cannot_be_the_spool_root(environment: dict[str, str], tmp_path: Path) -> None:
     (tmp_path / "spools").write_text("a file")
     remedies = [finding.remedy for finding in found(environment, "spool")]
     assert any(remedy is not None and "TRACK_SPOOL" in remedy for remedy in remedies)
@@ -57,6 +55,6 @@ def test_a_store_of_this_machine_needs_no_server(environment: dict[str, str]) ->
     assert server.is_ok
 
 
-def test_an_address_that_is_none_is_told_and_not_raised(environment: dict[str, str]) -> None:
+def test_an_invalid_address_is_reported_and_not_raised(environment: dict[str, str]) -> None:
     (server,) = found(environment, "server", "socket://")
     assert not server.is_ok

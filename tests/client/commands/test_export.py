@@ -74,12 +74,12 @@ def test_some_series_of_some_trials(uri: str, capfdbinary: pytest.CaptureFixture
 
 
 @pytest.mark.parametrize("kind", ["csv", "json", "parquet"])
-def test_nothing_is_a_whole_file_too(tmp_path: Path, uri: str, kind: str) -> None:
+def test_an_empty_export_is_a_complete_file(tmp_path: Path, uri: str, kind: str) -> None:
     fill(uri)
     assert exported(tmp_path, uri, kind, "--filter", "lr > 9") == []
 
 
-def test_a_file_is_there_when_it_is_complete_or_not_at_all(
+def test_a_file_exists_only_when_it_is_complete(
     tmp_path: Path, uri: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     fill(uri)
@@ -96,7 +96,7 @@ def test_a_file_is_there_when_it_is_complete_or_not_at_all(
     assert not list(tmp_path.glob(".out*"))
 
 
-def test_what_cannot_be_is_told(tmp_path: Path, uri: str) -> None:
+def test_invalid_arguments_are_reported(tmp_path: Path, uri: str) -> None:
     uids = fill(uri)
     with pytest.raises(UsageError, match="not both"):
         run(COMMAND, "--uri", uri, uids[0], "--filter", "lr > 0")

@@ -88,7 +88,7 @@ def test_all_may_go_into_one_project(folder: Path, uri: str) -> None:
         assert numbers[2] > 2**32
 
 
-def test_one_that_cannot_be_read_hinders_no_other(
+def test_an_unreadable_database_does_not_stop_the_others(
     folder: Path, uri: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
     missing = folder / "gone.db"
@@ -101,18 +101,20 @@ def test_one_that_cannot_be_read_hinders_no_other(
     assert "1 of them new" in told[1]
 
 
-def test_records_of_deleted_runs_are_told(folder: Path, uri: str, capsys: pytest.CaptureFixture[str]) -> None:
+def test_records_of_deleted_runs_are_reported(
+    folder: Path, uri: str, capsys: pytest.CaptureFixture[str]
+) -> None:
     OlderDatabase(folder / "cifar.db").record(77, [("loss", 0, 1.0, 1.0)])
     run(folder / "cifar.db", "--to", uri)
     assert "1 records of deleted runs were skipped" in capsys.readouterr().out
 
 
-def test_a_folder_without_databases_is_told(tmp_path: Path, uri: str) -> None:
+def test_a_folder_without_databases_is_reported(tmp_path: Path, uri: str) -> None:
     with pytest.raises(ItemNotFound, match=r"no file in .* is a database of an older tracker"):
         run(tmp_path, "--to", uri)
 
 
-def test_without_a_store_one_is_asked_for_it(folder: Path) -> None:
+def test_without_a_store_the_error_asks_for_one(folder: Path) -> None:
     with pytest.raises(UsageError, match="give --to, or set TRACK_URI"):
         run(folder)
 

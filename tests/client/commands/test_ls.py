@@ -21,7 +21,7 @@ def uri(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> str:
     return uri
 
 
-def test_trials_are_listed_with_what_tells_them_apart(uri: str, capsys: pytest.CaptureFixture[str]) -> None:
+def test_trials_are_listed_with_their_differences(uri: str, capsys: pytest.CaptureFixture[str]) -> None:
     uids = fill(uri)
     assert run(COMMAND) == 0
     header, *rows = capsys.readouterr().out.splitlines()
@@ -47,7 +47,7 @@ def test_a_filter_an_order_columns_and_a_limit(uri: str, capsys: pytest.CaptureF
     ]
 
 
-def test_a_group_goes_by_its_name(uri: str, capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_group_can_be_named_by_its_name(uri: str, capsys: pytest.CaptureFixture[str]) -> None:
     fill(uri)
     run(COMMAND, "--filter", "group = sweep and project = vision", "--json")
     assert len(json.loads(capsys.readouterr().out)) == 3
@@ -64,7 +64,7 @@ def test_groups_and_projects_are_counted(uri: str, capsys: pytest.CaptureFixture
     assert (group["name"], group["project"], group["trials"]) == ("sweep", "vision", 3)
 
 
-def test_a_machine_gets_all_but_the_points(uri: str, capsys: pytest.CaptureFixture[str]) -> None:
+def test_the_json_output_has_everything_but_the_points(uri: str, capsys: pytest.CaptureFixture[str]) -> None:
     uids = fill(uri)
     run(COMMAND, "--json")
     found = json.loads(capsys.readouterr().out)
@@ -76,7 +76,7 @@ def test_a_machine_gets_all_but_the_points(uri: str, capsys: pytest.CaptureFixtu
 
 
 @pytest.mark.parametrize("columns", [30, 60, 100])
-def test_on_a_terminal_it_is_as_wide_as_that(uri: str, columns: int) -> None:
+def test_on_a_terminal_the_table_has_its_width(uri: str, columns: int) -> None:
     uids = fill(uri)
     told = in_terminal(columns, "ls", uri=uri)
     assert "\x1b[" in told
@@ -90,13 +90,13 @@ def test_no_colours_when_they_are_not_wanted(uri: str) -> None:
     assert "\x1b[3" not in in_terminal(100, "ls", uri=uri, env=[("NO_COLOR", "1")])
 
 
-def test_a_store_that_is_not_there_is_not_made(tmp_path: Path) -> None:
+def test_a_missing_store_is_not_created(tmp_path: Path) -> None:
     with pytest.raises(ItemNotFound, match="there is no store at"):
         run(COMMAND, "--uri", f"sqlite:{tmp_path}/typo.db")
     assert list(tmp_path.iterdir()) == []
 
 
-def test_what_cannot_be_is_told(uri: str, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_invalid_arguments_are_reported(uri: str, monkeypatch: pytest.MonkeyPatch) -> None:
     fill(uri)
     with pytest.raises(UsageError, match="--filter, column 5: expected a value"):
         run(COMMAND, "--filter", "lr <")
@@ -109,7 +109,7 @@ def test_what_cannot_be_is_told(uri: str, monkeypatch: pytest.MonkeyPatch) -> No
         run(COMMAND)
 
 
-def test_a_store_in_the_place_of_a_list_is_told_where_it_belongs(capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_store_given_as_the_list_gets_a_hint(capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(SystemExit):
         run(COMMAND, "socket://me:secret@host:1")
     said = capsys.readouterr().err

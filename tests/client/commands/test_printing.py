@@ -7,7 +7,7 @@ import pytest
 from track.commands.printing import bytes_text, table, time_text
 
 
-def test_columns_stand_below_each_other() -> None:
+def test_columns_are_aligned() -> None:
     assert table(("A", "LONG"), [("wide", "x"), ("b", "y")]) == ["A     LONG", "wide  x", "b     y"]
 
 
@@ -23,5 +23,5 @@ def test_a_size_has_the_unit_that_suits_it(count: int, text: str) -> None:
     assert bytes_text(count) == text
 
 
-def test_a_moment_is_told_with_its_zone() -> None:
+def test_a_time_is_shown_with_its_zone() -> None:
     assert datetime.fromisoformat(time_text(1.7e9)).timestamp() == 1.7e9

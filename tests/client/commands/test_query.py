@@ -52,13 +52,13 @@ def test_points_are_a_table(uri: str, capsys: pytest.CaptureFixture[str]) -> Non
         ("WITH x AS (SELECT 1 AS a) SELECT a + 1 FROM x", [[2]]),
     ],
 )  # fmt: skip
-def test_so_is_everything_else(
+def test_every_other_kind_is_a_table_too(
     uri: str, capsys: pytest.CaptureFixture[str], sql: str, rows: list[list[object]]
 ) -> None:
     assert asked(uri, capsys, sql) == rows
 
 
-def test_only_what_is_asked_for_is_there(uri: str, capsys: pytest.CaptureFixture[str]) -> None:
+def test_only_the_requested_objects_are_in_the_tables(uri: str, capsys: pytest.CaptureFixture[str]) -> None:
     assert asked(uri, capsys, "SELECT count(*) FROM trials", "--filter", "lr > 0.15") == [[2]]
     assert asked(uri, capsys, "SELECT count(*) FROM points", "--metric", "note") == [[12]]
 
@@ -94,12 +94,12 @@ def test_anything_but_one_select_is_refused(tmp_path: Path, uri: str, sql: str) 
     assert not (tmp_path / "x.db").exists()
 
 
-def test_it_does_not_take_for_ever(uri: str) -> None:
+def test_a_slow_statement_times_out(uri: str) -> None:
     with pytest.raises(TrackError, match=r"takes longer than 0\.2 s"):
         run(COMMAND, ENDLESS, "--uri", uri, "--timeout", "0.2")
 
 
-def test_people_and_other_programs_get_other_forms(uri: str, capsys: pytest.CaptureFixture[str]) -> None:
+def test_the_output_form_depends_on_the_reader(uri: str, capsys: pytest.CaptureFixture[str]) -> None:
     run(COMMAND, "SELECT name, count FROM series WHERE kind = 'chrono'", "--uri", uri, "--csv")
     assert capsys.readouterr().out == "name,count\n" + "runtime,1\n" * 3
     run(COMMAND, "SELECT 1 AS one, NULL AS none", "--uri", uri)

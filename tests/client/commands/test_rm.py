@@ -38,7 +38,7 @@ def test_named_trials_are_shown_and_deleted(uri: str, capsys: pytest.CaptureFixt
     assert left(uri) == uids[2:]
 
 
-def test_a_filter_says_which(uri: str, capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_filter_selects_the_trials(uri: str, capsys: pytest.CaptureFixture[str]) -> None:
     uids = fill(uri)
     assert run(COMMAND, "--uri", uri, "--filter", "status = exception", "--yes", "--json") == 0
     assert json.loads(capsys.readouterr().out) == [
@@ -74,7 +74,7 @@ class _Typed:
         return self._line
 
 
-def test_nobody_is_deleted_unasked(uri: str) -> None:
+def test_no_trial_is_deleted_without_confirmation(uri: str) -> None:
     uids = fill(uri)
     with pytest.raises(UsageError, match="add --yes"):
         run(COMMAND, "--uri", uri, uids[0])

@@ -40,7 +40,9 @@ def show(*words: str) -> int:
     return COMMAND.run(parser.parse_args(words))
 
 
-def test_it_shows_what_a_trial_is_and_has(uri: str, uid: str, capsys: pytest.CaptureFixture[str]) -> None:
+def test_it_shows_the_fields_and_series_of_a_trial(
+    uri: str, uid: str, capsys: pytest.CaptureFixture[str]
+) -> None:
     assert show(uid, "--uri", uri) == 0
     told = capsys.readouterr().out
     for text in (
@@ -57,31 +59,33 @@ def test_it_shows_what_a_trial_is_and_has(uri: str, uid: str, capsys: pytest.Cap
     assert loss[:6] == ["loss", "10", "9", "0.1", "0.1", "1"]
 
 
-def test_it_shows_what_a_trial_lost_and_why(uri: str, uid: str, capsys: pytest.CaptureFixture[str]) -> None:
+def test_it_shows_the_dropped_points_with_their_reasons(
+    uri: str, uid: str, capsys: pytest.CaptureFixture[str]
+) -> None:
     # Fails when the client does not report dropped points to the trial.
     show(uid, "--uri", uri)
     told = capsys.readouterr().out
     assert "DROPPED  10 points\n  10: bad: " in told
 
 
-def test_a_machine_gets_the_same_as_json(uri: str, uid: str, capsys: pytest.CaptureFixture[str]) -> None:
+def test_the_json_output_has_the_same_fields(uri: str, uid: str, capsys: pytest.CaptureFixture[str]) -> None:
     show(uid, "--uri", uri, "--json")
     told = json.loads(capsys.readouterr().out)
     assert (told["name"], told["metadata"]["dropped_points"]["points"]) == ("third try", 10)
 
 
-def test_a_trial_goes_by_its_name_too(uri: str, uid: str, capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_trial_can_be_named_by_its_name(uri: str, uid: str, capsys: pytest.CaptureFixture[str]) -> None:
     for name in (uid[:8], "third try"):
         assert show(name, "--uri", uri) == 0
         assert f"third try  {uid}" in capsys.readouterr().out
 
 
-def test_a_trial_that_is_not_there_is_told(uri: str, uid: str) -> None:
+def test_a_missing_trial_is_reported(uri: str, uid: str) -> None:
     with pytest.raises(ItemNotFound, match="no trial is called '00ff_0'"):
         show("00ff_0", "--uri", uri)
 
 
-def test_it_says_what_it_lacks(uri: str, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_it_reports_missing_fields(uri: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("TRACK_URI", raising=False)
     with pytest.raises(UsageError, match="give --uri, or set TRACK_URI"):
         show("00ff_0")

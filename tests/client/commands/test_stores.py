@@ -32,7 +32,7 @@ def protocol(uri: str, uids: list[str]) -> Iterator[Protocol]:
         yield protocol
 
 
-def test_a_trial_goes_by_uid_beginning_id_or_name(protocol: Protocol, uids: list[str]) -> None:
+def test_a_trial_is_named_by_uid_prefix_id_or_name(protocol: Protocol, uids: list[str]) -> None:
     first = find_trial(protocol, uids[1])
     assert first.id is not None
     for name in (uids[1][:12], f"{uids[1][:12]}_0", uids[1][:64], first.id.hex(), "résumé 猫"):
@@ -40,7 +40,7 @@ def test_a_trial_goes_by_uid_beginning_id_or_name(protocol: Protocol, uids: list
 
 
 @pytest.mark.parametrize("name", ["nobody", "", "0123", "zz_0", "0" * 32])
-def test_a_trial_that_is_not_there(protocol: Protocol, name: str) -> None:
+def test_a_missing_trial_is_an_error(protocol: Protocol, name: str) -> None:
     with pytest.raises(ItemNotFound, match="no trial is called"):
         find_trial(protocol, name)
 

@@ -35,7 +35,7 @@ def test_the_last_points_in_order_of_time(uri: str, capsys: pytest.CaptureFixtur
     assert end == "the trial has ended: Completed"
 
 
-def test_some_metrics_for_a_machine(uri: str, capsys: pytest.CaptureFixture[str]) -> None:
+def test_some_metrics_as_json(uri: str, capsys: pytest.CaptureFixture[str]) -> None:
     uids = fill(uri)
     assert run(COMMAND, uids[0], "note", "--uri", uri, "-n", "1", "--no-follow", "--json") == 0
     (line,) = map(json.loads, capsys.readouterr().out.splitlines())
@@ -86,7 +86,7 @@ def test_it_follows_a_run_over_a_rewind_to_its_end(tmp_path: Path, live: Served)
     assert out.read_text().count("loss=") == 4
 
 
-def test_ctrl_c_ends_it_without_a_word(tmp_path: Path, live: Served) -> None:
+def test_ctrl_c_ends_it_silently(tmp_path: Path, live: Served) -> None:
     out = tmp_path / "out"
     with TrackClient(live.join("ann")) as client:
         trial = client.new_trial(name="live")

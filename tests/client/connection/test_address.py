@@ -26,7 +26,7 @@ from track_protocol.errors import UriError, UsageError
         ("socket://host?offline=maybe", "offline=maybe is refused: give allow, require or never"),
     ],
 )
-def test_an_address_that_cannot_be_meant_is_refused(uri: str, part: str) -> None:
+def test_an_invalid_address_is_refused(uri: str, part: str) -> None:
     with pytest.raises(UriError, match=part):
         SocketAddress(uri)
 
@@ -48,14 +48,14 @@ def test_a_port_and_a_timeout_have_defaults() -> None:
     assert address.offline is Offline.ALLOW
 
 
-def test_the_policy_of_the_uri_goes_before_that_of_the_environment(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_policy_of_the_uri_overrides_that_of_the_environment(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("TRACK_OFFLINE", "require")
     assert SocketAddress("socket://host").offline is Offline.REQUIRE
     assert SocketAddress("socket://host?offline=Never").offline is Offline.NEVER
     assert SocketAddress("socket://host?offline=allow").offline is Offline.ALLOW
 
 
-def test_a_policy_in_the_environment_that_is_none_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_invalid_policy_in_the_environment_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("TRACK_OFFLINE", "maybe")
     with pytest.raises(UsageError, match="TRACK_OFFLINE=maybe is refused: give allow, require or never"):
         SocketAddress("socket://host")

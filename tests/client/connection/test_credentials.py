@@ -34,7 +34,7 @@ def look(runtime: Path, port: int = 8123) -> LocalCredentials | None:
     return local_credentials(port, {"XDG_RUNTIME_DIR": str(runtime)})
 
 
-def test_what_the_users_own_server_left_is_found(tmp_path: Path) -> None:
+def test_the_credentials_of_the_users_own_server_are_found(tmp_path: Path) -> None:
     path = leave(tmp_path)
     assert look(tmp_path) == LocalCredentials(
         "127.0.0.1", 8123, "sha256:x", "local-1000", Secret("hunter2"), 42, False, path
@@ -53,7 +53,7 @@ def test_without_a_server_there_is_nothing_and_no_warning(
     assert not caplog.records
 
 
-def test_a_server_on_another_port_is_not_asked(tmp_path: Path) -> None:
+def test_credentials_of_another_port_are_not_used(tmp_path: Path) -> None:
     leave(tmp_path)
     assert look(tmp_path, 8124) is None
 
@@ -108,11 +108,11 @@ def test_a_file_that_no_server_wrote_is_not_used(
     assert "not what a server writes" in caplog.text
 
 
-def test_the_secret_of_the_uri_comes_first() -> None:
+def test_the_secret_of_the_uri_takes_precedence() -> None:
     assert find_secret("uri", {"TRACK_TOKEN": "env"}) == Secret("uri")
 
 
-def test_the_secret_of_the_environment_comes_before_that_of_a_file(tmp_path: Path) -> None:
+def test_the_secret_of_the_environment_overrides_that_of_a_file(tmp_path: Path) -> None:
     env = {"TRACK_TOKEN": " env\n", "TRACK_TOKEN_FILE": str(tmp_path / "missing")}
     assert find_secret(None, env) == Secret("env")
 
@@ -128,9 +128,7 @@ def test_without_any_secret_there_is_none() -> None:
 
 
 @pytest.mark.parametrize("content", [None, b"", b" \n", b"\xff"])
-def test_a_token_file_that_holds_none_is_an_error_that_names_it(
-    tmp_path: Path, content: bytes | None
-) -> None:
+def test_an_empty_token_file_is_an_error_that_names_it(tmp_path: Path, content: bytes | None) -> None:
     path = tmp_path / "token"
     if content is not None:
         path.write_bytes(content)

@@ -106,7 +106,7 @@ SCRIPT = textwrap.dedent(
 )
 
 
-def test_a_program_that_closes_all_descriptors_keeps_its_files_and_loses_no_points(tmp_path: Path) -> None:
+def test_a_program_may_close_all_descriptors_without_losing_points(tmp_path: Path) -> None:
     # Fails when `Channel` sends to the number that it had: TLS records end in the program's file.
     settings = Settings(backend="ephemeral:", port=0, home=tmp_path / "home")
     with serving(settings) as served:

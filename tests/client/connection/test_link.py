@@ -177,7 +177,7 @@ def test_another_server_at_a_remembered_address_gets_no_byte(tmp_path: Path) -> 
         assert recording.upward == b""
 
 
-def test_a_server_that_cannot_prove_that_it_knows_the_user_is_not_trusted(tmp_path: Path) -> None:
+def test_a_server_that_cannot_prove_itself_is_not_trusted(tmp_path: Path) -> None:
     certificate, key = make_certificate().write(tmp_path)
     binding = endpoint_binding(ssl.PEM_cert_to_DER_cert(certificate.read_text()))
 
@@ -270,7 +270,7 @@ def at_connect(monkeypatch: pytest.MonkeyPatch, act: Callable[[], object]) -> No
 
 
 @pytest.mark.parametrize("plaintext", [False, True], ids=["TLS", "plain text"])
-def test_what_a_killed_server_left_does_not_keep_its_user_from_the_next_one(
+def test_credentials_of_a_killed_server_do_not_block_the_next_one(
     settings: Settings, monkeypatch: pytest.MonkeyPatch, plaintext: bool
 ) -> None:
     # Fails when `SocketLink` logs in with what it read before it was connected.
@@ -302,7 +302,7 @@ def test_a_credential_file_of_another_user_is_not_used(served: Served) -> None:
 
 
 @pytest.mark.usefixtures("far_away")
-def test_without_any_login_the_error_says_where_to_get_one(served: Served) -> None:
+def test_without_a_login_the_error_says_where_to_get_one(served: Served) -> None:
     assert "track user add" in str(refusal(f"socket://localhost:{served.port}"))
     assert "track user add" in str(refusal("socket://example.org"))
 
@@ -316,7 +316,7 @@ def test_without_any_login_no_server_is_unreachable_too(layer: str) -> None:
     assert "is it running" in str(error)
 
 
-def test_a_login_that_a_starting_server_leaves_while_it_is_waited_for_is_used(
+def test_a_login_that_a_starting_server_writes_meanwhile_is_used(
     served: Served, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     credentials = _credentials(served.port)
@@ -331,7 +331,7 @@ def test_a_login_that_a_starting_server_leaves_while_it_is_waited_for_is_used(
     attempt(f"socket://localhost:{served.port}")
 
 
-def test_a_login_that_a_killed_server_has_left_is_not_used_once_the_next_one_has_left_its_own(
+def test_the_login_of_a_killed_server_is_not_used_once_the_next_one_wrote_its_own(
     served: Served, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     credentials = _credentials(served.port)
@@ -358,7 +358,7 @@ def test_what_can_be_no_host_name_is_unreachable() -> None:
     assert type(refusal(f"socket://ann:{new_token()}@a..b:1")) is ServerUnreachable
 
 
-def test_a_peer_that_says_nothing_is_given_up_in_time() -> None:
+def test_a_silent_peer_times_out() -> None:
     with socket.create_server(("127.0.0.1", 0)) as listener, pytest.raises(ServerUnreachable):
         attempt(f"socket://ann:{new_token()}@127.0.0.1:{listener.getsockname()[1]}", 0.2)
 
@@ -383,7 +383,7 @@ def test_a_plain_text_server_is_distinguished_from_a_tls_one(tmp_path: Path) -> 
         attempt(f"socket://ann:{new_token()}@127.0.0.1:{served.port}")
 
 
-def test_a_tls_server_says_to_a_plain_text_client_what_to_change(served: Served) -> None:
+def test_a_tls_server_sends_a_plain_text_client_the_remedy(served: Served) -> None:
     with pytest.raises(EncryptionMismatch, match="leave security_layer=plaintext out"):
         attempt(f"socket://ann:{new_token()}@127.0.0.1:{served.port}?security_layer=plaintext")
 
@@ -438,7 +438,7 @@ def test_a_wake_from_another_thread_ends_a_poll(ann: Joined) -> None:
     assert time.monotonic() - begun < SECONDS / 2
 
 
-def test_a_wake_before_a_poll_ends_it_at_once(ann: Joined) -> None:
+def test_a_wake_before_a_poll_ends_the_poll_at_once(ann: Joined) -> None:
     for _ in range(100_000):  # more than the pipe holds
         ann.link.wake()
     assert ann.link.poll(SECONDS) == []
@@ -466,7 +466,7 @@ def test_a_closed_link_raises_when_it_is_polled(ann: Joined) -> None:
         ann.link.poll(0)
 
 
-def test_a_poll_without_anything_ends_in_time(ann: Joined) -> None:
+def test_a_poll_without_events_times_out(ann: Joined) -> None:
     assert ann.link.poll(0.01) == []
 
 
@@ -515,7 +515,7 @@ def admitted(behave: Callable[[FakePeer], None], silence: float = 20) -> Iterato
             link.close()
 
 
-def test_a_silent_server_is_asked_for_a_sign_of_life_and_then_given_up() -> None:
+def test_a_silent_server_gets_a_ping_and_is_then_lost() -> None:
     heard: list[Event] = []
 
     def fall_silent(peer: FakePeer) -> None:
@@ -547,7 +547,7 @@ def test_why_a_server_closed_is_raised_though_the_connection_broke_just_then(som
             link.poll(SECONDS)
 
 
-def test_what_a_server_answered_before_it_closed_comes_before_the_close() -> None:
+def test_answers_before_a_close_are_returned_before_it() -> None:
     opened, said = threading.Event(), threading.Event()
 
     def answer_and_close(peer: FakePeer) -> None:
@@ -567,7 +567,7 @@ def test_what_a_server_answered_before_it_closed_comes_before_the_close() -> Non
             link.poll(SECONDS)
 
 
-def test_what_is_sent_after_a_close_that_was_not_raised_yet_is_no_fault_of_the_sender() -> None:
+def test_sending_after_an_unread_close_raises_the_close() -> None:
     opened, said = threading.Event(), threading.Event()
 
     def answer_and_close(peer: FakePeer) -> None:

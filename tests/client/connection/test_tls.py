@@ -27,7 +27,7 @@ def server(made: MadeCertificate, tmp_path: Path) -> ssl.SSLContext:
     return context
 
 
-def test_a_server_is_met_over_tls_13_with_aes_256_gcm_whoever_signed_it(
+def test_a_pinned_server_uses_tls_13_with_aes_256_gcm_whoever_signed_its_certificate(
     server: ssl.SSLContext, made: MadeCertificate
 ) -> None:
     with session(server, client_context()) as (_, client):

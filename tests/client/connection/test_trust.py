@@ -72,7 +72,7 @@ def test_the_memory_is_for_its_owner_only(known: KnownServers) -> None:
 @pytest.mark.parametrize(
     "text", ["", "[]", "{}", '{"version": 2, "servers": {}}', '{"version": 1, "servers": []}']
 )
-def test_a_damaged_memory_trusts_no_server_and_is_left_alone(known: KnownServers, text: str) -> None:
+def test_a_damaged_memory_trusts_no_server_and_is_not_overwritten(known: KnownServers, text: str) -> None:
     known.path.parent.mkdir()
     known.path.write_text(text)
     with pytest.raises(AuthenticationError, match=r"known_servers\.json"):
@@ -82,7 +82,7 @@ def test_a_damaged_memory_trusts_no_server_and_is_left_alone(known: KnownServers
     assert known.path.read_text() == text
 
 
-def test_a_memory_that_cannot_be_written_is_a_warning_that_says_what_to_do(
+def test_an_unwritable_memory_is_a_warning_with_the_remedy(
     tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     (tmp_path / "state").touch()
@@ -101,13 +101,13 @@ def test_processes_that_remember_at_once_forget_nothing(known: KnownServers) -> 
     assert len(json.loads(known.path.read_bytes())["servers"]) == 30
 
 
-def test_the_pins_of_the_uri_come_first(known: KnownServers) -> None:
+def test_the_pins_of_the_uri_take_precedence(known: KnownServers) -> None:
     known.remember("localhost", 8123, OTHER)
     trust = pins_for("localhost", 8123, uri_pins=(PIN, OTHER), secret=TOKEN, local=LOCAL, known=known)
     assert trust.pins == (PIN, OTHER)
 
 
-def test_the_pin_of_the_users_own_server_comes_before_a_remembered_one(known: KnownServers) -> None:
+def test_the_pin_of_the_users_own_server_overrides_a_remembered_one(known: KnownServers) -> None:
     known.remember("localhost", 8123, OTHER)
     trust = pins_for("localhost", 8123, uri_pins=(), secret=TOKEN, local=LOCAL, known=known)
     assert trust.pins == (PIN,)
@@ -123,7 +123,7 @@ def test_the_right_key_is_accepted(known: KnownServers) -> None:
     pins_for("node17", 8123, uri_pins=(PIN,), secret=TOKEN, known=known).check(DER)
 
 
-def test_another_key_than_the_uri_says_is_refused(known: KnownServers) -> None:
+def test_another_key_than_that_of_the_uri_is_refused(known: KnownServers) -> None:
     trust = pins_for("node17", 8123, uri_pins=(OTHER,), secret=TOKEN, known=known)
     with pytest.raises(PinMismatch, match="the join URI expects"):
         trust.check(DER)
@@ -138,7 +138,7 @@ def test_another_key_than_the_last_time_names_both_the_file_and_the_remedy(known
         assert named in str(refused.value)
 
 
-def test_at_the_first_meeting_a_token_is_used_and_the_proven_pin_is_kept(known: KnownServers) -> None:
+def test_at_the_first_connection_a_token_is_used_and_the_proven_pin_is_stored(known: KnownServers) -> None:
     trust = pins_for("node17", 8123, uri_pins=(), secret=TOKEN, known=known)
     trust.check(DER)
     assert known.remembered_pin("node17", 8123) is None

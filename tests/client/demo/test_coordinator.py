@@ -25,7 +25,7 @@ def test_workers_that_do_nothing_for_long_are_named(folder: Folder, monkeypatch:
         run_demo(Plan(workers=2, trials=1, epochs=1), folder, Console(file=io.StringIO()))
 
 
-def test_a_store_that_does_not_hold_what_was_logged_fails_the_demo(
+def test_a_store_with_other_points_than_the_logged_ones_fails_the_demo(
     folder: Folder, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(coordinator, "verify", lambda *_: Verification(lost=1, faults=["1 lost"]))

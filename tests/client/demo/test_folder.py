@@ -26,7 +26,7 @@ def test_only_its_owner_may_look_into_the_folder(tmp_path: Path) -> None:
     assert stat.S_IMODE(folder.root.stat().st_mode) == 0o700
 
 
-def test_a_folder_with_something_in_it_is_left_alone(tmp_path: Path) -> None:
+def test_a_folder_that_is_not_empty_is_refused(tmp_path: Path) -> None:
     (tmp_path / "thesis.tex").touch()
     with pytest.raises(UsageError, match="--dir"):
         new_folder(tmp_path, NOW)
@@ -39,7 +39,7 @@ def test_a_folder_that_cannot_be_made_is_named_with_the_reason(tmp_path: Path) -
         new_folder(tmp_path / "file" / "demo", NOW)
 
 
-def test_everything_that_is_looked_up_by_the_environment_lies_in_the_folder(tmp_path: Path) -> None:
+def test_every_path_of_the_environment_is_in_the_folder(tmp_path: Path) -> None:
     folder = new_folder(tmp_path / "demo", NOW)
     environment = folder.environment({"HOME": "/home/alice", "XDG_STATE_HOME": "/home/alice/state"})
     assert default_home(environment) == folder.home
@@ -57,7 +57,7 @@ def test_nobodys_own_configuration_gets_in(tmp_path: Path) -> None:
     assert environment["LANG"] == "C"
 
 
-def test_each_process_keeps_to_one_core(tmp_path: Path) -> None:
+def test_each_process_uses_one_core(tmp_path: Path) -> None:
     environment = new_folder(tmp_path / "demo", NOW).environment({"OMP_NUM_THREADS": "64"})
     assert environment["OMP_NUM_THREADS"] == environment["OPENBLAS_NUM_THREADS"] == "1"
 

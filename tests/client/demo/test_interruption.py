@@ -21,7 +21,7 @@ def test_a_signal_that_came_in_an_undisturbed_block_acts_after_it() -> None:
     assert done == ["the block"]
 
 
-def test_afterwards_signals_mean_what_they_meant_before() -> None:
+def test_afterwards_the_earlier_signal_handlers_are_restored() -> None:
     before = [signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)]
     with ended_by_signals(), undisturbed():
         pass

@@ -48,7 +48,7 @@ def check_until_it_has_ended(processes: Processes) -> NoReturn:
         processes.check_server()
 
 
-def test_a_good_end_is_no_failure(folder: Folder) -> None:
+def test_a_clean_exit_is_not_a_failure(folder: Folder) -> None:
     assert ended(folder, "").failure is None
 
 
@@ -103,7 +103,7 @@ def test_the_end_of_the_block_ends_the_server(folder: Folder) -> None:
         socket.create_connection((host, int(port)))
 
 
-def test_a_server_that_ended_is_noticed(folder: Folder) -> None:
+def test_a_server_that_exited_is_detected(folder: Folder) -> None:
     with Processes(folder, folder.environment(os.environ)) as processes:
         processes.start_server()
         os.kill(json.loads(folder.ready_file.read_bytes())["pid"], signal.SIGKILL)

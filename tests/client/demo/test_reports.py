@@ -29,7 +29,7 @@ def test_metrics_and_timings_are_points() -> None:
 
 
 @pytest.mark.parametrize("text", ["", "{", "{}", '{"worker": "w", "trials": [{}]}', "[]"])
-def test_a_report_that_is_not_whole_is_named(tmp_path: Path, text: str) -> None:
+def test_an_incomplete_report_is_named(tmp_path: Path, text: str) -> None:
     path = tmp_path / "worker-1.json"
     path.write_text(text)
     with pytest.raises(StoreCorrupt, match=r"worker-1\.json"):

@@ -23,7 +23,7 @@ def told(folder: Path, proof: Verification) -> str:
     return console.file.getvalue()
 
 
-def test_a_good_end_tells_what_was_verified_and_where_things_are(tmp_path: Path) -> None:
+def test_the_result_lists_the_verified_points_and_the_paths(tmp_path: Path) -> None:
     text = told(tmp_path / "demo", Verification(trials=1, logged=1184, stored=1184))
     assert "1 trials, each claimed by exactly one worker" in text
     assert "1,184 points logged, 1,184 stored" in text
@@ -31,7 +31,7 @@ def test_a_good_end_tells_what_was_verified_and_where_things_are(tmp_path: Path)
     assert f"{tmp_path}/demo/server.log\n" in text
 
 
-def test_what_does_not_fit_is_told_and_nothing_is_claimed_to_be_verified(tmp_path: Path) -> None:
+def test_differences_are_reported_and_the_result_is_not_verified(tmp_path: Path) -> None:
     text = told(tmp_path / "demo", Verification(trials=1, lost=2, faults=["trial aa_0: 2 lost"]))
     assert "WRONG" in text
     assert "trial aa_0: 2 lost" in text

@@ -53,7 +53,7 @@ def test_the_live_table_fits_the_terminal(height: int) -> None:
     assert len(shown(terminal(height), MANY)) < height
 
 
-def test_what_failed_and_what_runs_comes_before_what_is_done_or_waits() -> None:
+def test_failed_and_running_trials_are_listed_first() -> None:
     lines = shown(terminal(24), MANY)
     names = {phase.value for phase in Phase}
     order = [word for line in lines[4:] for word in line.split() if word in names]
@@ -85,7 +85,7 @@ def test_plain_lines_end_with_all_trials_done_however_soon_that_is() -> None:
     assert console.file.getvalue().count("2/2 finished, 0 running") == 1
 
 
-def test_before_the_first_claim_the_workers_are_said_to_be_starting() -> None:
+def test_before_the_first_claim_the_workers_are_shown_as_starting() -> None:
     assert "workers are starting" in shown(terminal(), observation(Phase.WAITING))[0]
 
 

@@ -17,7 +17,7 @@ def done() -> Iterator[Search]:
         yield found
 
 
-def test_a_store_that_holds_exactly_what_was_logged_has_no_faults(done: Search) -> None:
+def test_a_store_with_exactly_the_logged_points_has_no_faults(done: Search) -> None:
     proof = done.verify()
     assert proof.faults == []
     assert (proof.trials, proof.lost, proof.doubled) == (2, 0, 0)
@@ -44,7 +44,7 @@ def test_a_point_that_is_stored_twice_is_doubled(done: Search) -> None:
     assert len(proof.faults) == 1
 
 
-def test_one_point_lost_and_another_doubled_do_not_make_up_for_each_other(done: Search) -> None:
+def test_a_lost_and_a_doubled_point_do_not_cancel_out(done: Search) -> None:
     done.reports[0].trials[0].metrics["loss"] += 1
     done.client.set_trial(uid=done.created[0], force=True).log_metrics(0, loss=0.0)
     proof = done.verify()
@@ -53,12 +53,12 @@ def test_one_point_lost_and_another_doubled_do_not_make_up_for_each_other(done: 
     assert len(proof.faults) == 1
 
 
-def test_a_timing_that_nobody_took_is_doubled(done: Search) -> None:
+def test_a_timing_that_no_worker_reported_is_doubled(done: Search) -> None:
     done.reports[1].trials[0].chronos["epoch"] -= 1
     assert done.verify().doubled == 1
 
 
-def test_a_trial_that_two_workers_got_is_a_fault_though_only_one_says_so(done: Search) -> None:
+def test_a_trial_claimed_by_two_workers_is_a_fault(done: Search) -> None:
     trial = done.client.set_trial(uid=done.created[0], force=True)
     trial.log_metadata(aggregator=TimeSeriesAggregator.lazy(), claimed_by="worker-2")
     assert "'worker-1', 'worker-2'" in "\n".join(done.verify().faults)
@@ -76,7 +76,7 @@ def test_a_trial_that_one_worker_got_twice_is_a_fault(done: Search) -> None:
     assert "claimed 2 times: by worker-1, worker-1" in "\n".join(done.verify().faults)
 
 
-def test_a_trial_that_nobody_claimed_is_a_fault() -> None:
+def test_an_unclaimed_trial_is_a_fault() -> None:
     with search(1) as found:
         faults = "\n".join(found.verify().faults)
     assert "claimed 0 times: by nobody" in faults

@@ -11,7 +11,7 @@ from track.demo.worker import Worker, main
 from track_protocol.model.entities import Status
 
 
-def test_a_worker_takes_every_trial_and_says_exactly_what_the_store_holds() -> None:
+def test_a_worker_runs_every_trial_and_reports_exactly_the_stored_points() -> None:
     with search(2) as found:
         found.reports.append(Worker(found.client, "worker-1", found.group, epochs=1).run())
         proof = found.verify()
@@ -29,13 +29,13 @@ def test_a_worker_takes_every_trial_and_says_exactly_what_the_store_holds() -> N
     assert found.reports[0].trials[0].chronos == {"epoch": 1, "runtime": 1}
 
 
-def test_a_worker_that_finds_nothing_left_has_done_nothing() -> None:
+def test_a_worker_without_a_trial_reports_no_claim() -> None:
     with search(1) as found:
         Worker(found.client, "worker-1", found.group, epochs=1).run()
         assert Worker(found.client, "worker-2", found.group, epochs=1).run().trials == []
 
 
-def test_without_an_address_the_worker_says_what_is_missing(
+def test_without_an_address_the_worker_names_the_missing_variable(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.delenv("TRACK_URI", raising=False)

@@ -71,7 +71,7 @@ def started(node: CockroachDB) -> Iterator[CockroachDB]:
         node.stop()
 
 
-def test_a_node_tells_of_itself_once_it_serves(tmp_path: Path, program: Path) -> None:
+def test_a_node_reports_its_properties_once_it_serves(tmp_path: Path, program: Path) -> None:
     with started(CockroachDB(tmp_path / "data")) as node:
         assert node.build == "CCL v19.2.2 @ 2019/12/11 01:33:43 (go1.12.12)"
         assert node.webui == "http://localhost:8080"
@@ -101,12 +101,12 @@ def test_it_joins_a_cluster_with_certificates(tmp_path: Path, program: Path) -> 
         assert told[-1] == "--certs-dir=/certs"
 
 
-def test_without_certificates_it_listens_to_nobody_else() -> None:
+def test_without_certificates_it_listens_on_this_machine_only() -> None:
     with pytest.raises(UsageError, match="certs"):
         CockroachDB("data", "0.0.0.0:26257")
 
 
-def test_it_stops_when_it_is_asked_to_and_starts_again(tmp_path: Path, program: Path) -> None:
+def test_it_stops_and_starts_again(tmp_path: Path, program: Path) -> None:
     node = CockroachDB(tmp_path)
     for _ in range(2):
         with started(node), pytest.raises(UsageError, match="runs already"):
@@ -114,7 +114,7 @@ def test_it_stops_when_it_is_asked_to_and_starts_again(tmp_path: Path, program: 
         assert node.wait() == 0
 
 
-def test_what_it_has_started_and_left_does_not_hold_its_end_up(tmp_path: Path, program: Path) -> None:
+def test_its_child_processes_do_not_delay_its_end(tmp_path: Path, program: Path) -> None:
     # The one that is left has the pipe; it ends by itself.
     install(program, "#!/bin/sh\nsleep 20 &\necho nodeID: 1\nexit 3\n")
     node = CockroachDB(tmp_path)
@@ -140,7 +140,7 @@ def test_it_need_not_be_waited_for(tmp_path: Path, program: Path) -> None:
         node.stop()
 
 
-def test_a_node_that_cannot_start_says_why(tmp_path: Path, program: Path) -> None:
+def test_a_node_that_cannot_start_raises_with_the_reason(tmp_path: Path, program: Path) -> None:
     install(program, FAILING)
     with pytest.raises(StoreError, match="address already in use"):
         CockroachDB(tmp_path).start()
@@ -157,7 +157,7 @@ def test_a_node_that_does_not_serve_in_time_is_stopped(tmp_path: Path, program: 
     assert node.wait() == -signal.SIGTERM
 
 
-def test_without_the_program_the_error_says_where_it_is_to_be_had(
+def test_without_the_program_the_error_says_where_to_get_it(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("PATH", str(tmp_path))

@@ -47,7 +47,7 @@ def test_each_kind_has_a_call(client: TrackClient, tmp_path: Path) -> None:
         assert (found.content(0), found.values[0]["name"]) == (b"\0\1\2", "weights.pt")
 
 
-def test_what_cannot_be_kept_is_dropped_with_one_warning(
+def test_invalid_media_are_dropped_with_one_warning(
     client: TrackClient, caplog: pytest.LogCaptureFixture
 ) -> None:
     trial = client.new_trial(name="t")
@@ -75,9 +75,7 @@ class Strange:
 @pytest.mark.parametrize(
     "strange", [None, 5, b"bytes", "words", ["words"], {}, object(), Strange()], ids=type
 )
-def test_nothing_that_is_given_raises_into_the_training(
-    client: TrackClient, tmp_path: Path, strange: Any
-) -> None:
+def test_no_value_raises_into_the_training(client: TrackClient, tmp_path: Path, strange: Any) -> None:
     trial: Any = client.new_trial(name="t")  # of any type, as nobody checks those of a notebook
     trial.log_histogram("h", strange, strange, strange, strange)
     trial.log_histogram(strange, strange)
@@ -101,7 +99,9 @@ def test_a_path_may_be_bytes(client: TrackClient, tmp_path: Path) -> None:
     assert fetched(client, trial, "file", "f").content(0) == b"content"
 
 
-def test_what_no_store_takes_is_not_sent(client: TrackClient, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_media_that_no_store_accepts_are_not_sent(
+    client: TrackClient, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr("track.media.MAX_BLOB_BYTES", 100_000)
     trial = client.new_trial(name="t")
     trial.log_text("t", "x" * 100_001)
@@ -111,7 +111,7 @@ def test_what_no_store_takes_is_not_sent(client: TrackClient, monkeypatch: pytes
     assert client.protocol.fetch_rejected() == []
 
 
-def test_a_report_tells_of_media_where_there_are_any(
+def test_a_report_lists_media_if_there_are_any(
     client: TrackClient, capsys: pytest.CaptureFixture[str]
 ) -> None:
     trial = client.new_trial(name="t")
@@ -134,7 +134,7 @@ def test_a_histogram_has_no_content_beside_its_document(client: TrackClient) -> 
         fetched(client, trial, "histogram", "h").content(0)
 
 
-def test_without_a_store_media_are_swallowed() -> None:
+def test_without_a_store_media_are_ignored() -> None:
     protocol = NullProtocol()
     trial = TrialLogger(Trial(name="t"), protocol)
     trial.log_text("t", "words")

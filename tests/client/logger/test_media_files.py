@@ -93,7 +93,7 @@ def test_with_those_inside_each_has_its_path_as_its_name(
     assert logged(trial) == {"a.txt": b"a", "linked": b"a", "sub/b.txt": b"b"}
 
 
-def test_a_long_path_keeps_its_end(trial: TrialLogger, tmp_path: Path) -> None:
+def test_a_long_path_is_shortened_at_its_start(trial: TrialLogger, tmp_path: Path) -> None:
     deep = tmp_path / "data" / ("x" * 200) / ("ü" * 100)
     deep.mkdir(parents=True)
     (deep / "end.txt").write_text("deep")
@@ -155,7 +155,7 @@ def test_of_a_module_the_code_is_its_package(tmp_path: Path) -> None:
     assert description == {"script": "vision/train.py"}
 
 
-def test_in_a_repository_it_has_the_commit_and_what_was_changed(tmp_path: Path) -> None:
+def test_in_a_repository_it_has_the_commit_and_the_changes(tmp_path: Path) -> None:
     folder = tmp_path / "work"
     (folder / "scripts").mkdir(parents=True)
     (folder / "scripts" / "train.py").write_text("import sys; sys.path.insert(0, '.')\n" + SCRIPT)
@@ -173,13 +173,13 @@ def test_in_a_repository_it_has_the_commit_and_what_was_changed(tmp_path: Path) 
     assert (dirty["commit"], dirty["dirty"], len(dirty["diff"])) == (commit, True, 64)
 
 
-def test_what_is_installed_is_no_code_of_the_program() -> None:
+def test_installed_packages_are_not_code_of_the_program() -> None:
     loaded = set(_loaded(Path("/")))
     assert Path(__file__).resolve() in loaded
     assert not loaded & {Path(str(module.__file__)).resolve() for module in (os, pytest)}
 
 
-def test_what_is_too_large_is_left_out_with_a_warning(tmp_path: Path) -> None:
+def test_a_file_that_is_too_large_is_left_out_with_a_warning(tmp_path: Path) -> None:
     folder = tmp_path / "work"
     folder.mkdir()
     (folder / "train.py").write_text(SCRIPT)

@@ -50,7 +50,7 @@ def box() -> Box:
 
 
 @pytest.mark.parametrize("size", [0, 1, PART_BYTES, PART_BYTES + 1, 3 * PART_BYTES])
-def test_a_content_goes_in_parts(box: Box, tmp_path: Path, size: int) -> None:
+def test_content_is_sent_in_parts(box: Box, tmp_path: Path, size: int) -> None:
     content = bytes(number % 251 for number in range(size))
     assert box.sender.send(media(content)) is None
     assert (box.content, len(box.parts)) == (content, max(1, -(-size // PART_BYTES)))
@@ -60,7 +60,7 @@ def test_a_content_goes_in_parts(box: Box, tmp_path: Path, size: int) -> None:
     assert other.parts == box.parts
 
 
-def test_what_was_sent_is_not_sent_again(box: Box) -> None:
+def test_sent_content_is_not_sent_again(box: Box) -> None:
     for _ in range(3):
         assert box.sender.send(media(b"x")) is None
     assert len(box.parts) == 1
@@ -73,7 +73,9 @@ def test_it_is_sent_again_after_a_while(box: Box, monkeypatch: pytest.MonkeyPatc
     assert len(box.parts) == 2
 
 
-def test_it_is_sent_again_after_a_loss_and_by_a_child(box: Box, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_it_is_sent_again_after_a_dropped_record_and_by_a_child(
+    box: Box, monkeypatch: pytest.MonkeyPatch
+) -> None:
     box.sender.send(media(b"x"))
     box.losses.reject(1, "of a test")
     box.sender.send(media(b"x"))
@@ -84,7 +86,7 @@ def test_it_is_sent_again_after_a_loss_and_by_a_child(box: Box, monkeypatch: pyt
     assert len(box.parts) == 4
 
 
-def test_without_room_for_all_of_it_it_is_not_taken_for_sent() -> None:
+def test_content_that_does_not_fit_the_queue_does_not_count_as_sent() -> None:
     box = Box(room=1)
     content = media(b"x" * (PART_BYTES + 1))
     assert box.sender.send(content) == "the queue is full"
@@ -95,7 +97,9 @@ def test_without_room_for_all_of_it_it_is_not_taken_for_sent() -> None:
 
 
 @pytest.mark.parametrize("now", [b"other", b"longer than before", b"", b"content", None])
-def test_a_file_that_changes_meanwhile_is_never_whole(box: Box, tmp_path: Path, now: bytes | None) -> None:
+def test_a_file_that_changes_while_it_is_read_is_never_complete(
+    box: Box, tmp_path: Path, now: bytes | None
+) -> None:
     path = tmp_path / "f"
     path.write_bytes(b"c0ntent")
     made = media_of("file", path)
@@ -109,7 +113,7 @@ def test_a_file_that_changes_meanwhile_is_never_whole(box: Box, tmp_path: Path, 
     assert sum(len(part["data"]) for part in box.parts) < len(b"c0ntent")
 
 
-def test_what_is_no_file_is_refused(tmp_path: Path) -> None:
+def test_a_path_that_is_not_a_file_is_refused(tmp_path: Path) -> None:
     with pytest.raises(BadValue, match="is not a file"):
         media_of("file", tmp_path)
     with pytest.raises(BadValue, match="No such file"):

@@ -71,12 +71,12 @@ def test_values_are_counted_between_equally_wide_edges() -> None:
 
 
 @pytest.mark.usefixtures("_either_way")
-def test_there_are_30_bins_unless_said_otherwise() -> None:
+def test_there_are_30_bins_by_default() -> None:
     assert len(document(range(100))["counts"]) == 30
 
 
 @pytest.mark.usefixtures("_either_way")
-def test_what_is_no_finite_number_is_counted_apart() -> None:
+def test_non_finite_numbers_are_counted_separately() -> None:
     found = document([math.nan, math.inf, 1.0, -math.inf, math.inf, 3.0, math.nan, math.nan], bins=1)
     assert (found["counts"], found["nan"], found["posinf"], found["neginf"]) == ([2], 3, 2, 1)
     assert (found["n"], found["min"], found["max"]) == (8, 1.0, 3.0)

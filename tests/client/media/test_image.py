@@ -90,7 +90,7 @@ WRONG = [
 
 
 @pytest.mark.parametrize("value", WRONG, ids=lambda value: repr(value)[:40])
-def test_what_is_no_image_is_refused(value: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_value_that_is_not_an_image_is_refused(value: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     with pytest.raises(BadValue, match="image"):
         media_of(IMAGE, value)
     monkeypatch.setattr(module, "numpy", lambda: None)
@@ -98,7 +98,7 @@ def test_what_is_no_image_is_refused(value: Any, monkeypatch: pytest.MonkeyPatch
         media_of(IMAGE, value)
 
 
-def test_channels_first_is_told_apart() -> None:
+def test_channels_first_is_recognised() -> None:
     with pytest.raises(BadValue, match=r"permute\(1, 2, 0\)"):
         image(np.zeros((3, 8, 8)))
 
@@ -130,7 +130,7 @@ class Picture:
         (Picture("1", b"ab", "L"), 1),
     ],
 )
-def test_images_of_pillow_are_taken(picture: Picture, channels: int) -> None:
+def test_pillow_images_are_accepted(picture: Picture, channels: int) -> None:
     found = read(image(picture))
     assert (found.shape, found.tobytes()) == ((1, 2, channels), picture.data)
 

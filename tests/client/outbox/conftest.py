@@ -38,7 +38,7 @@ def make_outbox(store: MemoryStore, tmp_path: Path) -> Iterator[MakeOutbox]:
         return outbox
 
     yield make
-    store.away = True
+    store.unreachable = True
     store.break_links()
     for outbox in made:
         outbox.on_exit(0.0)

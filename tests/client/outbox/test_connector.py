@@ -77,12 +77,12 @@ def test_while_an_attempt_is_under_way_no_other_begins(watched: Watched, store: 
 def test_an_attempt_that_failed_raises_why_and_leaves_the_line_to_try_again(
     watched: Watched, store: MemoryStore
 ) -> None:
-    store.away = True
+    store.unreachable = True
     watched.attempt()
-    with pytest.raises(ServerUnreachable, match="it is away"):
+    with pytest.raises(ServerUnreachable, match="unreachable"):
         watched.connector.outcome()
     assert not watched.connector.has_outcome
-    store.away = False
+    store.unreachable = False
     assert watched.open().link is not None
 
 
@@ -191,7 +191,7 @@ def test_an_attempt_that_works_gives_what_the_store_said() -> None:
 
 
 def test_an_attempt_that_fails_gives_the_error_and_lets_go_of_the_link() -> None:
-    link = MemoryLink(MemoryStore(away=True))
+    link = MemoryLink(MemoryStore(unreachable=True))
     attempt, ended = attempt_at(link)
     assert ended.wait(5.0)
     assert isinstance(attempt.error, ServerUnreachable)

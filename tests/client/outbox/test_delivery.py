@@ -245,7 +245,7 @@ def test_a_session_that_cannot_be_written_anew_stays_where_it_is(
     store: MemoryStore, make_outbox: MakeOutbox, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     # Fails when `DiskQueue.renumber` removes the old spool before the new one is written.
-    store.away = True
+    store.unreachable = True
     outbox = make_outbox()
     for value in range(5):
         outbox.writer(TRIAL)(None, {"loss": float(value)})
@@ -262,7 +262,7 @@ def test_a_session_that_cannot_be_written_anew_stays_where_it_is(
 
     with monkeypatch.context() as patched:
         patched.setattr(Spool, "append", full)
-        store.away = False
+        store.unreachable = False
         wait_until(lambda: len(refused) > 1, "a new session was tried twice")
         assert old in spools_in(tmp_path / "spool")
         assert outbox.waiting == 5
@@ -276,7 +276,7 @@ def test_a_session_that_is_written_anew_takes_no_more_memory_than_it_had(
     # Fails when `DiskQueue.renumber` takes the whole backlog into memory.
     monkeypatch.setattr("track.outbox.disk._MAX_MEMORY_BYTES", 10_000)
     monkeypatch.setattr("track.spool.writer.EXTENT_BYTES", 20_000)
-    store.away = True
+    store.unreachable = True
     outbox = make_outbox()
     most = 0
     add = Backlog.add
@@ -292,7 +292,7 @@ def test_a_session_that_is_written_anew_takes_no_more_memory_than_it_had(
         outbox._sync()
     monkeypatch.setattr(Backlog, "add", watched)
     store.sessions[outbox._sender.session] = 1_000_000
-    store.away = False
+    store.unreachable = False
     outbox.flush(30.0)
     assert store.values() == [float(value) for value in range(10_000)]
     assert 0 < most < 60_000

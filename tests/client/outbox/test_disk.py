@@ -39,14 +39,14 @@ def assert_trial_was_told(store: MemoryStore, outbox: Outbox, reason: str) -> No
 def test_what_waits_for_a_store_that_is_away_is_on_disk(
     store: MemoryStore, make_outbox: MakeOutbox, tmp_path: Path
 ) -> None:
-    store.away = True
+    store.unreachable = True
     outbox = make_outbox()
     write = outbox.writer(TRIAL)
     for value in range(3):
         write(None, {"loss": float(value)})
     root = tmp_path / "spool"
     wait_until(lambda: list(spools_in(root)) != [] and spooled_values(root) == [0, 1, 2], "they are on disk")
-    store.away = False
+    store.unreachable = False
     outbox.flush()
     assert store.values() == [0.0, 1.0, 2.0]
 
@@ -74,13 +74,13 @@ def test_a_full_spool_leaves_the_rest_in_memory_and_takes_it_when_there_is_room(
     caplog: pytest.LogCaptureFixture,
 ) -> None:
     monkeypatch.setattr(disk_module, "_RETRY_INTERVAL_S", 0.0)
-    store.away = True
+    store.unreachable = True
     outbox = make_outbox(limit=100_000, segment_bytes=20_000)
     write = outbox.writer(TRIAL)
     for value in range(20_000):
         write(None, {"loss": float(value)})
     wait_until(lambda: "has reached its limit of 100,000 bytes" in caplog.text, "the spool is full")
-    store.away = False
+    store.unreachable = False
     outbox.flush()
     assert store.values() == [float(value) for value in range(20_000)]
 
@@ -120,7 +120,7 @@ def test_what_a_failed_flush_left_in_doubt_is_written_again_to_another_file(
 ) -> None:
     # Fails when `DiskQueue._failed` leaves `written` as it was.
     monkeypatch.setattr(disk_module, "_RETRY_INTERVAL_S", 0.0)
-    store.away = True
+    store.unreachable = True
     outbox = make_outbox(SpoolSync.ALWAYS)
     write = outbox.writer(TRIAL)
     write(1, {"loss": 1.0})
@@ -140,7 +140,7 @@ def test_what_a_failed_flush_left_in_doubt_is_written_again_to_another_file(
     write(3, {"loss": 3.0})
     assert failed == [str(folder / "00000001.segment")]
     wait_until(lambda: spooled_values(tmp_path / "spool") == [2.0, 3.0], "they are on disk")
-    store.away = False
+    store.unreachable = False
     outbox.flush()
     assert store.values() == [1.0, 2.0, 3.0]
 
@@ -153,7 +153,7 @@ def test_a_disk_that_fails_again_is_told_again(
 ) -> None:
     monkeypatch.setattr(disk_module, "_RETRY_INTERVAL_S", 0.0)
     caplog.set_level(logging.INFO, "track")
-    store.away = True
+    store.unreachable = True
     write = make_outbox(SpoolSync.ALWAYS).writer(TRIAL)
     write(1, {"loss": 1.0})
     flush, failures = os.fsync, 0
@@ -178,14 +178,14 @@ def test_memory_stays_small_while_much_waits_on_disk(
     store: MemoryStore, make_outbox: MakeOutbox, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(disk_module, "_MAX_MEMORY_BYTES", 100_000)
-    store.away = True
+    store.unreachable = True
     outbox = make_outbox(SpoolSync.NONE)
     write = outbox.writer(TRIAL)
     for value in range(100_000):
         write(None, {"loss": float(value)})
     backlog = outbox._sender._backlog
     wait_until(lambda: backlog.next_seq > 90_000 and backlog.nbytes < 400_000, "most of it left memory")
-    store.away = False
+    store.unreachable = False
     outbox.flush()
     assert store.values() == [float(value) for value in range(100_000)]
 
@@ -211,7 +211,7 @@ def test_a_folder_that_is_deleted_while_it_is_in_use_is_made_again(
     sync: SpoolSync,
 ) -> None:
     # Fails when `DiskQueue.write` does not look whether the folder is there, whose open files nobody finds.
-    store.away = True
+    store.unreachable = True
     outbox = make_outbox(sync)
     write = outbox.writer(TRIAL)
     root = tmp_path / "spool"
@@ -223,7 +223,7 @@ def test_a_folder_that_is_deleted_while_it_is_in_use_is_made_again(
         lambda: outbox._local.fully_synced and spooled_values(root) == [1.0, 2.0], "both are on disk again"
     )
     assert "was deleted or moved" in caplog.text
-    store.away = False
+    store.unreachable = False
     outbox.flush()
     assert store.values() == [1.0, 2.0]
     assert outbox.dropped == 0
@@ -234,13 +234,13 @@ def test_what_was_only_in_a_deleted_folder_is_told_as_lost_and_the_rest_is_store
 ) -> None:
     # Fails when `DiskQueue._renew` does not make the backlog forget what was only there.
     monkeypatch.setattr(disk_module, "_MAX_MEMORY_BYTES", 0)
-    store.away = True
+    store.unreachable = True
     outbox = make_outbox(SpoolSync.ALWAYS)
     write = outbox.writer(TRIAL)
     write(1, {"loss": 1.0})
     delete(tmp_path / "spool")
     write(2, {"loss": 2.0})
-    store.away = False
+    store.unreachable = False
     outbox.flush()
     assert store.values() == [2.0]
     assert outbox.dropped == 1
@@ -250,9 +250,9 @@ def test_what_was_only_in_a_deleted_folder_is_told_as_lost_and_the_rest_is_store
 def test_a_call_that_nobody_can_hear_is_nothing_on_disk(
     store: MemoryStore, make_outbox: MakeOutbox, tmp_path: Path
 ) -> None:
-    store.away = True
+    store.unreachable = True
     outbox = make_outbox()
-    with pytest.raises(Exception, match="away"):
+    with pytest.raises(Exception, match="unreachable"):
         outbox.call("commit", {}, timeout=0.1)
     outbox.log("set_trial_status", {"trial": TRIAL, "status": {"name": "Running", "value": 101}})
     wait_until(lambda: spooled(tmp_path / "spool").waiting == Counts(calls=1), "it is on disk")
@@ -270,7 +270,7 @@ def test_a_forked_child_has_a_spool_of_its_own(
     store: MemoryStore, make_outbox: MakeOutbox, tmp_path: Path
 ) -> None:
     # Fails when `Outbox.after_fork_in_child` keeps the parent's sender.
-    store.away = True
+    store.unreachable = True
     outbox = make_outbox(SpoolSync.ALWAYS, connect_timeout=0.1)
     outbox.writer(TRIAL)(None, {"loss": 1.0})
     fork = multiprocessing.get_context("fork")
@@ -291,7 +291,7 @@ def test_a_forked_child_has_a_spool_of_its_own(
 def test_log_calls_that_are_no_points_are_on_disk_too(
     store: MemoryStore, make_outbox: MakeOutbox, tmp_path: Path
 ) -> None:
-    store.away = True
+    store.unreachable = True
     outbox = make_outbox(SpoolSync.ALWAYS)
     outbox.log("add_trial_tags", {"trial": TRIAL, "tags": {"a": 1}})
     (folder,) = spools_in(tmp_path / "spool")
@@ -301,14 +301,14 @@ def test_log_calls_that_are_no_points_are_on_disk_too(
 
 
 def test_points_come_back_from_disk_as_they_were(store: MemoryStore, make_outbox: MakeOutbox) -> None:
-    store.away = True
+    store.unreachable = True
     outbox = make_outbox(SpoolSync.ALWAYS)
     write = outbox.writer(TRIAL)
     records = [(1, 1.5), ("epoch", True), ((1, "a"), None), (2.5, 2**60), (None, float("inf"))]
     for step, value in records:
         write(step, {"loss": value})
     outbox._sender._backlog.evict(len(records))
-    store.away = False
+    store.unreachable = False
     outbox.flush()
     assert list(map(attrgetter("step", "value"), store.points)) == records
 
@@ -320,7 +320,7 @@ def test_a_long_outage_takes_no_memory_for_each_log_call(
     outbox = log_during_an_outage(make_outbox, store, monkeypatch, calls=500)
     assert len(outbox._sender._backlog) <= 2
     assert (outbox.waiting, outbox._sender.unsent) == (500, Counts(500))
-    store.away = False
+    store.unreachable = False
     outbox.flush()
     assert store.values() == [float(value) for value in range(500)]
 
@@ -334,7 +334,7 @@ def test_what_is_damaged_on_disk_during_an_outage_is_counted_and_the_rest_is_sen
     with (folder / "00000001.segment").open("r+b") as segment:
         segment.seek(damaged.start + 1)
         segment.write(b"?")
-    store.away = False
+    store.unreachable = False
     outbox.flush()
     assert (store.values(), outbox.dropped) == ([0.0, 1.0, 3.0, 4.0], 1)
     assert_trial_was_told(store, outbox, "is damaged; the damaged bytes are in")
@@ -346,7 +346,7 @@ def test_what_was_logged_one_by_one_during_an_outage_is_sent_in_bulk(
 ) -> None:
     # Fails when `DiskQueue.read` coalesces nothing.
     outbox = log_during_an_outage(make_outbox, store, monkeypatch, calls=500)
-    store.away = False
+    store.unreachable = False
     outbox.flush()
     assert store.values() == [float(value) for value in range(500)]
     assert store.numbers() == list(range(1, 501))
@@ -357,12 +357,12 @@ def test_what_was_joined_is_kept_again_when_its_folder_is_deleted(
     store: MemoryStore, make_outbox: MakeOutbox, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     outbox = log_during_an_outage(make_outbox, store, monkeypatch, calls=50)
-    store.away, store.drop_acks = False, True
+    store.unreachable, store.drop_acks = False, True
     store.wait_until(lambda: len(store.points) == 50)
-    store.away = True
+    store.unreachable = True
     store.break_links()
     delete(tmp_path / "spool")
     outbox.writer(TRIAL)(None, {"loss": 50.0})
-    store.away, store.drop_acks = False, False
+    store.unreachable, store.drop_acks = False, False
     outbox.flush()
     assert store.values() == [float(value) for value in range(51)]

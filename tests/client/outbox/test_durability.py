@@ -31,7 +31,7 @@ from waiting import wait_until
 def test_the_end_of_the_process_leaves_what_was_not_sent_and_says_where(
     store: MemoryStore, make_outbox: MakeOutbox, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
-    store.away = True
+    store.unreachable = True
     outbox = make_outbox()
     outbox.writer(TRIAL)(None, {"loss": 1.0, "accuracy": 2.0})
     outbox.on_exit(0.1)
@@ -52,7 +52,7 @@ def test_the_end_of_the_process_tells_of_other_log_calls_as_such(
     store: MemoryStore, make_outbox: MakeOutbox, caplog: pytest.LogCaptureFixture, points: int, told: str
 ) -> None:
     # Fails when `CallOp.counts` is a point, or `Keeping` looks at points only.
-    store.away = True
+    store.unreachable = True
     outbox = make_outbox()
     for value in range(points):
         outbox.writer(TRIAL)(None, {"loss": float(value)})
@@ -65,7 +65,7 @@ def test_a_log_call_that_must_be_on_disk_is_when_it_returns(
     store: MemoryStore, make_outbox: MakeOutbox, tmp_path: Path
 ) -> None:
     # Fails when `PointWriters._make_writer` returns the bare writer, or `Outbox.log` does not wait.
-    store.away = True
+    store.unreachable = True
     outbox = make_outbox(SpoolSync.ALWAYS)
     write = outbox.writer(TRIAL)
     for value in range(20):
@@ -107,7 +107,7 @@ def test_nobody_waits_each_time_for_a_store_that_is_away_while_all_is_on_disk(
     store: MemoryStore, make_outbox: MakeOutbox
 ) -> None:
     # Fails when `LocalDurability.shortened` gives such a store a second each time.
-    store.away = True
+    store.unreachable = True
     outbox = make_outbox()
     trials = threading.Thread(target=_save_often, args=(outbox, 40), daemon=True)
     trials.start()
@@ -125,7 +125,7 @@ def test_nobody_says_that_something_is_kept_in_a_folder_that_was_deleted(
     store: MemoryStore, make_outbox: MakeOutbox, tmp_path: Path
 ) -> None:
     # Fails when `DiskQueue.fully_synced` does not look whether the folder is there.
-    store.away = True
+    store.unreachable = True
     outbox = make_outbox()
     outbox.writer(TRIAL)(1, {"loss": 1.0})
     wait_until(
@@ -169,14 +169,14 @@ def test_nobody_has_to_wait_long_or_be_troubled_for_what_is_safe_on_disk(
     write = outbox.writer(TRIAL)
     write(1, {"loss": 1.0})
     outbox.flush()
-    store.away = True
+    store.unreachable = True
     store.break_links()
     write(2, {"loss": 2.0})
     outbox.persist()
-    with pytest.raises(CallTimeout, match="it is away"):
+    with pytest.raises(CallTimeout, match="unreachable"):
         outbox.flush(0.1)
     outbox.close()
-    store.away = False
+    store.unreachable = False
     wait_until(lambda: store.values() == [1.0, 2.0], "it is sent though the outbox was closed")
 
 
@@ -185,7 +185,7 @@ def test_the_end_of_the_process_does_not_wait_again_for_a_store_that_was_away_al
     store: MemoryStore, make_outbox: MakeOutbox, caplog: pytest.LogCaptureFixture
 ) -> None:
     # Fails, after its time limit, when `Outbox.on_exit` does not shorten the wait.
-    store.away = True
+    store.unreachable = True
     outbox = make_outbox(connect_timeout=3600.0)
     outbox.writer(TRIAL)(None, {"loss": 1.0})
     connector = outbox._sender.connector
@@ -214,7 +214,7 @@ def test_what_is_just_being_packed_does_not_count_as_kept(
             errors.append(type(error))
 
     monkeypatch.setattr(delivery_module, "batch_of", slow_batch_of)
-    store.away = True
+    store.unreachable = True
     outbox = make_outbox()
     write = outbox.writer(TRIAL)
     may_go_on.release()
@@ -229,6 +229,6 @@ def test_what_is_just_being_packed_does_not_count_as_kept(
     securing.join()
     assert errors == [ServerUnreachable]
     may_go_on.release()
-    store.away = False
+    store.unreachable = False
     outbox.flush()
     assert store.values() == [1.0, 2.0]

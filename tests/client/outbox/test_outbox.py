@@ -121,12 +121,12 @@ def test_a_trial_is_told_what_it_lost(store: MemoryStore, outbox: Outbox) -> Non
 
 def test_a_flush_gives_up_after_its_timeout_and_can_be_repeated(store: MemoryStore, outbox: Outbox) -> None:
     outbox.call("get_project", {"project": {}})
-    store.away = True
+    store.unreachable = True
     store.break_links()
     outbox.writer(TRIAL)(1, {"loss": 1.0})
     with pytest.raises(CallTimeout):
         outbox.flush(0.1)
-    store.away = False
+    store.unreachable = False
     outbox.flush()
     assert store.values() == [1.0]
 
@@ -183,7 +183,7 @@ def test_only_one_thread_sends_though_a_log_call_interrupts_its_start(
 
 
 def test_a_flush_does_not_wait_for_a_call_that_nobody_waits_for(store: MemoryStore) -> None:
-    store.away = True
+    store.unreachable = True
     outbox = Outbox(store.link, "the store", connect_timeout=0.05)
     with pytest.raises(ServerUnreachable):
         outbox.call("new_project", {"project": {"name": "p"}})
@@ -192,12 +192,12 @@ def test_a_flush_does_not_wait_for_a_call_that_nobody_waits_for(store: MemorySto
 
 
 def test_a_retired_outbox_sends_what_it_has_and_then_lets_go(outbox: Outbox, store: MemoryStore) -> None:
-    store.away = True
+    store.unreachable = True
     outbox.writer(TRIAL)(None, {"loss": 1.0})
     thread = outbox._thread._thread
     assert thread is not None
     outbox.close_when_drained()
-    store.away = False
+    store.unreachable = False
     thread.join(10.0)
     assert not thread.is_alive()
     assert [point.value for point in store.points] == [1.0]

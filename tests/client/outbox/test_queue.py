@@ -20,7 +20,7 @@ def test_a_full_outbox_waits_once_and_then_drops_at_once(
     store: MemoryStore, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(queue_module, "_ROOM_TIMEOUT_S", 0.2)
-    store.away = True
+    store.unreachable = True
     outbox = Outbox(store.link, limits=Limits(records=1_000, backlog_bytes=0))
     write = outbox.writer(TRIAL)
     finished = threading.Event()
@@ -34,7 +34,7 @@ def test_a_full_outbox_waits_once_and_then_drops_at_once(
     assert finished.wait(10.0), "each call waited anew"
     # The record that filled the outbox waited in vain like those behind it.
     assert outbox.dropped == 1_001
-    store.away = False
+    store.unreachable = False
     outbox._sender.delivery.limits = Limits()
     outbox.close()
     assert [point.value for point in store.points] == [float(step) for step in range(999)]
@@ -46,13 +46,13 @@ def test_a_call_that_found_no_room_is_told_so_and_none_before_it_is_dropped(
     store: MemoryStore, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(queue_module, "_ROOM_TIMEOUT_S", 0.01)
-    store.away = True
+    store.unreachable = True
     outbox = Outbox(store.link, limits=Limits(record_bytes=200_000, backlog_bytes=0))
     part = {"digest": "0" * 64, "size": 300_000, "data": b"x" * 60_000}
     drained = [outbox.log("put_blob", {**part, "offset": 60_000 * number}) for number in range(5)]
     assert drained == [True, True, True, False, False]
     assert outbox.dropped == 2
-    store.away = False
+    store.unreachable = False
     outbox._sender.delivery.limits = Limits()
     outbox.close()
     assert len(store.calls) == 3

@@ -67,11 +67,11 @@ def test_nothing_is_lost_or_doubled_over_many_breaks(store: MemoryStore, outbox:
 
 
 def test_points_wait_while_the_store_is_away(store: MemoryStore, outbox: Outbox) -> None:
-    store.away = True
+    store.unreachable = True
     for step in range(20_000):
         outbox.writer(TRIAL)(step, {"loss": float(step)})
     assert not store.points
-    store.away = False
+    store.unreachable = False
     outbox.flush()
     assert len(store.points) == 20_000
 
@@ -214,12 +214,12 @@ def test_a_write_that_nobody_waits_for_any_more_is_not_executed_later(
     store: MemoryStore, outbox: Outbox
 ) -> None:
     outbox.call("get_project", {"project": {}})
-    store.away = True
+    store.unreachable = True
     store.break_links()
     with pytest.raises(CallTimeout):
         outbox.call("new_project", {"project": {}}, timeout=0.2)
     outbox.writer(TRIAL)(1, {"loss": 1.0})
-    store.away = False
+    store.unreachable = False
     outbox.flush()
     assert not store.calls
     assert store.values() == [1.0]
@@ -257,19 +257,19 @@ def test_a_call_gives_up_after_its_timeout(store: MemoryStore, outbox: Outbox) -
 
 def test_a_reader_may_read_on_after_it_was_refused_to_log(store: MemoryStore, outbox: Outbox) -> None:
     store.role, store.answer = "reader", lambda method, arguments: "found"
-    store.away = True
+    store.unreachable = True
     outbox.log("add_trial_tags", {"trial": TRIAL, "tags": {}})
     with ThreadPoolExecutor(1) as thread:
         answer = thread.submit(outbox.call, "get_project", {"project": {"uid": "p"}}, 10.0)
         wait_until(lambda: outbox._sender.delivery.waiters, "the read stands behind the log call")
-        store.away = False
+        store.unreachable = False
         assert answer.result() == "found"
 
 
 def test_a_store_that_was_never_reached_is_told_by_its_address(store: MemoryStore) -> None:
-    store.away = True
+    store.unreachable = True
     outbox = Outbox(store.link, "store 7", connect_timeout=0.1)
-    with pytest.raises(ServerUnreachable, match="it is away"):
+    with pytest.raises(ServerUnreachable, match="unreachable"):
         outbox.call("get_project", {"project": {}})
     outbox.on_exit(0.1)
 

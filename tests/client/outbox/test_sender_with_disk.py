@@ -69,14 +69,14 @@ def test_what_cannot_be_read_does_not_keep_the_rest_from_a_new_session(
 ) -> None:
     # Fails when `DiskQueue.renumber` raises for what cannot be loaded.
     monkeypatch.setattr(disk_module, "_MAX_MEMORY_BYTES", 0)
-    store.away = True
+    store.unreachable = True
     outbox = make_outbox(SpoolSync.ALWAYS, segment_bytes=1)
     for value in range(3):
         outbox.writer(TRIAL)(value, {"loss": float(value)})
     (folder,) = spools_in(tmp_path / "spool")
     sorted(folder.glob("*.segment"))[1].unlink()
     store.sessions[outbox._sender.session] = 1_000
-    store.away = False
+    store.unreachable = False
     outbox.flush(10.0)
     assert store.values() == [0.0, 2.0]
     assert outbox.dropped == 1
@@ -159,11 +159,11 @@ def test_a_right_that_is_missing_when_a_store_comes_that_was_away_costs_nothing(
 ) -> None:
     # Fails when `Sender._attach` does not note that something has outlasted the store's absence.
     monkeypatch.setattr("track.outbox.connector._BLOCKED_RETRY_S", 0.01)
-    store.away = True
+    store.unreachable = True
     outbox = make_outbox()
     outbox.writer(TRIAL)(1, {"loss": 1.0})
     wait_until(lambda: outbox._sender.connector.is_unreachable, "the first attempt has failed")
-    store.role, store.away = "reader", False
+    store.role, store.unreachable = "reader", False
     with pytest.raises(PermissionDenied, match="is a reader"):
         outbox.flush(5.0)
     store.role = "writer"
@@ -216,7 +216,7 @@ def test_a_session_that_cannot_go_on_takes_what_is_on_disk_only_along(
     # Fails when `DiskQueue.renumber` passes over what is on disk only.
     outbox = log_during_an_outage(make_outbox, store, monkeypatch, calls=5)
     store.sessions[outbox._sender.session] = 1_000
-    store.away = False
+    store.unreachable = False
     outbox.flush()
     assert store.values() == [0.0, 1.0, 2.0, 3.0, 4.0]
 

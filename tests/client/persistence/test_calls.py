@@ -55,7 +55,7 @@ def test_signature_and_declaration_agree_in_the_names(name: str) -> None:
         ("fetch_and_update_trial", ({}, "add_trial_tags"), {"a": 1}),
     ],
 )
-def test_arguments_are_made_as_the_declaration_says(name: str, args: Any, kwargs: Any) -> None:
+def test_arguments_are_converted_by_the_declaration(name: str, args: Any, kwargs: Any) -> None:
     method = METHODS[name]
     made = wire_arguments(method, args, kwargs)
     assert method.check(made) | made == method.check(made)
@@ -67,16 +67,16 @@ def test_other_arguments_are_refused_by_name() -> None:
 
 
 @pytest.mark.parametrize("name", CONTRACT)
-def test_a_backend_that_leaves_a_method_out_says_which(name: str) -> None:
+def test_a_missing_backend_method_is_named(name: str) -> None:
     with pytest.raises(NotImplementedError, match=f"Protocol does not implement {name}"):
         Protocol("byob:")._call(name)
 
 
 @pytest.mark.parametrize("name", CONTRACT)
-def test_only_what_is_named_so_reads(name: str) -> None:
+def test_only_fetch_methods_read(name: str) -> None:
     assert reads(name) == (name.startswith(("get_", "fetch_")) and "_update_" not in name)
 
 
 @pytest.mark.parametrize("name", [name for name in SHARED if METHODS[name].access is Access.LOG])
-def test_no_store_takes_every_log_call_as_it_is_declared(name: str) -> None:
+def test_the_null_store_accepts_every_declared_log_call(name: str) -> None:
     assert callable(getattr(NullProtocol(), name))

@@ -72,7 +72,7 @@ def test_an_offline_archive_has_what_was_logged(tmp_path: Path) -> None:
 
 
 @with_comet
-def test_it_may_stand_beside_a_store(tmp_path: Path) -> None:
+def test_it_works_beside_another_store(tmp_path: Path) -> None:
     _, messages = logged(tmp_path, f"multiplexer:file:{tmp_path}/runs.json;cometml://team/paper")
     check(messages)
     store = get_protocol(f"file:{tmp_path}/runs.json")
@@ -90,7 +90,7 @@ def test_without_the_package_the_extra_is_named(monkeypatch: pytest.MonkeyPatch)
 
 
 @pytest.mark.parametrize("uri", ["cometml:a/b/c", "cometml://me@team/paper", "cometml:a?x=1"])
-def test_a_place_that_cannot_be_meant_is_refused(uri: str) -> None:
+def test_an_invalid_location_is_refused(uri: str) -> None:
     with pytest.raises(UriError):
         get_protocol(uri)
 

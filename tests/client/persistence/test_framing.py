@@ -36,7 +36,7 @@ def test_messages_arrive_one_by_one(pair: tuple[socket.socket, socket.socket]) -
     assert pair[1].gettimeout() is None
 
 
-def test_what_does_not_come_is_told(pair: tuple[socket.socket, socket.socket]) -> None:
+def test_a_missing_message_is_an_error(pair: tuple[socket.socket, socket.socket]) -> None:
     with pytest.raises(CallTimeout, match="within"):
         recv(pair[1], timeout=0.01)
     pair[0].sendall((2**31).to_bytes(4, "big"))

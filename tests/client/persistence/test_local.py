@@ -41,7 +41,7 @@ def tags(reader: FileProtocol) -> object:
     return reader.fetch_trials({})[0].tags
 
 
-def test_what_is_logged_lazily_waits_until_it_is_committed(reader: FileProtocol, tmp_path: Path) -> None:
+def test_lazy_records_wait_for_the_commit(reader: FileProtocol, tmp_path: Path) -> None:
     lazy = FileProtocol(f"file:{tmp_path}/runs.json", eager=False)
     trial = lazy.new_trial(Trial(name="t"))
     assert trial is not None
@@ -53,7 +53,7 @@ def test_what_is_logged_lazily_waits_until_it_is_committed(reader: FileProtocol,
     lazy.close()
 
 
-def test_a_call_with_an_answer_sees_what_was_logged_lazily_before(tmp_path: Path) -> None:
+def test_a_call_with_an_answer_includes_earlier_lazy_records(tmp_path: Path) -> None:
     lazy = FileProtocol(f"file:{tmp_path}/runs.json?eager=false")
     trial = lazy.new_trial(Trial(name="t"))
     assert trial is not None
@@ -62,7 +62,7 @@ def test_a_call_with_an_answer_sees_what_was_logged_lazily_before(tmp_path: Path
     lazy.close()
 
 
-def test_closing_stores_what_was_logged_lazily(reader: FileProtocol, tmp_path: Path) -> None:
+def test_closing_stores_lazy_records(reader: FileProtocol, tmp_path: Path) -> None:
     lazy = FileProtocol(f"file:{tmp_path}/runs.json", eager=False)
     trial = lazy.new_trial(Trial(name="t"))
     assert trial is not None
@@ -83,7 +83,7 @@ def test_more_than_a_batch_does_not_wait(reader: FileProtocol, tmp_path: Path) -
     lazy.close()
 
 
-def test_what_waits_leaves_when_there_is_no_room_for_more() -> None:
+def test_lazy_records_are_sent_when_the_queue_is_full() -> None:
     limits = Limits(linger=3600.0, record_bytes=10_000)
     lazy = OutboxProtocol("ephemeral:", outbox_of("ephemeral:", limits))
     trial = lazy.new_trial(Trial(name="t"))
@@ -107,14 +107,14 @@ def test_options_of_the_uri_are_those_of_the_constructor(tmp_path: Path) -> None
         FileProtocol("sqlite:runs.db")
 
 
-def test_what_is_called_pickled_is_json_on_the_disk(tmp_path: Path) -> None:
+def test_the_pickled_format_is_json_on_disk(tmp_path: Path) -> None:
     protocol = get_protocol(f"pickled:{tmp_path}/runs.pkl")
     protocol.new_project(Project(name="p"))
     protocol.close()
     assert json.loads((tmp_path / "runs.pkl").read_text())["projects"][0]["name"] == "p"
 
 
-def test_a_real_pickle_is_refused_and_stays(tmp_path: Path) -> None:
+def test_a_real_pickle_is_refused_and_not_overwritten(tmp_path: Path) -> None:
     path = tmp_path / "old.pkl"
     path.write_bytes(pickle.dumps({"projects": []}))
     before = path.read_bytes()

@@ -57,12 +57,12 @@ def test_processes_exclude_each_other(tmp_path: Path) -> None:
     assert counted(tmp_path / "count", eager=True) == 800
 
 
-def test_a_lock_that_is_not_eager_excludes_nobody(tmp_path: Path) -> None:
+def test_a_lock_that_is_not_eager_excludes_no_process(tmp_path: Path) -> None:
     make_lock(tmp_path / "count", eager=False).acquire()
     assert list(tmp_path.iterdir()) == []
 
 
-def test_a_killed_holder_is_in_nobodys_way(tmp_path: Path) -> None:
+def test_a_killed_process_releases_its_lock(tmp_path: Path) -> None:
     path = tmp_path / "x.json"
     with subprocess.Popen(
         [sys.executable, "-c", HOLD, str(path)], stdin=subprocess.PIPE, stdout=subprocess.PIPE
@@ -74,7 +74,7 @@ def test_a_killed_holder_is_in_nobodys_way(tmp_path: Path) -> None:
         pass
 
 
-def test_threads_exclude_each_other_and_a_holder_may_take_it_again(tmp_path: Path) -> None:
+def test_threads_exclude_each_other_and_the_lock_is_reentrant(tmp_path: Path) -> None:
     lock = MultiLock(tmp_path / "x")
     taken = threading.Event()
 
@@ -98,7 +98,7 @@ def test_a_store_in_a_file_may_be_named_itself(tmp_path: Path) -> None:
     assert (tmp_path / "runs.json.guard").exists()
 
 
-def test_what_is_in_no_file_has_no_lock() -> None:
+def test_a_store_without_a_file_has_no_lock() -> None:
     from track.persistence import get_protocol
 
     with pytest.raises(UsageError, match="is in no file"):
@@ -134,7 +134,7 @@ def test_a_guarded_call_reads_before_and_saves_afterwards(tmp_path: Path) -> Non
     assert set(load_database(tmp_path / "x.json").project_names) == {"a", "b"}
 
 
-def test_a_guarded_call_notices_who_writes_without_the_lock(tmp_path: Path) -> None:
+def test_a_guarded_call_detects_a_write_without_the_lock(tmp_path: Path) -> None:
     admin = StoreAdmin(tmp_path / "x.json")
     admin.add_while("a", lambda: None)
     with pytest.raises(ConcurrentWrite, match="was changed by others during add_while"):

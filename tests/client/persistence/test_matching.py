@@ -77,7 +77,7 @@ def test_each_operator_has_a_function(name: str, attrs: Any, operand: Any, expec
     assert getattr(local, name)(TRIAL, attrs, operand) is expected
 
 
-def test_what_cannot_be_meant_is_refused() -> None:
+def test_an_invalid_condition_is_refused() -> None:
     with pytest.raises(BadQuery):
         execute_query(TRIAL, {"nothing": 1})
     with pytest.raises(BadArguments, match="not about int"):

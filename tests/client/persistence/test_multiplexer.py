@@ -102,7 +102,7 @@ def test_a_claim_is_made_on_the_same_trial_everywhere(both: ProtocolMultiplexer)
         assert found.metadata == {"a": 1}
 
 
-def test_a_revision_that_one_backend_has_already_is_taken_by_none(both: ProtocolMultiplexer) -> None:
+def test_no_backend_uses_a_revision_that_one_has_already(both: ProtocolMultiplexer) -> None:
     for _ in range(2):
         both.backends[1].new_trial(Trial(name="t"), auto_increment=True)
     made = both.new_trial(Trial(name="t"), auto_increment=True)
@@ -115,7 +115,7 @@ def test_a_revision_that_one_backend_has_already_is_taken_by_none(both: Protocol
     assert both.failures == []
 
 
-def test_a_backend_that_fails_is_told_once_and_hinders_nobody(
+def test_a_failing_backend_is_reported_once_and_stops_no_other(
     tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     with caplog.at_level(logging.WARNING, "track"):
@@ -200,7 +200,7 @@ def test_callbacks_of_a_timer_are_called_once(both: ProtocolMultiplexer) -> None
     assert called == ["start", "end", "start", "end"]
 
 
-def test_a_timer_ends_when_the_revision_of_its_trial_has_settled_meanwhile() -> None:
+def test_a_timer_stops_after_the_revision_of_its_trial_changed() -> None:
     # Fails when timers are kept by the uid, which holds the revision.
     both = ProtocolMultiplexer(NullProtocol(), NullProtocol())
     trial = both.new_trial(Trial(name="t"))
@@ -212,7 +212,7 @@ def test_a_timer_ends_when_the_revision_of_its_trial_has_settled_meanwhile() -> 
     assert ended == ["end"]
 
 
-def test_what_is_written_for_people_is_written_once(both: ProtocolMultiplexer, tmp_path: Path) -> None:
+def test_a_commit_to_a_file_happens_once(both: ProtocolMultiplexer, tmp_path: Path) -> None:
     both.new_project(Project(name="p"))
     both.commit(file_name_override=str(tmp_path / "all.json"))
     assert '"name": "p"' in (tmp_path / "all.json").read_text()

@@ -38,7 +38,7 @@ def failures(fanout: Fanout) -> list[tuple[str, str]]:
     return [(failure.backend, failure.method) for failure in fanout.failures]
 
 
-def test_all_do_what_is_written_and_the_first_answer_counts() -> None:
+def test_every_backend_runs_a_write_and_the_first_answer_counts() -> None:
     done: list[int] = []
 
     def do(number: int, backend: Protocol) -> str:
@@ -49,14 +49,14 @@ def test_all_do_what_is_written_and_the_first_answer_counts() -> None:
     assert done == [0, 1]
 
 
-def test_an_answer_that_is_enough_ends_it() -> None:
+def test_a_sufficient_answer_ends_the_call() -> None:
     done: list[int] = []
     fanout = Fanout([Backend("a"), Backend("b")])
     fanout.write("answer", lambda number, each: done.append(number), until=lambda: True)
     assert done == [0]
 
 
-def test_one_that_fails_is_kept_and_told_once(caplog: pytest.LogCaptureFixture) -> None:
+def test_a_failure_is_recorded_and_reported_once(caplog: pytest.LogCaptureFixture) -> None:
     fanout = Fanout([Backend("a", StoreFull("no room")), Backend("b")])
     with caplog.at_level(logging.WARNING, "track"):
         assert [told(fanout), told(fanout)] == ["b", "b"]
@@ -64,7 +64,7 @@ def test_one_that_fails_is_kept_and_told_once(caplog: pytest.LogCaptureFixture) 
     assert caplog.text.count("byob:a failed answer") == 1
 
 
-def test_who_has_failed_is_asked_last() -> None:
+def test_a_backend_that_failed_is_asked_last() -> None:
     first = Backend("a", StoreFull("no room"))
     fanout = Fanout([first, Backend("b")])
     assert asked(fanout) == "b"

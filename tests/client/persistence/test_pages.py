@@ -45,7 +45,7 @@ def test_a_name_that_nothing_has_is_refused(store: Protocol) -> None:
         store.fetch_trials({}, fields=["parameter"])
 
 
-def test_fields_that_were_not_asked_for_are_empty(tmp_path: Path) -> None:
+def test_fields_that_were_not_requested_are_empty(tmp_path: Path) -> None:
     protocol = get_protocol(f"sqlite:{tmp_path}/runs.db")
     trial = protocol.new_trial(Trial(_hash="h", name="first", parameters={"lr": 1}))
     assert trial is not None

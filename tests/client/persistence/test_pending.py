@@ -56,7 +56,7 @@ class Client:
 
     def end(self) -> None:
         """Let nothing wait for a store that is away."""
-        self._store.away, self._store.open_error = True, AuthenticationError("the test is over")
+        self._store.unreachable, self._store.open_error = True, AuthenticationError("the test is over")
         self._store.break_links()
         for protocol in self._made:
             protocol.outbox.on_exit(5.0)
@@ -83,7 +83,7 @@ def methods(store: MemoryStore) -> list[str]:
     return [method for _, _, method, _ in store.calls]
 
 
-def test_what_is_created_is_given_back_as_the_store_has_it(store: MemoryStore, joined: Client) -> None:
+def test_a_created_object_is_returned_as_stored(store: MemoryStore, joined: Client) -> None:
     protocol, given = joined(), Trial(name="t")
     trial = protocol.new_trial(given, auto_increment=True)
     assert trial is not None
@@ -91,34 +91,34 @@ def test_what_is_created_is_given_back_as_the_store_has_it(store: MemoryStore, j
     assert protocol.outbox.unconfirmed == {}
 
 
-def test_what_is_created_alone_comes_before_what_is_logged_to_it(store: MemoryStore, joined: Client) -> None:
-    store.away = True
+def test_an_object_is_created_before_records_of_it(store: MemoryStore, joined: Client) -> None:
+    store.unreachable = True
     protocol = joined()
     trial = create_all(protocol)
     assert (trial.revision, len(store.calls)) == (0, 0)
-    store.away = False
+    store.unreachable = False
     protocol.flush()
     assert methods(store) == ["create_project", "create_group", "create_trial", "add_group_trial"]
     assert [(point.trial, point.value) for point in store.points] == [(trial.id, 0.5)]
 
 
-def test_a_flush_settles_the_revision_of_both_objects(store: MemoryStore, joined: Client) -> None:
-    store.away = True
+def test_a_flush_updates_the_revision_of_both_objects(store: MemoryStore, joined: Client) -> None:
+    store.unreachable = True
     protocol, given = joined(), Trial(name="t")
     trial = protocol.new_trial(given, auto_increment=True)
-    store.away = False
+    store.unreachable = False
     protocol.flush()
     assert trial is not None
     assert (trial.revision, given.revision) == (3, 3)
     assert protocol.outbox.unconfirmed == {}
 
 
-def test_reading_a_trial_settles_its_revision(store: MemoryStore, joined: Client) -> None:
-    store.away = True
+def test_reading_a_trial_updates_its_revision(store: MemoryStore, joined: Client) -> None:
+    store.unreachable = True
     protocol = joined()
     trial = protocol.new_trial(Trial(name="t"), auto_increment=True)
     assert trial is not None
-    store.away = False
+    store.unreachable = False
     protocol.get_trial(trial)
     assert trial.revision == 3
 
@@ -126,7 +126,7 @@ def test_reading_a_trial_settles_its_revision(store: MemoryStore, joined: Client
 def test_a_store_that_is_unreachable_is_reported_and_waited_for_once(
     store: MemoryStore, joined: Client, caplog: pytest.LogCaptureFixture
 ) -> None:
-    store.away = True
+    store.unreachable = True
     protocol = joined()
     protocol.new_project(Project(name="p"))
     assert protocol.outbox.is_known_unreachable
@@ -137,11 +137,11 @@ def test_a_store_that_is_unreachable_is_reported_and_waited_for_once(
     assert f"resume it with TRACK_TRIAL={trial.id.hex()}" in told[1]
 
 
-def test_a_store_that_came_back_is_waited_for_again(store: MemoryStore, joined: Client) -> None:
-    store.away = True
+def test_a_store_that_is_reachable_again_is_waited_for_again(store: MemoryStore, joined: Client) -> None:
+    store.unreachable = True
     protocol = joined()
     protocol.new_project(Project(name="p"))
-    store.away = False
+    store.unreachable = False
     protocol.flush()
     assert not protocol.outbox.is_known_unreachable
 
@@ -182,39 +182,39 @@ def test_a_reader_is_refused_under_every_policy(store: MemoryStore, joined: Clie
         joined(offline).new_project(Project(name="p"))
 
 
-def test_a_store_that_must_be_there_is_missed_and_nothing_stays_behind(
+def test_under_require_an_unreachable_store_is_an_error_and_no_spool_remains(
     store: MemoryStore, joined: Client
 ) -> None:
-    store.away = True
+    store.unreachable = True
     protocol = joined(Offline.NEVER)
-    with pytest.raises(ServerUnreachable, match=r"it is away.*new_project had no answer within 0.2 s"):
+    with pytest.raises(ServerUnreachable, match=r"unreachable.*new_project had no answer within 0.2 s"):
         protocol.new_project(Project(name="p"))
-    store.away = False
+    store.unreachable = False
     protocol.flush()
     assert store.calls == []
 
 
 @pytest.mark.parametrize("offline", [Offline.ALLOW, Offline.NEVER])
-def test_once_reached_a_store_may_be_away_under_every_policy(
+def test_once_reached_a_store_may_be_unreachable_under_every_policy(
     store: MemoryStore, joined: Client, offline: Offline
 ) -> None:
     protocol = joined(offline)
     protocol.get_project(Project(name="p"))
-    store.away = True
+    store.unreachable = True
     store.break_links()
     trial = create_all(protocol)
     assert trial.revision == 0
-    store.away = False
+    store.unreachable = False
     protocol.flush()
     assert trial.revision == 3
 
 
-def test_another_process_brings_what_this_one_could_not_store(store: MemoryStore, joined: Client) -> None:
-    store.away = True
+def test_another_process_sends_the_records_of_this_one(store: MemoryStore, joined: Client) -> None:
+    store.unreachable = True
     protocol = joined()
     trial = create_all(protocol)
     _, (*_, unconfirmed) = protocol.__reduce__()
-    store.away = False
+    store.unreachable = False
     other = joined()
     other.outbox.inherit(pickle.loads(pickle.dumps(unconfirmed)))  # noqa: S301 - pickled right here
     other.log_trial_metrics(trial, 2, loss=0.25)
@@ -223,10 +223,10 @@ def test_another_process_brings_what_this_one_could_not_store(store: MemoryStore
     assert first == ["create_project", "create_group", "create_trial"]
 
 
-def test_a_report_while_the_store_is_unreachable_is_of_what_is_known_here(
+def test_a_report_while_the_store_is_unreachable_uses_local_knowledge(
     store: MemoryStore, joined: Client, caplog: pytest.LogCaptureFixture, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    store.away = True
+    store.unreachable = True
     client = TrackClient(joined())
     client.new_trial(name="t", arguments={"lr": 0.1})
     client.report()
@@ -234,18 +234,18 @@ def test_a_report_while_the_store_is_unreachable_is_of_what_is_known_here(
     assert "the store is unreachable, so trial" in caplog.text
 
 
-def test_a_trial_that_is_named_by_its_id_need_not_be_asked_for(store: MemoryStore, joined: Client) -> None:
-    store.away = True
+def test_a_trial_named_by_its_id_needs_no_lookup(store: MemoryStore, joined: Client) -> None:
+    store.unreachable = True
     client = TrackClient(joined())
     trial = client.set_trial(uid="0123456789abcdef" * 2)
     trial.log_metrics(loss=1.0)
-    store.away = False
+    store.unreachable = False
     client.protocol.flush()
     assert [point.trial.hex() for point in store.points] == ["0123456789abcdef" * 2]
 
 
 def test_a_trial_too_large_for_a_record_is_made_by_a_call(store: MemoryStore, joined: Client) -> None:
-    store.away = True
+    store.unreachable = True
     protocol = joined()
     large = Trial(parameters={str(number): "x" * 60_000 for number in range(10)})
     with pytest.raises(ServerUnreachable):

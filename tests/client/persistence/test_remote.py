@@ -44,7 +44,7 @@ def test_a_trial_that_exists_gives_nothing_or_its_next_revision(protocol: Protoc
     assert made.hash == trial.hash
 
 
-def test_an_existing_project_or_group_is_returned_as_it_is(protocol: Protocol) -> None:
+def test_an_existing_project_or_group_is_returned_unchanged(protocol: Protocol) -> None:
     first = protocol.new_project(Project(name="p", description="first"))
     assert protocol.new_project(Project(name="p", description="second")).description == "first"
     assert protocol.get_project(Project(name="p")) == first
@@ -62,7 +62,7 @@ def test_a_trial_known_only_by_its_definition_can_be_logged_to(protocol: Protoco
     assert (found.metrics["loss"], found.tags) == ({1: 0.5}, {"a": 1})
 
 
-def test_logging_to_a_trial_that_is_nowhere_says_so(protocol: Protocol) -> None:
+def test_logging_to_a_missing_trial_is_an_error(protocol: Protocol) -> None:
     with pytest.raises(ItemNotFound, match="create it with new_trial first"):
         protocol.log_trial_metrics(Trial(name="nobody"), 1, loss=0.5)
 
@@ -133,7 +133,7 @@ def test_a_group_and_a_project_list_their_trials(protocol: Protocol, trial: Tria
         (ValueAggregator, 3.0),
     ],
 )
-def test_an_aggregator_says_how_a_series_reads_back(
+def test_an_aggregator_defines_how_a_series_reads_back(
     protocol: Protocol, trial: Trial, aggregator: Any, expected: Any
 ) -> None:
     for step, value in enumerate([4.0, 1.0, 3.0]):
@@ -184,7 +184,7 @@ def test_a_trial_in_another_process_has_its_points_with_it(protocol: Protocol, t
     assert pickle.loads(pickle.dumps(read(protocol, trial))).metrics == {"loss": {3: 0.5}}  # noqa: S301 - pickled right here
 
 
-def test_a_series_that_is_nowhere_is_not_found(protocol: Protocol, trial: Trial) -> None:
+def test_a_missing_series_is_not_found(protocol: Protocol, trial: Trial) -> None:
     with pytest.raises(ItemNotFound):
         protocol.fetch_metrics(trial, "loss")
 
@@ -204,7 +204,7 @@ def test_timers_nest_and_belong_to_their_thread(protocol: Protocol, trial: Trial
     assert read(protocol, trial).chronos["step"]["count"] == 3
 
 
-def test_what_one_thread_has_started_another_may_stop(protocol: Protocol, trial: Trial) -> None:
+def test_one_thread_may_stop_a_timer_of_another(protocol: Protocol, trial: Trial) -> None:
     # Fails when `Timers.stop` looks at the timers of its own thread only.
     thread = threading.Thread(target=protocol.log_trial_chrono_start, args=(trial, "runtime"))
     thread.start()
@@ -213,7 +213,7 @@ def test_what_one_thread_has_started_another_may_stop(protocol: Protocol, trial:
     assert read(protocol, trial).chronos["runtime"]["count"] == 1
 
 
-def test_a_timer_that_several_other_threads_have_started_is_none_of_them(
+def test_a_timer_that_several_other_threads_started_is_ambiguous(
     protocol: Protocol, trial: Trial, caplog: pytest.LogCaptureFixture
 ) -> None:
     both = threading.Barrier(3)
@@ -236,7 +236,7 @@ def test_a_timer_that_several_other_threads_have_started_is_none_of_them(
     assert read(protocol, trial).chronos["step"]["count"] == 2
 
 
-def test_a_timer_that_was_never_started_is_told_and_not_raised(
+def test_stopping_a_timer_that_never_started_only_warns(
     protocol: Protocol, trial: Trial, caplog: pytest.LogCaptureFixture
 ) -> None:
     protocol.log_trial_chrono_finish(trial, "step", None, None, None)
@@ -252,7 +252,7 @@ def test_a_protocol_reaches_another_process_by_its_uri(tmp_path: Path) -> None:
     other.close()
 
 
-def test_commit_refuses_options_it_does_not_know(protocol: Protocol) -> None:
+def test_commit_refuses_unknown_options(protocol: Protocol) -> None:
     with pytest.raises(BadArguments, match="file_name_override only, not speed"):
         protocol.commit(speed=1)
 
@@ -278,7 +278,7 @@ def test_values_may_have_any_name(protocol: Protocol, trial: Trial, name: str) -
     assert found.metrics[name] == 4
 
 
-def test_an_aggregator_that_is_none_costs_no_point(protocol: Protocol, trial: Trial) -> None:
+def test_an_invalid_aggregator_drops_no_point(protocol: Protocol, trial: Trial) -> None:
     odd: list[Any] = [len, "mean"]
     for step, aggregator in enumerate(odd):
         protocol.log_trial_metrics(trial, step, aggregator, loss=1.0)

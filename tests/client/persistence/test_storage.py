@@ -37,7 +37,7 @@ def test_a_database_has_all_objects(path: Path) -> None:
     assert storage.target_file == str(path)
 
 
-def test_what_is_committed_and_not_in_the_document_yet_is_there(path: Path) -> None:
+def test_committed_objects_that_are_not_in_the_document_yet_are_read(path: Path) -> None:
     writer = get_protocol(f"file:{path}")
     (trial,) = writer.fetch_trials({})
     writer.add_trial_tags(trial, late=1)
@@ -58,7 +58,7 @@ def test_a_store_whose_document_is_not_written_yet_is_read_and_not_overwritten(t
     writer.close()
 
 
-def test_what_a_commit_wrote_for_people_is_read_too(path: Path, tmp_path: Path) -> None:
+def test_the_json_written_by_a_commit_is_read_too(path: Path, tmp_path: Path) -> None:
     protocol = get_protocol(f"file:{path}")
     protocol.commit(file_name_override=str(tmp_path / "all.json"))
     protocol.close()
@@ -84,7 +84,7 @@ def test_a_storage_writes_and_reads_files_of_its_own(path: Path, tmp_path: Path)
         copy.commit(now=True)
 
 
-def test_a_smart_reload_keeps_the_objects_and_knows_what_changed(path: Path) -> None:
+def test_a_smart_reload_updates_the_same_objects_and_reports_changes(path: Path) -> None:
     storage = load_database(path)
     trial = storage.objects[storage.trial_names["t"]]
     before = storage.get_current_version_tag(trial)
@@ -100,12 +100,12 @@ def test_a_smart_reload_keeps_the_objects_and_knows_what_changed(path: Path) -> 
     assert storage.objects[trial.uid] is not trial
 
 
-def test_a_file_that_is_not_there_is_empty_and_stays_so(tmp_path: Path) -> None:
+def test_a_missing_file_reads_as_empty_and_is_not_created(tmp_path: Path) -> None:
     assert load_database(tmp_path / "none.json") == LocalStorage(str(tmp_path / "none.json"))
     assert list(tmp_path.iterdir()) == []
 
 
-def test_a_store_that_a_server_holds_is_told(path: Path) -> None:
+def test_a_store_that_a_server_holds_is_an_error(path: Path) -> None:
     held = open_store(f"file:{path}", exclusive=True, served_as="socket://localhost:1")
     with pytest.raises(StoreError, match="socket://localhost:1"):
         load_database(path)

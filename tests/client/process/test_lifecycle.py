@@ -179,14 +179,14 @@ def test_what_cannot_be_saved_at_exit_is_told_in_one_line(tmp_path: Path) -> Non
         from track.outbox import Outbox
 
         track.process.lifecycle.EXIT_SECONDS = 0.3
-        store = MemoryStore(away=True)
+        store = MemoryStore(unreachable=True)
         outbox = Outbox(store.link, "the store")
         for number in range(1234):
             outbox.writer(b"t" * 16)(number, {"loss": 1.0})
         """,
         tmp_path,
     )
-    assert done.stderr.startswith("1,234 log calls were not saved: memory store: it is away")
+    assert done.stderr.startswith("1,234 log calls were not saved: memory store: unreachable")
     assert done.stderr.count("\n") == 1
 
 

@@ -69,7 +69,7 @@ def jobs(tmp_path: Path) -> Jobs:
     return Jobs(tmp_path)
 
 
-def test_a_run_is_one_of_aims_with_all_that_was_logged(jobs: Jobs) -> None:
+def test_an_aim_run_has_everything_logged(jobs: Jobs) -> None:
     done = jobs.run(
         """
         with tracker.open(properties) as run:
@@ -102,7 +102,7 @@ def test_a_run_is_one_of_aims_with_all_that_was_logged(jobs: Jobs) -> None:
     }
 
 
-def test_a_run_that_failed_goes_on_by_its_hash(jobs: Jobs) -> None:
+def test_a_failed_run_resumes_by_its_hash(jobs: Jobs) -> None:
     failed = jobs.run(
         """
         try:
@@ -138,7 +138,7 @@ def test_a_run_that_failed_goes_on_by_its_hash(jobs: Jobs) -> None:
     assert after["series"][0]["points"] == {"0": 1.0, "1": 1.0, "2": 2.0, "3": 2.0}
 
 
-def test_a_run_that_was_killed_goes_on(jobs: Jobs) -> None:
+def test_a_killed_run_resumes(jobs: Jobs) -> None:
     killed = jobs.run(
         """
         import os, signal
@@ -163,7 +163,7 @@ def test_a_run_that_was_killed_goes_on(jobs: Jobs) -> None:
     assert found["series"][0]["points"] == {"0": 1.0, "1": 2.0}
 
 
-def test_a_state_whose_run_was_deleted_says_so(jobs: Jobs) -> None:
+def test_a_state_whose_run_was_deleted_is_an_error(jobs: Jobs) -> None:
     done = jobs.run(
         """
         with tracker.open(properties):
@@ -183,7 +183,7 @@ def test_a_state_whose_run_was_deleted_says_so(jobs: Jobs) -> None:
     assert "is not in the Aim repository .: it was deleted" in done.stdout, done.stderr
 
 
-def test_what_aim_does_not_take_is_told_once_and_does_not_end_the_training(jobs: Jobs) -> None:
+def test_a_value_that_aim_refuses_is_reported_once_and_does_not_end_the_training(jobs: Jobs) -> None:
     done = jobs.run(
         """
         with tracker.open(properties) as run:

@@ -45,7 +45,7 @@ def test_values_may_go_to_a_logger(caplog: pytest.LogCaptureFixture) -> None:
     assert [record.getMessage() for record in caplog.records] == LINES
 
 
-def test_a_body_that_raises_is_written_and_raised_again(capsys: pytest.CaptureFixture[str]) -> None:
+def test_an_exception_is_written_and_propagates(capsys: pytest.CaptureFixture[str]) -> None:
     with (
         pytest.raises(ValueError, match="too large"),
         tracker_from_config({"provider": "console"}).open(PROPERTIES),
@@ -54,7 +54,7 @@ def test_a_body_that_raises_is_written_and_raised_again(capsys: pytest.CaptureFi
     assert capsys.readouterr().out.splitlines()[-1] == "[baseline] failed: ValueError: too large"
 
 
-def test_what_cannot_be_written_is_told_once_and_does_not_end_the_training(
+def test_an_unwritable_value_is_reported_once_and_does_not_end_the_training(
     caplog: pytest.LogCaptureFixture, capsys: pytest.CaptureFixture[str]
 ) -> None:
     with tracker_from_config({"provider": "console"}).open(RunConfig(name="n")) as run:
@@ -90,7 +90,7 @@ def test_only_rank_0_writes(capsys: pytest.CaptureFixture[str], monkeypatch: pyt
     assert capsys.readouterr().out == ""
 
 
-def test_there_is_nothing_to_go_on_with() -> None:
+def test_the_state_is_empty() -> None:
     tracker = tracker_from_config({"provider": "console"})
     tracker.load_state_dict({"trial_id": "of another provider"})
     assert tracker.state_dict() == {}

@@ -70,7 +70,7 @@ def test_a_program_accepts_providers_that_are_registered_later(monkeypatch: pyte
     assert Job.model_validate({"tracker": {"provider": "later"}}).tracker == LaterConfig()
 
 
-def test_the_json_schema_tells_providers_apart() -> None:
+def test_the_json_schema_distinguishes_providers() -> None:
     schema = Job.model_json_schema()
     assert schema["properties"]["tracker"]["discriminator"]["propertyName"] == "provider"
     assert {"AimConfig", "ConsoleConfig", "NullConfig", "TrackConfig"} <= schema["$defs"].keys()
@@ -88,20 +88,20 @@ def test_the_json_schema_tells_providers_apart() -> None:
         ({"provider": "track", "uri": "ephemeral:", "ranks": "some"}, "ranks"),
     ],
 )
-def test_a_wrong_configuration_says_what_is_wrong(config: dict[str, Any], reason: str) -> None:
+def test_a_wrong_configuration_names_the_wrong_field(config: dict[str, Any], reason: str) -> None:
     with pytest.raises(ValidationError, match=reason):
         tracker_from_config(config)
     with pytest.raises(ValidationError, match=reason):
         Job.model_validate({"tracker": config})
 
 
-def test_what_is_wrong_is_said_without_the_token() -> None:
+def test_errors_do_not_show_the_token() -> None:
     with pytest.raises(ValidationError) as raised:
         tracker_from_config({"uri": "socket://ann:trk_secret@host"})
     assert "trk_secret" not in str(raised.value)
 
 
-def test_a_configuration_of_nobody_is_refused() -> None:
+def test_a_configuration_of_an_unknown_provider_is_refused() -> None:
     with pytest.raises(UsageError, match="RunConfig configures no provider"):
         tracker_from_config(RunConfig(name="n"))
 

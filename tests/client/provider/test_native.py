@@ -86,7 +86,7 @@ def test_a_run_is_in_the_project_and_group_of_its_configuration(sqlite: str) -> 
     assert (trial.project_id, trial.group_id) == (project.uid, group.uid)
 
 
-def test_labels_tell_series_apart_and_those_of_a_call_come_before_global_ones(uri: str) -> None:
+def test_labels_distinguish_series_and_those_of_a_call_override_global_ones(uri: str) -> None:
     with tracker(uri).open(PROPERTIES) as run:
         run.scalar("loss", 1.0)
         run.set_context({"phase": "train", "split": "a"})
@@ -110,7 +110,7 @@ def test_a_metric_may_be_called_as_an_argument_is(sqlite: str, name: str) -> Non
     assert only_trial(sqlite).metrics == {f'{name}{{phase="train"}}': [1.0]}
 
 
-def test_what_cannot_be_logged_is_counted_and_does_not_end_the_training(
+def test_a_value_that_cannot_be_logged_is_counted_and_does_not_end_the_training(
     sqlite: str, caplog: pytest.LogCaptureFixture
 ) -> None:
     with tracker(sqlite).open(PROPERTIES) as run:
@@ -149,7 +149,7 @@ def test_distributions_are_histograms_with_the_labels_of_the_run(uri: str) -> No
 # -- how it ends ---------------------------------------------------------------------------------
 
 
-def test_a_body_that_raises_ends_the_run_as_failed_and_is_raised_again(uri: str) -> None:
+def test_an_exception_ends_the_run_as_failed_and_propagates(uri: str) -> None:
     tracked = tracker(uri)
     with pytest.raises(ZeroDivisionError), tracked.open(PROPERTIES) as run:
         run.scalar("loss", 1 / 0)
@@ -159,7 +159,7 @@ def test_a_body_that_raises_ends_the_run_as_failed_and_is_raised_again(uri: str)
     assert tracked.state_dict()["trial_uid"] == trial.uid
 
 
-def test_the_store_is_let_go_when_the_run_ends(sqlite: str) -> None:
+def test_the_store_is_released_when_the_run_ends(sqlite: str) -> None:
     tracked = tracker(sqlite)
     with pytest.raises(ZeroDivisionError), tracked.open(PROPERTIES):
         raise ZeroDivisionError
@@ -174,7 +174,7 @@ def test_a_store_that_cannot_be_opened_is_an_error_before_the_training(tmp_path:
 # -- going on ------------------------------------------------------------------------------------
 
 
-def test_a_loaded_state_goes_on_with_the_run(uri: str) -> None:
+def test_a_loaded_state_resumes_the_run(uri: str) -> None:
     before = tracker(uri)
     with pytest.raises(KeyboardInterrupt):
         train(before, interrupted(range(3)))
@@ -185,7 +185,7 @@ def test_a_loaded_state_goes_on_with_the_run(uri: str) -> None:
     assert trial.status is Status.Completed
 
 
-def test_a_run_that_goes_on_is_running_and_takes_further_hyperparameters(tmp_path: Path) -> None:
+def test_a_resumed_run_is_running_and_accepts_further_hyperparameters(tmp_path: Path) -> None:
     with serving(Settings(backend="ephemeral:", home=tmp_path / "home")) as served:
         uri = served.join("ann")
         before = tracker(uri)
@@ -227,7 +227,7 @@ def test_points_behind_the_step_of_the_state_are_superseded(sqlite: str) -> None
         assert list(client.protocol.fetch_metrics(trial, "loss", kind="superseded").steps) == [3, 4, 5]
 
 
-def test_a_configuration_may_keep_the_points_behind_the_state(sqlite: str) -> None:
+def test_a_configuration_may_keep_the_points_after_the_state(sqlite: str) -> None:
     first = tracker(sqlite)
     train(first, range(4))
     train(tracker(sqlite, {**first.state_dict(), "step": 1}, rewind=False), range(4, 5))
@@ -251,7 +251,7 @@ def test_the_state_of_a_fresh_tracker_begins_a_new_run(sqlite: str) -> None:
         assert len(client.protocol.fetch_trials({})) == 2
 
 
-def test_a_state_whose_run_is_not_in_the_store_says_so(sqlite: str, tmp_path: Path) -> None:
+def test_a_state_whose_run_is_not_in_the_store_is_an_error(sqlite: str, tmp_path: Path) -> None:
     first = tracker(sqlite)
     train(first, range(1))
     other = f"sqlite:{tmp_path / 'other.db'}"
@@ -268,7 +268,7 @@ def test_a_state_whose_run_is_not_in_the_store_says_so(sqlite: str, tmp_path: Pa
     [lambda it: it.load_state_dict({}), lambda it: it.open(PROPERTIES).__enter__()],
     ids=["load", "open"],
 )
-def test_an_open_run_is_not_left_for_another_one(sqlite: str, act: Callable[[NativeTracker], Any]) -> None:
+def test_no_second_run_opens_while_one_is_open(sqlite: str, act: Callable[[NativeTracker], Any]) -> None:
     tracked = tracker(sqlite)
     with tracked.open(PROPERTIES) as run:
         with pytest.raises(UsageError, match="a run of this tracker is open"):
@@ -280,7 +280,7 @@ def test_an_open_run_is_not_left_for_another_one(sqlite: str, act: Callable[[Nat
 # -- ranks ---------------------------------------------------------------------------------------
 
 
-def test_only_rank_0_logs_and_keeps_a_state(sqlite: str, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_only_rank_0_logs_and_has_a_state(sqlite: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("RANK", "1")
     tracked = tracker(sqlite)
     train(tracked, range(3))
@@ -289,7 +289,7 @@ def test_only_rank_0_logs_and_keeps_a_state(sqlite: str, monkeypatch: pytest.Mon
         assert client.protocol.fetch_trials({}) == []
 
 
-def test_a_rank_that_cannot_learn_of_the_run_says_so(sqlite: str, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_rank_that_cannot_find_the_run_raises(sqlite: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("RANK", "1")
     with (
         pytest.raises(UsageError, match="init_process_group"),
@@ -320,7 +320,7 @@ def test_the_token_of_a_uri_is_neither_in_the_repr_nor_in_messages(caplog: pytes
     assert "trk_secret" not in repr(config) + str(raised.value) + caplog.text
 
 
-def test_a_name_that_is_none_is_dropped_with_the_warning_of_any_other(sqlite: str) -> None:
+def test_an_invalid_name_is_dropped_with_the_usual_warning(sqlite: str) -> None:
     with tracker(sqlite).open(PROPERTIES) as run:
         unchecked: Any = run
         unchecked.scalar(5, 1.0, {"phase": "train"})

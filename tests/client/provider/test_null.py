@@ -7,7 +7,7 @@ import pytest
 from track.provider import RunConfig, tracker_from_config
 
 
-def test_everything_is_taken_and_nothing_kept() -> None:
+def test_everything_is_accepted_and_nothing_stored() -> None:
     tracker = tracker_from_config({"provider": "null"})
     with tracker.open(RunConfig(name="n", hparams={"lr": 0.1})) as run:
         run.set_step(1)
@@ -17,7 +17,7 @@ def test_everything_is_taken_and_nothing_kept() -> None:
     assert tracker.state_dict() == {}
 
 
-def test_a_body_that_raises_is_raised_again() -> None:
+def test_an_exception_propagates() -> None:
     with (
         pytest.raises(ZeroDivisionError),
         tracker_from_config({"provider": "null"}).open(RunConfig(name="n")),

@@ -21,5 +21,5 @@ def test_rank_0_is_the_first(monkeypatch: pytest.MonkeyPatch, said: str, first: 
     assert is_first() is first
 
 
-def test_a_process_without_a_group_talks_to_nobody() -> None:
+def test_a_process_without_a_group_does_not_communicate() -> None:
     assert not several()

@@ -75,7 +75,7 @@ def test_a_provider_of_the_program_is_made_by_each_of_its_names(here: str, name:
     assert tracker.address == "there"
 
 
-def test_a_provider_of_the_program_takes_the_place_of_another(here: str) -> None:
+def test_a_registered_provider_replaces_another(here: str) -> None:
     class Other(NullConfig):
         address: str
 
@@ -92,7 +92,7 @@ class OpenProvider(BaseModel):
 
 
 @pytest.mark.parametrize("config", [NoProvider, OpenProvider])
-def test_a_configuration_that_does_not_say_whose_it_is_is_refused(config: type[BaseModel]) -> None:
+def test_a_configuration_without_a_provider_is_refused(config: type[BaseModel]) -> None:
     with pytest.raises(UsageError, match=f"{config.__name__} does not say which provider"):
         register_provider(config, "mine:MineTracker")
 
@@ -104,12 +104,12 @@ def test_a_tracker_that_names_no_class_is_refused(tracker: str) -> None:
 
 
 @pytest.mark.parametrize("name", ["MineConfig", "nothing"])
-def test_a_class_that_is_no_tracker_is_refused(here: str, name: str) -> None:
+def test_a_class_that_is_not_a_tracker_is_refused(here: str, name: str) -> None:
     with pytest.raises(UsageError, match="no BaseTracker"):
         Provider(MineConfig, f"{here}:{name}").load()
 
 
-def test_a_missing_package_is_an_import_error_that_says_what_installs_it() -> None:
+def test_a_missing_package_is_an_import_error_with_the_install_command() -> None:
     register_provider(MineConfig, "no_such_package:Tracker", "pip install 'mine[sdk]'")
     with pytest.raises(ImportError, match=r"pip install 'mine\[sdk\]'"):
         tracker_from_config({"provider": "mine", "address": "there"})
@@ -182,7 +182,7 @@ def test_an_installed_package_brings_a_provider(installed: Path) -> None:
 @pytest.mark.parametrize(
     ("name", "reason"), [("broken", "No module named 'not_there'"), ("strange", "no track.provider.Provider")]
 )
-def test_an_installed_provider_that_cannot_be_used_says_why(installed: Path, name: str, reason: str) -> None:
+def test_an_unusable_installed_provider_gives_the_reason(installed: Path, name: str, reason: str) -> None:
     done = run(
         installed,
         f"""

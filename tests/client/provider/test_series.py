@@ -34,11 +34,11 @@ class Tensor:
     ],
     ids=["list", "tuple", "generator", "array", "numpy", "tensor"],
 )
-def test_numbers_come_out_of_whatever_holds_them(values: Any) -> None:
+def test_numbers_are_read_from_tensors_and_arrays(values: Any) -> None:
     assert numbers(values) == [1.0, 2.5]
 
 
-def test_numbers_that_are_not_finite_stay() -> None:
+def test_non_finite_numbers_are_unchanged() -> None:
     assert math.isnan(numbers(numpy.array([float("nan")]))[0])
 
 
@@ -57,7 +57,7 @@ class Run(LabelledRun):
 
 
 @pytest.mark.parametrize("labels", ["train", ["phase"], 3])
-def test_labels_that_are_none_are_told_once_and_do_not_end_the_training(
+def test_invalid_labels_are_reported_once_and_do_not_end_the_training(
     labels: Any, caplog: pytest.LogCaptureFixture
 ) -> None:
     run = Run()

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from orphaned_spools import left_spool, running_script
-from spool_scenario import LOSSES, Stage
+from spool_scenario import VALUES, SpoolScenario
 from track import TrackClient
 from track.resend.orphans import destination_at, is_same_server, public_address
 from track.spool.folder import Checkpoint, SpoolFolder
@@ -17,39 +17,41 @@ from waiting import wait_until
 
 
 @pytest.fixture
-def stage(tmp_path: Path) -> Iterator[Stage]:
-    made = Stage(tmp_path)
+def scenario(tmp_path: Path) -> Iterator[SpoolScenario]:
+    made = SpoolScenario(tmp_path)
     yield made
     with made.server:
         pass
 
 
-def start(stage: Stage, caplog: pytest.LogCaptureFixture, done: str) -> None:
+def start(scenario: SpoolScenario, caplog: pytest.LogCaptureFixture, done: str) -> None:
     """A start that connects, until it says so much of earlier runs."""
-    with TrackClient(stage.uri) as client:
+    with TrackClient(scenario.uri) as client:
         client.protocol.fetch_trials({})
         wait_until(lambda: done in caplog.text, f"that {done!r} is logged")
 
 
 @pytest.fixture
-def own_spools(stage: Stage, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture) -> Stage:
-    monkeypatch.setenv("TRACK_SPOOL", str(stage.spools))
+def own_spools(
+    scenario: SpoolScenario, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> SpoolScenario:
+    monkeypatch.setenv("TRACK_SPOOL", str(scenario.spools))
     caplog.set_level("INFO", "track")
-    return stage
+    return scenario
 
 
 def test_the_next_start_sends_what_the_last_one_left(
-    own_spools: Stage, caplog: pytest.LogCaptureFixture
+    own_spools: SpoolScenario, caplog: pytest.LogCaptureFixture
 ) -> None:
     own_spools.leave_spool()
     own_spools.restart()
     start(own_spools, caplog, "20,000 points of earlier runs were sent")
-    assert own_spools.losses() == LOSSES
+    assert own_spools.values() == VALUES
     assert list(own_spools.spools.iterdir()) == []
 
 
 def test_the_next_start_only_tells_of_it_if_that_is_wanted(
-    own_spools: Stage, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+    own_spools: SpoolScenario, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("TRACK_SYNC", "manual")
     path = own_spools.leave_spool()
@@ -59,7 +61,7 @@ def test_the_next_start_only_tells_of_it_if_that_is_wanted(
 
 
 def test_the_next_start_leaves_alone_what_is_not_its_own(
-    own_spools: Stage, caplog: pytest.LogCaptureFixture
+    own_spools: SpoolScenario, caplog: pytest.LogCaptureFixture
 ) -> None:
     public = own_spools.uri
     held = left_spool(own_spools.spools, session=b"1" * 16, server=public)
@@ -78,7 +80,7 @@ def test_the_next_start_leaves_alone_what_is_not_its_own(
 
 
 def test_what_the_next_start_cannot_send_is_told_once(
-    own_spools: Stage, caplog: pytest.LogCaptureFixture
+    own_spools: SpoolScenario, caplog: pytest.LogCaptureFixture
 ) -> None:
     for number in (1, 2):
         left_spool(
@@ -92,14 +94,14 @@ def test_what_the_next_start_cannot_send_is_told_once(
     assert len(list(own_spools.spools.iterdir())) == 2
 
 
-def test_a_process_that_ends_at_once_does_not_wait_for_what_others_left(stage: Stage) -> None:
-    stage.leave_spool()
-    stage.restart()
+def test_a_process_that_ends_at_once_does_not_wait_for_what_others_left(scenario: SpoolScenario) -> None:
+    scenario.leave_spool()
+    scenario.restart()
     source = 'client.protocol.fetch_trials({})\nsay("asked")\n'
-    with running_script(stage.folder, source, stage.uri, TRACK_SPOOL=str(stage.spools)) as script:
+    with running_script(scenario.folder, source, scenario.uri, TRACK_SPOOL=str(scenario.spools)) as script:
         assert script.wait(30) == 0
-    assert stage.track("sync").returncode == 0
-    assert stage.losses() == LOSSES
+    assert scenario.track("sync").returncode == 0
+    assert scenario.values() == VALUES
 
 
 def test_a_wrong_word_for_when_to_send_is_told(monkeypatch: pytest.MonkeyPatch) -> None:

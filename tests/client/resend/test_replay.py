@@ -121,7 +121,7 @@ def test_what_was_confirmed_once_does_not_wait_for_a_server_that_is_away(
 ) -> None:
     # Fails when `Replay` counts what is only kept for a server that might be set back.
     path = left_spool(tmp_path, checkpoint=Checkpoint(10, "one"))
-    store.away = True
+    store.unreachable = True
     assert replay(path, store).left == Counts(20)
 
 
@@ -140,13 +140,13 @@ def test_a_spool_that_is_deleted_while_it_is_sent_is_an_outcome(tmp_path: Path, 
 
 def test_a_server_that_is_away_leaves_the_spool_as_it_is(tmp_path: Path, store: MemoryStore) -> None:
     path = left_spool(tmp_path, checkpoint=Checkpoint(0, "one"))
-    store.away = True
+    store.unreachable = True
     outcome = replay(path, store)
     assert isinstance(outcome.error, ServerUnreachable)
     assert outcome.error.exit_code == 5
     assert outcome.left == Counts(30)
     assert read_checkpoint(path) == Checkpoint(0, "one", str(outcome.error))
-    store.away = False
+    store.unreachable = False
     assert replay(path, store).sent == Counts(30)
 
 
@@ -395,7 +395,7 @@ def test_a_child_that_is_forked_meanwhile_does_not_keep_the_spool_or_the_link(
                 os._exit(0)
 
     replaying = Replay(path, destination(store))
-    store.away = True
+    store.unreachable = True
     assert replaying.run(fork).error is not None
     try:
         assert not is_held(path)
@@ -407,7 +407,7 @@ def test_a_child_that_is_forked_meanwhile_does_not_keep_the_spool_or_the_link(
 # -- how much --------------------------------------------------------------------------------------
 
 
-def test_points_and_other_log_calls_are_told_apart(tmp_path: Path, store: MemoryStore) -> None:
+def test_points_and_other_log_calls_are_counted_separately(tmp_path: Path, store: MemoryStore) -> None:
     outcome = replay(left_spool(tmp_path, calls=3), store)
     assert (outcome.sent, outcome.left) == (Counts(30, 3), Counts())
     assert (len(store.points), len(store.calls)) == (30, 3)
@@ -415,9 +415,9 @@ def test_points_and_other_log_calls_are_told_apart(tmp_path: Path, store: Memory
 
 def test_log_calls_without_any_points_wait_and_are_sent_like_them(tmp_path: Path, store: MemoryStore) -> None:
     path = left_spool(tmp_path, batches=0, calls=3)
-    store.away = True
+    store.unreachable = True
     assert replay(path, store).left == Counts(calls=3)
-    store.away = False
+    store.unreachable = False
     assert replay(path, store).sent == Counts(calls=3)
     assert not path.exists()
 

@@ -42,7 +42,7 @@ def printed_of(trial: Trial) -> dict[str, Any]:
     return {name: value for name, value in trial.metadata.items() if name.startswith(("out", "err"))}
 
 
-def test_the_last_lines_are_kept_and_still_printed(
+def test_the_last_lines_are_captured_and_still_printed(
     client: TrackClient, capsys: pytest.CaptureFixture[str]
 ) -> None:
     before = sys.stdout, sys.stderr
@@ -91,7 +91,7 @@ def test_it_is_stored_when_an_exception_or_a_finish_ends_the_trial(client: Track
     assert client.protocol.fetch_trials({"status": Status.Running}) == []
 
 
-def test_a_progress_bar_is_kept_as_it_is_seen(client: TrackClient) -> None:
+def test_a_progress_bar_is_captured_as_displayed(client: TrackClient) -> None:
     with client.new_trial() as trial:
         trial.capture_output(3)
         for percent in range(0, 101, 50):
@@ -116,7 +116,7 @@ def test_loggers_that_were_set_up_before_are_captured(client: TrackClient) -> No
         logger.removeHandler(handler)
 
 
-def test_what_somebody_else_put_over_it_stays(client: TrackClient) -> None:
+def test_a_later_replacement_of_the_stream_stays(client: TrackClient) -> None:
     trial = client.new_trial()
     other = io.StringIO()
     with trial:
@@ -157,7 +157,7 @@ def test_a_stream_that_fails_fails_as_without_capturing(
     assert sys.stdout is closed
 
 
-def test_without_a_standard_output_it_is_only_kept(
+def test_without_a_standard_output_lines_are_only_captured(
     client: TrackClient, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(sys, "stdout", None)
@@ -226,7 +226,7 @@ def test_a_forked_child_can_print_though_another_thread_printed_at_that_moment(c
     assert metadata_of(client) == {"out": ["in the parent"]}
 
 
-def test_a_signal_handler_does_not_wait_for_ever_for_what_it_interrupted(client: TrackClient) -> None:
+def test_a_signal_handler_does_not_wait_forever_for_the_interrupted_thread(client: TrackClient) -> None:
     with client.new_trial() as trial:
         trial.capture_output()
         output = trial._output
@@ -238,7 +238,7 @@ def test_a_signal_handler_does_not_wait_for_ever_for_what_it_interrupted(client:
     assert metadata_of(client) == {"out": ["waits"]}
 
 
-def test_a_second_call_goes_on_with_the_first(client: TrackClient) -> None:
+def test_a_second_call_continues_the_first_capture(client: TrackClient) -> None:
     with client.new_trial() as trial:
         trial.capture_output(5)
         print("one")
@@ -247,14 +247,14 @@ def test_a_second_call_goes_on_with_the_first(client: TrackClient) -> None:
     assert metadata_of(client) == {"out": ["one", "two"]}
 
 
-def test_no_lines_is_refused_before_anything_is_captured(client: TrackClient) -> None:
+def test_zero_lines_is_refused_before_the_capture_begins(client: TrackClient) -> None:
     before = sys.stdout
     with pytest.raises(UsageError, match="at least 1"):
         client.new_trial().capture_output(0)
     assert sys.stdout is before
 
 
-def test_a_store_that_fails_leaves_printing_alone(caplog: pytest.LogCaptureFixture) -> None:
+def test_a_failing_store_does_not_affect_printing(caplog: pytest.LogCaptureFixture) -> None:
     def store(lines: object) -> bool:
         raise UsageError("the client is closed")
 

@@ -43,13 +43,13 @@ def test_it_may_only_be_returned(trial: TrialLogger, capsys: pytest.CaptureFixtu
     assert capsys.readouterr().out == ""
 
 
-def test_it_is_printed_once_in_so_many_calls(trial: TrialLogger) -> None:
+def test_it_is_printed_once_every_throttle_calls(trial: TrialLogger) -> None:
     trial.set_eta_total(10)
     shown = [step for step in range(10) if trial.show_eta(step, minutes(1), throttle=4)]
     assert shown == [0, 4, 8]
 
 
-def test_it_is_printed_no_sooner_than_after_so_many_seconds(trial: TrialLogger) -> None:
+def test_it_is_printed_once_every_few_seconds(trial: TrialLogger) -> None:
     trial.set_eta_total(10)
     shown = [step for step in range(10) if trial.show_eta(step, minutes(1), every=3600)]
     assert shown == [0]
@@ -90,7 +90,7 @@ def test_a_chrono_of_any_aggregator_is_a_timer(trial: TrialLogger) -> None:
         (5, 1, 0.5, "'float' object has no attribute"),
     ],
 )
-def test_what_cannot_be_estimated_warns_once_and_ends_no_training(
+def test_an_invalid_estimate_warns_once_and_does_not_end_the_training(
     trial: TrialLogger,
     caplog: pytest.LogCaptureFixture,
     total: int | None,
@@ -105,7 +105,7 @@ def test_what_cannot_be_estimated_warns_once_and_ends_no_training(
     assert reason in record.getMessage()
 
 
-def test_a_total_that_is_none_is_refused_and_can_be_corrected(trial: TrialLogger) -> None:
+def test_an_invalid_total_is_refused_and_can_be_corrected(trial: TrialLogger) -> None:
     wrong: Any
     for wrong in (-1, None, "x", 2.5, (3, None), ()):
         with pytest.raises(UsageError, match="total="):

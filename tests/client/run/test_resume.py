@@ -60,7 +60,7 @@ def stored(client: TrackClient, trial: Trial) -> Trial:
 
 
 @pytest.mark.parametrize("status", STOPPED, ids=lambda status: status.name)
-def test_a_trial_that_stopped_goes_on(client: TrackClient, status: Status | CustomStatus) -> None:
+def test_a_stopped_trial_is_resumed(client: TrackClient, status: Status | CustomStatus) -> None:
     before = left_as(client, status)
     again = client.new_trial(force=True, resume=True, arguments={"lr": 0.1})
     assert again.trial.uid == before.uid
@@ -70,16 +70,14 @@ def test_a_trial_that_stopped_goes_on(client: TrackClient, status: Status | Cust
 @pytest.mark.parametrize(
     "status", [Status.Completed, CustomStatus("pruned", 310)], ids=lambda each: each.name
 )
-def test_a_trial_that_came_to_its_end_does_not_go_on(
-    client: TrackClient, status: Status | CustomStatus
-) -> None:
+def test_a_completed_trial_is_not_resumed(client: TrackClient, status: Status | CustomStatus) -> None:
     before = left_as(client, status)
     again = client.new_trial(force=True, resume=True, arguments={"lr": 0.1})
     assert (again.trial.hash, again.trial.revision) == (before.hash, 1)
     assert stored(client, before).status == status
 
 
-def test_a_trial_that_may_be_alive_is_left_to_its_process(
+def test_a_trial_that_may_be_running_is_not_resumed(
     client: TrackClient, caplog: pytest.LogCaptureFixture
 ) -> None:
     before = left_as(client, Status.Running)
@@ -89,7 +87,7 @@ def test_a_trial_that_may_be_alive_is_left_to_its_process(
     assert f"TRACK_TRIAL={before.uid}" in caplog.text
 
 
-def test_the_newest_one_that_stopped_goes_on(client: TrackClient) -> None:
+def test_the_newest_stopped_trial_is_resumed(client: TrackClient) -> None:
     revisions = [left_as(client, status) for status in (*STOPPED[1:4], Status.Completed)]
     taken = [client.new_trial(force=True, resume=True, arguments={"lr": 0.1}).trial for _ in range(4)]
     assert [trial.revision for trial in taken] == [2, 1, 0, 4]
@@ -115,14 +113,14 @@ def test_another_name_version_parameter_project_or_group_is_another_trial(
     assert stored(client, before).status is Status.Interrupted
 
 
-def test_without_a_group_a_trial_of_any_group_goes_on(client: TrackClient, uri: str) -> None:
+def test_without_a_group_a_trial_of_any_group_is_resumed(client: TrackClient, uri: str) -> None:
     client.set_group(name="g")
     before = left_as(client, Status.Interrupted)
     with job(uri) as again:
         assert again.new_trial(resume=True, arguments={"lr": 0.1}).trial.uid == before.uid
 
 
-def test_parameters_may_come_later(client: TrackClient) -> None:
+def test_parameters_may_be_logged_later(client: TrackClient) -> None:
     before = left_as(client, Status.Interrupted)
     again = client.new_trial(force=True, resume=True, tags={"team": "vision"})
     again.log_metadata(gpu="V100")
@@ -131,12 +129,12 @@ def test_parameters_may_come_later(client: TrackClient) -> None:
     assert (again.trial.uid, found.tags, found.metadata["gpu"]) == (before.uid, {"team": "vision"}, "V100")
 
 
-def test_without_being_asked_a_trial_gets_its_next_revision(client: TrackClient) -> None:
+def test_by_default_a_trial_gets_its_next_revision(client: TrackClient) -> None:
     left_as(client, Status.Interrupted)
     assert client.new_trial(force=True, arguments={"lr": 0.1}).trial.revision == 1
 
 
-def test_a_trial_that_goes_on_keeps_points_errors_and_runtimes(client: TrackClient) -> None:
+def test_a_resumed_trial_keeps_points_errors_and_runtimes(client: TrackClient) -> None:
     first = client.new_trial(resume=True, arguments={"lr": 0.1})
     first.log_metrics(step=0, loss=1.0)
     with pytest.raises(ValueError, match="no"), first:
@@ -194,7 +192,7 @@ def test_the_environment_may_ask_to_resume(uri: str, monkeypatch: pytest.MonkeyP
         assert client.new_trial(force=True, resume=False, arguments={"lr": 0.1}).trial.uid != before.uid
 
 
-def test_a_trial_that_the_environment_names_comes_first(uri: str, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_trial_named_by_the_environment_takes_precedence(uri: str, monkeypatch: pytest.MonkeyPatch) -> None:
     with job(uri) as client:
         named, newest = [left_as(client, Status.Interrupted) for _ in range(2)]
     monkeypatch.setenv("TRACK_RESUME", "1")
@@ -205,7 +203,7 @@ def test_a_trial_that_the_environment_names_comes_first(uri: str, monkeypatch: p
 
 
 @pytest.mark.parametrize(("said", "resumes"), [("1", True), ("0", False), ("", False)])
-def test_resuming_is_said_by_1_or_0(said: str, resumes: bool) -> None:
+def test_resuming_is_set_by_1_or_0(said: str, resumes: bool) -> None:
     assert resumes_in({"TRACK_RESUME": said}) is resumes
     assert resumes_in({}) is False
 
@@ -215,7 +213,7 @@ def test_anything_else_is_an_error() -> None:
         resumes_in({"TRACK_RESUME": "yes"})
 
 
-def test_a_rank_that_is_no_number_is_none() -> None:
+def test_an_invalid_rank_reads_as_none() -> None:
     assert [rank_in({"RANK": said}) for said in ("3", "", "x", "-1")] == [3, None, None, None]
 
 
@@ -229,7 +227,7 @@ def test_a_uid_is_a_hash_and_a_revision() -> None:
 # -- back to a checkpoint ------------------------------------------------------------------------
 
 
-def test_what_is_logged_again_behind_a_checkpoint_is_there_once(client: TrackClient) -> None:
+def test_points_logged_again_after_a_checkpoint_are_stored_once(client: TrackClient) -> None:
     trial = client.new_trial(arguments={"lr": 0.1})
     for step in range(8):
         trial.log_metrics(step=step, loss=float(step))

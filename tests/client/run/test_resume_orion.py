@@ -62,7 +62,7 @@ def test_project_group_and_trial_are_those_of_orion(tmp_path: Path) -> None:
     assert report["project_id"] == project.uid
 
 
-def test_a_trial_that_orion_starts_again_goes_on(tmp_path: Path) -> None:
+def test_a_trial_that_orion_starts_again_is_resumed(tmp_path: Path) -> None:
     first = run(tmp_path, 0.1, ORION_TRIAL_ID=ORIONS_ID)
     again = run(tmp_path, 0.1, ORION_TRIAL_ID=ORIONS_ID)
     other = run(tmp_path, 0.1, ORION_TRIAL_ID="f" * 32)
@@ -82,7 +82,7 @@ def test_an_id_of_a_stored_trial_means_that_one(tmp_path: Path) -> None:
     assert len(trials_in(tmp_path)) == 1
 
 
-def test_what_the_script_says_comes_first(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_arguments_of_the_script_take_precedence(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("ORION_PROJECT", "theirs")
     monkeypatch.setenv("ORION_EXPERIMENT", "theirs")
     with TrackClient("ephemeral:") as client:
@@ -101,7 +101,7 @@ def test_only_the_first_trial_of_a_client_is_orions(monkeypatch: pytest.MonkeyPa
         assert (first.tags, second.tags) == ({ORION_TAG: ORIONS_ID}, {})
 
 
-def test_a_trial_that_is_named_for_us_comes_before(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_track_trial_overrides_orion(monkeypatch: pytest.MonkeyPatch) -> None:
     with TrackClient("ephemeral:") as client:
         stored = client.new_trial().ensure()
         monkeypatch.setenv("TRACK_TRIAL", stored.uid)
@@ -110,7 +110,7 @@ def test_a_trial_that_is_named_for_us_comes_before(monkeypatch: pytest.MonkeyPat
         assert other.new_trial().trial.uid == stored.uid
 
 
-def test_resuming_applies_to_what_orion_starts_first(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_resuming_applies_to_new_trials_of_orion(monkeypatch: pytest.MonkeyPatch) -> None:
     with TrackClient("ephemeral:") as client:
         stopped = client.new_trial(arguments={"lr": 0.1})
         stopped.set_status(Status.Interrupted)

@@ -55,7 +55,7 @@ def test_a_tensor_used_twice_is_one_node_with_two_edges() -> None:
     assert edges(graph) == [("y_mul", "y"), ("x", "y_mul"), ("x", "y_mul")]
 
 
-def test_what_comes_back_together_is_walked_once() -> None:
+def test_a_shared_branch_is_walked_once() -> None:
     x = FakeTensor("x")
     left, right = made("l", "exp", x), made("r", "log", x)
     graph = build_graph_data(made("y", "add", left, right))

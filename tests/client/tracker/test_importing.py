@@ -84,7 +84,7 @@ def everything(store: Protocol) -> list[Any]:
     ]
 
 
-def test_a_run_arrives_with_all_it_has(older: OlderDatabase, store: Protocol) -> None:
+def test_a_run_is_imported_completely(older: OlderDatabase, store: Protocol) -> None:
     config = {"lr": 0.01, "layers": [1, 2], "nested": {"a": None}}
     older.add(
         "baseline",
@@ -157,7 +157,9 @@ def test_quirks_of_values_survive(tmp_path: Path, store: Protocol) -> None:
     assert {at for _, at, _ in read} == {5.0}
 
 
-def test_runs_of_one_name_and_configuration_stay_apart(older: OlderDatabase, memory: Protocol) -> None:
+def test_runs_of_one_name_and_configuration_are_separate_trials(
+    older: OlderDatabase, memory: Protocol
+) -> None:
     for _ in range(3):
         older.add("same", 1.0)
     imported(older, memory)
@@ -166,7 +168,7 @@ def test_runs_of_one_name_and_configuration_stay_apart(older: OlderDatabase, mem
 
 
 @pytest.mark.parametrize("name", ["", "x" * 300, "line\nbreak", "ümläut " * 60])
-def test_a_metric_that_no_store_can_name_is_called_otherwise_and_says_so(
+def test_a_metric_with_an_invalid_name_is_renamed_and_reported(
     older: OlderDatabase, memory: Protocol, name: str
 ) -> None:
     older.add(records=[(name, 0, 1.0, 1.0), ("m", 0, 2.0, 1.0)])
@@ -178,7 +180,7 @@ def test_a_metric_that_no_store_can_name_is_called_otherwise_and_says_so(
     assert points(memory, trial, short) == [(0, 1.0, 1.0)]
 
 
-def test_a_configuration_that_cannot_be_kept_whole_is_kept_as_text_too(
+def test_a_configuration_that_cannot_be_stored_completely_is_stored_as_text_too(
     older: OlderDatabase, memory: Protocol
 ) -> None:
     older.add(config='{"n": 123456789012345678901234567890, "lr": 0.1}')
@@ -188,15 +190,13 @@ def test_a_configuration_that_cannot_be_kept_whole_is_kept_as_text_too(
     assert trial.metadata[IMPORTED]["config"] == '{"n": 123456789012345678901234567890, "lr": 0.1}'
 
 
-def test_records_of_deleted_runs_are_left_out_and_told(older: OlderDatabase, memory: Protocol) -> None:
+def test_records_of_deleted_runs_are_left_out_and_reported(older: OlderDatabase, memory: Protocol) -> None:
     older.add(records=[("m", 0, 1.0, 1.0)])
     older.record(99, [("m", 0, 1.0, 1.0), ("m", 1, 1.0, 1.0)])
     assert imported(older, memory) == Imported(runs=1, new_runs=1, points=1, orphans=2)
 
 
-def test_numbers_that_are_taken_are_left_to_those_who_have_them(
-    older: OlderDatabase, memory: Protocol
-) -> None:
+def test_existing_run_numbers_do_not_change(older: OlderDatabase, memory: Protocol) -> None:
     tracker = Tracker(memory)
     tracker.set_experiment("mnist")
     with tracker.run("ours") as ours:
@@ -213,7 +213,7 @@ def test_numbers_that_are_taken_are_left_to_those_who_have_them(
         assert number == 3
 
 
-def test_a_tracker_and_a_client_read_what_was_imported(older: OlderDatabase, memory: Protocol) -> None:
+def test_a_tracker_and_a_client_read_imported_runs(older: OlderDatabase, memory: Protocol) -> None:
     older.add(
         "r", 1.0, "completed", {"lr": 0.1}, [("loss", step, 1.0 / (1 + step), step) for step in range(9)]
     )
@@ -260,7 +260,7 @@ def test_a_copy_of_the_database_is_the_same_database(
     assert import_database(LegacyDatabase(copy), memory, "mnist") == Imported(runs=1)
 
 
-def test_what_cannot_be_stored_ends_the_import_and_is_no_silent_loss(
+def test_a_run_that_cannot_be_stored_ends_the_import_with_an_error(
     older: OlderDatabase, memory: Protocol
 ) -> None:
     older.add(records=[("m", 0, b"x" * 100_000, 1.0)])

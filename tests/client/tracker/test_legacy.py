@@ -29,7 +29,7 @@ def content(folder: Path) -> dict[str, bytes]:
     return {path.name: path.read_bytes() for path in folder.iterdir()}
 
 
-def test_runs_are_told_newest_first_with_what_they_have(older: OlderDatabase) -> None:
+def test_runs_are_listed_newest_first_with_their_contents(older: OlderDatabase) -> None:
     older.add("first", 1.0, config={"lr": 0.1}, records=[("loss", 0, 2.0, 1.5), ("loss", 1, 1.0, 1.6)])
     older.add("second", 2.0, status="running", records=[("acc", 0, 0.5, 2.5)])
     second, first = LegacyDatabase(older.path).get_all_runs()
@@ -38,7 +38,7 @@ def test_runs_are_told_newest_first_with_what_they_have(older: OlderDatabase) ->
     assert (second.run_id, second.status, second.metrics) == (2, "running", ["acc"])
 
 
-def test_records_come_by_step_whatever_the_order_in_which_they_were_made(older: OlderDatabase) -> None:
+def test_records_are_ordered_by_step(older: OlderDatabase) -> None:
     run = older.add(records=[("loss", 3, 0.3, 30.0), ("loss", 1, 0.1, 10.0), ("loss", 3, 0.4, 31.0)])
     records = LegacyDatabase(older.path).get_records(run, "loss")
     assert [(each.step, each.value, each.log_time) for each in records] == [
@@ -60,12 +60,12 @@ def test_records_come_by_step_whatever_the_order_in_which_they_were_made(older: 
         (b"\x01\x02\x03", b"\x01\x02\x03"),
     ],
 )
-def test_a_value_is_what_its_script_meant(older: OlderDatabase, stored: Any, meant: Any) -> None:
+def test_a_value_has_its_original_type(older: OlderDatabase, stored: Any, meant: Any) -> None:
     run = older.add(records=[("m", 0, stored, 1.0)])
     assert [each.value for each in LegacyDatabase(older.path).get_records(run, "m")] == [meant]
 
 
-def test_a_step_of_numpy_is_the_integer_it_was(older: OlderDatabase) -> None:
+def test_a_numpy_step_is_read_as_an_integer(older: OlderDatabase) -> None:
     run = older.add(records=[("m", struct.pack("<q", 12), 1.0, 1.0)])
     assert [each.step for each in LegacyDatabase(older.path).get_records(run, "m")] == [12]
 
@@ -84,7 +84,9 @@ def test_null_is_nan(tmp_path: Path) -> None:
     ("text", "config"),
     [("", {}), ("[1, 2]", {"config": [1, 2]}), ("{broken", {"config": "{broken"}), ('{"a": NaN}', None)],
 )
-def test_a_configuration_that_is_no_object_is_kept(older: OlderDatabase, text: str, config: Any) -> None:
+def test_a_configuration_that_is_not_an_object_is_stored(
+    older: OlderDatabase, text: str, config: Any
+) -> None:
     run = older.add(config=text)
     info = LegacyDatabase(older.path).get_run(run)
     assert info is not None
@@ -94,7 +96,7 @@ def test_a_configuration_that_is_no_object_is_kept(older: OlderDatabase, text: s
         assert info.config == config
 
 
-def test_a_summary_leaves_out_what_is_not_finite(older: OlderDatabase) -> None:
+def test_a_summary_leaves_out_non_finite_values(older: OlderDatabase) -> None:
     run = older.add(records=[("m", 0, 1.0, 1.0), ("m", 1, math.inf, 1.0), ("m", 2, 3.0, 1.0)])
     assert LegacyDatabase(older.path).get_metric_summary(run) == {
         "m": {
@@ -182,7 +184,7 @@ def test_media_that_cannot_be_written_are_read(older: OlderDatabase) -> None:
         lambda manager: manager.init_exp_db(),
     ],
 )
-def test_writing_says_how_to_go_on(older: OlderDatabase, write: Any) -> None:
+def test_writing_raises_with_the_remedy(older: OlderDatabase, write: Any) -> None:
     older.add()
     before = older.path.read_bytes()
     with pytest.raises(StoreReadOnly, match=r"was written by an older system .*track import"):
@@ -190,7 +192,7 @@ def test_writing_says_how_to_go_on(older: OlderDatabase, write: Any) -> None:
     assert older.path.read_bytes() == before
 
 
-def test_what_its_program_left_unfinished_is_undone_in_a_copy(older: OlderDatabase) -> None:
+def test_an_unfinished_transaction_is_rolled_back_in_a_copy(older: OlderDatabase) -> None:
     older.add("kept")
     program = (
         "import os, sqlite3, sys\n"
@@ -217,7 +219,7 @@ def test_a_database_with_a_log_is_read_from_a_copy(older: OlderDatabase) -> None
         assert content(older.path.parent).keys() == before.keys()
 
 
-def test_a_store_of_ours_is_none_of_theirs(tmp_path: Path) -> None:
+def test_a_track_store_is_not_a_legacy_database(tmp_path: Path) -> None:
     with ExperimentDBManager(tmp_path / "ours.db") as manager:
         manager.init_exp_db()
     assert not LegacyDatabase.is_at(tmp_path / "ours.db")
@@ -231,7 +233,7 @@ def test_a_store_of_ours_is_none_of_theirs(tmp_path: Path) -> None:
         (b"", StoreError, "holds no runs of an older tracker"),
     ],
 )
-def test_another_file_is_refused_for_what_it_is(
+def test_another_file_is_refused_with_its_type(
     tmp_path: Path, bytes_in_it: bytes | None, error: type[StoreError], told: str
 ) -> None:
     path = tmp_path / "any.db"

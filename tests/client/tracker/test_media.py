@@ -76,7 +76,7 @@ def test_a_histogram_has_the_bins_that_were_wanted(tracker: Tracker) -> None:
 
 
 @pytest.mark.parametrize("shape", [(4, 5), (4, 5, 1), (4, 5, 3), (4, 5, 4)])
-def test_an_image_comes_back_byte_by_byte(tracker: Tracker, shape: tuple[int, ...]) -> None:
+def test_an_image_round_trips_byte_for_byte(tracker: Tracker, shape: tuple[int, ...]) -> None:
     pixels = np.random.default_rng(1).integers(0, 256, shape, dtype=np.uint8)
     with tracker.run() as run_id:
         tracker.image("sample", pixels, step=7)
@@ -86,7 +86,7 @@ def test_an_image_comes_back_byte_by_byte(tracker: Tracker, shape: tuple[int, ..
     assert image["image_data"] == pixels.tobytes()
 
 
-def test_texts_are_grouped_by_name_and_come_by_step(tracker: Tracker) -> None:
+def test_texts_are_grouped_by_name_and_ordered_by_step(tracker: Tracker) -> None:
     long = "ümlaut " * 20_000
     with tracker.run() as run_id:
         tracker.text("samples", long, step=2)
@@ -118,7 +118,7 @@ def test_graphs_are_found_by_their_ids(tracker: Tracker) -> None:
     assert all(isinstance(graph["created_at"], float) for graph in graphs)
 
 
-def test_a_graph_of_torch_is_kept(tracker: Tracker) -> None:
+def test_a_torch_graph_is_stored(tracker: Tracker) -> None:
     torch = pytest.importorskip("torch", reason="PyTorch is not installed")
     with tracker.run() as run_id:
         tracker.save_comp_graph((torch.ones(2, requires_grad=True) * 2).sum())
@@ -126,7 +126,7 @@ def test_a_graph_of_torch_is_kept(tracker: Tracker) -> None:
     assert len(graph["graph"]["nodes"]) == 5
 
 
-def test_a_manager_keeps_what_was_made_elsewhere(manager: ExperimentDBManager) -> None:
+def test_a_manager_stores_media_made_elsewhere(manager: ExperimentDBManager) -> None:
     run_id = manager.create_run()
     manager.save_histogram(run_id, "h", 1, [0.0, 0.5, 1.0], [3, 4])
     manager.save_image(run_id, "i", 2, width=2, height=1, channels=3, image_data=bytes(range(6)))
@@ -159,7 +159,7 @@ def test_a_manager_keeps_what_was_made_elsewhere(manager: ExperimentDBManager) -
         ),
     ],
 )
-def test_what_is_none_is_refused_and_not_kept(manager: ExperimentDBManager, save: Any, told: str) -> None:
+def test_invalid_media_are_refused_and_not_stored(manager: ExperimentDBManager, save: Any, told: str) -> None:
     run_id = manager.create_run()
     with pytest.raises(BadValue, match=told):
         save(manager, run_id)
@@ -202,7 +202,7 @@ def test_bad_media_never_end_a_training(manager: ExperimentDBManager) -> None:
     assert trial.metadata["dropped_points"]["points"] == 3
 
 
-def test_a_client_reads_what_a_tracker_keeps_and_the_other_way_round(tracker: Tracker) -> None:
+def test_a_client_and_a_tracker_read_each_others_media(tracker: Tracker) -> None:
     protocol = manager_of(tracker).experiment.protocol
     with tracker.run() as run_id:
         tracker.text("t", "by tracker", 1)

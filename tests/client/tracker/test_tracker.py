@@ -66,7 +66,7 @@ def full_status(tracker: Tracker, run_id: int) -> str | None:
 # -- runs ----------------------------------------------------------------------------------------
 
 
-def test_a_run_is_told_as_it_was_logged(everywhere: Tracker) -> None:
+def test_a_run_is_returned_as_logged(everywhere: Tracker) -> None:
     config = {"lr": 0.01, "layers": [64, 10], "aug": None}
     with everywhere.run("baseline", config) as run_id:
         for step in range(5):
@@ -99,7 +99,7 @@ def test_runs_come_newest_first(everywhere: Tracker) -> None:
     assert [(run.run_id, run.name) for run in everywhere.get_all_runs()] == [(3, "a"), (2, "b"), (1, "a")]
 
 
-def test_what_is_deleted_is_gone_and_its_number_is_not_given_again(everywhere: Tracker) -> None:
+def test_a_deleted_run_is_not_found_and_its_number_is_not_reused(everywhere: Tracker) -> None:
     with everywhere.run("a") as run_id:
         everywhere.record("loss", 1.0, 0)
     everywhere.delete_run(run_id)
@@ -130,7 +130,7 @@ def test_a_run_is_completed_by_a_block_that_ends_and_failed_by_one_that_raises(e
     )
 
 
-def test_the_error_of_a_failed_run_is_kept(tracker: Tracker) -> None:
+def test_the_error_of_a_failed_run_is_stored(tracker: Tracker) -> None:
     with pytest.raises(ValueError, match="diverged"), tracker.run():
         raise ValueError("diverged")
     tracker.start_run()
@@ -156,7 +156,7 @@ def test_a_block_may_end_its_run_itself(tracker: Tracker) -> None:
     assert first == 1
 
 
-def test_a_run_that_goes_on_elsewhere_is_running_and_nobody_runs_it(tracker: Tracker) -> None:
+def test_a_run_resumed_elsewhere_is_running_and_not_the_current_one(tracker: Tracker) -> None:
     run_id = tracker.start_run()
     assert tracker.end_run("running") == run_id
     run = tracker.get_run(run_id)
@@ -190,7 +190,7 @@ def test_a_metric_may_have_any_name(tracker: Tracker, name: str) -> None:
     assert [each.value for each in tracker.get_records(run_id, name)] == [1.0, 2.0]
 
 
-def test_numbers_that_are_none_are_counted_and_left_out_of_statistics(tracker: Tracker) -> None:
+def test_nans_are_counted_and_left_out_of_statistics(tracker: Tracker) -> None:
     with tracker.run():
         for step, value in enumerate([1.0, math.nan, math.inf, 3.0]):
             tracker.record("m", value, step)
@@ -221,13 +221,15 @@ def test_a_summary_reads_no_points(tracker: Tracker, monkeypatch: pytest.MonkeyP
         lambda tracker: tracker.summary(),
     ],
 )
-def test_without_a_run_one_is_told_to_start_it(tracker: Tracker, call: Callable[[Tracker], object]) -> None:
+def test_without_a_run_the_error_asks_to_start_one(
+    tracker: Tracker, call: Callable[[Tracker], object]
+) -> None:
     for expected in (RuntimeError, TrackError, NoActiveRun):
         with pytest.raises(expected, match=r"no run is active: call start_run\(\) first"):
             call(tracker)
 
 
-def test_without_an_experiment_one_is_told_to_choose_it() -> None:
+def test_without_an_experiment_the_error_asks_to_choose_one() -> None:
     with Tracker("ephemeral:") as tracker, pytest.raises(UsageError, match="call set_experiment"):
         tracker.start_run()
 
@@ -314,7 +316,7 @@ def test_experiments_of_one_store_are_its_projects() -> None:
             tracker.get_all_exp_paths()
 
 
-def test_a_folder_is_where_it_was_left(tmp_path: Path) -> None:
+def test_a_relative_folder_does_not_follow_the_working_directory(tmp_path: Path) -> None:
     with Tracker(tmp_path) as tracker:
         tracker.set_experiment("mnist")
         with tracker.run("one"):
@@ -329,7 +331,7 @@ def test_a_folder_is_where_it_was_left(tmp_path: Path) -> None:
 # -- one data model ------------------------------------------------------------------------------
 
 
-def test_a_client_reads_what_a_tracker_logs_and_a_tracker_what_a_client_logs(place: str) -> None:
+def test_a_client_and_a_tracker_read_each_others_runs(place: str) -> None:
     with Tracker(place) as tracker:
         tracker.set_experiment("mnist")
         with tracker.run("by tracker", {"lr": 0.1}):
@@ -430,7 +432,7 @@ def test_a_run_starts_while_the_server_is_unreachable_and_arrives_later(tmp_path
                 tracker.close()
 
 
-def test_an_unknown_run_is_told_by_its_number(tracker: Tracker) -> None:
+def test_an_unknown_run_is_named_by_its_number(tracker: Tracker) -> None:
     assert tracker.db_manager is not None
     with pytest.raises(ItemNotFound, match="experiment 'mnist' has no run 9"):
         tracker.db_manager.record(9, "loss", 0, 1.0)

@@ -35,5 +35,5 @@ def test_the_future_of_a_call_that_failed_raises_the_same() -> None:
         call.get_future().get()
 
 
-def test_delayed_calls_are_told_from_functions() -> None:
+def test_delayed_calls_are_distinguished_from_functions() -> None:
     assert (is_delayed_call(delay_call(add)), is_delayed_call(add)) == (True, False)

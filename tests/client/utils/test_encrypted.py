@@ -65,13 +65,13 @@ def said(port: str, env: dict[str, str]) -> tuple[str, str]:
     return out, error.strip().rpartition("\n")[2]
 
 
-def test_two_programs_of_one_user_on_one_machine_talk_without_options(tmp_path: Path) -> None:
+def test_two_programs_of_one_user_on_one_machine_connect_without_options(tmp_path: Path) -> None:
     env = user(tmp_path)
     with echo(env) as (_, port):
         assert said(port, env) == ("heard hello\n", "")
 
 
-def test_another_user_is_not_let_in_and_does_not_talk_to_the_wrong_server(tmp_path: Path) -> None:
+def test_another_user_is_refused_and_does_not_use_the_wrong_server(tmp_path: Path) -> None:
     one, other = user(tmp_path / "one"), user(tmp_path / "other")
     with echo(one) as (_, port):
         out, error = said(port, other)
@@ -80,7 +80,7 @@ def test_another_user_is_not_let_in_and_does_not_talk_to_the_wrong_server(tmp_pa
         assert said(port, one)[0] == "heard hello\n"
 
 
-def test_users_who_share_an_identity_know_each_other(tmp_path: Path) -> None:
+def test_users_who_share_an_identity_accept_each_other(tmp_path: Path) -> None:
     one, other = user(tmp_path / "one"), user(tmp_path / "other")
     with echo(one) as (_, port):
         made = tmp_path / "one/.local/state/track/sockets/identity.pem"
@@ -97,7 +97,7 @@ def identity_of(env: dict[str, str]) -> tuple[str, str]:
 
 
 @pytest.mark.parametrize("by", ["TRACK_SOCKET_PEERS", "TRACK_SOCKET_PIN"])
-def test_users_who_name_each_other_know_each_other(tmp_path: Path, by: str) -> None:
+def test_users_who_pin_each_other_accept_each_other(tmp_path: Path, by: str) -> None:
     one, other = user(tmp_path / "one"), user(tmp_path / "other")
     (tmp_path / "other.pem").write_text(identity_of(other)[0])
     certificate, pin = identity_of(one)
@@ -114,9 +114,7 @@ def test_a_client_that_knows_the_server_is_refused_if_the_server_does_not_know_i
     assert (out, "not know" in error or "reset" in error) == ("", True), error
 
 
-def test_a_certificate_without_its_key_lets_nobody_in(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_certificate_without_its_key_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     made = socket_identity().path.read_text()
     stolen = tmp_path / "stolen.pem"
     from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
@@ -134,7 +132,7 @@ def test_the_traffic_is_tls_13_with_aes_256_gcm(ends: Ends) -> None:
     assert {(end.cipher() or ("",))[0] for end in ends} == {"TLS_AES_256_GCM_SHA384"}
 
 
-def test_no_byte_of_the_program_crosses_the_network_as_it_is() -> None:
+def test_no_plain_text_crosses_the_network() -> None:
     secret = b"no one else may read this"
     with listen_socket("127.0.0.1", 0, "AES") as listening, ThreadPoolExecutor(2) as pool:
         here, there = socket.socketpair()
@@ -183,13 +181,13 @@ def test_bytes_go_both_ways_in_any_size(ends: Ends) -> None:
     assert accepted.recv(bufferize=100, context="any") == b"back"
 
 
-def test_no_bytes_are_received_where_none_are_asked_for(ends: Ends) -> None:
+def test_receiving_zero_bytes_returns_none(ends: Ends) -> None:
     opened, accepted = ends
     opened.sendall(b"question")
     assert [accepted.recv(0), accepted.recv(buffersize=0), accepted.recv(8)] == [b"", b"", b"question"]
 
 
-def test_what_is_decrypted_and_not_yet_read_is_told(ends: Ends) -> None:
+def test_pending_reports_decrypted_bytes(ends: Ends) -> None:
     opened, accepted = ends
     opened.sendall(b"0123456789")
     assert accepted.recv(4) == b"0123"
@@ -225,7 +223,7 @@ def test_a_connected_socket_is_for_wrap_socket() -> None:
         EncryptedSocket(fileno=one.detach())
 
 
-def test_a_wrapped_socket_agrees_on_the_encryption_when_it_is_first_used() -> None:
+def test_a_wrapped_socket_makes_its_handshake_at_its_first_use() -> None:
     one, other = socket.socketpair()
     with (
         wrap_socket(one) as client,
@@ -256,7 +254,7 @@ def test_the_first_byte_is_not_sent_to_a_server_that_is_not_known(tmp_path: Path
             assert heard.recv(100) == b""
 
 
-def test_a_peer_that_speaks_something_else_inside_tls_is_refused() -> None:
+def test_a_peer_with_another_application_protocol_is_refused() -> None:
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     context.load_cert_chain(socket_identity().path)
     one, other = socket.socketpair()
@@ -269,7 +267,7 @@ def test_a_peer_that_speaks_something_else_inside_tls_is_refused() -> None:
             assert heard.recv(100) == b""
 
 
-def test_a_peer_that_does_not_encrypt_is_told_from_one_that_does() -> None:
+def test_a_peer_without_encryption_is_distinguished() -> None:
     with socket.create_server(("127.0.0.1", 0)) as listening, ThreadPoolExecutor(1) as pool:
         opened = pool.submit(open_socket, "127.0.0.1", listening.getsockname()[1], "AES")
         connection, _ = listening.accept()
@@ -279,7 +277,7 @@ def test_a_peer_that_does_not_encrypt_is_told_from_one_that_does() -> None:
                 opened.result()
 
 
-def test_who_speaks_plainly_to_a_listener_is_sent_away(caplog: pytest.LogCaptureFixture) -> None:
+def test_a_plain_text_client_of_a_listener_is_refused(caplog: pytest.LogCaptureFixture) -> None:
     with listen_socket("127.0.0.1", 0, "AES") as listening, ThreadPoolExecutor(1) as pool:
         accepted = pool.submit(listening.accept)
         address = listening.getsockname()

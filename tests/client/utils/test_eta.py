@@ -18,7 +18,7 @@ def timer_of(*seconds: float, skip: int = 0) -> StatStream:
 
 
 @pytest.mark.parametrize(("step", "minutes"), [(0, 99), (49, 50), (99, 0), (200, 0)])
-def test_what_remains_is_the_steps_to_come_times_the_mean(step: int, minutes: float) -> None:
+def test_the_eta_is_the_remaining_steps_times_the_mean(step: int, minutes: float) -> None:
     eta = EstimatedTime(timer_of(50, 70), 100)
     assert eta.estimated_time(step) == eta.estimate_time(step) == minutes
 
@@ -48,7 +48,7 @@ def test_while_no_observation_counts_the_last_one_does(timer: Timer, seconds: fl
     assert get_time(timer) == seconds
 
 
-def test_the_estimate_is_printed_unless_it_should_not_be(capsys: pytest.CaptureFixture[str]) -> None:
+def test_the_estimate_is_printed_by_default(capsys: pytest.CaptureFixture[str]) -> None:
     eta = EstimatedTime(timer_of(60), (10, 20), name="train")
     line = eta.show_eta((3, 4), "loss=0.5")
     assert capsys.readouterr().out == line + "\n"
@@ -58,14 +58,14 @@ def test_the_estimate_is_printed_unless_it_should_not_be(capsys: pytest.CaptureF
     assert capsys.readouterr().out == ""
 
 
-def test_time_that_has_passed_is_told_in_minutes() -> None:
+def test_elapsed_time_is_in_minutes() -> None:
     eta = EstimatedTime(timer_of(), 1)
     seconds = eta.elapsed(unit=1)
     assert 0 <= seconds / 60 <= eta.elapsed()
 
 
 @pytest.mark.parametrize("total", [-1, (), (3, -4)])
-def test_totals_that_are_no_numbers_of_steps_are_refused(total: int | tuple[int, ...]) -> None:
+def test_invalid_totals_are_refused(total: int | tuple[int, ...]) -> None:
     with pytest.raises(UsageError, match="total"):
         EstimatedTime(timer_of(), total)
 

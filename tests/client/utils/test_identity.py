@@ -47,14 +47,14 @@ def test_a_file_without_a_certificate_is_refused(tmp_path: Path, monkeypatch: py
         socket_identity()
 
 
-def test_a_folder_that_cannot_be_made_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_folder_that_cannot_be_created_is_an_error(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (tmp_path / "file").write_text("")
     monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path / "file"))
     with pytest.raises(AuthenticationError, match="XDG_STATE_HOME"):
         socket_identity()
 
 
-def test_what_is_no_pin_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_malformed_pin_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("TRACK_SOCKET_PIN", "sha256:abc")
     with pytest.raises(UriError, match="not a pin"):
         socket_identity()

@@ -19,14 +19,14 @@ def test_plain_sockets_connect(host: str) -> None:
             assert accepted.recv(10) == b"hello"
 
 
-def test_where_nobody_listens_nobody_answers() -> None:
+def test_connecting_to_a_closed_port_is_an_error() -> None:
     with socket.create_server(("127.0.0.1", 0)) as listening:
         port = listening.getsockname()[1]
     with pytest.raises(errors.ServerUnreachable, match=str(port)):
         open_socket("127.0.0.1", port)
 
 
-def test_a_port_that_is_taken_is_told() -> None:
+def test_a_port_in_use_is_an_error() -> None:
     with listen_socket("127.0.0.1", 0) as listening, pytest.raises(errors.UsageError, match="cannot listen"):
         listen_socket("127.0.0.1", listening.getsockname()[1])
 
@@ -36,5 +36,5 @@ def test_another_backend_than_aes_is_refused() -> None:
         listen_socket("127.0.0.1", 0, "DES")
 
 
-def test_what_is_not_found_is_the_error_of_the_one_tree() -> None:
+def test_a_missing_item_is_the_error_of_the_one_tree() -> None:
     assert ItemNotFound is errors.ItemNotFound

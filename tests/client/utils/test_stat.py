@@ -55,7 +55,7 @@ def run_all(processes: list[Any]) -> None:
     assert [process.exitcode for process in processes] == [0] * len(processes)
 
 
-def test_what_two_processes_observe_counts_in_all_of_them(
+def test_observations_of_two_processes_count_in_both(
     context: SpawnContext | ForkServerContext,
 ) -> None:
     stream, together = StatStream(0), context.Barrier(2)
@@ -64,7 +64,7 @@ def test_what_two_processes_observe_counts_in_all_of_them(
     assert (stream.min, stream.max) == (1.0, 3.0)
 
 
-def test_the_structure_itself_can_lie_in_shared_memory() -> None:
+def test_the_structure_itself_can_be_in_shared_memory() -> None:
     context = multiprocessing.get_context("spawn")
     shared: Any = context.Value(StatStreamStruct)
     run_all([context.Process(target=add_to_struct, args=(shared,)) for _ in range(2)])
@@ -81,7 +81,7 @@ def held_by_another(stream: StatStream) -> Any:
     return process
 
 
-def test_a_process_that_is_killed_with_the_lock_gives_it_back(caplog: pytest.LogCaptureFixture) -> None:
+def test_a_killed_process_releases_the_lock(caplog: pytest.LogCaptureFixture) -> None:
     stream = StatStream(0)
     process = held_by_another(stream)
     process.kill()
@@ -90,7 +90,7 @@ def test_a_process_that_is_killed_with_the_lock_gives_it_back(caplog: pytest.Log
     assert (stream.avg, caplog.text) == (2.0, "")
 
 
-def test_a_process_that_stands_still_with_the_lock_is_not_waited_for(
+def test_a_stopped_process_with_the_lock_is_not_waited_for(
     caplog: pytest.LogCaptureFixture,
 ) -> None:
     stream = StatStream(0)
@@ -101,7 +101,7 @@ def test_a_process_that_stands_still_with_the_lock_is_not_waited_for(
     process.join()
 
 
-def test_a_fork_shares_what_was_there_and_has_its_own_of_what_comes() -> None:
+def test_a_fork_shares_existing_streams_and_has_its_own_new_ones() -> None:
     stream = StatStream(0)
     context = multiprocessing.get_context("fork")
     child = context.Process(target=observe_in_both, args=(stream,))
@@ -128,7 +128,7 @@ def test_the_first_ten_observations_are_left_out() -> None:
     assert (stream.val, stream.current_obs, stream.current_count, stream.drop_obs) == (3.0, 3.0, 12, 10)
 
 
-def test_a_weight_counts_as_so_many_observations() -> None:
+def test_a_weight_counts_as_that_many_observations() -> None:
     stream = StatStream(0)
     stream.update(1.0, weight=3)
     stream.update(5.0)
@@ -137,7 +137,7 @@ def test_a_weight_counts_as_so_many_observations() -> None:
         stream.update(1.0, 0)
 
 
-def test_it_goes_on_from_its_state() -> None:
+def test_it_continues_from_its_state() -> None:
     stream = StatStream(1)
     for value in (9.0, 1.0, 2.0):
         stream.update(value)
@@ -148,7 +148,7 @@ def test_it_goes_on_from_its_state() -> None:
 
 
 @pytest.mark.parametrize("copied", [copy.deepcopy, lambda each: pickle.loads(pickle.dumps(each))])  # noqa: S301  # our own bytes
-def test_a_copy_is_of_its_own(copied: Any) -> None:
+def test_a_copy_is_independent(copied: Any) -> None:
     stream = StatStream(0)
     stream.update(1.0)
     other = copied(stream)

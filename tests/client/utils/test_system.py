@@ -33,12 +33,14 @@ class TestWithoutADriver:
         assert get_gpu_name() == "Tesla V100-SXM2-16GB"
 
     @pytest.mark.parametrize("script", ["#!/bin/sh\nexit 9\n", "#!/bin/sh\n", "no program at all"])
-    def test_there_is_none_where_the_program_tells_of_none(
+    def test_there_is_no_gpu_where_the_program_lists_none(
         self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, script: str
     ) -> None:
         install(tmp_path, script, monkeypatch)
         assert get_gpu_name() is None
 
-    def test_there_is_none_without_the_program(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def test_there_is_no_gpu_without_the_program(
+        self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
         monkeypatch.setenv("PATH", str(tmp_path))
         assert get_gpu_name() is None

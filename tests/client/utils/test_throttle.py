@@ -40,7 +40,7 @@ def test_by_default_every_call_is_made_or_one_in_ten_repeated_ones() -> None:
     assert results(ThrottleRepeatedCalls(double), 21).count(None) == 18
 
 
-def test_by_time_calls_are_made_again_once_the_time_is_over() -> None:
+def test_after_the_time_limit_calls_are_made_again() -> None:
     rare, often = TimeThrottler(double, 3600), TimeThrottler(double, 0.01)
     assert results(rare, 3) == [0, None, None]
     assert often(1) == 2
@@ -52,11 +52,11 @@ def test_both_limits_hold_together() -> None:
     assert results(throttled(double, throttle=2, every=0), 4) == [0, None, 4, None]
 
 
-def test_without_a_limit_the_function_is_itself() -> None:
+def test_without_a_limit_the_function_is_returned_unchanged() -> None:
     assert (throttled(double), throttle_repeated(double)) == (double, double)
 
 
-def test_throttled_functions_are_told_from_others_and_keep_their_name() -> None:
+def test_throttled_functions_are_recognisable_and_keep_their_name() -> None:
     fun = throttle_repeated(double, 5)
     assert (is_throttled(fun), is_throttled(double)) == (True, False)
     assert (fun.__name__, fun.__doc__) == ("double", "Twice the value.")
@@ -72,6 +72,6 @@ def test_threads_together_make_as_many_calls_as_one() -> None:
 @pytest.mark.parametrize(
     "make", [lambda: Throttler(double, 0), lambda: TimeThrottler(double, -1), lambda: throttled(double, 0)]
 )
-def test_limits_that_let_nothing_through_are_refused(make: Callable[[], object]) -> None:
+def test_limits_that_allow_no_call_are_refused(make: Callable[[], object]) -> None:
     with pytest.raises(UsageError):
         make()

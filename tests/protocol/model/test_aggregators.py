@@ -51,7 +51,7 @@ class Sum(Aggregator):
         ([1, 2, 3, 4, 5, 6, 7], [5, 6, 7]),
     ],
 )
-def test_a_ring_keeps_the_last_values_in_order(values: list[float], kept: list[float]) -> None:
+def test_a_ring_stores_the_last_values_in_order(values: list[float], kept: list[float]) -> None:
     assert filled(RingAggregator(3), *values).to_json() == kept
 
 
@@ -69,26 +69,26 @@ def test_a_ring_stores_32_bit_floats_by_default() -> None:
 
 
 @pytest.mark.parametrize(("dtype", "value"), [("i", 0.5), ("b", 1000), ("d", "a")])
-def test_a_ring_refuses_what_its_type_cannot_hold(dtype: str, value: Any) -> None:
+def test_a_ring_refuses_a_value_outside_its_type(dtype: str, value: Any) -> None:
     with pytest.raises(BadValue, match="cannot hold"):
         RingAggregator(2, dtype).append(value)
 
 
 @pytest.mark.parametrize(("n", "dtype"), [(0, "f"), (-1, "f"), (True, "f"), (1.5, "f"), (2, "u"), (2, "x")])
-def test_a_ring_that_cannot_be_is_refused(n: Any, dtype: str) -> None:
+def test_an_invalid_ring_is_refused(n: Any, dtype: str) -> None:
     with pytest.raises(BadArguments):
         RingAggregator(n, dtype)
 
 
-def test_a_ring_takes_the_names_of_types_and_says_its_code_on_the_wire() -> None:
+def test_a_ring_accepts_type_names_and_sends_the_type_code() -> None:
     assert RingAggregator.lazy(5, "float64").spec == RingAggregator(5, float).spec == ["ring", 5, "d"]
 
 
-def test_a_huge_ring_takes_no_memory_before_it_is_filled() -> None:
+def test_a_large_ring_allocates_no_memory_before_it_is_filled() -> None:
     assert filled(RingAggregator(2**31 - 1), 1.0).to_json() == [1.0]
 
 
-def test_a_series_keeps_all_values() -> None:
+def test_a_series_stores_all_values() -> None:
     series = filled(TimeSeriesAggregator(), 1, 2.5, "a")
     assert (series.to_json(), series.val) == ([1, 2.5, "a"], "a")
 
@@ -140,7 +140,7 @@ def test_ten_observations_are_left_out_by_default() -> None:
     assert (stat.avg, stat.count) == (42.0, 1)
 
 
-def test_statistics_go_on_from_their_full_json() -> None:
+def test_statistics_continue_from_their_full_json() -> None:
     stat = StatAggregator(1)
     filled(stat, 9.0, 0.1, 0.2)
     again = StatAggregator.from_json(json.loads(json.dumps(stat.to_json())))
@@ -149,7 +149,7 @@ def test_statistics_go_on_from_their_full_json() -> None:
     assert (again.to_json(), again.spec) == (stat.to_json(), ["stat", 1])
 
 
-def test_statistics_come_back_from_their_short_json() -> None:
+def test_statistics_are_rebuilt_from_their_short_json() -> None:
     again = StatAggregator.from_json({"avg": 2.0, "min": 1.0, "max": 3.0, "sd": 1.0, "count": 2, "unit": "s"})
     assert again.to_json(short=True) == {
         "avg": 2.0,
@@ -161,7 +161,7 @@ def test_statistics_come_back_from_their_short_json() -> None:
     }
 
 
-def test_not_a_number_makes_the_mean_not_a_number() -> None:
+def test_a_nan_makes_the_mean_nan() -> None:
     stat = StatAggregator(0)
     filled(stat, 1.0, math.nan)
     assert math.isnan(stat.avg)
@@ -217,7 +217,7 @@ def test_an_aggregator_is_made_from_its_wire_form(spec: list[Any]) -> None:
         5,
     ],
 )
-def test_a_wire_form_that_is_none_is_refused(spec: Any) -> None:
+def test_an_invalid_wire_form_is_refused(spec: Any) -> None:
     with pytest.raises(BadArguments, match="aggregator"):
         aggregator_from_spec(spec)
 
@@ -234,17 +234,17 @@ def test_a_wire_form_that_is_none_is_refused(spec: Any) -> None:
         (Aggregator.lazy(Sum, start=1.0), None),
     ],
 )
-def test_the_wire_form_is_found_for_all_that_makes_an_aggregator(given: Any, spec: list[Any] | None) -> None:
+def test_every_way_to_name_an_aggregator_has_a_wire_form(given: Any, spec: list[Any] | None) -> None:
     assert spec_of(given) == spec
 
 
 @pytest.mark.parametrize("given", [5, "stat", lambda: 5])
-def test_what_makes_no_aggregator_has_no_wire_form(given: Any) -> None:
+def test_other_callables_have_no_wire_form(given: Any) -> None:
     with pytest.raises(BadArguments, match="makes no aggregator"):
         spec_of(given)
 
 
-def test_a_wrong_argument_is_noticed_where_the_lazy_one_is_made() -> None:
+def test_a_wrong_argument_is_refused_when_the_lazy_aggregator_is_made() -> None:
     with pytest.raises(BadArguments, match="skip_obs=-1"):
         StatAggregator.lazy(-1)
 
@@ -253,6 +253,6 @@ def test_a_lazy_aggregator_shows_what_it_makes() -> None:
     assert repr(RingAggregator.lazy(5, "d")) == "RingAggregator.lazy(n=5, dtype='d')"
 
 
-def test_the_base_does_nothing_by_itself() -> None:
+def test_the_base_class_is_abstract() -> None:
     with pytest.raises(NotImplementedError):
         Aggregator().append(1)

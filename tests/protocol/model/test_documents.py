@@ -66,12 +66,12 @@ def test_a_trial_document_has_the_agreed_keys() -> None:
     }
 
 
-def test_a_trial_comes_back_from_its_document() -> None:
+def test_a_trial_round_trips_through_its_document() -> None:
     document = trial_to_document(a_trial())
     assert trial_to_document(trial_from_document(document)) == document
 
 
-def test_the_times_of_a_trial_come_back_from_its_document() -> None:
+def test_the_times_of_a_trial_round_trip_through_its_document() -> None:
     document = trial_to_document(a_trial()) | {"created": 1.0, "started": 2.0, "ended": 3.0}
     found = trial_from_document(document)
     assert (found.created, found.started, found.ended) == (1.0, 2.0, 3.0)
@@ -84,7 +84,7 @@ def test_points_never_travel_in_a_document() -> None:
     assert (document["metrics"], document["chronos"]) == ({}, {})
 
 
-def test_a_document_s_summaries_are_not_taken_for_points() -> None:
+def test_summaries_in_a_document_are_not_read_as_points() -> None:
     document = {**trial_to_document(a_trial()), "metrics": {"loss": {"count": 3}}}
     assert trial_from_document(document).metrics == {}
 
@@ -105,7 +105,7 @@ def test_a_trial_without_a_status_is_created() -> None:
     assert trial_to_document(Trial(status=None))["status"] == {"value": 0, "name": "CreatedGroup"}
 
 
-def test_a_group_comes_back_from_its_document() -> None:
+def test_a_group_round_trips_through_its_document() -> None:
     group = TrialGroup(name="idea", description="d", metadata={"a": 1}, trials={"t2", "t1"}, project_id="p")
     document = group_to_document(group)
     assert document == {
@@ -119,7 +119,7 @@ def test_a_group_comes_back_from_its_document() -> None:
     assert group_to_document(group_from_document(document)) == document
 
 
-def test_a_project_comes_back_from_its_document() -> None:
+def test_a_project_round_trips_through_its_document() -> None:
     project = Project(name="paper", description="d", metadata={"a": 1}, groups={"g"}, trials={"t2", "t1"})
     document = project_to_document(project)
     assert document == {
@@ -140,7 +140,7 @@ def test_members_that_are_objects_become_uids() -> None:
 
 
 @pytest.mark.parametrize("status", [*Status, CustomStatus("Paused", 310)])
-def test_a_status_comes_back_from_its_document(status: Status | CustomStatus) -> None:
+def test_a_status_round_trips_through_its_document(status: Status | CustomStatus) -> None:
     assert status_from_document(status_to_document(status)) == status
 
 
@@ -234,7 +234,7 @@ GIVEN: dict[str, dict[str, Any]] = {
 
 
 @pytest.mark.parametrize("kind", GIVEN)
-def test_a_document_that_is_given_is_completed(kind: str) -> None:
+def test_a_given_document_gets_its_missing_fields(kind: str) -> None:
     checked = check_document(kind, GIVEN[kind])
     assert checked.items() >= GIVEN[kind].items()
     assert check_document(kind, checked | {"trials": [1], "created": "now"}) == checked
@@ -247,6 +247,6 @@ def test_a_field_of_another_type_is_refused_by_its_name(kind: str, field: str, v
             check_document(kind, GIVEN[kind] | {field: value})
 
 
-def test_a_field_that_nobody_knows_is_refused() -> None:
+def test_an_unknown_field_is_refused() -> None:
     with pytest.raises(BadArguments, match="no field 'nmae'"):
         check_document("trial", GIVEN["trial"] | {"nmae": "x"})

@@ -79,7 +79,7 @@ def test_a_trial_is_built_from_the_documented_fields_and_an_id() -> None:
     ]
 
 
-def test_the_id_is_given_by_name_only_and_not_shown() -> None:
+def test_the_id_is_keyword_only_and_not_in_the_repr() -> None:
     field = {field.name: field for field in dataclasses.fields(Trial)}["id"]
     assert (field.kw_only, field.repr) == (True, False)
 
@@ -131,11 +131,11 @@ def test_the_hash_of_a_trial_never_changes_between_versions() -> None:
     assert trial.hash == "70335bdc48f997ae3bda088bb55dee544322f538ab6bee05b341d7ea138c8dcc"
 
 
-def test_the_hash_does_not_see_the_order_of_keys() -> None:
+def test_the_hash_ignores_the_order_of_keys() -> None:
     assert hash_of(a=1, b={"c": 2, "d": 3}) == hash_of(b={"d": 3, "c": 2}, a=1)
 
 
-def test_the_hash_sees_the_order_of_a_list() -> None:
+def test_the_hash_depends_on_the_order_of_a_list() -> None:
     assert hash_of(a=[1, 2]) != hash_of(a=[2, 1])
 
 
@@ -154,11 +154,11 @@ def test_the_hash_covers_name_version_and_parameters(other: Trial) -> None:
         Trial(revision=1),
     ],
 )
-def test_the_hash_leaves_out_all_the_rest(other: Trial) -> None:
+def test_the_hash_ignores_every_other_field(other: Trial) -> None:
     assert other.hash == Trial().hash
 
 
-def test_a_name_is_not_taken_for_a_version() -> None:
+def test_a_name_and_a_version_hash_differently() -> None:
     assert Trial(name="a").hash != Trial(version="a").hash
 
 
@@ -208,7 +208,7 @@ def test_a_foreign_value_hashes_as_its_plain_form(value: Any, same: Any) -> None
 
 
 @pytest.mark.parametrize("value", [math.nan, math.inf, -math.inf])
-def test_what_is_not_finite_hashes_the_same_each_time(value: float) -> None:
+def test_non_finite_numbers_have_a_stable_hash(value: float) -> None:
     assert hash_of(a=value) == hash_of(a=float(str(value)))
 
 
@@ -266,7 +266,7 @@ def test_trials_of_one_uid_are_one_member_of_a_set() -> None:
     assert len({Trial(name="t"), Trial(name="t"), Trial(name="t", revision=1)}) == 2
 
 
-def test_a_trial_stays_in_its_set_when_its_revision_is_settled() -> None:
+def test_a_trial_stays_in_its_set_when_its_revision_changes() -> None:
     trial = Trial(name="t")
     trials = {trial}
     trial.revision = 3
@@ -294,7 +294,7 @@ def test_the_uid_of_a_project_is_fixed_once_it_was_read() -> None:
     assert (project.uid, project.compute_uid() == before) == (before, False)
 
 
-def test_a_given_uid_is_kept() -> None:
+def test_a_given_uid_is_not_recomputed() -> None:
     assert (Project(_uid="p").uid, TrialGroup(_uid="g").uid) == ("p", "g")
 
 

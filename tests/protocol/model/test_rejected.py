@@ -19,30 +19,30 @@ def test_a_record_knows_its_numbers() -> None:
     assert record.within(6, 8) == []
 
 
-def test_a_record_says_whether_it_is_whole() -> None:
-    assert rejected(content=b"1234", size=4).whole
-    assert not rejected(content=b"1234", size=5).whole
+def test_a_record_knows_whether_its_content_is_complete() -> None:
+    assert rejected(content=b"1234", size=4).complete
+    assert not rejected(content=b"1234", size=5).complete
 
 
-def test_a_record_is_itself_again_after_it_was_a_document() -> None:
+def test_a_record_round_trips_through_its_document() -> None:
     record = rejected((3, 5), (9, 9), trial=None)
     assert rejected_from_document(rejected_to_document(record)) == record
 
 
 @pytest.mark.parametrize("missing", ["runs", "names", "content"])
-def test_a_document_without_its_fields_is_none(missing: str) -> None:
+def test_a_document_without_a_required_field_is_not_a_record(missing: str) -> None:
     document = rejected_to_document(rejected())
     del document[missing]
     with pytest.raises((KeyError, TypeError)):
         rejected_from_document(document)
 
 
-def test_a_document_without_numbers_is_none() -> None:
+def test_a_document_without_numbers_is_not_a_record() -> None:
     with pytest.raises(ValueError, match="sequence number"):
         rejected_from_document(rejected_to_document(rejected()) | {"runs": []})
 
 
-def test_a_record_is_not_changed_by_accident() -> None:
+def test_a_record_is_immutable() -> None:
     with pytest.raises(AttributeError):
         rejected().points = 5  # type: ignore[misc] # it is read-only, which is the point
     assert isinstance(rejected(), Rejected)

@@ -21,7 +21,7 @@ def filled(*values: Any, size: int = 3, dtype: Any = "d") -> RingBuffer:
 @pytest.mark.parametrize(
     ("values", "kept"), [([], []), ([1, 2], [1, 2]), ([1, 2, 3], [1, 2, 3]), ([1, 2, 3, 4, 5], [3, 4, 5])]
 )
-def test_the_last_values_are_kept_oldest_first(values: list[float], kept: list[float]) -> None:
+def test_a_ring_buffer_lists_the_last_values_oldest_first(values: list[float], kept: list[float]) -> None:
     ring = filled(*values)
     assert (ring.to_list(), len(ring)) == (kept, len(kept))
 
@@ -47,13 +47,13 @@ def test_types_go_by_code_by_name_and_as_the_libraries_write_them(dtype: Any, co
 
 
 @pytest.mark.parametrize("dtype", ["u", "float128", str, None, ["f"]])
-def test_a_type_that_is_no_number_is_refused(dtype: Any) -> None:
+def test_a_type_that_is_not_numeric_is_refused(dtype: Any) -> None:
     with pytest.raises(BadArguments, match="ring dtype"):
         RingBuffer(3, dtype)
 
 
 @pytest.mark.parametrize("size", [0, -1, 1.5, True, 2**31])
-def test_a_size_that_is_no_number_of_values_is_refused(size: Any) -> None:
+def test_a_size_that_is_not_a_positive_integer_is_refused(size: Any) -> None:
     with pytest.raises(BadArguments):
         RingBuffer(size)
 

@@ -65,7 +65,7 @@ def test_every_text_is_that_of_a_series(text: str) -> None:
 
 
 @pytest.mark.parametrize("text", ['loss{b="1",a="2"}', 'loss{a="1",a="2"}', '{a="1"}', 'l{a="1", b="2"}'])
-def test_what_is_not_exactly_the_text_of_labels_is_a_plain_name(text: str) -> None:
+def test_text_without_exactly_formed_labels_is_a_plain_name(text: str) -> None:
     series = SeriesName.parse(text)
     assert (series.name, dict(series.context)) == (text, {})
 
@@ -78,7 +78,7 @@ def test_values_are_labelled_as_their_names_are(values: dict[str, int], context:
 
 
 @pytest.mark.parametrize("label", ["", "a b", 'a"', "a{", "a}", "a,", "a=", "a\\", "a\x00", 3, None])
-def test_what_cannot_be_a_label_is_refused(label: Any) -> None:
+def test_an_invalid_label_is_refused(label: Any) -> None:
     with pytest.raises(BadValue, match="cannot be a label of a context"):
         SeriesName("loss", {label: "x"})
 
@@ -129,19 +129,19 @@ def test_a_context_is_a_mapping(context: Any) -> None:
 
 
 @pytest.mark.parametrize("context", [{Loud(): 1}, {"phase": Loud()}, {Loud(): Loud()}])
-def test_what_cannot_be_shown_is_refused_like_all_else(context: Any) -> None:
+def test_a_label_whose_repr_raises_is_refused(context: Any) -> None:
     with pytest.raises(BadValue, match="context"):
         labelled({"loss": 1}, context)
     with pytest.raises(BadValue, match="type Loud"):
         check_series_name(Loud())
 
 
-def test_what_is_no_name_stays_what_it_is() -> None:
+def test_a_name_of_another_type_is_returned_unchanged() -> None:
     values: Any = {3: 1, None: 2}
     assert labelled(values, {"a": "b"}) == values
 
 
-def test_labels_that_no_store_takes_are_not_remembered() -> None:
+def test_invalid_labels_are_not_cached() -> None:
     tracemalloc.start()
     try:
         for number in range(100):
@@ -151,7 +151,7 @@ def test_labels_that_no_store_takes_are_not_remembered() -> None:
         tracemalloc.stop()
 
 
-def test_a_name_that_is_far_too_long_is_not_taken_apart(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_name_far_over_the_limit_is_not_parsed(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("track_protocol.model.seriesname._LABELLED", None)
     with pytest.raises(BadValue, match="give 1 to 1024"):
         check_series_name('loss{a="' + "x" * 10_000 + '"}')
@@ -175,11 +175,11 @@ def test_a_series_is_a_value() -> None:
         ("x" * 257 + '{a="b"}', "has 257 bytes of UTF-8: give 1 to 256"),
         ("x" * 256 + '"}', "has 258 bytes of UTF-8: give 1 to 256"),
         (SeriesName("x", {"a": "y" * MAX_SERIES_BYTES}).text, "has 1031 bytes of UTF-8: give 1 to 1024"),
-        (SeriesName("x", {"a": "tab\t"}).text, "holds a control character"),
+        (SeriesName("x", {"a": "tab\t"}).text, "contains a control character"),
         (3, "of type int"),
     ],
 )
-def test_what_cannot_be_a_series_is_refused(text: Any, complaint: str) -> None:
+def test_an_invalid_series_name_is_refused(text: Any, complaint: str) -> None:
     with pytest.raises(BadValue, match=complaint):
         check_series_name(text)
 

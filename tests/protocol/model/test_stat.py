@@ -112,7 +112,7 @@ def test_merged_streams_report_what_both_counted(first: list[float], second: lis
     assert not counted or near(merged.to_dict(), counted)
 
 
-def test_a_merged_stream_goes_on_counting() -> None:
+def test_a_merged_stream_continues_counting() -> None:
     merged = stream_of([100.0], skip=1)
     merged.merge(stream_of([100.0, 1.0], skip=1))
     merged.update(3.0)
@@ -134,13 +134,13 @@ def test_the_last_value_of_a_merge_is_the_other_stream_s() -> None:
 
 @settings(max_examples=40)
 @given(st.lists(numbers, max_size=20), st.integers(0, 5))
-def test_a_stream_comes_back_exactly_from_the_json_of_its_state(values: list[float], skip: int) -> None:
+def test_a_stream_round_trips_exactly_through_the_json_of_its_state(values: list[float], skip: int) -> None:
     stream = stream_of(values, skip)
     restored = StatStream.from_dict(json.loads(json.dumps(stream.state_dict())))
     assert (restored.state_dict(), restored.to_dict()) == (stream.state_dict(), stream.to_dict())
 
 
-def test_a_stream_comes_back_from_its_report() -> None:
+def test_a_stream_is_rebuilt_from_its_report() -> None:
     report = stream_of([1.0, 2.0, 6.0]).to_json()
     assert StatStream.from_dict(report).to_dict() == pytest.approx(report)
 
@@ -195,7 +195,7 @@ def test_a_summary_has_the_statistics_of_its_numbers(values: list[float]) -> Non
     assert math.isclose(summary.sd, statistics.pstdev(values), rel_tol=1e-6, abs_tol=1e-6)
 
 
-def test_what_is_not_finite_is_counted_and_left_out() -> None:
+def test_non_finite_numbers_are_counted_and_left_out() -> None:
     summary = Summary.of(array("d", [1.0, math.nan, math.inf, 3.0, -math.inf]))
     assert summary == Summary(count=5, nonfinite=3, mean=2.0, m2=2.0, min=1.0, max=3.0)
 
@@ -210,7 +210,7 @@ def test_numbers_whose_sum_overflows_still_have_a_mean() -> None:
     assert (summary.mean, summary.nonfinite) == (1.5e308, 0)
 
 
-def test_large_close_numbers_keep_their_deviation() -> None:
+def test_large_close_numbers_have_an_exact_deviation() -> None:
     assert Summary.of(array("d", [1e9 + 4, 1e9 + 7, 1e9 + 13, 1e9 + 16])).var == 22.5
 
 
@@ -218,7 +218,7 @@ def test_a_summary_of_integers_is_made_too() -> None:
     assert Summary.of([1, 2, 3]) == Summary(count=3, mean=2.0, m2=2.0, min=1, max=3)
 
 
-def test_a_summary_comes_back_from_its_dict_beside_other_keys() -> None:
+def test_a_summary_is_rebuilt_from_a_dict_with_other_keys() -> None:
     summary = Summary.of(array("d", [1.0, 2.0]))
     assert Summary.from_dict({**summary.to_dict(), "last": 2.0}) == summary
 

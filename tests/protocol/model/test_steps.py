@@ -25,13 +25,13 @@ def exact(step: Any) -> Any:
 
 @settings(max_examples=200)
 @given(steps)
-def test_a_step_comes_back_from_its_key(step: Any) -> None:
+def test_a_step_round_trips_through_its_key(step: Any) -> None:
     assert exact(step_from_key(step_to_key(step))) == exact(step)
 
 
 @settings(max_examples=200)
 @given(st.text(max_size=10) | awkward | steps.map(json.dumps))
-def test_a_key_comes_back_from_its_step(key: str) -> None:
+def test_a_key_round_trips_through_its_step(key: str) -> None:
     assert step_to_key(step_from_key(key)) == key
 
 
@@ -54,22 +54,22 @@ def test_steps_are_written_as_a_reader_expects(step: Any, key: str) -> None:
     assert step_to_key(step) == key
 
 
-def test_not_a_number_comes_back() -> None:
+def test_a_nan_step_round_trips() -> None:
     assert math.isnan(step_from_key(step_to_key(math.nan)))
 
 
 @pytest.mark.parametrize("key", ["9" * 4097, "9" * 4300 + "1", "[" * 4000, '{"a":1}'])
-def test_a_key_that_no_step_is_written_as_stays_text(key: str) -> None:
+def test_a_key_that_is_not_a_step_stays_text(key: str) -> None:
     assert step_from_key(key) == key
 
 
 @given(steps)
-def test_a_step_is_itself_and_lists_are_tuples(step: Any) -> None:
+def test_a_step_is_unchanged_except_that_lists_become_tuples(step: Any) -> None:
     assert as_step(step) == step
     assert as_step([step, [1, [2]]]) == (step, (1, (2,)))
 
 
 @pytest.mark.parametrize("wrong", [{}, {"a": 1}, b"x", (1, {}), [[b"x"]]])
-def test_what_can_be_no_key_is_no_step(wrong: Any) -> None:
+def test_a_value_that_cannot_be_a_key_is_not_a_step(wrong: Any) -> None:
     with pytest.raises(BadValue, match="cannot be a step: use a number, a str or a tuple of these"):
         as_step(wrong)

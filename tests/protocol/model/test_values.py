@@ -104,7 +104,7 @@ plain = st.recursive(
 
 @settings(max_examples=60)
 @given(plain)
-def test_a_plain_value_stays_what_it_is(value: Any) -> None:
+def test_a_plain_value_is_unchanged(value: Any) -> None:
     assert normalise(value) == value
 
 
@@ -113,11 +113,11 @@ def test_plain_types_come_back_with_the_same_type(value: Any) -> None:
     assert type(normalise(value)) is type(value)
 
 
-def test_not_a_number_stays_not_a_number() -> None:
+def test_nan_is_unchanged() -> None:
     assert math.isnan(normalise(math.nan))
 
 
-def test_a_container_is_copied_so_that_later_changes_do_not_reach_the_outbox() -> None:
+def test_a_container_is_copied_so_that_later_changes_do_not_reach_the_queue() -> None:
     mine = {"a": [1]}
     kept = normalise(mine)
     mine["a"].append(2)
@@ -191,18 +191,18 @@ def test_a_foreign_object_becomes_its_plain_form(value: Any, expected: Any) -> N
         (Itself(), "its plain form is itself"),
         ({None: 1}, "key of type NoneType"),
         ({b"a": 1}, "key of type bytes"),
-        ({(frozenset({1}),): 1}, "a key that holds a set"),
+        ({(frozenset({1}),): 1}, "a key that contains a set"),
         ({10**5000: 1}, "does not fit 64 bits"),
         ({Colour.RED: 1, "red": 2}, "same plain form"),
     ],
 )
-def test_what_cannot_be_kept_is_refused_with_the_reason(value: Any, reason: str) -> None:
+def test_a_value_that_cannot_be_stored_is_refused_with_the_reason(value: Any, reason: str) -> None:
     with pytest.raises(BadValue, match=reason):
         normalise(value)
 
 
 @pytest.mark.parametrize("value", ["a" * MAX_TEXT_BYTES, [0] * MAX_ITEMS, b"a" * MAX_TEXT_BYTES])
-def test_a_value_at_the_limit_is_kept(value: Any) -> None:
+def test_a_value_at_the_limit_is_accepted(value: Any) -> None:
     assert normalise(value) == value
 
 
@@ -213,7 +213,7 @@ def nested(depth: int) -> list[Any]:
     return value
 
 
-def test_nesting_is_kept_up_to_the_limit() -> None:
+def test_nesting_up_to_the_limit_is_accepted() -> None:
     assert normalise(nested(MAX_DEPTH)) == nested(MAX_DEPTH)
 
 
@@ -258,7 +258,7 @@ def test_an_object_without_a_plain_form_has_no_converter() -> None:
 
 
 @pytest.mark.parametrize("name", ["a", "é" * 128, "loss/train 1", "a" * 256, "🙂"])
-def test_a_good_name_comes_back(name: str) -> None:
+def test_a_valid_name_is_returned(name: str) -> None:
     assert check_name(name) == name
 
 
@@ -281,7 +281,7 @@ def test_a_bad_name_is_refused_with_the_reason(name: Any, reason: str) -> None:
         check_name(name, "metric name")
 
 
-def test_a_name_of_a_class_of_its_own_comes_back_plain() -> None:
+def test_a_name_of_a_str_subclass_becomes_a_plain_str() -> None:
     class Name(str):
         pass
 

@@ -89,7 +89,7 @@ def test_a_filter_means_a_query(text: str, query: Any) -> None:
     assert query_of(text) == query
 
 
-def test_a_project_goes_by_name_or_uid_and_a_group_by_what_is_found() -> None:
+def test_a_project_is_named_by_name_or_uid_and_a_group_by_the_lookup() -> None:
     assert query_of("project = demo") == {"project_id": {"$in": ["demo", Project(name="demo").uid]}}
     group = TrialGroup(name="g", project_id="p")
     found = query_of("group not in (g, h)", uids=lambda kind, name: [group.uid] if name == "g" else [])
@@ -135,7 +135,7 @@ def test_other_names_of_projects_and_groups_are_metadata() -> None:
         ("name ~", 7, "a value"),
         ("name ~ and", 8, "a value"),
         ("id = 12ab", 1, "32 digits"),
-        ("tags < 1", 1, "as a whole has no order"),
+        ("tags < 1", 1, "as one value has no order"),
         ("project < a", 1, "goes by its name"),
         (f"a = {2**64}", 5, "an integer of at most 64 bits"),
         ("a = " + "9" * 5_000, 5, "an integer of at most 64 bits"),
@@ -286,7 +286,7 @@ def evaluated(filter: Filter, document: Any) -> bool:
 
 @given(filters(SOME_NAMES, VALUES), TRIALS)
 @settings(max_examples=300)
-def test_a_filter_selects_what_it_says(filter: Filter, document: Any) -> None:
+def test_a_filter_selects_the_matching_trials(filter: Filter, document: Any) -> None:
     query = filter_query(parse_filter(str(filter)) or filter)
     assert matches(document, query) is evaluated(filter, document)
 

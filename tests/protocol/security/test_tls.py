@@ -63,7 +63,7 @@ def test_a_pin_outlives_a_renewed_certificate() -> None:
     assert pin_of_certificate(renewed.der) == pin_of_certificate(first.der)
 
 
-def test_what_is_no_certificate_has_no_pin() -> None:
+def test_invalid_certificate_bytes_have_no_pin() -> None:
     with pytest.raises(EncryptionMismatch, match="not a certificate"):
         pin_of_certificate(b"garbage")
 
@@ -101,7 +101,7 @@ def test_three_pins_are_refused() -> None:
         PIN + "\n",
     ],
 )
-def test_what_cannot_be_a_pin_is_refused(text: str) -> None:
+def test_an_invalid_pin_is_refused(text: str) -> None:
     with pytest.raises(UriError, match="is not a pin"):
         parse_pins(text)
 
@@ -116,7 +116,7 @@ def test_either_of_two_pinned_keys_is_accepted() -> None:
     check_pin((OTHER, pin_of_certificate(der)), der)
 
 
-def test_another_key_is_refused_with_both_pins_and_what_to_do() -> None:
+def test_another_key_is_refused_with_both_pins_and_the_remedy() -> None:
     der = make_certificate().der
     with pytest.raises(PinMismatch) as refused:
         check_pin((PIN,), der)
@@ -175,7 +175,7 @@ class Agreed:
         return self.alpn
 
 
-def test_the_one_right_outcome_is_accepted() -> None:
+def test_the_required_outcome_is_accepted() -> None:
     check_negotiated(Agreed())
 
 
@@ -196,7 +196,7 @@ def test_any_other_outcome_is_refused_by_name(agreed: Agreed, named: str) -> Non
         check_negotiated(agreed)
 
 
-def test_what_is_spoken_inside_may_have_another_name() -> None:
+def test_the_application_protocol_may_have_another_name() -> None:
     check_negotiated(Agreed(alpn="other/1"), "other/1")
     with pytest.raises(EncryptionMismatch, match="other/1"):
         check_negotiated(Agreed(), "other/1")

@@ -23,7 +23,7 @@ def test_tokens_differ() -> None:
     assert len({new_token() for _ in range(100)}) == 100
 
 
-def test_every_mistyped_letter_is_noticed() -> None:
+def test_every_mistyped_letter_is_detected() -> None:
     token = new_token()
     for place in range(4, len(token)):
         other = "b" if token[place] == "a" else "a"
@@ -31,15 +31,15 @@ def test_every_mistyped_letter_is_noticed() -> None:
 
 
 @pytest.mark.parametrize("text", ["", "trk_", "correct horse battery staple", "trk_" + "a" * 38])
-def test_what_a_person_chose_is_not_taken_for_a_token(text: str) -> None:
+def test_a_chosen_password_is_not_recognised_as_a_token(text: str) -> None:
     assert not is_generated(text)
 
 
-def test_a_token_in_other_letters_is_not_taken_for_one() -> None:
+def test_a_token_in_other_letters_is_not_recognised() -> None:
     assert not is_generated(new_token().upper())
 
 
-def test_a_token_with_something_after_it_is_not_taken_for_one() -> None:
+def test_a_token_with_a_suffix_is_not_recognised() -> None:
     assert not is_generated(new_token() + "\n")
 
 
@@ -74,7 +74,7 @@ def test_a_secret_shows_in_no_traceback_with_local_variables() -> None:
     assert "hunter2" not in "\n".join(said)
 
 
-def test_secrets_compare_by_what_they_hold() -> None:
+def test_secrets_compare_by_their_text() -> None:
     assert Secret("a") == Secret(Secret("a"))
     assert Secret("a") != Secret("b")
     assert len({Secret("a"), Secret("a")}) == 1

@@ -19,7 +19,7 @@ def waiting(*call_ids: int) -> Answers:
     return waits
 
 
-def test_an_answer_in_one_part_is_whole() -> None:
+def test_an_answer_in_one_part_is_complete() -> None:
     assert waiting(1).take(ResultPart(1, Follows.NOTHING, encode([1]))) == ResultReceived(1, [1])
 
 
@@ -127,7 +127,7 @@ def test_a_page_that_is_no_list_is_refused(follows: Follows) -> None:
         waits.take(ResultPart(1, follows, encode("x")))
 
 
-def test_pages_count_until_their_answer_is_whole(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_pages_count_until_their_answer_is_complete(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(answers, "ANSWER_LIMIT", 1000)
     waits = waiting(1, 2)
     waits.take(ResultPart(1, Follows.PAGE, encode([bytes(600)])))

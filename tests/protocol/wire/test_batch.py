@@ -101,7 +101,7 @@ def rows_of(batch: Batch, op: Op) -> list[tuple[Any, ...]]:
 
 @settings(max_examples=150)
 @given(batches(), st.integers(0, 65))
-def test_after_keeps_exactly_the_records_that_are_new(batch: Batch, last_seq: int) -> None:
+def test_after_returns_exactly_the_new_records(batch: Batch, last_seq: int) -> None:
     wanted = [[row for row in rows_of(batch, op) if row[0] > last_seq] for op in batch.ops]
     kept = batch.after(last_seq)
     assert [rows_of(batch, op) for _, op in kept] == [rows for rows in wanted if rows]
@@ -124,12 +124,12 @@ def test_a_batch_survives_the_wire(batch: Batch) -> None:
 
 @settings(max_examples=50)
 @given(batches(), st.integers(0, 65))
-def test_what_is_left_of_a_batch_survives_the_wire(batch: Batch, last_seq: int) -> None:
+def test_the_rest_of_a_batch_round_trips(batch: Batch, last_seq: int) -> None:
     left = replace(batch, ops=[op for _, op in batch.after(last_seq)])
     assert batch_from_wire(decode(encode(batch_to_wire(left)))) == left
 
 
-def test_the_first_new_record_is_kept_and_the_last_known_one_is_not() -> None:
+def test_the_first_new_record_is_included_and_the_last_known_one_is_not() -> None:
     calls = [CallOp(offset, "add_trial_tags", {}) for offset in range(3)]
     assert Batch(10, 3, [*calls]).after(10) == [(11, calls[1]), (12, calls[2])]
     for where in (0, [0, 1, 2]):
@@ -209,7 +209,7 @@ def changed(fields: list[Any], place: int, value: object) -> list[Any]:
     return [*fields[:place], value, *fields[place + 1 :]]
 
 
-def test_the_samples_below_are_taken_unchanged() -> None:
+def test_the_samples_below_are_accepted_unchanged() -> None:
     batch = batch_from_wire([1, 9, [POINTS, changed(POINTS, 5, offsets(0, 5, 7)), changed(CALL, 1, 8)]])
     assert [len(op) if isinstance(op, PointsOp) else op.method for op in batch.ops] == [
         3,
@@ -332,7 +332,7 @@ def test_points_that_are_not_as_they_must_be_are_refused(place: int, value: obje
         batch_from_wire([1, 5, [changed(POINTS, place, value)]])
 
 
-def test_a_few_bytes_do_not_stand_for_millions_of_values() -> None:
+def test_a_few_bytes_cannot_claim_millions_of_values() -> None:
     """A column of nothing but None costs no byte a row."""
     rows, columns = 100_000, 4096
     op = [0, TRIAL, "metric", [f"m{i}" for i in range(columns)], None, 0]
@@ -364,7 +364,7 @@ def test_a_record_is_of_one_operation_and_calls_ascend(ops: list[Any], count: in
         batch_from_wire([1, count, ops])
 
 
-def test_a_batch_of_many_records_and_few_rows_takes_no_memory() -> None:
+def test_a_batch_of_many_records_and_few_rows_allocates_little_memory() -> None:
     raw = [1, 2**20, [changed(POINTS, 5, 2**20 - 3), changed(CALL, 1, 5)]]
     with allocation() as peak:
         batch_from_wire(raw)
@@ -390,7 +390,7 @@ ANYTHING: st.SearchStrategy[Any] = st.recursive(
 
 @settings(max_examples=200)
 @given(st.data())
-def test_a_batch_with_anything_in_any_place_is_taken_or_refused(data: st.DataObject) -> None:
+def test_a_batch_with_any_value_in_any_field_is_accepted_or_refused(data: st.DataObject) -> None:
     sample: list[Any] = decode(encode([1, 5, [POINTS, changed(POINTS, 5, offsets(0, 2, 4)), CALL]]))
     part: Any = sample
     while True:
@@ -445,7 +445,7 @@ def test_points_and_other_calls_are_counted_apart() -> None:
 @given(
     st.integers(1, 12).flatmap(lambda count: st.tuples(st.just(count), points_ops(count))), st.integers(0, 14)
 )
-def test_what_comes_after_a_record_is_counted_as_it_is_trimmed(drawn: tuple[int, PointsOp], seq: int) -> None:
+def test_the_size_after_a_record_is_that_of_the_trimmed_batch(drawn: tuple[int, PointsOp], seq: int) -> None:
     count, op = drawn
     batch = Batch(1, count, [op])
     trimmed = sum((kept.counts for _, kept in batch.after(seq)), Counts())

@@ -50,7 +50,7 @@ def nested(kind: str, depth: int) -> Any:
 
 @settings(max_examples=150)
 @given(PLAIN)
-def test_every_plain_value_comes_out_as_it_went_in(value: Any) -> None:
+def test_every_plain_value_round_trips(value: Any) -> None:
     assert repr(decode(encode(value))) == repr(decode_own(encode(value))) == repr(value)
 
 
@@ -86,7 +86,7 @@ def test_a_value_cut_short_is_refused(value: Any) -> None:
 
 
 @pytest.mark.parametrize("size", [0, 1, 15, 16, 31, 32, 255, 256, 65_535, 65_536])
-def test_lengths_around_every_header_are_kept(size: int) -> None:
+def test_lengths_around_every_header_round_trip(size: int) -> None:
     value = ["x" * size, b"x" * size, [1] * size, (1,) * size, dict.fromkeys(range(size))]
     assert decode(encode(value)) == value
 
@@ -108,12 +108,12 @@ def test_an_integer_over_64_bits_is_not_sent(value: int) -> None:
 
 
 @pytest.mark.parametrize("value", [2**63, 2**64 - 1])
-def test_an_integer_over_64_bits_is_not_taken(value: int) -> None:
+def test_an_integer_over_64_bits_is_not_accepted(value: int) -> None:
     with pytest.raises(RemoteProtocolError, match="does not fit 64 bits"):
         decode(msgpack.packb([1, value]))
 
 
-def test_a_long_form_of_a_small_integer_is_taken() -> None:
+def test_a_long_form_of_a_small_integer_is_accepted() -> None:
     assert decode(b"\xcf" + bytes(7) + b"\x05") == 5
 
 
@@ -123,7 +123,7 @@ def test_a_lone_surrogate_is_not_sent() -> None:
 
 
 @pytest.mark.parametrize("body", [b"\xed\xa0\x80", b"\xff", b"\xc3"])
-def test_a_string_that_is_not_utf8_is_not_taken(body: bytes) -> None:
+def test_a_string_that_is_not_utf8_is_not_accepted(body: bytes) -> None:
     with pytest.raises(RemoteProtocolError):
         decode(bytes([0xA0 + len(body)]) + body)
 
@@ -164,13 +164,13 @@ def extension(code: int, data: bytes) -> bytes:
 
 @pytest.mark.parametrize("code", [-1, 0, 2, 5, 127, -128])
 @pytest.mark.parametrize("size", [0, 1, 2, 4, 8, 12, 16, 17, 300, 70_000])
-def test_an_extension_other_than_a_tuples_mark_is_not_taken(code: int, size: int) -> None:
+def test_an_extension_other_than_a_tuples_mark_is_not_accepted(code: int, size: int) -> None:
     with pytest.raises(RemoteProtocolError):
         decode(b"\x92" + extension(code, bytes(size)) + b"\x01")
 
 
 @pytest.mark.parametrize("size", [1, 2, 4, 8, 16, 300])
-def test_a_tuples_mark_with_data_is_not_taken(size: int) -> None:
+def test_a_tuples_mark_with_data_is_not_accepted(size: int) -> None:
     with pytest.raises(RemoteProtocolError):
         decode(b"\x92" + extension(1, bytes(size)) + b"\x01")
 
@@ -190,7 +190,7 @@ MARK = b"\xc7\x00\x01"
         b"\x81\x01\x92\x01" + MARK,
     ],
 )
-def test_a_tuples_mark_that_begins_no_array_is_not_taken(data: bytes) -> None:
+def test_a_tuples_mark_that_begins_no_array_is_not_accepted(data: bytes) -> None:
     with pytest.raises(RemoteProtocolError, match="begins no array"):
         decode(data)
 
@@ -210,13 +210,13 @@ def test_an_empty_tuple_is_not_an_empty_list() -> None:
     ],
     ids=["integers", "strings", "one and true", "zero and minus zero", "an inner map"],
 )
-def test_a_map_with_the_same_key_twice_is_not_taken(data: bytes) -> None:
+def test_a_map_with_the_same_key_twice_is_not_accepted(data: bytes) -> None:
     with pytest.raises(RemoteProtocolError, match="same key twice"):
         decode(data)
 
 
 @pytest.mark.parametrize("key", [[1], {}, ([1],), (({},),)], ids=repr)
-def test_a_map_with_a_key_that_cannot_be_one_is_not_taken(key: object) -> None:
+def test_a_map_with_an_invalid_key_is_not_accepted(key: object) -> None:
     with pytest.raises(RemoteProtocolError):
         decode(b"\x81" + encode(key) + b"\x01")
 
@@ -243,7 +243,7 @@ def test_the_deepest_value_survives(kind: str) -> None:
     assert decode(encode(value)) == value
 
 
-def test_what_users_may_nest_fits_with_room_for_what_is_around_it() -> None:
+def test_the_nesting_limit_of_users_fits_inside_that_of_the_wire() -> None:
     assert NESTING_LIMIT >= MAX_DEPTH + 8
 
 
@@ -254,7 +254,7 @@ def test_a_value_nested_too_deep_is_not_sent(kind: str, depth: int) -> None:
         encode(nested(kind, depth))
 
 
-def test_a_value_that_holds_itself_is_not_sent() -> None:
+def test_a_value_that_contains_itself_is_not_sent() -> None:
     ring: list[Any] = []
     ring.append(ring)
     with pytest.raises(BadValue):
@@ -266,7 +266,7 @@ OPENERS = {"list": b"\x91", "tuple": b"\x92" + MARK, "map": b"\x81\xa1k", "key":
 
 @pytest.mark.parametrize("opener", OPENERS.values(), ids=OPENERS)
 @pytest.mark.parametrize("depth", [NESTING_LIMIT + 1, 500, 1000, 10_000])
-def test_a_value_nested_too_deep_is_not_taken(opener: bytes, depth: int) -> None:
+def test_a_value_nested_too_deep_is_not_accepted(opener: bytes, depth: int) -> None:
     closed = opener * depth + b"\x01" * (1 + depth * opener.startswith(b"\x81\x92"))
     with pytest.raises(RemoteProtocolError):
         decode(closed)
@@ -275,7 +275,7 @@ def test_a_value_nested_too_deep_is_not_taken(opener: bytes, depth: int) -> None
 @pytest.mark.parametrize(
     ("data", "reason"), [(b"\x91" * 10_000, "StackError"), (b"\x81\x90\x01", "unhashable type")]
 )
-def test_a_refusal_says_why(data: bytes, reason: str) -> None:
+def test_a_refusal_gives_the_reason(data: bytes, reason: str) -> None:
     with pytest.raises(RemoteProtocolError, match=f"^not a value in the wire's form: {reason}"):
         decode(data)
 
@@ -313,7 +313,7 @@ BOMBS = {
 
 
 @pytest.mark.parametrize("start", BOMBS.values(), ids=BOMBS)
-def test_a_claim_of_more_than_was_sent_takes_no_memory(start: bytes) -> None:
+def test_a_claim_of_more_than_was_sent_allocates_no_memory(start: bytes) -> None:
     data = start.ljust(4096, b"\x01")
     with allocation() as peak:
         with pytest.raises(RemoteProtocolError):
@@ -339,7 +339,7 @@ def colliding_keys(count: int) -> list[tuple[float, ...]]:
     return list(itertools.islice(itertools.product(numbers, repeat=3), count))
 
 
-def test_a_map_whose_keys_were_made_to_collide_is_not_taken() -> None:
+def test_a_map_whose_keys_were_made_to_collide_is_not_accepted() -> None:
     keys = colliding_keys(5000)
     assert len({hash(key) for key in keys}) == 1
     data = b"\xde" + len(keys).to_bytes(2, "big") + b"".join(encode(key) + b"\x01" for key in keys)
@@ -348,12 +348,12 @@ def test_a_map_whose_keys_were_made_to_collide_is_not_taken() -> None:
 
 
 @pytest.mark.parametrize("count", [1, 100, 128])
-def test_a_map_with_a_few_keys_of_the_same_hash_is_taken(count: int) -> None:
+def test_a_map_with_a_few_keys_of_the_same_hash_is_accepted(count: int) -> None:
     value = dict.fromkeys([*colliding_keys(count), *range(1000)], 1)
     assert decode(encode(value)) == value
 
 
-def test_a_map_with_many_honest_keys_is_taken() -> None:
+def test_a_map_with_many_ordinary_keys_is_accepted() -> None:
     value = {(x, y): 1 for x in range(-100, 100) for y in range(100)}
     assert decode(encode(value)) == value
 

@@ -35,7 +35,7 @@ def same(one: Sequence[Any], other: Sequence[Any]) -> bool:
 
 @settings(max_examples=200)
 @given(VALUES)
-def test_what_is_packed_comes_out_again(values: list[Any]) -> None:
+def test_packed_values_round_trip(values: list[Any]) -> None:
     column = pack(values)
     assert same(unpack(column), values)
     assert len(column) == len(values)
@@ -73,7 +73,7 @@ def test_taking_rows_is_indexing(values: list[Any], data: st.DataObject) -> None
         ([], "o"),
     ],
 )
-def test_values_get_the_narrowest_code_that_keeps_them(values: list[Any], code: str) -> None:
+def test_values_get_the_narrowest_exact_code(values: list[Any], code: str) -> None:
     assert pack(values).code == code
 
 
@@ -149,7 +149,7 @@ def test_what_is_no_column_of_two_values_is_refused(raw: object) -> None:
         column_from_wire(raw, 2)
 
 
-def test_true_does_not_count_as_one_none() -> None:
+def test_true_is_not_packed_as_one() -> None:
     with pytest.raises(RemoteProtocolError):
         column_from_wire(["n", True], 1)
 
@@ -157,5 +157,5 @@ def test_true_does_not_count_as_one_none() -> None:
 @pytest.mark.parametrize(
     "raw", [["d", bytes(16)], ["q", bytes(16)], ["n", 2], ["o", [1, "a"]], ("d", bytes(16))]
 )
-def test_a_column_of_two_values_is_taken(raw: Any) -> None:
+def test_a_column_of_two_values_is_accepted(raw: Any) -> None:
     assert column_from_wire(raw, 2) == Column(*raw)

@@ -82,7 +82,7 @@ every_side = pytest.mark.parametrize("side", Side, ids=named)
 # -- the table ------------------------------------------------------------------------------------
 
 
-def test_the_table_speaks_of_both_sides_in_every_state() -> None:
+def test_the_table_covers_both_sides_in_every_state() -> None:
     assert set(TRANSITIONS) == set(Side)
     assert all(set(states) == set(State) for states in TRANSITIONS.values())
 
@@ -93,7 +93,7 @@ def test_anything_but_a_closed_conversation_can_be_closed_by_either_side() -> No
         assert states[State.CLOSED] == {}
 
 
-def test_every_state_is_reached_and_every_kind_is_said() -> None:
+def test_every_state_is_reached_and_every_kind_is_sent() -> None:
     following = {
         (kind, to)
         for states in TRANSITIONS.values()
@@ -104,7 +104,7 @@ def test_every_state_is_reached_and_every_kind_is_said() -> None:
     assert {kind for kind, _ in following} == set(FrameKind)
 
 
-def test_only_the_server_opens_and_never_before_the_client_has_said_who_it_is() -> None:
+def test_only_the_server_opens_and_only_after_the_client_named_its_user() -> None:
     opening = [
         (side, state, kind) for side, state, kind in ALLOWED if TRANSITIONS[side][state][kind] is State.OPEN
     ]
@@ -114,7 +114,7 @@ def test_only_the_server_opens_and_never_before_the_client_has_said_who_it_is() 
     ]
 
 
-def test_before_the_end_of_the_login_one_side_speaks_and_the_other_waits() -> None:
+def test_during_the_login_one_side_sends_and_the_other_waits() -> None:
     speaking = {
         state: [side for side in Side if set(TRANSITIONS[side][state]) - {FrameKind.CLOSE}] for state in State
     }
@@ -188,7 +188,7 @@ def test_both_sides_move_to_the_tables_next_state(speaker: Side, state: State, k
     assert ends[speaker.other].state is (State.VERDICT if following is State.PROOF else following)
 
 
-def test_a_client_answers_a_challenge_when_it_comes() -> None:
+def test_a_client_answers_a_challenge() -> None:
     ends = talk(State.CHALLENGE)
     ends[Side.SERVER].send_challenge(VERIFIER, MOCK_SECRET)
     assert deliver(ends) == {Side.CLIENT: [], Side.SERVER: [ClientProved("ann")]}
@@ -224,7 +224,7 @@ def test_a_server_that_opens_without_a_challenge_has_not_proved_itself() -> None
 
 
 @cases([case for case in FORBIDDEN if case[:2] in STANDING and case[2] is not FrameKind.CLOSE])
-def test_what_the_table_does_not_allow_is_not_said(speaker: Side, state: State, kind: FrameKind) -> None:
+def test_a_frame_outside_the_table_is_not_sent(speaker: Side, state: State, kind: FrameKind) -> None:
     end = talk(state)[speaker]
     with pytest.raises(LocalProtocolError, match=f"the {speaker.value} may not say {kind.name} in state"):
         SAY[kind](end)
@@ -233,7 +233,7 @@ def test_what_the_table_does_not_allow_is_not_said(speaker: Side, state: State, 
 
 
 @cases([case for case in FORBIDDEN if (case[0].other, case[1]) in STANDING and case[1] is not State.CLOSED])
-def test_what_the_table_does_not_allow_is_not_taken(speaker: Side, state: State, kind: FrameKind) -> None:
+def test_a_frame_outside_the_table_is_not_accepted(speaker: Side, state: State, kind: FrameKind) -> None:
     end = talk(state)[speaker.other]
     with pytest.raises(RemoteProtocolError, match=f"the {speaker.value} may not say {kind.name} in state"):
         end.receive_data(frame_of(speaker, kind))
@@ -242,7 +242,7 @@ def test_what_the_table_does_not_allow_is_not_taken(speaker: Side, state: State,
 
 @every_side
 @pytest.mark.parametrize("kind", FrameKind, ids=named)
-def test_nothing_is_taken_after_the_end(side: Side, kind: FrameKind) -> None:
+def test_no_frame_is_accepted_after_the_end(side: Side, kind: FrameKind) -> None:
     assert talk(State.CLOSED)[side].receive_data(frame_of(side.other, kind)) == []
 
 
@@ -300,7 +300,7 @@ GARBAGE = {
 @every_side
 @pytest.mark.parametrize("state", TALKING, ids=named)
 @pytest.mark.parametrize("data", GARBAGE.values(), ids=GARBAGE)
-def test_after_garbage_only_close_is_left(side: Side, state: State, data: bytes) -> None:
+def test_after_garbage_only_close_can_be_sent(side: Side, state: State, data: bytes) -> None:
     end = talk(state)[side]
     with pytest.raises(RemoteProtocolError):
         end.receive_data(data)
@@ -309,7 +309,7 @@ def test_after_garbage_only_close_is_left(side: Side, state: State, data: bytes)
 
 @every_side
 @pytest.mark.parametrize("kind", [kind for kind in FrameKind if kind is not FrameKind.CLOSE], ids=named)
-def test_after_a_malformed_frame_only_close_is_left(side: Side, kind: FrameKind) -> None:
+def test_after_a_malformed_frame_only_close_can_be_sent(side: Side, kind: FrameKind) -> None:
     state = next(
         (state for speaker, state, said in ALLOWED if speaker is side.other and said is kind), State.OPEN
     )
@@ -319,7 +319,7 @@ def test_after_a_malformed_frame_only_close_is_left(side: Side, kind: FrameKind)
     assert_only_close_is_left(end)
 
 
-def test_what_came_before_the_fault_does_not_come_out_later() -> None:
+def test_events_before_a_fault_are_not_returned_later() -> None:
     server = talk(State.OPEN)[Side.SERVER]
     with pytest.raises(RemoteProtocolError):
         server.receive_data(frame_of(Side.CLIENT, FrameKind.PING) + GARBAGE["no array"])
@@ -354,7 +354,7 @@ def test_a_client_that_offers_no_known_protocol_version_is_asked_to_update(offer
 
 
 @every_side
-def test_a_peer_that_speaks_is_not_asked(side: Side) -> None:
+def test_a_peer_that_sends_gets_no_ping(side: Side) -> None:
     end = talk(State.OPEN)[side]
     for now in range(100):
         end.note_life(now)
@@ -364,7 +364,7 @@ def test_a_peer_that_speaks_is_not_asked(side: Side) -> None:
 
 
 @every_side
-def test_a_silent_peer_is_asked_once_and_then_given_up(side: Side) -> None:
+def test_a_silent_peer_gets_one_ping_and_is_then_lost(side: Side) -> None:
     end = talk(State.OPEN)[side]
     end.note_life(100)
     end.handle_timeout(100 + SILENCE_S)
@@ -376,7 +376,7 @@ def test_a_silent_peer_is_asked_once_and_then_given_up(side: Side) -> None:
 
 
 @every_side
-def test_a_peer_that_answers_in_time_is_not_given_up(side: Side) -> None:
+def test_a_peer_that_answers_in_time_is_not_lost(side: Side) -> None:
     end = talk(State.OPEN)[side]
     end.note_life(100)
     end.handle_timeout(100 + SILENCE_S)
@@ -385,7 +385,7 @@ def test_a_peer_that_answers_in_time_is_not_given_up(side: Side) -> None:
 
 
 @every_side
-def test_after_a_long_stop_of_this_side_the_peer_is_asked_before_it_is_given_up(side: Side) -> None:
+def test_after_a_long_stop_of_this_side_the_peer_gets_a_ping_before_it_is_lost(side: Side) -> None:
     end = talk(State.OPEN)[side]
     end.note_life(0)
     end.handle_timeout(3600)
@@ -394,7 +394,7 @@ def test_after_a_long_stop_of_this_side_the_peer_is_asked_before_it_is_given_up(
 
 @every_side
 @pytest.mark.parametrize("state", [state for state in State if state is not State.OPEN], ids=named)
-def test_nothing_but_an_open_peer_is_asked(side: Side, state: State) -> None:
+def test_only_an_open_peer_gets_a_ping(side: Side, state: State) -> None:
     end = talk(state)[side]
     end.data_to_send()
     end.note_life(0)
@@ -452,7 +452,7 @@ BOMB = b"\xdc\x0f\x00" * 1300
 
 
 @pytest.mark.parametrize("state", TALKING, ids=named)
-def test_a_bomb_of_a_few_bytes_takes_no_memory(state: State) -> None:
+def test_a_few_bytes_cannot_allocate_much_memory(state: State) -> None:
     server = talk(state)[Side.SERVER]
     with allocation() as peak:
         with pytest.raises(RemoteProtocolError):
@@ -461,7 +461,7 @@ def test_a_bomb_of_a_few_bytes_takes_no_memory(state: State) -> None:
     assert used < 128 * 1024
 
 
-def test_what_is_not_a_whole_frame_yet_is_counted() -> None:
+def test_the_bytes_of_an_incomplete_frame_are_counted() -> None:
     server = Connection(Side.SERVER)
     server.receive_data(frame_of(Side.CLIENT, FrameKind.HELLO)[:-1])
     assert server.incomplete == len(frame_of(Side.CLIENT, FrameKind.HELLO)) - 1
@@ -514,7 +514,7 @@ def test_a_conversation() -> None:
     assert client.state is server.state is State.CLOSED
 
 
-def test_what_is_sent_is_given_out_once() -> None:
+def test_data_to_send_is_returned_once() -> None:
     client = Connection(Side.CLIENT)
     client.send_client_hello("track", SESSION)
     assert client.data_to_send() != b""
@@ -527,7 +527,7 @@ def test_sizes_are_those_of_the_bytes_to_send() -> None:
     assert client.send_call(2, None, "commit", {}) == len(client.data_to_send())
 
 
-def test_what_comes_behind_a_close_is_not_read() -> None:
+def test_bytes_after_a_close_are_not_read() -> None:
     server = talk(State.OPEN)[Side.SERVER]
     close, ping = frame_of(Side.CLIENT, FrameKind.CLOSE), frame_of(Side.CLIENT, FrameKind.PING)
     assert server.receive_data(close + ping + b"\xff\xff\xff\xff") == [CloseReceived("", "")]
@@ -631,7 +631,7 @@ AWKWARD = ["", "x" * 1_000_000, "😀" * 1_000_000, "/data/\udcff/runs.db", "\ud
 @every_side
 @pytest.mark.parametrize("state", TALKING, ids=named)
 @pytest.mark.parametrize("message", AWKWARD, ids=named)
-def test_a_reason_to_close_can_always_be_said(side: Side, state: State, message: str) -> None:
+def test_any_reason_to_close_can_be_sent(side: Side, state: State, message: str) -> None:
     ends = talk(state)
     ends[side].send_close(TrackError(message))
     *_, event = ends[side.other].receive_data(ends[side].data_to_send())
@@ -641,7 +641,7 @@ def test_a_reason_to_close_can_always_be_said(side: Side, state: State, message:
 
 
 @pytest.mark.parametrize("message", AWKWARD, ids=named)
-def test_a_reason_to_refuse_can_always_be_said(message: str) -> None:
+def test_any_reason_to_refuse_can_be_sent(message: str) -> None:
     ends = talk(State.OPEN)
     ends[Side.SERVER].send_nack(1, TrackError(message))
     ends[Side.SERVER].send_error(1, TrackError(message), message)
@@ -656,7 +656,7 @@ def test_a_reason_to_refuse_can_always_be_said(message: str) -> None:
     ]
 
 
-def test_the_end_of_a_long_traceback_is_kept() -> None:
+def test_the_end_of_a_long_traceback_is_sent() -> None:
     ends = talk(State.OPEN)
     ends[Side.SERVER].send_error(1, TrackError("no"), "x" * 100_000 + "ValueError: the cause")
     [event] = ends[Side.CLIENT].receive_data(ends[Side.SERVER].data_to_send())
@@ -690,7 +690,7 @@ def many_items(count: int) -> bytes:
     return len(body).to_bytes(4, "big") + body
 
 
-def test_a_frame_of_many_items_is_left_to_its_owner_to_decode() -> None:
+def test_a_frame_of_many_items_is_decoded_by_its_owner() -> None:
     ends = talk(State.OPEN)
     server, client = ends[Side.SERVER], ends[Side.CLIENT]
     client.send_ping(7)
@@ -709,7 +709,7 @@ def test_a_frame_of_too_many_items_is_refused_before_it_is_decoded() -> None:
         talk(State.OPEN)[Side.SERVER].receive_data(many_items(500_000))
 
 
-def test_items_that_take_long_to_count_are_refused_where_they_are_decoded() -> None:
+def test_items_that_are_slow_to_count_are_refused_by_the_decoding_side() -> None:
     body = encode([int(FrameKind.CALL), 1, None, "fetch_trials", {"query": {"a": ["x"] * 400_000}}])
     [undecoded] = talk(State.OPEN)[Side.SERVER].receive_data(len(body).to_bytes(4, "big") + body)
     assert isinstance(undecoded, Undecoded)

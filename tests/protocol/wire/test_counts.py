@@ -24,7 +24,7 @@ def test_points_are_points_and_other_log_calls_are_counted_apart(counts: Counts,
     assert str(counts) == text
 
 
-def test_each_kind_is_added_up_by_itself() -> None:
+def test_each_kind_is_summed_separately() -> None:
     assert sum([Counts(2, 1), Counts(3), Counts(calls=4)], Counts()) == Counts(5, 5)
 
 

@@ -51,7 +51,7 @@ def test_a_batch_is_understood() -> None:
     assert event.batch.first == 1
 
 
-def test_rejections_come_with_an_ack() -> None:
+def test_an_ack_carries_its_rejections() -> None:
     event = understood(Side.SERVER, FrameKind.ACK, [4, [[2, "bad-value", "too long"]]])
     assert event == events.AckReceived(4, [Rejection(2, "bad-value", "too long")])
 
@@ -150,7 +150,7 @@ def test_a_field_with_an_impossible_value_is_refused(side: Side, kind: FrameKind
     ],
     ids=lambda value: getattr(value, "name", ""),
 )
-def test_a_field_at_its_bounds_is_taken(side: Side, kind: FrameKind, fields: list[Any]) -> None:
+def test_a_field_at_its_bounds_is_accepted(side: Side, kind: FrameKind, fields: list[Any]) -> None:
     understood(side, kind, fields)
 
 

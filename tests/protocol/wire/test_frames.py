@@ -42,7 +42,7 @@ def read(data: bytes) -> tuple[FrameKind, list[object]] | None:
 
 
 @pytest.mark.parametrize("kind", FrameKind)
-def test_a_frame_comes_out_as_it_went_in(kind: FrameKind) -> None:
+def test_a_frame_round_trips(kind: FrameKind) -> None:
     assert read(encode_frame(kind, ["a", 1, None])) == (kind, ["a", 1, None])
 
 
@@ -69,7 +69,7 @@ def test_frames_are_found_however_the_stream_is_cut(kinds: list[FrameKind], data
     assert reader.buffered == 0
 
 
-def test_what_is_not_a_whole_frame_yet_is_counted() -> None:
+def test_the_bytes_of_an_incomplete_frame_are_counted() -> None:
     reader = FrameReader()
     reader.feed(encode_frame(FrameKind.PING, [5])[:-1])
     assert next_frame(reader) is None
@@ -101,7 +101,7 @@ def test_the_limit_may_rise_between_frames() -> None:
 
 
 @pytest.mark.parametrize("length", [GREETING_LIMIT + 1, FRAME_LIMIT, 2**31, 2**32 - 1])
-def test_a_claimed_length_takes_no_memory(length: int) -> None:
+def test_a_claimed_length_allocates_no_memory(length: int) -> None:
     reader = FrameReader()
     with allocation() as peak:
         reader.feed(length.to_bytes(4, "big"))
@@ -156,7 +156,7 @@ def test_a_body_that_is_no_value_is_refused(body: bytes) -> None:
 
 
 @pytest.mark.parametrize("body", [b"\xc1", b"\xdd\x7f\xff\xff\xff", b"\x91\xc4\x05", b"\x91" * 600 + b"\x01"])
-def test_bytes_can_still_come_after_a_refused_frame(body: bytes) -> None:
+def test_bytes_after_a_refused_frame_are_accepted(body: bytes) -> None:
     reader = FrameReader()
     reader.feed(framed(body))
     with pytest.raises(RemoteProtocolError):

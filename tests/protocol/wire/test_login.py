@@ -58,7 +58,7 @@ def test_a_secret_that_may_be_revealed_is_not_unless_the_server_asks_for_it() ->
     assert TOKEN not in ClientLogin("ann", TOKEN, BINDING, may_reveal=True).begin("SCRAM-SHA-256-PLUS")
 
 
-def test_a_password_arrives_whole_and_does_not_show_itself() -> None:
+def test_a_password_arrives_unchanged_and_is_not_in_the_repr() -> None:
     event = ServerLogin(BINDING, password=True).receive("ann\0sec\0ret")
     assert event == PasswordReceived("ann", Secret("sec\0ret"))
     assert "sec" not in repr(event)

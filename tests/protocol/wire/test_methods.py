@@ -65,7 +65,7 @@ def test_the_message_about_an_unknown_method_is_short() -> None:
     assert len(str(refused.value)) < 1000
 
 
-def test_a_method_of_another_access_is_none() -> None:
+def test_a_method_of_another_access_is_unknown() -> None:
     with pytest.raises(UnknownMethod) as refused:
         method_named("log_trial_start", within=(Access.READ, Access.WRITE))
     assert "log_trial_finish" not in str(refused.value)

@@ -87,7 +87,7 @@ def test_every_type_has_samples_here() -> None:
 
 
 @pytest.mark.parametrize(("kind", "value"), pairs(FITTING), ids=repr)
-def test_a_value_of_the_type_is_taken(kind: str, value: object) -> None:
+def test_a_value_of_the_type_is_accepted(kind: str, value: object) -> None:
     Parameter("x", kind).check("method", value)
 
 
@@ -98,7 +98,7 @@ def test_a_value_of_another_type_is_refused(kind: str, value: object) -> None:
 
 
 @pytest.mark.parametrize("kind", [name for name in CHECKS if name != "any"])
-def test_none_is_taken_only_where_it_may_be_absent(kind: str) -> None:
+def test_none_is_accepted_only_for_an_optional_argument(kind: str) -> None:
     Parameter("x", kind + "?").check("method", None)
     with pytest.raises(BadArguments):
         Parameter("x", kind).check("method", None)
@@ -118,7 +118,7 @@ def test_absent_arguments_get_their_defaults() -> None:
     assert full == {"trial": TRIAL, "start": 0, "error": None}
 
 
-def test_arguments_come_in_the_order_of_the_table() -> None:
+def test_arguments_are_returned_in_the_order_of_the_table() -> None:
     given_ = {"error": "x", "start": 1, "trial": TRIAL}
     assert list(check_arguments("fetch", PARAMETERS, given_)) == ["trial", "start", "error"]
 
@@ -128,13 +128,13 @@ def test_a_missing_argument_is_named() -> None:
         check_arguments("fetch", PARAMETERS, {})
 
 
-def test_an_unknown_argument_is_named_with_what_there_is() -> None:
-    with pytest.raises(BadArguments, match="unknown argument 'stop'; it takes trial, start, error"):
+def test_an_unknown_argument_is_named_with_the_known_ones() -> None:
+    with pytest.raises(BadArguments, match="unknown argument 'stop'; known are trial, start, error"):
         check_arguments("fetch", PARAMETERS, {"trial": TRIAL, "stop": 3})
 
 
-def test_a_call_without_parameters_takes_none() -> None:
-    with pytest.raises(BadArguments, match="it takes none"):
+def test_a_call_without_parameters_accepts_no_argument() -> None:
+    with pytest.raises(BadArguments, match="known are none"):
         check_arguments("commit", (), {"x": 1})
 
 
@@ -150,7 +150,7 @@ def deep() -> Any:
     [deep(), ["x"] * 100_000, "x" * 100_000, {"k" * 1000: ["x" * 1000] * 1000}],
     ids=lambda v: type(v).__name__,
 )
-def test_a_message_about_a_monstrous_value_is_short(value: object) -> None:
+def test_a_message_about_a_huge_value_is_short(value: object) -> None:
     with allocation() as peak:
         with pytest.raises(BadArguments) as refused:
             Parameter("x", "number").check("method", value)
@@ -159,12 +159,12 @@ def test_a_message_about_a_monstrous_value_is_short(value: object) -> None:
     assert used < 64 * 1024
 
 
-def test_a_message_shows_what_was_given_if_it_is_short() -> None:
+def test_a_message_shows_a_short_value() -> None:
     with pytest.raises(BadArguments, match=f"not str '{'x' * 58}'$"):
         Parameter("x", "number").check("method", "x" * 58)
 
 
-def test_a_message_about_a_monstrous_name_is_short() -> None:
+def test_a_message_about_a_huge_name_is_short() -> None:
     with pytest.raises(BadArguments) as refused:
         check_arguments("fetch", PARAMETERS, {"k" * 100_000: 1})
     assert len(str(refused.value)) < 200

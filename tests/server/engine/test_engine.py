@@ -98,7 +98,7 @@ def test_a_full_disk_is_told_in_one_line_and_so_is_its_end(
     engine.close()
     assert [line.partition(";")[0] for line in caplog.messages] == [
         "no space left on the device",
-        "ephemeral: has room again, and is written again",
+        "ephemeral: has room again and accepts writes",
     ]
 
 

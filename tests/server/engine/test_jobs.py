@@ -205,7 +205,7 @@ def test_a_repeated_call_gets_the_answer_it_got_before(caller: Caller) -> None:
 
 def test_a_repeated_call_gets_the_error_it_got_before(caller: Caller) -> None:
     for _ in range(2):
-        with pytest.raises(BadArguments, match="must have 16 bytes"):
+        with pytest.raises(BadArguments, match="must be bytes, 16 bytes long"):
             caller.call("new_trial", seq=1, trial={"id": b"short", "hash": "h", "revision": 0})
     assert caller.call("new_project", seq=2, project={"uid": "p"})["uid"] == "p"
 

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import queue
 import threading
-from collections.abc import Callable, Iterator
+import time
+from collections.abc import Callable, Iterator, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -15,8 +17,9 @@ from track_protocol.errors import ItemNotFound, TooBusy, UnknownMethod
 from track_protocol.wire.codec import decode
 from track_server.app import open_store
 from track_server.engine.engine import Engine
-from track_server.engine.readers import PAGE_BYTES, Page, ReaderPool
+from track_server.engine.readers import PAGE_BYTES, Page, ReaderPool, Rest
 from track_server.engine.recovery import Recovery
+from track_server.methods.read import Listing
 from track_server.storage.contract import Store
 from track_server.storage.unit_of_work import begin
 
@@ -165,3 +168,55 @@ def test_a_trial_that_is_deleted_between_two_pages_is_left_out(many: Store, pool
         found += decode(page.data)
     assert len(found) == 49
     assert gone["id"] not in {each["id"] for each in found}
+
+
+def test_a_first_page_does_not_wait_for_further_pages(many: Store) -> None:
+    pool = ReaderPool(many, Recovery(many), threads=2)
+    long = outcome_of(pool, "fetch_trials", query={})
+    busy, finish = threading.Event(), threading.Event()
+
+    def hold(_outcome: Any) -> None:
+        busy.set()
+        finish.wait(2 * SECONDS)
+
+    for connection in range(4):
+        pool.submit_rest(long.rest, hold, ("ann", connection))
+    assert busy.wait(SECONDS)
+    assert isinstance(outcome_of(pool, "get_trial", trial={"uid": "none"}), Page)
+    finish.set()
+    pool.close()
+
+
+def test_a_page_ends_after_some_milliseconds(pool: ReaderPool) -> None:
+    def slow(_view: Any, keys: Sequence[Any]) -> list[dict[str, Any]]:
+        time.sleep(0.001 * len(keys))
+        return [{"key": key} for key in keys]
+
+    outcomes: queue.SimpleQueue[Any] = queue.SimpleQueue()
+    pool.submit_rest(Rest("fetch_trials", Listing(range(2_000), slow), 0), outcomes.put)
+    page = outcomes.get(timeout=SECONDS)
+    assert 1 <= len(decode(page.data)) < 1_000
+    assert page.rest.start < 1_000
+
+
+def test_who_comes_later_does_not_get_the_time_that_others_used_before(pool: ReaderPool) -> None:
+    answered: queue.SimpleQueue[str] = queue.SimpleQueue()
+    busy, finish = threading.Event(), threading.Event()
+
+    def hold(_outcome: Any) -> None:
+        busy.set()
+        finish.wait(SECONDS)
+
+    def take_10_ms(user: str, _outcome: Any) -> None:
+        time.sleep(0.01)
+        answered.put(user)
+
+    ask(pool, lambda _outcome: time.sleep(1.0), "ann")
+    ask(pool, hold, "ann")
+    for _ in range(40):
+        ask(pool, partial(take_10_ms, "ann"), "ann")
+    assert busy.wait(SECONDS)  # ann has used a second
+    for _ in range(40):
+        ask(pool, partial(take_10_ms, "bob"), "bob")
+    finish.set()
+    assert "ann" in [answered.get(timeout=SECONDS) for _ in range(40)]

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from functools import partial
 from queue import SimpleQueue
+from time import time as now
 from typing import Any
 
 import pytest
@@ -20,6 +21,7 @@ RUNNING = {"value": 101, "name": "Running"}
 LOST = {"value": 204, "name": "lost"}
 BROKEN = {"value": 203, "name": "Broken"}
 COMPLETED = {"value": 302, "name": "Completed"}
+NOON = 43_200.0
 
 
 @pytest.fixture
@@ -47,12 +49,14 @@ def trial(ann: Caller) -> bytes:
     return id
 
 
-def start(session: Caller, trial: bytes, rank: int | None = None) -> None:
-    session.log(CallOp(0, "log_trial_start", {"trial": trial, "time": 1.0, "rank": rank}))
+def start(session: Caller, trial: bytes, rank: int | None = None, time: float = 1.0) -> None:
+    session.log(CallOp(0, "log_trial_start", {"trial": trial, "time": time, "rank": rank}))
 
 
-def finish(session: Caller, trial: bytes, error: str | None = None, rank: int | None = None) -> None:
-    arguments = {"trial": trial, "time": 2.0, "status": COMPLETED, "error": error, "rank": rank}
+def finish(
+    session: Caller, trial: bytes, error: str | None = None, rank: int | None = None, time: float = 2.0
+) -> None:
+    arguments = {"trial": trial, "time": time, "status": COMPLETED, "error": error, "rank": rank}
     session.log(CallOp(0, "log_trial_finish", arguments))
 
 
@@ -68,7 +72,7 @@ def changed(engine: Engine, change: Any) -> Any:
 
 
 def lose(engine: Engine, trial: bytes) -> None:
-    changed(engine, partial(leases.lose, id=trial, since="noon"))
+    changed(engine, partial(leases.lose, id=trial, since=NOON))
 
 
 def come_back(session: Caller) -> Any:
@@ -148,7 +152,7 @@ def test_a_lease_is_taken_with_the_record_or_not_at_all(engine: Engine, ann: Cal
 def test_a_lost_trial_says_so(engine: Engine, ann: Caller, trial: bytes) -> None:
     start(ann, trial)
     lose(engine, trial)
-    note = "lost: no process that runs this trial has been connected since noon"
+    note = "lost: no process that runs this trial has been connected since 1970-01-01T12:00:00+00:00"
     assert seen(ann, trial) == (LOST, [note])
 
 
@@ -283,3 +287,72 @@ def test_a_rank_that_joins_leaves_a_lost_trial_to_rank_0(
     come_back(ann)
     finish(ann, trial, rank=0)
     assert seen(ann, trial)[0] == COMPLETED
+
+
+# -- times ---------------------------------------------------------------------------------------
+
+
+def times(session: Caller, trial: bytes) -> tuple[Any, Any]:
+    """When it started and when it ended."""
+    found = session.trial(trial)
+    return found["started"], found["ended"]
+
+
+def test_a_trial_tells_its_first_start_and_its_last_end(ann: Caller, bob: Caller, trial: bytes) -> None:
+    assert times(ann, trial) == (None, None)
+    start(ann, trial, time=10.0)
+    assert times(ann, trial) == (10.0, None)
+    finish(ann, trial, time=20.0)
+    assert times(ann, trial) == (10.0, 20.0)
+    start(bob, trial, time=30.0)
+    assert times(ann, trial) == (10.0, None)
+    finish(bob, trial, time=40.0)
+    assert times(ann, trial) == (10.0, 40.0)
+
+
+def test_a_status_that_is_given_is_a_start_or_an_end_too(ann: Caller, trial: bytes) -> None:
+    before = now()
+    set_status(ann, trial, RUNNING)
+    started, ended = times(ann, trial)
+    assert before <= started <= now()
+    assert ended is None
+    set_status(ann, trial, BROKEN)
+    assert started <= times(ann, trial)[1] <= now()
+    set_status(ann, trial, RUNNING)
+    assert times(ann, trial) == (started, None)
+
+
+def test_a_trial_that_is_made_as_a_running_one_has_started(ann: Caller) -> None:
+    made = ann.new_trial(status=RUNNING)
+    assert made["started"] == made["created"]
+    assert made["ended"] is None
+
+
+def test_a_lost_trial_ended_when_its_process_was_last_seen_and_runs_on_when_it_is_back(
+    engine: Engine, ann: Caller, trial: bytes
+) -> None:
+    start(ann, trial, time=10.0)
+    lose(engine, trial)
+    assert times(ann, trial) == (10.0, NOON)
+    come_back(ann)
+    assert times(ann, trial) == (10.0, None)
+
+
+def test_the_other_ranks_neither_start_nor_end_a_trial(ann: Caller, bob: Caller, trial: bytes) -> None:
+    start(bob, trial, rank=1, time=5.0)
+    start(ann, trial, rank=0, time=10.0)
+    finish(ann, trial, rank=0, time=20.0)
+    start(bob, trial, rank=1, time=25.0)
+    finish(bob, trial, rank=1, time=30.0)
+    assert times(ann, trial) == (10.0, 20.0)
+
+
+def test_who_was_superseded_does_not_change_when_a_trial_ended(
+    engine: Engine, ann: Caller, bob: Caller, trial: bytes
+) -> None:
+    start(ann, trial)
+    lose(engine, trial)
+    start(bob, trial)
+    finish(bob, trial, time=20.0)
+    finish(ann, trial, time=30.0)
+    assert times(ann, trial) == (1.0, 20.0)

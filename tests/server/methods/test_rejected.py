@@ -42,7 +42,7 @@ def test_points_are_kept_as_they_came(caller: Caller) -> None:
     assert (record.method, record.trial, record.names) == (POINTS, STRANGER, ("loss", "accuracy"))
     assert (record.points, record.records, record.code) == (4, 2, ItemNotFound.code)
     assert before <= record.time <= time.time()
-    assert record.whole
+    assert record.complete
     assert decode(record.content)[8] == [list(column) for column in op.values]
 
 
@@ -68,7 +68,7 @@ def test_scattered_records_keep_their_numbers(caller: Caller) -> None:
 def test_of_a_long_record_the_head_is_kept(caller: Caller) -> None:
     caller.log(points(STRANGER, loss=[0.5] * 20_000))
     (record,) = kept(caller)
-    assert (len(record.content), record.whole, record.points) == (MAX_CONTENT_BYTES, False, 20_000)
+    assert (len(record.content), record.complete, record.points) == (MAX_CONTENT_BYTES, False, 20_000)
     assert record.size > 320_000
 
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import logging
+import re
 import select
 from dataclasses import replace
 
@@ -9,10 +11,8 @@ import pytest
 
 from engine_calls import points
 from running_server import Served, busy_disk, limited, serving
-from socket_peers import Peer, joined, plain_peer
-from track_protocol.errors import (
-    PermissionDenied,
-)
+from socket_peers import Joined, Peer, joined, peer, plain_peer
+from track_protocol.errors import PermissionDenied, StoreError
 from track_protocol.wire.batch import Batch, CallOp
 from track_protocol.wire.columns import column_from_wire, unpack
 from track_protocol.wire.events import (
@@ -25,21 +25,22 @@ from track_protocol.wire.frames import FrameKind, encode_frame
 from track_protocol.wire.link import Acked
 from track_protocol.wire.roles import Role
 from track_server.app import Settings
+from waiting import wait_until
 
 SID = b"\x07" * 16
 
 
 @pytest.fixture
-def ann(served: Served, stranger: Peer) -> Peer:
-    stranger.log_in(served.join("ann"))
-    return stranger
+def ann(served: Served, unauthenticated: Peer) -> Peer:
+    unauthenticated.log_in(served.join("ann"))
+    return unauthenticated
 
 
 def frame(kind: FrameKind, *fields: object) -> bytes:
     return encode_frame(kind, list(fields))
 
 
-def test_a_reader_may_read_and_not_write_while_others_go_on(served: Served) -> None:
+def test_a_reader_may_read_and_not_write_and_disturbs_nobody(served: Served) -> None:
     with joined(served.join("writer")) as writer, joined(served.join("reader", Role.READER)) as reader:
         id = writer.new_trial()["id"]
         with pytest.raises(PermissionDenied, match="reader"):
@@ -50,10 +51,14 @@ def test_a_reader_may_read_and_not_write_while_others_go_on(served: Served) -> N
         assert [trial["tags"] for trial in reader.read("fetch_trials", query={})] == [{}]
 
 
-def test_a_readers_batch_is_refused_with_the_number_it_began_with(served: Served, stranger: Peer) -> None:
-    stranger.log_in(served.join("reader", Role.READER))
-    stranger.protocol.send_batch(Batch(5, 1, [CallOp(0, "add_trial_tags", {"trial": "t", "tags": {}})]))
-    refused = stranger.expect(NackReceived)
+def test_a_readers_batch_is_refused_with_the_number_it_began_with(
+    served: Served, unauthenticated: Peer
+) -> None:
+    unauthenticated.log_in(served.join("reader", Role.READER))
+    unauthenticated.protocol.send_batch(
+        Batch(5, 1, [CallOp(0, "add_trial_tags", {"trial": "t", "tags": {}})])
+    )
+    refused = unauthenticated.expect(NackReceived)
     assert (refused.expected, refused.code) == (5, PermissionDenied.code)
 
 
@@ -193,3 +198,70 @@ def test_a_read_sees_what_the_same_session_wrote_just_before(served: Served, ann
         assert ann.expect(ResultReceived).call_id == 1
         assert ann.expect(AckReceived).last_seq == 2
         assert ann.expect(ResultReceived).value[0]["tags"] == {"a": 1}
+
+
+def filled(ann: Joined, trials: int, **parameters: object) -> None:
+    for _ in range(trials):
+        ann.new_trial(parameters=parameters)
+
+
+def test_pages_that_a_peer_does_not_read_are_charged_until_it_ends(served: Served) -> None:
+    server = served.server
+    assert server is not None
+    with joined(served.join("ann")) as ann:
+        filled(ann, 40, **{str(number): "x" * 60_000 for number in range(10)})
+        with peer(served) as deaf:
+            deaf.log_in(served.join("bob", Role.READER))
+            deaf.protocol.send_call(1, None, "fetch_trials", {"query": {}})
+            deaf.flush()
+            (session,) = [each for each in server._sessions if each.username == "bob"]
+            wait_until(lambda: not session.listens, "that bob is sent more than it reads")
+            wait_until(lambda: session._requests._pages_running == 0, "the pages that were begun")
+            assert server.memory.used > 0
+        wait_until(lambda: server.memory.used == 0, "that nothing is charged any more")
+
+
+def test_the_values_of_a_large_frame_are_charged_until_its_call_is_answered(
+    served: Served, ann: Peer
+) -> None:
+    server = served.server
+    assert server is not None
+    items = 20_000
+    with busy_disk(served) as finish:
+        ann.protocol.send_call(
+            1, 1, "new_project", {"project": {"uid": "p", "metadata": {"a": [[]] * items}}}
+        )
+        ann.flush()
+        wait_until(lambda: server.memory.used >= 64 * items, "that the frame is charged")
+        finish()
+        assert ann.expect(ResultReceived).call_id == 1
+    wait_until(lambda: server.memory.used == 0, "that nothing is charged any more")
+
+
+def test_a_large_frame_is_charged_as_soon_as_its_size_is_known(served: Served, ann: Peer) -> None:
+    server = served.server
+    assert server is not None
+    ann.socket.sendall((500_000).to_bytes(4, "big") + b"x")
+    wait_until(lambda: server.memory.used >= 500_000, "that the frame is charged")
+    ann.socket.close()
+    wait_until(lambda: server.memory.used == 0, "that nothing is charged any more")
+
+
+def test_a_read_that_takes_too_long_is_answered_with_what_to_do(settings: Settings) -> None:
+    with serving(limited(settings, read_seconds=0.0)) as served, joined(served.join("ann")) as ann:
+        filled(ann, 200, x="y" * 100)
+        costly = {"$or": [{f"parameters.x{number}": {"$contains": "z"}} for number in range(100)]}
+        with pytest.raises(StoreError, match="took too long: ask for less, with limit, fields or a narrower"):
+            ann.read("fetch_trials", query=costly)
+        assert len(ann.read("fetch_trials", query={}, limit=1)) == 1
+
+
+def test_the_log_says_what_a_read_took_and_not_what_it_asked_for(
+    served: Served, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level(logging.DEBUG, logger="track_server.network.requests")
+    with joined(served.join("ann")) as ann:
+        filled(ann, 10, x="y" * 20_000)
+        assert len(ann.read("fetch_trials", query={"parameters.secret": {"$exists": False}})) == 10
+    (line,) = [each.getMessage() for each in caplog.records if "fetch_trials" in each.getMessage()]
+    assert re.fullmatch(r"fetch_trials of ann: [1-9]\d* pages, 2\d{5} bytes, [\d.]+ ms", line)

@@ -353,19 +353,19 @@ def test_a_peer_that_is_gone_is_forgotten(served: Served) -> None:
     )
 
 
-def test_strangers_over_the_limit_wait_and_then_log_in(settings: Settings) -> None:
+def test_unauthenticated_peers_over_the_limit_wait_and_then_log_in(settings: Settings) -> None:
     with serving(replace(settings, limits=Limits(unauthenticated_per_address=1))) as served:
         uri = served.join("ann")
-        with ThreadPoolExecutor(1) as thread, peer(served) as stranger:
-            stranger.greet()
+        with ThreadPoolExecutor(1) as thread, peer(served) as unauthenticated:
+            unauthenticated.greet()
             waiting = thread.submit(Joined, uri)
             with pytest.raises(TimeoutError):
                 waiting.result(0.3)
-            stranger.socket.close()
+            unauthenticated.socket.close()
             waiting.result(SECONDS).link.close()
 
 
-def test_who_has_logged_in_is_no_stranger(settings: Settings) -> None:
+def test_who_has_logged_in_is_not_unauthenticated(settings: Settings) -> None:
     with serving(replace(settings, limits=Limits(unauthenticated_per_address=1))) as served:
         uri = served.join("ann")
         with joined(uri), joined(uri) as second:

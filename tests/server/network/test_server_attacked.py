@@ -35,7 +35,7 @@ def test_a_process_that_never_lets_go_of_the_users_keeps_nobody_from_logging_in(
 
 
 @pytest.mark.parametrize("damage", ["garbage", "a link to itself"])
-def test_a_stranger_is_not_told_where_the_servers_files_are(served: Served, damage: str) -> None:
+def test_an_unauthenticated_peer_is_not_told_where_the_servers_files_are(served: Served, damage: str) -> None:
     uri = served.join("ann")
     users = served.home / "users.json"
     if damage == "garbage":
@@ -43,8 +43,8 @@ def test_a_stranger_is_not_told_where_the_servers_files_are(served: Served, dama
     else:
         users.unlink()
         users.symlink_to(users.name)
-    with peer(served) as stranger, pytest.raises(StoreError) as told:
-        stranger.log_in(uri)
+    with peer(served) as unauthenticated, pytest.raises(StoreError) as told:
+        unauthenticated.log_in(uri)
     assert "its log says why" in str(told.value)
     assert "users" not in str(told.value)
 
@@ -72,7 +72,7 @@ def test_a_session_that_has_written_nothing_yet_cannot_be_taken_by_another_user(
         assert ann.new_trial()
 
 
-def test_strangers_that_were_dropped_and_do_not_leave_make_room(settings: Settings) -> None:
+def test_unauthenticated_peers_that_were_dropped_and_do_not_leave_make_room(settings: Settings) -> None:
     few = Limits(unauthenticated=1, handshake_seconds=0.5)
     with serving(replace(settings, limits=few)) as served, peer(served) as rude:
         rude.socket.sendall(b"\xff" * 64)

@@ -87,16 +87,16 @@ HELLO = frame(FrameKind.HELLO, [1], "test", SID)
     ],
 )
 def test_a_frame_out_of_turn_ends_the_conversation(
-    served: Served, stranger: Peer, before: bytes, after: bytes
+    served: Served, unauthenticated: Peer, before: bytes, after: bytes
 ) -> None:
     if before:
-        stranger.protocol.state = State.GREETING
-        stranger.socket.sendall(before)
-        stranger.expect(ServerHelloReceived)
+        unauthenticated.protocol.state = State.GREETING
+        unauthenticated.socket.sendall(before)
+        unauthenticated.expect(ServerHelloReceived)
     else:
-        stranger.protocol.state = State.GREETING
-    stranger.socket.sendall(after)
-    assert type(closing_error(stranger)) is RemoteProtocolError
+        unauthenticated.protocol.state = State.GREETING
+    unauthenticated.socket.sendall(after)
+    assert type(closing_error(unauthenticated)) is RemoteProtocolError
     assert works(served)
 
 
@@ -113,31 +113,33 @@ def test_a_frame_out_of_turn_ends_the_conversation(
         b"GET / HTTP/1.1\r\n\r\n"[:4] + b"x" * 100,
     ],
 )
-def test_garbage_ends_the_conversation(served: Served, stranger: Peer, data: bytes) -> None:
-    stranger.protocol.state = State.GREETING
-    stranger.socket.sendall(data)
-    assert isinstance(closing_error(stranger), RemoteProtocolError)
+def test_garbage_ends_the_conversation(served: Served, unauthenticated: Peer, data: bytes) -> None:
+    unauthenticated.protocol.state = State.GREETING
+    unauthenticated.socket.sendall(data)
+    assert isinstance(closing_error(unauthenticated), RemoteProtocolError)
     assert works(served)
 
 
-def test_a_long_frame_is_refused_before_its_body_arrives(stranger: Peer) -> None:
-    stranger.protocol.state = State.GREETING
-    stranger.socket.sendall((GREETING_LIMIT + 1).to_bytes(4, "big"))
-    assert type(closing_error(stranger)) is FrameTooLarge
+def test_a_long_frame_is_refused_before_its_body_arrives(unauthenticated: Peer) -> None:
+    unauthenticated.protocol.state = State.GREETING
+    unauthenticated.socket.sendall((GREETING_LIMIT + 1).to_bytes(4, "big"))
+    assert type(closing_error(unauthenticated)) is FrameTooLarge
 
 
-def test_even_a_reason_in_long_characters_can_be_told_to_a_stranger(stranger: Peer) -> None:
-    stranger.protocol.state = State.GREETING
+def test_even_a_reason_in_long_characters_can_be_told_to_an_unauthenticated_peer(
+    unauthenticated: Peer,
+) -> None:
+    unauthenticated.protocol.state = State.GREETING
     kind = "😀".encode() * ((GREETING_LIMIT - 4) // 4)
     body = b"\x91\xda" + len(kind).to_bytes(2, "big") + kind
-    stranger.socket.sendall(len(body).to_bytes(4, "big") + body)
-    assert type(closing_error(stranger)) is RemoteProtocolError
+    unauthenticated.socket.sendall(len(body).to_bytes(4, "big") + body)
+    assert type(closing_error(unauthenticated)) is RemoteProtocolError
 
 
-def test_a_client_of_another_version_is_told_which_one_is_spoken(stranger: Peer) -> None:
-    stranger.protocol.state = State.GREETING
-    stranger.socket.sendall(frame(FrameKind.HELLO, [99], "test", SID))
-    assert "version 1" in str(closing_error(stranger))
+def test_a_client_of_another_version_is_told_which_one_is_spoken(unauthenticated: Peer) -> None:
+    unauthenticated.protocol.state = State.GREETING
+    unauthenticated.socket.sendall(frame(FrameKind.HELLO, [99], "test", SID))
+    assert "version 1" in str(closing_error(unauthenticated))
 
 
 def test_a_login_in_small_bites_is_ended(settings: Settings) -> None:
@@ -151,7 +153,7 @@ def test_a_login_in_small_bites_is_ended(settings: Settings) -> None:
         assert works(served)
 
 
-def test_a_stranger_who_says_nothing_is_told_to_come_back(settings: Settings) -> None:
+def test_an_unauthenticated_peer_that_says_nothing_is_asked_to_come_back(settings: Settings) -> None:
     with serving(limited(settings, login_seconds=0.2)) as served, peer(served) as silent:
         silent.protocol.state = State.GREETING
         assert type(closing_error(silent)) is TooBusy
@@ -163,17 +165,17 @@ def test_a_login_that_is_in_time_is_not_ended_later(settings: Settings) -> None:
         assert select.select([ann.socket], [], [], 0.6)[0] == []
 
 
-def test_two_messages_of_a_login_at_once_end_it(stranger: Peer) -> None:
-    stranger.greet()
+def test_two_messages_of_a_login_at_once_end_it(unauthenticated: Peer) -> None:
+    unauthenticated.greet()
     message = frame(FrameKind.AUTH, "p=tls-server-end-point,,n=ann,r=abcdefgh")
-    stranger.socket.sendall(message + message)
-    assert type(closing_error(stranger)) is RemoteProtocolError
+    unauthenticated.socket.sendall(message + message)
+    assert type(closing_error(unauthenticated)) is RemoteProtocolError
 
 
-def test_what_is_no_login_message_is_refused(served: Served, stranger: Peer) -> None:
-    stranger.greet()
-    stranger.socket.sendall(frame(FrameKind.AUTH, "let me in"))
-    assert type(closing_error(stranger)) is AuthenticationError
+def test_what_is_no_login_message_is_refused(served: Served, unauthenticated: Peer) -> None:
+    unauthenticated.greet()
+    unauthenticated.socket.sendall(frame(FrameKind.AUTH, "let me in"))
+    assert type(closing_error(unauthenticated)) is AuthenticationError
     assert works(served)
 
 
@@ -201,9 +203,9 @@ def test_a_client_without_the_protocols_name_is_told_so(served: Served) -> None:
 
 
 @pytest.fixture
-def ann(served: Served, stranger: Peer) -> Peer:
-    stranger.log_in(served.join("ann"))
-    return stranger
+def ann(served: Served, unauthenticated: Peer) -> Peer:
+    unauthenticated.log_in(served.join("ann"))
+    return unauthenticated
 
 
 def test_an_oversized_frame_ends_the_conversation_before_its_body_arrives(served: Served, ann: Peer) -> None:
@@ -381,11 +383,13 @@ def test_a_peer_that_answers_pings_stays(settings: Settings) -> None:
         assert ann.new_trial()
 
 
-def test_the_wrong_token_cannot_even_be_tried_twice_on_one_connection(served: Served, stranger: Peer) -> None:
+def test_the_wrong_token_cannot_even_be_tried_twice_on_one_connection(
+    served: Served, unauthenticated: Peer
+) -> None:
     served.join("ann")
     with pytest.raises(AuthenticationError):
-        stranger.log_in(served.uri("ann", new_token()))
-    assert stranger.ended()
+        unauthenticated.log_in(served.uri("ann", new_token()))
+    assert unauthenticated.ended()
 
 
 # -- what is left of a peer that is gone ---------------------------------------------------------

@@ -10,8 +10,9 @@ import pytest
 
 from tls_wire import SECONDS, listening, needs_openssl, session
 from track_protocol.errors import EncryptionMismatch
+from track_protocol.security.tls import check_negotiated
 from track_server.accounts.identity import Identity
-from track_server.network.tls import check_negotiated, server_context
+from track_server.network.tls import server_context
 
 
 @pytest.fixture

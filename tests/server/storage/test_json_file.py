@@ -17,9 +17,11 @@ from typing import Any
 
 import pytest
 
+from engine_calls import Caller
 from stored_trials import save
 from track_protocol.errors import StoreCorrupt, StoreError, StoreInUse, StoreReadOnly, StoreTooNew
 from track_protocol.wire.columns import pack, unpack
+from track_server.engine.engine import Engine
 from track_server.storage.contract import Points, SessionState
 from track_server.storage.json_document import VERSION
 from track_server.storage.json_file import FileStore
@@ -193,6 +195,29 @@ def test_a_store_that_was_only_read_is_not_written(path: Path) -> None:
     assert (path.stat().st_ino, path.stat().st_mtime_ns) == (before.st_ino, before.st_mtime_ns)
 
 
+def test_a_store_in_which_a_session_only_read_is_not_written(path: Path) -> None:
+    # Fails when each transaction counts, also that of a session's login.
+    make(path).close()
+    before = path.stat()
+    engine = Engine(opened(path))
+    reader = Caller(engine)
+    reader.attach()
+    assert reader.read("get_trial", trial={"id": ID})
+    engine.close()
+    assert (path.stat().st_ino, path.stat().st_mtime_ns) == (before.st_ino, before.st_mtime_ns)
+
+
+def test_a_change_that_was_flushed_before_its_transaction_ended_is_written(path: Path) -> None:
+    make(path).close()
+    store = opened(path)
+    tx = begin(store)
+    tx.update_trial(ID, {"metadata": {"n": 7}})
+    tx.flush()
+    tx.commit()
+    store.close()
+    assert document_of(path)["trials"][0]["metadata"] == {"n": 7}
+
+
 def test_many_who_ask_at_once_get_one_document(path: Path) -> None:
     store = make(path)
     writes: list[int] = []
@@ -291,6 +316,18 @@ def test_what_an_edited_document_leaves_out_is_gone(path: Path) -> None:
     store = opened(path)
     assert trials(store) == []
     store.close()
+
+
+def test_an_edited_document_makes_everything_new_to_who_asks_what_changed(path: Path) -> None:
+    store = make(path)
+    with store.snapshot() as view:
+        cursor = view.changes_since(None, 10).cursor
+    store.close()
+    edit(path, set_counter(7))
+    again = opened(path)
+    with again.snapshot() as view:
+        assert not view.changes_since(cursor, 10).known
+    again.close()
 
 
 def test_sessions_stay_as_they_are_whatever_an_edited_document_says(path: Path) -> None:

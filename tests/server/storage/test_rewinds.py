@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 
 from engine_calls import Caller
 from engine_calls import points as points_op
-from stored_trials import add_trials, committed_values, log_points, merge_all, points_of, trial_id
+from stored_trials import add_trials, committed_values, compact_all, log_points, points_of, trial_id
 from track_protocol.errors import SeriesDamaged
 from track_protocol.wire.batch import METRIC, SUPERSEDED, CallOp
 from track_protocol.wire.columns import pack, unpack
@@ -208,18 +208,18 @@ def test_after_a_rewind_the_store_is_sound_and_merges_on(tmp_path: Path) -> None
     store = open_store(path, exclusive=True)
     add_trials(store, 1)
     log_points(store, points_of([0.25 * i for i in range(40_000)]))
-    merge_all(store)
+    compact_all(store)
     tx = begin(store)
     tx.rewind(trial_id(1), 19_999)
     tx.commit()
     rewound = check_sqlite(path)
     for first in range(20_000, 20_100):
         log_points(store, points_of([1.0], first=first))
-    merge_all(store)
-    merged = check_sqlite(path)
+    compact_all(store)
+    compacted = check_sqlite(path)
     store.close()
-    assert (rewound.findings, merged.findings) == ((), ())
-    assert (rewound.points, merged.points, merged.series) == (40_000, 40_100, 2)
+    assert (rewound.findings, compacted.findings) == ((), ())
+    assert (rewound.points, compacted.points, compacted.series) == (40_000, 40_100, 2)
 
 
 def test_a_summary_that_is_not_made_anew_is_found(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

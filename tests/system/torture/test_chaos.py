@@ -46,7 +46,7 @@ def logged_through(proxy: ChaosProxy, uri: str, name: str, faults: int) -> tuple
             logged += _ROUND
             begun = time.monotonic()
             protocol.flush()
-        proxy.peace()
+        proxy.stop_faults()
         longest = max(longest, time.monotonic() - begun)
     finally:
         protocol.close()
@@ -71,7 +71,7 @@ def survived(
     ):
         token = Uri.parse(server.served.join("ann", Role.WRITER)).password or ""
         names = [f"client-{number}" for number in range(clients)]
-        uris = [uri_through(proxy.door(), server.served, token, plaintext) for _ in names]
+        uris = [uri_through(proxy.new_port(), server.served, token, plaintext) for _ in names]
         running = [
             threads.submit(logged_through, proxy, uri, name, faults)
             for uri, name in zip(uris, names, strict=True)

@@ -18,7 +18,6 @@ from track_server.storage.admin import Checked, copied_before_migration
 from track_server.storage.durable_files import sync_file
 from track_server.storage.locks import StoreLock
 from track_server.storage.sqlite.check import check_sqlite, log_of, opened_to_read
-from track_server.storage.sqlite.errors import translated
 from track_server.storage.sqlite.migrations import current_version
 from track_server.storage.sqlite.schema import (
     check_engine,
@@ -26,6 +25,7 @@ from track_server.storage.sqlite.schema import (
     open_writer,
     set_generation,
     take_step,
+    translated,
     version_of,
 )
 

@@ -23,9 +23,8 @@ from track_server.storage import exactjson
 from track_server.storage.admin import Checked
 from track_server.storage.chunks import BadChunk, decode_chunk
 from track_server.storage.contract import Blob
-from track_server.storage.sqlite.errors import translated
 from track_server.storage.sqlite.read import SqliteView
-from track_server.storage.sqlite.schema import check_engine, generation_of, inspect, open_reader
+from track_server.storage.sqlite.schema import check_engine, generation_of, inspect, open_reader, translated
 from track_server.storage.sqlite.wal_check import check_log_beside_others
 from track_server.storage.statistics import bounds_of, summary_of
 
@@ -40,7 +39,7 @@ _SERIES: Final = """
 SELECT id, kind, name, count, first_step, last_step, last, last_time, stepped, finite, nonfinite,
 min, max, mean, m2 FROM series WHERE id > ? AND trial > 0 ORDER BY id LIMIT ?
 """
-"""Those of deleted trials are left out: they are being swept, see `track_server.storage.sqlite.delete`."""
+"""Those of deleted trials are left out: they are garbage, see `track_server.storage.sqlite.compact`."""
 
 _CHUNKS: Final = """
 SELECT id, seq, count, step_min, step_max, time_min, time_max, value_min, value_max, data

@@ -1,9 +1,16 @@
-"""Merging small chunks into large compressed ones, in the background.
+"""Background work on a SQLite store: compaction of small chunks, and garbage collection of deleted series.
 
 Chunks arrive at level 0.  `_FAN` chunks of one level at the end of a series become one of the next
 level, so that a point is rewritten as often as its chunk has levels and not once for each arrival.
-A chunk that is *full* is never touched again.  At the end of a series that has come to rest, small
-chunks are merged unless a much larger one would have to be rewritten for them.
+A chunk that is *full* is never touched again.  At the end of an idle series, small chunks are compacted
+unless a much larger one would have to be rewritten for them.
+
+Deleting a trial removes its row in the transaction of the call and leaves a *tombstone* on each of its
+series: a negative number in their column ``trial``, which no trial has.  The number of the deleted row would
+not do, since SQLite gives it to a later trial.  The garbage collector deletes these series, chunks first, in
+transactions of a few milliseconds; what a killed process leaves is collected when the store is opened again.
+
+Free pages are used for what is written next; those left when writing pauses go back to the file system.
 """
 
 from __future__ import annotations
@@ -21,7 +28,7 @@ from track_server.storage.chunk_columns import encode_column, size_of
 from track_server.storage.chunks import assemble, join_columns
 from track_server.storage.sqlite.read import read_chunk
 
-__all__ = ["Merger"]
+__all__ = ["Compactor", "GarbageCollector", "tombstone"]
 
 _FULL: Final = 9
 _FULL_POINTS: Final = 8_192
@@ -30,16 +37,19 @@ _FULL_SIZE: Final = 2**19
 
 _FAN: Final = 16
 _RATIO: Final = 8
-_REST: Final = 2.0
-"""Seconds without a new point after which a series is at rest."""
+_IDLE_S: Final = 2.0
+"""Seconds without a new point after which a series is idle."""
 
-_WORTH: Final = 32
-"""Points in a single chunk that are worth compressing at rest."""
+_MIN_POINTS: Final = 32
+"""Points in a single chunk of an idle series that are worth compressing."""
 
-_VACUUM: Final = 256
+_VACUUM_PAGES: Final = 256
 """Pages given back to the file system in one step."""
 
-_LEFT: Final = "SELECT series, count(*), sum(count) FROM chunk WHERE level = 0 GROUP BY series"
+_SLICE_CHUNKS: Final = 8
+"""Chunks that are deleted between two looks at the clock; each may have some hundred kilobytes."""
+
+_SMALL: Final = "SELECT series, count(*), sum(count) FROM chunk WHERE level = 0 GROUP BY series"
 _TAIL: Final = "SELECT id, seq, count, level, size FROM chunk WHERE series = ? ORDER BY seq DESC"
 _READ: Final = """
 SELECT step_min, step_max, time_min, time_max, value_min, value_max, data FROM chunk WHERE id = ?
@@ -48,6 +58,11 @@ _INSERT: Final = """
 INSERT INTO chunk(series, seq, count, level, size, step_min, step_max, time_min, time_max,
 value_min, value_max, data) VALUES(?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)
 """
+_TOMBSTONE: Final = """
+UPDATE series SET trial = (SELECT min(0, min(trial)) - 1 FROM series) WHERE trial = ?
+"""
+_DEAD: Final = "SELECT id FROM series WHERE trial < 0 LIMIT 1"
+_COLLECT: Final = "DELETE FROM chunk WHERE id IN (SELECT id FROM chunk WHERE series = ? LIMIT ?)"
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,8 +74,8 @@ class _Chunk:
     size: int
 
 
-class Merger:
-    """Knows which series have small chunks and merges them.
+class Compactor:
+    """Compacts the series that have small chunks.
 
     Args:
         db: the connection that writes; no transaction is open while `work` is called.
@@ -70,14 +85,14 @@ class Merger:
     def __init__(self, db: apsw.Connection, path: str) -> None:
         self._db = db
         self._path = path
-        self._looked = False
+        self._loaded = False
         self._damage: StoreCorrupt | None = None
         self._ready: dict[int, None] = {}
-        # Series with new chunks, longest at rest first: chunks, points, time of the last ones.
+        # Series with new chunks, longest idle first: chunks, points, time of the last ones.
         self._grown: OrderedDict[int, tuple[int, int, float]] = OrderedDict()
 
     def grew(self, written: Mapping[int, tuple[int, int]]) -> None:
-        """Take note of (chunks, points) that a commit added to series."""
+        """Record the (chunks, points) that a commit added to each series."""
         now = time.monotonic()
         for series, (chunks, points) in written.items():
             before = self._grown.pop(series, (0, 0, now))
@@ -87,26 +102,26 @@ class Merger:
 
     @property
     def expects_more(self) -> bool:
-        """Whether there are series that are left to rest before they are merged."""
+        """Whether some series are not idle yet, and are compacted later."""
         return bool(self._grown)
 
     def work(self, seconds: float, thorough: bool) -> bool:
-        """Merge, then give free pages back, for about so many seconds.
+        """Compact, then give free pages back, for about `seconds`.
 
         Args:
             seconds: the time there is.
-            thorough: also merge what may still grow.
+            thorough: also compact series that are not idle.
 
         Returns:
             whether there is more to do.
 
         Raises:
-            StoreCorrupt: a series is damaged; it is left as it is, and told once.
+            StoreCorrupt: a series is damaged; it is left as it is, and reported once.
         """
         deadline = time.monotonic() + seconds
-        self._look_once()
+        self._load_once()
         if self._next(thorough) is not None:
-            self._merge_until(deadline, thorough)
+            self._compact_until(deadline, thorough)
         damage, self._damage = self._damage, None
         if damage is not None:
             raise damage
@@ -114,32 +129,32 @@ class Merger:
             return True
         return self._vacuum_until(deadline, thorough or not self._grown)
 
-    def _look_once(self) -> None:
-        """Find what an earlier process left to do."""
-        if self._looked:
+    def _load_once(self) -> None:
+        """Find the small chunks that an earlier process left."""
+        if self._loaded:
             return
-        self._looked = True
-        rows: list[tuple[Any, ...]] = self._db.execute(_LEFT).fetchall()
+        self._loaded = True
+        rows: list[tuple[Any, ...]] = self._db.execute(_SMALL).fetchall()
         self.grew({series: (chunks, points) for series, chunks, points in rows})
 
     def _next(self, thorough: bool) -> tuple[int, bool] | None:
-        """A series to merge, and whether it is at rest."""
+        """A series to compact, and whether it is idle."""
         if self._grown:
             series, (_, _, last) = next(iter(self._grown.items()))
-            if thorough or time.monotonic() - last >= _REST:
+            if thorough or time.monotonic() - last >= _IDLE_S:
                 return series, True
         return next(((series, False) for series in self._ready), None)
 
-    def _merge_until(self, deadline: float, thorough: bool) -> None:
+    def _compact_until(self, deadline: float, thorough: bool) -> None:
         done: dict[int, tuple[int, int, float]] = {}
         self._db.execute("BEGIN IMMEDIATE")
         try:
             while (found := self._next(thorough)) is not None:
-                series, rests = found
+                series, is_idle = found
                 self._ready.pop(series, None)
                 done[series] = known = self._grown.pop(series)
-                rest = self._merge(series, rests)
-                if rest and not rests:
+                rest = self._compact(series, is_idle)
+                if rest and not is_idle:
                     self._grown[series] = (len(rest), sum(chunk.count for chunk in rest), known[2])
                 if time.monotonic() >= deadline:
                     break
@@ -150,18 +165,18 @@ class Merger:
             self._grown = OrderedDict({**done, **self._grown})
             raise
 
-    def _merge(self, series: int, rests: bool) -> list[_Chunk]:
-        """Merge what is due of a series; gives back the chunks that stay as they arrived."""
+    def _compact(self, series: int, is_idle: bool) -> list[_Chunk]:
+        """Compact what is due of a series; return the chunks that stay as they arrived."""
         tail = self._tail(series)
-        merged = 0
+        compacted = 0
         try:
-            for run, level in _plan(tail, rests):
+            for run, level in _plan(tail, is_idle):
                 self._replace(series, run, level)
-                merged = run[-1].seq + 1
+                compacted = run[-1].seq + 1
         except StoreCorrupt as error:
-            self._damage = error  # the others are merged first
+            self._damage = error  # the others are compacted first
             return []
-        return [chunk for chunk in tail if chunk.seq >= merged and chunk.level == 0]
+        return [chunk for chunk in tail if chunk.seq >= compacted and chunk.level == 0]
 
     def _tail(self, series: int) -> list[_Chunk]:
         """The chunks behind the last full one."""
@@ -192,13 +207,13 @@ class Merger:
         row = (series, run[0].seq, count, level, size, *_extremes(rows), assemble(count, *encoded))
         self._db.execute(_INSERT, row)
 
-    def _vacuum_until(self, deadline: float, all_of_them: bool) -> bool:
-        """Give free pages back; while a store grows it keeps some, which it needs again soon."""
-        kept = 0 if all_of_them else self._pragma("page_count") // 4
-        while (free := self._pragma("freelist_count")) > kept:
-            self._db.execute(f"PRAGMA incremental_vacuum({min(free - kept, _VACUUM)})").fetchall()
+    def _vacuum_until(self, deadline: float, entirely: bool) -> bool:
+        """Give free pages back; a growing store keeps a quarter of its pages, which it needs again soon."""
+        reserve = 0 if entirely else self._pragma("page_count") // 4
+        while (free := self._pragma("freelist_count")) > reserve:
+            self._db.execute(f"PRAGMA incremental_vacuum({min(free - reserve, _VACUUM_PAGES)})").fetchall()
             if time.monotonic() >= deadline:
-                return self._pragma("freelist_count") > kept
+                return self._pragma("freelist_count") > reserve
         return False
 
     def _pragma(self, name: str) -> int:
@@ -214,8 +229,8 @@ def _extremes(rows: Sequence[tuple[Any, ...]]) -> list[Any]:
     return found
 
 
-def _plan(tail: Sequence[_Chunk], rests: bool) -> list[tuple[list[_Chunk], int]]:
-    """Runs of chunks to merge, and the level of what each becomes."""
+def _plan(tail: Sequence[_Chunk], is_idle: bool) -> list[tuple[list[_Chunk], int]]:
+    """Runs of chunks to compact, and the level of what each becomes."""
     groups: list[list[_Chunk]] = []
     points = size = 0
     for chunk in tail:
@@ -230,7 +245,7 @@ def _plan(tail: Sequence[_Chunk], rests: bool) -> list[tuple[list[_Chunk], int]]
     if points >= _FULL_POINTS or size >= _FULL_SIZE:
         plan.append((groups[-1], _FULL))
     elif groups:
-        rest = _at_rest(groups[-1]) if rests else _by_level(groups[-1])
+        rest = _idle_run(groups[-1]) if is_idle else _by_level(groups[-1])
         plan += [rest] if rest else []
     return plan
 
@@ -247,7 +262,7 @@ def _by_level(chunks: list[_Chunk]) -> tuple[list[_Chunk], int] | None:
     return None
 
 
-def _at_rest(chunks: list[_Chunk]) -> tuple[list[_Chunk], int] | None:
+def _idle_run(chunks: list[_Chunk]) -> tuple[list[_Chunk], int] | None:
     """The last chunks, as far as none is much larger than all behind it."""
     start = len(chunks) - 1
     points = chunks[start].count
@@ -255,6 +270,58 @@ def _at_rest(chunks: list[_Chunk]) -> tuple[list[_Chunk], int] | None:
         start -= 1
         points += chunks[start].count
     run = chunks[start:]
-    if len(run) < 2 and (run[0].level or points < _WORTH):
+    if len(run) < 2 and (run[0].level or points < _MIN_POINTS):
         return None
     return run, min(_FULL - 1, 1 + max(chunk.level for chunk in run))
+
+
+def tombstone(db: apsw.Connection, key: bytes) -> None:
+    """Delete an existing trial within the open transaction, and leave tombstones on its series.
+
+    Args:
+        db: the connection that writes; all points are flushed.
+        key: the trial's internal id.
+    """
+    row = db.execute("DELETE FROM trial WHERE key = ? RETURNING id", (key,)).get
+    db.execute("DELETE FROM group_trial WHERE trial = ?", (row,))
+    db.execute("DELETE FROM lease WHERE trial = ?", (row,))
+    db.execute("DELETE FROM blob_use WHERE trial = ?", (row,))
+    db.execute(_TOMBSTONE, (row,))
+
+
+class GarbageCollector:
+    """Deletes the series that have a tombstone.
+
+    Args:
+        db: the connection that writes; no transaction is open while `work` is called.
+    """
+
+    def __init__(self, db: apsw.Connection) -> None:
+        self._db = db
+
+    def work(self, seconds: float) -> bool:
+        """Delete for about `seconds`; whether there was anything to do."""
+        series = self._next()
+        if series is None:
+            return False
+        deadline = time.monotonic() + seconds
+        self._db.execute("BEGIN IMMEDIATE")
+        try:
+            while series is not None:
+                self._db.execute(_COLLECT, (series, _SLICE_CHUNKS))
+                if not self._db.changes():
+                    self._db.execute("DELETE FROM series WHERE id = ?", (series,))
+                if time.monotonic() >= deadline:
+                    break
+                series = self._next()
+            self._db.execute("COMMIT")
+        except BaseException:
+            if self._db.in_transaction:
+                self._db.execute("ROLLBACK")
+            raise
+        return True
+
+    def _next(self) -> int | None:
+        """A series with a tombstone."""
+        found = self._db.execute(_DEAD).fetchone()
+        return None if found is None else int(found[0])

@@ -178,6 +178,13 @@ _TABLES: Final = (
     ) WITHOUT ROWID
     """,
     "CREATE INDEX blob_use_of ON blob_use(trial)",
+    """
+    CREATE TABLE change_log(             -- a row for each of the last commits that changed something
+        number INTEGER PRIMARY KEY,
+        trials BLOB NOT NULL,            -- the 16-byte ids of those that it changed, one behind the other
+        uids TEXT                        -- JSON: [groups, projects]
+    )
+    """,
 )
 
 MIGRATIONS: Final[dict[int, tuple[str, ...]]] = {0: _TABLES}

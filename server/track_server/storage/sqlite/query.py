@@ -80,6 +80,9 @@ _COLUMNS: Final[dict[Path, _Column]] = {
     ("version",): _Column("version", "text"),
     ("project_id",): _Column("project_id", "text"),
     ("group_id",): _Column("group_id", "text"),
+    ("created",): _Column("created", "number"),
+    ("started",): _Column("started", "number"),
+    ("ended",): _Column("ended", "number"),
     ("status", "value"): _Column("status_value", "number"),
     ("status", "name"): _Column("status_name", "text"),
 }

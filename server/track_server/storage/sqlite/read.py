@@ -18,9 +18,9 @@ from track_protocol.wire.batch import CHRONO, METRIC
 from track_protocol.wire.columns import Column
 from track_server.storage import exactjson
 from track_server.storage.chunks import BadChunk, decode_chunk, join_columns, slice_column
-from track_server.storage.contract import Blob, Document, Lease, Points, SessionState
-from track_server.storage.sqlite.errors import translated
+from track_server.storage.contract import Blob, Changed, Document, Lease, Points, SessionState
 from track_server.storage.sqlite.query import compile_query, compile_value
+from track_server.storage.sqlite.schema import translated
 
 __all__ = ["REJECTED_COLUMNS", "TRIAL_JSON", "SqliteView", "read_chunk"]
 
@@ -72,6 +72,11 @@ _RANK: Final = (
 )
 """Numbers, NaN as JSON has it, text, nothing."""
 _LEASES: Final = "SELECT trial.key, sid, rank, superseded FROM "
+_CHANGE_LOG: Final = (
+    "SELECT value, coalesce((SELECT max(number) FROM change_log), 0) FROM meta WHERE key = 'change_log'"
+)
+_THERE: Final = "SELECT key FROM trial WHERE key IN (SELECT unhex(value) FROM json_each(?))"
+_ID_BYTES: Final = 16
 _DOCUMENTS: Final = 512
 """Trials whose series are read by one statement."""
 
@@ -92,6 +97,12 @@ def read_chunk(path: str, series: int, seq: int, data: bytes) -> tuple[Column, C
         raise StoreCorrupt(
             f"{path}: the chunk of series {series} from point {seq} on is damaged ({error}): restore a backup"
         ) from None
+
+
+def _since(cursor: str | None, log: str) -> int | None:
+    """The commit that a cursor names; None if it is of no commit of this log."""
+    name, _, number = (cursor or "").partition(":")
+    return int(number) if name == log and number.isascii() and number.isdecimal() else None
 
 
 class SqliteView:
@@ -216,6 +227,39 @@ class SqliteView:
                     document[name] = _json(value) if name in TRIAL_JSON else value
         self._add_computed(kind, found, [name for name in wanted if name in _COMPUTED])
         return [found[id] for id in keys if id in found]
+
+    def changes_since(self, cursor: str | None, limit: int) -> Changed:
+        """What was committed since a moment, until so many things are named."""
+        ((log, last),) = self._rows(_CHANGE_LOG, ())
+        now = f"{log}:{last}"
+        since = _since(cursor, log)
+        if since is None or since > last:
+            return Changed(now, known=cursor is None)
+        trials: set[bytes] = set()
+        groups: set[str] = set()
+        projects: set[str] = set()
+        number = since
+        with translated(self._path):
+            rows = self._db.execute("SELECT number, trials, uids FROM change_log WHERE number > ?", (since,))
+            for number, ids, uids in rows:
+                if number != since + 1:
+                    return Changed(now, known=False)  # what was between them is pruned
+                since = number
+                trials.update([ids[at : at + _ID_BYTES] for at in range(0, len(ids), _ID_BYTES)])
+                for names, found in zip((groups, projects), _json(uids) or (), strict=False):
+                    names.update(found)
+                if len(trials) + len(groups) + len(projects) >= limit:
+                    break
+        keys = exactjson.dumps([id.hex() for id in trials])
+        there = frozenset([key for (key,) in self._rows(_THERE, [keys])])
+        return Changed(
+            f"{log}:{number}",
+            more=number < last,
+            trials=there,
+            deleted=frozenset(trials - there),
+            groups=frozenset(groups),
+            projects=frozenset(projects),
+        )
 
     def _add_computed(self, kind: Kind, found: dict[int, Document], fields: Sequence[str]) -> None:
         """Fill in what other tables tell."""

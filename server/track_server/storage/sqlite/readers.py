@@ -11,8 +11,7 @@ from typing import Final
 import apsw
 
 from track_protocol.errors import StoreError
-from track_server.storage.sqlite.errors import translated
-from track_server.storage.sqlite.schema import open_reader
+from track_server.storage.sqlite.schema import open_reader, translated
 
 __all__ = ["READ_SECONDS", "Readers"]
 
@@ -43,12 +42,16 @@ class Readers:
         self._closed = False
 
     @contextmanager
-    def snapshot(self) -> Iterator[apsw.Connection]:
-        """A connection inside a read transaction."""
+    def snapshot(self, seconds: float | None = None) -> Iterator[apsw.Connection]:
+        """A connection inside a read transaction.
+
+        Args:
+            seconds: how long its statements may run, instead of what all may.
+        """
         reader = self._taken()
         try:
             with translated(self._path):
-                reader.begin()
+                reader.begin(self._seconds if seconds is None else seconds)
             yield reader.db
             reader.end()
         except BaseException:
@@ -99,7 +102,7 @@ class Readers:
             if self._idle:
                 return self._idle.pop()
         try:
-            return _Reader(self._path, self._seconds)
+            return _Reader(self._path)
         except BaseException:
             self._returned()
             raise
@@ -122,15 +125,14 @@ class Readers:
 class _Reader:
     """A connection that stops its statements when their time is up."""
 
-    def __init__(self, path: str, seconds: float) -> None:
+    def __init__(self, path: str) -> None:
         self.db = open_reader(path)
-        self._seconds = seconds
         self._deadline = 0.0
         self.db.set_progress_handler(self._is_late, _STEPS_BETWEEN_LOOKS)
 
-    def begin(self) -> None:
+    def begin(self, seconds: float) -> None:
         """Fix what is seen from now on, and start the clock."""
-        self._deadline = time.monotonic() + self._seconds
+        self._deadline = time.monotonic() + seconds
         self.db.execute("BEGIN")
         # A transaction sees what is committed when it first reads.
         self.db.execute("SELECT 1 FROM meta").fetchall()

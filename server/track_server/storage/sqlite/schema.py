@@ -1,18 +1,29 @@
-"""How the file of a SQLite store is recognised, created and opened."""
+"""How the file of a SQLite store is recognised, created and opened, and which errors its failures become.
+
+Only failures of the environment are translated: a full disk, a lost file, flipped bits.  An error in a
+statement of this software stays what it is, a bug.
+"""
 
 from __future__ import annotations
 
 import os
 import secrets
-from contextlib import suppress
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Final
 
 import apsw
 
-from track_protocol.errors import StoreCorrupt, StoreError, StoreReadOnly, StoreTooNew
+from track_protocol.errors import (
+    StoreCorrupt,
+    StoreError,
+    StoreFailed,
+    StoreFull,
+    StoreReadOnly,
+    StoreTooNew,
+)
 from track_server.storage.durable_files import create_private, rewrite
-from track_server.storage.sqlite.errors import translated
 from track_server.storage.sqlite.migrations import MIGRATIONS, current_version
 from track_server.storage.sqlite.query import register_functions
 from track_server.storage.sqlite.wal_check import check_log, frames_read, log_length, refuse_strange_log
@@ -28,8 +39,11 @@ __all__ = [
     "open_annotator",
     "open_reader",
     "open_writer",
+    "restart_change_log",
     "set_generation",
+    "store_error",
     "take_step",
+    "translated",
     "version_of",
 ]
 
@@ -64,6 +78,32 @@ PRAGMA journal_size_limit=33554432;
 """
 # SQLite keeps quiet about a checkpoint of its own that fails, so `SqliteStore` makes them.
 _READER: Final = "PRAGMA query_only=ON; PRAGMA cache_size=-1024;"
+
+_KNOWN: Final[tuple[tuple[type[apsw.Error], type[StoreError], str], ...]] = (
+    (
+        apsw.FullError,
+        StoreFull,
+        "no space is left for {path}: free some on its disk, and writing resumes by itself",
+    ),
+    (
+        apsw.ReadOnlyError,
+        StoreReadOnly,
+        "{path} cannot be written: give this user access to it and its folder",
+    ),
+    (apsw.PermissionsError, StoreReadOnly, "{path} cannot be written: give this user access to it"),
+    (apsw.NotADBError, StoreCorrupt, "{path} is not a SQLite database: check the path, or restore a backup"),
+    (apsw.CorruptError, StoreCorrupt, "{path} is damaged ({error}): restore a backup"),
+    (apsw.BusyError, StoreError, "another process has locked {path}: let it finish, then try again"),
+    (apsw.CantOpenError, StoreError, "{path} cannot be opened ({error}): check the path and its permissions"),
+    (apsw.IOError, StoreFailed, "the disk failed at {path} ({error}): check the disk and the system's log"),
+    (apsw.ProtocolError, StoreError, "{path} cannot be locked ({error}): try again"),
+    (apsw.NoMemError, StoreError, "no memory is left to work on {path}: give this process more"),
+    (
+        apsw.InterruptError,
+        StoreError,
+        "a read of {path} took too long: ask for less, with limit, fields or a narrower filter",
+    ),
+)
 
 
 def check_engine() -> None:
@@ -213,6 +253,7 @@ def _create(db: apsw.Connection, path: str) -> None:
                 take_step(db, version)
             _run(db, f"PRAGMA application_id={APPLICATION_ID}")
             db.execute("INSERT INTO meta VALUES('generation', ?)", (secrets.token_hex(16),))
+            restart_change_log(db)
         _run(db, "COMMIT")
     except BaseException:
         if db.in_transaction:  # some failures have ended it already
@@ -250,7 +291,14 @@ def generation_of(db: apsw.Connection, path: str) -> str:
 def set_generation(db: apsw.Connection, generation: str) -> str:
     """Give the history of a store another name; returns it."""
     db.execute("UPDATE meta SET value = ? WHERE key = 'generation'", (generation,))
+    restart_change_log(db)
     return generation
+
+
+def restart_change_log(db: apsw.Connection) -> None:
+    """Have whoever asks what changed read everything again; to be called within a transaction."""
+    db.execute("DELETE FROM change_log")
+    db.execute("INSERT OR REPLACE INTO meta VALUES('change_log', ?)", (secrets.token_hex(8),))
 
 
 def open_annotator(path: str) -> apsw.Connection:
@@ -280,3 +328,22 @@ def _run(db: apsw.Connection, statements: str) -> None:
 
 def _int(db: apsw.Connection, statement: str) -> int:
     return int(db.execute(statement).get)
+
+
+@contextmanager
+def translated(path: str) -> Iterator[None]:
+    """Raise SQLite's failures at the store `path` as `StoreError` or one of its kinds."""
+    try:
+        yield
+    except apsw.Error as error:
+        raise store_error(path, error) from error
+
+
+def store_error(path: str, error: apsw.Error) -> Exception:
+    """What to raise for a failure of SQLite's at the store `path`: a `StoreError`, or the failure itself."""
+    if getattr(error, "extendedresult", None) == apsw.SQLITE_IOERR_SHMSIZE:
+        return StoreFull(f"no space is left for {path}-shm: free some on its disk, then open the store again")
+    for kind, raised, text in _KNOWN:
+        if isinstance(error, kind):
+            return raised(text.format(path=path, error=error))
+    return error

@@ -14,9 +14,7 @@ import apsw
 from track_protocol.errors import StoreCorrupt, StoreError
 from track_server.storage.locks import StoreLock, check_local
 from track_server.storage.sqlite.admin import upgrade
-from track_server.storage.sqlite.compact import Merger
-from track_server.storage.sqlite.delete import Sweeper
-from track_server.storage.sqlite.errors import translated
+from track_server.storage.sqlite.compact import Compactor, GarbageCollector
 from track_server.storage.sqlite.read import SqliteView
 from track_server.storage.sqlite.readers import Readers
 from track_server.storage.sqlite.schema import (
@@ -26,6 +24,7 @@ from track_server.storage.sqlite.schema import (
     generation_of,
     inspect,
     open_writer,
+    translated,
 )
 from track_server.storage.sqlite.write import SqliteTransaction
 
@@ -114,8 +113,8 @@ class SqliteStore:
 
     def _work_with(self, db: apsw.Connection) -> None:
         self._db = db
-        self._merger = Merger(db, self._path)
-        self._sweeper = Sweeper(db)
+        self._compactor = Compactor(db, self._path)
+        self._collector = GarbageCollector(db)
         self._log_pages = 0
         self._writing = self._settled = False
         self._data_version = 0
@@ -147,6 +146,9 @@ class SqliteStore:
         Raises:
             StoreError: one is open, or another process keeps the store locked.
         """
+        return self._begin(SqliteTransaction)
+
+    def _begin(self, kind: type[SqliteTransaction]) -> SqliteTransaction:
         if self._writing:
             raise StoreError("a transaction is open: commit it or roll it back before the next one begins")
         if self._closed:
@@ -156,28 +158,29 @@ class SqliteStore:
             self._db.execute("BEGIN IMMEDIATE")
             self._writing = True
             others_wrote = not self._exclusive and self._others_wrote()
-        return SqliteTransaction(self._db, self._path, others_wrote, self._ended)
+        return kind(self._db, self._path, others_wrote, self._ended)
 
     @contextmanager
-    def snapshot(self) -> Iterator[SqliteView]:
+    def snapshot(self, seconds: float | None = None) -> Iterator[SqliteView]:
         """A consistent view of what is committed; any thread."""
-        with self._readers.snapshot() as db:
+        with self._readers.snapshot(seconds) as db:
             yield SqliteView(db, self._path)
 
     def maintain(self, seconds: float) -> bool:
-        """Sweep, merge chunks and give free space back for about that long; True if more is left.
+        """Collect garbage, compact chunks and give free space back; True if more is left.
 
-        With a second or more, series that may still grow are merged too.
+        Args:
+            seconds: about how long; with a second or more, series that are not idle are compacted too.
         """
         if self._writing or self._closed:
             return False
         with translated(self._path):
-            if self._sweeper.work(seconds):
+            if self._collector.work(seconds):
                 self._settled = False
                 self._checkpoint()
                 return True
-            more = self._merger.work(seconds, seconds >= _THOROUGH_SECONDS)
-            if not (more or self._settled or self._merger.expects_more):
+            more = self._compactor.work(seconds, seconds >= _THOROUGH_SECONDS)
+            if not (more or self._settled or self._compactor.expects_more):
                 self._settled = self._empty_wal(wait_ms=0)
             elif self._wal_is_long():
                 self._empty_wal(wait_ms=_WAL_PATIENCE_MS)
@@ -279,8 +282,8 @@ class SqliteStore:
         if self._writing:
             self._db.execute("ROLLBACK")
         try:
-            self._sweeper.work(_CLOSING_SECONDS)
-            self._merger.work(_CLOSING_SECONDS, thorough=True)
+            self._collector.work(_CLOSING_SECONDS)
+            self._compactor.work(_CLOSING_SECONDS, thorough=True)
             self._db.wal_checkpoint(mode=apsw.SQLITE_CHECKPOINT_PASSIVE)
         except apsw.BusyError:
             pass  # another process is at work on the store, and leaves it tidy in its turn
@@ -291,4 +294,4 @@ class SqliteStore:
 
     def _ended(self, written: Mapping[int, tuple[int, int]]) -> None:
         self._writing = self._settled = False
-        self._merger.grew(written)
+        self._compactor.grew(written)

@@ -28,10 +28,10 @@ from track_server.storage.contract import (
     StoredChunk,
     Wanted,
 )
-from track_server.storage.sqlite.delete import tombstone
-from track_server.storage.sqlite.errors import translated
+from track_server.storage.sqlite.compact import tombstone
 from track_server.storage.sqlite.query import compile_query
 from track_server.storage.sqlite.read import REJECTED_COLUMNS, TRIAL_JSON, SqliteView, read_chunk
+from track_server.storage.sqlite.schema import translated
 
 __all__ = ["SqliteTransaction"]
 
@@ -135,6 +135,11 @@ _USE_BLOB: Final = """
 INSERT OR IGNORE INTO blob_use(blob, trial)
 VALUES((SELECT id FROM blob WHERE digest = ?), (SELECT id FROM trial WHERE key = ?))
 """
+_LOG_CHANGES: Final = "INSERT INTO change_log(trials, uids) VALUES(?, ?)"
+_CHANGES_KEPT: Final = 10_000
+_CHANGES_PRUNED: Final = 500
+"""Commits that the change log keeps, and how many go at once."""
+
 _PLAIN: Final = frozenset(
     {"uid", "hash", "revision", "name", "description", "version", "project_id", "group_id"}
     | {"created", "started", "ended"}
@@ -164,6 +169,9 @@ class SqliteTransaction(SqliteView):
         self._open = True
         self._written: dict[int, tuple[int, int]] = {}
         self._written_before: dict[int, tuple[int, int]] = {}
+        self._changed_trials: set[bytes] = set()
+        self._changed_groups: set[str] = set()
+        self._changed_projects: set[str] = set()
 
     @property
     def others_wrote(self) -> bool:
@@ -241,6 +249,7 @@ class SqliteTransaction(SqliteView):
             if changes:
                 self._write(changes)
             if commit:
+                self._log_changes()
                 self._db.execute("COMMIT")
         if commit:
             self._open = False
@@ -305,6 +314,27 @@ class SqliteTransaction(SqliteView):
             sids = {record.session for record in changes.rejected}
             many(_THIN_REJECTED, [(sid, MAX_REJECTED, FIRST_REJECTED) for sid in sids])
         many(_PUT_SESSION, [_session_row(state) for state in changes.sessions.values()])
+
+        self._changed_trials.update(changes.deleted, changes.new_trials, changes.trials)
+        self._changed_trials.update([series.trial for series in changes.series])
+        self._changed_trials.update([series.trial for series in changes.emptied])
+        self._changed_trials.update([trial for _, trial in changes.links])
+        self._changed_groups.update(changes.groups, [group for group, _ in changes.links])
+        self._changed_projects.update(changes.projects)
+
+    def _log_changes(self) -> None:
+        """Note which items the transaction has changed; one row, so that a commit of points stays cheap.
+
+        What a savepoint undid may be among them: whoever reads a trial that has not changed loses nothing.
+        """
+        trials, groups, projects = self._changed_trials, self._changed_groups, self._changed_projects
+        if not (trials or groups or projects):
+            return
+        uids = exactjson.dumps([sorted(groups), sorted(projects)]) if groups or projects else None
+        self._db.execute(_LOG_CHANGES, (b"".join(trials), uids))
+        number = self._db.last_insert_rowid()
+        if number % _CHANGES_PRUNED == 0:
+            self._db.execute("DELETE FROM change_log WHERE number <= ?", (number - _CHANGES_KEPT,))
 
     def _write_series(self, changes: Changes) -> None:
         many = self._db.executemany

@@ -9,7 +9,7 @@ from pathlib import Path
 import apsw
 import pytest
 
-from stored_trials import add_trials, log_points, merge_all, points_of, trial_id
+from stored_trials import add_trials, compact_all, log_points, points_of, trial_id
 from track_server.storage.sqlite.check import check_sqlite
 from track_server.storage.sqlite.store import SqliteStore, open_store
 from track_server.storage.unit_of_work import begin
@@ -41,7 +41,7 @@ def test_rejected_records_that_cannot_be_counted_are_found(path: Path, runs: str
     assert found == ("rejected record 1 holds text that is not what was written",)
 
 
-def test_stores_of_any_values_are_sound_before_and_after_merging(tmp_path: Path) -> None:
+def test_stores_of_any_values_are_sound_before_and_after_compaction(tmp_path: Path) -> None:
     store = open_store(tmp_path / "all.db", exclusive=True)
     add_trials(store, 1)
     for number in range(100):
@@ -49,7 +49,7 @@ def test_stores_of_any_values_are_sound_before_and_after_merging(tmp_path: Path)
         log_points(store, points_of(values, first=10 * number))
         log_points(store, points_of([1e9 + 1e-3 * number], first=number), name="steady")
     before = check_sqlite(tmp_path / "all.db")
-    merge_all(store)
+    compact_all(store)
     after = check_sqlite(tmp_path / "all.db")
     store.close()
     assert (before.findings, after.findings) == ((), ())

@@ -1,6 +1,10 @@
 from __future__ import annotations
 
+import os
 import random
+import signal
+import subprocess
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -10,14 +14,19 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from stored_trials import add_trials, committed_values, log_points, merge_all, points_of, save, trial_id
+from stored_trials import add_trials, committed_values, compact_all, log_points, points_of, save, trial_id
 from track_protocol.errors import StoreCorrupt
 from track_protocol.wire.batch import METRIC
-from track_protocol.wire.columns import unpack
+from track_protocol.wire.columns import pack, unpack
+from track_server.storage.contract import Points
+from track_server.storage.sqlite.check import check_sqlite
 from track_server.storage.sqlite.store import SqliteStore, open_store
 from track_server.storage.unit_of_work import begin
+from track_server.testing.store_support import id_of, trial
 
 SHORT = 0.01
+DELETED_POINTS = 400_000
+NO_TIME = 0.0
 VALUES = st.lists(
     st.one_of(
         st.floats(allow_nan=False), st.integers(-(2**63), 2**63 - 1), st.none(), st.text(), st.booleans()
@@ -69,14 +78,14 @@ def test_fewer_chunks_wait_for_more(store: SqliteStore, path: Path) -> None:
     assert len(chunks(path)) == 15
 
 
-def test_a_caller_with_time_gets_them_all_merged(store: SqliteStore, path: Path) -> None:
+def test_a_caller_with_time_gets_them_all_compacted(store: SqliteStore, path: Path) -> None:
     log_each(store, 15)
-    merge_all(store)
+    compact_all(store)
     assert chunks(path) == [(0, 15, 1)]
 
 
-def test_a_series_at_rest_is_merged(store: SqliteStore, path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("track_server.storage.sqlite.compact._REST", 0.0)
+def test_an_idle_series_is_compacted(store: SqliteStore, path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("track_server.storage.sqlite.compact._IDLE_S", 0.0)
     log_each(store, 3)
     while store.maintain(SHORT):
         pass
@@ -85,21 +94,21 @@ def test_a_series_at_rest_is_merged(store: SqliteStore, path: Path, monkeypatch:
 
 def test_a_full_chunk_is_made_in_one_step_and_stays(store: SqliteStore, path: Path) -> None:
     log_each(store, 17, 1000)
-    merge_all(store)
+    compact_all(store)
     assert [(seq, level) for seq, _, level in chunks(path)] == [(0, 9), (16_000, 1)]
     full = rows(path, "SELECT id FROM chunk WHERE level = 9")
     log_each(store, 20, 10, first=17_000)
-    merge_all(store)
+    compact_all(store)
     assert rows(path, "SELECT id FROM chunk WHERE level = 9") == full
 
 
-def test_what_did_not_fit_into_a_full_chunk_is_merged_at_rest(
+def test_what_did_not_fit_into_a_full_chunk_is_compacted_when_idle(
     store: SqliteStore, path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     log_each(store, 17, 1000)
     store.maintain(SHORT)
     assert chunks(path) == [(0, 16_000, 9), (16_000, 1000, 0)]
-    monkeypatch.setattr("track_server.storage.sqlite.compact._REST", 0.0)
+    monkeypatch.setattr("track_server.storage.sqlite.compact._IDLE_S", 0.0)
     store.maintain(SHORT)
     assert chunks(path) == [(0, 16_000, 9), (16_000, 1000, 1)]
 
@@ -124,37 +133,37 @@ def test_a_point_is_rewritten_only_a_few_times(store: SqliteStore) -> None:
 
 def test_a_large_chunk_is_not_rewritten_for_a_few_points(store: SqliteStore, path: Path) -> None:
     log_each(store, 4, 1000)
-    merge_all(store)
+    compact_all(store)
     log_each(store, 2, 1, first=4000)
-    merge_all(store)
+    compact_all(store)
     assert chunks(path) == [(0, 4000, 1), (4000, 2, 1)]
 
 
-def test_every_series_is_merged(store: SqliteStore, path: Path) -> None:
+def test_every_series_is_compacted(store: SqliteStore, path: Path) -> None:
     for number in range(20):
         tx = begin(store)
         for name in range(10):
             tx.append_points(trial_id(), METRIC, f"m{name}", None, points_of([1.0], first=number))
         tx.commit()
-    merge_all(store)
+    compact_all(store)
     assert chunks(path) == [(0, 20, 1)] * 10
 
 
-def test_what_another_process_left_is_merged(
+def test_what_another_process_left_is_compacted(
     store: SqliteStore, path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("track_server.storage.sqlite.store._CLOSING_SECONDS", -1.0)
     log_each(store, 40)
-    monkeypatch.setattr(store._merger, "work", lambda *_, **__: False)
+    monkeypatch.setattr(store._compactor, "work", lambda *_, **__: False)
     store.close()
     assert len(chunks(path)) == 40
     reopened = open_store(path)
-    merge_all(reopened)
+    compact_all(reopened)
     assert len(chunks(path)) == 1
     reopened.close()
 
 
-def test_closing_merges_what_is_left(store: SqliteStore, path: Path) -> None:
+def test_closing_compacts_the_rest(store: SqliteStore, path: Path) -> None:
     log_each(store, 10)
     store.close()
     assert len(chunks(path)) == 1
@@ -162,10 +171,10 @@ def test_closing_merges_what_is_left(store: SqliteStore, path: Path) -> None:
 
 @settings(max_examples=30)
 @given(parts=st.lists(VALUES.filter(len), min_size=1, max_size=20))
-def test_merging_changes_no_value_and_no_type(
+def test_compaction_changes_no_value_and_no_type(
     tmp_path_factory: pytest.TempPathFactory, parts: list[list[Any]]
 ) -> None:
-    store = open_store(tmp_path_factory.mktemp("merge") / "runs.db")
+    store = open_store(tmp_path_factory.mktemp("compact") / "runs.db")
     add_trials(store, 1)
     first = 0
     for part in parts:
@@ -173,7 +182,7 @@ def test_merging_changes_no_value_and_no_type(
         first += len(part)
     with store.snapshot() as view:
         before = view.points(trial_id(), METRIC, "loss", 0, first)
-    merge_all(store)
+    compact_all(store)
     with store.snapshot() as view:
         after = view.points(trial_id(), METRIC, "loss", 0, first)
     store.close()
@@ -186,10 +195,10 @@ def test_merging_changes_no_value_and_no_type(
         ]
 
 
-def test_every_part_of_a_merged_series_can_be_read(store: SqliteStore) -> None:
+def test_every_part_of_a_compacted_series_can_be_read(store: SqliteStore) -> None:
     log_each(store, 50, 700)
     values = committed_values(store)
-    merge_all(store)
+    compact_all(store)
     with store.snapshot() as view:
         for start, limit in ((0, 1), (13_999, 2), (14_000, 1), (20_000, 9_000), (34_999, 10), (35_000, 5)):
             points = view.points(trial_id(), METRIC, "loss", start, limit)
@@ -197,24 +206,24 @@ def test_every_part_of_a_merged_series_can_be_read(store: SqliteStore) -> None:
             assert list(unpack(points.values)) == values[start : start + limit]
 
 
-def test_the_bounds_of_a_merged_chunk_are_those_of_its_parts(store: SqliteStore, path: Path) -> None:
+def test_the_bounds_of_a_compacted_chunk_are_those_of_its_parts(store: SqliteStore, path: Path) -> None:
     for values in ([3.0, 1.0], ["x"], [9.0]):
         log_points(store, points_of(values))
-    merge_all(store)
+    compact_all(store)
     assert rows(path, "SELECT step_min, step_max, value_min, value_max FROM chunk") == [(0, 1, 1.0, 9.0)]
 
 
 def test_large_values_fill_a_chunk_by_their_size(store: SqliteStore, path: Path) -> None:
     for number in range(40):
         log_points(store, points_of(["x" * 60_000], first=number))
-    merge_all(store)
+    compact_all(store)
     assert max(count for _, count, _ in chunks(path)) <= 20
 
 
 @pytest.mark.parametrize("size", [100, 1000])
 def test_a_random_point_takes_at_most_ten_bytes(store: SqliteStore, path: Path, size: int) -> None:
     log_each(store, 100_000 // size, size)
-    merge_all(store)
+    compact_all(store)
     save(store)
     assert path.stat().st_size < 10 * 100_000
 
@@ -223,13 +232,13 @@ def test_free_space_goes_back_to_the_file_system(store: SqliteStore, path: Path)
     log_each(store, 200, 1000)
     save(store)
     before = path.stat().st_size
-    merge_all(store)
+    compact_all(store)
     save(store)
     assert path.stat().st_size < 0.7 * before
     assert store._db.execute("PRAGMA freelist_count").get == 0
 
 
-def test_a_damaged_series_stays_and_is_told_once_the_others_are_merged(
+def test_a_damaged_series_stays_and_is_reported_once_the_others_are_compacted(
     store: SqliteStore, path: Path
 ) -> None:
     for name in ("a", "b"):
@@ -237,11 +246,11 @@ def test_a_damaged_series_stays_and_is_told_once_the_others_are_merged(
             log_points(store, points_of([1.0], first=number), name)
     store._db.execute("UPDATE chunk SET data = zeroblob(length(data)) WHERE series = 1 AND seq = 3")
     with pytest.raises(StoreCorrupt, match="series 1 from point 3 on is damaged"):
-        merge_all(store)
+        compact_all(store)
     assert rows(path, "SELECT series, count(*) FROM chunk GROUP BY series") == [(1, 16), (2, 1)]
 
 
-def test_there_is_no_merging_inside_a_transaction(store: SqliteStore, path: Path) -> None:
+def test_there_is_no_compaction_inside_a_transaction(store: SqliteStore, path: Path) -> None:
     log_each(store, 16)
     tx = begin(store)
     assert not store.maintain(1.0)
@@ -258,9 +267,112 @@ def test_a_failure_leaves_everything_for_the_next_time(
         with pytest.raises(RuntimeError):
             store.maintain(1.0)
     assert len(chunks(path)) == 16
-    merge_all(store)
+    compact_all(store)
     assert len(chunks(path)) == 1
 
 
 def throw() -> None:
     raise RuntimeError
+
+
+# -- garbage collection ------------------------------------------------------------------------------------
+
+
+def filled(path: Path) -> SqliteStore:
+    """A store of two trials, of which the first has points that do not compress."""
+    store = open_store(path)
+    for number, count in ((0, DELETED_POINTS), (1, 10)):
+        tx = begin(store)
+        tx.add_trial(trial(number))
+        values = pack([float(int.from_bytes(os.urandom(6))) for _ in range(count)])
+        times = pack([float(i) for i in range(count)])
+        tx.append_points(id_of(number), METRIC, "loss", None, Points(times, times, values))
+        tx.commit()
+    while store.maintain(1.0):
+        pass
+    return store
+
+
+def delete(store: SqliteStore, number: int = 0) -> None:
+    tx = begin(store)
+    tx.delete_trial(id_of(number))
+    tx.commit()
+
+
+def count_of(path: Path, table: str) -> Any:
+    db = apsw.Connection(str(path), apsw.SQLITE_OPEN_READONLY)
+    try:
+        return db.execute(f"SELECT count(*) FROM {table}").get  # noqa: S608 # names of this test's own
+    finally:
+        db.close()
+
+
+def test_deleted_points_go_in_slices_and_the_space_is_given_back(tmp_path: Path) -> None:
+    path = tmp_path / "runs.db"
+    store = filled(path)
+    before, chunks = path.stat().st_size, count_of(path, "chunk")
+    delete(store)
+    assert count_of(path, "chunk") == chunks
+    assert store.maintain(NO_TIME)
+    assert 1 < count_of(path, "chunk") < chunks
+    while store.maintain(NO_TIME):
+        pass
+    assert (count_of(path, "chunk"), count_of(path, "series")) == (1, 1)
+    store.close()
+    assert path.stat().st_size < before / 10
+    assert check_sqlite(path).findings == ()
+
+
+def test_a_store_with_half_of_a_trial_collected_is_sound(tmp_path: Path) -> None:
+    path = tmp_path / "runs.db"
+    store = filled(path)
+    delete(store)
+    store.maintain(NO_TIME)
+    checked = check_sqlite(path)
+    assert (checked.findings, checked.trials, checked.series, checked.points) == ((), 1, 1, 10)
+    store.close()
+
+
+def test_garbage_that_a_process_left_is_collected_when_the_store_is_opened_again(tmp_path: Path) -> None:
+    path = tmp_path / "runs.db"
+    store = filled(path)
+    delete(store)
+    store.maintain(NO_TIME)
+    store.abandon()
+    again = open_store(path)
+    assert count_of(path, "series") == 2
+    while again.maintain(NO_TIME):
+        pass
+    assert (count_of(path, "chunk"), count_of(path, "series")) == (1, 1)
+    again.close()
+
+
+KILLED = """
+import os, signal, sys
+from track_server.testing.store_support import id_of
+from track_server.storage.sqlite.store import open_store
+from track_server.storage.unit_of_work import begin
+store = open_store(sys.argv[1])
+tx = begin(store)
+tx.delete_trial(id_of(0))
+tx.commit()
+store.maintain(0.0)
+os.kill(os.getpid(), signal.SIGKILL)
+"""
+
+
+def test_a_kill_during_the_collection_leaves_the_rest_to_the_next_process(tmp_path: Path) -> None:
+    path = tmp_path / "runs.db"
+    filled(path).close()
+    killed = subprocess.run([sys.executable, "-c", KILLED, str(path)], check=False)
+    assert killed.returncode == -signal.SIGKILL
+    assert check_sqlite(path).findings == ()
+    store = open_store(path)
+    with store.snapshot() as view:
+        assert view.trial(id_of(0)) is None
+    assert count_of(path, "chunk") > 1
+    while store.maintain(NO_TIME):
+        pass
+    assert (count_of(path, "chunk"), count_of(path, "series")) == (1, 1)
+    store.close()
+    assert check_sqlite(path).findings == ()

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from stored_trials import add_trials, log_points, merge_all, points_of, trial_document, trial_id
+from stored_trials import add_trials, compact_all, log_points, points_of, trial_document, trial_id
 from track_protocol.errors import StoreCorrupt
 from track_protocol.query.parse import parse_query
 from track_protocol.wire.batch import METRIC
@@ -29,12 +29,12 @@ def read(store: SqliteStore, start: int = 0, limit: int = 1000) -> list[object]:
     return list(unpack(points.values))
 
 
-@pytest.mark.parametrize("merged", [False, True])
-def test_a_flipped_bit_in_a_chunk_is_named(store: SqliteStore, merged: bool) -> None:
+@pytest.mark.parametrize("compacted", [False, True])
+def test_a_flipped_bit_in_a_chunk_is_named(store: SqliteStore, compacted: bool) -> None:
     for first in range(0, 40, 10):
         log_points(store, points_of([0.5] * 10, first=first))
-    if merged:
-        merge_all(store)
+    if compacted:
+        compact_all(store)
     store._db.execute(
         "UPDATE chunk SET data = CAST(substr(data, 1, 40) || x'ff' || substr(data, 42) AS BLOB)"
     )

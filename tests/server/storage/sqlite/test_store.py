@@ -13,8 +13,8 @@ import pytest
 from stored_trials import (
     add_trials,
     committed_values,
+    compact_all,
     log_points,
-    merge_all,
     points_of,
     save,
     trial_document,
@@ -159,13 +159,13 @@ def test_a_snapshot_does_not_see_an_open_transaction(opened: Open) -> None:
     tx.rollback()
 
 
-def test_a_snapshot_is_undisturbed_by_merging(opened: Open) -> None:
+def test_a_snapshot_is_undisturbed_by_compaction(opened: Open) -> None:
     store = opened()
     add_trials(store, 1)
     for number in range(40):
         log_points(store, points_of([float(number)], first=number))
     with store.snapshot() as view:
-        merge_all(store)
+        compact_all(store)
         assert values_in(view) == list(range(40))
 
 
@@ -242,7 +242,7 @@ def test_a_store_at_rest_has_everything_in_its_main_file(opened: Open, path: Pat
     store = opened()
     add_trials(store, 1)
     log_points(store, points_of([1.0] * 10_000))
-    merge_all(store)
+    compact_all(store)
     store.maintain(0.1)
     assert path.with_name("runs.db-wal").stat().st_size == 0
 
@@ -253,6 +253,6 @@ def test_a_store_tidies_up_beside_a_reader_and_again_behind_it(opened: Open, pat
     with store.snapshot() as view:
         assert view.trial(trial_id(1)) is not None
         log_points(store, points_of([1.0] * 10))
-        merge_all(store)
+        compact_all(store)
     store.maintain(0.1)
     assert path.with_name("runs.db-wal").stat().st_size == 0
