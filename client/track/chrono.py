@@ -21,7 +21,7 @@ class ChronoContext:
     """Times a block of code into an aggregator.
 
     Args:
-        acc: takes the seconds of each run.
+        acc: receives the seconds of each run.
         start_callback: called before the clock starts.
         end_callback: called before the clock stops, for example to wait for a device.
     """
@@ -73,7 +73,7 @@ class LoggerChronoContext:
         timing: statistics to add to; new ones by default.
 
     Attributes:
-        acc: the aggregator that takes the seconds of each run in this process.
+        acc: the aggregator that receives the seconds of each run in this process.
     """
 
     def __init__(
@@ -122,7 +122,7 @@ class LoggerChronoContext:
         exc_tb: TracebackType | None,
     ) -> None:
         self._protocol.log_trial_chrono_finish(self._trial, self._name, exc_type, exc_val, exc_tb)
-        # Afterwards: what the end waits for, such as a device, belongs to the block.
+        # Afterwards: the wait for a device at the end is part of the block.
         seconds = time.perf_counter() - self._started.pop()
         if exc_type is None:
             self._timing.append(seconds)

@@ -190,7 +190,7 @@ class TrackClient:
         hash: str | None = None,
         revision: int = 0,
     ) -> TrialLogger:
-        """Go on with a trial that is stored.
+        """Continue a stored trial.
 
         Args:
             trial: its definition, or else
@@ -200,7 +200,7 @@ class TrackClient:
             force: though there is a trial already.
 
         Raises:
-            UsageError: there is a trial already, and not `force`; or nothing says which one is meant.
+            UsageError: there is a trial already, and not `force`; or no argument names one.
             TrialDoesNotExist: it is not in the store.
         """
         if self.logger is not None and not force:
@@ -249,7 +249,7 @@ class TrackClient:
         trial.version = trial.version or self._version()
         trial.project_id = project.uid
         trial.group_id = None if self.group is None else self.group.uid
-        # The hash is that of the parameters as given, before what cannot be stored becomes text.
+        # The hash is that of the given parameters, before values that cannot be stored become text.
         trial._hash = trial.hash
         return project
 
@@ -351,7 +351,7 @@ class TrackClient:
         """Print the current trial as it is stored, as JSON; as it is known here if the store is unreachable.
 
         Args:
-            short: leave out what only programs need.
+            short: leave out the fields that only programs need.
 
         Raises:
             UsageError: there is no trial.
@@ -367,7 +367,7 @@ class TrackClient:
             file_name_override: also write everything in the store to this JSON file.
 
         Raises:
-            TrackError: what stands in the way.
+            TrackError: the storage cannot be opened or written.
         """
         if self.logger is not None:
             self.logger.ensure()
@@ -378,7 +378,7 @@ class TrackClient:
         """Flush and release the connection or the file.
 
         Raises:
-            TrackError: what stands in the way of the flush.
+            TrackError: the reason why the flush failed.
         """
         self.protocol.close()
 

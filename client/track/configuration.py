@@ -9,7 +9,7 @@ as objects in one another.  It is the first of these that is there:
 4. ``track/track.config`` in ``$XDG_CONFIG_HOME``, by default ``~/.config``.
 
 A file of the third kind that another user could have written is ignored, with a warning:
-it could lead what is logged to another server.
+it could send the logged values to another server.
 """
 
 from __future__ import annotations
@@ -48,7 +48,7 @@ class OptionNotFound(UsageError, KeyError):
 
 
 class _NoDefault:
-    """Says that an option must be set."""
+    """Marks an option that must be set."""
 
     def __repr__(self) -> str:
         return "no default"
@@ -58,7 +58,7 @@ _NO_DEFAULT: Final = _NoDefault()
 
 
 class Configuration(dict[str, Any]):
-    """What a ``track.config`` holds; empty when there is none.
+    """The content of a ``track.config``; empty without one.
 
     Attributes:
         path: the file, None when there is none.
@@ -117,7 +117,7 @@ def find_configuration(file: str | os.PathLike[str] | None = None) -> Configurat
 
 
 def reset_configuration() -> None:
-    """Forget what was read: the next option looks for the file again."""
+    """Clear the cache: the next option reads the file again."""
     _State.found = None
 
 

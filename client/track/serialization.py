@@ -280,7 +280,7 @@ def to_json(k: Any, short: bool = False) -> Any:
 
     Args:
         k: the object.
-        short: leave out what people do not read.
+        short: leave out the fields that only programs need.
     """
     kind = type(k)
     if k is None or kind in (bool, int, float, str):
@@ -380,5 +380,5 @@ def _read(aspect: SerializerAspect, dtype: str, obj: Any) -> Any:
         return aspect.from_json(obj)
     except (AttributeError, TypeError, ValueError, UsageError) as error:
         raise BadArguments(
-            f"this is not the JSON of a {dtype} ({error}): give what to_json() returned"
+            f"this is not the JSON of a {dtype} ({error}): pass a result of to_json()"
         ) from error

@@ -46,7 +46,7 @@ _EVERYWHERE: Final = ("", "0.0.0.0", "::")  # noqa: S104 -- compared with, not l
 
 @dataclass(frozen=True, slots=True)
 class Settings:
-    """What a server is told.
+    """The settings of a server.
 
     Attributes:
         backend: URI of the store; by default ``track.db`` in the home.
@@ -55,9 +55,9 @@ class Settings:
         plaintext: speak without TLS; on loopback only.
         advertise: the name under which other machines reach this server.
         certificate, key: PEM files to use instead of the identity made on first start.
-        ready_file: where to tell that the server accepts.
+        ready_file: file that is written once the server accepts connections.
         limits: what peers may take.
-        lease: seconds for which whoever runs a trial may be away until the trial is lost; 0 for ever.
+        lease: seconds for which the processes of a trial may be disconnected until it is lost; 0 for ever.
     """
 
     backend: str | None = None
@@ -166,7 +166,7 @@ def open_store(text: str, *, exclusive: bool, served_as: str | None = None) -> S
     Args:
         text: the URI.
         exclusive: keep every other process out, as a server does.
-        served_as: the server's address, told to whoever finds the store taken.
+        served_as: the server's address, for the message that others get who open the store.
 
     Raises:
         UriError: see `check_store_uri`.
@@ -217,7 +217,7 @@ def assemble(settings: Settings) -> Parts:
         raise UsageError(f"a lease of {settings.lease} s is not possible: give 0 or more (0 turns it off)")
     identity = Identity.load_or_create(settings.home, certificate=settings.certificate, key=settings.key)
     users = UserStore(settings.home)
-    users.mock_secret()  # now, while nobody is kept waiting
+    users.mock_secret()  # now, before the first login waits for it
     # Only processes of this machine can find the store taken.
     here = "localhost" if settings.host in _EVERYWHERE else settings.host
     served_as = f"socket://{here}:{settings.port}"

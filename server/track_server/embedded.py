@@ -39,22 +39,24 @@ class EngineLink:
         self._writer = Writer(b"", _USER)
         self._order = ReadAfterWrite()
         self._fenced: SessionFenced | None = None
+        self._unanswered: set[int] = set()
         self._arrivals: queue.SimpleQueue[_Arrival | None] = queue.SimpleQueue()
-        self._gate = threading.RLock()
+        self._lock = threading.RLock()
 
     def open(self, session: bytes, timeout: float) -> Opened:
         """See `Link.open`."""
         # A fork waits for all of this: behind it the engine is another one.
-        with self._gate:
+        with self._lock:
             engine = self._engine = self._open_engine()
             attached = _attached(engine, session)
             self._writer, self._fenced = attached.writer, None
+            self._unanswered.clear()
             return Opened(attached.last_seq, engine.store.generation, str(Role.ADMIN))
 
     def send_batch(self, batch: Batch) -> int:
         """See `Link.send_batch`."""
         self._order.write_started()
-        with self._gate:
+        with self._lock:
             self._running.submit_batch(
                 self._writer, batch, lambda outcome: self._arrive(self._stored, outcome)
             )
@@ -66,7 +68,8 @@ class EngineLink:
             self._order.read(lambda: self._read(call_id, method, arguments))
             return
         self._order.write_started()
-        with self._gate:
+        self._unanswered.add(call_id)
+        with self._lock:
             self._running.submit_call(
                 self._writer,
                 seq,
@@ -101,10 +104,12 @@ class EngineLink:
 
     def close(self) -> None:
         """See `Link.close`."""
-        with self._gate:
+        with self._lock:
             engine, self._engine = self._engine, None
         if engine is not None:
-            engine.submit_leave(self._writer)
+            # A goodbye lets the store forget its last answer, which a caller without it asks for again.
+            if not self._unanswered:
+                engine.submit_leave(self._writer)
             engine.close()
 
     # SQLite forbids to carry a connection across a fork, and a fork copies locks as other threads
@@ -112,7 +117,7 @@ class EngineLink:
 
     def before_fork(self) -> None:
         """Finish what was handed in, and keep everybody out until `after_fork_in_parent`."""
-        self._gate.acquire()
+        self._lock.acquire()
         if self._engine is not None:
             self._engine.close(tidy=False)
 
@@ -122,7 +127,7 @@ class EngineLink:
             if self._engine is not None:
                 self._engine = self._open_engine()
         finally:
-            self._gate.release()
+            self._lock.release()
 
     @property
     def _running(self) -> Engine:
@@ -130,7 +135,7 @@ class EngineLink:
         return self._engine
 
     def _read(self, call_id: int, method: str, arguments: dict[str, Any]) -> None:
-        with self._gate:
+        with self._lock:
             self._running.submit_read(method, arguments, self._page_of(call_id, []))
 
     def _page_of(self, call_id: int, pages: list[Page]) -> Callable[[Page | TrackError], None]:
@@ -149,7 +154,7 @@ class EngineLink:
         return done
 
     def _ask_on(self, call_id: int, rest: Rest, pages: list[Page]) -> None:
-        with self._gate:
+        with self._lock:
             self._running.submit_rest(rest, self._page_of(call_id, pages))
 
     def _arrive(self, account: Callable[..., LinkEvent | None], *args: Any) -> None:
@@ -163,6 +168,7 @@ class EngineLink:
 
     def _written(self, call_id: int, outcome: bytes | TrackError) -> LinkEvent:
         self._order.write_finished()
+        self._unanswered.discard(call_id)
         if isinstance(outcome, SessionFenced):
             self._fenced = outcome
         return self._answered(call_id, outcome)

@@ -118,6 +118,20 @@ def test_a_session_goes_on_after_the_store_was_closed(uri: str, link: EngineLink
 
 
 @pytest.mark.parametrize("uri", ["sqlite", "file"], indirect=True)
+def test_a_call_whose_answer_was_not_read_gets_it_from_the_next_engine(uri: str, link: EngineLink) -> None:
+    """Fails when `close` says goodbye all the same: the store then forgets the answer."""
+    trial = {"id": uuid.uuid4().bytes, "hash": "h", "revision": 0}
+    link.send_call(1, 1, "new_trial", {"trial": trial, "auto_increment": True})
+    link.close()
+    assert isinstance(next_event(link), Replied)  # too late for whoever closed it
+    assert link.open(SID, SECONDS).last_seq == 1
+    link.send_call(2, 1, "new_trial", {"trial": trial, "auto_increment": True})
+    event = next_event(link)
+    assert isinstance(event, Replied)
+    assert event.value["uid"] == "h_0"
+
+
+@pytest.mark.parametrize("uri", ["sqlite", "file"], indirect=True)
 def test_what_was_sent_before_closing_is_stored(uri: str, link: EngineLink) -> None:
     new_trial(link)
     for seq in range(2, 100):

@@ -46,9 +46,7 @@ def values_in_backup(path: Path, id: bytes) -> list[float]:
     return [] if found is None else list(unpack(found.values))
 
 
-def test_a_backup_under_load_holds_all_that_was_acknowledged_and_nothing_out_of_order(
-    store: str, tmp_path: Path
-) -> None:
+def test_a_backup_under_load_holds_every_acknowledged_point_in_order(store: str, tmp_path: Path) -> None:
     with ServerProcess(store, tmp_path / "home") as server:
         with joined(server.served.join("ann"), uuid.uuid4().bytes) as ann:
             id = ann.new_trial()["id"]
@@ -63,10 +61,10 @@ def test_a_backup_under_load_holds_all_that_was_acknowledged_and_nothing_out_of_
                 ann.send(points(id, loss=[float(sent)]))
                 sent += 1
                 acknowledged(ann, sent + 1)
-            told, _ = backing_up.communicate(timeout=SECONDS)
+            printed, _ = backing_up.communicate(timeout=SECONDS)
         assert backing_up.returncode == 0
-        assert told.startswith(f"{tmp_path}/copy: ")
-        assert " points, 1 trials, " in told
+        assert printed.startswith(f"{tmp_path}/copy: ")
+        assert " points, 1 trials, " in printed
         checked = track("check", "--home", tmp_path / "home", "--json")
         seen = json.loads(checked.stdout)
         assert (checked.returncode, seen["sound"], seen["points"]) == (0, True, sent)
@@ -93,7 +91,7 @@ def test_a_backup_that_is_killed_leaves_nothing_under_its_name(tmp_path: Path) -
     assert track("backup", tmp_path / "copy", f"sqlite:{tmp_path}/runs.db").returncode == 0
 
 
-def test_a_running_server_is_not_restored_under_its_feet(store: str, tmp_path: Path) -> None:
+def test_a_store_is_not_restored_while_a_server_has_it_open(store: str, tmp_path: Path) -> None:
     home = tmp_path / "home"
     with ServerProcess(store, home) as server:
         with joined(server.served.join("ann"), uuid.uuid4().bytes) as ann:
@@ -114,13 +112,13 @@ def test_a_check_counts_what_was_rejected(store: str) -> None:
     engine = Engine(open_store(store, exclusive=True))
     Caller(engine).log(points(b"?" * 16, loss=[1.0, 2.0, 3.0]), points(b"!" * 16, offset=3, loss=[4.0]))
     engine.close()
-    told = track("check", store)
-    assert told.returncode == 0
-    assert told.stdout.endswith(" 0 points; 4 rejected records (fetch_rejected shows them)\n")
+    checked = track("check", store)
+    assert checked.returncode == 0
+    assert checked.stdout.endswith(" 0 points; 4 rejected records (fetch_rejected shows them)\n")
     assert json.loads(track("check", store, "--json").stdout)["rejected"] == 4
 
 
-def test_a_check_tells_each_damage_in_a_line_and_by_its_exit_code(store: str, tmp_path: Path) -> None:
+def test_a_check_reports_each_damage_in_a_line_and_by_its_exit_code(store: str, tmp_path: Path) -> None:
     assert track("check", store).returncode == 3
     Path(store.partition(":")[2]).write_text("nonsense")
     damaged = track("check", store)

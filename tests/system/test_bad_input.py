@@ -1,4 +1,4 @@
-"""Whatever one client does wrong is told to that client, and neither the store nor another client notices."""
+"""Bad input raises an error at the client that sent it, and affects neither the store nor other clients."""
 
 from __future__ import annotations
 
@@ -47,8 +47,8 @@ class Witness:
     trial: bytes
     values: list[float]
 
-    def goes_on(self) -> None:
-        """Log another point, and find exactly all that were logged."""
+    def check_continues(self) -> None:
+        """Log another point, and check that exactly the logged points are stored."""
         self.values.append(float(len(self.values)))
         assert self.client.log(points(self.trial, loss=self.values[-1:])).rejected == []
         answer = self.client.read("fetch_metrics", trial=self.trial, name="loss")
@@ -101,7 +101,7 @@ def reader(witness: Witness) -> str:
         ),
     ],
 )
-def test_who_cannot_log_in_is_told_why(
+def test_a_failed_login_says_why(
     witness: Witness, uri: Callable[[Served], str], kind: type[TrackError], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("XDG_RUNTIME_DIR", "/nothing")  # as on another machine
@@ -109,7 +109,7 @@ def test_who_cannot_log_in_is_told_why(
         Joined(uri(witness.served))
     assert type(caught.value) is kind
     assert caught.value.exit_code == 4
-    witness.goes_on()
+    witness.check_continues()
 
 
 # -- bytes ---------------------------------------------------------------------------------------
@@ -133,15 +133,15 @@ def test_garbage_instead_of_tls_ends_its_own_connection_only(witness: Witness, d
             while rude.recv(65_536):
                 pass
         except OSError:
-            pass  # hung up on at once, which is as good
-    witness.goes_on()
+            pass  # hung up on at once, which is also correct
+    witness.check_continues()
 
 
-def test_a_plain_text_client_is_told_to_use_tls(witness: Witness) -> None:
+def test_a_plain_text_client_gets_the_advice_to_use_tls(witness: Witness) -> None:
     with plain_peer(witness.served) as plain:
         plain.protocol.send_client_hello("test", b"\0" * 16)
         assert plain.expect(CloseReceived).code == EncryptionMismatch.code
-    witness.goes_on()
+    witness.check_continues()
 
 
 @pytest.mark.parametrize(
@@ -164,7 +164,7 @@ def test_garbage_before_the_login_ends_its_own_connection_only(
         with pytest.raises(kind):
             rude.expect(ServerHelloReceived)
         assert rude.ended()
-    witness.goes_on()
+    witness.check_continues()
 
 
 @pytest.mark.parametrize(
@@ -186,17 +186,17 @@ def test_garbage_after_the_login_ends_its_own_connection_only(
         with pytest.raises(kind):
             rude.expect(ServerHelloReceived)
         assert rude.ended()
-    witness.goes_on()
+    witness.check_continues()
 
 
-def test_half_a_frame_and_then_nothing_is_forgotten(witness: Witness, writer: str) -> None:
+def test_an_incomplete_frame_is_dropped(witness: Witness, writer: str) -> None:
     def break_off(rude: Peer) -> None:
         rude.log_in(writer)
         rude.socket.sendall(encode_frame(FrameKind.CALL, [1, None, "fetch_trials", {"query": {}}])[:-1])
 
     with peer(witness.served) as rude:
         break_off(rude)
-    witness.goes_on()
+    witness.check_continues()
 
 
 # -- calls ---------------------------------------------------------------------------------------
@@ -219,14 +219,14 @@ def test_half_a_frame_and_then_nothing_is_forgotten(witness: Witness, writer: st
         ("fetch_and_update_trial", {"query": {"a": {"$b": 1}}, "update": {}}, BadArguments),
     ],
 )
-def test_a_write_that_cannot_be_changes_nothing(
+def test_an_invalid_write_changes_nothing(
     witness: Witness, writer: str, method: str, arguments: dict[str, object], kind: type[TrackError]
 ) -> None:
     with joined(writer) as rude:
         with pytest.raises(TrackError) as caught:
             rude.call(method, **arguments)
         assert type(caught.value) is kind
-        witness.goes_on()
+        witness.check_continues()
         assert rude.read("get_trial", trial={"id": witness.trial})
 
 
@@ -240,13 +240,13 @@ def test_a_write_that_cannot_be_changes_nothing(
         ({"query": {"$or": 7}}, BadQuery),
     ],
 )
-def test_a_read_that_cannot_be_is_explained(
+def test_an_invalid_read_raises_an_error_that_says_why(
     witness: Witness, reader: str, arguments: dict[str, object], kind: type[TrackError]
 ) -> None:
     with joined(reader) as rude, pytest.raises(TrackError) as caught:
         rude.read("fetch_trials", **arguments)
     assert type(caught.value) is kind
-    witness.goes_on()
+    witness.check_continues()
 
 
 def test_a_reader_that_writes_is_refused_either_way(witness: Witness, reader: str) -> None:
@@ -255,7 +255,7 @@ def test_a_reader_that_writes_is_refused_either_way(witness: Witness, reader: st
             rude.call("new_project", project={"uid": "p"})
         with pytest.raises(PermissionDenied):
             rude.log(points(witness.trial, loss=[666.0]))
-        witness.goes_on()
+        witness.check_continues()
         assert rude.read("fetch_projects", query={}) == []
 
 
@@ -271,7 +271,7 @@ def test_records_that_cannot_be_stored_are_rejected_one_by_one(witness: Witness,
             "bad-arguments",
             "not-found",
         ]
-    witness.goes_on()
+    witness.check_continues()
 
 
 def test_records_out_of_order_are_refused(witness: Witness, writer: str) -> None:
@@ -279,7 +279,7 @@ def test_records_out_of_order_are_refused(witness: Witness, writer: str) -> None
         rude.seq = 41
         with pytest.raises(SequenceGap, match="42 came where 1 was expected"):
             rude.log(points(witness.trial, loss=[666.0]))
-    witness.goes_on()
+    witness.check_continues()
 
 
 # -- addresses -----------------------------------------------------------------------------------
@@ -296,15 +296,13 @@ def test_records_out_of_order_are_refused(witness: Witness, writer: str) -> None
         ("sqlite:runs.db?x=1", UriError, 2),
     ],
 )
-def test_an_address_that_cannot_be_meant_is_refused_at_once(
-    uri: str, kind: type[TrackError], code: int
-) -> None:
+def test_an_invalid_address_is_refused_at_once(uri: str, kind: type[TrackError], code: int) -> None:
     with pytest.raises(kind) as caught:
         TrackClient(uri)
     assert caught.value.exit_code == code
 
 
-def test_a_server_that_is_not_there_is_unreachable(tmp_path: Path) -> None:
+def test_an_address_without_a_server_is_unreachable(tmp_path: Path) -> None:
     with socket.create_server(("127.0.0.1", 0)) as listener:
         port = listener.getsockname()[1]
     with pytest.raises(ServerUnreachable) as caught:

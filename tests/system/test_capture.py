@@ -1,4 +1,4 @@
-"""What somebody sees who listens on the wire."""
+"""What an eavesdropper on the wire can read."""
 
 from __future__ import annotations
 
@@ -59,7 +59,7 @@ def settings(tmp_path: Path) -> Settings:
     return Settings(backend="ephemeral:", port=0, home=tmp_path / "home")
 
 
-def test_nothing_that_a_client_says_can_be_read_on_the_way(settings: Settings) -> None:
+def test_nothing_that_a_client_sends_is_readable_on_the_wire(settings: Settings) -> None:
     with serving(settings) as served, recording_proxy(served.host, served.port) as recording:
         work(recording.port, served.pin)
     assert recording.connections == 1
@@ -69,7 +69,7 @@ def test_nothing_that_a_client_says_can_be_read_on_the_way(settings: Settings) -
     assert seen_in(recording.everything) == []
 
 
-def test_the_names_would_be_seen_in_plain_text_but_for_the_token(tmp_path: Path, settings: Settings) -> None:
+def test_in_plain_text_all_names_but_the_token_are_readable(tmp_path: Path, settings: Settings) -> None:
     plain = Settings(backend="ephemeral:", port=0, home=settings.home, plaintext=True)
     with serving(plain) as served, recording_proxy(served.host, served.port) as recording:
         uri = f"socket://{USER}:{TOKEN}@127.0.0.1:{recording.port}?security_layer=plaintext"
@@ -83,7 +83,7 @@ needs_tcpdump = pytest.mark.skipif(shutil.which("tcpdump") is None, reason="the 
 
 
 @needs_tcpdump
-def test_nothing_can_be_read_in_a_packet_capture_of_the_loopback(settings: Settings, tmp_path: Path) -> None:
+def test_a_packet_capture_contains_nothing_readable(settings: Settings, tmp_path: Path) -> None:
     with serving(settings) as served:
         captured = captured_packets(
             served.port, tmp_path / "wire.pcap", lambda: work(served.port, served.pin)
@@ -97,8 +97,8 @@ def captured_packets(port: int, file: Path, traffic: Callable[[], None]) -> byte
     """What tcpdump writes about a port of this machine while there is traffic."""
     log = file.with_suffix(".log")
     command = ["tcpdump", "-i", "lo", "-U", "-s", "0", "-w", str(file), "tcp", "port", str(port)]
-    with log.open("w") as told:
-        tcpdump = subprocess.Popen(command, stderr=told, stdout=subprocess.DEVNULL)
+    with log.open("w") as output:
+        tcpdump = subprocess.Popen(command, stderr=output, stdout=subprocess.DEVNULL)
     try:
         wait_until(lambda: "listening on" in log.read_text() or tcpdump.poll() is not None, "tcpdump's start")
         if tcpdump.poll() is not None:

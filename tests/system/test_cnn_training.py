@@ -1,4 +1,4 @@
-"""A real training run in PyTorch over an encrypted socket: what it logs, prints and keeps is all there."""
+"""A real training run in PyTorch over an encrypted socket: all that it logs, prints and saves is stored."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ BATCHES = 10
 STEPS = list(range(EPOCHS * BATCHES))
 
 
-def test_a_cnn_is_tracked_with_all_that_belongs_to_it(tmp_path: Path) -> None:
+def test_a_cnn_training_is_tracked_completely(tmp_path: Path) -> None:
     with ServerProcess(f"sqlite:{tmp_path / 'runs.db'}", tmp_path / "home") as server:
         uri = server.served.join("ann")
         run = subprocess.run(
@@ -44,11 +44,11 @@ def test_a_cnn_is_tracked_with_all_that_belongs_to_it(tmp_path: Path) -> None:
         assert run.returncode == 0, run.stderr
         # What is printed behind the trial is the report.
         printed, report = run.stdout.split("{\n", 1)
-        told = json.loads("{\n" + report)
+        reported = json.loads("{\n" + report)
         with TrackClient(uri) as client:
             (trial,) = client.protocol.fetch_trials({})
             assert (trial.name, trial.status, trial.errors) == ("cnn", Status.Completed, [])
-            assert told["parameters"] == trial.parameters
+            assert reported["parameters"] == trial.parameters
             assert trial.parameters == {"batch_size": 64, "epochs": EPOCHS, "lr": 0.01, "seed": 1}
 
             losses = client.protocol.fetch_metrics(trial, "loss", context={"phase": "train"})

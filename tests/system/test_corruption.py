@@ -1,4 +1,4 @@
-"""Damage found while a store is in use: it turns read-only and says so, and clients keep what they log.
+"""Damage found while a store is in use: it turns read-only and says so, and clients queue what they log.
 
 Negative control: `Recovery.note` with ``return False`` in its first line makes each test here fail.
 """
@@ -38,7 +38,7 @@ def _track(*words: str | Path) -> None:
     subprocess.run([sys.executable, "-m", "track.cli", *map(str, words)], check=True, capture_output=True)
 
 
-def test_a_damaged_store_is_read_only_until_a_backup_is_restored_and_then_has_everything(
+def test_a_damaged_store_is_read_only_until_a_backup_is_restored_and_then_gets_all_points(
     tmp_path: Path,
 ) -> None:
     path, home = tmp_path / "runs.db", tmp_path / "home"
@@ -60,7 +60,7 @@ def test_a_damaged_store_is_read_only_until_a_backup_is_restored_and_then_has_ev
                     isinstance(sender.connector.problem, StoreCorrupt)
                     and "'track restore'" in str(sender.connector.problem)
                 ),
-                "the client is told why nothing is stored",
+                "the client logs why nothing is stored",
             )
             with TrackClient(server.served.join("bob")) as reader:
                 assert list(reader.protocol.fetch_metrics(trial, "acc").values) == [0.5]
@@ -72,7 +72,7 @@ def test_a_damaged_store_is_read_only_until_a_backup_is_restored_and_then_has_ev
                 assert list(client.protocol.fetch_metrics(trial, "loss").values) == [1.0, 2.0]
 
 
-def test_a_damaged_chunk_that_is_found_by_tidying_up_stops_writing(tmp_path: Path) -> None:
+def test_damage_found_by_maintenance_stops_writes(tmp_path: Path) -> None:
     engine = Engine(open_store(f"sqlite:{tmp_path}/runs.db", exclusive=True))
     try:
         caller = Caller(engine)

@@ -74,25 +74,25 @@ def folder(tmp_path: Path) -> Path:
     return tmp_path / "demo"
 
 
-def test_the_demo_trains_verifies_and_tells_where_everything_is(folder: Path) -> None:
+def test_the_demo_trains_verifies_and_prints_where_its_files_are(folder: Path) -> None:
     with demo(folder, "--workers", "2", "--trials", "3", "--epochs", "1") as process:
-        told, complaints = process.communicate()
+        printed, complaints = process.communicate()
     assert (process.returncode, complaints) == (0, "")
-    assert "3/3 finished, 0 running" in told
-    assert "3 trials, each claimed by exactly one worker" in told
-    counted = re.search(r"([\d,]+) points logged, ([\d,]+) stored", told)
-    assert counted, told
+    assert "3/3 finished, 0 running" in printed
+    assert "3 trials, each claimed by exactly one worker" in printed
+    counted = re.search(r"([\d,]+) points logged, ([\d,]+) stored", printed)
+    assert counted, printed
     logged, stored = counted.groups()
     assert logged == stored == f"{3 * (89 * 2 + 2 + 2):,}"
-    assert "0 lost, 0 doubled" in told
-    assert str(folder / "server.log") in told
+    assert "0 lost, 0 doubled" in printed
+    assert str(folder / "server.log") in printed
     assert list((folder.parent / "home").iterdir()) == []
     with TrackClient(f"sqlite:{folder / 'server' / 'track.db'}") as client:
         assert len(client.protocol.fetch_trials({"status": "Completed"})) == 3
 
 
 @needs_proc
-def test_a_killed_worker_ends_the_demo_with_its_name_and_what_it_was_at(folder: Path) -> None:
+def test_a_killed_worker_ends_the_demo_with_its_name_and_its_trial(folder: Path) -> None:
     with demo(folder, *ENDLESS, "2") as process:
         # The second line comes seconds after the first: what a worker said of its trial is stored by then.
         for _ in range(2):
@@ -132,17 +132,17 @@ def test_a_demo_that_is_stopped_leaves_no_process_behind(
     with demo(folder, *ENDLESS, "1") as process:
         wait_for(process, moment)
         process.send_signal(pressed)
-        told, _ = process.communicate()
+        printed, _ = process.communicate()
     assert process.returncode == code
-    assert "stopped" in told
+    assert "stopped" in printed
     assert pids_of(folder, "track") == []
 
 
-def test_a_folder_with_something_in_it_is_refused_in_one_line(folder: Path) -> None:
+def test_a_folder_that_is_not_empty_is_refused_in_one_line(folder: Path) -> None:
     folder.mkdir()
     (folder / "thesis.tex").touch()
     with demo(folder) as process:
-        told, complaints = process.communicate()
-    assert (process.returncode, told) == (2, "")
+        printed, complaints = process.communicate()
+    assert (process.returncode, printed) == (2, "")
     assert complaints.count("\n") == 1
     assert "--dir" in complaints

@@ -58,13 +58,13 @@ class Cluster:
         """Both ranks from start to end; their exit codes."""
         path = self.folder / "job.json"
         meeting = self.folder / f"meeting.{uuid.uuid4()}"
-        told = {
+        defaults = {
             "folder": str(self.folder),
             "meeting": str(meeting),
             "steps": STEPS,
             "checkpoint_at": CHECKPOINT,
         }
-        path.write_text(json.dumps({**told, **job}))
+        path.write_text(json.dumps({**defaults, **job}))
         with ExitStack() as stack:
             ranks = [stack.enter_context(self._rank(number, path)) for number in range(WORLD)]
             return [rank.wait(SECONDS) for rank in ranks]
@@ -131,7 +131,7 @@ def steps(series: list[tuple[Any, float]]) -> list[Any]:
 
 
 @pytest.mark.parametrize("opened_by", ["all", "first"])
-def test_a_killed_job_goes_on_with_its_trial_when_rank_0_logs(cluster: Cluster, opened_by: str) -> None:
+def test_a_killed_job_resumes_its_trial_when_rank_0_logs(cluster: Cluster, opened_by: str) -> None:
     cluster.killed_and_resumed(tracker=cluster.tracker(), opened_by=opened_by)
     (trial,) = cluster.trials()
     assert trial.id is not None
@@ -152,7 +152,7 @@ def test_a_job_that_was_killed_has_the_series_of_one_that_was_not(cluster: Clust
     assert dict(killed) == pytest.approx(dict(undisturbed))
 
 
-def test_all_ranks_log_into_one_trial_and_go_on_with_it(cluster: Cluster) -> None:
+def test_all_ranks_log_into_one_trial_and_resume_it(cluster: Cluster) -> None:
     cluster.killed_and_resumed(tracker=cluster.tracker(ranks="all"), labelled=True)
     (trial,) = cluster.trials()
     assert trial.status is Status.Completed

@@ -90,7 +90,7 @@ def p99(client: Joined, times: int = TIMES) -> float:
     return sorted(taken)[int(times * 0.99) - 1]
 
 
-def resident(process: ServerProcess) -> int:
+def resident_bytes(process: ServerProcess) -> int:
     """Bytes of memory of the server."""
     pages = Path(f"/proc/{process.process.pid}/statm").read_text().split()[1]
     return int(pages) * os.sysconf("SC_PAGE_SIZE")
@@ -145,15 +145,15 @@ def test_a_small_call_beside_large_reads(server: ServerProcess) -> None:
     assert beside < 3 * quiet + 0.1
 
 
-def test_answers_that_nobody_reads_take_little_memory(server: ServerProcess) -> None:
+def test_unread_answers_take_little_memory(server: ServerProcess) -> None:
     with joined(server.served.join("ann")) as ann:
-        before = resident(server)
+        before = resident_bytes(server)
         with many(server.served, server.served.join("bob"), 100) as peers:
             for each in peers:
                 each.socket.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 65_536)
                 ask_for_all(each)
             quiet = p99(ann)
-            grown = resident(server) - before
+            grown = resident_bytes(server) - before
     report(
         f"100 peers that read nothing: {grown / 1e6:.0f} MB more, p99 of a small call {quiet * 1000:.1f} ms"
     )
@@ -163,7 +163,7 @@ def test_answers_that_nobody_reads_take_little_memory(server: ServerProcess) -> 
 def test_half_frames_take_little_memory(server: ServerProcess) -> None:
     served, bob = server.served, server.served.join("bob")
     with joined(served.join("ann")) as ann, many(served, bob, 100) as peers:
-        before = resident(server)  # what a connection itself takes is another figure
+        before = resident_bytes(server)  # what a connection itself takes is another figure
         for each in peers:
             each.socket.settimeout(0.2)
             try:
@@ -171,12 +171,12 @@ def test_half_frames_take_little_memory(server: ServerProcess) -> None:
             except TimeoutError:
                 continue  # it is not read any more
         p99(ann, 50)
-        grown = resident(server) - before
+        grown = resident_bytes(server) - before
     report(f"100 half frames: {grown / 1e6:.0f} MB more")
     assert grown < 100e6
 
 
-def test_a_frame_of_very_many_items_stalls_nobody(server: ServerProcess) -> None:
+def test_a_frame_of_very_many_items_stalls_no_other_client(server: ServerProcess) -> None:
     body = encode([int(FrameKind.CALL), 1, None, "fetch_trials", {"query": {"a": [{}] * ITEMS}}])
     frame = len(body).to_bytes(4, "big") + body
 
@@ -198,7 +198,7 @@ def test_a_frame_of_very_many_items_stalls_nobody(server: ServerProcess) -> None
     assert beside < 3 * quiet + 0.15
 
 
-def test_silent_connections_keep_nobody_from_logging_in(server: ServerProcess) -> None:
+def test_silent_connections_do_not_block_logins(server: ServerProcess) -> None:
     uri = server.served.join("ann", Role.READER)
 
     def login() -> float:

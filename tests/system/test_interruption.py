@@ -86,7 +86,7 @@ def test_a_program_that_ends_in_its_own_time_is_still_interrupted(runner: Script
     assert (trial.status, values, len(trial.errors)) == (Status.Interrupted, {"checkpoint": [1.0]}, 1)
 
 
-def test_what_a_programs_handler_raises_is_kept_beside_the_signal(runner: ScriptRunner) -> None:
+def test_an_exception_of_the_programs_handler_is_stored_beside_the_signal(runner: ScriptRunner) -> None:
     script = """
     def preempted(*_):
         raise RuntimeError("preempted")
@@ -162,7 +162,7 @@ def test_a_program_that_handles_slurms_warning_decides_about_its_trial(runner: S
     assert runner.trial()[0].status is Status.Completed
 
 
-def test_a_pool_that_is_terminated_keeps_what_its_workers_logged(runner: ScriptRunner) -> None:
+def test_what_workers_of_a_terminated_pool_logged_is_stored(runner: ScriptRunner) -> None:
     script = """
     def work(queue):
         for number in range(5000):
@@ -185,10 +185,10 @@ def test_a_pool_that_is_terminated_keeps_what_its_workers_logged(runner: ScriptR
 
 
 @pytest.mark.parametrize(
-    ("code", "status", "told"), [(0, Status.Completed, []), (3, Status.Exception, ["exited with code 3"])]
+    ("code", "status", "messages"), [(0, Status.Completed, []), (3, Status.Exception, ["exited with code 3"])]
 )
 def test_the_exit_code_of_a_program_that_leaves_the_block_counts(
-    runner: ScriptRunner, code: int, status: Status, told: list[str]
+    runner: ScriptRunner, code: int, status: Status, messages: list[str]
 ) -> None:
     script = f"""
     with client.new_trial(arguments={{"a": 1}}):
@@ -198,7 +198,7 @@ def test_the_exit_code_of_a_program_that_leaves_the_block_counts(
     with runner.script(script) as process:
         assert process.wait(30) == code
     trial, _ = runner.trial()
-    assert (trial.status, [error.splitlines()[-1] for error in trial.errors]) == (status, told)
+    assert (trial.status, [error.splitlines()[-1] for error in trial.errors]) == (status, messages)
 
 
 @pytest.mark.parametrize(
@@ -209,7 +209,7 @@ def test_the_exit_code_of_a_program_that_leaves_the_block_counts(
         ("raise ArithmeticError('diverged')", 1, Status.Exception),
     ],
 )
-def test_a_trial_that_nobody_finished_ends_with_the_program(
+def test_an_unfinished_trial_ends_with_the_program(
     runner: ScriptRunner, ending: str, code: int, status: Status
 ) -> None:
     script = f"""
@@ -225,7 +225,7 @@ def test_a_trial_that_nobody_finished_ends_with_the_program(
     assert ["ArithmeticError: diverged" in error for error in trial.errors] == ([True] if code else [])
 
 
-def test_an_error_in_a_line_that_a_person_typed_ends_no_trial(runner: ScriptRunner) -> None:
+def test_an_error_in_an_interactive_line_ends_no_trial(runner: ScriptRunner) -> None:
     # Fails when `LogSignalHandler.atexit` takes the last error of a notebook for its end.
     script = """
     import code
@@ -279,7 +279,7 @@ def test_a_child_that_leaves_its_parents_block_does_not_end_the_trial(
     assert (trial.status, trial.errors, values) == (Status.Running, [], {"child": [1.0]})
 
 
-def test_a_job_that_starts_again_goes_on_with_its_trial(runner: ScriptRunner) -> None:
+def test_a_job_that_starts_again_resumes_its_trial(runner: ScriptRunner) -> None:
     with runner.script(LOG_AND_REST) as process:
         process.terminate()
         process.wait(30)
@@ -346,7 +346,7 @@ def test_the_timings_of_all_ranks_are_one_statistic(runner: ScriptRunner) -> Non
     with TrackClient(runner.uri) as client:
         (found,) = client.protocol.get_trial(trial)
         every = [float(value) for value in client.protocol.fetch_metrics(found, "step", "chrono").values]
-        told = found.chronos["step"]
-    assert (told["count"], told["min"], told["max"]) == (800, min(every), max(every))
-    assert told["avg"] == pytest.approx(statistics.fmean(every), rel=1e-12)
-    assert told["sd"] == pytest.approx(statistics.pstdev(every), rel=1e-9)
+        timing = found.chronos["step"]
+    assert (timing["count"], timing["min"], timing["max"]) == (800, min(every), max(every))
+    assert timing["avg"] == pytest.approx(statistics.fmean(every), rel=1e-12)
+    assert timing["sd"] == pytest.approx(statistics.pstdev(every), rel=1e-9)

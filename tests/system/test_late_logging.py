@@ -1,4 +1,4 @@
-"""What a program logs when its end has flushed already: by exit functions, destructors and generators."""
+"""What a program logs after the flush at its end: by exit functions, destructors and generators."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ def runner(tmp_path: Path, spools: Path) -> Iterator[ScriptRunner]:
         yield ScriptRunner(tmp_path, served.join("ann"))
 
 
-def test_what_a_destructor_logs_when_threads_stand_still_is_kept_for_the_next_start(
+def test_what_a_destructor_logs_after_threads_have_stopped_is_queued_on_disk_for_the_next_start(
     runner: ScriptRunner, spools: Path
 ) -> None:
     # Fails, by waiting forever, when `SenderThread.wake` starts a thread while the interpreter ends.
@@ -60,8 +60,8 @@ def test_what_a_destructor_logs_when_threads_stand_still_is_kept_for_the_next_st
     assert trial.status is Status.Completed
 
 
-def test_asking_when_threads_stand_still_fails_at_once(runner: ScriptRunner) -> None:
-    # Fails, by waiting, when `Outbox._enqueue` leaves a ticket to a thread that will never run.
+def test_asking_after_threads_have_stopped_fails_at_once(runner: ScriptRunner) -> None:
+    # Fails, by waiting, when `Outbox._enqueue` leaves a request to a thread that will never run.
     script = """
     class Late:
         def __del__(self):

@@ -65,7 +65,7 @@ class Node:
         """The process id of a job whose server hung from its checkpoint on, until it was killed."""
         with self.job(last, **changes) as process:
             self.scenario.server.process.send_signal(signal.SIGSTOP)
-            go_on(process)
+            resume(process)
             process.kill()
             process.wait()
         return float(process.pid)
@@ -73,7 +73,7 @@ class Node:
     def completed(self, last: int, **changes: str) -> float:
         """The process id of a job that came to its end."""
         with self.job(last, **changes) as process:
-            go_on(process)
+            resume(process)
             out = process.communicate("\n", timeout=60)
             assert process.returncode == 0, out
         return float(process.pid)
@@ -86,7 +86,7 @@ class Node:
         assert look_in(self.scenario.spools) == []
 
 
-def go_on(process: Popen[str]) -> None:
+def resume(process: Popen[str]) -> None:
     """Let a job train from its checkpoint on; all of that is on disk."""
     assert process.stdin is not None
     assert process.stdout is not None

@@ -1,4 +1,4 @@
-"""Trials whose processes say no more, with real processes and a real server."""
+"""Trials whose processes were killed or disconnected, with real processes and a real server."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ ready()
 
 @pytest.fixture(autouse=True)
 def nothing_is_resent(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Nobody sends the spool of a killed process while its trial is looked at: the trial would run again."""
+    """No other process sends the spool of a killed one during the test: its trial would run again."""
     monkeypatch.setenv("TRACK_SYNC", "manual")
 
 
@@ -105,7 +105,7 @@ def test_a_trial_whose_process_is_killed_is_lost(runner: ScriptRunner) -> None:
         assert client.protocol.fetch_trials({"status": LOST}) == [trial]
 
 
-def test_a_process_that_leaves_without_a_word_loses_its_trial(runner: ScriptRunner) -> None:
+def test_a_process_that_disconnects_without_ending_its_trial_loses_it(runner: ScriptRunner) -> None:
     with runner.script(ONLY_START + "os._exit(0)") as process:
         assert process.wait(30) == 0
         await_loss(runner)
@@ -187,7 +187,7 @@ def test_a_late_exception_is_the_true_end_too(watchful: ScriptRunner) -> None:
     assert ["ArithmeticError: diverged" in error for error in trial.errors] == [True]
 
 
-def test_late_data_does_not_disturb_the_job_that_goes_on(watchful: ScriptRunner) -> None:
+def test_late_data_does_not_disturb_the_job_that_resumed(watchful: ScriptRunner) -> None:
     with watchful.script(RUN) as late:
         late.send_signal(signal.SIGSTOP)
         await_loss(watchful)
@@ -201,7 +201,7 @@ def test_late_data_does_not_disturb_the_job_that_goes_on(watchful: ScriptRunner)
     assert status_of(watchful) is Status.Completed
 
 
-def test_late_data_does_not_undo_what_somebody_made_of_a_lost_trial(watchful: ScriptRunner) -> None:
+def test_late_data_does_not_undo_a_change_to_a_lost_trial(watchful: ScriptRunner) -> None:
     with watchful.script(RUN) as process:
         process.send_signal(signal.SIGSTOP)
         await_loss(watchful)

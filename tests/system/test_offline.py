@@ -50,7 +50,7 @@ class LateServer:
     def __init__(self, folder: Path) -> None:
         self._home = folder / "home"
         self._store = f"sqlite:{folder / 'runs.db'}"
-        # Bound and not listening: nobody else is given the port, and connections to it are refused.
+        # Bound and not listening: no other process gets the port, and connections to it are refused.
         self._held = socket.socket()
         self._held.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         self._held.bind(("127.0.0.1", 0))
@@ -106,7 +106,7 @@ def ended(process: subprocess.Popen[str]) -> tuple[str, str]:
 
 
 def content(protocol: Protocol, id: str) -> dict[str, Any]:
-    """Everything stored of a trial, but for what is another one in each run."""
+    """Return everything stored of a trial, except what differs in each run."""
     (trial,) = protocol.get_trial(Trial(id=bytes.fromhex(id)))
     (project,) = protocol.fetch_projects({"uid": trial.project_id})
     (group,) = protocol.fetch_groups({"uid": trial.group_id})
@@ -147,9 +147,9 @@ def test_two_trainings_of_the_same_parameters_get_two_revisions(server: LateServ
         assert (said(one), said(other)) == ("halfway", "halfway")
         server.start()
         go.touch()
-        told = [ended(one), ended(other)]
-    (first, first_uid), (second, second_uid) = [out.split() for out, _ in told]
-    assert all(f"TRACK_TRIAL={id}" in err for id, (_, err) in zip((first, second), told, strict=True))
+        outputs = [ended(one), ended(other)]
+    (first, first_uid), (second, second_uid) = [out.split() for out, _ in outputs]
+    assert all(f"TRACK_TRIAL={id}" in err for id, (_, err) in zip((first, second), outputs, strict=True))
     with TrackClient(server.uri) as client:
         trials = client.protocol.fetch_trials({"name": "t"})
         assert content(client.protocol, first) == content(client.protocol, second)
@@ -168,7 +168,7 @@ def test_a_training_that_is_not_to_start_alone_says_so_and_fails(server: LateSer
     assert f"ServerUnreachable: no server answers at 127.0.0.1:{server.port}" in err
 
 
-def test_a_job_goes_on_with_a_trial_of_an_earlier_one_while_the_server_is_unreachable(
+def test_a_job_resumes_the_trial_of_an_earlier_one_while_the_server_is_unreachable(
     server: LateServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     server.start()
@@ -234,7 +234,7 @@ def test_a_server_that_stands_still_holds_up_no_first_log_call(server: LateServe
         client.set_version("1")
         trial = client.new_trial(name="t")
         trial.log_metrics(loss=2.0)
-        assert trial.trial.revision == 0  # not settled: nobody has answered
+        assert trial.trial.revision == 0  # not known yet: no server has answered
     finally:
         server.process.process.send_signal(signal.SIGCONT)
     client.close()
@@ -282,7 +282,7 @@ def test_a_server_that_refuses_connections_is_called_unreachable(
     client.close()
 
 
-def test_a_claim_that_failed_is_not_made_when_the_server_goes_on(server: LateServer) -> None:
+def test_a_claim_that_failed_is_not_made_when_the_server_resumes(server: LateServer) -> None:
     server.start()
     assert server.process is not None
     protocol = get_protocol(server.uri)

@@ -98,7 +98,7 @@ def test_processes_that_open_a_new_store_at_once_share_it(tmp_path: Path, scheme
             assert trial.metrics["loss"] == {step: step / 8 for step in range(POINTS)}
 
 
-def test_a_process_without_a_server_is_refused_beside_one_and_is_told_where_it_is(tmp_path: Path) -> None:
+def test_a_process_without_a_server_is_refused_beside_one_with_the_address_of_it(tmp_path: Path) -> None:
     store = f"sqlite:{tmp_path / 'runs.db'}"
     (tmp_path / "log.py").write_text(LOGS)
     with ServerProcess(store, tmp_path / "home") as server:

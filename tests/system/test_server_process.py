@@ -119,10 +119,10 @@ def test_a_server_may_be_stopped_as_soon_as_it_says_that_it_is_ready(tmp_path: P
 
 def test_the_ready_file_names_the_process_and_the_start_tells_how_to_join(tmp_path: Path) -> None:
     with ServerProcess("ephemeral:", tmp_path / "home") as server:
-        told = json.loads((tmp_path / "home.ready.json").read_text())
-        assert told["pid"] == server.process.pid
+        ready = json.loads((tmp_path / "home.ready.json").read_text())
+        assert ready["pid"] == server.process.pid
         wait_until(lambda: "track user add" in server.log.read_text(), "the announcement")
-        assert told["pin"] in server.log.read_text()
+        assert ready["pin"] in server.log.read_text()
 
 
 def test_a_killed_server_needs_no_cleaning_up_and_has_lost_nothing(tmp_path: Path, store: str) -> None:
@@ -191,7 +191,7 @@ def test_a_port_in_use_is_named(tmp_path: Path) -> None:
         (("ephemeral:", "--security-layer", "plaintext", "--listen", "0.0.0.0:0"), "would show every token"),
     ],
 )
-def test_a_mistake_on_the_command_line_is_told_in_one_line(
+def test_a_mistake_on_the_command_line_is_reported_in_one_line(
     tmp_path: Path, words: tuple[str, ...], part: str
 ) -> None:
     code, line = refused(tmp_path, *words)
@@ -200,7 +200,7 @@ def test_a_mistake_on_the_command_line_is_told_in_one_line(
     assert "hidden" not in line
 
 
-def test_a_store_of_a_newer_version_is_refused_and_left_alone(tmp_path: Path, store: str) -> None:
+def test_a_store_of_a_newer_version_is_refused_and_unchanged(tmp_path: Path, store: str) -> None:
     path = made(store)
     content = path.read_bytes()
     if store.startswith("sqlite"):
@@ -217,7 +217,7 @@ def test_a_store_of_a_newer_version_is_refused_and_left_alone(tmp_path: Path, st
 
 
 @pytest.mark.parametrize("content", [b"{", b"[]", b"\xff\xfe", b'{"format": "track"}', b"SQLite"])
-def test_a_corrupt_document_is_refused_and_left_alone(tmp_path: Path, content: bytes) -> None:
+def test_a_corrupt_document_is_refused_and_unchanged(tmp_path: Path, content: bytes) -> None:
     path = made(f"file:{tmp_path}/runs.json")
     path.write_bytes(content)
     code, line = refused(tmp_path, f"file:{path}")
@@ -226,7 +226,7 @@ def test_a_corrupt_document_is_refused_and_left_alone(tmp_path: Path, content: b
     assert path.read_bytes() == content
 
 
-def test_a_file_that_is_no_database_is_refused_and_left_alone(tmp_path: Path) -> None:
+def test_a_file_that_is_no_database_is_refused_and_unchanged(tmp_path: Path) -> None:
     path = tmp_path / "runs.db"
     path.write_text("notes")
     code, line = refused(tmp_path, f"sqlite:{path}")

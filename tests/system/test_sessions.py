@@ -1,4 +1,4 @@
-"""Sessions that change hands under real clients, and what is told of records that can never be stored."""
+"""Sessions that another client takes over, and reports of records that can never be stored."""
 
 from __future__ import annotations
 
@@ -27,18 +27,18 @@ def sender_of(client: TrackClient) -> Any:
     return client.protocol.outbox._sender
 
 
-def losses_of(client: TrackClient) -> tuple[int, int]:
+def drop_counts(client: TrackClient) -> tuple[int, int]:
     """Dropped and rejected."""
     assert isinstance(client.protocol, OutboxProtocol)
-    losses = client.protocol.outbox.drops
-    return losses.dropped, losses.rejected
+    drops = client.protocol.outbox.drops
+    return drops.dropped, drops.rejected
 
 
 def values_of(client: TrackClient, trial: Trial) -> list[float]:
     return list(client.protocol.fetch_metrics(trial, "loss").values)
 
 
-def test_a_live_client_takes_its_session_back_and_loses_nothing(tmp_path: Path) -> None:
+def test_a_live_client_takes_its_session_back_without_loss(tmp_path: Path) -> None:
     settings = Settings(backend=f"sqlite:{tmp_path}/runs.db", home=tmp_path / "home")
     with serving(settings) as served:
         uri = served.join("ann")
@@ -56,7 +56,7 @@ def test_a_live_client_takes_its_session_back_and_loses_nothing(tmp_path: Path) 
             client.protocol.flush(SECONDS)
         assert client.protocol.new_trial(Trial(name="behind it")) is not None
         assert values_of(client, trial) == [0.0, 1.0, 2.0, 3.0, 4.0]
-        assert (sender.connector.final, losses_of(client)) == (None, (0, 0))
+        assert (sender.connector.final, drop_counts(client)) == (None, (0, 0))
         client.protocol.close()
 
 
@@ -78,34 +78,37 @@ def test_an_embedded_client_takes_its_session_back_too(opener: Any, tmp_path: Pa
     assert client.protocol.new_trial(Trial(name="a call is sent again")) is not None
     thief.close()
     assert values_of(client, trial) == [0.0, 1.0, 2.0]
-    assert (sender_of(client).connector.final, losses_of(client)) == (None, (0, 0))
+    assert (sender_of(client).connector.final, drop_counts(client)) == (None, (0, 0))
     client.protocol.close()
 
 
 @pytest.mark.parametrize("backend", ["sqlite:{}/runs.db", "file:{}/runs.json", "ephemeral:"])
-def test_what_was_rejected_can_be_seen_by_a_client(backend: str, tmp_path: Path) -> None:
+def test_a_client_can_fetch_its_rejected_records(backend: str, tmp_path: Path) -> None:
     settings = Settings(backend=backend.format(tmp_path), home=tmp_path / "home")
     with serving(settings) as served:
         client = TrackClient(served.join("ann"))
-        trial, gone = client.protocol.new_trial(Trial(name="t")), Trial(name="gone", id=uuid.uuid4().bytes)
+        trial, unknown = (
+            client.protocol.new_trial(Trial(name="t")),
+            Trial(name="unknown", id=uuid.uuid4().bytes),
+        )
         assert trial is not None
         for step in range(300):
-            client.protocol.log_trial_metrics(gone, step=step, loss=0.5, accuracy=1.0)
+            client.protocol.log_trial_metrics(unknown, step=step, loss=0.5, accuracy=1.0)
         client.protocol.log_trial_metrics(trial, step=0, loss=0.5)
         client.protocol.flush(SECONDS)
         records = client.protocol.fetch_rejected()
         assert sum(record.records for record in records) == 300
         assert sum(record.points for record in records) == 600
         assert {(record.method, record.trial, record.names) for record in records} == {
-            (POINTS, gone.id, ("loss", "accuracy"))
+            (POINTS, unknown.id, ("loss", "accuracy"))
         }
-        assert client.protocol.fetch_rejected(gone) == records
+        assert client.protocol.fetch_rejected(unknown) == records
         assert client.protocol.fetch_rejected(trial) == []
-        assert losses_of(client) == (0, 300)
+        assert drop_counts(client) == (0, 300)
         client.protocol.close()
 
 
-def test_a_report_shows_what_its_trial_has_lost(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_report_shows_dropped_points(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     with TrackClient(f"sqlite:{tmp_path}/runs.db") as client:
         client.set_project(name="lossy")
         trial = client.new_trial(name="t").trial

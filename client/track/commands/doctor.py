@@ -37,7 +37,7 @@ from track_protocol.errors import (
 from track_protocol.uri import redact
 from track_protocol.wire.roles import Role
 
-__all__ = ["COMMAND", "Finding", "examine"]
+__all__ = ["COMMAND", "Check", "examine"]
 
 _SECRETS: Final = ("TOKEN", "PASSWORD", "SECRET")
 _MIN_FREE_BYTES: Final = 64 * 1024 * 1024
@@ -52,7 +52,7 @@ _STEPS: Final[tuple[tuple[str, str, tuple[type[TrackError], ...]], ...]] = (
 
 
 @dataclass(frozen=True, slots=True)
-class Finding:
+class Check:
     """One thing that was looked at.
 
     Attributes:
@@ -71,7 +71,7 @@ class Finding:
         return self.remedy is None
 
 
-def examine(uri: str | None, environment: Mapping[str, str]) -> Iterator[Finding]:
+def examine(uri: str | None, environment: Mapping[str, str]) -> Iterator[Check]:
     """Look at versions, variables, spools and the server.
 
     Args:
@@ -84,54 +84,54 @@ def examine(uri: str | None, environment: Mapping[str, str]) -> Iterator[Finding
     yield from _server(uri or environment.get("TRACK_URI"), environment)
 
 
-def _versions() -> Iterator[Finding]:
+def _versions() -> Iterator[Check]:
     python = f"Python {platform.python_version()}, {platform.system()} {platform.machine()}"
-    yield Finding("versions", f"trackwire {version('trackwire')}, {python}")
+    yield Check("versions", f"trackwire {version('trackwire')}, {python}")
     slow = CHECKSUMS_BY != "c"
-    yield Finding(
+    yield Check(
         "versions",
         f"checksums by google_crc32c's implementation in {CHECKSUMS_BY}",
         "spooling is slow: install a wheel of google-crc32c for this platform" if slow else None,
     )
 
 
-def _variables(environment: Mapping[str, str]) -> Iterator[Finding]:
+def _variables(environment: Mapping[str, str]) -> Iterator[Check]:
     if (file := find_configuration().path) is not None:
-        yield Finding("environment", f"{file} is read")
+        yield Check("environment", f"{file} is read")
     names = sorted(name for name in environment if name.startswith("TRACK_"))
     for name in names:
         hidden = any(word in name for word in _SECRETS) and not name.endswith("_FILE")
-        yield Finding("environment", f"{name} is {'set' if hidden else redact(environment[name])}")
+        yield Check("environment", f"{name} is {'set' if hidden else redact(environment[name])}")
     if not names:
-        yield Finding("environment", "no TRACK_ variable is set")
+        yield Check("environment", "no TRACK_ variable is set")
     try:
         SpoolOptions.of(environment)
         sends_orphans(environment)
         offline_policy(None, environment)
         resumes_in(environment)
     except UsageError as error:
-        yield Finding("environment", str(error), "correct that variable, or unset it")
+        yield Check("environment", str(error), "correct that variable, or unset it")
 
 
-def _spools(environment: Mapping[str, str]) -> Iterator[Finding]:
+def _spools(environment: Mapping[str, str]) -> Iterator[Check]:
     try:
         root = spool_root(environment)
         yield from _root(root, environment)
         found = look_in(root)
     except (OSError, SpoolError, UsageError) as error:
-        yield Finding("spool", str(error), "set TRACK_SPOOL to a folder that you can write to")
+        yield Check("spool", str(error), "set TRACK_SPOOL to a folder that you can write to")
         return
     for each in found:
         yield _spool(each, environment)
     if not found:
-        yield Finding("spool", "no records of earlier runs wait there")
+        yield Check("spool", "no records of earlier runs wait there")
 
 
-def _root(root: Path, environment: Mapping[str, str]) -> Iterator[Finding]:
+def _root(root: Path, environment: Mapping[str, str]) -> Iterator[Check]:
     there = next(path for path in (root, *root.parents) if path.exists())
     made = "" if there == root else ", which is created when it is needed"
     if not (there.is_dir() and os.access(there, os.W_OK | os.X_OK)):
-        yield Finding(
+        yield Check(
             "spool",
             f"spools are in {root}, but {there} is not writable",
             "make it writable, or set TRACK_SPOOL to another folder; until then, a killed process loses "
@@ -139,7 +139,7 @@ def _root(root: Path, environment: Mapping[str, str]) -> Iterator[Finding]:
         )
         return
     free = shutil.disk_usage(there).free
-    yield Finding(
+    yield Check(
         "spool",
         f"spools are in {root}{made}; {free:,} bytes are free there{_limit(environment)}",
         "free some space, or set TRACK_SPOOL to a folder on another disk" if free < _MIN_FREE_BYTES else None,
@@ -154,15 +154,15 @@ def _limit(environment: Mapping[str, str]) -> str:
     return f"; maximum of {options.limit:,} bytes per process, flushed to disk: {options.sync.value}"
 
 
-def _spool(found: Found, environment: Mapping[str, str]) -> Finding:
+def _spool(found: Found, environment: Mapping[str, str]) -> Check:
     name = f"{found.path}: {found.state}"
     if found.in_use:
-        return Finding("spool", name)
+        return Check("spool", name)
     if found.is_damage_only:
-        return Finding("spool", name, f"inspect it, then delete it: rm -r {found.path}")
+        return Check("spool", name, f"inspect it, then delete it: rm -r {found.path}")
     if found.trouble is not None:
-        return Finding("spool", f"{name}: {found.trouble}", _remedy_of_trouble(found))
-    return Finding(
+        return Check("spool", f"{name}: {found.trouble}", _remedy_of_trouble(found))
+    return Check(
         "spool", f"{name}; {_what_waits(found)}", f"track sync {found.path}{_how(found, environment)}"
     )
 
@@ -211,18 +211,18 @@ def _to(server: str, environment: Mapping[str, str]) -> str:
     return ""
 
 
-def _server(uri: str | None, environment: Mapping[str, str]) -> Iterator[Finding]:
+def _server(uri: str | None, environment: Mapping[str, str]) -> Iterator[Check]:
     if not uri:
-        yield Finding("server", "no server is configured: name one, or set TRACK_URI")
+        yield Check("server", "no server is configured: name one, or set TRACK_URI")
         return
     if not uri.startswith("socket:"):
-        yield Finding("server", f"{redact(uri)} is a store on this machine; it needs no server")
+        yield Check("server", f"{redact(uri)} is a store on this machine; it needs no server")
         return
     try:
         destination = destination_at(uri, environment)
         link = destination.open_link()
     except TrackError as error:
-        yield Finding("server", f"{redact(uri)}: it cannot be connected to", str(error))
+        yield Check("server", f"{redact(uri)}: it cannot be connected to", str(error))
         return
     try:
         opened = link.open(_session_of(destination.address), destination.timeout)
@@ -231,9 +231,9 @@ def _server(uri: str | None, environment: Mapping[str, str]) -> Iterator[Finding
         return
     finally:
         link.close()
-    yield from (Finding("server", f"{destination.name}: {step}") for step, _, _ in _STEPS)
+    yield from (Check("server", f"{destination.name}: {step}") for step, _, _ in _STEPS)
     reader = opened.role == Role.READER
-    yield Finding(
+    yield Check(
         "server",
         f"{destination.name}: your role is {opened.role}, its store is {opened.generation}",
         "a reader cannot log: ask for a writer's URI" if reader else None,
@@ -245,12 +245,12 @@ def _session_of(address: str) -> bytes:
     return sha256(f"track doctor {os.getuid()} {address}".encode()).digest()[:16]
 
 
-def _failed_at(name: str, error: TrackError) -> Iterator[Finding]:
+def _failed_at(name: str, error: TrackError) -> Iterator[Check]:
     for passed, failed, kinds in _STEPS:
         if isinstance(error, kinds):
-            yield Finding("server", f"{name}: {failed}", str(error))
+            yield Check("server", f"{name}: {failed}", str(error))
             return
-        yield Finding("server", f"{name}: {passed}")
+        yield Check("server", f"{name}: {passed}")
 
 
 def _configure(parser: argparse.ArgumentParser) -> None:
@@ -259,16 +259,16 @@ def _configure(parser: argparse.ArgumentParser) -> None:
 
 
 def _run(arguments: argparse.Namespace) -> int:
-    findings = []
-    for finding in examine(arguments.uri, environment()):
-        findings.append(finding)
+    checks = []
+    for check in examine(arguments.uri, environment()):
+        checks.append(check)
         if not arguments.json:
-            sys.stdout.writelines(_lines(finding))
+            sys.stdout.writelines(_lines(check))
             sys.stdout.flush()
-    wrong = sum(not finding.is_ok for finding in findings)
+    wrong = sum(not check.is_ok for check in checks)
     if arguments.json:
-        shown = [asdict(finding) | {"ok": finding.is_ok} for finding in findings]
-        sys.stdout.write(json.dumps({"ok": not wrong, "findings": shown}) + "\n")
+        shown = [asdict(check) | {"ok": check.is_ok} for check in checks]
+        sys.stdout.write(json.dumps({"ok": not wrong, "checks": shown}) + "\n")
     else:
         sys.stdout.write(
             "no problems found\n" if not wrong else f"{wrong} problem{'s' if wrong > 1 else ''} found\n"
@@ -276,11 +276,11 @@ def _run(arguments: argparse.Namespace) -> int:
     return 1 if wrong else 0
 
 
-def _lines(finding: Finding) -> list[str]:
-    mark = "ok  " if finding.is_ok else "FAIL"
-    lines = [f"{mark}  {finding.topic:<11}  {finding.text}\n"]
-    if finding.remedy is not None:
-        lines.append(f"{'':<19}→ {finding.remedy}\n")
+def _lines(check: Check) -> list[str]:
+    mark = "ok  " if check.is_ok else "FAIL"
+    lines = [f"{mark}  {check.topic:<11}  {check.text}\n"]
+    if check.remedy is not None:
+        lines.append(f"{'':<19}→ {check.remedy}\n")
     return lines
 
 

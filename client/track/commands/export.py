@@ -66,7 +66,7 @@ def _run(arguments: argparse.Namespace) -> int:
         raise UsageError("name some trials, or select them by --filter, and not both")
     kind = arguments.format or _kind_of(arguments.output)
     if kind == "parquet" and arguments.output is None and sys.stdout.isatty():
-        raise UsageError("Parquet is nothing for a terminal: give --output FILE")
+        raise UsageError("Parquet cannot be printed: give --output FILE")
     with opened(arguments.uri) as protocol:
         if arguments.trials:
             trials = [find_trial(protocol, name) for name in arguments.trials]

@@ -19,7 +19,7 @@ __all__ = ["FORMATS", "Writer", "open_writer"]
 
 
 class Writer(Protocol):
-    """Takes rows."""
+    """Writes rows."""
 
     def write(self, columns: Sequence[Sequence[Any]]) -> None:
         """Write rows, given as equally long columns in the order in which they were named."""
@@ -155,4 +155,4 @@ FORMATS: Final[Mapping[str, Callable[[BinaryIO, Mapping[str, str]], Any]]] = {
     "json": _Json,
     "parquet": _Parquet,
 }
-"""What an export can be."""
+"""The formats of an export."""

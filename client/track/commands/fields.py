@@ -15,7 +15,7 @@ from track_protocol.model.entities import Project, Trial, TrialGroup
 __all__ = ["MISSING", "Names", "document", "flat", "short_uids", "shown", "sorted_by", "value_of"]
 
 MISSING: Final = object()
-"""What a trial does not have."""
+"""The value of an absent field."""
 
 _STATISTICS: Final = ("count", "last", "first_step", "last_step", "min", "max", "mean", "sd")
 _ROOTS: Final = {"params": "parameters", "parameters": "parameters", "tags": "tags", "metadata": "metadata"}
@@ -37,12 +37,12 @@ class Names:
         self.groups: dict[str, TrialGroup] = {each.uid: each for each in groups}
 
     def project(self, uid: str | None) -> str | None:
-        """What a project is called; its uid when it is called nothing."""
+        """The name of a project; its uid when it has none."""
         known = None if uid is None else self.projects.get(uid)
         return uid if known is None or known.name is None else known.name
 
     def group(self, uid: str | None) -> str | None:
-        """What a group is called; its uid when it is called nothing."""
+        """The name of a group; its uid when it has none."""
         known = None if uid is None else self.groups.get(uid)
         return uid if known is None or known.name is None else known.name
 

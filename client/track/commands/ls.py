@@ -1,4 +1,4 @@
-"""``track ls [projects|groups|trials]``: what there is in a store."""
+"""``track ls [projects|groups|trials]``: list the objects of a store."""
 
 from __future__ import annotations
 
@@ -61,7 +61,7 @@ def _run(arguments: argparse.Namespace) -> int:
     limit = arguments.limit if arguments.limit is not None or arguments.json else _LIMIT
     ordered = arguments.sort is not None or arguments.reverse
     with opened(arguments.uri) as protocol:
-        # In order of making, the newest are what one looks for; in an order of one's own, the first.
+        # In order of creation, show the newest; in a given order, the first.
         found = _LISTS[arguments.what](protocol, arguments, None if limit is None else limit + 1)
     listed = found if limit is None else found[:limit] if ordered else found[max(0, len(found) - limit) :]
     columns = [name.strip() for name in arguments.columns.split(",")] if arguments.columns else None
@@ -155,7 +155,7 @@ def _picked(known: dict[str, Any], columns: Sequence[str]) -> dict[str, Any]:
 
 
 def _default_columns(what: str, documents: Sequence[dict[str, Any]]) -> list[str]:
-    """What is worth a column: owners and parameters that differ, and the first metrics."""
+    """The default columns: owners and parameters that differ, and the first metrics."""
     if what != "trials":
         return [
             name
@@ -177,7 +177,7 @@ def _default_columns(what: str, documents: Sequence[dict[str, Any]]) -> list[str
     first = [f"params.{name}" for name in varying[:_MOST]]
     then = [f"metrics.{name}" for name in list(metrics)[:_MOST]]
     owners = [name for name in _OWNERS if len({each[name] for each in documents}) > 1]
-    # What a narrow terminal has no room for is at the end.
+    # The last columns do not fit a narrow terminal.
     return ["uid", "name", "status", *first[:2], *then[:2], "seen", *owners, *first[2:], *then[2:]]
 
 
@@ -190,7 +190,7 @@ def _table(documents: Sequence[dict[str, Any]], columns: Sequence[str]) -> str:
     known = [name for name in columns if any(row[columns.index(name)] is not MISSING for row in values)]
     unknown = [name for name in columns if name not in known]
     if unknown and not known:
-        raise UsageError(f"nothing here has {', '.join(unknown)}: columns go by names such as params.lr")
+        raise UsageError(f"no object here has {', '.join(unknown)}: columns go by names such as params.lr")
     short = short_uids([each["uid"] for each in documents])
     rows = [
         [

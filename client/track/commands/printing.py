@@ -1,4 +1,4 @@
-"""What a command shows: tables that fit the terminal, plain text in a pipe, JSON for machines."""
+"""Output of commands: tables that fit the terminal, plain text in a pipe, JSON."""
 
 from __future__ import annotations
 
@@ -108,14 +108,14 @@ def _rich_text(header: Sequence[str], rows: Sequence[Sequence[str]], right: set[
     for row in rows:
         drawn.add_row(*(Text(cell, style=_STYLES.get(cell, "")) for cell in row))
     fitting = StringIO()
-    # One place more, for the gap behind the last column.
+    # One more, for the gap behind the last column.
     width, plain = space + len(_GAP), "NO_COLOR" in os.environ
     Console(file=fitting, force_terminal=True, width=width, no_color=plain).print(drawn)
     return "".join(f"{line.rstrip()}\n" for line in fitting.getvalue().splitlines())
 
 
 def page(text: str) -> None:
-    """Print a text; what is longer than the terminal goes through a pager (``$PAGER``, else less)."""
+    """Print a text; a text longer than the terminal goes through a pager (``$PAGER``, else less)."""
     is_terminal = sys.stdout.isatty() and sys.stdin is not None and sys.stdin.isatty()
     if is_terminal and text.count("\n") >= shutil.get_terminal_size().lines:
         command = shlex.split(os.environ.get("PAGER") or _LESS)
@@ -138,7 +138,7 @@ _UNITS: Final = ("B", "KiB", "MiB", "GiB", "TiB")
 
 
 def width_of(text: str) -> int:
-    """Places that a text takes on a terminal: wide letters take two, marks over a letter none."""
+    """Columns of a text on a terminal: wide letters take two, marks over a letter none."""
     if text.isascii():
         return len(text)
     return sum(
@@ -148,7 +148,7 @@ def width_of(text: str) -> int:
 
 
 def cut_to(text: str, width: int) -> str:
-    """A text that takes no more places than that."""
+    """A text cut to a number of columns."""
     if width_of(text) <= width:
         return text
     while text and width_of(text) > width - 1:

@@ -36,7 +36,7 @@ def _run(arguments: argparse.Namespace) -> int:
         sys.stdout.write("".join(f"{name}({', '.join(columns)})\n" for name, columns in TABLES.items()))
         return 0
     if not arguments.sql or (arguments.json and arguments.csv):
-        raise UsageError("track query takes one SELECT, and --json or --csv: --tables shows what there is")
+        raise UsageError("track query takes one SELECT, and --json or --csv: --tables lists the tables")
     with opened(arguments.uri) as protocol, Tables(arguments.sql) as tables:
         tables.fill(protocol, find_trials(protocol, arguments.filter), arguments.metric or ())
         columns, rows = tables.run(arguments.timeout)

@@ -24,7 +24,7 @@ def _configure(parser: argparse.ArgumentParser) -> None:
     add("trials", nargs="*", metavar="TRIAL", help="a uid or its first digits, an id, or a name")
     add_store(parser)
     add_filter(parser)
-    add("--dry-run", action="store_true", help="show what would be deleted, delete nothing")
+    add("--dry-run", action="store_true", help="list the trials to delete, delete nothing")
     add("-y", "--yes", action="store_true", help="do not ask for confirmation")
     add("--force", action="store_true", help="also delete trials that a process still writes")
     add_json(parser)

@@ -55,7 +55,7 @@ def _lines(trial: Trial, names: Names) -> list[str]:
     if trial.version:
         lines.append(f"version  {trial.version}")
     if isinstance(heartbeat := metadata.pop(_HEARTBEAT, None), float):
-        lines.append(f"heard of  {time_text(heartbeat)}")
+        lines.append(f"last heartbeat  {time_text(heartbeat)}")
     if trial.description:
         lines.append(trial.description)
     lines += _dropped(dropped)

@@ -1,4 +1,4 @@
-"""Which store a command looks in, and which trials in it are meant."""
+"""The store of a command, and the trials named on its command line."""
 
 from __future__ import annotations
 
@@ -59,7 +59,7 @@ def opened(uri: str | None) -> Iterator[Protocol]:
     """The store of a URI, or else of what is configured, which is not made if it is not there.
 
     Raises:
-        UsageError: nothing says which store is meant.
+        UsageError: no store is named or configured.
         ItemNotFound: there is no such file.
     """
     uri = uri or options("uri", None)
@@ -104,7 +104,7 @@ def find_trial(protocol: Protocol, name: str) -> Trial:
 
 
 def _ways(name: str) -> list[dict[str, Any]]:
-    """Queries for the trials that may be meant."""
+    """Queries for the trials with that name, id or uid."""
     ways: list[dict[str, Any]] = [{"uid": name}, {"name": name}]
     if _ID.fullmatch(name):
         ways.append({"id": bytes.fromhex(name)})
@@ -133,7 +133,7 @@ def selected(protocol: Protocol, text: str, kind: Kind = "trial") -> dict[str, A
     """The query that a filter means in a store, where groups go by their names.
 
     Raises:
-        UsageError: the filter cannot be understood; the message says where and why.
+        UsageError: the filter cannot be parsed; the message gives the column and the reason.
     """
 
     def uids(what: str, name: str) -> Sequence[str]:

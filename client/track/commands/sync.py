@@ -1,4 +1,4 @@
-"""``track sync [DIR]``: send what interrupted runs left on this machine's disk."""
+"""``track sync [DIR]``: send the records that interrupted runs queued on this machine's disk."""
 
 from __future__ import annotations
 
@@ -82,7 +82,7 @@ class _Shipping:
 
     Args:
         to: the server that was named; None for the one that each spool names.
-        rules: what may be sent.
+        rules: the replay policy.
     """
 
     def __init__(self, to: str | None, rules: ReplayRules) -> None:
@@ -125,7 +125,7 @@ def _server_of(origin: SpoolMetadata) -> str:
 
 
 def _lines(found: Found, outcome: Outcome) -> Iterable[str]:
-    """What happened to one spool, in one line and one more for each damage and refusal."""
+    """The outcome of one spool, in one line and one more for each damage and refusal."""
     yield f"{outcome.path}: {_sentence(found, outcome)}"
     if outcome.torn_bytes:
         yield f"  the last {outcome.torn_bytes:,} bytes, an incomplete record, were cut off"

@@ -79,7 +79,7 @@ class Tables:
         self._db.close()
 
     def fill(self, protocol: Protocol, trials: Sequence[Trial], wanted: Sequence[str] = ()) -> None:
-        """Copy what the statement reads.
+        """Copy the tables that the statement reads.
 
         Args:
             protocol: the store.
@@ -186,7 +186,7 @@ def _points(protocol: Protocol, trials: Sequence[Trial], wanted: Sequence[str]) 
 
 
 def _plain(value: Any) -> Any:
-    """What SQLite can hold; it has no NaN, which becomes NULL."""
+    """The value in SQLite, which has no NaN: it becomes NULL."""
     if value is None or isinstance(value, (int, float, str, bytes)):
         return value
     return _json(value)

@@ -1,4 +1,4 @@
-"""``track tail TRIAL [METRIC…]``: the newest points of a trial, and what it logs from now on."""
+"""``track tail TRIAL [METRIC…]``: the newest points of a trial, and new ones as they arrive."""
 
 from __future__ import annotations
 
@@ -51,7 +51,7 @@ class _Point(NamedTuple):
 
 
 class _Tail:
-    """Reads what has come since the last poll, and prints it."""
+    """Reads the points since the last poll, and prints them."""
 
     def __init__(self, protocol: Protocol, wanted: Sequence[str], as_json: bool) -> None:
         self._protocol = protocol

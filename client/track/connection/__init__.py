@@ -1,1 +1,1 @@
-"""Finding a server, trusting it, and talking to it."""
+"""Addresses, trust and links: how a client connects to a server."""

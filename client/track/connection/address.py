@@ -25,10 +25,10 @@ class SocketAddress:
 
     Attributes:
         offline: what to do while the server is unreachable.
-        spool_sync, spool_limit: how queued records are stored on disk; None for what the environment says.
+        spool_sync, spool_limit: how queued records are stored on disk; None for the environment's.
 
     Raises:
-        UriError: it is malformed or holds an unknown option.
+        UriError: it is malformed or has an unknown option.
         UsageError: plain text toward another machine, or a ``TRACK_OFFLINE`` that is no policy.
     """
 
@@ -38,9 +38,7 @@ class SocketAddress:
         if parsed.scheme != "socket" or not parsed.hostname:
             raise UriError(f"{shown}: a server's address is socket://HOST:PORT")
         if parsed.path not in ("", "/") or parsed.fragment:
-            raise UriError(
-                f"{shown}: a server's address ends with the port and options; remove what is behind"
-            )
+            raise UriError(f"{shown}: a server's address ends with the port and options; remove the rest")
         options = check_options(
             parsed,
             {

@@ -37,7 +37,7 @@ class Channel:
     Args:
         host, port: of the server.
         shown: its name in messages.
-        deadline: when to give up, on the clock of `time.monotonic`.
+        deadline: when to time out, on the clock of `time.monotonic`.
 
     Raises:
         ServerUnreachable: no connection is accepted there.
@@ -50,7 +50,7 @@ class Channel:
             connected = socket.create_connection(
                 (host, port), timeout=max(0.001, deadline - time.monotonic())
             )
-        except (OSError, UnicodeError) as error:  # the latter for what can be no host name
+        except (OSError, UnicodeError) as error:  # the latter for an impossible host name
             reason = _why(error) if isinstance(error, OSError) else "it is no host name"
             raise ServerUnreachable(
                 f"no server answers at {shown} ({reason}): is it running, and is the address right?"
@@ -61,16 +61,16 @@ class Channel:
         self._descriptor = OwnedDescriptor(connected.fileno())
 
     def start_tls(self, host: str, cafile: str | None, deadline: float) -> bytes:
-        """Go on inside TLS; returns the server's certificate, DER encoded.
+        """Switch to TLS; returns the server's certificate, DER encoded.
 
         Args:
             host: whose certificate it must be, if `cafile` is given.
             cafile: PEM file of authorities; None to trust by pin and channel binding.
-            deadline: when to give up.
+            deadline: when to time out.
 
         Raises:
             AuthenticationError: its certificate is missing, or no authority of `cafile` signed it.
-            EncryptionMismatch: the server does not speak TLS 1.3 as it must.
+            EncryptionMismatch: the server does not support TLS 1.3 as required.
             CallTimeout: it did not finish the handshake in time.
             ServerUnreachable: it ended the connection.
         """
@@ -126,7 +126,7 @@ class Channel:
                 )
 
     def send(self, data: bytearray) -> int:
-        """How many of these bytes the connection takes now.
+        """Send what the socket accepts now; returns the number of bytes.
 
         Raises:
             ConnectionLost: the descriptor is not ours any more.
@@ -155,7 +155,7 @@ class Channel:
             raise
 
     def broken(self, error: OSError) -> ConnectionLost:
-        """What it means that `send` or `receive` failed."""
+        """The error of this project for a failed `send` or `receive`."""
         return ConnectionLost(f"the connection to {self._shown} broke: {_why(error)}")
 
     def fileno(self) -> int:
@@ -180,7 +180,7 @@ def wait_for(polled: Sequence[tuple[object, int]], seconds: float | None) -> set
     """Wait until something happens to one of some descriptors; those to which something did, by number.
 
     Args:
-        polled: what has a `fileno`, and the events of `select.poll` to wait for.
+        polled: objects with a `fileno`, and the events of `select.poll` to wait for.
         seconds: to wait at most.
     """
     poller = select.poll()

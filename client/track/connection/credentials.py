@@ -1,4 +1,4 @@
-"""Where a login comes from when the URI does not say: the server's own user, environment, a file."""
+"""The sources of a login without one in the URI: the user's own server, the environment, a file."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ _log: Final = logging.getLogger("track.connection.credentials")
 
 @dataclass(frozen=True, slots=True)
 class LocalCredentials:
-    """What a server on this machine left for its own user.
+    """Credentials that a server on this machine wrote for its own user.
 
     Attributes:
         host: where it listens.
@@ -35,8 +35,8 @@ class LocalCredentials:
         username: to log in as.
         token: to log in with.
         pid: the server's process.
-        plaintext: whether it speaks without TLS.
-        path: the file that says so.
+        plaintext: whether it works without TLS.
+        path: the file with these credentials.
     """
 
     host: str
@@ -68,7 +68,7 @@ def local_credentials(port: int, env: Mapping[str, str] | None = None) -> LocalC
     except OSError as error:
         reason = error.strerror or str(error)
     except (ValueError, KeyError, TypeError):
-        reason = "it is not what a server writes; restart the server"
+        reason = "it does not have the form that a server writes; restart the server"
     _log.warning("the credential file %s is not used: %s", path, reason)
     return None
 
@@ -104,7 +104,7 @@ def _from_file(path: Path) -> Secret:
     except (OSError, UnicodeDecodeError) as error:
         raise UsageError(f"TRACK_TOKEN_FILE: {path} cannot be read: {error}") from None
     if not text:
-        raise UsageError(f"TRACK_TOKEN_FILE: {path} is empty; it should hold the token")
+        raise UsageError(f"TRACK_TOKEN_FILE: {path} is empty; write the token into it")
     # Only a warning: container platforms mount secrets with modes that their user cannot change.
     if mode & 0o007:
         _log.warning("TRACK_TOKEN_FILE: anybody may read %s; chmod 600 it", path)
@@ -112,7 +112,7 @@ def _from_file(path: Path) -> Secret:
 
 
 def _read_trusted(path: Path, uid: int) -> bytes:
-    # Without O_NONBLOCK a named pipe that somebody put there would hold the program for ever.
+    # Without O_NONBLOCK a named pipe in its place would block the program forever.
     descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
     try:
         if fault := _fault_of(os.fstat(descriptor), uid):
@@ -126,7 +126,7 @@ def _fault_of(found: os.stat_result, uid: int) -> str | None:
     if not stat.S_ISREG(found.st_mode):
         return "it is not a regular file"
     if found.st_uid != uid:
-        return f"it belongs to user {found.st_uid}, who may want to lead you to another server; remove it"
+        return f"it belongs to user {found.st_uid}, who could direct you to another server; remove it"
     if found.st_mode & 0o077:
         return "others may read it, so its token is not a secret; remove it and restart the server"
     return None

@@ -1,4 +1,4 @@
-"""Descriptors that are used only while they are what was opened.
+"""Descriptors that are used only while they refer to the opened file.
 
 A program may close descriptors that it did not open, as daemons do with `os.closerange`, and the number then
 belongs to whatever is opened next: bytes for the server would end in the user's file.  So each use compares
@@ -28,7 +28,7 @@ class OwnedDescriptor:
 
     @property
     def is_ours(self) -> bool:
-        """Whether it is open, and still what it was."""
+        """Whether it is open and still refers to the same file."""
         try:
             return self._number >= 0 and _identity(self._number) == self._identity
         except OSError:

@@ -79,6 +79,7 @@ class SocketLink:
         self._channel: Channel | None = None
         self._unsent = bytearray()
         self._early: deque[Event] = deque()
+        self._unanswered: set[int] = set()
         self._pipe = WakePipe()
 
     # -- opening -------------------------------------------------------------------------------------
@@ -90,6 +91,7 @@ class SocketLink:
         self._connection = Connection(Side.CLIENT, self._silence)
         self._unsent.clear()
         self._early.clear()
+        self._unanswered.clear()
         if not self._pipe.is_ours:
             self._pipe = WakePipe()
         try:
@@ -184,7 +186,7 @@ class SocketLink:
         hello = self._expect(ServerHelloReceived, deadline)
         _log.debug("%s (%s) asks for %s", self._address.shown, hello.agent, hello.mechanism)
         if is_own and (fresh := local_credentials(self._address.port)) is not None:
-            # What was read before may be what a killed server left; this one has left its own by now.
+            # The credentials read before may be those of a killed server; this one has its own by now.
             name, secret = fresh.username, fresh.token
         binding = endpoint_binding(der) if der is not None else None
         may_reveal = trust is not None and bool(trust.pins)
@@ -196,7 +198,7 @@ class SocketLink:
         return Opened(ready.last_seq, ready.generation, ready.role)
 
     def _expect(self, kind: type[_E], deadline: float) -> _E:
-        """Send what is to be sent and wait for an event of that kind; later events wait in `_early`."""
+        """Send the pending bytes and wait for an event of that kind; later events wait in `_early`."""
         found: _E | None = None
         while True:
             self._write_out()
@@ -206,7 +208,7 @@ class SocketLink:
                 if found is None and isinstance(event, kind):
                     found = event
                 elif found is None:
-                    raise RemoteProtocolError(f"the server said {type(event).__name__} during the login")
+                    raise RemoteProtocolError(f"the server sent {type(event).__name__} during the login")
                 else:
                     self._early.append(event)
             if found is not None:
@@ -229,6 +231,8 @@ class SocketLink:
         """See `Link.send_call` and `send_batch`."""
         if self._is_open:
             self._connection.send_call(call_id, seq, method, arguments)
+            if seq is not None:
+                self._unanswered.add(call_id)
 
     def poll(self, timeout: float | None) -> list[LinkEvent]:
         """See `Link.poll`."""
@@ -255,7 +259,9 @@ class SocketLink:
         """See `Link.close`."""
         if self._channel is not None and self._connection.state is not State.CLOSED:
             _log.debug("closing the connection to %s", self._address.shown)
-            self._connection.send_close()
+            # A goodbye lets the server forget its last answer, which a caller without it asks for again.
+            if not self._unanswered:
+                self._connection.send_close()
             with contextlib.suppress(TrackError):
                 self._write_out()
         self._disconnect()
@@ -267,7 +273,7 @@ class SocketLink:
         self._pipe.close_in_child()
 
     def _translated(self) -> list[LinkEvent]:
-        """The link events in `_early`; a close waits until the answers before it were taken."""
+        """The link events in `_early`; a close waits until the answers before it were returned."""
         translated: list[LinkEvent] = []
         while self._early:
             if isinstance(self._early[0], CloseReceived):
@@ -282,6 +288,8 @@ class SocketLink:
     def _translate(self, event: Event) -> LinkEvent | None:
         if isinstance(event, AckReceived):
             return Acked(event.last_seq, event.rejected)
+        if isinstance(event, ResultReceived | ErrorReceived):
+            self._unanswered.discard(event.call_id)
         if isinstance(event, ResultReceived):
             return Replied(event.call_id, event.value)
         if isinstance(event, ErrorReceived):
@@ -295,7 +303,7 @@ class SocketLink:
     # -- bytes ---------------------------------------------------------------------------------------
 
     def _write_out(self) -> None:
-        """Send what the socket takes now."""
+        """Send the bytes that the socket accepts now."""
         self._unsent += self._connection.data_to_send()
         while self._unsent:
             channel = self._open_channel
@@ -326,8 +334,8 @@ class SocketLink:
             events += self._connection.receive_data(data)
 
     def _last_words(self) -> TrackError | None:
-        """Why the server closed the connection, if it still said so before a write failed."""
-        self._unsent = bytearray()  # the failed write still holds a view of the old one
+        """The server's reason for closing the connection, if one arrived before a write failed."""
+        self._unsent = bytearray()  # the failed write still has a view of the old one
         try:
             events = self._read_in()
         except TrackError:

@@ -1,4 +1,4 @@
-"""What a client does while its server is unreachable."""
+"""The policy of a client for an unreachable server."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ class Offline(StrEnum):
     """
 
     ALLOW = "allow"
-    """The server need not be there: projects, groups and trials are created here and settled later."""
+    """The server may be unreachable: objects are created here and looked up later."""
 
     REQUIRE = "require"
     """No server is asked, even if one is there: everything is queued on this machine's disk until
@@ -89,7 +89,7 @@ def parse_offline(text: str) -> Offline:
 
 
 def offline_policy(given: Offline | None, env: Mapping[str, str] | None = None) -> Offline:
-    """The policy that holds: the one of the URI, else that of ``TRACK_OFFLINE``, else `Offline.ALLOW`.
+    """The effective policy: the one of the URI, else that of ``TRACK_OFFLINE``, else `Offline.ALLOW`.
 
     Args:
         given: what the URI says.

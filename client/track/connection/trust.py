@@ -31,7 +31,7 @@ class KnownServers:
     """The pins of servers that proved themselves, in ``known_servers.json``.
 
     Args:
-        folder: where the file lies; by default the client's state folder.
+        folder: of the file; by default the client's state folder.
     """
 
     def __init__(self, folder: Path | None = None) -> None:
@@ -85,7 +85,7 @@ class KnownServers:
             )
 
     def remedy(self, host: str, port: int) -> str:
-        """What to do about a pin that has changed."""
+        """The remedy for a changed pin."""
         return (
             "Ask the operator of the server whether its key was replaced; only then remove the entry "
             f"{_address(host, port)!r} from {self.path}, or use the new join URI"
@@ -101,7 +101,7 @@ class KnownServers:
             return {}
         except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
             raise AuthenticationError(
-                f"{self.path}, which says which servers are known, cannot be used ({error}): repair it, put "
+                f"{self.path}, the list of known servers, cannot be used ({error}): repair it, put "
                 "the server's pin into the URI, or set XDG_STATE_HOME to another folder"
             ) from None
 
@@ -132,15 +132,15 @@ class KnownServers:
 
 @dataclass(frozen=True, slots=True)
 class Trust:
-    """What is expected of a server before anything is sent to it.
+    """The expected identity of a server, which is checked before anything is sent to it.
 
     Attributes:
         host: the server's host.
         port: the server's port.
         pins: the accepted pins; none at the first meeting.
-        origin: who says so.
+        origin: the source of the pins.
         known: the memory of pins.
-        remembered: whether it is that memory that says so.
+        remembered: whether that memory is the source.
     """
 
     host: str
@@ -192,8 +192,8 @@ def pins_for(
         host: the server's host.
         port: the server's port.
         uri_pins: the pins in the URI.
-        secret: what the client is going to log in with.
-        local: what the server left for its own user, if it is on this machine.
+        secret: the secret that the client will log in with.
+        local: the credentials that the server wrote for its own user, if it is on this machine.
         known: the memory of pins; by default the user's own.
 
     Raises:

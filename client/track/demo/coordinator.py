@@ -33,7 +33,7 @@ _VERIFIER: Final = "verifier"
 
 @dataclass(frozen=True, slots=True)
 class Plan:
-    """What the demo is to do.
+    """The options of the demo.
 
     Attributes:
         workers: how many training processes.
@@ -50,7 +50,7 @@ def run_demo(plan: Plan, folder: Folder, console: Console) -> int:
     """Search, verify and report.
 
     Returns:
-        0 when all went well, 1 when the store does not hold exactly what was logged.
+        0 on success, 1 when the stored points differ from the logged ones.
 
     Raises:
         TrackError: a process failed; the message names it.
@@ -144,7 +144,7 @@ class _Demo:
 
 
 def _check_workers(workers: Sequence[Child], observation: Observation) -> None:
-    """Raise for all that failed, saying what they were at."""
+    """Raise an error that names every failed process and its task."""
     failures = []
     for worker in workers:
         if failure := worker.failure:

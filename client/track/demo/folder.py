@@ -36,20 +36,20 @@ class Folder:
 
     @property
     def server_log(self) -> Path:
-        """What the server writes to its standard error."""
+        """Log of the server's standard error."""
         return self.root / "server.log"
 
     @property
     def ready_file(self) -> Path:
-        """What the server writes once it accepts."""
+        """File that the server writes once it accepts connections."""
         return self.root / "server.json"
 
     def worker_log(self, name: str) -> Path:
-        """What a worker writes to its standard error."""
+        """Log of a worker's standard error."""
         return self.root / "workers" / f"{name}.log"
 
     def worker_report(self, name: str) -> Path:
-        """What a worker says that it did."""
+        """File with a worker's report."""
         return self.root / "workers" / f"{name}.json"
 
     def environment(self, base: Mapping[str, str]) -> dict[str, str]:

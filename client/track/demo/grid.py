@@ -1,4 +1,4 @@
-"""What the demo searches: a grid of hyper-parameters."""
+"""The search space of the demo: a grid of hyper-parameters."""
 
 from __future__ import annotations
 

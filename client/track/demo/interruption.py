@@ -1,4 +1,4 @@
-"""How the demo takes Ctrl-C, SIGTERM and a closed terminal: it ends in order and leaves nothing behind."""
+"""Ctrl-C, SIGTERM and a closed terminal: the demo exits in order and removes its processes."""
 
 from __future__ import annotations
 

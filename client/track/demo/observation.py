@@ -87,12 +87,12 @@ class Observation:
 
 
 def observe(trials: Iterable[Trial]) -> Observation:
-    """What stored trials look like to a person."""
+    """The displayed form of stored trials."""
     return Observation(tuple(_row(number, trial) for number, trial in enumerate(trials, 1)))
 
 
 def summaries(mapping: Any) -> dict[str, Any]:
-    """What the store says of each series of a trial without sending its points, by name."""
+    """The store's summary of each series of a trial, by name."""
     assert isinstance(mapping, SeriesMapping)
     return {name: mapping.summary(name) for name in mapping}
 

@@ -60,7 +60,7 @@ class Processes:
 
     Args:
         folder: where their files go.
-        environment: what they all get.
+        environment: of all of them.
     """
 
     def __init__(self, folder: Folder, environment: Mapping[str, str]) -> None:
@@ -77,7 +77,7 @@ class Processes:
             ``host:port``, where it accepts now.
 
         Raises:
-            ServerUnreachable: it did not start; the message holds the end of its log.
+            ServerUnreachable: it did not start; the message has the end of its log.
         """
         ready_file, log = self._folder.ready_file, self._folder.server_log
         command = _track("server", "--listen", "127.0.0.1:0", "--home", str(self._folder.home))
@@ -139,8 +139,8 @@ class Processes:
 
         Args:
             name: of the worker.
-            uri: what it joins the server by.
-            group: uid of the group that it takes trials from.
+            uri: of the server.
+            group: uid of the group whose trials it claims.
             epochs: how often each trial sees the data.
         """
         command = [sys.executable, "-m", "track.demo.worker", "--name", name, "--group", group]

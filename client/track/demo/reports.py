@@ -1,4 +1,4 @@
-"""What a worker says that it did, to be compared with what the store holds."""
+"""Reports of the workers, to compare with the stored points."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ __all__ = ["TrialReport", "WorkerReport"]
 
 @dataclass(slots=True)
 class TrialReport:
-    """One claim, and what was logged under it.
+    """One claim and the values logged under it.
 
     Attributes:
         uid: the trial.
@@ -61,7 +61,7 @@ class WorkerReport:
         """The report in a file.
 
         Raises:
-            StoreCorrupt: there is none, or not a whole one.
+            StoreCorrupt: there is none, or it is incomplete.
         """
         try:
             fields = json.loads(path.read_bytes())

@@ -1,4 +1,4 @@
-"""What the demo prints: a line for each thing it set up, and the result at the end."""
+"""The output of the demo: a line for each component, and the result at the end."""
 
 from __future__ import annotations
 
@@ -20,14 +20,14 @@ _MAX_FAULTS: Final = 20
 
 
 def show(console: Console, name: str, what: str, style: str = "") -> None:
-    """One line; long paths are left whole, so that they can be copied."""
+    """One line; long paths are not shortened, so that they can be copied."""
     console.print(Text.assemble((f"{name:<10} ", "bold"), (what, style)), soft_wrap=True)
 
 
 def show_result(
     console: Console, folder: Folder, last: Observation, proof: Verification, seconds: float
 ) -> None:
-    """The best trials, whether the store holds what was logged, and where things are."""
+    """The best trials, the outcome of the verification, and the paths."""
     console.print()
     best = last.best(_BEST)
     show(console, "best", f"{len(best)} of {len(last.rows)} trials, by accuracy on held-out digits")

@@ -29,7 +29,7 @@ _TEXTS: Final = {"status": 8, "worker": 8}
 _NUMBER_WIDTH: Final = 6
 _SHORT_NAMES: Final = {"learning_rate": "rate"}
 _LINES_AROUND: Final = 7
-"""Lines of the view that hold no trial, and the one of the cursor."""
+"""Lines of the view without a trial, and the one of the cursor."""
 
 _FEWEST_ROWS: Final = 3
 _WIDTH: Final = 78
@@ -38,7 +38,7 @@ _LINE_SECONDS: Final = 2.0
 
 
 class View(Protocol):
-    """Shows how the search stands."""
+    """Shows the progress of the search."""
 
     def show(self, observation: Observation, elapsed: float) -> None:
         """Bring the view up to date, `elapsed` seconds after the start."""
@@ -114,7 +114,7 @@ class _Lines:
 
 def trial_table(rows: list[Row]) -> Table:
     """One line a trial; fits 80 columns."""
-    # Runs of one seed are the usual case, in which it says nothing.
+    # All runs usually have one seed, which is then not worth a column.
     varied = ["seed"] if len({row.parameters["seed"] for row in rows}) > 1 else []
     parameters = ["learning_rate", "hidden", "alpha", *varied]
     table = Table(
@@ -143,7 +143,7 @@ def trial_table(rows: list[Row]) -> Table:
 
 def _line(row: Row) -> str:
     parameters = ", ".join(f"{name} {value:g}" for name, value in row.parameters.items())
-    line = f"trial {row.number:>3} {row.phase.value} by {', '.join(row.workers) or 'nobody'}: {parameters}"
+    line = f"trial {row.number:>3} {row.phase.value} by {', '.join(row.workers) or 'no worker'}: {parameters}"
     if row.loss is not None:
         line += f"; loss {_number(row.loss)}"
     if row.accuracy is not None:

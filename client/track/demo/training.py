@@ -1,4 +1,4 @@
-"""What the demo trains: a small neural network on scikit-learn's bundled digits, mini-batch by mini-batch."""
+"""The demo's training: a small neural network on scikit-learn's bundled digits, mini-batch by mini-batch."""
 
 from __future__ import annotations
 

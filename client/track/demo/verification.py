@@ -1,4 +1,4 @@
-"""Does the store hold exactly what the workers did?  Asked through the store, as any reader could."""
+"""Verification that the stored points are exactly those of the workers, through the store's public API."""
 
 from __future__ import annotations
 
@@ -17,10 +17,10 @@ __all__ = ["Verification", "verify"]
 
 @dataclass(slots=True)
 class Verification:
-    """What was compared, and what does not fit.
+    """The compared counts and the differences.
 
     Attributes:
-        trials: how many the store holds.
+        trials: how many are stored.
         logged: points that the workers say they logged.
         stored: points that were read back.
         lost: logged points that are not in the store.
@@ -39,7 +39,7 @@ class Verification:
 def verify(
     protocol: Protocol, group: str, created: Iterable[str], reports: Iterable[WorkerReport]
 ) -> Verification:
-    """Compare what the store holds with what the workers say.
+    """Compare the stored trials with the workers' reports.
 
     Args:
         protocol: a client's, of any role.
@@ -65,7 +65,7 @@ def verify(
 
 
 def _claims(reports: Iterable[WorkerReport]) -> dict[str, list[tuple[str, TrialReport]]]:
-    """Who says to have got each trial."""
+    """The workers that report a claim of each trial."""
     claims: dict[str, list[tuple[str, TrialReport]]] = {}
     for report in reports:
         for trial in report.trials:
@@ -76,9 +76,9 @@ def _claims(reports: Iterable[WorkerReport]) -> dict[str, list[tuple[str, TrialR
 def _faults_of_claim(trial: Trial, workers: list[str]) -> Iterator[str]:
     stored = trial.metadata.get("claimed_by", [])
     if len(workers) != 1:
-        yield f"trial {trial.uid} was claimed {len(workers)} times: by {', '.join(workers) or 'nobody'}"
+        yield f"trial {trial.uid} was claimed {len(workers)} times: by {', '.join(workers) or 'no worker'}"
     if stored != workers:
-        yield f"trial {trial.uid}: the store says it was claimed by {stored}, the workers say {workers}"
+        yield f"trial {trial.uid}: the store names {stored} as its worker, the reports name {workers}"
     if trial.status is not Status.Completed:
         yield f"trial {trial.uid} ended as {trial.status and trial.status.name}, not as Completed"
 

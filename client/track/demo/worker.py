@@ -2,7 +2,7 @@
 
 Run as ``python -m track.demo.worker --name worker-1 --group UID --epochs 8``, with the join URI in
 ``TRACK_URI``; an argument could be read by everybody on the machine.  The report goes to standard
-output, and only when everything it speaks of is durable.
+output, and only when everything in it is durable.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ __all__ = ["Worker", "main"]
 
 
 class Worker:
-    """Takes trials from a group.
+    """Runs trials of a group.
 
     Args:
         client: joined as a writer.
@@ -106,7 +106,7 @@ def _parse(argv: Sequence[str] | None) -> Any:
     parser.add_argument("--epochs", type=int, required=True)
     arguments = parser.parse_args(argv)
     if "TRACK_URI" not in os.environ:
-        raise UsageError("TRACK_URI is not set: it has to hold the URI to join with")
+        raise UsageError("TRACK_URI is not set: set it to the URI of the server")
     return arguments
 
 

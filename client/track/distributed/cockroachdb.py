@@ -27,7 +27,7 @@ _NAMES: Final = MappingProxyType({"rpc_client_flags": "client_flags", "nodeid": 
 
 
 class CockroachDB:
-    """A node of CockroachDB that keeps its data in a folder, and runs until `stop`.
+    """A node of CockroachDB that stores its data in a folder, and runs until `stop`.
 
     The node is a child of this process; it is stopped when this process ends.  The `cockroach` program has
     to be installed.
@@ -37,7 +37,7 @@ class CockroachDB:
         listen: ``HOST:PORT`` for clients and other nodes.
         webui: ``HOST:PORT`` of the page that shows the cluster.
         join: ``HOST:PORT`` of nodes of the cluster to join; without any, it is a cluster of one node.
-        certs: the folder of certificates; without one it takes everybody's word, so that it only listens on
+        certs: the folder of certificates; without one it trusts every client, so that it only listens on
             this machine.
         program: name or path of the executable.
 
@@ -96,12 +96,12 @@ class CockroachDB:
 
     @property
     def sql(self) -> str | None:
-        """The URL for clients that speak the protocol of PostgreSQL."""
+        """The URL for clients of PostgreSQL."""
         return self.properties.get("sql")
 
     @property
     def status(self) -> str | None:
-        """What the node has done at its start, such as ``restarted pre-existing node``."""
+        """The state of the node at its start, such as ``restarted pre-existing node``."""
         return self.properties.get("status")
 
     @property
@@ -119,7 +119,7 @@ class CockroachDB:
         Raises:
             MissingExtra: the program is not installed.
             UsageError: the node runs already.
-            StoreError: the node has ended again, or does not serve in time; with what it said.
+            StoreError: the node has ended again, or does not serve in time; with its output.
         """
         if self._process is not None and self._process.poll() is None:
             raise UsageError(f"the node at {self.location} runs already, with pid {self._process.pid}")
@@ -175,7 +175,7 @@ class CockroachDB:
         if self._process is None or self._reader is None:
             return None
         code = self._process.wait()
-        # What it has left running may have the pipe for ever.
+        # Its child processes may hold the pipe open forever.
         self._reader.join(_DRAIN_SECONDS)
         return code
 
@@ -208,7 +208,7 @@ class CockroachDB:
         self.stop()
 
     def _listen(self, process: subprocess.Popen[str], ready: threading.Event) -> None:
-        """Read what it says until it ends: a full pipe would hold it up."""
+        """Read its output until it ends: a full pipe would block it."""
         assert process.stdout is not None
         with process.stdout as lines:
             for line in lines:
@@ -226,4 +226,4 @@ class CockroachDB:
         said = "".join(self._said).strip() or "nothing"
         self.stop()
         what = "has ended again" if in_time else f"does not serve after {timeout:g} s"
-        raise StoreError(f"the node at {self.location} {what}; it said:\n{said}")
+        raise StoreError(f"the node at {self.location} {what}; its output:\n{said}")

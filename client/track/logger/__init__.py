@@ -1,4 +1,4 @@
-"""What a training script holds while it trains: the logger of one trial."""
+"""The logger of one trial, for training scripts."""
 
 from __future__ import annotations
 
@@ -109,7 +109,7 @@ class TrialLogger(MediaLogger, CountdownLogger):
     def _first_write(self, step: Any, metrics: Mapping[str, Any]) -> None:
         self.ensure()
         if self._create is not None:
-            # This came in the middle of creating it, as from a signal handler.
+            # A signal handler called this while the trial was being created.
             self._early.append((step, metrics))
         else:
             self._write(step, metrics)
@@ -201,7 +201,7 @@ class TrialLogger(MediaLogger, CountdownLogger):
             self._output.begin()
 
     def _log_output(self, lines: Mapping[str, Any]) -> bool:
-        # What is printed is no reason to create the trial before its arguments are known.
+        # Captured output must not create the trial before its arguments are known.
         if self._is_stored:
             self.protocol.log_trial_metadata(self._trial, **lines)
         return self._is_stored
@@ -265,7 +265,7 @@ class TrialLogger(MediaLogger, CountdownLogger):
         exc_val: BaseException | None,
         exc_tb: TracebackType | None,
     ) -> None:
-        """Keep what the program made of the signal, unless it is the signal itself."""
+        """Keep the status that the program set after the signal, unless it is the signal itself."""
         if exc_type is not None and issubclass(exc_type, Exception):
             text = "".join(traceback.format_exception(exc_type, exc_val, exc_tb))
             self.protocol.set_trial_status(trial, Status.Interrupted, text)
@@ -294,7 +294,7 @@ class TrialLogger(MediaLogger, CountdownLogger):
 
         Args:
             status: the new one; the name or the number of a known one will do.
-            error: what went wrong, when it did; added to the trial's errors.
+            error: the error, if any; added to the trial's errors.
         """
         self.protocol.set_trial_status(self.ensure(), status, error)
 
@@ -317,7 +317,7 @@ class TrialLogger(MediaLogger, CountdownLogger):
         """Print the trial as it is stored, as JSON; as this process knows it if the store is unreachable.
 
         Args:
-            short: leave out what only programs need.
+            short: leave out the fields that only programs need.
         """
         trial = self.ensure()
         stored = self.protocol.current_trial(trial)
@@ -386,7 +386,7 @@ class LogSignalHandler(SignalHandler):
         self._save(signum)
 
     def warned(self, signum: int, frame: FrameType | None) -> None:
-        """The program decides what becomes of the trial: save everything logged, and leave it running."""
+        """Save everything logged, and leave the trial running: the program decides about its end."""
         self._save(signum)
 
     def _save(self, signum: int) -> None:
@@ -407,7 +407,7 @@ class LogSignalHandler(SignalHandler):
 
 
 def _is_notebook() -> bool:
-    """Whether a person types what is run: then the last error was that of a line, and ended nothing."""
+    """Whether the session is interactive: there the last error ended one line and not the program."""
     return hasattr(sys, "ps1") and not sys.flags.interactive
 
 

@@ -96,7 +96,7 @@ class MediaLogger(ABC):
         """Log a file, of up to 1 GiB.
 
         It is read in parts, so this takes as long as the store (or this machine's disk, while the store is
-        away) takes for them, and no memory.
+        unreachable) takes for them, and no memory.
 
         Args:
             path: of the file, which has to stay as it is meanwhile.
@@ -173,7 +173,7 @@ def _called(path: Any) -> str:
     try:
         return Path(os.fsdecode(path)).name
     except TypeError:
-        # What is not a path is refused, with a warning, where the file would be read.
+        # A value that is not a path is refused, with a warning, where the file would be read.
         return ""
 
 

@@ -1,4 +1,4 @@
-"""What can be logged beside numbers: each kind becomes a small document and, where it is large, a blob."""
+"""Media: each kind of logged object becomes a small document and, where it is large, a blob."""
 
 from __future__ import annotations
 
@@ -27,11 +27,11 @@ INLINE_BYTES: Final = 16 * 1024
 
 
 def media_of(kind: str, value: Any, /, **options: Any) -> Media:
-    """What a value becomes as media of some kind.
+    """The media of a kind, made from a value.
 
     Args:
         kind: one of `MEDIA_KINDS`.
-        value: what that kind is made from, or `Media` that is ready.
+        value: the input of that kind, or a finished `Media`.
         options: of the kind, such as ``bins`` of a histogram.
 
     Raises:
@@ -49,7 +49,7 @@ def media_of(kind: str, value: Any, /, **options: Any) -> Media:
     check_media(kind, media.document)
     size = media.document.get("size", 0)
     if size > MAX_BLOB_BYTES:
-        raise BadValue(f"this {kind} has {size:,} bytes, more than {MAX_BLOB_BYTES:,}: keep it elsewhere")
+        raise BadValue(f"this {kind} has {size:,} bytes, more than {MAX_BLOB_BYTES:,}: store it elsewhere")
     return media
 
 
@@ -108,7 +108,7 @@ def _file(path: str | os.PathLike[str]) -> Media:
         if not file.is_file():
             raise BadValue(f"{file} is not a file: give a file, or pack a folder into an archive first")
         if size > MAX_BLOB_BYTES:
-            raise BadValue(f"{file} has {size:,} bytes, more than {MAX_BLOB_BYTES:,}: keep it elsewhere")
+            raise BadValue(f"{file} has {size:,} bytes, more than {MAX_BLOB_BYTES:,}: store it elsewhere")
         with file.open("rb") as content:
             digest = hashlib.file_digest(content, "sha256").hexdigest()
             size = content.tell()

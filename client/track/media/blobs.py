@@ -1,4 +1,4 @@
-"""Blobs on their way to the store: in parts, as log calls, before what refers to them."""
+"""Blobs on their way to the store: in parts, as log calls, before the documents that refer to them."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from track_protocol.model.media import PART_BYTES, Media
 __all__ = ["BlobSender"]
 
 _REMEMBERED: Final = 600.0
-"""Seconds for which a blob that was sent is not sent again: what the store has may change."""
+"""Seconds for which a blob that was sent is not sent again: the store may delete it."""
 
 _MAX_REMEMBERED: Final = 16_384
 
@@ -58,7 +58,7 @@ class BlobSender:
         return why
 
     def _forget(self) -> None:
-        """What was sent by the process that this one was forked from, or before something got lost."""
+        """Forget blobs that a parent process sent, or that were sent before a record was dropped."""
         losses = self._losses()
         mark = os.getpid(), losses.dropped, losses.rejected
         if mark != self._mark:

@@ -22,7 +22,7 @@ _COLOR_TYPES: Final = {1: 0, 3: 2, 4: 6}
 _CHANNELS_OF_COLOR: Final = {color: channels for channels, color in _COLOR_TYPES.items()}
 _PLAIN: Final = 0
 _UP: Final = 2
-"""Filters of a row: as it is, or what it adds to the row above, which takes less room."""
+"""PNG filters of a row: none, or the difference to the row above, which compresses better."""
 _REMEDY: Final = (
     "give height x width, or height x width x channels with 1, 3 or 4 of them, "
     "as floats from 0 to 1 or integers from 0 to 255"

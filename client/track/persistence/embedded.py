@@ -15,7 +15,7 @@ __all__ = ["EmbeddedProtocol", "installed", "outbox_of"]
 _GROUP: Final = "track.backends"
 
 _OPEN_TIMEOUT_S: Final = 30.0
-"""Seconds for a store to be open: a long one is read whole, and a busy disk may take its time."""
+"""Seconds for a store to be open: a large file is read completely, and a busy disk is slow."""
 
 
 def installed() -> dict[str, Any]:
@@ -34,7 +34,7 @@ def outbox_of(uri: str, limits: Limits | None = None) -> Outbox:
 
     Raises:
         MissingExtra: the backend's packages are not installed.
-        UriError: the URI holds an unknown option.
+        UriError: the URI has an unknown option.
     """
     scheme = Uri.parse(uri).scheme
     point = installed().get(scheme)

@@ -64,7 +64,7 @@ def recv(socket: sockets.socket, timeout: float | None = None) -> Any:
         timeout: seconds; None waits for ever.
 
     Raises:
-        CallTimeout: it did not come in time.
+        CallTimeout: it did not arrive in time.
         ConnectionLost: the other side has disconnected.
         FrameTooLarge: it has over a MiB.
         RemoteProtocolError: the bytes are no message.
@@ -74,7 +74,9 @@ def recv(socket: sockets.socket, timeout: float | None = None) -> Any:
     try:
         return to_obj(_exactly(socket, _checked(_exactly(socket, _LENGTH))))
     except TimeoutError:
-        raise CallTimeout(f"no message came within {timeout} s: is the other side alive?") from None
+        raise CallTimeout(
+            f"no message arrived within {timeout} s: check that the other side is running"
+        ) from None
     except OSError as error:
         if isinstance(error, ConnectionLost):
             raise
@@ -102,7 +104,9 @@ async def read(reader: asyncio.StreamReader, timeout: float | None = None) -> An
     try:
         return to_obj(await asyncio.wait_for(message(), timeout))
     except TimeoutError:
-        raise CallTimeout(f"no message came within {timeout} s: is the other side alive?") from None
+        raise CallTimeout(
+            f"no message arrived within {timeout} s: check that the other side is running"
+        ) from None
     except (asyncio.IncompleteReadError, ConnectionError) as error:
         raise ConnectionLost(f"the other side has disconnected ({error}): connect again") from error
 

@@ -103,7 +103,7 @@ class FileProtocol(OutboxProtocol):
 
         Raises:
             BadArguments: there are some.
-            TrackError: what stands in the way.
+            TrackError: the file cannot be written.
         """
         if file_name_override is not None:
             kwargs["file_name_override"] = file_name_override

@@ -1,7 +1,7 @@
 """Locks for scripts that guard files of their own: between threads and between processes.
 
-Stores need none of them, since each of their calls is atomic.  The lock is `flock` on a file that stays: the
-system gives it up when its holder dies, so no lock is ever stale, and no process deletes that of another.
+Stores need none of them, since each of their calls is atomic.  The lock is `flock` on a permanent file: the
+system releases it when its holder exits, so no lock is ever stale, and no process deletes that of another.
 """
 
 from __future__ import annotations
@@ -71,11 +71,11 @@ class LockFileRemover(SignalHandler):
             self.filename.unlink(missing_ok=True)
 
     def sigint(self, signum: int, frame: FrameType | None) -> None:
-        """Remove it: SIGINT came."""
+        """Remove it after SIGINT."""
         self.remove()
 
     def sigterm(self, signum: int, frame: FrameType | None) -> None:
-        """Remove it: SIGTERM came."""
+        """Remove it after SIGTERM."""
         self.remove()
 
     def atexit(self) -> None:
@@ -281,7 +281,7 @@ class _PathLocks:
         self.forks.release()
 
     def after_fork_in_child(self) -> None:
-        """What the parent's threads hold is not the child's."""
+        """Release the locks of the parent's threads in a forked child."""
         self.forks = threading.RLock()
         for lock in list(self._known.values()):
             lock.forget()

@@ -113,12 +113,12 @@ class Fanout:
         raise self._worst(errors)
 
     def report(self, number: int, method: str, error: Exception) -> None:
-        """Keep what a backend has failed while another has done it; the first time, warn.
+        """Record the failure of one backend while another succeeded; the first time, warn.
 
         Args:
             number: of the backend.
-            method: what it was to do.
-            error: what it raised.
+            method: the name of the call.
+            error: the raised error.
         """
         backend = redact(self._backends[number].uri)
         self.failures.append(Failure(backend, method, error, time.time()))
@@ -132,7 +132,7 @@ class Fanout:
             )
 
     def _worst(self, errors: list[tuple[int, Exception]]) -> Exception:
-        """What a call that all have failed raises: a fault of the caller's, else what is new."""
+        """The error of a call that failed everywhere: one of the caller's, else the newest."""
         return min(errors, key=lambda each: (not isinstance(each[1], BadArguments), each[0] in self._failed))[
             1
         ]
@@ -243,7 +243,7 @@ class ProtocolMultiplexer(Protocol):
         try:
             return self._fanout.write("delete_trial", delete)
         except (TrackError, OSError, NotImplementedError) as error:
-            # Of all that stands in the way, this is what the caller can do something about.
+            # Of all errors, this is the one that the caller can fix.
             raise (refused[0] if refused else error) from None
 
     def fetch_blob(self, digest: str) -> Iterator[bytes]:

@@ -1,4 +1,4 @@
-"""The store that is none: definitions live in memory, logged values nowhere."""
+"""The null store: it holds definitions in memory and drops logged values."""
 
 from __future__ import annotations
 

@@ -60,11 +60,11 @@ _TYPES: Final = {kind.create: kind for kind in (PROJECT, GROUP, TRIAL)}
 
 
 class PendingCreates:
-    """What this process has created in one store.
+    """The objects that this process created in one store.
 
     Args:
         outbox: of the store.
-        offline: what to do while the store is unreachable; None for one in this process.
+        offline: the policy while the store is unreachable; None for one in this process.
     """
 
     def __init__(self, outbox: Outbox, offline: Offline | None) -> None:
@@ -78,8 +78,8 @@ class PendingCreates:
         return self._offline is not None and (self._offline.may_start_alone or self._outbox.reached)
 
     @property
-    def unsettled(self) -> list[bytes | str]:
-        """Ids and uids of what the store was not seen to have."""
+    def unresolved(self) -> list[bytes | str]:
+        """Ids and uids of objects not yet seen in the store."""
         created = self._outbox.unconfirmed
         return [*created, *(id for id in self._provisional if id not in created)]
 
@@ -109,7 +109,7 @@ class PendingCreates:
             return document
         outbox.unconfirmed.pop(key, None)
         if found is None or outbox.denied is not None:
-            # The store refused the record; a call with an answer says why.
+            # The store refused the record; a call with an answer returns the reason.
             return self._insert(kind, document)
         return found
 
@@ -126,7 +126,7 @@ class PendingCreates:
             self._outbox.log(kind.create, {kind.name: document})
 
     def expect(self, *trials: Trial) -> None:
-        """Bring these objects of one trial up to date once the store has settled its revision."""
+        """Update these objects of one trial once its revision is known."""
         for trial in trials:
             if trial.id is not None and trial.id in self._outbox.unconfirmed:
                 self._provisional.setdefault(trial.id, []).append(trial)
@@ -148,11 +148,11 @@ class PendingCreates:
             return known
         return found
 
-    def settle(self, keys: Iterable[bytes | str], timeout: float | None) -> None:
-        """See what became of creations that should be stored by now.
+    def resolve(self, keys: Iterable[bytes | str], timeout: float | None) -> None:
+        """Look up created objects that should be stored by now.
 
         Args:
-            keys: some that were `unsettled`.
+            keys: some that were `unresolved`.
             timeout: seconds, if there are less than a creation waits at most.
         """
         for key in keys:
@@ -164,12 +164,12 @@ class PendingCreates:
                 return  # the next flush asks again
             self._outbox.unconfirmed.pop(key, None)
             if found is not None and kind is TRIAL:
-                self.settle_trials([found])
+                self.update_trials([found])
             elif isinstance(key, bytes):
-                self._provisional.pop(key, None)  # the store refused it, and has said so
+                self._provisional.pop(key, None)  # the store refused it, and reported that
 
-    def settle_trials(self, documents: Iterable[Document]) -> None:
-        """Give the trials that this process knows what the store has made of them."""
+    def update_trials(self, documents: Iterable[Document]) -> None:
+        """Update the trials of this process with their stored form."""
         for document in documents:
             self._outbox.unconfirmed.pop(document["id"], None)
             for known in self._provisional.pop(document["id"], ()):
@@ -178,8 +178,8 @@ class PendingCreates:
     def _insert(self, kind: EntityType, document: Document) -> Any:
         return self._outbox.call(kind.insert, {kind.name: document, **kind.options})
 
-    def _look_up(self, kind: EntityType, key: bytes | str, patience: float) -> Document | None:
-        found = self._outbox.call_soon(kind.look_up, {kind.name: {kind.key: key}}, patience)
+    def _look_up(self, kind: EntityType, key: bytes | str, timeout: float) -> Document | None:
+        found = self._outbox.call_soon(kind.look_up, {kind.name: {kind.key: key}}, timeout)
         # A trial's definition may name several; an id names one.
         return next(iter(found), None) if isinstance(found, list) else found
 
@@ -188,15 +188,17 @@ class PendingCreates:
     ) -> None:
         if first and self._offline is Offline.REQUIRE:
             _log.warning(
-                "offline=require: what is created and logged is queued on disk until you run 'track sync'"
+                "offline=require: new objects and logged values are queued on disk until you run 'track sync'"
             )
         elif first and isinstance(error, CallTimeout):
             _log.warning(
-                "the store is slow to answer; still waiting, and what is created and logged is queued: %s",
+                "the store is slow to answer; still waiting, and new records are queued: %s",
                 error,
             )
         elif first:
-            _log.warning("what is created and logged is queued until the store is reachable again: %s", error)
+            _log.warning(
+                "new objects and logged values are queued until the store is reachable again: %s", error
+            )
         # A slow store will say which revision it is; only of one that is unreachable the id is all there is.
         if kind is TRIAL and not isinstance(error, CallTimeout):
             shown = document[kind.key].hex()

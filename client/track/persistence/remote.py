@@ -1,4 +1,4 @@
-"""The storage contract over an outbox: the client's side of every store that speaks the protocol."""
+"""The storage contract over an outbox: the client's side of every store that implements the protocol."""
 
 from __future__ import annotations
 
@@ -51,7 +51,7 @@ _EMPTY: Final[Mapping[str, Document]] = {
     "group": group_to_document(TrialGroup(_uid="")),
     "trial": trial_to_document(Trial(_hash="")),
 }
-"""What fields hold that were not asked for."""
+"""Values of fields that were not requested."""
 
 
 class OutboxProtocol(Protocol):
@@ -59,7 +59,7 @@ class OutboxProtocol(Protocol):
 
     Args:
         uri: of the store; a subclass that it alone can make is what another process gets.
-        outbox: what carries the calls.
+        outbox: the outbox that sends the calls.
         offline: what to do while the store is unreachable; None for one in this process.
     """
 
@@ -285,16 +285,16 @@ class OutboxProtocol(Protocol):
 
     def flush(self, timeout: float | None = None) -> None:
         """See `Protocol.flush`."""
-        unsettled = self._pending.unsettled
+        unresolved = self._pending.unresolved
         self.outbox.flush(timeout)
-        self._pending.settle(unsettled, timeout)
+        self._pending.resolve(unresolved, timeout)
 
     def persist(self, timeout: float | None = None) -> None:
         """See `Protocol.persist`."""
-        unsettled = self._pending.unsettled
+        unresolved = self._pending.unresolved
         self.outbox.persist(timeout)
         if not self.outbox.waiting:
-            self._pending.settle(unsettled, timeout)
+            self._pending.resolve(unresolved, timeout)
 
     def close(self) -> None:
         """`persist` what was logged, then release the connection; a later call opens it again."""
@@ -356,8 +356,8 @@ class OutboxProtocol(Protocol):
         )
 
     def _stored_trial(self, document: Document) -> Trial:
-        """A trial as the store has it, which settles what this process knew of it."""
-        self._pending.settle_trials([document])
+        """A stored trial; also updates what this process knew of it."""
+        self._pending.update_trials([document])
         return self._trial(document)
 
     def _pages(self, trial: bytes | str) -> Callable[[str, str, int, int], Mapping[str, Any]]:
@@ -406,7 +406,7 @@ def _plain(document: Document) -> Document:
 
 
 def write_json(path: Path, content: Any) -> None:
-    """Replace a file as a whole: a reader finds the old one or the new one."""
+    """Replace a file atomically: a reader finds the old one or the new one."""
     descriptor, temporary = tempfile.mkstemp(prefix=f".{path.name}.", dir=path.parent)
     try:
         with open(descriptor, "w", encoding="utf-8") as file:

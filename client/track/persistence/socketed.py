@@ -143,7 +143,7 @@ class _Links:
 
 
 class _TellingLink(SocketLink):
-    """Tells when it is open."""
+    """Reports when it is open."""
 
     def __init__(
         self,
@@ -174,11 +174,11 @@ class ServerSignalHandler(SignalHandler):
         self.server = server
 
     def sigint(self, signum: int, frame: FrameType | None) -> None:
-        """SIGINT came."""
+        """Close the server after SIGINT."""
         self.server.close()
 
     def sigterm(self, signum: int, frame: FrameType | None) -> None:
-        """SIGTERM came."""
+        """Close the server after SIGTERM."""
         self.server.close()
 
 
@@ -207,7 +207,7 @@ def start_track_server(
 
 
 def _from_server(name: str) -> Any:
-    """What the server's package offers under that name."""
+    """The object of that name in the server's package."""
     for point in entry_points(group="track.server", name=name):
         try:
             return getattr(import_module(point.module), point.attr)

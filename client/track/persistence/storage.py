@@ -1,4 +1,4 @@
-"""Everything that a store in a JSON file holds, as objects in memory."""
+"""The content of a store in a JSON file, as objects in memory."""
 
 from __future__ import annotations
 
@@ -220,5 +220,5 @@ def _written(path: Path) -> dict[str, list[Any]]:
         return {kind: [from_json(each) for each in raw[kind]] for kind in ("projects", "groups", "trials")}
     except (ValueError, KeyError, TypeError) as error:
         raise BadArguments(
-            f"{path} is not what commit(file_name_override=...) wrote ({error!r}): name another file"
+            f"{path} was not written by commit(file_name_override=...) ({error!r}): name another file"
         ) from error

@@ -18,14 +18,14 @@ _Key = tuple[bytes | str, str, int]
 class Timers(Generic[T]):
     """Started timers; those of one trial, name and thread nest.
 
-    A trial is known by its id: its uid changes when the store settles its revision.
+    A trial is known by its id: its uid changes when the store changes its revision.
     """
 
     def __init__(self) -> None:
         self._started: Final[dict[_Key, list[T]]] = {}
 
     def start(self, trial: Trial, name: str, timer: T) -> None:
-        """Keep a timer until `stop`."""
+        """Hold a timer until `stop`."""
         self._started.setdefault((key_of(trial), name, threading.get_ident()), []).append(timer)
 
     def stop(self, trial: Trial, name: str) -> T | None:

@@ -1,4 +1,4 @@
-"""What every provider implements: a tracker, and the runs that it opens."""
+"""The interface of a provider: a tracker, and the runs that it opens."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ TConfig = TypeVar("TConfig", bound=BaseModel)
 
 
 class RunConfig(BaseModel):
-    """What a run is called, and what it was started with.
+    """The name, description and hyper-parameters of a run.
 
     Attributes:
         name: for people; need not be unique.
@@ -103,12 +103,12 @@ class BaseTracker(ABC, Generic[TConfig]):
 
     @abstractmethod
     def state_dict(self) -> dict[str, Any]:
-        """What it takes to resume the run; the same keys whether there is a run already or not."""
+        """The state needed to resume the run; the same keys whether there is a run already or not."""
 
     @abstractmethod
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         """The next `open` resumes the run of this state.
 
         Args:
-            state_dict: what `state_dict` returned, in this process or another one.
+            state_dict: a result of `state_dict`, in this process or another one.
         """

@@ -58,7 +58,7 @@ class AimConfig(_Config):
 
 
 class ConsoleConfig(_Config):
-    """What is logged is written for people to read; rank 0 writes.
+    """Rank 0 writes logged values as text for people.
 
     Attributes:
         to: standard output, standard error, or the logger ``track.provider`` at level INFO.
@@ -69,6 +69,6 @@ class ConsoleConfig(_Config):
 
 
 class NullConfig(_Config):
-    """Nothing is logged."""
+    """Logged values are dropped."""
 
     provider: Literal["null"] = "null"

@@ -1,4 +1,4 @@
-"""What is logged, written for people to read."""
+"""Logged values as text for people."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ class ConsoleRun(LabelledRun):
 
     Args:
         name: of the run, at the start of each line.
-        write: takes a line.
+        write: prints a line.
     """
 
     def __init__(self, name: str, write: Callable[[str], Any]) -> None:
@@ -89,11 +89,11 @@ class ConsoleTracker(BaseTracker[ConsoleConfig]):
         self._write(f"[{name}] completed")
 
     def state_dict(self) -> dict[str, Any]:
-        """Empty: what was written needs no resuming."""
+        """Empty: written text needs no resuming."""
         return {}
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
-        """Nothing is taken from it, so that a checkpoint of another provider loads, too."""
+        """Ignore the state, so that a checkpoint of another provider loads, too."""
 
 
 def _summary(found: list[float]) -> str:

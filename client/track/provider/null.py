@@ -1,4 +1,4 @@
-"""Nothing is logged."""
+"""A provider that drops every value."""
 
 from __future__ import annotations
 
@@ -46,4 +46,4 @@ class NullTracker(BaseTracker[NullConfig]):
         return {}
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
-        """Nothing is taken from it, so that a checkpoint of another provider loads, too."""
+        """Ignore the state, so that a checkpoint of another provider loads, too."""

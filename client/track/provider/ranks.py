@@ -1,4 +1,4 @@
-"""What a process of a distributed job knows of the others."""
+"""Ranks of a distributed job, and messages between them."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What the runs of several providers share."""
+"""Base of the runs of several providers."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ _log: Final = logging.getLogger("track.provider")
 
 
 class LabelledRun(BaseTrackerRun):
-    """Keeps the step and the labels, and gives both with each value.
+    """Holds the step and the labels, and passes both with each value.
 
     Attributes:
         step: None before `set_step`.
@@ -68,7 +68,9 @@ class LabelledRun(BaseTrackerRun):
         if not self._has_complained:
             self._has_complained = True
             _log.warning(
-                "%s was not logged, and what fails likewise will not be reported again: %s", name, error
+                "%s was not logged; this is reported once, and the same failure is then silent: %s",
+                name,
+                error,
             )
 
     @abstractmethod

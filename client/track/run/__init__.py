@@ -1,1 +1,1 @@
-"""What a run knows of itself: captured output, parameters, sources, where it resumes."""
+"""Parts of a run: captured output, parameters, sources, and how it resumes."""

@@ -92,8 +92,8 @@ class OutputCapture:
         self.save()
 
     def save(self) -> None:
-        """Log what was printed since the last time, except in a child that was forked meanwhile."""
-        # Not for ever: a signal handler must not wait for a thread that waits for what it interrupted.
+        """Log the output since the last time, except in a child that was forked meanwhile."""
+        # With a timeout: a signal handler must not wait for a thread that waits for the interrupted one.
         if self._pid == os.getpid() and self._lock.acquire(timeout=_LOCK_TIMEOUT_S):
             try:
                 self._save()
@@ -120,7 +120,7 @@ class OutputCapture:
             self.save()
 
     def after_fork_in_child(self) -> None:
-        """No thread may have held a lock here that nobody releases."""
+        """Replace the locks in a forked child: their holders do not exist there."""
         self._lock = threading.RLock()
         for stream in self._streams:
             stream.after_fork_in_child()
@@ -146,15 +146,15 @@ class _Stream(RingOutputDecorator):
 
 def _bounded(lines: list[str]) -> list[str]:
     """The last of the lines that are not too much to store, in text that can be stored."""
-    kept: list[str] = []
+    last: list[str] = []
     left = _MAX_CHARACTERS
     for line in reversed(lines):
         shown = line if len(line) <= _MAX_LINE else f"…{line[1 - _MAX_LINE :]}"
         left -= len(shown)
         if left < 0:
             break
-        kept.append(shown.encode(errors="backslashreplace").decode())
-    return kept[::-1]
+        last.append(shown.encode(errors="backslashreplace").decode())
+    return last[::-1]
 
 
 def _handlers() -> Iterator[logging.StreamHandler[Any]]:

@@ -1,4 +1,4 @@
-"""How long a training takes yet, as its logger shows it."""
+"""The estimated remaining time of a training."""
 
 from __future__ import annotations
 
@@ -57,7 +57,7 @@ class CountdownLogger:
             timer: of the innermost steps: a `StatStream` or `StatAggregator` of seconds, what `chrono`
                 returned, or the name of such a timer.
             msg: put in front.
-            throttle: print the first of every so many calls.
+            throttle: print the first of this many calls.
             every: print no sooner than so many seconds after the last time.
             no_print: only return the line.
 
@@ -78,7 +78,7 @@ class CountdownLogger:
         if self._estimate is None:
             raise UsageError("the number of steps is not known: call set_eta_total first")
         if isinstance(timer, str) and timer not in self._timings:
-            raise UsageError(f"nothing was timed as {timer!r:.80}: give the name of a chrono of this process")
+            raise UsageError(f"there is no timer {timer!r:.80}: give the name of a chrono of this process")
         self._estimate.timer = self._timings[timer] if isinstance(timer, str) else timer
         return self._estimate.show_eta(step, msg, show)
 

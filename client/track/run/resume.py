@@ -61,17 +61,17 @@ def resumes_in(environment: Mapping[str, str]) -> bool:
     Raises:
         UsageError: the variable is neither 1 nor 0.
     """
-    said = environment.get(_RESUME, "")
-    if said not in ("", "0", "1"):
-        raise UsageError(f"{_RESUME} is {said[:80]!r}: set it to 1 to resume, or to 0")
-    return said == "1"
+    value = environment.get(_RESUME, "")
+    if value not in ("", "0", "1"):
+        raise UsageError(f"{_RESUME} is {value[:80]!r}: set it to 1 to resume, or to 0")
+    return value == "1"
 
 
 def definition(uid: str | None, hash: str | None, revision: int) -> Trial:
     """The trial of a uid or an id in 32 hexadecimal digits, or else of a hash and revision.
 
     Raises:
-        UsageError: nothing says which one is meant.
+        UsageError: no argument names one.
     """
     if uid is not None and _ID.fullmatch(uid):
         return Trial(id=bytes.fromhex(uid))
@@ -144,7 +144,7 @@ def _query(status: Status | CustomStatus | None) -> Any:
 
 @dataclass(frozen=True, slots=True)
 class Orion:
-    """What the environment says; None where it says nothing.
+    """The settings of the environment; None where a variable is not set.
 
     Attributes:
         project: name of the project.
@@ -158,7 +158,7 @@ class Orion:
 
 
 def orion_in(environment: Mapping[str, str]) -> Orion:
-    """What an environment says; an empty variable says nothing."""
+    """The set variables of an environment; an empty one counts as unset."""
     experiment = environment.get("ORION_EXPERIMENT") or environment.get("ORION_EXPERIMENT_NAME")
     return Orion(
         environment.get("ORION_PROJECT") or None,

@@ -111,7 +111,7 @@ def _state(script: Path, root: Path) -> dict[str, Any]:
 
 
 def _git(folder: Path, *arguments: str) -> bytes | None:
-    """What git prints; None when it cannot, or takes too long."""
+    """The output of git; None when it fails or takes too long."""
     # Deferred: most programs never ask.
     import subprocess
 

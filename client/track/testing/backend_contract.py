@@ -1,4 +1,4 @@
-"""What every storage protocol promises, as one class of tests."""
+"""The contract of every storage protocol, as one class of tests."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What is durable, lost, deleted, or brought from elsewhere."""
+"""Durability, dropped points, deletion and adopted trials."""
 
 from __future__ import annotations
 

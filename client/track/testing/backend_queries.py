@@ -1,4 +1,4 @@
-"""What is found, and what is changed while it is."""
+"""Queries, and atomic updates of the objects they find."""
 
 from __future__ import annotations
 

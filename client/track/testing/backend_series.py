@@ -1,4 +1,4 @@
-"""Metrics, timings, and what they belong to."""
+"""Metrics, timings, and their trials."""
 
 from __future__ import annotations
 

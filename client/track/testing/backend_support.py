@@ -1,4 +1,4 @@
-"""What the parts of `BackendContract` share."""
+"""Helpers of the parts of `BackendContract`."""
 
 from __future__ import annotations
 

@@ -207,7 +207,7 @@ class _Import:
         self._protocol.flush()
         if self._protocol.dropped_count != self._dropped_count:
             raise ImportFailed(
-                f"not all of {self._database.path} could be stored; the log says why: "
+                f"{self._database.path} could not be stored completely; the log has the reasons: "
                 "fix that and import again, which sends only what is missing"
             )
 

@@ -1,4 +1,4 @@
-"""What a tracker returns of runs and of their points, in the documented fields."""
+"""Runs and points as a tracker returns them, with the documented fields."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ class _Dumped:
 
 @dataclasses.dataclass
 class RunInfo(_Dumped):
-    """What is known of a run.
+    """The stored data of a run.
 
     Attributes:
         run_id: its number within the experiment.

@@ -1,4 +1,4 @@
-"""What an old database holds, in the form in which a store takes it, whatever it is."""
+"""The content of an old database, converted to the form of a store."""
 
 from __future__ import annotations
 

@@ -137,7 +137,7 @@ def _read(path: Path) -> str:
 def _certificates(path: Path, text: str) -> list[str]:
     found = [f"{_BEGIN}{part.partition(_END)[0]}{_END}\n" for part in text.split(_BEGIN)[1:]]
     if not found:
-        raise AuthenticationError(f"{path} holds no certificate: give a PEM file with one")
+        raise AuthenticationError(f"{path} contains no certificate: give a PEM file with one")
     return found
 
 

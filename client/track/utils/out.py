@@ -1,4 +1,4 @@
-"""Output that is passed on while its last lines are kept."""
+"""A stream that passes output on and stores its last lines."""
 
 from __future__ import annotations
 
@@ -11,17 +11,17 @@ from track_protocol.errors import UsageError
 __all__ = ["RingOutputDecorator"]
 
 _LONGEST: Final = 64 * 1024
-"""Characters of a line without an end that are kept."""
+"""Maximum stored characters of an unfinished line."""
 
 
 class RingOutputDecorator:
-    """A text stream that passes on what is written and keeps its last lines: ``sys.stdout = …(sys.stdout)``.
+    """A text stream that passes output on and stores its last lines: ``sys.stdout = …(sys.stdout)``.
 
-    A line that was begun again with a carriage return, as progress bars do, is kept as it was last.
+    A line that was begun again with a carriage return, as progress bars do, is stored in its last state.
 
     Args:
-        file: where it is passed on to; None to keep it only.
-        n_entries: how many lines are kept, an unfinished one beside them.
+        file: where it is passed on to; None to store it only.
+        n_entries: how many lines are stored, besides an unfinished one.
 
     Raises:
         UsageError: `n_entries` is less than 1.
@@ -29,7 +29,7 @@ class RingOutputDecorator:
 
     def __init__(self, file: TextIO | None = None, n_entries: int = 50) -> None:
         if n_entries < 1:
-            raise UsageError(f"n_entries={n_entries!r}: give the number of lines to keep, at least 1")
+            raise UsageError(f"n_entries={n_entries!r}: give the number of lines to store, at least 1")
         self.file = file
         self._lines: deque[str] = deque(maxlen=n_entries)
         self._begun = ""
@@ -41,23 +41,23 @@ class RingOutputDecorator:
         if self.file is not None:
             self.file.write(string)
         with self._lock:
-            *whole, begun = (self._begun + string).split("\n")
-            self._lines.extend(_as_seen(line) for line in whole)
+            *complete, begun = (self._begun + string).split("\n")
+            self._lines.extend(_as_seen(line) for line in complete)
             self._begun = _as_seen(begun)[-_LONGEST:]
         return len(string)
 
     def flush(self) -> None:
-        """Pass on at once what was written."""
+        """Flush the file."""
         if self.file is not None:
             self.file.flush()
 
     def raw(self) -> str:
-        """The kept lines as one text, with its line ends."""
+        """The stored lines as one text, with line ends."""
         with self._lock:
             return "".join(f"{line}\n" for line in self._lines) + self._begun
 
     def output(self) -> list[str]:
-        """The lines that are kept, oldest first, without their ends."""
+        """The stored lines, oldest first, without line ends."""
         lines = self.raw().split("\n")
         return [line.removesuffix("\r") for line in (lines if lines[-1] else lines[:-1])]
 

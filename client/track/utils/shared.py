@@ -103,7 +103,7 @@ class Piece:
                 return True
         if not self._warned:
             self._warned = True
-            _log.warning("a process that stands still holds shared statistics: they continue without waiting")
+            _log.warning("a stopped process holds shared statistics: this process continues without waiting")
         return False
 
     def _lock(self, command: int) -> None:

@@ -1,4 +1,4 @@
-"""What happens when a signal asks the process to end, under its documented path."""
+"""The handler of termination signals, under its documented path."""
 
 from __future__ import annotations
 

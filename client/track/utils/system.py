@@ -1,4 +1,4 @@
-"""What the machine is."""
+"""Properties of this machine."""
 
 from __future__ import annotations
 

@@ -87,8 +87,8 @@ def _complete(certificate: Path, key: Path) -> None:
     if private is None:
         if certificate.exists():
             raise StoreCorrupt(
-                f"{key} is gone but {certificate} is there: put the key back, or remove the certificate to "
-                "get a new identity, after which every user needs a new join URI"
+                f"{key} is missing but {certificate} is there: put the key back, or remove the certificate "
+                "to get a new identity, after which every user needs a new join URI"
             )
         private = _new_key()
         replace_file(key, [private])

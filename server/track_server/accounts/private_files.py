@@ -36,7 +36,7 @@ def owned_folder(path: Path) -> Path:
     """Make a folder (0700) in a place where others may have been first, and require that it is ours.
 
     Raises:
-        UsageError: it is somebody else's, or not a folder.
+        UsageError: it is another user's, or not a folder.
         StoreReadOnly: it cannot be made.
     """
     with _explained(path):
@@ -70,7 +70,7 @@ def read_private(path: Path) -> bytes | None:
 
 
 def refuse_readable(path: Path, found: os.stat_result, *, group_of_root: bool = False) -> None:
-    """Require that a secret file is ours (or its folder's owner's) and that nobody else may read it.
+    """Require that a secret file is ours (or its folder's owner's) and that no other user may read it.
 
     Args:
         path: the file, for the message.

@@ -26,7 +26,7 @@ _NAME: Final = re.compile(r"[A-Za-z0-9._@-]{1,64}")
 _RESERVED: Final = "local-"
 _MOCK_SECRET_BYTES: Final = 32
 
-# What tells one state of the file from another: time of change in ns, size and inode.
+# Identifies a state of the file: time of change in ns, size and inode.
 _Stamp = tuple[int, int, int]
 
 
@@ -51,7 +51,7 @@ class UserStore:
     """The users in a server's home.
 
     Any process may add and remove users at any time: changes are made under a lock, the file is
-    replaced as a whole, and readers look at it again when it has changed.
+    replaced atomically, and readers look at it again when it has changed.
 
     Args:
         home: the server's folder; made with mode 0700.

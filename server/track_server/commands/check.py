@@ -1,4 +1,4 @@
-"""``track check [STORE_URI]``: check that a store is whole, also while a server uses it."""
+"""``track check [STORE_URI]``: check that a store is undamaged, also while a server uses it."""
 
 from __future__ import annotations
 
@@ -26,8 +26,8 @@ def _run(arguments: argparse.Namespace) -> int:
     admin, path = admin_of(arguments.store, arguments.home)
     seen = check(admin, path)
     if arguments.json:
-        told = {"store": str(path), "sound": not seen.findings, **asdict(seen)}
-        sys.stdout.write(json.dumps(told) + "\n")
+        result = {"store": str(path), "sound": not seen.findings, **asdict(seen)}
+        sys.stdout.write(json.dumps(result) + "\n")
     elif seen.findings:
         sys.stdout.writelines(f"{finding}\n" for finding in seen.findings)
     else:
@@ -40,5 +40,5 @@ def _run(arguments: argparse.Namespace) -> int:
 
 
 COMMAND: Final = Command(
-    help="check that a store is whole, also while its server runs", configure=_configure, run=_run
+    help="check that a store is undamaged, also while its server runs", configure=_configure, run=_run
 )

@@ -1,4 +1,4 @@
-"""``track restore BACKUP [STORE_URI]``: replace a store that nobody uses with a checked backup."""
+"""``track restore BACKUP [STORE_URI]``: replace a closed store with a checked backup."""
 
 from __future__ import annotations
 

@@ -137,11 +137,11 @@ def _ask_password(name: str) -> Secret:
     if sys.stdin.isatty():
         password = Secret(getpass.getpass(f"Password for {name}: "))
         if Secret(getpass.getpass("Again: ")) != password:
-            raise UsageError("the two passwords are not the same: nobody was added")
+            raise UsageError("the two passwords are not the same: no user was added")
     else:
         password = Secret(sys.stdin.readline().rstrip("\n"))
     if len(password.reveal()) < _SHORTEST_PASSWORD:
-        raise UsageError(f"a password needs at least {_SHORTEST_PASSWORD} characters: nobody was added")
+        raise UsageError(f"a password needs at least {_SHORTEST_PASSWORD} characters: no user was added")
     return password
 
 

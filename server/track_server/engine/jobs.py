@@ -56,6 +56,9 @@ Outcome = Any
 _SLICE_S: Final = 0.01
 """Seconds of one batch behind which the rest of it is left to the next transaction."""
 
+_MAX_LOADED_OPS: Final = 256
+"""Operations of a batch whose trials and series are loaded ahead; those of the others when they are run."""
+
 _MAX_PENDING_SERIES: Final = 4 * MAX_SERIES
 """Series with new points behind which the rest is left to the next transaction: they cost time at its end."""
 
@@ -186,7 +189,7 @@ class BatchJob:
     careful: bool = False
     _slices: Iterator[Slice] = field(init=False, default_factory=lambda: iter(()))
     _position: tuple[int, int] | None = field(init=False, default=None)
-    """The session's `last_seq` and `partial` as this job has left them, if nothing was undone since."""
+    """The session's `last_seq` and `partial` as this job has left them; None while it applies a slice."""
     _rejected: list[Rejection] = field(init=False, default_factory=list)
     _spoilt: int = field(init=False, default=0)
     """Number of a record of very many series whose first part was rejected, and with it the whole."""
@@ -196,7 +199,7 @@ class BatchJob:
         """The session, trials and series."""
         wanted = Wanted(sessions={self.writer.sid})
         if self._position is None:
-            for op in self.batch.ops:
+            for op in self.batch.ops[:_MAX_LOADED_OPS]:
                 _add_wanted(wanted, op)
         return wanted
 
@@ -213,13 +216,15 @@ class BatchJob:
             if batch.first > state.last_seq + 1:
                 return _gap(state, batch.first)
             self._slices = slices(batch, state.last_seq, state.partial)
+        # A slice that ends in an error was taken, but not applied: then it is begun from what is stored.
+        self._position = None
         until = time.monotonic() + _SLICE_S
+        last, partial = state.last_seq, state.partial
         for each in self._slices:
-            self._position = self._apply_slice(tx, state, each)
+            last, partial = self._apply_slice(tx, state, each)
             if time.monotonic() > until or not has_room(tx):
                 break
-        assert self._position is not None, "there is a slice at least"
-        last, partial = self._position
+        self._position = last, partial
         # The answer of an earlier call has arrived, since the client has continued: it is not carried along.
         tx.put_session(replace(state, last_seq=last, partial=partial, last_reply=None))
         return Acked(last, self._rejected) if (last, partial) == (batch.last, 0) else UNFINISHED

@@ -28,7 +28,8 @@ UNUSED_KEPT_S: Final = 7 * 24 * 3600.0
 """Seconds for which a blob is kept that nothing refers to."""
 
 _LOOK_INTERVAL_S: Final = 600.0
-_MAX_REMOVED: Final = 16
+_MAX_REMOVED: Final = 1
+"""Blobs that go in one transaction: one of 1 GiB takes about half a second."""
 _PAGE: Final = 262_144
 _HASHED_AT_ONCE: Final = 2**20
 _MAX_SUMS: Final = 1_024

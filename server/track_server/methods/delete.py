@@ -1,4 +1,4 @@
-"""Deleting a trial, unless somebody still writes it."""
+"""Deleting a trial, unless another session still writes it."""
 
 from __future__ import annotations
 
@@ -16,8 +16,8 @@ __all__ = ["delete_trial"]
 def delete_trial(tx: UnitOfWork, by: bytes, trial: bytes | str, force: bool) -> bool:
     """Delete a trial; whether there was one.
 
-    A running trial of which another session has a lease is in use: once its holders are away for the time
-    of a lease it is lost, and nobody's any more.
+    A running trial of which another session has a lease is in use: once its holders are disconnected for the
+    time of a lease it is lost, and no longer in use.
 
     Args:
         tx: the transaction.
@@ -47,7 +47,7 @@ def _in_use(tx: UnitOfWork, trial: Document, lease: Lease) -> TrialInUse:
     return TrialInUse(
         f"trial {trial['uid']} is still written by {user} (session {lease.sid.hex()[:8]}"
         f"{_since(trial['metadata'].get('heartbeat'))}): let that process end, or delete the trial with "
-        "force=True, and what the process still logs is set aside"
+        "force=True, and what the process still logs is quarantined"
     )
 
 

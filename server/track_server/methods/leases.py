@@ -91,8 +91,8 @@ def lose(tx: UnitOfWork, id: bytes, since: float) -> None:
     touch_trial(tx, trial, {"status": _LOST, "errors": errors, "ended": since})
 
 
-def revive(tx: UnitOfWork, sid: bytes) -> list[bytes]:
-    """A session is back: the lost trials that it holds run again.
+def revive(tx: UnitOfWork, sid: bytes, limit: int) -> list[bytes]:
+    """A session is back: the lost trials that it holds run again, at most `limit` of them.
 
     Returns:
         the ids of these trials.
@@ -104,6 +104,8 @@ def revive(tx: UnitOfWork, sid: bytes) -> list[bytes]:
             errors = _without_note(trial["errors"])
             touch_trial(tx, trial, {"status": _RUNNING, "errors": errors, "ended": None})
             revived.append(lease.trial)
+            if len(revived) >= limit:
+                break
     return revived
 
 

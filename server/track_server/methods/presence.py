@@ -1,6 +1,6 @@
 """Which sessions are there, and since when the others are not: what decides that a trial is lost.
 
-A session is there while it is connected, and for the time of a lease after its connection went away.
+A session is present while it is connected, and for the time of a lease after it has disconnected.
 What happens to trials is `track_server.methods.leases`; this looks after the time.  Durations are measured on
 a clock that nobody sets, from the first look on when it is not known since when a session is away: so
 after a server's start, and after a time in which the store failed, everybody has the full time to come
@@ -31,21 +31,21 @@ _LONGEST_PAUSE: Final = 5.0
 """So often within the time of a lease, or every so many seconds, the leases are looked through."""
 
 _MOST: Final = 256
-"""Trials that are lost in one transaction, which others have to wait for."""
+"""Trials that are lost, or run again, in one transaction, which others have to wait for."""
 
 
 class Changes(Protocol):
     """What makes changes to the store: the engine."""
 
     def submit_change(self, change: Callable[[UnitOfWork], Any], done: Callable[[Any], None]) -> None:
-        """Make a change in a transaction; `done` is told its outcome, on any thread."""
+        """Make a change in a transaction; `done` gets its outcome, on any thread."""
 
 
 class Presence:
     """Knows who is there; told by the server, it has trials of those who are not lost and revived.
 
     Args:
-        seconds: how long a session may be away; 0 for ever.
+        seconds: how long a session may be disconnected; 0 for ever.
         changes: makes the changes.
         clock: seconds that only grow.
         wall: seconds since the epoch.
@@ -62,29 +62,29 @@ class Presence:
         self._changes = changes
         self._clock = clock
         self._wall = wall
-        self._turn = threading.Lock()
+        self._lock = threading.Lock()
         self._there: set[bytes] = set()
-        self._away_since: dict[bytes, float] = {}
+        self._disconnected_at: dict[bytes, float] = {}
         self._unheard: set[bytes] = set()
 
-    def arrived(self, sid: bytes) -> None:
-        """A session is connected; its lost trials run again, before anything that it says from now on."""
-        with self._turn:
+    def connected(self, sid: bytes) -> None:
+        """A session is connected; its lost trials run again, before anything that it sends from now on."""
+        with self._lock:
             self._there.add(sid)
         self._revive(sid)
 
-    def left(self, sid: bytes) -> None:
-        """A session's connection went away."""
-        with self._turn:
+    def disconnected(self, sid: bytes) -> None:
+        """A session has disconnected."""
+        with self._lock:
             self._there.discard(sid)
             if self._seconds:
-                self._away_since[sid] = self._clock()
+                self._disconnected_at[sid] = self._clock()
 
     async def watch(self) -> None:
         """Look through the leases now and then, for ever."""
         pause = min(_LONGEST_PAUSE, self._seconds / _LOOKS) or _LONGEST_PAUSE
         while True:
-            with self._turn:
+            with self._lock:
                 again, self._unheard = self._unheard, set()
             for sid in again:
                 self._revive(sid)
@@ -92,7 +92,7 @@ class Presence:
             await asyncio.sleep(0 if more else pause)
 
     def look(self, tx: UnitOfWork) -> list[bytes]:
-        """Find running trials whose holders are all away for too long, and lose them.
+        """Find running trials whose holders are all disconnected for too long, and lose them.
 
         Returns:
             the ids of these trials; of very many, some.
@@ -103,8 +103,8 @@ class Presence:
         overdue = self._overdue({sid for sids in holders.values() for sid in sids})
         lost = [trial for trial, sids in holders.items() if overdue.keys() >= set(sids)][:_MOST]
         for trial in lost:
-            away = min(overdue[sid] for sid in holders[trial])
-            leases.lose(tx, trial, self._wall() - away)
+            absent = min(overdue[sid] for sid in holders[trial])
+            leases.lose(tx, trial, self._wall() - absent)
         return lost
 
     async def _looked(self) -> bool:
@@ -112,20 +112,20 @@ class Presence:
         loop = asyncio.get_running_loop()
         looked: asyncio.Future[Any] = loop.create_future()
 
-        def tell(outcome: Any) -> None:
-            if not looked.done():  # nobody waits any more once the watch has ended
+        def resolve(outcome: Any) -> None:
+            if not looked.done():  # the watch may have ended meanwhile
                 looked.set_result(outcome)
 
         def done(outcome: Any) -> None:
-            loop.call_soon_threadsafe(partial(tell, outcome))
+            loop.call_soon_threadsafe(partial(resolve, outcome))
 
         self._changes.submit_change(self.look, done)
         outcome = await looked
         if isinstance(outcome, TrackError):
             _log.log(_level(outcome), "whose trials are lost cannot be found out: %s", outcome)
-            with self._turn:
-                # Nobody can attach to a store that fails, so nobody's absence counts meanwhile.
-                self._away_since.clear()
+            with self._lock:
+                # No session can attach to a store that fails, so no absence counts meanwhile.
+                self._disconnected_at.clear()
             return False
         for trial in outcome:
             _log.warning("trial %s is lost", trial.hex())
@@ -136,24 +136,28 @@ class Presence:
             if not isinstance(outcome, TrackError):
                 for trial in outcome:
                     _log.warning("trial %s runs again", trial.hex())
+                if len(outcome) == _MOST:
+                    self._revive(sid)
                 return
             _log.log(_level(outcome), "the lost trials of a session that is back have to wait: %s", outcome)
-            with self._turn:
+            with self._lock:
                 self._unheard.add(sid)
 
-        self._changes.submit_change(partial(leases.revive, sid=sid), done)
+        self._changes.submit_change(partial(leases.revive, sid=sid, limit=_MOST), done)
 
     def _overdue(self, holders: set[bytes]) -> dict[bytes, float]:
-        """Of sessions that hold running trials, those away for too long, with the seconds; forgets others."""
-        with self._turn:
+        """Sessions of running trials that are disconnected for too long, with the seconds; forgets others."""
+        with self._lock:
             now = self._clock()
-            known = self._away_since
-            self._away_since = {sid: known.get(sid, now) for sid in holders - self._there}
+            known = self._disconnected_at
+            self._disconnected_at = {sid: known.get(sid, now) for sid in holders - self._there}
             return {
-                sid: now - since for sid, since in self._away_since.items() if now - since >= self._seconds
+                sid: now - since
+                for sid, since in self._disconnected_at.items()
+                if now - since >= self._seconds
             }
 
 
 def _level(error: TrackError) -> int:
-    """How loud to tell of it: what is wrong with the store itself is told by whoever found it."""
+    """The level of the log line: what is wrong with the store itself is logged where it is found."""
     return logging.DEBUG if isinstance(error, StoreFull | StoreFailed | StoreCorrupt) else logging.WARNING

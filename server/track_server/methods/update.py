@@ -48,7 +48,9 @@ def add_group_trial(tx: UnitOfWork, group: str, trial: bytes | str) -> None:
 def set_group_metadata(tx: UnitOfWork, group: str, metadata: Document) -> None:
     """Merge values into a group's metadata."""
     document = lookup.group_fields(tx, group)
-    tx.put_group(document | {"metadata": document["metadata"] | normalise(metadata)})
+    tx.put_group(
+        document | {"metadata": tx.merged(group, "metadata", document["metadata"], normalise(metadata))}
+    )
 
 
 def merge(field: str) -> Callable[..., None]:
@@ -57,7 +59,8 @@ def merge(field: str) -> Callable[..., None]:
     def merge_into(tx: UnitOfWork, trial: bytes | str, **given: Document) -> None:
         document = lookup.trial_fields(tx, trial)
         (values,) = given.values()
-        touch_trial(tx, document, {field: document[field] | normalise(values)})
+        merged = tx.merged(document["id"], field, document[field], normalise(values))
+        touch_trial(tx, document, {field: merged})
 
     return merge_into
 
@@ -73,7 +76,8 @@ def log_trial_metadata(
             name: _appended(document["metadata"].get(name), value, aggregator)
             for name, value in values.items()
         }
-    touch_trial(tx, document, {"metadata": document["metadata"] | values})
+    merged = tx.merged(document["id"], "metadata", document["metadata"], values)
+    touch_trial(tx, document, {"metadata": merged})
 
 
 def _appended(before: Any, value: Any, aggregator: list[Any]) -> list[Any]:

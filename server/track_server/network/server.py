@@ -444,7 +444,7 @@ class SocketServer:
         if self._listener is not None:
             self._listener.authenticated(session.origin)
         self._holders[session.sid] = session
-        self._made.presence.arrived(session.sid)
+        self._made.presence.connected(session.sid)
         if older is not None and older is not session:
             older.drop(
                 SessionFenced("another connection took over this session: attach it again to take it back")
@@ -459,7 +459,7 @@ class SocketServer:
         self._proving.pop(session, None)
         if self._holders.get(session.sid) is session:
             del self._holders[session.sid]
-            self._made.presence.left(session.sid)
+            self._made.presence.disconnected(session.sid)
         if self._listener is not None:
             self._listener.disconnected(session.origin)
 

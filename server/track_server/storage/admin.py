@@ -34,7 +34,7 @@ class Checked:
         series: how many there are.
         points: of all series, as far as they can be read.
         findings: one line for each damage; none if the store is sound.
-        rejected: how many records were quarantined because they can never be stored.
+        rejected: number of quarantined records, which can never be stored.
     """
 
     generation: str | None = None
@@ -64,7 +64,7 @@ class StoreAdmin(Protocol):
     """Knows the files of one kind of store, and changes none that is in use."""
 
     def check(self, path: Path) -> Checked:
-        """Read everything and compare it; whoever uses the store goes on with it meanwhile."""
+        """Read everything and compare it; the store stays in use meanwhile."""
 
     def copy(self, path: Path, target: Path) -> None:
         """Write one committed state of a store to an empty file, a SQLite store without a log, durably."""
@@ -82,19 +82,19 @@ class StoreAdmin(Protocol):
         """Bring the main file up to date and leave its log with nothing that counts.
 
         Raises:
-            StoreInUse: somebody has the store open.
+            StoreInUse: another process has the store open.
         """
 
     def held(self, path: Path) -> AbstractContextManager[None]:
         """Keep everybody else out of the store.
 
         Raises:
-            StoreInUse: somebody has it open.
+            StoreInUse: another process has it open.
         """
 
 
 def check(admin: StoreAdmin, path: Path) -> Checked:
-    """Check a store; damage that hinders reading at all is a finding too.
+    """Check a store; damage that prevents reading is a finding too.
 
     Raises:
         ItemNotFound: there is no such store.
@@ -137,18 +137,18 @@ def _copy_verified(admin: StoreAdmin, path: Path, target: Path) -> Checked:
         seen = _sound(admin, part, f"{path} is damaged, so there is no backup")
         _name(part, target)
     finally:
-        with suppress(OSError):  # what hinders it was told by what failed before
+        with suppress(OSError):  # the error before names the cause
             part.unlink(missing_ok=True)
     return seen
 
 
 def restore(admin: StoreAdmin, backup: Path, path: Path) -> Restored:
-    """Put a backup in the place of a store that nobody has open, which is kept beside it.
+    """Replace a closed store with a backup; the old store stays beside it.
 
     Raises:
         ItemNotFound: there is no such backup.
         UsageError: the backup is the store itself.
-        StoreInUse: somebody has the store open.
+        StoreInUse: another process has the store open.
         StoreCorrupt: the backup is damaged; nothing is changed.
         StoreFull: there is no room for it; nothing is changed.
         StoreError: the backup is no store of this kind, or the store's folder takes no writes.
@@ -177,14 +177,14 @@ def restore(admin: StoreAdmin, backup: Path, path: Path) -> Restored:
             aside = _exchange(part, main)
         admin.finish(path)
     finally:
-        with suppress(OSError):  # what hinders it was told by what failed before
+        with suppress(OSError):  # the error before names the cause
             part.unlink(missing_ok=True)
     return Restored(seen, generation, aside)
 
 
 @contextmanager
 def _telling_of_room(what: str) -> Iterator[None]:
-    """A server goes on by itself once there is room; a command has to be given again."""
+    """A server resumes by itself once there is space; a command must be repeated."""
     try:
         yield
     except StoreFull as error:
@@ -233,7 +233,7 @@ def _find_store(admin: StoreAdmin, path: Path) -> None:
 def _find(path: Path, what: str) -> None:
     if not path.exists():
         raise ItemNotFound(f"there is no {what} {path}: check the path")
-    if not path.is_file():  # opening a pipe would wait for somebody to write to it
+    if not path.is_file():  # opening a pipe would wait for a writer
         raise StoreError(f"{path} is not a file: give the path of a {what}")
 
 
@@ -254,7 +254,7 @@ def _beside(target: Path) -> Path:
 
 
 def _make_private(part: Path) -> None:
-    """An empty file that nobody else may read, whatever is written to it later."""
+    """An empty file that only its owner may read, whatever is written to it later."""
     try:
         part.unlink(missing_ok=True)
         os.close(os.open(part, os.O_CREAT | os.O_EXCL | os.O_WRONLY | os.O_CLOEXEC, 0o600))
@@ -278,7 +278,7 @@ def _name(part: Path, target: Path) -> None:
 
 
 def _as_owned_as(model: Path, *files: Path) -> None:
-    """What root restores belongs to whoever runs the server."""
+    """Give what root restores to the user that runs the server."""
     if os.geteuid() == 0:
         owner = model.stat()
         for file in files:
@@ -286,7 +286,7 @@ def _as_owned_as(model: Path, *files: Path) -> None:
 
 
 def copied_before_migration(admin: StoreAdmin, path: Path, found: int, wanted: int) -> Path:
-    """Copy a store that is about to be migrated; nobody may change it meanwhile.
+    """Copy a store that is about to be migrated; it must not change meanwhile.
 
     Args:
         admin: knows that kind of store.

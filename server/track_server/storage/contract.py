@@ -10,7 +10,7 @@ Everything is plain documents (see `track_protocol.model.documents`).
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterator, Sequence
+from collections.abc import Callable, Collection, Hashable, Iterator, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, field, fields
 from typing import Any, NamedTuple, Protocol
@@ -450,10 +450,10 @@ class Transaction(View, Protocol):
     """The one open write transaction of a lane; its views see what was flushed."""
 
     @property
-    def others_wrote(self) -> bool:
-        """Whether somebody else may have committed since this lane's last transaction.
+    def version(self) -> Hashable:
+        """Another one when somebody else than this lane may have committed.
 
-        If so, nothing that was remembered of the tables counts any more.
+        What was remembered of the tables under another version counts no more.
         """
 
     def load(self, wanted: Wanted) -> Loaded:

@@ -39,7 +39,7 @@ def replace_file(
     mode: int | None = 0o600,
     unfinished: Path | None = None,
 ) -> None:
-    """Replace a file as a whole, durably: write beside it, flush to the disk, rename, flush the folder.
+    """Replace a file atomically and durably: write beside it, flush to the disk, rename, flush the folder.
 
     What root writes belongs to the owner of the folder, so that a server that is not root's can use it.
 
@@ -48,7 +48,7 @@ def replace_file(
         pieces: the new content, piece by piece.
         mode: its permissions, whatever the umask; None for those that it has, 0600 if it is not there yet.
         unfinished: name of the file to write first, in the same folder; one that is there is overwritten.  By
-            default the name is one that nobody has.
+            default the name is unique.
 
     Raises:
         StoreReadOnly: the file or its folder does not take writes.
@@ -73,7 +73,7 @@ def replace_file(
 def _write(path: Path, pieces: Iterable[bytes], mode: int) -> None:
     with suppress(FileNotFoundError):
         path.unlink()
-    # A new file, so that nobody who could lay a link there has another file overwritten by it.
+    # A new file, so that a link that was laid there cannot make this overwrite another file.
     with open(_create(path), "wb") as file:
         os.fchmod(file.fileno(), mode)
         give_to_owner(file.fileno(), path.parent)
@@ -95,7 +95,7 @@ def _create(path: Path) -> int:
 
 @contextmanager
 def locked(path: Path) -> Iterator[None]:
-    """Hold the lock of a lock file, waiting for whoever holds it; the file itself stays for ever.
+    """Hold the lock of a lock file, waiting for its holder; the file itself stays for ever.
 
     Raises:
         StoreReadOnly, StoreError: the lock file cannot be made, or is a link.
@@ -121,7 +121,7 @@ def give_to_owner(descriptor: int, folder: Path) -> None:
 
 
 def create_private(path: Path) -> None:
-    """Make an empty file that nobody else may read, whatever the umask; one that is there stays as it is.
+    """Make an empty file that only its owner may read, whatever the umask; one that is there stays as it is.
 
     Raises:
         StoreReadOnly, StoreFull, StoreFailed, StoreError: it cannot be made.
@@ -178,7 +178,7 @@ def _rewrite(descriptor: int) -> None:
 def sync(descriptor: int) -> None:
     """Flush a file or a folder to the disk, and not only to the disk's own memory.
 
-    On macOS `os.fsync` ends at that memory, and ``F_FULLFSYNC`` goes on; not all file systems know it there.
+    On macOS `os.fsync` ends at that memory; ``F_FULLFSYNC`` flushes it too, but not all file systems know it.
     """
     if _FULL_SYNC is not None:
         with suppress(OSError):

@@ -38,7 +38,7 @@ class FileAdmin(SqliteAdmin):
         return path if _is_sqlite(path) else Files(Path(os.path.realpath(path))).sidecar
 
     def check(self, path: Path) -> Checked:
-        """Read everything and compare it; whoever uses the store goes on with it meanwhile."""
+        """Read everything and compare it; the store stays in use meanwhile."""
         found = () if _is_sqlite(path) else tuple(_document_findings(path))
         if found and not self.main(path).exists():
             return Checked(findings=found)
@@ -98,7 +98,7 @@ class FileAdmin(SqliteAdmin):
 
 
 def _is_sqlite(path: Path) -> bool:
-    if not path.is_file():  # opening a pipe would wait for somebody to write to it
+    if not path.is_file():  # opening a pipe would wait for a writer
         return False
     try:
         with path.open("rb") as file:
@@ -108,7 +108,7 @@ def _is_sqlite(path: Path) -> bool:
 
 
 def _document_findings(path: Path) -> Iterator[str]:
-    """Why a document that somebody has changed cannot be read."""
+    """Why an edited document cannot be read."""
     if checksum_of(path) is None:
         return
     data = path.read_bytes()

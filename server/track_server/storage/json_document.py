@@ -23,8 +23,8 @@ A trial that was rewound also has ``superseded``: series by name, as in ``metric
 ``media``: such series by name, by kind.
 
 ``steps`` is null when no point of the series has a step.  What JSON has no form for is written as
-`track_server.storage.exactjson` says.  The checksum tells a document as it was written from one that
-somebody has edited.
+`track_server.storage.exactjson` says.  The checksum distinguishes a document as it was written from an
+edited one.
 """
 
 from __future__ import annotations
@@ -37,9 +37,14 @@ from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from typing import Any, Final, Protocol
 
-from track_protocol.errors import BadValue, ItemNotFound, StoreCorrupt, StoreError, StoreTooNew
+import apsw
+
+from track_protocol.errors import BadValue, StoreCorrupt, StoreError, StoreTooNew
+from track_protocol.model.aggregators import aggregator_from_spec
+from track_protocol.model.documents import check_document
 from track_protocol.model.media import blob_of
 from track_protocol.model.rejected import Rejected, rejected_from_document, rejected_to_document
+from track_protocol.model.seriesname import check_series_name
 from track_protocol.wire.batch import CHRONO, METRIC, SUPERSEDED
 from track_protocol.wire.columns import Column, pack, unpack
 from track_server.storage.contract import Blob, Document, Lease, Points, SessionState
@@ -61,11 +66,17 @@ VERSION: Final = 1
 
 _FORMAT: Final = "track"
 _INDENT: Final = "  "
-_REMEDY: Final = "correct it, restore a backup, or move it away to start a new store"
+_REMEDY: Final = "correct it, restore a backup, or rename it to start a new store"
 _CHECKSUM: Final = f'{_INDENT}"checksum": "'
 _END: Final = '"\n}\n'
 _BEHIND: Final = len(_CHECKSUM) + 8 + len(_END)
 """Bytes of a document behind what its checksum is of."""
+
+_DO_NOT_FIT: Final = (
+    *(LookupError, TypeError, ValueError, AttributeError, ArithmeticError),
+    *(apsw.ConstraintError, apsw.MismatchError, apsw.TooBigError),
+)
+"""What comes of a value that is of another type than the document has in its place."""
 
 _FIELDS: Final = (("metrics", METRIC), ("chronos", CHRONO))
 
@@ -285,7 +296,7 @@ def _lease(lease: Lease) -> Document:
 
 
 def is_as_written(data: bytes) -> bool:
-    """Whether nobody has changed a document since it was written: its checksum is that of its content."""
+    """Whether a document is unedited since it was written: its checksum is that of its content."""
     content, end = data[:-_BEHIND], data[-_BEHIND:]
     return end == f"{_CHECKSUM}{zlib.crc32(content):08x}{_END}".encode()
 
@@ -349,7 +360,8 @@ def load_document(document: Document, tx: UnitOfWork, path: str) -> None:
         _load_structure(document, tx)
         _load_state(document, tx)
         _load_blobs(document, tx)
-    except (KeyError, TypeError, ValueError, AttributeError, ItemNotFound, BadValue) as error:
+        tx.flush()
+    except _DO_NOT_FIT as error:
         raise StoreCorrupt(
             f"{path} is JSON whose parts do not fit together ({error!r}): {_REMEDY}"
         ) from error
@@ -358,9 +370,9 @@ def load_document(document: Document, tx: UnitOfWork, path: str) -> None:
 def _load_structure(document: Document, tx: UnitOfWork) -> None:
     """Projects, groups and trials with their points."""
     for project in document["projects"]:
-        tx.put_project(project)
+        tx.put_project(check_document("project", project))
     for group in document["groups"]:
-        tx.put_group(group)
+        tx.put_group(check_document("group", group))
     for trial in document["trials"]:
         _load_trial(trial, tx)
     for group in document["groups"]:
@@ -369,7 +381,7 @@ def _load_structure(document: Document, tx: UnitOfWork) -> None:
 
 
 def _load_state(document: Document, tx: UnitOfWork) -> None:
-    """What is known of sessions."""
+    """The state of sessions."""
     for state in map(_loaded_session, document["sessions"]):
         if tx.session(state.sid) is None:
             tx.put_session(state)
@@ -392,10 +404,15 @@ def _load_trial(trial: Document, tx: UnitOfWork) -> None:
     id = bytes.fromhex(trial["id"])
     if tx.has_trial(id):
         raise ValueError(f"the trial {trial['id']} is there twice")
-    tx.add_trial({**{field: value for field, value in trial.items() if field != SUPERSEDED}, "id": id})
+    own = {field: value for field, value in trial.items() if field != SUPERSEDED}
+    times = {field: _loaded_time(trial[field]) for field in ("created", "started", "ended")}
+    tx.add_trial({**check_document("trial", {**own, "id": id}), "uid": trial["uid"], **times})
     every = [(kind, trial[field]) for field, kind in _FIELDS]
     for kind, found in (*every, (SUPERSEDED, trial.get(SUPERSEDED, {})), *trial.get("media", {}).items()):
         for name, series in found.items():
+            check_series_name(name)
+            if series["aggregator"] is not None:
+                aggregator_from_spec(series["aggregator"])
             tx.append_points(id, kind, name, series["aggregator"], _loaded_points(series))
 
 
@@ -410,6 +427,10 @@ def _load_uses(trial: Document, tx: UnitOfWork) -> None:
     for digest in dict.fromkeys(found):
         if digest is not None:
             tx.use_blob(digest, bytes.fromhex(trial["id"]))
+
+
+def _loaded_time(time: Any) -> float | None:
+    return None if time is None else float(time)
 
 
 def _loaded_points(series: Document) -> Points:

@@ -1,6 +1,6 @@
 """The file backend: a SQLite store, and a JSON document of all it holds for people to read and to edit.
 
-``file:runs.json`` keeps its store in the sidecar ``.runs.json.db``.  The document is written when somebody
+``file:runs.json`` keeps its store in the sidecar ``.runs.json.db``.  The document is written when a caller
 asks for it (`save`, ``commit``) and at the end, by another thread than the one that commits.  What is on the
 disk when a store is opened decides which of the two counts:
 
@@ -9,7 +9,7 @@ document            sidecar                                 what happens
 ==================  ======================================  ===============================================
 missing             missing                                 a new store
 missing             never wrote a document                  the sidecar counts: a crash came first
-missing             wrote one                               somebody deleted it: the sidecar is set aside,
+missing             wrote one                               it was deleted: the sidecar is renamed,
                                                             and a new store begins
 as it was written   any                                     the sidecar counts
 edited              has nothing that the document lacked    the document is read; sessions stay as they are
@@ -32,9 +32,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Final
 
-import apsw
-
-from track_protocol.errors import StoreCorrupt, StoreError, StoreReadOnly
+from track_protocol.errors import StoreError, StoreReadOnly
 from track_server.storage.contract import Changes
 from track_server.storage.durable_files import locked, store_error, sync_folder
 from track_server.storage.json_document import load_document, parse_document
@@ -85,7 +83,7 @@ class FileStore(SqliteStore):
         StoreCorrupt: the document or the sidecar is damaged.
         StoreTooNew: it was written by a newer version of this software.
         StoreError: the folder is missing or on a network, the file is something else, or the document was
-            edited while the store went on.
+            edited while the store was open.
     """
 
     def __init__(
@@ -98,7 +96,7 @@ class FileStore(SqliteStore):
         lock = StoreLock(files.sidecar, exclusive, served_as, named=files.document)
         try:
             with locked(files.lock):
-                _set_aside_what_was_deleted(files)
+                _rename_orphaned_sidecar(files)
                 super().__init__(files.sidecar, uri, exclusive=exclusive, lock=lock)
                 try:
                     self._read_document()
@@ -128,7 +126,7 @@ class FileStore(SqliteStore):
             yield view
 
     def save(self, done: Callable[[Exception | None], None]) -> None:
-        """Have the document written; `done` is called on another thread, with what went wrong."""
+        """Have the document written; `done` is called on another thread, with the error or None."""
         self._writer.submit(done)
 
     def abandon(self) -> None:
@@ -161,7 +159,7 @@ class FileStore(SqliteStore):
             self._writer.close()
 
     def _read_document(self) -> None:
-        """Bring what somebody has written into the document into the store."""
+        """Load an edited document into the store."""
         document = self._files.document
         with translated(self._path):
             record = read_record(self._db)
@@ -182,7 +180,7 @@ class FileStore(SqliteStore):
             with translated(self._path):
                 for table in CONTENT:
                     self._db.execute(f"DELETE FROM {table}")  # noqa: S608 # names of our own
-            _load(content, tx, document)
+            load_document(content, tx, str(document))
             restart_change_log(self._db)
             changes = max(record.changes + 1, header.transaction)
             write_record(self._db, Record(changes, changes, checksum))
@@ -211,29 +209,19 @@ class _CountedTransaction(SqliteTransaction):
         super().flush(changes, commit=commit)
 
 
-def _load(content: dict[str, object], tx: UnitOfWork, document: Path) -> None:
-    try:
-        load_document(content, tx, str(document))
-        tx.flush()
-    except (apsw.ConstraintError, apsw.MismatchError) as error:
-        raise StoreCorrupt(
-            f"{document} is JSON whose parts do not fit together ({error}): correct it, or restore a backup"
-        ) from error
-
-
 def _read(document: Path) -> None:
     """Refuse a document that cannot be read."""
     if checksum_of(document) is not None:
         parse_document(document.read_bytes(), str(document))
 
 
-def _set_aside_what_was_deleted(files: Files) -> None:
-    """Rename a sidecar whose document somebody has deleted."""
+def _rename_orphaned_sidecar(files: Files) -> None:
+    """Rename a sidecar whose document was deleted."""
     parts = [Path(f"{files.sidecar}{end}") for end in _SIDECARS]
     if checksum_of(files.document) is not None:
         return
     if not files.sidecar.exists():
-        # Killed in between, somebody has left these, which have their new names already.
+        # A process that was killed in between left these, which have their new names already.
         _unlink(part for part in parts if part.exists() and part.stat().st_nlink > 1)
         return
     inspect(str(files.sidecar))

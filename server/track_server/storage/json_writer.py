@@ -1,10 +1,10 @@
 """The JSON document beside its sidecar: which state of the store it holds, and writing it in the background.
 
 The sidecar remembers the document that was written or read last: by which number of transactions, and by the
-SHA-256 of its bytes.  It is told so after the document is in its place, through a connection that does not
-flush: if a power cut takes the note back, the document's own checksum, generation and number still tell that
-it is the store's.  A note that is not flushed cannot be a flush that fails unseen by the connection that
-commits, either.
+SHA-256 of its bytes.  This record is written after the document is in its place, through a connection that
+does not flush: if a power cut takes the record back, the document's own checksum, generation and number still
+prove that it is the store's.  And what is never flushed cannot fail to flush unseen by the connection that
+commits.
 """
 
 from __future__ import annotations
@@ -102,14 +102,14 @@ class Record:
 
 
 def read_record(db: apsw.Connection) -> Record:
-    """What the sidecar knows of the document; within a transaction, as of that."""
+    """The sidecar's record of the document; within a transaction, as of that."""
     document, changes = db.execute(_READ, (_KEY, _COUNT)).fetchall()[0]
     written, checksum = (None, None) if document is None else json.loads(str(document))
     return Record(int(str(changes or 0)), written, checksum)
 
 
 def write_record(db: apsw.Connection, record: Record) -> None:
-    """Let the sidecar know of a document, and count its transactions from there."""
+    """Record a document in the sidecar, and count its transactions from there."""
     db.execute(_WRITE, (_KEY, json.dumps([record.written, record.checksum])))
     db.execute(_WRITE, (_COUNT, record.changes))
 
@@ -132,11 +132,11 @@ def checksum_of(path: Path) -> str | None:
 
 
 class DocumentWriter:
-    """Writes the document of one open file store, on a thread of its own, once for all who wait.
+    """Writes the document of one open file store, on a thread of its own, once for all callers that wait.
 
     Args:
         files: of the store.
-        opened: device and inode of the sidecar, by which one that was put in its place is told from it.
+        opened: device and inode of the sidecar, which a file put in its place does not have.
     """
 
     def __init__(self, files: Files, opened: tuple[int, int]) -> None:
@@ -166,10 +166,10 @@ class DocumentWriter:
         """Write the document, unless it holds everything.
 
         Args:
-            anew: also if somebody has deleted it.
+            anew: also if it was deleted.
 
         Raises:
-            StoreError: it cannot be written, or somebody has changed it.
+            StoreError: it cannot be written, or it was edited.
         """
         with locked(self._files.lock):
             self.check_in_place()
@@ -180,7 +180,7 @@ class DocumentWriter:
                 self._note(found)
 
     def check_in_place(self) -> None:
-        """Refuse to go on with a sidecar that is not the one that was opened.
+        """Refuse to continue with a sidecar that is not the one that was opened.
 
         Raises:
             StoreError: it was moved or deleted, or its document was.
@@ -204,13 +204,13 @@ class DocumentWriter:
             error: Exception | None = None
             try:
                 self.write()
-            except Exception as raised:  # noqa: BLE001 - those who wait are told, whatever it is
+            except Exception as raised:  # noqa: BLE001 - the callers get it, whatever it is
                 error = raised
             for done in waiting:
                 done(error)
 
     def _written(self, db: apsw.Connection, anew: bool) -> Record | None:
-        """Write the document; what the sidecar should know then."""
+        """Write the document; the record of it for the sidecar."""
         record, signature = read_record(db), self._signature()
         there = self._checksum(signature)
         if there is None and record.written is not None and not anew:
@@ -263,7 +263,7 @@ class DocumentWriter:
 
 
 def is_ours(document: Path, generation: str, record: Record) -> bool:
-    """Whether a document that the sidecar does not know is one that was written just before a crash."""
+    """Whether a document without a record in the sidecar was written just before a crash."""
     data = document.read_bytes()
     if not is_as_written(data):
         return False
@@ -275,9 +275,9 @@ def is_ours(document: Path, generation: str, record: Record) -> bool:
 
 
 def both_changed(files: Files) -> StoreError:
-    """What to raise when neither the document nor the sidecar can be given up."""
+    """What to raise when both the document and the sidecar have changed."""
     return StoreError(
         f"{files.document} was edited, and {files.sidecar} has stored more since it was written: to keep the "
-        f"edited document, move {files.sidecar}* away; to keep what was stored, run "
+        f"edited document, move {files.sidecar}* to another folder; to keep what was stored, run "
         f"'track restore {files.sidecar} file:{files.document}'"
     )

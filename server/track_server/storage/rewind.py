@@ -1,4 +1,4 @@
-"""Which points a rewind takes out of a series, and what a trial tells of its rewinds."""
+"""Which points a rewind takes out of a series, and what a trial's metadata records of its rewinds."""
 
 from __future__ import annotations
 
@@ -15,18 +15,18 @@ from track_server.storage.series import add_statistics, packed_chunk
 __all__ = ["REWINDS", "later_rows", "rewind_series", "rewinds_in", "split_rows"]
 
 REWINDS: Final = "rewinds"
-"""The key of a trial's metadata that tells of its rewinds."""
+"""The key of a trial's metadata that lists its rewinds."""
 
 
 def rewinds_in(metadata: Document) -> tuple[Rewind, ...]:
-    """What a trial's metadata tells of its rewinds.
+    """The rewinds that a trial's metadata lists.
 
     A client may have put anything there: what says no step, time and session is left out.
     """
-    told = metadata.get(REWINDS)
-    if type(told) is not list:
+    listed = metadata.get(REWINDS)
+    if type(listed) is not list:
         return ()
-    found = [_rewind(number, entry) for number, entry in enumerate(told)]
+    found = [_rewind(number, entry) for number, entry in enumerate(listed)]
     return tuple([each for each in found if each is not None])
 
 
@@ -49,7 +49,7 @@ def rewind_series(
 ) -> tuple[Series, list[Points]]:
     """What a rewind makes of a series.
 
-    The bounds of its steps tell whether a chunk has later points, and only such chunks are written again.
+    The bounds of its steps show whether a chunk has later points, and only such chunks are written again.
     The others are read too: mean and deviation of what is left cannot be had exactly from those of the
     whole (a loss of 1e20 is just what is rewound).
 

@@ -15,14 +15,15 @@ from __future__ import annotations
 
 import copy
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Hashable, Mapping
 from dataclasses import dataclass, field, fields, replace
 from typing import Any, Final, TypeVar
 
-from track_protocol.errors import ItemNotFound, StoreError
+from track_protocol.errors import BadValue, ItemNotFound, StoreError
 from track_protocol.model.rejected import Rejected
 from track_protocol.query.parse import Query
 from track_protocol.wire.batch import SUPERSEDED
+from track_server.storage import exactjson
 from track_server.storage.contract import (
     Blob,
     BlobChange,
@@ -55,6 +56,12 @@ _MAX_REMEMBERED: Final = 16_384
 _COMPUTED: Final = frozenset({"id", "metrics", "chronos", "media"})
 """Fields of a trial's document that are no columns of its own."""
 
+_MAX_REWOUND_POINTS: Final = 10_000_000
+"""Points of the metrics that one rewind reads: about five seconds, for which everybody else waits."""
+
+_MAX_JSON_CHARS: Final = 4 * 2**20
+"""Characters of a field of values: a transaction that changes it reads and writes all of it, about 0.1 s."""
+
 _MISSING: Final = object()
 
 
@@ -67,15 +74,23 @@ class Memory:
     """Rewinds of the trials that are known to exist."""
     series: dict[SeriesKey, Series] = field(default_factory=dict)
     """Also those that are known not to exist, without a handle."""
+    version: Hashable = None
+    """Of the tables that this is of; see `Transaction.version`."""
+
+    def keep_only(self, version: Hashable) -> None:
+        """Forget everything if it is not of this version."""
+        if self.version != version:
+            self.forget()
+            self.version = version
 
     def forget(self) -> None:
-        """Somebody else may have changed the tables."""
-        for each in fields(self):
-            getattr(self, each.name).clear()
+        """What is in the tables may be something else."""
+        for each in (self.sessions, self.trials, self.series):
+            each.clear()
 
     def trim(self) -> None:
         """Forget everything when it is very much."""
-        if any(len(getattr(self, each.name)) > _MAX_REMEMBERED for each in fields(self)):
+        if max(len(self.sessions), len(self.trials), len(self.series)) > _MAX_REMEMBERED:
             self.forget()
 
 
@@ -105,14 +120,14 @@ class UnitOfWork:
     def __init__(self, transaction: Transaction, memory: Memory) -> None:
         self._tx = transaction
         self._memory = memory
-        if transaction.others_wrote:
-            memory.forget()
+        memory.keep_only(transaction.version)
         self._changes = Changes()
         self._grown: dict[SeriesKey, Series] = {}
         self._buffered = 0
         self._fields: dict[bytes, Document | None] = {}
         self._ids: dict[str, bytes] = {}
         self._revisions: dict[str, int | None] = {}
+        self._sizes: dict[tuple[bytes | str, str], int] = {}
         self._projects: dict[str, Document | None] = {}
         self._groups: dict[str, Document | None] = {}
         self._leases: dict[bytes, dict[bytes, Lease]] = {}
@@ -400,6 +415,23 @@ class UnitOfWork:
             raise _no_trial(id)
         return rewinds
 
+    def merged(self, key: bytes | str, field: str, before: Document, values: Document) -> Document:
+        """The values of a field of an item, its id or uid is `key`, with others merged in.
+
+        Raises:
+            BadValue: it would be very large.
+        """
+        merged = before | values
+        known = self._sizes.get((key, field))
+        size = (len(exactjson.dumps(before)) if known is None else known) + len(exactjson.dumps(values))
+        if size > _MAX_JSON_CHARS and (size := len(exactjson.dumps(merged))) > _MAX_JSON_CHARS:
+            raise BadValue(
+                f"{field} would have {size:,} characters, more than {_MAX_JSON_CHARS:,}: log large values as "
+                "files, and lists that grow as metrics"
+            )
+        self._sizes[key, field] = size
+        return merged
+
     # -- points ------------------------------------------------------------------------------------------
 
     def points(self, trial: bytes, kind: str, name: str, start: int, limit: int) -> Points | None:
@@ -454,12 +486,19 @@ class UnitOfWork:
 
         Raises:
             ItemNotFound: there is no such trial.
+            BadValue: it would take too long; nothing was changed.
             SeriesDamaged: a series cannot be read; nothing was changed.
         """
         self._known_trial(trial)
         self.flush()
         changes, plans = Changes(), []
-        for series in self._tx.later_series(trial, step):
+        found = self._tx.later_series(trial, step)
+        if (count := sum(series.count for series in found)) > _MAX_REWOUND_POINTS:
+            raise BadValue(
+                f"the metrics to rewind have {count:,} points, more than {_MAX_REWOUND_POINTS:,}, and "
+                "everybody else would wait for it: continue from the checkpoint in a new trial"
+            )
+        for series in found:
             chunks = self._tx.chunks(series, step)
             plans.append(rewind_series(series, chunks, step, before, changes))
         pending = self._changes

@@ -1,4 +1,4 @@
-"""Deleting trials: gone for whoever looks, at once and for good."""
+"""Deleting trials: every later read misses them, at once and for good."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What was set aside because it can never be stored."""
+"""Quarantined records, which can never be stored."""
 
 from __future__ import annotations
 

@@ -90,8 +90,8 @@ def test_a_dry_run_lists_each_spool_and_changes_nothing(scenario: SpoolScenario)
 
 
 def test_it_names_the_missing_login_and_accepts_one_from_each_source(scenario: SpoolScenario) -> None:
-    bare = scenario.uri.replace(scenario.uri.partition("ann:")[2].partition("@")[0], "").replace("ann:@", "ann@")
     token = scenario.uri.partition("ann:")[2].partition("@")[0]
+    bare = scenario.uri.replace(token, "").replace("ann:@", "ann@")
     path = left_spool(scenario.spools, server=bare)
     ran = scenario.track("sync", TRACK_URI="")
     assert ran.returncode == 4

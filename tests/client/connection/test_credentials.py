@@ -105,7 +105,7 @@ def test_a_file_that_no_server_wrote_is_not_used(
 ) -> None:
     leave(tmp_path, content)
     assert look(tmp_path) is None
-    assert "not what a server writes" in caplog.text
+    assert "form that a server writes" in caplog.text
 
 
 def test_the_secret_of_the_uri_takes_precedence() -> None:

@@ -455,6 +455,17 @@ def test_a_wake_after_the_end_is_harmless(ann: Joined) -> None:
             os.close(descriptor)
 
 
+def test_a_call_whose_answer_was_not_read_gets_it_from_the_next_connection(served: Served) -> None:
+    """Fails when `close` says goodbye all the same: the server then forgets the answer."""
+    uri, session = served.join("ann"), uuid.uuid4().bytes
+    trial = {"id": uuid.uuid4().bytes, "hash": "h", "revision": 0}
+    with joined(uri, session) as first:
+        first.link.send_call(1, 1, "new_trial", {"trial": trial, "auto_increment": True})
+    with joined(uri, session) as second:
+        second.seq = 0
+        assert second.call("new_trial", trial=trial, auto_increment=True)["uid"] == "h_0"
+
+
 def test_closing_twice_is_harmless(ann: Joined) -> None:
     ann.link.close()
     ann.link.close()

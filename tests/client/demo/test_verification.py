@@ -79,7 +79,7 @@ def test_a_trial_that_one_worker_got_twice_is_a_fault(done: Search) -> None:
 def test_an_unclaimed_trial_is_a_fault() -> None:
     with search(1) as found:
         faults = "\n".join(found.verify().faults)
-    assert "claimed 0 times: by nobody" in faults
+    assert "claimed 0 times: by no worker" in faults
     assert "CreatedGroup" in faults
 
 

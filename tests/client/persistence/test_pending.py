@@ -23,7 +23,7 @@ from track_protocol.errors import (
 )
 from track_protocol.model.entities import Project, Trial, TrialGroup
 
-AWAY = "is queued until the store is reachable again"
+UNREACHABLE = "are queued until the store is reachable again"
 
 
 @pytest.fixture
@@ -133,7 +133,7 @@ def test_a_store_that_is_unreachable_is_reported_and_waited_for_once(
     trial = create_all(protocol)
     assert trial.id is not None
     told = [record.getMessage() for record in caplog.records if record.levelno == logging.WARNING]
-    assert [AWAY in each for each in told] == [True, False]
+    assert [UNREACHABLE in each for each in told] == [True, False]
     assert f"resume it with TRACK_TRIAL={trial.id.hex()}" in told[1]
 
 
@@ -155,7 +155,7 @@ def test_a_broken_connection_is_not_yet_an_unreachable_store(
     trial = protocol.new_trial(Trial(name="t"), auto_increment=True)
     assert trial is not None
     assert trial.revision == 3
-    assert AWAY not in caplog.text
+    assert UNREACHABLE not in caplog.text
 
 
 @pytest.mark.parametrize("error", [ServerUnreachable("nobody"), TooBusy("later")])

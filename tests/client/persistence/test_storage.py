@@ -117,5 +117,5 @@ def test_other_files_are_refused(tmp_path: Path) -> None:
     with pytest.raises(StoreError, match="not of a Track store"):
         load_database(tmp_path / "other.json")
     (tmp_path / "half.json").write_text('{"projects": []}')
-    with pytest.raises(BadArguments, match="is not what commit"):
+    with pytest.raises(BadArguments, match="was not written by commit"):
         load_database(tmp_path / "half.json")

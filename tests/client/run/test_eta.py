@@ -86,7 +86,7 @@ def test_a_chrono_of_any_aggregator_is_a_timer(trial: TrialLogger) -> None:
     [
         (None, 1, minutes(1), "call set_eta_total first"),
         (5, (1, 2), minutes(1), "not one number for each"),
-        (5, 1, "batch", "nothing was timed as 'batch'"),
+        (5, 1, "batch", "there is no timer 'batch'"),
         (5, 1, 0.5, "'float' object has no attribute"),
     ],
 )

@@ -13,14 +13,15 @@ import pytest
 
 from engine_calls import Caller, points, writer_held
 from faulty_store import FaultyStore
-from track_protocol.errors import InternalError, ItemNotFound, UnknownMethod
+from track_protocol.errors import InternalError, ItemNotFound, StoreFull, UnknownMethod
 from track_protocol.wire.batch import METRIC, SUPERSEDED, Batch, CallOp, Op, PointsOp
 from track_protocol.wire.columns import pack
 from track_protocol.wire.link import Acked
 from track_server.engine.engine import Engine
 from track_server.engine.jobs import UNFINISHED, BatchJob
-from track_server.engine.slices import MAX_SERIES
+from track_server.engine.slices import MAX_CALLS, MAX_SERIES
 from track_server.methods.dispatch import LOGS
+from track_server.storage import unit_of_work
 from track_server.storage.contract import Changes, Lease, Points
 from track_server.storage.ephemeral import EphemeralStore
 from track_server.storage.sqlite.store import open_store as open_sqlite
@@ -126,6 +127,41 @@ def test_a_record_that_fails_behind_a_change_leaves_nothing_of_it(
         assert view.leases(trial) == []
 
 
+class _FullOnce(FaultyStore):
+    """A store whose disk is full for once, when it is to write the tag that is named."""
+
+    tag = ""
+
+    def before_flush(self, changes: Changes) -> None:
+        if self.tag and any(self.tag in each.get("tags", {}) for each in changes.trials.values()):
+            self.tag = ""
+            raise StoreFull("no space is left")
+
+
+@pytest.mark.parametrize("calls", [2 * MAX_CALLS, 3 * MAX_CALLS])
+def test_a_part_of_a_batch_that_fails_beside_others_is_applied_behind_the_failure(
+    calls: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("track_server.engine.jobs._SLICE_S", -1.0)
+    store = _FullOnce()
+    engine = Engine(store)
+    caller, other = Caller(engine), Caller(engine)
+    trial = caller.new_trial()["id"]
+    ops = [CallOp(n, "add_trial_tags", {"trial": trial, "tags": {f"t{n}": n}}) for n in range(calls)]
+    ops[MAX_CALLS + 1] = CallOp(MAX_CALLS + 1, "rewind_trial", {"trial": trial, "step": 3, "time": 1.0})
+    store.tag = f"t{MAX_CALLS}"
+    told: queue.SimpleQueue[Any] = queue.SimpleQueue()
+    with writer_held(engine):
+        engine.submit_batch(caller.writer, Batch(2, calls, list(ops)), told.put)
+        for first in range(1, 300):  # more than are in one transaction
+            engine.submit_batch(other.writer, Batch(first, 1, [points(trial, loss=[1.0])]), lambda _: None)
+    assert told.get(timeout=30) == Acked(calls + 1)
+    after = caller.trial(trial)
+    assert after["tags"] == {f"t{n}": n for n in range(calls) if n != MAX_CALLS + 1}
+    assert len(after["metadata"]["rewinds"]) == 1
+    engine.close()
+
+
 # -- records of very many series --------------------------------------------------------------------
 
 
@@ -177,3 +213,37 @@ def test_a_row_of_very_many_series_is_rejected_as_a_whole(caller: Caller) -> Non
     outcome = caller.log(replace(wide, names=[*wide.names[:-1], ""]), points(trial, 1, loss=[1.0]))
     assert [each.seq for each in outcome.rejected] == [2]
     assert list(caller.trial(trial)["metrics"]) == ["loss"]
+
+
+# -- jobs that would take too long -----------------------------------------------------------------
+
+
+def test_a_rewind_of_very_many_points_is_refused_before_anything_is_read(
+    caller: Caller, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(unit_of_work, "_MAX_REWOUND_POINTS", 5)
+    large, small = caller.new_trial("large")["id"], caller.new_trial("small")["id"]
+    for trial, count in ((large, 6), (small, 5)):
+        assert caller.log(points(trial, loss=[0.5] * count)).rejected == []
+    rejected = caller.rejection("rewind_trial", trial=large, step=2.0, time=1.0)
+    assert (rejected.code, "6 points, more than 5" in rejected.message) == ("bad-value", True)
+    assert (len(caller.values(large)), caller.trial(large)["metadata"].get("rewinds")) == (6, None)
+    caller.logged("rewind_trial", trial=small, step=2.0, time=1.0)
+    assert len(caller.values(small)) == 3
+
+
+def test_metadata_that_grows_for_ever_is_refused_and_what_is_around_it_is_stored(
+    engine: Engine, caller: Caller, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(unit_of_work, "_MAX_JSON_CHARS", 10_000)
+    id = caller.new_trial()["id"]
+    texts = {"a": "x" * 4_000, "b": "x" * 4_000, "c": "x" * 4_000, "d": "small"}
+    ops = [
+        CallOp(at, "log_trial_metadata", {"trial": id, "metadata": {name: text}})
+        for at, (name, text) in enumerate(texts.items())
+    ]
+    (rejected,) = caller.log(*ops).rejected
+    assert (rejected.seq, rejected.code) == (caller.seq - 1, "bad-value")
+    assert "log large values as files" in rejected.message
+    assert set(texts) & set(caller.trial(id)["metadata"]) == {"a", "b", "d"}
+    caller.logged("log_trial_start", trial=id, time=1.0)

@@ -76,7 +76,7 @@ def lose(engine: Engine, trial: bytes) -> None:
 
 
 def come_back(session: Caller) -> Any:
-    return changed(session.engine, partial(leases.revive, sid=session.writer.sid))
+    return changed(session.engine, partial(leases.revive, sid=session.writer.sid, limit=256))
 
 
 def holders(engine: Engine, trial: bytes) -> list[bytes]:

@@ -45,14 +45,14 @@ class Room:
     def enter(self, trial: bytes | None = None, rank: int | None = None) -> Caller:
         """A session that is connected, and runs a trial."""
         caller = Caller(self.engine)
-        self.presence.arrived(caller.writer.sid)
+        self.presence.connected(caller.writer.sid)
         if trial is not None:
             arguments = {"trial": trial, "time": 1.0, "rank": rank}
             caller.log(CallOp(0, "log_trial_start", arguments))
         return caller
 
     def leave(self, caller: Caller) -> None:
-        self.presence.left(caller.writer.sid)
+        self.presence.disconnected(caller.writer.sid)
 
     def after(self, seconds: float) -> None:
         """Let time pass, and look."""
@@ -114,7 +114,7 @@ def test_who_comes_back_in_time_loses_nothing(room: Room, trial: bytes) -> None:
     for _ in range(3):
         room.leave(ann)
         room.after(LEASE - 1)
-        room.presence.arrived(ann.writer.sid)
+        room.presence.connected(ann.writer.sid)
         room.after(1)
     assert room.status(trial) == "Running"
 
@@ -153,7 +153,7 @@ def test_a_lost_trial_runs_again_when_its_session_arrives(room: Room, trial: byt
     ann = room.enter(trial)
     room.leave(ann)
     room.after(LEASE)
-    room.presence.arrived(ann.writer.sid)
+    room.presence.connected(ann.writer.sid)
     ann.log(CallOp(0, "add_trial_tags", {"trial": trial, "tags": {}}))
     assert room.status(trial) == "Running"
 
@@ -206,7 +206,7 @@ def test_a_session_that_came_back_while_the_store_was_full_has_its_trial_later(
     room.leave(ann)
     room.after(LEASE)
     store.full = True
-    room.presence.arrived(ann.writer.sid)
+    room.presence.connected(ann.writer.sid)
     watching(room, lambda: caplog.text.count("have to wait: no space left") > 1)
     store.full = False
     watching(room, lambda: room.status(trial) == "Running")
@@ -233,7 +233,7 @@ def test_who_could_not_come_back_while_the_store_failed_has_the_full_time_behind
     room.engine.close()
 
 
-def test_very_many_trials_are_lost_bit_by_bit(store: EphemeralStore) -> None:
+def test_very_many_trials_are_lost_and_run_again_bit_by_bit(store: EphemeralStore) -> None:
     room = Room(store, seconds=0.1)
     ann = room.enter()
     trials = [ann.new_trial(status={"value": 101, "name": "Running"})["id"] for _ in range(600)]
@@ -241,6 +241,8 @@ def test_very_many_trials_are_lost_bit_by_bit(store: EphemeralStore) -> None:
     room.after(0.1)
     assert sum(room.status(trial) == "lost" for trial in trials) == 256
     watching(room, lambda: all(room.status(trial) == "lost" for trial in trials))
+    room.presence.connected(ann.writer.sid)
+    watching(room, lambda: all(room.status(trial) == "Running" for trial in trials))
     room.engine.close()
 
 

@@ -606,6 +606,16 @@ def test_a_document_that_cannot_be_used_is_refused_and_stays(
         lambda document: document["trials"].append("text"),
         lambda document: document["trials"].append(document["trials"][0]),
         lambda document: document.update(sessions=None),
+        lambda document: document["trials"][0].update(name=["a", "list"]),
+        lambda document: document["trials"][0].update(parameters=7),
+        lambda document: document["trials"][0].update(errors=None),
+        lambda document: document["trials"][0].update(status={}),
+        lambda document: document["trials"][0].update(started=[]),
+        lambda document: document["trials"][0].update(note="what no trial has"),
+        lambda document: document["trials"][0]["metadata"].update(large=2**70),
+        lambda document: document["trials"][0]["metrics"]["loss"]["values"].insert(0, 2**70),
+        lambda document: document["trials"][0]["metrics"]["loss"].update(aggregator=["unknown"]),
+        lambda document: document["sessions"].append({"sid": "00", "user": [], "last_reply": []}),
     ],
 )
 def test_a_document_whose_parts_do_not_fit_is_refused_and_changes_nothing(

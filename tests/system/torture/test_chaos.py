@@ -95,7 +95,7 @@ def test_everything_arrives_exactly_once_whatever_happens_to_the_connections(
 
 
 def test_without_deduplication_the_same_faults_leave_doubles(tmp_path: Path) -> None:
-    # The protection taken away: the server recognises no record that comes again.
+    # The protection removed: the server recognises no record that comes again.
     def doubles(folder: Path) -> bool:
         found, _, _ = survived(folder, 4, 16, plaintext=True, program=without("deduplication"))
         return found.doubled > 0

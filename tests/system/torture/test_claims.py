@@ -95,19 +95,19 @@ def test_under_kills_every_trial_is_claimed_once_and_the_histories_are_lineariza
 
 @pytest.mark.torture
 def test_without_deduplication_kills_lose_trials(tmp_path: Path) -> None:
-    # The protection taken away: a claim that comes again is another claim.
+    # The protection removed: a claim that comes again is another claim.
     assert happens(lambda folder: claimed(folder, 4, 150, 4, without("deduplication")).lost > 0, tmp_path)
 
 
 def test_claims_on_an_older_state_are_caught(tmp_path: Path) -> None:
-    # The protection taken away: what one worker claims, another may be given, too.
+    # The protection removed: what one worker claims, another may be given, too.
     found = claimed(tmp_path, 2, 30, 0, without("fresh-claims"))
     assert found.held_twice > 0
     assert found.strange >= found.held_twice
 
 
 def test_stale_reads_are_caught(tmp_path: Path) -> None:
-    # The protection taken away: reads look at an older state.
+    # The protection removed: reads look at an older state.
     def reads_stale(folder: Path) -> bool:
         found = claimed(folder, 2, 60, 0, without("fresh-reads"))
         assert found.held_twice == 0

@@ -3,7 +3,7 @@
 Negative controls, each as a test that finds the harm:
 
 * an engine that acknowledges although the flush has failed: losses;
-* a store that is opened again and believes what the system remembers (`rewrite` taken away): losses.
+* a store that is opened again and believes what the system remembers (`rewrite` removed): losses.
 """
 
 from __future__ import annotations
@@ -67,13 +67,13 @@ class Holder:
     """Logs 0, 1, 2 … as a client does: keeps what is not acknowledged, and sends it again.
 
     Attributes:
-        acknowledged: how many it was told are durable.
-        retracted: how often it was told less than before.
+        acknowledged: how many were acknowledged as durable.
+        retracted: how often an acknowledgement was below an earlier one.
     """
 
-    def __init__(self, engine: Engine, told: Callable[[int], None]) -> None:
+    def __init__(self, engine: Engine, report: Callable[[int], None]) -> None:
         self._caller = Caller(engine)
-        self._told = told
+        self._report = report
         self.trial: bytes = self._caller.new_trial(hash=self._caller.writer.sid.hex())["id"]
         self.acknowledged = self.retracted = 0
 
@@ -110,7 +110,7 @@ class Holder:
     def _take(self, last_seq: int) -> None:
         self.retracted += last_seq <= self.acknowledged
         self.acknowledged = last_seq - 1
-        self._told(self.acknowledged)
+        self._report(self.acknowledged)
 
 
 @dataclass
@@ -123,7 +123,7 @@ class Run:
         trace: everything since then.
         trials: the trial of each writer.
         failed: how many calls failed.
-        retracted: how often somebody was told less than before.
+        retracted: how often an acknowledgement was below an earlier one.
         stored: what each trial holds at last.
         findings: of a check at last.
         calls: how many calls there were of each kind.
@@ -210,12 +210,12 @@ class Damage:
 
     def cut(self, folder: Path, found: Run, moments: Sequence[int], chance: random.Random) -> None:
         """Cut the power at some moments of a run."""
-        disk, done, told = Disk(found.files), 0, [0] * len(found.trials)
+        disk, done, confirmed = Disk(found.files), 0, [0] * len(found.trials)
         for moment in sorted(moments):
             for event in found.trace[done:moment]:
                 disk.take(event)
                 if isinstance(event, Acknowledged):
-                    told[event.who] = event.count
+                    confirmed[event.who] = event.count
             done = moment
             folder.mkdir()
             for name, content in disk.after_a_cut(chance).items():
@@ -224,14 +224,14 @@ class Damage:
             shutil.rmtree(folder)
             self.cuts += 1
             self.corrupt += bool(findings) or any(each != list(range(len(each))) for each in kept)
-            self.lost += any(set(range(upto)) - set(each) for upto, each in zip(told, kept, strict=True))
+            self.lost += any(set(range(upto)) - set(each) for upto, each in zip(confirmed, kept, strict=True))
 
 
 def moments_of(found: Run, some: int, chance: random.Random) -> list[int]:
-    """Moments drawn by lot, and those at which the writers are told something after a flush has failed."""
+    """Random moments, and those at which writers get an acknowledgement after a failed flush."""
     failed = [at for at, event in enumerate(found.trace) if isinstance(event, SyncFailed)]
-    told = [at + 1 for at, event in enumerate(found.trace) if isinstance(event, Acknowledged)]
-    behind = {moment for at in failed for moment in [each for each in told if each > at][:_WRITERS]}
+    confirmed = [at + 1 for at, event in enumerate(found.trace) if isinstance(event, Acknowledged)]
+    behind = {moment for at in failed for moment in [each for each in confirmed if each > at][:_WRITERS]}
     return [*behind, *(chance.randint(0, len(found.trace)) for _ in range(some))]
 
 
@@ -282,7 +282,7 @@ def test_what_comes_after_a_failed_flush_is_writing_all_of_it_anew(tmp_path: Pat
 def test_an_engine_that_acknowledges_what_was_not_flushed_loses_some(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    # The protection taken away: a batch whose commit failed is acknowledged as if it had not.
+    # The protection removed: a batch whose commit failed is acknowledged as if it had not.
     commit = Lane._commit
 
     def careless(self: Lane, jobs: list[Any]) -> list[Any]:
@@ -301,7 +301,7 @@ def test_an_engine_that_acknowledges_what_was_not_flushed_loses_some(
 def test_a_store_that_believes_the_systems_memory_loses_some(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    # The protection taken away: what is read when the store is opened again is not written once more.
+    # The protection removed: what is read when the store is opened again is not written once more.
     monkeypatch.setattr(schema, "rewrite", lambda path: None)
     damage, chance = Damage(), dice()
     for at in range(2, 12):
@@ -311,16 +311,16 @@ def test_a_store_that_believes_the_systems_memory_loses_some(
     assert damage.lost > 0
 
 
-def test_an_engine_that_tells_what_it_cannot_vouch_for_loses_some(
+def test_an_engine_that_acknowledges_without_a_durability_check_loses_some(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    # The protection taken away: sessions are told what is stored while nobody knows what is durable.
+    # The protection removed: sessions get a stored number while the durable one is unknown.
     monkeypatch.setattr(Recovery, "check_durable", lambda self: 0)
     damage, chance = Damage(), dice()
     for at in range(2, 12):
         found = run(STORE, tmp_path / str(at), [replace(SYNC, at=at, times=3)])
         damage.cut(tmp_path / "cut", found, moments_of(found, 0, chance), chance)
-    say(f"telling what nobody vouches for: {damage}")
+    say(f"acknowledging without a durability check: {damage}")
     assert damage.lost > 0
 
 
@@ -354,8 +354,8 @@ def test_a_server_on_a_failing_disk_has_every_acknowledged_point_once_and_in_ord
             assert processes.await_progress()
         processes.stop()
         server.stop()
-    told = {name: acknowledged(record) for name, record in processes.records.items()}
-    found = verdict(told, stored_series(uri))
+    confirmed = {name: acknowledged(record) for name, record in processes.records.items()}
+    found = verdict(confirmed, stored_series(uri))
     say(f"{uri}: every {_EVERY}th {call} fails: {found}")
     assert found.clean
     assert check(*admin_of(uri, None)).findings == ()

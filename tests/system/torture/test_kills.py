@@ -33,8 +33,8 @@ def survived(
         server.kill(kills, processes.await_progress)
         processes.stop()
         server.tell(f"{scheme} under {writers} writers")
-    told = {name: acknowledged(record) for name, record in processes.records.items()}
-    return verdict(told, stored_series(store))
+    confirmed = {name: acknowledged(record) for name, record in processes.records.items()}
+    return verdict(confirmed, stored_series(store))
 
 
 @pytest.mark.parametrize("scheme", ["sqlite", pytest.param("file", marks=pytest.mark.torture)])
@@ -47,7 +47,7 @@ def test_a_killed_server_has_every_acknowledged_point_once_and_in_order(tmp_path
 
 @pytest.mark.torture
 def test_without_deduplication_kills_leave_doubles(tmp_path: Path) -> None:
-    # The protection taken away: the server recognises no record that comes again.
+    # The protection removed: the server recognises no record that comes again.
     program = without("deduplication")
     assert happens(lambda folder: survived(folder, "sqlite", 4, 3, program).doubled > 0, tmp_path)
 
@@ -55,7 +55,7 @@ def test_without_deduplication_kills_leave_doubles(tmp_path: Path) -> None:
 def test_with_acknowledgements_before_the_commit_kills_lose_points(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    # The protection taken away: a batch is acknowledged when it arrives, not when it is committed.  Clients
+    # The protection removed: a batch is acknowledged when it arrives, not when it is committed.  Clients
     # would notice and send again what their spools still have, so they have none.
     monkeypatch.setenv(torture_writer.WITHOUT_SPOOL, "1")
     program = without("commit-before-acknowledgement")

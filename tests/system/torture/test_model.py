@@ -225,7 +225,7 @@ def test_whatever_is_done_the_store_agrees_with_plain_values(machine: type[Machi
 
 
 def test_a_store_that_drops_points_is_found_out(monkeypatch: pytest.MonkeyPatch) -> None:
-    # The protection taken away: points of one metric are acknowledged and not applied.
+    # The protection removed: points of one metric are acknowledged and not applied.
     def careless(tx: Any, by: bytes, op: Any) -> None:
         if not isinstance(op, PointsOp) or "rate" not in op.names:
             apply_op(tx, by, op)

@@ -1,4 +1,4 @@
-"""Whole runs whose server is away for longer than they last: a sync stores them as if it had been there."""
+"""Complete runs without a reachable server: a sync stores them as if it had been there."""
 
 from __future__ import annotations
 
@@ -162,7 +162,7 @@ def test_runs_that_found_nobody_are_stored_as_those_whose_server_was_there(
     assert os.listdir(spool) == []
     found = stored(offline)
     assert found == stored_online(online, runs)
-    say(f"{runs} whole runs whose server was away: {len(found['trials'])} trials as online")
+    say(f"{runs} complete runs whose server was unreachable: {len(found['trials'])} trials as online")
 
 
 def test_runs_that_are_to_ask_nobody_are_stored_as_those_that_did(online: Site, offline: Site) -> None:
@@ -176,11 +176,11 @@ def test_runs_that_are_to_ask_nobody_are_stored_as_those_that_did(online: Site, 
     assert os.listdir(spool) == []
     found = stored(offline)
     assert found == stored_online(online, runs)
-    say(f"{runs} whole runs that asked nobody: {len(found['trials'])} trials as online")
+    say(f"{runs} complete runs that asked no server: {len(found['trials'])} trials as online")
 
 
 def test_runs_that_may_not_start_alone_leave_nothing(online: Site, offline: Site) -> None:
-    # The protection taken away: `offline=never`.
+    # The protection removed: `offline=never`.
     spool = offline.folder / "spool"
     spool.mkdir()
     assert run(offline.uri, spool, "never", 1) == [1]
@@ -191,7 +191,7 @@ def test_runs_that_may_not_start_alone_leave_nothing(online: Site, offline: Site
 
 @pytest.mark.torture
 def test_runs_that_have_no_disk_leave_nothing(online: Site, offline: Site) -> None:
-    # The protection taken away: a spool, by a folder that cannot be made.
+    # The protection removed: a spool, by a folder that cannot be made.
     spool = offline.folder / "spool"
     spool.mkdir()
     (offline.folder / "file").touch()

@@ -1,6 +1,6 @@
 """Spools that more than one process could take for its own: each record has one owner, and is stored once.
 
-Each proof is run again with its protection taken away, see `unprotected_client`: without locks, a sync
+Each proof is run again with its protection removed, see `unprotected_client`: without locks, a sync
 deletes what a live process writes; in its parent's session, a child's records are taken for the parent's; a
 copy under another session is stored once more; and in the order of time, a clock that was set back tears the
 log apart.
@@ -62,7 +62,7 @@ class Scene:
         return self.folder / "spool"
 
     @contextmanager
-    def away(self) -> Iterator[None]:
+    def stopped_server(self) -> Iterator[None]:
         """The server stands still."""
         self.server.process.send_signal(signal.SIGSTOP)
         try:
@@ -70,13 +70,13 @@ class Scene:
         finally:
             self.server.process.send_signal(signal.SIGCONT)
 
-    def judged(self, told: dict[str, int]) -> Verdict:
+    def judged(self, confirmed: dict[str, int]) -> Verdict:
         """What became of it, once everything was sent that is left."""
         for _ in range(2):
             sync(self.spool, self.uri)
         assert list(self.spool.iterdir()) == []
         assert self.server.stop() == 0
-        return verdict(told, stored_series(self.store))
+        return verdict(confirmed, stored_series(self.store))
 
 
 @contextmanager
@@ -126,7 +126,7 @@ def shared(
     logging = (*live, torture_spooler.__file__)
     with scene(tmp_path) as at, KilledClients(at.uri, at.folder, clients, program=logging) as processes:
         processes.await_logging(_CALLS)
-        with at.away():
+        with at.stopped_server():
             processes.await_logging(_CALLS)
             # They hold their spools and cannot send themselves: whatever is sent now, others have sent.
             processes.signal(signal.SIGSTOP)
@@ -135,11 +135,11 @@ def shared(
             assert bool(program) or said.count("in use by") == len(clients)
         else:
             started_beside(at, program)
-        with at.away():
+        with at.stopped_server():
             processes.signal(signal.SIGCONT)
             processes.await_logging(_CALLS)
-            told = processes.kill()
-        return at.judged({**told, **({"beside": 1} if beside == "start" else {})})
+            confirmed = processes.kill()
+        return at.judged({**confirmed, **({"beside": 1} if beside == "start" else {})})
 
 
 @pytest.mark.parametrize("beside", ["sync", "start"])
@@ -154,7 +154,7 @@ def test_a_spool_that_a_live_process_holds_is_left_to_it(tmp_path: Path, beside:
 
 
 def test_without_locks_a_sync_takes_a_live_processs_spool_away(tmp_path: Path) -> None:
-    # The protection taken away: `flock` in the process that syncs, and in the live ones the look whether
+    # The protection removed: `flock` in the process that syncs, and in the live ones the look whether
     # somebody has removed their folders, which they would make again.
     live = without("look-at-the-folder")
     found = shared(tmp_path, names(2), "sync", (*without("lock"), "track"), live)
@@ -163,7 +163,7 @@ def test_without_locks_a_sync_takes_a_live_processs_spool_away(tmp_path: Path) -
 
 @pytest.mark.torture
 def test_without_locks_a_start_takes_a_live_processs_spool_away(tmp_path: Path) -> None:
-    # The protection taken away: `flock` in the process that starts, and the same look.
+    # The protection removed: `flock` in the process that starts, and the same look.
     found = shared(tmp_path, names(2), "start", without("lock"), without("look-at-the-folder"))
     assert found.lost > 0
 
@@ -172,7 +172,7 @@ def test_without_locks_a_start_takes_a_live_processs_spool_away(tmp_path: Path) 
 
 
 def forked(
-    tmp_path: Path, parents: list[str], how: str, *, away: bool, program: Sequence[str] = ()
+    tmp_path: Path, parents: list[str], how: str, *, unreachable: bool, program: Sequence[str] = ()
 ) -> Verdict:
     """Processes fork in mid-run, all log on and are killed."""
     forker = (*program, torture_forker.__file__)
@@ -183,33 +183,34 @@ def forked(
         ) as processes,
     ):
         processes.await_logging()
-        if away:
-            with at.away():
+        if unreachable:
+            with at.stopped_server():
                 processes.await_logging(_CALLS)
-                told = processes.kill()
+                confirmed = processes.kill()
         else:
             processes.await_logging(_CALLS)
-            told = processes.kill()
-        return at.judged(told)
+            confirmed = processes.kill()
+        return at.judged(confirmed)
 
 
-@pytest.mark.parametrize("away", [False, True], ids=["server there", "server away"])
+@pytest.mark.parametrize("unreachable", [False, True], ids=["server there", "server unreachable"])
 @pytest.mark.parametrize("how", sorted(torture_forker.HOW))
 def test_after_a_fork_in_mid_run_each_process_keeps_its_own_records(
-    tmp_path: Path, how: str, away: bool
+    tmp_path: Path, how: str, unreachable: bool
 ) -> None:
     found, processes = Verdict(0), 0
     for folder, parents in rounds(tmp_path, 1, 50):
-        found += forked(folder, parents, how, away=away)
+        found += forked(folder, parents, how, unreachable=unreachable)
         processes += len(parents) * (1 + torture_forker.CHILDREN)
-    say(f"{how}, server {'away' if away else 'there'}, {processes} processes killed: {found}")
+    state = "unreachable" if unreachable else "there"
+    say(f"{how}, server {state}, {processes} processes killed: {found}")
     assert found.clean
     assert found.acknowledged > _CALLS * processes
 
 
-def test_a_child_that_goes_on_in_its_parents_session_loses_records(tmp_path: Path) -> None:
-    # The protection taken away: `Outbox.after_fork_in_child` begins no session of the child's own.
-    found = forked(tmp_path, names(1), "fork", away=False, program=without("session-of-the-child"))
+def test_a_child_that_continues_its_parents_session_loses_records(tmp_path: Path) -> None:
+    # The protection removed: `Outbox.after_fork_in_child` begins no session of the child's own.
+    found = forked(tmp_path, names(1), "fork", unreachable=False, program=without("session-of-the-child"))
     assert found.lost > 0
 
 
@@ -232,7 +233,7 @@ def copied(tmp_path: Path, clients: list[str], moment: str, *, disguised: bool =
     copies = tmp_path / "copies"
     with scene(tmp_path) as at, KilledClients(at.uri, at.folder, clients) as processes:
         processes.await_logging(_CALLS)
-        with at.away():
+        with at.stopped_server():
             processes.await_logging(_CALLS)
             processes.signal(signal.SIGSTOP)
             shutil.copytree(at.spool, copies)
@@ -244,14 +245,14 @@ def copied(tmp_path: Path, clients: list[str], moment: str, *, disguised: bool =
             processes.signal(signal.SIGCONT)
             sending = thread.submit(sync, copies, at.uri) if moment == "at once" else None
             processes.await_logging(_CALLS)
-            told = processes.kill()
+            confirmed = processes.kill()
             if sending is not None:
                 sending.result()
-        found = at.judged(told) if moment != "after" else None
+        found = at.judged(confirmed) if moment != "after" else None
         if found is None:
             sync(at.spool, at.uri)
             sync(copies, at.uri)
-            found = at.judged(told)
+            found = at.judged(confirmed)
         assert list(copies.iterdir()) == []
         return found
 
@@ -271,7 +272,7 @@ def test_a_copied_spool_adds_nothing_and_takes_nothing_away(tmp_path: Path, mome
     "moment", ["before", *(pytest.param(each, marks=pytest.mark.torture) for each in MOMENTS[1:])]
 )
 def test_a_copy_whose_session_the_server_does_not_know_is_stored_twice(tmp_path: Path, moment: str) -> None:
-    # The protection taken away: the copy has another session, so that its records are new ones.
+    # The protection removed: the copy has another session, so that its records are new ones.
     found = copied(tmp_path, names(2), moment, disguised=True)
     assert found.doubled > 0
 
@@ -282,7 +283,7 @@ SETS_BACK = (clock_set_back.__file__, torture_spooler.__file__)
 
 
 def set_back(
-    tmp_path: Path, clients: list[str], *, away: bool, program: Sequence[str] = COMMAND
+    tmp_path: Path, clients: list[str], *, unreachable: bool, program: Sequence[str] = COMMAND
 ) -> tuple[Verdict, list[list[float]]]:
     """The clock is set back by a year in mid-run, and the processes are killed later.
 
@@ -291,13 +292,13 @@ def set_back(
     """
     with scene(tmp_path) as at, KilledClients(at.uri, at.folder, clients, program=SETS_BACK) as processes:
         processes.await_logging(_CALLS)
-        if away:
-            with at.away():
-                told = _go_back(processes)
+        if unreachable:
+            with at.stopped_server():
+                confirmed = _go_back(processes)
         else:
-            told = _go_back(processes)
+            confirmed = _go_back(processes)
         sync(at.spool, at.uri, program=program)
-        found = at.judged(told)
+        found = at.judged(confirmed)
         return found, stored_times(at.store)
 
 
@@ -317,14 +318,15 @@ def stored_times(store: str) -> list[list[float]]:
         protocol.close()
 
 
-@pytest.mark.parametrize("away", [False, True], ids=["server there", "server away"])
-def test_a_clock_that_is_set_back_changes_neither_order_nor_number(tmp_path: Path, away: bool) -> None:
+@pytest.mark.parametrize("unreachable", [False, True], ids=["server there", "server unreachable"])
+def test_a_clock_that_is_set_back_changes_neither_order_nor_number(tmp_path: Path, unreachable: bool) -> None:
     found, times = Verdict(0), list[list[float]]()
     for folder, clients in rounds(tmp_path, 2, 50):
-        one, logged_at = set_back(folder, clients, away=away)
+        one, logged_at = set_back(folder, clients, unreachable=unreachable)
         found += one
         times += logged_at
-    say(f"clock set back by a year in {len(times)} processes, server {'away' if away else 'there'}: {found}")
+    state = "unreachable" if unreachable else "there"
+    say(f"clock set back by a year in {len(times)} processes, server {state}: {found}")
     assert found.clean
     for logged in times:
         jumps = [later - earlier for earlier, later in pairwise(logged) if later < earlier]
@@ -332,10 +334,10 @@ def test_a_clock_that_is_set_back_changes_neither_order_nor_number(tmp_path: Pat
 
 
 def test_what_is_put_in_order_by_time_is_torn_apart_by_a_clock_that_is_set_back(tmp_path: Path) -> None:
-    # The protection taken away: what a spool holds is ordered by its numbers.
+    # The protection removed: what a spool holds is ordered by its numbers.
     command = (*without("order-of-numbers"), "track")
     try:
-        found, _ = set_back(tmp_path, names(1), away=True, program=command)
+        found, _ = set_back(tmp_path, names(1), unreachable=True, program=command)
     except AssertionError as error:
         assert "wait, not sent" in str(error)  # noqa: PT017 # either is what must not be
     else:

@@ -1,4 +1,4 @@
-"""A power cut at any moment: what was acknowledged is on the disk, and the store is whole."""
+"""A power cut at any moment: what was acknowledged is on the disk, and the store is intact."""
 
 from __future__ import annotations
 
@@ -62,7 +62,7 @@ def recording(folder: Path, rounds: int) -> Recording:
 def log(engine: Engine, callers: list[Caller], trials: list[bytes], rounds: int, trace: list[Event]) -> None:
     """Each writer logs 0, 1, 2 and so on, a batch of another size in each round."""
     logged = [0] * len(callers)
-    told: queue.SimpleQueue[Any] = queue.SimpleQueue()
+    outcomes: queue.SimpleQueue[Any] = queue.SimpleQueue()
     for turn in range(rounds):
         for who, (caller, trial) in enumerate(zip(callers, trials, strict=True)):
             size = 1 + (7 * turn + 13 * who) % 60
@@ -71,14 +71,14 @@ def log(engine: Engine, callers: list[Caller], trials: list[bytes], rounds: int,
 
             def acknowledged(outcome: Any, who: int = who, upto: int = logged[who]) -> None:
                 trace.append(Acknowledged(who, upto))
-                told.put(outcome)
+                outcomes.put(outcome)
 
             engine.submit_batch(
                 caller.writer, Batch(caller.seq + 1, size, [points(trial, number=numbers)]), acknowledged
             )
             caller.seq += size
         for _ in callers:
-            assert isinstance(told.get(timeout=20.0), Acked)
+            assert isinstance(outcomes.get(timeout=20.0), Acked)
         if turn % _ROUNDS_BETWEEN_RESTS == _ROUNDS_BETWEEN_RESTS - 1:
             wait_until(partial(truncated, trace, len(trace)), "the store at rest empties its log")
 
@@ -94,7 +94,7 @@ class Damage:
     Attributes:
         cuts: how many.
         lost: how many lost something that was acknowledged.
-        corrupt: how many left a store that is not whole, or holds what nobody logged.
+        corrupt: how many left a store that is not intact, or holds what nobody logged.
     """
 
     cuts: int
@@ -106,13 +106,13 @@ def damage(folder: Path, found: Recording, cuts: int) -> Damage:
     """Cut the power at moments drawn by lot, and look at what is left."""
     chance = dice()
     moments = sorted(chance.randint(0, len(found.trace)) for _ in range(cuts))
-    disk, done, told = Disk(found.files), 0, [0] * len(found.trials)
+    disk, done, confirmed = Disk(found.files), 0, [0] * len(found.trials)
     result = Damage(cuts)
     for moment in moments:
         for event in found.trace[done:moment]:
             disk.take(event)
             if isinstance(event, Acknowledged):
-                told[event.who] = event.count
+                confirmed[event.who] = event.count
         done = moment
         folder.mkdir()
         for name, content in disk.after_a_cut(chance).items():
@@ -120,14 +120,14 @@ def damage(folder: Path, found: Recording, cuts: int) -> Damage:
         kept = numbers_in(folder / "runs.db", found.trials)
         if kept is None or any(numbers != list(range(len(numbers))) for numbers in kept):
             result.corrupt += 1
-        elif any(len(numbers) < count for numbers, count in zip(kept, told, strict=True)):
+        elif any(len(numbers) < count for numbers, count in zip(kept, confirmed, strict=True)):
             result.lost += 1
         shutil.rmtree(folder)
     return result
 
 
 def numbers_in(path: Path, trials: list[bytes]) -> list[list[int]] | None:
-    """What each writer's trial holds; None if the store is not whole."""
+    """What each writer's trial holds; None if the store is damaged."""
     try:
         db = open_writer(str(path))
     except StoreError:
@@ -152,11 +152,11 @@ def test_a_power_cut_loses_nothing_that_was_acknowledged(tmp_path: Path) -> None
 def test_a_store_that_does_not_sync_each_commit_loses_some(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    # The protection taken away: SQLite's log is synced only before it is brought into the main file.
+    # The protection removed: SQLite's log is synced only before it is brought into the main file.
     careless = schema._DURABLE.replace("synchronous=FULL", "synchronous=NORMAL")
     assert careless != schema._DURABLE
     monkeypatch.setattr(schema, "_DURABLE", careless)
     result = damage(tmp_path / "cut", recording(tmp_path, 16), count(50, 1_000))
     say(f"power cuts with synchronous=NORMAL: {result}")
-    # What was dropped in the middle of the log is found as damage, which is a loss that is told.
+    # What was dropped in the middle of the log is found as damage, which is a reported loss.
     assert result.lost > 0

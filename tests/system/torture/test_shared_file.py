@@ -24,7 +24,7 @@ SECONDS = 180.0
 
 @dataclass(frozen=True)
 class Outcome:
-    """What the processes were told, and what the store has.
+    """What was confirmed to the processes, compared with the store.
 
     Attributes:
         failed: processes that ended by an error of their own.
@@ -75,20 +75,20 @@ def shared(folder: Path, rounds: int, killed: int = 0) -> Outcome:
             process.kill()
             process.wait(SECONDS)
     assert not failed, (folder / "log").read_text()
-    told = Counter(line for record in records.values() for line in record.read_text().splitlines())
-    return judged(uri, told, killed)
+    confirmed = Counter(line for record in records.values() for line in record.read_text().splitlines())
+    return judged(uri, confirmed, killed)
 
 
-def judged(uri: str, told: Counter[str], killed: int) -> Outcome:
-    """Compare what was told with what is there."""
+def judged(uri: str, confirmed: Counter[str], killed: int) -> Outcome:
+    """Compare what was confirmed with the store."""
     protocol = get_protocol(uri)
     (trial,) = protocol.fetch_trials({"name": "shared"})
     running = protocol.fetch_trials({"name": "free", "status": Status.Running})
     points = Counter(f"{name}.{step}" for name, values in trial.metrics.items() for step in values)
     stored = sum(len(protocol.fetch_metrics(trial, name)) for name in trial.metrics)
     protocol.close()
-    logged = [line.removeprefix("logged ") for line in told if line.startswith("logged ")]
-    claims = {line: count for line, count in told.items() if line.startswith("claimed ")}
+    logged = [line.removeprefix("logged ") for line in confirmed if line.startswith("logged ")]
+    claims = {line: count for line, count in confirmed.items() if line.startswith("claimed ")}
     return Outcome(
         failed=0,
         lost=sum((each not in trial.tags) + (each not in points) for each in logged),

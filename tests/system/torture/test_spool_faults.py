@@ -50,7 +50,7 @@ def plans(dice: random.Random) -> list[Plan]:
     ]
 
 
-class Place:
+class RestartableServer:
     """A server that leaves and comes back to its port, with one writer.
 
     Args:
@@ -72,7 +72,7 @@ class Place:
         """Serve again."""
         self._server = ServerProcess(self.store, self._home, port=self._server.served.port)
 
-    def __enter__(self) -> Place:
+    def __enter__(self) -> RestartableServer:
         return self
 
     def __exit__(
@@ -84,9 +84,9 @@ class Place:
 def endured(
     tmp_path: Path, plans: Sequence[Plan], spool_sync: str, *, kill: bool, program: Sequence[str] = ()
 ) -> Verdict:
-    """What became of what processes logged whose disks fail as planned while their server is away."""
-    told: dict[str, int] = {}
-    with Place(tmp_path, spool_sync) as place:
+    """What became of what processes logged whose disks fail as planned while their server is unreachable."""
+    confirmed: dict[str, int] = {}
+    with RestartableServer(tmp_path, spool_sync) as site:
         for first in range(0, len(plans), _TOGETHER):
             part = {
                 tmp_path / f"client-{first + n}": plan for n, plan in enumerate(plans[first:][:_TOGETHER])
@@ -95,7 +95,7 @@ def endured(
                 clients = [
                     stack.enter_context(
                         KilledClients(
-                            place.uri,
+                            site.uri,
                             folder,
                             [folder.name],
                             program=(*program, faulty_spool.__file__, *map(str, plan), PROGRAM),
@@ -105,25 +105,25 @@ def endured(
                 ]
                 for client in clients:
                     client.await_logging()
-                place.leave()
+                site.leave()
                 for folder, plan in part.items():
                     _await_faults(folder, plan)
                 for client in clients:
                     client.await_logging(_CALLS)
                 if kill:
                     ended = [client.kill() for client in clients]
-                    place.come_back()
+                    site.come_back()
                     for folder in part:
-                        sync(folder / "spool", place.uri)
+                        sync(folder / "spool", site.uri)
                 else:
-                    place.come_back()
+                    site.come_back()
                     for client in clients:
                         client.signal(signal.SIGTERM)
                     ended = [client.wait() for client in clients]
                 for each in ended:
-                    told |= each
+                    confirmed |= each
     assert [list(spool.iterdir()) for spool in tmp_path.glob("client-*/spool")] == [[]] * len(plans)
-    return verdict(told, stored_series(place.store))
+    return verdict(confirmed, stored_series(site.store))
 
 
 def _await_faults(folder: Path, plan: Plan) -> None:
@@ -150,7 +150,7 @@ def test_what_no_warning_was_about_is_stored_once_though_the_disk_failed(
 
 
 def test_what_a_failed_flush_has_dropped_is_lost_unless_it_is_written_again(tmp_path: Path) -> None:
-    # The protection taken away: `DiskQueue._failed` displaces nothing.
+    # The protection removed: `DiskQueue._failed` unmarks nothing.
     planned = [("flush", at, 1) for at in (6, 8, 10)]
     with pytest.raises(AssertionError, match=r"log calls lost|cannot be sent|damaged"):
         endured(tmp_path, planned, "interval", kill=True, program=without("writing-again"))

@@ -65,7 +65,7 @@ def trained(protocol: Protocol, server: ServerProcess, seconds: float) -> Traine
 
 
 @pytest.mark.timeout(600)
-def test_training_goes_on_while_the_server_stands_still(tmp_path: Path) -> None:
+def test_training_continues_while_the_server_is_stopped(tmp_path: Path) -> None:
     seconds = count(5, 60)
     with ServerProcess(f"sqlite:{tmp_path}/runs.db", tmp_path / "home") as server:
         protocol = SocketClient(server.served.join("trainer", Role.WRITER))
@@ -76,10 +76,10 @@ def test_training_goes_on_while_the_server_stands_still(tmp_path: Path) -> None:
     assert found.stored == found.calls
 
 
-def test_without_a_bound_a_log_call_waits_as_long_as_the_server_stands_still(
+def test_without_a_bound_a_log_call_waits_as_long_as_the_server_is_stopped(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    # The protection taken away: a full outbox waits for room for as long as it takes.
+    # The protection removed: a full outbox waits for room for as long as it takes.
     monkeypatch.setattr(queue, "_ROOM_TIMEOUT_S", 60.0)
     with ServerProcess(f"sqlite:{tmp_path}/runs.db", tmp_path / "home") as server:
         protocol = small_client(server)
@@ -92,7 +92,7 @@ def test_without_a_bound_a_log_call_waits_as_long_as_the_server_stands_still(
 def test_without_room_for_what_waits_points_are_lost_and_counted(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    # The protection taken away: no spool, and an outbox for a tenth of a second.
+    # The protection removed: no spool, and an outbox for a tenth of a second.
     monkeypatch.setattr(queue, "_ROOM_TIMEOUT_S", 0.1)
     with ServerProcess(f"sqlite:{tmp_path}/runs.db", tmp_path / "home") as server:
         protocol = small_client(server)

@@ -1,4 +1,4 @@
-"""Looking after SQLite stores from outside, beside whoever uses them, and bringing old ones up to date.
+"""Administration of SQLite stores, also while they are in use, and migration of old ones.
 
 A store of an older version is copied first; then each step to the next version is one transaction.
 """
@@ -39,20 +39,20 @@ class SqliteAdmin:
     """Looks after SQLite stores; see `track_server.storage.admin.StoreAdmin`."""
 
     def check(self, path: Path) -> Checked:
-        """Read everything and compare it; whoever uses the store goes on with it meanwhile."""
+        """Read everything and compare it; the store stays in use meanwhile."""
         return check_sqlite(path)
 
     def copy(self, path: Path, target: Path) -> None:
         """Write one committed state of a store to an empty file, which is one file then, durably.
 
-        The pages are copied within one read transaction, beside which a writer goes on.
+        The pages are copied within one read transaction, beside which writers continue.
         """
         check_engine()
         inspect(str(path))
         before = path.stat().st_mtime_ns
         at_rest = _copy_pages(path, target)
         if at_rest and (log_of(path).exists() or path.stat().st_mtime_ns != before):
-            _copy_pages(path, target)  # somebody has begun to use it while it was taken to be at rest
+            _copy_pages(path, target)  # a process has opened it meanwhile
 
     def main(self, path: Path) -> Path:
         """The file that holds the store."""
@@ -98,7 +98,7 @@ def _copy_pages(path: Path, target: Path) -> bool:
 
 @contextmanager
 def opened_alone(path: Path) -> Iterator[apsw.Connection]:
-    """A connection to a store that nobody else has open, or to a file that becomes one."""
+    """A connection to a store that no other process has open, or to a file that becomes one."""
     with translated(str(path)):
         db = apsw.Connection(str(path), apsw.SQLITE_OPEN_READWRITE)
         try:
@@ -110,8 +110,8 @@ def opened_alone(path: Path) -> Iterator[apsw.Connection]:
 class _OpenAdmin(SqliteAdmin):
     """Copies a store that this process has open.
 
-    Whoever opens the file by other means than SQLite's and closes it again takes away the locks that
-    SQLite holds on it for the whole process (fcntl(2)).
+    Opening and closing the file by other means than SQLite's drops the locks that SQLite holds on it for
+    the whole process (fcntl(2)).
     """
 
     def copy(self, path: Path, target: Path) -> None:

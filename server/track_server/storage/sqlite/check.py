@@ -1,4 +1,4 @@
-"""Reading a whole SQLite store to see whether it is what was written, beside whoever uses it.
+"""Reading all of a SQLite store to check that it is what was written, also while it is in use.
 
 Each batch of series is read in a transaction of its own: a reader that stays would keep the log of
 a running server from being emptied.
@@ -93,13 +93,13 @@ def check_sqlite(path: Path) -> Checked:
     inspect(str(path))
     checked, at_rest = _check(path)
     if checked.findings and at_rest and log_of(path).exists():
-        return _check(path)[0]  # somebody has begun to use it while it was taken to be at rest
+        return _check(path)[0]  # a process has opened it meanwhile
     return checked
 
 
 @contextmanager
 def opened_to_read(path: Path) -> Iterator[tuple[apsw.Connection, bool]]:
-    """A connection that leaves nothing behind, and whether nobody had the store open."""
+    """A connection that leaves nothing behind, and whether no process had the store open."""
     at_rest = not log_of(path).exists()
     with translated(str(path)):
         # Where there is no log, a reader would make one and leave it; immutable, SQLite does not.
@@ -115,7 +115,7 @@ def opened_to_read(path: Path) -> Iterator[tuple[apsw.Connection, bool]]:
 
 
 def log_of(path: Path) -> Path:
-    """The file of a store's recent changes, which is there while somebody has the store open."""
+    """The file of a store's recent changes, which exists while a process has the store open."""
     return path.with_name(f"{path.name}-wal")
 
 
@@ -305,7 +305,7 @@ def _is_json(text: Any) -> bool:
 
 
 def _fault_of(view: SqliteView, blob: Blob) -> str | None:
-    """What is wrong with a blob; None if nothing is, or if it is not whole yet."""
+    """What is wrong with a blob; None if nothing is, or if it is incomplete."""
     digest, size, stored = blob.digest, blob.size, blob.stored
     if not 0 <= stored <= size:
         return f"blob {digest} has {stored} bytes of {size}"
@@ -328,4 +328,4 @@ def _missing_in(values: Column, view: SqliteView) -> Iterator[str]:
         digest = blob_of(value) if isinstance(value, dict) else None
         blob = None if digest is None else view.blob(digest)
         if digest is not None and (blob is None or not blob.whole or blob.size != value.get("size")):
-            yield f"point {number} refers to the blob {digest}, which is not there as a whole"
+            yield f"point {number} refers to the blob {digest}, which is missing or incomplete"

@@ -36,7 +36,7 @@ class Readers:
         self._path = path
         self._seconds = seconds
         self._idle: list[_Reader] = []
-        self._guard = threading.Condition()
+        self._condition = threading.Condition()
         self._lent = 0
         self._paused = False
         self._closed = False
@@ -68,34 +68,34 @@ class Readers:
         Raises:
             StoreError: one is in use for longer than its statements may run.
         """
-        with self._guard:
+        with self._condition:
             self._paused = True
         try:
-            with self._guard:
-                if not self._guard.wait_for(lambda: self._lent == 0, self._seconds + _GRACE):
+            with self._condition:
+                if not self._condition.wait_for(lambda: self._lent == 0, self._seconds + _GRACE):
                     raise StoreError(f"a read of {self._path} does not end: it will be tried again")
             self._close_idle()
             yield
         finally:
-            with self._guard:
+            with self._condition:
                 self._paused = False
-                self._guard.notify_all()
+                self._condition.notify_all()
 
     def close(self) -> None:
         """Close those that are idle, and the others when they come back."""
-        with self._guard:
+        with self._condition:
             self._closed = True
         self._close_idle()
 
     def _close_idle(self) -> None:
-        with self._guard:
+        with self._condition:
             idle, self._idle = self._idle, []
         for reader in idle:
             reader.db.close()
 
     def _taken(self) -> _Reader:
-        with self._guard:
-            self._guard.wait_for(lambda: not self._paused)
+        with self._condition:
+            self._condition.wait_for(lambda: not self._paused)
             if self._closed:
                 raise StoreError(f"{self._path} is closed: open it again")
             self._lent += 1
@@ -108,7 +108,7 @@ class Readers:
             raise
 
     def _give_back(self, reader: _Reader) -> None:
-        with self._guard:
+        with self._condition:
             kept = not (self._closed or self._paused) and len(self._idle) < _IDLE
             if kept:
                 self._idle.append(reader)
@@ -117,9 +117,9 @@ class Readers:
         self._returned()
 
     def _returned(self) -> None:
-        with self._guard:
+        with self._condition:
             self._lent -= 1
-            self._guard.notify_all()
+            self._condition.notify_all()
 
 
 class _Reader:

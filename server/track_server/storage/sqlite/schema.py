@@ -127,7 +127,7 @@ def inspect(path: str) -> None:
         StoreError: it is another program's, or no file.
     """
     logged = log_length(path)
-    if Path(path).exists() and not Path(path).is_file():  # opening a pipe would wait for somebody to write
+    if Path(path).exists() and not Path(path).is_file():  # opening a pipe would wait for a writer
         raise StoreError(f"{path} is not a file: give the path of a store")
     header = _header(path)
     if not header:
@@ -145,8 +145,8 @@ def inspect(path: str) -> None:
 def _header(path: str) -> bytes:
     """The first bytes of a file, none if there is none.
 
-    SQLite reads them: whoever opens and closes a database by other means takes away the locks that SQLite
-    holds on it for the whole process (fcntl(2)), which may have it open already.
+    SQLite reads them: opening and closing a database by other means drops the locks that SQLite holds on it
+    for the whole process (fcntl(2)), which may have it open already.
     """
     if not os.path.exists(path):
         return b""
@@ -161,7 +161,7 @@ def _header(path: str) -> bytes:
 
 
 def _refuse_foreign(path: str) -> None:
-    # Immutable: SQLite neither locks nor recovers, so nothing appears beside somebody else's file.
+    # Immutable: SQLite neither locks nor recovers, so no file appears beside another program's database.
     uri = f"{Path(path).absolute().as_uri()}?immutable=1"
     with translated(path):
         db = apsw.Connection(uri, apsw.SQLITE_OPEN_READONLY | apsw.SQLITE_OPEN_URI)
@@ -219,9 +219,9 @@ def close_untouched(db: apsw.Connection) -> None:
 
 
 def _secure_log(db: apsw.Connection, path: str) -> None:
-    """Make sure that the log was read as a whole, and is on the disk and not only in memory."""
+    """Make sure that the log was read completely, and is on the disk and not only in memory."""
     read = frames_read(db)
-    _run(db, "BEGIN IMMEDIATE")  # nobody else appends to the log or empties it
+    _run(db, "BEGIN IMMEDIATE")  # no other process appends to the log or truncates it
     try:
         check_log(path, db, read)
         rewrite(f"{path}-wal")
@@ -302,7 +302,7 @@ def restart_change_log(db: apsw.Connection) -> None:
 
 
 def open_annotator(path: str) -> apsw.Connection:
-    """A connection beside the one that writes, for notes that a power cut may take back."""
+    """A connection beside the one that writes, for records that a power cut may take back."""
     with translated(path):
         db = apsw.Connection(path, apsw.SQLITE_OPEN_READWRITE)
         db.config(apsw.SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, 1)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import os
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Hashable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from typing import Final
 
@@ -95,6 +95,7 @@ class SqliteStore:
         self._durable = durable
         self._pid = os.getpid()
         self._wal_looked = 0.0
+        self._opened = 0
         self._closed = False
         self._lock = lock or StoreLock(self._path, exclusive, served_as)
         try:
@@ -117,7 +118,7 @@ class SqliteStore:
         self._collector = GarbageCollector(db)
         self._log_pages = 0
         self._writing = self._settled = False
-        self._data_version = 0
+        self._opened += 1
         db.set_wal_hook(self._logged)
 
     @property
@@ -157,8 +158,8 @@ class SqliteStore:
             self._checkpoint()
             self._db.execute("BEGIN IMMEDIATE")
             self._writing = True
-            others_wrote = not self._exclusive and self._others_wrote()
-        return kind(self._db, self._path, others_wrote, self._ended)
+            version = self._version()
+        return kind(self._db, self._path, version, self._ended)
 
     @contextmanager
     def snapshot(self, seconds: float | None = None) -> Iterator[SqliteView]:
@@ -271,12 +272,10 @@ class SqliteStore:
             self._db.set_busy_timeout(BUSY_MS)
         return True
 
-    def _others_wrote(self) -> bool:
-        """Whether another connection has committed since this was asked last."""
+    def _version(self) -> Hashable:
+        """Another one when another connection has committed, or this one was opened again."""
         # The pragma, unlike apsw's `data_version`, leaves this connection's own commits out.
-        version = int(self._db.execute("PRAGMA data_version").get)
-        known, self._data_version = self._data_version, version
-        return version != known
+        return self._opened, 0 if self._exclusive else int(self._db.execute("PRAGMA data_version").get)
 
     def _finish(self) -> None:
         if self._writing:

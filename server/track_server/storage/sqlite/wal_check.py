@@ -1,8 +1,8 @@
-"""Whether the log of a SQLite store is whole: SQLite itself reads it up to the first damage and keeps quiet.
+"""Whether the log of a SQLite store is undamaged: SQLite reads it up to the first damage and reports nothing.
 
 A crash can leave the last transaction torn, since each one is flushed before the next begins, and that was
 never acknowledged.  But if whole transactions follow what cannot be read, it was damaged later: SQLite would
-take all of them away without a word, and what is written next would lie on top of them.  So that is looked
+silently discard all of them, and overwrite them with what is written next.  So that is looked
 for before anything is written.
 
 ::
@@ -10,7 +10,7 @@ for before anything is written.
     header   magic, format, page size, checkpoint, salt, salt, checksum, checksum
     frame    page, pages of the database behind a commit or else 0, salt, salt, checksum, checksum | page
 
-Integers are big-endian and have 4 bytes.  A checksum goes on from the one before it, so that each frame can
+Integers are big-endian and have 4 bytes.  A checksum continues the one before it, so that each frame can
 be compared with the one in front of it (https://sqlite.org/fileformat2.html, "The Write-Ahead Log").
 """
 
@@ -41,7 +41,7 @@ _FOLLOWING: Final = 2
 """So many commits behind a damage are no torn end: the first may end the transaction that was damaged."""
 
 _NOOP: Final = -1
-"""The mode of `wal_checkpoint` that only tells how long the log is (SQLITE_CHECKPOINT_NOOP)."""
+"""The mode of `wal_checkpoint` that only returns the length of the log (SQLITE_CHECKPOINT_NOOP)."""
 
 
 def refuse_strange_log(path: str, length: int, header: bytes) -> None:
@@ -61,11 +61,11 @@ def refuse_strange_log(path: str, length: int, header: bytes) -> None:
     if not header:
         raise StoreCorrupt(
             f"{path} is missing or empty, but {log} holds what was written to it last: put the store back, "
-            "or move the log away to start a new one"
+            "or rename the log to start a new one"
         )
     raise StoreCorrupt(
         f"{log} is the log of another file than {path}, which may be a backup that was copied there: put "
-        "back what was there, move the log away if what it holds is not wanted, or use 'track restore'"
+        "back what was there, rename the log if its content is not wanted, or use 'track restore'"
     )
 
 
@@ -74,16 +74,16 @@ def log_length(path: str) -> int:
     try:
         return _log_of(path).stat().st_size
     except OSError:
-        return 0  # what is wrong with the folder is told when the store is looked at
+        return 0  # opening the store reports what is wrong with the folder
 
 
 def check_log(path: str, db: apsw.Connection, read: int) -> None:
-    """Check the log of a store to which nobody writes meanwhile.
+    """Check the log of a store to which no process writes meanwhile.
 
     Args:
         path: of the store.
         db: an open connection to it.
-        read: how many frames of the log SQLite has taken as whole, by `frames_read`.
+        read: how many frames of the log SQLite has accepted, by `frames_read`.
 
     Raises:
         StoreCorrupt: committed transactions follow a damage.
@@ -106,7 +106,7 @@ def check_log_beside_others(path: str, db: apsw.Connection) -> None:
 
 
 def frames_read(db: apsw.Connection) -> int:
-    """How many frames of the log SQLite takes as whole; outside of a transaction."""
+    """How many frames of the log SQLite accepts; outside of a transaction."""
     db.execute("SELECT count(*) FROM sqlite_schema").fetchall()  # before its first read it has not looked
     return max(0, db.wal_checkpoint(mode=_NOOP)[0])
 
@@ -179,6 +179,6 @@ def _log_of(path: str) -> Path:
 def _corrupt(path: str, offset: int) -> StoreCorrupt:
     return StoreCorrupt(
         f"{path}-wal is damaged at offset {offset}, and what was committed behind it cannot be read: restore "
-        "a backup with 'track restore', or, to go on without what was written from there on, keep a copy, "
+        "a backup with 'track restore', or, to continue without what was written from there on, keep a copy, "
         f"cut it with 'truncate -s {offset} {path}-wal', and see 'track check'"
     )

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Hashable, Iterator, Mapping
 from typing import Any, Final
 
 import apsw
@@ -152,7 +152,7 @@ class SqliteTransaction(SqliteView):
     Args:
         db: the connection, on which the transaction was begun.
         path: of the store, for messages.
-        others_wrote: whether another connection has committed since this one's last transaction.
+        version: another one when another connection may have committed.
         ended: called when it ends, with the (chunks, points) that each series got, by their handles.
     """
 
@@ -160,11 +160,11 @@ class SqliteTransaction(SqliteView):
         self,
         db: apsw.Connection,
         path: str,
-        others_wrote: bool,
+        version: Hashable,
         ended: Callable[[Mapping[int, tuple[int, int]]], None],
     ) -> None:
         super().__init__(db, path)
-        self._others_wrote = others_wrote
+        self._version = version
         self._ended = ended
         self._open = True
         self._written: dict[int, tuple[int, int]] = {}
@@ -174,9 +174,9 @@ class SqliteTransaction(SqliteView):
         self._changed_projects: set[str] = set()
 
     @property
-    def others_wrote(self) -> bool:
-        """Whether another connection may have committed since this one's last transaction."""
-        return self._others_wrote
+    def version(self) -> Hashable:
+        """Another one when another connection may have committed."""
+        return self._version
 
     # -- reading -----------------------------------------------------------------------------------------
 

@@ -22,8 +22,9 @@ from stored_trials import (
     values_in,
 )
 from track_protocol.errors import StoreError, StoreInUse
+from track_protocol.wire.batch import METRIC
 from track_server.storage.sqlite.store import SqliteStore, open_store
-from track_server.storage.unit_of_work import begin
+from track_server.storage.unit_of_work import Memory, begin
 
 WRITE_FOR_EVER = """
 import sys
@@ -138,6 +139,21 @@ def test_the_statistics_count_what_another_process_wrote(opened: Open) -> None:
     assert document is not None
     loss = document["metrics"]["loss"]
     assert (loss["count"], loss["min"], loss["max"], loss["mean"]) == (3, 1.0, 5.0, 3.0)
+
+
+def test_what_another_process_wrote_is_known_also_behind_a_transaction_that_remembers_nothing(
+    opened: Open,
+) -> None:
+    one, other = opened(), opened()
+    add_trials(one, 1)
+    memory = Memory()
+    for number in range(3):
+        tx = begin(one, memory)
+        tx.append_points(trial_id(), METRIC, "loss", None, points_of([float(number)], first=2 * number))
+        tx.commit()
+        log_points(other, points_of([number + 0.5], first=2 * number + 1))
+        begin(one).commit()
+    assert committed_values(one) == [0.0, 0.5, 1.0, 1.5, 2.0, 2.5]
 
 
 def test_a_snapshot_does_not_see_later_commits(opened: Open) -> None:
