@@ -55,7 +55,8 @@ from track.outbox.futures import Call, FlushFuture
 from track.outbox.queue import Limits
 from track.outbox.records import Shape
 from track.spool.options import SpoolOptions, SpoolSync
-from track.spool.writer import Spool
+from track.spool.reader import Extent
+from track.spool.writer import Location, Spool
 from track_protocol.errors import (
     AuthenticationError,
     ConnectionLost,
@@ -67,11 +68,13 @@ from track_protocol.errors import (
 )
 from track_protocol.model.entities import new_id
 from track_protocol.wire.batch import METRIC
+from track_protocol.wire.counts import Counts
 from track_protocol.wire.link import LinkEvent, Opened
 
 TRIAL = b"t" * 16
 SHAPE = Shape(TRIAL, METRIC, ["loss"], None)
-NONSENSE = [Started(), BatchSent(), CallSent(), Loaded([]), Attached(Opened(0, "", ""))]
+NOWHERE = Extent(1, 1, Counts(), Location(1, 0, 0))
+NONSENSE = [Started(), BatchSent(), CallSent(), Loaded(NOWHERE, []), Attached(Opened(0, "", ""))]
 
 
 class Deliveries(RuleBasedStateMachine):
@@ -96,7 +99,8 @@ class Deliveries(RuleBasedStateMachine):
         self.calls: list[Call] = []
         self.given_up: set[str] = set()
         self.flushes: list[tuple[FlushFuture, int]] = []
-        self.linked, self.carries, self.disk_is_full = False, True, False
+        self.linked, self.carries = False, True
+        self.disk_is_full = self.disk_was_full = False
         self.session = b""
         self.events: deque[LinkEvent] = deque()
         self._append, self._in_memory = Spool.append, disk_module._MAX_MEMORY_BYTES
@@ -137,9 +141,9 @@ class Deliveries(RuleBasedStateMachine):
                 return CallSent()
             case SendRead(call_id, call):
                 self.carry_call(call_id, None, call)
-            case Load(entry):
+            case Load(extent):
                 try:
-                    return Loaded(self.the_disk.parts_of(entry))
+                    return Loaded(extent, self.the_disk.read(extent))
                 except SpoolError as error:
                     return Unsendable(error)
             case Write():
@@ -234,10 +238,10 @@ class Deliveries(RuleBasedStateMachine):
     def attach(self) -> None:
         self.session, self.linked = self.delivery.session, True
         last_seq = self.store.sessions.get(self.session, 0)
-        kept = []
+        stored = []
         if self.disk is not None and last_seq < self.backlog.acked:
-            kept = self.disk.kept_after(last_seq)
-        self.do(Attached(Opened(last_seq, "one", "writer"), kept))
+            stored = self.disk.stored_after(last_seq)
+        self.do(Attached(Opened(last_seq, "one", "writer"), stored))
 
     @precondition(lambda self: self.events)
     @rule()
@@ -268,6 +272,7 @@ class Deliveries(RuleBasedStateMachine):
     @rule()
     def fill_the_disk(self) -> None:
         self.disk_is_full = not self.disk_is_full
+        self.disk_was_full = True
 
     @rule(seconds=st.floats(0.0, 1e6))
     def wait(self, seconds: float) -> None:
@@ -283,6 +288,21 @@ class Deliveries(RuleBasedStateMachine):
         """Somebody else writes in the session, where nothing is stored without being acknowledged."""
         self.store.sessions[self.delivery.session] = self.backlog.next_seq + 10_000
 
+    @precondition(lambda self: not self.linked and not any(call.writes for call in self.calls))
+    @precondition(lambda self: self.disk is not None and not self.disk_was_full)
+    @rule(share=st.floats(0.0, 1.0))
+    def set_back(self, share: float) -> None:
+        """The store is an older one, and all that it has no more is on this machine's disk."""
+        session = self.delivery.session
+        had = self.store.sessions.get(session, 0)
+        if had >= self.backlog.next_seq:
+            return  # somebody has taken the session
+        has = self.store.sessions[session] = int(share * had)
+        self.store.points = [
+            point for point in self.store.points if point.session != session or point.seq <= has
+        ]
+        self.flushes.clear()
+
     @rule()
     def stop(self) -> None:
         if self.delivery.state is not State.CLOSED:
@@ -296,9 +316,7 @@ class Deliveries(RuleBasedStateMachine):
     def start(self) -> None:
         self.do(Started())
 
-    @rule(
-        event=st.sampled_from([Started(), BatchSent(), CallSent(), Loaded([]), Attached(Opened(0, "", ""))])
-    )
+    @rule(event=st.sampled_from(NONSENSE))
     def tell_nonsense(self, event: Event) -> None:
         if type(event) not in TRANSITIONS[self.delivery.state]:
             before = self.delivery.state
@@ -314,11 +332,11 @@ class Deliveries(RuleBasedStateMachine):
 
     @invariant()
     def numbers_have_no_gaps(self) -> None:
-        first = None
-        for entry in self.backlog:
-            assert first is None or entry.first == first
-            first = entry.last + 1
-        assert first is None or first == self.backlog.next_seq
+        first = self.backlog.begin
+        for each in self.backlog:
+            assert each.first <= first <= each.last
+            first = each.last + 1
+        assert first == self.backlog.next_seq
 
     @invariant()
     def what_was_flushed_is_stored(self) -> None:

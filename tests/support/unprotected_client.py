@@ -67,12 +67,9 @@ def _trust_what_was_written() -> None:
     failed = DiskQueue._failed
 
     def trusting(self: DiskQueue, error: Any) -> None:
-        unmark = self._backlog.unmark
-        _replace(self._backlog, "unmark", lambda after: 0)
         written = self.written
         failed(self, error)
         self.written = written
-        _replace(self._backlog, "unmark", unmark)
 
     _replace(DiskQueue, "_failed", trusting)
 

@@ -1,9 +1,12 @@
 """The backlog: what is numbered and not yet known to be durable at the store, in order.
 
 Each record has one sequence number for life.  Whatever the connection does, the backlog can be sent
-again from where the store says it stands, and the store trims what it has already.  A batch that has a
-place on disk may leave memory until it is sent, and neighbours on disk are one item here: during an outage
-of days there may be millions of them.
+again from where the store says it stands, and the store trims what it has already.
+
+It has three parts, one behind the other: the *window*, which is sent or about to be; *unread* extents,
+which are on disk only; and *recent* items, which are in memory and perhaps not on disk yet.  `cursor` is
+the next number behind the window.  During an outage of days, millions of records are a few unread extents.
+Numbers that no part holds are those of records that are gone: empty batches use them up.
 """
 
 from __future__ import annotations
@@ -11,6 +14,7 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
+from itertools import chain
 from typing import TYPE_CHECKING, Final
 
 from track.outbox.futures import Call
@@ -21,9 +25,8 @@ from track_protocol.wire.counts import Counts
 if TYPE_CHECKING:
     # A process that never spools does not load what it takes.
     from track.spool.reader import Extent
-    from track.spool.writer import Location
 
-__all__ = ["Backlog", "Entry", "Numbered", "NumberedCall", "fill"]
+__all__ = ["Backlog", "Entry", "Numbered", "NumberedCall"]
 
 _MAX_EMPTY_BATCH: Final = 2**20
 """Log calls that one batch may have."""
@@ -49,36 +52,29 @@ Numbered = Batch | NumberedCall
 
 @dataclass(slots=True)
 class Entry:
-    """One batch or call, or a extent of batches that lie one behind the other on disk only.
+    """One batch or call in memory.
 
     Attributes:
-        item: itself; None while it is on disk only.
-        first, last: numbers of its log calls.
+        item: itself.
+        nbytes: about how much memory it takes.
         counts: what was logged by it.
-        nbytes: about how much memory it takes, or took.
-        location: where it is on disk; None while it is not.  That of an extent reaches to the end of its last
-            record.
-        records: how many records it is on disk.
+        extent: where it was written on disk; None before.
     """
 
-    item: Numbered | None
-    first: int
-    last: int
-    counts: Counts
-    nbytes: int
-    location: Location | None = None
-    records: int = 1
-
-    @classmethod
-    def on_disk(cls, extent: Extent) -> Entry:
-        """What is on disk only."""
-        location = extent.location
-        return cls(None, extent.first, extent.last, extent.counts, location.length, location, extent.records)
+    item: Numbered
+    nbytes: int = 0
+    counts: Counts = _NOTHING
+    extent: Extent | None = None
 
     @property
-    def is_extent(self) -> bool:
-        """Whether it has to be read before it can be sent, and becomes several then."""
-        return self.item is None and self.records > 1
+    def first(self) -> int:
+        """Number of its first record."""
+        return self.item.first
+
+    @property
+    def last(self) -> int:
+        """Number of its last record."""
+        return self.item.last
 
     @property
     def call(self) -> Call | None:
@@ -92,155 +88,153 @@ class Backlog:
     Attributes:
         next_seq: number of the next record.
         acked: the last record that is known to be durable.
-        nbytes: about how much memory the backlog holds.
-        sent: how many items, from the oldest, were sent on the present link.
+        cursor: number of the first record behind the window.
+        sent: how many items of the window were sent on the present link.
         sent_nbytes: about how many bytes these are.
+        window_nbytes: about how much memory the window takes.
+        recent_nbytes: about how much memory the recent items take.
         highest: the last record that was ever sent, on any link.
-        located: how many items, from the oldest, have a place on disk.
+        calls: those that are not answered, by their numbers.
     """
 
     def __init__(self) -> None:
-        self._entries: deque[Entry] = deque()
-        self.next_seq = 1
-        self.acked = 0
-        self.nbytes = 0
-        self.sent = 0
-        self.sent_nbytes = 0
-        self.highest = 0
-        self.located = 0
+        self._window: deque[Entry] = deque()
+        self._unread: deque[Extent] = deque()
+        self._recent: deque[Entry] = deque()
+        self.calls: dict[int, Call] = {}
+        self.next_seq = self.cursor = 1
+        self.acked = self.highest = 0
+        self.window_nbytes = self.recent_nbytes = 0
+        self.sent = self.sent_nbytes = 0
 
     def __len__(self) -> int:
-        return len(self._entries)
+        return len(self._window) + len(self._unread) + len(self._recent)
 
-    def __iter__(self) -> Iterator[Entry]:
-        return iter(self._entries)
+    def __iter__(self) -> Iterator[Entry | Extent]:
+        return chain(self._window, self._unread, self._recent)
+
+    @property
+    def nbytes(self) -> int:
+        """About how much memory it takes."""
+        return self.window_nbytes + self.recent_nbytes
 
     @property
     def cancelled(self) -> int:
         """How many calls in it have a caller who gave up; any thread may ask."""
-        calls = [entry.call for entry in list(self._entries)]
-        return sum(call is not None and call.cancelled for call in calls)
+        return sum(call.cancelled for call in list(self.calls.values()))
 
     @property
     def counts(self) -> Counts:
         """How much it has that is not known to be durable; any thread may ask."""
-        return sum((self._not_durable(entry) for entry in list(self._entries)), Counts())
+        held: list[Entry | Extent] = [*self._window, *self._unread, *self._recent]
+        return sum(map(self._not_durable, held), Counts())
 
-    def _not_durable(self, entry: Entry) -> Counts:
-        item = entry.item
-        if entry.first <= self.acked and isinstance(item, Batch):
-            return item.counts_after(self.acked)
-        return entry.counts
+    def _not_durable(self, item: Entry | Extent) -> Counts:
+        if item.first <= self.acked and isinstance(item, Entry) and isinstance(item.item, Batch):
+            return item.item.counts_after(self.acked)
+        return item.counts
 
     @property
     def resolved_through(self) -> int:
-        """The last record before the first that is not durable and that somebody cares for."""
-        for entry in self._entries:
-            given_up = entry.call is not None and entry.call.cancelled
-            if entry.last > self.acked and not given_up:
-                return max(self.acked, entry.first - 1)
-        return self.next_seq - 1
+        """The last record before the first that is not durable and that somebody waits for."""
+        seq = self.acked
+        while (call := self.calls.get(seq + 1)) is not None and call.cancelled:
+            seq += 1
+        return seq
 
     @property
     def horizon(self) -> int:
         """Sequence number of the last record that was sent on the present link, or needs no sending."""
-        entry = self.unsent
-        return self.next_seq - 1 if entry is None else entry.first - 1
+        return (self._window[self.sent].first if self.sent < len(self._window) else self.cursor) - 1
 
     @property
-    def unsent(self) -> Entry | None:
-        """The oldest item that was not sent on the present link."""
-        return self._entries[self.sent] if self.sent < len(self._entries) else None
+    def begin(self) -> int:
+        """The oldest number that it holds."""
+        return self._window[0].first if self._window else self.cursor
 
     # -- what comes in ---------------------------------------------------------------------------
 
     def add(self, item: Numbered, nbytes: int, counts: Counts = _NOTHING) -> None:
         """Put an item of about that size, numbered from `next_seq`, at the end."""
-        self._entries.append(Entry(item, item.first, item.last, counts, nbytes))
+        self._recent.append(Entry(item, nbytes, counts))
+        self.recent_nbytes += nbytes
         self.next_seq = item.last + 1
-        self.nbytes += nbytes
+        if isinstance(item, NumberedCall):
+            self.calls[item.first] = item.call
 
-    def adopt(self, extent: Extent) -> None:
-        """Put batches at the end that are on disk only; what is missing before them counts as nothing."""
-        if self.next_seq == 1:
-            self.acked, self.next_seq = extent.first - 1, extent.first
-        holes: list[Entry] = []
-        fill(holes, self.next_seq, extent.first)
-        self._entries.extend([*holes, Entry.on_disk(extent)])
-        self.located = len(self._entries)
-        self.next_seq = extent.last + 1
-        self.highest = extent.last
+    def adopt(self, extents: Sequence[Extent], first: int) -> None:
+        """Begin with extents that are on disk only; what is missing between `first` and their end is gone."""
+        self._unread.extend(extents)
+        self.cursor, self.acked = first, first - 1
+        self.highest = extents[-1].last
+        self.next_seq = self.highest + 1
 
-    # -- the copy on disk ------------------------------------------------------------------------
+    # -- the queue on disk -----------------------------------------------------------------------
 
-    def unlocated(self) -> list[Entry]:
-        """The items that have no place on disk, oldest first."""
-        return [self._entries[index] for index in range(self.located, len(self._entries))]
+    def in_memory_after(self, seq: int) -> list[Entry]:
+        """The newest items in memory, back to the one with the record behind `seq`; oldest first."""
+        found: list[Entry] = []
+        for entry in chain(reversed(self._recent), reversed(self._window)):
+            if entry.last <= seq:
+                break
+            found.append(entry)
+        return found[::-1]
 
-    def put(self, entry: Entry, location: Location) -> None:
-        """The oldest item without a place has one now."""
-        entry.location, entry.records = location, 1
-        self.located += 1
+    def evict(self, synced: int) -> None:
+        """Let recent items leave memory that are durable on disk, where records up to `synced` are."""
+        while self._recent and self._recent[0].last <= synced:
+            extent = self._pop_recent().extent
+            if extent is not None and not (self._unread and self._unread[-1].absorb(extent)):
+                self._unread.append(extent)
 
-    def unmark(self, after: int) -> Counts:
-        """Items with records after that number have no place any more.
+    def load(self, extent: Extent, entries: Sequence[Entry]) -> None:
+        """The unread extent at the cursor was read: this is what it holds."""
+        if self._unread and self._unread[0] is extent:
+            self._unread.popleft()
+            for entry in entries:
+                if entry.last >= self.cursor:
+                    self._fill(entry.first)
+                    self._append_to_window(entry)
 
-        Returns:
-            How much was nowhere else; batches of nothing use up its numbers.
-        """
-        gone = Counts()
-        while self.located and self._entries[self.located - 1].last > after:
-            self.located -= 1
-            entry = self._entries[self.located]
-            entry.location = None
-            if entry.item is None:
-                gone += entry.counts
-                self._empty(entry)
+    def forget_unread(self) -> Counts:
+        """What is on disk only is gone; returns how much that was."""
+        gone = sum((extent.counts for extent in self._unread), Counts())
+        self._unread.clear()
         return gone
-
-    def unload(self, entry: Entry) -> None:
-        """Let a batch that has a place on disk leave memory."""
-        if isinstance(entry.item, Batch) and entry.location is not None:
-            entry.item = None
-            self.nbytes -= entry.nbytes
-
-    def coalesce(self, count: int) -> None:
-        """Of the `count` newest items, make one of each few that lie one behind the other on disk only."""
-        if self.located < len(self._entries):
-            return
-        newest = [self._entries.pop() for _ in range(min(count, len(self._entries) - self.sent))]
-        for entry in reversed(newest):
-            # What was sent is counted item by item.
-            before = self._entries[-1] if len(self._entries) > self.sent else None
-            if before is None or not _absorb(before, entry):
-                self._entries.append(entry)
-        self.located = len(self._entries)
-
-    def expand(self, parts: Sequence[Entry]) -> None:
-        """Put these items in the place of the oldest unsent one, which stands for them."""
-        parts = [part for part in parts if part.last > self.acked]
-        self._entries.rotate(-self.sent)
-        self._entries.popleft()
-        self._entries.extendleft(reversed(parts))
-        self._entries.rotate(self.sent)
-        self._have_come(parts)
-
-    def _have_come(self, parts: Sequence[Entry]) -> None:
-        self.located += len(parts) - 1
-        self.nbytes += sum(part.nbytes for part in parts if part.item is not None)
 
     # -- what is sent and answered ---------------------------------------------------------------
 
+    def next(self) -> Entry | Extent | None:
+        """What is to be sent next on this link; an extent has to be read first."""
+        if self.sent == len(self._window):
+            rest = self._unread or self._recent
+            begin = rest[0].first if rest else self.next_seq
+            if self.cursor < begin:
+                self._fill(begin)
+            elif self._unread:
+                return self._unread[0]
+            elif self._recent:
+                self._append_to_window(self._pop_recent())
+            else:
+                return None
+        return self._window[self.sent]
+
     def mark_sent(self) -> None:
-        """The oldest unsent item is on its way."""
-        entry = self._entries[self.sent]
+        """What is to be sent next is on its way."""
+        entry = self._window[self.sent]
         self.highest = max(self.highest, entry.last)
         self.sent_nbytes += entry.nbytes
         self.sent += 1
 
-    def skip_unsent(self) -> None:
-        """Put nothing in the place of the oldest unsent item, so that its numbers are used up."""
-        self._empty(self._entries[self.sent])
+    def skip(self) -> None:
+        """Put nothing in the place of what is to be sent next, so that its numbers are used up."""
+        if self.sent == len(self._window):
+            self._unread.popleft()
+            return
+        entry = self._window[self.sent]
+        self.calls.pop(entry.first, None)
+        entry.item = Batch(entry.first, entry.last - entry.first + 1, [])
+        entry.counts, entry.extent = _NOTHING, None
 
     def ack(self, last_seq: int) -> None:
         """All up to `last_seq` is durable: forget it, but for a call whose answer is missing.
@@ -259,13 +253,12 @@ class Backlog:
 
     def answered(self, item: NumberedCall) -> None:
         """The call has its answer, so it and everything before it is durable."""
-        self.ack(item.last)
-        self._pop()
-        self.ack(self.acked)
+        self.calls.pop(item.first, None)
+        self.ack(max(item.last, self.acked))
 
     # -- links -----------------------------------------------------------------------------------
 
-    def attach(self, last_seq: int, kept: Sequence[Entry] = ()) -> int:
+    def attach(self, last_seq: int, stored: Sequence[Extent] = ()) -> int:
         """Start over on a new link, whose store has this session up to `last_seq`, below `next_seq`.
 
         A call that was sent stays, even when the store has executed it: its answer is still missing,
@@ -273,106 +266,95 @@ class Backlog:
 
         Args:
             last_seq: the session's last record in the store.
-            kept: items with records behind it that were durable once, and that a store which was set
-                back to an older state has no more; oldest first.
+            stored: extents on disk with records behind it that were durable once, and that a store which
+                was set back to an older state has no more; oldest first.
 
         Returns:
-            How many records are gone, from the store and from here; batches of nothing use up their numbers.
+            How many records are gone, from the store and from here.
         """
         self.detach()
-        for entry in self._entries:
-            if entry.call is not None and entry.call.cancelled:
-                self._empty(entry)
-        self._forget(last_seq)
-        expected = self._entries[0].first if self._entries else self.next_seq
-        if expected <= last_seq + 1:
-            # Of a batch a part may be there; a call stays until it is answered.
-            waits = self._entries and self._entries[0].call is not None
-            self.acked = max(self.acked, expected - 1 if waits else last_seq)
+        for seq in [seq for seq, call in self.calls.items() if call.cancelled]:
+            del self.calls[seq]
+        begin = self.begin
+        if begin <= last_seq + 1:
+            self.acked = max(self.acked, self._forget(last_seq))
             return 0
-        front: list[Entry] = []
-        gone = 0
-        for entry in [each for each in kept if each.first < expected]:
-            gone += fill(front, last_seq + 1, entry.first)
-            front.append(entry)
-        gone += fill(front, last_seq + 1, expected)
-        self._entries.extendleft(reversed(front))
-        self.located += len(front)
-        self.acked = last_seq
-        return gone
+        gone, expected = 0, last_seq + 1
+        for extent in stored:
+            gone += max(0, extent.first - expected)
+            expected = extent.last + 1
+        self._rewind(last_seq, stored)
+        return gone + max(0, begin - expected)
+
+    def _rewind(self, last_seq: int, stored: Sequence[Extent]) -> None:
+        """Set the cursor back; of the window, whatever comes before unread extents is on disk, too."""
+        if self._unread:
+            extents = [entry.extent for entry in self._window if entry.extent is not None]
+            self._unread.extendleft(reversed(extents))
+        else:
+            self._recent.extendleft(reversed(self._window))
+            self.recent_nbytes += self.window_nbytes
+        self._unread.extendleft(reversed(stored))
+        self._window.clear()
+        self.window_nbytes = 0
+        self.acked, self.cursor = last_seq, last_seq + 1
 
     def detach(self) -> None:
         """The link is gone: nothing counts as sent."""
         self.sent = self.sent_nbytes = 0
 
     def renumber(self) -> None:
-        """Number everything from 1 again, for a new session; nothing of it is on disk then."""
-        entries, self._entries = self._entries, deque()
-        self.next_seq, self.acked, self.highest, self.nbytes, self.located = 1, 0, 0, 0, 0
-        self.detach()
-        for entry in entries:
-            assert entry.item is not None, "what is on disk only cannot be numbered again"
-            self.add(replace(entry.item, first=self.next_seq), entry.nbytes, entry.counts)
+        """Number everything from 1 again, for a new session; nothing of it is on disk only."""
+        fresh = Backlog()
+        for entry in (*self._window, *self._recent):
+            fresh.add(replace(entry.item, first=fresh.next_seq), entry.nbytes, entry.counts)
+        self.become(fresh)
 
     def become(self, other: Backlog) -> None:
         """Have what another one has, in its place."""
-        self._entries = other._entries
-        self.next_seq, self.acked, self.highest = other.next_seq, other.acked, other.highest
-        self.nbytes, self.located = other.nbytes, other.located
-        self.detach()
+        vars(self).update(vars(other))
 
-    def clear(self) -> list[Entry]:
-        """Give everything up; the numbers are used again."""
-        entries = list(self._entries)
-        self._entries.clear()
-        self.nbytes = self.located = 0
-        self.detach()
-        self.next_seq = self.acked + 1
-        self.highest = self.acked
-        return entries
+    def clear(self) -> Counts:
+        """Give everything up, and return how much that is; the numbers are used again."""
+        counts, fresh = self.counts, Backlog()
+        fresh.acked = fresh.highest = self.acked
+        fresh.next_seq = fresh.cursor = self.acked + 1
+        self.become(fresh)
+        return counts
 
-    def _forget(self, last_seq: int) -> None:
-        while self._entries and self._entries[0].last <= last_seq and self._entries[0].call is None:
-            self._pop()
+    def _forget(self, last_seq: int) -> int:
+        """Let go of what is durable before the first call without an answer; returns its last number."""
+        last_seq = min(last_seq, next(iter(self.calls), self.next_seq) - 1)
+        while self._window and self._window[0].last <= last_seq:
+            entry = self._window.popleft()
+            self.window_nbytes -= entry.nbytes
+            if self.sent:
+                self.sent -= 1
+                self.sent_nbytes -= entry.nbytes
+        if not self._window:
+            while self._unread and self._unread[0].last <= last_seq:
+                self._unread.popleft()
+            while self._recent and self._recent[0].last <= last_seq:
+                self._pop_recent()
+            self.cursor = max(self.cursor, last_seq + 1)
+        return last_seq
 
-    def _pop(self) -> None:
-        entry = self._entries.popleft()
-        if entry.item is not None:
-            self.nbytes -= entry.nbytes
-        if self.located:
-            self.located -= 1
-        if self.sent:
-            self.sent -= 1
-            self.sent_nbytes -= entry.nbytes
+    def _fill(self, end: int) -> None:
+        """Use up the numbers from the cursor to before `end`, whose records are gone; but calls are here."""
+        while self.cursor < end:
+            if (call := self.calls.get(self.cursor)) is not None:
+                self._append_to_window(Entry(NumberedCall(self.cursor, call)))
+                continue
+            stop = min([end, *(seq for seq in self.calls if seq > self.cursor)])
+            count = min(_MAX_EMPTY_BATCH, stop - self.cursor)
+            self._append_to_window(Entry(Batch(self.cursor, count, [])))
 
-    def _empty(self, entry: Entry) -> None:
-        if entry.item is None:
-            self.nbytes += entry.nbytes
-        entry.item = Batch(entry.first, entry.last - entry.first + 1, [])
-        entry.counts, entry.records = _NOTHING, 1
+    def _append_to_window(self, entry: Entry) -> None:
+        self._window.append(entry)
+        self.window_nbytes += entry.nbytes
+        self.cursor = entry.last + 1
 
-
-def _absorb(before: Entry, entry: Entry) -> bool:
-    """Let an item stand for its neighbour, too, if both are on disk only; returns whether it does."""
-    first, second = before.location, entry.location
-    if before.item is not None or entry.item is not None or first is None or second is None:
-        return False
-    coalesced = (
-        first.coalesced(second, before.records + entry.records) if before.last + 1 == entry.first else None
-    )
-    if coalesced is None:
-        return False
-    before.last, before.location = entry.last, coalesced
-    before.counts += entry.counts
-    before.nbytes += entry.nbytes
-    before.records += entry.records
-    return True
-
-
-def fill(entries: list[Entry], first: int, end: int) -> int:
-    """Batches of nothing for the numbers from `first`, or behind the entries, to before `end`."""
-    first = entries[-1].last + 1 if entries else first
-    for start in range(first, end, _MAX_EMPTY_BATCH):
-        count = min(_MAX_EMPTY_BATCH, end - start)
-        entries.append(Entry(Batch(start, count, []), start, start + count - 1, _NOTHING, 0))
-    return max(0, end - first)
+    def _pop_recent(self) -> Entry:
+        entry = self._recent.popleft()
+        self.recent_nbytes -= entry.nbytes
+        return entry

@@ -13,7 +13,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from enum import Enum
 from functools import partial
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
 from track.outbox.backlog import Backlog, Entry, NumberedCall
 from track.outbox.drops import DropAccount
@@ -38,6 +38,10 @@ from track_protocol.model.entities import new_id
 from track_protocol.wire.batch import Batch, PointsOp
 from track_protocol.wire.link import Acked, Failed, Opened, Refused, Replied
 from track_protocol.wire.roles import Role
+
+if TYPE_CHECKING:
+    # A process that never spools does not load what it takes.
+    from track.spool.reader import Extent
 
 __all__ = [
     "TRANSITIONS",
@@ -144,10 +148,10 @@ class Ticked:
 
 @dataclass(frozen=True, slots=True)
 class Attached:
-    """A link is open; `kept` is on disk though the store had confirmed it, and has it no more."""
+    """A link is open; `stored` is on disk, and the store had confirmed it once and has it no more."""
 
     opened: Opened
-    kept: Sequence[Entry] = ()
+    stored: Sequence[Extent] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -195,9 +199,10 @@ class Unsendable:
 
 @dataclass(frozen=True, slots=True)
 class Loaded:
-    """What was to be loaded is in memory."""
+    """This is what the extent holds that was to be read."""
 
-    parts: Sequence[Entry]
+    extent: Extent
+    entries: Sequence[Entry]
 
 
 @dataclass(frozen=True, slots=True)
@@ -270,7 +275,7 @@ class SendRead:
 class Load:
     """Read what is on disk only, and answer with `Loaded` or `Unsendable`."""
 
-    entry: Entry
+    extent: Extent
 
 
 @dataclass(frozen=True, slots=True)
@@ -419,7 +424,7 @@ class Delivery:
         self._has_disk = has_disk
         self._role: str = Role.WRITER
         self._calling: tuple[int, NumberedCall] | None = None
-        self._offered: Entry | None = None
+        self._offered: Entry | Extent | None = None
         self._problem_since_attached = False
         self._has_faulted = False
         self._written = backlog.next_seq - 1
@@ -572,7 +577,7 @@ class Delivery:
             self._actions.append(Renumber())
             return
         before = backlog.acked
-        gone = backlog.attach(opened.last_seq, event.kept)
+        gone = backlog.attach(opened.last_seq, event.stored)
         if opened.last_seq < before:
             self._report_older_state(opened.last_seq, before, gone)
         self.outlasted = self.outlasted or (self._problem_since_attached and len(backlog) > 0)
@@ -626,14 +631,13 @@ class Delivery:
     def _offer(self) -> None:
         """Say what is to be sent next; one batch or numbered call at a time, since their order counts."""
         backlog, limits = self._backlog, self.limits
-        entry = backlog.unsent
         if (
-            entry is not None
-            and self.state is State.ONLINE
+            self.state is State.ONLINE
             and self._offered is None
-            and (entry.last <= self._written or not self._has_disk)
             and backlog.sent < limits.batches_in_flight
             and backlog.sent_nbytes < limits.bytes_in_flight
+            and (entry := backlog.next()) is not None
+            and (entry.last <= self._written or not self._has_disk)
         ):
             if self._role == Role.READER:
                 self._refuse_reader()
@@ -642,14 +646,16 @@ class Delivery:
         if self.state in (State.ONLINE, State.CALLING):
             self._actions += [SendRead(call_id, call) for call_id, call in self.waiters.sendable_reads()]
 
-    def _offer_entry(self, entry: Entry) -> None:
-        if entry.call is not None and entry.call.cancelled:
-            # Its caller was told that it failed, perhaps long ago: it must not be done now.
-            self._backlog.skip_unsent()
-        self._offered, item = entry, entry.item
-        if item is None:
+    def _offer_entry(self, entry: Entry | Extent) -> None:
+        self._offered = entry
+        if not isinstance(entry, Entry):
             self._actions.append(Load(entry))
-        elif isinstance(item, NumberedCall):
+            return
+        if entry.call is not None and entry.call.cancelled:
+            # Its caller has its error, perhaps since long ago: it must not be executed now.
+            self._backlog.skip()
+        item = entry.item
+        if isinstance(item, NumberedCall):
             self._calling = (self.waiters.new_call_id(), item)
             self._actions.append(SendCall(*self._calling))
         else:
@@ -667,7 +673,7 @@ class Delivery:
         self._taken_offer()
         self._backlog.mark_sent()
 
-    def _taken_offer(self) -> Entry:
+    def _taken_offer(self) -> Entry | Extent:
         entry, self._offered = self._offered, None
         if entry is None:
             raise LocalProtocolError("nothing was to be sent or loaded")
@@ -675,23 +681,22 @@ class Delivery:
 
     def _loaded(self, event: Loaded, now: float) -> None:
         self._taken_offer()
-        self._backlog.expand(event.parts)
+        self._backlog.load(event.extent, event.entries)
 
     def _unsendable(self, event: Unsendable, now: float) -> None:
         """What can never be sent must not block what is behind it."""
         entry, self._calling = self._taken_offer(), None
-        if entry.call is not None:
-            entry.call.fail(event.error)
+        if not isinstance(entry, Entry):
+            self._drops.drop_unread(entry.counts, str(event.error))
+        elif isinstance(entry.item, NumberedCall):
+            entry.item.call.fail(event.error)
         else:
-            self.drop_entry(entry, event.error)
-        self._backlog.skip_unsent()
+            self._drop_batch(entry.item, event.error)
+        self._backlog.skip()
 
-    def drop_entry(self, entry: Entry, error: TrackError) -> None:
+    def _drop_batch(self, batch: Batch, error: TrackError) -> None:
         """Count what a batch has as dropped, for each trial in it that is known."""
-        if not isinstance(entry.item, Batch):
-            self._drops.drop_unread(entry.counts, str(error))
-            return
-        for op in entry.item.ops:
+        for op in batch.ops:
             trial = op.trial if isinstance(op, PointsOp) else op.arguments.get("trial")
             self._drops.drop_all(op.counts, str(error), trial)
 
@@ -758,7 +763,7 @@ class Delivery:
 
     def _fail_waiting(self, error: TrackError, *, reads: bool = True) -> None:
         """Nobody is going to have an answer."""
-        calls = [entry.call for entry in self._backlog if entry.call is not None]
+        calls = list(self._backlog.calls.values())
         for call in calls:
             call.cancelled = True
         told = [*calls, *self.waiters.drop_flushes(), *(self.waiters.drop_reads() if reads else ())]
@@ -766,8 +771,7 @@ class Delivery:
 
     def _drop_numbered(self, error: TrackError) -> None:
         self._calling = self._offered = None
-        for entry in self._backlog.clear():
-            self._drops.drop_all(entry.counts, str(error))
+        self._drops.drop_all(self._backlog.clear(), str(error))
         if self._has_disk:
             self.session, self._written = new_id(), 0
             self._backlog.renumber()

@@ -1,8 +1,8 @@
-"""The copy on disk of a backlog: what a killed process, or one whose server is unreachable, leaves behind.
+"""The queue on disk: what a killed process, or one whose server is unreachable, leaves behind.
 
-Every batch is written to the spool when it gets its numbers, before it is sent, and leaves memory when
-it is durable there and others need the room.  While the disk cannot be written, the backlog is in
-memory only, and what is missing on disk is written as soon as that goes again, in order.
+Every batch is appended to the spool when it gets its numbers, before it is sent.  What is durable there
+leaves memory when others need the room, and is read again from the backlog's cursor on.  While the disk
+cannot be written, the backlog is in memory only, and is appended as soon as the disk works again, in order.
 """
 
 from __future__ import annotations
@@ -13,18 +13,17 @@ import os
 import socket
 import sys
 import time
-from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Final
 
-from track.outbox.backlog import Backlog, Entry, NumberedCall, fill
+from track.outbox.backlog import Backlog, Entry, NumberedCall
 from track.outbox.drops import DropAccount
 from track.outbox.records import Found, coalesced
 from track.spool.folder import Checkpoint, SpoolFolder, SpoolMetadata
 from track.spool.options import SpoolOptions, SpoolSync
-from track.spool.reader import ExtentIndex, batch_in
-from track.spool.writer import Spool
+from track.spool.reader import Extent, ExtentIndex, batch_in
+from track.spool.writer import Location, Spool
 from track_protocol.errors import SpoolError
 from track_protocol.wire.batch import Batch, batch_to_wire
 from track_protocol.wire.codec import encode
@@ -41,11 +40,11 @@ _RETRY_INTERVAL_S: Final = 5.0
 """Seconds after which a disk that could not be written is tried again."""
 
 _MAX_MEMORY_BYTES: Final = 4 * 1024 * 1024
-"""Bytes of batches that stay in memory though they are on disk, so that sending need not read them."""
+"""Bytes of recent batches that stay in memory though they are on disk, so that sending need not read them."""
 
 
 class DiskQueue:
-    """Keeps a backlog on disk.
+    """Appends a backlog to a spool, and reads it from there.
 
     Only the sender uses it.
 
@@ -53,9 +52,9 @@ class DiskQueue:
         backlog: what is numbered and not confirmed.
         options: where and how.
         server: the address that goes with the records, without secrets.
-        drops: told of what stands in the way.
+        drops: where what stands in the way is reported.
         spool: that of a process that is gone, to be sent by this one; by default a new one, made
-            when there is something to keep.
+            when there is something to write.
 
     Attributes:
         written: the last record that a killed process does not lose.
@@ -78,7 +77,6 @@ class DiskQueue:
         self._spool = spool
         self._may_renew = spool is None
         self.written = backlog.next_seq - 1
-        self._unflushed: list[Entry] = []
         self.synced = self.written
         self.problem: SpoolError | None = None
         self._sync_at = 0.0
@@ -87,7 +85,7 @@ class DiskQueue:
 
     @property
     def folder(self) -> Path | None:
-        """Where it is; None while nothing had to be kept."""
+        """Where it is; None while nothing had to be written."""
         return None if self._spool is None else self._spool.folder.path
 
     @property
@@ -100,7 +98,7 @@ class DiskQueue:
     # -- writing ---------------------------------------------------------------------------------
 
     def write(self, session: bytes) -> None:
-        """Write what has no place yet, and flush it when it is time to.
+        """Append what is not there yet, and flush it when it is time to.
 
         Args:
             session: whose records these are.
@@ -121,8 +119,12 @@ class DiskQueue:
 
     def _must_sync(self, now: float) -> bool:
         if self._options.sync is SpoolSync.INTERVAL:
-            return (self.due is not None and now >= self.due) or self._backlog.nbytes > _MAX_MEMORY_BYTES
+            return (self.due is not None and now >= self.due) or self._has_too_much
         return self._options.sync is SpoolSync.ALWAYS
+
+    @property
+    def _has_too_much(self) -> bool:
+        return self._backlog.recent_nbytes > _MAX_MEMORY_BYTES
 
     def sync(self) -> None:
         """Flush what was written.
@@ -144,44 +146,37 @@ class DiskQueue:
         return None
 
     def _write_all(self, session: bytes, now: float) -> None:
-        for entry in self._backlog.unlocated():
+        for entry in self._backlog.in_memory_after(self.written):
             if self._spool is None:
                 folder = SpoolFolder.create(self._options.root, metadata_of(session, self._server))
                 self._spool = Spool(folder, self._options)
             if self.written <= self.synced:
                 self._sync_at = now + _SYNC_INTERVAL_S
             location = self._spool.append(entry.first, entry.last, encode(batch_to_wire(_lasting(entry))))
-            self._backlog.put(entry, location)
+            entry.extent = Extent(entry.first, entry.last, entry.counts, location)
             self.written = entry.last
-            self._unflushed.append(entry)
         if self._options.sync is SpoolSync.NONE:
             self._is_synced()
 
     def _is_synced(self) -> None:
         """What a failed flush cannot take back any more need not be in memory."""
         self.synced = self.written
-        for entry in self._unflushed:
-            if self._backlog.nbytes > _MAX_MEMORY_BYTES and entry.last > self._backlog.acked:
-                self._backlog.unload(entry)
-        self._backlog.coalesce(len(self._unflushed))
-        self._unflushed.clear()
+        if self._has_too_much:
+            self._backlog.evict(self.synced)
 
     def _renew(self, spool: Spool) -> None:
         """Somebody has deleted or moved the folder: what is not confirmed goes to a new one."""
         self._spool = None
         spool.close()
         spool.folder.close()
-        gone = self._backlog.unmark(self._backlog.acked)
-        self._unflushed.clear()
+        gone = self._backlog.forget_unread()
         self.written = self.synced = self._backlog.acked
-        self._drops.warn(f"{spool.folder.path} was deleted or moved: what waits is kept in a new one")
+        self._drops.warn(f"{spool.folder.path} was deleted or moved: what waits is written to a new one")
         self._drops.drop_unread(gone, f"{spool.folder.path} was deleted with what was only there")
 
     def _failed(self, error: SpoolError) -> None:
         """What was not flushed yet has to be written again, if it is possible: it is still in memory."""
-        self._backlog.unmark(self.synced)
-        self._unflushed.clear()
-        self.written = self.synced
+        self.written = self.synced = max(self.synced, self._backlog.acked)
         self._again_at = time.monotonic() + _RETRY_INTERVAL_S
         self._drops.warn(f"what is logged is kept in memory only: {error}", again=self.problem is None)
         self.problem = error
@@ -193,44 +188,40 @@ class DiskQueue:
 
     # -- reading ---------------------------------------------------------------------------------
 
-    def parts_of(self, entry: Entry) -> list[Entry]:
-        """The batches that an item stands for, in memory; what is damaged counts as lost, and as nothing.
+    def read(self, extent: Extent) -> list[Entry]:
+        """What an extent holds, in few batches; what is damaged counts as lost.
 
         Raises:
-            SpoolError: they cannot be read.
+            SpoolError: it cannot be read.
         """
         assert self._spool is not None, "what is on disk only was written"
-        assert entry.location is not None, "what is on disk only has a place there"
-        if entry.records == 1:
-            batch = batch_in(self._spool.read(entry.first, entry.location))
-            return [replace(entry, item=batch)]
-        parts: list[Entry] = []
-        found = (
+        records = [
             Found(batch_in(payload), location)
-            for _, location, payload in self._spool.read_extent(entry.location)
-        )
-        for batch, location, records in coalesced(found):
-            fill(parts, entry.first, batch.first)
-            parts.append(
-                Entry(batch, batch.first, batch.last, batch.counts, location.length, location, records)
-            )
-        fill(parts, entry.first, entry.last + 1)
-        lost = entry.counts - sum((part.counts for part in parts), Counts())
+            for _, location, payload in self._spool.read_extent(extent.location)
+        ]
+        entries = [self._entry_of(*found) for found in coalesced(records)]
+        lost = extent.counts - sum((entry.counts for entry in entries), Counts())
         self._drops.drop_unread(
             lost, f"{self.folder} is damaged; the damaged bytes are in its folder damaged"
         )
-        return parts
+        return entries
 
-    def kept_after(self, last_seq: int) -> list[Entry]:
-        """What the server had confirmed once and comes before the backlog, as far as it is still kept."""
+    def _entry_of(self, batch: Batch, location: Location, records: int) -> Entry:
+        """A batch that was read, or the call that has its number and waits for an answer."""
+        call = self._backlog.calls.get(batch.first)
+        item = batch if call is None else NumberedCall(batch.first, call)
+        extent = Extent(batch.first, batch.last, batch.counts, location, records)
+        return Entry(item, location.length, batch.counts, extent)
+
+    def stored_after(self, last_seq: int) -> list[Extent]:
+        """What the server had confirmed once and comes before the backlog, as far as it is still on disk."""
         if self._spool is None:
             return []
-        kept = ExtentIndex()
-        end = next((entry.first for entry in self._backlog), self._backlog.next_seq)
+        index, end = ExtentIndex(), self._backlog.begin
         for first, location, payload in self._spool.kept_after(last_seq, self._cannot_send_again):
             if first < end and (batch := batch_in(payload)).last > last_seq:
-                kept.add(batch, location)
-        return [Entry.on_disk(extent) for extent in kept.extents]
+                index.add(batch, location)
+        return index.extents
 
     def _cannot_send_again(self, error: SpoolError) -> None:
         self._drops.warn(f"what the server has no more cannot be sent again: {error}")
@@ -266,22 +257,25 @@ class DiskQueue:
         Raises:
             SpoolError: it cannot be written; everything is as it was.
         """
-        backlog = Backlog()
+        backlog, unread_calls = Backlog(), dict(self._backlog.calls)
         fresh = DiskQueue(backlog, self._options, self._server, self._drops)
         try:
-            for entry in self._backlog:
-                for part in self._parts_or_nothing(entry):
-                    assert part.item is not None, "it was loaded"
-                    backlog.add(replace(part.item, first=backlog.next_seq), part.nbytes, part.counts)
+            for each in self._backlog:
+                for entry in [each] if isinstance(each, Entry) else self._read_or_drop(each):
+                    unread_calls.pop(entry.first, None)
+                    backlog.add(replace(entry.item, first=backlog.next_seq), entry.nbytes, entry.counts)
                     fresh._write_or_raise(session)
+            for call in unread_calls.values():
+                backlog.add(NumberedCall(backlog.next_seq, call), 0)
+            fresh._write_or_raise(session)
             fresh.sync()
         except SpoolError:
             fresh.start_over()
             raise
         old, self._spool = self._spool, fresh._spool
         self._backlog.become(backlog)
-        self._unflushed, self._sync_at = fresh._unflushed, fresh._sync_at
-        self.written, self.synced, self.problem = fresh.written, fresh.synced, None
+        self._sync_at, self.problem = fresh._sync_at, None
+        self.written, self.synced = fresh.written, fresh.synced
         _remove(old)
 
     def _write_or_raise(self, session: bytes) -> None:
@@ -289,21 +283,16 @@ class DiskQueue:
         if self.problem is not None:
             raise self.problem
 
-    def _parts_or_nothing(self, entry: Entry) -> Sequence[Entry]:
-        """What an item stands for, in memory; batches of nothing if it cannot be read any more."""
-        if entry.item is not None:
-            return [entry]
+    def _read_or_drop(self, extent: Extent) -> list[Entry]:
         try:
-            return self.parts_of(entry)
+            return self.read(extent)
         except SpoolError as error:
-            self._drops.drop_unread(entry.counts, str(error))
-            nothing = Batch(entry.first, entry.last - entry.first + 1, [])
-            return [replace(entry, item=nothing, counts=Counts(), records=1)]
+            self._drops.drop_unread(extent.counts, str(error))
+            return []
 
     def start_over(self) -> None:
         """The session ends, and nothing of it is needed any more."""
         spool, self._spool = self._spool, None
-        self._unflushed.clear()
         self.written = self.synced = 0
         _remove(spool)
 
@@ -349,6 +338,4 @@ def metadata_of(session: bytes, server: str) -> SpoolMetadata:
 
 def _lasting(entry: Entry) -> Batch:
     """What another process could still do of it: nobody is left there to hear a call's answer."""
-    item = entry.item
-    assert item is not None, "what has no place on disk is in memory"
-    return Batch(entry.first, 1, []) if isinstance(item, NumberedCall) else item
+    return Batch(entry.first, 1, []) if isinstance(entry.item, NumberedCall) else entry.item

@@ -314,7 +314,7 @@ class Sender:
 
     def _load(self, action: Load) -> Event:
         try:
-            return Loaded(self._disk.parts_of(action.entry))
+            return Loaded(action.extent, self._disk.read(action.extent))
         except SpoolError as error:
             return Unsendable(error)
 
@@ -396,7 +396,8 @@ class Sender:
 
     def _attach(self, link: Link, opened: Opened) -> None:
         backlog = self._backlog
-        kept = self.disk.kept_after(opened.last_seq) if self.disk and opened.last_seq < backlog.acked else []
+        was_set_back = opened.last_seq < backlog.acked
+        stored = self.disk.stored_after(opened.last_seq) if self.disk and was_set_back else []
         if opened.last_seq >= backlog.next_seq:
             close_quietly(link)
         else:
@@ -404,7 +405,7 @@ class Sender:
             self.connector.use(link)
             if not len(backlog):
                 self.connector.works_again()
-        self._do(Attached(opened, kept))
+        self._do(Attached(opened, stored))
 
     def _pause(self) -> float | None:
         """How long there is nothing to do but to wait for what others do."""

@@ -55,7 +55,6 @@ _POLL_INTERVAL_S: Final = 0.1
 _STALL_TIMEOUT_S: Final = 60.0
 _GRACE_S: Final = 0.5
 _CLOSE_TIMEOUT_S: Final = 5.0
-_MAX_EMPTY_BATCH: Final = 2**20
 _NOTHING: Final = Counts()
 
 _MAX_BATCHES_IN_FLIGHT: Final = 1_024
@@ -304,12 +303,9 @@ class _StallLimit:
 
 def _backlog_of(found: Recovered) -> Backlog:
     backlog = Backlog()
-    if found.begins and found.kept:
-        # Nothing was ever removed from this spool: what is missing at its beginning is damaged.
-        for first in range(1, found.kept[0].first, _MAX_EMPTY_BATCH):
-            backlog.add(Batch(first, min(_MAX_EMPTY_BATCH, found.kept[0].first - first), []), 0)
-    for each in found.kept:
-        backlog.adopt(each)
+    if found.kept:
+        # Where nothing was ever removed from a spool, what is missing at its beginning is damaged.
+        backlog.adopt(found.kept, 1 if found.begins else found.kept[0].first)
     return backlog
 
 

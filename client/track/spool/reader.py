@@ -241,6 +241,16 @@ class Extent:
     location: Location
     records: int = 1
 
+    def absorb(self, behind: Extent) -> bool:
+        """Become the extent of both, if the other one is the neighbour behind; returns whether it does."""
+        records = self.records + behind.records
+        location = self.location.coalesced(behind.location, records)
+        if location is None or self.last + 1 != behind.first:
+            return False
+        self.last, self.location, self.records = behind.last, location, records
+        self.counts += behind.counts
+        return True
+
 
 class ExtentIndex:
     """Whole records as they are found, each number once: after a failed flush records are written again."""
@@ -261,15 +271,9 @@ class ExtentIndex:
         """
         if not self._numbers.add(batch.first, batch.last):
             return False
-        behind = self._extents[-1] if self._extents else None
-        if behind is not None and behind.last + 1 == batch.first:
-            coalesced = behind.location.coalesced(location, behind.records + 1)
-            if coalesced is not None:
-                behind.last, behind.location = batch.last, coalesced
-                behind.counts += batch.counts
-                behind.records += 1
-                return True
-        self._extents.append(Extent(batch.first, batch.last, batch.counts, location))
+        extent = Extent(batch.first, batch.last, batch.counts, location)
+        if not (self._extents and self._extents[-1].absorb(extent)):
+            self._extents.append(extent)
         return True
 
     @property

@@ -28,7 +28,6 @@ __all__ = [
     "Scan",
     "pack_header",
     "pack_record",
-    "payload_of",
     "scan",
 ]
 
@@ -91,20 +90,6 @@ def pack_header(session: bytes) -> bytes:
 def pack_record(seq: int, payload: bytes) -> bytes:
     """A record's bytes."""
     return _RECORD.pack(len(payload), seq, _checksum(seq, payload)) + payload
-
-
-def payload_of(record: bytes, seq: int) -> bytes:
-    """The payload of a record that was read from where `seq` was written.
-
-    Raises:
-        SpoolCorrupt: it is not what was written.
-    """
-    if len(record) >= RECORD_OVERHEAD:
-        length, found, checksum = _RECORD.unpack_from(record)
-        payload = record[RECORD_OVERHEAD:]
-        if (length, found, checksum) == (len(payload), seq, _checksum(seq, payload)):
-            return payload
-    raise SpoolCorrupt(f"record {seq} of the spool is damaged")
 
 
 def scan(data: bytes, session: bytes) -> Scan:

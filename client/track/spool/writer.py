@@ -15,7 +15,7 @@ from typing import Final, NamedTuple
 from track.spool.files import OwnedFile
 from track.spool.folder import SpoolFolder, spool_error
 from track.spool.options import SpoolOptions, SpoolSync
-from track.spool.segments import HEADER_SIZE, RECORD_OVERHEAD, pack_header, pack_record, payload_of, scan
+from track.spool.segments import HEADER_SIZE, RECORD_OVERHEAD, pack_header, pack_record, scan
 from track_protocol.errors import SpoolCorrupt, SpoolError, SpoolFull
 
 __all__ = ["EXTENT_BYTES", "EXTENT_RECORDS", "Location", "Spool"]
@@ -198,26 +198,6 @@ class Spool:
         )
 
     # -- reading ---------------------------------------------------------------------------------
-
-    def read(self, first: int, location: Location) -> bytes:
-        """The payload of a record.
-
-        Raises:
-            SpoolCorrupt: it is not what was written; the damaged bytes were set aside.
-            SpoolError: it cannot be read.
-        """
-        try:
-            file = self._opened(location.segment)
-            data = os.pread(file, RECORD_OVERHEAD + location.length, location.start - RECORD_OVERHEAD)
-        except OSError as error:
-            raise spool_error(self.folder.segment(location.segment), "read", error) from error
-        try:
-            return payload_of(data, first)
-        except SpoolCorrupt as error:
-            self.folder.quarantine(f"{location.segment:08d}-{location.start - RECORD_OVERHEAD}", data)
-            raise SpoolCorrupt(
-                f"{self.folder.segment(location.segment)}: {error}; its bytes are set aside"
-            ) from None
 
     def read_extent(self, location: Location) -> list[tuple[int, Location, bytes]]:
         """The records that lie one behind the other, but for damaged ones, whose bytes are set aside.

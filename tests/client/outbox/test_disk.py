@@ -118,7 +118,7 @@ def test_what_is_confirmed_is_removed_though_nothing_can_be_noted(
 def test_what_a_failed_flush_left_in_doubt_is_written_again_to_another_file(
     store: MemoryStore, make_outbox: MakeOutbox, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    # Fails when `DiskQueue._failed` does not displace what was not flushed.
+    # Fails when `DiskQueue._failed` leaves `written` as it was.
     monkeypatch.setattr(disk_module, "_RETRY_INTERVAL_S", 0.0)
     store.unreachable = True
     outbox = make_outbox(SpoolSync.ALWAYS)
@@ -232,7 +232,7 @@ def test_a_folder_that_is_deleted_while_it_is_in_use_is_made_again(
 def test_what_was_only_in_a_deleted_folder_is_told_as_lost_and_the_rest_is_stored(
     store: MemoryStore, make_outbox: MakeOutbox, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    # Fails when `Backlog.unmark` leaves items that are neither in memory nor on disk.
+    # Fails when `DiskQueue._renew` does not make the backlog forget what was only there.
     monkeypatch.setattr(disk_module, "_MAX_MEMORY_BYTES", 0)
     store.unreachable = True
     outbox = make_outbox(SpoolSync.ALWAYS)
@@ -307,8 +307,7 @@ def test_points_come_back_from_disk_as_they_were(store: MemoryStore, make_outbox
     records = [(1, 1.5), ("epoch", True), ((1, "a"), None), (2.5, 2**60), (None, float("inf"))]
     for step, value in records:
         write(step, {"loss": value})
-    for entry in outbox._sender._backlog:
-        outbox._sender._backlog.unload(entry)
+    outbox._sender._backlog.evict(len(records))
     store.unreachable = False
     outbox.flush()
     assert list(map(attrgetter("step", "value"), store.points)) == records
@@ -317,7 +316,7 @@ def test_points_come_back_from_disk_as_they_were(store: MemoryStore, make_outbox
 def test_a_long_outage_takes_no_memory_for_each_log_call(
     store: MemoryStore, make_outbox: MakeOutbox, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    # Fails when `DiskQueue._is_synced` joins nothing.
+    # Fails when `Backlog.evict` coalesces nothing.
     outbox = log_during_an_outage(make_outbox, store, monkeypatch, calls=500)
     assert len(outbox._sender._backlog) <= 2
     assert (outbox.waiting, outbox._sender.unsent) == (500, Counts(500))
@@ -345,7 +344,7 @@ def test_what_is_damaged_on_disk_during_an_outage_is_counted_and_the_rest_is_sen
 def test_what_was_logged_one_by_one_during_an_outage_is_sent_in_bulk(
     store: MemoryStore, make_outbox: MakeOutbox, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    # Fails when `DiskQueue.parts_of` joins nothing.
+    # Fails when `DiskQueue.read` coalesces nothing.
     outbox = log_during_an_outage(make_outbox, store, monkeypatch, calls=500)
     store.unreachable = False
     outbox.flush()

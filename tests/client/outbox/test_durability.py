@@ -149,7 +149,7 @@ def test_what_is_on_disk_is_secure_though_the_token_was_revoked(
 
     def written(disk: DiskQueue, session: bytes) -> None:
         # As long as that takes, somebody who was told already could look.
-        if disk._backlog.unlocated():
+        if disk._backlog.in_memory_after(disk.written):
             secured.wait(0.1)
         put(disk, session)
 

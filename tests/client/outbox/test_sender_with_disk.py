@@ -10,10 +10,10 @@ import pytest
 from memory_link import MemoryStore
 from spooling import TRIAL, MakeOutbox, log_during_an_outage
 from track.outbox import disk as disk_module
-from track.outbox.backlog import Entry
 from track.outbox.disk import DiskQueue
 from track.spool.folder import SpoolFolder, spools_in
 from track.spool.options import SpoolSync
+from track.spool.reader import Extent
 from track_protocol.errors import (
     AuthenticationError,
     PermissionDenied,
@@ -24,7 +24,7 @@ from waiting import wait_until
 def test_a_store_that_was_set_back_gets_again_what_is_still_kept(
     store: MemoryStore, make_outbox: MakeOutbox, caplog: pytest.LogCaptureFixture
 ) -> None:
-    # Fails when `Sender._attach` gives `Backlog.attach` nothing that is kept.
+    # Fails when `Sender._attach` does not look for what is still stored on disk.
     outbox = make_outbox()
     write = outbox.writer(TRIAL)
     for value in range(5):
@@ -213,7 +213,7 @@ def test_a_session_that_was_left_to_others_stays_on_disk_if_it_cannot_be_removed
 def test_a_session_that_cannot_go_on_takes_what_is_on_disk_only_along(
     store: MemoryStore, make_outbox: MakeOutbox, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    # Fails when `DiskQueue.renumber` renumbers items that stand for several.
+    # Fails when `DiskQueue.renumber` passes over what is on disk only.
     outbox = log_during_an_outage(make_outbox, store, monkeypatch, calls=5)
     store.sessions[outbox._sender.session] = 1_000
     store.unreachable = False
@@ -224,16 +224,16 @@ def test_a_session_that_cannot_go_on_takes_what_is_on_disk_only_along(
 def test_what_a_store_that_was_set_back_gets_again_takes_no_memory_for_each_log_call(
     store: MemoryStore, make_outbox: MakeOutbox, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    # Fails when `DiskQueue.kept_after` tells of single records.
-    told: list[int] = []
-    kept_after = DiskQueue.kept_after
+    # Fails when `DiskQueue.stored_after` returns single records.
+    found: list[int] = []
+    stored_after = DiskQueue.stored_after
 
-    def counting(self: DiskQueue, last_seq: int) -> list[Entry]:
-        kept = kept_after(self, last_seq)
-        told.append(len(kept))
-        return kept
+    def counting(self: DiskQueue, last_seq: int) -> list[Extent]:
+        stored = stored_after(self, last_seq)
+        found.append(len(stored))
+        return stored
 
-    monkeypatch.setattr(DiskQueue, "kept_after", counting)
+    monkeypatch.setattr(DiskQueue, "stored_after", counting)
     outbox = make_outbox(SpoolSync.ALWAYS)
     write = outbox.writer(TRIAL)
     for value in range(300):
@@ -245,4 +245,4 @@ def test_what_a_store_that_was_set_back_gets_again_takes_no_memory_for_each_log_
     write(None, {"loss": 300.0})
     outbox.flush()
     assert store.values() == [float(value) for value in range(301)]
-    assert told == [1]
+    assert found == [1]

@@ -48,9 +48,14 @@ def send_reads(waiting: Waiters, link: MemoryLink) -> None:
         link.send_call(call_id, None, call.method, call.arguments)
 
 
+def send(backlog: Backlog) -> None:
+    assert backlog.next() is not None
+    backlog.mark_sent()
+
+
 def store_all(backlog: Backlog) -> None:
-    while backlog.unsent is not None:
-        backlog.mark_sent()
+    while backlog.next() is not None:
+        send(backlog)
     backlog.ack(backlog.next_seq - 1)
 
 
@@ -69,7 +74,7 @@ def test_a_flush_is_resolved_when_what_stands_before_it_is_durable(
     waiting.add(first)
     log(backlog)
     waiting.add(second)
-    backlog.mark_sent()
+    send(backlog)
     backlog.ack(1)
     waiting.resolve_flushes()
     assert (first.wait(0.0), second.wait(0.0)) == (True, False)
@@ -108,7 +113,7 @@ def test_a_read_is_sent_behind_what_was_logged_before_it(
     waiting.add(read())
     send_reads(waiting, link)
     assert store.reads == []
-    backlog.mark_sent()
+    send(backlog)
     send_reads(waiting, link)
     send_reads(waiting, link)
     assert len(store.reads) == 1

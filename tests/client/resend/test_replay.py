@@ -14,7 +14,7 @@ import pytest
 
 from memory_link import MemoryLink, MemoryStore
 from orphaned_spools import SESSION, TRIAL, left_spool, records_in
-from track.outbox.backlog import Backlog, Entry
+from track.outbox.backlog import Backlog
 from track.outbox.disk import DiskQueue
 from track.outbox.records import CALL, Shape, batch_of
 from track.resend.replay import Destination, Outcome, Replay, ReplayPolicy, ReplayRules
@@ -472,9 +472,9 @@ def test_a_replay_takes_no_memory_for_each_record(
     adopted: list[Extent] = []
     adopt = Backlog.adopt
 
-    def counting(self: Backlog, extent: Extent) -> None:
-        adopted.append(extent)
-        adopt(self, extent)
+    def counting(self: Backlog, extents: list[Extent], first: int) -> None:
+        adopted.extend(extents)
+        adopt(self, extents, first)
 
     monkeypatch.setattr(Backlog, "adopt", counting)
     assert replay(left_spool(tmp_path, batches=5_000, width=1), store).sent == Counts(5_000)
@@ -485,19 +485,19 @@ def test_a_replay_takes_no_memory_for_each_record(
 def test_what_is_kept_for_a_server_that_was_set_back_is_told_in_extents(
     tmp_path: Path, store: MemoryStore, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    # Fails when `DiskQueue.kept_after` tells of single records, or of what is in the backlog already.
-    kept: list[list[int]] = []
-    kept_after = DiskQueue.kept_after
+    # Fails when `DiskQueue.stored_after` returns what is in the backlog already.
+    found: list[list[Extent]] = []
+    stored_after = DiskQueue.stored_after
 
-    def counting(self: DiskQueue, last_seq: int) -> list[Entry]:
-        kept.append([entry.records for entry in kept_after(self, last_seq)])
-        kept.append([entry.records for entry in kept_after(self, 0)])
-        return kept_after(self, last_seq)
+    def counting(self: DiskQueue, last_seq: int) -> list[Extent]:
+        found.append(stored_after(self, last_seq))
+        found.append(stored_after(self, 0))
+        return stored_after(self, last_seq)
 
-    monkeypatch.setattr(DiskQueue, "kept_after", counting)
+    monkeypatch.setattr(DiskQueue, "stored_after", counting)
     path = left_spool(tmp_path, batches=500, width=1, first=101, checkpoint=Checkpoint(100, "another store"))
     assert replay(path, store, despite_gap=True).sent == Counts(500)
-    assert kept == [[], []]
+    assert found == [[], []]
 
 
 HERE = "this store"
@@ -509,7 +509,7 @@ _ANY = ReplayRules()
 def policy(rules: ReplayRules = _ANY, generation: str | None = HERE) -> ReplayPolicy:
     """Those of a spool with log calls 5 to 8."""
     backlog = Backlog()
-    backlog.adopt(Extent(5, 8, Counts(4), Location(1, 40, 40)))
+    backlog.adopt([Extent(5, 8, Counts(4), Location(1, 40, 40))], 5)
     return ReplayPolicy(rules, Path("spool"), "the server", "its address", backlog, Checkpoint(4, generation))
 
 
