@@ -1,6 +1,6 @@
 """The line to the store: an open link, an attempt to open one, or the time until the next attempt.
 
-What stands in its way is told once, and so is that it works again.
+An obstacle is reported once, and so is the recovery.
 """
 
 from __future__ import annotations

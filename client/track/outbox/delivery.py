@@ -90,7 +90,7 @@ CALL_BYTES: Final = 1_024
 """Memory that a call takes, about."""
 
 MAX_TRIALS: Final = 1_000
-"""How many trials of one process are told when a store that was set back has lost something of them."""
+"""Maximum trials of one process that record the loss when a store was set back."""
 
 _CONSUMED: Final = (BadArguments, ItemNotFound)
 """After these failures of a numbered call the store has used up its number; after others perhaps not."""
@@ -546,7 +546,7 @@ class Delivery:
         if future.is_done:
             return
         if error is not None:
-            # Whoever is told goes on if all is on disk, and looks at once.
+            # The waiter continues if all is on disk, and checks at once.
             self._actions += [Write(), Fail(future, error)]
         elif isinstance(future, Call) and future.writes:
             if not future.cancelled:

@@ -1,4 +1,4 @@
-"""What was lost and why: each reason is told once, everything is counted, and the trial gets to know."""
+"""Drop accounting: each reason is reported once, every drop is counted, and the trial records it."""
 
 from __future__ import annotations
 
@@ -67,7 +67,7 @@ class DropAccount:
             self.drop(counts.total, reason, trial)
 
     def drop_unread(self, counts: Counts, reason: str) -> None:
-        """Count what cannot be read any more, so that nobody knows whose it was: each trial is told of it.
+        """Count what cannot be read any more, of unknown owner: it is reported to each trial.
 
         Args:
             counts: how much.
@@ -112,7 +112,7 @@ class DropAccount:
 
         Args:
             message: what to tell.
-            again: though it was told before, since what it tells of had passed meanwhile.
+            again: report it though it was reported before, since the condition had ended meanwhile.
         """
         with self._lock:
             if not again and (message in self._told or len(self._told) >= _MAX_REASONS):

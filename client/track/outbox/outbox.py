@@ -375,7 +375,7 @@ class Outbox:
         self._sender.wake()
 
     def on_exit(self, timeout: float) -> None:
-        """Save what there is because the process ends; what stands in the way is told in one line."""
+        """Save what there is because the process ends; an obstacle is reported in one line."""
         sender = self._sender
         shortened: Callable[[float], float] = float
         if sender.disk is not None and not sender.connector.reached:
@@ -407,7 +407,7 @@ class Outbox:
     def before_fork(self) -> None:
         """The calling thread is about to fork: hold everything that the child will look at."""
         self._thread.lock.acquire()
-        # Behind the fork it must be the same one that is told, whatever the sender has done since.
+        # Behind the fork the same link must be notified, whatever the sender has done since.
         self._told = self._sender.connector.link or self._sender.connector.opening
         self._tell_link("before_fork")
 

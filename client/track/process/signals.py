@@ -121,7 +121,7 @@ class _Link:
         return self._number in _WARNINGS and callable(self.before)
 
     def _warn(self, signum: int, frame: FrameType | None) -> None:
-        # Not busy with it: a signal that ends the process while this saves is told as ever.
+        # Not busy with it: a signal that ends the process while this saves is reported as usual.
         if not _state.busy:
             _state.deadline = time.monotonic() + SIGNAL_SECONDS
             for handler in list(_installed):

@@ -31,12 +31,12 @@ def recover_orphans(root: Path, destination: Destination, *, send: bool) -> None
     """Send orphaned spools one after the other, on a thread of its own that nobody waits for.
 
     Only those that were written on this machine, by the same user of the same server, and that nobody
-    holds.  What stands in the way is told in one line, and left to ``track sync``.
+    holds.  An obstacle is reported in one line, and the spool left to ``track sync``.
 
     Args:
         root: the folder of all spools.
         destination: the server, and the login that this process has for it.
-        send: False only tells of them.
+        send: False only reports them.
     """
     work: Callable[[Path, Destination], None] = _send_all if send else _tell_of_all
     threading.Thread(

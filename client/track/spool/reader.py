@@ -408,7 +408,7 @@ def look_in(root: Path, *, inside: bool = True) -> list[Found]:
 
 
 def look_at(path: Path, *, inside: bool = True) -> Found:
-    """One spool; what is wrong with it is told, not raised.
+    """One spool; its faults are reported, not raised.
 
     Args:
         path: its folder.

@@ -114,7 +114,7 @@ class Job(Protocol):
 
     @property
     def saves(self) -> bool:
-        """Whether the store's main file has to be brought up to date before anybody is told."""
+        """Whether the store's main file has to be brought up to date before the answer."""
 
     @property
     def wanted(self) -> Wanted:

@@ -215,7 +215,7 @@ class Lane:
         return outcomes
 
     def _save(self, job: Job, outcome: Outcome) -> None:
-        """Save the store, and answer then; if it fails, only this job is told.
+        """Save the store, and answer then; if it fails, only this job gets the error.
 
         The transaction is durable by now: running it again would find everything there already, and
         forget what was rejected.
@@ -238,7 +238,7 @@ class Lane:
 def _answer(job: Job, outcome: Outcome) -> None:
     try:
         job.done(outcome)
-    except Exception:  # noqa: BLE001 - whoever is told must not end the thread that tells
+    except Exception:  # noqa: BLE001 - a callback must not end the writer thread
         _log.exception("an answer could not be handed over")
 
 

@@ -111,7 +111,7 @@ class ReaderPool:
 
     Args:
         store: the open store.
-        recovery: is told of failures of the store.
+        recovery: records failures of the store.
         threads: how many reads run at once.
         seconds: how long the statements of one page may run; None for the store's own limit.
     """

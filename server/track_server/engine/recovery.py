@@ -11,7 +11,7 @@ damaged `StoreCorrupt`, also of a read  `StoreCorrupt`,      with the process: s
 ======= =============================== ==================== ===========================================
 
 Reads go on in all of them, as far as the disk can be read.  A full disk is no state, since each write
-is simply tried; but it is told in the log once, and once more when there is room again.
+is simply tried; but the log says it once, and once more when there is room again.
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
 """Points of a batch: checked, split by the rewinds of their trial, appended; and rewinding.
 
-A trial's metadata ``rewinds`` tells of its rewinds: ``[{"step": …, "time": seconds since the epoch,
+A trial's metadata ``rewinds`` lists its rewinds: ``[{"step": …, "time": seconds since the epoch,
 "points": taken, "session": hex of its id}]``, in order of arrival.  A process that was killed may have left
 points on its machine's disk, which are sent when the next one has rewound the trial already.  They are
 superseded as if they had come in time.

@@ -61,7 +61,7 @@ def quarantine(
 
 
 def rejections_of(records: list[Rejected], first: int, last: int) -> list[Rejection]:
-    """What a client is told of records with the numbers from `first` to `last`, each by its own number."""
+    """The rejections of records `first` to `last` for the client, each by its own number."""
     return [
         Rejection(seq, record.code, record.reason) for record in records for seq in record.within(first, last)
     ]

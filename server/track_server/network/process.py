@@ -87,7 +87,7 @@ def serve(
     """Run a server until SIGTERM or SIGINT (in the main thread), then drain and return.
 
     Args:
-        settings: what the server is told.
+        settings: of the server.
         server_class: `SocketServer` or a class derived from it.
         ready: called once the server accepts.
 

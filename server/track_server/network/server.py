@@ -65,7 +65,7 @@ class SocketServer:
     Args:
         uri: ``socket://{hostname}:{port}?security_layer={AES}&backend={URI}``; further options are
             home, advertise, certificate, key and lease.
-        settings: what a server is told, instead of a URI.
+        settings: of the server, instead of a URI.
 
     Attributes:
         address: (host, port) that it listens on, once it does.
@@ -225,7 +225,7 @@ class SocketServer:
         self._limits = within_descriptors(self.settings.limits)
         self._closing = asyncio.Event()
         if self.settings.ready_file is not None:
-            with contextlib.suppress(OSError):  # what is wrong with it is told when it is written
+            with contextlib.suppress(OSError):  # writing it reports what is wrong with it
                 self.settings.ready_file.unlink()  # an earlier server's
         listening = _listen(self.settings.host, self.settings.port)
         host, port = self.address = listening.getsockname()[:2]

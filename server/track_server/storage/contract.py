@@ -317,7 +317,7 @@ class Changed:
 
     Attributes:
         cursor: the moment up to which this tells; the next question's.
-        known: whether all is told that changed; if not, the moment that was asked about is too long ago or
+        known: whether all changes are named; if not, the moment that was asked about is too long ago or
             of another history of the store, and everything has to be read again.
         more: whether more has changed up to now.
         trials: ids of trials that are there and whose fields, groups, points or media changed.
@@ -396,10 +396,10 @@ class View(Protocol):
         """What is known of a session."""
 
     def rejected(self, trial: bytes | None, start: int, limit: int) -> list[Rejected]:
-        """What was set aside, all of it or what is about a trial: up to `limit` from ordinal `start`."""
+        """Quarantined records, all or those of a trial: up to `limit` from ordinal `start`."""
 
     def rejected_of(self, sid: bytes, first: int, last: int) -> list[Rejected]:
-        """What of a session was set aside with any record from `first` to `last`."""
+        """Quarantined records of a session that overlap `first` to `last`."""
 
     def leases(self, trial: bytes) -> list[Lease]:
         """All leases of a trial, in any order."""

@@ -182,7 +182,7 @@ def check_owner(path: Path) -> None:
     try:
         owner = path.stat().st_uid
     except OSError:
-        return  # what is wrong with it is told by whoever opens it
+        return  # opening it reports what is wrong
     if os.geteuid() not in (0, owner):
         raise StoreError(
             f"{path} belongs to user {owner}, and this is user {os.geteuid()}: share a store by a server "

@@ -466,7 +466,7 @@ class UnitOfWork:
             self.flush()
 
     def rewinds(self, trial: bytes) -> tuple[Rewind, ...]:
-        """What the metadata of an existing trial tells of its rewinds; cheap enough to ask for each batch.
+        """The rewinds in the metadata of an existing trial; cheap enough to ask for each batch.
 
         Raises:
             ItemNotFound: there is no such trial.

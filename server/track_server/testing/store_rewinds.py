@@ -269,7 +269,7 @@ class RewindTests(StoreSuite):
     # -- remembered rewinds ----------------------------------------------------------------------
 
     def remembered(self, tx: Any) -> list[tuple[int, float, float, bytes]]:
-        """Each rewind that a transaction tells of."""
+        """The rewinds that a transaction reads."""
         return [(each.number, each.step, each.time, each.session) for each in tx.rewinds(id_of(0))]
 
     def test_rewinds_are_those_of_the_metadata(self, store: Any, path: Path) -> None:

@@ -1,4 +1,4 @@
-"""The line to a store: links, attempts, and what is told of them."""
+"""The line to a store: links, attempts, and their reports."""
 
 from __future__ import annotations
 

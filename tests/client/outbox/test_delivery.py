@@ -283,7 +283,7 @@ def test_a_session_that_is_written_anew_takes_no_more_memory_than_it_had(
 
     def watched(self: Backlog, *given: object) -> None:
         nonlocal most
-        add(self, *given)  # type: ignore[arg-type]
+        add(self, *given)  # type: ignore[arg-type] # passed through
         most = max(most, self.nbytes)
 
     for part in range(20):

@@ -1,4 +1,4 @@
-"""Relying on this machine's disk: what is told of it, and for how long anybody waits."""
+"""Relying on this machine's disk: its reports, and the timeouts of waiters."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Signals with real processes: who is told, in which order, and what the process dies of."""
+"""Signals with real processes: the handlers that run, in which order, and what the process dies of."""
 
 from __future__ import annotations
 

@@ -72,7 +72,7 @@ def points(store: Protocol, trial: Trial, name: str) -> list[tuple[Any, float, A
 
 
 def everything(store: Protocol) -> list[Any]:
-    """All that a store tells of its trials."""
+    """All that a store holds of its trials."""
     return [
         (
             *(trial.id, trial.uid, trial.name, trial.status, trial.parameters),

@@ -333,12 +333,12 @@ class SqliteView:
         return None
 
     def rejected(self, trial: bytes | None, start: int, limit: int) -> list[Rejected]:
-        """What was set aside, all of it or what is about a trial: up to `limit` from ordinal `start`."""
+        """Quarantined records, all or those of a trial: up to `limit` from ordinal `start`."""
         where, params = ("1", []) if trial is None else ("trial = ?", [trial])
         return self._rejected(f"{where} ORDER BY id LIMIT ? OFFSET ?", [*params, limit, start])
 
     def rejected_of(self, sid: bytes, first: int, last: int) -> list[Rejected]:
-        """What of a session was set aside with any record from `first` to `last`."""
+        """Quarantined records of a session that overlap `first` to `last`."""
         return self._rejected("sid = ? AND first_seq <= ? AND last_seq >= ? ORDER BY id", [sid, last, first])
 
     def _rejected(self, condition: str, params: list[Any]) -> list[Rejected]:
