@@ -17,7 +17,13 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, pr
 from memory_link import MemoryStore
 from track.outbox import disk as disk_module
 from track.outbox.backlog import Backlog
-from track.outbox.delivery import (
+from track.outbox.delivery import Delivery
+from track.outbox.disk import DiskQueue
+from track.outbox.drops import DropAccount
+from track.outbox.futures import Call, FlushFuture
+from track.outbox.queue import Limits
+from track.outbox.records import Shape
+from track.outbox.transitions import (
     TRANSITIONS,
     Acknowledge,
     Action,
@@ -27,7 +33,6 @@ from track.outbox.delivery import (
     Blocked,
     CallSent,
     Closed,
-    Delivery,
     Disconnect,
     Event,
     Fail,
@@ -49,11 +54,6 @@ from track.outbox.delivery import (
     Write,
     Written,
 )
-from track.outbox.disk import DiskQueue
-from track.outbox.drops import DropAccount
-from track.outbox.futures import Call, FlushFuture
-from track.outbox.queue import Limits
-from track.outbox.records import Shape
 from track.spool.options import SpoolOptions, SpoolSync
 from track.spool.reader import Extent
 from track.spool.writer import Location, Spool

@@ -16,7 +16,11 @@ from typing import TYPE_CHECKING, Any, Final
 
 from track.outbox.backlog import Backlog
 from track.outbox.connector import Connector, OpenLink, close_quietly
-from track.outbox.delivery import (
+from track.outbox.delivery import Delivery
+from track.outbox.drops import DropAccount
+from track.outbox.queue import Gate, Limits
+from track.outbox.records import BATCH_RECORDS, FUTURE, Drained, Record, drain, values_in
+from track.outbox.transitions import (
     Acknowledge,
     Action,
     Attached,
@@ -25,7 +29,6 @@ from track.outbox.delivery import (
     Blocked,
     CallSent,
     Closed,
-    Delivery,
     Disconnect,
     Event,
     Fail,
@@ -48,9 +51,6 @@ from track.outbox.delivery import (
     Write,
     Written,
 )
-from track.outbox.drops import DropAccount
-from track.outbox.queue import Gate, Limits
-from track.outbox.records import BATCH_RECORDS, FUTURE, Drained, Record, drain, values_in
 from track_protocol.errors import (
     BadValue,
     InternalError,

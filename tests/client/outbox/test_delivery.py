@@ -12,14 +12,18 @@ from spooling import TRIAL, MakeOutbox
 from track.outbox import Outbox
 from track.outbox import delivery as module
 from track.outbox.backlog import Backlog
-from track.outbox.delivery import (
+from track.outbox.delivery import Delivery
+from track.outbox.drops import DropAccount
+from track.outbox.futures import Call, FlushFuture
+from track.outbox.queue import Limits
+from track.outbox.records import Record, Shape, batch_of
+from track.outbox.transitions import (
     TRANSITIONS,
     Attached,
     Awaited,
     BatchSent,
     CallSent,
     Closed,
-    Delivery,
     Disconnect,
     Event,
     Logged,
@@ -31,10 +35,6 @@ from track.outbox.delivery import (
     Ticked,
     Written,
 )
-from track.outbox.drops import DropAccount
-from track.outbox.futures import Call, FlushFuture
-from track.outbox.queue import Limits
-from track.outbox.records import Record, Shape, batch_of
 from track.spool.folder import spools_in
 from track.spool.writer import Spool
 from track_protocol.errors import ConnectionLost, InternalError, LocalProtocolError, SpoolFull
