@@ -5,6 +5,11 @@ A backend of your own subclasses `Protocol` and overrides what it supports; what
 treats most methods alike overrides that one, and finds the access, role and parameters of each method in
 `track_protocol.wire.methods`.
 
+Why there are two: this class says how Python calls a store, and type checkers and editors need its signatures
+as they stand.  That table says what travels, which a server needs without the client and which differs: a
+traceback travels as a status and a text, a creation with its id, a medium as blobs and a document.  A test
+compares what both have.
+
 Objects given are definitions (compared by ``uid``); objects returned are what the store holds.  Calls named
 ``log_…``, ``add_…`` and ``set_…`` may return before their effect is stored; `flush` waits for it, and any
 call with an answer sees all of it.

@@ -6,14 +6,16 @@ a call that is not here does not exist, whatever name a peer sends.
 
 from __future__ import annotations
 
+from ast import literal_eval
 from collections.abc import Mapping
 from dataclasses import dataclass
 from enum import Enum
+from functools import partial
 from typing import Any, Final
 
 from track_protocol.errors import UnknownMethod
 from track_protocol.wire.roles import Role
-from track_protocol.wire.schema import Parameter, check_arguments
+from track_protocol.wire.schema import REQUIRED, Parameter, check_arguments
 
 __all__ = ["METHODS", "Access", "Method", "method_named"]
 
@@ -57,238 +59,122 @@ class Method:
         return check_arguments(self.name, self.parameters, arguments)
 
 
-_TRIAL: Final = Parameter("trial", "trial")
-_RANK: Final = Parameter("rank", "count?", None)
-_LISTED: Final = (
-    Parameter("query", "query"),
-    Parameter("start", "count", 0),
-    Parameter("limit", "count?", None),
-    Parameter("order", "texts?", None),
-    Parameter("fields", "texts?", None),
-)
+def _declared(access: Access, signature: str, summary: str, *, updates: str | None = None) -> Method:
+    """A method by its signature, in the notation of `DESIGN.md`: types are those of `schema`."""
+    name, _, rest = signature.partition("(")
+    listed, _, answers = rest.partition(")")
+    parameters = tuple(map(_parameter, listed.split(", "))) if listed else ()
+    return Method(name, access, parameters, summary, updates, answers.removeprefix(" -> "))
+
+
+def _parameter(declared: str) -> Parameter:
+    name, _, rest = declared.partition(": ")
+    type, _, default = rest.partition(" = ")
+    return Parameter(name, type, literal_eval(default) if default else REQUIRED)
+
+
+_read: Final = partial(_declared, Access.READ)
+_write: Final = partial(_declared, Access.WRITE)
+_log: Final = partial(_declared, Access.LOG)
+
+_PAGE: Final = "start: count = 0, limit: count? = None, order: texts? = None, fields: texts? = None"
 """Of a call that lists documents: from which one on, how many, in which order, which of their fields."""
 
 _TABLE: Final = (
-    Method(
-        "new_project",
-        Access.WRITE,
-        (Parameter("project", "document"),),
-        "Insert a project, or get it.",
-        answers="project",
-    ),
-    Method(
-        "new_trial_group",
-        Access.WRITE,
-        (Parameter("group", "document"),),
-        "Insert a group, or get it.",
-        answers="group",
-    ),
-    Method(
-        "new_trial",
-        Access.WRITE,
-        (Parameter("trial", "document"), Parameter("auto_increment", "bool", False)),
+    _write("new_project(project: document) -> project", "Insert a project, or get it."),
+    _write("new_trial_group(group: document) -> group", "Insert a group, or get it."),
+    _write(
+        "new_trial(trial: document, auto_increment: bool = False) -> trial",
         "Insert a trial; if it exists, its next revision (auto_increment) or nothing.",
-        answers="trial",
     ),
-    Method(
-        "get_project",
-        Access.READ,
-        (Parameter("project", "definition"),),
-        "The project, or None.",
-        answers="project",
+    _read("get_project(project: definition) -> project", "The project, or None."),
+    _read("get_trial_group(group: definition) -> group", "The group, or None."),
+    _read("get_trial(trial: definition) -> [trial]", "The trials that a definition names."),
+    _read(
+        f"fetch_projects(query: query, {_PAGE}) -> [project]", "Projects that match a query, oldest first."
     ),
-    Method(
-        "get_trial_group",
-        Access.READ,
-        (Parameter("group", "definition"),),
-        "The group, or None.",
-        answers="group",
-    ),
-    Method(
-        "get_trial",
-        Access.READ,
-        (Parameter("trial", "definition"),),
-        "The trials that a definition names.",
-        answers="[trial]",
-    ),
-    Method(
-        "fetch_projects",
-        Access.READ,
-        _LISTED,
-        "Projects that match a query, oldest first.",
-        answers="[project]",
-    ),
-    Method(
-        "fetch_groups", Access.READ, _LISTED, "Groups that match a query, oldest first.", answers="[group]"
-    ),
-    Method(
-        "fetch_trials", Access.READ, _LISTED, "Trials that match a query, oldest first.", answers="[trial]"
-    ),
-    Method(
-        "fetch_and_update_trial",
-        Access.WRITE,
-        (Parameter("query", "query"), Parameter("update", "update")),
+    _read(f"fetch_groups(query: query, {_PAGE}) -> [group]", "Groups that match a query, oldest first."),
+    _read(f"fetch_trials(query: query, {_PAGE}) -> [trial]", "Trials that match a query, oldest first."),
+    _write(
+        "fetch_and_update_trial(query: query, update: update) -> trial",
         "Atomically update the oldest trial that matches; the updated trial, or None.",
-        answers="trial",
     ),
-    Method(
-        "fetch_and_update_group",
-        Access.WRITE,
-        (Parameter("query", "query"), Parameter("update", "update")),
+    _write(
+        "fetch_and_update_group(query: query, update: update) -> group",
         "Atomically update the oldest group that matches; the updated group, or None.",
-        answers="group",
     ),
-    Method(
-        "fetch_metrics",
-        Access.READ,
-        (
-            _TRIAL,
-            Parameter("name", "text"),
-            Parameter("kind", "kind", "metric"),
-            Parameter("start", "count", 0),
-            Parameter("limit", "count", 65_536),
-        ),
+    _read(
+        "fetch_metrics(trial: trial, name: text, kind: kind = 'metric', "
+        "start: count = 0, limit: count = 65536)",
         "Points of one series from ordinal `start`: columns of steps, times and values.",
     ),
-    Method(
-        "fetch_blob",
-        Access.READ,
-        (
-            Parameter("digest", "digest"),
-            Parameter("offset", "count", 0),
-            Parameter("limit", "count", 262_144),
-        ),
+    _read(
+        "fetch_blob(digest: digest, offset: count = 0, limit: count = 262144)",
         "Bytes of a blob from `offset` on, at most 262,144 at once.",
     ),
-    Method(
-        "fetch_rejected",
-        Access.READ,
-        (
-            Parameter("trial", "trial?", None),
-            Parameter("start", "count", 0),
-            Parameter("limit", "count", 256),
-        ),
+    _read(
+        "fetch_rejected(trial: trial? = None, start: count = 0, limit: count = 256)",
         "Records that were quarantined because they can never be stored, oldest first.",
     ),
-    Method(
-        "delete_trial",
-        Access.WRITE,
-        (_TRIAL, Parameter("force", "bool", False)),
+    _write(
+        "delete_trial(trial: trial, force: bool = False) -> bool",
         "Delete a trial with all that belongs to it; whether there was one.",
-        answers="bool",
     ),
-    Method("commit", Access.WRITE, (), "Make everything logged before durable and readable on disk."),
-    Method(
-        "create_project",
-        Access.LOG,
-        (Parameter("project", "document"),),
-        "Insert a project, unless it exists.",
-    ),
-    Method(
-        "create_group", Access.LOG, (Parameter("group", "document"),), "Insert a group, unless it exists."
-    ),
-    Method(
-        "create_trial",
-        Access.LOG,
-        (Parameter("trial", "document"),),
+    _write("commit()", "Make everything logged before durable and readable on disk."),
+    _log("create_project(project: document)", "Insert a project, unless it exists."),
+    _log("create_group(group: document)", "Insert a group, unless it exists."),
+    _log(
+        "create_trial(trial: document)",
         "Insert a trial as the next revision of its hash, unless its id exists.",
     ),
-    Method(
-        "add_project_trial",
-        Access.LOG,
-        (Parameter("project", "project"), _TRIAL),
-        "Put a trial into a project.",
-    ),
-    Method("add_group_trial", Access.LOG, (Parameter("group", "group"), _TRIAL), "Put a trial into a group."),
-    Method(
-        "set_group_metadata",
-        Access.LOG,
-        (Parameter("group", "group"), Parameter("metadata", "values")),
+    _log("add_project_trial(project: project, trial: trial)", "Put a trial into a project."),
+    _log("add_group_trial(group: group, trial: trial)", "Put a trial into a group."),
+    _log(
+        "set_group_metadata(group: group, metadata: values)",
         "Merge values into a group's metadata.",
         updates="group",
     ),
-    Method(
-        "log_trial_start",
-        Access.LOG,
-        (_TRIAL, Parameter("time", "time"), _RANK),
+    _log(
+        "log_trial_start(trial: trial, time: time, rank: count? = None)",
         "The trial runs from this moment; a rank above 0 joins it and leaves its status alone.",
         updates="trial",
     ),
-    Method(
-        "log_trial_finish",
-        Access.LOG,
-        (
-            _TRIAL,
-            Parameter("time", "time"),
-            Parameter("status", "status"),
-            Parameter("error", "error?", None),
-            _RANK,
-        ),
+    _log(
+        "log_trial_finish(trial: trial, time: time, status: status, "
+        "error: error? = None, rank: count? = None)",
         "The trial ended at this moment, in this status; of a rank above 0 only the error is stored.",
         updates="trial",
     ),
-    Method(
-        "log_trial_arguments",
-        Access.LOG,
-        (_TRIAL, Parameter("arguments", "values")),
+    _log(
+        "log_trial_arguments(trial: trial, arguments: values)",
         "Merge values into a trial's parameters; its hash does not change.",
         updates="trial",
     ),
-    Method(
-        "log_trial_metadata",
-        Access.LOG,
-        (_TRIAL, Parameter("metadata", "values"), Parameter("aggregator", "aggregator?", None)),
+    _log(
+        "log_trial_metadata(trial: trial, metadata: values, aggregator: aggregator? = None)",
         "Merge values into a trial's metadata; a series aggregator appends them to lists.",
         updates="trial",
     ),
-    Method(
-        "log_trial_dropped_points",
-        Access.LOG,
-        (_TRIAL, Parameter("points", "count"), Parameter("reason", "text")),
+    _log(
+        "log_trial_dropped_points(trial: trial, points: count, reason: text)",
         "Add points that will never be stored to the trial's metadata `dropped_points`.",
     ),
-    Method(
-        "put_blob",
-        Access.LOG,
-        (
-            Parameter("digest", "digest"),
-            Parameter("size", "count"),
-            Parameter("offset", "count"),
-            Parameter("data", "bytes"),
-        ),
+    _log(
+        "put_blob(digest: digest, size: count, offset: count, data: bytes)",
         "Store the bytes from `offset` on of a blob of `size` bytes; it is complete when it has all of them.",
     ),
-    Method(
-        "log_trial_media",
-        Access.LOG,
-        (
-            _TRIAL,
-            Parameter("kind", "media"),
-            Parameter("name", "text"),
-            Parameter("step", "any"),
-            Parameter("time", "time"),
-            Parameter("value", "map"),
-        ),
+    _log(
+        "log_trial_media(trial: trial, kind: media, name: text, step: any, time: time, value: map)",
         "Append a histogram, image, text, graph or file to a series of its kind.",
     ),
-    Method(
-        "add_trial_tags",
-        Access.LOG,
-        (_TRIAL, Parameter("tags", "values")),
-        "Merge values into a trial's tags.",
-        updates="trial",
-    ),
-    Method(
-        "set_trial_status",
-        Access.LOG,
-        (_TRIAL, Parameter("status", "status"), Parameter("error", "error?", None)),
+    _log("add_trial_tags(trial: trial, tags: values)", "Merge values into a trial's tags.", updates="trial"),
+    _log(
+        "set_trial_status(trial: trial, status: status, error: error? = None)",
         "Change a trial's status; `error` is added to its errors.",
         updates="trial",
     ),
-    Method(
-        "rewind_trial",
-        Access.LOG,
-        (_TRIAL, Parameter("step", "number"), Parameter("time", "time")),
+    _log(
+        "rewind_trial(trial: trial, step: number, time: time)",
         "Move the metric points of later steps out of their series, into the trial's history.",
         updates="trial",
     ),
