@@ -37,7 +37,6 @@ __all__ = [
     "check_options",
     "multiplexed",
     "parse_options",
-    "parse_uri",
     "redact",
     "scheme_of",
 ]
@@ -59,6 +58,8 @@ _NO_PORT: Final = re.compile(r"^([^:/?#]*):(?![0-9]*(?:[/?#]|$))[^?#]*")
 _BEGIN: Final = re.compile(r"(?:[A-Za-z][A-Za-z0-9+._-]*:)?(//)?")
 _NESTED: Final = "backend"
 _HIDDEN: Final = "***"
+_TRUE: Final = frozenset(("1", "true", "yes", "on"))
+_FALSE: Final = frozenset(("0", "false", "no", "off"))
 
 
 @dataclasses.dataclass(frozen=True, slots=True, repr=False)
@@ -97,11 +98,6 @@ class Uri:
         except UriError as error:
             raise UriError(f"{redact(text)}: {error}") from None
 
-    def as_dict(self) -> dict[str, Any]:
-        """The attributes by name, and the hostname once more as ``address``."""
-        parts = {field.name: getattr(self, field.name) for field in dataclasses.fields(self)}
-        return {**parts, "address": self.hostname, "query": dict(self.query)}
-
     def to_text(self) -> str:
         """The URI, password included: `parse` of it gives the same parts."""
         path = quote(self.path, safe="/:,=~")
@@ -131,31 +127,15 @@ class Uri:
         return f"//{user}{secret}{at}{host}" + ("" if self.port is None else f":{self.port}")
 
 
-def parse_uri(uri: str) -> dict[str, Any]:
-    """The parts of a URI as a dictionary.
-
-    Returns:
-        scheme, address and hostname (the same), port (int or None), path, username, password, query
-        (dict of str), fragment.
-
-    Raises:
-        UriError: it cannot be parsed; the message gives the position, without the password.
-    """
-    return Uri.parse(uri).as_dict()
-
-
-def parse_options(options: str | Mapping[str, Any]) -> dict[str, str]:
+def parse_options(options: str) -> dict[str, str]:
     """The options of a query, decoded.
 
     Args:
-        options: ``a=1&b=2``, with or without a leading ``?``; or a mapping, whose None values are left
-            out and whose other values become text (True is ``true``).
+        options: ``a=1&b=2``, with or without a leading ``?``.
 
     Raises:
         UriError: an option has no name, or is given twice.
     """
-    if isinstance(options, Mapping):
-        return {str(name): _plain_text(value) for name, value in options.items() if value is not None}
     found: dict[str, str] = {}
     rest = options.removeprefix("?")
     while rest:
@@ -176,23 +156,18 @@ def parse_options(options: str | Mapping[str, Any]) -> dict[str, str]:
     return found
 
 
-def check_options(
-    parsed: Mapping[str, Any] | Uri, allowed: Mapping[str, Callable[[str], Any]]
-) -> dict[str, Any]:
+def check_options(parsed: Uri, allowed: Mapping[str, Callable[[str], Any]]) -> dict[str, Any]:
     """The options of a URI, converted; those not given are left out.
 
     Args:
-        parsed: a result of `parse_uri` or `Uri.parse`.
+        parsed: the URI.
         allowed: the known options, each with a function of its text, which raises ValueError when it
             does not like it.
 
     Raises:
         UriError: an option is unknown or its value is refused.
     """
-    scheme, query = (
-        (parsed.scheme, parsed.query) if isinstance(parsed, Uri) else (parsed["scheme"], parsed["query"])
-    )
-    return {name: _convert(scheme, name, value, allowed) for name, value in query.items()}
+    return {name: _convert(parsed.scheme, name, value, allowed) for name, value in parsed.query.items()}
 
 
 def boolean(text: str) -> bool:
@@ -201,20 +176,10 @@ def boolean(text: str) -> bool:
     Raises:
         ValueError: it is something else.
     """
-    truths = {
-        "1": True,
-        "true": True,
-        "yes": True,
-        "on": True,
-        "0": False,
-        "false": False,
-        "no": False,
-        "off": False,
-    }
-    truth = truths.get(text.lower())
-    if truth is None:
+    given = text.lower()
+    if given not in _TRUE | _FALSE:
         raise ValueError("give true or false")
-    return truth
+    return given in _TRUE
 
 
 def scheme_of(uri: str) -> str:
@@ -352,10 +317,6 @@ def _first_option(text: str) -> tuple[str, str, str]:
 
 def _option_text(name: str, value: str) -> str:
     return quote(value, safe="" if name == _NESTED else ":/,+=")
-
-
-def _plain_text(value: Any) -> str:
-    return str(value).lower() if isinstance(value, bool) else str(value)
 
 
 def _convert(scheme: str, name: str, value: str, allowed: Mapping[str, Callable[[str], Any]]) -> Any:

@@ -9,40 +9,22 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from track_protocol.errors import UriError
-from track_protocol.uri import Uri, boolean, check_options, parse_options, parse_uri, redact
+from track_protocol.uri import Uri, boolean, check_options, parse_options, redact
 
 
 def parts(uri: str, *names: str) -> tuple[Any, ...]:
-    found = parse_uri(uri)
-    return tuple(found[name] for name in names)
+    found = Uri.parse(uri)
+    return tuple(getattr(found, name) for name in names)
 
 
 def test_all_parts_of_a_uri_are_found() -> None:
-    assert parse_uri("socket://bob:pw@host:8123/a/b?security_layer=AES&n=2#part") == {
-        "scheme": "socket",
-        "address": "host",
-        "hostname": "host",
-        "port": 8123,
-        "path": "/a/b",
-        "username": "bob",
-        "password": "pw",
-        "query": {"security_layer": "AES", "n": "2"},
-        "fragment": "part",
-    }
+    assert Uri.parse("socket://bob:pw@host:8123/a/b?security_layer=AES&n=2#part") == Uri(
+        "socket", "host", 8123, "/a/b", "bob", "pw", {"security_layer": "AES", "n": "2"}, "part"
+    )
 
 
 def test_absent_parts_are_none_or_empty() -> None:
-    assert parse_uri("ephemeral:") == {
-        "scheme": "ephemeral",
-        "address": None,
-        "hostname": None,
-        "port": None,
-        "path": "",
-        "username": None,
-        "password": None,
-        "query": {},
-        "fragment": "",
-    }
+    assert Uri.parse("ephemeral:") == Uri("ephemeral", None, None, "", None, None, {}, "")
 
 
 @pytest.mark.parametrize(
@@ -129,7 +111,7 @@ def test_host_and_port_are_found(place: str, hostname: str, port: int | None) ->
     ],
 )
 def test_a_query_may_hold_a_uri(query: str, backend: str, layer: str | None) -> None:
-    options = parse_uri(f"socket://h:1?{query}")["query"]
+    options = Uri.parse(f"socket://h:1?{query}").query
     assert (options["backend"], options.get("security_layer")) == (backend, layer)
 
 
@@ -150,10 +132,9 @@ def test_a_nested_uri_keeps_its_own_encoding() -> None:
         ("pin=sha256:a+b/c=", {"pin": "sha256:a+b/c="}),
         ("strict", {"strict": "true"}),
         ("layer=", {"layer": ""}),
-        ({"a": 1, "b": None, "c": True, "d": "x"}, {"a": "1", "c": "true", "d": "x"}),
     ],
 )
-def test_options_are_read(options: Any, expected: dict[str, str]) -> None:
+def test_options_are_read(options: str, expected: dict[str, str]) -> None:
     assert parse_options(options) == expected
 
 
@@ -184,26 +165,22 @@ def test_options_are_read(options: Any, expected: dict[str, str]) -> None:
 )
 def test_an_invalid_uri_is_refused_with_the_reason(uri: str, reason: str) -> None:
     with pytest.raises(UriError, match=reason):
-        parse_uri(uri)
+        Uri.parse(uri)
 
 
 def test_the_message_names_the_uri() -> None:
     with pytest.raises(UriError, match=r"^socket://bob:\*\*\*@host:port: "):
-        parse_uri("socket://bob:hunter2@host:port")
+        Uri.parse("socket://bob:hunter2@host:port")
 
 
 ALLOWED: dict[str, Callable[[str], Any]] = {"strict": boolean, "retries": int, "token": int, "backend": int}
 
 
 def test_options_are_converted() -> None:
-    assert check_options(parse_uri("file:a.json?strict=no&retries=3"), ALLOWED) == {
+    assert check_options(Uri.parse("file:a.json?strict=no&retries=3"), ALLOWED) == {
         "strict": False,
         "retries": 3,
     }
-
-
-def test_options_of_a_parsed_uri_are_checked_too() -> None:
-    assert check_options(Uri.parse("file:a.json?strict"), ALLOWED) == {"strict": True}
 
 
 @pytest.mark.parametrize(
@@ -220,13 +197,13 @@ def test_options_of_a_parsed_uri_are_checked_too() -> None:
 )
 def test_a_wrong_option_is_refused_by_its_name(uri: str, message: str) -> None:
     with pytest.raises(UriError) as caught:
-        check_options(parse_uri(uri), ALLOWED)
+        check_options(Uri.parse(uri), ALLOWED)
     assert str(caught.value).startswith(message)
 
 
 def test_a_scheme_without_options_says_so() -> None:
     with pytest.raises(UriError, match="option 'a' is not known: it has no options"):
-        check_options(parse_uri("file:a.json?a=1"), {})
+        check_options(Uri.parse("file:a.json?a=1"), {})
 
 
 def test_the_value_of_a_refused_secret_option_is_not_shown() -> None:
@@ -234,7 +211,7 @@ def test_the_value_of_a_refused_secret_option_is_not_shown() -> None:
         raise ValueError("too short")
 
     with pytest.raises(UriError) as caught:
-        check_options(parse_uri("file:a.json?token=hunter2"), {"token": refuse})
+        check_options(Uri.parse("file:a.json?token=hunter2"), {"token": refuse})
     assert "hunter2" not in str(caught.value)
 
 
@@ -243,7 +220,7 @@ def test_the_password_in_a_refused_nested_uri_is_not_shown() -> None:
         raise ValueError("no such backend")
 
     with pytest.raises(UriError) as caught:
-        check_options(parse_uri("socket://h:1?backend=socket://u:hunter2@h"), {"backend": refuse})
+        check_options(Uri.parse("socket://h:1?backend=socket://u:hunter2@h"), {"backend": refuse})
     assert "hunter2" not in str(caught.value)
 
 
@@ -344,7 +321,7 @@ def test_a_uri_round_trips_through_its_text(uri: Uri) -> None:
 def test_any_text_is_parsed_or_refused_and_always_redacted(text: str) -> None:
     redact(text)
     try:
-        parse_uri(text)
+        Uri.parse(text)
     except UriError:
         return
     assert Uri.parse(Uri.parse(text).to_text()) == Uri.parse(text)

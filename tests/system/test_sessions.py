@@ -15,9 +15,9 @@ from track import TrackClient
 from track.persistence.remote import OutboxProtocol
 from track_protocol.errors import SessionFenced
 from track_protocol.model.entities import Trial
-from track_protocol.model.rejected import POINTS
 from track_server.app import Settings
 from track_server.embedded import open_file, open_sqlite
+from track_server.methods.rejected import POINTS
 
 SECONDS = 20.0
 

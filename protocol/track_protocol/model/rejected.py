@@ -2,33 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-from dataclasses import dataclass
-from typing import Any, Final
+from dataclasses import asdict, dataclass
+from typing import Any
 
-__all__ = [
-    "FIRST_REJECTED",
-    "MAX_CONTENT_BYTES",
-    "MAX_REJECTED",
-    "POINTS",
-    "Rejected",
-    "rejected_from_document",
-    "rejected_to_document",
-    "runs_of",
-]
-
-POINTS: Final = "points"
-"""The `method` of rejected points, which are not a call."""
-
-MAX_CONTENT_BYTES: Final = 64 * 1024
-"""Maximum bytes of a rejected record's content that are stored."""
-
-MAX_REJECTED: Final = 3_000
-"""Maximum rejected operations stored of one session: a program that logs invalid values for days must not
-fill the disk.  Beyond it the oldest ones are deleted, except the first `FIRST_REJECTED`."""
-
-FIRST_REJECTED: Final = 1_000
-"""The first rejected operations of a session, which are never deleted: they show how it began."""
+__all__ = ["Rejected", "rejected_from_document", "rejected_to_document"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,15 +16,14 @@ class Rejected:
         session: the 16-byte id of the session that logged them.
         user: whose session that is.
         runs: their sequence numbers, as pairs of the first and the last of consecutive ones.
-        method: the called method, `POINTS` for points.
+        method: the called method, ``points`` for points.
         trial: id of the trial they are about; None when it is not known.
         names: of the series, for points.
         points: how many values were dropped; a call counts as one.
         code: of the error's class.
         reason: the error's message.
         time: when they were rejected, in seconds since the epoch by the store's clock.
-        content: their operation as it travelled, encoded; only its head when it is longer than
-            `MAX_CONTENT_BYTES`.
+        content: their operation as it travelled, encoded; only its head when it is long.
         size: bytes of the complete content.
     """
 
@@ -91,33 +67,10 @@ class Rejected:
         ]  # fmt: skip
 
 
-def runs_of(seqs: Iterable[int]) -> tuple[tuple[int, int], ...]:
-    """Ascending numbers as pairs of the first and the last of consecutive ones."""
-    runs: list[tuple[int, int]] = []
-    for seq in seqs:
-        if runs and seq == runs[-1][1] + 1:
-            runs[-1] = (runs[-1][0], seq)
-        else:
-            runs.append((seq, seq))
-    return tuple(runs)
-
-
 def rejected_to_document(record: Rejected) -> dict[str, Any]:
     """The record as a plain document."""
-    return {
-        "session": record.session,
-        "user": record.user,
-        "runs": [list(run) for run in record.runs],
-        "method": record.method,
-        "trial": record.trial,
-        "names": list(record.names),
-        "points": record.points,
-        "code": record.code,
-        "reason": record.reason,
-        "time": record.time,
-        "content": record.content,
-        "size": record.size,
-    }
+    runs = [list(run) for run in record.runs]
+    return {**asdict(record), "runs": runs, "names": list(record.names)}
 
 
 def rejected_from_document(document: dict[str, Any]) -> Rejected:

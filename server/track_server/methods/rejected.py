@@ -4,21 +4,27 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from typing import Final
 
 from track_protocol.errors import BadValue, RPCCallFailure, StoreError
-from track_protocol.model.rejected import MAX_CONTENT_BYTES, POINTS, Rejected, runs_of
+from track_protocol.model.rejected import Rejected
 from track_protocol.wire.batch import Batch, CallOp, Op, PointsOp, batch_to_wire
 from track_protocol.wire.codec import encode
 from track_protocol.wire.link import Rejection
 from track_server.methods.trial_metadata import add_dropped_points
 from track_server.storage.unit_of_work import UnitOfWork
 
-__all__ = ["quarantine", "rejections_of"]
+__all__ = ["MAX_CONTENT_BYTES", "POINTS", "quarantine", "rejections_of", "runs_of"]
 
 _log = logging.getLogger(__name__)
+
+POINTS: Final = "points"
+"""The `method` of rejected points, which are not a call."""
+
+MAX_CONTENT_BYTES: Final = 64 * 1024
+"""Maximum bytes of a rejected record's content that are stored."""
 
 _REASON_CHARS: Final = 2_048
 """Most characters of a reason that are kept, and reported."""
@@ -65,6 +71,17 @@ def rejections_of(records: list[Rejected], first: int, last: int) -> list[Reject
     return [
         Rejection(seq, record.code, record.reason) for record in records for seq in record.within(first, last)
     ]
+
+
+def runs_of(seqs: Iterable[int]) -> tuple[tuple[int, int], ...]:
+    """Ascending numbers as pairs of the first and the last of consecutive ones."""
+    runs: list[tuple[int, int]] = []
+    for seq in seqs:
+        if runs and seq == runs[-1][1] + 1:
+            runs[-1] = (runs[-1][0], seq)
+        else:
+            runs.append((seq, seq))
+    return tuple(runs)
 
 
 @contextmanager

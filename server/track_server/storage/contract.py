@@ -13,7 +13,7 @@ from __future__ import annotations
 from collections.abc import Callable, Collection, Hashable, Iterator, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, field, fields
-from typing import Any, NamedTuple, Protocol
+from typing import Any, Final, NamedTuple, Protocol
 
 from track_protocol.model.rejected import Rejected
 from track_protocol.model.stat import Summary
@@ -22,6 +22,8 @@ from track_protocol.query.parse import Kind, Query
 from track_protocol.wire.columns import Column
 
 __all__ = [
+    "FIRST_REJECTED",
+    "MAX_REJECTED",
     "Blob",
     "BlobChange",
     "Changed",
@@ -42,6 +44,14 @@ __all__ = [
     "View",
     "Wanted",
 ]
+
+MAX_REJECTED: Final = 3_000
+"""Maximum rejected operations stored of one session: a program that logs invalid values for days must not
+fill the disk.  Beyond it the oldest ones are deleted, except the first `FIRST_REJECTED`."""
+
+FIRST_REJECTED: Final = 1_000
+"""The first rejected operations of a session, which are never deleted: they show how it began."""
+
 
 Document = dict[str, Any]
 

@@ -6,7 +6,9 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from track_protocol.model.rejected import FIRST_REJECTED, MAX_REJECTED, POINTS, Rejected
+from track_protocol.model.rejected import Rejected
+from track_server.methods.rejected import POINTS
+from track_server.storage.contract import FIRST_REJECTED, MAX_REJECTED
 from track_server.testing.store_support import StoreSuite, begin, id_of, trial
 
 __all__ = ["RejectedTests", "rejected"]

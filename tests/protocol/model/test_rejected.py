@@ -2,13 +2,8 @@ from __future__ import annotations
 
 import pytest
 
-from track_protocol.model.rejected import Rejected, rejected_from_document, rejected_to_document, runs_of
+from track_protocol.model.rejected import Rejected, rejected_from_document, rejected_to_document
 from track_server.testing.store_rejected import rejected
-
-
-def test_numbers_are_written_as_runs() -> None:
-    assert runs_of([3, 4, 5, 9, 11, 12]) == ((3, 5), (9, 9), (11, 12))
-    assert runs_of([]) == ()
 
 
 def test_a_record_knows_its_numbers() -> None:

@@ -12,10 +12,11 @@ import pytest
 
 from engine_calls import Caller, points
 from track_protocol.errors import BadArguments, ItemNotFound, UnknownMethod
-from track_protocol.model.rejected import MAX_CONTENT_BYTES, POINTS, Rejected, rejected_from_document
+from track_protocol.model.rejected import Rejected, rejected_from_document
 from track_protocol.wire.batch import CallOp
 from track_protocol.wire.codec import decode, encode
 from track_server.engine.engine import Engine
+from track_server.methods.rejected import MAX_CONTENT_BYTES, POINTS, runs_of
 from track_server.storage.ephemeral import EphemeralStore
 
 STRANGER = b"?" * 16
@@ -30,6 +31,11 @@ def caller() -> Iterator[Caller]:
 
 def kept(caller: Caller, **arguments: Any) -> list[Rejected]:
     return list(map(rejected_from_document, caller.read("fetch_rejected", **arguments)))
+
+
+def test_numbers_are_written_as_runs() -> None:
+    assert runs_of([3, 4, 5, 9, 11, 12]) == ((3, 5), (9, 9), (11, 12))
+    assert runs_of([]) == ()
 
 
 def test_points_are_kept_as_they_came(caller: Caller) -> None:

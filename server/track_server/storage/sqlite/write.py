@@ -10,12 +10,14 @@ from typing import Any, Final
 import apsw
 
 from track_protocol.errors import StoreError, TooBusy
-from track_protocol.model.rejected import FIRST_REJECTED, MAX_REJECTED, Rejected
+from track_protocol.model.rejected import Rejected
 from track_protocol.model.stat import Summary
 from track_protocol.query.parse import Query
 from track_protocol.wire.batch import METRIC
 from track_server.storage import exactjson
 from track_server.storage.contract import (
+    FIRST_REJECTED,
+    MAX_REJECTED,
     BlobChange,
     Changes,
     Chunk,
