@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import threading
-import time
 import uuid
 from collections.abc import Iterator
 from pathlib import Path
@@ -90,10 +89,8 @@ def test_errors_come_as_what_they_are(link: EngineLink) -> None:
 
 
 def test_a_wake_from_another_thread_ends_a_poll(link: EngineLink) -> None:
-    begun = time.monotonic()
     threading.Thread(target=link.wake).start()
-    assert link.poll(SECONDS) == []
-    assert time.monotonic() - begun < SECONDS / 2
+    assert link.poll(3600.0) == []
 
 
 def test_a_poll_ends_in_time(link: EngineLink) -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from pathlib import Path
 
 import pytest
@@ -214,7 +213,7 @@ def test_what_cannot_be_packed_costs_only_itself_and_is_counted(
 def test_an_error_of_this_software_fails_whoever_waits_and_is_no_lost_connection(
     store: MemoryStore, outbox: Outbox, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    # Fails when `Sender._faulted` does not fail futures: the flush then waits for a minute.
+    # Fails when `Sender._faulted` does not fail futures: the flush then waits for an hour.
     write = outbox.writer(TRIAL)
     write(None, {"loss": 0.0})
     outbox.flush()
@@ -227,10 +226,8 @@ def test_an_error_of_this_software_fails_whoever_waits_and_is_no_lost_connection
 
     monkeypatch.setattr(Delivery, "handle", failing)
     write(None, {"loss": 1.0})
-    started = time.monotonic()
     with pytest.raises(InternalError, match="an error of this software: MemoryError"):
-        outbox.flush(30.0)
-    assert time.monotonic() - started < 20.0
+        outbox.flush(3600.0)
     write(None, {"loss": 2.0})
     outbox.flush(20.0)
     assert store.values() == [0.0, 2.0]

@@ -119,10 +119,10 @@ def test_trials_of_one_hash_are_created_in_linear_time(engine: Engine) -> None:
     caller = Caller(engine)
 
     def seconds(count: int, hash: str) -> float:
-        begun = time.perf_counter()
+        begun = time.process_time()
         revisions = [caller.new_trial(hash)["revision"] for _ in range(count)]
         assert revisions == list(range(count))
-        return time.perf_counter() - begun
+        return time.process_time() - begun
 
     seconds(20, "warm")
     assert seconds(400, "many") < 5 * 8 * seconds(50, "few")

@@ -91,10 +91,10 @@ def test_faulty_records_cost_linear_time() -> None:
         engine = Engine(_Partial())
         caller = Caller(engine)
         trial = caller.new_trial()["id"]
-        begun = time.perf_counter()
+        begun = time.process_time()
         assert len(caller.batch(_faulty_batch(2, trial, faulty)).rejected) == faulty
         engine.close()
-        return time.perf_counter() - begun
+        return time.process_time() - begun
 
     seconds(50)
     assert seconds(1_200) < 5 * 8 * seconds(150)

@@ -110,8 +110,8 @@ def test_a_batch_that_is_cut_very_often_is_cut_in_linear_time() -> None:
         scattered = replace(rows, offsets=array("I", range(0, 2 * count, 2)))
         calls = [CallOp(offset, "add_trial_tags", {}) for offset in range(1, 2 * count, 2)]
         batch = Batch(1, 2 * count, [scattered, *calls])
-        begun = time.perf_counter()
+        begun = time.process_time()
         assert len(list(slices(batch, 0))) >= count // MAX_CALLS
-        return time.perf_counter() - begun
+        return time.process_time() - begun
 
     assert seconds(64_000) < 30 * seconds(8_000)

@@ -8,6 +8,7 @@ import socket
 import ssl
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
+from typing import Any
 
 import pytest
 
@@ -39,15 +40,27 @@ class Guest(asyncio.Protocol):
         self.place.listener.disconnected(self.connection)
 
 
+class ListeningSocket(socket.socket):
+    """Counts how often it was asked for a connection."""
+
+    attempts = 0
+
+    def accept(self) -> tuple[socket.socket, Any]:
+        self.attempts += 1
+        return super().accept()
+
+
 class Place:
     """A listener and those that have a slot."""
 
     def __init__(self, limits: Limits, tls: ssl.SSLContext | None = None) -> None:
-        listening = socket.create_server(("127.0.0.1", 0))
-        listening.setblocking(False)
-        self.port: int = listening.getsockname()[1]
+        self.listening = ListeningSocket()
+        self.listening.bind(("127.0.0.1", 0))
+        self.listening.listen()
+        self.listening.setblocking(False)
+        self.port: int = self.listening.getsockname()[1]
         self.guests: list[Guest] = []
-        self.listener = Listener(listening, limits, tls, lambda connection: Guest(self, connection))
+        self.listener = Listener(self.listening, limits, tls, lambda connection: Guest(self, connection))
         self.accepting = asyncio.create_task(self.listener.accept())
 
     async def close(self) -> None:
@@ -322,10 +335,10 @@ async def test_a_slot_that_was_held_for_long_goes_to_the_next(call: Call) -> Non
 
 
 async def test_a_slot_that_nobody_waits_for_is_kept(call: Call) -> None:
-    async with open_place(unauthenticated_per_address=1, slot_seconds=0.01) as place:
+    async with open_place(unauthenticated_per_address=1, slot_seconds=0.01, handshake_seconds=0.1) as place:
         slow = await call(place)
         assert await slow.inside()
-        await asyncio.sleep(0.5)  # two sweeps
+        assert not await (await call(place, silent=True)).inside()  # swept away, and the slot was not
         assert await slow.waits()
 
 
@@ -359,7 +372,9 @@ async def test_accepting_goes_on_when_descriptors_were_exhausted(
                 async with asyncio.timeout(SECONDS):
                     while "could not be accepted" not in caplog.text:  # noqa: ASYNC110 - a text
                         await asyncio.sleep(0.01)
-                await asyncio.sleep(0.5)  # some more attempts
+                    seen = place.listening.attempts
+                    while place.listening.attempts < seen + 3:  # noqa: ASYNC110 - a counter
+                        await asyncio.sleep(0.01)
             finally:
                 resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
             assert caplog.text.count("could not be accepted") == 1
