@@ -10,7 +10,7 @@ import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
-from track.connection.descriptors import OwnedDescriptor
+from track.process.files import OwnedDescriptor
 from track_protocol.errors import (
     AuthenticationError,
     CallTimeout,

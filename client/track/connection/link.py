@@ -15,7 +15,7 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, Final, TypeVar
 
 from track.connection.channel import Channel, wait_for
-from track.connection.descriptors import WakePipe
+from track.connection.wake import WakePipe
 from track_protocol.errors import (
     AuthenticationError,
     CallTimeout,

@@ -2,17 +2,15 @@
 
 from __future__ import annotations
 
-import fcntl
 import json
 import logging
 import os
-import tempfile
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
+from track.process.files import locked, replace_file
 from track_protocol.errors import AuthenticationError, PinMismatch
 from track_protocol.locations import client_state_folder
 from track_protocol.security.tls import JOIN_URI, check_pin, pin_of_certificate
@@ -66,7 +64,8 @@ class KnownServers:
             AuthenticationError: the file is damaged.
         """
         try:
-            with self._locked():
+            self.path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+            with locked(self.path.with_suffix(".lock")):
                 pins = self._read()
                 saved = pins.setdefault(_address(host, port), pin)
                 if saved != pin:
@@ -107,27 +106,7 @@ class KnownServers:
 
     def _write(self, pins: dict[str, str]) -> None:
         document = {"version": _VERSION, "servers": {address: {"pin": pin} for address, pin in pins.items()}}
-        descriptor, temporary = tempfile.mkstemp(prefix=".known_servers.", dir=self.path.parent)
-        try:
-            with open(descriptor, "w", encoding="utf-8") as file:
-                json.dump(document, file, indent=2, sort_keys=True)
-                file.flush()
-                os.fsync(descriptor)
-            os.replace(temporary, self.path)
-        except BaseException:
-            os.unlink(temporary)
-            raise
-
-    @contextmanager
-    def _locked(self) -> Iterator[None]:
-        lock = self.path.with_suffix(".lock")
-        lock.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-        descriptor = os.open(lock, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
-        try:
-            fcntl.flock(descriptor, fcntl.LOCK_EX)
-            yield
-        finally:
-            os.close(descriptor)
+        replace_file(self.path, json.dumps(document, indent=2, sort_keys=True).encode())
 
 
 @dataclass(frozen=True, slots=True)

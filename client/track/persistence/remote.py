@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
-import tempfile
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from copy import copy
@@ -24,6 +22,7 @@ from track.persistence.pending import GROUP, PROJECT, TRIAL, PendingCreates
 from track.persistence.protocol import TIMINGS, MakeAggregator, MetricWriter, Protocol, item_may_be_named
 from track.persistence.series import PAGE, Series, SeriesMapping, fetch_series
 from track.persistence.timers import Timers
+from track.process.files import replace_file
 from track.serialization import to_json
 from track_protocol.errors import BadArguments, BadValue, ItemNotFound
 from track_protocol.model.aggregators import spec_of
@@ -43,7 +42,7 @@ from track_protocol.model.values import normalise
 from track_protocol.wire.batch import CHRONO, METRIC
 from track_protocol.wire.methods import METHODS, Access
 
-__all__ = ["OutboxProtocol", "write_json"]
+__all__ = ["OutboxProtocol"]
 
 
 _EMPTY: Final[Mapping[str, Document]] = {
@@ -281,7 +280,7 @@ class OutboxProtocol(Protocol):
         self.flush()
         self._ask("commit")
         if path is not None:
-            write_json(Path(path), self._everything())
+            replace_file(Path(path), json.dumps(self._everything(), indent=2).encode())
 
     def flush(self, timeout: float | None = None) -> None:
         """See `Protocol.flush`."""
@@ -403,17 +402,3 @@ def _whole(kind: str, document: Document) -> Document:
 def _plain(document: Document) -> Document:
     plain: Document = normalise(document, "document")
     return plain
-
-
-def write_json(path: Path, content: Any) -> None:
-    """Replace a file atomically: a reader finds the old one or the new one."""
-    descriptor, temporary = tempfile.mkstemp(prefix=f".{path.name}.", dir=path.parent)
-    try:
-        with open(descriptor, "w", encoding="utf-8") as file:
-            json.dump(content, file, indent=2)
-            file.flush()
-            os.fsync(descriptor)
-        os.replace(temporary, path)
-    except BaseException:
-        os.unlink(temporary)
-        raise

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from track.persistence.local import FileProtocol
-from track.persistence.remote import write_json
+from track.process.files import replace_file
 from track.serialization import from_json, to_json
 from track_protocol.errors import BadArguments, UsageError
 from track_protocol.locations import sidecar_of
@@ -130,13 +130,11 @@ class LocalStorage:
                 "another file with file_name_override"
             )
         by_kind = {"projects": self._projects, "groups": self._groups, "trials": self._trials}
-        write_json(
-            name,
-            {
-                kind: [to_json(each) for uid, each in self._objects.items() if uid in uids]
-                for kind, uids in by_kind.items()
-            },
-        )
+        document = {
+            kind: [to_json(each) for uid, each in self._objects.items() if uid in uids]
+            for kind, uids in by_kind.items()
+        }
+        replace_file(name, json.dumps(document, indent=2).encode())
 
     def get_current_version_tag(self, obj: Project | TrialGroup | Trial) -> int:
         """How many changes of the object itself the store had counted when this was read."""

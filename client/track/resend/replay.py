@@ -106,11 +106,6 @@ class Outcome:
     told: list[str] = field(default_factory=list)
     error: TrackError | None = None
 
-    @property
-    def is_good(self) -> bool:
-        """Whether all that was logged is at the server."""
-        return self.error is None and not (self.lost or self.lost_more or self.rejected)
-
 
 class Replay:
     """Sends one spool, once.

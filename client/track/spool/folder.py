@@ -21,7 +21,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Final
 
-from track.spool.files import OwnedFile
+from track.process.files import OwnedFile, replace_file, sync_folder
 from track_protocol.errors import SpoolCorrupt, SpoolError, SpoolInUse
 
 __all__ = [
@@ -110,7 +110,7 @@ class SpoolFolder:
         try:
             lock = _locked(path, new=True)
             _replace(path / _METADATA, {"format": _FORMAT, **asdict(metadata)}, durably=True)
-            _sync(root)
+            sync_folder(root)
         except OSError as error:
             # What is half made would stand in the way when there is room again.
             with contextlib.suppress(OSError):
@@ -149,7 +149,7 @@ class SpoolFolder:
     def is_there(self) -> bool:
         """Whether it still is what its path leads to: somebody may have deleted or moved it."""
         try:
-            if not self._lock.is_open:
+            if not self._lock.is_ours:
                 self._lock = _locked(self.path)  # the program has closed it, and the folder may still be ours
             return _is_same(self._lock, self.path / _LOCK)
         except OSError:
@@ -344,20 +344,5 @@ def _is_same(file: OwnedFile, path: Path) -> bool:
 
 
 def _replace(path: Path, content: dict[str, Any], *, durably: bool) -> None:
-    part = path.with_suffix(_PART)
-    with part.open("w", encoding="utf-8") as file:
-        json.dump(content, file, indent=2)
-        if durably:
-            file.flush()
-            os.fsync(file.fileno())
-    part.replace(path)
-    if durably:
-        _sync(path.parent)
-
-
-def _sync(folder: Path) -> None:
-    descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
+    data = json.dumps(content, indent=2).encode()
+    replace_file(path, data, beside=path.with_suffix(_PART), durably=durably)

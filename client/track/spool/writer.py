@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final, NamedTuple
 
-from track.spool.files import OwnedFile
+from track.process.files import OwnedFile, sync, sync_folder
 from track.spool.folder import SpoolFolder, spool_error
 from track.spool.options import SpoolOptions, SpoolSync
 from track.spool.segments import HEADER_SIZE, RECORD_OVERHEAD, pack_header, pack_record, scan
@@ -138,7 +138,7 @@ class Spool:
         if not self._unsynced or self._file is None:
             return
         try:
-            os.fsync(self._file.fileno())
+            sync(self._file.fileno())
         except OSError as error:
             self._break_off()
             raise spool_error(self.folder.path, "flushed to the disk", error) from error
@@ -147,7 +147,7 @@ class Spool:
     def _current(self) -> _Segment:
         if self._file is not None and self._segments[-1].size >= self._most:
             if self._options.sync is not SpoolSync.NONE:
-                os.fsync(self._file.fileno())
+                sync(self._file.fileno())
             self._break_off()
         if self._file is None:
             path = self.folder.segment(self._number)
@@ -158,7 +158,7 @@ class Spool:
             self._segments[-1].size = HEADER_SIZE
             self._size += HEADER_SIZE
             if self._options.sync is not SpoolSync.NONE:
-                self._sync_folder()
+                sync_folder(self.folder.path)
         return self._segments[-1]
 
     def _write(self, data: bytes) -> None:
@@ -166,13 +166,6 @@ class Spool:
         file, view = self._file.fileno(), memoryview(data)
         while view:
             view = view[os.write(file, view) :]
-
-    def _sync_folder(self) -> None:
-        descriptor = os.open(self.folder.path, os.O_RDONLY | os.O_DIRECTORY)
-        try:
-            os.fsync(descriptor)
-        finally:
-            os.close(descriptor)
 
     def _break_off(self) -> None:
         """Write to this segment no more: after a failure, nobody knows what its end looks like."""
@@ -230,7 +223,7 @@ class Spool:
         ]
 
     def _opened(self, segment: int) -> int:
-        if self._reading is None or self._reading[0] != segment or not self._reading[1].is_open:
+        if self._reading is None or self._reading[0] != segment or not self._reading[1].is_ours:
             self._close_reading()
             self._reading = (segment, OwnedFile(self.folder.segment(segment), os.O_RDONLY))
         return self._reading[1].fileno()

@@ -7,17 +7,14 @@ read: so two programs of one user on one machine know each other without any con
 from __future__ import annotations
 
 import datetime
-import fcntl
 import os
 import stat
-import tempfile
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
 from track.configuration import options
+from track.process.files import locked, replace_file
 from track_protocol.errors import AuthenticationError
 from track_protocol.locations import client_state_folder
 from track_protocol.security.tls import new_key, parse_pins, pin_of_certificate, self_signed
@@ -75,7 +72,7 @@ def _make(path: Path) -> None:
 
     try:
         path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-        with _locked(path.with_suffix(".lock")):
+        with locked(path.with_suffix(".lock")):
             if path.exists():
                 return
             key = new_key()
@@ -84,35 +81,12 @@ def _make(path: Path) -> None:
             certificate = self_signed(
                 key, f"track-{os.urandom(8).hex()}", datetime.datetime.now(datetime.UTC)
             )
-            _write(path, private + certificate)
+            replace_file(path, private + certificate)
     except OSError as error:
         raise AuthenticationError(
             f"the identity for encrypted sockets cannot be made at {path}: {error.strerror}; set "
             "XDG_STATE_HOME to a folder of yours that can be written"
         ) from error
-
-
-def _write(path: Path, data: bytes) -> None:
-    descriptor, temporary = tempfile.mkstemp(prefix=f".{path.name}.", dir=path.parent)
-    try:
-        with open(descriptor, "wb") as file:
-            file.write(data)
-            file.flush()
-            os.fsync(descriptor)
-        os.replace(temporary, path)
-    except BaseException:
-        os.unlink(temporary)
-        raise
-
-
-@contextmanager
-def _locked(path: Path) -> Iterator[None]:
-    descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
-    try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX)
-        yield
-    finally:
-        os.close(descriptor)
 
 
 def _read_private(path: Path) -> str:

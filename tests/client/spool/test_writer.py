@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 
 from orphaned_spools import SESSION, records_in
+from track.process import files
 from track.spool import writer
 from track.spool.folder import SpoolFolder, SpoolMetadata
 from track.spool.options import SpoolOptions, SpoolSync
@@ -59,6 +60,7 @@ class FaultyDisk:
 def faulty(monkeypatch: pytest.MonkeyPatch) -> FaultyDisk:
     shim = FaultyDisk()
     monkeypatch.setattr(writer, "os", shim)
+    monkeypatch.setattr(files, "os", shim)
     return shim
 
 
@@ -159,8 +161,9 @@ def test_nothing_new_is_not_flushed_again(make: Callable[..., Spool], faulty: Fa
 
 def test_without_syncing_nothing_is_flushed(make: Callable[..., Spool], faulty: FaultyDisk) -> None:
     spool = make(SpoolSync.NONE, segment_bytes=100)
+    before = faulty.syncs
     write(spool, *range(1, 20))
-    assert faulty.syncs == 0
+    assert faulty.syncs == before
     assert len(segments(spool)) > 1
 
 

@@ -13,7 +13,8 @@ import pytest
 
 from running_server import serving
 from socket_peers import joined
-from track.connection.descriptors import OwnedDescriptor, WakePipe
+from track.connection.wake import WakePipe
+from track.process.files import OwnedDescriptor
 from track_protocol.errors import ConnectionLost
 from track_server.app import Settings
 

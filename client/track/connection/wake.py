@@ -1,10 +1,4 @@
-"""Descriptors that are used only while they refer to the opened file.
-
-A program may close descriptors that it did not open, as daemons do with `os.closerange`, and the number then
-belongs to whatever is opened next: bytes for the server would end in the user's file.  So each use compares
-the device and inode behind the number with those of the beginning (one `fstat`, below a microsecond); sockets
-and pipes have an inode of their own in the kernel's file systems for them.
-"""
+"""Ends the wait of a thread in `poll`."""
 
 from __future__ import annotations
 
@@ -12,37 +6,9 @@ import contextlib
 import os
 import threading
 
-__all__ = ["OwnedDescriptor", "WakePipe"]
+from track.process.files import OwnedDescriptor
 
-
-class OwnedDescriptor:
-    """An open descriptor of ours.
-
-    Args:
-        number: of the descriptor.
-    """
-
-    def __init__(self, number: int) -> None:
-        self._number = number
-        self._identity = _identity(number)
-
-    @property
-    def is_ours(self) -> bool:
-        """Whether it is open and still refers to the same file."""
-        try:
-            return self._number >= 0 and _identity(self._number) == self._identity
-        except OSError:
-            return False
-
-    def fileno(self) -> int:
-        """The number; of use only while `is_ours`."""
-        return self._number
-
-    def close(self) -> None:
-        """Close it if it is ours; harmless when repeated."""
-        if self.is_ours:
-            os.close(self._number)
-        self._number = -1
+__all__ = ["WakePipe"]
 
 
 class WakePipe:
@@ -88,8 +54,3 @@ class WakePipe:
         """Release this process's copies after a fork, in which another thread may have held the lock."""
         self._lock = threading.RLock()
         self.close()
-
-
-def _identity(number: int) -> tuple[int, int]:
-    status = os.fstat(number)
-    return status.st_dev, status.st_ino

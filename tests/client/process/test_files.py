@@ -1,7 +1,8 @@
-"""A spool's files are used while they are the process's own, and no forked child keeps one."""
+"""Files are used while they are the process's own, no forked child keeps one, and they are replaced whole."""
 
 from __future__ import annotations
 
+import errno
 import os
 import subprocess
 import sys
@@ -11,7 +12,8 @@ from pathlib import Path
 
 import pytest
 
-from track.spool.files import OwnedFile
+from track.process import files
+from track.process.files import OwnedFile, locked, replace_file, sync
 from track.spool.folder import SpoolFolder, SpoolMetadata, is_held
 from track.spool.options import SpoolOptions
 from track.spool.writer import Spool
@@ -121,3 +123,48 @@ def test_a_child_cannot_write_to_the_files_of_its_parents_spools(tmp_path: Path)
     assert os.waitpid(child, 0)[1] == 0
     spool.append(2, 2, b"two")
     spool.remove()
+
+
+# -- replaced, locked and flushed ----------------------------------------------------------------
+
+
+def test_a_file_is_replaced_whole_and_only_its_user_may_read_it(tmp_path: Path) -> None:
+    path = tmp_path / "a.json"
+    path.write_bytes(b"old")
+    with path.open("rb") as reading:
+        replace_file(path, b"new")
+        assert reading.read() == b"old"
+    assert path.read_bytes() == b"new"
+    assert path.stat().st_mode & 0o777 == 0o600
+
+
+def test_a_file_that_cannot_be_replaced_is_as_it_was_and_nothing_is_left_beside_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # Fails when `replace_file` writes to the file itself, or leaves what it wrote beside it.
+    path = tmp_path / "a.json"
+    path.write_bytes(b"old")
+
+    def full(descriptor: int) -> None:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    monkeypatch.setattr(os, "fsync", full)
+    with pytest.raises(OSError, match="No space left"):
+        replace_file(path, b"new")
+    assert {each.name: each.read_bytes() for each in tmp_path.iterdir()} == {"a.json": b"old"}
+
+
+def test_a_lock_file_that_is_a_link_is_not_followed(tmp_path: Path) -> None:
+    (tmp_path / "lock").symlink_to(tmp_path / "elsewhere")
+    with pytest.raises(OSError, match="symbolic link"), locked(tmp_path / "lock"):
+        pass
+    assert not (tmp_path / "elsewhere").exists()
+
+
+def test_a_system_that_flushes_further_is_asked_to_and_need_not_be_able_to(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # The number of no request of Linux's, as a file system of macOS may not know ``F_FULLFSYNC``.
+    monkeypatch.setattr(files, "_FULL_SYNC", 51_234)
+    with (tmp_path / "file").open("wb") as file:
+        sync(file.fileno())
