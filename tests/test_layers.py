@@ -68,7 +68,7 @@ ROOMS = {
         "chrono run logger client tracker track provider commands demo distributed cli",
     ),
     "track_server": (
-        "storage methods engine accounts network",
+        "storage stores methods engine accounts network",
         "app network.server network.process track_server embedded commands testing",
     ),
 }
@@ -79,8 +79,7 @@ CONCRETE = (
     "track_server.storage.ephemeral",
 )
 MAY_NAME_CONCRETE = {
-    "track_server.app",  # wires the daemon
-    "track_server.embedded",  # wires a store into the client's own process
+    "track_server.stores",  # the table of schemes
     *CONCRETE,
 }
 

@@ -12,11 +12,11 @@ from track_protocol.wire.batch import Batch
 from track_protocol.wire.codec import decode
 from track_protocol.wire.link import Acked, Failed, LinkEvent, Opened, Refused, Replied
 from track_protocol.wire.roles import Role
-from track_server.app import check_store_uri, open_store, shared_ephemeral
 from track_server.engine.engine import Engine
 from track_server.engine.jobs import Attached, Writer
 from track_server.engine.readers import Page, Rest
 from track_server.network.ordering import ReadAfterWrite
+from track_server.stores import check_store_uri, open_store, shared_ephemeral
 
 __all__ = ["EngineLink", "open_ephemeral", "open_file", "open_sqlite"]
 

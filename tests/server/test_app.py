@@ -1,4 +1,4 @@
-"""Settings and addresses of stores: what is understood, and what is refused before anything is opened."""
+"""Settings of a server: what is understood, and what is refused before anything is opened."""
 
 from __future__ import annotations
 
@@ -6,16 +6,15 @@ from pathlib import Path
 
 import pytest
 
-from track_protocol.errors import StoreError, StoreInUse, TrackError, UnknownScheme, UriError, UsageError
+from track_protocol.errors import StoreError, StoreInUse, UriError, UsageError
 from track_server.app import (
     DEFAULT_PORT,
     Settings,
     assemble,
-    check_store_uri,
-    open_store,
     settings_from_uri,
     speaks_plaintext,
 )
+from track_server.stores import open_store
 
 
 @pytest.mark.parametrize("layer", [None, "", "None", "AES", "aes"])
@@ -41,44 +40,6 @@ def test_plain_text_is_refused_where_the_network_would_see_it(tmp_path: Path, ho
 
 
 # -- stores --------------------------------------------------------------------------------------
-
-
-@pytest.mark.parametrize(
-    ("uri", "kind", "part"),
-    [
-        ("cockroach://localhost", UnknownScheme, "sqlite, file, ephemeral"),
-        ("socket://ann:secret@localhost", UnknownScheme, "a store is one of"),
-        ("sqlite:", UriError, "sqlite:runs.db"),
-        ("file:", UriError, "file:runs.json"),
-        ("sqlite:runs.db?sync=off", UriError, "sync"),
-        ("::", UriError, "::"),
-    ],
-)
-def test_a_store_that_cannot_be_meant_is_refused(uri: str, kind: type[TrackError], part: str) -> None:
-    with pytest.raises(kind, match=part) as caught:
-        check_store_uri(uri)
-    assert "secret" not in str(caught.value)
-
-
-@pytest.mark.parametrize("uri", ["sqlite:{}/runs.db", "file:{}/runs.json", "ephemeral:"])
-def test_every_scheme_opens_a_store(tmp_path: Path, uri: str) -> None:
-    store = open_store(uri.format(tmp_path), exclusive=True)
-    try:
-        assert store.uri == uri.format(tmp_path)
-        assert len(store.generation) == 32
-    finally:
-        store.close()
-
-
-@pytest.mark.parametrize("uri", ["sqlite:{}/runs.db", "file:{}/runs.json"])
-def test_a_served_store_names_its_server_to_others(tmp_path: Path, uri: str) -> None:
-    text = uri.format(tmp_path)
-    store = open_store(text, exclusive=True, served_as="socket://node7:8123")
-    try:
-        with pytest.raises(StoreInUse, match="socket://node7:8123"):
-            open_store(text, exclusive=False)
-    finally:
-        store.close()
 
 
 def test_the_store_is_in_the_home_by_default(tmp_path: Path) -> None:

@@ -16,8 +16,8 @@ from track_protocol.errors import BadArguments, ItemNotFound, SequenceGap, Store
 from track_protocol.wire.batch import Batch, CallOp
 from track_protocol.wire.columns import column_from_wire, unpack
 from track_protocol.wire.link import Acked, Failed, LinkEvent, Refused, Replied
-from track_server.app import open_store
 from track_server.embedded import EngineLink, open_ephemeral, open_file, open_sqlite
+from track_server.stores import open_store
 
 SECONDS = 20.0
 SID = b"\x05" * 16

@@ -16,8 +16,8 @@ from socket_peers import SECONDS, Joined, joined
 from stored_trials import add_trials, log_points, points_of
 from track_protocol.wire.columns import unpack
 from track_protocol.wire.link import Acked
-from track_server.app import open_store
 from track_server.engine.engine import Engine
+from track_server.stores import open_store
 from waiting import wait_until
 
 

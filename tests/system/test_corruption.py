@@ -18,8 +18,8 @@ from track import TrackClient
 from track.persistence.remote import OutboxProtocol
 from track_protocol.errors import StoreCorrupt
 from track_protocol.wire.link import Acked
-from track_server.app import open_store
 from track_server.engine.engine import Engine
+from track_server.stores import open_store
 from waiting import wait_until
 
 

@@ -25,8 +25,8 @@ from track_protocol.wire.batch import CallOp
 from track_protocol.wire.codec import encode
 from track_protocol.wire.frames import FrameKind
 from track_protocol.wire.roles import Role
-from track_server.app import open_store
 from track_server.engine.engine import Engine
+from track_server.stores import open_store
 
 pytestmark = pytest.mark.usefixtures("own_folders")
 

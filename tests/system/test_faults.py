@@ -26,8 +26,9 @@ from track_protocol.errors import StoreFull
 from track_protocol.wire.batch import Batch
 from track_protocol.wire.columns import Column, unpack
 from track_protocol.wire.link import Acked
-from track_server.app import Settings, open_store
+from track_server.app import Settings
 from track_server.engine.engine import Engine
+from track_server.stores import open_store
 from waiting import wait_until
 
 STORES = ["sqlite:{}/runs.db", "file:{}/runs.json"]

@@ -14,8 +14,9 @@ from track.persistence.protocol import Protocol
 from track_protocol.model.entities import Status, Trial
 from track_protocol.wire.batch import CallOp, Op
 from track_protocol.wire.link import Acked
-from track_server.app import Settings, open_store
+from track_server.app import Settings
 from track_server.engine.engine import Engine
+from track_server.stores import open_store
 
 pytestmark = pytest.mark.timeout(600)
 

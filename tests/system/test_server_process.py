@@ -29,7 +29,7 @@ from track_protocol.errors import (
 from track_protocol.locations import credential_file
 from track_protocol.wire.columns import column_from_wire, unpack
 from track_protocol.wire.link import Acked
-from track_server.app import open_store
+from track_server.stores import open_store
 from waiting import wait_until
 
 STORES = ["sqlite:{}/runs.db", "file:{}/runs.json"]

@@ -11,7 +11,7 @@ from track.persistence import get_protocol
 from track.persistence.storage import LocalStorage, load_database
 from track_protocol.errors import BadArguments, StoreError, UsageError
 from track_protocol.model.entities import Project, Status
-from track_server.app import open_store
+from track_server.stores import open_store
 
 
 @pytest.fixture

@@ -22,11 +22,11 @@ from track_protocol.errors import (
 )
 from track_protocol.wire.batch import Batch, CallOp
 from track_protocol.wire.link import Acked
-from track_server.app import open_store
 from track_server.engine.engine import Engine
 from track_server.engine.jobs import Attached, Writer
 from track_server.storage.contract import Changes
 from track_server.storage.ephemeral import EphemeralStore
+from track_server.stores import open_store
 
 
 @pytest.fixture

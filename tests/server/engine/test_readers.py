@@ -15,13 +15,13 @@ import pytest
 from engine_calls import Caller
 from track_protocol.errors import ItemNotFound, TooBusy, UnknownMethod
 from track_protocol.wire.codec import decode
-from track_server.app import open_store
 from track_server.engine.engine import Engine
 from track_server.engine.readers import PAGE_BYTES, Page, ReaderPool, Rest
 from track_server.engine.recovery import Recovery
 from track_server.methods.read import Listing
 from track_server.storage.contract import Store
 from track_server.storage.unit_of_work import begin
+from track_server.stores import open_store
 
 SECONDS = 30.0
 

@@ -12,8 +12,8 @@ import pytest
 from engine_calls import Caller
 from track_protocol.errors import BadArguments
 from track_protocol.wire.batch import CallOp
-from track_server.app import open_store
 from track_server.engine.engine import Engine
+from track_server.stores import open_store
 
 
 @pytest.fixture(params=["ephemeral:", "file:{}/store.json", "sqlite:{}/store.db"])

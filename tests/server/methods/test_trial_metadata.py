@@ -12,8 +12,8 @@ import pytest
 from engine_calls import Caller, points
 from track_protocol.wire.batch import CallOp
 from track_protocol.wire.link import Acked
-from track_server.app import open_store
 from track_server.engine.engine import Engine
+from track_server.stores import open_store
 
 
 @pytest.fixture(params=["sqlite", "file", "ephemeral"])

@@ -25,11 +25,12 @@ from track_protocol.errors import (
 )
 from track_protocol.wire.batch import METRIC
 from track_protocol.wire.columns import pack
-from track_server.app import admin_of, open_store
+from track_server.app import admin_of
 from track_server.network.runtime import ServerRecord, write_server_record
 from track_server.storage.admin import Checked, Restored, StoreAdmin, back_up, check, restore
 from track_server.storage.contract import Points
 from track_server.storage.unit_of_work import begin
+from track_server.stores import open_store
 
 VALUES = [float(value) for value in range(100)]
 

@@ -14,10 +14,11 @@ import pytest
 
 from stored_trials import add_trials, log_points, points_of, save
 from track_protocol.errors import StoreError
-from track_server.app import admin_of, open_store
+from track_server.app import admin_of
 from track_server.storage.admin import back_up, restore
 from track_server.storage.contract import Store
 from track_server.storage.sqlite.migrations import MIGRATIONS
+from track_server.stores import open_store
 
 URIS = ["sqlite:{}/runs.db", "file:{}/runs.json"]
 

@@ -12,9 +12,9 @@ import pytest
 from faulty_disk import Fault, FaultyDisk
 from stored_trials import add_trials, committed_values, log_points, points_of
 from track_protocol.errors import StoreError, StoreFailed
-from track_server.app import open_store
 from track_server.storage.contract import Store
 from track_server.storage.unit_of_work import begin
+from track_server.stores import open_store
 
 
 @pytest.fixture

@@ -31,13 +31,14 @@ from track_protocol.wire.batch import METRIC, Batch
 from track_protocol.wire.columns import unpack
 from track_protocol.wire.link import Acked
 from track_protocol.wire.roles import Role
-from track_server.app import admin_of, open_store
+from track_server.app import admin_of
 from track_server.engine.engine import Engine
 from track_server.engine.lane import Lane
 from track_server.engine.recovery import Recovery
 from track_server.storage.admin import check
 from track_server.storage.sqlite import schema
 from track_server.storage.sqlite import store as sqlite
+from track_server.stores import open_store
 from waiting import wait_until
 from worker_processes import WorkerProcesses
 from written_series import stored_series, verdict

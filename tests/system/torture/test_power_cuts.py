@@ -18,11 +18,11 @@ from track_protocol.errors import StoreError
 from track_protocol.wire.batch import METRIC, Batch
 from track_protocol.wire.columns import unpack
 from track_protocol.wire.link import Acked
-from track_server.app import open_store
 from track_server.engine.engine import Engine
 from track_server.storage.sqlite import schema
 from track_server.storage.sqlite.read import SqliteView
 from track_server.storage.sqlite.schema import open_writer
+from track_server.stores import open_store
 from waiting import wait_until
 
 _WRITERS = 4
