@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Final
 
+from track.connection.credentials import find_secret
 from track.connection.offline import Offline, offline_policy, parse_offline
 from track.spool.options import SpoolSync, parse_size, parse_sync
 from track_protocol.errors import AuthenticationError, UriError, UsageError
@@ -77,8 +78,6 @@ class SocketAddress:
 
     def credentials(self) -> tuple[str, str] | None:
         """Name and secret from the URI and the environment; None when there is neither."""
-        from track.connection.credentials import find_secret
-
         secret = find_secret(self.password)
         if secret is None and self.username is None:
             return None

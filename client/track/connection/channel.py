@@ -1,15 +1,24 @@
-"""A connection that moves bytes, plain or inside TLS 1.3, and waits nowhere but in `select`."""
+"""A connection that moves bytes, plain or inside TLS 1.3, and waits nowhere but in `select`.
+
+The threads that connect and send import no modules: a fork in the middle of an import leaves the lock of that
+module held in the child, where nothing releases it, and the child never connects.  So everything is imported
+with this room, which only happens for a ``socket:`` URI.
+"""
 
 from __future__ import annotations
 
+import encodings.idna  # noqa: F401  # `socket` imports it on first use, and that is on a thread: see below
 import logging
 import math
 import select
 import socket
+import ssl
 import time
+from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Final
+from typing import Final
 
+from track.connection.tls import check_negotiated, client_context
 from track.process.files import OwnedDescriptor
 from track_protocol.errors import (
     AuthenticationError,
@@ -19,10 +28,6 @@ from track_protocol.errors import (
     ServerUnreachable,
     TrackError,
 )
-
-if TYPE_CHECKING:
-    import ssl
-    from collections.abc import Sequence
 
 __all__ = ["Channel", "wait_for"]
 
@@ -74,10 +79,6 @@ class Channel:
             CallTimeout: it did not finish the handshake in time.
             ServerUnreachable: it ended the connection.
         """
-        import ssl
-
-        from track.connection.tls import check_negotiated, client_context
-
         context = client_context(Path(cafile) if cafile else None)
         try:
             # A peer that has reset the connection: `wrap_socket` would raise without closing its socket.
@@ -110,8 +111,6 @@ class Channel:
         return der
 
     def _shake_hands(self, tls: ssl.SSLSocket, deadline: float) -> None:
-        import ssl
-
         while True:
             assert self._own is tls  # and the descriptor is still ours
             try:
@@ -200,6 +199,4 @@ def _would_block(error: OSError) -> bool:
     """Whether a non-blocking socket, plain or TLS, only has to wait."""
     if isinstance(error, BlockingIOError):
         return True
-    import ssl
-
     return isinstance(error, ssl.SSLWantReadError | ssl.SSLWantWriteError)

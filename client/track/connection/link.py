@@ -12,9 +12,12 @@ import select
 import time
 from collections import deque
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Any, Final, TypeVar
+from typing import Any, Final, TypeVar
 
+from track.connection.address import SocketAddress
 from track.connection.channel import Channel, wait_for
+from track.connection.credentials import local_credentials
+from track.connection.trust import Trust, pins_for
 from track.connection.wake import WakePipe
 from track_protocol.errors import (
     AuthenticationError,
@@ -25,6 +28,7 @@ from track_protocol.errors import (
     error_from_wire,
 )
 from track_protocol.loopback import is_loopback
+from track_protocol.security.tls import endpoint_binding
 from track_protocol.security.tokens import Secret, is_generated
 from track_protocol.wire.batch import Batch
 from track_protocol.wire.connection import Connection, Side, State
@@ -41,10 +45,7 @@ from track_protocol.wire.events import (
 )
 from track_protocol.wire.keepalive import SILENCE_S
 from track_protocol.wire.link import Acked, Failed, LinkEvent, Opened, Refused, Replied
-
-if TYPE_CHECKING:
-    from track.connection.address import SocketAddress
-    from track.connection.trust import Trust
+from track_protocol.wire.login import ClientLogin
 
 __all__ = ["SocketLink"]
 
@@ -110,9 +111,6 @@ class SocketLink:
         return opened
 
     def _open(self, session: bytes, deadline: float) -> Opened:
-        from track.connection.credentials import local_credentials
-        from track.connection.trust import pins_for
-
         address = self._address
         local = local_credentials(address.port) if is_loopback(address.host) else None
         login = self._authenticate()
@@ -177,10 +175,6 @@ class SocketLink:
         deadline: float,
         is_own: bool,
     ) -> Opened:
-        from track.connection.credentials import local_credentials
-        from track_protocol.security.tls import endpoint_binding
-        from track_protocol.wire.login import ClientLogin
-
         connection = self._connection
         connection.send_client_hello("track", session)
         hello = self._expect(ServerHelloReceived, deadline)

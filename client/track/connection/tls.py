@@ -2,14 +2,11 @@
 
 from __future__ import annotations
 
+import ssl
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from track_protocol.errors import UsageError
 from track_protocol.security.tls import ALPN, check_negotiated
-
-if TYPE_CHECKING:
-    import ssl
 
 __all__ = ["check_negotiated", "client_context"]
 
@@ -28,8 +25,6 @@ def client_context(cafile: Path | None = None) -> ssl.SSLContext:
     Raises:
         UsageError: `cafile` cannot be used.
     """
-    import ssl
-
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
     context.minimum_version = context.maximum_version = ssl.TLSVersion.TLSv1_3
     context.set_alpn_protocols([ALPN])

@@ -8,16 +8,14 @@ import os
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Final
+from typing import Final
 
+from track.connection.credentials import LocalCredentials
 from track.process.files import locked, replace_file
 from track_protocol.errors import AuthenticationError, PinMismatch
 from track_protocol.locations import client_state_folder
 from track_protocol.security.tls import JOIN_URI, check_pin, pin_of_certificate
 from track_protocol.security.tokens import Secret, is_generated
-
-if TYPE_CHECKING:
-    from track.connection.credentials import LocalCredentials
 
 __all__ = ["KnownServers", "Trust", "pins_for"]
 

@@ -16,6 +16,8 @@ from track.connection.offline import OfflineLink
 from track.outbox import Outbox
 from track.persistence.remote import OutboxProtocol
 from track.process.signals import SignalHandler
+from track.resend.orphans import recover_orphans
+from track.resend.replay import Destination
 from track.spool.options import SpoolOptions, sends_orphans
 from track_protocol.errors import MissingExtra, RPCCallFailure
 from track_protocol.uri import Uri
@@ -125,10 +127,6 @@ class _Links:
             return
         self._tended_by = os.getpid()
         if self._root.is_dir():
-            # Deferred: mostly there is nothing.
-            from track.resend.orphans import recover_orphans
-            from track.resend.replay import Destination
-
             destination = Destination(self._plain_link, self.name, self.public, self._address.timeout)
             recover_orphans(self._root, destination, send=self._sends_orphans)
 

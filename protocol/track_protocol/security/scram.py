@@ -16,17 +16,17 @@ from __future__ import annotations
 import base64
 import hashlib
 import hmac
+import secrets
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Final
+from typing import Final
+
+from scramp import ScramClient, ScramException, ScramMechanism
+from scramp.core import ScramServer
 
 from track_protocol.errors import AuthenticationError
 from track_protocol.security.tokens import Secret, is_generated
-
-if TYPE_CHECKING:
-    from scramp import ScramMechanism
-    from scramp.core import ScramServer
 
 __all__ = [
     "PASSWORD_ITERATIONS",
@@ -125,8 +125,6 @@ def make_verifier(secret: Secret | str, *, iterations: int | None = None) -> Ver
     Raises:
         AuthenticationError: the secret contains characters that no password may have (RFC 4013).
     """
-    import secrets
-
     count = iterations_for(secret) if iterations is None else iterations
     with _refusing("the password cannot be used"):
         salt, stored_key, server_key, _ = _mechanism(None).make_auth_info(
@@ -151,8 +149,6 @@ class ClientExchange:
     def __init__(
         self, username: str, secret: Secret | str, binding: bytes | None, *, nonce: str | None = None
     ) -> None:
-        from scramp import ScramClient
-
         with _refusing("the user name or password cannot be used"):
             self._scram = ScramClient(
                 [mechanism_for(binding)],
@@ -255,8 +251,6 @@ class ServerExchange:
             AuthenticationError: it is not.  The text is the same for an unknown user and for a wrong
                 password; a wrong channel binding, which depends on neither, has another one.
         """
-        from scramp import ScramException
-
         if self._scram is None:
             raise AuthenticationError(_REFUSED)
         try:
@@ -288,15 +282,11 @@ def _mock_verifier(secret: bytes, username: str) -> Verifier:
 
 
 def _mechanism(binding: bytes | None) -> ScramMechanism:
-    from scramp import ScramMechanism
-
     return ScramMechanism(mechanism_for(binding))
 
 
 @contextmanager
 def _refusing(what: str) -> Iterator[None]:
-    from scramp import ScramException
-
     try:
         yield
     except ScramException as error:

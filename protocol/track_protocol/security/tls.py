@@ -17,14 +17,16 @@ import datetime
 import hashlib
 import re
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Final, Protocol
+from typing import Final, Protocol
+
+from cryptography import x509
+from cryptography.exceptions import UnsupportedAlgorithm
+from cryptography.hazmat.primitives import hashes
+from cryptography.hazmat.primitives.asymmetric import ec, rsa
+from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
+from cryptography.x509.oid import NameOID
 
 from track_protocol.errors import EncryptionMismatch, PinMismatch, UriError
-
-if TYPE_CHECKING:
-    from cryptography.hazmat.primitives.asymmetric.ec import EllipticCurvePrivateKey
-    from cryptography.hazmat.primitives.asymmetric.rsa import RSAPrivateKey
-    from cryptography.x509 import Certificate
 
 __all__ = [
     "ALPN",
@@ -110,8 +112,6 @@ def pin_of_certificate(der: bytes) -> str:
     Raises:
         EncryptionMismatch: `der` is not a certificate.
     """
-    from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
-
     key = _load(der).public_key().public_bytes(Encoding.DER, PublicFormat.SubjectPublicKeyInfo)
     digest = hashlib.sha256(key).digest()
     return "sha256:" + base64.urlsafe_b64encode(digest).decode("ascii").rstrip("=")
@@ -169,8 +169,6 @@ def endpoint_binding(der: bytes) -> bytes:
     Raises:
         EncryptionMismatch: the certificate's signature has no hash of its own, like Ed25519.
     """
-    from cryptography.exceptions import UnsupportedAlgorithm
-
     certificate = _load(der)
     try:
         algorithm = certificate.signature_hash_algorithm
@@ -185,15 +183,15 @@ def endpoint_binding(der: bytes) -> bytes:
     return hashlib.new(name, der).digest()
 
 
-def new_key() -> EllipticCurvePrivateKey:
+def new_key() -> ec.EllipticCurvePrivateKey:
     """A new ECDSA P-256 key."""
-    from cryptography.hazmat.primitives.asymmetric import ec
-
     # Not Ed25519: RFC 5929 defines no end-point binding for a signature without a hash of its own.
     return ec.generate_private_key(ec.SECP256R1())
 
 
-def self_signed(key: EllipticCurvePrivateKey | RSAPrivateKey, name: str, now: datetime.datetime) -> bytes:
+def self_signed(
+    key: ec.EllipticCurvePrivateKey | rsa.RSAPrivateKey, name: str, now: datetime.datetime
+) -> bytes:
     """A certificate of 20 years that the key signs itself, as PEM.
 
     Args:
@@ -201,11 +199,6 @@ def self_signed(key: EllipticCurvePrivateKey | RSAPrivateKey, name: str, now: da
         name: the common name of both subject and issuer.
         now: the time, with its zone.
     """
-    from cryptography import x509
-    from cryptography.hazmat.primitives import hashes
-    from cryptography.hazmat.primitives.serialization import Encoding
-    from cryptography.x509.oid import NameOID
-
     common = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, name)])
     builder = (
         x509.CertificateBuilder()
@@ -219,9 +212,7 @@ def self_signed(key: EllipticCurvePrivateKey | RSAPrivateKey, name: str, now: da
     return builder.sign(key, hashes.SHA256()).public_bytes(Encoding.PEM)
 
 
-def _load(der: bytes) -> Certificate:
-    from cryptography import x509
-
+def _load(der: bytes) -> x509.Certificate:
     try:
         return x509.load_der_x509_certificate(der)
     except ValueError:
