@@ -1,6 +1,6 @@
 """What is done in a transaction: a batch, a call, a takeover of a session, a change of the server's own.
 
-`DESIGN.md` beside this file tells how sessions, their numbers and their holders work.
+`DESIGN.md` of this package tells how sessions, their numbers and their holders work.
 """
 
 from __future__ import annotations

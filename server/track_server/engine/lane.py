@@ -26,7 +26,8 @@ from track_server.engine.fairqueue import FairQueue
 from track_server.engine.jobs import UNFINISHED, BatchJob, CallJob, Job, Outcome, has_room, waits
 from track_server.engine.recovery import Recovery
 from track_server.storage.contract import Store, Wanted
-from track_server.storage.unit_of_work import Memory, begin
+from track_server.storage.transaction_state import Memory
+from track_server.storage.unit_of_work import begin
 
 __all__ = ["Lane"]
 

@@ -59,7 +59,8 @@ from track_server.storage.sqlite.schema import (
 )
 from track_server.storage.sqlite.store import SqliteStore
 from track_server.storage.sqlite.write import SqliteTransaction
-from track_server.storage.unit_of_work import Memory, UnitOfWork
+from track_server.storage.transaction_state import Memory
+from track_server.storage.unit_of_work import UnitOfWork
 
 __all__ = ["FileStore"]
 

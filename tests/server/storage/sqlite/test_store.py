@@ -24,7 +24,8 @@ from stored_trials import (
 from track_protocol.errors import StoreError, StoreInUse
 from track_protocol.wire.batch import METRIC
 from track_server.storage.sqlite.store import SqliteStore, open_store
-from track_server.storage.unit_of_work import Memory, begin
+from track_server.storage.transaction_state import Memory
+from track_server.storage.unit_of_work import begin
 
 WRITE_FOR_EVER = """
 import sys

@@ -26,7 +26,8 @@ from track_protocol.wire.columns import pack, unpack
 from track_server.storage.contract import Changed, Points, SessionState
 from track_server.storage.sqlite import write
 from track_server.storage.sqlite.store import SqliteStore, open_store
-from track_server.storage.unit_of_work import Memory, begin
+from track_server.storage.transaction_state import Memory
+from track_server.storage.unit_of_work import begin
 
 
 @pytest.fixture
@@ -329,7 +330,7 @@ def test_a_rollback_takes_back_a_new_trial(store: SqliteStore) -> None:
 
 
 def test_many_series_are_remembered_correctly(store: SqliteStore, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("track_server.storage.unit_of_work._MAX_REMEMBERED", 3)
+    monkeypatch.setattr("track_server.storage.transaction_state._MAX_REMEMBERED", 3)
     memory = Memory()
     for first in range(3):
         for name in range(8):

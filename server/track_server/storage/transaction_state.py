@@ -1,0 +1,242 @@
+"""What a transaction has pending and remembers, and how a record of it is undone.
+
+Theory.  Rows that were loaded, and changes that are pending, are in memory.  A commit is one flush.  Between
+transactions a lane's `Memory` keeps what is asked for again and again: sessions, whether trials exist, and
+the statistics of series, so that a batch of known series costs no read at all.
+
+A *record* is undone as a whole: while one is open, each change in memory leaves its inverse in a journal.
+If changes are flushed while it is open, a savepoint of the backend is set before, and what the flush changed
+in memory is journalled like everything else.  So a record that fails leaves nothing of itself behind,
+wherever it failed, and costs as much as it did itself.
+"""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Callable, Hashable
+from dataclasses import dataclass, field, fields, replace
+from typing import Any, Final, TypeVar
+
+from track_protocol.errors import StoreError
+from track_server.storage.contract import (
+    Blob,
+    Changes,
+    Document,
+    Lease,
+    Rewind,
+    Series,
+    SeriesKey,
+    SessionState,
+    Transaction,
+    Wanted,
+)
+from track_server.storage.rewind import rewinds_in
+from track_server.storage.series import take_pending
+
+__all__ = ["BUFFER_BYTES", "MISSING", "Memory", "TransactionState"]
+
+K = TypeVar("K")
+V = TypeVar("V")
+
+BUFFER_BYTES: Final = 4 * 2**20
+"""Points and parts of blobs of about so many bytes are flushed before the transaction ends."""
+
+_MAX_REMEMBERED: Final = 16_384
+"""Rows of each kind that are remembered between transactions; beyond it all are forgotten."""
+
+MISSING: Final = object()
+
+
+@dataclass(slots=True)
+class Memory:
+    """What a lane remembers of the tables between its transactions."""
+
+    sessions: dict[bytes, SessionState] = field(default_factory=dict)
+    trials: dict[bytes, tuple[Rewind, ...]] = field(default_factory=dict)
+    """Rewinds of the trials that are known to exist."""
+    series: dict[SeriesKey, Series] = field(default_factory=dict)
+    """Also those that are known not to exist, without a handle."""
+    version: Hashable = None
+    """Of the tables that this is of; see `Transaction.version`."""
+
+    def keep_only(self, version: Hashable) -> None:
+        """Forget everything if it is not of this version."""
+        if self.version != version:
+            self.forget()
+            self.version = version
+
+    def forget(self) -> None:
+        """What is in the tables may be something else."""
+        for each in (self.sessions, self.trials, self.series):
+            each.clear()
+
+    def trim(self) -> None:
+        """Forget everything when it is very much."""
+        if max(len(self.sessions), len(self.trials), len(self.series)) > _MAX_REMEMBERED:
+            self.forget()
+
+
+class TransactionState:
+    """The one open transaction of a lane, without the operations of `UnitOfWork`; it ends once.
+
+    Args:
+        transaction: the backend's, which has just begun.
+        memory: what the lane remembers.
+    """
+
+    def __init__(self, transaction: Transaction, memory: Memory) -> None:
+        self._tx = transaction
+        self._memory = memory
+        memory.keep_only(transaction.version)
+        self._changes = Changes()
+        self._grown: dict[SeriesKey, Series] = {}
+        self._buffered = 0
+        self._fields: dict[bytes, Document | None] = {}
+        self._ids: dict[str, bytes] = {}
+        self._revisions: dict[str, int | None] = {}
+        self._sizes: dict[tuple[bytes | str, str], int] = {}
+        self._projects: dict[str, Document | None] = {}
+        self._groups: dict[str, Document | None] = {}
+        self._leases: dict[bytes, dict[bytes, Lease]] = {}
+        self._blobs: dict[str, Blob | None] = {}
+        self._journal: list[tuple[Callable[..., Any], tuple[Any, ...]]] | None = None
+        self._has_savepoint = False
+        self._open = True
+
+    # -- records -------------------------------------------------------------------------------------
+
+    def start_record(self) -> None:
+        """What changes from now on is undone by `undo_record`, until `keep_record`."""
+        assert self._journal is None, "a record is open"
+        self._journal = []
+
+    def keep_record(self) -> None:
+        """The record is part of the transaction."""
+        self._journal = None
+        if self._has_savepoint:
+            self._has_savepoint = False
+            self._tx.release()
+        if self._buffered > BUFFER_BYTES:
+            self.flush()
+
+    def undo_record(self) -> None:
+        """Forget everything that changed since `start_record`."""
+        journal, self._journal = self._journal, None
+        assert journal is not None, "no record is open"
+        flushed, self._has_savepoint = self._has_savepoint, False
+        if flushed:
+            self._tx.undo()
+        for undo, arguments in reversed(journal):
+            undo(*arguments)
+        if flushed:
+            # Or each record that fails behind a flush would flush what is before it once more.
+            self.flush()
+
+    def _set(self, table: dict[K, V], key: K, value: V) -> None:
+        if self._journal is not None:
+            self._journal.append((_restore, (table, key, table.get(key, MISSING))))
+        table[key] = value
+
+    def _drop(self, table: dict[K, Any], key: K) -> None:
+        if key in table:
+            if self._journal is not None:
+                self._journal.append((_restore, (table, key, table[key])))
+            del table[key]
+
+    def _add(self, values: list[V], value: V) -> None:
+        if self._journal is not None:
+            self._journal.append((values.pop, ()))
+        values.append(value)
+
+    @property
+    def pending_series(self) -> int:
+        """How many series have points that are not written yet; each costs time at the end."""
+        return len(self._grown)
+
+    # -- loading -------------------------------------------------------------------------------------
+
+    def load(self, wanted: Wanted) -> None:
+        """Load what is not known yet, in one round trip."""
+        memory = self._memory
+        # Not `-` between them, which passes over all that is remembered.
+        rest = Wanted(
+            {each for each in wanted.sessions if each not in memory.sessions},
+            {each for each in wanted.trials if each not in memory.trials},
+            {each for each in wanted.fields if each not in self._fields},
+            {each for each in wanted.series if each not in memory.series},
+            {each for each in wanted.blobs if each not in self._blobs},
+        )
+        if not rest:
+            return
+        found = self._tx.load(rest)
+        memory.sessions.update({state.sid: state for state in found.sessions})
+        memory.trials.update({id: rewinds_in(metadata) for id, metadata in found.trials.items()})
+        memory.series.update({series.key: series for series in found.series})
+        for key in rest.series:
+            memory.series.setdefault(key, Series(*key))
+        self._fields.update(dict.fromkeys(rest.fields))
+        for document in found.fields:
+            self._fields[document["id"]] = document
+            memory.trials.setdefault(document["id"], rewinds_in(document["metadata"]))
+        self._blobs.update(dict.fromkeys(rest.blobs))
+        self._blobs.update({blob.digest: blob for blob in found.blobs})
+
+    def flush(self) -> None:
+        """Hand what is pending to the backend, so that a search finds it."""
+        if not (self._grown or self._changes):
+            return
+        if self._journal is not None and not self._has_savepoint:
+            self._tx.savepoint()
+            self._has_savepoint = True
+        self._tx.flush(self._taken())
+
+    def _taken(self) -> Changes:
+        """All that is pending, which then is not any more."""
+        changes, grown, buffered = self._changes, self._grown, self._buffered
+        if self._journal is not None:
+            before = [(series, copy.copy(series)) for series in (*grown.values(), *changes.series)]
+            self._journal.append((self._put_back, (changes, grown, buffered, before)))
+        self._changes, self._grown, self._buffered = Changes(), {}, 0
+        # The backend gets a copy: with what is before a record these changes may be flushed again.
+        chunks = take_pending(grown.values())
+        return replace(changes, series=[*changes.series, *grown.values()], chunks=chunks)
+
+    def _put_back(
+        self,
+        changes: Changes,
+        grown: dict[SeriesKey, Series],
+        buffered: int,
+        before: list[tuple[Series, Series]],
+    ) -> None:
+        self._changes, self._grown, self._buffered = changes, grown, buffered
+        for series, state in before:
+            for each in fields(Series):
+                setattr(series, each.name, getattr(state, each.name))
+
+    # -- the end -----------------------------------------------------------------------------------------
+
+    def commit(self) -> None:
+        """Make it durable; when this returns, a power cut does not lose it.
+
+        Raises:
+            StoreError: it could not be; roll it back.
+        """
+        if not self._open:
+            raise StoreError("this transaction has ended: begin another one")
+        self._tx.flush(self._taken(), commit=True)
+        self._open = False
+        self._memory.trim()
+
+    def rollback(self) -> None:
+        """Forget it all; harmless when it has ended."""
+        if self._open:
+            self._open = False
+            self._memory.forget()
+            self._tx.rollback()
+
+
+def _restore(table: dict[Any, Any], key: Any, value: Any) -> None:
+    if value is MISSING:
+        del table[key]
+    else:
+        table[key] = value
