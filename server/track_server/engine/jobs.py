@@ -28,7 +28,7 @@ from track_protocol.wire.methods import METHODS, Access, method_named
 from track_server.engine.slices import MAX_SERIES, Slice, slices
 from track_server.methods.dispatch import WRITES, apply_op
 from track_server.methods.points import check_points
-from track_server.methods.rejected import quarantine, rejections_of
+from track_server.methods.rejected import quarantine, rejected, rejections_of
 from track_server.storage.contract import SessionState, View, Wanted
 from track_server.storage.unit_of_work import UnitOfWork
 
@@ -232,9 +232,9 @@ class BatchJob:
     def _apply_slice(self, tx: UnitOfWork, state: SessionState, each: Slice) -> tuple[int, int]:
         """Apply a slice; where the session is behind it."""
         record = each.last_seq + 1 if each.partial else each.last_seq
-        if each.whole is not None and (rejected := self._tried(tx, state, each.whole, check_points)):
+        if each.whole is not None and (refused := self._tried(tx, state, each.whole, check_points)):
             self._spoilt = record
-            self._rejected += rejected
+            self._rejected += refused
         if self._spoilt == record:
             return record, 0  # also its other parts
         for op in each.ops:
@@ -245,35 +245,15 @@ class BatchJob:
         self, tx: UnitOfWork, state: SessionState, op: Any, apply: Callable[[UnitOfWork, Any], object]
     ) -> list[Rejection]:
         """Apply an operation, as a whole or not at all; what is rejected of it."""
-        tx.start_record()
-        try:
-            apply(tx, op)
-            if self.careful:
-                tx.flush()
-        except StoreError:
-            raise
-        except Exception as error:  # noqa: BLE001 - whatever it is, the record must not block what is behind it
-            tx.undo_record()
-            return self._quarantined(tx, state, op, _as_failure(error, "record"))
-        tx.keep_record()
-        return []
-
-    def _quarantined(
-        self, tx: UnitOfWork, state: SessionState, op: Op, failure: RPCCallFailure
-    ) -> list[Rejection]:
-        tx.start_record()
-        rejected = quarantine(tx, state.sid, state.user, self.batch.first, op, failure)
-        try:
-            if self.careful:
-                tx.flush()
-        except StoreError:
-            raise
-        except Exception:  # noqa: BLE001 - whatever it is, the record must not block what is behind it
-            tx.undo_record()
-            _log.exception("a rejected record of session %s cannot be kept", state.sid.hex())
-            return rejected
-        tx.keep_record()
-        return rejected
+        _, error = _as_record(tx, lambda: apply(tx, op), careful=self.careful)
+        if error is None:
+            return []
+        failure = _as_failure(error, "record")
+        record = rejected(tx, state.sid, state.user, self.batch.first, op, failure)
+        _, error = _as_record(tx, lambda: quarantine(tx, record), careful=self.careful)
+        if error is not None:
+            _log.error("a rejected record of session %s cannot be kept", state.sid.hex(), exc_info=error)
+        return rejections_of([record], record.first, record.last)
 
 
 @dataclass(slots=True)
@@ -307,21 +287,16 @@ class CallJob:
         return _outcome(reply)
 
     def _reply(self, tx: UnitOfWork) -> bytes:
-        tx.start_record()
-        try:
-            method = method_named(self.method, within=(Access.WRITE,))
-            checked = method.check(self.arguments)
-            reply = b"+" + encode(WRITES[self.method](tx, self.writer.sid, **checked))
-            if self.careful:
-                tx.flush()
-        except StoreError:
-            raise
-        except Exception as error:  # noqa: BLE001 - whatever it is, the caller waits for an answer
-            tx.undo_record()
-            failure = _as_failure(error, "call")
-            return b"-" + encode([failure.code, str(failure), failure.trace])
-        tx.keep_record()
-        return reply
+        reply, error = _as_record(tx, lambda: self._answer(tx), careful=self.careful)
+        if error is None:
+            return b"+" + bytes(reply)
+        failure = _as_failure(error, "call")
+        return b"-" + encode([failure.code, str(failure), failure.trace])
+
+    def _answer(self, tx: UnitOfWork) -> bytes:
+        method = method_named(self.method, within=(Access.WRITE,))
+        checked = method.check(self.arguments)
+        return encode(WRITES[self.method](tx, self.writer.sid, **checked))
 
 
 @dataclass(slots=True)
@@ -366,18 +341,36 @@ class ChangeJob:
 
     def run(self, tx: UnitOfWork) -> Outcome:
         """See `Job.run`."""
-        tx.start_record()
-        try:
-            outcome = self.change(tx)
-            if self.careful:
-                tx.flush()
-        except StoreError:
-            raise
-        except Exception as error:  # noqa: BLE001 - whatever it is, the others in the transaction are stored
-            tx.undo_record()
-            return _as_failure(error, "change of its own")
-        tx.keep_record()
-        return outcome
+        outcome, error = _as_record(tx, lambda: self.change(tx), careful=self.careful)
+        return outcome if error is None else _as_failure(error, "change of its own")
+
+
+def _as_record(tx: UnitOfWork, apply: Callable[[], Any], *, careful: bool) -> tuple[Any, Exception | None]:
+    """Do something as a record: all of it or, if it raises, nothing.
+
+    Args:
+        tx: the open transaction.
+        apply: does it.
+        careful: see `Job.careful`.
+
+    Returns:
+        what `apply` returned, or why nothing was done; that must not block what is behind it.
+
+    Raises:
+        StoreError: the transaction cannot go on.
+    """
+    tx.start_record()
+    try:
+        result = apply()
+        if careful:
+            tx.flush()
+    except StoreError:
+        raise
+    except Exception as error:  # noqa: BLE001 - whatever it is
+        tx.undo_record()
+        return None, error
+    tx.keep_record()
+    return result, None
 
 
 def has_room(tx: UnitOfWork) -> bool:

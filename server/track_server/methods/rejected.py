@@ -16,7 +16,7 @@ from track_protocol.wire.link import Rejection
 from track_server.methods.trial_metadata import add_dropped_points
 from track_server.storage.unit_of_work import UnitOfWork
 
-__all__ = ["MAX_CONTENT_BYTES", "POINTS", "quarantine", "rejections_of", "runs_of"]
+__all__ = ["MAX_CONTENT_BYTES", "POINTS", "quarantine", "rejected", "rejections_of", "runs_of"]
 
 _log = logging.getLogger(__name__)
 
@@ -30,10 +30,8 @@ _REASON_CHARS: Final = 2_048
 """Most characters of a reason that are kept, and reported."""
 
 
-def quarantine(
-    tx: UnitOfWork, sid: bytes, user: str, first: int, op: Op, error: RPCCallFailure
-) -> list[Rejection]:
-    """Keep an operation that can never be stored, and count it as a loss of its trial.
+def rejected(tx: UnitOfWork, sid: bytes, user: str, first: int, op: Op, error: RPCCallFailure) -> Rejected:
+    """What is kept of an operation that can never be stored.
 
     Args:
         tx: the transaction that stores what is around it.
@@ -41,18 +39,14 @@ def quarantine(
         first: sequence number of the first record of the operation's batch.
         op: the operation, in which nothing is that was stored before.
         error: why it cannot be stored.
-
-    Returns:
-        a rejection for each of its records.
     """
     content = _encoded(op)
-    trial = _trial_of(tx, op)
-    record = Rejected(
+    return Rejected(
         session=sid,
         user=user,
         runs=runs_of(first + offset for offset in _offsets(op)),
         method=op.method if isinstance(op, CallOp) else POINTS,
-        trial=trial,
+        trial=_trial_of(tx, op),
         names=tuple(op.names) if isinstance(op, PointsOp) else (),
         points=len(op) * len(op.names) if isinstance(op, PointsOp) else 1,
         code=error.code,
@@ -61,9 +55,12 @@ def quarantine(
         content=content[:MAX_CONTENT_BYTES],
         size=len(content),
     )
+
+
+def quarantine(tx: UnitOfWork, record: Rejected) -> None:
+    """Keep what can never be stored, and count it as a loss of its trial."""
     tx.put_rejected(record)
     _count(tx, record)
-    return rejections_of([record], record.first, record.last)
 
 
 def rejections_of(records: list[Rejected], first: int, last: int) -> list[Rejection]:

@@ -137,6 +137,14 @@ class TransactionState:
             self._journal.append((_restore, (table, key, table.get(key, MISSING))))
         table[key] = value
 
+    def _remember(self, table: dict[K, V], found: dict[K, V]) -> None:
+        """Note what the tables hold; what the open record itself has flushed goes when it is undone."""
+        if self._has_savepoint:
+            for key, value in found.items():
+                self._set(table, key, value)
+        else:
+            table.update(found)
+
     def _drop(self, table: dict[K, Any], key: K) -> None:
         if key in table:
             if self._journal is not None:
@@ -169,17 +177,17 @@ class TransactionState:
         if not rest:
             return
         found = self._tx.load(rest)
-        memory.sessions.update({state.sid: state for state in found.sessions})
-        memory.trials.update({id: rewinds_in(metadata) for id, metadata in found.trials.items()})
-        memory.series.update({series.key: series for series in found.series})
-        for key in rest.series:
-            memory.series.setdefault(key, Series(*key))
-        self._fields.update(dict.fromkeys(rest.fields))
-        for document in found.fields:
-            self._fields[document["id"]] = document
-            memory.trials.setdefault(document["id"], rewinds_in(document["metadata"]))
-        self._blobs.update(dict.fromkeys(rest.blobs))
-        self._blobs.update({blob.digest: blob for blob in found.blobs})
+        remember = self._remember
+        remember(memory.sessions, {state.sid: state for state in found.sessions})
+        remember(memory.trials, {id: rewinds_in(metadata) for id, metadata in found.trials.items()})
+        series = {series.key: series for series in found.series}
+        remember(memory.series, {key: series.get(key) or Series(*key) for key in rest.series})
+        documents: dict[bytes, Document | None] = {each["id"]: each for each in found.fields}
+        remember(self._fields, {id: documents.get(id) for id in rest.fields})
+        new = [each for each in found.fields if each["id"] not in memory.trials]
+        remember(memory.trials, {each["id"]: rewinds_in(each["metadata"]) for each in new})
+        blobs = {blob.digest: blob for blob in found.blobs}
+        remember(self._blobs, {digest: blobs.get(digest) for digest in rest.blobs})
 
     def flush(self) -> None:
         """Hand what is pending to the backend, so that a search finds it."""

@@ -78,13 +78,13 @@ class UnitOfWork(TransactionState):
     def project_fields(self, uid: str) -> Document | None:
         """The project's own fields."""
         if uid not in self._projects:
-            self._projects[uid] = self._tx.project_fields(uid)
+            self._remember(self._projects, {uid: self._tx.project_fields(uid)})
         return self._projects[uid]
 
     def group_fields(self, uid: str) -> Document | None:
         """The group's own fields."""
         if uid not in self._groups:
-            self._groups[uid] = self._tx.group_fields(uid)
+            self._remember(self._groups, {uid: self._tx.group_fields(uid)})
         return self._groups[uid]
 
     def groups(self, query: Query, limit: int | None = None) -> list[Document]:
@@ -138,14 +138,14 @@ class UnitOfWork(TransactionState):
             found = self._tx.trial_id(uid)
             if found is None:
                 return None
-            self._ids[uid] = found
+            self._remember(self._ids, {uid: found})
         return self._ids[uid]
 
     def newest_revision(self, hash: str) -> int | None:
         """The highest revision of all trials with that hash; None without any."""
         if hash not in self._revisions:
             self.flush()
-            self._revisions[hash] = self._tx.newest_revision(hash)
+            self._remember(self._revisions, {hash: self._tx.newest_revision(hash)})
         return self._revisions[hash]
 
     def trials(self, query: Query, limit: int | None = None) -> list[Document]:
@@ -441,7 +441,8 @@ class UnitOfWork(TransactionState):
 
     def _leases_of_trial(self, trial: bytes) -> dict[bytes, Lease]:
         if trial not in self._leases:
-            self._leases[trial] = {lease.sid: lease for lease in self._tx.leases(trial)}
+            found = {lease.sid: lease for lease in self._tx.leases(trial)}
+            self._remember(self._leases, {trial: found})
         return self._leases[trial]
 
 

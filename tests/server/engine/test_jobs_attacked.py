@@ -162,6 +162,35 @@ def test_a_part_of_a_batch_that_fails_beside_others_is_applied_behind_the_failur
     engine.close()
 
 
+class _Refusing(FaultyStore):
+    """A store with a fault: it refuses to write what is rejected, and trials of a hash."""
+
+    def before_flush(self, changes: Changes) -> None:
+        hashes = {each["hash"] for each in changes.new_trials.values()}
+        if changes.rejected or "refused" in hashes:
+            raise RuntimeError("a fault of the server")
+
+
+def test_a_rejected_record_that_the_store_refuses_to_keep_blocks_nothing() -> None:
+    engine = Engine(_Refusing())
+    caller = Caller(engine)
+    trial = caller.new_trial()["id"]
+    outcome = caller.log(CallOp(0, "no_such_call", {}), points(trial, 1, loss=[1.0]))
+    assert (outcome.last_seq, [each.seq for each in outcome.rejected]) == (3, [2])
+    assert caller.values(trial) == [1.0]
+    engine.close()
+
+
+def test_a_call_that_the_store_refuses_is_answered_and_uses_its_number_up() -> None:
+    engine = Engine(_Refusing())
+    caller = Caller(engine)
+    with pytest.raises(InternalError, match="a fault of the server"):
+        caller.new_trial("refused")
+    assert engine.last_seq(caller.writer) == 1
+    assert caller.new_trial("accepted")["revision"] == 0
+    engine.close()
+
+
 # -- records of very many series --------------------------------------------------------------------
 
 
