@@ -43,12 +43,7 @@ class ChronoContext:
         self._started = time.perf_counter()
         return self
 
-    def __exit__(
-        self,
-        exc_type: type[BaseException] | None,
-        exc_val: BaseException | None,
-        exc_tb: TracebackType | None,
-    ) -> None:
+    def __exit__(self, *exc: object) -> None:
         if self._end_callback is not None:
             self._end_callback()
         self.acc.append(time.perf_counter() - self._started)

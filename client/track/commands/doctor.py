@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import json
 import os
 import platform
 import shutil
@@ -16,6 +15,7 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Final
 
+from track.commands.printing import add_json, print_json
 from track.configuration import environment, find_configuration
 from track.connection.offline import offline_policy
 from track.resend.orphans import destination_at
@@ -255,7 +255,7 @@ def _failed_at(name: str, error: TrackError) -> Iterator[Check]:
 
 def _configure(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("uri", nargs="?", metavar="URI", help="the server to check (default: $TRACK_URI)")
-    parser.add_argument("--json", action="store_true", help="JSON output")
+    add_json(parser)
 
 
 def _run(arguments: argparse.Namespace) -> int:
@@ -268,7 +268,7 @@ def _run(arguments: argparse.Namespace) -> int:
     wrong = sum(not check.is_ok for check in checks)
     if arguments.json:
         shown = [asdict(check) | {"ok": check.is_ok} for check in checks]
-        sys.stdout.write(json.dumps({"ok": not wrong, "checks": shown}) + "\n")
+        print_json({"ok": not wrong, "checks": shown})
     else:
         sys.stdout.write(
             "no problems found\n" if not wrong else f"{wrong} problem{'s' if wrong > 1 else ''} found\n"

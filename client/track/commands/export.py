@@ -10,20 +10,17 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, BinaryIO, Final
 
-from track.commands.exporting import FORMATS, Writer, open_writer
+from track.commands.exporting import FORMATS, open_writer
 from track.commands.fields import Names, document, flat
 from track.commands.stores import (
-    SeriesInfo,
     add_filter,
     add_store,
+    all_pages,
     find_trial,
     find_trials,
     opened,
-    pages_of,
-    series_of,
 )
 from track.persistence.protocol import Protocol
-from track.process.progress import Progress
 from track_protocol.command import Command
 from track_protocol.errors import TrackError, UsageError
 from track_protocol.model.entities import Trial
@@ -41,8 +38,6 @@ _POINT: Final = {
     "value": "any",
 }
 _PLAIN: Final = ("uid", "id", "name", "status", "project", "group", "version", "description")
-_LONG: Final = 200_000
-"""Points from which on a person wants to see how far it is."""
 
 
 def _configure(parser: argparse.ArgumentParser) -> None:
@@ -112,26 +107,14 @@ def _output(path: Path | None) -> Iterator[BinaryIO]:
 def _write_points(
     kind: str, file: BinaryIO, protocol: Protocol, trials: Sequence[Trial], wanted: Sequence[str]
 ) -> int:
-    chosen = [(trial, series) for trial in trials for series in series_of(trial, wanted)]
-    left = sum(series.count or 0 for _, series in chosen)
-    is_long, written = left >= _LONG, 0
-    with open_writer(kind, file, _POINT) as writer, Progress("export") as bar:
-        for trial, series in chosen:
-            for count in _write_series(writer, protocol, trial, series):
-                written += count
-                left -= count
-                if is_long:
-                    bar.show(max(0, left))
+    written = 0
+    with open_writer(kind, file, _POINT) as writer:
+        for trial, series, page in all_pages(protocol, trials, wanted, "export"):
+            labels = dict(series.name.context)
+            same = (trial.uid, trial.name, series.kind, series.name.name, labels)
+            writer.write([*([each] * len(page) for each in same), page.steps, page.times, page.values])
+            written += len(page)
     return written
-
-
-def _write_series(writer: Writer, protocol: Protocol, trial: Trial, series: SeriesInfo) -> Iterator[int]:
-    labels = dict(series.name.context)
-    for page in pages_of(protocol, trial, series):
-        count = len(page)
-        same = ([each] * count for each in (trial.uid, trial.name, series.kind, series.name.name, labels))
-        writer.write([*same, page.steps, page.times, page.values])
-        yield count
 
 
 def _write_trials(kind: str, file: BinaryIO, documents: Sequence[dict[str, Any]]) -> int:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import json
 import os
 import sys
 from collections.abc import Iterable
@@ -11,6 +10,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any, Final
 
+from track.commands.printing import add_json, print_json
 from track.persistence import get_protocol
 from track.persistence.protocol import Protocol
 from track.process.progress import Progress
@@ -35,7 +35,7 @@ def _configure(parser: argparse.ArgumentParser) -> None:
         help=f"the store to import into (default: ${_URI})",
     )
     add("--project", metavar="NAME", help="project of all runs (default: the name of each file)")
-    add("--json", action="store_true", help="JSON output")
+    add_json(parser)
 
 
 def _run(arguments: argparse.Namespace) -> int:
@@ -60,7 +60,7 @@ def _run(arguments: argparse.Namespace) -> int:
     finally:
         protocol.close()
     if arguments.json:
-        sys.stdout.write(json.dumps({"databases": report}) + "\n")
+        print_json({"databases": report})
     return errors[0].exit_code if errors else 0
 
 

@@ -3,13 +3,11 @@
 from __future__ import annotations
 
 import argparse
-import json
-import sys
 from collections.abc import Mapping, Sequence
 from typing import Any, Final
 
 from track.commands.fields import Names, flat, shown
-from track.commands.printing import page, table, time_text
+from track.commands.printing import add_json, page, print_json, table, time_text
 from track.commands.stores import add_store, find_trial, opened
 from track.serialization import SerializerTrial, to_json
 from track_protocol.command import Command
@@ -25,14 +23,14 @@ _HEADER: Final = ("", "POINTS", "LAST STEP", "LAST", "MIN", "MAX", "MEAN")
 def _configure(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("uid", metavar="TRIAL", help="a uid or its first digits, an id, or a name")
     add_store(parser)
-    parser.add_argument("--json", action="store_true", help="JSON output")
+    add_json(parser)
 
 
 def _run(arguments: argparse.Namespace) -> int:
     with opened(arguments.uri) as protocol:
         trial = find_trial(protocol, arguments.uid)
         if arguments.json:
-            sys.stdout.write(json.dumps(to_json(trial), indent=2) + "\n")
+            print_json(to_json(trial))
         else:
             page("".join(f"{line}\n" for line in _lines(trial, Names(protocol))))
     return 0

@@ -14,6 +14,7 @@ from track.configuration import options
 from track.persistence import get_protocol
 from track.persistence.protocol import Protocol
 from track.persistence.series import Series, SeriesMapping
+from track.process.progress import Progress
 from track_protocol.errors import BadQuery, ItemNotFound, UsageError
 from track_protocol.locations import sidecar_of
 from track_protocol.model.entities import Trial
@@ -26,6 +27,7 @@ __all__ = [
     "SeriesInfo",
     "add_filter",
     "add_store",
+    "all_pages",
     "find_trial",
     "find_trials",
     "opened",
@@ -40,6 +42,8 @@ _PREFIX: Final = re.compile(r"[0-9a-f]{4,64}")
 _WITH_REVISION: Final = re.compile(r"([0-9a-f]{4,63})_([0-9]{1,9})")
 _ON_DISK: Final = frozenset({"sqlite", "file"})
 _SHOWN: Final = 5
+_LONG: Final = 200_000
+"""Points from which on a person wants to see how far it is."""
 
 
 def add_store(parser: argparse.ArgumentParser) -> None:
@@ -190,3 +194,26 @@ def pages_of(protocol: Protocol, trial: Trial, info: SeriesInfo, start: int = 0)
         return
     whole = protocol.fetch_metrics(trial, info.name.text, info.kind)
     yield Series(whole.steps[start:], whole.times[start:], whole.values[start:])
+
+
+def all_pages(
+    protocol: Protocol, trials: Sequence[Trial], wanted: Collection[str], title: str
+) -> Iterator[tuple[Trial, SeriesInfo, Series]]:
+    """The points of some trials, page by page; a bar shows the progress when there are many.
+
+    Args:
+        protocol: the store.
+        trials: the trials.
+        wanted: see `series_of`.
+        title: of the bar.
+    """
+    chosen = [(trial, series) for trial in trials for series in series_of(trial, wanted)]
+    left = sum(series.count or 0 for _, series in chosen)
+    is_long = left >= _LONG
+    with Progress(title) as bar:
+        for trial, series in chosen:
+            for page in pages_of(protocol, trial, series):
+                yield trial, series, page
+                left -= len(page)
+                if is_long:
+                    bar.show(max(0, left))

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import json
 import logging
 import sys
 from collections.abc import Iterable
@@ -11,7 +10,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any, Final
 
-from track.commands.printing import bytes_text, table, time_text
+from track.commands.printing import add_json, bytes_text, print_json, table, time_text
 from track.configuration import environment
 from track.process.progress import Progress
 from track.resend.orphans import destination_at
@@ -46,7 +45,7 @@ def _configure(parser: argparse.ArgumentParser) -> None:
     add("--to", metavar="URI", help="send to this server (default: the server that the spool names)")
     add("--dry-run", action="store_true", help="list the spools, send nothing")
     add("--despite-gap", action="store_true", help="send even if the server lacks earlier records")
-    add("--json", action="store_true", help="JSON output")
+    add_json(parser)
 
 
 def _run(arguments: argparse.Namespace) -> int:
@@ -69,7 +68,7 @@ def _run(arguments: argparse.Namespace) -> int:
             sys.stdout.flush()
     outcomes = [outcome for _, outcome in results]
     if arguments.json:
-        sys.stdout.write(json.dumps({"spools": [_as_json(*each) for each in results]}) + "\n")
+        print_json({"spools": [_as_json(*each) for each in results]})
     elif not results:
         sys.stdout.write(f"no records wait in {root}\n")
     else:
@@ -195,7 +194,7 @@ def _as_json(found: Found, outcome: Outcome) -> dict[str, Any]:
 
 def _list(root: Path, found: list[Found], *, as_json: bool) -> int:
     if as_json:
-        sys.stdout.write(json.dumps({"root": str(root), "spools": [each.as_json() for each in found]}) + "\n")
+        print_json({"root": str(root), "spools": [each.as_json() for each in found]})
     elif not found:
         sys.stdout.write(f"no records wait in {root}\n")
     else:

@@ -13,9 +13,8 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Any, Final
 
 from track.commands.fields import Names, document, flat
-from track.commands.stores import pages_of, series_of
+from track.commands.stores import all_pages, series_of
 from track.persistence.protocol import Protocol
-from track.process.progress import Progress
 from track_protocol.errors import TrackError, UsageError
 from track_protocol.model.entities import Trial
 
@@ -44,8 +43,6 @@ _ALLOWED: Final = frozenset(
 _DENIED_FUNCTIONS: Final = frozenset({"load_extension", "fts3_tokenizer", "writefile", "readfile", "edit"})
 _STEPS: Final = 10_000
 """Steps of SQLite's machine after which the time is looked at."""
-
-_LONG: Final = 200_000
 
 
 class Tables:
@@ -170,19 +167,11 @@ def _series(trials: Sequence[Trial]) -> Iterator[tuple[Any, ...]]:
 
 
 def _points(protocol: Protocol, trials: Sequence[Trial], wanted: Sequence[str]) -> Iterator[tuple[Any, ...]]:
-    chosen = [(trial, series) for trial in trials for series in series_of(trial, wanted)]
-    left = sum(series.count or 0 for _, series in chosen)
-    is_long = left >= _LONG
-    with Progress("points") as bar:
-        for trial, series in chosen:
-            before = (trial.uid, series.kind, series.name.name, _json(dict(series.name.context)))
-            for page in pages_of(protocol, trial, series):
-                steps, values = map(_plain, page.steps), map(_plain, page.values)
-                for step, at, value in zip(steps, page.times, values, strict=True):
-                    yield (*before, step, at, value)
-                left -= len(page)
-                if is_long:
-                    bar.show(max(0, left))
+    for trial, series, page in all_pages(protocol, trials, wanted, "points"):
+        before = (trial.uid, series.kind, series.name.name, _json(dict(series.name.context)))
+        steps, values = map(_plain, page.steps), map(_plain, page.values)
+        for step, at, value in zip(steps, page.times, values, strict=True):
+            yield (*before, step, at, value)
 
 
 def _plain(value: Any) -> Any:

@@ -9,7 +9,7 @@ from collections import deque
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from shutil import which
-from types import MappingProxyType, TracebackType
+from types import MappingProxyType
 from typing import Final
 
 from track_protocol.errors import MissingExtra, StoreError, UsageError
@@ -199,12 +199,7 @@ class CockroachDB:
         self.start()
         return self
 
-    def __exit__(
-        self,
-        exc_type: type[BaseException] | None,
-        exc_val: BaseException | None,
-        exc_tb: TracebackType | None,
-    ) -> None:
+    def __exit__(self, *exc: object) -> None:
         self.stop()
 
     def _listen(self, process: subprocess.Popen[str], ready: threading.Event) -> None:

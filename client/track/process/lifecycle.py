@@ -16,7 +16,6 @@ import threading
 import time
 from collections.abc import Callable
 from functools import partial
-from types import TracebackType
 from typing import Final, Protocol
 from weakref import WeakSet
 
@@ -168,12 +167,7 @@ class ForkSafeRLock:
         self._depth += 1
         return self._depth == 1
 
-    def __exit__(
-        self,
-        exc_type: type[BaseException] | None,
-        exc_val: BaseException | None,
-        exc_tb: TracebackType | None,
-    ) -> None:
+    def __exit__(self, *exc: object) -> None:
         self._depth -= 1
         self._lock.release()
 

@@ -6,15 +6,14 @@ import os
 import time
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from types import TracebackType
-from typing import Any, Protocol
+from typing import Any
 
 from track.persistence import get_protocol
 from track.persistence.protocol import MetricWriter
 from track.tracker.experiment import Experiment
 from track.tracker.legacy import LegacyDatabase
 from track.tracker.media import GRAPH_NAME, graph_media, histogram_media, image_media
-from track.tracker.records import RecordInfo, RunInfo
+from track.tracker.reader import RunReader, Runs
 from track.tracker.run_ids import number_of
 from track.tracker.statuses import status_of_trial
 from track_protocol.errors import StoreReadOnly, TrackError
@@ -24,27 +23,12 @@ from track_protocol.uri import Uri
 __all__ = ["ExperimentDBManager", "store_at"]
 
 
-class _Runs(Protocol):
-    """What can be asked of an experiment, wherever it is."""
-
-    def get_all_runs(self) -> list[RunInfo]: ...
-    def get_run(self, run_id: int) -> RunInfo | None: ...
-    def get_metrics(self, run_id: int) -> list[str]: ...
-    def get_records(self, run_id: int, metric_name: str) -> list[RecordInfo]: ...
-    def get_metric_summary(self, run_id: int) -> dict[str, dict[str, Any]]: ...
-    def get_comp_graph(self, graph_id: int) -> dict[str, Any] | None: ...
-    def get_comp_graphs(self, run_id: int) -> list[dict[str, Any]]: ...
-    def get_histograms(self, run_id: int) -> dict[str, list[dict[str, Any]]]: ...
-    def get_images(self, run_id: int) -> dict[str, list[dict[str, Any]]]: ...
-    def get_texts(self, run_id: int) -> dict[str, list[dict[str, Any]]]: ...
-
-
 def store_at(path: Path) -> str:
     """URI of the store in a file."""
     return Uri("sqlite", path=os.fspath(path)).to_text()
 
 
-class ExperimentDBManager:
+class ExperimentDBManager(RunReader):
     """The runs of one experiment, each known by its number.
 
     A database that an older system wrote is only read, also from read-only media.
@@ -71,7 +55,7 @@ class ExperimentDBManager:
         if self.db_path is not None and not self.db_path.exists():
             return False
         try:
-            self._runs.get_run(0)
+            self.runs.get_run(0)
         except TrackError:
             return False
         return True
@@ -91,7 +75,7 @@ class ExperimentDBManager:
     @property
     def is_read_only(self) -> bool:
         """Whether an older system wrote it."""
-        return isinstance(self._runs, LegacyDatabase)
+        return isinstance(self.runs, LegacyDatabase)
 
     @property
     def experiment(self) -> Experiment:
@@ -100,7 +84,7 @@ class ExperimentDBManager:
         Raises:
             StoreReadOnly: an older system wrote it.
         """
-        runs = self._runs
+        runs = self.runs
         if isinstance(runs, LegacyDatabase):
             raise StoreReadOnly(
                 f"{self.db_path} was written by an older system and is only read here: log into another "
@@ -110,7 +94,8 @@ class ExperimentDBManager:
         return self._experiment
 
     @property
-    def _runs(self) -> _Runs:
+    def runs(self) -> Runs:
+        """The experiment, in whatever it is stored."""
         if self._legacy is not None:
             return self._legacy
         if self._experiment is None:
@@ -131,12 +116,7 @@ class ExperimentDBManager:
     def __enter__(self) -> ExperimentDBManager:
         return self
 
-    def __exit__(
-        self,
-        exc_type: type[BaseException] | None,
-        exc_val: BaseException | None,
-        exc_tb: TracebackType | None,
-    ) -> None:
+    def __exit__(self, *exc: object) -> None:
         self.close()
 
     # -- writing ---------------------------------------------------------------------------------
@@ -243,49 +223,3 @@ class ExperimentDBManager:
     def _keep(self, run_id: int, kind: str, name: str, step: Any, make: Callable[[], Any]) -> None:
         experiment = self.experiment
         experiment.protocol.log_trial_media(experiment.known(run_id), kind, name, make(), step)
-
-    # -- reading ---------------------------------------------------------------------------------
-
-    def get_all_runs(self) -> list[RunInfo]:
-        """Every run, newest first."""
-        return self._runs.get_all_runs()
-
-    def get_run(self, run_id: int) -> RunInfo | None:
-        """A run, or None."""
-        return self._runs.get_run(run_id)
-
-    def get_metrics(self, run_id: int) -> list[str]:
-        """Names of a run's metrics."""
-        return self._runs.get_metrics(run_id)
-
-    def get_records(self, run_id: int, metric_name: str) -> list[RecordInfo]:
-        """The points of a metric, by step; none when the run has no such metric."""
-        return self._runs.get_records(run_id, metric_name)
-
-    def get_metric_summary(self, run_id: int) -> dict[str, dict[str, Any]]:
-        """Statistics of each metric: min, max, mean, std, last, n, first_step and last_step.
-
-        A store has them beside its points, which need not be read for them.  NaN and infinities
-        count in `n` only.
-        """
-        return self._runs.get_metric_summary(run_id)
-
-    def get_comp_graph(self, graph_id: int) -> dict[str, Any] | None:
-        """A computation graph by its id, as `get_comp_graphs` returns it, or None."""
-        return self._runs.get_comp_graph(graph_id)
-
-    def get_comp_graphs(self, run_id: int) -> list[dict[str, Any]]:
-        """The computation graphs of a run, oldest first: ``id``, ``graph`` and ``created_at``."""
-        return self._runs.get_comp_graphs(run_id)
-
-    def get_histograms(self, run_id: int) -> dict[str, list[dict[str, Any]]]:
-        """The histograms of a run by name: ``step``, ``wall_time``, ``bucket_edges``, ``bucket_counts``."""
-        return self._runs.get_histograms(run_id)
-
-    def get_images(self, run_id: int) -> dict[str, list[dict[str, Any]]]:
-        """The images of a run by name: ``step``, ``wall_time``, sizes, and raw bytes as ``image_data``."""
-        return self._runs.get_images(run_id)
-
-    def get_texts(self, run_id: int) -> dict[str, list[dict[str, Any]]]:
-        """The texts of a run by name: ``step``, ``wall_time`` and ``content``."""
-        return self._runs.get_texts(run_id)

@@ -18,8 +18,8 @@ from track.persistence.protocol import MetricWriter, Protocol
 from track.tracker.comp_graph import build_graph_data
 from track.tracker.experiment import Experiment
 from track.tracker.experiment_db import ExperimentDBManager
-from track.tracker.experiment_reader import ExperimentReader
 from track.tracker.media import numbers_in
+from track.tracker.reader import RunReader, Runs
 from track.tracker.run_ids import number_of
 from track.tracker.statuses import COMPLETED, FAILED, status_of_trial
 from track_protocol.errors import BadArguments, UsageError
@@ -46,7 +46,7 @@ class RunFailed(Exception):
     """What a run ended by, when only its status says that it failed."""
 
 
-class Tracker(ExperimentReader):
+class Tracker(RunReader):
     """Tracks experiments: each has runs, and each run has metrics, media and computation graphs.
 
     Args:
@@ -125,6 +125,21 @@ class Tracker(ExperimentReader):
         if not manager.is_read_only:
             manager.init_exp_db()
         self.db_manager, self.cur_exp_path = manager, manager.db_path
+
+    @property
+    def runs(self) -> Runs:
+        """The runs of the current experiment.
+
+        Raises:
+            UsageError: none was chosen.
+        """
+        return self._manager.runs
+
+    @property
+    def _manager(self) -> ExperimentDBManager:
+        if self.db_manager is None:
+            raise UsageError("no experiment was chosen: call set_experiment(NAME) first")
+        return self.db_manager
 
     def _path_of(self, name: str) -> Path:
         assert self.all_exp_dir is not None

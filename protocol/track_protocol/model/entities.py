@@ -6,6 +6,7 @@ import dataclasses
 import enum
 import hashlib
 import re
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping
 from types import NoneType
 from typing import Any, Final
@@ -83,8 +84,40 @@ def new_id() -> bytes:
     return uuid.uuid4().bytes
 
 
+class _ByUid(ABC):
+    """Equal to another object of its class that has the same uid."""
+
+    @property
+    @abstractmethod
+    def uid(self) -> str:
+        """The identity."""
+
+    def __eq__(self, other: object) -> bool:
+        return self.uid == other.uid if isinstance(other, type(self)) else NotImplemented
+
+    def __hash__(self) -> int:
+        return hash(self.uid)
+
+
+class _Named(_ByUid):
+    """Its uid follows from its name."""
+
+    _uid: str | None
+
+    @property
+    def uid(self) -> str:
+        """The identity, computed when first read and fixed from then on."""
+        if self._uid is None:
+            self._uid = self.compute_uid()
+        return self._uid
+
+    @abstractmethod
+    def compute_uid(self) -> str:
+        """SHA-256, as 64 hexadecimal digits."""
+
+
 @dataclasses.dataclass(eq=False)
-class Project:
+class Project(_Named):
     """A set of groups and trials; equal to another project of the same uid.
 
     Attributes:
@@ -102,26 +135,13 @@ class Project:
     groups: set[Any] = dataclasses.field(default_factory=set)
     trials: set[Any] = dataclasses.field(default_factory=set)
 
-    @property
-    def uid(self) -> str:
-        """The identity, computed when first read and fixed from then on."""
-        if self._uid is None:
-            self._uid = self.compute_uid()
-        return self._uid
-
     def compute_uid(self) -> str:
         """SHA-256 of the name, as 64 hexadecimal digits."""
         return _digest("project", self.name)
 
-    def __eq__(self, other: object) -> bool:
-        return self.uid == other.uid if isinstance(other, Project) else NotImplemented
-
-    def __hash__(self) -> int:
-        return hash(self.uid)
-
 
 @dataclasses.dataclass(eq=False)
-class TrialGroup:
+class TrialGroup(_Named):
     """A named set of trials; equal to another group of the same uid.
 
     Attributes:
@@ -139,26 +159,13 @@ class TrialGroup:
     trials: set[Any] = dataclasses.field(default_factory=set)
     project_id: str | None = None
 
-    @property
-    def uid(self) -> str:
-        """The identity, computed when first read and fixed from then on."""
-        if self._uid is None:
-            self._uid = self.compute_uid()
-        return self._uid
-
     def compute_uid(self) -> str:
         """SHA-256 of the project's uid and the name, as 64 hexadecimal digits."""
         return _digest("group", self.project_id, self.name)
 
-    def __eq__(self, other: object) -> bool:
-        return self.uid == other.uid if isinstance(other, TrialGroup) else NotImplemented
-
-    def __hash__(self) -> int:
-        return hash(self.uid)
-
 
 @dataclasses.dataclass(eq=False)
-class Trial:
+class Trial(_ByUid):
     """One training run; equal to another trial of the same uid.
 
     Attributes:
@@ -223,9 +230,6 @@ class Trial:
             BadValue: the parameters are nested deeper than a store accepts.
         """
         return _digest(self.name, self.version, self.parameters)
-
-    def __eq__(self, other: object) -> bool:
-        return self.uid == other.uid if isinstance(other, Trial) else NotImplemented
 
     def __hash__(self) -> int:
         # Without the revision: a store may change it while the trial is already in a set.

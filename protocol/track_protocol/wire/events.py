@@ -256,80 +256,62 @@ Event = (
 )
 
 
-def _need(condition: bool, kind: FrameKind) -> None:
-    if not condition:
-        raise RemoteProtocolError(f"malformed {kind.name} frame")
+@dataclass(frozen=True, slots=True)
+class _Shape:
+    """What the fields of a frame are: their types, what else holds for them, and the event they make."""
+
+    make: Callable[..., Any]
+    types: tuple[type | tuple[type, ...], ...]
+    fits: Callable[..., bool] = lambda *fields: True
+
+    def read(self, kind: FrameKind, fields: Any) -> Any:
+        if not (type(fields) is list and len(fields) == len(self.types)):
+            raise _malformed(kind)
+        for value, wanted in zip(fields, self.types, strict=True):
+            if type(value) not in (wanted if isinstance(wanted, tuple) else (wanted,)):
+                raise _malformed(kind)
+        if not self.fits(*fields):
+            raise _malformed(kind)
+        return self.make(*fields)
 
 
-def _typed(kind: FrameKind, fields: list[Any], *types: type | tuple[type, ...]) -> list[Any]:
-    _need(len(fields) == len(types), kind)
-    for value, wanted in zip(fields, types, strict=True):
-        allowed = wanted if isinstance(wanted, tuple) else (wanted,)
-        _need(type(value) in allowed, kind)
-    return fields
+def _malformed(kind: FrameKind) -> RemoteProtocolError:
+    return RemoteProtocolError(f"malformed {kind.name} frame")
 
 
-def _hello(fields: list[Any]) -> HelloReceived:
-    versions, agent, session = _typed(FrameKind.HELLO, fields, list, str, bytes)
-    _need(all(type(v) is int for v in versions) and len(session) == 16, FrameKind.HELLO)
-    return HelloReceived(versions, agent, session)
-
-
-def _ready(fields: list[Any]) -> ReadyReceived:
-    proof, last_seq, generation, role = _typed(FrameKind.READY, fields, str, int, str, str)
-    _need(last_seq >= 0, FrameKind.READY)
-    return ReadyReceived(proof, last_seq, generation, role)
-
-
-def _call(fields: list[Any]) -> CallReceived:
-    call_id, seq, method, arguments = _typed(FrameKind.CALL, fields, int, (int, type(None)), str, dict)
-    _need(call_id >= 0 and (seq is None or seq >= 1), FrameKind.CALL)
-    return CallReceived(call_id, seq, method, arguments)
-
-
-def _ack(fields: list[Any]) -> AckReceived:
-    last_seq, rejected = _typed(FrameKind.ACK, fields, int, list)
-    _need(last_seq >= 0, FrameKind.ACK)
-    return AckReceived(last_seq, [_rejection(item) for item in rejected])
-
-
-def _rejection(raw: object) -> Rejection:
-    _need(isinstance(raw, list), FrameKind.ACK)
-    assert isinstance(raw, list)
-    seq, code, message = _typed(FrameKind.ACK, raw, int, str, str)
-    _need(seq >= 1, FrameKind.ACK)
-    return Rejection(seq, code, message)
-
-
-def _nack(fields: list[Any]) -> NackReceived:
-    expected, code, message = _typed(FrameKind.NACK, fields, int, str, str)
-    _need(expected >= 1, FrameKind.NACK)
-    return NackReceived(expected, code, message)
-
-
-def _result(fields: list[Any]) -> ResultPart:
-    call_id, follows, data = _typed(FrameKind.RESULT, fields, int, int, bytes)
-    _need(follows in _FOLLOWS, FrameKind.RESULT)
-    return ResultPart(call_id, Follows(follows), data)
-
-
-def _error(fields: list[Any]) -> ErrorReceived:
-    return ErrorReceived(*_typed(FrameKind.ERROR, fields, int, str, str, (str, type(None))))
+def _acked(last_seq: int, rejected: list[Any]) -> AckReceived:
+    return AckReceived(last_seq, [_REJECTION.read(FrameKind.ACK, each) for each in rejected])
 
 
 _FOLLOWS: Final = frozenset(Follows)
-_PARSERS: Final[Mapping[FrameKind, Callable[[list[Any]], Event]]] = {
-    FrameKind.AUTH: lambda f: AuthReceived(*_typed(FrameKind.AUTH, f, str)),
-    FrameKind.READY: _ready,
-    FrameKind.CALL: _call,
-    FrameKind.RESULT: _result,
-    FrameKind.ERROR: _error,
-    FrameKind.BATCH: lambda f: BatchReceived(batch_from_wire(f)),
-    FrameKind.ACK: _ack,
-    FrameKind.NACK: _nack,
-    FrameKind.PING: lambda f: PingReceived(*_typed(FrameKind.PING, f, int)),
-    FrameKind.PONG: lambda f: PongReceived(*_typed(FrameKind.PONG, f, int)),
-    FrameKind.CLOSE: lambda f: CloseReceived(*_typed(FrameKind.CLOSE, f, str, str)),
+_OR_NONE: Final = type(None)
+
+_REJECTION: Final = _Shape(Rejection, (int, str, str), lambda seq, code, message: seq >= 1)
+_SERVER_HELLO: Final = _Shape(ServerHelloReceived, (int, str, str))
+_SHAPES: Final[Mapping[FrameKind, _Shape]] = {
+    FrameKind.HELLO: _Shape(
+        HelloReceived,
+        (list, str, bytes),
+        lambda versions, agent, session: len(session) == 16 and all(type(v) is int for v in versions),
+    ),
+    FrameKind.AUTH: _Shape(AuthReceived, (str,)),
+    FrameKind.READY: _Shape(ReadyReceived, (str, int, str, str), lambda proof, last_seq, *_: last_seq >= 0),
+    FrameKind.CALL: _Shape(
+        CallReceived,
+        (int, (int, _OR_NONE), str, dict),
+        lambda call_id, seq, *_: call_id >= 0 and (seq is None or seq >= 1),
+    ),
+    FrameKind.RESULT: _Shape(
+        lambda call_id, follows, data: ResultPart(call_id, Follows(follows), data),
+        (int, int, bytes),
+        lambda call_id, follows, data: follows in _FOLLOWS,
+    ),
+    FrameKind.ERROR: _Shape(ErrorReceived, (int, str, str, (str, _OR_NONE))),
+    FrameKind.ACK: _Shape(_acked, (int, list), lambda last_seq, rejected: last_seq >= 0),
+    FrameKind.NACK: _Shape(NackReceived, (int, str, str), lambda expected, *_: expected >= 1),
+    FrameKind.PING: _Shape(PingReceived, (int,)),
+    FrameKind.PONG: _Shape(PongReceived, (int,)),
+    FrameKind.CLOSE: _Shape(CloseReceived, (str, str)),
 }
 
 
@@ -339,8 +321,8 @@ def event_from_frame(kind: FrameKind, fields: list[Any], *, from_client: bool) -
     Raises:
         RemoteProtocolError: its fields are not those of its kind.
     """
-    if kind is FrameKind.HELLO:
-        if from_client:
-            return _hello(fields)
-        return ServerHelloReceived(*_typed(kind, fields, int, str, str))
-    return _PARSERS[kind](fields)
+    if kind is FrameKind.BATCH:
+        return BatchReceived(batch_from_wire(fields))
+    shape = _SERVER_HELLO if kind is FrameKind.HELLO and not from_client else _SHAPES[kind]
+    event: Event = shape.read(kind, fields)
+    return event

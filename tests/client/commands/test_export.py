@@ -89,7 +89,7 @@ def test_a_file_exists_only_when_it_is_complete(
     def fails(*_arguments: Any) -> Any:
         raise TrackError("the server is gone")
 
-    monkeypatch.setattr("track.commands.export.pages_of", fails)
+    monkeypatch.setattr("track.commands.stores.pages_of", fails)
     with pytest.raises(TrackError, match="gone"):
         run(COMMAND, "--uri", uri, "-o", str(out))
     assert out.read_text() == "before"

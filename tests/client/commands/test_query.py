@@ -66,7 +66,7 @@ def test_only_the_requested_objects_are_in_the_tables(uri: str, capsys: pytest.C
 def test_points_that_no_statement_reads_are_not_fetched(
     uri: str, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.delattr("track.commands.tables.pages_of")
+    monkeypatch.delattr("track.commands.stores.pages_of")
     assert asked(uri, capsys, "SELECT count(*) FROM series") == [[12]]
 
 
