@@ -242,7 +242,7 @@ def test_a_server_can_be_called_within_its_process(tmp_path: Path) -> None:
         assert [each["name"] for each in found] == ["p"]
         with pytest.raises(UnknownMethod):
             asyncio.run(server.exec(None, None, "new_project", None, {}))
-        (session,) = server._sessions
+        (session,) = server.sessions
         assert server.get_username(session) == "ann"
         assert server.is_authenticated(session)
         client.close()

@@ -61,25 +61,21 @@ def accepts_or_closes(end: Connection, data: bytes) -> None:
         assert end.data_to_send() != b""
 
 
-@settings(max_examples=150)
 @given(SIDES, STATES, st.binary(max_size=300))
 def test_any_bytes_end_in_events_or_an_error(side: Side, state: State, data: bytes) -> None:
     accepts_or_closes(talk(state)[side], data)
 
 
-@settings(max_examples=150)
 @given(SIDES, STATES, st.lists(st.binary(max_size=60).map(framed), max_size=4))
 def test_frames_of_any_bytes_end_in_events_or_an_error(side: Side, state: State, frames: list[bytes]) -> None:
     accepts_or_closes(talk(state)[side], b"".join(frames))
 
 
-@settings(max_examples=150)
 @given(SIDES, STATES, st.lists(VALUES, max_size=5))
 def test_frames_of_any_values_end_in_events_or_an_error(side: Side, state: State, fields: list[Any]) -> None:
     accepts_or_closes(talk(state)[side], framed(encode(fields)))
 
 
-@settings(max_examples=200)
 @given(SIDES, STATES, KINDS, st.data())
 def test_frames_with_any_value_in_any_field_end_in_events_or_an_error(
     side: Side, state: State, kind: FrameKind, data: st.DataObject
@@ -89,7 +85,6 @@ def test_frames_with_any_value_in_any_field_end_in_events_or_an_error(
     accepts_or_closes(talk(state)[side], framed(encode([int(kind), *fields])))
 
 
-@settings(max_examples=200)
 @given(SIDES, STATES, st.lists(KINDS, min_size=1, max_size=3), st.data())
 def test_damaged_frames_end_in_events_or_an_error(
     side: Side, state: State, kinds: list[FrameKind], data: st.DataObject
@@ -158,7 +153,6 @@ SECRETS = st.sampled_from([TOKEN, new_token(), "horse"])
 BINDINGS = st.sampled_from([None, bytes(32), b"\x01" * 32])
 
 
-@settings(max_examples=100)
 @given(SECRETS, st.sampled_from([VERIFIER, None]), BINDINGS, BINDINGS, st.booleans(), st.booleans())
 def test_both_sides_open_only_with_the_right_secret_over_the_same_tls_session(
     secret: str,
@@ -175,7 +169,6 @@ def test_both_sides_open_only_with_the_right_secret_over_the_same_tls_session(
     assert opened == (set(Side) if (may_reveal if password else right) else set())
 
 
-@settings(max_examples=300)
 @given(st.integers(1, 6), st.data())
 def test_a_login_that_is_changed_on_its_way_opens_nothing_that_is_not_proved(
     where: int, data: st.DataObject

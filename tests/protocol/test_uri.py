@@ -266,7 +266,6 @@ def test_secrets_are_hidden(uri: str, shown: str) -> None:
 secrets = st.text(st.characters(exclude_categories=["Cs"]), min_size=1, max_size=12)
 
 
-@settings(max_examples=150)
 @given(secrets, st.booleans())
 def test_a_password_is_never_shown_however_it_was_written(secret: str, encoded: bool) -> None:
     password = f"hunter2{secret}hunter2"
@@ -310,13 +309,11 @@ uris = st.builds(
 ) | st.builds(Uri, scheme=st.sampled_from(["file", "sqlite", "ephemeral"]), path=texts, fragment=texts)
 
 
-@settings(max_examples=200)
 @given(uris)
 def test_a_uri_round_trips_through_its_text(uri: Uri) -> None:
     assert Uri.parse(uri.to_text()) == uri
 
 
-@settings(max_examples=150)
 @given(st.text(max_size=30) | st.text(":/@?#&=%[]ab1.+", max_size=30).map("socket://".__add__))
 def test_any_text_is_parsed_or_refused_and_always_redacted(text: str) -> None:
     redact(text)

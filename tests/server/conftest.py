@@ -27,9 +27,3 @@ def served(settings: Settings) -> Iterator[Served]:
 def unauthenticated(served: Served) -> Iterator[Peer]:
     with peer(served) as unauthenticated:
         yield unauthenticated
-
-
-@pytest.fixture
-def watchful(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Servers look after their peers not once a second but all the time."""
-    monkeypatch.setattr("track_server.network.server._WATCH_EVERY", 0.02)

@@ -54,12 +54,9 @@ def test_a_damaged_store_is_read_only_until_a_backup_is_restored_and_then_gets_a
             with pytest.raises(StoreCorrupt, match="is damaged"):
                 client.protocol.fetch_metrics(trial, "loss")
             client.log_metrics(loss=2.0)
-            sender = client.protocol.outbox._sender
+            outbox = client.protocol.outbox
             wait_until(
-                lambda: (
-                    isinstance(sender.connector.problem, StoreCorrupt)
-                    and "'track restore'" in str(sender.connector.problem)
-                ),
+                lambda: isinstance(outbox.problem, StoreCorrupt) and "'track restore'" in str(outbox.problem),
                 "the client logs why nothing is stored",
             )
             with TrackClient(server.served.join("bob")) as reader:

@@ -123,9 +123,9 @@ def _log_across_a_full_disk(uri: str, disk: Path) -> None:
         for step in range(30_000):
             client.log_metrics(step=step, loss=random.random(), acc=random.random())
         assert isinstance(client.protocol, OutboxProtocol)
-        sender = client.protocol.outbox._sender
+        outbox = client.protocol.outbox
         wait_until(
-            lambda: isinstance(sender.connector.problem, StoreFull),
+            lambda: isinstance(outbox.problem, StoreFull),
             "the store refuses what it has no room for",
         )
         filler.unlink()

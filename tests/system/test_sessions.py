@@ -10,8 +10,9 @@ from typing import Any
 import pytest
 
 from running_server import serving
-from socket_peers import Joined
+from socket_peers import joined
 from track import TrackClient
+from track.outbox import Outbox
 from track.persistence.remote import OutboxProtocol
 from track_protocol.errors import SessionFenced
 from track_protocol.model.entities import Trial
@@ -22,15 +23,14 @@ from track_server.methods.rejected import POINTS
 SECONDS = 20.0
 
 
-def sender_of(client: TrackClient) -> Any:
+def outbox_of(client: TrackClient) -> Outbox:
     assert isinstance(client.protocol, OutboxProtocol)
-    return client.protocol.outbox._sender
+    return client.protocol.outbox
 
 
 def drop_counts(client: TrackClient) -> tuple[int, int]:
     """Dropped and rejected."""
-    assert isinstance(client.protocol, OutboxProtocol)
-    drops = client.protocol.outbox.drops
+    drops = outbox_of(client).drops
     return drops.dropped, drops.rejected
 
 
@@ -45,18 +45,16 @@ def test_a_live_client_takes_its_session_back_without_loss(tmp_path: Path) -> No
         client = TrackClient(uri)
         trial = client.protocol.new_trial(Trial(name="t"))
         assert trial is not None
-        sender = sender_of(client)
+        outbox = outbox_of(client)
         for round in range(5):
             client.protocol.log_trial_metrics(trial, step=round, loss=float(round))
-            thief = Joined(uri, sender.session)
-            with pytest.raises(SessionFenced):
-                thief.link.poll(SECONDS)
-            thief.link.close()
+            with pytest.raises(SessionFenced), joined(uri, outbox.session) as thief:
+                thief.link.poll(SECONDS)  # unless it was fenced while it logged in
             client.protocol.log_trial_metadata(trial, round=round)
             client.protocol.flush(SECONDS)
         assert client.protocol.new_trial(Trial(name="behind it")) is not None
         assert values_of(client, trial) == [0.0, 1.0, 2.0, 3.0, 4.0]
-        assert (sender.connector.final, drop_counts(client)) == (None, (0, 0))
+        assert (outbox.problem, drop_counts(client)) == (None, (0, 0))
         client.protocol.close()
 
 
@@ -66,7 +64,7 @@ def test_an_embedded_client_takes_its_session_back_too(opener: Any, tmp_path: Pa
     client = TrackClient(uri)
     trial = client.protocol.new_trial(Trial(name="t"))
     assert trial is not None
-    session = sender_of(client).session
+    session = outbox_of(client).session
     for round in range(3):
         thief = opener(uri)()
         thief.open(session, SECONDS)
@@ -78,7 +76,7 @@ def test_an_embedded_client_takes_its_session_back_too(opener: Any, tmp_path: Pa
     assert client.protocol.new_trial(Trial(name="a call is sent again")) is not None
     thief.close()
     assert values_of(client, trial) == [0.0, 1.0, 2.0]
-    assert (sender_of(client).connector.final, drop_counts(client)) == (None, (0, 0))
+    assert (outbox_of(client).problem, drop_counts(client)) == (None, (0, 0))
     client.protocol.close()
 
 

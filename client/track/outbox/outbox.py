@@ -262,6 +262,16 @@ class Outbox:
         return self._sender.connector.reached
 
     @property
+    def session(self) -> bytes:
+        """The id of the session in which the store numbers what this process logs."""
+        return self._sender.session
+
+    @property
+    def problem(self) -> TrackError | None:
+        """What stood in the way last; None while all is well."""
+        return self._sender.connector.problem
+
+    @property
     def denied(self) -> PermissionDenied | None:
         """Why this user may not write, once the store has said so."""
         return self._sender.denied

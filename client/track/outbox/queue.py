@@ -16,9 +16,6 @@ from track.outbox.records import FUTURE, Record, trial_of, values_in
 
 __all__ = ["Gate", "Limits", "RecordQueue"]
 
-_ROOM_TIMEOUT_S: Final = 1.0
-"""Seconds without any progress after which a log call that found no room drops what it has."""
-
 
 _STALL_TIMEOUT_S: Final = 0.02
 """Seconds without a record taken after which the sender is held up, and nobody waits for it to take some."""
@@ -141,7 +138,7 @@ class RecordQueue:
             try:
                 while self._is_full(self._limits.record_bytes):
                     seen = self._progress()
-                    self._room.wait(_ROOM_TIMEOUT_S)
+                    self._room.wait(self._limits.room_timeout)
                     if self._is_full(self._limits.record_bytes) and self._progress() == seen:
                         self._hopeless = True
                         return False
@@ -190,6 +187,8 @@ class Limits:
         batches_in_flight: sent and not yet acknowledged.
         bytes_in_flight: the same in bytes.
         linger: a batch that is not full leaves at most so often, in seconds, unless somebody waits for it.
+        room_timeout: seconds without any progress after which a log call that found no room drops what it
+            has.
     """
 
     records: int = 1_000_000
@@ -199,6 +198,7 @@ class Limits:
     batches_in_flight: int = 64
     bytes_in_flight: int = 4 * 1024 * 1024
     linger: float = 0.05
+    room_timeout: float = 1.0
 
 
 class Gate:

@@ -19,6 +19,7 @@ from __future__ import annotations
 import logging
 import threading
 import time
+from collections.abc import Callable
 from typing import Final, Protocol
 
 from track_protocol.errors import StoreCorrupt, StoreError, StoreFailed, StoreFull, TrackError
@@ -54,10 +55,12 @@ class Recovery:
 
     Args:
         store: the open store.
+        clock: seconds, from any moment on.
     """
 
-    def __init__(self, store: Reopened) -> None:
+    def __init__(self, store: Reopened, clock: Callable[[], float] = time.monotonic) -> None:
         self._store = store
+        self._clock = clock
         self._lock = threading.Lock()
         self._refusal: StoreError | None = None
         self._unsure = False
@@ -95,7 +98,7 @@ class Recovery:
 
     def record_success(self) -> None:
         """Take notice that something a client had sent was stored; a writer thread."""
-        if self._logged_full and time.monotonic() - self._full_at >= _ROOM_AFTER_S:
+        if self._logged_full and self._clock() - self._full_at >= _ROOM_AFTER_S:
             self._logged_full = False
             _log.warning("%s has room again and accepts writes", self._store.uri)
 
@@ -106,7 +109,7 @@ class Recovery:
             StoreFailed: the disk has failed, and the store could not be opened again yet.
             StoreCorrupt: damage was found.
         """
-        if isinstance(self._refusal, StoreFailed) and time.monotonic() >= self._retry_at:
+        if isinstance(self._refusal, StoreFailed) and self._clock() >= self._retry_at:
             self._reopen()
         if self._refusal is not None:
             raise type(self._refusal)(str(self._refusal))
@@ -128,7 +131,7 @@ class Recovery:
     def _failed(self, error: StoreFailed) -> None:
         if self._refusal is not None:
             return
-        now = time.monotonic()
+        now = self._clock()
         if now - self._reopened_at > _PROVEN_AFTER_S:
             self._attempts = 0
         self._failures += 1
@@ -150,7 +153,7 @@ class Recovery:
         _log.error("%s", self._refusal)
 
     def _full(self, error: StoreFull) -> None:
-        now = time.monotonic()
+        now = self._clock()
         if not self._logged_full or now - self._full_at >= _LOG_AGAIN_S:
             self._logged_full = True
             _log.error("%s; what clients send is refused meanwhile, and they keep it", error)
@@ -168,7 +171,7 @@ class Recovery:
             with self._lock:
                 if isinstance(error, StoreCorrupt):
                     self._damaged(error)
-                self._postpone(time.monotonic())
+                self._postpone(self._clock())
             _log.warning(
                 "%s could not be opened again yet: %s", self._store.uri, error, exc_info=_unforeseen(error)
             )
@@ -177,7 +180,7 @@ class Recovery:
             if isinstance(self._refusal, StoreFailed):
                 self._refusal = None
             self._unsure = False
-            self._reopened_at = time.monotonic()
+            self._reopened_at = self._clock()
         _log.warning("%s was opened again and accepts writes", self._store.uri)
 
 

@@ -44,6 +44,7 @@ class Limits:
             that it has begun, before it is dropped; slow progress is progress.
         read_seconds: for the statements of one page of a read; a read that takes longer is answered with
             an error.
+        watch_seconds: between two looks for peers that are silent, and for users that were removed.
         drain_seconds: for answering what is in flight when the server stops.
     """
 
@@ -62,6 +63,7 @@ class Limits:
     connections_per_user: int = 5_000
     stalled_seconds: float = 30.0
     read_seconds: float = 30.0
+    watch_seconds: float = 1.0
     drain_seconds: float = 10.0
 
 

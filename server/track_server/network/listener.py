@@ -107,6 +107,16 @@ class Listener:
         self._handshakes: set[asyncio.Task[None]] = set()
         self._told_at = -_TELL_AGAIN_S
 
+    @property
+    def connections(self) -> int:
+        """How many are open."""
+        return self._open
+
+    @property
+    def silent(self) -> int:
+        """How many of them have said nothing yet."""
+        return len(self._silent)
+
     async def accept(self) -> None:
         """Accept until cancelled."""
         loop = asyncio.get_running_loop()

@@ -50,7 +50,6 @@ __all__ = ["SocketServer"]
 
 _log = logging.getLogger(__name__)
 
-_WATCH_EVERY: Final = 1.0
 _LOOK_EVERY: Final = 0.01
 _GOODBYE_SECONDS: Final = 1.0
 _BACKLOG: Final = 1024
@@ -92,6 +91,11 @@ class SocketServer:
         self._hurry = False
         self._failure: TrackError | None = None
         self._loop: asyncio.AbstractEventLoop | None = None
+
+    @property
+    def sessions(self) -> tuple[Session, ...]:
+        """The peers that are connected, whether they have logged in or not; any thread."""
+        return tuple(self._sessions)
 
     # -- the documented interface --------------------------------------------------------------------
 
@@ -350,9 +354,9 @@ class SocketServer:
             await asyncio.sleep(_LOOK_EVERY)
 
     async def _watch(self) -> None:
-        """Once a second: drop who was removed, ask the silent whether they are there."""
+        """Again and again: drop who was removed, ask the silent whether they are there."""
         while True:
-            await asyncio.sleep(_WATCH_EVERY)
+            await asyncio.sleep(self._limits.watch_seconds)
             try:
                 self._drop_removed()
             except TrackError as error:

@@ -267,6 +267,11 @@ class Session(asyncio.Protocol):
             self._transport.abort()
 
     @property
+    def requests_in_flight(self) -> int:
+        """How many batches and calls are not answered yet."""
+        return self._requests.count
+
+    @property
     def idle(self) -> bool:
         """Whether no request is under way of a peer that is there to be answered."""
         return self._requests.count == 0 or self._transport is None

@@ -248,7 +248,7 @@ def test_a_session_that_cannot_be_written_anew_stays_where_it_is(
         outbox.writer(TRIAL)(None, {"loss": float(value)})
     outbox.persist(20.0)
     (old,) = spools_in(tmp_path / "spool")
-    store.sessions[outbox._sender.session] = 1_000
+    store.sessions[outbox.session] = 1_000
     append, refused = Spool.append, []
 
     def full(spool: Spool, first: int, last: int, payload: bytes) -> object:
@@ -287,8 +287,9 @@ def test_a_session_that_is_written_anew_takes_no_more_memory_than_it_had(
         for value in range(500):
             outbox.writer(TRIAL)(None, {"loss": float(part * 500 + value)})
         outbox._sync()
+        wait_until(lambda: outbox._local.fully_synced, "it is on disk, however slow that is")
     monkeypatch.setattr(Backlog, "add", watched)
-    store.sessions[outbox._sender.session] = 1_000_000
+    store.sessions[outbox.session] = 1_000_000
     store.unreachable = False
     outbox.flush(30.0)
     assert store.values() == [float(value) for value in range(10_000)]

@@ -279,7 +279,7 @@ def test_a_forked_child_has_a_spool_of_its_own(
     child.start()
     names = sessions.get()
     child.join()
-    own = outbox._sender.session.hex()
+    own = outbox.session.hex()
     (other,) = set(names) - {own}
     left = survey(tmp_path / "spool" / other, other)
     assert [kept.counts for kept in left.kept] == [Counts(1)]

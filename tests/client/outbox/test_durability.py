@@ -144,7 +144,7 @@ def test_what_is_on_disk_is_secure_though_the_token_was_revoked(
     outbox = make_outbox()
     write, put = outbox.writer(TRIAL), DiskQueue.write
     write(1, {"loss": 1.0})
-    wait_until(lambda: outbox._sender.connector.final is not None, "the login was refused")
+    wait_until(lambda: outbox.problem, "the login was refused")
     secured = threading.Event()
 
     def written(disk: DiskQueue, session: bytes) -> None:

@@ -16,12 +16,9 @@ from track.outbox.writers import PointWriters
 TRIAL = b"t" * 16
 
 
-def test_a_full_outbox_waits_once_and_then_drops_at_once(
-    store: MemoryStore, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(queue_module, "_ROOM_TIMEOUT_S", 0.2)
+def test_a_full_outbox_waits_once_and_then_drops_at_once(store: MemoryStore) -> None:
     store.unreachable = True
-    outbox = Outbox(store.link, limits=Limits(records=1_000, backlog_bytes=0))
+    outbox = Outbox(store.link, limits=Limits(records=1_000, backlog_bytes=0, room_timeout=0.2))
     write = outbox.writer(TRIAL)
     finished = threading.Event()
 
@@ -42,12 +39,9 @@ def test_a_full_outbox_waits_once_and_then_drops_at_once(
     assert sorted(numbers) == list(range(1, 1_001))
 
 
-def test_a_call_that_found_no_room_is_told_so_and_none_before_it_is_dropped(
-    store: MemoryStore, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(queue_module, "_ROOM_TIMEOUT_S", 0.01)
+def test_a_call_that_found_no_room_is_told_so_and_none_before_it_is_dropped(store: MemoryStore) -> None:
     store.unreachable = True
-    outbox = Outbox(store.link, limits=Limits(record_bytes=200_000, backlog_bytes=0))
+    outbox = Outbox(store.link, limits=Limits(record_bytes=200_000, backlog_bytes=0, room_timeout=0.01))
     part = {"digest": "0" * 64, "size": 300_000, "data": b"x" * 60_000}
     drained = [outbox.log("put_blob", {**part, "offset": 60_000 * number}) for number in range(5)]
     assert drained == [True, True, True, False, False]
@@ -58,11 +52,10 @@ def test_a_call_that_found_no_room_is_told_so_and_none_before_it_is_dropped(
     assert len(store.calls) == 3
 
 
-def test_what_waits_for_a_sender_that_does_not_keep_up_takes_little_memory(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    monkeypatch.setattr(queue_module, "_ROOM_TIMEOUT_S", 0.01)
-    queue = queue_module.RecordQueue(Limits(), "a store", wake=lambda: True, progress=lambda: 0)
+def test_what_waits_for_a_sender_that_does_not_keep_up_takes_little_memory() -> None:
+    queue = queue_module.RecordQueue(
+        Limits(room_timeout=0.01), "a store", wake=lambda: True, progress=lambda: 0
+    )
     write = PointWriters(queue, None).writer(TRIAL, "metric", None)
     tracemalloc.start()
     try:

@@ -75,7 +75,7 @@ def test_what_cannot_be_read_does_not_keep_the_rest_from_a_new_session(
         outbox.writer(TRIAL)(value, {"loss": float(value)})
     (folder,) = spools_in(tmp_path / "spool")
     sorted(folder.glob("*.segment"))[1].unlink()
-    store.sessions[outbox._sender.session] = 1_000
+    store.sessions[outbox.session] = 1_000
     store.unreachable = False
     outbox.flush(10.0)
     assert store.values() == [0.0, 2.0]
@@ -162,7 +162,7 @@ def test_a_right_that_is_missing_when_a_store_comes_that_was_away_costs_nothing(
     store.unreachable = True
     outbox = make_outbox()
     outbox.writer(TRIAL)(1, {"loss": 1.0})
-    wait_until(lambda: outbox._sender.connector.is_unreachable, "the first attempt has failed")
+    wait_until(lambda: outbox.problem, "the first attempt has failed")
     store.role, store.unreachable = "reader", False
     with pytest.raises(PermissionDenied, match="is a reader"):
         outbox.flush(5.0)
@@ -215,7 +215,7 @@ def test_a_session_that_cannot_go_on_takes_what_is_on_disk_only_along(
 ) -> None:
     # Fails when `DiskQueue.renumber` passes over what is on disk only.
     outbox = log_during_an_outage(make_outbox, store, monkeypatch, calls=5)
-    store.sessions[outbox._sender.session] = 1_000
+    store.sessions[outbox.session] = 1_000
     store.unreachable = False
     outbox.flush()
     assert store.values() == [0.0, 1.0, 2.0, 3.0, 4.0]

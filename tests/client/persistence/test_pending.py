@@ -219,7 +219,7 @@ def test_another_process_sends_the_records_of_this_one(store: MemoryStore, joine
     other.outbox.inherit(pickle.loads(pickle.dumps(unconfirmed)))  # noqa: S301 - pickled right here
     other.log_trial_metrics(trial, 2, loss=0.25)
     other.flush()
-    first = [method for session, _, method, _ in store.calls if session == other.outbox._sender.session]
+    first = [method for session, _, method, _ in store.calls if session == other.outbox.session]
     assert first == ["create_project", "create_group", "create_trial"]
 
 

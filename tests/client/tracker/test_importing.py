@@ -28,7 +28,7 @@ from track_protocol.model.entities import Status, Trial
 from track_server.app import Settings
 from waiting import wait_until
 
-RUNS = 1_200
+RUNS = 600
 
 
 @pytest.fixture

@@ -5,7 +5,7 @@ import math
 from typing import Any
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from track_protocol.errors import BadValue
@@ -23,13 +23,11 @@ def exact(step: Any) -> Any:
     return [exact(part) for part in step] if isinstance(step, tuple) else (type(step), repr(step))
 
 
-@settings(max_examples=200)
 @given(steps)
 def test_a_step_round_trips_through_its_key(step: Any) -> None:
     assert exact(step_from_key(step_to_key(step))) == exact(step)
 
 
-@settings(max_examples=200)
 @given(st.text(max_size=10) | awkward | steps.map(json.dumps))
 def test_a_key_round_trips_through_its_step(key: str) -> None:
     assert step_to_key(step_from_key(key)) == key

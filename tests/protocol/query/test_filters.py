@@ -7,7 +7,7 @@ import re
 from typing import Any
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from track_protocol.errors import BadQuery
@@ -203,7 +203,6 @@ def _bare(filter: Filter | None) -> str:
 
 
 @given(filters(ANY_NAMES, VALUES))
-@settings(max_examples=300)
 def test_a_filter_is_the_same_after_it_was_written_and_read(filter: Filter) -> None:
     assert _bare(parse_filter(str(filter))) == _bare(filter)
 
@@ -285,7 +284,6 @@ def evaluated(filter: Filter, document: Any) -> bool:
 
 
 @given(filters(SOME_NAMES, VALUES), TRIALS)
-@settings(max_examples=300)
 def test_a_filter_selects_the_matching_trials(filter: Filter, document: Any) -> None:
     query = filter_query(parse_filter(str(filter)) or filter)
     assert matches(document, query) is evaluated(filter, document)
@@ -312,7 +310,6 @@ PIECES = st.sampled_from(
 
 
 @given(st.lists(PIECES, max_size=30).map(" ".join) | st.lists(PIECES).map("".join) | st.text())
-@settings(max_examples=500)
 def test_whatever_is_typed_is_a_filter_or_a_bad_query(text: str) -> None:
     try:
         found = query_of(text)

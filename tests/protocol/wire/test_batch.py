@@ -99,7 +99,6 @@ def rows_of(batch: Batch, op: Op) -> list[tuple[Any, ...]]:
     return [(batch.first + at, *named, *row) for at, *row in zip(offsets, *columns, strict=True)]
 
 
-@settings(max_examples=150)
 @given(batches(), st.integers(0, 65))
 def test_after_returns_exactly_the_new_records(batch: Batch, last_seq: int) -> None:
     wanted = [[row for row in rows_of(batch, op) if row[0] > last_seq] for op in batch.ops]
@@ -116,7 +115,6 @@ def test_trimming_twice_is_trimming_to_the_later(batch: Batch, one: int, other: 
     assert twice == [rows_of(batch, op) for _, op in batch.after(max(one, other))]
 
 
-@settings(max_examples=150)
 @given(batches())
 def test_a_batch_survives_the_wire(batch: Batch) -> None:
     assert batch_from_wire(decode(encode(batch_to_wire(batch)))) == batch
@@ -388,7 +386,6 @@ ANYTHING: st.SearchStrategy[Any] = st.recursive(
 )
 
 
-@settings(max_examples=200)
 @given(st.data())
 def test_a_batch_with_any_value_in_any_field_is_accepted_or_refused(data: st.DataObject) -> None:
     sample: list[Any] = decode(encode([1, 5, [POINTS, changed(POINTS, 5, offsets(0, 2, 4)), CALL]]))

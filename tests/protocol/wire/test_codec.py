@@ -10,7 +10,7 @@ from typing import Any
 
 import msgpack
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from track_protocol.errors import BadValue, RemoteProtocolError
@@ -48,13 +48,11 @@ def nested(kind: str, depth: int) -> Any:
     return value
 
 
-@settings(max_examples=150)
 @given(PLAIN)
 def test_every_plain_value_round_trips(value: Any) -> None:
     assert repr(decode(encode(value))) == repr(decode_own(encode(value))) == repr(value)
 
 
-@settings(max_examples=150)
 @given(st.binary(max_size=200))
 def test_any_bytes_are_a_value_or_refused(data: bytes) -> None:
     try:
@@ -64,7 +62,6 @@ def test_any_bytes_are_a_value_or_refused(data: bytes) -> None:
     assert repr(decode(encode(value))) == repr(value)
 
 
-@settings(max_examples=150)
 @given(PLAIN, st.data())
 def test_damaged_bytes_are_a_value_or_refused(value: Any, data: st.DataObject) -> None:
     packed = bytearray(encode(value))
@@ -76,7 +73,6 @@ def test_damaged_bytes_are_a_value_or_refused(value: Any, data: st.DataObject) -
         return
 
 
-@settings(max_examples=100)
 @given(PLAIN)
 def test_a_value_cut_short_is_refused(value: Any) -> None:
     packed = encode(value)

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from typing import Any
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from track_protocol.errors import BadValue, RemoteProtocolError
@@ -33,7 +33,6 @@ def same(one: Sequence[Any], other: Sequence[Any]) -> bool:
     )
 
 
-@settings(max_examples=200)
 @given(VALUES)
 def test_packed_values_round_trip(values: list[Any]) -> None:
     column = pack(values)
@@ -41,14 +40,12 @@ def test_packed_values_round_trip(values: list[Any]) -> None:
     assert len(column) == len(values)
 
 
-@settings(max_examples=100)
 @given(VALUES)
 def test_a_column_survives_the_wire(values: list[Any]) -> None:
     raw = decode(encode(list(pack(values))))
     assert same(unpack(column_from_wire(raw, len(values))), values)
 
 
-@settings(max_examples=100)
 @given(VALUES, st.data())
 def test_taking_rows_is_indexing(values: list[Any], data: st.DataObject) -> None:
     indices = data.draw(st.lists(st.sampled_from(range(len(values))))) if values else []

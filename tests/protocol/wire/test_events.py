@@ -3,7 +3,7 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from track_protocol.errors import RemoteProtocolError
@@ -177,7 +177,6 @@ ANYTHING = st.recursive(
 )
 
 
-@settings(max_examples=200)
 @given(st.sampled_from(SAMPLES), st.lists(ANYTHING, max_size=5))
 def test_any_fields_are_understood_or_refused(sample: tuple[Side, FrameKind], fields: list[Any]) -> None:
     try:

@@ -8,9 +8,7 @@ from collections import deque
 import pytest
 
 from track_protocol.errors import ItemNotFound, StoreCorrupt, StoreFailed, StoreFull
-from track_server.engine import recovery
 from track_server.engine.recovery import Recovery
-from waiting import wait_until
 
 FAILED = StoreFailed("flush: Input/output error")
 DAMAGED = StoreCorrupt("a chunk is damaged")
@@ -31,9 +29,23 @@ class Disk:
             raise self.ends.popleft()
 
 
-@pytest.fixture(autouse=True)
-def without_delay(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(recovery, "_BACKOFF_S", (0.0, 0.0))
+class Clock:
+    """Goes on when it is told to."""
+
+    def __init__(self) -> None:
+        self.now = 1_000.0
+
+    def __call__(self) -> float:
+        return self.now
+
+    def a_minute(self) -> None:
+        """Longer than until the next attempt, whenever that is."""
+        self.now += 60.0
+
+
+@pytest.fixture
+def clock() -> Clock:
+    return Clock()
 
 
 def test_a_sound_store_is_written() -> None:
@@ -53,57 +65,50 @@ def test_after_a_failure_the_store_is_opened_again_before_anything_is_written() 
 
 
 @pytest.mark.parametrize("end", [FAILED, StoreFull("no room"), OSError("anything")])
-def test_it_is_tried_until_it_works(end: Exception) -> None:
+def test_it_is_tried_until_it_works(end: Exception, clock: Clock) -> None:
     disk = Disk(end, end)
-    held = Recovery(disk)
+    held = Recovery(disk, clock)
     held.record_failure(FAILED)
     for _ in range(2):
         with pytest.raises(
             StoreFailed, match=r"sqlite:runs\.db takes no writes since its disk failed \(flush"
         ):
             held.check_writable()
+        clock.a_minute()
     held.check_writable()
     assert disk.attempts == 3
 
 
-def test_attempts_are_made_later_and_later(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(recovery, "_BACKOFF_S", (3600.0, 3600.0))
-    disk = Disk(FAILED, FAILED)
-    held = Recovery(disk)
+def test_attempts_are_made_later_and_later(clock: Clock) -> None:
+    disk = Disk(*[FAILED] * 9)
+    held = Recovery(disk, clock)
     held.record_failure(FAILED)
-    for _ in range(3):
+    pauses, last = list[float](), clock.now
+    while disk.ends:
         with pytest.raises(StoreFailed):
             held.check_writable()
-    assert disk.attempts == 1
+        if len(pauses) < disk.attempts:
+            pauses.append(clock.now - last)
+            last = clock.now
+        clock.now += 0.05
+    assert pauses[0] == 0.0
+    assert pauses == sorted(pauses)
+    assert 10.0 < pauses[-1] < 31.0
 
 
-def test_a_disk_that_fails_soon_again_is_not_opened_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(recovery, "_BACKOFF_S", (3600.0, 3600.0))
-    held = Recovery(Disk())
+def test_a_disk_that_fails_soon_again_is_not_opened_at_once(clock: Clock) -> None:
+    held = Recovery(Disk(), clock)
     held.record_failure(FAILED)
     held.check_writable()
     held.record_failure(FAILED)
     with pytest.raises(StoreFailed):
         held.check_writable()
+    clock.a_minute()
+    held.check_writable()
 
 
-def test_waiting_for_the_next_attempt_ends(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(recovery, "_BACKOFF_S", (0.01, 0.05))
-    held = Recovery(Disk(FAILED, FAILED, FAILED))
-
-    def admitted() -> bool:
-        try:
-            held.check_writable()
-        except StoreFailed:
-            return False
-        return True
-
-    held.record_failure(FAILED)
-    wait_until(admitted, "the store is opened again")
-
-
-def test_nobody_vouches_for_what_is_read_while_a_failed_store_is_not_opened_again() -> None:
-    held = Recovery(Disk(FAILED))
+def test_nobody_vouches_for_what_is_read_while_a_failed_store_is_not_opened_again(clock: Clock) -> None:
+    held = Recovery(Disk(FAILED), clock)
     before = held.check_durable()
     held.record_failure(FAILED)
     with pytest.raises(StoreFailed):
@@ -112,6 +117,7 @@ def test_nobody_vouches_for_what_is_read_while_a_failed_store_is_not_opened_agai
         held.check_writable()
     with pytest.raises(StoreFailed):
         held.check_durable()
+    clock.a_minute()
     held.check_writable()
     assert held.check_durable() != before
 
@@ -168,13 +174,11 @@ def test_a_full_disk_is_told_once_and_hinders_nothing(caplog: pytest.LogCaptureF
     assert told == "no space is left for runs.db; what clients send is refused meanwhile, and they keep it"
 
 
-def test_that_there_is_room_again_is_told_once(
-    caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_that_there_is_room_again_is_told_once(caplog: pytest.LogCaptureFixture, clock: Clock) -> None:
     caplog.set_level(logging.WARNING)
-    monkeypatch.setattr(recovery, "_ROOM_AFTER_S", 0.0)
-    held = Recovery(Disk())
+    held = Recovery(Disk(), clock)
     held.record_failure(FULL)
+    clock.a_minute()
     for _ in range(3):
         held.record_success()
     held.record_failure(FULL)

@@ -134,7 +134,7 @@ async def call() -> AsyncIterator[Call]:
 async def accepted(place: Place, count: int, *, spoke: bool = True) -> None:
     """Wait until the listener has taken so many connections from the listening socket, and heard of each."""
     async with asyncio.timeout(SECONDS):
-        while place.listener._open < count or (spoke and place.listener._silent):  # noqa: ASYNC110 - a counter
+        while place.listener.connections < count or (spoke and place.listener.silent):  # noqa: ASYNC110 - a counter
             await asyncio.sleep(0)
 
 

@@ -163,9 +163,8 @@ def test_a_paused_peer_goes_on_where_it_stopped(settings: Settings) -> None:
         ]
 
 
-@pytest.mark.usefixtures("watchful")
 def test_a_paused_peer_is_not_taken_for_a_dead_one(settings: Settings) -> None:
-    limits = limited(settings, batches_in_flight=1, silence_seconds=0.1)
+    limits = limited(settings, batches_in_flight=1, silence_seconds=0.1, watch_seconds=0.02)
     with serving(limits) as served, joined(served.join("ann")) as ann:
         id = ann.new_trial()["id"]
         with busy_disk(served) as go_on:
@@ -214,10 +213,9 @@ def test_pages_that_a_peer_does_not_read_are_charged_until_it_ends(served: Serve
             deaf.log_in(served.join("bob", Role.READER))
             deaf.protocol.send_call(1, None, "fetch_trials", {"query": {}})
             deaf.flush()
-            (session,) = [each for each in server._sessions if each.username == "bob"]
+            (session,) = [each for each in server.sessions if each.username == "bob"]
             wait_until(lambda: not session.listens, "that bob is sent more than it reads")
-            wait_until(lambda: session._requests._pages_running == 0, "the pages that were begun")
-            assert server.memory.used > 0
+            wait_until(lambda: server.memory.used > 0, "the pages that were begun")
         wait_until(lambda: server.memory.used == 0, "that nothing is charged any more")
 
 

@@ -21,7 +21,7 @@ import pytest
 
 from engine_calls import Caller, points
 from made_certificates import make_certificate
-from running_server import Served, busy_disk, serving
+from running_server import Served, busy_disk, limited, serving
 from socket_peers import SECONDS, Joined, Peer, joined, peer
 from track_protocol.errors import (
     AuthenticationError,
@@ -59,6 +59,8 @@ E = TypeVar("E", bound=Event)
 
 pytestmark = pytest.mark.usefixtures("own_folders")
 
+BLINK = 0.02
+
 
 def ending(link: Joined) -> TrackError:
     """The error that an open link ends with."""
@@ -68,7 +70,7 @@ def ending(link: Joined) -> TrackError:
 
 
 def logged_in(served: Served) -> list[Session]:
-    return [session for session in server_of(served)._sessions if session.role is not None]
+    return [session for session in server_of(served).sessions if session.role is not None]
 
 
 def server_of(served: Served) -> SocketServer:
@@ -194,36 +196,34 @@ def test_a_user_added_while_the_server_runs_may_log_in_at_once(served: Served) -
         assert ann.opened.role == "reader"
 
 
-@pytest.mark.usefixtures("watchful")
 def test_the_live_session_of_a_removed_user_is_dropped(settings: Settings) -> None:
-    with serving(settings) as served, joined(served.join("ann")) as ann, joined(served.join("eve")) as eve:
+    with (
+        serving(limited(settings, watch_seconds=BLINK)) as served,
+        joined(served.join("ann")) as ann,
+        joined(served.join("eve")) as eve,
+    ):
         UserStore(served.home).remove("ann")
         assert isinstance(ending(ann), PermissionDenied)
         assert eve.new_trial()
 
 
-def test_a_removed_user_is_dropped_though_somebody_else_logs_in_just_then(
-    settings: Settings, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr("track_server.network.server._WATCH_EVERY", 0.5)
-    with serving(settings) as served, joined(served.join("ann")) as ann:
+def test_a_removed_user_is_dropped_though_somebody_else_logs_in_just_then(settings: Settings) -> None:
+    with serving(limited(settings, watch_seconds=0.5)) as served, joined(served.join("ann")) as ann:
         eve = served.join("eve")
         UserStore(served.home).remove("ann")
         with joined(eve):
             assert isinstance(ending(ann), PermissionDenied)
 
 
-@pytest.mark.usefixtures("watchful")
 def test_the_session_of_a_user_with_a_new_token_is_dropped_too(settings: Settings, tmp_path: Path) -> None:
     UserStore(tmp_path / "other").add("ann", Role.WRITER)
-    with serving(settings) as served, joined(served.join("ann")) as ann:
+    with serving(limited(settings, watch_seconds=BLINK)) as served, joined(served.join("ann")) as ann:
         os.replace(tmp_path / "other" / "users.json", served.home / "users.json")
         assert isinstance(ending(ann), PermissionDenied)
 
 
-@pytest.mark.usefixtures("watchful")
 def test_users_of_others_that_change_end_no_session(settings: Settings) -> None:
-    with serving(settings) as served, joined(served.join("ann")) as ann:
+    with serving(limited(settings, watch_seconds=BLINK)) as served, joined(served.join("ann")) as ann:
         for number in range(3):
             served.join(f"other{number}")
             assert ann.link.poll(0.1) == []
@@ -254,11 +254,10 @@ def test_a_user_who_is_replaced_during_the_login_is_refused(served: Served) -> N
             ann.log_in(uri)
 
 
-@pytest.mark.usefixtures("watchful")
 def test_a_users_file_that_is_damaged_meanwhile_ends_neither_the_server_nor_its_sessions(
     settings: Settings, caplog: pytest.LogCaptureFixture
 ) -> None:
-    with serving(settings) as served, joined(served.join("ann")) as ann:
+    with serving(limited(settings, watch_seconds=BLINK)) as served, joined(served.join("ann")) as ann:
         uri = served.join("eve")
         whole = (served.home / "users.json").read_bytes()
         (served.home / "users.json").write_bytes(b"{")
@@ -344,16 +343,14 @@ def test_connections_that_never_finish_their_handshake_leave_nothing_behind(sett
                         pass
         with joined(served.join("ann")) as ann:
             assert ann.new_trial()
-            assert len(server_of(served)._sessions) == 1
+            assert len(server_of(served).sessions) == 1
 
 
 def test_a_peer_that_is_gone_is_forgotten(served: Served) -> None:
     with joined(served.join("ann")):
         pass
     server = server_of(served)
-    wait_until(
-        lambda: not (server._sessions or server._holders or server._proving), "the session is forgotten"
-    )
+    wait_until(lambda: not server.sessions, "the session is forgotten")
 
 
 def test_unauthenticated_peers_over_the_limit_wait_and_then_log_in(settings: Settings) -> None:
@@ -440,7 +437,7 @@ def test_a_password_goes_only_to_a_server_whose_pin_is_known(
 def test_who_is_who_is_known_after_the_login(settings: Settings) -> None:
     with serving(settings, OwnRules) as served, joined(served.uri("ali", "open sesame")):
         server = server_of(served)
-        (session,) = server._sessions
+        (session,) = server.sessions
         assert server.get_username(session) == "ali"
         assert server.is_authenticated(session)
 
@@ -454,9 +451,11 @@ def test_the_default_function_knows_the_users_of_the_store(served: Served) -> No
     assert server.authenticate(nobody, "eve", token) is False
 
 
-@pytest.mark.usefixtures("watchful")
 def test_users_of_the_store_do_not_matter_to_a_server_with_rules_of_its_own(settings: Settings) -> None:
-    with serving(settings, OwnRules) as served, joined(served.uri("ali", "open sesame")) as ali:
+    with (
+        serving(limited(settings, watch_seconds=BLINK), OwnRules) as served,
+        joined(served.uri("ali", "open sesame")) as ali,
+    ):
         served.join("somebody")
         assert ali.link.poll(0.2) == []
         assert ali.new_trial()
@@ -495,7 +494,7 @@ def test_a_peer_that_sends_on_while_its_login_is_decided_is_closed(settings: Set
         hasty.greet()
         hasty.protocol.log_in(ClientLogin("ali", "open sesame", hasty.binding, may_reveal=True))
         hasty.flush()
-        (session,) = server_of(served)._sessions
+        (session,) = server_of(served).sessions
         wait_until(lambda: session._login_task is not None, "the login is under way")
         hasty.socket.sendall(encode_frame(FrameKind.PING, [1]))
         error = hasty.expect(CloseReceived)
@@ -531,8 +530,8 @@ def test_a_login_that_comes_too_late_takes_no_session_over(settings: Settings) -
         late.greet(session)
         late.protocol.log_in(ClientLogin("ali", "open sesame", late.binding, may_reveal=True))
         late.flush()
-        (slow,) = (s for s in server_of(served)._sessions if s.role is None)
-        wait_until(lambda: slow._dropped, "the login has taken too long")
+        (slow,) = (s for s in server_of(served).sessions if s.role is None)
+        late.expect(CloseReceived)  # the login has taken too long
         Patient.go_on.set()
         wait_until(lambda: slow._login_task is None, "it is decided")
         assert older.new_trial()
@@ -577,11 +576,11 @@ def test_reads_in_flight_are_answered_before_the_end(settings: Settings) -> None
 
 
 def _idle(served: Served) -> bool:
-    return all(session.idle for session in server_of(served)._sessions)
+    return all(session.idle for session in server_of(served).sessions)
 
 
 def _in_flight(served: Served) -> int:
-    return sum(session._requests.count for session in server_of(served)._sessions)
+    return sum(session.requests_in_flight for session in server_of(served).sessions)
 
 
 def test_what_comes_while_the_server_stops_is_not_taken(settings: Settings) -> None:
@@ -591,7 +590,7 @@ def test_what_comes_while_the_server_stops_is_not_taken(settings: Settings) -> N
             ann.send(points(id, loss=[1.0]))
             wait_until(lambda: ann.link.poll(0.05) == [] and not _idle(served), "the server has the batch")
             stop(served)
-            wait_until(lambda: all(s.draining for s in server_of(served)._sessions), "the server stops")
+            wait_until(lambda: all(s.draining for s in server_of(served).sessions), "the server stops")
             ann.send(points(id, loss=[2.0]))
             assert ann.link.poll(0.1) == []
             go_on()
@@ -606,7 +605,7 @@ def test_nobody_can_connect_while_the_server_stops(settings: Settings) -> None:
             ann.send(CallOp(0, "add_trial_tags", {"trial": "t", "tags": {}}))
             wait_until(lambda: ann.link.poll(0.05) == [] and not _idle(served), "the server has the batch")
             stop(served)
-            wait_until(lambda: all(s.draining for s in server_of(served)._sessions), "the server stops")
+            wait_until(lambda: all(s.draining for s in server_of(served).sessions), "the server stops")
             with pytest.raises(ServerUnreachable):
                 Joined(uri)
 

@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 
-from running_server import Served, serving
+from running_server import Served, limited, serving
 from socket_peers import SECONDS, Joined, joined, peer, plain_peer
 from track_protocol.errors import PermissionDenied, StoreError, TrackError
 from track_protocol.wire.roles import Role
@@ -50,10 +50,9 @@ def test_an_unauthenticated_peer_is_not_told_where_the_servers_files_are(served:
 
 
 def test_users_that_cannot_be_looked_at_do_not_end_the_server(
-    settings: Settings, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+    settings: Settings, caplog: pytest.LogCaptureFixture
 ) -> None:
-    monkeypatch.setattr("track_server.network.server._WATCH_EVERY", 0.02)
-    with serving(settings) as served, joined(served.join("ann")) as ann:
+    with serving(limited(settings, watch_seconds=0.02)) as served, joined(served.join("ann")) as ann:
         users = served.home / "users.json"
         kept = users.rename(users.with_name("kept"))
         # In one step, since a file that is missing for a moment would be a user who was removed.

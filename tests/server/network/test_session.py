@@ -368,18 +368,18 @@ def test_a_peer_that_does_not_read_its_answers_is_dropped(
         assert works(served)
 
 
-@pytest.mark.usefixtures("watchful")
 def test_a_silent_peer_is_asked_for_a_sign_of_life_and_then_dropped(settings: Settings) -> None:
-    with serving(limited(settings, silence_seconds=0.2)) as served, peer(served) as silent:
+    watchful = limited(settings, silence_seconds=0.2, watch_seconds=0.02)
+    with serving(watchful) as served, peer(served) as silent:
         silent.log_in(served.join("silent"))
         silent.expect(PingReceived)
         assert silent.ended()
 
 
-@pytest.mark.usefixtures("watchful")
 def test_a_peer_that_answers_pings_stays(settings: Settings) -> None:
-    with serving(limited(settings, silence_seconds=0.2)) as served, joined(served.join("ann")) as ann:
-        assert ann.link.poll(0.6) == []
+    watchful = limited(settings, silence_seconds=0.5, watch_seconds=0.02)
+    with serving(watchful) as served, joined(served.join("ann")) as ann:
+        assert ann.link.poll(1.5) == []
         assert ann.new_trial()
 
 
@@ -410,7 +410,7 @@ def test_a_peer_that_is_gone_leaves_nothing_for_the_search_for_cycles(served: Se
         with peer(served) as bob:
             bob.log_in(served.join("bob"))
             bob.socket.sendall(FRAME_LIMIT.to_bytes(4, "big") + bytes(FRAME_LIMIT // 2))
-            (session,) = [each for each in server._sessions if each.username == "bob"]
+            (session,) = [each for each in server.sessions if each.username == "bob"]
             known = weakref.ref(session)
             wait_until(partial(_has_half_a_frame, known), "the half frame")
             del session
@@ -429,9 +429,9 @@ def test_reads_that_a_gone_peer_has_waited_for_count_no_more(served: Served) -> 
             for number in range(20):
                 cid.link.send_call(1_000 + number, None, "fetch_trials", {"query": {}})
             cid.link.poll(0.0)
-            wait_until(lambda: any(each._requests.count == 21 for each in server._sessions), "all of them")
+            wait_until(lambda: any(each.requests_in_flight == 21 for each in server.sessions), "all of them")
             cid.link.close()
-            wait_until(lambda: not server._sessions, "the end of the connection")
+            wait_until(lambda: not server.sessions, "the end of the connection")
     wait_until(lambda: server.bytes_in_flight == 0, "that nothing is under way")
 
 

@@ -82,7 +82,9 @@ def survived(
     return verdict(logged, stored_series(store)), max(wait for _, wait in ended), dict(proxy.faults)
 
 
-@pytest.mark.parametrize("plaintext", [False, True], ids=["AES", "plaintext"])
+@pytest.mark.parametrize(
+    "plaintext", [False, pytest.param(True, marks=pytest.mark.torture)], ids=["AES", "plaintext"]
+)
 def test_everything_arrives_exactly_once_whatever_happens_to_the_connections(
     tmp_path: Path, plaintext: bool
 ) -> None:

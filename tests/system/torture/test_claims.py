@@ -106,6 +106,7 @@ def test_claims_on_an_older_state_are_caught(tmp_path: Path) -> None:
     assert found.strange >= found.held_twice
 
 
+@pytest.mark.torture
 def test_stale_reads_are_caught(tmp_path: Path) -> None:
     # The protection removed: reads look at an older state.
     def reads_stale(folder: Path) -> bool:

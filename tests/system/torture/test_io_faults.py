@@ -299,6 +299,7 @@ def test_an_engine_that_acknowledges_what_was_not_flushed_loses_some(
     assert found.retracted or damage.lost
 
 
+@pytest.mark.torture
 def test_a_store_that_believes_the_systems_memory_loses_some(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -312,6 +313,7 @@ def test_a_store_that_believes_the_systems_memory_loses_some(
     assert damage.lost > 0
 
 
+@pytest.mark.torture
 def test_an_engine_that_acknowledges_without_a_durability_check_loses_some(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -193,8 +193,17 @@ def forked(
         return at.judged(confirmed)
 
 
-@pytest.mark.parametrize("unreachable", [False, True], ids=["server there", "server unreachable"])
-@pytest.mark.parametrize("how", sorted(torture_forker.HOW))
+@pytest.mark.parametrize(
+    ("how", "unreachable"),
+    [
+        pytest.param("fork", True, id="fork, server unreachable"),
+        pytest.param("multiprocessing", False, id="multiprocessing, server there"),
+        pytest.param("fork", False, id="fork, server there", marks=pytest.mark.torture),
+        pytest.param(
+            "multiprocessing", True, id="multiprocessing, server unreachable", marks=pytest.mark.torture
+        ),
+    ],
+)
 def test_after_a_fork_in_mid_run_each_process_keeps_its_own_records(
     tmp_path: Path, how: str, unreachable: bool
 ) -> None:
@@ -268,9 +277,8 @@ def test_a_copied_spool_adds_nothing_and_takes_nothing_away(tmp_path: Path, mome
     assert found.acknowledged > 3 * _CALLS * spools
 
 
-@pytest.mark.parametrize(
-    "moment", ["before", *(pytest.param(each, marks=pytest.mark.torture) for each in MOMENTS[1:])]
-)
+@pytest.mark.torture
+@pytest.mark.parametrize("moment", MOMENTS)
 def test_a_copy_whose_session_the_server_does_not_know_is_stored_twice(tmp_path: Path, moment: str) -> None:
     # The protection removed: the copy has another session, so that its records are new ones.
     found = copied(tmp_path, names(2), moment, disguised=True)
@@ -333,6 +341,7 @@ def test_a_clock_that_is_set_back_changes_neither_order_nor_number(tmp_path: Pat
         assert jumps == [pytest.approx(-clock_set_back.YEAR, abs=60.0)]
 
 
+@pytest.mark.torture
 def test_what_is_put_in_order_by_time_is_torn_apart_by_a_clock_that_is_set_back(tmp_path: Path) -> None:
     # The protection removed: what a spool holds is ordered by its numbers.
     command = (*without("order-of-numbers"), "track")

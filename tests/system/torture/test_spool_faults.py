@@ -135,8 +135,12 @@ def _await_faults(folder: Path, plan: Plan) -> None:
 
 @pytest.mark.parametrize(
     ("spool_sync", "kill"),
-    [("always", True), ("always", False), ("interval", True), ("interval", False)],
-    ids=["always, killed", "always, server back", "interval, killed", "interval, server back"],
+    [
+        pytest.param("always", True, id="always, killed"),
+        pytest.param("interval", False, id="interval, server back"),
+        pytest.param("always", False, id="always, server back", marks=pytest.mark.torture),
+        pytest.param("interval", True, id="interval, killed", marks=pytest.mark.torture),
+    ],
 )
 def test_what_no_warning_was_about_is_stored_once_though_the_disk_failed(
     tmp_path: Path, spool_sync: str, kill: bool

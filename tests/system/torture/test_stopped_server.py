@@ -12,7 +12,7 @@ import pytest
 
 from running_server import ServerProcess
 from torture import count, say
-from track.outbox import Outbox, queue
+from track.outbox import Outbox
 from track.outbox.queue import Limits
 from track.persistence.protocol import Protocol
 from track.persistence.socketed import SocketClient
@@ -76,35 +76,30 @@ def test_training_continues_while_the_server_is_stopped(tmp_path: Path) -> None:
     assert found.stored == found.calls
 
 
-def test_without_a_bound_a_log_call_waits_as_long_as_the_server_is_stopped(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+@pytest.mark.torture
+def test_without_a_bound_a_log_call_waits_as_long_as_the_server_is_stopped(tmp_path: Path) -> None:
     # The protection removed: a full outbox waits for room for as long as it takes.
-    monkeypatch.setattr(queue, "_ROOM_TIMEOUT_S", 60.0)
     with ServerProcess(f"sqlite:{tmp_path}/runs.db", tmp_path / "home") as server:
-        protocol = small_client(server)
+        protocol = small_client(server, room_timeout=60.0)
         found = trained(protocol, server, 4.0)
         protocol.close()
     assert found.slowest > 2.0
     assert found.stored == found.calls
 
 
-def test_without_room_for_what_waits_points_are_lost_and_counted(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_without_room_for_what_waits_points_are_lost_and_counted(tmp_path: Path) -> None:
     # The protection removed: no spool, and an outbox for a tenth of a second.
-    monkeypatch.setattr(queue, "_ROOM_TIMEOUT_S", 0.1)
     with ServerProcess(f"sqlite:{tmp_path}/runs.db", tmp_path / "home") as server:
-        protocol = small_client(server)
+        protocol = small_client(server, room_timeout=0.1)
         found = trained(protocol, server, 2.0)
         protocol.close()
     assert found.stored < found.calls
     assert found.calls - found.stored == protocol.outbox.dropped
 
 
-def small_client(server: ServerProcess) -> SocketClient:
+def small_client(server: ServerProcess, room_timeout: float) -> SocketClient:
     """A client whose outbox holds little and has no disk behind it."""
     client = SocketClient(server.served.join("trainer", Role.WRITER))
-    limits = Limits(records=1_000, backlog_bytes=1, batches_in_flight=1)
+    limits = Limits(records=1_000, backlog_bytes=1, batches_in_flight=1, room_timeout=room_timeout)
     client.outbox = Outbox(client.outbox._open_link, "the server", limits=limits)
     return client

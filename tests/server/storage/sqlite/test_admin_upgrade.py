@@ -22,6 +22,7 @@ from pathlib import Path
 import apsw
 import pytest
 
+from sqlite_tables import rows
 from stored_trials import add_trials, committed_values, log_points, points_of
 from track_protocol.errors import StoreCorrupt
 from track_server.storage.admin import restore
@@ -106,7 +107,7 @@ open_store({str(path)!r}).close()
 @pytest.mark.parametrize("exclusive", [True, False])
 def test_an_old_store_is_migrated_when_it_is_opened(path: Path, exclusive: bool) -> None:
     store = open_store(path, exclusive=exclusive)
-    assert store._db.execute("SELECT made_up FROM trial").fetchall() == [("by a step",)] * 2
+    assert rows(path, "SELECT made_up FROM trial") == [("by a step",)] * 2
     store.close()
     assert version_of(path) == NEXT
     check_holds_everything(path)

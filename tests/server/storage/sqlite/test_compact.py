@@ -14,6 +14,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from sqlite_tables import rows
 from stored_trials import add_trials, committed_values, compact_all, log_points, points_of, save, trial_id
 from track_protocol.errors import StoreCorrupt
 from track_protocol.wire.batch import METRIC
@@ -50,13 +51,6 @@ def store(path: Path) -> Iterator[SqliteStore]:
 def chunks(path: Path) -> list[Any]:
     """(seq, count, level) of every chunk."""
     return rows(path, "SELECT seq, count, level FROM chunk ORDER BY series, seq")
-
-
-def rows(path: Path, sql: str) -> list[Any]:
-    db = apsw.Connection(str(path), apsw.SQLITE_OPEN_READONLY)
-    found = db.execute(sql).fetchall()
-    db.close()
-    return found
 
 
 def log_each(store: SqliteStore, count: int, size: int = 1, first: int = 0) -> None:
@@ -235,7 +229,7 @@ def test_free_space_goes_back_to_the_file_system(store: SqliteStore, path: Path)
     compact_all(store)
     save(store)
     assert path.stat().st_size < 0.7 * before
-    assert store._db.execute("PRAGMA freelist_count").get == 0
+    assert rows(path, "PRAGMA freelist_count") == [(0,)]
 
 
 def test_a_damaged_series_stays_and_is_reported_once_the_others_are_compacted(
@@ -244,7 +238,7 @@ def test_a_damaged_series_stays_and_is_reported_once_the_others_are_compacted(
     for name in ("a", "b"):
         for number in range(16):
             log_points(store, points_of([1.0], first=number), name)
-    store._db.execute("UPDATE chunk SET data = zeroblob(length(data)) WHERE series = 1 AND seq = 3")
+    rows(path, "UPDATE chunk SET data = zeroblob(length(data)) WHERE series = 1 AND seq = 3")
     with pytest.raises(StoreCorrupt, match="series 1 from point 3 on is damaged"):
         compact_all(store)
     assert rows(path, "SELECT series, count(*) FROM chunk GROUP BY series") == [(1, 16), (2, 1)]

@@ -224,7 +224,7 @@ def assert_sql_agrees(documents: list[Document], queries: list[Document]) -> Non
     store.connection.close()
 
 
-@settings(max_examples=200, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@settings(suppress_health_check=[HealthCheck.too_slow])
 @given(TRIALS, st.lists(QUERY, min_size=1, max_size=10))
 @example([trial(parameters={"a": {"$x": 1, "b": 2}})], [{"parameters.a.b": 2}])
 def test_sql_selects_exactly_what_the_evaluator_selects(

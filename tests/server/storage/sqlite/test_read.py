@@ -5,6 +5,7 @@ from pathlib import Path
 
 import pytest
 
+from sqlite_tables import rows
 from stored_trials import add_trials, compact_all, log_points, points_of, trial_document, trial_id
 from track_protocol.errors import StoreCorrupt
 from track_protocol.query.parse import parse_query
@@ -30,23 +31,24 @@ def read(store: SqliteStore, start: int = 0, limit: int = 1000) -> list[object]:
 
 
 @pytest.mark.parametrize("compacted", [False, True])
-def test_a_flipped_bit_in_a_chunk_is_named(store: SqliteStore, compacted: bool) -> None:
+def test_a_flipped_bit_in_a_chunk_is_named(store: SqliteStore, tmp_path: Path, compacted: bool) -> None:
     for first in range(0, 40, 10):
         log_points(store, points_of([0.5] * 10, first=first))
     if compacted:
         compact_all(store)
-    store._db.execute(
-        "UPDATE chunk SET data = CAST(substr(data, 1, 40) || x'ff' || substr(data, 42) AS BLOB)"
+    rows(
+        tmp_path / "runs.db",
+        "UPDATE chunk SET data = CAST(substr(data, 1, 40) || x'ff' || substr(data, 42) AS BLOB)",
     )
     with pytest.raises(StoreCorrupt, match=r"runs.db: the chunk of series 1 from point 0 on is damaged"):
         read(store)
 
 
 @pytest.mark.parametrize("lost", [0, 10, 30])
-def test_a_lost_chunk_is_noticed(store: SqliteStore, lost: int) -> None:
+def test_a_lost_chunk_is_noticed(store: SqliteStore, tmp_path: Path, lost: int) -> None:
     for first in range(0, 40, 10):
         log_points(store, points_of([0.5] * 10, first=first))
-    store._db.execute("DELETE FROM chunk WHERE seq = ?", (lost,))
+    rows(tmp_path / "runs.db", "DELETE FROM chunk WHERE seq = ?", lost)
     with pytest.raises(StoreCorrupt, match=f"no point {lost}"):
         read(store)
 

@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 
+from sqlite_tables import rows
 from stored_trials import (
     add_trials,
     committed_values,
@@ -239,7 +240,7 @@ def test_saving_brings_the_main_file_up_to_date(opened: Open, path: Path) -> Non
     assert path.stat().st_mtime_ns > before
 
 
-def test_a_forked_child_does_no_work_on_its_parents_store(opened: Open) -> None:
+def test_a_forked_child_does_no_work_on_its_parents_store(opened: Open, path: Path) -> None:
     store = opened()
     add_trials(store, 1)
     for number in range(5):
@@ -250,7 +251,7 @@ def test_a_forked_child_does_no_work_on_its_parents_store(opened: Open) -> None:
         os._exit(0)
     os.waitpid(child, 0)
     # A store that is closed merges what it has.
-    assert store._db.execute("SELECT count(*) FROM chunk").get == 5
+    assert rows(path, "SELECT count(*) FROM chunk") == [(5,)]
     log_points(store, points_of([5.0], first=5))
     assert committed_values(store) == [0.0, 1.0, 2.0, 3.0, 4.0, 5.0]
 

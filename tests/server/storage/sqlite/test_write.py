@@ -10,6 +10,7 @@ from typing import Any
 import apsw
 import pytest
 
+from sqlite_tables import rows
 from stored_trials import (
     add_trials,
     committed_values,
@@ -114,7 +115,7 @@ def test_what_another_process_commits_has_changed_too(tmp_path: Path) -> None:
 
 
 def test_the_change_log_is_pruned_and_a_moment_before_it_is_not_known(
-    store: SqliteStore, monkeypatch: pytest.MonkeyPatch
+    store: SqliteStore, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(write, "_CHANGES_KEPT", 10)
     monkeypatch.setattr(write, "_CHANGES_PRUNED", 5)
@@ -125,7 +126,8 @@ def test_the_change_log_is_pruned_and_a_moment_before_it_is_not_known(
         tx.update_trial(trial_id(), {"tags": {"n": number}})
         tx.commit()
     assert [changed_since(store, cursor).known for cursor in (cursors[0], cursors[-10])] == [False, True]
-    assert store._db.execute("SELECT count(*) FROM change_log").get < 16
+    ((kept,),) = rows(tmp_path / "runs.db", "SELECT count(*) FROM change_log")
+    assert kept < 16
 
 
 # -- points ----------------------------------------------------------------------------------------------
@@ -141,13 +143,6 @@ def summary(store: SqliteStore, name: str = "loss") -> dict[str, Any]:
         document = view.trial(trial_id())
     assert document is not None
     return dict(document["metrics"][name])
-
-
-def rows(path: Path, sql: str) -> list[Any]:
-    db = apsw.Connection(str(path), apsw.SQLITE_OPEN_READONLY)
-    found = db.execute(sql).fetchall()
-    db.close()
-    return found
 
 
 def test_the_appends_of_a_transaction_make_one_chunk_for_each_series(store: SqliteStore, path: Path) -> None:
