@@ -44,7 +44,6 @@ LAYERS = [
     Layer("track", frozenset({"track_protocol", *BASE})),
     Layer("track.testing", frozenset({"pytest"})),  # shipped suite, run by a backend's authors
     Layer("track_server.testing", frozenset({"pytest"})),  # the same for a store
-    Layer("track.spool", frozenset({"google_crc32c"})),  # the checksum of its records
     Layer("track.client", frozenset({"torch"})),  # asked for a device, if it is there
     Layer("track.media", frozenset({"numpy"})),  # how pixels and numbers come, if it is there
     Layer("track.provider", frozenset({"pydantic", "pydantic_core"})),  # extra `provider`
@@ -101,7 +100,6 @@ NOT_LOADED_BY_THE_CLIENT = [
     "apsw",
     "asyncio",
     "cryptography",
-    "google_crc32c",
     "multiprocessing",
     "numpy",
     "pydantic",

@@ -22,7 +22,6 @@ from track.resend.orphans import destination_at
 from track.run.resume import resumes_in
 from track.spool.options import SpoolOptions, sends_orphans, spool_root
 from track.spool.reader import Found, look_in
-from track.spool.segments import CHECKSUMS_BY
 from track_protocol.command import Command
 from track_protocol.errors import (
     AuthenticationError,
@@ -87,12 +86,6 @@ def examine(uri: str | None, environment: Mapping[str, str]) -> Iterator[Check]:
 def _versions() -> Iterator[Check]:
     python = f"Python {platform.python_version()}, {platform.system()} {platform.machine()}"
     yield Check("versions", f"trackwire {version('trackwire')}, {python}")
-    slow = CHECKSUMS_BY != "c"
-    yield Check(
-        "versions",
-        f"checksums by google_crc32c's implementation in {CHECKSUMS_BY}",
-        "spooling is slow: install a wheel of google-crc32c for this platform" if slow else None,
-    )
 
 
 def _variables(environment: Mapping[str, str]) -> Iterator[Check]:

@@ -18,7 +18,7 @@ from track.outbox.records import CALL, FUTURE, RECORD_BYTES_LIMIT, estimate_size
 from track.outbox.sender import Sender
 from track.outbox.thread import SenderThread
 from track.outbox.writers import PointWriters, Write
-from track.process.lifecycle import has_exited, register
+from track.process.lifecycle import LifecycleHook, has_exited, register
 from track.process.signals import is_asked_to_end
 from track_protocol.errors import BadArguments, BadValue, PermissionDenied, ServerUnreachable, TrackError
 from track_protocol.model.values import normalise
@@ -43,7 +43,7 @@ Creation = tuple[str, dict[str, Any]]
 """A log method that creates something, and its arguments."""
 
 
-class Outbox:
+class Outbox(LifecycleHook):
     """Everything that one process sends to one store.
 
     Threads may share it.  After a fork the child has an empty one with a session of its own, and

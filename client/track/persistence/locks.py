@@ -16,7 +16,7 @@ from types import FrameType
 from typing import Any, Final, TypeVar, cast
 
 from track.persistence.protocol import Protocol
-from track.process.lifecycle import register
+from track.process.lifecycle import LifecycleHook, register
 from track.process.signals import SignalHandler
 from track_protocol.errors import TrackError, UsageError
 from track_protocol.uri import FILE_SCHEMES, Uri, redact
@@ -251,7 +251,7 @@ class _PathLock:
             os.close(fd)
 
 
-class _PathLocks:
+class _PathLocks(LifecycleHook):
     """All locks of this process, which its forked children find free.
 
     Attributes:
@@ -280,9 +280,6 @@ class _PathLocks:
         self.forks = threading.RLock()
         for lock in list(self._known.values()):
             lock.forget()
-
-    def on_exit(self, timeout: float) -> None:
-        """The system gives them up."""
 
 
 _path_locks: Final = _PathLocks()

@@ -21,7 +21,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Final
 
-from track.process.lifecycle import register
+from track.process.lifecycle import LifecycleHook, register
 
 __all__ = ["OwnedDescriptor", "OwnedFile", "locked", "replace_file", "sync", "sync_folder"]
 
@@ -93,7 +93,7 @@ class OwnedFile(OwnedDescriptor):
             _owned.files.discard(self)
 
 
-class _OwnedFiles:
+class _OwnedFiles(LifecycleHook):
     """All open files of this process, as a lifecycle hook."""
 
     def __init__(self) -> None:
@@ -119,9 +119,6 @@ class _OwnedFiles:
         self._begin()
         for file in files:
             file.close()
-
-    def on_exit(self, timeout: float) -> None:
-        """The system closes them."""
 
 
 def replace_file(path: Path, data: bytes, *, beside: Path | None = None, durably: bool = True) -> None:

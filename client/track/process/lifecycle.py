@@ -16,7 +16,7 @@ import threading
 import time
 from collections.abc import Callable
 from functools import partial
-from typing import Final, Protocol
+from typing import Final
 from weakref import WeakSet
 
 __all__ = ["EXIT_SECONDS", "ForkSafeRLock", "LifecycleHook", "has_exited", "prepare_for_exit", "register"]
@@ -27,8 +27,8 @@ EXIT_SECONDS: Final = 30.0
 """How long the end of a process waits for the store."""
 
 
-class LifecycleHook(Protocol):
-    """What lives as long as the process does."""
+class LifecycleHook:
+    """What lives as long as the process does; what a class leaves out does nothing."""
 
     def before_fork(self) -> None:
         """The calling thread is about to fork."""
@@ -147,11 +147,11 @@ def _finalize(registry: _Registry) -> None:
     util.Finalize(None, registry.on_exit, exitpriority=10)
 
 
-class ForkSafeRLock:
+class ForkSafeRLock(LifecycleHook):
     """A reentrant lock that a forked child finds free, whatever the parent's other threads were doing.
 
     As a context manager it says whether this is the thread's outermost turn: a signal handler or a destructor
-    may come in the middle of one.
+    may come in the middle of one.  A fork does not wait for whoever has it: they could wait for each other.
     """
 
     def __init__(self) -> None:
@@ -171,15 +171,6 @@ class ForkSafeRLock:
         self._depth -= 1
         self._lock.release()
 
-    def before_fork(self) -> None:
-        """Nothing: to wait for whoever has it could be to wait for each other."""
-
-    def after_fork_in_parent(self) -> None:
-        """Nothing changes here."""
-
     def after_fork_in_child(self) -> None:
         """Whoever had it is not here."""
         self._begin()
-
-    def on_exit(self, timeout: float) -> None:
-        """There is nothing to save."""

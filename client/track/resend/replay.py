@@ -26,7 +26,7 @@ from track.outbox.drops import DropAccount
 from track.outbox.queue import Gate, Limits
 from track.outbox.records import CALL, Record, batch_of
 from track.outbox.sender import Sender
-from track.process.lifecycle import register
+from track.process.lifecycle import LifecycleHook, register
 from track.spool.folder import Checkpoint, SpoolFolder
 from track.spool.options import SpoolOptions, SpoolSync
 from track.spool.reader import Recovered, batch_in, recover
@@ -107,7 +107,7 @@ class Outcome:
     error: TrackError | None = None
 
 
-class Replay:
+class Replay(LifecycleHook):
     """Sends one spool, once.
 
     Args:
@@ -242,9 +242,6 @@ class Replay:
         """Let go of the parent's connection; its files are closed already."""
         if isinstance(self._told, GuardedLink):
             self._told.after_fork_in_child()
-
-    def on_exit(self, timeout: float) -> None:
-        """The process ends: what is not sent stays in the spool, and nobody waits for it."""
 
 
 class _Reasons(DropAccount):

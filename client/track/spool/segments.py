@@ -3,24 +3,22 @@
 ::
 
     header   magic (8) | session (16)
-    record   length (4) | seq (8) | CRC-32C of length, seq and payload (4) | payload
+    record   length (4) | seq (8) | CRC-32 of length, seq and payload (4) | payload
 
-Integers are big-endian; `seq` is the number of the first log call in the payload, and ascends.  CRC-32C is
-that of RFC 3720, section 12.1.
+Integers are big-endian; `seq` is the number of the first log call in the payload, and ascends.  CRC-32 is
+that of zlib (RFC 1952), as in chunks of the server's stores.
 """
 
 from __future__ import annotations
 
 import struct
+import zlib
 from dataclasses import dataclass, field
 from typing import Final, NamedTuple
-
-import google_crc32c
 
 from track_protocol.errors import SpoolCorrupt
 
 __all__ = [
-    "CHECKSUMS_BY",
     "HEADER_SIZE",
     "RECORD_OVERHEAD",
     "Damage",
@@ -35,8 +33,6 @@ _MAGIC: Final = b"TRACKS\x00\x01"
 _HEADER: Final = struct.Struct(">8s16s")
 _SIGNED: Final = struct.Struct(">IQ")
 _RECORD: Final = struct.Struct(">IQI")
-CHECKSUMS_BY: Final = str(google_crc32c.implementation)
-"""How checksums are computed: "c", or "python", which is slow."""
 
 HEADER_SIZE: Final = _HEADER.size
 RECORD_OVERHEAD: Final = _RECORD.size
@@ -177,5 +173,4 @@ def _record_at(data: bytes, at: int, last: int) -> Record | None:
 
 
 def _checksum(seq: int, payload: bytes) -> int:
-    checksum = google_crc32c.value(_SIGNED.pack(len(payload), seq))
-    return int(google_crc32c.extend(checksum, payload))
+    return zlib.crc32(payload, zlib.crc32(_SIGNED.pack(len(payload), seq)))

@@ -59,7 +59,6 @@ def test_without_problems_every_check_is_ok(served: Served, capsys: pytest.Captu
     assert told.endswith("no problems found\n")
     for text in (
         "Python 3",
-        "google_crc32c",
         "it can be reached",
         "it accepts the login",
         "your role is writer",
