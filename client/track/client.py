@@ -110,7 +110,9 @@ class TrackClient:
             return _unchanged("project", self.project, wanted)
         found = self.protocol.get_project(wanted) if get_only else self.protocol.new_project(wanted)
         if found is None:
-            raise ItemNotFound(f"no project is called {wanted.name!r}: leave get_only out to create it")
+            raise ItemNotFound(
+                f"no project is called {wanted.name!r}: call set_project without get_only to create it"
+            )
         if self.project is not None and self.project.uid != found.uid:
             self.group = None
         self.project = found
@@ -137,7 +139,9 @@ class TrackClient:
             return _unchanged("group", self.group, wanted)
         found = self.protocol.get_trial_group(wanted) if get_only else self.protocol.new_trial_group(wanted)
         if found is None:
-            raise ItemNotFound(f"no group is called {wanted.name!r}: leave get_only out to create it")
+            raise ItemNotFound(
+                f"no group is called {wanted.name!r}: call set_group without get_only to create it"
+            )
         self.group = found
         return found
 

@@ -168,7 +168,7 @@ def _is_ours(path: Path) -> bool:
     if found.st_uid in (os.geteuid(), 0) and not found.st_mode & 0o002:
         return True
     _log.warning(
-        "%s is not used: user %d could have it lead your data elsewhere; if it is right, name it in %s",
+        "%s is ignored: user %d can change it and could redirect your data; if it is right, name it in %s",
         path,
         found.st_uid,
         _VARIABLE,

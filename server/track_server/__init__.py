@@ -8,6 +8,6 @@ __all__: list[str] = []
 
 if sys.platform == "win32":
     raise UsageError(
-        "a Track server and stores in files need Linux or macOS: use WSL, or a server on another machine by "
-        "socket://HOST:PORT"
+        "the server and stores in files need Linux or macOS: on Windows, use WSL, or a server on another "
+        "machine by socket://HOST:PORT"
     )

@@ -96,7 +96,7 @@ def speaks_plaintext(layer: str | None) -> bool:
     known = {"": False, "none": False, "aes": False, "plaintext": True}
     plain = known.get((layer or "").lower())
     if plain is None:
-        raise UsageError(f"security_layer={layer} is unknown: AES is the one there is, and the default")
+        raise UsageError(f"security_layer={layer} is unknown: use AES, the default, or plaintext on loopback")
     return plain
 
 

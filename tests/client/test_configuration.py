@@ -145,7 +145,7 @@ def test_a_file_that_anybody_could_write_is_not_used(
 ) -> None:
     configure(project / "track.config", {"uri": "socket://mallory:1"}).chmod(0o666)
     assert options("uri", "none") == "none"
-    assert "could have it lead your data elsewhere" in caplog.text
+    assert "could redirect your data" in caplog.text
 
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="only root can give files away")

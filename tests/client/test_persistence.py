@@ -27,7 +27,7 @@ def only(*points: EntryPoint) -> object:
 def test_an_unknown_scheme_is_reported_with_the_known_ones() -> None:
     with pytest.raises(
         UnknownScheme,
-        match=r"no backend is called 'bogus'; there are .*cockroach, cometml, ephemeral, file, ",
+        match=r"no backend has the scheme 'bogus'; known are .*cockroach, cometml, ephemeral, file, ",
     ):
         get_protocol("bogus://x")
 

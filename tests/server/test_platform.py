@@ -23,5 +23,7 @@ def test_windows_is_refused_in_one_sentence(module: str) -> None:
     run = subprocess.run(
         [sys.executable, "-c", PROGRAM.format(module=module)], capture_output=True, text=True, check=True
     )
-    assert run.stdout.startswith("UsageError a Track server and stores in files need Linux or macOS: use WSL")
+    assert run.stdout.startswith(
+        "UsageError the server and stores in files need Linux or macOS: on Windows, use WSL"
+    )
     assert run.stdout.count("\n") == 1

@@ -38,7 +38,7 @@ class DurabilityWarnings(logging.Handler):
     def emit(self, record: logging.LogRecord) -> None:
         """Handle a message."""
         message = record.getMessage()
-        if message.startswith("what is logged is kept in"):
+        if message.startswith("log calls are queued in"):
             self.active = not message.endswith(" again")
 
 

@@ -103,9 +103,9 @@ def test_a_store_is_not_restored_while_a_server_has_it_open(store: str, tmp_path
         assert server.stop() == 0
     restored = track("restore", tmp_path / "copy", "--home", home)
     assert restored.returncode == 0, restored.stderr
-    assert "1 trials restored\nthe old store is kept as " in restored.stdout
+    assert "1 trials restored\nthe previous store is now " in restored.stdout
     with ServerProcess(store, home):
-        assert track("check", store).stdout.endswith("is sound: 1 trials, 0 series, 0 points\n")
+        assert track("check", store).stdout.endswith("is undamaged: 1 trials, 0 series, 0 points\n")
 
 
 def test_a_check_counts_what_was_rejected(store: str) -> None:

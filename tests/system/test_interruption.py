@@ -127,7 +127,7 @@ def test_an_interrupted_program_does_not_wait_at_its_end_for_a_server_that_is_st
         finally:
             server.process.send_signal(signal.SIGCONT)
         assert process.stderr is not None
-        assert f"but kept in {tmp_path / 'spool'}" in process.stderr.read()
+        assert f"but queued in {tmp_path / 'spool'}" in process.stderr.read()
 
 
 @pytest.mark.parametrize("number", [signal.SIGUSR1, signal.SIGUSR2], ids=lambda number: number.name)

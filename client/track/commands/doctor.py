@@ -42,7 +42,7 @@ _SECRETS: Final = ("TOKEN", "PASSWORD", "SECRET")
 _MIN_FREE_BYTES: Final = 64 * 1024 * 1024
 
 _STEPS: Final[tuple[tuple[str, str, tuple[type[TrackError], ...]], ...]] = (
-    ("it can be reached", "it cannot be reached", (ServerUnreachable,)),
+    ("it is reachable", "it is unreachable", (ServerUnreachable,)),
     ("the connection is encrypted", "the connection cannot be encrypted", (EncryptionMismatch,)),
     ("its key is the expected one", "its key is not the expected one", (PinMismatch,)),
     ("it accepts the login", "it does not accept the login", (AuthenticationError, TrackError)),
@@ -117,12 +117,12 @@ def _spools(environment: Mapping[str, str]) -> Iterator[Check]:
     for each in found:
         yield _spool(each, environment)
     if not found:
-        yield Check("spool", "no records of earlier runs wait there")
+        yield Check("spool", "no unsent records of earlier runs")
 
 
 def _root(root: Path, environment: Mapping[str, str]) -> Iterator[Check]:
     there = next(path for path in (root, *root.parents) if path.exists())
-    made = "" if there == root else ", which is created when it is needed"
+    made = "" if there == root else ", created on first use"
     if not (there.is_dir() and os.access(there, os.W_OK | os.X_OK)):
         yield Check(
             "spool",
@@ -206,7 +206,7 @@ def _to(server: str, environment: Mapping[str, str]) -> str:
 
 def _server(uri: str | None, environment: Mapping[str, str]) -> Iterator[Check]:
     if not uri:
-        yield Check("server", "no server is configured: name one, or set TRACK_URI")
+        yield Check("server", "no server is configured: give a URI, or set TRACK_URI")
         return
     if not uri.startswith("socket:"):
         yield Check("server", f"{redact(uri)} is a store on this machine; it needs no server")
@@ -215,7 +215,7 @@ def _server(uri: str | None, environment: Mapping[str, str]) -> Iterator[Check]:
         destination = destination_at(uri, environment)
         link = destination.open_link()
     except TrackError as error:
-        yield Check("server", f"{redact(uri)}: it cannot be connected to", str(error))
+        yield Check("server", f"{redact(uri)}: no connection is possible", str(error))
         return
     try:
         opened = link.open(_session_of(destination.address), destination.timeout)
@@ -278,7 +278,7 @@ def _lines(check: Check) -> list[str]:
 
 
 COMMAND: Final = Command(
-    help="check spools, settings and the connection to the server, and explain how to fix what is wrong",
+    help="check spools, settings and the connection to the server",
     configure=_configure,
     run=_run,
 )

@@ -50,15 +50,19 @@ def _configure(parser: argparse.ArgumentParser) -> None:
     )
     add_store(parser)
     add_filter(parser)
-    add("--metric", action="append", metavar="NAME", help="only this series; may be given again")
-    add("--wide", action="store_true", help="one row for each trial, with the last values, not its points")
-    add("--format", choices=FORMATS, help="default: as the file is called, else csv")
-    add("-o", "--output", type=Path, metavar="FILE", help="default: the standard output")
+    add("--metric", action="append", metavar="NAME", help="only this series; may be repeated")
+    add(
+        "--wide",
+        action="store_true",
+        help="one row for each trial with its last values, instead of its points",
+    )
+    add("--format", choices=FORMATS, help="default: by the ending of FILE, else csv")
+    add("-o", "--output", type=Path, metavar="FILE", help="default: standard output")
 
 
 def _run(arguments: argparse.Namespace) -> int:
     if arguments.trials and arguments.filter.strip():
-        raise UsageError("name some trials, or select them by --filter, and not both")
+        raise UsageError("name trials, or select them with --filter, but not both")
     kind = arguments.format or _kind_of(arguments.output)
     if kind == "parquet" and arguments.output is None and sys.stdout.isatty():
         raise UsageError("Parquet cannot be printed: give --output FILE")

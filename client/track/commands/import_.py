@@ -40,7 +40,7 @@ def _configure(parser: argparse.ArgumentParser) -> None:
 
 def _run(arguments: argparse.Namespace) -> int:
     if arguments.to is None:
-        raise UsageError(f"no store to import into is named: give --to, or set {_URI}")
+        raise UsageError(f"no target store: give --to URI, or set {_URI}")
     protocol = _opened(arguments.to)
     report: list[dict[str, Any]] = []
     errors: list[TrackError] = []

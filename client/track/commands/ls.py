@@ -39,7 +39,7 @@ def _configure(parser: argparse.ArgumentParser) -> None:
     add_filter(parser)
     add("--sort", metavar="NAME", help="sort by a column, such as metrics.loss.min (default: oldest first)")
     add("-r", "--reverse", action="store_true", help="reverse order")
-    add("--limit", type=_count, metavar="N", help=f"maximum rows (default: {_LIMIT}; with --json all)")
+    add("--limit", type=_limit, metavar="N", help=f"maximum rows (default: {_LIMIT}; with --json all)")
     add("--columns", metavar="A,B", help="columns to show, such as uid,params.lr,metrics.loss.min")
     add_json(parser)
 
@@ -50,11 +50,10 @@ def _what(text: str) -> str:
     return text
 
 
-def _count(text: str) -> int:
-    count = int(text)
-    if count < 0:
-        raise ValueError("a limit is 0 or more")
-    return count
+def _limit(text: str) -> int:
+    if not text.isdecimal():
+        raise argparse.ArgumentTypeError(f"{text!r} is not a number of rows: give 0 or more")
+    return int(text)
 
 
 def _run(arguments: argparse.Namespace) -> int:
@@ -66,7 +65,7 @@ def _run(arguments: argparse.Namespace) -> int:
     listed = found if limit is None else found[:limit] if ordered else found[max(0, len(found) - limit) :]
     columns = [name.strip() for name in arguments.columns.split(",")] if arguments.columns else None
     if columns is not None and not all(columns):
-        raise UsageError("--columns has a name that is empty: give names with one comma between them")
+        raise UsageError("--columns contains an empty name: separate the names with single commas")
     if arguments.json:
         print_json(listed if columns is None else [_picked(each, columns) for each in listed])
         return 0
@@ -190,7 +189,10 @@ def _table(documents: Sequence[dict[str, Any]], columns: Sequence[str]) -> str:
     known = [name for name in columns if any(row[columns.index(name)] is not MISSING for row in values)]
     unknown = [name for name in columns if name not in known]
     if unknown and not known:
-        raise UsageError(f"no object here has {', '.join(unknown)}: columns go by names such as params.lr")
+        raise UsageError(
+            f"no object has a value in {', '.join(unknown)}: give columns such as params.lr or "
+            "metrics.loss.min"
+        )
     short = short_uids([each["uid"] for each in documents])
     rows = [
         [

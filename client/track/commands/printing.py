@@ -69,7 +69,7 @@ def table_text(header: Sequence[str], rows: Sequence[Sequence[str]], right: Iter
         text = _rich_text(header, rows, set(right), space)
     except ImportError:  # without the extra 'cli' it has no colours
         text = "\n".join([*table(header, rows, right), ""])
-    return text + (f"not shown: {', '.join(dropped)}; choose by --columns\n" if dropped else "")
+    return text + (f"not shown: {', '.join(dropped)}; choose columns with --columns\n" if dropped else "")
 
 
 def fitted(

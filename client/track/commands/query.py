@@ -21,14 +21,16 @@ _SECONDS: Final = 60.0
 
 def _configure(parser: argparse.ArgumentParser) -> None:
     add = parser.add_argument
-    add("sql", nargs="?", metavar="SQL", help="one SELECT, in SQLite's dialect")
+    add("sql", nargs="?", metavar="SQL", help="one SELECT statement in SQLite's dialect")
     add_store(parser)
     add_filter(parser)
-    add("--metric", action="append", metavar="NAME", help="points of this series only; may be given again")
-    add("--timeout", type=float, default=_SECONDS, metavar="S", help="of the SQL, in seconds (default: 60)")
+    add("--metric", action="append", metavar="NAME", help="only points of this series; may be repeated")
+    add(
+        "--timeout", type=float, default=_SECONDS, metavar="S", help="seconds for the statement (default: 60)"
+    )
     add("--tables", action="store_true", help="show the tables and their columns")
-    add("--json", action="store_true", help="an array of objects")
-    add("--csv", action="store_true", help="with a line of column names")
+    add("--json", action="store_true", help="print a JSON array of objects")
+    add("--csv", action="store_true", help="print CSV with a header line")
 
 
 def _run(arguments: argparse.Namespace) -> int:

@@ -16,8 +16,8 @@ __all__ = ["COMMAND"]
 def _configure(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("trial", metavar="TRIAL", help="a uid or its first digits, an id, or a name")
     add_store(parser)
-    parser.add_argument("--full", action="store_true", help="include the fields that only programs need")
-    parser.add_argument("--json", action="store_true", help="accepted; the output is always JSON")
+    parser.add_argument("--full", action="store_true", help="include internal fields")
+    parser.add_argument("--json", action="store_true", help="no effect: the output is always JSON")
 
 
 def _run(arguments: argparse.Namespace) -> int:

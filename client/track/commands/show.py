@@ -76,7 +76,7 @@ def _dropped(dropped: Any) -> list[str]:
     if not isinstance(dropped, Mapping) or not isinstance(reasons := dropped.get("reasons"), Mapping):
         return []
     return [
-        f"DROPPED  {dropped.get('points')} points",
+        f"dropped  {dropped.get('points')} points",
         *(f"  {count}: {why}" for why, count in reasons.items()),
     ]
 

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import argparse
+import logging
 import re
 from collections.abc import Collection, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
@@ -68,15 +69,18 @@ def opened(uri: str | None) -> Iterator[Protocol]:
     """
     uri = uri or options("uri", None)
     if not uri or not isinstance(uri, str):
-        raise UsageError(f"no store is named: give --uri, or set {_URI} or 'uri' in a track.config")
+        raise UsageError(f"no store is given: give --uri, or set {_URI} or 'uri' in a track.config")
     parsed = Uri.parse(uri)
     if parsed.scheme in _ON_DISK and not _exists(parsed):
         raise ItemNotFound(f"there is no store at {parsed.path}: check --uri or {_URI}")
-    protocol = get_protocol(uri)
+    # An error ends the command and is printed then: a warning that says the same would precede it.
+    logger, silent = logging.getLogger("track"), logging.NullHandler()
+    logger.addHandler(silent)
     try:
-        yield protocol
+        with closing(get_protocol(uri)) as protocol:
+            yield protocol
     finally:
-        protocol.close()
+        logger.removeHandler(silent)
 
 
 def _exists(store: Uri) -> bool:
@@ -100,11 +104,11 @@ def find_trial(protocol: Protocol, name: str) -> Trial:
         return (exact or found)[0]
     if not found:
         raise ItemNotFound(
-            f"no trial is called {name!r}: give a uid, 4 or more of its first digits, an id or a name "
+            f"no trial is called {name!r}: give a uid, at least 4 of its first digits, an id or a name "
             "('track ls' shows them)"
         )
     some = ", ".join(f"{trial.uid[:12]}…_{trial.revision}" for trial in found[:_SHOWN])
-    raise UsageError(f"{name!r} is the name of {len(found)} trials ({some}): give more digits of one's uid")
+    raise UsageError(f"{name!r} matches {len(found)} trials ({some}): give more digits of one's uid")
 
 
 def _ways(name: str) -> list[dict[str, Any]]:

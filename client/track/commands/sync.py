@@ -70,7 +70,7 @@ def _run(arguments: argparse.Namespace) -> int:
     if arguments.json:
         print_json({"spools": [_as_json(*each) for each in results]})
     elif not results:
-        sys.stdout.write(f"no records wait in {root}\n")
+        sys.stdout.write(f"no unsent records in {root}\n")
     else:
         sys.stdout.write(f"{_summary(outcomes)}\n")
     return _exit_code(outcomes)
@@ -119,7 +119,9 @@ def _unsent(found: Found, error: TrackError | None) -> Outcome:
 
 def _server_of(origin: SpoolMetadata) -> str:
     if not origin.server:
-        raise SpoolCorrupt("its spool.json is damaged, which names its server: name the server with --to")
+        raise SpoolCorrupt(
+            "its spool.json, which names the server, is damaged: give the server with --to URI"
+        )
     return origin.server
 
 
@@ -149,7 +151,7 @@ def _sentence(found: Found, outcome: Outcome) -> str:
     if outcome.lost_more:
         parts.append("the last log calls may be lost")
     if outcome.error is not None:
-        parts.append(f"not all was sent: {outcome.error}" if outcome.sent else f"not sent: {outcome.error}")
+        parts.append(f"sent in part: {outcome.error}" if outcome.sent else f"not sent: {outcome.error}")
     return ", ".join(parts)
 
 
@@ -196,7 +198,7 @@ def _list(root: Path, found: list[Found], *, as_json: bool) -> int:
     if as_json:
         print_json({"root": str(root), "spools": [each.as_json() for each in found]})
     elif not found:
-        sys.stdout.write(f"no records wait in {root}\n")
+        sys.stdout.write(f"no unsent records in {root}\n")
     else:
         lines = table(_HEADER, [_row(each) for each in found])
         sys.stdout.write(f"{lines[0]}\n")

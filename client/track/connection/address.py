@@ -94,5 +94,5 @@ class SocketAddress:
 def _seconds(text: str) -> float:
     seconds = float(text)
     if not 0 < seconds <= _MAX_TIMEOUT_S:
-        raise ValueError(f"give seconds, more than 0 and at most {_MAX_TIMEOUT_S:.0f}")
+        raise ValueError(f"give seconds above 0, at most {_MAX_TIMEOUT_S:.0f}")
     return seconds

@@ -56,7 +56,7 @@ class Channel:
                 (host, port), timeout=max(0.001, deadline - time.monotonic())
             )
         except (OSError, UnicodeError) as error:  # the latter for an impossible host name
-            reason = _why(error) if isinstance(error, OSError) else "it is no host name"
+            reason = _why(error) if isinstance(error, OSError) else "it is not a host name"
             raise ServerUnreachable(
                 f"no server answers at {shown} ({reason}): is it running, and is the address right?"
             ) from None
@@ -96,7 +96,7 @@ class Channel:
             # A server that stops, or has no connection left, ends the stream: that may be over soon.
             if isinstance(error, ssl.SSLError) and not isinstance(error, ssl.SSLEOFError):
                 raise EncryptionMismatch(
-                    f"{self._shown} does not speak TLS 1.3 ({error.reason or error}): if it is a server "
+                    f"{self._shown} does not use TLS 1.3 ({error.reason or error}): if it is a server "
                     "started with security_layer=plaintext, say so in the URI too; otherwise something else "
                     "listens there"
                 ) from None
@@ -157,7 +157,7 @@ class Channel:
 
     def broken(self, error: OSError) -> ConnectionLost:
         """The error of this project for a failed `send` or `receive`."""
-        return ConnectionLost(f"the connection to {self._shown} broke: {_why(error)}")
+        return ConnectionLost(f"the connection to {self._shown} was lost: {_why(error)}")
 
     def fileno(self) -> int:
         """The descriptor, to be polled."""

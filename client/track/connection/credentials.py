@@ -107,7 +107,7 @@ def _from_file(path: Path) -> Secret:
         raise UsageError(f"TRACK_TOKEN_FILE: {path} is empty; write the token into it")
     # Only a warning: container platforms mount secrets with modes that their user cannot change.
     if mode & 0o007:
-        _log.warning("TRACK_TOKEN_FILE: anybody may read %s; chmod 600 it", path)
+        _log.warning("TRACK_TOKEN_FILE: every user of this machine can read %s: run chmod 600 %s", path, path)
     return Secret(text)
 
 
@@ -145,7 +145,7 @@ def _parse(path: Path, port: int, data: bytes) -> LocalCredentials:
         path=path,
     )
     if found.port != port:
-        raise ValueError("it is about another port")
+        raise ValueError("it is for another port")
     return found
 
 

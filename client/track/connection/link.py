@@ -126,8 +126,9 @@ class SocketLink:
         if address.plaintext:
             if local is None and not is_generated(secret.reveal()):
                 raise AuthenticationError(
-                    f"{address.shown}: in plain text anybody on this machine could pose as the server and "
-                    "try passwords against the login: use a token, or leave security_layer=plaintext out"
+                    f"{address.shown}: over plain text, any user of this machine could impersonate the "
+                    "server and try passwords against the login: use a token, or leave "
+                    "security_layer=plaintext out"
                 )
             self._connect(deadline)
             return self._log_in(name, secret, session, None, None, deadline, is_own)
@@ -178,7 +179,7 @@ class SocketLink:
         connection = self._connection
         connection.send_client_hello("track", session)
         hello = self._expect(ServerHelloReceived, deadline)
-        _log.debug("%s (%s) asks for %s", self._address.shown, hello.agent, hello.mechanism)
+        _log.debug("%s (%s) requires %s", self._address.shown, hello.agent, hello.mechanism)
         if is_own and (fresh := local_credentials(self._address.port)) is not None:
             # The credentials read before may be those of a killed server; this one has its own by now.
             name, secret = fresh.username, fresh.token
@@ -323,7 +324,7 @@ class SocketLink:
             if data is None or (events and not data):
                 return events
             if not data:
-                raise ConnectionLost(f"{self._address.shown} ended the connection")
+                raise ConnectionLost(f"{self._address.shown} closed the connection")
             self._connection.note_life(time.monotonic())
             events += self._connection.receive_data(data)
 
@@ -355,7 +356,7 @@ class SocketLink:
         """How long to wait at most before the next look whether the server is still there."""
         now = time.monotonic()
         if now >= self._connection.next_timeout():
-            _log.debug("%s is silent: asking it for a sign of life", self._address.shown)
+            _log.debug("%s is silent: sending a keepalive", self._address.shown)
         try:
             self._connection.handle_timeout(now)
         except ConnectionLost as error:

@@ -92,7 +92,7 @@ class KnownServers:
         try:
             document = json.loads(self.path.read_bytes())
             if document["version"] != _VERSION:
-                raise ValueError("it is of another version")
+                raise ValueError("it has another version")
             return {str(address): str(entry["pin"]) for address, entry in document["servers"].items()}
         except FileNotFoundError:
             return {}
@@ -186,8 +186,8 @@ def pins_for(
         return Trust(host, port, (saved,), str(memory.path), memory, remembered=True)
     if not is_generated(secret.reveal()):
         raise AuthenticationError(
-            f"no pin is known for {_address(host, port)}, and a password that a person chose is only used "
-            "toward a server whose key is known: add pin=sha256:... to the URI (the server prints it when it "
+            f"no pin is known for {_address(host, port)}, and a password that a person chose is only sent "
+            "to a server whose key is known: add pin=sha256:... to the URI (the server prints it when it "
             "starts), or log in with a token"
         )
     return Trust(host, port, (), "no one", memory)

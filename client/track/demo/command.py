@@ -25,16 +25,16 @@ _NEEDED: Final = {
 
 _COUNTS: Final = (
     ("--workers", 8, "training processes"),
-    ("--trials", 32, "points of the search"),
-    ("--epochs", 6, "of each trial"),
+    ("--trials", 32, "trials of the search"),
+    ("--epochs", 6, "epochs of each trial"),
 )
 
 
 def _configure(parser: argparse.ArgumentParser) -> None:
     add = parser.add_argument
-    add("--dir", type=Path, metavar="DIR", help="where everything goes; default: ./track-demo-TIME")
+    add("--dir", type=Path, metavar="DIR", help="folder for all files (default: ./track-demo-TIME)")
     for name, default, help_text in _COUNTS:
-        add(name, type=_positive, default=default, metavar="N", help=f"{help_text}; default {default}")
+        add(name, type=_positive, default=default, metavar="N", help=f"{help_text} (default: {default})")
 
 
 def _run(args: argparse.Namespace) -> int:

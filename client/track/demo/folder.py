@@ -85,12 +85,12 @@ def new_folder(asked: Path | None, now: datetime) -> Folder:
     root = (asked or Path(f"track-demo-{now:%Y%m%d-%H%M%S}")).absolute()
     try:
         if root.exists() and (not root.is_dir() or any(root.iterdir())):
-            raise UsageError(f"--dir {root}: there is something already; name a folder that is new or empty")
+            raise UsageError(f"--dir {root}: the folder is not empty; name a new or empty folder")
         for part in (root, root / "workers", root / "runtime"):
             part.mkdir(mode=0o700, parents=True, exist_ok=True)
     except OSError as error:
         raise StoreReadOnly(
-            f"{root} cannot be made ({error.strerror or error}): name another folder with --dir"
+            f"{root} cannot be created ({error.strerror or error}): name another folder with --dir"
         ) from None
     return Folder(root)
 

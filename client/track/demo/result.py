@@ -44,7 +44,12 @@ def show_result(
 def _tell_proof(console: Console, proof: Verification) -> None:
     good = not proof.faults
     style = "green" if good else "bold red"
-    show(console, "verified" if good else "WRONG", "through a second client, which may only read:", style)
+    show(
+        console,
+        "verified" if good else "WRONG",
+        "verified through a second client with the role reader:",
+        style,
+    )
     if good:
         show(console, "", f"{proof.trials} trials, each claimed by exactly one worker")
     show(console, "", f"{proof.logged:,} points logged, {proof.stored:,} stored")

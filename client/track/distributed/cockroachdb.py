@@ -61,7 +61,7 @@ class CockroachDB:
         for address in (listen, webui):
             if certs is None and not is_loopback(address.rpartition(":")[0]):
                 raise UsageError(
-                    f"{address}: without certificates anybody who reaches this node could read and change "
+                    f"{address}: without certificates, anyone who can reach this node can read and change "
                     "everything; give certs, or listen at localhost"
                 )
         self.location = Path(location)

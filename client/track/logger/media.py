@@ -128,7 +128,7 @@ class MediaLogger(ABC):
             _log.warning("log_directory: %s", error)
             return
         if not folder.is_dir():
-            _log.warning("log_directory: %s is no folder: check the path, or use log_file", folder)
+            _log.warning("log_directory: %s is not a folder: check the path, or use log_file", folder)
             return
         files = sorted(_files(folder, recursive))
         if len(files) > _MAX_FILES:

@@ -39,7 +39,7 @@ def media_of(kind: str, value: Any, /, **options: Any) -> Media:
         BadValue: nothing of this kind can be made from the value.
     """
     if kind not in MEDIA_KINDS:
-        raise BadArguments(f"{kind!r:.80} is no kind of media; there are: {', '.join(MEDIA_KINDS)}")
+        raise BadArguments(f"{kind!r:.80} is not a kind of media; the kinds are: {', '.join(MEDIA_KINDS)}")
     if isinstance(value, Media):
         media = value
         if media.kind != kind:
@@ -49,21 +49,24 @@ def media_of(kind: str, value: Any, /, **options: Any) -> Media:
     check_media(kind, media.document)
     size = media.document.get("size", 0)
     if size > MAX_BLOB_BYTES:
-        raise BadValue(f"this {kind} has {size:,} bytes, more than {MAX_BLOB_BYTES:,}: store it elsewhere")
+        raise BadValue(
+            f"this {kind} has {size:,} bytes, more than {MAX_BLOB_BYTES:,}: "
+            "store it outside Track, and log its path"
+        )
     return media
 
 
 def _built(kind: str, value: Any, options: Mapping[str, Any]) -> Media:
     if kind not in _BUILDERS:
         raise BadValue(
-            f"a {kind} cannot be made from {type(value).__name__}: give track_protocol.model.media.Media"
+            f"a {kind} cannot be created from {type(value).__name__}: give track_protocol.model.media.Media"
         )
     try:
         return _BUILDERS[kind](value, **options)
     except BadValue:
         raise
     except Exception as error:  # arrays of other packages may raise anything: it ends no training
-        raise BadValue(f"no {kind} can be made from {type(value).__name__}: {error}") from error
+        raise BadValue(f"a {kind} cannot be created from {type(value).__name__}: {error}") from error
 
 
 def _histogram(value: Any, **options: Any) -> Media:
@@ -108,7 +111,10 @@ def _file(path: str | os.PathLike[str]) -> Media:
         if not file.is_file():
             raise BadValue(f"{file} is not a file: give a file, or pack a folder into an archive first")
         if size > MAX_BLOB_BYTES:
-            raise BadValue(f"{file} has {size:,} bytes, more than {MAX_BLOB_BYTES:,}: store it elsewhere")
+            raise BadValue(
+                f"{file} has {size:,} bytes, more than {MAX_BLOB_BYTES:,}: "
+                "store it outside Track, and log its path"
+            )
         with file.open("rb") as content:
             digest = hashlib.file_digest(content, "sha256").hexdigest()
             size = content.tell()

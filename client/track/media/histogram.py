@@ -40,7 +40,7 @@ def histogram(values: Any, bins: int = 30) -> Media:
 def _by_numpy(np: Any, values: Any, bins: int) -> Media:
     array = as_array(np, values)
     if array.dtype.kind not in "biufO" or (array.dtype.kind == "O" and array.size):
-        raise BadValue(f"a histogram is made of real numbers, not of {array.dtype}")
+        raise BadValue(f"a histogram needs real numbers, not {array.dtype}")
     flat = array.astype(np.float64).ravel()
     finite = flat[np.isfinite(flat)]
     nan, positive = int(np.isnan(flat).sum()), int(np.isposinf(flat).sum())
@@ -71,7 +71,7 @@ def _flat(values: Any) -> Iterator[float]:
     if callable(getattr(values, "tolist", None)):
         values = values.tolist()
     if isinstance(values, (str, bytes, complex)):
-        raise BadValue(f"a histogram is made of real numbers, not of {type(values).__name__}")
+        raise BadValue(f"a histogram needs real numbers, not {type(values).__name__}")
     if isinstance(values, Iterable):
         for value in values:
             yield from _flat(value)

@@ -132,7 +132,7 @@ def _shape(shape: tuple[int, ...]) -> tuple[int, int, int]:
 
 def _sides(height: int, width: int, channels: int) -> tuple[int, int, int]:
     if not (height and width):
-        raise BadValue(f"an image of {height} x {width} pixels has none: {_REMEDY}")
+        raise BadValue(f"an image of {height} x {width} pixels is empty: {_REMEDY}")
     return height, width, channels
 
 

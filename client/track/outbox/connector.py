@@ -123,7 +123,7 @@ class Connector:
         error = attempt.error
         if not isinstance(error, TrackError):
             raise InternalError(
-                f"connecting to {self._name} failed, by an error of this software: {error!r}"
+                f"connecting to {self._name} failed, due to a bug in Track: {error!r}"
             ) from error
         raise error
 
@@ -147,7 +147,8 @@ class Connector:
                 self._attempt = ConnectAttempt(self._open_link(), session, self._connect_timeout, self._ended)
             except RuntimeError as error:
                 raise ServerUnreachable(
-                    f"no thread can start to connect to {self._name} ({error}): allow more processes"
+                    f"cannot start a thread to connect to {self._name} ({error}): raise the limit of "
+                    "processes"
                 ) from error
 
     @property
@@ -180,7 +181,7 @@ class Connector:
         if self.reached and not self._told_lost:
             self._told_lost = True
             refuses = isinstance(error, StoreError | TooBusy)
-            what = f"{self._name} takes nothing" if refuses else f"the connection to {self._name} was lost"
+            what = f"{self._name} accepts no data" if refuses else f"the connection to {self._name} was lost"
             _log.warning("%s; log calls are queued on this machine: %s", what, error)
         self._backoff.failed()
         _log.debug("%s: next attempt in %.2f s, after: %s", self._name, self._backoff.remaining(), error)

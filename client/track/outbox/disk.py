@@ -171,20 +171,22 @@ class DiskQueue:
         spool.folder.close()
         gone = self._backlog.forget_unread()
         self.written = self.synced = self._backlog.acked
-        self._drops.warn(f"{spool.folder.path} was deleted or moved: what waits is written to a new one")
-        self._drops.drop_unread(gone, f"{spool.folder.path} was deleted with what was only there")
+        self._drops.warn(
+            f"{spool.folder.path} was deleted or moved: unconfirmed records are written to a new one"
+        )
+        self._drops.drop_unread(gone, f"{spool.folder.path} was deleted with records that had no other copy")
 
     def _failed(self, error: SpoolError) -> None:
         """What was not flushed yet has to be written again, if it is possible: it is still in memory."""
         self.written = self.synced = max(self.synced, self._backlog.acked)
         self._again_at = time.monotonic() + _RETRY_INTERVAL_S
-        self._drops.warn(f"what is logged is kept in memory only: {error}", again=self.problem is None)
+        self._drops.warn(f"log calls are queued in memory only: {error}", again=self.problem is None)
         self.problem = error
 
     def _works(self) -> None:
         if self.problem is not None:
             self.problem = None
-            _log.info("what is logged is kept in %s again", self.folder)
+            _log.info("log calls are queued in %s again", self.folder)
 
     # -- reading ---------------------------------------------------------------------------------
 
@@ -202,7 +204,7 @@ class DiskQueue:
         entries = [self._entry_of(*found) for found in coalesced(records)]
         lost = extent.counts - sum((entry.counts for entry in entries), Counts())
         self._drops.drop_unread(
-            lost, f"{self.folder} is damaged; the damaged bytes are in its folder damaged"
+            lost, f"{self.folder} is damaged; the damaged bytes are in its subfolder damaged"
         )
         return entries
 
@@ -224,7 +226,7 @@ class DiskQueue:
         return index.extents
 
     def _cannot_send_again(self, error: SpoolError) -> None:
-        self._drops.warn(f"what the server has no more cannot be sent again: {error}")
+        self._drops.warn(f"records that the server has lost cannot be sent again: {error}")
 
     # -- confirmed -------------------------------------------------------------------------------
 
@@ -246,7 +248,7 @@ class DiskQueue:
                 self._spool.folder.write_checkpoint(checkpoint)
             self._spool.acknowledge(checkpoint.acked)
         except OSError as error:
-            self._drops.warn(f"{self.folder}: what is not needed any more cannot be removed: {error}")
+            self._drops.warn(f"{self.folder}: confirmed segments cannot be removed: {error}")
 
     def renumber(self, session: bytes) -> None:
         """Give everything unconfirmed to a new session: written there before it leaves the old one.
@@ -326,7 +328,7 @@ def _remove(spool: Spool | None) -> None:
     try:
         spool.remove()
     except OSError as error:
-        _log.error("%s is not needed any more and cannot be removed: %s", spool.folder.path, error)
+        _log.error("%s is obsolete and cannot be removed: %s", spool.folder.path, error)
 
 
 def metadata_of(session: bytes, server: str) -> SpoolMetadata:

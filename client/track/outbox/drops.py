@@ -87,7 +87,7 @@ class DropAccount:
     def _note(self, trial: bytes | str, count: int, reason: str) -> None:
         key = (trial, reason[:_MAX_REASON_LENGTH])
         if key not in self._unreported and len(self._unreported) >= _MAX_REASONS:
-            key = (trial, "more reasons than are kept")
+            key = (trial, "further reasons")
         self._unreported[key] = self._unreported.get(key, 0) + count
 
     @property

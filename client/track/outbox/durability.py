@@ -78,8 +78,8 @@ class LocalDurability:
         self._late = None if future.wait(_SYNC_TIMEOUT_S) else future
         if self._late is not None:
             self._drops.warn(
-                f"what was logged is not on disk after {_SYNC_TIMEOUT_S:g} s, and training goes on without "
-                f"knowing when it is: see whether {self._location} answers"
+                f"the disk has not confirmed the last log calls after {_SYNC_TIMEOUT_S:g} s; training "
+                f"continues without waiting for it: check the disk of {self._location}"
             )
 
     def shortened(self, limit: float) -> float:
@@ -101,7 +101,7 @@ class LocalDurability:
         told = f"{unsent} {'is' if unsent.total == 1 else 'are'}"
         if self.fully_synced and unsent and meant:
             _log.warning(
-                "%s kept for %s in %s, as offline=require says: it is sent by: track sync %s",
+                "%s queued for %s in %s because of offline=require; send with: track sync %s",
                 told,
                 self._name,
                 folder,
@@ -109,8 +109,8 @@ class LocalDurability:
             )
         elif self.fully_synced and unsent:
             _log.error(
-                "%s not at %s yet (%s), but kept in %s: the next start here sends what is there, "
-                "or now: track sync %s",
+                "%s not at %s yet (%s), but queued in %s: the next start on this machine sends them, "
+                "or send now with: track sync %s",
                 told,
                 self._name,
                 self._sender.connector.problem or error,
@@ -119,8 +119,8 @@ class LocalDurability:
             )
         elif waiting and folder is not None:
             _log.error(
-                "of %s log calls that %s does not have (%s), only a part is kept in %s: the next start here "
-                "sends that part, or now: track sync %s",
+                "of %s log calls that %s does not have (%s), only a part is queued in %s: the next start "
+                "on this machine sends that part, or send now with: track sync %s",
                 f"{waiting:,}",
                 self._name,
                 self._sender.connector.problem or error,
@@ -219,7 +219,7 @@ class TimeoutPolicy:
         why = "" if problem is None else f" ({problem})"
         return CallTimeout(
             f"{self._name} did not answer {what} within {waited:.1f} s{why}: "
-            "see whether it is running and not overloaded"
+            "check that it is running and not overloaded"
         )
 
     # -- for what was logged to be saved ---------------------------------------------------------

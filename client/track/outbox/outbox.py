@@ -288,7 +288,7 @@ class Outbox(LifecycleHook):
             self._queue.records.append((FUTURE, future))
             self._sender.asked += 1
         if not self._thread.wake() and not future.wait(0.0):
-            future.fail(ServerUnreachable(f"{self._name} cannot be asked: {self._thread.problem}"))
+            future.fail(ServerUnreachable(f"{self._name} cannot be called: {self._thread.problem}"))
 
     # -- the copy on disk --------------------------------------------------------------------------
 
@@ -353,7 +353,7 @@ class Outbox(LifecycleHook):
         except TrackError as error:
             if not self._local.fully_synced:
                 raise
-            _log.info("kept in %s until it can be sent: %s", self.folder, error)
+            _log.info("queued in %s until it can be sent: %s", self.folder, error)
 
     def close(self, timeout: float | None = None) -> None:
         """Secure what was logged and release the connection; logging again opens it again.

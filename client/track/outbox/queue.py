@@ -156,7 +156,7 @@ class RecordQueue:
             return
         if len(record) == 5:
             self._lighter(record[4])
-        reason = f"{self._name} does not keep up or is away, and no room is left"
+        reason = f"{self._name} is too slow or unreachable, and the queue is full"
         self.drops.drop(values_in(record), reason, trial_of(record))
 
     def made_room(self, nbytes: int) -> None:

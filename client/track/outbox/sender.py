@@ -87,7 +87,7 @@ CLOSE_TIMEOUT_S: Final = 1.0
 """That an attempt to connect has to end when nobody wants it any more."""
 
 
-_KEPT: Final = "; what is logged is kept here, and 'track doctor' explains more"
+_KEPT: Final = "; log calls are queued on this machine, and 'track doctor' explains more"
 
 
 class Sender:
@@ -256,8 +256,8 @@ class Sender:
 
     def _faulted(self, error: Exception) -> None:
         """Something that nobody foresaw: count what it costs, tell those who wait, and take a new link."""
-        _log.exception("sending to %s failed, by an error of this software; trying again", self._name)
-        failure = InternalError(f"sending to {self._name} failed, by an error of this software: {error!r}")
+        _log.exception("sending to %s failed due to a bug in Track; trying again", self._name)
+        failure = InternalError(f"sending to {self._name} failed due to a bug in Track: {error!r}")
         drained, self._drained, self.packing = self._drained, None, False
         if drained is not None:
             self._drops.drop(sum(map(values_in, drained.records)), f"it cannot be packed: {error!r}")

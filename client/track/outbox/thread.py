@@ -68,7 +68,7 @@ class SenderThread:
     @property
     def problem(self) -> str:
         """Why no thread is there."""
-        return "the interpreter ends" if self._problem is None else f"no thread starts: {self._problem}"
+        return "the interpreter ends" if self._problem is None else f"no thread can start: {self._problem}"
 
     def _put_away(self) -> None:
         """Do here what the thread does at its end, unless it was stopped in the middle of something."""
@@ -103,7 +103,8 @@ class SenderThread:
                 self._thread = None
                 if self._problem is None:
                     _log.warning(
-                        "the thread that sends log calls cannot start (%s): allow more processes or memory",
+                        "the thread that sends log calls cannot start (%s): raise the limit of processes or "
+                        "memory",
                         error,
                     )
                 self._problem = error

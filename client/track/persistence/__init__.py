@@ -109,8 +109,8 @@ def make_mongodb_protocol(uri: str) -> Protocol:
 
 def _not_yet(uri: str, extra: str) -> MissingExtra:
     return MissingExtra(
-        f"{redact(uri)}: this needs an extra that comes later: pip install 'trackwire[{extra}]'; "
-        "until then use sqlite:NAME.db or a server, socket://HOST:PORT"
+        f"{redact(uri)}: this version has no backend for it; a later one will install it with "
+        f"pip install 'trackwire[{extra}]'. Use sqlite:NAME.db or a server, socket://HOST:PORT"
     )
 
 

@@ -215,7 +215,7 @@ def _plain(method: Method, parameter: Parameter, value: Any, complain: Complain 
 def _number(method: Method, parameter: Parameter, value: Any) -> int | float:
     plain: int | float = normalise(value, parameter.name)
     if type(plain) not in (int, float) or plain != plain:
-        raise BadArguments(f"{method.name} takes a {parameter.name} that is a number, not {value!r:.80}")
+        raise BadArguments(f"{method.name}: {parameter.name} must be a number, not {value!r:.80}")
     return plain
 
 

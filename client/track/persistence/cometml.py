@@ -44,8 +44,8 @@ def _unreadable(method: str) -> Any:
 
     def refuse(self: CometMLProtocol, *args: Any, **kwargs: Any) -> NoReturn:
         raise UsageError(
-            f"{method} asks {self.uri} to read, which Comet's SDK does not do: look at comet.com, or log to "
-            f"a store as well, as in multiplexer:file:runs.json;{self.uri}"
+            f"{method} reads, and {self.uri} cannot be read through Comet's SDK: look at comet.com, or log "
+            f"to a store as well, as in multiplexer:file:runs.json;{self.uri}"
         )
 
     return refuse
@@ -162,7 +162,7 @@ class CometMLProtocol(NullProtocol):
         """See `Protocol.log_trial_media`: images, texts, histograms and files, as Comet takes them."""
         send = _MEDIA.get(kind)
         if send is None:
-            raise UsageError(f"Comet takes no {kind}: it takes {', '.join(_MEDIA)}")
+            raise UsageError(f"Comet does not accept {kind}: it accepts {', '.join(_MEDIA)}")
         send(self._experiment(trial), SeriesName(name, context).text, value, _whole(step))
 
     def metric_writer(self, trial: Trial) -> MetricWriter:

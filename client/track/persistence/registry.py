@@ -43,6 +43,6 @@ def get_protocol(backend_name: str) -> Protocol:
         return EmbeddedProtocol(backend_name)
     known = ", ".join(sorted({*_MAKERS, *installed()}))
     raise UnknownScheme(
-        f"{redact(backend_name)}: no backend is called {scheme!r}; there are {known}, and "
+        f"{redact(backend_name)}: no backend has the scheme {scheme!r}; known are {known}, and "
         "track.persistence.register adds others"
     )

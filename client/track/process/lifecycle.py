@@ -101,7 +101,7 @@ def _runs(call: Callable[[], None]) -> bool:
     try:
         call()
     except Exception:  # noqa: BLE001  # whatever is wrong with it, the others hold locks
-        _log.exception("a fork or the end of the process was not handled as it should be")
+        _log.exception("handling a fork or the end of the process failed")
         return False
     return True
 

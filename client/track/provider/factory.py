@@ -59,7 +59,7 @@ def _provider_of(config: BaseModel) -> Provider:
     if provider is None or not isinstance(config, provider.config):
         kind = type(config).__name__
         raise UsageError(
-            f"{kind} configures no provider that is registered, which are "
+            f"{kind} configures no registered provider; registered are "
             f"{', '.join(sorted(providers()))}: say register_provider({kind}, 'module:Class')"
         )
     return provider

@@ -97,7 +97,7 @@ class NativeTracker(BaseTracker[TrackConfig]):
         if not self._logs:
             yield NullRun()
             return
-        self._refuse_if_open("wait until it ends before open()")
+        self._refuse_if_open("call open() after it has ended")
         with ExitStack() as stack:
             logger = stack.enter_context(self._attached(stack, properties))
             self._run = NativeRun(logger, self._step if self._resumes else None)

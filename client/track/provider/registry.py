@@ -68,7 +68,7 @@ class Provider:
                 f"the provider {'/'.join(self.names())} cannot be imported: {remedy} ({error})"
             ) from error
         if not (isinstance(found, type) and issubclass(found, BaseTracker)):
-            raise UsageError(f"{self.tracker!r} is no BaseTracker: name one as 'module:Class'")
+            raise UsageError(f"{self.tracker!r} is not a BaseTracker: give one as 'module:Class'")
         return found
 
 
@@ -132,5 +132,5 @@ def _found(points: Any) -> dict[str, Provider]:
 def _loaded(point: EntryPoint) -> Provider:
     provider = point.load()
     if not isinstance(provider, Provider):
-        raise UsageError(f"the entry point {point.value} is no track.provider.Provider: name one")
+        raise UsageError(f"the entry point {point.value} is not a track.provider.Provider: make it one")
     return provider

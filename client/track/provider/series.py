@@ -68,7 +68,7 @@ class LabelledRun(BaseTrackerRun):
         if not self._has_complained:
             self._has_complained = True
             _log.warning(
-                "%s was not logged; this is reported once, and the same failure is then silent: %s",
+                "%s was not logged (further failures of this kind are not reported): %s",
                 name,
                 error,
             )

@@ -50,7 +50,7 @@ def _guarded(work: Callable[[Path, Destination], None], root: Path, destination:
     except (OSError, TrackError) as error:
         _log.warning("spools of earlier runs in %s cannot be read: %s", root, error)
     except Exception:  # noqa: BLE001  # nothing here may disturb a run that has nothing to do with it
-        _log.exception("spools of earlier runs in %s cannot be read; 'track doctor' may tell more", root)
+        _log.exception("spools of earlier runs in %s cannot be read; 'track doctor' may show why", root)
 
 
 def _tell_of_all(root: Path, destination: Destination) -> None:
@@ -65,7 +65,7 @@ def _send_all(root: Path, destination: Destination) -> None:
     waiting = _waiting(root, destination)
     if not waiting:
         return
-    _log.info("sending what earlier runs left in %s to %s", root, destination.name)
+    _log.info("sending unsent records of earlier runs from %s to %s", root, destination.name)
     outcomes = []
     for path in waiting:
         outcome = Replay(path, destination, ReplayRules(same_store=True)).run()
@@ -83,7 +83,7 @@ def _send_all(root: Path, destination: Destination) -> None:
 def _tell_of_failures(failed: list[Outcome], root: Path) -> None:
     if failed:
         _log.warning(
-            "what earlier runs left is queued in %s (%s): 'track sync' sends it, 'track doctor' explains it",
+            "records of earlier runs are still queued in %s (%s): run 'track doctor', then 'track sync'",
             root,
             failed[0].error,
         )
@@ -95,7 +95,7 @@ def _tell_of_losses(outcomes: list[Outcome]) -> None:
     if lost or rejected:
         why = "".join(f"; {reason}" for each in outcomes for reason in each.told)
         _log.warning(
-            "of what earlier runs left, %s log calls were damaged and %s were rejected%s",
+            "of the records of earlier runs, %s log calls were damaged and %s were rejected%s",
             f"{lost:,}",
             rejected,
             why,
@@ -142,7 +142,7 @@ def destination_at(uri: str, environment: Mapping[str, str]) -> Destination:
     elif not _may_be_own(address, environment):
         user = "" if address.username is None else f" as {address.username}"
         raise AuthenticationError(
-            f"there is no login for {address.shown}{user}: give the URI that 'track user add' printed, by "
+            f"no credentials for {address.shown}{user}: give the URI that 'track user add' printed, by "
             "--to or in TRACK_URI, or its token in TRACK_TOKEN or TRACK_TOKEN_FILE"
         )
 

@@ -210,7 +210,7 @@ class Replay(LifecycleHook):
         try:
             report.send(to.open_link, to.timeout, outcome.lost)
         except TrackError as error:
-            outcome.told.append(f"the trials were not told of what they lost: {error}")
+            outcome.told.append(f"the dropped counts could not be stored in the trials: {error}")
 
     def _carry(
         self, sender: Sender, backlog: Backlog, policy: ReplayPolicy, show: Callable[[int], None]
@@ -408,12 +408,12 @@ class ReplayPolicy:
         stranger = self._before.generation not in (None, opened.generation) and opened.last_seq == 0
         if stranger and self._rules.same_store:
             raise SpoolForeign(
-                f"{self._name} has another store than the one that {self._path} was logged for: if it "
-                f"belongs there all the same, send it by hand: track sync {self._path}"
+                f"{self._name} has another store than the one {self._path} was logged for: if the records "
+                f"belong there nevertheless, send them with: track sync {self._path}"
             )
         if opened.role == Role.READER and opened.last_seq < self._end:
             raise PermissionDenied(
-                f"this user of {self._name} has the role reader and may not log: use the URI of a writer"
+                f"this user of {self._name} has the role reader and may not log: use a writer's URI"
             )
         if self.had is None:
             self.had = self._known = min(opened.last_seq, self._end)
@@ -437,7 +437,7 @@ class ReplayPolicy:
         if acked.last_seq > self._end:
             raise RemoteProtocolError(
                 f"{self._name} confirmed record {acked.last_seq}, but {self._path} ends with {self._end}: "
-                "it is kept as it is; is that the right server?"
+                "the spool was not changed; check that this is the right server"
             )
         refused = [(each.seq, self._logged(each.seq - 1, each.seq)) for each in acked.rejected]
         self._stored(acked.last_seq)
@@ -473,9 +473,9 @@ class ReplayPolicy:
         known = self._before.generation
         lacking = f"log calls {opened.last_seq + 1:,} to {self._begin - 1:,}"
         why = (
-            "it is another server, or one that was set back to an older state"
+            "it is another server, or its store was restored from an older backup"
             if known != opened.generation
-            else "it has forgotten them"
+            else "its session has expired"
         )
         return (
             f"{self._path} begins with log call {self._begin:,}, and {lacking}, which were confirmed by "
@@ -557,7 +557,7 @@ class LossReport:
     def __init__(self, spool: Spool, found: Recovered) -> None:
         metadata = spool.folder.metadata
         self._session = sha256(b"losses of " + bytes.fromhex(metadata.session)).digest()[:16]
-        self._reason = f"damaged on the disk of {metadata.host}, where {metadata.program} had kept it"
+        self._reason = f"damaged on the disk of {metadata.host}, where {metadata.program} had queued it"
         self._is_open = found.is_cut
         trials: dict[bytes | str, None] = {}
         for each in found.kept:
@@ -600,7 +600,7 @@ class LossReport:
                         return
         finally:
             close_quietly(link)
-        raise CallTimeout(f"the losses were not stored within {timeout:g} s")
+        raise CallTimeout(f"the dropped counts were not stored within {timeout:g} s")
 
 
 def _trial_of(op: PointsOp | CallOp) -> bytes | str | None:

@@ -33,7 +33,7 @@ def as_mapping(args: object) -> dict[str, Any]:
     if not isinstance(args, Mapping) or not all(isinstance(name, str) for name in args):
         kind = type(args).__name__
         raise BadArguments(
-            f"a {kind} gives no arguments: give a parser, what one returned, or values by name"
+            f"a {kind} contains no arguments: pass a parser, its parsed result, or keyword arguments"
         )
     return dict(args)
 

@@ -115,7 +115,7 @@ def claimed(protocol: Protocol, wanted: Trial) -> Trial | None:
         if trial.status is Status.Running:
             _log.warning(
                 "trial %s of the same parameters is running, so another revision is created; "
-                "if its process is dead, resume it by %s=%s",
+                "if its process is dead, resume it with %s=%s",
                 *(trial.uid, CONTINUED, trial.uid),
             )
             break

@@ -134,9 +134,9 @@ class SpoolFolder:
         try:
             lock = _locked(path)
         except BlockingIOError:
-            raise SpoolInUse(f"{path} is written or sent by another process: that one sends it") from None
+            raise SpoolInUse(f"{path} is in use by another process, which sends it") from None
         except FileNotFoundError:
-            raise SpoolInUse(f"{path} is gone: another process has just sent it") from None
+            raise SpoolInUse(f"{path} no longer exists: another process has just sent it") from None
         except OSError as error:
             raise spool_error(path, "opened", error) from error
         try:

@@ -108,7 +108,7 @@ def parse_sync(text: str) -> SpoolSync:
         return SpoolSync(text.lower())
     except ValueError:
         words = ", ".join(each.value for each in SpoolSync)
-        raise ValueError(f"{text!r} is no way to sync a spool: use one of {words}") from None
+        raise ValueError(f"{text!r} is not a spool sync mode: use one of {words}") from None
 
 
 def parse_size(text: str) -> int:
@@ -120,5 +120,5 @@ def parse_size(text: str) -> int:
     parts = re.fullmatch(r"(\d{1,15})([KMGT]?)(?:i?B)?", text.strip(), re.IGNORECASE)
     size = 0 if parts is None else int(parts[1]) * _UNITS[parts[2].upper()]
     if size < _MIN_LIMIT_BYTES:
-        raise ValueError(f"{text!r} is no size of a spool: write for example 512M, at least 1M")
+        raise ValueError(f"{text!r} is not a spool size: write for example 512M, at least 1M")
     return size

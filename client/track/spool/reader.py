@@ -161,7 +161,7 @@ class _Reading:
             return data, Scan(damages=[Damage(0, len(data))], end=len(data))
         found.is_cut = any(damage.end == len(data) for damage in result.damages)
         for damage in result.damages:
-            found.damages.append(f"{path}: bytes {damage.start} to {damage.end} are no record")
+            found.damages.append(f"{path}: bytes {damage.start} to {damage.end} are not a valid record")
         for _, start, length in result.records:
             try:
                 batch = batch_in(data[start : start + length])
@@ -194,7 +194,7 @@ def batch_in(payload: bytes) -> Batch:
     try:
         return batch_from_wire(decode_own(payload))
     except TrackError as error:
-        raise SpoolCorrupt(f"a whole record of the spool makes no sense: {error}") from None
+        raise SpoolCorrupt(f"an intact record of the spool cannot be decoded: {error}") from None
 
 
 def _cut(path: Path, end: int) -> None:
@@ -204,7 +204,7 @@ def _cut(path: Path, end: int) -> None:
         else:
             os.truncate(path, end)
     except OSError as error:
-        raise spool_error(path, "cut where its last whole record ends", error) from error
+        raise spool_error(path, "truncated after its last complete record", error) from error
 
 
 def _number(path: Path) -> int:
@@ -214,12 +214,12 @@ def _number(path: Path) -> int:
 def _tell(path: Path, found: Recovered) -> None:
     if found.torn_bytes:
         _log.warning(
-            "%s: the last %s bytes are of a record that was not finished, and were cut off",
+            "%s: the last %s bytes, an incomplete record, were cut off",
             path,
             f"{found.torn_bytes:,}",
         )
     for damage in found.damages:
-        _log.error("%s; the bytes are set aside in %s", damage, path / "damaged")
+        _log.error("%s; the bytes were moved to %s", damage, path / "damaged")
     for first, last in found.missing:
         _log.error("%s: log calls %s to %s are damaged and cannot be sent", path, first, last)
 
@@ -364,11 +364,11 @@ class Found:
     def state(self) -> str:
         """In a few words."""
         if self.in_use:
-            return "in use: sends itself"
+            return "in use"
         if self.trouble is not None:
             return "unusable"
         if self.is_damage_only:
-            return "sent, damaged bytes kept"
+            return "sent, damaged bytes remain"
         return "waits, damaged" if self.held.damages else "waits"
 
     def as_json(self) -> dict[str, Any]:

@@ -105,7 +105,7 @@ def scan(data: bytes, session: bytes) -> Scan:
             return Scan(end=len(data))  # torn while it was begun
         differing = sum(one != other for one, other in zip(header, data, strict=False))
         if len(data) < HEADER_SIZE or differing > _MAX_HEADER_DAMAGE:
-            raise SpoolCorrupt("it is no segment of this session's spool")
+            raise SpoolCorrupt("it is not a segment of this session's spool")
         found.damages.append(Damage(0, HEADER_SIZE))
     last = 0
     while found.end < len(data):

@@ -208,7 +208,7 @@ class _Import:
         if self._protocol.dropped_count != self._dropped_count:
             raise ImportFailed(
                 f"{self._database.path} could not be stored completely; the log has the reasons: "
-                "fix that and import again, which sends only what is missing"
+                "remove the cause and import again, which sends only what is missing"
             )
 
     def _id_of(self, run: LegacyRun) -> bytes:

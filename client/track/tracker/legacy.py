@@ -104,7 +104,7 @@ class LegacyDatabase:
             self._columns = {table: _columns(self._db, table) for table in tables}
         if not tables >= _TABLES:
             raise StoreError(
-                f"{path} holds no runs of an older tracker (the tables {', '.join(sorted(_TABLES))}): "
+                f"{path} contains no runs of an older tracker (the tables {', '.join(sorted(_TABLES))}): "
                 "choose another file"
             )
 
@@ -278,11 +278,11 @@ class LegacyDatabase:
             yield
         except sqlite3.OperationalError as error:
             raise StoreError(
-                f"{self.path} cannot be read ({error}): see whether its program still writes it"
+                f"{self.path} cannot be read ({error}): check whether its program still writes to it"
             ) from error
         except sqlite3.DatabaseError as error:
             raise StoreCorrupt(
-                f"{self.path} is no database, or a damaged one ({error}): restore a copy of it"
+                f"{self.path} is not a database, or it is damaged ({error}): restore a copy of it"
             ) from error
 
 

@@ -58,7 +58,7 @@ def graph_media(graph: Mapping[str, Any]) -> Media:
     try:
         content = json.dumps(graph, separators=(",", ":")).encode()
     except (TypeError, ValueError, RecursionError) as error:
-        raise BadValue(f"a graph is nodes and edges of plain values: {error}") from None
+        raise BadValue(f"a graph needs nodes and edges of plain values: {error}") from None
     return Media(GRAPH, {"digest": hashlib.sha256(content).hexdigest(), "size": len(content)}, content)
 
 
@@ -71,7 +71,7 @@ def histogram_media(edges: Sequence[Any], counts: Sequence[Any]) -> Media:
     try:
         plain_edges, plain_counts = [float(edge) for edge in edges], [int(count) for count in counts]
     except (TypeError, ValueError) as error:
-        raise BadValue(f"a histogram has numbers as edges and integers as counts: {error}") from None
+        raise BadValue(f"a histogram needs numbers as edges and integers as counts: {error}") from None
     document = {
         "edges": plain_edges,
         "counts": plain_counts,
@@ -90,7 +90,7 @@ def image_media(width: int, height: int, channels: int, data: bytes) -> Media:
     """
     if channels not in (1, 3, 4) or not len(data) == width * height * channels > 0:
         raise BadValue(
-            f"{len(data):,} bytes are no image of {width} x {height} pixels and {channels} channels: "
+            f"{len(data):,} bytes are not an image of {width} x {height} pixels and {channels} channels: "
             "give a byte for each of 1, 3 or 4 channels"
         )
     content = encode_png(Pixels(int(width), int(height), int(channels), bytes(data)))

@@ -44,4 +44,4 @@ def status_of_trial(status: str) -> Status:
         return _OF_TRIALS[status]
     except (KeyError, TypeError):
         known = ", ".join(map(repr, _OF_TRIALS))
-        raise BadArguments(f"{status!r} is no status of a run: use one of {known}") from None
+        raise BadArguments(f"{status!r} is not a status of a run: use one of {known}") from None

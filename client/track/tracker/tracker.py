@@ -144,7 +144,7 @@ class Tracker(RunReader):
     def _path_of(self, name: str) -> Path:
         assert self.all_exp_dir is not None
         if not name or Path(name).name != name:
-            raise UsageError(f"{name!r} cannot be the name of an experiment, which is one of a file")
+            raise UsageError(f"{name!r} cannot be the name of an experiment: use a valid file name")
         return self.all_exp_dir / f"{name}{_ENDING}"
 
     def _place(self, where: str | os.PathLike[str] | Protocol) -> None:

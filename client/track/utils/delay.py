@@ -78,7 +78,9 @@ class Future:
         outcome = self.promise._outcome
         if outcome is None:
             name = getattr(self.promise.fun, "__qualname__", repr(self.promise.fun))
-            raise FutureIsNotReady(f"the delayed call of {name} was not made yet: call it, or ask is_ready()")
+            raise FutureIsNotReady(
+                f"the delayed call of {name} has no result yet: call it, or check is_ready()"
+            )
         return outcome()
 
 

@@ -197,7 +197,8 @@ def _context(identity: SocketIdentity, server_side: bool) -> ssl.SSLContext:
         context.load_cert_chain(identity.path)
     except (OSError, ssl.SSLError) as error:
         raise AuthenticationError(
-            f"{identity.path} holds no private key with its certificate ({error}): remove it to get a new one"
+            f"{identity.path} contains no private key with its certificate ({error}): remove it to get a new "
+            "one"
         ) from error
     if server_side:
         # A resumed session would skip the certificates.
@@ -219,12 +220,15 @@ def _explained() -> Iterator[None]:
         raise
     except ssl.SSLEOFError as error:
         raise ConnectionLost(
-            f"the peer has closed the connection; if it was just opened, it may not know this end. {_REMEDY}"
+            "the peer has closed the connection; if it was just opened, the peer may not accept this end's "
+            f"certificate. {_REMEDY}"
         ) from error
     except ssl.SSLError as error:
         reason = error.reason or str(error)
         if isinstance(error, ssl.SSLCertVerificationError) or any(word in reason for word in _REFUSED):
-            raise AuthenticationError(f"one end does not know the other ({reason}). {_REMEDY}") from error
+            raise AuthenticationError(
+                f"one end does not accept the other's certificate ({reason}). {_REMEDY}"
+            ) from error
         raise EncryptionMismatch(
             f"TLS failed ({reason}): does the peer open or listen with backend='AES', too?"
         ) from error

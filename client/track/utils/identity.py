@@ -84,7 +84,7 @@ def _make(path: Path) -> None:
             replace_file(path, private + certificate)
     except OSError as error:
         raise AuthenticationError(
-            f"the identity for encrypted sockets cannot be made at {path}: {error.strerror}; set "
+            f"the identity for encrypted sockets cannot be created at {path}: {error.strerror}; set "
             "XDG_STATE_HOME to a folder of yours that can be written"
         ) from error
 
@@ -94,9 +94,9 @@ def _read_private(path: Path) -> str:
     found = path.stat()
     if found.st_uid not in (os.geteuid(), 0) or found.st_mode & 0o077:
         raise AuthenticationError(
-            f"{path} may be read by others (mode {stat.S_IMODE(found.st_mode):04o}, user {found.st_uid}): "
-            "anybody who has it can act as you. chmod 600 it if nobody has copied it; otherwise remove "
-            "it to get a new one"
+            f"{path} may be read by others (mode {stat.S_IMODE(found.st_mode):04o}, user {found.st_uid}), "
+            "and whoever has a copy can impersonate you: chmod 600 it if nobody has copied it; otherwise "
+            "remove it to get a new one"
         )
     return text
 

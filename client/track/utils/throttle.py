@@ -58,7 +58,7 @@ class Throttler(_Throttle[R]):
     def __init__(self, fun: Callable[..., R], throttle: int = 1) -> None:
         super().__init__(fun)
         if not throttle >= 1:
-            raise UsageError(f"of every {throttle!r} calls none can be made: give 1 or more")
+            raise UsageError(f"throttle={throttle!r} must be 1 or more")
         self.throttle = throttle
         self._asked = 0
 
@@ -98,7 +98,7 @@ class TimeThrottler(_Throttle[R]):
     def __init__(self, fun: Callable[..., R], every: float = 10) -> None:
         super().__init__(fun)
         if not every >= 0:
-            raise UsageError(f"every={every!r} is no time to wait: give seconds, 0 or more")
+            raise UsageError(f"every={every!r} must be a number of seconds, 0 or more")
         self.every = every
         self._last: float | None = None
 

@@ -311,7 +311,7 @@ def aggregator_from_spec(spec: Sequence[Any]) -> Aggregator:
             f"aggregator {spec!r} cannot be made ({error}): use one of {', '.join(sorted(_KINDS))}"
         ) from error
     if made.spec != list(spec):
-        raise BadArguments(f"aggregator {spec!r} is incomplete or has too much: write it as {made.spec!r}")
+        raise BadArguments(f"aggregator {spec!r} has missing or extra arguments: write it as {made.spec!r}")
     return made
 
 
@@ -337,7 +337,7 @@ def spec_of(aggregator: object) -> list[Any] | None:
         raise BadArguments(f"aggregator: making one failed: {error!r}; correct it") from error
     if not isinstance(made, Aggregator):
         kind = type(aggregator).__name__
-        raise BadArguments(f"a {kind} makes no aggregator: use for example StatAggregator.lazy(10)")
+        raise BadArguments(f"a {kind} is not an aggregator: use for example StatAggregator.lazy(10)")
     return made.spec
 
 

@@ -298,7 +298,7 @@ def _taken(what: str, document: Mapping[str, Any], types: Mapping[str, Any]) -> 
     """The document itself, once every key is there and of the right type."""
     for key, kind in types.items():
         if key not in document:
-            raise BadArguments(f"{what} document: {key!r} is missing: give it, null if there is none")
+            raise BadArguments(f"{what} document: {key!r} is missing: give it, or null if there is none")
         value = document[key]
         if not isinstance(value, kind) or (kind is int and isinstance(value, bool)):
             raise BadArguments(

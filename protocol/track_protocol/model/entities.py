@@ -71,7 +71,7 @@ def status(name: str | None = None, value: int | None = None) -> Status | Custom
     if name is None or value is None:
         raise UsageError(
             f"no status has name={name!r}, value={value!r}: "
-            f"a custom status needs both, the known ones are {', '.join(known.name for known in Status)}"
+            f"a custom status needs both; known are {', '.join(known.name for known in Status)}"
         )
     return CustomStatus(name, value)
 

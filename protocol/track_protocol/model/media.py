@@ -94,7 +94,7 @@ def check_media(kind: str, document: Mapping[str, Any]) -> None:
     """
     forms = _FORMS.get(kind)
     if forms is None:
-        raise BadArguments(f"{kind!r:.80} is no kind of media; there are: {', '.join(MEDIA_KINDS)}")
+        raise BadArguments(f"{kind!r:.80} is not a kind of media; the kinds are: {', '.join(MEDIA_KINDS)}")
     form = next((each for each in forms if each.keys() == document.keys()), None)
     if form is None:
         wanted = " or ".join("{" + ", ".join(each) + "}" for each in forms)
@@ -113,10 +113,10 @@ def _check_histogram(document: Mapping[str, Any]) -> None:
             f"a histogram of {len(counts)} counts has {len(counts) + 1} edges, and {len(edges)} are given"
         )
     if any(left > right for left, right in pairwise(edges)):
-        raise BadValue("the edges of a histogram ascend, and these do not")
+        raise BadValue("the edges of a histogram must ascend")
     within = sum(counts)
     if within + sum(document[name] for name in ("nan", "posinf", "neginf")) != document["n"]:
-        raise BadValue("'n' of a histogram is the sum of its counts, NaN and infinities, and this one is not")
+        raise BadValue("'n' of a histogram must be the sum of its counts, NaN and infinities")
 
 
 def _is_count(value: Any) -> bool:

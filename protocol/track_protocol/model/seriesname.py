@@ -61,7 +61,7 @@ class SeriesName:
 
     def __init__(self, name: str, context: Mapping[str, Any] | None = None) -> None:
         if not isinstance(name, str):
-            raise BadValue(f"a name of type {type(name).__name__} names no series: give a str")
+            raise BadValue(f"a name of type {type(name).__name__} is not the name of a series: give a str")
         name, known = _parts(name)
         known.update(_labels({} if context is None else context))
         labels = dict(sorted(known.items()))
@@ -78,7 +78,7 @@ class SeriesName:
         return cls(text)
 
     def __setattr__(self, name: str, value: object) -> None:
-        raise AttributeError(f"a SeriesName cannot be changed: make another one to have another {name}")
+        raise AttributeError(f"a SeriesName is immutable: create a new one with another {name}")
 
     def __eq__(self, other: object) -> bool:
         return self.text == other.text if isinstance(other, SeriesName) else NotImplemented
@@ -184,7 +184,7 @@ def _read(found: re.Match[str]) -> str:
 
 def _labels(context: Any) -> list[tuple[str, str]]:
     if not isinstance(context, Mapping):
-        raise BadValue(f"a context of type {type(context).__name__} has no labels: give a dict of them")
+        raise BadValue(f"a context of type {type(context).__name__} is not a dict: give a dict of labels")
     return [(_label(label), _label_value(label, value)) for label, value in context.items()]
 
 

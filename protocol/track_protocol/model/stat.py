@@ -159,7 +159,7 @@ class StatStream:
         state = dict(data) if "sum_sqr" in data else _state_of_report(data)
         missing = [name for name in _STATE if not isinstance(state.get(name), (int, float))]
         if missing:
-            raise BadValue(f"statistics without the number {missing[0]!r}: pass the result of state_dict()")
+            raise BadValue(f"statistics lack the number {missing[0]!r}: pass the result of state_dict()")
         stream = StatStream()
         for name in _STATE:
             setattr(stream, _ATTRIBUTES.get(name, name), state[name])
@@ -261,7 +261,7 @@ class Summary:
         try:
             return Summary(*(data[name] for name in Summary.__slots__))
         except KeyError as error:
-            raise BadValue(f"a summary without {error}: pass the result of to_dict()") from error
+            raise BadValue(f"the summary lacks {error}: pass the result of to_dict()") from error
 
 
 def _summarise(values: Sequence[float] | array[float], total: float, nonfinite: int) -> Summary:

@@ -198,7 +198,10 @@ def _plain(value: Any, path: _Path, depth: int) -> Any:
     except Exception as error:  # noqa: BLE001  # foreign code may raise anything: say where
         _refuse(path, f"an object of type {_type_name(value)} cannot be stored: {error}")
     if type(nearer) is type(value):
-        _refuse(path, f"an object of type {_type_name(value)} cannot be stored: its plain form is itself")
+        _refuse(
+            path,
+            f"an object of type {_type_name(value)} cannot be stored: its plain form is the object itself",
+        )
     return _plain(nearer, path, depth)
 
 

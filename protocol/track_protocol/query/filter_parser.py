@@ -122,7 +122,7 @@ class _Reader:
     def _negation(self) -> Filter:
         self._depth += 1
         if self._depth > _MAX_DEPTH:
-            self._fail(f"no more than {_MAX_DEPTH} parentheses and nots within each other")
+            self._fail(f"at most {_MAX_DEPTH} nested parentheses and nots")
         found: Filter
         if self._keyword("not"):
             found = Negation(self._negation())
@@ -218,7 +218,7 @@ class _Reader:
             self._fail(_A_VALUE)
         word = found[0]
         if word.lower() == "nan":
-            self._fail("something that a value can be equal to, which nan is not")
+            self._fail("a value other than nan, which equals nothing")
         if _INTEGER.fullmatch(word) and not INT_MIN <= int(word[:_MAX_DIGITS]) <= INT_MAX:
             self._fail("an integer of at most 64 bits")
         value = _word_value(word)

@@ -231,7 +231,7 @@ def _owner(leaf: Comparison | Membership | Existence, kind: str, uids: FindUids 
     if isinstance(leaf, Existence):
         return {path: {"$ne": None}}
     if isinstance(leaf, Comparison) and leaf.operator not in ("=", "!="):
-        raise BadQuery(f"a {kind} goes by its name, and knows = != in, not {leaf.operator}")
+        raise BadQuery(f"a {kind} is compared by its name, with = != in, not {leaf.operator}")
     values = leaf.values if isinstance(leaf, Membership) else (leaf.value,)
     negated = leaf.negated if isinstance(leaf, Membership) else leaf.operator == "!="
     known: list[Any] = []

@@ -67,7 +67,7 @@ def parse_order(names: Sequence[str], kind: Kind) -> tuple[Order, ...]:
         BadArguments: a name is no attribute of the kind or has no order, or there are too many names.
     """
     if len(names) > _MOST:
-        raise BadArguments(f"order has {len(names)} names: give {_MOST} at most")
+        raise BadArguments(f"order has {len(names)} names: give at most {_MOST}")
     return tuple(Order(_path(name.removeprefix("-"), kind), name.startswith("-")) for name in names)
 
 

@@ -202,7 +202,9 @@ def _clause(key: Any, operand: Any, kind: Kind) -> Condition:
     if key == "$not":
         return Not(_conjunction(operand, kind))
     if key not in ("$and", "$or"):
-        raise BadQuery(f"{key!r} cannot stand at the top of a query: use $and, $or, $not or an attribute")
+        raise BadQuery(
+            f"{key!r} is not allowed at the top level of a query: use $and, $or, $not or an attribute"
+        )
     if not isinstance(operand, (list, tuple)) or not operand:
         raise BadQuery(f"{key} needs a list of one or more queries, not {operand!r:.80}")
     parts = [_conjunction(part, kind) for part in operand]
@@ -296,7 +298,7 @@ def _series(name: str, root: str, rest: str | None) -> _Attribute:
     if not dot or statistic not in _STATISTICS:
         series, statistic = rest or "", "last" if root == "metrics" else "mean"
     if not series:
-        raise BadQuery(f"{name!r} names no series: write '{root}.NAME' or '{root}.NAME.min'")
+        raise BadQuery(f"{name!r} is not a series: write '{root}.NAME' or '{root}.NAME.min'")
     path = (root, series, _STATISTICS[statistic])
     return _Attribute(name, path, path)
 

@@ -176,7 +176,7 @@ class ClientExchange:
             if not TOKEN_ITERATIONS <= count <= _MAX_ITERATIONS:
                 raise AuthenticationError(
                     f"the server asks for {count} iterations of the password hash, but between "
-                    f"{TOKEN_ITERATIONS} and {_MAX_ITERATIONS} are sensible: this is not an honest server"
+                    f"{TOKEN_ITERATIONS} and {_MAX_ITERATIONS} are accepted: do not trust this server"
                 )
             return str(self._scram.get_client_final())
 
@@ -301,5 +301,5 @@ def _b64(data: bytes) -> str:
 
 def _unb64(name: str, text: object) -> bytes:
     if not isinstance(text, str):
-        raise ValueError(f"'{name}' is not a text")
+        raise ValueError(f"'{name}' is not text")
     return base64.b64decode(text, validate=True)

@@ -90,7 +90,11 @@ def check_negotiated(session: TlsSession, alpn: str = ALPN) -> None:
     wanted = {
         "version": (session.version(), TLS_VERSION, "allow TLS 1.3 on both sides"),
         "cipher": (cipher[0] if cipher else None, CIPHER, f"allow {CIPHER} first in OpenSSL's Ciphersuites"),
-        "protocol": (session.selected_alpn_protocol(), alpn, "is the peer a Track of this version?"),
+        "protocol": (
+            session.selected_alpn_protocol(),
+            alpn,
+            "check that the peer is Track of the same version",
+        ),
     }
     for what, (agreed, required, remedy) in wanted.items():
         if agreed != required:
@@ -129,7 +133,7 @@ def parse_pins(text: str) -> tuple[str, ...]:
     for pin in pins:
         if not _PIN.fullmatch(pin):
             raise UriError(
-                f"pin={text}: {pin!r} is not a pin; a pin is 'sha256:' and 43 letters of base64url, "
+                f"pin={text}: {pin!r} is not a pin; a pin is 'sha256:' and 43 characters of base64url, "
                 "as the server prints it when it starts"
             )
     return pins

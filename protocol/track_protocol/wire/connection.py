@@ -266,7 +266,7 @@ class Connection:
         following = TRANSITIONS[speaker][self.state].get(kind)
         if following is None:
             fault = LocalProtocolError if speaker is self.side else RemoteProtocolError
-            raise fault(f"the {speaker.value} may not say {kind.name} in state {self.state.value}")
+            raise fault(f"the {speaker.value} may not send {kind.name} in state {self.state.value}")
         return following
 
     def _enter(self, state: State) -> None:
@@ -343,7 +343,7 @@ class Connection:
             return
         if self._keepalive.was_asked:
             silent = self._keepalive.silence(now)
-            raise ConnectionLost(f"the {self.side.other.value} has given no sign of life for {silent:.0f} s")
+            raise ConnectionLost(f"the {self.side.other.value} has sent nothing for {silent:.0f} s")
         self.send_ping(0)
         self._keepalive.asked(now)
 

@@ -137,10 +137,10 @@ class ServerLogin:
 def _refused(mechanism: str) -> str:
     if mechanism == PASSWORD:
         return (
-            "the server asks for the password itself, which is only sent to a server whose key is known: "
+            "the server requests the password itself, which is only sent to a server whose key is known: "
             "add pin=sha256:... to the URI (the server prints it when it starts)"
         )
     return (
-        f"the server asks for the login mechanism {mechanism[:_SHOWN_LETTERS]!r}, which is not safe "
+        f"the server requires the login mechanism {mechanism[:_SHOWN_LETTERS]!r}, which is not safe "
         "here: update the older side, or ask the operator of the server"
     )

@@ -120,7 +120,7 @@ _TABLE: Final = (
         "delete_trial(trial: trial, force: bool = False) -> bool",
         "Delete a trial with all that belongs to it; whether there was one.",
     ),
-    _write("commit()", "Make everything logged before durable and readable on disk."),
+    _write("commit()", "Make everything logged before durable, and written to the store's document."),
     _log("create_project(project: document)", "Insert a project, unless it exists."),
     _log("create_group(group: document)", "Insert a group, unless it exists."),
     _log(

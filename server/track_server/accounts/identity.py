@@ -140,7 +140,7 @@ def _private_key(path: Path, pem: bytes) -> EllipticCurvePrivateKey | RSAPrivate
     except (ValueError, TypeError):
         raise StoreCorrupt(f"{path} holds no private key in PEM form without a passphrase") from None
     if not isinstance(key, EllipticCurvePrivateKey | RSAPrivateKey):
-        raise UsageError(f"{path} is neither an ECDSA nor an RSA key: no channel binding is sure for others")
+        raise UsageError(f"{path} is neither an ECDSA nor an RSA key: create one of these kinds")
     return key
 
 

@@ -88,8 +88,8 @@ def refuse_readable(path: Path, found: os.stat_result, *, group_of_root: bool = 
         )
     if found.st_mode & 0o077:
         raise UsageError(
-            f"{path} may be read by others (mode {stat.S_IMODE(found.st_mode):04o}): what it holds must be "
-            f"taken for known; if it is not, chmod 600 {path}"
+            f"{path} may be read by others (mode {stat.S_IMODE(found.st_mode):04o}): they may know "
+            f"what it contains; replace it, or, if nobody has read it, chmod 600 {path}"
         )
 
 

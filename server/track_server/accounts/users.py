@@ -89,8 +89,8 @@ class UserStore:
         def with_user(users: dict[str, User]) -> None:
             if name in users:
                 raise UsageError(
-                    f"there is a user {name!r} already, and its token cannot be shown again: "
-                    f"'track user remove {name}' first"
+                    f"the user {name!r} exists already, and its token cannot be shown again: "
+                    f"run 'track user remove {name}' first"
                 )
             users[name] = user
 
@@ -209,7 +209,7 @@ def _users_from_json(path: Path, data: bytes) -> dict[str, User]:
         return {name: _user_from_json(name, entry) for name, entry in document["users"].items()}
     except (ValueError, KeyError, TypeError, AttributeError) as error:
         raise StoreCorrupt(
-            f"the users file {path} cannot be understood ({type(error).__name__}: {error}): restore it from "
+            f"the users file {path} cannot be parsed ({type(error).__name__}: {error}): restore it from "
             "a backup, or remove it and add the users again"
         ) from None
 

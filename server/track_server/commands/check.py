@@ -35,7 +35,7 @@ def _run(arguments: argparse.Namespace) -> int:
         rejected = (
             f"; {seen.rejected:,} rejected records (fetch_rejected shows them)" if seen.rejected else ""
         )
-        sys.stdout.write(f"{path} is sound: {counts}{rejected}\n")
+        sys.stdout.write(f"{path} is undamaged: {counts}{rejected}\n")
     return 1 if seen.findings else 0
 
 

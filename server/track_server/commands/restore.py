@@ -32,10 +32,10 @@ def _run(arguments: argparse.Namespace) -> int:
     seen = done.checked
     sys.stdout.write(f"{path}: {seen.points:,} points, {seen.trials:,} trials restored\n")
     if done.aside is not None:
-        sys.stdout.write(f"the old store is kept as {done.aside}\n")
+        sys.stdout.write(f"the previous store is now {done.aside}\n")
     return 0
 
 
 COMMAND: Final = Command(
-    help="replace a store with a backup; the old store is kept beside it", configure=_configure, run=_run
+    help="replace a store with a backup; the previous store is renamed", configure=_configure, run=_run
 )

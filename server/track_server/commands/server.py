@@ -25,19 +25,19 @@ def _configure(parser: argparse.ArgumentParser) -> None:
         "backend",
         nargs="?",
         metavar="BACKEND_URI",
-        help="the store: sqlite:FILE, file:FILE or ephemeral:",
+        help="the store: sqlite:FILE, file:FILE or ephemeral: (default: track.db in --home)",
     )
     add(
         "--listen",
         default=f"127.0.0.1:{_PORT}",
         metavar="HOST:PORT",
-        help="address to listen on; port 0 takes a free one; default %(default)s",
+        help="address to listen on; port 0 selects a free one (default: %(default)s)",
     )
     add(
         "--home",
         type=Path,
         metavar="DIR",
-        help="folder of identity, users and default store; default $TRACK_HOME or ~/.local/share/track",
+        help="folder for identity, users and default store (default: $TRACK_HOME, or ~/.local/share/track)",
     )
     add("--advertise", metavar="HOST", help="the name under which other machines reach this server")
     add(
@@ -46,27 +46,32 @@ def _configure(parser: argparse.ArgumentParser) -> None:
         metavar="PEM",
         help="use this certificate instead of the one made on first start",
     )
-    add("--key", type=Path, metavar="PEM", help="its private key")
+    add("--key", type=Path, metavar="PEM", help="private key of --certificate")
     add(
         "--ready-file",
         type=Path,
         metavar="FILE",
-        help="write host, port, pin and pid there once connections are accepted",
+        help="file that receives host, port, pin and pid once connections are accepted",
     )
     add(
         "--log-level",
         default="warning",
         choices=["debug", "info", "warning", "error"],
-        help="default %(default)s",
+        help="what the log contains (default: %(default)s)",
     )
     add(
         "--lease",
         type=float,
         default=LEASE_SECONDS,
         metavar="SECONDS",
-        help="a trial is lost when its processes are disconnected for so long; 0: never; default %(default)g",
+        help="seconds without a connection after which a trial is lost; 0: never (default: %(default)g)",
     )
-    add("--security-layer", default="AES", metavar="AES", help="AES, or plaintext on loopback")
+    add(
+        "--security-layer",
+        default="AES",
+        metavar="AES",
+        help="AES, or plaintext on loopback only (default: %(default)s)",
+    )
 
 
 def _run(args: argparse.Namespace) -> int:

@@ -14,6 +14,6 @@ def add_store_options(parser: argparse.ArgumentParser) -> None:
         "store",
         nargs="?",
         metavar="STORE_URI",
-        help="sqlite:FILE or file:FILE (default: the store in --home, or of its server)",
+        help="sqlite:FILE or file:FILE (default: the store of the server in --home)",
     )
     parser.add_argument("--home", type=Path, metavar="DIR", help="the server's folder (default: $TRACK_HOME)")

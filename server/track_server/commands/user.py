@@ -32,7 +32,7 @@ _SHORTEST_PASSWORD: Final = 8
 
 def _configure(parser: argparse.ArgumentParser) -> None:
     actions = parser.add_subparsers(dest="action", required=True, metavar="add|list|remove")
-    add = actions.add_parser("add", help="add a user and print the URI to join with, once")
+    add = actions.add_parser("add", help="add a user and print its join URI, once")
     add.add_argument("name", metavar="NAME", help="1 to 64 of A-Z a-z 0-9 . _ - @")
     add.add_argument(
         "--role", required=True, choices=[role.value for role in Role], help="what the user may do"
@@ -127,7 +127,7 @@ def _advertised(record: ServerRecord | None) -> str:
     if record.advertise:
         return record.advertise
     if is_loopback(record.host):
-        _tell("the server listens on this machine only, and so the URI works nowhere else")
+        _tell("the server listens on this machine only, so the URI works only here")
         return "localhost"
     return socket.gethostname() if record.host in _EVERYWHERE else record.host
 

@@ -221,4 +221,4 @@ class Engine:
 
 def _log_failed_leave(outcome: Outcome) -> None:
     if isinstance(outcome, TrackError):
-        _log.debug("a session that ended keeps its last answer: %s", outcome)
+        _log.debug("the last answer of an ended session could not be deleted: %s", outcome)

@@ -143,7 +143,7 @@ def _held(tx: UnitOfWork, writer: Writer) -> SessionState:
     state = session_of(tx, writer)
     if writer.epoch < state.epoch:
         raise SessionFenced(
-            "another holder has taken this session over: attach it again to take it back, "
+            "another process has taken this session over: attach it again to take it back, "
             "or start a new one beside it"
         )
     return state

@@ -87,7 +87,7 @@ class Lane:
                 self._queue.put(job)
                 self._condition.notify()
                 return
-        job.done(self._failure or TooBusy("the store is closing: try again when it is back"))
+        job.done(self._failure or TooBusy("the store is closing: try again after its restart"))
 
     def close(self) -> None:
         """Finish what was handed in, and end the thread; harmless when repeated."""
@@ -119,7 +119,7 @@ class Lane:
     def _fail(self, error: BaseException) -> None:
         """Fail every job that waits or comes later."""
         failure = StoreFailed(
-            f"the writer thread of {self._store.uri} died ({error!r}): nothing is stored any more, "
+            f"the writer thread of {self._store.uri} died ({error!r}): nothing can be stored: "
             "restart the server"
         )
         _log.critical("%s", failure, exc_info=error)
@@ -165,7 +165,7 @@ class Lane:
             if len(jobs) > 1:
                 return self._transact_each(jobs)
             if not (isinstance(error, StoreError) or jobs[0].careful):
-                _log.warning("a transaction failed: its records are stored one by one", exc_info=error)
+                _log.warning("a transaction failed; its records are stored one by one", exc_info=error)
                 jobs[0].careful = True
                 return self._transact(jobs)
             outcomes = [_as_track_error(error)]
@@ -240,7 +240,7 @@ def _answer(job: Job, outcome: Outcome) -> None:
     try:
         job.done(outcome)
     except Exception:  # noqa: BLE001 - a callback must not end the writer thread
-        _log.exception("an answer could not be handed over")
+        _log.exception("an answer could not be delivered")
 
 
 def _as_track_error(error: Exception) -> TrackError:

@@ -175,7 +175,7 @@ class ReaderPool:
                 line.reads.append(read)
                 self._condition.notify_all()  # not every thread may take it
                 return
-        read.done(TooBusy("the store is closing: try again when it is back"))
+        read.done(TooBusy("the store is closing: try again after its restart"))
 
     def close(self) -> None:
         """Answer what was submitted, then end; harmless when repeated."""
@@ -197,7 +197,7 @@ class ReaderPool:
             try:
                 read.done(self._outcome(read))
             except Exception:  # noqa: BLE001 - it must not end a thread that others wait for
-                _log.exception("the answer of %s could not be handed over", read.method)
+                _log.exception("the answer of %s could not be delivered", read.method)
             self._ended(user, line, time.monotonic() - began)
 
     def _next_turn(self, makes_rests: bool) -> tuple[_User, _Line, _Read] | None:

@@ -138,8 +138,8 @@ class Recovery:
         self._unsure = True
         self._postpone(now)
         self._refusal = StoreFailed(
-            f"{self._store.uri} takes no writes since its disk failed ({error}): it is opened anew by "
-            "itself, and what was refused can be sent again then"
+            f"{self._store.uri} accepts no writes since its disk failed ({error}): check the disk; the "
+            "server opens the store again by itself, and refused records can then be sent again"
         )
         _log.error("%s", self._refusal)
 
@@ -156,7 +156,7 @@ class Recovery:
         now = self._clock()
         if not self._logged_full or now - self._full_at >= _LOG_AGAIN_S:
             self._logged_full = True
-            _log.error("%s; what clients send is refused meanwhile, and they keep it", error)
+            _log.error("%s; until then writes are refused, and clients queue them", error)
         self._full_at = now
 
     def _postpone(self, now: float) -> None:

@@ -72,13 +72,16 @@ def put_blob(tx: UnitOfWork, digest: str, size: int, offset: int, data: bytes) -
             nothing of it is kept.
     """
     if size > MAX_BLOB_BYTES:
-        raise BadValue(f"a blob of {size:,} bytes is larger than {MAX_BLOB_BYTES:,}: keep it elsewhere")
+        raise BadValue(
+            f"a blob of {size:,} bytes is larger than {MAX_BLOB_BYTES:,}: store it outside Track, and log "
+            "its path"
+        )
     if len(data) > PART_BYTES:
         raise BadArguments(
             f"put_blob: a part of {len(data):,} bytes is larger than {PART_BYTES:,}: divide it"
         )
     if offset + len(data) > size or not (data or size == 0):
-        raise BadArguments(f"put_blob: {len(data):,} bytes at {offset:,} are no part of {size:,} bytes")
+        raise BadArguments(f"put_blob: {len(data):,} bytes at {offset:,} exceed its {size:,} bytes")
     known = tx.blob(digest) or Blob(digest, size, -1, 0.0)
     if known.size != size:
         if known.whole or offset:

@@ -122,7 +122,7 @@ class Presence:
         self._changes.submit_change(self.look, done)
         outcome = await looked
         if isinstance(outcome, TrackError):
-            _log.log(_level(outcome), "whose trials are lost cannot be found out: %s", outcome)
+            _log.log(_level(outcome), "lost trials could not be determined: %s", outcome)
             with self._lock:
                 # No session can attach to a store that fails, so no absence counts meanwhile.
                 self._disconnected_at.clear()
@@ -139,7 +139,7 @@ class Presence:
                 if len(outcome) == _MOST:
                     self._revive(sid)
                 return
-            _log.log(_level(outcome), "the lost trials of a session that is back have to wait: %s", outcome)
+            _log.log(_level(outcome), "trials of a returned session could not be revived yet: %s", outcome)
             with self._lock:
                 self._unheard.add(sid)
 

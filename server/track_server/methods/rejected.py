@@ -89,11 +89,11 @@ def _blocking_nothing(what: str) -> Iterator[None]:
     except StoreError:
         raise
     except Exception:  # noqa: BLE001 - whatever it is
-        _log.exception("a rejected record is kept, but %s", what)
+        _log.exception("a rejected record was quarantined, but %s", what)
 
 
 def _count(tx: UnitOfWork, record: Rejected) -> None:
-    with _blocking_nothing("its loss could not be counted in its trial"):
+    with _blocking_nothing("its dropped points could not be counted in its trial"):
         document = None if record.trial is None else tx.trial_fields(record.trial)
         if document is not None:
             add_dropped_points(tx, document, record.points, record.reason)

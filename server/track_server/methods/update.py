@@ -89,7 +89,9 @@ def _appended(before: Any, value: Any, aggregator: list[Any]) -> list[Any]:
         size = aggregator[1]
         if type(size) is int and size > 0:
             return kept[-size:]
-    raise BadArguments(f"metadata cannot be kept by {aggregator!r}: use the value, series or ring aggregator")
+    raise BadArguments(
+        f"metadata cannot use the aggregator {aggregator!r}: use the value, series or ring aggregator"
+    )
 
 
 def _status_changes(document: Document, status: Document | None, at: float, error: str | None) -> Document:

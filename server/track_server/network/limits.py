@@ -75,7 +75,8 @@ def within_descriptors(limits: Limits) -> Limits:
         connections = min(connections, max(1, descriptors - OTHER_FILES, descriptors // 2))
     if connections < limits.connections:
         _log.warning(
-            "at most %d connections instead of %d, since this process may open %d files: raise ulimit -n",
+            "the limit is %d connections instead of %d, since this process may open only %d files: raise "
+            "ulimit -n",
             *(connections, limits.connections, descriptors),
         )
     # One user leaves some for the others.

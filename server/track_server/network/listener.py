@@ -136,7 +136,9 @@ class Listener:
         now = asyncio.get_running_loop().time()
         if now - self._told_at >= _TELL_AGAIN_S:
             self._told_at = now
-            _log.warning("a connection could not be accepted: %s; accepting pauses until one ends", error)
+            _log.warning(
+                "a connection could not be accepted: %s; accepting pauses until a connection ends", error
+            )
         if error.errno in _EXHAUSTED:  # it stays in the kernel's queue, and so would be tried at once again
             await asyncio.sleep(_EXHAUSTED_PAUSE_S)
 
@@ -221,11 +223,11 @@ class Listener:
             await asyncio.sleep(_SWEEP_INTERVAL_S)
             before = loop.time() - self._limits.handshake_seconds
             while self._silent and (first := next(iter(self._silent))).since < before:
-                _log.debug("closing a connection of %s: it says nothing", first.origin)
+                _log.debug("closing a connection from %s: it sends nothing", first.origin)
                 self._close(first)
             for line in list(self._waiting.values()):
                 for connection in [each for each in line if each.since < before]:
-                    _log.debug("closing a connection of %s: it has waited too long", connection.origin)
+                    _log.debug("closing a connection from %s: it has waited too long", connection.origin)
                     self._close(connection)
             self._admit()
 
@@ -257,7 +259,7 @@ class Listener:
         oldest = next(each for each in self._slots if origin is None or each.origin == origin)
         if asyncio.get_running_loop().time() - oldest.since < self._limits.slot_seconds:
             return False
-        _log.debug("a connection of %s gives up its slot: it does not log in", oldest.origin)
+        _log.debug("closing a connection from %s to free its slot: it does not log in", oldest.origin)
         del self._slots[oldest]
         _decrement(self._slots_of, oldest.origin)
         if oldest.abort is not None:
@@ -282,7 +284,7 @@ class Listener:
             peer.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
             if self._tls is not None and peer.recv(1, socket.MSG_PEEK) not in (_TLS_HANDSHAKE, b""):
                 await self._explain(peer)
-                raise ConnectionAbortedError("it speaks plain text")
+                raise ConnectionAbortedError("the peer uses plain text")
             transport, _ = await loop.connect_accepted_socket(
                 lambda: self._protocol(connection),
                 peer,

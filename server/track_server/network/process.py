@@ -125,7 +125,10 @@ def start_track_server(
         TrackError: the server cannot start; the message says why and what to do.
     """
     if security_layer is not None and backend is not None and security_layer != backend:
-        raise UsageError(f"security_layer={security_layer!r} and backend={backend!r} contradict: give one")
+        raise UsageError(
+            f"security_layer={security_layer!r} and backend={backend!r} contradict each other: give one of "
+            "them"
+        )
     plain = speaks_plaintext(security_layer or backend)
     settings = Settings(backend=protocol, host=hostname, port=port, plaintext=plain)
     if home is not None:

@@ -288,7 +288,7 @@ class Requests:
                 raise _denied(self._peer, method.name)
             if (event.seq is None) is not (method.access is Access.READ):
                 raise RemoteProtocolError(
-                    f"{method.name} is a {method.access.value}: number writes, and only those"
+                    f"{method.name} is a {method.access.value}: only writes have a number"
                 )
         except TrackError as error:
             self._connection.send_error(event.call_id, error)

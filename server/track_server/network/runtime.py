@@ -135,7 +135,7 @@ def read_server_record(home: Path) -> ServerRecord | None:
         record = ServerRecord(**json.loads(data))
     except (ValueError, TypeError) as error:
         raise StoreCorrupt(
-            f"{path} cannot be understood ({error}): remove it, the server writes it anew when it starts"
+            f"{path} cannot be parsed ({error}): remove it; the server writes it again when it starts"
         ) from None
     return record
 

@@ -142,7 +142,7 @@ class SocketServer:
             UsageError: always; the connection is closed.
         """
         writer.close()
-        raise UsageError("a SocketServer takes its connections itself: await run_server() instead")
+        raise UsageError("a SocketServer accepts its connections itself: await run_server() instead")
 
     def process_args(self, args: Mapping[str, Any], cache: Any = None) -> dict[str, Any]:
         """The arguments of a call as they travel: here ids stay ids, which the store resolves itself.
@@ -179,7 +179,7 @@ class SocketServer:
             UnknownMethod: no call that reads is called that; to write, connect with a `SocketClient`.
         """
         if reader is not None and not self.is_authenticated(reader):
-            raise PermissionDenied("this peer has not logged in: it may ask nothing yet")
+            raise PermissionDenied("this peer has not logged in: it may not call methods yet")
         submit = partial(self.engine.submit_read, proc_name, self.process_args(args, cache))
         page = await self._page(submit)
         value = decode(page.data)
@@ -326,7 +326,11 @@ class SocketServer:
             lambda: all(session.idle for session in sessions), self.settings.limits.drain_seconds
         )
         for session in sessions:
-            session.drop(ConnectionLost("the server is stopping: it will be back") if session.role else None)
+            session.drop(
+                ConnectionLost("the server is stopping: connect again after its restart")
+                if session.role
+                else None
+            )
         await self._until(lambda: not self._sessions, _GOODBYE_SECONDS)
         for session in list(self._sessions):
             session.abort()
@@ -360,7 +364,7 @@ class SocketServer:
             try:
                 self._drop_removed()
             except TrackError as error:
-                _log.error("the users cannot be read, so nobody can log in: %s", error)
+                _log.error("the users cannot be read, so no one can log in: %s", error)
             for session in list(self._sessions):
                 session.check_life()
 
@@ -492,6 +496,6 @@ def _listen(host: str, port: int) -> socket.socket:
         listening.close()
         raise TrackError(
             f"cannot listen on {host}:{port}: {error.strerror}; "
-            "stop whoever uses it, or choose another port (0 for a free one)"
+            "stop the process that uses it, or choose another port (0 for a free one)"
         ) from None
     return listening

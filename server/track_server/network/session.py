@@ -190,7 +190,7 @@ class Session(asyncio.Protocol):
 
     def _decode(self, event: Undecoded) -> None:
         """Decode a large frame on another thread, once there is memory; nothing is read meanwhile."""
-        _log.debug("%s: a frame of %d bytes is decoded apart", self.peer, len(event.body))
+        _log.debug("%s: a frame of %d bytes is decoded in a thread", self.peer, len(event.body))
         self._decoding = True
         self.regulate()
 
@@ -281,9 +281,9 @@ class Session(asyncio.Protocol):
         now = self._loop.time()
         self._note_progress(now)
         if self._sending.is_late(now):
-            self._give_up("it does not read what it is sent")
+            self._give_up("the peer does not read what is sent")
         elif self._arriving.is_late(now):
-            self._give_up("it has begun a frame and does not send the rest")
+            self._give_up("the peer sent the beginning of a frame and not the rest")
         elif self._reading:  # while its socket is not read, silence means nothing
             self._ask_for_life()
 
@@ -329,7 +329,7 @@ class Session(asyncio.Protocol):
         handler = _HANDLERS.get(type(event))
         try:
             if handler is None:
-                raise RemoteProtocolError(f"a client may not say {type(event).__name__}")
+                raise RemoteProtocolError(f"a client may not send {type(event).__name__}")
             handler(self, event)
         except TrackError as error:
             self.drop(error)

@@ -246,7 +246,7 @@ def _refuse_own(files: tuple[Path, Path], target: Path) -> None:
     """A copy that has the name of a store's log would be taken for it."""
     taken = {os.path.realpath(file) + suffix for file in files for suffix in _SIDECARS}
     if os.path.realpath(target) in {*taken, os.path.realpath(files[1])}:
-        raise UsageError(f"{target} is a name that belongs to the store {files[0]} itself: give another name")
+        raise UsageError(f"{target} is the name of a file of the store {files[0]} itself: give another name")
 
 
 def _beside(target: Path) -> Path:
@@ -304,10 +304,10 @@ def copied_before_migration(admin: StoreAdmin, path: Path, found: int, wanted: i
     """
     moment = datetime.datetime.now(datetime.UTC).strftime("%Y%m%dT%H%M%S.%fZ")
     target = path.with_name(f"{path.name}.v{found}-{moment}.bak")
-    unchanged = f"{path} is of version {found} and stays so"
+    unchanged = f"{path} keeps version {found}"
     _log.warning(
         "%s is of version %d: it is copied (%.1f MB) and the copy checked before it is migrated to version "
-        "%d; that takes its time if it is large",
+        "%d; this may take minutes",
         *(path, found, path.stat().st_size / 1e6, wanted),
     )
     try:
@@ -322,5 +322,7 @@ def copied_before_migration(admin: StoreAdmin, path: Path, found: int, wanted: i
             f"{unchanged}: no copy of it could be made before it is migrated ({error.strerror}); check the "
             f"disk and the folder {path.parent}"
         ) from error
-    _log.warning("migrating %s from version %d to %d; %s is what it was before", path, found, wanted, target)
+    _log.warning(
+        "migrating %s from version %d to %d; the previous version is %s", path, found, wanted, target
+    )
     return target

@@ -254,7 +254,7 @@ def _decode_json(data: bytes, count: int) -> list[Any]:
     text = _zstd.decompress(data) if data[:4] == zstandard.FRAME_HEADER else data
     values = exactjson.loads(text.decode())
     if not isinstance(values, list):
-        raise ValueError("its values are no list")
+        raise ValueError("its values are not a list")
     return values
 
 

@@ -100,6 +100,6 @@ def decode_chunk(chunk: bytes) -> tuple[Column, Column, Column]:
     except (ValueError, LookupError, OverflowError, struct.error, zstandard.ZstdError, BadValue) as error:
         raise BadChunk(f"it cannot be decoded: {error}") from error
     if any(len(column) != count for column in columns):
-        raise BadChunk(f"it does not hold {count} points")
+        raise BadChunk(f"it does not contain {count} points")
     steps, times, values = columns
     return steps, times, values

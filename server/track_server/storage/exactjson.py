@@ -74,13 +74,14 @@ def _inherited_writer(value: Any) -> Callable[[Any, int], str]:
         if isinstance(value, kind):
             return write
     raise BadValue(
-        f"a {type(value).__qualname__} cannot be kept: give None, a bool, number, string, bytes, list or dict"
+        f"a {type(value).__qualname__} cannot be stored: give None, a bool, number, string, bytes, list or "
+        "dict"
     )
 
 
 def _write_int(value: int, levels: int) -> str:
     if not INT_MIN <= value <= INT_MAX:
-        raise BadValue("an integer does not fit 64 bits: keep it as a string or as a float")
+        raise BadValue("an integer does not fit 64 bits: store it as a string or a float")
     return int.__repr__(value)
 
 
@@ -97,7 +98,9 @@ def _write_str(value: str, levels: int) -> str:
         try:
             value.encode()
         except UnicodeEncodeError as error:
-            raise BadValue(f"the string {value[:80]!r} holds a lone surrogate: it is not text") from error
+            raise BadValue(
+                f"the string {value[:80]!r} contains a lone surrogate, which UTF-8 cannot encode"
+            ) from error
     return _quoted(value)
 
 

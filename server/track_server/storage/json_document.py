@@ -318,7 +318,7 @@ def parse_document(data: bytes, path: str) -> tuple[DocumentHeader, Document]:
     """
     raw = _parsed(data, path)
     if not isinstance(raw, dict) or raw.get("format") != _FORMAT:
-        raise StoreError(f"{path} is JSON, but not of a Track store: choose another file name for the store")
+        raise StoreError(f"{path} is JSON, but not a Track store: choose another file name for the store")
     version, generation, transaction = map(raw.get, ("version", "generation", "transaction"))
     if type(version) is int and version > VERSION:
         raise StoreTooNew(
@@ -326,7 +326,7 @@ def parse_document(data: bytes, path: str) -> tuple[DocumentHeader, Document]:
             "update the software"
         )
     if type(version) is not int or version < 1 or type(generation) is not str or type(transaction) is not int:
-        raise StoreCorrupt(f"{path} does not say its version, generation and transaction: {_REMEDY}")
+        raise StoreCorrupt(f"{path} lacks its version, generation or transaction: {_REMEDY}")
     return DocumentHeader(generation, transaction), raw
 
 
@@ -403,7 +403,7 @@ def _load_blobs(document: Document, tx: UnitOfWork) -> None:
 def _load_trial(trial: Document, tx: UnitOfWork) -> None:
     id = bytes.fromhex(trial["id"])
     if tx.has_trial(id):
-        raise ValueError(f"the trial {trial['id']} is there twice")
+        raise ValueError(f"the trial {trial['id']} occurs twice")
     own = {field: value for field, value in trial.items() if field != SUPERSEDED}
     times = {field: _loaded_time(trial[field]) for field in ("created", "started", "ended")}
     tx.add_trial({**check_document("trial", {**own, "id": id}), "uid": trial["uid"], **times})
@@ -437,14 +437,14 @@ def _loaded_points(series: Document) -> Points:
     values, times = pack(series["values"]), pack(list(map(float, series["times"])))
     steps = Column("n", len(values)) if series["steps"] is None else pack(series["steps"])
     if not len(values) or not len(values) == len(times) == len(steps):
-        raise ValueError("steps, times and values of a series are not equally many")
+        raise ValueError("steps, times and values of a series differ in length")
     return Points(steps, times, values)
 
 
 def _load_link(group: str, trial: str, tx: UnitOfWork) -> None:
     id = tx.trial_id(trial)
     if id is None:
-        raise ValueError(f"group {group} lists the trial {trial}, which is not there")
+        raise ValueError(f"group {group} lists the trial {trial}, which does not exist")
     tx.link(group, id)
 
 

@@ -175,7 +175,7 @@ class FileStore(SqliteStore):
         header, content = parse_document(data, str(document))
         is_new = record == Record()
         if not is_new:
-            _log.warning("%s was edited: what it says replaces what %s held", document, self._path)
+            _log.warning("%s was edited: its content replaces that of %s", document, self._path)
         tx = UnitOfWork(super().begin(), Memory())
         try:
             with translated(self._path):
@@ -241,7 +241,7 @@ def _rename_orphaned_sidecar(files: Files) -> None:
     except OSError as error:
         raise store_error(files.sidecar, "renamed", error) from error
     _log.warning(
-        "%s was deleted, so a new store begins; what was stored before is in %s, which opens as sqlite:%s",
+        "%s was deleted, so a new store begins; the previous content is in %s, which opens as sqlite:%s",
         *(files.document, aside, aside),
     )
 

@@ -215,8 +215,8 @@ class DocumentWriter:
         there = self._checksum(signature)
         if there is None and record.written is not None and not anew:
             _log.warning(
-                "%s was deleted while it was open and is not written again; %s still holds what was stored, "
-                "until the store is opened again and begins anew",
+                "%s was deleted while it was open and is not written again; its content is still in %s, "
+                "until the store is opened again and begins empty",
                 *(self._files.document, self._files.sidecar),
             )
             return None

@@ -123,8 +123,8 @@ def _in_use(store: str, fd: int, exclusive: bool) -> str:
         return f"the store {store} is served by {who}: use {address}, or stop that server first"
     if holder or not exclusive:
         return (
-            f"the store {store} is held by {who}: stop it first; a store that is shared has a server "
-            "(`track server`), which others use by socket://HOST:PORT"
+            f"the store {store} is in use by {who}: stop it first, or share the store: run "
+            "'track server' and open it as socket://HOST:PORT"
         )
     return f"the store {store} is in use by {who}, which opened it directly: let it finish, or stop it first"
 

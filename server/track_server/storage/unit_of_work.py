@@ -313,7 +313,7 @@ class UnitOfWork(TransactionState):
         if (count := sum(series.count for series in found)) > _MAX_REWOUND_POINTS:
             raise BadValue(
                 f"the metrics to rewind have {count:,} points, more than {_MAX_REWOUND_POINTS:,}, and "
-                "everybody else would wait for it: continue from the checkpoint in a new trial"
+                "all other writers would wait for it: continue from the checkpoint in a new trial"
             )
         for series in found:
             chunks = self._tx.chunks(series, step)

@@ -59,7 +59,7 @@ def test_without_problems_every_check_is_ok(served: Served, capsys: pytest.Captu
     assert told.endswith("no problems found\n")
     for text in (
         "Python 3",
-        "it can be reached",
+        "it is reachable",
         "it accepts the login",
         "your role is writer",
     ):
@@ -181,7 +181,7 @@ def test_an_invalid_variable_is_reported(
 
 def test_an_unreachable_server_is_reported(examined: Any) -> None:
     _, (finding,) = examined("socket://ann:trk_x@127.0.0.1:1?pin=sha256:" + "A" * 43)
-    assert "it cannot be reached" in finding["text"]
+    assert "it is unreachable" in finding["text"]
     assert "is it running" in finding["remedy"]
 
 

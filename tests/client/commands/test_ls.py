@@ -100,7 +100,7 @@ def test_invalid_arguments_are_reported(uri: str, monkeypatch: pytest.MonkeyPatc
     fill(uri)
     with pytest.raises(UsageError, match="--filter, column 5: expected a value"):
         run(COMMAND, "--filter", "lr <")
-    with pytest.raises(UsageError, match="no object here has bogus"):
+    with pytest.raises(UsageError, match="no object has a value in bogus"):
         run(COMMAND, "--columns", "bogus")
     with pytest.raises(UsageError, match="empty"):
         run(COMMAND, "--columns", "uid,,lr")

@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import json
+import os
+import subprocess
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -64,6 +67,17 @@ def test_a_configuration_names_the_store(
             assert find_trial(protocol, uids[0]).uid == uids[0]
     finally:
         reset_configuration()
+
+
+def test_a_failure_is_reported_once(tmp_path: Path) -> None:
+    # Fails without the handler in `opened`: the outbox's warning precedes the error on stderr.
+    command = [sys.executable, "-m", "track.cli", "ls", "--uri", "socket://alice:secret@nohost.invalid:1"]
+    done = subprocess.run(
+        command, capture_output=True, text=True, env=os.environ | {"HOME": str(tmp_path)}, check=False
+    )
+    assert done.returncode == 4
+    (line,) = done.stderr.splitlines()
+    assert line.startswith("track: no pin is known")
 
 
 def test_a_file_store_is_found_before_its_document_is_written(tmp_path: Path) -> None:

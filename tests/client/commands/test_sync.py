@@ -34,7 +34,7 @@ def test_records_of_a_killed_process_are_sent_exactly_once(scenario: SpoolScenar
     assert scenario.values() == VALUES
     assert list(scenario.spools.iterdir()) == []
     again = scenario.track("sync")
-    assert (again.returncode, again.stdout) == (0, f"no records wait in {scenario.spools}\n")
+    assert (again.returncode, again.stdout) == (0, f"no unsent records in {scenario.spools}\n")
     assert scenario.values() == VALUES
 
 
@@ -168,7 +168,7 @@ def test_damaged_spool_metadata_needs_only_the_servers_name(scenario: SpoolScena
     (path / "spool.json").write_text("{")
     ran = scenario.track("sync")
     assert ran.returncode == 1
-    assert "name the server with --to" in ran.stdout
+    assert "give the server with --to URI" in ran.stdout
     assert scenario.track("sync", "--to", scenario.uri).returncode == 0
     assert scenario.values() == VALUES
 

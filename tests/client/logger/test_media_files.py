@@ -110,7 +110,7 @@ def test_no_folder_and_too_many_files_warn(
     trial.log_directory(None)  # type: ignore[arg-type]  # as a caller without types may
     trial.log_directory(folder)
     assert [record.getMessage() for record in caplog.records] == [
-        f"log_directory: {folder}/none is no folder: check the path, or use log_file",
+        f"log_directory: {folder}/none is not a folder: check the path, or use log_file",
         "log_directory: expected str, bytes or os.PathLike object, not NoneType",
         f"log_directory: {folder} has 2 files, of which 1 are logged: pack it into an archive first",
     ]

@@ -120,5 +120,5 @@ def test_a_path_that_is_not_a_file_is_refused(tmp_path: Path) -> None:
         media_of("file", tmp_path / "nothing")
     with (tmp_path / "huge").open("wb") as file:
         file.truncate(MAX_BLOB_BYTES + 1)
-    with pytest.raises(BadValue, match="store it elsewhere"):
+    with pytest.raises(BadValue, match="store it outside Track"):
         media_of("file", tmp_path / "huge")

@@ -141,9 +141,9 @@ def test_what_a_person_has_to_mend_is_told_once_with_what_becomes_of_the_records
     watched: Watched, caplog: pytest.LogCaptureFixture
 ) -> None:
     for _ in range(3):
-        watched.connector.need_help(AuthenticationError("wrong token"), "; it is kept here")
+        watched.connector.need_help(AuthenticationError("wrong token"), "; log calls are queued")
     assert [record.getMessage() for record in caplog.records] == [
-        "nothing can be sent to the store: wrong token; it is kept here"
+        "nothing can be sent to the store: wrong token; log calls are queued"
     ]
     assert isinstance(watched.connector.final, AuthenticationError)
 

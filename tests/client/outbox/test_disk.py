@@ -170,7 +170,7 @@ def test_a_disk_that_fails_again_is_told_again(
         failures = 1
         write(step, {"loss": 1.0})
         wait_until(lambda: caplog.messages[-1].endswith(" again"), "the disk works again")
-    told = [record.levelname for record in caplog.records if "logged is kept in" in record.message]
+    told = [record.levelname for record in caplog.records if "log calls are queued in" in record.message]
     assert told == ["WARNING", "INFO"] * 2
 
 
@@ -198,7 +198,7 @@ def test_a_folder_that_cannot_be_written_is_told_and_nothing_is_lost(
     outbox.writer(TRIAL)(None, {"loss": 1.0})
     outbox.flush()
     assert store.values() == [1.0]
-    assert "what is logged is kept in memory only" in caplog.text
+    assert "log calls are queued in memory only" in caplog.text
     assert "set TRACK_SPOOL to another folder" in caplog.text
 
 
@@ -232,7 +232,7 @@ def test_a_folder_that_is_deleted_while_it_is_in_use_is_made_again(
 def test_what_was_only_in_a_deleted_folder_is_told_as_lost_and_the_rest_is_stored(
     store: MemoryStore, make_outbox: MakeOutbox, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    # Fails when `DiskQueue._renew` does not make the backlog forget what was only there.
+    # Fails when `DiskQueue._renew` does not remove from the backlog what was only on disk.
     monkeypatch.setattr(disk_module, "_MAX_MEMORY_BYTES", 0)
     store.unreachable = True
     outbox = make_outbox(SpoolSync.ALWAYS)
@@ -244,7 +244,7 @@ def test_what_was_only_in_a_deleted_folder_is_told_as_lost_and_the_rest_is_store
     outbox.flush()
     assert store.values() == [2.0]
     assert outbox.dropped == 1
-    assert_trial_was_told(store, outbox, "was deleted with what was only there")
+    assert_trial_was_told(store, outbox, "was deleted with records that had no other copy")
 
 
 def test_a_call_that_nobody_can_hear_is_nothing_on_disk(

@@ -100,7 +100,7 @@ def test_a_disk_that_does_not_answer_holds_training_up_once_and_no_longer_than_t
         outbox.writer(TRIAL)(None, {"loss": float(value)})
     answers.set()
     assert waited == [0.05, 0.0, 0.0]
-    assert "what was logged is not on disk after 0.05 s, and training goes on" in caplog.text
+    assert "the disk has not confirmed the last log calls after 0.05 s; training continues" in caplog.text
 
 
 def test_nobody_waits_each_time_for_a_store_that_is_away_while_all_is_on_disk(

@@ -207,7 +207,7 @@ def test_a_session_that_was_left_to_others_stays_on_disk_if_it_cannot_be_removed
         outbox.flush()
     assert store.values() == [1.0, 2.0]
     assert len({point.session for point in store.points}) == 2
-    assert "is not needed any more and cannot be removed" in caplog.text
+    assert "is obsolete and cannot be removed" in caplog.text
 
 
 def test_a_session_that_cannot_go_on_takes_what_is_on_disk_only_along(

@@ -105,7 +105,7 @@ def test_a_process_that_can_start_no_thread_trains_on_and_sends_later(
     with no_thread_starts():
         for step in range(10):
             write(step, {"loss": float(step)})
-        with pytest.raises(ServerUnreachable, match="no thread starts"):
+        with pytest.raises(ServerUnreachable, match="no thread can start"):
             outbox.flush()
     outbox.flush()
     assert [point.value for point in store.points] == [float(step) for step in range(10)]

@@ -114,7 +114,7 @@ def test_a_store_that_a_server_holds_is_an_error(path: Path) -> None:
 
 def test_other_files_are_refused(tmp_path: Path) -> None:
     (tmp_path / "other.json").write_text('{"a": 1}')
-    with pytest.raises(StoreError, match="not of a Track store"):
+    with pytest.raises(StoreError, match="not a Track store"):
         load_database(tmp_path / "other.json")
     (tmp_path / "half.json").write_text('{"projects": []}')
     with pytest.raises(BadArguments, match="was not written by commit"):

@@ -206,7 +206,8 @@ def test_what_has_no_room_on_disk_at_exit_is_told_with_what_has(tmp_path: Path) 
     (told,) = [connector for connector in done.stderr.splitlines() if "log calls" in connector]
     assert told.startswith("of 200,0")
     assert told.endswith(
-        f"only a part is kept in {left}: the next start here sends that part, or now: track sync {left}"
+        f"only a part is queued in {left}: the next start on this machine sends that part, or send now "
+        f"with: track sync {left}"
     )
 
 
@@ -248,7 +249,7 @@ def test_an_interrupt_ends_the_wait_at_exit_for_all_clients_and_tells_what_is_ke
         tmp_path,
     )
     assert "Traceback" not in done.stderr
-    assert done.stderr.count(f", but kept in {tmp_path / 'spool'}") == 2
+    assert done.stderr.count(f", but queued in {tmp_path / 'spool'}") == 2
     assert len(list(spools_in(tmp_path / "spool"))) == 2
 
 

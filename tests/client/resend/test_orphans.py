@@ -89,7 +89,7 @@ def test_what_the_next_start_cannot_send_is_told_once(
             server=own_spools.uri,
             checkpoint=Checkpoint(3, "another store"),
         )
-    start(own_spools, caplog, "'track sync' sends it, 'track doctor' explains it")
+    start(own_spools, caplog, "run 'track doctor', then 'track sync'")
     assert caplog.text.count("'track doctor'") == 1
     assert len(list(own_spools.spools.iterdir())) == 2
 

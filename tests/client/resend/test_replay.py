@@ -301,7 +301,9 @@ def test_the_trials_of_a_damaged_spool_are_told_once_what_they_lost(
     outcomes = replay(path, store), replay(copy, store)
     ((_, seq, method, told),) = store.calls
     assert (seq, method, told["trial"], told["points"]) == (1, "log_trial_dropped_points", TRIAL, lost)
-    assert told["reason"] == f"damaged on the disk of {os.uname().nodename}, where train.py had kept it{more}"
+    assert (
+        told["reason"] == f"damaged on the disk of {os.uname().nodename}, where train.py had queued it{more}"
+    )
     assert [outcome.told for outcome in outcomes] == [[], []]
 
 

@@ -46,7 +46,7 @@ def test_a_size_may_have_a_unit(text: str, size: int) -> None:
 
 @pytest.mark.parametrize("text", ["", "1", "1K", "-1M", "1.5G", "many", "1M M", "9" * 40])
 def test_what_is_no_size_is_refused(text: str) -> None:
-    with pytest.raises(ValueError, match="no size of a spool"):
+    with pytest.raises(ValueError, match="not a spool size"):
         parse_size(text)
 
 

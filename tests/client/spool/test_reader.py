@@ -158,7 +158,7 @@ def test_recovering_twice_finds_the_same(tmp_path: Path, caplog: pytest.LogCaptu
 
 
 def test_a_payload_that_is_no_batch_is_damage() -> None:
-    with pytest.raises(SpoolCorrupt, match="makes no sense"):
+    with pytest.raises(SpoolCorrupt, match="cannot be decoded"):
         batch_in(encode([0, 0, 0]))
 
 
@@ -328,7 +328,7 @@ def test_one_that_was_sent_but_for_damaged_bytes_says_so(tmp_path: Path) -> None
     folder = SpoolFolder.open(path)
     folder.quarantine("1-24", b"odd")
     folder.remove()
-    assert look_at(path).state == "sent, damaged bytes kept"
+    assert look_at(path).state == "sent, damaged bytes remain"
 
 
 def test_what_a_process_left_that_died_at_its_first_breath_is_no_spool(tmp_path: Path) -> None:

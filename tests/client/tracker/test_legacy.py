@@ -230,7 +230,7 @@ def test_a_track_store_is_not_a_legacy_database(tmp_path: Path) -> None:
     [
         (None, StoreError, "cannot be read"),
         (b"SQLite format 3\0" + 500 * b"x", StoreCorrupt, "is no database, or a damaged one"),
-        (b"", StoreError, "holds no runs of an older tracker"),
+        (b"", StoreError, "contains no runs of an older tracker"),
     ],
 )
 def test_another_file_is_refused_with_its_type(

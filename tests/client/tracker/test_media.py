@@ -150,7 +150,7 @@ def test_a_manager_stores_media_made_elsewhere(manager: ExperimentDBManager) -> 
 @pytest.mark.parametrize(
     ("save", "told"),
     [
-        (lambda manager, run: manager.save_image(run, "i", 0, 2, 2, 3, b"short"), "5 bytes are no image"),
+        (lambda manager, run: manager.save_image(run, "i", 0, 2, 2, 3, b"short"), "5 bytes are not an image"),
         (lambda manager, run: manager.save_image(run, "i", 0, 1, 1, 2, b"ab"), "1, 3 or 4 channels"),
         (lambda manager, run: manager.save_histogram(run, "h", 0, ["a"], [1]), "numbers as edges"),
         (

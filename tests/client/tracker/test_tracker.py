@@ -246,7 +246,7 @@ def test_a_second_run_is_not_started_beside_the_first(tracker: Tracker) -> None:
 
 def test_a_status_is_one_of_three(tracker: Tracker) -> None:
     run_id = tracker.start_run()
-    with pytest.raises(BadArguments, match="'done' is no status of a run: use one of 'running'"):
+    with pytest.raises(BadArguments, match="'done' is not a status of a run: use one of 'running'"):
         tracker.end_run("done")
     assert tracker.current_run_id == run_id
     tracker.end_run()

@@ -240,7 +240,7 @@ def test_every_way_to_name_an_aggregator_has_a_wire_form(given: Any, spec: list[
 
 @pytest.mark.parametrize("given", [5, "stat", lambda: 5])
 def test_other_callables_have_no_wire_form(given: Any) -> None:
-    with pytest.raises(BadArguments, match="makes no aggregator"):
+    with pytest.raises(BadArguments, match="is not an aggregator"):
         spec_of(given)
 
 

@@ -188,7 +188,7 @@ def test_a_foreign_object_becomes_its_plain_form(value: Any, expected: Any) -> N
         (int, "type type cannot"),
         (np.ndarray, "type type cannot"),
         (Broken(), "the device is gone"),
-        (Itself(), "its plain form is itself"),
+        (Itself(), "its plain form is the object itself"),
         ({None: 1}, "key of type NoneType"),
         ({b"a": 1}, "key of type bytes"),
         ({(frozenset({1}),): 1}, "a key that contains a set"),

@@ -226,7 +226,7 @@ def test_a_server_that_opens_without_a_challenge_has_not_proved_itself() -> None
 @cases([case for case in FORBIDDEN if case[:2] in STANDING and case[2] is not FrameKind.CLOSE])
 def test_a_frame_outside_the_table_is_not_sent(speaker: Side, state: State, kind: FrameKind) -> None:
     end = talk(state)[speaker]
-    with pytest.raises(LocalProtocolError, match=f"the {speaker.value} may not say {kind.name} in state"):
+    with pytest.raises(LocalProtocolError, match=f"the {speaker.value} may not send {kind.name} in state"):
         SAY[kind](end)
     assert end.state is state
     assert end.data_to_send() == b""
@@ -235,7 +235,7 @@ def test_a_frame_outside_the_table_is_not_sent(speaker: Side, state: State, kind
 @cases([case for case in FORBIDDEN if (case[0].other, case[1]) in STANDING and case[1] is not State.CLOSED])
 def test_a_frame_outside_the_table_is_not_accepted(speaker: Side, state: State, kind: FrameKind) -> None:
     end = talk(state)[speaker.other]
-    with pytest.raises(RemoteProtocolError, match=f"the {speaker.value} may not say {kind.name} in state"):
+    with pytest.raises(RemoteProtocolError, match=f"the {speaker.value} may not send {kind.name} in state"):
         end.receive_data(frame_of(speaker, kind))
     assert_only_close_is_left(end)
 
@@ -371,7 +371,7 @@ def test_a_silent_peer_gets_one_ping_and_is_then_lost(side: Side) -> None:
     end.handle_timeout(100 + SILENCE_S)
     assert end.data_to_send() == encode_frame(FrameKind.PING, [0])
     assert end.next_timeout() == 100 + 2 * SILENCE_S
-    with pytest.raises(ConnectionLost, match=f"the {side.other.value} has given no sign of life for 40 s"):
+    with pytest.raises(ConnectionLost, match=f"the {side.other.value} has sent nothing for 40 s"):
         end.handle_timeout(100 + 2 * SILENCE_S)
 
 

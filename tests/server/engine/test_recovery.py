@@ -71,7 +71,7 @@ def test_it_is_tried_until_it_works(end: Exception, clock: Clock) -> None:
     held.record_failure(FAILED)
     for _ in range(2):
         with pytest.raises(
-            StoreFailed, match=r"sqlite:runs\.db takes no writes since its disk failed \(flush"
+            StoreFailed, match=r"sqlite:runs\.db accepts no writes since its disk failed \(flush"
         ):
             held.check_writable()
         clock.a_minute()
@@ -171,7 +171,7 @@ def test_a_full_disk_is_told_once_and_hinders_nothing(caplog: pytest.LogCaptureF
         held.record_success()  # something small found room
     assert not held.blocked
     (told,) = caplog.messages
-    assert told == "no space is left for runs.db; what clients send is refused meanwhile, and they keep it"
+    assert told == "no space is left for runs.db; until then writes are refused, and clients queue them"
 
 
 def test_that_there_is_room_again_is_told_once(caplog: pytest.LogCaptureFixture, clock: Clock) -> None:

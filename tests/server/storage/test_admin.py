@@ -285,7 +285,7 @@ def test_the_store_is_that_of_the_homes_last_server_or_its_own(tmp_path: Path) -
 
 
 def test_a_store_in_memory_cannot_be_looked_after() -> None:
-    with pytest.raises(UsageError, match="only in the memory of its server"):
+    with pytest.raises(UsageError, match="only while its server runs"):
         admin_of("ephemeral:", None)
 
 

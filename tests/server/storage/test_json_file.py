@@ -571,14 +571,14 @@ FileStore(sys.argv[1] + "/../runs.json", "file:", exclusive=False)
 REFUSED: dict[str, tuple[str, type[StoreError], str]] = {
     "cut off": ('{\n  "format": "tra', StoreCorrupt, "line 2, column 13"),
     "not text": ("\ud800", StoreCorrupt, "not text at offset 0"),
-    "another program's": ('{"learning_rate": 0.1}', StoreError, "JSON, but not of a Track store"),
-    "a list": ("[1, 2]", StoreError, "JSON, but not of a Track store"),
+    "another program's": ('{"learning_rate": 0.1}', StoreError, "JSON, but not a Track store"),
+    "a list": ("[1, 2]", StoreError, "JSON, but not a Track store"),
     "newer": (
         '{"format": "track", "version": 9}',
         StoreTooNew,
         f"version 9 .* knows up to {VERSION}: update",
     ),
-    "without a version": ('{"format": "track"}', StoreCorrupt, "does not say its version"),
+    "without a version": ('{"format": "track"}', StoreCorrupt, "lacks its version"),
 }
 
 
@@ -670,7 +670,7 @@ def test_a_folder_that_takes_no_writes_is_refused(powerless: Path) -> None:
 
 def test_a_server_keeps_everybody_else_out_and_its_store_is_named(path: Path) -> None:
     server = opened(path, exclusive=True)
-    with pytest.raises(StoreInUse, match=f"the store {path} is held by pid {os.getpid()}"):
+    with pytest.raises(StoreInUse, match=f"the store {path} is in use by pid {os.getpid()}"):
         opened(path)
     with pytest.raises(StoreInUse):
         open_store(sidecar_of(path))

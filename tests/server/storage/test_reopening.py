@@ -91,7 +91,7 @@ def test_a_store_is_not_made_anew_where_it_has_gone(store: Store, disk: FaultyDi
     fail(store, disk, Fault("sync", 1))
     main = next(path for path in tmp_path.iterdir() if path.suffix in (".db", ".json"))
     main.rename(tmp_path / "moved")
-    with pytest.raises(StoreError, match="was deleted while it was open: put it back"):
+    with pytest.raises(StoreError, match="was deleted while it was open: restore it"):
         store.reopen()
     assert not main.exists()
     (tmp_path / "moved").rename(main)

@@ -52,30 +52,30 @@ _DANGLING: Final = (
         "SELECT id FROM series WHERE trial > 0 AND trial NOT IN (SELECT id FROM trial)",
     ),
     (
-        "trial {} names a project that is not there",
+        "trial {} names a project that does not exist",
         "SELECT uid FROM trial WHERE project_id IS NOT NULL AND project_id NOT IN (SELECT uid FROM project)",
     ),
     (
-        "trial {} names a group that is not there",
+        "trial {} names a group that does not exist",
         "SELECT uid FROM trial WHERE group_id IS NOT NULL AND group_id NOT IN (SELECT uid FROM trial_group)",
     ),
     (
-        "group {} names a project that is not there",
+        "group {} names a project that does not exist",
         "SELECT uid FROM trial_group WHERE project_id IS NOT NULL "
         "AND project_id NOT IN (SELECT uid FROM project)",
     ),
     (
-        "link {} joins a group and a trial that are not both there",
+        "link {} joins a group and a trial of which one does not exist",
         'SELECT id FROM group_trial WHERE "group" NOT IN (SELECT id FROM trial_group) '
         "OR trial NOT IN (SELECT id FROM trial)",
     ),
     (
-        "a session has a lease of trial {}, which is not there",
+        "a session has a lease of trial {}, which does not exist",
         "SELECT trial FROM lease WHERE trial NOT IN (SELECT id FROM trial)",
     ),
     ("part {} belongs to no blob", "SELECT id FROM blob_part WHERE blob NOT IN (SELECT id FROM blob)"),
     (
-        "a use of blob {} names a blob or a trial that is not there",
+        "a use of blob {} names a blob or a trial that does not exist",
         "SELECT blob FROM blob_use WHERE blob NOT IN (SELECT id FROM blob) "
         "OR trial NOT IN (SELECT id FROM trial)",
     ),
@@ -174,7 +174,7 @@ class _Check:
                 self._rejected += sum(last - first + 1 for first, last in exactjson.loads(runs))
                 exactjson.loads(names)
             except (BadValue, TypeError, ValueError):
-                self._findings.append(f"rejected record {id} holds text that is not what was written")
+                self._findings.append(f"rejected record {id} has text that is not valid")
 
     def _references(self) -> None:
         for text, statement in _DANGLING:
@@ -193,7 +193,7 @@ class _Check:
         for kind, statement in _DOCUMENTS:
             for uid, *texts in self._db.execute(statement):
                 if not all(map(_is_json, texts)):
-                    self._findings.append(f"{kind} {uid} holds text that is not JSON")
+                    self._findings.append(f"{kind} {uid} has text that is not JSON")
 
     def _all_series(self) -> None:
         last = 0
@@ -221,7 +221,7 @@ class _Check:
             if len(columns[1]) != points:
                 self._findings.append(f"{label}: chunk {chunk} has {len(columns[1])} points, not {points}")
             if not _same_numbers(bounds, [bound for column in columns for bound in bounds_of(column)]):
-                self._findings.append(f"{label}: chunk {chunk} has other bounds than its points")
+                self._findings.append(f"{label}: chunk {chunk} has bounds that differ from its points")
             if kind in MEDIA_KINDS:
                 view = SqliteView(self._db, self._path)
                 self._findings += [f"{label}: {each}" for each in _missing_in(columns[2], view)]
@@ -269,12 +269,12 @@ class _Seen:
             self._last[1],
             self._last[2],
         ) or bool(stepped) != self._stepped:
-            yield "its first or last point is not the one in its summary"
+            yield "its first or last point differs from its summary"
         known = self._numbers
         if (finite, nonfinite) != (known.finite, known.nonfinite):
-            yield "its summary counts other numbers than its points have"
+            yield "the number counts of its summary differ from its points"
         elif finite and not _near(statistics, known):
-            yield "its minimum, maximum, mean or deviation is not that of its points"
+            yield "its minimum, maximum, mean or deviation differs from its points"
 
 
 def _near(stored: list[float | None], known: Summary) -> bool:

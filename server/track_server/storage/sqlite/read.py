@@ -472,7 +472,8 @@ class SqliteView:
             expected = seq + last
         if expected != stop:
             raise StoreCorrupt(
-                f"{self._path}: series {series} has no point {expected}, which it must have: restore a backup"
+                f"{self._path}: series {series} has no point {expected}, which its summary counts: restore a "
+                "backup"
             )
         steps, times, values = (join_columns(columns) for columns in zip(*parts, strict=True))
         return Points(steps, times, values)

@@ -73,7 +73,9 @@ class Readers:
         try:
             with self._condition:
                 if not self._condition.wait_for(lambda: self._lent == 0, self._seconds + _GRACE):
-                    raise StoreError(f"a read of {self._path} does not end: it will be tried again")
+                    raise StoreError(
+                        f"a read of {self._path} does not end; the checkpoint is tried again later"
+                    )
             self._close_idle()
             yield
         finally:

@@ -97,7 +97,7 @@ _KNOWN: Final[tuple[tuple[type[apsw.Error], type[StoreError], str], ...]] = (
     (apsw.CantOpenError, StoreError, "{path} cannot be opened ({error}): check the path and its permissions"),
     (apsw.IOError, StoreFailed, "the disk failed at {path} ({error}): check the disk and the system's log"),
     (apsw.ProtocolError, StoreError, "{path} cannot be locked ({error}): try again"),
-    (apsw.NoMemError, StoreError, "no memory is left to work on {path}: give this process more"),
+    (apsw.NoMemError, StoreError, "no memory is left for {path}: give this process more memory"),
     (
         apsw.InterruptError,
         StoreError,
@@ -183,7 +183,7 @@ def _check_version(path: str, version: int) -> None:
             "upgrade Track"
         )
     if version < 1:
-        raise StoreCorrupt(f"{path} has no tables of this software: restore a backup")
+        raise StoreCorrupt(f"{path} has no tables of Track: restore a backup")
 
 
 def open_writer(path: str, *, durable: bool = True) -> apsw.Connection:
@@ -284,7 +284,7 @@ def generation_of(db: apsw.Connection, path: str) -> str:
     except apsw.SQLError:
         found = None
     if not isinstance(found, str):
-        raise StoreCorrupt(f"{path} has lost tables of this software: restore a backup")
+        raise StoreCorrupt(f"{path} lacks tables of Track: restore a backup")
     return found
 
 

@@ -204,12 +204,14 @@ class SqliteStore:
         with self._readers.paused():
             close_untouched(self._db)
             if not os.path.exists(self._path):
-                raise StoreError(f"{self._path} was deleted while it was open: put it back")
+                raise StoreError(f"{self._path} was deleted while it was open: restore it")
             db = open_writer(self._path, durable=self._durable)
             try:
                 with translated(self._path):
                     if generation_of(db, self._path) != self._generation:
-                        raise StoreError(f"{self._path} is another store than before: restart its users")
+                        raise StoreError(
+                            f"{self._path} was replaced by another store: restart the processes that use it"
+                        )
             except BaseException:
                 close_untouched(db)
                 raise
@@ -288,7 +290,7 @@ class SqliteStore:
             pass  # another process is at work on the store, and leaves it tidy in its turn
         except (apsw.Error, StoreCorrupt) as error:
             # Everything that was committed is durable without it.
-            _log.warning("%s was closed without tidying up: %s", self._path, error)
+            _log.warning("%s was closed without a final checkpoint: %s", self._path, error)
             close_untouched(self._db)
 
     def _ended(self, written: Mapping[int, tuple[int, int]]) -> None:

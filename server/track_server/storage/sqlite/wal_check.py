@@ -60,7 +60,7 @@ def refuse_strange_log(path: str, length: int, header: bytes) -> None:
     log = _log_of(path)
     if not header:
         raise StoreCorrupt(
-            f"{path} is missing or empty, but {log} holds what was written to it last: put the store back, "
+            f"{path} is missing or empty, but its log {log} has the last transactions: put the store back, "
             "or rename the log to start a new one"
         )
     raise StoreCorrupt(
@@ -178,7 +178,7 @@ def _log_of(path: str) -> Path:
 
 def _corrupt(path: str, offset: int) -> StoreCorrupt:
     return StoreCorrupt(
-        f"{path}-wal is damaged at offset {offset}, and what was committed behind it cannot be read: restore "
-        "a backup with 'track restore', or, to continue without what was written from there on, keep a copy, "
-        f"cut it with 'truncate -s {offset} {path}-wal', and see 'track check'"
+        f"{path}-wal is damaged at offset {offset}, and transactions committed behind it cannot be read: "
+        "restore a backup with 'track restore', or, to continue without what was written from there on, keep "
+        f"a copy, cut it with 'truncate -s {offset} {path}-wal', and see 'track check'"
     )

@@ -216,8 +216,8 @@ class SqliteTransaction(SqliteView):
             if isinstance(error.__cause__, apsw.InterruptError):
                 # A search that is interrupted leaves the transaction open; a change would end it.
                 raise TooBusy(
-                    f"the query took longer than {seconds:g} s, and everybody else waits for it: "
-                    "narrow it down, by a status first of all"
+                    f"the query took longer than {seconds:g} s, and all other writers wait for it: "
+                    "narrow it, first by a status"
                 ) from error
             raise
         finally:

@@ -129,7 +129,7 @@ def test_before_that_it_is_copied_as_it_was(path: Path, caplog: pytest.LogCaptur
     assert [record.name for record in caplog.records] == ["track_server.storage.admin"] * 2
     before, behind = caplog.messages
     assert before.startswith(f"{path} is of version {OLD}: it is copied (0.")
-    assert behind == f"migrating {path} from version {OLD} to {NEXT}; {copy} is what it was before"
+    assert behind == f"migrating {path} from version {OLD} to {NEXT}; the previous version is {copy}"
     check_holds_everything(copy)
 
 

@@ -38,7 +38,7 @@ def test_rejected_records_that_cannot_be_counted_are_found(path: Path, runs: str
     columns = "sid, user, first_seq, last_seq, method, names, points, code, reason, time, content, size, runs"
     values = f"x'00', 'ann', 1, 1, 'points', '[]', 1, 'bad', '', 0, x'', 0, {runs}"
     found = damaged_by(path, f"INSERT INTO rejected({columns}) VALUES({values})")
-    assert found == ("rejected record 1 holds text that is not what was written",)
+    assert found == ("rejected record 1 has text that is not valid",)
 
 
 def test_stores_of_any_values_are_sound_before_and_after_compaction(tmp_path: Path) -> None:
@@ -81,21 +81,21 @@ def test_a_damaged_page_is_found(path: Path) -> None:
         ("DELETE FROM chunk WHERE series = 1", "its chunks have 0 points, and 300 were counted"),
         ("UPDATE chunk SET seq = 5 WHERE series = 1", "starts at point 5, not at 0"),
         ("UPDATE chunk SET count = 299 WHERE series = 1", "has 300 points, not 299"),
-        ("UPDATE chunk SET value_max = 7 WHERE series = 1", "has other bounds than its points"),
+        ("UPDATE chunk SET value_max = 7 WHERE series = 1", "has bounds that differ from its points"),
         ("UPDATE series SET count = 301 WHERE id = 1", "300 points, and 301 were counted"),
         ("UPDATE series SET last = '0.5' WHERE id = 1", "its first or last point"),
         ("UPDATE series SET first_step = '7' WHERE id = 1", "its first or last point"),
-        ("UPDATE series SET finite = 1, nonfinite = 299 WHERE id = 1", "counts other numbers"),
+        ("UPDATE series SET finite = 1, nonfinite = 299 WHERE id = 1", "the number counts of its summary"),
         ("UPDATE series SET max = 31 WHERE id = 1", "its minimum, maximum, mean or deviation"),
         ("UPDATE series SET mean = mean + 0.01 WHERE id = 1", "its minimum, maximum, mean or deviation"),
         ("UPDATE series SET m2 = 2 * m2 WHERE id = 1", "its minimum, maximum, mean or deviation"),
         ("DELETE FROM series WHERE id = 1", "belongs to no series"),
         ("DELETE FROM trial", "series 1 belongs to no trial"),
-        ("UPDATE trial SET project_id = 'p'", "trial hash1_0 names a project that is not there"),
-        ("UPDATE trial SET group_id = 'g'", "trial hash1_0 names a group that is not there"),
-        ("UPDATE trial SET parameters = '{'", "trial hash1_0 holds text that is not JSON"),
+        ("UPDATE trial SET project_id = 'p'", "trial hash1_0 names a project that does not exist"),
+        ("UPDATE trial SET group_id = 'g'", "trial hash1_0 names a group that does not exist"),
+        ("UPDATE trial SET parameters = '{'", "trial hash1_0 has text that is not JSON"),
         ("INSERT INTO lease VALUES(9, x'00', NULL, 0)", "lease of trial 9, which is not there"),
-        ("DELETE FROM meta", "has lost tables"),
+        ("DELETE FROM meta", "lacks tables"),
     ],
 )
 def test_what_does_not_fit_together_is_found(path: Path, statement: str, finding: str) -> None:
