@@ -118,7 +118,7 @@ def admin_of(text: str | None, home: Path | None) -> tuple[StoreAdmin, Path]:
     uri = check_store_uri(text)
     admin = ADMINS.get(uri.scheme)
     if admin is None:
-        raise UsageError(f"{text}: the store exists only in the memory of its server: name a store in a file")
+        raise UsageError(f"{text}: this store exists only while its server runs: name a store in a file")
     return admin, Path(uri.path)
 
 
@@ -135,7 +135,7 @@ def assemble(settings: Settings) -> Parts:
             "listen on 127.0.0.1, or leave security_layer=plaintext out"
         )
     if not (math.isfinite(settings.lease) and settings.lease >= 0):
-        raise UsageError(f"a lease of {settings.lease} s is not possible: give 0 or more (0 turns it off)")
+        raise UsageError(f"a lease of {settings.lease} s is not valid: give 0 or more (0 turns it off)")
     identity = Identity.load_or_create(settings.home, certificate=settings.certificate, key=settings.key)
     users = UserStore(settings.home)
     users.mock_secret()  # now, before the first login waits for it

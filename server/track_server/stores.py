@@ -63,7 +63,7 @@ def check_store_uri(text: str) -> Uri:
     if uri.scheme not in _OPENERS:
         raise UnknownScheme(f"{redact(text)}: a store is one of {', '.join(_OPENERS)}, not {uri.scheme}")
     if uri.scheme in _EXAMPLES and not uri.path:
-        raise UriError(f"{text}: it names no file; write for example {_EXAMPLES[uri.scheme]}")
+        raise UriError(f"{text}: it contains no file name; write for example {_EXAMPLES[uri.scheme]}")
     check_options(uri, {})
     return uri
 

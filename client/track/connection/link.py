@@ -254,7 +254,7 @@ class SocketLink:
         """See `Link.close`."""
         if self._channel is not None and self._connection.state is not State.CLOSED:
             _log.debug("closing the connection to %s", self._address.shown)
-            # A goodbye lets the server forget its last answer, which a caller without it asks for again.
+            # After a goodbye the server deletes its last answer, which a caller that lacks it requests again.
             if not self._unanswered:
                 self._connection.send_close()
             with contextlib.suppress(TrackError):

@@ -53,7 +53,7 @@ class KnownServers:
         return self._read().get(_address(host, port))
 
     def remember(self, host: str, port: int, pin: str) -> None:
-        """Save a pin for good; to be called once the server has proved that it knows the verifier.
+        """Save a pin permanently; to be called once the server has proved that it knows the verifier.
 
         A file that cannot be written is only a warning, since the server did prove itself.
 
@@ -175,7 +175,7 @@ def pins_for(
 
     Raises:
         AuthenticationError: no pin is known, and the secret is a password that can be guessed: at
-            a first meeting whoever answers could try passwords against the login it sees.
+            a first connection an impostor could try passwords against the login it sees.
     """
     memory = KnownServers() if known is None else known
     if uri_pins:

@@ -1,12 +1,12 @@
 """The backlog: what is numbered and not yet known to be durable at the store, in order.
 
 Each record has one sequence number for life.  Whatever the connection does, the backlog can be sent
-again from where the store says it stands, and the store trims what it has already.
+again after the store's last number, and the store trims what it has already.
 
-It has three parts, one behind the other: the *window*, which is sent or about to be; *unread* extents,
+It has three parts, in this order: the *window*, which is sent or about to be; *unread* extents,
 which are on disk only; and *recent* items, which are in memory and perhaps not on disk yet.  `cursor` is
-the next number behind the window.  During an outage of days, millions of records are a few unread extents.
-Numbers that no part holds are those of records that are gone: empty batches use them up.
+the next number after the window.  During an outage of days, millions of records are a few unread extents.
+Numbers in no part are those of dropped records: empty batches use them up.
 """
 
 from __future__ import annotations
@@ -88,7 +88,7 @@ class Backlog:
     Attributes:
         next_seq: number of the next record.
         acked: the last record that is known to be durable.
-        cursor: number of the first record behind the window.
+        cursor: number of the first record after the window.
         sent: how many items of the window were sent on the present link.
         sent_nbytes: about how many bytes these are.
         window_nbytes: about how much memory the window takes.
@@ -136,7 +136,7 @@ class Backlog:
 
     @property
     def resolved_through(self) -> int:
-        """The last record before the first that is not durable and that somebody waits for."""
+        """The last record before the first that is not durable and has a waiting caller."""
         seq = self.acked
         while (call := self.calls.get(seq + 1)) is not None and call.cancelled:
             seq += 1
@@ -163,7 +163,7 @@ class Backlog:
             self.calls[item.first] = item.call
 
     def adopt(self, extents: Sequence[Extent], first: int) -> None:
-        """Begin with extents that are on disk only; what is missing between `first` and their end is gone."""
+        """Begin with extents that are on disk only; missing numbers from `first` to their end are dropped."""
         self._unread.extend(extents)
         self.cursor, self.acked = first, first - 1
         self.highest = extents[-1].last
@@ -197,7 +197,7 @@ class Backlog:
                     self._append_to_window(entry)
 
     def forget_unread(self) -> Counts:
-        """What is on disk only is gone; returns how much that was."""
+        """Drop the records that are on disk only; returns their counts."""
         gone = sum((extent.counts for extent in self._unread), Counts())
         self._unread.clear()
         return gone
@@ -237,7 +237,7 @@ class Backlog:
         entry.counts, entry.extent = _NOTHING, None
 
     def ack(self, last_seq: int) -> None:
-        """All up to `last_seq` is durable: forget it, but for a call whose answer is missing.
+        """All up to `last_seq` is durable: remove it, except calls without an answer.
 
         It may be more than was sent on this link: the store also works off what came on the one before.
 
@@ -270,7 +270,7 @@ class Backlog:
                 was set back to an older state has no more; oldest first.
 
         Returns:
-            How many records are gone, from the store and from here.
+            How many records neither the store nor this process has.
         """
         self.detach()
         for seq in [seq for seq, call in self.calls.items() if call.cancelled]:
@@ -300,7 +300,7 @@ class Backlog:
         self.acked, self.cursor = last_seq, last_seq + 1
 
     def detach(self) -> None:
-        """The link is gone: nothing counts as sent."""
+        """The link is closed: nothing counts as sent."""
         self.sent = self.sent_nbytes = 0
 
     def renumber(self) -> None:
@@ -323,7 +323,7 @@ class Backlog:
         return counts
 
     def _forget(self, last_seq: int) -> int:
-        """Let go of what is durable before the first call without an answer; returns its last number."""
+        """Remove what is durable before the first call without an answer; returns its last number."""
         last_seq = min(last_seq, next(iter(self.calls), self.next_seq) - 1)
         while self._window and self._window[0].last <= last_seq:
             entry = self._window.popleft()
@@ -340,7 +340,7 @@ class Backlog:
         return last_seq
 
     def _fill(self, end: int) -> None:
-        """Use up the numbers from the cursor to before `end`, whose records are gone; but calls are here."""
+        """Use up the numbers of dropped records from the cursor to before `end`; calls are still here."""
         while self.cursor < end:
             if (call := self.calls.get(self.cursor)) is not None:
                 self._append_to_window(Entry(NumberedCall(self.cursor, call)))

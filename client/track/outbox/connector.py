@@ -32,7 +32,7 @@ _BLOCKED_RETRY_S: Final = 30.0
 """Seconds between attempts while something is wrong that a person has to put right."""
 
 _GOOD_LINK_S: Final = 5.0
-"""A link that lived for so many seconds counts as good, and the next attempt comes at once."""
+"""A link that was open for this many seconds counts as good: the next attempt has no delay."""
 
 _TRANSIENT: Final = (ServerUnreachable, TooBusy, StoreFailed, SessionFenced, InternalError)
 """These pass by themselves, always; the next ones do where the store was reached before."""
@@ -55,7 +55,7 @@ class Connector:
         link: the open link, None while there is none.
         reached: whether a link was ever open.
         final: the error that a person has to put right before anything can be sent.
-        problem: what stood in the way last; None while all is well.
+        problem: the last failure; None while there is none.
     """
 
     def __init__(
@@ -82,7 +82,7 @@ class Connector:
 
     def wake(self) -> None:
         """Make a `poll` of the link return."""
-        # A link must not be closed while it is woken: its descriptors may belong to somebody else then.
+        # A link must not be closed while it is woken: its descriptors may have another owner then.
         with self._lock:
             if self.link is not None:
                 self.link.wake()
@@ -114,10 +114,10 @@ class Connector:
         r"""The open link that an attempt has led to, and what the store said; it is `use`\ d or closed.
 
         Raises:
-            TrackError: why the attempt failed; `is_transient` tells whether that goes away by itself.
+            TrackError: why the attempt failed; `is_transient` says whether a retry may succeed.
         """
         attempt, self._attempt = self._attempt, None
-        assert attempt is not None, "only what has begun has an outcome"
+        assert attempt is not None, "only a started attempt has an outcome"
         if attempt.opened is not None:
             return attempt.link, attempt.opened
         error = attempt.error
@@ -128,7 +128,7 @@ class Connector:
         raise error
 
     def is_transient(self, error: TrackError) -> bool:
-        """Whether what an attempt failed with goes away by itself."""
+        """Whether a retry of the failed attempt may succeed."""
         return isinstance(error, _TRANSIENT) or (self.reached and isinstance(error, _TRANSIENT_ONCE_REACHED))
 
     def try_again(self, session: bytes) -> None:
@@ -186,28 +186,28 @@ class Connector:
         self._backoff.failed()
         _log.debug("%s: next attempt in %.2f s, after: %s", self._name, self._backoff.remaining(), error)
 
-    def need_help(self, error: TrackError, comfort: str) -> None:
+    def need_help(self, error: TrackError, hint: str) -> None:
         """Something is wrong that does not pass by itself: try rarely.
 
         Args:
             error: what it is.
-            comfort: what becomes of what is logged, to be told with it.
+            hint: appended to the message: what happens to log calls.
         """
         if self._told_help != str(error):
             self._told_help = str(error)
-            _log.warning("nothing can be sent to %s: %s%s", self._name, error, comfort)
+            _log.warning("nothing can be sent to %s: %s%s", self._name, error, hint)
         self.final = self.problem = error
         self._backoff.failed(_BLOCKED_RETRY_S)
 
     def drop(self) -> None:
-        """Let go of the link."""
+        """Close the link."""
         with self._lock:
             link, self.link = self.link, None
         if link is not None:
             close_quietly(link)
 
     def close(self, timeout: float) -> None:
-        """Let go of the link, and of an attempt, which has so many seconds to end."""
+        """Close the link and an attempt, which has this many seconds to end."""
         self.drop()
         attempt, self._attempt = self._attempt, None
         if attempt is not None:
@@ -256,7 +256,7 @@ class ConnectAttempt:
         return self._done.is_set()
 
     def give_up(self, seconds: float) -> None:
-        """Nobody wants the link any more: it is closed, within so many seconds or when it is open."""
+        """Close the link of a cancelled attempt, within this many seconds or when it is open."""
         with self._lock:
             self._given_up = True
             if self.opened is not None:
@@ -267,7 +267,7 @@ class ConnectAttempt:
     def _run(self, session: bytes, timeout: float) -> None:
         try:
             opened = self.link.open(session, timeout)
-        except BaseException as error:  # noqa: BLE001  # whoever started the attempt raises it
+        except BaseException as error:  # noqa: BLE001  # the thread that started the attempt raises it
             self.error = error
             close_quietly(self.link)
         else:
@@ -292,7 +292,7 @@ class Backoff:
         return self._again_at - time.monotonic()
 
     def failed(self, least: float = 0.0) -> None:
-        """An attempt, or a link, failed; wait at least so many seconds."""
+        """An attempt or a link failed; wait at least this many seconds."""
         # From the system's randomness: forked processes share every other state.
         jitter = int.from_bytes(os.urandom(4), "big") / 2**32
         wait = jitter * min(_MAX_BACKOFF_S, _MIN_BACKOFF_S * 2**self._failures)

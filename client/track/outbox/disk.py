@@ -1,4 +1,4 @@
-"""The queue on disk: what a killed process, or one whose server is unreachable, leaves behind.
+"""The queue on disk: records that survive a killed process or an unreachable server.
 
 Every batch is appended to the spool when it gets its numbers, before it is sent.  What is durable there
 leaves memory when others need the room, and is read again from the backlog's cursor on.  While the disk
@@ -52,8 +52,8 @@ class DiskQueue:
         backlog: what is numbered and not confirmed.
         options: where and how.
         server: the address that goes with the records, without secrets.
-        drops: where what stands in the way is reported.
-        spool: that of a process that is gone, to be sent by this one; by default a new one, made
+        drops: reports failures.
+        spool: that of an ended process, to be sent by this one; by default a new one, made
             when there is something to write.
 
     Attributes:
@@ -159,13 +159,13 @@ class DiskQueue:
             self._is_synced()
 
     def _is_synced(self) -> None:
-        """What a failed flush cannot take back any more need not be in memory."""
+        """Records that are safely flushed need not stay in memory."""
         self.synced = self.written
         if self._has_too_much:
             self._backlog.evict(self.synced)
 
     def _renew(self, spool: Spool) -> None:
-        """Somebody has deleted or moved the folder: what is not confirmed goes to a new one."""
+        """The folder was deleted or moved: unconfirmed records go to a new one."""
         self._spool = None
         spool.close()
         spool.folder.close()
@@ -231,7 +231,7 @@ class DiskQueue:
     # -- confirmed -------------------------------------------------------------------------------
 
     def acknowledge(self, generation: str | None) -> None:
-        """The server has confirmed more: what is not needed any more goes away.
+        """The server has confirmed more: remove what is not needed any more.
 
         Args:
             generation: of the server's store.
@@ -242,7 +242,7 @@ class DiskQueue:
         self._note_at = now + _SYNC_INTERVAL_S
         checkpoint = Checkpoint(self._backlog.acked, generation)
         try:
-            # First said, then removed: whoever finds it later must not take for damage what was confirmed.
+            # Recorded first, then removed: a later reader must not take confirmed records for damage.
             # On a full disk it cannot be said before there is room.
             with contextlib.suppress(OSError):
                 self._spool.folder.write_checkpoint(checkpoint)
@@ -293,7 +293,7 @@ class DiskQueue:
             return []
 
     def start_over(self) -> None:
-        """The session ends, and nothing of it is needed any more."""
+        """The session ends, and its spool is not needed any more."""
         spool, self._spool = self._spool, None
         self.written = self.synced = 0
         _remove(spool)
@@ -301,7 +301,7 @@ class DiskQueue:
     # -- its end ---------------------------------------------------------------------------------
 
     def finish(self, generation: str | None, problem: str | None) -> None:
-        """The sender stops: leave nothing behind, or what the server does not have.
+        """The sender stops: the spool retains only what the server does not have.
 
         Args:
             generation: of the server's store.
@@ -339,5 +339,5 @@ def metadata_of(session: bytes, server: str) -> SpoolMetadata:
 
 
 def _lasting(entry: Entry) -> Batch:
-    """What another process could still do of it: nobody is left there to hear a call's answer."""
+    """What another process could still do of it: no caller is left there to receive a call's answer."""
     return Batch(entry.first, 1, []) if isinstance(entry.item, NumberedCall) else entry.item

@@ -27,9 +27,9 @@ class DropAccount:
     """Counts of points and calls that will never be stored.
 
     Attributes:
-        dropped: never left this process: not storable, no room, or refused as a whole.
+        dropped: never left this process: not storable, no room, or refused entirely.
         rejected: refused one by one by the store.
-        trials: those that may have lost what nobody knows the trial of.
+        trials: those that may have lost records whose trial is unknown.
     """
 
     def __init__(self) -> None:
@@ -56,7 +56,7 @@ class DropAccount:
         self.warn(f"not logged: {reason}")
 
     def drop_all(self, counts: Counts, reason: str, trial: bytes | str | None = None) -> None:
-        """The same for points and other log calls together; nothing is not told.
+        """The same for points and other log calls together; zero counts are not reported.
 
         Args:
             counts: how much.
@@ -67,7 +67,7 @@ class DropAccount:
             self.drop(counts.total, reason, trial)
 
     def drop_unread(self, counts: Counts, reason: str) -> None:
-        """Count what cannot be read any more, of unknown owner: it is reported to each trial.
+        """Count unreadable records of unknown trials: each trial gets a report.
 
         Args:
             counts: how much.
@@ -80,7 +80,7 @@ class DropAccount:
         self.drop_all(counts, reason)
 
     def lose(self, count: int, reason: str, trial: bytes | str) -> None:
-        """Something that a trial had is gone."""
+        """Count a dropped record of a trial."""
         with self._lock:
             self._note(trial, count, reason)
 
@@ -92,11 +92,11 @@ class DropAccount:
 
     @property
     def is_reported(self) -> bool:
-        """Whether there is nothing that a trial has to be told."""
+        """Whether there is nothing to report to a trial."""
         return not self._unreported
 
     def report(self) -> list[Dropped]:
-        """What trials have to be told; the next time, only what came since."""
+        """What to report to the trials, each time only what came since."""
         with self._lock:
             noted, self._unreported = self._unreported, {}
         return [Dropped(trial, count, reason) for (trial, reason), count in noted.items()]

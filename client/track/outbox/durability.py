@@ -1,4 +1,4 @@
-"""Relying on this machine's disk: whether what waits is kept there, and how long to wait for that."""
+"""Local durability: whether unsent records are on this machine's disk, and how long to wait for that."""
 
 from __future__ import annotations
 
@@ -24,10 +24,10 @@ __all__ = ["LocalDurability", "TimeoutPolicy"]
 _log: Final = logging.getLogger("track")
 
 _SYNC_TIMEOUT_S: Final = 1.0
-"""Seconds that somebody waits for the disk."""
+"""Maximum wait for the disk, in seconds."""
 
 _SLOW_STORE_S: Final = 5.0
-"""Seconds that somebody waits, while all is on disk, for a store that is there and does not answer."""
+"""Maximum wait for a reachable store that does not answer, in seconds, while everything is on disk."""
 
 
 class LocalDurability:
@@ -37,7 +37,7 @@ class LocalDurability:
         sender: whose copy it is; there may be none.
         records: that wait to be numbered.
         name: of the store, for messages.
-        drops: told of a disk that does not answer.
+        drops: reports a disk that does not answer.
     """
 
     def __init__(self, sender: Sender, records: deque[Record], name: str, drops: DropAccount) -> None:
@@ -59,7 +59,7 @@ class LocalDurability:
 
     @property
     def fully_synced(self) -> bool:
-        """Whether what waits is on disk, so that nobody needs to stand by until it is sent."""
+        """Whether all unsent records are on disk, so that no caller has to wait until they are sent."""
         disk = self._sender.disk
         # In this order: what leaves the records is first packed, and then numbered.
         return disk is not None and not self._records and not self._sender.packing and disk.fully_synced
@@ -68,7 +68,7 @@ class LocalDurability:
         """Wait until everything logged is on disk, but not again for a disk that did not answer in time.
 
         Args:
-            enqueue: puts a future behind what was logged.
+            enqueue: enqueues a future behind the records logged so far.
         """
         late = self._late
         if late is not None and not late.wait(0.0):
@@ -83,17 +83,17 @@ class LocalDurability:
             )
 
     def shortened(self, limit: float) -> float:
-        """How long to wait for a store, when one would without a disk wait for so many seconds."""
+        """Seconds to wait for the store, given the seconds to wait without a disk."""
         if not self.fully_synced:
             return limit
-        # Nobody waits for one that is unreachable: a loop of short trials would at the end of each of them.
+        # No wait for an unreachable store: a loop of short trials would wait at the end of each of them.
         return 0.0 if self._sender.connector.is_unreachable else min(limit, _SLOW_STORE_S)
 
     def report_unsent(self, error: TrackError | str, waiting: int, *, meant: bool) -> None:
         """The process ends: tell in one line what the store does not have.
 
         Args:
-            error: what stood in the way.
+            error: why the store does not have everything.
             waiting: how many log calls are not known to be durable.
             meant: nothing was meant to be sent.
         """
@@ -179,7 +179,7 @@ class TimeoutPolicy:
         """Ask, and wait until there is an answer or the store turns out to be unreachable.
 
         Args:
-            ask: asks.
+            ask: makes the request.
             limit: seconds.
 
         Raises:
@@ -234,10 +234,11 @@ class TimeoutPolicy:
         """Wait until what was logged is saved; on a terminal, a bar shows a long wait.
 
         Args:
-            future: stands behind it.
+            future: enqueued behind it.
             timeout: seconds; None for as long as there is progress.
             waiting: how many log calls are not saved yet.
-            shortened: of the seconds without progress after which nobody waits any longer; asked each time.
+            shortened: maps the seconds without progress to the seconds after which the wait ends; called
+            each time.
 
         Raises:
             CallTimeout: it is not saved in time.

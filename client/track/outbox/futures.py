@@ -13,7 +13,7 @@ __all__ = ["Call", "FlushFuture", "Future", "SyncFuture"]
 
 
 class Future:
-    """Resolved once, by the sender; waited for by whoever made it."""
+    """Resolved once, by the sender; its creator waits for it."""
 
     def __init__(self) -> None:
         # Not an event: a signal handler that flushes must not find its lock held by what it interrupted.
@@ -22,7 +22,7 @@ class Future:
         self._error: TrackError | None = None
         self._value: Any = None
         self.cancelled = False
-        """Nobody waits any more: what was not sent yet need not be."""
+        """The caller has stopped waiting: a request that was not sent yet need not be sent."""
 
     @property
     def is_done(self) -> bool:

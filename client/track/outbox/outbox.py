@@ -54,7 +54,7 @@ class Outbox(LifecycleHook):
         name: of the store, for messages; without secrets.
         connect_timeout: seconds after which a call gives up when the store was never reached.
         limits: how much may wait.
-        spool: where and how a copy of what waits is kept on disk; by default nowhere.
+        spool: where and how unsent records are stored on disk; by default nowhere.
         address: of the store, which the copy tells; without secrets.
         keeps_only: nothing is meant to be sent; that the store cannot be reached is no error then.
 
@@ -165,7 +165,7 @@ class Outbox(LifecycleHook):
         return self._spool is not None and self._spool.sync.value == "always"
 
     def create(self, key: bytes | str, method: str, arguments: dict[str, Any]) -> None:
-        """Log a creation, and remember it in `unconfirmed`.
+        """Log a creation, and record it in `unconfirmed`.
 
         Args:
             key: the id or uid of what is created.
@@ -183,14 +183,14 @@ class Outbox(LifecycleHook):
     # -- the thread ------------------------------------------------------------------------------
 
     def _wake(self) -> bool:
-        """Somebody has to look at the records; returns whether he also looks at those that follow."""
+        """Wake the sender; returns whether it also takes the records that follow."""
         self._thread.wake()
         if has_exited() and not self._is_exiting:
             self._save_late()
         return not has_exited()
 
     def _save_late(self) -> None:
-        """Save what was logged behind the flush at the end of the process: nobody else is going to do it."""
+        """Save what was logged after the flush at exit, which no other thread does any more."""
         self._is_exiting = True
         try:
             if self._has_unsent:
@@ -202,7 +202,7 @@ class Outbox(LifecycleHook):
 
     @contextmanager
     def _somebody_waits(self) -> Iterator[None]:
-        """Behind the flush at the end of the process, nothing runs on for which nobody waits."""
+        """After the flush at exit, nothing runs without a waiting caller."""
         try:
             yield
         finally:
@@ -226,7 +226,7 @@ class Outbox(LifecycleHook):
             timeout: seconds to wait for the answer.
 
         Raises:
-            ServerUnreachable: nobody answers at the store's address.
+            ServerUnreachable: no server answers at the store's address.
             CallTimeout: no answer in time; a change may or may not have been made.
             TrackError: what the store raised, as the class it is.
         """
@@ -237,7 +237,7 @@ class Outbox(LifecycleHook):
         """Call a method, and give up as soon as the store turns out to be unreachable.
 
         That is when an attempt to connect fails, or after `limit`; from then on it is known to be
-        unreachable, and nobody waits for it again until it has given a sign of life.
+        unreachable; later calls do not wait for it until it has answered something.
 
         Args:
             method: a method of the method table that has an answer.
@@ -294,7 +294,7 @@ class Outbox(LifecycleHook):
 
     @property
     def folder(self) -> Path | None:
-        """Where on disk there is a copy of what waits; None while there is none."""
+        """The folder with the copy of unsent records; None while there is none."""
         return self._local.folder
 
     def _sync(self) -> None:
@@ -314,7 +314,7 @@ class Outbox(LifecycleHook):
 
     @property
     def rejected(self) -> int:
-        """How many records the store refused for good."""
+        """How many records the store rejected permanently."""
         return self.drops.rejected
 
     def flush(self, timeout: float | None = None) -> None:
@@ -324,9 +324,9 @@ class Outbox(LifecycleHook):
             timeout: seconds; None waits as long as the store makes progress.
 
         Raises:
-            CallTimeout: it is not durable in time; it goes on being sent.
+            CallTimeout: it is not durable in time; sending continues.
             ServerUnreachable: the store was never reached.
-            TrackError: what stands in the way for good.
+            TrackError: a permanent failure.
         """
         self._flush(timeout, float)
 
@@ -380,7 +380,7 @@ class Outbox(LifecycleHook):
         self._thread.stop(self.connect_timeout + 1.0)
 
     def close_when_drained(self) -> None:
-        """Release the connection as soon as everything is durable; nobody is going to wait for that."""
+        """Release the connection as soon as everything is durable, without a caller that waits."""
         self._sender.closing_when_drained = True
         self._sender.wake()
 
@@ -417,17 +417,17 @@ class Outbox(LifecycleHook):
     def before_fork(self) -> None:
         """The calling thread is about to fork: hold everything that the child will look at."""
         self._thread.lock.acquire()
-        # Behind the fork the same link must be notified, whatever the sender has done since.
+        # After the fork the same link must be notified, whatever the sender has done since.
         self._told = self._sender.connector.link or self._sender.connector.opening
         self._tell_link("before_fork")
 
     def after_fork_in_parent(self) -> None:
-        """The parent goes on as if nothing had happened."""
+        """The parent continues unchanged."""
         self._tell_link("after_fork_in_parent")
         self._thread.lock.release()
 
     def after_fork_in_child(self) -> None:
-        """The child begins empty: what waits here is the parent's to send, in the parent's session."""
+        """The child begins empty: the parent sends the queued records, in its own session."""
         self._tell_link("after_fork_in_child")
         self._begin()
         self._inherited = list(self.unconfirmed.values())

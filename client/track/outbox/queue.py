@@ -18,7 +18,7 @@ __all__ = ["Gate", "Limits", "RecordQueue"]
 
 
 _STALL_TIMEOUT_S: Final = 0.02
-"""Seconds without a record taken after which the sender is held up, and nobody waits for it to take some."""
+"""Seconds without a record taken after which the sender counts as blocked, and callers do not wait for it."""
 
 
 class RecordQueue:
@@ -34,7 +34,7 @@ class RecordQueue:
 
     Attributes:
         records: themselves, oldest on the left.
-        gate: told from how many records on the sender wants to be woken.
+        gate: receives the record count from which the sender is woken.
         drops: where what found no room is counted.
     """
 
@@ -88,7 +88,7 @@ class RecordQueue:
     # -- room ------------------------------------------------------------------------------------
 
     def on_watermark(self) -> bool:
-        """The records are as many as the sender wanted to be told of, or too many; whether all have room."""
+        """The queue has reached the watermark, or its limit; whether all records have room."""
         limits = self._limits
         if self._is_full(limits.record_bytes):
             self.gate.hurry = True
@@ -108,7 +108,7 @@ class RecordQueue:
         return True
 
     def _capacity(self, nbytes: int) -> int:
-        """How many records so many bytes hold, judged by the newest one."""
+        """How many records fit in that many bytes, estimated by the newest one."""
         try:
             width = values_in(self.records[-1]) if len(self.records[-1]) > 2 else 1
         except IndexError:
@@ -186,7 +186,7 @@ class Limits:
         backlog_bytes: packed and not yet stored.
         batches_in_flight: sent and not yet acknowledged.
         bytes_in_flight: the same in bytes.
-        linger: a batch that is not full leaves at most so often, in seconds, unless somebody waits for it.
+        linger: minimum seconds between batches that are not full, unless a caller waits.
         room_timeout: seconds without any progress after which a log call that found no room drops what it
             has.
     """
@@ -205,7 +205,7 @@ class Gate:
     """What a log call compares the number of waiting records with.
 
     Attributes:
-        watermark: from so many records on, the log call has something to do: wake the sender, or wait.
+        watermark: the record count from which a log call wakes the sender, or waits.
         hurry: whether there is no room for more records, so that those there must leave now.
     """
 

@@ -84,10 +84,10 @@ FAULT_PAUSE_S: Final = 0.1
 """After an error of this software, which may come again at once."""
 
 CLOSE_TIMEOUT_S: Final = 1.0
-"""That an attempt to connect has to end when nobody wants it any more."""
+"""The timeout for ending a connect attempt that is no longer needed."""
 
 
-_KEPT: Final = "; log calls are queued on this machine, and 'track doctor' explains more"
+_QUEUED_HINT: Final = "; log calls are queued on this machine, and 'track doctor' explains more"
 
 
 class Sender:
@@ -95,7 +95,7 @@ class Sender:
 
     Args:
         records: what other threads have logged; only the sender takes from the left.
-        gate: told from how many records on the sender wants to be woken.
+        gate: receives the record count from which the sender is woken.
         open_link: makes a link.
         name: of the store, for messages.
         connect_timeout: seconds that one attempt to connect may take.
@@ -176,12 +176,12 @@ class Sender:
 
     @property
     def urgent(self) -> bool:
-        """Whether somebody waits behind the records."""
+        """Whether a caller waits for the records."""
         return self.asked != self._accepted
 
     @property
     def unacknowledged(self) -> int:
-        """How many numbered records are not known to be durable, but for calls that nobody waits for."""
+        """How many numbered records are not known to be durable, except cancelled calls."""
         return self._backlog.next_seq - 1 - self._backlog.acked - self._backlog.cancelled
 
     @property
@@ -201,7 +201,7 @@ class Sender:
                 self._faulted(error)
             if self.closing_when_drained and self._is_idle:
                 self.stopping = True
-        # Whoever logs from now on has to see to it that this goes on.
+        # A thread that logs from now on has to restart the sending.
         self._gate.watermark = 0
         self._do(Closed())
         self.connector.close(self.close_timeout)
@@ -212,7 +212,7 @@ class Sender:
 
     @property
     def _is_idle(self) -> bool:
-        """Whether nobody waits for anything any more."""
+        """Whether no caller waits for anything."""
         return not (self._records or self.urgent) and self.delivery.is_idle
 
     def _work(self) -> None:
@@ -255,7 +255,7 @@ class Sender:
     # -- faults of this software -----------------------------------------------------------------
 
     def _faulted(self, error: Exception) -> None:
-        """Something that nobody foresaw: count what it costs, tell those who wait, and take a new link."""
+        """An unexpected error: count the dropped records, fail the waiters, and open a new link."""
         _log.exception("sending to %s failed due to a bug in Track; trying again", self._name)
         failure = InternalError(f"sending to {self._name} failed due to a bug in Track: {error!r}")
         drained, self._drained, self.packing = self._drained, None, False
@@ -357,7 +357,7 @@ class Sender:
 
     def _disconnect(self, action: Disconnect) -> None:
         if action.lasting and action.error is not None:
-            kept = "" if self.disk is None else _KEPT
+            kept = "" if self.disk is None else _QUEUED_HINT
             self.connector.drop()
             self.connector.need_help(action.error, kept)
             return
@@ -382,7 +382,7 @@ class Sender:
     # -- connecting ------------------------------------------------------------------------------
 
     def _connect(self) -> None:
-        """Learn how an attempt has ended, or begin one when it is time to."""
+        """Take the result of a connect attempt, or start one when it is due."""
         connector = self.connector
         try:
             if connector.has_outcome:
@@ -467,7 +467,7 @@ class Sender:
 
     def _take(self, event: LinkEvent) -> None:
         if self.delivery.state not in (State.ONLINE, State.CALLING):
-            return  # what came on a link before delivery let go of it
+            return  # events of a link before delivery closed it
         if not isinstance(event, Refused):
             self.connector.answered()
         if isinstance(event, Acked):

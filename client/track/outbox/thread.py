@@ -1,7 +1,7 @@
-"""The thread of a sender: started when there is something to send, ended when nobody needs it.
+"""The thread of a sender: started when there is something to send, ended when idle.
 
-At the very end of the process, when destructors run, the interpreter has stopped all threads for good and
-starts no other one (up to Python 3.11, whoever tries waits forever).  What is logged then goes to disk.
+At the very end of the process, when destructors run, the interpreter has stopped all threads and
+starts no other one (up to Python 3.11, the attempt hangs).  What is logged then goes to disk.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ __all__ = ["SenderThread"]
 _log: Final = logging.getLogger("track")
 
 _JOIN_INTERVAL_S: Final = 0.02
-"""Whoever waits for the end of the thread looks so often, in seconds, whether others need it again."""
+"""Seconds between checks, while waiting for the thread to end, whether it is needed again."""
 
 
 class SenderThread:
@@ -77,14 +77,14 @@ class SenderThread:
         self._starting = self._sender.stopping = True
         try:
             self._sender.run()
-        except Exception:  # noqa: BLE001  # by now anything that it needs may be gone
+        except Exception:  # noqa: BLE001  # at this point any module may be cleared
             _log.exception("log calls could not be queued: %s", self.problem)
         finally:
             self._starting = False
 
     def _start(self) -> None:
         with self.lock:
-            # A thread that is about to end reads this under the same lock, and goes on.
+            # A thread that is about to end reads this under the same lock, and continues.
             self._sender.stopping = self._sender.closing_when_drained = False
             # A signal handler that logs while the thread starts must not start another one.
             if self._starting or self.is_alive:
@@ -94,7 +94,7 @@ class SenderThread:
                 prepare_for_exit()
                 self._before_start()
                 thread = threading.Thread(target=self._run, name="track-sender", daemon=True)
-                # Before it starts: it takes itself away at its end.
+                # Before it starts: it removes itself at its end.
                 self._thread = thread
                 thread.start()
                 self._problem = None
@@ -120,7 +120,7 @@ class SenderThread:
                     return
 
     def stop(self, timeout: float) -> None:
-        """End the thread, and wait for that as long as nobody else needs it again.
+        """End the thread, and wait for that unless another caller needs it again.
 
         Args:
             timeout: seconds.
@@ -131,7 +131,7 @@ class SenderThread:
                 return
             self._sender.stopping = True
             self._sender.wake()
-        # Without the lock: whoever logs or asks meanwhile must not wait for a link to close.
+        # Without the lock: callers must not wait for a link to close.
         deadline = time.monotonic() + timeout
         while thread.is_alive() and self._sender.stopping and time.monotonic() < deadline:
             thread.join(_JOIN_INTERVAL_S)

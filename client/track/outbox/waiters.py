@@ -1,4 +1,4 @@
-"""Those who wait, each behind the record that was numbered last when it came.
+"""Waiting futures, each for the record that was numbered last when it came.
 
 A read waits until that record was sent, since the store keeps the order; a flush until it is durable
 there; a sync until it is durable here.
@@ -20,7 +20,7 @@ class Waiters:
     Only the sender uses it.
 
     Args:
-        backlog: holds the records behind which they wait.
+        backlog: holds the records they wait for.
     """
 
     def __init__(self, backlog: Backlog) -> None:
@@ -35,7 +35,7 @@ class Waiters:
         return bool(self._reads or self._flushes or self._syncs)
 
     def add(self, future: Call | FlushFuture | SyncFuture) -> None:
-        """Somebody waits behind everything that is numbered now."""
+        """Add a future that waits for everything that is numbered now."""
         after = self._backlog.next_seq - 1
         if isinstance(future, Call):
             self._reads[self.new_call_id()] = (future, after)
@@ -69,14 +69,14 @@ class Waiters:
         return ready
 
     def answered(self, event: Replied | Failed) -> None:
-        """The store has answered, perhaps something that nobody waits for any more."""
+        """The store has answered a call, which may be cancelled."""
         call, _ = self._reads.pop(event.call_id, (None, 0))
         self._sent.discard(event.call_id)
         if call is not None:
             resolve(call, event)
 
     def detach(self) -> None:
-        """The link is gone: no read counts as sent."""
+        """The link is closed: no read counts as sent."""
         self._sent.clear()
 
     # -- flushes and keeps -----------------------------------------------------------------------
@@ -109,25 +109,25 @@ class Waiters:
     # -- when the records change -----------------------------------------------------------------
 
     def renumbered(self) -> None:
-        """The records have other numbers now: wait behind the last of them."""
+        """The records have new numbers: wait for the last of them."""
         last = self._backlog.next_seq - 1
         self._reads = {call_id: (call, last) for call_id, (call, _) in self._reads.items()}
         self._flushes = [(future, last) for future, _ in self._flushes]
         self._syncs = [(future, last) for future, _ in self._syncs]
 
     def drop_flushes(self) -> list[Future]:
-        """What they wait for is not going to be durable: those who have to be told."""
+        """What they wait for will not become durable: return the futures to fail."""
         flushes, self._flushes = self._flushes, []
         return [future for future, _ in flushes]
 
     def drop_reads(self) -> list[Future]:
-        """Nobody is going to have an answer: those who have to be told."""
+        """No answer will come: return the futures to fail."""
         reads, self._reads = self._reads, {}
         self._sent.clear()
         return [call for call, _ in reads.values()]
 
     def free_reads(self) -> None:
-        """What reads were to see first is gone: they wait for nothing."""
+        """The records that reads had to see first were dropped: the reads wait for nothing."""
         self._reads = {call_id: (call, 0) for call_id, (call, _) in self._reads.items()}
 
 

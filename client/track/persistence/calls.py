@@ -84,7 +84,7 @@ def end_of(
 ) -> tuple[Status, str | None]:
     """The status in which a trial ends, and the text of what ended it (None at a normal end)."""
     if exc_type is None or issubclass(exc_type, GeneratorExit):
-        # Whoever iterates over a training may stop where he likes.
+        # A caller that iterates over a training may stop early.
         return Status.Completed, None
     text = "".join(traceback.format_exception(exc_type, exc_val, exc_tb))
     if issubclass(exc_type, SystemExit):

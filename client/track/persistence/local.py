@@ -74,7 +74,7 @@ class FileProtocol(OutboxProtocol):
             ``file:NAME.json?eager=false``.
         strict: accepted for scripts that pass it.  The store is consistent whatever it says.
         eager: store what is logged at once, in the background.  Otherwise it waits in this process's memory
-            until a call with an answer, `commit` or `close` asks for it, or until there is a full batch of
+            until a call with an answer, `commit` or `close` requires it, or until there is a full batch of
             it (8,192 calls) or an hour has passed; a process that is killed loses it.
 
     Raises:

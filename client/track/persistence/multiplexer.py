@@ -69,7 +69,7 @@ class Fanout:
         Args:
             method: its name.
             call: does it, given the backend's number and the backend.
-            until: when it is true behind an answer, that answer is all, and nothing is left to do.
+            until: predicate on an answer; once it is true, the remaining backends are not called.
 
         Raises:
             Exception: all have failed; the most informative of what they raised.
@@ -95,7 +95,7 @@ class Fanout:
 
         Args:
             method: what is asked, by its name.
-            call: asks a backend.
+            call: calls a backend.
 
         Raises:
             Exception: as for `write`.
@@ -228,7 +228,7 @@ class ProtocolMultiplexer(Protocol):
         return stored
 
     def delete_trial(self, trial: Trial, force: bool = False) -> bool:
-        """See `Protocol.delete_trial`; behind a backend in which it is in use no further one deletes it."""
+        """See `Protocol.delete_trial`; after a backend in which it is in use no further one deletes it."""
         refused: list[TrialInUse] = []
 
         def delete(number: int, backend: Protocol) -> bool:

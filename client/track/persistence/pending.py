@@ -1,7 +1,7 @@
 """Creating projects, groups and trials, whether or not their store is there.
 
 A creation is logged like anything else and then looked up: the answer is the item as it is stored.  A
-project or group is known by its uid and a trial by the id drawn here, so what is logged behind the
+project or group is known by its uid and a trial by the id drawn here, so what is logged after the
 creation does not need that answer; a store that is unreachable may give it later.
 """
 
@@ -161,7 +161,7 @@ class PendingCreates:
             try:
                 found = self._look_up(kind, key, _PATIENCE if timeout is None else min(timeout, _PATIENCE))
             except _AWAY:
-                return  # the next flush asks again
+                return  # the next flush tries again
             self._outbox.unconfirmed.pop(key, None)
             if found is not None and kind is TRIAL:
                 self.update_trials([found])

@@ -1,4 +1,4 @@
-"""The storage contract: every call a tracking client makes, whatever stands behind it.
+"""The storage contract: every call a tracking client makes, on any store.
 
 A backend of your own subclasses `Protocol` and overrides what it supports; what it leaves out raises
 `NotImplementedError` with its name.  Each method hands what it was given to `Protocol._call`: a backend that
@@ -132,7 +132,7 @@ class Protocol:
         return self.new_trial(dataclasses.replace(trial), auto_increment=True)
 
     def put_trial(self, trial: Trial) -> None:
-        """The same, without waiting for what becomes of it: for many trials that are copied from elsewhere.
+        """The same, without waiting for the result: for copying many trials from another store.
 
         When their ids follow from what they are, they may be copied again.
 
@@ -249,7 +249,7 @@ class Protocol:
         Args:
             query: which trial.
             attr: name of the call that updates it, such as ``'set_trial_status'``.
-            args: arguments of that call behind its trial.
+            args: arguments of that call after its trial.
             kwargs: arguments of that call by name.
 
         Returns:
@@ -265,7 +265,7 @@ class Protocol:
         Args:
             query: which group.
             attr: name of the call that updates it, such as ``'set_group_metadata'``.
-            args: arguments of that call behind its group.
+            args: arguments of that call after its group.
             kwargs: arguments of that call by name.
 
         Returns:

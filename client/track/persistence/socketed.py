@@ -53,7 +53,7 @@ _OFFLINE_TIMEOUT_S: Final = 0.05
 class SocketClient(OutboxProtocol):
     """A store behind a server.
 
-    A subclass may override `authenticate` to get its login from elsewhere.
+    A subclass may override `authenticate` to get its login from another source.
 
     Args:
         uri: ``socket://NAME:TOKEN@HOST:PORT?security_layer=AES&pin=sha256:...``.
@@ -160,7 +160,7 @@ class _TellingLink(SocketLink):
 
 
 class ServerSignalHandler(SignalHandler):
-    """Has a server drain and stop when a signal asks this process to end; call `install`.
+    """Has a server drain and stop when a signal requests this process to end; call `install`.
 
     `start_track_server` does that by itself.
 

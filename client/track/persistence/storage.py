@@ -78,7 +78,7 @@ class LocalStorage:
         return self._trial_names
 
     def reload(self, filename: str | os.PathLike[str] | None = None) -> None:
-        """Forget everything, and read the file.
+        """Discard everything, and read the file.
 
         Args:
             filename: the file; by default the one of before.

@@ -3,7 +3,7 @@
 A forked child shares nothing with its parent's outboxes: same loggers, but a session, a thread and a
 connection of its own.  At the end of a process everything is flushed: by `atexit`, and by a finalizer
 in children of `multiprocessing`, which leave without it.  What is logged still later, by exit functions
-that run after ours or by destructors, has nobody who flushes it at the end any more: `has_exited`.
+that run after ours or by destructors, is not flushed at the end any more: `has_exited`.
 """
 
 from __future__ import annotations
@@ -92,7 +92,7 @@ class _Registry:
             try:
                 _runs(partial(hook.on_exit, max(0.0, deadline - time.monotonic())))
             except KeyboardInterrupt:
-                deadline = 0.0  # somebody does not want to wait any more, for none of them
+                deadline = 0.0  # the user has interrupted the wait: flush none of the rest
         self.exited = True
 
 
@@ -124,7 +124,7 @@ def register(hook: LifecycleHook) -> None:
 
 
 def has_exited() -> bool:
-    """Whether the end of this process has flushed everything, so that nobody does it once more."""
+    """Whether the end of this process has flushed everything; no later flush comes."""
     return _registry.exited
 
 
@@ -172,5 +172,5 @@ class ForkSafeRLock(LifecycleHook):
         self._lock.release()
 
     def after_fork_in_child(self) -> None:
-        """Whoever had it is not here."""
+        """Its holder does not exist in the child."""
         self._begin()

@@ -1,8 +1,8 @@
-"""What happens when a signal asks the process to end, without taking the program's own handlers away.
+"""What happens when a signal requests the end of the process; the program's own handlers still run.
 
 One Python handler for each signal serves everybody who waits for it, and then calls on what was
 installed before: the program's handler, ``KeyboardInterrupt``, or the signal's default action.  It is
-there only while somebody waits, and is taken away only if nobody has put another one in its place.
+installed only while a hook is registered, and removed only if no other one has replaced it.
 
 Under Slurm, SIGUSR1 and SIGUSR2 (``--signal=USR1@60``) announce that the job is about to be ended.  A
 program without a handler for them dies of them, so they are taken as SIGTERM is.  One that has a handler
@@ -28,20 +28,20 @@ __all__ = ["SIGNAL_SECONDS", "SignalHandler", "is_asked_to_end", "seconds_left"]
 _log: Final = logging.getLogger("track")
 
 SIGNAL_SECONDS: Final = 5.0
-"""How long a signal may be held up before it goes on to whom it was meant for."""
+"""Maximum delay before a signal reaches the program's own handler."""
 
 _SIGNALS: Final = (signal.SIGINT, signal.SIGTERM)
 _WARNINGS: Final = (signal.SIGUSR1, signal.SIGUSR2)
-"""Taken only under Slurm: elsewhere they mean what the program makes of them."""
+"""Handled only under Slurm: otherwise the program defines their meaning."""
 
 _SLURM: Final = "SLURM_JOB_ID"
 _PROCESS_STATUS: Final = Path("/proc/self/status")
 
 
 class SignalHandler:
-    """Is told of signals and of the end of the process, once installed; a subclass says what to do.
+    """Receives signals and the end of the process, once installed; a subclass defines the reaction.
 
-    Whatever it raises is logged, and the signal goes on.  It is not kept alive by being installed.
+    Exceptions are logged, and the signal continues.  It is not kept alive by being installed.
     """
 
     def sigint(self, signum: int, frame: FrameType | None) -> None:
@@ -72,7 +72,7 @@ class SignalHandler:
         """The process ends; it is still possible to log."""
 
     def install(self) -> None:
-        """Be told from now on; of signals only when called in the main thread.
+        """Register; signals arrive only if this is called in the main thread.
 
         A signal that the process ignores stays ignored, and one that is handled by a C library is left to it.
         """
@@ -83,7 +83,7 @@ class SignalHandler:
         _update()
 
     def uninstall(self) -> None:
-        """Be told no more; the handlers from before come back with the last one that leaves."""
+        """Unregister; the previous handlers return when the last hook unregisters."""
         _installed.discard(self)
         _update()
 
@@ -93,7 +93,7 @@ class _CutShort(BaseException):
 
 
 class _Link:
-    """The Python handler of one signal, and what it stands in front of.
+    """The Python handler of one signal, and the handler it replaced.
 
     Args:
         number: the signal.
@@ -152,7 +152,7 @@ class _Link:
         if callable(self.before):
             self.before(signum, frame)
         elif self.before is signal.SIG_DFL:
-            # So that whoever waits for this process sees which signal ended it.
+            # So that a waiting parent sees which signal ended the process.
             signal.signal(signum, signal.SIG_DFL)
             os.kill(os.getpid(), signum)
 
@@ -171,7 +171,7 @@ _links: Final[dict[signal.Signals, _Link]] = {}
 
 
 def _update() -> None:
-    # Only the main thread may; what a thread leaves behind only calls on.
+    # Only the main thread may; a handler that a thread leaves installed only calls the next one.
     if threading.current_thread() is not threading.main_thread():
         return
     if _installed:
@@ -209,10 +209,10 @@ def _leave() -> None:
 
 
 def seconds_left() -> float:
-    """Of `SIGNAL_SECONDS`, for whom a signal told; all handlers together have no more."""
+    """What remains of `SIGNAL_SECONDS`, the limit for all handlers together."""
     return max(0.0, _state.deadline - time.monotonic())
 
 
 def is_asked_to_end() -> bool:
-    """Whether a signal has asked this process to end, and whoever sent it waits for that."""
+    """Whether a signal has requested the end of this process, so that its sender waits."""
     return _state.asked

@@ -1,4 +1,4 @@
-"""The next start: what earlier runs on this machine left for the same server is sent behind the scenes."""
+"""At the next start, unsent records of earlier runs on this machine are sent in the background."""
 
 from __future__ import annotations
 
@@ -28,9 +28,9 @@ _log: Final = logging.getLogger("track")
 
 
 def recover_orphans(root: Path, destination: Destination, *, send: bool) -> None:
-    """Send orphaned spools one after the other, on a thread of its own that nobody waits for.
+    """Send orphaned spools one after the other, in a background thread.
 
-    Only those that were written on this machine, by the same user of the same server, and that nobody
+    Only those that were written on this machine, by the same user of the same server, and that no process
     holds.  An obstacle is reported in one line, and the spool left to ``track sync``.
 
     Args:
@@ -161,7 +161,7 @@ def is_same_server(recorded: str, uri: str) -> bool:
     """Whether a spool's address is that of a client: the same host and port, user, and key if both say."""
     try:
         one, other = SocketAddress(recorded), SocketAddress(uri)
-    except UsageError:  # of a spool from elsewhere
+    except UsageError:  # of a spool of another machine
         return False
     keys_differ = one.pins and other.pins and not set(one.pins) & set(other.pins)
     return _location(one) == _location(other) and one.username == other.username and not keys_differ
@@ -180,7 +180,7 @@ def _configured(address: SocketAddress, environment: Mapping[str, str]) -> Socke
 def _may_be_own(address: SocketAddress, environment: Mapping[str, str]) -> bool:
     """Whether the server is the user's own, which leaves them a login while it runs.
 
-    Without a name it may be one that is unreachable: the link tells that from somebody else's.
+    Without a name it may be an unreachable one: the link distinguishes it from another user's.
     """
     if not is_loopback(address.host):
         return False

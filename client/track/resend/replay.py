@@ -1,6 +1,6 @@
-"""Replay: one spool whose process is gone is sent by the same sender that its process had.
+"""Replay: the spool of an ended process is sent by the same sender that its process had.
 
-What is different here stands in the link: an error that does not pass by itself ends the replay at once
+The differences are in the link: a permanent error ends the replay at once
 and leaves the spool as it is, and so does a server that lacks what comes before the spool.  A server
 that has all of it, or more, has nothing to be sent.
 """
@@ -69,7 +69,7 @@ class Destination:
         open_link: makes a link to the server.
         name: of the server, for messages.
         address: of the server, without secrets.
-        timeout: seconds after which a server that is away is given up.
+        timeout: seconds after which the replay stops if the server is unreachable.
     """
 
     open_link: OpenLink
@@ -87,11 +87,11 @@ class Outcome:
         sent: what the server has now and had not before.
         left: what still waits.
         lost: log calls that are damaged here and not at the server.
-        lost_more: whether the damage may have taken some more, nobody knows how many.
-        rejected: what the server refused for good, or what could not be read any more.
+        lost_more: whether the damage may have destroyed further ones, of unknown number.
+        rejected: what the server rejected permanently, or what is unreadable.
         damages: one line for each damage that was found.
         torn_bytes: of a record that was not finished; they were cut off.
-        told: what else there is to tell: why records were refused, and what a server lacks.
+        notes: why records were rejected, and what a server lacks.
         error: why it was not sent, or not to the end.
     """
 
@@ -125,10 +125,10 @@ class Replay(LifecycleHook):
         self._told: Link | None = None
 
     def run(self, show: Callable[[int], None] = lambda remaining: None) -> Outcome:
-        """Send it, and wait until the server has confirmed all of it or something stands in the way.
+        """Send it, and wait until the server has confirmed all of it or sending fails.
 
         Args:
-            show: told now and then how many points and other log calls remain.
+            show: receives now and then how many points and other log calls remain.
 
         Returns:
             how it ended; no `TrackError` is raised.
@@ -195,7 +195,7 @@ class Replay(LifecycleHook):
             if backlog.resolved_through < backlog.next_seq - 1:
                 _leave(spool.folder, backlog, policy, before)
         outcome.error = policy.error
-        # What the server had confirmed once is kept for a while, and would not have been sent.
+        # Confirmed segments are retained for a while, and would not have been sent.
         outcome.left = found.waiting if policy.had is None else backlog.counts
         outcome.rejected, outcome.told = policy.refused + drops.unreadable, drops.reasons
         outcome.sent = policy.sent
@@ -230,16 +230,16 @@ class Replay(LifecycleHook):
     # -- forks: the child leaves everything to its parent ------------------------------------------
 
     def before_fork(self) -> None:
-        """The calling thread is about to fork: remember which link the child has to let go of."""
+        """The calling thread is about to fork: record which link the child has to close."""
         sender = self._sender
         self._told = None if sender is None else sender.connector.link or sender.connector.opening
 
     def after_fork_in_parent(self) -> None:
-        """The parent goes on as if nothing had happened."""
+        """The parent continues unchanged."""
         self._told = None
 
     def after_fork_in_child(self) -> None:
-        """Let go of the parent's connection; its files are closed already."""
+        """Close the child's copy of the connection; its files are closed already."""
         if isinstance(self._told, GuardedLink):
             self._told.after_fork_in_child()
 
@@ -309,7 +309,7 @@ def _stop(sender: Sender) -> None:
 def _leave(folder: SpoolFolder, backlog: Backlog, policy: ReplayPolicy, before: Checkpoint) -> None:
     """Say how far it has come; a server that it does not belong to has no say in that."""
     problem = None if policy.error is None else str(policy.error)
-    with contextlib.suppress(OSError):  # it is for people, and the spool may be gone
+    with contextlib.suppress(OSError):  # only informative, and the spool may be deleted
         _note(folder, backlog, policy, before, problem)
 
 
@@ -359,7 +359,7 @@ class ReplayPolicy:
         generation: of the server's store; None if it was never reached.
         gap: how many log calls neither side has, though they were confirmed once.
         sent: what the server has now and had not when it was first reached.
-        refused: what the server does not take, for good.
+        refused: what the server rejects permanently.
     """
 
     def __init__(
@@ -421,15 +421,15 @@ class ReplayPolicy:
         self._stored(min(opened.last_seq, self._end))
         self._under_way.clear()  # the rest is sent again
         self.generation = opened.generation
-        # Whatever came behind this copy is in another one, or was sent by its process itself.
+        # Records after this copy are in another one, or were sent by its process.
         return Opened(min(opened.last_seq, self._end), opened.generation, opened.role)
 
     def sending(self, batch: Batch) -> None:
-        """Remember what may be refused, one record after the other."""
+        """Record what may be rejected, one record after the other."""
         self._under_way[batch.first] = batch
 
     def check(self, acked: Acked) -> None:
-        """Count what is refused, and require that a server confirms no more than there is.
+        """Count what is refused, and require that a server confirms only records of the spool.
 
         Raises:
             RemoteProtocolError: it does.
@@ -458,7 +458,7 @@ class ReplayPolicy:
             del self._under_way[first]
 
     def _logged(self, after: int, last_seq: int) -> Counts:
-        """What is under way behind the one record, up to the other."""
+        """What is under way after the one record, up to the other."""
         counts = Counts()
         for batch in self._under_way.values():
             if batch.first > last_seq:
@@ -499,7 +499,7 @@ class GuardedLink:
             return self._policy.admit(self._link.open(session, timeout))
         except TrackError as error:
             self._policy.judge(error)
-            # To the sender it is away: it has nothing to tell of what is told in the end.
+            # To the sender the server is unreachable, so it does not report what the outcome reports.
             raise ServerUnreachable(str(error)) from error
 
     def poll(self, timeout: float | None) -> list[LinkEvent]:
@@ -537,7 +537,7 @@ class GuardedLink:
         self._link.close()
 
     def after_fork_in_child(self) -> None:
-        """Let go of the parent's connection."""
+        """Close the child's copy of the connection."""
         hook = getattr(self._link, "after_fork_in_child", None)
         if hook is not None:
             hook()
@@ -547,7 +547,7 @@ _MAX_TRIALS: Final = 100
 
 
 class LossReport:
-    """The trials of one damaged spool, which is read before it is sent and gone.
+    """The trials of one damaged spool, which is read before it is sent and deleted.
 
     Args:
         spool: the spool.
@@ -576,7 +576,7 @@ class LossReport:
         Args:
             open_link: makes a link to the server that has the rest.
             timeout: seconds.
-            lost: how many log calls are lost; there may be more if nobody knows what came last.
+            lost: how many log calls are lost; there may be more if the end is unknown.
 
         Raises:
             TrackError: the server does not take it.

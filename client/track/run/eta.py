@@ -34,7 +34,7 @@ class CountdownLogger:
             t: how many; for nested loops one number for each, outermost first, such as ``(epochs, batches)``.
 
         Raises:
-            UsageError: one is no whole number from 0.
+            UsageError: one is not an integer of at least 0.
         """
         if self._estimate is None:
             self._estimate = EstimatedTime(StatStream(0), t)
@@ -58,7 +58,7 @@ class CountdownLogger:
                 returned, or the name of such a timer.
             msg: put in front.
             throttle: print the first of this many calls.
-            every: print no sooner than so many seconds after the last time.
+            every: minimum seconds between prints.
             no_print: only return the line.
 
         Returns:

@@ -2,8 +2,8 @@
 
 ::
 
-    lock              held by whoever writes or sends it; the system lets go of it when that process dies
-    spool.json        what does not change: the session, the server, the program that made it
+    lock              held by the process that writes or sends it; the system releases it when that process
+    dies spool.json        what does not change: the session, the server, the program that made it
     state.json        how far the server had confirmed it when it was last looked at
     00000001.segment  records, see `segments`
     damaged/          bytes that were found to be none
@@ -50,7 +50,7 @@ class SpoolMetadata:
 
     Attributes:
         session: under which the server knows them, in hexadecimal digits.
-        server: ``socket://NAME@HOST:PORT`` and options, without secrets; empty if nobody knows any more.
+        server: ``socket://NAME@HOST:PORT`` and options, without secrets; empty if it is unknown.
         program: what made them.
         host, pid: where it ran.
         made: when, in seconds since the epoch.
@@ -71,7 +71,7 @@ class Checkpoint:
     Attributes:
         acked: the last record that the server had confirmed.
         generation: of the server's store; None before the server was reached.
-        problem: what stood in the way when the spool was left; None if nothing did.
+        problem: the failure that prevented sending; None if there was none.
     """
 
     acked: int = 0
@@ -112,7 +112,7 @@ class SpoolFolder:
             _replace(path / _METADATA, {"format": _FORMAT, **asdict(metadata)}, durably=True)
             sync_folder(root)
         except OSError as error:
-            # What is half made would stand in the way when there is room again.
+            # An incomplete folder would cause a failure when there is room again.
             with contextlib.suppress(OSError):
                 for name in (_LOCK, _METADATA, Path(_METADATA).with_suffix(_PART).name):
                     (path / name).unlink(missing_ok=True)
@@ -124,10 +124,10 @@ class SpoolFolder:
 
     @classmethod
     def open(cls, path: Path) -> SpoolFolder:
-        """Take over a folder that nobody holds.
+        """Take over a folder that no process holds.
 
         Raises:
-            SpoolInUse: somebody holds it.
+            SpoolInUse: a process holds it.
             SpoolCorrupt: it does not say whose it is.
             SpoolError: it cannot be used.
         """
@@ -147,7 +147,7 @@ class SpoolFolder:
 
     @property
     def is_there(self) -> bool:
-        """Whether it still is what its path leads to: somebody may have deleted or moved it."""
+        """Whether its path still leads to it: it may have been deleted or moved."""
         try:
             if not self._lock.is_ours:
                 self._lock = _locked(self.path)  # the program has closed it, and the folder may still be ours
@@ -170,7 +170,7 @@ class SpoolFolder:
         return read_checkpoint(self.path)
 
     def write_checkpoint(self, checkpoint: Checkpoint) -> None:
-        """Say how far it has come, for whoever looks; the server knows better.
+        """Write the progress, for readers of the folder; the server's number is authoritative.
 
         Raises:
             OSError: it cannot be written.
@@ -178,7 +178,7 @@ class SpoolFolder:
         _replace(self.path / _STATE, asdict(checkpoint), durably=False)
 
     def quarantine(self, name: str, data: bytes) -> Path | None:
-        """Keep bytes that are no record for a person to look at; None if they are kept already.
+        """Store damaged bytes for inspection; None if they are stored already.
 
         Raises:
             SpoolError: they cannot be.
@@ -196,7 +196,7 @@ class SpoolFolder:
     # -- its end ---------------------------------------------------------------------------------
 
     def remove(self) -> None:
-        """Delete it with all it holds but damaged bytes, and let go of it."""
+        """Delete it with all its files except damaged bytes, and release it."""
         whole = [] if (self.path / _DAMAGED).exists() else [self.path / _METADATA]
         for path in [*self.segments(), self.path / _STATE, *whole]:
             path.unlink(missing_ok=True)
@@ -205,7 +205,7 @@ class SpoolFolder:
         self.close()
 
     def close(self) -> None:
-        """Let go of it; harmless when repeated."""
+        """Release it; harmless when repeated."""
         self._lock.close()
 
 
@@ -263,7 +263,7 @@ def read_checkpoint(path: Path) -> Checkpoint:
 def spools_in(root: Path) -> Iterator[Path]:
     """The folders of spools in `root`, oldest first; `root` may be one itself.
 
-    Those of other users, whose folders nobody else can look into, are left out.
+    Those of other users, whose folders are private, are left out.
 
     Raises:
         SpoolError: the folder cannot be read.
@@ -279,7 +279,7 @@ def spools_in(root: Path) -> Iterator[Path]:
         raise spool_error(root, "read", error) from error
     found = []
     for entry in entries:
-        # One that is just being removed, or is somebody else's, must not hide the others.
+        # One that is just being removed, or is another user's, must not hide the others.
         with contextlib.suppress(OSError):
             if (entry / _LOCK).exists():
                 found.append((entry.stat().st_mtime, entry))
@@ -317,10 +317,10 @@ def _locked(path: Path, *, new: bool = False) -> OwnedFile:
 
     Args:
         path: of the folder.
-        new: nobody can hold it for longer than a look at it takes.
+        new: others hold it only for the time of a check.
 
     Raises:
-        BlockingIOError: somebody else holds it.
+        BlockingIOError: another process holds it.
         FileNotFoundError: it was removed meanwhile.
         OSError: the folder cannot be used.
     """

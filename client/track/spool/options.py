@@ -61,7 +61,7 @@ class SpoolOptions:
 
         Args:
             environment: as `os.environ` has it.
-            sync, limit: what was said elsewhere, which comes first.
+            sync, limit: explicit values, which take precedence.
 
         Raises:
             UsageError: a variable has a value that means nothing.

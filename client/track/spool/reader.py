@@ -1,4 +1,4 @@
-"""Taking over a spool whose process is gone: what it holds, what was torn, and what was damaged."""
+"""Reading the spool of an ended process: its records, its torn tail and its damaged parts."""
 
 from __future__ import annotations
 
@@ -48,12 +48,12 @@ class Recovered:
     """What a spool holds.
 
     Attributes:
-        kept: whole records in order, each number once, as extents.
+        intact: intact records in order, each number once, as extents.
         missing: (first, last) of log calls between them that are damaged.
-        waiting: what was logged by them behind what the server had confirmed.
+        waiting: counts of those that the server has not confirmed.
         nbytes: how many bytes that takes.
-        is_cut: whether the damage may also have taken log calls behind the last whole record; how many,
-            nobody knows.
+        is_cut: whether the damage may also have destroyed log calls after the last intact record; how many
+            is unknown.
         torn_bytes: at the end, of a record that was not finished; no log call that returned under
             ``spool_sync=always`` is among them.
         damages: one line for each damage.
@@ -133,7 +133,7 @@ class _Reading:
         acked: the last log call that the server had confirmed.
 
     Attributes:
-        found: what was found so far; whole records are in it in the end.
+        found: what was found so far; finally it contains the intact records.
         last: the number of the last log call in what was read so far.
     """
 
@@ -242,7 +242,7 @@ class Extent:
     records: int = 1
 
     def absorb(self, behind: Extent) -> bool:
-        """Become the extent of both, if the other one is the neighbour behind; returns whether it does."""
+        """Become the extent of both, if the other one follows directly; returns whether it does."""
         records = self.records + behind.records
         location = self.location.coalesced(behind.location, records)
         if location is None or self.last + 1 != behind.first:
@@ -253,7 +253,7 @@ class Extent:
 
 
 class ExtentIndex:
-    """Whole records as they are found, each number once: after a failed flush records are written again."""
+    """Intact records as they are found, each number once: after a failed flush records are written again."""
 
     def __init__(self) -> None:
         self._extents: list[Extent] = []
@@ -301,7 +301,7 @@ class _Numbers:
     def add(self, first: int, last: int) -> bool:
         """Whether some from `first` to `last` are new."""
         firsts, lasts = self._firsts, self._lasts
-        # Where the run before them stands, if they are not behind all others as mostly.
+        # The index of the run before them; usually they follow all others.
         at = len(firsts) - 1 if not firsts or first > lasts[-1] else bisect_right(firsts, first) - 1
         if at >= 0 and last <= lasts[at]:
             return False
@@ -333,7 +333,7 @@ class Found:
         checkpoint: how far it had come.
         in_use: whether a process writes or sends it.
         held: what it holds.
-        kept_damage: whether bytes that are no records were set aside.
+        has_damaged_bytes: whether damaged bytes were moved to a folder of their own.
         trouble: why it cannot be used.
     """
 
@@ -357,7 +357,7 @@ class Found:
 
     @property
     def is_damage_only(self) -> bool:
-        """Whether all was sent, and only what was set aside is left."""
+        """Whether all was sent, and only damaged bytes remain."""
         return self.kept_damage and self.trouble is None and not any(self.path.glob("*.segment"))
 
     @property

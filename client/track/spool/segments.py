@@ -38,7 +38,7 @@ HEADER_SIZE: Final = _HEADER.size
 RECORD_OVERHEAD: Final = _RECORD.size
 
 _MAX_HEADER_DAMAGE: Final = 4
-"""In so many bytes of the header there may be damage, and it is still this session's."""
+"""The number of header bytes that may be damaged while the header still counts as this session's."""
 
 _MAX_PAYLOAD_BYTES: Final = 2**24
 """No payload has more bytes: a length beyond it is damage."""
@@ -49,7 +49,7 @@ _HIGH_AT: Final = 4
 
 
 class Record(NamedTuple):
-    """Where a record's payload lies in its segment."""
+    """The position of a record's payload in its segment."""
 
     seq: int
     start: int
@@ -68,9 +68,9 @@ class Scan:
     """What a segment holds.
 
     Attributes:
-        records: whole ones, in order.
+        records: intact ones, in order.
         damages: in the header, between records, or where a last one of the right length is.
-        end: offset behind the last record, whole or damaged; bytes after it are a torn tail.
+        end: offset after the last record, intact or damaged; bytes after it are a torn tail.
     """
 
     records: list[Record] = field(default_factory=list)
@@ -92,7 +92,7 @@ def scan(data: bytes, session: bytes) -> Scan:
     """Find the records of a segment.
 
     Args:
-        data: the whole segment.
+        data: the entire segment.
         session: whose it must be.
 
     Raises:
@@ -125,7 +125,7 @@ def scan(data: bytes, session: bytes) -> Scan:
 
 
 def _next_record(data: bytes, after: int, last: int) -> Record | None:
-    """The first whole record behind a damaged one."""
+    """The first intact record after a damaged one."""
     if len(data) - after >= RECORD_OVERHEAD:
         # Mostly only the payload is damaged, and the length still tells where the next one is.
         follower = after + RECORD_OVERHEAD + _length_at(data, after)

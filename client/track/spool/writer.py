@@ -1,4 +1,4 @@
-"""A spool that is being written: records go to the end, and whole segments go away at the beginning."""
+"""A spool that is being written: records are appended, and confirmed segments are deleted."""
 
 from __future__ import annotations
 
@@ -23,16 +23,16 @@ __all__ = ["EXTENT_BYTES", "EXTENT_RECORDS", "Location", "Spool"]
 _FULL: Final = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 
 _MIN_SEGMENTS: Final = 8
-"""A spool whose limit is low has smaller segments: what is confirmed goes away by whole ones."""
+"""A spool with a low limit has smaller segments, because confirmed records are deleted by segment."""
 
 
 EXTENT_RECORDS: Final = 4_096
 EXTENT_BYTES: Final = 1024 * 1024
-"""How much of what lies one behind the other is one item in memory: so much is read back at once."""
+"""Maximum size of one extent in memory: an extent is read back at once."""
 
 
 class Location(NamedTuple):
-    """Where a record lies, or several ones that lie one behind the other."""
+    """The position of a record, or of several adjacent ones."""
 
     segment: int
     start: int
@@ -46,7 +46,7 @@ class Location(NamedTuple):
         """The place of both, if they are neighbours and not too much to be read back at once.
 
         Args:
-            behind: where the other one, or the other ones, lie.
+            behind: the location after this one.
             records: how many both are.
         """
         length = behind.start + behind.length - self.start
@@ -97,7 +97,7 @@ class Spool:
     # -- writing ---------------------------------------------------------------------------------
 
     def append(self, first: int, last: int, payload: bytes) -> Location:
-        """Write a record behind the others; a killed process does not lose it any more.
+        """Append a record; a killed process does not lose it.
 
         Args:
             first, last: the numbers of the log calls in it.
@@ -168,7 +168,7 @@ class Spool:
             view = view[os.write(file, view) :]
 
     def _break_off(self) -> None:
-        """Write to this segment no more: after a failure, nobody knows what its end looks like."""
+        """Stop writing to this segment: after a failure, its end is in an unknown state."""
         if self._file is not None:
             with contextlib.suppress(OSError):
                 self._file.close()
@@ -193,7 +193,7 @@ class Spool:
     # -- reading ---------------------------------------------------------------------------------
 
     def read_extent(self, location: Location) -> list[tuple[int, Location, bytes]]:
-        """The records that lie one behind the other, but for damaged ones, whose bytes are set aside.
+        """The adjacent records, except damaged ones, whose bytes are moved to a folder of their own.
 
         Args:
             location: reaches from the payload of the first one to the end of the last one.
@@ -213,7 +213,8 @@ class Spool:
         offset = begin - HEADER_SIZE
         found = scan(data, self._session)
         for start, end in [*found.damages, (found.end, len(data))]:
-            # What is whole must not be lost because the rest cannot be set aside: it stays where it is.
+            # Intact records must not be lost because damaged bytes cannot be moved: these stay where they
+            # are.
             with contextlib.suppress(SpoolError):
                 if end > start:
                     self.folder.quarantine(f"{location.segment:08d}-{offset + start}", data[start:end])
@@ -236,11 +237,11 @@ class Spool:
     def kept_after(
         self, last_seq: int, complain: Callable[[SpoolError], None]
     ) -> Iterator[tuple[int, Location, bytes]]:
-        """Records whose first log call comes after `last_seq` or that hold it, as far as they are kept.
+        """Records whose first log call comes after `last_seq` or that contain it, as far as they are stored.
 
         Args:
             last_seq: as said.
-            complain: told of each segment that cannot be read, and is left out.
+            complain: reports each segment that cannot be read and is left out.
         """
         for segment in list(self._segments):
             if segment.last <= last_seq:
@@ -278,12 +279,12 @@ class Spool:
         return self._is_full or self._size > self._options.limit // 2
 
     def adopt(self, number: int, size: int, last: int) -> None:
-        """Count a segment from before, so that it goes away like the others; oldest first."""
+        """Register an existing segment, so that it is deleted like the others; oldest first."""
         self._segments.append(_Segment(number, size, last, time.monotonic()))
         self._size += size
 
     def acknowledge(self, last_seq: int) -> None:
-        """The server has confirmed everything up to `last_seq`: old segments go away.
+        """The server has confirmed everything up to `last_seq`: delete old segments.
 
         Raises:
             OSError: one cannot be removed.
@@ -301,11 +302,11 @@ class Spool:
             surplus -= segment.size
 
     def remove(self) -> None:
-        """Everything is confirmed and the process ends: leave nothing behind."""
+        """Everything is confirmed and the process ends: delete the spool."""
         self.close()
         self.folder.remove()
 
     def close(self) -> None:
-        """Let go of all files."""
+        """Close all files."""
         self._break_off()
         self._close_reading()

@@ -65,7 +65,7 @@ def test_it_shows_the_dropped_points_with_their_reasons(
     # Fails when the client does not report dropped points to the trial.
     show(uid, "--uri", uri)
     told = capsys.readouterr().out
-    assert "DROPPED  10 points\n  10: bad: " in told
+    assert "dropped  10 points\n  10: bad: " in told
 
 
 def test_the_json_output_has_the_same_fields(uri: str, uid: str, capsys: pytest.CaptureFixture[str]) -> None:

@@ -49,7 +49,7 @@ def test_a_missing_trial_is_an_error(protocol: Protocol, name: str) -> None:
 
 
 def test_a_name_of_several_trials_is_not_enough(protocol: Protocol, uids: list[str]) -> None:
-    with pytest.raises(UsageError, match="'first' is the name of 2 trials") as caught:
+    with pytest.raises(UsageError, match="'first' matches 2 trials") as caught:
         find_trial(protocol, "first")
     assert uids[0][:12] in str(caught.value)
 

@@ -38,7 +38,7 @@ def test_the_end_of_the_process_leaves_what_was_not_sent_and_says_where(
     (folder,) = spools_in(tmp_path / "spool")
     assert spooled(tmp_path / "spool").waiting == Counts(2)
     assert "2 points are not at the store yet (" in caplog.text
-    assert f"or now: track sync {folder}" in caplog.text
+    assert f"or send now with: track sync {folder}" in caplog.text
 
 
 @pytest.mark.parametrize(

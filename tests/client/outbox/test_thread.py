@@ -122,7 +122,7 @@ def test_a_sender_that_can_start_no_thread_to_connect_tries_again(
     outbox.flush()
     with no_thread_starts():
         store.break_links()
-        wait_until(lambda: "no thread can start" in str(outbox.problem), "an attempt has failed")
+        wait_until(lambda: "cannot start a thread" in str(outbox.problem), "an attempt has failed")
         write(2, {"loss": 2.0})
     outbox.flush()
     assert [point.value for point in store.points] == [1.0, 2.0]

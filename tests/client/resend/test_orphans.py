@@ -158,7 +158,7 @@ def test_a_server_of_ones_own_that_is_away_is_no_missing_login() -> None:
 
 
 def test_a_named_user_of_a_server_here_needs_a_login() -> None:
-    with pytest.raises(AuthenticationError, match="no login for localhost:1 as bob"):
+    with pytest.raises(AuthenticationError, match="no credentials for localhost:1 as bob"):
         destination_at("socket://bob@localhost:1", {})
 
 

@@ -307,7 +307,7 @@ def test_a_backup_does_not_take_the_name_of_one_of_the_stores_own_files(uri: str
     path = main_of(uri)
     taken = path.with_name(path.name + suffix)
     taken.unlink(missing_ok=True)
-    with pytest.raises(UsageError, match="belongs to the store"):
+    with pytest.raises(UsageError, match="is the name of a file of the store"):
         backed_up(uri, taken)
     assert not taken.exists()
 

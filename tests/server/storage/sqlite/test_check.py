@@ -94,7 +94,7 @@ def test_a_damaged_page_is_found(path: Path) -> None:
         ("UPDATE trial SET project_id = 'p'", "trial hash1_0 names a project that does not exist"),
         ("UPDATE trial SET group_id = 'g'", "trial hash1_0 names a group that does not exist"),
         ("UPDATE trial SET parameters = '{'", "trial hash1_0 has text that is not JSON"),
-        ("INSERT INTO lease VALUES(9, x'00', NULL, 0)", "lease of trial 9, which is not there"),
+        ("INSERT INTO lease VALUES(9, x'00', NULL, 0)", "lease of trial 9, which does not exist"),
         ("DELETE FROM meta", "lacks tables"),
     ],
 )
@@ -145,7 +145,7 @@ def test_a_store_with_blobs_and_media_is_sound(with_media: Path) -> None:
         ("UPDATE blob SET stored = size + 1 WHERE id = 1", "has 76801 bytes of 76800"),
         ("DELETE FROM blob WHERE id = 1", "point 0 refers to the blob"),
         ("DELETE FROM blob WHERE id = 1", "part 1 belongs to no blob"),
-        ("INSERT INTO blob_use VALUES(1, 99)", "a use of blob 1 names a blob or a trial that is not there"),
+        ("INSERT INTO blob_use VALUES(1, 99)", "a use of blob 1 names a blob or a trial that does not exist"),
     ],
 )
 def test_damage_of_blobs_and_media_is_found(with_media: Path, statement: str, finding: str) -> None:
