@@ -106,6 +106,32 @@ class _User:
     lines: dict[Hashable, _Line] = field(default_factory=dict)
 
 
+class _Waiting:
+    """The threads of one kind that wait for a turn; all calls hold the lock."""
+
+    def __init__(self, lock: threading.Lock) -> None:
+        self._condition = threading.Condition(lock)
+        self._threads = 0
+
+    def wait(self) -> None:
+        """Wait until woken."""
+        self._threads += 1
+        self._condition.wait()
+
+    def wake_one(self) -> bool:
+        """Wake a thread; False when none is waiting."""
+        if self._threads:
+            self._threads -= 1
+            self._condition.notify()
+            return True
+        return False
+
+    def wake_all(self) -> None:
+        """Wake all threads."""
+        self._threads = 0
+        self._condition.notify_all()
+
+
 class ReaderPool:
     """Answers reads of a store on a few threads.
 
@@ -123,12 +149,14 @@ class ReaderPool:
         self._seconds = seconds
         self._recovery = recovery
         self._users: dict[Hashable, _User] = {}
-        self._condition = threading.Condition()
+        self._lock = threading.Lock()
+        # Those that wait for a turn: the thread that makes first pages only, and the others.
+        self._first_pages, self._any_page = _Waiting(self._lock), _Waiting(self._lock)
         self._closing = False
         self._threads = [
             threading.Thread(
                 target=self._run,
-                args=(number > 0 or threads == 1,),
+                args=(self._any_page if number > 0 or threads == 1 else self._first_pages,),
                 name=f"track-reader-{number}",
                 daemon=True,
             )
@@ -164,7 +192,7 @@ class ReaderPool:
 
     def _submit(self, read: _Read, peer: Peer) -> None:
         name, connection = peer
-        with self._condition:
+        with self._lock:
             if not self._closing:
                 user = self._users.get(name)
                 if user is None:
@@ -173,25 +201,24 @@ class ReaderPool:
                 if line is None:
                     line = user.lines[connection] = _Line(_least(user.lines.values()))
                 line.reads.append(read)
-                self._condition.notify_all()  # not every thread may take it
+                # One thread is enough, and each one more would only take the interpreter from that one.
+                if read.is_rest or not self._first_pages.wake_one():
+                    self._any_page.wake_one()
                 return
         read.done(TooBusy("the store is closing: try again after its restart"))
 
     def close(self) -> None:
         """Answer what was submitted, then end; harmless when repeated."""
-        with self._condition:
+        with self._lock:
             self._closing = True
-            self._condition.notify_all()
+            self._first_pages.wake_all()
+            self._any_page.wake_all()
         for thread in self._threads:
             thread.join()
 
-    def _run(self, makes_rests: bool) -> None:
-        """Take turns until the pool closes.
-
-        Args:
-            makes_rests: whether this thread makes further pages of answers too.
-        """
-        while (turn := self._next_turn(makes_rests)) is not None:
+    def _run(self, waiting: _Waiting) -> None:
+        """Take turns until the pool closes; those with `_first_pages` make no further pages of answers."""
+        while (turn := self._next_turn(waiting)) is not None:
             user, line, read = turn
             began = time.monotonic()
             try:
@@ -200,9 +227,10 @@ class ReaderPool:
                 _log.exception("the answer of %s could not be delivered", read.method)
             self._ended(user, line, time.monotonic() - began)
 
-    def _next_turn(self, makes_rests: bool) -> tuple[_User, _Line, _Read] | None:
+    def _next_turn(self, idle: _Waiting) -> tuple[_User, _Line, _Read] | None:
         """The next read, None when the pool has closed."""
-        with self._condition:
+        makes_rests = idle is self._any_page
+        with self._lock:
             while True:
                 waiting = [
                     (user.used_s, line.used_s, line.reads[0].is_rest, at)
@@ -216,13 +244,13 @@ class ReaderPool:
                     return user, line, line.reads.popleft()
                 if self._closing:
                     return None
-                self._condition.wait()
+                idle.wait()
 
     def _all_lines(self) -> Iterator[tuple[_User, _Line]]:
         return ((user, line) for user in self._users.values() for line in user.lines.values())
 
     def _ended(self, user: _User, line: _Line, seconds: float) -> None:
-        with self._condition:
+        with self._lock:
             line.running -= 1
             line.used_s += max(seconds, _LEAST_COST_S)
             user.used_s += max(seconds, _LEAST_COST_S)
