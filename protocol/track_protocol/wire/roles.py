@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from enum import StrEnum
+from typing import Final
 
 __all__ = ["Role"]
 
@@ -20,7 +21,7 @@ class Role(StrEnum):
 
     @property
     def _rank(self) -> int:
-        return list(Role).index(self)
+        return _RANKS[self]
 
     def __lt__(self, other: str) -> bool:
         return self._rank < Role(other)._rank
@@ -33,3 +34,6 @@ class Role(StrEnum):
 
     def __ge__(self, other: str) -> bool:
         return self._rank >= Role(other)._rank
+
+
+_RANKS: Final = {role: rank for rank, role in enumerate(Role)}
