@@ -143,7 +143,7 @@ def assemble(settings: Settings) -> Parts:
     here = "localhost" if settings.host in _EVERYWHERE else settings.host
     served_as = f"socket://{here}:{settings.port}"
     store = open_store(settings.store_uri, exclusive=True, served_as=served_as)
-    engine = Engine(store, read_seconds=settings.limits.read_seconds)
+    engine = Engine(store, read_seconds=settings.limits.read_seconds, limits=settings.limits.writes)
     return Parts(settings, identity, users, engine, Presence(settings.lease, engine))
 
 

@@ -32,6 +32,7 @@ from track_server.engine.recovery import Recovery
 from track_server.methods.blobs import BlobCollector
 from track_server.storage.contract import SessionState, Store
 from track_server.storage.unit_of_work import UnitOfWork
+from track_server.storage.write_limits import WriteLimits
 
 __all__ = ["Engine"]
 
@@ -45,9 +46,16 @@ class Engine:
         store: an open store; the engine owns it from now on and closes it.
         readers: threads that answer reads, each on a snapshot of its own.
         read_seconds: how long the statements of one page of a read may run; None for the store's own limit.
+        limits: of what is written.
     """
 
-    def __init__(self, store: Store, readers: int = 3, read_seconds: float | None = None) -> None:
+    def __init__(
+        self,
+        store: Store,
+        readers: int = 3,
+        read_seconds: float | None = None,
+        limits: WriteLimits | None = None,
+    ) -> None:
         self.store = store
         self._recovery = Recovery(store)
         self._collector = BlobCollector(store)
@@ -58,7 +66,9 @@ class Engine:
         # Background work is the first lane's.
         work = [self._maintain, *[lambda _seconds: False] * (store.lanes - 1)]
         self._lanes = [
-            Lane(f"track-writer-{number}", store, self._recovery, maintain, self._fail)
+            Lane(
+                f"track-writer-{number}", store, self._recovery, maintain, self._fail, limits or WriteLimits()
+            )
             for number, maintain in enumerate(work)
         ]
 

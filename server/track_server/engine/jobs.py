@@ -25,7 +25,7 @@ from track_protocol.wire.batch import Batch, Op, PointsOp
 from track_protocol.wire.codec import decode, encode
 from track_protocol.wire.link import Acked, Rejection
 from track_protocol.wire.methods import METHODS, Access, method_named
-from track_server.engine.slices import MAX_SERIES, Slice, slices
+from track_server.engine.slices import MAX_CALLS, MAX_SERIES, Slice, slices
 from track_server.methods.dispatch import WRITES, apply_op
 from track_server.methods.points import check_points
 from track_server.methods.rejected import quarantine, rejected, rejections_of
@@ -200,7 +200,8 @@ class BatchJob:
         wanted = Wanted(sessions={self.writer.sid})
         if self._position is None:
             for op in self.batch.ops[:_MAX_LOADED_OPS]:
-                _add_wanted(wanted, op)
+                if isinstance(op, PointsOp) or len(wanted.fields) < MAX_CALLS:
+                    _add_wanted(wanted, op)
         return wanted
 
     def run(self, tx: UnitOfWork) -> Outcome:

@@ -25,9 +25,11 @@ from track_protocol.errors import (
 from track_server.engine.fairqueue import FairQueue
 from track_server.engine.jobs import UNFINISHED, BatchJob, CallJob, Job, Outcome, has_room, waits
 from track_server.engine.recovery import Recovery
+from track_server.engine.slices import MAX_CALLS
 from track_server.storage.contract import Store, Wanted
 from track_server.storage.transaction_state import Memory
 from track_server.storage.unit_of_work import begin
+from track_server.storage.write_limits import WriteLimits
 
 __all__ = ["Lane"]
 
@@ -38,6 +40,9 @@ _MAX_JOBS: Final = 256
 
 _TRANSACTION_S: Final = 0.1
 """Seconds of a transaction behind which what is left is left to the next one, and others have their turn."""
+
+_MAX_LOADED_FIELDS: Final = MAX_CALLS
+"""Trials whose fields, which may be long, are loaded ahead; those of others when they are asked for."""
 
 _IDLE_SLICE_S: Final = 0.02
 _BUSY_SLICE_S: Final = 0.01
@@ -57,6 +62,7 @@ class Lane:
         recovery: knows whether the store may be written.
         maintain: does background work for about so many seconds; whether more is left.
         died: called with the error if the thread dies: nothing is stored from then on.
+        limits: of what is written.
     """
 
     def __init__(
@@ -66,11 +72,13 @@ class Lane:
         recovery: Recovery,
         maintain: Callable[[float], bool],
         died: Callable[[StoreFailed], None],
+        limits: WriteLimits,
     ) -> None:
         self._store = store
         self._recovery = recovery
         self._maintain = maintain
         self._died = died
+        self._limits = limits
         self._memory = Memory()
         self._queue = FairQueue()
         self._condition = threading.Condition()
@@ -190,11 +198,12 @@ class Lane:
 
     def _commit(self, jobs: list[Job]) -> list[Outcome]:
         self._recovery.check_writable()
-        tx = begin(self._store, self._memory)
+        tx = begin(self._store, self._memory, self._limits)
         try:
             wanted = Wanted()
             for job in jobs:
-                if not job.careful:  # what cannot even be loaded is found as part of its record
+                # What cannot even be loaded is found as part of its record, and so is what takes very long.
+                if not job.careful and len(wanted.fields) < _MAX_LOADED_FIELDS:
                     wanted.add(job.wanted)
             tx.load(wanted)
             outcomes: list[Outcome] = []

@@ -18,8 +18,11 @@ from track_server.storage.chunks import slice_column
 
 __all__ = ["MAX_CALLS", "MAX_SERIES", "Slice", "slices"]
 
-MAX_CALLS: Final = 16
+MAX_CALLS: Final = 4
 """Most calls in one slice.  Points are packed, and cost little beside them."""
+
+_ALONE: Final = frozenset({"rewind_trial"})
+"""Calls that may take long, and are a slice each."""
 
 MAX_SERIES: Final = 1_024
 """About so many series are in one slice at most; a row of more is divided, by itself."""
@@ -56,7 +59,11 @@ def slices(batch: Batch, last_seq: int, partial: int = 0) -> Iterator[Slice]:
     new = [op for _, op in batch.after(last_seq)]
     calls = sorted([op.offset for op in new if isinstance(op, CallOp)])
     wide = {offset for op in new if _is_wide(op) for offset in _offsets(op)}
-    cuts = sorted({*calls[MAX_CALLS::MAX_CALLS], *wide, *(at + 1 for at in wide), *_after_many_series(new)})
+    alone = {op.offset for op in new if isinstance(op, CallOp) and op.method in _ALONE}
+    single = wide | alone
+    cuts = sorted(
+        {*calls[MAX_CALLS::MAX_CALLS], *single, *(at + 1 for at in single), *_after_many_series(new)}
+    )
     if not cuts:
         yield Slice(new, batch.last)
         return

@@ -16,7 +16,7 @@ from typing import Any, Final
 
 from track_protocol.model.documents import status_to_document
 from track_protocol.model.entities import LOST, Status
-from track_server.methods.trial_metadata import touch_trial
+from track_server.methods.trial_metadata import add_error, touch_trial
 from track_server.storage.contract import Document, Lease
 from track_server.storage.unit_of_work import UnitOfWork
 
@@ -87,7 +87,7 @@ def lose(tx: UnitOfWork, id: bytes, since: float) -> None:
     trial = tx.trial_fields(id)
     assert trial is not None, "a lease is of a trial that exists"
     at = datetime.datetime.fromtimestamp(since, datetime.UTC).isoformat(timespec="seconds")
-    errors = [*trial["errors"], f"{_NOTE}{at}"]
+    errors = add_error(tx, trial["errors"], f"{_NOTE}{at}")
     touch_trial(tx, trial, {"status": _LOST, "errors": errors, "ended": since})
 
 

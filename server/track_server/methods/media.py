@@ -24,7 +24,8 @@ def log_trial_media(
     """Append one document to a series of an existing trial.
 
     Raises:
-        BadArguments, BadValue: it is no document of that kind, or has no name or step.
+        BadArguments, BadValue: it is no document of that kind, has no name or step, or the trial would have
+            too many series.
         ItemNotFound: there is no such trial, or the blob that the document refers to is not here.
     """
     check_series_name(name, kind)
@@ -39,6 +40,7 @@ def log_trial_media(
         size = whole_blob(tx, digest).size
         if size != document["size"]:
             raise BadValue(f"the blob {digest} has {size:,} bytes, not {document['size']:,} as {name!r} says")
+    tx.check_series(id, kind, [name])
     tx.append_points(id, kind, name, None, points)
     if digest is not None:
         tx.use_blob(digest, id)

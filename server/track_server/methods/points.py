@@ -12,7 +12,7 @@ from collections import Counter
 from collections.abc import Callable, Sequence
 from typing import Any
 
-from track_protocol.errors import ItemNotFound
+from track_protocol.errors import BadValue, ItemNotFound
 from track_protocol.model.aggregators import aggregator_from_spec
 from track_protocol.model.seriesname import check_series_name
 from track_protocol.model.steps import as_step
@@ -38,13 +38,15 @@ def check_points(tx: UnitOfWork, op: PointsOp) -> tuple[Column, list[Column]]:
     """Raise if an operation cannot be appended; its steps and values as they are stored.
 
     Raises:
-        BadArguments: a name, an aggregator, a step or a value can never be stored.
+        BadArguments: a name, an aggregator, a step or a value can never be stored, or the trial would have
+            too many series.
         ItemNotFound: there is no such trial.
     """
     if not tx.has_trial(op.trial):
         raise ItemNotFound(f"no trial has the id {op.trial.hex()}: create it with new_trial first")
     for name in op.names:
         check_series_name(name)
+    tx.check_series(op.trial, op.kind, op.names)
     for aggregator in op.aggregators or ():
         if aggregator is not None:
             aggregator_from_spec(aggregator)
@@ -87,12 +89,17 @@ def rewind(tx: UnitOfWork, by: bytes, trial: Document, step: float, time: float)
         time: of the rewind, in seconds since the epoch, by its process's clock.
 
     Raises:
+        BadValue: it would take too long, or there were very many; nothing was changed.
         SeriesDamaged: a series cannot be read; nothing was changed.
     """
-    is_late = any(known.time > time and known.session != by for known in tx.rewinds(trial["id"]))
-    points = tx.rewind(trial["id"], step, time if is_late else None)
     metadata = trial["metadata"]
     told = metadata.get(REWINDS)
+    if type(told) is list and len(told) >= (most := tx.limits.rewinds_per_trial):
+        raise BadValue(
+            f"the trial was rewound {most:,} times, the most there can be: continue in a new trial"
+        )
+    is_late = any(known.time > time and known.session != by for known in tx.rewinds(trial["id"]))
+    points = tx.rewind(trial["id"], step, time if is_late else None)
     entry = {"step": step, "time": time, "points": points, "session": by.hex()}
     rewinds = [*(told if type(told) is list else []), entry]
     touch_trial(tx, trial, {"metadata": metadata | {REWINDS: rewinds}})
@@ -123,7 +130,7 @@ def _supersede_late(
         what is left for each metric; nothing at all if every point is late.
     """
     others = [each for each in rewinds if each.session != by]
-    taken = _late_rows(new[0].steps, new[0].times, others) if others else {}
+    taken = _late_rows(tx, new[0].steps, new[0].times, others) if others else {}
     if not taken:
         return new
     _count(tx, trial, Counter(taken.values()), len(names))
@@ -136,11 +143,12 @@ def _supersede_late(
     return left
 
 
-def _late_rows(steps: Column, times: Column, rewinds: Sequence[Rewind]) -> dict[int, int]:
+def _late_rows(tx: UnitOfWork, steps: Column, times: Column, rewinds: Sequence[Rewind]) -> dict[int, int]:
     """Number of the first rewind that each late row, by its place, is late for."""
     taken: dict[int, int] = {}
     earliest = min(unpack(times))
     for each in rewinds:
+        tx.check_time()
         if not earliest >= each.time:  # unlike <, also when it is not a number
             for row in later_rows(steps, times, each.step, each.time):
                 taken.setdefault(row, each.number)

@@ -28,6 +28,7 @@ __all__ = [
     "OTHER",
     "UPDATE_COUNT",
     "add_dropped_points",
+    "add_error",
     "as_read",
     "touch_trial",
 ]
@@ -59,6 +60,13 @@ def touch_trial(tx: UnitOfWork, trial: Document, changes: Mapping[str, Any]) -> 
     count = trial["metadata"].get(UPDATE_COUNT)
     noted = {UPDATE_COUNT: 1 + (count if type(count) is int else 0), LAST_CHANGE: time.time()}
     tx.update_trial(trial["id"], {**changes, "metadata": changes.get("metadata", trial["metadata"]) | noted})
+
+
+def add_error(tx: UnitOfWork, errors: list[str], error: str) -> list[str]:
+    """The errors of a trial with one more: of very many, the first half and the newest half."""
+    most = tx.limits.errors_per_trial
+    first, newest = most - most // 2, most // 2
+    return [*errors, error] if len(errors) < most else [*errors[:first], *[*errors, error][-newest:]]
 
 
 def as_read(trial: Document) -> Document:

@@ -10,7 +10,7 @@ from track_protocol.errors import BadArguments
 from track_protocol.model.values import normalise
 from track_server.methods import leases, lookup
 from track_server.methods.points import rewind
-from track_server.methods.trial_metadata import HEARTBEAT, add_dropped_points, touch_trial
+from track_server.methods.trial_metadata import HEARTBEAT, add_dropped_points, add_error, touch_trial
 from track_server.storage.contract import Document
 from track_server.storage.unit_of_work import UnitOfWork
 
@@ -94,11 +94,13 @@ def _appended(before: Any, value: Any, aggregator: list[Any]) -> list[Any]:
     )
 
 
-def _status_changes(document: Document, status: Document | None, at: float, error: str | None) -> Document:
+def _status_changes(
+    tx: UnitOfWork, document: Document, status: Document | None, at: float, error: str | None
+) -> Document:
     """What a status, None for the one that it has, and an error make of a trial's fields."""
     changes = {} if status is None else {"status": status, **leases.times(document, status, at)}
     if error is not None:
-        changes["errors"] = [*document["errors"], normalise(error)]
+        changes["errors"] = add_error(tx, document["errors"], normalise(error))
     return changes
 
 
@@ -108,7 +110,7 @@ def set_trial_status(
     """Give a trial a status, unless others have decided about it."""
     document = lookup.trial_fields(tx, trial)
     settled = leases.settle(tx, by, document, status)
-    touch_trial(tx, document, _status_changes(document, settled, now(), error))
+    touch_trial(tx, document, _status_changes(tx, document, settled, now(), error))
 
 
 def log_trial_start(tx: UnitOfWork, by: bytes, trial: bytes | str, time: float, rank: int | None) -> None:
@@ -118,7 +120,7 @@ def log_trial_start(tx: UnitOfWork, by: bytes, trial: bytes | str, time: float, 
     if rank is not None:
         metadata["ranks"] = leases.with_rank(metadata.get("ranks"), rank)
     status = leases.start(tx, by, document, rank)
-    changes = _status_changes(document, status, float(time), None)
+    changes = _status_changes(tx, document, status, float(time), None)
     touch_trial(tx, document, changes | {"metadata": metadata})
 
 
@@ -135,7 +137,7 @@ def log_trial_finish(
     document = lookup.trial_fields(tx, trial)
     metadata = document["metadata"] | {HEARTBEAT: float(time)}
     finished = leases.finish(tx, by, document, status, rank)
-    changes = _status_changes(document, finished, float(time), error)
+    changes = _status_changes(tx, document, finished, float(time), error)
     touch_trial(tx, document, changes | {"metadata": metadata})
 
 

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import logging
 import resource
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Final
+
+from track_server.storage.write_limits import WriteLimits
 
 __all__ = ["LEASE_SECONDS", "OTHER_FILES", "Limits", "within_descriptors"]
 
@@ -45,6 +47,7 @@ class Limits:
         read_seconds: for the statements of one page of a read; a read that takes longer is answered with
             an error.
         watch_seconds: between two looks for peers that are silent, and for users that were removed.
+        writes: what one record may make the writer do, and how much of it a trial may gather.
         drain_seconds: for answering what is in flight when the server stops.
     """
 
@@ -64,6 +67,7 @@ class Limits:
     stalled_seconds: float = 30.0
     read_seconds: float = 30.0
     watch_seconds: float = 1.0
+    writes: WriteLimits = field(default_factory=WriteLimits)
     drain_seconds: float = 10.0
 
 

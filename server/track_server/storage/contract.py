@@ -466,6 +466,16 @@ class Transaction(View, Protocol):
         What was remembered of the tables under another version counts no more.
         """
 
+    def watch(self, check: Callable[[], None]) -> None:
+        """Have `check` called often while something is read, which what it raises ends.
+
+        It is not called while something is written: a backend may have to undo a transaction in which a
+        write was interrupted.
+        """
+
+    def series_count(self, trial: bytes) -> int:
+        """How many series a trial has, of any kind."""
+
     def load(self, wanted: Wanted) -> Loaded:
         """Load rows by their keys, in one round trip; locked in the order of their keys where rows are."""
 

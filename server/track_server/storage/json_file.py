@@ -61,6 +61,7 @@ from track_server.storage.sqlite.store import SqliteStore
 from track_server.storage.sqlite.write import SqliteTransaction
 from track_server.storage.transaction_state import Memory
 from track_server.storage.unit_of_work import UnitOfWork
+from track_server.storage.write_limits import WriteLimits
 
 __all__ = ["FileStore"]
 
@@ -176,7 +177,7 @@ class FileStore(SqliteStore):
         is_new = record == Record()
         if not is_new:
             _log.warning("%s was edited: its content replaces that of %s", document, self._path)
-        tx = UnitOfWork(super().begin(), Memory())
+        tx = UnitOfWork(super().begin(), Memory(), WriteLimits())
         try:
             with translated(self._path):
                 for table in CONTENT:

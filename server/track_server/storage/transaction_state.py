@@ -13,11 +13,12 @@ wherever it failed, and costs as much as it did itself.
 from __future__ import annotations
 
 import copy
+import time
 from collections.abc import Callable, Hashable
 from dataclasses import dataclass, field, fields, replace
 from typing import Any, Final, TypeVar
 
-from track_protocol.errors import StoreError
+from track_protocol.errors import BadValue, StoreError
 from track_server.storage.contract import (
     Blob,
     Changes,
@@ -32,6 +33,7 @@ from track_server.storage.contract import (
 )
 from track_server.storage.rewind import rewinds_in
 from track_server.storage.series import take_pending
+from track_server.storage.write_limits import WriteLimits
 
 __all__ = ["BUFFER_BYTES", "MISSING", "Memory", "TransactionState"]
 
@@ -46,6 +48,9 @@ _MAX_REMEMBERED: Final = 16_384
 
 MISSING: Final = object()
 
+_CHANGES_BETWEEN_CHECKS: Final = 256
+"""Changes of one record behind which the time that it takes is checked."""
+
 
 @dataclass(slots=True)
 class Memory:
@@ -56,8 +61,14 @@ class Memory:
     """Rewinds of the trials that are known to exist."""
     series: dict[SeriesKey, Series] = field(default_factory=dict)
     """Also those that are known not to exist, without a handle."""
+    series_counts: dict[bytes, int] = field(default_factory=dict)
+    """Series of trials, those that are not written yet among them."""
     version: Hashable = None
     """Of the tables that this is of; see `Transaction.version`."""
+
+    @property
+    def _tables(self) -> tuple[dict[Any, Any], ...]:
+        return self.sessions, self.trials, self.series, self.series_counts
 
     def keep_only(self, version: Hashable) -> None:
         """Forget everything if it is not of this version."""
@@ -67,12 +78,12 @@ class Memory:
 
     def forget(self) -> None:
         """What is in the tables may be something else."""
-        for each in (self.sessions, self.trials, self.series):
+        for each in self._tables:
             each.clear()
 
     def trim(self) -> None:
         """Forget everything when it is very much."""
-        if max(len(self.sessions), len(self.trials), len(self.series)) > _MAX_REMEMBERED:
+        if max(map(len, self._tables)) > _MAX_REMEMBERED:
             self.forget()
 
 
@@ -82,10 +93,14 @@ class TransactionState:
     Args:
         transaction: the backend's, which has just begun.
         memory: what the lane remembers.
+        limits: of what is written.
     """
 
-    def __init__(self, transaction: Transaction, memory: Memory) -> None:
+    def __init__(self, transaction: Transaction, memory: Memory, limits: WriteLimits) -> None:
         self._tx = transaction
+        self.limits = limits
+        self._until = 0.0
+        transaction.watch(self.check_time)
         self._memory = memory
         memory.keep_only(transaction.version)
         self._changes = Changes()
@@ -109,6 +124,19 @@ class TransactionState:
         """What changes from now on is undone by `undo_record`, until `keep_record`."""
         assert self._journal is None, "a record is open"
         self._journal = []
+        self._until = time.thread_time() + self.limits.record_seconds
+
+    def check_time(self) -> None:
+        """Check that the open record, if there is one, has time left.
+
+        Raises:
+            BadValue: it has not; undo it.
+        """
+        if self._journal is not None and time.thread_time() > self._until:
+            raise BadValue(
+                f"it takes more than {self.limits.record_seconds:g} s of the store's time, and everybody "
+                "else waits for it: divide it, or continue in a new trial"
+            )
 
     def keep_record(self) -> None:
         """The record is part of the transaction."""
@@ -134,8 +162,15 @@ class TransactionState:
 
     def _set(self, table: dict[K, V], key: K, value: V) -> None:
         if self._journal is not None:
-            self._journal.append((_restore, (table, key, table.get(key, MISSING))))
+            self._note(_restore, table, key, table.get(key, MISSING))
         table[key] = value
+
+    def _note(self, undo: Callable[..., Any], *arguments: Any) -> None:
+        """Note how the next change of the open record is undone."""
+        assert self._journal is not None
+        if len(self._journal) % _CHANGES_BETWEEN_CHECKS == _CHANGES_BETWEEN_CHECKS - 1:
+            self.check_time()
+        self._journal.append((undo, arguments))
 
     def _remember(self, table: dict[K, V], found: dict[K, V]) -> None:
         """Note what the tables hold; what the open record itself has flushed goes when it is undone."""
@@ -148,12 +183,12 @@ class TransactionState:
     def _drop(self, table: dict[K, Any], key: K) -> None:
         if key in table:
             if self._journal is not None:
-                self._journal.append((_restore, (table, key, table[key])))
+                self._note(_restore, table, key, table[key])
             del table[key]
 
     def _add(self, values: list[V], value: V) -> None:
         if self._journal is not None:
-            self._journal.append((values.pop, ()))
+            self._note(values.pop)
         values.append(value)
 
     @property
@@ -194,9 +229,13 @@ class TransactionState:
         if not (self._grown or self._changes):
             return
         if self._journal is not None and not self._has_savepoint:
+            self.check_time()
             self._tx.savepoint()
             self._has_savepoint = True
+        begun = time.thread_time()
         self._tx.flush(self._taken())
+        # What earlier records left to write is no time of this one's.
+        self._until += time.thread_time() - begun
 
     def _taken(self) -> Changes:
         """All that is pending, which then is not any more."""

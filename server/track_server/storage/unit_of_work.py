@@ -7,7 +7,7 @@ flushes what is pending first, so that the backend finds it.
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from typing import Any, Final
 
@@ -27,12 +27,16 @@ from track_server.storage.contract import (
     Series,
     SessionState,
     Store,
+    StoredChunk,
     Wanted,
 )
 from track_server.storage.rewind import rewind_series, rewinds_in
 from track_server.storage.transaction_state import BUFFER_BYTES, MISSING, Memory, TransactionState
+from track_server.storage.write_limits import WriteLimits
 
 __all__ = ["UnitOfWork", "begin"]
+
+_DEFAULT_LIMITS: Final = WriteLimits()
 
 _COMPUTED: Final = frozenset({"id", "metrics", "chronos", "media"})
 """Fields of a trial's document that are no columns of its own."""
@@ -44,17 +48,18 @@ _MAX_JSON_CHARS: Final = 4 * 2**20
 """Characters of a field of values: a transaction that changes it reads and writes all of it, about 0.1 s."""
 
 
-def begin(store: Store, memory: Memory | None = None) -> UnitOfWork:
+def begin(store: Store, memory: Memory | None = None, limits: WriteLimits = _DEFAULT_LIMITS) -> UnitOfWork:
     """Start a transaction on a store.
 
     Args:
         store: the open store.
         memory: what the lane's earlier transactions left; by default nothing.
+        limits: of what is written.
 
     Raises:
         StoreError: the store cannot be written.
     """
-    return UnitOfWork(store.begin(), memory or Memory())
+    return UnitOfWork(store.begin(), memory or Memory(), limits)
 
 
 class UnitOfWork(TransactionState):
@@ -173,6 +178,7 @@ class UnitOfWork(TransactionState):
         self._set(self._fields, id, own)
         self._set(self._ids, own["uid"], id)
         self._set(self._memory.trials, id, rewinds_in(own["metadata"]))
+        self._set(self._memory.series_counts, id, 0)
         newest = self._revisions.get(own["hash"], MISSING)
         if newest is not MISSING:
             self._set(self._revisions, own["hash"], max(own["revision"], newest or 0))
@@ -216,6 +222,7 @@ class UnitOfWork(TransactionState):
         for series in [key for key in self._memory.series if key[0] == id]:
             self._drop(self._memory.series, series)
         self._drop(self._memory.trials, id)
+        self._drop(self._memory.series_counts, id)
         self._set(self._fields, id, None)
         self._drop(self._leases, id)
         self._drop(self._ids, known["uid"])
@@ -277,10 +284,47 @@ class UnitOfWork(TransactionState):
             if series.handle is None and not series.pending:
                 self._known_trial(trial)
                 series.aggregator = aggregator
+                self._count_series(trial, 1)
         self._add(series.pending, points)
         self._buffered += len(points.times.payload)
         if self._journal is None and self._buffered > BUFFER_BYTES:
             self.flush()
+
+    def check_series(self, trial: bytes, kind: str, names: Sequence[str]) -> None:
+        """Check that an existing trial has room for those of some series that it does not have yet.
+
+        Raises:
+            BadValue: it has not.
+        """
+        most, count = self.limits.series_per_trial, self._series_count(trial)
+        if count + len(names) <= most:
+            return
+        keys = [(trial, kind, name) for name in names]
+        self.load(Wanted(series=set(keys)))
+        known = self._memory.series
+        count += sum(known[key].handle is None and key not in self._grown for key in keys)
+        if count > most:
+            raise BadValue(
+                f"trial {trial.hex()} would have {count:,} series, more than {most:,}: log fewer names, with "
+                "what differs as a step or as a value"
+            )
+
+    def _series_count(self, trial: bytes) -> int:
+        counts = self._memory.series_counts
+        if trial not in counts:
+            self.flush()
+            self._remember(counts, {trial: self._tx.series_count(trial)})
+        return counts[trial]
+
+    def _count_series(self, trial: bytes, change: int) -> None:
+        counts = self._memory.series_counts
+        if trial in counts:
+            self._set(counts, trial, counts[trial] + change)
+
+    def _in_time(self, chunks: Iterator[StoredChunk]) -> Iterator[StoredChunk]:
+        for chunk in chunks:
+            self.check_time()
+            yield chunk
 
     def rewinds(self, trial: bytes) -> tuple[Rewind, ...]:
         """The rewinds in the metadata of an existing trial; cheap enough to ask for each batch.
@@ -316,7 +360,7 @@ class UnitOfWork(TransactionState):
                 "all other writers would wait for it: continue from the checkpoint in a new trial"
             )
         for series in found:
-            chunks = self._tx.chunks(series, step)
+            chunks = self._in_time(self._tx.chunks(series, step))
             plans.append(rewind_series(series, chunks, step, before, changes))
         pending = self._changes
         for name in ("removed", "moved", "rewritten"):
@@ -328,6 +372,7 @@ class UnitOfWork(TransactionState):
                 self._add(pending.series, left)
             else:
                 self._set(self._memory.series, left.key, Series(*left.key))
+                self._count_series(trial, -1)
                 self._add(pending.emptied, left)
             for points in taken:
                 self.append_points(trial, SUPERSEDED, left.name, None, points)

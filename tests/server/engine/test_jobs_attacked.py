@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import queue
 import time
+import uuid
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -14,6 +15,7 @@ import pytest
 from engine_calls import Caller, points, writer_held
 from faulty_store import FaultyStore
 from track_protocol.errors import InternalError, ItemNotFound, StoreFull, UnknownMethod
+from track_protocol.query.parse import parse_query
 from track_protocol.wire.batch import METRIC, SUPERSEDED, Batch, CallOp, Op, PointsOp
 from track_protocol.wire.columns import pack
 from track_protocol.wire.link import Acked
@@ -26,6 +28,7 @@ from track_server.storage.contract import Changes, Lease, Points
 from track_server.storage.ephemeral import EphemeralStore
 from track_server.storage.sqlite.store import open_store as open_sqlite
 from track_server.storage.unit_of_work import UnitOfWork, begin
+from track_server.storage.write_limits import WriteLimits
 
 
 @pytest.fixture
@@ -276,3 +279,183 @@ def test_metadata_that_grows_for_ever_is_refused_and_what_is_around_it_is_stored
     assert "log large values as files" in rejected.message
     assert set(texts) & set(caller.trial(id)["metadata"]) == {"a", "b", "d"}
     caller.logged("log_trial_start", trial=id, time=1.0)
+
+
+class _Slow(FaultyStore):
+    """A store of which each flush takes a while."""
+
+    def before_flush(self, changes: Changes) -> None:
+        until = time.thread_time() + 0.1
+        while time.thread_time() < until:
+            pass
+
+
+def _search(tx: UnitOfWork, by: bytes, **arguments: Any) -> None:
+    tx.trials(parse_query({"$or": [{"name": {"$contains": f"y{number}"}} for number in range(50)]}))
+
+
+def _change_for_ever(tx: UnitOfWork, by: bytes, trial: bytes, **arguments: Any) -> None:
+    while True:
+        tx.update_trial(trial, {"name": "changed"})
+
+
+@pytest.mark.parametrize(("work", "seconds"), [(_search, 0.0), (_change_for_ever, 0.05)])
+def test_a_record_that_takes_very_long_is_rejected_and_what_is_around_it_is_stored(
+    work: Any, seconds: float, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    engine = Engine(EphemeralStore(), limits=WriteLimits(record_seconds=seconds))
+    caller = Caller(engine)
+    trial, *_ = [caller.new_trial(name="x" * 50)["id"] for _ in range(600)]
+    monkeypatch.setitem(LOGS, "log_trial_start", work)
+    outcome = caller.log(
+        CallOp(0, "log_trial_start", {"trial": trial, "time": 1.0}),
+        points(trial, 1, loss=[1.0]),
+        CallOp(2, "add_trial_tags", {"trial": trial, "tags": {"stored": True}}),
+    )
+    (rejected,) = outcome.rejected
+    assert (rejected.seq, rejected.code) == (601, "bad-value")
+    assert "of the store's time" in rejected.message
+    assert "divide it" in rejected.message
+    assert caller.values(trial) == [1.0]
+    assert (caller.trial(trial)["name"], caller.trial(trial)["tags"]) == ("x" * 50, {"stored": True})
+    engine.close()
+
+
+def test_a_record_is_not_rejected_for_the_time_that_earlier_ones_take_to_be_written(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    def look(tx: UnitOfWork, by: bytes, trial: bytes, **arguments: Any) -> None:
+        assert tx.trial(trial) is not None  # which flushes what is before it
+        tx.check_time()
+
+    monkeypatch.setitem(LOGS, "log_trial_start", look)
+    engine = Engine(_Slow(), limits=WriteLimits(record_seconds=0.05))
+    caller = Caller(engine)
+    trial = caller.new_trial()["id"]
+    start = CallOp(1, "log_trial_start", {"trial": trial, "time": 1.0})
+    assert caller.log(points(trial, loss=[1.0]), start).rejected == []
+    engine.close()
+
+
+def test_a_rewind_that_takes_very_long_is_rejected_and_changes_nothing(tmp_path: Path) -> None:
+    engine = Engine(open_sqlite(tmp_path / "runs.db"))
+    caller = Caller(engine)
+    trial = caller.new_trial()["id"]
+    caller.log(points(trial, loss=[1.0, 2.0, 3.0]))
+    engine.close()
+    engine = Engine(open_sqlite(tmp_path / "runs.db"), limits=WriteLimits(record_seconds=0.0))
+    caller = Caller(engine)
+    assert caller.rejection("rewind_trial", trial=trial, step=0.0, time=9.0).code == "bad-value"
+    assert caller.values(trial) == [1.0, 2.0, 3.0]
+    engine.close()
+
+
+def test_points_that_are_compared_with_very_many_rewinds_are_rejected(tmp_path: Path) -> None:
+    engine = Engine(open_sqlite(tmp_path / "runs.db"))
+    caller = Caller(engine)
+    trial = caller.new_trial()["id"]
+    caller.logged("rewind_trial", trial=trial, step=0.0, time=9.0)
+    engine.close()
+    engine = Engine(open_sqlite(tmp_path / "runs.db"), limits=WriteLimits(record_seconds=0.0))
+    (rejected,) = Caller(engine).log(points(trial, loss=[1.0])).rejected
+    assert rejected.code == "bad-value"
+    engine.close()
+
+
+class _Loading(EphemeralStore):
+    """A store that notes how many trials are loaded at once."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.loaded: list[int] = []
+
+    def begin(self) -> Any:
+        tx = super().begin()
+        load = tx.load
+
+        def note(wanted: Any) -> Any:
+            self.loaded.append(len(wanted.fields))
+            return load(wanted)
+
+        tx.load = note  # type: ignore[method-assign] # looks on
+        return tx
+
+
+def test_few_trials_are_loaded_before_their_records_are_applied() -> None:
+    store = _Loading()
+    engine = Engine(store)
+    callers = [Caller(engine) for _ in range(20)]
+    told: queue.SimpleQueue[Any] = queue.SimpleQueue()
+    with writer_held(engine):
+        for caller in callers:
+            calls: list[Op] = [
+                CallOp(n, "add_trial_tags", {"trial": uuid.uuid4().bytes, "tags": {}}) for n in range(50)
+            ]
+            engine.submit_batch(caller.writer, Batch(1, 50, calls), told.put)
+    assert [len(told.get(timeout=30).rejected) for _ in callers] == [50] * 20
+    assert max(store.loaded) <= 2 * MAX_CALLS
+    engine.close()
+
+
+# -- what a trial gathers ---------------------------------------------------------------------------
+
+
+@pytest.fixture
+def narrow() -> Iterator[Caller]:
+    limits = WriteLimits(series_per_trial=3, errors_per_trial=4, rewinds_per_trial=2)
+    engine = Engine(EphemeralStore(), limits=limits)
+    yield Caller(engine)
+    engine.close()
+
+
+def test_a_trial_of_very_many_series_gets_no_further_ones_but_more_points_of_its_own(narrow: Caller) -> None:
+    full, other = narrow.new_trial()["id"], narrow.new_trial()["id"]
+    assert narrow.log(points(full, a=[1.0], b=[1.0])).rejected == []
+    (rejected,) = narrow.log(points(full, b=[2.0], c=[2.0], d=[2.0])).rejected
+    assert (rejected.code, "4 series, more than 3" in rejected.message) == ("bad-value", True)
+    assert narrow.log(points(full, b=[3.0], c=[3.0])).rejected == []
+    text = {"kind": "text", "trial": full, "name": "t", "step": 1, "time": 1.0, "value": {"text": "x"}}
+    assert narrow.rejection("log_trial_media", **text).code == "bad-value"
+    assert narrow.log(points(other, d=[1.0])).rejected == []
+    assert {name: each["count"] for name, each in narrow.trial(full)["metrics"].items()} == {
+        "a": 1,
+        "b": 2,
+        "c": 1,
+    }
+
+
+def test_a_series_that_a_rewind_emptied_makes_room(narrow: Caller) -> None:
+    trial = narrow.new_trial()["id"]
+    narrow.log(points(trial, 0, [1], a=[1.0]))
+    narrow.logged("rewind_trial", trial=trial, step=0.0, time=1.0)  # now it is a superseded one
+    assert narrow.log(points(trial, b=[1.0], c=[1.0])).rejected == []
+    assert len(narrow.log(points(trial, d=[1.0])).rejected) == 1
+
+
+def test_series_are_counted_of_what_is_stored(tmp_path: Path) -> None:
+    engine = Engine(open_sqlite(tmp_path / "runs.db"))
+    caller = Caller(engine)
+    trial = caller.new_trial()["id"]
+    caller.log(points(trial, a=[1.0]))
+    engine.close()
+    engine = Engine(open_sqlite(tmp_path / "runs.db"), limits=WriteLimits(series_per_trial=2))
+    caller = Caller(engine)
+    assert [len(caller.log(points(trial, **{name: [1.0]})).rejected) for name in "abc"] == [0, 0, 1]  # type: ignore[arg-type] # names
+    engine.close()
+
+
+def test_of_very_many_errors_of_a_trial_the_first_and_the_newest_are_kept(narrow: Caller) -> None:
+    trial = narrow.new_trial()["id"]
+    status = {"value": 200, "name": "Failed"}
+    for number in range(9):
+        narrow.logged("set_trial_status", trial=trial, status=status, error=f"error {number}")
+    assert narrow.trial(trial)["errors"] == ["error 0", "error 1", "error 7", "error 8"]
+
+
+def test_a_trial_is_not_rewound_for_ever(narrow: Caller) -> None:
+    trial = narrow.new_trial()["id"]
+    for number in range(2):
+        narrow.logged("rewind_trial", trial=trial, step=1.0, time=float(number))
+    rejected = narrow.rejection("rewind_trial", trial=trial, step=1.0, time=3.0)
+    assert (rejected.code, "continue in a new trial" in rejected.message) == ("bad-value", True)
+    assert len(narrow.trial(trial)["metadata"]["rewinds"]) == 2

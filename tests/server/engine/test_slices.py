@@ -61,6 +61,12 @@ def test_a_batch_of_few_calls_is_one_slice() -> None:
     assert list(slices(Batch(1, MAX_CALLS, ops), 0)) == [Slice(ops, MAX_CALLS)]
 
 
+def test_a_rewind_is_a_slice_of_its_own() -> None:
+    methods = ["add_trial_tags", "rewind_trial", "rewind_trial", "add_trial_tags"]
+    ops: list[Op] = [CallOp(offset, method, {}) for offset, method in enumerate(methods)]
+    assert [each.ops for each in slices(Batch(1, 4, ops), 0)] == [[op] for op in ops]
+
+
 def test_many_operations_of_few_series_each_are_several_slices() -> None:
     rows = points(TRIAL, 0, None, **{f"m{number}": [0.0] for number in range(100)})
     ops: list[Op] = [replace(rows, offsets=offset) for offset in range(50)]

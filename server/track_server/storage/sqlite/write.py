@@ -40,6 +40,9 @@ __all__ = ["SqliteTransaction"]
 _STEPS_BETWEEN_LOOKS: Final = 1_000
 """Steps of SQLite's machine after which a search looks at the clock."""
 
+_STEPS_BETWEEN_CHECKS: Final = 20_000
+"""The same for what is called by whoever watches all that is read."""
+
 _KEY_COLUMNS: Final = {
     "trial": ("trial", "key"),
     "group": ("trial_group", "uid"),
@@ -63,6 +66,7 @@ SELECT name, {_SERIES_COLUMNS} FROM series
 WHERE trial = (SELECT id FROM trial WHERE key = ?) AND kind = ?
 AND EXISTS (SELECT 1 FROM chunk WHERE chunk.series = series.id AND chunk.step_max > ?) ORDER BY id
 """  # noqa: S608 # all ours
+_SERIES_COUNT: Final = "SELECT count(*) FROM series WHERE trial = (SELECT id FROM trial WHERE key = ?)"
 _CHUNKS: Final = "SELECT id, seq, coalesce(step_max > ?, 0) FROM chunk WHERE series = ? ORDER BY seq"
 
 _PUT_PROJECT: Final = """
@@ -169,6 +173,7 @@ class SqliteTransaction(SqliteView):
         self._version = version
         self._ended = ended
         self._open = True
+        self._check: Callable[[], None] = _nothing
         self._written: dict[int, tuple[int, int]] = {}
         self._written_before: dict[int, tuple[int, int]] = {}
         self._changed_trials: set[bytes] = set()
@@ -181,6 +186,20 @@ class SqliteTransaction(SqliteView):
         return self._version
 
     # -- reading -----------------------------------------------------------------------------------------
+
+    def watch(self, check: Callable[[], None]) -> None:
+        """Have `check` called often while something is read, which what it raises ends."""
+        self._check = check
+        self._db.set_progress_handler(self._look, _STEPS_BETWEEN_CHECKS)
+
+    def _look(self) -> bool:
+        self._check()
+        return False
+
+    def series_count(self, trial: bytes) -> int:
+        """How many series a trial has, of any kind."""
+        ((count,),) = self._rows(_SERIES_COUNT, [trial])
+        return int(count)
 
     def load(self, wanted: Wanted) -> Loaded:
         """Load rows by their keys."""
@@ -221,7 +240,7 @@ class SqliteTransaction(SqliteView):
                 ) from error
             raise
         finally:
-            self._db.set_progress_handler(None)
+            self._db.set_progress_handler(self._look, _STEPS_BETWEEN_CHECKS)
 
     def later_series(self, trial: bytes, step: float) -> list[Series]:
         """Metrics of a trial that may have points of a finite step above `step`."""
@@ -247,13 +266,17 @@ class SqliteTransaction(SqliteView):
         Raises:
             StoreError: it could not be; roll it back.
         """
+        # SQLite rolls the whole transaction back when a write is interrupted.
+        self._db.set_progress_handler(None)
         with translated(self._path):
             if changes:
                 self._write(changes)
             if commit:
                 self._log_changes()
                 self._db.execute("COMMIT")
-        if commit:
+        if not commit:
+            self._db.set_progress_handler(self._look, _STEPS_BETWEEN_CHECKS)
+        else:
             self._open = False
             self._ended(self._written)
 
@@ -277,6 +300,7 @@ class SqliteTransaction(SqliteView):
         if not self._open:
             return
         self._open = False
+        self._db.set_progress_handler(None)
         try:
             # Some failures, such as a full disk, have ended it already.
             if self._db.in_transaction:
@@ -369,6 +393,10 @@ class SqliteTransaction(SqliteView):
                 execute(_PUT_BLOB, (digest, change.size, len(part), change.time))
                 if part:
                     execute(_PUT_PART, (digest, part))
+
+
+def _nothing() -> None:
+    """Nobody watches."""
 
 
 def _loaded(

@@ -24,7 +24,7 @@ from track_protocol.errors import ItemNotFound, StoreError
 from track_protocol.query.parse import parse_query
 from track_protocol.wire.batch import METRIC
 from track_protocol.wire.columns import pack, unpack
-from track_server.storage.contract import Changed, Points, SessionState
+from track_server.storage.contract import Changed, Changes, Points, SessionState
 from track_server.storage.sqlite import write
 from track_server.storage.sqlite.store import SqliteStore, open_store
 from track_server.storage.transaction_state import Memory
@@ -344,3 +344,21 @@ def test_values_keep_their_types(store: SqliteStore) -> None:
     assert [(type(value), value) for value in unpack(points.values)] == [
         (type(value), value) for value in values
     ]
+
+
+def test_what_is_read_is_watched_and_not_what_is_written(store: SqliteStore) -> None:
+    def stop() -> None:
+        raise ZeroDivisionError
+
+    times = {"created": 1.0, "started": None, "ended": None}
+    documents = {trial_id(number): trial_document(number) | times for number in range(10, 2_010)}
+    tx = store.begin()
+    tx.watch(stop)
+    tx.flush(Changes(new_trials=documents))
+    with pytest.raises(ZeroDivisionError):
+        tx.trials(parse_query({"$or": [{"name": {"$contains": f"y{number}"}} for number in range(30)]}))
+    tx.watch(lambda: None)
+    assert len(tx.trials(parse_query({}))) == 2_001
+    tx.flush(Changes(), commit=True)
+    with store.snapshot() as view:
+        assert view.trial_fields(trial_id(2_009)) is not None
