@@ -108,11 +108,8 @@ class TrackClient:
         wanted = project or Project(**named)
         if self.project is not None and not force:
             return _unchanged("project", self.project, wanted)
-        found = self.protocol.get_project(wanted) if get_only else self.protocol.new_project(wanted)
-        if found is None:
-            raise ItemNotFound(
-                f"no project is called {wanted.name!r}: call set_project without get_only to create it"
-            )
+        get, new = self.protocol.get_project, self.protocol.new_project
+        found = _found("project", wanted, get(wanted) if get_only else new(wanted))
         if self.project is not None and self.project.uid != found.uid:
             self.group = None
         self.project = found
@@ -137,11 +134,8 @@ class TrackClient:
         wanted = group or TrialGroup(**{"project_id": self._in_project().uid, **kwargs})
         if self.group is not None and not force:
             return _unchanged("group", self.group, wanted)
-        found = self.protocol.get_trial_group(wanted) if get_only else self.protocol.new_trial_group(wanted)
-        if found is None:
-            raise ItemNotFound(
-                f"no group is called {wanted.name!r}: call set_group without get_only to create it"
-            )
+        get, new = self.protocol.get_trial_group, self.protocol.new_trial_group
+        found = _found("group", wanted, get(wanted) if get_only else new(wanted))
         self.group = found
         return found
 
@@ -404,6 +398,14 @@ class TrackClient:
         except ImportError as error:
             raise MissingExtra(f"get_device asks PyTorch, which is not installed: {error}") from error
         return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+
+
+def _found(what: str, wanted: _T, found: _T | None) -> _T:
+    if found is None:
+        raise ItemNotFound(
+            f"no {what} is called {wanted.name!r}: call set_{what} without get_only to create it"
+        )
+    return found
 
 
 def _unchanged(what: str, current: _T, wanted: _T) -> _T:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import os
-import time
 from collections.abc import Callable, Mapping
 from types import TracebackType
 from typing import Any, Final, NoReturn
@@ -83,7 +82,7 @@ class CometMLProtocol(NullProtocol):
         self._project = parts[-1] if parts else None
         self._comet = _comet_ml()
         self._experiments: dict[bytes, Any] = {}
-        self._timers: Timers[tuple[float, Callable[[], Any] | None]] = Timers()
+        self._timers = Timers()
 
     # -- trials ----------------------------------------------------------------------------------
 
@@ -178,9 +177,7 @@ class CometMLProtocol(NullProtocol):
         end_callback: Callable[[], Any] | None = None,
     ) -> None:
         """See `Protocol.log_trial_chrono_start`."""
-        if start_callback is not None:
-            start_callback()
-        self._timers.start(trial, name, (time.perf_counter(), end_callback))
+        self._timers.start(trial, name, start_callback, end_callback)
 
     def log_trial_chrono_finish(
         self,
@@ -194,11 +191,8 @@ class CometMLProtocol(NullProtocol):
         timer = self._timers.stop(trial, name)
         if timer is None:
             raise UsageError(f"chrono {name!r} was stopped without being started")
-        started, end_callback = timer
-        if end_callback is not None:
-            end_callback()
         if exc_type is None:
-            self._experiment(trial).log_metric(f"chrono.{name}", time.perf_counter() - started)
+            self._experiment(trial).log_metric(f"chrono.{name}", timer.seconds)
 
     def log_trial_dropped_points(self, trial: Trial, points: int, reason: str) -> None:
         """See `Protocol.log_trial_dropped_points`."""

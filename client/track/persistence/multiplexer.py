@@ -164,7 +164,7 @@ class ProtocolMultiplexer(Protocol):
         super().__init__(f"{MULTIPLEXER}:{';'.join(each.uri.replace(';', '%3B') for each in self.backends)}")
         self._fanout = Fanout(self.backends)
         self._trials: dict[bytes, list[Trial | None]] = {}
-        self._end_callbacks: Timers[Callable[[], Any] | None] = Timers()
+        self._timers = Timers()
 
     @classmethod
     def from_uri(cls, uri: str) -> ProtocolMultiplexer:
@@ -308,9 +308,7 @@ class ProtocolMultiplexer(Protocol):
         end_callback: Callable[[], Any] | None = None,
     ) -> None:
         """See `Protocol.log_trial_chrono_start`; the callbacks are called once, not by each backend."""
-        if start_callback is not None:
-            start_callback()
-        self._end_callbacks.start(trial, name, end_callback)
+        self._timers.start(trial, name, start_callback, end_callback)
         self._call("log_trial_chrono_start", trial, name, aggregator)
 
     def log_trial_chrono_finish(
@@ -322,9 +320,7 @@ class ProtocolMultiplexer(Protocol):
         exc_tb: TracebackType | None = None,
     ) -> None:
         """See `Protocol.log_trial_chrono_finish`."""
-        end_callback = self._end_callbacks.stop(trial, name)
-        if end_callback is not None:
-            end_callback()
+        self._timers.stop(trial, name)
         super().log_trial_chrono_finish(trial, name, exc_type, exc_val, exc_tb)
 
     # -- durability ------------------------------------------------------------------------------

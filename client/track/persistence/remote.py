@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from copy import copy
 from pathlib import Path
 from types import TracebackType
-from typing import Any, Final, NamedTuple
+from typing import Any, Final
 from weakref import finalize
 
 from track.connection.offline import Offline
@@ -67,7 +67,7 @@ class OutboxProtocol(Protocol):
         self.outbox = outbox
         self._blobs = BlobSender(outbox.log, lambda: outbox.drops)
         self._pending = PendingCreates(outbox, offline)
-        self._timers: Timers[_Timer] = Timers()
+        self._timers = Timers()
         # A client that is dropped rather than closed must not hold a thread and a connection for ever.
         finalize(self, outbox.close_when_drained).atexit = False
 
@@ -225,10 +225,7 @@ class OutboxProtocol(Protocol):
     ) -> None:
         """See `Protocol.log_trial_chrono_start`; see `Timers` on threads."""
         self._id(trial)
-        spec = self._spec(aggregator)
-        if start_callback is not None:
-            start_callback()
-        self._timers.start(trial, name, _Timer(spec, end_callback, time.perf_counter()))
+        self._timers.start(trial, name, start_callback, end_callback, self._spec(aggregator))
 
     def log_trial_chrono_finish(
         self,
@@ -244,11 +241,8 @@ class OutboxProtocol(Protocol):
         if timer is None:
             self.outbox.drops.drop(1, f"chrono {name!r} was stopped without being started", id)
             return
-        if timer.end_callback is not None:
-            timer.end_callback()
-        elapsed = time.perf_counter() - timer.started
         if exc_type is None:
-            self.outbox.writer(id, CHRONO, timer.spec)(None, {name: elapsed})
+            self.outbox.writer(id, CHRONO, timer.spec)(None, {name: timer.seconds})
 
     def log_trial_points(
         self, trial: Trial, name: str, points: Iterable[tuple[Any, float, Any]], kind: str = METRIC
@@ -374,14 +368,6 @@ class OutboxProtocol(Protocol):
             "groups": [to_json(each) for each in self.fetch_groups({})],
             "trials": [to_json(each) for each in self.fetch_trials({})],
         }
-
-
-class _Timer(NamedTuple):
-    """A running timer."""
-
-    spec: list[Any] | None
-    end_callback: Callable[[], Any] | None
-    started: float
 
 
 def _reopened(

@@ -3,35 +3,74 @@
 from __future__ import annotations
 
 import threading
-from typing import Final, Generic, TypeVar
+import time
+from collections.abc import Callable
+from typing import Any, Final, NamedTuple
 
 from track.persistence.calls import key_of
 from track_protocol.model.entities import Trial
 
-__all__ = ["Timers"]
-
-T = TypeVar("T")
+__all__ = ["Stopped", "Timers"]
 
 _Key = tuple[bytes | str, str, int]
 
 
-class Timers(Generic[T]):
+class Stopped(NamedTuple):
+    """A timer that has run.
+
+    Attributes:
+        seconds: how long.
+        spec: what it was started with.
+    """
+
+    seconds: float
+    spec: Any
+
+
+class _Running(NamedTuple):
+    started: float
+    end_callback: Callable[[], Any] | None
+    spec: Any
+
+
+class Timers:
     """Started timers; those of one trial, name and thread nest.
 
     A trial is known by its id: its uid changes when the store changes its revision.
     """
 
     def __init__(self) -> None:
-        self._started: Final[dict[_Key, list[T]]] = {}
+        self._started: Final[dict[_Key, list[_Running]]] = {}
 
-    def start(self, trial: Trial, name: str, timer: T) -> None:
-        """Hold a timer until `stop`."""
-        self._started.setdefault((key_of(trial), name, threading.get_ident()), []).append(timer)
+    def start(
+        self,
+        trial: Trial,
+        name: str,
+        start_callback: Callable[[], Any] | None = None,
+        end_callback: Callable[[], Any] | None = None,
+        spec: Any = None,
+    ) -> None:
+        """Start a timer.
 
-    def stop(self, trial: Trial, name: str) -> T | None:
-        """The timer that this thread started last, or else the only one of another thread, or else None.
+        Args:
+            trial: the trial.
+            name: of the timer.
+            start_callback: called before the clock starts.
+            end_callback: called before the clock stops.
+            spec: returned by `stop`.
+        """
+        if start_callback is not None:
+            start_callback()
+        key = (key_of(trial), name, threading.get_ident())
+        self._started.setdefault(key, []).append(_Running(time.perf_counter(), end_callback, spec))
+
+    def stop(self, trial: Trial, name: str) -> Stopped | None:
+        """Stop the timer that this thread started last, or else the only one of another thread.
 
         So a trial's runtime may end in another thread than it began in.
+
+        Returns:
+            None when there is no such timer.
         """
         key = (key_of(trial), name, threading.get_ident())
         if key not in self._started:
@@ -43,4 +82,6 @@ class Timers(Generic[T]):
         timer = timers.pop()
         if not timers:
             self._started.pop(key, None)
-        return timer
+        if timer.end_callback is not None:
+            timer.end_callback()
+        return Stopped(time.perf_counter() - timer.started, timer.spec)

@@ -21,7 +21,6 @@ __all__ = [
     "group_to_document",
     "project_from_document",
     "project_to_document",
-    "status_from_document",
     "status_to_document",
     "trial_from_document",
     "trial_to_document",
@@ -30,39 +29,6 @@ __all__ = [
 Document = dict[str, Any]
 
 _LAST_REVISION: Final = 2**31 - 1
-_TEXT: Final = (str, type(None))
-_PROJECT: Final[Mapping[str, Any]] = {
-    "uid": _TEXT,
-    "name": _TEXT,
-    "description": _TEXT,
-    "metadata": dict,
-    "groups": list,
-    "trials": list,
-}
-_GROUP: Final[Mapping[str, Any]] = {
-    "uid": _TEXT,
-    "name": _TEXT,
-    "description": _TEXT,
-    "metadata": dict,
-    "project_id": _TEXT,
-    "trials": list,
-}
-_TRIAL: Final[Mapping[str, Any]] = {
-    "id": (bytes, type(None)),
-    "hash": _TEXT,
-    "revision": int,
-    "name": _TEXT,
-    "description": _TEXT,
-    "version": _TEXT,
-    "tags": dict,
-    "parameters": dict,
-    "metadata": dict,
-    "errors": list,
-    "project_id": _TEXT,
-    "group_id": _TEXT,
-}
-
-
 _TIMES: Final = ("created", "started", "ended")
 """Fields that the store computes."""
 
@@ -76,18 +42,22 @@ class _Field:
     default: Callable[[], Any] | None = None
 
 
-_TEXT_GIVEN: Final = _Field(lambda value: type(value) is str, "a str")
+def _is_id(value: Any) -> bool:
+    return type(value) is bytes and len(value) == 16
+
+
+_TEXT: Final = _Field(lambda value: type(value) is str, "a str")
 _TEXT_OR_NONE: Final = _Field(
     lambda value: value is None or type(value) is str, "a str or None", lambda: None
 )
 _MAP: Final = _Field(lambda value: type(value) is dict, "a dict", dict)
 _NAMED: Final = {"name": _TEXT_OR_NONE, "description": _TEXT_OR_NONE, "metadata": _MAP}
 _GIVEN: Final[Mapping[str, Mapping[str, _Field]]] = {
-    "project": {"uid": _TEXT_GIVEN, **_NAMED},
-    "group": {"uid": _TEXT_GIVEN, "project_id": _TEXT_OR_NONE, **_NAMED},
+    "project": {"uid": _TEXT, **_NAMED},
+    "group": {"uid": _TEXT, "project_id": _TEXT_OR_NONE, **_NAMED},
     "trial": {
-        "id": _Field(lambda value: type(value) is bytes and len(value) == 16, "bytes, 16 bytes long"),
-        "hash": _TEXT_GIVEN,
+        "id": _Field(_is_id, "bytes, 16 bytes long"),
+        "hash": _TEXT,
         "revision": _Field(
             lambda value: type(value) is int and 0 <= value <= _LAST_REVISION,
             f"an int from 0 to {_LAST_REVISION}",
@@ -115,6 +85,17 @@ _GIVEN: Final[Mapping[str, Mapping[str, _Field]]] = {
         **_NAMED,
     },
 }
+_TEXTS: Final = _GIVEN["trial"]["errors"]
+_READ: Final[Mapping[str, Mapping[str, _Field]]] = {
+    "project": {**_GIVEN["project"], "groups": _TEXTS, "trials": _TEXTS},
+    "group": {**_GIVEN["group"], "trials": _TEXTS},
+    "trial": {
+        **_GIVEN["trial"],
+        "id": _Field(lambda value: value is None or _is_id(value), "bytes, 16 bytes long, or None"),
+    },
+}
+"""What must be in a document of which an object is made."""
+
 _COMPUTED: Final = frozenset(
     {"uid", "groups", "trials", "metrics", "chronos", "media", "created", "started", "ended"}
 )
@@ -141,10 +122,7 @@ def check_document(kind: str, document: Mapping[str, Any]) -> Document:
     checked: Document = {}
     for name, field in fields.items():
         value = document.get(name, field.default() if field.default is not None else None)
-        if not field.fits(value):
-            raise BadArguments(
-                f"field {name!r} of a {kind} must be {field.wanted}, not {type(value).__name__} {value!r:.60}"
-            )
+        _require(kind, name, field, value)
         checked[name] = normalise(value, name)
     return checked
 
@@ -154,26 +132,9 @@ def status_to_document(value: Status | CustomStatus) -> Document:
     return {"value": value.value, "name": value.name}
 
 
-def status_from_document(document: Mapping[str, Any]) -> Status | CustomStatus:
-    """The status of a document.
-
-    Raises:
-        BadArguments: the name is no str or the value no int.
-    """
-    fields = _taken("status", document, {"value": int, "name": str})
-    return status(fields["name"], fields["value"])
-
-
 def project_to_document(project: Project) -> Document:
     """The document of a project; its groups and trials are uids, sorted."""
-    return {
-        "uid": project.uid,
-        "name": project.name,
-        "description": project.description,
-        "metadata": dict(project.metadata),
-        "groups": _uids(project.groups),
-        "trials": _uids(project.trials),
-    }
+    return {**_named_to_document(project), "groups": _uids(project.groups)}
 
 
 def project_from_document(document: Mapping[str, Any]) -> Project:
@@ -182,27 +143,13 @@ def project_from_document(document: Mapping[str, Any]) -> Project:
     Raises:
         BadArguments: a key is missing or of another type.
     """
-    fields = _taken("project", {"groups": [], "trials": [], **document}, _PROJECT)
-    return Project(
-        _uid=fields["uid"],
-        name=fields["name"],
-        description=fields["description"],
-        metadata=dict(fields["metadata"]),
-        groups=set(fields["groups"]),
-        trials=set(fields["trials"]),
-    )
+    fields = _checked("project", {"groups": [], "trials": [], **document})
+    return Project(**_named_fields(fields), groups=set(fields["groups"]))
 
 
 def group_to_document(group: TrialGroup) -> Document:
     """The document of a group; its trials are uids, sorted."""
-    return {
-        "uid": group.uid,
-        "name": group.name,
-        "description": group.description,
-        "metadata": dict(group.metadata),
-        "project_id": group.project_id,
-        "trials": _uids(group.trials),
-    }
+    return {**_named_to_document(group), "project_id": group.project_id}
 
 
 def group_from_document(document: Mapping[str, Any]) -> TrialGroup:
@@ -211,15 +158,28 @@ def group_from_document(document: Mapping[str, Any]) -> TrialGroup:
     Raises:
         BadArguments: a key is missing or of another type.
     """
-    fields = _taken("group", {"trials": [], **document}, _GROUP)
-    return TrialGroup(
-        _uid=fields["uid"],
-        name=fields["name"],
-        description=fields["description"],
-        metadata=dict(fields["metadata"]),
-        trials=set(fields["trials"]),
-        project_id=fields["project_id"],
-    )
+    fields = _checked("group", {"trials": [], **document})
+    return TrialGroup(**_named_fields(fields), project_id=fields["project_id"])
+
+
+def _named_to_document(item: Project | TrialGroup) -> Document:
+    return {
+        "uid": item.uid,
+        "name": item.name,
+        "description": item.description,
+        "metadata": dict(item.metadata),
+        "trials": _uids(item.trials),
+    }
+
+
+def _named_fields(document: Mapping[str, Any]) -> dict[str, Any]:
+    return {
+        "_uid": document["uid"],
+        "name": document["name"],
+        "description": document["description"],
+        "metadata": dict(document["metadata"]),
+        "trials": set(document["trials"]),
+    }
 
 
 def trial_to_document(trial: Trial) -> Document:
@@ -264,11 +224,7 @@ def trial_from_document(
     Raises:
         BadArguments: a key is missing or of another type.
     """
-    fields = _taken("trial", document, _TRIAL)
-    if fields["id"] is not None and len(fields["id"]) != 16:
-        raise BadArguments(
-            f"trial document: 'id' has {len(fields['id'])} bytes, not 16: make it with new_id()"
-        )
+    fields = _checked("trial", document)
     return Trial(
         _hash=fields["hash"],
         revision=fields["revision"],
@@ -282,7 +238,7 @@ def trial_from_document(
         metadata=dict(fields["metadata"]),
         metrics={} if metrics is None else metrics,
         chronos={} if chronos is None else chronos,
-        status=status_from_document(_taken("trial", document, {"status": Mapping})["status"]),
+        status=status(**fields["status"]),
         errors=list(fields["errors"]),
         id=fields["id"],
         media=fields.get("media", {}),
@@ -294,21 +250,17 @@ def _uids(members: Iterable[Any]) -> list[str]:
     return sorted(member if isinstance(member, str) else member.uid for member in members)
 
 
-def _taken(what: str, document: Mapping[str, Any], types: Mapping[str, Any]) -> Document:
+def _checked(kind: str, document: Mapping[str, Any]) -> Mapping[str, Any]:
     """The document itself, once every key is there and of the right type."""
-    for key, kind in types.items():
-        if key not in document:
-            raise BadArguments(f"{what} document: {key!r} is missing: give it, or null if there is none")
-        value = document[key]
-        if not isinstance(value, kind) or (kind is int and isinstance(value, bool)):
-            raise BadArguments(
-                f"{what} document: {key!r} is of type {type(value).__name__}, not {_type_text(kind)}"
-            )
-        if kind is list and not all(isinstance(item, str) for item in value):
-            raise BadArguments(f"{what} document: {key!r} is not a list of str: give one")
-    return dict(document)
+    for name, field in _READ[kind].items():
+        if name not in document:
+            raise BadArguments(f"{kind} document: {name!r} is missing: give it, or null if there is none")
+        _require(kind, name, field, document[name])
+    return document
 
 
-def _type_text(kind: Any) -> str:
-    kinds = kind if isinstance(kind, tuple) else (kind,)
-    return " or ".join(each.__name__ for each in kinds)
+def _require(kind: str, name: str, field: _Field, value: Any) -> None:
+    if not field.fits(value):
+        raise BadArguments(
+            f"field {name!r} of a {kind} must be {field.wanted}, not {type(value).__name__} {value!r:.60}"
+        )
