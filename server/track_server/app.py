@@ -43,7 +43,7 @@ class Settings:
         backend: URI of the store; by default ``track.db`` in the home.
         host, port: where to listen; port 0 takes a free one.
         home: folder of identity, users and by default the store.
-        plaintext: speak without TLS; on loopback only.
+        plaintext: use no TLS; on loopback only.
         advertise: the name under which other machines reach this server.
         certificate, key: PEM files to use instead of the identity made on first start.
         ready_file: file that is written once the server accepts connections.

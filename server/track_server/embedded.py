@@ -107,7 +107,7 @@ class EngineLink:
         with self._lock:
             engine, self._engine = self._engine, None
         if engine is not None:
-            # A goodbye lets the store forget its last answer, which a caller without it asks for again.
+            # After a goodbye the store deletes its last answer, which a caller that lacks it requests again.
             if not self._unanswered:
                 engine.submit_leave(self._writer)
             engine.close()
@@ -139,7 +139,7 @@ class EngineLink:
             self._running.submit_read(method, arguments, self._page_of(call_id, []))
 
     def _page_of(self, call_id: int, pages: list[Page]) -> Callable[[Page | TrackError], None]:
-        """Takes a page of an answer whose first pages are here, and asks for the next one."""
+        """Takes a page of an answer whose first pages are here, and requests the next one."""
 
         def done(outcome: Page | TrackError) -> None:
             if isinstance(outcome, TrackError):

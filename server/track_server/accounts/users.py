@@ -69,7 +69,7 @@ class UserStore:
         self._mock_secret: bytes | None = None
 
     def add(self, name: str, role: Role, secret: Secret | str | None = None) -> str:
-        """Add a user and return the token to log in with; it is kept nowhere.
+        """Add a user and return the token to log in with; it is not stored.
 
         Args:
             name: 1 to 64 letters, digits and ``. _ - @``, not starting with ``local-``.
@@ -136,7 +136,7 @@ class UserStore:
         return self._users
 
     def changed(self) -> bool:
-        """Whether the file has changed since `current`, `lookup` or `list` was last asked."""
+        """Whether the file has changed since `current`, `lookup` or `list` was last called."""
         return self._stamp() != self._seen
 
     def mock_secret(self) -> bytes:

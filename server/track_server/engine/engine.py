@@ -72,7 +72,7 @@ class Engine:
             for number, maintain in enumerate(work)
         ]
 
-    # -- what may be asked, from any thread ------------------------------------------------------
+    # -- requests, from any thread ------------------------------------------------------
 
     def submit_attach(self, sid: bytes, user: str, done: Callable[[Outcome], None]) -> None:
         """Take a session over: what an older holder hands in from now on is refused.
@@ -84,7 +84,7 @@ class Engine:
             sid: the session's id.
             user: who it belongs to.
             done: called behind everything the older holder had handed in, once the takeover is durable,
-                with an `Attached` or with the `TrackError` that stands in the way.
+                with an `Attached` or with the `TrackError` that prevented it.
         """
         writer = Writer(sid, user)
 
@@ -101,7 +101,7 @@ class Engine:
             writer: the session it belongs to.
             batch: its records.
             done: called on a writer thread, once the batch is durable, with an `Acked`, or with
-                the `TrackError` that stands in the way.
+                the `TrackError` that prevented it.
         """
         self._submit(BatchJob(writer, batch, done))
 
@@ -127,7 +127,7 @@ class Engine:
     def submit_leave(self, writer: Writer) -> None:
         """Shrink a session whose client said goodbye, behind everything that it handed in.
 
-        It keeps its owner, its epoch and its last number for good; the answer to its last call is forgotten.
+        It keeps its owner, its epoch and its last number permanently; the answer to its last call is deleted.
 
         Args:
             writer: the session's holder that said goodbye; an older one changes nothing.
@@ -138,9 +138,9 @@ class Engine:
         """Make a change of the server's own.
 
         Args:
-            change: makes it, on a writer thread; once more if its transaction fails.
-            done: called once it is durable, with what `change` returned or the `TrackError` that stands
-                in the way.
+            change: makes it, on a writer thread; again if its transaction fails.
+            done: called once it is durable, with what `change` returned or the `TrackError` that
+                prevented it.
         """
         self._submit(ChangeJob(change, done))
 
@@ -163,7 +163,7 @@ class Engine:
 
         Raises:
             PermissionDenied: it belongs to another user.
-            StoreFailed: the disk has failed, so nobody knows.
+            StoreFailed: the disk has failed, so the result is unknown.
         """
         return self._durable_session(writer).last_seq
 
@@ -179,7 +179,7 @@ class Engine:
         return state if self._recovery.check_durable() == failures else self._durable_session(writer)
 
     def on_failure(self, tell: Callable[[TrackError], None]) -> None:
-        """Have somebody told, on any thread, that a writer thread died: nothing is stored from then on.
+        """Register a callback, called on any thread, for the death of a writer thread, which stops all storing.
 
         Args:
             tell: called once, at once if one is dead already.

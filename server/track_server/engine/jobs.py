@@ -118,7 +118,7 @@ class Job(Protocol):
 
     @property
     def wanted(self) -> Wanted:
-        """What has to be loaded for it; what is missing here is loaded when it is asked for."""
+        """What has to be loaded for it; what is missing here is loaded when it is used."""
 
     def run(self, tx: UnitOfWork) -> Outcome:
         """Do it; a `TrackError` may be the outcome, an exception undoes the transaction.
@@ -152,7 +152,7 @@ def _held(tx: UnitOfWork, writer: Writer) -> SessionState:
 def _gap(state: SessionState, seq: int) -> SequenceGap:
     return SequenceGap(
         f"record {seq} came where {state.last_seq + 1} was expected: "
-        "send again from there, or start a new session if those records are gone"
+        "send again from there, or start a new session if those records are lost"
     )
 
 
@@ -192,7 +192,7 @@ class BatchJob:
     """The session's `last_seq` and `partial` as this job has left them; None while it applies a slice."""
     _rejected: list[Rejection] = field(init=False, default_factory=list)
     _spoilt: int = field(init=False, default=0)
-    """Number of a record of very many series whose first part was rejected, and with it the whole."""
+    """Number of a record of very many series whose first part was rejected, and with it all of it."""
 
     @property
     def wanted(self) -> Wanted:
@@ -245,7 +245,7 @@ class BatchJob:
     def _tried(
         self, tx: UnitOfWork, state: SessionState, op: Any, apply: Callable[[UnitOfWork, Any], object]
     ) -> list[Rejection]:
-        """Apply an operation, as a whole or not at all; what is rejected of it."""
+        """Apply an operation atomically; returns what is rejected of it."""
         _, error = _as_record(tx, lambda: apply(tx, op), careful=self.careful)
         if error is None:
             return []
@@ -253,13 +253,13 @@ class BatchJob:
         record = rejected(tx, state.sid, state.user, self.batch.first, op, failure)
         _, error = _as_record(tx, lambda: quarantine(tx, record), careful=self.careful)
         if error is not None:
-            _log.error("a rejected record of session %s cannot be kept", state.sid.hex(), exc_info=error)
+            _log.error("a rejected record of session %s cannot be stored", state.sid.hex(), exc_info=error)
         return rejections_of([record], record.first, record.last)
 
 
 @dataclass(slots=True)
 class CallJob:
-    """A write with an answer, which is kept for when the call comes again."""
+    """A write with an answer, which is stored for a repeated call."""
 
     writer: Writer
     seq: int
@@ -304,7 +304,7 @@ class CallJob:
 class LeaveJob:
     """A session whose client said goodbye keeps its owner, epoch and last number, and nothing else.
 
-    It stays for good: a copied spool may send its records again after months.
+    It stays permanently: a copied spool may send its records again after months.
     """
 
     writer: Writer
@@ -337,7 +337,7 @@ class ChangeJob:
 
     @property
     def wanted(self) -> Wanted:
-        """Nobody knows."""
+        """The result is unknown."""
         return Wanted()
 
     def run(self, tx: UnitOfWork) -> Outcome:
@@ -417,5 +417,5 @@ def _as_failure(error: Exception, what: str) -> RPCCallFailure:
 
 
 def _outcome(reply: bytes) -> Outcome:
-    """A remembered reply as an outcome: encoded bytes of the value, or the error."""
+    """A stored reply as an outcome: encoded bytes of the value, or the error."""
     return reply[1:] if reply[:1] == b"+" else error_from_wire(*decode(reply[1:]))

@@ -60,7 +60,7 @@ class Lane:
         name: of the thread.
         store: the open store.
         recovery: knows whether the store may be written.
-        maintain: does background work for about so many seconds; whether more is left.
+        maintain: does background work for about this many seconds; returns whether more is left.
         died: called with the error if the thread dies: nothing is stored from then on.
         limits: of what is written.
     """
@@ -228,7 +228,7 @@ class Lane:
         """Save the store, and answer then; if it fails, only this job gets the error.
 
         The transaction is durable by now: running it again would find everything there already, and
-        forget what was rejected.
+        discard what was rejected.
         """
 
         def saved(error: Exception | None) -> None:

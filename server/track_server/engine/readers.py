@@ -1,13 +1,13 @@
-"""The threads that answer reads, page by page; whoever asks takes turns.
+"""The threads that answer reads, page by page; peers take turns.
 
-A turn makes one page: a whole small answer, or so much of a list as fits some bytes and some
-milliseconds, on a snapshot of its own.  Whoever asked submits the rest when the page was sent, so an
+A turn makes one page: a complete small answer, or as much of a list as fits some bytes and some
+milliseconds, on a snapshot of its own.  The caller submits the rest when the page was sent, so an
 answer takes no more memory and no more of a thread's time than its peer reads.
 
 Turns are shared between the users that wait, and each user's between its peers: the next one belongs to
 the user, and then to the peer, that has used the least time.  Who was idle starts level with that one
 (start-time fair queueing): it does not wait behind what others have piled up, and gains nothing from having
-been idle.  One thread makes first pages only, so a small answer never waits until long ones have gone on.
+been idle.  One thread makes first pages only, so a small answer never waits for long ones.
 """
 
 from __future__ import annotations
@@ -35,17 +35,17 @@ __all__ = ["PAGE_BYTES", "Page", "Peer", "ReaderPool", "Rest"]
 _log = logging.getLogger(__name__)
 
 PAGE_BYTES: Final = 64 * 1024
-"""A page of a list ends behind so many bytes; one document may be longer."""
+"""Size at which a page of a list ends; one document may be longer."""
 
 _PAGE_S: Final = 0.003
-"""A page of a list ends behind so many seconds."""
+"""Seconds after which a page of a list ends."""
 
 _FIRST_DOCUMENTS: Final = 2
 _MOST_DOCUMENTS: Final = 256
 """Documents that are read by one statement, at first and at most."""
 
 Peer = tuple[Hashable, Hashable]
-"""Who asks: a user, and one of its connections."""
+"""The caller: a user, and one of its connections."""
 
 _NOBODY: Final[Peer] = (None, None)
 
@@ -174,7 +174,7 @@ class ReaderPool:
             method: a name of the method table.
             arguments: what the peer sent; checked here.
             done: called on a reader's thread, with the first `Page` or a `TrackError`.
-            peer: who asks: a user, and one of its connections.
+            peer: the caller: a user, and one of its connections.
         """
 
         def make(view: Snapshot) -> Page:

@@ -3,15 +3,15 @@
 ======= =============================== ==================== ===========================================
 state   begins with                     writes and sessions  ends
 ======= =============================== ==================== ===========================================
-sound                                   go on
+intact                                  continue
 failed  `StoreFailed` of a write or     `StoreFailed`        when the store could be opened again from
         a flush                                              what is on the disk; tried with backoff
-damaged `StoreCorrupt`, also of a read  `StoreCorrupt`,      with the process: somebody has to restore
+damaged `StoreCorrupt`, also of a read  `StoreCorrupt`,      with the process: the operator has to restore
                                         sessions go on       a backup
 ======= =============================== ==================== ===========================================
 
 Reads go on in all of them, as far as the disk can be read.  A full disk is no state, since each write
-is simply tried; but the log says it once, and once more when there is room again.
+is simply tried; but the log says it once, and again when there is room.
 """
 
 from __future__ import annotations
@@ -82,7 +82,7 @@ class Recovery:
             reading: by a read, which cannot leave anything half written.
 
         Returns:
-            whether it is of the kind that is dealt with, and told in the log, here.
+            whether it is of the kind that is handled, and logged, here.
         """
         with self._lock:
             if isinstance(error, StoreCorrupt):
@@ -121,7 +121,7 @@ class Recovery:
             a number; if it is the same behind a read as before it, the read has seen only such things.
 
         Raises:
-            StoreFailed: nobody knows.
+            StoreFailed: the result is unknown.
         """
         with self._lock:
             if self._unsure:

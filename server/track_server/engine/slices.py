@@ -1,7 +1,7 @@
 """A batch of very many calls or series, in slices: the writer thread turns to others between two of them.
 
 A slice ends behind a record, so that a session can stop there for some time.  Only a record of very many
-series is divided itself: the session then remembers how many of them are stored (`SessionState.partial`).
+series is divided itself: the session then records how many of them are stored (`SessionState.partial`).
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ _ALONE: Final = frozenset({"rewind_trial"})
 """Calls that may take long, and are a slice each."""
 
 MAX_SERIES: Final = 1_024
-"""About so many series are in one slice at most; a row of more is divided, by itself."""
+"""Approximate limit of series in one slice; a row of more is divided, by itself."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,7 +36,7 @@ class Slice:
         ops: what to apply.
         last_seq: sequence number of the last record of which all is applied then.
         partial: how many series of the record behind it are applied then.
-        whole: the row of which this is the first part, to be checked before any part is applied.
+        whole: the complete row of which this is the first part, to be checked before any part is applied.
     """
 
     ops: list[Op]
@@ -50,7 +50,7 @@ def slices(batch: Batch, last_seq: int, partial: int = 0) -> Iterator[Slice]:
 
     Args:
         batch: the batch.
-        last_seq: the session's last record that is stored as a whole.
+        last_seq: the session's last record that is stored completely.
         partial: how many series of the next one are stored.
 
     Returns:
@@ -129,7 +129,7 @@ def _rows(op: Op, start: int, stop: int) -> Op:
 
 
 def _parts(row: PointsOp, done: int, seq: int) -> Iterator[Slice]:
-    """The parts of a wide row of the record `seq`, of which so many series are stored."""
+    """The parts of a wide row of the record `seq`, of which this many series are stored."""
     for start in range(done, len(row.names), MAX_SERIES):
         stop = start + MAX_SERIES
         aggregators = None if row.aggregators is None else row.aggregators[start:stop]

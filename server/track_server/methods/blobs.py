@@ -1,12 +1,12 @@
-"""Blobs: large contents, kept once under their SHA-256, and gone when nothing refers to them any more.
+"""Blobs: large contents, stored once under their SHA-256, and deleted when nothing refers to them any more.
 
-A blob comes in parts, in order, as calls of one session or of several; each byte is kept once, and the whole
-is compared with its digest when the last one is here.  What came before that may be wrong, as of a file that
-was changed while it was sent: whoever sends other bytes, or another size, has them put in its place.
+A blob comes in parts, in order, as calls of one session or of several; each byte is stored once, and the
+entire is compared with its digest when the last one is here.  What came before that may be wrong, as of a
+file that was changed while it was sent: other bytes, or another size, replace it.
 
 A blob is used by the trials whose media refer to it (`track_server.methods.media`).  One that no trial uses
-is kept for a week after it was last offered, since what refers to it may still be on its way, on the disk of
-a machine that is away; then it is removed.
+stays for a week after it was last offered, since what refers to it may still be on its way, on the disk of
+a machine that is disconnected; then it is removed.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ from track_server.storage.unit_of_work import UnitOfWork, begin
 __all__ = ["UNUSED_KEPT_S", "BlobCollector", "fetch_blob", "put_blob", "whole_blob"]
 
 UNUSED_KEPT_S: Final = 7 * 24 * 3600.0
-"""Seconds for which a blob is kept that nothing refers to."""
+"""Seconds for which an unreferenced blob stays."""
 
 _LOOK_INTERVAL_S: Final = 600.0
 _MAX_REMOVED: Final = 1
@@ -54,7 +54,7 @@ class _Sums(threading.local):
         return found if (stored, at) == (blob.stored, blob.time) else None
 
     def put(self, digest: str, stored: int, at: float, found: Any) -> None:
-        """Keep the sum of so many bytes; of very many blobs, the newest ones."""
+        """Cache the hash of the first bytes; of very many blobs, only the newest ones."""
         while len(self._sums) >= _MAX_SUMS:
             del self._sums[next(iter(self._sums))]
         self._sums[digest] = stored, at, found
@@ -67,9 +67,9 @@ def put_blob(tx: UnitOfWork, digest: str, size: int, offset: int, data: bytes) -
     """Keep those bytes of a part that are not here yet.
 
     Raises:
-        BadArguments: the part is too large, or does not lie in the blob.
+        BadArguments: the part is too large, or exceeds the blob.
         BadValue: the blob is too large, lacks what is before the part, or has another digest; in that case
-            nothing of it is kept.
+            nothing of it is stored.
     """
     if size > MAX_BLOB_BYTES:
         raise BadValue(
@@ -104,7 +104,7 @@ def put_blob(tx: UnitOfWork, digest: str, size: int, offset: int, data: bytes) -
 
 
 def _agreed(tx: UnitOfWork, known: Blob, offset: int, data: bytes) -> Blob:
-    """The blob without bytes that are not those of a part: nobody has compared them with the digest yet."""
+    """The blob without bytes that are not those of a part: they were not compared with the digest yet."""
     common = min(known.stored - offset, len(data))
     if common <= 0 or tx.blob_data(known.digest, offset, common) == data[:common]:
         return known
@@ -128,17 +128,17 @@ def _append(tx: UnitOfWork, known: Blob, data: bytes) -> None:
 
 
 def fetch_blob(view: View, digest: str, offset: int, limit: int) -> bytes:
-    """A page of a whole blob; empty behind its end.
+    """A page of a complete blob; empty after its end.
 
     Raises:
-        ItemNotFound: it is not here, or not whole.
+        ItemNotFound: it is missing or incomplete.
     """
     whole_blob(view, digest)
     return view.blob_data(digest, offset, min(limit, _PAGE))
 
 
 def whole_blob(view: View | UnitOfWork, digest: str) -> Blob:
-    """What is known of a blob that is here as a whole.
+    """The record of a complete blob.
 
     Raises:
         ItemNotFound: it is not.

@@ -1,11 +1,11 @@
-"""Which sessions run which trials, and how a trial ends when nobody says so.
+"""Which sessions run which trials, and how a trial ends when its processes disappear.
 
 A session that starts a trial, or sets it to a running status, has a lease of it until the trial ends;
-leases are kept with the data, in the same transaction.  A running trial none of whose holders is left
+leases are stored with the data, in the same transaction.  A running trial none of whose holders is left
 becomes `LOST`; who is left is for `presence` to say.  A lost trial runs again when
 a holder of it comes back.  But if another session has decided about the trial meanwhile, by going on
 with it or by giving it another status, those who had it before are superseded: what they still have to
-say of its status comes too late, and only their points and errors are kept.
+say of its status comes too late, and only their points and errors are stored.
 """
 
 from __future__ import annotations
@@ -131,7 +131,7 @@ def _hold(tx: UnitOfWork, by: bytes, trial: Document, status: Document, rank: in
 
 
 def _supersede(tx: UnitOfWork, lease: Lease) -> None:
-    # Other ranks have no say in the status anyway, and may belong to the job that goes on.
+    # Other ranks have no say in the status anyway, and may belong to the job that continues.
     if not lease.rank:
         tx.put_lease(replace(lease, superseded=True))
 

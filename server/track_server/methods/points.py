@@ -28,7 +28,7 @@ __all__ = ["append", "check_points", "rewind"]
 
 
 def _checked_column(column: Column, as_what: Callable[[Any], Any] = lambda value: value) -> Column:
-    """A column whose arbitrary values are ones that can be kept."""
+    """A column whose arbitrary values can be stored."""
     if column.code != "o":
         return column
     return pack([as_what(normalise(value)) for value in column.payload])
@@ -76,7 +76,7 @@ def append(tx: UnitOfWork, by: bytes, op: PointsOp) -> None:
 
 
 def rewind(tx: UnitOfWork, by: bytes, trial: Document, step: float, time: float) -> None:
-    """Move the points of later steps to a trial's superseded series, and remember it.
+    """Move the points of later steps to a trial's superseded series, and record it.
 
     When another session has rewound the trial after `time`, this comes too late itself, and takes only
     points that were logged before `time`: what that session logged since is behind both.
@@ -156,7 +156,7 @@ def _late_rows(tx: UnitOfWork, steps: Column, times: Column, rewinds: Sequence[R
 
 
 def _count(tx: UnitOfWork, trial: bytes, rows: Counter[int], width: int) -> None:
-    """Add to what the rewinds are said to have taken: so many rows each, of `width` points."""
+    """Add to the counts of the rewinds: this many rows each, of `width` points."""
     document = tx.trial_fields(trial)
     assert document is not None
     metadata = document["metadata"]

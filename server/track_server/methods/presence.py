@@ -2,7 +2,7 @@
 
 A session is present while it is connected, and for the time of a lease after it has disconnected.
 What happens to trials is `track_server.methods.leases`; this looks after the time.  Durations are measured on
-a clock that nobody sets, from the first look on when it is not known since when a session is away: so
+a monotonic clock, from the first check on if it is unknown since when a session is disconnected: so
 after a server's start, and after a time in which the store failed, everybody has the full time to come
 back.
 """
@@ -28,7 +28,7 @@ _log = logging.getLogger(__name__)
 
 _LOOKS: Final = 4
 _LONGEST_PAUSE: Final = 5.0
-"""So often within the time of a lease, or every so many seconds, the leases are looked through."""
+"""Checks of the leases within the time of a lease, and the longest time between two checks in seconds."""
 
 _MOST: Final = 256
 """Trials that are lost, or run again, in one transaction, which others have to wait for."""
@@ -42,7 +42,7 @@ class Changes(Protocol):
 
 
 class Presence:
-    """Knows who is there; told by the server, it has trials of those who are not lost and revived.
+    """Tracks which sessions are connected; trials of sessions that disappear become lost, and later revive.
 
     Args:
         seconds: how long a session may be disconnected; 0 for ever.
@@ -146,7 +146,7 @@ class Presence:
         self._changes.submit_change(partial(leases.revive, sid=sid, limit=_MOST), done)
 
     def _overdue(self, holders: set[bytes]) -> dict[bytes, float]:
-        """Sessions of running trials that are disconnected for too long, with the seconds; forgets others."""
+        """Sessions of running trials that are disconnected for too long, with the seconds; removes others."""
         with self._lock:
             now = self._clock()
             known = self._disconnected_at

@@ -32,7 +32,7 @@ _SUMMARIES: Final = frozenset({"metrics", "chronos", "media"})
 _REJECTED_PAGE: Final = 256
 _REJECTED_READ: Final = 16
 _REJECTED_BYTES: Final = 256 * 1024
-"""A page of rejected records ends behind so many bytes, and so many records of it are read at once."""
+"""Limits of a page of rejected records: bytes, and records read at once."""
 
 
 def _given(document: Document, field: str, kind: type) -> Any:

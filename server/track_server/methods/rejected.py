@@ -27,11 +27,11 @@ MAX_CONTENT_BYTES: Final = 64 * 1024
 """Maximum bytes of a rejected record's content that are stored."""
 
 _REASON_CHARS: Final = 2_048
-"""Most characters of a reason that are kept, and reported."""
+"""Maximum characters of a reason that are stored and reported."""
 
 
 def rejected(tx: UnitOfWork, sid: bytes, user: str, first: int, op: Op, error: RPCCallFailure) -> Rejected:
-    """What is kept of an operation that can never be stored.
+    """What is quarantined of an operation that can never be stored.
 
     Args:
         tx: the transaction that stores what is around it.

@@ -40,7 +40,7 @@ DROPPED_POINTS: Final = "dropped_points"
 """The key of the metadata."""
 
 OTHER: Final = "other"
-"""The reason that stands for those which found no room."""
+"""The reason that replaces those beyond the limit."""
 
 _MAX_REASONS: Final = 20
 _REASON_CHARS: Final = 300
@@ -88,7 +88,7 @@ def add_dropped_points(tx: UnitOfWork, trial: Document, points: int, reason: str
         tx: the open transaction.
         trial: the own fields of an existing trial.
         points: how many.
-        reason: why; its first 300 characters are kept.
+        reason: why; its first 300 characters are stored.
     """
     metadata = trial["metadata"]
     touch_trial(

@@ -25,7 +25,7 @@ async def decided_role(authenticate: Callable[[str, str], object], username: str
     Raises:
         AuthenticationError: it refuses.
     """
-    # In a thread, because a function that asks a directory or hashes a password takes its time.
+    # In a thread, because a function that queries a directory or hashes a password is slow.
     verdict = await asyncio.to_thread(authenticate, username, password.reveal())
     if inspect.isawaitable(verdict):
         verdict = await _value(verdict)

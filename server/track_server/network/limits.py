@@ -17,7 +17,7 @@ OTHER_FILES: Final = 256
 """File descriptors that a server keeps for other things than connections."""
 
 LEASE_SECONDS: Final = 60.0
-"""For which whoever runs a trial may be away; a client that lives tries to connect every few seconds."""
+"""Seconds for which a trial's processes may be disconnected; a live client reconnects every few seconds."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,13 +26,13 @@ class Limits:
 
     Attributes:
         connections: peers at once.
-        unauthenticated: peers at once that have begun to speak and not proved themselves.
+        unauthenticated: connections at once that have sent bytes and not logged in.
         unauthenticated_per_address: the same, from one address.
         slot_seconds: after which such a peer gives way to the next one that waits.
         handshake_seconds: to finish the TLS handshake.
         login_seconds: to finish the login after it.
-        silence_seconds: of silence after which a peer is asked for a sign of life; after as long
-            again without one it is taken for gone.
+        silence_seconds: of silence after which a peer gets a keepalive request; after as long
+            again without an answer it counts as disconnected.
         batches_in_flight: batches and calls of one peer that are not answered yet, before its
             socket is not read.
         bytes_in_flight: the same for the bytes of batches.

@@ -2,13 +2,13 @@
 
 A peer is unauthenticated until its login succeeded.  What it costs is counted by what it does:
 
-- A connection that has said nothing costs a file descriptor.  It takes no slot, so thousands of silent
-  ones keep nobody from logging in; each is closed after the time for a handshake.
-- A connection that has begun to speak waits for one of its address's slots.  Addresses take turns, and
+- A connection that has sent nothing costs a file descriptor.  It takes no slot, so thousands of silent
+  ones prevent no login; each is closed after the time for a handshake.
+- A connection that has sent bytes waits for one of its address's slots.  Addresses take turns, and
   within an address the newest is first: when there are more than can be served, those that have waited
   longest are the least likely to be still there.
 - A slot that was taken long enough for a login is given to the next that waits (its holder is dropped): a
-  peer that does nothing with it holds it for a second, and whoever proves itself frees it.
+  peer that does nothing with it holds it for a second, and a login frees it.
 
 An address is one of IPv4, or a network of 64 bits of IPv6, of which one machine may have all.  When no
 connection is left, the address that has the most unauthenticated ones gives one up.
@@ -173,7 +173,7 @@ class Listener:
             self.authenticated(connection)
 
     def close(self) -> None:
-        """Stop listening and forget those who wait."""
+        """Stop listening and close waiting connections."""
         self._listening.close()
         waiting = [*self._silent, *(each for line in self._waiting.values() for each in line)]
         for connection in waiting:
@@ -249,7 +249,7 @@ class Listener:
                     served = True
 
     def _has_slot(self, origin: str | None = None) -> bool:
-        """Whether there is a slot for an address, or for anybody; frees one that was held long enough."""
+        """Whether there is a slot for an address, or for any; frees one that was held long enough."""
         if origin is None:
             taken, most = len(self._slots), self._limits.unauthenticated
         else:

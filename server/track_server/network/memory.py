@@ -2,7 +2,7 @@
 
 What peers can pile up is charged here: pages of answers that they have not read, frames that have only
 begun to come, and values of large frames while they are decoded and applied.  Whatever does not fit waits;
-nothing is refused, since an honest peer would only ask again.
+nothing is refused, since an honest peer would only repeat its request.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ __all__ = ["Claim", "MemoryBudget"]
 class MemoryBudget:
     """Grants claims on memory while they fit; for one thread.
 
-    One user may hold half of it, so whoever fills his share keeps nobody else waiting.
+    One user may hold half of it, so a user who fills his share does not make others wait.
 
     Args:
         limit: bytes.
@@ -33,10 +33,10 @@ class MemoryBudget:
         self._waiting: deque[Claim] = deque()
 
     def claim(self, user: str, nbytes: int, granted: Callable[[], None]) -> Claim:
-        """Ask for memory.
+        """Request memory.
 
         Args:
-            user: who asks.
+            user: who requests it.
             nbytes: how much; more than a user may hold counts as that.
             granted: called once it is there: at once if it fits, or when others have released enough.
         """
@@ -75,10 +75,10 @@ class MemoryBudget:
 
 
 class Claim:
-    """Memory that was asked for.
+    """Memory that was requested.
 
     Attributes:
-        user: who asked.
+        user: who requested it.
         nbytes: how much.
         granted: called when it is granted.
         is_granted: whether it was.

@@ -33,7 +33,7 @@ _EVERYWHERE: Final = ("0.0.0.0", "::")  # noqa: S104 - compared with, not listen
 
 
 def announcement(server: SocketServer) -> str:
-    """What to tell whoever started a server: where it listens, the store, the pin, how to join."""
+    """The message of a started server: where it listens, the store, the pin, how to join."""
     settings = server.settings
     host, port = server.address
     layer = "plain text, this machine only" if settings.plaintext else "TLS 1.3 AES-256-GCM"

@@ -1,4 +1,4 @@
-"""What one peer has asked for and not got yet: its batches, its writes with an answer and its reads."""
+"""The pending requests of one peer: its batches, its writes with an answer and its reads."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ _PAGE_BYTES: Final = 128 * 1024
 
 
 _User = tuple[Hashable, Hashable]
-"""Who asks: a user, and one of its connections."""
+"""The caller: a user, and one of its connections."""
 
 
 class Writer(Protocol):
@@ -122,7 +122,7 @@ class Pool(Protocol):
     """What the peers of a server share.
 
     Attributes:
-        bytes_in_flight: of all peers together; each adds and takes away its own.
+        bytes_in_flight: of all peers together; each adds and subtracts its own.
         memory: bounds what all peers can make the server hold.
     """
 
@@ -139,7 +139,7 @@ class Pool(Protocol):
 
 
 class Peer(Protocol):
-    """Who asks."""
+    """The caller."""
 
     username: str | None
     role: Role | None
@@ -162,7 +162,7 @@ class Peer(Protocol):
 
 
 class _NullPeer:
-    """Stands for a peer that is gone."""
+    """Replaces a disconnected peer."""
 
     username: str | None = None
     role: Role | None = None
@@ -212,7 +212,7 @@ class Requests:
     """The requests of one peer that are under way.
 
     Args:
-        peer: who asks.
+        peer: the caller.
         pool: what it shares with the others.
         connection: which says the answers.
 
@@ -237,7 +237,7 @@ class Requests:
         self.writer: Writer | None = None
 
     def leave(self) -> None:
-        """The peer is gone: what is under way ends without it.
+        """The peer is disconnected: what is under way ends without it.
 
         It would otherwise stay with all that it has sent until the interpreter looks for cycles, which it
         does by the number of objects and not by their size.
@@ -309,13 +309,15 @@ class Requests:
         self.start_reads()
 
     def start_reads(self) -> None:
-        """Ask for further pages, but not while the peer leaves the last ones lying."""
+        """Request further pages, but not while the peer has not read the last ones."""
         if isinstance(self._peer, _NullPeer) or self._peer.listens:
             unread, self._unread = self._unread, []
             for claim in unread:
                 claim.release()
         while self._pages and isinstance(self._peer, _NullPeer):
-            self._finished(self._pages.popleft()[0].held)  # nobody waits for it, and its bytes are let go
+            self._finished(
+                self._pages.popleft()[0].held
+            )  # no caller waits for it, and its bytes are released
         while self._pages and self._pages_running < _PAGES_AT_ONCE and self._peer.listens:
             self._pages_running += 1
             self._claim_page(*self._pages.popleft())
@@ -420,7 +422,7 @@ def on_loop(loop: asyncio.AbstractEventLoop, then: Callable[..., None], *args: A
 
 
 def resolve(future: asyncio.Future[Any], outcome: Any) -> None:
-    """Set a future's result, unless nobody waits for it any more."""
+    """Set a future's result, unless it was cancelled."""
     if not future.done():
         future.set_result(outcome)
 

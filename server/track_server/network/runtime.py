@@ -45,7 +45,7 @@ class LocalAccess:
     def withdraw(self) -> None:
         """Remove the file, unless another server has put its own in its place.
 
-        To be called while the port is still held, since nobody else can have it until then.
+        To be called while the port is still held, since no other process can use it until then.
         """
         data = read_private(self.path)
         if data is not None and _token_in(data) == self.token:
@@ -61,11 +61,11 @@ def publish_local_access(
         host: where the server listens.
         port: where the server listens.
         pin: of the server's public key.
-        plaintext: whether the server speaks without TLS.
+        plaintext: whether the server uses no TLS.
         env: the environment that says where; `os.environ` by default.
 
     Raises:
-        UsageError: the folder for it belongs to somebody else.
+        UsageError: the folder for it belongs to another user.
         StoreReadOnly: it cannot be written.
     """
     uid = os.geteuid()
@@ -94,11 +94,11 @@ class ServerRecord:
     Attributes:
         host: the address it listens on.
         port: the port it listens on.
-        advertise: the name under which others reach it, None if nobody said.
+        advertise: the name under which others reach it, None if not given.
         pin: of its public key.
         pid: its process.
         store: the URI of its store.
-        plaintext: whether it speaks without TLS.
+        plaintext: whether it uses no TLS.
         certificate: PEM file of its certificate, None for the one in its home.
     """
 
@@ -141,10 +141,10 @@ def read_server_record(home: Path) -> ServerRecord | None:
 
 
 def write_ready_file(path: Path, content: Mapping[str, object]) -> None:
-    """Tell whoever started the server that it accepts connections; replaces the file as a whole.
+    """Announce in a file that the server accepts connections; replaces the file atomically.
 
     Args:
-        path: the file; anybody may read it, since it holds nothing secret.
+        path: the file; any user may read it, since it holds nothing secret.
         content: host, port, pin and pid.
 
     Raises:

@@ -149,7 +149,7 @@ class SocketServer:
 
         Args:
             args: by name.
-            cache: kept for scripts that pass it.
+            cache: ignored; accepted from scripts that pass it.
         """
         return dict(args)
 
@@ -162,11 +162,11 @@ class SocketServer:
         args: Mapping[str, Any],
         cache: Any = None,
     ) -> Any:
-        """Ask the server's store something from within the server, for example in `authenticate`.
+        """Call a method of the server's store from within the server, for example in `authenticate`.
 
         Args:
             reader: on whose behalf, or None; it must have logged in.
-            writer, proc, cache: kept for scripts that pass them.
+            writer, proc, cache: ignored; accepted from scripts that pass them.
             proc_name: a call of the method table that reads, such as ``fetch_trials``.
             args: by name, as they travel.
 
@@ -358,7 +358,7 @@ class SocketServer:
             await asyncio.sleep(_LOOK_EVERY)
 
     async def _watch(self) -> None:
-        """Again and again: drop who was removed, ask the silent whether they are there."""
+        """Periodically drop removed users, and send keepalives to silent peers."""
         while True:
             await asyncio.sleep(self._limits.watch_seconds)
             try:
@@ -425,7 +425,7 @@ class SocketServer:
         return user.role if user is not None and user == self._proving[session] else None
 
     def writer(self, sid: bytes, user: str) -> Writer:
-        """The engine's name for a session that nobody has attached."""
+        """The engine's name for a session that no connection has attached."""
         return Writer(sid, user)
 
     def connected(self, session: Session) -> None:
@@ -459,7 +459,7 @@ class SocketServer:
             )
 
     def disconnected(self, session: Session) -> None:
-        """A peer is gone."""
+        """A peer has disconnected."""
         self._sessions.discard(session)
         if session.counted and session.username is not None:
             self._users_connected -= Counter([session.username])

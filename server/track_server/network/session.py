@@ -81,7 +81,7 @@ class ServerContext(Pool, Protocol):
         """The documented hook."""
 
     def writer(self, sid: bytes, user: str) -> Writer:
-        """The engine's name for a session that nobody has attached."""
+        """The engine's name for a session that no connection has attached."""
 
     @property
     def decoder(self) -> Executor:
@@ -94,7 +94,7 @@ class ServerContext(Pool, Protocol):
         """A peer logged in; an older holder of its session is dropped."""
 
     def disconnected(self, session: Session) -> None:
-        """A peer is gone."""
+        """A peer has disconnected."""
 
 
 class Session(asyncio.Protocol):
@@ -255,7 +255,7 @@ class Session(asyncio.Protocol):
             self._transport.close()
 
     def _told(self, error: TrackError | None) -> TrackError | None:
-        """What a peer may hear: the server's own faults name its files, which only users may know."""
+        """What a peer may see: the server's own faults name its files, which only users may see."""
         if self.role is not None or not isinstance(error, _OWN_FAULTS):
             return error
         _log.error("the login of %s failed: %s", self.peer, error)
@@ -277,7 +277,7 @@ class Session(asyncio.Protocol):
         return self._requests.count == 0 or self._transport is None
 
     def check_life(self) -> None:
-        """Ask a silent peer for a sign of life; drop one that was asked and gave none, or that is stuck."""
+        """Send a keepalive to a silent peer; drop one that did not answer it, or that is stuck."""
         now = self._loop.time()
         self._note_progress(now)
         if self._sending.is_late(now):

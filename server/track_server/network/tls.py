@@ -13,8 +13,8 @@ __all__ = ["server_context"]
 def server_context(identity: Identity) -> ssl.SSLContext:
     """A context for the listening socket.
 
-    After each handshake `track_protocol.security.tls.check_negotiated` must be asked before anything is read,
-    because neither the cipher suite nor a missing ALPN name can be refused beforehand.
+    After each handshake `track_protocol.security.tls.check_negotiated` must be called before anything is
+    read, because neither the cipher suite nor a missing ALPN name can be refused beforehand.
 
     Args:
         identity: the certificate and key to show.

@@ -33,7 +33,7 @@ class Checked:
         trials: how many there are.
         series: how many there are.
         points: of all series, as far as they can be read.
-        findings: one line for each damage; none if the store is sound.
+        findings: one line for each damage; none if the store is undamaged.
         rejected: number of quarantined records, which can never be stored.
     """
 
@@ -105,7 +105,7 @@ def check(admin: StoreAdmin, path: Path) -> Checked:
 
 
 def back_up(admin: StoreAdmin, path: Path, target: Path) -> Checked:
-    """Copy a store, also one that is in use, to a new file; it gets its name once it was found sound.
+    """Copy a store, also one that is in use, to a new file; it gets its name once it was found undamaged.
 
     Only its owner may read the file.
 
@@ -151,7 +151,7 @@ def restore(admin: StoreAdmin, backup: Path, path: Path) -> Restored:
         StoreInUse: another process has the store open.
         StoreCorrupt: the backup is damaged; nothing is changed.
         StoreFull: there is no room for it; nothing is changed.
-        StoreError: the backup is no store of this kind, or the store's folder takes no writes.
+        StoreError: the backup is not a store of this kind, or the store's folder is not writable.
     """
     _find(backup, "backup")
     path = Path(os.path.realpath(path))

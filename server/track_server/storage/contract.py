@@ -1,7 +1,7 @@
-"""What a backend offers: whole sets of rows in and out, one round trip each.
+"""What a backend offers: sets of rows in and out, one round trip each.
 
 The engine's jobs work on a `track_server.storage.unit_of_work.UnitOfWork`, which is written once.  It keeps
-what they read and change in memory, and asks a backend for few large things: load these rows, find what
+what they read and change in memory, and call a backend for few large operations: load these rows, find what
 matches, write all of this.  So a backend knows tables, and nothing about what a call means; and one that is
 reached over a network costs a handful of round trips for each transaction, however many records are in it.
 
@@ -73,7 +73,7 @@ class Points:
 
 @dataclass(frozen=True, slots=True)
 class SessionState:
-    """What the store remembers of one writing session, in the same transaction as its data.
+    """What the store records of one writing session, in the same transaction as its data.
 
     Attributes:
         sid: the session's 16-byte id, made by the client.
@@ -101,8 +101,8 @@ class Lease:
     Attributes:
         trial: the trial's internal id.
         sid: the session's id.
-        rank: of the session's process among those that share the trial, None if nobody said.
-        superseded: the session was lost and somebody else decided about the trial, so that what it
+        rank: of the session's process among those that share the trial, None if not given.
+        superseded: the session was lost and another one decided about the trial, so that what it
             still says of the trial's status comes too late.
     """
 
@@ -118,7 +118,7 @@ class Blob:
 
     Attributes:
         digest: the SHA-256 of all its bytes, in hexadecimal digits.
-        size: how many bytes it has when it is whole.
+        size: how many bytes it has when it is complete.
         stored: how many of them are here, from the first on.
         time: when the last of them came or were offered again, in seconds since the epoch.
     """
@@ -227,9 +227,9 @@ class BlobChange:
     """What becomes of a blob, in this order.
 
     Attributes:
-        dropped: it is forgotten.
-        cut: its bytes from this offset on are forgotten, of which there are some; None for none.
-        size: of the whole blob; of no meaning when it is there already.
+        dropped: it is deleted.
+        cut: its bytes from this offset on are deleted, of which there are some; None for none.
+        size: of the complete blob; of no meaning when it is there already.
         time: when bytes came or were offered again; None if none were, and nothing is appended.
         parts: bytes that are appended; what is appended to a blob that is not there creates it.
     """
@@ -295,7 +295,7 @@ class Changes:
         leases: by trial and session; None for those that go.
         blobs: by digest.
         uses: digests of blobs and ids of the trials that refer to them; harmless when repeated.
-        rejected: what is kept behind what was kept before; of one session `MAX_REJECTED` at most.
+        rejected: what is appended to the stored ones; of one session `MAX_REJECTED` at most.
         sessions: by id.
     """
 
@@ -327,7 +327,7 @@ class Changed:
 
     Attributes:
         cursor: the moment up to which this tells; the next question's.
-        known: whether all changes are named; if not, the moment that was asked about is too long ago or
+        known: whether all changes are named; if not, the requested moment is too long ago or
             of another history of the store, and everything has to be read again.
         more: whether more has changed up to now.
         trials: ids of trials that are there and whose fields, groups, points or media changed.
@@ -347,7 +347,7 @@ class Changed:
 class View(Protocol):
     """A consistent state of the store, for reading.
 
-    Trial documents come whole, with a summary of each series in ``metrics`` and ``chronos``
+    Trial documents are complete, with a summary of each series in ``metrics`` and ``chronos``
     (``count, first_step, last_step, last, last_time, min, max, mean, sd, nonfinite, stepped,
     aggregator``) but without points, and in ``media`` by kind and name what is known of each series of media
     (``count, first_step, last_step, last_time``); a group's ``trials`` and a project's ``groups`` and
@@ -452,7 +452,7 @@ class Snapshot(View, Protocol):
 
         Args:
             cursor: the moment, from an earlier answer; None for now.
-            limit: the answer ends behind the commit with which it names so many things.
+            limit: the answer ends after the commit with which it names this many things.
         """
 
 
@@ -461,9 +461,9 @@ class Transaction(View, Protocol):
 
     @property
     def version(self) -> Hashable:
-        """Another one when somebody else than this lane may have committed.
+        """Changes when another writer than this lane may have committed.
 
-        What was remembered of the tables under another version counts no more.
+        What was cached of the tables under another version is invalid.
         """
 
     def watch(self, check: Callable[[], None]) -> None:
@@ -488,7 +488,7 @@ class Transaction(View, Protocol):
             seconds: how long it may take.
 
         Raises:
-            TooBusy: it took longer; the transaction goes on.
+            TooBusy: it took longer; the transaction continues.
         """
 
     def later_series(self, trial: bytes, step: float) -> list[Series]:
@@ -511,16 +511,16 @@ class Transaction(View, Protocol):
         """
 
     def savepoint(self) -> None:
-        """Remember this state of the transaction; there is one at a time."""
+        """Set a savepoint; there is one at a time."""
 
     def release(self) -> None:
-        """Forget the savepoint and keep what was flushed since."""
+        """Release the savepoint and retain what was flushed since."""
 
     def undo(self) -> None:
-        """Forget what was flushed since the savepoint, and the savepoint."""
+        """Roll back what was flushed since the savepoint, and release it."""
 
     def rollback(self) -> None:
-        """Forget it all, and end; harmless when it has ended."""
+        """Roll back, and end; harmless when it has ended."""
 
 
 class Store(Protocol):
@@ -532,7 +532,7 @@ class Store(Protocol):
 
     @property
     def generation(self) -> str:
-        """Identifies the store's history: random at creation, kept for life."""
+        """Identifies the store's history: random at creation, never changed."""
 
     @property
     def lanes(self) -> int:
@@ -561,7 +561,7 @@ class Store(Protocol):
     def reopen(self) -> None:
         """After the disk has failed: open everything again, from what is durable or can be made so.
 
-        Whatever the system remembers is read from the disk, or written to it again.  No transaction
+        Whatever the system has cached is read from the disk, or written to it again.  No transaction
         is open; reads may go on meanwhile.  Raises `StoreError` when it failed; then nothing may be
         written, and it may be tried again.
         """

@@ -135,11 +135,11 @@ def create_private(path: Path) -> None:
 
 
 def rewrite(path: str | Path) -> None:
-    """Make durable what a file seems to hold, by writing it once more, through a descriptor of its own.
+    """Make durable what a file seems to hold, by writing it again, through a descriptor of its own.
 
     After a flush that failed, Linux takes the pages for written, and lets everybody read from memory what the
     disk never got; flushing again then succeeds and does nothing.  Only a new write makes it try again.
-    Nobody else may write to the file meanwhile.
+    No other process may write to the file meanwhile.
 
     Args:
         path: the file; one that is not there is as durable as can be.

@@ -24,7 +24,7 @@ _NEW_S: Final = 60.0
 
 
 class EphemeralFolder:
-    """A folder (0700) that is removed when this object is gone, by the process that has made it.
+    """A folder (0700) that is removed with this object, by the process that created it.
 
     What processes that were killed have left is removed first: their folders are not locked any more.
 
@@ -50,7 +50,7 @@ class EphemeralFolder:
 
 
 class EphemeralStore(SqliteStore):
-    """A store that is gone once nobody has its folder any more.
+    """A store that is deleted when its folder is no longer used.
 
     Args:
         uri: the URI it was opened with.

@@ -305,7 +305,7 @@ def parse_document(data: bytes, path: str) -> tuple[DocumentHeader, Document]:
     """Check that some bytes are a document of ours.
 
     Args:
-        data: the whole file.
+        data: the entire file.
         path: where it is, for messages.
 
     Returns:

@@ -1,7 +1,7 @@
 """The file backend: a SQLite store, and a JSON document of all it holds for people to read and to edit.
 
 ``file:runs.json`` keeps its store in the sidecar ``.runs.json.db``.  The document is written when a caller
-asks for it (`save`, ``commit``) and at the end, by another thread than the one that commits.  What is on the
+requires it (`save`, ``commit``) and at the end, by another thread than the one that commits.  What is on the
 disk when a store is opened decides which of the two counts:
 
 ==================  ======================================  ===============================================

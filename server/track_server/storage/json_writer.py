@@ -1,6 +1,6 @@
 """The JSON document beside its sidecar: which state of the store it holds, and writing it in the background.
 
-The sidecar remembers the document that was written or read last: by which number of transactions, and by the
+The sidecar records the document that was written or read last: by which number of transactions, and by the
 SHA-256 of its bytes.  This record is written after the document is in its place, through a connection that
 does not flush: if a power cut takes the record back, the document's own checksum, generation and number still
 prove that it is the store's.  And what is never flushed cannot fail to flush unseen by the connection that
@@ -156,7 +156,7 @@ class DocumentWriter:
             self._condition.notify()
 
     def close(self) -> None:
-        """Finish what was asked for; harmless when repeated."""
+        """Finish pending writes; harmless when repeated."""
         with self._condition:
             self._closing = True
             self._condition.notify()

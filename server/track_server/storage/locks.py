@@ -1,7 +1,7 @@
 """Who may open a store: one server, or any number of embedded processes.
 
-The lock is `flock` on ``<store>.lock``, which the kernel gives up when its holder dies, however it
-dies; the file itself stays for good, because whoever deleted it could delete somebody else's.  It
+The lock is `flock` on ``<store>.lock``, which the kernel releases when its holder dies, however it
+dies; the file itself stays, because deleting it could delete another process's.  It
 says who holds it exclusively, for the message that others get.
 """
 
@@ -41,7 +41,7 @@ class StoreLock:
         named: the file by which users know the store; the main file by default.
 
     Raises:
-        StoreInUse: somebody holds it who cannot share.
+        StoreInUse: a process holds it that cannot share.
         StoreReadOnly: the lock file cannot be written.
         StoreError: the folder is missing or on a network file system.
     """
@@ -168,13 +168,13 @@ def check_local(path: str | os.PathLike[str], mounts: Path = _MOUNTS) -> None:
     kind = filesystem_of(folder, mounts)
     if kind in _NETWORK:
         raise StoreError(
-            f"{path} lies on a network file system ({kind}), where locks do not protect a store: put it on a "
+            f"{path} is on a network file system ({kind}), where locks do not protect a store: put it on a "
             "local disk, run `track server` there and let others join by socket://"
         )
 
 
 def check_owner(path: Path) -> None:
-    """Refuse a store of somebody else, who could read and change what is stored; root may open any.
+    """Refuse a store of another user, who could read and change what is stored; root may open any.
 
     Raises:
         StoreError: it is another user's.

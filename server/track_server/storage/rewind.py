@@ -51,7 +51,7 @@ def rewind_series(
 
     The bounds of its steps show whether a chunk has later points, and only such chunks are written again.
     The others are read too: mean and deviation of what is left cannot be had exactly from those of the
-    whole (a loss of 1e20 is just what is rewound).
+    entirely (a loss of 1e20 is just what is rewound).
 
     Args:
         series: as it is stored.

@@ -1,4 +1,4 @@
-"""Statistics of whole columns, in a few calls that never leave C."""
+"""Statistics of columns, in a few calls that never leave C."""
 
 from __future__ import annotations
 

@@ -1,10 +1,10 @@
-"""What a transaction has pending and remembers, and how a record of it is undone.
+"""What a transaction has pending and cached, and how a record of it is undone.
 
 Theory.  Rows that were loaded, and changes that are pending, are in memory.  A commit is one flush.  Between
-transactions a lane's `Memory` keeps what is asked for again and again: sessions, whether trials exist, and
+transactions a lane's `Memory` caches what is often read: sessions, whether trials exist, and
 the statistics of series, so that a batch of known series costs no read at all.
 
-A *record* is undone as a whole: while one is open, each change in memory leaves its inverse in a journal.
+A *record* is undone completely: while one is open, each change in memory leaves its inverse in a journal.
 If changes are flushed while it is open, a savepoint of the backend is set before, and what the flush changed
 in memory is journalled like everything else.  So a record that fails leaves nothing of itself behind,
 wherever it failed, and costs as much as it did itself.
@@ -41,10 +41,10 @@ K = TypeVar("K")
 V = TypeVar("V")
 
 BUFFER_BYTES: Final = 4 * 2**20
-"""Points and parts of blobs of about so many bytes are flushed before the transaction ends."""
+"""Approximate bytes of points and parts of blobs that are flushed before the transaction ends."""
 
 _MAX_REMEMBERED: Final = 16_384
-"""Rows of each kind that are remembered between transactions; beyond it all are forgotten."""
+"""Maximum rows of each kind that are cached between transactions; beyond it the cache is cleared."""
 
 MISSING: Final = object()
 
@@ -54,7 +54,7 @@ _CHANGES_BETWEEN_CHECKS: Final = 256
 
 @dataclass(slots=True)
 class Memory:
-    """What a lane remembers of the tables between its transactions."""
+    """What a lane caches of the tables between its transactions."""
 
     sessions: dict[bytes, SessionState] = field(default_factory=dict)
     trials: dict[bytes, tuple[Rewind, ...]] = field(default_factory=dict)
@@ -71,7 +71,7 @@ class Memory:
         return self.sessions, self.trials, self.series, self.series_counts
 
     def keep_only(self, version: Hashable) -> None:
-        """Forget everything if it is not of this version."""
+        """Clear the cache if it is not of this version."""
         if self.version != version:
             self.forget()
             self.version = version
@@ -82,7 +82,7 @@ class Memory:
             each.clear()
 
     def trim(self) -> None:
-        """Forget everything when it is very much."""
+        """Clear the cache when it exceeds its limit."""
         if max(map(len, self._tables)) > _MAX_REMEMBERED:
             self.forget()
 
@@ -92,7 +92,7 @@ class TransactionState:
 
     Args:
         transaction: the backend's, which has just begun.
-        memory: what the lane remembers.
+        memory: what the lane caches.
         limits: of what is written.
     """
 
@@ -148,7 +148,7 @@ class TransactionState:
             self.flush()
 
     def undo_record(self) -> None:
-        """Forget everything that changed since `start_record`."""
+        """Undo everything that changed since `start_record`."""
         journal, self._journal = self._journal, None
         assert journal is not None, "no record is open"
         flushed, self._has_savepoint = self._has_savepoint, False
@@ -157,7 +157,7 @@ class TransactionState:
         for undo, arguments in reversed(journal):
             undo(*arguments)
         if flushed:
-            # Or each record that fails behind a flush would flush what is before it once more.
+            # Or each record that fails behind a flush would flush what is before it again.
             self.flush()
 
     def _set(self, table: dict[K, V], key: K, value: V) -> None:
@@ -201,7 +201,7 @@ class TransactionState:
     def load(self, wanted: Wanted) -> None:
         """Load what is not known yet, in one round trip."""
         memory = self._memory
-        # Not `-` between them, which passes over all that is remembered.
+        # Not `-` between them, which iterates over the entire cache.
         rest = Wanted(
             {each for each in wanted.sessions if each not in memory.sessions},
             {each for each in wanted.trials if each not in memory.trials},
@@ -275,7 +275,7 @@ class TransactionState:
         self._memory.trim()
 
     def rollback(self) -> None:
-        """Forget it all; harmless when it has ended."""
+        """Roll back; harmless when it has ended."""
         if self._open:
             self._open = False
             self._memory.forget()

@@ -162,7 +162,7 @@ class UnitOfWork(TransactionState):
         """Keys (a trial's id, a group's or project's uid) of what matches, in order of insertion.
 
         Raises:
-            TooBusy: it took longer than so many seconds.
+            TooBusy: it took longer than this many seconds.
         """
         self.flush()
         return self._tx.select(query, limit, seconds)
@@ -268,7 +268,7 @@ class UnitOfWork(TransactionState):
     ) -> None:
         """Append to a series of an existing trial, which the first points create.
 
-        `aggregator` is remembered with the series when it is created.
+        `aggregator` is stored with the series when it is created.
 
         Raises:
             ItemNotFound: there is no such trial.
@@ -327,7 +327,7 @@ class UnitOfWork(TransactionState):
             yield chunk
 
     def rewinds(self, trial: bytes) -> tuple[Rewind, ...]:
-        """The rewinds in the metadata of an existing trial; cheap enough to ask for each batch.
+        """The rewinds in the metadata of an existing trial; cheap enough for each batch.
 
         Raises:
             ItemNotFound: there is no such trial.
@@ -401,8 +401,8 @@ class UnitOfWork(TransactionState):
         """Append bytes to a blob, which the first ones (or none) create, and note when.
 
         Args:
-            digest: of the whole blob.
-            size: of the whole blob; of no meaning when it is there already.
+            digest: of the complete blob.
+            size: of the complete blob; of no meaning when it is there already.
             data: what follows the bytes that are here.
             time: now, in seconds since the epoch.
         """
@@ -414,7 +414,7 @@ class UnitOfWork(TransactionState):
         self._buffered += len(data)
 
     def cut_blob(self, digest: str, stored: int) -> None:
-        """Forget the bytes of a blob from an offset on, of which there are some."""
+        """Delete the bytes of a blob from an offset on, of which there are some."""
         if digest in self._changes.blobs:
             self.flush()
         known = self.blob(digest)
@@ -423,7 +423,7 @@ class UnitOfWork(TransactionState):
         self._set(self._blobs, digest, replace(known, stored=stored))
 
     def drop_blob(self, digest: str) -> None:
-        """Forget a blob; harmless when there is none."""
+        """Delete a blob; harmless when there is none."""
         self._set(self._changes.blobs, digest, BlobChange(dropped=True))
         self._set(self._blobs, digest, None)
 

@@ -111,7 +111,7 @@ class _OpenAdmin(SqliteAdmin):
     """Copies a store that this process has open.
 
     Opening and closing the file by other means than SQLite's drops the locks that SQLite holds on it for
-    the whole process (fcntl(2)).
+    the entire process (fcntl(2)).
     """
 
     def copy(self, path: Path, target: Path) -> None:

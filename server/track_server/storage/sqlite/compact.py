@@ -33,7 +33,7 @@ __all__ = ["Compactor", "GarbageCollector", "tombstone"]
 _FULL: Final = 9
 _FULL_POINTS: Final = 8_192
 _FULL_SIZE: Final = 2**19
-"""A chunk is full with so many points, or bytes when decoded; when it is made, up to twice as many."""
+"""Points, or decoded bytes, of a full chunk; a new one has up to twice as many."""
 
 _FAN: Final = 16
 _RATIO: Final = 8

@@ -1,7 +1,7 @@
 """The tables of a SQLite store, as the steps that lead from one version of them to the next.
 
 A new store takes all steps, an old one those that it lacks, so there is one description of each table.
-Whoever adds a table or a column before the next release changes the last step; behind a release, a step
+A new table or column before the next release changes the last step; after a release, a step
 is added.
 """
 
@@ -147,7 +147,7 @@ _TABLES: Final = (
         trial INTEGER NOT NULL,          -- trial.id
         sid BLOB NOT NULL,               -- of the session that runs it
         rank INTEGER,
-        superseded INTEGER NOT NULL,     -- 1 when somebody else decided about the trial after it was lost
+        superseded INTEGER NOT NULL,     -- 1 when another one decided about the trial after it was lost
         PRIMARY KEY(trial, sid)
     ) WITHOUT ROWID
     """,
@@ -156,7 +156,7 @@ _TABLES: Final = (
     CREATE TABLE blob(
         id INTEGER PRIMARY KEY,
         digest TEXT NOT NULL UNIQUE,     -- SHA-256 of all its bytes, in hexadecimal digits
-        size INTEGER NOT NULL,           -- bytes when it is whole
+        size INTEGER NOT NULL,           -- bytes when it is complete
         stored INTEGER NOT NULL,         -- bytes that are here, from the first on
         time REAL NOT NULL               -- of the last that came, in seconds since the epoch
     )
@@ -192,5 +192,5 @@ MIGRATIONS: Final[dict[int, tuple[str, ...]]] = {0: _TABLES}
 
 
 def current_version() -> int:
-    """Of the tables that this software uses, kept in the file as ``user_version``."""
+    """Of the tables that this software uses, stored in the file as ``user_version``."""
     return len(MIGRATIONS)

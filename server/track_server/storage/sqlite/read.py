@@ -25,7 +25,7 @@ from track_server.storage.sqlite.schema import translated
 __all__ = ["REJECTED_COLUMNS", "TRIAL_JSON", "SqliteView", "read_chunk"]
 
 TRIAL_JSON: Final = frozenset({"tags", "parameters", "metadata", "errors"})
-"""Fields of a trial that are kept as JSON text."""
+"""Fields of a trial that are stored as JSON text."""
 
 REJECTED_COLUMNS: Final = (
     "first_seq, last_seq, sid, user, runs, method, trial, names, points, code, reason, time, content, size"
@@ -204,7 +204,7 @@ class SqliteView:
     def documents(
         self, kind: Kind, keys: Sequence[int], fields: Collection[str] | None = None
     ) -> list[Document]:
-        """What row ids name, in their order and without what is gone; some of the fields, or all."""
+        """The documents of row ids, in their order and without deleted ones; some of the fields, or all."""
         wanted = FIELDS[kind] if fields is None else [name for name in FIELDS[kind] if name in fields]
         columns = [_COLUMNS_OF_FIELDS.get(name, name) for name in wanted if name not in _COMPUTED]
         table = _TABLES[kind]
@@ -229,7 +229,7 @@ class SqliteView:
         return [found[id] for id in keys if id in found]
 
     def changes_since(self, cursor: str | None, limit: int) -> Changed:
-        """What was committed since a moment, until so many things are named."""
+        """What was committed since a moment, up to this many names."""
         ((log, last),) = self._rows(_CHANGE_LOG, ())
         now = f"{log}:{last}"
         since = _since(cursor, log)

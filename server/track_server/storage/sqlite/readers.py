@@ -140,7 +140,7 @@ class _Reader:
         self.db.execute("SELECT 1 FROM meta").fetchall()
 
     def end(self) -> None:
-        """Let go of what was seen."""
+        """End the snapshot."""
         self.db.execute("COMMIT")
 
     def _is_late(self) -> bool:

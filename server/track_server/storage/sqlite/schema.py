@@ -146,7 +146,7 @@ def _header(path: str) -> bytes:
     """The first bytes of a file, none if there is none.
 
     SQLite reads them: opening and closing a database by other means drops the locks that SQLite holds on it
-    for the whole process (fcntl(2)), which may have it open already.
+    for the entire process (fcntl(2)), which may have it open already.
     """
     if not os.path.exists(path):
         return b""
@@ -296,7 +296,7 @@ def set_generation(db: apsw.Connection, generation: str) -> str:
 
 
 def restart_change_log(db: apsw.Connection) -> None:
-    """Have whoever asks what changed read everything again; to be called within a transaction."""
+    """Make readers of the change log read everything again; to be called within a transaction."""
     db.execute("DELETE FROM change_log")
     db.execute("INSERT OR REPLACE INTO meta VALUES('change_log', ?)", (secrets.token_hex(8),))
 

@@ -36,12 +36,12 @@ _THOROUGH_SECONDS: Final = 1.0
 _CLOSING_SECONDS: Final = 0.5
 
 _CHECKPOINT_PAGES: Final = 2_000
-"""So many pages in the log are brought into the main file, while writing goes on."""
+"""Pages in the log from which on they are checkpointed while writing continues."""
 
 _WAL_BYTES: Final = 64 * 2**20
 _WAL_LOOK_EVERY: Final = 2.0
 _WAL_PATIENCE_MS: Final = 1_000
-"""Of more than so many bytes the log is emptied, tried every so many seconds, even if writing has to wait."""
+"""Bytes from which the log is truncated, and seconds between attempts, even if writers have to wait."""
 
 
 def open_store(
@@ -61,13 +61,13 @@ class SqliteStore:
     Args:
         path: of the file; its folder must exist, on a local disk.
         uri: what the user named it by.
-        exclusive: for a server, beside which nobody else opens the store.
+        exclusive: for a server, beside which no other process opens the store.
         served_as: where others can reach this server, for the message that they get.
         durable: whether a commit is flushed to the disk before it returns.
         lock: of the store, if the caller holds it already; it is released with the store.
 
     Raises:
-        StoreInUse: a server has it open, or (for a server) anybody else has.
+        StoreInUse: a server has it open, or (for a server) any other process has.
         StoreReadOnly: the file or its folder cannot be written.
         StoreTooNew: a newer version of this software wrote it.
         StoreCorrupt: it is no database, or a damaged one.
@@ -128,7 +128,7 @@ class SqliteStore:
 
     @property
     def generation(self) -> str:
-        """Identifies the store's history: random at creation, kept for life."""
+        """Identifies the store's history: random at creation, never changed."""
         return self._generation
 
     @property

@@ -1,8 +1,8 @@
 """Whether the log of a SQLite store is undamaged: SQLite reads it up to the first damage and reports nothing.
 
 A crash can leave the last transaction torn, since each one is flushed before the next begins, and that was
-never acknowledged.  But if whole transactions follow what cannot be read, it was damaged later: SQLite would
-silently discard all of them, and overwrite them with what is written next.  So that is looked
+never acknowledged.  But if complete transactions follow what cannot be read, it was damaged later: SQLite
+would silently discard all of them, and overwrite them with what is written next.  So that is looked
 for before anything is written.
 
 ::
@@ -35,10 +35,10 @@ _MAGIC: Final = 0x377F0682
 
 _FORMATS: Final = slice(18, 20)
 _WITH_LOG: Final = b"\x02\x02"
-"""What a store's header says for good once it was written through a log; a copy of ours says otherwise."""
+"""What a store's header says permanently once it was written through a log; a copy of ours says otherwise."""
 
 _FOLLOWING: Final = 2
-"""So many commits behind a damage are no torn end: the first may end the transaction that was damaged."""
+"""Commits behind a damage from which on it is no torn end: the first may end the damaged transaction."""
 
 _NOOP: Final = -1
 """The mode of `wal_checkpoint` that only returns the length of the log (SQLITE_CHECKPOINT_NOOP)."""

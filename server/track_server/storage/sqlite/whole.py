@@ -22,7 +22,7 @@ WHERE trial.key = ? AND series.kind = ? ORDER BY series.id
 
 
 class SqliteWholeView(SqliteView):
-    """What a connection sees of a whole store within its transaction.
+    """What a connection sees of an entire store within its transaction.
 
     See `track_server.storage.json_document.WholeView`.
     """

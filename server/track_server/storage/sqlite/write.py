@@ -220,7 +220,7 @@ class SqliteTransaction(SqliteView):
         """Keys of what matches, in order of insertion.
 
         Raises:
-            TooBusy: it took longer than so many seconds; the transaction goes on.
+            TooBusy: it took longer than this many seconds; the transaction continues.
         """
         table, key = _KEY_COLUMNS[query.kind]
         where, params = compile_query(query)
@@ -281,22 +281,22 @@ class SqliteTransaction(SqliteView):
             self._ended(self._written)
 
     def savepoint(self) -> None:
-        """Remember this state of the transaction."""
+        """Set the savepoint."""
         self._written_before = dict(self._written)
         self._run("SAVEPOINT record")
 
     def release(self) -> None:
-        """Forget the savepoint and keep what was flushed since."""
+        """Release the savepoint and retain what was flushed since."""
         self._run("RELEASE record")
 
     def undo(self) -> None:
-        """Forget what was flushed since the savepoint, and the savepoint."""
+        """Roll back what was flushed since the savepoint, and release it."""
         self._written = self._written_before
         self._run("ROLLBACK TO record")
         self._run("RELEASE record")
 
     def rollback(self) -> None:
-        """Forget it all; harmless when it has ended."""
+        """Roll back; harmless when it has ended."""
         if not self._open:
             return
         self._open = False
@@ -351,7 +351,7 @@ class SqliteTransaction(SqliteView):
     def _log_changes(self) -> None:
         """Note which items the transaction has changed; one row, so that a commit of points stays cheap.
 
-        What a savepoint undid may be among them: whoever reads a trial that has not changed loses nothing.
+        What a savepoint undid may be among them: reading a trial that has not changed does no harm.
         """
         trials, groups, projects = self._changed_trials, self._changed_groups, self._changed_projects
         if not (trials or groups or projects):
