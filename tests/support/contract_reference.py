@@ -22,9 +22,9 @@ CONTRACT: Final = tuple(
 _HEAD: Final = """\
 # Methods of the storage contract
 
-What `TrackClient` asks of a store, whatever stands behind it: the methods of
+What `TrackClient` calls on any store: the methods of
 `track.persistence.protocol.Protocol`, which documents each of them in full. *read* and *write* wait for an
-answer; *log* returns at once, and `flush` waits until it is stored; *local* does not ask the store itself.
+answer; *log* returns at once, and `flush` waits until it is stored; *local* does not call the store.
 The role is the least that a server wants of the user.
 
 This page is made from the declaration of each method (`track_protocol.wire.methods`):

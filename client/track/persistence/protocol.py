@@ -190,7 +190,7 @@ class Protocol:
         order: Sequence[str] | None = None,
         fields: Sequence[str] | None = None,
     ) -> list[Project]:
-        """The projects that match; `track_protocol.query.parse` says how to ask.
+        """The projects that match; `track_protocol.query.parse` explains queries.
 
         Args:
             query: which ones.

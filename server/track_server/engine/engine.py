@@ -179,7 +179,7 @@ class Engine:
         return state if self._recovery.check_durable() == failures else self._durable_session(writer)
 
     def on_failure(self, tell: Callable[[TrackError], None]) -> None:
-        """Register a callback, called on any thread, for the death of a writer thread, which stops all storing.
+        """Register a callback, called on any thread, for the death of a writer thread.
 
         Args:
             tell: called once, at once if one is dead already.

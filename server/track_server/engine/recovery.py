@@ -7,10 +7,10 @@ intact                                  continue
 failed  `StoreFailed` of a write or     `StoreFailed`        when the store could be opened again from
         a flush                                              what is on the disk; tried with backoff
 damaged `StoreCorrupt`, also of a read  `StoreCorrupt`,      with the process: the operator has to restore
-                                        sessions go on       a backup
+                                        sessions continue    a backup
 ======= =============================== ==================== ===========================================
 
-Reads go on in all of them, as far as the disk can be read.  A full disk is no state, since each write
+Reads continue in all of them, as far as the disk can be read.  A full disk is no state, since each write
 is simply tried; but the log says it once, and again when there is room.
 """
 
