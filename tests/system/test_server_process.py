@@ -82,7 +82,9 @@ def values_of(reader: Joined, id: bytes, count: int) -> list[float]:
 # -- stopping ------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+@pytest.mark.parametrize(
+    ("store", "number"), [(STORES[0], signal.SIGTERM), (STORES[1], signal.SIGINT)], indirect=["store"]
+)
 def test_a_signal_drains_the_server(tmp_path: Path, store: str, number: signal.Signals) -> None:
     session = uuid.uuid4().bytes
     with ServerProcess(store, tmp_path / "home") as server:
