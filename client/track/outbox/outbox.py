@@ -297,6 +297,11 @@ class Outbox(LifecycleHook):
         """The folder with the copy of unsent records; None while there is none."""
         return self._local.folder
 
+    @property
+    def fully_synced(self) -> bool:
+        """Whether everything that waits has reached the disk of this machine."""
+        return self._local.fully_synced
+
     def _sync(self) -> None:
         self._local.sync(self._enqueue)
 
@@ -351,7 +356,7 @@ class Outbox(LifecycleHook):
         try:
             self._flush(timeout, self._local.shortened)
         except TrackError as error:
-            if not self._local.fully_synced:
+            if not self.fully_synced:
                 raise
             _log.info("queued in %s until it can be sent: %s", self.folder, error)
 

@@ -287,7 +287,7 @@ def test_a_session_that_is_written_anew_takes_no_more_memory_than_it_had(
         for value in range(500):
             outbox.writer(TRIAL)(None, {"loss": float(part * 500 + value)})
         outbox._sync()
-        wait_until(lambda: outbox._local.fully_synced, "it is on disk, however slow that is")
+        wait_until(lambda: outbox.fully_synced, "it is on disk, however slow that is")
     monkeypatch.setattr(Backlog, "add", watched)
     store.sessions[outbox.session] = 1_000_000
     store.unreachable = False

@@ -216,12 +216,10 @@ def test_a_folder_that_is_deleted_while_it_is_in_use_is_made_again(
     write = outbox.writer(TRIAL)
     root = tmp_path / "spool"
     write(1, {"loss": 1.0})
-    wait_until(lambda: outbox._local.fully_synced and list(spools_in(root)) != [], "it is on disk")
+    wait_until(lambda: outbox.fully_synced and list(spools_in(root)) != [], "it is on disk")
     delete(root)
     write(2, {"loss": 2.0})
-    wait_until(
-        lambda: outbox._local.fully_synced and spooled_values(root) == [1.0, 2.0], "both are on disk again"
-    )
+    wait_until(lambda: outbox.fully_synced and spooled_values(root) == [1.0, 2.0], "both are on disk again")
     assert "was deleted or moved" in caplog.text
     store.unreachable = False
     outbox.flush()

@@ -128,11 +128,9 @@ def test_nobody_says_that_something_is_kept_in_a_folder_that_was_deleted(
     store.unreachable = True
     outbox = make_outbox()
     outbox.writer(TRIAL)(1, {"loss": 1.0})
-    wait_until(
-        lambda: outbox._local.fully_synced and list(spools_in(tmp_path / "spool")) != [], "it is on disk"
-    )
+    wait_until(lambda: outbox.fully_synced and list(spools_in(tmp_path / "spool")) != [], "it is on disk")
     delete(tmp_path / "spool")
-    kept = outbox._local.fully_synced
+    kept = outbox.fully_synced
     assert not kept or list(spools_in(tmp_path / "spool")) != []  # it may have been made again by now
 
 
