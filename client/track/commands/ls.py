@@ -12,6 +12,7 @@ from track.commands.stores import add_filter, add_store, opened, selected
 from track.persistence.protocol import Protocol
 from track_protocol.command import Command
 from track_protocol.errors import UsageError
+from track_protocol.model.entities import Project, TrialGroup
 from track_protocol.uri import redact
 
 __all__ = ["COMMAND"]
@@ -108,37 +109,23 @@ def _order(name: str | None, *, backwards: bool) -> list[str]:
 
 def _groups(protocol: Protocol, arguments: argparse.Namespace, _limit: int | None) -> list[dict[str, Any]]:
     names = Names(protocol)
+    groups = protocol.fetch_groups(selected(protocol, arguments.filter, "group"))
     found = [
-        {
-            "uid": group.uid,
-            "name": group.name,
-            "project": names.project(group.project_id),
-            "trials": len(group.trials),
-            "description": group.description,
-            "metadata": group.metadata,
-            "parameters": {},
-            "metrics": {},
-        }
-        for group in protocol.fetch_groups(selected(protocol, arguments.filter, "group"))
+        _named(group, project=names.project(group.project_id), trials=len(group.trials)) for group in groups
     ]
     return sorted_by(found, arguments.sort, backwards=arguments.reverse)
 
 
 def _projects(protocol: Protocol, arguments: argparse.Namespace, _limit: int | None) -> list[dict[str, Any]]:
-    found = [
-        {
-            "uid": project.uid,
-            "name": project.name,
-            "groups": len(project.groups),
-            "trials": len(project.trials),
-            "description": project.description,
-            "metadata": project.metadata,
-            "parameters": {},
-            "metrics": {},
-        }
-        for project in protocol.fetch_projects(selected(protocol, arguments.filter, "project"))
-    ]
+    projects = protocol.fetch_projects(selected(protocol, arguments.filter, "project"))
+    found = [_named(each, groups=len(each.groups), trials=len(each.trials)) for each in projects]
     return sorted_by(found, arguments.sort, backwards=arguments.reverse)
+
+
+def _named(item: Project | TrialGroup, **own: Any) -> dict[str, Any]:
+    """The document of a project or group, in which columns are looked up as in that of a trial."""
+    named = {"uid": item.uid, "name": item.name, **own, "description": item.description}
+    return {**named, "metadata": item.metadata, "parameters": {}, "metrics": {}}
 
 
 _LISTS: Final[dict[str, Callable[[Protocol, argparse.Namespace, int | None], list[dict[str, Any]]]]] = {

@@ -79,6 +79,15 @@ class LazyAggregator:
         return f"{getattr(self._make, '__name__', self._make)}.lazy({arguments})"
 
 
+class _WithoutArguments(Aggregator):
+    """An aggregator that is made without arguments."""
+
+    @classmethod
+    def lazy(cls) -> LazyAggregator:  # type: ignore[override]  # documented signature
+        """A callable that makes one."""
+        return LazyAggregator(cls)
+
+
 class RingAggregator(Aggregator):
     """Stores the last `n` values.
 
@@ -200,7 +209,7 @@ class StatAggregator(Aggregator):
         return LazyAggregator(StatAggregator, skip_obs=skip)
 
 
-class SumAggregator(Aggregator):
+class SumAggregator(_WithoutArguments):
     """Stores the sum of the values."""
 
     def __init__(self) -> None:
@@ -222,13 +231,8 @@ class SumAggregator(Aggregator):
         """The sum."""
         return self._sum
 
-    @staticmethod
-    def lazy() -> LazyAggregator:  # type: ignore[override]  # documented signature
-        """A callable that makes a ``SumAggregator()``."""
-        return LazyAggregator(SumAggregator)
 
-
-class TimeSeriesAggregator(Aggregator):
+class TimeSeriesAggregator(_WithoutArguments):
     """Stores every value."""
 
     def __init__(self) -> None:
@@ -248,13 +252,8 @@ class TimeSeriesAggregator(Aggregator):
         """The values, oldest first."""
         return list(self._values)
 
-    @staticmethod
-    def lazy() -> LazyAggregator:  # type: ignore[override]  # documented signature
-        """A callable that makes a ``TimeSeriesAggregator()``."""
-        return LazyAggregator(TimeSeriesAggregator)
 
-
-class ValueAggregator(Aggregator):
+class ValueAggregator(_WithoutArguments):
     """Stores the latest value only.
 
     Args:
@@ -277,11 +276,6 @@ class ValueAggregator(Aggregator):
     def to_json(self, short: bool = False) -> Any:
         """The value."""
         return self._val
-
-    @staticmethod
-    def lazy() -> LazyAggregator:  # type: ignore[override]  # documented signature
-        """A callable that makes a ``ValueAggregator()``."""
-        return LazyAggregator(ValueAggregator)
 
 
 _KINDS: Final[dict[str, type[Aggregator]]] = {
@@ -318,14 +312,14 @@ def aggregator_from_spec(spec: Sequence[Any]) -> Aggregator:
 def spec_of(aggregator: object) -> list[Any] | None:
     """The wire form of an ``aggregator=`` argument.
 
-        Args:
-            aggregator: an aggregator, a callable that makes one, or None.
+    Args:
+        aggregator: an aggregator, a callable that makes one, or None.
 
-        Returns:
-    None without an argument, or for a class of the user's own, which only this process can run.
+    Returns:
+        None without an argument, or for a class of the user's own, which only this process can run.
 
-        Raises:
-            BadArguments: it is neither an aggregator nor makes one.
+    Raises:
+        BadArguments: it is neither an aggregator nor makes one.
     """
     if aggregator is None:
         return None
