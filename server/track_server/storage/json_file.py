@@ -43,7 +43,7 @@ from track_server.storage.json_writer import (
     Record,
     both_changed,
     checksum_of,
-    is_ours,
+    own_record,
     read_record,
     write_record,
 )
@@ -168,7 +168,14 @@ class FileStore(SqliteStore):
         checksum = checksum_of(document)
         if checksum in (None, record.checksum):
             return
-        if record.changes and is_ours(document, self._generation, record):
+        own = own_record(document, self._generation, record, checksum) if record.changes else None
+        if own is not None:
+            # Or the document could be deleted before the next one is written, and nobody would know.
+            with translated(self._path):
+                self._db.execute("BEGIN IMMEDIATE")
+                changes = read_record(self._db).changes
+                write_record(self._db, replace(own, changes=changes))
+                self._db.execute("COMMIT")
             return
         if record.behind:
             raise both_changed(self._files)

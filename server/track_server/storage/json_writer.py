@@ -36,7 +36,7 @@ __all__ = [
     "Record",
     "both_changed",
     "checksum_of",
-    "is_ours",
+    "own_record",
     "read_record",
     "write_record",
 ]
@@ -222,7 +222,7 @@ class DocumentWriter:
             return None
         generation = generation_of(db, str(self._files.sidecar))
         if there is not None and there != record.checksum:
-            if not is_ours(self._files.document, generation, record):
+            if own_record(self._files.document, generation, record, there) is None:
                 raise both_changed(self._files)
         elif there is not None and not record.behind:
             return None
@@ -262,16 +262,28 @@ class DocumentWriter:
         return found.st_ino, found.st_mtime_ns, found.st_size
 
 
-def is_ours(document: Path, generation: str, record: Record) -> bool:
-    """Whether a document without a record in the sidecar was written just before a crash."""
+def own_record(document: Path, generation: str, record: Record, checksum: str) -> Record | None:
+    """The record of a document that was written just before a crash, which came before it was recorded.
+
+    Args:
+        document: which the sidecar does not know.
+        generation: of the store.
+        record: what the sidecar knows.
+        checksum: of the document.
+
+    Returns:
+        None if somebody else wrote or edited the document.
+    """
     data = document.read_bytes()
     if not is_as_written(data):
-        return False
+        return None
     try:
         header, _ = parse_document(data, str(document))
     except (StoreCorrupt, StoreError):
-        return False
-    return header.generation == generation and (record.written or 0) < header.transaction <= record.changes
+        return None
+    if header.generation != generation or not (record.written or 0) < header.transaction <= record.changes:
+        return None
+    return Record(record.changes, header.transaction, checksum)
 
 
 def both_changed(files: Files) -> StoreError:

@@ -534,6 +534,25 @@ time.sleep(60)
     assert counted(path) == 40
 
 
+def test_a_document_that_was_accepted_after_a_crash_and_then_deleted_means_a_new_store(path: Path) -> None:
+    program = """
+from track_server.storage.json_writer import DocumentWriter
+import time
+tx = begin(store); tx.add_trial(TRIAL); tx.commit()
+DocumentWriter._note = die
+store.save(print)
+time.sleep(60)
+"""
+    killed(path, DIE + program)
+    accepted = opened(path)
+    assert trials(accepted) == ["h_0"]
+    accepted.abandon()
+    path.unlink()
+    new = opened(path)
+    assert trials(new) == []
+    new.close()
+
+
 @pytest.mark.parametrize("at", range(1, 5))
 def test_a_kill_while_a_sidecar_is_set_aside_still_ends_in_a_new_store(path: Path, at: int) -> None:
     make(path).close()
