@@ -28,7 +28,7 @@ from track_protocol.wire.methods import METHODS, Access, method_named
 from track_server.engine.slices import MAX_CALLS, MAX_SERIES, Slice, slices
 from track_server.methods.dispatch import WRITES, apply_op
 from track_server.methods.points import check_points
-from track_server.methods.rejected import quarantine, rejected, rejections_of
+from track_server.methods.rejected import known_rejections, quarantine, rejected, rejections_of
 from track_server.storage.contract import SessionState, View, Wanted
 from track_server.storage.unit_of_work import UnitOfWork
 
@@ -210,8 +210,7 @@ class BatchJob:
         if (state.last_seq, state.partial) != self._position:
             self._rejected = []
             if batch.first <= state.last_seq:
-                known = tx.rejected_of(state.sid, batch.first, batch.last)
-                self._rejected = rejections_of(known, batch.first, batch.last)
+                self._rejected = known_rejections(tx, state.sid, batch.first, batch.last)
             if batch.last <= state.last_seq:
                 return Acked(batch.last, self._rejected)
             if batch.first > state.last_seq + 1:

@@ -16,7 +16,15 @@ from track_protocol.wire.link import Rejection
 from track_server.methods.trial_metadata import add_dropped_points
 from track_server.storage.unit_of_work import UnitOfWork
 
-__all__ = ["MAX_CONTENT_BYTES", "POINTS", "quarantine", "rejected", "rejections_of", "runs_of"]
+__all__ = [
+    "MAX_CONTENT_BYTES",
+    "POINTS",
+    "known_rejections",
+    "quarantine",
+    "rejected",
+    "rejections_of",
+    "runs_of",
+]
 
 _log = logging.getLogger(__name__)
 
@@ -25,6 +33,8 @@ POINTS: Final = "points"
 
 MAX_CONTENT_BYTES: Final = 64 * 1024
 """Maximum bytes of a rejected record's content that are stored."""
+
+_THINNED: Final = "it was rejected like very many of its session, and the store keeps the reason no more"
 
 _REASON_CHARS: Final = 2_048
 """Maximum characters of a reason that are stored and reported."""
@@ -79,6 +89,18 @@ def runs_of(seqs: Iterable[int]) -> tuple[tuple[int, int], ...]:
         else:
             runs.append((seq, seq))
     return tuple(runs)
+
+
+def known_rejections(tx: UnitOfWork, sid: bytes, first: int, last: int) -> list[Rejection]:
+    """The rejections of records `first` to `last` of a session, as far as they were stored before."""
+    return [
+        *rejections_of(tx.rejected_of(sid, first, last), first, last),
+        *[
+            Rejection(seq, each.code, _THINNED)
+            for each in tx.thinned_of(sid, first, last)
+            for seq in range(max(each.first, first), min(each.last, last) + 1)
+        ],
+    ]
 
 
 @contextmanager

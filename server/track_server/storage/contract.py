@@ -24,6 +24,7 @@ from track_protocol.wire.columns import Column
 __all__ = [
     "FIRST_REJECTED",
     "MAX_REJECTED",
+    "MAX_THINNED",
     "Blob",
     "BlobChange",
     "Changed",
@@ -40,6 +41,7 @@ __all__ = [
     "Snapshot",
     "Store",
     "StoredChunk",
+    "Thinned",
     "Transaction",
     "View",
     "Wanted",
@@ -48,6 +50,9 @@ __all__ = [
 MAX_REJECTED: Final = 3_000
 """Maximum rejected operations stored of one session: a program that logs invalid values for days must not
 fill the disk.  Beyond it the oldest ones are deleted, except the first `FIRST_REJECTED`."""
+
+MAX_THINNED: Final = 65_536
+"""Runs of numbers of rejected records whose content was deleted, of one session; of more the oldest go."""
 
 FIRST_REJECTED: Final = 1_000
 """The first rejected operations of a session, which are never deleted: they show how it began."""
@@ -92,6 +97,19 @@ class SessionState:
     last_seq: int = 0
     last_reply: tuple[int, bytes] | None = None
     partial: int = 0
+
+
+class Thinned(NamedTuple):
+    """Consecutive records of a session that were rejected, and of which nothing else is kept.
+
+    Attributes:
+        first, last: their sequence numbers.
+        code: of the error's class.
+    """
+
+    first: int
+    last: int
+    code: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -295,7 +313,8 @@ class Changes:
         leases: by trial and session; None for those that go.
         blobs: by digest.
         uses: digests of blobs and ids of the trials that refer to them; harmless when repeated.
-        rejected: what is appended to the stored ones; of one session `MAX_REJECTED` at most.
+        rejected: what is appended to the stored ones; of one session `MAX_REJECTED` at most, and of the
+            others the numbers.
         sessions: by id.
     """
 
@@ -410,6 +429,9 @@ class View(Protocol):
 
     def rejected_of(self, sid: bytes, first: int, last: int) -> list[Rejected]:
         """Quarantined records of a session that overlap `first` to `last`."""
+
+    def thinned_of(self, sid: bytes, first: int, last: int) -> list[Thinned]:
+        """What overlaps `first` to `last` of the rejected records of a session that are not kept any more."""
 
     def leases(self, trial: bytes) -> list[Lease]:
         """All leases of a trial, in any order."""

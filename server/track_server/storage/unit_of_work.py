@@ -28,6 +28,7 @@ from track_server.storage.contract import (
     SessionState,
     Store,
     StoredChunk,
+    Thinned,
     Wanted,
 )
 from track_server.storage.rewind import rewind_series, rewinds_in
@@ -451,8 +452,17 @@ class UnitOfWork(TransactionState):
             self.flush()
         return self._tx.rejected_of(sid, first, last)
 
+    def thinned_of(self, sid: bytes, first: int, last: int) -> list[Thinned]:
+        """What overlaps `first` to `last` of the rejected records of a session that are not kept any more."""
+        if self._changes.rejected:
+            self.flush()
+        return self._tx.thinned_of(sid, first, last)
+
     def put_rejected(self, record: Rejected) -> None:
-        """Store what is rejected, after what was before; at most `MAX_REJECTED` of one session."""
+        """Store what is rejected, after what was before; at most `MAX_REJECTED` of one session.
+
+        Of the others their numbers are stored.
+        """
         self._add(self._changes.rejected, record)
 
     def leases(self, trial: bytes) -> list[Lease]:

@@ -99,6 +99,28 @@ class RejectedTests(StoreSuite):
             assert view.rejected(None, 0, 2 * last) == [stranger, *kept]
             assert view.rejected(id_of(0), 0, 2 * last) == [stranger, *kept]
 
+    def test_of_rejected_records_that_are_not_kept_the_numbers_are(self, store: Any) -> None:
+        last = MAX_REJECTED + 10
+        first = FIRST_REJECTED + 1
+        codes = {first + 3: "not-found"}
+        flood = [rejected((2 * seq, 2 * seq + 1), code=codes.get(seq, "bad-value")) for seq in range(last)]
+        flood[first + 7] = rejected((2 * first + 14, 2 * first + 14))
+        for part in (flood[: first + 5], flood[first + 5 : -3], flood[-3:]):
+            self.put(store, *[partial(_put, each) for each in part])
+        with store.snapshot() as view:
+            at = 2 * first
+            assert view.thinned_of(SID, 1, 2**62) == [
+                (at - 2, at + 5, "bad-value"),
+                (at + 6, at + 7, "not-found"),
+                (at + 8, at + 14, "bad-value"),
+                (at + 16, at + 17, "bad-value"),
+            ]
+            assert view.thinned_of(SID, at + 7, at + 8) == [
+                (at + 6, at + 7, "not-found"),
+                (at + 8, at + 14, "bad-value"),
+            ]
+            assert view.thinned_of(SID, at + 15, at + 15) == view.thinned_of(b"t" * 16, 1, 2**62) == []
+
     def test_a_transaction_sees_what_it_set_aside_and_takes_it_back(self, store: Any) -> None:
         tx = begin(store)
         tx.put_rejected(rejected())

@@ -24,7 +24,7 @@ from track_server.engine.jobs import UNFINISHED, BatchJob
 from track_server.engine.slices import MAX_CALLS, MAX_SERIES
 from track_server.methods.dispatch import LOGS
 from track_server.storage import unit_of_work
-from track_server.storage.contract import Changes, Lease, Points
+from track_server.storage.contract import MAX_REJECTED, Changes, Lease, Points
 from track_server.storage.ephemeral import EphemeralStore
 from track_server.storage.sqlite.store import open_store as open_sqlite
 from track_server.storage.unit_of_work import UnitOfWork, begin
@@ -163,6 +163,22 @@ def test_a_part_of_a_batch_that_fails_beside_others_is_applied_behind_the_failur
     assert after["tags"] == {f"t{n}": n for n in range(calls) if n != MAX_CALLS + 1}
     assert len(after["metadata"]["rewinds"]) == 1
     engine.close()
+
+
+def test_a_batch_of_very_many_rejected_records_is_answered_alike_when_it_comes_again(
+    caller: Caller,
+) -> None:
+    trial = caller.new_trial()["id"]
+    count = MAX_REJECTED + 50
+    ops: list[Op] = [CallOp(2 * n, ("no_such_call", "commit")[n % 2], {}) for n in range(count)]
+    ops += [points(trial, 2 * n + 1, [n], loss=[1.0]) for n in range(count)]
+    batch = Batch(2, 2 * count, ops)
+    first, again = caller.batch(batch), caller.batch(batch)
+    assert len(first.rejected) == count
+    assert first.last_seq == again.last_seq == 2 * count + 1
+    assert sorted((each.seq, each.code) for each in again.rejected) == [
+        (each.seq, each.code) for each in sorted(first.rejected, key=lambda each: each.seq)
+    ]
 
 
 class _Refusing(FaultyStore):

@@ -143,6 +143,15 @@ _TABLES: Final = (
     "CREATE INDEX rejected_of_session ON rejected(sid, last_seq)",
     "CREATE INDEX rejected_of_trial ON rejected(trial)",
     """
+    CREATE TABLE thinned(
+        sid BLOB NOT NULL,               -- session.sid
+        first_seq INTEGER NOT NULL,      -- of consecutive records that were rejected
+        last_seq INTEGER NOT NULL,       -- and are not in the table above any more
+        code TEXT NOT NULL,              -- of the error
+        PRIMARY KEY(sid, first_seq)
+    ) WITHOUT ROWID
+    """,
+    """
     CREATE TABLE lease(
         trial INTEGER NOT NULL,          -- trial.id
         sid BLOB NOT NULL,               -- of the session that runs it

@@ -18,7 +18,7 @@ from track_protocol.wire.batch import CHRONO, METRIC
 from track_protocol.wire.columns import Column
 from track_server.storage import exactjson
 from track_server.storage.chunks import BadChunk, decode_chunk, join_columns, slice_column
-from track_server.storage.contract import Blob, Changed, Document, Lease, Points, SessionState
+from track_server.storage.contract import Blob, Changed, Document, Lease, Points, SessionState, Thinned
 from track_server.storage.sqlite.query import compile_query, compile_value
 from track_server.storage.sqlite.schema import translated
 
@@ -103,6 +103,14 @@ def _since(cursor: str | None, log: str) -> int | None:
     """The commit that a cursor names; None if it is of no commit of this log."""
     name, _, number = (cursor or "").partition(":")
     return int(number) if name == log and number.isascii() and number.isdecimal() else None
+
+
+_THINNED: Final = """
+SELECT first_seq, last_seq, code FROM thinned WHERE sid = ?1 AND last_seq >= ?2 AND first_seq <= ?3
+AND first_seq >= coalesce((SELECT max(first_seq) FROM thinned WHERE sid = ?1 AND first_seq <= ?2), 0)
+ORDER BY first_seq
+"""
+"""Runs do not overlap, so that the first one to look at is the last one that begins early enough."""
 
 
 class SqliteView:
@@ -340,6 +348,11 @@ class SqliteView:
     def rejected_of(self, sid: bytes, first: int, last: int) -> list[Rejected]:
         """Quarantined records of a session that overlap `first` to `last`."""
         return self._rejected("sid = ? AND first_seq <= ? AND last_seq >= ? ORDER BY id", [sid, last, first])
+
+    def thinned_of(self, sid: bytes, first: int, last: int) -> list[Thinned]:
+        """What overlaps `first` to `last` of the rejected records of a session that are not kept any more."""
+        rows = self._rows(_THINNED, [sid, first, last])
+        return [Thinned(*row) for row in rows]
 
     def _rejected(self, condition: str, params: list[Any]) -> list[Rejected]:
         # Only names of this software's own are in the text; values are bound.

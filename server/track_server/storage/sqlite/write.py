@@ -18,6 +18,7 @@ from track_server.storage import exactjson
 from track_server.storage.contract import (
     FIRST_REJECTED,
     MAX_REJECTED,
+    MAX_THINNED,
     BlobChange,
     Changes,
     Chunk,
@@ -110,6 +111,17 @@ _THIN_REJECTED: Final = """
 DELETE FROM rejected WHERE id IN (
     SELECT id FROM rejected WHERE sid = ?1 ORDER BY last_seq
     LIMIT max(0, (SELECT count(*) FROM rejected WHERE sid = ?1) - ?2) OFFSET ?3
+) RETURNING runs, code
+"""
+_EXTEND_THINNED: Final = """
+UPDATE thinned SET last_seq = ?3 WHERE sid = ?1 AND last_seq = ?2 - 1 AND code = ?4
+AND first_seq = (SELECT max(first_seq) FROM thinned WHERE sid = ?1 AND first_seq < ?2)
+"""
+_ADD_THINNED: Final = "INSERT OR REPLACE INTO thinned(sid, first_seq, last_seq, code) VALUES(?, ?, ?, ?)"
+_PRUNE_THINNED: Final = """
+DELETE FROM thinned WHERE sid = ?1 AND first_seq IN (
+    SELECT first_seq FROM thinned WHERE sid = ?1 ORDER BY first_seq
+    LIMIT max(0, (SELECT count(*) FROM thinned WHERE sid = ?1) - ?2)
 )
 """
 _PUT_LEASE: Final = """
@@ -337,8 +349,8 @@ class SqliteTransaction(SqliteView):
         many(_USE_BLOB, changes.uses)
         if changes.rejected:
             many(_PUT_REJECTED, [_rejected_row(record) for record in changes.rejected])
-            sids = {record.session for record in changes.rejected}
-            many(_THIN_REJECTED, [(sid, MAX_REJECTED, FIRST_REJECTED) for sid in sids])
+            for sid in {record.session for record in changes.rejected}:
+                self._thin_rejected(sid)
         many(_PUT_SESSION, [_session_row(state) for state in changes.sessions.values()])
 
         self._changed_trials.update(changes.deleted, changes.new_trials, changes.trials)
@@ -379,6 +391,18 @@ class SqliteTransaction(SqliteView):
         for series, chunk in chunks:
             chunk_count, points = self._written.get(series.handle, (0, 0))
             self._written[series.handle] = chunk_count + 1, points + chunk.count
+
+    def _thin_rejected(self, sid: bytes) -> None:
+        """Of very many rejected records of a session keep some, and the numbers of the others."""
+        execute = self._db.execute
+        thinned = execute(_THIN_REJECTED, (sid, MAX_REJECTED, FIRST_REJECTED)).fetchall()
+        runs = [(*run, code) for listed, code in thinned for run in exactjson.loads(str(listed))]
+        for first, last, code in sorted(runs):
+            execute(_EXTEND_THINNED, (sid, first, last, code))
+            if not self._db.changes():
+                execute(_ADD_THINNED, (sid, first, last, code))
+        if runs:
+            execute(_PRUNE_THINNED, (sid, MAX_THINNED))
 
     def _write_blob(self, digest: str, change: BlobChange) -> None:
         execute = self._db.execute

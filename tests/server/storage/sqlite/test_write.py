@@ -29,6 +29,7 @@ from track_server.storage.sqlite import write
 from track_server.storage.sqlite.store import SqliteStore, open_store
 from track_server.storage.transaction_state import Memory
 from track_server.storage.unit_of_work import begin
+from track_server.testing.store_rejected import SID, rejected
 
 
 @pytest.fixture
@@ -344,6 +345,20 @@ def test_values_keep_their_types(store: SqliteStore) -> None:
     assert [(type(value), value) for value in unpack(points.values)] == [
         (type(value), value) for value in values
     ]
+
+
+def test_numbers_of_rejected_records_that_are_not_kept_are_bounded(
+    store: SqliteStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name, most in (("MAX_REJECTED", 4), ("FIRST_REJECTED", 2), ("MAX_THINNED", 3)):
+        monkeypatch.setattr(write, name, most)
+    tx = begin(store)
+    for seq in range(2, 40, 2):
+        tx.put_rejected(rejected((seq, seq)))
+    tx.commit()
+    with store.snapshot() as view:
+        assert [each.first for each in view.thinned_of(SID, 1, 100)] == [30, 32, 34]
+        assert [each.first for each in view.rejected(None, 0, 100)] == [2, 4, 36, 38]
 
 
 def test_what_is_read_is_watched_and_not_what_is_written(store: SqliteStore) -> None:
