@@ -226,7 +226,7 @@ def test_an_error_of_this_software_fails_whoever_waits_and_is_no_lost_connection
 
     monkeypatch.setattr(Delivery, "handle", failing)
     write(None, {"loss": 1.0})
-    with pytest.raises(InternalError, match="an error of this software: MemoryError"):
+    with pytest.raises(InternalError, match="a bug in Track: MemoryError"):
         outbox.flush(3600.0)
     write(None, {"loss": 2.0})
     outbox.flush(20.0)

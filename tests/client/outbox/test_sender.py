@@ -321,7 +321,7 @@ def test_a_store_that_lets_in_and_takes_nothing_is_told_once(
     store.refuse = StoreFull("no space is left for the store: free some")
     write(2, {"loss": 2.0})
     store.wait_until(lambda: store.opened > 4)
-    assert caplog.text.count("takes nothing; log calls are queued on this machine: no space is left") == 1
+    assert caplog.text.count("accepts no data; log calls are queued on this machine: no space is left") == 1
     store.refuse = None
     outbox.flush()
     assert store.values() == [1.0, 2.0]
