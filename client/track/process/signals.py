@@ -199,7 +199,7 @@ def _is_caught(number: signal.Signals) -> bool:
         lines = _PROCESS_STATUS.read_text().splitlines()
     except OSError:
         return False  # not Linux
-    caught = next((connector for connector in lines if connector.startswith("SigCgt:")), "SigCgt: 0")
+    caught = next((line for line in lines if line.startswith("SigCgt:")), "SigCgt: 0")
     return bool(int(caught.split()[1], 16) >> (number - 1) & 1)
 
 

@@ -203,9 +203,9 @@ def test_what_has_no_room_on_disk_at_exit_is_told_with_what_has(tmp_path: Path) 
         tmp_path,
     )
     (left,) = spools_in(tmp_path / "spool")
-    (told,) = [connector for connector in done.stderr.splitlines() if "log calls" in connector]
-    assert told.startswith("of 200,0")
-    assert told.endswith(
+    (message,) = [line for line in done.stderr.splitlines() if "only a part" in line]
+    assert message.startswith("of 200,0")
+    assert message.endswith(
         f"only a part is queued in {left}: the next start on this machine sends that part, or send now "
         f"with: track sync {left}"
     )

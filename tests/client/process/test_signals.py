@@ -219,7 +219,7 @@ def test_a_signal_that_a_c_library_handles_is_left_to_it(tmp_path: Path) -> None
     """
     code, lines = run(script, tmp_path)
     assert (code, lines[-2:], "told 15" in lines) == (0, ["alive", "at exit"], False)
-    assert any("most recent call first" in connector for connector in lines)
+    assert any("most recent call first" in line for line in lines)
 
 
 # -- warnings under Slurm ------------------------------------------------------------------------

@@ -229,7 +229,7 @@ def test_a_track_store_is_not_a_legacy_database(tmp_path: Path) -> None:
     ("bytes_in_it", "error", "told"),
     [
         (None, StoreError, "cannot be read"),
-        (b"SQLite format 3\0" + 500 * b"x", StoreCorrupt, "is no database, or a damaged one"),
+        (b"SQLite format 3\0" + 500 * b"x", StoreCorrupt, "is not a database, or it is damaged"),
         (b"", StoreError, "contains no runs of an older tracker"),
     ],
 )
