@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import ctypes
 import logging
 import resource
 import signal
@@ -29,6 +30,9 @@ _SWITCH_INTERVAL_S: Final = 0.0005
 """How long a thread may keep the interpreter while others wait for it: 5 ms by default, which a small call
 would wait several times while large reads are encoded."""
 
+_MALLOC_OPTIONS: Final = {-8: 1, -1: 1024 * 1024, -3: 256 * 1024}
+"""Of glibc: M_ARENA_MAX, M_TRIM_THRESHOLD and M_MMAP_THRESHOLD, the latter two in bytes."""
+
 _EVERYWHERE: Final = ("0.0.0.0", "::")  # noqa: S104 - compared with, not listened on
 
 
@@ -52,6 +56,17 @@ def announcement(server: SocketServer) -> str:
     if is_loopback(host):
         lines.append("network    only this machine can connect; --listen 0.0.0.0:8123 opens it to others")
     return "\n".join(lines)
+
+
+def _return_freed_memory() -> None:
+    """Have glibc return what is freed: a heap for each thread and large blocks would stay with the process.
+
+    See mallopt(3).  Other C libraries do this by themselves, or have no such call.
+    """
+    mallopt = getattr(ctypes.CDLL(None), "mallopt", None)
+    if mallopt is not None:
+        for parameter, value in _MALLOC_OPTIONS.items():
+            mallopt(parameter, value)
 
 
 def _allow_open_files(count: int) -> None:
@@ -95,6 +110,7 @@ def serve(
         TrackError: the server cannot start.
     """
     sys.setswitchinterval(_SWITCH_INTERVAL_S)
+    _return_freed_memory()
     _allow_open_files(settings.limits.connections + OTHER_FILES)
     with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
         runner.run(_run(server_class(settings=settings), ready))
