@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from track.connection.tls import client_context
+from track.connection.channel import client_context
 from track_protocol.security.scram import Verifier
 from track_protocol.security.tls import ALPN
 from track_protocol.wire.connection import Connection, Side

@@ -11,8 +11,8 @@ from typing import Any, TypeVar
 
 from running_server import Served
 from track.connection.address import SocketAddress
+from track.connection.channel import client_context
 from track.connection.link import SocketLink
-from track.connection.tls import client_context
 from track_protocol.errors import ConnectionLost, error_from_wire
 from track_protocol.security.tls import endpoint_binding
 from track_protocol.uri import Uri

@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 
 from made_certificates import make_certificate
-from track.connection.tls import client_context
+from track.connection.channel import client_context
 from track_protocol.security.tls import ALPN
 from track_protocol.wire.connection import Connection, Side
 from track_protocol.wire.events import CloseReceived

@@ -10,8 +10,9 @@ import pytest
 
 from made_certificates import MadeCertificate, make_certificate
 from tls_wire import SECONDS, needs_openssl, session, stock_server_context
-from track.connection.tls import check_negotiated, client_context
+from track.connection.channel import client_context
 from track_protocol.errors import EncryptionMismatch, UsageError
+from track_protocol.security.tls import check_negotiated
 
 
 @pytest.fixture
