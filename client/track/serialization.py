@@ -14,7 +14,6 @@ from track_protocol.errors import BadArguments, BadValue, UsageError
 from track_protocol.model.aggregators import Aggregator, StatAggregator
 from track_protocol.model.entities import CustomStatus, Project, Status, Trial, TrialGroup, status
 from track_protocol.model.stat import StatStream, Summary
-from track_protocol.model.steps import step_from_key, step_to_key
 from track_protocol.model.values import converter_of
 
 __all__ = [
@@ -29,8 +28,14 @@ __all__ = [
     "SerializerUUID",
     "add_serializer",
     "from_json",
+    "step_from_key",
+    "step_to_key",
     "to_json",
 ]
+
+
+_MAX_KEY: Final = 4096
+_WORDS: Final = frozenset(("true", "false", "null", "NaN", "Infinity"))
 
 
 class SerializerAspect:
@@ -382,3 +387,38 @@ def _read(aspect: SerializerAspect, dtype: str, obj: Any) -> Any:
         raise BadArguments(
             f"this is not the JSON of a {dtype} ({error}): pass a result of to_json()"
         ) from error
+
+
+def step_to_key(step: Any) -> str:
+    """The JSON key of a step, different for different steps.
+
+    A number is its JSON text, a tuple a JSON array, and a text itself, in JSON quotes only where it
+    would otherwise read as something else: ``1`` is ``1`` and ``'1'`` is ``"1"``.
+
+    Args:
+        step: an int, float, bool, str, None or a tuple of these.
+    """
+    if isinstance(step, str):
+        return step if step_from_key(step) == step else json.dumps(step)
+    return json.dumps(step, separators=(",", ":"))
+
+
+def step_from_key(key: str) -> Any:
+    """The step of a JSON key; a key that `step_to_key` would not write is itself the step."""
+    if len(key) > _MAX_KEY or (key[:1].isalpha() and key not in _WORDS):
+        return key
+    try:
+        step = _hashable(json.loads(key))
+    except (ValueError, TypeError, RecursionError):
+        return key
+    if isinstance(step, str):
+        # Quotes are only written round a text that needs them.
+        return step if step_from_key(step) != step and json.dumps(step) == key else key
+    return step if step_to_key(step) == key else key
+
+
+def _hashable(step: Any) -> Any:
+    if isinstance(step, list):
+        return tuple(_hashable(part) for part in step)
+    hash(step)
+    return step

@@ -18,6 +18,8 @@ from track.serialization import (
     SerializerTrialGroup,
     add_serializer,
     from_json,
+    step_from_key,
+    step_to_key,
     to_json,
 )
 from track_protocol.errors import BadArguments
@@ -335,3 +337,55 @@ def test_a_running_timer_is_written_as_its_aggregator() -> None:
 def test_the_base_aspect_does_not_change_values() -> None:
     aspect = SerializerAspect()
     assert (aspect.to_json(5), aspect.from_json(5)) == (5, 5)
+
+
+# -- keys of steps ---------------------------------------------------------------------------------
+
+scalars = st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False) | st.text(max_size=10)
+awkward = st.sampled_from(
+    ["1", "-0", "01", "1e5", "NaN", "nan", "[1]", '"1"', '"a"', "null", "{}", " 1", "[[", '"']
+)
+steps = st.recursive(scalars | awkward, lambda inner: st.lists(inner, max_size=3).map(tuple), max_leaves=5)
+
+
+def exact(step: Any) -> Any:
+    """Tells 1, 1.0 and True apart, and 0.0 from -0.0, as == does not."""
+    return [exact(part) for part in step] if isinstance(step, tuple) else (type(step), repr(step))
+
+
+@given(steps)
+def test_a_step_round_trips_through_its_key(step: Any) -> None:
+    assert exact(step_from_key(step_to_key(step))) == exact(step)
+
+
+@given(st.text(max_size=10) | awkward | steps.map(json.dumps))
+def test_a_key_round_trips_through_its_step(key: str) -> None:
+    assert step_to_key(step_from_key(key)) == key
+
+
+@pytest.mark.parametrize(
+    ("step", "key"),
+    [
+        (0, "0"),
+        (12, "12"),
+        (0.5, "0.5"),
+        (1.0, "1.0"),
+        ("1", '"1"'),
+        ("warmup", "warmup"),
+        ((1, "a", 0.5), '[1,"a",0.5]'),
+        (True, "true"),
+        ("true", '"true"'),
+        (math.inf, "Infinity"),
+    ],
+)
+def test_steps_are_written_as_a_reader_expects(step: Any, key: str) -> None:
+    assert step_to_key(step) == key
+
+
+def test_a_nan_step_round_trips() -> None:
+    assert math.isnan(step_from_key(step_to_key(math.nan)))
+
+
+@pytest.mark.parametrize("key", ["9" * 4097, "9" * 4300 + "1", "[" * 4000, '{"a":1}'])
+def test_a_key_that_is_not_a_step_stays_text(key: str) -> None:
+    assert step_from_key(key) == key

@@ -11,7 +11,7 @@ from track_protocol.errors import ItemNotFound
 from track_protocol.model.documents import group_to_document, project_to_document, trial_to_document
 from track_protocol.model.entities import Project, Status, Trial, TrialGroup, new_id
 from track_protocol.model.rejected import Rejected
-from track_protocol.query.order import in_order, parse_fields, parse_order
+from track_protocol.query.order import CREATED, Order, parse_fields, parse_order
 from track_protocol.query.parse import Kind, matches, parse_query
 from track_protocol.wire.methods import METHODS
 
@@ -181,5 +181,32 @@ def _matching(
     parse_fields(fields, kind)
     pairs = [(item, _DOCUMENTS[kind](item)) for item in items]
     found = [(item, document) for item, document in pairs if matches(document, parsed)]
-    positions = in_order([document for _, document in found], parse_order(order or (), kind))
+    positions = _in_order([document for _, document in found], parse_order(order or (), kind))
     return [found[at][0] for at in positions[start : None if limit is None else start + limit]]
+
+
+def _in_order(documents: Sequence[Mapping[str, Any]], order: Sequence[Order]) -> list[int]:
+    """The positions of documents, given in the order of their making, in another order."""
+    positions = list(range(len(documents)))
+    for each in reversed(order):
+        if each.path == CREATED:
+            positions.sort(reverse=each.descending)
+            continue
+        ranks: tuple[list[tuple[Any, int]], ...] = ([], [], [], [])
+        for position in positions:
+            value: Any = documents[position]
+            for key in each.path:
+                value = value.get(key) if isinstance(value, Mapping) else None
+            ranks[_rank(value)].append((value if _rank(value) == 0 else str(value), position))
+        for pairs in ranks[::2]:
+            pairs.sort(key=lambda pair: pair[0], reverse=each.descending)
+        positions = [position for pairs in ranks for _, position in pairs]
+    return positions
+
+
+def _rank(value: Any) -> int:
+    if value is None:
+        return 3
+    if not isinstance(value, (int, float)):
+        return 2
+    return 0 if value == value else 1

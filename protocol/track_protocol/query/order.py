@@ -10,13 +10,13 @@ from __future__ import annotations
 
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Final
+from typing import Final
 
 from track_protocol.errors import BadArguments, BadQuery
 from track_protocol.query.parse import Kind, attribute_names, attribute_path
 from track_protocol.query.tree import Path
 
-__all__ = ["CREATED", "FIELDS", "Order", "in_order", "parse_fields", "parse_order"]
+__all__ = ["CREATED", "FIELDS", "Order", "parse_fields", "parse_order"]
 
 CREATED: Final[Path] = ("created",)
 """Path of the order in which documents were made."""
@@ -96,33 +96,6 @@ def parse_fields(names: Collection[str] | None, kind: Kind) -> frozenset[str] | 
         if name not in known:
             raise BadArguments(f"fields: a {kind} has no field {name[:80]!r}{_suggestion(name, known)}")
     return frozenset({*names, *_ALWAYS[kind]})
-
-
-def in_order(documents: Sequence[Mapping[str, Any]], order: Sequence[Order]) -> list[int]:
-    """The positions of documents, given in the order of their making, in another order."""
-    positions = list(range(len(documents)))
-    for each in reversed(order):
-        if each.path == CREATED:
-            positions.sort(reverse=each.descending)
-            continue
-        ranks: tuple[list[tuple[Any, int]], ...] = ([], [], [], [])
-        for position in positions:
-            value: Any = documents[position]
-            for key in each.path:
-                value = value.get(key) if isinstance(value, Mapping) else None
-            ranks[_rank(value)].append((value if _rank(value) == 0 else str(value), position))
-        for pairs in ranks[::2]:
-            pairs.sort(key=lambda pair: pair[0], reverse=each.descending)
-        positions = [position for pairs in ranks for _, position in pairs]
-    return positions
-
-
-def _rank(value: Any) -> int:
-    if value is None:
-        return 3
-    if not isinstance(value, (int, float)):
-        return 2
-    return 0 if value == value else 1
 
 
 def _suggestion(name: str, known: Collection[str]) -> str:
