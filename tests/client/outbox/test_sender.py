@@ -269,6 +269,8 @@ def test_a_reader_may_read_on_after_it_was_refused_to_log(store: MemoryStore, ou
 def test_a_store_that_was_never_reached_is_told_by_its_address(store: MemoryStore) -> None:
     store.unreachable = True
     outbox = Outbox(store.link, "store 7", connect_timeout=0.1)
+    outbox.writer(TRIAL)(1, {"loss": 1.0})
+    wait_until(lambda: outbox.problem, "the first attempt has failed")
     with pytest.raises(ServerUnreachable, match="unreachable"):
         outbox.call("get_project", {"project": {}})
     outbox.on_exit(0.1)
