@@ -28,7 +28,7 @@ __all__ = [
     "admin_of",
     "assemble",
     "settings_from_uri",
-    "speaks_plaintext",
+    "uses_plaintext",
 ]
 
 DEFAULT_PORT: Final = 8123
@@ -84,7 +84,7 @@ class Parts:
     presence: Presence
 
 
-def speaks_plaintext(layer: str | None) -> bool:
+def uses_plaintext(layer: str | None) -> bool:
     """Whether a documented ``security_layer`` means plain text.
 
     ``AES``, and saying nothing (None, "None" or an empty string), mean TLS 1.3 with AES-256-GCM;
@@ -168,6 +168,6 @@ def settings_from_uri(text: str, **overrides: Any) -> Settings:
             "lease": float,
         },
     )
-    plain = speaks_plaintext(options.pop("security_layer", None))
+    plain = uses_plaintext(options.pop("security_layer", None))
     port = DEFAULT_PORT if uri.port is None else uri.port
     return Settings(**{"host": uri.hostname, "port": port, "plaintext": plain, **options, **overrides})

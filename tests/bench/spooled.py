@@ -106,7 +106,7 @@ def _end_of(path: Path) -> tuple[int, bytes]:
     """The number of a spool's next log call, and the trial of its last points."""
     folder = SpoolFolder.open(path)
     spool, found = recover(folder, SpoolOptions(path.parent, SpoolSync.NONE))
-    last = found.kept[-1]
+    last = found.intact[-1]
     records = spool.read_extent(last.location)
     spool.close()
     folder.close()

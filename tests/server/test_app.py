@@ -12,23 +12,23 @@ from track_server.app import (
     Settings,
     assemble,
     settings_from_uri,
-    speaks_plaintext,
+    uses_plaintext,
 )
 from track_server.stores import open_store
 
 
 @pytest.mark.parametrize("layer", [None, "", "None", "AES", "aes"])
 def test_saying_nothing_means_encryption(layer: str | None) -> None:
-    assert not speaks_plaintext(layer)
+    assert not uses_plaintext(layer)
 
 
 def test_plain_text_has_to_be_asked_for() -> None:
-    assert speaks_plaintext("plaintext")
+    assert uses_plaintext("plaintext")
 
 
 def test_an_unknown_layer_is_refused() -> None:
     with pytest.raises(UsageError, match="security_layer=DES is unknown"):
-        speaks_plaintext("DES")
+        uses_plaintext("DES")
 
 
 @pytest.mark.parametrize("host", ["0.0.0.0", "::", "192.0.2.1", "example.org", ""])  # noqa: S104

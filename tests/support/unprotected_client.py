@@ -54,7 +54,7 @@ def _order_by_time() -> None:
 
     def by_time(self: reader._Reading) -> Recovered:
         found = end(self)
-        found.kept.sort(key=lambda each: times[each.first])
+        found.intact.sort(key=lambda each: times[each.first])
         return found
 
     _replace(reader, "batch_in", noting_when)

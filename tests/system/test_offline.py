@@ -2,7 +2,7 @@
 
 Negative controls, each of which makes a test here fail:
 
-* `PendingCreates.create` without its ``except _AWAY``: a training that is alone does not start.
+* `PendingCreates.create` without its ``except _UNREACHABLE``: a training that is alone does not start.
 * `Outbox.after_fork_in_child` without what it inherits: a child's points have no trial.
 * `Delivery._offer` without its look at ``abandoned``: a claim that failed is made after all.
 """

@@ -133,7 +133,7 @@ def _lines(found: Found, outcome: Outcome) -> Iterable[str]:
     if outcome.damages:
         yield from (f"  {damage}" for damage in outcome.damages)
         yield f"  the damaged bytes were moved to {outcome.path / 'damaged'}"
-    yield from (f"  {line}" for line in outcome.told)
+    yield from (f"  {line}" for line in outcome.notes)
 
 
 def _sentence(found: Found, outcome: Outcome) -> str:

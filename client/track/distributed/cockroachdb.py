@@ -19,7 +19,7 @@ __all__ = ["CockroachDB"]
 
 _PROGRAM: Final = "cockroach"
 _READY: Final = "node_id"
-_KEPT_LINES: Final = 50
+_MAX_LINES: Final = 50
 _DRAIN_SECONDS: Final = 1.0
 
 _NAMES: Final = MappingProxyType({"rpc_client_flags": "client_flags", "nodeid": "node_id"})
@@ -76,7 +76,7 @@ class CockroachDB:
         self._command = ["start", f"--join={','.join(join)}"] if join else ["start-single-node"]
         self._process: subprocess.Popen[str] | None = None
         self._reader: threading.Thread | None = None
-        self._said: deque[str] = deque(maxlen=_KEPT_LINES)
+        self._said: deque[str] = deque(maxlen=_MAX_LINES)
         self._told = threading.Event()
 
     @property

@@ -17,7 +17,7 @@ __all__ = ["BlobSender"]
 _REMEMBERED: Final = 600.0
 """Seconds for which a blob that was sent is not sent again: the store may delete it."""
 
-_MAX_REMEMBERED: Final = 16_384
+_MAX_CACHED: Final = 16_384
 
 
 class BlobSender:
@@ -52,7 +52,7 @@ class BlobSender:
         except OSError as error:
             why = f"its file can no longer be read ({error.strerror})"
         if why is None:
-            if len(self._sent) >= _MAX_REMEMBERED:
+            if len(self._sent) >= _MAX_CACHED:
                 self._sent.clear()
             self._sent[digest] = time.monotonic()
         return why

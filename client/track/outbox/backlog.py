@@ -196,7 +196,7 @@ class Backlog:
                     self._fill(entry.first)
                     self._append_to_window(entry)
 
-    def forget_unread(self) -> Counts:
+    def discard_unread(self) -> Counts:
         """Drop the records that are on disk only; returns their counts."""
         gone = sum((extent.counts for extent in self._unread), Counts())
         self._unread.clear()

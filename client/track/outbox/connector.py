@@ -74,8 +74,8 @@ class Connector:
         self._backoff = Backoff()
         # It can be used from a signal handler or a destructor in the middle of its own use.
         self._lock = threading.RLock()
-        self._told_lost = False
-        self._told_help: str | None = None
+        self._lost_reported = False
+        self._help_reported: str | None = None
         self._opened_at = 0.0
 
     # -- for other threads -----------------------------------------------------------------------
@@ -169,17 +169,17 @@ class Connector:
 
     def works_again(self) -> None:
         """The store takes what it is sent; one that lets in and then refuses is the same trouble still."""
-        if self._told_lost or self._told_help is not None:
+        if self._lost_reported or self._help_reported is not None:
             _log.info("connected to %s again", self._name)
-        self._told_lost, self._told_help = False, None
+        self._lost_reported, self._help_reported = False, None
 
     def fail(self, error: TrackError) -> None:
         """The link, or an attempt to open one, has failed: try again later."""
         if self.link is not None and time.monotonic() - self._opened_at > _GOOD_LINK_S:
             self._backoff.worked()
         self.problem = error
-        if self.reached and not self._told_lost:
-            self._told_lost = True
+        if self.reached and not self._lost_reported:
+            self._lost_reported = True
             refuses = isinstance(error, StoreError | TooBusy)
             what = f"{self._name} accepts no data" if refuses else f"the connection to {self._name} was lost"
             _log.warning("%s; log calls are queued on this machine: %s", what, error)
@@ -193,8 +193,8 @@ class Connector:
             error: what it is.
             hint: appended to the message: what happens to log calls.
         """
-        if self._told_help != str(error):
-            self._told_help = str(error)
+        if self._help_reported != str(error):
+            self._help_reported = str(error)
             _log.warning("nothing can be sent to %s: %s%s", self._name, error, hint)
         self.final = self.problem = error
         self._backoff.failed(_BLOCKED_RETRY_S)

@@ -169,7 +169,7 @@ class DiskQueue:
         self._spool = None
         spool.close()
         spool.folder.close()
-        gone = self._backlog.forget_unread()
+        gone = self._backlog.discard_unread()
         self.written = self.synced = self._backlog.acked
         self._drops.warn(
             f"{spool.folder.path} was deleted or moved: unconfirmed records are written to a new one"
@@ -220,7 +220,7 @@ class DiskQueue:
         if self._spool is None:
             return []
         index, end = ExtentIndex(), self._backlog.begin
-        for first, location, payload in self._spool.kept_after(last_seq, self._cannot_send_again):
+        for first, location, payload in self._spool.retained_after(last_seq, self._cannot_send_again):
             if first < end and (batch := batch_in(payload)).last > last_seq:
                 index.add(batch, location)
         return index.extents

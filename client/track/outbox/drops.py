@@ -36,7 +36,7 @@ class DropAccount:
         self.dropped = 0
         self.rejected = 0
         self.trials: set[bytes] = set()
-        self._told: set[str] = set()
+        self._reported: set[str] = set()
         self._unreported: dict[tuple[bytes | str, str], int] = {}
         # Reentrant, because a signal handler or a destructor may log in the middle of this.
         self._lock = threading.RLock()
@@ -115,7 +115,7 @@ class DropAccount:
             again: report it though it was reported before, since the condition had ended meanwhile.
         """
         with self._lock:
-            if not again and (message in self._told or len(self._told) >= _MAX_REASONS):
+            if not again and (message in self._reported or len(self._reported) >= _MAX_REASONS):
                 return
-            self._told.add(message)
+            self._reported.add(message)
         _log.warning("%s", message)

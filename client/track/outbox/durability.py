@@ -137,7 +137,7 @@ _STALL_TIMEOUT_S: Final = 60.0
 _POLL_INTERVAL_S: Final = 0.02
 """A call that need not wait for an unreachable store looks so often, in seconds, whether it is."""
 
-_QUIET_S: Final = 1.0
+_BAR_DELAY_S: Final = 1.0
 _REDRAW_INTERVAL_S: Final = 0.1
 
 
@@ -269,7 +269,7 @@ class TimeoutPolicy:
             if late or now - moved >= shortened(self._without_progress(timeout)):
                 future.cancelled = True
                 raise self._no_answer(f"the request to save {waiting():,} records", now - started)
-            if now - started >= _QUIET_S:
+            if now - started >= _BAR_DELAY_S:
                 bar.show(waiting())
 
     def _without_progress(self, timeout: float | None) -> float:

@@ -92,7 +92,7 @@ class Outbox(LifecycleHook):
         self._inherited: list[Creation] = []
         self.drops = DropAccount()
         self._queue.begin(self.drops)
-        self._told: Link | None = None
+        self._fork_link: Link | None = None
         self._is_exiting = self._has_unsent = False
         backlog = Backlog()
         self._sender = Sender(
@@ -201,7 +201,7 @@ class Outbox(LifecycleHook):
             self._is_exiting = False
 
     @contextmanager
-    def _somebody_waits(self) -> Iterator[None]:
+    def _has_waiter(self) -> Iterator[None]:
         """After the flush at exit, nothing runs without a waiting caller."""
         try:
             yield
@@ -230,7 +230,7 @@ class Outbox(LifecycleHook):
             CallTimeout: no answer in time; a change may or may not have been made.
             TrackError: what the store raised, as the class it is.
         """
-        with self._somebody_waits():
+        with self._has_waiter():
             return self._timeouts.answer(self._asked(method, arguments), timeout)
 
     def call_soon(self, method: str, arguments: dict[str, Any], limit: float) -> Any:
@@ -248,7 +248,7 @@ class Outbox(LifecycleHook):
             ServerUnreachable: the store is unreachable, or too slow.
             TrackError: what the store raised, as the class it is.
         """
-        with self._somebody_waits():
+        with self._has_waiter():
             return self._timeouts.answer_soon(lambda: self._asked(method, arguments), limit)
 
     @property
@@ -339,7 +339,7 @@ class Outbox(LifecycleHook):
         if not self._thread.is_alive and not self._queue.records and not self._sender.unacknowledged:
             return
         future = FlushFuture()
-        with self._somebody_waits():
+        with self._has_waiter():
             self._enqueue(future)
             self._timeouts.watch(future, timeout, lambda: self.waiting, shortened)
             future.result()
@@ -423,7 +423,7 @@ class Outbox(LifecycleHook):
         """The calling thread is about to fork: hold everything that the child will look at."""
         self._thread.lock.acquire()
         # After the fork the same link must be notified, whatever the sender has done since.
-        self._told = self._sender.connector.link or self._sender.connector.opening
+        self._fork_link = self._sender.connector.link or self._sender.connector.opening
         self._tell_link("before_fork")
 
     def after_fork_in_parent(self) -> None:
@@ -438,7 +438,7 @@ class Outbox(LifecycleHook):
         self._inherited = list(self.unconfirmed.values())
 
     def _tell_link(self, hook: str) -> None:
-        told = getattr(self._told, hook, None)
+        told = getattr(self._fork_link, hook, None)
         if told is not None:
             try:
                 told()

@@ -206,7 +206,7 @@ class Sender:
         self._do(Closed())
         self.connector.close(self.close_timeout)
         if self.disk is not None:
-            self._put_away()
+            self._clean_up()
             problem = self.connector.problem
             self.disk.finish(self.delivery.generation, None if problem is None else str(problem))
 
@@ -227,7 +227,7 @@ class Sender:
         else:
             self._receive(link)
 
-    def _put_away(self) -> None:
+    def _clean_up(self) -> None:
         """Everything that was logged goes to disk; what the disk does not take stays in memory."""
         while self._records and not self._full:
             self._fill()
@@ -242,9 +242,9 @@ class Sender:
                 return
         with contextlib.suppress(Empty):
             self._wakes.get(timeout=seconds)
-        self._forget_wakes()
+        self._clear_wakes()
 
-    def _forget_wakes(self) -> None:
+    def _clear_wakes(self) -> None:
         while not self._wakes.empty():
             self._wakes.get()
 
@@ -346,7 +346,7 @@ class Sender:
             return Lost(error)
         return Renumbered(session)
 
-    def _forget_session(self, action: ForgetSession) -> None:
+    def _discard_session(self, action: ForgetSession) -> None:
         self._disk.start_over()
 
     def _fail(self, action: Fail) -> None:
@@ -373,7 +373,7 @@ class Sender:
         Write: _perform_write,
         Acknowledge: _acknowledge,
         Renumber: _renumber,
-        ForgetSession: _forget_session,
+        ForgetSession: _discard_session,
         Fail: _fail,
         Resolve: _resolve,
         Disconnect: _disconnect,
@@ -454,7 +454,7 @@ class Sender:
     # -- what comes back -------------------------------------------------------------------------
 
     def _receive(self, link: Link) -> None:
-        self._forget_wakes()
+        self._clear_wakes()
         try:
             events = link.poll(self._poll_timeout())
         except TrackError as error:

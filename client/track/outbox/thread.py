@@ -55,12 +55,12 @@ class SenderThread:
             whether it does; where no thread runs or starts, the records were put on disk at best.
         """
         if sys.is_finalizing():
-            self._put_away()
+            self._clean_up()
             return False
         if not self.is_alive or self._sender.stopping:
             self._start()
         if not (self.is_alive or self._starting):
-            self._put_away()
+            self._clean_up()
             return False
         self._sender.wake()
         return True
@@ -70,7 +70,7 @@ class SenderThread:
         """Why no thread is there."""
         return "the interpreter ends" if self._problem is None else f"no thread can start: {self._problem}"
 
-    def _put_away(self) -> None:
+    def _clean_up(self) -> None:
         """Do here what the thread does at its end, unless it was stopped in the middle of something."""
         if self._starting or self._thread is not None:
             return

@@ -27,7 +27,7 @@ _log: Final = logging.getLogger("track")
 _PATIENCE: Final = 1.0
 """Seconds that creating something waits, once, for a store that is unreachable."""
 
-_AWAY: Final = (ServerUnreachable, TooBusy, StoreFull)
+_UNREACHABLE: Final = (ServerUnreachable, TooBusy, StoreFull)
 _HEAD: Final = 1_024
 """Bytes that a record has beside its document, at most."""
 
@@ -100,12 +100,12 @@ class PendingCreates:
         if not self.may_work_offline or _HEAD + estimate_size(document) > RECORD_BYTES_LIMIT:
             return self._insert(kind, document)
         outbox, key = self._outbox, document[kind.key]
-        known_away = outbox.is_known_unreachable
+        known_unreachable = outbox.is_known_unreachable
         outbox.create(key, kind.create, {kind.name: document})
         try:
             found = self._look_up(kind, key, _PATIENCE)
-        except _AWAY as error:
-            self._report_unreachable(kind, document, error, first=not known_away)
+        except _UNREACHABLE as error:
+            self._report_unreachable(kind, document, error, first=not known_unreachable)
             return document
         outbox.unconfirmed.pop(key, None)
         if found is None or outbox.denied is not None:
@@ -138,7 +138,7 @@ class PendingCreates:
             found: list[Document] = self._outbox.call_soon(
                 TRIAL.look_up, {TRIAL.name: {TRIAL.key: trial.id}}, self._outbox.connect_timeout
             )
-        except _AWAY as error:
+        except _UNREACHABLE as error:
             shown = trial.id.hex()
             _log.warning(
                 "the store is unreachable, so trial %s is shown as this process knows it: %s", shown, error
@@ -160,7 +160,7 @@ class PendingCreates:
             kind = TRIAL if creation is None else _TYPES[creation[0]]
             try:
                 found = self._look_up(kind, key, _PATIENCE if timeout is None else min(timeout, _PATIENCE))
-            except _AWAY:
+            except _UNREACHABLE:
                 return  # the next flush tries again
             self._outbox.unconfirmed.pop(key, None)
             if found is not None and kind is TRIAL:

@@ -150,12 +150,12 @@ class _TellingLink(SocketLink):
         opened: Callable[[], None],
     ) -> None:
         super().__init__(address, authenticate)
-        self._told_open = opened
+        self._announced_open = opened
 
     def open(self, session: bytes, timeout: float) -> Opened:
         """See `Link.open`."""
         opened = super().open(session, timeout)
-        self._told_open()
+        self._announced_open()
         return opened
 
 

@@ -176,14 +176,14 @@ def _update() -> None:
         return
     if _installed:
         for number in _SIGNALS + (_WARNINGS if _SLURM in os.environ else ()):
-            _stand_in_front(number)
+            _install_handler(number)
         return
     for number in list(_links):
         if signal.getsignal(number) is _links[number]:
             signal.signal(number, _links.pop(number).before)
 
 
-def _stand_in_front(number: signal.Signals) -> None:
+def _install_handler(number: signal.Signals) -> None:
     current, ours = signal.getsignal(number), _links.get(number)
     if current in (ours, None, signal.SIG_IGN) or (current is signal.SIG_DFL and _is_caught(number)):
         return

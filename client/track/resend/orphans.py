@@ -38,7 +38,7 @@ def recover_orphans(root: Path, destination: Destination, *, send: bool) -> None
         destination: the server, and the login that this process has for it.
         send: False only reports them.
     """
-    work: Callable[[Path, Destination], None] = _send_all if send else _tell_of_all
+    work: Callable[[Path, Destination], None] = _send_all if send else _report_all
     threading.Thread(
         target=_guarded, args=(work, root, destination), name="track-orphans", daemon=True
     ).start()
@@ -53,7 +53,7 @@ def _guarded(work: Callable[[Path, Destination], None], root: Path, destination:
         _log.exception("spools of earlier runs in %s cannot be read; 'track doctor' may show why", root)
 
 
-def _tell_of_all(root: Path, destination: Destination) -> None:
+def _report_all(root: Path, destination: Destination) -> None:
     found = [look_at(path) for path in _waiting(root, destination)]
     if found:
         waiting = sum((each.waiting for each in found), Counts())
@@ -76,11 +76,11 @@ def _send_all(root: Path, destination: Destination) -> None:
             break  # it would be no better with the next one
     sent = sum((each.sent for each in outcomes), Counts())
     _log.info("%s of earlier runs %s sent", sent, "was" if sent.total == 1 else "were")
-    _tell_of_failures([each for each in outcomes if each.error is not None], root)
-    _tell_of_losses(outcomes)
+    _report_failures([each for each in outcomes if each.error is not None], root)
+    _report_dropped(outcomes)
 
 
-def _tell_of_failures(failed: list[Outcome], root: Path) -> None:
+def _report_failures(failed: list[Outcome], root: Path) -> None:
     if failed:
         _log.warning(
             "records of earlier runs are still queued in %s (%s): run 'track doctor', then 'track sync'",
@@ -89,11 +89,11 @@ def _tell_of_failures(failed: list[Outcome], root: Path) -> None:
         )
 
 
-def _tell_of_losses(outcomes: list[Outcome]) -> None:
+def _report_dropped(outcomes: list[Outcome]) -> None:
     lost = sum(each.lost for each in outcomes)
     rejected = sum((each.rejected for each in outcomes), Counts())
     if lost or rejected:
-        why = "".join(f"; {reason}" for each in outcomes for reason in each.told)
+        why = "".join(f"; {reason}" for each in outcomes for reason in each.notes)
         _log.warning(
             "of the records of earlier runs, %s log calls were damaged and %s were rejected%s",
             f"{lost:,}",

@@ -103,7 +103,7 @@ class Outcome:
     rejected: Counts = _NOTHING
     damages: list[str] = field(default_factory=list)
     torn_bytes: int = 0
-    told: list[str] = field(default_factory=list)
+    notes: list[str] = field(default_factory=list)
     error: TrackError | None = None
 
 
@@ -122,7 +122,7 @@ class Replay(LifecycleHook):
         self._rules = rules or ReplayRules()
         self._sender: Sender | None = None
         self._spool: Spool | None = None
-        self._told: Link | None = None
+        self._fork_link: Link | None = None
 
     def run(self, show: Callable[[int], None] = lambda remaining: None) -> Outcome:
         """Send it, and wait until the server has confirmed all of it or sending fails.
@@ -197,7 +197,7 @@ class Replay(LifecycleHook):
         outcome.error = policy.error
         # Confirmed segments are retained for a while, and would not have been sent.
         outcome.left = found.waiting if policy.had is None else backlog.counts
-        outcome.rejected, outcome.told = policy.refused + drops.unreadable, drops.reasons
+        outcome.rejected, outcome.notes = policy.refused + drops.unreadable, drops.reasons
         outcome.sent = policy.sent
         if policy.had is not None:
             outcome.lost = found.missing_after(policy.had) + policy.gap
@@ -210,7 +210,7 @@ class Replay(LifecycleHook):
         try:
             report.send(to.open_link, to.timeout, outcome.lost)
         except TrackError as error:
-            outcome.told.append(f"the dropped counts could not be stored in the trials: {error}")
+            outcome.notes.append(f"the dropped counts could not be stored in the trials: {error}")
 
     def _carry(
         self, sender: Sender, backlog: Backlog, policy: ReplayPolicy, show: Callable[[int], None]
@@ -232,16 +232,16 @@ class Replay(LifecycleHook):
     def before_fork(self) -> None:
         """The calling thread is about to fork: record which link the child has to close."""
         sender = self._sender
-        self._told = None if sender is None else sender.connector.link or sender.connector.opening
+        self._fork_link = None if sender is None else sender.connector.link or sender.connector.opening
 
     def after_fork_in_parent(self) -> None:
         """The parent continues unchanged."""
-        self._told = None
+        self._fork_link = None
 
     def after_fork_in_child(self) -> None:
         """Close the child's copy of the connection; its files are closed already."""
-        if isinstance(self._told, GuardedLink):
-            self._told.after_fork_in_child()
+        if isinstance(self._fork_link, GuardedLink):
+            self._fork_link.after_fork_in_child()
 
 
 class _Reasons(DropAccount):
@@ -295,9 +295,9 @@ class _StallLimit:
 
 def _backlog_of(found: Recovered) -> Backlog:
     backlog = Backlog()
-    if found.kept:
+    if found.intact:
         # Where nothing was ever removed from a spool, what is missing at its beginning is damaged.
-        backlog.adopt(found.kept, 1 if found.begins else found.kept[0].first)
+        backlog.adopt(found.intact, 1 if found.begins else found.intact[0].first)
     return backlog
 
 
@@ -560,7 +560,7 @@ class LossReport:
         self._reason = f"damaged on the disk of {metadata.host}, where {metadata.program} had queued it"
         self._is_open = found.is_cut
         trials: dict[bytes | str, None] = {}
-        for each in found.kept:
+        for each in found.intact:
             # What cannot be read any more is lost, too, which the replay finds.
             with suppress(SpoolError):
                 for _, _, payload in spool.read_extent(each.location):
@@ -584,8 +584,8 @@ class LossReport:
         if not self._trials:
             return
         reason = self._reason + (", and perhaps more" if self._is_open else "")
-        told = [{"trial": trial, "points": lost, "reason": reason} for trial in self._trials]
-        batch = batch_of(1, [(CALL, "log_trial_dropped_points", time.time(), each, 0) for each in told])
+        reports = [{"trial": trial, "points": lost, "reason": reason} for trial in self._trials]
+        batch = batch_of(1, [(CALL, "log_trial_dropped_points", time.time(), each, 0) for each in reports])
         deadline = time.monotonic() + timeout
         link = open_link()
         try:

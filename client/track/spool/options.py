@@ -41,7 +41,8 @@ class SpoolOptions:
         root: the folder in which each process has one of its own.
         sync: when it is flushed to the disk.
         limit: most bytes of one process.
-        kept_bytes, kept_seconds: how much of what the server has confirmed stays, and how long, to be sent
+        retained_bytes, retained_seconds: how much of what the server has confirmed stays, and how long, to
+        be sent
             again to a server that was set back to an older state.
         segment_bytes: about the size of one file.
     """
@@ -49,8 +50,8 @@ class SpoolOptions:
     root: Path
     sync: SpoolSync = SpoolSync.INTERVAL
     limit: int = 4 * 1024 * _MEBI
-    kept_bytes: int = 64 * _MEBI
-    kept_seconds: float = 24 * 3600.0
+    retained_bytes: int = 64 * _MEBI
+    retained_seconds: float = 24 * 3600.0
     segment_bytes: int = 4 * _MEBI
 
     @classmethod

@@ -60,7 +60,7 @@ class Recovered:
         begins: whether the first segment is still there, so that no log call was ever removed from it.
     """
 
-    kept: list[Extent] = field(default_factory=list)
+    intact: list[Extent] = field(default_factory=list)
     missing: list[tuple[int, int]] = field(default_factory=list)
     waiting: Counts = _NOTHING
     nbytes: int = 0
@@ -72,8 +72,8 @@ class Recovered:
     def missing_after(self, seq: int) -> int:
         """How many log calls after one are damaged, and come before others that are not."""
         damaged = self.missing
-        if self.begins and self.kept and self.kept[0].first > 1:
-            damaged = [(1, self.kept[0].first - 1), *damaged]
+        if self.begins and self.intact and self.intact[0].first > 1:
+            damaged = [(1, self.intact[0].first - 1), *damaged]
         return sum(max(0, last - max(first - 1, seq)) for first, last in damaged)
 
 
@@ -140,7 +140,7 @@ class _Reading:
     def __init__(self, session: bytes, acked: int) -> None:
         self._session = session
         self._acked = acked
-        self._gathering = ExtentIndex()
+        self._extent_index = ExtentIndex()
         self.found = Recovered()
         self.last = 0
 
@@ -169,7 +169,7 @@ class _Reading:
                 found.damages.append(f"{path}: {error}")
                 result.damages.append(Damage(start - RECORD_OVERHEAD, start + length))
                 continue
-            if self._gathering.add(batch, Location(number, start, length)):
+            if self._extent_index.add(batch, Location(number, start, length)):
                 self._count(batch, length)
         return data, result
 
@@ -181,7 +181,7 @@ class _Reading:
 
     def end(self) -> Recovered:
         """What was found in all of them."""
-        self.found.kept, self.found.missing = self._gathering.extents, self._gathering.missing
+        self.found.intact, self.found.missing = self._extent_index.extents, self._extent_index.missing
         return self.found
 
 
@@ -342,7 +342,7 @@ class Found:
     checkpoint: Checkpoint
     in_use: bool
     held: Recovered = field(default_factory=Recovered)
-    kept_damage: bool = False
+    has_damaged_bytes: bool = False
     trouble: SpoolError | None = None
 
     @property
@@ -358,7 +358,7 @@ class Found:
     @property
     def is_damage_only(self) -> bool:
         """Whether all was sent, and only damaged bytes remain."""
-        return self.kept_damage and self.trouble is None and not any(self.path.glob("*.segment"))
+        return self.has_damaged_bytes and self.trouble is None and not any(self.path.glob("*.segment"))
 
     @property
     def state(self) -> str:
@@ -403,7 +403,7 @@ def look_in(root: Path, *, inside: bool = True) -> list[Found]:
         SpoolError: the folder cannot be read.
     """
     found = [look_at(path, inside=inside) for path in spools_in(root)]
-    kept = [each for each in found if not _is_shell(each.path, each.kept_damage)]
+    kept = [each for each in found if not _is_shell(each.path, each.has_damaged_bytes)]
     return sorted(kept, key=lambda each: each.metadata.made if each.metadata is not None else 0.0)
 
 
@@ -415,21 +415,21 @@ def look_at(path: Path, *, inside: bool = True) -> Found:
         inside: whether to read what it holds, too, which takes a while if that is much.
     """
     checkpoint, in_use = read_checkpoint(path), False
-    kept_damage = (path / "damaged").is_dir()
+    has_damaged_bytes = (path / "damaged").is_dir()
     try:
         in_use = is_held(path)
         metadata = read_metadata(path)
     except SpoolError as error:
-        return Found(path, None, checkpoint, in_use, kept_damage=kept_damage, trouble=error)
+        return Found(path, None, checkpoint, in_use, has_damaged_bytes=has_damaged_bytes, trouble=error)
     except OSError as error:
         return Found(path, None, checkpoint, in_use, trouble=spool_error(path, "read", error))
     try:
         held = survey(path, metadata.session, checkpoint.acked) if inside else Recovered()
-        return Found(path, metadata, checkpoint, in_use, held, kept_damage)
+        return Found(path, metadata, checkpoint, in_use, held, has_damaged_bytes)
     except SpoolError as error:
-        return Found(path, metadata, checkpoint, in_use, kept_damage=kept_damage, trouble=error)
+        return Found(path, metadata, checkpoint, in_use, has_damaged_bytes=has_damaged_bytes, trouble=error)
 
 
-def _is_shell(path: Path, kept_damage: bool) -> bool:
+def _is_shell(path: Path, has_damaged_bytes: bool) -> bool:
     """Whether its process died before it had written anything, or it is just being removed."""
-    return not (kept_damage or (path / "spool.json").exists() or any(path.glob("*.segment")))
+    return not (has_damaged_bytes or (path / "spool.json").exists() or any(path.glob("*.segment")))

@@ -146,10 +146,14 @@ def _length_at(data: bytes, at: int) -> int:
     length, seq, checksum = _RECORD.unpack_from(data, at)
     start = at + RECORD_OVERHEAD
     for bit in range(_MAX_PAYLOAD_BYTES.bit_length()):
-        mended = length ^ 1 << bit
-        end = start + mended
-        if mended <= _MAX_PAYLOAD_BYTES and end <= len(data) and checksum == _checksum(seq, data[start:end]):
-            return int(mended)
+        repaired = length ^ 1 << bit
+        end = start + repaired
+        if (
+            repaired <= _MAX_PAYLOAD_BYTES
+            and end <= len(data)
+            and checksum == _checksum(seq, data[start:end])
+        ):
+            return int(repaired)
     return int(length)
 
 

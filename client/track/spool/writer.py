@@ -234,7 +234,7 @@ class Spool:
             self._reading[1].close()
             self._reading = None
 
-    def kept_after(
+    def retained_after(
         self, last_seq: int, complain: Callable[[SpoolError], None]
     ) -> Iterator[tuple[int, Location, bytes]]:
         """Records whose first log call comes after `last_seq` or that contain it, as far as they are stored.
@@ -289,12 +289,12 @@ class Spool:
         Raises:
             OSError: one cannot be removed.
         """
-        oldest_kept = time.monotonic() - self._options.kept_seconds
+        oldest_retained = time.monotonic() - self._options.retained_seconds
         confirmed = [segment for segment in self._segments if segment.last <= last_seq]
-        surplus = sum(segment.size for segment in confirmed) - self._options.kept_bytes
+        surplus = sum(segment.size for segment in confirmed) - self._options.retained_bytes
         for segment in confirmed:
             writing = self._file is not None and segment is self._segments[-1]
-            if writing or not (surplus > 0 or segment.ended < oldest_kept or self.is_pressed):
+            if writing or not (surplus > 0 or segment.ended < oldest_retained or self.is_pressed):
                 break
             self.folder.segment(segment.number).unlink(missing_ok=True)
             self._segments.popleft()

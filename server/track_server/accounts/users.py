@@ -148,10 +148,10 @@ class UserStore:
             StoreCorrupt: the file has another length.
         """
         if self._mock_secret is None:
-            self._mock_secret = self._kept_mock_secret()
+            self._mock_secret = self._stored_mock_secret()
         return self._mock_secret
 
-    def _kept_mock_secret(self) -> bytes:
+    def _stored_mock_secret(self) -> bytes:
         path = self._home / "mock.secret"
         with locked(self._lock):
             found = read_private(path)

@@ -75,7 +75,7 @@ def _configure(parser: argparse.ArgumentParser) -> None:
 
 
 def _run(args: argparse.Namespace) -> int:
-    from track_server.app import Settings, speaks_plaintext
+    from track_server.app import Settings, uses_plaintext
     from track_server.network.process import serve
 
     logging.basicConfig(
@@ -89,7 +89,7 @@ def _run(args: argparse.Namespace) -> int:
         host=host,
         port=port,
         home=(args.home or default_home(os.environ)).absolute(),
-        plaintext=speaks_plaintext(args.security_layer),
+        plaintext=uses_plaintext(args.security_layer),
         advertise=args.advertise,
         certificate=args.certificate,
         key=args.key,

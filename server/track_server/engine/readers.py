@@ -47,7 +47,7 @@ _MOST_DOCUMENTS: Final = 256
 Peer = tuple[Hashable, Hashable]
 """The caller: a user, and one of its connections."""
 
-_NOBODY: Final[Peer] = (None, None)
+_NO_PEER: Final[Peer] = (None, None)
 
 _LEAST_COST_S: Final = 1e-5
 """What a turn costs at least, so that a peer of many tiny reads takes turns too."""
@@ -166,7 +166,7 @@ class ReaderPool:
             thread.start()
 
     def submit(
-        self, method: str, arguments: dict[str, Any], done: Callable[[Any], None], peer: Peer = _NOBODY
+        self, method: str, arguments: dict[str, Any], done: Callable[[Any], None], peer: Peer = _NO_PEER
     ) -> None:
         """Answer a read.
 
@@ -186,7 +186,7 @@ class ReaderPool:
 
         self._submit(_Read(method, make, done, is_rest=False), peer)
 
-    def submit_rest(self, rest: Rest, done: Callable[[Any], None], peer: Peer = _NOBODY) -> None:
+    def submit_rest(self, rest: Rest, done: Callable[[Any], None], peer: Peer = _NO_PEER) -> None:
         """Make the next page of an answer; `done` is called with it, as by `submit`."""
         self._submit(_Read(rest.method, lambda view: _page(view, rest), done, is_rest=True), peer)
 

@@ -22,9 +22,9 @@ from track_protocol.model.media import MAX_BLOB_BYTES, PART_BYTES
 from track_server.storage.contract import Blob, Store, View
 from track_server.storage.unit_of_work import UnitOfWork, begin
 
-__all__ = ["UNUSED_KEPT_S", "BlobCollector", "fetch_blob", "put_blob", "whole_blob"]
+__all__ = ["UNUSED_RETENTION_S", "BlobCollector", "fetch_blob", "put_blob", "whole_blob"]
 
-UNUSED_KEPT_S: Final = 7 * 24 * 3600.0
+UNUSED_RETENTION_S: Final = 7 * 24 * 3600.0
 """Seconds for which an unreferenced blob stays."""
 
 _LOOK_INTERVAL_S: Final = 600.0
@@ -176,11 +176,11 @@ class BlobCollector:
     def remove(self, now: float) -> bool:
         """Remove some of what is unused by a time, in seconds since the epoch; whether there was any."""
         with self._store.snapshot() as view:
-            if not view.unused_blobs(now - UNUSED_KEPT_S, 1):
+            if not view.unused_blobs(now - UNUSED_RETENTION_S, 1):
                 return False
         tx = begin(self._store)
         try:
-            for digest in tx.unused_blobs(now - UNUSED_KEPT_S, _MAX_REMOVED):
+            for digest in tx.unused_blobs(now - UNUSED_RETENTION_S, _MAX_REMOVED):
                 tx.drop_blob(digest)
             tx.commit()
         except BaseException:

@@ -38,7 +38,7 @@ _log = logging.getLogger(__name__)
 _EXHAUSTED: Final = (errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM)
 _EXHAUSTED_PAUSE_S: Final = 0.1
 _TELL_AGAIN_S: Final = 60.0
-_SWEEP_INTERVAL_S: Final = 0.25
+_EXPIRY_INTERVAL_S: Final = 0.25
 _TLS_HANDSHAKE: Final = b"\x16"
 """First byte of every TLS connection (RFC 8446, 5.1)."""
 
@@ -105,7 +105,7 @@ class Listener:
         self._slots_of: Counter[str] = Counter()
         self._unauthenticated_of: Counter[str] = Counter()
         self._handshakes: set[asyncio.Task[None]] = set()
-        self._told_at = -_TELL_AGAIN_S
+        self._reported_at = -_TELL_AGAIN_S
 
     @property
     def connections(self) -> int:
@@ -134,8 +134,8 @@ class Listener:
 
     async def _accept_failed(self, error: OSError) -> None:
         now = asyncio.get_running_loop().time()
-        if now - self._told_at >= _TELL_AGAIN_S:
-            self._told_at = now
+        if now - self._reported_at >= _TELL_AGAIN_S:
+            self._reported_at = now
             _log.warning(
                 "a connection could not be accepted: %s; accepting pauses until a connection ends", error
             )
@@ -220,7 +220,7 @@ class Listener:
         """Close those that say nothing, and those whose time to wait is over; free slots held too long."""
         loop = asyncio.get_running_loop()
         while True:
-            await asyncio.sleep(_SWEEP_INTERVAL_S)
+            await asyncio.sleep(_EXPIRY_INTERVAL_S)
             before = loop.time() - self._limits.handshake_seconds
             while self._silent and (first := next(iter(self._silent))).since < before:
                 _log.debug("closing a connection from %s: it sends nothing", first.origin)

@@ -18,7 +18,7 @@ import uvloop
 from track_protocol.errors import UsageError
 from track_protocol.loopback import is_loopback
 from track_protocol.uri import redact
-from track_server.app import Settings, speaks_plaintext
+from track_server.app import Settings, uses_plaintext
 from track_server.network.limits import OTHER_FILES
 from track_server.network.server import SocketServer
 
@@ -145,7 +145,7 @@ def start_track_server(
             f"security_layer={security_layer!r} and backend={backend!r} contradict each other: give one of "
             "them"
         )
-    plain = speaks_plaintext(security_layer or backend)
+    plain = uses_plaintext(security_layer or backend)
     settings = Settings(backend=protocol, host=hostname, port=port, plaintext=plain)
     if home is not None:
         settings = Settings(backend=protocol, host=hostname, port=port, plaintext=plain, home=Path(home))

@@ -43,7 +43,7 @@ V = TypeVar("V")
 BUFFER_BYTES: Final = 4 * 2**20
 """Approximate bytes of points and parts of blobs that are flushed before the transaction ends."""
 
-_MAX_REMEMBERED: Final = 16_384
+_MAX_CACHED: Final = 16_384
 """Maximum rows of each kind that are cached between transactions; beyond it the cache is cleared."""
 
 MISSING: Final = object()
@@ -83,7 +83,7 @@ class Memory:
 
     def trim(self) -> None:
         """Clear the cache when it exceeds its limit."""
-        if max(map(len, self._tables)) > _MAX_REMEMBERED:
+        if max(map(len, self._tables)) > _MAX_CACHED:
             self.forget()
 
 

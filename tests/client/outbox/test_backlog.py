@@ -281,7 +281,7 @@ def test_a_call_does_not_go_with_the_disk_that_its_number_was_written_to() -> No
     for entry in backlog.in_memory_after(0):
         entry.extent = extent(entry.first, entry.last)
     backlog.evict(5)
-    backlog.forget_unread()
+    backlog.discard_unread()
     assert [entry.item for entry in send(backlog, 3)] == [Batch(1, 2, []), item, Batch(4, 2, [])]
 
 

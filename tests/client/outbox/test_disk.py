@@ -105,7 +105,7 @@ def test_what_is_confirmed_is_removed_though_nothing_can_be_noted(
         raise OSError(errno.ENOSPC, "No space left on device")
 
     monkeypatch.setattr(SpoolFolder, "write_checkpoint", full)
-    outbox = make_outbox(segment_bytes=1, kept_bytes=0)
+    outbox = make_outbox(segment_bytes=1, retained_bytes=0)
     outbox.writer(TRIAL)(1, {"loss": 1.0})
     outbox.flush()
     outbox._sender.disk._note_at = 0.0  # type: ignore[union-attr]  # now, and not in a second
@@ -280,7 +280,7 @@ def test_a_forked_child_has_a_spool_of_its_own(
     own = outbox.session.hex()
     (other,) = set(names) - {own}
     left = survey(tmp_path / "spool" / other, other)
-    assert [kept.counts for kept in left.kept] == [Counts(1)]
+    assert [kept.counts for kept in left.intact] == [Counts(1)]
     SpoolFolder.open(tmp_path / "spool" / other).close()
     with pytest.raises(SpoolInUse):
         SpoolFolder.open(tmp_path / "spool" / own)
@@ -293,7 +293,7 @@ def test_log_calls_that_are_no_points_are_on_disk_too(
     outbox = make_outbox(SpoolSync.ALWAYS)
     outbox.log("add_trial_tags", {"trial": TRIAL, "tags": {"a": 1}})
     (folder,) = spools_in(tmp_path / "spool")
-    (kept,) = spooled(tmp_path / "spool").kept
+    (kept,) = spooled(tmp_path / "spool").intact
     data = (folder / "00000001.segment").read_bytes()[kept.location.start :]
     assert batch_in(data).ops == [CallOp(0, "add_trial_tags", {"trial": TRIAL, "tags": {"a": 1}})]
 

@@ -43,7 +43,7 @@ def test_a_store_that_was_set_back_gets_again_what_is_still_kept(
 def test_what_is_kept_and_cannot_be_read_does_not_block_what_comes_behind_it(
     store: MemoryStore, make_outbox: MakeOutbox, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
-    # Fails when `Spool.kept_after` raises for one segment: attaching fails then, each time.
+    # Fails when `Spool.retained_after` raises for one segment: attaching fails then, each time.
     outbox = make_outbox(segment_bytes=1)
     write = outbox.writer(TRIAL)
     for value in range(4):
@@ -85,7 +85,7 @@ def test_what_cannot_be_read_does_not_keep_the_rest_from_a_new_session(
 def test_what_is_not_kept_any_more_is_told_as_a_gap(
     store: MemoryStore, make_outbox: MakeOutbox, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
-    outbox = make_outbox(segment_bytes=1, kept_bytes=200)
+    outbox = make_outbox(segment_bytes=1, retained_bytes=200)
     write = outbox.writer(TRIAL)
     for value in range(6):
         write(value, {"loss": float(value)})

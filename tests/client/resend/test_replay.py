@@ -213,7 +213,7 @@ def test_what_the_server_rejects_is_told_and_not_tried_again(tmp_path: Path, sto
     path = left_spool(tmp_path)
     store.reject = lambda point: "odd" if point.value == 7 else None
     outcome = replay(path, store)
-    assert (outcome.sent, outcome.rejected, outcome.told) == (Counts(29), Counts(1), ["not stored: odd"])
+    assert (outcome.sent, outcome.rejected, outcome.notes) == (Counts(29), Counts(1), ["not stored: odd"])
     assert not is_good(outcome)
     assert outcome.error is None
     assert not path.exists()
@@ -304,7 +304,7 @@ def test_the_trials_of_a_damaged_spool_are_told_once_what_they_lost(
     assert (
         told["reason"] == f"damaged on the disk of {os.uname().nodename}, where train.py had queued it{more}"
     )
-    assert [outcome.told for outcome in outcomes] == [[], []]
+    assert [outcome.notes for outcome in outcomes] == [[], []]
 
 
 def test_a_spool_that_lost_nothing_tells_its_trials_nothing(tmp_path: Path, store: MemoryStore) -> None:
@@ -321,7 +321,7 @@ def test_damage_at_the_beginning_is_no_gap(tmp_path: Path, store: MemoryStore) -
     outcome = replay(path, store)
     assert (outcome.sent, outcome.lost, outcome.error) == (Counts(20), 10, None)
     assert [point.seq for point in store.points] == [*range(11, 31)]
-    assert not [told for told in outcome.told if "set back" in told]
+    assert not [told for told in outcome.notes if "set back" in told]
 
 
 def test_damage_of_what_the_server_has_is_no_loss(tmp_path: Path, store: MemoryStore) -> None:

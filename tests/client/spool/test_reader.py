@@ -31,7 +31,7 @@ def take_over(path: Path) -> Recovered:
 
 
 def ranges(found: Recovered) -> list[tuple[int, int]]:
-    return [(each.first, each.last) for each in found.kept]
+    return [(each.first, each.last) for each in found.intact]
 
 
 def segment(path: Path) -> Path:
@@ -50,7 +50,7 @@ def nothing(first: int, count: int) -> bytes:
 
 def test_all_records_are_found_with_their_points(tmp_path: Path) -> None:
     found = take_over(left_spool(tmp_path, batches=3, width=10))
-    assert (ranges(found), found.kept[0].records, found.waiting) == ([(1, 30)], 3, Counts(30))
+    assert (ranges(found), found.intact[0].records, found.waiting) == ([(1, 30)], 3, Counts(30))
     assert (found.begins, found.is_cut, found.damages, found.missing, found.torn_bytes) == (
         True,
         False,
@@ -136,7 +136,7 @@ def test_a_survey_changes_nothing_and_finds_the_same(tmp_path: Path) -> None:
     seen = survey(path, SESSION.hex())
     assert {each: each.read_bytes() for each in path.iterdir()} == before
     found = take_over(path)
-    assert (seen.kept, seen.damages, seen.torn_bytes) == (found.kept, found.damages, 7)
+    assert (seen.intact, seen.damages, seen.torn_bytes) == (found.intact, found.damages, 7)
 
 
 def test_what_is_written_after_a_recovery_goes_to_a_new_segment(tmp_path: Path) -> None:
@@ -182,8 +182,8 @@ def test_what_is_known_of_a_million_records_does_not_grow_with_them(
     monkeypatch.setattr("track.spool.writer.EXTENT_RECORDS", 500)
     path = left_spool(tmp_path, batches=2_000, width=1)
     found = take_over(path)
-    assert [(each.records, each.counts) for each in found.kept] == [(500, Counts(500))] * 4
-    assert survey(path, SESSION.hex()).kept == found.kept
+    assert [(each.records, each.counts) for each in found.intact] == [(500, Counts(500))] * 4
+    assert survey(path, SESSION.hex()).intact == found.intact
 
 
 def test_damage_within_an_extent_takes_that_record_only(tmp_path: Path) -> None:
@@ -198,7 +198,7 @@ def test_damage_within_an_extent_takes_that_record_only(tmp_path: Path) -> None:
 
 def test_each_segment_is_given_up_behind_its_own_last_record(tmp_path: Path) -> None:
     # Fails when `recover` takes one number for all segments: what is not confirmed would be removed.
-    options = SpoolOptions(tmp_path, SpoolSync.NONE, segment_bytes=2_000, kept_seconds=0.0)
+    options = SpoolOptions(tmp_path, SpoolSync.NONE, segment_bytes=2_000, retained_seconds=0.0)
     path = left_spool(tmp_path, batches=40, width=1, options=options)
     last_of = {location.segment: batch.last for location, batch in records_in(path)}
     folder = SpoolFolder.open(path)

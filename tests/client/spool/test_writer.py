@@ -186,21 +186,21 @@ def test_the_limit_is_kept_and_told(make: Callable[..., Spool]) -> None:
 
 
 def test_what_is_confirmed_stays_for_a_while_and_goes_by_size(make: Callable[..., Spool]) -> None:
-    spool = make(segment_bytes=100, kept_bytes=350)
+    spool = make(segment_bytes=100, retained_bytes=350)
     write(spool, *range(1, 7), size=100)
     spool.acknowledge(5)
     assert segments(spool) == ["4", "5", "6"]
 
 
 def test_what_is_confirmed_goes_by_age(make: Callable[..., Spool]) -> None:
-    spool = make(segment_bytes=100, kept_seconds=-1.0)
+    spool = make(segment_bytes=100, retained_seconds=-1.0)
     write(spool, *range(1, 7), size=100)
     spool.acknowledge(4)
     assert segments(spool) == ["5", "6"]
 
 
 def test_what_is_not_confirmed_never_goes(make: Callable[..., Spool]) -> None:
-    spool = make(segment_bytes=100, kept_bytes=0, kept_seconds=-1.0)
+    spool = make(segment_bytes=100, retained_bytes=0, retained_seconds=-1.0)
     write(spool, *range(1, 7), size=100)
     spool.acknowledge(0)
     assert segments(spool) == ["1", "2", "3", "4", "5", "6"]
@@ -243,7 +243,7 @@ def test_what_was_confirmed_and_is_kept_can_be_sent_again(make: Callable[..., Sp
     spool = make(segment_bytes=100)
     write(spool, *range(1, 7), size=100)
     spool.acknowledge(5)
-    assert [seq for seq, _, _ in spool.kept_after(3, lambda error: None)] == [4, 5, 6]
+    assert [seq for seq, _, _ in spool.retained_after(3, lambda error: None)] == [4, 5, 6]
 
 
 def test_a_record_that_was_damaged_meanwhile_is_set_aside(make: Callable[..., Spool]) -> None:

@@ -15,7 +15,7 @@ from track_protocol.errors import BadArguments, BadValue, ItemNotFound
 from track_protocol.model.media import MAX_BLOB_BYTES, PART_BYTES
 from track_protocol.wire.batch import CallOp
 from track_server.engine.engine import Engine
-from track_server.methods.blobs import UNUSED_KEPT_S, BlobCollector, put_blob
+from track_server.methods.blobs import UNUSED_RETENTION_S, BlobCollector, put_blob
 from track_server.storage.contract import Store
 from track_server.storage.ephemeral import EphemeralStore
 from track_server.storage.unit_of_work import begin
@@ -230,9 +230,9 @@ def test_what_nothing_refers_to_goes_after_a_week() -> None:
     tx.use_blob(used, b"i" * 16)
     tx.commit()
     collector = BlobCollector(store)
-    assert not collector.remove(now + UNUSED_KEPT_S - 1)
-    assert collector.remove(now + UNUSED_KEPT_S + 1)
-    assert not collector.remove(now + UNUSED_KEPT_S + 1)
+    assert not collector.remove(now + UNUSED_RETENTION_S - 1)
+    assert collector.remove(now + UNUSED_RETENTION_S + 1)
+    assert not collector.remove(now + UNUSED_RETENTION_S + 1)
     with store.snapshot() as view:
         assert (view.blob(used) is None, view.blob(unused) is None) == (False, True)
     store.close()
@@ -255,7 +255,7 @@ def test_an_engine_looks_for_what_nothing_refers_to(monkeypatch: pytest.MonkeyPa
     monkeypatch.setattr("track_server.methods.blobs._LOOK_INTERVAL_S", 0.0)
     store = EphemeralStore()
     tx = begin(store)
-    tx.add_blob_data("aa" * 32, 4, b"data", time.time() - UNUSED_KEPT_S - 1)
+    tx.add_blob_data("aa" * 32, 4, b"data", time.time() - UNUSED_RETENTION_S - 1)
     tx.commit()
 
     def is_gone() -> bool:

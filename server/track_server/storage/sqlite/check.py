@@ -30,7 +30,7 @@ from track_server.storage.statistics import bounds_of, summary_of
 
 __all__ = ["check_sqlite", "log_of", "opened_to_read"]
 
-_MOST_FINDINGS: Final = 1_000
+_MAX_FINDINGS: Final = 1_000
 _BATCH: Final = 256
 _BLOB_BYTES: Final = 2**20
 _TOLERANCE: Final = 1e-6
@@ -145,8 +145,8 @@ class _Check:
         for step in steps:
             self._guarded(step)
         kept = list(dict.fromkeys(self._findings))
-        if len(kept) > _MOST_FINDINGS:
-            kept[_MOST_FINDINGS:] = [f"and {len(kept) - _MOST_FINDINGS} more findings"]
+        if len(kept) > _MAX_FINDINGS:
+            kept[_MAX_FINDINGS:] = [f"and {len(kept) - _MAX_FINDINGS} more findings"]
         counts = (self._trials, self._series, self._points)
         return Checked(self._generation, *counts, tuple(kept), self._rejected)
 

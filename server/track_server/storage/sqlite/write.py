@@ -154,7 +154,7 @@ INSERT OR IGNORE INTO blob_use(blob, trial)
 VALUES((SELECT id FROM blob WHERE digest = ?), (SELECT id FROM trial WHERE key = ?))
 """
 _LOG_CHANGES: Final = "INSERT INTO change_log(trials, uids) VALUES(?, ?)"
-_CHANGES_KEPT: Final = 10_000
+_MAX_CHANGES: Final = 10_000
 _CHANGES_PRUNED: Final = 500
 """Commits that the change log keeps, and how many go at once."""
 
@@ -372,7 +372,7 @@ class SqliteTransaction(SqliteView):
         self._db.execute(_LOG_CHANGES, (b"".join(trials), uids))
         number = self._db.last_insert_rowid()
         if number % _CHANGES_PRUNED == 0:
-            self._db.execute("DELETE FROM change_log WHERE number <= ?", (number - _CHANGES_KEPT,))
+            self._db.execute("DELETE FROM change_log WHERE number <= ?", (number - _MAX_CHANGES,))
 
     def _write_series(self, changes: Changes) -> None:
         many = self._db.executemany

@@ -118,7 +118,7 @@ def test_what_another_process_commits_has_changed_too(tmp_path: Path) -> None:
 def test_the_change_log_is_pruned_and_a_moment_before_it_is_not_known(
     store: SqliteStore, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(write, "_CHANGES_KEPT", 10)
+    monkeypatch.setattr(write, "_MAX_CHANGES", 10)
     monkeypatch.setattr(write, "_CHANGES_PRUNED", 5)
     cursors = []
     for number in range(40):
@@ -326,7 +326,7 @@ def test_a_rollback_takes_back_a_new_trial(store: SqliteStore) -> None:
 
 
 def test_many_series_are_remembered_correctly(store: SqliteStore, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("track_server.storage.transaction_state._MAX_REMEMBERED", 3)
+    monkeypatch.setattr("track_server.storage.transaction_state._MAX_CACHED", 3)
     memory = Memory()
     for first in range(3):
         for name in range(8):
