@@ -49,9 +49,6 @@ Peer = tuple[Hashable, Hashable]
 
 _NO_PEER: Final[Peer] = (None, None)
 
-_LEAST_COST_S: Final = 1e-5
-"""What a turn costs at least, so that a peer of many tiny reads takes turns too."""
-
 
 @dataclass(frozen=True, slots=True)
 class Rest:
@@ -252,8 +249,8 @@ class ReaderPool:
     def _ended(self, user: _User, line: _Line, seconds: float) -> None:
         with self._lock:
             line.running -= 1
-            line.used_s += max(seconds, _LEAST_COST_S)
-            user.used_s += max(seconds, _LEAST_COST_S)
+            line.used_s += seconds
+            user.used_s += seconds
             user.lines = {name: each for name, each in user.lines.items() if not each.is_idle}
             self._users = {name: each for name, each in self._users.items() if each.lines}
 

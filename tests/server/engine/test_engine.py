@@ -7,8 +7,10 @@ import threading
 import uuid
 from collections.abc import Callable, Iterator
 from functools import partial
+from pathlib import Path
 from typing import Any
 
+import apsw
 import pytest
 
 from engine_calls import Caller, points, writer_held
@@ -24,11 +26,14 @@ from track_protocol.errors import (
 from track_protocol.wire.batch import Batch, CallOp, PointsOp
 from track_protocol.wire.link import Acked
 from track_server.engine.engine import Engine
-from track_server.engine.jobs import Attached
+from track_server.engine.jobs import Attached, Writer
 from track_server.storage.contract import SessionState
 from track_server.storage.ephemeral import EphemeralStore
+from track_server.storage.sqlite.store import open_store as open_sqlite
 from track_server.storage.sqlite.write import SqliteTransaction
 from waiting import wait_until
+
+SESSIONS = 2_000
 
 
 @pytest.fixture
@@ -255,6 +260,26 @@ def test_a_session_that_ended_keeps_its_owner_epoch_and_last_number(engine: Engi
     engine.submit_leave(older)
     assert caller.call("new_project", seq=2, project={"uid": "p"})["uid"] == "p"
     assert caller.trial(trial)["id"] == trial
+
+
+def test_a_session_that_ended_takes_few_bytes(tmp_path: Path) -> None:
+    engine = Engine(open_sqlite(tmp_path / "runs.db"))
+    project = {"uid": "p", "description": "x" * 2_000}
+    told: queue.SimpleQueue[Any] = queue.SimpleQueue()
+    for number in range(SESSIONS):
+        writer = Writer(number.to_bytes(16, "big"), "ann")
+        engine.submit_call(writer, 1, "new_project", {"project": project}, told.put)
+        engine.submit_leave(writer)
+    assert all(type(told.get(timeout=60)) is bytes for _ in range(SESSIONS))
+    engine.close()
+    db = apsw.Connection(str(tmp_path / "runs.db"), apsw.SQLITE_OPEN_READONLY)
+    used, count = db.execute(
+        "SELECT (SELECT sum(pgsize - unused) FROM dbstat WHERE name IN "
+        "(SELECT name FROM sqlite_schema WHERE tbl_name = 'session')), count(*) FROM session"
+    ).fetchall()[0]
+    db.close()
+    assert count == SESSIONS
+    assert int(str(used)) / SESSIONS < 100
 
 
 class _Deadly(EphemeralStore):

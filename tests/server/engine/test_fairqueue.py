@@ -1,11 +1,14 @@
 from __future__ import annotations
 
+import queue
 import threading
 from typing import Any
 
 import pytest
 
-from engine_calls import Caller
+from engine_calls import Caller, points, writer_held
+from track_protocol.wire.batch import Batch
+from track_protocol.wire.link import Acked
 from track_server.engine.engine import Engine
 from track_server.engine.fairqueue import FairQueue
 from track_server.engine.jobs import AttachJob, ChangeJob, Job, Writer
@@ -73,6 +76,33 @@ def test_a_quiet_session_does_not_wait_for_all_that_a_flooding_one_has_handed_in
     assert ended.wait(30)
     engine.close()
     assert order.index("quiet") < 2
+
+
+def test_a_transaction_of_very_many_new_series_leaves_the_rest_to_the_next_one(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr("track_server.engine.jobs._MAX_PENDING_SERIES", 3)
+    store = EphemeralStore("ephemeral:")
+    engine = Engine(store)
+    callers = [Caller(engine) for _ in range(4)]
+    trial = callers[0].new_trial()["id"]
+    callers[0].writer = Caller(engine).writer
+    begun: list[int] = []
+    begin = store.begin
+
+    def counted() -> Any:
+        begun.append(1)
+        return begin()
+
+    told: queue.SimpleQueue[Any] = queue.SimpleQueue()
+    with writer_held(engine):
+        monkeypatch.setattr(store, "begin", counted)
+        for number, caller in enumerate(callers):
+            rows = points(trial, 0, None, **{f"m{number}.{name}": [1.0] for name in range(4)})
+            engine.submit_batch(caller.writer, Batch(1, 1, [rows]), told.put)
+    assert [told.get(timeout=30) for _ in callers] == [Acked(1)] * 4
+    assert len(begun) >= 4
+    engine.close()
 
 
 def test_a_transaction_that_takes_long_leaves_the_rest_to_the_next_one(

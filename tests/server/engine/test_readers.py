@@ -199,24 +199,28 @@ def test_a_page_ends_after_some_milliseconds(pool: ReaderPool) -> None:
     assert page.rest.start < 1_000
 
 
-def test_who_comes_later_does_not_get_the_time_that_others_used_before(pool: ReaderPool) -> None:
-    answered: queue.SimpleQueue[str] = queue.SimpleQueue()
+@pytest.mark.parametrize("later", [("bob", 1), ("ann", 2)], ids=["another user", "another connection"])
+def test_who_comes_later_does_not_get_the_time_that_others_used_before(
+    pool: ReaderPool, later: tuple[str, int]
+) -> None:
+    first = ("ann", 1)
+    answered: queue.SimpleQueue[tuple[str, int]] = queue.SimpleQueue()
     busy, finish = threading.Event(), threading.Event()
 
     def hold(_outcome: Any) -> None:
         busy.set()
         finish.wait(SECONDS)
 
-    def take_10_ms(user: str, _outcome: Any) -> None:
+    def take_10_ms(peer: tuple[str, int], _outcome: Any) -> None:
         time.sleep(0.01)
-        answered.put(user)
+        answered.put(peer)
 
-    ask(pool, lambda _outcome: time.sleep(1.0), "ann")
-    ask(pool, hold, "ann")
+    ask(pool, lambda _outcome: time.sleep(1.0), *first)
+    ask(pool, hold, *first)
     for _ in range(40):
-        ask(pool, partial(take_10_ms, "ann"), "ann")
-    assert busy.wait(SECONDS)  # ann has used a second
+        ask(pool, partial(take_10_ms, first), *first)
+    assert busy.wait(SECONDS)  # the first has used a second
     for _ in range(40):
-        ask(pool, partial(take_10_ms, "bob"), "bob")
+        ask(pool, partial(take_10_ms, later), *later)
     finish.set()
-    assert "ann" in [answered.get(timeout=SECONDS) for _ in range(40)]
+    assert first in [answered.get(timeout=SECONDS) for _ in range(40)]

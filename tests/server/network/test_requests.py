@@ -11,7 +11,7 @@ import pytest
 
 from engine_calls import points
 from running_server import Served, busy_disk, limited, serving
-from socket_peers import Joined, Peer, joined, peer, plain_peer
+from socket_peers import SECONDS, Joined, Peer, joined, peer, plain_peer
 from track_protocol.errors import PermissionDenied, StoreError
 from track_protocol.wire.batch import Batch, CallOp
 from track_protocol.wire.columns import column_from_wire, unpack
@@ -25,6 +25,7 @@ from track_protocol.wire.frames import FrameKind, encode_frame
 from track_protocol.wire.link import Acked
 from track_protocol.wire.roles import Role
 from track_server.app import Settings
+from track_server.engine.readers import PAGE_BYTES
 from waiting import wait_until
 
 SID = b"\x07" * 16
@@ -217,6 +218,29 @@ def test_pages_that_a_peer_does_not_read_are_charged_until_it_ends(served: Serve
             wait_until(lambda: not session.listens, "that bob is sent more than it reads")
             wait_until(lambda: server.memory.used > 0, "the pages that were begun")
         wait_until(lambda: server.memory.used == 0, "that nothing is charged any more")
+
+
+def test_a_page_is_made_only_once_there_is_memory_for_it(settings: Settings) -> None:
+    with serving(limited(settings, memory_bytes=5 * PAGE_BYTES)) as served:
+        server, uri = served.server, served.join("bob", Role.READER)
+        assert server is not None
+        with joined(served.join("ann")) as ann:
+            filled(ann, 200, text="x" * 60_000)  # two to a page, which is most of what bob may hold
+        with peer(served) as second:
+            with peer(served) as deaf:
+                deaf.log_in(uri)
+                deaf.protocol.send_call(1, None, "fetch_trials", {"query": {}})
+                deaf.flush()
+                (session,) = [each for each in server.sessions if each.username == "bob"]
+                wait_until(lambda: not session.listens, "that bob is sent more than it reads")
+                second.log_in(uri)
+                second.protocol.send_call(1, None, "fetch_trials", {"query": {"uid": "none"}})
+                second.flush()
+                second.socket.settimeout(0.5)
+                with pytest.raises(TimeoutError):
+                    second.expect(ResultReceived)
+            second.socket.settimeout(SECONDS)
+            assert second.expect(ResultReceived).value == []
 
 
 def test_the_values_of_a_large_frame_are_charged_until_its_call_is_answered(
