@@ -258,7 +258,10 @@ class SqliteStore:
         if now < self._wal_looked + _WAL_LOOK_EVERY:
             return False
         self._wal_looked = now
-        return os.path.getsize(f"{self._path}-wal") > _WAL_BYTES
+        try:
+            return os.path.getsize(f"{self._path}-wal") > _WAL_BYTES
+        except FileNotFoundError:  # the folder of an ephemeral store, removed at the end of its process
+            return False
 
     def _empty_wal(self, wait_ms: int) -> bool:
         """Bring the main file up to date and the log to nothing; False while a reader needs the log.
