@@ -29,6 +29,7 @@ from track_server.storage.ephemeral import EphemeralStore
 from track_server.storage.sqlite.store import open_store as open_sqlite
 from track_server.storage.unit_of_work import UnitOfWork, begin
 from track_server.storage.write_limits import WriteLimits
+from track_server.testing.store_support import trial as trial_document
 
 
 @pytest.fixture
@@ -207,6 +208,16 @@ def test_a_call_that_the_store_refuses_is_answered_and_uses_its_number_up() -> N
         caller.new_trial("refused")
     assert engine.last_seq(caller.writer) == 1
     assert caller.new_trial("accepted")["revision"] == 0
+    engine.close()
+
+
+def test_a_change_of_the_servers_own_that_the_store_refuses_says_so() -> None:
+    engine = Engine(_Refusing())
+    told: queue.SimpleQueue[Any] = queue.SimpleQueue()
+    document = trial_document(hash="refused")
+    engine.submit_change(lambda tx: tx.add_trial(document), told.put)
+    outcome = told.get(timeout=30)
+    assert (type(outcome), "change of its own" in str(outcome)) == (InternalError, True)
     engine.close()
 
 
