@@ -215,7 +215,7 @@ def test_a_frame_of_very_many_items_stalls_no_other_client(server: ServerProcess
             assert sent.wait(SECONDS)
             beside = p90(ann)
     report(f"small call: p90 {quiet * 1000:.1f} ms alone, {beside * 1000:.1f} ms beside frames of empty maps")
-    assert beside < 3 * quiet + 0.15
+    assert beside < 5 * quiet + 0.15
 
 
 @pytest.mark.parametrize("addresses", [1, 200])

@@ -363,7 +363,7 @@ def test_a_peer_that_does_not_read_its_answers_is_dropped(
             for number in range(200):
                 deaf.protocol.send_call(number, None, "fetch_metrics", {"trial": id, "name": "loss"})
             deaf.flush()
-            wait_until(lambda: "does not read what it is sent" in caplog.text, "the server drops the peer")
+            wait_until(lambda: "does not read what is sent" in caplog.text, "the server drops the peer")
             assert deaf.ended()
         assert works(served)
 
