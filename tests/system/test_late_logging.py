@@ -78,7 +78,7 @@ def test_asking_after_threads_have_stopped_fails_at_once(runner: ScriptRunner) -
     with runner.script(script) as process:
         assert process.wait(60) == 0
         assert process.stdout is not None
-        assert process.stdout.read().endswith("cannot be asked: the interpreter ends\n")
+        assert process.stdout.read().endswith("cannot be called: the interpreter ends\n")
 
 
 def test_a_generator_that_is_left_in_the_block_ends_with_the_program(runner: ScriptRunner) -> None:

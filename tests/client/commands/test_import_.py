@@ -115,7 +115,7 @@ def test_a_folder_without_databases_is_reported(tmp_path: Path, uri: str) -> Non
 
 
 def test_without_a_store_the_error_asks_for_one(folder: Path) -> None:
-    with pytest.raises(UsageError, match="give --to, or set TRACK_URI"):
+    with pytest.raises(UsageError, match="give --to URI, or set TRACK_URI"):
         run(folder)
 
 

@@ -266,5 +266,5 @@ def test_a_client_rewinds_its_trial(client: TrackClient) -> None:
 
 
 def test_going_back_to_no_number_is_an_error(client: TrackClient) -> None:
-    with pytest.raises(BadArguments, match="a step that is a number, not 'best'"):
+    with pytest.raises(BadArguments, match="step must be a number, not 'best'"):
         client.rewind("best")  # type: ignore[arg-type] # what a user may do

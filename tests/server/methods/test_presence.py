@@ -207,7 +207,7 @@ def test_a_session_that_came_back_while_the_store_was_full_has_its_trial_later(
     room.after(LEASE)
     store.full = True
     room.presence.connected(ann.writer.sid)
-    watching(room, lambda: caplog.text.count("have to wait: no space left") > 1)
+    watching(room, lambda: caplog.text.count("be revived yet: no space left") > 1)
     store.full = False
     watching(room, lambda: room.status(trial) == "Running")
     room.engine.close()
