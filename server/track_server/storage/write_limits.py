@@ -21,6 +21,6 @@ class WriteLimits:
     """
 
     record_seconds: float = 10.0
-    series_per_trial: int = 100_000
+    series_per_trial: int = 50_000
     errors_per_trial: int = 100
     rewinds_per_trial: int = 10_000
