@@ -136,7 +136,8 @@ def replace_file(path: Path, data: bytes, *, beside: Path | None = None, durably
     beside = beside or path.with_name(f".{path.name}.{os.urandom(8).hex()}.tmp")
     flags = os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC | os.O_NOFOLLOW
     try:
-        with open(os.open(beside, flags, 0o600), "wb") as file:
+        # Not the builtin `open`, which does not exist any more when destructors run at the very end.
+        with os.fdopen(os.open(beside, flags, 0o600), "wb") as file:
             file.write(data)
             if durably:
                 file.flush()

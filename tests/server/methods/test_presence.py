@@ -223,7 +223,7 @@ def test_who_could_not_come_back_while_the_store_failed_has_the_full_time_behind
     room.leave(room.enter(trial))
     room.after(1)
     store.full = True
-    watching(room, lambda: "cannot be found out" in caplog.text)
+    watching(room, lambda: "could not be determined" in caplog.text)
     store.full = False
     room.after(10 * LEASE)
     room.after(LEASE - 1)
