@@ -15,6 +15,7 @@ from __future__ import annotations
 import contextlib
 import errno
 import fcntl
+import io
 import os
 import threading
 from collections.abc import Iterator
@@ -136,8 +137,9 @@ def replace_file(path: Path, data: bytes, *, beside: Path | None = None, durably
     beside = beside or path.with_name(f".{path.name}.{os.urandom(8).hex()}.tmp")
     flags = os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC | os.O_NOFOLLOW
     try:
-        # Not the builtin `open`, which does not exist any more when destructors run at the very end.
-        with os.fdopen(os.open(beside, flags, 0o600), "wb") as file:
+        # Not by `open`, which does not exist any more when destructors run at the very end; nor can
+        # `os.fdopen` import what it needs then.
+        with io.BufferedWriter(io.FileIO(os.open(beside, flags, 0o600), "wb")) as file:
             file.write(data)
             if durably:
                 file.flush()
