@@ -13,6 +13,7 @@ from track_protocol.model.entities import Project, Status, Trial, TrialGroup, ne
 from track_protocol.model.rejected import Rejected
 from track_protocol.query.order import CREATED, Order, parse_fields, parse_order
 from track_protocol.query.parse import Kind, matches, parse_query
+from track_protocol.query.tree import MISSING, reached
 from track_protocol.wire.methods import METHODS
 
 __all__ = ["NullProtocol"]
@@ -189,14 +190,13 @@ def _in_order(documents: Sequence[Mapping[str, Any]], order: Sequence[Order]) ->
     """The positions of documents, given in the order of their making, in another order."""
     positions = list(range(len(documents)))
     for each in reversed(order):
-        if each.path == CREATED:
+        if each.paths == (CREATED,):
             positions.sort(reverse=each.descending)
             continue
         ranks: tuple[list[tuple[Any, int]], ...] = ([], [], [], [])
         for position in positions:
-            value: Any = documents[position]
-            for key in each.path:
-                value = value.get(key) if isinstance(value, Mapping) else None
+            found = (reached(documents[position], path) for path in each.paths)
+            value = next((each for each in found if each is not MISSING and each is not None), None)
             ranks[_rank(value)].append((value if _rank(value) == 0 else str(value), position))
         for pairs in ranks[::2]:
             pairs.sort(key=lambda pair: pair[0], reverse=each.descending)

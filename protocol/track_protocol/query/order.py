@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from typing import Final
 
 from track_protocol.errors import BadArguments, BadQuery
-from track_protocol.query.parse import Kind, attribute_names, attribute_path
+from track_protocol.query.parse import Kind, attribute_names, attribute_paths
 from track_protocol.query.tree import Path
 
 __all__ = ["CREATED", "FIELDS", "Order", "parse_fields", "parse_order"]
@@ -48,11 +48,12 @@ class Order:
     """One attribute to order by.
 
     Attributes:
-        path: where its values are in a document; `CREATED` for the order of making.
+        paths: where its values are in a document, the preferred place first; `CREATED` alone for the order
+            of making.
         descending: greatest first.
     """
 
-    path: Path
+    paths: tuple[Path, ...]
     descending: bool = False
 
 
@@ -68,17 +69,17 @@ def parse_order(names: Sequence[str], kind: Kind) -> tuple[Order, ...]:
     """
     if len(names) > _MOST:
         raise BadArguments(f"order has {len(names)} names: give at most {_MOST}")
-    return tuple(Order(_path(name.removeprefix("-"), kind), name.startswith("-")) for name in names)
+    return tuple(Order(_paths(name.removeprefix("-"), kind), name.startswith("-")) for name in names)
 
 
-def _path(name: str, kind: Kind) -> Path:
+def _paths(name: str, kind: Kind) -> tuple[Path, ...]:
     if name == CREATED[0]:
-        return CREATED
+        return (CREATED,)
     known = tuple(dict.fromkeys((*CREATED, *attribute_names(kind))))
     if name.partition(".")[0] not in known:
         raise BadArguments(f"order: a {kind} has no attribute {name[:80]!r}{_suggestion(name, known)}")
     try:
-        return attribute_path(name, kind)
+        return attribute_paths(name, kind)
     except BadQuery as error:
         raise BadArguments(f"order: {error}") from None
 

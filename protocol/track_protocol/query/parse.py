@@ -8,14 +8,15 @@ An attribute's value is a plain value (equality) or a dict of operators, all of 
 ``$eq $ne $in $nin $lt $lte $gt $gte $contains $exists $not``.  A query may also have ``$and`` and ``$or``
 (non-empty lists of queries) and ``$not`` (a query).  The empty query matches everything.
 
-**Attributes.**  Scalars go by name; ``created``, ``started`` and ``ended`` are seconds since the epoch.
-``parameters``, ``tags`` and ``metadata`` are dicts: alone they
-compare as one value, by equality or ``$exists`` only; with ``.``-separated keys the dicts inside are
-walked (a key that itself holds a dot cannot be named, and lists are not indexed).  ``status`` is its
-number; it may be compared with a number, a status, a ``{'value', 'name'}`` dict or, then meaning
-``status.name``, a string.  ``metrics.NAME`` is the last value logged and ``chronos.NAME`` the mean
-duration in seconds; the name may hold dots.  A final ``.count``, ``.last``, ``.first_step``,
-``.last_step``, ``.min``, ``.max``, ``.mean`` (or ``.avg``) or ``.sd`` names that statistic instead.
+**Attributes.**  Scalars go by name; ``created``, ``started`` and ``ended`` are seconds since the epoch, and
+``duration`` is the seconds between the last two.  ``parameters``, ``tags`` and ``metadata`` are dicts: alone
+they compare as one value, by equality or ``$exists`` only; with ``.``-separated keys the dicts inside are
+walked.  A key may itself hold dots: the longest key that leads to a value is taken.  Lists are not indexed.
+``status`` is its number; it may be compared with a number, a status, a ``{'value', 'name'}`` dict or, then
+meaning ``status.name``, a string, in which the names of known statuses may have small letters.
+``metrics.NAME`` is the last value logged and ``chronos.NAME`` the mean duration in seconds; the name may hold
+dots.  A final ``.count``, ``.last``, ``.first_step``, ``.last_step``, ``.min``, ``.max``, ``.mean`` (or
+``.avg``) or ``.sd`` names that statistic instead, unless a series of the trial has the entire name.
 
 **Comparison.**
 
@@ -35,12 +36,13 @@ duration in seconds; the name may hold dots.  A final ``.count``, ``.last``, ``.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from itertools import islice
 from typing import Any, Final
 
 from track_protocol.errors import BadQuery, BadValue
+from track_protocol.model.entities import LOST, Status
 from track_protocol.model.values import normalise
 from track_protocol.query.tree import (
     All,
@@ -60,10 +62,11 @@ from track_protocol.query.tree import (
 
 __all__ = [
     "MAX_CONDITIONS",
+    "STATUS_NAMES",
     "Kind",
     "Query",
     "attribute_names",
-    "attribute_path",
+    "attribute_paths",
     "matches",
     "normalise_query",
     "parse_query",
@@ -73,6 +76,14 @@ MAX_CONDITIONS: Final = 1_000
 """Comparisons in one query; the values listed in ``$in`` are not limited."""
 
 _NOT_A_QUERY: Final = "{!r:.80} is not a query: give a dict of attributes to values or operators"
+STATUS_NAMES: Final[Mapping[str, str]] = {
+    "created": Status.CreatedGroup.name,
+    **{each.name.lower(): each.name for each in (*Status, LOST)},
+}
+"""Names of known statuses as they are stored, by their names in small letters."""
+
+_STATUS_NAME: Final = ("status", "name")
+_MAX_DOTS: Final = 64
 _STATISTICS: Final = {
     **{name: name for name in ("count", "last", "first_step", "last_step", "min", "max", "mean", "sd")},
     "avg": "mean",
@@ -118,8 +129,8 @@ def attribute_names(kind: Kind) -> tuple[str, ...]:
     return tuple(_ATTRIBUTES[kind])
 
 
-def attribute_path(name: str, kind: Kind) -> Path:
-    """Where the values of an attribute that has an order are in a document.
+def attribute_paths(name: str, kind: Kind) -> tuple[Path, ...]:
+    """Where the values of an attribute that has an order may be in a document, the preferred place first.
 
     Raises:
         BadQuery: there is no such attribute, or its values have no order.
@@ -127,7 +138,7 @@ def attribute_path(name: str, kind: Kind) -> Path:
     attribute = _attribute(name, kind)
     if not attribute.ordered:
         raise BadQuery(f"{name!r} as one value has no order: name a key, as in '{name}.key'")
-    return attribute.path
+    return (attribute.path,) if attribute.exact is None else (attribute.exact.path, attribute.path)
 
 
 def matches(document: dict[str, Any], query: Mapping[str, Any] | Query, kind: Kind = "trial") -> bool:
@@ -149,19 +160,21 @@ class _Attribute:
         path: where values are compared.
         text_path: where strings are compared.
         ordered: whether there is an order among its values.
+        exact: the attribute that it is in documents that have one of the entire name.
     """
 
     name: str
     path: Path
     text_path: Path
     ordered: bool = True
+    exact: _Attribute | None = None
 
     def path_for(self, operand: Any) -> Path:
         return self.text_path if isinstance(operand, str) else self.path
 
     def among(self, operands: Iterable[Any]) -> Condition:
         by_path: dict[Path, list[Any]] = {}
-        for operand in map(self._comparable, operands):
+        for operand in self._all_comparable(operands):
             by_path.setdefault(self.path_for(operand), []).append(operand)
         parts = [Among.of(path, some) for path, some in by_path.items()] or [Among.of(self.path, ())]
         return parts[0] if len(parts) == 1 else AnyOf(tuple(parts))
@@ -173,6 +186,15 @@ class _Attribute:
         path = self.path_for(operand)
         orderable = isinstance(operand, str) or (is_number(operand) and operand == operand)
         return Ordered(path, ordering, operand) if orderable else Among.of(path, ())
+
+    def _all_comparable(self, operands: Iterable[Any]) -> Iterator[Any]:
+        """The operands; beside a status in small letters also its name as it is stored."""
+        for operand in map(self._comparable, operands):
+            yield operand
+            if self.text_path == _STATUS_NAME and isinstance(operand, str):
+                known = STATUS_NAMES.get(operand.lower(), operand)
+                if known != operand:
+                    yield known
 
     def _comparable(self, operand: Any) -> Any:
         if self.text_path == self.path:  # only a status has a name beside its value
@@ -198,7 +220,7 @@ def _clause(key: Any, operand: Any, kind: Kind) -> Condition:
     if not isinstance(key, str):
         raise BadQuery(f"{key!r} is not an attribute: write attributes as strings")
     if not key.startswith("$"):
-        return _constraint(_attribute(key, kind), operand)
+        return _whole_name_first(_attribute(key, kind), operand)
     if key == "$not":
         return Not(_conjunction(operand, kind))
     if key not in ("$and", "$or"):
@@ -209,6 +231,14 @@ def _clause(key: Any, operand: Any, kind: Kind) -> Condition:
         raise BadQuery(f"{key} needs a list of one or more queries, not {operand!r:.80}")
     parts = [_conjunction(part, kind) for part in operand]
     return _all(parts) if key == "$and" else AnyOf(tuple(parts))
+
+
+def _whole_name_first(attribute: _Attribute, operand: Any) -> Condition:
+    constraint = _constraint(attribute, operand)
+    if attribute.exact is None:
+        return constraint
+    there = Present(attribute.exact.path)
+    return AnyOf((All((there, _constraint(attribute.exact, operand))), All((Not(there), constraint))))
 
 
 def _constraint(attribute: _Attribute, operand: Any) -> Condition:
@@ -282,7 +312,9 @@ def _scalar(name: str, root: str, rest: str | None) -> _Attribute:
 
 
 def _tree(name: str, root: str, rest: str | None) -> _Attribute:
-    path = (root,) if rest is None else (root, *rest.split("."))
+    if name.count(".") > _MAX_DOTS:
+        raise BadQuery(f"{name[:80]!r} has over {_MAX_DOTS} dots: name a value that is nested less deep")
+    path = (root,) if rest is None else (root, rest)
     return _Attribute(name, path, path, ordered=rest is not None)
 
 
@@ -295,12 +327,15 @@ def _status(name: str, root: str, rest: str | None) -> _Attribute:
 
 def _series(name: str, root: str, rest: str | None) -> _Attribute:
     series, dot, statistic = (rest or "").rpartition(".")
-    if not dot or statistic not in _STATISTICS:
-        series, statistic = rest or "", "last" if root == "metrics" else "mean"
-    if not series:
+    is_statistic = bool(dot) and statistic in _STATISTICS
+    if not rest or (is_statistic and not series):
         raise BadQuery(f"{name!r} is not a series: write '{root}.NAME' or '{root}.NAME.min'")
+    path: Path = (root, rest, "last" if root == "metrics" else "mean")
+    whole = _Attribute(name, path, path)
+    if not is_statistic:
+        return whole
     path = (root, series, _STATISTICS[statistic])
-    return _Attribute(name, path, path)
+    return _Attribute(name, path, path, exact=whole)
 
 
 _Locate = Callable[[str, str, str | None], _Attribute]
@@ -327,6 +362,7 @@ _TRIAL: Final[dict[str, _Locate]] = {
     "created": _scalar,
     "started": _scalar,
     "ended": _scalar,
+    "duration": _scalar,
     "status": _status,
     "metrics": _series,
     "chronos": _series,

@@ -8,11 +8,12 @@ from __future__ import annotations
 
 import math
 import operator
-from collections.abc import Callable, Hashable, Iterable, Iterator
+from collections.abc import Callable, Hashable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Final, Literal, cast
 
 __all__ = [
+    "MISSING",
     "ORDERINGS",
     "All",
     "Among",
@@ -29,6 +30,8 @@ __all__ = [
     "freeze",
     "is_number",
     "leaves",
+    "named",
+    "reached",
 ]
 
 Kind = Literal["trial", "group", "project"]
@@ -41,7 +44,8 @@ ORDERINGS: Final[dict[str, Callable[[Any, Any], bool]]] = {
     ">=": operator.ge,
 }
 
-_MISSING: Final = object()
+MISSING: Final = object()
+"""The value at a path that leads nowhere."""
 _ATOMS: Final = frozenset({type(None), int, float, str})
 
 
@@ -77,12 +81,53 @@ def _holds_nan(value: Any) -> bool:
     return isinstance(value, float) and math.isnan(value)
 
 
-def _reached(document: Any, path: Path) -> Any:
-    for key in path:
-        if not isinstance(document, dict) or key not in document:
-            return _MISSING
-        document = document[key]
-    return document
+def reached(document: Any, path: Path) -> Any:
+    """The value at a path of a document; `MISSING` if there is none.
+
+    A path is a root alone, a root and a dotted name below it, or a root, a series and a statistic.
+    """
+    root, *names = path or ("",)
+    if not path or not isinstance(document, dict):
+        return MISSING if path else document
+    if root in _COMPUTED:
+        return _COMPUTED[root](document)
+    value = document.get(root, MISSING)
+    if len(names) == 1:
+        return named(value, names[0])
+    for name in names:
+        value = value[name] if isinstance(value, dict) and name in value else MISSING
+    return value
+
+
+def named(value: Any, name: str) -> Any:
+    """The value of a dotted name in nested dicts, whose keys may themselves have dots.
+
+    The longest key comes first: in ``{"a.b": 1, "a": {"b": 2}}`` the name ``a.b`` is 1.
+    """
+    if not isinstance(value, dict):
+        return MISSING
+    if name in value:
+        return value[name]
+    end = name.rfind(".")
+    while end >= 0:
+        if name[:end] in value:
+            found = named(value[name[:end]], name[end + 1 :])
+            if found is not MISSING:
+                return found
+        end = name.rfind(".", 0, end)
+    return MISSING
+
+
+def _duration(document: Mapping[str, Any]) -> Any:
+    times = document.get("started"), document.get("ended")
+    if not all(map(is_number, times)):
+        return MISSING
+    started, ended = cast(tuple[float, float], times)
+    return ended - started
+
+
+_COMPUTED: Final[Mapping[str, Callable[[Mapping[str, Any]], Any]]] = {"duration": _duration}
+"""Attributes that no document has as a field."""
 
 
 class Condition:
@@ -100,7 +145,7 @@ class Among(Condition):
     """The value at a path equals one of the operands; a missing value counts as None.
 
     Attributes:
-        path: keys from the document inward.
+        path: where the value is in a document; see `reached`.
         operands: plain values, none of which holds a NaN; empty when nothing can match.
     """
 
@@ -115,8 +160,8 @@ class Among(Condition):
         return cls(path, tuple(usable.values()), frozenset(usable))
 
     def holds(self, document: Any) -> bool:
-        value = _reached(document, self.path)
-        return freeze(None if value is _MISSING else value) in self._frozen
+        value = reached(document, self.path)
+        return freeze(None if value is MISSING else value) in self._frozen
 
 
 @dataclass(frozen=True, slots=True)
@@ -124,7 +169,7 @@ class Ordered(Condition):
     """The value at a path is before or after the operand.
 
     Attributes:
-        path: keys from the document inward.
+        path: where the value is in a document; see `reached`.
         ordering: a key of `ORDERINGS`.
         operand: a number that is not NaN, or a string.
     """
@@ -134,7 +179,7 @@ class Ordered(Condition):
     operand: int | float | str
 
     def holds(self, document: Any) -> bool:
-        value = _reached(document, self.path)
+        value = reached(document, self.path)
         same_sort = isinstance(value, str) if isinstance(self.operand, str) else is_number(value)
         return same_sort and ORDERINGS[self.ordering](value, self.operand)
 
@@ -144,7 +189,7 @@ class Contains(Condition):
     """The value at a path is a string in which the text is found, in capital letters or small ones.
 
     Attributes:
-        path: keys from the document inward.
+        path: where the value is in a document; see `reached`.
         text: the text to find, as `str.casefold` returns it.
     """
 
@@ -152,7 +197,7 @@ class Contains(Condition):
     text: str
 
     def holds(self, document: Any) -> bool:
-        value = _reached(document, self.path)
+        value = reached(document, self.path)
         return isinstance(value, str) and self.text in value.casefold()
 
 
@@ -163,7 +208,7 @@ class Present(Condition):
     path: Path
 
     def holds(self, document: Any) -> bool:
-        return _reached(document, self.path) is not _MISSING
+        return reached(document, self.path) is not MISSING
 
 
 @dataclass(frozen=True, slots=True)

@@ -136,7 +136,7 @@ def test_other_names_of_projects_and_groups_are_metadata() -> None:
         ("name ~ and", 8, "a value"),
         ("id = 12ab", 1, "32 digits"),
         ("tags < 1", 1, "as one value has no order"),
-        ("project < a", 1, "goes by its name"),
+        ("project < a", 1, "compared by its name"),
         (f"a = {2**64}", 5, "an integer of at most 64 bits"),
         ("a = " + "9" * 5_000, 5, "an integer of at most 64 bits"),
         ("a = '\ud800'", 1, "surrogate"),

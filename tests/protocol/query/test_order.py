@@ -11,16 +11,16 @@ from track_protocol.query.parse import Kind
 
 def test_names_are_those_of_queries_and_a_minus_descends() -> None:
     assert parse_order(["-metrics.loss.min", "parameters.lr", "status", "-created"], "trial") == (
-        Order(("metrics", "loss", "min"), descending=True),
-        Order(("parameters", "lr")),
-        Order(("status", "value")),
-        Order(CREATED, descending=True),
+        Order((("metrics", "loss.min", "last"), ("metrics", "loss", "min")), descending=True),
+        Order((("parameters", "lr"),)),
+        Order((("status", "value"),)),
+        Order((CREATED,), descending=True),
     )
 
 
 @pytest.mark.parametrize("kind", FIELDS)
 def test_every_kind_is_ordered_by_its_making(kind: Kind) -> None:
-    assert parse_order(["created"], kind) == (Order(CREATED),)
+    assert parse_order(["created"], kind) == (Order((CREATED,)),)
 
 
 @pytest.mark.parametrize(

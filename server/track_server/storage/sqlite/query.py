@@ -21,9 +21,10 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
+from itertools import pairwise
 from typing import Any, Final, Literal
 
 import apsw
@@ -31,6 +32,7 @@ import apsw
 from track_protocol.model.values import INT_MAX, INT_MIN
 from track_protocol.query.order import CREATED
 from track_protocol.query.tree import (
+    MISSING,
     All,
     Among,
     AnyOf,
@@ -44,6 +46,7 @@ from track_protocol.query.tree import (
     Present,
     Query,
     is_number,
+    named,
 )
 from track_server.storage import exactjson
 
@@ -55,7 +58,11 @@ Sort = Literal["text", "blob", "number", "json"]
 _SPELLABLE: Final = re.compile(r'(?!\$)[^"\\\x00-\x1f]*')
 _BOUND_EACH: Final = 8
 """Values up to this many are bound one by one; more go as one JSON array."""
+_MAX_KEYS: Final = 8
+"""Parts of a name up to which it is looked for without parsing JSON."""
 _CONTAINS: Final = "~"
+_VALUE: Final = "value"
+"""The root of what `track_match` is given."""
 _NEAR: Final = 1e-12
 _TINY: Final = 1e-300
 _TABLES: Final[dict[Kind, str]] = {"trial": "trial", "group": "trial_group", "project": "project"}
@@ -83,9 +90,13 @@ _COLUMNS: Final[dict[Path, _Column]] = {
     ("created",): _Column("created", "number"),
     ("started",): _Column("started", "number"),
     ("ended",): _Column("ended", "number"),
+    ("duration",): _Column("duration", "number"),
     ("status", "value"): _Column("status_value", "number"),
     ("status", "name"): _Column("status_name", "text"),
 }
+
+_COMPUTED: Final = {"duration": "({0}.ended - {0}.started)"}
+"""SQL for columns that no table has."""
 
 _STATISTICS: Final[dict[str, _Column]] = {
     "count": _Column("track_series.count", "number"),
@@ -115,9 +126,14 @@ def compile_query(query: Query, table: str | None = None) -> Fragment:
     return _condition(query.condition, table or _TABLES[query.kind])
 
 
-def compile_value(path: Path, kind: Kind) -> Fragment:
-    """The SQL expression for the value at a path, NULL where there is none, and its parameters."""
-    table = _TABLES[kind]
+def compile_value(paths: Sequence[Path], kind: Kind) -> Fragment:
+    """The SQL expression for the first value at some paths, NULL without any, and its parameters."""
+    values = [_value(path, _TABLES[kind]) for path in paths]
+    params = [param for _, some in values for param in some]
+    return (values[0][0] if len(values) == 1 else f"coalesce({', '.join(sql for sql, _ in values)})"), params
+
+
+def _value(path: Path, table: str) -> Fragment:
     if path == CREATED:
         return f"{table}.id", []
     if path[0] in _SERIES:
@@ -130,15 +146,11 @@ def compile_value(path: Path, kind: Kind) -> Fragment:
         )
         return f"({found})", [_SERIES[root], name]
     if path in _COLUMNS:
-        return f"{table}.{_COLUMNS[path].sql}", []
-    root, *keys = path
-    if not all(map(_SPELLABLE.fullmatch, keys)):
-        return f"track_value({table}.{root}, ?)", [exactjson.dumps(keys)]
+        return _column_sql(_COLUMNS[path], table), []
+    root, name = path
     value = f"{table}.{root}"
-    return (
-        f"CASE WHEN instr({value}, '\"$dict\"') THEN track_value({value}, ?) ELSE ({value} ->> ?) END",
-        [exactjson.dumps(keys), "$" + "".join(f'."{key}"' for key in keys)],
-    )
+    slow: Fragment = f"track_value({value}, ?)", [name]
+    return _placed(value, name, slow, lambda place: (f"({value} ->> ?)", [place]))
 
 
 def register_functions(connection: apsw.Connection) -> None:
@@ -177,9 +189,13 @@ def _leaf(leaf: Leaf, table: str) -> Fragment:
         return _series(leaf, table)
     column = _COLUMNS.get(leaf.path)
     if column is not None:
-        return _native(leaf, f"{table}.{column.sql}", column.sort)
-    root, *keys = leaf.path
-    return _json(leaf, f"{table}.{root}", keys)
+        return _native(leaf, _column_sql(column, table), column.sort)
+    root, *names = leaf.path
+    return _json(leaf, f"{table}.{root}", names[0] if names else None)
+
+
+def _column_sql(column: _Column, table: str) -> str:
+    return _COMPUTED.get(column.sql, "{0}." + column.sql).format(table)
 
 
 def _series(leaf: Leaf, table: str) -> Fragment:
@@ -196,7 +212,7 @@ def _series(leaf: Leaf, table: str) -> Fragment:
 def _statistic(leaf: Leaf, column: _Column) -> Fragment:
     if isinstance(leaf, Present):
         return "1", []
-    return _json(leaf, column.sql, []) if column.sort == "json" else _native(leaf, column.sql, column.sort)
+    return _json(leaf, column.sql, None) if column.sort == "json" else _native(leaf, column.sql, column.sort)
 
 
 def _native(leaf: Leaf, value: str, sort: Sort) -> Fragment:
@@ -233,19 +249,40 @@ def _listed(value: str, operands: Sequence[Any], sort: Sort) -> Fragment:
     if sort == "blob":
         texts = [operand.hex() for operand in operands]
         return f"{value} IN (SELECT unhex(value) FROM json_each(?))", [exactjson.dumps(texts)]  # noqa: S608 # all ours
-    return _matched(Among.of((), operands), value, [])
+    return _matched(Among.of((), operands), value, None)
 
 
-def _json(leaf: Leaf, column: str, keys: Sequence[str]) -> Fragment:
-    """Comparison with what the keys lead to inside a column of JSON text."""
-    if isinstance(leaf, Contains) or _has_composite(leaf) or not all(map(_SPELLABLE.fullmatch, keys)):
-        return _matched(leaf, column, keys)
-    path = "$" + "".join(f'."{key}"' for key in keys)
-    sql, params = _json_plain(leaf, column, keys, path)
-    if not keys:
-        return sql, params
-    matched, leaf_params = _matched(leaf, column, keys)
-    return f"CASE WHEN instr({column}, '\"$dict\"') THEN {matched} ELSE {sql} END", [*leaf_params, *params]
+def _json(leaf: Leaf, column: str, name: str | None) -> Fragment:
+    """Comparison with what a dotted name leads to inside a column of JSON text."""
+    if isinstance(leaf, Contains) or _has_composite(leaf):
+        return _matched(leaf, column, name)
+    if name is None:
+        return _json_plain(leaf, column, None, "$")
+    slow = _matched(leaf, column, name)
+    return _placed(column, name, slow, lambda place: _json_plain(leaf, column, name, place))
+
+
+def _placed(column: str, name: str, slow: Fragment, plain: Callable[[str], Fragment]) -> Fragment:
+    """What a dotted name leads to: by a JSON path where one surely finds it, else by a function.
+
+    The longest key comes first, which is the entire name.  When no two of its parts are joined in a key,
+    each part is a key; to be sure of that, the text must not hold them joined anywhere.
+    """
+    keys = name.split(".")
+    if len(keys) > _MAX_KEYS or not all(map(_SPELLABLE.fullmatch, keys)):
+        return slow
+    nested, nested_params = plain("$" + "".join(f'."{key}"' for key in keys))
+    if len(keys) == 1:
+        sql = f"CASE WHEN instr({column}, '\"$dict\"') THEN {slow[0]} ELSE {nested} END"
+        return sql, [*slow[1], *nested_params]
+    entire, entire_params = plain(f'$."{name}"')
+    joined = [exactjson.dumps(f"{one}.{other}")[1:-1] for one, other in pairwise(keys)]
+    anywhere = " OR ".join([f"instr({column}, ?)"] * len(joined))
+    sql = (
+        f"CASE WHEN instr({column}, '\"$dict\"') THEN {slow[0]} WHEN NOT ({anywhere}) THEN {nested} "
+        f"WHEN json_type({column}, ?) IS NOT NULL THEN {entire} ELSE {slow[0]} END"
+    )
+    return sql, [*slow[1], *joined, *nested_params, f'$."{name}"', *entire_params, *slow[1]]
 
 
 def _has_composite(leaf: Leaf) -> bool:
@@ -253,27 +290,27 @@ def _has_composite(leaf: Leaf) -> bool:
     return isinstance(leaf, Among) and any(isinstance(each, composites) for each in leaf.operands)
 
 
-def _json_plain(leaf: Among | Ordered | Present, column: str, keys: Sequence[str], path: str) -> Fragment:
+def _json_plain(leaf: Among | Ordered | Present, column: str, name: str | None, path: str) -> Fragment:
     if isinstance(leaf, Present):
         return f"(json_type({column}, ?) IS NOT NULL)", [path]
     if isinstance(leaf, Ordered):
         ordered = _json_text_ordered if isinstance(leaf.operand, str) else _json_number_ordered
-        return ordered(leaf, column, keys, path)
+        return ordered(leaf, column, name, path)
     texts = [text for operand in leaf.operands for text in _texts(operand)]
     sql, params = _listed(f"({column} -> ?)", texts, "text")
     return f"coalesce({sql}, {int(None in leaf.operands)})", [path, *params]
 
 
-def _json_text_ordered(leaf: Ordered, column: str, keys: Sequence[str], path: str) -> Fragment:
+def _json_text_ordered(leaf: Ordered, column: str, name: str | None, path: str) -> Fragment:
     sql = f"CASE WHEN json_type({column}, ?) = 'text' THEN ({column} ->> ?) {leaf.ordering} ? ELSE 0 END"
     return sql, [path, path, leaf.operand]
 
 
-def _json_number_ordered(leaf: Ordered, column: str, keys: Sequence[str], path: str) -> Fragment:
+def _json_number_ordered(leaf: Ordered, column: str, name: str | None, path: str) -> Fragment:
     operand = float(leaf.operand)
     margin = max(abs(operand) * _NEAR, _TINY) if math.isfinite(operand) else 0.0
     below = int(leaf.ordering in ("<", "<="))
-    near, near_params = _matched(leaf, column, keys)
+    near, near_params = _matched(leaf, column, name)
     sql = (
         f"CASE WHEN coalesce(json_type({column}, ?), '') NOT IN ('integer', 'real') THEN 0 "
         f"WHEN ({column} ->> ?) < ? THEN {below} WHEN ({column} ->> ?) > ? THEN {1 - below} ELSE {near} END"
@@ -295,24 +332,24 @@ def _texts(operand: Any) -> list[str]:
     return [exactjson.dumps(twin) for twin in twins]
 
 
-def _matched(leaf: Leaf, value: str, keys: Sequence[str]) -> Fragment:
-    return f"track_match({value}, ?)", [_written(leaf, keys)]
+def _matched(leaf: Leaf, value: str, name: str | None) -> Fragment:
+    return f"track_match({value}, ?)", [_written(leaf, name)]
 
 
-def _written(leaf: Leaf, keys: Sequence[str]) -> str:
+def _written(leaf: Leaf, name: str | None) -> str:
     if isinstance(leaf, Present):
-        return exactjson.dumps([list(keys)])
+        return exactjson.dumps([name])
     if isinstance(leaf, Among):
-        return exactjson.dumps([list(keys), leaf.operands])
+        return exactjson.dumps([name, leaf.operands])
     if isinstance(leaf, Contains):
-        return exactjson.dumps([list(keys), _CONTAINS, leaf.text])
-    return exactjson.dumps([list(keys), leaf.ordering, leaf.operand])
+        return exactjson.dumps([name, _CONTAINS, leaf.text])
+    return exactjson.dumps([name, leaf.ordering, leaf.operand])
 
 
 @lru_cache(maxsize=256)
 def _read(text: str) -> Leaf:
-    keys, *rest = exactjson.loads(text)
-    path = tuple(keys)
+    name, *rest = exactjson.loads(text)
+    path = () if name is None else (_VALUE, name)
     if not rest:
         return Present(path)
     if len(rest) == 1:
@@ -322,8 +359,10 @@ def _read(text: str) -> Leaf:
 
 def _track_match(*arguments: apsw.SQLiteValue) -> bool:
     """Whether a comparison (the second argument) holds for JSON text, or for a number as it is."""
-    value, leaf = arguments
-    return _read(str(leaf)).holds(exactjson.loads(value) if isinstance(value, str) else value)
+    text, leaf = arguments
+    value = exactjson.loads(text) if isinstance(text, str) else text
+    condition = _read(str(leaf))
+    return condition.holds({_VALUE: value} if condition.path else value)
 
 
 def _track_contains(*arguments: apsw.SQLiteValue) -> bool:
@@ -333,10 +372,10 @@ def _track_contains(*arguments: apsw.SQLiteValue) -> bool:
 
 
 def _track_value(*arguments: apsw.SQLiteValue) -> apsw.SQLiteValue:
-    """What keys (the second argument) lead to inside JSON text, as ``->>`` gives it."""
-    text, keys = arguments
-    value = exactjson.loads(str(text))
-    for key in exactjson.loads(str(keys)):
-        value = value.get(key) if isinstance(value, dict) else None
+    """What a dotted name (the second argument) leads to inside JSON text, as ``->>`` gives it."""
+    text, name = arguments
+    value = named(exactjson.loads(str(text)), str(name))
+    if value is MISSING:
+        return None
     plain = value is None or isinstance(value, (str, int)) or (isinstance(value, float) and value == value)
     return value if plain else exactjson.dumps(value)

@@ -12,7 +12,7 @@ import apsw
 from track_protocol.errors import StoreCorrupt
 from track_protocol.model.media import MEDIA_KINDS
 from track_protocol.model.rejected import Rejected
-from track_protocol.query.order import FIELDS, Order
+from track_protocol.query.order import CREATED, FIELDS, Order
 from track_protocol.query.parse import Kind, Query
 from track_protocol.wire.batch import CHRONO, METRIC
 from track_protocol.wire.columns import Column
@@ -191,7 +191,15 @@ class SqliteView:
         """Row ids of what matches, in that order."""
         table = _TABLES[query.kind]
         where, where_params = compile_query(query)
-        values = [compile_value(each.path, query.kind) for each in order]
+        if all(each.paths == (CREATED,) for each in order):
+            # The table has this order already, so that the first few are found without the rest.
+            direction = "DESC" if order and order[0].descending else "ASC"
+            rows = self._rows(
+                f"SELECT id FROM {table} WHERE {where} ORDER BY id {direction} LIMIT ? OFFSET ?",  # noqa: S608 # all ours
+                [*where_params, -1 if limit is None else limit, start],
+            )
+            return array("q", [id for (id,) in rows])
+        values = [compile_value(each.paths, query.kind) for each in order]
         columns = "".join(f", {sql} AS value{at}" for at, (sql, _) in enumerate(values))
         terms = [
             f"{_RANK.format(f'value{at}')}, value{at} {'DESC' if each.descending else 'ASC'}, "

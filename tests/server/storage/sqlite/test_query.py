@@ -124,7 +124,10 @@ NUMBER = st.sampled_from(NUMBERS + EXTREMES) | st.floats() | st.integers(-(2**63
 TEXT = st.sampled_from(TEXTS) | st.text(st.characters(codec="utf-8"), max_size=3)
 SCALAR = st.none() | st.booleans() | NUMBER | TEXT | st.sampled_from([b"", b"a", b"\x00\xff"])
 WORD = st.sampled_from(
-    ["a", "b", "", "$dict", "$tuple", "$x", 'q"', "back\\", "é", "n\nl", "a[0]", "0", "#", "'", "\x7f"]
+    [
+        *("a", "b", "", "$dict", "$tuple", "$x", 'q"', "back\\", "é", "n\nl", "a[0]", "0", "#", "'", "\x7f"),
+        *("a.b", "a.a", "b.a", "é.a", "a.", ".", 'q".a', "a.b.a"),
+    ]
 )
 KEY = WORD | st.sampled_from([1, True, 1.5])
 VALUE: st.SearchStrategy[Any] = st.recursive(
@@ -150,7 +153,7 @@ SUMMARY = st.builds(
     max=FINITE,
     mean=FINITE,
 )
-SERIES = st.dictionaries(st.sampled_from(["m", "m.n", "a'b", "z\x00"]), SUMMARY, max_size=2)
+SERIES = st.dictionaries(st.sampled_from(["m", "m.n", "m.min", "a'b", "z\x00"]), SUMMARY, max_size=2)
 NAME = st.none() | TEXT
 STATUS = st.fixed_dictionaries({"value": st.sampled_from([0, 1, 302]), "name": st.sampled_from(["a", "1"])})
 TRIALS = st.lists(
@@ -250,7 +253,21 @@ SAMPLES: list[Any] = [
 ]
 SAMPLES += [{"$x": 1, "a": 1}, {"$tuple": [1]}, {1: 1}, {True: 1}, [math.nan], [True], {"a": {"a": None}}]
 OPERATORS = ("$eq", "$ne", "$lt", "$lte", "$gt", "$gte")
-WALKED = ["a", "a.a", "a.a.a", "a.$x", "a.$dict", "a.$tuple", "a.$bytes", "a.$float", "a.1", "back\\", 'q"']
+WALKED = [
+    "b.c",
+    "b.c.d",
+    "a",
+    "a.a",
+    "a.a.a",
+    "a.$x",
+    "a.$dict",
+    "a.$tuple",
+    "a.$bytes",
+    "a.$float",
+    "a.1",
+    "back\\",
+    'q"',
+]
 STATISTICS = ["count", "first_step", "last_step", "last", "min", "max", "mean", "sd"]
 
 
@@ -259,7 +276,7 @@ def sampled(number: int, value: Any) -> Document:
     text = value if isinstance(value, str) else None
     real = value if isinstance(value, float) and not math.isnan(value) else None
     square = real * real if real is not None and abs(real) < 1e150 else None
-    tree = {"a": value, "back\\": value, 'q"': value}
+    tree = {"a": value, "b.c": value, "b": {"c.d": value}, "back\\": value, 'q"': value}
     series = summary(value, first_step=value, last_step=value, min=real, max=real, mean=real, m2=square)
     metrics = {"m": series, "n": summary(None, count=2, finite=0)} if number % 4 else {}
     named = {"name": text, "description": text, "version": text, "project_id": text}
