@@ -78,11 +78,13 @@ class _FailingDisk:
     def _error(self) -> OSError:
         return OSError(self._fault.number, os.strerror(self._fault.number))
 
-    def open(self, path: Any, flags: int, *rest: Any, **options: Any) -> int:
+    def open(self, path: Any, flags: int, *rest: Any, dir_fd: int | None = None) -> int:
         """`os.open`."""
-        if self._fails("open", os.fspath(path)):
+        # Folders are opened for each file in them: it is the file whose opening fails.
+        full = os.fspath(path) if dir_fd is None else os.path.join(_path_of(dir_fd), path)
+        if not flags & os.O_DIRECTORY and self._fails("open", full):
             raise self._error()
-        return self._open(path, flags, *rest, **options)
+        return self._open(path, flags, *rest, dir_fd=dir_fd)
 
     def write(self, file: int, data: Any) -> int:
         """`os.write`."""

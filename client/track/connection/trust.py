@@ -12,6 +12,7 @@ from typing import Final
 
 from track.connection.credentials import LocalCredentials
 from track.process.files import locked, replace_file
+from track.process.private import make_folder, read_private
 from track_protocol.errors import AuthenticationError, PinMismatch
 from track_protocol.locations import client_state_folder
 from track_protocol.security.tls import JOIN_URI, check_pin, pin_of_certificate
@@ -62,7 +63,7 @@ class KnownServers:
             AuthenticationError: the file is damaged.
         """
         try:
-            self.path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+            make_folder(self.path.parent)
             with locked(self.path.with_suffix(".lock")):
                 pins = self._read()
                 saved = pins.setdefault(_address(host, port), pin)
@@ -90,7 +91,7 @@ class KnownServers:
 
     def _read(self) -> dict[str, str]:
         try:
-            document = json.loads(self.path.read_bytes())
+            document = json.loads(read_private(self.path, is_root=True))
             if document["version"] != _VERSION:
                 raise ValueError("it has another version")
             return {str(address): str(entry["pin"]) for address, entry in document["servers"].items()}

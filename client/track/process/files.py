@@ -23,9 +23,11 @@ from pathlib import Path
 from typing import Final
 
 from track.process.lifecycle import LifecycleHook, register
+from track.process.private import open_private, opened_folder
 
 __all__ = ["OwnedDescriptor", "OwnedFile", "locked", "replace_file", "sync", "sync_folder"]
 
+_FILE_MODE: Final = 0o600
 _FULL_SYNC: Final[int | None] = getattr(fcntl, "F_FULLFSYNC", None)
 
 
@@ -60,21 +62,20 @@ class OwnedDescriptor:
 
 
 class OwnedFile(OwnedDescriptor):
-    """An open file of this process, which no forked child keeps.
+    """An open file of this process and this user, which no forked child keeps.
 
     Args:
         path: of the file.
-        flags: see `os.open`; a program that is executed never gets it.
-        mode: of a file that is created.
+        flags: see `open_private`; a program that is executed never gets it.
 
     Raises:
-        OSError: it cannot be opened.
+        OSError: it cannot be opened, or it or its folder is not this user's alone.
     """
 
-    def __init__(self, path: Path, flags: int, mode: int = 0o600) -> None:
+    def __init__(self, path: Path, flags: int) -> None:
         self._path = path
         with _owned.lock:
-            super().__init__(os.open(path, flags | os.O_CLOEXEC, mode))
+            super().__init__(open_private(path, flags))
             _owned.files.add(self)
 
     def fileno(self) -> int:
@@ -122,7 +123,9 @@ class _OwnedFiles(LifecycleHook):
             file.close()
 
 
-def replace_file(path: Path, data: bytes, *, beside: Path | None = None, durably: bool = True) -> None:
+def replace_file(
+    path: Path, data: bytes, *, beside: Path | None = None, durably: bool = True, is_private: bool = False
+) -> None:
     """Replace a file atomically: a reader finds the old one or the new one, which only its user may read.
 
     Args:
@@ -130,27 +133,52 @@ def replace_file(path: Path, data: bytes, *, beside: Path | None = None, durably
         data: its new content.
         beside: what to write first, in the same folder; by default it has a name of its own.
         durably: whether the new one outlasts a power cut from now on.
+        is_private: whether its folder must be this user's alone, see `opened_folder`.
 
     Raises:
         OSError: it cannot be written; the old one is as it was.
     """
-    beside = beside or path.with_name(f".{path.name}.{os.urandom(8).hex()}.tmp")
-    flags = os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC | os.O_NOFOLLOW
+    if is_private:
+        with opened_folder(path.parent) as folder:
+            _replace(path, data, beside, durably, folder)
+    else:
+        _replace(path, data, beside, durably, None)
+
+
+def _replace(path: Path, data: bytes, beside: Path | None, durably: bool, folder: int | None) -> None:
+    """Replace a file.
+
+    Args:
+        path, data, beside, durably: see `replace_file`.
+        folder: a descriptor of its folder, which is used instead of the folder's path.
+    """
+    named = beside or path.with_name(f".{path.name}.{os.urandom(8).hex()}.tmp")
+    new, old = (named, path) if folder is None else (Path(named.name), Path(path.name))
+    if beside is not None:
+        with contextlib.suppress(FileNotFoundError):  # of a process that was killed
+            os.unlink(new, dir_fd=folder)
+    flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC | os.O_NOFOLLOW
     try:
         # Not by `open`, which does not exist any more when destructors run at the very end; nor can
         # `os.fdopen` import what it needs then.
-        with io.BufferedWriter(io.FileIO(os.open(beside, flags, 0o600), "wb")) as file:
+        descriptor = os.open(new, flags, _FILE_MODE, dir_fd=folder)
+        with io.BufferedWriter(io.FileIO(descriptor, "wb")) as file:
+            os.fchmod(descriptor, _FILE_MODE)
             file.write(data)
             if durably:
                 file.flush()
                 sync(file.fileno())
-        os.replace(beside, path)
+        os.replace(new, old, src_dir_fd=folder, dst_dir_fd=folder)
     except BaseException:
         with contextlib.suppress(OSError):
-            beside.unlink()
+            os.unlink(new, dir_fd=folder)
         raise
-    if durably:
+    if not durably:
+        return
+    if folder is None:
         sync_folder(path.parent)
+    else:
+        sync(folder)
 
 
 @contextlib.contextmanager

@@ -14,7 +14,7 @@ from track.connection.address import SocketAddress
 from track.connection.credentials import find_secret, local_credentials
 from track.connection.link import SocketLink
 from track.resend.replay import Destination, Outcome, Replay, ReplayRules
-from track.spool.folder import is_held, read_metadata, spools_in
+from track.spool.folder import is_held, read_metadata, segments_in, spools_in
 from track.spool.reader import look_at
 from track_protocol.errors import AuthenticationError, SpoolError, SpoolInUse, TrackError, UsageError
 from track_protocol.loopback import is_loopback
@@ -112,7 +112,7 @@ def _is_ours(path: Path, destination: Destination) -> bool:
         metadata = read_metadata(path)
     except SpoolError:
         return False
-    if not any(path.glob("*.segment")):
+    if not segments_in(path):
         return False
     # Locks of other hosts are not to be relied on where they share a folder over the network.
     return metadata.host == socket.gethostname() and is_same_server(metadata.server, destination.address)

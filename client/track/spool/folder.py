@@ -15,13 +15,16 @@ import contextlib
 import fcntl
 import json
 import os
+import re
 import shutil
+import stat
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Final
 
 from track.process.files import OwnedFile, replace_file, sync_folder
+from track.process.private import entries, make_entry, make_folder, open_private, opened_folder, read_private
 from track_protocol.errors import SpoolCorrupt, SpoolError, SpoolInUse
 
 __all__ = [
@@ -31,6 +34,7 @@ __all__ = [
     "is_held",
     "read_checkpoint",
     "read_metadata",
+    "segments_in",
     "spool_error",
     "spools_in",
 ]
@@ -41,7 +45,8 @@ _METADATA: Final = "spool.json"
 _STATE: Final = "state.json"
 _PART: Final = ".part"
 _DAMAGED: Final = "damaged"
-_SEGMENTS: Final = "*.segment"
+_SEGMENT: Final = ".segment"
+_SESSION: Final = re.compile("[0-9a-f]{32}")
 
 
 @dataclass(frozen=True, slots=True)
@@ -102,8 +107,9 @@ class SpoolFolder:
         """
         path = root / metadata.session
         try:
-            root.mkdir(mode=0o700, parents=True, exist_ok=True)
-            path.mkdir(mode=0o700)
+            make_folder(root)
+            with opened_folder(root, is_root=True) as descriptor:
+                make_entry(path, descriptor, may_exist=False)
         except OSError as error:
             raise spool_error(path, "made", error) from error
         lock = None
@@ -159,7 +165,7 @@ class SpoolFolder:
 
     def segments(self) -> list[Path]:
         """Its segments, oldest first."""
-        return sorted(self.path.glob(_SEGMENTS))
+        return segments_in(self.path)
 
     def segment(self, number: int) -> Path:
         """The path of a segment."""
@@ -185,10 +191,12 @@ class SpoolFolder:
         """
         target = self.path / _DAMAGED / name
         try:
-            if target.exists():
-                return None
-            target.parent.mkdir(mode=0o700, exist_ok=True)
-            target.write_bytes(data)
+            with opened_folder(self.path) as folder:
+                make_entry(target.parent, folder)
+            with open(open_private(target, os.O_WRONLY | os.O_CREAT | os.O_EXCL), "wb") as file:
+                file.write(data)
+        except FileExistsError:
+            return None
         except OSError as error:
             raise spool_error(target, "written", error) from error
         return target
@@ -220,7 +228,7 @@ def read_metadata(path: Path) -> SpoolMetadata:
     """
     file = path / _METADATA
     try:
-        said = json.loads(file.read_bytes())
+        said = json.loads(read_private(file))
         version = said.pop("format")
         if version == _FORMAT:
             return _checked(SpoolMetadata(**said))
@@ -254,37 +262,60 @@ def _metadata_by_name(path: Path) -> SpoolMetadata:
 def read_checkpoint(path: Path) -> Checkpoint:
     """How far a spool had come when it was last looked at; nothing, if that cannot be read."""
     try:
-        said = json.loads((path / _STATE).read_bytes())
+        said = json.loads(read_private(path / _STATE))
         return Checkpoint(int(said["acked"]), said["generation"], said["problem"])
     except (OSError, ValueError, KeyError, TypeError):
         return Checkpoint()
 
 
+def segments_in(path: Path) -> list[Path]:
+    """The segments of the spool at `path`, oldest first; none if it was removed.
+
+    Raises:
+        OSError: it cannot be read.
+    """
+    try:
+        return [entry for entry in entries(path) if entry.suffix == _SEGMENT]
+    except FileNotFoundError:
+        return []
+
+
 def spools_in(root: Path) -> Iterator[Path]:
     """The folders of spools in `root`, oldest first; `root` may be one itself.
 
-    Those of other users, whose folders are private, are left out.
+    What has the name of a spool and is a link, or a folder that others may write to, is among them: opening
+    it says why it is not used.  What may not be looked into, as another user's private folder, is left out.
 
     Raises:
         SpoolError: the folder cannot be read.
     """
     try:
-        if (root / _METADATA).exists():
-            yield root
-            return
-        entries = list(root.iterdir())
-    except (FileNotFoundError, NotADirectoryError):
+        with opened_folder(root, is_root=True) as descriptor:
+            names = os.listdir(descriptor)
+            if _METADATA in names:
+                yield root.resolve()
+                return
+            found = sorted(_spools_among(names, descriptor))
+    except FileNotFoundError:
         return
     except OSError as error:
         raise spool_error(root, "read", error) from error
-    found = []
-    for entry in entries:
+    yield from (root / name for _, name in found)
+
+
+def _spools_among(names: list[str], folder: int) -> Iterator[tuple[float, str]]:
+    """Those of some names in a folder that are spools, each with the time of its last change."""
+    for name in names:
         # One that is just being removed, or is another user's, must not hide the others.
         with contextlib.suppress(OSError):
-            if (entry / _LOCK).exists():
-                found.append((entry.stat().st_mtime, entry))
-    for _, entry in sorted(found):
-        yield entry
+            found = os.lstat(name, dir_fd=folder)
+            if stat.S_ISLNK(found.st_mode) and not _SESSION.fullmatch(name):
+                continue
+            if stat.S_ISDIR(found.st_mode):
+                os.lstat(f"{name}/{_LOCK}", dir_fd=folder)
+            elif not stat.S_ISLNK(found.st_mode):
+                continue
+            yield found.st_mtime, name
 
 
 def spool_error(path: Path, done: str, error: OSError) -> SpoolError:
@@ -301,9 +332,8 @@ def is_held(path: Path) -> bool:
     Raises:
         OSError: that cannot be found out.
     """
-    if not (path / _LOCK).exists():
-        return False
     try:
+        os.lstat(path / _LOCK)
         _locked(path).close()
     except BlockingIOError:
         return True
@@ -326,7 +356,7 @@ def _locked(path: Path, *, new: bool = False) -> OwnedFile:
     """
     file = path / _LOCK
     # A copy may have come without it; but one made in a folder that is just being removed would keep that.
-    create = os.O_CREAT if new or (path / _METADATA).exists() else 0
+    create = os.O_CREAT if new or os.path.lexists(path / _METADATA) else 0
     lock = OwnedFile(file, os.O_RDWR | create)
     try:
         fcntl.flock(lock.fileno(), fcntl.LOCK_EX | (0 if new else fcntl.LOCK_NB))
@@ -339,10 +369,10 @@ def _locked(path: Path, *, new: bool = False) -> OwnedFile:
 
 
 def _is_same(file: OwnedFile, path: Path) -> bool:
-    mine, there = os.fstat(file.fileno()), os.stat(path)
+    mine, there = os.fstat(file.fileno()), os.lstat(path)
     return (mine.st_dev, mine.st_ino) == (there.st_dev, there.st_ino)
 
 
 def _replace(path: Path, content: dict[str, Any], *, durably: bool) -> None:
     data = json.dumps(content, indent=2).encode()
-    replace_file(path, data, beside=path.with_suffix(_PART), durably=durably)
+    replace_file(path, data, beside=path.with_suffix(_PART), durably=durably, is_private=True)

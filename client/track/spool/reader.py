@@ -9,6 +9,7 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any, Final
 
+from track.process.private import entries, open_private, read_private
 from track.spool.folder import (
     Checkpoint,
     SpoolFolder,
@@ -16,6 +17,7 @@ from track.spool.folder import (
     is_held,
     read_checkpoint,
     read_metadata,
+    segments_in,
     spool_error,
     spools_in,
 )
@@ -89,7 +91,11 @@ def survey(path: Path, session: str, acked: int = 0) -> Recovered:
         SpoolError: it cannot be read.
     """
     reading = _Reading(bytes.fromhex(session), acked)
-    for segment in sorted(path.glob("*.segment")):
+    try:
+        segments = segments_in(path)
+    except OSError as error:
+        raise spool_error(path, "read", error) from error
+    for segment in segments:
         try:
             data, result = reading.read(segment)
         except FileNotFoundError:
@@ -107,7 +113,10 @@ def recover(folder: SpoolFolder, options: SpoolOptions) -> tuple[Spool, Recovere
         SpoolError: it cannot be read or written.
     """
     reading = _Reading(bytes.fromhex(folder.metadata.session), folder.checkpoint().acked)
-    paths = folder.segments()
+    try:
+        paths = folder.segments()
+    except OSError as error:
+        raise spool_error(folder.path, "read", error) from error
     spool = Spool(folder, options, 1 + max((_number(path) for path in paths), default=0))
     for path in paths:
         try:
@@ -150,7 +159,7 @@ class _Reading:
         Raises:
             OSError: it cannot be read.
         """
-        data, found, number = path.read_bytes(), self.found, _number(path)
+        data, found, number = read_private(path), self.found, _number(path)
         found.begins = found.begins or number == 1
         found.is_cut = False
         try:
@@ -201,8 +210,12 @@ def _cut(path: Path, end: int) -> None:
     try:
         if end <= HEADER_SIZE:
             path.unlink()
-        else:
-            os.truncate(path, end)
+            return
+        descriptor = open_private(path, os.O_WRONLY)
+        try:
+            os.ftruncate(descriptor, end)
+        finally:
+            os.close(descriptor)
     except OSError as error:
         raise spool_error(path, "truncated after its last complete record", error) from error
 
@@ -358,7 +371,7 @@ class Found:
     @property
     def is_damage_only(self) -> bool:
         """Whether all was sent, and only damaged bytes remain."""
-        return self.has_damaged_bytes and self.trouble is None and not any(self.path.glob("*.segment"))
+        return self.has_damaged_bytes and self.trouble is None and not segments_in(self.path)
 
     @property
     def state(self) -> str:
@@ -403,7 +416,7 @@ def look_in(root: Path, *, inside: bool = True) -> list[Found]:
         SpoolError: the folder cannot be read.
     """
     found = [look_at(path, inside=inside) for path in spools_in(root)]
-    kept = [each for each in found if not _is_shell(each.path, each.has_damaged_bytes)]
+    kept = [each for each in found if not _is_shell(each.path)]
     return sorted(kept, key=lambda each: each.metadata.made if each.metadata is not None else 0.0)
 
 
@@ -415,7 +428,7 @@ def look_at(path: Path, *, inside: bool = True) -> Found:
         inside: whether to read what it holds, too, which takes a while if that is much.
     """
     checkpoint, in_use = read_checkpoint(path), False
-    has_damaged_bytes = (path / "damaged").is_dir()
+    has_damaged_bytes = "damaged" in _names_in(path)
     try:
         in_use = is_held(path)
         metadata = read_metadata(path)
@@ -430,6 +443,20 @@ def look_at(path: Path, *, inside: bool = True) -> Found:
         return Found(path, metadata, checkpoint, in_use, has_damaged_bytes=has_damaged_bytes, trouble=error)
 
 
-def _is_shell(path: Path, has_damaged_bytes: bool) -> bool:
+def _is_shell(path: Path) -> bool:
     """Whether its process died before it had written anything, or it is just being removed."""
-    return not (has_damaged_bytes or (path / "spool.json").exists() or any(path.glob("*.segment")))
+    try:
+        names = {entry.name for entry in entries(path)}
+    except FileNotFoundError:
+        return True
+    except OSError:
+        return False
+    return not ({"damaged", "spool.json"} & names or any(name.endswith(".segment") for name in names))
+
+
+def _names_in(path: Path) -> frozenset[str]:
+    """What is in a folder; nothing, if it may not be used."""
+    try:
+        return frozenset(entry.name for entry in entries(path))
+    except OSError:
+        return frozenset()

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Final, NamedTuple
 
 from track.process.files import OwnedFile, sync, sync_folder
+from track.process.private import read_private
 from track.spool.folder import SpoolFolder, spool_error
 from track.spool.options import SpoolOptions, SpoolSync
 from track.spool.segments import HEADER_SIZE, RECORD_OVERHEAD, pack_header, pack_record, scan
@@ -262,7 +263,7 @@ class Spool:
 
     def _bytes_of(self, path: Path) -> bytes:
         try:
-            return path.read_bytes()
+            return read_private(path)
         except OSError as error:
             raise spool_error(path, "read", error) from error
 

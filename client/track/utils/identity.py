@@ -15,6 +15,7 @@ from typing import Final
 
 from track.configuration import options
 from track.process.files import locked, replace_file
+from track.process.private import make_folder
 from track_protocol.errors import AuthenticationError
 from track_protocol.locations import client_state_folder
 from track_protocol.security.tls import new_key, parse_pins, pin_of_certificate, self_signed
@@ -71,7 +72,7 @@ def _make(path: Path) -> None:
     from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
 
     try:
-        path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+        make_folder(path.parent)
         with locked(path.with_suffix(".lock")):
             if path.exists():
                 return

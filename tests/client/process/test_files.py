@@ -29,8 +29,9 @@ def test_a_descriptor_that_is_another_files_now_is_not_used(tmp_path: Path) -> N
     os.close(descriptor)
     with pytest.raises(OSError, match="has closed its descriptor"):
         mine.fileno()
-    with (tmp_path / "theirs").open("wb") as theirs:
-        assert theirs.fileno() == descriptor
+    with (tmp_path / "theirs").open("wb") as opened:
+        os.dup2(opened.fileno(), descriptor)
+    with open(descriptor, "wb") as theirs:
         with pytest.raises(OSError, match="has closed its descriptor"):
             mine.fileno()
         mine.close()
@@ -76,8 +77,8 @@ def test_a_child_that_is_forked_while_a_lock_is_taken_does_not_keep_it(
     opened, forked = threading.Event(), threading.Event()
     really_open = os.open
 
-    def slow_open(path: Path, flags: int, mode: int = 0o777) -> int:
-        descriptor = really_open(path, flags, mode)
+    def slow_open(path: Path, flags: int, mode: int = 0o777, *, dir_fd: int | None = None) -> int:
+        descriptor = really_open(path, flags, mode, dir_fd=dir_fd)
         if Path(path).name == "lock":
             opened.set()
             forked.wait(0.2)

@@ -59,10 +59,10 @@ def test_a_folder_whose_making_failed_halfway_can_be_made_later(
 ) -> None:
     call, calls = getattr(os, name), count(1)
 
-    def failing(*arguments: Any) -> Any:
+    def failing(*arguments: Any, **options: Any) -> Any:
         if next(calls) in (k, k + 1):
             raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
-        return call(*arguments)
+        return call(*arguments, **options)
 
     monkeypatch.setattr(os, name, failing)
     open_files = set(os.listdir("/proc/self/fd"))
