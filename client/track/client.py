@@ -19,6 +19,7 @@ from track.persistence import get_protocol
 from track.persistence.protocol import LATEST, TIMINGS, MakeAggregator, Protocol
 from track.process.lifecycle import ForkSafeRLock
 from track.run.parameters import Arguments, as_mapping, storable
+from track.run.provenance import captured, captures_in, log_run
 from track.run.resume import claimed, definition, joined, joined_or_created, orion_in, rank_in, resumes_in
 from track.serialization import to_json
 from track.structure import CONTINUED, set_current_project, set_current_trial
@@ -63,7 +64,8 @@ class TrackClient:
 
     Raises:
         UriError: the URI cannot be understood.
-        UsageError: ``TRACK_RESUME`` is set to something else than 0 or 1, or `track.config` cannot be read.
+        UsageError: ``TRACK_RESUME`` or ``TRACK_CAPTURE`` is set to something else than 0 or 1, or
+            `track.config` cannot be read.
         MissingExtra: the packages of its backend are not installed.
     """
 
@@ -77,6 +79,7 @@ class TrackClient:
         self._beginning = ForkSafeRLock()
         self._continued = os.environ.get(CONTINUED)
         self._resumes = resumes_in(environment())
+        self._captures = captures_in(environment())
         self._orion = orion_in(os.environ)
         self._orion_trial = self._orion.trial
         self._rank = rank_in(os.environ) if rank is None else rank
@@ -167,7 +170,9 @@ class TrackClient:
             raise UsageError("this client has a trial already: finish it, then call new_trial(force=True)")
         continued, self._continued = self._continued, None
         if continued:
-            self.set_trial(uid=continued, force=True)
+            resumed = self.set_trial(uid=continued, force=True)
+            if self._captures and not self._rank:
+                log_run(self.protocol, resumed.trial)
         else:
             create = self._resume if (self._resumes if resume is None else resume) else self._create
             if self._orion_trial is not None:
@@ -175,6 +180,8 @@ class TrackClient:
                     joined_or_created, self.protocol, self._orion_trial, self._in_project, create
                 )
                 self._orion_trial = None
+            if self._captures:
+                create = partial(captured, self.protocol, create)
             self.logger = TrialLogger(Trial(**kwargs), self.protocol, create=create)
         if arguments is not None:
             self.log_arguments(arguments)

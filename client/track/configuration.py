@@ -30,6 +30,7 @@ __all__ = [
     "find_configuration",
     "options",
     "reset_configuration",
+    "switched_on",
 ]
 
 _log: Final = logging.getLogger("track.configuration")
@@ -132,6 +133,18 @@ def environment() -> Mapping[str, str]:
     """
     configuration = _current()
     return {**dict(_flat("", configuration)), **os.environ} if configuration else os.environ
+
+
+def switched_on(environment: Mapping[str, str], variable: str, *, default: bool = False) -> bool:
+    """Whether a variable that is 1 or 0 says yes; one that is empty or not set leaves it at the default.
+
+    Raises:
+        UsageError: it is neither.
+    """
+    value = environment.get(variable, "")
+    if value not in ("", "0", "1"):
+        raise UsageError(f"{variable} is {value[:80]!r}: set it to 1 or to 0")
+    return value == "1" if value else default
 
 
 def _current() -> Configuration:

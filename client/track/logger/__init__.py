@@ -20,6 +20,7 @@ from track.process.lifecycle import ForkSafeRLock
 from track.process.signals import SIGNAL_SECONDS, SignalHandler, seconds_left
 from track.run.capture import OutputCapture, output_names
 from track.run.eta import CountdownLogger
+from track.run.provenance import settle
 from track.serialization import to_json
 from track_protocol.errors import TrackError
 from track_protocol.model.aggregators import SumAggregator
@@ -257,6 +258,7 @@ class TrialLogger(MediaLogger, CountdownLogger):
             return
         self._stop_clock(trial)
         self.protocol.log_trial_finish(trial, exc_type, exc_val, exc_tb, **self._rank)
+        settle(trial)
 
     def _end_again(
         self,

@@ -17,6 +17,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, Final
 
+from track.configuration import switched_on
 from track.persistence.protocol import Protocol
 from track.structure import CONTINUED, set_current_trial
 from track_protocol.errors import ServerUnreachable, UsageError
@@ -39,7 +40,6 @@ _log: Final = logging.getLogger("track")
 ORION_TAG: Final = "orion_trial"
 """The tag that has Oríon's own id of a trial."""
 
-_RESUME: Final = "TRACK_RESUME"
 _ID: Final = re.compile("[0-9a-fA-F]{32}")
 _LOST: Final = "lost"
 _STOPPED: Final = frozenset(
@@ -61,10 +61,7 @@ def resumes_in(environment: Mapping[str, str]) -> bool:
     Raises:
         UsageError: the variable is neither 1 nor 0.
     """
-    value = environment.get(_RESUME, "")
-    if value not in ("", "0", "1"):
-        raise UsageError(f"{_RESUME} is {value[:80]!r}: set it to 1 to resume, or to 0")
-    return value == "1"
+    return switched_on(environment, "TRACK_RESUME")
 
 
 def definition(uid: str | None, hash: str | None, revision: int) -> Trial:

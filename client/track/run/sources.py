@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import os
 import sys
 import sysconfig
@@ -11,6 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 
+from track.run.git import changes_in, repository_of
 from track.versioning import get_git_version
 from track_protocol.errors import UsageError
 
@@ -19,9 +19,6 @@ __all__ = ["Sources", "running_sources"]
 _MAX_FILE_BYTES: Final = 1024 * 1024
 _MAX_BYTES: Final = 16 * 1024 * 1024
 """Bytes of one file, and of all of them."""
-
-_GIT_SECONDS: Final = 10.0
-"""How long git may take for one answer."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,7 +46,7 @@ def running_sources() -> Sources | None:
         return None
     script = Path(named).resolve()
     description: dict[str, Any] = {}
-    root = _repository(script.parent)
+    root = repository_of(script.parent)
     if root is not None:
         description = _state(script, root)
     else:
@@ -91,39 +88,15 @@ def _loaded(root: Path) -> Iterator[Path]:
             yield path
 
 
-def _repository(folder: Path) -> Path | None:
-    found = _git(folder, "rev-parse", "--show-toplevel")
-    return Path(os.fsdecode(found).rstrip("\n")).resolve() if found else None
-
-
 def _state(script: Path, root: Path) -> dict[str, Any]:
     try:
         commit, date = get_git_version(script)
     except UsageError:
         return {}  # a repository without a commit
     state: dict[str, Any] = {"commit": commit, "date": date}
-    changes = _git(root, "diff", "--no-ext-diff", "--no-textconv", "--no-color", "--binary", "HEAD")
+    changes = changes_in(root)
     if changes is not None:
-        state["dirty"] = bool(changes)
-    if changes:
-        state["diff"] = hashlib.sha256(changes).hexdigest()
+        state["dirty"] = changes.dirty
+        if changes.diff is not None:
+            state["diff"] = changes.diff
     return state
-
-
-def _git(folder: Path, *arguments: str) -> bytes | None:
-    """The output of git; None when it fails or takes too long."""
-    # Deferred: most programs never ask.
-    import subprocess
-
-    try:
-        run = subprocess.run(  # noqa: S603  # the user's own git, as the shell would find it
-            ["git", "-C", str(folder), *arguments],  # noqa: S607  # see above
-            capture_output=True,
-            check=True,
-            timeout=_GIT_SECONDS,
-            # Another git of the user's must not meet a lock of ours.
-            env={**os.environ, "GIT_OPTIONAL_LOCKS": "0"},
-        )
-    except (OSError, subprocess.SubprocessError):
-        return None
-    return run.stdout
