@@ -89,7 +89,7 @@ def client() -> TrackClient:
 
 def stored(client: TrackClient) -> Trial:
     assert client.trial is not None
-    return client.protocol.get_trial(client.trial)[0]
+    return (client.protocol.get_trial(client.trial) or [])[0]
 
 
 @every_store
@@ -284,7 +284,7 @@ def test_the_rank_is_given_or_found_in_the_environment(
 def test_whoever_makes_a_trial_has_its_status_whatever_its_rank(client: TrackClient) -> None:
     with TrackClient(client.protocol, rank=3).new_trial(arguments={"lr": 0.1}) as trial:
         pass
-    (found,) = client.protocol.get_trial(trial.trial)
+    (found,) = client.protocol.get_trial(trial.trial) or []
     assert (found.status, found.metadata["ranks"]) == (Status.Completed, [3])
 
 

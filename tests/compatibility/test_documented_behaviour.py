@@ -62,7 +62,7 @@ def client(uri: str) -> Iterator[TrackClient]:
 def stored(client: TrackClient) -> Trial:
     """The client's trial as it is in the store."""
     assert client.trial is not None
-    return client.protocol.get_trial(client.trial)[0]
+    return (client.protocol.get_trial(client.trial) or [])[0]
 
 
 def test_a_trial_is_created_when_its_arguments_are_known(

@@ -8,8 +8,10 @@ from __future__ import annotations
 
 import os
 import sys
+from contextlib import suppress
 
 from track.persistence import get_protocol
+from track_protocol.errors import ItemNotFound
 from track_protocol.model.entities import Status
 
 FREE = {"name": "free", "status": Status.CreatedGroup}
@@ -25,8 +27,8 @@ def main(uri: str, name: str, record: str, rounds: int) -> None:
         protocol.metric_writer(shared)(number, {name: float(number)})
         protocol.flush()
         os.write(confirmed, f"logged {name}.{number}\n".encode())
-        claimed = protocol.fetch_and_update_trial(FREE, "set_trial_status", Status.Running)
-        if claimed is not None:
+        with suppress(ItemNotFound):
+            claimed = protocol.fetch_and_update_trial(FREE, "set_trial_status", Status.Running)
             os.write(confirmed, f"claimed {claimed.uid}\n".encode())
     protocol.close()
 

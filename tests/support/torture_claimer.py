@@ -16,6 +16,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from track.persistence import get_protocol
+from track_protocol.errors import ItemNotFound
 from track_protocol.model.entities import Status, Trial
 
 _NOT_CLAIMED = {"status": Status.CreatedGroup}
@@ -31,7 +32,8 @@ class _Recorder:
         hash, _, revision = uid.rpartition("_")
 
         def status() -> tuple[str, bool]:
-            (found,) = self._protocol.get_trial(Trial(_hash=hash, revision=int(revision)))
+            found = self._protocol.current_trial(Trial(_hash=hash, revision=int(revision)))
+            assert found is not None
             return uid, found.status is not Status.CreatedGroup
 
         self._record("read", status)
@@ -40,10 +42,13 @@ class _Recorder:
         """Claim any trial; None when all are claimed."""
 
         def claimed() -> tuple[str | None, bool]:
-            found = self._protocol.fetch_and_update_trial(
-                _NOT_CLAIMED, "set_trial_status", status=Status.Running
-            )
-            return (None if found is None else found.uid), True
+            try:
+                found = self._protocol.fetch_and_update_trial(
+                    _NOT_CLAIMED, "set_trial_status", status=Status.Running
+                )
+            except ItemNotFound:
+                return None, True
+            return found.uid, True
 
         return self._record("claim", claimed)
 

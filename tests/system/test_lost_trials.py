@@ -155,7 +155,7 @@ def test_a_trial_lives_as_long_as_one_of_its_ranks(runner: ScriptRunner) -> None
 def named(runner: ScriptRunner, uid: str) -> Trial:
     """A trial as it is stored."""
     with TrackClient(runner.uri) as client:
-        (found,) = client.protocol.get_trial(Trial(_hash=uid[:-2], revision=int(uid[-1])))
+        (found,) = client.protocol.get_trial(Trial(_hash=uid[:-2], revision=int(uid[-1]))) or []
         return found
 
 

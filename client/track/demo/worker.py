@@ -17,7 +17,7 @@ from track import TrackClient
 from track.demo.reports import TrialReport, WorkerReport
 from track.demo.training import Digits, Model
 from track.logger import TrialLogger
-from track_protocol.errors import TrackError, UsageError
+from track_protocol.errors import ItemNotFound, TrackError, UsageError
 from track_protocol.model.aggregators import TimeSeriesAggregator
 from track_protocol.model.entities import Status
 
@@ -55,12 +55,13 @@ class Worker:
 
     def _claim(self) -> TrialLogger | None:
         """The oldest unclaimed trial, claimed by this worker; None when there is none."""
-        claimed = self._client.protocol.fetch_and_update_trial(
-            {"group_id": self._group, "status": Status.CreatedGroup},
-            "set_trial_status",
-            status=Status.Running,
-        )
-        if claimed is None:
+        try:
+            claimed = self._client.protocol.fetch_and_update_trial(
+                {"group_id": self._group, "status": Status.CreatedGroup},
+                "set_trial_status",
+                status=Status.Running,
+            )
+        except ItemNotFound:
             return None
         self.report.trials.append(TrialReport(claimed.uid))
         trial = self._client.set_trial(claimed, force=True)

@@ -209,7 +209,9 @@ def _plain(method: Method, parameter: Parameter, value: Any, complain: Complain 
     if parameter.type == "number":
         return _number(method, parameter, value)
     make = _PLAIN.get(parameter.type.rstrip("?"))
-    return value if make is None or value is None else make(value)
+    if make is None or (value is None and parameter.type != "query"):
+        return value
+    return make(value)
 
 
 def _number(method: Method, parameter: Parameter, value: Any) -> int | float:
@@ -222,6 +224,8 @@ def _number(method: Method, parameter: Parameter, value: Any) -> int | float:
 def _definition(item: Project | TrialGroup | Trial) -> dict[str, Any]:
     if isinstance(item, Trial) and item.id is not None:
         return {"id": item.id}
+    if isinstance(item, Trial) and item.revision == 0:
+        return {"hash": item.hash}
     return {"uid": item.uid}
 
 

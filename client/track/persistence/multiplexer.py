@@ -13,7 +13,7 @@ from types import TracebackType
 from typing import Any, Final, TypeVar
 
 from track.persistence.calls import reads
-from track.persistence.protocol import TIMINGS, MakeAggregator, MetricWriter, Protocol
+from track.persistence.protocol import TIMINGS, Conditions, MakeAggregator, MetricWriter, Protocol, matched
 from track.persistence.registry import get_protocol
 from track.persistence.timers import Timers
 from track_protocol.errors import BadArguments, ItemNotFound, TrackError, TrialInUse, UsageError
@@ -256,27 +256,23 @@ class ProtocolMultiplexer(Protocol):
 
         yield from self._fanout.read("fetch_blob", begun)
 
-    def fetch_and_update_trial(
-        self, query: Mapping[str, Any], attr: str, *args: Any, **kwargs: Any
-    ) -> Trial | None:
+    def fetch_and_update_trial(self, query: Conditions, attr: str, *args: Any, **kwargs: Any) -> Trial:
         """See `Protocol.fetch_and_update_trial`: claimed where it answers first, then done on the others.
 
         So processes that claim trials through multiplexers must name the same backend first.
         """
         claimed: Trial | None = self._claim("fetch_and_update_trial", query, attr, args, kwargs)
-        return claimed
+        return matched("trial", query, claimed)
 
-    def fetch_and_update_group(
-        self, query: Mapping[str, Any], attr: str, *args: Any, **kwargs: Any
-    ) -> TrialGroup | None:
+    def fetch_and_update_group(self, query: Conditions, attr: str, *args: Any, **kwargs: Any) -> TrialGroup:
         """See `Protocol.fetch_and_update_group` and `fetch_and_update_trial`."""
         claimed: TrialGroup | None = self._claim("fetch_and_update_group", query, attr, args, kwargs)
-        return claimed
+        return matched("group", query, claimed)
 
     def _claim(
         self,
         method: str,
-        query: Mapping[str, Any],
+        query: Conditions,
         attr: str,
         args: tuple[Any, ...],
         kwargs: Mapping[str, Any],
@@ -287,9 +283,11 @@ class ProtocolMultiplexer(Protocol):
             if claimed:
                 getattr(backend, attr)(self._theirs(number, claimed[0]), *args, **kwargs)
                 return claimed[0]
-            found = getattr(backend, method)(query, attr, *args, **kwargs)
-            claimed.extend(() if found is None else (found,))
-            return found
+            try:
+                claimed.append(getattr(backend, method)(query, attr, *args, **kwargs))
+            except ItemNotFound:
+                return None
+            return claimed[0]
 
         return self._fanout.write(method, update, until=lambda: not claimed)
 

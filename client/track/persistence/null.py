@@ -6,7 +6,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any, Final, TypeVar
 
 from track.persistence.calls import as_status, given_to, update_named, wire_arguments
-from track.persistence.protocol import MetricWriter, Protocol
+from track.persistence.protocol import Conditions, MetricWriter, Protocol, matched
 from track_protocol.errors import ItemNotFound
 from track_protocol.model.documents import group_to_document, project_to_document, trial_to_document
 from track_protocol.model.entities import Project, Status, Trial, TrialGroup, new_id
@@ -87,10 +87,12 @@ class NullProtocol(Protocol):
         self._trials[trial.uid] = trial
         return trial
 
-    def get_trial(self, trial: Trial) -> list[Trial]:
+    def get_trial(self, trial: Trial) -> list[Trial] | None:
         """See `Protocol.get_trial`."""
-        found = self._trials.get(trial.uid)
-        return [] if found is None else [found]
+        if trial.revision or trial.id is not None:
+            found = self._trials.get(trial.uid)
+            return None if found is None else [found]
+        return [each for each in self._trials.values() if each.hash == trial.hash] or None
 
     def put_trial(self, trial: Trial) -> None:
         """See `Protocol.put_trial`."""
@@ -109,37 +111,31 @@ class NullProtocol(Protocol):
         """See `Protocol.delete_trial`."""
         return self._trials.pop(trial.uid, None) is not None
 
-    def fetch_projects(self, query: Mapping[str, Any], **page: Any) -> list[Project]:
+    def fetch_projects(self, query: Conditions = None, **page: Any) -> list[Project]:
         """See `Protocol.fetch_projects`."""
         return _matching("project", self._projects.values(), query, **page)
 
-    def fetch_groups(self, query: Mapping[str, Any], **page: Any) -> list[TrialGroup]:
+    def fetch_groups(self, query: Conditions = None, **page: Any) -> list[TrialGroup]:
         """See `Protocol.fetch_groups`."""
         return _matching("group", self._groups.values(), query, **page)
 
-    def fetch_trials(self, query: Mapping[str, Any], **page: Any) -> list[Trial]:
+    def fetch_trials(self, query: Conditions = None, **page: Any) -> list[Trial]:
         """See `Protocol.fetch_trials`."""
         return _matching("trial", self._trials.values(), query, **page)
 
-    def fetch_and_update_trial(
-        self, query: Mapping[str, Any], attr: str, *args: Any, **kwargs: Any
-    ) -> Trial | None:
+    def fetch_and_update_trial(self, query: Conditions, attr: str, *args: Any, **kwargs: Any) -> Trial:
         """See `Protocol.fetch_and_update_trial`."""
         update_named(attr, "trial")
-        for trial in self.fetch_trials(query)[:1]:
-            getattr(self, attr)(trial, *args, **kwargs)
-            return trial
-        return None
+        trial = matched("trial", query, next(iter(self.fetch_trials(query)), None))
+        getattr(self, attr)(trial, *args, **kwargs)
+        return trial
 
-    def fetch_and_update_group(
-        self, query: Mapping[str, Any], attr: str, *args: Any, **kwargs: Any
-    ) -> TrialGroup | None:
+    def fetch_and_update_group(self, query: Conditions, attr: str, *args: Any, **kwargs: Any) -> TrialGroup:
         """See `Protocol.fetch_and_update_group`."""
         update_named(attr, "group")
-        for group in self.fetch_groups(query)[:1]:
-            getattr(self, attr)(group, *args, **kwargs)
-            return group
-        return None
+        group = matched("group", query, next(iter(self.fetch_groups(query)), None))
+        getattr(self, attr)(group, *args, **kwargs)
+        return group
 
     def fetch_metrics(self, trial: Trial, name: str, kind: str = "metric", context: Any = None) -> Any:
         """Always fails: nothing is stored."""
@@ -171,7 +167,7 @@ class NullProtocol(Protocol):
 def _matching(
     kind: Kind,
     items: Iterable[T],
-    query: Mapping[str, Any],
+    query: Conditions,
     *,
     start: int = 0,
     limit: int | None = None,

@@ -26,14 +26,28 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from types import TracebackType
 from typing import Any, Final, TypeVar, cast
 
+from track_protocol.errors import ItemNotFound
 from track_protocol.model.aggregators import Aggregator, StatAggregator, ValueAggregator
 from track_protocol.model.entities import CustomStatus, Project, Status, Trial, TrialGroup
 from track_protocol.model.rejected import Rejected
 from track_protocol.model.seriesname import SeriesName
 
-__all__ = ["LATEST", "TIMINGS", "MakeAggregator", "MetricWriter", "Protocol", "item_may_be_named"]
+__all__ = [
+    "LATEST",
+    "TIMINGS",
+    "Conditions",
+    "MakeAggregator",
+    "MetricWriter",
+    "Protocol",
+    "item_may_be_named",
+    "matched",
+]
 
 _F = TypeVar("_F", bound=Callable[..., Any])
+_T = TypeVar("_T")
+
+Conditions = Mapping[str, Any] | Sequence[Mapping[str, Any]] | None
+"""A query, a list of queries that must all match, or None, which everything matches."""
 
 MakeAggregator = Callable[[], Aggregator]
 """What an ``aggregator=`` argument takes: something that makes one, such as ``StatAggregator.lazy(10)``."""
@@ -66,6 +80,22 @@ def item_may_be_named(name: str) -> Callable[[_F], _F]:
         return cast(_F, call)
 
     return decorate
+
+
+def matched(what: str, query: Conditions, found: _T | None) -> _T:
+    """What a query found.
+
+    Args:
+        what: a trial or a group, for the message.
+        query: the query.
+        found: the first that matches.
+
+    Raises:
+        ItemNotFound: there is none.
+    """
+    if found is None:
+        raise ItemNotFound(f"no {what} matches {query!r:.200}")
+    return found
 
 
 class Protocol:
@@ -141,8 +171,12 @@ class Protocol:
         """
         self.adopt_trial(trial)
 
-    def get_trial(self, trial: Trial) -> list[Trial]:
-        """The stored trials that the definition names: those of its id, or else of its uid."""
+    def get_trial(self, trial: Trial) -> list[Trial] | None:
+        """The stored trials that the definition names, by revision; None when there is none.
+
+        A definition with an id names one trial, and so does one with a revision above 0.  Any other names all
+        revisions of its hash.
+        """
         return self._call("get_trial", trial)
 
     def current_trial(self, trial: Trial) -> Trial | None:
@@ -150,8 +184,8 @@ class Protocol:
 
         A store that is unreachable may give a trial that has an id back as it is known, with a warning.
         """
-        found = self.get_trial(trial)
-        return found[0] if found else None
+        found = self.get_trial(trial) or []
+        return next((each for each in found if trial.id is not None or each.uid == trial.uid), None)
 
     def add_project_trial(self, project: Project, trial: Trial) -> None:
         """Put a trial into a project."""
@@ -183,7 +217,7 @@ class Protocol:
 
     def fetch_projects(
         self,
-        query: Mapping[str, Any],
+        query: Conditions = None,
         *,
         start: int = 0,
         limit: int | None = None,
@@ -193,7 +227,7 @@ class Protocol:
         """The projects that match; `track_protocol.query.parse` explains queries.
 
         Args:
-            query: which ones.
+            query: which ones; a list of queries selects what all of them select, and None everything.
             start: how many to leave out first.
             limit: how many at most; None for all.
             order: attributes as in queries, most significant first, with ``-`` in front to descend, such as
@@ -209,7 +243,7 @@ class Protocol:
 
     def fetch_groups(
         self,
-        query: Mapping[str, Any],
+        query: Conditions = None,
         *,
         start: int = 0,
         limit: int | None = None,
@@ -226,7 +260,7 @@ class Protocol:
 
     def fetch_trials(
         self,
-        query: Mapping[str, Any],
+        query: Conditions = None,
         *,
         start: int = 0,
         limit: int | None = None,
@@ -241,9 +275,7 @@ class Protocol:
         """
         return self._call("fetch_trials", query, start=start, limit=limit, order=order, fields=fields)
 
-    def fetch_and_update_trial(
-        self, query: Mapping[str, Any], attr: str, *args: Any, **kwargs: Any
-    ) -> Trial | None:
+    def fetch_and_update_trial(self, query: Conditions, attr: str, *args: Any, **kwargs: Any) -> Trial:
         """Find the oldest trial that matches and update it, as one atomic step.
 
         Args:
@@ -253,13 +285,14 @@ class Protocol:
             kwargs: arguments of that call by name.
 
         Returns:
-            The updated trial, or None if none matches.
-        """
-        return self._call("fetch_and_update_trial", query, attr, *args, **kwargs)
+            The updated trial.
 
-    def fetch_and_update_group(
-        self, query: Mapping[str, Any], attr: str, *args: Any, **kwargs: Any
-    ) -> TrialGroup | None:
+        Raises:
+            ItemNotFound: none matches.
+        """
+        return matched("trial", query, self._call("fetch_and_update_trial", query, attr, *args, **kwargs))
+
+    def fetch_and_update_group(self, query: Conditions, attr: str, *args: Any, **kwargs: Any) -> TrialGroup:
         """Find the oldest group that matches and update it, as one atomic step.
 
         Args:
@@ -269,9 +302,12 @@ class Protocol:
             kwargs: arguments of that call by name.
 
         Returns:
-            The updated group, or None if none matches.
+            The updated group.
+
+        Raises:
+            ItemNotFound: none matches.
         """
-        return self._call("fetch_and_update_group", query, attr, *args, **kwargs)
+        return matched("group", query, self._call("fetch_and_update_group", query, attr, *args, **kwargs))
 
     def fetch_metrics(
         self, trial: Trial, name: str, kind: str = "metric", context: Mapping[str, Any] | None = None

@@ -153,8 +153,8 @@ class OutboxProtocol(Protocol):
             series = SeriesName(name, context).text
             found = self.fetch_metrics(trial, series, kind)
             return MediaSeries(kind, series, found.steps, found.times, found.values, self.fetch_blob)
-        stored = self.get_trial(trial)
-        names = stored[0].media.get(kind, {}) if stored else {}
+        stored = self.current_trial(trial)
+        names = {} if stored is None else stored.media.get(kind, {})
         return {each: self.fetch_media(trial, kind, each) for each in names}
 
     def fetch_blob(self, digest: str) -> Iterator[bytes]:
@@ -312,7 +312,10 @@ class OutboxProtocol(Protocol):
         if found is None:
             return None
         make = self._answers[declared.answers.strip("[]")]
-        return [make(each) for each in found] if declared.answers.startswith("[") else make(found)
+        if not declared.answers.startswith("["):
+            return make(found)
+        # As documented, a definition that names no trial is answered with None, and a query with no items.
+        return [make(each) for each in found] or (None if method == "get_trial" else [])
 
     def _ask(self, method: str, **arguments: Any) -> Any:
         return self.outbox.call(method, arguments)
@@ -333,10 +336,10 @@ class OutboxProtocol(Protocol):
 
     def _id(self, trial: Trial) -> bytes:
         if trial.id is None:
-            found = self.get_trial(trial)
-            if not found:
+            found = self.current_trial(trial)
+            if found is None:
                 raise ItemNotFound(f"no trial has the uid {trial.uid!r}: create it with new_trial first")
-            trial.id = found[0].id
+            trial.id = found.id
         assert trial.id is not None
         return trial.id
 

@@ -14,13 +14,14 @@ from __future__ import annotations
 import logging
 import re
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any, Final
 
 from track.configuration import switched_on
 from track.persistence.protocol import Protocol
 from track.structure import CONTINUED, set_current_trial
-from track_protocol.errors import ServerUnreachable, UsageError
+from track_protocol.errors import ItemNotFound, ServerUnreachable, UsageError
 from track_protocol.model.entities import CustomStatus, Project, Status, Trial
 
 __all__ = [
@@ -103,11 +104,10 @@ def claimed(protocol: Protocol, wanted: Trial) -> Trial | None:
     known = sorted(protocol.fetch_trials(same), key=lambda trial: trial.revision, reverse=True)
     for trial in known:
         if _has_stopped(trial.status):
-            found = protocol.fetch_and_update_trial(
-                {"uid": trial.uid, "status": _query(trial.status)}, "log_trial_start"
-            )
-            if found is not None:
-                return found
+            same_status = {"uid": trial.uid, "status": _query(trial.status)}
+            # Unless another job was faster.
+            with suppress(ItemNotFound):
+                return protocol.fetch_and_update_trial(same_status, "log_trial_start")
     for trial in known:
         if trial.status is Status.Running:
             _log.warning(

@@ -21,7 +21,7 @@ class KeepingTests(BackendSuite):
         for points, reason in ((3, "no room"), (1, "not a number"), (4, "no room")):
             protocol.log_trial_dropped_points(trial, points, reason)
         protocol.flush()
-        (found,) = protocol.get_trial(trial)
+        (found,) = protocol.get_trial(trial) or []
         assert found.metadata["dropped_points"] == {"points": 8, "reasons": {"no room": 7, "not a number": 1}}
 
     def test_nothing_is_rejected_where_everything_fits(self, protocol: Protocol) -> None:
@@ -51,14 +51,14 @@ class KeepingTests(BackendSuite):
         self._fill(protocol)
         (trial,) = protocol.fetch_trials({"name": "b"})
         assert protocol.delete_trial(trial)
-        assert (protocol.get_trial(trial), protocol.fetch_trials({"name": "b"})) == ([], [])
+        assert (protocol.get_trial(trial), protocol.fetch_trials({"name": "b"})) == (None, [])
         assert not protocol.delete_trial(trial)
         assert [each.name for each in protocol.fetch_trials({})] == ["a", "c"]
 
     def test_a_trial_may_be_deleted_by_its_definition_alone(self, protocol: Protocol) -> None:
         self._new(protocol, name="t")
         assert protocol.delete_trial(Trial(name="t"))
-        assert protocol.get_trial(Trial(name="t")) == []
+        assert protocol.get_trial(Trial(name="t")) is None
 
     def test_a_trial_that_another_client_runs_is_deleted_by_force_only(
         self, protocol: Protocol, second: Protocol
@@ -73,7 +73,7 @@ class KeepingTests(BackendSuite):
         assert second.delete_trial(trial, force=True)
         protocol.log_trial_metrics(trial, step=1, loss=0.25)
         self._new(protocol, name="other")
-        assert protocol.get_trial(trial) == []
+        assert protocol.get_trial(trial) is None
         rejected = protocol.fetch_rejected()
         assert [(record.code, record.points) for record in rejected] == [("not-found", 1)]
 

@@ -84,7 +84,7 @@ class SeriesTests(BackendSuite):
     @pytest.mark.parametrize("step", ["3", None, True, math.nan, (1,)])
     def test_a_rewind_to_no_number_is_refused(self, protocol: Protocol, step: Any) -> None:
         trial = self._new(protocol, name="t")
-        with pytest.raises(BadArguments, match="a step that is a number"):
+        with pytest.raises(BadArguments, match="step must be a number"):
             protocol.rewind_trial(trial, step)
 
     def test_many_points_are_kept_in_order(self, protocol: Protocol) -> None:

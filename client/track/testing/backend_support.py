@@ -45,7 +45,7 @@ class BackendSuite:
         return trial
 
     def _trial(self, protocol: Protocol, trial: Trial) -> Any:
-        (found,) = protocol.get_trial(trial)
+        (found,) = protocol.get_trial(trial) or []
         return found
 
     def _group(self, protocol: Protocol, group: TrialGroup) -> TrialGroup:

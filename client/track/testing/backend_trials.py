@@ -32,7 +32,7 @@ class TrialTests(BackendSuite):
     def test_what_does_not_exist_is_none(self, protocol: Protocol) -> None:
         assert protocol.get_project(Project(name="nobody")) is None
         assert protocol.get_trial_group(TrialGroup(name="nobody")) is None
-        assert protocol.get_trial(Trial(name="nobody")) == []
+        assert protocol.get_trial(Trial(name="nobody")) is None
 
     def test_a_group_belongs_to_its_project(self, protocol: Protocol) -> None:
         project = protocol.new_project(Project(name="p"))
@@ -53,7 +53,7 @@ class TrialTests(BackendSuite):
         trial = self._new(
             protocol, name="t", description="d", version="v", parameters=parameters, tags={"k": "v"}
         )
-        (found,) = protocol.get_trial(trial)
+        (found,) = protocol.get_trial(trial) or []
         assert (found.name, found.description, found.version) == ("t", "d", "v")
         assert (found.parameters, found.tags) == (parameters, {"k": "v"})
         assert (found.uid, found.revision, found.status) == (trial.uid, 0, Status.CreatedGroup)
@@ -80,7 +80,7 @@ class TrialTests(BackendSuite):
         protocol.add_project_trial(project, trial)
         for group in groups:
             protocol.add_group_trial(group, trial)
-        (found,) = protocol.get_trial(trial)
+        (found,) = protocol.get_trial(trial) or []
         assert (found.project_id, found.group_id) == (project.uid, groups[1].uid)
         assert [len(self._group(protocol, group).trials) for group in groups] == [1, 1]
 

@@ -10,7 +10,7 @@ from __future__ import annotations
 from typing import Any, Final
 
 from track.persistence.protocol import Protocol
-from track_protocol.errors import ServerUnreachable, StoreError
+from track_protocol.errors import ItemNotFound, ServerUnreachable, StoreError
 from track_protocol.model.entities import Trial, TrialGroup
 
 __all__ = ["LAST_COUNTED", "RUN_ID", "number_of", "reserve", "take_number", "uncounted"]
@@ -63,10 +63,13 @@ def reserve(protocol: Protocol, group: TrialGroup, least: int) -> int | None:
             last = known.metadata.get(_LAST)
             taken = max(_counted(last) + 1, least)
             query = {"uid": group.uid, f"metadata.{_LAST}": last}
-            if protocol.fetch_and_update_group(query, "set_group_metadata", **{_LAST: taken}) is not None:
+            try:
+                protocol.fetch_and_update_group(query, "set_group_metadata", **{_LAST: taken})
+            except ItemNotFound:
+                # Somebody else was faster, who therefore has the number.
+                known = protocol.get_trial_group(group)
+            else:
                 return taken
-            # Somebody else was faster, who therefore has the number.
-            known = protocol.get_trial_group(group)
     except (ServerUnreachable, StoreError):
         pass  # this does not stop a run from starting
     return None

@@ -16,6 +16,7 @@ from track_protocol.model.values import MAX_DEPTH, converter_of
 
 __all__ = [
     "LOST",
+    "STATUS_NAMES",
     "CustomStatus",
     "Project",
     "Status",
@@ -40,8 +41,11 @@ class Status(enum.Enum):
     Suspended = 301
     Completed = 302
 
+    def __str__(self) -> str:
+        return self.name.lower()
 
-@dataclasses.dataclass(frozen=True, slots=True)
+
+@dataclasses.dataclass(frozen=True, slots=True, eq=False)
 class CustomStatus:
     """A status of the user's own.
 
@@ -53,9 +57,29 @@ class CustomStatus:
     name: str
     value: int
 
+    def __str__(self) -> str:
+        return self.name
+
+    def __eq__(self, other: object) -> bool:
+        """Equal to a custom status of the same name and value, and to the text that is its name."""
+        if isinstance(other, str):
+            return other == self.name
+        if isinstance(other, CustomStatus):
+            return (other.name, other.value) == (self.name, self.value)
+        return NotImplemented
+
+    def __hash__(self) -> int:
+        return hash(self.name)
+
 
 LOST: Final = CustomStatus("lost", 204)
 """Of a trial that was running when all its processes disconnected and did not come back in time."""
+
+STATUS_NAMES: Final[Mapping[str, str]] = {
+    "created": Status.CreatedGroup.name,
+    **{each.name.lower(): each.name for each in (*Status, LOST)},
+}
+"""The names of the known statuses, by how people write them."""
 
 
 def status(name: str | None = None, value: int | None = None) -> Status | CustomStatus:
@@ -64,6 +88,8 @@ def status(name: str | None = None, value: int | None = None) -> Status | Custom
     Raises:
         UsageError: both arguments are None, or a custom status lacks its name or its value.
     """
+    if name is not None and value is None:
+        name = STATUS_NAMES.get(name.lower(), name)
     known: Status | CustomStatus
     for known in (*Status, LOST):
         if (name, value) != (None, None) and name in (None, known.name) and value in (None, known.value):
@@ -113,7 +139,7 @@ class _Named(_ByUid):
 
     @abstractmethod
     def compute_uid(self) -> str:
-        """SHA-256, as 64 hexadecimal digits."""
+        """The uid that follows from the name."""
 
 
 @dataclasses.dataclass(eq=False)
@@ -136,8 +162,8 @@ class Project(_Named):
     trials: set[Any] = dataclasses.field(default_factory=set)
 
     def compute_uid(self) -> str:
-        """SHA-256 of the name, as 64 hexadecimal digits."""
-        return _digest("project", self.name)
+        """The name."""
+        return self.name or ""
 
 
 @dataclasses.dataclass(eq=False)

@@ -36,7 +36,7 @@ from dataclasses import dataclass, field
 from typing import Any, Final
 
 from track_protocol.errors import BadQuery
-from track_protocol.model.entities import LOST, Project, Status
+from track_protocol.model.entities import STATUS_NAMES, Project
 from track_protocol.query.parse import Kind, parse_query
 
 __all__ = [
@@ -79,10 +79,6 @@ _TREES: Final = {
     **{name: name for name in ("parameters", "tags", "metadata", "metrics", "chronos")},
 }
 _OWNERS: Final = {"project": "project", "project_id": "project", "group": "group", "group_id": "group"}
-_STATUSES: Final = {
-    "created": Status.CreatedGroup.name,
-    **{each.name.lower(): each.name for each in (*Status, LOST)},
-}
 _PLAIN: Final = re.compile(r"[^\W\d][\w.\-/:@]*")
 _ID: Final = re.compile(r"[0-9a-fA-F]{32}")
 _ESCAPES: Final = {"\\": "\\\\", "'": "\\'", "\n": "\\n", "\t": "\\t"}
@@ -221,7 +217,7 @@ def _operand(path: str, value: Value) -> Any:
             raise BadQuery(f"{value[:80]!r} is not an id, which has 32 digits of 0-9 and a-f")
         return bytes.fromhex(value)
     if path in ("status", "status.name") and isinstance(value, str):
-        return _STATUSES.get(value.lower(), value)
+        return STATUS_NAMES.get(value.lower(), value)
     return value
 
 

@@ -17,6 +17,8 @@ meaning ``status.name``, a string, in which the names of known statuses may have
 ``metrics.NAME`` is the last value logged and ``chronos.NAME`` the mean duration in seconds; the name may hold
 dots.  A final ``.count``, ``.last``, ``.first_step``, ``.last_step``, ``.min``, ``.max``, ``.mean`` (or
 ``.avg``) or ``.sd`` names that statistic instead, unless a series of the trial has the entire name.
+``_uid`` is another name of ``uid``.  When groups or projects are selected, any other name is one of their
+metadata; when trials are, it is an error.
 
 **Comparison.**
 
@@ -36,13 +38,13 @@ dots.  A final ``.count``, ``.last``, ``.first_step``, ``.last_step``, ``.min``,
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import islice
 from typing import Any, Final
 
 from track_protocol.errors import BadQuery, BadValue
-from track_protocol.model.entities import LOST, Status
+from track_protocol.model.entities import STATUS_NAMES
 from track_protocol.model.values import normalise
 from track_protocol.query.tree import (
     All,
@@ -62,7 +64,6 @@ from track_protocol.query.tree import (
 
 __all__ = [
     "MAX_CONDITIONS",
-    "STATUS_NAMES",
     "Kind",
     "Query",
     "attribute_names",
@@ -76,12 +77,6 @@ MAX_CONDITIONS: Final = 1_000
 """Comparisons in one query; the values listed in ``$in`` are not limited."""
 
 _NOT_A_QUERY: Final = "{!r:.80} is not a query: give a dict of attributes to values or operators"
-STATUS_NAMES: Final[Mapping[str, str]] = {
-    "created": Status.CreatedGroup.name,
-    **{each.name.lower(): each.name for each in (*Status, LOST)},
-}
-"""Names of known statuses as they are stored, by their names in small letters."""
-
 _STATUS_NAME: Final = ("status", "name")
 _MAX_DOTS: Final = 64
 _STATISTICS: Final = {
@@ -90,8 +85,10 @@ _STATISTICS: Final = {
 }
 
 
-def normalise_query(query: Mapping[str, Any]) -> dict[str, Any]:
+def normalise_query(query: Mapping[str, Any] | Sequence[Mapping[str, Any]] | None) -> dict[str, Any]:
     """The same query in plain values: it can be sent, and parses to the same tree.
+
+    A list of queries becomes one that selects what all of them select, and None one that selects everything.
 
     An operand takes the form in which the same object would be logged: an enum member becomes its
     value, a path text, a NumPy scalar a number.
@@ -99,6 +96,8 @@ def normalise_query(query: Mapping[str, Any]) -> dict[str, Any]:
     Raises:
         BadQuery: not a mapping, nested too deep, or an operand that no stored value can equal.
     """
+    if query is None or isinstance(query, (list, tuple)):
+        query = {"$and": list(query)} if query else {}
     if not isinstance(query, Mapping):
         raise BadQuery(_NOT_A_QUERY.format(query))
     try:
@@ -107,7 +106,7 @@ def normalise_query(query: Mapping[str, Any]) -> dict[str, Any]:
         raise BadQuery(str(error)) from error
 
 
-def parse_query(query: Mapping[str, Any], kind: Kind = "trial") -> Query:
+def parse_query(query: Mapping[str, Any] | Sequence[Mapping[str, Any]] | None, kind: Kind = "trial") -> Query:
     """Check a query and make it ready to match.
 
     Args:
@@ -298,7 +297,10 @@ _OPERATORS: Final[dict[str, Callable[[_Attribute, Any], Condition]]] = {
 
 def _attribute(name: str, kind: Kind) -> _Attribute:
     root, dot, rest = name.partition(".")
+    root = "uid" if root == "_uid" else root
     locate = _ATTRIBUTES[kind].get(root)
+    if locate is None and kind != "trial":
+        return _tree(name, "metadata", name)
     if locate is None:
         known = ", ".join(_ATTRIBUTES[kind])
         raise BadQuery(f"a {kind} has no attribute {name!r}: use one of {known}")

@@ -31,7 +31,7 @@ def trial(protocol: Protocol) -> Trial:
 
 
 def read(protocol: Protocol, trial: Trial) -> Trial:
-    (found,) = protocol.get_trial(trial)
+    (found,) = protocol.get_trial(trial) or []
     return found
 
 
@@ -72,7 +72,8 @@ def test_a_claim_updates_one_trial_and_returns_it(protocol: Protocol, trial: Tri
     claimed = protocol.fetch_and_update_trial(query, "set_trial_status", Status.Running)
     assert claimed is not None
     assert (claimed.uid, claimed.status) == (trial.uid, Status.Running)
-    assert protocol.fetch_and_update_trial(query, "set_trial_status", Status.Running) is None
+    with pytest.raises(ItemNotFound, match="no trial matches"):
+        protocol.fetch_and_update_trial(query, "set_trial_status", Status.Running)
 
 
 @pytest.mark.parametrize(

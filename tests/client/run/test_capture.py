@@ -35,7 +35,7 @@ def divide() -> None:
 
 def metadata_of(client: TrackClient) -> dict[str, Any]:
     assert client.trial is not None
-    return printed_of(client.protocol.get_trial(client.trial)[0])
+    return printed_of((client.protocol.get_trial(client.trial) or [])[0])
 
 
 def printed_of(trial: Trial) -> dict[str, Any]:
@@ -140,7 +140,7 @@ def test_two_trials_may_capture_at_once(client: TrackClient) -> None:
     print("one")
     second.finish()
     sys.stdout = before
-    found = [printed_of(client.protocol.get_trial(each.trial)[0]) for each in (first, second)]
+    found = [printed_of((client.protocol.get_trial(each.trial) or [])[0]) for each in (first, second)]
     assert found == [{"out": ["both"]}, {"out": ["both", "one"]}]
 
 
@@ -234,7 +234,7 @@ def test_a_signal_handler_does_not_wait_forever_for_the_interrupted_thread(clien
         print("waits")
         with held(output._lock):
             output.save()
-            assert printed_of(client.protocol.get_trial(trial.trial)[0]) == {}
+            assert printed_of((client.protocol.get_trial(trial.trial) or [])[0]) == {}
     assert metadata_of(client) == {"out": ["waits"]}
 
 

@@ -52,7 +52,7 @@ def left_as(client: TrackClient, status: Status | CustomStatus, **arguments: Any
 
 
 def stored(client: TrackClient, trial: Trial) -> Trial:
-    (found,) = client.protocol.get_trial(trial)
+    (found,) = client.protocol.get_trial(trial) or []
     return found
 
 

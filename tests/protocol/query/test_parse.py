@@ -223,7 +223,7 @@ def test_a_query_selects_by_the_documented_rules(query: dict[str, Any], expected
 @pytest.mark.parametrize(
     ("query", "reason"),
     [
-        ([], "not a query"),
+        ([1], "1 is not a query"),
         ({1: 2}, "write attributes as strings"),
         ({"colour": 1}, "no attribute 'colour'.*uid.*status"),
         ({"errors": []}, "no attribute 'errors'"),
@@ -265,17 +265,34 @@ def test_a_query_that_means_nothing_is_refused_with_the_reason(query: Any, reaso
 
 
 @pytest.mark.parametrize(
-    ("kind", "known", "unknown"),
+    ("kind", "known"),
     [
-        ("project", ["uid", "name", "description", "metadata", "metadata.a"], "project_id"),
-        ("group", ["uid", "name", "description", "metadata.a", "project_id"], "status"),
-        ("trial", ["id", "uid", "hash", "version", "group_id", "parameters", "tags.x"], "trials"),
+        ("project", ["uid", "_uid", "name", "description", "metadata", "metadata.a"]),
+        ("group", ["uid", "_uid", "name", "description", "metadata.a", "project_id"]),
+        ("trial", ["id", "uid", "_uid", "hash", "version", "group_id", "parameters", "tags.x"]),
     ],
 )
-def test_each_kind_of_object_has_attributes_of_its_own(kind: Kind, known: list[str], unknown: str) -> None:
+def test_each_kind_of_object_has_attributes_of_its_own(kind: Kind, known: list[str]) -> None:
     assert parse_query(dict.fromkeys(known), kind).matches({})
-    with pytest.raises(BadQuery, match=f"a {kind} has no attribute '{unknown}'"):
-        parse_query({unknown: 1}, kind)
+
+
+def test_a_trial_has_no_other_attributes() -> None:
+    with pytest.raises(BadQuery, match="a trial has no attribute 'trials'"):
+        parse_query({"trials": 1}, "trial")
+
+
+@pytest.mark.parametrize("kind", ["group", "project"])
+def test_other_attributes_of_a_group_and_a_project_are_in_their_metadata(kind: Kind) -> None:
+    document = {"uid": "u", "metadata": {"version": 2, "refers": {"parent": "p"}}}
+    assert parse_query({"version": 2, "refers.parent": "p", "nothing": None}, kind).matches(document)
+    assert not parse_query({"refers.parent": "other"}, kind).matches(document)
+
+
+def test_a_list_of_queries_selects_what_all_of_them_select_and_none_everything() -> None:
+    assert parse_query([{"uid": "u"}, {"name": "n"}]).matches({"uid": "u", "name": "n"})
+    assert not parse_query([{"uid": "u"}, {"name": "n"}]).matches({"uid": "u"})
+    assert parse_query([]).matches({})
+    assert parse_query(None).matches({})
 
 
 def nested(levels: int) -> dict[str, Any]:

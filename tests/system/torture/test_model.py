@@ -16,6 +16,7 @@ from hypothesis.stateful import Bundle, RuleBasedStateMachine, initialize, rule,
 import track_server.engine.jobs
 from torture import count
 from track.persistence import get_protocol
+from track_protocol.errors import ItemNotFound
 from track_protocol.model.entities import Status, Trial
 from track_protocol.wire.batch import METRIC, SUPERSEDED, PointsOp
 from track_server.methods.dispatch import apply_op
@@ -145,12 +146,15 @@ class Machine(RuleBasedStateMachine):
 
     @rule(status=STATUSES, then=STATUSES)
     def claim(self, status: Status, then: Status) -> None:
-        found = self.protocol.fetch_and_update_trial({"status": status}, "set_trial_status", status=then)
         first = next((each for each in self.model if each.status is status), None)
-        assert (found is None) == (first is None)
-        if found is not None and first is not None:
-            assert found.uid == first.trial.uid
-            first.status = then
+        try:
+            found = self.protocol.fetch_and_update_trial({"status": status}, "set_trial_status", status=then)
+        except ItemNotFound:
+            assert first is None
+            return
+        assert first is not None
+        assert found.uid == first.trial.uid
+        first.status = then
 
     @rule()
     def flush(self) -> None:
@@ -166,7 +170,7 @@ class Machine(RuleBasedStateMachine):
     @rule(number=trials)
     def reads_back(self, number: int) -> None:
         expected = self.model[number]
-        (found,) = self.protocol.get_trial(expected.trial)
+        (found,) = self.protocol.get_trial(expected.trial) or []
         assert found.uid == expected.trial.uid
         assert found.status is expected.status
         for read, wanted in (
