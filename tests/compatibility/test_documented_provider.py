@@ -28,7 +28,7 @@ from track.provider import (
 
 
 class JsonLinesConfig(BaseModel):
-    """The settings, told apart by the literal."""
+    """The settings, reported apart by the literal."""
 
     provider: Literal["jsonl"] = "jsonl"
     path: Path

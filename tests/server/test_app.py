@@ -82,14 +82,14 @@ def test_a_uri_that_no_server_can_listen_on_is_refused(uri: str) -> None:
         settings_from_uri(uri)
 
 
-@pytest.mark.parametrize(("listens", "told"), [("0.0.0.0", "localhost"), ("127.0.0.1", "127.0.0.1")])  # noqa: S104
-def test_whoever_finds_the_store_taken_is_told_an_address_that_works(
-    tmp_path: Path, listens: str, told: str
+@pytest.mark.parametrize(("listens", "reported"), [("0.0.0.0", "localhost"), ("127.0.0.1", "127.0.0.1")])  # noqa: S104
+def test_whoever_finds_the_store_taken_gets_an_address_that_works(
+    tmp_path: Path, listens: str, reported: str
 ) -> None:
     store = f"sqlite:{tmp_path}/runs.db"
     parts = assemble(Settings(backend=store, host=listens, port=9000, home=tmp_path / "home"))
     try:
-        with pytest.raises(StoreInUse, match=f"socket://{told}:9000"):
+        with pytest.raises(StoreInUse, match=f"socket://{reported}:9000"):
             open_store(store, exclusive=True)
     finally:
         parts.engine.close()

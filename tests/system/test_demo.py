@@ -76,7 +76,7 @@ def folder(tmp_path: Path) -> Path:
 def test_the_demo_trains_verifies_and_prints_where_its_files_are(folder: Path) -> None:
     with demo(folder, "--workers", "2", "--trials", "3", "--epochs", "1") as process:
         printed, complaints = process.communicate()
-    # On a busy machine an answer may take a second, which is told and is no fault.
+    # On a busy machine an answer may take a second, which is reported and is no fault.
     faults = [line for line in complaints.splitlines() if "slow to answer" not in line]
     assert (process.returncode, faults) == (0, [])
     assert "3/3 finished, 0 running" in printed

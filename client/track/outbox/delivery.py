@@ -251,8 +251,8 @@ class Delivery:
         if self._drops.is_reported or self.is_full or (now < self._report_at and not event.at_once):
             return
         self._report_at = now + REPORT_INTERVAL_S
-        told = [each._asdict() for each in self._drops.report()]
-        self._number([(CALL, "log_trial_dropped_points", time.time(), each, 0) for each in told], 0)
+        reports = [each._asdict() for each in self._drops.report()]
+        self._number([(CALL, "log_trial_dropped_points", time.time(), each, 0) for each in reports], 0)
 
     def _awaited(self, event: Awaited, now: float) -> None:
         # Whoever waits for what was logged waits for what is reported of its drops, too.
@@ -482,8 +482,8 @@ class Delivery:
         calls = list(self._backlog.calls.values())
         for call in calls:
             call.cancelled = True
-        told = [*calls, *self.waiters.drop_flushes(), *(self.waiters.drop_reads() if reads else ())]
-        self._actions += [Fail(future, error) for future in told]
+        failed = [*calls, *self.waiters.drop_flushes(), *(self.waiters.drop_reads() if reads else ())]
+        self._actions += [Fail(future, error) for future in failed]
 
     def _drop_numbered(self, error: TrackError) -> None:
         self._calling = self._offered = None

@@ -98,11 +98,11 @@ class LocalDurability:
             meant: nothing was meant to be sent.
         """
         unsent, folder = self._sender.unsent, self.folder
-        told = f"{unsent} {'is' if unsent.total == 1 else 'are'}"
+        reported = f"{unsent} {'is' if unsent.total == 1 else 'are'}"
         if self.fully_synced and unsent and meant:
             _log.warning(
                 "%s queued for %s in %s because of offline=require; send with: track sync %s",
-                told,
+                reported,
                 self._name,
                 folder,
                 folder,
@@ -111,7 +111,7 @@ class LocalDurability:
             _log.error(
                 "%s not at %s yet (%s), but queued in %s: the next start on this machine sends them, "
                 "or send now with: track sync %s",
-                told,
+                reported,
                 self._name,
                 self._sender.connector.problem or error,
                 folder,

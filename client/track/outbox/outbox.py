@@ -438,9 +438,9 @@ class Outbox(LifecycleHook):
         self._inherited = list(self.unconfirmed.values())
 
     def _tell_link(self, hook: str) -> None:
-        told = getattr(self._fork_link, hook, None)
-        if told is not None:
+        handle = getattr(self._fork_link, hook, None)
+        if handle is not None:
             try:
-                told()
+                handle()
             except Exception:  # noqa: BLE001  # whatever is wrong with it, locks have to be released
                 _log.exception("the connection to %s did not survive a fork", self._name)

@@ -113,7 +113,7 @@ class _Link:
             self._call_on(signum, frame)
             raise _CutShort
         elif self.tells:
-            self._tell(signum, frame)
+            self._notify(signum, frame)
         self._call_on(signum, frame)
 
     @property
@@ -125,26 +125,26 @@ class _Link:
         if not _state.busy:
             _state.deadline = time.monotonic() + SIGNAL_SECONDS
             for handler in list(_installed):
-                self._tell_one(handler.warned, signum, frame)
+                self._notify_one(handler.warned, signum, frame)
 
-    def _tell(self, signum: int, frame: FrameType | None) -> None:
+    def _notify(self, signum: int, frame: FrameType | None) -> None:
         try:
             try:
                 _state.busy = _state.asked = True
                 _state.deadline = time.monotonic() + SIGNAL_SECONDS
                 for handler in list(_installed):
-                    told = handler.sigint if self._number is signal.SIGINT else handler.sigterm
-                    self._tell_one(told, signum, frame)
+                    notify = handler.sigint if self._number is signal.SIGINT else handler.sigterm
+                    self._notify_one(notify, signum, frame)
             finally:
                 _state.busy = False
         except _CutShort:
             _state.busy = False
 
-    def _tell_one(
-        self, told: Callable[[int, FrameType | None], None], signum: int, frame: FrameType | None
+    def _notify_one(
+        self, notify: Callable[[int, FrameType | None], None], signum: int, frame: FrameType | None
     ) -> None:
         try:
-            told(signum, frame)
+            notify(signum, frame)
         except Exception:  # noqa: BLE001  # the signal must go on, whatever a handler does
             _log.exception("a handler of %s failed", self._number.name)
 

@@ -93,15 +93,15 @@ def rewind(tx: UnitOfWork, by: bytes, trial: Document, step: float, time: float)
         SeriesDamaged: a series cannot be read; nothing was changed.
     """
     metadata = trial["metadata"]
-    told = metadata.get(REWINDS)
-    if type(told) is list and len(told) >= (most := tx.limits.rewinds_per_trial):
+    reported = metadata.get(REWINDS)
+    if type(reported) is list and len(reported) >= (most := tx.limits.rewinds_per_trial):
         raise BadValue(
             f"the trial was rewound {most:,} times, the most there can be: continue in a new trial"
         )
     is_late = any(known.time > time and known.session != by for known in tx.rewinds(trial["id"]))
     points = tx.rewind(trial["id"], step, time if is_late else None)
     entry = {"step": step, "time": time, "points": points, "session": by.hex()}
-    rewinds = [*(told if type(told) is list else []), entry]
+    rewinds = [*(reported if type(reported) is list else []), entry]
     touch_trial(tx, trial, {"metadata": metadata | {REWINDS: rewinds}})
 
 
@@ -160,8 +160,10 @@ def _count(tx: UnitOfWork, trial: bytes, rows: Counter[int], width: int) -> None
     document = tx.trial_fields(trial)
     assert document is not None
     metadata = document["metadata"]
-    told = list(metadata[REWINDS])
+    reported = list(metadata[REWINDS])
     for number, count in rows.items():
-        points = told[number].get("points")
-        told[number] = told[number] | {"points": (points if type(points) is int else 0) + count * width}
-    touch_trial(tx, document, {"metadata": metadata | {REWINDS: told}})
+        points = reported[number].get("points")
+        reported[number] = reported[number] | {
+            "points": (points if type(points) is int else 0) + count * width
+        }
+    touch_trial(tx, document, {"metadata": metadata | {REWINDS: reported}})

@@ -249,12 +249,12 @@ class Session(asyncio.Protocol):
         if error is not None:
             _log.info("closing %s: %s", self.peer, error)
         self._dropped = True
-        self._connection.send_close(self._told(error))
+        self._connection.send_close(self._reported(error))
         self.flush()
         if self._transport is not None:
             self._transport.close()
 
-    def _told(self, error: TrackError | None) -> TrackError | None:
+    def _reported(self, error: TrackError | None) -> TrackError | None:
         """What a peer may see: the server's own faults name its files, which only users may see."""
         if self.role is not None or not isinstance(error, _OWN_FAULTS):
             return error
@@ -291,15 +291,15 @@ class Session(asyncio.Protocol):
         """What the peer takes of a backlog is a sign of life, though it has not come to a ping yet."""
         if self._transport is None:
             return
-        told = acknowledged(self._transport.get_extra_info("socket"))
-        if told is None:
+        acked = acknowledged(self._transport.get_extra_info("socket"))
+        if acked is None:
             waiting = self._transport.get_write_buffer_size()
-            told = self._written - waiting, waiting > 0
-        taken, self._acknowledged = told[0] - self._acknowledged, told[0]
+            acked = self._written - waiting, waiting > 0
+        taken, self._acknowledged = acked[0] - self._acknowledged, acked[0]
         if taken > 0:
             self._sending.moved(now, taken)
             # The kernel of a process that hangs acknowledges a ping too, but then nothing more waits.
-            if told[1]:
+            if acked[1]:
                 self._connection.note_life(now)
 
     def _give_up(self, why: str) -> None:

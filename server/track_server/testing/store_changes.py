@@ -61,13 +61,13 @@ class ChangeTests(StoreSuite):
         linked = _changed(store, before)
         assert (linked.trials, linked.groups) == ({id_of(0)}, {"g"})
 
-    def test_a_deleted_trial_is_told_as_such(self, store: Any) -> None:
+    def test_a_deleted_trial_is_reported_as_such(self, store: Any) -> None:
         self.log(store, [0], [0.5], number=1)
         before = _changed(store, None).cursor
         self.log(store, [1], [0.5], number=1)
         self.put(store, lambda tx: tx.delete_trial(id_of(1)))
-        told = _changed(store, before)
-        assert (told.trials, told.deleted) == (set(), {id_of(1)})
+        reported = _changed(store, before)
+        assert (reported.trials, reported.deleted) == (set(), {id_of(1)})
 
     def test_what_is_not_committed_has_not_changed(self, store: Any) -> None:
         before = _changed(store, None).cursor
@@ -95,16 +95,16 @@ class ChangeTests(StoreSuite):
     @pytest.mark.parametrize("cursor", ["", "x", "0123456789abcdef:1", "x:-1"])
     def test_a_moment_of_another_history_is_not_known(self, store: Any, cursor: str) -> None:
         self.put(store, lambda tx: tx.add_trial(trial()))
-        told = _changed(store, cursor)
-        assert (told.known, told.trials) == (False, frozenset())
-        assert _changed(store, told.cursor).known
+        reported = _changed(store, cursor)
+        assert (reported.known, reported.trials) == (False, frozenset())
+        assert _changed(store, reported.cursor).known
 
     def test_a_moment_is_known_or_said_not_to_be_after_reopening(self, store: Any, path: Path) -> None:
         before = _changed(store, None).cursor
         self.put(store, lambda tx: tx.add_trial(trial()))
         again = self.reopened(store, path)
         try:
-            told = _changed(again, before)
-            assert told.trials == {id_of(0)} or not told.known
+            reported = _changed(again, before)
+            assert reported.trials == {id_of(0)} or not reported.known
         finally:
             again.close()

@@ -44,13 +44,13 @@ class DocumentTests(StoreSuite):
             assert view.session(b"s" * 16) is None
             assert view.trials(parse_query({})) == []
 
-    def test_whether_there_is_a_project_or_a_group_is_told_within_its_transaction_too(
+    def test_whether_there_is_a_project_or_a_group_is_reported_within_its_transaction_too(
         self, store: Any
     ) -> None:
-        told = []
+        reported = []
         for put in (lambda tx: tx.put_project(project()), lambda tx: tx.put_group(group())):
-            self.put(store, put, lambda tx: told.append((tx.project_fields("p"), tx.group_fields("g"))))
-        assert told == [(project("p"), None), (project("p"), group("g"))]
+            self.put(store, put, lambda tx: reported.append((tx.project_fields("p"), tx.group_fields("g"))))
+        assert reported == [(project("p"), None), (project("p"), group("g"))]
         with store.snapshot() as view:
             assert (view.project_fields("p"), view.group_fields("g")) == (project("p"), group("g"))
             assert (view.project_fields("g"), view.group_fields("p")) == (None, None)

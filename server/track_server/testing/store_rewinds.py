@@ -15,7 +15,7 @@ from track_server.testing.store_support import StoreSuite, begin, id_of, same, t
 __all__ = ["RewindTests"]
 
 
-TOLD: Final = {"step": 3, "time": 20.0, "points": 0, "session": "01ff"}
+REWIND: Final = {"step": 3, "time": 20.0, "points": 0, "session": "01ff"}
 
 
 class RewindTests(StoreSuite):
@@ -276,7 +276,7 @@ class RewindTests(StoreSuite):
         self.log(store, [0], [0.0])
         tx = begin(store)
         assert self.remembered(tx) == []
-        tx.update_trial(id_of(0), {"metadata": {"rewinds": [TOLD, {**TOLD, "step": 7.5}]}})
+        tx.update_trial(id_of(0), {"metadata": {"rewinds": [REWIND, {**REWIND, "step": 7.5}]}})
         both = [(0, 3, 20.0, b"\x01\xff"), (1, 7.5, 20.0, b"\x01\xff")]
         assert self.remembered(tx) == both
         tx.commit()
@@ -294,7 +294,7 @@ class RewindTests(StoreSuite):
         self.log(store, [0], [0.0])
         tx = begin(store)
         assert self.remembered(tx) == []
-        tx.update_trial(id_of(0), {"metadata": {"rewinds": [TOLD]}})
+        tx.update_trial(id_of(0), {"metadata": {"rewinds": [REWIND]}})
         assert len(self.remembered(tx)) == 1
         tx.rollback()
         tx = begin(store)
@@ -303,30 +303,30 @@ class RewindTests(StoreSuite):
 
     def test_other_changes_of_a_trial_leave_its_rewinds(self, store: Any) -> None:
         tx = begin(store)
-        tx.add_trial(trial(metadata={"rewinds": [TOLD]}))
+        tx.add_trial(trial(metadata={"rewinds": [REWIND]}))
         tx.update_trial(id_of(0), {"status": {"value": 101, "name": "Running"}})
         assert len(self.remembered(tx)) == 1
         tx.commit()
 
     @pytest.mark.parametrize(
-        "told",
+        "reported",
         [
             None,
             "rewinds",
             {"step": 3},
             [None, "x", 3, []],
-            [{**TOLD, "step": "3"}, {**TOLD, "step": True}],
-            [{**TOLD, "time": None}],
-            [{**TOLD, "session": None}, {**TOLD, "session": "no hex"}],
+            [{**REWIND, "step": "3"}, {**REWIND, "step": True}],
+            [{**REWIND, "time": None}],
+            [{**REWIND, "session": None}, {**REWIND, "session": "no hex"}],
             [{"step": 3, "time": 20.0, "points": 0}],
         ],
     )
-    def test_metadata_that_tells_of_no_rewind_is_left_alone(self, store: Any, told: Any) -> None:
+    def test_metadata_that_tells_of_no_rewind_is_left_alone(self, store: Any, reported: Any) -> None:
         tx = begin(store)
-        tx.add_trial(trial(metadata={"rewinds": told}))
+        tx.add_trial(trial(metadata={"rewinds": reported}))
         assert self.remembered(tx) == []
         tx.commit()
-        assert same(self.read_trial(store)["metadata"], {"rewinds": told})
+        assert same(self.read_trial(store)["metadata"], {"rewinds": reported})
 
     def test_a_trial_that_is_not_there_tells_of_no_rewinds(self, store: Any) -> None:
         tx = begin(store)

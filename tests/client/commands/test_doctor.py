@@ -46,24 +46,24 @@ def examined(capsys: pytest.CaptureFixture[str]) -> Any:
 
     def examine(*words: str) -> tuple[int, list[dict[str, Any]]]:
         code = run("--json", *words)
-        told = json.loads(capsys.readouterr().out)
-        assert told["ok"] is (code == 0)
-        return code, [finding for finding in told["checks"] if not finding["ok"]]
+        reported = json.loads(capsys.readouterr().out)
+        assert reported["ok"] is (code == 0)
+        return code, [finding for finding in reported["checks"] if not finding["ok"]]
 
     return examine
 
 
 def test_without_problems_every_check_is_ok(served: Served, capsys: pytest.CaptureFixture[str]) -> None:
     assert run(served.join("ann")) == 0
-    told = capsys.readouterr().out
-    assert told.endswith("no problems found\n")
+    reported = capsys.readouterr().out
+    assert reported.endswith("no problems found\n")
     for text in (
         "Python 3",
         "it is reachable",
         "it accepts the login",
         "your role is writer",
     ):
-        assert text in told
+        assert text in reported
 
 
 def test_it_may_be_run_again_and_by_others(served: Served) -> None:
@@ -241,5 +241,5 @@ def test_other_log_calls_than_points_are_reported_separately(spools: Path, exami
     left_spool(spools, calls=3)
     left_spool(spools, batches=0, calls=1, session=b"2" * 16)
     _, findings = examined()
-    told = sorted(finding["text"].partition("; ")[2].partition(" of ")[0] for finding in findings)
-    assert told == ["1 log call", "30 points and 3 other log calls"]
+    reported = sorted(finding["text"].partition("; ")[2].partition(" of ")[0] for finding in findings)
+    assert reported == ["1 log call", "30 points and 3 other log calls"]

@@ -30,9 +30,9 @@ def test_the_checks_change_nothing(environment: dict[str, str], tmp_path: Path) 
 
 def test_secrets_are_not_shown(environment: dict[str, str]) -> None:
     environment |= {"TRACK_TOKEN": "hush", "TRACK_URI": "socket://ann:hush@localhost:1"}
-    told = [check.text for check in found(environment, "environment")]
-    assert "TRACK_TOKEN is set" in told
-    assert "hush" not in " ".join(told)
+    reported = [check.text for check in found(environment, "environment")]
+    assert "TRACK_TOKEN is set" in reported
+    assert "hush" not in " ".join(reported)
 
 
 @pytest.mark.parametrize("name", ["TRACK_SPOOL_SYNC", "TRACK_OFFLINE", "TRACK_RESUME"])

@@ -93,12 +93,12 @@ def test_an_unreadable_database_does_not_stop_the_others(
 ) -> None:
     missing = folder / "gone.db"
     assert run(missing, folder / "cifar.db", "--to", uri) == 1
-    told = capsys.readouterr().out.splitlines()
+    reported = capsys.readouterr().out.splitlines()
     assert (
-        told[0]
+        reported[0]
         == f"{missing}: not imported: {missing} cannot be read (No such file or directory): correct the path"
     )
-    assert "1 of them new" in told[1]
+    assert "1 of them new" in reported[1]
 
 
 def test_records_of_deleted_runs_are_reported(

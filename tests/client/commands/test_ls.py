@@ -78,9 +78,9 @@ def test_the_json_output_has_everything_but_the_points(uri: str, capsys: pytest.
 @pytest.mark.parametrize("columns", [30, 60, 100])
 def test_on_a_terminal_the_table_has_its_width(uri: str, columns: int) -> None:
     uids = fill(uri)
-    told = in_terminal(columns, "ls", uri=uri)
-    assert "\x1b[" in told
-    table = [line for line in re.sub(r"\x1b\[[0-9;]*m", "", told).splitlines() if "not shown" not in line]
+    reported = in_terminal(columns, "ls", uri=uri)
+    assert "\x1b[" in reported
+    table = [line for line in re.sub(r"\x1b\[[0-9;]*m", "", reported).splitlines() if "not shown" not in line]
     assert max(map(width_of, table)) <= columns
     assert [line.split()[0] for line in table[1:4]] == [f"{uid[:8]}_0" for uid in uids]
 

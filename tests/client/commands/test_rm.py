@@ -32,9 +32,9 @@ def left(uri: str) -> list[str]:
 def test_named_trials_are_shown_and_deleted(uri: str, capsys: pytest.CaptureFixture[str]) -> None:
     uids = fill(uri)
     assert run(COMMAND, "--uri", uri, "--yes", uids[0][:10], uids[1], uids[1]) == 0
-    told = capsys.readouterr().out
-    assert told.splitlines()[1].split()[0] == f"{uids[0][:8]}_0"
-    assert told.endswith("2 trials deleted\n")
+    reported = capsys.readouterr().out
+    assert reported.splitlines()[1].split()[0] == f"{uids[0][:8]}_0"
+    assert reported.endswith("2 trials deleted\n")
     assert left(uri) == uids[2:]
 
 
@@ -97,10 +97,10 @@ def test_a_trial_that_a_process_writes_stays_unless_forced(
             client.save()
             uid = trial.trial.uid
             assert run(COMMAND, "--uri", uri, "--yes", uid) == 1
-            told = capsys.readouterr()
-            assert "0 trials deleted" in told.out
-            assert f"trial {uid} is still written by 'ann'" in told.err
-            assert "--force" in told.err
+            reported = capsys.readouterr()
+            assert "0 trials deleted" in reported.out
+            assert f"trial {uid} is still written by 'ann'" in reported.err
+            assert "--force" in reported.err
             assert run(COMMAND, "--uri", uri, "--yes", "--force", uid) == 0
             trial.log_metrics(step=1, loss=1.0)
             trial.finish()

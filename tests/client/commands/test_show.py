@@ -44,7 +44,7 @@ def test_it_shows_the_fields_and_series_of_a_trial(
     uri: str, uid: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert show(uid, "--uri", uri) == 0
-    told = capsys.readouterr().out
+    reported = capsys.readouterr().out
     for text in (
         f"third try  {uid}",
         "status  Exception",
@@ -54,8 +54,8 @@ def test_it_shows_the_fields_and_series_of_a_trial(
         "epoch",
         "ValueError: diverged",
     ):
-        assert text in told
-    (loss,) = [line.split() for line in told.splitlines() if line.startswith("  loss ")]
+        assert text in reported
+    (loss,) = [line.split() for line in reported.splitlines() if line.startswith("  loss ")]
     assert loss[:6] == ["loss", "10", "9", "0.1", "0.1", "1"]
 
 
@@ -64,14 +64,14 @@ def test_it_shows_the_dropped_points_with_their_reasons(
 ) -> None:
     # Fails when the client does not report dropped points to the trial.
     show(uid, "--uri", uri)
-    told = capsys.readouterr().out
-    assert "dropped  10 points\n  10: bad: " in told
+    reported = capsys.readouterr().out
+    assert "dropped  10 points\n  10: bad: " in reported
 
 
 def test_the_json_output_has_the_same_fields(uri: str, uid: str, capsys: pytest.CaptureFixture[str]) -> None:
     show(uid, "--uri", uri, "--json")
-    told = json.loads(capsys.readouterr().out)
-    assert (told["name"], told["metadata"]["dropped_points"]["points"]) == ("third try", 10)
+    reported = json.loads(capsys.readouterr().out)
+    assert (reported["name"], reported["metadata"]["dropped_points"]["points"]) == ("third try", 10)
 
 
 def test_a_trial_can_be_named_by_its_name(uri: str, uid: str, capsys: pytest.CaptureFixture[str]) -> None:
@@ -100,6 +100,6 @@ def test_it_shows_labels_and_media(uri: str, capsys: pytest.CaptureFixture[str])
         trial.log_text("answer", "once upon a time", step=7)
         uid = trial.trial.uid
     assert show(uid, "--uri", uri) == 0
-    told = capsys.readouterr().out
-    assert 'loss{phase="train"}       1' in told
-    assert [line.split() for line in told.splitlines() if "answer" in line] == [["answer", "1", "7"]]
+    reported = capsys.readouterr().out
+    assert 'loss{phase="train"}       1' in reported
+    assert [line.split() for line in reported.splitlines() if "answer" in line] == [["answer", "1", "7"]]

@@ -82,10 +82,10 @@ def test_a_dry_run_lists_each_spool_and_changes_nothing(scenario: SpoolScenario)
     rows = ran.stdout.splitlines()
     assert ran.returncode == 0
     assert [str(path) in row for path, row in zip((older, newer), rows[1:], strict=True)] == [True, True]
-    for told in ("train.py", os.uname().nodename, "4711", "socket://ann@localhost:8123", "20", "waits"):
-        assert told in rows[2]
-    told = json.loads(scenario.track("sync", "--dry-run", "--json").stdout)["spools"]
-    assert [(each["points"], each["problem"]) for each in told] == [(30, None), (20, "it was away")]
+    for reported in ("train.py", os.uname().nodename, "4711", "socket://ann@localhost:8123", "20", "waits"):
+        assert reported in rows[2]
+    reported = json.loads(scenario.track("sync", "--dry-run", "--json").stdout)["spools"]
+    assert [(each["points"], each["problem"]) for each in reported] == [(30, None), (20, "it was away")]
     assert {path: path.read_bytes() for path in scenario.spools.rglob("*") if path.is_file()} == before
 
 
@@ -95,8 +95,8 @@ def test_it_names_the_missing_login_and_accepts_one_from_each_source(scenario: S
     path = left_spool(scenario.spools, server=bare)
     ran = scenario.track("sync", TRACK_URI="")
     assert ran.returncode == 4
-    for told in ("--to", "TRACK_URI", "TRACK_TOKEN", "TRACK_TOKEN_FILE", str(path)):
-        assert told in ran.stdout
+    for reported in ("--to", "TRACK_URI", "TRACK_TOKEN", "TRACK_TOKEN_FILE", str(path)):
+        assert reported in ran.stdout
     assert scenario.track("sync", TRACK_URI="", TRACK_TOKEN=token).returncode in (0, 1)
     assert not path.exists()
     left_spool(scenario.spools, server=bare)
@@ -188,9 +188,14 @@ def test_a_missing_folder_is_reported(scenario: SpoolScenario) -> None:
 def test_the_outcome_has_a_json_form(scenario: SpoolScenario) -> None:
     path = left_spool(scenario.spools, server="socket://ann@127.0.0.1:1?timeout=0.1")
     ran = scenario.track("sync", "--json", TRACK_TOKEN=scenario.uri.partition("ann:")[2].partition("@")[0])
-    (told,) = json.loads(ran.stdout)["spools"]
-    assert (told["path"], told["sent"], told["left"], told["in_use"]) == (str(path), 0, 30, False)
-    assert "no server answers" in told["error"]
+    (reported,) = json.loads(ran.stdout)["spools"]
+    assert (reported["path"], reported["sent"], reported["left"], reported["in_use"]) == (
+        str(path),
+        0,
+        30,
+        False,
+    )
+    assert "no server answers" in reported["error"]
 
 
 def test_points_and_other_log_calls_are_counted_separately(scenario: SpoolScenario) -> None:
@@ -201,12 +206,12 @@ def test_points_and_other_log_calls_are_counted_separately(scenario: SpoolScenar
     rows = [line.split() for line in scenario.track("sync", "--dry-run").stdout.splitlines()]
     assert sorted(row[-6:-4] for row in rows[1:]) == [["0", "1"], ["30", "3"]]
     ran = scenario.track("sync", TRACK_TOKEN=scenario.uri.partition("ann:")[2].partition("@")[0])
-    for told in (
+    for reported in (
         "0 points sent, 30 points and 3 other log calls wait, not sent: no server answers",
         "0 points sent, 1 log call refused",
         "2 spools: 0 points sent, 30 points and 3 other log calls wait; 0 in use, 1 not sent",
     ):
-        assert told in ran.stdout
+        assert reported in ran.stdout
 
 
 _ENDS = """
@@ -224,8 +229,8 @@ def test_the_exit_report_and_the_sync_show_the_same_number(scenario: SpoolScenar
         _, err = script.communicate(timeout=60)
     (spool,) = json.loads(scenario.track("sync", "--dry-run", "--json").stdout)["spools"]
     assert spool["points"] == 1_260
-    told = f"1,260 points and {spool['calls']} other log calls"
-    assert f"{told} are not at " in err
+    reported = f"1,260 points and {spool['calls']} other log calls"
+    assert f"{reported} are not at " in err
     scenario.server = scenario.start(scenario.server.served.port)
     (outcome,) = json.loads(scenario.track("sync", "--json").stdout)["spools"]
     found = {

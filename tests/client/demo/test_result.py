@@ -16,7 +16,7 @@ PARAMETERS = {"learning_rate": 0.01, "hidden": 16, "alpha": 0.1, "seed": 0}
 SEEN = Observation((Row(7, "aa_0", PARAMETERS, Phase.FINISHED, ("worker-3",), 0.25, 0.9750, 184),))
 
 
-def told(folder: Path, proof: Verification) -> str:
+def reported(folder: Path, proof: Verification) -> str:
     console = Console(file=io.StringIO(), width=40, _environ={})
     assert isinstance(console.file, io.StringIO)
     show_result(console, new_folder(folder, datetime.now(UTC)), SEEN, proof, 31.4)
@@ -24,7 +24,7 @@ def told(folder: Path, proof: Verification) -> str:
 
 
 def test_the_result_lists_the_verified_points_and_the_paths(tmp_path: Path) -> None:
-    text = told(tmp_path / "demo", Verification(trials=1, logged=1184, stored=1184))
+    text = reported(tmp_path / "demo", Verification(trials=1, logged=1184, stored=1184))
     assert "1 trials, each claimed by exactly one worker" in text
     assert "1,184 points logged, 1,184 stored" in text
     assert f"{tmp_path}/demo/server/track.db\n" in text
@@ -32,7 +32,7 @@ def test_the_result_lists_the_verified_points_and_the_paths(tmp_path: Path) -> N
 
 
 def test_differences_are_reported_and_the_result_is_not_verified(tmp_path: Path) -> None:
-    text = told(tmp_path / "demo", Verification(trials=1, lost=2, faults=["trial aa_0: 2 lost"]))
+    text = reported(tmp_path / "demo", Verification(trials=1, lost=2, faults=["trial aa_0: 2 lost"]))
     assert "WRONG" in text
     assert "trial aa_0: 2 lost" in text
     assert "verified" not in text
@@ -40,7 +40,7 @@ def test_differences_are_reported_and_the_result_is_not_verified(tmp_path: Path)
 
 
 def test_many_faults_are_cut_short(tmp_path: Path) -> None:
-    text = told(tmp_path / "demo", Verification(faults=[f"fault {number}" for number in range(100)]))
+    text = reported(tmp_path / "demo", Verification(faults=[f"fault {number}" for number in range(100)]))
     assert text.count("fault ") == 20
     assert "… and 80 more" in text
 
@@ -49,4 +49,4 @@ def test_a_store_below_the_current_folder_has_a_path_to_paste(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.chdir(tmp_path)
-    assert "TrackClient('sqlite:demo/server/track.db')" in told(Path("demo"), Verification())
+    assert "TrackClient('sqlite:demo/server/track.db')" in reported(Path("demo"), Verification())

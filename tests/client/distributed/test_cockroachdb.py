@@ -96,9 +96,9 @@ def test_it_is_started_with_its_folder_on_this_machine_only(tmp_path: Path, prog
 def test_it_joins_a_cluster_with_certificates(tmp_path: Path, program: Path) -> None:
     node = CockroachDB(tmp_path, "node2:26257", "node2:8080", join=["node1:26257"], certs="/certs")
     with started(node):
-        told = program.with_suffix(".options").read_text().split()
-        assert told[:2] == ["start", "--join=node1:26257"]
-        assert told[-1] == "--certs-dir=/certs"
+        reported = program.with_suffix(".options").read_text().split()
+        assert reported[:2] == ["start", "--join=node1:26257"]
+        assert reported[-1] == "--certs-dir=/certs"
 
 
 def test_without_certificates_it_listens_on_this_machine_only() -> None:

@@ -120,9 +120,9 @@ def test_a_report_lists_media_if_there_are_any(
     trial.log_text("t", "words", step=3)
     client.report()
     decoder = json.JSONDecoder()
-    told = capsys.readouterr().out
-    before, end = decoder.raw_decode(told)
-    after = json.loads(told[end:])
+    reported = capsys.readouterr().out
+    before, end = decoder.raw_decode(reported)
+    after = json.loads(reported[end:])
     assert "media" not in before
     assert after["media"]["text"]["t"]["last_step"] == 3
 

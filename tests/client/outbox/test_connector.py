@@ -114,7 +114,7 @@ def test_what_passes_by_itself_depends_on_whether_the_store_was_reached(
     assert watched.connector.is_transient(error) is later
 
 
-def test_a_lost_connection_is_told_once_and_so_is_its_return(
+def test_a_lost_connection_is_reported_once_and_so_is_its_return(
     watched: Watched, caplog: pytest.LogCaptureFixture
 ) -> None:
     caplog.set_level(logging.INFO, "track")
@@ -137,7 +137,7 @@ def test_a_store_that_was_never_reached_is_no_lost_connection(
     assert not caplog.records
 
 
-def test_what_a_person_has_to_mend_is_told_once_with_what_becomes_of_the_records(
+def test_what_a_person_has_to_mend_is_reported_once_with_what_becomes_of_the_records(
     watched: Watched, caplog: pytest.LogCaptureFixture
 ) -> None:
     for _ in range(3):

@@ -28,12 +28,12 @@ from track_protocol.wire.counts import Counts
 from waiting import wait_until
 
 
-def assert_trial_was_told(store: MemoryStore, outbox: Outbox, reason: str) -> None:
+def assert_trial_has_report(store: MemoryStore, outbox: Outbox, reason: str) -> None:
     """The trial knows of the one point that it lost; fails when `DiskQueue` drops it without a trial."""
     outbox.flush()
-    ((_, _, method, told),) = store.calls
-    assert (method, told["trial"], told["points"]) == ("log_trial_dropped_points", TRIAL, 1)
-    assert reason in told["reason"]
+    ((_, _, method, reported),) = store.calls
+    assert (method, reported["trial"], reported["points"]) == ("log_trial_dropped_points", TRIAL, 1)
+    assert reason in reported["reason"]
 
 
 def test_what_waits_for_a_store_that_is_away_is_on_disk(
@@ -145,7 +145,7 @@ def test_what_a_failed_flush_left_in_doubt_is_written_again_to_another_file(
     assert store.values() == [1.0, 2.0, 3.0]
 
 
-def test_a_disk_that_fails_again_is_told_again(
+def test_a_disk_that_fails_again_is_reported_again(
     store: MemoryStore,
     make_outbox: MakeOutbox,
     monkeypatch: pytest.MonkeyPatch,
@@ -170,8 +170,8 @@ def test_a_disk_that_fails_again_is_told_again(
         failures = 1
         write(step, {"loss": 1.0})
         wait_until(lambda: caplog.messages[-1].endswith(" again"), "the disk works again")
-    told = [record.levelname for record in caplog.records if "log calls are queued in" in record.message]
-    assert told == ["WARNING", "INFO"] * 2
+    reported = [record.levelname for record in caplog.records if "log calls are queued in" in record.message]
+    assert reported == ["WARNING", "INFO"] * 2
 
 
 def test_memory_stays_small_while_much_waits_on_disk(
@@ -190,7 +190,7 @@ def test_memory_stays_small_while_much_waits_on_disk(
     assert store.values() == [float(value) for value in range(100_000)]
 
 
-def test_a_folder_that_cannot_be_written_is_told_and_nothing_is_lost(
+def test_a_folder_that_cannot_be_written_is_reported_and_nothing_is_lost(
     store: MemoryStore, make_outbox: MakeOutbox, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     (tmp_path / "spool").write_text("a file where the folder should be")
@@ -227,7 +227,7 @@ def test_a_folder_that_is_deleted_while_it_is_in_use_is_made_again(
     assert outbox.dropped == 0
 
 
-def test_what_was_only_in_a_deleted_folder_is_told_as_lost_and_the_rest_is_stored(
+def test_what_was_only_in_a_deleted_folder_is_reported_as_lost_and_the_rest_is_stored(
     store: MemoryStore, make_outbox: MakeOutbox, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     # Fails when `DiskQueue._renew` does not remove from the backlog what was only on disk.
@@ -242,7 +242,7 @@ def test_what_was_only_in_a_deleted_folder_is_told_as_lost_and_the_rest_is_store
     outbox.flush()
     assert store.values() == [2.0]
     assert outbox.dropped == 1
-    assert_trial_was_told(store, outbox, "was deleted with records that had no other copy")
+    assert_trial_has_report(store, outbox, "was deleted with records that had no other copy")
 
 
 def test_a_call_that_nobody_can_hear_is_nothing_on_disk(
@@ -335,7 +335,7 @@ def test_what_is_damaged_on_disk_during_an_outage_is_counted_and_the_rest_is_sen
     store.unreachable = False
     outbox.flush()
     assert (store.values(), outbox.dropped) == ([0.0, 1.0, 3.0, 4.0], 1)
-    assert_trial_was_told(store, outbox, "is damaged; the damaged bytes are in")
+    assert_trial_has_report(store, outbox, "is damaged; the damaged bytes are in")
     assert len(list((folder / "damaged").iterdir())) == 1
 
 

@@ -1,4 +1,4 @@
-"""What was lost, counted and told."""
+"""What was lost, counted and reported."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from track_protocol.wire.counts import Counts
 TRIAL = b"t" * 16
 
 
-def test_each_reason_is_told_once_and_everything_is_counted(caplog: pytest.LogCaptureFixture) -> None:
+def test_each_reason_is_reported_once_and_everything_is_counted(caplog: pytest.LogCaptureFixture) -> None:
     drops = DropAccount()
     with caplog.at_level(logging.WARNING):
         for _ in range(3):
@@ -22,7 +22,7 @@ def test_each_reason_is_told_once_and_everything_is_counted(caplog: pytest.LogCa
     assert caplog.messages == ["not logged: no room", "not stored: no such trial"]
 
 
-def test_a_trial_is_told_how_much_it_lost_for_each_reason() -> None:
+def test_a_trial_learns_how_much_it_lost_for_each_reason() -> None:
     drops = DropAccount()
     drops.drop(2, "no room", TRIAL)
     drops.drop(3, "no room", TRIAL)
@@ -43,7 +43,7 @@ def test_more_reasons_than_are_kept_are_counted_all_the_same() -> None:
     assert len(report) <= 1_001
 
 
-def test_points_and_other_log_calls_are_lost_together_and_nothing_is_not_told(
+def test_points_and_other_log_calls_are_lost_together_and_nothing_is_unreported(
     caplog: pytest.LogCaptureFixture,
 ) -> None:
     drops = DropAccount()

@@ -42,14 +42,14 @@ def test_the_end_of_the_process_leaves_what_was_not_sent_and_says_where(
 
 
 @pytest.mark.parametrize(
-    ("points", "told"),
+    ("points", "reported"),
     [
         (2, "2 points and 1 other log call are not at the store yet ("),
         (0, "1 log call is not at the store yet ("),
     ],
 )
 def test_the_end_of_the_process_tells_of_other_log_calls_as_such(
-    store: MemoryStore, make_outbox: MakeOutbox, caplog: pytest.LogCaptureFixture, points: int, told: str
+    store: MemoryStore, make_outbox: MakeOutbox, caplog: pytest.LogCaptureFixture, points: int, reported: str
 ) -> None:
     # Fails when `CallOp.counts` is a point, or `Keeping` looks at points only.
     store.unreachable = True
@@ -58,7 +58,7 @@ def test_the_end_of_the_process_tells_of_other_log_calls_as_such(
         outbox.writer(TRIAL)(None, {"loss": float(value)})
     outbox.log("add_trial_tags", {"trial": TRIAL, "tags": {}})
     outbox.on_exit(0.1)
-    assert told in caplog.text
+    assert reported in caplog.text
 
 
 def test_a_log_call_that_must_be_on_disk_is_when_it_returns(
@@ -146,7 +146,7 @@ def test_what_is_on_disk_is_secure_though_the_token_was_revoked(
     secured = threading.Event()
 
     def written(disk: DiskQueue, session: bytes) -> None:
-        # As long as that takes, somebody who was told already could look.
+        # As long as that takes, somebody who was reported already could look.
         if disk._backlog.in_memory_after(disk.written):
             secured.wait(0.1)
         put(disk, session)

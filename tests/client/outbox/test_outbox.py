@@ -104,18 +104,18 @@ def test_no_more_than_the_window_is_in_flight(store: MemoryStore) -> None:
     assert len(store.points) == 60_000
 
 
-def test_a_trial_is_told_what_it_lost(store: MemoryStore, outbox: Outbox) -> None:
+def test_a_trial_learns_what_it_lost(store: MemoryStore, outbox: Outbox) -> None:
     # Fails when `Delivery._ticked` does nothing.
     write = outbox.writer(TRIAL)
     for step in range(3):
         write(step, {"loss": float(step), "bad": object()})
     outbox.flush()
-    # What was lost before the sender looked first may have been told by then.
-    assert {(method, told["trial"]) for _, _, method, told in store.calls} == {
+    # What was lost before the sender looked first may have been reported by then.
+    assert {(method, reported["trial"]) for _, _, method, reported in store.calls} == {
         ("log_trial_dropped_points", TRIAL)
     }
-    assert sum(told["points"] for _, _, _, told in store.calls) == 3
-    assert all(told["reason"].startswith("bad: ") for _, _, _, told in store.calls)
+    assert sum(reported["points"] for _, _, _, reported in store.calls) == 3
+    assert all(reported["reason"].startswith("bad: ") for _, _, _, reported in store.calls)
     assert store.values() == [0.0, 1.0, 2.0]
 
 

@@ -39,7 +39,7 @@ def test_a_full_outbox_waits_once_and_then_drops_at_once(store: MemoryStore) -> 
     assert sorted(numbers) == list(range(1, 1_001))
 
 
-def test_a_call_that_found_no_room_is_told_so_and_none_before_it_is_dropped(store: MemoryStore) -> None:
+def test_a_call_that_found_no_room_fails_and_none_before_it_is_dropped(store: MemoryStore) -> None:
     store.unreachable = True
     outbox = Outbox(store.link, limits=Limits(record_bytes=200_000, backlog_bytes=0, room_timeout=0.01))
     part = {"digest": "0" * 64, "size": 300_000, "data": b"x" * 60_000}

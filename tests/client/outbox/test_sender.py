@@ -76,7 +76,7 @@ def test_points_wait_while_the_store_is_away(store: MemoryStore, outbox: Outbox)
     assert len(store.points) == 20_000
 
 
-def test_what_a_store_that_was_set_back_has_no_more_is_told_and_the_rest_goes_on(
+def test_what_a_store_that_was_set_back_has_no_more_is_reported_and_the_rest_goes_on(
     store: MemoryStore, outbox: Outbox, caplog: pytest.LogCaptureFixture
 ) -> None:
     outbox.writer(TRIAL)(1, {"loss": 1.0})
@@ -266,7 +266,7 @@ def test_a_reader_may_read_on_after_it_was_refused_to_log(store: MemoryStore, ou
         assert answer.result() == "found"
 
 
-def test_a_store_that_was_never_reached_is_told_by_its_address(store: MemoryStore) -> None:
+def test_a_store_that_was_never_reached_is_named_by_its_address(store: MemoryStore) -> None:
     store.unreachable = True
     outbox = Outbox(store.link, "store 7", connect_timeout=0.1)
     outbox.writer(TRIAL)(1, {"loss": 1.0})
@@ -313,7 +313,7 @@ def test_a_reader_reads_but_cannot_log(store: MemoryStore, outbox: Outbox) -> No
     assert (store.points, outbox.dropped) == ([], 1)
 
 
-def test_a_store_that_lets_in_and_takes_nothing_is_told_once(
+def test_a_store_that_lets_in_and_takes_nothing_is_reported_once(
     store: MemoryStore, outbox: Outbox, caplog: pytest.LogCaptureFixture
 ) -> None:
     # Fails when `Sender._take` takes an open link for the end of the trouble.
@@ -328,7 +328,7 @@ def test_a_store_that_lets_in_and_takes_nothing_is_told_once(
     outbox.flush()
     assert store.values() == [1.0, 2.0]
     store.break_links()
-    wait_until(lambda: "the connection to the store was lost" in caplog.text, "the next outage is told")
+    wait_until(lambda: "the connection to the store was lost" in caplog.text, "the next outage is reported")
 
 
 def test_the_end_of_the_process_does_not_wait_for_an_address_that_does_not_answer(
@@ -368,7 +368,7 @@ def test_a_link_that_breaks_when_it_is_closed_stops_nothing(
     assert outbox._thread._thread is sender
 
 
-def test_what_the_store_rejects_is_counted_and_told(
+def test_what_the_store_rejects_is_counted_and_reported(
     store: MemoryStore, outbox: Outbox, caplog: pytest.LogCaptureFixture
 ) -> None:
     store.reject = lambda point: "too negative" if point.value < 0 else None

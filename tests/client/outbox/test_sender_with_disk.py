@@ -82,7 +82,7 @@ def test_what_cannot_be_read_does_not_keep_the_rest_from_a_new_session(
     assert outbox.dropped == 1
 
 
-def test_what_is_not_kept_any_more_is_told_as_a_gap(
+def test_what_is_not_kept_any_more_is_reported_as_a_gap(
     store: MemoryStore, make_outbox: MakeOutbox, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     outbox = make_outbox(segment_bytes=1, retained_bytes=200)

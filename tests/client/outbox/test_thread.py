@@ -109,8 +109,8 @@ def test_a_process_that_can_start_no_thread_trains_on_and_sends_later(
             outbox.flush()
     outbox.flush()
     assert [point.value for point in store.points] == [float(step) for step in range(10)]
-    (told,) = caplog.messages
-    assert "cannot start" in told
+    (reported,) = caplog.messages
+    assert "cannot start" in reported
 
 
 def test_a_sender_that_can_start_no_thread_to_connect_tries_again(

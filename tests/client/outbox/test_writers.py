@@ -72,7 +72,7 @@ def test_no_batch_is_larger_than_a_frame(store: MemoryStore, outbox: Outbox) -> 
     assert outbox.dropped == 0
 
 
-def test_a_call_that_no_frame_can_carry_is_dropped_and_told(
+def test_a_call_that_no_frame_can_carry_is_dropped_and_reported(
     store: MemoryStore, outbox: Outbox, caplog: pytest.LogCaptureFixture
 ) -> None:
     outbox.log("log_trial_metadata", {"trial": TRIAL, "metadata": {"matrix": [[0.5] * 10_000] * 20}})

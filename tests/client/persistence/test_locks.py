@@ -240,12 +240,12 @@ def test_a_child_that_is_forked_under_a_lock_waits_for_its_parent_to_release_it(
         if child == 0:
             lock.release()
             os.write(write, b"!")
-            with lock, order.open("a") as told:
-                told.write("child")
+            with lock, order.open("a") as reported:
+                reported.write("child")
             os._exit(0)
         os.read(read, 1)
-        with order.open("a") as told:
-            told.write("parent ")
+        with order.open("a") as reported:
+            reported.write("parent ")
     assert os.waitpid(child, 0)[1] == 0
     assert order.read_text() == "parent child"
     os.close(read)

@@ -127,12 +127,12 @@ def test_a_failing_backend_is_reported_once_and_stops_no_other(
         protocol.log_trial_chrono_start(trial, "epoch")
         protocol.log_trial_chrono_finish(trial, "epoch")
         protocol.close()
-    told = [
+    reported = [
         record.getMessage()
         for record in caplog.records
         if "the other backends continue" in record.getMessage()
     ]
-    assert len(told) == 1
+    assert len(reported) == 1
     assert {failure.method for failure in protocol.failures} >= {"new_trial", "log_trial_start", "close"}
     assert {failure.backend for failure in protocol.failures} == {"broken://u:***@h"}
     found = get_protocol(f"file:{tmp_path}/a.json")

@@ -30,7 +30,7 @@ def asked(fanout: Fanout) -> str:
     return fanout.read("answer", lambda each: each.answer() if isinstance(each, Backend) else "")
 
 
-def told(fanout: Fanout) -> str:
+def reported(fanout: Fanout) -> str:
     return fanout.write("answer", lambda _, each: each.answer() if isinstance(each, Backend) else "")
 
 
@@ -59,7 +59,7 @@ def test_a_sufficient_answer_ends_the_call() -> None:
 def test_a_failure_is_recorded_and_reported_once(caplog: pytest.LogCaptureFixture) -> None:
     fanout = Fanout([Backend("a", StoreFull("no room")), Backend("b")])
     with caplog.at_level(logging.WARNING, "track"):
-        assert [told(fanout), told(fanout)] == ["b", "b"]
+        assert [reported(fanout), reported(fanout)] == ["b", "b"]
     assert failures(fanout) == [("byob:a", "answer")] * 2
     assert caplog.text.count("byob:a failed answer") == 1
 
@@ -74,7 +74,7 @@ def test_a_backend_that_failed_is_asked_last() -> None:
 
 def test_what_all_fail_is_raised_and_the_callers_own_fault_first() -> None:
     fanout = Fanout([Backend("a", StoreFull("no room")), Backend("b", BadArguments("no such name"))])
-    for ask in (asked, told):
+    for ask in (asked, reported):
         with pytest.raises(BadArguments, match="no such name"):
             ask(fanout)
     assert failures(fanout) == []

@@ -132,9 +132,9 @@ def test_a_store_that_is_unreachable_is_reported_and_waited_for_once(
     assert protocol.outbox.is_known_unreachable
     trial = create_all(protocol)
     assert trial.id is not None
-    told = [record.getMessage() for record in caplog.records if record.levelno == logging.WARNING]
-    assert [UNREACHABLE in each for each in told] == [True, False]
-    assert f"resume it with TRACK_TRIAL={trial.id.hex()}" in told[1]
+    reported = [record.getMessage() for record in caplog.records if record.levelno == logging.WARNING]
+    assert [UNREACHABLE in each for each in reported] == [True, False]
+    assert f"resume it with TRACK_TRIAL={trial.id.hex()}" in reported[1]
 
 
 def test_a_store_that_is_reachable_again_is_waited_for_again(store: MemoryStore, joined: Client) -> None:

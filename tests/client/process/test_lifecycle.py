@@ -171,7 +171,7 @@ def test_many_forks_while_threads_log_hang_nowhere(tmp_path: Path) -> None:
     assert stored(tmp_path)["child"] == numbers(5)
 
 
-def test_what_cannot_be_saved_at_exit_is_told_in_one_line(tmp_path: Path) -> None:
+def test_what_cannot_be_saved_at_exit_is_reported_in_one_line(tmp_path: Path) -> None:
     done = run(
         """
         import track.process.lifecycle
@@ -190,7 +190,7 @@ def test_what_cannot_be_saved_at_exit_is_told_in_one_line(tmp_path: Path) -> Non
     assert done.stderr.count("\n") == 1
 
 
-def test_what_has_no_room_on_disk_at_exit_is_told_with_what_has(tmp_path: Path) -> None:
+def test_what_has_no_room_on_disk_at_exit_is_reported_with_what_has(tmp_path: Path) -> None:
     # Fails when `LocalDurability.report_unsent` says nothing of the folder that holds a part.
     done = run(
         """

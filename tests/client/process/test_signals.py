@@ -24,8 +24,8 @@ def say(*words):
     print(*words, flush=True)
 
 class Teller(SignalHandler):
-    def sigint(self, signum, frame): say("told", signum)
-    def sigterm(self, signum, frame): say("told", signum)
+    def sigint(self, signum, frame): say("reported", signum)
+    def sigterm(self, signum, frame): say("reported", signum)
     def warned(self, signum, frame): say("warned", signum, seconds_left() > 4)
     def atexit(self): say("at exit")
 
@@ -67,7 +67,7 @@ def test_the_default_action_still_ends_the_process_with_that_signal(tmp_path: Pa
     os.kill(os.getpid(), signal.SIGTERM)
     say("alive")
     """
-    assert run(script, tmp_path) == (-signal.SIGTERM, ["told 15"])
+    assert run(script, tmp_path) == (-signal.SIGTERM, ["reported 15"])
 
 
 def test_ctrl_c_is_still_an_exception(tmp_path: Path) -> None:
@@ -79,7 +79,7 @@ def test_ctrl_c_is_still_an_exception(tmp_path: Path) -> None:
     except KeyboardInterrupt:
         say("KeyboardInterrupt")
     """
-    assert run(script, tmp_path) == (0, ["told 2", "KeyboardInterrupt", "at exit"])
+    assert run(script, tmp_path) == (0, ["reported 2", "KeyboardInterrupt", "at exit"])
 
 
 def test_the_programs_own_handler_is_called_on(tmp_path: Path) -> None:
@@ -91,7 +91,7 @@ def test_the_programs_own_handler_is_called_on(tmp_path: Path) -> None:
     teller.uninstall()
     os.kill(os.getpid(), signal.SIGTERM)
     """
-    assert run(script, tmp_path) == (0, ["told 15", "mine", "alive", "mine"])
+    assert run(script, tmp_path) == (0, ["reported 15", "mine", "alive", "mine"])
 
 
 def test_a_handler_that_fails_does_not_stop_the_signal(tmp_path: Path) -> None:
@@ -110,7 +110,7 @@ def test_a_second_signal_ends_at_once(tmp_path: Path, first: str, second: str) -
     script = f"""
     class Slow(SignalHandler):
         def sigterm(self, signum, frame):
-            say("told")
+            say("reported")
             os.kill(os.getpid(), signal.{second})
             time.sleep(30)
             say("finished")
@@ -119,7 +119,7 @@ def test_a_second_signal_ends_at_once(tmp_path: Path, first: str, second: str) -
     slow.install()
     os.kill(os.getpid(), signal.{first})
     """
-    assert run(script, tmp_path) == (-signal.Signals[second], ["told"])
+    assert run(script, tmp_path) == (-signal.Signals[second], ["reported"])
 
 
 def test_a_second_signal_that_the_program_survives_cuts_the_first_short(tmp_path: Path) -> None:
@@ -206,7 +206,7 @@ def test_a_handler_put_in_the_place_of_ours_may_call_ours_on(tmp_path: Path) -> 
     teller.uninstall()
     os.kill(os.getpid(), signal.SIGTERM)
     """
-    assert run(script, tmp_path) == (-signal.SIGTERM, ["told 15", "later"])
+    assert run(script, tmp_path) == (-signal.SIGTERM, ["reported 15", "later"])
 
 
 def test_a_signal_that_a_c_library_handles_is_left_to_it(tmp_path: Path) -> None:
@@ -218,7 +218,7 @@ def test_a_signal_that_a_c_library_handles_is_left_to_it(tmp_path: Path) -> None
     say("alive")
     """
     code, lines = run(script, tmp_path)
-    assert (code, lines[-2:], "told 15" in lines) == (0, ["alive", "at exit"], False)
+    assert (code, lines[-2:], "reported 15" in lines) == (0, ["alive", "at exit"], False)
     assert any("most recent call first" in line for line in lines)
 
 
@@ -234,7 +234,7 @@ def test_a_warning_that_nobody_handles_is_taken_as_the_end(tmp_path: Path, numbe
     os.kill(os.getpid(), {number:d})
     say("alive")
     """
-    assert run(script, tmp_path, SLURM_JOB_ID="7") == (-number, [f"told {number:d}"])
+    assert run(script, tmp_path, SLURM_JOB_ID="7") == (-number, [f"reported {number:d}"])
 
 
 @WARNINGS
@@ -273,7 +273,7 @@ def test_a_signal_that_comes_while_a_warning_is_handled_still_ends_the_process(t
     slow.install()
     os.kill(os.getpid(), signal.SIGUSR1)
     """
-    assert run(script, tmp_path, SLURM_JOB_ID="7") == (-signal.SIGTERM, ["told 15"])
+    assert run(script, tmp_path, SLURM_JOB_ID="7") == (-signal.SIGTERM, ["reported 15"])
 
 
 def test_a_warning_while_a_signal_is_handled_takes_none_of_its_time(tmp_path: Path) -> None:
@@ -282,12 +282,12 @@ def test_a_warning_while_a_signal_is_handled_takes_none_of_its_time(tmp_path: Pa
     class Warned(Teller):
         def sigterm(self, signum, frame):
             os.kill(os.getpid(), signal.SIGUSR1)
-            say("told", signum)
+            say("reported", signum)
     slow = Warned()
     slow.install()
     os.kill(os.getpid(), signal.SIGTERM)
     """
-    assert run(script, tmp_path, SLURM_JOB_ID="7") == (-signal.SIGTERM, ["mine", "told 15"])
+    assert run(script, tmp_path, SLURM_JOB_ID="7") == (-signal.SIGTERM, ["mine", "reported 15"])
 
 
 def test_the_handlers_of_warnings_come_back_too(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -79,7 +79,7 @@ def test_the_next_start_leaves_alone_what_is_not_its_own(
     holder.close()
 
 
-def test_what_the_next_start_cannot_send_is_told_once(
+def test_what_the_next_start_cannot_send_is_reported_once(
     own_spools: SpoolScenario, caplog: pytest.LogCaptureFixture
 ) -> None:
     for number in (1, 2):
@@ -104,7 +104,7 @@ def test_a_process_that_ends_at_once_does_not_wait_for_what_others_left(scenario
     assert scenario.values() == VALUES
 
 
-def test_a_wrong_word_for_when_to_send_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_wrong_word_for_when_to_send_is_reported(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("TRACK_SYNC", "sometimes")
     with pytest.raises(UsageError, match="auto or manual"):
         TrackClient("socket://localhost:1")

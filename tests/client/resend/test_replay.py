@@ -209,7 +209,7 @@ def test_a_server_that_confirms_more_than_there_is_ends_the_replay(
     assert path.exists()
 
 
-def test_what_the_server_rejects_is_told_and_not_tried_again(tmp_path: Path, store: MemoryStore) -> None:
+def test_what_the_server_rejects_is_reported_and_not_tried_again(tmp_path: Path, store: MemoryStore) -> None:
     path = left_spool(tmp_path)
     store.reject = lambda point: "odd" if point.value == 7 else None
     outcome = replay(path, store)
@@ -234,13 +234,13 @@ def test_what_continues_another_servers_records_is_refused_and_stays_as_it_is(
     before = contents(path)
     outcome = replay(path, store)
     assert isinstance(outcome.error, SpoolForeign)
-    for told in ("another store", "store one", "log calls 1 to 100", "--to", "--despite-gap"):
-        assert told in str(outcome.error)
+    for reported in ("another store", "store one", "log calls 1 to 100", "--to", "--despite-gap"):
+        assert reported in str(outcome.error)
     assert contents(path) == before
     assert (store.points, store.sessions) == ([], {})
 
 
-def test_the_rest_is_sent_despite_the_gap_and_the_gap_is_told(tmp_path: Path, store: MemoryStore) -> None:
+def test_the_rest_is_sent_despite_the_gap_and_the_gap_is_reported(tmp_path: Path, store: MemoryStore) -> None:
     path = left_spool(tmp_path, first=101, checkpoint=Checkpoint(100, "another store"))
     outcome = replay(path, store, despite_gap=True)
     assert (outcome.sent, outcome.lost, is_good(outcome)) == (Counts(30), 100, False)
@@ -278,7 +278,9 @@ def record_length(path: Path, batches: int) -> int:
     return (next(path.glob("*.segment")).stat().st_size - 24) // batches
 
 
-def test_the_loss_of_damaged_records_is_told_and_the_rest_is_sent(tmp_path: Path, store: MemoryStore) -> None:
+def test_the_loss_of_damaged_records_is_reported_and_the_rest_is_sent(
+    tmp_path: Path, store: MemoryStore
+) -> None:
     path = left_spool(tmp_path, batches=3)
     flip(path, 24 + record_length(path, 3) + 40)
     outcome = replay(path, store)
@@ -291,7 +293,7 @@ def test_the_loss_of_damaged_records_is_told_and_the_rest_is_sent(tmp_path: Path
 
 
 @pytest.mark.parametrize(("at", "lost", "more"), [(60, 10, ""), (-1, 0, ", and perhaps more")])
-def test_the_trials_of_a_damaged_spool_are_told_once_what_they_lost(
+def test_the_trials_of_a_damaged_spool_learn_once_what_they_lost(
     tmp_path: Path, store: MemoryStore, at: int, lost: int, more: str
 ) -> None:
     # Fails when `Replay._send` makes no report; and twice over when its session is a new one each time.
@@ -299,10 +301,16 @@ def test_the_trials_of_a_damaged_spool_are_told_once_what_they_lost(
     flip(path, at)
     copy = shutil.copytree(path, tmp_path / "copy")
     outcomes = replay(path, store), replay(copy, store)
-    ((_, seq, method, told),) = store.calls
-    assert (seq, method, told["trial"], told["points"]) == (1, "log_trial_dropped_points", TRIAL, lost)
+    ((_, seq, method, reported),) = store.calls
+    assert (seq, method, reported["trial"], reported["points"]) == (
+        1,
+        "log_trial_dropped_points",
+        TRIAL,
+        lost,
+    )
     assert (
-        told["reason"] == f"damaged on the disk of {os.uname().nodename}, where train.py had queued it{more}"
+        reported["reason"]
+        == f"damaged on the disk of {os.uname().nodename}, where train.py had queued it{more}"
     )
     assert [outcome.notes for outcome in outcomes] == [[], []]
 
@@ -321,7 +329,7 @@ def test_damage_at_the_beginning_is_no_gap(tmp_path: Path, store: MemoryStore) -
     outcome = replay(path, store)
     assert (outcome.sent, outcome.lost, outcome.error) == (Counts(20), 10, None)
     assert [point.seq for point in store.points] == [*range(11, 31)]
-    assert not [told for told in outcome.notes if "set back" in told]
+    assert not [reported for reported in outcome.notes if "set back" in reported]
 
 
 def test_damage_of_what_the_server_has_is_no_loss(tmp_path: Path, store: MemoryStore) -> None:
@@ -332,7 +340,7 @@ def test_damage_of_what_the_server_has_is_no_loss(tmp_path: Path, store: MemoryS
     assert (outcome.sent, outcome.lost, is_good(outcome)) == (Counts(20), 0, True)
 
 
-def test_a_damaged_last_record_is_told(tmp_path: Path, store: MemoryStore) -> None:
+def test_a_damaged_last_record_is_reported(tmp_path: Path, store: MemoryStore) -> None:
     path = left_spool(tmp_path, batches=3)
     flip(path, -1)
     outcome = replay(path, store)
@@ -340,7 +348,7 @@ def test_a_damaged_last_record_is_told(tmp_path: Path, store: MemoryStore) -> No
     assert list((path / "damaged").iterdir())
 
 
-def test_a_torn_tail_is_told_and_no_loss(tmp_path: Path, store: MemoryStore) -> None:
+def test_a_torn_tail_is_reported_and_no_loss(tmp_path: Path, store: MemoryStore) -> None:
     path = left_spool(tmp_path, batches=3)
     segment = next(path.glob("*.segment"))
     segment.write_bytes(segment.read_bytes() + b"\0\0\0\x50\0\0\0\0\0\0\0\x1f")
@@ -452,10 +460,10 @@ def test_what_is_sent_over_several_links_counts_once(tmp_path: Path, store: Memo
     assert values(store) == numbers(1, 200)
 
 
-def test_what_cannot_be_read_any_more_is_told_and_not_sent(
+def test_what_cannot_be_read_any_more_is_reported_and_not_sent(
     tmp_path: Path, store: MemoryStore, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    # Fails when `_Reasons.drop_all` keeps nothing: these points would be told of nowhere.
+    # Fails when `_Reasons.drop_all` keeps nothing: these points would be reported of nowhere.
     path = left_spool(tmp_path, batches=30, width=1, calls=3)
     location, _ = records_in(path)[30]
 
@@ -489,7 +497,7 @@ def test_a_replay_takes_no_memory_for_each_record(
     assert values(store) == numbers(1, 5_000)
 
 
-def test_what_is_kept_for_a_server_that_was_set_back_is_told_in_extents(
+def test_what_is_kept_for_a_server_that_was_set_back_is_reported_in_extents(
     tmp_path: Path, store: MemoryStore, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     # Fails when `DiskQueue.stored_after` returns what is in the backlog already.
@@ -614,7 +622,7 @@ def test_what_is_refused_is_not_sent() -> None:
     assert (found.sent, found.refused) == (Counts(4), Counts(2, 1))
 
 
-def test_what_was_refused_before_is_told_and_takes_nothing_from_what_is_sent_now() -> None:
+def test_what_was_refused_before_is_reported_and_takes_nothing_from_what_is_sent_now() -> None:
     # Fails when `ReplayPolicy.check` subtracts whatever is refused.
     found = policy()
     found.admit(opened(6))

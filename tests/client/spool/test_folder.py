@@ -202,7 +202,7 @@ def test_a_folder_that_cannot_be_looked_into_hides_no_other(tmp_path: Path) -> N
     assert list(spools_in(tmp_path)) == [path]
 
 
-def test_a_root_that_is_a_file_is_told(tmp_path: Path) -> None:
+def test_a_root_that_is_a_file_is_reported(tmp_path: Path) -> None:
     root = tmp_path / "file"
     root.touch()
     with pytest.raises(SpoolError, match="TRACK_SPOOL"):

@@ -56,7 +56,7 @@ def test_a_way_to_sync_goes_by_its_word(sync: SpoolSync) -> None:
 
 
 @pytest.mark.parametrize("variable", ["TRACK_SPOOL_SYNC", "TRACK_SPOOL_LIMIT"])
-def test_a_variable_that_means_nothing_is_told_by_name(variable: str) -> None:
+def test_a_variable_that_means_nothing_is_reported_by_name(variable: str) -> None:
     with pytest.raises(UsageError, match=variable):
         SpoolOptions.of({variable: "often"})
 
@@ -66,6 +66,6 @@ def test_a_start_sends_what_others_left_unless_that_is_not_wanted(said: str, sen
     assert sends_orphans({"TRACK_SYNC": said}) is sends
 
 
-def test_a_wrong_word_for_when_to_send_is_told() -> None:
+def test_a_wrong_word_for_when_to_send_is_reported() -> None:
     with pytest.raises(UsageError, match="auto or manual"):
         sends_orphans({"TRACK_SYNC": "sometimes"})

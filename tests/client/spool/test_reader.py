@@ -60,7 +60,7 @@ def test_all_records_are_found_with_their_points(tmp_path: Path) -> None:
     )
 
 
-def test_a_torn_tail_is_cut_and_told(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+def test_a_torn_tail_is_cut_and_reported(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     path = left_spool(tmp_path)
     whole = segment(path).read_bytes()
     segment(path).write_bytes(whole + pack_record(31, nothing(31, 1))[:-2])
@@ -71,7 +71,7 @@ def test_a_torn_tail_is_cut_and_told(tmp_path: Path, caplog: pytest.LogCaptureFi
     assert not (path / "damaged").exists()
 
 
-def test_a_flipped_bit_is_quarantined_and_told(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+def test_a_flipped_bit_is_quarantined_and_reported(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     path = left_spool(tmp_path)
     length = (segment(path).stat().st_size - HEADER_SIZE) // 3
     damage(segment(path), HEADER_SIZE + length + 30)

@@ -112,7 +112,7 @@ def test_a_write_that_takes_a_part_is_finished(make: Callable[..., Spool], fault
 
 
 @pytest.mark.parametrize("code", [errno.ENOSPC, errno.EDQUOT])
-def test_a_full_disk_is_told_as_such_and_passes(
+def test_a_full_disk_is_reported_as_such_and_passes(
     make: Callable[..., Spool], faulty: FaultyDisk, code: int
 ) -> None:
     spool = make()
@@ -126,13 +126,13 @@ def test_a_full_disk_is_told_as_such_and_passes(
     assert segments(spool) == ["1", "2"]
 
 
-def test_a_disk_that_cannot_be_written_is_told(make: Callable[..., Spool], faulty: FaultyDisk) -> None:
+def test_a_disk_that_cannot_be_written_is_reported(make: Callable[..., Spool], faulty: FaultyDisk) -> None:
     spool = make()
     write(spool, 1)
     faulty.write_error = errno.EIO
-    with pytest.raises(SpoolError, match="could not be written") as told:
+    with pytest.raises(SpoolError, match="could not be written") as reported:
         write(spool, 2)
-    assert not isinstance(told.value, SpoolFull)
+    assert not isinstance(reported.value, SpoolFull)
 
 
 def test_after_a_flush_that_failed_nothing_goes_to_the_same_segment(
@@ -177,7 +177,7 @@ def test_a_full_segment_is_flushed_before_the_next_one_begins(
     assert faulty.syncs == before + 2  # the old segment, and the folder with the new one's name
 
 
-def test_the_limit_is_kept_and_told(make: Callable[..., Spool]) -> None:
+def test_the_limit_is_kept_and_reported(make: Callable[..., Spool]) -> None:
     spool = make(limit=1000)
     write(spool, 1, 2, size=400)
     with pytest.raises(SpoolFull, match="TRACK_SPOOL_LIMIT"):

@@ -352,8 +352,8 @@ def test_media_arrive_with_their_times_and_once(tmp_path: Path, store: Protocol)
     tracker.set_experiment("mnist")
     manager = tracker.db_manager
     assert manager is not None
-    told = manager.get_histograms(1)["weights"]
-    assert [(each["step"], each["bucket_counts"], each["wall_time"]) for each in told] == [
+    reported = manager.get_histograms(1)["weights"]
+    assert [(each["step"], each["bucket_counts"], each["wall_time"]) for each in reported] == [
         (1, [1], 7.5),
         (2, [3, 4], 7.5),
     ]

@@ -226,7 +226,7 @@ def test_a_track_store_is_not_a_legacy_database(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("bytes_in_it", "error", "told"),
+    ("bytes_in_it", "error", "reported"),
     [
         (None, StoreError, "cannot be read"),
         (b"SQLite format 3\0" + 500 * b"x", StoreCorrupt, "is not a database, or it is damaged"),
@@ -234,11 +234,11 @@ def test_a_track_store_is_not_a_legacy_database(tmp_path: Path) -> None:
     ],
 )
 def test_another_file_is_refused_with_its_type(
-    tmp_path: Path, bytes_in_it: bytes | None, error: type[StoreError], told: str
+    tmp_path: Path, bytes_in_it: bytes | None, error: type[StoreError], reported: str
 ) -> None:
     path = tmp_path / "any.db"
     if bytes_in_it is not None:
         path.write_bytes(bytes_in_it)
-    with pytest.raises(error, match=told):
+    with pytest.raises(error, match=reported):
         LegacyDatabase(path)
     assert not LegacyDatabase.is_at(path)

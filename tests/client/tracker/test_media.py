@@ -148,7 +148,7 @@ def test_a_manager_stores_media_made_elsewhere(manager: ExperimentDBManager) -> 
 
 
 @pytest.mark.parametrize(
-    ("save", "told"),
+    ("save", "reported"),
     [
         (lambda manager, run: manager.save_image(run, "i", 0, 2, 2, 3, b"short"), "5 bytes are not an image"),
         (lambda manager, run: manager.save_image(run, "i", 0, 1, 1, 2, b"ab"), "1, 3 or 4 channels"),
@@ -159,9 +159,11 @@ def test_a_manager_stores_media_made_elsewhere(manager: ExperimentDBManager) -> 
         ),
     ],
 )
-def test_invalid_media_are_refused_and_not_stored(manager: ExperimentDBManager, save: Any, told: str) -> None:
+def test_invalid_media_are_refused_and_not_stored(
+    manager: ExperimentDBManager, save: Any, reported: str
+) -> None:
     run_id = manager.create_run()
-    with pytest.raises(BadValue, match=told):
+    with pytest.raises(BadValue, match=reported):
         save(manager, run_id)
     assert (manager.get_images(run_id), manager.get_histograms(run_id)) == ({}, {})
 

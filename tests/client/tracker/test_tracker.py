@@ -357,7 +357,7 @@ def test_a_client_and_a_tracker_read_each_others_runs(place: str) -> None:
 
 
 @pytest.mark.parametrize(
-    ("status", "told"),
+    ("status", "reported"),
     [
         (Status.CreatedGroup, "running"),
         (Status.Running, "running"),
@@ -373,8 +373,8 @@ def test_a_client_and_a_tracker_read_each_others_runs(place: str) -> None:
         (None, "running"),
     ],
 )
-def test_every_status_is_one_of_three(status: Any, told: str) -> None:
-    assert status_of_run(status) == told
+def test_every_status_is_one_of_three(status: Any, reported: str) -> None:
+    assert status_of_run(status) == reported
 
 
 @pytest.mark.parametrize("status", ["running", "completed", "failed"])

@@ -8,7 +8,7 @@ from track.persistence.protocol import Protocol
 
 
 class MyOwnBackend(Protocol):
-    """Prints what it is told.
+    """Prints what it is reported.
 
     Args:
         uri: what the client was made with.

@@ -670,16 +670,16 @@ def test_every_rejection_is_reported_before_its_record_is_acknowledged() -> None
     ends = talk(State.OPEN)
     ends[Side.SERVER].send_ack(1001, rejected)
     events = ends[Side.CLIENT].receive_data(ends[Side.SERVER].data_to_send())
-    told: set[int] = set()
+    reported: set[int] = set()
     acked = 0
     for event in events:
         assert isinstance(event, AckReceived)
         assert acked <= event.last_seq
-        told |= {rejection.seq for rejection in event.rejected}
+        reported |= {rejection.seq for rejection in event.rejected}
         acked = event.last_seq
-        assert {seq for seq in range(2, acked + 1, 2) if seq <= 1000} <= told
+        assert {seq for seq in range(2, acked + 1, 2) if seq <= 1000} <= reported
     assert acked == 1001
-    assert told == {rejection.seq for rejection in rejected}
+    assert reported == {rejection.seq for rejection in rejected}
 
 
 # -- large frames ---------------------------------------------------------------------------------

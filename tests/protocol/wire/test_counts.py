@@ -1,4 +1,4 @@
-"""How much was logged, added up and told."""
+"""How much was logged, added up and reported."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ def test_of_neither_kind_less_than_nothing_remains() -> None:
 
 
 def test_log_calls_without_any_points_are_something() -> None:
-    # Fails when only points count: a spool of nothing else would be told of no more.
+    # Fails when only points count: a spool of nothing else would be reported of no more.
     assert bool(Counts(calls=1))
     assert not Counts()
 

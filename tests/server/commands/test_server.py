@@ -24,19 +24,19 @@ def parsed(*words: str) -> argparse.Namespace:
 
 
 @pytest.fixture
-def told(monkeypatch: pytest.MonkeyPatch) -> list[Settings]:
+def reported(monkeypatch: pytest.MonkeyPatch) -> list[Settings]:
     """The settings that servers would be started with."""
-    told: list[Settings] = []
-    monkeypatch.setattr("track_server.network.process.serve", told.append)
-    return told
+    reported: list[Settings] = []
+    monkeypatch.setattr("track_server.network.process.serve", reported.append)
+    return reported
 
 
 def test_without_arguments_the_server_is_this_machines_own(
-    told: list[Settings], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+    reported: list[Settings], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     monkeypatch.setenv("TRACK_HOME", str(tmp_path / "home"))
     assert COMMAND.run(parsed()) == 0
-    (settings,) = told
+    (settings,) = reported
     assert (settings.host, settings.port, settings.plaintext) == ("127.0.0.1", 8123, False)
     assert settings.store_uri == f"sqlite:{tmp_path}/home/track.db"
 
@@ -52,27 +52,27 @@ def test_without_arguments_the_server_is_this_machines_own(
     ],
 )
 def test_an_address_to_listen_on_is_host_and_port(
-    told: list[Settings], listen: str, address: tuple[str, int]
+    reported: list[Settings], listen: str, address: tuple[str, int]
 ) -> None:
     COMMAND.run(parsed("ephemeral:", "--listen", listen))
-    assert (told[0].host, told[0].port) == address
+    assert (reported[0].host, reported[0].port) == address
 
 
 @pytest.mark.parametrize(
     "listen", ["localhost:http", "localhost:99999", "localhost:-1", "localhost:", "a:b:c"]
 )
-def test_a_port_that_is_none_is_a_mistake_of_the_caller(told: list[Settings], listen: str) -> None:
+def test_a_port_that_is_none_is_a_mistake_of_the_caller(reported: list[Settings], listen: str) -> None:
     with pytest.raises(UsageError, match="--listen"):
         COMMAND.run(parsed("--listen", listen))
-    assert told == []
+    assert reported == []
 
 
-def test_every_option_reaches_the_settings(told: list[Settings], tmp_path: Path) -> None:
+def test_every_option_reaches_the_settings(reported: list[Settings], tmp_path: Path) -> None:
     files = {name: str(tmp_path / name) for name in ("home", "certificate", "key", "ready-file")}
     words = [word for name, value in files.items() for word in (f"--{name}", value)]
     words += ["--advertise", "node7", "--security-layer", "plaintext", "--lease", "2.5"]
     COMMAND.run(parsed("file:runs.json", *words))
-    (settings,) = told
+    (settings,) = reported
     assert settings.lease == 2.5
     assert (settings.backend, settings.advertise, settings.plaintext) == ("file:runs.json", "node7", True)
     assert [settings.home, settings.certificate, settings.key, settings.ready_file] == [
@@ -80,9 +80,9 @@ def test_every_option_reaches_the_settings(told: list[Settings], tmp_path: Path)
     ]
 
 
-def test_a_home_is_the_same_wherever_the_process_goes(told: list[Settings]) -> None:
+def test_a_home_is_the_same_wherever_the_process_goes(reported: list[Settings]) -> None:
     COMMAND.run(parsed("--home", "here"))
-    assert told[0].home == Path.cwd() / "here"
+    assert reported[0].home == Path.cwd() / "here"
 
 
 def test_the_command_serves_until_it_is_asked_to_stop(tmp_path: Path) -> None:

@@ -87,7 +87,7 @@ def test_nothing_is_acknowledged_that_was_not_committed() -> None:
     engine.close()
 
 
-def test_a_full_disk_is_told_in_one_line_and_so_is_its_end(
+def test_a_full_disk_is_reported_in_one_line_and_so_is_its_end(
     caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("track_server.engine.recovery._ROOM_AFTER_S", 0.0)
@@ -120,7 +120,7 @@ class _Unkept(EphemeralStore):
         return self.tried > before
 
 
-def test_background_work_without_room_is_told_once(
+def test_background_work_without_room_is_reported_once(
     caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("track_server.engine.lane._IDLE_INTERVAL_S", 0.01)
@@ -206,7 +206,7 @@ class _Unsaved(EphemeralStore):
         raise StoreError("no space left on the device")
 
 
-def test_a_save_that_fails_is_told_to_who_asked_for_it_and_to_nobody_else() -> None:
+def test_a_save_that_fails_is_reported_to_its_caller_only() -> None:
     engine = Engine(_Unsaved("ephemeral:"))
     saver, other = Caller(engine), Caller(engine)
     trial = other.new_trial()["id"]
@@ -265,12 +265,12 @@ def test_a_session_that_ended_keeps_its_owner_epoch_and_last_number(engine: Engi
 def test_a_session_that_ended_takes_few_bytes(tmp_path: Path) -> None:
     engine = Engine(open_sqlite(tmp_path / "runs.db"))
     project = {"uid": "p", "description": "x" * 2_000}
-    told: queue.SimpleQueue[Any] = queue.SimpleQueue()
+    reported: queue.SimpleQueue[Any] = queue.SimpleQueue()
     for number in range(SESSIONS):
         writer = Writer(number.to_bytes(16, "big"), "ann")
-        engine.submit_call(writer, 1, "new_project", {"project": project}, told.put)
+        engine.submit_call(writer, 1, "new_project", {"project": project}, reported.put)
         engine.submit_leave(writer)
-    assert all(type(told.get(timeout=60)) is bytes for _ in range(SESSIONS))
+    assert all(type(reported.get(timeout=60)) is bytes for _ in range(SESSIONS))
     engine.close()
     db = apsw.Connection(str(tmp_path / "runs.db"), apsw.SQLITE_OPEN_READONLY)
     used, count = db.execute(
@@ -296,15 +296,15 @@ class _Deadly(EphemeralStore):
 def test_a_dead_writer_thread_fails_what_waits_and_what_comes(caplog: pytest.LogCaptureFixture) -> None:
     store = _Deadly("ephemeral:")
     engine = Engine(store)
-    told: queue.SimpleQueue[Any] = queue.SimpleQueue()
-    engine.on_failure(told.put)
+    reported: queue.SimpleQueue[Any] = queue.SimpleQueue()
+    engine.on_failure(reported.put)
     caller, other = Caller(engine), Caller(engine)
     with writer_held(engine):
         for each in (caller, other):
-            engine.submit_batch(each.writer, Batch(1, 1, []), told.put)
-            engine.submit_batch(each.writer, Batch(2, 1, []), told.put)
+            engine.submit_batch(each.writer, Batch(1, 1, []), reported.put)
+            engine.submit_batch(each.writer, Batch(2, 1, []), reported.put)
         store.deadly = True
-    assert all(isinstance(told.get(timeout=30), StoreFailed) for _ in range(5))
+    assert all(isinstance(reported.get(timeout=30), StoreFailed) for _ in range(5))
     with pytest.raises(StoreFailed, match="restart the server"):
         caller.call("new_project", project={"uid": "p"})
     assert "the writer thread of ephemeral: died" in caplog.text

@@ -54,15 +54,15 @@ def test_beside_a_batch_that_takes_long_others_are_served(engine: Engine, attack
     attacker, honest = Caller(engine), Caller(engine)
     batch = attack(attacker.new_trial()["id"])
     trial = honest.new_trial("honest")["id"]
-    told: queue.SimpleQueue[Any] = queue.SimpleQueue()
+    reported: queue.SimpleQueue[Any] = queue.SimpleQueue()
     begun = time.perf_counter()
-    engine.submit_batch(attacker.writer, batch, told.put)
+    engine.submit_batch(attacker.writer, batch, reported.put)
     waits: list[float] = []
-    while told.empty():
+    while reported.empty():
         asked = time.perf_counter()
         assert honest.log(points(trial, loss=[1.0])).rejected == []
         waits.append(time.perf_counter() - asked)
-    assert told.get() == Acked(batch.last)
+    assert reported.get() == Acked(batch.last)
     # Alone at the writer, the batch would be one wait of all of its time.
     assert max(waits) < (time.perf_counter() - begun) / 2
 

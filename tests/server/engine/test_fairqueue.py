@@ -94,13 +94,13 @@ def test_a_transaction_of_very_many_new_series_leaves_the_rest_to_the_next_one(
         begun.append(1)
         return begin()
 
-    told: queue.SimpleQueue[Any] = queue.SimpleQueue()
+    reported: queue.SimpleQueue[Any] = queue.SimpleQueue()
     with writer_held(engine):
         monkeypatch.setattr(store, "begin", counted)
         for number, caller in enumerate(callers):
             rows = points(trial, 0, None, **{f"m{number}.{name}": [1.0] for name in range(4)})
-            engine.submit_batch(caller.writer, Batch(1, 1, [rows]), told.put)
-    assert [told.get(timeout=30) for _ in callers] == [Acked(1)] * 4
+            engine.submit_batch(caller.writer, Batch(1, 1, [rows]), reported.put)
+    assert [reported.get(timeout=30) for _ in callers] == [Acked(1)] * 4
     assert len(begun) >= 4
     engine.close()
 
@@ -126,10 +126,10 @@ def test_a_transaction_that_takes_long_leaves_the_rest_to_the_next_one(
     engine.submit_change(hold, lambda outcome: None)
     assert held.wait(30)
     monkeypatch.setattr(store, "begin", counted)
-    told: list[Any] = []
+    reported: list[Any] = []
     for number in range(5):
-        engine.submit_attach(bytes([number] * 16), "ann", told.append)
+        engine.submit_attach(bytes([number] * 16), "ann", reported.append)
     go_on.set()
     engine.close()
-    assert [outcome.last_seq for outcome in told] == [0] * 5
+    assert [outcome.last_seq for outcome in reported] == [0] * 5
     assert len(begun) >= 5

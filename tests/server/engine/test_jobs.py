@@ -309,13 +309,17 @@ def _calls(trial: bytes, count: int, tags: Any = None) -> list[CallOp]:
 @pytest.mark.usefixtures("one_slice_at_a_time")
 def test_others_do_not_wait_for_the_end_of_a_long_batch(engine: Engine, caller: Caller) -> None:
     trial, other = caller.new_trial()["id"], Caller(engine)
-    told: queue.SimpleQueue[str] = queue.SimpleQueue()
+    reported: queue.SimpleQueue[str] = queue.SimpleQueue()
     with writer_held(engine):
-        engine.submit_batch(caller.writer, Batch(2, 200, [*_calls(trial, 200)]), lambda _: told.put("long"))
-        engine.submit_batch(caller.writer, Batch(202, 1, [*_calls(trial, 1)]), lambda _: told.put("behind"))
+        engine.submit_batch(
+            caller.writer, Batch(2, 200, [*_calls(trial, 200)]), lambda _: reported.put("long")
+        )
+        engine.submit_batch(
+            caller.writer, Batch(202, 1, [*_calls(trial, 1)]), lambda _: reported.put("behind")
+        )
         batch = Batch(1, 1, [points(trial, loss=[1.0])])
-        engine.submit_batch(other.writer, batch, lambda _: told.put("other"))
-    assert [told.get(timeout=30) for _ in range(3)] == ["other", "long", "behind"]
+        engine.submit_batch(other.writer, batch, lambda _: reported.put("other"))
+    assert [reported.get(timeout=30) for _ in range(3)] == ["other", "long", "behind"]
     assert caller.read("get_trial", trial={"id": trial})[0]["tags"] == {"n": 0}
     assert engine.last_seq(caller.writer) == 202
 
@@ -335,12 +339,12 @@ def test_who_takes_over_in_the_middle_of_a_long_batch_waits_for_its_end(
     engine: Engine, caller: Caller
 ) -> None:
     trial = caller.new_trial()["id"]
-    told: queue.SimpleQueue[Any] = queue.SimpleQueue()
+    reported: queue.SimpleQueue[Any] = queue.SimpleQueue()
     with writer_held(engine):
-        engine.submit_batch(caller.writer, Batch(2, 200, [*_calls(trial, 200)]), told.put)
-        engine.submit_attach(caller.writer.sid, caller.writer.user, told.put)
-    assert told.get(timeout=30) == Acked(201)
-    assert told.get(timeout=30).last_seq == 201
+        engine.submit_batch(caller.writer, Batch(2, 200, [*_calls(trial, 200)]), reported.put)
+        engine.submit_attach(caller.writer.sid, caller.writer.user, reported.put)
+    assert reported.get(timeout=30) == Acked(201)
+    assert reported.get(timeout=30).last_seq == 201
 
 
 @pytest.mark.usefixtures("one_slice_at_a_time")
@@ -348,10 +352,10 @@ def test_what_comes_behind_a_long_batch_stays_there_when_a_transaction_fails() -
     engine = Engine(_Poisoned("ephemeral:"))
     caller, other = Caller(engine), Caller(engine)
     trial = caller.new_trial()["id"]
-    told: queue.SimpleQueue[Any] = queue.SimpleQueue()
+    reported: queue.SimpleQueue[Any] = queue.SimpleQueue()
     with writer_held(engine):
-        engine.submit_batch(caller.writer, Batch(2, 50, [*_calls(trial, 50)]), told.put)
-        engine.submit_batch(caller.writer, Batch(52, 1, [points(trial, loss=[1.0])]), told.put)
+        engine.submit_batch(caller.writer, Batch(2, 50, [*_calls(trial, 50)]), reported.put)
+        engine.submit_batch(caller.writer, Batch(52, 1, [points(trial, loss=[1.0])]), reported.put)
         engine.submit_batch(other.writer, Batch(1, 1, [points(trial, poison=[1.0])]), lambda _: None)
-    assert [told.get(timeout=30) for _ in range(2)] == [Acked(51), Acked(52)]
+    assert [reported.get(timeout=30) for _ in range(2)] == [Acked(51), Acked(52)]
     engine.close()

@@ -154,12 +154,12 @@ def test_a_part_of_a_batch_that_fails_beside_others_is_applied_behind_the_failur
     ops = [CallOp(n, "add_trial_tags", {"trial": trial, "tags": {f"t{n}": n}}) for n in range(calls)]
     ops[MAX_CALLS + 1] = CallOp(MAX_CALLS + 1, "rewind_trial", {"trial": trial, "step": 3, "time": 1.0})
     store.tag = f"t{MAX_CALLS}"
-    told: queue.SimpleQueue[Any] = queue.SimpleQueue()
+    reported: queue.SimpleQueue[Any] = queue.SimpleQueue()
     with writer_held(engine):
-        engine.submit_batch(caller.writer, Batch(2, calls, list(ops)), told.put)
+        engine.submit_batch(caller.writer, Batch(2, calls, list(ops)), reported.put)
         for first in range(1, 300):  # more than are in one transaction
             engine.submit_batch(other.writer, Batch(first, 1, [points(trial, loss=[1.0])]), lambda _: None)
-    assert told.get(timeout=30) == Acked(calls + 1)
+    assert reported.get(timeout=30) == Acked(calls + 1)
     after = caller.trial(trial)
     assert after["tags"] == {f"t{n}": n for n in range(calls) if n != MAX_CALLS + 1}
     assert len(after["metadata"]["rewinds"]) == 1
@@ -213,10 +213,10 @@ def test_a_call_that_the_store_refuses_is_answered_and_uses_its_number_up() -> N
 
 def test_a_change_of_the_servers_own_that_the_store_refuses_says_so() -> None:
     engine = Engine(_Refusing())
-    told: queue.SimpleQueue[Any] = queue.SimpleQueue()
+    reported: queue.SimpleQueue[Any] = queue.SimpleQueue()
     document = trial_document(hash="refused")
-    engine.submit_change(lambda tx: tx.add_trial(document), told.put)
-    outcome = told.get(timeout=30)
+    engine.submit_change(lambda tx: tx.add_trial(document), reported.put)
+    outcome = reported.get(timeout=30)
     assert (type(outcome), "change of its own" in str(outcome)) == (InternalError, True)
     engine.close()
 
@@ -234,12 +234,12 @@ def test_a_record_of_very_many_series_is_stored_bit_by_bit_and_others_have_their
     monkeypatch.setattr("track_server.engine.jobs._SLICE_S", -1.0)
     trial, other = caller.new_trial()["id"], Caller(engine)
     width = 3 * MAX_SERIES
-    told: queue.SimpleQueue[Any] = queue.SimpleQueue()
+    reported: queue.SimpleQueue[Any] = queue.SimpleQueue()
     with writer_held(engine):
         rows = Batch(2, 2, [_wide(trial, width), _wide(trial, width, 1)])
-        engine.submit_batch(caller.writer, rows, told.put)
-        engine.submit_batch(other.writer, Batch(1, 1, [points(trial, loss=[1.0])]), told.put)
-    assert [told.get(timeout=30) for _ in range(2)] == [Acked(1), Acked(3)]
+        engine.submit_batch(caller.writer, rows, reported.put)
+        engine.submit_batch(other.writer, Batch(1, 1, [points(trial, loss=[1.0])]), reported.put)
+    assert [reported.get(timeout=30) for _ in range(2)] == [Acked(1), Acked(3)]
     metrics = caller.trial(trial)["metrics"]
     assert [metrics[f"m{number}"]["count"] for number in range(width)] == [2] * width
 
@@ -412,14 +412,14 @@ def test_few_trials_are_loaded_before_their_records_are_applied() -> None:
     store = _Loading()
     engine = Engine(store)
     callers = [Caller(engine) for _ in range(20)]
-    told: queue.SimpleQueue[Any] = queue.SimpleQueue()
+    reported: queue.SimpleQueue[Any] = queue.SimpleQueue()
     with writer_held(engine):
         for caller in callers:
             calls: list[Op] = [
                 CallOp(n, "add_trial_tags", {"trial": uuid.uuid4().bytes, "tags": {}}) for n in range(50)
             ]
-            engine.submit_batch(caller.writer, Batch(1, 50, calls), told.put)
-    assert [len(told.get(timeout=30).rejected) for _ in callers] == [50] * 20
+            engine.submit_batch(caller.writer, Batch(1, 50, calls), reported.put)
+    assert [len(reported.get(timeout=30).rejected) for _ in callers] == [50] * 20
     assert max(store.loaded) <= 2 * MAX_CALLS
     engine.close()
 

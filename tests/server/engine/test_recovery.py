@@ -164,17 +164,17 @@ def test_other_errors_are_left_to_others(error: Exception) -> None:
 FULL = StoreFull("no space is left for runs.db")
 
 
-def test_a_full_disk_is_told_once_and_hinders_nothing(caplog: pytest.LogCaptureFixture) -> None:
+def test_a_full_disk_is_reported_once_and_hinders_nothing(caplog: pytest.LogCaptureFixture) -> None:
     held = Recovery(Disk())
     for _ in range(3):
         assert held.record_failure(FULL)
         held.record_success()  # something small found room
     assert not held.blocked
-    (told,) = caplog.messages
-    assert told == "no space is left for runs.db; until then writes are refused, and clients queue them"
+    (reported,) = caplog.messages
+    assert reported == "no space is left for runs.db; until then writes are refused, and clients queue them"
 
 
-def test_that_there_is_room_again_is_told_once(caplog: pytest.LogCaptureFixture, clock: Clock) -> None:
+def test_that_there_is_room_again_is_reported_once(caplog: pytest.LogCaptureFixture, clock: Clock) -> None:
     caplog.set_level(logging.WARNING)
     held = Recovery(Disk(), clock)
     held.record_failure(FULL)

@@ -16,13 +16,13 @@ from track_server.network.process import announcement, serve, start_track_server
 from track_server.network.server import SocketServer
 
 
-def told(served: Served) -> str:
+def reported(served: Served) -> str:
     assert served.server is not None
     return announcement(served.server)
 
 
 def test_the_start_tells_address_store_pin_and_how_to_join(served: Served) -> None:
-    text = told(served)
+    text = reported(served)
     for part in (
         f"127.0.0.1:{served.port}",
         "ephemeral:",
@@ -37,12 +37,12 @@ def test_the_start_tells_address_store_pin_and_how_to_join(served: Served) -> No
 
 def test_the_start_tells_the_uri_of_a_plain_text_server_as_it_has_to_be(settings: Settings) -> None:
     with serving(replace(settings, plaintext=True)) as served:
-        assert f"socket://localhost:{served.port}?security_layer=plaintext'" in told(served)
+        assert f"socket://localhost:{served.port}?security_layer=plaintext'" in reported(served)
 
 
 def test_a_server_open_to_the_network_says_nothing_of_this_machine_only(settings: Settings) -> None:
     with serving(replace(settings, host="0.0.0.0")) as served:  # noqa: S104
-        text = told(served)
+        text = reported(served)
     assert "only this machine" not in text
     assert f"socket://localhost:{served.port}'" in text
 

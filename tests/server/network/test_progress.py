@@ -66,9 +66,9 @@ def test_a_socket_says_what_its_peer_has_acknowledged() -> None:
             with suppress(BlockingIOError):
                 while True:
                     sending.send(b"x" * 65_536)
-            told = acknowledged(sending)
-            assert told is not None
-            assert told[1]
+            reported = acknowledged(sending)
+            assert reported is not None
+            assert reported[1]
 
 
 def test_what_is_no_socket_says_nothing() -> None:

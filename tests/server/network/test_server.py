@@ -114,8 +114,8 @@ def test_close_before_the_start_is_harmless(settings: Settings) -> None:
 def test_the_ready_file_tells_host_port_pin_and_pid(settings: Settings, tmp_path: Path) -> None:
     ready = tmp_path / "ready.json"
     with serving(replace(settings, ready_file=ready)) as served:
-        told = json.loads(ready.read_text())
-        assert told == {"host": "127.0.0.1", "port": served.port, "pin": served.pin, "pid": os.getpid()}
+        reported = json.loads(ready.read_text())
+        assert reported == {"host": "127.0.0.1", "port": served.port, "pin": served.pin, "pid": os.getpid()}
         assert list(tmp_path.glob(".ready*")) == []
 
 
@@ -312,7 +312,7 @@ def test_a_reader_takes_no_session_over_durably(served: Served) -> None:
             assert view.session(session) is None
 
 
-def test_a_holder_that_was_not_told_is_fenced_all_the_same(served: Served) -> None:
+def test_a_holder_that_was_not_informed_is_fenced_all_the_same(served: Served) -> None:
     """As between a connection and another engine: nobody ends the older one, and the store refuses it."""
     session = uuid.uuid4().bytes
     with joined(served.join("ann"), session) as ann:
@@ -324,7 +324,7 @@ def test_a_holder_that_was_not_told_is_fenced_all_the_same(served: Served) -> No
         assert newer.log(points(id, loss=[2.0])) == Acked(2)
 
 
-def test_a_call_of_a_holder_that_was_not_told_ends_its_connection_unanswered(served: Served) -> None:
+def test_a_call_of_a_holder_that_was_not_informed_ends_its_connection_unanswered(served: Served) -> None:
     session = uuid.uuid4().bytes
     with joined(served.join("ann"), session) as ann:
         Caller(server_of(served).engine, user="ann", sid=session).attach()

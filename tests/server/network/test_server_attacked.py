@@ -35,7 +35,9 @@ def test_a_process_that_never_lets_go_of_the_users_keeps_nobody_from_logging_in(
 
 
 @pytest.mark.parametrize("damage", ["garbage", "a link to itself"])
-def test_an_unauthenticated_peer_is_not_told_where_the_servers_files_are(served: Served, damage: str) -> None:
+def test_an_unauthenticated_peer_does_not_learn_where_the_servers_files_are(
+    served: Served, damage: str
+) -> None:
     uri = served.join("ann")
     users = served.home / "users.json"
     if damage == "garbage":
@@ -43,10 +45,10 @@ def test_an_unauthenticated_peer_is_not_told_where_the_servers_files_are(served:
     else:
         users.unlink()
         users.symlink_to(users.name)
-    with peer(served) as unauthenticated, pytest.raises(StoreError) as told:
+    with peer(served) as unauthenticated, pytest.raises(StoreError) as reported:
         unauthenticated.log_in(uri)
-    assert "its log says why" in str(told.value)
-    assert "users" not in str(told.value)
+    assert "its log says why" in str(reported.value)
+    assert "users" not in str(reported.value)
 
 
 def test_users_that_cannot_be_looked_at_do_not_end_the_server(
@@ -108,7 +110,7 @@ def test_answers_do_not_pile_up_for_a_peer_that_reads_none(served: Served) -> No
         assert asked < 10
 
 
-def test_a_damaged_users_file_is_told_to_the_log(served: Served, caplog: pytest.LogCaptureFixture) -> None:
+def test_a_damaged_users_file_is_logged(served: Served, caplog: pytest.LogCaptureFixture) -> None:
     uri = served.join("ann")
     (served.home / "users.json").write_bytes(b"{")
     with pytest.raises(TrackError):

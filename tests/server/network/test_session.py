@@ -126,7 +126,7 @@ def test_a_long_frame_is_refused_before_its_body_arrives(unauthenticated: Peer) 
     assert type(closing_error(unauthenticated)) is FrameTooLarge
 
 
-def test_even_a_reason_in_long_characters_can_be_told_to_an_unauthenticated_peer(
+def test_even_a_reason_in_long_characters_can_be_sent_to_an_unauthenticated_peer(
     unauthenticated: Peer,
 ) -> None:
     unauthenticated.protocol.state = State.GREETING
@@ -136,7 +136,7 @@ def test_even_a_reason_in_long_characters_can_be_told_to_an_unauthenticated_peer
     assert type(closing_error(unauthenticated)) is RemoteProtocolError
 
 
-def test_a_client_of_another_version_is_told_which_one_is_spoken(unauthenticated: Peer) -> None:
+def test_a_client_of_another_version_learns_which_one_is_spoken(unauthenticated: Peer) -> None:
     unauthenticated.protocol.state = State.GREETING
     unauthenticated.socket.sendall(frame(FrameKind.HELLO, [99], "test", SID))
     assert "version 1" in str(closing_error(unauthenticated))
@@ -187,7 +187,7 @@ def test_a_login_with_an_unbound_mechanism_is_refused_inside_tls(served: Served)
             unbound.log_in(uri)
 
 
-def test_a_client_without_the_protocols_name_is_told_so(served: Served) -> None:
+def test_a_client_without_the_protocols_name_learns_so(served: Served) -> None:
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
     context.check_hostname, context.verify_mode = False, ssl.CERT_NONE
     with (

@@ -409,7 +409,7 @@ def test_a_client_whose_clock_says_nan_hinders_no_backup(uri: str, tmp_path: Pat
     assert backed_up(uri, tmp_path / "backup").points == 101
 
 
-def test_a_folder_that_takes_no_writes_gets_no_backup_and_the_reason_is_told(
+def test_a_folder_that_takes_no_writes_gets_no_backup_and_the_reason_is_reported(
     uri: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def refuse(path: Path, missing_ok: bool = False) -> None:

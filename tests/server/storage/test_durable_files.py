@@ -70,7 +70,7 @@ def test_a_file_that_is_not_there_needs_no_writing(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("call", ["sync", "write", "truncate"])
-def test_a_disk_that_fails_is_told(path: Path, call: str) -> None:
+def test_a_disk_that_fails_is_reported(path: Path, call: str) -> None:
     before = path.read_bytes()
     disk = FaultyDisk(lambda event: None)
     disk.arm(Fault(call, at=1))

@@ -755,15 +755,15 @@ store.close()
     assert document_of(path)["trials"][0]["metadata"] == {"n": 320}
 
 
-def test_a_killed_process_loses_nothing_that_it_was_told_is_durable(path: Path) -> None:
+def test_a_killed_process_loses_nothing_that_was_reported_durable(path: Path) -> None:
     make(path).close()
     with process(path, "while True: print(count_up(store), flush=True)") as worker:
         assert worker.stdout is not None
         for _ in range(20):
-            told = int(worker.stdout.readline())
+            reported = int(worker.stdout.readline())
         worker.kill()
-        told = max([told, *(int(line) for line in worker.stdout if line.endswith("\n"))])
-    assert counted(path) in (told, told + 1)
+        reported = max([reported, *(int(line) for line in worker.stdout if line.endswith("\n"))])
+    assert counted(path) in (reported, reported + 1)
 
 
 def test_of_many_processes_that_find_the_document_deleted_one_begins_the_new_store(path: Path) -> None:

@@ -25,9 +25,9 @@ FORK = """
 import os, sys
 from track_server.storage.locks import StoreLock
 lock = StoreLock(sys.argv[1], True)
-ready, told = os.pipe()
+ready, reported = os.pipe()
 if os.fork() == 0:
-    os.write(told, b"x")
+    os.write(reported, b"x")
     sys.stdin.read()
     os._exit(0)
 os.read(ready, 1)
@@ -69,7 +69,7 @@ def mounts(tmp_path: Path) -> Path:
     return path
 
 
-def test_a_second_server_is_told_who_serves_the_store_and_where(store: Path) -> None:
+def test_a_second_server_learns_who_serves_the_store_and_where(store: Path) -> None:
     with (
         holder(store, "exclusive", "socket://localhost:8123") as process,
         pytest.raises(StoreInUse, match=rf"pid {process.pid}: use socket://localhost:8123"),
@@ -90,7 +90,7 @@ def test_a_holder_without_an_address_is_named_by_its_pid(store: Path) -> None:
         StoreLock(store, exclusive=False)
 
 
-def test_a_server_is_told_which_process_has_the_store_open(store: Path) -> None:
+def test_a_server_learns_which_process_has_the_store_open(store: Path) -> None:
     with (
         holder(store, "shared") as process,
         pytest.raises(StoreInUse, match=rf"pid {process.pid}, which opened it"),

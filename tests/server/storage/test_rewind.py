@@ -89,24 +89,24 @@ def check(view: Any, expected: Expected) -> None:
             assert same(read, points), (kind, name)
     metrics = view.trial(trial_id(1))["metrics"]
     assert set(metrics) == {name for name, points in expected.left.items() if points}
-    for name, told in metrics.items():
-        check_summary(told, expected.left[name])
+    for name, reported in metrics.items():
+        check_summary(reported, expected.left[name])
 
 
-def check_summary(told: dict[str, Any], points: list[tuple[Any, Any, float]]) -> None:
+def check_summary(reported: dict[str, Any], points: list[tuple[Any, Any, float]]) -> None:
     numbers = [value for _, value, _ in points if type(value) in (int, float)]
     finite = [value for value in numbers if math.isfinite(value)]
-    ends = told["first_step"], told["last_step"], told["last"]
+    ends = reported["first_step"], reported["last_step"], reported["last"]
     assert same(list(ends), [points[0][0], points[-1][0], points[-1][1]])
-    assert (told["count"], told["nonfinite"]) == (len(points), len(numbers) - len(finite))
-    assert told["stepped"] is any(step is not None for step, _, _ in points)
-    assert (told["min"], told["max"]) == (min(finite, default=None), max(finite, default=None))
+    assert (reported["count"], reported["nonfinite"]) == (len(points), len(numbers) - len(finite))
+    assert reported["stepped"] is any(step is not None for step, _, _ in points)
+    assert (reported["min"], reported["max"]) == (min(finite, default=None), max(finite, default=None))
     if finite and max(map(abs, finite)) < 1e100:
         mean = math.fsum(finite) / len(finite)
         scale = 1e-9 * max(map(abs, finite))
-        assert told["mean"] == pytest.approx(mean, rel=1e-9, abs=scale)
+        assert reported["mean"] == pytest.approx(mean, rel=1e-9, abs=scale)
         sd = math.sqrt(math.fsum((value - mean) ** 2 for value in finite) / len(finite))
-        assert told["sd"] == pytest.approx(sd, rel=1e-6, abs=1e3 * scale)
+        assert reported["sd"] == pytest.approx(sd, rel=1e-6, abs=1e3 * scale)
 
 
 @given(actions=ACTIONS)
@@ -180,9 +180,11 @@ def test_a_process_hears_of_the_rewinds_of_another_one(tmp_path: Path) -> None:
     for store, known in ((one, []), (other, [0]), (one, [0, 1]), (other, [0, 1, 2])):
         tx = begin(store)
         assert [each.step for each in tx.rewinds(trial_id(1))] == known
-        told = [{"step": step, "time": 1.0, "points": 0, "session": "0a"} for step in range(len(known) + 1)]
-        tx.update_trial(trial_id(1), {"metadata": {"rewinds": told}})
-        assert len(tx.rewinds(trial_id(1))) == len(told)
+        reported = [
+            {"step": step, "time": 1.0, "points": 0, "session": "0a"} for step in range(len(known) + 1)
+        ]
+        tx.update_trial(trial_id(1), {"metadata": {"rewinds": reported}})
+        assert len(tx.rewinds(trial_id(1))) == len(reported)
         tx.commit()
     other.close()
     one.close()

@@ -203,8 +203,8 @@ KILLS = {
 @pytest.mark.parametrize(("patch", "version", "copied"), KILLS.values(), ids=KILLS)
 def test_a_kill_leaves_one_version_whole(path: Path, patch: str, version: int, copied: int) -> None:
     process = opened_elsewhere(path, patch)
-    _, told = process.communicate(timeout=SECONDS)
-    assert process.returncode == -signal.SIGKILL, told
+    _, reported = process.communicate(timeout=SECONDS)
+    assert process.returncode == -signal.SIGKILL, reported
     assert SqliteAdmin().check(path).findings == ()
     assert len(copies(path)) == copied
     check_holds_everything(path)
@@ -237,8 +237,8 @@ def test_two_processes_that_open_an_old_store_at_once_migrate_it_once(path: Path
     wait_until((path.parent / "waits").exists, "the second wants to have the old store")
     (path.parent / "go").touch()
     for process in (first, second):
-        _, told = process.communicate(timeout=SECONDS)
-        assert process.returncode == 0, told
+        _, reported = process.communicate(timeout=SECONDS)
+        assert process.returncode == 0, reported
     assert (path.parent / f"saw{NEXT}").exists()
     assert (version_of(path), len(copies(path))) == (NEXT, 1)
     check_holds_everything(path)
