@@ -47,7 +47,7 @@ def _tell_proof(console: Console, proof: Verification) -> None:
     show(
         console,
         "verified" if good else "WRONG",
-        "verified through a second client with the role reader:",
+        "read back by a second client with the role reader:",
         style,
     )
     if good:

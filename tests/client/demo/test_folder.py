@@ -35,7 +35,7 @@ def test_a_folder_that_is_not_empty_is_refused(tmp_path: Path) -> None:
 
 def test_a_folder_that_cannot_be_made_is_named_with_the_reason(tmp_path: Path) -> None:
     (tmp_path / "file").touch()
-    with pytest.raises(StoreReadOnly, match=r"file/demo cannot be made .*--dir"):
+    with pytest.raises(StoreReadOnly, match=r"file/demo cannot be created .*--dir"):
         new_folder(tmp_path / "file" / "demo", NOW)
 
 

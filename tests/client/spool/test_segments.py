@@ -108,7 +108,7 @@ def test_a_segment_of_another_session_is_refused() -> None:
 
 
 def test_a_file_that_is_no_segment_is_refused() -> None:
-    with pytest.raises(SpoolCorrupt, match="no segment"):
+    with pytest.raises(SpoolCorrupt, match="not a segment"):
         scan(b"#!/bin/sh\n", SESSION)
 
 
