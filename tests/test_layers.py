@@ -46,6 +46,7 @@ LAYERS = [
     Layer("track_server.testing", frozenset({"pytest"})),  # the same for a store
     Layer("track.client", frozenset({"torch"})),  # asked for a device, if it is there
     Layer("track.media", frozenset({"numpy"})),  # how pixels and numbers come, if it is there
+    Layer("track.reading", frozenset({"matplotlib", "numpy", "pandas", "polars"})),  # extra `notebook`
     Layer("track.provider", frozenset({"pydantic", "pydantic_core"})),  # extra `provider`
     Layer("track.provider.aim", frozenset({"aim"})),  # extra `aim`
     Layer("track.persistence.cometml", frozenset({"comet_ml"})),  # extra `comet`
@@ -63,7 +64,7 @@ ROOMS = {
     ),
     "track": (
         "configuration structure serialization versioning containers aggregators",
-        "process utils spool connection outbox resend media persistence testing",
+        "process utils spool connection outbox resend media persistence reading testing",
         "chrono run logger client tracker track provider commands demo distributed cli",
     ),
     "track_server": (

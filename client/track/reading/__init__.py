@@ -1,0 +1,1 @@
+"""Reading what is stored, for people: trials page by page, their points as tables, frames and pictures."""
