@@ -216,15 +216,17 @@ class SerializerChronoContext(SerializerAspect):
 class SerializerDatetime(SerializerAspect):
     """Dates and times."""
 
-    def to_json(self, obj: Any, short: bool = False) -> str:
-        """ISO 8601 text."""
-        return str(obj.isoformat())
+    def to_json(self, obj: Any, short: bool = False) -> float:
+        """Seconds since the epoch; a time that does not say its zone is UTC."""
+        from datetime import UTC
+
+        return float((obj if obj.tzinfo is not None else obj.replace(tzinfo=UTC)).timestamp())
 
     def from_json(self, obj: Any) -> Any:
-        """The datetime of ISO 8601 text."""
-        from datetime import datetime
+        """The time in UTC of seconds since the epoch, or the one of an ISO 8601 text."""
+        from datetime import UTC, datetime
 
-        return datetime.fromisoformat(obj)
+        return datetime.fromisoformat(obj) if isinstance(obj, str) else datetime.fromtimestamp(obj, UTC)
 
 
 class SerializerUUID(SerializerAspect):
@@ -259,13 +261,20 @@ _BY_TYPE: Final[dict[type, SerializerAspect]] = {
     Aggregator: _Plain(),
     Summary: _Plain(),
 }
-# The first four say in their own JSON what they are; user data may hold a 'dtype' of another meaning.
-_SELF_DESCRIBED: Final = ("trial", "trial_group", "project", "stat_stream")
+_BY_TYPE_NAME: Final[dict[tuple[str, str], SerializerAspect]] = {
+    ("datetime", "datetime"): SerializerDatetime(),
+    ("uuid", "UUID"): SerializerUUID(),
+}
+# These say in their own JSON what they are; user data may hold a 'dtype' of another meaning.
+_SELF_DESCRIBED: Final = ("trial", "trial_group", "project", "stat_stream", "statstream")
+_STATISTICS: Final = ("stat_stream", "statstream")
+"""The present and the documented name."""
 _BY_DTYPE: Final[dict[str, SerializerAspect]] = {
     "trial": SerializerTrial(),
     "trial_group": SerializerTrialGroup(),
     "project": SerializerProject(),
     "stat_stream": SerializerStatStream(),
+    "statstream": SerializerStatStream(),
     "status": SerializerStatus(),
     "datetime": SerializerDatetime(),
     "uuid": SerializerUUID(),
@@ -303,7 +312,7 @@ def from_json(obj: Any, dtype: str | None = None) -> Any:
     Args:
         obj: JSON values; nested objects are found by their own ``dtype``.
         dtype: what the whole is, when it does not say so itself: trial, trial_group, project,
-            stat_stream, status, datetime or uuid.
+            stat_stream (or statstream), status, datetime or uuid.
 
     Raises:
         BadArguments: `dtype` is unknown, or a part is missing or wrong.
@@ -325,8 +334,10 @@ def from_json(obj: Any, dtype: str | None = None) -> Any:
 
 def _object_to_json(k: Any, short: bool) -> Any:
     for base in type(k).__mro__:
-        if base in _BY_TYPE:
-            return _BY_TYPE[base].to_json(k, short)
+        # By name: a process that has no time to write never imports the module.
+        aspect = _BY_TYPE.get(base) or _BY_TYPE_NAME.get((base.__module__, base.__qualname__))
+        if aspect is not None:
+            return aspect.to_json(k, short)
     if isinstance(k, bytes):
         return k.hex()
     if isinstance(k, AbstractSet):
@@ -369,14 +380,14 @@ def _step(step: Any) -> Any:
 
 
 def _series_from_json(values: Any) -> Any:
-    if isinstance(values, dict) and values.get("dtype") != "stat_stream":
+    if isinstance(values, dict) and values.get("dtype") not in _STATISTICS:
         return {step_from_key(key): value for key, value in values.items()}
     return _statistics(values)
 
 
 def _statistics(value: Any) -> Any:
     """The aggregator of a full form; a short one has lost its state and stays what it is."""
-    is_full = isinstance(value, dict) and value.get("dtype") == "stat_stream"
+    is_full = isinstance(value, dict) and value.get("dtype") in _STATISTICS
     return StatAggregator.from_json(value) if is_full else value
 
 

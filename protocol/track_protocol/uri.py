@@ -57,6 +57,7 @@ _SECRET_OPTION: Final = re.compile(rf"({_SECRET.pattern})=[^&]*", re.IGNORECASE)
 _NO_PORT: Final = re.compile(r"^([^:/?#]*):(?![0-9]*(?:[/?#]|$))[^?#]*")
 _BEGIN: Final = re.compile(r"(?:[A-Za-z][A-Za-z0-9+._-]*:)?(//)?")
 _NESTED: Final = "backend"
+_READ_BY_OTHERS: Final = frozenset(("objective",))
 _HIDDEN: Final = "***"
 _TRUE: Final = frozenset(("1", "true", "yes", "on"))
 _FALSE: Final = frozenset(("0", "false", "no", "off"))
@@ -159,6 +160,9 @@ def parse_options(options: str) -> dict[str, str]:
 def check_options(parsed: Uri, allowed: Mapping[str, Callable[[str], Any]]) -> dict[str, Any]:
     """The options of a URI, converted; those not given are left out.
 
+    An option that another program reads from the URI of a store is left out, too: Oríon's storage finds the
+    name of the metric to optimise in ``objective``.
+
     Args:
         parsed: the URI.
         allowed: the known options, each with a function of its text, which raises ValueError when it
@@ -167,7 +171,11 @@ def check_options(parsed: Uri, allowed: Mapping[str, Callable[[str], Any]]) -> d
     Raises:
         UriError: an option is unknown or its value is refused.
     """
-    return {name: _convert(parsed.scheme, name, value, allowed) for name, value in parsed.query.items()}
+    return {
+        name: _convert(parsed.scheme, name, value, allowed)
+        for name, value in parsed.query.items()
+        if name in allowed or name not in _READ_BY_OTHERS
+    }
 
 
 def boolean(text: str) -> bool:

@@ -224,10 +224,27 @@ def test_a_trial_without_a_status_round_trips() -> None:
     assert from_json(to_json(Trial(status=None))).status is None
 
 
-def test_dates_and_uuids_are_text_that_can_be_read_again() -> None:
-    moment, name = datetime.datetime(2020, 1, 10, tzinfo=datetime.UTC), uuid.UUID(int=7)
+def test_times_are_seconds_since_the_epoch_and_read_back_in_utc() -> None:
+    moment = datetime.datetime(2020, 1, 10, tzinfo=datetime.timezone(datetime.timedelta(hours=2)))
+    assert to_json({"at": moment}) == {"at": 1578607200.0}
     assert from_json(to_json(moment), "datetime") == moment
+    assert from_json(moment.isoformat(), "datetime") == moment
+
+
+def test_a_time_without_a_zone_is_utc() -> None:
+    assert to_json(datetime.datetime(1970, 1, 1, 0, 1)) == 60.0  # noqa: DTZ001 - it is what is tested
+
+
+def test_a_uuid_is_text_that_can_be_read_again() -> None:
+    name = uuid.UUID(int=7)
     assert from_json(to_json(name), "uuid") == name
+
+
+def test_the_documented_name_of_statistics_is_read() -> None:
+    stream = StatStream(0)
+    stream.update(1.0)
+    document = to_json(stream) | {"dtype": "statstream"}
+    assert from_json(document).avg == from_json(document, "statstream").avg == 1.0
 
 
 def test_statistics_round_trip() -> None:

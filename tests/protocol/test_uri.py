@@ -201,6 +201,10 @@ def test_a_wrong_option_is_refused_by_its_name(uri: str, message: str) -> None:
     assert str(caught.value).startswith(message)
 
 
+def test_an_option_that_another_program_reads_is_left_out() -> None:
+    assert check_options(Uri.parse("file:a.json?objective=loss&strict=1"), ALLOWED) == {"strict": True}
+
+
 def test_a_scheme_without_options_says_so() -> None:
     with pytest.raises(UriError, match="option 'a' is not known: it has no options"):
         check_options(Uri.parse("file:a.json?a=1"), {})
