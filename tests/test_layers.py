@@ -341,5 +341,15 @@ def test_importing_the_client_does_not_load(heavy: str) -> None:
     assert not {module for module in loaded_by("import track") if is_within(module, heavy)}
 
 
+@pytest.mark.parametrize("scheme", ["file", "sqlite", "ephemeral"])
+def test_a_store_in_the_process_loads_no_encryption(tmp_path: Path, scheme: str) -> None:
+    # A connection's room imports all it needs; a tenth of a second that other stores must not pay.
+    path = "" if scheme == "ephemeral" else tmp_path / "runs"
+    loaded = loaded_by(f"from track import TrackClient; TrackClient({f'{scheme}:{path}'!r}).close()")
+    assert not {
+        module for module in loaded if is_within(module, "cryptography") or is_within(module, "scramp")
+    }
+
+
 def test_a_module_that_an_import_loads_is_seen() -> None:
     assert {"track", "ssl"} <= loaded_by("import track, ssl")

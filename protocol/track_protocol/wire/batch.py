@@ -12,12 +12,12 @@ from __future__ import annotations
 import sys
 from array import array
 from bisect import bisect_left
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Final
 
 from track_protocol.errors import RemoteProtocolError
-from track_protocol.wire.codec import encode
+from track_protocol.wire.codec import encode_own
 from track_protocol.wire.columns import Column, column_from_wire
 from track_protocol.wire.counts import Counts
 
@@ -157,12 +157,19 @@ class Batch:
     @property
     def nbytes(self) -> int:
         """Its approximate size in bytes."""
-        points = [op for op in self.ops if isinstance(op, PointsOp)]
-        columns = [column for op in points for column in (op.steps, op.times, *op.values)]
-        irregular = [column.payload for column in columns if column.code == "o"]
+        irregular: list[Any] = [column.payload for column in self._columns() if column.code == "o"]
         irregular += [op.arguments for op in self.ops if isinstance(op, CallOp)]
-        packed = sum(8 * len(column) for column in columns if column.code != "o")
-        return _OP_BYTES * len(self.ops) + packed + len(encode(irregular))
+        return self.nbytes_packed + len(encode_own(irregular))
+
+    @property
+    def nbytes_packed(self) -> int:
+        """The part of it that needs no encoding to be known: operations, and columns of numbers and Nones."""
+        packed = sum(8 * len(column) for column in self._columns() if column.code != "o")
+        return _OP_BYTES * len(self.ops) + packed
+
+    def _columns(self) -> Iterator[Column]:
+        points = (op for op in self.ops if isinstance(op, PointsOp))
+        return (column for op in points for column in (op.steps, op.times, *op.values))
 
     @property
     def counts(self) -> Counts:

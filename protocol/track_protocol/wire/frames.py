@@ -6,7 +6,7 @@ from enum import IntEnum
 from typing import Any, Final
 
 from track_protocol.errors import EncryptionMismatch, FrameTooLarge, LocalProtocolError, RemoteProtocolError
-from track_protocol.wire.codec import encode
+from track_protocol.wire.codec import encode, encode_own
 
 __all__ = [
     "FRAME_LIMIT",
@@ -52,6 +52,9 @@ class FrameKind(IntEnum):
     CLOSE = 12
 
 
+_WITH_VALUES: Final = frozenset({FrameKind.CALL, FrameKind.BATCH})
+"""Frames with values that others gave; the fields of the others are this protocol's own."""
+
 _KINDS: Final = {kind.value: kind for kind in FrameKind}
 
 
@@ -62,7 +65,8 @@ def encode_frame(kind: FrameKind, fields: list[Any], limit: int = FRAME_LIMIT) -
         LocalProtocolError: it is longer than `limit`.
         BadValue: a field cannot be encoded.
     """
-    body = encode([int(kind), *fields])
+    content = [int(kind), *fields]
+    body = encode(content) if kind in _WITH_VALUES else encode_own(content)
     if len(body) > limit:
         raise LocalProtocolError(
             f"a {kind.name} of {len(body):,} bytes exceeds the limit of {limit:,}: send less at once"

@@ -264,7 +264,7 @@ class Requests:
             self._connection.send_nack(expected, _denied(self._peer, "log"))
             self._peer.flush()
             return
-        held = self._started(max(event.batch.nbytes, event.charge))
+        held = self._started(max(event.batch.nbytes_packed, event.charge))
         self._order.write_started()
         done = on_loop(self._loop, self._stored, expected, held)
         self._pool.engine.submit_batch(self.writer, event.batch, done)
