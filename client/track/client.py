@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import logging
 import os
 import sys
 from collections.abc import Callable
@@ -24,7 +25,7 @@ from track.run.resume import claimed, definition, joined, joined_or_created, ori
 from track.serialization import to_json
 from track.structure import CONTINUED, set_current_project, set_current_trial
 from track.versioning import default_version_hash
-from track_protocol.errors import ItemNotFound, MissingExtra, UsageError
+from track_protocol.errors import BadArguments, ItemNotFound, MissingExtra, TrackError, UsageError
 from track_protocol.model.entities import Project, Status, Trial, TrialGroup
 
 __all__ = ["TrackClient", "TrialDoesNotExist"]
@@ -40,6 +41,7 @@ class _NotGiven(str):
 
 _NONE: Final = _NotGiven("none")
 _T = TypeVar("_T", Project, TrialGroup)
+_log: Final = logging.getLogger("track")
 
 
 class TrialDoesNotExist(ItemNotFound):
@@ -71,7 +73,7 @@ class TrackClient:
 
     def __init__(self, backend: str | Protocol = _NONE, rank: int | None = None) -> None:
         if backend is _NONE:
-            backend = str(options("uri", "none"))
+            backend = str(options("uri", "") or _none())
         self.protocol: Protocol = get_protocol(backend) if isinstance(backend, str) else backend
         self.project: Project | None = None
         self.group: TrialGroup | None = None
@@ -93,12 +95,12 @@ class TrackClient:
     # -- where -----------------------------------------------------------------------------------
 
     def set_project(
-        self, project: Project | None = None, force: bool = False, get_only: bool = False, **kwargs: Any
+        self, project: Project | str | None = None, force: bool = False, get_only: bool = False, **kwargs: Any
     ) -> Project:
         """Choose the project, and create it if it does not exist.
 
         Args:
-            project: its definition, or else
+            project: its definition or its name, or else
             kwargs: the fields of one, such as ``name``.
             force: choose another one than before.
             get_only: do not create it.
@@ -107,6 +109,8 @@ class TrackClient:
             UsageError: another project was chosen before, and not `force`.
             ItemNotFound: it does not exist, and `get_only`.
         """
+        if isinstance(project, str):
+            project, kwargs = None, {"name": project, **kwargs}
         named = {"name": self._orion.project} if self._orion.project and not kwargs else kwargs
         wanted = project or Project(**named)
         if self.project is not None and not force:
@@ -120,12 +124,16 @@ class TrackClient:
         return found
 
     def set_group(
-        self, group: TrialGroup | None = None, force: bool = False, get_only: bool = False, **kwargs: Any
+        self,
+        group: TrialGroup | str | None = None,
+        force: bool = False,
+        get_only: bool = False,
+        **kwargs: Any,
     ) -> TrialGroup:
         """Choose the group of the trials to come, and create it if it does not exist.
 
         Args:
-            group: its definition, or else
+            group: its definition or its name, or else
             kwargs: the fields of one, such as ``name``.
             force: choose another one than before.
             get_only: do not create it.
@@ -134,6 +142,8 @@ class TrackClient:
             UsageError: another group was chosen before, and not `force`.
             ItemNotFound: it does not exist, and `get_only`.
         """
+        if isinstance(group, str):
+            group, kwargs = None, {"name": group, **kwargs}
         wanted = group or TrialGroup(**{"project_id": self._in_project().uid, **kwargs})
         if self.group is not None and not force:
             return _unchanged("group", self.group, wanted)
@@ -143,36 +153,47 @@ class TrackClient:
         return found
 
     def new_trial(
-        self, force: bool = False, arguments: Arguments = None, resume: bool | None = None, **kwargs: Any
+        self,
+        force: bool | str = False,
+        arguments: Arguments = None,
+        resume: bool | None = None,
+        **kwargs: Any,
     ) -> TrialLogger:
         """Begin a new trial.
 
-        Without arguments it is stored later: when `log_arguments` brings them, or else when it starts
-        or logs for the first time.  If one of the same name, version and parameters exists, the new
-        one is its next revision.  When ``TRACK_TRIAL`` in the environment holds the uid or the id of a
-        trial, the first call resumes that one instead, and adds the arguments to its parameters.
-        Under Oríon (``ORION_TRIAL_ID``) the first one is the trial that Oríon means, made or resumed.
+        With arguments (or ``parameters``) it is created at once.  Without, when `log_arguments` brings them,
+        or else when it starts or logs for the first time; and at the latest, if anything was said about it,
+        at `save` and `close`, at the next new trial and at the end of the program.  If one of the same name,
+        version and parameters exists, the new one is its next revision.  When ``TRACK_TRIAL`` in the
+        environment holds the uid or the id of a trial, the first call resumes that one instead, and adds the
+        arguments to its parameters.  Under Oríon (``ORION_TRIAL_ID``) the first one is the trial that Oríon
+        means, made or resumed.
 
         Args:
-            force: though there is a trial already.
+            force: though there is a trial that has not finished.  A text is the name of the new trial.
             arguments: its parameters: a parser (which then parses the command line), what one
-                returned, or a mapping.
+                returned, a mapping, a data class or a model.
             resume: continue the newest trial of the same name, version and parameters, in this project
                 and group, that stopped before it completed, if there is one.  By default what
                 ``TRACK_RESUME`` (1 or 0) in the environment says, else not.
             kwargs: fields of the trial, such as ``name``, ``description`` or ``parameters``.
 
         Raises:
-            UsageError: there is a trial already, and not `force`.
+            UsageError: there is a trial that has not finished, and not `force`.
             TrialDoesNotExist: ``TRACK_TRIAL`` names one that is not in the store.
         """
-        if self.logger is not None and not force:
+        if isinstance(force, str):
+            force, kwargs = False, {"name": force, **kwargs}
+        if self.logger is not None and not self.logger.has_finished and not force:
             raise UsageError("this client has a trial already: finish it, then call new_trial(force=True)")
+        self._set_aside()
+        parameters = kwargs.pop("parameters", None)
         continued, self._continued = self._continued, None
         if continued:
-            resumed = self.set_trial(uid=continued, force=True)
+            resumed = self.set_trial(uid=continued, force=True).trial
             if self._captures and not self._rank:
-                log_run(self.protocol, resumed.trial)
+                log_run(self.protocol, resumed)
+            self.logger = TrialLogger(resumed, self.protocol, rank=self._rank, starts=True)
         else:
             create = self._resume if (self._resumes if resume is None else resume) else self._create
             if self._orion_trial is not None:
@@ -183,13 +204,19 @@ class TrackClient:
             if self._captures:
                 create = partial(captured, self.protocol, create)
             self.logger = TrialLogger(Trial(**kwargs), self.protocol, create=create)
-        if arguments is not None:
-            self.log_arguments(arguments)
+            if kwargs:
+                self.logger.expect_creation()
+        if arguments is not None or parameters is not None:
+            self.log_arguments({**as_mapping(parameters), **as_mapping(arguments)})
         return self._current()
+
+    def _set_aside(self) -> None:
+        if self.logger is not None:
+            self.logger.set_aside()
 
     def set_trial(
         self,
-        trial: Trial | None = None,
+        trial: Trial | str | None = None,
         force: bool = False,
         uid: str | None = None,
         hash: str | None = None,
@@ -198,7 +225,7 @@ class TrackClient:
         """Continue a stored trial.
 
         Args:
-            trial: its definition, or else
+            trial: its definition or its uid, or else
             uid: its uid, or its internal id as 32 hexadecimal digits, or else
             hash: its hash, and
             revision: its revision.
@@ -208,8 +235,10 @@ class TrackClient:
             UsageError: there is a trial already, and not `force`; or no argument names one.
             TrialDoesNotExist: it is not in the store.
         """
-        if self.logger is not None and not force:
+        if self.logger is not None and not self.logger.has_finished and not force:
             raise UsageError("this client has a trial already: call set_trial(..., force=True)")
+        if isinstance(trial, str):
+            trial, uid = None, trial
         wanted = trial if trial is not None else definition(uid, hash, revision)
         found = self.protocol.current_trial(wanted)
         if found is None:
@@ -218,7 +247,10 @@ class TrackClient:
                 f"no trial has the {named} in {type(self.protocol).__name__}: correct the uid, "
                 f"which {CONTINUED} also may have given, or make a new trial"
             )
-        self.logger = TrialLogger(found, self.protocol, rank=self._rank)
+        self._set_aside()
+        # One that waits for whoever runs it starts with its first point; any other is only added to.
+        starts = found.status is Status.CreatedGroup
+        self.logger = TrialLogger(found, self.protocol, rank=self._rank, starts=starts)
         set_current_trial(found)
         return self.logger
 
@@ -283,45 +315,60 @@ class TrackClient:
     # -- what ------------------------------------------------------------------------------------
 
     def log_arguments(
-        self, /, args: Arguments = None, show: bool = False, **kwargs: Any
+        self, /, args: Arguments = None, show: Any = False, **kwargs: Any
     ) -> argparse.Namespace:
-        """Store the parameters of the trial, which is created by that.
+        """Store the parameters of the trial, which is created by that; see `TrialLogger.log_arguments`.
 
         Args:
-            args: a parser (which then parses the command line), what one returned, or a mapping.
+            args: a parser (which then parses the command line), what one returned, a mapping, a data class or
+                a model; or the name of one parameter, whose value follows.
             show: print them, too.
             kwargs: more of them.
 
         Returns:
             all of them.
         """
-        parameters = {**as_mapping(args), **kwargs}
+        if isinstance(args, str):
+            args, show = {args: show}, False
+        try:
+            values = as_mapping(args)
+        except BadArguments:
+            self._current().log_arguments(args, **kwargs)
+            return argparse.Namespace(**kwargs)
+        parameters = {**values, **kwargs}
         if show:
             sys.stdout.write(json.dumps(to_json(storable(parameters, "parameters")), indent=2) + "\n")
-        self._current().log_arguments(**parameters)
+        others = {name: value for name, value in values.items() if name not in kwargs}
+        self._current().log_arguments(others, **kwargs)
         namespace = argparse.Namespace()
         vars(namespace).update(parameters)
         return namespace
 
     def get_arguments(
-        self, /, args: Arguments = None, show: bool = False, **kwargs: Any
+        self, /, args: Arguments = None, show: Any = False, **kwargs: Any
     ) -> argparse.Namespace:
         """The same as `log_arguments`, under the name that suits ``args = client.get_arguments(parser)``."""
         return self.log_arguments(args, show, **kwargs)
 
     def log_metrics(
-        self, /, step: Any = None, aggregator: Any = None, *, context: Any = None, **kwargs: Any
+        self, /, *given: Any, step: Any = None, aggregator: Any = None, context: Any = None, **kwargs: Any
     ) -> None:
         """See `TrialLogger.log_metrics`."""
-        self._current().log_metrics(step, aggregator, context=context, **kwargs)
+        self._current().log_metrics(*given, step=step, aggregator=aggregator, context=context, **kwargs)
 
-    def log_metadata(self, /, aggregator: MakeAggregator | None = LATEST, **kwargs: Any) -> None:
+    def log(
+        self, /, *given: Any, step: Any = None, aggregator: Any = None, context: Any = None, **kwargs: Any
+    ) -> None:
+        """See `TrialLogger.log`."""
+        self._current().log(*given, step=step, aggregator=aggregator, context=context, **kwargs)
+
+    def log_metadata(self, /, *given: Any, aggregator: Any = LATEST, **kwargs: Any) -> None:
         """See `TrialLogger.log_metadata`."""
-        self._current().log_metadata(aggregator, **kwargs)
+        self._current().log_metadata(*given, aggregator=aggregator, **kwargs)
 
-    def add_tags(self, /, **kwargs: Any) -> None:
+    def add_tags(self, /, *given: Any, **kwargs: Any) -> None:
         """See `TrialLogger.add_tags`."""
-        self._current().add_tags(**kwargs)
+        self._current().add_tags(*given, **kwargs)
 
     def chrono(
         self,
@@ -382,16 +429,37 @@ class TrackClient:
     def close(self) -> None:
         """Flush and release the connection or the file.
 
+        A trial that its first point has started is complete; one that `start` or a block has started runs on.
+
         Raises:
             TrackError: the reason why the flush failed.
         """
+        self._set_aside()
         self.protocol.close()
 
     def __enter__(self) -> TrackClient:
+        """Start the trial that there is; without one, nothing happens yet."""
+        if self.logger is not None and not self.logger.has_finished:
+            self.logger.start()
         return self
 
-    def __exit__(self, *exc: object) -> None:
-        self.close()
+    def __exit__(
+        self,
+        exc_type: type[BaseException] | None,
+        exc_val: BaseException | None,
+        exc_tb: TracebackType | None,
+    ) -> None:
+        """Finish the trial that runs, save everything and close."""
+        logger = self.logger
+        if logger is not None and logger.has_started and not logger.has_finished:
+            logger.__exit__(exc_type, exc_val, exc_tb)
+        try:
+            self.close()
+        except TrackError as error:
+            if exc_type is None:
+                raise
+            # It must not hide why the training failed.
+            _log.error("not everything is saved yet: %s", error)
 
     @staticmethod
     def get_device() -> Any:
@@ -405,6 +473,14 @@ class TrackClient:
         except ImportError as error:
             raise MissingExtra(f"get_device asks PyTorch, which is not installed: {error}") from error
         return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+
+
+def _none() -> str:
+    _log.warning(
+        "TrackClient() has no store, so nothing is tracked: "
+        "give it one, as in TrackClient('sqlite:runs.db'), or set TRACK_URI"
+    )
+    return _NONE
 
 
 def _found(what: str, wanted: _T, found: _T | None) -> _T:

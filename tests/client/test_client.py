@@ -21,7 +21,7 @@ from track.logger import TrialLogger
 from track.persistence.protocol import Protocol
 from track.persistence.registry import register
 from track.structure import get_current_project, get_current_trial
-from track_protocol.errors import BadArguments, ItemNotFound, UsageError
+from track_protocol.errors import ItemNotFound, UsageError
 from track_protocol.model.entities import Project, Trial
 from track_protocol.model.values import MAX_TEXT_BYTES
 
@@ -444,7 +444,7 @@ def test_arguments_may_have_any_name() -> None:
     assert vars(client.log_arguments(self=3, method=4)) == {"self": 3, "method": 4}
 
 
-@pytest.mark.parametrize("odd", [0.1, ["lr"], {1: 2}])
-def test_what_gives_no_arguments_is_refused(odd: Any) -> None:
-    with pytest.raises(BadArguments, match="contains no arguments"):
-        TrackClient("ephemeral:").log_arguments(odd)
+def test_what_gives_no_arguments_is_counted_and_gives_none(client: TrackClient) -> None:
+    assert vars(client.log_arguments(0.1, lr=0.1)) == {"lr": 0.1}
+    client.protocol.flush()
+    assert stored(client).metadata["dropped_points"]["points"] == 1

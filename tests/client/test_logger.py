@@ -45,6 +45,9 @@ class Recorder(Protocol):
         self.calls.append(("flush", timeout))
 
 
+STARTED = [("start", None), ("chrono start", "runtime")]
+
+
 class Stuck(Recorder):
     """Never gets anything stored."""
 
@@ -107,7 +110,7 @@ def test_a_creation_that_failed_is_tried_again() -> None:
     with pytest.raises(ConnectionError):
         trial.log_metrics(loss=0.5)
     trial.log_metrics(loss=0.4)
-    assert store.calls == [("metrics", (None, {"loss": 0.4}))]
+    assert store.calls == [*STARTED, ("metrics", (None, {"loss": 0.4}))]
 
 
 def test_threads_that_log_first_wait_for_the_one_that_creates_it() -> None:
@@ -153,6 +156,7 @@ def test_records_logged_during_the_creation_follow_it() -> None:
     logger.log_metrics(2, loss=0.5)
     assert store.calls == [
         ("created", None),
+        *STARTED,
         ("metrics", (1, {"loss": 0.25})),
         ("metrics", (2, {"loss": 0.5})),
     ]

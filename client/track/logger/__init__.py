@@ -12,27 +12,37 @@ from collections.abc import Callable, Mapping
 from functools import partial
 from types import FrameType, TracebackType
 from typing import Any, Final
+from weakref import ref
 
 from track.chrono import LoggerChronoContext
+from track.logger.due import Due, due
+from track.logger.forms import Metrics, Values, metrics_of, values_of
 from track.logger.media import MediaLogger
+from track.persistence.calls import as_status, end_of
 from track.persistence.protocol import LATEST, TIMINGS, MakeAggregator, MetricWriter, Protocol
+from track.persistence.series import SeriesMapping, StoredSeries
 from track.process.lifecycle import ForkSafeRLock
 from track.process.signals import SIGNAL_SECONDS, SignalHandler, seconds_left
 from track.run.capture import OutputCapture, output_names
 from track.run.eta import CountdownLogger
+from track.run.parameters import fields_of, storable
 from track.run.provenance import settle
 from track.serialization import to_json
-from track_protocol.errors import TrackError
-from track_protocol.model.aggregators import SumAggregator
+from track_protocol.errors import BadValue, TrackError
+from track_protocol.model.aggregators import SumAggregator, is_aggregator
 from track_protocol.model.entities import CustomStatus, Status, Trial
+from track_protocol.model.seriesname import labelled
 
 __all__ = ["LogSignalHandler", "LoggerChronoContext", "TrialLogger"]
 
 _log: Final = logging.getLogger("track")
 _RUNTIME: Final = "runtime"
+_PLAIN_STEPS: Final = frozenset({int, float})
+_RESERVED: Final = ("aggregator", "context", "step")
+"""Names of series that are keywords of the storage contract."""
 
 
-class TrialLogger(MediaLogger, CountdownLogger):
+class TrialLogger(MediaLogger, CountdownLogger, Due):
     """Logs into one trial; as a context manager, it starts and finishes it.
 
     Args:
@@ -41,6 +51,8 @@ class TrialLogger(MediaLogger, CountdownLogger):
         create: stores the trial when that has not happened yet; it is called once, as late as possible,
             so that the trial's arguments are known by then.
         rank: of this process, when several log into the trial and one of them made it.
+        starts: whether its first point starts the trial, if nothing else did.  By default that of a trial
+            which is created here: a point that is added to a trial of another process does not run it again.
     """
 
     def __init__(
@@ -50,38 +62,59 @@ class TrialLogger(MediaLogger, CountdownLogger):
         *,
         create: Callable[[Trial], Trial] | None = None,
         rank: int | None = None,
+        starts: bool | None = None,
     ) -> None:
         super().__init__()
         self._trial = trial
         self.protocol = protocol
         self._create = create
         self._creation = ForkSafeRLock()
-        self._early: list[tuple[Any, Mapping[str, Any]]] = []
+        self._early: list[Callable[[Trial], None]] = []
+        self._starts = create is not None if starts is None else starts
         self._write: MetricWriter = self._first_write
         # Only given to the store if there is one: a store of the user's own need not know of ranks.
         self._rank: dict[str, Any] = {} if rank is None else {"rank": rank}
-        self._is_stored = create is None
         self._is_running = False
+        self._started_itself = False
         self._was_interrupted = False
-        self._pid = 0
+        self._has_finished = False
+        self._is_due = False
+        self._pid = os.getpid()
         self._signals: LogSignalHandler | None = None
         self._output: OutputCapture | None = None
-        if create is None:
+        if create is None and not self._starts:
             self._write = protocol.metric_writer(trial)
 
     def __reduce__(self) -> tuple[Any, ...]:
         # In another process it logs into the same trial.
         return partial(TrialLogger, **self._rank), (self.ensure(), self.protocol)
 
+    def __del__(self) -> None:
+        # Nobody can finish it any more, and the process may go on for long.
+        if getattr(self, "_is_running", False) and self._pid == os.getpid():
+            self.finish()
+
     @property
     def trial(self) -> Trial:
-        """The trial as this process knows it; `TrackClient.report` shows the stored one."""
+        """The trial: its status as this process knows it, its metrics as they are stored at each reading."""
         return self._trial
+
+    @property
+    def has_started(self) -> bool:
+        """Whether this process has started it."""
+        return self._is_running or self._has_finished or self._was_interrupted
+
+    @property
+    def has_finished(self) -> bool:
+        """Whether this process has finished it, and not started it again."""
+        return self._has_finished
 
     @property
     def _owns_status(self) -> bool:
         """Whether its ends are the trial's: another rank may crash and leave the trial running."""
         return not self._rank.get("rank")
+
+    # -- creation --------------------------------------------------------------------------------
 
     def ensure(self) -> Trial:
         """The trial, stored now if it was not yet."""
@@ -89,13 +122,50 @@ class TrialLogger(MediaLogger, CountdownLogger):
             with self._creation as outermost:
                 # Of several threads that log first, one creates it, and the others wait for that.
                 if outermost and self._create is not None:
-                    self._trial = self._create(self._trial)
-                    self._write = self.protocol.metric_writer(self._trial)
-                    self._create, self._is_stored = None, True
-                    early, self._early = self._early, []
-                    for step, metrics in early:
-                        self._write(step, metrics)
+                    self._created(self._create(self._trial))
         return self._trial
+
+    def _created(self, stored: Trial) -> None:
+        if isinstance(stored.metrics, SeriesMapping):
+            stored.metrics = StoredSeries(partial(_stored_metrics, self.protocol, stored))
+        self._trial, self._create = stored, None
+        self._said(False)
+        early, self._early = self._early, []
+        for call in early:
+            call(self._trial)
+
+    def create_if_due(self) -> None:
+        """Create the trial if something was said about it."""
+        if self._is_due:
+            self.ensure()
+
+    def _said(self, is_due: bool) -> None:
+        self._is_due = is_due
+        (due.add if is_due else due.discard)(self)
+
+    def expect_creation(self) -> None:
+        """Something was said about the trial: it is created at the latest when the program ends."""
+        if self._create is not None:
+            self._said(True)
+
+    def set_aside(self) -> None:
+        """The client goes on with another trial, or ends: what was said is stored.
+
+        One that its first point has started is complete, until another point starts it again.
+        """
+        self.create_if_due()
+        if self._is_running and self._started_itself and self._pid == os.getpid():
+            self.finish()
+            self._starts, self._write = True, self._first_write
+
+    def _log_call(self, call: Callable[[Trial], None]) -> None:
+        """Log something about the trial, which exists by then."""
+        trial = self.ensure()
+        if self._create is None:
+            call(trial)
+        else:
+            # A signal handler logs while the trial is being created: it must not come before it.
+            self._early.append(call)
 
     def _is_open_for(self, field: str, values: Mapping[str, Any]) -> bool:
         """Whether values became part of the definition of a trial that is not created yet."""
@@ -105,62 +175,175 @@ class TrialLogger(MediaLogger, CountdownLogger):
             if not outermost or self._create is None:
                 return False
             getattr(self._trial, field).update(values)
+            self.expect_creation()
             return True
 
+    def _begin(self) -> Trial:
+        """The trial, which runs now if its first point starts it."""
+        trial = self.ensure()
+        if self._create is None and self._starts:
+            with self._creation:
+                starts: bool = self._starts
+                self._starts = False
+                # A forked child logs into the trial of its parent, which starts it or does not.
+                if starts and self._pid == os.getpid():
+                    self.start()
+                    self._started_itself = True
+        return trial
+
     def _first_write(self, step: Any, metrics: Mapping[str, Any]) -> None:
-        self.ensure()
+        trial = self._begin()
         if self._create is not None:
-            # A signal handler called this while the trial was being created.
-            self._early.append((step, metrics))
-        else:
-            self._write(step, metrics)
+            self._early.append(lambda _: self._first_write(step, metrics))
+            return
+        self._write = self.protocol.metric_writer(trial)
+        self._write(step, metrics)
+
+    def _drop(self, points: int, reason: str) -> None:
+        self._log_call(lambda trial: self.protocol.count_dropped(trial, points, reason))
 
     # -- values ----------------------------------------------------------------------------------
 
     def log_metrics(
-        self, /, step: Any = None, aggregator: Any = None, *, context: Any = None, **kwargs: Any
+        self, /, *given: Any, step: Any = None, aggregator: Any = None, context: Any = None, **kwargs: Any
     ) -> None:
-        """Append one point to each of some series; never waits for the store.
+        """Append one point to each of some series; never waits for the store, and never raises.
+
+        ``log_metrics({"loss": 1.0}, step=3)``, ``log_metrics(step=3, loss=1.0)``, ``log_metrics(3, loss=1)``
+        and ``log_metrics("loss", 1.0, step=3)`` do the same.  What has none of these forms is counted in the
+        trial's dropped points, with one warning.  A dict as a value becomes a series for each of its items:
+        ``{"train": {"loss": 1.0}}`` is ``train.loss``.
 
         Args:
+            given: values by name, or a name and its value; a step before or behind them.
             step: where in the training the values were observed; any number, text or tuple.
             aggregator: how the series read back; every point is stored in any case.
             context: labels of the series, such as ``{"phase": "train"}``; part of what each of them is.
                 Anything but a mapping is the value of a metric that is called context.
             kwargs: the values by the series' names.
         """
-        if context is not None:
-            self.protocol.log_trial_metrics(self.ensure(), step, aggregator, context=context, **kwargs)
-        elif aggregator is None:
-            self._write(step, kwargs)
-        else:
-            self.protocol.log_trial_metrics(self.ensure(), step, aggregator, **kwargs)
+        if aggregator is None and context is None:
+            if not given:
+                self._write(step, kwargs)
+                return
+            if kwargs and len(given) == 1 and step is None and type(given[0]) in _PLAIN_STEPS:
+                self._write(given[0], kwargs)
+                return
+        if context is not None and not isinstance(context, Mapping):
+            context, kwargs["context"] = None, context
+        self._log_metrics(metrics_of(given, step, aggregator, kwargs), context)
 
-    def log_metadata(self, /, aggregator: MakeAggregator | None = LATEST, **kwargs: Any) -> None:
-        """Store values with the trial.
+    def log(
+        self, /, *given: Any, step: Any = None, aggregator: Any = None, context: Any = None, **kwargs: Any
+    ) -> None:
+        """The same as `log_metrics`, under the name that other trackers use."""
+        self.log_metrics(*given, step=step, aggregator=aggregator, context=context, **kwargs)
+
+    def _log_metrics(self, metrics: Metrics, context: Any) -> None:
+        if metrics.problem:
+            self._drop(metrics.lost, metrics.problem)
+        if not metrics.values:
+            return
+        self._begin()
+        self._log_call(lambda trial: self._log_points(trial, metrics, context))
+
+    def _log_points(self, trial: Trial, metrics: Metrics, context: Any) -> None:
+        step, values, aggregator = metrics.step, metrics.values, metrics.aggregator
+        if aggregator is None and context is None:
+            self._write(step, values)
+            return
+        # Keywords of the storage contract; a series of one of these names has the default aggregator.
+        reserved: dict[str, Any] = {name: values[name] for name in _RESERVED if name in values}
+        others = {name: value for name, value in values.items() if name not in reserved}
+        labels = {} if context is None else {"context": context}
+        if reserved:
+            try:
+                self._write(step, labelled(reserved, context))
+            except BadValue as error:
+                self._drop(len(reserved), str(error))
+        if others or labels:
+            self.protocol.log_trial_metrics(trial, step, aggregator, **labels, **others)
+
+    def log_metadata(self, /, *given: Any, aggregator: Any = LATEST, **kwargs: Any) -> None:
+        """Store values with the trial; never raises.
 
         Args:
-            aggregator: whether a later value replaces an earlier one of that name or joins it.
+            given: values by name, or a name and its value; or the aggregator.
+            aggregator: whether a later value replaces an earlier one of that name or joins it.  Anything
+                that makes no aggregator is the value of that name.
             kwargs: the values by name.
         """
-        if not self._is_open_for("metadata", kwargs):
-            self.protocol.log_trial_metadata(self._trial, aggregator, **kwargs)
+        said = None if aggregator is LATEST else aggregator
+        read = self._read(values_of("log_metadata", given, kwargs, said))
+        if read.values and not self._is_open_for("metadata", read.values):
+            self._log_call(lambda trial: self._add_metadata(trial, read.values, read.aggregator))
 
-    def log_arguments(self, /, **kwargs: Any) -> None:
-        """Set the trial's parameters, and create it if it was not yet.
+    def _add_metadata(self, trial: Trial, values: dict[str, Any], aggregator: Any) -> None:
+        if "aggregator" in values:
+            # The storage contract takes a value of this name where it takes an aggregator.
+            own = values.pop("aggregator")
+            if is_aggregator(own):
+                self._drop(1, f"metadata aggregator: a {type(own).__name__} cannot have this name: rename it")
+            else:
+                self.protocol.log_trial_metadata(trial, own)
+        if values:
+            maker = LATEST if aggregator is None else aggregator
+            self.protocol.log_trial_metadata(trial, maker, **values)
 
-        Parameters that come later are added to the trial, but no longer count for its identity.
+    def log_arguments(self, /, *given: Any, force: Any = None, **kwargs: Any) -> None:
+        """Set the trial's parameters, and create it if it was not yet; never raises.
+
+        Parameters that come later are added to the trial, but no longer count for its identity.  One that
+        the trial has already keeps its value, and the trial gets an error that says so.
+
+        Args:
+            given: values by name, or a name and its value.
+            force: True replaces values that the trial has already.  Anything else, and True where
+                there is nothing to replace, is the value of a parameter that is called force.
+            kwargs: the values by name.
         """
-        if self._is_open_for("parameters", kwargs):
+        known = self._trial.parameters
+        forced = force is True and any(name in known for name in kwargs.keys() | _names(given))
+        if force is not None and not forced:
+            kwargs["force"] = force
+        values = self._read(values_of("log_arguments", given, kwargs)).values
+        if self._is_open_for("parameters", values):
             self.ensure()
-        elif kwargs:
-            self._trial.parameters.update(kwargs)
-            self.protocol.log_trial_arguments(self._trial, **kwargs)
+        elif values:
+            self._log_call(lambda _: self._add_arguments(values, forced))
 
-    def add_tags(self, /, **kwargs: Any) -> None:
-        """Label the trial."""
-        if not self._is_open_for("tags", kwargs):
-            self.protocol.add_trial_tags(self._trial, **kwargs)
+    def _add_arguments(self, values: dict[str, Any], forced: bool) -> None:
+        known = self._trial.parameters
+        for name in [] if forced else [name for name in values if name in known]:
+            given = values.pop(name)
+            if not _is_same(known[name], given):
+                self._complain(f"parameter {name} is {known[name]!r:.200} already, not {given!r:.200}")
+        if values:
+            known.update(values)
+            self.protocol.log_trial_arguments(self._trial, **values)
+
+    def _complain(self, text: str) -> None:
+        """An error of the trial that does not end it."""
+        message = f"{text}: it is kept; log it under another name, or with force=True"
+        _log.warning("%s", message)
+        self._know(self._trial.status, message)
+        self.protocol.set_trial_status(self._trial, self._trial.status or Status.CreatedGroup, message)
+
+    def add_tags(self, /, *given: Any, **kwargs: Any) -> None:
+        """Label the trial; never raises.
+
+        Args:
+            given: labels by name, or a name and its label.
+            kwargs: the labels by name.
+        """
+        tags = self._read(values_of("add_tags", given, kwargs)).values
+        if tags and not self._is_open_for("tags", tags):
+            self._log_call(lambda trial: self.protocol.add_trial_tags(trial, **tags))
+
+    def _read(self, read: Values) -> Values:
+        if read.problem:
+            self._drop(read.lost, read.problem)
+        return read
 
     def chrono(
         self,
@@ -177,7 +360,7 @@ class TrialLogger(MediaLogger, CountdownLogger):
             start_callback: called before the clock starts.
             end_callback: called before the clock stops, for example to wait for a device.
         """
-        trial = self.ensure()
+        trial = self._begin()
         timing = self._timing(name, aggregator)
         return LoggerChronoContext(
             self.protocol, trial, aggregator, name, start_callback, end_callback, timing
@@ -203,24 +386,30 @@ class TrialLogger(MediaLogger, CountdownLogger):
 
     def _log_output(self, lines: Mapping[str, Any]) -> bool:
         # Captured output must not create the trial before its arguments are known.
-        if self._is_stored:
+        is_stored = self._create is None
+        if is_stored:
             self.protocol.log_trial_metadata(self._trial, **lines)
-        return self._is_stored
+        return is_stored
 
     # -- life ------------------------------------------------------------------------------------
 
     def start(self) -> None:
         """The trial runs from now on, until `finish`, a signal or the end of the process.
 
-        SIGINT and SIGTERM end it as interrupted, save it, and then do what they did before; so do SIGUSR1
-        and SIGUSR2 under Slurm, unless the program handles them itself.
+        SIGINT, SIGTERM and SIGHUP end it as interrupted, save it, and then do what they did before; so do
+        SIGUSR1 and SIGUSR2 under Slurm, unless the program handles them itself.  One that runs already,
+        because its first point has started it, just goes on.
         """
+        self._starts = self._started_itself = False
+        if self._is_running and self._pid == os.getpid():
+            return
         trial = self.ensure()
         self.protocol.log_trial_start(trial, **self._rank)
         if self._owns_status:
             self.protocol.log_trial_chrono_start(trial, _RUNTIME, SumAggregator.lazy())
+            self._know(Status.Running)
         self._is_running = True
-        self._was_interrupted = False
+        self._was_interrupted = self._has_finished = False
         self._pid = os.getpid()
         self._signals = LogSignalHandler(self)
         self._signals.install()
@@ -250,6 +439,7 @@ class TrialLogger(MediaLogger, CountdownLogger):
         exc_tb: TracebackType | None,
     ) -> None:
         trial = self.ensure()
+        self._has_finished, self._starts = True, False
         output, self._output = self._output, None
         if output is not None:
             output.end()
@@ -259,6 +449,14 @@ class TrialLogger(MediaLogger, CountdownLogger):
         self._stop_clock(trial)
         self.protocol.log_trial_finish(trial, exc_type, exc_val, exc_tb, **self._rank)
         settle(trial)
+        if self._owns_status:
+            self._know(*end_of(exc_type, exc_val, exc_tb))
+
+    def _know(self, status: Status | CustomStatus | None, error: str | None = None) -> None:
+        """What the store is about to hold; one that holds this very object has it already."""
+        self._trial.status = status
+        if error is not None and error not in self._trial.errors[-1:]:
+            self._trial.errors.append(error)
 
     def _end_again(
         self,
@@ -271,6 +469,7 @@ class TrialLogger(MediaLogger, CountdownLogger):
         if exc_type is not None and issubclass(exc_type, Exception):
             text = "".join(traceback.format_exception(exc_type, exc_val, exc_tb))
             self.protocol.set_trial_status(trial, Status.Interrupted, text)
+            self._know(Status.Interrupted, text)
 
     def _stop_clock(self, trial: Trial) -> None:
         if self._is_running:
@@ -286,9 +485,10 @@ class TrialLogger(MediaLogger, CountdownLogger):
             self._stop_clock(self._trial)
             name = signal.Signals(signum).name
             error = KeyboardInterrupt(f"{name} came while the trial was running")
-            self.protocol.log_trial_finish(
-                self._trial, type(error), error, _traceback_to(frame), **self._rank
-            )
+            ending = (type(error), error, _traceback_to(frame))
+            self.protocol.log_trial_finish(self._trial, *ending, **self._rank)
+            if self._owns_status:
+                self._know(*end_of(*ending))
             self._was_interrupted = True
 
     def set_status(self, status: Status | CustomStatus, error: str | None = None) -> None:
@@ -298,7 +498,9 @@ class TrialLogger(MediaLogger, CountdownLogger):
             status: the new one; the name or the number of a known one will do.
             error: the error, if any; added to the trial's errors.
         """
-        self.protocol.set_trial_status(self.ensure(), status, error)
+        self._starts = False
+        self._log_call(lambda trial: self.protocol.set_trial_status(trial, status, error))
+        self._know(as_status(status), error)
 
     def rewind(self, step: float) -> None:
         """Go back to a step, that of a checkpoint: the points logged so far of later steps are superseded.
@@ -367,7 +569,9 @@ class LogSignalHandler(SignalHandler):
     """
 
     def __init__(self, logger: TrialLogger) -> None:
-        self._logger = logger
+        # Weakly: a trial that the program has dropped is finished then.
+        self._logger_ref = ref(logger)
+        self._protocol = logger.protocol
         self._pid = 0
         self._error_before: BaseException | None = None
 
@@ -383,8 +587,9 @@ class LogSignalHandler(SignalHandler):
 
     def sigterm(self, signum: int, frame: FrameType | None) -> None:
         """Interrupted: store that, with the traceback, and save everything logged."""
-        if self._pid == os.getpid():
-            self._logger._interrupt(signum, frame)
+        logger = self._logger_ref()
+        if logger is not None and self._pid == os.getpid():
+            logger._interrupt(signum, frame)
         self._save(signum)
 
     def warned(self, signum: int, frame: FrameType | None) -> None:
@@ -393,19 +598,39 @@ class LogSignalHandler(SignalHandler):
 
     def _save(self, signum: int) -> None:
         try:
-            self._logger.protocol.persist(seconds_left())
+            self._protocol.persist(seconds_left())
         except TrackError as error:
             _log.error("%s: not everything is saved: %s", signal.Signals(signum).name, error)
 
     def atexit(self) -> None:
         """The program ended without `finish`: completed, or by the exception that ended the program."""
         error = None if _is_notebook() else getattr(sys, "last_value", None)
-        if self._pid != os.getpid():
+        logger = self._logger_ref()
+        if logger is None or self._pid != os.getpid():
             return
         if error is None or error is self._error_before:
-            self._logger.finish()
+            logger.finish()
         else:
-            self._logger.finish(type(error), error, error.__traceback__)
+            logger.finish(type(error), error, error.__traceback__)
+
+
+def _stored_metrics(protocol: Protocol, trial: Trial) -> Mapping[str, Any]:
+    stored = protocol.current_trial(trial)
+    return {} if stored is None else stored.metrics
+
+
+def _names(given: tuple[Any, ...]) -> set[str]:
+    """Names in the first of the positional arguments: a mapping, or a name."""
+    first = given[0] if given else ()
+    return {first} if isinstance(first, str) else set(fields_of(first) or ())
+
+
+def _is_same(known: Any, given: Any) -> bool:
+    """Whether a parameter has this value; foreign objects compare in all sorts of ways."""
+    try:
+        return bool(storable({"": known}, "") == storable({"": given}, ""))
+    except Exception:  # noqa: BLE001  # foreign code may raise anything: it is another value then
+        return False
 
 
 def _is_notebook() -> bool:

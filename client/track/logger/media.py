@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import os
 from abc import ABC, abstractmethod
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import Any, Final
 
@@ -42,7 +42,15 @@ class MediaLogger(ABC):
         """The trial, stored now if it was not yet."""
 
     @abstractmethod
-    def log_metadata(self, /, **kwargs: Any) -> None:
+    def _begin(self) -> Trial:
+        """The trial, which runs now if its first point starts it."""
+
+    @abstractmethod
+    def _log_call(self, call: Callable[[Trial], None]) -> None:
+        """Log something about the trial, which exists by then."""
+
+    @abstractmethod
+    def log_metadata(self, /, *given: Any, **kwargs: Any) -> None:
         """Store values with the trial."""
 
     def log_histogram(
@@ -162,7 +170,10 @@ class MediaLogger(ABC):
     def _log(
         self, kind: str, name: str, value: Any, step: Any, context: Mapping[str, Any] | None, **options: Any
     ) -> None:
-        self.protocol.log_trial_media(self.ensure(), kind, name, value, step, context, **options)
+        self._begin()
+        self._log_call(
+            lambda trial: self.protocol.log_trial_media(trial, kind, name, value, step, context, **options)
+        )
 
     def _log_files(self, folder: Path, files: Iterable[Path], prefix: str = "") -> None:
         for file in files:

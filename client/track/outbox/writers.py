@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from functools import lru_cache
 from typing import Any, Final
 
 from track.outbox.queue import RecordQueue
 from track.outbox.records import RECORD_BYTES_LIMIT, Shape, estimate_size, plain_step
 from track_protocol.errors import BadValue
-from track_protocol.model.seriesname import check_series_name
-from track_protocol.model.values import normalise
+from track_protocol.model.seriesname import SeriesName, check_series_name
+from track_protocol.model.values import MAX_DEPTH, normalise
 
 __all__ = ["PointWriters", "Write"]
 
@@ -102,18 +102,22 @@ class PointWriters:
         at: float | None = None,
     ) -> None:
         """Log names for the first time, or values that have to be made plain at once."""
-        at = time.time() if at is None else at
         try:
             step = plain_step(step)
         except BadValue as error:
             self._queue.drops.drop(len(values), str(error), trial)
             return
         plain = {}
-        for name, value in values.items():
+        # What was observed earlier is stored as it was then.
+        for name, value in values.items() if at is not None else _flat(values):
             try:
-                plain[check_series_name(name, kind)] = normalise(value, name)
+                series = check_series_name(name, kind)
+                if series in plain:
+                    raise BadValue(f"{series} was given twice in one call: rename one of them")
+                plain[series] = normalise(value, series)
             except BadValue as error:
                 self._queue.drops.drop(1, str(error), trial)
+        at = time.time() if at is None else at
         names = list(plain)
         for start in range(0, len(names), _MAX_NAMES):
             part = tuple(names[start : start + _MAX_NAMES])
@@ -141,6 +145,18 @@ class PointWriters:
         else:
             reason = f"{shape.names[0]}: more than {RECORD_BYTES_LIMIT:,} bytes in one value"
             self._queue.drops.drop(1, reason, shape.trial)
+
+
+def _flat(values: Mapping[Any, Any], prefix: str = "", depth: int = 0) -> Iterator[tuple[Any, Any]]:
+    """The values of nested dicts by names with dots, as ``train.loss``; an empty or endless one is one."""
+    for key, value in values.items():
+        name = f"{prefix}{key}" if prefix and isinstance(key, (str, int, float)) else key
+        if isinstance(value, Mapping) and value and depth < MAX_DEPTH and isinstance(name, str):
+            series = SeriesName(name)
+            for path, leaf in _flat(value, f"{series.name}.", depth + 1):
+                yield (SeriesName(path, series.context).text if series.context else path), leaf
+        else:
+            yield name, value
 
 
 def _durable(write: Write, sync: Callable[[], None]) -> Write:

@@ -18,9 +18,9 @@ from typing import Any, Final
 
 from track.persistence.protocol import Protocol
 from track_protocol.errors import BadArguments, BadValue
-from track_protocol.model.aggregators import spec_of
+from track_protocol.model.aggregators import is_aggregator, spec_of
 from track_protocol.model.documents import status_to_document
-from track_protocol.model.entities import CustomStatus, Project, Status, Trial, TrialGroup, status
+from track_protocol.model.entities import PRUNED, CustomStatus, Project, Status, Trial, TrialGroup, status
 from track_protocol.model.values import MAX_TEXT_BYTES, check_name, normalise
 from track_protocol.query.parse import normalise_query
 from track_protocol.wire.methods import METHODS, Access, Method
@@ -37,7 +37,7 @@ __all__ = [
     "wire_arguments",
 ]
 
-_EXITS_BY_SIGNAL: Final = frozenset(128 + number for number in (signal.SIGINT, signal.SIGTERM))
+_EXITS_BY_SIGNAL: Final = frozenset(128 + number for number in (signal.SIGHUP, signal.SIGINT, signal.SIGTERM))
 """Exit codes with which a program says that a signal ended it, as shells do."""
 
 _READ_BY_OTHERS: Final = frozenset({"fetch_media"})
@@ -81,11 +81,13 @@ def plain_map(values: Mapping[str, Any], what: str, complain: Complain | None = 
 
 def end_of(
     exc_type: type[BaseException] | None, exc_val: BaseException | None, exc_tb: TracebackType | None
-) -> tuple[Status, str | None]:
+) -> tuple[Status | CustomStatus, str | None]:
     """The status in which a trial ends, and the text of what ended it (None at a normal end)."""
     if exc_type is None or issubclass(exc_type, GeneratorExit):
         # A caller that iterates over a training may stop early.
         return Status.Completed, None
+    if _is_pruning(exc_type):
+        return PRUNED, None
     text = "".join(traceback.format_exception(exc_type, exc_val, exc_tb))
     if issubclass(exc_type, SystemExit):
         code = _exit_code(getattr(exc_val, "code", None))
@@ -94,6 +96,13 @@ def end_of(
         status = Status.Interrupted if code in _EXITS_BY_SIGNAL else Status.Exception
         return status, f"{text}exited with code {code}\n"
     return (Status.Interrupted if _is_interruption(exc_type) else Status.Exception), text
+
+
+def _is_pruning(exc_type: type[BaseException]) -> bool:
+    """Whether Optuna gives up a trial that is not promising: that is no failure."""
+    optuna = sys.modules.get("optuna.exceptions")
+    pruned = getattr(optuna, "TrialPruned", None)
+    return isinstance(pruned, type) and issubclass(exc_type, pruned)
 
 
 def _is_interruption(exc_type: type[BaseException]) -> bool:
@@ -153,6 +162,9 @@ def given_to(method: Method, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -
         raise BadArguments(f"{method.name}: {error}") from None
     bound.apply_defaults()
     given = bound.arguments
+    if method.name == "log_trial_metadata" and not is_aggregator(given["aggregator"]):
+        # Anything that makes no aggregator is a value of that name, as with `context`.
+        given["kwargs"] = {**given["kwargs"], "aggregator": given.pop("aggregator")}
     for parameter in method.parameters:
         if parameter.type == "values":
             given[parameter.name] = given.pop("kwargs")

@@ -22,6 +22,7 @@ from __future__ import annotations
 
 import dataclasses
 import functools
+import logging
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from types import TracebackType
 from typing import Any, Final, TypeVar, cast
@@ -43,6 +44,7 @@ __all__ = [
     "matched",
 ]
 
+_log: Final = logging.getLogger("track")
 _F = TypeVar("_F", bound=Callable[..., Any])
 _T = TypeVar("_T")
 
@@ -438,7 +440,7 @@ class Protocol:
             aggregator: how the series read back; every point is stored in any case.
             context: labels of the series, such as ``{"phase": "train"}``; part of what each of them is.
                 Anything but a mapping is the value of a metric that is called context.
-            kwargs: the values by the series' names.
+            kwargs: the values by the series' names.  `metric_writer` takes values of any name.
         """
         # Only given if there is one: a backend of the user's own need not know of labels.
         values = kwargs if context is None else {**kwargs, "context": context}
@@ -576,6 +578,20 @@ class Protocol:
     def dropped_count(self) -> int:
         """How many of the points and calls that were logged here are known never to be stored."""
         return 0
+
+    def count_dropped(self, trial: Trial, points: int, reason: str) -> None:
+        """Count, in a trial, what a log call was given and cannot be stored; the first time, warn.
+
+        Args:
+            trial: the trial.
+            points: how many values that were.
+            reason: why, and what to write in its place.
+        """
+        told: set[str] = vars(self).setdefault("_told", set())
+        if reason not in told:
+            told.add(reason)
+            _log.warning("not logged: %s", reason)
+        self.log_trial_dropped_points(trial, points, reason)
 
     def commit(self, **kwargs: Any) -> None:
         """`flush`, and make everything readable where the store is a file for people.

@@ -6,6 +6,7 @@ import json
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from copy import copy
+from functools import partial
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Final
@@ -262,6 +263,10 @@ class OutboxProtocol(Protocol):
         """See `Protocol.dropped_count`."""
         return self.outbox.dropped + self.outbox.rejected
 
+    def count_dropped(self, trial: Trial, points: int, reason: str) -> None:
+        """See `Protocol.count_dropped`."""
+        self.outbox.drops.drop(points, reason, key_of(trial))
+
     def commit(self, **kwargs: Any) -> None:
         """Make everything logged before durable, and readable where the store is a file for people.
 
@@ -306,7 +311,8 @@ class OutboxProtocol(Protocol):
         """A log call becomes a record; any other waits for its answer."""
         declared = METHODS[method]
         if declared.access is Access.LOG:
-            self.outbox.log(method, wire_arguments(declared, args, kwargs, self._complain))
+            given = wire_arguments(declared, args, kwargs, partial(self._complain, args))
+            self.outbox.log(method, given)
             return None
         found = self.outbox.call(method, wire_arguments(declared, args, kwargs))
         if found is None:
@@ -320,8 +326,9 @@ class OutboxProtocol(Protocol):
     def _ask(self, method: str, **arguments: Any) -> Any:
         return self.outbox.call(method, arguments)
 
-    def _complain(self, error: BadValue) -> None:
-        self.outbox.drops.drop(1, str(error))
+    def _complain(self, args: tuple[Any, ...], error: BadValue) -> None:
+        trial = args[0] if args and isinstance(args[0], Trial) else None
+        self.outbox.drops.drop(1, str(error), None if trial is None else key_of(trial))
 
     def _in_context(self, trial: Trial, context: Any, values: Mapping[str, Any]) -> Mapping[str, Any]:
         """The values by the texts of their series; none, and a warning, when the context is wrong."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from array import array
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, ItemsView, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
@@ -11,7 +11,7 @@ from track_protocol.model.aggregators import aggregator_from_spec
 from track_protocol.wire.batch import CHRONO, METRIC
 from track_protocol.wire.columns import column_from_wire, unpack
 
-__all__ = ["PAGE", "Fetch", "Series", "SeriesMapping", "fetch_series", "series_pages"]
+__all__ = ["PAGE", "Fetch", "Series", "SeriesMapping", "StoredSeries", "fetch_series", "series_pages"]
 
 PAGE: Final = 65_536
 """Points asked for at once."""
@@ -130,6 +130,37 @@ class SeriesMapping(Mapping[str, Any]):
     def pages(self, name: str, start: int = 0) -> Iterator[Series]:
         """The points from ordinal `start`, page by page, for what does not fit in memory."""
         return series_pages(self._fetch, name, self.kind, start)
+
+
+class StoredSeries(Mapping[str, Any]):
+    """The metrics of a trial that goes on, as they are stored at the moment in which they are read.
+
+    Args:
+        read: fetches the mapping of this moment.
+    """
+
+    def __init__(self, read: Callable[[], Mapping[str, Any]]) -> None:
+        self._read = read
+
+    def __getitem__(self, name: str) -> Any:
+        return self._read()[name]
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._read())
+
+    def __len__(self) -> int:
+        return len(self._read())
+
+    def items(self) -> ItemsView[str, Any]:
+        """One read for all names."""
+        return self._read().items()
+
+    def __repr__(self) -> str:
+        # A debugger or a log line must not wait for a server.
+        return "<metrics, read from the store>"
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return dict, ()
 
 
 def _series(mapping: SeriesMapping, name: str, summary: Mapping[str, Any]) -> Any:

@@ -39,6 +39,9 @@ class LifecycleHook:
     def after_fork_in_child(self) -> None:
         """This is the new process, with this one thread."""
 
+    def before_exit(self) -> None:
+        """The process ends: log what has to be logged before everything is saved."""
+
     def on_exit(self, timeout: float) -> None:
         """The process ends: save what there is within `timeout` seconds."""
 
@@ -87,6 +90,8 @@ class _Registry:
             _runs(hook.after_fork_in_child)
 
     def on_exit(self) -> None:
+        for hook in list(self.hooks):
+            _runs(hook.before_exit)
         deadline = time.monotonic() + EXIT_SECONDS
         for hook in list(self.hooks):
             try:

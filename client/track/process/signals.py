@@ -30,7 +30,7 @@ _log: Final = logging.getLogger("track")
 SIGNAL_SECONDS: Final = 5.0
 """Maximum delay before a signal reaches the program's own handler."""
 
-_SIGNALS: Final = (signal.SIGINT, signal.SIGTERM)
+_SIGNALS: Final = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 _WARNINGS: Final = (signal.SIGUSR1, signal.SIGUSR2)
 """Handled only under Slurm: otherwise the program defines their meaning."""
 
@@ -53,7 +53,7 @@ class SignalHandler:
         """
 
     def sigterm(self, signum: int, frame: FrameType | None) -> None:
-        """SIGTERM came, as from a scheduler; or one of Slurm's warnings, and the process dies of it.
+        """SIGTERM came, as from a scheduler, or SIGHUP; or a warning of Slurm's, and the process dies of it.
 
         Args:
             signum: its number.

@@ -3,19 +3,21 @@
 from __future__ import annotations
 
 import argparse
+import dataclasses
 import logging
 from collections.abc import Mapping
+from types import SimpleNamespace
 from typing import Any, Final
 
 from track_protocol.errors import BadArguments, BadValue
 from track_protocol.model.values import normalise
 
-__all__ = ["Arguments", "as_mapping", "storable"]
+__all__ = ["Arguments", "as_mapping", "fields_of", "storable"]
 
 _log: Final = logging.getLogger("track")
 
-Arguments = argparse.ArgumentParser | argparse.Namespace | Mapping[str, Any] | None
-"""What a script may have them in: a parser, what one returned, or values by name."""
+Arguments = Any
+"""What a script may have them in: a parser, what one returned, a mapping, a data class, a model, or None."""
 
 
 def as_mapping(args: object) -> dict[str, Any]:
@@ -26,16 +28,51 @@ def as_mapping(args: object) -> dict[str, Any]:
     """
     if isinstance(args, argparse.ArgumentParser):
         args = args.parse_args()
-    if isinstance(args, argparse.Namespace):
-        return vars(args)
     if args is None:
         return {}
-    if not isinstance(args, Mapping) or not all(isinstance(name, str) for name in args):
+    fields = fields_of(args)
+    if fields is None:
         kind = type(args).__name__
         raise BadArguments(
             f"a {kind} contains no arguments: pass a parser, its parsed result, or keyword arguments"
         )
-    return dict(args)
+    return fields
+
+
+def fields_of(given: object) -> dict[str, Any] | None:
+    """The values by name of a mapping, a namespace, a data class or a model; None of anything else.
+
+    A key that is no text becomes one, as in JSON: files of configuration have numbers as keys.
+    """
+    try:
+        named = _named(given)
+        if named is None:
+            return None
+        fields: dict[str, Any] = {}
+        for key, value in named.items():
+            name = key if isinstance(key, str) else str(key)
+            while name in fields:
+                name += "_"
+            fields[name] = value
+    except Exception:  # noqa: BLE001  # foreign code may raise anything: it gives no values then
+        return None
+    return fields
+
+
+def _named(given: Any) -> Mapping[Any, Any] | None:
+    if isinstance(given, Mapping):
+        return given
+    if isinstance(given, type):
+        return None
+    if isinstance(given, (argparse.Namespace, SimpleNamespace)):
+        return vars(given)
+    if dataclasses.is_dataclass(given):
+        return {field.name: getattr(given, field.name, None) for field in dataclasses.fields(given)}
+    # Models of pydantic, without importing it.
+    declared = getattr(type(given), "model_fields", None)
+    if isinstance(declared, Mapping):
+        return {name: getattr(given, name) for name in declared}
+    return None
 
 
 def storable(values: Mapping[str, Any], what: str) -> dict[str, Any]:

@@ -22,6 +22,7 @@ __all__ = [
     "TimeSeriesAggregator",
     "ValueAggregator",
     "aggregator_from_spec",
+    "is_aggregator",
     "spec_of",
 ]
 
@@ -307,6 +308,11 @@ def aggregator_from_spec(spec: Sequence[Any]) -> Aggregator:
     if made.spec != list(spec):
         raise BadArguments(f"aggregator {spec!r} has missing or extra arguments: write it as {made.spec!r}")
     return made
+
+
+def is_aggregator(given: object) -> bool:
+    """Whether something may be an ``aggregator=`` argument, and is not a value that has this name."""
+    return given is None or isinstance(given, Aggregator) or callable(given)
 
 
 def spec_of(aggregator: object) -> list[Any] | None:

@@ -16,6 +16,7 @@ from track_protocol.model.values import MAX_DEPTH, converter_of
 
 __all__ = [
     "LOST",
+    "PRUNED",
     "STATUS_NAMES",
     "CustomStatus",
     "Project",
@@ -75,15 +76,18 @@ class CustomStatus:
 LOST: Final = CustomStatus("lost", 204)
 """Of a trial that was running when all its processes disconnected and did not come back in time."""
 
+PRUNED: Final = CustomStatus("pruned", 303)
+"""Of a trial that Optuna gave up because it was not promising."""
+
 STATUS_NAMES: Final[Mapping[str, str]] = {
     "created": Status.CreatedGroup.name,
-    **{each.name.lower(): each.name for each in (*Status, LOST)},
+    **{each.name.lower(): each.name for each in (*Status, LOST, PRUNED)},
 }
 """The names of the known statuses, by how people write them."""
 
 
 def status(name: str | None = None, value: int | None = None) -> Status | CustomStatus:
-    """The `Status` (or `LOST`) that has this name and value (either may be left out), else a `CustomStatus`.
+    """The status that has this name and value (either may be left out): a known one, else a `CustomStatus`.
 
     Raises:
         UsageError: both arguments are None, or a custom status lacks its name or its value.
@@ -91,7 +95,7 @@ def status(name: str | None = None, value: int | None = None) -> Status | Custom
     if name is not None and value is None:
         name = STATUS_NAMES.get(name.lower(), name)
     known: Status | CustomStatus
-    for known in (*Status, LOST):
+    for known in (*Status, LOST, PRUNED):
         if (name, value) != (None, None) and name in (None, known.name) and value in (None, known.value):
             return known
     if name is None or value is None:

@@ -376,7 +376,7 @@ def test_a_hook_that_raises_at_the_end_keeps_no_other_from_saving(tmp_path: Path
         from track.process.lifecycle import register
         class Hook:
             def before_fork(self): pass
-            after_fork_in_parent = after_fork_in_child = before_fork
+            after_fork_in_parent = after_fork_in_child = before_exit = before_fork
             def on_exit(self, timeout): raise MemoryError("no memory")
         hooks = [Hook() for _ in range(8)]
         for hook in hooks[:4]: register(hook)
