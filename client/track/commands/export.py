@@ -16,10 +16,11 @@ from track.commands.stores import (
     add_filter,
     add_store,
     all_pages,
-    find_trial,
+    check_series,
     find_trials,
     opened,
 )
+from track.persistence.lookup import find_trial
 from track.persistence.protocol import Protocol
 from track_protocol.command import Command
 from track_protocol.errors import TrackError, UsageError
@@ -38,6 +39,7 @@ _POINT: Final = {
     "value": "any",
 }
 _PLAIN: Final = ("uid", "id", "name", "status", "project", "group", "version", "description")
+_TIMES: Final = ("created", "started", "ended", "duration", "seen")
 
 
 def _configure(parser: argparse.ArgumentParser) -> None:
@@ -71,9 +73,11 @@ def _run(arguments: argparse.Namespace) -> int:
             trials = [find_trial(protocol, name) for name in arguments.trials]
         else:
             trials = find_trials(protocol, arguments.filter)
+        check_series(protocol, trials, arguments.metric or ())
         with _output(arguments.output) as file:
             if arguments.wide:
-                count = _write_trials(kind, file, [document(trial, Names(protocol)) for trial in trials])
+                names = Names(protocol)
+                count = _write_trials(kind, file, [document(trial, names) for trial in trials])
             else:
                 count = _write_points(kind, file, protocol, trials, arguments.metric or ())
     if arguments.output is not None:
@@ -123,18 +127,18 @@ def _write_points(
 
 def _write_trials(kind: str, file: BinaryIO, documents: Sequence[dict[str, Any]]) -> int:
     rows = [_wide(each) for each in documents]
-    names: dict[str, None] = dict.fromkeys(_PLAIN)
+    names: dict[str, None] = dict.fromkeys((*_PLAIN, *_TIMES))
     for row in rows:
         names |= dict.fromkeys(row)
-    columns = {name: "text" if name in _PLAIN else "any" for name in names}
+    sorts = {**dict.fromkeys(_PLAIN, "text"), **dict.fromkeys(_TIMES, "number")}
+    columns = {name: sorts.get(name, "any") for name in names}
     with open_writer(kind, file, columns) as writer:
         writer.write([[row.get(name) for row in rows] for name in columns])
     return len(rows)
 
 
 def _wide(known: dict[str, Any]) -> dict[str, Any]:
-    row = {name: known[name] for name in _PLAIN}
-    row["seen"] = known["seen"]
+    row = {name: known[name] for name in (*_PLAIN, *_TIMES)}
     for root in ("parameters", "tags", "metadata"):
         row |= {f"{root}.{name}": value for name, value in flat(known[root]).items()}
     row |= {f"metrics.{name}": summary.get("last") for name, summary in known["metrics"].items()}

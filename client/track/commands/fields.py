@@ -4,22 +4,32 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from datetime import datetime
 from itertools import pairwise
 from typing import Any, Final
 
 from track.persistence.protocol import Protocol
 from track_protocol.model.entities import Project, Trial, TrialGroup
+from track_protocol.query.tree import MISSING, named
 
-__all__ = ["MISSING", "Names", "document", "flat", "short_uids", "shown", "sorted_by", "value_of"]
-
-MISSING: Final = object()
-"""The value of an absent field."""
+__all__ = [
+    "MISSING",
+    "Names",
+    "document",
+    "duration_text",
+    "flat",
+    "moment_text",
+    "short_uids",
+    "shown",
+    "sorted_by",
+    "value_of",
+]
 
 _STATISTICS: Final = ("count", "last", "first_step", "last_step", "min", "max", "mean", "sd")
-_ROOTS: Final = {"params": "parameters", "parameters": "parameters", "tags": "tags", "metadata": "metadata"}
+_TREES: Final = frozenset({"parameters", "tags", "metadata"})
 _SERIES: Final = {"metrics": "last", "chronos": "mean"}
+_STATUS: Final = frozenset({"status", "status.name"})
 _LEAST_DIGITS: Final = 8
 _DIGITS: Final = 6
 _FIELDS: Final = ("uid", "name", "description", "metadata")
@@ -57,6 +67,10 @@ def document(trial: Trial, names: Names) -> dict[str, Any]:
         "status": None if trial.status is None else trial.status.name,
         "project": names.project(trial.project_id),
         "group": names.group(trial.group_id),
+        "created": trial.created,
+        "started": trial.started,
+        "ended": trial.ended,
+        "duration": None if trial.started is None or trial.ended is None else trial.ended - trial.started,
         "seen": heartbeat if isinstance(heartbeat, (int, float)) else None,
         "hash": trial.hash,
         "revision": trial.revision,
@@ -78,21 +92,16 @@ def _summaries(series: Any) -> dict[str, Any]:
     return {name: {key: series.summary(name).get(key) for key in _STATISTICS} for name in series}
 
 
-def value_of(known: Mapping[str, Any], name: str) -> Any:
-    """A value of a document by the name that a filter or a column has; `MISSING` if there is none.
-
-    Names are those of filters: ``name``, ``params.lr`` or just ``lr``, ``metrics.loss``,
-    ``metrics.loss.min``, ``tags.team``; a plain name that is no parameter may be a metric.
-    """
-    root, _, rest = name.partition(".")
+def value_of(known: Mapping[str, Any], attribute: str) -> Any:
+    """A value of a document by its attribute as in queries; `MISSING` if there is none."""
+    if attribute in _STATUS:
+        return known["status"]
+    root, _, rest = attribute.partition(".")
     if root in _SERIES and rest:
         return _statistic(known[root], rest, _SERIES[root])
-    if root in _ROOTS and rest:
-        return _reached(known[_ROOTS[root]], rest)
-    if name in known:
-        return known[name]
-    found = _reached(known["parameters"], name)
-    return _statistic(known["metrics"], name, "last") if found is MISSING else found
+    if root in _TREES and rest:
+        return named(known[root], rest)
+    return known.get(attribute, MISSING)
 
 
 def _statistic(series: Mapping[str, Any], name: str, statistic: str) -> Any:
@@ -102,24 +111,14 @@ def _statistic(series: Mapping[str, Any], name: str, statistic: str) -> Any:
     return series[name].get(statistic, MISSING) if name in series else MISSING
 
 
-def _reached(value: Any, path: str) -> Any:
-    if isinstance(value, Mapping) and path in value:
-        return value[path]
-    for key in path.split("."):
-        if not isinstance(value, Mapping) or key not in value:
-            return MISSING
-        value = value[key]
-    return value
-
-
 def sorted_by(
-    documents: Iterable[dict[str, Any]], name: str | None, *, backwards: bool = False
+    documents: Iterable[dict[str, Any]], attribute: str | None, *, backwards: bool = False
 ) -> list[dict[str, Any]]:
     """Documents in the order of a value, or as they come; those that lack it are last either way."""
     documents = list(documents)
-    if name is None:
+    if attribute is None:
         return documents[::-1] if backwards else documents
-    have = [(value_of(each, name), each) for each in documents]
+    have = [(value_of(each, attribute), each) for each in documents]
     missing = [each for value, each in have if not _has_place(value)]
     present = [(value, each) for value, each in have if _has_place(value)]
     present.sort(key=lambda pair: _place(pair[0]), reverse=backwards)
@@ -148,23 +147,38 @@ def short_uids(uids: Sequence[str]) -> dict[str, str]:
     return {uid: f"{hash[:digits]}{mark}{revision}" for uid, (hash, mark, revision) in parts.items()}
 
 
-def flat(values: Mapping[Any, Any], before: str = "") -> dict[str, Any]:
-    """Nested mappings as one, whose names have dots."""
-    found: dict[str, Any] = {}
+def flat(values: Mapping[Any, Any]) -> dict[str, Any]:
+    """Nested mappings as one, whose names have dots.
+
+    Of several values of one name, as in ``{"a.b": 1, "a": {"b": 2}}``, that of the longest key has it, as in
+    queries; in the names of the others each key is in quotes: ``"a"."b"``.
+    """
+    found: dict[str, dict[tuple[str, ...], Any]] = {}
+    for keys, value in _walked(values, ()):
+        found.setdefault(".".join(keys), {})[keys] = value
+    plain: dict[str, Any] = {}
+    for name, of_keys in found.items():
+        first = max(of_keys, key=lambda keys: [len(key) for key in keys])
+        for keys, value in of_keys.items():
+            plain[name if keys == first else ".".join(json.dumps(key) for key in keys)] = value
+    return plain
+
+
+def _walked(values: Mapping[Any, Any], before: tuple[str, ...]) -> Iterator[tuple[tuple[str, ...], Any]]:
     for key, value in values.items():
+        keys = (*before, str(key))
         if isinstance(value, Mapping) and value:
-            found |= flat(value, f"{before}{key}.")
+            yield from _walked(value, keys)
         else:
-            found[f"{before}{key}"] = value
-    return found
+            yield keys, value
 
 
 def shown(name: str, value: Any) -> str:
     """A value as a cell of a table."""
     if value is MISSING or value is None:
         return "-"
-    if name == "seen" and isinstance(value, (int, float)):
-        return _moment(value)
+    if name in _FORMATS and isinstance(value, (int, float)):
+        return _FORMATS[name](value)
     if isinstance(value, float):
         return f"{value:.{_DIGITS}g}"
     if isinstance(value, bool):
@@ -178,8 +192,30 @@ def shown(name: str, value: Any) -> str:
     return text if len(text) <= _LONGEST else f"{text[: _LONGEST - 1]}…"
 
 
-def _moment(seconds: float) -> str:
+def moment_text(seconds: float, unit: str = "minutes") -> str:
+    """A moment, in seconds since the epoch, in the local time, with its zone."""
     try:
-        return datetime.fromtimestamp(seconds).astimezone().strftime("%Y-%m-%d %H:%M")
+        return datetime.fromtimestamp(seconds).astimezone().isoformat(" ", unit)
     except (ValueError, OverflowError, OSError):
         return str(seconds)
+
+
+def duration_text(seconds: float) -> str:
+    """A duration in the two units that suit it."""
+    if abs(seconds) < 1:
+        return f"{seconds * 1_000:.0f}ms"
+    if not math.isfinite(seconds) or abs(seconds) < _UNITS[1][1]:
+        return f"{seconds:.3g}s"
+    number = next(at for at in range(len(_UNITS) - 1, 0, -1) if abs(seconds) >= _UNITS[at][1])
+    (small, size), (large, whole) = _UNITS[number - 1], _UNITS[number]
+    first, rest = divmod(round(abs(seconds) / size) * size, whole)
+    return f"{'-' if seconds < 0 else ''}{first:.0f}{large}{rest / size:02.0f}{small}"
+
+
+_UNITS: Final = (("s", 1), ("m", 60), ("h", 3_600), ("d", 86_400))
+
+_FORMATS: Final[Mapping[str, Callable[[float], str]]] = {
+    **dict.fromkeys(("created", "started", "ended", "seen"), moment_text),
+    "duration": duration_text,
+}
+"""How numbers are shown that are times, by the names of their columns."""

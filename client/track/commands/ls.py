@@ -3,16 +3,22 @@
 from __future__ import annotations
 
 import argparse
+from collections import Counter
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from typing import Any, Final
 
 from track.commands.fields import MISSING, Names, document, flat, short_uids, shown, sorted_by, value_of
 from track.commands.printing import add_json, page, print_json, table_text
 from track.commands.stores import add_filter, add_store, opened, selected
+from track.persistence.filtering import StoreNames
 from track.persistence.protocol import Protocol
 from track_protocol.command import Command
-from track_protocol.errors import UsageError
-from track_protocol.model.entities import Project, TrialGroup
+from track_protocol.errors import BadQuery, UsageError
+from track_protocol.model.entities import Project, Status, TrialGroup
+from track_protocol.query.filter_parser import read_names
+from track_protocol.query.names import own_names
+from track_protocol.query.tree import Kind
 from track_protocol.uri import redact
 
 __all__ = ["COMMAND"]
@@ -23,14 +29,23 @@ _MOST: Final = 4
 
 _LIMIT: Final = 100
 
-_ROOTS: Final = {"params": "parameters", "parameters": "parameters", "tags": "tags", "metadata": "metadata"}
-_ATTRIBUTES: Final = {
-    "status": "status.name",
-    **{name: name for name in ("created", "started", "ended")},
-    **{name: name for name in ("uid", "id", "hash", "name", "revision", "version", "description")},
-}
-_SORTED_HERE: Final = frozenset({"seen", "project", "group"})
-"""Columns of which the store has other values than are shown."""
+_COMPUTED: Final = ("seen", "project", "group", "groups", "trials")
+"""Columns that no query knows, or that show something else than the store compares."""
+
+_KINDS: Final[dict[str, Kind]] = {"trials": "trial", "groups": "group", "projects": "project"}
+
+
+@dataclass(frozen=True, slots=True)
+class _Column:
+    """A column of the table.
+
+    Attributes:
+        name: as it was given.
+        attribute: where its values are, as in queries.
+    """
+
+    name: str
+    attribute: str
 
 
 def _configure(parser: argparse.ArgumentParser) -> None:
@@ -61,12 +76,12 @@ def _run(arguments: argparse.Namespace) -> int:
     limit = arguments.limit if arguments.limit is not None or arguments.json else _LIMIT
     ordered = arguments.sort is not None or arguments.reverse
     with opened(arguments.uri) as protocol:
+        names = StoreNames(protocol)
+        columns = _given_columns(arguments, names)
+        order = _given_order(arguments, names)
         # In order of creation, show the newest; in a given order, the first.
-        found = _LISTS[arguments.what](protocol, arguments, None if limit is None else limit + 1)
+        found = _LISTS[arguments.what](protocol, arguments, order, None if limit is None else limit + 1)
     listed = found if limit is None else found[:limit] if ordered else found[max(0, len(found) - limit) :]
-    columns = [name.strip() for name in arguments.columns.split(",")] if arguments.columns else None
-    if columns is not None and not all(columns):
-        raise UsageError("--columns contains an empty name: separate the names with single commas")
     if arguments.json:
         print_json(listed if columns is None else [_picked(each, columns) for each in listed])
         return 0
@@ -82,109 +97,144 @@ def _run(arguments: argparse.Namespace) -> int:
     return 0
 
 
-def _trials(protocol: Protocol, arguments: argparse.Namespace, limit: int | None) -> list[dict[str, Any]]:
+def _given_columns(arguments: argparse.Namespace, names: StoreNames) -> list[_Column] | None:
+    if not arguments.columns:
+        return None
+    given = read_names(arguments.columns)
+    if not all(given):
+        raise UsageError("--columns contains an empty name: separate the names with single commas")
+    return [_column("--columns", name, arguments.what, names) for name in given]
+
+
+def _given_order(arguments: argparse.Namespace, names: StoreNames) -> _Column | None:
+    if arguments.sort is None:
+        return None
+    given = read_names(arguments.sort)
+    if len(given) != 1:
+        raise UsageError(f"--sort takes one name, not {arguments.sort!r:.80}")
+    return _column("--sort", given[0], arguments.what, names)
+
+
+def _column(option: str, name: str, what: str, names: StoreNames) -> _Column:
+    """The column of a name.
+
+    Raises:
+        UsageError: no object of the store has that name; the message suggests one.
+    """
+    if name in _COMPUTED:
+        return _Column(name, name)
+    try:
+        return _Column(name, names.attribute(name, _KINDS[what]))
+    except BadQuery as error:
+        raise UsageError(f"{option}: {error}") from None
+
+
+def _trials(
+    protocol: Protocol, arguments: argparse.Namespace, sort: _Column | None, limit: int | None
+) -> list[dict[str, Any]]:
     query, names = selected(protocol, arguments.filter), Names(protocol)
-    if arguments.sort in _SORTED_HERE:
+    if sort is not None and sort.name in _COMPUTED:
         found = [document(trial, names) for trial in protocol.fetch_trials(query)]
-        return sorted_by(found, arguments.sort, backwards=arguments.reverse)
-    newest = arguments.sort is None and not arguments.reverse and limit is not None
-    order = ["-created"] if newest else _order(arguments.sort, backwards=arguments.reverse)
+        return sorted_by(found, sort.attribute, backwards=arguments.reverse)
+    newest = sort is None and not arguments.reverse and limit is not None
+    attribute = "created" if sort is None else _ORDERS.get(sort.attribute, sort.attribute)
+    order = [f"-{attribute}" if newest or arguments.reverse else attribute]
     trials = protocol.fetch_trials(query, order=order, limit=limit)
     return [document(trial, names) for trial in (trials[::-1] if newest else trials)]
 
 
-def _order(name: str | None, *, backwards: bool) -> list[str]:
-    """A column as the store orders by it; a plain name is a parameter, or else a metric."""
-    root, _, rest = (name or "created").partition(".")
-    if root in _ROOTS and rest:
-        names = [f"{_ROOTS[root]}.{rest}"]
-    elif root in ("metrics", "chronos") and rest:
-        names = [f"{root}.{rest}"]
-    elif root in _ATTRIBUTES and not rest:
-        names = [_ATTRIBUTES[root]]
-    else:
-        names = [f"parameters.{name}", f"metrics.{name}"]
-    return [f"-{each}" for each in names] if backwards else names
+_ORDERS: Final = {"status": "status.name"}
+"""Attributes that are ordered by another one."""
 
 
-def _groups(protocol: Protocol, arguments: argparse.Namespace, _limit: int | None) -> list[dict[str, Any]]:
+def _groups(
+    protocol: Protocol, arguments: argparse.Namespace, sort: _Column | None, _limit: int | None
+) -> list[dict[str, Any]]:
     names = Names(protocol)
     groups = protocol.fetch_groups(selected(protocol, arguments.filter, "group"))
     found = [
         _named(group, project=names.project(group.project_id), trials=len(group.trials)) for group in groups
     ]
-    return sorted_by(found, arguments.sort, backwards=arguments.reverse)
+    return sorted_by(found, None if sort is None else sort.attribute, backwards=arguments.reverse)
 
 
-def _projects(protocol: Protocol, arguments: argparse.Namespace, _limit: int | None) -> list[dict[str, Any]]:
+def _projects(
+    protocol: Protocol, arguments: argparse.Namespace, sort: _Column | None, _limit: int | None
+) -> list[dict[str, Any]]:
     projects = protocol.fetch_projects(selected(protocol, arguments.filter, "project"))
     found = [_named(each, groups=len(each.groups), trials=len(each.trials)) for each in projects]
-    return sorted_by(found, arguments.sort, backwards=arguments.reverse)
+    return sorted_by(found, None if sort is None else sort.attribute, backwards=arguments.reverse)
 
 
 def _named(item: Project | TrialGroup, **own: Any) -> dict[str, Any]:
     """The document of a project or group, in which columns are looked up as in that of a trial."""
     named = {"uid": item.uid, "name": item.name, **own, "description": item.description}
-    return {**named, "metadata": item.metadata, "parameters": {}, "metrics": {}}
+    return {**named, "metadata": item.metadata}
 
 
-_LISTS: Final[dict[str, Callable[[Protocol, argparse.Namespace, int | None], list[dict[str, Any]]]]] = {
+_List = Callable[[Protocol, argparse.Namespace, _Column | None, int | None], list[dict[str, Any]]]
+_LISTS: Final[dict[str, _List]] = {
     "trials": _trials,
     "groups": _groups,
     "projects": _projects,
 }
 
 
-def _picked(known: dict[str, Any], columns: Sequence[str]) -> dict[str, Any]:
-    values = {name: value_of(known, name) for name in columns}
+def _picked(known: dict[str, Any], columns: Sequence[_Column]) -> dict[str, Any]:
+    values = {column.name: value_of(known, column.attribute) for column in columns}
     return {name: None if value is MISSING else value for name, value in values.items()}
 
 
-def _default_columns(what: str, documents: Sequence[dict[str, Any]]) -> list[str]:
-    """The default columns: owners and parameters that differ, and the first metrics."""
+def _default_columns(what: str, documents: Sequence[dict[str, Any]]) -> list[_Column]:
+    """The default columns: owners and parameters that differ, the first metrics, and when it was."""
     if what != "trials":
-        return [
-            name
-            for name in ("name", "project", "groups", "trials", "description", "uid")
-            if _told(documents, name)
-        ]
+        names = ("name", "project", "groups", "trials", "description", "uid")
+        return [_Column(name, name) for name in names if _told(documents, name)]
     parameters: dict[str, set[str]] = {}
+    had: Counter[str] = Counter()
     metrics: dict[str, None] = {}
     for each in documents:
-        for name, value in flat(each["parameters"]).items():
+        flattened = flat(each["parameters"])
+        had.update(flattened.keys())
+        for name, value in flattened.items():
             parameters.setdefault(name, set()).add(shown("", value))
         metrics |= dict.fromkeys(each["metrics"])
-    some_lack = {
-        name for name in parameters if any(value_of(each, f"params.{name}") is MISSING for each in documents)
-    }
-    varying = [name for name, values in parameters.items() if len(values) > 1 or name in some_lack]
-    if len(documents) == 1:
-        varying = list(parameters)
-    first = [f"params.{name}" for name in varying[:_MOST]]
-    then = [f"metrics.{name}" for name in list(metrics)[:_MOST]]
+    varying = [
+        name
+        for name, values in parameters.items()
+        if (len(values) > 1 or had[name] < len(documents) or len(documents) == 1)
+        and any(value_of(each, f"parameters.{name}") is not MISSING for each in documents)
+    ]
+    first = [_Column(f"params.{name}", f"parameters.{name}") for name in varying[:_MOST]]
+    then = [_Column(f"metrics.{name}", f"metrics.{name}") for name in list(metrics)[:_MOST]]
     owners = [name for name in _OWNERS if len({each[name] for each in documents}) > 1]
+    runs = [
+        _Column(name, f"metadata.run.{name}")
+        for name in ("user", "host")
+        if len({str(value_of(each, f"metadata.run.{name}")) for each in documents}) > 1
+    ]
+    alive = ["seen"] if any(each["status"] == Status.Running.name for each in documents) else []
+    own, when = ("uid", "name", "status"), ("created", "duration", *alive, *owners)
     # The last columns do not fit a narrow terminal.
-    return ["uid", "name", "status", *first[:2], *then[:2], "seen", *owners, *first[2:], *then[2:]]
+    return [
+        *(_Column(name, name) for name in own),
+        *(*first[:2], *then[:2]),
+        *(_Column(name, name) for name in when),
+        *(*runs, *first[2:], *then[2:]),
+    ]
 
 
 def _told(documents: Sequence[dict[str, Any]], name: str) -> bool:
     return any(each.get(name) is not None for each in documents)
 
 
-def _table(documents: Sequence[dict[str, Any]], columns: Sequence[str]) -> str:
-    values = [[value_of(each, name) for name in columns] for each in documents]
-    known = [name for name in columns if any(row[columns.index(name)] is not MISSING for row in values)]
-    unknown = [name for name in columns if name not in known]
-    if unknown and not known:
-        raise UsageError(
-            f"no object has a value in {', '.join(unknown)}: give columns such as params.lr or "
-            "metrics.loss.min"
-        )
+def _table(documents: Sequence[dict[str, Any]], columns: Sequence[_Column]) -> str:
+    values = [[value_of(each, column.attribute) for column in columns] for each in documents]
     short = short_uids([each["uid"] for each in documents])
     rows = [
         [
-            short[value] if name == "uid" else shown(name, value)
-            for name, value in zip(columns, row, strict=True)
+            short[value] if column.attribute == "uid" else shown(column.attribute, value)
+            for column, value in zip(columns, row, strict=True)
         ]
         for row in values
     ]
@@ -194,16 +244,15 @@ def _table(documents: Sequence[dict[str, Any]], columns: Sequence[str]) -> str:
         if all(_is_number(row[number]) for row in values)
         and any(row[number] is not MISSING for row in values)
     ]
-    titles = [_title(name) for name in columns]
+    titles = [_title(column.name) for column in columns]
     header = [
-        title if titles.count(title) == 1 else name for name, title in zip(columns, titles, strict=True)
+        title if titles.count(title) == 1 else column.name
+        for column, title in zip(columns, titles, strict=True)
     ]
     return table_text([name.upper() if name in _OWN else name for name in header], rows, right)
 
 
-_OWN: Final = frozenset(
-    {"uid", "name", "status", "seen", *_OWNERS, "groups", "trials", "description", "version"}
-)
+_OWN: Final = frozenset({*own_names("trial"), *_COMPUTED})
 """Columns that are a trial's own, not values that a user gave it: their titles are in capital letters."""
 
 

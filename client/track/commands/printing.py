@@ -10,7 +10,6 @@ import subprocess
 import sys
 import unicodedata
 from collections.abc import Iterable, Sequence
-from datetime import datetime
 from io import StringIO
 from typing import Any, Final
 
@@ -24,7 +23,6 @@ __all__ = [
     "print_json",
     "table",
     "table_text",
-    "time_text",
     "width_of",
 ]
 
@@ -183,8 +181,3 @@ def bytes_text(count: float) -> str:
             return f"{count:.0f} {unit}" if unit == "B" else f"{count:.1f} {unit}"
         count /= 1024
     return f"{count:.1f} {_UNITS[-1]}"
-
-
-def time_text(seconds: float) -> str:
-    """A moment, in seconds since the epoch, in the local time."""
-    return datetime.fromtimestamp(seconds).astimezone().isoformat(" ", "seconds")

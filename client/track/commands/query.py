@@ -9,7 +9,7 @@ from typing import Any, Final
 
 from track.commands.fields import shown
 from track.commands.printing import page, print_json, table_text
-from track.commands.stores import add_filter, add_store, find_trials, opened
+from track.commands.stores import add_filter, add_store, check_series, find_trials, opened
 from track.commands.tables import TABLES, Tables
 from track_protocol.command import Command
 from track_protocol.errors import UsageError
@@ -40,7 +40,9 @@ def _run(arguments: argparse.Namespace) -> int:
     if not arguments.sql or (arguments.json and arguments.csv):
         raise UsageError("track query takes one SELECT, and --json or --csv: --tables lists the tables")
     with opened(arguments.uri) as protocol, Tables(arguments.sql) as tables:
-        tables.fill(protocol, find_trials(protocol, arguments.filter), arguments.metric or ())
+        trials = find_trials(protocol, arguments.filter)
+        check_series(protocol, trials, arguments.metric or ())
+        tables.fill(protocol, trials, arguments.metric or ())
         columns, rows = tables.run(arguments.timeout)
         if arguments.json:
             print_json([dict(zip(columns, row, strict=True)) for row in rows])

@@ -6,7 +6,8 @@ import argparse
 from typing import Final
 
 from track.commands.printing import print_json
-from track.commands.stores import add_store, find_trial, opened
+from track.commands.stores import add_store, opened
+from track.persistence.lookup import find_trial
 from track.serialization import to_json
 from track_protocol.command import Command
 

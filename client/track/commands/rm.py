@@ -8,7 +8,8 @@ from typing import Any, Final
 
 from track.commands.fields import Names, document, short_uids, shown
 from track.commands.printing import add_json, confirmed, print_json, table_text
-from track.commands.stores import add_filter, add_store, find_trial, find_trials, opened, series_of
+from track.commands.stores import add_filter, add_store, find_trials, opened, series_of
+from track.persistence.lookup import find_trial
 from track.persistence.protocol import Protocol
 from track_protocol.command import Command
 from track_protocol.errors import TrackError, TrialInUse, UsageError

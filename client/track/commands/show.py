@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import argparse
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, Final
 
-from track.commands.fields import Names, flat, shown
-from track.commands.printing import add_json, page, print_json, table, time_text
-from track.commands.stores import add_store, find_trial, opened
+from track.commands.fields import Names, document, duration_text, flat, moment_text, shown
+from track.commands.printing import add_json, page, print_json, table
+from track.commands.stores import add_store, opened
+from track.persistence.lookup import find_trial
 from track.serialization import SerializerTrial, to_json
 from track_protocol.command import Command
 from track_protocol.model.entities import Trial
@@ -16,7 +17,7 @@ from track_protocol.model.entities import Trial
 __all__ = ["COMMAND"]
 
 _DROPPED: Final = "dropped_points"
-_HEARTBEAT: Final = "heartbeat"
+_RUN: Final = "run"
 _HEADER: Final = ("", "POINTS", "LAST STEP", "LAST", "MIN", "MAX", "MEAN")
 
 
@@ -37,27 +38,20 @@ def _run(arguments: argparse.Namespace) -> int:
 
 
 def _lines(trial: Trial, names: Names) -> list[str]:
-    metadata = dict(trial.metadata)
-    dropped = metadata.pop(_DROPPED, None)
-    for bookkeeping in SerializerTrial.ignore_meta - {_HEARTBEAT}:
-        metadata.pop(bookkeeping, None)
-    lines = [
-        f"{trial.name or 'trial'}  {trial.uid}",
-        f"status  {trial.status.name if trial.status else None}",
-    ]
-    for title, owner in (
-        ("project", names.project(trial.project_id)),
-        ("group", names.group(trial.group_id)),
-    ):
-        lines += [f"{title}  {owner}"] if owner is not None else []
-    if trial.version:
-        lines.append(f"version  {trial.version}")
-    if isinstance(heartbeat := metadata.pop(_HEARTBEAT, None), float):
-        lines.append(f"last heartbeat  {time_text(heartbeat)}")
-    if trial.description:
-        lines.append(trial.description)
+    metadata = {
+        name: value for name, value in trial.metadata.items() if name not in SerializerTrial.ignore_meta
+    }
+    dropped, run = metadata.pop(_DROPPED, None), metadata.pop(_RUN, None)
+    lines = [f"{trial.name or 'trial'}  {trial.uid}"]
+    lines += [f"{title}  {text}" for title, text in _facts(trial, names) if text is not None]
+    lines += [trial.description] if trial.description else []
     lines += _dropped(dropped)
-    for title, values in (("parameters", trial.parameters), ("tags", trial.tags), ("metadata", metadata)):
+    for title, values in (
+        ("run", run if isinstance(run, Mapping) else {}),
+        ("parameters", trial.parameters),
+        ("tags", trial.tags),
+        ("metadata", metadata),
+    ):
         lines += _block(title, [f"{name} = {shown(name, value)}" for name, value in flat(values).items()])
     for title, series in (("metrics", trial.metrics), ("timings", trial.chronos)):
         lines += _block(title, _series(series))
@@ -65,6 +59,20 @@ def _lines(trial: Trial, names: Names) -> list[str]:
         rows = [(name, f"{known['count']:,}", shown("", known["last_step"])) for name, known in media.items()]
         lines += _block(kind, table(_HEADER[:3], rows, (1, 2)))
     return lines + _block("errors", [line for error in trial.errors for line in str(error).splitlines()])
+
+
+def _facts(trial: Trial, names: Names) -> Iterator[tuple[str, str | None]]:
+    """What is known of every trial: titles, and texts or nothing."""
+    known = document(trial, names)
+    yield "status", known["status"] or "None"
+    for title in ("project", "group", "version"):
+        yield title, known[title]
+    for title, name in (
+        *((name, name) for name in ("created", "started", "ended")),
+        ("last heartbeat", "seen"),
+    ):
+        yield title, None if known[name] is None else moment_text(known[name], "seconds")
+    yield "duration", None if known["duration"] is None else duration_text(known["duration"])
 
 
 def _block(title: str, lines: Sequence[str]) -> list[str]:

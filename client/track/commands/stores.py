@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import argparse
 import logging
-import re
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import closing, contextmanager
 from dataclasses import dataclass
@@ -13,6 +12,7 @@ from typing import Any, Final
 
 from track.configuration import options
 from track.persistence import get_protocol
+from track.persistence.filtering import StoreNames, filter_query_of
 from track.persistence.protocol import Protocol
 from track.persistence.series import Series, SeriesMapping
 from track.process.progress import Progress
@@ -20,7 +20,7 @@ from track_protocol.errors import BadQuery, ItemNotFound, UsageError
 from track_protocol.locations import sidecar_of
 from track_protocol.model.entities import Trial
 from track_protocol.model.seriesname import SeriesName
-from track_protocol.query.filter_parser import query_of
+from track_protocol.query.names import suggestion
 from track_protocol.query.parse import Kind
 from track_protocol.uri import Uri
 
@@ -29,7 +29,7 @@ __all__ = [
     "add_filter",
     "add_store",
     "all_pages",
-    "find_trial",
+    "check_series",
     "find_trials",
     "opened",
     "pages_of",
@@ -38,11 +38,7 @@ __all__ = [
 ]
 
 _URI: Final = "TRACK_URI"
-_ID: Final = re.compile("[0-9a-fA-F]{32}")
-_PREFIX: Final = re.compile(r"[0-9a-f]{4,64}")
-_WITH_REVISION: Final = re.compile(r"([0-9a-f]{4,63})_([0-9]{1,9})")
 _ON_DISK: Final = frozenset({"sqlite", "file"})
-_SHOWN: Final = 5
 _LONG: Final = 200_000
 """Points from which on a person wants to see how far it is."""
 
@@ -89,45 +85,6 @@ def _exists(store: Uri) -> bool:
     return path.exists() or (store.scheme == "file" and sidecar_of(path).exists())
 
 
-def find_trial(protocol: Protocol, name: str) -> Trial:
-    """The one trial of a uid, of its first digits, of an id of 32 digits, or of a name.
-
-    The digits of a hash may be cut short in front of the revision too, as `track ls` shows them.
-
-    Raises:
-        ItemNotFound: there is none.
-        UsageError: there are several.
-    """
-    found = protocol.fetch_trials({"$or": _ways(name)}) if name else []
-    exact = [trial for trial in found if trial.uid == name]
-    if len(exact or found) == 1:
-        return (exact or found)[0]
-    if not found:
-        raise ItemNotFound(
-            f"no trial is called {name!r}: give a uid, at least 4 of its first digits, an id or a name "
-            "('track ls' shows them)"
-        )
-    some = ", ".join(f"{trial.uid[:12]}…_{trial.revision}" for trial in found[:_SHOWN])
-    raise UsageError(f"{name!r} matches {len(found)} trials ({some}): give more digits of one's uid")
-
-
-def _ways(name: str) -> list[dict[str, Any]]:
-    """Queries for the trials with that name, id or uid."""
-    ways: list[dict[str, Any]] = [{"uid": name}, {"name": name}]
-    if _ID.fullmatch(name):
-        ways.append({"id": bytes.fromhex(name)})
-    if _PREFIX.fullmatch(name):
-        ways.append({"uid": _beginning(name)})
-    if found := _WITH_REVISION.fullmatch(name):
-        ways.append({"hash": _beginning(found[1]), "revision": int(found[2])})
-    return ways
-
-
-def _beginning(text: str) -> dict[str, str]:
-    """The condition on hexadecimal digits that they begin so; `g` comes behind all of them."""
-    return {"$gte": text, "$lt": f"{text}g"}
-
-
 def find_trials(protocol: Protocol, text: str) -> list[Trial]:
     """The trials that a filter selects, oldest first.
 
@@ -138,17 +95,13 @@ def find_trials(protocol: Protocol, text: str) -> list[Trial]:
 
 
 def selected(protocol: Protocol, text: str, kind: Kind = "trial") -> dict[str, Any]:
-    """The query that a filter means in a store, where groups go by their names.
+    """The query that a filter means in a store.
 
     Raises:
-        UsageError: the filter cannot be parsed; the message gives the column and the reason.
+        UsageError: the filter cannot be understood; the message gives the column and the reason.
     """
-
-    def uids(what: str, name: str) -> Sequence[str]:
-        return [group.uid for group in protocol.fetch_groups({"name": name})] if what == "group" else []
-
     try:
-        return query_of(text, kind, uids)
+        return filter_query_of(protocol, text, kind)
     except BadQuery as error:
         raise UsageError(f"--filter, {error}") from None
 
@@ -188,6 +141,31 @@ def series_of(trial: Trial, wanted: Collection[str] = ()) -> list[SeriesInfo]:
             if not wanted or name.text in wanted or name.name in wanted:
                 found.append(SeriesInfo(kind, name, summary.get("count"), summary))
     return found
+
+
+def check_series(protocol: Protocol, trials: Sequence[Trial], wanted: Collection[str]) -> None:
+    """Check that a store has series of those names.
+
+    Args:
+        protocol: the store.
+        trials: the trials whose series are wanted.
+        wanted: names, with or without labels.
+
+    Raises:
+        UsageError: no trial has such a series; the message suggests one.
+    """
+    found = {text for trial in trials for each in series_of(trial, wanted) for text in _texts(each)}
+    if missing := [name for name in wanted if name not in found]:
+        known = StoreNames(protocol).series_names()
+        for name in missing:
+            if known and name not in known:
+                raise UsageError(
+                    f"--metric: no trial has the series {name[:80]!r}: {suggestion(name, known)}"
+                )
+
+
+def _texts(series: SeriesInfo) -> tuple[str, str]:
+    return series.name.text, series.name.name
 
 
 def pages_of(protocol: Protocol, trial: Trial, info: SeriesInfo, start: int = 0) -> Iterator[Series]:

@@ -10,7 +10,8 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any, Final
 
-from track.commands.printing import add_json, bytes_text, print_json, table, time_text
+from track.commands.fields import moment_text
+from track.commands.printing import add_json, bytes_text, print_json, table
 from track.configuration import environment
 from track.process.progress import Progress
 from track.resend.orphans import destination_at
@@ -214,7 +215,7 @@ def _row(found: Found) -> tuple[str, ...]:
         ("?",) * 6
         if origin is None
         else (
-            time_text(origin.made),
+            moment_text(origin.made, "seconds"),
             origin.program,
             origin.host,
             str(origin.pid),

@@ -12,7 +12,8 @@ from datetime import datetime
 from typing import Any, Final, NamedTuple
 
 from track.commands.fields import shown
-from track.commands.stores import SeriesInfo, add_store, find_trial, opened, pages_of, series_of
+from track.commands.stores import SeriesInfo, add_store, opened, pages_of, series_of
+from track.persistence.lookup import find_trial
 from track.persistence.protocol import Protocol
 from track_protocol.command import Command
 from track_protocol.errors import ItemNotFound

@@ -5,12 +5,12 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, Final, overload
 
+from track.persistence.filtering import filter_query_of
 from track.persistence.protocol import Protocol
 from track.reading.columns import Columns
 from track.reading.plot import Line, Plot
 from track.reading.trials import StoredTrial
 from track_protocol.errors import BadArguments
-from track_protocol.query.filter_parser import query_of
 
 __all__ = ["Runs"]
 
@@ -145,10 +145,7 @@ class Runs(Sequence[StoredTrial]):
 
 
 def _query(protocol: Protocol, filter: str | Mapping[str, Any]) -> Mapping[str, Any]:
-    def uids(what: str, name: str) -> Sequence[str]:
-        return [group.uid for group in protocol.fetch_groups({"name": name})] if what == "group" else []
-
-    return query_of(filter, "trial", uids) if isinstance(filter, str) else filter
+    return filter_query_of(protocol, filter) if isinstance(filter, str) else filter
 
 
 def _needed(index: int | slice) -> int | None:

@@ -16,17 +16,18 @@ from track_protocol.query.filters import (
     Comparison,
     Conjunction,
     Disjunction,
+    Duration,
     Existence,
     Filter,
-    FindUids,
     Membership,
     Negation,
     Value,
     filter_query,
 )
+from track_protocol.query.names import Store
 from track_protocol.query.parse import Kind, normalise_query
 
-__all__ = ["MAX_FILTER", "parse_filter", "query_of"]
+__all__ = ["MAX_FILTER", "parse_filter", "query_of", "read_names"]
 
 MAX_FILTER: Final = 65_536
 """Characters of a filter."""
@@ -45,6 +46,9 @@ _LABEL: Final = re.compile(r'[^{}",=\\\s]+')
 _OPERATOR: Final = re.compile(r"<=|>=|!=|!~|==|[<>=~]")
 _WORD: Final = re.compile(r"""[^\s()'",=<>!~{}]+""")
 _KEYWORD: Final = re.compile(r"[A-Za-z]+(?![\w.\-/:@{\"'])")
+_BETWEEN_COMMAS: Final = re.compile(
+    r"""((?:"(?:\\.|[^"\\])*"|'(?:\\.|[^'\\])*'|\{[^{}]*\}|[^,])*),""", re.DOTALL
+)
 _INTEGER: Final = re.compile(r"[+-]?[0-9]+")
 _FLOAT: Final = re.compile(r"[+-]?([0-9]+\.[0-9]*|\.[0-9]+|[0-9]+(?=[eE]))([eE][+-]?[0-9]{1,5})?")
 _DURATION: Final = re.compile(r"([0-9]+(?:\.[0-9]+)?)(ms|s|min|m|h|d|w)")
@@ -75,19 +79,34 @@ def parse_filter(text: str) -> Filter | None:
     return _Reader(text).read() if text.strip() else None
 
 
-def query_of(text: str, kind: Kind = "trial", uids: FindUids | None = None) -> dict[str, object]:
+def query_of(text: str, kind: Kind = "trial", store: Store | None = None) -> dict[str, object]:
     """The query (see `track_protocol.query.parse`) of a filter.
 
     Args:
         text: the filter.
         kind: the kind of object to select.
-        uids: finds projects and groups by name; without it, groups go by their uid only.
+        store: what the store has; see `filter_query`.
 
     Raises:
         BadQuery: the filter cannot be parsed; the message gives the column.
     """
     filter = parse_filter(text)
-    return {} if filter is None else normalise_query(filter_query(filter, kind, uids))
+    return {} if filter is None else normalise_query(filter_query(filter, kind, store))
+
+
+def read_names(text: str) -> list[str]:
+    """The names of a text that has commas between them, written as in filters.
+
+    A name that a filter would not take without quotes is taken as it is.
+    """
+    return [_as_in_filters(match[1].strip()) for match in _BETWEEN_COMMAS.finditer(f"{text},")]
+
+
+def _as_in_filters(name: str) -> str:
+    try:
+        return _Reader(name).read_name()
+    except BadQuery:
+        return name
 
 
 class _Reader:
@@ -104,6 +123,13 @@ class _Reader:
         if self._at < len(self._text):
             self._fail("'and', 'or' or the end")
         return filter
+
+    def read_name(self) -> str:
+        name = self._name()
+        self._skip()
+        if self._at < len(self._text):
+            self._fail("the end of the name: put quotes around a name that has spaces in it")
+        return name
 
     # -- the parts of a filter -------------------------------------------------------------------
 
@@ -300,5 +326,5 @@ def _word_value(word: str) -> Value:
     if _FLOAT.fullmatch(word):
         return float(word)
     if found := _DURATION.fullmatch(word):
-        return float(found[1]) * _SECONDS[found[2]]
+        return Duration(float(found[1]) * _SECONDS[found[2]])
     return word

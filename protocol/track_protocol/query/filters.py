@@ -9,14 +9,18 @@
 A filter is comparisons, joined by ``and``, ``or``, ``not`` and parentheses.  ``and`` binds closer than
 ``or``; these words may be written in capital letters, and no filter at all selects everything.
 
-**Names.**  ``name uid id hash revision description version status project group`` are the trial's own;
-so are ``created``, ``started`` and ``ended``, in seconds since the epoch.
+**Names.**  ``name uid id hash revision description version status project group`` are the trial's own; so are
+``created``, ``started``, ``ended`` and ``duration``, and what a run notes of itself: ``user host pid command
+directory python git.commit``.
 ``params.NAME`` (or ``parameters.NAME``), ``tags.NAME`` and ``metadata.NAME`` are values that it was given;
 ``metrics.NAME`` is the last value of a series and ``chronos.NAME`` the mean of a timer, and a final
-``.min .max .mean .sd .count .last .first_step .last_step`` another statistic.  A name with labels,
-``loss{phase="train"}``, is a metric, in whatever order the labels are written; any other plain name is a
-parameter (in a filter of projects or groups: metadata).  A name with spaces or special characters is quoted:
+``.min .max .mean .sd .count .last .first_step .last_step`` another statistic, unless a series has the entire
+name.  A name with labels, ``loss{phase="train"}``, is a metric, in whatever order the labels are written.
+Any other plain name is a parameter, or else the metric, tag, metadata or timer that the store has under it
+(in a filter of projects or groups: metadata).  A name with spaces or special characters is quoted:
 ``params."weight decay"``.
+
+A name that nothing in the store has is an error: see `track_protocol.query.names`.
 
 **Comparisons.**  ``= != < <= > >=``; ``~`` (or ``contains``) for a text that contains another, capital and
 small letters alike, and ``!~``; ``in (a, b)`` and ``not in (a, b)``; ``NAME exists``.  What holds when a
@@ -24,29 +28,35 @@ value is missing, or is of another sort, is written in `track_protocol.query.par
 
 **Values.**  Numbers, ``true``, ``false``, ``null``, ``inf``; durations as ``90s 15m 2h 3d``, which are
 seconds; anything else is a text, which may stand without quotes when it is one word.  A status goes by its
-name in capital or small letters, a project or group by its name or uid.
+name in capital or small letters, a project or group by its name or uid, a trial by its uid or the beginning
+of it.  Moments are compared with dates, ``created > 2026-11-30``, in the local time zone, and with durations,
+which are then that long ago: ``created > 1h`` selects what was created in the last hour.
 """
 
 from __future__ import annotations
 
 import math
 import re
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from datetime import datetime
+from decimal import Decimal
 from typing import Any, Final
 
 from track_protocol.errors import BadQuery
-from track_protocol.model.entities import STATUS_NAMES, Project
+from track_protocol.model.entities import STATUS_NAMES
+from track_protocol.query.names import MOMENTS, NUMBERS, TREES, Store, candidates, own_attribute
 from track_protocol.query.parse import Kind, parse_query
+from track_protocol.query.tree import ORDERINGS
 
 __all__ = [
     "KEYWORDS",
     "Comparison",
     "Conjunction",
     "Disjunction",
+    "Duration",
     "Existence",
     "Filter",
-    "FindUids",
     "Membership",
     "Negation",
     "Value",
@@ -55,8 +65,12 @@ __all__ = [
 
 Value = str | int | float | bool | None
 
-FindUids = Callable[[str, str], Sequence[str]]
-"""Takes ``project`` or ``group`` and a name; returns the uids of those with that name."""
+
+class Duration(float):
+    """Seconds that were written as a duration, such as ``2h``."""
+
+    __slots__ = ()
+
 
 KEYWORDS: Final = frozenset({"and", "or", "not", "in", "contains", "exists"})
 
@@ -70,15 +84,12 @@ _OPERATORS: Final = {
     "~": "$contains",
     "!~": "$contains",
 }
-_SCALARS: Final = frozenset(
-    {"uid", "id", "hash", "revision", "name", "description", "version", "status"}
-    | {"created", "started", "ended"}
-)
-_TREES: Final = {
-    "params": "parameters",
-    **{name: name for name in ("parameters", "tags", "metadata", "metrics", "chronos")},
+_OWNERS: Final[Mapping[str, Kind]] = {
+    "project": "project",
+    "project_id": "project",
+    "group": "group",
+    "group_id": "group",
 }
-_OWNERS: Final = {"project": "project", "project_id": "project", "group": "group", "group_id": "group"}
 _PLAIN: Final = re.compile(r"[^\W\d][\w.\-/:@]*")
 _ID: Final = re.compile(r"[0-9a-fA-F]{32}")
 _ESCAPES: Final = {"\\": "\\\\", "'": "\\'", "\n": "\\n", "\t": "\\t"}
@@ -162,81 +173,132 @@ class Disjunction:
 Filter = Comparison | Membership | Existence | Negation | Conjunction | Disjunction
 
 
-def filter_query(filter: Filter, kind: Kind = "trial", uids: FindUids | None = None) -> dict[str, Any]:
+def filter_query(filter: Filter, kind: Kind = "trial", store: Store | None = None) -> dict[str, Any]:
     """The query of a filter.
 
     Args:
         filter: the parsed filter.
         kind: the kind of object to select.
-        uids: finds projects and groups by name; without it, groups go by their uid only.
+        store: what the store has.  Without it, a bare name is a parameter, projects, groups and trials go by
+            their uid, and nothing is known of the time.
 
     Raises:
-        BadQuery: a name, an operator or a value does not fit the others; the message gives the column.
+        BadQuery: a name, an operator or a value does not fit the others or the store; the message gives the
+            column.
     """
     if isinstance(filter, Negation):
-        return {"$not": filter_query(filter.part, kind, uids)}
+        return {"$not": filter_query(filter.part, kind, store)}
     if isinstance(filter, (Conjunction, Disjunction)):
         word = "$and" if isinstance(filter, Conjunction) else "$or"
-        return {word: [filter_query(part, kind, uids) for part in filter.parts]}
+        return {word: [filter_query(part, kind, store) for part in filter.parts]}
     try:
-        query = _leaf(filter, kind, uids)
+        query = _leaf(filter, kind, store)
         parse_query(query, kind)
     except BadQuery as error:
         raise BadQuery(f"column {filter.column}: {error}") from None
     return query
 
 
-def _leaf(leaf: Comparison | Membership | Existence, kind: Kind, uids: FindUids | None) -> dict[str, Any]:
-    root = leaf.name.partition(".")[0]
-    if root in _OWNERS and root == leaf.name and not (kind == "project" or kind == root == "group"):
-        return _owner(leaf, _OWNERS[root], uids)
-    path = _path(leaf.name, root, kind)
+def _leaf(leaf: Comparison | Membership | Existence, kind: Kind, store: Store | None) -> dict[str, Any]:
+    owner = _OWNERS.get(leaf.name)
+    if owner is not None and not (kind == "project" or kind == owner == "group"):
+        return _owner(leaf, owner, store)
+    path = _path(leaf.name, kind, store)
     if isinstance(leaf, Existence):
-        return {path: {"$exists": True}}
+        # Every document has its own fields, perhaps with nothing in them.
+        return {path: {"$exists": True} if path.partition(".")[0] in TREES else {"$ne": None}}
+    if path == "uid" and store is not None and _names_uids(leaf):
+        return {"uid": _among(leaf, [uid for each in _values(leaf) for uid in _uids_of(each, kind, store)])}
     if isinstance(leaf, Membership):
-        return {path: {"$nin" if leaf.negated else "$in": [_operand(path, each) for each in leaf.values]}}
-    value = leaf.value if leaf.operator in ("~", "!~") else _operand(path, leaf.value)
-    operation = {_OPERATORS[leaf.operator]: value}
-    return {path: {"$not": operation} if leaf.operator == "!~" else operation}
+        operands = [_operand(path, each, "=", store) for each in leaf.values]
+        return {path: {"$nin" if leaf.negated else "$in": operands}}
+    if leaf.operator in ("~", "!~"):
+        return {path: _contained(path, leaf, store)}
+    value = _operand(path, leaf.value, leaf.operator, store)
+    if leaf.operator in ORDERINGS and store is not None:
+        store.check_order(path, value, kind)
+    return {path: {_OPERATORS[leaf.operator]: value}}
 
 
-def _path(name: str, root: str, kind: Kind) -> str:
+def _path(name: str, kind: Kind, store: Store | None) -> str:
     """The attribute of a name."""
-    if root in _SCALARS:
-        return name
-    if root in _TREES and "{" not in root:
-        return _TREES[root] + name[len(root) :]
-    if kind != "trial":
-        return f"metadata.{name}"
-    return f"metrics.{name}" if "{" in name else f"parameters.{name}"
+    if store is not None:
+        return store.attribute(name, kind)
+    return own_attribute(name, kind) or candidates(name, kind)[0]
 
 
-def _operand(path: str, value: Value) -> Any:
+def _operand(path: str, value: Value, operator: str, store: Store | None) -> Any:
+    """The value as a query has it, if it is of the sort that the attribute has."""
+    if path in MOMENTS and (isinstance(value, (str, Duration))):
+        return _moment(path, value, operator, store)
+    if path in NUMBERS and isinstance(value, (str, bool)):
+        raise BadQuery(f"{path!r} is a number, and {value!r:.80} is none")
     if path == "id" and isinstance(value, str):
         if not _ID.fullmatch(value):
             raise BadQuery(f"{value[:80]!r} is not an id, which has 32 digits of 0-9 and a-f")
         return bytes.fromhex(value)
     if path in ("status", "status.name") and isinstance(value, str):
-        return STATUS_NAMES.get(value.lower(), value)
-    return value
+        if operator in ORDERINGS:
+            raise BadQuery(f"names of statuses have no order: compare with = != in, not {operator}")
+        return STATUS_NAMES.get(value.lower(), value) if store is None else store.status(value)
+    return float(value) if isinstance(value, Duration) else value
 
 
-def _owner(leaf: Comparison | Membership | Existence, kind: str, uids: FindUids | None) -> dict[str, Any]:
+def _moment(path: str, value: str | Duration, operator: str, store: Store | None) -> float:
+    """Seconds since the epoch, of a date or of a duration that is as long ago."""
+    if operator not in ORDERINGS:
+        raise BadQuery(f"{path!r} is a moment: compare it with < <= > >=, not {operator}")
+    if isinstance(value, Duration):
+        if store is None:
+            raise BadQuery(f"{path!r} is compared with how long ago something was, and no time is known here")
+        return store.now - value
+    try:
+        return datetime.fromisoformat(value).timestamp()
+    except (ValueError, OverflowError, OSError):
+        raise BadQuery(
+            f"{value[:80]!r} is not a moment: give a date (2026-11-30 or '2026-11-30 08:15'), or how long "
+            "ago (90s, 15m, 2h, 3d)"
+        ) from None
+
+
+def _contained(path: str, leaf: Comparison, store: Store | None) -> dict[str, Any]:
+    """A condition on a part of a text."""
+    if path in NUMBERS:
+        raise BadQuery(f"{path!r} is a number, which contains no text: compare it with = != < <= > >=")
+    part = str(leaf.value)
+    if path in ("status", "status.name") and not any(part.casefold() in name for name in STATUS_NAMES):
+        part = part if store is None else store.status(part)
+    return {"$contains": part} if leaf.operator == "~" else {"$not": {"$contains": part}}
+
+
+def _values(leaf: Comparison | Membership) -> tuple[Value, ...]:
+    return leaf.values if isinstance(leaf, Membership) else (leaf.value,)
+
+
+def _among(leaf: Comparison | Membership, known: Sequence[Any]) -> dict[str, Any]:
+    negated = leaf.negated if isinstance(leaf, Membership) else leaf.operator == "!="
+    return {"$nin" if negated else "$in": known}
+
+
+def _names_uids(leaf: Comparison | Membership) -> bool:
+    return isinstance(leaf, Membership) or leaf.operator in ("=", "!=")
+
+
+def _uids_of(value: Value, kind: Kind, store: Store | None) -> Sequence[Any]:
+    """The uids that a value names; what is no text stands for itself."""
+    if store is None or value is None:
+        return [value]
+    return store.uids(kind, str(value))
+
+
+def _owner(leaf: Comparison | Membership | Existence, kind: Kind, store: Store | None) -> dict[str, Any]:
     """A condition on the project or the group, by name or uid."""
     path = f"{kind}_id"
     if isinstance(leaf, Existence):
         return {path: {"$ne": None}}
     if isinstance(leaf, Comparison) and leaf.operator not in ("=", "!="):
         raise BadQuery(f"a {kind} is compared by its name, with = != in, not {leaf.operator}")
-    values = leaf.values if isinstance(leaf, Membership) else (leaf.value,)
-    negated = leaf.negated if isinstance(leaf, Membership) else leaf.operator == "!="
-    known: list[Any] = []
-    for value in values:
-        known.append(value)
-        if isinstance(value, str):
-            known += [Project(name=value).uid] if kind == "project" else []
-            known += uids(kind, value) if uids is not None else []
-    return {path: {"$nin" if negated else "$in": known}}
+    return {path: _among(leaf, [uid for each in _values(leaf) for uid in _uids_of(each, kind, store)])}
 
 
 # -- as text -------------------------------------------------------------------------------------
@@ -256,6 +318,8 @@ def _value_text(value: Value) -> str:
     words: Mapping[Any, str] = {None: "null", True: "true", False: "false"}
     if value is None or isinstance(value, bool):
         return words[value]
+    if isinstance(value, Duration):
+        return f"{Decimal(float.__repr__(value)):f}s"
     return ("-" if value < 0 else "") + "inf" if math.isinf(value) else repr(value)
 
 

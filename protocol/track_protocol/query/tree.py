@@ -121,7 +121,7 @@ def named(value: Any, name: str) -> Any:
 def _duration(document: Mapping[str, Any]) -> Any:
     times = document.get("started"), document.get("ended")
     if not all(map(is_number, times)):
-        return MISSING
+        return None
     started, ended = cast(tuple[float, float], times)
     return ended - started
 

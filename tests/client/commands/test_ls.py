@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from command_runner import fill, in_terminal, run
+from track import TrackClient
 from track.commands.ls import COMMAND
 from track.commands.printing import width_of
 from track_protocol.errors import ItemNotFound, UsageError
@@ -25,7 +26,9 @@ def test_trials_are_listed_with_their_differences(uri: str, capsys: pytest.Captu
     uids = fill(uri)
     assert run(COMMAND) == 0
     header, *rows = capsys.readouterr().out.splitlines()
-    assert header.split() == ["UID", "NAME", "STATUS", "lr", "loss", "note", "SEEN", 'loss{phase="val"}']
+    assert header.split() == [
+        *("UID", "NAME", "STATUS", "lr", "loss", "note", "CREATED", "DURATION", 'loss{phase="val"}')
+    ]
     assert [row.split()[0] for row in rows] == [f"{uid[:8]}_0" for uid in uids]
     assert "résumé 猫" in rows[1]
     assert len({width_of(row[: row.index("Comp")]) for row in rows[:2]}) == 1
@@ -47,11 +50,37 @@ def test_a_filter_an_order_columns_and_a_limit(uri: str, capsys: pytest.CaptureF
     ]
 
 
+def test_flat_and_nested_keys_are_columns_and_orders_alike(
+    uri: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with TrackClient(uri) as client:
+        client.new_trial(arguments={"model.lr": 0.2, "a.b": 1, "a": {"b": 2}}).start()
+        client.new_trial(force=True, arguments={"model": {"lr": 0.1}, "weight decay": 3}).start()
+    for column in ("model.lr", "params.model.lr", 'params."model.lr"'):
+        run(COMMAND, "--columns", column, "--sort", column, "--json")
+        assert json.loads(capsys.readouterr().out) == [
+            {column.replace('"', ""): 0.1},
+            {column.replace('"', ""): 0.2},
+        ]
+    run(COMMAND, "--columns", "a.b, weight decay", "--json")
+    found = json.loads(capsys.readouterr().out)
+    assert found == [{"a.b": 1, "weight decay": None}, {"a.b": None, "weight decay": 3}]
+
+
+def test_a_trial_that_runs_shows_when_it_was_last_seen(uri: str, capsys: pytest.CaptureFixture[str]) -> None:
+    client = TrackClient(uri)
+    client.new_trial(arguments={"lr": 1}).start()
+    client.protocol.flush()
+    run(COMMAND)
+    assert "SEEN" in capsys.readouterr().out.splitlines()[0].split()
+    client.close()
+
+
 def test_a_group_can_be_named_by_its_name(uri: str, capsys: pytest.CaptureFixture[str]) -> None:
     fill(uri)
     run(COMMAND, "--filter", "group = sweep and project = vision", "--json")
     assert len(json.loads(capsys.readouterr().out)) == 3
-    run(COMMAND, "--filter", "group = other")
+    run(COMMAND, "--filter", "group = null")
     assert capsys.readouterr().out == "no trials that match\n"
 
 
@@ -71,8 +100,8 @@ def test_the_json_output_has_everything_but_the_points(uri: str, capsys: pytest.
     assert [each["uid"] for each in found] == uids
     assert found[0]["metrics"]["loss"]["count"] == 4
     assert found[2]["errors"]
-    run(COMMAND, "--json", "--columns", "name,nothing")
-    assert json.loads(capsys.readouterr().out)[0] == {"name": "first", "nothing": None}
+    run(COMMAND, "--json", "--columns", "name,group,description")
+    assert json.loads(capsys.readouterr().out)[0] == {"name": "first", "group": "sweep", "description": None}
 
 
 @pytest.mark.parametrize("columns", [30, 60, 100])
@@ -100,8 +129,14 @@ def test_invalid_arguments_are_reported(uri: str, monkeypatch: pytest.MonkeyPatc
     fill(uri)
     with pytest.raises(UsageError, match="--filter, column 5: expected a value"):
         run(COMMAND, "--filter", "lr <")
-    with pytest.raises(UsageError, match="no object has a value in bogus"):
-        run(COMMAND, "--columns", "bogus")
+    with pytest.raises(UsageError, match="--columns: no trial has 'los': did you mean 'loss'"):
+        run(COMMAND, "--columns", "uid,los")
+    with pytest.raises(UsageError, match="--columns: no trial has 'los': did you mean 'loss'"):
+        run(COMMAND, "--columns", "uid,los", "--filter", "lr > 5", "--json")
+    with pytest.raises(UsageError, match=r"--sort: no trial has .* did you mean 'metrics.loss'"):
+        run(COMMAND, "--sort", "metrics.los")
+    with pytest.raises(UsageError, match="--sort takes one name"):
+        run(COMMAND, "--sort", "lr,loss")
     with pytest.raises(UsageError, match="empty"):
         run(COMMAND, "--columns", "uid,,lr")
     monkeypatch.delenv("TRACK_URI")

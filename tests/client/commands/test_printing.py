@@ -1,10 +1,8 @@
 from __future__ import annotations
 
-from datetime import datetime
-
 import pytest
 
-from track.commands.printing import bytes_text, table, time_text
+from track.commands.printing import bytes_text, table
 
 
 def test_columns_are_aligned() -> None:
@@ -21,7 +19,3 @@ def test_a_table_of_nothing_has_its_header() -> None:
 )
 def test_a_size_has_the_unit_that_suits_it(count: int, text: str) -> None:
     assert bytes_text(count) == text
-
-
-def test_a_time_is_shown_with_its_zone() -> None:
-    assert datetime.fromisoformat(time_text(1.7e9)).timestamp() == 1.7e9

@@ -1,4 +1,4 @@
-"""How trials are named on the command line."""
+"""The store of a command."""
 
 from __future__ import annotations
 
@@ -6,17 +6,15 @@ import json
 import os
 import subprocess
 import sys
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
 from command_runner import fill
 from track import Project, TrackClient
-from track.commands.stores import find_trial, opened
+from track.commands.stores import opened
 from track.configuration import reset_configuration
-from track.persistence.protocol import Protocol
-from track_protocol.errors import ItemNotFound, UsageError
+from track_protocol.errors import ItemNotFound
 
 
 @pytest.fixture
@@ -29,31 +27,6 @@ def uids(uri: str) -> list[str]:
     return fill(uri)
 
 
-@pytest.fixture
-def protocol(uri: str, uids: list[str]) -> Iterator[Protocol]:
-    with opened(uri) as protocol:
-        yield protocol
-
-
-def test_a_trial_is_named_by_uid_prefix_id_or_name(protocol: Protocol, uids: list[str]) -> None:
-    first = find_trial(protocol, uids[1])
-    assert first.id is not None
-    for name in (uids[1][:12], f"{uids[1][:12]}_0", uids[1][:64], first.id.hex(), "résumé 猫"):
-        assert find_trial(protocol, name).uid == uids[1]
-
-
-@pytest.mark.parametrize("name", ["nobody", "", "0123", "zz_0", "0" * 32])
-def test_a_missing_trial_is_an_error(protocol: Protocol, name: str) -> None:
-    with pytest.raises(ItemNotFound, match="no trial is called"):
-        find_trial(protocol, name)
-
-
-def test_a_name_of_several_trials_is_not_enough(protocol: Protocol, uids: list[str]) -> None:
-    with pytest.raises(UsageError, match="'first' matches 2 trials") as caught:
-        find_trial(protocol, "first")
-    assert uids[0][:12] in str(caught.value)
-
-
 def test_a_configuration_names_the_store(
     uri: str, uids: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -64,7 +37,7 @@ def test_a_configuration_names_the_store(
     reset_configuration()
     try:
         with opened(None) as protocol:
-            assert find_trial(protocol, uids[0]).uid == uids[0]
+            assert {trial.uid for trial in protocol.fetch_trials({})} == set(uids)
     finally:
         reset_configuration()
 

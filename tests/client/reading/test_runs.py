@@ -76,7 +76,7 @@ def test_two_loops_at_once_each_see_all(store: Counting) -> None:
 
 def test_whether_there_are_any_takes_one_page(store: Counting) -> None:
     assert Runs(store, page=2)
-    assert not Runs(store, "lr > 100")
+    assert not Runs(store, {"parameters.lr": {"$gt": 100}})
     assert store.asked == 2
 
 

@@ -11,19 +11,20 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from track_protocol.errors import BadQuery
-from track_protocol.model.entities import Project, TrialGroup
-from track_protocol.query.filter_parser import MAX_FILTER, parse_filter, query_of
+from track_protocol.query.filter_parser import MAX_FILTER, parse_filter, query_of, read_names
 from track_protocol.query.filters import (
     Comparison,
     Conjunction,
     Disjunction,
+    Duration,
     Existence,
     Filter,
     Membership,
     Negation,
     filter_query,
 )
-from track_protocol.query.parse import matches
+from track_protocol.query.names import own_attribute
+from track_protocol.query.parse import Kind, matches
 
 
 @pytest.mark.parametrize(
@@ -55,6 +56,7 @@ from track_protocol.query.parse import matches
         ("name ~ 01", {"name": {"$contains": "01"}}),
         ("name contains null", {"name": {"$contains": "null"}}),
         ("x not in (1, 2.5, c)", {"parameters.x": {"$nin": [1, 2.5, "c"]}}),
+        ("started exists", {"started": {"$ne": None}}),
         ("metadata.note exists", {"metadata.note": {"$exists": True}}),
         ("not lr exists", {"$not": {"parameters.lr": {"$exists": True}}}),
         ("metrics.loss < 1", {"metrics.loss": {"$lt": 1}}),
@@ -89,12 +91,79 @@ def test_a_filter_means_a_query(text: str, query: Any) -> None:
     assert query_of(text) == query
 
 
-def test_a_project_is_named_by_name_or_uid_and_a_group_by_the_lookup() -> None:
-    assert query_of("project = demo") == {"project_id": {"$in": ["demo", Project(name="demo").uid]}}
-    group = TrialGroup(name="g", project_id="p")
-    found = query_of("group not in (g, h)", uids=lambda kind, name: [group.uid] if name == "g" else [])
-    assert found == {"group_id": {"$nin": ["g", group.uid, "h"]}}
-    assert query_of("project = demo", "group") == {"project_id": {"$in": ["demo", Project(name="demo").uid]}}
+class Known:
+    """A store that has a metric, a project, a group, two trials and a status of its own."""
+
+    now = 10_000.0
+
+    def attribute(self, name: str, kind: Kind) -> str:
+        own = own_attribute(name, kind)
+        return own or f"metrics.{name}"
+
+    def uids(self, kind: Kind, name: str) -> list[str]:
+        return {"project": ["p1"], "group": ["g1", "g2"], "trial": ["00ff_0", "00ff_1"]}[kind]
+
+    def status(self, name: str) -> str:
+        return f"<{name}>"
+
+    def check_order(self, attribute: str, operand: Any, kind: Kind) -> None:
+        if operand == "high":
+            raise BadQuery("of another sort")
+
+
+@pytest.mark.parametrize(
+    ("text", "query"),
+    [
+        ("loss < 1", {"metrics.loss": {"$lt": 1}}),
+        ("params.lr = 2h", {"parameters.lr": {"$eq": 7200.0}}),
+        ("project = demo", {"project_id": {"$in": ["p1"]}}),
+        ("project = null", {"project_id": {"$in": [None]}}),
+        ("group not in (g, h)", {"group_id": {"$nin": ["g1", "g2", "g1", "g2"]}}),
+        ("uid != 00ff", {"uid": {"$nin": ["00ff_0", "00ff_1"]}}),
+        ("uid in (00ff)", {"uid": {"$in": ["00ff_0", "00ff_1"]}}),
+        ("uid > 00ff", {"uid": {"$gt": "00ff"}}),
+        ("status in (running, own)", {"status": {"$in": ["<running>", "<own>"]}}),
+        ("status ~ runn", {"status": {"$contains": "runn"}}),
+        ("status !~ own", {"status": {"$not": {"$contains": "<own>"}}}),
+        ("created > 1h", {"created": {"$gt": 6400.0}}),
+        ("ended <= 1970-01-01T00:01+00:00", {"ended": {"$lte": 60.0}}),
+        ("started < 5", {"started": {"$lt": 5}}),
+        ("duration > 2m", {"duration": {"$gt": 120.0}}),
+        ("user = bob", {"metadata.run.user": {"$eq": "bob"}}),
+        ("git.commit ~ abc", {"metadata.run.git.commit": {"$contains": "abc"}}),
+    ],
+)
+def test_a_filter_means_what_the_store_has(text: str, query: Any) -> None:
+    assert query_of(text, store=Known()) == query
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("created = 2026-11-30", "compare it with < <= > >=, not ="),
+        ("created > soon", "'soon' is not a moment: give a date"),
+        ("created > 2026-13-30", "is not a moment"),
+        ("created ~ 2026", "contains no text"),
+        ("duration > long", "'duration' is a number, and 'long' is none"),
+        ("revision = first", "'revision' is a number"),
+        ("status < running", "have no order"),
+        ("loss < high", "of another sort"),
+    ],
+)
+def test_a_value_of_another_sort_is_refused(text: str, expected: str) -> None:
+    with pytest.raises(BadQuery, match=re.escape(expected)):
+        query_of(text, store=Known())
+
+
+def test_how_long_ago_needs_to_know_the_time() -> None:
+    with pytest.raises(BadQuery, match="no time is known"):
+        query_of("created > 1h")
+
+
+def test_names_between_commas_are_read_as_in_filters() -> None:
+    text = 'lr, params."a,b" ,loss{b="2,3",a="1"}, weight decay,, "x y"'
+    names = ["lr", "params.a,b", 'loss{a="1",b="2,3"}', "weight decay", "", "x y"]
+    assert read_names(text) == names
 
 
 def test_other_names_of_projects_and_groups_are_metadata() -> None:
@@ -174,6 +243,7 @@ def test_there_may_be_as_many_comparisons_as_a_query_may_have() -> None:
 TEXTS = st.text(st.characters(codec="utf-8"), max_size=8)
 NUMBERS = st.integers(-(2**63), 2**63 - 1) | st.floats(allow_nan=False)
 VALUES = st.none() | st.booleans() | NUMBERS | TEXTS
+DURATIONS = st.builds(Duration, st.floats(0, 1e9))
 SOME_NAMES = st.sampled_from(
     ["lr", "opt.name", "params.lr", "tags.t", "metrics.loss", "metrics.loss.min", 'loss{a="b"}', "name", "in"]
 )
@@ -202,9 +272,20 @@ def _bare(filter: Filter | None) -> str:
     return re.sub(r", column=\d+", "", repr(filter))
 
 
-@given(filters(ANY_NAMES, VALUES))
+def _durations(filter: Filter | None) -> int:
+    if isinstance(filter, Negation):
+        return _durations(filter.part)
+    if isinstance(filter, (Conjunction, Disjunction)):
+        return sum(map(_durations, filter.parts))
+    values = filter.values if isinstance(filter, Membership) else [getattr(filter, "value", None)]
+    return sum(isinstance(value, Duration) for value in values)
+
+
+@given(filters(ANY_NAMES, VALUES | DURATIONS))
 def test_a_filter_is_the_same_after_it_was_written_and_read(filter: Filter) -> None:
-    assert _bare(parse_filter(str(filter))) == _bare(filter)
+    read = parse_filter(str(filter))
+    assert _bare(read) == _bare(filter)
+    assert _durations(read) == _durations(filter)
 
 
 PARAMETERS = st.fixed_dictionaries(
@@ -272,7 +353,7 @@ def evaluated(filter: Filter, document: Any) -> bool:
         return any(evaluated(part, document) for part in filter.parts)
     value = reached(document, filter.name)
     if isinstance(filter, Existence):
-        return value is not MISSING
+        return value is not MISSING and not (filter.name == "name" and value is None)
     if isinstance(filter, Membership):
         return any(equal(value, each) for each in filter.values) is not filter.negated
     if filter.operator in ("=", "!="):

@@ -1,0 +1,200 @@
+"""Filters that people type, as queries of one store.
+
+A name means what the store has under it, so that the same filter selects the same trials in every command,
+and a name, status, project or uid that the store does not have is an error.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from typing import Any, Final
+
+from track.persistence.lookup import uid_conditions
+from track.persistence.protocol import Protocol
+from track_protocol.errors import BadQuery
+from track_protocol.model.entities import STATUS_NAMES, Trial
+from track_protocol.query.filter_parser import query_of
+from track_protocol.query.names import NUMBERS, TREES, candidates, own_attribute, own_names, suggestion
+from track_protocol.query.parse import Kind
+from track_protocol.query.tree import is_number
+
+__all__ = ["StoreNames", "filter_query_of"]
+
+_NEWEST: Final = 1_000
+"""Trials whose names are looked at for a suggestion."""
+
+_SERIES: Final = ("metrics", "chronos")
+_SHORT: Final = {"parameters": "params"}
+_WORDS: Final = {
+    "parameters": "parameter",
+    "metrics": "metric",
+    "tags": "tag",
+    "metadata": "metadata entry",
+    "chronos": "timer",
+}
+_RUN: Final = "run."
+_SHOWN: Final = 100
+
+
+def filter_query_of(protocol: Protocol, text: str, kind: Kind = "trial") -> dict[str, Any]:
+    """The query that a filter means in a store.
+
+    Args:
+        protocol: the store.
+        text: the filter; a blank one selects everything.
+        kind: what to select.
+
+    Raises:
+        BadQuery: it cannot be parsed, or is about something that the store does not have; the message gives
+            the column and suggests what may be meant.
+    """
+    return query_of(text, kind, StoreNames(protocol))
+
+
+class StoreNames:
+    """What a store has under the names that people use; see `track_protocol.query.names.Store`.
+
+    Args:
+        protocol: the store.
+
+    Attributes:
+        now: when this was made, in seconds since the epoch.
+    """
+
+    def __init__(self, protocol: Protocol) -> None:
+        self.now = time.time()
+        self._protocol = protocol
+        self._attributes: dict[tuple[Kind, str], str] = {}
+
+    def attribute(self, name: str, kind: Kind = "trial") -> str:
+        """See `Store.attribute`."""
+        known = self._attributes.get((kind, name))
+        if known is None:
+            known = self._attributes[kind, name] = self._attribute(name, kind)
+        return known
+
+    def _attribute(self, name: str, kind: Kind) -> str:
+        own = own_attribute(name, kind)
+        if own is not None and own.partition(".")[0] not in TREES:
+            return own
+        possible = candidates(name, kind) if own is None else (own,)
+        if self._is_there(possible[0], kind):
+            return possible[0]
+        found = [each for each in possible[1:] if self._is_there(each, kind)]
+        if not found:
+            if self._is_empty(kind):
+                return possible[0]
+            raise BadQuery(f"no {kind} has {name[:80]!r}: {suggestion(name, self.known_names(kind))}")
+        if len(found) > 1:
+            raise BadQuery(
+                f"{name[:80]!r} is {_and(found, lambda root: f'a {_WORDS[root]}')}: write "
+                f"{_and(found, lambda root: f'{root}.{name}', ' or ')}"
+            )
+        return found[0]
+
+    def uids(self, kind: Kind, name: str) -> Sequence[str]:
+        """See `Store.uids`."""
+        ways = uid_conditions(name) if kind == "trial" else [{"uid": name}, {"name": name}]
+        found = [each.uid for each in self._fetch(kind, {"$or": ways})]
+        if found or self._is_empty(kind):
+            return found
+        if kind == "trial":
+            raise BadQuery(
+                f"no trial's uid is or begins with {name[:80]!r}: give at least 4 of its first digits, as "
+                "'track ls' shows them"
+            )
+        known = [str(each.name or each.uid) for each in self._fetch(kind, {}, fields=("uid", "name"))]
+        raise BadQuery(f"no {kind} is called {name[:80]!r}: {suggestion(name, known)}")
+
+    def status(self, name: str) -> str:
+        """See `Store.status`."""
+        known = STATUS_NAMES.get(name.lower())
+        if known is not None:
+            return known
+        alike = self._own_statuses({"$contains": name})
+        for each in sorted(alike, key=lambda each: each != name):
+            if each.casefold() == name.casefold():
+                return each
+        own = self._own_statuses({"$nin": list(STATUS_NAMES.values())})
+        raise BadQuery(f"no status is called {name[:80]!r}: {suggestion(name, [*STATUS_NAMES, *own])}")
+
+    def _own_statuses(self, condition: dict[str, Any]) -> list[str]:
+        trials = self._fetch("trial", {"status.name": condition}, limit=_SHOWN, fields=("status",))
+        return sorted({each.status.name for each in trials if each.status is not None})
+
+    def check_order(self, attribute: str, operand: Any, kind: Kind = "trial") -> None:
+        """See `Store.check_order`."""
+        if attribute in NUMBERS:
+            return
+        texts, numbers = {attribute: {"$gte": ""}}, _is_number(attribute)
+        if isinstance(operand, str):
+            mine, others, sort = texts, numbers, "number"
+        elif is_number(operand):
+            mine, others, sort = numbers, texts, "text"
+        else:
+            raise BadQuery(f"there is no order with {operand!r}: compare {attribute!r} with = or !=")
+        if not self._fetch(kind, mine, limit=1) and self._fetch(kind, others, limit=1):
+            raise BadQuery(
+                f"{attribute!r} is a {sort} in every {kind}, and {operand!r:.80} is none: give a {sort}"
+            )
+
+    def known_names(self, kind: Kind = "trial") -> list[str]:
+        """The names for which filters have a meaning, those of the newest objects first."""
+        found: dict[str, None] = {}
+        if kind != "trial":
+            for each in self._fetch(kind, {}, limit=_NEWEST, fields=("uid", "metadata")):
+                found |= dict.fromkeys(_dotted(each.metadata))
+            return [*found, *own_names(kind)]
+        trials = self._fetch(kind, {}, limit=_NEWEST, order=("-created",), fields=TREES)
+        rooted: dict[str, None] = {}
+        for trial in trials:
+            for field in TREES:
+                names = list(_names_in(trial, field))
+                bare = [
+                    name.removeprefix(_RUN) for name in names if field != "metadata" or name.startswith(_RUN)
+                ]
+                found |= dict.fromkeys(bare)
+                rooted |= dict.fromkeys(f"{_SHORT.get(field, field)}.{name}" for name in names)
+        return [*found, *own_names(kind), *rooted]
+
+    def series_names(self) -> list[str]:
+        """The names of metrics and timers of the newest trials, with and without labels."""
+        trials = self._fetch("trial", {}, limit=_NEWEST, order=("-created",), fields=_SERIES)
+        names = [str(name) for trial in trials for field in _SERIES for name in getattr(trial, field)]
+        return list(dict.fromkeys(each for name in names for each in (name, name.partition("{")[0])))
+
+    def _is_there(self, attribute: str, kind: Kind) -> bool:
+        return bool(self._fetch(kind, {attribute: {"$exists": True}}, limit=1))
+
+    def _is_empty(self, kind: Kind) -> bool:
+        return not self._fetch(kind, {}, limit=1)
+
+    def _fetch(self, kind: Kind, query: Mapping[str, Any], **page: Any) -> Sequence[Any]:
+        fetches: dict[Kind, Callable[..., Any]] = {
+            "project": self._protocol.fetch_projects,
+            "group": self._protocol.fetch_groups,
+            "trial": self._protocol.fetch_trials,
+        }
+        found: Sequence[Any] = fetches[kind](query, **{"fields": ("uid",), **page})
+        return found
+
+
+def _is_number(attribute: str) -> dict[str, Any]:
+    return {"$or": [{attribute: {"$gte": 0}}, {attribute: {"$lt": 0}}]}
+
+
+def _names_in(trial: Trial, field: str) -> Iterable[str]:
+    values = getattr(trial, field)
+    return map(str, values) if field in _SERIES else _dotted(values)
+
+
+def _dotted(values: Mapping[Any, Any], before: str = "") -> Iterable[str]:
+    for key, value in values.items():
+        yield f"{before}{key}"
+        if isinstance(value, Mapping):
+            yield from _dotted(value, f"{before}{key}.")
+
+
+def _and(attributes: Sequence[str], text: Any, between: str = " and ") -> str:
+    return between.join(text(each.partition(".")[0]) for each in attributes)
