@@ -9,11 +9,14 @@ as objects in one another.  It is the first of these that is there:
 4. ``track/track.config`` in ``$XDG_CONFIG_HOME``, by default ``~/.config``.
 
 A file of the third kind that another user could have written is ignored, with a warning:
-it could send the logged values to another server.
+it could send the logged values to another server.  It may also have come with somebody else's repository:
+until the user has trusted it, neither a stored login nor the environment's token is used for the server that
+it names, see `track.connection.login`.
 """
 
 from __future__ import annotations
 
+import hashlib
 import json
 import logging
 import os
@@ -26,6 +29,7 @@ from track_protocol.errors import UsageError
 __all__ = [
     "Configuration",
     "OptionNotFound",
+    "current_configuration",
     "environment",
     "find_configuration",
     "options",
@@ -63,11 +67,27 @@ class Configuration(dict[str, Any]):
 
     Attributes:
         path: the file, None when there is none.
+        digest: SHA-256 of the file's content, in hexadecimal digits.
+        is_project: whether it was found in the current folder or above it, so that the user need not know it.
     """
 
-    def __init__(self, content: Mapping[str, Any] | None = None, path: Path | None = None) -> None:
+    def __init__(
+        self,
+        content: Mapping[str, Any] | None = None,
+        path: Path | None = None,
+        digest: str = "",
+        *,
+        is_project: bool = False,
+    ) -> None:
         super().__init__(content or {})
         self.path = path
+        self.digest = digest
+        self.is_project = is_project
+
+    @property
+    def variables(self) -> dict[str, str]:
+        """What it says, as ``TRACK_`` variables."""
+        return dict(_flat("", self))
 
 
 class _State:
@@ -93,7 +113,7 @@ def options(key: str, default: Any = _NO_DEFAULT) -> Any:
     variable = _variable(key)
     if text := os.environ.get(variable):
         return _from_text(text)
-    found = _lookup(_current(), key.split("."))
+    found = _lookup(current_configuration(), key.split("."))
     if not isinstance(found, _NoDefault):
         return found
     if isinstance(default, _NoDefault):
@@ -112,9 +132,22 @@ def find_configuration(file: str | os.PathLike[str] | None = None) -> Configurat
     Raises:
         UsageError: the file (or the one that ``TRACK_CONFIG`` names) is not there, or holds no JSON object.
     """
-    path = _named(file) or next(_places(), None)
-    _State.found = Configuration() if path is None else Configuration(_read(path), path)
+    path, is_project = _named(file), False
+    if path is None:
+        path = next(_of_the_project(), None)
+        is_project = path is not None
+    path = path or next(_of_the_user(), None)
+    _State.found = Configuration() if path is None else _read(path, is_project)
     return _State.found
+
+
+def current_configuration() -> Configuration:
+    """The configuration of this process, which is looked for once.
+
+    Raises:
+        UsageError: ``track.config`` cannot be read.
+    """
+    return find_configuration() if _State.found is None else _State.found
 
 
 def reset_configuration() -> None:
@@ -131,8 +164,8 @@ def environment() -> Mapping[str, str]:
     Raises:
         UsageError: ``track.config`` cannot be read.
     """
-    configuration = _current()
-    return {**dict(_flat("", configuration)), **os.environ} if configuration else os.environ
+    configuration = current_configuration()
+    return {**configuration.variables, **os.environ} if configuration else os.environ
 
 
 def switched_on(environment: Mapping[str, str], variable: str, *, default: bool = False) -> bool:
@@ -147,33 +180,25 @@ def switched_on(environment: Mapping[str, str], variable: str, *, default: bool 
     return value == "1" if value else default
 
 
-def _current() -> Configuration:
-    return find_configuration() if _State.found is None else _State.found
-
-
 def _named(file: str | os.PathLike[str] | None) -> Path | None:
     named = file or os.environ.get(_VARIABLE)
     return Path(named).absolute() if named else None
 
 
-def _places() -> Iterator[Path]:
+def _of_the_project() -> Iterator[Path]:
     """The files that are there and may be used, the nearest first."""
     here = Path.cwd()
     for folder in (here, *here.parents):
         path = folder / _NAME
         if path.is_file() and _is_ours(path):
             yield path
-    for path in _of_the_user():
-        if path.is_file():
-            yield path
 
 
 def _of_the_user() -> Iterator[Path]:
-    base = os.environ.get("XDG_CONFIG_HOME", "")
-    if base.startswith("/"):
-        yield Path(base) / "track" / _NAME
-    elif home := os.environ.get("HOME"):
-        yield Path(home) / ".config" / "track" / _NAME
+    base, home = os.environ.get("XDG_CONFIG_HOME", ""), os.environ.get("HOME")
+    folder = Path(base) if base.startswith("/") else Path(home) / ".config" if home else None
+    if folder is not None and (path := folder / "track" / _NAME).is_file():
+        yield path
 
 
 def _is_ours(path: Path) -> bool:
@@ -189,17 +214,18 @@ def _is_ours(path: Path) -> bool:
     return False
 
 
-def _read(path: Path) -> dict[str, Any]:
+def _read(path: Path, is_project: bool) -> Configuration:
     try:
-        with path.open(encoding="utf-8") as file:
-            content = json.loads(file.read(_LONGEST))
+        with path.open("rb") as file:
+            data = file.read(_LONGEST)
+        content = json.loads(data)
     except OSError as error:
         raise UsageError(f"the configuration {path} cannot be read: {error.strerror}") from error
     except ValueError as error:
         raise UsageError(f"the configuration {path} is not JSON ({error}): correct it") from error
     if not isinstance(content, dict):
         raise UsageError(f'the configuration {path} is not a JSON object: write {{"KEY": VALUE}}')
-    return content
+    return Configuration(content, path, hashlib.sha256(data).hexdigest(), is_project=is_project)
 
 
 def _lookup(content: Mapping[str, Any], parts: list[str]) -> Any:

@@ -80,7 +80,7 @@ def examine(uri: str | None, environment: Mapping[str, str]) -> Iterator[Check]:
     yield from _versions()
     yield from _variables(environment)
     yield from _spools(environment)
-    yield from _server(uri or environment.get("TRACK_URI"), environment)
+    yield from _server(uri or environment.get("TRACK_URI"))
 
 
 def _versions() -> Iterator[Check]:
@@ -115,7 +115,7 @@ def _spools(environment: Mapping[str, str]) -> Iterator[Check]:
         yield Check("spool", str(error), "set TRACK_SPOOL to a folder that you can write to")
         return
     for each in found:
-        yield _spool(each, environment)
+        yield _spool(each)
     if not found:
         yield Check("spool", "no unsent records of earlier runs")
 
@@ -147,7 +147,7 @@ def _limit(environment: Mapping[str, str]) -> str:
     return f"; maximum of {options.limit:,} bytes per process, flushed to disk: {options.sync.value}"
 
 
-def _spool(found: Found, environment: Mapping[str, str]) -> Check:
+def _spool(found: Found) -> Check:
     name = f"{found.path}: {found.state}"
     if found.in_use:
         return Check("spool", name)
@@ -155,9 +155,7 @@ def _spool(found: Found, environment: Mapping[str, str]) -> Check:
         return Check("spool", name, f"inspect it, then delete it: rm -r {found.path}")
     if found.trouble is not None:
         return Check("spool", f"{name}: {found.trouble}", _remedy_of_trouble(found))
-    return Check(
-        "spool", f"{name}; {_what_waits(found)}", f"track sync {found.path}{_how(found, environment)}"
-    )
+    return Check("spool", f"{name}; {_what_waits(found)}", f"track sync {found.path}{_how(found)}")
 
 
 def _remedy_of_trouble(found: Found) -> str:
@@ -183,28 +181,28 @@ def _what_waits(found: Found) -> str:
     return "; ".join(parts)
 
 
-def _how(found: Found, environment: Mapping[str, str]) -> str:
+def _how(found: Found) -> str:
     elsewhere = found.metadata is not None and found.metadata.host != socket.gethostname()
-    to = "" if found.metadata is None else _to(found.metadata.server, environment)
+    to = "" if found.metadata is None else _to(found.metadata.server)
     sure = " (after its process on that machine has ended)" if elsewhere else ""
     damaged = ": intact records are sent, damaged bytes are moved aside" if found.held.damages else ""
     return to + sure + damaged
 
 
-def _to(server: str, environment: Mapping[str, str]) -> str:
+def _to(server: str) -> str:
     """What `track sync` also needs for the server that a spool names, since a spool has no token."""
     if not server:
         return " --to URI"
     try:
-        destination_at(server, environment)
+        destination_at(server)
     except AuthenticationError:
-        return " --to URI, as 'track user add' printed it: there is no token for this server here"
+        return f" after 'track login {server}': there is no login for that server here"
     except TrackError:
         return " --to URI: the spool does not name its server"
     return ""
 
 
-def _server(uri: str | None, environment: Mapping[str, str]) -> Iterator[Check]:
+def _server(uri: str | None) -> Iterator[Check]:
     if not uri:
         yield Check("server", "no server is configured: give a URI, or set TRACK_URI")
         return
@@ -212,7 +210,7 @@ def _server(uri: str | None, environment: Mapping[str, str]) -> Iterator[Check]:
         yield Check("server", f"{redact(uri)} is a store on this machine; it needs no server")
         return
     try:
-        destination = destination_at(uri, environment)
+        destination = destination_at(uri)
         link = destination.open_link()
     except TrackError as error:
         yield Check("server", f"{redact(uri)}: no connection is possible", str(error))

@@ -99,7 +99,7 @@ class _Shipping:
         if found.metadata is None:
             return _unsent(found, found.trouble)
         try:
-            destination = destination_at(self._to or _server_of(found.metadata), environment())
+            destination = destination_at(self._to or _server_of(found.metadata))
         except TrackError as error:
             return _unsent(found, error)
         if destination.name in self._unreachable:

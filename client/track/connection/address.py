@@ -4,10 +4,9 @@ from __future__ import annotations
 
 from typing import Final
 
-from track.connection.credentials import find_secret
 from track.connection.offline import Offline, offline_policy, parse_offline
 from track.spool.options import SpoolSync, parse_size, parse_sync
-from track_protocol.errors import AuthenticationError, UriError, UsageError
+from track_protocol.errors import UriError, UsageError
 from track_protocol.loopback import is_loopback
 from track_protocol.security.tls import parse_pins
 from track_protocol.uri import Uri, check_options, redact
@@ -25,6 +24,7 @@ class SocketAddress:
         uri: ``socket://NAME:TOKEN@HOST:PORT?security_layer=AES&pin=sha256:...&timeout=10``.
 
     Attributes:
+        may_reveal: whether a password may be sent itself, inside TLS, to a server that checks it by itself.
         offline: what to do while the server is unreachable.
         spool_sync, spool_limit: how queued records are stored on disk; None for the environment's.
 
@@ -47,6 +47,7 @@ class SocketAddress:
                 "pin": parse_pins,
                 "timeout": _seconds,
                 "cafile": str,
+                "login": _mechanism,
                 "offline": parse_offline,
                 "spool_sync": parse_sync,
                 "spool_limit": parse_size,
@@ -64,6 +65,7 @@ class SocketAddress:
         self.cafile: str | None = options.get("cafile")
         self.spool_sync: SpoolSync | None = options.get("spool_sync")
         self.spool_limit: int | None = options.get("spool_limit")
+        self.may_reveal: bool = "login" in options
         self.offline: Offline = offline_policy(options.get("offline"))
         self.plaintext = layer == "plaintext"
         if self.plaintext and not is_loopback(self.host):
@@ -76,19 +78,16 @@ class SocketAddress:
         """Host and port."""
         return f"{self.host}:{self.port}"
 
-    def credentials(self) -> tuple[str, str] | None:
-        """Name and secret from the URI and the environment; None when there is neither."""
-        secret = find_secret(self.password)
-        if secret is None and self.username is None:
-            return None
-        if secret is None or self.username is None:
-            missing = (
-                "a token (in the URI, TRACK_TOKEN or TRACK_TOKEN_FILE)" if secret is None else "a user name"
-            )
-            raise AuthenticationError(
-                f"{self.shown}: the login lacks {missing}: use the URI that 'track user add' printed"
-            )
-        return self.username, secret.reveal()
+    @property
+    def location(self) -> tuple[str, int]:
+        """Host and port, the same for each spelling of the host."""
+        return self.host.lower(), self.port
+
+
+def _mechanism(text: str) -> str:
+    if text != "password":
+        raise ValueError("give password, or leave it out")
+    return text
 
 
 def _seconds(text: str) -> float:

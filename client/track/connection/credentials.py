@@ -1,4 +1,4 @@
-"""The sources of a login without one in the URI: the user's own server, the environment, a file."""
+"""The sources of a login without one in the URI: the user's own server, `track login`, the environment."""
 
 from __future__ import annotations
 
@@ -7,18 +7,20 @@ import json
 import logging
 import os
 import stat
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
-from track.configuration import environment
-from track_protocol.errors import UsageError
-from track_protocol.locations import credential_file, runtime_folder
+from track.process.files import locked, replace_file
+from track.process.private import make_folder, open_private
+from track_protocol.errors import AuthenticationError, UsageError
+from track_protocol.locations import client_state_folder, credential_file, runtime_folder
 from track_protocol.security.tokens import Secret
 
-__all__ = ["LocalCredentials", "find_secret", "local_credentials"]
+__all__ = ["LocalCredentials", "StoredLogin", "StoredLogins", "find_secret", "local_credentials"]
 
+_VERSION: Final = 1
 _MAX_FILE_BYTES: Final = 64 * 1024
 
 _log: Final = logging.getLogger("track.connection.credentials")
@@ -73,27 +75,139 @@ def local_credentials(port: int, env: Mapping[str, str] | None = None) -> LocalC
     return None
 
 
-def find_secret(given: str | None, env: Mapping[str, str] | None = None) -> Secret | None:
-    """The token or password to log in with.
-
-    It is the one of the URI, else ``TRACK_TOKEN``, else the content of the file that
-    ``TRACK_TOKEN_FILE`` names; None if there is none.
+def find_secret(variables: Mapping[str, str]) -> Secret | None:
+    """The token or password of ``TRACK_TOKEN``, else that of the file that ``TRACK_TOKEN_FILE`` names.
 
     Args:
-        given: what the URI says.
-        env: the environment; by default with what `track.config` says beneath it.
+        variables: as `os.environ` has them.
+
+    Returns:
+        None if neither is set.
 
     Raises:
         UsageError: the file cannot be read or is empty.
     """
-    variables = environment() if env is None else env
-    if given:
-        return Secret(given)
     if token := variables.get("TRACK_TOKEN", "").strip():
         return Secret(token)
     if name := variables.get("TRACK_TOKEN_FILE"):
         return _from_file(Path(name))
     return None
+
+
+@dataclass(frozen=True, slots=True)
+class StoredLogin:
+    """A login that ``track login`` has stored, for one server only.
+
+    Attributes:
+        server: ``HOST:PORT``.
+        pin: of the server's key; empty for one without TLS.
+        username: to log in as.
+        token: to log in with.
+    """
+
+    server: str
+    pin: str
+    username: str
+    token: Secret
+
+
+class StoredLogins:
+    """What ``track login`` has stored, in ``credentials.json``, which only its user may read.
+
+    Args:
+        folder: of the file; by default the client's state folder.
+    """
+
+    def __init__(self, folder: Path | None = None) -> None:
+        self._folder = folder
+
+    @property
+    def path(self) -> Path:
+        """The file.
+
+        Raises:
+            UsageError: no folder was given, and the user has no home.
+        """
+        folder = client_state_folder(os.environ) if self._folder is None else self._folder
+        return folder / "credentials.json"
+
+    def find(self, server: str, username: str | None = None) -> StoredLogin | None:
+        """The login for a server; the latest one if no user is named.
+
+        Raises:
+            AuthenticationError: the file is damaged, or others may read it.
+        """
+        found = [each for each in self._read() if each.server == server]
+        return next((each for each in reversed(found) if username in (None, each.username)), None)
+
+    def store(self, login: StoredLogin) -> None:
+        """Store a login, in the place of an earlier one of that user.
+
+        Raises:
+            AuthenticationError: the file is damaged, or cannot be written.
+        """
+        self._change(lambda logins: [*_without(logins, login.server, login.username), login])
+
+    def remove(self, server: str, username: str | None = None) -> bool:
+        """Remove the login of a user, or those of all users; whether there was one.
+
+        Raises:
+            AuthenticationError: the file is damaged, or cannot be written.
+        """
+        before = self._read()
+        left = _without(before, server, username)
+        if len(left) < len(before):
+            self._change(lambda logins: _without(logins, server, username))
+        return len(left) < len(before)
+
+    def _change(self, change: Callable[[list[StoredLogin]], list[StoredLogin]]) -> None:
+        try:
+            make_folder(self.path.parent)
+            with locked(self.path.with_suffix(".lock")):
+                logins = [_login_to_json(each) for each in change(self._read())]
+                document = {"version": _VERSION, "logins": logins}
+                replace_file(self.path, json.dumps(document, indent=2).encode())
+        except OSError as error:
+            raise AuthenticationError(
+                f"the login cannot be stored in {self.path} ({error.strerror}): make that folder writable by "
+                "you alone, or set XDG_STATE_HOME to another one"
+            ) from error
+
+    def _read(self) -> list[StoredLogin]:
+        try:
+            with os.fdopen(open_private(self.path, os.O_RDONLY, is_root=True), "rb") as file:
+                if os.fstat(file.fileno()).st_mode & 0o077:
+                    raise ValueError(f"others may read it: chmod 600 {self.path}, and have new tokens made")
+                document = json.loads(file.read())
+            if document["version"] != _VERSION:
+                raise ValueError("it has another version")
+            return [_login_from_json(each) for each in document["logins"]]
+        except FileNotFoundError:
+            return []
+        except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+            raise AuthenticationError(
+                f"{self.path}, where 'track login' stores logins, cannot be used ({error}): repair it, or "
+                "remove it and log in again"
+            ) from None
+
+
+def _without(logins: list[StoredLogin], server: str, username: str | None) -> list[StoredLogin]:
+    return [each for each in logins if each.server != server or username not in (None, each.username)]
+
+
+def _login_to_json(login: StoredLogin) -> dict[str, str]:
+    return {
+        "server": login.server,
+        "pin": login.pin,
+        "username": login.username,
+        "token": login.token.reveal(),
+    }
+
+
+def _login_from_json(entry: Mapping[str, Any]) -> StoredLogin:
+    names = ("server", "pin", "username", "token")
+    server, pin, username, token = (str(entry[name]) for name in names)
+    return StoredLogin(server, pin, username, Secret(token))
 
 
 def _from_file(path: Path) -> Secret:

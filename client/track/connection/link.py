@@ -17,6 +17,7 @@ from typing import Any, Final, TypeVar
 from track.connection.address import SocketAddress
 from track.connection.channel import Channel, wait_for
 from track.connection.credentials import local_credentials
+from track.connection.login import find_login
 from track.connection.trust import Trust, pins_for
 from track.connection.wake import WakePipe
 from track_protocol.errors import (
@@ -28,7 +29,7 @@ from track_protocol.errors import (
     error_from_wire,
 )
 from track_protocol.loopback import is_loopback
-from track_protocol.security.tls import endpoint_binding
+from track_protocol.security.tls import endpoint_binding, pin_of_certificate
 from track_protocol.security.tokens import Secret, is_generated
 from track_protocol.wire.batch import Batch
 from track_protocol.wire.connection import Connection, Side, State
@@ -62,8 +63,11 @@ class SocketLink:
 
     Args:
         address: the server.
-        authenticate: gives name and password or token; by default `SocketAddress.credentials`.
+        authenticate: gives name and password or token; by default `find_login`.
         silence: seconds of silence after which the server is asked for a sign of life.
+
+    Attributes:
+        pin: of the server that has let this link in; empty in plain text.
     """
 
     def __init__(
@@ -75,13 +79,14 @@ class SocketLink:
     ) -> None:
         self._address = address
         self._silence = silence
-        self._authenticate = authenticate or address.credentials
+        self._authenticate = authenticate or (lambda: find_login(address))
         self._connection = Connection(Side.CLIENT)
         self._channel: Channel | None = None
         self._unsent = bytearray()
         self._early: deque[Event] = deque()
         self._unanswered: set[int] = set()
         self._pipe = WakePipe()
+        self.pin = ""
 
     # -- opening -------------------------------------------------------------------------------------
 
@@ -158,12 +163,12 @@ class SocketLink:
         shown = self._address.shown
         if is_loopback(self._address.host):
             return (
-                f"no login for {shown}: the server there is not yours; use the URI that 'track user add' "
-                "printed, or start one of your own with 'track server'"
+                f"no login for {shown}: the server there is not yours; run 'track login' with the URI that "
+                "'track user add' printed, or start one of your own with 'track server'"
             )
         return (
-            f"no login for {shown}: use the URI that 'track user add NAME --role writer' printed on the "
-            "server's machine"
+            f"no login for {shown}: run 'track login', with the URI that 'track user add NAME --role writer' "
+            "printed on the server's machine"
         )
 
     def _log_in(
@@ -184,12 +189,13 @@ class SocketLink:
             # The credentials read before may be those of a killed server; this one has its own by now.
             name, secret = fresh.username, fresh.token
         binding = endpoint_binding(der) if der is not None else None
-        may_reveal = trust is not None and bool(trust.pins)
+        may_reveal = self._address.may_reveal and trust is not None and bool(trust.pins)
         _log.debug("logging in to %s as %s", self._address.shown, name)
         connection.log_in(ClientLogin(name, secret, binding, may_reveal=may_reveal))
         ready = self._expect(ReadyReceived, deadline)
         if trust is not None and der is not None:
             trust.proven(der)
+            self.pin = pin_of_certificate(der)
         return Opened(ready.last_seq, ready.generation, ready.role)
 
     def _expect(self, kind: type[_E], deadline: float) -> _E:

@@ -18,7 +18,7 @@ from track_protocol.locations import client_state_folder
 from track_protocol.security.tls import JOIN_URI, check_pin, pin_of_certificate
 from track_protocol.security.tokens import Secret, is_generated
 
-__all__ = ["KnownServers", "Trust", "pins_for"]
+__all__ = ["KnownServers", "Trust", "pins_for", "server_name"]
 
 _VERSION: Final = 1
 _log: Final = logging.getLogger("track.connection.trust")
@@ -51,7 +51,7 @@ class KnownServers:
         Raises:
             AuthenticationError: the file is damaged; nothing is trusted then.
         """
-        return self._read().get(_address(host, port))
+        return self._read().get(server_name(host, port))
 
     def remember(self, host: str, port: int, pin: str) -> None:
         """Save a pin permanently; to be called once the server has proved that it knows the verifier.
@@ -66,11 +66,11 @@ class KnownServers:
             make_folder(self.path.parent)
             with locked(self.path.with_suffix(".lock")):
                 pins = self._read()
-                saved = pins.setdefault(_address(host, port), pin)
+                saved = pins.setdefault(server_name(host, port), pin)
                 if saved != pin:
                     raise PinMismatch(
-                        f"{self.path} expects {saved} of {_address(host, port)}, but the server has {pin}. "
-                        f"{self.remedy(host, port)}"
+                        f"{self.path} expects {saved} of {server_name(host, port)}, but the server has "
+                        f"{pin}. {self.remedy(host, port)}"
                     )
                 self._write(pins)
         except OSError as error:
@@ -86,7 +86,7 @@ class KnownServers:
         """The remedy for a changed pin."""
         return (
             "Ask the operator of the server whether its key was replaced; only then remove the entry "
-            f"{_address(host, port)!r} from {self.path}, or use the new join URI"
+            f"{server_name(host, port)!r} from {self.path}, or use the new join URI"
         )
 
     def _read(self) -> dict[str, str]:
@@ -187,13 +187,14 @@ def pins_for(
         return Trust(host, port, (saved,), str(memory.path), memory, remembered=True)
     if not is_generated(secret.reveal()):
         raise AuthenticationError(
-            f"no pin is known for {_address(host, port)}, and a password that a person chose is only sent "
+            f"no pin is known for {server_name(host, port)}, and a password that a person chose is only sent "
             "to a server whose key is known: add pin=sha256:... to the URI (the server prints it when it "
             "starts), or log in with a token"
         )
     return Trust(host, port, (), "no one", memory)
 
 
-def _address(host: str, port: int) -> str:
+def server_name(host: str, port: int) -> str:
+    """A server's name in the client's files, the same for each spelling of the host."""
     name = host.lower().strip("[]")
     return f"[{name}]:{port}" if ":" in name else f"{name}:{port}"

@@ -12,6 +12,7 @@ from weakref import ref
 from track.configuration import environment
 from track.connection.address import SocketAddress
 from track.connection.link import SocketLink
+from track.connection.login import find_login
 from track.connection.offline import OfflineLink
 from track.outbox import Outbox
 from track.persistence.remote import OutboxProtocol
@@ -93,7 +94,7 @@ class SocketClient(OutboxProtocol):
             By default what the URI and the environment say; None when neither says anything, so that
             the server's own user on its machine is let in by the file it left for them.
         """
-        return self._address.credentials()
+        return find_login(self._address)
 
 
 class _Links:
@@ -137,7 +138,7 @@ class _Links:
         client = self._client()
         if client is not None:
             self._login = client.authenticate(client.uri)
-        return self._login or self._address.credentials()
+        return self._login or find_login(self._address)
 
 
 class _TellingLink(SocketLink):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import os
 import socket
 import threading
 from collections.abc import Callable, Mapping
@@ -11,8 +12,9 @@ from pathlib import Path
 from typing import Final
 
 from track.connection.address import SocketAddress
-from track.connection.credentials import find_secret, local_credentials
+from track.connection.credentials import local_credentials
 from track.connection.link import SocketLink
+from track.connection.login import find_login
 from track.resend.replay import Destination, Outcome, Replay, ReplayRules
 from track.spool.folder import is_held, read_metadata, segments_in, spools_in
 from track.spool.reader import look_at
@@ -118,33 +120,27 @@ def _is_ours(path: Path, destination: Destination) -> bool:
     return metadata.host == socket.gethostname() and is_same_server(metadata.server, destination.address)
 
 
-def destination_at(uri: str, environment: Mapping[str, str]) -> Destination:
-    """The server at an address, with a login for it.
-
-    It is that of the URI, else ``TRACK_TOKEN`` or ``TRACK_TOKEN_FILE``, else that of ``TRACK_URI`` if it
-    names the same server and user, else what the user's own server on this machine left.
+def destination_at(uri: str, env: Mapping[str, str] | None = None) -> Destination:
+    """The server at an address, with a login for it: see `find_login`, else what the user's own server left.
 
     Args:
         uri: given by hand, or as a spool tells it: without the token.
-        environment: as `os.environ` has it.
+        env: the environment; that of the process by default.
 
     Raises:
         UriError: it is none of a server.
         AuthenticationError: there is no login.
     """
-    address, login = SocketAddress(uri), None
-    secret = find_secret(address.password, environment)
-    configured = _configured(address, environment)
-    if secret is not None and address.username is not None:
-        login = (address.username, secret.reveal())
-    elif configured is not None:
-        address, login = configured, configured.credentials()
-    elif not _may_be_own(address, environment):
-        user = "" if address.username is None else f" as {address.username}"
-        raise AuthenticationError(
-            f"no credentials for {address.shown}{user}: give the URI that 'track user add' printed, by "
-            "--to or in TRACK_URI, or its token in TRACK_TOKEN or TRACK_TOKEN_FILE"
-        )
+    address = SocketAddress(uri)
+    variables = os.environ if env is None else env
+    try:
+        login = find_login(address, variables)
+    except AuthenticationError:
+        if not _may_be_own(address, variables):
+            raise
+        login = None
+    if login is None and not _may_be_own(address, variables):
+        raise AuthenticationError(f"no login for {address.shown}: run 'track login {public_address(uri)}'")
 
     def open_link() -> Link:
         return SocketLink(address, lambda: login)
@@ -164,17 +160,7 @@ def is_same_server(recorded: str, uri: str) -> bool:
     except UsageError:  # of a spool of another machine
         return False
     keys_differ = one.pins and other.pins and not set(one.pins) & set(other.pins)
-    return _location(one) == _location(other) and one.username == other.username and not keys_differ
-
-
-def _configured(address: SocketAddress, environment: Mapping[str, str]) -> SocketAddress | None:
-    """What ``TRACK_URI`` says of this very server and user."""
-    uri = environment.get("TRACK_URI", "")
-    if not uri.startswith("socket:") or Uri.parse(uri).password is None:
-        return None
-    configured = SocketAddress(uri)
-    same_user = address.username in (None, configured.username)
-    return configured if same_user and _location(address) == _location(configured) else None
+    return one.location == other.location and one.username == other.username and not keys_differ
 
 
 def _may_be_own(address: SocketAddress, environment: Mapping[str, str]) -> bool:
@@ -186,7 +172,3 @@ def _may_be_own(address: SocketAddress, environment: Mapping[str, str]) -> bool:
         return False
     local = local_credentials(address.port, environment)
     return address.username is None or (local is not None and address.username == local.username)
-
-
-def _location(address: SocketAddress) -> tuple[str, int]:
-    return address.host.lower(), address.port

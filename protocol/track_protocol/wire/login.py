@@ -10,7 +10,7 @@ from typing import Final
 
 from track_protocol.errors import AuthenticationError, LocalProtocolError, RemoteProtocolError
 from track_protocol.security.scram import ClientExchange, ServerExchange, Verifier, mechanism_for
-from track_protocol.security.tokens import Secret
+from track_protocol.security.tokens import Secret, is_generated
 from track_protocol.wire.events import ClientProved, PasswordReceived, VerifierNeeded
 
 __all__ = ["PASSWORD", "ClientLogin", "ServerLogin"]
@@ -29,7 +29,8 @@ class ClientLogin:
         username: the user's name.
         secret: token or password.
         binding: the ``tls-server-end-point`` data of the session (RFC 5929), None outside TLS.
-        may_reveal: whether the secret itself may be sent, because the server's key is known beforehand.
+        may_reveal: whether a password itself may be sent, because the user asks for that and the server's
+            key is known beforehand; a generated token never is.
 
     Raises:
         AuthenticationError: name or secret contains characters that it must not.
@@ -41,7 +42,7 @@ class ClientLogin:
         self._username = username
         self._secret = Secret(secret)
         self._binding = binding
-        self._may_reveal = may_reveal
+        self._may_reveal = may_reveal and not is_generated(self._secret.reveal())
         self._exchange: ClientExchange | None = None
 
     def begin(self, mechanism: str) -> str:
@@ -137,8 +138,9 @@ class ServerLogin:
 def _refused(mechanism: str) -> str:
     if mechanism == PASSWORD:
         return (
-            "the server requests the password itself, which is only sent to a server whose key is known: "
-            "add pin=sha256:... to the URI (the server prints it when it starts)"
+            "the server requests the password itself, which is only sent where the URI says so and the "
+            "server's key is known: if the operator of the server confirms that, add login=password and "
+            "pin=sha256:... to the URI; a generated token is never sent"
         )
     return (
         f"the server requires the login mechanism {mechanism[:_SHOWN_LETTERS]!r}, which is not safe "

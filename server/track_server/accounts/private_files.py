@@ -7,10 +7,11 @@ import stat
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import TextIO
 
 from track_protocol.errors import StoreError, StoreReadOnly, UsageError
 
-__all__ = ["home_folder", "owned_folder", "read_private", "refuse_readable"]
+__all__ = ["home_folder", "new_private_file", "owned_folder", "read_private", "refuse_readable"]
 
 
 def home_folder(path: Path) -> Path:
@@ -50,6 +51,31 @@ def owned_folder(path: Path) -> Path:
     if found.st_mode & 0o022:
         path.chmod(0o700)
     return path
+
+
+@contextmanager
+def new_private_file(path: Path) -> Iterator[TextIO]:
+    """A new file that only this user may read, whatever the umask; it is removed if the block raises.
+
+    Raises:
+        UsageError: there is something at its path already.
+        StoreReadOnly: it cannot be made.
+    """
+    flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
+    try:
+        with _explained(path):
+            descriptor = os.open(path, flags, 0o600)
+    except StoreReadOnly as error:
+        if not isinstance(error.__cause__, FileExistsError):
+            raise
+        raise UsageError(f"{path} exists already: name a new file, or remove it") from None
+    try:
+        with open(descriptor, "w", encoding="utf-8") as file:
+            os.fchmod(descriptor, 0o600)
+            yield file
+    except BaseException:
+        path.unlink(missing_ok=True)
+        raise
 
 
 def read_private(path: Path) -> bytes | None:

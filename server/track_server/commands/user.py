@@ -9,6 +9,8 @@ import json
 import os
 import socket
 import sys
+from contextlib import nullcontext
+from dataclasses import replace
 from pathlib import Path
 from typing import Final
 
@@ -20,6 +22,7 @@ from track_protocol.security.tokens import Secret
 from track_protocol.uri import Uri
 from track_protocol.wire.roles import Role
 from track_server.accounts.identity import Identity, pin_of_file
+from track_server.accounts.private_files import new_private_file
 from track_server.accounts.users import UserStore
 from track_server.network.runtime import ServerRecord, read_server_record
 
@@ -39,6 +42,9 @@ def _configure(parser: argparse.ArgumentParser) -> None:
     )
     add.add_argument("--host", help="host in the URI (default: where the server listens, or this machine)")
     add.add_argument("--port", type=int, help="port in the URI (default: the server's)")
+    add.add_argument(
+        "--output", type=Path, metavar="FILE", help="write the URI to a new file that only you can read"
+    )
     add.add_argument(
         "--password", action="store_true", help="ask for a password instead of generating a token"
     )
@@ -62,21 +68,18 @@ def _add(home: Path, arguments: argparse.Namespace) -> None:
     pin = _pin(home, record)
     host, port = _address(record, arguments.host, arguments.port)
     password = _ask_password(arguments.name) if arguments.password else None
-    token = users.add(arguments.name, Role(arguments.role), password)
     plaintext = record is not None and record.plaintext
-    join = Uri(
-        scheme="socket",
-        hostname=host,
-        port=port,
-        username=arguments.name,
-        password=None if password else token,
-        query={} if plaintext else {"security_layer": "AES", "pin": pin},
-    )
-    _tell(f"user {arguments.name!r} added with role {arguments.role}; this URI is not shown again:")
+    query = {} if plaintext else {"security_layer": "AES", "pin": pin}
+    join = Uri("socket", host, port, username=arguments.name, query=query)
+    said = f"user {arguments.name!r} added with role {arguments.role}; this URI is not shown again"
     if password:
-        _tell("(without the password: give it in TRACK_TOKEN, or in a file named by TRACK_TOKEN_FILE)")
-    sys.stdout.write(join.to_text() + "\n")
-    sys.stdout.flush()
+        said += " (without the password, which 'track login' asks for)"
+    # The token cannot be shown twice, so there is a place for it before there is a token.
+    with nullcontext(sys.stdout) if arguments.output is None else new_private_file(arguments.output) as file:
+        token = users.add(arguments.name, Role(arguments.role), password)
+        _tell(f"{said}:" if arguments.output is None else f"{said}; it is in {arguments.output}")
+        file.write(replace(join, password=None if password else token).to_text() + "\n")
+        file.flush()
 
 
 def _list(home: Path, arguments: argparse.Namespace) -> None:

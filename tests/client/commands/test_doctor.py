@@ -106,7 +106,7 @@ def test_a_spool_without_a_login_is_reported_with_how_to_get_one(spools: Path, e
     # Fails when `doctor._to` does not look for a login: a plain `track sync` cannot send it.
     path = left_spool(spools)
     _, (finding,) = examined()
-    assert finding["remedy"].startswith(f"track sync {path} --to URI, as 'track user add' printed")
+    assert finding["remedy"].startswith(f"track sync {path} after 'track login socket://ann@localhost:8123'")
 
 
 def test_a_spool_in_use_is_ok(spools: Path, examined: Any) -> None:

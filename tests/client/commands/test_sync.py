@@ -95,7 +95,7 @@ def test_it_names_the_missing_login_and_accepts_one_from_each_source(scenario: S
     path = left_spool(scenario.spools, server=bare)
     ran = scenario.track("sync", TRACK_URI="")
     assert ran.returncode == 4
-    for reported in ("--to", "TRACK_URI", "TRACK_TOKEN", "TRACK_TOKEN_FILE", str(path)):
+    for reported in ("track login", "TRACK_URI", "TRACK_TOKEN", "TRACK_TOKEN_FILE", str(path)):
         assert reported in ran.stdout
     assert scenario.track("sync", TRACK_URI="", TRACK_TOKEN=token).returncode in (0, 1)
     assert not path.exists()
@@ -187,7 +187,8 @@ def test_a_missing_folder_is_reported(scenario: SpoolScenario) -> None:
 
 def test_the_outcome_has_a_json_form(scenario: SpoolScenario) -> None:
     path = left_spool(scenario.spools, server="socket://ann@127.0.0.1:1?timeout=0.1")
-    ran = scenario.track("sync", "--json", TRACK_TOKEN=scenario.uri.partition("ann:")[2].partition("@")[0])
+    token = scenario.uri.partition("ann:")[2].partition("@")[0]
+    ran = scenario.track("sync", "--json", TRACK_URI="", TRACK_TOKEN=token)
     (reported,) = json.loads(ran.stdout)["spools"]
     assert (reported["path"], reported["sent"], reported["left"], reported["in_use"]) == (
         str(path),
@@ -205,7 +206,8 @@ def test_points_and_other_log_calls_are_counted_separately(scenario: SpoolScenar
     assert sorted((each["points"], each["calls"]) for each in listed) == [(0, 1), (30, 3)]
     rows = [line.split() for line in scenario.track("sync", "--dry-run").stdout.splitlines()]
     assert sorted(row[-6:-4] for row in rows[1:]) == [["0", "1"], ["30", "3"]]
-    ran = scenario.track("sync", TRACK_TOKEN=scenario.uri.partition("ann:")[2].partition("@")[0])
+    token = scenario.uri.partition("ann:")[2].partition("@")[0]
+    ran = scenario.track("sync", TRACK_URI="", TRACK_TOKEN=token)
     for reported in (
         "0 points sent, 30 points and 3 other log calls wait, not sent: no server answers",
         "0 points sent, 1 log call refused",

@@ -23,6 +23,7 @@ from track_protocol.errors import UriError, UsageError
         ("socket://host?timeout=soon", "timeout"),
         ("socket://host?timeout=0", "timeout"),
         ("socket://host?timeout=nan", "timeout"),
+        ("socket://host?login=token", "login=token is refused: give password"),
         ("socket://host?offline=maybe", "offline=maybe is refused: give allow, require or never"),
     ],
 )

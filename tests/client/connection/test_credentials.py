@@ -6,8 +6,14 @@ from pathlib import Path
 
 import pytest
 
-from track.connection.credentials import LocalCredentials, find_secret, local_credentials
-from track_protocol.errors import UsageError
+from track.connection.credentials import (
+    LocalCredentials,
+    StoredLogin,
+    StoredLogins,
+    find_secret,
+    local_credentials,
+)
+from track_protocol.errors import AuthenticationError, UsageError
 from track_protocol.security.tokens import Secret
 
 CONTENT = {
@@ -108,23 +114,19 @@ def test_a_file_that_no_server_wrote_is_not_used(
     assert "form that a server writes" in caplog.text
 
 
-def test_the_secret_of_the_uri_takes_precedence() -> None:
-    assert find_secret("uri", {"TRACK_TOKEN": "env"}) == Secret("uri")
-
-
 def test_the_secret_of_the_environment_overrides_that_of_a_file(tmp_path: Path) -> None:
     env = {"TRACK_TOKEN": " env\n", "TRACK_TOKEN_FILE": str(tmp_path / "missing")}
-    assert find_secret(None, env) == Secret("env")
+    assert find_secret(env) == Secret("env")
 
 
 def test_the_secret_is_read_from_a_file(tmp_path: Path) -> None:
     (tmp_path / "token").write_text("file\n")
     (tmp_path / "token").chmod(0o600)
-    assert find_secret("", {"TRACK_TOKEN": "", "TRACK_TOKEN_FILE": str(tmp_path / "token")}) == Secret("file")
+    assert find_secret({"TRACK_TOKEN": "", "TRACK_TOKEN_FILE": str(tmp_path / "token")}) == Secret("file")
 
 
 def test_without_any_secret_there_is_none() -> None:
-    assert find_secret(None, {}) is None
+    assert find_secret({}) is None
 
 
 @pytest.mark.parametrize("content", [None, b"", b" \n", b"\xff"])
@@ -133,7 +135,7 @@ def test_an_empty_token_file_is_an_error_that_names_it(tmp_path: Path, content: 
     if content is not None:
         path.write_bytes(content)
     with pytest.raises(UsageError, match=str(path)):
-        find_secret(None, {"TRACK_TOKEN_FILE": str(path)})
+        find_secret({"TRACK_TOKEN_FILE": str(path)})
 
 
 def test_a_token_file_that_anybody_may_read_is_used_with_a_warning(
@@ -141,6 +143,66 @@ def test_a_token_file_that_anybody_may_read_is_used_with_a_warning(
 ) -> None:
     (tmp_path / "token").write_text("hunter2")
     (tmp_path / "token").chmod(0o644)
-    assert find_secret(None, {"TRACK_TOKEN_FILE": str(tmp_path / "token")}) == Secret("hunter2")
+    assert find_secret({"TRACK_TOKEN_FILE": str(tmp_path / "token")}) == Secret("hunter2")
     assert "chmod 600" in caplog.text
     assert "hunter2" not in caplog.text
+
+
+def login(username: str = "ann", server: str = "node1:8123", token: str = "trk_1") -> StoredLogin:
+    return StoredLogin(server, "sha256:x", username, Secret(token))
+
+
+def test_a_stored_login_is_found_for_its_server_and_user_only(tmp_path: Path) -> None:
+    logins = StoredLogins(tmp_path / "track")
+    assert logins.find("node1:8123") is None
+    logins.store(login())
+    logins.store(login("bob"))
+    assert logins.find("node1:8123", "ann") == login()
+    assert logins.find("node1:8123") == login("bob")
+    assert logins.find("node1:8124", "ann") is logins.find("node1:8123", "eve") is None
+
+
+def test_a_login_replaces_the_earlier_one_of_its_user(tmp_path: Path) -> None:
+    logins = StoredLogins(tmp_path)
+    for token in ("trk_1", "trk_2"):
+        logins.store(login(token=token))
+    assert json.loads(logins.path.read_text())["logins"] == [
+        {"server": "node1:8123", "pin": "sha256:x", "username": "ann", "token": "trk_2"}
+    ]
+
+
+def test_a_login_is_removed_by_server_and_user(tmp_path: Path) -> None:
+    logins = StoredLogins(tmp_path)
+    logins.store(login())
+    logins.store(login("bob"))
+    assert logins.remove("node1:8123", "ann")
+    assert not logins.remove("node1:8123", "ann")
+    assert logins.remove("node1:8123")
+    assert logins.find("node1:8123") is None
+
+
+@pytest.mark.parametrize("mask", [0o000, 0o022])
+def test_stored_logins_are_for_their_user_only_whatever_the_umask(tmp_path: Path, mask: int) -> None:
+    logins, before = StoredLogins(tmp_path / "track"), os.umask(mask)
+    try:
+        logins.store(login())
+    finally:
+        os.umask(before)
+    assert [path.stat().st_mode & 0o777 for path in (logins.path, logins.path.parent)] == [0o600, 0o700]
+
+
+def test_logins_that_others_may_read_are_refused(tmp_path: Path) -> None:
+    logins = StoredLogins(tmp_path)
+    logins.store(login())
+    logins.path.chmod(0o644)
+    with pytest.raises(AuthenticationError, match="others may read it: chmod 600"):
+        logins.find("node1:8123")
+
+
+def test_logins_behind_a_link_are_refused(tmp_path: Path) -> None:
+    logins = StoredLogins(tmp_path)
+    logins.store(login())
+    logins.path.rename(tmp_path / "elsewhere")
+    logins.path.symlink_to(tmp_path / "elsewhere")
+    with pytest.raises(AuthenticationError, match="it is a symbolic link"):
+        logins.find("node1:8123")

@@ -54,6 +54,11 @@ def test_the_password_is_sent_only_where_it_may_be() -> None:
     assert ClientLogin("ann", "horse", BINDING, may_reveal=True).begin(PASSWORD) == "ann\0horse"
 
 
+def test_a_generated_token_is_never_sent() -> None:
+    with pytest.raises(AuthenticationError, match="a generated token is never sent"):
+        ClientLogin("ann", TOKEN, BINDING, may_reveal=True).begin(PASSWORD)
+
+
 def test_a_secret_that_may_be_revealed_is_not_unless_the_server_asks_for_it() -> None:
     assert TOKEN not in ClientLogin("ann", TOKEN, BINDING, may_reveal=True).begin("SCRAM-SHA-256-PLUS")
 

@@ -3,6 +3,7 @@ from __future__ import annotations
 import argparse
 import io
 import json
+import os
 import socket
 from pathlib import Path
 
@@ -11,6 +12,7 @@ import pytest
 from track_protocol.errors import ItemNotFound, UsageError
 from track_protocol.security.tokens import is_generated
 from track_protocol.uri import Uri
+from track_protocol.wire.roles import Role
 from track_server.accounts.identity import Identity
 from track_server.accounts.users import UserStore
 from track_server.commands.user import COMMAND
@@ -55,6 +57,41 @@ def test_adding_prints_the_join_uri_alone_on_standard_output(
     assert out.count("\n") == 1
     assert out.endswith("\n")
     assert "trk_" not in err
+
+
+@pytest.mark.parametrize("mask", [0o000, 0o022])
+def test_the_join_uri_may_go_to_a_new_file_of_this_user_only(
+    home: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], mask: int
+) -> None:
+    path, before = tmp_path / "ann.uri", os.umask(mask)
+    try:
+        run("add", "ann", "--role", "writer", "--home", str(home), "--output", str(path))
+    finally:
+        os.umask(before)
+    out, err = capsys.readouterr()
+    uri = Uri.parse(path.read_text().removesuffix("\n"))
+    assert is_generated(str(uri.password))
+    assert path.stat().st_mode & 0o777 == 0o600
+    assert (out, "trk_" in err, f"it is in {path}" in err) == ("", False, True)
+
+
+@pytest.mark.parametrize("kind", ["file", "link", "dangling link"])
+def test_a_file_that_is_there_gets_no_token(home: Path, tmp_path: Path, kind: str) -> None:
+    path, other = tmp_path / "ann.uri", tmp_path / "other"
+    if kind != "dangling link":
+        other.write_text("mine")
+    path.symlink_to(other) if "link" in kind else path.write_text("mine")
+    with pytest.raises(UsageError, match="exists already: name a new file"):
+        run("add", "ann", "--role", "writer", "--home", str(home), "--output", str(path))
+    assert UserStore(home).list() == ()
+    assert other.exists() == (kind != "dangling link")
+
+
+def test_a_user_who_cannot_be_added_leaves_no_file(home: Path, tmp_path: Path) -> None:
+    UserStore(home).add("ann", Role.WRITER)
+    with pytest.raises(UsageError, match="exists already, and its token"):
+        run("add", "ann", "--role", "writer", "--home", str(home), "--output", str(tmp_path / "ann.uri"))
+    assert not (tmp_path / "ann.uri").exists()
 
 
 def test_the_join_uri_holds_user_token_address_layer_and_pin(

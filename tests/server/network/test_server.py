@@ -413,29 +413,41 @@ class AsynchronousRules(SocketServer):
 @pytest.mark.parametrize("rules", [OwnRules, AsynchronousRules])
 def test_a_servers_own_function_decides_who_may_log_in(settings: Settings, rules: type[SocketServer]) -> None:
     with serving(settings, rules) as served:
-        with joined(served.uri("ali", "open sesame")) as ali:
+        with joined(served.uri("ali", "open sesame", login="password")) as ali:
             assert ali.opened.role == "writer"
             assert ali.new_trial()
         with pytest.raises(AuthenticationError, match="not accepted"):
-            Joined(served.uri("ali", "open barley"))
+            Joined(served.uri("ali", "open barley", login="password"))
 
 
 def test_a_servers_own_function_may_name_the_role(settings: Settings) -> None:
-    with serving(settings, OwnRules) as served, joined(served.uri("bob", "open sesame")) as bob:
+    with (
+        serving(settings, OwnRules) as served,
+        joined(served.uri("bob", "open sesame", login="password")) as bob,
+    ):
         assert bob.opened.role == "reader"
 
 
-def test_a_password_goes_only_to_a_server_whose_pin_is_known(
-    settings: Settings, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+@pytest.mark.parametrize(
+    ("secret", "options"),
+    [
+        ("open sesame", {}),
+        ("open sesame", {"login": "password", "pin": ""}),
+        (new_token(), {"login": "password"}),
+    ],
+    ids=["nobody asked for it", "no key is known", "it is a token"],
+)
+def test_a_password_is_sent_only_where_the_user_asks_for_it_and_the_key_is_known(
+    settings: Settings, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, secret: str, options: dict[str, str]
 ) -> None:
     with serving(settings, OwnRules) as served:
         monkeypatch.setenv("XDG_RUNTIME_DIR", str(tmp_path))
         with pytest.raises(AuthenticationError, match="pin=sha256"):
-            Joined(served.uri("ali", new_token(), pin=""))
+            Joined(served.uri("ali", secret, **options))
 
 
 def test_who_is_who_is_known_after_the_login(settings: Settings) -> None:
-    with serving(settings, OwnRules) as served, joined(served.uri("ali", "open sesame")):
+    with serving(settings, OwnRules) as served, joined(served.uri("ali", "open sesame", login="password")):
         server = server_of(served)
         (session,) = server.sessions
         assert server.get_username(session) == "ali"
@@ -454,7 +466,7 @@ def test_the_default_function_knows_the_users_of_the_store(served: Served) -> No
 def test_users_of_the_store_do_not_matter_to_a_server_with_rules_of_its_own(settings: Settings) -> None:
     with (
         serving(limited(settings, watch_seconds=BLINK), OwnRules) as served,
-        joined(served.uri("ali", "open sesame")) as ali,
+        joined(served.uri("ali", "open sesame", login="password")) as ali,
     ):
         served.join("somebody")
         assert ali.link.poll(0.2) == []
@@ -474,7 +486,7 @@ def test_a_function_with_a_fault_lets_nobody_in_and_does_not_end_the_server(
     with serving(settings, Broken) as served:
         for _ in range(2):
             with pytest.raises(TrackError, match="failed during the login"):
-                Joined(served.uri("ali", "open sesame"))
+                Joined(served.uri("ali", "open sesame", login="password"))
     assert "no connection to the directory" in caplog.text
     assert "open sesame" not in caplog.text
 
@@ -505,7 +517,7 @@ def test_a_peer_that_sends_on_while_its_login_is_decided_is_closed(settings: Set
 def test_a_login_that_is_never_decided_is_ended(settings: Settings) -> None:
     impatient = replace(settings, limits=Limits(login_seconds=0.2))
     with serving(impatient, Slow) as served, pytest.raises(TooBusy):
-        Joined(served.uri("ali", "open sesame"))
+        Joined(served.uri("ali", "open sesame", login="password"))
 
 
 class Patient(SocketServer):
@@ -523,7 +535,7 @@ def test_a_login_that_comes_too_late_takes_no_session_over(settings: Settings) -
     impatient = replace(settings, limits=Limits(login_seconds=0.2))
     with (
         serving(impatient, Patient) as served,
-        joined(served.uri("ali", "open sesame"), session) as older,
+        joined(served.uri("ali", "open sesame", login="password"), session) as older,
         peer(served) as late,
     ):
         Patient.go_on.clear()

@@ -1,0 +1,189 @@
+"""A secret goes to the server that it belongs to, and nowhere else."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from track.configuration import find_configuration, reset_configuration
+from track.connection.address import SocketAddress
+from track.connection.credentials import StoredLogin, StoredLogins
+from track.connection.login import find_login
+from track.connection.trust import KnownServers
+from track.connection.trusted_files import TrustedFiles
+from track_protocol.errors import AuthenticationError
+from track_protocol.security.tokens import Secret
+
+PIN = "sha256:" + "A" * 43
+OTHER_PIN = "sha256:" + "B" * 42 + "A"
+HERE = "socket://ann@node1:8123"
+EVIL = "socket://ann@evil.example:8123"
+
+
+@pytest.fixture(autouse=True)
+def project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, own_folders: None) -> Iterator[Path]:
+    """The current folder, in which there is no configuration yet."""
+    folder = tmp_path / "repository" / "experiment"
+    folder.mkdir(parents=True)
+    monkeypatch.chdir(folder)
+    reset_configuration()
+    yield folder
+    reset_configuration()
+
+
+def login(uri: str, **variables: str) -> tuple[str, str] | None:
+    return find_login(SocketAddress(uri), variables)
+
+
+def configure(folder: Path, **content: str) -> Path:
+    path = folder / "track.config"
+    path.write_text(json.dumps(content))
+    return path
+
+
+def store(server: str = "node1:8123", pin: str = PIN, username: str = "ann", token: str = "stored") -> None:
+    StoredLogins().store(StoredLogin(server, pin, username, Secret(token)))
+    KnownServers().remember(*_place(server), pin)
+
+
+def _place(server: str) -> tuple[str, int]:
+    host, _, port = server.rpartition(":")
+    return host, int(port)
+
+
+def test_nothing_says_anything() -> None:
+    assert login("socket://node1") is None
+
+
+def test_the_secret_of_a_uri_comes_first() -> None:
+    store()
+    assert login("socket://ann:mine@node1:8123", TRACK_TOKEN="env", TRACK_URI=HERE) == ("ann", "mine")
+
+
+def test_a_user_without_a_secret_is_told_how_to_log_in() -> None:
+    with pytest.raises(AuthenticationError, match="the login lacks a token: run 'track login'"):
+        login(HERE)
+
+
+def test_the_token_of_the_environment_is_for_the_server_that_it_names() -> None:
+    variables = {"TRACK_TOKEN": "env", "TRACK_URI": HERE}
+    assert login(HERE, **variables) == ("ann", "env")
+    assert login("socket://NODE1:8123", **variables) == ("ann", "env")
+    with pytest.raises(AuthenticationError, match="lacks a token"):
+        login(EVIL, **variables)
+    with pytest.raises(AuthenticationError, match="lacks a token"):
+        login("socket://ann@node1:8124", **variables)
+    assert login("socket://evil.example", **variables) is None
+
+
+def test_the_file_of_the_token_is_bound_in_the_same_way(tmp_path: Path) -> None:
+    (tmp_path / "token").write_text("filed")
+    (tmp_path / "token").chmod(0o600)
+    variables = {"TRACK_TOKEN_FILE": str(tmp_path / "token"), "TRACK_URI": HERE}
+    assert login(HERE, **variables) == ("ann", "filed")
+    assert login("socket://evil.example", **variables) is None
+
+
+def test_every_server_of_a_multiplexer_is_named() -> None:
+    variables = {"TRACK_TOKEN": "env", "TRACK_URI": f"multiplexer:file:a.json;{HERE};sqlite:b.db"}
+    assert login(HERE, **variables) == ("ann", "env")
+    assert login("socket://evil.example", **variables) is None
+
+
+def test_without_a_named_server_the_token_is_for_the_one_of_the_program() -> None:
+    assert login(HERE, TRACK_TOKEN="env") == ("ann", "env")
+
+
+@pytest.mark.parametrize("depth", [0, 1])
+def test_a_configuration_of_a_repository_does_not_get_the_token(project: Path, depth: int) -> None:
+    # Fails when `find_login` takes the server of any `track.config` for the user's own choice.
+    path = configure((project, project.parent)[depth], uri=EVIL)
+    with pytest.raises(AuthenticationError, match=f"is named by {path}, which you have not trusted"):
+        login(EVIL, TRACK_TOKEN="env")
+    with pytest.raises(AuthenticationError, match="lacks a token"):
+        login(HERE, TRACK_TOKEN="env")
+    assert login(HERE, TRACK_TOKEN="env", TRACK_URI=HERE) == ("ann", "env")
+
+
+def test_a_configuration_of_a_repository_does_not_get_a_stored_login(project: Path) -> None:
+    store()
+    configure(project, uri=HERE)
+    with pytest.raises(AuthenticationError, match="you have not trusted"):
+        login(HERE)
+    assert login(HERE, TRACK_URI=HERE) == ("ann", "stored")
+
+
+def test_a_configuration_of_a_repository_names_no_file_with_a_token(project: Path, tmp_path: Path) -> None:
+    (tmp_path / "id_ed25519").write_text("a private key")
+    configure(project, uri=EVIL, token_file=str(tmp_path / "id_ed25519"))
+    with pytest.raises(AuthenticationError, match="lacks a token"):
+        login(EVIL)
+
+
+def test_a_configuration_has_its_own_login(project: Path) -> None:
+    configure(project, uri="socket://guest:theirs@evil.example:8123")
+    assert login("socket://guest@evil.example:8123", TRACK_TOKEN="env") == ("guest", "theirs")
+
+
+def test_a_trusted_configuration_may_choose_the_server_until_it_changes(project: Path) -> None:
+    store()
+    path = configure(project, uri=HERE)
+    TrustedFiles().add(find_configuration())
+    assert login(HERE, TRACK_TOKEN="env") == ("ann", "env")
+    assert login(HERE) == ("ann", "stored")
+    path.write_text(json.dumps({"uri": HERE, "offline": "never"}))
+    reset_configuration()
+    with pytest.raises(AuthenticationError, match="you have not trusted"):
+        login(HERE)
+
+
+def test_the_users_own_configuration_is_trusted(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("XDG_CONFIG_HOME", str(tmp_path))
+    (tmp_path / "track").mkdir()
+    configure(tmp_path / "track", uri=HERE, token="configured")
+    assert login(HERE) == ("ann", "configured")
+    assert login("socket://evil.example", TRACK_TOKEN="env") is None
+
+
+def test_a_stored_login_is_for_its_server_only() -> None:
+    store()
+    assert login("socket://node1:8123") == ("ann", "stored")
+    assert login(f"{HERE}?pin={PIN}") == ("ann", "stored")
+    assert login(f"{HERE}?pin={OTHER_PIN},{PIN}") == ("ann", "stored")
+    assert login("socket://evil.example:8123") is None
+    with pytest.raises(AuthenticationError, match="lacks a token"):
+        login("socket://bob@node1:8123")
+
+
+def test_a_stored_login_is_not_used_for_another_key(caplog: pytest.LogCaptureFixture) -> None:
+    store()
+    assert login(f"socket://node1:8123?pin={OTHER_PIN}") is None
+    assert "another key is expected there" in caplog.text
+    KnownServers().path.unlink()
+    assert login("socket://node1:8123") is None
+
+
+def test_a_stored_login_for_tls_is_not_used_in_plain_text() -> None:
+    store("localhost:8123")
+    assert login("socket://localhost:8123?security_layer=plaintext") is None
+
+
+def test_stored_logins_that_cannot_be_used_are_reported(caplog: pytest.LogCaptureFixture) -> None:
+    store()
+    StoredLogins().path.chmod(0o644)
+    assert login("socket://node1:8123") is None
+    assert "others may read it" in caplog.text
+
+
+def test_the_list_of_trusted_files_is_for_its_user_only(project: Path) -> None:
+    configure(project, uri=HERE)
+    before = os.umask(0)
+    try:
+        TrustedFiles().add(find_configuration())
+    finally:
+        os.umask(before)
+    assert TrustedFiles().path.stat().st_mode & 0o777 == 0o600
