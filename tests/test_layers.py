@@ -65,7 +65,7 @@ ROOMS = {
     "track": (
         "configuration structure serialization versioning containers aggregators",
         "process utils spool connection outbox resend media persistence reading testing",
-        "chrono run logger client tracker track provider commands demo distributed cli",
+        "chrono run logger client api tracker track provider commands demo distributed cli",
     ),
     "track_server": (
         "storage stores methods engine accounts network",

@@ -9,6 +9,9 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any, Final
 
 if TYPE_CHECKING:
+    from track.api.media import Histogram, Html, Image, Table, Text
+    from track.api.runs import Run
+    from track.api.session import config, finish, init, log, runs, summary
     from track.client import TrackClient, TrialDoesNotExist
     from track.logger import TrialLogger
     from track.tracker import Tracker
@@ -18,8 +21,14 @@ if TYPE_CHECKING:
 __all__ = [
     "LOST",
     "CustomStatus",
+    "Histogram",
+    "Html",
+    "Image",
     "Project",
+    "Run",
     "Status",
+    "Table",
+    "Text",
     "TrackClient",
     "TrackError",
     "Tracker",
@@ -27,13 +36,25 @@ __all__ = [
     "TrialDoesNotExist",
     "TrialGroup",
     "TrialLogger",
+    "config",
+    "finish",
+    "init",
+    "log",
+    "runs",
+    "summary",
 ]
 
 _HOMES: Final = {
     "LOST": "track_protocol.model.entities",
     "CustomStatus": "track_protocol.model.entities",
+    "Histogram": "track.api.media",
+    "Html": "track.api.media",
+    "Image": "track.api.media",
     "Project": "track_protocol.model.entities",
+    "Run": "track.api.runs",
     "Status": "track_protocol.model.entities",
+    "Table": "track.api.media",
+    "Text": "track.api.media",
     "TrackClient": "track.client",
     "TrackError": "track_protocol.errors",
     "Tracker": "track.tracker",
@@ -41,6 +62,12 @@ _HOMES: Final = {
     "TrialDoesNotExist": "track.client",
     "TrialGroup": "track_protocol.model.entities",
     "TrialLogger": "track.logger",
+    "config": "track.api.session",
+    "finish": "track.api.session",
+    "init": "track.api.session",
+    "log": "track.api.session",
+    "runs": "track.api.session",
+    "summary": "track.api.session",
 }
 
 

@@ -1,0 +1,192 @@
+"""A run: what ``track.init`` returns."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Iterator, Mapping
+from types import TracebackType
+from typing import Any
+
+from track.api.media import LoggedMedia, as_media
+from track.api.values import Config, Summary
+from track.client import TrackClient
+from track.logger import TrialLogger
+from track_protocol.model.entities import Trial
+
+__all__ = ["Run"]
+
+
+class Run:
+    """One trial that runs, for scripts in the form of other trackers.
+
+    Args:
+        client: of the store.
+        logger: of the trial.
+        config: what ``init`` was given.
+        id: by which the script calls the run; by default the trial's uid.
+        is_resumed: whether the trial may have points already.
+        on_end: called once it has ended.
+
+    Attributes:
+        client: everything else that a client offers.
+        logger: everything else that can be logged.
+        config: the parameters.
+        summary: values that stand for the whole run.
+    """
+
+    def __init__(
+        self,
+        client: TrackClient,
+        logger: TrialLogger,
+        config: Mapping[str, Any],
+        id: str | None,
+        is_resumed: bool,
+        on_end: Callable[[Run], None],
+    ) -> None:
+        self.client = client
+        self.logger = logger
+        stored = logger.trial
+        self._id = id
+        self._last: dict[str, Any] = _last_values(stored) if is_resumed else {}
+        self._step: int = _next_step(stored) if is_resumed else 0
+        self._on_end = on_end
+        self._has_ended = False
+        said = stored.metadata.get("summary")
+        self.config = Config(logger, {**stored.parameters, **config})
+        self.summary = Summary(logger, said if isinstance(said, Mapping) else {}, lambda: self._last)
+
+    @property
+    def id(self) -> str:
+        """By which it is resumed."""
+        return self.trial.uid if self._id is None else self._id
+
+    @property
+    def name(self) -> str | None:
+        """Of the trial."""
+        return self.trial.name
+
+    @property
+    def project(self) -> str | None:
+        """Name of the project."""
+        return None if self.client.project is None else self.client.project.name
+
+    @property
+    def step(self) -> int:
+        """The step of the next call that gives none."""
+        return self._step
+
+    @property
+    def trial(self) -> Trial:
+        """The trial as this process knows it."""
+        return self.logger.trial
+
+    def __repr__(self) -> str:
+        return f"<run {self.name or ''} {self.trial.uid[:12]} of {self.project}>"
+
+    def log(
+        self,
+        data: Mapping[str, Any] | None = None,
+        step: int | None = None,
+        commit: bool | None = None,
+        *,
+        context: Mapping[str, Any] | None = None,
+        **named: Any,
+    ) -> None:
+        """Store values of one step; never raises.
+
+        Numbers become points of metrics; `Image`, `Histogram`, `Text` and figures media; texts are texts.  A
+        dict within is the same as names with dots: ``{"train": {"loss": 1}}`` is ``train.loss``.
+
+        Args:
+            data: values by name.
+            step: by default one more than that of the call before.  Steps need not ascend.
+            commit: False leaves the next call, if it gives no step, at the same one.  By default False when
+                `step` is given, else True.
+            context: labels of the series.
+            named: more values.
+        """
+        if data is not None and not isinstance(data, Mapping):
+            self.logger.log(data, step=step, context=context, **named)
+            return
+        at = self._step_of(step, commit)
+        metrics: dict[str, Any] = {}
+        for name, value in _flat({**(data or {}), **named}):
+            media = as_media(value)
+            if media is None:
+                metrics[name] = value
+            for each in media or ():
+                each.log_to(self.logger, name, at, context)
+        if metrics:
+            self._last.update(metrics)
+            self.logger.log(metrics, step=at, context=context)
+
+    def _step_of(self, step: int | None, commit: bool | None) -> int:
+        at = self._step if step is None else step
+        is_committed = step is None if commit is None else commit
+        if isinstance(at, int):
+            self._step = at + 1 if is_committed else at
+        return at
+
+    def log_artifact(self, path: Any, name: str | None = None, **others: Any) -> None:
+        """Store a file; see `TrialLogger.log_artifact`."""
+        self.logger.log_artifact(path, name)
+
+    def log_code(self, *_: Any, **__: Any) -> None:
+        """Store the source files of the program; see `TrialLogger.log_code`."""
+        self.logger.log_code()
+
+    def save(self, path: str | os.PathLike[str], *_: Any, **__: Any) -> None:
+        """Store a file; see `TrialLogger.log_artifact`."""
+        self.logger.log_artifact(path)
+
+    def finish(self, exit_code: int | None = None, quiet: bool | None = None) -> None:
+        """The run ends, and everything logged is saved.
+
+        Args:
+            exit_code: another than 0 says that it failed.
+            quiet: accepted for scripts of other trackers.
+        """
+        if exit_code:
+            self.__exit__(SystemExit, SystemExit(exit_code), None)
+        else:
+            self.__exit__(None, None, None)
+
+    def __enter__(self) -> Run:
+        return self
+
+    def __exit__(
+        self,
+        exc_type: type[BaseException] | None,
+        exc_val: BaseException | None,
+        exc_tb: TracebackType | None,
+    ) -> None:
+        if not self._has_ended:
+            self._has_ended = True
+            try:
+                self.logger.__exit__(exc_type, exc_val, exc_tb)
+            finally:
+                self._on_end(self)
+
+
+def _flat(values: Mapping[Any, Any], before: str = "") -> Iterator[tuple[str, Any]]:
+    for name, value in values.items():
+        if isinstance(value, Mapping) and not isinstance(value, LoggedMedia):
+            yield from _flat(value, f"{before}{name}.")
+        else:
+            yield f"{before}{name}", value
+
+
+def _summaries(trial: Trial) -> Iterator[tuple[str, Mapping[str, Any]]]:
+    for name in trial.metrics:
+        summary = getattr(trial.metrics, "summary", None)
+        yield name, summary(name) if summary is not None else {}
+
+
+def _last_values(trial: Trial) -> dict[str, Any]:
+    return {name: summary.get("last") for name, summary in _summaries(trial)}
+
+
+def _next_step(trial: Trial) -> int:
+    """One more than the greatest whole step."""
+    steps = [summary.get("last_step") for _, summary in _summaries(trial)]
+    return max((step + 1 for step in steps if isinstance(step, int)), default=0)
