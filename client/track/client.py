@@ -263,7 +263,7 @@ class TrackClient:
             version: the version, or else
             version_fun: called for it when a trial is created.
         """
-        self._version = version_fun or (default_version_hash if version is None else lambda: version)
+        self._version = version_fun or (default_version_hash if version is None else partial(str, version))
 
     def _in_project(self) -> Project:
         return self.project or self.set_project(name=self._orion.project or _ORPHAN)

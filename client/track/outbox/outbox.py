@@ -176,9 +176,15 @@ class Outbox(LifecycleHook):
         self.log(method, arguments)
 
     def inherit(self, unconfirmed: Mapping[bytes | str, Creation]) -> None:
-        """Send creations of another process once there is something to send, for this one may come first."""
-        self.unconfirmed.update(unconfirmed)
-        self._inherited = list(unconfirmed.values())
+        """Send creations of another process before what is logged from now on: this one may come first."""
+        new = {key: creation for key, creation in unconfirmed.items() if key not in self.unconfirmed}
+        self.unconfirmed.update(new)
+        if self._thread.is_alive:
+            for method, arguments in new.values():
+                self.log(method, arguments)
+        else:
+            # Nothing connects before there is something to send.
+            self._inherited += new.values()
 
     # -- the thread ------------------------------------------------------------------------------
 

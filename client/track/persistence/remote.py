@@ -12,6 +12,7 @@ from types import TracebackType
 from typing import Any, Final
 from weakref import finalize
 
+from track.connection.handover import handed_over, taken_over
 from track.connection.offline import Offline
 from track.media import media_of
 from track.media.blobs import BlobSender
@@ -21,6 +22,7 @@ from track.outbox.records import plain_step
 from track.persistence.calls import key_of, wire_arguments
 from track.persistence.pending import GROUP, PROJECT, TRIAL, PendingCreates
 from track.persistence.protocol import TIMINGS, MakeAggregator, MetricWriter, Protocol, item_may_be_named
+from track.persistence.reopening import note, opened_again
 from track.persistence.series import PAGE, Series, SeriesMapping, fetch_series
 from track.persistence.timers import Timers
 from track.process.files import replace_file
@@ -69,12 +71,14 @@ class OutboxProtocol(Protocol):
         self._blobs = BlobSender(outbox.log, lambda: outbox.drops)
         self._pending = PendingCreates(outbox, offline)
         self._timers = Timers()
+        self._origin = note(self)
         # A client that is dropped rather than closed must not hold a thread and a connection for ever.
         finalize(self, outbox.close_when_drained).atexit = False
 
     def __reduce__(self) -> tuple[Any, ...]:
-        # Another process gets a connection of its own.
-        return _reopened, (type(self), self.uri, dict(self.outbox.unconfirmed))
+        # Another process gets one connection of its own, and no token.
+        uri, place = handed_over(self.uri)
+        return _reopened, (type(self), uri, place, self._origin, dict(self.outbox.unconfirmed))
 
     @property
     def _answers(self) -> Mapping[str, Callable[[Any], Any]]:
@@ -381,10 +385,15 @@ class OutboxProtocol(Protocol):
 
 
 def _reopened(
-    store: Callable[[str], OutboxProtocol], uri: str, unconfirmed: Mapping[bytes | str, Creation]
+    store: Callable[[str], OutboxProtocol],
+    uri: str,
+    place: str | None,
+    origin: bytes,
+    unconfirmed: Mapping[bytes | str, Creation],
 ) -> OutboxProtocol:
     """The store again in another process, whose records may arrive before those that create its trials."""
-    protocol = store(uri)
+    key = (store, uri, place)
+    protocol: OutboxProtocol = opened_again(origin, key, lambda: store(taken_over(uri, place)))
     protocol.outbox.inherit(unconfirmed)
     return protocol
 

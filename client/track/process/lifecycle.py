@@ -16,8 +16,11 @@ import threading
 import time
 from collections.abc import Callable
 from functools import partial
+from types import FrameType
 from typing import Final
 from weakref import WeakSet
+
+from track.process.signals import SignalHandler, seconds_left
 
 __all__ = ["EXIT_SECONDS", "ForkSafeRLock", "LifecycleHook", "has_exited", "prepare_for_exit", "register"]
 
@@ -144,6 +147,23 @@ def prepare_for_exit() -> None:
     util.register_after_fork(_registry, _finalize)
     if process.parent_process() is not None:
         _finalize(_registry)
+        _worker.install()
+
+
+class _Worker(SignalHandler):
+    """A process of `multiprocessing` that a signal ends, as `Pool.__exit__` does with its workers."""
+
+    def sigint(self, signum: int, frame: FrameType | None) -> None:
+        """Save what was logged here."""
+        self.sigterm(signum, frame)
+
+    def sigterm(self, signum: int, frame: FrameType | None) -> None:
+        """Save what was logged here."""
+        for hook in list(_registry.hooks):
+            _runs(partial(hook.on_exit, seconds_left()))
+
+
+_worker: Final = _Worker()
 
 
 def _finalize(registry: _Registry) -> None:
@@ -179,3 +199,7 @@ class ForkSafeRLock(LifecycleHook):
     def after_fork_in_child(self) -> None:
         """Its holder does not exist in the child."""
         self._begin()
+
+    def __reduce__(self) -> tuple[type[ForkSafeRLock], tuple[()]]:
+        # A copy guards the copy of what this one guards.
+        return ForkSafeRLock, ()

@@ -72,6 +72,15 @@ class Tracker(RunReader):
         self._write: MetricWriter = self._no_run
         self._place(all_exp_dir)
 
+    def __getstate__(self) -> dict[str, Any]:
+        # The function that writes is made again: it belongs to the queue of one process.
+        return {name: value for name, value in vars(self).items() if name != "_write"}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        vars(self).update(state)
+        logger = self._logger
+        self._write = self._no_run if logger is None else logger.protocol.metric_writer(logger.trial)
+
     # -- experiments -----------------------------------------------------------------------------
 
     def set_all_exp_dir(self, directory: str | os.PathLike[str] | Protocol) -> None:
