@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from track.client import TrackClient, TrialDoesNotExist
     from track.logger import TrialLogger
     from track.tracker import Tracker
+    from track.versioning import get_git_version
     from track_protocol.errors import TrackError
     from track_protocol.model.entities import LOST, CustomStatus, Project, Status, Trial, TrialGroup
 
@@ -36,8 +37,10 @@ __all__ = [
     "TrialDoesNotExist",
     "TrialGroup",
     "TrialLogger",
+    "__version__",
     "config",
     "finish",
+    "get_git_version",
     "init",
     "log",
     "runs",
@@ -68,16 +71,26 @@ _HOMES: Final = {
     "log": "track.api.session",
     "runs": "track.api.session",
     "summary": "track.api.session",
+    "get_git_version": "track.versioning",
 }
 
 
 def __getattr__(name: str) -> Any:
+    if name == "__version__":
+        return _version()
     home = _HOMES.get(name)
     if home is None:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
     value = getattr(import_module(home), name)
     globals()[name] = value
     return value
+
+
+def _version() -> str:
+    # Deferred: no training asks for it.
+    from importlib.metadata import version
+
+    return version("trackwire")
 
 
 def __dir__() -> list[str]:

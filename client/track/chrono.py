@@ -37,11 +37,11 @@ class ChronoContext:
         self._end_callback = end_callback
         self._started = 0.0
 
-    def __enter__(self) -> ChronoContext:
+    def __enter__(self) -> Aggregator:
         if self._start_callback is not None:
             self._start_callback()
         self._started = time.perf_counter()
-        return self
+        return self.acc
 
     def __exit__(self, *exc: object) -> None:
         if self._end_callback is not None:

@@ -32,6 +32,7 @@ __all__ = [
     "current_configuration",
     "environment",
     "find_configuration",
+    "none",
     "options",
     "reset_configuration",
     "switched_on",
@@ -59,7 +60,8 @@ class _NoDefault:
         return "no default"
 
 
-_NO_DEFAULT: Final = _NoDefault()
+none: Final = _NoDefault()
+"""The default of an option that must be set."""
 
 
 class Configuration(dict[str, Any]):
@@ -96,7 +98,7 @@ class _State:
     found: Configuration | None = None
 
 
-def options(key: str, default: Any = _NO_DEFAULT) -> Any:
+def options(key: str, default: Any = none) -> Any:
     """The value of an option.
 
     It is that of the variable ``TRACK_<KEY>`` (in capitals, dots as underscores; read as JSON where it is
@@ -239,7 +241,7 @@ def _lookup(content: Mapping[str, Any], parts: list[str]) -> Any:
             return inner
         if isinstance(inner, dict) and not isinstance(found := _lookup(inner, parts[length:]), _NoDefault):
             return found
-    return _NO_DEFAULT
+    return none
 
 
 def _flat(prefix: str, content: Mapping[str, Any]) -> Iterator[tuple[str, str]]:

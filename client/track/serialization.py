@@ -198,7 +198,7 @@ class SerializerStatStream(SerializerAspect):
 
     def to_json(self, obj: StatStream, short: bool = False) -> dict[str, Any]:
         """``{avg, min, max, sd, count, unit}``; in full, also the type and the state."""
-        return obj.to_json() if short else {"dtype": "stat_stream", **obj.to_json(), **obj.state_dict()}
+        return obj.to_dict() if short else {"dtype": "stat_stream", **obj.to_dict(), **obj.state_dict()}
 
     def from_json(self, obj: Any, short: bool = False) -> StatStream:
         """A stream that continues from there (from the short form, to rounding)."""

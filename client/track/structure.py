@@ -32,10 +32,11 @@ def get_current_project() -> Project | None:
     return _project
 
 
-def set_current_project(project: Project | None) -> None:
-    """Say which project this process works on."""
+def set_current_project(project: Project | None) -> Project | None:
+    """Say which project this process works on; returns it."""
     global _project
     _project = project
+    return project
 
 
 def get_current_trial() -> Trial | None:
@@ -43,7 +44,8 @@ def get_current_trial() -> Trial | None:
     return _trial
 
 
-def set_current_trial(trial: Trial | None) -> None:
-    """Say which trial this process works on."""
+def set_current_trial(trial: Trial | None) -> Trial | None:
+    """Say which trial this process works on; returns it."""
     global _trial
     _trial = trial
+    return trial

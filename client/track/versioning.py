@@ -6,12 +6,13 @@ import hashlib
 import os
 import sys
 from collections.abc import Sequence
-from functools import lru_cache
-from typing import Any
+from functools import lru_cache, partial
+from typing import Any, Final
 
 from track_protocol.errors import UsageError
 
 __all__ = [
+    "BUF_SIZE",
     "compute_hash",
     "compute_version",
     "default_version_hash",
@@ -19,6 +20,9 @@ __all__ = [
     "get_git_version",
     "is_iterable",
 ]
+
+BUF_SIZE: Final = 64 * 1024
+"""Bytes of a file that are read at once."""
 
 
 def is_iterable(iterable: Any) -> bool:
@@ -42,8 +46,11 @@ def get_file_version(file_name: str) -> str:
     Raises:
         OSError: it cannot be read.
     """
+    digest = hashlib.sha256()
     with open(file_name, "rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
+        for data in iter(partial(file.read, BUF_SIZE), b""):
+            digest.update(data)
+    return digest.hexdigest()
 
 
 def compute_version(files: Sequence[str]) -> str:

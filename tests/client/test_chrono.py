@@ -24,3 +24,9 @@ def test_a_timer_is_reported_with_its_statistics() -> None:
     with timer:
         pass
     assert to_json(timer, short=True) == timer.acc.to_json(short=True)
+
+
+def test_the_block_of_a_timer_gets_its_aggregator() -> None:
+    acc = StatAggregator(0)
+    with ChronoContext(acc) as given:
+        assert given is acc

@@ -172,6 +172,11 @@ class Channel:
             self._socket.detach()
 
     @property
+    def connected_socket(self) -> socket.socket | ssl.SSLSocket:
+        """The socket, for a look at its addresses."""
+        return self._socket
+
+    @property
     def _own(self) -> socket.socket | ssl.SSLSocket:
         if not self._descriptor.is_ours:
             raise ConnectionLost(f"the program has closed the descriptor of the connection to {self._shown}")

@@ -377,6 +377,11 @@ class SocketLink:
         return self._connection.state is State.OPEN
 
     @property
+    def connected_socket(self) -> Any:
+        """The connected socket; None while there is none."""
+        return None if self._channel is None else self._channel.connected_socket
+
+    @property
     def _open_channel(self) -> Channel:
         if self._channel is None:
             raise ConnectionLost(f"there is no connection to {self._address.shown}")

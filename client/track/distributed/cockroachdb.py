@@ -3,19 +3,22 @@
 from __future__ import annotations
 
 import atexit
+import logging
+import shutil
 import subprocess
 import threading
 from collections import deque
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from shutil import which
 from types import MappingProxyType
 from typing import Final
 
 from track_protocol.errors import MissingExtra, StoreError, UsageError
 from track_protocol.loopback import is_loopback
 
-__all__ = ["CockroachDB"]
+__all__ = ["CockRoachDB", "CockroachDB"]
+
+_log: Final = logging.getLogger("track")
 
 _PROGRAM: Final = "cockroach"
 _READY: Final = "node_id"
@@ -123,7 +126,7 @@ class CockroachDB:
         """
         if self._process is not None and self._process.poll() is None:
             raise UsageError(f"the node at {self.location} runs already, with pid {self._process.pid}")
-        program = which(self._program)
+        program = shutil.which(self._program)
         if program is None:
             raise MissingExtra(
                 f"no program {self._program!r} is on PATH: install CockroachDB from "
@@ -222,3 +225,32 @@ class CockroachDB:
         self.stop()
         what = "has ended again" if in_time else f"does not serve after {timeout:g} s"
         raise StoreError(f"the node at {self.location} {what}; its output:\n{said}")
+
+
+class CockRoachDB(CockroachDB):
+    """The same, by the arguments of older scripts.
+
+    Args:
+        location: the folder of the data.
+        addrs: ``HOST:PORT`` for clients and other nodes.
+        join: ``HOST:PORT`` of nodes of the cluster to join, several with commas between them.
+        clean_on_exit: remove the folder once the node has ended.  One that held something before stays, with
+            a warning.
+    """
+
+    def __init__(
+        self, location: str | Path, addrs: str, join: str | None = None, clean_on_exit: bool = False
+    ) -> None:
+        super().__init__(location, addrs, join=join.split(",") if join else ())
+        self.clean_on_exit = clean_on_exit
+        self._was_empty = not any(self.location.glob("*"))
+
+    def stop(self, timeout: float = 30.0) -> None:
+        """See `CockroachDB.stop`."""
+        super().stop(timeout)
+        if not self.clean_on_exit or not self.location.is_dir():
+            return
+        if self._was_empty:
+            shutil.rmtree(self.location, ignore_errors=True)
+        else:
+            _log.warning("%s held files before the node was started: it is not removed", self.location)

@@ -31,6 +31,7 @@ from track.persistence.matching import (
     query_not,
 )
 from track.persistence.remote import OutboxProtocol
+from track.persistence.storage import LocalStorage, load_database
 from track_protocol.errors import UriError
 from track_protocol.uri import Uri, boolean, check_options
 
@@ -93,6 +94,22 @@ class FileProtocol(OutboxProtocol):
         own = {} if self.eager else {"eager": "false"}  # for a copy of this object in another process
         limits = Limits() if self.eager else Limits(linger=_MAX_LINGER_S)
         super().__init__(replace(parsed, query=own).to_text(), outbox_of(store, limits))
+
+    @property
+    def path(self) -> str:
+        """The file."""
+        return Uri.parse(self.uri).path
+
+    @property
+    def lock(self) -> MultiLock:
+        """A lock for files of your own beside the store, which needs none itself."""
+        return make_lock(self.path, self.eager)
+
+    @property
+    def storage(self) -> LocalStorage:
+        """A copy of everything that is stored now."""
+        self.flush()
+        return load_database(self.path)
 
     def commit(self, file_name_override: str | None = None, **kwargs: Any) -> None:
         """Store everything logged before, and write the document that people read.

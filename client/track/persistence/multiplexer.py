@@ -321,6 +321,11 @@ class ProtocolMultiplexer(Protocol):
         self._timers.stop(trial, name)
         super().log_trial_chrono_finish(trial, name, exc_type, exc_val, exc_tb)
 
+    @property
+    def protos(self) -> Sequence[Protocol]:
+        """The same as `backends`."""
+        return self.backends
+
     # -- durability ------------------------------------------------------------------------------
 
     @property

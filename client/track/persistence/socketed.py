@@ -69,6 +69,7 @@ class SocketClient(OutboxProtocol):
         self._address = SocketAddress(uri)
         spool = SpoolOptions.of(environment(), self._address.spool_sync, self._address.spool_limit)
         links = _Links(self._address, self, replace(Uri.parse(uri), password=None).to_text(), spool.root)
+        self._links = links
         super().__init__(
             uri,
             Outbox(
@@ -83,6 +84,26 @@ class SocketClient(OutboxProtocol):
             ),
             self._address.offline,
         )
+
+    @property
+    def username(self) -> str | None:
+        """The name of the login; None when the server's own user is let in by the file it left for them."""
+        return (self.authenticate(self.uri) or (None, None))[0]
+
+    @property
+    def password(self) -> str | None:
+        """The token or password of the login."""
+        return (self.authenticate(self.uri) or (None, None))[1]
+
+    @property
+    def token(self) -> str | None:
+        """The same as `password`."""
+        return self.password
+
+    @property
+    def socket(self) -> Any:
+        """The connected socket, for a look at its addresses; None while there is no connection."""
+        return None if self._links.link is None else self._links.link.connected_socket
 
     def authenticate(self, uri: str) -> tuple[str, str] | None:
         """The login: name and token (or password).
@@ -116,11 +137,13 @@ class _Links:
         self._root = root
         self._sends_orphans = sends_orphans(environment())
         self._tended_by = 0
+        self.link: SocketLink | None = None
 
     def __call__(self) -> Link:
         if not self._address.offline.may_connect:
             return OfflineLink()
-        return _TellingLink(self._address, self._authenticate, self._opened)
+        self.link = _TellingLink(self._address, self._authenticate, self._opened)
+        return self.link
 
     def _opened(self) -> None:
         """A link is open: the first one of each process lets what earlier runs left be sent."""

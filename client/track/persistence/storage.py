@@ -8,7 +8,7 @@ from dataclasses import dataclass, field, fields, replace
 from pathlib import Path
 from typing import Any
 
-from track.persistence.local import FileProtocol
+from track.persistence.registry import get_protocol
 from track.process.files import replace_file
 from track.serialization import from_json, to_json
 from track_protocol.errors import BadArguments, UsageError
@@ -198,7 +198,7 @@ def _is_store(path: Path) -> bool:
 
 
 def _stored(path: Path) -> dict[str, list[Any]]:
-    protocol = FileProtocol(Uri("file", path=str(path)).to_text())
+    protocol = get_protocol(Uri("file", path=str(path)).to_text())
     try:
         return {
             "projects": list(protocol.fetch_projects({})),

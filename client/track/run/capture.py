@@ -109,7 +109,7 @@ class OutputCapture:
             return
         for _, stream in changed:
             stream.changed = False
-        if not self._store({name: _bounded(stream.output()) for name, stream in changed}):
+        if not self._store({name: _bounded(stream.raw()) for name, stream in changed}):
             for _, stream in changed:
                 stream.changed = True
 

@@ -134,3 +134,14 @@ class TrialTests(BackendSuite):
         for value in (1, 2):
             protocol.log_trial_metadata(trial, aggregator=TimeSeriesAggregator.lazy(), claims=value)
         assert self._trial(protocol, trial).metadata["claims"] == [1, 2]
+
+    def test_the_trials_of_a_project_have_its_tags_and_cannot_override_them(self, protocol: Protocol) -> None:
+        project = protocol.new_project(Project(name="p", tags={"team": "vision"}))
+        assert project.tags == {"team": "vision"}
+        inside = self._new(protocol, name="a", project_id=project.uid, tags={"team": "mine", "k": 1})
+        moved = self._new(protocol, name="b")
+        protocol.add_project_trial(project, moved)
+        protocol.add_trial_tags(inside, team="other", more=2)
+        protocol.add_trial_tags(moved, team="other")
+        assert self._trial(protocol, inside).tags == {"team": "vision", "k": 1, "more": 2}
+        assert self._trial(protocol, moved).tags == {"team": "vision"}

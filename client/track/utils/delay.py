@@ -15,7 +15,7 @@ class FutureIsNotReady(UsageError):
 
 
 class DelayedCall:
-    """A call that is made when this is called.
+    """A call that is made once, when this is called or an attribute of its result is needed.
 
     Args:
         fun: to be called.
@@ -39,8 +39,10 @@ class DelayedCall:
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
         """Make the call, with these arguments beside those given before; what it raises is raised.
 
-        Of several calls, the future has the outcome of the last.
+        Called again, it returns or raises the same without making the call again.
         """
+        if self._outcome is not None:
+            return self._outcome()
         try:
             result = self.fun(*args, **{**self.kwargs, **kwargs})
         except BaseException as error:
@@ -53,6 +55,12 @@ class DelayedCall:
             raise
         self._outcome = lambda: result
         return result
+
+    def __getattr__(self, name: str) -> Any:
+        # Not for copies and pickles, which ask for many a special method of an object that is not made yet.
+        if name.startswith("__") or "_outcome" not in vars(self):
+            raise AttributeError(f"{type(self).__name__} has no attribute {name!r}")
+        return getattr(self(), name)
 
 
 class Future:

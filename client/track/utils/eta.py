@@ -6,11 +6,15 @@ import math
 import sys
 import time
 from collections.abc import Sequence
-from typing import Any, Protocol, SupportsIndex
+from typing import Any, Final, Protocol, SupportsIndex
 
 from track_protocol.errors import UsageError
 
-__all__ = ["EstimatedTime", "Timer", "get_time", "to_list"]
+__all__ = ["EstimatedTime", "Timer", "get_time", "minutes", "seconds", "to_list"]
+
+seconds: Final = 1
+minutes: Final = 60
+"""Units of times."""
 
 
 class Timer(Protocol):
@@ -79,11 +83,11 @@ class EstimatedTime:
         """
         return math.prod(each + offset for each in to_list(item))
 
-    def elapsed(self, unit: float = 60) -> float:
+    def elapsed(self, unit: float = minutes) -> float:
         """The time since this was made, in units of so many seconds (60: in minutes)."""
         return (time.monotonic() - self._began) / unit
 
-    def estimated_time(self, step: int | Sequence[int], unit: float = 60) -> float:
+    def estimated_time(self, step: int | Sequence[int], unit: float = minutes) -> float:
         """The time until the end, in units of so many seconds (60: in minutes).
 
         Args:
@@ -95,7 +99,7 @@ class EstimatedTime:
         """
         return max(0, self.total - self._done(step)) * get_time(self.timer) / unit
 
-    def estimate_time(self, step: int | Sequence[int], unit: float = 60) -> float:
+    def estimate_time(self, step: int | Sequence[int], unit: float = minutes) -> float:
         """The same as `estimated_time`."""
         return self.estimated_time(step, unit)
 

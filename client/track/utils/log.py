@@ -7,11 +7,14 @@ from collections.abc import Callable
 from pathlib import PurePath
 from typing import Any, Final
 
-__all__ = ["get_log_record_constructor", "make_logger", "set_log_level"]
+__all__ = ["get_log_record_constructor", "make_logger", "set_log_level", "trail_logger"]
 
 _FORMAT: Final = "%(asctime)s %(levelname)-7s [%(process)d] %(shortpath)s:%(lineno)d %(message)s"
 _PARTS: Final = 2
 _PRODUCT: Final = "track"
+trail_logger: Final = logging.getLogger(_PRODUCT)
+"""The logger of this package."""
+
 _made: Final[dict[str, logging.Logger]] = {}
 
 

@@ -51,17 +51,17 @@ class RingOutputDecorator:
         if self.file is not None:
             self.file.flush()
 
-    def raw(self) -> str:
+    def raw(self) -> list[str]:
+        """The stored lines, oldest first, without line ends."""
+        lines = self.output().split("\n")
+        return [line.removesuffix("\r") for line in (lines if lines[-1] else lines[:-1])]
+
+    def output(self) -> str:
         """The stored lines as one text, with line ends."""
         with self._lock:
             return "".join(f"{line}\n" for line in self._lines) + self._begun
 
-    def output(self) -> list[str]:
-        """The stored lines, oldest first, without line ends."""
-        lines = self.raw().split("\n")
-        return [line.removesuffix("\r") for line in (lines if lines[-1] else lines[:-1])]
-
-    def out(self) -> list[str]:
+    def out(self) -> str:
         """The same as `output`."""
         return self.output()
 

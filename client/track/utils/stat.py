@@ -94,16 +94,25 @@ class StatStream:
             return self._read()
 
     def to_array(self, transform: Callable[[float], float] | None = None) -> list[float]:
-        """``[avg, min, max, sd, count]``, each of the first four through `transform` when given."""
+        """``[avg, sd, min, max, count]``, each of the first four through `transform` when given."""
         return self.snapshot().to_array(transform)
 
     def to_dict(self) -> dict[str, Any]:
         """``{avg, min, max, sd, count, unit}``; the unit is seconds."""
         return self.snapshot().to_dict()
 
-    def to_json(self) -> dict[str, Any]:
-        """The same as `to_dict`."""
-        return self.to_dict()
+    def to_json(self) -> str:
+        """`to_dict` as JSON text."""
+        return self.snapshot().to_json()
+
+    def __iadd__(self, val: float | StatStream) -> StatStream:
+        """Take an observation, or all that another stream has counted."""
+        other = val.snapshot() if isinstance(val, StatStream) else val
+        with self._piece.locked():
+            stream = self._read()
+            stream += other
+            self._keep(stream)
+        return self
 
     def state_dict(self) -> dict[str, Any]:
         """What `from_dict` needs to continue exactly: the fields of `StatStreamStruct`."""

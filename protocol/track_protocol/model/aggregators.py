@@ -7,7 +7,7 @@ also have a ``spec``, the short list by which a server knows which one to make.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any, Final
+from typing import Any, Final, Self
 
 from track_protocol.errors import BadArguments
 from track_protocol.model.ring import RingBuffer
@@ -38,6 +38,11 @@ class Aggregator:
     def append(self, other: Any) -> None:
         """Take one value."""
         raise NotImplementedError
+
+    def __iadd__(self, other: Any) -> Self:
+        """The same as `append`."""
+        self.append(other)
+        return self
 
     @property
     def val(self) -> Any:
@@ -189,7 +194,7 @@ class StatAggregator(Aggregator):
 
     def to_json(self, short: bool = False) -> dict[str, Any]:
         """``{avg, min, max, sd, count, unit}``; in full, also the type and the state needed to continue."""
-        report = self.stream.to_json()
+        report = self.stream.to_dict()
         return report if short else {"dtype": "stat_stream", **report, **self.stream.state_dict()}
 
     @staticmethod

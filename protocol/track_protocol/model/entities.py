@@ -114,6 +114,9 @@ def new_id() -> bytes:
     return uuid.uuid4().bytes
 
 
+_TAGS: Final = "tags"
+
+
 class _ByUid(ABC):
     """Equal to another object of its class that has the same uid."""
 
@@ -141,6 +144,10 @@ class _Named(_ByUid):
             self._uid = self.compute_uid()
         return self._uid
 
+    @uid.setter
+    def uid(self, uid: str) -> None:
+        self._uid = uid
+
     @abstractmethod
     def compute_uid(self) -> str:
         """The uid that follows from the name."""
@@ -156,6 +163,7 @@ class Project(_Named):
         metadata: values by name.
         groups: the groups, as objects or as their uids.
         trials: the trials, as objects or as their uids.
+        tags: those of all its trials, which cannot override them; stored in the metadata, as ``tags``.
     """
 
     _uid: str | None = None
@@ -164,6 +172,13 @@ class Project(_Named):
     metadata: dict[str, Any] = dataclasses.field(default_factory=dict)
     groups: set[Any] = dataclasses.field(default_factory=set)
     trials: set[Any] = dataclasses.field(default_factory=set)
+    tags: dict[str, Any] = dataclasses.field(default_factory=dict, kw_only=True)
+
+    def __post_init__(self) -> None:
+        if self.tags:
+            self.metadata = {**self.metadata, _TAGS: self.tags}
+        elif isinstance(stored := self.metadata.get(_TAGS), dict):
+            self.tags = stored
 
     def compute_uid(self) -> str:
         """The name."""
@@ -241,8 +256,19 @@ class Trial(_ByUid):
 
     @property
     def uid(self) -> str:
-        """``{hash}_{revision}``."""
+        """``{hash}_{revision}``; setting it sets both.
+
+        Raises:
+            UsageError: a text of another form is set.
+        """
         return f"{self.hash}_{self.revision}"
+
+    @uid.setter
+    def uid(self, uid: str) -> None:
+        hash, _, revision = uid.rpartition("_")
+        if not hash or not revision.isdecimal():
+            raise UsageError(f"{uid!r:.80} is not the uid of a trial: give HASH_REVISION")
+        self._hash, self.revision = hash, int(revision)
 
     @property
     def hash(self) -> str:
@@ -250,6 +276,10 @@ class Trial(_ByUid):
         if self._hash is None:
             self._hash = self.compute_hash()
         return self._hash
+
+    @hash.setter
+    def hash(self, hash: str) -> None:
+        self._hash = hash
 
     def compute_hash(self) -> str:
         """SHA-256 of name, version and parameters, as 64 hexadecimal digits.

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from array import array
-from typing import Any, Final
+from collections.abc import Iterator
+from typing import Any, Final, SupportsIndex
 
 from track_protocol.errors import BadArguments, BadValue
 
@@ -58,8 +59,10 @@ class RingBuffer:
     Args:
         size: how many.
         dtype: their type, see `typecode`; ``'f'`` is a 32-bit float.
+        default_val: what a place holds before a value was put there; without it, there is no such place.
 
     Attributes:
+        default_val: see above.
         size: how many values it stores.
         dtype: the type code.
 
@@ -67,13 +70,14 @@ class RingBuffer:
         BadArguments: `size` is not positive or `dtype` is not a numeric type.
     """
 
-    __slots__ = ("_next", "_values", "dtype", "size")
+    __slots__ = ("_next", "_values", "default_val", "dtype", "size")
 
-    def __init__(self, size: int, dtype: Any = "f") -> None:
+    def __init__(self, size: int, dtype: Any = "f", default_val: Any = None) -> None:
         if type(size) is not int or not 1 <= size <= _MAX_SIZE:
             raise BadArguments(f"n={size!r} is not an integer of at least 1: give a small number")
         self.size = size
         self.dtype = typecode(dtype)
+        self.default_val = default_val
         self._values: array[Any] = array(self.dtype)
         self._next = 0
 
@@ -93,13 +97,23 @@ class RingBuffer:
         self._next = (self._next + 1) % self.size
 
     def last(self) -> Any:
-        """The last value; None before the first."""
-        return self._values[self._next - 1] if self._values else None
+        """The last value; before the first, the default value."""
+        return self._values[self._next - 1] if self._values else self.default_val
 
     def to_list(self) -> list[Any]:
         """The stored values, oldest first."""
         values = self._values.tolist()
         return values if len(values) < self.size else values[self._next :] + values[: self._next]
+
+    def __getitem__(self, index: SupportsIndex | slice) -> Any:
+        """A value by its place, 0 for the oldest; -1 for the last one; or those of a slice."""
+        values = self.to_list()
+        if self.default_val is not None:
+            values += [self.default_val] * (self.size - len(values))
+        return values[index]
+
+    def __iter__(self) -> Iterator[Any]:
+        return iter(self.to_list())
 
     def __len__(self) -> int:
         return len(self._values)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import json
 import math
 from array import array
 from collections.abc import Callable, Mapping, Sequence
@@ -126,8 +127,8 @@ class StatStream:
         return math.sqrt(self.var)
 
     def to_array(self, transform: Callable[[float], float] | None = None) -> list[float]:
-        """``[avg, min, max, sd, count]``, each of the first four through `transform` when given."""
-        values = [self.avg, self.min, self.max, self.sd]
+        """``[avg, sd, min, max, count]``, each of the first four through `transform` when given."""
+        values = [self.avg, self.sd, self.min, self.max]
         return [*(map(transform, values) if transform else values), self.count]
 
     def to_dict(self) -> dict[str, Any]:
@@ -141,9 +142,17 @@ class StatStream:
             "unit": "s",
         }
 
-    def to_json(self) -> dict[str, Any]:
-        """The same as `to_dict`."""
-        return self.to_dict()
+    def to_json(self) -> str:
+        """`to_dict` as JSON text."""
+        return json.dumps(self.to_dict())
+
+    def __iadd__(self, val: float | StatStream) -> StatStream:
+        """Take an observation, or all that another stream has counted."""
+        if isinstance(val, StatStream):
+            self.merge(val)
+        else:
+            self.update(val)
+        return self
 
     def state_dict(self) -> dict[str, Any]:
         """The state that `from_dict` continues from exactly; both sums are relative to ``first_obs``."""

@@ -51,6 +51,7 @@ def new_trial(tx: UnitOfWork, by: bytes, trial: Document, auto_increment: bool) 
         return None
     if document["project_id"] is not None:
         lookup.check_project(tx, document["project_id"])
+        document["tags"] = document["tags"] | lookup.inherited_tags(tx, document["project_id"])
     if document["group_id"] is not None:
         lookup.check_group(tx, document["group_id"])
     created: dict[str, Any] = {"created": now(), "started": None, "ended": None}

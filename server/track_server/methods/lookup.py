@@ -11,6 +11,7 @@ __all__ = [
     "check_project",
     "group",
     "group_fields",
+    "inherited_tags",
     "shown",
     "trial",
     "trial_fields",
@@ -36,6 +37,13 @@ def trial(view: View | UnitOfWork, trial: bytes | str) -> Document:
 def trial_fields(view: View | UnitOfWork, trial: bytes | str) -> Document:
     """The trial with that id or uid, without its series: what a change of the trial needs."""
     return _existing(view.trial_fields(trial_id(view, trial)), trial)
+
+
+def inherited_tags(tx: UnitOfWork, project: str | None) -> Document:
+    """The tags that all trials of a project have."""
+    document = None if project is None else tx.project_fields(project)
+    tags = {} if document is None else document["metadata"].get("tags")
+    return tags if isinstance(tags, dict) else {}
 
 
 def _existing(document: Document | None, trial: bytes | str) -> Document:

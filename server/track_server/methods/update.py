@@ -33,7 +33,8 @@ def add_project_trial(tx: UnitOfWork, project: str, trial: bytes | str) -> None:
     lookup.check_project(tx, project)
     document = lookup.trial_fields(tx, trial)
     if document["project_id"] != project:
-        touch_trial(tx, document, {"project_id": project})
+        tags = tx.merged(document["id"], "tags", document["tags"], lookup.inherited_tags(tx, project))
+        touch_trial(tx, document, {"project_id": project, "tags": tags})
 
 
 def add_group_trial(tx: UnitOfWork, group: str, trial: bytes | str) -> None:
@@ -59,6 +60,8 @@ def merge(field: str) -> Callable[..., None]:
     def merge_into(tx: UnitOfWork, trial: bytes | str, **given: Document) -> None:
         document = lookup.trial_fields(tx, trial)
         (values,) = given.values()
+        if field == "tags":
+            values = values | lookup.inherited_tags(tx, document["project_id"])
         merged = tx.merged(document["id"], field, document[field], normalise(values))
         touch_trial(tx, document, {field: merged})
 

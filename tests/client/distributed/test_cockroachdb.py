@@ -14,7 +14,7 @@ from pathlib import Path
 
 import pytest
 
-from track.distributed.cockroachdb import CockroachDB
+from track.distributed.cockroachdb import CockRoachDB, CockroachDB
 from track_protocol.errors import MissingExtra, StoreError, UsageError
 from waiting import wait_until
 
@@ -179,3 +179,30 @@ def test_without_the_program_the_error_says_where_to_get_it(
 )
 def test_properties_are_read_from_lines(line: str, properties: dict[str, str]) -> None:
     assert CockroachDB("data").parse({}, line) == properties
+
+
+def test_older_scripts_give_the_address_and_the_cluster_as_texts(tmp_path: Path, program: Path) -> None:
+    with started(CockRoachDB(tmp_path / "data", "localhost:1", join="a:2,b:3")):
+        given = Path(f"{program}.options").read_text()
+    assert "start --join=a:2,b:3" in given
+    assert "--listen-addr=localhost:1" in given
+
+
+def test_the_folder_is_removed_on_request(tmp_path: Path, program: Path) -> None:
+    data = tmp_path / "data"
+    with started(CockRoachDB(data, "localhost:1", clean_on_exit=True)):
+        data.mkdir()
+        (data / "file").write_text("of the node")
+    assert not data.exists()
+
+
+def test_a_folder_that_held_files_before_is_not_removed(
+    tmp_path: Path, program: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    data = tmp_path / "data"
+    data.mkdir()
+    (data / "thesis.tex").write_text("of the user")
+    with started(CockRoachDB(data, "localhost:1", clean_on_exit=True)):
+        pass
+    assert (data / "thesis.tex").exists()
+    assert "held files before the node was started: it is not removed" in caplog.text

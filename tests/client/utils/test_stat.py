@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import ctypes
+import json
 import multiprocessing
 import pickle
 from multiprocessing.context import ForkServerContext, SpawnContext
@@ -123,8 +124,8 @@ def test_the_first_ten_observations_are_left_out() -> None:
     stream = StatStream()
     for value in [100.0] * 10 + [1.0, 3.0]:
         stream.update(value)
-    assert stream.to_array() == [2.0, 1.0, 3.0, 1.0, 2]
-    assert stream.to_array(lambda value: value * 10) == [20.0, 10.0, 30.0, 10.0, 2]
+    assert stream.to_array() == [2.0, 1.0, 1.0, 3.0, 2]
+    assert stream.to_array(lambda value: value * 10) == [20.0, 10.0, 10.0, 30.0, 2]
     assert (stream.val, stream.current_obs, stream.current_count, stream.drop_obs) == (3.0, 3.0, 12, 10)
 
 
@@ -175,3 +176,17 @@ def test_more_streams_than_a_page_holds_do_not_touch_each_other() -> None:
     for value, stream in enumerate(streams):
         stream.update(value)
     assert [stream.avg for stream in streams] == list(range(200))
+
+
+def test_a_stream_is_json_text() -> None:
+    stream = StatStream(0)
+    stream.update(2.0)
+    assert json.loads(stream.to_json()) == stream.to_dict()
+
+
+def test_observations_and_streams_are_added() -> None:
+    stream, other = StatStream(0), StatStream(0)
+    other += 5.0
+    stream += 1.0
+    stream += other
+    assert (stream.avg, stream.count) == (3.0, 2)

@@ -256,3 +256,13 @@ def test_a_lazy_aggregator_shows_what_it_makes() -> None:
 def test_the_base_class_is_abstract() -> None:
     with pytest.raises(NotImplementedError):
         Aggregator().append(1)
+
+
+@pytest.mark.parametrize(
+    "aggregator",
+    [RingAggregator(3), StatAggregator(0), SumAggregator(), TimeSeriesAggregator(), ValueAggregator()],
+)
+def test_values_are_added(aggregator: Aggregator) -> None:
+    same = aggregator
+    aggregator += 2.0
+    assert (aggregator.val, aggregator is same) == (2.0, True)

@@ -44,6 +44,7 @@ def test_a_project_is_built_from_the_documented_fields() -> None:
         ("metadata", {}),
         ("groups", set()),
         ("trials", set()),
+        ("tags", {}),
     ]
 
 
@@ -304,3 +305,40 @@ def test_a_given_uid_is_not_recomputed() -> None:
 def test_each_id_is_new_and_has_16_bytes() -> None:
     ids = {new_id() for _ in range(100)}
     assert (len(ids), {len(each) for each in ids}) == (100, {16})
+
+
+def test_a_project_is_known_by_its_name() -> None:
+    assert Project(name="digits").uid == "digits"
+
+
+def test_the_tags_of_a_project_are_in_its_metadata() -> None:
+    project = Project(name="p", metadata={"k": 1}, tags={"team": "vision"})
+    assert project.metadata == {"k": 1, "tags": {"team": "vision"}}
+    assert Project(name="p", metadata=project.metadata).tags == {"team": "vision"}
+
+
+def test_a_status_is_text_in_small_letters() -> None:
+    assert (str(Status.Running), f"{Status.Completed}") == ("running", "completed")
+
+
+def test_a_custom_status_equals_its_name() -> None:
+    reserved = CustomStatus("reserved", 2)
+    assert reserved == "reserved"
+    assert reserved != "new"
+    assert (reserved == CustomStatus("reserved", 2), reserved == CustomStatus("reserved", 3)) == (True, False)
+    assert hash(reserved) == hash("reserved")
+
+
+def test_the_name_of_a_known_status_may_be_in_small_letters_but_a_custom_one_stays() -> None:
+    assert status("running") is Status.Running
+    assert status("running", 5) == CustomStatus("running", 5)
+
+
+def test_the_uid_of_a_trial_is_its_hash_and_its_revision() -> None:
+    trial = Trial(name="t")
+    trial.uid = "abc_def_3"
+    assert (trial.hash, trial.revision) == ("abc_def", 3)
+    trial.hash = "new"
+    assert trial.uid == "new_3"
+    with pytest.raises(UsageError, match="'abc' is not the uid of a trial"):
+        trial.uid = "abc"

@@ -63,3 +63,17 @@ def test_a_value_that_does_not_fit_is_refused_and_changes_nothing() -> None:
     with pytest.raises(BadValue):
         ring.append(300)
     assert ring.to_list() == [1, 2]
+
+
+def test_values_go_by_their_places_oldest_first() -> None:
+    ring = filled(1, 2, 3, 4)
+    assert (ring[0], ring[-1], ring[1:], list(ring)) == (2, 4, [3, 4], [2, 3, 4])
+    with pytest.raises(IndexError):
+        filled(1)[1]
+
+
+def test_places_without_a_value_hold_the_default_value() -> None:
+    ring = RingBuffer(3, "d", default_val=-1)
+    assert (ring.last(), ring[2]) == (-1, -1)
+    ring.append(5)
+    assert (ring[:], ring.to_list(), len(ring)) == ([5, -1, -1], [5], 1)
