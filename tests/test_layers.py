@@ -47,6 +47,7 @@ LAYERS = [
     Layer("track.client", frozenset({"torch"})),  # asked for a device, if it is there
     Layer("track.media", frozenset({"numpy"})),  # how pixels and numbers come, if it is there
     Layer("track.reading", frozenset({"matplotlib", "numpy", "pandas", "polars"})),  # extra `notebook`
+    Layer("track.run.system", frozenset({"psutil", "pynvml"})),  # extra `system`
     Layer("track.provider", frozenset({"pydantic", "pydantic_core"})),  # extra `provider`
     Layer("track.provider.aim", frozenset({"aim"})),  # extra `aim`
     Layer("track.persistence.cometml", frozenset({"comet_ml"})),  # extra `comet`

@@ -22,6 +22,7 @@ from track.process.lifecycle import ForkSafeRLock
 from track.run.parameters import Arguments, as_mapping, storable
 from track.run.provenance import captured, captures_in, log_run
 from track.run.resume import claimed, definition, joined, joined_or_created, orion_in, rank_in, resumes_in
+from track.run.system import system_metrics_in
 from track.serialization import to_json
 from track.structure import CONTINUED, set_current_project, set_current_trial
 from track.versioning import default_version_hash
@@ -66,8 +67,8 @@ class TrackClient:
 
     Raises:
         UriError: the URI cannot be understood.
-        UsageError: ``TRACK_RESUME`` or ``TRACK_CAPTURE`` is set to something else than 0 or 1, or
-            `track.config` cannot be read.
+        UsageError: ``TRACK_RESUME``, ``TRACK_CAPTURE`` or ``TRACK_SYSTEM_METRICS`` is set to something else
+            than 0 or 1, or `track.config` cannot be read.
         MissingExtra: the packages of its backend are not installed.
     """
 
@@ -82,6 +83,7 @@ class TrackClient:
         self._continued = os.environ.get(CONTINUED)
         self._resumes = resumes_in(environment())
         self._captures = captures_in(environment())
+        system_metrics_in(environment())  # said here if it is wrong, and not when the training begins
         self._orion = orion_in(os.environ)
         self._orion_trial = self._orion.trial
         self._rank = rank_in(os.environ) if rank is None else rank
@@ -379,6 +381,10 @@ class TrackClient:
     ) -> LoggerChronoContext:
         """See `TrialLogger.chrono`."""
         return self._current().chrono(name, aggregator, start_callback, end_callback)
+
+    def log_system_metrics(self, interval: float = 15.0) -> None:
+        """See `TrialLogger.log_system_metrics`."""
+        self._current().log_system_metrics(interval)
 
     def rewind(self, step: float) -> None:
         """See `TrialLogger.rewind`."""

@@ -23,6 +23,9 @@ _PACED_SECONDS: Final = (10, 2)
 _FLAT_OUT: Final = (200_000, 50_000)
 """Calls without a pause: in full, and quick."""
 
+_SYSTEM: Final = "system metrics"
+"""End of the names of runs that log system metrics as well, every second."""
+
 Log = Callable[..., object]
 
 
@@ -70,6 +73,7 @@ def measure(folder: Path, quick: bool) -> None:
     """Time log calls against a live server and print them beside the empty call."""
     runs: dict[str, tuple[Callable[[Log, Any], list[int]], int]] = {
         f"paced, {_PACE}/s": (_paced, _PACE * _PACED_SECONDS[quick]),
+        f"paced, {_PACE}/s, {_SYSTEM}": (_paced, _PACE * _PACED_SECONDS[quick]),
         "flat out": (_flat_out, _FLAT_OUT[quick]),
     }
     table = Table(
@@ -84,6 +88,8 @@ def measure(folder: Path, quick: bool) -> None:
             trial = client.new_trial(force=True, name=name)
             gc.freeze()  # what the collector would spend on the prepared metrics is not the logger's doing
             with trial:
+                if name.endswith(_SYSTEM):
+                    trial.log_system_metrics(interval=1.0)
                 taken = run(trial.log_metrics, metrics)
             _row(table, f"{name}, empty call", floor, floor)
             _row(table, name, taken, floor)

@@ -66,6 +66,7 @@ def init(
     resume: bool | str | None = None,
     reinit: bool | str | None = None,
     mode: str | None = None,
+    system_metrics: bool | None = None,
     **others: Any,
 ) -> Run:
     """Start a run, which is the current one from then on; a run before it is finished.
@@ -86,6 +87,8 @@ def init(
             leaves it running.
         mode: ``"disabled"`` stores nothing.  ``"online"`` and ``"offline"`` change nothing: what an
             unreachable server has not got yet is sent later in any case.
+        system_metrics: log what the machine does; see `TrialLogger.log_system_metrics`.  By default what
+            ``TRACK_SYSTEM_METRICS`` (1 or 0) in the environment says, else not.
         others: what other trackers take, too; ``experiment_name`` and ``description`` count as `name` and
             `notes`, ``job_type`` becomes a tag, anything else has no effect, with one warning.
 
@@ -128,6 +131,8 @@ def init(
             tags=labels,
         )
     logger.start()
+    if system_metrics:
+        logger.log_system_metrics()
     made = Run(client, logger, parameters, id, is_resumed, _ended)
     _Session.run = made
     return made

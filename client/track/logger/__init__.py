@@ -15,6 +15,7 @@ from typing import Any, Final
 from weakref import ref
 
 from track.chrono import LoggerChronoContext
+from track.configuration import environment
 from track.logger.due import Due, due
 from track.logger.forms import Metrics, Values, metrics_of, values_of
 from track.logger.media import MediaLogger
@@ -27,6 +28,7 @@ from track.run.capture import OutputCapture, output_names
 from track.run.eta import CountdownLogger
 from track.run.parameters import fields_of, storable
 from track.run.provenance import settle
+from track.run.system import SystemMetrics, system_metrics_in
 from track.serialization import to_json
 from track_protocol.errors import BadValue, TrackError
 from track_protocol.model.aggregators import SumAggregator, is_aggregator
@@ -82,6 +84,7 @@ class TrialLogger(MediaLogger, CountdownLogger, Due):
         self._pid = os.getpid()
         self._signals: LogSignalHandler | None = None
         self._output: OutputCapture | None = None
+        self._system: SystemMetrics | None = None
         if create is None and not self._starts:
             self._write = protocol.metric_writer(trial)
 
@@ -384,6 +387,26 @@ class TrialLogger(MediaLogger, CountdownLogger, Due):
             self._output = OutputCapture(self._log_output, names, output_size)
             self._output.begin()
 
+    def log_system_metrics(self, interval: float = 15.0) -> None:
+        """Log what this machine and this process do, from now until `finish`.
+
+        Processor, memory, disks, network and GPUs of NVIDIA become series with the label
+        ``source="system"``; `track.run.system` lists them.  It needs the extra ``system``: without it there
+        is one warning.  While it logs, a second call does nothing.
+
+        Args:
+            interval: seconds between two samples, at least 1.
+        """
+        if self._system is None:
+            trial, protocol = self.ensure(), self.protocol
+
+            def store(labels: Mapping[str, str], values: Mapping[str, float]) -> None:
+                protocol.log_trial_metrics(trial, None, None, context=labels, **values)
+
+            labels = {name: str(value) for name, value in self._rank.items()}
+            self._system = SystemMetrics(store, max(1.0, interval), labels)
+            self._system.begin()
+
     def _log_output(self, lines: Mapping[str, Any]) -> bool:
         # Captured output must not create the trial before its arguments are known.
         is_stored = self._create is None
@@ -413,6 +436,8 @@ class TrialLogger(MediaLogger, CountdownLogger, Due):
         self._pid = os.getpid()
         self._signals = LogSignalHandler(self)
         self._signals.install()
+        if system_metrics_in(environment()):
+            self.log_system_metrics()
 
     def finish(
         self,
@@ -443,6 +468,9 @@ class TrialLogger(MediaLogger, CountdownLogger, Due):
         output, self._output = self._output, None
         if output is not None:
             output.end()
+        system, self._system = self._system, None
+        if system is not None:
+            system.end()
         if self._was_interrupted and self._owns_status:
             self._end_again(trial, exc_type, exc_val, exc_tb)
             return
