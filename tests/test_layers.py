@@ -51,6 +51,7 @@ LAYERS = [
     Layer("track.provider", frozenset({"pydantic", "pydantic_core"})),  # extra `provider`
     Layer("track.provider.aim", frozenset({"aim"})),  # extra `aim`
     Layer("track.persistence.cometml", frozenset({"comet_ml"})),  # extra `comet`
+    Layer("track.cli", frozenset({"shtab"})),  # extra `cli`
     Layer("track.commands", frozenset({"rich", "pyarrow"})),  # extras `cli` and `export`
     Layer("track.demo", frozenset({"rich", "sklearn", "numpy"})),  # extra `demo`
     Layer("track_server", frozenset({"track_protocol", "uvloop", "apsw", "zstandard", *BASE})),

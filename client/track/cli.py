@@ -6,7 +6,7 @@ import argparse
 import os
 import sys
 from collections.abc import Mapping, Sequence
-from importlib.metadata import EntryPoint, entry_points
+from importlib.metadata import EntryPoint, entry_points, version
 from typing import Final
 
 from track_protocol.command import Command
@@ -15,7 +15,11 @@ from track_protocol.errors import MissingExtra, TrackError
 __all__ = ["main", "start_track_server_main"]
 
 _GROUP: Final = "track.commands"
+_PACKAGE: Final = "trackwire"
 _INTERRUPTED: Final = 130
+_HELP: Final = "help"
+_COMPLETION: Final = "completion"
+_SHELLS: Final = ("bash", "zsh", "fish", "tcsh")
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -28,6 +32,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         0 ok, 1 failed, 2 usage, 3 not found, 4 authentication, 5 unreachable, 130 interrupted.
     """
     arguments = list(sys.argv[1:] if argv is None else argv)
+    _open_standard_streams()
     try:
         code = _run(arguments)
         sys.stdout.flush()
@@ -40,9 +45,32 @@ def main(argv: Sequence[str] | None = None) -> int:
     except KeyboardInterrupt:
         return _INTERRUPTED
     except BrokenPipeError:
-        # The reader closed the pipe: exit silently, also when the interpreter flushes.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        _drop_output()
         return 1
+    except OSError as error:
+        # The text of an error at a file names the file: without a name it is the output that failed.
+        if error.filename is not None or os.environ.get("TRACK_DEBUG"):
+            raise
+        _drop_output()
+        print(f"track: the output cannot be written ({error.strerror}): free some space", file=sys.stderr)
+        return 1
+
+
+def _open_standard_streams() -> None:
+    """Have closed standard streams lead nowhere: else the next file that is opened would be the output."""
+    if None not in (sys.stdin, sys.stdout, sys.stderr):
+        return
+    while (descriptor := os.open(os.devnull, os.O_RDWR)) <= 2:
+        pass
+    os.close(descriptor)
+    sys.stdin = sys.stdin or open(0, encoding="utf-8", closefd=False)  # noqa: SIM115 # as long as the process
+    sys.stdout = sys.stdout or open(1, "w", encoding="utf-8", closefd=False)  # noqa: SIM115
+    sys.stderr = sys.stderr or open(2, "w", encoding="utf-8", closefd=False)  # noqa: SIM115
+
+
+def _drop_output() -> None:
+    """Have the rest of the output lead nowhere, also what the interpreter writes at its end."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 def start_track_server_main() -> int:
@@ -52,20 +80,49 @@ def start_track_server_main() -> int:
 
 def _run(arguments: list[str]) -> int:
     found = {point.name: point for point in entry_points(group=_GROUP)}
+    if arguments[:1] == [_HELP]:
+        arguments = [*arguments[1:2], "--help"]
+    parser, loaded = _parser(_wanted(arguments, found), arguments[:1], found)
+    args = parser.parse_args(arguments)
+    if args.command == _COMPLETION:
+        sys.stdout.write(_completion(args.shell, _parser(sorted(found), (), found)[0]))
+        return 0
+    return loaded[args.command].run(args)
+
+
+def _parser(
+    names: Sequence[str], chosen: Sequence[str], found: Mapping[str, EntryPoint]
+) -> tuple[argparse.ArgumentParser, dict[str, Command]]:
+    """The parser of some subcommands, and these."""
     parser = argparse.ArgumentParser(prog="track", description="Encrypted experiment tracking.")
+    parser.add_argument("--version", action="version", version=f"track {version(_PACKAGE)}")
     commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
     loaded: dict[str, Command] = {}
-    for name in _wanted(arguments, found):
-        command = _load(found[name], chosen=name in arguments[:1])
+    for name in names:
+        command = _load(found[name], chosen=name in chosen)
         if command is not None:
             command.configure(commands.add_parser(name, help=command.help, description=command.help))
             loaded[name] = command
-    args = parser.parse_args(arguments)
-    return loaded[args.command].run(args)
+    what = "print a script with which a shell completes commands and options"
+    commands.add_parser(_COMPLETION, help=what, description=what).add_argument("shell", choices=_SHELLS)
+    commands.add_parser(_HELP, help="show the help of a command").add_argument("topic", nargs="?")
+    return parser, loaded
+
+
+def _completion(shell: str, parser: argparse.ArgumentParser) -> str:
+    try:
+        import shtab
+    except ImportError as error:
+        raise MissingExtra(
+            f"completion needs shtab, which is not installed ({error}): pip install 'trackwire[cli]'"
+        ) from error
+    return str(shtab.complete(parser, shell=shell))
 
 
 def _wanted(arguments: list[str], found: Mapping[str, EntryPoint]) -> list[str]:
     """The one command that was asked for, or all, to list them."""
+    if arguments[:1] in (["--version"], [_COMPLETION]):
+        return []
     return arguments[:1] if arguments and arguments[0] in found else sorted(found)
 
 

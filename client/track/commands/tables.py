@@ -124,7 +124,8 @@ class Tables:
 
     def _rows(self, cursor: sqlite3.Cursor, seconds: float) -> Iterator[tuple[Any, ...]]:
         try:
-            yield from cursor
+            for row in cursor:  # noqa: UP028 # 'yield from' would close the cursor, perhaps after the database
+                yield row
         except sqlite3.Error as error:
             raise self._failure(error, seconds) from None
 
