@@ -7,10 +7,12 @@ person or a server for.
 
 from __future__ import annotations
 
+import fcntl
 import hashlib
 import os
 import re
 import select
+import signal
 import time
 from dataclasses import dataclass
 from pathlib import Path
@@ -95,37 +97,67 @@ def changes_in(root: Path, seconds: float = _GIT_SECONDS) -> Changes | None:
         root: of the repository.
         seconds: how long git may take.
     """
-    # Deferred: most programs never ask.
-    import subprocess
-
     deadline = time.monotonic() + seconds
-    command = ["git", "-c", "core.fsmonitor=false", "-C", os.fspath(root), *_DIFF]
     try:
-        with subprocess.Popen(  # noqa: S603  # the user's own git, as the shell would find it
-            command,
-            stdin=subprocess.DEVNULL,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.DEVNULL,
-            env={**os.environ, **_ALONE},
-        ) as process:
-            assert process.stdout is not None
-            digest = _digest_of(process.stdout.fileno(), deadline)
-            if digest is None:
-                process.kill()
-                return None
+        process, pipe = _started(root)
     except OSError:
         return None
-    if process.returncode != 0:
+    try:
+        digest = _digest_of(pipe, deadline)
+    finally:
+        os.close(pipe)
+    if not _succeeded(process, is_awaited=digest is not None) or digest is None:
         return None
     is_dirty = digest != hashlib.sha256().hexdigest()
     return Changes(is_dirty, digest if is_dirty else None)
 
 
+def _started(root: Path) -> tuple[int, int]:
+    """A git that writes the changes into a pipe: its number, and the end to read from.
+
+    Not by `subprocess`, whose import would take longer than all that is known of a run otherwise, and which
+    a thread must not import while another one forks.
+    """
+    reading, writing = os.pipe()
+    # Above the standard ones, which may be closed here: the actions below would take them for the pipe.
+    above = fcntl.fcntl(writing, fcntl.F_DUPFD_CLOEXEC, 3)
+    os.close(writing)
+    try:
+        process = os.posix_spawnp(
+            "git",
+            ["git", "-c", "core.fsmonitor=false", "-C", os.fspath(root), *_DIFF],
+            {**os.environ, **_ALONE},
+            file_actions=[
+                (os.POSIX_SPAWN_OPEN, 0, os.devnull, os.O_RDONLY, 0),
+                (os.POSIX_SPAWN_DUP2, above, 1),
+                (os.POSIX_SPAWN_OPEN, 2, os.devnull, os.O_WRONLY, 0),
+            ],
+            # Python ignores this one, and what it starts would, too.
+            setsigdef=[signal.SIGPIPE],
+        )
+    except OSError:
+        os.close(reading)
+        raise
+    finally:
+        os.close(above)
+    return process, reading
+
+
+def _succeeded(process: int, is_awaited: bool) -> bool:
+    """Whether git ended well; one that is not awaited any more is killed."""
+    try:
+        if not is_awaited:
+            os.kill(process, signal.SIGKILL)
+        return os.waitpid(process, 0)[1] == 0
+    except (ChildProcessError, ProcessLookupError):
+        return False  # the program waits for all of its children itself, and knows how this one ended
+
+
 def _digest_of(pipe: int, deadline: float) -> str | None:
     """SHA-256 of all that comes out of a pipe; None when its end does not come in time.
 
-    The pipe is read here, and not by the process's own `communicate`: the changes may be larger than the
-    memory, and a filter that git started may keep the pipe open after git was killed.
+    The changes may be larger than the memory, and a filter that git started may keep the pipe open after git
+    was killed.
     """
     digest = hashlib.sha256()
     poll = select.poll()

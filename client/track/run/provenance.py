@@ -30,6 +30,7 @@ from typing import Any, Final
 from track.configuration import switched_on
 from track.persistence.calls import key_of
 from track.persistence.protocol import Protocol
+from track.process.lifecycle import LifecycleHook, has_exited, register
 from track.run.git import changes_in, commit_of, repository_of
 from track_protocol.model.entities import Trial
 from track_protocol.security.redaction import redacted_arguments
@@ -79,7 +80,7 @@ def captures_in(environment: Mapping[str, str]) -> bool:
     return switched_on(environment, "TRACK_CAPTURE", default=True)
 
 
-class Provenance:
+class Provenance(LifecycleHook):
     """What is known of this process, and the trials that still wait for what git says.
 
     Args:
@@ -97,6 +98,7 @@ class Provenance:
         self._is_begun = False
         if root is None:
             self._is_complete.set()
+        register(self)
 
     @property
     def known(self) -> dict[str, Any]:
@@ -119,9 +121,6 @@ class Provenance:
             self._waiting[trial] = write
             is_first, self._is_begun = not self._is_begun, True
         if is_first:
-            # Here and not in the thread: a fork during an import leaves its lock held in the child.
-            import subprocess  # noqa: F401
-
             threading.Thread(target=self._ask_git, name="track-git", daemon=True).start()
 
     def settle(self, trial: bytes | str) -> None:
@@ -130,6 +129,13 @@ class Provenance:
             self._is_complete.wait(_SETTLE_SECONDS)
             with self._lock:
                 self._waiting.pop(trial, None)
+
+    def before_exit(self) -> None:
+        """The process ends: the same for all trials that were not finished."""
+        if self._waiting and self.pid == os.getpid():
+            self._is_complete.wait(_SETTLE_SECONDS)
+            with self._lock:
+                self._waiting.clear()
 
     def _ask_git(self) -> None:
         assert self._root is not None
@@ -145,6 +151,8 @@ class Provenance:
 
 
 def _written(write: Write, known: dict[str, Any]) -> None:
+    if has_exited():
+        return  # the store is closed by now
     try:
         write(known)
     except Exception:  # noqa: BLE001  # a backend of the user's own may raise anything; the others wait

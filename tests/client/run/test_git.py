@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -91,6 +92,25 @@ def test_a_git_that_hangs_is_given_up(root: Path, tmp_path: Path, monkeypatch: p
     program.chmod(0o755)
     monkeypatch.setenv("PATH", str(program.parent), prepend=os.pathsep)
     assert changes_in(root, seconds=0.2) is None
+
+
+def test_a_program_whose_standard_files_are_closed_knows_them_too(root: Path) -> None:
+    (root / "train.py").write_text("lr = 0.2\n")
+    script = "import os, sys, pathlib; [os.close(n) for n in (0, 1)]; from track.run.git import changes_in; "
+    script += "print(changes_in(pathlib.Path(sys.argv[1])), file=sys.stderr)"
+    done = subprocess.run(
+        [sys.executable, "-c", script, str(root)], capture_output=True, text=True, check=True, timeout=60
+    )
+    assert f"{changes_in(root)}\n" == done.stderr
+
+
+def test_nothing_is_left_behind(root: Path) -> None:
+    before = len(os.listdir("/proc/self/fd"))
+    for _ in range(3):
+        changes_in(root)
+    assert len(os.listdir("/proc/self/fd")) == before
+    with pytest.raises(ChildProcessError):
+        os.waitpid(-1, os.WNOHANG)
 
 
 def test_nothing_is_known_without_git(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:

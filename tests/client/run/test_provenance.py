@@ -91,6 +91,25 @@ def test_a_trial_knows_what_was_changed_since_its_commit(repository: Path) -> No
     assert len(found["diff"]) == 64
 
 
+def test_a_trial_that_never_runs_has_it_too(repository: Path) -> None:
+    source = SCRIPT[: SCRIPT.index("with ")] + "client.new_trial(name='a', arguments={'lr': 0.1})\n"
+    assert run_of(repository, source)["git"]["dirty"] is True
+
+
+def test_the_end_of_the_program_prints_nothing(repository: Path) -> None:
+    source = "from track import TrackClient\nTrackClient('ephemeral:').new_trial(arguments={'lr': 0.1})\n"
+    done = subprocess.run(
+        [sys.executable, "-c", source],
+        cwd=repository,
+        env=environment(TRACK_CAPTURE="1", TRACK_QUIET="1"),
+        check=True,
+        capture_output=True,
+        text=True,
+        timeout=60,
+    )
+    assert (done.stdout, done.stderr) == ("", "")
+
+
 def test_a_later_trial_of_the_process_has_it_at_once(repository: Path) -> None:
     second = SCRIPT + "stored = client.new_trial(force=True, name='b').ensure()\n"
     (repository / "runs.db").unlink(missing_ok=True)
