@@ -62,7 +62,8 @@ LAYERS = [
 # around it are given what `app` has put together.
 ROOMS = {
     "track_protocol": (
-        "errors loopback locations terminal uri command security model query wire track_protocol testing",
+        "security.tokens errors loopback locations terminal uri command security model query wire",
+        "track_protocol testing",
     ),
     "track": (
         "configuration structure serialization versioning containers aggregators",

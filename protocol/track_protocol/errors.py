@@ -9,6 +9,8 @@ from __future__ import annotations
 
 from typing import ClassVar, Final
 
+from track_protocol.security.tokens import redact_tokens
+
 __all__ = [
     "AuthenticationError",
     "BadArguments",
@@ -65,6 +67,10 @@ class TrackError(Exception):
 
     code: ClassVar[str] = "error"
     exit_code: ClassVar[int] = 1
+
+    def __init__(self, *args: object) -> None:
+        # A message goes to logs, terminals and stores, and may quote what a user gave.
+        super().__init__(*(redact_tokens(each) if isinstance(each, str) else each for each in args))
 
 
 class UsageError(TrackError):
@@ -168,8 +174,8 @@ class RPCCallFailure(TrackError):
 
     def __init__(self, message: str = "", trace: str | None = None) -> None:
         super().__init__(message)
-        self.message = message
-        self.trace = trace
+        self.message = redact_tokens(message)
+        self.trace = None if trace is None else redact_tokens(trace)
 
 
 class UnknownMethod(RPCCallFailure):

@@ -6,6 +6,7 @@ import pytest
 
 from track_protocol import errors
 from track_protocol.errors import RPCCallFailure, TrackError, error_from_wire
+from track_protocol.security.tokens import new_token
 
 CLASSES = [
     thing for thing in vars(errors).values() if isinstance(thing, type) and issubclass(thing, TrackError)
@@ -23,6 +24,15 @@ def test_what_one_side_raises_the_other_raises_too(cls: type[TrackError]) -> Non
     raised = error_from_wire(cls.code, "it failed because: do that")
     assert type(raised) is cls
     assert str(raised) == "it failed because: do that"
+
+
+@every_class
+def test_no_message_has_a_token_in_it(cls: type[TrackError]) -> None:
+    # Fails when `TrackError` does not redact what it is given.
+    token = new_token()
+    raised = cls(f"socket://ann:{token}@node1 is wrong")
+    assert token not in str(raised) + repr(raised) + repr(vars(raised))
+    assert "socket://ann:trk_***" in str(raised)
 
 
 @every_class

@@ -8,6 +8,7 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, Final
 
+from track.media.parts import parts_of
 from track_protocol.errors import BadArguments, BadValue
 from track_protocol.model.media import (
     FILE,
@@ -19,6 +20,7 @@ from track_protocol.model.media import (
     Media,
     check_media,
 )
+from track_protocol.security.tokens import redact_tokens
 
 __all__ = ["INLINE_BYTES", "media_of"]
 
@@ -46,6 +48,7 @@ def media_of(kind: str, value: Any, /, **options: Any) -> Media:
             raise BadValue(f"a {media.kind} cannot be logged as {kind}")
     else:
         media = _built(kind, value, options)
+    media = _redacted(media)
     check_media(kind, media.document)
     size = media.document.get("size", 0)
     if size > MAX_BLOB_BYTES:
@@ -54,6 +57,17 @@ def media_of(kind: str, value: Any, /, **options: Any) -> Media:
             "store it outside Track, and log its path"
         )
     return media
+
+
+def _redacted(media: Media) -> Media:
+    """The same without the tokens in a content that is a text; files are read without them."""
+    if not isinstance(media.content, bytes):
+        return media
+    content = b"".join(parts_of(media.content))
+    if content == media.content:
+        return media
+    digest = hashlib.sha256(content).hexdigest()
+    return Media(media.kind, {**media.document, "digest": digest}, content)
 
 
 def _built(kind: str, value: Any, options: Mapping[str, Any]) -> Media:
@@ -90,14 +104,14 @@ def _text(value: Any) -> Media:
     """
     if not isinstance(value, str):
         raise BadValue(f"a text is a str, not {type(value).__name__}: log str(it)")
-    content = value.encode(errors="replace")
+    content = redact_tokens(value).encode(errors="replace")
     if len(content) <= INLINE_BYTES:
         return Media(TEXT, {"text": content.decode()})
     return Media(TEXT, {"digest": hashlib.sha256(content).hexdigest(), "size": len(content)}, content)
 
 
 def _file(path: str | os.PathLike[str]) -> Media:
-    """A file as it is now.
+    """A file as it is now, but for tokens in a text.
 
     Args:
         path: where it is; it has to stay as it is until it is logged.
@@ -115,12 +129,13 @@ def _file(path: str | os.PathLike[str]) -> Media:
                 f"{file} has {size:,} bytes, more than {MAX_BLOB_BYTES:,}: "
                 "store it outside Track, and log its path"
             )
-        with file.open("rb") as content:
-            digest = hashlib.file_digest(content, "sha256").hexdigest()
-            size = content.tell()
+        seen, size = hashlib.sha256(), 0
+        for part in parts_of(file):
+            seen.update(part)
+            size += len(part)
     except OSError as error:
         raise BadValue(f"{file} cannot be read ({error.strerror}): check the path") from None
-    return Media(FILE, {"name": file.name, "digest": digest, "size": size}, file)
+    return Media(FILE, {"name": file.name, "digest": seen.hexdigest(), "size": size}, file)
 
 
 _BUILDERS: Final[Mapping[str, Callable[..., Media]]] = {

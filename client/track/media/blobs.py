@@ -5,12 +5,13 @@ from __future__ import annotations
 import hashlib
 import os
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any, Final
 
+from track.media.parts import parts_of
 from track.outbox.drops import DropAccount
-from track_protocol.model.media import PART_BYTES, Media
+from track_protocol.model.media import Media
 
 __all__ = ["BlobSender"]
 
@@ -67,7 +68,7 @@ class BlobSender:
 
     def _send(self, content: bytes | Path, digest: str, size: int) -> str | None:
         offset, seen = 0, hashlib.sha256()
-        for part in _parts(content):
+        for part in parts_of(content):
             seen.update(part)
             last = offset + len(part) >= size
             cut = not part and size > 0
@@ -79,14 +80,3 @@ class BlobSender:
             offset += len(part)
         whole = offset == size and seen.hexdigest() == digest
         return None if whole else "its content changed while it was read"
-
-
-def _parts(content: bytes | Path) -> Iterator[bytes]:
-    if isinstance(content, bytes):
-        for start in range(0, max(len(content), 1), PART_BYTES):
-            yield content[start : start + PART_BYTES]
-        return
-    with content.open("rb") as file:
-        yield file.read(PART_BYTES)
-        while part := file.read(PART_BYTES):
-            yield part

@@ -23,6 +23,7 @@ from track_protocol.model.documents import status_to_document
 from track_protocol.model.entities import PRUNED, CustomStatus, Project, Status, Trial, TrialGroup, status
 from track_protocol.model.values import MAX_TEXT_BYTES, check_name, normalise
 from track_protocol.query.parse import normalise_query
+from track_protocol.security.tokens import redact_tokens
 from track_protocol.wire.methods import METHODS, Access, Method
 from track_protocol.wire.schema import Parameter
 
@@ -243,7 +244,8 @@ def _definition(item: Project | TrialGroup | Trial) -> dict[str, Any]:
 
 def _error(error: object) -> str:
     """An error's text, whatever it holds; the end of a traceback says most."""
-    return str(error).encode("utf-8", "replace")[-MAX_TEXT_BYTES:].decode("utf-8", "ignore")
+    # Before it is cut, so that no part of a token stays.
+    return redact_tokens(str(error)).encode("utf-8", "replace")[-MAX_TEXT_BYTES:].decode("utf-8", "ignore")
 
 
 _PLAIN: Final[Mapping[str, Callable[[Any], Any]]] = {

@@ -15,6 +15,7 @@ from track.serialization import to_json
 from track_protocol.errors import ItemNotFound, MissingExtra, UriError, UsageError
 from track_protocol.model.entities import Project, Trial, TrialGroup
 from track_protocol.model.seriesname import SeriesName, labelled
+from track_protocol.security.tokens import redact_tokens
 from track_protocol.uri import Uri, check_options, redact
 
 __all__ = ["CometMLProtocol"]
@@ -124,7 +125,7 @@ class CometMLProtocol(NullProtocol):
         if not isinstance(item, Trial):
             return
         if "arguments" in given:
-            self._experiment(item).log_parameters(to_json(given["arguments"]), nested_support=True)
+            self._experiment(item).log_parameters(_plain(given["arguments"]), nested_support=True)
         if "tags" in given:
             self._experiment(item).add_tags(_tags(given["tags"]))
         self._others(item, given.get("metadata", {}))
@@ -238,8 +239,8 @@ class CometMLProtocol(NullProtocol):
         else:
             made = self._comet.Experiment(experiment_key=trial.id.hex(), **options)
         self._experiments[trial.id] = made
-        made.set_name(trial.name or trial.uid)
-        made.log_parameters(to_json(trial.parameters), nested_support=True)
+        made.set_name(_plain(trial.name or trial.uid))
+        made.log_parameters(_plain(trial.parameters), nested_support=True)
         made.add_tags(_tags(trial.tags))
         fields = {"uid": trial.uid, "version": trial.version, "description": trial.description}
         self._others(
@@ -249,7 +250,7 @@ class CometMLProtocol(NullProtocol):
     def _points(self, trial: Trial, step: Any, values: Mapping[str, Any]) -> None:
         experiment = self._experiment(trial)
         whole = _whole(step)
-        for name, value in to_json(dict(values)).items():
+        for name, value in _plain(dict(values)).items():
             if isinstance(value, (int, float)):
                 experiment.log_metric(name, value, step=whole)
             else:
@@ -258,7 +259,7 @@ class CometMLProtocol(NullProtocol):
     def _others(self, trial: Trial, values: Mapping[str, Any]) -> None:
         experiment = self._experiment(trial)
         for name, value in values.items():
-            experiment.log_other(name, _text(value))
+            experiment.log_other(redact_tokens(name), _text(value))
 
     def _experiment(self, trial: Trial) -> Any:
         known = trial if trial.id is not None else self._trials.get(trial.uid)
@@ -278,7 +279,9 @@ def _whole(step: Any) -> int | None:
 
 _MEDIA: Final[Mapping[str, Callable[[Any, str, Any, int | None], Any]]] = {
     "image": lambda comet, name, value, step: comet.log_image(value, name=name, step=step),
-    "text": lambda comet, name, value, step: comet.log_text(value, step=step, metadata={"name": name}),
+    "text": lambda comet, name, value, step: comet.log_text(
+        redact_tokens(value), step=step, metadata={"name": name}
+    ),
     "histogram": lambda comet, name, value, step: comet.log_histogram_3d(value, name=name, step=step),
     "file": lambda comet, name, value, step: comet.log_asset(os.fspath(value), file_name=name, step=step),
 }
@@ -286,13 +289,18 @@ _MEDIA: Final[Mapping[str, Callable[[Any, str, Any, int | None], Any]]] = {
 
 def _tags(tags: Mapping[str, Any]) -> list[str]:
     """Comet's tags are texts."""
-    plain = {name: to_json(value) for name, value in tags.items()}
+    plain = _plain(dict(tags))
     return [f"{name}={each if isinstance(each, str) else json.dumps(each)}" for name, each in plain.items()]
+
+
+def _plain(value: Any) -> Any:
+    """Plain values without the tokens in them."""
+    return json.loads(redact_tokens(json.dumps(to_json(value))))
 
 
 def _text(value: Any) -> Any:
     """As Comet stores it: plain values as they are, others as JSON."""
-    plain = to_json(value)
+    plain = _plain(value)
     return plain if isinstance(plain, (str, int, float, bool)) else json.dumps(plain)
 
 

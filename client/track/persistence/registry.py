@@ -6,7 +6,9 @@ from collections.abc import Callable
 from typing import Any, Final
 
 from track.persistence.protocol import Protocol
+from track.process.crash import redact_crash_output
 from track_protocol.errors import UnknownScheme
+from track_protocol.security.tokens import redact_tokens
 from track_protocol.uri import redact, scheme_of
 
 __all__ = ["get_protocol", "register"]
@@ -32,6 +34,8 @@ def get_protocol(backend_name: str) -> Protocol:
         UnknownScheme: no backend has its scheme.
         MissingExtra: the backend's packages are not installed.
     """
+    if redact_tokens(backend_name) != backend_name:
+        redact_crash_output()
     scheme = scheme_of(backend_name)
     maker = _MAKERS.get(scheme)
     if maker is not None:

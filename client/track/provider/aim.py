@@ -16,6 +16,7 @@ from track.provider.ranks import is_first
 from track.provider.series import LabelledRun, numbers
 from track.run.parameters import storable
 from track_protocol.errors import ItemNotFound, MissingExtra
+from track_protocol.security.tokens import redact_tokens
 
 __all__ = ["AimRun", "AimTracker"]
 
@@ -94,9 +95,9 @@ class AimTracker(BaseTracker[AimConfig]):
             return
         run = self._opened(self._hash if self._resumes else None)
         self._hash, self._resumes = run.hash, False
-        run.name = properties.name
+        run.name = redact_tokens(properties.name)
         if properties.description is not None:
-            run.description = properties.description
+            run.description = redact_tokens(properties.description)
         run["hparams"] = {**run.get("hparams", {}), **storable(properties.hparams, "hparams")}
         run["status"] = "running"
         try:
@@ -142,7 +143,7 @@ def _end(run: Any, status: str, text: str | None = None) -> None:
     try:
         run["status"] = status
         if text is not None:
-            run["error"] = text
+            run["error"] = redact_tokens(text)
         run.close()
     except Exception as error:  # noqa: BLE001 - Aim raises what it likes, and must not hide how training ended
         _log.error("aim: the run %s could not be closed: %s", run.hash, error)

@@ -13,6 +13,7 @@ from weakref import WeakSet
 
 from track.utils.out import RingOutputDecorator
 from track_protocol.errors import TrackError
+from track_protocol.security.tokens import redact_tokens
 
 __all__ = ["OutputCapture", "output_names"]
 
@@ -148,7 +149,7 @@ def _bounded(lines: list[str]) -> list[str]:
     """The last of the lines that are not too much to store, in text that can be stored."""
     last: list[str] = []
     left = _MAX_CHARACTERS
-    for line in reversed(lines):
+    for line in map(redact_tokens, reversed(lines)):  # before it is cut
         shown = line if len(line) <= _MAX_LINE else f"…{line[1 - _MAX_LINE :]}"
         left -= len(shown)
         if left < 0:

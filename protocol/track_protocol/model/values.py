@@ -21,6 +21,7 @@ from types import NoneType, SimpleNamespace
 from typing import Any, Final, NoReturn, cast
 
 from track_protocol.errors import BadValue
+from track_protocol.security.tokens import redact_tokens
 
 __all__ = [
     "INT_MAX",
@@ -86,13 +87,14 @@ def check_name(name: Any, what: str = "name", limit: int = MAX_NAME_BYTES) -> st
     if not isinstance(name, str):
         # Without its repr, which may be long, or raise.
         raise BadValue(f"{what} is of type {type(name).__name__}: give a str")
-    size = _utf8_size(name, (None, what))
-    if not 1 <= size <= limit:
-        raise BadValue(f"{what} {name[:40]!r} has {size} bytes of UTF-8: give 1 to {limit}")
-    if _CONTROL.search(name):
-        raise BadValue(f"{what} {name!r} contains a control character: remove it")
     # Of a class of the user's own, as the members of an enumeration are, it could not travel.
-    return str.__str__(name)
+    text = redact_tokens(str.__str__(name))
+    size = _utf8_size(text, (None, what))
+    if not 1 <= size <= limit:
+        raise BadValue(f"{what} {text[:40]!r} has {size} bytes of UTF-8: give 1 to {limit}")
+    if _CONTROL.search(text):
+        raise BadValue(f"{what} {text!r} contains a control character: remove it")
+    return text
 
 
 def converter_of(value: Any) -> Callable[[Any], Any] | None:
@@ -216,6 +218,7 @@ def _integer(value: int, path: _Path, depth: int) -> int:
 
 
 def _text(value: str, path: _Path, depth: int) -> str:
+    value = redact_tokens(value)
     size = _utf8_size(value, path)
     if size > MAX_TEXT_BYTES:
         _refuse(path, f"the text has {size} bytes, more than {MAX_TEXT_BYTES}: shorten it or log a file")
@@ -300,7 +303,7 @@ def _render(path: _Path) -> str:
     parts: list[str] = []
     parent, key = path
     while parent is not None:
-        parts.append(f".{key[:64]}" if isinstance(key, str) else f"[{_short(key)}]")
+        parts.append(f".{redact_tokens(key)[:64]}" if isinstance(key, str) else f"[{_short(key)}]")
         parent, key = parent
     return _printable(key + "".join(reversed(parts)))
 

@@ -1,4 +1,8 @@
-"""Generated tokens, and the wrapper that hides a secret from logs, reprs and tracebacks."""
+"""Generated tokens, how they are told from other texts, and a wrapper that hides a secret.
+
+A token is redacted in each text that leaves the process other than as a login: in what is logged, in errors
+and in crash output.  A text of the same length replaces it, so that positions and sizes stay right.
+"""
 
 from __future__ import annotations
 
@@ -7,14 +11,23 @@ import hashlib
 import hmac
 import re
 import secrets
-from typing import Final
+from typing import BinaryIO, Final
 
-__all__ = ["TOKEN_BITS", "Secret", "is_generated", "new_token"]
+__all__ = [
+    "TOKEN_BITS",
+    "Secret",
+    "is_generated",
+    "new_token",
+    "read_redacted",
+    "redact_tokens",
+    "redact_tokens_in_bytes",
+]
 
 TOKEN_BITS: Final = 160
 
 _PREFIX: Final = "trk_"
 _CHECK_LETTERS: Final = 6
+_TOKEN_CHARACTERS: Final = 42
 _FORM: Final = re.compile(r"trk_([a-z2-7]{32})([a-z2-7]{6})")
 
 
@@ -36,6 +49,37 @@ def is_generated(text: str) -> bool:
     """
     match = _FORM.fullmatch(text)
     return match is not None and _checksum(match[1]) == match[2]
+
+
+def redact_tokens(text: str) -> str:
+    """The text with asterisks in the place of each generated token.
+
+    A password that a person chose cannot be told from other words, and stays.
+    """
+    return _FORM.sub(_redacted, text) if _PREFIX in text else text
+
+
+def redact_tokens_in_bytes(data: bytes) -> bytes:
+    """The same for text in any encoding that has ASCII in it."""
+    return redact_tokens(data.decode("latin-1")).encode("latin-1") if _PREFIX.encode() in data else data
+
+
+def read_redacted(file: BinaryIO, offset: int, size: int) -> bytes:
+    """A part of a file with asterisks in the place of each generated token, also of one that it cuts.
+
+    Args:
+        file: of text.
+        offset: where the part begins.
+        size: most bytes to read.
+    """
+    begin = max(0, offset - _TOKEN_CHARACTERS)
+    file.seek(begin)
+    data = file.read(offset - begin + size + _TOKEN_CHARACTERS)
+    return redact_tokens_in_bytes(data)[offset - begin :][:size]
+
+
+def _redacted(found: re.Match[str]) -> str:
+    return _PREFIX + "*" * (len(found[0]) - len(_PREFIX)) if is_generated(found[0]) else found[0]
 
 
 class Secret:

@@ -9,11 +9,14 @@ from typing import Any
 import pytest
 
 from contract_reference import CONTRACT, reference
+from track.persistence import get_protocol
 from track.persistence.calls import reads, wire_arguments
 from track.persistence.null import NullProtocol
 from track.persistence.protocol import Protocol
-from track.structure import Status, Trial, TrialGroup
+from track.structure import Project, Status, Trial, TrialGroup
 from track_protocol.errors import BadArguments
+from track_protocol.model.values import MAX_TEXT_BYTES
+from track_protocol.security.tokens import new_token
 from track_protocol.wire.methods import METHODS, Access
 from track_protocol.wire.schema import REQUIRED
 
@@ -80,3 +83,15 @@ def test_only_fetch_methods_read(name: str) -> None:
 @pytest.mark.parametrize("name", [name for name in SHARED if METHODS[name].access is Access.LOG])
 def test_the_null_store_accepts_every_declared_log_call(name: str) -> None:
     assert callable(getattr(NullProtocol(), name))
+
+
+def test_an_error_that_is_cut_has_no_part_of_a_token() -> None:
+    # Fails when the text is cut before tokens in it are redacted.
+    token, protocol = new_token(), get_protocol("ephemeral:")
+    protocol.new_project(Project(name="p"))
+    trial = protocol.new_trial(Trial(name="t"))
+    assert trial is not None
+    protocol.set_trial_status(trial, Status.Exception, error=token + "." * (MAX_TEXT_BYTES - 20))
+    (stored,) = protocol.fetch_trials({})
+    assert stored.errors[0].startswith("*" * 20 + ".")
+    protocol.close()

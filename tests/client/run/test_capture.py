@@ -19,6 +19,7 @@ from track.logger import TrialLogger
 from track.run.capture import OutputCapture, output_names
 from track_protocol.errors import UsageError
 from track_protocol.model.entities import Status, Trial
+from track_protocol.security.tokens import new_token
 from waiting import wait_until
 
 
@@ -54,6 +55,17 @@ def test_the_last_lines_are_captured_and_still_printed(
     assert metadata_of(client) == {"out": ["b", "c"], "err": ["careful"]}
     assert (sys.stdout, sys.stderr) == before
     assert capsys.readouterr() == ("a\nb\nc\n", "careful\n")
+
+
+def test_a_line_that_is_cut_has_no_part_of_a_token(client: TrackClient) -> None:
+    # Fails when `_bounded` cuts a line before tokens in it are redacted.
+    token = new_token()
+    with client.new_trial() as trial:
+        trial.capture_output(2)
+        print("." * 1_000 + token + "." * 1_980)
+    (line,) = metadata_of(client)["out"]
+    assert token[-15:] not in line
+    assert "*" * 15 in line
 
 
 def test_capturing_may_begin_before_the_trial_and_does_not_create_it(client: TrackClient) -> None:

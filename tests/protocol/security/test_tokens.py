@@ -1,13 +1,22 @@
 from __future__ import annotations
 
 import copy
+import io
 import logging
 import pickle
 import traceback
 
 import pytest
 
-from track_protocol.security.tokens import TOKEN_BITS, Secret, is_generated, new_token
+from track_protocol.security.tokens import (
+    TOKEN_BITS,
+    Secret,
+    is_generated,
+    new_token,
+    read_redacted,
+    redact_tokens,
+    redact_tokens_in_bytes,
+)
 
 
 def test_a_token_is_recognised_as_generated() -> None:
@@ -92,3 +101,34 @@ def test_an_empty_secret_is_false() -> None:
 def test_a_secret_may_be_copied_and_sent_to_a_child_process() -> None:
     assert copy.deepcopy(Secret("a")) == Secret("a")
     assert pickle.loads(pickle.dumps(Secret("a"))) == Secret("a")  # noqa: S301 - our own bytes
+
+
+def test_every_token_in_a_text_is_redacted_and_nothing_else() -> None:
+    one, other = new_token(), new_token()
+    text = f"socket://ann:{one}@node1 trk_{one}{other}x {one[:-1]} trk_"
+    redacted = redact_tokens(text)
+    assert one not in redacted
+    assert other not in redacted
+    assert len(redacted) == len(text)
+    assert redacted.startswith("socket://ann:trk_**")
+    assert redacted.endswith(f"x {one[:-1]} trk_")
+
+
+def test_a_text_without_a_token_is_the_same() -> None:
+    text = "trk_" + "a" * 38
+    assert redact_tokens(text) == text
+
+
+def test_tokens_are_redacted_in_bytes_that_are_no_utf_8() -> None:
+    token = new_token().encode()
+    redacted = redact_tokens_in_bytes(b"\xff" + token + b"\xfe")
+    assert redacted == b"\xfftrk_" + b"*" * 38 + b"\xfe"
+
+
+@pytest.mark.parametrize("size", [1, 7, 41, 42, 43, 1000])
+def test_a_file_that_is_read_in_parts_has_no_part_of_a_token(size: int) -> None:
+    data = f"before {new_token()}{new_token()} between {new_token()}".encode()
+    file = io.BytesIO(data)
+    parts = [read_redacted(file, offset, size) for offset in range(0, len(data), size)]
+    assert b"".join(parts) == redact_tokens_in_bytes(data)
+    assert read_redacted(file, len(data), size) == b""
