@@ -7,15 +7,17 @@ import json
 import logging
 import os
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from dataclasses import replace
 from functools import partial
 from importlib import import_module
 from types import TracebackType
-from typing import Any, Final, TypeVar
+from typing import Any, Final, Self, TypeVar
 
 from track.chrono import LoggerChronoContext
 from track.configuration import environment, options
 from track.logger import TrialLogger
+from track.logger.forwarders import LoggerForwarders
 from track.persistence import get_protocol
 from track.persistence.protocol import LATEST, TIMINGS, MakeAggregator, Protocol
 from track.process.lifecycle import ForkSafeRLock
@@ -49,7 +51,7 @@ class TrialDoesNotExist(ItemNotFound):
     """The trial that was asked for is not in the store."""
 
 
-class TrackClient:
+class TrackClient(LoggerForwarders):
     """Tracks one trial at a time in one store.
 
     Args:
@@ -91,8 +93,15 @@ class TrackClient:
 
     @property
     def trial(self) -> Trial | None:
-        """The current trial."""
+        """The current trial; under Oríon (``ORION_TRIAL_ID``) the one that it means, from the start."""
+        if self.logger is None and self._orion_trial is not None:
+            self._begun().ensure()
         return None if self.logger is None else self.logger.trial
+
+    @property
+    def version(self) -> str | None:
+        """The version of the code that runs, which trials get; see `set_version`."""
+        return self._version()
 
     # -- where -----------------------------------------------------------------------------------
 
@@ -108,13 +117,15 @@ class TrackClient:
             get_only: do not create it.
 
         Raises:
-            UsageError: another project was chosen before, and not `force`.
+            UsageError: another project was chosen before, and not `force`; or it has no name.
             ItemNotFound: it does not exist, and `get_only`.
         """
         if isinstance(project, str):
             project, kwargs = None, {"name": project, **kwargs}
         named = {"name": self._orion.project} if self._orion.project and not kwargs else kwargs
         wanted = project or Project(**named)
+        if not wanted.uid:
+            raise UsageError("the project has no name: call set_project(name=...)")
         if self.project is not None and not force:
             return _unchanged("project", self.project, wanted)
         get, new = self.protocol.get_project, self.protocol.new_project
@@ -135,7 +146,7 @@ class TrackClient:
         """Choose the group of the trials to come, and create it if it does not exist.
 
         Args:
-            group: its definition or its name, or else
+            group: its definition or its name; without a project, it gets the client's.  Or else
             kwargs: the fields of one, such as ``name``.
             force: choose another one than before.
             get_only: do not create it.
@@ -146,7 +157,10 @@ class TrackClient:
         """
         if isinstance(group, str):
             group, kwargs = None, {"name": group, **kwargs}
-        wanted = group or TrialGroup(**{"project_id": self._in_project().uid, **kwargs})
+        wanted = group or TrialGroup(**kwargs)
+        if wanted.project_id is None:
+            own = None if wanted._uid == wanted.compute_uid() else wanted._uid
+            wanted = replace(wanted, project_id=self._in_project().uid, _uid=own)
         if self.group is not None and not force:
             return _unchanged("group", self.group, wanted)
         get, new = self.protocol.get_trial_group, self.protocol.new_trial_group
@@ -223,6 +237,7 @@ class TrackClient:
         uid: str | None = None,
         hash: str | None = None,
         revision: int = 0,
+        **kwargs: Any,
     ) -> TrialLogger:
         """Continue a stored trial.
 
@@ -230,7 +245,8 @@ class TrackClient:
             trial: its definition or its uid, or else
             uid: its uid, or its internal id as 32 hexadecimal digits, or else
             hash: its hash, and
-            revision: its revision.
+            revision: its revision, or else
+            kwargs: fields that it has, such as ``name`` and ``parameters``; of several trials, the newest.
             force: though there is a trial already.
 
         Raises:
@@ -241,14 +257,7 @@ class TrackClient:
             raise UsageError("this client has a trial already: call set_trial(..., force=True)")
         if isinstance(trial, str):
             trial, uid = None, trial
-        wanted = trial if trial is not None else definition(uid, hash, revision)
-        found = self.protocol.current_trial(wanted)
-        if found is None:
-            named = f"uid {wanted.uid!r}" if wanted.id is None else f"id {wanted.id.hex()}"
-            raise TrialDoesNotExist(
-                f"no trial has the {named} in {type(self.protocol).__name__}: correct the uid, "
-                f"which {CONTINUED} also may have given, or make a new trial"
-            )
+        found = self._with_fields(kwargs) if kwargs else self._stored(trial, uid, hash, revision)
         self._set_aside()
         # One that waits for whoever runs it starts with its first point; any other is only added to.
         starts = found.status is Status.CreatedGroup
@@ -256,16 +265,48 @@ class TrackClient:
         set_current_trial(found)
         return self.logger
 
+    def _stored(self, trial: Trial | None, uid: str | None, hash: str | None, revision: int) -> Trial:
+        try:
+            wanted = trial if trial is not None else definition(uid, hash, revision)
+        except UsageError as error:
+            if uid is None:
+                raise
+            raise TrialDoesNotExist(str(error)) from None
+        found = self.protocol.current_trial(wanted)
+        if found is None:
+            named = f"uid {wanted.uid!r}" if wanted.id is None else f"id {wanted.id.hex()}"
+            raise TrialDoesNotExist(
+                f"no trial has the {named} in {type(self.protocol).__name__}: correct the uid, "
+                f"which {CONTINUED} also may have given, or make a new trial"
+            )
+        return found
+
+    def _with_fields(self, fields: Mapping[str, Any]) -> Trial:
+        wanted = dict(fields)
+        if "parameters" in wanted:
+            wanted["parameters"] = storable(as_mapping(wanted["parameters"]), "parameters")
+        query = {name: {"$eq": value} for name, value in wanted.items()}
+        if self.project is not None:
+            query["project_id"] = {"$eq": self.project.uid}
+        found = self.protocol.fetch_trials(query, order=["-created", "-revision"], limit=1)
+        if not found:
+            raise TrialDoesNotExist(f"no trial has {wanted!r:.200}: correct it, or make a new trial")
+        return found[0]
+
     def set_version(
         self, version: str | None = None, version_fun: Callable[[], str | None] | None = None
-    ) -> None:
+    ) -> Self:
         """Say which version of the code runs; by default, a hash of the executed file.
 
         Args:
             version: the version, or else
             version_fun: called for it when a trial is created.
+
+        Returns:
+            the client.
         """
         self._version = version_fun or (default_version_hash if version is None else partial(str, version))
+        return self
 
     def _in_project(self) -> Project:
         return self.project or self.set_project(name=self._orion.project or _ORPHAN)
@@ -405,11 +446,14 @@ class TrackClient:
 
     # -- and then --------------------------------------------------------------------------------
 
-    def report(self, short: bool = True) -> None:
+    def report(self, short: bool = True) -> Self:
         """Print the current trial as it is stored, as JSON; as it is known here if the store is unreachable.
 
         Args:
             short: leave out the fields that only programs need.
+
+        Returns:
+            the client.
 
         Raises:
             UsageError: there is no trial.
@@ -417,6 +461,7 @@ class TrackClient:
         if self.logger is None:
             raise UsageError("there is no trial to report on: call new_trial or set_trial first")
         self.logger.report(short)
+        return self
 
     def save(self, file_name_override: str | None = None) -> None:
         """Wait until everything logged is durable.

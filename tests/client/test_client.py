@@ -22,7 +22,7 @@ from track.persistence.protocol import Protocol
 from track.persistence.registry import register
 from track.structure import get_current_project, get_current_trial
 from track_protocol.errors import ItemNotFound, UsageError
-from track_protocol.model.entities import Project, Trial
+from track_protocol.model.entities import Project, Trial, TrialGroup
 from track_protocol.model.values import MAX_TEXT_BYTES
 
 SHORT = """
@@ -216,7 +216,7 @@ def test_a_stored_trial_can_be_continued(client: TrackClient) -> None:
 def test_a_trial_that_is_not_stored_cannot_be_continued(client: TrackClient) -> None:
     with pytest.raises(TrialDoesNotExist, match="abc_3"):
         client.set_trial(uid="abc_3")
-    with pytest.raises(UsageError, match="HASH_REVISION"):
+    with pytest.raises(TrialDoesNotExist, match="HASH_REVISION"):
         client.set_trial(uid="abc")
 
 
@@ -448,3 +448,44 @@ def test_what_gives_no_arguments_is_counted_and_gives_none(client: TrackClient) 
     assert vars(client.log_arguments(0.1, lr=0.1)) == {"lr": 0.1}
     client.protocol.flush()
     assert stored(client).metadata["dropped_points"]["points"] == 1
+
+
+@pytest.mark.parametrize("uid", ["x", "abc_def", "", "_1"])
+def test_a_malformed_uid_is_one_of_no_trial(uid: str) -> None:
+    with TrackClient("ephemeral:") as client, pytest.raises(TrialDoesNotExist):
+        client.set_trial(uid=uid)
+
+
+def test_a_trial_is_found_by_its_name_and_parameters() -> None:
+    with TrackClient("ephemeral:") as client:
+        for lr in (0.1, 0.2):
+            client.new_trial(force=True, name="t", parameters={"lr": lr})
+        wanted = client.trial
+        client.new_trial(force=True, name="other", parameters={"lr": 0.2})
+        found = client.set_trial(name="t", parameters={"lr": 0.2}, force=True)
+        assert found.trial == wanted
+        newest = client.set_trial(name="t", force=True)
+        assert newest.trial == wanted
+        with pytest.raises(TrialDoesNotExist, match=r"no trial has {'name': 'nobody'}"):
+            client.set_trial(name="nobody", force=True)
+
+
+def test_a_project_without_a_name_is_refused() -> None:
+    with TrackClient("ephemeral:") as client, pytest.raises(UsageError, match="the project has no name"):
+        client.set_project()
+
+
+def test_a_group_without_a_project_is_one_of_the_clients() -> None:
+    with TrackClient("ephemeral:") as client:
+        project = client.set_project(name="p")
+        group = TrialGroup(name="g")
+        assert group.uid
+        assert client.set_group(group).project_id == project.uid
+        assert client.set_group(name="g") == client.group
+        assert client.set_group(TrialGroup(_uid="mine", name="h"), force=True).uid == "mine"
+
+
+def test_parameters_may_be_a_namespace() -> None:
+    with TrackClient("ephemeral:") as client:
+        trial = client.new_trial(parameters=argparse.Namespace(lr=0.1))
+        assert trial.trial.parameters == {"lr": 0.1}

@@ -21,8 +21,9 @@ class Recorder(Protocol):
         super().__init__(uri)
         self.calls: list[tuple[str, Any]] = []
 
-    def log_trial_start(self, trial: Trial, rank: int | None = None) -> None:
+    def log_trial_start(self, trial: Trial, rank: int | None = None) -> Trial:
         self.calls.append(("start", None))
+        return trial
 
     def log_trial_finish(self, trial: Trial, *args: Any) -> None:
         self.calls.append(("finish", args[0]))

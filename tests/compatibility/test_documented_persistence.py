@@ -268,7 +268,7 @@ async def test_a_server_accepts_no_other_kind_of_login(tmp_path: Path) -> None:
     async with await asyncio.start_server(handle, "127.0.0.1", 0) as listening:
         reader, writer = await asyncio.open_connection(*listening.sockets[0].getsockname())
         assert await reader.read() == b""
-        assert "await run_server() instead" in await ended
+        assert "call run_server() instead" in await ended
         SocketServer.close_connection(writer)
 
 

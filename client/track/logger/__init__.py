@@ -11,7 +11,7 @@ import traceback
 from collections.abc import Callable, Mapping
 from functools import partial
 from types import FrameType, TracebackType
-from typing import Any, Final
+from typing import Any, Final, Self
 from weakref import ref
 
 from track.chrono import LoggerChronoContext
@@ -20,7 +20,7 @@ from track.logger.due import Due, due
 from track.logger.forms import Metrics, Values, metrics_of, values_of
 from track.logger.media import MediaLogger
 from track.persistence.calls import as_status, end_of
-from track.persistence.protocol import LATEST, TIMINGS, MakeAggregator, MetricWriter, Protocol
+from track.persistence.protocol import LATEST, RUNTIME, TIMINGS, MakeAggregator, MetricWriter, Protocol
 from track.persistence.series import SeriesMapping, StoredSeries
 from track.process.lifecycle import ForkSafeRLock
 from track.process.signals import SIGNAL_SECONDS, SignalHandler, seconds_left
@@ -30,6 +30,7 @@ from track.run.parameters import fields_of, storable
 from track.run.provenance import settle
 from track.run.system import SystemMetrics, system_metrics_in
 from track.serialization import to_json
+from track.utils.out import RingOutputDecorator
 from track_protocol.errors import BadValue, TrackError
 from track_protocol.model.aggregators import SumAggregator, is_aggregator
 from track_protocol.model.entities import CustomStatus, Status, Trial
@@ -38,7 +39,6 @@ from track_protocol.model.seriesname import labelled
 __all__ = ["LogSignalHandler", "LoggerChronoContext", "TrialLogger"]
 
 _log: Final = logging.getLogger("track")
-_RUNTIME: Final = "runtime"
 _PLAIN_STEPS: Final = frozenset({int, float})
 _RESERVED: Final = ("aggregator", "context", "step")
 """Names of series that are keywords of the storage contract."""
@@ -55,6 +55,10 @@ class TrialLogger(MediaLogger, CountdownLogger, Due):
         rank: of this process, when several log into the trial and one of them made it.
         starts: whether its first point starts the trial, if nothing else did.  By default that of a trial
             which is created here: a point that is added to a trial of another process does not run it again.
+
+    Attributes:
+        stdout: the captured standard output, None before `capture_output`.
+        stderr: the captured standard error.
     """
 
     def __init__(
@@ -85,6 +89,8 @@ class TrialLogger(MediaLogger, CountdownLogger, Due):
         self._signals: LogSignalHandler | None = None
         self._output: OutputCapture | None = None
         self._system: SystemMetrics | None = None
+        self.stdout: RingOutputDecorator | None = None
+        self.stderr: RingOutputDecorator | None = None
         if create is None and not self._starts:
             self._write = protocol.metric_writer(trial)
 
@@ -369,7 +375,7 @@ class TrialLogger(MediaLogger, CountdownLogger, Due):
             self.protocol, trial, aggregator, name, start_callback, end_callback, timing
         )
 
-    def capture_output(self, output_size: int = 50) -> None:
+    def capture_output(self, output_size: int = 50) -> Self:
         """Keep the last lines that this process prints, from now until `finish`, in the trial's metadata.
 
         They are still printed.  Standard output is ``out`` there and standard error ``err``, each a list of
@@ -379,13 +385,18 @@ class TrialLogger(MediaLogger, CountdownLogger, Due):
         Args:
             output_size: maximum lines of each that are stored.
 
+        Returns:
+            the logger.
+
         Raises:
             UsageError: `output_size` is less than 1.
         """
         if self._output is None:
             names = output_names(self._rank.get("rank"))
             self._output = OutputCapture(self._log_output, names, output_size)
+            self.stdout, self.stderr = self._output.streams
             self._output.begin()
+        return self
 
     def log_system_metrics(self, interval: float = 15.0) -> None:
         """Log what this machine and this process do, from now until `finish`.
@@ -429,7 +440,7 @@ class TrialLogger(MediaLogger, CountdownLogger, Due):
         trial = self.ensure()
         self.protocol.log_trial_start(trial, **self._rank)
         if self._owns_status:
-            self.protocol.log_trial_chrono_start(trial, _RUNTIME, SumAggregator.lazy())
+            self.protocol.log_trial_chrono_start(trial, RUNTIME, SumAggregator.lazy())
             self._know(Status.Running)
         self._is_running = True
         self._was_interrupted = self._has_finished = False
@@ -503,7 +514,7 @@ class TrialLogger(MediaLogger, CountdownLogger, Due):
         if self._is_running:
             self._is_running = False
             if self._owns_status:
-                self.protocol.log_trial_chrono_finish(trial, _RUNTIME)
+                self.protocol.log_trial_chrono_finish(trial, RUNTIME)
 
     def _interrupt(self, signum: int, frame: FrameType | None) -> None:
         """A signal ends it, if it still runs."""
@@ -545,15 +556,19 @@ class TrialLogger(MediaLogger, CountdownLogger, Due):
         if self._owns_status:
             self.protocol.rewind_trial(self.ensure(), step)
 
-    def report(self, short: bool = True) -> None:
+    def report(self, short: bool = True) -> Self:
         """Print the trial as it is stored, as JSON; as this process knows it if the store is unreachable.
 
         Args:
             short: leave out the fields that only programs need.
+
+        Returns:
+            the logger.
         """
         trial = self.ensure()
         stored = self.protocol.current_trial(trial)
         sys.stdout.write(json.dumps(to_json(stored or trial, short), indent=2) + "\n")
+        return self
 
     def __enter__(self) -> TrialLogger:
         self.start()

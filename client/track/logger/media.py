@@ -7,7 +7,7 @@ import os
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, Final, Self
 
 from track.persistence.protocol import Protocol
 from track_protocol.model.entities import Trial
@@ -36,6 +36,9 @@ class MediaLogger(ABC):
     """
 
     protocol: Protocol
+
+    code: Mapping[str, Any] | None = None
+    """What `log_code` has found; None before it."""
 
     @abstractmethod
     def ensure(self) -> Trial:
@@ -146,7 +149,7 @@ class MediaLogger(ABC):
             )
         self._log_files(folder, files[:_MAX_FILES])
 
-    def log_code(self) -> None:
+    def log_code(self) -> Self:
         """Log the source files of the program that runs, and what git says of them.
 
         They are the executed script and the modules that are loaded by now from the same git
@@ -154,6 +157,9 @@ class MediaLogger(ABC):
         its path from there on as its name, behind ``code/``.  The metadata ``code`` have ``script``; in a
         repository also ``commit``, ``date``, ``dirty`` (whether files were changed since then), and if so
         ``diff``, the SHA-256 of the changes.
+
+        Returns:
+            the logger.
         """
         # Deferred: most programs never ask.
         from track.run.sources import running_sources
@@ -161,11 +167,13 @@ class MediaLogger(ABC):
         found = running_sources()
         if found is None:
             _log.warning("log_code: no file is executed here, so there is no code to log")
-            return
+            return self
         for reason in found.left_out:
             _log.warning("log_code: %s", reason)
+        self.code = found.description
         self.log_metadata(code=found.description)
         self._log_files(found.root, found.files, "code/")
+        return self
 
     def _log(
         self, kind: str, name: str, value: Any, step: Any, context: Mapping[str, Any] | None, **options: Any

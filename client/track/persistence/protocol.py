@@ -35,6 +35,7 @@ from track_protocol.model.seriesname import SeriesName
 
 __all__ = [
     "LATEST",
+    "RUNTIME",
     "TIMINGS",
     "Conditions",
     "MakeAggregator",
@@ -57,6 +58,9 @@ MakeAggregator = Callable[[], Aggregator]
 MetricWriter = Callable[[Any, Mapping[str, Any]], None]
 """Takes a step (None for none) and values by name."""
 
+
+RUNTIME: Final = "runtime"
+"""The timer of a trial, from its start to its end."""
 
 LATEST: Final[MakeAggregator] = ValueAggregator.lazy()
 """How metadata read back unless said otherwise: the latest value."""
@@ -373,15 +377,19 @@ class Protocol:
 
     # -- what happens in a trial -----------------------------------------------------------------
 
-    def log_trial_start(self, trial: Trial, rank: int | None = None) -> None:
-        """The trial begins now, and its status becomes running.
+    def log_trial_start(self, trial: Trial, rank: int | None = None) -> Trial:
+        """The trial begins now, and its status becomes running; its runtime counts until it ends.
 
         Args:
             trial: the trial.
             rank: of this process when several log into the trial; joins the list in the trial's metadata
                 ``ranks``.  One above 0 leaves the status alone.
+
+        Returns:
+            the trial.
         """
         self._call("log_trial_start", trial, rank)
+        return trial
 
     def log_trial_finish(
         self,

@@ -21,14 +21,21 @@ from track.outbox import Creation, Outbox
 from track.outbox.records import plain_step
 from track.persistence.calls import key_of, wire_arguments
 from track.persistence.pending import GROUP, PROJECT, TRIAL, PendingCreates
-from track.persistence.protocol import TIMINGS, MakeAggregator, MetricWriter, Protocol, item_may_be_named
+from track.persistence.protocol import (
+    RUNTIME,
+    TIMINGS,
+    MakeAggregator,
+    MetricWriter,
+    Protocol,
+    item_may_be_named,
+)
 from track.persistence.reopening import note, opened_again
 from track.persistence.series import PAGE, Series, SeriesMapping, fetch_series
 from track.persistence.timers import Timers
 from track.process.files import replace_file
 from track.serialization import to_json
 from track_protocol.errors import BadArguments, BadValue, ItemNotFound
-from track_protocol.model.aggregators import spec_of
+from track_protocol.model.aggregators import SumAggregator, spec_of
 from track_protocol.model.documents import (
     Document,
     group_from_document,
@@ -171,6 +178,26 @@ class OutboxProtocol(Protocol):
 
     # -- what happens in a trial -----------------------------------------------------------------
 
+    def log_trial_start(self, trial: Trial, rank: int | None = None) -> Trial:
+        """See `Protocol.log_trial_start`."""
+        super().log_trial_start(trial, rank)
+        if not rank:
+            self.log_trial_chrono_start(trial, RUNTIME, SumAggregator.lazy())
+        return trial
+
+    def log_trial_finish(
+        self,
+        trial: Trial,
+        exc_type: type[BaseException] | None = None,
+        exc_val: BaseException | None = None,
+        exc_tb: TracebackType | None = None,
+        rank: int | None = None,
+    ) -> None:
+        """See `Protocol.log_trial_finish`."""
+        if not rank and self._timers.runs(trial, RUNTIME):
+            self.log_trial_chrono_finish(trial, RUNTIME)
+        super().log_trial_finish(trial, exc_type, exc_val, exc_tb, rank)
+
     @item_may_be_named("trial")
     def log_trial_metrics(
         self,
@@ -230,6 +257,8 @@ class OutboxProtocol(Protocol):
     ) -> None:
         """See `Protocol.log_trial_chrono_start`; see `Timers` on threads."""
         self._id(trial)
+        if name == RUNTIME and self._timers.runs(trial, RUNTIME):
+            return  # since the start of the trial
         self._timers.start(trial, name, start_callback, end_callback, self._spec(aggregator))
 
     def log_trial_chrono_finish(

@@ -64,6 +64,11 @@ class Timers:
         key = (key_of(trial), name, threading.get_ident())
         self._started.setdefault(key, []).append(_Running(time.perf_counter(), end_callback, spec))
 
+    def runs(self, trial: Trial, name: str) -> bool:
+        """Whether a timer runs, in whatever thread it was started."""
+        key = (key_of(trial), name)
+        return any(each[:2] == key for each in list(self._started))
+
     def stop(self, trial: Trial, name: str) -> Stopped | None:
         """Stop the timer that this thread started last, or else the only one of another thread.
 

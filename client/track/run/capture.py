@@ -63,6 +63,12 @@ class OutputCapture:
         self._ended = threading.Event()
         self._thread = threading.Thread(target=self._run, name="track-output", daemon=True)
 
+    @property
+    def streams(self) -> tuple[RingOutputDecorator, RingOutputDecorator]:
+        """What stands in the place of the standard output and the standard error."""
+        out, err = self._streams
+        return out, err
+
     def begin(self) -> None:
         """Capture from now on, also what loggers write that were set up before."""
         sys.stdout, sys.stderr = (cast("TextIO", stream) for stream in self._streams)

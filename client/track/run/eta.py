@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Sequence
-from typing import Any, Final
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, Final, Self
 
 from track.chrono import timing_of
 from track.utils.eta import EstimatedTime, Timer
@@ -27,11 +27,24 @@ class CountdownLogger:
         self._shown: dict[tuple[int | None, float | None], Callable[..., str | None]] = {}
         self._has_complained = False
 
-    def set_eta_total(self, t: int | Sequence[int]) -> None:
+    @property
+    def eta(self) -> EstimatedTime | None:
+        """The estimate; None before `set_eta_total`."""
+        return self._estimate
+
+    @property
+    def chronos(self) -> Mapping[str, StatAggregator]:
+        """The statistics of the timers of this process, by name."""
+        return self._timings
+
+    def set_eta_total(self, t: int | Sequence[int]) -> Self:
         """Say how many steps the training has; the time it takes is counted from the first time on.
 
         Args:
             t: how many; for nested loops one number for each, outermost first, such as ``(epochs, batches)``.
+
+        Returns:
+            the logger.
 
         Raises:
             UsageError: one is not an integer of at least 0.
@@ -40,6 +53,7 @@ class CountdownLogger:
             self._estimate = EstimatedTime(StatStream(0), t)
         else:
             self._estimate.set_totals(t)
+        return self
 
     def show_eta(
         self,
@@ -49,7 +63,7 @@ class CountdownLogger:
         throttle: int | None = None,
         every: float | None = None,
         no_print: bool = False,
-    ) -> str | None:
+    ) -> Self:
         """Print how far the training is, and when it will be done; it never raises for what it is given.
 
         Args:
@@ -59,20 +73,20 @@ class CountdownLogger:
             msg: put in front.
             throttle: print the first of this many calls.
             every: minimum seconds between prints.
-            no_print: only return the line.
+            no_print: print nothing; ``eta.show_eta(step, show=False)`` returns the line.
 
         Returns:
-            the line; None when this call is not one that prints, or cannot.
+            the logger.
         """
         limits = (throttle, every)
         try:
             show = self._shown.get(limits) or self._shown.setdefault(limits, throttled(self._show, *limits))
-            return show(step, timer, msg, not no_print)
+            show(step, timer, msg, not no_print)
         except (UsageError, AttributeError, TypeError, ValueError) as error:
             if not self._has_complained:
                 self._has_complained = True
                 _log.warning("show_eta: %s", error)
-            return None
+        return self
 
     def _show(self, step: int | Sequence[int], timer: Timer | str, msg: str, show: bool) -> str:
         if self._estimate is None:

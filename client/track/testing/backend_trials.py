@@ -145,3 +145,9 @@ class TrialTests(BackendSuite):
         protocol.add_trial_tags(moved, team="other")
         assert self._trial(protocol, inside).tags == {"team": "vision", "k": 1, "more": 2}
         assert self._trial(protocol, moved).tags == {"team": "vision"}
+
+    def test_start_and_finish_keep_the_runtime(self, protocol: Protocol) -> None:
+        trial = self._new(protocol, name="t")
+        assert protocol.log_trial_start(trial) is trial
+        protocol.log_trial_finish(trial)
+        assert 0 < self._trial(protocol, trial).chronos["runtime"] < 60

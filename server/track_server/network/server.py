@@ -8,11 +8,13 @@ import logging
 import os
 import socket
 from collections import Counter
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Coroutine, Generator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from functools import partial
-from typing import Any, Final
+from typing import Any, Final, NoReturn
+
+import uvloop
 
 from track_protocol.errors import (
     ConnectionLost,
@@ -53,6 +55,22 @@ _log = logging.getLogger(__name__)
 _LOOK_EVERY: Final = 0.01
 _GOODBYE_SECONDS: Final = 1.0
 _BACKLOG: Final = 1024
+
+
+class _Ended(Coroutine[Any, Any, None]):
+    """What is left of a coroutine that was run already, for ``asyncio.run(server.run_server())``."""
+
+    def send(self, value: object) -> NoReturn:
+        raise StopIteration
+
+    def throw(self, *error: Any) -> NoReturn:
+        raise error[0]
+
+    def close(self) -> None:
+        """There is nothing to close."""
+
+    def __await__(self) -> Generator[Any, Any, None]:
+        yield from ()
 
 
 class SocketServer:
@@ -142,7 +160,7 @@ class SocketServer:
             UsageError: always; the connection is closed.
         """
         writer.close()
-        raise UsageError("a SocketServer accepts its connections itself: await run_server() instead")
+        raise UsageError("a SocketServer accepts its connections itself: call run_server() instead")
 
     def process_args(self, args: Mapping[str, Any], cache: Any = None) -> dict[str, Any]:
         """The arguments of a call as they travel: here ids stay ids, which the store resolves itself.
@@ -198,12 +216,23 @@ class SocketServer:
         assert isinstance(outcome, Page)
         return outcome
 
-    async def run_server(self) -> None:
+    def run_server(self) -> Coroutine[Any, Any, None]:
         """Serve until `close` is called, then drain: answer what is in flight, commit, close the store.
+
+        Inside an event loop, await it there.  A plain call serves in its own loop, and returns at the end.
 
         Raises:
             TrackError: the store, the identity or the address cannot be had, or the writer thread died.
         """
+        try:
+            asyncio.get_running_loop()
+        except RuntimeError:
+            with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+                runner.run(self._run())
+            return _Ended()
+        return self._run()
+
+    async def _run(self) -> None:
         await self.start()
         await self.wait_closed()
 
@@ -279,7 +308,7 @@ class SocketServer:
     @property
     def _made(self) -> Parts:
         if self._parts is None:
-            raise UsageError("the server has not been started: await start() or run_server() first")
+            raise UsageError("the server has not been started: call run_server(), or await start() first")
         return self._parts
 
     def _announce(self, host: str, port: int) -> None:

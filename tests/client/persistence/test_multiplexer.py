@@ -147,7 +147,7 @@ def test_a_failing_backend_is_reported_once_and_stops_no_other(
 
 def test_a_backend_that_fails_later_is_not_read_any_more(tmp_path: Path) -> None:
     class Failing(NullProtocol):
-        def log_trial_start(self, trial: Trial, rank: int | None = None) -> None:
+        def log_trial_start(self, trial: Trial, rank: int | None = None) -> Trial:
             raise OSError("no more")
 
     protocol = ProtocolMultiplexer(Failing(), f"file:{tmp_path}/a.json")

@@ -153,3 +153,15 @@ def test_while_the_store_is_unreachable_a_new_trial_is_made(
 )
 def test_the_environment_is_read_in_both_spellings(environment: dict[str, str], found: Orion) -> None:
     assert orion_in(environment) == found
+
+
+def test_the_trial_that_oríon_means_is_there_from_the_start(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    uri = f"file:{tmp_path}/x.json"
+    with TrackClient(uri) as client:
+        stored = client.new_trial(parameters={"lr": 0.1}).trial
+    monkeypatch.setenv("ORION_TRIAL_ID", stored.uid)
+    with TrackClient(uri) as client:
+        assert client.trial is not None
+        assert (client.trial.uid, client.trial.parameters) == (stored.uid, {"lr": 0.1})

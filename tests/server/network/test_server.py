@@ -11,6 +11,7 @@ import socket
 import ssl
 import threading
 import uuid
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import AbstractContextManager
 from dataclasses import replace
@@ -95,10 +96,25 @@ def test_what_only_a_started_server_has_cannot_be_asked_before(settings: Setting
         assert SocketServer(settings=settings).pin
 
 
-def test_run_server_serves_until_close(settings: Settings, tmp_path: Path) -> None:
+async def awaited(server: SocketServer) -> None:
+    await server.run_server()
+
+
+@pytest.mark.parametrize(
+    "run",
+    [
+        lambda server: server.run_server().close(),
+        lambda server: asyncio.run(server.run_server()),
+        lambda server: asyncio.run(awaited(server)),
+    ],
+    ids=["plainly", "as a coroutine", "awaited"],
+)
+def test_run_server_serves_until_close(
+    settings: Settings, tmp_path: Path, run: Callable[[SocketServer], None]
+) -> None:
     server = SocketServer(settings=replace(settings, ready_file=tmp_path / "ready"))
     with ThreadPoolExecutor(1) as thread:
-        ended = thread.submit(lambda: asyncio.run(server.run_server()))
+        ended = thread.submit(run, server)
         wait_until((tmp_path / "ready").exists, "the ready file")
         server.close()
         assert ended.result(SECONDS) is None
