@@ -7,7 +7,8 @@ is fixed:
   ``:``, ``@`` and ``/`` as they are; ``?``, ``#`` and ``%`` in a password, and ``@`` in a path, are
   percent-encoded.
 - The schemes of files have no host: ``file:a.json`` and ``file://a.json`` are ``a.json`` in the current
-  folder, ``file:/a.json`` and ``file:///a.json`` are absolute.
+  folder, ``file:/a.json`` and ``file:///a.json`` are absolute.  They have no fragment: a ``#`` is part of the
+  path.
 - In a query ``+`` is a plus sign (pins hold it), and an option without ``=`` is ``true``.
 - ``backend=`` holds a URI.  Written as it is (``backend=file:a.json``), it is taken as it is: to the next
   ``&``, or to the end when it has a query of its own.  Percent-encoded with its colon
@@ -236,12 +237,14 @@ def _parse(text: str) -> Uri:
     if _CONTROL.search(text) or text != text.strip():
         raise UriError("it has white space at an end, or a control character: remove it")
     scheme, rest = _split_scheme(text)
+    if scheme in FILE_SCHEMES:
+        path, _, query = rest.partition("?")
+        return Uri(scheme, path=_decode(path.removeprefix("//")), query=parse_options(query))
     rest, has_fragment, fragment = rest.partition("#")
     head, query = _cut(rest)
     options = parse_options(query)
-    if scheme in FILE_SCHEMES or not head.startswith("//"):
-        path = head.removeprefix("//") if scheme in FILE_SCHEMES else head
-        return Uri(scheme, path=_decode(path), query=options, fragment=_decode(fragment))
+    if not head.startswith("//"):
+        return Uri(scheme, path=_decode(head), query=options, fragment=_decode(fragment))
     if has_fragment and "@" in fragment:
         raise UriError("there is an '@' after a '#': write '#' in a password as %23, '@' elsewhere as %40")
     userinfo, place = _split_userinfo(head[2:])

@@ -8,14 +8,14 @@ from __future__ import annotations
 import csv
 import io
 import json
-import math
-from collections.abc import Callable, Iterator, Mapping, Sequence
+import tempfile
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from typing import Any, BinaryIO, Final, Protocol
+from typing import Any, BinaryIO, Final, Protocol, TextIO
 
 from track_protocol.errors import MissingExtra
 
-__all__ = ["FORMATS", "Writer", "open_writer"]
+__all__ = ["FORMATS", "CsvRows", "Writer", "open_writer"]
 
 
 class Writer(Protocol):
@@ -41,16 +41,34 @@ def open_writer(kind: str, file: BinaryIO, columns: Mapping[str, str]) -> Iterat
         yield writer
 
 
-class _Csv:
-    """NaN and infinities as ``nan``, ``inf`` and ``-inf``, what is not there as nothing."""
+class CsvRows:
+    """Rows as CSV: NaN and infinities as ``nan``, ``inf`` and ``-inf``, what is not there as nothing.
 
+    Args:
+        text: where to; written without a translation of line ends.
+    """
+
+    def __init__(self, text: TextIO) -> None:
+        self._rows = csv.writer(text, lineterminator="\n")
+        # Python before 3.11.9 and 3.12.3 puts no quotes around a carriage return, which readers take for the
+        # end of the row.
+        self._quoted = csv.writer(text, lineterminator="\n", quoting=csv.QUOTE_ALL)
+
+    def write(self, rows: Iterable[Sequence[Any]]) -> None:
+        """Write some rows."""
+        for row in rows:
+            has_return = any("\r" in cell for cell in row if isinstance(cell, str))
+            (self._quoted if has_return else self._rows).writerow(row)
+
+
+class _Csv:
     def __init__(self, file: BinaryIO, columns: Mapping[str, str]) -> None:
         self._text = io.TextIOWrapper(file, "utf-8", newline="", write_through=False)
-        self._rows = csv.writer(self._text, lineterminator="\n")
-        self._rows.writerow(columns)
+        self._rows = CsvRows(self._text)
+        self._rows.write([list(columns)])
 
     def write(self, columns: Sequence[Sequence[Any]]) -> None:
-        self._rows.writerows(zip(*(map(_cell, column) for column in columns), strict=True))
+        self._rows.write(zip(*(map(_cell, column) for column in columns), strict=True))
 
     def __enter__(self) -> _Csv:
         return self
@@ -91,33 +109,45 @@ class _Json:
 
 
 class _Parquet:
-    """An ``any`` column is two: numbers under its name, and what is none as JSON under ``NAME_text``."""
+    """Columns of the types that their values turn out to have.
+
+    The values of an ``any`` column come page by page, and its type is known at the end only.  Until then it
+    is two columns in a temporary file, numbers and texts; the export is made of these, again page by page.
+    """
 
     def __init__(self, file: BinaryIO, columns: Mapping[str, str]) -> None:
         try:
             import pyarrow
-            from pyarrow import parquet
+            from pyarrow import compute, parquet
         except ImportError as error:
             raise MissingExtra(f"Parquet needs pyarrow ({error}): pip install 'trackwire[export]'") from error
         self._arrow: Any = pyarrow
-        self._sorts = list(columns.values())
+        self._compute: Any = compute
+        self._parquet: Any = parquet
+        self._file = file
+        self._columns = columns
+        self._sorts: dict[str, set[str]] = {name: set() for name, sort in columns.items() if sort == "any"}
         fields = []
         for name, sort in columns.items():
-            number = sort in ("number", "any")
-            fields.append((name, pyarrow.float64() if number else pyarrow.string()))
+            fields.append((name, pyarrow.float64() if sort in ("number", "any") else pyarrow.string()))
             if sort == "any":
-                fields.append((f"{name}_text", pyarrow.string()))
+                fields.append((_twin(name), pyarrow.string()))
         self._schema: Any = pyarrow.schema(fields)
-        self._writer: Any = parquet.ParquetWriter(file, self._schema, compression="zstd")
+        self._stage: Any = tempfile.TemporaryFile()  # noqa: SIM115 # closed at the exit
+        self._writer: Any = parquet.ParquetWriter(self._stage, self._schema)
 
     def write(self, columns: Sequence[Sequence[Any]]) -> None:
         arrays: list[list[Any]] = []
-        for sort, column in zip(self._sorts, columns, strict=True):
-            if sort in ("number", "any"):
-                arrays.append([float(value) if _is_number(value) else None for value in column])
+        for (name, sort), column in zip(self._columns.items(), columns, strict=True):
             if sort == "any":
-                arrays.append([_rest(value) for value in column])
-            elif sort != "number":
+                sorts = list(map(_sort_of, column))
+                self._sorts[name].update(sorts)
+                pairs = list(zip(column, sorts, strict=True))
+                arrays.append([float(value) if sort in _NUMBERS else None for value, sort in pairs])
+                arrays.append([None if sort in _NUMBERS else _text(value) for value, sort in pairs])
+            elif sort == "number":
+                arrays.append([float(value) if _is_number(value) else None for value in column])
+            else:
                 arrays.append([_text(value) for value in column])
         table = [
             self._arrow.array(each, field.type) for each, field in zip(arrays, self._schema, strict=True)
@@ -127,21 +157,71 @@ class _Parquet:
     def __enter__(self) -> _Parquet:
         return self
 
-    def __exit__(self, *_error: object) -> None:
-        self._writer.close()
+    def __exit__(self, kind: object, *_error: object) -> None:
+        with self._stage:
+            self._writer.close()
+            if kind is None:
+                self._finish()
+
+    def _finish(self) -> None:
+        types = {
+            name: self._type_of(sort, self._sorts.get(name, set())) for name, sort in self._columns.items()
+        }
+        schema = self._arrow.schema(types.items())
+        self._stage.seek(0)
+        with self._parquet.ParquetWriter(self._file, schema, compression="zstd") as writer:
+            staged = self._parquet.ParquetFile(self._stage, pre_buffer=False)
+            for batch in staged.iter_batches(_BATCH, use_threads=False):
+                arrays = [
+                    self._merged(batch, name, sort, types[name]) for name, sort in self._columns.items()
+                ]
+                writer.write_table(self._arrow.Table.from_arrays(arrays, schema=schema))
+
+    def _type_of(self, sort: str, found: set[str]) -> Any:
+        if sort != "any":
+            return self._arrow.float64() if sort == "number" else self._arrow.string()
+        found = found - {"nothing"}
+        if found == {"int"}:
+            return self._arrow.int64()
+        if found == {"bool"}:
+            return self._arrow.bool_()
+        return self._arrow.float64() if found <= _NUMBERS else self._arrow.string()
+
+    def _merged(self, batch: Any, name: str, sort: str, type: Any) -> Any:
+        """A column in its type: of numbers, of texts, or of both as texts."""
+        column = batch.column(name)
+        if sort != "any":
+            return column
+        texts = batch.column(_twin(name))
+        if type == self._arrow.bool_():
+            return self._compute.equal(texts, "true")
+        if type != self._arrow.string():
+            return column.cast(type)
+        return self._compute.coalesce(texts, column.cast(type))
+
+
+_BATCH: Final = 16_384
+_NUMBERS: Final = frozenset({"int", "float"})
+_MAX_EXACT: Final = 2**53
+"""Up to here a float is equal to every integer."""
+
+
+def _twin(name: str) -> str:
+    return f"{name}\0"  # of no column
 
 
 def _is_number(value: Any) -> bool:
     return isinstance(value, (int, float)) and not isinstance(value, bool)
 
 
-def _rest(value: Any) -> str | None:
-    """What a column of numbers cannot hold: other values, and integers that no float is equal to."""
-    if value is None or (
-        _is_number(value) and (isinstance(value, float) or math.trunc(float(value)) == value)
-    ):
-        return None
-    return json.dumps(value, default=str, ensure_ascii=False)
+def _sort_of(value: Any) -> str:
+    if value is None:
+        return "nothing"
+    if isinstance(value, bool):
+        return "bool"
+    if isinstance(value, int):
+        return "int" if abs(value) <= _MAX_EXACT else "text"
+    return "float" if isinstance(value, float) else "text"
 
 
 def _text(value: Any) -> str | None:

@@ -214,7 +214,13 @@ def duration_text(seconds: float) -> str:
 
 _UNITS: Final = (("s", 1), ("m", 60), ("h", 3_600), ("d", 86_400))
 
+
+def _point_time_text(seconds: float) -> str:
+    return moment_text(seconds, "seconds")
+
+
 _FORMATS: Final[Mapping[str, Callable[[float], str]]] = {
+    "time": _point_time_text,
     **dict.fromkeys(("created", "started", "ended", "seen"), moment_text),
     "duration": duration_text,
 }

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import argparse
-import csv
 import sys
 from typing import Any, Final
 
+from track.commands.exporting import CsvRows
 from track.commands.fields import shown
 from track.commands.printing import page, print_json, table_text
 from track.commands.stores import add_filter, add_store, check_series, find_trials, opened
@@ -47,16 +47,16 @@ def _run(arguments: argparse.Namespace) -> int:
         if arguments.json:
             print_json([dict(zip(columns, row, strict=True)) for row in rows])
         elif arguments.csv:
-            writer = csv.writer(sys.stdout, lineterminator="\n")
-            writer.writerow(columns)
-            writer.writerows(rows)
+            writer = CsvRows(sys.stdout)
+            writer.write([columns])
+            writer.write(rows)
         else:
             _print(columns, list(rows))
     return 0
 
 
 def _print(columns: list[str], rows: list[tuple[Any, ...]]) -> None:
-    cells = [[shown("", value) for value in row] for row in rows]
+    cells = [[shown(name, value) for name, value in zip(columns, row, strict=True)] for row in rows]
     right = [
         number
         for number in range(len(columns))

@@ -25,7 +25,8 @@ TABLES: Final[Mapping[str, Sequence[str]]] = {
     "trial_groups": ("uid", "name", "description", "metadata", "project"),
     "trials": (
         *("uid", "id", "hash", "revision", "name", "status", "project", "trial_group", "version"),
-        *("description", "seen", "parameters", "tags", "metadata", "errors"),
+        *("description", "created", "started", "ended", "duration", "seen"),
+        *("parameters", "tags", "metadata", "errors"),
     ),
     "params": ("trial", "name", "value"),
     "tags": ("trial", "name", "value"),

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import json
+import re
 from pathlib import Path
 
 import pytest
 
 from command_runner import fill, run
+from track.commands.fields import moment_text
 from track.commands.query import COMMAND
 from track_protocol.errors import TrackError, UsageError
 
@@ -24,6 +26,20 @@ def uri(request: pytest.FixtureRequest, tmp_path: Path) -> str:
 def asked(uri: str, capsys: pytest.CaptureFixture[str], sql: str, *words: str) -> list[list[object]]:
     assert run(COMMAND, sql, "--uri", uri, "--json", *words) == 0
     return [list(row.values()) for row in json.loads(capsys.readouterr().out)]
+
+
+def test_times_are_shown_as_times(uri: str, capsys: pytest.CaptureFixture[str]) -> None:
+    ((at, created),) = asked(uri, capsys, "SELECT p.time, t.created FROM points p, trials t LIMIT 1")
+    run(COMMAND, "SELECT p.time, t.created, t.duration FROM points p, trials t LIMIT 1", "--uri", uri)
+    said = capsys.readouterr().out
+    assert moment_text(float(str(at)), "seconds") in said
+    assert moment_text(float(str(created))) in said
+    assert re.search(r"\d(ms|s)\n", said)
+
+
+def test_a_carriage_return_stays_in_its_cell(uri: str, capsys: pytest.CaptureFixture[str]) -> None:
+    run(COMMAND, "SELECT 'a' || char(13) || 'b' AS x, 1 AS y", "--uri", uri, "--csv")
+    assert capsys.readouterr().out == 'x,y\n"a\rb","1"\n'
 
 
 def test_points_are_a_table(uri: str, capsys: pytest.CaptureFixture[str]) -> None:
