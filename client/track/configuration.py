@@ -27,6 +27,7 @@ from typing import Any, Final
 from track_protocol.errors import UsageError
 
 __all__ = [
+    "DEFAULT_STORE",
     "Configuration",
     "OptionNotFound",
     "current_configuration",
@@ -39,6 +40,9 @@ __all__ = [
 ]
 
 _log: Final = logging.getLogger("track.configuration")
+
+DEFAULT_STORE: Final = "sqlite:track.db"
+"""In the current folder: where `track.init` stores runs when nothing says where, and commands find them."""
 
 _NAME: Final = "track.config"
 _VARIABLE: Final = "TRACK_CONFIG"

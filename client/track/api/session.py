@@ -9,7 +9,7 @@ from track.api.notices import say_ignored
 from track.api.runs import Run
 from track.api.values import Config, Forwarded, Summary
 from track.client import TrackClient, TrialDoesNotExist
-from track.configuration import environment, options
+from track.configuration import DEFAULT_STORE, environment, options
 from track.persistence import get_protocol
 from track.persistence.protocol import Protocol
 from track.reading.runs import Runs
@@ -19,10 +19,7 @@ from track.structure import CONTINUED
 from track_protocol.errors import UsageError
 from track_protocol.model.entities import Trial
 
-__all__ = ["DEFAULT_STORE", "config", "finish", "init", "log", "runs", "summary"]
-
-DEFAULT_STORE: Final = "sqlite:track.db"
-"""Where runs are stored when nothing says where: a file in the current folder."""
+__all__ = ["config", "finish", "init", "log", "runs", "summary"]
 
 _ID: Final = "run_id"
 """The tag that has the id which a script gave its run."""

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 
-from track.configuration import options
+from track.configuration import DEFAULT_STORE, options
 from track.persistence import get_protocol
 from track.persistence.filtering import StoreNames, filter_query_of
 from track.persistence.protocol import Protocol
@@ -45,7 +45,9 @@ _LONG: Final = 200_000
 
 def add_store(parser: argparse.ArgumentParser) -> None:
     """Add the option that names the store."""
-    parser.add_argument("--uri", metavar="URI", help=f"the store (default: ${_URI}, or uri in track.config)")
+    parser.add_argument(
+        "--uri", metavar="URI", help=f"the store (default: ${_URI}, uri in track.config, or {DEFAULT_STORE})"
+    )
 
 
 def add_filter(parser: argparse.ArgumentParser) -> None:
@@ -57,15 +59,22 @@ def add_filter(parser: argparse.ArgumentParser) -> None:
 
 @contextmanager
 def opened(uri: str | None) -> Iterator[Protocol]:
-    """The store of a URI, or else of what is configured, which is not made if it is not there.
+    """The store of a URI, or else of what is configured, which is not created if it is not there.
+
+    Without either it is the default store, if the current folder has one.
 
     Raises:
-        UsageError: no store is named or configured.
+        UsageError: no store is named or configured, and the default one is not there.
         ItemNotFound: there is no such file.
     """
     uri = uri or options("uri", None)
+    if not uri and _exists(Uri.parse(DEFAULT_STORE)):
+        uri = DEFAULT_STORE
     if not uri or not isinstance(uri, str):
-        raise UsageError(f"no store is given: give --uri, or set {_URI} or 'uri' in a track.config")
+        raise UsageError(
+            f"no store is given, and {Path(Uri.parse(DEFAULT_STORE).path).absolute()} is not there: "
+            f"give --uri, or set {_URI} or 'uri' in a track.config"
+        )
     parsed = Uri.parse(uri)
     if parsed.scheme in _ON_DISK and not _exists(parsed):
         raise ItemNotFound(f"there is no store at {parsed.path}: check --uri or {_URI}")

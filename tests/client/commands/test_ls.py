@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+import track
 from command_runner import fill, in_terminal, run
 from track import TrackClient
 from track.commands.ls import COMMAND
@@ -32,6 +33,18 @@ def test_trials_are_listed_with_their_differences(uri: str, capsys: pytest.Captu
     assert [row.split()[0] for row in rows] == [f"{uid[:8]}_0" for uid in uids]
     assert "résumé 猫" in rows[1]
     assert len({width_of(row[: row.index("Comp")]) for row in rows[:2]}) == 1
+
+
+def test_the_runs_of_init_are_found_in_the_folder_where_it_stored_them(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(UsageError, match=rf"no store is given, and {tmp_path}/track.db is not there"):
+        run(COMMAND)
+    track.init(project="p", name="first")
+    track.finish()
+    run(COMMAND, "--columns", "name")
+    assert capsys.readouterr().out.split() == ["NAME", "first"]
 
 
 def test_a_filter_an_order_columns_and_a_limit(uri: str, capsys: pytest.CaptureFixture[str]) -> None:
