@@ -16,8 +16,9 @@ from track.persistence.protocol import Protocol
 from track.process.progress import Progress
 from track.tracker.importing import Imported, import_database
 from track.tracker.legacy import LegacyDatabase
+from track.tracker.older_track import ImportedDocument, OlderDocument, import_document
 from track_protocol.command import Command
-from track_protocol.errors import ItemNotFound, TrackError, UsageError
+from track_protocol.errors import ItemNotFound, StoreError, TrackError, UsageError
 from track_protocol.uri import Uri, redact
 
 __all__ = ["COMMAND"]
@@ -27,14 +28,24 @@ _URI: Final = "TRACK_URI"
 
 def _configure(parser: argparse.ArgumentParser) -> None:
     add = parser.add_argument
-    add("paths", nargs="+", type=Path, metavar="PATH", help="a database, or a folder of databases")
+    add(
+        "paths",
+        nargs="+",
+        type=Path,
+        metavar="PATH",
+        help="a database, a JSON document of the older Track, or a folder of them",
+    )
     add(
         "--to",
         metavar="URI",
         default=os.environ.get(_URI),
         help=f"the store to import into (default: ${_URI})",
     )
-    add("--project", metavar="NAME", help="project of all runs (default: the name of each file)")
+    add(
+        "--project",
+        metavar="NAME",
+        help="project of all runs (default: that of the document, or the name of each file)",
+    )
     add_json(parser)
 
 
@@ -48,7 +59,7 @@ def _run(arguments: argparse.Namespace) -> int:
         for path in _databases(arguments.paths):
             project = arguments.project or path.stem
             try:
-                done = _imported(path, protocol, project)
+                done = _imported(path, protocol, arguments.project)
             except TrackError as error:
                 errors.append(error)
                 report.append({"path": str(path), "project": project, "error": str(error)})
@@ -78,15 +89,31 @@ def _databases(paths: Iterable[Path]) -> Iterable[Path]:
         if not path.is_dir():
             yield path
             continue
-        found = sorted(each for each in path.iterdir() if LegacyDatabase.is_at(each))
+        found = sorted(each for each in path.iterdir() if _is_older(each))
         if not found:
-            raise ItemNotFound(f"no file in {path} is a database of an older tracker: name the right folder")
+            raise ItemNotFound(
+                f"no file in {path} is a database or a document of an older tracker: name the right folder"
+            )
         yield from found
 
 
-def _imported(path: Path, protocol: Protocol, project: str) -> Imported:
+def _is_older(path: Path) -> bool:
+    if LegacyDatabase.is_at(path):
+        return True
+    if path.suffix != ".json" or not OlderDocument.is_at(path):
+        return False
+    try:
+        OlderDocument(path)
+    except StoreError:
+        return False
+    return True
+
+
+def _imported(path: Path, protocol: Protocol, project: str | None) -> Imported | ImportedDocument:
     with Progress(f"importing {path.name}") as bar:
-        return import_database(LegacyDatabase(path), protocol, project, bar.show)
+        if OlderDocument.is_at(path):
+            return import_document(OlderDocument(path), protocol, project, bar.show)
+        return import_database(LegacyDatabase(path), protocol, project or path.stem, bar.show)
 
 
 def _line(report: dict[str, Any], uri: str) -> str:
@@ -96,8 +123,10 @@ def _line(report: dict[str, Any], uri: str) -> str:
         f"{report['path']}: {report['runs']:,} runs, {report['new_runs']:,} of them new, "
         f"{report['points']:,} points sent to project {report['project']} in {uri}"
     )
-    if report["orphans"]:
+    if report.get("orphans"):
         line += f"; {report['orphans']:,} records of deleted runs were skipped"
+    for reason, count in report.get("skipped", {}).items():
+        line += f"\n  not taken, {count:,} times: {reason}"
     return line
 
 

@@ -110,7 +110,7 @@ def test_records_of_deleted_runs_are_reported(
 
 
 def test_a_folder_without_databases_is_reported(tmp_path: Path, uri: str) -> None:
-    with pytest.raises(ItemNotFound, match=r"no file in .* is a database of an older tracker"):
+    with pytest.raises(ItemNotFound, match=r"no file in .* is a database or a document of an older tracker"):
         run(tmp_path, "--to", uri)
 
 
@@ -144,3 +144,26 @@ def test_the_command_is_installed(folder: Path, uri: str) -> None:
     )
     assert (ended.returncode, ended.stderr) == (0, "")
     assert "3 points sent to project cifar" in ended.stdout
+
+
+def test_a_document_of_the_older_track_is_imported(
+    tmp_path: Path, uri: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    trial = {
+        "dtype": "trial",
+        "hash": "abc",
+        "metrics": {"loss": {"1": 0.5}},
+        "chronos": {"batch": {"avg": 1.0, "min": 1.0, "max": 1.0, "sd": 0.0, "count": 2}},
+        "status": {"value": 302, "name": "Completed"},
+        "parameters": {},
+    }
+    (tmp_path / "older.json").write_text(json.dumps([trial]))
+    assert run(tmp_path / "older.json", "--to", uri) == 0
+    assert capsys.readouterr().out.splitlines() == [
+        f"{tmp_path}/older.json: 1 runs, 1 of them new, 1 points sent to project older in {uri}",
+        "  not taken, 1 times: a timer of which the document has statistics only; "
+        "the metadata 'imported' have them",
+    ]
+    assert run(tmp_path, "--to", uri, "--json") == 0
+    (report,) = json.loads(capsys.readouterr().out)["databases"]
+    assert (report["runs"], report["new_runs"], report["points"]) == (1, 0, 0)
