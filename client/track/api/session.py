@@ -10,7 +10,7 @@ from track.api.runs import Run
 from track.api.values import Config, Forwarded, Summary
 from track.client import TrackClient, TrialDoesNotExist
 from track.configuration import DEFAULT_STORE, environment, options
-from track.persistence import get_protocol
+from track.persistence.existing import open_existing
 from track.persistence.protocol import Protocol
 from track.reading.runs import Runs
 from track.run.parameters import Arguments, as_mapping
@@ -238,9 +238,14 @@ def runs(
         filter: which trials, as for ``track ls --filter``: ``"status = completed and lr < 0.1"``.
         order: attributes to sort by, ``-`` in front to descend: ``"metrics.loss.min"``.
         limit: how many at most.
+
+    Raises:
+        ItemNotFound: there is no such file.
+        BadQuery: the filter or the order cannot be understood; the message suggests what may be meant.
     """
     if store is None:
-        store = _Session.client or str(options("uri", DEFAULT_STORE))
+        store = _Session.client
     if isinstance(store, TrackClient):
         store = store.protocol
-    return Runs(get_protocol(store) if isinstance(store, str) else store, filter, order, limit)
+    protocol = open_existing(store) if store is None or isinstance(store, str) else store
+    return Runs(protocol, filter, order, limit)

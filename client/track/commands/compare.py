@@ -6,10 +6,11 @@ import argparse
 from collections.abc import Mapping, Sequence
 from typing import Any, Final
 
-from track.commands.fields import Names, document, flat, short_uids, shown
+from track.commands.fields import Names, document, short_uids, shown
 from track.commands.printing import add_json, page, print_json, table_text
 from track.commands.stores import add_filter, add_store, find_trials, opened
 from track.persistence.lookup import find_trial
+from track.reading.flatten import flat
 from track.serialization import SerializerTrial
 from track_protocol.command import Command
 from track_protocol.errors import UsageError

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any, BinaryIO, Final
 
 from track.commands.exporting import FORMATS, open_writer
-from track.commands.fields import Names, document, flat
+from track.commands.fields import Names, document
 from track.commands.stores import (
     add_filter,
     add_store,
@@ -22,6 +22,7 @@ from track.commands.stores import (
 )
 from track.persistence.lookup import find_trial
 from track.persistence.protocol import Protocol
+from track.reading.flatten import flat
 from track_protocol.command import Command
 from track_protocol.errors import TrackError, UsageError
 from track_protocol.model.entities import Trial

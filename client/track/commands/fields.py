@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from datetime import datetime
 from itertools import pairwise
 from typing import Any, Final
@@ -18,7 +18,6 @@ __all__ = [
     "Names",
     "document",
     "duration_text",
-    "flat",
     "moment_text",
     "short_uids",
     "shown",
@@ -145,32 +144,6 @@ def short_uids(uids: Sequence[str]) -> dict[str, str]:
         while digits < len(one) and one[:digits] == other[:digits]:
             digits += 1
     return {uid: f"{hash[:digits]}{mark}{revision}" for uid, (hash, mark, revision) in parts.items()}
-
-
-def flat(values: Mapping[Any, Any]) -> dict[str, Any]:
-    """Nested mappings as one, whose names have dots.
-
-    Of several values of one name, as in ``{"a.b": 1, "a": {"b": 2}}``, that of the longest key has it, as in
-    queries; in the names of the others each key is in quotes: ``"a"."b"``.
-    """
-    found: dict[str, dict[tuple[str, ...], Any]] = {}
-    for keys, value in _walked(values, ()):
-        found.setdefault(".".join(keys), {})[keys] = value
-    plain: dict[str, Any] = {}
-    for name, of_keys in found.items():
-        first = max(of_keys, key=lambda keys: [len(key) for key in keys])
-        for keys, value in of_keys.items():
-            plain[name if keys == first else ".".join(json.dumps(key) for key in keys)] = value
-    return plain
-
-
-def _walked(values: Mapping[Any, Any], before: tuple[str, ...]) -> Iterator[tuple[tuple[str, ...], Any]]:
-    for key, value in values.items():
-        keys = (*before, str(key))
-        if isinstance(value, Mapping) and value:
-            yield from _walked(value, keys)
-        else:
-            yield keys, value
 
 
 def shown(name: str, value: Any) -> str:

@@ -8,11 +8,12 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
-from track.commands.fields import MISSING, Names, document, flat, short_uids, shown, sorted_by, value_of
+from track.commands.fields import MISSING, Names, document, short_uids, shown, sorted_by, value_of
 from track.commands.printing import add_json, page, print_json, table_text
 from track.commands.stores import add_filter, add_store, opened, selected
 from track.persistence.filtering import StoreNames
 from track.persistence.protocol import Protocol
+from track.reading.flatten import flat
 from track_protocol.command import Command
 from track_protocol.errors import BadQuery, UsageError
 from track_protocol.model.entities import Project, Status, TrialGroup

@@ -6,10 +6,11 @@ import argparse
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, Final
 
-from track.commands.fields import Names, document, duration_text, flat, moment_text, shown
+from track.commands.fields import Names, document, duration_text, moment_text, shown
 from track.commands.printing import add_json, page, print_json, table
 from track.commands.stores import add_store, opened
 from track.persistence.lookup import find_trial
+from track.reading.flatten import flat
 from track.serialization import SerializerTrial, to_json
 from track_protocol.command import Command
 from track_protocol.model.entities import Trial

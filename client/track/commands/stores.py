@@ -7,22 +7,20 @@ import logging
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import closing, contextmanager
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any, Final
 
-from track.configuration import DEFAULT_STORE, options
+from track.configuration import DEFAULT_STORE
 from track.persistence import get_protocol
+from track.persistence.existing import existing_uri
 from track.persistence.filtering import StoreNames, filter_query_of
 from track.persistence.protocol import Protocol
 from track.persistence.series import Series, SeriesMapping
 from track.process.progress import Progress
-from track_protocol.errors import BadQuery, ItemNotFound, UsageError
-from track_protocol.locations import sidecar_of
+from track_protocol.errors import BadQuery, UsageError
 from track_protocol.model.entities import Trial
 from track_protocol.model.seriesname import SeriesName
 from track_protocol.query.names import suggestion
 from track_protocol.query.parse import Kind
-from track_protocol.uri import Uri
 
 __all__ = [
     "SeriesInfo",
@@ -38,7 +36,6 @@ __all__ = [
 ]
 
 _URI: Final = "TRACK_URI"
-_ON_DISK: Final = frozenset({"sqlite", "file"})
 _LONG: Final = 200_000
 """Points from which on a person wants to see how far it is."""
 
@@ -67,17 +64,7 @@ def opened(uri: str | None) -> Iterator[Protocol]:
         UsageError: no store is named or configured, and the default one is not there.
         ItemNotFound: there is no such file.
     """
-    uri = uri or options("uri", None)
-    if not uri and _exists(Uri.parse(DEFAULT_STORE)):
-        uri = DEFAULT_STORE
-    if not uri or not isinstance(uri, str):
-        raise UsageError(
-            f"no store is given, and {Path(Uri.parse(DEFAULT_STORE).path).absolute()} is not there: "
-            f"give --uri, or set {_URI} or 'uri' in a track.config"
-        )
-    parsed = Uri.parse(uri)
-    if parsed.scheme in _ON_DISK and not _exists(parsed):
-        raise ItemNotFound(f"there is no store at {parsed.path}: check --uri or {_URI}")
+    uri = existing_uri(uri)
     # An error ends the command and is printed then: a warning that says the same would precede it.
     logger, silent = logging.getLogger("track"), logging.NullHandler()
     logger.addHandler(silent)
@@ -86,12 +73,6 @@ def opened(uri: str | None) -> Iterator[Protocol]:
             yield protocol
     finally:
         logger.removeHandler(silent)
-
-
-def _exists(store: Uri) -> bool:
-    """Whether a store is on the disk: of a ``file:`` store perhaps only its sidecar, until it is saved."""
-    path = Path(store.path)
-    return path.exists() or (store.scheme == "file" and sidecar_of(path).exists())
 
 
 def find_trials(protocol: Protocol, text: str) -> list[Trial]:

@@ -12,9 +12,10 @@ import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Any, Final
 
-from track.commands.fields import Names, document, flat
+from track.commands.fields import Names, document
 from track.commands.stores import all_pages, series_of
 from track.persistence.protocol import Protocol
+from track.reading.flatten import flat
 from track_protocol.errors import TrackError, UsageError
 from track_protocol.model.entities import Trial
 

@@ -11,7 +11,7 @@ from typing import Any, Final
 from track.reading.html import html_table
 from track_protocol.errors import BadArguments, MissingExtra
 
-__all__ = ["Columns", "flat"]
+__all__ = ["Columns"]
 
 _SHOWN: Final = 50
 """Rows that a notebook shows."""
@@ -147,14 +147,3 @@ _FRAMES: Final[Mapping[str, Callable[[Mapping[str, Sequence[Any]]], Any]]] = {
     "polars": _polars,
     "numpy": _numpy,
 }
-
-
-def flat(values: Mapping[Any, Any], before: str) -> dict[str, Any]:
-    """Nested mappings as one, whose names have dots behind a beginning of their own."""
-    found: dict[str, Any] = {}
-    for key, value in values.items():
-        if isinstance(value, Mapping) and value:
-            found |= flat(value, f"{before}{key}.")
-        else:
-            found[f"{before}{key}"] = value
-    return found

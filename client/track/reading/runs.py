@@ -5,12 +5,13 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, Final, overload
 
-from track.persistence.filtering import filter_query_of
+from track.persistence.filtering import StoreNames, filter_query_of
 from track.persistence.protocol import Protocol
 from track.reading.columns import Columns
 from track.reading.plot import Line, Plot
 from track.reading.trials import StoredTrial
 from track_protocol.errors import BadArguments
+from track_protocol.query.filter_parser import read_names
 
 __all__ = ["Runs"]
 
@@ -23,6 +24,8 @@ _SHOWN: Final = 30
 _FIRST: Final = ("uid", "name", "status", "created", "started", "ended", "duration", "user", "host")
 _BRIEF: Final = frozenset({"uid", "name", "status", "created", "duration"})
 _DIGITS: Final = 12
+_ORDERS: Final = {"status": "status.name"}
+"""Attributes that are ordered by another one."""
 
 
 class Runs(Sequence[StoredTrial]):
@@ -34,13 +37,13 @@ class Runs(Sequence[StoredTrial]):
     Args:
         protocol: the store.
         filter: which trials: a text as for ``track ls --filter``, or a query.
-        order: attributes to sort by, most significant first, ``-`` in front to descend: ``"-created"``,
-            ``["metrics.loss.min", "created"]``.  By default in order of creation.
+        order: what to sort by, most significant first, as in filters, ``-`` in front to descend:
+            ``"-created"``, ``["metrics.loss.min", "lr"]``.  By default in order of creation.
         limit: how many at most.
         page: how many to fetch at once.
 
     Raises:
-        BadQuery: the filter cannot be understood.
+        BadQuery: the filter or the order cannot be understood; the message suggests what may be meant.
         BadArguments: `limit` is negative.
     """
 
@@ -58,7 +61,7 @@ class Runs(Sequence[StoredTrial]):
             )
         self._protocol = protocol
         self._query = _query(protocol, filter)
-        self._order = [order] if isinstance(order, str) else order
+        self._order = _order(protocol, order)
         self._limit = limit
         self._page = page
         self._found: list[StoredTrial] = []
@@ -146,6 +149,16 @@ class Runs(Sequence[StoredTrial]):
 
 def _query(protocol: Protocol, filter: str | Mapping[str, Any]) -> Mapping[str, Any]:
     return filter_query_of(protocol, filter) if isinstance(filter, str) else filter
+
+
+def _order(protocol: Protocol, order: str | Sequence[str] | None) -> list[str] | None:
+    """The attributes that an order means, in which a name is one as in filters."""
+    if order is None:
+        return None
+    store = StoreNames(protocol)
+    given = [order] if isinstance(order, str) else list(order)
+    names = [(name.startswith("-"), store.attribute(read_names(name.removeprefix("-"))[0])) for name in given]
+    return [f"{'-' if descends else ''}{_ORDERS.get(name, name)}" for descends, name in names]
 
 
 def _needed(index: int | slice) -> int | None:

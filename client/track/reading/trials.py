@@ -8,7 +8,8 @@ from typing import Any, Final
 
 from track.persistence.protocol import Protocol
 from track.persistence.series import Series
-from track.reading.columns import Columns, flat
+from track.reading.columns import Columns
+from track.reading.flatten import flat
 from track.reading.html import html_table
 from track.reading.plot import Line, Plot
 from track_protocol.errors import ItemNotFound
@@ -143,7 +144,9 @@ class StoredTrial(Trial):
             **({name: run.get(name) for name in ("user", "host")} if isinstance(run, Mapping) else {}),
         }
         metrics = {f"metrics.{name}": _summary(self.metrics, name).get("last") for name in self.metrics}
-        return {**known, **flat(self.parameters, "params."), **flat(self.tags, "tags."), **metrics}
+        params = {f"params.{name}": value for name, value in flat(self.parameters).items()}
+        tags = {f"tags.{name}": value for name, value in flat(self.tags).items()}
+        return {**known, **params, **tags, **metrics}
 
     def _repr_html_(self) -> str:
         return html_table(("field", "value"), list(self.row().items()))

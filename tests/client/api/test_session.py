@@ -14,7 +14,7 @@ import track
 from running_server import environment
 from track.api.runs import Run
 from track.reading.trials import StoredTrial
-from track_protocol.errors import UsageError
+from track_protocol.errors import ItemNotFound, UsageError
 
 
 def only() -> StoredTrial:
@@ -273,6 +273,17 @@ def test_runs_are_read_from_a_uri_a_client_and_a_store(uri: str) -> None:
     run.finish()
     for store in (uri, run.client, run.client.protocol):
         assert [trial.uid for trial in track.runs(store)] == [run.id]
+
+
+def test_a_store_that_is_not_there_is_an_error_and_is_not_made(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with pytest.raises(ItemNotFound, match="there is no store at"):
+        track.runs("sqlite:nothing.db")
+    monkeypatch.delenv("TRACK_URI")
+    with pytest.raises(UsageError, match=r"no store is given, and .*track\.db is not there"):
+        track.runs()
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_a_running_run_is_read_with_what_was_logged_by_then() -> None:

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from track.commands.fields import MISSING, duration_text, flat, moment_text, shown, value_of
+from track.commands.fields import MISSING, duration_text, moment_text, shown, value_of
 
 
 @pytest.mark.parametrize("unit", ["minutes", "seconds"])
@@ -31,16 +31,6 @@ def test_a_moment_is_shown_with_its_zone(unit: str) -> None:
 )
 def test_a_duration_is_shown_in_the_units_that_suit_it(seconds: float, text: str) -> None:
     assert duration_text(seconds) == text
-
-
-def test_nested_values_of_one_name_are_all_kept() -> None:
-    assert flat({"a.b": 1, "a": {"b": 2, "c": {}}, "d": {"e": {"f": 3}}}) == {
-        "a.b": 1,
-        '"a"."b"': 2,
-        "a.c": {},
-        "d.e.f": 3,
-    }
-    assert flat({"a": {"b": 2}, "a.b": 1}) == {'"a"."b"': 2, "a.b": 1}
 
 
 KNOWN: dict[str, Any] = {

@@ -153,7 +153,7 @@ def test_invalid_arguments_are_reported(uri: str, monkeypatch: pytest.MonkeyPatc
     with pytest.raises(UsageError, match="empty"):
         run(COMMAND, "--columns", "uid,,lr")
     monkeypatch.delenv("TRACK_URI")
-    with pytest.raises(UsageError, match="give --uri, or set TRACK_URI"):
+    with pytest.raises(UsageError, match="no store is given"):
         run(COMMAND)
 
 

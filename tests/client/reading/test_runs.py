@@ -14,12 +14,18 @@ from track_protocol.errors import BadArguments, BadQuery
 
 
 class Counting(Protocol):
-    """A store that counts how often it is asked for trials."""
+    """A store that counts how often it is asked for whole trials."""
 
     def __init__(self, protocol: Protocol) -> None:
         super().__init__("")
         self._protocol = protocol
         self.asked = 0
+
+    def fetch_projects(self, *args: Any, **kwargs: Any) -> Any:
+        return self._protocol.fetch_projects(*args, **kwargs)
+
+    def fetch_groups(self, *args: Any, **kwargs: Any) -> Any:
+        return self._protocol.fetch_groups(*args, **kwargs)
 
     def fetch_trials(
         self,
@@ -30,7 +36,7 @@ class Counting(Protocol):
         order: Sequence[str] | None = None,
         fields: Sequence[str] | None = None,
     ) -> list[Trial]:
-        self.asked += 1
+        self.asked += fields is None
         return self._protocol.fetch_trials(query, start=start, limit=limit, order=order, fields=fields)
 
 
@@ -107,7 +113,12 @@ def test_a_query_selects(store: Counting) -> None:
 
 def test_an_order_sorts_over_pages(store: Counting) -> None:
     assert names(Runs(store, order="-parameters.lr", page=2, limit=3)) == ["t6", "t5", "t4"]
-    assert names(Runs(store, order=["metrics.loss", "-created"], limit=3)) == ["t3", "t4", "t2"]
+    assert names(Runs(store, order=["loss", "-created"], limit=3)) == ["t3", "t4", "t2"]
+
+
+def test_an_order_that_there_is_not_suggests_another(store: Counting) -> None:
+    with pytest.raises(BadQuery, match="did you mean 'loss'"):
+        Runs(store, order="los")
 
 
 def test_a_filter_that_is_not_understood_is_an_error_at_once(store: Counting) -> None:
