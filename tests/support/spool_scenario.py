@@ -60,7 +60,13 @@ class SpoolScenario:
         env = environment(**{"TRACK_URI": self.uri, "TRACK_SPOOL": str(self.spools), **changes})
         command = [sys.executable, "-m", "track.cli", *words]
         return subprocess.Popen(
-            command, env=env, text=True, stdout=subprocess.PIPE, stderr=subprocess.PIPE, cwd=self.folder
+            command,
+            env=env,
+            text=True,
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            cwd=self.folder,
         )
 
     def values(self) -> list[float]:

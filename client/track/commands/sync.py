@@ -4,23 +4,38 @@ from __future__ import annotations
 
 import argparse
 import logging
+import os
 import sys
-from collections.abc import Iterable
-from dataclasses import asdict
+from collections.abc import Iterable, Iterator
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any, Final
 
 from track.commands.fields import moment_text
+from track.commands.login import ask_secret
 from track.commands.printing import add_json, bytes_text, print_json, table
 from track.configuration import environment
+from track.connection.address import SocketAddress
 from track.process.progress import Progress
+from track.resend.foreign import copied_spool, foreign_spools
 from track.resend.orphans import destination_at
 from track.resend.replay import Destination, Outcome, Replay, ReplayRules
-from track.spool.folder import SpoolMetadata
+from track.spool.folder import Checkpoint, SpoolMetadata
 from track.spool.options import spool_root
 from track.spool.reader import Found, look_at, look_in
 from track_protocol.command import Command
-from track_protocol.errors import ItemNotFound, ServerUnreachable, SpoolCorrupt, SpoolInUse, TrackError
+from track_protocol.errors import (
+    AuthenticationError,
+    ItemNotFound,
+    ServerUnreachable,
+    SpoolCorrupt,
+    SpoolError,
+    SpoolInUse,
+    TrackError,
+    UsageError,
+)
+from track_protocol.terminal import clean
+from track_protocol.uri import Uri
 from track_protocol.wire.counts import Counts
 
 __all__ = ["COMMAND"]
@@ -44,6 +59,11 @@ def _configure(parser: argparse.ArgumentParser) -> None:
     add = parser.add_argument
     add("dir", nargs="?", type=Path, metavar="DIR", help="one spool, or a folder of spools (default: all)")
     add("--to", metavar="URI", help="send to this server (default: the server that the spool names)")
+    add(
+        "--from-other-user",
+        action="store_true",
+        help="send a spool of another user, under that user's own login, and leave it as it is",
+    )
     add("--dry-run", action="store_true", help="list the spools, send nothing")
     add("--despite-gap", action="store_true", help="send even if the server lacks earlier records")
     add_json(parser)
@@ -53,16 +73,14 @@ def _run(arguments: argparse.Namespace) -> int:
     root = arguments.dir or spool_root(environment())
     if arguments.dir is not None and not root.is_dir():
         raise ItemNotFound(f"{root} is not a folder: name a spool, or a folder of spools")
+    spools = _Spools(root, from_other_user=arguments.from_other_user, is_named=arguments.dir is not None)
     if arguments.dry_run:
-        return _list(root, look_in(root), as_json=arguments.json)
-    # Sending a spool reads it anyway.
-    found = look_in(root, inside=False)
+        return _list(root, spools.look(), as_json=arguments.json)
     # Everything is reported once, at the end.
     logging.getLogger("track").addHandler(logging.NullHandler())
-    shipping = _Shipping(arguments.to, ReplayRules(despite_gap=arguments.despite_gap))
+    login = _OwnerLogin(arguments.to) if arguments.from_other_user else _UserLogin(arguments.to)
     results = []
-    for each in found:
-        outcome = shipping.send(each)
+    for each, outcome in spools.send(_Shipping(login, ReplayRules(despite_gap=arguments.despite_gap))):
         results.append((each, outcome))
         if not arguments.json:
             sys.stdout.writelines(f"{line}\n" for line in _lines(each, outcome))
@@ -77,16 +95,123 @@ def _run(arguments: argparse.Namespace) -> int:
     return _exit_code(outcomes)
 
 
+class _Spools:
+    """The spools in a folder: the user's own, or those of another user, of which a copy is sent.
+
+    Args:
+        root: the folder, or one spool.
+        from_other_user: whether they are another user's.
+        is_named: whether the user has named the folder.
+
+    Raises:
+        UsageError: it belongs to another user, and the user has not said so, or to nobody else.
+    """
+
+    def __init__(self, root: Path, *, from_other_user: bool, is_named: bool) -> None:
+        if from_other_user and not is_named:
+            raise UsageError("--from-other-user needs the folder: track sync DIR --from-other-user")
+        if is_named and not from_other_user and (owner := root.stat().st_uid) != os.geteuid():
+            raise UsageError(
+                f"{root} belongs to user {owner}, and its records would be stored as yours: have that user "
+                "send them; or send them under that user's own login, with --from-other-user"
+            )
+        self._root = root
+        self._is_foreign = from_other_user
+
+    def look(self) -> list[Found]:
+        """All of them, with what they hold."""
+        if not self._is_foreign:
+            return look_in(self._root)
+        return [self._looked_at(path) for path in foreign_spools(self._root)]
+
+    def _looked_at(self, path: Path) -> Found:
+        try:
+            with copied_spool(path) as copy:
+                return replace(look_at(copy), path=path)
+        except SpoolError as error:
+            return _unusable(path, error)
+
+    def send(self, shipping: _Shipping) -> Iterator[tuple[Found, Outcome]]:
+        """Send one after the other."""
+        if not self._is_foreign:
+            # Sending a spool reads it anyway.
+            for found in look_in(self._root, inside=False):
+                yield found, shipping.send(found)
+            return
+        for path in foreign_spools(self._root):
+            try:
+                with copied_spool(path) as copy:
+                    found = look_at(copy, inside=False)
+                    outcome = shipping.send(found)
+            except SpoolError as error:
+                found, outcome = _unusable(path, error), Outcome(path, error=error)
+            yield replace(found, path=path), replace(outcome, path=path)
+
+
+def _unusable(path: Path, error: SpoolError) -> Found:
+    return Found(path, None, Checkpoint(), isinstance(error, SpoolInUse), trouble=error)
+
+
+class _UserLogin:
+    """Sends with the logins of who runs the command.
+
+    Args:
+        to: the server that was named; None for the one that each spool names.
+    """
+
+    def __init__(self, to: str | None) -> None:
+        self._to = to
+
+    def destination(self, origin: SpoolMetadata) -> Destination:
+        """Where a spool goes."""
+        return destination_at(self._to or _server_of(origin))
+
+
+class _OwnerLogin:
+    """Sends each spool under the login that it was logged with; the token is asked for, and no other is used.
+
+    Args:
+        to: the server that was named, which must be for that user; None for the one that each spool names.
+    """
+
+    def __init__(self, to: str | None) -> None:
+        self._to = to
+        self._tokens: dict[tuple[str, str], str] = {}
+
+    def destination(self, origin: SpoolMetadata) -> Destination:
+        """Where a spool goes.
+
+        Raises:
+            AuthenticationError: it is not known under which login it was logged, or --to names another one.
+        """
+        owner = SocketAddress(_server_of(origin)).username
+        if owner is None:
+            raise AuthenticationError(
+                "its records were logged by the server's own user, who needs no login there: only that user "
+                "can send them"
+            )
+        uri = self._to or origin.server
+        address = SocketAddress(uri)
+        if address.username != owner:
+            raise AuthenticationError(f"its records are {owner}'s at the server, and --to names another user")
+        if not address.password:
+            place = (owner, address.shown)
+            if place not in self._tokens:
+                self._tokens[place] = ask_secret(clean(f"Token of {owner} at {address.shown}: "))
+            uri = replace(Uri.parse(uri), password=self._tokens[place]).to_text()
+        return destination_at(uri)
+
+
 class _Shipping:
     """Sends spools one after the other.
 
     Args:
-        to: the server that was named; None for the one that each spool names.
+        login: says where a spool goes, and with which login.
         rules: the replay policy.
     """
 
-    def __init__(self, to: str | None, rules: ReplayRules) -> None:
-        self._to = to
+    def __init__(self, login: _UserLogin | _OwnerLogin, rules: ReplayRules) -> None:
+        self._login = login
         self._rules = rules
         self._unreachable: dict[str, ServerUnreachable] = {}
 
@@ -99,7 +224,7 @@ class _Shipping:
         if found.metadata is None:
             return _unsent(found, found.trouble)
         try:
-            destination = destination_at(self._to or _server_of(found.metadata))
+            destination = self._login.destination(found.metadata)
         except TrackError as error:
             return _unsent(found, error)
         if destination.name in self._unreachable:
@@ -133,7 +258,8 @@ def _lines(found: Found, outcome: Outcome) -> Iterable[str]:
         yield f"  the last {outcome.torn_bytes:,} bytes, an incomplete record, were cut off"
     if outcome.damages:
         yield from (f"  {damage}" for damage in outcome.damages)
-        yield f"  the damaged bytes were moved to {outcome.path / 'damaged'}"
+        if (outcome.path / "damaged").exists():
+            yield f"  the damaged bytes were moved to {outcome.path / 'damaged'}"
     yield from (f"  {line}" for line in outcome.notes)
 
 

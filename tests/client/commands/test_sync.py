@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 
 from orphaned_spools import left_spool, running_script
+from other_user import OTHER_USER, give_away, needs_two_users
 from spool_scenario import VALUES, SpoolScenario
 from track.spool.folder import Checkpoint
 from waiting import wait_until
@@ -241,3 +242,71 @@ def test_the_exit_report_and_the_sync_show_the_same_number(scenario: SpoolScenar
     }
     assert list(found.values()) == [1_260, spool["calls"], 0, 0, 0, 0]
     assert len(scenario.values()) == 1_260
+
+
+# -- spools of other users ---------------------------------------------------------------------------
+
+
+@pytest.fixture
+def theirs(scenario: SpoolScenario) -> Path:
+    """A spool of another user of this machine, who is ann at the server."""
+    scenario.leave_spool()
+    scenario.restart()
+    (path,) = scenario.spools.iterdir()
+    give_away(scenario.spools)
+    return path
+
+
+@needs_two_users
+def test_a_spool_of_another_user_is_not_sent_as_ones_own(scenario: SpoolScenario, theirs: Path) -> None:
+    ran = scenario.track("sync", str(scenario.spools))
+    assert ran.returncode == 2
+    assert f"belongs to user {OTHER_USER}" in ran.stderr
+    assert "--from-other-user" in ran.stderr
+    ran = scenario.track("sync")
+    assert ran.returncode == 1
+    assert f"it belongs to user {OTHER_USER}" in ran.stderr
+    assert scenario.values() == []
+
+
+@needs_two_users
+def test_a_spool_of_another_user_is_sent_under_that_users_login_and_stays(
+    scenario: SpoolScenario, theirs: Path
+) -> None:
+    before = {path: path.read_bytes() for path in theirs.rglob("*")}
+    listed = scenario.track("sync", str(scenario.spools), "--from-other-user", "--dry-run", "--json")
+    assert [each["points"] for each in json.loads(listed.stdout)["spools"]] == [len(VALUES)]
+    # The login of who runs the command is not used, even though it is configured for that very user.
+    ran = scenario.track("sync", str(scenario.spools), "--from-other-user", TRACK_TOKEN="trk_mine")
+    assert ran.returncode == 2
+    assert "nothing was entered" in ran.stdout + ran.stderr
+    ran = scenario.track("sync", str(scenario.spools), "--from-other-user", "--to", scenario.uri)
+    assert ran.returncode == 0, ran
+    assert f"{theirs}: 20,000 points" in ran.stdout
+    assert scenario.values() == VALUES
+    assert {path: path.read_bytes() for path in theirs.rglob("*")} == before
+
+
+@needs_two_users
+def test_a_spool_of_another_user_is_not_sent_under_another_login(
+    scenario: SpoolScenario, theirs: Path
+) -> None:
+    ran = scenario.track("sync", str(theirs), "--from-other-user", "--to", scenario.server.served.join("bob"))
+    assert ran.returncode == 4
+    assert "its records are ann's at the server, and --to names another user" in ran.stdout
+    assert scenario.values() == []
+
+
+@needs_two_users
+def test_a_spool_without_a_user_name_is_that_users_own_to_send(scenario: SpoolScenario) -> None:
+    left_spool(scenario.spools, server="socket://localhost:8123")
+    give_away(scenario.spools)
+    ran = scenario.track("sync", str(scenario.spools), "--from-other-user")
+    assert ran.returncode == 4
+    assert "only that user can send them" in ran.stdout
+
+
+def test_another_users_spool_has_to_be_named(scenario: SpoolScenario) -> None:
+    ran = scenario.track("sync", "--from-other-user")
+    assert ran.returncode == 2
+    assert "--from-other-user needs the folder" in ran.stderr
