@@ -49,7 +49,11 @@ _VACUUM_PAGES: Final = 256
 _SLICE_CHUNKS: Final = 8
 """Chunks that are deleted between two looks at the clock; each may have some hundred kilobytes."""
 
-_SMALL: Final = "SELECT series, count(*), sum(count) FROM chunk WHERE level = 0 GROUP BY series"
+# All that a series has in one short chunk stays as it is: of very many such series, none is looked at.
+_SMALL: Final = f"""
+SELECT series, count(*), sum(count) FROM chunk WHERE level = 0 GROUP BY series
+HAVING count(*) > 1 OR sum(count) >= {_MIN_POINTS} OR min(seq) > 0
+"""  # noqa: S608 # all ours
 _TAIL: Final = "SELECT id, seq, count, level, size FROM chunk WHERE series = ? ORDER BY seq DESC"
 _READ: Final = """
 SELECT step_min, step_max, time_min, time_max, value_min, value_max, data FROM chunk WHERE id = ?

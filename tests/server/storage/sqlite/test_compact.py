@@ -21,6 +21,7 @@ from track_protocol.wire.batch import METRIC
 from track_protocol.wire.columns import pack, unpack
 from track_server.storage.contract import Points
 from track_server.storage.sqlite.check import check_sqlite
+from track_server.storage.sqlite.compact import Compactor
 from track_server.storage.sqlite.store import SqliteStore, open_store
 from track_server.storage.unit_of_work import begin
 from track_server.testing.store_support import id_of, trial
@@ -155,6 +156,23 @@ def test_what_another_process_left_is_compacted(
     compact_all(reopened)
     assert len(chunks(path)) == 1
     reopened.close()
+
+
+@pytest.mark.parametrize(
+    ("sizes", "is_due"), [([31], False), ([32], True), ([1, 1], True), ([9_000, 1], True)]
+)
+def test_series_in_which_nothing_is_due_cost_nothing_when_a_store_is_opened(
+    store: SqliteStore, path: Path, sizes: list[int], is_due: bool
+) -> None:
+    first = 0
+    for size in sizes:
+        log_points(store, points_of([0.5] * size, first=first))
+        first += size
+    db = apsw.Connection(str(path))
+    compactor = Compactor(db, str(path))
+    compactor.work(NO_TIME, thorough=False)
+    assert compactor.expects_more is is_due
+    db.close()
 
 
 def test_closing_compacts_the_rest(store: SqliteStore, path: Path) -> None:
