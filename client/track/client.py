@@ -8,6 +8,7 @@ import logging
 import os
 import sys
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from dataclasses import replace
 from functools import partial
 from importlib import import_module
@@ -19,6 +20,7 @@ from track.configuration import environment, options
 from track.logger import TrialLogger
 from track.logger.forwarders import LoggerForwarders
 from track.persistence import get_protocol
+from track.persistence.lookup import find_trial
 from track.persistence.protocol import LATEST, TIMINGS, MakeAggregator, Protocol
 from track.process.lifecycle import ForkSafeRLock
 from track.run.parameters import Arguments, as_mapping, storable
@@ -243,14 +245,16 @@ class TrackClient(LoggerForwarders):
 
         Args:
             trial: its definition or its uid, or else
-            uid: its uid, or its internal id as 32 hexadecimal digits, or else
+            uid: its uid or the beginning of it, as `track ls` shows it, its internal id as 32 hexadecimal
+                digits, or its name if no other trial has it, or else
             hash: its hash, and
             revision: its revision, or else
             kwargs: fields that it has, such as ``name`` and ``parameters``; of several trials, the newest.
             force: though there is a trial already.
 
         Raises:
-            UsageError: there is a trial already, and not `force`; or no argument names one.
+            UsageError: there is a trial already, and not `force`; or no argument names one, or several have
+                that name.
             TrialDoesNotExist: it is not in the store.
         """
         if self.logger is not None and not self.logger.has_finished and not force:
@@ -266,20 +270,27 @@ class TrackClient(LoggerForwarders):
         return self.logger
 
     def _stored(self, trial: Trial | None, uid: str | None, hash: str | None, revision: int) -> Trial:
-        try:
-            wanted = trial if trial is not None else definition(uid, hash, revision)
-        except UsageError as error:
-            if uid is None:
-                raise
-            raise TrialDoesNotExist(str(error)) from None
+        if trial is None and uid is not None:
+            return self._called(uid)
+        wanted = trial if trial is not None else definition(None, hash, revision)
         found = self.protocol.current_trial(wanted)
         if found is None:
             named = f"uid {wanted.uid!r}" if wanted.id is None else f"id {wanted.id.hex()}"
             raise TrialDoesNotExist(
-                f"no trial has the {named} in {type(self.protocol).__name__}: correct the uid, "
-                f"which {CONTINUED} also may have given, or make a new trial"
+                f"no trial has the {named} in {type(self.protocol).__name__}: correct it, or make a new trial"
             )
         return found
+
+    def _called(self, name: str) -> Trial:
+        """The trial of a uid or an id, or else of the beginning of a uid or of a name."""
+        with suppress(UsageError):
+            found = self.protocol.current_trial(definition(name, None, 0))
+            if found is not None:
+                return found
+        try:
+            return find_trial(self.protocol, name)
+        except ItemNotFound as error:
+            raise TrialDoesNotExist(f"{error}; {CONTINUED} may have named it") from None
 
     def _with_fields(self, fields: Mapping[str, Any]) -> Trial:
         wanted = dict(fields)

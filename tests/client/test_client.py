@@ -216,8 +216,24 @@ def test_a_stored_trial_can_be_continued(client: TrackClient) -> None:
 def test_a_trial_that_is_not_stored_cannot_be_continued(client: TrackClient) -> None:
     with pytest.raises(TrialDoesNotExist, match="abc_3"):
         client.set_trial(uid="abc_3")
-    with pytest.raises(TrialDoesNotExist, match="HASH_REVISION"):
+    with pytest.raises(TrialDoesNotExist, match="no trial is called 'abc'"):
         client.set_trial(uid="abc")
+
+
+def test_a_trial_is_continued_by_whatever_track_ls_shows_of_it(
+    client: TrackClient, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    first = client.new_trial(name="first", arguments={"lr": 0.1}).trial
+    client.new_trial(force=True, name="second", arguments={"lr": 0.2})
+    shown = f"{first.uid[:8]}_0"
+    for name in (shown, first.uid[:8], "first"):
+        assert client.set_trial(uid=name, force=True).trial == first
+    monkeypatch.setenv("TRACK_TRIAL", shown)
+    again = TrackClient(client.protocol)
+    assert again.new_trial().trial == first
+    client.new_trial(force=True, name="first", arguments={"lr": 0.3})
+    with pytest.raises(UsageError, match="matches 2 trials"):
+        client.set_trial(uid="first", force=True)
 
 
 def test_the_environment_may_name_the_trial_to_resume(
