@@ -11,7 +11,19 @@ from typing import TYPE_CHECKING, Any, Final
 if TYPE_CHECKING:
     from track.api.media import Histogram, Html, Image, Table, Text
     from track.api.runs import Run
-    from track.api.session import config, finish, init, log, runs, summary
+    from track.api.session import (
+        config,
+        define_metric,
+        finish,
+        init,
+        log,
+        log_artifact,
+        login,
+        runs,
+        save,
+        summary,
+        watch,
+    )
     from track.client import TrackClient, TrialDoesNotExist
     from track.logger import TrialLogger
     from track.tracker import Tracker
@@ -39,12 +51,17 @@ __all__ = [
     "TrialLogger",
     "__version__",
     "config",
+    "define_metric",
     "finish",
     "get_git_version",
     "init",
     "log",
+    "log_artifact",
+    "login",
     "runs",
+    "save",
     "summary",
+    "watch",
 ]
 
 _HOMES: Final = {
@@ -66,11 +83,16 @@ _HOMES: Final = {
     "TrialGroup": "track_protocol.model.entities",
     "TrialLogger": "track.logger",
     "config": "track.api.session",
+    "define_metric": "track.api.session",
     "finish": "track.api.session",
     "init": "track.api.session",
     "log": "track.api.session",
+    "log_artifact": "track.api.session",
+    "login": "track.api.session",
     "runs": "track.api.session",
+    "save": "track.api.session",
     "summary": "track.api.session",
+    "watch": "track.api.session",
     "get_git_version": "track.versioning",
 }
 

@@ -8,6 +8,7 @@ from types import TracebackType
 from typing import Any
 
 from track.api.media import LoggedMedia, as_media
+from track.api.notices import say_ignored
 from track.api.values import Config, Summary
 from track.client import TrackClient
 from track.logger import TrialLogger
@@ -129,6 +130,7 @@ class Run:
 
     def log_artifact(self, path: Any, name: str | None = None, **others: Any) -> None:
         """Store a file; see `TrialLogger.log_artifact`."""
+        say_ignored("log_artifact", others)
         self.logger.log_artifact(path, name)
 
     def log_code(self, *_: Any, **__: Any) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Mapping, Sequence
 from typing import Any, Final
 
@@ -19,7 +20,19 @@ from track.structure import CONTINUED
 from track_protocol.errors import UsageError
 from track_protocol.model.entities import Trial
 
-__all__ = ["config", "finish", "init", "log", "runs", "summary"]
+__all__ = [
+    "config",
+    "define_metric",
+    "finish",
+    "init",
+    "log",
+    "log_artifact",
+    "login",
+    "runs",
+    "save",
+    "summary",
+    "watch",
+]
 
 _ID: Final = "run_id"
 """The tag that has the id which a script gave its run."""
@@ -208,6 +221,54 @@ def finish(exit_code: int | None = None, quiet: bool | None = None) -> None:
     """The current run ends, and everything logged is saved; see `Run.finish`."""
     if _Session.run is not None:
         _Session.run.finish(exit_code, quiet)
+
+
+def save(path: str | os.PathLike[str], *others: Any, **more: Any) -> None:
+    """Store a file with the current run; see `TrialLogger.log_artifact`.
+
+    Args:
+        path: of the file.
+        others: what other trackers take, too.
+        more: the same by name.
+    """
+    say_ignored("save", [*map(repr, others), *more])
+    _current().save(path)
+
+
+def log_artifact(path: str | os.PathLike[str], name: str | None = None, **others: Any) -> None:
+    """Store a file with the current run; see `TrialLogger.log_artifact`."""
+    _current().log_artifact(path, name, **others)
+
+
+def login(*given: Any, **others: Any) -> bool:
+    """Accepted for scripts of other trackers: whoever may log in says so once with ``track login``.
+
+    Args:
+        given: what other trackers take.
+        others: the same by name.
+    """
+    say_ignored("track", ["login()"])
+    return True
+
+
+def watch(*given: Any, **others: Any) -> None:
+    """Accepted for scripts of other trackers: log what you want to see of a model as histograms.
+
+    Args:
+        given: what other trackers take.
+        others: the same by name.
+    """
+    say_ignored("track", ["watch()"])
+
+
+def define_metric(*given: Any, **others: Any) -> None:
+    """Accepted for scripts of other trackers: each metric has its least, greatest and last value in any case.
+
+    Args:
+        given: what other trackers take.
+        others: the same by name.
+    """
+    say_ignored("track", ["define_metric()"])
 
 
 def _config() -> Config:

@@ -24,6 +24,7 @@ from track.persistence.protocol import LATEST, RUNTIME, TIMINGS, MakeAggregator,
 from track.persistence.series import SeriesMapping, StoredSeries
 from track.process.lifecycle import ForkSafeRLock
 from track.process.signals import SIGNAL_SECONDS, SignalHandler, seconds_left
+from track.reading.readable import Readable
 from track.run.capture import OutputCapture, output_names
 from track.run.eta import CountdownLogger
 from track.run.parameters import fields_of, storable
@@ -44,7 +45,7 @@ _RESERVED: Final = ("aggregator", "context", "step")
 """Names of series that are keywords of the storage contract."""
 
 
-class TrialLogger(MediaLogger, CountdownLogger, Due):
+class TrialLogger(MediaLogger, CountdownLogger, Readable, Due):
     """Logs into one trial; as a context manager, it starts and finishes it.
 
     Args:

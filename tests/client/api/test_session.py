@@ -148,6 +148,28 @@ def test_what_has_no_effect_is_told_once(caplog: pytest.LogCaptureFixture) -> No
     assert told == ["init: entity, save_code has no effect with Track"]
 
 
+def test_functions_that_have_no_counterpart_end_no_training(caplog: pytest.LogCaptureFixture) -> None:
+    assert track.login("key", relogin=True)
+    for _ in range(2):
+        track.init(project="p")
+        track.watch(object(), log="all")
+        track.define_metric("loss", summary="min")
+        track.finish()
+    told = [record.getMessage() for record in caplog.records if "no effect" in record.getMessage()]
+    assert told == [
+        f"track: {name}() has no effect with Track" for name in ("login", "watch", "define_metric")
+    ]
+
+
+def test_files_are_stored_with_the_run(tmp_path: Path, uri: str) -> None:
+    (tmp_path / "model.pt").write_bytes(b"weights")
+    track.init(project="p")
+    track.save("model.pt")
+    track.log_artifact("model.pt", name="best")
+    track.finish()
+    assert set(only().media["file"]) == {"model.pt", "best"}
+
+
 def test_the_configuration_may_be_a_namespace() -> None:
     track.init(config=argparse.Namespace(lr=0.1)).finish()
     assert only().parameters == {"lr": 0.1}

@@ -86,6 +86,23 @@ def test_another_process_reads_it_too(trial: StoredTrial) -> None:
     assert list(copied.history("loss")["step"]) == [0, 1, 2]
 
 
+def test_a_logger_reads_back_what_it_has_logged(client: TrackClient) -> None:
+    logger = client.new_trial(name="a", arguments={"lr": 0.1})
+    logger.log_metrics(step=1, loss=1.0)
+    assert list(logger.history("loss")["value"]) == [1.0]
+    logger.log_metrics(step=2, loss=0.5)
+    assert list(logger.history("loss")["value"]) == [1.0, 0.5]
+    assert logger.stored().summary["loss"] == 0.5
+    assert "<td>params.lr</td><td>0.1</td>" in logger._repr_html_()
+
+
+def test_a_logger_of_a_deleted_trial_says_so(client: TrackClient) -> None:
+    logger = client.new_trial(name="a", arguments={"lr": 0.1})
+    client.protocol.delete_trial(logger.trial, force=True)
+    with pytest.raises(ItemNotFound, match="was deleted"):
+        logger.stored()
+
+
 def test_a_notebook_shows_its_fields(trial: StoredTrial) -> None:
     html = trial._repr_html_()
     assert "<td>params.model.width</td><td>64</td>" in html

@@ -104,6 +104,19 @@ def test_a_program_whose_standard_files_are_closed_knows_them_too(root: Path) ->
     assert f"{changes_in(root)}\n" == done.stderr
 
 
+def test_a_program_that_the_repository_names_is_not_run(root: Path, tmp_path: Path) -> None:
+    program = tmp_path / "monitor"
+    program.write_text(f"#!/bin/sh\ntouch {tmp_path}/ran\n")
+    program.chmod(0o755)
+    for name in ("core.fsmonitor", "diff.external"):
+        git(root, "config", name, str(program))
+    (root / "train.py").write_text("lr = 0.2\n")
+    found = changes_in(root)
+    assert found is not None
+    assert found.dirty
+    assert not (tmp_path / "ran").exists()
+
+
 def test_nothing_is_left_behind(root: Path) -> None:
     before = len(os.listdir("/proc/self/fd"))
     for _ in range(3):
