@@ -97,13 +97,10 @@ def _image(value: Any) -> Media:
 
 
 def _text(value: Any) -> Media:
-    """A text; what UTF-8 cannot carry in it is replaced by question marks.
-
-    Raises:
-        BadValue: it is no str.
-    """
-    if not isinstance(value, str):
-        raise BadValue(f"a text is a str, not {type(value).__name__}: log str(it)")
+    """A text, or the text of something else; what UTF-8 cannot carry in it becomes question marks."""
+    if isinstance(value, (bytes, bytearray)):
+        value = value.decode("utf-8", "replace")
+    value = str(value)
     content = redact_tokens(value).encode(errors="replace")
     if len(content) <= INLINE_BYTES:
         return Media(TEXT, {"text": content.decode()})

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import hashlib
+import logging
 import struct
 import zlib
 from collections.abc import Iterator
+from functools import cache
 from typing import Any, Final, NamedTuple
 
 from track.media.arrays import as_array, numpy
@@ -13,6 +15,8 @@ from track_protocol.errors import BadValue
 from track_protocol.model.media import IMAGE, Media
 
 __all__ = ["Pixels", "decode_png", "encode_png", "image"]
+
+_log: Final = logging.getLogger("track")
 
 _CHANNELS: Final = (1, 3, 4)
 _MODES: Final = {"L": 1, "RGB": 3, "RGBA": 4}
@@ -43,8 +47,8 @@ def image(value: Any) -> Media:
 
     Args:
         value: an array, a tensor or nested lists of height x width, or height x width x channels, with 1
-            (gray), 3 (RGB) or 4 (RGBA) of them: floats from 0 to 1, integers from 0 to 255, or bools.  Or an
-            image of Pillow's.
+            (gray), 3 (RGB) or 4 (RGBA) of them: floats from 0 to 1 (others are clipped), integers from 0 to
+            255, or bools.  Or an image of Pillow's.
 
     Raises:
         BadValue: it is something else.
@@ -83,8 +87,9 @@ def _of_array(np: Any, array: Any) -> Pixels:
     if kind == "b":
         array = array.astype(np.uint8) * np.uint8(255)
     elif kind == "f":
-        if not (np.isfinite(array).all() and array.min() >= 0 and array.max() <= 1):
-            raise BadValue(f"an image of floats has values from 0 to 1, and this one has others: {_REMEDY}")
+        if not (array.min() >= 0 and array.max() <= 1):  # a NaN is neither
+            _warn_of_clipping()
+            array = np.clip(np.nan_to_num(array, nan=0.0), 0, 1)
         array = np.rint(array.astype(np.float64) * 255).astype(np.uint8)
     elif kind in "iu":
         if array.dtype != np.uint8 and not (array.min() >= 0 and array.max() <= 255):
@@ -110,13 +115,23 @@ def _of_lists(value: Any) -> Pixels:
         raise BadValue(f"the rows of an image are equally long, and these are not: {_REMEDY}")
     if any(isinstance(one, float) for one in flat):
         if not all(0 <= one <= 1 for one in flat):
-            raise BadValue(f"an image of floats has values from 0 to 1, and this one has others: {_REMEDY}")
+            _warn_of_clipping()
+            flat = [min(max(0.0, one), 1.0) if one == one else 0.0 for one in flat]
         flat = [round(one * 255) for one in flat]
     elif all(isinstance(one, bool) for one in flat):
         flat = [255 * one for one in flat]
     if not all(isinstance(one, int) and 0 <= one <= 255 for one in flat):
         raise BadValue(f"an image of integers has values from 0 to 255, and this one has others: {_REMEDY}")
     return Pixels(width, height, channels, bytes(flat))
+
+
+@cache
+def _warn_of_clipping() -> None:
+    """Once in a process: a training would say it at every step."""
+    _log.warning(
+        "an image of floats has values from 0 to 1, and one has others: they are clipped, and NaN becomes 0; "
+        "give integers from 0 to 255, or scale the floats"
+    )
 
 
 def _shape(shape: tuple[int, ...]) -> tuple[int, int, int]:

@@ -114,7 +114,7 @@ class AimTracker(BaseTracker[AimConfig]):
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         """See `BaseTracker.load_state_dict`."""
-        self._hash = state_dict.get("run_hash")
+        self._hash = state_dict.get("run_hash") or state_dict.get("restart_hash")
         self._resumes = self._hash is not None
 
     def _opened(self, known: str | None) -> Any:
@@ -127,8 +127,7 @@ class AimTracker(BaseTracker[AimConfig]):
                 repo=config.repo,
                 experiment=config.experiment,
                 system_tracking_interval=config.system_tracking_interval,
-                # Packages, environment variables and git remotes are private unless the user asks for them.
-                log_system_params=False,
+                log_system_params=config.log_system_params,
                 capture_terminal_logs=config.capture_terminal_logs,
             )
         except MissingRunError as error:

@@ -7,7 +7,9 @@ from collections.abc import Mapping
 from contextlib import AbstractContextManager
 from typing import Any, Generic, Self, TypeVar
 
-from pydantic import BaseModel, Field
+from pydantic import BaseModel, Field, field_validator
+
+from track.run.parameters import fields_of
 
 __all__ = ["BaseTracker", "BaseTrackerRun", "RunConfig", "TConfig"]
 
@@ -21,12 +23,19 @@ class RunConfig(BaseModel):
     Attributes:
         name: for people; need not be unique.
         description: in free text.
-        hparams: the hyper-parameters, logged when the run starts.
+        hparams: the hyper-parameters, logged when the run starts: a mapping, a namespace, a data class or a
+            model of pydantic.  Keys that are no text become text.
     """
 
     name: str
     description: str | None = None
     hparams: dict[str, Any] = Field(default_factory=dict)
+
+    @field_validator("hparams", mode="before")
+    @classmethod
+    def _as_mapping(cls, given: Any) -> Any:
+        fields = fields_of(given)
+        return given if fields is None else fields
 
 
 class BaseTrackerRun(ABC):

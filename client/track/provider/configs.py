@@ -47,6 +47,8 @@ class AimConfig(_Config):
             repository if there is none.
         experiment: of the runs.
         system_tracking_interval: seconds between two checks of processor and memory; None for never.
+        log_system_params: whether Aim also stores packages, environment variables and git remotes, which may
+            be private.
         capture_terminal_logs: whether Aim also stores what the program prints.
     """
 
@@ -54,6 +56,7 @@ class AimConfig(_Config):
     repo: str = "."
     experiment: str | None = None
     system_tracking_interval: float | None = Field(default=None, gt=0)
+    log_system_params: bool = False
     capture_terminal_logs: bool = False
 
 

@@ -56,7 +56,7 @@ class ConsoleRun(LabelledRun):
             self.complain(name, error)
 
     def _line(self, text: str) -> None:
-        at = "" if self.step is None else f" step {self.step}"
+        at = f" step {self.step}"
         self._write(f"[{self._name}]{at} {text}")
 
 

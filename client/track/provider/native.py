@@ -41,7 +41,7 @@ class NativeRun(LabelledRun):
     def __init__(self, logger: TrialLogger, step: int | None) -> None:
         super().__init__()
         self.logger = logger
-        self.step = step
+        self.step = step or 0
         self._write = logger.protocol.metric_writer(logger.trial)
 
     def write_scalar(self, name: str, value: Any, labels: dict[str, str]) -> None:

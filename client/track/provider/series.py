@@ -18,12 +18,12 @@ class LabelledRun(BaseTrackerRun):
     """Holds the step and the labels, and passes both with each value.
 
     Attributes:
-        step: None before `set_step`.
+        step: 0 before `set_step`.
         context: labels of all values.
     """
 
     def __init__(self) -> None:
-        self.step: int | None = None
+        self.step = 0
         self.context: dict[str, str] = {}
         self._has_complained = False
 

@@ -9,9 +9,10 @@ from typing import Any, Final
 from track.client import TrackClient
 from track.logger import TrialLogger
 from track.persistence.protocol import Protocol
+from track.persistence.series import SeriesMapping
 from track.run.parameters import as_mapping
 from track.tracker.media import graphs_of, histograms_of, images_of, run_of_graph, texts_of
-from track.tracker.records import RecordInfo, RunInfo, by_step, time_shown
+from track.tracker.records import RecordInfo, RunInfo, by_step, ends_of, time_shown
 from track.tracker.run_ids import LAST_COUNTED, RUN_ID, number_of, take_number, uncounted
 from track.tracker.statuses import status_of_run
 from track_protocol.errors import ItemNotFound
@@ -149,12 +150,10 @@ class Experiment:
         return sorted(records, key=by_step)
 
     def get_metric_summary(self, run_id: int) -> dict[str, dict[str, Any]]:
-        """Statistics of each metric of a run, as the store has them beside the points."""
+        """Statistics of each metric of a run; its steps have to be read for the first and the last one."""
         trial = self.trial(run_id)
-        summary = None if trial is None else getattr(trial.metrics, "summary", None)
-        return (
-            {} if trial is None or summary is None else {name: _told(summary(name)) for name in trial.metrics}
-        )
+        series = None if trial is None else trial.metrics
+        return {name: _told(series, name) for name in series} if isinstance(series, SeriesMapping) else {}
 
     def get_comp_graph(self, graph_id: int) -> dict[str, Any] | None:
         """The graph of that id, or None."""
@@ -209,14 +208,16 @@ def _info(trial: Trial) -> RunInfo:
     )
 
 
-def _told(summary: Mapping[str, Any]) -> dict[str, Any]:
+def _told(series: SeriesMapping, name: str) -> dict[str, Any]:
+    summary, points = series.summary(name), series.points(name)
+    last, first_step, last_step = ends_of(points.steps, points.values)
     return {
         "min": summary["min"],
         "max": summary["max"],
         "mean": summary["mean"],
         "std": summary["sd"],
-        "last": summary["last"],
+        "last": last,
         "n": summary["count"],
-        "first_step": summary["first_step"],
-        "last_step": summary["last_step"],
+        "first_step": first_step,
+        "last_step": last_step,
     }

@@ -7,6 +7,7 @@ bytes, and NaN as NULL.
 
 from __future__ import annotations
 
+import base64
 import contextlib
 import json
 import math
@@ -20,7 +21,7 @@ from pathlib import Path
 from typing import Any, Final
 from weakref import finalize
 
-from track.tracker.records import RecordInfo, RunInfo, by_step, step_of, time_shown
+from track.tracker.records import RecordInfo, RunInfo, by_step, ends_of, step_of, time_shown
 from track_protocol.errors import StoreCorrupt, StoreError
 from track_protocol.model.stat import Summary
 
@@ -176,7 +177,11 @@ class LegacyDatabase:
 
     def get_images(self, run_id: int) -> dict[str, list[dict[str, Any]]]:
         """The images of a run by name; none where the database is older than they are."""
-        return _grouped(self.media(IMAGES, run_id))
+        found = _grouped(self.media(IMAGES, run_id))
+        for image in (image for images in found.values() for image in images):
+            data = image["image_data"]
+            image["data_b64"] = base64.b64encode(data).decode() if isinstance(data, bytes) else None
+        return found
 
     def get_texts(self, run_id: int) -> dict[str, list[dict[str, Any]]]:
         """The texts of a run by name; none where the database is older than they are."""
@@ -227,7 +232,7 @@ class LegacyDatabase:
             run_id: the run.
 
         Returns:
-            the name, and ``step``, ``wall_time`` and the fields of the table by their names.
+            the name, and ``step``, ``wall_time``, ``log_time`` and the fields of the table by their names.
         """
         columns, fields = self._columns.get(table, frozenset()), _FIELDS[table]
         if not columns >= {"run_id", "name", "step", *fields}:
@@ -241,7 +246,15 @@ class LegacyDatabase:
             record = dict(zip(fields, values, strict=True))
             if table == HISTOGRAMS:
                 record = {field: _listed(value) for field, value in record.items()}
-            yield str(name), {"step": _number(step, _BYTES_OF_INTEGERS), "wall_time": wall_time, **record}
+            yield (
+                str(name),
+                {
+                    "step": _number(step, _BYTES_OF_INTEGERS),
+                    "wall_time": wall_time,
+                    "log_time": wall_time,
+                    **record,
+                },
+            )
 
     # -- inside ----------------------------------------------------------------------------------
 
@@ -371,13 +384,14 @@ def _summarised(points: list[Point]) -> dict[str, Any]:
     numbers = [float(value) for _, _, value in points if isinstance(value, int | float)]
     summary = Summary.of(numbers)
     known = bool(summary.finite)
+    last, first_step, last_step = ends_of([step for step, _, _ in points], [value for _, _, value in points])
     return {
         "min": summary.min if known else None,
         "max": summary.max if known else None,
         "mean": summary.mean if known else None,
         "std": summary.sd if known else None,
-        "last": points[-1][2],
+        "last": last,
         "n": len(points),
-        "first_step": points[0][0],
-        "last_step": points[-1][0],
+        "first_step": first_step,
+        "last_step": last_step,
     }

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import hashlib
 import json
 from collections.abc import Callable, Mapping, Sequence
@@ -143,6 +144,7 @@ def images_of(protocol: Protocol, trial: Trial) -> dict[str, list[dict[str, Any]
             "height": pixels.height,
             "channels": pixels.channels,
             "image_data": pixels.data,
+            "data_b64": base64.b64encode(pixels.data).decode(),
         }
 
     return _by_name(protocol, trial, IMAGE, record_of)
@@ -159,7 +161,7 @@ def _by_name(
     found = {}
     for name, series in protocol.fetch_media(trial, kind).items():
         entries = [
-            {"step": step, "wall_time": at, **record_of(series, index)}
+            {"step": step, "wall_time": at, "log_time": at, **record_of(series, index)}
             for index, (step, at) in enumerate(zip(series.steps, series.times, strict=True))
         ]
         found[name] = sorted(entries, key=step_of)

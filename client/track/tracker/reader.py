@@ -56,8 +56,8 @@ class RunReader(ABC):
     def get_metric_summary(self, run_id: int) -> dict[str, dict[str, Any]]:
         """Statistics of each metric: min, max, mean, std, last, n, first_step and last_step.
 
-        A store has them beside its points, which need not be read for them.  NaN and infinities
-        count in `n` only.
+        `last` is the value at the greatest step; the least and the greatest step are `first_step` and
+        `last_step`, whatever the order of logging.  NaN and infinities count in `n` only.
         """
         return self.runs.get_metric_summary(run_id)
 
@@ -70,13 +70,15 @@ class RunReader(ABC):
         return self.runs.get_comp_graphs(run_id)
 
     def get_histograms(self, run_id: int) -> dict[str, list[dict[str, Any]]]:
-        """The histograms of a run by name: ``step``, ``wall_time``, ``bucket_edges``, ``bucket_counts``."""
+        """The histograms of a run by name: ``step``, ``log_time`` (also as ``wall_time``), ``bucket_edges``,
+        ``bucket_counts``."""
         return self.runs.get_histograms(run_id)
 
     def get_images(self, run_id: int) -> dict[str, list[dict[str, Any]]]:
-        """The images of a run by name: ``step``, ``wall_time``, sizes, and raw bytes as ``image_data``."""
+        """The images of a run by name: ``step``, ``log_time`` (also as ``wall_time``), sizes, and the raw
+        bytes as ``image_data`` and, in base64, as ``data_b64``."""
         return self.runs.get_images(run_id)
 
     def get_texts(self, run_id: int) -> dict[str, list[dict[str, Any]]]:
-        """The texts of a run by name: ``step``, ``wall_time`` and ``content``."""
+        """The texts of a run by name: ``step``, ``log_time`` (also as ``wall_time``) and ``content``."""
         return self.runs.get_texts(run_id)

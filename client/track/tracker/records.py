@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import dataclasses
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from datetime import datetime
 from typing import Any
 
-__all__ = ["RecordInfo", "RunInfo", "by_step", "step_of", "time_shown"]
+__all__ = ["RecordInfo", "RunInfo", "by_step", "ends_of", "step_of", "time_shown"]
 
 
 class _Dumped:
@@ -76,6 +76,23 @@ def step_of(record: Mapping[str, Any]) -> tuple[bool, float]:
 def _rank(step: Any) -> tuple[bool, float]:
     is_number = isinstance(step, int | float)
     return not is_number, step if is_number else 0.0
+
+
+def ends_of(steps: Sequence[Any], values: Sequence[Any]) -> tuple[Any, Any, Any]:
+    """The value at the greatest step, the least and the greatest step, whatever the order of logging.
+
+    Of several values at the greatest step it is the one that was logged last.  Without a step that is a
+    number, the order of logging is all that there is.
+
+    Args:
+        steps: at least one.
+        values: as many.
+    """
+    numbers = [(step, at) for at, step in enumerate(steps) if isinstance(step, int | float) and step == step]
+    if not numbers:
+        return values[-1], steps[0], steps[-1]
+    last_step, at = max(numbers)
+    return values[at], min(numbers)[0], last_step
 
 
 def time_shown(seconds: float | None) -> str:

@@ -143,3 +143,12 @@ def test_without_a_store_media_are_ignored() -> None:
         protocol.fetch_media(trial.trial, "text", "t")
     with pytest.raises(ItemNotFound):
         protocol.fetch_blob("0" * 64)
+
+
+@pytest.mark.parametrize(
+    ("given", "text"), [(5, "5"), (b"bytes", "bytes"), (None, "None"), ([1, "a"], "[1, 'a']")]
+)
+def test_what_is_no_text_is_logged_as_its_text(client: TrackClient, given: Any, text: str) -> None:
+    trial = client.new_trial()
+    trial.log_text("t", given)
+    assert client.protocol.fetch_media(trial.trial, "text", "t").content(0).decode() == text

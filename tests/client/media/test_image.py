@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import math
 from typing import Any
 
 import numpy as np
@@ -71,9 +72,6 @@ WRONG = [
     np.zeros(5),
     np.zeros((1, 2, 2, 3)),
     np.zeros((3, 8, 8)),
-    np.array([[1.5]]),
-    np.array([[-0.1]]),
-    np.array([[np.nan]]),
     np.array([[256]]),
     np.array([[-1]]),
     np.array([[1j]]),
@@ -81,7 +79,6 @@ WRONG = [
     [[1, 2], [3]],
     [],
     [[]],
-    [[1.5]],
     [[None]],
     "path.png",
     None,
@@ -140,3 +137,17 @@ def test_smooth_images_take_little_room() -> None:
     content = image(ramp).content
     assert isinstance(content, bytes)
     assert len(content) < ramp.size / 20
+
+
+@pytest.mark.parametrize("has_numpy", [True, False])
+def test_floats_outside_0_to_1_are_clipped_with_one_warning(
+    has_numpy: bool, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    module._warn_of_clipping.cache_clear()
+    if not has_numpy:
+        monkeypatch.setattr(module, "numpy", lambda: None)
+    rows = [[-0.5, 0.0, 1.0, 1.5, math.nan, math.inf, -math.inf]]
+    for _ in range(2):
+        assert read(image(rows)).ravel().tolist() == [0, 0, 255, 255, 0, 255, 0]
+    (record,) = caplog.records
+    assert "they are clipped" in record.getMessage()

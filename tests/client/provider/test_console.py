@@ -25,7 +25,7 @@ def log_something(to: str) -> None:
 LINES = [
     "[baseline] longer warm-up",
     "[baseline] lr = 0.1",
-    "[baseline] ready = 1",
+    "[baseline] step 0 ready = 1",
     '[baseline] step 0 loss{phase="train",split="a"} = 0.333333',
     '[baseline] step 0 weights{phase="train"}: n=3 mean=1.5 sd=0.5 min=1 max=2 not finite=1',
     '[baseline] step 0 empty{phase="train"}: n=0',
@@ -63,7 +63,7 @@ def test_an_unwritable_value_is_reported_once_and_does_not_end_the_training(
         run.scalar("loss", 1.0, {"no label": "a"})
         run.scalar("loss", 2.0)
     assert len(caplog.records) == 1
-    assert capsys.readouterr().out.splitlines() == ["[n] started", "[n] loss = 2", "[n] completed"]
+    assert capsys.readouterr().out.splitlines() == ["[n] started", "[n] step 0 loss = 2", "[n] completed"]
 
 
 class Raises:
@@ -81,7 +81,7 @@ def test_a_value_that_raises_anything_does_not_end_the_training(capsys: pytest.C
         run.scalar("loss", Raises())  # type: ignore[arg-type] # what a caller without types may give
         run.bins("weights", Raises())
         run.scalar("loss", 2.0)
-    assert capsys.readouterr().out.splitlines() == ["[n] started", "[n] loss = 2", "[n] completed"]
+    assert capsys.readouterr().out.splitlines() == ["[n] started", "[n] step 0 loss = 2", "[n] completed"]
 
 
 def test_only_rank_0_writes(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:

@@ -22,6 +22,7 @@ from track.provider import (
     register_provider,
     tracker_from_config,
 )
+from track.provider.aim import AimTracker
 from track.provider.console import ConsoleTracker
 from track.provider.native import NativeTracker
 from track.provider.null import NullTracker
@@ -119,3 +120,14 @@ def test_pydantic_that_is_not_installed_names_the_extra(tmp_path: Path) -> None:
     )
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, cwd=tmp_path)
     assert "pip install 'trackwire[provider]'" in done.stdout, done.stderr
+
+
+def test_a_checkpoint_of_the_documented_tracker_names_its_run_too() -> None:
+    tracker = AimTracker(None, AimConfig())
+    tracker.load_state_dict({"restart_hash": "abc"})
+    assert tracker.state_dict() == {"run_hash": "abc"}
+
+
+def test_aim_stores_nothing_about_the_system_unless_it_is_asked_to() -> None:
+    assert AimConfig().log_system_params is False
+    assert AimConfig(log_system_params=True).log_system_params is True

@@ -92,14 +92,15 @@ def test_labels_distinguish_series_and_those_of_a_call_override_global_ones(uri:
         run.set_context({"phase": "train", "split": "a"})
         run.scalar("loss", 2.0)
         run.scalar("loss", 3.0, {"phase": "val"})
+        run.set_step(1)
         run.scalar("loss", 4.0)
         run.set_context({"fold": "1"})
         run.scalar("loss", 5.0)
     assert only_trial(uri).metrics == {
-        "loss": [1.0],
-        'loss{phase="train",split="a"}': [2.0, 4.0],
-        'loss{phase="val",split="a"}': [3.0],
-        'loss{fold="1"}': [5.0],
+        "loss": {0: 1.0},
+        'loss{phase="train",split="a"}': {0: 2.0, 1: 4.0},
+        'loss{phase="val",split="a"}': {0: 3.0},
+        'loss{fold="1"}': {1: 5.0},
     }
 
 
@@ -107,7 +108,7 @@ def test_labels_distinguish_series_and_those_of_a_call_override_global_ones(uri:
 def test_a_metric_may_be_called_as_an_argument_is(sqlite: str, name: str) -> None:
     with tracker(sqlite).open(PROPERTIES) as run:
         run.scalar(name, 1.0, {"phase": "train"})
-    assert only_trial(sqlite).metrics == {f'{name}{{phase="train"}}': [1.0]}
+    assert only_trial(sqlite).metrics == {f'{name}{{phase="train"}}': {0: 1.0}}
 
 
 def test_a_value_that_cannot_be_logged_is_counted_and_does_not_end_the_training(
@@ -118,7 +119,7 @@ def test_a_value_that_cannot_be_logged_is_counted_and_does_not_end_the_training(
         run.scalar("loss", object())  # type: ignore[arg-type] # what a caller without types may give
         run.scalar("loss", 2.0)
     trial = only_trial(sqlite)
-    assert trial.metrics == {"loss": [2.0]}
+    assert trial.metrics == {"loss": {0: 2.0}}
     assert trial.metadata["dropped_points"]["points"] == 2
     assert "no label" in caplog.text
 
@@ -127,8 +128,9 @@ def test_numpy_numbers_are_logged_as_numbers(sqlite: str) -> None:
     numpy = pytest.importorskip("numpy", reason="numpy is not installed")
     with tracker(sqlite).open(PROPERTIES) as run:
         run.scalar("loss", numpy.float32(0.5))
+        run.set_step(1)
         run.scalar("loss", numpy.array([0.25]))
-    assert only_trial(sqlite).metrics == {"loss": [0.5, 0.25]}
+    assert only_trial(sqlite).metrics == {"loss": {0: 0.5, 1: 0.25}}
 
 
 def test_distributions_are_histograms_with_the_labels_of_the_run(uri: str) -> None:
@@ -274,7 +276,7 @@ def test_no_second_run_opens_while_one_is_open(sqlite: str, act: Callable[[Nativ
         with pytest.raises(UsageError, match="a run of this tracker is open"):
             act(tracked)
         run.scalar("loss", 1.0)
-    assert only_trial(sqlite).metrics == {"loss": [1.0]}
+    assert only_trial(sqlite).metrics == {"loss": {0: 1.0}}
 
 
 # -- ranks ---------------------------------------------------------------------------------------
@@ -309,7 +311,7 @@ def test_without_a_process_group_ranks_find_the_run_by_the_environment(
         monkeypatch.setenv("TRACK_TRIAL", first.state_dict()["trial_uid"])
         with tracker(uri, ranks="all").open(PROPERTIES) as run:
             run.scalar("from rank 1", 1.0)
-        assert only_trial(uri).metrics["from rank 1"] == [1.0]
+        assert only_trial(uri).metrics["from rank 1"] == {0: 1.0}
 
 
 def test_the_token_of_a_uri_is_neither_in_the_repr_nor_in_messages(caplog: pytest.LogCaptureFixture) -> None:
@@ -327,3 +329,11 @@ def test_an_invalid_name_is_dropped_with_the_usual_warning(sqlite: str) -> None:
         unchecked.scalar("loss", 2.0, {"phase": object()})
         run.scalar("loss", 3.0)
     assert list(only_trial(sqlite).metrics) == ["loss"]
+
+
+def test_the_step_is_0_before_one_was_set(sqlite: str) -> None:
+    with tracker(sqlite).open(PROPERTIES) as run:
+        run.scalar("loss", 1.0)
+    with TrackClient(sqlite) as client:
+        (trial,) = client.protocol.fetch_trials()
+        assert list(client.protocol.fetch_metrics(trial, "loss").steps) == [0]

@@ -105,7 +105,7 @@ def test_a_tracker_that_names_no_class_is_refused(tracker: str) -> None:
 
 @pytest.mark.parametrize("name", ["MineConfig", "nothing"])
 def test_a_class_that_is_not_a_tracker_is_refused(here: str, name: str) -> None:
-    with pytest.raises(UsageError, match="no BaseTracker"):
+    with pytest.raises(UsageError, match="is not a BaseTracker"):
         Provider(MineConfig, f"{here}:{name}").load()
 
 
@@ -180,7 +180,8 @@ def test_an_installed_package_brings_a_provider(installed: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("name", "reason"), [("broken", "No module named 'not_there'"), ("strange", "no track.provider.Provider")]
+    ("name", "reason"),
+    [("broken", "No module named 'not_there'"), ("strange", "is not a track.provider")],
 )
 def test_an_unusable_installed_provider_gives_the_reason(installed: Path, name: str, reason: str) -> None:
     done = run(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import argparse
 import array
 import math
 from typing import Any
@@ -9,6 +10,7 @@ from typing import Any
 import numpy
 import pytest
 
+from track.provider import RunConfig
 from track.provider.series import LabelledRun, numbers
 
 
@@ -68,3 +70,11 @@ def test_invalid_labels_are_reported_once_and_do_not_end_the_training(
     run.scalar("loss", 2.0)
     assert run.written == [("loss", 2.0, {"phase": "train"})]
     assert len(caplog.records) == 1
+
+
+@pytest.mark.parametrize(
+    "hparams",
+    [{0: "a", "lr": 0.1}, argparse.Namespace(**{"0": "a", "lr": 0.1})],
+)
+def test_hyper_parameters_may_be_of_any_kind_that_has_names(hparams: Any) -> None:
+    assert RunConfig(name="r", hparams=hparams).hparams == {"0": "a", "lr": 0.1}

@@ -134,10 +134,12 @@ def test_graphs_and_the_newer_tables_are_read(tmp_path: Path) -> None:
     assert database.get_comp_graph(1) == {"nodes": []}
     assert database.get_comp_graphs(run) == [{"id": 1, "graph": {"nodes": []}, "created_at": 5.0}]
     assert database.get_histograms(run) == {
-        "w": [{"step": 3, "wall_time": None, "bucket_edges": [0, 1], "bucket_counts": [4]}]
+        "w": [{"step": 3, "wall_time": None, "log_time": None, "bucket_edges": [0, 1], "bucket_counts": [4]}]
     }
     assert database.get_images(run)["i"][0]["image_data"] == b"\x00\xff"
-    assert database.get_texts(run) == {"t": [{"step": 0, "wall_time": None, "content": "hello"}]}
+    assert database.get_texts(run) == {
+        "t": [{"step": 0, "wall_time": None, "log_time": None, "content": "hello"}]
+    }
 
 
 def test_a_database_without_the_newer_tables_has_none_of_them(older: OlderDatabase) -> None:

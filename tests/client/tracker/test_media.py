@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import base64
 import math
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -190,13 +192,18 @@ def test_media_need_a_run(call: Any) -> None:
             call(tracker)
 
 
+class Unprintable:
+    def __str__(self) -> str:
+        raise ValueError("no text")
+
+
 def test_bad_media_never_end_a_training(manager: ExperimentDBManager) -> None:
     tracker = Tracker(manager.experiment.protocol)
     tracker.set_experiment("mnist")
     with tracker.run() as run_id:
         tracker.histogram("h", ["no number"], 0)
         tracker.image("i", np.zeros((2, 2, 7)), 0)
-        tracker.text("t", 5, 0)  # type: ignore[arg-type]  # that is the point
+        tracker.text("t", Unprintable(), 0)  # type: ignore[arg-type]  # that is the point
     run = tracker.get_run(run_id)
     assert run is not None
     assert run.status == "completed"
@@ -217,3 +224,23 @@ def test_a_client_and_a_tracker_read_each_others_media(tracker: Tracker) -> None
         logger.log_text("t", "by client", step=4)
     newest = tracker.get_all_runs()[0]
     assert manager_of(tracker).get_texts(newest.run_id)["t"][0]["content"] == "by client"
+
+
+def test_media_have_the_time_of_logging_and_images_their_pixels_as_text(tmp_path: Path) -> None:
+    with Tracker(tmp_path) as tracker:
+        tracker.set_experiment("e")
+        with tracker.run() as run_id:
+            before = time.time()
+            tracker.histogram("h", [1.0, 2.0], 0)
+            tracker.image("i", [[0, 255]], 0)
+            tracker.text("t", 5, 0)  # type: ignore[arg-type]  # what people do
+        manager = tracker.db_manager
+        assert manager is not None
+        (histogram,), (image,), (text,) = (
+            manager.get_histograms(run_id)["h"],
+            manager.get_images(run_id)["i"],
+            manager.get_texts(run_id)["t"],
+        )
+        assert all(before <= each["log_time"] <= time.time() for each in (histogram, image, text))
+        assert base64.b64decode(image["data_b64"]) == image["image_data"] == bytes([0, 255])
+        assert text["content"] == "5"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import math
 import socket
 import statistics
@@ -13,6 +14,7 @@ from contextlib import closing
 from pathlib import Path
 from typing import Any
 
+import pydantic
 import pytest
 
 from older_databases import OlderDatabase
@@ -196,17 +198,6 @@ def test_nans_are_counted_and_left_out_of_statistics(tracker: Tracker) -> None:
             tracker.record("m", value, step)
         summary = tracker.summary()["m"]
     assert (summary["n"], summary["min"], summary["max"], summary["mean"]) == (4, 1.0, 3.0, 2.0)
-
-
-def test_a_summary_reads_no_points(tracker: Tracker, monkeypatch: pytest.MonkeyPatch) -> None:
-    with tracker.run() as run_id:
-        for step in range(1_000):
-            tracker.record("m", step, step)
-    # Reading points goes through this one function.
-    monkeypatch.setattr(
-        "track.persistence.series.fetch_series", lambda *rest: pytest.fail("points were read")
-    )
-    assert tracker.summary(run_id)["m"]["n"] == 1_000
 
 
 # -- errors --------------------------------------------------------------------------------------
@@ -437,3 +428,47 @@ def test_an_unknown_run_is_named_by_its_number(tracker: Tracker) -> None:
     with pytest.raises(ItemNotFound, match="experiment 'mnist' has no run 9"):
         tracker.db_manager.record(9, "loss", 0, 1.0)
     assert tracker.summary(9) == {}
+
+
+def test_a_summary_goes_by_the_steps_whatever_the_order_of_logging(tmp_path: Path) -> None:
+    with Tracker(tmp_path) as tracker:
+        tracker.set_experiment("e")
+        tracker.start_run()
+        for step, value in ((5, 1.0), (9, 2.0), (1, 3.0), (9, 4.0), (3, 5.0)):
+            tracker.record("loss", value, step)
+        summary = tracker.summary()["loss"]
+        assert (summary["last"], summary["first_step"], summary["last_step"]) == (4.0, 1, 9)
+
+
+@dataclasses.dataclass
+class Hyper:
+    lr: float = 0.1
+    layers: tuple[int, ...] = (1, 2)
+
+
+class Model(pydantic.BaseModel):
+    lr: float = 0.1
+    layers: tuple[int, ...] = (1, 2)
+
+
+@pytest.mark.parametrize(
+    "config", [Hyper(), Model(), Namespace(lr=0.1, layers=(1, 2)), {"lr": 0.1, "layers": (1, 2)}]
+)
+def test_a_config_may_be_of_any_kind_that_has_names(tmp_path: Path, config: Any) -> None:
+    with Tracker(tmp_path) as tracker:
+        tracker.set_experiment("e")
+        run_id = tracker.start_run("r", config)
+        tracker.end_run()
+        run = tracker.get_run(run_id)
+        assert run is not None
+        assert (run.config["lr"], list(run.config["layers"])) == (0.1, [1, 2])
+
+
+def test_a_config_may_have_integers_as_keys(tmp_path: Path) -> None:
+    with Tracker(tmp_path) as tracker:
+        tracker.set_experiment("e")
+        with tracker.run(config={0: "a", "name": "b"}) as run_id:
+            pass
+        run = tracker.get_run(run_id)
+        assert run is not None
+        assert run.config == {"0": "a", "name": "b"}
