@@ -250,7 +250,8 @@ def _table(documents: Sequence[dict[str, Any]], columns: Sequence[_Column]) -> s
         title if titles.count(title) == 1 else column.name
         for column, title in zip(columns, titles, strict=True)
     ]
-    return table_text([name.upper() if name in _OWN else name for name in header], rows, right)
+    header = [name.upper() if name in _OWN else name for name in header]
+    return table_text(header, rows, right, "choose columns with --columns")
 
 
 _OWN: Final = frozenset({*own_names("trial"), *_COMPUTED})

@@ -51,13 +51,19 @@ def print_json(content: Any) -> None:
     sys.stdout.write(json.dumps(content, indent=2, ensure_ascii=False, default=str) + "\n")
 
 
-def table_text(header: Sequence[str], rows: Sequence[Sequence[str]], right: Iterable[int] = ()) -> str:
+def table_text(
+    header: Sequence[str],
+    rows: Sequence[Sequence[str]],
+    right: Iterable[int] = (),
+    remedy: str = "a wider terminal or --json shows them",
+) -> str:
     """A table as text: on a terminal as wide as that and in colours, else plain and uncut.
 
     Args:
         header: names of the columns.
         rows: cells; as many as columns in each.
         right: numbers of the columns that stand at the right.
+        remedy: how to see the columns that did not fit the terminal.
     """
     if not sys.stdout.isatty():
         return "\n".join([*table(header, rows, right), ""])
@@ -67,7 +73,7 @@ def table_text(header: Sequence[str], rows: Sequence[Sequence[str]], right: Iter
         text = _rich_text(header, rows, set(right), space)
     except ImportError:  # without the extra 'cli' it has no colours
         text = "\n".join([*table(header, rows, right), ""])
-    return text + (f"not shown: {', '.join(dropped)}; choose columns with --columns\n" if dropped else "")
+    return text + (f"not shown: {', '.join(dropped)}; {remedy}\n" if dropped else "")
 
 
 def fitted(

@@ -8,16 +8,16 @@ import math
 import sys
 import time
 from collections.abc import Sequence
-from datetime import datetime
 from typing import Any, Final, NamedTuple
 
-from track.commands.fields import shown
+from track.commands.fields import moment_text, shown
 from track.commands.stores import SeriesInfo, add_store, opened, pages_of, series_of
 from track.persistence.lookup import find_trial
 from track.persistence.protocol import Protocol
 from track_protocol.command import Command
 from track_protocol.errors import ItemNotFound
 from track_protocol.model.entities import Status, Trial
+from track_protocol.query.names import suggestion
 
 __all__ = ["COMMAND"]
 
@@ -65,7 +65,9 @@ class _Tail:
     def show(self, trial: Trial, count: int, options: argparse.Namespace) -> None:
         known = self._metrics(trial)
         if self._wanted and not known and (options.no_follow or _has_ended(trial)):
-            raise ItemNotFound(f"trial {trial.uid} has no metric called {' or '.join(self._wanted)}")
+            raise ItemNotFound(f"trial {trial.uid} has no {self._missing(trial)}")
+        if self._wanted and not known:
+            sys.stderr.write(f"track: the trial has no {self._missing(trial)}; waiting for its points\n")
         for text, points in known.items():
             self._seen[text] = max(0, points - count)
         # Of several series each has its last points here; the newest of all of them are shown.
@@ -84,6 +86,10 @@ class _Tail:
     def _metrics(self, trial: Trial) -> dict[str, int]:
         series = series_of(trial, self._wanted)
         return {each.name.text: each.count or 0 for each in series if each.kind == "metric"}
+
+    def _missing(self, trial: Trial) -> str:
+        named = " or ".join(self._wanted)
+        return f"metric called {named}: {suggestion(self._wanted[0], [str(name) for name in trial.metrics])}"
 
     def _new(self, trial: Trial) -> list[_Point]:
         rewinds = trial.metadata.get("rewinds")
@@ -133,10 +139,10 @@ def _rows(points: list[_Point]) -> list[list[_Point]]:
 
 
 def _line(row: list[_Point]) -> str:
-    clock = datetime.fromtimestamp(row[0].time).astimezone().strftime("%H:%M:%S")
+    at = moment_text(row[0].time, "seconds")
     step = "" if row[0].step is None else f"  step {shown('', row[0].step)}"
     values = "".join(f"  {point.name}={shown('', point.value)}" for point in row)
-    return f"{clock}{step}{values}\n"
+    return f"{at}{step}{values}\n"
 
 
 def _json_line(row: list[_Point]) -> str:

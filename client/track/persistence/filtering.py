@@ -85,6 +85,12 @@ class StoreNames:
         if not found:
             if self._is_empty(kind):
                 return possible[0]
+            noted = f"metadata.{_RUN}{name.partition('.')[0]}"
+            if own == f"metadata.{_RUN}{name}" and not self._is_there(noted, kind):
+                raise BadQuery(
+                    f"no trial has {name[:80]!r}, which a run notes of itself unless TRACK_CAPTURE is 0: a "
+                    f"parameter of that name is 'params.{name[:80]}'"
+                )
             raise BadQuery(f"no {kind} has {name[:80]!r}: {suggestion(name, self.known_names(kind))}")
         if len(found) > 1:
             raise BadQuery(

@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from typing import Final
 
 from track_protocol.errors import BadArguments, BadQuery
+from track_protocol.query.names import suggestion
 from track_protocol.query.parse import Kind, attribute_names, attribute_paths
 from track_protocol.query.tree import Path
 
@@ -77,7 +78,9 @@ def _paths(name: str, kind: Kind) -> tuple[Path, ...]:
         return (CREATED,)
     known = tuple(dict.fromkeys((*CREATED, *attribute_names(kind))))
     if name.partition(".")[0] not in known:
-        raise BadArguments(f"order: a {kind} has no attribute {name[:80]!r}{_suggestion(name, known)}")
+        raise BadArguments(
+            f"order: a {kind} has no attribute {name[:80]!r}: {suggestion(name, known, len(known))}"
+        )
     try:
         return attribute_paths(name, kind)
     except BadQuery as error:
@@ -95,13 +98,7 @@ def parse_fields(names: Collection[str] | None, kind: Kind) -> frozenset[str] | 
     known = FIELDS[kind]
     for name in names:
         if name not in known:
-            raise BadArguments(f"fields: a {kind} has no field {name[:80]!r}{_suggestion(name, known)}")
+            raise BadArguments(
+                f"fields: a {kind} has no field {name[:80]!r}: {suggestion(name, known, len(known))}"
+            )
     return frozenset({*names, *_ALWAYS[kind]})
-
-
-def _suggestion(name: str, known: Collection[str]) -> str:
-    from difflib import get_close_matches  # rarely needed, and slow to import
-
-    close = get_close_matches(name, known, 1)
-    meant = f", did you mean {close[0]!r}" if close else ""
-    return f"{meant}: use one of {', '.join(known)}"

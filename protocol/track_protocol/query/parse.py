@@ -46,6 +46,7 @@ from typing import Any, Final
 from track_protocol.errors import BadQuery, BadValue
 from track_protocol.model.entities import STATUS_NAMES
 from track_protocol.model.values import normalise
+from track_protocol.query.names import suggestion
 from track_protocol.query.tree import (
     All,
     Among,
@@ -302,8 +303,8 @@ def _attribute(name: str, kind: Kind) -> _Attribute:
     if locate is None and kind != "trial":
         return _tree(name, "metadata", name)
     if locate is None:
-        known = ", ".join(_ATTRIBUTES[kind])
-        raise BadQuery(f"a {kind} has no attribute {name!r}: use one of {known}")
+        known = tuple(_ATTRIBUTES[kind])
+        raise BadQuery(f"a {kind} has no attribute {name!r:.80}: {suggestion(name, known, len(known))}")
     return locate(name, root, rest if dot else None)
 
 

@@ -165,7 +165,9 @@ def test_a_store_given_as_the_list_gets_a_hint(capsys: pytest.CaptureFixture[str
     assert "secret" not in said
 
 
-@pytest.mark.parametrize("sort", ["lr", "params.lr", "loss", "metrics.loss.max", "status", "seen", "created"])
+@pytest.mark.parametrize(
+    "sort", ["lr", "params.lr", "loss", "metrics.loss.max", "status", "seen", "created", "duration", "group"]
+)
 def test_a_limit_in_an_order_shows_its_first(uri: str, capsys: pytest.CaptureFixture[str], sort: str) -> None:
     fill(uri)
     run(COMMAND, "--sort", sort, "--json", "--columns", "uid")

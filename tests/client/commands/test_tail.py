@@ -8,6 +8,7 @@ import signal
 import subprocess
 import sys
 from collections.abc import Iterator
+from datetime import datetime
 from pathlib import Path
 
 import pytest
@@ -30,6 +31,7 @@ def test_the_last_points_in_order_of_time(uri: str, capsys: pytest.CaptureFixtur
     uids = fill(uri)
     assert run(COMMAND, uids[0], "--uri", uri, "-n", "2") == 0
     first, second, end = capsys.readouterr().out.splitlines()
+    assert datetime.fromisoformat(first[:25]).tzinfo is not None
     assert first.endswith('step 2  loss=0.333333  note=x  loss{phase="val"}=4')
     assert second.endswith('step 3  loss=0.25  note=x  loss{phase="val"}=6')
     assert end == "the trial has ended: Completed"
@@ -40,8 +42,31 @@ def test_some_metrics_as_json(uri: str, capsys: pytest.CaptureFixture[str]) -> N
     assert run(COMMAND, uids[0], "note", "--uri", uri, "-n", "1", "--no-follow", "--json") == 0
     (line,) = map(json.loads, capsys.readouterr().out.splitlines())
     assert (line["step"], line["values"]) == (3, {"note": "x"})
-    with pytest.raises(ItemNotFound, match="no metric called other"):
-        run(COMMAND, uids[0], "other", "--uri", uri)
+    with pytest.raises(ItemNotFound, match="no metric called los: did you mean 'loss'"):
+        run(COMMAND, uids[0], "los", "--uri", uri)
+
+
+def test_a_metric_that_a_run_does_not_have_yet_is_waited_for_with_a_hint(
+    uri: str, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with TrackClient(uri) as client:
+        trial = client.new_trial(name="live")
+        trial.log_metrics(step=0, loss=1.0)
+        client.save()
+        waited: list[float] = []
+
+        def wait(seconds: float) -> None:
+            waited.append(seconds)
+            trial.log_metrics(step=1, accuracy=0.5)
+            trial.finish()
+            client.save()
+
+        monkeypatch.setattr("track.commands.tail.time.sleep", wait)
+        run(COMMAND, "live", "acuracy", "accuracy", "--uri", uri)
+    printed = capsys.readouterr()
+    assert "no metric called acuracy or accuracy" in printed.err
+    assert "accuracy=0.5" in printed.out
+    assert len(waited) == 1
 
 
 @pytest.fixture

@@ -107,6 +107,7 @@ TYPOS = [
     ("usr = bob", "'user'"),
     ("hots = h1", "'host'"),
     ("git.comit = abc", "'git.commit'"),
+    ("pid = 1", "unless TRACK_CAPTURE is 0"),
     ("creatd > 1h", "'created'"),
     ("duraton > 1h", "'duration'"),
     ("shared = 1", "write tags.shared or metadata.shared"),

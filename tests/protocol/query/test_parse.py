@@ -227,6 +227,8 @@ def test_a_query_selects_by_the_documented_rules(query: dict[str, Any], expected
         ({1: 2}, "write attributes as strings"),
         ({"colour": 1}, "no attribute 'colour'.*uid.*status"),
         ({"errors": []}, "no attribute 'errors'"),
+        ({"stauts": "running"}, "did you mean 'status'"),
+        ({"metric.loss": 1}, "did you mean 'metrics'"),
         ({"": 1}, "no attribute ''"),
         ({"uid.x": 1}, "plain value"),
         ({"uid.": 1}, "plain value"),
