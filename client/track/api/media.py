@@ -55,7 +55,7 @@ class Image(LoggedMedia):
 
     def log_to(self, logger: TrialLogger, name: str, step: Any, context: Mapping[str, Any] | None) -> None:
         """See `LoggedMedia.log_to`."""
-        if isinstance(self.data, (str, os.PathLike)):
+        if isinstance(self.data, (str, os.PathLike)) and not _is_figure(self.data):
             logger.log_artifact(self.data, name)
         else:
             logger.log_image(name, _pixels(self.data), step, context)

@@ -7,12 +7,13 @@ from collections.abc import Callable, Iterator, Mapping
 from types import TracebackType
 from typing import Any
 
-from track.api.media import LoggedMedia, as_media
+from track.api.media import as_media
 from track.api.notices import say_ignored
 from track.api.values import Config, Summary
 from track.client import TrackClient
 from track.logger import TrialLogger
 from track_protocol.model.entities import Trial
+from track_protocol.model.values import INT_MAX, INT_MIN, MAX_DEPTH
 
 __all__ = ["Run"]
 
@@ -110,21 +111,28 @@ class Run:
             self.logger.log(data, step=step, context=context, **named)
             return
         at = self._step_of(step, commit)
-        metrics: dict[str, Any] = {}
-        for name, value in _flat({**(data or {}), **named}):
-            media = as_media(value)
-            if media is None:
-                metrics[name] = value
-            for each in media or ():
-                each.log_to(self.logger, name, at, context)
+        values = _flat({**(data or {}), **named})
+        metrics = {name: value for name, value in values if not self._log_media(name, value, at, context)}
         if metrics:
             self._last.update(metrics)
             self.logger.log(metrics, step=at, context=context)
 
+    def _log_media(self, name: str, value: Any, step: Any, context: Mapping[str, Any] | None) -> bool:
+        """Store a value as media, if it is any; what cannot be made into them is counted as dropped."""
+        try:
+            media = as_media(value)
+            for each in media or ():
+                each.log_to(self.logger, name, step, context)
+        except Exception as error:  # noqa: BLE001  # figures and tensors may raise anything: it ends no training
+            reason = f"{name}: {type(value).__name__} cannot be stored ({type(error).__name__})"
+            self.logger.protocol.count_dropped(self.logger.ensure(), 1, reason)
+            return True
+        return media is not None
+
     def _step_of(self, step: int | None, commit: bool | None) -> int:
         at = self._step if step is None else step
         is_committed = step is None if commit is None else commit
-        if isinstance(at, int):
+        if type(at) is int and INT_MIN <= at < INT_MAX:
             self._step = at + 1 if is_committed else at
         return at
 
@@ -170,12 +178,21 @@ class Run:
                 self._on_end(self)
 
 
-def _flat(values: Mapping[Any, Any], before: str = "") -> Iterator[tuple[str, Any]]:
-    for name, value in values.items():
-        if isinstance(value, Mapping) and not isinstance(value, LoggedMedia):
-            yield from _flat(value, f"{before}{name}.")
+def _flat(values: Mapping[Any, Any], before: str = "", depth: int = 0) -> Iterator[tuple[str, Any]]:
+    """Values of mappings in one another, by names with dots; one that is too deep stays as it is."""
+    for key, value in values.items():
+        name = before + (key if isinstance(key, str) else _text(key))
+        if isinstance(value, Mapping) and value and depth < MAX_DEPTH:
+            yield from _flat(value, f"{name}.", depth + 1)
         else:
-            yield f"{before}{name}", value
+            yield name, value
+
+
+def _text(key: Any) -> str:
+    try:
+        return str(key)
+    except Exception:  # noqa: BLE001  # its own text may raise anything: its type is a name, too
+        return type(key).__name__
 
 
 def _summaries(trial: Trial) -> Iterator[tuple[str, Mapping[str, Any]]]:
