@@ -62,7 +62,7 @@ LAYERS = [
 # around it are given what `app` has put together.
 ROOMS = {
     "track_protocol": (
-        "security.tokens errors loopback locations terminal uri command security model query wire",
+        "security.tokens terminal errors loopback locations uri command security model query wire",
         "track_protocol testing",
     ),
     "track": (

@@ -11,6 +11,7 @@ from typing import Final
 
 from track_protocol.command import Command
 from track_protocol.errors import MissingExtra, TrackError
+from track_protocol.terminal import clean
 
 __all__ = ["main", "start_track_server_main"]
 
@@ -40,7 +41,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     except TrackError as error:
         if os.environ.get("TRACK_DEBUG"):
             raise
-        print(f"track: {error}", file=sys.stderr)
+        print(clean(f"track: {error}"), file=sys.stderr)
         return error.exit_code
     except KeyboardInterrupt:
         return _INTERRUPTED

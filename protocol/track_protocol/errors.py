@@ -10,6 +10,7 @@ from __future__ import annotations
 from typing import ClassVar, Final
 
 from track_protocol.security.tokens import redact_tokens
+from track_protocol.terminal import clean
 
 __all__ = [
     "AuthenticationError",
@@ -345,8 +346,9 @@ def error_from_wire(code: str, message: str, trace: str | None = None) -> TrackE
 
     Args:
         code: the class's wire code; an unknown one gives a plain `RPCCallFailure`.
-        message: the peer's message, unchanged.
+        message: the peer's message, which may be that of a hostile peer, see `clean`.
         trace: the peer's traceback, if it sent one.
     """
+    message, trace = clean(message), None if trace is None else clean(trace)
     cls = _CLASSES.get(code, RPCCallFailure)
     return cls(message, trace) if issubclass(cls, RPCCallFailure) else cls(message)

@@ -20,10 +20,12 @@ _CONTROL: Final = re.compile(
 
 
 def clean(text: str) -> str:
-    r"""The text with ``\x1b`` for an escape, and so on; tabs and line feeds stay."""
+    r"""The text with ``\u001b`` for an escape, and so on; tabs and line feeds stay.
+
+    What was JSON is JSON of the same values afterwards.
+    """
     return _CONTROL.sub(_shown, text)
 
 
 def _shown(found: re.Match[str]) -> str:
-    code = ord(found[0])
-    return f"\\x{code:02x}" if code < 0x100 else f"\\u{code:04x}"
+    return f"\\u{ord(found[0]):04x}"

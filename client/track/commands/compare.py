@@ -64,7 +64,7 @@ def _run(arguments: argparse.Namespace) -> int:
         if rows and all(isinstance(row[at], (int, float, type(None))) for row in rows.values())
     ]
     text = table_text(["NAME", *(short[uid] for uid in uids)], cells, numbers)
-    page(text if rows else "no difference\n")
+    page(text if rows else "no difference\n", is_drawn=True)
     return 0
 
 

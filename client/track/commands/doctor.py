@@ -15,7 +15,7 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Final
 
-from track.commands.printing import add_json, print_json
+from track.commands.printing import add_json, print_json, say
 from track.configuration import environment, find_configuration
 from track.connection.offline import offline_policy
 from track.resend.orphans import destination_at
@@ -254,7 +254,7 @@ def _run(arguments: argparse.Namespace) -> int:
     for check in examine(arguments.uri, environment()):
         checks.append(check)
         if not arguments.json:
-            sys.stdout.writelines(_lines(check))
+            say("".join(_lines(check)))
             sys.stdout.flush()
     wrong = sum(not check.is_ok for check in checks)
     if arguments.json:

@@ -9,12 +9,11 @@ from __future__ import annotations
 import argparse
 import json
 import os
-import sys
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any, Final
 
-from track.commands.printing import add_json, print_json
+from track.commands.printing import add_json, print_json, say
 from track.commands.stores import add_store, opened
 from track.persistence.lookup import find_trial
 from track.persistence.protocol import Protocol
@@ -50,7 +49,7 @@ def _run(arguments: argparse.Namespace) -> int:
     if arguments.json:
         print_json([str(path) for path in written])
     else:
-        sys.stdout.write("".join(f"{path}\n" for path in written))
+        say("".join(f"{path}\n" for path in written))
     return 0
 
 

@@ -5,13 +5,15 @@ from __future__ import annotations
 import argparse
 import os
 import sys
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager, contextmanager
+from functools import partial
 from pathlib import Path
 from typing import Any, BinaryIO, Final
 
-from track.commands.exporting import FORMATS, open_writer
+from track.commands.exporting import FORMATS, Writer, add_keep_formulas, open_writer
 from track.commands.fields import Names, document
+from track.commands.printing import output, say_error
 from track.commands.stores import (
     add_filter,
     add_store,
@@ -39,6 +41,8 @@ _POINT: Final = {
     "time": "number",
     "value": "any",
 }
+OpenWriter = Callable[[Mapping[str, str]], AbstractContextManager[Writer]]
+
 _PLAIN: Final = ("uid", "id", "name", "status", "project", "group", "version", "description")
 _TIMES: Final = ("created", "started", "ended", "duration", "seen")
 
@@ -60,6 +64,7 @@ def _configure(parser: argparse.ArgumentParser) -> None:
         help="one row for each trial with its last values, instead of its points",
     )
     add("--format", choices=FORMATS, help="default: by the ending of FILE, else csv")
+    add_keep_formulas(parser)
     add("-o", "--output", type=Path, metavar="FILE", help="default: standard output")
 
 
@@ -76,14 +81,15 @@ def _run(arguments: argparse.Namespace) -> int:
             trials = find_trials(protocol, arguments.filter)
         check_series(protocol, trials, arguments.metric or ())
         with _output(arguments.output) as file:
+            open_file = partial(open_writer, kind, file, keeps_formulas=arguments.keep_formulas)
             if arguments.wide:
                 names = Names(protocol)
-                count = _write_trials(kind, file, [document(trial, names) for trial in trials])
+                count = _write_trials(open_file, [document(trial, names) for trial in trials])
             else:
-                count = _write_points(kind, file, protocol, trials, arguments.metric or ())
+                count = _write_points(open_file, protocol, trials, arguments.metric or ())
     if arguments.output is not None:
         what = "trials" if arguments.wide else "points"
-        sys.stderr.write(f"{arguments.output}: {count:,} {what}\n")
+        say_error(f"{arguments.output}: {count:,} {what}\n")
     return 0
 
 
@@ -96,8 +102,8 @@ def _kind_of(output: Path | None) -> str:
 def _output(path: Path | None) -> Iterator[BinaryIO]:
     """Where to write; a file appears under its name when it is complete, or not at all."""
     if path is None:
-        yield sys.stdout.buffer
-        sys.stdout.buffer.flush()
+        yield output()
+        sys.stdout.flush()
         return
     part = path.with_name(f".{path.name}.{os.getpid()}.part")
     try:
@@ -114,10 +120,10 @@ def _output(path: Path | None) -> Iterator[BinaryIO]:
 
 
 def _write_points(
-    kind: str, file: BinaryIO, protocol: Protocol, trials: Sequence[Trial], wanted: Sequence[str]
+    open_file: OpenWriter, protocol: Protocol, trials: Sequence[Trial], wanted: Sequence[str]
 ) -> int:
     written = 0
-    with open_writer(kind, file, _POINT) as writer:
+    with open_file(_POINT) as writer:
         for trial, series, page in all_pages(protocol, trials, wanted, "export"):
             labels = dict(series.name.context)
             same = (trial.uid, trial.name, series.kind, series.name.name, labels)
@@ -126,14 +132,14 @@ def _write_points(
     return written
 
 
-def _write_trials(kind: str, file: BinaryIO, documents: Sequence[dict[str, Any]]) -> int:
+def _write_trials(open_file: OpenWriter, documents: Sequence[dict[str, Any]]) -> int:
     rows = [_wide(each) for each in documents]
     names: dict[str, None] = dict.fromkeys((*_PLAIN, *_TIMES))
     for row in rows:
         names |= dict.fromkeys(row)
     sorts = {**dict.fromkeys(_PLAIN, "text"), **dict.fromkeys(_TIMES, "number")}
     columns = {name: sorts.get(name, "any") for name in names}
-    with open_writer(kind, file, columns) as writer:
+    with open_file(columns) as writer:
         writer.write([[row.get(name) for row in rows] for name in columns])
     return len(rows)
 

@@ -5,17 +5,27 @@ Each column has a sort: ``text``, ``number``, ``labels`` (a mapping, or nothing)
 
 from __future__ import annotations
 
+import argparse
 import csv
 import io
-import json
 import tempfile
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any, BinaryIO, Final, Protocol, TextIO
 
+from track.commands.printing import json_text
 from track_protocol.errors import MissingExtra
 
-__all__ = ["FORMATS", "CsvRows", "Writer", "open_writer"]
+__all__ = ["FORMATS", "CsvRows", "Writer", "add_keep_formulas", "open_writer"]
+
+
+def add_keep_formulas(parser: argparse.ArgumentParser) -> None:
+    """Add the option for programs that read CSV and compute nothing."""
+    parser.add_argument(
+        "--keep-formulas",
+        action="store_true",
+        help="CSV: put no apostrophe before a text that a spreadsheet would compute",
+    )
 
 
 class Writer(Protocol):
@@ -26,29 +36,37 @@ class Writer(Protocol):
 
 
 @contextmanager
-def open_writer(kind: str, file: BinaryIO, columns: Mapping[str, str]) -> Iterator[Writer]:
+def open_writer(
+    kind: str, file: BinaryIO, columns: Mapping[str, str], *, keeps_formulas: bool = False
+) -> Iterator[Writer]:
     """A writer of rows, which completes the file at its end.
 
     Args:
         kind: one of `FORMATS`.
         file: where to.
         columns: sorts of the columns, by their names in order.
+        keeps_formulas: see `CsvRows`; other formats have no formulas.
 
     Raises:
         MissingExtra: the packages for this kind are not installed.
     """
-    with FORMATS[kind](file, columns) as writer:
+    with FORMATS[kind](file, columns, keeps_formulas=keeps_formulas) as writer:
         yield writer
 
 
 class CsvRows:
     """Rows as CSV: NaN and infinities as ``nan``, ``inf`` and ``-inf``, what is not there as nothing.
 
+    A text that a spreadsheet would compute, such as ``=HYPERLINK(...)``, gets an apostrophe before it, which
+    spreadsheets take for the mark of a text.
+
     Args:
         text: where to; written without a translation of line ends.
+        keeps_formulas: write such a text as it is.
     """
 
-    def __init__(self, text: TextIO) -> None:
+    def __init__(self, text: TextIO, *, keeps_formulas: bool = False) -> None:
+        self._keeps_formulas = keeps_formulas
         self._rows = csv.writer(text, lineterminator="\n")
         # Python before 3.11.9 and 3.12.3 puts no quotes around a carriage return, which readers take for the
         # end of the row.
@@ -57,14 +75,30 @@ class CsvRows:
     def write(self, rows: Iterable[Sequence[Any]]) -> None:
         """Write some rows."""
         for row in rows:
+            if not self._keeps_formulas:
+                row = [_no_formula(cell) for cell in row]  # noqa: PLW2901
             has_return = any("\r" in cell for cell in row if isinstance(cell, str))
             (self._quoted if has_return else self._rows).writerow(row)
 
 
+_FORMULA: Final = ("=", "+", "-", "@", "\t", "\r")
+
+
+def _no_formula(cell: Any) -> Any:
+    """The cell, with an apostrophe if it is a text that a spreadsheet would compute; a number is none."""
+    if not isinstance(cell, str) or not cell.startswith(_FORMULA):
+        return cell
+    try:
+        float(cell)
+    except ValueError:
+        return f"'{cell}"
+    return cell
+
+
 class _Csv:
-    def __init__(self, file: BinaryIO, columns: Mapping[str, str]) -> None:
+    def __init__(self, file: BinaryIO, columns: Mapping[str, str], *, keeps_formulas: bool = False) -> None:
         self._text = io.TextIOWrapper(file, "utf-8", newline="", write_through=False)
-        self._rows = CsvRows(self._text)
+        self._rows = CsvRows(self._text, keeps_formulas=keeps_formulas)
         self._rows.write([list(columns)])
 
     def write(self, columns: Sequence[Sequence[Any]]) -> None:
@@ -80,14 +114,14 @@ class _Csv:
 
 def _cell(value: Any) -> Any:
     if isinstance(value, (dict, list, tuple)):
-        return json.dumps(value, default=str, ensure_ascii=False) if value else ""
+        return json_text(value) if value else ""
     return str(value).lower() if isinstance(value, bool) else value
 
 
 class _Json:
     """One array, an object in each line; NaN and infinities as Python's json has them."""
 
-    def __init__(self, file: BinaryIO, columns: Mapping[str, str]) -> None:
+    def __init__(self, file: BinaryIO, columns: Mapping[str, str], *, keeps_formulas: bool = False) -> None:
         self._file = file
         self._names = list(columns)
         self._before = "[\n"
@@ -95,7 +129,7 @@ class _Json:
     def write(self, columns: Sequence[Sequence[Any]]) -> None:
         lines = []
         for row in zip(*columns, strict=True):
-            text = json.dumps(dict(zip(self._names, row, strict=True)), default=str, ensure_ascii=False)
+            text = json_text(dict(zip(self._names, row, strict=True)))
             lines.append(f"{self._before}{text}")
             self._before = ",\n"
         self._file.write("".join(lines).encode(errors="backslashreplace"))
@@ -115,7 +149,7 @@ class _Parquet:
     is two columns in a temporary file, numbers and texts; the export is made of these, again page by page.
     """
 
-    def __init__(self, file: BinaryIO, columns: Mapping[str, str]) -> None:
+    def __init__(self, file: BinaryIO, columns: Mapping[str, str], *, keeps_formulas: bool = False) -> None:
         try:
             import pyarrow
             from pyarrow import compute, parquet
@@ -227,10 +261,10 @@ def _sort_of(value: Any) -> str:
 def _text(value: Any) -> str | None:
     if value is None or value == {}:
         return None
-    return value if isinstance(value, str) else json.dumps(value, default=str, ensure_ascii=False)
+    return value if isinstance(value, str) else json_text(value)
 
 
-FORMATS: Final[Mapping[str, Callable[[BinaryIO, Mapping[str, str]], Any]]] = {
+FORMATS: Final[Mapping[str, Callable[..., Any]]] = {
     "csv": _Csv,
     "json": _Json,
     "parquet": _Parquet,

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import json
 import math
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from datetime import datetime
 from itertools import pairwise
 from typing import Any, Final
 
+from track.commands.printing import json_text
 from track.persistence.protocol import Protocol
 from track_protocol.model.entities import Project, Trial, TrialGroup
 from track_protocol.query.tree import MISSING, named
@@ -156,11 +156,7 @@ def shown(name: str, value: Any) -> str:
         return f"{value:.{_DIGITS}g}"
     if isinstance(value, bool):
         return str(value).lower()
-    text = (
-        json.dumps(value, default=str, ensure_ascii=False)
-        if isinstance(value, (dict, list, tuple))
-        else str(value)
-    )
+    text = json_text(value) if isinstance(value, (dict, list, tuple)) else str(value)
     text = "".join(letter if letter.isprintable() else " " for letter in text)
     return text if len(text) <= _LONGEST else f"{text[: _LONGEST - 1]}…"
 

@@ -10,7 +10,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any, Final
 
-from track.commands.printing import add_json, print_json
+from track.commands.printing import add_json, print_json, say
 from track.persistence import get_protocol
 from track.persistence.protocol import Protocol
 from track.process.progress import Progress
@@ -66,7 +66,7 @@ def _run(arguments: argparse.Namespace) -> int:
             else:
                 report.append({"path": str(path), "project": project, "error": None, **asdict(done)})
             if not arguments.json:
-                sys.stdout.write(f"{_line(report[-1], redact(arguments.to))}\n")
+                say(f"{_line(report[-1], redact(arguments.to))}\n")
                 sys.stdout.flush()
     finally:
         protocol.close()

@@ -10,6 +10,7 @@ from dataclasses import replace
 from hashlib import sha256
 from typing import Final
 
+from track.commands.printing import say
 from track.configuration import options
 from track.connection.address import SocketAddress
 from track.connection.credentials import StoredLogin, StoredLogins
@@ -62,11 +63,9 @@ def _log_in(uri: str | None) -> int:
         KnownServers().remember(*address.location, link.pin)
     logins = StoredLogins()
     logins.store(StoredLogin(server_name(*address.location), link.pin, name, token))
-    sys.stdout.write(
-        clean(f"logged in to {address.shown} as {name} ({opened.role}); the token is in {logins.path}\n")
-    )
+    say(f"logged in to {address.shown} as {name} ({opened.role}); the token is in {logins.path}\n")
     server = replace(Uri.parse(f"socket://{server_name(*address.location)}"), username=name).to_text()
-    sys.stdout.write(f"use it: TrackClient({server!r}), or export TRACK_URI={server}\n")
+    say(f"use it: TrackClient({server!r}), or export TRACK_URI={server}\n")
     return 0
 
 
@@ -77,7 +76,7 @@ def _remove(uri: str | None) -> int:
     address = SocketAddress(uri)
     if not StoredLogins().remove(server_name(*address.location), address.username):
         raise ItemNotFound(f"no login is stored for {redact(uri)}")
-    sys.stdout.write(clean(f"the login for {redact(uri)} was removed\n"))
+    say(f"the login for {redact(uri)} was removed\n")
     return 0
 
 

@@ -94,7 +94,7 @@ def _run(arguments: argparse.Namespace) -> int:
         text += (
             f"only the {'first' if ordered else 'newest'} {len(listed):,} are shown; --limit N shows more\n"
         )
-    page(text)
+    page(text, is_drawn=True)
     return 0
 
 

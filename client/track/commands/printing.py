@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import codecs
+import io
 import json
 import os
 import shlex
@@ -11,16 +13,23 @@ import sys
 import unicodedata
 from collections.abc import Iterable, Sequence
 from io import StringIO
-from typing import Any, Final
+from typing import Any, BinaryIO, Final, cast
+
+from track_protocol.terminal import clean
 
 __all__ = [
+    "CleanedOutput",
     "add_json",
     "bytes_text",
     "confirmed",
     "cut_to",
     "fitted",
+    "json_text",
+    "output",
     "page",
     "print_json",
+    "say",
+    "say_error",
     "table",
     "table_text",
     "width_of",
@@ -48,7 +57,53 @@ def add_json(parser: Any) -> None:
 
 def print_json(content: Any) -> None:
     """Print a value; NaN and infinities as Python's json reads them."""
-    sys.stdout.write(json.dumps(content, indent=2, ensure_ascii=False, default=str) + "\n")
+    say(json_text(content, indent=2) + "\n")
+
+
+def json_text(content: Any, indent: int | None = None) -> str:
+    """A value as JSON, in which a key that is no text, such as a tuple, is the JSON of that key."""
+    return json.dumps(_with_text_keys(content), indent=indent, ensure_ascii=False, default=str)
+
+
+def _with_text_keys(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {
+            key if isinstance(key, str) else json_text(key): _with_text_keys(item)
+            for key, item in value.items()
+        }
+    return [_with_text_keys(item) for item in value] if isinstance(value, (list, tuple)) else value
+
+
+def say(text: str) -> None:
+    """Print a text, parts of which others may have chosen."""
+    sys.stdout.write(clean(text))
+
+
+def say_error(text: str) -> None:
+    """Print a text, parts of which others may have chosen, to standard error."""
+    sys.stderr.write(clean(text))
+
+
+class CleanedOutput(io.RawIOBase):
+    """Standard output as a file of UTF-8 whose texts cannot control the terminal."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._decoder = codecs.getincrementaldecoder("utf-8")("replace")
+
+    def writable(self) -> bool:
+        """It is."""
+        return True
+
+    def write(self, data: Any) -> int:
+        """Print some bytes."""
+        say(self._decoder.decode(bytes(data)))
+        return len(data)
+
+
+def output() -> BinaryIO:
+    """Standard output for data: as it is in a pipe, cleaned on a terminal."""
+    return cast(BinaryIO, CleanedOutput()) if sys.stdout.isatty() else sys.stdout.buffer
 
 
 def table_text(
@@ -67,6 +122,7 @@ def table_text(
     """
     if not sys.stdout.isatty():
         return "\n".join([*table(header, rows, right), ""])
+    header, rows = _cells(header), [_cells(row) for row in rows]
     space = shutil.get_terminal_size().columns
     header, rows, dropped = fitted(header, rows, set(right), space)
     try:
@@ -118,8 +174,14 @@ def _rich_text(header: Sequence[str], rows: Sequence[Sequence[str]], right: set[
     return "".join(f"{line.rstrip()}\n" for line in fitting.getvalue().splitlines())
 
 
-def page(text: str) -> None:
-    """Print a text; a text longer than the terminal goes through a pager (``$PAGER``, else less)."""
+def page(text: str, *, is_drawn: bool = False) -> None:
+    """Print a text; a text longer than the terminal goes through a pager (``$PAGER``, else less).
+
+    Args:
+        text: the text.
+        is_drawn: it comes from `table_text`, whose cells are clean and whose colours are ours.
+    """
+    text = text if is_drawn else clean(text)
     is_terminal = sys.stdout.isatty() and sys.stdin is not None and sys.stdin.isatty()
     if is_terminal and text.count("\n") >= shutil.get_terminal_size().lines:
         command = shlex.split(os.environ.get("PAGER") or _LESS)
@@ -168,11 +230,17 @@ def table(header: Sequence[str], rows: Sequence[Sequence[str]], right: Iterable[
         rows: cells.
         right: numbers of the columns that stand at the right.
     """
+    header, rows = _cells(header), [_cells(row) for row in rows]
     columns, right = range(len(header)), set(right)
     widths = [max(width_of(row[column]) for row in [header, *rows]) for column in columns]
     return [
         "  ".join(_cell(row[n], widths[n], n in right) for n in columns).rstrip() for row in [header, *rows]
     ]
+
+
+def _cells(row: Sequence[str]) -> list[str]:
+    """Each in one line."""
+    return [clean(cell).replace("\n", " ").replace("\t", " ") for cell in row]
 
 
 def _cell(text: str, width: int, right: bool) -> str:

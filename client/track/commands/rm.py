@@ -7,7 +7,7 @@ import sys
 from typing import Any, Final
 
 from track.commands.fields import Names, document, short_uids, shown
-from track.commands.printing import add_json, confirmed, print_json, table_text
+from track.commands.printing import add_json, confirmed, print_json, say_error, table_text
 from track.commands.stores import add_filter, add_store, find_trials, opened, series_of
 from track.persistence.lookup import find_trial
 from track.persistence.protocol import Protocol
@@ -97,7 +97,7 @@ def _outcome(trial: Trial, *, deleted: bool, error: TrackError | None = None) ->
 def _tell(outcomes: list[dict[str, Any]]) -> None:
     for each in outcomes:
         if each["error"]:
-            sys.stderr.write(f"track: {each['error']}\n")
+            say_error(f"track: {each['error']}\n")
     deleted = sum(each["deleted"] for each in outcomes)
     sys.stdout.write(f"{_counted(deleted, 'trial')} deleted\n")
 

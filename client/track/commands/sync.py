@@ -13,7 +13,7 @@ from typing import Any, Final
 
 from track.commands.fields import moment_text
 from track.commands.login import ask_secret
-from track.commands.printing import add_json, bytes_text, print_json, table
+from track.commands.printing import add_json, bytes_text, print_json, say, table
 from track.configuration import environment
 from track.connection.address import SocketAddress
 from track.process.progress import Progress
@@ -83,13 +83,13 @@ def _run(arguments: argparse.Namespace) -> int:
     for each, outcome in spools.send(_Shipping(login, ReplayRules(despite_gap=arguments.despite_gap))):
         results.append((each, outcome))
         if not arguments.json:
-            sys.stdout.writelines(f"{line}\n" for line in _lines(each, outcome))
+            say("".join(f"{line}\n" for line in _lines(each, outcome)))
             sys.stdout.flush()
     outcomes = [outcome for _, outcome in results]
     if arguments.json:
         print_json({"spools": [_as_json(*each) for each in results]})
     elif not results:
-        sys.stdout.write(f"no unsent records in {root}\n")
+        say(f"no unsent records in {root}\n")
     else:
         sys.stdout.write(f"{_summary(outcomes)}\n")
     return _exit_code(outcomes)
@@ -325,13 +325,13 @@ def _list(root: Path, found: list[Found], *, as_json: bool) -> int:
     if as_json:
         print_json({"root": str(root), "spools": [each.as_json() for each in found]})
     elif not found:
-        sys.stdout.write(f"no unsent records in {root}\n")
+        say(f"no unsent records in {root}\n")
     else:
         lines = table(_HEADER, [_row(each) for each in found])
         sys.stdout.write(f"{lines[0]}\n")
         for each, line in zip(found, lines[1:], strict=True):
             notes = [*each.held.damages, *([str(each.trouble)] if each.trouble else [])]
-            sys.stdout.writelines(f"{text}\n" for text in [line, *(f"  {note}" for note in notes)])
+            say("".join(f"{text}\n" for text in [line, *(f"  {note}" for note in notes)]))
     return 0
 
 

@@ -6,13 +6,13 @@ disk as far as it is large; it goes with the command.
 
 from __future__ import annotations
 
-import json
 import sqlite3
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Any, Final
 
 from track.commands.fields import Names, document
+from track.commands.printing import json_text
 from track.commands.stores import all_pages, series_of
 from track.persistence.protocol import Protocol
 from track.reading.flatten import flat
@@ -185,4 +185,4 @@ def _plain(value: Any) -> Any:
 
 
 def _json(value: Any) -> str:
-    return json.dumps(value, default=str, ensure_ascii=False)
+    return json_text(value)

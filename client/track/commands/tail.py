@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import json
 import math
 import sys
 import time
@@ -11,6 +10,7 @@ from collections.abc import Sequence
 from typing import Any, Final, NamedTuple
 
 from track.commands.fields import moment_text, shown
+from track.commands.printing import json_text, say
 from track.commands.stores import SeriesInfo, add_store, opened, pages_of, series_of
 from track.persistence.lookup import find_trial
 from track.persistence.protocol import Protocol
@@ -81,7 +81,7 @@ class _Tail:
             trial = found[0]
             self._print(_rows(self._new(trial)))
         if not self._as_json and not options.no_follow and trial.status is not None:
-            sys.stdout.write(f"the trial has ended: {trial.status.name}\n")
+            say(f"the trial has ended: {trial.status.name}\n")
 
     def _metrics(self, trial: Trial) -> dict[str, int]:
         series = series_of(trial, self._wanted)
@@ -118,7 +118,7 @@ class _Tail:
 
     def _print(self, rows: Sequence[list[_Point]]) -> None:
         for row in rows:
-            sys.stdout.write(_json_line(row) if self._as_json else _line(row))
+            say(_json_line(row) if self._as_json else _line(row))
         sys.stdout.flush()
 
 
@@ -147,7 +147,7 @@ def _line(row: list[_Point]) -> str:
 
 def _json_line(row: list[_Point]) -> str:
     values = {point.name: point.value for point in row}
-    return json.dumps({"step": row[0].step, "time": row[0].time, "values": values}, default=str) + "\n"
+    return json_text({"step": row[0].step, "time": row[0].time, "values": values}) + "\n"
 
 
 COMMAND: Final = Command("show the newest points of a trial, and follow it until it ends", _configure, _run)

@@ -3,15 +3,14 @@
 from __future__ import annotations
 
 import argparse
-import sys
 from pathlib import Path
 from typing import Final
 
+from track.commands.printing import say
 from track.configuration import find_configuration
 from track.connection.trusted_files import TrustedFiles
 from track_protocol.command import Command
 from track_protocol.errors import ItemNotFound
-from track_protocol.terminal import clean
 from track_protocol.uri import redact
 
 __all__ = ["COMMAND"]
@@ -28,14 +27,14 @@ def _run(arguments: argparse.Namespace) -> int:
     if configuration.path is None:
         raise ItemNotFound("no track.config is used in this folder: name one")
     for name, value in sorted(configuration.variables.items()):
-        sys.stdout.write(f"  {_shown(name, value)}\n")
+        say(f"  {_shown(name, value)}\n")
     TrustedFiles().add(configuration)
-    sys.stdout.write(clean(f"{configuration.path} is trusted until it changes\n"))
+    say(f"{configuration.path} is trusted until it changes\n")
     return 0
 
 
 def _shown(name: str, value: str) -> str:
-    return clean(f"{name}={'***' if name == 'TRACK_TOKEN' else redact(value)}")
+    return f"{name}={'***' if name == 'TRACK_TOKEN' else redact(value)}"
 
 
 COMMAND: Final = Command(

@@ -6,6 +6,8 @@ import sys
 from types import TracebackType
 from typing import Final, TextIO
 
+from track_protocol.terminal import clean
+
 __all__ = ["Progress"]
 
 _WIDTH: Final = 30
@@ -20,7 +22,7 @@ class Progress:
     """
 
     def __init__(self, label: str, stream: TextIO | None = None) -> None:
-        self._label = label
+        self._label = clean(label)
         self._stream = sys.stderr if stream is None else stream
         self._most = 0
         self._drawn = False

@@ -9,6 +9,7 @@ from dataclasses import asdict
 from typing import Final
 
 from track_protocol.command import Command
+from track_protocol.terminal import clean
 from track_server.commands.store_options import add_store_options
 
 __all__ = ["COMMAND"]
@@ -29,7 +30,7 @@ def _run(arguments: argparse.Namespace) -> int:
         result = {"store": str(path), "sound": not seen.findings, **asdict(seen)}
         sys.stdout.write(json.dumps(result) + "\n")
     elif seen.findings:
-        sys.stdout.writelines(f"{finding}\n" for finding in seen.findings)
+        sys.stdout.writelines(f"{clean(finding)}\n" for finding in seen.findings)
     else:
         counts = f"{seen.trials:,} trials, {seen.series:,} series, {seen.points:,} points"
         rejected = (

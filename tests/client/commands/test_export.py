@@ -226,3 +226,42 @@ def test_many_points_need_no_more_memory_than_a_few_pages(
     if kind == "csv":
         with (tmp_path / "out.csv").open() as file:
             assert sum(1 for _ in file) == MANY + 1
+
+
+FORMULAS = ["=1+1", "+1+1", "-1+1", "@SUM(1)", "\t=1", "\r=1", '=HYPERLINK("http://evil.example","x")']
+NUMBERS = ["-1", "+2.5", "-1e-3", "-inf", "text", "1=1", "", "'=1"]
+
+
+@pytest.fixture
+def computing(tmp_path: Path) -> str:
+    """A store whose names and texts a spreadsheet would compute."""
+    uri = f"sqlite:{tmp_path / 'formulas.db'}"
+    with TrackClient(uri) as client, client.new_trial(name="=cmd()", arguments={"=a": 1}) as trial:
+        for text in FORMULAS + NUMBERS:
+            trial.log_metrics(note=text, loss=-1.5)
+    return uri
+
+
+def test_texts_that_a_spreadsheet_would_compute_are_quoted(computing: str, tmp_path: Path) -> None:
+    # Fails when `CsvRows` writes texts as they are.
+    run(COMMAND, "--uri", computing, "-o", str(tmp_path / "points.csv"))
+    with (tmp_path / "points.csv").open(newline="") as file:
+        rows = list(csv.DictReader(file))
+    assert {row["trial_name"] for row in rows} == {"'=cmd()"}
+    assert [row["value"] for row in rows if row["name"] == "note"] == [
+        f"'{each}" for each in FORMULAS
+    ] + NUMBERS
+    assert {row["value"] for row in rows if row["name"] == "loss"} == {"-1.5"}
+
+
+def test_programs_get_the_texts_as_they_are(computing: str, tmp_path: Path) -> None:
+    run(COMMAND, "--uri", computing, "--keep-formulas", "-o", str(tmp_path / "points.csv"))
+    with (tmp_path / "points.csv").open(newline="") as file:
+        rows = list(csv.DictReader(file))
+    assert [row["value"] for row in rows if row["name"] == "note"] == FORMULAS + NUMBERS
+
+
+def test_other_formats_have_no_formulas(computing: str, tmp_path: Path) -> None:
+    run(COMMAND, "--uri", computing, "-o", str(tmp_path / "points.json"))
+    rows = json.loads((tmp_path / "points.json").read_text())
+    assert [row["value"] for row in rows if row["name"] == "note"] == FORMULAS + NUMBERS

@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from command_runner import fill, run
+from track import TrackClient
 from track.commands.fields import moment_text
 from track.commands.query import COMMAND
 from track_protocol.errors import TrackError, UsageError
@@ -124,3 +125,32 @@ def test_the_output_form_depends_on_the_reader(uri: str, capsys: pytest.CaptureF
     assert "points(trial, kind, name, context, step, time, value)\n" in capsys.readouterr().out
     with pytest.raises(UsageError, match="one SELECT"):
         run(COMMAND, "--uri", uri)
+
+
+def test_texts_that_a_spreadsheet_would_compute_are_quoted_in_csv(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    uri = f"sqlite:{tmp_path / 'runs.db'}"
+    with TrackClient(uri) as client:
+        client.new_trial(name="t").log_arguments(a="=1+1", b=-1)
+    sql = "SELECT value FROM params ORDER BY name"
+    run(COMMAND, "--uri", uri, "--csv", sql)
+    assert capsys.readouterr().out == "value\n'=1+1\n-1\n"
+    run(COMMAND, "--uri", uri, "--csv", "--keep-formulas", sql)
+    assert capsys.readouterr().out == "value\n=1+1\n-1\n"
+
+
+@pytest.mark.parametrize("option", [[], ["--json"], ["--csv"]])
+def test_tuples_as_keys_are_shown_as_json(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], option: list[str]
+) -> None:
+    # Fails when JSON is made of keys that are none: TypeError.
+    uri = f"sqlite:{tmp_path / 'runs.db'}"
+    with TrackClient(uri) as client:
+        trial = client.new_trial(name="t", arguments={"grid": {(1, 2): "a"}})
+        trial.log_metadata(table=[{(3, "x"): {(4,): 5}}])
+    sql = "SELECT parameters, metadata ->> '$.table' AS 'table' FROM trials"
+    assert run(COMMAND, "--uri", uri, *option, sql) == 0
+    out = capsys.readouterr().out.replace("\\", "").replace('""', '"')
+    assert '"[1, 2]": "a"' in out
+    assert '"[4]":5' in out.replace(" ", "")
