@@ -57,9 +57,11 @@ class BackendSuite:
         return protocol.fetch_metrics(trial, name)
 
     def _fill(self, protocol: Protocol) -> None:
-        a = self._new(protocol, name="a", parameters={"lr": 0.1})
-        b = self._new(protocol, name="b", parameters={"lr": 0.2, "only_b": 1})
+        a = self._new(protocol, name="a", parameters={"lr": 0.1, "flat.width": 8})
+        b = self._new(protocol, name="b", parameters={"lr": 0.2, "only_b": 1, "flat": {"width": 8}})
         c = self._new(protocol, name="c", parameters={"lr": 0.3}, tags={"team": "x"})
         protocol.set_trial_status(b, Status.Running)
         for trial, loss in ((a, 0.9), (b, 0.5), (c, 0.1)):
             protocol.log_trial_metrics(trial, step=0, loss=loss)
+        dotted: dict[str, Any] = {"best.min": 7.0, "best": 8.0}
+        protocol.log_trial_metrics(b, step=0, **dotted)

@@ -31,7 +31,7 @@ TRIALS = [
     trial(
         1,
         status=RUNNING,
-        parameters={"lr": 1, "opt": {"name": "adam"}},
+        parameters={"lr": 1, "opt": {"name": "adam"}, "flat": {"a": 4}},
         tags={"host": "b"},
         project_id="p",
         started=15.0,
@@ -40,9 +40,16 @@ TRIALS = [
         2, status=CREATED, parameters={"lr": math.nan, "flag": True}, metadata={"n": 2**60 + 1}, group_id="g"
     ),
     trial(
-        3, status=CREATED, parameters={"lr": None, "list": [1, 2]}, name="other", project_id="p", group_id="g"
+        3,
+        status=CREATED,
+        parameters={"lr": None, "list": [1, 2], "flat.a": 1, "flat": {"a": 2, "b.c": 3}},
+        name="other",
+        project_id="p",
+        group_id="g",
     ),
-    trial(4, status=CREATED, parameters={"lr": "0.1", "$odd": {"a b": 1}}, hash="hash0", revision=1),
+    trial(
+        4, status=CREATED, parameters={"lr": "0.1", "$odd": {"a b": 1}, "flat.a": 5}, hash="hash0", revision=1
+    ),
 ]
 
 TRIAL_QUERIES: list[tuple[dict[str, Any], list[int]]] = [
@@ -52,6 +59,8 @@ TRIAL_QUERIES: list[tuple[dict[str, Any], list[int]]] = [
     ({"hash": "hash0"}, [0, 4]),
     ({"hash": "hash0", "revision": {"$gt": 0}}, [4]),
     ({"status": "Running"}, [1]),
+    ({"status": "running"}, [1]),
+    ({"status": {"$nin": ["completed", "createdgroup"]}}, [1]),
     ({"status": {"$in": [302, "Running"]}}, [0, 1]),
     ({"status": {"$lt": 200}}, [1, 2, 3, 4]),
     ({"status.name": {"$ne": "CreatedGroup"}}, [0, 1]),
@@ -71,6 +80,13 @@ TRIAL_QUERIES: list[tuple[dict[str, Any], list[int]]] = [
     ({"parameters.opt": {"name": "sgd"}}, [0]),
     ({"parameters.opt.name": {"$nin": ["sgd", None]}}, [1]),
     ({"parameters.opt.name": {"$gt": "b"}}, [0]),
+    ({"parameters.flat.a": 1}, [3]),
+    ({"parameters.flat.a": 2}, []),
+    ({"parameters.flat.a": {"$gt": 0}}, [1, 3, 4]),
+    ({"parameters.flat.a": None}, [0, 2]),
+    ({"parameters.flat.b.c": {"$exists": True}}, [3]),
+    ({"duration": {"$gt": 9}}, [0]),
+    ({"duration": None}, [1, 2, 3, 4]),
     ({"metadata.n": 2**60 + 1}, [2]),
     ({"metadata.n": 2**60}, []),
     ({"metadata.n": {"$gt": 2**60}}, [2]),
@@ -103,7 +119,9 @@ TRIAL_QUERIES: list[tuple[dict[str, Any], list[int]]] = [
 SERIES_QUERIES: list[tuple[dict[str, Any], list[int]]] = [
     ({"metrics.loss": {"$lt": 0.3}}, [0]),
     ({"metrics.loss": 0.5}, [1]),
-    ({"metrics.loss.min": {"$lt": 0.3}}, [0, 1]),
+    ({"metrics.loss.min": {"$lt": 0.3}}, [0, 1, 3]),
+    ({"metrics.loss.min": 0.05}, [3]),
+    ({"metrics.loss.min.max": 0.07}, [3]),
     ({"metrics.loss.max": {"$gte": 1}}, [0]),
     ({"metrics.loss.mean": {"$gt": 0.5}}, [0]),
     ({"metrics.loss.count": 2}, [0, 1, 2]),
@@ -145,6 +163,9 @@ ORDERS: list[tuple[list[str], list[int]]] = [
     (["metrics.none"], [0, 1, 2, 3, 4]),
     (["-parameters.opt.name"], [0, 1, 2, 3, 4]),
     (["project_id", "name"], [3, 1, 0, 2, 4]),
+    (["parameters.flat.a"], [3, 1, 4, 0, 2]),
+    (["-duration"], [0, 1, 2, 3, 4]),
+    (["metrics.loss.min"], [3, 1, 0, 2, 4]),
     (["started"], [1, 0, 2, 3, 4]),
     (["-started", "-created"], [0, 1, 4, 3, 2]),
     (["-ended"], [0, 1, 2, 3, 4]),
@@ -170,6 +191,7 @@ class QueryTests(StoreSuite):
         self.log(store, [7, 8], [0.1, 0.5], number=1)
         self.log(store, [0, 1], [math.nan, math.inf], number=2)
         self.log(store, [None], ["text"], number=3, name="val.loss")
+        self.log(store, [0, 1], [0.07, 0.05], number=3, name="loss.min")
         self.log(store, [None, None], [2.0, 4.0], number=4, kind="chrono", name="epoch")
         return store
 
