@@ -7,10 +7,11 @@ import os
 import sys
 from collections.abc import Mapping, Sequence
 from importlib.metadata import EntryPoint, entry_points, version
-from typing import Final
+from typing import Final, NoReturn
 
 from track_protocol.command import Command
 from track_protocol.errors import MissingExtra, TrackError
+from track_protocol.security.tokens import redact_tokens
 from track_protocol.terminal import clean
 
 __all__ = ["main", "start_track_server_main"]
@@ -34,6 +35,12 @@ def main(argv: Sequence[str] | None = None) -> int:
     """
     arguments = list(sys.argv[1:] if argv is None else argv)
     _open_standard_streams()
+    if any(redact_tokens(argument) != argument for argument in arguments):
+        print(
+            "track: every user of this machine can see the token on this command line: run 'track login' "
+            "once, and leave it out",
+            file=sys.stderr,
+        )
     try:
         code = _run(arguments)
         sys.stdout.flush()
@@ -91,11 +98,18 @@ def _run(arguments: list[str]) -> int:
     return loaded[args.command].run(args)
 
 
+class _Parser(argparse.ArgumentParser):
+    """Quotes wrong arguments without the tokens in them."""
+
+    def error(self, message: str) -> NoReturn:
+        super().error(clean(redact_tokens(message)))
+
+
 def _parser(
     names: Sequence[str], chosen: Sequence[str], found: Mapping[str, EntryPoint]
 ) -> tuple[argparse.ArgumentParser, dict[str, Command]]:
     """The parser of some subcommands, and these."""
-    parser = argparse.ArgumentParser(prog="track", description="Encrypted experiment tracking.")
+    parser = _Parser(prog="track", description="Encrypted experiment tracking.")
     parser.add_argument("--version", action="version", version=f"track {version(_PACKAGE)}")
     commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
     loaded: dict[str, Command] = {}

@@ -12,6 +12,7 @@ import pytest
 
 from command_runner import fill
 from track.cli import main
+from track_protocol.security.tokens import new_token
 
 
 @pytest.fixture
@@ -86,3 +87,26 @@ def test_a_closed_output_ends_without_a_traceback(uri: str, streams: str) -> Non
 
 def test_a_reader_that_leaves_ends_the_output_silently(uri: str) -> None:
     assert in_shell("track query 'SELECT * FROM points a, points b' --csv | head -n 1").stderr == ""
+
+
+def test_a_token_on_the_command_line_is_warned_of_and_not_printed(uri: str) -> None:
+    # Fails when `main` does not look at its arguments: all users of the machine can.
+    token = new_token()
+    ran = in_shell(f"track ls --uri socket://ann:{token}@127.0.0.1:1?timeout=0.1")
+    assert ran.returncode == 5
+    assert (
+        "every user of this machine can see the token on this command line: run 'track login'" in ran.stderr
+    )
+    assert token not in ran.stdout + ran.stderr
+
+
+@pytest.mark.parametrize("words", ["ls --nosuch=TOKEN", "TOKEN", "ls --filter TOKEN", "show TOKEN"])
+def test_a_wrong_argument_is_quoted_without_a_token(uri: str, words: str) -> None:
+    token = new_token()
+    ran = in_shell(f"track {words.replace('TOKEN', token)}")
+    assert ran.returncode in (2, 3)
+    assert token not in ran.stdout + ran.stderr
+
+
+def test_other_command_lines_are_not_warned_of(uri: str) -> None:
+    assert in_shell("track ls").stderr == ""
