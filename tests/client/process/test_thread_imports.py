@@ -64,6 +64,16 @@ def test_the_threads_of_a_store_in_the_process_import_nothing(tmp_path: Path, sc
     assert imports(ScriptRunner(tmp_path, scheme.format(tmp_path)), RUN) == ""
 
 
+def test_the_threads_that_ask_git_and_the_machine_import_nothing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pytest.importorskip("psutil")
+    for name in ("TRACK_CAPTURE", "TRACK_SYSTEM_METRICS"):
+        monkeypatch.setenv(name, "1")
+    (tmp_path / ".git").mkdir()
+    assert imports(ScriptRunner(tmp_path, f"sqlite:{tmp_path}/runs.db"), RUN) == ""
+
+
 def test_the_threads_that_talk_to_a_server_import_nothing(tmp_path: Path) -> None:
     # Fails when a function that a login needs imports a module of cryptography itself.
     with ServerProcess(f"sqlite:{tmp_path / 'runs.db'}", tmp_path / "home") as server:
