@@ -7,7 +7,6 @@ person or a server for.
 
 from __future__ import annotations
 
-import fcntl
 import hashlib
 import os
 import re
@@ -119,9 +118,6 @@ def _started(root: Path) -> tuple[int, int]:
     a thread must not import while another one forks.
     """
     reading, writing = os.pipe()
-    # Above the standard ones, which may be closed here: the actions below would take them for the pipe.
-    above = fcntl.fcntl(writing, fcntl.F_DUPFD_CLOEXEC, 3)
-    os.close(writing)
     try:
         process = os.posix_spawnp(
             "git",
@@ -129,7 +125,7 @@ def _started(root: Path) -> tuple[int, int]:
             {**os.environ, **_ALONE},
             file_actions=[
                 (os.POSIX_SPAWN_OPEN, 0, os.devnull, os.O_RDONLY, 0),
-                (os.POSIX_SPAWN_DUP2, above, 1),
+                (os.POSIX_SPAWN_DUP2, writing, 1),
                 (os.POSIX_SPAWN_OPEN, 2, os.devnull, os.O_WRONLY, 0),
             ],
             # Python ignores this one, and what it starts would, too.
@@ -139,7 +135,7 @@ def _started(root: Path) -> tuple[int, int]:
         os.close(reading)
         raise
     finally:
-        os.close(above)
+        os.close(writing)
     return process, reading
 
 

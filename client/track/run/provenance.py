@@ -30,7 +30,7 @@ from typing import Any, Final
 from track.configuration import switched_on
 from track.persistence.calls import key_of
 from track.persistence.protocol import Protocol
-from track.process.lifecycle import LifecycleHook, has_exited, register
+from track.process.lifecycle import LifecycleHook, register
 from track.run.git import changes_in, commit_of, repository_of
 from track_protocol.model.entities import Trial
 from track_protocol.security.redaction import redacted_arguments
@@ -96,6 +96,7 @@ class Provenance(LifecycleHook):
         self._waiting: dict[bytes | str, Write] = {}
         self._is_complete = threading.Event()
         self._is_begun = False
+        self._is_ending = False
         if root is None:
             self._is_complete.set()
         register(self)
@@ -118,10 +119,15 @@ class Provenance(LifecycleHook):
                 if seen != self._known:
                     write(self.known)
                 return
+            if self._is_ending:
+                return
             self._waiting[trial] = write
             is_first, self._is_begun = not self._is_begun, True
         if is_first:
-            threading.Thread(target=self._ask_git, name="track-git", daemon=True).start()
+            try:
+                threading.Thread(target=self._ask_git, name="track-git", daemon=True).start()
+            except RuntimeError:
+                self.end()  # the interpreter ends, and starts no threads any more
 
     def settle(self, trial: bytes | str) -> None:
         """See the function `settle`."""
@@ -134,7 +140,13 @@ class Provenance(LifecycleHook):
         """The process ends: the same for all trials that were not finished."""
         if self._waiting and self.pid == os.getpid():
             self._is_complete.wait(_SETTLE_SECONDS)
+        self.end()
+
+    def end(self) -> None:
+        """Write nothing from now on: stores are about to be closed."""
+        if self.pid == os.getpid():
             with self._lock:
+                self._is_ending = True
                 self._waiting.clear()
 
     def _ask_git(self) -> None:
@@ -151,8 +163,6 @@ class Provenance(LifecycleHook):
 
 
 def _written(write: Write, known: dict[str, Any]) -> None:
-    if has_exited():
-        return  # the store is closed by now
     try:
         write(known)
     except Exception:  # noqa: BLE001  # a backend of the user's own may raise anything; the others wait

@@ -111,6 +111,14 @@ def test_a_query_selects(store: Counting) -> None:
     assert names(Runs(store, {"parameters.lr": {"$gt": 4}})) == ["t5", "t6"]
 
 
+def test_a_trial_that_changes_its_place_meanwhile_comes_once(client: TrackClient, store: Counting) -> None:
+    runs = Runs(store, order="-created", page=3)
+    first = runs[2]
+    client.new_trial(force=True, name="newer", arguments={"lr": 9})
+    assert names(runs) == [f"t{number}" for number in range(6, -1, -1)]
+    assert first.name == "t4"
+
+
 def test_an_order_sorts_over_pages(store: Counting) -> None:
     assert names(Runs(store, order="-parameters.lr", page=2, limit=3)) == ["t6", "t5", "t4"]
     assert names(Runs(store, order=["loss", "-created"], limit=3)) == ["t3", "t4", "t2"]

@@ -6,6 +6,7 @@ import json
 import os
 import subprocess
 import sys
+import threading
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +14,7 @@ import pytest
 
 from running_server import environment
 from track import TrackClient
-from track.run.provenance import captures_in
+from track.run.provenance import Provenance, captures_in
 from track_protocol.errors import UsageError
 
 SCRIPT = """
@@ -108,6 +109,27 @@ def test_the_end_of_the_program_prints_nothing(repository: Path) -> None:
         timeout=60,
     )
     assert (done.stdout, done.stderr) == ("", "")
+
+
+def test_nothing_is_written_once_the_program_has_ended(repository: Path) -> None:
+    written: list[object] = []
+    known = Provenance({}, repository)
+    known.before_exit()
+    known.complete("a", {}, written.append)
+    assert "track-git" not in {thread.name for thread in threading.enumerate()}
+    assert written == []
+
+
+def test_an_interpreter_that_starts_no_threads_any_more_is_no_error(
+    repository: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(self: threading.Thread) -> None:
+        raise RuntimeError("can't create new thread at interpreter shutdown")
+
+    monkeypatch.setattr(threading.Thread, "start", refuse)
+    known = Provenance({}, repository)
+    known.complete("a", {}, lambda _: None)
+    known.settle("a")
 
 
 def test_a_later_trial_of_the_process_has_it_at_once(repository: Path) -> None:
