@@ -22,6 +22,7 @@ VALUES = [float(step) for step in range(20_000)]
 _OFFLINE_RUN = """
 trial = client.new_trial(name="t", version="1")
 trial.log_arguments(a=1)
+trial.start()
 client.protocol.flush()
 say("ready")
 sys.stdin.readline()          # the test kills the server

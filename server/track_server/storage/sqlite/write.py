@@ -289,8 +289,13 @@ class SqliteTransaction(SqliteView):
         if not commit:
             self._db.set_progress_handler(self._look, _STEPS_BETWEEN_CHECKS)
         else:
-            self._open = False
+            self._end()
             self._ended(self._written)
+
+    def _end(self) -> None:
+        # Nothing refers back to whoever watched: a store goes as soon as it is not used any more.
+        self._open, self._check = False, _nothing
+        self._db.set_progress_handler(None)
 
     def savepoint(self) -> None:
         """Set the savepoint."""
@@ -311,8 +316,7 @@ class SqliteTransaction(SqliteView):
         """Roll back; harmless when it has ended."""
         if not self._open:
             return
-        self._open = False
-        self._db.set_progress_handler(None)
+        self._end()
         try:
             # Some failures, such as a full disk, have ended it already.
             if self._db.in_transaction:
@@ -420,7 +424,7 @@ class SqliteTransaction(SqliteView):
 
 
 def _nothing() -> None:
-    """Nobody watches."""
+    """The check of a transaction that is not watched."""
 
 
 def _loaded(
