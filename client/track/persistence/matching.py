@@ -30,13 +30,14 @@ Attributes = str | Sequence[str]
 _STATISTICS: Final = frozenset({"avg", "count"})
 
 
-def execute_query(obj: Any, query: Mapping[str, Any]) -> bool:
+def execute_query(obj: Any, query: Mapping[str, Any] | Sequence[Mapping[str, Any]] | None) -> bool:
     """Whether an object matches a query.
 
     Args:
         obj: a project, group or trial, or the document of a trial as a dict.
         query: constraints by attribute, as `track_protocol.query.parse` describes them:
-            ``{'status': 'Running', 'parameters.lr': {'$lte': 0.1}}``.
+            ``{'status': 'Running', 'parameters.lr': {'$lte': 0.1}}``.  A list of these must match completely;
+            None matches everything.
 
     Raises:
         BadQuery: an unknown attribute or operator.

@@ -121,7 +121,24 @@ class OutboxProtocol(Protocol):
         stored = self._trial(found)
         trial.id, trial.revision = stored.id, stored.revision
         self._pending.expect(trial, stored)
+        self._log_given(trial)
         return stored
+
+    def _log_given(self, trial: Trial) -> None:
+        """The points that a definition brings along; a document has none."""
+        for kind, given in ((METRIC, trial.metrics), (CHRONO, trial.chronos)):
+            for name, values in given.items():
+                if isinstance(values, Mapping) and kind == CHRONO:
+                    reason = f"chrono {name}: timings cannot be made of statistics; give a list of seconds"
+                    self.count_dropped(trial, 1, reason)
+                    continue
+                if isinstance(values, Mapping):
+                    points = list(values.items())
+                else:
+                    several = values if isinstance(values, (list, tuple)) else [values]
+                    points = [(None, value) for value in several]
+                now = time.time()
+                self.log_trial_points(trial, name, [(step, now, value) for step, value in points], kind)
 
     def adopt_trial(self, trial: Trial) -> Trial | None:
         """See `Protocol.adopt_trial`: the id is stored, and the revision unless it is taken here."""

@@ -158,17 +158,19 @@ class LocalStorage:
             names[obj.name] = obj.uid
 
 
-def load_database(json_name: str | os.PathLike[str]) -> LocalStorage:
+def load_database(json_name: str | os.PathLike[str] | None) -> LocalStorage:
     """Read a store's JSON file, or one that ``commit(file_name_override=…)`` wrote.
 
     Of a store it has everything that is committed, also what the document on disk does not show yet.
 
     Args:
-        json_name: the file, or its ``file:`` URI; one that is not there is empty.
+        json_name: the file, or its ``file:`` URI; one that is not there is empty, and so is None.
 
     Raises:
         StoreError: it is something else, is damaged, or a server holds it.
     """
+    if json_name is None:
+        return LocalStorage()
     name = os.fspath(json_name)
     path = Path(Uri.parse(name).path if name.startswith(("file:", "pickled:")) else name)
     storage = LocalStorage(str(path))

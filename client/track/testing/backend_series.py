@@ -156,3 +156,20 @@ class SeriesTests(BackendSuite):
         protocol.log_trial_metrics(trial, 1, context={"phase": []}, loss=0.5)
         protocol.log_trial_metrics(trial, 1, cost=0.5)
         assert list(self._trial(protocol, trial).metrics) == ["cost"]
+
+    def test_the_points_of_a_definition_are_stored(self, protocol: Protocol) -> None:
+        trial = self._new(
+            protocol, name="t", metrics={"loss": {0: 2.0, 1: 1.0}, "accuracy": [0.5], "last": 3.0}
+        )
+        found = self._trial(protocol, trial)
+        assert dict(found.metrics) == {"loss": {0: 2.0, 1: 1.0}, "accuracy": [0.5], "last": [3.0]}
+
+    def test_the_timings_of_a_definition_are_stored_and_its_statistics_counted(
+        self, protocol: Protocol
+    ) -> None:
+        trial = self._new(
+            protocol, name="t", chronos={"batch": [1.0, 3.0], "epoch": {"avg": 1.0, "count": 3}}
+        )
+        found = self._trial(protocol, trial)
+        assert (list(found.chronos), found.chronos["batch"]["avg"]) == (["batch"], 2.0)
+        assert found.metadata["dropped_points"]["points"] == 1

@@ -141,7 +141,11 @@ def attribute_paths(name: str, kind: Kind) -> tuple[Path, ...]:
     return (attribute.path,) if attribute.exact is None else (attribute.exact.path, attribute.path)
 
 
-def matches(document: dict[str, Any], query: Mapping[str, Any] | Query, kind: Kind = "trial") -> bool:
+def matches(
+    document: dict[str, Any],
+    query: Mapping[str, Any] | Sequence[Mapping[str, Any]] | Query | None,
+    kind: Kind = "trial",
+) -> bool:
     """Whether one document is selected by a query; to match many, parse the query once.
 
     Raises:

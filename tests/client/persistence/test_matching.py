@@ -82,3 +82,20 @@ def test_an_invalid_condition_is_refused() -> None:
         execute_query(TRIAL, {"nothing": 1})
     with pytest.raises(BadArguments, match="not about int"):
         execute_query(3, {})
+
+
+@pytest.mark.parametrize("item", [Trial(name="t"), Project(name="p"), TrialGroup(name="g")])
+def test_without_a_query_everything_matches(item: Any) -> None:
+    assert execute_query(item, None)
+    assert execute_query(item, {})
+    assert execute_query(item, [])
+
+
+def test_all_queries_of_a_list_have_to_match() -> None:
+    trial = Trial(name="t", parameters={"lr": 0.1})
+    assert execute_query(trial, [{"name": "t"}, {"parameters.lr": 0.1}])
+    assert not execute_query(trial, [{"name": "t"}, {"parameters.lr": 0.2}])
+
+
+def test_a_uid_may_have_its_underscore() -> None:
+    assert execute_query(Project(name="p"), {"_uid": "p"})

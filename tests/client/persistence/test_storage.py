@@ -119,3 +119,8 @@ def test_other_files_are_refused(tmp_path: Path) -> None:
     (tmp_path / "half.json").write_text('{"projects": []}')
     with pytest.raises(BadArguments, match="was not written by commit"):
         load_database(tmp_path / "half.json")
+
+
+def test_without_a_file_a_database_is_empty() -> None:
+    storage = load_database(None)
+    assert (storage.target_file, storage.objects) == (None, {})
