@@ -83,6 +83,11 @@ class SocketAddress:
         """Host and port, the same for each spelling of the host."""
         return self.host.lower(), self.port
 
+    def is_same_server(self, other: SocketAddress) -> bool:
+        """Whether both are addresses of one server: the same host and port, and key if both name one."""
+        keys_differ = self.pins and other.pins and not set(self.pins) & set(other.pins)
+        return self.location == other.location and not keys_differ
+
 
 def _mechanism(text: str) -> str:
     if text != "password":

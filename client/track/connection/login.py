@@ -56,7 +56,7 @@ def find_login(address: SocketAddress, env: Mapping[str, str] | None = None) -> 
     named = next((each for each in (*chosen, *suggested) if _is_of(each, address)), None)
     username = address.username or (named.username if named is not None else None)
     token = find_secret(variables)
-    is_chosen = any(each.location == address.location for each in chosen)
+    is_chosen = any(each.is_same_server(address) for each in chosen)
     if token is not None and (is_chosen or not (chosen or suggested)):
         return _complete(address, username, token.reveal())
     if named is not None and named.password:
@@ -96,7 +96,7 @@ def _servers_in(variables: Mapping[str, str]) -> Iterator[SocketAddress]:
 
 def _is_of(configured: SocketAddress, address: SocketAddress) -> bool:
     """Whether a configured address is that of this server and user."""
-    return configured.location == address.location and address.username in (None, configured.username)
+    return configured.is_same_server(address) and address.username in (None, configured.username)
 
 
 def _stored(address: SocketAddress) -> StoredLogin | None:

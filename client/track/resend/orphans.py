@@ -159,8 +159,7 @@ def is_same_server(recorded: str, uri: str) -> bool:
         one, other = SocketAddress(recorded), SocketAddress(uri)
     except UsageError:  # of a spool of another machine
         return False
-    keys_differ = one.pins and other.pins and not set(one.pins) & set(other.pins)
-    return one.location == other.location and one.username == other.username and not keys_differ
+    return one.is_same_server(other) and one.username == other.username
 
 
 def _may_be_own(address: SocketAddress, environment: Mapping[str, str]) -> bool:

@@ -4,11 +4,15 @@ from __future__ import annotations
 
 import json
 import os
+import socket
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
+from fake_servers import FakePeer, fake_server
+from made_certificates import make_certificate
+from track import TrackClient
 from track.configuration import find_configuration, reset_configuration
 from track.connection.address import SocketAddress
 from track.connection.credentials import StoredLogin, StoredLogins
@@ -16,7 +20,9 @@ from track.connection.login import find_login
 from track.connection.trust import KnownServers
 from track.connection.trusted_files import TrustedFiles
 from track_protocol.errors import AuthenticationError
+from track_protocol.security.tls import pin_of_certificate
 from track_protocol.security.tokens import Secret
+from track_protocol.wire.frames import FrameKind, encode_frame
 
 PIN = "sha256:" + "A" * 43
 OTHER_PIN = "sha256:" + "B" * 42 + "A"
@@ -78,6 +84,12 @@ def test_the_token_of_the_environment_is_for_the_server_that_it_names() -> None:
     with pytest.raises(AuthenticationError, match="lacks a token"):
         login("socket://ann@node1:8124", **variables)
     assert login("socket://evil.example", **variables) is None
+
+
+def test_the_token_of_the_environment_is_for_the_key_that_is_named_with_it() -> None:
+    variables = {"TRACK_TOKEN": "env", "TRACK_URI": f"{HERE}?pin={PIN}"}
+    assert login(f"{HERE}?pin={PIN}", **variables) == login(HERE, **variables) == ("ann", "env")
+    assert login(f"socket://node1:8123?pin={OTHER_PIN}", **variables) is None
 
 
 def test_the_file_of_the_token_is_bound_in_the_same_way(tmp_path: Path) -> None:
@@ -187,3 +199,26 @@ def test_the_list_of_trusted_files_is_for_its_user_only(project: Path) -> None:
     finally:
         os.umask(before)
     assert TrustedFiles().path.stat().st_mode & 0o777 == 0o600
+
+
+def test_a_server_that_a_repository_names_hears_nothing(
+    project: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # The server asks for the secret itself, which the URI in its own configuration allows.
+    certificate, key = (made := make_certificate()).write(tmp_path)
+    heard: list[FakePeer] = []
+
+    def ask_for_the_password(peer: FakePeer) -> None:
+        heard.append(peer)
+        peer.hear(1)
+        peer.socket.sendall(encode_frame(FrameKind.HELLO, [1, "evil", "PASSWORD"]))
+        peer.listen_to_the_end()
+
+    monkeypatch.setenv("TRACK_TOKEN", "correct horse")
+    with fake_server(ask_for_the_password, certificate, key) as port:
+        pin = pin_of_certificate(made.der)
+        configure(project, uri=f"socket://ann@127.0.0.1:{port}?pin={pin}&login=password&timeout=2")
+        with TrackClient() as client, pytest.raises(AuthenticationError, match="you have not trusted"):
+            client.protocol.fetch_projects({})
+        socket.create_connection(("127.0.0.1", port)).close()
+    assert heard == []
