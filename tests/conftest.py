@@ -51,13 +51,15 @@ _FOLDERS = {
 def a_home_of_its_own(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
     """An empty home folder, and none of the caller's ``TRACK_*`` settings; processes inherit both.
 
-    What is known of a run depends on the machine, and asks git: the tests of that turn it on.
+    What is known of a run depends on the machine, and asks git: the tests of that turn it on.  So do those of
+    the line that a run prints at its start.
     """
     home = tmp_path_factory.mktemp("home")
     with pytest.MonkeyPatch.context() as patch:
         for name in [name for name in os.environ if name.startswith("TRACK_")]:
             patch.delenv(name)
         patch.setenv("TRACK_CAPTURE", "0")
+        patch.setenv("TRACK_QUIET", "1")
         for name, folder in _FOLDERS.items():
             (home / folder).mkdir(mode=0o700, parents=True, exist_ok=True)
             patch.setenv(name, str(home / folder))

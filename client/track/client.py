@@ -23,6 +23,7 @@ from track.persistence import get_protocol
 from track.persistence.lookup import find_trial
 from track.persistence.protocol import LATEST, TIMINGS, MakeAggregator, Protocol
 from track.process.lifecycle import ForkSafeRLock
+from track.run.names import made_name
 from track.run.parameters import Arguments, as_mapping, storable
 from track.run.provenance import captured, captures_in, log_run
 from track.run.resume import claimed, definition, joined, joined_or_created, orion_in, rank_in, resumes_in
@@ -341,11 +342,14 @@ class TrackClient(LoggerForwarders):
         trial.project_id = project.uid
         trial.group_id = None if self.group is None else self.group.uid
         # The hash is that of the given parameters, before values that cannot be stored become text.
-        trial._hash = trial.hash
+        trial._hash = _hash_of(trial)
         return project
 
     def _create(self, trial: Trial) -> Trial:
         project = self._define(trial)
+        if trial.name is None:
+            # Behind the hash: it is for people, and no part of the identity.
+            trial.name = made_name()
         if self._rank is not None:
             trial.metadata["ranks"] = [self._rank]
         for field in ("parameters", "metadata", "tags"):
@@ -543,6 +547,15 @@ def _none() -> str:
         "give it one, as in TrackClient('sqlite:runs.db'), or set TRACK_URI"
     )
     return _NONE
+
+
+def _hash_of(trial: Trial) -> str:
+    """The hash; that of the texts where code of the parameters themselves fails."""
+    try:
+        return trial.hash
+    except Exception:  # noqa: BLE001  # such as the __repr__ of somebody's class
+        plain = storable(trial.parameters, "parameters", warn=lambda message: None)
+        return replace(trial, parameters=plain).compute_hash()
 
 
 def _found(what: str, wanted: _T, found: _T | None) -> _T:

@@ -449,7 +449,12 @@ def test_logging_an_invalid_value_never_raises(client: TrackClient, caplog: pyte
         trial.add_tags(huge=2**90)
         trial.set_status(Status.Broken, "\ud800" * 100_000)
     found = stored(client)
-    assert (found.metrics["good"], found.metadata["fine"], found.tags) == ([1.0], 2, {})
+    assert (found.metrics["good"], found.metadata["fine"], found.metadata["bad"]) == (
+        [1.0],
+        2,
+        "<object object>",
+    )
+    assert found.tags == {"huge": str(2**90)}
     assert found.status == Status.Broken
     assert len(found.errors) == 1
 

@@ -62,6 +62,7 @@ class Folder:
         return {
             **inherited,
             "TRACK_HOME": str(self.home),
+            "TRACK_QUIET": "1",
             "XDG_DATA_HOME": str(self.root / "data"),
             "XDG_STATE_HOME": str(self.root / "state"),
             "XDG_RUNTIME_DIR": str(self.root / "runtime"),

@@ -25,6 +25,7 @@ from track.persistence.series import SeriesMapping, StoredSeries
 from track.process.lifecycle import ForkSafeRLock
 from track.process.signals import SIGNAL_SECONDS, SignalHandler, seconds_left
 from track.reading.readable import Readable
+from track.run.announce import announce
 from track.run.capture import OutputCapture, output_names
 from track.run.eta import CountdownLogger
 from track.run.parameters import fields_of, storable
@@ -85,7 +86,7 @@ class TrialLogger(MediaLogger, CountdownLogger, Readable, Due):
         self._started_itself = False
         self._was_interrupted = False
         self._has_finished = False
-        self._is_due = False
+        self._is_due = self._is_announced = False
         self._pid = os.getpid()
         self._signals: LogSignalHandler | None = None
         self._output: OutputCapture | None = None
@@ -209,7 +210,13 @@ class TrialLogger(MediaLogger, CountdownLogger, Readable, Due):
         self._write = self.protocol.metric_writer(trial)
         self._write(step, metrics)
 
-    def _drop(self, points: int, reason: str) -> None:
+    def count_dropped(self, points: int, reason: str) -> None:
+        """Count values in the trial that a log call was given and that cannot be stored; warn once.
+
+        Args:
+            points: how many.
+            reason: why, and what to write in their place.
+        """
         self._log_call(lambda trial: self.protocol.count_dropped(trial, points, reason))
 
     # -- values ----------------------------------------------------------------------------------
@@ -251,7 +258,7 @@ class TrialLogger(MediaLogger, CountdownLogger, Readable, Due):
 
     def _log_metrics(self, metrics: Metrics, context: Any) -> None:
         if metrics.problem:
-            self._drop(metrics.lost, metrics.problem)
+            self.count_dropped(metrics.lost, metrics.problem)
         if not metrics.values:
             return
         self._begin()
@@ -270,7 +277,7 @@ class TrialLogger(MediaLogger, CountdownLogger, Readable, Due):
             try:
                 self._write(step, labelled(reserved, context))
             except BadValue as error:
-                self._drop(len(reserved), str(error))
+                self.count_dropped(len(reserved), str(error))
         if others or labels:
             self.protocol.log_trial_metrics(trial, step, aggregator, **labels, **others)
 
@@ -293,7 +300,9 @@ class TrialLogger(MediaLogger, CountdownLogger, Readable, Due):
             # The storage contract takes a value of this name where it takes an aggregator.
             own = values.pop("aggregator")
             if is_aggregator(own):
-                self._drop(1, f"metadata aggregator: a {type(own).__name__} cannot have this name: rename it")
+                self.count_dropped(
+                    1, f"metadata aggregator: a {type(own).__name__} cannot have this name: rename it"
+                )
             else:
                 self.protocol.log_trial_metadata(trial, own)
         if values:
@@ -352,7 +361,7 @@ class TrialLogger(MediaLogger, CountdownLogger, Readable, Due):
 
     def _read(self, read: Values) -> Values:
         if read.problem:
-            self._drop(read.lost, read.problem)
+            self.count_dropped(read.lost, read.problem)
         return read
 
     def chrono(
@@ -443,6 +452,9 @@ class TrialLogger(MediaLogger, CountdownLogger, Readable, Due):
         if self._owns_status:
             self.protocol.log_trial_chrono_start(trial, RUNTIME, SumAggregator.lazy())
             self._know(Status.Running)
+            if not self._is_announced:
+                self._is_announced = True
+                announce(self.protocol, trial)
         self._is_running = True
         self._was_interrupted = self._has_finished = False
         self._pid = os.getpid()

@@ -38,6 +38,8 @@ def histogram(values: Any, bins: int = 30) -> Media:
 
 
 def _by_numpy(np: Any, values: Any, bins: int) -> Media:
+    if isinstance(values, np.ma.MaskedArray):
+        values = values.compressed()  # the numbers under the mask are none
     array = as_array(np, values)
     if array.dtype.kind not in "biufO" or (array.dtype.kind == "O" and array.size):
         raise BadValue(f"a histogram needs real numbers, not {array.dtype}")

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import math
 import time
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from functools import lru_cache
 from typing import Any, Final
 
@@ -11,7 +12,7 @@ from track.outbox.queue import RecordQueue
 from track.outbox.records import RECORD_BYTES_LIMIT, Shape, estimate_size, plain_step
 from track_protocol.errors import BadValue
 from track_protocol.model.seriesname import SeriesName, check_series_name
-from track_protocol.model.values import MAX_DEPTH, normalise
+from track_protocol.model.values import MAX_DEPTH, normalise, text_of
 
 __all__ = ["PointWriters", "Write"]
 
@@ -109,12 +110,14 @@ class PointWriters:
             return
         plain = {}
         # What was observed earlier is stored as it was then.
-        for name, value in values.items() if at is not None else _flat(values):
+        for name, value in values.items() if at is not None else _flat(values.items()):
             try:
                 series = check_series_name(name, kind)
                 if series in plain:
                     raise BadValue(f"{series} was given twice in one call: rename one of them")
-                plain[series] = normalise(value, series)
+                number = normalise(value, series)
+                # What is masked is missing, and a series says so as it does for numbers: by NaN.
+                plain[series] = math.nan if number is None and value is not None else number
             except BadValue as error:
                 self._queue.drops.drop(1, str(error), trial)
         at = time.time() if at is None else at
@@ -147,16 +150,25 @@ class PointWriters:
             self._queue.drops.drop(1, reason, shape.trial)
 
 
-def _flat(values: Mapping[Any, Any], prefix: str = "", depth: int = 0) -> Iterator[tuple[Any, Any]]:
-    """The values of nested dicts by names with dots, as ``train.loss``; an empty or endless one is one."""
-    for key, value in values.items():
-        name = f"{prefix}{key}" if prefix and isinstance(key, (str, int, float)) else key
-        if isinstance(value, Mapping) and value and depth < MAX_DEPTH and isinstance(name, str):
+def _flat(values: Iterable[tuple[Any, Any]], prefix: str = "", depth: int = 0) -> Iterator[tuple[Any, Any]]:
+    """The values of nested dicts by names with dots, as ``train.loss``; an empty one is a value."""
+    for key, value in values:
+        name = f"{prefix}{key if isinstance(key, str) else text_of(key)}" if prefix else key
+        items = _items(value) if depth < MAX_DEPTH and isinstance(name, str) else ()
+        if items:
             series = SeriesName(name)
-            for path, leaf in _flat(value, f"{series.name}.", depth + 1):
+            for path, leaf in _flat(items, f"{series.name}.", depth + 1):
                 yield (SeriesName(path, series.context).text if series.context else path), leaf
         else:
             yield name, value
+
+
+def _items(value: Any) -> Sequence[tuple[Any, Any]]:
+    """Those of a dict that is no larger than a record of points."""
+    try:
+        return list(value.items()) if isinstance(value, Mapping) and len(value) <= _MAX_NAMES else ()
+    except Exception:  # noqa: BLE001  # foreign code may raise anything: it is a value then, which is refused
+        return ()
 
 
 def _durable(write: Write, sync: Callable[[], None]) -> Write:

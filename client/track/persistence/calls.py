@@ -14,20 +14,21 @@ import traceback
 from collections.abc import Callable, Mapping
 from functools import cache
 from types import TracebackType
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 
 from track.persistence.protocol import Protocol
 from track_protocol.errors import BadArguments, BadValue
 from track_protocol.model.aggregators import is_aggregator, spec_of
 from track_protocol.model.documents import status_to_document
 from track_protocol.model.entities import PRUNED, CustomStatus, Project, Status, Trial, TrialGroup, status
-from track_protocol.model.values import MAX_TEXT_BYTES, check_name, normalise
+from track_protocol.model.values import MAX_TEXT_BYTES, check_name, describe_odd, normalise, storable
 from track_protocol.query.parse import normalise_query
 from track_protocol.security.tokens import redact_tokens
 from track_protocol.wire.methods import METHODS, Access, Method
 from track_protocol.wire.schema import Parameter
 
 __all__ = [
+    "Complain",
     "as_status",
     "end_of",
     "given_to",
@@ -44,7 +45,17 @@ _EXITS_BY_SIGNAL: Final = frozenset(128 + number for number in (signal.SIGHUP, s
 _READ_BY_OTHERS: Final = frozenset({"fetch_media"})
 """Methods that read by means of others: media are points of a series, and their values refer to blobs."""
 
-Complain = Callable[[BadValue], None]
+
+class Complain(NamedTuple):
+    """What is done about values of a log call that are not plain.
+
+    Attributes:
+        drop: called for one that is left out.
+        warn: called with a warning about those that became text.
+    """
+
+    drop: Callable[[BadValue], None]
+    warn: Callable[[str], None]
 
 
 def as_status(given: Status | CustomStatus | str | int) -> Status | CustomStatus:
@@ -64,19 +75,28 @@ def plain_map(values: Mapping[str, Any], what: str, complain: Complain | None = 
     Args:
         values: as the user gave them.
         what: for messages.
-        complain: called for each value that cannot be stored and is left out; without it, the first raises.
+        complain: gets each name that cannot be stored and is left out, and what became text because it has no
+            plain form; without it, the first of both raises.
 
     Raises:
         BadValue: a value cannot be stored.
     """
-    plain = {}
+    plain, odd = {}, []
     for name, value in values.items():
         try:
-            plain[check_name(name, what)] = normalise(value, f"{what} {name}")
+            checked = check_name(name, what)
         except BadValue as error:
             if complain is None:
                 raise
-            complain(error)
+            complain.drop(error)
+            continue
+        if complain is None:
+            plain[checked] = normalise(value, f"{what} {name}")
+        else:
+            plain[checked], texts = storable(value, f"{what} {name}")
+            odd += texts
+    if odd and complain is not None:
+        complain.warn(describe_odd(odd))
     return plain
 
 

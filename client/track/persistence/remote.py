@@ -19,7 +19,8 @@ from track.media.blobs import BlobSender
 from track.media.reading import MediaSeries
 from track.outbox import Creation, Outbox
 from track.outbox.records import plain_step
-from track.persistence.calls import key_of, wire_arguments
+from track.persistence.calls import Complain, key_of, wire_arguments
+from track.persistence.parts import parts_of_call, parts_of_document, put
 from track.persistence.pending import GROUP, PROJECT, TRIAL, PendingCreates
 from track.persistence.protocol import (
     RUNTIME,
@@ -111,14 +112,15 @@ class OutboxProtocol(Protocol):
 
     def new_trial(self, trial: Trial, auto_increment: bool = False) -> Trial | None:
         """See `Protocol.new_trial`."""
-        document = _plain(trial_to_document(trial)) | {"id": new_id()}
+        document, late = parts_of_document(_plain(trial_to_document(trial)) | {"id": new_id()})
         if auto_increment:
             found = self._pending.create(TRIAL, document)
         else:
             found = self._ask("new_trial", trial=document, auto_increment=False)
         if found is None:
             return None
-        stored = self._trial(found)
+        self._put(document["id"], late)
+        stored = self._trial({**found, **late})
         trial.id, trial.revision = stored.id, stored.revision
         self._pending.expect(trial, stored)
         self._log_given(trial)
@@ -142,8 +144,10 @@ class OutboxProtocol(Protocol):
 
     def adopt_trial(self, trial: Trial) -> Trial | None:
         """See `Protocol.adopt_trial`: the id is stored, and the revision unless it is taken here."""
-        document = _plain(trial_to_document(trial)) | {"id": trial.id or new_id()}
-        stored = self._trial(self._pending.create(TRIAL, document))
+        document, late = parts_of_document(_plain(trial_to_document(trial)) | {"id": trial.id or new_id()})
+        found = self._pending.create(TRIAL, document)
+        self._put(document["id"], late)
+        stored = self._trial({**found, **late})
         self._pending.expect(stored)
         return stored
 
@@ -156,7 +160,14 @@ class OutboxProtocol(Protocol):
 
     def put_trial(self, trial: Trial) -> None:
         """See `Protocol.put_trial`."""
-        self._pending.put(TRIAL, _plain(trial_to_document(trial)))
+        document, late = parts_of_document(_plain(trial_to_document(trial)))
+        self._pending.put(TRIAL, document)
+        self._put(document["id"], late)
+
+    def _put(self, trial: bytes, late: Mapping[str, Document]) -> None:
+        for field, values in late.items():
+            for call in put(trial, field, values):
+                self.outbox.log(*call)
 
     # -- queries ---------------------------------------------------------------------------------
 
@@ -361,8 +372,9 @@ class OutboxProtocol(Protocol):
         """A log call becomes a record; any other waits for its answer."""
         declared = METHODS[method]
         if declared.access is Access.LOG:
-            given = wire_arguments(declared, args, kwargs, partial(self._complain, args))
-            self.outbox.log(method, given)
+            complain = Complain(partial(self._drop_value, args), self.outbox.drops.warn)
+            for part in parts_of_call(method, wire_arguments(declared, args, kwargs, complain)):
+                self.outbox.log(*part)
             return None
         found = self.outbox.call(method, wire_arguments(declared, args, kwargs))
         if found is None:
@@ -376,7 +388,7 @@ class OutboxProtocol(Protocol):
     def _ask(self, method: str, **arguments: Any) -> Any:
         return self.outbox.call(method, arguments)
 
-    def _complain(self, args: tuple[Any, ...], error: BadValue) -> None:
+    def _drop_value(self, args: tuple[Any, ...], error: BadValue) -> None:
         trial = args[0] if args and isinstance(args[0], Trial) else None
         self.outbox.drops.drop(1, str(error), None if trial is None else key_of(trial))
 

@@ -16,7 +16,7 @@ from track.provider.null import NullRun
 from track.provider.ranks import from_first, is_first, rank, several
 from track.provider.series import LabelledRun
 from track.structure import CONTINUED
-from track_protocol.errors import BadValue, ItemNotFound, TrackError, UsageError
+from track_protocol.errors import ItemNotFound, TrackError, UsageError
 from track_protocol.model.seriesname import labelled
 from track_protocol.uri import redact
 
@@ -48,11 +48,15 @@ class NativeRun(LabelledRun):
         """See `LabelledRun.write_scalar`."""
         try:
             values = labelled({name: value}, labels)
-        except BadValue:
-            # Once more on the way that counts what is lost, and warns.
-            self.logger.log_metrics(self.step, context=labels, value=value)
+        except Exception as error:  # noqa: BLE001  # names of foreign types may not even have a hash
+            self.lose(name, error)
             return
         self._write(self.step, values)
+
+    def lose(self, name: Any, error: Exception) -> None:
+        """See `LabelledRun.lose`; the trial counts it."""
+        shown = name if isinstance(name, str) else type(name).__name__
+        self.logger.count_dropped(1, f"{shown}: {error}")
 
     def write_bins(self, name: str, values: Any, labels: dict[str, str]) -> None:
         """See `LabelledRun.write_bins`."""

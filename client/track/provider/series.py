@@ -35,7 +35,7 @@ class LabelledRun(BaseTrackerRun):
         """See `BaseTrackerRun.set_context`."""
         try:
             self.context = dict(context)
-        except (TypeError, ValueError) as error:
+        except Exception as error:  # noqa: BLE001  # foreign code may raise anything
             self.complain(f"the context {type(context).__name__}", error)
 
     def scalar(self, name: str, value: float, context: Mapping[str, str] | None = None) -> None:
@@ -54,9 +54,18 @@ class LabelledRun(BaseTrackerRun):
         """All labels of one call; None, and a complaint, when its own are none."""
         try:
             return {**self.context, **context} if context else self.context
-        except (TypeError, ValueError) as error:
-            self.complain(name, error)
+        except Exception as error:  # noqa: BLE001  # foreign code may raise anything
+            self.lose(name, error)
             return None
+
+    def lose(self, name: Any, error: Exception) -> None:
+        """A value is not logged; training continues.
+
+        Args:
+            name: of the metric.
+            error: why not.
+        """
+        self.complain(name, error)
 
     def complain(self, name: str, error: Exception) -> None:
         """Say, once, that something was not logged; training continues.

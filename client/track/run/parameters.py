@@ -5,12 +5,12 @@ from __future__ import annotations
 import argparse
 import dataclasses
 import logging
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from types import SimpleNamespace
 from typing import Any, Final
 
-from track_protocol.errors import BadArguments, BadValue
-from track_protocol.model.values import normalise
+from track_protocol.errors import BadArguments
+from track_protocol.model import values as plain_values
 
 __all__ = ["Arguments", "as_mapping", "fields_of", "storable"]
 
@@ -50,7 +50,7 @@ def fields_of(given: object) -> dict[str, Any] | None:
             return None
         fields: dict[str, Any] = {}
         for key, value in named.items():
-            name = key if isinstance(key, str) else str(key)
+            name = key if isinstance(key, str) else plain_values.text_of(key)
             while name in fields:
                 name += "_"
             fields[name] = value
@@ -75,13 +75,18 @@ def _named(given: Any) -> Mapping[Any, Any] | None:
     return None
 
 
-def storable(values: Mapping[str, Any], what: str) -> dict[str, Any]:
-    """The values in plain form; one that has none becomes text, so that no run fails for it."""
-    plain = {}
-    for name, value in values.items():
-        try:
-            plain[name] = normalise(value, f"{what} {name}")
-        except BadValue as error:
-            plain[name] = str(value)[:1024]
-            _log.warning("%s; its text is stored instead", error)
+def storable(
+    values: Mapping[str, Any], what: str, warn: Callable[[str], None] = _log.warning
+) -> dict[str, Any]:
+    """The values in plain form; a part that has none becomes text, with one warning that names it.
+
+    Args:
+        values: by name.
+        what: they are, for the warning.
+        warn: called with it.
+    """
+    plain: dict[str, Any]
+    plain, odd = plain_values.storable(dict(values), what)
+    if odd:
+        warn(plain_values.describe_odd(odd))
     return plain

@@ -306,25 +306,29 @@ class Tracker(RunReader):
 
     # -- what happens in a run -------------------------------------------------------------------
 
-    def record(self, metric_name: str, value: float, step: int) -> None:
+    def record(self, metric_name: str, value: Any, step: Any) -> None:
         """Log a point of a metric; returns at once.
 
         Raises:
             NoActiveRun: there is none.
         """
-        self._write(step, {metric_name: value})
+        if isinstance(metric_name, str):
+            self._write(step, {metric_name: value})
+        else:
+            self._active.log_metrics(metric_name, value, step)
 
-    def log(self, metrics: Mapping[str, float], step: int | None = None) -> None:
-        """Log a point to each of some metrics; returns at once.
+    def log(self, metrics: Any = None, step: Any = None, **kwargs: Any) -> None:
+        """Log a point to each of some metrics; returns at once, and never raises for what it is given.
 
         Args:
             metrics: values by name.
             step: where in the training they were observed.
+            kwargs: more values by name.
 
         Raises:
             NoActiveRun: there is none.
         """
-        self._write(step, dict(metrics))
+        self._active.log_metrics(*([] if metrics is None else [metrics]), step=step, **kwargs)
 
     def histogram(self, name: str, tensor: Any, step: int, bins: int = 30) -> None:
         """Log how values are distributed; what cannot be counted is dropped with a warning.

@@ -185,7 +185,11 @@ def _read(found: re.Match[str]) -> str:
 def _labels(context: Any) -> list[tuple[str, str]]:
     if not isinstance(context, Mapping):
         raise BadValue(f"a context of type {type(context).__name__} is not a dict: give a dict of labels")
-    return [(_label(label), _label_value(label, value)) for label, value in context.items()]
+    try:
+        items = list(context.items())
+    except Exception as error:
+        raise BadValue(f"a context of type {type(context).__name__} fails: {type(error).__name__}") from error
+    return [(_label(label), _label_value(label, value)) for label, value in items]
 
 
 def _label(label: Any) -> str:

@@ -14,6 +14,7 @@ import numbers
 import operator
 import os
 import re
+import reprlib
 import sys
 from collections.abc import Callable, Hashable, Mapping, Sequence
 from collections.abc import Set as AbstractSet
@@ -32,7 +33,10 @@ __all__ = [
     "MAX_TEXT_BYTES",
     "check_name",
     "converter_of",
+    "describe_odd",
     "normalise",
+    "storable",
+    "text_of",
 ]
 
 INT_MIN: Final = -(2**63)
@@ -56,9 +60,10 @@ def normalise(value: Any, where: str = "value") -> Any:
     Plain values are None, bool, int (64 bit signed), float (NaN and infinities included), str and
     bytes (up to 64 KiB), and lists, tuples and dicts of them (up to 65,536 items each, nested up to
     32 deep; keys are str, int, float, bool or tuple).  Also accepted: array and tensor scalars and
-    one-element tensors (as numbers), arrays and tensors up to 65,536 elements (as lists), enums (by
-    value), dates and times (ISO 8601 text), durations (seconds), paths and UUIDs (text), argument
-    namespaces and data classes (dicts), sets (sorted lists).
+    one-element tensors (as numbers), arrays and tensors up to 65,536 elements (as lists; None for
+    what is masked), decimals (as floats), enums (by value), dates and times (ISO 8601 text), durations
+    (seconds), paths and UUIDs (text), argument namespaces, data classes and models (dicts), sets (sorted
+    lists).
 
     Args:
         value: the value that the user passed.
@@ -71,6 +76,29 @@ def normalise(value: Any, where: str = "value") -> Any:
     if kind is float or kind is bool or value is None or (kind is int and INT_MIN <= value <= INT_MAX):
         return value
     return _plain(value, (None, where), 0)
+
+
+def storable(value: Any, where: str = "value") -> tuple[Any, list[str]]:
+    """The plain form of anything; a part that has none becomes text, and the rest stays what it is.
+
+    A configuration is a tree of which one leaf may be odd: a class, a function, an array that is too large, a
+    field that was never set.  It never raises, whatever code of others does.
+
+    Args:
+        value: the value that the user passed.
+        where: see `normalise`.
+
+    Returns:
+        the plain form, and for each part that became text its place and the reason.
+    """
+    odd: list[str] = []
+    return _storable(value, (None, where), (), odd), odd
+
+
+def describe_odd(odd: Sequence[str]) -> str:
+    """The one warning about the parts that `storable` has made text."""
+    more = f" (and {len(odd) - _MAX_TOLD} more)" if len(odd) > _MAX_TOLD else ""
+    return f"{'; '.join(odd[:_MAX_TOLD])}{more}; its text is stored instead"
 
 
 def check_name(name: Any, what: str = "name", limit: int = MAX_NAME_BYTES) -> str:
@@ -120,6 +148,8 @@ def _converter_of(kind: type) -> Callable[[Any], Any] | None:
             return convert
     if dataclasses.is_dataclass(kind):
         return _fields
+    if isinstance(getattr(kind, "model_fields", None), Mapping):
+        return _model_fields
     if callable(getattr(kind, "item", None)) and callable(getattr(kind, "tolist", None)):
         return _array
     return next((convert for base, convert in _BY_PROTOCOL if issubclass(kind, base)), None)
@@ -127,6 +157,19 @@ def _converter_of(kind: type) -> Callable[[Any], Any] | None:
 
 def _fields(value: Any) -> dict[str, Any]:
     return {field.name: getattr(value, field.name) for field in dataclasses.fields(value)}
+
+
+def _model_fields(value: Any) -> dict[str, Any]:
+    """Of a model of pydantic's, which is recognised by what its class declares."""
+    return {name: getattr(value, name) for name in type(value).model_fields}
+
+
+def _masked(value: Any) -> Any:
+    """Of an array of `numpy.ma`: None for what is masked, and not the number that lies under the mask."""
+    if value.size > MAX_ITEMS:
+        return _array(value)
+    plain = value.tolist()
+    return value.reshape(-1).tolist()[0] if value.size == 1 else plain
 
 
 def _array(value: Any) -> Any:
@@ -175,6 +218,8 @@ _BY_NAME: Final[tuple[tuple[str, str, Callable[[Any], Any]], ...]] = (
     ("datetime", "time", operator.methodcaller("isoformat")),
     ("datetime", "timedelta", operator.methodcaller("total_seconds")),
     ("uuid", "UUID", str),
+    ("decimal", "Decimal", float),
+    ("numpy.ma", "MaskedArray", _masked),
     ("argparse", "Namespace", vars),
 )
 _BY_PROTOCOL: Final[tuple[tuple[Any, Callable[[Any], Any]], ...]] = (
@@ -190,6 +235,11 @@ def _plain(value: Any, path: _Path, depth: int) -> Any:
     handler = _HANDLERS.get(type(value))
     if handler is not None:
         return handler(value, path, depth)
+    return _plain(_nearer(value, path), path, depth)
+
+
+def _nearer(value: Any, path: _Path) -> Any:
+    """A foreign object one step nearer to a plain value."""
     convert = converter_of(value)
     if convert is None:
         _refuse(
@@ -204,7 +254,107 @@ def _plain(value: Any, path: _Path, depth: int) -> Any:
             path,
             f"an object of type {_type_name(value)} cannot be stored: its plain form is the object itself",
         )
-    return _plain(nearer, path, depth)
+    return nearer
+
+
+def _storable(value: Any, path: _Path, above: tuple[int, ...], odd: list[str]) -> Any:
+    """As `_plain`; `above` has the ids of the containers around it."""
+    kind = type(value)
+    try:
+        if value is _UNSET:
+            _refuse(path, "the field was never set: give it a value")
+        if id(value) in above:
+            _refuse(path, "it contains itself: leave that out")
+        if kind in _CONTAINERS:
+            _check_container(value, path, len(above) + _AROUND)
+            return _CONTAINERS[kind](value, path, (*above, id(value)), odd)
+        if kind in _HANDLERS:
+            return _plain(value, path, len(above))
+        parts = _parts_of(value)
+        if parts is not None:
+            return _storable(parts, path, (*above, id(value)), odd)
+        nearer = _nearer(value, path)
+        return _storable(nearer, path, (*above, id(value)) if type(nearer) in _CONTAINERS else above, odd)
+    except BadValue as error:
+        odd.append(str(error))
+    except Exception as error:  # noqa: BLE001  # foreign code may raise anything
+        odd.append(f"{_render(path)}: an object of type {_type_name(value)} fails: {type(error).__name__}")
+    return text_of(value)
+
+
+def _parts_of(value: Any) -> dict[str, Any] | None:
+    """The fields of a data class or a model, of which one may be missing; None of anything else."""
+    kind = type(value)
+    names: list[str] = []
+    if dataclasses.is_dataclass(kind):
+        names = [field.name for field in dataclasses.fields(kind)]
+    elif _converter_of(cast(Hashable, kind)) is _model_fields:
+        names = list(kind.model_fields)
+    return {name: getattr(value, name, _UNSET) for name in names} or None
+
+
+class _Unset:
+    """What a field contains that was never set."""
+
+    def __repr__(self) -> str:
+        return "unset"
+
+
+_UNSET: Final = _Unset()
+
+
+def _stored_list(value: Any, path: _Path, above: tuple[int, ...], odd: list[str]) -> list[Any]:
+    return [_storable(item, (path, index), above, odd) for index, item in enumerate(value)]
+
+
+def _stored_tuple(value: Any, path: _Path, above: tuple[int, ...], odd: list[str]) -> tuple[Any, ...]:
+    return tuple(_stored_list(value, path, above, odd))
+
+
+def _stored_dict(value: Any, path: _Path, above: tuple[int, ...], odd: list[str]) -> dict[Any, Any]:
+    plain: dict[Any, Any] = {}
+    for key, item in value.items():
+        try:
+            name = _key(key, (path, key), len(above))
+        except Exception:  # noqa: BLE001  # foreign code may raise anything
+            name = text_of(key)
+            odd.append(f"{_render(path)}: a key of type {_type_name(key)} cannot be stored: use a str")
+        while name in plain:
+            name = f"{name}_"
+        plain[name] = _storable(item, (path, name), above, odd)
+    return plain
+
+
+_CONTAINERS: Final[dict[type, Callable[[Any, _Path, tuple[int, ...], list[str]], Any]]] = {
+    list: _stored_list,
+    tuple: _stored_tuple,
+    dict: _stored_dict,
+}
+
+_MAX_TOLD: Final = 8
+"""Places that one warning names."""
+
+_MAX_DECIMAL_BITS: Final = 4_096
+_AROUND: Final = 4
+"""Levels around a value in the records and documents that hold it."""
+
+_MAX_SHOWN: Final = 1_024
+_ADDRESS: Final = re.compile(r" at 0x[0-9a-fA-F]+")
+
+
+def text_of(value: Any) -> str:
+    """Some text of anything, without addresses, which differ from one process to the next; never raises."""
+    if isinstance(value, str):
+        return str.__str__(value).encode(errors="backslashreplace")[:MAX_TEXT_BYTES].decode(errors="ignore")
+    if type(value) is int and value.bit_length() > _MAX_DECIMAL_BITS:
+        # Of more than 4,300 digits Python makes no decimal text.
+        return hex(value)[:MAX_TEXT_BYTES]
+    try:
+        shown = reprlib.repr(value) if isinstance(value, (dict, list, tuple, set)) else str(value)
+        text = _ADDRESS.sub("", shown[: 2 * _MAX_SHOWN])[:_MAX_SHOWN]
+    except Exception:  # noqa: BLE001  # foreign code may raise anything
+        text = f"<{_type_name(value)}>"
+    return text.encode(errors="backslashreplace").decode()
 
 
 def _same(value: Any, path: _Path, depth: int) -> Any:
@@ -310,7 +460,12 @@ def _render(path: _Path) -> str:
 
 def _short(key: Any) -> str:
     """A huge integer has no decimal text at all."""
-    return "huge" if isinstance(key, int) and not INT_MIN <= key <= INT_MAX else repr(key)[:64]
+    if isinstance(key, int) and not INT_MIN <= key <= INT_MAX:
+        return "huge"
+    try:
+        return repr(key)[:64]
+    except Exception:  # noqa: BLE001  # foreign code may raise anything
+        return f"a {_type_name(key)}"
 
 
 def _printable(text: str) -> str:

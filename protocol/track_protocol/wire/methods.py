@@ -164,6 +164,10 @@ _TABLE: Final = (
         "Store the bytes from `offset` on of a blob of `size` bytes; it is complete when it has all of them.",
     ),
     _log(
+        "put_values(trial: trial, field: text, path: texts, values: values)",
+        "Merge values into a map inside a trial's parameters, metadata or tags: parts of one that is large.",
+    ),
+    _log(
         "log_trial_media(trial: trial, kind: media, name: text, step: any, time: time, value: map)",
         "Append a histogram, image, text, graph or file to a series of its kind.",
     ),

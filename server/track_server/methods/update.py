@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from time import time as now
-from typing import Any
+from typing import Any, Final
 
 from track_protocol.errors import BadArguments
-from track_protocol.model.values import normalise
+from track_protocol.model.values import MAX_DEPTH, normalise
 from track_server.methods import leases, lookup
 from track_server.methods.points import rewind
 from track_server.methods.trial_metadata import HEARTBEAT, add_dropped_points, add_error, touch_trial
@@ -22,10 +22,14 @@ __all__ = [
     "log_trial_metadata",
     "log_trial_start",
     "merge",
+    "put_values",
     "rewind_trial",
     "set_group_metadata",
     "set_trial_status",
 ]
+
+
+_FIELDS: Final = ("parameters", "metadata", "tags")
 
 
 def add_project_trial(tx: UnitOfWork, project: str, trial: bytes | str) -> None:
@@ -66,6 +70,23 @@ def merge(field: str) -> Callable[..., None]:
         touch_trial(tx, document, {field: merged})
 
     return merge_into
+
+
+def put_values(tx: UnitOfWork, trial: bytes | str, field: str, path: list[str], values: Document) -> None:
+    """Merge values into a map inside a field of a trial; what is missing on the way there is made."""
+    if field not in _FIELDS:
+        raise BadArguments(f"put_values: argument 'field' must be one of {', '.join(_FIELDS)}")
+    if len(path) > MAX_DEPTH:
+        raise BadArguments(f"put_values: argument 'path' has more than {MAX_DEPTH} names")
+    document = lookup.trial_fields(tx, trial)
+    nested = normalise(values)
+    for depth in range(len(path), 0, -1):
+        before: Any = document[field]
+        for name in path[:depth]:
+            before = before.get(name) if isinstance(before, dict) else None
+        nested = {path[depth - 1]: (before if isinstance(before, dict) else {}) | nested}
+    merged = tx.merged(document["id"], field, document[field], normalise(nested))
+    touch_trial(tx, document, {field: merged})
 
 
 def log_trial_metadata(
