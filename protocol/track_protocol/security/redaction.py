@@ -6,6 +6,7 @@ import re
 from collections.abc import Iterable
 from typing import Final
 
+from track_protocol.security.tokens import redact_tokens
 from track_protocol.uri import redact
 
 __all__ = ["redacted_arguments"]
@@ -18,8 +19,8 @@ _NAMES_A_SECRET: Final = re.compile(
 )
 """Words in the name of an option: ``--hf-token``, but not ``--max-tokens`` and ``--tokenizer``."""
 
-_TOKEN: Final = re.compile(r"\b(trk_|hf_|sk-|gh[pousr]_|github_pat_|glpat-)[A-Za-z0-9_-]{16,}")
-"""Tokens that say by their beginning what they are: ours, and those that scripts of this field are given."""
+_TOKEN: Final = re.compile(r"\b(hf_|sk-|gh[pousr]_|github_pat_|glpat-)[A-Za-z0-9_-]{16,}")
+"""Tokens of others that scripts of this field are given, and that say by their beginning what they are."""
 
 
 def redacted_arguments(arguments: Iterable[str]) -> list[str]:
@@ -48,4 +49,5 @@ def _is_secret(name: str) -> bool:
 
 
 def _visible(text: str) -> str:
-    return _TOKEN.sub(rf"\1{_HIDDEN}", redact(text) if "://" in text else text)
+    shown = redact_tokens(redact(text) if "://" in text else text)
+    return _TOKEN.sub(rf"\1{_HIDDEN}", shown)
