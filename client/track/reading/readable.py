@@ -4,14 +4,16 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from track.persistence.protocol import Protocol
-from track.reading.columns import Columns
-from track.reading.plot import Plot
-from track.reading.trials import StoredTrial
 from track_protocol.errors import ItemNotFound
 from track_protocol.model.entities import Trial
+
+if TYPE_CHECKING:
+    from track.reading.columns import Columns
+    from track.reading.plot import Plot
+    from track.reading.trials import StoredTrial
 
 __all__ = ["Readable"]
 
@@ -35,6 +37,9 @@ class Readable(ABC):
         Raises:
             ItemNotFound: it is not there any more.
         """
+        # Deferred: most trainings read nothing.
+        from track.reading.trials import StoredTrial
+
         trial = self.ensure()
         found = self.protocol.current_trial(trial)
         if found is None:
