@@ -80,8 +80,8 @@ class SocketAddress:
 
     @property
     def location(self) -> tuple[str, int]:
-        """Host and port, the same for each spelling of the host."""
-        return self.host.lower(), self.port
+        """Host and port, the same for each spelling of the host and each name of the loopback interface."""
+        return "localhost" if is_loopback(self.host) else self.host.lower(), self.port
 
     def is_same_server(self, other: SocketAddress) -> bool:
         """Whether both are addresses of one server: the same host and port, and key if both name one."""

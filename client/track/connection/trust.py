@@ -15,6 +15,7 @@ from track.process.files import locked, replace_file
 from track.process.private import make_folder, read_private
 from track_protocol.errors import AuthenticationError, PinMismatch
 from track_protocol.locations import client_state_folder
+from track_protocol.loopback import is_loopback
 from track_protocol.security.tls import JOIN_URI, check_pin, pin_of_certificate
 from track_protocol.security.tokens import Secret, is_generated
 
@@ -195,6 +196,11 @@ def pins_for(
 
 
 def server_name(host: str, port: int) -> str:
-    """A server's name in the client's files, the same for each spelling of the host."""
+    """A server's name in the client's files, the same for each spelling of the host.
+
+    All names of the loopback interface are one: who reaches a server there by one, reaches it by the other.
+    """
     name = host.lower().strip("[]")
+    if is_loopback(name):
+        return f"localhost:{port}"
     return f"[{name}]:{port}" if ":" in name else f"{name}:{port}"

@@ -20,6 +20,7 @@ from __future__ import annotations
 
 import logging
 import os
+import pwd
 import shlex
 import sys
 import threading
@@ -223,7 +224,7 @@ def _collected(root: Path | None) -> dict[str, Any]:
     environment = os.environ
     commit = None if root is None else commit_of(root)
     found = {
-        "user": _first(environment, _USER) or str(os.geteuid()),
+        "user": _first(environment, _USER) or _own_name(),
         "host": os.uname().nodename,
         "pid": os.getpid(),
         "command": shlex.join(redacted_arguments(sys.orig_argv))[:_MAX_COMMAND],
@@ -256,6 +257,14 @@ def _named(environment: Mapping[str, str], names: Mapping[str, str]) -> dict[str
     """The variables that are set; numbers as numbers, so that they have an order."""
     found = {name: environment.get(variable) for name, variable in names.items()}
     return {name: int(text) if text.isdecimal() else _text(text) for name, text in found.items() if text}
+
+
+def _own_name() -> str:
+    """The name of the user that this process runs as; in a container there may be none, only a number."""
+    try:
+        return pwd.getpwuid(os.geteuid()).pw_name
+    except KeyError:
+        return str(os.geteuid())
 
 
 def _directory() -> str | None:
