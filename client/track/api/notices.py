@@ -1,4 +1,4 @@
-"""What a script says for another tracker, and what changes nothing here: it is told once."""
+"""What a script says for another tracker, and what has no effect here: one warning for each."""
 
 from __future__ import annotations
 

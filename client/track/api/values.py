@@ -101,8 +101,10 @@ class Config(Values):
             given = named
         if given:
             self._logger.log_arguments(given, **({"force": True} if allow_val_change else {}))
-        kept = {} if allow_val_change else {name: self._known[name] for name in given if name in self._known}
-        self._known.update(given | kept)
+        unchanged = (
+            {} if allow_val_change else {name: self._known[name] for name in given if name in self._known}
+        )
+        self._known.update(given | unchanged)
 
     def setdefaults(self, values: Arguments) -> None:
         """Set those that are not set yet."""

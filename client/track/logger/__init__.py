@@ -29,7 +29,7 @@ from track.run.announce import announce
 from track.run.capture import OutputCapture, output_names
 from track.run.eta import CountdownLogger
 from track.run.parameters import fields_of, storable
-from track.run.provenance import settle
+from track.run.provenance import await_git
 from track.run.system import SystemMetrics, system_metrics_in
 from track.serialization import to_json
 from track.utils.out import RingOutputDecorator
@@ -500,7 +500,7 @@ class TrialLogger(MediaLogger, CountdownLogger, Readable, Due):
             return
         self._stop_clock(trial)
         self.protocol.log_trial_finish(trial, exc_type, exc_val, exc_tb, **self._rank)
-        settle(trial)
+        await_git(trial)
         if self._owns_status:
             self._know(*end_of(exc_type, exc_val, exc_tb))
 

@@ -19,7 +19,7 @@ from typing import Final
 
 __all__ = ["Changes", "changes_in", "commit_of", "repository_of"]
 
-_GIT_SECONDS: Final = 10.0
+_GIT_TIMEOUT_S: Final = 10.0
 """How long git may take for one answer."""
 
 _PART: Final = 1 << 16
@@ -89,7 +89,7 @@ def _checked(commit: str) -> str | None:
     return commit if _COMMIT.fullmatch(commit) else None
 
 
-def changes_in(root: Path, seconds: float = _GIT_SECONDS) -> Changes | None:
+def changes_in(root: Path, seconds: float = _GIT_TIMEOUT_S) -> Changes | None:
     """What was changed since the commit; None when git fails or takes too long.
 
     Args:

@@ -1,4 +1,4 @@
-"""What is known of a run without being told: who runs what, where, and at which commit.
+"""What a run records about itself: who runs what, where, and at which commit.
 
 It is stored as ``trial.metadata["run"]`` when a trial is created, and is no part of the trial's identity:
 
@@ -36,7 +36,7 @@ from track.run.git import changes_in, commit_of, repository_of
 from track_protocol.model.entities import Trial
 from track_protocol.security.redaction import redacted_arguments
 
-__all__ = ["RUN", "Provenance", "captured", "captures_in", "log_run", "provenance", "settle"]
+__all__ = ["RUN", "Provenance", "await_git", "captured", "captures_in", "log_run", "provenance"]
 
 _log: Final = logging.getLogger("track")
 
@@ -46,7 +46,7 @@ RUN: Final = "run"
 _MAX_COMMAND: Final = 8_192
 """Letters of a command line that are stored."""
 
-_SETTLE_SECONDS: Final = 1.0
+_GIT_WAIT_S: Final = 1.0
 """How long the end of a trial waits for git."""
 
 _USER: Final = ("LOGNAME", "USER", "USERNAME")
@@ -130,17 +130,17 @@ class Provenance(LifecycleHook):
             except RuntimeError:
                 self.end()  # the interpreter ends, and starts no threads any more
 
-    def settle(self, trial: bytes | str) -> None:
-        """See the function `settle`."""
+    def await_git(self, trial: bytes | str) -> None:
+        """See the function `await_git`."""
         if trial in self._waiting and self.pid == os.getpid():
-            self._is_complete.wait(_SETTLE_SECONDS)
+            self._is_complete.wait(_GIT_WAIT_S)
             with self._lock:
                 self._waiting.pop(trial, None)
 
     def before_exit(self) -> None:
         """The process ends: the same for all trials that were not finished."""
         if self._waiting and self.pid == os.getpid():
-            self._is_complete.wait(_SETTLE_SECONDS)
+            self._is_complete.wait(_GIT_WAIT_S)
         self.end()
 
     def end(self) -> None:
@@ -207,10 +207,10 @@ def log_run(protocol: Protocol, trial: Trial) -> None:
     _complete(protocol, trial, seen)
 
 
-def settle(trial: Trial) -> None:
+def await_git(trial: Trial) -> None:
     """The trial ends: wait a moment for what git says of it, if that is still missing."""
     if _of_process is not None:
-        _of_process.settle(key_of(trial))
+        _of_process.await_git(key_of(trial))
 
 
 def _complete(protocol: Protocol, trial: Trial, seen: Mapping[str, Any]) -> None:

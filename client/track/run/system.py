@@ -31,7 +31,7 @@ _log: Final = logging.getLogger("track")
 SYSTEM: Final[Mapping[str, str]] = {"source": "system"}
 """The labels of all these series."""
 
-_END_SECONDS: Final = 2.0
+_END_TIMEOUT_S: Final = 2.0
 """How long the end of a trial waits for the last sample."""
 
 Store = Callable[[Mapping[str, str], Mapping[str, float]], None]
@@ -74,7 +74,7 @@ class SystemMetrics:
     def begin(self) -> None:
         """Start the thread.
 
-        A package that is not installed is named in a warning: the training goes on without.
+        A package that is not installed is named in a warning: the training continues without.
         """
         # Here and not in the thread: a fork during an import leaves its lock held in the child.
         try:
@@ -99,7 +99,7 @@ class SystemMetrics:
         """Store a last sample, and stop."""
         self._ended.set()
         if self._thread.is_alive() and self._pid == os.getpid():
-            self._thread.join(_END_SECONDS)
+            self._thread.join(_END_TIMEOUT_S)
 
     def _run(self) -> None:
         last = time.monotonic()
@@ -222,7 +222,7 @@ class _Gpus:
             try:
                 yield name, float(read())
             except nvml.NVMLError:
-                pass  # not every GPU tells everything
+                pass  # not every GPU reports everything
 
 
 def _visible(count: int) -> list[int]:

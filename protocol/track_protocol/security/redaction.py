@@ -27,7 +27,7 @@ def redacted_arguments(arguments: Iterable[str]) -> list[str]:
     """Arguments of a program with ``***`` for what may be a secret.
 
     Hidden are the values of options whose name says that they are one (``--token X``, ``--api-key=X``,
-    ``HF_TOKEN=X``), the passwords in URIs, and tokens that can be told by their form.
+    ``HF_TOKEN=X``), the passwords in URIs, and tokens that are recognised by their form.
     """
     shown: list[str] = []
     value_is_secret = False

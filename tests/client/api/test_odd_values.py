@@ -1,4 +1,4 @@
-"""Whatever a script logs, the training goes on, and what is not stored is counted."""
+"""Whatever a script logs, the training continues, and what is not stored is counted."""
 
 from __future__ import annotations
 

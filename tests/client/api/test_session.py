@@ -141,11 +141,11 @@ def test_names_of_other_trackers_are_understood() -> None:
     assert (only().name, only().description) == ("e", "a note")
 
 
-def test_what_has_no_effect_is_told_once(caplog: pytest.LogCaptureFixture) -> None:
+def test_what_has_no_effect_is_warned_of_once(caplog: pytest.LogCaptureFixture) -> None:
     for _ in range(2):
         track.init(project="p", entity="team", save_code=True).finish()
-    told = [record.getMessage() for record in caplog.records if "no effect" in record.getMessage()]
-    assert told == ["init: entity, save_code has no effect with Track"]
+    warnings = [record.getMessage() for record in caplog.records if "no effect" in record.getMessage()]
+    assert warnings == ["init: entity, save_code has no effect with Track"]
 
 
 def test_functions_that_have_no_counterpart_end_no_training(caplog: pytest.LogCaptureFixture) -> None:
@@ -155,8 +155,8 @@ def test_functions_that_have_no_counterpart_end_no_training(caplog: pytest.LogCa
         track.watch(object(), log="all")
         track.define_metric("loss", summary="min")
         track.finish()
-    told = [record.getMessage() for record in caplog.records if "no effect" in record.getMessage()]
-    assert told == [
+    warnings = [record.getMessage() for record in caplog.records if "no effect" in record.getMessage()]
+    assert warnings == [
         f"track: {name}() has no effect with Track" for name in ("login", "watch", "define_metric")
     ]
 

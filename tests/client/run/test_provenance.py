@@ -129,7 +129,7 @@ def test_an_interpreter_that_starts_no_threads_any_more_is_no_error(
     monkeypatch.setattr(threading.Thread, "start", refuse)
     known = Provenance({}, repository)
     known.complete("a", {}, lambda _: None)
-    known.settle("a")
+    known.await_git("a")
 
 
 def test_a_later_trial_of_the_process_has_it_at_once(repository: Path) -> None:

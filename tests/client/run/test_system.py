@@ -91,7 +91,7 @@ def test_init_turns_it_on(tmp_path: Path) -> None:
     run.client.close()
 
 
-def test_a_forked_child_goes_on_and_its_parent_too(client: TrackClient) -> None:
+def test_a_forked_child_continues_and_its_parent_too(client: TrackClient) -> None:
     with client.new_trial(name="a") as trial:
         trial.log_system_metrics()
         child = os.fork()
@@ -106,7 +106,7 @@ def test_a_forked_child_goes_on_and_its_parent_too(client: TrackClient) -> None:
     assert stored.history("memory_percent").count == 2
 
 
-def test_without_its_package_the_training_goes_on(
+def test_without_its_package_the_training_continues(
     client: TrackClient, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     monkeypatch.setitem(sys.modules, "psutil", None)
@@ -132,7 +132,7 @@ def test_a_reading_that_fails_leaves_the_others(monkeypatch: pytest.MonkeyPatch)
 
 
 class Driver:
-    """Two GPUs, as the driver's library reports them; the second does not tell its power."""
+    """Two GPUs, as the driver's library reports them; the second does not report its power."""
 
     NVML_TEMPERATURE_GPU = 0
 
