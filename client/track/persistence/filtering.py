@@ -15,9 +15,8 @@ from track.persistence.protocol import Protocol
 from track_protocol.errors import BadQuery
 from track_protocol.model.entities import STATUS_NAMES, Trial
 from track_protocol.query.filter_parser import query_of
-from track_protocol.query.names import NUMBERS, TREES, candidates, own_attribute, own_names, suggestion
+from track_protocol.query.names import TREES, candidates, own_attribute, own_names, suggestion
 from track_protocol.query.parse import Kind
-from track_protocol.query.tree import is_number
 
 __all__ = ["StoreNames", "filter_query_of"]
 
@@ -129,21 +128,15 @@ class StoreNames:
         trials = self._fetch("trial", {"status.name": condition}, limit=_SHOWN, fields=("status",))
         return sorted({each.status.name for each in trials if each.status is not None})
 
-    def check_order(self, attribute: str, operand: Any, kind: Kind = "trial") -> None:
-        """See `Store.check_order`."""
-        if attribute in NUMBERS:
-            return
+    def check_sort(self, attribute: str, operand: float | str, kind: Kind = "trial") -> None:
+        """See `Store.check_sort`."""
         texts, numbers = {attribute: {"$gte": ""}}, _is_number(attribute)
-        if isinstance(operand, str):
-            mine, others, sort = texts, numbers, "number"
-        elif is_number(operand):
-            mine, others, sort = numbers, texts, "text"
-        else:
-            raise BadQuery(f"there is no order with {operand!r}: compare {attribute!r} with = or !=")
+        is_text = isinstance(operand, str)
+        mine, others = (texts, numbers) if is_text else (numbers, texts)
         if not self._fetch(kind, mine, limit=1) and self._fetch(kind, others, limit=1):
-            raise BadQuery(
-                f"{attribute!r} is a {sort} in every {kind}, and {operand!r:.80} is none: give a {sort}"
-            )
+            remedy = "give a number" if is_text else f"put quotes around it, '{operand}'"
+            sort = "number" if is_text else "text"
+            raise BadQuery(f"{attribute!r} is a {sort} in each {kind}, and {operand!r:.80} is none: {remedy}")
 
     def known_names(self, kind: Kind = "trial") -> list[str]:
         """The names for which filters have a meaning, those of the newest objects first."""

@@ -47,7 +47,7 @@ from track_protocol.errors import BadQuery
 from track_protocol.model.entities import STATUS_NAMES
 from track_protocol.query.names import MOMENTS, NUMBERS, TREES, Store, candidates, own_attribute
 from track_protocol.query.parse import Kind, parse_query
-from track_protocol.query.tree import ORDERINGS
+from track_protocol.query.tree import ORDERINGS, is_number
 
 __all__ = [
     "KEYWORDS",
@@ -90,6 +90,9 @@ _OWNERS: Final[Mapping[str, Kind]] = {
     "group": "group",
     "group_id": "group",
 }
+_KNOWN_VALUES: Final = frozenset({"uid", "id", "status", "status.name", "status.value"})
+"""Attributes whose values are looked up one by one, or are of both sorts."""
+
 _PLAIN: Final = re.compile(r"[^\W\d][\w.\-/:@]*")
 _ID: Final = re.compile(r"[0-9a-fA-F]{32}")
 _ESCAPES: Final = {"\\": "\\\\", "'": "\\'", "\n": "\\n", "\t": "\\t"}
@@ -211,13 +214,25 @@ def _leaf(leaf: Comparison | Membership | Existence, kind: Kind, store: Store | 
         return {"uid": _among(leaf, [uid for each in _values(leaf) for uid in _uids_of(each, kind, store)])}
     if isinstance(leaf, Membership):
         operands = [_operand(path, each, "=", store) for each in leaf.values]
+        _check_sorts(path, operands, kind, store)
         return {path: {"$nin" if leaf.negated else "$in": operands}}
     if leaf.operator in ("~", "!~"):
+        _check_sorts(path, [str(leaf.value)], kind, store)
         return {path: _contained(path, leaf, store)}
     value = _operand(path, leaf.value, leaf.operator, store)
-    if leaf.operator in ORDERINGS and store is not None:
-        store.check_order(path, value, kind)
+    if leaf.operator in ORDERINGS and not isinstance(value, (str, bytes)) and not is_number(value):
+        raise BadQuery(f"there is no order with {_value_text(value)}: compare {leaf.name!r} with = or !=")
+    _check_sorts(path, [value], kind, store)
     return {path: {_OPERATORS[leaf.operator]: value}}
+
+
+def _check_sorts(path: str, operands: Sequence[Any], kind: Kind, store: Store | None) -> None:
+    """Refuse operands that no value in the store can equal, contain, precede or follow."""
+    if store is None or path in NUMBERS or path in _KNOWN_VALUES:
+        return
+    for operand in operands:
+        if isinstance(operand, str) or is_number(operand):
+            store.check_sort(path, operand, kind)
 
 
 def _path(name: str, kind: Kind, store: Store | None) -> str:

@@ -8,7 +8,7 @@ or, negated, everything.
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping, Sequence
-from typing import Any, Final
+from typing import Final
 from typing import Protocol as Interface
 
 from track_protocol.query.tree import Kind
@@ -69,8 +69,8 @@ class Store(Interface):
             BadQuery: no trial can have that status; the message suggests one.
         """
 
-    def check_order(self, attribute: str, operand: Any, kind: Kind) -> None:
-        """Check that an attribute has values of the operand's sort, which are before or after it.
+    def check_sort(self, attribute: str, operand: float | str, kind: Kind) -> None:
+        """Check that a number is compared with numbers and a text with texts.
 
         Raises:
             BadQuery: all its values are of another sort.
