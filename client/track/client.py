@@ -167,7 +167,7 @@ class TrackClient(LoggerForwarders):
         if self.group is not None and not force:
             return _unchanged("group", self.group, wanted)
         get, new = self.protocol.get_trial_group, self.protocol.new_trial_group
-        found = _found("group", wanted, get(wanted) if get_only else new(wanted))
+        found = _found("group", wanted, (None if get_only else new(wanted)) or get(wanted))
         self.group = found
         return found
 

@@ -90,6 +90,7 @@ def test_the_null_store_holds_definitions_and_drops_points() -> None:
     store = get_protocol("none")
     project = store.new_project(Project(name="p"))
     group = store.new_trial_group(TrialGroup(name="g", project_id=project.uid))
+    assert group is not None
     trial = store.new_trial(Trial(parameters={"lr": 1}))
     assert trial is not None
     assert store.new_trial(Trial(parameters={"lr": 1})) is None

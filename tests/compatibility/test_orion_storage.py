@@ -69,6 +69,14 @@ def test_an_experiment_is_found_as_it_was_created(storage: Any, experiment: Any)
     assert storage.fetch_experiments({"name": "other"}) == []
 
 
+def test_an_experiment_is_created_once(storage: Any, experiment: Any) -> None:
+    from orion.core.io.database import DuplicateKeyError
+
+    with pytest.raises(DuplicateKeyError):
+        storage.create_experiment(EXPERIMENT | {"max_trials": 99})
+    assert storage.fetch_experiments({})[0]["max_trials"] == 5
+
+
 def test_an_experiment_is_updated(storage: Any, experiment: Any) -> None:
     storage.update_experiment(experiment, max_trials=9)
     assert storage.fetch_experiments({"_id": experiment.id})[0]["max_trials"] == 9

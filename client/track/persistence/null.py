@@ -69,9 +69,12 @@ class NullProtocol(Protocol):
         """See `Protocol.get_project`."""
         return self._projects.get(project.uid)
 
-    def new_trial_group(self, group: TrialGroup) -> TrialGroup:
+    def new_trial_group(self, group: TrialGroup) -> TrialGroup | None:
         """See `Protocol.new_trial_group`."""
-        return self._groups.setdefault(group.uid, group)
+        if group.uid in self._groups:
+            return None
+        self._groups[group.uid] = group
+        return group
 
     def get_trial_group(self, group: TrialGroup) -> TrialGroup | None:
         """See `Protocol.get_trial_group`."""

@@ -113,6 +113,15 @@ class PendingCreates:
             return self._insert(kind, document)
         return found
 
+    def exists(self, kind: EntityType, document: Document) -> bool:
+        """Whether an item is stored already; not, as far as is known, while the store is unreachable."""
+        if self._outbox.is_known_unreachable:
+            return False
+        try:
+            return self._look_up(kind, document[kind.key], _PATIENCE) is not None
+        except _UNREACHABLE:
+            return False
+
     def put(self, kind: EntityType, document: Document) -> None:
         """Create what the document says, unless it is there; how it is stored is not looked up.
 

@@ -136,8 +136,13 @@ class Protocol:
         """The stored project with the definition's uid, or None."""
         return self._call("get_project", project)
 
-    def new_trial_group(self, group: TrialGroup) -> TrialGroup:
-        """Insert a group; if it exists already, the stored one is left as it is and returned."""
+    def new_trial_group(self, group: TrialGroup) -> TrialGroup | None:
+        """Insert a group.
+
+        Returns:
+            The stored group, or None if it exists already; it is left as it is then.  Of processes that
+            create it at the same moment, each may get it.
+        """
         return self._call("new_trial_group", group)
 
     def get_trial_group(self, group: TrialGroup) -> TrialGroup | None:

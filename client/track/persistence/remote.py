@@ -105,9 +105,11 @@ class OutboxProtocol(Protocol):
         document = _plain(project_to_document(project))
         return project_from_document(self._pending.create(PROJECT, document))
 
-    def new_trial_group(self, group: TrialGroup) -> TrialGroup:
+    def new_trial_group(self, group: TrialGroup) -> TrialGroup | None:
         """See `Protocol.new_trial_group`."""
         document = _plain(group_to_document(group))
+        if self._pending.exists(GROUP, document):
+            return None
         return group_from_document(self._pending.create(GROUP, document))
 
     def new_trial(self, trial: Trial, auto_increment: bool = False) -> Trial | None:

@@ -93,6 +93,7 @@ class QueryTests(BackendSuite):
         self._fill(protocol)
         project = protocol.new_project(Project(name="p"))
         group = protocol.new_trial_group(TrialGroup(name="g"))
+        assert group is not None
         (trial,) = protocol.fetch_trials({"name": "a"})
         assert protocol.fetch_trials({"_uid": trial.uid}) == [trial]
         assert protocol.fetch_projects({"_uid": project.uid}) == [project]

@@ -37,12 +37,19 @@ class TrialTests(BackendSuite):
     def test_a_group_belongs_to_its_project(self, protocol: Protocol) -> None:
         project = protocol.new_project(Project(name="p"))
         group = protocol.new_trial_group(TrialGroup(name="g", project_id=project.uid))
+        assert group is not None
         found = protocol.get_trial_group(TrialGroup(name="g", project_id=project.uid))
         assert found is not None
         assert (found.uid, found.project_id) == (group.uid, project.uid)
 
+    def test_a_group_that_exists_stays_as_it_is_and_is_not_made_again(self, protocol: Protocol) -> None:
+        protocol.new_trial_group(TrialGroup(name="g", description="first"))
+        assert protocol.new_trial_group(TrialGroup(name="g", description="second")) is None
+        assert self._group(protocol, TrialGroup(name="g")).description == "first"
+
     def test_metadata_of_a_group_is_merged(self, protocol: Protocol) -> None:
         group = protocol.new_trial_group(TrialGroup(name="g", metadata={"a": 1}))
+        assert group is not None
         protocol.set_group_metadata(group, b=2)
         assert self._group(protocol, group).metadata == {"a": 1, "b": 2}
 
@@ -73,9 +80,8 @@ class TrialTests(BackendSuite):
 
     def test_a_trial_enters_a_project_and_groups(self, protocol: Protocol) -> None:
         project = protocol.new_project(Project(name="p"))
-        groups = [
-            protocol.new_trial_group(TrialGroup(name=f"g{i}", project_id=project.uid)) for i in range(2)
-        ]
+        groups = [TrialGroup(name=f"g{i}", project_id=project.uid) for i in range(2)]
+        assert [protocol.new_trial_group(group) for group in groups] == groups
         trial = self._new(protocol, name="t")
         protocol.add_project_trial(project, trial)
         for group in groups:

@@ -206,7 +206,7 @@ class _Import:
         group = TrialGroup(
             name=read.name, description=read.description, metadata=metadata, project_id=project.uid
         )
-        stored = self._protocol.new_trial_group(group)
+        stored = self._protocol.new_trial_group(group) or group
         for member in (read.uid, *_uids(each.content.get("trials"))):
             self._groups[member] = stored
 

@@ -94,6 +94,7 @@ def test_a_claim_is_made_on_the_same_trial_everywhere(both: ProtocolMultiplexer)
         running = backend.fetch_trials({"status": Status.Running})
         assert [trial.uid for trial in running] == [claimed.uid]
     group = both.new_trial_group(TrialGroup(name="g"))
+    assert group is not None
     both.fetch_and_update_group({"name": "g"}, "set_group_metadata", a=1)
     both.flush()
     for backend in both.backends:

@@ -72,6 +72,7 @@ def joined(store: MemoryStore) -> Iterator[Client]:
 def create_all(protocol: OutboxProtocol) -> Trial:
     project = protocol.new_project(Project(name="p"))
     group = protocol.new_trial_group(TrialGroup(name="g", project_id=project.uid))
+    assert group is not None
     trial = protocol.new_trial(Trial(name="t", project_id=project.uid), auto_increment=True)
     assert trial is not None
     protocol.add_group_trial(group, trial)

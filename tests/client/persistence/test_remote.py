@@ -50,6 +50,7 @@ def test_an_existing_project_or_group_is_returned_unchanged(protocol: Protocol) 
     assert protocol.get_project(Project(name="p")) == first
     assert protocol.get_project(Project(name="q")) is None
     group = protocol.new_trial_group(TrialGroup(name="g", project_id=first.uid))
+    assert group is not None
     assert protocol.get_trial_group(TrialGroup(name="g", project_id=first.uid)) == group
     assert protocol.get_trial_group(TrialGroup(name="h", project_id=first.uid)) is None
 
@@ -109,6 +110,7 @@ def test_a_claim_by_another_name_is_refused(protocol: Protocol, trial: Trial) ->
 
 def test_a_groups_metadata_can_be_set_and_claimed(protocol: Protocol) -> None:
     group = protocol.new_trial_group(TrialGroup(name="g"))
+    assert group is not None
     protocol.set_group_metadata(group, a=1)
     claimed = protocol.fetch_and_update_group({"name": "g"}, "set_group_metadata", b=2)
     assert claimed is not None
@@ -118,6 +120,7 @@ def test_a_groups_metadata_can_be_set_and_claimed(protocol: Protocol) -> None:
 def test_a_group_and_a_project_list_their_trials(protocol: Protocol, trial: Trial) -> None:
     project = protocol.new_project(Project(name="p"))
     group = protocol.new_trial_group(TrialGroup(name="g", project_id=project.uid))
+    assert group is not None
     protocol.add_project_trial(project, trial)
     protocol.add_group_trial(group, trial)
     assert protocol.fetch_groups({})[0].trials == {trial.uid}

@@ -38,7 +38,9 @@ def store() -> Iterator[Protocol]:
 @pytest.fixture
 def counter(store: Protocol) -> TrialGroup:
     project = store.new_project(Project(name="p"))
-    return store.new_trial_group(TrialGroup(name="run numbers", project_id=project.uid))
+    group = store.new_trial_group(TrialGroup(name="run numbers", project_id=project.uid))
+    assert group is not None
+    return group
 
 
 def test_numbers_begin_at_one_and_follow_each_other(store: Protocol, counter: TrialGroup) -> None:
