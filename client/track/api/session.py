@@ -54,11 +54,13 @@ class _Session:
 
     Attributes:
         run: the current run.
+        last: the run that has ended last.
         client: that of the run before, which serves the next one in the same store.
         uri: of the client's store.
     """
 
     run: Run | None = None
+    last: Run | None = None
     client: TrackClient | None = None
     uri: str | None = None
 
@@ -199,7 +201,7 @@ def _stored(client: TrackClient, id: str) -> Trial | None:
 
 def _ended(run: Run) -> None:
     if _Session.run is run:
-        _Session.run = None
+        _Session.run, _Session.last = None, run
 
 
 def _current() -> Run:
@@ -271,19 +273,25 @@ def define_metric(*given: Any, **others: Any) -> None:
     say_ignored("track", ["define_metric()"])
 
 
-def _config() -> Config:
-    return _current().config
+def _latest() -> Run | None:
+    return _Session.run or _Session.last
 
 
-def _summary() -> Summary:
-    return _current().summary
+def _config() -> Config | None:
+    run = _latest()
+    return None if run is None else run.config
 
 
-config: Final = Forwarded(_config)
-"""The parameters of the current run."""
+def _summary() -> Summary | None:
+    run = _latest()
+    return None if run is None else run.summary
 
-summary: Final = Forwarded(_summary)
-"""Values that stand for the whole current run."""
+
+config: Final = Forwarded(_config, lambda: (_latest() or init()).config)
+"""The parameters of the current run, or of the last one."""
+
+summary: Final = Forwarded(_summary, lambda: (_latest() or init()).summary)
+"""Values that stand for the whole current run, or the last one."""
 
 
 def runs(

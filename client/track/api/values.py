@@ -155,44 +155,56 @@ class Summary(Values):
 
 
 class Forwarded(MutableMapping[str, Any]):
-    """The values of whichever run is the current one.
+    """The values of the current run, or of the last one; setting one without either begins a run.
 
     Args:
-        values: gives them.
+        known: gives those that there are; None before the first run.
+        begun: gives those of a run that begins if there is none.
     """
 
-    _values: Callable[[], Values]
+    _get: Callable[[], Values | None]
+    _begun: Callable[[], Values]
 
-    def __init__(self, values: Callable[[], Values]) -> None:
-        object.__setattr__(self, "_values", values)
+    def __init__(self, known: Callable[[], Values | None], begun: Callable[[], Values]) -> None:
+        object.__setattr__(self, "_get", known)
+        object.__setattr__(self, "_begun", begun)
+
+    def _read(self) -> Mapping[str, Any]:
+        # Reading begins no run: notebooks and debuggers look at every object.
+        values = self._get()
+        return {} if values is None else values
 
     def __getitem__(self, name: str) -> Any:
-        return self._values()[name]
+        return self._read()[name]
 
     def __setitem__(self, name: str, value: Any) -> None:
-        self._values()[name] = value
+        self._begun()[name] = value
 
     def __delitem__(self, name: str) -> None:
-        del self._values()[name]
+        del self._begun()[name]
 
     def __iter__(self) -> Iterator[str]:
-        return iter(self._values())
+        return iter(self._read())
 
     def __len__(self) -> int:
-        return len(self._values())
+        return len(self._read())
 
     def __getattr__(self, name: str) -> Any:
-        # Helpers of notebooks and tests ask every object for such names: that begins no run.
-        if name.startswith("__"):
-            raise AttributeError(name)
-        return getattr(self._values(), name)
+        values = self._get()
+        if values is None or name.startswith("_"):
+            raise AttributeError(f"there is no value {name!r}: call track.init first")
+        return getattr(values, name)
 
     def __setattr__(self, name: str, value: Any) -> None:
-        self._values()[name] = value
+        self._begun()[name] = value
 
     def __repr__(self) -> str:
-        return repr(self._values())
+        return repr(self._get())
+
+    def as_dict(self) -> dict[str, Any]:
+        """A copy as a plain dict."""
+        return dict(self)
 
     def update(self, *given: Any, **named: Any) -> None:
         """See `Config.update` and `Summary.update`."""
-        cast(Any, self._values()).update(*given, **named)
+        cast(Any, self._begun()).update(*given, **named)

@@ -21,4 +21,4 @@ def uri(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
     track.finish()
     if _Session.client is not None:
         _Session.client.close()
-    _Session.client = None
+    _Session.client = _Session.last = None

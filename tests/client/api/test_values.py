@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+from pathlib import Path
 
 import pytest
 
@@ -48,6 +49,29 @@ def test_a_parameter_keeps_its_value_unless_it_may_change() -> None:
     assert track.config.lr == 0.3
     track.finish()
     assert parameters() == {"lr": 0.3}
+
+
+def test_looking_at_them_begins_no_run(tmp_path: Path) -> None:
+    assert (repr(track.config), dict(track.summary), len(track.config)) == ("None", {}, 0)
+    assert not hasattr(track.config, "_repr_html_")
+    assert not hasattr(track.config, "lr")
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_setting_one_before_a_run_begins_it() -> None:
+    track.config.lr = 0.1
+    track.finish()
+    assert parameters() == {"lr": 0.1}
+
+
+def test_after_the_end_they_are_those_of_the_last_run() -> None:
+    track.init(config={"lr": 0.1})
+    track.log({"loss": 1.0})
+    track.finish()
+    assert (track.config.lr, track.summary["loss"]) == (0.1, 1.0)
+    track.summary["best"] = 0.9
+    (trial,) = track.runs()
+    assert trial.summary["best"] == 0.9
 
 
 def test_what_gives_no_parameters_ends_no_training() -> None:
