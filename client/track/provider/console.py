@@ -16,6 +16,7 @@ from track.provider.null import NullRun
 from track.provider.ranks import is_first
 from track.provider.series import LabelledRun, numbers
 from track_protocol.model.seriesname import SeriesName
+from track_protocol.security.tokens import redact_tokens
 
 __all__ = ["ConsoleRun", "ConsoleTracker"]
 
@@ -64,7 +65,8 @@ class ConsoleTracker(BaseTracker[ConsoleConfig]):
     """Opens runs that are written to standard output or to a log."""
 
     def __init__(self, config: ConsoleConfig) -> None:
-        self._write = _WRITERS[config.to]
+        write = _WRITERS[config.to]
+        self._write: Callable[[str], Any] = lambda text: write(redact_tokens(text))
 
     @classmethod
     def from_config(cls, config: ConsoleConfig) -> Self:

@@ -6,7 +6,7 @@ import datetime
 import os
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 from track_protocol.errors import StoreCorrupt, StoreError, UsageError
 from track_protocol.security.tls import endpoint_binding, new_key, pin_of_certificate, self_signed
@@ -19,6 +19,8 @@ if TYPE_CHECKING:
     from cryptography.x509 import Certificate
 
 __all__ = ["Identity", "pin_of_file"]
+
+_CERTIFICATE: Final = "identity.crt"
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,6 +40,11 @@ class Identity:
     certificate_der: bytes
     pin: str
     binding: bytes
+
+    @staticmethod
+    def is_in(home: Path) -> bool:
+        """Whether a server has made its identity in that folder."""
+        return (home / _CERTIFICATE).exists()
 
     @classmethod
     def load_or_create(
@@ -65,7 +72,7 @@ class Identity:
         if certificate is not None or key is not None:
             raise UsageError("--certificate and --key belong together: give both, or neither")
         home_folder(home)
-        certificate, key = home / "identity.crt", home / "identity.key"
+        certificate, key = home / _CERTIFICATE, home / "identity.key"
         with locked(home / "identity.lock"):
             _complete(certificate, key)
         return _load(certificate, key)

@@ -63,8 +63,13 @@ def _run(arguments: argparse.Namespace) -> int:
 
 
 def _add(home: Path, arguments: argparse.Namespace) -> None:
-    users = UserStore(home)
     record = read_server_record(home)
+    if record is None and not Identity.is_in(home):
+        raise UsageError(
+            f"no server has run in {home}, so there is no key for the URI: start 'track server' there first, "
+            "or give the folder of the server that is meant, by --home or in TRACK_HOME"
+        )
+    users = UserStore(home)
     pin = _pin(home, record)
     host, port = _address(record, arguments.host, arguments.port)
     password = _ask_password(arguments.name) if arguments.password else None
@@ -103,7 +108,7 @@ def _remove(home: Path, arguments: argparse.Namespace) -> None:
 
 
 def _pin(home: Path, record: ServerRecord | None) -> str:
-    """The pin of the certificate that the server shows, which it must be before its first start too."""
+    """The pin of the certificate that the server shows."""
     if record is not None and record.certificate is not None:
         return pin_of_file(Path(record.certificate))
     return Identity.load_or_create(home).pin

@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 
 from track.provider import RunConfig, tracker_from_config
+from track_protocol.security.tokens import new_token
 
 PROPERTIES = RunConfig(name="baseline", description="longer warm-up", hparams={"lr": 0.1})
 
@@ -43,6 +44,16 @@ def test_values_may_go_to_a_logger(caplog: pytest.LogCaptureFixture) -> None:
     with caplog.at_level(logging.INFO, logger="track.provider"):
         log_something("log")
     assert [record.getMessage() for record in caplog.records] == LINES
+
+
+def test_no_token_is_written(capsys: pytest.CaptureFixture[str]) -> None:
+    token = new_token()
+    properties = RunConfig(name="t", description=token, hparams={"uri": f"socket://ann:{token}@node1"})
+    with tracker_from_config({"provider": "console"}).open(properties):
+        pass
+    out = capsys.readouterr().out
+    assert token not in out
+    assert "socket://ann:trk_***" in out
 
 
 def test_an_exception_is_written_and_propagates(capsys: pytest.CaptureFixture[str]) -> None:

@@ -21,6 +21,8 @@ from track_server.network.runtime import ServerRecord, write_server_record
 
 @pytest.fixture
 def home(tmp_path: Path) -> Path:
+    """That of a server that has run."""
+    Identity.load_or_create(tmp_path / "home")
     return tmp_path / "home"
 
 
@@ -36,7 +38,6 @@ def add(home: Path, capsys: pytest.CaptureFixture[str], *options: str) -> Uri:
 
 
 def record(home: Path, **changes: object) -> None:
-    home.mkdir(mode=0o700)
     values = {
         "host": "::",
         "port": 9000,
@@ -57,6 +58,13 @@ def test_adding_prints_the_join_uri_alone_on_standard_output(
     assert out.count("\n") == 1
     assert out.endswith("\n")
     assert "trk_" not in err
+
+
+def test_where_no_server_ever_ran_no_user_is_added_and_nothing_is_made(tmp_path: Path) -> None:
+    # Fails when the command makes an identity that no server has: its URI would lead nowhere.
+    with pytest.raises(UsageError, match=r"no server has run in .*start 'track server' there first"):
+        run("add", "ann", "--role", "writer", "--home", str(tmp_path / "typo"))
+    assert not (tmp_path / "typo").exists()
 
 
 @pytest.mark.parametrize("mask", [0o000, 0o022])
@@ -172,12 +180,12 @@ def test_the_pin_is_that_of_the_certificate_the_server_shows(
 
 
 def test_the_home_is_that_of_the_environment(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    home: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    monkeypatch.setenv("TRACK_HOME", str(tmp_path / "there"))
+    monkeypatch.setenv("TRACK_HOME", str(home))
     assert run("add", "ann", "--role", "admin") == 0
     assert capsys.readouterr().out
-    assert len(UserStore(tmp_path / "there").list()) == 1
+    assert len(UserStore(home).list()) == 1
 
 
 def test_a_password_comes_from_standard_input_and_is_printed_nowhere(
