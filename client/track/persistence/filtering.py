@@ -112,19 +112,18 @@ class StoreNames:
         known = [str(each.name or each.uid) for each in self._fetch(kind, {}, fields=("uid", "name"))]
         raise BadQuery(f"no {kind} is called {name[:80]!r}: {suggestion(name, known)}")
 
-    def status(self, name: str) -> str:
-        """See `Store.status`."""
-        known = STATUS_NAMES.get(name.lower())
-        if known is not None:
-            return known
-        alike = self._own_statuses({"$contains": name})
-        for each in sorted(alike, key=lambda each: each != name):
-            if each.casefold() == name.casefold():
-                return each
-        own = self._own_statuses({"$nin": list(STATUS_NAMES.values())})
-        raise BadQuery(f"no status is called {name[:80]!r}: {suggestion(name, [*STATUS_NAMES, *own])}")
+    def statuses(self, name: str) -> Sequence[str]:
+        """See `Store.statuses`."""
+        known = [STATUS_NAMES[name.lower()]] if name.lower() in STATUS_NAMES else []
+        own = [each for each in self._own_statuses(name) if each.casefold() == name.casefold()]
+        if not known and not own:
+            meant = suggestion(name, [*STATUS_NAMES, *self._own_statuses("")])
+            raise BadQuery(f"no status is called {name[:80]!r}: {meant}")
+        return [*known, *own]
 
-    def _own_statuses(self, condition: dict[str, Any]) -> list[str]:
+    def _own_statuses(self, part: str) -> list[str]:
+        """The names of unknown statuses that contain a text."""
+        condition = {"$contains": part, "$nin": list(STATUS_NAMES.values())}
         trials = self._fetch("trial", {"status.name": condition}, limit=_SHOWN, fields=("status",))
         return sorted({each.status.name for each in trials if each.status is not None})
 

@@ -90,6 +90,7 @@ _OWNERS: Final[Mapping[str, Kind]] = {
     "group": "group",
     "group_id": "group",
 }
+_STATUS: Final = ("status", "status.name")
 _KNOWN_VALUES: Final = frozenset({"uid", "id", "status", "status.name", "status.value"})
 """Attributes whose values are looked up one by one, or are of both sorts."""
 
@@ -210,8 +211,10 @@ def _leaf(leaf: Comparison | Membership | Existence, kind: Kind, store: Store | 
     if isinstance(leaf, Existence):
         # Every document has its own fields, perhaps with nothing in them.
         return {path: {"$exists": True} if path.partition(".")[0] in TREES else {"$ne": None}}
-    if path == "uid" and store is not None and _names_uids(leaf):
+    if path == "uid" and store is not None and _names_items(leaf):
         return {"uid": _among(leaf, [uid for each in _values(leaf) for uid in _uids_of(each, kind, store)])}
+    if path in _STATUS and store is not None and _names_items(leaf):
+        return {path: _among(leaf, [name for each in _values(leaf) for name in _statuses_of(each, store)])}
     if isinstance(leaf, Membership):
         operands = [_operand(path, each, "=", store) for each in leaf.values]
         _check_sorts(path, operands, kind, store)
@@ -252,10 +255,10 @@ def _operand(path: str, value: Value, operator: str, store: Store | None) -> Any
         if not _ID.fullmatch(value):
             raise BadQuery(f"{value[:80]!r} is not an id, which has 32 digits of 0-9 and a-f")
         return bytes.fromhex(value)
-    if path in ("status", "status.name") and isinstance(value, str):
+    if path in _STATUS and isinstance(value, str):
         if operator in ORDERINGS:
             raise BadQuery(f"names of statuses have no order: compare with = != in, not {operator}")
-        return STATUS_NAMES.get(value.lower(), value) if store is None else store.status(value)
+        return STATUS_NAMES.get(value.lower(), value)
     return float(value) if isinstance(value, Duration) else value
 
 
@@ -281,8 +284,8 @@ def _contained(path: str, leaf: Comparison, store: Store | None) -> dict[str, An
     if path in NUMBERS:
         raise BadQuery(f"{path!r} is a number, which contains no text: compare it with = != < <= > >=")
     part = str(leaf.value)
-    if path in ("status", "status.name") and not any(part.casefold() in name for name in STATUS_NAMES):
-        part = part if store is None else store.status(part)
+    if path in _STATUS and not any(part.casefold() in name for name in STATUS_NAMES):
+        part = part if store is None else store.statuses(part)[0]
     return {"$contains": part} if leaf.operator == "~" else {"$not": {"$contains": part}}
 
 
@@ -295,8 +298,12 @@ def _among(leaf: Comparison | Membership, known: Sequence[Any]) -> dict[str, Any
     return {"$nin" if negated else "$in": known}
 
 
-def _names_uids(leaf: Comparison | Membership) -> bool:
+def _names_items(leaf: Comparison | Membership) -> bool:
     return isinstance(leaf, Membership) or leaf.operator in ("=", "!=")
+
+
+def _statuses_of(value: Value, store: Store) -> Sequence[Any]:
+    return store.statuses(value) if isinstance(value, str) else [value]
 
 
 def _uids_of(value: Value, kind: Kind, store: Store | None) -> Sequence[Any]:

@@ -62,8 +62,8 @@ class Store(Interface):
             BadQuery: there are none; the message suggests a name.
         """
 
-    def status(self, name: str) -> str:
-        """The name of a status as it is stored, of a name in capital or small letters.
+    def statuses(self, name: str) -> Sequence[str]:
+        """The names of statuses as they are stored, of a name in capital or small letters.
 
         Raises:
             BadQuery: no trial can have that status; the message suggests one.

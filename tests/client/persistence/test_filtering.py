@@ -6,7 +6,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from track import CustomStatus, TrackClient
+from track import CustomStatus, Status, TrackClient
 from track.persistence import get_protocol
 from track.persistence.filtering import StoreNames, filter_query_of
 from track.persistence.protocol import Protocol
@@ -209,6 +209,16 @@ def test_metadata_of_groups_and_projects_are_names_too(filled: Protocol) -> None
     assert len(filled.fetch_groups(filter_query_of(filled, "owner = ann", "group"))) == 1
     with pytest.raises(BadQuery, match="no group has 'onwer': did you mean 'owner'"):
         filter_query_of(filled, "onwer = ann", "group")
+
+
+def test_a_status_of_ones_own_may_differ_from_a_known_one_in_its_capitals() -> None:
+    client = TrackClient("ephemeral:")
+    client.new_trial(name="a").set_status(CustomStatus("Pruned", 900))
+    client.new_trial(force=True, name="b").set_status(Status.Running)
+    client.protocol.flush()
+    for text in ("status = pruned", "status in (Pruned)", "status != running", "status ~ prun"):
+        assert selected(client.protocol, text) == "a"
+    client.close()
 
 
 def test_a_filter_of_an_empty_store_selects_nothing() -> None:

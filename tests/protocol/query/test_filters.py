@@ -103,8 +103,8 @@ class Known:
     def uids(self, kind: Kind, name: str) -> list[str]:
         return {"project": ["p1"], "group": ["g1", "g2"], "trial": ["00ff_0", "00ff_1"]}[kind]
 
-    def status(self, name: str) -> str:
-        return f"<{name}>"
+    def statuses(self, name: str) -> list[str]:
+        return [f"<{name}>", name.upper()]
 
     def check_sort(self, attribute: str, operand: float | str, kind: Kind) -> None:
         if operand == "high":
@@ -122,7 +122,8 @@ class Known:
         ("uid != 00ff", {"uid": {"$nin": ["00ff_0", "00ff_1"]}}),
         ("uid in (00ff)", {"uid": {"$in": ["00ff_0", "00ff_1"]}}),
         ("uid > 00ff", {"uid": {"$gt": "00ff"}}),
-        ("status in (running, own)", {"status": {"$in": ["<running>", "<own>"]}}),
+        ("status in (running, 302)", {"status": {"$in": ["<running>", "RUNNING", 302]}}),
+        ("status != own", {"status": {"$nin": ["<own>", "OWN"]}}),
         ("status ~ runn", {"status": {"$contains": "runn"}}),
         ("status !~ own", {"status": {"$not": {"$contains": "<own>"}}}),
         ("created > 1h", {"created": {"$gt": 6400.0}}),
