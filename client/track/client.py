@@ -16,7 +16,7 @@ from types import TracebackType
 from typing import Any, Final, Self, TypeVar
 
 from track.chrono import LoggerChronoContext
-from track.configuration import environment, options
+from track.configuration import environment, options, switched_on
 from track.logger import TrialLogger
 from track.logger.forwarders import LoggerForwarders
 from track.persistence import get_protocol
@@ -62,7 +62,10 @@ class TrackClient(LoggerForwarders):
             ``socket://HOST:PORT`` or, to track nothing, ``none``; a `Protocol` will do too.
             When it is left out, ``TRACK_URI``, or ``uri`` in `track.config`, names one.
         rank: of this process, when several log into one trial: 0 has its status, the others only join it.
-            By default that of the environment: ``RANK``, or, beside ``TRACK_TRIAL``, ``SLURM_PROCID``.
+            By default that of the environment: ``RANK``, as torchrun sets it, or, beside ``TRACK_TRIAL``,
+            that of Slurm, Open MPI or PMI.
+        rank_label: label all metrics and timings with the rank, ``loss{rank="3"}``, so that those of several
+            ranks are told apart.  By default what ``TRACK_RANK_LABEL`` (1 or 0) in the environment says.
 
     Attributes:
         protocol: the store, with every call of the storage contract.
@@ -77,7 +80,9 @@ class TrackClient(LoggerForwarders):
         MissingExtra: the packages of its backend are not installed.
     """
 
-    def __init__(self, backend: str | Protocol = _NONE, rank: int | None = None) -> None:
+    def __init__(
+        self, backend: str | Protocol = _NONE, rank: int | None = None, rank_label: bool | None = None
+    ) -> None:
         if backend is _NONE:
             backend = str(options("uri", "") or _none())
         self.protocol: Protocol = get_protocol(backend) if isinstance(backend, str) else backend
@@ -92,6 +97,8 @@ class TrackClient(LoggerForwarders):
         self._orion = orion_in(os.environ)
         self._orion_trial = self._orion.trial
         self._rank = rank_in(os.environ) if rank is None else rank
+        labels = switched_on(environment(), "TRACK_RANK_LABEL") if rank_label is None else rank_label
+        self._labels = {"rank": self._rank} if labels and self._rank is not None else {}
         self._version: Callable[[], str | None] = default_version_hash
 
     @property
@@ -212,7 +219,9 @@ class TrackClient(LoggerForwarders):
             resumed = self.set_trial(uid=continued, force=True).trial
             if self._captures and not self._rank:
                 log_run(self.protocol, resumed)
-            self.logger = TrialLogger(resumed, self.protocol, rank=self._rank, starts=True)
+            self.logger = TrialLogger(
+                resumed, self.protocol, rank=self._rank, starts=True, labels=self._labels
+            )
         else:
             create = self._resume if (self._resumes if resume is None else resume) else self._create
             if self._orion_trial is not None:
@@ -222,7 +231,7 @@ class TrackClient(LoggerForwarders):
                 self._orion_trial = None
             if self._captures:
                 create = partial(captured, self.protocol, create)
-            self.logger = TrialLogger(Trial(**kwargs), self.protocol, create=create)
+            self.logger = TrialLogger(Trial(**kwargs), self.protocol, create=create, labels=self._labels)
             if kwargs:
                 self.logger.expect_creation()
         if arguments is not None or parameters is not None:
@@ -266,7 +275,7 @@ class TrackClient(LoggerForwarders):
         self._set_aside()
         # One that waits for whoever runs it starts with its first point; any other is only added to.
         starts = found.status is Status.CreatedGroup
-        self.logger = TrialLogger(found, self.protocol, rank=self._rank, starts=starts)
+        self.logger = TrialLogger(found, self.protocol, rank=self._rank, starts=starts, labels=self._labels)
         set_current_trial(found)
         return self.logger
 

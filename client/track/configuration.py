@@ -193,18 +193,29 @@ def _named(file: str | os.PathLike[str] | None) -> Path | None:
 
 def _of_the_project() -> Iterator[Path]:
     """The files that are there and may be used, the nearest first."""
-    here = Path.cwd()
+    try:
+        here = Path.cwd()
+    except OSError:
+        return  # the current folder is deleted
     for folder in (here, *here.parents):
         path = folder / _NAME
-        if path.is_file() and _is_ours(path):
+        if _is_file(path) and _is_ours(path):
             yield path
 
 
 def _of_the_user() -> Iterator[Path]:
     base, home = os.environ.get("XDG_CONFIG_HOME", ""), os.environ.get("HOME")
     folder = Path(base) if base.startswith("/") else Path(home) / ".config" if home else None
-    if folder is not None and (path := folder / "track" / _NAME).is_file():
+    if folder is not None and _is_file(path := folder / "track" / _NAME):
         yield path
+
+
+def _is_file(path: Path) -> bool:
+    """A folder on the way may be closed to this user, as the home of another one is: nothing is set there."""
+    try:
+        return path.is_file()
+    except OSError:
+        return False
 
 
 def _is_ours(path: Path) -> bool:

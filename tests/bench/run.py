@@ -37,6 +37,7 @@ _BENCHES: Final = {
 
 def main() -> int:
     """Run what was asked for; returns the exit code."""
+    os.environ["TRACK_QUIET"] = "1"
     parser = argparse.ArgumentParser(
         description="Measure Track on this machine. README.md beside this file explains."
     )

@@ -36,7 +36,7 @@ from track.utils.out import RingOutputDecorator
 from track_protocol.errors import BadValue, TrackError
 from track_protocol.model.aggregators import SumAggregator, is_aggregator
 from track_protocol.model.entities import CustomStatus, Status, Trial
-from track_protocol.model.seriesname import labelled
+from track_protocol.model.seriesname import SeriesName, labelled
 
 __all__ = ["LogSignalHandler", "LoggerChronoContext", "TrialLogger"]
 
@@ -57,6 +57,7 @@ class TrialLogger(MediaLogger, CountdownLogger, Readable, Due):
         rank: of this process, when several log into the trial and one of them made it.
         starts: whether its first point starts the trial, if nothing else did.  By default that of a trial
             which is created here: a point that is added to a trial of another process does not run it again.
+        labels: of all metrics and timings that are logged here, such as this process's rank.
 
     Attributes:
         stdout: the captured standard output, None before `capture_output`.
@@ -71,6 +72,7 @@ class TrialLogger(MediaLogger, CountdownLogger, Readable, Due):
         create: Callable[[Trial], Trial] | None = None,
         rank: int | None = None,
         starts: bool | None = None,
+        labels: Mapping[str, Any] | None = None,
     ) -> None:
         super().__init__()
         self._trial = trial
@@ -82,6 +84,7 @@ class TrialLogger(MediaLogger, CountdownLogger, Readable, Due):
         self._write: MetricWriter = self._first_write
         # Only given to the store if there is one: a store of the user's own need not know of ranks.
         self._rank: dict[str, Any] = {} if rank is None else {"rank": rank}
+        self._labels = dict(labels or {})
         self._is_running = False
         self._started_itself = False
         self._was_interrupted = False
@@ -94,11 +97,12 @@ class TrialLogger(MediaLogger, CountdownLogger, Readable, Due):
         self.stdout: RingOutputDecorator | None = None
         self.stderr: RingOutputDecorator | None = None
         if create is None and not self._starts:
-            self._write = protocol.metric_writer(trial)
+            self._write = self._writer(trial)
 
     def __reduce__(self) -> tuple[Any, ...]:
         # In another process it logs into the same trial.
-        return partial(TrialLogger, **self._rank), (self.ensure(), self.protocol)
+        options = {**self._rank, "labels": self._labels}
+        return partial(TrialLogger, **options), (self.ensure(), self.protocol)
 
     def __del__(self) -> None:
         # Nobody can finish it any more, and the process may go on for long.
@@ -207,8 +211,14 @@ class TrialLogger(MediaLogger, CountdownLogger, Readable, Due):
         if self._create is not None:
             self._early.append(lambda _: self._first_write(step, metrics))
             return
-        self._write = self.protocol.metric_writer(trial)
+        self._write = self._writer(trial)
         self._write(step, metrics)
+
+    def _writer(self, trial: Trial) -> MetricWriter:
+        write, labels = self.protocol.metric_writer(trial), self._labels
+        if not labels:
+            return write
+        return lambda step, metrics: write(step, labelled(metrics, labels))
 
     def count_dropped(self, points: int, reason: str) -> None:
         """Count values in the trial that a log call was given and that cannot be stored; warn once.
@@ -272,7 +282,8 @@ class TrialLogger(MediaLogger, CountdownLogger, Readable, Due):
         # Keywords of the storage contract; a series of one of these names has the default aggregator.
         reserved: dict[str, Any] = {name: values[name] for name in _RESERVED if name in values}
         others = {name: value for name, value in values.items() if name not in reserved}
-        labels = {} if context is None else {"context": context}
+        whole = self._in_labels(context)
+        labels = {} if whole is None else {"context": whole}
         if reserved:
             try:
                 self._write(step, labelled(reserved, context))
@@ -280,6 +291,13 @@ class TrialLogger(MediaLogger, CountdownLogger, Readable, Due):
                 self.count_dropped(len(reserved), str(error))
         if others or labels:
             self.protocol.log_trial_metrics(trial, step, aggregator, **labels, **others)
+
+    def _in_labels(self, context: Mapping[str, Any] | None) -> Mapping[str, Any] | None:
+        """The labels of a call, over those of this logger."""
+        try:
+            return {**self._labels, **(context or {})} if self._labels else context
+        except Exception:  # noqa: BLE001  # foreign code may raise anything: refused where labels are read
+            return context
 
     def log_metadata(self, /, *given: Any, aggregator: Any = LATEST, **kwargs: Any) -> None:
         """Store values with the trial; never raises.
@@ -380,6 +398,8 @@ class TrialLogger(MediaLogger, CountdownLogger, Readable, Due):
             end_callback: called before the clock stops, for example to wait for a device.
         """
         trial = self._begin()
+        if self._labels and isinstance(name, str):
+            name = SeriesName(name, self._labels).text
         timing = self._timing(name, aggregator)
         return LoggerChronoContext(
             self.protocol, trial, aggregator, name, start_callback, end_callback, timing

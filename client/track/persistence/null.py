@@ -140,7 +140,7 @@ class NullProtocol(Protocol):
         getattr(self, attr)(group, *args, **kwargs)
         return group
 
-    def fetch_metrics(self, trial: Trial, name: str, kind: str = "metric", context: Any = None) -> Any:
+    def fetch_metrics(self, trial: Trial | str, name: str, kind: str = "metric", context: Any = None) -> Any:
         """Always fails: nothing is stored."""
         raise ItemNotFound(
             f"no {kind} is stored by {self.uri}: give TrackClient a store, as in file:runs.json"

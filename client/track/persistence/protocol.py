@@ -321,12 +321,12 @@ class Protocol:
         return matched("group", query, self._call("fetch_and_update_group", query, attr, *args, **kwargs))
 
     def fetch_metrics(
-        self, trial: Trial, name: str, kind: str = "metric", context: Mapping[str, Any] | None = None
+        self, trial: Trial | str, name: str, kind: str = "metric", context: Mapping[str, Any] | None = None
     ) -> Any:
         """Every point of one series of a trial.
 
         Args:
-            trial: the trial.
+            trial: the trial; or its uid, the beginning of that, its id or its name.
             name: of the series, or its text with labels (see `track_protocol.model.seriesname`).
             kind: ``'metric'``, ``'chrono'``, or ``'superseded'`` for the points of a metric that rewinds
                 took out of it, in the order in which they were taken.

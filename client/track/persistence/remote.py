@@ -20,6 +20,7 @@ from track.media.reading import MediaSeries
 from track.outbox import Creation, Outbox
 from track.outbox.records import plain_step
 from track.persistence.calls import Complain, key_of, wire_arguments
+from track.persistence.lookup import find_trial
 from track.persistence.parts import parts_of_call, parts_of_document, put
 from track.persistence.pending import GROUP, PROJECT, TRIAL, PendingCreates
 from track.persistence.protocol import (
@@ -174,9 +175,11 @@ class OutboxProtocol(Protocol):
     # -- queries ---------------------------------------------------------------------------------
 
     def fetch_metrics(
-        self, trial: Trial, name: str, kind: str = METRIC, context: Mapping[str, Any] | None = None
+        self, trial: Trial | str, name: str, kind: str = METRIC, context: Mapping[str, Any] | None = None
     ) -> Series:
         """See `Protocol.fetch_metrics`."""
+        if isinstance(trial, str):
+            trial = find_trial(self, trial)
         return fetch_series(self._pages(key_of(trial)), SeriesName(name, context).text, kind)
 
     def fetch_rejected(self, trial: Trial | None = None) -> list[Rejected]:

@@ -150,9 +150,16 @@ class _Links:
         if self._tended_by == os.getpid():
             return
         self._tended_by = os.getpid()
-        if self._root.is_dir():
+        if self._has_spools():
             destination = Destination(self._plain_link, self.name, self.public, self._address.timeout)
             recover_orphans(self._root, destination, send=self._sends_orphans)
+
+    def _has_spools(self) -> bool:
+        """Whether there is a folder of spools that this user may look into."""
+        try:
+            return self._root.is_dir()
+        except OSError:
+            return False
 
     def _plain_link(self) -> Link:
         return SocketLink(self._address, self._authenticate)

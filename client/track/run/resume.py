@@ -43,6 +43,9 @@ ORION_TAG: Final = "orion_trial"
 
 _ID: Final = re.compile("[0-9a-fA-F]{32}")
 _LOST: Final = "lost"
+_RANKS: Final = ("RANK", "SLURM_PROCID", "OMPI_COMM_WORLD_RANK", "PMI_RANK")
+"""Variables of torchrun (and whoever does as it does), Slurm, Open MPI and MPICH."""
+
 _STOPPED: Final = frozenset(
     {Status.CreatedGroup, Status.Interrupted, Status.Exception, Status.Broken, Status.Suspended}
 )
@@ -51,7 +54,7 @@ _STOPPED: Final = frozenset(
 def rank_in(environment: Mapping[str, str]) -> int | None:
     """The rank of this process, None when nothing says one."""
     # Tasks of one Slurm step may as well have a trial each, unless the job says which trial it is.
-    names = ["RANK", "SLURM_PROCID"] if environment.get(CONTINUED) else ["RANK"]
+    names = _RANKS if environment.get(CONTINUED) else _RANKS[:1]
     ranks = [environment[name] for name in names if environment.get(name, "").isdecimal()]
     return int(ranks[0]) if ranks else None
 
