@@ -42,6 +42,10 @@ class StoredTrial(Trial):
         vars(made).update(vars(trial), _protocol=protocol)
         return made
 
+    def __repr__(self) -> str:
+        named = "" if self.name is None else f" {self.name!r}"
+        return f"<trial {self.hash[:8]}_{self.revision}{named}: {self.status!s}>"
+
     def __hash__(self) -> int:
         return super().__hash__()
 

@@ -75,6 +75,10 @@ def test_the_summary_has_the_last_values(trial: StoredTrial) -> None:
     assert trial.summary["loss"] == 1.0 / 3
 
 
+def test_it_is_printed_in_a_few_words(trial: StoredTrial) -> None:
+    assert repr(trial) == f"<trial {trial.uid[:8]}_0 'a': running>"
+
+
 def test_it_is_the_trial_that_a_store_knows(client: TrackClient, trial: StoredTrial) -> None:
     assert client.protocol.get_trial(trial) == [trial]
     assert client.protocol.delete_trial(trial)
