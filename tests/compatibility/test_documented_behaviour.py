@@ -20,6 +20,7 @@ from track.serialization import SerializerTrial
 from track.structure import Status, get_current_project, get_current_trial
 from track.versioning import get_file_version, get_git_version
 from track_protocol.errors import ItemNotFound, UsageError
+from track_protocol.security.tokens import redact_tokens
 from track_server.app import Settings
 
 BOOKKEPT = {"_last_change", "_update_count", "heartbeat"}
@@ -86,7 +87,7 @@ def test_a_script_may_log_its_arguments_late(uri: str, tmp_path: Path) -> None:
     shown = json.loads(done.stdout)
     with TrackClient(uri) as client:
         (found,) = client.protocol.fetch_trials({})
-    assert shown == found.parameters == {"backend": uri, "lr": 0.1, "seed": 3}
+    assert shown == found.parameters == {"backend": redact_tokens(uri), "lr": 0.1, "seed": 3}
     assert (found.tags, found.metadata["gpu"]) == ({"owner": "me"}, "V100")
     assert (found.version, found.status) == (get_file_version(str(tmp_path / "train.py")), Status.Completed)
     assert found.metrics == {"loss": {0: 2.0}}

@@ -37,7 +37,7 @@ DOCUMENTED: dict[type, dict[str, list[tuple[str, Any]]]] = {
         "get_run": [("run_id", EMPTY)],
         "histogram": [("name", EMPTY), ("tensor", EMPTY), ("step", EMPTY), ("bins", 30)],
         "image": [("name", EMPTY), ("image_data", EMPTY), ("step", EMPTY)],
-        "log": [("metrics", EMPTY), ("step", None)],
+        "log": [("metrics", None), ("step", None)],  # not needed beside keywords
         "record": [("metric_name", EMPTY), ("value", EMPTY), ("step", EMPTY)],
         "run": [("name", None), ("config", None)],
         "save_comp_graph": [("tensor", EMPTY), ("run_id", None)],
