@@ -112,7 +112,7 @@ def _spools(environment: Mapping[str, str]) -> Iterator[Check]:
         yield from _root(root, environment)
         found = look_in(root)
     except (OSError, SpoolError, UsageError) as error:
-        yield Check("spool", str(error), "set TRACK_SPOOL to a folder that you can write to")
+        yield Check("spool", str(error), "set TRACK_SPOOL to a folder of yours that nobody else can write to")
         return
     for each in found:
         yield _spool(each)
