@@ -108,8 +108,8 @@ def test_an_odd_value_ends_no_training_and_is_stored_or_counted(
         or "odd" in caplog.text
         or not ODD[name]
     )
-    assert "odd" in trial.metadata.get("summary", {}) or "summary.odd" in caplog.text
-    assert "odd" in trial.parameters or "arguments odd" in caplog.text
+    assert "odd" in trial.metadata["summary"]
+    assert "odd" in trial.parameters
 
 
 @pytest.mark.parametrize("key", [1, None, 0.5, ("a", 1), b"a", Hostile, "", "a" * 5000, "\udcff", "a\nb"])
