@@ -76,7 +76,7 @@ def test_the_summary_has_the_last_values(trial: StoredTrial) -> None:
 
 
 def test_it_is_printed_in_a_few_words(trial: StoredTrial) -> None:
-    assert repr(trial) == f"<trial {trial.uid[:8]}_0 'a': running>"
+    assert repr(trial) == f"<trial {trial.uid[:8]}_0 'a': completed>"
 
 
 def test_it_is_the_trial_that_a_store_knows(client: TrackClient, trial: StoredTrial) -> None:
