@@ -163,6 +163,19 @@ def test_records_logged_during_the_creation_follow_it() -> None:
     ]
 
 
+def test_what_a_signal_handler_says_during_the_creation_follows_it() -> None:
+    store = Recorder()
+
+    def create(trial: Trial) -> Trial:
+        logger.add_tags(a=1)
+        store.calls.append(("created", None))
+        return trial
+
+    logger = TrialLogger(Trial(name="t"), store, create=create)
+    logger.ensure()
+    assert store.calls == [("created", None), ("tags", ("t", {"a": 1}))]
+
+
 def test_a_logger_in_another_process_logs_into_the_same_trial() -> None:
     copy = pickle.loads(pickle.dumps(TrialLogger(Trial(name="t", id=b"t" * 16), Recorder())))  # noqa: S301 - pickled right here
     assert (copy.trial.name, copy.trial.id) == ("t", b"t" * 16)
