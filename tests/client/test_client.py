@@ -510,3 +510,10 @@ def test_parameters_may_be_a_namespace() -> None:
     with TrackClient("ephemeral:") as client:
         trial = client.new_trial(parameters=argparse.Namespace(lr=0.1))
         assert trial.trial.parameters == {"lr": 0.1}
+
+
+def test_the_runtime_is_kept_once_by_the_logger_and_the_store() -> None:
+    with TrackClient("ephemeral:") as client:
+        with client.new_trial() as trial:
+            trial.log_metrics(loss=1.0)
+        assert len(client.protocol.fetch_metrics(trial.trial, "runtime", kind="chrono")) == 1
