@@ -317,7 +317,7 @@ class Tracker(RunReader):
         else:
             self._active.log_metrics(metric_name, value, step)
 
-    def log(self, metrics: Any, step: Any = None, **kwargs: Any) -> None:
+    def log(self, metrics: Any = None, step: Any = None, **kwargs: Any) -> None:
         """Log a point to each of some metrics; returns at once, and never raises for what it is given.
 
         Args:
@@ -328,7 +328,7 @@ class Tracker(RunReader):
         Raises:
             NoActiveRun: there is none.
         """
-        self._active.log_metrics(metrics, step=step, **kwargs)
+        self._active.log_metrics(*([] if metrics is None else [metrics]), step=step, **kwargs)
 
     def histogram(self, name: str, tensor: Any, step: int, bins: int = 30) -> None:
         """Log how values are distributed; what cannot be counted is dropped with a warning.
