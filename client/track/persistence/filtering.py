@@ -127,15 +127,26 @@ class StoreNames:
         trials = self._fetch("trial", {"status.name": condition}, limit=_SHOWN, fields=("status",))
         return sorted({each.status.name for each in trials if each.status is not None})
 
-    def check_sort(self, attribute: str, operand: float | str, kind: Kind = "trial") -> None:
+    def check_sort(self, attribute: str, operand: float | str | bool, kind: Kind = "trial") -> None:
         """See `Store.check_sort`."""
-        texts, numbers = {attribute: {"$gte": ""}}, _is_number(attribute)
-        is_text = isinstance(operand, str)
-        mine, others = (texts, numbers) if is_text else (numbers, texts)
-        if not self._fetch(kind, mine, limit=1) and self._fetch(kind, others, limit=1):
-            remedy = "give a number" if is_text else f"put quotes around it, '{operand}'"
-            sort = "number" if is_text else "text"
-            raise BadQuery(f"{attribute!r} is a {sort} in each {kind}, and {operand!r:.80} is none: {remedy}")
+        sort = "text" if isinstance(operand, str) else "boolean" if isinstance(operand, bool) else "number"
+        sorts = {
+            "text": {attribute: {"$gte": ""}},
+            "number": _is_number(attribute),
+            "boolean": {attribute: {"$in": [True, False]}},
+        }
+        if self._fetch(kind, sorts[sort], limit=1):
+            return
+        found = next((each for each, query in sorts.items() if self._fetch(kind, query, limit=1)), None)
+        if found is not None:
+            remedy = "put quotes around a text" if found == "text" else f"give a {found}"
+            raise BadQuery(
+                f"{attribute!r} is a {found} in each {kind}, and {operand!r:.80} is none: {remedy}"
+            )
+        if sort != "number" and self._fetch(
+            kind, {attribute: {"$exists": True, "$nin": [None, []]}}, limit=1
+        ):
+            raise BadQuery(f"{attribute!r} is many values: name one of them, as in '{attribute}.NAME'")
 
     def known_names(self, kind: Kind = "trial") -> list[str]:
         """The names for which filters have a meaning, those of the newest objects first."""

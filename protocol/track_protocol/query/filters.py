@@ -94,6 +94,15 @@ _STATUS: Final = ("status", "status.name")
 _KNOWN_VALUES: Final = frozenset({"uid", "id", "status", "status.name", "status.value"})
 """Attributes whose values are looked up one by one, or are of both sorts."""
 
+_FIRST_MOMENT: Final = 1e8
+_LAST_MOMENT: Final = 1e11
+"""Seconds since the epoch between 1973 and 5138: a year, a date in digits and milliseconds are outside."""
+
+_NO_MOMENT: Final = (
+    "{!r} is not a moment: give a date (2026-11-30 or '2026-11-30 08:15'), how long ago it was (90s, 15m, "
+    "2h, 3d), or seconds since 1970"
+)
+_MAPPINGS: Final = frozenset({"parameters", "tags", "metadata"})
 _PLAIN: Final = re.compile(r"[^\W\d][\w.\-/:@]*")
 _ID: Final = re.compile(r"[0-9a-fA-F]{32}")
 _ESCAPES: Final = {"\\": "\\\\", "'": "\\'", "\n": "\\n", "\t": "\\t"}
@@ -215,6 +224,8 @@ def _leaf(leaf: Comparison | Membership | Existence, kind: Kind, store: Store | 
         return {"uid": _among(leaf, [uid for each in _values(leaf) for uid in _uids_of(each, kind, store)])}
     if path in _STATUS and store is not None and _names_items(leaf):
         return {path: _among(leaf, [name for each in _values(leaf) for name in _statuses_of(each, store)])}
+    if path in _MAPPINGS and getattr(leaf, "operator", "=") not in ORDERINGS:
+        raise BadQuery(f"{path!r} is many values: name one of them, as in '{path}.NAME'")
     if isinstance(leaf, Membership):
         operands = [_operand(path, each, "=", store) for each in leaf.values]
         _check_sorts(path, operands, kind, store)
@@ -234,7 +245,7 @@ def _check_sorts(path: str, operands: Sequence[Any], kind: Kind, store: Store | 
     if store is None or path in NUMBERS or path in _KNOWN_VALUES:
         return
     for operand in operands:
-        if isinstance(operand, str) or is_number(operand):
+        if isinstance(operand, (str, bool)) or is_number(operand):
             store.check_sort(path, operand, kind)
 
 
@@ -251,10 +262,13 @@ def _operand(path: str, value: Value, operator: str, store: Store | None) -> Any
         return _moment(path, value, operator, store)
     if path in NUMBERS and isinstance(value, (str, bool)):
         raise BadQuery(f"{path!r} is a number, and {value!r:.80} is none")
-    if path == "id" and isinstance(value, str):
-        if not _ID.fullmatch(value):
-            raise BadQuery(f"{value[:80]!r} is not an id, which has 32 digits of 0-9 and a-f")
-        return bytes.fromhex(value)
+    if path in MOMENTS and is_number(value) and not _FIRST_MOMENT <= float(value or 0) < _LAST_MOMENT:
+        raise BadQuery(_NO_MOMENT.format(value))
+    if path == "id" and value is not None:
+        text = str(value)
+        if not _ID.fullmatch(text):
+            raise BadQuery(f"{text[:80]!r} is not an id, which has 32 digits of 0-9 and a-f")
+        return bytes.fromhex(text)
     if path in _STATUS and isinstance(value, str):
         if operator in ORDERINGS:
             raise BadQuery(f"names of statuses have no order: compare with = != in, not {operator}")
@@ -273,17 +287,18 @@ def _moment(path: str, value: str | Duration, operator: str, store: Store | None
     try:
         return datetime.fromisoformat(value).timestamp()
     except (ValueError, OverflowError, OSError):
-        raise BadQuery(
-            f"{value[:80]!r} is not a moment: give a date (2026-11-30 or '2026-11-30 08:15'), or how long "
-            "ago (90s, 15m, 2h, 3d)"
-        ) from None
+        raise BadQuery(_NO_MOMENT.format(value[:80])) from None
 
 
 def _contained(path: str, leaf: Comparison, store: Store | None) -> dict[str, Any]:
     """A condition on a part of a text."""
     if path in NUMBERS:
         raise BadQuery(f"{path!r} is a number, which contains no text: compare it with = != < <= > >=")
+    if path == "id":
+        raise BadQuery("an id contains no text: compare it with = != in, or the uid with ~")
     part = str(leaf.value)
+    if not part and store is not None:
+        raise BadQuery(f"every text contains the empty one: give a part of {path!r}")
     if path in _STATUS and not any(part.casefold() in name for name in STATUS_NAMES):
         part = part if store is None else store.statuses(part)[0]
     return {"$contains": part} if leaf.operator == "~" else {"$not": {"$contains": part}}

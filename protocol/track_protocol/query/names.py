@@ -69,8 +69,8 @@ class Store(Interface):
             BadQuery: no trial can have that status; the message suggests one.
         """
 
-    def check_sort(self, attribute: str, operand: float | str, kind: Kind) -> None:
-        """Check that a number is compared with numbers and a text with texts.
+    def check_sort(self, attribute: str, operand: float | str | bool, kind: Kind) -> None:
+        """Check that a number is compared with numbers, a text with texts and a boolean with booleans.
 
         Raises:
             BadQuery: all its values are of another sort.

@@ -106,7 +106,7 @@ class Known:
     def statuses(self, name: str) -> list[str]:
         return [f"<{name}>", name.upper()]
 
-    def check_sort(self, attribute: str, operand: float | str, kind: Kind) -> None:
+    def check_sort(self, attribute: str, operand: float | str | bool, kind: Kind) -> None:
         if operand == "high":
             raise BadQuery("of another sort")
 
@@ -128,7 +128,7 @@ class Known:
         ("status !~ own", {"status": {"$not": {"$contains": "<own>"}}}),
         ("created > 1h", {"created": {"$gt": 6400.0}}),
         ("ended <= 1970-01-01T00:01+00:00", {"ended": {"$lte": 60.0}}),
-        ("started < 5", {"started": {"$lt": 5}}),
+        ("started < 1e9", {"started": {"$lt": 1e9}}),
         ("duration > 2m", {"duration": {"$gt": 120.0}}),
         ("user = bob", {"metadata.run.user": {"$eq": "bob"}}),
         ("git.commit ~ abc", {"metadata.run.git.commit": {"$contains": "abc"}}),
