@@ -41,7 +41,7 @@ def parts_of_call(method: str, arguments: dict[str, Any]) -> Iterator[_Call]:
         yield method, arguments
         return
     name, field = _FIELDS[method]
-    if arguments.get("aggregator") not in (None, ["value"]):
+    if (arguments.get("aggregator") or ["value"])[0] != "value":
         # Each value joins a list: it goes by itself, and one that is too large is dropped.
         for key, value in arguments[name].items():
             yield method, {**arguments, name: {key: value}}

@@ -6,10 +6,13 @@ One store serves all values of a door, so that the table takes seconds.
 from __future__ import annotations
 
 import logging
+import math
 from collections.abc import Iterator, Mapping
+from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 
 from odd_values import ODD_VALUES
@@ -201,3 +204,16 @@ def test_a_provider_takes_them(uri: str) -> None:
 @pytest.fixture(autouse=True)
 def warnings_only(caplog: pytest.LogCaptureFixture) -> None:
     caplog.set_level(logging.WARNING)
+
+
+def test_masked_values_are_missing_and_decimals_are_numbers() -> None:
+    client = TrackClient("ephemeral:")
+    partly = np.ma.array([1.0, 2.0, 9.0], mask=[False, False, True])
+    logger = client.new_trial(arguments={"rows": partly, "one": np.ma.masked, "lr": Decimal("0.5")})
+    logger.log_metrics(masked=np.ma.masked, loss=Decimal("0.5"))
+    logger.log_histogram("weights", partly)
+    found = read(client.protocol, logger.trial)
+    assert found.parameters == {"rows": [1.0, 2.0, None], "one": None, "lr": 0.5}
+    assert (math.isnan(found.metrics["masked"][0]), found.metrics["loss"]) == (True, [0.5])
+    (document,) = client.protocol.fetch_media(logger.trial, "histogram", "weights").values
+    assert (document["n"], document["max"]) == (2, 2.0)

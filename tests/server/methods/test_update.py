@@ -28,6 +28,7 @@ def rewind_op(offset: int, id: bytes) -> CallOp:
         ("log_trial_start", {"time": 1.0, "rank": 0}),
         ("log_trial_finish", {"time": 1.0, "status": DONE, "error": "e"}),
         ("log_trial_arguments", {"arguments": {"lr": 0.1}}),
+        ("put_values", {"field": "tags", "path": ["a"], "values": {"b": 1}}),
         ("log_trial_metadata", {"metadata": {"a": 1}}),
         ("log_trial_dropped_points", {"points": 1, "reason": "full"}),
         ("add_trial_tags", {"tags": {"a": 1}}),
@@ -54,6 +55,33 @@ def test_values_are_merged_into_what_is_there(ann: Caller, by: str) -> None:
     assert found["parameters"] == {"lr": 0.2, "beta": 0.9}
     assert given(found["metadata"]) == {"host": "node7"}
     assert found["uid"] == trial["uid"]
+
+
+def test_values_are_put_into_a_map_inside_a_field(ann: Caller) -> None:
+    id = ann.new_trial("h", parameters={"lr": 0.1, "model": {"depth": 3}, "flat": 1})["id"]
+    for path, values in (
+        ([], {"seed": 7}),
+        (["model"], {"width": 5}),
+        (["model", "head"], {"bias": True}),
+        (["flat", "no", "longer"], {"a": 1}),
+    ):
+        ann.logged("put_values", trial=id, field="parameters", path=path, values=values)
+    assert ann.trial(id)["parameters"] == {
+        "lr": 0.1,
+        "seed": 7,
+        "model": {"depth": 3, "width": 5, "head": {"bias": True}},
+        "flat": {"no": {"longer": {"a": 1}}},
+    }
+
+
+@pytest.mark.parametrize(
+    ("field", "path", "reason"),
+    [("status", [], "must be one of"), ("tags", ["a"] * 33, "more than 32 names")],
+)
+def test_values_are_put_only_where_values_are(ann: Caller, field: str, path: list[str], reason: str) -> None:
+    id = ann.new_trial()["id"]
+    refused = ann.rejection("put_values", trial=id, field=field, path=path, values={"a": 1})
+    assert (refused.code, reason in refused.message) == (BadArguments.code, True)
 
 
 def test_metadata_may_be_kept_as_a_list(ann: Caller) -> None:
