@@ -212,7 +212,7 @@ class TrackClient(LoggerForwarders):
             force, kwargs = False, {"name": force, **kwargs}
         if self.logger is not None and not self.logger.has_finished and not force:
             raise UsageError("this client has a trial already: finish it, then call new_trial(force=True)")
-        self._set_aside()
+        self._leave_trial()
         parameters = kwargs.pop("parameters", None)
         continued, self._continued = self._continued, None
         if continued:
@@ -238,9 +238,9 @@ class TrackClient(LoggerForwarders):
             self.log_arguments({**as_mapping(parameters), **as_mapping(arguments)})
         return self._current()
 
-    def _set_aside(self) -> None:
+    def _leave_trial(self) -> None:
         if self.logger is not None:
-            self.logger.set_aside()
+            self.logger.leave()
 
     def set_trial(
         self,
@@ -272,7 +272,7 @@ class TrackClient(LoggerForwarders):
         if isinstance(trial, str):
             trial, uid = None, trial
         found = self._with_fields(kwargs) if kwargs else self._stored(trial, uid, hash, revision)
-        self._set_aside()
+        self._leave_trial()
         # One that waits for whoever runs it starts with its first point; any other is only added to.
         starts = found.status is Status.CreatedGroup
         self.logger = TrialLogger(found, self.protocol, rank=self._rank, starts=starts, labels=self._labels)
@@ -509,7 +509,7 @@ class TrackClient(LoggerForwarders):
         Raises:
             TrackError: the reason why the flush failed.
         """
-        self._set_aside()
+        self._leave_trial()
         self.protocol.close()
 
     def __enter__(self) -> TrackClient:

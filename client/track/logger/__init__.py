@@ -163,7 +163,7 @@ class TrialLogger(MediaLogger, CountdownLogger, Readable, Due):
         if self._create is not None:
             self._said(True)
 
-    def set_aside(self) -> None:
+    def leave(self) -> None:
         """The client goes on with another trial, or ends: what was said is stored.
 
         One that its first point has started is complete, until another point starts it again.
