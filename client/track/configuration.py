@@ -11,7 +11,7 @@ as objects in one another.  It is the first of these that is there:
 A file of the third kind that another user could have written is ignored, with a warning:
 it could send the logged values to another server.  It may also have come with somebody else's repository:
 until the user has trusted it, neither a stored login nor the environment's token is used for the server that
-it names, see `track.connection.login`.
+it names, see `track.connection.login`, and it does not choose the folder of spools.
 """
 
 from __future__ import annotations

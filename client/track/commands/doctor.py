@@ -16,8 +16,9 @@ from pathlib import Path
 from typing import Final
 
 from track.commands.printing import add_json, print_json, say
-from track.configuration import environment, find_configuration
+from track.configuration import find_configuration
 from track.connection.offline import offline_policy
+from track.connection.trusted_files import spool_environment
 from track.resend.orphans import destination_at
 from track.run.resume import resumes_in
 from track.spool.options import SpoolOptions, sends_orphans, spool_root
@@ -251,7 +252,7 @@ def _configure(parser: argparse.ArgumentParser) -> None:
 
 def _run(arguments: argparse.Namespace) -> int:
     checks = []
-    for check in examine(arguments.uri, environment()):
+    for check in examine(arguments.uri, spool_environment()):
         checks.append(check)
         if not arguments.json:
             say("".join(_lines(check)))

@@ -14,8 +14,8 @@ from typing import Any, Final
 from track.commands.fields import moment_text
 from track.commands.login import ask_secret
 from track.commands.printing import add_json, bytes_text, print_json, say, table
-from track.configuration import environment
 from track.connection.address import SocketAddress
+from track.connection.trusted_files import spool_environment
 from track.process.progress import Progress
 from track.resend.foreign import copied_spool, foreign_spools
 from track.resend.orphans import destination_at
@@ -70,7 +70,7 @@ def _configure(parser: argparse.ArgumentParser) -> None:
 
 
 def _run(arguments: argparse.Namespace) -> int:
-    root = arguments.dir or spool_root(environment())
+    root = arguments.dir or spool_root(spool_environment())
     if arguments.dir is not None and not root.is_dir():
         raise ItemNotFound(f"{root} is not a folder: name a spool, or a folder of spools")
     spools = _Spools(root, from_other_user=arguments.from_other_user, is_named=arguments.dir is not None)

@@ -7,19 +7,44 @@ at again.
 from __future__ import annotations
 
 import json
+import logging
 import os
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Final
 
-from track.configuration import Configuration
+from track.configuration import Configuration, current_configuration, environment
 from track.process.files import locked, replace_file
 from track.process.private import make_folder, read_private
 from track_protocol.errors import UsageError
 from track_protocol.locations import client_state_folder
 
-__all__ = ["TrustedFiles"]
+__all__ = ["TrustedFiles", "spool_environment"]
+
+_log: Final = logging.getLogger("track.connection.trusted_files")
 
 _VERSION: Final = 1
+_SPOOL: Final = "TRACK_SPOOL"
+
+
+def spool_environment() -> Mapping[str, str]:
+    """The environment as `track.configuration.environment`, to find the folder of spools.
+
+    What lies there is sent under the user's login.  So a ``track.config`` that the user has not trusted does
+    not choose it: records may have come with the same repository.
+
+    Raises:
+        UsageError: ``track.config`` or the file of trusted ones cannot be read.
+    """
+    found, configuration = environment(), current_configuration()
+    if _SPOOL in os.environ or _SPOOL not in found or TrustedFiles().contains(configuration):
+        return found
+    _log.warning(
+        "the folder of spools that %s names is not used, because you have not trusted that file: look at it, "
+        "then run 'track trust'; or set TRACK_SPOOL yourself",
+        configuration.path,
+    )
+    return {name: value for name, value in found.items() if name != _SPOOL}
 
 
 class TrustedFiles:

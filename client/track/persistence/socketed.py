@@ -14,6 +14,7 @@ from track.connection.address import SocketAddress
 from track.connection.link import SocketLink
 from track.connection.login import find_login
 from track.connection.offline import OfflineLink
+from track.connection.trusted_files import spool_environment
 from track.outbox import Outbox
 from track.persistence.remote import OutboxProtocol
 from track.process.signals import SignalHandler
@@ -67,7 +68,7 @@ class SocketClient(OutboxProtocol):
 
     def __init__(self, uri: str, *, spools: bool = True) -> None:
         self._address = SocketAddress(uri)
-        spool = SpoolOptions.of(environment(), self._address.spool_sync, self._address.spool_limit)
+        spool = SpoolOptions.of(spool_environment(), self._address.spool_sync, self._address.spool_limit)
         links = _Links(self._address, self, replace(Uri.parse(uri), password=None).to_text(), spool.root)
         self._links = links
         super().__init__(
