@@ -22,7 +22,7 @@ from types import NoneType, SimpleNamespace
 from typing import Any, Final, NoReturn, cast
 
 from track_protocol.errors import BadValue
-from track_protocol.security.tokens import redact_tokens
+from track_protocol.security.tokens import redact_tokens, redact_tokens_in_bytes
 
 __all__ = [
     "INT_MAX",
@@ -376,6 +376,7 @@ def _text(value: str, path: _Path, depth: int) -> str:
 
 
 def _bytes(value: bytes, path: _Path, depth: int) -> bytes:
+    value = redact_tokens_in_bytes(value)
     if len(value) > MAX_TEXT_BYTES:
         _refuse(path, f"there are {len(value)} bytes, more than {MAX_TEXT_BYTES}: log a file")
     return value

@@ -30,6 +30,7 @@ from track_protocol.model.values import (
     converter_of,
     normalise,
 )
+from track_protocol.security.tokens import new_token
 
 
 class Colour(enum.Enum):
@@ -199,6 +200,12 @@ def test_a_foreign_object_becomes_its_plain_form(value: Any, expected: Any) -> N
 def test_a_value_that_cannot_be_stored_is_refused_with_the_reason(value: Any, reason: str) -> None:
     with pytest.raises(BadValue, match=reason):
         normalise(value)
+
+
+@pytest.mark.parametrize("kind", [bytes, bytearray, memoryview])
+def test_a_token_in_bytes_is_redacted_as_in_a_text(kind: Any) -> None:
+    token = new_token()
+    assert normalise({"key": kind(b"Bearer " + token.encode())}) == {"key": b"Bearer trk_" + b"*" * 38}
 
 
 @pytest.mark.parametrize("value", ["a" * MAX_TEXT_BYTES, [0] * MAX_ITEMS, b"a" * MAX_TEXT_BYTES])
