@@ -23,6 +23,7 @@ from track.persistence import get_protocol
 from track.persistence.lookup import find_trial
 from track.persistence.protocol import LATEST, TIMINGS, MakeAggregator, Protocol
 from track.process.lifecycle import ForkSafeRLock
+from track.run.fields import plain_fields
 from track.run.names import made_name
 from track.run.parameters import Arguments, as_mapping, storable
 from track.run.provenance import captured, captures_in, log_run
@@ -231,7 +232,8 @@ class TrackClient(LoggerForwarders):
                 self._orion_trial = None
             if self._captures:
                 create = partial(captured, self.protocol, create)
-            self.logger = TrialLogger(Trial(**kwargs), self.protocol, create=create, labels=self._labels)
+            defined = Trial(**plain_fields(kwargs))
+            self.logger = TrialLogger(defined, self.protocol, create=create, labels=self._labels)
             if kwargs:
                 self.logger.expect_creation()
         if arguments is not None or parameters is not None:

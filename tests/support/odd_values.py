@@ -53,6 +53,12 @@ class Failing:
         raise RuntimeError("no number")
 
 
+class Classless:
+    @property  # type: ignore[misc]  # that is the point
+    def __class__(self) -> Any:
+        raise RuntimeError("unbound")
+
+
 class FailingAttributes:
     def __getattr__(self, name: str) -> Any:
         raise RuntimeError(f"no {name}")
@@ -314,6 +320,8 @@ _MAKERS: list[Callable[[], Any]] = [
     threading.local,
     lambda: weakref.ref(_held),
     lambda: weakref.proxy(_held),
+    lambda: weakref.proxy(Unset()),  # of what is gone
+    Classless,
     lambda: asyncio.Queue(),
     lambda: property(len),
     lambda: staticmethod(len),

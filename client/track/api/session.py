@@ -14,6 +14,7 @@ from track.configuration import DEFAULT_STORE, environment, options
 from track.persistence.existing import open_existing
 from track.persistence.protocol import Protocol
 from track.reading.runs import Runs
+from track.run.fields import labels_of
 from track.run.parameters import Arguments, as_mapping
 from track.run.resume import definition, resumes_in
 from track.structure import CONTINUED
@@ -115,7 +116,7 @@ def init(
     given = {"project": project, "name": name, "notes": notes}
     for alias in _ALIASES.keys() & others.keys():
         given[_ALIASES[alias]] = given[_ALIASES[alias]] or others.pop(alias)
-    labels = _labels(tags)
+    labels = labels_of(tags)
     if job_type := others.pop("job_type", None):
         labels["job_type"] = job_type
     if id is not None:
@@ -148,13 +149,6 @@ def init(
     made = Run(client, logger, parameters, id, is_resumed, _ended)
     _Session.run = made
     return made
-
-
-def _labels(tags: Sequence[str] | Mapping[str, Any] | None) -> dict[str, Any]:
-    if isinstance(tags, Mapping):
-        return dict(tags)
-    names = [tags] if isinstance(tags, str) else tags or ()
-    return {str(tag): True for tag in names}
 
 
 def _client(uri: str | None) -> TrackClient:

@@ -37,6 +37,7 @@ from track_protocol.errors import BadValue, TrackError
 from track_protocol.model.aggregators import SumAggregator, is_aggregator
 from track_protocol.model.entities import CustomStatus, Status, Trial
 from track_protocol.model.seriesname import SeriesName, labelled
+from track_protocol.model.values import text_of
 
 __all__ = ["LogSignalHandler", "LoggerChronoContext", "TrialLogger"]
 
@@ -256,7 +257,7 @@ class TrialLogger(MediaLogger, CountdownLogger, Readable, Due):
             if kwargs and len(given) == 1 and step is None and type(given[0]) in _PLAIN_STEPS:
                 self._write(given[0], kwargs)
                 return
-        if context is not None and not isinstance(context, Mapping):
+        if context is not None and not issubclass(type(context), Mapping):
             context, kwargs["context"] = None, context
         self._log_metrics(metrics_of(given, step, aggregator, kwargs), context)
 
@@ -354,7 +355,7 @@ class TrialLogger(MediaLogger, CountdownLogger, Readable, Due):
         for name in [] if forced else [name for name in values if name in known]:
             given = values.pop(name)
             if not _is_same(known[name], given):
-                self._complain(f"parameter {name} is {known[name]!r:.200} already, not {given!r:.200}")
+                self._complain(f"parameter {name} is {_shown(known[name])} already, not {_shown(given)}")
         if values:
             known.update(values)
             self.protocol.log_trial_arguments(self._trial, **values)
@@ -704,9 +705,17 @@ def _names(given: tuple[Any, ...]) -> set[str]:
 def _is_same(known: Any, given: Any) -> bool:
     """Whether a parameter has this value; foreign objects compare in all sorts of ways."""
     try:
-        return bool(storable({"": known}, "") == storable({"": given}, ""))
+        return bool(_plain(known) == _plain(given))
     except Exception:  # noqa: BLE001  # foreign code may raise anything: it is another value then
         return False
+
+
+def _plain(value: Any) -> Any:
+    return storable({"": value}, "", warn=lambda _: None)
+
+
+def _shown(value: Any) -> str:
+    return f"{value!r:.200}" if type(value) is str else text_of(value)[:200]
 
 
 def _is_notebook() -> bool:

@@ -99,7 +99,7 @@ def _positional(given: tuple[Any, ...], named: Mapping[str, Any]) -> Metrics | N
         return Metrics(first, values, maker) if is_aggregator(maker) else None
     if named and len(rest) < 2 and is_aggregator(rest[0] if rest else None):
         return Metrics(first, {}, rest[0] if rest else None)
-    if isinstance(first, str) and 1 <= len(rest) <= 2:
+    if issubclass(type(first), str) and 1 <= len(rest) <= 2:
         return Metrics(rest[1] if len(rest) == 2 else None, {first: rest[0]}, None)
     return None
 
@@ -120,7 +120,7 @@ def values_of(call: str, given: tuple[Any, ...], named: dict[str, Any], aggregat
     if len(given) == 1 and named and given[0] is not None and is_aggregator(given[0]):
         return Values(named, given[0])
     values = fields_of(given[0]) if len(given) == 1 else None
-    if len(given) == 2 and isinstance(given[0], str):
+    if len(given) == 2 and issubclass(type(given[0]), str):
         values = {given[0]: given[1]}
     if values is None:
         remedy = f'write {call}({{"name": "value"}}) or {call}(name="value")'
@@ -142,6 +142,6 @@ def _shown(given: tuple[Any, ...]) -> str:
 
 def _brief(value: Any) -> str:
     """A plain number or text itself, of anything else the type: its own text may be long, or raise."""
-    if isinstance(value, str):
+    if issubclass(type(value), str):
         return repr(str.__str__(value)[:40])
     return str(value) if type(value) in (float, bool) or value is None else type(value).__name__

@@ -42,7 +42,7 @@ def media_of(kind: str, value: Any, /, **options: Any) -> Media:
     """
     if kind not in MEDIA_KINDS:
         raise BadArguments(f"{kind!r:.80} is not a kind of media; the kinds are: {', '.join(MEDIA_KINDS)}")
-    if isinstance(value, Media):
+    if issubclass(type(value), Media):
         media = value
         if media.kind != kind:
             raise BadValue(f"a {media.kind} cannot be logged as {kind}")

@@ -55,7 +55,7 @@ class NativeRun(LabelledRun):
 
     def lose(self, name: Any, error: Exception) -> None:
         """See `LabelledRun.lose`; the trial counts it."""
-        shown = name if isinstance(name, str) else type(name).__name__
+        shown = name if issubclass(type(name), str) else type(name).__name__
         self.logger.count_dropped(1, f"{shown}: {error}")
 
     def write_bins(self, name: str, values: Any, labels: dict[str, str]) -> None:

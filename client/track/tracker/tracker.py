@@ -312,7 +312,7 @@ class Tracker(RunReader):
         Raises:
             NoActiveRun: there is none.
         """
-        if isinstance(metric_name, str):
+        if issubclass(type(metric_name), str):
             self._write(step, {metric_name: value})
         else:
             self._active.log_metrics(metric_name, value, step)

@@ -317,7 +317,7 @@ def aggregator_from_spec(spec: Sequence[Any]) -> Aggregator:
 
 def is_aggregator(given: object) -> bool:
     """Whether something may be an ``aggregator=`` argument, and is not a value that has this name."""
-    return given is None or isinstance(given, Aggregator) or callable(given)
+    return given is None or issubclass(type(given), Aggregator) or callable(given)
 
 
 def spec_of(aggregator: object) -> list[Any] | None:

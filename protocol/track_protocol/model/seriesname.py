@@ -183,7 +183,7 @@ def _read(found: re.Match[str]) -> str:
 
 
 def _labels(context: Any) -> list[tuple[str, str]]:
-    if not isinstance(context, Mapping):
+    if not issubclass(type(context), Mapping):
         raise BadValue(f"a context of type {type(context).__name__} is not a dict: give a dict of labels")
     try:
         items = list(context.items())

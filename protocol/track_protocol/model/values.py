@@ -344,13 +344,14 @@ _ADDRESS: Final = re.compile(r" at 0x[0-9a-fA-F]+")
 
 def text_of(value: Any) -> str:
     """Some text of anything, without addresses, which differ from one process to the next; never raises."""
-    if isinstance(value, str):
+    kind = type(value)  # and not isinstance: a weak reference asks what is gone for its class
+    if issubclass(kind, str):
         return str.__str__(value).encode(errors="backslashreplace")[:MAX_TEXT_BYTES].decode(errors="ignore")
-    if type(value) is int and value.bit_length() > _MAX_DECIMAL_BITS:
+    if kind is int and value.bit_length() > _MAX_DECIMAL_BITS:
         # Of more than 4,300 digits Python makes no decimal text.
         return hex(value)[:MAX_TEXT_BYTES]
     try:
-        shown = reprlib.repr(value) if isinstance(value, (dict, list, tuple, set)) else str(value)
+        shown = reprlib.repr(value) if issubclass(kind, (dict, list, tuple, set)) else str(value)
         text = _ADDRESS.sub("", shown[: 2 * _MAX_SHOWN])[:_MAX_SHOWN]
     except Exception:  # noqa: BLE001  # foreign code may raise anything
         text = f"<{_type_name(value)}>"
