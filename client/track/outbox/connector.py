@@ -12,6 +12,7 @@ import time
 from collections.abc import Callable
 from typing import Final
 
+from track.process.lifecycle import TurnLock
 from track_protocol.errors import (
     InternalError,
     ProtocolError,
@@ -73,7 +74,7 @@ class Connector:
         self._attempt: ConnectAttempt | None = None
         self._backoff = Backoff()
         # It can be used from a signal handler or a destructor in the middle of its own use.
-        self._lock = threading.RLock()
+        self._lock = TurnLock()
         self._lost_reported = False
         self._help_reported: str | None = None
         self._opened_at = 0.0
@@ -86,6 +87,12 @@ class Connector:
         with self._lock:
             if self.link is not None:
                 self.link.wake()
+
+    @property
+    def is_being_woken(self) -> bool:
+        """Whether a signal handler asks, in the middle of a `wake` of its own thread."""
+        with self._lock as is_outermost:
+            return not is_outermost
 
     @property
     def opening(self) -> Link | None:

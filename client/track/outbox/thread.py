@@ -14,7 +14,7 @@ from collections.abc import Callable
 from typing import Final
 
 from track.outbox.sender import Sender
-from track.process.lifecycle import prepare_for_exit
+from track.process.lifecycle import TurnLock, prepare_for_exit
 
 __all__ = ["SenderThread"]
 
@@ -36,7 +36,7 @@ class SenderThread:
     """
 
     def __init__(self, sender: Sender, before_start: Callable[[], None]) -> None:
-        self.lock = threading.RLock()
+        self.lock = TurnLock()
         self._sender = sender
         self._before_start = before_start
         self._thread: threading.Thread | None = None
@@ -122,15 +122,21 @@ class SenderThread:
     def stop(self, timeout: float) -> None:
         """End the thread, and wait for that unless another caller needs it again.
 
+        A signal handler may come in the middle of a call of its own thread, which has what the sender needs
+        to end: then nobody waits.
+
         Args:
             timeout: seconds.
         """
-        with self.lock:
+        with self.lock as is_outermost:
             thread = self._thread
             if thread is None:
                 return
+            can_end = is_outermost and not self._sender.connector.is_being_woken
             self._sender.stopping = True
             self._sender.wake()
+        if not can_end:
+            return
         # Without the lock: callers must not wait for a link to close.
         deadline = time.monotonic() + timeout
         while thread.is_alive() and self._sender.stopping and time.monotonic() < deadline:

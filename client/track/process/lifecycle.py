@@ -22,7 +22,15 @@ from weakref import WeakSet
 
 from track.process.signals import SignalHandler, seconds_left
 
-__all__ = ["EXIT_SECONDS", "ForkSafeRLock", "LifecycleHook", "has_exited", "prepare_for_exit", "register"]
+__all__ = [
+    "EXIT_SECONDS",
+    "ForkSafeRLock",
+    "LifecycleHook",
+    "TurnLock",
+    "has_exited",
+    "prepare_for_exit",
+    "register",
+]
 
 _log: Final = logging.getLogger("track")
 
@@ -172,29 +180,46 @@ def _finalize(registry: _Registry) -> None:
     util.Finalize(None, registry.on_exit, exitpriority=10)
 
 
-class ForkSafeRLock(LifecycleHook):
-    """A reentrant lock that a forked child finds free, whatever the parent's other threads were doing.
+class TurnLock:
+    """A reentrant lock that says, as a context manager, whether this is the thread's outermost turn.
 
-    As a context manager it says whether this is the thread's outermost turn: a signal handler or a destructor
-    may come in the middle of one.  A fork does not wait for whoever has it: they could wait for each other.
+    A signal handler or a destructor may come in the middle of one.
     """
 
     def __init__(self) -> None:
         self._begin()
-        register(self)
 
     def _begin(self) -> None:
         self._lock = threading.RLock()
         self._depth = 0
 
-    def __enter__(self) -> bool:
+    def acquire(self) -> bool:
+        """Begin a turn; whether it is the outermost."""
         self._lock.acquire()
         self._depth += 1
         return self._depth == 1
 
-    def __exit__(self, *exc: object) -> None:
+    def release(self) -> None:
+        """End a turn."""
         self._depth -= 1
         self._lock.release()
+
+    def __enter__(self) -> bool:
+        return self.acquire()
+
+    def __exit__(self, *exc: object) -> None:
+        self.release()
+
+
+class ForkSafeRLock(TurnLock, LifecycleHook):
+    """One that a forked child finds free, whatever the parent's other threads were doing.
+
+    A fork does not wait for whoever has it: they could wait for each other.
+    """
+
+    def __init__(self) -> None:
+        super().__init__()
+        register(self)
 
     def after_fork_in_child(self) -> None:
         """Its holder does not exist in the child."""

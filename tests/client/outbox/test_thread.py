@@ -97,6 +97,27 @@ def test_whoever_closes_does_not_wait_for_a_thread_that_another_one_needs_again(
     assert not waits
 
 
+@pytest.mark.parametrize("call", ["release", "close_when_drained"])
+def test_a_signal_that_ends_the_process_in_the_middle_of_a_call_does_not_wait_for_what_the_call_holds(
+    outbox: Outbox, monkeypatch: pytest.MonkeyPatch, call: str
+) -> None:
+    # Fails when `SenderThread.stop` waits though it is not the outermost, or the connector is being woken.
+    outbox.writer(TRIAL)(1, {"loss": 1.0})
+    outbox.flush()
+    outbox.connect_timeout = 3600.0
+    wake, handled = MemoryLink.wake, threading.Event()
+
+    def interrupted(link: MemoryLink) -> None:
+        monkeypatch.setattr(MemoryLink, "wake", wake)
+        wake(link)
+        outbox.release()
+        handled.set()
+
+    monkeypatch.setattr(MemoryLink, "wake", interrupted)
+    threading.Thread(target=getattr(outbox, call), daemon=True).start()
+    assert handled.wait(_ENOUGH)
+
+
 def test_a_process_that_can_start_no_thread_trains_on_and_sends_later(
     store: MemoryStore, outbox: Outbox, caplog: pytest.LogCaptureFixture
 ) -> None:
