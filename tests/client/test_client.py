@@ -512,7 +512,7 @@ def test_parameters_may_be_a_namespace() -> None:
         assert trial.trial.parameters == {"lr": 0.1}
 
 
-def test_the_runtime_is_kept_once_by_the_logger_and_the_store() -> None:
+def test_the_runtime_is_retained_once_by_the_logger_and_the_store() -> None:
     with TrackClient("ephemeral:") as client:
         with client.new_trial() as trial:
             trial.log_metrics(loss=1.0)

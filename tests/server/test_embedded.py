@@ -104,7 +104,7 @@ def test_closing_twice_is_harmless(link: EngineLink) -> None:
 
 
 @pytest.mark.parametrize("uri", ["sqlite", "file"], indirect=True)
-def test_a_session_goes_on_after_the_store_was_closed(uri: str, link: EngineLink) -> None:
+def test_a_session_continues_after_the_store_was_closed(uri: str, link: EngineLink) -> None:
     id = new_trial(link)["id"]
     link.close()
     assert link.open(SID, SECONDS).last_seq == 1

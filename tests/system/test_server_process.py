@@ -119,7 +119,7 @@ def test_a_server_may_be_stopped_as_soon_as_it_says_that_it_is_ready(tmp_path: P
         assert server.stop() == 0
 
 
-def test_the_ready_file_names_the_process_and_the_start_tells_how_to_join(tmp_path: Path) -> None:
+def test_the_ready_file_names_the_process_and_the_start_reports_how_to_join(tmp_path: Path) -> None:
     with ServerProcess("ephemeral:", tmp_path / "home") as server:
         ready = json.loads((tmp_path / "home.ready.json").read_text())
         assert ready["pid"] == server.process.pid

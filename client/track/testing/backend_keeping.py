@@ -47,7 +47,9 @@ class KeepingTests(BackendSuite):
 
     # -- deleting ---------------------------------------------------------------------------------
 
-    def test_a_deleted_trial_is_gone_and_deleting_it_again_does_no_harm(self, protocol: Protocol) -> None:
+    def test_a_deleted_trial_is_not_found_and_deleting_it_again_does_no_harm(
+        self, protocol: Protocol
+    ) -> None:
         self._fill(protocol)
         (trial,) = protocol.fetch_trials({"name": "b"})
         assert protocol.delete_trial(trial)

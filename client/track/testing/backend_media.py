@@ -37,7 +37,7 @@ class MediaTests(BackendSuite):
         digest = hashlib.sha256(model.content(0)).hexdigest()
         assert model.values == [{"name": "model.bin", "digest": digest, "size": 256_000}]
 
-    def test_an_image_is_kept_as_the_digest_says(self, protocol: Protocol) -> None:
+    def test_an_image_is_retained_as_the_digest_says(self, protocol: Protocol) -> None:
         trial = self._new(protocol, name="t")
         protocol.log_trial_media(trial, "image", "x", [[0, 128], [255, 7], [1, 2]], step=1)
         found = protocol.fetch_media(trial, "image", "x")
@@ -46,7 +46,7 @@ class MediaTests(BackendSuite):
         assert found.content(0).startswith(b"\x89PNG")
         assert hashlib.sha256(found.content(0)).hexdigest() == document["digest"]
 
-    def test_a_trial_tells_of_its_media(self, protocol: Protocol) -> None:
+    def test_a_trial_reports_its_media(self, protocol: Protocol) -> None:
         trial = self._new(protocol, name="t")
         for step in (2, 5):
             protocol.log_trial_media(trial, "text", "sample", "words", step=step)

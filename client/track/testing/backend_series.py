@@ -52,7 +52,7 @@ class SeriesTests(BackendSuite):
         assert math.isnan(self._points(protocol, trial, "loss").values[0])
 
     @pytest.mark.parametrize("steps", [[0, 1, 2], [0.5, 1.5], ["a", "b"], [(0, 1), (0, 2)], [3, 1, 1, 2]])
-    def test_steps_may_be_anything_and_are_all_kept_in_order(
+    def test_steps_may_be_anything_and_are_all_retained_in_order(
         self, protocol: Protocol, steps: list[Any]
     ) -> None:
         trial = self._new(protocol, name="t")
@@ -87,7 +87,7 @@ class SeriesTests(BackendSuite):
         with pytest.raises(BadArguments, match="step must be a number"):
             protocol.rewind_trial(trial, step)
 
-    def test_many_points_are_kept_in_order(self, protocol: Protocol) -> None:
+    def test_many_points_are_retained_in_order(self, protocol: Protocol) -> None:
         trial = self._new(protocol, name="t")
         write = protocol.metric_writer(trial)
         for step in range(20_000):

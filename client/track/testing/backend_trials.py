@@ -114,7 +114,7 @@ class TrialTests(BackendSuite):
         assert (found.status, found.metadata["ranks"]) == (Status.Running, [1])
         assert "went wrong" in found.errors[0]
 
-    def test_an_exception_is_kept_with_its_text(self, protocol: Protocol) -> None:
+    def test_an_exception_is_retained_with_its_text(self, protocol: Protocol) -> None:
         trial = self._new(protocol, name="t")
         try:
             raise ValueError("went wrong")

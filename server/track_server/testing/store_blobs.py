@@ -142,7 +142,7 @@ class BlobTests(StoreSuite):
         self.put(store, lambda tx: tx.delete_trial(id_of(1)))
         assert unused() == [DIGEST, OTHER]
 
-    def test_a_trial_tells_of_its_media_without_their_content(self, store: Any) -> None:
+    def test_a_trial_reports_its_media_without_their_content(self, store: Any) -> None:
         value = {"text": "first words"}
         self.log(store, [0, 7], [value, value], kind="text", name="sample")
         self.log(store, [None], [{"digest": DIGEST, "size": 10}], kind="graph", name="model")

@@ -22,7 +22,7 @@ SLICE = 0.01
 class DeletingTests(StoreSuite):
     """Part of `StoreContract`."""
 
-    def test_a_deleted_trial_is_gone_for_every_way_of_asking(self, store: Any) -> None:
+    def test_a_deleted_trial_is_not_found_for_every_way_of_asking(self, store: Any) -> None:
         self._filled(store)
         self._delete(store)
         with store.snapshot() as view:
@@ -54,7 +54,7 @@ class DeletingTests(StoreSuite):
         self.log(store, [7], [7.0])
         assert self.read_points(store)[2] == [0.0, 1.0, 7.0]
 
-    def test_whoever_reads_already_goes_on_reading(self, store: Any) -> None:
+    def test_whoever_reads_already_continues_reading(self, store: Any) -> None:
         self._filled(store)
         with store.snapshot() as view:
             self._delete(store)

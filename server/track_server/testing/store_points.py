@@ -80,7 +80,7 @@ class PointsTests(StoreSuite):
         assert same(steps, [0, 1, None, None, "a", (1, 2)])
         assert same(values, [1, 2, 0.5, math.nan, "text", None])
 
-    def test_repeated_and_unordered_steps_are_all_kept_as_they_came(self, store: Any) -> None:
+    def test_repeated_and_unordered_steps_are_all_retained_as_they_came(self, store: Any) -> None:
         self.log(store, [5, 3, 3], [1.0, 2.0, 3.0])
         self.log(store, [0, 5], [4.0, 5.0])
         steps, _, values = self.read_points(store)
@@ -221,7 +221,7 @@ class PointsTests(StoreSuite):
         steps, _, values = self.read_points(store, 3, 4, name="odd")
         assert same([steps, values], [["3", "4", "5", "6"], [math.nan, math.nan, 5, math.nan]])
 
-    def test_a_series_goes_on_after_maintenance(self, store: Any, path: Path) -> None:
+    def test_a_series_continues_after_maintenance(self, store: Any, path: Path) -> None:
         for step in range(100):
             self.log(store, [step], [step / 4])
         while store.maintain(1.0):

@@ -257,7 +257,7 @@ class QueryTests(StoreSuite):
             for name in FIELDS[kind]:
                 assert view.documents(kind, keys, [name]) == [{name: each[name]} for each in whole]
 
-    def test_a_key_whose_document_is_gone_is_left_out(self, queried: Any) -> None:
+    def test_a_key_whose_document_is_removed_is_left_out(self, queried: Any) -> None:
         with queried.snapshot() as view:
             keys = view.find(parse_query({}, "trial"))
         tx = begin(queried)

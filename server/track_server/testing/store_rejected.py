@@ -42,19 +42,19 @@ def _put(record: Rejected, tx: Any) -> None:
 class RejectedTests(StoreSuite):
     """Part of `StoreContract`."""
 
-    def test_what_was_set_aside_reads_as_it_was(self, store: Any) -> None:
+    def test_what_was_quarantined_reads_as_it_was(self, store: Any) -> None:
         plain = rejected((4, 6), (8, 8), (2**40, 2**62))
         call = rejected((9, 9), method="add_trial_tags", trial=None, names=(), content=b"", size=2**40)
         self.put(store, lambda tx: tx.put_rejected(plain), lambda tx: tx.put_rejected(call))
         with store.snapshot() as view:
             assert view.rejected(None, 0, 10) == [plain, call]
 
-    def test_nothing_is_set_aside_in_a_new_store(self, store: Any) -> None:
+    def test_nothing_is_quarantined_in_a_new_store(self, store: Any) -> None:
         with store.snapshot() as view:
             assert view.rejected(None, 0, 10) == []
             assert view.rejected_of(SID, 1, 100) == []
 
-    def test_what_was_set_aside_is_paged_in_its_order(self, store: Any) -> None:
+    def test_what_was_quarantined_is_paged_in_its_order(self, store: Any) -> None:
         kept = [rejected((seq, seq)) for seq in range(1, 8)]
         for record in kept:
             self.put(store, partial(_put, record))
@@ -68,7 +68,7 @@ class RejectedTests(StoreSuite):
             assert view.rejected(id_of(0), 2, 2) == kept[2:4]
             assert view.rejected(None, 2**63 - 1, 256) == []
 
-    def test_what_was_set_aside_of_one_trial_is_found(self, store: Any) -> None:
+    def test_what_was_quarantined_of_one_trial_is_found(self, store: Any) -> None:
         other = rejected((2, 2), trial=id_of(1))
         records = (rejected(), other, rejected((3, 3), trial=None))
         self.put(store, lambda tx: [tx.put_rejected(each) for each in records])
@@ -76,7 +76,7 @@ class RejectedTests(StoreSuite):
             assert view.rejected(id_of(1), 0, 10) == [other]
             assert view.rejected(id_of(7), 0, 10) == []
 
-    def test_what_was_set_aside_is_found_by_its_session_and_any_of_its_numbers(self, store: Any) -> None:
+    def test_what_was_quarantined_is_found_by_its_session_and_any_of_its_numbers(self, store: Any) -> None:
         first, second = rejected((3, 5), (9, 9)), rejected((11, 12))
         stranger = rejected((3, 12), session=b"t" * 16)
         self.put(store, lambda tx: [tx.put_rejected(each) for each in (first, stranger, second)])
@@ -86,7 +86,7 @@ class RejectedTests(StoreSuite):
             assert view.rejected_of(SID, 12, 12) == [second]
             assert view.rejected_of(SID, 1, 2) == []
 
-    def test_of_a_session_that_is_rejected_for_ever_the_first_and_the_newest_are_kept(
+    def test_of_a_session_that_is_rejected_for_ever_the_first_and_the_newest_are_retained(
         self, store: Any
     ) -> None:
         stranger = rejected(session=b"t" * 16)
@@ -99,7 +99,7 @@ class RejectedTests(StoreSuite):
             assert view.rejected(None, 0, 2 * last) == [stranger, *kept]
             assert view.rejected(id_of(0), 0, 2 * last) == [stranger, *kept]
 
-    def test_of_rejected_records_that_are_not_kept_the_numbers_are(self, store: Any) -> None:
+    def test_of_rejected_records_that_are_not_retained_the_numbers_are(self, store: Any) -> None:
         last = MAX_REJECTED + 10
         first = FIRST_REJECTED + 1
         codes = {first + 3: "not-found"}
@@ -130,13 +130,13 @@ class RejectedTests(StoreSuite):
             assert view.rejected(None, 0, 10) == view.rejected_of(SID, 1, 1) == []
             assert view.rejected(id_of(0), 0, 10) == []
 
-    def test_a_snapshot_does_not_see_what_is_set_aside_later(self, store: Any) -> None:
+    def test_a_snapshot_does_not_see_what_is_quarantined_later(self, store: Any) -> None:
         self.put(store, lambda tx: tx.put_rejected(rejected()))
         with store.snapshot() as view:
             self.put(store, lambda tx: tx.put_rejected(rejected((2, 2))))
             assert view.rejected(None, 0, 10) == view.rejected_of(SID, 1, 9) == [rejected()]
 
-    def test_what_was_set_aside_is_there_after_reopening(self, store: Any, path: Path) -> None:
+    def test_what_was_quarantined_is_there_after_reopening(self, store: Any, path: Path) -> None:
         kept = [rejected((1, 4)), rejected((5, 5), trial=None, reason="ünstorable: \u2028 {}")]
         self.put(store, lambda tx: tx.add_trial(trial()), lambda tx: tx.put_rejected(kept[0]))
         self.put(store, lambda tx: tx.put_rejected(kept[1]))

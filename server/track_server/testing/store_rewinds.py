@@ -123,7 +123,7 @@ class RewindTests(StoreSuite):
         assert self.rewind(store, 2**60) == 1
         assert self.read_points(store)[0] == steps[:2]
 
-    def test_a_metric_of_which_nothing_is_left_is_gone_until_it_is_logged_again(self, store: Any) -> None:
+    def test_a_metric_of_which_nothing_is_left_is_removed_until_it_is_logged_again(self, store: Any) -> None:
         self.log(store, [5], [0.5], name="late")
         self.log(store, [0], [1.0])
         self.rewind(store, 0)
@@ -321,14 +321,14 @@ class RewindTests(StoreSuite):
             [{"step": 3, "time": 20.0, "points": 0}],
         ],
     )
-    def test_metadata_that_tells_of_no_rewind_is_left_alone(self, store: Any, reported: Any) -> None:
+    def test_metadata_that_reports_no_rewind_is_left_alone(self, store: Any, reported: Any) -> None:
         tx = begin(store)
         tx.add_trial(trial(metadata={"rewinds": reported}))
         assert self.remembered(tx) == []
         tx.commit()
         assert same(self.read_trial(store)["metadata"], {"rewinds": reported})
 
-    def test_a_trial_that_is_not_there_tells_of_no_rewinds(self, store: Any) -> None:
+    def test_a_trial_that_is_not_there_reports_no_rewinds(self, store: Any) -> None:
         tx = begin(store)
         with pytest.raises(ItemNotFound):
             tx.rewinds(id_of(9))

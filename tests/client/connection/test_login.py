@@ -201,7 +201,7 @@ def test_the_list_of_trusted_files_is_for_its_user_only(project: Path) -> None:
     assert TrustedFiles().path.stat().st_mode & 0o777 == 0o600
 
 
-def test_a_server_that_a_repository_names_hears_nothing(
+def test_a_server_that_a_repository_names_receives_nothing(
     project: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     # The server asks for the secret itself, which the URI in its own configuration allows.

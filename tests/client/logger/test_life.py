@@ -107,7 +107,7 @@ def test_a_trial_that_its_first_metric_started_ends_completed(end: str) -> None:
     assert found.chronos["runtime"] > 0
 
 
-def test_one_that_was_set_aside_runs_again_when_it_logs(client: TrackClient) -> None:
+def test_one_that_the_client_left_runs_again_when_it_logs(client: TrackClient) -> None:
     first = client.new_trial(arguments={"a": 1})
     first.log_metrics(loss=1.0)
     client.new_trial(force=True)

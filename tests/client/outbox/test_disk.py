@@ -36,7 +36,7 @@ def assert_trial_has_report(store: MemoryStore, outbox: Outbox, reason: str) -> 
     assert reason in reported["reason"]
 
 
-def test_what_waits_for_a_store_that_is_away_is_on_disk(
+def test_what_waits_for_a_store_that_is_unreachable_is_on_disk(
     store: MemoryStore, make_outbox: MakeOutbox, tmp_path: Path
 ) -> None:
     store.unreachable = True
@@ -351,7 +351,7 @@ def test_what_was_logged_one_by_one_during_an_outage_is_sent_in_bulk(
     assert store.batches <= 5
 
 
-def test_what_was_joined_is_kept_again_when_its_folder_is_deleted(
+def test_what_was_joined_is_retained_again_when_its_folder_is_deleted(
     store: MemoryStore, make_outbox: MakeOutbox, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     outbox = log_during_an_outage(make_outbox, store, monkeypatch, calls=50)

@@ -34,7 +34,7 @@ def test_a_trial_learns_how_much_it_lost_for_each_reason() -> None:
     assert drops.report() == [Dropped(TRIAL, 4, "no room")]
 
 
-def test_more_reasons_than_are_kept_are_counted_all_the_same() -> None:
+def test_more_reasons_than_are_retained_are_counted_all_the_same() -> None:
     drops = DropAccount()
     for number in range(1_500):
         drops.drop(1, f"reason {number}", TRIAL)

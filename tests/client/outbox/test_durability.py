@@ -48,7 +48,7 @@ def test_the_end_of_the_process_leaves_what_was_not_sent_and_says_where(
         (0, "1 log call is not at the store yet ("),
     ],
 )
-def test_the_end_of_the_process_tells_of_other_log_calls_as_such(
+def test_the_end_of_the_process_reports_other_log_calls_as_such(
     store: MemoryStore, make_outbox: MakeOutbox, caplog: pytest.LogCaptureFixture, points: int, reported: str
 ) -> None:
     # Fails when `CallOp.counts` is a point, or `Keeping` looks at points only.
@@ -103,7 +103,7 @@ def test_a_disk_that_does_not_answer_holds_training_up_once_and_no_longer_than_t
     assert "the disk has not confirmed the last log calls after 0.05 s; training continues" in caplog.text
 
 
-def test_nobody_waits_each_time_for_a_store_that_is_away_while_all_is_on_disk(
+def test_nobody_waits_each_time_for_a_store_that_is_unreachable_while_all_is_on_disk(
     store: MemoryStore, make_outbox: MakeOutbox
 ) -> None:
     # Fails when `LocalDurability.shortened` gives such a store a second each time.
@@ -121,7 +121,7 @@ def _save_often(outbox: Outbox, times: int) -> None:
         outbox.persist()
 
 
-def test_nobody_says_that_something_is_kept_in_a_folder_that_was_deleted(
+def test_nobody_says_that_something_is_retained_in_a_folder_that_was_deleted(
     store: MemoryStore, make_outbox: MakeOutbox, tmp_path: Path
 ) -> None:
     # Fails when `DiskQueue.fully_synced` does not look whether the folder is there.
@@ -179,7 +179,7 @@ def test_nobody_has_to_wait_long_or_be_troubled_for_what_is_safe_on_disk(
 
 
 @pytest.mark.timeout(60)
-def test_the_end_of_the_process_does_not_wait_again_for_a_store_that_was_away_all_the_time(
+def test_the_end_of_the_process_does_not_wait_again_for_a_store_that_was_unreachable_all_the_time(
     store: MemoryStore, make_outbox: MakeOutbox, caplog: pytest.LogCaptureFixture
 ) -> None:
     # Fails, after its time limit, when `Outbox.on_exit` does not shorten the wait.
@@ -194,7 +194,7 @@ def test_the_end_of_the_process_does_not_wait_again_for_a_store_that_was_away_al
     assert "1 point is not at the store yet (" in caplog.text
 
 
-def test_what_is_just_being_packed_does_not_count_as_kept(
+def test_what_is_just_being_packed_does_not_count_as_retained(
     store: MemoryStore, make_outbox: MakeOutbox, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     begun, may_go_on = threading.Semaphore(0), threading.Semaphore(0)

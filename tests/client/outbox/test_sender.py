@@ -66,7 +66,7 @@ def test_nothing_is_lost_or_doubled_over_many_breaks(store: MemoryStore, outbox:
     assert store.numbers() == list(range(1, 41))
 
 
-def test_points_wait_while_the_store_is_away(store: MemoryStore, outbox: Outbox) -> None:
+def test_points_wait_while_the_store_is_unreachable(store: MemoryStore, outbox: Outbox) -> None:
     store.unreachable = True
     for step in range(20_000):
         outbox.writer(TRIAL)(step, {"loss": float(step)})
@@ -76,7 +76,7 @@ def test_points_wait_while_the_store_is_away(store: MemoryStore, outbox: Outbox)
     assert len(store.points) == 20_000
 
 
-def test_what_a_store_that_was_set_back_has_no_more_is_reported_and_the_rest_goes_on(
+def test_what_a_store_that_was_set_back_has_no_more_is_reported_and_the_rest_continues(
     store: MemoryStore, outbox: Outbox, caplog: pytest.LogCaptureFixture
 ) -> None:
     outbox.writer(TRIAL)(1, {"loss": 1.0})

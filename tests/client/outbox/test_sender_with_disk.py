@@ -21,7 +21,7 @@ from track_protocol.errors import (
 from waiting import wait_until
 
 
-def test_a_store_that_was_set_back_gets_again_what_is_still_kept(
+def test_a_store_that_was_set_back_gets_again_what_is_still_retained(
     store: MemoryStore, make_outbox: MakeOutbox, caplog: pytest.LogCaptureFixture
 ) -> None:
     # Fails when `Sender._attach` does not look for what is still stored on disk.
@@ -40,7 +40,7 @@ def test_a_store_that_was_set_back_gets_again_what_is_still_kept(
     assert "of the 3 log calls of this process that it had and has no more, 3 are sent again" in caplog.text
 
 
-def test_what_is_kept_and_cannot_be_read_does_not_block_what_comes_behind_it(
+def test_what_is_retained_and_cannot_be_read_does_not_block_what_comes_behind_it(
     store: MemoryStore, make_outbox: MakeOutbox, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     # Fails when `Spool.retained_after` raises for one segment: attaching fails then, each time.
@@ -82,7 +82,7 @@ def test_what_cannot_be_read_does_not_keep_the_rest_from_a_new_session(
     assert outbox.dropped == 1
 
 
-def test_what_is_not_kept_any_more_is_reported_as_a_gap(
+def test_what_is_not_retained_any_more_is_reported_as_a_gap(
     store: MemoryStore, make_outbox: MakeOutbox, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     outbox = make_outbox(segment_bytes=1, retained_bytes=200)
@@ -154,7 +154,7 @@ def test_a_right_that_is_taken_away_while_data_waits_costs_nothing(
     assert store.values() == [1.0, 2.0]
 
 
-def test_a_right_that_is_missing_when_a_store_comes_that_was_away_costs_nothing(
+def test_a_right_that_is_missing_when_a_store_comes_that_was_unreachable_costs_nothing(
     store: MemoryStore, make_outbox: MakeOutbox, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     # Fails when `Sender._attach` does not note that something has outlasted the store's absence.

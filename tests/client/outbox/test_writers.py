@@ -19,7 +19,7 @@ def values(store: MemoryStore) -> list[object]:
     return [point.value for point in store.points]
 
 
-def test_what_cannot_be_kept_is_left_out_with_one_warning_for_each_reason(
+def test_what_cannot_be_stored_is_left_out_with_one_warning_for_each_reason(
     store: MemoryStore, outbox: Outbox, caplog: pytest.LogCaptureFixture
 ) -> None:
     write = outbox.writer(TRIAL)
@@ -33,7 +33,7 @@ def test_what_cannot_be_kept_is_left_out_with_one_warning_for_each_reason(
     assert len(caplog.records) == 3
 
 
-def test_a_step_that_cannot_be_kept_drops_its_record(store: MemoryStore, outbox: Outbox) -> None:
+def test_a_step_that_cannot_be_stored_drops_its_record(store: MemoryStore, outbox: Outbox) -> None:
     outbox.writer(TRIAL)({"no": "step"}, {"loss": 1.0})
     outbox.writer(TRIAL)(2**80, {"loss": 2.0})
     outbox.writer(TRIAL)((1, "a"), {"loss": 3.0})

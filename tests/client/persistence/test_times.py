@@ -20,7 +20,7 @@ def store(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Protocol]:
     protocol.close()
 
 
-def test_every_answer_tells_the_times_of_a_trial(store: Protocol) -> None:
+def test_every_answer_reports_the_times_of_a_trial(store: Protocol) -> None:
     before = time.time()
     made = store.new_trial(Trial(_hash="h"))
     assert made is not None

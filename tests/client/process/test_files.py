@@ -39,7 +39,9 @@ def test_a_descriptor_that_is_another_files_now_is_not_used(tmp_path: Path) -> N
     assert (tmp_path / "theirs").read_bytes() == b"theirs"
 
 
-def test_a_spool_goes_on_in_a_new_segment_when_the_program_has_closed_its_descriptors(tmp_path: Path) -> None:
+def test_a_spool_continues_in_a_new_segment_when_the_program_has_closed_its_descriptors(
+    tmp_path: Path,
+) -> None:
     # Fails when `Spool` writes to the numbers that it had.
     script = """
         import os, sys

@@ -84,7 +84,7 @@ def test_what_is_logged_before_an_exception_is_saved(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("method", ["fork", "spawn", "forkserver"])
-def test_a_logger_goes_on_in_a_child_process_and_in_its_parent(method: str, tmp_path: Path) -> None:
+def test_a_logger_continues_in_a_child_process_and_in_its_parent(method: str, tmp_path: Path) -> None:
     run(
         f"""
         def work(trial):
@@ -233,7 +233,9 @@ def test_what_an_exit_function_logs_behind_the_flush_is_saved(last: str, tmp_pat
     assert stored(tmp_path) == {"loss": [1.0], "late": numbers(10)}
 
 
-def test_an_interrupt_ends_the_wait_at_exit_for_all_clients_and_tells_what_is_kept(tmp_path: Path) -> None:
+def test_an_interrupt_ends_the_wait_at_exit_for_all_clients_and_reports_what_is_retained(
+    tmp_path: Path,
+) -> None:
     # Fails when `_Registry.on_exit` lets a KeyboardInterrupt through, or `Outbox.on_exit` does not catch it.
     done = run(
         """

@@ -99,7 +99,7 @@ def test_an_index_behind_the_end_is_an_error(store: Counting) -> None:
 
 
 @pytest.mark.parametrize("limit", [0, 1, 2, 5, 100])
-def test_a_limit_is_kept_over_pages(store: Counting, limit: int) -> None:
+def test_a_limit_holds_over_pages(store: Counting, limit: int) -> None:
     assert len(Runs(store, limit=limit, page=2)) == min(limit, 7)
 
 

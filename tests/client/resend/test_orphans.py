@@ -50,7 +50,7 @@ def test_the_next_start_sends_what_the_last_one_left(
     assert list(own_spools.spools.iterdir()) == []
 
 
-def test_the_next_start_only_tells_of_it_if_that_is_wanted(
+def test_the_next_start_only_reports_it_if_that_is_wanted(
     own_spools: SpoolScenario, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("TRACK_SYNC", "manual")
@@ -149,7 +149,7 @@ def test_the_login_for_somewhere_else_is_not_used(uri: str) -> None:
         destination_at(ADDRESS, {"TRACK_URI": uri})
 
 
-def test_a_server_of_ones_own_that_is_away_is_no_missing_login() -> None:
+def test_a_server_of_ones_own_that_is_unreachable_is_no_missing_login() -> None:
     # Fails when `destination_at` asks for the login that only a running server leaves.
     link = destination_at("socket://localhost:1", {}).open_link()
     with pytest.raises(ServerUnreachable, match="no server answers at localhost:1"):
@@ -167,7 +167,7 @@ def test_what_is_no_server_is_refused() -> None:
         destination_at("sqlite:runs.db", {})
 
 
-def test_no_secret_is_in_what_is_kept_of_an_address() -> None:
+def test_no_secret_is_in_what_is_retained_of_an_address() -> None:
     found = destination_at("socket://ann:secret@node1:8123?timeout=3", {})
     assert found.address == "socket://ann@node1:8123?timeout=3"
     assert public_address("socket://ann:secret@node1") == "socket://ann@node1"

@@ -121,7 +121,7 @@ def test_a_server_that_is_busy_is_tried_again(tmp_path: Path, store: MemoryStore
     assert store.opened == 2
 
 
-def test_what_was_confirmed_once_does_not_wait_for_a_server_that_is_away(
+def test_what_was_confirmed_once_does_not_wait_for_a_server_that_is_unreachable(
     tmp_path: Path, store: MemoryStore
 ) -> None:
     # Fails when `Replay` counts what is only kept for a server that might be set back.
@@ -143,7 +143,7 @@ def test_a_spool_that_is_deleted_while_it_is_sent_is_an_outcome(tmp_path: Path, 
     assert isinstance(outcome.error, AuthenticationError)
 
 
-def test_a_server_that_is_away_leaves_the_spool_as_it_is(tmp_path: Path, store: MemoryStore) -> None:
+def test_a_server_that_is_unreachable_leaves_the_spool_as_it_is(tmp_path: Path, store: MemoryStore) -> None:
     path = left_spool(tmp_path, checkpoint=Checkpoint(0, "one"))
     store.unreachable = True
     outcome = replay(path, store)
@@ -315,7 +315,7 @@ def test_the_trials_of_a_damaged_spool_learn_once_what_they_lost(
     assert [outcome.notes for outcome in outcomes] == [[], []]
 
 
-def test_a_spool_that_lost_nothing_tells_its_trials_nothing(tmp_path: Path, store: MemoryStore) -> None:
+def test_a_spool_that_lost_nothing_reports_its_trials_nothing(tmp_path: Path, store: MemoryStore) -> None:
     path = left_spool(tmp_path, batches=3)
     flip(path, 60)
     store.sessions[SESSION] = 10
@@ -497,7 +497,7 @@ def test_a_replay_takes_no_memory_for_each_record(
     assert values(store) == numbers(1, 5_000)
 
 
-def test_what_is_kept_for_a_server_that_was_set_back_is_reported_in_extents(
+def test_what_is_retained_for_a_server_that_was_set_back_is_reported_in_extents(
     tmp_path: Path, store: MemoryStore, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     # Fails when `DiskQueue.stored_after` returns what is in the backlog already.

@@ -28,7 +28,7 @@ from track_protocol.errors import SpoolCorrupt, SpoolError, SpoolInUse
 ORIGIN = SpoolMetadata(SESSION.hex(), "socket://ann@node1:8123", "train.py", "node7", 4711, 1.7e9)
 
 
-def test_a_folder_tells_whose_it_is_and_only_to_its_user(tmp_path: Path) -> None:
+def test_a_folder_reports_whose_it_is_and_only_to_its_user(tmp_path: Path) -> None:
     folder = SpoolFolder.create(tmp_path / "root", ORIGIN)
     assert read_metadata(folder.path) == ORIGIN
     assert [path.stat().st_mode & 0o077 for path in (tmp_path / "root", folder.path)] == [0, 0]
@@ -110,7 +110,7 @@ def test_a_child_that_lets_go_leaves_the_folder_to_its_parent(tmp_path: Path) ->
     folder.close()
 
 
-def test_a_folder_that_is_being_removed_is_not_kept_by_opening_it(tmp_path: Path) -> None:
+def test_a_folder_that_is_being_removed_is_not_retained_by_opening_it(tmp_path: Path) -> None:
     path = left_spool(tmp_path)
     for name in ("spool.json", "lock"):
         (path / name).unlink()
@@ -157,7 +157,7 @@ def test_what_was_noted_and_cannot_be_read_counts_as_nothing(tmp_path: Path, con
 @pytest.mark.parametrize(
     "content", ["", "{", "[]", '{"format": 1}', '{"format": 1, "session": 3}', '{"format": "x"}']
 )
-def test_a_damaged_origin_still_tells_the_session_by_the_folders_name(tmp_path: Path, content: str) -> None:
+def test_a_damaged_origin_still_reports_the_session_by_the_folders_name(tmp_path: Path, content: str) -> None:
     path = left_spool(tmp_path)
     (path / "spool.json").write_text(content)
     found = read_metadata(path)

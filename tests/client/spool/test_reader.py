@@ -83,7 +83,7 @@ def test_a_flipped_bit_is_quarantined_and_reported(tmp_path: Path, caplog: pytes
     assert "log calls 11 to 20 are damaged" in caplog.text
 
 
-def test_a_segment_that_is_none_is_set_aside_as_a_whole(tmp_path: Path) -> None:
+def test_a_segment_that_is_none_is_quarantined_as_a_whole(tmp_path: Path) -> None:
     path = left_spool(tmp_path)
     (path / "00000002.segment").write_bytes(b"something else entirely, of some length")
     found = take_over(path)

@@ -177,7 +177,7 @@ def test_a_full_segment_is_flushed_before_the_next_one_begins(
     assert faulty.syncs == before + 2  # the old segment, and the folder with the new one's name
 
 
-def test_the_limit_is_kept_and_reported(make: Callable[..., Spool]) -> None:
+def test_the_limit_holds_and_is_reported(make: Callable[..., Spool]) -> None:
     spool = make(limit=1000)
     write(spool, 1, 2, size=400)
     with pytest.raises(SpoolFull, match="TRACK_SPOOL_LIMIT"):
@@ -239,14 +239,14 @@ def test_what_is_confirmed_makes_room_on_a_full_disk(make: Callable[..., Spool],
     assert on_disk(spool) == [6]
 
 
-def test_what_was_confirmed_and_is_kept_can_be_sent_again(make: Callable[..., Spool]) -> None:
+def test_what_was_confirmed_and_is_retained_can_be_sent_again(make: Callable[..., Spool]) -> None:
     spool = make(segment_bytes=100)
     write(spool, *range(1, 7), size=100)
     spool.acknowledge(5)
     assert [seq for seq, _, _ in spool.retained_after(3, lambda error: None)] == [4, 5, 6]
 
 
-def test_a_record_that_was_damaged_meanwhile_is_set_aside(make: Callable[..., Spool]) -> None:
+def test_a_record_that_was_damaged_meanwhile_is_quarantined(make: Callable[..., Spool]) -> None:
     spool = make()
     location = spool.append(1, 1, payload(1))
     (segment,) = spool.folder.segments()

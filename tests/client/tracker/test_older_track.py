@@ -87,7 +87,9 @@ def test_a_trial_is_imported_with_all_that_was_said_of_it(
     assert (group.name, group.project_id, trial.group_id) == ("idea", project.uid, group.uid)
 
 
-def test_what_could_not_be_taken_is_said_and_kept_as_well_as_can_be(store: Protocol, tmp_path: Path) -> None:
+def test_what_could_not_be_taken_is_said_and_retained_as_well_as_can_be(
+    store: Protocol, tmp_path: Path
+) -> None:
     done = imported(store, tmp_path / "x.json", FLAT)
     assert dict(done.skipped) == {
         "a timer of which the document has statistics only; the metadata 'imported' have them": 1

@@ -72,7 +72,7 @@ def test_users_are_listed_by_name_with_their_roles(tmp_path: Path) -> None:
     assert [(user.name, user.role) for user in store.list()] == [("ann", Role.READER), ("bob", Role.ADMIN)]
 
 
-def test_a_removed_user_is_gone(tmp_path: Path) -> None:
+def test_a_removed_user_is_not_found(tmp_path: Path) -> None:
     store = UserStore(tmp_path)
     token = store.add("ann", Role.WRITER)
     store.remove("ann")
@@ -118,7 +118,7 @@ def test_changes_by_another_process_are_noticed(tmp_path: Path) -> None:
     assert running.lookup("ann") is None
 
 
-def test_changed_tells_of_changes_since_the_last_look(tmp_path: Path) -> None:
+def test_changed_reports_changes_since_the_last_look(tmp_path: Path) -> None:
     running = UserStore(tmp_path)
     running.current()
     assert not running.changed()

@@ -246,7 +246,7 @@ def test_an_empty_list_says_what_to_do(home: Path, capsys: pytest.CaptureFixture
     assert "track user add" in err
 
 
-def test_a_removed_user_is_gone(home: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_removed_user_is_not_found(home: Path, capsys: pytest.CaptureFixture[str]) -> None:
     add(home, capsys)
     assert run("remove", "ann", "--home", str(home)) == 0
     assert UserStore(home).list() == ()

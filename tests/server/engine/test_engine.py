@@ -155,7 +155,7 @@ class _Failing(FaultyStore):
         self.abandoned = True
 
 
-def test_after_the_disk_has_failed_writing_goes_on_once_the_store_is_open_again() -> None:
+def test_after_the_disk_has_failed_writing_continues_once_the_store_is_open_again() -> None:
     store = _Failing("ephemeral:")
     engine = Engine(store)
     caller = Caller(engine)
@@ -238,7 +238,7 @@ def test_a_caller_that_cannot_take_its_answer_does_not_end_the_engine(engine: En
     assert caller.new_trial()
 
 
-def test_an_answer_is_kept_only_until_the_next_batch(engine: Engine, caller: Caller) -> None:
+def test_an_answer_is_retained_only_until_the_next_batch(engine: Engine, caller: Caller) -> None:
     trial = caller.new_trial(parameters={"long": "x" * 60_000})["id"]
     caller.log(points(trial, loss=[1.0]))
     with engine.store.snapshot() as view:

@@ -158,7 +158,7 @@ def test_what_the_older_holder_had_handed_in_is_stored_before_the_session_is_tak
     assert caller.values(trial) == [1.0]
 
 
-def test_a_stranger_takes_no_session_over(engine: Engine, caller: Caller) -> None:
+def test_another_user_takes_no_session_over(engine: Engine, caller: Caller) -> None:
     caller.attach()
     with pytest.raises(PermissionDenied, match="another user"):
         Caller(engine, user="bob", sid=caller.writer.sid).attach()
@@ -274,7 +274,7 @@ class _Poisoned(FaultyStore):
             raise RuntimeError("a fault of the server")
 
 
-def test_a_record_that_the_server_fails_on_is_set_aside() -> None:
+def test_a_record_that_the_server_fails_on_is_quarantined() -> None:
     engine = Engine(_Poisoned("ephemeral:"))
     caller = Caller(engine)
     trial = caller.new_trial()["id"]

@@ -471,7 +471,7 @@ def test_series_are_counted_of_what_is_stored(tmp_path: Path) -> None:
     engine.close()
 
 
-def test_of_very_many_errors_of_a_trial_the_first_and_the_newest_are_kept(narrow: Caller) -> None:
+def test_of_very_many_errors_of_a_trial_the_first_and_the_newest_are_retained(narrow: Caller) -> None:
     trial = narrow.new_trial()["id"]
     status = {"value": 200, "name": "Failed"}
     for number in range(9):

@@ -112,7 +112,7 @@ def test_a_record_cannot_create_in_what_does_not_exist(ann: Caller) -> None:
     assert ann.read("get_trial", trial={"hash": "h"}) == []
 
 
-def test_a_logged_trial_with_a_faulty_field_is_set_aside_and_lists_go_on(ann: Caller) -> None:
+def test_a_logged_trial_with_a_faulty_field_is_quarantined_and_lists_go_on(ann: Caller) -> None:
     ann.new_trial("good")
     trial = {"id": b"\1" * 16, "hash": "bad", "revision": 0, "errors": [1]}
     assert "'errors' of a trial must be a list of str" in ann.rejection("create_trial", trial=trial).message

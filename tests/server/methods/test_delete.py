@@ -85,7 +85,7 @@ def test_who_was_superseded_does_not_keep_it(ann: Caller, bob: Caller, running: 
     assert bob.call("delete_trial", trial=running["id"]) is True
 
 
-def test_force_deletes_it_and_what_is_still_logged_is_set_aside(
+def test_force_deletes_it_and_what_is_still_logged_is_quarantined(
     ann: Caller, bob: Caller, running: Any
 ) -> None:
     assert bob.call("delete_trial", trial=running["id"], force=True) is True
@@ -120,7 +120,7 @@ def test_a_retried_call_has_the_answer_of_the_first_and_another_one_finds_nothin
     assert ann.call("delete_trial", trial=running["id"]) is False
 
 
-def test_a_session_whose_trial_is_gone_comes_and_goes_as_ever(
+def test_a_session_whose_trial_is_removed_comes_and_goes_as_ever(
     ann: Caller, bob: Caller, running: Any, engine: Engine
 ) -> None:
     bob.call("delete_trial", trial=running["id"], force=True)

@@ -198,7 +198,7 @@ def test_a_trial_that_is_not_lost_stays_what_it_is(
     assert seen(ann, trial) == (status, [])
 
 
-def test_a_stranger_brings_nothing_back(engine: Engine, ann: Caller, bob: Caller, trial: bytes) -> None:
+def test_another_session_brings_nothing_back(engine: Engine, ann: Caller, bob: Caller, trial: bytes) -> None:
     start(ann, trial)
     lose(engine, trial)
     assert come_back(bob) == []
@@ -216,7 +216,7 @@ def claim(session: Caller, trial: bytes) -> None:
 
 
 @pytest.mark.parametrize("go_on", [start, claim])
-def test_late_words_do_not_disturb_who_goes_on_with_a_lost_trial(
+def test_late_words_do_not_disturb_who_continues_a_lost_trial(
     engine: Engine, ann: Caller, bob: Caller, trial: bytes, go_on: Any
 ) -> None:
     start(ann, trial)
@@ -257,7 +257,7 @@ def test_who_was_superseded_does_not_bring_back_what_another_session_lost(
     assert come_back(bob) == [trial]
 
 
-def test_the_ranks_of_a_job_that_goes_on_may_start_in_any_order(
+def test_the_ranks_of_a_job_that_continues_may_start_in_any_order(
     engine: Engine, ann: Caller, bob: Caller, trial: bytes
 ) -> None:
     start(ann, trial, rank=0)
@@ -298,7 +298,7 @@ def times(session: Caller, trial: bytes) -> tuple[Any, Any]:
     return found["started"], found["ended"]
 
 
-def test_a_trial_tells_its_first_start_and_its_last_end(ann: Caller, bob: Caller, trial: bytes) -> None:
+def test_a_trial_reports_its_first_start_and_its_last_end(ann: Caller, bob: Caller, trial: bytes) -> None:
     assert times(ann, trial) == (None, None)
     start(ann, trial, time=10.0)
     assert times(ann, trial) == (10.0, None)

@@ -110,7 +110,7 @@ def test_points_logged_before_a_rewind_are_superseded_when_they_come(stage: Stag
     assert stage.counts == [3]
 
 
-def test_of_points_that_come_late_those_up_to_the_checkpoint_are_kept(stage: Stage) -> None:
+def test_of_points_that_come_late_those_up_to_the_checkpoint_are_retained(stage: Stage) -> None:
     stage.rewind(stage.new, 2, 20.0)
     stage.log(stage.old, [3, 2, 1, 4], [3, 2, 1, 4], "loss", "rate")
     for name in ("loss", "rate"):

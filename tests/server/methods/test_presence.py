@@ -93,7 +93,9 @@ def test_who_stays_loses_nothing(room: Room, trial: bytes) -> None:
     assert room.status(trial) == "Running"
 
 
-def test_a_trial_is_lost_once_its_session_is_away_for_the_time_of_a_lease(room: Room, trial: bytes) -> None:
+def test_a_trial_is_lost_once_its_session_is_unreachable_for_the_time_of_a_lease(
+    room: Room, trial: bytes
+) -> None:
     room.leave(room.enter(trial))
     room.after(LEASE - 1)
     assert room.status(trial) == "Running"
@@ -246,7 +248,7 @@ def test_very_many_trials_are_lost_and_run_again_bit_by_bit(store: EphemeralStor
     room.engine.close()
 
 
-def test_the_watch_looks_by_itself_and_tells_the_log(
+def test_the_watch_looks_by_itself_and_logs_it(
     store: EphemeralStore, caplog: pytest.LogCaptureFixture
 ) -> None:
     caplog.set_level(logging.WARNING)

@@ -59,7 +59,7 @@ def test_a_page_of_trials_in_an_order_of_ones_own(ann: Caller) -> None:
     assert [each["name"] for each in rest] == ["trial 1", "trial 0"]
 
 
-def test_metadata_alone_tells_of_the_newest_points_too(ann: Caller) -> None:
+def test_metadata_alone_reports_the_newest_points_too(ann: Caller) -> None:
     id = ann.new_trial()["id"]
     ann.logged("log_trial_start", trial=id, time=1.0)
     ann.log(points(id, loss=[1.0]))

@@ -38,7 +38,7 @@ def test_numbers_are_written_as_runs() -> None:
     assert runs_of([]) == ()
 
 
-def test_points_are_kept_as_they_came(caller: Caller) -> None:
+def test_points_are_retained_as_they_came(caller: Caller) -> None:
     caller.new_trial()
     op = points(STRANGER, loss=[1.0, 2.0], accuracy=[0.5, 0.75])
     before = time.time()
@@ -52,7 +52,7 @@ def test_points_are_kept_as_they_came(caller: Caller) -> None:
     assert decode(record.content)[8] == [list(column) for column in op.values]
 
 
-def test_a_call_is_kept_as_it_came(caller: Caller) -> None:
+def test_a_call_is_retained_as_it_came(caller: Caller) -> None:
     trial = caller.new_trial()
     caller.log(CallOp(0, "add_trial_tags", {"trial": trial["uid"], "tags": 5}))
     caller.log(CallOp(0, "no_such_call", {"trial": 5}))
@@ -71,7 +71,7 @@ def test_scattered_records_keep_their_numbers(caller: Caller) -> None:
     assert kept(caller)[0].runs == ((2, 3), (6, 6))
 
 
-def test_of_a_long_record_the_head_is_kept(caller: Caller) -> None:
+def test_of_a_long_record_the_head_is_retained(caller: Caller) -> None:
     caller.log(points(STRANGER, loss=[0.5] * 20_000))
     (record,) = kept(caller)
     assert (len(record.content), record.complete, record.points) == (MAX_CONTENT_BYTES, False, 20_000)

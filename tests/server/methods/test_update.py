@@ -84,7 +84,7 @@ def test_values_are_put_only_where_values_are(ann: Caller, field: str, path: lis
     assert (refused.code, reason in refused.message) == (BadArguments.code, True)
 
 
-def test_metadata_may_be_kept_as_a_list(ann: Caller) -> None:
+def test_metadata_may_be_stored_as_a_list(ann: Caller) -> None:
     id = ann.new_trial()["id"]
     for number in range(4):
         ann.logged("log_trial_metadata", trial=id, metadata={"all": number}, aggregator=["series", None])
@@ -94,7 +94,7 @@ def test_metadata_may_be_kept_as_a_list(ann: Caller) -> None:
 
 
 @pytest.mark.parametrize("aggregator", [["stat"], ["ring", 0, None], ["ring"], []])
-def test_metadata_cannot_be_kept_by_just_any_aggregator(ann: Caller, aggregator: list[Any]) -> None:
+def test_metadata_cannot_be_stored_by_just_any_aggregator(ann: Caller, aggregator: list[Any]) -> None:
     id = ann.new_trial()["id"]
     refused = ann.rejection("log_trial_metadata", trial=id, metadata={"a": 1}, aggregator=aggregator)
     assert refused.code == BadArguments.code
@@ -137,7 +137,7 @@ def test_ranks_that_somebody_wrote_over_do_not_keep_one_from_joining(ann: Caller
     assert ann.trial(id)["metadata"]["ranks"] == [1, 7]
 
 
-def test_a_rewind_supersedes_later_points_and_is_kept_with_the_trial(ann: Caller) -> None:
+def test_a_rewind_supersedes_later_points_and_is_retained_with_the_trial(ann: Caller) -> None:
     id = ann.new_trial()["id"]
     ann.log(points(id, loss=[0.0, 1.0, 2.0], rate=[0.5, 0.5, 0.5]))
     ann.logged("rewind_trial", trial=id, step=0, time=10)
@@ -186,7 +186,7 @@ def test_a_rewind_to_no_number_is_refused(ann: Caller, step: Any) -> None:
     assert "rewinds" not in ann.trial(id)["metadata"]
 
 
-def test_errors_are_kept_in_their_order(ann: Caller) -> None:
+def test_errors_are_retained_in_their_order(ann: Caller) -> None:
     id = ann.new_trial()["id"]
     ann.logged("set_trial_status", trial=id, status=RUNNING, error="first")
     ann.logged("set_trial_status", trial=id, status=DONE)

@@ -334,7 +334,7 @@ async def test_a_slot_that_was_held_for_long_goes_to_the_next(call: Call) -> Non
         assert await asyncio.wait_for(idle.reader.read(), SECONDS) == b""
 
 
-async def test_a_slot_that_nobody_waits_for_is_kept(call: Call) -> None:
+async def test_a_slot_that_nobody_waits_for_is_retained(call: Call) -> None:
     async with open_place(unauthenticated_per_address=1, slot_seconds=0.01, handshake_seconds=0.1) as place:
         slow = await call(place)
         assert await slow.inside()
@@ -357,7 +357,7 @@ def test_what_one_machine_can_have_counts_as_one_address(address: str, origin: s
     assert origin_of(address) == origin
 
 
-async def test_accepting_goes_on_when_descriptors_were_exhausted(
+async def test_accepting_continues_when_descriptors_were_exhausted(
     call: Call, caplog: pytest.LogCaptureFixture
 ) -> None:
     async with open_place() as place:

@@ -21,7 +21,7 @@ def reported(served: Served) -> str:
     return announcement(served.server)
 
 
-def test_the_start_tells_address_store_pin_and_how_to_join(served: Served) -> None:
+def test_the_start_reports_address_store_pin_and_how_to_join(served: Served) -> None:
     text = reported(served)
     for part in (
         f"127.0.0.1:{served.port}",
@@ -35,7 +35,7 @@ def test_the_start_tells_address_store_pin_and_how_to_join(served: Served) -> No
     assert "only this machine" in text
 
 
-def test_the_start_tells_the_uri_of_a_plain_text_server_as_it_has_to_be(settings: Settings) -> None:
+def test_the_start_reports_the_uri_of_a_plain_text_server_as_it_has_to_be(settings: Settings) -> None:
     with serving(replace(settings, plaintext=True)) as served:
         assert f"socket://localhost:{served.port}?security_layer=plaintext'" in reported(served)
 

@@ -147,7 +147,7 @@ def test_a_flood_of_many_peers_stops_the_reading_of_each_but_not_of_the_quiet(se
                 assert quiet.expect(PongReceived).token == token
 
 
-def test_a_paused_peer_goes_on_where_it_stopped(settings: Settings) -> None:
+def test_a_paused_peer_continues_where_it_stopped(settings: Settings) -> None:
     with serving(limited(settings, batches_in_flight=4)) as served, joined(served.join("ann")) as ann:
         id = ann.new_trial()["id"]
         with busy_disk(served) as go_on:

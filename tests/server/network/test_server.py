@@ -127,7 +127,7 @@ def test_close_before_the_start_is_harmless(settings: Settings) -> None:
 # -- what a server leaves for others -------------------------------------------------------------
 
 
-def test_the_ready_file_tells_host_port_pin_and_pid(settings: Settings, tmp_path: Path) -> None:
+def test_the_ready_file_reports_host_port_pin_and_pid(settings: Settings, tmp_path: Path) -> None:
     ready = tmp_path / "ready.json"
     with serving(replace(settings, ready_file=ready)) as served:
         reported = json.loads(ready.read_text())
@@ -135,7 +135,7 @@ def test_the_ready_file_tells_host_port_pin_and_pid(settings: Settings, tmp_path
         assert list(tmp_path.glob(".ready*")) == []
 
 
-def test_a_ready_file_of_an_earlier_server_is_gone_before_this_one_is_ready(
+def test_a_ready_file_of_an_earlier_server_is_removed_before_this_one_is_ready(
     settings: Settings, tmp_path: Path
 ) -> None:
     ready = tmp_path / "ready.json"
@@ -362,7 +362,7 @@ def test_connections_that_never_finish_their_handshake_leave_nothing_behind(sett
             assert len(server_of(served).sessions) == 1
 
 
-def test_a_peer_that_is_gone_is_forgotten(served: Served) -> None:
+def test_a_peer_that_has_disconnected_is_forgotten(served: Served) -> None:
     with joined(served.join("ann")):
         pass
     server = server_of(served)

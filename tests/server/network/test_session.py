@@ -317,7 +317,7 @@ def test_the_session_of_another_user_cannot_be_continued(served: Served) -> None
         Joined(served.join("eve"), SID)
 
 
-def test_a_session_goes_on_where_it_ended(served: Served) -> None:
+def test_a_session_continues_where_it_ended(served: Served) -> None:
     uri = served.join("ann")
     with joined(uri, SID) as ann:
         ann.new_trial()
@@ -400,7 +400,7 @@ def _has_half_a_frame(known: weakref.ref[Session]) -> bool:
     return session is not None and session._connection.incomplete > 0
 
 
-def test_a_peer_that_is_gone_leaves_nothing_for_the_search_for_cycles(served: Served) -> None:
+def test_a_peer_that_has_disconnected_leaves_nothing_for_the_search_for_cycles(served: Served) -> None:
     # That search goes by the number of objects: half frames of a megabyte each would fill the memory.
     server = served.server
     assert server is not None
@@ -419,7 +419,7 @@ def test_a_peer_that_is_gone_leaves_nothing_for_the_search_for_cycles(served: Se
         gc.enable()
 
 
-def test_reads_that_a_gone_peer_has_waited_for_count_no_more(served: Served) -> None:
+def test_reads_that_a_disconnected_peer_has_waited_for_count_no_more(served: Served) -> None:
     server = served.server
     assert server is not None
     with joined(served.join("cid")) as cid:

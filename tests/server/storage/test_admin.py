@@ -185,7 +185,7 @@ def test_a_restored_store_is_the_backup_with_a_new_generation(uri: str, tmp_path
     store.close()
 
 
-def test_what_was_replaced_is_kept_and_opens(uri: str, tmp_path: Path) -> None:
+def test_what_was_replaced_is_retained_and_opens(uri: str, tmp_path: Path) -> None:
     backup = tmp_path / "copy"
     backed_up(uri, backup)
     log_more(uri)
@@ -289,7 +289,7 @@ def test_a_store_in_memory_cannot_be_looked_after() -> None:
         admin_of("ephemeral:", None)
 
 
-def test_a_store_of_a_newer_version_is_replaced_and_kept_as_it_is(uri: str, tmp_path: Path) -> None:
+def test_a_store_of_a_newer_version_is_replaced_and_retained_as_it_is(uri: str, tmp_path: Path) -> None:
     # As after going back to an older Track, with the copy that the newer one made before its migration.
     path = main_of(uri)
     backed_up(uri, tmp_path / "backup")
@@ -312,7 +312,9 @@ def test_a_backup_does_not_take_the_name_of_one_of_the_stores_own_files(uri: str
     assert not taken.exists()
 
 
-def test_what_is_left_of_a_store_whose_file_is_gone_is_kept_by_a_restore(uri: str, tmp_path: Path) -> None:
+def test_what_is_left_of_a_store_whose_file_is_removed_is_retained_by_a_restore(
+    uri: str, tmp_path: Path
+) -> None:
     main = main_of(uri)
     backed_up(uri, tmp_path / "backup")
     main.unlink()
@@ -377,7 +379,9 @@ def test_a_document_is_restored_too(document: Path, tmp_path: Path) -> None:
     assert values_of(f"file:{document}") == VALUES
 
 
-def test_a_restored_store_has_its_document_and_the_old_one_is_kept(document: Path, tmp_path: Path) -> None:
+def test_a_restored_store_has_its_document_and_the_old_one_is_retained(
+    document: Path, tmp_path: Path
+) -> None:
     backed_up(f"file:{document}", tmp_path / "backup")
     log_more(f"file:{document}")
     before = document.read_bytes()
@@ -388,7 +392,7 @@ def test_a_restored_store_has_its_document_and_the_old_one_is_kept(document: Pat
     assert old.read_bytes() == before
 
 
-def test_what_was_stored_beside_an_edited_document_is_kept_as_the_message_says(document: Path) -> None:
+def test_what_was_stored_beside_an_edited_document_is_retained_as_the_message_says(document: Path) -> None:
     store = open_store(f"file:{document}", exclusive=False)
     log_points(store, points_of([0.25], first=100))
     store.abandon()

@@ -76,7 +76,7 @@ def test_a_subclass_is_written_as_the_type_it_comes_from() -> None:
 
 
 @pytest.mark.parametrize("value", [2**63, -(2**63) - 1, "\ud800", {"\udfff": 1}, object(), {1, 2}, [1j]])
-def test_what_cannot_be_kept_exactly_is_refused(value: Any) -> None:
+def test_what_cannot_be_stored_exactly_is_refused(value: Any) -> None:
     with pytest.raises(BadValue):
         dumps(value)
 

@@ -310,7 +310,7 @@ def test_an_edited_document_replaces_what_was_stored(path: Path) -> None:
     assert counted(path) == 41
 
 
-def test_what_an_edited_document_leaves_out_is_gone(path: Path) -> None:
+def test_what_an_edited_document_leaves_out_is_removed(path: Path) -> None:
     make(path).close()
     edit(path, lambda document: document["trials"].clear())
     store = opened(path)
@@ -387,7 +387,7 @@ def test_a_document_alone_is_a_whole_store(path: Path, tmp_path: Path) -> None:
     again.close()
 
 
-def test_when_the_document_was_deleted_a_new_store_begins_and_the_old_one_is_set_aside(
+def test_when_the_document_was_deleted_a_new_store_begins_and_the_old_one_is_quarantined(
     path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     store = make(path)
@@ -554,7 +554,7 @@ time.sleep(60)
 
 
 @pytest.mark.parametrize("at", range(1, 5))
-def test_a_kill_while_a_sidecar_is_set_aside_still_ends_in_a_new_store(path: Path, at: int) -> None:
+def test_a_kill_while_a_sidecar_is_quarantined_still_ends_in_a_new_store(path: Path, at: int) -> None:
     make(path).close()
     path.unlink()
     patch = f"""

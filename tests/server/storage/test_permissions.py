@@ -106,7 +106,7 @@ def test_backups_and_what_a_restore_replaces_are_closed_to_others(
     assert set(found.values()) | set(watch.seen.values()) == {0o600}
 
 
-def test_what_is_set_aside_is_closed_to_others(tmp_path: Path) -> None:
+def test_what_is_quarantined_is_closed_to_others(tmp_path: Path) -> None:
     uri = f"file:{tmp_path}/runs.json"
     filled(uri).close()
     (tmp_path / "runs.json").unlink()

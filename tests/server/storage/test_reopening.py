@@ -63,7 +63,7 @@ def fail(store: Store, disk: FaultyDisk, *faults: Fault) -> None:
     tx.rollback()
 
 
-def test_a_store_goes_on_after_it_was_opened_again(store: Store, disk: FaultyDisk) -> None:
+def test_a_store_continues_after_it_was_opened_again(store: Store, disk: FaultyDisk) -> None:
     generation = store.generation
     fail(store, disk, Fault("sync", 1))
     assert committed_values(store) == [1.0]
@@ -87,7 +87,9 @@ def test_a_store_that_could_not_be_opened_again_can_be_later(store: Store, disk:
     assert committed_values(store)[-1] == 3.0
 
 
-def test_a_store_is_not_made_anew_where_it_has_gone(store: Store, disk: FaultyDisk, tmp_path: Path) -> None:
+def test_a_store_is_not_made_anew_where_it_was_removed(
+    store: Store, disk: FaultyDisk, tmp_path: Path
+) -> None:
     fail(store, disk, Fault("sync", 1))
     main = next(path for path in tmp_path.iterdir() if path.suffix in (".db", ".json"))
     main.rename(tmp_path / "moved")
@@ -119,7 +121,7 @@ def test_a_closed_store_is_not_opened_again(store: Store) -> None:
         store.reopen()
 
 
-def test_a_failed_checkpoint_is_not_kept_quiet(
+def test_a_failed_checkpoint_is_not_silent(
     tmp_path: Path, disk: FaultyDisk, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     # Fails when `SqliteStore._checkpoint` suppresses `apsw.IOError` too, as SQLite does with its own.

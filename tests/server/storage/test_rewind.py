@@ -174,7 +174,7 @@ def test_two_processes_that_have_a_store_open_rewind_and_log_in_turn(tmp_path: P
     one.close()
 
 
-def test_a_process_hears_of_the_rewinds_of_another_one(tmp_path: Path) -> None:
+def test_a_process_learns_of_the_rewinds_of_another_one(tmp_path: Path) -> None:
     one, other = open_store(tmp_path / "store"), open_store(tmp_path / "store")
     add_trials(one, 1)
     for store, known in ((one, []), (other, [0]), (one, [0, 1]), (other, [0, 1, 2])):
@@ -240,7 +240,7 @@ def test_a_summary_that_is_not_made_anew_is_found(tmp_path: Path, monkeypatch: p
     assert check_sqlite(tmp_path / "runs.db").findings != ()
 
 
-def test_with_a_damaged_chunk_nothing_is_rewound_and_the_transaction_goes_on(tmp_path: Path) -> None:
+def test_with_a_damaged_chunk_nothing_is_rewound_and_the_transaction_continues(tmp_path: Path) -> None:
     path = tmp_path / "runs.db"
     store = open_store(path, exclusive=False)
     add_trials(store, 1)

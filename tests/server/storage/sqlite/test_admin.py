@@ -33,7 +33,7 @@ def test_a_damage_that_sqlite_copies_without_noticing_gives_no_backup(path: Path
     assert [each.name for each in path.parent.iterdir() if "copy" in each.name] == []
 
 
-def test_a_copy_is_the_state_of_its_moment_and_the_writer_goes_on(path: Path) -> None:
+def test_a_copy_is_the_state_of_its_moment_and_the_writer_continues(path: Path) -> None:
     store = open_store(path, exclusive=True)
     admin = SqliteAdmin()
     target = path.with_name("copy")

@@ -109,7 +109,7 @@ def test_a_closed_store_is_one_file_and_a_lock(opened: Open, path: Path) -> None
     assert sorted(file.name for file in path.parent.iterdir()) == ["runs.db", "runs.db.lock"]
 
 
-def test_the_generation_is_kept_for_life(opened: Open) -> None:
+def test_the_generation_is_retained_for_life(opened: Open) -> None:
     first = opened()
     first.close()
     assert opened().generation == first.generation

@@ -71,7 +71,7 @@ def test_a_log_damaged_in_its_middle_is_found_by_a_check_and_by_a_backup(
         back_up(admin, path, tmp_path / "backup.db")
 
 
-def test_a_store_whose_log_is_damaged_can_be_restored_and_its_log_is_kept(
+def test_a_store_whose_log_is_damaged_can_be_restored_and_its_log_is_retained(
     cut_off: Path, tmp_path: Path
 ) -> None:
     admin, path = admin_of(f"sqlite:{cut_off}", None)
@@ -96,7 +96,7 @@ def test_a_whole_log_is_read_as_a_whole(cut_off: Path) -> None:
 
 
 @pytest.mark.parametrize("left", ["missing", "empty"])
-def test_a_log_whose_store_is_gone_is_not_deleted(cut_off: Path, left: str) -> None:
+def test_a_log_whose_store_is_removed_is_not_deleted(cut_off: Path, left: str) -> None:
     log, store = log_of(cut_off).read_bytes(), cut_off.read_bytes()
     cut_off.unlink()
     if left == "empty":

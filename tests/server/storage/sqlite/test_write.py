@@ -186,7 +186,7 @@ def test_series_that_share_their_steps_keep_their_own_values(store: SqliteStore)
     assert (committed_values(store, "loss"), committed_values(store, "accuracy")) == ([1.0, 2.0], [3.0, 4.0])
 
 
-def test_the_bounds_of_a_chunk_are_kept_beside_it(store: SqliteStore, path: Path) -> None:
+def test_the_bounds_of_a_chunk_are_retained_beside_it(store: SqliteStore, path: Path) -> None:
     log_points(store, points_of([3.0, math.nan, -1.0, math.inf], steps=[7, 9, 8, 5]))
     found = rows(path, "SELECT step_min, step_max, time_min, time_max, value_min, value_max FROM chunk")
     assert found == [(5, 9, 1.7e9, 1.7e9 + 3, -1.0, 3.0)]
@@ -347,7 +347,7 @@ def test_values_keep_their_types(store: SqliteStore) -> None:
     ]
 
 
-def test_numbers_of_rejected_records_that_are_not_kept_are_bounded(
+def test_numbers_of_rejected_records_that_are_not_retained_are_bounded(
     store: SqliteStore, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     for name, most in (("MAX_REJECTED", 4), ("FIRST_REJECTED", 2), ("MAX_THINNED", 3)):
