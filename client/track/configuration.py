@@ -238,10 +238,15 @@ def _read(path: Path, is_project: bool) -> Configuration:
         content = json.loads(data)
     except OSError as error:
         raise UsageError(f"the configuration {path} cannot be read: {error.strerror}") from error
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise UsageError(f"the configuration {path} is not JSON ({error}): correct it") from error
     if not isinstance(content, dict):
         raise UsageError(f'the configuration {path} is not a JSON object: write {{"KEY": VALUE}}')
+    # Else `options` and `variables` could find different values, and the server that one of them names would
+    # not count as one that this file names.
+    variables = [name for name, _ in _flat("", content)]
+    if twice := next((name for name in variables if variables.count(name) > 1), None):
+        raise UsageError(f"the configuration {path} sets {twice} twice, in different spellings: remove one")
     return Configuration(content, path, hashlib.sha256(data).hexdigest(), is_project=is_project)
 
 

@@ -125,10 +125,19 @@ def test_it_is_read_once_until_it_is_reset(project: Path, configure: Configure) 
     assert options("a") == 2
 
 
-@pytest.mark.parametrize("content", ["{", "[1]", "\x00", '{"a": 1} x'])
+@pytest.mark.parametrize("content", ["{", "[1]", "\x00", '{"a": 1} x', '{"a":' * 100_000])
 def test_an_invalid_file_is_refused_with_its_path(project: Path, configure: Configure, content: str) -> None:
     path = configure(project / "track.config", content)
     with pytest.raises(UsageError, match=str(path)):
+        options("a", 1)
+
+
+@pytest.mark.parametrize("content", [{"a": 1, "A": 2}, {"a.b": 1, "a": {"b": 1}}, {"a-b": 1, "a_b": ""}])
+def test_an_option_that_is_spelled_in_two_ways_is_refused(
+    project: Path, configure: Configure, content: dict[str, object]
+) -> None:
+    configure(project / "track.config", content)
+    with pytest.raises(UsageError, match="twice"):
         options("a", 1)
 
 

@@ -19,7 +19,7 @@ from track.connection.credentials import StoredLogin, StoredLogins
 from track.connection.login import find_login
 from track.connection.trust import KnownServers
 from track.connection.trusted_files import TrustedFiles
-from track_protocol.errors import AuthenticationError
+from track_protocol.errors import AuthenticationError, UsageError
 from track_protocol.security.tls import pin_of_certificate
 from track_protocol.security.tokens import Secret
 from track_protocol.wire.frames import FrameKind, encode_frame
@@ -119,6 +119,13 @@ def test_a_configuration_of_a_repository_does_not_get_the_token(project: Path, d
     with pytest.raises(AuthenticationError, match="lacks a token"):
         login(HERE, TRACK_TOKEN="env")
     assert login(HERE, TRACK_TOKEN="env", TRACK_URI=HERE) == ("ann", "env")
+
+
+def test_a_second_spelling_does_not_hide_the_server_that_a_repository_names(project: Path) -> None:
+    # Fails when an option may be set twice: the token was sent to the server of the first spelling.
+    configure(project, uri=EVIL, URI="sqlite:runs.db")
+    with pytest.raises(UsageError, match="TRACK_URI twice"):
+        login(EVIL, TRACK_TOKEN="env")
 
 
 def test_a_configuration_of_a_repository_does_not_get_a_stored_login(project: Path) -> None:
