@@ -144,7 +144,8 @@ class TrialLogger(MediaLogger, CountdownLogger, Readable, Due):
     def _created(self, stored: Trial) -> None:
         if isinstance(stored.metrics, SeriesMapping):
             stored.metrics = StoredSeries(partial(_stored_metrics, self.protocol, stored))
-        self._trial, self._create = stored, None
+        # A child that was forked before that has a trial of its own, which it starts and ends.
+        self._trial, self._create, self._pid = stored, None, os.getpid()
         self._said(False)
         early, self._early = self._early, []
         for call in early:

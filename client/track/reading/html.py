@@ -6,12 +6,12 @@ is escaped here, and nothing else makes HTML.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from datetime import datetime
 from html import escape
 from typing import Any, Final
 
-__all__ = ["html_table"]
+__all__ = ["html_fields", "html_table"]
 
 _LONGEST: Final = 80
 """Letters of a cell."""
@@ -37,6 +37,12 @@ def html_table(header: Sequence[str], rows: Sequence[Sequence[Any]], note: str =
     )
     foot = f"<p>{escape(note)}</p>" if note else ""
     return f"<table><thead><tr>{head}</tr></thead><tbody>{body}</tbody></table>{foot}"
+
+
+def html_fields(fields: Mapping[str, Any]) -> str:
+    """A table of one thing: a row for each field of it."""
+    rows = [(name, None if value is None else _text(name, value)) for name, value in fields.items()]
+    return html_table(("field", "value"), rows)
 
 
 def _cell(name: str, value: Any) -> str:

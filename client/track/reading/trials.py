@@ -10,7 +10,7 @@ from track.persistence.protocol import Protocol
 from track.persistence.series import Series
 from track.reading.columns import Columns
 from track.reading.flatten import flat
-from track.reading.html import html_table
+from track.reading.html import html_fields
 from track.reading.plot import Line, Plot
 from track_protocol.errors import ItemNotFound
 from track_protocol.model.entities import Trial
@@ -153,7 +153,7 @@ class StoredTrial(Trial):
         return {**known, **params, **tags, **metrics}
 
     def _repr_html_(self) -> str:
-        return html_table(("field", "value"), list(self.row().items()))
+        return html_fields(self.row())
 
     def _chosen(self, names: Sequence[str], context: Mapping[str, Any] | None, kind: str) -> list[SeriesName]:
         """The stored series that are meant."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pickle
+import re
 
 import pytest
 
@@ -111,6 +112,10 @@ def test_a_notebook_shows_its_fields(trial: StoredTrial) -> None:
     html = trial._repr_html_()
     assert "<td>params.model.width</td><td>64</td>" in html
     assert "<td>tags.team</td><td>vision</td>" in html
+
+
+def test_a_notebook_shows_times_of_a_trial_as_times(trial: StoredTrial) -> None:
+    assert re.search(r"<td>created</td><td>\d{4}-\d\d-\d\d \d\d:\d\d:\d\d ", trial._repr_html_())
 
 
 def test_what_was_logged_is_no_html(client: TrackClient) -> None:
