@@ -81,7 +81,8 @@ class CsvRows:
             (self._quoted if has_return else self._rows).writerow(row)
 
 
-_FORMULA: Final = ("=", "+", "-", "@", "\t", "\r")
+_FORMULA: Final = (*"=+-@\t\r\n", "\uff1d", "\uff0b", "\uff0d", "\uff20")
+"""How a formula may begin; some spreadsheets take the full-width letters for the others."""
 
 
 def _no_formula(cell: Any) -> Any:

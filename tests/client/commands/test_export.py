@@ -228,7 +228,17 @@ def test_many_points_need_no_more_memory_than_a_few_pages(
             assert sum(1 for _ in file) == MANY + 1
 
 
-FORMULAS = ["=1+1", "+1+1", "-1+1", "@SUM(1)", "\t=1", "\r=1", '=HYPERLINK("http://evil.example","x")']
+FORMULAS = [
+    "=1+1",
+    "+1+1",
+    "-1+1",
+    "@SUM(1)",
+    "\t=1",
+    "\r=1",
+    "\n=1",
+    "\uff1d1",
+    '=HYPERLINK("http://evil.example","x")',
+]
 NUMBERS = ["-1", "+2.5", "-1e-3", "-inf", "text", "1=1", "", "'=1"]
 
 
