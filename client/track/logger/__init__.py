@@ -682,7 +682,8 @@ class LogSignalHandler(SignalHandler):
 
     def atexit(self) -> None:
         """The program ended without `finish`: completed, or by the exception that ended the program."""
-        error = None if _is_notebook() else getattr(sys, "last_value", None)
+        # A worker of `multiprocessing` ends while its exception is still raised.
+        error = sys.exc_info()[1] or (None if _is_notebook() else getattr(sys, "last_value", None))
         logger = self._logger_ref()
         if logger is None or self._pid != os.getpid():
             return

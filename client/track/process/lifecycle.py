@@ -20,7 +20,7 @@ from types import FrameType
 from typing import Final
 from weakref import WeakSet
 
-from track.process.signals import SignalHandler, seconds_left
+from track.process.signals import SignalHandler, leave, seconds_left
 
 __all__ = [
     "EXIT_SECONDS",
@@ -177,6 +177,8 @@ _worker: Final = _Worker()
 def _finalize(registry: _Registry) -> None:
     from multiprocessing import util
 
+    # A forked worker runs no functions of `atexit`: what they would do comes before the flush here, too.
+    util.Finalize(None, leave, exitpriority=11)
     util.Finalize(None, registry.on_exit, exitpriority=10)
 
 

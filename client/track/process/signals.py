@@ -23,7 +23,7 @@ from types import FrameType
 from typing import Final
 from weakref import WeakSet
 
-__all__ = ["SIGNAL_SECONDS", "SignalHandler", "is_asked_to_end", "seconds_left"]
+__all__ = ["SIGNAL_SECONDS", "SignalHandler", "is_asked_to_end", "leave", "seconds_left"]
 
 _log: Final = logging.getLogger("track")
 
@@ -78,8 +78,8 @@ class SignalHandler:
         """
         _installed.add(self)
         # Again each time, so that it runs before what was registered earlier: that flushes.
-        atexit.unregister(_leave)
-        atexit.register(_leave)
+        atexit.unregister(leave)
+        atexit.register(leave)
         _update()
 
     def uninstall(self) -> None:
@@ -203,7 +203,8 @@ def _is_caught(number: signal.Signals) -> bool:
     return bool(int(caught.split()[1], 16) >> (number - 1) & 1)
 
 
-def _leave() -> None:
+def leave() -> None:
+    """Tell all that the process ends."""
     for handler in list(_installed):
         handler.atexit()
 

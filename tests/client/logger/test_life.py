@@ -262,6 +262,26 @@ def test_a_forked_child_neither_creates_nor_starts_the_trial_of_its_parent(tmp_p
     assert ending(tmp_path, script).status is Status.CreatedGroup
 
 
+@pytest.mark.parametrize(
+    ("end", "status"),
+    [("pass", Status.Completed), ("raise ValueError", Status.Exception), ("sys.exit(3)", Status.Exception)],
+)
+def test_a_forked_worker_ends_the_trial_that_it_has_started(tmp_path: Path, end: str, status: Status) -> None:
+    script = f"""
+    import sys
+    def work():
+        global kept
+        kept = TrackClient(os.environ["TRACK_URI"])
+        kept.log_metrics(loss=1.0)
+        {end}
+    child = multiprocessing.get_context("fork").Process(target=work)
+    child.start()
+    child.join()
+    ready()
+    """
+    assert ending(tmp_path, script).status is status
+
+
 def test_a_child_that_is_forked_before_the_creation_starts_and_ends_a_trial_of_its_own(
     client: TrackClient,
 ) -> None:
