@@ -181,9 +181,12 @@ class TrackClient(LoggerForwarders):
 
     def new_trial(
         self,
-        force: bool | str = False,
+        named: bool | str | None = None,
+        /,
         arguments: Arguments = None,
         resume: bool | None = None,
+        *,
+        force: bool = False,
         **kwargs: Any,
     ) -> TrialLogger:
         """Begin a new trial.
@@ -197,20 +200,23 @@ class TrackClient(LoggerForwarders):
         means, made or resumed.
 
         Args:
-            force: though there is a trial that has not finished.  A text is the name of the new trial.
+            named: its name, or else what `force` says, as in the documents.
             arguments: its parameters: a parser (which then parses the command line), what one
                 returned, a mapping, a data class or a model.
             resume: continue the newest trial of the same name, version and parameters, in this project
                 and group, that stopped before it completed, if there is one.  By default what
                 ``TRACK_RESUME`` (1 or 0) in the environment says, else not.
+            force: though there is a trial that has not finished.
             kwargs: fields of the trial, such as ``name``, ``description`` or ``parameters``.
 
         Raises:
             UsageError: there is a trial that has not finished, and not `force`.
             TrialDoesNotExist: ``TRACK_TRIAL`` names one that is not in the store.
         """
-        if isinstance(force, str):
-            force, kwargs = False, {"name": force, **kwargs}
+        if isinstance(named, str):
+            kwargs = {"name": named, **kwargs}
+        else:
+            force = force or bool(named)
         if self.logger is not None and not self.logger.has_finished and not force:
             raise UsageError("this client has a trial already: finish it, then call new_trial(force=True)")
         self._leave_trial()

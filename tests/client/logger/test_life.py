@@ -204,6 +204,12 @@ def test_a_parameter_keeps_its_value_and_the_trial_says_so(
     assert len(stored(client).errors) == 1
 
 
+def test_a_name_and_force_go_together(client: TrackClient) -> None:
+    client.new_trial("a").start()
+    assert client.new_trial("b", force=True).trial.name == "b"
+    assert client.new_trial(True, name="c").trial.name == "c"
+
+
 def test_projects_groups_and_trials_are_named_by_texts(client: TrackClient) -> None:
     assert client.set_project("p").name == "p"
     assert client.set_group("g").name == "g"
