@@ -64,8 +64,7 @@ class MediaTests(BackendSuite):
 
     def test_what_is_no_media_is_dropped_and_nothing_else(self, protocol: Protocol, tmp_path: Path) -> None:
         trial = self._new(protocol, name="t")
-        protocol.log_trial_media(trial, "image", "x", [[1.5]])
-        protocol.log_trial_media(trial, "text", "x", 5)
+        protocol.log_trial_media(trial, "image", "x", "no picture")
         protocol.log_trial_media(trial, "histogram", "x", ["a", object()])
         protocol.log_trial_media(trial, "file", "x", tmp_path / "nothing")
         protocol.log_trial_media(trial, "movie", "x", 5)

@@ -191,6 +191,7 @@ def test_a_value_that_aim_refuses_is_reported_once_and_does_not_end_the_training
             run.bins("loss", [1.0, 2.0])  # Aim does not mix the two in one series
             run.bins("nothing", [float("nan")])
             run.scalar("loss", "high")
+            run.set_step(1)
             run.scalar("loss", 2.0)
         """
     )
