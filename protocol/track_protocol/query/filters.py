@@ -260,7 +260,7 @@ def _operand(path: str, value: Value, operator: str, store: Store | None) -> Any
     """The value as a query has it, if it is of the sort that the attribute has."""
     if path in MOMENTS and (isinstance(value, (str, Duration))):
         return _moment(path, value, operator, store)
-    if path in NUMBERS and isinstance(value, (str, bool)):
+    if (path in NUMBERS or path == "status.value") and isinstance(value, (str, bool)):
         raise BadQuery(f"{path!r} is a number, and {value!r:.80} is none")
     if path in MOMENTS and is_number(value) and not _FIRST_MOMENT <= float(value or 0) < _LAST_MOMENT:
         raise BadQuery(_NO_MOMENT.format(value))

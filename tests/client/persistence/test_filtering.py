@@ -58,6 +58,7 @@ TYPOS = [
     ("status in (completed, interupted)", "'interrupted'"),
     ("status not in (lost, exeption)", "'exception'"),
     ("status = pausd", "'Paused'"),
+    ("status.value != running", "is a number"),
     ("not status = compelted", "'completed'"),
     ("status ~ compelt", "'completed'"),
     ("status !~ exeption", "'exception'"),
