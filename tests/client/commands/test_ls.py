@@ -153,6 +153,7 @@ def test_invalid_arguments_are_reported(uri: str, monkeypatch: pytest.MonkeyPatc
     with pytest.raises(UsageError, match="empty"):
         run(COMMAND, "--columns", "uid,,lr")
     monkeypatch.delenv("TRACK_URI")
+    monkeypatch.chdir("/")  # where no run was stored
     with pytest.raises(UsageError, match="no store is given"):
         run(COMMAND)
 

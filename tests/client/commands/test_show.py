@@ -87,6 +87,7 @@ def test_a_missing_trial_is_reported(uri: str, uid: str) -> None:
 
 def test_it_reports_missing_fields(uri: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("TRACK_URI", raising=False)
+    monkeypatch.chdir("/")  # where no run was stored
     with pytest.raises(UsageError, match="no store is given"):
         show("00ff_0")
     with pytest.raises(ItemNotFound, match="there is no store at"):
