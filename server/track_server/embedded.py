@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import os
 import queue
 import threading
 from collections.abc import Callable
+from contextlib import suppress
+from dataclasses import replace
 from typing import Any, Final
 
 from track_protocol.errors import SessionFenced, TrackError
@@ -197,8 +200,12 @@ def _attached(engine: Engine, session: bytes) -> Attached:
 
 
 def _open_on_disk(uri: str) -> Callable[[], EngineLink]:
-    check_store_uri(uri)
-    return lambda: EngineLink(lambda: Engine(open_store(uri, exclusive=False)))
+    parsed = check_store_uri(uri)
+    # It is opened again in a forked child and after a close, when the program may be in another folder.
+    with suppress(OSError):  # the current folder may be deleted: opening says so
+        parsed = replace(parsed, path=os.path.abspath(parsed.path))
+    found = parsed.to_text()
+    return lambda: EngineLink(lambda: Engine(open_store(found, exclusive=False)))
 
 
 def open_sqlite(uri: str) -> Callable[[], EngineLink]:

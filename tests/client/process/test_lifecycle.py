@@ -49,6 +49,33 @@ def numbers(count: int) -> list[float]:
     return [float(number) for number in range(count)]
 
 
+@pytest.mark.parametrize("uri", ["sqlite:runs.db", "file:runs.json"])
+def test_a_program_that_changes_its_folder_stays_with_its_store(tmp_path: Path, uri: str) -> None:
+    (tmp_path / "elsewhere").mkdir()
+    run(
+        f"""
+        client = TrackClient({uri!r})
+        trial = client.new_trial("t", arguments={{"a": 1}})
+        trial.log_metrics(loss=0.0)
+        client.save()
+        os.chdir("elsewhere")
+        if os.fork() == 0:
+            trial.log_metrics(loss=1.0)
+            client.save()
+            os._exit(0)
+        os.wait()
+        client.close()
+        trial.log_metrics(loss=2.0)
+        client.close()
+        """,
+        tmp_path,
+    )
+    assert list((tmp_path / "elsewhere").iterdir()) == []
+    with TrackClient(uri.replace(":", f":{tmp_path}/")) as client:
+        (trial,) = client.protocol.fetch_trials({})
+        assert list(client.protocol.fetch_metrics(trial, "loss").values) == [0.0, 1.0, 2.0]
+
+
 def test_what_is_logged_last_is_saved_at_exit(tmp_path: Path) -> None:
     run(
         """
