@@ -101,9 +101,13 @@ class _Registry:
             _runs(hook.after_fork_in_child)
 
     def on_exit(self) -> None:
+        interrupted = False
         for hook in list(self.hooks):
-            _runs(hook.before_exit)
-        deadline = time.monotonic() + EXIT_SECONDS
+            try:
+                _runs(hook.before_exit)
+            except KeyboardInterrupt:
+                interrupted = True  # of the wait; what was logged must still reach the disk
+        deadline = 0.0 if interrupted else time.monotonic() + EXIT_SECONDS
         for hook in list(self.hooks):
             try:
                 _runs(partial(hook.on_exit, max(0.0, deadline - time.monotonic())))

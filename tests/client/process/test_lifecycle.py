@@ -367,8 +367,8 @@ def test_a_hook_that_raises_leaves_no_lock_held(failing: str, tmp_path: Path) ->
     # Fails when `_Registry` does not go on after a hook that raises: the next fork then waits forever.
     run(
         f"""
-        from track.process.lifecycle import register
-        class Hook:
+        from track.process.lifecycle import LifecycleHook, register
+        class Hook(LifecycleHook):
             def before_fork(self): self.raises("before_fork")
             def after_fork_in_parent(self): self.raises("after_fork_in_parent")
             def after_fork_in_child(self): self.raises("after_fork_in_child")
