@@ -90,7 +90,7 @@ def _servers_in(variables: Mapping[str, str]) -> Iterator[SocketAddress]:
         try:
             if each and scheme_of(each) == "socket":
                 yield SocketAddress(each)
-        except UriError:  # whoever opens it is told
+        except UriError:  # opening it raises
             continue
 
 

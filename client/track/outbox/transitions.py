@@ -1,4 +1,4 @@
-"""What delivery is told, what it says is to be done, and what may happen in which state.
+"""The events and actions of delivery, and what may happen in which state.
 
 `Delivery` (`delivery.py`) takes one of these events and gives some of these actions.  `TRANSITIONS` is the
 table that it obeys; `DESIGN.md` shows it and says why it is so.
