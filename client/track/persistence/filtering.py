@@ -13,7 +13,7 @@ from typing import Any, Final
 from track.persistence.lookup import uid_conditions
 from track.persistence.protocol import Protocol
 from track_protocol.errors import BadQuery
-from track_protocol.model.entities import STATUS_NAMES, Trial
+from track_protocol.model.entities import LOST, PRUNED, STATUS_NAMES, Status, Trial
 from track_protocol.query.filter_parser import query_of
 from track_protocol.query.names import TREES, candidates, own_attribute, own_names, suggestion
 from track_protocol.query.parse import Kind
@@ -120,6 +120,14 @@ class StoreNames:
             meant = suggestion(name, [*STATUS_NAMES, *self._own_statuses("")])
             raise BadQuery(f"no status is called {name[:80]!r}: {meant}")
         return [*known, *own]
+
+    def check_status(self, value: float) -> None:
+        """See `Store.check_status`."""
+        known = sorted({each.value: each.name for each in (*Status, LOST, PRUNED)}.items())
+        if value in dict(known) or self._fetch("trial", {"status.value": value}, limit=1):
+            return
+        listed = ", ".join(f"{number} {name}" for number, name in known)
+        raise BadQuery(f"no status has the number {value:g}: use a name or number of {listed}")
 
     def _own_statuses(self, part: str) -> list[str]:
         """The names of unknown statuses that contain a text."""

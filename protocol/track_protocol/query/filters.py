@@ -45,7 +45,7 @@ from typing import Any, Final
 
 from track_protocol.errors import BadQuery
 from track_protocol.model.entities import STATUS_NAMES
-from track_protocol.query.names import MOMENTS, NUMBERS, TREES, Store, candidates, own_attribute
+from track_protocol.query.names import MOMENTS, NUMBERS, TEXTS, TREES, Store, candidates, own_attribute
 from track_protocol.query.parse import Kind, parse_query
 from track_protocol.query.tree import ORDERINGS, is_number
 
@@ -91,8 +91,12 @@ _OWNERS: Final[Mapping[str, Kind]] = {
     "group_id": "group",
 }
 _STATUS: Final = ("status", "status.name")
-_KNOWN_VALUES: Final = frozenset({"uid", "id", "status", "status.name", "status.value"})
-"""Attributes whose values are looked up one by one, or are of both sorts."""
+_STATUS_NUMBERS: Final = ("status", "status.value")
+_KNOWN_SORTS: Final = NUMBERS | TEXTS | {"id", "status", "status.value"}
+"""Attributes of which no store needs to be asked what sort of values they have."""
+
+_NEVER_NULL: Final = frozenset({"uid", "id", "hash", "revision", "created", *_STATUS, "status.value"})
+"""Attributes that every object has."""
 
 _FIRST_MOMENT: Final = 1e8
 _LAST_MOMENT: Final = 1e11
@@ -217,6 +221,8 @@ def _leaf(leaf: Comparison | Membership | Existence, kind: Kind, store: Store | 
     if owner is not None and not (kind == "project" or kind == owner == "group"):
         return _owner(leaf, owner, store)
     path = _path(leaf.name, kind, store)
+    if store is not None:
+        _check_own(path, leaf, store)
     if isinstance(leaf, Existence):
         # Every document has its own fields, perhaps with nothing in them.
         return {path: {"$exists": True} if path.partition(".")[0] in TREES else {"$ne": None}}
@@ -240,9 +246,33 @@ def _leaf(leaf: Comparison | Membership | Existence, kind: Kind, store: Store | 
     return {path: {_OPERATORS[leaf.operator]: value}}
 
 
+def _check_own(path: str, leaf: Comparison | Membership | Existence, store: Store) -> None:
+    """Refuse values that an attribute which means the same in every store can never have."""
+    if isinstance(leaf, Existence) or getattr(leaf, "operator", "=") in ("~", "!~"):
+        return
+    for value in _values(leaf):
+        if value is None and path in _NEVER_NULL and _names_items(leaf):
+            raise BadQuery(f"{path!r} is never null: leave the comparison out")
+        if path in TEXTS and isinstance(value, (bool, int, float)) and not _is_prefix(path, leaf, value):
+            raise BadQuery(f"{path!r} is a text, and {_value_text(value)} is none: put quotes around a text")
+        if value is None or isinstance(value, (str, bool)):
+            continue
+        if path in _STATUS_NUMBERS and _names_items(leaf):
+            store.check_status(value)
+        elif path in NUMBERS and math.isinf(value):
+            raise BadQuery(f"{path!r} is never infinite: leave the comparison out")
+        elif path == "revision" and _names_items(leaf) and not value >= 0 == value % 1:
+            raise BadQuery(f"{path!r} is a whole number from 0, and {_value_text(value)} is none")
+
+
+def _is_prefix(path: str, leaf: Comparison | Membership, value: Value) -> bool:
+    """Whether a value may be the beginning of a uid whose digits look like a number."""
+    return path == "uid" and _names_items(leaf) and type(value) is int
+
+
 def _check_sorts(path: str, operands: Sequence[Any], kind: Kind, store: Store | None) -> None:
     """Refuse operands that no value in the store can equal, contain, precede or follow."""
-    if store is None or path in NUMBERS or path in _KNOWN_VALUES:
+    if store is None or path in _KNOWN_SORTS:
         return
     for operand in operands:
         if isinstance(operand, (str, bool)) or is_number(operand):

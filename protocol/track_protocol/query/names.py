@@ -17,6 +17,7 @@ __all__ = [
     "MOMENTS",
     "NUMBERS",
     "RUN_FIELDS",
+    "TEXTS",
     "TREES",
     "Store",
     "candidates",
@@ -30,6 +31,9 @@ MOMENTS: Final = frozenset({"created", "started", "ended"})
 
 NUMBERS: Final = MOMENTS | {"duration", "revision"}
 """Attributes that are numbers in every store."""
+
+TEXTS: Final = frozenset({"uid", "hash", "name", "description", "version", "status.name"})
+"""Attributes that are texts in every store."""
 
 RUN_FIELDS: Final = ("user", "host", "pid", "command", "directory", "python", "git", "slurm")
 """What a run notes of itself, in its metadata under ``run``."""
@@ -67,6 +71,13 @@ class Store(Interface):
 
         Raises:
             BadQuery: no trial can have that status; the message suggests one.
+        """
+
+    def check_status(self, value: float) -> None:
+        """Check that a number is that of a known status, or of one that a trial has.
+
+        Raises:
+            BadQuery: it is not; the message lists the known ones.
         """
 
     def check_sort(self, attribute: str, operand: float | str | bool, kind: Kind) -> None:

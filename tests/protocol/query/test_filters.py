@@ -106,6 +106,10 @@ class Known:
     def statuses(self, name: str) -> list[str]:
         return [f"<{name}>", name.upper()]
 
+    def check_status(self, value: float) -> None:
+        if value == 5:
+            raise BadQuery("no status has that number")
+
     def check_sort(self, attribute: str, operand: float | str | bool, kind: Kind) -> None:
         if operand == "high":
             raise BadQuery("of another sort")
@@ -154,6 +158,22 @@ def test_a_filter_means_what_the_store_has(text: str, query: Any) -> None:
         ("loss !~ high", "of another sort"),
         ("loss < true", "there is no order with true"),
         ("loss >= null", "there is no order with null"),
+        ("status = 5", "no status has that number"),
+        ("status.value not in (302, 5)", "no status has that number"),
+        ("status.name != 5", "'status.name' is a text, and 5 is none"),
+        ("name != true", "'name' is a text, and true is none"),
+        ("uid > 5", "'uid' is a text, and 5 is none"),
+        ("uid = 1.5", "'uid' is a text, and 1.5 is none"),
+        ("hash in (1, 2)", "'hash' is a text, and 1 is none"),
+        ("description != 5", "'description' is a text, and 5 is none"),
+        ("version < 2", "'version' is a text, and 2 is none"),
+        ("uid != null", "'uid' is never null"),
+        ("status not in (running, null)", "'status' is never null"),
+        ("created != null", "'created' is never null"),
+        ("revision != 1.5", "'revision' is a whole number from 0, and 1.5 is none"),
+        ("revision = -1", "'revision' is a whole number from 0, and -1 is none"),
+        ("revision > inf", "'revision' is never infinite"),
+        ("duration != inf", "'duration' is never infinite"),
     ],
 )
 def test_a_value_of_another_sort_is_refused(text: str, expected: str) -> None:
