@@ -53,6 +53,7 @@ LAYERS = [
     Layer("track.persistence.cometml", frozenset({"comet_ml"})),  # extra `comet`
     Layer("track.cli", frozenset({"shtab"})),  # extra `cli`
     Layer("track.commands", frozenset({"rich", "pyarrow"})),  # extras `cli` and `export`
+    Layer("track.simpleboard", frozenset({"starlette", "orjson"})),  # extra `board`
     Layer("track.demo", frozenset({"rich", "sklearn", "numpy"})),  # extra `demo`
     Layer("track_server", frozenset({"track_protocol", "uvloop", "apsw", "zstandard", *BASE})),
 ]
@@ -68,7 +69,7 @@ ROOMS = {
     "track": (
         "configuration structure serialization versioning containers aggregators",
         "process utils spool connection outbox resend media persistence reading testing",
-        "chrono run logger client api tracker track provider commands demo distributed cli",
+        "chrono run logger client api tracker simpleboard track provider commands demo distributed cli",
     ),
     "track_server": (
         "storage stores methods engine accounts network",
