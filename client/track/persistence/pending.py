@@ -1,8 +1,9 @@
 """Creating projects, groups and trials, whether or not their store is there.
 
-A creation is logged like anything else and then looked up: the answer is the item as it is stored.  A
-project or group is known by its uid and a trial by the id drawn here, so what is logged after the
-creation does not need that answer; a store that is unreachable may give it later.
+A creation is a call, whose answer is the item as it is stored.  While the store is unreachable it is logged
+like anything else and looked up later.  A project or group is known by its uid and a trial by the id drawn
+here, so what is logged after the creation does not need the answer, and a creation that was stored although
+its answer got lost is the same one when it is logged.
 """
 
 from __future__ import annotations
@@ -97,21 +98,18 @@ class PendingCreates:
             ServerUnreachable: the store is unreachable, and the policy is not to start without it.
             TrackError: the store refuses it.
         """
-        if not self.may_work_offline or _HEAD + estimate_size(document) > RECORD_BYTES_LIMIT:
+        if not self.may_work_offline:
             return self._insert(kind, document)
         outbox, key = self._outbox, document[kind.key]
         known_unreachable = outbox.is_known_unreachable
-        outbox.create(key, kind.create, {kind.name: document})
         try:
-            found = self._look_up(kind, key, _PATIENCE)
+            return outbox.call_soon(kind.insert, {kind.name: document, **kind.options}, _PATIENCE)
         except _UNREACHABLE as error:
+            if _HEAD + estimate_size(document) > RECORD_BYTES_LIMIT:
+                return self._insert(kind, document)
+            outbox.create(key, kind.create, {kind.name: document})
             self._report_unreachable(kind, document, error, first=not known_unreachable)
             return document
-        outbox.unconfirmed.pop(key, None)
-        if found is None or outbox.denied is not None:
-            # The store refused the record; a call with an answer returns the reason.
-            return self._insert(kind, document)
-        return found
 
     def exists(self, kind: EntityType, document: Document) -> bool:
         """Whether an item is stored already; not, as far as is known, while the store is unreachable."""

@@ -32,6 +32,9 @@ def store() -> MemoryStore:
 
     def answer(method: str, arguments: dict[str, Any]) -> Any:
         """As a store that already had three trials of every hash."""
+        if method.startswith("new_"):
+            given = arguments[method.removeprefix("new_").removeprefix("trial_")]
+            return {**given, "revision": 3} if method == "new_trial" else given
         creations = [call for _, _, name, call in store.calls if name.startswith("create_")]
         made = {name: given for call in creations for name, given in call.items()}
         if method == "get_trial":
