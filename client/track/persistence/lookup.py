@@ -2,18 +2,15 @@
 
 from __future__ import annotations
 
-import re
-from typing import Any, Final
+from typing import Final
 
 from track.persistence.protocol import Protocol
 from track_protocol.errors import ItemNotFound, UsageError
 from track_protocol.model.entities import Trial
+from track_protocol.query.store_names import uid_conditions
 
-__all__ = ["find_trial", "uid_conditions"]
+__all__ = ["find_trial"]
 
-_ID: Final = re.compile("[0-9a-fA-F]{32}")
-_PREFIX: Final = re.compile(r"[0-9a-f]{4,64}")
-_WITH_REVISION: Final = re.compile(r"([0-9a-f]{4,63})_([0-9]{1,9})")
 _SHOWN: Final = 5
 
 
@@ -37,20 +34,3 @@ def find_trial(protocol: Protocol, name: str) -> Trial:
         )
     some = ", ".join(f"{trial.uid[:12]}…_{trial.revision}" for trial in found[:_SHOWN])
     raise UsageError(f"{name!r} matches {len(found)} trials ({some}): give more digits of one's uid")
-
-
-def uid_conditions(text: str) -> list[dict[str, Any]]:
-    """Queries for the trials with that uid or id, and for those whose uid begins so."""
-    ways: list[dict[str, Any]] = [{"uid": text}]
-    if _ID.fullmatch(text):
-        ways.append({"id": bytes.fromhex(text)})
-    if _PREFIX.fullmatch(text):
-        ways.append({"uid": _beginning(text)})
-    if found := _WITH_REVISION.fullmatch(text):
-        ways.append({"hash": _beginning(found[1]), "revision": int(found[2])})
-    return ways
-
-
-def _beginning(text: str) -> dict[str, str]:
-    """The condition on hexadecimal digits that they begin so; `g` comes behind all of them."""
-    return {"$gte": text, "$lt": f"{text}g"}
