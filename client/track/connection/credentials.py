@@ -12,15 +12,14 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 
-from track.process.files import locked, replace_file
-from track.process.private import make_folder, open_private
+from track.connection.state_file import StateFile
+from track.process.private import open_private
 from track_protocol.errors import AuthenticationError, UsageError
-from track_protocol.locations import client_state_folder, credential_file, runtime_folder
+from track_protocol.locations import credential_file, runtime_folder
 from track_protocol.security.tokens import Secret
 
 __all__ = ["LocalCredentials", "StoredLogin", "StoredLogins", "find_secret", "local_credentials"]
 
-_VERSION: Final = 1
 _MAX_FILE_BYTES: Final = 64 * 1024
 
 _log: Final = logging.getLogger("track.connection.credentials")
@@ -111,25 +110,11 @@ class StoredLogin:
     token: Secret
 
 
-class StoredLogins:
-    """What ``track login`` has stored, in ``credentials.json``, which only its user may read.
+class StoredLogins(StateFile[list[StoredLogin]]):
+    """What ``track login`` has stored, in ``credentials.json``, which only its user may read."""
 
-    Args:
-        folder: of the file; by default the client's state folder.
-    """
-
-    def __init__(self, folder: Path | None = None) -> None:
-        self._folder = folder
-
-    @property
-    def path(self) -> Path:
-        """The file.
-
-        Raises:
-            UsageError: no folder was given, and the user has no home.
-        """
-        folder = client_state_folder(os.environ) if self._folder is None else self._folder
-        return folder / "credentials.json"
+    _NAME = "credentials.json"
+    _FIELD = "logins"
 
     def find(self, server: str, username: str | None = None) -> StoredLogin | None:
         """The login for a server; the latest one if no user is named.
@@ -162,33 +147,28 @@ class StoredLogins:
 
     def _change(self, change: Callable[[list[StoredLogin]], list[StoredLogin]]) -> None:
         try:
-            make_folder(self.path.parent)
-            with locked(self.path.with_suffix(".lock")):
-                logins = [_login_to_json(each) for each in change(self._read())]
-                document = {"version": _VERSION, "logins": logins}
-                replace_file(self.path, json.dumps(document, indent=2).encode())
+            with self._locked():
+                self._write([_login_to_json(each) for each in change(self._read())])
         except OSError as error:
             raise AuthenticationError(
                 f"the login cannot be stored in {self.path} ({error.strerror}): make that folder writable by "
                 "you alone, or set XDG_STATE_HOME to another one"
             ) from error
 
-    def _read(self) -> list[StoredLogin]:
-        try:
-            with os.fdopen(open_private(self.path, os.O_RDONLY, is_root=True), "rb") as file:
-                if os.fstat(file.fileno()).st_mode & 0o077:
-                    raise ValueError(f"others may read it: chmod 600 {self.path}, and have new tokens made")
-                document = json.loads(file.read())
-            if document["version"] != _VERSION:
-                raise ValueError("it has another version")
-            return [_login_from_json(each) for each in document["logins"]]
-        except FileNotFoundError:
-            return []
-        except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
-            raise AuthenticationError(
-                f"{self.path}, where 'track login' stores logins, cannot be used ({error}): repair it, or "
-                "remove it and log in again"
-            ) from None
+    def _content(self) -> bytes:
+        with os.fdopen(open_private(self.path, os.O_RDONLY, is_root=True), "rb") as file:
+            if os.fstat(file.fileno()).st_mode & 0o077:
+                raise ValueError(f"others may read it: chmod 600 {self.path}, and have new tokens made")
+            return file.read()
+
+    def _parsed(self, value: Any) -> list[StoredLogin]:
+        return [_login_from_json(each) for each in value]
+
+    def _unusable(self, reason: Exception) -> AuthenticationError:
+        return AuthenticationError(
+            f"{self.path}, where 'track login' stores logins, cannot be used ({reason}): repair it, or "
+            "remove it and log in again"
+        )
 
 
 def _without(logins: list[StoredLogin], server: str, username: str | None) -> list[StoredLogin]:

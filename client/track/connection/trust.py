@@ -2,49 +2,28 @@
 
 from __future__ import annotations
 
-import json
 import logging
-import os
 from collections.abc import Sequence
 from dataclasses import dataclass
-from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
 from track.connection.credentials import LocalCredentials
-from track.process.files import locked, replace_file
-from track.process.private import make_folder, read_private
+from track.connection.state_file import StateFile
 from track_protocol.errors import AuthenticationError, PinMismatch
-from track_protocol.locations import client_state_folder
 from track_protocol.loopback import is_loopback
 from track_protocol.security.tls import JOIN_URI, check_pin, pin_of_certificate
 from track_protocol.security.tokens import Secret, is_generated
 
 __all__ = ["KnownServers", "Trust", "pins_for", "server_name"]
 
-_VERSION: Final = 1
 _log: Final = logging.getLogger("track.connection.trust")
 
 
-class KnownServers:
-    """The pins of servers that proved themselves, in ``known_servers.json``.
+class KnownServers(StateFile[dict[str, str]]):
+    """The pins of servers that proved themselves, in ``known_servers.json``."""
 
-    Args:
-        folder: of the file; by default the client's state folder.
-    """
-
-    def __init__(self, folder: Path | None = None) -> None:
-        self._folder = folder
-
-    @property
-    def path(self) -> Path:
-        """The file.
-
-        Raises:
-            UsageError: no folder was given, and the user has no home.
-        """
-        # Not computed before it is needed: with a pin in the URI no home is.
-        folder = client_state_folder(os.environ) if self._folder is None else self._folder
-        return folder / "known_servers.json"
+    _NAME = "known_servers.json"
+    _FIELD = "servers"
 
     def remembered_pin(self, host: str, port: int) -> str | None:
         """The pin that was saved for this address, None at the first meeting.
@@ -64,8 +43,7 @@ class KnownServers:
             AuthenticationError: the file is damaged.
         """
         try:
-            make_folder(self.path.parent)
-            with locked(self.path.with_suffix(".lock")):
+            with self._locked():
                 pins = self._read()
                 saved = pins.setdefault(server_name(host, port), pin)
                 if saved != pin:
@@ -73,7 +51,7 @@ class KnownServers:
                         f"{self.path} expects {saved} of {server_name(host, port)}, but the server has "
                         f"{pin}. {self.remedy(host, port)}"
                     )
-                self._write(pins)
+                self._write({address: {"pin": pin} for address, pin in pins.items()})
         except OSError as error:
             _log.warning(
                 "the server's pin cannot be saved in %s (%s): put pin=%s into the URI, or set XDG_STATE_HOME "
@@ -90,23 +68,14 @@ class KnownServers:
             f"{server_name(host, port)!r} from {self.path}, or use the new join URI"
         )
 
-    def _read(self) -> dict[str, str]:
-        try:
-            document = json.loads(read_private(self.path, is_root=True))
-            if document["version"] != _VERSION:
-                raise ValueError("it has another version")
-            return {str(address): str(entry["pin"]) for address, entry in document["servers"].items()}
-        except FileNotFoundError:
-            return {}
-        except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
-            raise AuthenticationError(
-                f"{self.path}, the list of known servers, cannot be used ({error}): repair it, put "
-                "the server's pin into the URI, or set XDG_STATE_HOME to another folder"
-            ) from None
+    def _parsed(self, value: Any) -> dict[str, str]:
+        return {str(address): str(entry["pin"]) for address, entry in value.items()}
 
-    def _write(self, pins: dict[str, str]) -> None:
-        document = {"version": _VERSION, "servers": {address: {"pin": pin} for address, pin in pins.items()}}
-        replace_file(self.path, json.dumps(document, indent=2, sort_keys=True).encode())
+    def _unusable(self, reason: Exception) -> AuthenticationError:
+        return AuthenticationError(
+            f"{self.path}, the list of known servers, cannot be used ({reason}): repair it, put "
+            "the server's pin into the URI, or set XDG_STATE_HOME to another folder"
+        )
 
 
 @dataclass(frozen=True, slots=True)

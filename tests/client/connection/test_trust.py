@@ -166,7 +166,7 @@ def test_with_a_pin_in_the_uri_no_home_folder_is_needed(monkeypatch: pytest.Monk
     def no_home(env: object) -> Path:
         raise UsageError("no home")
 
-    monkeypatch.setattr("track.connection.trust.client_state_folder", no_home)
+    monkeypatch.setattr("track.connection.state_file.client_state_folder", no_home)
     trust = pins_for("node17", 8123, uri_pins=(PIN,), secret=TOKEN)
     trust.check(DER)
     trust.proven(DER)
