@@ -8,8 +8,7 @@ from typing import Any, Final
 
 from track.commands.fields import Names, document, short_uids, shown
 from track.commands.printing import add_json, page, print_json, table_text
-from track.commands.stores import add_filter, add_store, find_trials, opened
-from track.persistence.lookup import find_trial
+from track.commands.stores import add_filter, add_store, add_trials, check_choice, chosen_trials, opened
 from track.reading.flatten import flat
 from track.serialization import SerializerTrial
 from track_protocol.command import Command
@@ -24,9 +23,7 @@ _MOST: Final = 12
 
 
 def _configure(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument(
-        "trials", nargs="*", metavar="TRIAL", help="a uid or its first digits, an id, or a name"
-    )
+    add_trials(parser)
     add_store(parser)
     add_filter(parser)
     parser.add_argument("--all", action="store_true", help="also show what is equal")
@@ -34,13 +31,9 @@ def _configure(parser: argparse.ArgumentParser) -> None:
 
 
 def _run(arguments: argparse.Namespace) -> int:
-    if bool(arguments.trials) == bool(arguments.filter.strip()):
-        raise UsageError("name trials, or select them with --filter, but not both")
+    check_choice(arguments, is_required=True)
     with opened(arguments.uri) as protocol:
-        if arguments.trials:
-            trials = [find_trial(protocol, name) for name in arguments.trials]
-        else:
-            trials = find_trials(protocol, arguments.filter)
+        trials = chosen_trials(protocol, arguments)
         names = Names(protocol)
         documents = list({each.uid: document(each, names) for each in trials}.values())
     if len(documents) < 2:

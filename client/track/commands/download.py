@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from track.commands.printing import add_json, print_json, say
-from track.commands.stores import add_store, opened
+from track.commands.stores import add_store, add_trial, opened
 from track.persistence.lookup import find_trial
 from track.persistence.protocol import Protocol
 from track_protocol.command import Command
@@ -32,7 +32,7 @@ _FORBIDDEN: Final = frozenset('<>:"|?*\\')
 
 def _configure(parser: argparse.ArgumentParser) -> None:
     add = parser.add_argument
-    add("trial", metavar="TRIAL", help="a uid or its first digits, an id, or a name")
+    add_trial(parser)
     add("names", nargs="*", metavar="NAME", help="of a file or a series of media (default: all)")
     add_store(parser)
     add("--to", type=Path, default=Path(), metavar="DIR", help="where to (default: the current folder)")

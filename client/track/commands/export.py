@@ -17,12 +17,13 @@ from track.commands.printing import output, say_error
 from track.commands.stores import (
     add_filter,
     add_store,
+    add_trials,
     all_pages,
+    check_choice,
     check_series,
-    find_trials,
+    chosen_trials,
     opened,
 )
-from track.persistence.lookup import find_trial
 from track.persistence.protocol import Protocol
 from track.reading.flatten import flat
 from track_protocol.command import Command
@@ -49,12 +50,7 @@ _TIMES: Final = ("created", "started", "ended", "duration", "seen")
 
 def _configure(parser: argparse.ArgumentParser) -> None:
     add = parser.add_argument
-    add(
-        "trials",
-        nargs="*",
-        metavar="TRIAL",
-        help="a uid or its first digits, an id, or a name (default: all)",
-    )
+    add_trials(parser, "all")
     add_store(parser)
     add_filter(parser)
     add("--metric", action="append", metavar="NAME", help="only this series; may be repeated")
@@ -69,16 +65,12 @@ def _configure(parser: argparse.ArgumentParser) -> None:
 
 
 def _run(arguments: argparse.Namespace) -> int:
-    if arguments.trials and arguments.filter.strip():
-        raise UsageError("name trials, or select them with --filter, but not both")
+    check_choice(arguments)
     kind = arguments.format or _kind_of(arguments.output)
     if kind == "parquet" and arguments.output is None and sys.stdout.isatty():
         raise UsageError("Parquet cannot be printed: give --output FILE")
     with opened(arguments.uri) as protocol:
-        if arguments.trials:
-            trials = [find_trial(protocol, name) for name in arguments.trials]
-        else:
-            trials = find_trials(protocol, arguments.filter)
+        trials = chosen_trials(protocol, arguments)
         check_series(protocol, trials, arguments.metric or ())
         with _output(arguments.output) as file:
             open_file = partial(open_writer, kind, file, keeps_formulas=arguments.keep_formulas)

@@ -15,12 +15,19 @@ from typing import Any, Final
 from track.commands.fields import short_uids, shown
 from track.commands.plotting import Cell, Curve, axis_text, draw
 from track.commands.printing import width_of
-from track.commands.stores import add_filter, add_store, check_series, find_trials, opened
-from track.persistence.lookup import find_trial
+from track.commands.stores import (
+    add_filter,
+    add_store,
+    add_trials,
+    check_choice,
+    check_series,
+    chosen_trials,
+    opened,
+)
 from track.persistence.protocol import Protocol
 from track.reading.trials import StoredTrial
 from track_protocol.command import Command
-from track_protocol.errors import ItemNotFound, UsageError
+from track_protocol.errors import ItemNotFound
 from track_protocol.query.filter_parser import read_names
 
 __all__ = ["COMMAND"]
@@ -40,12 +47,7 @@ _X_TITLES: Final = {"step": "step", "time": "seconds since the start"}
 def _configure(parser: argparse.ArgumentParser) -> None:
     add = parser.add_argument
     add("metric", metavar="METRIC", help="its name, with or without labels")
-    add(
-        "trials",
-        nargs="*",
-        metavar="TRIAL",
-        help="a uid or its first digits, an id, or a name (default: all)",
-    )
+    add_trials(parser, "all")
     add_store(parser)
     add_filter(parser)
     add("--limit", type=int, default=_TRIALS, metavar="N", help=f"newest trials to draw (default: {_TRIALS})")
@@ -55,8 +57,7 @@ def _configure(parser: argparse.ArgumentParser) -> None:
 
 
 def _run(arguments: argparse.Namespace) -> int:
-    if arguments.trials and arguments.filter.strip():
-        raise UsageError("name trials, or select them with --filter, but not both")
+    check_choice(arguments)
     metric = read_names(arguments.metric)[0].removeprefix("metrics.")
     with opened(arguments.uri) as protocol:
         lines, left_out = _lines(protocol, metric, arguments)
@@ -80,10 +81,7 @@ class _Named:
 
 def _lines(protocol: Protocol, metric: str, arguments: argparse.Namespace) -> tuple[list[_Named], int]:
     """A line for each series of that name, and how many trials were left out."""
-    if arguments.trials:
-        found = [find_trial(protocol, name) for name in arguments.trials]
-    else:
-        found = find_trials(protocol, arguments.filter)
+    found = chosen_trials(protocol, arguments)
     check_series(protocol, found, [metric])
     having = [trial for each in found if (trial := StoredTrial.of(each, protocol)).has(metric)]
     drawn = having if arguments.trials else having[max(0, len(having) - max(1, arguments.limit)) :]

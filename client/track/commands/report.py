@@ -6,7 +6,7 @@ import argparse
 from typing import Final
 
 from track.commands.printing import print_json
-from track.commands.stores import add_store, opened
+from track.commands.stores import add_store, add_trial, opened
 from track.persistence.lookup import find_trial
 from track.serialization import to_json
 from track_protocol.command import Command
@@ -15,7 +15,7 @@ __all__ = ["COMMAND"]
 
 
 def _configure(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("trial", metavar="TRIAL", help="a uid or its first digits, an id, or a name")
+    add_trial(parser)
     add_store(parser)
     parser.add_argument("--full", action="store_true", help="include internal fields")
     parser.add_argument("--json", action="store_true", help="no effect: the output is always JSON")

@@ -8,8 +8,15 @@ from typing import Any, Final
 
 from track.commands.fields import Names, document, short_uids, shown
 from track.commands.printing import add_json, confirmed, print_json, say_error, table_text
-from track.commands.stores import add_filter, add_store, find_trials, opened, series_of
-from track.persistence.lookup import find_trial
+from track.commands.stores import (
+    add_filter,
+    add_store,
+    add_trials,
+    check_choice,
+    chosen_trials,
+    opened,
+    series_of,
+)
 from track.persistence.protocol import Protocol
 from track_protocol.command import Command
 from track_protocol.errors import TrackError, TrialInUse, UsageError
@@ -22,7 +29,7 @@ _SHOWN: Final = 20
 
 def _configure(parser: argparse.ArgumentParser) -> None:
     add = parser.add_argument
-    add("trials", nargs="*", metavar="TRIAL", help="a uid or its first digits, an id, or a name")
+    add_trials(parser)
     add_store(parser)
     add_filter(parser)
     add("--dry-run", action="store_true", help="list the trials to delete, delete nothing")
@@ -32,14 +39,9 @@ def _configure(parser: argparse.ArgumentParser) -> None:
 
 
 def _run(arguments: argparse.Namespace) -> int:
-    if bool(arguments.trials) == bool(arguments.filter.strip()):
-        raise UsageError("name trials, or select them with --filter, but not both")
+    check_choice(arguments, is_required=True)
     with opened(arguments.uri) as protocol:
-        if arguments.trials:
-            named = [find_trial(protocol, name) for name in arguments.trials]
-            trials = list({trial.uid: trial for trial in named}.values())
-        else:
-            trials = find_trials(protocol, arguments.filter)
+        trials = list({trial.uid: trial for trial in chosen_trials(protocol, arguments)}.values())
         if not arguments.json:
             sys.stdout.write(_told(protocol, trials))
             sys.stdout.flush()

@@ -8,7 +8,7 @@ from typing import Any, Final
 
 from track.commands.fields import Names, document, duration_text, moment_text, shown
 from track.commands.printing import add_json, page, print_json, table
-from track.commands.stores import add_store, opened
+from track.commands.stores import add_store, add_trial, opened
 from track.persistence.lookup import find_trial
 from track.reading.flatten import flat
 from track.serialization import SerializerTrial, to_json
@@ -23,14 +23,14 @@ _HEADER: Final = ("", "POINTS", "LAST STEP", "LAST", "MIN", "MAX", "MEAN")
 
 
 def _configure(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("uid", metavar="TRIAL", help="a uid or its first digits, an id, or a name")
+    add_trial(parser)
     add_store(parser)
     add_json(parser)
 
 
 def _run(arguments: argparse.Namespace) -> int:
     with opened(arguments.uri) as protocol:
-        trial = find_trial(protocol, arguments.uid)
+        trial = find_trial(protocol, arguments.trial)
         if arguments.json:
             print_json(to_json(trial))
         else:

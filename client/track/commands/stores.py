@@ -13,6 +13,7 @@ from track.configuration import DEFAULT_STORE
 from track.persistence import get_protocol
 from track.persistence.existing import existing_uri
 from track.persistence.filtering import StoreNames, filter_query_of
+from track.persistence.lookup import find_trial
 from track.persistence.protocol import Protocol
 from track.persistence.series import Series, SeriesMapping
 from track.process.progress import Progress
@@ -26,8 +27,12 @@ __all__ = [
     "SeriesInfo",
     "add_filter",
     "add_store",
+    "add_trial",
+    "add_trials",
     "all_pages",
+    "check_choice",
     "check_series",
+    "chosen_trials",
     "find_trials",
     "opened",
     "pages_of",
@@ -36,6 +41,7 @@ __all__ = [
 ]
 
 _URI: Final = "TRACK_URI"
+_TRIAL: Final = "a uid or its first digits, an id, or a name"
 _LONG: Final = 200_000
 """Points from which on a person wants to see how far it is."""
 
@@ -44,6 +50,23 @@ def add_store(parser: argparse.ArgumentParser) -> None:
     """Add the option that names the store."""
     parser.add_argument(
         "--uri", metavar="URI", help=f"the store (default: ${_URI}, uri in track.config, or {DEFAULT_STORE})"
+    )
+
+
+def add_trial(parser: argparse.ArgumentParser) -> None:
+    """Add the argument that names a trial."""
+    parser.add_argument("trial", metavar="TRIAL", help=_TRIAL)
+
+
+def add_trials(parser: argparse.ArgumentParser, default: str = "") -> None:
+    """Add the argument that names trials, which `chosen_trials` reads together with the filter.
+
+    Args:
+        parser: of the command.
+        default: for the help, what there is without any.
+    """
+    parser.add_argument(
+        "trials", nargs="*", metavar="TRIAL", help=f"{_TRIAL} (default: {default})" if default else _TRIAL
     )
 
 
@@ -73,6 +96,29 @@ def opened(uri: str | None) -> Iterator[Protocol]:
             yield protocol
     finally:
         logger.removeHandler(silent)
+
+
+def check_choice(arguments: argparse.Namespace, *, is_required: bool = False) -> None:
+    """Require that trials are not both named and selected; and that they are one of the two, if required.
+
+    Raises:
+        UsageError: they are not.
+    """
+    named, selects = bool(arguments.trials), bool(arguments.filter.strip())
+    if named == selects and (named or is_required):
+        raise UsageError("name trials, or select them with --filter, but not both")
+
+
+def chosen_trials(protocol: Protocol, arguments: argparse.Namespace) -> list[Trial]:
+    """The trials that the command line names, in that order, or else those that the filter selects.
+
+    Raises:
+        UsageError: the filter cannot be understood, or a name fits several trials.
+        ItemNotFound: no trial has such a name.
+    """
+    if arguments.trials:
+        return [find_trial(protocol, name) for name in arguments.trials]
+    return find_trials(protocol, arguments.filter)
 
 
 def find_trials(protocol: Protocol, text: str) -> list[Trial]:

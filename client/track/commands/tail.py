@@ -11,7 +11,7 @@ from typing import Any, Final, NamedTuple
 
 from track.commands.fields import moment_text, shown
 from track.commands.printing import json_text, say
-from track.commands.stores import SeriesInfo, add_store, opened, pages_of, series_of
+from track.commands.stores import SeriesInfo, add_store, add_trial, opened, pages_of, series_of
 from track.persistence.lookup import find_trial
 from track.persistence.protocol import Protocol
 from track_protocol.command import Command
@@ -28,7 +28,7 @@ _ENDED: Final = Status.ErrorGroup.value
 
 def _configure(parser: argparse.ArgumentParser) -> None:
     add = parser.add_argument
-    add("trial", metavar="TRIAL", help="a uid or its first digits, an id, or a name")
+    add_trial(parser)
     add("metrics", nargs="*", metavar="METRIC", help="its name, with or without labels (default: all)")
     add_store(parser)
     add("-n", type=int, default=_POINTS, metavar="N", help=f"points to begin with (default: {_POINTS})")
