@@ -2,11 +2,10 @@
 
 Negative controls, each of which makes a test here fail:
 
-* `Engine._commit` without its ``tx.rollback()``: no write succeeds after the first refusal.
-* `Journal.append` without its ``self._cut(offset)``: half a frame stays in the journal.
+* `Lane._commit` without its ``tx.rollback()``: no write succeeds after the first refusal.
 * `copied_before_migration` behind the migration: an old store is changed though no copy of it was made.
-* `Engine.submit_attach` without its look at `StoreFull`: who comes while the disk is full cannot read.
-* `Delivery._refuse` with ``self._backlog.clear()`` for ``raise error``: points are lost.
+* `Engine.submit_attach` without its check for `StoreFull`: a client that connects while the disk is full cannot read.
+* `Delivery._refuse` with ``self._backlog.clear()`` for its last line: points are lost.
 """
 
 from __future__ import annotations

@@ -4,7 +4,7 @@ Negative controls, each of which makes a test here fail:
 
 * `PendingCreates.create` without its ``except _UNREACHABLE``: a training that is alone does not start.
 * `Outbox.after_fork_in_child` without what it inherits: a child's points have no trial.
-* `Delivery._offer` without its look at ``abandoned``: a claim that failed is made after all.
+* `Delivery._offer_entry` without its check for ``cancelled``: a claim that failed is made after all.
 """
 
 from __future__ import annotations

@@ -12,18 +12,18 @@ from collections.abc import Callable, Mapping
 from functools import partial
 from types import FrameType, TracebackType
 from typing import Any, Final, Self
-from weakref import ref
 
 from track.chrono import LoggerChronoContext
 from track.configuration import environment
 from track.logger.due import Due, due
 from track.logger.forms import Metrics, Values, metrics_of, values_of
 from track.logger.media import MediaLogger
+from track.logger.signals import LogSignalHandler, traceback_to
 from track.persistence.calls import as_status, end_of
 from track.persistence.protocol import LATEST, RUNTIME, TIMINGS, MakeAggregator, MetricWriter, Protocol
 from track.persistence.series import SeriesMapping, StoredSeries
 from track.process.lifecycle import ForkSafeRLock
-from track.process.signals import SIGNAL_SECONDS, SignalHandler, seconds_left
+from track.process.signals import SIGNAL_SECONDS
 from track.reading.readable import Readable
 from track.run.announce import announce
 from track.run.capture import OutputCapture, output_names
@@ -559,7 +559,7 @@ class TrialLogger(MediaLogger, CountdownLogger, Readable, Due):
             self._stop_clock(self._trial)
             name = signal.Signals(signum).name
             error = KeyboardInterrupt(f"{name} came while the trial was running")
-            ending = (type(error), error, _traceback_to(frame))
+            ending = (type(error), error, traceback_to(frame))
             self.protocol.log_trial_finish(self._trial, *ending, **self._rank)
             if self._owns_status:
                 self._know(*end_of(*ending))
@@ -637,62 +637,6 @@ class TrialLogger(MediaLogger, CountdownLogger, Readable, Due):
             _log.error("the trial is not saved yet: %s", error)
 
 
-class LogSignalHandler(SignalHandler):
-    """Ends a running trial when the process is asked to end, or ends without saying so.
-
-    In a child that was forked while the trial ran, a signal saves what the child logged; the trial continues.
-
-    Args:
-        logger: of the trial.
-    """
-
-    def __init__(self, logger: TrialLogger) -> None:
-        # Weakly: a trial that the program has dropped is finished then.
-        self._logger_ref = ref(logger)
-        self._protocol = logger.protocol
-        self._pid = 0
-        self._error_before: BaseException | None = None
-
-    def install(self) -> None:
-        """See `SignalHandler.install`."""
-        self._pid = os.getpid()
-        self._error_before = getattr(sys, "last_value", None)
-        super().install()
-
-    def sigint(self, signum: int, frame: FrameType | None) -> None:
-        """Interrupted: store that, with the traceback, and save everything logged."""
-        self.sigterm(signum, frame)
-
-    def sigterm(self, signum: int, frame: FrameType | None) -> None:
-        """Interrupted: store that, with the traceback, and save everything logged."""
-        logger = self._logger_ref()
-        if logger is not None and self._pid == os.getpid():
-            logger._interrupt(signum, frame)
-        self._save(signum)
-
-    def warned(self, signum: int, frame: FrameType | None) -> None:
-        """Save everything logged, and leave the trial running: the program decides about its end."""
-        self._save(signum)
-
-    def _save(self, signum: int) -> None:
-        try:
-            self._protocol.persist(seconds_left())
-        except TrackError as error:
-            _log.error("%s: not everything is saved: %s", signal.Signals(signum).name, error)
-
-    def atexit(self) -> None:
-        """The program ended without `finish`: completed, or by the exception that ended the program."""
-        # A worker of `multiprocessing` ends while its exception is still raised.
-        error = sys.exc_info()[1] or (None if _is_notebook() else getattr(sys, "last_value", None))
-        logger = self._logger_ref()
-        if logger is None or self._pid != os.getpid():
-            return
-        if error is None or error is self._error_before:
-            logger.finish()
-        else:
-            logger.finish(type(error), error, error.__traceback__)
-
-
 def _stored_metrics(protocol: Protocol, trial: Trial) -> Mapping[str, Any]:
     stored = protocol.current_trial(trial)
     return {} if stored is None else stored.metrics
@@ -718,17 +662,3 @@ def _plain(value: Any) -> Any:
 
 def _shown(value: Any) -> str:
     return f"{value!r:.200}" if type(value) is str else text_of(value)[:200]
-
-
-def _is_notebook() -> bool:
-    """Whether the session is interactive: there the last error ended one line and not the program."""
-    return hasattr(sys, "ps1") and not sys.flags.interactive
-
-
-def _traceback_to(frame: FrameType | None) -> TracebackType | None:
-    """The traceback that an exception raised in `frame` would have."""
-    trace = None
-    while frame is not None:
-        trace = TracebackType(trace, frame, frame.f_lasti, frame.f_lineno or 0)
-        frame = frame.f_back
-    return trace

@@ -51,7 +51,7 @@ def test_the_end_of_the_process_leaves_what_was_not_sent_and_says_where(
 def test_the_end_of_the_process_reports_other_log_calls_as_such(
     store: MemoryStore, make_outbox: MakeOutbox, caplog: pytest.LogCaptureFixture, points: int, reported: str
 ) -> None:
-    # Fails when `CallOp.counts` is a point, or `Keeping` looks at points only.
+    # Fails when `CallOp.counts` is a point, or `LocalDurability.report_unsent` names points only.
     store.unreachable = True
     outbox = make_outbox()
     for value in range(points):

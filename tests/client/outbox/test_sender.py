@@ -144,7 +144,7 @@ def test_a_store_too_full_to_be_opened_again_is_tried_until_there_is_room(
 def test_a_store_whose_disk_has_failed_before_it_was_reached_is_tried_until_it_is_open(
     store: MemoryStore, outbox: Outbox
 ) -> None:
-    # Fails when `_PASSES` does not name `StoreFailed`.
+    # Fails when `_TRANSIENT` of the connector does not name `StoreFailed`.
     store.open_error = StoreFailed("the disk failed")
     outbox.writer(TRIAL)(1, {"loss": 1.0})
     with pytest.raises(ServerUnreachable, match="the disk failed"):

@@ -483,7 +483,7 @@ def test_what_cannot_be_read_any_more_is_reported_and_not_sent(
 def test_a_replay_takes_no_memory_for_each_record(
     tmp_path: Path, store: MemoryStore, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    # Fails when `recover` tells of single records: `test_what_is_known_of_a_million_records…` says how.
+    # Fails when `recover` returns single records.
     adopted: list[Extent] = []
     adopt = Backlog.adopt
 

@@ -255,7 +255,7 @@ def test_an_extent_does_not_reach_into_the_next_segment() -> None:
 
 
 def test_an_extent_is_no_more_than_can_be_read_back_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
-    # Fails when `Place.joined` knows no bound.
+    # Fails when `Location.coalesced` has no limit.
     with monkeypatch.context() as patched:
         patched.setattr(writer, "EXTENT_RECORDS", 2)
         assert extent_ranges(gathered(*((n, n) for n in range(1, 6)))) == [(1, 2), (3, 4), (5, 5)]
