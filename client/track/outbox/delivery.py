@@ -144,6 +144,7 @@ class Delivery:
         self._problem_since_attached = False
         self._has_faulted = False
         self._written = backlog.next_seq - 1
+        self._now = 0.0
         self._report_at = 0.0
         self._trials = drops.trials
         self._actions: list[Action] = []
@@ -158,13 +159,14 @@ class Delivery:
         Raises:
             LocalProtocolError: that cannot happen in this state.
         """
-        self._dispatch(event, now)
+        self._now = now
+        self._dispatch(event)
         if self.state in (State.ONLINE, State.CALLING):
             self._offer()
         actions, self._actions = self._actions, []
         return actions
 
-    def _dispatch(self, event: Event, now: float) -> None:
+    def _dispatch(self, event: Event) -> None:
         following = TRANSITIONS[self.state].get(type(event))
         if following is None:
             raise LocalProtocolError(
@@ -174,9 +176,9 @@ class Delivery:
             _log.debug("%s: %s after %s", self._name, following.value, type(event).__name__)
         self.state = following
         try:
-            self._HANDLERS[type(event)](self, event, now)
+            self._HANDLERS[type(event)](self, event)
         except RemoteProtocolError as error:
-            self._dispatch(Lost(error), now)
+            self._dispatch(Lost(error))
 
     @property
     def is_full(self) -> bool:
@@ -190,10 +192,10 @@ class Delivery:
 
     # -- the sender's own life -------------------------------------------------------------------
 
-    def _started(self, event: Started, now: float) -> None:
+    def _started(self, event: Started) -> None:
         self.final = None
 
-    def _closed(self, event: Closed, now: float) -> None:
+    def _closed(self, event: Closed) -> None:
         self._unsend()
 
     def _unsend(self) -> None:
@@ -204,7 +206,7 @@ class Delivery:
 
     # -- from records to the backlog -------------------------------------------------------------
 
-    def _logged(self, event: Logged, now: float) -> None:
+    def _logged(self, event: Logged) -> None:
         self._number(event.records, event.nbytes)
 
     def _number(self, records: Sequence[Record], nbytes: int) -> None:
@@ -246,17 +248,17 @@ class Delivery:
     def _unstorable(self, record: Record, error: BadValue) -> None:
         self._drops.drop(1, str(error), trial_of(record))
 
-    def _ticked(self, event: Ticked, now: float) -> None:
+    def _ticked(self, event: Ticked) -> None:
         """Tell trials what they lost, in order with what they keep."""
-        if self._drops.is_reported or self.is_full or (now < self._report_at and not event.at_once):
+        if self._drops.is_reported or self.is_full or (self._now < self._report_at and not event.at_once):
             return
-        self._report_at = now + REPORT_INTERVAL_S
+        self._report_at = self._now + REPORT_INTERVAL_S
         reports = [each._asdict() for each in self._drops.report()]
         self._number([(CALL, "log_trial_dropped_points", time.time(), each, 0) for each in reports], 0)
 
-    def _awaited(self, event: Awaited, now: float) -> None:
+    def _awaited(self, event: Awaited) -> None:
         # Whoever waits for what was logged waits for what is reported of its drops, too.
-        self._ticked(Ticked(at_once=True), now)
+        self._ticked(Ticked(at_once=True))
         future = event.future
         error = self._refusal_of(future)
         if future.is_done:
@@ -278,18 +280,18 @@ class Delivery:
             return self.final
         return None if isinstance(future, Call) and not future.writes else self.denied
 
-    def _was_written(self, event: Written, now: float) -> None:
+    def _was_written(self, event: Written) -> None:
         self._written = self._backlog.next_seq - 1 if event.problem is not None else event.written
         self.waiters.resolve_syncs(event.synced, event.problem)
 
     # -- links -----------------------------------------------------------------------------------
 
-    def _attached(self, event: Attached, now: float) -> None:
+    def _attached(self, event: Attached) -> None:
         opened, backlog = event.opened, self._backlog
         self._role, self.generation, self.final = opened.role, opened.generation, None
         if opened.last_seq >= backlog.next_seq:
             # Somebody else has written in this session, so it cannot be continued.
-            self._dispatch(Lost(), now)
+            self._dispatch(Lost())
             self._actions.append(Renumber())
             return
         before = backlog.acked
@@ -319,18 +321,18 @@ class Delivery:
             f"process that it had and has no more, {again:,} are sent again, and {lost}"
         )
 
-    def _renumbered(self, event: Renumbered, now: float) -> None:
+    def _renumbered(self, event: Renumbered) -> None:
         _log.debug("%s: what is not stored continues in session %s", self._name, event.session.hex())
         self.session = event.session
         self._written = 0
         self.waiters.renumbered()
 
-    def _lost(self, event: Lost, now: float) -> None:
+    def _lost(self, event: Lost) -> None:
         self._unsend()
         self._problem_since_attached = self._problem_since_attached or event.error is not None
         self._actions.append(Disconnect(event.error))
 
-    def _blocked(self, event: Blocked, now: float) -> None:
+    def _blocked(self, event: Blocked) -> None:
         self._unsend()
         self.final = event.error
         self._problem_since_attached = True
@@ -339,7 +341,7 @@ class Delivery:
         if not self._has_disk:
             self._drop_numbered(event.error)
 
-    def _faulted(self, event: Faulted, now: float) -> None:
+    def _faulted(self, event: Faulted) -> None:
         self._fail_waiting(event.error)
 
     # -- from the backlog to the link ------------------------------------------------------------
@@ -385,7 +387,7 @@ class Delivery:
             )
         )
 
-    def _sent(self, event: BatchSent | CallSent, now: float) -> None:
+    def _sent(self, event: BatchSent | CallSent) -> None:
         self._taken_offer()
         self._backlog.mark_sent()
 
@@ -395,11 +397,11 @@ class Delivery:
             raise LocalProtocolError("nothing was to be sent or loaded")
         return entry
 
-    def _loaded(self, event: Loaded, now: float) -> None:
+    def _loaded(self, event: Loaded) -> None:
         self._taken_offer()
         self._backlog.load(event.extent, event.entries)
 
-    def _unsendable(self, event: Unsendable, now: float) -> None:
+    def _unsendable(self, event: Unsendable) -> None:
         """What can never be sent must not block what is behind it."""
         entry, self._calling = self._taken_offer(), None
         if not isinstance(entry, Entry):
@@ -418,34 +420,33 @@ class Delivery:
 
     # -- what comes back -------------------------------------------------------------------------
 
-    def _acked(self, event: Acked, now: float) -> None:
+    def _acked(self, event: Acked) -> None:
         _log.debug("%s has stored %d, %d rejected", self._name, event.last_seq, len(event.rejected))
         for rejection in event.rejected:
             self._drops.reject(1, rejection.message)
         self._backlog.ack(event.last_seq)
         self._actions += [Acknowledge(), Resolve()]
 
-    def _refused(self, event: Refused, now: float) -> None:
+    def _refused(self, event: Refused) -> None:
         self._refuse(event.error)
 
     def _refuse(self, error: TrackError) -> None:
-        now = 0.0
         if isinstance(error, PermissionDenied) and self._hopes_for_rights:
-            self._dispatch(Blocked(error), now)
+            self._dispatch(Blocked(error))
         elif isinstance(error, PermissionDenied):
             self._deny(error)
         elif isinstance(error, SequenceGap):
             # Where the store stands is learnt by attaching again, at once.
-            self._dispatch(Lost(), now)
+            self._dispatch(Lost())
         else:
-            self._dispatch(Lost(error), now)
+            self._dispatch(Lost(error))
 
     @property
     def _hopes_for_rights(self) -> bool:
         """Whether what may not be written is kept: it was allowed once, or logged when nobody could say."""
         return self._has_disk and (self._backlog.acked > 0 or self.outlasted)
 
-    def _answered(self, event: Replied | Failed, now: float) -> None:
+    def _answered(self, event: Replied | Failed) -> None:
         if self._calling is None or self._calling[0] != event.call_id:
             self.waiters.answered(event)
             return
@@ -455,16 +456,16 @@ class Delivery:
             self._backlog.answered(item)
             self.waiters.resolve_flushes()
             resolve(item.call, event)
-            self._dispatch(CallFinished(), now)
+            self._dispatch(CallFinished())
         elif isinstance(event.error, (TooBusy, StoreFailed)):
-            self._dispatch(Lost(event.error), now)
+            self._dispatch(Lost(event.error))
         else:
             # Whether the store used up the number is learnt by attaching again, with nothing in its place.
             item.call.cancelled = True
             item.call.fail(event.error)
-            self._dispatch(Lost(), now)
+            self._dispatch(Lost())
 
-    def _call_finished(self, event: CallFinished, now: float) -> None:
+    def _call_finished(self, event: CallFinished) -> None:
         """More can be sent."""
 
     # -- giving up -------------------------------------------------------------------------------
@@ -475,7 +476,7 @@ class Delivery:
         self._drop_numbered(error)
         self.waiters.free_reads()
         if self.state is State.CALLING:
-            self._dispatch(CallFinished(), 0.0)
+            self._dispatch(CallFinished())
 
     def _fail_waiting(self, error: TrackError, *, reads: bool = True) -> None:
         """Nobody is going to have an answer."""
@@ -493,7 +494,7 @@ class Delivery:
             self._backlog.renumber()
             self._actions.append(ForgetSession())
 
-    _HANDLERS: Final[Mapping[type[Event], Callable[[Any, Any, float], None]]] = {
+    _HANDLERS: Final[Mapping[type[Event], Callable[[Any, Any], None]]] = {
         Started: _started,
         Closed: _closed,
         Logged: _logged,
