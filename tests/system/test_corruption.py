@@ -1,6 +1,6 @@
 """Damage found while a store is in use: it turns read-only and says so, and clients queue what they log.
 
-Negative control: `Recovery.note` with ``return False`` in its first line makes each test here fail.
+Negative control: `Recovery.record_failure` with ``return False`` in its first line makes each test here fail.
 """
 
 from __future__ import annotations

@@ -4,7 +4,7 @@ Negative controls, each of which makes a test here fail:
 
 * `Lane._commit` without its ``tx.rollback()``: no write succeeds after the first refusal.
 * `copied_before_migration` behind the migration: an old store is changed though no copy of it was made.
-* `Engine.submit_attach` without its check for `StoreFull`: a client that connects while the disk is full cannot read.
+* `Engine.submit_attach` without its check for `StoreFull`: a new client cannot read while the disk is full.
 * `Delivery._refuse` with ``self._backlog.clear()`` for its last line: points are lost.
 """
 

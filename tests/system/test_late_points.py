@@ -1,7 +1,7 @@
 """Jobs that were killed, whose points arrive when the next one has rewound their trial.
 
-Without any of these a test here fails, both in `methods/points.py`: `_supersede_late` (steps after 30 are in the
-metric twice), and the time limit of a late rewind (it removes what the last job logged).
+A test here fails without either of these in ``methods/points.py``: `_supersede_late` (steps after 30 are in
+the metric twice), and the time limit of a late rewind (it removes what the last job logged).
 """
 
 from __future__ import annotations

@@ -267,7 +267,7 @@ def test_no_fault_loses_doubles_or_damages_what_was_acknowledged(tmp_path: Path,
 
 
 def test_what_comes_after_a_failed_flush_is_writing_all_of_it_anew(tmp_path: Path) -> None:
-    # Fails when `Lane._transact` does not call `Recovery.note`, so that the store is not reopened.
+    # Fails when `Lane._transact` does not call `Recovery.record_failure`, so that the store is not reopened.
     found = run(STORE, tmp_path / "run", [replace(SYNC, at=7)])
     at = next(at for at, event in enumerate(found.trace) if isinstance(event, SyncFailed))
     behind = [event for event in found.trace[at + 1 :] if not isinstance(event, Acknowledged)]
