@@ -268,11 +268,18 @@ def _error(error: object) -> str:
     return redact_tokens(str(error)).encode("utf-8", "replace")[-MAX_TEXT_BYTES:].decode("utf-8", "ignore")
 
 
+def _id(trial: Trial | bytes) -> bytes:
+    if isinstance(trial, Trial) and trial.id is None:
+        raise BadArguments(f"trial {trial.uid} has no id: fetch it first")
+    return trial.id or b"" if isinstance(trial, Trial) else trial
+
+
 _PLAIN: Final[Mapping[str, Callable[[Any], Any]]] = {
     "aggregator": spec_of,
     "definition": _definition,
     "error": _error,
     "group": lambda group: group.uid,
+    "ids": lambda trials: list(map(_id, trials)),
     "project": lambda project: project.uid,
     "query": normalise_query,
     "status": lambda given: status_to_document(as_status(given)),

@@ -111,6 +111,11 @@ class CometMLProtocol(NullProtocol):
         self._experiment(trial).log_other("group", group.name)
 
     fetch_trials = _unreadable("fetch_trials")
+    fetch_table = _unreadable("fetch_table")
+    fetch_rows = _unreadable("fetch_rows")
+    fetch_fields = _unreadable("fetch_fields")
+    fetch_groups_of = _unreadable("fetch_groups_of")
+    fetch_changes = _unreadable("fetch_changes")
     fetch_and_update_trial = _unreadable("fetch_and_update_trial")
     fetch_metrics = _unreadable("fetch_metrics")
     fetch_media = _unreadable("fetch_media")
@@ -121,9 +126,14 @@ class CometMLProtocol(NullProtocol):
 
     def _change(self, item: Any, method: str, given: Mapping[str, Any]) -> None:
         """What changes a trial in memory goes to its experiment, too."""
+        if method == "remove_trial_tags":
+            raise UsageError(f"{self.uri} cannot remove tags through Comet's SDK: remove them on comet.com")
         super()._change(item, method, given)
         if not isinstance(item, Trial):
             return
+        if method == "rename_trial":
+            self._experiment(item).set_name(_plain(item.name or item.uid))
+            self._others(item, {} if item.description is None else {"description": item.description})
         if "arguments" in given:
             self._experiment(item).log_parameters(_plain(given["arguments"]), nested_support=True)
         if "tags" in given:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any, Final, TypeVar
 
@@ -11,9 +12,10 @@ from track_protocol.errors import ItemNotFound
 from track_protocol.model.documents import group_to_document, project_to_document, trial_to_document
 from track_protocol.model.entities import Project, Status, Trial, TrialGroup, new_id
 from track_protocol.model.rejected import Rejected
-from track_protocol.query.order import CREATED, Order, parse_fields, parse_order
+from track_protocol.query.columns import Column, check_size, parse_columns, parse_table_order
+from track_protocol.query.order import parse_fields, parse_order
 from track_protocol.query.parse import Kind, matches, parse_query
-from track_protocol.query.tree import MISSING, reached
+from track_protocol.query.tables import cell, group_rows, in_order, series_summary, summarise_fields
 from track_protocol.wire.methods import METHODS
 
 __all__ = ["NullProtocol"]
@@ -28,6 +30,8 @@ _DOCUMENTS: Mapping[str, Any] = {
 
 _FIELDS: Final = {"arguments": "parameters", "metadata": "metadata", "tags": "tags"}
 """The field of an item into which named values are merged, by the parameter that holds them."""
+
+_TEXTS: Final = ("name", "description")
 
 
 class NullProtocol(Protocol):
@@ -54,6 +58,11 @@ class NullProtocol(Protocol):
     def _change(self, item: Any, method: str, given: Mapping[str, Any]) -> None:
         for field in _FIELDS.keys() & given.keys():
             getattr(item, _FIELDS[field]).update(given[field])
+        for field in _TEXTS:
+            if method == "rename_trial" and given[field] is not None:
+                setattr(item, field, given[field] or None)
+        for name in given["names"] if method == "remove_trial_tags" else ():
+            item.tags.pop(name, None)
         if method == "log_trial_start":
             item.status = Status.Running
         elif "status" in given:
@@ -126,6 +135,77 @@ class NullProtocol(Protocol):
         """See `Protocol.fetch_trials`."""
         return _matching("trial", self._trials.values(), query, **page)
 
+    def fetch_table(
+        self,
+        query: Conditions = None,
+        columns: Sequence[str] = ("uid",),
+        order: Sequence[str] | None = None,
+        start: int = 0,
+        limit: int = 100,
+    ) -> dict[str, Any]:
+        """See `Protocol.fetch_table`."""
+        wanted = parse_columns(columns)
+        check_size(limit, len(wanted), "limit")
+        found = self._documents(query)
+        positions = in_order(found, parse_table_order(order or ()))[start : start + limit]
+        return _table(len(found), [found[at] for at in positions], wanted)
+
+    def fetch_rows(
+        self, trials: Sequence[Trial | bytes], columns: Sequence[str] = ("uid",)
+    ) -> dict[str, Any]:
+        """See `Protocol.fetch_rows`."""
+        wanted = parse_columns(columns)
+        check_size(len(trials), len(wanted), "trials")
+        known = {each["id"]: each for each in self._documents({})}
+        ids = [each.id if isinstance(each, Trial) else each for each in trials]
+        rows = [known[id] for id in ids if id in known]
+        return _table(len(rows), rows, wanted)
+
+    def fetch_fields(self, query: Conditions = None) -> dict[str, Any]:
+        """See `Protocol.fetch_fields`."""
+        found = self._documents(query)
+        trees = {root: [each[root] for each in found] for root in _FIELDS.values()}
+        return {
+            "total": len(found),
+            "fields": summarise_fields(trees, len(found)),
+            "series": series_summary(found),
+            "statuses": dict(Counter(each["status"]["name"] for each in found)),
+            "more": False,
+        }
+
+    def fetch_groups_of(
+        self,
+        query: Conditions = None,
+        by: Sequence[str] = (),
+        measures: Sequence[str] = (),
+        limit: int = 100,
+    ) -> list[dict[str, Any]]:
+        """See `Protocol.fetch_groups_of`."""
+        wanted = parse_columns([*by, *measures])
+        rows = [[cell(each, column.paths) for column in wanted] for each in self._documents(query)]
+        return group_rows(rows, len(by), limit)
+
+    def fetch_changes(self, cursor: str | None = None, limit: int = 1000) -> dict[str, Any]:
+        """Nothing is known of changes: whoever asks again has to read everything."""
+        nothing: dict[str, Any] = {"trials": [], "deleted": [], "groups": [], "projects": []}
+        return {"cursor": "", "known": cursor is None, "more": False, **nothing}
+
+    def _documents(self, query: Conditions) -> list[dict[str, Any]]:
+        """The trials that match, with the names of their projects and groups."""
+        found = []
+        for trial in self.fetch_trials(query):
+            document = {"created": None, **trial_to_document(trial)}
+            for field, items in (("project", self._projects), ("group", self._groups)):
+                uid = document[f"{field}_id"]
+                known = items.get(uid)
+                document[field] = uid if known is None or known.name is None else known.name
+            found.append(document)
+        return found
+
+    def set_project_metadata(self, project: Project, /, **kwargs: Any) -> None:
+        """See `Protocol.set_project_metadata`."""
+        self._projects.get(project.uid, project).metadata.update(kwargs)
+
     def fetch_and_update_trial(self, query: Conditions, attr: str, *args: Any, **kwargs: Any) -> Trial:
         """See `Protocol.fetch_and_update_trial`."""
         update_named(attr, "trial")
@@ -167,6 +247,14 @@ class NullProtocol(Protocol):
         return lambda step, metrics: None
 
 
+def _table(total: int, documents: Sequence[Mapping[str, Any]], columns: Sequence[Column]) -> dict[str, Any]:
+    return {
+        "total": total,
+        "ids": [each["id"] for each in documents],
+        "columns": [[cell(each, column.paths) for each in documents] for column in columns],
+    }
+
+
 def _matching(
     kind: Kind,
     items: Iterable[T],
@@ -181,31 +269,5 @@ def _matching(
     parse_fields(fields, kind)
     pairs = [(item, _DOCUMENTS[kind](item)) for item in items]
     found = [(item, document) for item, document in pairs if matches(document, parsed)]
-    positions = _in_order([document for _, document in found], parse_order(order or (), kind))
+    positions = in_order([document for _, document in found], parse_order(order or (), kind))
     return [found[at][0] for at in positions[start : None if limit is None else start + limit]]
-
-
-def _in_order(documents: Sequence[Mapping[str, Any]], order: Sequence[Order]) -> list[int]:
-    """The positions of documents, given in the order of their making, in another order."""
-    positions = list(range(len(documents)))
-    for each in reversed(order):
-        if each.paths == (CREATED,):
-            positions.sort(reverse=each.descending)
-            continue
-        ranks: tuple[list[tuple[Any, int]], ...] = ([], [], [], [])
-        for position in positions:
-            found = (reached(documents[position], path) for path in each.paths)
-            value = next((each for each in found if each is not MISSING and each is not None), None)
-            ranks[_rank(value)].append((value if _rank(value) == 0 else str(value), position))
-        for pairs in ranks[::2]:
-            pairs.sort(key=lambda pair: pair[0], reverse=each.descending)
-        positions = [position for pairs in ranks for _, position in pairs]
-    return positions
-
-
-def _rank(value: Any) -> int:
-    if value is None:
-        return 3
-    if not isinstance(value, (int, float)):
-        return 2
-    return 0 if value == value else 1

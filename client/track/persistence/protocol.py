@@ -286,6 +286,102 @@ class Protocol:
         """
         return self._call("fetch_trials", query, start=start, limit=limit, order=order, fields=fields)
 
+    def fetch_table(
+        self,
+        query: Conditions = None,
+        columns: Sequence[str] = ("uid",),
+        order: Sequence[str] | None = None,
+        start: int = 0,
+        limit: int = 100,
+    ) -> dict[str, Any]:
+        """Columns of the trials that match, without their documents: a page of them, and how many match.
+
+        Args:
+            query: as for `fetch_trials`.
+            columns: attributes as in queries, or ``project`` and ``group`` (names), ``seen`` (time of the
+                last sign of life), ``parameters``, ``tags``, ``metadata``; ``status`` is a name.
+            order: such as ``["-metrics.loss.min", "created"]``; by default in order of insertion.  Numbers
+                come first, then NaN, then texts, and what has no value is last, in either direction.
+            start: how many to leave out first.
+            limit: how many at most; together with the columns not over 200,000 values.
+
+        Returns:
+            ``total``, how many trials match; ``ids`` of those on the page; ``columns``, a list of values for
+            each column, None where there is none.
+
+        Raises:
+            BadQuery: the query names an unknown attribute or operator.
+            BadArguments: a column is unknown, or the table would be too large.
+        """
+        return self._call("fetch_table", query, columns, order, start, limit)
+
+    def fetch_rows(
+        self, trials: Sequence[Trial | bytes], columns: Sequence[str] = ("uid",)
+    ) -> dict[str, Any]:
+        """The same of some trials, given by themselves or their ids, in their order.
+
+        Those that do not exist any more are left out.
+
+        Raises:
+            BadArguments: as for `fetch_table`.
+        """
+        return self._call("fetch_rows", trials, columns)
+
+    def fetch_fields(self, query: Conditions = None) -> dict[str, Any]:
+        """Which values and series the trials that match have.
+
+        Returns:
+            ``total``, how many trials match; ``fields``, for each name in their parameters, tags and metadata
+            ``name, count, numbers, texts, booleans, others, nonfinite, min, max``, up to 20 distinct
+            ``values`` and whether it ``differs``; ``series``, for each ``kind`` and ``name`` how many
+            ``trials`` have it, and in how many of them the last value of a metric is one of ``texts`` or
+            ``booleans``; ``statuses``, how many trials have each; ``more``, whether there are too many names
+            for one answer.
+
+        Raises:
+            BadQuery: the query names an unknown attribute or operator.
+        """
+        return self._call("fetch_fields", query)
+
+    def fetch_groups_of(
+        self,
+        query: Conditions = None,
+        by: Sequence[str] = (),
+        measures: Sequence[str] = (),
+        limit: int = 100,
+    ) -> list[dict[str, Any]]:
+        """The trials that match, grouped by values, the largest group first.
+
+        Args:
+            query: as for `fetch_trials`.
+            by: columns as for `fetch_table`, of which all trials of a group have the same values.
+            measures: columns, of whose finite numbers statistics are made.
+            limit: how many groups at most.
+
+        Returns:
+            for each group the values in ``by``, the ``count`` of its trials, and for each of ``measures``
+            ``count, min, max, mean, sd``.
+
+        Raises:
+            BadQuery: the query names an unknown attribute or operator.
+            BadArguments: a column is unknown, or there are too many.
+        """
+        return self._call("fetch_groups_of", query, by, measures, limit)
+
+    def fetch_changes(self, cursor: str | None = None, limit: int = 1000) -> dict[str, Any]:
+        """What was changed since a moment, by whichever process.
+
+        Args:
+            cursor: the moment, from an earlier answer; None for now.
+            limit: about how many changed things to name at most.
+
+        Returns:
+            ``cursor`` for the next call; ``known``, whether all changes since are named; ``more``, whether
+            there are others after these; ids of ``trials`` and ``deleted`` trials; uids of ``groups`` and
+            ``projects``.
+        """
+        return self._call("fetch_changes", cursor, limit)
+
     def fetch_and_update_trial(self, query: Conditions, attr: str, *args: Any, **kwargs: Any) -> Trial:
         """Find the oldest trial that matches and update it, as one atomic step.
 
@@ -547,6 +643,25 @@ class Protocol:
         """Merge values into a trial's tags."""
         self._call("add_trial_tags", trial, **kwargs)
 
+    def remove_trial_tags(self, trial: Trial, names: Sequence[str]) -> None:
+        """Remove tags of a trial; those that it has of its project stay.
+
+        Args:
+            trial: the trial.
+            names: of the tags; those that it does not have do no harm.
+        """
+        self._call("remove_trial_tags", trial, names)
+
+    def rename_trial(self, trial: Trial, name: str | None = None, description: str | None = None) -> None:
+        """Change what a trial is called and how it is described; its uid and hash stay.
+
+        Args:
+            trial: the trial.
+            name: the new one; an empty text removes it, None leaves it as it is.
+            description: likewise.
+        """
+        self._call("rename_trial", trial, name, description)
+
     def set_trial_status(self, trial: Trial, status: Status | CustomStatus, error: str | None = None) -> None:
         """Change a trial's status.
 
@@ -574,6 +689,11 @@ class Protocol:
             BadArguments: it is no number.
         """
         self._call("rewind_trial", trial, step)
+
+    @item_may_be_named("project")
+    def set_project_metadata(self, project: Project, /, **kwargs: Any) -> None:
+        """Merge values into a project's metadata."""
+        self._call("set_project_metadata", project, **kwargs)
 
     @item_may_be_named("group")
     def set_group_metadata(self, group: TrialGroup, /, **kwargs: Any) -> None:

@@ -93,6 +93,7 @@ class OutboxProtocol(Protocol):
     def _answers(self) -> Mapping[str, Callable[[Any], Any]]:
         """What answers become, by what the declaration of a method says that they hold."""
         return {
+            **dict.fromkeys(("table", "fields", "rows", "changes"), lambda found: found),
             "bool": bool,
             "group": lambda found: group_from_document(_whole("group", found)),
             "project": lambda found: project_from_document(_whole("project", found)),

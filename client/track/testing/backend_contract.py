@@ -6,12 +6,13 @@ from track.testing.backend_keeping import KeepingTests
 from track.testing.backend_media import MediaTests
 from track.testing.backend_queries import QueryTests
 from track.testing.backend_series import SeriesTests
+from track.testing.backend_tables import TableTests
 from track.testing.backend_trials import TrialTests
 
 __all__ = ["BackendContract"]
 
 
-class BackendContract(KeepingTests, MediaTests, QueryTests, SeriesTests, TrialTests):
+class BackendContract(KeepingTests, MediaTests, QueryTests, SeriesTests, TableTests, TrialTests):
     """A backend that passes these tests serves any client.
 
     Use it in a module of tests, once for each backend::

@@ -95,6 +95,27 @@ _TABLE: Final = (
     ),
     _read(f"fetch_groups(query: query, {_PAGE}) -> [group]", "Groups that match a query, oldest first."),
     _read(f"fetch_trials(query: query, {_PAGE}) -> [trial]", "Trials that match a query, oldest first."),
+    _read(
+        "fetch_table(query: query, columns: texts, order: texts? = None, start: count = 0, "
+        "limit: count = 100) -> table",
+        "Columns of the trials that match, a page of them in an order, and how many match.",
+    ),
+    _read(
+        "fetch_rows(trials: ids, columns: texts) -> table",
+        "Columns of some trials, in the order given, without those that do not exist any more.",
+    ),
+    _read(
+        "fetch_fields(query: query) -> fields",
+        "Which values and series the trials that match have: names, sorts, counts, ranges.",
+    ),
+    _read(
+        "fetch_groups_of(query: query, by: texts, measures: texts, limit: count = 100) -> rows",
+        "The trials that match, grouped by values, with statistics of others; the largest groups first.",
+    ),
+    _read(
+        "fetch_changes(cursor: text? = None, limit: count = 1000) -> changes",
+        "What was changed since a moment that an earlier answer named, by whichever session.",
+    ),
     _write(
         "fetch_and_update_trial(query: query, update: update) -> trial",
         "Atomically update the oldest trial that matches; the updated trial, or None.",
@@ -135,6 +156,10 @@ _TABLE: Final = (
         updates="group",
     ),
     _log(
+        "set_project_metadata(project: project, metadata: values)",
+        "Merge values into a project's metadata.",
+    ),
+    _log(
         "log_trial_start(trial: trial, time: time, rank: count? = None)",
         "The trial runs from this moment; a rank above 0 joins it and leaves its status alone.",
         updates="trial",
@@ -172,6 +197,16 @@ _TABLE: Final = (
         "Append a histogram, image, text, graph or file to a series of its kind.",
     ),
     _log("add_trial_tags(trial: trial, tags: values)", "Merge values into a trial's tags.", updates="trial"),
+    _log(
+        "remove_trial_tags(trial: trial, names: texts)",
+        "Remove tags of a trial; those that it has of its project stay.",
+        updates="trial",
+    ),
+    _log(
+        "rename_trial(trial: trial, name: text? = None, description: text? = None)",
+        "Change a trial's name or description: None leaves it, an empty text removes it.",
+        updates="trial",
+    ),
     _log(
         "set_trial_status(trial: trial, status: status, error: error? = None)",
         "Change a trial's status; `error` is added to its errors.",

@@ -33,6 +33,10 @@ def _is_trial(value: Any) -> bool:
     return (type(value) is bytes and len(value) == 16) or (type(value) is str and value != "")
 
 
+def _are_ids(value: Any) -> bool:
+    return type(value) is list and all(type(each) is bytes and len(each) == 16 for each in value)
+
+
 def _is_named_map(value: Any) -> bool:
     return type(value) is dict and all(type(key) is str for key in value)
 
@@ -74,6 +78,7 @@ CHECKS: Final[Mapping[str, tuple[Callable[[Any], bool], str]]] = {
     "document": (_is_named_map, "a document: a map with string keys"),
     "error": (_is_text, "a string"),
     "group": (_is_text, "the uid of a group"),
+    "ids": (_are_ids, "a list of trials' 16-byte ids"),
     "kind": (
         lambda value: type(value) is str and value in _KINDS,
         f"one of {', '.join(map(repr, _KINDS))}",

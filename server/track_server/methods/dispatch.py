@@ -12,7 +12,7 @@ from typing import Any, Final
 
 from track_protocol.wire.batch import CallOp, PointsOp
 from track_protocol.wire.methods import Access, method_named
-from track_server.methods import claim, create, delete, media, points, read, update
+from track_server.methods import claim, create, delete, media, points, read, tables, update
 from track_server.methods.blobs import fetch_blob, put_blob
 from track_server.storage.unit_of_work import UnitOfWork
 
@@ -26,6 +26,11 @@ READS: Final[Mapping[str, Callable[..., Any]]] = {
     "fetch_projects": read.fetch_projects,
     "fetch_groups": read.fetch_groups,
     "fetch_trials": read.fetch_trials,
+    "fetch_table": tables.fetch_table,
+    "fetch_rows": tables.fetch_rows,
+    "fetch_fields": tables.fetch_fields,
+    "fetch_groups_of": tables.fetch_groups_of,
+    "fetch_changes": tables.fetch_changes,
     "fetch_metrics": read.fetch_metrics,
     "fetch_blob": fetch_blob,
     "fetch_rejected": read.fetch_rejected,
@@ -44,6 +49,7 @@ LOGS: Final[Mapping[str, Callable[..., object]]] = {
     "add_project_trial": _by_anybody(update.add_project_trial),
     "add_group_trial": _by_anybody(update.add_group_trial),
     "set_group_metadata": _by_anybody(update.set_group_metadata),
+    "set_project_metadata": _by_anybody(update.set_project_metadata),
     "log_trial_start": update.log_trial_start,
     "log_trial_finish": update.log_trial_finish,
     "log_trial_arguments": _by_anybody(update.merge("parameters")),
@@ -53,6 +59,8 @@ LOGS: Final[Mapping[str, Callable[..., object]]] = {
     "put_values": _by_anybody(update.put_values),
     "log_trial_media": _by_anybody(media.log_trial_media),
     "add_trial_tags": _by_anybody(update.merge("tags")),
+    "remove_trial_tags": _by_anybody(update.remove_trial_tags),
+    "rename_trial": _by_anybody(update.rename_trial),
     "set_trial_status": update.set_trial_status,
     "rewind_trial": update.rewind_trial,
 }

@@ -23,8 +23,11 @@ __all__ = [
     "log_trial_start",
     "merge",
     "put_values",
+    "remove_trial_tags",
+    "rename_trial",
     "rewind_trial",
     "set_group_metadata",
+    "set_project_metadata",
     "set_trial_status",
 ]
 
@@ -56,6 +59,36 @@ def set_group_metadata(tx: UnitOfWork, group: str, metadata: Document) -> None:
     tx.put_group(
         document | {"metadata": tx.merged(group, "metadata", document["metadata"], normalise(metadata))}
     )
+
+
+def set_project_metadata(tx: UnitOfWork, project: str, metadata: Document) -> None:
+    """Merge values into a project's metadata."""
+    lookup.check_project(tx, project)
+    document = tx.project_fields(project)
+    assert document is not None
+    merged = tx.merged(project, "metadata", document["metadata"], normalise(metadata))
+    tx.put_project(document | {"metadata": merged})
+
+
+def rename_trial(tx: UnitOfWork, trial: bytes | str, name: str | None, description: str | None) -> None:
+    """Change what a trial is called and how it is described; what identifies it stays."""
+    document = lookup.trial_fields(tx, trial)
+    given = {"name": name, "description": description}
+    changes = {field: normalise(text) or None for field, text in given.items() if text is not None}
+    if any(document[field] != text for field, text in changes.items()):
+        touch_trial(tx, document, changes)
+
+
+def remove_trial_tags(tx: UnitOfWork, trial: bytes | str, names: list[str]) -> None:
+    """Remove tags of a trial, except those that all trials of its project have."""
+    document = lookup.trial_fields(tx, trial)
+    removed = set(names) - lookup.inherited_tags(tx, document["project_id"]).keys()
+    if removed & document["tags"].keys():
+        touch_trial(
+            tx,
+            document,
+            {"tags": {name: value for name, value in document["tags"].items() if name not in removed}},
+        )
 
 
 def merge(field: str) -> Callable[..., None]:

@@ -17,6 +17,7 @@ from typing import Any, Final, NamedTuple, Protocol
 
 from track_protocol.model.rejected import Rejected
 from track_protocol.model.stat import Summary
+from track_protocol.query.columns import Column as TableColumn
 from track_protocol.query.order import Order
 from track_protocol.query.parse import Kind, Query
 from track_protocol.wire.columns import Column
@@ -41,6 +42,7 @@ __all__ = [
     "Snapshot",
     "Store",
     "StoredChunk",
+    "Table",
     "Thinned",
     "Transaction",
     "View",
@@ -363,6 +365,21 @@ class Changed:
     projects: frozenset[str] = frozenset()
 
 
+@dataclass(frozen=True, slots=True)
+class Table:
+    """Columns of some trials.
+
+    Attributes:
+        total: how many trials match, on whatever page they are.
+        ids: of the trials that are the rows, in order.
+        columns: one list for each column, as long as `ids`; None where a trial has no such value.
+    """
+
+    total: int
+    ids: list[bytes]
+    columns: list[list[Any]]
+
+
 class View(Protocol):
     """A consistent state of the store, for reading.
 
@@ -468,6 +485,31 @@ class Snapshot(View, Protocol):
             keys: from `find`.
             fields: which fields to read, all by default; those that are left out cost nothing.
         """
+
+    def table(
+        self,
+        query: Query,
+        columns: Sequence[TableColumn],
+        order: Sequence[Order] = (),
+        start: int = 0,
+        limit: int | None = None,
+    ) -> Table:
+        """Columns of the trials that match, in that order; arguments as for `find`."""
+
+    def table_rows(self, ids: Sequence[bytes], columns: Sequence[TableColumn]) -> Table:
+        """Columns of trials, in the order of their ids and without those that are not there."""
+
+    def fields(self, query: Query) -> Document:
+        """What the trials that match have: ``total``, ``fields``, ``series``, ``statuses`` and ``more``.
+
+        As `track_protocol.query.tables` makes them: names of all values in parameters, tags and metadata,
+        and of series of all kinds but superseded ones.
+        """
+
+    def trial_groups(
+        self, query: Query, by: Sequence[TableColumn], measures: Sequence[TableColumn], limit: int
+    ) -> list[Document]:
+        """The trials that match by values, with statistics, as `track_protocol.query.tables.group_rows`."""
 
     def changes_since(self, cursor: str | None, limit: int) -> Changed:
         """What was committed since a moment, by whichever process; some that did not change may be among it.

@@ -11,6 +11,7 @@ from track_server.testing.store_points import PointsTests
 from track_server.testing.store_queries import QueryTests
 from track_server.testing.store_rejected import RejectedTests
 from track_server.testing.store_rewinds import RewindTests
+from track_server.testing.store_tables import TableTests
 from track_server.testing.store_transactions import TransactionTests
 
 __all__ = ["StoreContract"]
@@ -26,6 +27,7 @@ class StoreContract(
     QueryTests,
     RejectedTests,
     RewindTests,
+    TableTests,
     TransactionTests,
 ):
     """A store that passes these tests does what the engine needs of it.

@@ -32,6 +32,8 @@ def rewind_op(offset: int, id: bytes) -> CallOp:
         ("log_trial_metadata", {"metadata": {"a": 1}}),
         ("log_trial_dropped_points", {"points": 1, "reason": "full"}),
         ("add_trial_tags", {"tags": {"a": 1}}),
+        ("remove_trial_tags", {"names": ["a"]}),
+        ("rename_trial", {"name": "new"}),
         ("set_trial_status", {"status": RUNNING}),
         ("rewind_trial", {"step": 0, "time": 1.0}),
     ],
@@ -55,6 +57,41 @@ def test_values_are_merged_into_what_is_there(ann: Caller, by: str) -> None:
     assert found["parameters"] == {"lr": 0.2, "beta": 0.9}
     assert given(found["metadata"]) == {"host": "node7"}
     assert found["uid"] == trial["uid"]
+
+
+def test_a_renamed_trial_is_the_same_trial(ann: Caller) -> None:
+    before = ann.new_trial(name="old", description="what")
+    ann.logged("rename_trial", trial=before["id"], name="new")
+    found = ann.trial(before["id"])
+    assert (found["name"], found["description"]) == ("new", "what")
+    assert (found["uid"], found["hash"]) == (before["uid"], before["hash"])
+    ann.logged("rename_trial", trial=before["uid"], name="", description="why")
+    found = ann.trial(before["id"])
+    assert (found["name"], found["description"]) == (None, "why")
+
+
+def test_a_name_that_stays_changes_nothing(ann: Caller) -> None:
+    trial = ann.new_trial(name="old")
+    ann.logged("rename_trial", trial=trial["id"], name="old")
+    ann.logged("rename_trial", trial=trial["id"])
+    ann.logged("remove_trial_tags", trial=trial["id"], names=["nothing"])
+    assert ann.trial(trial["id"])["metadata"] == trial["metadata"]
+
+
+def test_tags_are_removed_but_not_those_of_the_project(ann: Caller) -> None:
+    ann.call("new_project", project={"uid": "p", "metadata": {"tags": {"team": "vision"}}})
+    trial = ann.new_trial(project_id="p", tags={"a": 1, "b": 2})
+    ann.logged("remove_trial_tags", trial=trial["id"], names=["a", "team", "nothing"])
+    assert ann.trial(trial["id"])["tags"] == {"b": 2, "team": "vision"}
+
+
+def test_values_are_merged_into_the_metadata_of_a_project(ann: Caller) -> None:
+    ann.call("new_project", project={"uid": "p", "name": "n", "metadata": {"a": 1}})
+    ann.logged("set_project_metadata", project="p", metadata={"views": {"x": [1]}, "a": 2})
+    found = ann.read("get_project", project={"uid": "p"})
+    assert (found["name"], found["metadata"]) == ("n", {"a": 2, "views": {"x": [1]}})
+    refused = ann.rejection("set_project_metadata", project="q", metadata={})
+    assert "no project has the uid 'q'" in str(refused)
 
 
 def test_values_are_put_into_a_map_inside_a_field(ann: Caller) -> None:

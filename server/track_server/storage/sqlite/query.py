@@ -50,7 +50,7 @@ from track_protocol.query.tree import (
 )
 from track_server.storage import exactjson
 
-__all__ = ["compile_query", "compile_value", "register_functions"]
+__all__ = ["compile_cell", "compile_query", "compile_value", "register_functions"]
 
 Fragment = tuple[str, list[Any]]
 Sort = Literal["text", "blob", "number", "json"]
@@ -98,6 +98,23 @@ _COLUMNS: Final[dict[Path, _Column]] = {
 _COMPUTED: Final = {"duration": "({0}.ended - {0}.started)"}
 """SQL for columns that no table has."""
 
+_TREES: Final = frozenset({"parameters", "tags", "metadata"})
+
+_LOOKED_UP: Final = {
+    "project": (
+        "coalesce((SELECT coalesce(name, uid) FROM project WHERE uid = trial.project_id), trial.project_id)"
+    ),
+    "group": (
+        "coalesce((SELECT coalesce(name, uid) FROM trial_group WHERE uid = trial.group_id), trial.group_id)"
+    ),
+    "seen": (
+        "nullif(max(coalesce((SELECT max(last_time) FROM series WHERE series.trial = trial.id "
+        "AND series.kind <> 'superseded'), -9e999), CASE WHEN json_type(trial.metadata, '$.heartbeat') = "
+        "'real' THEN trial.metadata ->> '$.heartbeat' ELSE -9e999 END), -9e999)"
+    ),
+}
+"""SQL for columns of tables of trials that no query knows."""
+
 _STATISTICS: Final[dict[str, _Column]] = {
     "count": _Column("track_series.count", "number"),
     "first_step": _Column("track_series.first_step", "json"),
@@ -133,18 +150,47 @@ def compile_value(paths: Sequence[Path], kind: Kind) -> Fragment:
     return (values[0][0] if len(values) == 1 else f"coalesce({', '.join(sql for sql, _ in values)})"), params
 
 
+def compile_cell(path: Path) -> tuple[str, list[Any], bool]:
+    """The SQL expression for the value of a trial at a path, NULL if there is none, and its parameters.
+
+    The last of the three is whether the value is JSON text, from which every number can be had exactly.
+    """
+    if path == CREATED:
+        return "trial.created", [], False
+    if len(path) == 1 and path[0] in _TREES:
+        return f"trial.{path[0]}", [], True
+    if path[0] in _TREES:
+        root, name = path
+        value = f"trial.{root}"
+        slow: Fragment = f"track_json({value}, ?)", [name]
+        sql, params = _placed(value, name, slow, lambda place: (f"({value} -> ?)", [place]))
+        return sql, params, True
+    if path[0] in _SERIES:
+        root, name, statistic = path
+        column = _STATISTICS[statistic]
+        return *_of_series(column.sql, "trial", root, name), column.sort == "json"
+    sql, params = _value(path, "trial")
+    return sql, params, False
+
+
+def _of_series(value: str, table: str, root: str, name: str) -> Fragment:
+    found = (
+        f"SELECT {value} FROM series AS track_series WHERE track_series.trial = {table}.id "  # noqa: S608 # all ours
+        "AND track_series.kind = ? AND track_series.name = ?"
+    )
+    return f"({found})", [_SERIES[root], name]
+
+
 def _value(path: Path, table: str) -> Fragment:
     if path == CREATED:
         return f"{table}.id", []
+    if path[0] in _LOOKED_UP:
+        return _LOOKED_UP[path[0]], []
     if path[0] in _SERIES:
         root, name, statistic = path
         column = _STATISTICS[statistic]
         value = f"({column.sql} ->> '$')" if column.sort == "json" else column.sql
-        found = (
-            f"SELECT {value} FROM series AS track_series WHERE track_series.trial = {table}.id "  # noqa: S608 # all ours
-            "AND track_series.kind = ? AND track_series.name = ?"
-        )
-        return f"({found})", [_SERIES[root], name]
+        return _of_series(value, table, root, name)
     if path in _COLUMNS:
         return _column_sql(_COLUMNS[path], table), []
     root, name = path
@@ -158,6 +204,7 @@ def register_functions(connection: apsw.Connection) -> None:
     connection.create_scalar_function("track_match", _track_match, 2, deterministic=True)
     connection.create_scalar_function("track_contains", _track_contains, 2, deterministic=True)
     connection.create_scalar_function("track_value", _track_value, 2, deterministic=True)
+    connection.create_scalar_function("track_json", _track_json, 2, deterministic=True)
 
 
 def _condition(condition: Condition, table: str) -> Fragment:
@@ -379,3 +426,10 @@ def _track_value(*arguments: apsw.SQLiteValue) -> apsw.SQLiteValue:
         return None
     plain = value is None or isinstance(value, (str, int)) or (isinstance(value, float) and value == value)
     return value if plain else exactjson.dumps(value)
+
+
+def _track_json(*arguments: apsw.SQLiteValue) -> apsw.SQLiteValue:
+    """What a dotted name (the second argument) leads to inside JSON text, as ``->`` gives it."""
+    text, name = arguments
+    value = named(exactjson.loads(str(text)), str(name))
+    return None if value is MISSING else exactjson.dumps(value)

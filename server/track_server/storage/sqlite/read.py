@@ -12,15 +12,26 @@ import apsw
 from track_protocol.errors import StoreCorrupt
 from track_protocol.model.media import MEDIA_KINDS
 from track_protocol.model.rejected import Rejected
+from track_protocol.query.columns import Column as TableColumn
 from track_protocol.query.order import CREATED, FIELDS, Order
 from track_protocol.query.parse import Kind, Query
 from track_protocol.wire.batch import CHRONO, METRIC
 from track_protocol.wire.columns import Column
 from track_server.storage import exactjson
 from track_server.storage.chunks import BadChunk, decode_chunk, join_columns, slice_column
-from track_server.storage.contract import Blob, Changed, Document, Lease, Points, SessionState, Thinned
+from track_server.storage.contract import (
+    Blob,
+    Changed,
+    Document,
+    Lease,
+    Points,
+    SessionState,
+    Table,
+    Thinned,
+)
 from track_server.storage.sqlite.query import compile_query, compile_value
 from track_server.storage.sqlite.schema import translated
+from track_server.storage.sqlite.table import TrialTables
 
 __all__ = ["REJECTED_COLUMNS", "TRIAL_JSON", "SqliteView", "read_chunk"]
 
@@ -124,6 +135,7 @@ class SqliteView:
     def __init__(self, db: apsw.Connection, path: str) -> None:
         self._db = db
         self._path = path
+        self._tables = TrialTables(self._rows)
 
     def project(self, uid: str) -> Document | None:
         """The project with that uid."""
@@ -243,6 +255,36 @@ class SqliteView:
                     document[name] = _json(value) if name in TRIAL_JSON else value
         self._add_computed(kind, found, [name for name in wanted if name in _COMPUTED])
         return [found[id] for id in keys if id in found]
+
+    def table(
+        self,
+        query: Query,
+        columns: Sequence[TableColumn],
+        order: Sequence[Order] = (),
+        start: int = 0,
+        limit: int | None = None,
+    ) -> Table:
+        """Columns of the trials that match, in that order."""
+        keys = self.find(query, order, start, limit)
+        # A page that is not full is the last one.
+        is_last = keys and (limit is None or len(keys) < limit)
+        total = start + len(keys) if is_last else self._tables.count(query)
+        return Table(total, *self._tables.columns(keys, columns))
+
+    def table_rows(self, ids: Sequence[bytes], columns: Sequence[TableColumn]) -> Table:
+        """Columns of trials, in the order of their ids and without those that are not there."""
+        found, read = self._tables.columns(self._tables.keys_of(ids), columns)
+        return Table(len(found), found, read)
+
+    def fields(self, query: Query) -> Document:
+        """What the trials that match have."""
+        return self._tables.fields(query)
+
+    def trial_groups(
+        self, query: Query, by: Sequence[TableColumn], measures: Sequence[TableColumn], limit: int
+    ) -> list[Document]:
+        """The trials that match by values, with statistics."""
+        return self._tables.groups(query, by, measures, limit)
 
     def changes_since(self, cursor: str | None, limit: int) -> Changed:
         """What was committed since a moment, up to this many names."""
