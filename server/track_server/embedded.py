@@ -46,7 +46,7 @@ class EngineLink:
         self._arrivals: queue.SimpleQueue[_Arrival | None] = queue.SimpleQueue()
         self._lock = threading.RLock()
 
-    def open(self, session: bytes, timeout: float) -> Opened:
+    def open(self, session: bytes, timeout: float, ended: float | None = None) -> Opened:
         """See `Link.open`."""
         # A fork waits for all of this: behind it the engine is another one.
         with self._lock:

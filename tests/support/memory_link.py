@@ -46,6 +46,7 @@ class MemoryStore:
         open_error: raised by `MemoryLink.open`.
         reject: gives the reason why a point can never be stored, if there is one.
         role: of each user who opens a link.
+        ended: when the process of the last link's session ended, as it was told.
     """
 
     points: list[Point] = field(default_factory=list)
@@ -62,6 +63,7 @@ class MemoryStore:
     open_error: TrackError | None = None
     reject: Callable[[Point], str | None] = lambda point: None
     role: str = "writer"
+    ended: float | None = None
     opened: int = 0
     batches: int = 0
     largest: int = 0
@@ -171,7 +173,7 @@ class MemoryLink:
         self._broken = False
         self.closed = False
 
-    def open(self, session: bytes, timeout: float) -> Opened:
+    def open(self, session: bytes, timeout: float, ended: float | None = None) -> Opened:
         """Attach the session."""
         store = self._store
         if store.open_error is not None:
@@ -180,6 +182,7 @@ class MemoryLink:
             raise ServerUnreachable("memory store: unreachable; set `unreachable` to False")
         self._session = session
         store.opened += 1
+        store.ended = ended
         store.links.append(self)
         store.tell()
         return Opened(store.sessions.get(session, 0), "one", store.role)

@@ -61,7 +61,7 @@ _EITHER: Final[dict[FrameKind, list[Any]]] = {
 
 FIELDS: Final[dict[tuple[Side, FrameKind], list[Any]]] = {
     **{(side, kind): fields for side in Side for kind, fields in _EITHER.items()},
-    (Side.CLIENT, FrameKind.HELLO): [[1], "test", SESSION],
+    (Side.CLIENT, FrameKind.HELLO): [[1], "test", SESSION, None],
     (Side.SERVER, FrameKind.HELLO): [1, "test", "SCRAM-SHA-256"],
 }
 """A sample of each frame kind that each side sends; an answer answers call 1."""

@@ -82,6 +82,7 @@ class SocketLink:
         self._authenticate = authenticate or (lambda: find_login(address))
         self._connection = Connection(Side.CLIENT)
         self._channel: Channel | None = None
+        self._ended: float | None = None
         self._unsent = bytearray()
         self._early: deque[Event] = deque()
         self._unanswered: set[int] = set()
@@ -90,10 +91,11 @@ class SocketLink:
 
     # -- opening -------------------------------------------------------------------------------------
 
-    def open(self, session: bytes, timeout: float) -> Opened:
+    def open(self, session: bytes, timeout: float, ended: float | None = None) -> Opened:
         """See `Link.open`."""
         deadline = time.monotonic() + timeout
         self._disconnect()
+        self._ended = ended
         self._connection = Connection(Side.CLIENT, self._silence)
         self._unsent.clear()
         self._early.clear()
@@ -182,7 +184,7 @@ class SocketLink:
         is_own: bool,
     ) -> Opened:
         connection = self._connection
-        connection.send_client_hello("track", session)
+        connection.send_client_hello("track", session, self._ended)
         hello = self._expect(ServerHelloReceived, deadline)
         _log.debug("%s (%s) requires %s", self._address.shown, hello.agent, hello.mechanism)
         if is_own and (fresh := local_credentials(self._address.port)) is not None:

@@ -49,7 +49,7 @@ class Offline(StrEnum):
 class OfflineLink:
     """A `track_protocol.wire.link.Link` that never opens."""
 
-    def open(self, session: bytes, timeout: float) -> Opened:
+    def open(self, session: bytes, timeout: float, ended: float | None = None) -> Opened:
         """Say why it does not open.
 
         Raises:

@@ -184,9 +184,9 @@ class _TellingLink(SocketLink):
         super().__init__(address, authenticate)
         self._announced_open = opened
 
-    def open(self, session: bytes, timeout: float) -> Opened:
+    def open(self, session: bytes, timeout: float, ended: float | None = None) -> Opened:
         """See `Link.open`."""
-        opened = super().open(session, timeout)
+        opened = super().open(session, timeout, ended)
         self._announced_open()
         return opened
 

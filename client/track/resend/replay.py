@@ -172,10 +172,11 @@ class Replay(LifecycleHook):
         policy = ReplayPolicy(
             self._rules, self._path, self._destination.name, metadata.server, backlog, before
         )
+        ended = metadata.made if found.last_time is None else found.last_time
         sender = Sender(
             deque[Record](),
             Gate(),
-            lambda: GuardedLink(self._destination.open_link(), policy),
+            lambda: GuardedLink(self._destination.open_link(), policy, ended),
             self._destination.name,
             self._destination.timeout,
             Limits(batches_in_flight=_MAX_BATCHES_IN_FLIGHT),
@@ -487,16 +488,23 @@ class ReplayPolicy:
 
 
 class GuardedLink:
-    """A link whose use ends the replay when something does not pass by itself."""
+    """A link whose use ends the replay when something does not pass by itself.
 
-    def __init__(self, link: Link, policy: ReplayPolicy) -> None:
+    Args:
+        link: to the server.
+        policy: what ends the replay.
+        ended: when the spool's process was last alive, in seconds since the epoch.
+    """
+
+    def __init__(self, link: Link, policy: ReplayPolicy, ended: float) -> None:
         self._link = link
         self._policy = policy
+        self._ended = ended
 
-    def open(self, session: bytes, timeout: float) -> Opened:
-        """See `Link.open`."""
+    def open(self, session: bytes, timeout: float, ended: float | None = None) -> Opened:
+        """See `Link.open`; the server learns that the session's process has ended."""
         try:
-            return self._policy.admit(self._link.open(session, timeout))
+            return self._policy.admit(self._link.open(session, timeout, self._ended))
         except TrackError as error:
             self._policy.judge(error)
             # To the sender the server is unreachable, so it does not report what the outcome reports.

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import logging
+import math
 import os
 from bisect import bisect_right
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any, Final
@@ -25,8 +27,9 @@ from track.spool.options import SpoolOptions
 from track.spool.segments import HEADER_SIZE, RECORD_OVERHEAD, Damage, Scan, scan
 from track.spool.writer import Location, Spool
 from track_protocol.errors import SpoolCorrupt, SpoolError, TrackError
-from track_protocol.wire.batch import Batch, batch_from_wire
+from track_protocol.wire.batch import Batch, CallOp, PointsOp, batch_from_wire
 from track_protocol.wire.codec import decode_own
+from track_protocol.wire.columns import unpack
 from track_protocol.wire.counts import Counts
 
 __all__ = [
@@ -60,6 +63,7 @@ class Recovered:
             ``spool_sync=always`` is among them.
         damages: one line for each damage.
         begins: whether the first segment is still there, so that no log call was ever removed from it.
+        last_time: the latest time that a log call has, in seconds since the epoch: a sign of life.
     """
 
     intact: list[Extent] = field(default_factory=list)
@@ -70,6 +74,7 @@ class Recovered:
     torn_bytes: int = 0
     damages: list[str] = field(default_factory=list)
     begins: bool = False
+    last_time: float | None = None
 
     def missing_after(self, seq: int) -> int:
         """How many log calls after one are damaged, and come before others that are not."""
@@ -184,6 +189,9 @@ class _Reading:
 
     def _count(self, batch: Batch, length: int) -> None:
         self.last = max(self.last, batch.last)
+        times = [time for op in batch.ops for time in _times(op)]
+        if times:
+            self.found.last_time = max(*times, self.found.last_time or 0.0)
         if batch.last > self._acked:
             self.found.waiting += batch.counts_after(self._acked)
             self.found.nbytes += length
@@ -192,6 +200,12 @@ class _Reading:
         """What was found in all of them."""
         self.found.intact, self.found.missing = self._extent_index.extents, self._extent_index.missing
         return self.found
+
+
+def _times(op: PointsOp | CallOp) -> Sequence[float]:
+    """When the log calls of an operation were made, as far as they say so."""
+    times = unpack(op.times) if isinstance(op, PointsOp) else [op.arguments.get("time")]
+    return [time for time in times if isinstance(time, int | float) and math.isfinite(time)]
 
 
 def batch_in(payload: bytes) -> Batch:

@@ -365,9 +365,9 @@ class Connection:
 
     # -- frames of a client ---------------------------------------------------------------------
 
-    def send_client_hello(self, agent: str, session: bytes) -> None:
-        """Open the conversation for a session (16 bytes)."""
-        self._say(FrameKind.HELLO, list(VERSIONS), agent, session)
+    def send_client_hello(self, agent: str, session: bytes, ended: float | None = None) -> None:
+        """Open the conversation for a session (16 bytes); for `ended` see `HelloReceived`."""
+        self._say(FrameKind.HELLO, list(VERSIONS), agent, session, ended)
 
     def log_in(self, login: ClientLogin) -> None:
         """Answer the server's greeting; the challenge that follows is answered by `receive_data`.

@@ -41,11 +41,20 @@ __all__ = [
 
 @dataclass(frozen=True, slots=True)
 class HelloReceived:
-    """A client's greeting: its protocol versions, its software, its session's id."""
+    """A client's greeting.
+
+    Attributes:
+        versions: of the protocol, best first.
+        agent: its software.
+        session: the session's id.
+        ended: when the session's process was last alive, in seconds since the epoch, if the peer sends what
+            an ended process has left; None from the process itself.
+    """
 
     versions: list[int]
     agent: str
     session: bytes
+    ended: float | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -283,6 +292,9 @@ def _acked(last_seq: int, rejected: list[Any]) -> AckReceived:
     return AckReceived(last_seq, [_REJECTION.read(FrameKind.ACK, each) for each in rejected])
 
 
+_LAST_MOMENT: Final = 1e11
+"""Seconds since the epoch in the year 5138, after which nothing happens."""
+
 _FOLLOWS: Final = frozenset(Follows)
 _OR_NONE: Final = type(None)
 
@@ -291,8 +303,12 @@ _SERVER_HELLO: Final = _Shape(ServerHelloReceived, (int, str, str))
 _SHAPES: Final[Mapping[FrameKind, _Shape]] = {
     FrameKind.HELLO: _Shape(
         HelloReceived,
-        (list, str, bytes),
-        lambda versions, agent, session: len(session) == 16 and all(type(v) is int for v in versions),
+        (list, str, bytes, (float, _OR_NONE)),
+        lambda versions, agent, session, ended: (
+            len(session) == 16
+            and all(type(v) is int for v in versions)
+            and (ended is None or 0 <= ended < _LAST_MOMENT)
+        ),
     ),
     FrameKind.AUTH: _Shape(AuthReceived, (str,)),
     FrameKind.READY: _Shape(ReadyReceived, (str, int, str, str), lambda proof, last_seq, *_: last_seq >= 0),

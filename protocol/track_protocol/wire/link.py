@@ -76,8 +76,14 @@ LinkEvent = Acked | Refused | Replied | Failed
 class Link(Protocol):
     """A way to one store for one session."""
 
-    def open(self, session: bytes, timeout: float) -> Opened:
+    def open(self, session: bytes, timeout: float, ended: float | None = None) -> Opened:
         """Connect, prove each other, and attach `session` (16 bytes).
+
+        Args:
+            session: its id.
+            timeout: seconds.
+            ended: when the session's process was last alive, in seconds since the epoch, if this sends what
+                an ended process has left; None from the process itself.
 
         Raises:
             ServerUnreachable: worth trying again later.

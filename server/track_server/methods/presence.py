@@ -1,6 +1,11 @@
 """Which sessions are there, and since when the others are not: what decides that a trial is lost.
 
-A session is present while it is connected, and for the time of a lease after it has disconnected.
+A session is present while it is connected, and for the time of a lease after it has disconnected.  The
+connection of a replay, which sends what an ended process has left, is no sign of life: it tells when the
+process was last alive, and trials that still run when the replay disconnects are lost at once, as of that
+time.  But a spool may have been copied from a process that lives: a session that is connected itself when a
+replay begins has the time of a lease to come back, and a session that comes back revives its trials.
+
 What happens to trials is `track_server.methods.leases`; this looks after the time.  Durations are measured on
 a monotonic clock, from the first check on if it is unknown since when a session is disconnected: so
 after a server's start, and after a time in which the store failed, everybody has the full time to come
@@ -15,6 +20,7 @@ import threading
 import time
 from collections import defaultdict
 from collections.abc import Callable
+from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any, Final, Protocol
 
@@ -41,6 +47,27 @@ class Changes(Protocol):
         """Make a change in a transaction; `done` gets its outcome, on any thread."""
 
 
+@dataclass(frozen=True, slots=True)
+class _Absence:
+    """Of a session that is disconnected.
+
+    Attributes:
+        since: on the monotonic clock; None for the next check.
+        seen: when it was last there, in seconds since the epoch; None if that is only known from `since`.
+    """
+
+    since: float | None
+    seen: float | None
+
+
+@dataclass(frozen=True, slots=True)
+class _Replay:
+    """Of a process that ended at `ended`; `displaced`: the process itself was connected when it began."""
+
+    ended: float
+    displaced: bool
+
+
 class Presence:
     """Tracks which sessions are connected; trials of sessions that disappear become lost, and later revive.
 
@@ -64,21 +91,43 @@ class Presence:
         self._wall = wall
         self._lock = threading.Lock()
         self._there: set[bytes] = set()
-        self._disconnected_at: dict[bytes, float] = {}
+        self._absent: dict[bytes, _Absence] = {}
+        self._replays: dict[bytes, _Replay] = {}
         self._unheard: set[bytes] = set()
 
-    def connected(self, sid: bytes) -> None:
-        """A session is connected; its lost trials run again, before anything that it sends from now on."""
+    def connected(self, sid: bytes, ended: float | None = None) -> None:
+        """A session is connected; its lost trials run again, before anything that it sends from now on.
+
+        Args:
+            sid: the session's id.
+            ended: when its process was last alive, in seconds since the epoch, if this is its replay, which
+                has no trial run again.
+        """
         with self._lock:
+            earlier = self._replays.pop(sid, None)
+            if ended is not None:
+                displaced = earlier.displaced if earlier is not None else sid in self._there
+                absence = self._absent.get(sid)
+                seen = 0.0 if absence is None else absence.seen or 0.0
+                self._replays[sid] = _Replay(min(max(ended, seen), self._wall()), displaced)
             self._there.add(sid)
-        self._revive(sid)
+        if ended is None:
+            self._revive(sid)
 
     def disconnected(self, sid: bytes) -> None:
         """A session has disconnected."""
         with self._lock:
             self._there.discard(sid)
-            if self._seconds:
-                self._disconnected_at[sid] = self._clock()
+            replay = self._replays.pop(sid, None)
+            if not self._seconds:
+                return
+            if replay is None:
+                self._absent[sid] = _Absence(self._clock(), self._wall())
+                return
+            waited = 0.0 if replay.displaced else self._seconds
+            self._absent[sid] = _Absence(self._clock() - waited, replay.ended)
+        if not replay.displaced:
+            self._changes.submit_change(self.look, self._report)
 
     async def watch(self) -> None:
         """Look through the leases now and then, for ever."""
@@ -103,8 +152,7 @@ class Presence:
         overdue = self._overdue({sid for sids in holders.values() for sid in sids})
         lost = [trial for trial, sids in holders.items() if overdue.keys() >= set(sids)][:_MOST]
         for trial in lost:
-            absent = min(overdue[sid] for sid in holders[trial])
-            leases.lose(tx, trial, self._wall() - absent)
+            leases.lose(tx, trial, max(overdue[sid] for sid in holders[trial]))
         return lost
 
     async def _looked(self) -> bool:
@@ -121,15 +169,18 @@ class Presence:
 
         self._changes.submit_change(self.look, done)
         outcome = await looked
+        self._report(outcome)
+        return not isinstance(outcome, TrackError) and len(outcome) == _MOST
+
+    def _report(self, outcome: Any) -> None:
         if isinstance(outcome, TrackError):
             _log.log(_level(outcome), "lost trials could not be determined: %s", outcome)
             with self._lock:
                 # No session can attach to a store that fails, so no absence counts meanwhile.
-                self._disconnected_at.clear()
-            return False
+                self._absent = {sid: replace(each, since=None) for sid, each in self._absent.items()}
+            return
         for trial in outcome:
             _log.warning("trial %s is lost", trial.hex())
-        return len(outcome) == _MOST
 
     def _revive(self, sid: bytes) -> None:
         def done(outcome: Any) -> None:
@@ -146,15 +197,22 @@ class Presence:
         self._changes.submit_change(partial(leases.revive, sid=sid, limit=_MOST), done)
 
     def _overdue(self, holders: set[bytes]) -> dict[bytes, float]:
-        """Sessions of running trials that are disconnected for too long, with the seconds; removes others."""
+        """Sessions of running trials that are disconnected for too long, with when they were last there.
+
+        Forgets others.
+        """
         with self._lock:
-            now = self._clock()
-            known = self._disconnected_at
-            self._disconnected_at = {sid: known.get(sid, now) for sid in holders - self._there}
+            now, wall = self._clock(), self._wall()
+            known = {sid: self._absent.get(sid, _Absence(None, None)) for sid in holders - self._there}
+            self._absent = {
+                sid: each if each.since is not None else replace(each, since=now)
+                for sid, each in known.items()
+            }
+            absent = {sid: now - (each.since or 0.0) for sid, each in self._absent.items()}
             return {
-                sid: now - since
-                for sid, since in self._disconnected_at.items()
-                if now - since >= self._seconds
+                sid: wall - seconds if (seen := self._absent[sid].seen) is None else seen
+                for sid, seconds in absent.items()
+                if seconds >= self._seconds
             }
 
 

@@ -481,7 +481,7 @@ class SocketServer:
         if self._listener is not None:
             self._listener.authenticated(session.origin)
         self._holders[session.sid] = session
-        self._made.presence.connected(session.sid)
+        self._made.presence.connected(session.sid, session.ended)
         if older is not None and older is not session:
             older.drop(
                 SessionFenced("another connection took over this session: attach it again to take it back")

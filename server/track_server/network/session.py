@@ -109,6 +109,7 @@ class Session(asyncio.Protocol):
         counted: whether it counts among the connections of its user.
         peer: the address as text.
         sid: the session's id, known after the greeting.
+        ended: when the session's process was last alive, if the peer sends what it has left.
         username, role: who it is, None before the login.
         draining: set when nothing more is taken from it.
     """
@@ -132,6 +133,7 @@ class Session(asyncio.Protocol):
         self._transport: asyncio.Transport | None = None
         self.peer = "?"
         self.sid = b""
+        self.ended: float | None = None
         self.username: str | None = None
         self.role: Role | None = None
         self.draining = False
@@ -338,7 +340,7 @@ class Session(asyncio.Protocol):
             self.drop(InternalError(f"the server failed: {error!r}"))
 
     def _greeted(self, event: HelloReceived) -> None:
-        self.sid = event.session
+        self.sid, self.ended = event.session, event.ended
         self._connection.send_server_hello("track", self._context.new_login())
         self.flush()
 

@@ -172,10 +172,10 @@ class SlowLink(MemoryLink):
         super().__init__(store)
         self.may_open = threading.Event()
 
-    def open(self, session: bytes, timeout: float) -> Opened:
+    def open(self, session: bytes, timeout: float, ended: float | None = None) -> Opened:
         """Wait, then attach."""
         assert self.may_open.wait(10.0)
-        return super().open(session, timeout)
+        return super().open(session, timeout, ended)
 
 
 def attempt_at(link: MemoryLink) -> tuple[ConnectAttempt, threading.Event]:

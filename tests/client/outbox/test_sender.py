@@ -339,7 +339,7 @@ def test_the_end_of_the_process_does_not_wait_for_an_address_that_does_not_answe
     answers = threading.Event()
 
     class SilentLink(MemoryLink):
-        def open(self, session: bytes, timeout: float) -> Opened:
+        def open(self, session: bytes, timeout: float, ended: float | None = None) -> Opened:
             answers.wait()
             raise ServerUnreachable("nobody has answered")
 

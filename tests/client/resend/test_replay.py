@@ -130,12 +130,21 @@ def test_what_was_confirmed_once_does_not_wait_for_a_server_that_is_unreachable(
     assert replay(path, store).left == Counts(20)
 
 
+@pytest.mark.parametrize(("batches", "ended"), [(3, 1.7e9 + 30), (0, 1.7e9)])
+def test_a_replay_tells_when_the_process_was_last_alive(
+    tmp_path: Path, store: MemoryStore, batches: int, ended: float
+) -> None:
+    # The time of the last log call; of a spool without any, when it was made.
+    assert is_good(replay(left_spool(tmp_path, batches=batches), store))
+    assert store.ended == ended
+
+
 def test_a_spool_that_is_deleted_while_it_is_sent_is_an_outcome(tmp_path: Path, store: MemoryStore) -> None:
     # Fails when what cannot be noted any more is raised.
     path = left_spool(tmp_path)
 
     class Deleting(MemoryLink):
-        def open(self, session: bytes, timeout: float) -> Opened:
+        def open(self, session: bytes, timeout: float, ended: float | None = None) -> Opened:
             shutil.rmtree(path)
             raise AuthenticationError("the token was revoked")
 
@@ -468,9 +477,9 @@ def test_what_cannot_be_read_any_more_is_reported_and_not_sent(
     location, _ = records_in(path)[30]
 
     class Damaging(MemoryLink):
-        def open(self, session: bytes, timeout: float) -> Opened:
+        def open(self, session: bytes, timeout: float, ended: float | None = None) -> Opened:
             flip(path, location.start)
-            return super().open(session, timeout)
+            return super().open(session, timeout, ended)
 
     outcome = Replay(path, destination(store, lambda: Damaging(store))).run()
     assert (outcome.sent, outcome.rejected, is_good(outcome)) == (Counts(30), Counts(calls=3), False)

@@ -345,7 +345,7 @@ def test_a_protocol_version_that_was_not_offered_is_refused(version: int) -> Non
 @pytest.mark.parametrize("offered", [[], [2], [0, 7, -1]], ids=str)
 def test_a_client_that_offers_no_known_protocol_version_is_asked_to_update(offered: list[int]) -> None:
     server = Connection(Side.SERVER)
-    server.receive_data(encode_frame(FrameKind.HELLO, [offered, "test", SESSION]))
+    server.receive_data(encode_frame(FrameKind.HELLO, [offered, "test", SESSION, None]))
     with pytest.raises(RemoteProtocolError, match="update the older side"):
         server.send_server_hello("test", ServerLogin(None))
 

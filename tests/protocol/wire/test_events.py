@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import math
 from typing import Any
 
 import pytest
@@ -26,7 +27,7 @@ def understood(side: Side, kind: FrameKind, fields: list[Any]) -> Event:
 @pytest.mark.parametrize(
     ("side", "kind", "event"),
     [
-        (Side.CLIENT, FrameKind.HELLO, events.HelloReceived([1], "test", SESSION)),
+        (Side.CLIENT, FrameKind.HELLO, events.HelloReceived([1], "test", SESSION, None)),
         (Side.SERVER, FrameKind.HELLO, events.ServerHelloReceived(1, "test", "SCRAM-SHA-256")),
         (Side.CLIENT, FrameKind.AUTH, events.AuthReceived("proof")),
         (Side.SERVER, FrameKind.READY, events.ReadyReceived("proof", 0, "generation", "writer")),
@@ -75,7 +76,11 @@ def test_a_frame_without_fields_is_refused(side: Side, kind: FrameKind) -> None:
 
 
 OTHERS: list[Any] = [None, True, 1, 1.0, "1", b"1", [1], (1,), {"a": 1}]
-ALSO_TAKEN: dict[tuple[FrameKind, int], set[type]] = {(FrameKind.CALL, 1): {int}, (FrameKind.ERROR, 3): {str}}
+ALSO_TAKEN: dict[tuple[FrameKind, int], set[type]] = {
+    (FrameKind.HELLO, 3): {float},
+    (FrameKind.CALL, 1): {int},
+    (FrameKind.ERROR, 3): {str},
+}
 """Fields that may be of another type than in the sample; all other types must be refused."""
 
 
@@ -102,13 +107,18 @@ def test_a_field_of_another_type_is_refused(side: Side, kind: FrameKind, place: 
 @pytest.mark.parametrize(
     ("side", "kind", "fields"),
     [
-        (Side.CLIENT, FrameKind.HELLO, [["1"], "test", SESSION]),
-        (Side.CLIENT, FrameKind.HELLO, [[1, 2.0], "test", SESSION]),
-        (Side.CLIENT, FrameKind.HELLO, [[True], "test", SESSION]),
-        (Side.CLIENT, FrameKind.HELLO, [[[1]], "test", SESSION]),
-        (Side.CLIENT, FrameKind.HELLO, [[1], "test", b""]),
-        (Side.CLIENT, FrameKind.HELLO, [[1], "test", SESSION[:15]]),
-        (Side.CLIENT, FrameKind.HELLO, [[1], "test", SESSION + b"g"]),
+        (Side.CLIENT, FrameKind.HELLO, [["1"], "test", SESSION, None]),
+        (Side.CLIENT, FrameKind.HELLO, [[1, 2.0], "test", SESSION, None]),
+        (Side.CLIENT, FrameKind.HELLO, [[True], "test", SESSION, None]),
+        (Side.CLIENT, FrameKind.HELLO, [[[1]], "test", SESSION, None]),
+        (Side.CLIENT, FrameKind.HELLO, [[1], "test", b"", None]),
+        (Side.CLIENT, FrameKind.HELLO, [[1], "test", SESSION[:15], None]),
+        (Side.CLIENT, FrameKind.HELLO, [[1], "test", SESSION + b"g", None]),
+        (Side.CLIENT, FrameKind.HELLO, [[1], "test", SESSION, 1]),
+        (Side.CLIENT, FrameKind.HELLO, [[1], "test", SESSION, -1.0]),
+        (Side.CLIENT, FrameKind.HELLO, [[1], "test", SESSION, 1e11]),
+        (Side.CLIENT, FrameKind.HELLO, [[1], "test", SESSION, math.inf]),
+        (Side.CLIENT, FrameKind.HELLO, [[1], "test", SESSION, math.nan]),
         (Side.SERVER, FrameKind.READY, ["proof", -1, "generation", "writer"]),
         (Side.CLIENT, FrameKind.CALL, [-1, None, "commit", {}]),
         (Side.CLIENT, FrameKind.CALL, [1, 0, "commit", {}]),
@@ -138,8 +148,8 @@ def test_a_field_with_an_impossible_value_is_refused(side: Side, kind: FrameKind
 @pytest.mark.parametrize(
     ("side", "kind", "fields"),
     [
-        (Side.CLIENT, FrameKind.HELLO, [[], "", bytes(16)]),
-        (Side.CLIENT, FrameKind.HELLO, [[7, 1], "", bytes(16)]),
+        (Side.CLIENT, FrameKind.HELLO, [[], "", bytes(16), 0.0]),
+        (Side.CLIENT, FrameKind.HELLO, [[7, 1], "", bytes(16), 9.9e10]),
         (Side.SERVER, FrameKind.READY, ["", 2**63 - 1, "", ""]),
         (Side.CLIENT, FrameKind.CALL, [0, 1, "", {}]),
         (Side.SERVER, FrameKind.ERROR, [0, "", "", "Traceback"]),

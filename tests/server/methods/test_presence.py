@@ -20,6 +20,7 @@ from track_server.storage.sqlite.write import SqliteTransaction
 from track_server.storage.unit_of_work import UnitOfWork
 
 LEASE = 60.0
+EPOCH = 1_700_000_000.0
 NOTE = "lost: no process that runs this trial has been connected since "
 
 
@@ -40,7 +41,11 @@ class Room:
         self.engine = Engine(store)
         self.seconds = seconds
         self.clock = Clock()
-        self.presence = Presence(seconds, self.engine, self.clock, wall=lambda: 1_700_000_000.0)
+        self.presence = Presence(seconds, self.engine, self.clock, self.wall)
+
+    def wall(self) -> float:
+        """The clock, as seconds since the epoch."""
+        return EPOCH + self.clock.now
 
     def enter(self, trial: bytes | None = None, rank: int | None = None) -> Caller:
         """A session that is connected, and runs a trial."""
@@ -53,6 +58,19 @@ class Room:
 
     def leave(self, caller: Caller) -> None:
         self.presence.disconnected(caller.writer.sid)
+
+    def replay(self, caller: Caller, ended: float, log: Callable[[], None] = lambda: None) -> None:
+        """Somebody sends what a session's process has left, and says when that ended."""
+        self.presence.connected(caller.writer.sid, EPOCH + ended)
+        log()
+        self.presence.disconnected(caller.writer.sid)
+
+    def ended(self, trial: bytes) -> float:
+        """When the trial ended, on the clock."""
+        with self.engine.store.snapshot() as view:
+            document = view.trial(trial)
+        assert document is not None
+        return float(document["ended"]) - EPOCH
 
     def after(self, seconds: float) -> None:
         """Let time pass, and look."""
@@ -108,7 +126,7 @@ def test_the_note_says_since_when(room: Room, trial: bytes) -> None:
     room.leave(ann)
     room.after(100)
     (found,) = ann.read("get_trial", trial={"id": trial})
-    assert found["errors"] == [f"{NOTE}2023-11-14T22:11:40+00:00"]
+    assert found["errors"] == [f"{NOTE}2023-11-14T22:30:00+00:00"]
 
 
 def test_who_comes_back_in_time_loses_nothing(room: Room, trial: bytes) -> None:
@@ -173,6 +191,74 @@ def test_after_a_servers_start_everybody_has_the_full_time(room: Room, store: Ep
     again.engine.close()
 
 
+def start(caller: Caller, trial: bytes) -> None:
+    caller.log(CallOp(0, "log_trial_start", {"trial": trial, "time": 1.0, "rank": None}))
+
+
+def test_a_trial_that_a_replay_starts_is_lost_at_once_as_of_its_process_s_end(
+    room: Room, trial: bytes
+) -> None:
+    ann = Caller(room.engine)
+    room.replay(ann, 900.0, lambda: start(ann, trial))
+    ann.new_trial()
+    assert (room.status(trial), room.ended(trial)) == ("lost", 900.0)
+
+
+def test_a_replay_has_no_lost_trial_run_again(room: Room, trial: bytes) -> None:
+    ann = room.enter(trial)
+    room.leave(ann)
+    room.after(LEASE)
+    before = room.ended(trial)
+    room.replay(ann, 900.0)
+    room.after(LEASE)
+    (found,) = ann.read("get_trial", trial={"id": trial})
+    assert (found["status"]["name"], room.ended(trial), len(found["errors"])) == ("lost", before, 1)
+
+
+@pytest.mark.parametrize(("told", "ended"), [(900.0, 1000.0), (1010.0, 1010.0), (2000.0, 1020.0)])
+def test_a_process_ended_when_it_was_last_seen_here_or_there(
+    room: Room, trial: bytes, told: float, ended: float
+) -> None:
+    ann = room.enter(trial)
+    room.leave(ann)
+    room.after(20.0)
+    room.replay(ann, told)
+    ann.new_trial()
+    assert (room.status(trial), room.ended(trial)) == ("lost", ended)
+
+
+def test_a_process_that_was_connected_when_a_copy_of_its_spool_is_sent_has_a_lease_to_come_back(
+    room: Room, trial: bytes
+) -> None:
+    ann = room.enter(trial)
+    room.replay(ann, 900.0)
+    room.after(LEASE - 1)
+    assert room.status(trial) == "Running"
+    room.presence.connected(ann.writer.sid)
+    room.after(10 * LEASE)
+    assert room.status(trial) == "Running"
+
+
+def test_a_process_that_is_there_ends_the_claim_that_it_has_ended(room: Room, trial: bytes) -> None:
+    ann = Caller(room.engine)
+    room.presence.connected(ann.writer.sid, EPOCH + 900.0)
+    start(ann, trial)
+    room.presence.connected(ann.writer.sid)
+    room.after(10 * LEASE)
+    assert room.status(trial) == "Running"
+    room.leave(ann)
+    room.after(1.0)
+    assert room.status(trial) == "Running"
+
+
+def test_a_rank_that_is_there_outlives_a_replay_of_another(room: Room, trial: bytes) -> None:
+    room.enter(trial, 1)
+    ann = Caller(room.engine)
+    room.replay(ann, 900.0, lambda: start(ann, trial))
+    room.after(LEASE)
+    assert room.status(trial) == "Running"
+
+
 class Full(EphemeralStore):
     """Takes no transaction while its disk is full."""
 
@@ -222,6 +308,7 @@ def test_who_could_not_come_back_while_the_store_failed_has_the_full_time_behind
     store = Full()
     room = Room(store)
     trial = Caller(room.engine).new_trial()["id"]
+    seen = room.clock.now
     room.leave(room.enter(trial))
     room.after(1)
     store.full = True
@@ -231,7 +318,7 @@ def test_who_could_not_come_back_while_the_store_failed_has_the_full_time_behind
     room.after(LEASE - 1)
     assert room.status(trial) == "Running"
     room.after(1)
-    assert room.status(trial) == "lost"
+    assert (room.status(trial), room.ended(trial)) == ("lost", seen)
     room.engine.close()
 
 

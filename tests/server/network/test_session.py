@@ -68,7 +68,7 @@ def frame(kind: FrameKind, *fields: object) -> bytes:
     return encode_frame(kind, list(fields))
 
 
-HELLO = frame(FrameKind.HELLO, [1], "test", SID)
+HELLO = frame(FrameKind.HELLO, [1], "test", SID, None)
 
 
 @pytest.mark.parametrize(
@@ -107,8 +107,8 @@ def test_a_frame_out_of_turn_ends_the_conversation(
         b"\0\0\0\0",
         b"\0\0\0\x01\xc0",
         frame(FrameKind.HELLO),
-        frame(FrameKind.HELLO, [1], "test", b"short"),
-        frame(FrameKind.HELLO, ["1"], "test", SID),
+        frame(FrameKind.HELLO, [1], "test", b"short", None),
+        frame(FrameKind.HELLO, ["1"], "test", SID, None),
         b"\0\0\0\x02\x91\x63",
         b"GET / HTTP/1.1\r\n\r\n"[:4] + b"x" * 100,
     ],
@@ -138,7 +138,7 @@ def test_even_a_reason_in_long_characters_can_be_sent_to_an_unauthenticated_peer
 
 def test_a_client_of_another_version_learns_which_one_is_spoken(unauthenticated: Peer) -> None:
     unauthenticated.protocol.state = State.GREETING
-    unauthenticated.socket.sendall(frame(FrameKind.HELLO, [99], "test", SID))
+    unauthenticated.socket.sendall(frame(FrameKind.HELLO, [99], "test", SID, None))
     assert "version 1" in str(closing_error(unauthenticated))
 
 
