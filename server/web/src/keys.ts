@@ -1,0 +1,64 @@
+// The keyboard: one listener, to which pages add keys while they are shown.
+import { useEffect } from "preact/hooks";
+
+export interface Key {
+  /** As `event.key` says it, such as "/" or "Escape"; two with a space between are a sequence, "g r". */
+  keys: string;
+  /** What it does, for the list that `?` shows. */
+  label: string;
+  run: (event: KeyboardEvent) => void;
+  /** Where it is listed; pages use their name. */
+  group?: string;
+}
+
+const active: Key[] = [];
+let prefix = "";
+let prefixTimer: ReturnType<typeof setTimeout> | undefined;
+
+/** Keys that work at present. */
+export function activeKeys(): readonly Key[] {
+  return active;
+}
+
+function isTyping(target: EventTarget | null): boolean {
+  if (!(target instanceof HTMLElement)) return false;
+  if (target instanceof HTMLInputElement)
+    return !["checkbox", "radio", "range", "button"].includes(target.type);
+  return (
+    target instanceof HTMLTextAreaElement || target instanceof HTMLSelectElement || target.isContentEditable
+  );
+}
+
+/** Start to listen; once. */
+export function startKeys(): void {
+  document.addEventListener("keydown", (event) => {
+    if (event.defaultPrevented || event.ctrlKey || event.metaKey || event.altKey) return;
+    if (isTyping(event.target) || document.querySelector("dialog[open]") !== null) return;
+    const pressed = prefix === "" ? event.key : `${prefix} ${event.key}`;
+    prefix = "";
+    clearTimeout(prefixTimer);
+    // The one that was added last comes first: a page may take a key of the frame.
+    const found =
+      active.findLast((key) => key.keys === pressed) ?? active.findLast((key) => key.keys === event.key);
+    if (found !== undefined) {
+      event.preventDefault();
+      found.run(event);
+    } else if (active.some((key) => key.keys.startsWith(`${event.key} `))) {
+      prefix = event.key;
+      prefixTimer = setTimeout(() => {
+        prefix = "";
+      }, 1_500);
+    }
+  });
+}
+
+/** Keys that work while the component is shown. */
+export function useKeys(keys: Key[]): void {
+  // Each rendering brings new closures, which take the place of the old ones.
+  useEffect(() => {
+    active.push(...keys);
+    return () => {
+      for (const key of keys) active.splice(active.indexOf(key), 1);
+    };
+  });
+}

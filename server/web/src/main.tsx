@@ -1,0 +1,133 @@
+// The board: session, address and theme, then the view that the address names.
+import { type ComponentType, type JSX, render } from "preact";
+import { useCallback, useEffect, useState } from "preact/hooks";
+import { ApiError, fetchSession, hasKey, login, onLoggedOut, type Session } from "./api";
+import { QueryContext, SessionContext, useCompiledQuery } from "./hooks";
+import { startKeys } from "./keys";
+import { live } from "./live";
+import { Home } from "./pages/home";
+import { Runs } from "./pages/runs";
+import { Frame } from "./parts/frame";
+import { Login } from "./parts/login";
+import { ErrorBox, Loading } from "./parts/states";
+import { RunsContext, useFetchedRuns } from "./runs";
+import { useLocation, type View } from "./state";
+import "./style.css";
+import { startTheme } from "./theme";
+
+/** Views that are there at first; the others are fetched when they are first shown. */
+const READY: Partial<Record<View, ComponentType>> = { home: Home, runs: Runs };
+const LATER: Partial<Record<View, () => Promise<{ default: ComponentType }>>> = {
+  charts: () => import("./pages/charts"),
+  run: () => import("./pages/run"),
+  compare: () => import("./pages/compare"),
+  parallel: () => import("./pages/parallel"),
+  media: () => import("./pages/media"),
+  graph: () => import("./pages/graph"),
+};
+
+function Page({ view }: { view: View }): JSX.Element {
+  const [, arrived] = useState(0);
+  const [error, setError] = useState<Error | null>(null);
+  const Found = READY[view];
+  useEffect(() => {
+    setError(null);
+    if (READY[view] !== undefined) return;
+    LATER[view]?.().then(
+      (module) => {
+        READY[view] = module.default;
+        arrived((count) => count + 1);
+      },
+      // A server with a newer board no longer has the files of this one.
+      () => setError(new Error("The board has changed on the server: load the page again.")),
+    );
+  }, [view]);
+  if (error !== null) return <ErrorBox error={error} again={() => location.reload()} />;
+  return Found === undefined ? <Loading /> : <Found />;
+}
+
+function Board(): JSX.Element {
+  const { view } = useLocation();
+  const query = useCompiledQuery();
+  const runs = useFetchedRuns(query);
+  useEffect(() => {
+    live.start();
+  }, []);
+  return (
+    <QueryContext.Provider value={query}>
+      <RunsContext.Provider value={runs}>
+        <Frame>
+          <Page view={view} />
+        </Frame>
+      </RunsContext.Provider>
+    </QueryContext.Provider>
+  );
+}
+
+/** Log in by what the address or this machine gives: a code in the fragment, or nothing at all on one's own machine. */
+async function openSession(): Promise<Session> {
+  const code = /^#login=(.+)$/.exec(location.hash)?.[1];
+  if (code !== undefined) {
+    history.replaceState(null, "", location.pathname + location.search);
+    await login({ code });
+  } else if (!hasKey()) {
+    await login({});
+  }
+  try {
+    return await fetchSession();
+  } catch (error) {
+    if (!(error instanceof ApiError && error.status === 401)) throw error;
+    // The key is of a session that has ended, or of a server before.
+    await login({});
+    return fetchSession();
+  }
+}
+
+function App(): JSX.Element {
+  const [session, setSession] = useState<Session | null>(null);
+  const [error, setError] = useState<Error | null>(null);
+  const [asked, setAsked] = useState(false);
+  const open = useCallback(() => {
+    setError(null);
+    openSession().then(
+      (found) => {
+        setSession(found);
+        setAsked(found.login);
+      },
+      (failure: Error) => {
+        if (failure instanceof ApiError && [401, 403].includes(failure.status)) setAsked(true);
+        else setError(failure);
+      },
+    );
+  }, []);
+  useEffect(() => {
+    onLoggedOut(() => setAsked(true));
+    open();
+  }, [open]);
+  if (error !== null) return <ErrorBox error={error} again={open} />;
+  return (
+    <>
+      {session !== null && !session.login ? (
+        <SessionContext.Provider value={session}>
+          <Board />
+        </SessionContext.Provider>
+      ) : (
+        !asked && <Loading />
+      )}
+      {asked && (
+        <Login
+          onDone={() => {
+            setAsked(false);
+            open();
+            live.retry();
+          }}
+        />
+      )}
+    </>
+  );
+}
+
+startTheme();
+startKeys();
+const root = document.getElementById("app");
+if (root !== null) render(<App />, root);

@@ -1,0 +1,168 @@
+// The filter box: the language of `track ls --filter`, with completion and errors at their place.
+import type { JSX } from "preact";
+import { useEffect, useRef, useState } from "preact/hooks";
+import { call, compileFilter } from "../api";
+import { type Completion, complete } from "../complete";
+import { useFetch, useQuery } from "../hooks";
+import { useKeys } from "../keys";
+import { setParams, text as textCodec, useFilter, useProject } from "../state";
+import { Icon } from "./icons";
+
+const TYPING_MS = 400;
+
+/** The filter of all views. */
+export function FilterBox(): JSX.Element {
+  const [filter] = useFilter();
+  const [project] = useProject();
+  const { fault } = useQuery();
+  const [draft, setDraft] = useState(filter);
+  const [wanted, setWanted] = useState(false);
+  const [completion, setCompletion] = useState<Completion | null>(null);
+  const [chosen, setChosen] = useState(-1);
+  const input = useRef<HTMLInputElement>(null);
+  const timer = useRef<ReturnType<typeof setTimeout> | undefined>(undefined);
+  const typing = useRef(false);
+  const { data: fields } = useFetch(wanted ? `fields ${project}` : null, async (signal) =>
+    call("fetch_fields", { query: await compileFilter("", project, signal) }, signal),
+  );
+
+  // The address changed by other means, such as Back: the box follows unless it is being typed in.
+  useEffect(() => {
+    if (!typing.current) setDraft(filter);
+  }, [filter]);
+  useKeys([{ keys: "/", label: "Go to the filter", run: () => input.current?.focus() }]);
+
+  const apply = (value: string, push: boolean) => {
+    clearTimeout(timer.current);
+    typing.current = false;
+    setParams({ filter: textCodec().write(value.trim()) }, !push);
+  };
+  const propose = (value: string, caret: number) => {
+    if (fields === null) return;
+    const found = complete(value, caret, fields);
+    setCompletion(found.proposals.length > 0 ? found : null);
+    setChosen(-1);
+  };
+  const change = (value: string, caret: number) => {
+    setDraft(value);
+    propose(value, caret);
+    typing.current = true;
+    clearTimeout(timer.current);
+    timer.current = setTimeout(() => apply(value, false), TYPING_MS);
+  };
+  const accept = (at: number) => {
+    const proposal = completion?.proposals[at];
+    if (completion === null || proposal === undefined || input.current === null) return;
+    const value = `${draft.slice(0, completion.from)}${proposal.insert} ${draft.slice(completion.to).trimStart()}`;
+    const caret = completion.from + proposal.insert.length + 1;
+    change(value, caret);
+    const box = input.current;
+    requestAnimationFrame(() => {
+      box.focus();
+      box.setSelectionRange(caret, caret);
+    });
+  };
+  const onKeyDown = (event: KeyboardEvent) => {
+    const count = completion?.proposals.length ?? 0;
+    if (count > 0 && (event.key === "ArrowDown" || event.key === "ArrowUp")) {
+      event.preventDefault();
+      const step = event.key === "ArrowDown" ? 1 : -1;
+      setChosen((chosen + step + count + (chosen < 0 && step < 0 ? 1 : 0)) % count);
+    } else if (count > 0 && (event.key === "Tab" || event.key === "Enter") && chosen >= 0) {
+      event.preventDefault();
+      accept(chosen);
+    } else if (event.key === "Enter") {
+      setCompletion(null);
+      apply(draft, true);
+    } else if (event.key === "Escape") {
+      if (completion !== null) setCompletion(null);
+      else input.current?.blur();
+    }
+  };
+  const faulty = fault !== null && draft.trim() === filter;
+  return (
+    <div class="filter">
+      <div class={`filter-box${faulty ? " faulty" : ""}`}>
+        <Icon name="search" />
+        <div class="filter-text">
+          {faulty && fault.at !== null && <Squiggle text={draft} at={fault.at} input={input.current} />}
+          <input
+            ref={input}
+            type="search"
+            aria-label="Filter"
+            placeholder="lr < 0.1 and status = running"
+            autocomplete="off"
+            autocapitalize="off"
+            spellcheck={false}
+            value={draft}
+            aria-invalid={faulty}
+            aria-describedby={faulty ? "filter-fault" : undefined}
+            aria-controls={completion === null ? undefined : "filter-proposals"}
+            onFocus={() => setWanted(true)}
+            onBlur={() => {
+              setCompletion(null);
+              if (typing.current) apply(draft, true);
+            }}
+            onInput={(event) => change(event.currentTarget.value, event.currentTarget.selectionStart ?? 0)}
+            onClick={(event) => propose(draft, event.currentTarget.selectionStart ?? 0)}
+            onKeyDown={onKeyDown}
+          />
+        </div>
+      </div>
+      {completion !== null && (
+        <div class="panel proposals" id="filter-proposals" role="listbox" aria-label="Completions">
+          {completion.proposals.map((proposal, at) => (
+            <button
+              key={proposal.label}
+              type="button"
+              class="item"
+              role="option"
+              tabIndex={-1}
+              aria-selected={at === chosen}
+              // The box keeps the focus.
+              onMouseDown={(event) => event.preventDefault()}
+              onClick={() => accept(at)}
+            >
+              <span class="code">{proposal.label}</span>
+              <span class="hint">{proposal.hint}</span>
+            </button>
+          ))}
+        </div>
+      )}
+      {faulty && (
+        <p class="fault" id="filter-fault" role="alert">
+          {fault.message}
+          {fault.suggestion !== null && (
+            <button type="button" class="link" onClick={() => apply(fault.suggestion ?? "", true)}>
+              {fault.suggestion}
+            </button>
+          )}
+        </p>
+      )}
+    </div>
+  );
+}
+
+/** A wavy line under the text from the place of the fault to the end of the word. */
+function Squiggle(props: { text: string; at: number; input: HTMLInputElement | null }): JSX.Element {
+  const { text, at } = props;
+  const length = Math.max(1, /^[^\s()]*/.exec(text.slice(at))?.[0].length ?? 1);
+  const line = useRef<HTMLDivElement>(null);
+  useEffect(() => {
+    const { input } = props;
+    if (input === null) return;
+    const follow = () => {
+      if (line.current !== null) line.current.scrollLeft = input.scrollLeft;
+    };
+    follow();
+    input.addEventListener("scroll", follow);
+    return () => input.removeEventListener("scroll", follow);
+  });
+  return (
+    <div class="squiggle" aria-hidden="true" ref={line}>
+      {text.slice(0, at)}
+      <u>{text.slice(at, at + length) || " "}</u>
+      {text.slice(at + length)}
+    </div>
+  );
+}

@@ -1,0 +1,248 @@
+// The state of the page is its address: what is seen can be sent to somebody else, and Back works.
+//
+//   /runs?project=UID&filter=lr < 0.1&order=-metrics.loss.min
+//
+// The first part of the path names the view. Each parameter has a codec; a parameter with its default value is not
+// written. Everything stays in the address when the view changes, so a chart's zoom is there again after a look at the
+// table. A page adds parameters of its own with `useParam`.
+import { useCallback, useEffect, useMemo, useState } from "preact/hooks";
+import { BASE } from "./api";
+
+export const VIEWS = ["home", "runs", "charts", "run", "compare", "parallel", "media", "graph"] as const;
+export type View = (typeof VIEWS)[number];
+
+/** How a parameter is written in the address. */
+export interface Codec<T> {
+  /** The value of a text as it stands in the address (still escaped), or of null where there is none. */
+  read(raw: string | null): T;
+  /** The text for the address; null leaves the parameter out. */
+  write(value: T): string | null;
+}
+
+/** Escape what has a meaning in an address, and no more: filters stay readable. */
+export function escapeText(text: string): string {
+  return encodeURIComponent(text).replace(/%(?:20|2C|2F|3A|3C|3D|3E|40|7B|7D|22|5B|5D|7E)/gi, (code) => {
+    const char = decodeURIComponent(code);
+    return char === " " ? "+" : char;
+  });
+}
+
+function unescapeText(raw: string): string {
+  try {
+    return decodeURIComponent(raw.replace(/\+/g, " "));
+  } catch {
+    return raw;
+  }
+}
+
+export const text = (fallback = ""): Codec<string> => ({
+  read: (raw) => (raw === null ? fallback : unescapeText(raw)),
+  write: (value) => (value === fallback ? null : escapeText(value)),
+});
+
+export const optional: Codec<string | null> = {
+  read: (raw) => (raw === null || raw === "" ? null : unescapeText(raw)),
+  write: (value) => (value === null || value === "" ? null : escapeText(value)),
+};
+
+export const number = (fallback: number): Codec<number> => ({
+  read: (raw) => {
+    const value = raw === null || raw === "" ? Number.NaN : Number(raw);
+    return Number.isFinite(value) ? value : fallback;
+  },
+  write: (value) => (value === fallback ? null : String(value)),
+});
+
+export const flag: Codec<boolean> = {
+  read: (raw) => raw === "1",
+  write: (value) => (value ? "1" : null),
+};
+
+export const choice = <T extends string>(choices: readonly T[], fallback: T): Codec<T> => ({
+  read: (raw) => choices.find((one) => one === raw) ?? fallback,
+  write: (value) => (value === fallback ? null : value),
+});
+
+/** Texts, separated by commas. */
+export const list: Codec<readonly string[]> = {
+  read: (raw) => (raw === null || raw === "" ? [] : raw.split(",").map(unescapeText)),
+  write: (value) =>
+    value.length === 0 ? null : value.map((item) => escapeText(item).replace(/,/g, "%2C")).join(","),
+};
+
+/** A list that may be left to the page's default, which is null. */
+export const optionalList: Codec<readonly string[] | null> = {
+  read: (raw) => (raw === null ? null : list.read(raw)),
+  write: (value) => (value === null ? null : (list.write(value) ?? "")),
+};
+
+/** Anything else, as JSON; use it for small things only. */
+export const json = <T>(fallback: T): Codec<T> => ({
+  read: (raw) => {
+    if (raw === null) return fallback;
+    try {
+      return JSON.parse(unescapeText(raw));
+    } catch {
+      return fallback;
+    }
+  },
+  write: (value) => {
+    const written = JSON.stringify(value);
+    return written === JSON.stringify(fallback) ? null : escapeText(written);
+  },
+});
+
+export interface Location {
+  view: View;
+  /** Parameters as they stand in the address, escaped. */
+  params: ReadonlyMap<string, string>;
+}
+
+/** The view and the parameters of an address. */
+export function parseLocation(path: string, search: string): Location {
+  const first = path.replace(/^\/+/, "").split("/")[0] ?? "";
+  const view = VIEWS.find((one) => one === first) ?? "home";
+  const params = new Map<string, string>();
+  for (const part of search.replace(/^\?/, "").split("&")) {
+    if (part === "") continue;
+    const equals = part.indexOf("=");
+    if (equals < 0) params.set(part, "");
+    else params.set(part.slice(0, equals), part.slice(equals + 1));
+  }
+  return { view, params };
+}
+
+/** The address of a view with parameters, below the board's own folder. */
+export function formatLocation({ view, params }: Location): string {
+  const query = [...params].map(([name, value]) => `${name}=${value}`).join("&");
+  return (view === "home" ? "" : view) + (query === "" ? "" : `?${query}`);
+}
+
+/** Addresses longer than this are kept in the browser, under a short name that stands in the address. */
+const LONGEST = 6_000;
+const LONG = "state";
+
+function expand(location: Location): Location {
+  const name = location.params.get(LONG);
+  if (name === undefined) return location;
+  const kept = localStorage.getItem(`track.state.${name}`);
+  return kept === null ? location : { view: location.view, params: parseLocation("", kept).params };
+}
+
+function shorten(location: Location): string {
+  const whole = formatLocation(location);
+  if (whole.length <= LONGEST) return whole;
+  const search = whole.slice(whole.indexOf("?") + 1);
+  let hash = 5381n;
+  for (const char of search) hash = (hash * 33n + BigInt(char.codePointAt(0) ?? 0)) % 2n ** 64n;
+  const name = hash.toString(36);
+  localStorage.setItem(`track.state.${name}`, search);
+  return formatLocation({ view: location.view, params: new Map([[LONG, name]]) });
+}
+
+const inBrowser = typeof window !== "undefined";
+
+function here(): Location {
+  const folder = new URL(BASE).pathname;
+  const { pathname, search } = window.location;
+  return expand(
+    parseLocation(pathname.startsWith(folder) ? pathname.slice(folder.length) : pathname, search),
+  );
+}
+
+let current: Location = inBrowser ? here() : { view: "home", params: new Map() };
+const listeners = new Set<() => void>();
+
+function changed(location: Location): void {
+  current = location;
+  for (const listener of [...listeners]) listener();
+}
+
+if (inBrowser) window.addEventListener("popstate", () => changed(here()));
+
+export function getLocation(): Location {
+  return current;
+}
+
+/** What to change: parameters to set (escaped), or to leave out (null). */
+export type Patch = Record<string, string | null>;
+
+function patched(view: View, patch: Patch, from: Location): Location {
+  const params = new Map(from.params);
+  for (const [name, value] of Object.entries(patch)) {
+    if (value === null) params.delete(name);
+    else params.set(name, value);
+  }
+  return { view, params };
+}
+
+/** The address of a view with changed parameters, for a link. */
+export function hrefTo(view: View, patch: Patch = {}): string {
+  return BASE + shorten(patched(view, patch, current));
+}
+
+/** Go to a view; `replace` makes no new entry of the history. */
+export function go(view: View, patch: Patch = {}, replace = false): void {
+  const next = patched(view, patch, current);
+  if (formatLocation(next) === formatLocation(current)) return;
+  history[replace ? "replaceState" : "pushState"](null, "", BASE + shorten(next));
+  changed(next);
+}
+
+/** Change parameters of the present view. */
+export function setParams(patch: Patch, replace = true): void {
+  go(current.view, patch, replace);
+}
+
+/** Follow the address. */
+export function useLocation(): Location {
+  const [location, setLocation] = useState(current);
+  useEffect(() => {
+    const listener = () => setLocation(current);
+    listener();
+    listeners.add(listener);
+    return () => {
+      listeners.delete(listener);
+    };
+  }, []);
+  return location;
+}
+
+/**
+ * One parameter of the address and how to set it. Setting it replaces the entry of the history, as for a zoom or a
+ * slider, unless `push` is given, as for a filter that Back should take away.
+ */
+export function useParam<T>(name: string, codec: Codec<T>, push = false): [T, (value: T) => void] {
+  const raw = useLocation().params.get(name) ?? null;
+  // biome-ignore lint/correctness/useExhaustiveDependencies: a codec is a constant, or made again for each rendering
+  const value = useMemo(() => codec.read(raw), [raw]);
+  // biome-ignore lint/correctness/useExhaustiveDependencies: as above
+  const set = useCallback((next: T) => setParams({ [name]: codec.write(next) }, !push), [name, push]);
+  return [value, set];
+}
+
+// Parameters that all views share.
+export const useProject = () => useParam("project", optional, true);
+export const useFilter = () => useParam("filter", text(), true);
+/** Columns of the table; null is the default: what differs. */
+export const useColumns = () => useParam("columns", optionalList);
+/** Order of the runs, in the notation of queries: a leading "-" is descending. */
+export const useOrder = () => useParam("order", list);
+/** Selected runs. */
+export const useSelection = () => useParam("sel", list);
+/** Runs that are not drawn (the eye). */
+export const useUndrawn = () => useParam("off", list);
+/** How many runs are drawn at most, in the order of the table. */
+export const useDrawLimit = () => useParam("draw", number(20));
+/** The run that the page `run` shows, and others that show a single one. */
+export const useTrial = () => useParam("trial", optional, true);
+/** Whether runs that were hidden are listed, too. */
+export const useShowHidden = () => useParam("hidden", flag);
+/** Smoothing of curves, the weight of the past from 0 to 0.999. */
+export const useSmoothing = () => useParam("smooth", number(0));
+/** What x is in charts. */
+export const useAxis = () =>
+  useParam<"step" | "time" | "relative" | "ordinal">(
+    "x",
+    choice(["step", "time", "relative", "ordinal"] as const, "step"),
+  );

@@ -1,0 +1,59 @@
+import assert from "node:assert/strict";
+import { test } from "node:test";
+import {
+  choice,
+  flag,
+  formatLocation,
+  json,
+  list,
+  number,
+  optionalList,
+  parseLocation,
+  text,
+} from "../src/state";
+
+test("an address keeps its view and parameters through writing and reading", () => {
+  const address = "charts?project=p1&filter=lr+<+0.1&smooth=0.9";
+  const [path = "", search = ""] = address.split("?");
+  const location = parseLocation(path, search);
+  assert.equal(location.view, "charts");
+  assert.equal(text().read(location.params.get("filter") ?? null), "lr < 0.1");
+  assert.equal(formatLocation(location), address);
+});
+
+test("a path that names no view is the first page", () => {
+  assert.equal(parseLocation("/nothing/here", "").view, "home");
+  assert.equal(formatLocation(parseLocation("/", "")), "");
+});
+
+test("any text comes back as it was", () => {
+  for (const value of ['a & b = "c" + 50% #1', "ä/ü, 漢字", "a,b", "", "+"]) {
+    const written = text().write(value);
+    const read = parseLocation("", `t=${written ?? ""}`).params.get("t") ?? null;
+    assert.equal(text().read(read), value);
+  }
+});
+
+test("a list keeps commas inside its items", () => {
+  const value = ["metrics.loss.min", "tags.a,b", "x y"];
+  assert.deepEqual(list.read(list.write(value)), value);
+  assert.equal(list.write([]), null);
+});
+
+test("a list that was emptied differs from one that was never chosen", () => {
+  assert.deepEqual(optionalList.read(optionalList.write([])), []);
+  assert.equal(optionalList.read(optionalList.write(null)), null);
+});
+
+test("what an address says wrongly is the default", () => {
+  assert.equal(number(3).read("x"), 3);
+  assert.equal(choice(["a", "b"], "a").read("c"), "a");
+  assert.equal(flag.read("yes"), false);
+  assert.deepEqual(json({ a: 1 }).read("%7Bbroken"), { a: 1 });
+  assert.equal(text().read("%"), "%");
+});
+
+test("a default is not written", () => {
+  assert.equal(number(3).write(3), null);
+  assert.equal(json({ a: 1 }).write({ a: 1 }), null);
+});
