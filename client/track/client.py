@@ -66,7 +66,7 @@ class TrackClient(LoggerForwarders):
             By default that of the environment: ``RANK``, as torchrun sets it, or, beside ``TRACK_TRIAL``,
             that of Slurm, Open MPI or PMI.
         rank_label: label all metrics and timings with the rank, ``loss{rank="3"}``, so that those of several
-            ranks are told apart.  By default what ``TRACK_RANK_LABEL`` (1 or 0) in the environment says.
+            ranks are distinguished.  By default what ``TRACK_RANK_LABEL`` (1 or 0) in the environment says.
 
     Attributes:
         protocol: the store, with every call of the storage contract.

@@ -1,1 +1,1 @@
-"""How logged values are kept."""
+"""How logged values read back."""

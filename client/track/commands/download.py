@@ -78,11 +78,11 @@ def _download(protocol: Protocol, trial: Trial, kind: str, name: str, folder: Pa
 
 
 def _labels(steps: Sequence[Any]) -> list[str]:
-    """What tells the contents of a series apart: nothing, their steps, or their places."""
+    """What distinguishes the contents of a series: nothing, their steps, or their positions."""
     if len(steps) == 1:
         return [""]
-    whole = all(type(step) is int for step in steps) and len(set(steps)) == len(steps)
-    return [f".{step if whole else place}" for place, step in enumerate(steps)]
+    distinct = all(type(step) is int for step in steps) and len(set(steps)) == len(steps)
+    return [f".{step if distinct else place}" for place, step in enumerate(steps)]
 
 
 def _target(folder: Path, kind: str, name: str, label: str) -> Path:
@@ -113,7 +113,7 @@ def _write(target: Path, parts: Iterable[bytes]) -> None:
         target.parent.mkdir(parents=True, exist_ok=True)
         descriptor = os.open(target, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW, 0o666)
     except FileExistsError:
-        raise TrackError(f"{target} exists already: move it away, or give another folder with --to") from None
+        raise TrackError(f"{target} exists already: move it, or give another folder with --to") from None
     except OSError as error:
         raise _refused(target, error) from error
     is_complete = False

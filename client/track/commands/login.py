@@ -89,7 +89,7 @@ def _configured() -> str | None:
 
 
 def _with_token(uri: str | None) -> str:
-    """A server's URI with the token that is asked for, or the whole URI, if that is what is given."""
+    """A server's URI with the token that is entered, or the complete URI, if that is what is entered."""
     if uri is None:
         return ask_secret("URI that 'track user add' printed: ")
     given = ask_secret(f"Token for {clean(redact(uri))}: ")

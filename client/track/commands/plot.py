@@ -39,7 +39,7 @@ _LEAST: Final = 10
 
 _COLOURS: Final = ("cyan", "green", "yellow", "magenta", "red", "blue", "bright_black", "white")
 _MARKS: Final = "*+xo#@%&"
-"""What tells the lines apart where there are no colours."""
+"""What distinguishes the lines where there are no colours."""
 
 _X_TITLES: Final = {"step": "step", "time": "seconds since the start"}
 

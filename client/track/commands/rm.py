@@ -43,7 +43,7 @@ def _run(arguments: argparse.Namespace) -> int:
     with opened(arguments.uri) as protocol:
         trials = list({trial.uid: trial for trial in chosen_trials(protocol, arguments)}.values())
         if not arguments.json:
-            sys.stdout.write(_told(protocol, trials))
+            sys.stdout.write(_preview(protocol, trials))
             sys.stdout.flush()
         if arguments.dry_run or not trials or not (arguments.yes or _agreed(trials)):
             if arguments.json:
@@ -66,7 +66,7 @@ def _agreed(trials: list[Trial]) -> bool:
     return confirmed(f"delete {_counted(len(trials), 'trial')} permanently?")
 
 
-def _told(protocol: Protocol, trials: list[Trial]) -> str:
+def _preview(protocol: Protocol, trials: list[Trial]) -> str:
     if not trials:
         return "no trials that match\n"
     names, short = Names(protocol), short_uids([trial.uid for trial in trials])

@@ -1,1 +1,1 @@
-"""Containers that keep a bounded part of what is put into them."""
+"""Containers of bounded size."""

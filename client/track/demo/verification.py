@@ -94,7 +94,7 @@ def _compare_points(protocol: Protocol, trial: Trial, report: TrialReport, found
 
 
 def _compare_series(what: str, logged: int, steps: Mapping[int | None, int], found: Verification) -> None:
-    """A series is whole when each step from 0 is there once; timings have no steps, and are only counted."""
+    """A complete series has each step from 0 once; timings have no steps, and are only counted."""
     stored = sum(steps.values())
     expected: Counter[int | None] = Counter({None: logged}) if None in steps else Counter(range(logged))
     lost, doubled = (expected - Counter(steps)).total(), (Counter(steps) - expected).total()

@@ -106,7 +106,7 @@ class TrialLogger(MediaLogger, CountdownLogger, Readable, Due):
         return partial(TrialLogger, **options), (self.ensure(), self.protocol)
 
     def __del__(self) -> None:
-        # Nobody can finish it any more, and the process may go on for long.
+        # The program can no longer finish it, and the process may run for long.
         if getattr(self, "_is_running", False) and self._pid == os.getpid():
             self.finish()
 
@@ -166,7 +166,7 @@ class TrialLogger(MediaLogger, CountdownLogger, Readable, Due):
             self._said(True)
 
     def leave(self) -> None:
-        """The client goes on with another trial, or ends: what was said is stored.
+        """The client continues with another trial, or ends: store what was said about this one.
 
         One that its first point has started is complete, until another point starts it again.
         """
@@ -284,8 +284,8 @@ class TrialLogger(MediaLogger, CountdownLogger, Readable, Due):
         # Keywords of the storage contract; a series of one of these names has the default aggregator.
         reserved: dict[str, Any] = {name: values[name] for name in _RESERVED if name in values}
         others = {name: value for name, value in values.items() if name not in reserved}
-        whole = self._in_labels(context)
-        labels = {} if whole is None else {"context": whole}
+        merged = self._in_labels(context)
+        labels = {} if merged is None else {"context": merged}
         if reserved:
             try:
                 self._write(step, labelled(reserved, context))
@@ -363,7 +363,7 @@ class TrialLogger(MediaLogger, CountdownLogger, Readable, Due):
 
     def _complain(self, text: str) -> None:
         """An error of the trial that does not end it."""
-        message = f"{text}: it is kept; log it under another name, or with force=True"
+        message = f"{text}; the stored value stays: log the new one under another name, or with force=True"
         _log.warning("%s", message)
         self._know(self._trial.status, message)
         self.protocol.set_trial_status(self._trial, self._trial.status or Status.CreatedGroup, message)
@@ -464,7 +464,7 @@ class TrialLogger(MediaLogger, CountdownLogger, Readable, Due):
 
         SIGINT, SIGTERM and SIGHUP end it as interrupted, save it, and then do what they did before; so do
         SIGUSR1 and SIGUSR2 under Slurm, unless the program handles them itself.  One that runs already,
-        because its first point has started it, just goes on.
+        because its first point has started it, just continues.
         """
         self._starts = self._started_itself = False
         if self._is_running and self._pid == os.getpid():

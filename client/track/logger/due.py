@@ -1,7 +1,7 @@
 """Trials about which something was said, and which are not created yet.
 
 A trial is created late, because its parameters are part of its identity and may come last.  But a program may
-end without them: then it is created at the end, and keeps what was said.
+end without them: then it is created at the end, with what was said.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ class Due(ABC):
 
 
 class _DueTrials(LifecycleHook):
-    """Those of this process; they are kept though the program may have dropped its client."""
+    """Those of this process, also when the program has dropped its client."""
 
     def __init__(self) -> None:
         self._waiting: dict[int, Due] = {}

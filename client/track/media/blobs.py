@@ -78,5 +78,5 @@ class BlobSender:
             if not self._log("put_blob", arguments):
                 return "the queue is full"
             offset += len(part)
-        whole = offset == size and seen.hexdigest() == digest
-        return None if whole else "its content changed while it was read"
+        complete = offset == size and seen.hexdigest() == digest
+        return None if complete else "its content changed while it was read"

@@ -85,7 +85,7 @@ def _edges(low: float, high: float, bins: int) -> list[float]:
     if low == high:
         half = max(0.5, abs(low) * 2.0**-20)  # beyond 2**52, half a unit would be no distance
         low, high = max(low - half, -sys.float_info.max), min(low + half, sys.float_info.max)
-    # Not by the width of a bin: that may be more than a float can tell.
+    # Not by the width of a bin: that may be more than a float can represent.
     inner = [low * (1 - i / bins) + high * (i / bins) for i in range(1, bins)]
     return [low, *accumulate([min(max(edge, low), high) for edge in inner], max), high]
 

@@ -120,7 +120,7 @@ class Backlog:
 
     @property
     def cancelled(self) -> int:
-        """How many calls in it have a caller who gave up; any thread may ask."""
+        """How many of its calls are cancelled; any thread may ask."""
         return sum(call.cancelled for call in list(self.calls.values()))
 
     @property
@@ -198,9 +198,9 @@ class Backlog:
 
     def discard_unread(self) -> Counts:
         """Drop the records that are on disk only; returns their counts."""
-        gone = sum((extent.counts for extent in self._unread), Counts())
+        discarded = sum((extent.counts for extent in self._unread), Counts())
         self._unread.clear()
-        return gone
+        return discarded
 
     # -- what is sent and answered ---------------------------------------------------------------
 
@@ -279,12 +279,12 @@ class Backlog:
         if begin <= last_seq + 1:
             self.acked = max(self.acked, self._forget(last_seq))
             return 0
-        gone, expected = 0, last_seq + 1
+        lost, expected = 0, last_seq + 1
         for extent in stored:
-            gone += max(0, extent.first - expected)
+            lost += max(0, extent.first - expected)
             expected = extent.last + 1
         self._rewind(last_seq, stored)
-        return gone + max(0, begin - expected)
+        return lost + max(0, begin - expected)
 
     def _rewind(self, last_seq: int, stored: Sequence[Extent]) -> None:
         """Set the cursor back; of the window, whatever comes before unread extents is on disk, too."""

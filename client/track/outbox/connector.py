@@ -1,4 +1,4 @@
-"""The line to the store: an open link, an attempt to open one, or the time until the next attempt.
+"""The connector: an open link to the store, an attempt to open one, or the time until the next attempt.
 
 An obstacle is reported once, and so is the recovery.
 """
@@ -114,7 +114,7 @@ class Connector:
 
     @property
     def has_outcome(self) -> bool:
-        """Whether an attempt has ended, so that `outcome` tells how."""
+        """Whether an attempt has ended, so that `outcome` returns its result."""
         return self._attempt is not None and self._attempt.done
 
     def outcome(self) -> tuple[Link, Opened]:
@@ -168,14 +168,14 @@ class Connector:
         self._opened_at = time.monotonic()
         self.reached, self.problem, self.final, self.link = True, None, None, link
 
-    # -- how it goes -----------------------------------------------------------------------------
+    # -- successes and failures -----------------------------------------------------------------------------
 
     def answered(self) -> None:
         """Something came from the store."""
         self._backoff.worked()
 
     def works_again(self) -> None:
-        """The store takes what it is sent; one that lets in and then refuses is the same trouble still."""
+        """The store takes records; a login alone does not show that the problem is over."""
         if self._lost_reported or self._help_reported is not None:
             _log.info("connected to %s again", self._name)
         self._lost_reported, self._help_reported = False, None
@@ -194,10 +194,10 @@ class Connector:
         _log.debug("%s: next attempt in %.2f s, after: %s", self._name, self._backoff.remaining(), error)
 
     def need_help(self, error: TrackError, hint: str) -> None:
-        """Something is wrong that does not pass by itself: try rarely.
+        """A person has to fix a problem: try rarely.
 
         Args:
-            error: what it is.
+            error: the problem.
             hint: appended to the message: what happens to log calls.
         """
         if self._help_reported != str(error):

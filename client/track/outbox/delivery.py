@@ -1,8 +1,8 @@
 """Delivery, without any I/O: what is sent when, and what becomes of it.
 
-Tell it what happened and it says what to do: `Delivery.handle` takes an event and gives actions.  Both, and
-what may happen in which state, are in `transitions.py`.  The sender around it (`sender.py`) sleeps, moves
-bytes and touches the disk.
+`Delivery.handle` takes an event, which says what happened, and returns actions, which say what to do.  Both,
+and the table of states, are in `transitions.py`.  The sender around it (`sender.py`) sleeps, moves bytes and
+touches the disk.
 """
 
 from __future__ import annotations
@@ -102,7 +102,7 @@ class Delivery:
         limits: how much may be under way.
         name: of the store, for messages.
         session: its id.
-        has_disk: whether what waits is kept on disk, so that it need not be given up.
+        has_disk: whether unconfirmed records are queued on disk, so that they need not be dropped.
 
     Attributes:
         state: where it stands.
@@ -110,10 +110,10 @@ class Delivery:
         generation: of the store's history; None before it was reached.
         denied: why this user may not write.
         final: why nothing can be sent until a person does something.
-        waiters: whoever waits.
+        waiters: the futures that wait.
         limits: as given.
-        outlasted: whether something was logged while the store was unreachable, so that nobody could say
-            whether it may be written.
+        outlasted: whether something was logged while the store was unreachable, so that it is not known
+            whether this user may write it.
     """
 
     def __init__(
@@ -187,7 +187,7 @@ class Delivery:
 
     @property
     def is_idle(self) -> bool:
-        """Whether nobody waits for anything any more."""
+        """Whether no future waits, and every record is durable or dropped."""
         return not self.waiters and self._backlog.resolved_through == self._backlog.next_seq - 1
 
     # -- the sender's own life -------------------------------------------------------------------
@@ -199,7 +199,7 @@ class Delivery:
         self._unsend()
 
     def _unsend(self) -> None:
-        """With its link goes what was sent on it."""
+        """The link is closed: what was sent on it counts as unsent."""
         self._backlog.detach()
         self.waiters.detach()
         self._calling = self._offered = None
@@ -210,7 +210,7 @@ class Delivery:
         self._number(event.records, event.nbytes)
 
     def _number(self, records: Sequence[Record], nbytes: int) -> None:
-        """Make a batch of records; what cannot be stored, or what nobody may write, is dropped."""
+        """Make a batch of records; drop those that cannot be stored, or that this user may not write."""
         refusal = self.denied or (None if self._has_disk else self.final)
         if refusal is not None:
             self._drops.drop(sum(map(values_in, records)), str(refusal))
@@ -218,15 +218,15 @@ class Delivery:
         try:
             self._add(records, nbytes)
         except BadValue:
-            kept = [drop_invalid(record, partial(self._unstorable, record)) for record in records]
-            records = [record for record in kept if record is not None]
+            valid = [drop_invalid(record, partial(self._unstorable, record)) for record in records]
+            records = [record for record in valid if record is not None]
             if records:
                 self._add(records, nbytes)
         except Exception as error:  # noqa: BLE001  # whatever it is, the other records are good
             self._number_parts(records, nbytes, error)
 
     def _number_parts(self, records: Sequence[Record], nbytes: int, error: Exception) -> None:
-        """Something that nobody foresaw must cost only the records that cause it, and these are counted."""
+        """An unexpected error must drop only the records that cause it, and count them."""
         if len(records) > 1:
             half = len(records) // 2
             self._number(records[:half], nbytes // 2)
@@ -249,7 +249,7 @@ class Delivery:
         self._drops.drop(1, str(error), trial_of(record))
 
     def _ticked(self, event: Ticked) -> None:
-        """Tell trials what they lost, in order with what they keep."""
+        """Report drops to their trials, in the order of the records."""
         if self._drops.is_reported or self.is_full or (self._now < self._report_at and not event.at_once):
             return
         self._report_at = self._now + REPORT_INTERVAL_S
@@ -257,7 +257,7 @@ class Delivery:
         self._number([(CALL, "log_trial_dropped_points", time.time(), each, 0) for each in reports], 0)
 
     def _awaited(self, event: Awaited) -> None:
-        # Whoever waits for what was logged waits for what is reported of its drops, too.
+        # A flush of what was logged includes the report of its drops.
         self._ticked(Ticked(at_once=True))
         future = event.future
         error = self._refusal_of(future)
@@ -273,7 +273,7 @@ class Delivery:
             self.waiters.add(future)
 
     def _refusal_of(self, future: Future) -> TrackError | None:
-        """What stands in somebody's way for longer than he would wait."""
+        """The error of a future that would wait until a person acts."""
         if isinstance(future, SyncFuture):
             return self.denied
         if self.final is not None:
@@ -290,14 +290,14 @@ class Delivery:
         opened, backlog = event.opened, self._backlog
         self._role, self.generation, self.final = opened.role, opened.generation, None
         if opened.last_seq >= backlog.next_seq:
-            # Somebody else has written in this session, so it cannot be continued.
+            # Another process has written in this session, so it cannot be continued.
             self._dispatch(Lost())
             self._actions.append(Renumber())
             return
         before = backlog.acked
-        gone = backlog.attach(opened.last_seq, event.stored)
+        lost = backlog.attach(opened.last_seq, event.stored)
         if opened.last_seq < before:
-            self._report_older_state(opened.last_seq, before, gone)
+            self._report_older_state(opened.last_seq, before, lost)
         self.outlasted = self.outlasted or (self._problem_since_attached and len(backlog) > 0)
         self._problem_since_attached = False
         if self._role != Role.READER:
@@ -311,14 +311,14 @@ class Delivery:
         )
         self.waiters.resolve_flushes()
 
-    def _report_older_state(self, last_seq: int, before: int, gone: int) -> None:
-        again = before - last_seq - gone
-        for trial in self._trials if gone else ():
-            self._drops.lose(gone, f"{self._name} was set back to an older state", trial)
-        lost = f"{gone:,} of them are gone for good" if gone else "none is lost"
+    def _report_older_state(self, last_seq: int, before: int, lost: int) -> None:
+        again = before - last_seq - lost
+        for trial in self._trials if lost else ():
+            self._drops.lose(lost, f"{self._name} was set back to an older state", trial)
+        rest = f"{lost:,} are lost permanently" if lost else "none is lost"
         self._drops.warn(
             f"{self._name} was set back to an older state: of the {before - last_seq:,} log calls of this "
-            f"process that it had and has no more, {again:,} are sent again, and {lost}"
+            f"process that it no longer has, {again:,} are sent again, and {rest}"
         )
 
     def _renumbered(self, event: Renumbered) -> None:
@@ -347,7 +347,7 @@ class Delivery:
     # -- from the backlog to the link ------------------------------------------------------------
 
     def _offer(self) -> None:
-        """Say what is to be sent next; one batch or numbered call at a time, since their order counts."""
+        """Choose what to send next: one batch or numbered call at a time, since their order matters."""
         backlog, limits = self._backlog, self.limits
         if (
             self.state is State.ONLINE
@@ -436,14 +436,14 @@ class Delivery:
         elif isinstance(error, PermissionDenied):
             self._deny(error)
         elif isinstance(error, SequenceGap):
-            # Where the store stands is learnt by attaching again, at once.
+            # Attaching again, at once, returns the store's last number.
             self._dispatch(Lost())
         else:
             self._dispatch(Lost(error))
 
     @property
     def _hopes_for_rights(self) -> bool:
-        """Whether what may not be written is kept: it was allowed once, or logged when nobody could say."""
+        """Whether refused records stay queued: this user was allowed to write once, or that was not known."""
         return self._has_disk and (self._backlog.acked > 0 or self.outlasted)
 
     def _answered(self, event: Replied | Failed) -> None:
@@ -460,7 +460,7 @@ class Delivery:
         elif isinstance(event.error, (TooBusy, StoreFailed)):
             self._dispatch(Lost(event.error))
         else:
-            # Whether the store used up the number is learnt by attaching again, with nothing in its place.
+            # Attaching again returns whether the store has used up the number; nothing takes its place.
             item.call.cancelled = True
             item.call.fail(event.error)
             self._dispatch(Lost())
@@ -468,7 +468,7 @@ class Delivery:
     def _call_finished(self, event: CallFinished) -> None:
         """More can be sent."""
 
-    # -- giving up -------------------------------------------------------------------------------
+    # -- failing -------------------------------------------------------------------------------
 
     def _deny(self, error: PermissionDenied) -> None:
         self.denied = error
@@ -479,7 +479,7 @@ class Delivery:
             self._dispatch(CallFinished())
 
     def _fail_waiting(self, error: TrackError, *, reads: bool = True) -> None:
-        """Nobody is going to have an answer."""
+        """Fail every future that waits."""
         calls = list(self._backlog.calls.values())
         for call in calls:
             call.cancelled = True

@@ -169,12 +169,12 @@ class DiskQueue:
         self._spool = None
         spool.close()
         spool.folder.close()
-        gone = self._backlog.discard_unread()
+        lost = self._backlog.discard_unread()
         self.written = self.synced = self._backlog.acked
         self._drops.warn(
             f"{spool.folder.path} was deleted or moved: unconfirmed records are written to a new one"
         )
-        self._drops.drop_unread(gone, f"{spool.folder.path} was deleted with records that had no other copy")
+        self._drops.drop_unread(lost, f"{spool.folder.path} was deleted with records that had no other copy")
 
     def _failed(self, error: SpoolError) -> None:
         """What was not flushed yet has to be written again, if it is possible: it is still in memory."""
@@ -332,7 +332,7 @@ def _remove(spool: Spool | None) -> None:
 
 
 def metadata_of(session: bytes, server: str) -> SpoolMetadata:
-    """What tells a person whose records a spool holds."""
+    """What a person needs to know of the owner of a spool's records."""
     # A program that embeds Python, or that is about to end, may have none.
     program = (getattr(sys, "argv", None) or [""])[0] or "python"
     return SpoolMetadata(session.hex(), server, program, socket.gethostname(), os.getpid(), time.time())

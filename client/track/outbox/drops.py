@@ -111,7 +111,7 @@ class DropAccount:
         """Log a warning, once for each message.
 
         Args:
-            message: what to tell.
+            message: the warning.
             again: report it though it was reported before, since the condition had ended meanwhile.
         """
         with self._lock:

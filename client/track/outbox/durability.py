@@ -90,7 +90,7 @@ class LocalDurability:
         return 0.0 if self._sender.connector.is_unreachable else min(limit, _SLOW_STORE_S)
 
     def report_unsent(self, error: TrackError | str, waiting: int, *, meant: bool) -> None:
-        """The process ends: tell in one line what the store does not have.
+        """Report in one line, at the end of the process, what the store does not have.
 
         Args:
             error: why the store does not have everything.
@@ -191,7 +191,7 @@ class TimeoutPolicy:
         call = ask()
         while not call.wait(max(0.001, min(_POLL_INTERVAL_S, deadline - time.monotonic()))):
             if linked and sender.connector.link is None:
-                # A connection that breaks may have been idle for too long; the attempt after it tells.
+                # A connection may break because it was idle for too long; the next attempt shows more.
                 seen = sender.connector.problem
             linked = sender.connector.link is not None
             failed = not linked and sender.connector.problem is not seen

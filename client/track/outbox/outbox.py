@@ -47,7 +47,7 @@ class Outbox(LifecycleHook):
     """Everything that one process sends to one store.
 
     Threads may share it.  After a fork the child has an empty one with a session of its own, and
-    writers made before go on working in both processes.
+    writers made before continue to work in both processes.
 
     Args:
         open_link: makes a link to the store; called again after each break, and in a forked child.
@@ -55,7 +55,7 @@ class Outbox(LifecycleHook):
         connect_timeout: seconds after which a call gives up when the store was never reached.
         limits: how much may wait.
         spool: where and how unsent records are stored on disk; by default nowhere.
-        address: of the store, which the copy tells; without secrets.
+        address: of the store, for the metadata of the spool; without secrets.
         keeps_only: nothing is meant to be sent; that the store cannot be reached is no error then.
 
     Attributes:
@@ -381,7 +381,7 @@ class Outbox(LifecycleHook):
             self.release()
 
     def release(self) -> None:
-        """Release the connection, but go on sending what is only on disk yet while the process lives."""
+        """Release the connection, but continue to send what is only on disk while the process lives."""
         if self.waiting and self._local.fully_synced:
             self.close_when_drained()
         else:

@@ -179,7 +179,7 @@ def plain_step(step: Any) -> Any:
     """The plain form of a step.
 
     Raises:
-        BadValue: it cannot be kept, or is nothing that could be a key.
+        BadValue: it cannot be stored, or cannot be a key.
     """
     return as_step(normalise(step, "step"))
 
@@ -219,7 +219,7 @@ def batch_of(first: int, records: Sequence[Record]) -> Batch:
 
 
 def _admit(shape: Shape, series: set[_Series]) -> bool:
-    """Add a shape's series to those gathered so far; True if one was among them, which then are forgotten."""
+    """Add a shape's series to the ones collected so far; True if one was among them, which clears them."""
     own = {(shape.trial, shape.kind, name) for name in shape.names}
     shared = not series.isdisjoint(own)
     if shared:
@@ -262,7 +262,7 @@ def drop_invalid(record: Record, complain: Callable[[BadValue], None]) -> Record
 
     Args:
         record: the record.
-        complain: told why, once for each value that is left out.
+        complain: called with the reason, once for each value that is left out.
     """
     if record[0] is CALL:
         return _kept(record, lambda: encode(record[3]), complain)

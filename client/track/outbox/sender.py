@@ -1,7 +1,7 @@
 """The sender: the thread around delivery, which sleeps, moves bytes and touches the disk.
 
-What is to be done, and when, is `Delivery`'s to say.  Other threads reach the sender through the deque of
-records only, which holds what they log and, as futures, what they ask; `wake` tells it to look.
+`Delivery` decides what to do, and when.  Other threads reach the sender only through the deque of records,
+which holds what they log and the futures that wait; `wake` makes it look there.
 """
 
 from __future__ import annotations
@@ -64,7 +64,7 @@ from track_protocol.wire.counts import Counts
 from track_protocol.wire.link import Acked, Failed, Link, LinkEvent, Opened, Refused
 
 if TYPE_CHECKING:
-    # A process that never spools does not load what it takes.
+    # A process without a spool does not import what one needs.
     from track.outbox.disk import DiskQueue
 
 __all__ = ["Sender"]
@@ -91,7 +91,7 @@ _QUEUED_HINT: Final = "; log calls are queued on this machine, and 'track doctor
 
 
 class Sender:
-    """Takes records, and does what delivery says with the link and the disk.
+    """Takes records, and performs the actions of delivery on the link and the disk.
 
     Args:
         records: what other threads have logged; only the sender takes from the left.
@@ -107,7 +107,7 @@ class Sender:
         disk: the queue on disk; by default there is none.
 
     Attributes:
-        delivery: says what to do.
+        delivery: decides what to do.
         connector: to the store.
         progress: grows with everything the store has answered.
         packing: whether records were taken that are not numbered yet.
@@ -201,7 +201,7 @@ class Sender:
                 self._faulted(error)
             if self.closing_when_drained and self._is_idle:
                 self.stopping = True
-        # A thread that logs from now on has to restart the sending.
+        # A thread that logs from now on has to start the sender again.
         self._gate.watermark = 0
         self._do(Closed())
         self.connector.close(self.close_timeout)
@@ -236,7 +236,7 @@ class Sender:
 
     def _sleep(self, seconds: float | None) -> None:
         if not self._full:
-            # With a disk, even one log call has to be there in time; first the watermark, then the look.
+            # With a disk, even one log call has to be written in time; first the watermark, then the check.
             self._gate.watermark = BATCH_RECORDS if self.disk is None or self._records else 0
             if self._gate.watermark == 0 and self._records:
                 return
@@ -272,10 +272,10 @@ class Sender:
         with contextlib.suppress(Empty):
             self._wakes.get(timeout=FAULT_PAUSE_S)
 
-    # -- what delivery says ----------------------------------------------------------------------
+    # -- the actions of delivery ----------------------------------------------------------------------
 
     def _do(self, event: Event) -> None:
-        """Tell delivery what has happened, and do what it says."""
+        """Pass an event to delivery, and perform its actions."""
         actions = deque(self.delivery.handle(event, time.monotonic()))
         while actions:
             action = actions.popleft()
@@ -357,9 +357,9 @@ class Sender:
 
     def _disconnect(self, action: Disconnect) -> None:
         if action.lasting and action.error is not None:
-            kept = "" if self.disk is None else _QUEUED_HINT
+            hint = "" if self.disk is None else _QUEUED_HINT
             self.connector.drop()
-            self.connector.need_help(action.error, kept)
+            self.connector.need_help(action.error, hint)
             return
         if action.error is not None:
             self.connector.fail(action.error)

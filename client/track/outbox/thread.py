@@ -123,7 +123,7 @@ class SenderThread:
         """End the thread, and wait for that unless another caller needs it again.
 
         A signal handler may come in the middle of a call of its own thread, which has what the sender needs
-        to end: then nobody waits.
+        to end: then nothing waits for it.
 
         Args:
             timeout: seconds.

@@ -1,7 +1,7 @@
 """The events and actions of delivery, and what may happen in which state.
 
-`Delivery` (`delivery.py`) takes one of these events and gives some of these actions.  `TRANSITIONS` is the
-table that it obeys; `DESIGN.md` shows it and says why it is so.
+`Delivery` (`delivery.py`) takes one of these events and returns some of these actions.  `TRANSITIONS` is its
+table; `DESIGN.md` shows it and explains it.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from track_protocol.wire.batch import Batch
 from track_protocol.wire.link import Acked, Failed, Opened, Refused, Replied
 
 if TYPE_CHECKING:
-    # A process that never spools does not load what it takes.
+    # A process without a spool does not import what one needs.
     from track.spool.reader import Extent
 
 __all__ = [
@@ -58,12 +58,12 @@ __all__ = [
 
 
 class State(Enum):
-    """Where delivery stands."""
+    """The state of delivery."""
 
     OFFLINE = "offline"
     """No link is open; attempts are made."""
     BLOCKED = "blocked"
-    """Only a person can remove what stands in the way: attempts are rare, and whoever asks fails at once."""
+    """A person has to fix the problem: attempts are rare, and futures fail at once."""
     ONLINE = "online"
     """A link is open, and batches are sent."""
     CALLING = "calling"
@@ -95,7 +95,7 @@ class Logged:
 
 @dataclass(frozen=True, slots=True)
 class Awaited:
-    """Somebody waits behind everything that was logged before."""
+    """A future waits for everything that was logged before it."""
 
     future: Call | FlushFuture | SyncFuture
 
@@ -109,7 +109,7 @@ class Ticked:
 
 @dataclass(frozen=True, slots=True)
 class Attached:
-    """A link is open; `stored` is on disk, and the store had confirmed it once and has it no more."""
+    """A link is open; `stored` is on disk, and the store confirmed it once but no longer has it."""
 
     opened: Opened
     stored: Sequence[Extent] = ()
@@ -124,26 +124,26 @@ class Lost:
 
 @dataclass(frozen=True, slots=True)
 class Blocked:
-    """The same, for a reason that a person has to remove."""
+    """The same, for a reason that a person has to fix."""
 
     error: TrackError
 
 
 @dataclass(frozen=True, slots=True)
 class Faulted:
-    """This software did something that nobody foresaw: whoever waits must not wait for it."""
+    """A bug in Track: the futures that wait must fail."""
 
     error: TrackError
 
 
 @dataclass(frozen=True, slots=True)
 class BatchSent:
-    """The batch that was to be sent is on its way."""
+    """The batch was sent."""
 
 
 @dataclass(frozen=True, slots=True)
 class CallSent:
-    """The numbered call that was to be sent is on its way."""
+    """The numbered call was sent."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -153,14 +153,14 @@ class CallFinished:
 
 @dataclass(frozen=True, slots=True)
 class Unsendable:
-    """What was to be sent or loaded never can be."""
+    """The record or extent can never be sent or loaded."""
 
     error: TrackError
 
 
 @dataclass(frozen=True, slots=True)
 class Loaded:
-    """This is what the extent holds that was to be read."""
+    """The records of the extent."""
 
     extent: Extent
     entries: Sequence[Entry]
@@ -168,7 +168,7 @@ class Loaded:
 
 @dataclass(frozen=True, slots=True)
 class Written:
-    """The disk has everything up to `written`, durably up to `synced`; or there is a problem with it."""
+    """The disk has every record up to `written`, durably up to `synced`; or it has a problem."""
 
     written: int
     synced: int
@@ -226,7 +226,7 @@ class SendCall:
 
 @dataclass(frozen=True, slots=True)
 class SendRead:
-    """Send it; what cannot be sent has `Failed`."""
+    """Send it, and answer with `Failed` if that is impossible."""
 
     call_id: int
     call: Call
@@ -234,34 +234,34 @@ class SendRead:
 
 @dataclass(frozen=True, slots=True)
 class Load:
-    """Read what is on disk only, and answer with `Loaded` or `Unsendable`."""
+    """Read an extent from the disk, and answer with `Loaded` or `Unsendable`."""
 
     extent: Extent
 
 
 @dataclass(frozen=True, slots=True)
 class Write:
-    """Write what is in memory only, and answer with `Written`."""
+    """Write the records that are only in memory, and answer with `Written`."""
 
 
 @dataclass(frozen=True, slots=True)
 class Acknowledge:
-    """The store has confirmed more: what is not needed any more may leave the disk."""
+    """The store has confirmed more: confirmed records may be removed from the disk."""
 
 
 @dataclass(frozen=True, slots=True)
 class Renumber:
-    """Give everything unconfirmed to a new session, and answer with `Renumbered`, or with `Lost`."""
+    """Move everything unconfirmed to a new session, and answer with `Renumbered`, or with `Lost`."""
 
 
 @dataclass(frozen=True, slots=True)
 class ForgetSession:
-    """Nothing of the session is needed any more: remove it from the disk."""
+    """The session has no more records: remove it from the disk."""
 
 
 @dataclass(frozen=True, slots=True)
 class Fail:
-    """Tell somebody, once everything before this action is done."""
+    """Fail a future, after all actions before this one."""
 
     future: Future
     error: TrackError
@@ -269,12 +269,12 @@ class Fail:
 
 @dataclass(frozen=True, slots=True)
 class Resolve:
-    """Tell those whose records are stored, once everything before this action is done."""
+    """Resolve the futures whose records are durable, after all actions before this one."""
 
 
 @dataclass(frozen=True, slots=True)
 class Disconnect:
-    """Close the link, if there is one; `lasting` if a person has to remove what stands in the way."""
+    """Close the link, if there is one; `lasting` if a person has to fix the problem."""
 
     error: TrackError | None
     lasting: bool = False
@@ -301,7 +301,7 @@ _Following = Mapping[type[Event], State]
 
 
 def _in(state: State, *same: type[Event]) -> _Following:
-    """What leaves a state as it is, and what may happen in all of them."""
+    """The events that do not change a state, and those that every state takes."""
     always = (Logged, Awaited, Ticked, Written, Faulted)
     return dict.fromkeys((*always, *same), state) | {Closed: State.CLOSED}
 

@@ -46,7 +46,7 @@ class Waiters:
             self.resolve_flushes()
 
     def new_call_id(self) -> int:
-        """What tells the answer of a call from those of all others."""
+        """A call id that no other call of this session has."""
         self._last_call += 1
         return self._last_call
 
@@ -79,7 +79,7 @@ class Waiters:
         """The link is closed: no read counts as sent."""
         self._sent.clear()
 
-    # -- flushes and keeps -----------------------------------------------------------------------
+    # -- flushes and syncs -----------------------------------------------------------------------
 
     def resolve_flushes(self) -> None:
         """More may be durable at the store."""
@@ -132,7 +132,7 @@ class Waiters:
 
 
 def resolve(call: Call, event: Replied | Failed) -> None:
-    """Let a call have its answer."""
+    """Resolve a call with its answer."""
     if isinstance(event, Failed):
         call.fail(event.error)
     else:

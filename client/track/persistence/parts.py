@@ -52,7 +52,7 @@ def parts_of_call(method: str, arguments: dict[str, Any]) -> Iterator[_Call]:
 def parts_of_document(document: Document) -> tuple[Document, dict[str, Document]]:
     """A trial's document that fits a record, and the fields that follow it.
 
-    One with a value that nobody can divide goes as it is: a call with an answer takes more than a record.
+    One with a value that cannot be divided is sent as it is: a call with an answer takes more than a record.
     """
     late: dict[str, Document] = {}
     rest = document

@@ -720,9 +720,9 @@ class Protocol:
             points: how many values that were.
             reason: why, and what to write in its place.
         """
-        told: set[str] = vars(self).setdefault("_told", set())
-        if reason not in told:
-            told.add(reason)
+        reported: set[str] = vars(self).setdefault("_reported", set())
+        if reason not in reported:
+            reported.add(reason)
             _log.warning("not logged: %s", reason)
         self.log_trial_dropped_points(trial, points, reason)
 

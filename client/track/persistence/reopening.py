@@ -1,7 +1,7 @@
 """Stores that came to this process by pickle: the same one each time.
 
 Each task of a pool brings its trial along.  A store of its own for each would mean a connection, a thread and
-a spool for each; so a process keeps what it has opened, and one that was forked uses what it has.
+a spool for each; so a process reuses what it has opened, and a forked one what it inherits.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from track_protocol.model.entities import new_id
 __all__ = ["note", "opened_again"]
 
 _MAX_OPEN: Final = 16
-"""Stores of other processes that are kept open, though nothing here uses them at the moment."""
+"""Stores of other processes that stay open, though nothing here uses them at the moment."""
 
 _own: Final[WeakValueDictionary[bytes, Any]] = WeakValueDictionary()
 _others: Final[dict[Hashable, Any]] = {}

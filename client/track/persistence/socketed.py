@@ -120,7 +120,7 @@ class SocketClient(OutboxProtocol):
 
 
 class _Links:
-    """Makes the links of a client, without keeping it in use: its records are sent also after it was dropped.
+    """Makes the links of a client, by a weak reference: records are still sent after the client is collected.
 
     Args:
         address: of the server.

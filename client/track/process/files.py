@@ -6,8 +6,8 @@ the device and inode behind the number with those of the beginning (one `fstat`,
 and pipes have an inode of their own in the kernel's file systems for them.
 
 A `flock` belongs to the open file, which a fork shares with the child: a copy there would keep the lock when
-the parent has ended, and nobody could send the spool.  So a fork waits while a file is opened and noted, and
-the child closes those that were noted.
+the parent has ended, and no process could send the spool.  So a fork waits while a file is opened and
+registered, and the child closes the registered ones.
 """
 
 from __future__ import annotations

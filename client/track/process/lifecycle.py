@@ -64,8 +64,8 @@ class _Registry:
         hooks: themselves, as long as they exist.
         lock: held while a thread forks: what one of two that fork at once holds, the other must not release.
         forks: of each fork under way, all hooks, and those among them that hold something.
-        prepared_pid: the process whose end `multiprocessing` was asked to tell of.
-        hooked: whether the interpreter was asked to tell of forks and of the end.
+        prepared_pid: the process whose end `multiprocessing` was asked to report.
+        hooked: whether the interpreter was asked to report forks and the end.
         exited: whether the end has flushed everything.
     """
 
@@ -130,7 +130,7 @@ _registry: Final = _Registry()
 
 
 def register(hook: LifecycleHook) -> None:
-    """Tell `hook` about forks and the end of the process, as long as it exists."""
+    """Notify `hook` of forks and of the end of the process, as long as it exists."""
     if not _registry.hooked:
         _registry.hooked = True
         os.register_at_fork(

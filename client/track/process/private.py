@@ -1,8 +1,8 @@
-"""Folders and files of this user only: nobody else's folder is used, and no link in it is followed.
+"""Folders and files of this user only: no other user's folder is used, and no link in it is followed.
 
 Whoever may write to a folder can put a link in the place of a file.  A program that reads the file then
 copies what its own user may read, such as a private key, and one that writes it changes a file elsewhere.  So
-a folder is opened by descriptor, and used if it belongs to this user and nobody else may write to it; what is
+a folder is opened by descriptor, and used if it belongs to this user and no other may write to it; what is
 in it is opened by `openat` relative to that descriptor.  The folder may then be renamed or replaced at any
 time, and the descriptor still refers to the one that was checked.
 
@@ -73,7 +73,7 @@ def make_entry(path: Path, folder: int | None = None, *, may_exist: bool = True)
 
 @contextlib.contextmanager
 def opened_folder(path: Path, *, is_root: bool = False) -> Iterator[int]:
-    """A descriptor of a folder that belongs to this user, and to which nobody else may write.
+    """A descriptor of a folder that belongs to this user, and to which no other may write.
 
     Args:
         path: of the folder.
@@ -85,10 +85,12 @@ def opened_folder(path: Path, *, is_root: bool = False) -> Iterator[int]:
     try:
         descriptor = os.open(path, _FOLDER_FLAGS | (0 if is_root else os.O_NOFOLLOW))
     except NotADirectoryError:
-        raise _told(path, "it is a symbolic link" if path.is_symlink() else "it is not a folder") from None
+        raise _private_error(
+            path, "it is a symbolic link" if path.is_symlink() else "it is not a folder"
+        ) from None
     try:
         if fault := private_fault(os.fstat(descriptor)):
-            raise _told(path, fault)
+            raise _private_error(path, fault)
         yield descriptor
     finally:
         os.close(descriptor)
@@ -116,13 +118,13 @@ def open_private(path: Path, flags: int, *, is_root: bool = False) -> int:
             error.filename = str(path)
             if error.errno != errno.ELOOP:
                 raise
-            raise _told(path, "it is a symbolic link") from None
+            raise _private_error(path, "it is a symbolic link") from None
     try:
         found = os.fstat(descriptor)
         if fault := private_fault(found):
-            raise _told(path, fault)
+            raise _private_error(path, fault)
         if not stat.S_ISREG(found.st_mode):
-            raise _told(path, "it is not a regular file")
+            raise _private_error(path, "it is not a regular file")
         if flags & os.O_EXCL:
             os.fchmod(descriptor, _FILE_MODE)
         os.set_blocking(descriptor, True)
@@ -157,5 +159,5 @@ def private_fault(found: os.stat_result) -> str | None:
     return None
 
 
-def _told(path: Path, fault: str) -> PermissionError:
+def _private_error(path: Path, fault: str) -> PermissionError:
     return PermissionError(errno.EACCES, fault, str(path))

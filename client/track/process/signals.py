@@ -89,7 +89,7 @@ class SignalHandler:
 
 
 class _CutShort(BaseException):
-    """A second signal came; what was done about the first one ends."""
+    """A second signal came; the handling of the first one ends."""
 
 
 class _Link:
@@ -97,24 +97,24 @@ class _Link:
 
     Args:
         number: the signal.
-        before: the handler that it calls on.
+        before: the handler that it chains to.
     """
 
     def __init__(self, number: signal.Signals, before: signal._HANDLER) -> None:
         self._number = number
         self.before = before
-        self.tells = True
-        """False once another one tells; the program's handler may still call this one on."""
+        self.notifies = True
+        """False once a newer one does; the program's handler may still chain to this one."""
 
     def __call__(self, signum: int, frame: FrameType | None) -> None:
-        if self.tells and self._warns:
+        if self.notifies and self._warns:
             self._warn(signum, frame)
-        elif self.tells and _state.busy:
-            self._call_on(signum, frame)
+        elif self.notifies and _state.busy:
+            self._chain(signum, frame)
             raise _CutShort
-        elif self.tells:
+        elif self.notifies:
             self._notify(signum, frame)
-        self._call_on(signum, frame)
+        self._chain(signum, frame)
 
     @property
     def _warns(self) -> bool:
@@ -145,10 +145,10 @@ class _Link:
     ) -> None:
         try:
             notify(signum, frame)
-        except Exception:  # noqa: BLE001  # the signal must go on, whatever a handler does
+        except Exception:  # noqa: BLE001  # the signal must continue, whatever a handler does
             _log.exception("a handler of %s failed", self._number.name)
 
-    def _call_on(self, signum: int, frame: FrameType | None) -> None:
+    def _chain(self, signum: int, frame: FrameType | None) -> None:
         if callable(self.before):
             self.before(signum, frame)
         elif self.before is signal.SIG_DFL:
@@ -188,7 +188,7 @@ def _install_handler(number: signal.Signals) -> None:
     if current in (ours, None, signal.SIG_IGN) or (current is signal.SIG_DFL and _is_caught(number)):
         return
     if ours is not None:
-        ours.tells = False
+        ours.notifies = False
     _links[number] = _Link(number, current)
     signal.signal(number, _links[number])
 
@@ -204,7 +204,7 @@ def _is_caught(number: signal.Signals) -> bool:
 
 
 def leave() -> None:
-    """Tell all that the process ends."""
+    """Notify all handlers that the process ends."""
     for handler in list(_installed):
         handler.atexit()
 

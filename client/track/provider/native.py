@@ -139,7 +139,7 @@ class NativeTracker(BaseTracker[TrackConfig]):
     def _remember(self, run: NativeRun) -> None:
         trial = run.logger.trial
         self._id = None if trial.id is None else trial.id.hex()
-        # That of a trial which was created while the server was unreachable is only settled later.
+        # The id of a trial that was created while the server was unreachable is only final later.
         self._uid = trial.uid
         self._step = run.step
 

@@ -124,7 +124,7 @@ def destination_at(uri: str, env: Mapping[str, str] | None = None) -> Destinatio
     """The server at an address, with a login for it: see `find_login`, else what the user's own server left.
 
     Args:
-        uri: given by hand, or as a spool tells it: without the token.
+        uri: given by hand, or from a spool's metadata: without the token.
         env: the environment; that of the process by default.
 
     Raises:

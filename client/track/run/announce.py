@@ -36,7 +36,7 @@ def announce(protocol: Protocol, trial: Trial) -> None:
 
 
 def line_for(uri: str, trial: Trial, env: Mapping[str, str] = os.environ) -> str:
-    """The line; empty for a store that nobody else can open.
+    """The line; empty for a store that no other process can open.
 
     Args:
         uri: of the store.

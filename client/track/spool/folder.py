@@ -205,10 +205,10 @@ class SpoolFolder:
 
     def remove(self) -> None:
         """Delete it with all its files except damaged bytes, and release it."""
-        whole = [] if (self.path / _DAMAGED).exists() else [self.path / _METADATA]
-        for path in [*self.segments(), self.path / _STATE, *whole]:
+        metadata = [] if (self.path / _DAMAGED).exists() else [self.path / _METADATA]
+        for path in [*self.segments(), self.path / _STATE, *metadata]:
             path.unlink(missing_ok=True)
-        if whole:
+        if metadata:
             shutil.rmtree(self.path, ignore_errors=True)
         self.close()
 
@@ -220,7 +220,7 @@ class SpoolFolder:
 def read_metadata(path: Path) -> SpoolMetadata:
     """Whose records the spool at `path` holds; it may be in use.
 
-    If ``spool.json`` is damaged, the folder's name still tells the session; the server is empty then.
+    If ``spool.json`` is damaged, the folder's name is still the session; the server is empty then.
 
     Raises:
         SpoolCorrupt: neither says.
@@ -319,7 +319,7 @@ def _spools_among(names: list[str], folder: int) -> Iterator[tuple[float, str]]:
 
 
 def spool_error(path: Path, done: str, error: OSError) -> SpoolError:
-    """What to tell when the system does not let a spool be used."""
+    """The error for a spool that the system does not let a process use."""
     return SpoolError(
         f"{path} could not be {done} ({error.strerror or error}): make room or give access to it, or set "
         "TRACK_SPOOL to another folder"
@@ -355,7 +355,7 @@ def _locked(path: Path, *, new: bool = False) -> OwnedFile:
         OSError: the folder cannot be used.
     """
     file = path / _LOCK
-    # A copy may have come without it; but one made in a folder that is just being removed would keep that.
+    # A copy may lack it; but creating it in a folder that is just being removed would keep that folder.
     create = os.O_CREAT if new or os.path.lexists(path / _METADATA) else 0
     lock = OwnedFile(file, os.O_RDWR | create)
     try:

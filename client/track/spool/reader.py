@@ -430,8 +430,8 @@ def look_in(root: Path, *, inside: bool = True) -> list[Found]:
         SpoolError: the folder cannot be read.
     """
     found = [look_at(path, inside=inside) for path in spools_in(root)]
-    kept = [each for each in found if not _is_shell(each.path)]
-    return sorted(kept, key=lambda each: each.metadata.made if each.metadata is not None else 0.0)
+    filled = [each for each in found if not _is_shell(each.path)]
+    return sorted(filled, key=lambda each: each.metadata.made if each.metadata is not None else 0.0)
 
 
 def look_at(path: Path, *, inside: bool = True) -> Found:

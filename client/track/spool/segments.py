@@ -127,7 +127,7 @@ def scan(data: bytes, session: bytes) -> Scan:
 def _next_record(data: bytes, after: int, last: int) -> Record | None:
     """The first intact record after a damaged one."""
     if len(data) - after >= RECORD_OVERHEAD:
-        # Mostly only the payload is damaged, and the length still tells where the next one is.
+        # Mostly only the payload is damaged, and the length still gives the position of the next one.
         follower = after + RECORD_OVERHEAD + _length_at(data, after)
         record = _record_at(data, follower, last)
         if record is not None:

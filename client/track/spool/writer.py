@@ -78,7 +78,7 @@ class Spool:
 
     Args:
         folder: held by this process.
-        options: how to keep them.
+        options: how to store them.
         first_segment: the number of the first segment that it writes; earlier ones are only read.
     """
 

@@ -184,7 +184,7 @@ class _Import:
             self._remaining -= sum(counts.values())
             self._show(self._remaining)
             return
-        for name, points in _gathered(self._database.points(run.run_id)):
+        for name, points in _by_series(self._database.points(run.run_id)):
             known = min(skip.get(name, 0), len(points))
             skip[name] = skip.get(name, 0) - known
             new = points[known:]
@@ -218,7 +218,7 @@ class _Import:
 
 
 def _status(status: str) -> Status:
-    """Nobody runs any longer what was running when it was imported."""
+    """What was running when it was imported runs no longer."""
     return status_of_trial(status) if status in (COMPLETED, FAILED) else Status.Suspended
 
 
@@ -227,15 +227,15 @@ def _stored_counts(trial: Trial) -> dict[str, int]:
     return {name: summary(name)["count"] if summary else len(trial.metrics[name]) for name in trial.metrics}
 
 
-def _gathered(points: Iterator[tuple[str, Point]]) -> Iterator[tuple[str, list[Point]]]:
+def _by_series(points: Iterator[tuple[str, Point]]) -> Iterator[tuple[str, list[Point]]]:
     """Points by name, of each in order, a few thousand at a time."""
-    gathered: dict[str, list[Point]] = {}
+    found: dict[str, list[Point]] = {}
     for name, point in points:
-        some = gathered.setdefault(name, [])
+        some = found.setdefault(name, [])
         some.append(point)
         if len(some) >= _POINTS_AT_ONCE:
-            yield name, gathered.pop(name)
-    yield from gathered.items()
+            yield name, found.pop(name)
+    yield from found.items()
 
 
 def _is_same(config: Mapping[str, Any]) -> bool:

@@ -325,7 +325,7 @@ def _step(key: str) -> Any:
 
 
 def _ended(status: Status | CustomStatus | None) -> Status | CustomStatus:
-    """Nobody runs any longer what was running when the document was written."""
+    """What was running when the document was written runs no longer."""
     return Status.Suspended if status is None or status.value in _RUNNING else status
 
 

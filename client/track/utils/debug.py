@@ -12,7 +12,7 @@ def print_stack(msg: str = "-") -> None:
     """Print the caller's stack to standard error, the caller last, each line behind a mark.
 
     Args:
-        msg: printed in front, to tell several calls apart.
+        msg: printed in front, to distinguish several calls.
     """
     frame = sys._getframe(1)
     lines = "".join(traceback.format_stack(frame)).splitlines()

@@ -82,7 +82,7 @@ class EncryptedSocket(ssl.SSLSocket):
             self.settimeout(None)
 
     def accept(self) -> tuple[EncryptedSocket, Any]:
-        """Wait for a peer who proves to be an accepted one; any other is sent away, with a warning.
+        """Wait for a peer that proves to be an accepted one; any other is rejected, with a warning.
 
         Returns:
             The socket, and the peer's address.

@@ -96,7 +96,7 @@ def _read_private(path: Path) -> str:
     if found.st_uid not in (os.geteuid(), 0) or found.st_mode & 0o077:
         raise AuthenticationError(
             f"{path} may be read by others (mode {stat.S_IMODE(found.st_mode):04o}, user {found.st_uid}), "
-            "and whoever has a copy can impersonate you: chmod 600 it if nobody has copied it; otherwise "
+            "and whoever has a copy can impersonate you: chmod 600 it if no one has copied it; otherwise "
             "remove it to get a new one"
         )
     return text

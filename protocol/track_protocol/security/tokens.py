@@ -1,4 +1,4 @@
-"""Generated tokens, how they are told from other texts, and a wrapper that hides a secret.
+"""Generated tokens, how to recognise them, and a wrapper that hides a secret.
 
 A token is redacted in each text that leaves the process other than as a login: in what is logged, in errors
 and in crash output.  A text of the same length replaces it, so that positions and sizes stay right.
@@ -34,7 +34,7 @@ _FORM: Final = re.compile(r"trk_([a-z2-7]{32})([a-z2-7]{6})")
 def new_token() -> str:
     """A fresh token: ``trk_``, 160 random bits in base32, and a checksum of 30 bits.
 
-    The prefix lets a secret scanner find a leaked token; the checksum tells a mistyped token from
+    The prefix lets a secret scanner find a leaked token; the checksum distinguishes a mistyped token from
     a password that a person chose.
     """
     body = _base32(secrets.token_bytes(TOKEN_BITS // 8))
@@ -54,7 +54,7 @@ def is_generated(text: str) -> bool:
 def redact_tokens(text: str) -> str:
     """The text with asterisks in the place of each generated token.
 
-    A password that a person chose cannot be told from other words, and stays.
+    A password that a person chose cannot be distinguished from other words, and stays.
     """
     return _FORM.sub(_redacted, text) if _PREFIX in text else text
 

@@ -86,8 +86,8 @@ def test_what_a_store_that_was_set_back_has_no_more_is_reported_and_the_rest_con
     outbox.writer(TRIAL)(2, {"loss": 2.0})
     outbox.flush()
     assert store.numbers() == [1, 2]
-    assert "of the 1 log calls of this process that it had and has no more, 0 are sent again" in caplog.text
-    assert "1 of them are gone for good" in caplog.text
+    assert "of the 1 log calls of this process that it no longer has, 0 are sent again" in caplog.text
+    assert "1 are lost permanently" in caplog.text
 
 
 def test_a_session_in_which_somebody_else_has_written_is_left_to_them(

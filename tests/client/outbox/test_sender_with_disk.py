@@ -37,7 +37,7 @@ def test_a_store_that_was_set_back_gets_again_what_is_still_retained(
     write(5, {"loss": 5.0})
     outbox.flush()
     assert store.values() == [0.0, 1.0, 2.0, 3.0, 4.0, 5.0]
-    assert "of the 3 log calls of this process that it had and has no more, 3 are sent again" in caplog.text
+    assert "of the 3 log calls of this process that it no longer has, 3 are sent again" in caplog.text
 
 
 def test_what_is_retained_and_cannot_be_read_does_not_block_what_comes_behind_it(
@@ -60,7 +60,7 @@ def test_what_is_retained_and_cannot_be_read_does_not_block_what_comes_behind_it
     write(4, {"loss": 4.0})
     outbox.flush(10.0)
     assert store.values() == [0.0, 3.0, 4.0]
-    assert "2 of them are gone for good" in caplog.text
+    assert "2 are lost permanently" in caplog.text
     assert f"cannot be sent again: {segments[1]} could not be read" in caplog.text
 
 
@@ -101,7 +101,7 @@ def test_what_is_not_retained_any_more_is_reported_as_a_gap(
     write(6, {"loss": 6.0})
     outbox.flush()
     assert store.values() == [float(value) for value in range(6 - kept, 7)]
-    assert f"{6 - kept} of them are gone for good" in caplog.text
+    assert f"{6 - kept} are lost permanently" in caplog.text
 
 
 def test_a_token_that_is_revoked_while_data_waits_costs_nothing(

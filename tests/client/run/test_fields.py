@@ -86,6 +86,6 @@ def test_a_parameter_that_has_no_text_is_refused_without_raising(
         logger.log_arguments(lr=Failing())
         assert logger.trial.parameters["lr"] == 1
     assert [record.message for record in caplog.records if record.levelno == logging.WARNING] == [
-        f"parameter lr is 1 already, not <{Failing.__module__}.Failing>: it is kept; log it under "
-        "another name, or with force=True"
+        f"parameter lr is 1 already, not <{Failing.__module__}.Failing>; the stored value stays: log the "
+        "new one under another name, or with force=True"
     ]
