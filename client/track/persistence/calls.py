@@ -11,7 +11,7 @@ import signal
 import sys
 import time
 import traceback
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from functools import cache
 from types import TracebackType
 from typing import Any, Final, NamedTuple
@@ -262,6 +262,11 @@ def _definition(item: Project | TrialGroup | Trial) -> dict[str, Any]:
     return {"uid": item.uid}
 
 
+def _series(given: Iterable[Sequence[Any]]) -> list[list[Any]]:
+    """Series by the id of the trial, their kind, their name and what else is given of each."""
+    return [[each[0].id if isinstance(each[0], Trial) else each[0], *each[1:]] for each in given]
+
+
 def _error(error: object) -> str:
     """An error's text, whatever it holds; the end of a traceback says most."""
     # Before it is cut, so that no part of a token stays.
@@ -282,7 +287,9 @@ _PLAIN: Final[Mapping[str, Callable[[Any], Any]]] = {
     "ids": lambda trials: list(map(_id, trials)),
     "project": lambda project: project.uid,
     "query": normalise_query,
+    "series": _series,
     "status": lambda given: status_to_document(as_status(given)),
+    "tails": _series,
     "texts": list,
     "trial": key_of,
 }

@@ -120,6 +120,8 @@ class CometMLProtocol(NullProtocol):
     fetch_metrics = _unreadable("fetch_metrics")
     fetch_media = _unreadable("fetch_media")
     fetch_blob = _unreadable("fetch_blob")
+    fetch_columns = _unreadable("fetch_columns")
+    fetch_tails = _unreadable("fetch_tails")
     fetch_rejected = _unreadable("fetch_rejected")
 
     # -- what happens in a trial -----------------------------------------------------------------

@@ -226,6 +226,14 @@ class NullProtocol(Protocol):
             f"no {kind} is stored by {self.uri}: give TrackClient a store, as in file:runs.json"
         )
 
+    def fetch_columns(self, series: Any, *_args: Any, **_kwargs: Any) -> list[dict[str, Any] | None]:
+        """No series exists: nothing is stored."""
+        return [None] * len(series)
+
+    def fetch_tails(self, tails: Any, limit: int = 0) -> list[dict[str, Any] | None]:
+        """No series exists: nothing is stored."""
+        return [None] * len(tails)
+
     def fetch_media(self, trial: Trial, kind: str, name: str | None = None, context: Any = None) -> Any:
         """Fails for a name, and finds no names: nothing is stored."""
         return {} if name is None else self.fetch_metrics(trial, name, kind)

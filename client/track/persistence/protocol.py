@@ -436,6 +436,58 @@ class Protocol:
         """
         return self._call("fetch_metrics", trial, SeriesName(name, context).text, kind)
 
+    def fetch_columns(
+        self,
+        series: Sequence[tuple[Trial | bytes, str, str]],
+        axis: str = "step",
+        low: float | None = None,
+        high: float | None = None,
+        width: int = 1000,
+    ) -> list[dict[str, Any] | None]:
+        """Series cut into columns of equal extent along an axis, for charts of any number of points.
+
+        Args:
+            series: trial or its id, kind (``'metric'``, ``'chrono'`` or ``'superseded'``) and name of each;
+                at most 1,024.
+            axis: ``'step'``, ``'time'`` (seconds since the epoch), ``'relative'`` (seconds since the trial
+                began) or ``'ordinal'``.
+            low: the least place that is in the window; None for that of all points.
+            high: the greatest one.
+            width: how many columns, at most 4,096, and 262,144 of all series together.
+
+        Returns:
+            For each series None if it does not exist, ``{"error": text}`` if it cannot be read, or ``axis``
+            (``'ordinal'`` for a series whose steps are not all numbers or do not ascend), ``low``, ``high``,
+            ``count`` (of points in the window), ``total`` (of all its points), ``exact`` (whether no column
+            has more than one point), and of each column that has a point, as little-endian float64 in bytes:
+            ``x``, ``step`` and ``time`` of its last point, ``last`` value, ``min``, ``max`` and ``mean`` of
+            its finite values, ``count_of`` its points, how many are ``nonfinite`` and the last of those,
+            ``odd``.
+
+        Raises:
+            BadArguments: the window ends before it begins, or is of too many series or columns.
+        """
+        return self._call("fetch_columns", series, axis, low, high, width)
+
+    def fetch_tails(
+        self, tails: Sequence[tuple[Trial | bytes, str, str, int]], limit: int = 65_536
+    ) -> list[dict[str, Any] | None]:
+        """Points of several series from an ordinal on, as numbers.
+
+        Args:
+            tails: trial or its id, kind and name of each series, as for `fetch_columns`, and the ordinal.
+            limit: how many points of each at most; never more than 65,536.
+
+        Returns:
+            For each series None if it does not exist, ``{"error": text}`` if it cannot be read, or ``start``,
+            ``total`` (of all its points, less than ``start`` if it was rewound), ``steps``, ``times`` and
+            ``values``: little-endian float64 in bytes, NaN for what is no number.
+
+        Raises:
+            BadArguments: there are too many series.
+        """
+        return self._call("fetch_tails", tails, limit)
+
     def fetch_media(
         self, trial: Trial, kind: str, name: str | None = None, context: Mapping[str, Any] | None = None
     ) -> Any:

@@ -95,7 +95,9 @@ class OutboxProtocol(Protocol):
         return {
             **dict.fromkeys(("table", "fields", "rows", "changes"), lambda found: found),
             "bool": bool,
+            "columns": lambda found: found,
             "group": lambda found: group_from_document(_whole("group", found)),
+            "points": lambda found: found,
             "project": lambda found: project_from_document(_whole("project", found)),
             "trial": lambda found: self._stored_trial(_whole("trial", found)),
         }

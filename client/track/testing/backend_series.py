@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import struct
 from typing import Any
 
 import pytest
@@ -173,3 +174,31 @@ class SeriesTests(BackendSuite):
         found = self._trial(protocol, trial)
         assert (list(found.chronos), found.chronos["batch"]["avg"]) == (["batch"], 2.0)
         assert found.metadata["dropped_points"]["points"] == 1
+
+    # -- charts ----------------------------------------------------------------------------------
+
+    def test_columns_of_a_series_for_a_chart(self, protocol: Protocol) -> None:
+        trial = self._new(protocol, name="t")
+        for step in range(20):
+            protocol.log_trial_metrics(trial, step=step, loss=float(step))
+        series = [(trial, "metric", "loss"), (trial, "metric", "other")]
+        found, missing = protocol.fetch_columns(series, width=4)
+        assert missing is None
+        assert found is not None
+        assert (found["axis"], found["count"], found["exact"]) == ("step", 20, False)
+        assert _floats(found["min"]) == [0.0, 5.0, 10.0, 15.0]
+        assert _floats(found["max"]) == [4.0, 9.0, 14.0, 19.0]
+
+    def test_the_tail_of_a_series(self, protocol: Protocol) -> None:
+        trial = self._new(protocol, name="t")
+        for step in range(5):
+            protocol.log_trial_metrics(trial, step=step, loss=step / 2)
+        found, missing = protocol.fetch_tails([(trial, "metric", "loss", 3), (trial, "metric", "other", 0)])
+        assert missing is None
+        assert found is not None
+        assert (found["start"], found["total"]) == (3, 5)
+        assert (_floats(found["steps"]), _floats(found["values"])) == ([3.0, 4.0], [1.5, 2.0])
+
+
+def _floats(data: bytes) -> list[float]:
+    return list(struct.unpack(f"<{len(data) // 8}d", data))

@@ -130,6 +130,15 @@ _TABLE: Final = (
         "Points of one series from ordinal `start`: columns of steps, times and values.",
     ),
     _read(
+        "fetch_columns(series: series, axis: axis = 'step', low: finite? = None, high: finite? = None, "
+        "width: count = 1000) -> [columns]",
+        "Series cut into columns of equal extent along an axis, for charts: what each column contains.",
+    ),
+    _read(
+        "fetch_tails(tails: tails, limit: count = 65536) -> [points]",
+        "Numbers of several series, each from an ordinal on.",
+    ),
+    _read(
         "fetch_blob(digest: digest, offset: count = 0, limit: count = 262144)",
         "Bytes of a blob from `offset` on, at most 262,144 at once.",
     ),

@@ -7,6 +7,7 @@ a client converts each given argument by its type (`track.persistence.calls`).
 from __future__ import annotations
 
 import reprlib
+import sys
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, Final
@@ -20,7 +21,12 @@ REQUIRED: Final = object()
 """Default of a parameter that has none."""
 
 _KINDS: Final = ("metric", "chrono", "superseded", *MEDIA_KINDS)
+_CHARTED: Final = ("metric", "chrono", "superseded")
+"""Kinds of series whose values are numbers."""
+
+_AXES: Final = ("step", "time", "relative", "ordinal")
 _SHOWN: Final = 60
+_LARGEST: Final = sys.float_info.max
 _REPR: Final = reprlib.Repr()
 _REPR.maxstring = _SHOWN
 
@@ -58,6 +64,27 @@ def _is_number(value: Any) -> bool:
     return type(value) in (int, float)
 
 
+def _is_finite(value: Any) -> bool:
+    return _is_number(value) and -_LARGEST <= value <= _LARGEST
+
+
+def _is_series(value: Any) -> bool:
+    return type(value) is list and all(
+        type(each) is list and len(each) == 3 and _is_key(*each) for each in value
+    )
+
+
+def _are_tails(value: Any) -> bool:
+    return type(value) is list and all(
+        type(each) is list and len(each) == 4 and _is_key(*each[:3]) and _is_count(each[3]) for each in value
+    )
+
+
+def _is_key(trial: Any, kind: Any, name: Any) -> bool:
+    is_id = type(trial) is bytes and len(trial) == 16
+    return is_id and type(kind) is str and kind in _CHARTED and type(name) is str
+
+
 def _is_update(value: Any) -> bool:
     return (
         type(value) is dict
@@ -70,6 +97,10 @@ def _is_update(value: Any) -> bool:
 CHECKS: Final[Mapping[str, tuple[Callable[[Any], bool], str]]] = {
     "aggregator": (lambda value: type(value) is list, "a list: the aggregator's name and its options"),
     "any": (lambda _value: True, "any value"),
+    "axis": (
+        lambda value: type(value) is str and value in _AXES,
+        f"one of {', '.join(map(repr, _AXES))}",
+    ),
     "bool": (lambda value: type(value) is bool, "true or false"),
     "count": (_is_count, "an integer, 0 or more"),
     "bytes": (lambda value: type(value) is bytes, "bytes"),
@@ -77,6 +108,7 @@ CHECKS: Final[Mapping[str, tuple[Callable[[Any], bool], str]]] = {
     "digest": (is_digest, "a SHA-256 in 64 hexadecimal digits"),
     "document": (_is_named_map, "a document: a map with string keys"),
     "error": (_is_text, "a string"),
+    "finite": (_is_finite, "a finite number"),
     "group": (_is_text, "the uid of a group"),
     "ids": (_are_ids, "a list of trials' 16-byte ids"),
     "kind": (
@@ -91,7 +123,12 @@ CHECKS: Final[Mapping[str, tuple[Callable[[Any], bool], str]]] = {
     "number": (_is_number, "a number"),
     "project": (_is_text, "the uid of a project"),
     "query": (_is_named_map, "a map with string keys"),
+    "series": (
+        _is_series,
+        "a list of [trial, kind, name]: 16-byte id, one of " + ", ".join(map(repr, _CHARTED)) + ", string",
+    ),
     "status": (_is_status, "a status: {'value': integer, 'name': string}"),
+    "tails": (_are_tails, "a list of [trial, kind, name, start], where start is an integer, 0 or more"),
     "text": (_is_text, "a string"),
     "texts": (
         lambda value: type(value) is list and all(type(each) is str for each in value),

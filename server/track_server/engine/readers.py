@@ -41,8 +41,7 @@ _PAGE_S: Final = 0.003
 """Seconds after which a page of a list ends."""
 
 _FIRST_DOCUMENTS: Final = 2
-_MOST_DOCUMENTS: Final = 256
-"""Documents that are read by one statement, at first and at most."""
+"""Documents that are read by one statement, at first."""
 
 Peer = tuple[Hashable, Hashable]
 """The caller: a user, and one of its connections."""
@@ -178,14 +177,14 @@ class ReaderPool:
             checked = method_named(method, within=(Access.READ,)).check(arguments)
             answer = READS[method](view, **checked)
             if isinstance(answer, Listing):
-                return _page(view, Rest(method, answer, 0))
+                return self._page(view, Rest(method, answer, 0))
             return Page(encode(answer))
 
         self._submit(_Read(method, make, done, is_rest=False), peer)
 
     def submit_rest(self, rest: Rest, done: Callable[[Any], None], peer: Peer = _NO_PEER) -> None:
         """Make the next page of an answer; `done` is called with it, as by `submit`."""
-        self._submit(_Read(rest.method, lambda view: _page(view, rest), done, is_rest=True), peer)
+        self._submit(_Read(rest.method, lambda view: self._page(view, rest), done, is_rest=True), peer)
 
     def _submit(self, read: _Read, peer: Peer) -> None:
         name, connection = peer
@@ -265,22 +264,27 @@ class ReaderPool:
             _log.exception("the read %s failed", read.method)
             return InternalError(f"the server failed on this call: {error!r}", traceback.format_exc())
 
+    def _page(self, view: Snapshot, rest: Rest) -> Page:
+        """The next page of a list: at least one document, if any is left."""
+        keys, most, at = rest.listing.keys, rest.listing.most, rest.start
+        until = time.monotonic() + _PAGE_S
+        items: list[bytes] = []
+        size, count = 0, min(_FIRST_DOCUMENTS, most)
+        while at < len(keys) and size < PAGE_BYTES and (not items or time.monotonic() < until):
+            documents = rest.listing.read(view, keys[at : at + count])
+            at += count
+            items += map(self._item, documents)
+            size = sum(map(len, items))
+            average = max(1, size // max(1, len(items)))
+            count = min(most, 2 * count, max(1, (PAGE_BYTES - size) // average))
+        return Page(encode_list(items), Rest(rest.method, rest.listing, at) if at < len(keys) else None)
+
+    def _item(self, found: object) -> bytes:
+        if isinstance(found, TrackError):
+            self._recovery.record_failure(found, reading=True)
+            return encode({"error": str(found)})
+        return encode_own(found)
+
 
 def _least(waiting: Iterable[_User | _Line]) -> float:
     return min((each.used_s for each in waiting), default=0.0)
-
-
-def _page(view: Snapshot, rest: Rest) -> Page:
-    """The next page of a list: at least one document, if any is left."""
-    keys, at = rest.listing.keys, rest.start
-    until = time.monotonic() + _PAGE_S
-    items: list[bytes] = []
-    size, count = 0, _FIRST_DOCUMENTS
-    while at < len(keys) and size < PAGE_BYTES and (not items or time.monotonic() < until):
-        documents = rest.listing.read(view, keys[at : at + count])
-        at += count
-        items += map(encode_own, documents)
-        size = sum(map(len, items))
-        average = max(1, size // max(1, len(items)))
-        count = min(_MOST_DOCUMENTS, 2 * count, max(1, (PAGE_BYTES - size) // average))
-    return Page(encode_list(items), Rest(rest.method, rest.listing, at) if at < len(keys) else None)

@@ -12,7 +12,7 @@ from typing import Any, Final
 
 from track_protocol.wire.batch import CallOp, PointsOp
 from track_protocol.wire.methods import Access, method_named
-from track_server.methods import claim, create, delete, media, points, read, tables, update
+from track_server.methods import charts, claim, create, delete, media, points, read, tables, update
 from track_server.methods.blobs import fetch_blob, put_blob
 from track_server.storage.unit_of_work import UnitOfWork
 
@@ -32,6 +32,8 @@ READS: Final[Mapping[str, Callable[..., Any]]] = {
     "fetch_groups_of": tables.fetch_groups_of,
     "fetch_changes": tables.fetch_changes,
     "fetch_metrics": read.fetch_metrics,
+    "fetch_columns": charts.fetch_columns,
+    "fetch_tails": charts.fetch_tails,
     "fetch_blob": fetch_blob,
     "fetch_rejected": read.fetch_rejected,
 }

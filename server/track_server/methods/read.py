@@ -6,7 +6,7 @@ from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
-from track_protocol.errors import BadArguments, ItemNotFound
+from track_protocol.errors import BadArguments, ItemNotFound, TrackError
 from track_protocol.model.rejected import Rejected, rejected_to_document
 from track_protocol.query.order import parse_fields, parse_order
 from track_protocol.query.parse import Kind, parse_query
@@ -62,11 +62,14 @@ class Listing:
 
     Attributes:
         keys: what was found, in order.
-        read: the documents of some of the keys.
+        read: the documents of some of the keys; a `TrackError` in the place of one that cannot be read, and
+            becomes ``{"error": text}``.
+        most: how many keys are given to it at once.
     """
 
     keys: Sequence[Any]
-    read: Callable[[Snapshot, Sequence[Any]], list[Document]]
+    read: Callable[[Snapshot, Sequence[Any]], Sequence[Document | TrackError | None]]
+    most: int = 256
 
 
 def get_trial(view: Snapshot, trial: Document) -> Listing:

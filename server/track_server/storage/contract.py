@@ -21,6 +21,7 @@ from track_protocol.query.columns import Column as TableColumn
 from track_protocol.query.order import Order
 from track_protocol.query.parse import Kind, Query
 from track_protocol.wire.columns import Column
+from track_server.storage.chart_columns import Grid
 
 __all__ = [
     "FIRST_REJECTED",
@@ -30,6 +31,7 @@ __all__ = [
     "BlobChange",
     "Changed",
     "Changes",
+    "ChartWindow",
     "Chunk",
     "Document",
     "Lease",
@@ -380,6 +382,25 @@ class Table:
     columns: list[list[Any]]
 
 
+@dataclass(frozen=True, slots=True)
+class ChartWindow:
+    """What charts of several series have in common, so that their columns are the same.
+
+    Attributes:
+        axis: ``step``, ``time`` (seconds since the epoch), ``relative`` (seconds since the trial began, or
+            the series, if the trial was never started) or ``ordinal``.
+        grid: the columns along that axis.
+        ordinals: those of a series of which each point's x is its ordinal, because its steps are not all
+            numbers or do not ascend, or its times are not all numbers.
+        in_full: whether all points in the window are read; if not, outlines may stand for them.
+    """
+
+    axis: str
+    grid: Grid
+    ordinals: Grid
+    in_full: bool
+
+
 class View(Protocol):
     """A consistent state of the store, for reading.
 
@@ -510,6 +531,42 @@ class Snapshot(View, Protocol):
         self, query: Query, by: Sequence[TableColumn], measures: Sequence[TableColumn], limit: int
     ) -> list[Document]:
         """The trials that match by values, with statistics, as `track_protocol.query.tables.group_rows`."""
+
+    def chart_window(
+        self, series: Sequence[SeriesKey], axis: str, low: float | None, high: float | None, width: int
+    ) -> ChartWindow:
+        """The window of some series, of which some may not exist.
+
+        Args:
+            series: which ones.
+            axis: see `ChartWindow`.
+            low, high: the ends; None for those of all points of these series.
+            width: how many columns.
+        """
+
+    def chart_columns(self, series: SeriesKey, window: ChartWindow) -> Document | None:
+        """The columns of a series; None if there is no such series.
+
+        Returns:
+            ``axis`` (the one that was really used), ``low``, ``high``, ``count`` (of points in the window),
+            ``total`` (of all its points), ``exact`` (whether each column has one point at most), and an array
+            for each of `track_server.storage.chart_columns.ARRAYS`: float64, little-endian.
+
+        Raises:
+            StoreCorrupt: a chunk is damaged or missing.
+            TooBusy: it takes too long.
+        """
+
+    def tail(self, series: SeriesKey, start: int, limit: int) -> Document | None:
+        """Up to `limit` points of a series from ordinal `start`, as numbers; None if there is no such series.
+
+        Returns:
+            ``start``, ``total`` (of all its points; less than `start` if it was rewound), and ``steps``,
+            ``times`` and ``values``: float64, little-endian, NaN for what is no number.
+
+        Raises:
+            StoreCorrupt: a chunk is damaged or missing.
+        """
 
     def changes_since(self, cursor: str | None, limit: int) -> Changed:
         """What was committed since a moment, by whichever process; some that did not change may be among it.

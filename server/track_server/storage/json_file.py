@@ -48,7 +48,7 @@ from track_server.storage.json_writer import (
     write_record,
 )
 from track_server.storage.locks import StoreLock, check_local
-from track_server.storage.sqlite.read import SqliteView
+from track_server.storage.sqlite.charts import SqliteSnapshot
 from track_server.storage.sqlite.schema import (
     CONTENT,
     inspect,
@@ -121,7 +121,7 @@ class FileStore(SqliteStore):
         return self._begin(_CountedTransaction)
 
     @contextmanager
-    def snapshot(self, seconds: float | None = None) -> Iterator[SqliteView]:
+    def snapshot(self, seconds: float | None = None) -> Iterator[SqliteSnapshot]:
         """A consistent view of what is committed; any thread."""
         self._writer.check_in_place()
         with super().snapshot(seconds) as view:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from track_server.testing.store_blobs import BlobTests
 from track_server.testing.store_changes import ChangeTests
+from track_server.testing.store_charts import ChartTests
 from track_server.testing.store_deleting import DeletingTests
 from track_server.testing.store_documents import DocumentTests
 from track_server.testing.store_leases import LeaseTests
@@ -20,6 +21,7 @@ __all__ = ["StoreContract"]
 class StoreContract(
     BlobTests,
     ChangeTests,
+    ChartTests,
     DeletingTests,
     DocumentTests,
     LeaseTests,

@@ -14,8 +14,8 @@ import apsw
 from track_protocol.errors import StoreCorrupt, StoreError
 from track_server.storage.locks import StoreLock, check_local
 from track_server.storage.sqlite.admin import upgrade
+from track_server.storage.sqlite.charts import SqliteSnapshot
 from track_server.storage.sqlite.compact import Compactor, GarbageCollector
-from track_server.storage.sqlite.read import SqliteView
 from track_server.storage.sqlite.readers import Readers
 from track_server.storage.sqlite.schema import (
     BUSY_MS,
@@ -162,10 +162,10 @@ class SqliteStore:
         return kind(self._db, self._path, version, self._ended)
 
     @contextmanager
-    def snapshot(self, seconds: float | None = None) -> Iterator[SqliteView]:
+    def snapshot(self, seconds: float | None = None) -> Iterator[SqliteSnapshot]:
         """A consistent view of what is committed; any thread."""
         with self._readers.snapshot(seconds) as db:
-            yield SqliteView(db, self._path)
+            yield SqliteSnapshot(db, self._path)
 
     def maintain(self, seconds: float) -> bool:
         """Collect garbage, compact chunks and give free space back; True if more is left.
