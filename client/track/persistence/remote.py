@@ -93,11 +93,9 @@ class OutboxProtocol(Protocol):
     def _answers(self) -> Mapping[str, Callable[[Any], Any]]:
         """What answers become, by what the declaration of a method says that they hold."""
         return {
-            **dict.fromkeys(("table", "fields", "rows", "changes"), lambda found: found),
+            **dict.fromkeys(("table", "fields", "rows", "changes", "columns", "points"), lambda found: found),
             "bool": bool,
-            "columns": lambda found: found,
             "group": lambda found: group_from_document(_whole("group", found)),
-            "points": lambda found: found,
             "project": lambda found: project_from_document(_whole("project", found)),
             "trial": lambda found: self._stored_trial(_whole("trial", found)),
         }
