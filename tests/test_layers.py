@@ -56,6 +56,8 @@ LAYERS = [
     Layer("track.simpleboard", frozenset({"starlette", "orjson"})),  # extra `board`
     Layer("track.demo", frozenset({"rich", "sklearn", "numpy"})),  # extra `demo`
     Layer("track_server", frozenset({"track_protocol", "uvloop", "apsw", "zstandard", *BASE})),
+    Layer("track_server.http", frozenset({"starlette", "uvicorn", "h11"})),  # extra `board`
+    Layer("track_server.board", frozenset({"starlette"})),
 ]
 
 # The rooms of each package, each before those that may import it.  The longest name that fits says in which
@@ -63,7 +65,7 @@ LAYERS = [
 # around it are given what `app` has put together.
 ROOMS = {
     "track_protocol": (
-        "security.tokens terminal errors loopback locations uri command security model query wire",
+        "security.tokens terminal errors loopback locations uri command security model query wire board",
         "track_protocol testing",
     ),
     "track": (
@@ -72,8 +74,8 @@ ROOMS = {
         "chrono run logger client api tracker simpleboard track provider commands demo distributed cli",
     ),
     "track_server": (
-        "storage stores methods engine accounts network",
-        "app network.server network.process track_server embedded commands testing",
+        "storage stores methods engine accounts network http board",
+        "app boards network.server network.process track_server embedded commands testing",
     ),
 }
 

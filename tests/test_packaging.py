@@ -89,7 +89,8 @@ def test_the_wheel_carries_its_licence(wheel: Path) -> None:
 def test_every_entry_point_names_a_module_of_the_wheel(wheel: Path, names: set[str]) -> None:
     groups = configparser.ConfigParser(delimiters=["="])
     groups.read_string(dist_info(wheel, "entry_points.txt"))
-    assert {*groups.sections()} == {"console_scripts", "track.backends", "track.commands", "track.server"}
+    ours = {"track.backends", "track.board", "track.commands", "track.server"}
+    assert {*groups.sections()} == {"console_scripts", *ours}
     modules = {value.partition(":")[0] for group in groups.values() for value in group.values()}
     files = {f"{name.replace('.', '/')}{end}" for name in modules for end in (".py", "/__init__.py")}
     assert len(files & names) == len(modules), f"missing: {sorted(modules)}"

@@ -149,6 +149,11 @@ class Delivery:
         self._trials = drops.trials
         self._actions: list[Action] = []
 
+    @property
+    def role(self) -> str:
+        """What the store lets this user do, as it said when it was last reached."""
+        return self._role
+
     def handle(self, event: Event, now: float) -> list[Action]:
         """What to do, in this order, now that something has happened.
 

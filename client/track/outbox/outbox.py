@@ -282,6 +282,11 @@ class Outbox(LifecycleHook):
         """Why this user may not write, once the store has said so."""
         return self._sender.denied
 
+    @property
+    def role(self) -> str:
+        """What the store lets this user do, as it said when it was last reached."""
+        return self._sender.delivery.role
+
     def _asked(self, method: str, arguments: dict[str, Any]) -> Call:
         described = method_named(method, within=(Access.READ, Access.WRITE))
         described.check(arguments)

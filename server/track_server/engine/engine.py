@@ -62,12 +62,19 @@ class Engine:
         self._lock = threading.Lock()
         self._failure: StoreFailed | None = None
         self._on_failure: Callable[[TrackError], None] | None = None
+        self._on_commit: Callable[[], None] = _nothing
         self._readers = ReaderPool(store, self._recovery, readers, read_seconds)
         # Background work is the first lane's.
         work = [self._maintain, *[lambda _seconds: False] * (store.lanes - 1)]
         self._lanes = [
             Lane(
-                f"track-writer-{number}", store, self._recovery, maintain, self._fail, limits or WriteLimits()
+                f"track-writer-{number}",
+                store,
+                self._recovery,
+                maintain,
+                self._fail,
+                self._committed,
+                limits or WriteLimits(),
             )
             for number, maintain in enumerate(work)
         ]
@@ -190,6 +197,14 @@ class Engine:
         if failed is not None:
             tell(failed)
 
+    def on_commit(self, tell: Callable[[], None]) -> None:
+        """Register a callback for each commit, in the place of an earlier one.
+
+        Args:
+            tell: called on a writer thread, which waits for it, before the commit's jobs are answered.
+        """
+        self._on_commit = tell
+
     def close(self, *, tidy: bool = True) -> None:
         """Finish what was submitted, then close the store; harmless when repeated.
 
@@ -218,6 +233,9 @@ class Engine:
         number = 0 if job.writer is None else crc32(job.writer.sid) % len(self._lanes)
         self._lanes[number].submit(job)
 
+    def _committed(self) -> None:
+        self._on_commit()
+
     def _maintain(self, seconds: float) -> bool:
         self._collector.collect()
         return self.store.maintain(seconds)
@@ -227,6 +245,10 @@ class Engine:
             self._failure, tell = failure, self._on_failure
         if tell is not None:
             tell(failure)
+
+
+def _nothing() -> None:
+    """Nobody wants to hear of commits."""
 
 
 def _log_failed_leave(outcome: Outcome) -> None:

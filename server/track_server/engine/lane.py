@@ -62,6 +62,7 @@ class Lane:
         recovery: knows whether the store may be written.
         maintain: does background work for about this many seconds; returns whether more is left.
         died: called with the error if the thread dies: nothing is stored from then on.
+        committed: called after each commit.
         limits: of what is written.
     """
 
@@ -72,12 +73,14 @@ class Lane:
         recovery: Recovery,
         maintain: Callable[[float], bool],
         died: Callable[[StoreFailed], None],
+        committed: Callable[[], None],
         limits: WriteLimits,
     ) -> None:
         self._store = store
         self._recovery = recovery
         self._maintain = maintain
         self._died = died
+        self._committed = committed
         self._limits = limits
         self._memory = Memory()
         self._queue = FairQueue()
@@ -180,6 +183,7 @@ class Lane:
         else:
             if any(isinstance(job, BatchJob | CallJob) for job in jobs):
                 self._recovery.record_success()
+            self._committed()
         unfinished = []
         for job, outcome in zip(jobs, outcomes, strict=True):
             if outcome is UNFINISHED:

@@ -27,9 +27,8 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Final
 
-from track_protocol.errors import EncryptionMismatch
-from track_protocol.wire.connection import Connection, Side
 from track_server.network.limits import Limits
+from track_server.network.misdialled import FIRST_BYTES, is_tls, tls_only
 
 __all__ = ["Listener", "PeerConnection", "origin_of"]
 
@@ -39,8 +38,10 @@ _EXHAUSTED: Final = (errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM)
 _EXHAUSTED_PAUSE_S: Final = 0.1
 _TELL_AGAIN_S: Final = 60.0
 _EXPIRY_INTERVAL_S: Final = 0.25
-_TLS_HANDSHAKE: Final = b"\x16"
-"""First byte of every TLS connection (RFC 8446, 5.1)."""
+
+
+def _tls_only(first: bytes) -> bytes | None:
+    return None if is_tls(first) else tls_only()
 
 
 def origin_of(address: str) -> str:
@@ -85,6 +86,8 @@ class Listener:
         limits: how many at once.
         tls: the context of the handshake, None for plain text.
         protocol: makes the session of a connection.
+        refusal: of a peer's first bytes, what it is told before the connection is closed because it speaks
+            something else; None to go on.  By default a client of the wire that uses no TLS is told to.
     """
 
     def __init__(
@@ -93,11 +96,13 @@ class Listener:
         limits: Limits,
         tls: ssl.SSLContext | None,
         protocol: Callable[[PeerConnection], asyncio.Protocol],
+        refusal: Callable[[bytes], bytes | None] | None = None,
     ) -> None:
         self._listening = listening
         self._limits = limits
         self._tls = tls
         self._protocol = protocol
+        self._refusal = refusal if refusal is not None else _tls_only if tls else lambda _first: None
         self._open = 0
         self._silent: OrderedDict[PeerConnection, None] = OrderedDict()
         self._waiting: OrderedDict[str, list[PeerConnection]] = OrderedDict()
@@ -282,9 +287,10 @@ class Listener:
         timeout = self._limits.handshake_seconds if self._tls is not None else None
         try:
             peer.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-            if self._tls is not None and peer.recv(1, socket.MSG_PEEK) not in (_TLS_HANDSHAKE, b""):
-                await self._explain(peer)
-                raise ConnectionAbortedError("the peer uses plain text")
+            refusal = self._refusal(peer.recv(FIRST_BYTES, socket.MSG_PEEK))
+            if refusal is not None:
+                await self._refuse(peer, refusal)
+                raise ConnectionAbortedError("the peer speaks another protocol")
             transport, _ = await loop.connect_accepted_socket(
                 lambda: self._protocol(connection),
                 peer,
@@ -295,7 +301,7 @@ class Listener:
             )
             connection.abort = transport.abort
         except (OSError, TimeoutError) as error:  # ssl.SSLError is among them
-            _log.info("no TLS handshake with %s: %s", connection.origin, str(error) or "it took too long")
+            _log.info("no connection with %s: %s", connection.origin, str(error) or "it took too long")
             peer.close()
             self.disconnected(connection)
         except BaseException:
@@ -304,15 +310,10 @@ class Listener:
             raise
 
     @staticmethod
-    async def _explain(peer: socket.socket) -> None:
-        """Tell a plain-text client what is wrong, in the only language it understands."""
-        connection = Connection(Side.SERVER)
-        connection.send_close(
-            EncryptionMismatch("this server accepts TLS only: leave security_layer=plaintext out of the URI")
-        )
+    async def _refuse(peer: socket.socket, refusal: bytes) -> None:
         loop = asyncio.get_running_loop()
         await loop.sock_recv(peer, 65_536)  # data left unread would make the kernel drop what is sent
-        await loop.sock_sendall(peer, connection.data_to_send())
+        await loop.sock_sendall(peer, refusal)
         peer.shutdown(socket.SHUT_WR)
 
 

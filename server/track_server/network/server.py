@@ -6,7 +6,6 @@ import asyncio
 import contextlib
 import logging
 import os
-import socket
 from collections import Counter
 from collections.abc import Callable, Coroutine, Generator, Mapping
 from concurrent.futures import ThreadPoolExecutor
@@ -36,6 +35,7 @@ from track_server.engine.jobs import Writer
 from track_server.engine.readers import Page
 from track_server.network.limits import Limits, within_descriptors
 from track_server.network.listener import Listener
+from track_server.network.listening import listen
 from track_server.network.memory import MemoryBudget
 from track_server.network.requests import on_loop, resolve
 from track_server.network.runtime import (
@@ -54,7 +54,6 @@ _log = logging.getLogger(__name__)
 
 _LOOK_EVERY: Final = 0.01
 _GOODBYE_SECONDS: Final = 1.0
-_BACKLOG: Final = 1024
 
 
 class _Ended(Coroutine[Any, Any, None]):
@@ -260,7 +259,7 @@ class SocketServer:
         if self.settings.ready_file is not None:
             with contextlib.suppress(OSError):  # writing it reports what is wrong with it
                 self.settings.ready_file.unlink()  # an earlier server's
-        listening = _listen(self.settings.host, self.settings.port)
+        listening = listen(self.settings.host, self.settings.port)
         host, port = self.address = listening.getsockname()[:2]
         try:
             self._parts = await asyncio.to_thread(assemble, replace(self.settings, port=port))
@@ -504,27 +503,3 @@ class SocketServer:
         if self._local is not None and name == self._local.user.name:
             return self._local.user
         return self._made.users.lookup(name)
-
-
-def _listen(host: str, port: int) -> socket.socket:
-    try:
-        ((family, kind, proto, _, address), *_) = socket.getaddrinfo(
-            host or None, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE
-        )
-        listening = socket.socket(family, kind, proto)
-    except OSError as error:
-        raise UsageError(
-            f"cannot listen on {host!r}: {error.strerror}; give an address of this machine"
-        ) from None
-    try:
-        listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        listening.setblocking(False)
-        listening.bind(address)
-        listening.listen(_BACKLOG)
-    except OSError as error:
-        listening.close()
-        raise TrackError(
-            f"cannot listen on {host}:{port}: {error.strerror}; "
-            "stop the process that uses it, or choose another port (0 for a free one)"
-        ) from None
-    return listening

@@ -1,0 +1,107 @@
+"""``track board [URI]``: show a store in the browser."""
+
+from __future__ import annotations
+
+import argparse
+import os
+import sys
+import tempfile
+import webbrowser
+from collections.abc import Callable
+from html import escape
+from importlib.metadata import EntryPoint, entry_points
+from pathlib import Path
+from typing import Any, Final
+
+from track.persistence.board import opened_for_board
+from track.persistence.existing import check_exists, existing_uri
+from track_protocol.board import BoardOptions
+from track_protocol.command import Command
+from track_protocol.errors import MissingExtra, UsageError
+
+__all__ = ["COMMAND"]
+
+_GROUP: Final = "track.board"
+
+
+def _configure(parser: argparse.ArgumentParser) -> None:
+    add = parser.add_argument
+    add(
+        "uri",
+        nargs="?",
+        metavar="URI",
+        help="the store: socket://HOST, sqlite:FILE or file:FILE (default: $TRACK_URI, uri in track.config, "
+        "or this user's server)",
+    )
+    add("--port", type=int, metavar="PORT", help="port on this machine (default: 8124, or a free one)")
+    add("--no-browser", action="store_true", help="print the address only")
+    add("--embed", metavar="ORIGIN", help="the origin whose pages may show the board in a frame, for reading")
+    add("--logout", action="store_true", help="end all logins of browsers with this user's server, and exit")
+
+
+def _run(args: argparse.Namespace) -> int:
+    if args.logout:
+        count = _app("logout")()
+        print(f"{count} {'login' if count == 1 else 'logins'} ended")
+        return 0
+    if args.port is not None and not 0 <= args.port <= 65_535:
+        raise UsageError(f"--port {args.port}: a port is a number from 0 to 65535")
+    serve = _app("serve")
+
+    def ready(address: str, login: str) -> None:
+        print(login, flush=True)
+        if not args.no_browser and _is_desktop():
+            _open_browser(address, login)
+
+    with opened_for_board(_store(args.uri)) as store:
+        serve(store, BoardOptions(args.port, args.embed), ready)
+    return 0
+
+
+def _store(uri: str | None) -> str:
+    """The URI that was given or configured, else that of this user's server."""
+    if uri is not None:
+        check_exists(uri)
+        return uri
+    try:
+        return existing_uri(None)
+    except UsageError:
+        home: str | None = _app("home")()
+        if home is None:
+            raise
+        return home
+
+
+def _app(name: str) -> Callable[..., Any]:
+    """A function of the installed app."""
+    missing = "the board needs packages that are not installed: pip install 'trackwire[board]'"
+    found: EntryPoint | None = next(iter(entry_points(group=_GROUP, name=name)), None)
+    if found is None:
+        raise MissingExtra(missing)
+    try:
+        function: Callable[..., Any] = found.load()
+    except MissingExtra:
+        raise
+    except ImportError as error:
+        raise MissingExtra(f"{missing} ({error})") from error
+    return function
+
+
+def _is_desktop() -> bool:
+    """Whether a browser that opens now is seen by who types here."""
+    if "SSH_CONNECTION" in os.environ:
+        return False
+    return sys.platform == "darwin" or any(os.environ.get(name) for name in ("DISPLAY", "WAYLAND_DISPLAY"))
+
+
+def _open_browser(address: str, login: str) -> None:
+    """Open the board in the browser, without the login's code on a command line, which everybody can read."""
+    if Path("/proc/net/tcp").exists():
+        webbrowser.open(address)  # the server sees whose process asks
+        return
+    with tempfile.NamedTemporaryFile("w", prefix="track-board-", suffix=".html", delete=False) as page:
+        page.write(f'<meta http-equiv="refresh" content="0; url={escape(login)}">')
+    webbrowser.open(Path(page.name).as_uri())
+
+
+COMMAND: Final = Command("show a store in the browser", _configure, _run)

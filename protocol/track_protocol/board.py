@@ -1,0 +1,53 @@
+"""A store behind a board: what the client's side hands to the board's app, of which neither package knows."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+from track_protocol.wire.roles import Role
+
+__all__ = ["BoardOptions", "BoardStore"]
+
+
+class BoardStore(Protocol):
+    """An open store; any thread may call it."""
+
+    @property
+    def shown(self) -> str:
+        """Its URI without secrets, for people."""
+
+    @property
+    def uri(self) -> str:
+        """What a script gives as ``TRACK_URI`` to reach it, without secrets."""
+
+    @property
+    def role(self) -> Role:
+        """What may be done with it."""
+
+    def call(self, method: str, arguments: dict[str, Any]) -> Any:
+        """The answer of a call of the method table that has one.
+
+        Raises:
+            TrackError: what the store raises.
+        """
+
+    def log(self, method: str, arguments: dict[str, Any]) -> None:
+        """Make a log call of the method table, and wait until it is durable.
+
+        Raises:
+            TrackError: it cannot be stored.
+        """
+
+
+@dataclass(frozen=True, slots=True)
+class BoardOptions:
+    """How a board for one person is served.
+
+    Attributes:
+        port: on loopback; None for the usual one, or a free one if that is taken.
+        embed: the origin whose pages may show the board in a frame, for reading; None for no one's.
+    """
+
+    port: int | None = None
+    embed: str | None = None

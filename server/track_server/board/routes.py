@@ -1,0 +1,214 @@
+"""The routes of the board: its interface under ``/api/v1``, and its pages everywhere else."""
+
+from __future__ import annotations
+
+import asyncio
+from collections import OrderedDict
+from dataclasses import dataclass
+from typing import Any, Final
+
+from starlette.applications import Starlette
+from starlette.requests import Request
+from starlette.responses import Response, StreamingResponse
+from starlette.routing import BaseRoute, Route
+
+from track_protocol.errors import BadArguments, BadQuery, ItemNotFound
+from track_protocol.model.media import is_digest
+from track_protocol.wire.columns import Column, unpack
+from track_server.board.actions import act
+from track_server.board.answers import LOGIN_LIMIT, answering, body_of, json_answer
+from track_server.board.calls import Calls
+from track_server.board.changes import Hub
+from track_server.board.filters import described, filter_query
+from track_server.board.visitors import Visitors, peer_of
+from track_server.http.files import Pages
+from track_server.http.frames import MEDIA_TYPE, columns_frame
+from track_server.http.sessions import Login
+
+__all__ = ["Described", "application"]
+
+_API: Final = "/api/v1"
+_FRAMED: Final = frozenset({"fetch_columns", "fetch_tails"})
+"""Calls whose answer is series, in the form of `columns_frame`."""
+_POINTS: Final = "fetch_metrics"
+"""The call whose answer is packed columns, which JSON has as lists."""
+_PAGE_BYTES: Final = 262_144
+_REMEMBERED: Final = 1_000
+"""Answers of writes that are remembered, for those that are sent again."""
+_IMAGES: Final = {
+    b"\x89PNG\r\n\x1a\n": "image/png",
+    b"\xff\xd8\xff": "image/jpeg",
+    b"GIF87a": "image/gif",
+    b"GIF89a": "image/gif",
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Described:
+    """What a page is told of this service.
+
+    Attributes:
+        shown: the store's URI without secrets.
+        uri: what a script gives as ``TRACK_URI``.
+        version: of this software.
+    """
+
+    shown: str
+    uri: str
+    version: str
+
+
+def application(
+    calls: Calls, hub: Hub, visitors: Visitors, described: Described, pages: Pages, more: list[BaseRoute]
+) -> Starlette:
+    """The board as an application.
+
+    Args:
+        calls: the store.
+        hub: tells pages what changes.
+        visitors: tells who asks.
+        described: what a page is told of this service.
+        pages: its files.
+        more: routes of other interfaces, which come before the files.
+    """
+    api = _Api(calls, hub, visitors, described)
+    routes: list[BaseRoute] = [
+        Route(f"{_API}/{path}", answering(endpoint), methods=[method])
+        for method, path, endpoint in (
+            ("GET", "session", api.session),
+            ("POST", "login", api.login),
+            ("POST", "logout", api.logout),
+            ("POST", "call/{method}", api.call),
+            ("POST", "filter", api.filter),
+            ("GET", "blob/{digest}", api.blob),
+            ("GET", "events", api.events),
+        )
+    ]
+    nothing = Route(
+        "/api/{rest:path}", answering(_nothing), methods=["GET", "POST", "PUT", "PATCH", "DELETE"]
+    )
+    return Starlette(routes=[*routes, *more, nothing, Route("/{path:path}", pages.answer, methods=["GET"])])
+
+
+async def _nothing(request: Request) -> Response:
+    raise ItemNotFound(f"{request.url.path[:80]} is no address of this interface")
+
+
+class _Api:
+    """The endpoints of ``/api/v1``."""
+
+    def __init__(self, calls: Calls, hub: Hub, visitors: Visitors, described: Described) -> None:
+        self._calls = calls
+        self._hub = hub
+        self._visitors = visitors
+        self._described = described
+        self._made: OrderedDict[tuple[str, str, str], asyncio.Future[Response]] = OrderedDict()
+
+    async def session(self, request: Request) -> Response:
+        """Who is logged in; the store is named only to those who are, or may be without a login."""
+        login = self._visitors.in_session(request)
+        is_known = login is not None or peer_of(request).is_own_user
+        return json_answer(
+            {
+                "user": None if login is None else login.user,
+                "role": None if login is None else str(login.role),
+                "store": self._described.shown if is_known else None,
+                "uri": self._described.uri if is_known else None,
+                "version": self._described.version,
+                "login": not is_known,
+            }
+        )
+
+    async def login(self, request: Request) -> Response:
+        """Open a session."""
+        login, key, cookie = await self._visitors.log_in(request, await body_of(request, LOGIN_LIMIT))
+        answer = json_answer({"key": key, "user": login.user, "role": str(login.role)})
+        answer.headers["set-cookie"] = cookie
+        return answer
+
+    async def logout(self, request: Request) -> Response:
+        """End a session."""
+        await self._visitors.identify(request)
+        return self._visitors.log_out(request)
+
+    async def call(self, request: Request) -> Response:
+        """Make a call of the method table; one that is sent again under its key is not made again."""
+        login = await self._visitors.identify(request)
+        name, given = request.path_params["method"], await body_of(request)
+        key = request.headers.get("idempotency-key")
+        if key is None:
+            return await self._called(login, name, given)
+        named = (login.user, name, key)
+        known = self._made.get(named)
+        if known is None:
+            known = self._made[named] = asyncio.ensure_future(self._called(login, name, given))
+            known.add_done_callback(lambda made: made.exception() and self._made.pop(named, None))
+            if len(self._made) > _REMEMBERED:
+                self._made.popitem(last=False)
+        return await asyncio.shield(known)
+
+    async def _called(self, login: Login, name: str, given: dict[str, Any]) -> Response:
+        found = await act(self._calls, login, name, given)
+        if name in _FRAMED:
+            return Response(columns_frame(found), 200, {"cache-control": "no-store"}, MEDIA_TYPE)
+        if name == _POINTS:
+            found = {part: list(unpack(Column(*found[part]))) for part in found}
+        return json_answer(found)
+
+    async def filter(self, request: Request) -> Response:
+        """The query of a filter."""
+        login = await self._visitors.identify(request)
+        given = await body_of(request)
+        try:
+            return json_answer({"query": await filter_query(self._calls, login.user, given)})
+        except BadQuery as error:
+            return json_answer(
+                {"error": {"code": error.code, "message": str(error), **described(error)}}, 400
+            )
+
+    async def events(self, request: Request) -> Response:
+        """What changes, as Server-Sent Events."""
+        login = await self._visitors.identify(request)
+        stream = await self._hub.events(
+            login.user,
+            request.headers.get("last-event-id") or None,
+            lambda: self._visitors.still_allows(request),
+        )
+        return StreamingResponse(
+            stream, 200, {"cache-control": "no-store", "x-accel-buffering": "no"}, "text/event-stream"
+        )
+
+    async def blob(self, request: Request) -> Response:
+        """A stored file: an image of a known kind is shown, everything else is only saved."""
+        login = await self._visitors.identify(request)
+        digest = request.path_params["digest"]
+        if not is_digest(digest):
+            raise BadArguments("a blob is named by 64 hexadecimal digits")
+        first = await self._part(login, digest, 0)
+        if not first:
+            raise ItemNotFound(f"there is no blob {digest}: it may not have been sent completely yet")
+
+        async def parts() -> Any:
+            part, offset = first, 0
+            while part:
+                yield part
+                offset += len(part)
+                part = await self._part(login, digest, offset)
+
+        kind = _image_type(first)
+        headers = {"cache-control": "private, max-age=86400, immutable", "vary": "x-track-key"}
+        if kind is None:
+            headers["content-disposition"] = f'attachment; filename="{digest[:16]}"'
+        return StreamingResponse(parts(), 200, headers, kind or "application/octet-stream")
+
+    async def _part(self, login: Login, digest: str, offset: int) -> bytes:
+        arguments = {"digest": digest, "offset": offset, "limit": _PAGE_BYTES}
+        part: bytes = await self._calls.call(login.user, "fetch_blob", arguments)
+        return part
+
+
+def _image_type(first: bytes) -> str | None:
+    """The type of an image by its first bytes, whatever its name says."""
+    if first.startswith(b"RIFF") and first[8:12] == b"WEBP":
+        return "image/webp"
+    return next((kind for magic, kind in _IMAGES.items() if first.startswith(magic)), None)

@@ -1,0 +1,114 @@
+"""Who sends a request: the holder of a session, or a script with a name and a token."""
+
+from __future__ import annotations
+
+import binascii
+from base64 import b64decode
+from typing import Any, Final
+
+from starlette.requests import Request
+from starlette.responses import Response
+
+from track_protocol.errors import AuthenticationError
+from track_server.board.logins import Logins
+from track_server.http.listener import PEER, HttpPeer
+from track_server.http.sessions import ABSOLUTE_S, Login, SessionTable
+
+__all__ = ["KEY_HEADER", "Visitors", "peer_of"]
+
+KEY_HEADER: Final = "x-track-key"
+
+
+def peer_of(request: Request) -> HttpPeer:
+    """Who is at the other end of a request's connection."""
+    peer = request.scope["state"][PEER]
+    assert isinstance(peer, HttpPeer)
+    return peer
+
+
+class Visitors:
+    """Tells who sends a request, and opens and closes sessions.
+
+    Args:
+        sessions: of browsers.
+        logins: decides who logs in.
+        port: of this service; browsers share cookies between all ports of a host, so theirs are told
+            apart by it.
+    """
+
+    def __init__(self, sessions: SessionTable, logins: Logins, port: int) -> None:
+        self.logins = logins
+        self._sessions = sessions
+        self._cookie = f"__Host-track-{port}"
+        self._embedded = f"{self._cookie}-embed"
+        """A page in a frame has a session of its own, which only reads."""
+
+    async def identify(self, request: Request) -> Login:
+        """Who sends a request.
+
+        Raises:
+            AuthenticationError: it cannot be told.
+        """
+        found = self.in_session(request)
+        if found is None and (given := request.headers.get("authorization")):
+            found = await self.logins.check(*_basic(given))
+        if found is None:
+            raise AuthenticationError("log in: this request has no session, or one that has ended")
+        peer_of(request).authenticated()
+        return found
+
+    def in_session(self, request: Request) -> Login | None:
+        """Who has the session of a request, with the role as of now; None without one."""
+        key = request.headers.get(KEY_HEADER, "")
+        for name in (self._cookie, self._embedded):
+            cookie = request.cookies.get(name, "")
+            login = self._sessions.find(cookie, key) if cookie and key else None
+            if login is None:
+                continue
+            current = self.logins.current(login, is_own_user=peer_of(request).is_own_user)
+            if current is None and not login.here:
+                self._sessions.close(cookie)
+            return current
+        return None
+
+    def still_allows(self, request: Request) -> bool:
+        """Whether an answer that has begun may go on."""
+        return self.in_session(request) is not None
+
+    async def log_in(self, request: Request, given: dict[str, Any]) -> tuple[Login, str, str]:
+        """Open a session with what a browser sent; returns who it is, the key, and the header of the cookie.
+
+        Raises:
+            TrackError: see `Logins.login`.
+        """
+        login = await self.logins.login(given, is_own_user=peer_of(request).is_own_user)
+        made = self._sessions.open(login)
+        peer_of(request).authenticated()
+        name = self._embedded if given.get("embed") else self._cookie
+        return login, made.key, _cookie(name, made.cookie, int(ABSOLUTE_S))
+
+    def log_out(self, request: Request) -> Response:
+        """End the session of a request."""
+        answer = Response(status_code=204)
+        key = request.headers.get(KEY_HEADER, "")
+        for name in (self._cookie, self._embedded):
+            cookie = request.cookies.get(name, "")
+            if cookie and self._sessions.find(cookie, key) is not None:
+                self._sessions.close(cookie)
+                answer.headers.append("set-cookie", _cookie(name, "", 0))
+        return answer
+
+
+def _cookie(name: str, value: str, seconds: int) -> str:
+    return f"{name}={value}; Path=/; Max-Age={seconds}; Secure; HttpOnly; SameSite=Strict"
+
+
+def _basic(header: str) -> tuple[str, str]:
+    scheme, _, encoded = header.partition(" ")
+    try:
+        name, colon, token = b64decode(encoded, validate=True).decode().partition(":")
+    except (binascii.Error, UnicodeDecodeError):
+        scheme, name, colon, token = "", "", "", ""
+    if scheme.lower() != "basic" or not colon:
+        raise AuthenticationError("a script logs in with the header Authorization: Basic, of NAME:TOKEN")
+    return name, token

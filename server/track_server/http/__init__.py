@@ -1,0 +1,1 @@
+"""HTTP as this server speaks it: listening, who is there, sessions, headers, bodies."""

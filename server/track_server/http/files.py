@@ -1,0 +1,99 @@
+"""The board's pages, as the build has left them: read once, compressed once, looked at again when they
+change."""
+
+from __future__ import annotations
+
+import gzip
+import hashlib
+import mimetypes
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path, PurePosixPath
+from typing import Final
+
+from starlette.requests import Request
+from starlette.responses import PlainTextResponse, Response
+
+__all__ = ["BUILT", "Pages"]
+
+BUILT: Final = Path(__file__).parents[1] / "web"
+"""Where the build leaves the pages."""
+
+_SHELL: Final = "index.html"
+_NOT_BUILT: Final = (
+    "The pages of the board are not built, so there is nothing to show: run 'make web' in the source tree, "
+    "or install a wheel, which has them. The interface under /api/v1 works without them.\n"
+)
+_COMPRESSED: Final = ("text/", "application/json", "image/svg")
+_TYPES: Final = {".js": "text/javascript", ".mjs": "text/javascript", ".map": "application/json"}
+
+
+@dataclass(frozen=True, slots=True)
+class _Page:
+    stamp: tuple[int, int]
+    media_type: str
+    data: bytes
+    compressed: bytes | None
+    etag: str
+
+
+class Pages:
+    """Answers with files of a folder; any other path without a dot is for the page itself to understand.
+
+    Args:
+        folder: what the build has left.
+        prefix: path under which a proxy shows the board; the shell's links get it.
+    """
+
+    def __init__(self, folder: Path = BUILT, prefix: str = "") -> None:
+        self._folder = folder
+        self._prefix = prefix
+        self._pages: dict[str, _Page] = {}
+
+    async def answer(self, request: Request) -> Response:
+        """The file that a request names."""
+        name = request.url.path.strip("/") or _SHELL
+        is_file = "." in PurePosixPath(name).name and name != _SHELL
+        page = self._page(name) or (None if is_file else self._page(_SHELL))
+        if page is None:
+            return PlainTextResponse("There is no such file.\n", 404) if is_file else _not_built()
+        headers = {"etag": page.etag, "cache-control": "no-cache", "vary": "accept-encoding"}
+        if request.headers.get("if-none-match") == page.etag:
+            return Response(status_code=304, headers=headers)
+        if page.compressed is not None and "gzip" in request.headers.get("accept-encoding", ""):
+            headers["content-encoding"] = "gzip"
+            return Response(page.compressed, media_type=page.media_type, headers=headers)
+        return Response(page.data, media_type=page.media_type, headers=headers)
+
+    def _page(self, name: str) -> _Page | None:
+        parts = PurePosixPath(name).parts
+        if any(part.startswith(".") or "\0" in part for part in parts):
+            return None
+        path = self._folder.joinpath(*parts)
+        try:
+            found = path.stat()
+            stamp = (found.st_mtime_ns, found.st_size)
+            known = self._pages.get(name)
+            if known is None or known.stamp != stamp:
+                known = self._pages[name] = _read(path, stamp, self._linked if name == _SHELL else None)
+        except (FileNotFoundError, IsADirectoryError, NotADirectoryError):
+            return None
+        return known
+
+    def _linked(self, shell: bytes) -> bytes:
+        prefix = self._prefix.encode()
+        return shell.replace(b'src="/', b'src="%s/' % prefix).replace(b'href="/', b'href="%s/' % prefix)
+
+
+def _not_built() -> Response:
+    return PlainTextResponse(_NOT_BUILT, 503)
+
+
+def _read(path: Path, stamp: tuple[int, int], change: Callable[[bytes], bytes] | None) -> _Page:
+    data = path.read_bytes()
+    if change is not None:
+        data = change(data)
+    guessed = _TYPES.get(path.suffix) or mimetypes.guess_type(path.name)[0] or "application/octet-stream"
+    compressed = gzip.compress(data, 6, mtime=0) if guessed.startswith(_COMPRESSED) else None
+    etag = f'"{hashlib.sha256(data).hexdigest()[:32]}"'
+    return _Page(stamp, guessed, data, compressed, etag)
