@@ -63,7 +63,7 @@ def runtime_folder(env: Mapping[str, str], uid: int, owner_of: Callable[[Path], 
     if owner_of(usual) == uid:
         return usual
     # Another user may have made it first, so each user of this folder checks who owns it.
-    return Path(env.get("TMPDIR") or "/tmp") / f"track-{uid}"  # noqa: S108
+    return Path(env.get("TMPDIR") or "/tmp") / f"track-{uid}"  # noqa: S108 - as said above
 
 
 def credential_file(runtime: Path, port: int) -> Path:

@@ -31,7 +31,7 @@ def test_an_unknown_layer_is_refused() -> None:
         uses_plaintext("DES")
 
 
-@pytest.mark.parametrize("host", ["0.0.0.0", "::", "192.0.2.1", "example.org", ""])  # noqa: S104
+@pytest.mark.parametrize("host", ["0.0.0.0", "::", "192.0.2.1", "example.org", ""])  # noqa: S104 - nothing listens
 def test_plain_text_is_refused_where_the_network_would_see_it(tmp_path: Path, host: str) -> None:
     settings = Settings(backend="ephemeral:", host=host, home=tmp_path / "home", plaintext=True)
     with pytest.raises(UsageError, match="would show every token"):
@@ -82,7 +82,7 @@ def test_a_uri_that_no_server_can_listen_on_is_refused(uri: str) -> None:
         settings_from_uri(uri)
 
 
-@pytest.mark.parametrize(("listens", "reported"), [("0.0.0.0", "localhost"), ("127.0.0.1", "127.0.0.1")])  # noqa: S104
+@pytest.mark.parametrize(("listens", "reported"), [("0.0.0.0", "localhost"), ("127.0.0.1", "127.0.0.1")])  # noqa: S104 - nothing listens
 def test_whoever_finds_the_store_taken_gets_an_address_that_works(
     tmp_path: Path, listens: str, reported: str
 ) -> None:

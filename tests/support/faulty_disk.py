@@ -126,7 +126,7 @@ class _Vfs(apsw.VFS):
         self._base = base
         self._disk = disk
 
-    def xOpen(self, name: str | apsw.URIFilename | None, flags: list[int]) -> apsw.VFSFile:  # noqa: N802
+    def xOpen(self, name: str | apsw.URIFilename | None, flags: list[int]) -> apsw.VFSFile:  # noqa: N802 - APSW's name
         return _File(self._base, name, flags, self._disk)
 
 
@@ -139,7 +139,7 @@ class _File(apsw.VFSFile):
         self._name = Path(path).name
         self._disk = disk
 
-    def xWrite(self, data: Any, offset: int) -> None:  # noqa: N802
+    def xWrite(self, data: Any, offset: int) -> None:  # noqa: N802 - APSW's name
         fault, data = self._disk.fault("write"), bytes(data)
         if fault is not None:
             data = data[: len(data) // 2] if fault.half else b""
@@ -149,14 +149,14 @@ class _File(apsw.VFSFile):
         if fault is not None:
             raise _sqlite_error(fault)
 
-    def xTruncate(self, newsize: int) -> None:  # noqa: N802
+    def xTruncate(self, newsize: int) -> None:  # noqa: N802 - APSW's name
         fault = self._disk.fault("truncate")
         if fault is not None:
             raise _sqlite_error(fault)
         super().xTruncate(newsize)
         self._disk.tell(Truncate(self._name, newsize))
 
-    def xSync(self, flags: int) -> None:  # noqa: N802
+    def xSync(self, flags: int) -> None:  # noqa: N802 - APSW's name
         fault = self._disk.fault("sync")
         if fault is not None:
             self._disk.tell(SyncFailed(self._name, fault.reached))

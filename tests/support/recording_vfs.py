@@ -95,7 +95,7 @@ class _Vfs(apsw.VFS):
         self._base = base
         self._tell = tell
 
-    def xOpen(self, name: str | apsw.URIFilename | None, flags: list[int]) -> apsw.VFSFile:  # noqa: N802
+    def xOpen(self, name: str | apsw.URIFilename | None, flags: list[int]) -> apsw.VFSFile:  # noqa: N802 - APSW's name
         return _File(self._base, name, flags, self._tell)
 
 
@@ -112,15 +112,15 @@ class _File(apsw.VFSFile):
         self._name = Path(path).name
         self._tell = tell
 
-    def xWrite(self, data: Any, offset: int) -> None:  # noqa: N802
+    def xWrite(self, data: Any, offset: int) -> None:  # noqa: N802 - APSW's name
         super().xWrite(data, offset)
         self._tell(Write(self._name, offset, bytes(data)))
 
-    def xTruncate(self, newsize: int) -> None:  # noqa: N802
+    def xTruncate(self, newsize: int) -> None:  # noqa: N802 - APSW's name
         super().xTruncate(newsize)
         self._tell(Truncate(self._name, newsize))
 
-    def xSync(self, flags: int) -> None:  # noqa: N802
+    def xSync(self, flags: int) -> None:  # noqa: N802 - APSW's name
         super().xSync(flags)
         self._tell(Sync(self._name))
 

@@ -76,7 +76,7 @@ class CsvRows:
         """Write some rows."""
         for row in rows:
             if not self._keeps_formulas:
-                row = [_no_formula(cell) for cell in row]  # noqa: PLW2901
+                row = [_no_formula(cell) for cell in row]  # noqa: PLW2901 - one row, in either form
             has_return = any("\r" in cell for cell in row if isinstance(cell, str))
             (self._quoted if has_return else self._rows).writerow(row)
 

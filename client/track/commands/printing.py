@@ -187,8 +187,7 @@ def page(text: str, *, is_drawn: bool = False) -> None:
         command = shlex.split(os.environ.get("PAGER") or _LESS)
         if command and shutil.which(command[0]):
             environment = {"LESS": "FRX", **os.environ}
-            # The reader's own choice of program, as with every pager.
-            subprocess.run(command, input=text, text=True, check=False, env=environment)  # noqa: S603
+            subprocess.run(command, input=text, text=True, check=False, env=environment)  # noqa: S603 - the reader's choice
             return
     sys.stdout.write(text)
 

@@ -34,7 +34,7 @@ class _Number:
 
     def __get__(self, instance: StatStream | None, owner: type | None = None) -> float:
         # Asked on the class, as tools that read signatures do, it is itself.
-        return self if instance is None else getattr(instance.snapshot(), self._name)  # type: ignore[return-value]
+        return self if instance is None else getattr(instance.snapshot(), self._name)  # type: ignore[return-value] # as said above
 
 
 class StatStream:

@@ -108,8 +108,7 @@ def _address(text: str) -> tuple[str, int]:
         raise UsageError(
             f"--listen {text}: the port must be a number from 0 to 65535, as in 127.0.0.1:{_PORT}"
         )
-    # An empty host is how people say "everywhere".
-    return host.strip("[]") or "0.0.0.0", int(port)  # noqa: S104
+    return host.strip("[]") or "0.0.0.0", int(port)  # noqa: S104 - no host is how people say "everywhere"
 
 
 COMMAND: Final = Command("run a tracking server", _configure, _run)

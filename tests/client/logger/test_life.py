@@ -302,10 +302,11 @@ def test_a_child_that_is_forked_before_the_creation_starts_and_ends_a_trial_of_i
 
 def test_a_pruned_trial_of_optuna_has_a_status_of_its_own(client: TrackClient, monkeypatch: Any) -> None:
     optuna = types.ModuleType("optuna.exceptions")
-    optuna.TrialPruned = type("TrialPruned", (Exception,), {"__module__": optuna.__name__})  # type: ignore[attr-defined]
+    pruned = type("TrialPruned", (Exception,), {"__module__": optuna.__name__})
+    monkeypatch.setattr(optuna, "TrialPruned", pruned, raising=False)
     monkeypatch.setitem(sys.modules, optuna.__name__, optuna)
-    with pytest.raises(optuna.TrialPruned), client.new_trial(arguments={"a": 1}):
-        raise optuna.TrialPruned
+    with pytest.raises(pruned), client.new_trial(arguments={"a": 1}):
+        raise pruned
     found = stored(client)
     assert found.status is not None
     assert (found.status.name, found.errors) == ("pruned", [])

@@ -142,22 +142,22 @@ class Driver:
     def nvmlInit(self) -> None:  # noqa: N802  # the library's name
         pass
 
-    def nvmlDeviceGetCount(self) -> int:  # noqa: N802
+    def nvmlDeviceGetCount(self) -> int:  # noqa: N802 - NVML's name
         return 2
 
-    def nvmlDeviceGetHandleByIndex(self, number: int) -> int:  # noqa: N802
+    def nvmlDeviceGetHandleByIndex(self, number: int) -> int:  # noqa: N802 - NVML's name
         return number
 
-    def nvmlDeviceGetUtilizationRates(self, device: int) -> Any:  # noqa: N802
+    def nvmlDeviceGetUtilizationRates(self, device: int) -> Any:  # noqa: N802 - NVML's name
         return SimpleNamespace(gpu=50 + device)
 
-    def nvmlDeviceGetMemoryInfo(self, device: int) -> Any:  # noqa: N802
+    def nvmlDeviceGetMemoryInfo(self, device: int) -> Any:  # noqa: N802 - NVML's name
         return SimpleNamespace(used=1024)
 
-    def nvmlDeviceGetTemperature(self, device: int, kind: int) -> int:  # noqa: N802
+    def nvmlDeviceGetTemperature(self, device: int, kind: int) -> int:  # noqa: N802 - NVML's name
         return 60
 
-    def nvmlDeviceGetPowerUsage(self, device: int) -> int:  # noqa: N802
+    def nvmlDeviceGetPowerUsage(self, device: int) -> int:  # noqa: N802 - NVML's name
         if device == 1:
             raise Driver.NVMLError
         return 250_000

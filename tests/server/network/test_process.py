@@ -41,7 +41,7 @@ def test_the_start_reports_the_uri_of_a_plain_text_server_as_it_has_to_be(settin
 
 
 def test_a_server_open_to_the_network_says_nothing_of_this_machine_only(settings: Settings) -> None:
-    with serving(replace(settings, host="0.0.0.0")) as served:  # noqa: S104
+    with serving(replace(settings, host="0.0.0.0")) as served:  # noqa: S104 - what is tested
         text = reported(served)
     assert "only this machine" not in text
     assert f"socket://localhost:{served.port}'" in text

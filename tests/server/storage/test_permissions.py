@@ -38,7 +38,7 @@ class _Watch(apsw.VFS):
         self._base = apsw.vfs_names()[0]
         super().__init__("watching", self._base)
 
-    def xOpen(self, name: str | apsw.URIFilename | None, flags: list[int]) -> apsw.VFSFile:  # noqa: N802
+    def xOpen(self, name: str | apsw.URIFilename | None, flags: list[int]) -> apsw.VFSFile:  # noqa: N802 - APSW's name
         file = apsw.VFSFile(self._base, name, flags)
         path = name.filename() if isinstance(name, apsw.URIFilename) else name
         if path:

@@ -406,7 +406,7 @@ class SqliteView:
 
     def _rejected(self, condition: str, params: list[Any]) -> list[Rejected]:
         # Only names of this software's own are in the text; values are bound.
-        rows = self._rows(f"SELECT {REJECTED_COLUMNS} FROM rejected WHERE {condition}", params)  # noqa: S608
+        rows = self._rows(f"SELECT {REJECTED_COLUMNS} FROM rejected WHERE {condition}", params)  # noqa: S608 - as said above
         return [
             Rejected(
                 *(sid, user, tuple((first, last) for first, last in _json(runs)), method, trial),
@@ -441,7 +441,7 @@ class SqliteView:
         self, columns: str, table: str, where: str, params: list[Any], limit: int | None = None
     ) -> list[tuple[Any, ...]]:
         # Only names and operators of this software's own are in the text; values are bound.
-        sql = f"SELECT {columns} FROM {table} WHERE {where} ORDER BY {table}.id LIMIT ?"  # noqa: S608
+        sql = f"SELECT {columns} FROM {table} WHERE {where} ORDER BY {table}.id LIMIT ?"  # noqa: S608 - as said above
         return self._rows(sql, [*params, -1 if limit is None else limit])
 
     def _uids(self, sql: str, key: Any) -> list[str]:

@@ -240,7 +240,7 @@ class SqliteTransaction(SqliteView):
         self._db.set_progress_handler(lambda: time.monotonic() > deadline, _STEPS_BETWEEN_LOOKS)
         try:
             # Only names and operators of this software's own are in the text; values are bound.
-            sql = f"SELECT {key} FROM {table} WHERE {where} ORDER BY id LIMIT ?"  # noqa: S608
+            sql = f"SELECT {key} FROM {table} WHERE {where} ORDER BY id LIMIT ?"  # noqa: S608 - as said above
             with translated(self._path):
                 return [found for (found,) in self._db.execute(sql, (*params, limit)).fetchall()]
         except StoreError as error:
