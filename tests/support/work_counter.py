@@ -27,5 +27,5 @@ def lines_of(work: Callable[[], object]) -> int:
         work()
     finally:
         sys.settrace(before)
-        threading.settrace(before_of_threads)  # type: ignore[arg-type] # None is what it is at first
+        threading.settrace(before_of_threads)
     return next(count)

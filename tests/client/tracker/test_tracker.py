@@ -382,7 +382,7 @@ def test_a_process_that_is_interrupted_leaves_a_failed_run(tmp_path: Path) -> No
         "tracker.start_run('interrupted')\n"
         "tracker.record('loss', 1.0, 0)\n"
         "print('runs', flush=True)\n"
-        "time.sleep(60)\n"
+        "while True: time.sleep(0.01)\n"  # a signal just before a long one would have to wait for its end
     )
     process = subprocess.Popen(
         [sys.executable, "-c", program, str(tmp_path)], stdout=subprocess.PIPE, text=True

@@ -51,7 +51,7 @@ def _calls(trial: bytes) -> Batch:
 
 @pytest.mark.parametrize("attack", [_wide, _many_rows, _calls])
 def test_beside_a_batch_that_takes_long_others_are_served(engine: Engine, attack: Any) -> None:
-    """Each answer to the honest session asks for the next one, before the writer chooses what it does next."""
+    """Each answer to the honest session asks for the next one, before the writer chooses what is next."""
     attacker, honest = Caller(engine), Caller(engine)
     batch = attack(attacker.new_trial()["id"])
     row = points(honest.new_trial("honest")["id"], loss=[1.0])
