@@ -89,12 +89,13 @@ def say(process: subprocess.Popen[str], line: str = "go on") -> None:
     assert process.stdout.readline() == "ready\n"
 
 
-def sync(room: Room, folder: Path) -> None:
-    """Send the spools in a folder by the command."""
+def sync(room: Room, folder: Path, *, may_be_displaced: bool = False) -> None:
+    """Send the spools in a folder by the command; a living process may take its session back meanwhile."""
     command = [sys.executable, "-m", "track.cli", "sync", str(folder)]
     env = environment(TRACK_URI=room.runner.uri)
     done = subprocess.run(command, env=env, capture_output=True, text=True, timeout=60, check=False)
-    assert done.returncode == 0, done.stdout + done.stderr
+    displaced = may_be_displaced and "which has taken over" in done.stdout
+    assert displaced or done.returncode == 0, done.stdout + done.stderr
 
 
 def next_start(room: Room, folder: Path) -> None:
@@ -161,7 +162,7 @@ def test_a_copy_of_the_spool_of_a_living_process_changes_nothing(room: Room, tmp
     say(process)
     copied = tmp_path / "copied"
     shutil.copytree(room.spools, copied)
-    sync(room, copied)
+    sync(room, copied, may_be_displaced=True)
     say(process)
     with TrackClient(room.runner.uri) as client:
         wait_until(lambda: room.values() == [0.0, 1.0, 2.0], "the points of the living process")
