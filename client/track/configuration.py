@@ -20,6 +20,7 @@ import hashlib
 import json
 import logging
 import os
+import stat
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any, Final
@@ -48,6 +49,7 @@ _NAME: Final = "track.config"
 _VARIABLE: Final = "TRACK_CONFIG"
 _PREFIX: Final = "TRACK_"
 _LONGEST: Final = 1024 * 1024
+_OTHERS_WRITE: Final = stat.S_IWGRP | stat.S_IWOTH
 
 
 class OptionNotFound(UsageError, KeyError):
@@ -75,6 +77,7 @@ class Configuration(dict[str, Any]):
         path: the file, None when there is none.
         digest: SHA-256 of the file's content, in hexadecimal digits.
         is_project: whether it was found in the current folder or above it, so that the user need not know it.
+        fault: why other users can change it, and the remedy; empty if they cannot.
     """
 
     def __init__(
@@ -84,11 +87,13 @@ class Configuration(dict[str, Any]):
         digest: str = "",
         *,
         is_project: bool = False,
+        fault: str = "",
     ) -> None:
         super().__init__(content or {})
         self.path = path
         self.digest = digest
         self.is_project = is_project
+        self.fault = fault
 
     @property
     def variables(self) -> dict[str, str]:
@@ -220,21 +225,45 @@ def _is_file(path: Path) -> bool:
 
 def _is_ours(path: Path) -> bool:
     found = path.stat()
-    if found.st_uid in (os.geteuid(), 0) and not found.st_mode & 0o002:
+    owners = {found.st_uid, path.lstat().st_uid}
+    others = owners - _owners()
+    if not others and not found.st_mode & stat.S_IWOTH:
         return True
     _log.warning(
-        "%s is ignored: user %d can change it and could redirect your data; if it is right, name it in %s",
+        "%s is ignored: %s can change it and could redirect your data; if it is right, name it in %s",
         path,
-        found.st_uid,
+        f"user {others.pop()}" if others else "everybody",
         _VARIABLE,
     )
     return False
 
 
+def _owners() -> set[int]:
+    """Who may change what this user relies on."""
+    return {os.geteuid(), 0}
+
+
+def _fault(path: Path, found: os.stat_result) -> str:
+    """Why other users can change a file, and the remedy: by itself, a link to it, or the folders of both."""
+    if found.st_uid not in _owners():
+        return f"it belongs to user {found.st_uid}: make a copy of your own"
+    if (link := path.lstat()).st_uid not in _owners():
+        return f"it is a link that belongs to user {link.st_uid}: make a link of your own"
+    if found.st_mode & _OTHERS_WRITE:
+        return f"others may write to it: chmod go-w {path}"
+    for folder in dict.fromkeys((path.parent, path.resolve().parent)):
+        inside = folder.stat()
+        if inside.st_uid not in _owners():
+            return f"its folder {folder} belongs to user {inside.st_uid}: move it to a folder of your own"
+        if inside.st_mode & _OTHERS_WRITE and not inside.st_mode & stat.S_ISVTX:
+            return f"others may write to its folder: chmod go-w {folder}"
+    return ""
+
+
 def _read(path: Path, is_project: bool) -> Configuration:
     try:
         with path.open("rb") as file:
-            data = file.read(_LONGEST)
+            data, fault = file.read(_LONGEST), _fault(path, os.fstat(file.fileno()))
         content = json.loads(data)
     except OSError as error:
         raise UsageError(f"the configuration {path} cannot be read: {error.strerror}") from error
@@ -247,7 +276,8 @@ def _read(path: Path, is_project: bool) -> Configuration:
     variables = [name for name, _ in _flat("", content)]
     if twice := next((name for name in variables if variables.count(name) > 1), None):
         raise UsageError(f"the configuration {path} sets {twice} twice, in different spellings: remove one")
-    return Configuration(content, path, hashlib.sha256(data).hexdigest(), is_project=is_project)
+    digest = hashlib.sha256(data).hexdigest()
+    return Configuration(content, path, digest, is_project=is_project, fault=fault)
 
 
 def _lookup(content: Mapping[str, Any], parts: list[str]) -> Any:

@@ -168,6 +168,18 @@ def test_a_file_of_another_user_is_not_used_unless_it_is_named(
     assert find_configuration(path) == {"a": 1}
 
 
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root can give files away")
+def test_a_link_of_another_user_is_not_used(
+    project: Path, configure: Configure, caplog: pytest.LogCaptureFixture
+) -> None:
+    (project / "track.config").symlink_to(configure(project / "mine", {"a": 1}))
+    assert options("a") == 1
+    os.chown(project / "track.config", 12345, 12345, follow_symlinks=False)
+    reset_configuration()
+    assert options("a", None) is None
+    assert "12345" in caplog.text
+
+
 class TestWhatReadsIt:
     def test_a_client_without_a_backend_uses_the_uri_of_the_environment(
         self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch

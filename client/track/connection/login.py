@@ -17,11 +17,11 @@ import os
 from collections.abc import Iterator, Mapping
 from typing import Final
 
-from track.configuration import current_configuration
+from track.configuration import Configuration, current_configuration
 from track.connection.address import SocketAddress
 from track.connection.credentials import StoredLogin, StoredLogins, find_secret
 from track.connection.trust import KnownServers, server_name
-from track.connection.trusted_files import TrustedFiles
+from track.connection.trusted_files import TrustedFiles, why_untrusted
 from track_protocol.errors import AuthenticationError, UriError, UsageError
 from track_protocol.uri import multiplexed, scheme_of
 
@@ -59,17 +59,24 @@ def find_login(address: SocketAddress, env: Mapping[str, str] | None = None) -> 
     is_chosen = any(each.is_same_server(address) for each in chosen)
     if token is not None and (is_chosen or not (chosen or suggested)):
         return _complete(address, username, token.reveal())
+    is_suggested = not is_chosen and any(each.location == address.location for each in suggested)
+    if is_suggested and configuration.fault:
+        raise _untrusted(address, configuration)
     if named is not None and named.password:
         return _complete(address, username, named.password)
     stored = _stored(address)
-    if not is_chosen and any(each.location == address.location for each in suggested) and (stored or token):
-        raise AuthenticationError(
-            f"{address.shown} is named by {configuration.path}, which you have not trusted, so your login is "
-            "not used for it: look at that file, then run 'track trust'; or set TRACK_URI yourself"
-        )
+    if is_suggested and (stored or token):
+        raise _untrusted(address, configuration)
     if stored is not None:
         return stored.username, stored.token.reveal()
     return None if address.username is None else _complete(address, username, None)
+
+
+def _untrusted(address: SocketAddress, configuration: Configuration) -> AuthenticationError:
+    return AuthenticationError(
+        f"no login is used for {address.shown}, which {configuration.path} names, because "
+        f"{why_untrusted(configuration)}; or set TRACK_URI yourself"
+    )
 
 
 def _complete(address: SocketAddress, username: str | None, secret: str | None) -> tuple[str, str]:

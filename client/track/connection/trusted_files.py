@@ -15,7 +15,7 @@ from track.configuration import Configuration, current_configuration, environmen
 from track.connection.state_file import StateFile
 from track_protocol.errors import UsageError
 
-__all__ = ["TrustedFiles", "spool_environment"]
+__all__ = ["TrustedFiles", "spool_environment", "why_untrusted"]
 
 _log: Final = logging.getLogger("track.connection.trusted_files")
 
@@ -35,11 +35,19 @@ def spool_environment() -> Mapping[str, str]:
     if _SPOOL in os.environ or _SPOOL not in found or TrustedFiles().contains(configuration):
         return found
     _log.warning(
-        "the folder of spools that %s names is not used, because you have not trusted that file: look at it, "
-        "then run 'track trust'; or set TRACK_SPOOL yourself",
+        "the folder of spools that %s names is not used, because %s; or set TRACK_SPOOL yourself",
         configuration.path,
+        why_untrusted(configuration),
     )
     return {name: value for name, value in found.items() if name != _SPOOL}
+
+
+def why_untrusted(configuration: Configuration) -> str:
+    """Why a configuration does not choose where data goes, and the remedy."""
+    trust = "look at that file, then run 'track trust'"
+    if configuration.fault:
+        return f"other users can change it ({configuration.fault}), or {trust}"
+    return f"you have not trusted it: {trust}"
 
 
 class TrustedFiles(StateFile[dict[str, str]]):
@@ -49,12 +57,15 @@ class TrustedFiles(StateFile[dict[str, str]]):
     _FIELD = "files"
 
     def contains(self, configuration: Configuration) -> bool:
-        """Whether a configuration may choose a server: the user has named it, or has trusted it as it is.
+        """Whether a configuration may choose a server: the user has trusted it as it is, or it is the user's.
+
+        It is the user's if it was named or lies in the user's folder of configurations, and no other user
+        can change it.
 
         Raises:
             UsageError: the file of trusted ones is damaged.
         """
-        if not configuration.is_project:
+        if not (configuration.is_project or configuration.fault):
             return True
         return self._read().get(str(configuration.path)) == configuration.digest
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import os
 import socket
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
@@ -13,7 +13,7 @@ import pytest
 from fake_servers import FakePeer, fake_server
 from made_certificates import make_certificate
 from track import TrackClient
-from track.configuration import find_configuration, reset_configuration
+from track.configuration import current_configuration, find_configuration, reset_configuration
 from track.connection.address import SocketAddress
 from track.connection.credentials import StoredLogin, StoredLogins
 from track.connection.login import find_login
@@ -114,7 +114,7 @@ def test_without_a_named_server_the_token_is_for_the_one_of_the_program() -> Non
 def test_a_configuration_of_a_repository_does_not_get_the_token(project: Path, depth: int) -> None:
     # Fails when `find_login` takes the server of any `track.config` for the user's own choice.
     path = configure((project, project.parent)[depth], uri=EVIL)
-    with pytest.raises(AuthenticationError, match=f"is named by {path}, which you have not trusted"):
+    with pytest.raises(AuthenticationError, match=f"which {path} names, because you have not trusted it"):
         login(EVIL, TRACK_TOKEN="env")
     with pytest.raises(AuthenticationError, match="lacks a token"):
         login(HERE, TRACK_TOKEN="env")
@@ -166,6 +166,53 @@ def test_the_users_own_configuration_is_trusted(tmp_path: Path, monkeypatch: pyt
     configure(tmp_path / "track", uri=HERE, token="configured")
     assert login(HERE) == ("ann", "configured")
     assert login("socket://evil.example", TRACK_TOKEN="env") is None
+
+
+def link_to(path: Path, owner: int) -> None:
+    """Put a link, which belongs to somebody, in the place of a file."""
+    path.rename(path.with_name("target"))
+    path.symlink_to("target")
+    os.chown(path, owner, owner, follow_symlinks=False)
+
+
+FAULTS: dict[str, tuple[Callable[[Path], object], str]] = {
+    "a file that a group may write": (lambda path: path.chmod(0o664), "chmod go-w .*/track.config"),
+    "a file that everybody may write": (lambda path: path.chmod(0o666), "chmod go-w .*/track.config"),
+    "a folder that a group may write": (lambda path: path.parent.chmod(0o775), "chmod go-w .*/track"),
+    "a file of another user": (lambda path: os.chown(path, 12345, 12345), "belongs to user 12345"),
+    "a link of another user": (lambda path: link_to(path, 12345), "is a link that belongs to user 12345"),
+    "a folder of another user": (lambda path: os.chown(path.parent, 12345, 12345), "folder .* user 12345"),
+}
+
+
+@pytest.mark.parametrize("fault", FAULTS)
+@pytest.mark.parametrize("is_named", [False, True])
+def test_a_configuration_that_others_can_change_does_not_choose_the_server(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, fault: str, is_named: bool
+) -> None:
+    # Fails when `_fault` finds nothing: whoever changes the file would get the token, or the data.
+    change, said = FAULTS[fault]
+    if "another" in fault and os.geteuid() != 0:
+        pytest.skip("only root can give files away")
+    (tmp_path / "track").mkdir()
+    path = configure(tmp_path / "track", uri=HERE.replace("ann@", "ann:secret@"))
+    monkeypatch.setenv(*("TRACK_CONFIG", str(path)) if is_named else ("XDG_CONFIG_HOME", str(tmp_path)))
+    assert login(HERE) == ("ann", "secret")
+    change(path)
+    reset_configuration()
+    with pytest.raises(AuthenticationError, match=said):
+        login(HERE)
+    assert login("socket://ann@node2", TRACK_TOKEN="env", TRACK_URI="socket://node2") == ("ann", "env")
+    TrustedFiles().add(current_configuration())
+    assert login(HERE) == ("ann", "secret")
+
+
+def test_a_configuration_in_a_sticky_folder_such_as_tmp_is_the_users(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("TRACK_CONFIG", str(configure(tmp_path, uri=HERE, token="configured")))
+    tmp_path.chmod(0o1777)
+    assert login(HERE) == ("ann", "configured")
 
 
 def test_a_stored_login_is_for_its_server_only() -> None:

@@ -35,6 +35,19 @@ def test_a_file_that_is_not_trusted_does_not_choose_the_folder_of_spools(
     assert "track trust" in caplog.text
 
 
+# Fails when `contains` does not look at the configuration's fault.
+def test_nor_does_a_named_file_that_others_can_change(
+    repository: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setenv("TRACK_CONFIG", str(repository / "track.config"))
+    reset_configuration()
+    assert spool_environment()["TRACK_SPOOL"] == "theirs"
+    (repository / "track.config").chmod(0o660)
+    reset_configuration()
+    assert "TRACK_SPOOL" not in spool_environment()
+    assert "chmod go-w" in caplog.text
+
+
 def test_a_file_that_is_not_trusted_still_limits_the_spool() -> None:
     assert spool_environment()["TRACK_SPOOL_LIMIT"] == "64M"
 
