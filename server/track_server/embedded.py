@@ -119,13 +119,13 @@ class EngineLink:
     # hold them: so the engine is closed before and opened again behind it.
 
     def before_fork(self) -> None:
-        """Finish what was handed in, and keep everybody out until `after_fork_in_parent`."""
+        """Finish the submitted jobs, and block all others until `after_fork_in_parent`."""
         self._lock.acquire()
         if self._engine is not None:
             self._engine.close(tidy=False)
 
     def after_fork_in_parent(self) -> None:
-        """Go on."""
+        """Continue."""
         try:
             if self._engine is not None:
                 self._engine = self._open_engine()

@@ -73,7 +73,7 @@ def open_store(text: str, *, exclusive: bool, served_as: str | None = None) -> S
 
     Args:
         text: the URI.
-        exclusive: keep every other process out, as a server does.
+        exclusive: lock out every other process, as a server does.
         served_as: the server's address, for the message that others get who open the store.
 
     Raises:

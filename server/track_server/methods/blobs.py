@@ -47,7 +47,7 @@ class _Sums(threading.local):
         self._sums: dict[str, tuple[int, float, Any]] = {}
 
     def take(self, blob: Blob) -> Any:
-        """The sum of the bytes that are here, to go on with; None if it is not known."""
+        """The hash of the stored bytes, to continue with; None if it is not known."""
         if blob.stored <= 0:
             return hashlib.sha256()
         stored, at, found = self._sums.pop(blob.digest, (0, 0.0, None))
@@ -64,7 +64,7 @@ _sums: Final = _Sums()
 
 
 def put_blob(tx: UnitOfWork, digest: str, size: int, offset: int, data: bytes) -> None:
-    """Keep those bytes of a part that are not here yet.
+    """Store those bytes of a part that are not stored yet.
 
     Raises:
         BadArguments: the part is too large, or exceeds the blob.
@@ -84,7 +84,7 @@ def put_blob(tx: UnitOfWork, digest: str, size: int, offset: int, data: bytes) -
         raise BadArguments(f"put_blob: {len(data):,} bytes at {offset:,} exceed its {size:,} bytes")
     known = tx.blob(digest) or Blob(digest, size, -1, 0.0)
     if known.size != size:
-        if known.whole or offset:
+        if known.is_complete or offset:
             raise BadValue(
                 f"the blob {digest} has {known.size:,} bytes here, not {size:,}: give its own digest"
             )
@@ -93,7 +93,7 @@ def put_blob(tx: UnitOfWork, digest: str, size: int, offset: int, data: bytes) -
     stored = max(known.stored, 0)
     if offset > stored:
         raise BadValue(f"the blob {digest} ends at {stored:,}, before the part at {offset:,}: send all of it")
-    if known.whole:
+    if known.is_complete:
         if offset == 0:
             tx.add_blob_data(digest, size, b"", time.time())
         return
@@ -144,7 +144,7 @@ def whole_blob(view: View | UnitOfWork, digest: str) -> Blob:
         ItemNotFound: it is not.
     """
     blob = view.blob(digest)
-    if blob is None or not blob.whole:
+    if blob is None or not blob.is_complete:
         there = "is not here" if blob is None else f"has {blob.stored:,} of {blob.size:,} bytes here"
         raise ItemNotFound(f"the blob {digest} {there}: send all of it first")
     return blob

@@ -34,7 +34,7 @@ POINTS: Final = "points"
 MAX_CONTENT_BYTES: Final = 64 * 1024
 """Maximum bytes of a rejected record's content that are stored."""
 
-_THINNED: Final = "it was rejected like very many of its session, and the store keeps the reason no more"
+_THINNED: Final = "very many records of its session were rejected, and the reason of this one is not stored"
 
 _REASON_CHARS: Final = 2_048
 """Maximum characters of a reason that are stored and reported."""
@@ -68,7 +68,7 @@ def rejected(tx: UnitOfWork, sid: bytes, user: str, first: int, op: Op, error: R
 
 
 def quarantine(tx: UnitOfWork, record: Rejected) -> None:
-    """Keep what can never be stored, and count it as a loss of its trial."""
+    """Quarantine what can never be stored, and count it in its trial's dropped points."""
     tx.put_rejected(record)
     _count(tx, record)
 

@@ -138,14 +138,14 @@ def log_trial_metadata(
 
 
 def _appended(before: Any, value: Any, aggregator: list[Any]) -> list[Any]:
-    """A metadata list with `value` behind it, as a series or ring aggregator keeps it."""
-    kept = [*(before if isinstance(before, list) else []), value]
+    """A metadata list with `value` appended, as a series or ring aggregator does it."""
+    values = [*(before if isinstance(before, list) else []), value]
     if aggregator[:1] == ["series"]:
-        return kept
+        return values
     if aggregator[:1] == ["ring"] and len(aggregator) == 3:
         size = aggregator[1]
         if type(size) is int and size > 0:
-            return kept[-size:]
+            return values[-size:]
     raise BadArguments(
         f"metadata cannot use the aggregator {aggregator!r}: use the value, series or ring aggregator"
     )

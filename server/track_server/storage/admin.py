@@ -86,7 +86,7 @@ class StoreAdmin(Protocol):
         """
 
     def held(self, path: Path) -> AbstractContextManager[None]:
-        """Keep everybody else out of the store.
+        """Lock every other process out of the store.
 
         Raises:
             StoreInUse: another process has it open.
@@ -197,17 +197,17 @@ def _exchange(part: Path, path: Path) -> Path | None:
     moment = datetime.datetime.now(datetime.UTC).strftime("%Y%m%dT%H%M%S.%fZ")
     name = path.with_name(f"{path.name}.replaced-{moment}")
     there = {path: name, changes: name.with_name(name.name + _LOG)}
-    kept = {file: aside for file, aside in there.items() if file.exists()}
-    for file, aside in kept.items():
+    renamed = {file: aside for file, aside in there.items() if file.exists()}
+    for file, aside in renamed.items():
         os.link(file, aside)
-    if kept:
+    if renamed:
         sync_folder(path.parent)
     # Before the exchange: changes of the old store must never be applied to the new one.
     changes.unlink(missing_ok=True)
     sync_folder(path.parent)
     part.replace(path)
     sync_folder(path.parent)
-    return name if kept else None
+    return name if renamed else None
 
 
 def _checked(admin: StoreAdmin, path: Path) -> Checked:
@@ -304,7 +304,7 @@ def copied_before_migration(admin: StoreAdmin, path: Path, found: int, wanted: i
     """
     moment = datetime.datetime.now(datetime.UTC).strftime("%Y%m%dT%H%M%S.%fZ")
     target = path.with_name(f"{path.name}.v{found}-{moment}.bak")
-    unchanged = f"{path} keeps version {found}"
+    unchanged = f"{path} stays at version {found}"
     _log.warning(
         "%s is of version %d: it is copied (%.1f MB) and the copy checked before it is migrated to version "
         "%d; this may take minutes",

@@ -1,7 +1,7 @@
 """The storage form of a chunk: consecutive points of one series as three columns of bytes.
 
 A chunk has two forms that hold exactly the same values.  The *raw* one is what a commit can afford:
-columns as they came.  The *packed* one is what a disk should keep: small, and still decoded without
+columns as they came.  The *packed* one is for the disk: small, and still decoded without
 touching values one by one where it can be.  Both look like this, numbers little-endian:
 
 ======  ===============================================================================

@@ -104,7 +104,7 @@ class SessionState:
 
 
 class Thinned(NamedTuple):
-    """Consecutive records of a session that were rejected, and of which nothing else is kept.
+    """Consecutive records of a session that were rejected, and of which nothing else is stored.
 
     Attributes:
         first, last: their sequence numbers.
@@ -151,14 +151,14 @@ class Blob:
     time: float
 
     @property
-    def whole(self) -> bool:
-        """Whether all of it is here."""
+    def is_complete(self) -> bool:
+        """Whether all of it is stored."""
         return self.stored == self.size
 
 
 @dataclass(frozen=True, slots=True)
 class Rewind:
-    """That a trial was rewound, as its metadata ``rewinds`` tells.
+    """A rewind of a trial, as its metadata ``rewinds`` record it.
 
     Attributes:
         number: of the item in that list, from 0.
@@ -290,7 +290,7 @@ class Loaded:
 
     sessions: list[SessionState] = field(default_factory=list)
     trials: dict[bytes, Document] = field(default_factory=dict)
-    """The metadata of each trial, as far as it may tell of rewinds."""
+    """The metadata of each trial, as far as they may record rewinds."""
     fields: list[Document] = field(default_factory=list)
     series: list[Series] = field(default_factory=list)
     blobs: list[Blob] = field(default_factory=list)
@@ -349,7 +349,7 @@ class Changed:
     """What has changed since a moment.
 
     Attributes:
-        cursor: the moment up to which this tells; the next question's.
+        cursor: the moment up to which this reports; the argument of the next call.
         known: whether all changes are named; if not, the requested moment is too long ago or
             of another history of the store, and everything has to be read again.
         more: whether more has changed up to now.
@@ -469,7 +469,7 @@ class View(Protocol):
         """Quarantined records of a session that overlap `first` to `last`."""
 
     def thinned_of(self, sid: bytes, first: int, last: int) -> list[Thinned]:
-        """What overlaps `first` to `last` of the rejected records of a session that are not kept any more."""
+        """What overlaps `first` to `last` of the rejected records of a session that are no longer stored."""
 
     def leases(self, trial: bytes) -> list[Lease]:
         """All leases of a trial, in any order."""

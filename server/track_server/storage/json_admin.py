@@ -78,7 +78,7 @@ class FileAdmin(SqliteAdmin):
 
     @contextmanager
     def held(self, path: Path) -> Iterator[None]:
-        """Keep everybody else out of the store."""
+        """Lock every other process out of the store."""
         with super().held(self.main(path)):
             yield
 

@@ -1,6 +1,6 @@
 """The file backend: a SQLite store, and a JSON document of all it holds for people to read and to edit.
 
-``file:runs.json`` keeps its store in the sidecar ``.runs.json.db``.  The document is written when a caller
+``file:runs.json`` has its store in the sidecar ``.runs.json.db``.  The document is written when a caller
 requires it (`save`, ``commit``) and at the end, by another thread than the one that commits.  What is on the
 disk when a store is opened decides which of the two counts:
 
@@ -76,7 +76,7 @@ class FileStore(SqliteStore):
     Args:
         path: the document; made, if there is none, when the store is saved or closed.
         uri: the URI it was opened with.
-        exclusive: keep every other process out, as a server does.
+        exclusive: lock out every other process, as a server does.
         served_as: address under which others reach this process instead, for their message.
 
     Raises:
@@ -115,7 +115,7 @@ class FileStore(SqliteStore):
         """Start the write transaction.
 
         Raises:
-            StoreError: one is open, another process keeps the store locked, or its files were moved.
+            StoreError: one is open, another process holds the store's lock, or its files were moved.
         """
         self._writer.check_in_place()
         return self._begin(_CountedTransaction)
@@ -170,7 +170,7 @@ class FileStore(SqliteStore):
             return
         own = own_record(document, self._generation, record, checksum) if record.changes else None
         if own is not None:
-            # Or the document could be deleted before the next one is written, and nobody would know.
+            # Otherwise the document could be deleted before the next one is written, without a trace.
             with translated(self._path):
                 self._db.execute("BEGIN IMMEDIATE")
                 changes = read_record(self._db).changes

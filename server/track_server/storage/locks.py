@@ -139,7 +139,7 @@ def _recorded(fd: int) -> dict[str, Any]:
 
 
 def _locking_pid(fd: int) -> int | None:
-    """A process that holds a lock on the file, as far as the kernel tells (proc(5), /proc/locks)."""
+    """A process that holds a lock on the file, as far as the kernel shows it (proc(5), /proc/locks)."""
     inode = os.fstat(fd).st_ino
     try:
         lines = _LOCKS.read_text().splitlines()

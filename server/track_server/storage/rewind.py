@@ -70,19 +70,19 @@ def rewind_series(
     taken: list[Points] = []
     try:
         for chunk in chunks:
-            kept, later = (
+            remaining, later = (
                 _split_at_step(chunk.points, step, before) if chunk.is_later else (chunk.points, None)
             )
-            if kept is None:
+            if remaining is None:
                 changes.removed.append(chunk.handle)
             elif later is not None:
-                changes.rewritten.append((chunk.handle, packed_chunk(left.count, kept)))
+                changes.rewritten.append((chunk.handle, packed_chunk(left.count, remaining)))
             elif chunk.first != left.count:
                 changes.moved.append((chunk.handle, left.count))
             if later is not None:
                 taken.append(later)
-            if kept is not None:
-                add_statistics(left, kept)
+            if remaining is not None:
+                add_statistics(left, remaining)
     except StoreCorrupt as error:
         raise SeriesDamaged(str(error)) from error
     return left, taken

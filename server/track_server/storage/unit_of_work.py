@@ -340,7 +340,7 @@ class UnitOfWork(TransactionState):
 
         Later is what is a finite number (no bool) above `step`; with `before`, only points of an earlier time
         (seconds since the epoch) are moved.  What was moved goes, in order, behind the points of the series
-        of the same name and of kind ``superseded``, of which trial documents tell nothing.  A metric without
+        of the same name and of kind ``superseded``, which trial documents do not contain.  A metric without
         a point left is no series any more.
 
         Returns:
@@ -453,7 +453,7 @@ class UnitOfWork(TransactionState):
         return self._tx.rejected_of(sid, first, last)
 
     def thinned_of(self, sid: bytes, first: int, last: int) -> list[Thinned]:
-        """What overlaps `first` to `last` of the rejected records of a session that are not kept any more."""
+        """What overlaps `first` to `last` of the rejected records of a session that are no longer stored."""
         if self._changes.rejected:
             self.flush()
         return self._tx.thinned_of(sid, first, last)

@@ -1,4 +1,4 @@
-"""What one record may make the writer do, and how much of it a trial may gather."""
+"""What one record may make the writer do, and how much of it a trial may accumulate."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ class WriteLimits:
             everybody else waits for it.  Time in which the machine does something else, or waits for its
             disk, does not count: whether a record is stored must not depend on how busy the machine is.
         series_per_trial: metrics, chronos and series of media of one trial; points of others are refused.
-        errors_per_trial: in the list of a trial; of more, the first half and the newest half are kept.
+        errors_per_trial: in the list of a trial; of more, the first half and the newest half are stored.
         rewinds_per_trial: of one trial; further ones are refused.
     """
 

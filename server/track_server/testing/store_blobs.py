@@ -44,7 +44,7 @@ class BlobTests(StoreSuite):
         with store.snapshot() as view:
             known = view.blob(DIGEST)
             assert (known.digest, known.size, known.stored, known.time) == (DIGEST, 10, 10, 102.0)
-            assert known.whole
+            assert known.is_complete
 
     @pytest.mark.parametrize(
         ("offset", "limit", "found"),
@@ -68,13 +68,13 @@ class BlobTests(StoreSuite):
     def test_a_blob_that_is_not_whole_has_what_came(self, store: Any) -> None:
         self.put(store, lambda tx: _add(tx, b"0123"))
         with store.snapshot() as view:
-            assert (view.blob(DIGEST).stored, view.blob(DIGEST).whole) == (4, False)
+            assert (view.blob(DIGEST).stored, view.blob(DIGEST).is_complete) == (4, False)
             assert view.blob_data(DIGEST, 2, 100) == b"23"
 
     def test_a_blob_may_be_empty(self, store: Any) -> None:
         self.put(store, lambda tx: _add(tx, b"", size=0))
         with store.snapshot() as view:
-            assert view.blob(DIGEST).whole
+            assert view.blob(DIGEST).is_complete
             assert view.blob_data(DIGEST, 0, 10) == b""
 
     def test_a_transaction_sees_what_it_put_and_takes_it_back(self, store: Any) -> None:
@@ -87,15 +87,15 @@ class BlobTests(StoreSuite):
         with store.snapshot() as view:
             assert view.blob_data(DIGEST, 0, 10) == b"0123abc"
 
-    @pytest.mark.parametrize("kept", range(7))
-    def test_the_end_of_a_blob_can_be_cut_off(self, store: Any, kept: int) -> None:
+    @pytest.mark.parametrize("length", range(7))
+    def test_the_end_of_a_blob_can_be_cut_off(self, store: Any, length: int) -> None:
         self.put(store, lambda tx: _add(tx, b"0123", b"456"))
         with store.snapshot() as before:
-            self.put(store, lambda tx: tx.cut_blob(DIGEST, kept), lambda tx: _add(tx, b"abc"))
+            self.put(store, lambda tx: tx.cut_blob(DIGEST, length), lambda tx: _add(tx, b"abc"))
             assert before.blob_data(DIGEST, 0, 10) == b"0123456"
         with store.snapshot() as view:
-            assert view.blob(DIGEST).stored == kept + 3
-            assert view.blob_data(DIGEST, 0, 10) == b"0123456"[:kept] + b"abc"
+            assert view.blob(DIGEST).stored == length + 3
+            assert view.blob_data(DIGEST, 0, 10) == b"0123456"[:length] + b"abc"
 
     def test_a_cut_is_taken_back_with_its_transaction(self, store: Any) -> None:
         self.put(store, lambda tx: _add(tx, b"0123", b"456"))
@@ -122,7 +122,7 @@ class BlobTests(StoreSuite):
             assert view.blob_data(DIGEST, 0, 10) == b""
         self.put(store, lambda tx: tx.drop_blob(DIGEST), lambda tx: _add(tx, b"abc", size=3))
         with store.snapshot() as view:
-            assert (view.blob(DIGEST).whole, view.blob_data(DIGEST, 0, 10)) == (True, b"abc")
+            assert (view.blob(DIGEST).is_complete, view.blob_data(DIGEST, 0, 10)) == (True, b"abc")
             assert view.unused_blobs(200.0, 10) == [DIGEST]
 
     def test_a_blob_is_unused_until_a_trial_uses_it_and_once_none_does(self, store: Any) -> None:
@@ -174,8 +174,8 @@ class BlobTests(StoreSuite):
         try:
             with again.snapshot() as view:
                 assert view.blob_data(DIGEST, 0, 10) == b"01234\x00\xff789"
-                assert (view.blob(DIGEST).time, view.blob(DIGEST).whole) == (100.0, True)
-                assert (view.blob(OTHER).stored, view.blob(OTHER).whole) == (1, False)
+                assert (view.blob(DIGEST).time, view.blob(DIGEST).is_complete) == (100.0, True)
+                assert (view.blob(OTHER).stored, view.blob(OTHER).is_complete) == (1, False)
                 assert view.unused_blobs(200.0, 10) == [OTHER]
                 assert view.trial(id_of(0))["media"]["graph"]["model"]["count"] == 1
             assert self.read_points(again, kind="graph", name="model") == ([3], [100.0], [value])

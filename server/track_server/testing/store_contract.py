@@ -47,6 +47,6 @@ class StoreContract(
             def open_store(self, path):
                 return MyStore(path)
 
-    `persistent` is set to False for a backend that keeps nothing once it is closed; the tests that
+    `persistent` is set to False for a backend that loses everything once it is closed; the tests that
     reopen a store are skipped then.
     """

@@ -58,34 +58,34 @@ class DeletingTests(StoreSuite):
         self._filled(store)
         with store.snapshot() as view:
             self._delete(store)
-            self._tended(store)
+            self._collected(store)
             assert view.trial(id_of(0))["metrics"].keys() == {"loss"}
             assert len(view.points(id_of(0), METRIC, "loss", 0, 9)) == 2
-        self._tended(store)
+        self._collected(store)
         with store.snapshot() as view:
             assert view.trial(id_of(0)) is None
 
-    @pytest.mark.parametrize("tended", [True, False])
-    def test_a_trial_that_comes_behind_it_has_nothing_of_it(self, store: Any, tended: bool) -> None:
+    @pytest.mark.parametrize("collected", [True, False])
+    def test_a_trial_that_comes_behind_it_has_nothing_of_it(self, store: Any, collected: bool) -> None:
         self._filled(store)
         self.put(store, lambda tx: tx.add_trial(trial(2)))
         self.log(store, [1], [1.0], number=2)
         for _ in range(3):  # the last one that was added, whose place in a table may be taken again
             self._delete(store, 2)
-            if tended:
-                self._tended(store)
+            if collected:
+                self._collected(store)
             self.put(store, lambda tx: tx.add_trial(trial(2)))
             assert self.read_trial(store, 2)["metrics"] == {}
             self.log(store, [5], [5.0], number=2)
             assert self.read_points(store, number=2) == ([5], [100.0], [5.0])
-        self._tended(store)
+        self._collected(store)
         assert self.read_points(store, number=2) == ([5], [100.0], [5.0])
         assert self.found(store, {}) == ["hash0_0", "hash1_0", "hash2_0"]
 
     def test_a_trial_that_is_added_again_comes_last(self, store: Any) -> None:
         self._filled(store)
         self._delete(store)
-        self._tended(store)
+        self._collected(store)
         self.put(store, lambda tx: tx.add_trial(trial(0, project_id="p")), lambda tx: tx.add_trial(trial(5)))
         assert self.found(store, {}) == ["hash1_0", "hash0_0", "hash5_0"]
         with store.snapshot() as view:
@@ -95,7 +95,7 @@ class DeletingTests(StoreSuite):
         for number in range(5):
             self.log(store, list(range(3_000)), [0.5] * 3_000, number=number)
         self.put(store, *(lambda tx, number=number: tx.delete_trial(id_of(number)) for number in range(5)))
-        self._tended(store)
+        self._collected(store)
         assert not store.maintain(SLICE)
         assert self.found(store, {}) == []
 
@@ -107,15 +107,15 @@ class DeletingTests(StoreSuite):
             tx.delete_trial(id_of(0))
         tx.rollback()
 
-    @pytest.mark.parametrize("tended", [True, False])
-    def test_it_stays_gone_after_reopening(self, store: Any, path: Path, tended: bool) -> None:
+    @pytest.mark.parametrize("collected", [True, False])
+    def test_it_stays_gone_after_reopening(self, store: Any, path: Path, collected: bool) -> None:
         self._filled(store)
         self._delete(store)
-        if tended:
-            self._tended(store)
+        if collected:
+            self._collected(store)
         again = self.reopened(store, path)
         try:
-            self._tended(again)
+            self._collected(again)
             assert self.found(again, {}) == ["hash1_0"]
             assert self.read_points(again, number=1)[2] == [0.25]
         finally:
@@ -145,6 +145,6 @@ class DeletingTests(StoreSuite):
     def _delete(self, store: Any, number: int = 0) -> None:
         self.put(store, lambda tx: tx.delete_trial(id_of(number)))
 
-    def _tended(self, store: Any) -> None:
+    def _collected(self, store: Any) -> None:
         while store.maintain(SLICE):
             pass

@@ -210,10 +210,10 @@ class DocumentTests(StoreSuite):
             lambda tx: tx.append_points(id_of(0), CHRONO, "epoch", None, self.points([0], [0.5])),
         )
         with store.snapshot() as view:
-            whole, own = view.trial(id_of(0)), view.trial_fields(id_of(0))
-        assert (list(whole.pop("metrics")), list(whole.pop("chronos"))) == (["loss"], ["epoch"])
-        assert whole.pop("media") == {}
-        assert same(own, whole)
+            document, own = view.trial(id_of(0)), view.trial_fields(id_of(0))
+        assert (list(document.pop("metrics")), list(document.pop("chronos"))) == (["loss"], ["epoch"])
+        assert document.pop("media") == {}
+        assert same(own, document)
 
     def test_what_was_returned_may_be_changed_afterwards(self, store: Any) -> None:
         self.put(

@@ -250,12 +250,12 @@ class QueryTests(StoreSuite):
     def test_documents_hold_the_fields_that_were_asked_and_no_others(self, queried: Any, kind: Kind) -> None:
         with queried.snapshot() as view:
             keys = view.find(parse_query({}, kind))
-            whole = view.documents(kind, keys)
-            assert whole == {"trial": view.trials, "group": view.groups, "project": view.projects}[kind](
+            complete = view.documents(kind, keys)
+            assert complete == {"trial": view.trials, "group": view.groups, "project": view.projects}[kind](
                 parse_query({}, kind)
             )
             for name in FIELDS[kind]:
-                assert view.documents(kind, keys, [name]) == [{name: each[name]} for each in whole]
+                assert view.documents(kind, keys, [name]) == [{name: each[name]} for each in complete]
 
     def test_a_key_whose_document_is_removed_is_left_out(self, queried: Any) -> None:
         with queried.snapshot() as view:

@@ -55,17 +55,17 @@ class RejectedTests(StoreSuite):
             assert view.rejected_of(SID, 1, 100) == []
 
     def test_what_was_quarantined_is_paged_in_its_order(self, store: Any) -> None:
-        kept = [rejected((seq, seq)) for seq in range(1, 8)]
-        for record in kept:
+        stored = [rejected((seq, seq)) for seq in range(1, 8)]
+        for record in stored:
             self.put(store, partial(_put, record))
         with store.snapshot() as view:
             assert [view.rejected(None, start, 3) for start in (0, 3, 6, 9)] == [
-                kept[:3],
-                kept[3:6],
-                kept[6:],
+                stored[:3],
+                stored[3:6],
+                stored[6:],
                 [],
             ]
-            assert view.rejected(id_of(0), 2, 2) == kept[2:4]
+            assert view.rejected(id_of(0), 2, 2) == stored[2:4]
             assert view.rejected(None, 2**63 - 1, 256) == []
 
     def test_what_was_quarantined_of_one_trial_is_found(self, store: Any) -> None:
@@ -78,8 +78,8 @@ class RejectedTests(StoreSuite):
 
     def test_what_was_quarantined_is_found_by_its_session_and_any_of_its_numbers(self, store: Any) -> None:
         first, second = rejected((3, 5), (9, 9)), rejected((11, 12))
-        stranger = rejected((3, 12), session=b"t" * 16)
-        self.put(store, lambda tx: [tx.put_rejected(each) for each in (first, stranger, second)])
+        unknown = rejected((3, 12), session=b"t" * 16)
+        self.put(store, lambda tx: [tx.put_rejected(each) for each in (first, unknown, second)])
         with store.snapshot() as view:
             assert view.rejected_of(SID, 1, 100) == [first, second]
             assert view.rejected_of(SID, 9, 11) == [first, second]
@@ -89,15 +89,15 @@ class RejectedTests(StoreSuite):
     def test_of_a_session_that_is_rejected_for_ever_the_first_and_the_newest_are_retained(
         self, store: Any
     ) -> None:
-        stranger = rejected(session=b"t" * 16)
+        unknown = rejected(session=b"t" * 16)
         last = MAX_REJECTED + 10
         flood = [rejected((seq, seq), content=b"", size=0) for seq in range(1, last + 1)]
-        self.put(store, lambda tx: [tx.put_rejected(each) for each in (stranger, *flood)])
-        kept = [*flood[:FIRST_REJECTED], *flood[FIRST_REJECTED + 10 :]]
+        self.put(store, lambda tx: [tx.put_rejected(each) for each in (unknown, *flood)])
+        stored = [*flood[:FIRST_REJECTED], *flood[FIRST_REJECTED + 10 :]]
         with store.snapshot() as view:
-            assert view.rejected_of(SID, 1, last) == kept
-            assert view.rejected(None, 0, 2 * last) == [stranger, *kept]
-            assert view.rejected(id_of(0), 0, 2 * last) == [stranger, *kept]
+            assert view.rejected_of(SID, 1, last) == stored
+            assert view.rejected(None, 0, 2 * last) == [unknown, *stored]
+            assert view.rejected(id_of(0), 0, 2 * last) == [unknown, *stored]
 
     def test_of_rejected_records_that_are_not_retained_the_numbers_are(self, store: Any) -> None:
         last = MAX_REJECTED + 10
@@ -137,13 +137,13 @@ class RejectedTests(StoreSuite):
             assert view.rejected(None, 0, 10) == view.rejected_of(SID, 1, 9) == [rejected()]
 
     def test_what_was_quarantined_is_there_after_reopening(self, store: Any, path: Path) -> None:
-        kept = [rejected((1, 4)), rejected((5, 5), trial=None, reason="ünstorable: \u2028 {}")]
-        self.put(store, lambda tx: tx.add_trial(trial()), lambda tx: tx.put_rejected(kept[0]))
-        self.put(store, lambda tx: tx.put_rejected(kept[1]))
+        stored = [rejected((1, 4)), rejected((5, 5), trial=None, reason="ünstorable: \u2028 {}")]
+        self.put(store, lambda tx: tx.add_trial(trial()), lambda tx: tx.put_rejected(stored[0]))
+        self.put(store, lambda tx: tx.put_rejected(stored[1]))
         again = self.reopened(store, path)
         try:
             with again.snapshot() as view:
-                assert view.rejected(None, 0, 10) == view.rejected_of(SID, 1, 9) == kept
-                assert view.rejected(id_of(0), 0, 10) == kept[:1]
+                assert view.rejected(None, 0, 10) == view.rejected_of(SID, 1, 9) == stored
+                assert view.rejected(id_of(0), 0, 10) == stored[:1]
         finally:
             again.close()

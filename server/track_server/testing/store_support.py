@@ -124,7 +124,7 @@ class StoreSuite:
     def reopened(self, store: Any, path: Path) -> Any:
         """The store after it was closed and opened again; the caller closes it."""
         if not self.persistent:
-            pytest.skip("this backend keeps nothing once it is closed")
+            pytest.skip("this backend is not persistent")
         store.close()
         return self.open_store(path)
 

@@ -172,7 +172,7 @@ def test_a_sum_is_not_that_of_what_was_taken_back() -> None:
     put_part(store, second)
     assert put_part(store, third) == len(CONTENT)
     with store.snapshot() as view:
-        assert view.blob(DIGEST).whole  # type: ignore[union-attr] # it is there
+        assert view.blob(DIGEST).is_complete  # type: ignore[union-attr] # it is there
 
 
 def test_a_sum_is_not_that_of_bytes_that_another_writer_put_there() -> None:

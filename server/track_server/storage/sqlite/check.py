@@ -327,5 +327,5 @@ def _missing_in(values: Column, view: SqliteView) -> Iterator[str]:
     for number, value in enumerate(unpack(values)):
         digest = blob_of(value) if isinstance(value, dict) else None
         blob = None if digest is None else view.blob(digest)
-        if digest is not None and (blob is None or not blob.whole or blob.size != value.get("size")):
+        if digest is not None and (blob is None or not blob.is_complete or blob.size != value.get("size")):
             yield f"point {number} refers to the blob {digest}, which is missing or incomplete"
