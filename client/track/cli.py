@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import argparse
+import errno
 import os
 import sys
 from collections.abc import Mapping, Sequence
 from importlib.metadata import EntryPoint, entry_points, version
-from typing import Final, NoReturn
+from typing import Any, Final, NoReturn
 
 from track_protocol.command import Command
 from track_protocol.errors import MissingExtra, TrackError
@@ -21,6 +22,7 @@ _PACKAGE: Final = "trackwire"
 _INTERRUPTED: Final = 130
 _HELP: Final = "help"
 _COMPLETION: Final = "completion"
+_REMEDIES: Final = {errno.ENOSPC: "free some space", errno.EBADF: "it is closed: redirect it to a file"}
 _SHELLS: Final = ("bash", "zsh", "fish", "tcsh")
 
 
@@ -42,7 +44,11 @@ def main(argv: Sequence[str] | None = None) -> int:
             file=sys.stderr,
         )
     try:
-        code = _run(arguments)
+        try:
+            code = _run(arguments)
+        except SystemExit:
+            sys.stdout.flush()  # a help that nobody can have read is a failure, too
+            raise
         sys.stdout.flush()
         return code
     except TrackError as error:
@@ -60,16 +66,22 @@ def main(argv: Sequence[str] | None = None) -> int:
         if error.filename is not None or os.environ.get("TRACK_DEBUG"):
             raise
         _drop_output()
-        print(f"track: the output cannot be written ({error.strerror}): free some space", file=sys.stderr)
+        remedy = _REMEDIES.get(error.errno or 0, "check where it is redirected to")
+        print(f"track: the output cannot be written ({error.strerror}): {remedy}", file=sys.stderr)
         return 1
 
 
 def _open_standard_streams() -> None:
-    """Have closed standard streams lead nowhere: else the next file that is opened would be the output."""
+    """Have closed standard streams lead nowhere: else the next file that is opened would be the output.
+
+    Closed output may only be read, so that writing to it fails.
+    """
     if None not in (sys.stdin, sys.stdout, sys.stderr):
         return
     while (descriptor := os.open(os.devnull, os.O_RDWR)) <= 2:
-        pass
+        if descriptor == 1:
+            os.dup2(unwritable := os.open(os.devnull, os.O_RDONLY), 1)
+            os.close(unwritable)
     os.close(descriptor)
     sys.stdin = sys.stdin or open(0, encoding="utf-8", closefd=False)  # noqa: SIM115 - as long as the process
     sys.stdout = sys.stdout or open(1, "w", encoding="utf-8", closefd=False)  # noqa: SIM115 - as long as the process
@@ -99,7 +111,10 @@ def _run(arguments: list[str]) -> int:
 
 
 class _Parser(argparse.ArgumentParser):
-    """Quotes wrong arguments without the tokens in them."""
+    """Quotes wrong arguments without the tokens in them, and does not hide that a help cannot be printed."""
+
+    def _print_message(self, message: str, file: Any = None) -> None:
+        (file or sys.stderr).write(message)
 
     def error(self, message: str) -> NoReturn:
         super().error(clean(redact_tokens(message)))

@@ -69,7 +69,23 @@ def test_the_script_for_bash_is_one(capsys: pytest.CaptureFixture[str], tmp_path
     assert (done.returncode, done.stderr) == (0, b"")
 
 
-@pytest.mark.parametrize("words", ["ls", "export", "export --wide --format json", "query 'SELECT 1' --csv"])
+EVERYTHING_PRINTED = (
+    "ls",
+    "export",
+    "export --wide --format json",
+    "query 'SELECT 1' --csv",
+    "--help",
+    "help",
+    "help ls",
+    "--version",
+    "ls --help",
+    "server --help",
+    "user add --help",
+    "completion bash",
+)
+
+
+@pytest.mark.parametrize("words", EVERYTHING_PRINTED)
 def test_a_full_disk_is_one_line(uri: str, words: str) -> None:
     done = in_shell(f"track {words} > /dev/full")
     assert done.returncode == 1
@@ -77,12 +93,25 @@ def test_a_full_disk_is_one_line(uri: str, words: str) -> None:
 
 
 @pytest.mark.parametrize("streams", [">&-", "<&- >&-", "<&- >&- 2>&-"])
-def test_a_closed_output_ends_without_a_traceback(uri: str, streams: str) -> None:
+def test_a_closed_output_is_one_line(uri: str, streams: str) -> None:
     # Fails without `_open_standard_streams`: the store's file would become the output.
-    for words in ("ls", "export --wide", "query 'SELECT * FROM points'", "rm --filter 'lr > 9' --dry-run"):
+    for words in (
+        "export --wide",
+        "query 'SELECT * FROM points'",
+        "rm --filter 'lr > 9' --dry-run",
+        "--help",
+    ):
         done = in_shell(f"track {words} {streams}")
-        assert (done.returncode, done.stderr) == (0, "")
+        said = (
+            "track: the output cannot be written (Bad file descriptor): it is closed: redirect it to a file\n"
+        )
+        assert (done.returncode, done.stderr) == (1, "" if "2>" in streams else said)
     assert in_shell("track ls --json").stdout.count('"uid"') == 3
+
+
+@pytest.mark.parametrize("words", ["ls --nosuch", "nosuch", ""])
+def test_a_closed_error_output_does_not_hide_a_failure(uri: str, words: str) -> None:
+    assert in_shell(f"track {words} 2>&-").returncode == 2
 
 
 def test_a_reader_that_leaves_ends_the_output_silently(uri: str) -> None:
