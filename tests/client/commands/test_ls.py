@@ -89,6 +89,29 @@ def test_a_trial_that_runs_shows_when_it_was_last_seen(uri: str, capsys: pytest.
     client.close()
 
 
+@pytest.mark.parametrize("name", ["seen", "project", "group"])
+def test_what_is_computed_is_an_order_and_a_column_too(
+    uri: str, capsys: pytest.CaptureFixture[str], name: str
+) -> None:
+    uids = fill(uri)
+    run(COMMAND, "--sort", name, "--columns", f"uid,{name}", "--json")
+    found = json.loads(capsys.readouterr().out)
+    assert sorted(each["uid"] for each in found) == sorted(uids)
+    assert [each[name] for each in found] == sorted(each[name] for each in found)
+    run(COMMAND, "--sort", name, "-r", "--json", "--limit", "2")
+    whole = json.loads(capsys.readouterr().out)
+    assert [each[name] for each in whole] == sorted((each[name] for each in found), reverse=True)[:2]
+
+
+def test_an_id_is_shown_in_digits(uri: str, capsys: pytest.CaptureFixture[str]) -> None:
+    fill(uri)
+    run(COMMAND, "--columns", "id", "--limit", "1")
+    shown = capsys.readouterr().out.split()[1]
+    run(COMMAND, "--columns", "id", "--json")
+    assert shown == json.loads(capsys.readouterr().out)[-1]["id"]
+    assert re.fullmatch("[0-9a-f]{32}", shown)
+
+
 def test_a_group_can_be_named_by_its_name(uri: str, capsys: pytest.CaptureFixture[str]) -> None:
     fill(uri)
     run(COMMAND, "--filter", "group = sweep and project = vision", "--json")
