@@ -15,6 +15,7 @@ from track_protocol.uri import Uri, check_options, redact
 from track_server.accounts.identity import Identity
 from track_server.accounts.users import UserStore
 from track_server.engine.engine import Engine
+from track_server.http.settings import HttpSettings
 from track_server.methods.presence import Presence
 from track_server.network.limits import LEASE_SECONDS, Limits
 from track_server.network.runtime import read_server_record
@@ -49,6 +50,7 @@ class Settings:
         ready_file: file that is written once the server accepts connections.
         limits: what peers may take.
         lease: seconds for which the processes of a trial may be disconnected until it is lost; 0 for ever.
+        http: where the board is served; None for nowhere.
     """
 
     backend: str | None = None
@@ -62,6 +64,7 @@ class Settings:
     ready_file: Path | None = None
     limits: Limits = field(default_factory=Limits)
     lease: float = LEASE_SECONDS
+    http: HttpSettings | None = None
 
     @property
     def store_uri(self) -> str:

@@ -58,7 +58,7 @@ async def filter_query(calls: Calls, user: str, given: Mapping[str, Any]) -> dic
     query = await asyncio.to_thread(query_of, text, "trial", NamesInStore(fetch, time.time()))
     if project is None:
         return query
-    return {"$and": [query, {"project": project}]} if query else {"project": project}
+    return {"$and": [query, {"project_id": project}]} if query else {"project_id": project}
 
 
 def described(error: BadQuery) -> dict[str, Any]:

@@ -12,6 +12,7 @@ from typing import Final
 from track_protocol.command import Command
 from track_protocol.errors import UsageError
 from track_protocol.locations import default_home
+from track_server.http.settings import HttpSettings
 from track_server.network.limits import LEASE_SECONDS
 
 __all__ = ["COMMAND"]
@@ -67,6 +68,27 @@ def _configure(parser: argparse.ArgumentParser) -> None:
         help="seconds without a connection after which a trial is lost; 0: never (default: %(default)g)",
     )
     add(
+        "--http",
+        metavar="[HOST:]PORT",
+        help="serve the board in browsers, too; on HOST with TLS and a login (default HOST: 127.0.0.1)",
+    )
+    add(
+        "--http-name",
+        action="append",
+        default=[],
+        metavar="HOST",
+        help="a further name under which browsers reach it; may be repeated",
+    )
+    add("--http-prefix", default="", metavar="PATH", help="path under which a reverse proxy shows it")
+    add(
+        "--http-proxy",
+        action="append",
+        default=[],
+        metavar="ADDRESS",
+        help="believe the forwarded headers of the reverse proxy at this address; may be repeated",
+    )
+    add("--embed", metavar="ORIGIN", help="pages of this origin may show the board in a frame, for reading")
+    add(
         "--security-layer",
         default="AES",
         metavar="AES",
@@ -83,7 +105,7 @@ def _run(args: argparse.Namespace) -> int:
         level=args.log_level.upper(),
         format="%(asctime)s %(levelname)s %(name)s: %(message)s",
     )
-    host, port = _address(args.listen)
+    host, port = _address("--listen", args.listen)
     settings = Settings(
         backend=args.backend,
         host=host,
@@ -95,18 +117,32 @@ def _run(args: argparse.Namespace) -> int:
         key=args.key,
         ready_file=args.ready_file,
         lease=args.lease,
+        http=_http(args),
     )
     serve(settings)
     return 0
 
 
-def _address(text: str) -> tuple[str, int]:
+def _http(args: argparse.Namespace) -> HttpSettings | None:
+    if args.http is None:
+        if given := [
+            name for name in ("http_name", "http_prefix", "http_proxy", "embed") if getattr(args, name)
+        ]:
+            raise UsageError(f"--{given[0].replace('_', '-')} is about the board: give --http, too")
+        return None
+    text = args.http if ":" in args.http else f"127.0.0.1:{args.http}"
+    host, port = _address("--http", text)
+    names = frozenset(args.http_name)
+    return HttpSettings(host, port, names, args.http_prefix, args.embed, frozenset(args.http_proxy))
+
+
+def _address(option: str, text: str) -> tuple[str, int]:
     host, colon, port = text.rpartition(":")
     if not colon:
         host, port = text, str(_PORT)
     if not port.isascii() or not port.isdigit() or int(port) > 65535:
         raise UsageError(
-            f"--listen {text}: the port must be a number from 0 to 65535, as in 127.0.0.1:{_PORT}"
+            f"{option} {text}: the port must be a number from 0 to 65535, as in 127.0.0.1:{_PORT}"
         )
     return host.strip("[]") or "0.0.0.0", int(port)  # noqa: S104 - no host is how people say "everywhere"
 

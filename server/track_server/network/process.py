@@ -48,6 +48,8 @@ def announcement(server: SocketServer) -> str:
         f"home       {settings.home}",
         f"pin        {server.pin}",
     ]
+    if server.board_url is not None:
+        lines.append(f"board      {server.board_url}")
     if is_loopback(host) or host in _EVERYWHERE:
         lines.append(f"you, here  TrackClient('socket://localhost:{port}{option}')")
     lines.append(

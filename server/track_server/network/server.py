@@ -11,7 +11,7 @@ from collections.abc import Callable, Coroutine, Generator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from functools import partial
-from typing import Any, Final, NoReturn
+from typing import TYPE_CHECKING, Any, Final, NoReturn
 
 import uvloop
 
@@ -33,10 +33,12 @@ from track_server.app import Parts, Settings, assemble, settings_from_uri
 from track_server.engine.engine import Engine
 from track_server.engine.jobs import Writer
 from track_server.engine.readers import Page
+from track_server.http.settings import HttpSettings
 from track_server.network.limits import Limits, within_descriptors
 from track_server.network.listener import Listener
 from track_server.network.listening import listen
 from track_server.network.memory import MemoryBudget
+from track_server.network.misdialled import http_answer, is_http, is_tls, tls_only
 from track_server.network.requests import on_loop, resolve
 from track_server.network.runtime import (
     LocalAccess,
@@ -47,6 +49,9 @@ from track_server.network.runtime import (
 )
 from track_server.network.session import Session
 from track_server.network.tls import server_context
+
+if TYPE_CHECKING:
+    from track_server.boards import BoardService
 
 __all__ = ["SocketServer"]
 
@@ -107,6 +112,7 @@ class SocketServer:
         self._closing: asyncio.Event | None = None
         self._hurry = False
         self._failure: TrackError | None = None
+        self._board: BoardService | None = None
         self._loop: asyncio.AbstractEventLoop | None = None
 
     @property
@@ -264,13 +270,19 @@ class SocketServer:
         try:
             self._parts = await asyncio.to_thread(assemble, replace(self.settings, port=port))
             tls = None if self.settings.plaintext else server_context(self._parts.identity)
+            if self.settings.http is not None:
+                self._board = self._open_board(self.settings.http)
             self._announce(host, port)
         except BaseException:
             listening.close()
             await self._release()
             raise
         self._parts.engine.on_failure(self._engine_failed)
-        self._listener = Listener(listening, self.limits, tls, lambda connection: Session(self, connection))
+        self._listener = Listener(
+            listening, self.limits, tls, lambda connection: Session(self, connection), self._refusal
+        )
+        if self._board is not None:
+            self._board.start()
 
     async def wait_closed(self, writer: asyncio.StreamWriter | None = None) -> None:
         """Serve what `start` began; see `run_server`.
@@ -298,6 +310,28 @@ class SocketServer:
                 raise result
         if self._failure is not None:
             raise self._failure
+
+    def _open_board(self, settings: HttpSettings) -> BoardService:
+        # Deferred: the extra `board` is needed for it.
+        from track_server.boards import server_board
+
+        layer = "security_layer=plaintext" if self.settings.plaintext else f"pin={self.pin}"
+        reached = self.settings.advertise or self.address[0]
+        host = "localhost" if reached in ("0.0.0.0", "::") else reached  # noqa: S104 - only compared with
+        shown = f"[{host}]" if ":" in host else host
+        return server_board(self._made, settings, f"socket://{shown}:{self.address[1]}?{layer}")
+
+    @property
+    def board_url(self) -> str | None:
+        """Address of the board; None without one."""
+        return None if self._board is None else self._board.url
+
+    def _refusal(self, first: bytes) -> bytes | None:
+        """What a peer is told that speaks no Track, by its first bytes."""
+        if is_http(first):
+            board = f"the board is at {self.board_url}" if self._board else "start it with --http for a board"
+            return http_answer(f"This port of the server is for Track's clients: {board}")
+        return None if self.settings.plaintext or is_tls(first) else tls_only()
 
     @property
     def pin(self) -> str:
@@ -331,6 +365,8 @@ class SocketServer:
         write_server_record(settings.home, record)
         if settings.ready_file is not None:
             content = {"host": host, "port": port, "pin": identity.pin, "pid": os.getpid()}
+            if self._board is not None:
+                content["board"] = self._board.url
             write_ready_file(settings.ready_file, content)
 
     def _engine_failed(self, error: TrackError) -> None:
@@ -345,6 +381,8 @@ class SocketServer:
 
     async def _drain(self) -> None:
         assert self._listener is not None
+        if self._board is not None:
+            await self._board.close()
         self._withdraw()
         self._listener.close()
         sessions = list(self._sessions)

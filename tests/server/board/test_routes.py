@@ -1,0 +1,190 @@
+"""The board's interface, over real connections to a real server."""
+
+from __future__ import annotations
+
+import json
+import math
+from typing import Any
+
+import pytest
+
+from board_visits import Visit
+from track import TrackClient
+
+
+def trial_of(client: TrackClient, **values: Any) -> str:
+    """Log a trial with a metric, and return its id as JSON has it."""
+    trial = client.new_trial(force=True, name="first", arguments={"lr": 0.1})
+    trial.start()
+    for step, value in enumerate((1.0, math.nan, math.inf)):
+        trial.log_metrics(step=step, loss=value)
+    trial.finish()
+    client.save()
+    assert trial.trial.id is not None
+    return trial.trial.id.hex()
+
+
+def test_a_read_is_answered_with_json_in_which_numbers_that_are_not_finite_are_texts(
+    own: Visit, client: TrackClient
+) -> None:
+    trial = trial_of(client)
+    answer = own.call("fetch_trials", query={})
+    assert answer.status == 200
+    assert answer.headers["content-type"] == "application/json"
+    (found,) = answer.json
+    assert found["id"] == trial
+    assert found["metrics"]["loss"]["last"] == "Infinity"
+    assert own.call("fetch_metrics", trial=trial, name="loss").json["values"] == [1.0, "NaN", "Infinity"]
+
+
+def test_a_table_of_trials_needs_no_code_of_its_own(own: Visit, client: TrackClient) -> None:
+    trial = trial_of(client)
+    table = own.call(
+        "fetch_table", query={}, columns=["parameters.lr", "metrics.loss.min"], order=["-created"]
+    )
+    assert table.json["ids"] == [trial]
+    assert table.json["columns"][0] == [0.1]
+    rows = own.call("fetch_rows", trials=[trial, "0" * 32], columns=["name"])
+    assert rows.json["ids"] == [trial]
+
+
+def test_an_id_in_a_query_is_written_in_hexadecimal_digits(own: Visit, client: TrackClient) -> None:
+    trial = trial_of(client)
+    assert len(own.call("fetch_trials", query={"id": {"$in": [trial]}}).json) == 1
+    assert len(own.call("fetch_trials", query={"$not": {"id": trial}}).json) == 0
+
+
+def test_an_operand_may_be_infinite(own: Visit, client: TrackClient) -> None:
+    trial_of(client)
+    assert len(own.call("fetch_trials", query={"parameters.lr": {"$lt": "Infinity"}}).json) == 1
+
+
+def test_a_filter_becomes_a_query(own: Visit, client: TrackClient) -> None:
+    trial = trial_of(client)
+    answer = own.post("/api/v1/filter", {"filter": "lr < 0.2 and status = completed", "project": None})
+    assert answer.status == 200
+    assert [each["id"] for each in own.call("fetch_trials", query=answer.json["query"]).json] == [trial]
+
+
+def test_an_error_in_a_filter_names_its_place_and_suggests_a_name(own: Visit, client: TrackClient) -> None:
+    trial_of(client)
+    answer = own.post("/api/v1/filter", {"filter": "lr > 0 and lrr < 1"})
+    assert answer.status == 400
+    assert (answer.json["error"]["at"], answer.json["error"]["suggestion"]) == (11, "lr")
+
+
+def test_a_filter_of_a_project_selects_trials_of_it_only(own: Visit, client: TrackClient) -> None:
+    client.set_project(name="vision")
+    trial = trial_of(client)
+    (project,) = own.call("fetch_projects", query={}).json
+    query = own.post("/api/v1/filter", {"filter": "", "project": project["uid"]}).json["query"]
+    assert [each["id"] for each in own.call("fetch_trials", query=query).json] == [trial]
+    other = own.post("/api/v1/filter", {"filter": "lr > 0", "project": "another"}).json["query"]
+    assert own.call("fetch_trials", query=other).json == []
+
+
+@pytest.mark.parametrize(
+    ("method", "arguments", "status", "code"),
+    [
+        ("no_such_call", {}, 404, "unknown-method"),
+        ("fetch_and_update_trial", {"query": {}, "update": {}}, 404, "unknown-method"),
+        ("fetch_trials", {}, 400, "bad-arguments"),
+        ("fetch_trials", {"query": {"nonsense": 1}}, 400, "bad-query"),
+        ("fetch_metrics", {"trial": "0" * 32, "name": "loss"}, 404, "not-found"),
+        ("rename_trial", {"trial": "0" * 32, "name": "x"}, 404, "not-found"),
+        ("set_project_metadata", {"project": "none", "metadata": {}}, 404, "not-found"),
+    ],
+)
+def test_an_error_has_a_status_and_the_code_of_the_wire(
+    own: Visit, method: str, arguments: dict[str, Any], status: int, code: str
+) -> None:
+    answer = own.call(method, **arguments)
+    assert (answer.status, answer.code) == (status, code)
+
+
+def test_a_call_that_cannot_be_made_leaves_nothing_in_quarantine(own: Visit) -> None:
+    own.call("rename_trial", trial="0" * 32, name="x")
+    own.call("add_group_trial", group="none", trial="0" * 32)
+    assert own.call("fetch_rejected").json == []
+
+
+@pytest.mark.parametrize("body", [b"[]", b"{", b'{"query": NaN}', b"\xff"])
+def test_a_body_that_is_no_json_object_is_refused(own: Visit, body: bytes) -> None:
+    assert own.ask("POST", "/api/v1/call/fetch_trials", body).status == 400
+
+
+def test_a_body_of_another_type_is_refused_so_that_a_form_of_another_site_cannot_send_it(own: Visit) -> None:
+    answer = own.post("/api/v1/call/fetch_projects", {"query": {}}, Content_Type="text/plain")
+    assert answer.status == 400
+
+
+def announcing(visit: Visit, path: str, nbytes: int) -> int:
+    """The status of a request that announces a body and waits for the answer first."""
+    connection = visit.connect()
+    headers = visit.headers(Content_Type="application/json", Content_Length=str(nbytes))
+    connection.putrequest("POST", path)
+    for name, value in headers.items():
+        connection.putheader(name, value)
+    connection.endheaders()
+    try:
+        return connection.getresponse().status
+    finally:
+        connection.close()
+
+
+def test_a_long_body_is_refused_before_it_is_read(own: Visit) -> None:
+    assert announcing(own, "/api/v1/call/fetch_trials", 4 * 1024 * 1024 + 1) == 413
+    assert announcing(Visit(own.url), "/api/v1/login", 16 * 1024 + 1) == 413
+
+
+def test_a_long_body_that_does_not_say_so_is_refused(own: Visit) -> None:
+    connection = own.connect()
+    connection.putrequest("POST", "/api/v1/login")
+    for name, value in own.headers(Content_Type="application/json", Transfer_Encoding="chunked").items():
+        connection.putheader(name, value)
+    connection.endheaders()
+    connection.send(b"%x\r\n" % (16 * 1024 + 1) + bytes(16 * 1024 + 1))  # and no end
+    assert connection.getresponse().status == 413
+    connection.close()
+
+
+def test_a_write_that_is_sent_again_under_its_key_is_made_once(own: Visit) -> None:
+    def once() -> Any:
+        path, body = "/api/v1/call/new_project", {"project": {"uid": "p", "name": "vision", "metadata": {}}}
+        return own.post(path, body, Idempotency_Key="a").body
+
+    first = once()
+    assert once() == first
+    other = own.post("/api/v1/call/delete_trial", {"trial": "0" * 32}, Idempotency_Key="a")
+    assert other.json is False
+
+
+def test_notes_tags_and_status_of_a_trial_are_changed(own: Visit, client: TrackClient) -> None:
+    trial = trial_of(client)
+    assert own.call("rename_trial", trial=trial, name="second", description="*note*").status == 200
+    assert own.call("add_trial_tags", trial=trial, tags={"team": "red"}).status == 200
+    assert own.call("log_trial_metadata", trial=trial, metadata={"hidden": True}).status == 200
+    status = {"value": 301, "name": "Broken"}
+    assert own.call("set_trial_status", trial=trial, status=status).status == 200
+    (found,) = own.call("fetch_trials", query={"id": trial}).json
+    assert (found["name"], found["description"], found["tags"]) == ("second", "*note*", {"team": "red"})
+    assert found["metadata"]["hidden"] is True
+    assert own.call("remove_trial_tags", trial=trial, names=["team"]).status == 200
+    assert own.call("delete_trial", trial=trial).json is True
+    assert own.call("fetch_trials", query={}).json == []
+
+
+def test_views_of_a_project_are_saved(own: Visit, client: TrackClient) -> None:
+    client.set_project(name="vision")
+    client.save()
+    (project,) = own.call("fetch_projects", query={}).json
+    views = {"v": {"name": "best", "state": {}}}
+    answer = own.call("set_project_metadata", project=project["uid"], metadata={"views": views})
+    assert answer.status == 200
+    (project,) = own.call("fetch_projects", query={}).json
+    assert project["metadata"]["views"] == views
+
+
+def test_nothing_is_at_an_unknown_address_of_the_interface(own: Visit) -> None:
+    assert own.get("/api/v2/session").status == 404
+    assert json.loads(own.get("/api/nothing").body)["error"]["code"] == "not-found"
