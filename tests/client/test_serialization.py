@@ -366,7 +366,7 @@ steps = st.recursive(scalars | awkward, lambda inner: st.lists(inner, max_size=3
 
 
 def exact(step: Any) -> Any:
-    """Tells 1, 1.0 and True apart, and 0.0 from -0.0, as == does not."""
+    """Distinguishes 1, 1.0 and True, and 0.0 from -0.0, as == does not."""
     return [exact(part) for part in step] if isinstance(step, tuple) else (type(step), repr(step))
 
 

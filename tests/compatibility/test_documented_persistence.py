@@ -251,11 +251,11 @@ def test_a_server_can_be_called_within_its_process(tmp_path: Path) -> None:
 async def test_a_server_accepts_no_other_kind_of_login(tmp_path: Path) -> None:
     server = SocketServer(f"socket://127.0.0.1:0?backend=ephemeral:&home={tmp_path}")
 
-    class Stranger:
+    class Unauthenticated:
         role = None
 
     with pytest.raises(PermissionDenied):
-        await server.exec(Stranger(), None, "fetch_projects", None, {"query": {}})
+        await server.exec(Unauthenticated(), None, "fetch_projects", None, {"query": {}})
     ended = asyncio.get_running_loop().create_future()
 
     async def handle(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:

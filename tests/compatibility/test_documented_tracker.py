@@ -89,7 +89,7 @@ CALLS = [(kind, name) for kind, calls in DOCUMENTED.items() for name in calls]
 
 @pytest.fixture(params=["folder", "file", "ephemeral", "socket"])
 def place(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[str]:
-    """Where experiments are kept: every kind of place."""
+    """Where experiments are stored: every kind of store."""
     if request.param == "socket":
         with serving(Settings(backend=f"sqlite:{tmp_path}/server.db", home=tmp_path / "home")) as served:
             yield served.join("trainer")

@@ -1,4 +1,4 @@
-"""Whatever happens to a link and a disk: nothing is lost or doubled, and nobody waits forever."""
+"""Whatever happens to a link and a disk: nothing is lost or doubled, and no future waits forever."""
 
 from __future__ import annotations
 
@@ -292,7 +292,7 @@ class Deliveries(RuleBasedStateMachine):
     @precondition(lambda self: self.disk is not None and not self.disk_was_full)
     @rule(share=st.floats(0.0, 1.0))
     def set_back(self, share: float) -> None:
-        """The store is an older one, and all that it has no more is on this machine's disk."""
+        """The store is an older one, and all that it no longer has is on this machine's disk."""
         session = self.delivery.session
         had = self.store.sessions.get(session, 0)
         if had >= self.backlog.next_seq:

@@ -65,15 +65,15 @@ class FaultyDisk:
     """Counts calls, lets some fail, and records all outcomes.
 
     Args:
-        tell: takes the events.
+        record: takes the events.
 
     Attributes:
         calls: number of calls of each kind since `arm`.
         failed: how many of them failed.
     """
 
-    def __init__(self, tell: Callable[[Event], None]) -> None:
-        self.tell = tell
+    def __init__(self, record: Callable[[Event], None]) -> None:
+        self.record = record
         self.calls: Counter[str] = Counter()
         self.failed = 0
         self._faults: tuple[Fault, ...] = ()
@@ -145,7 +145,7 @@ class _File(apsw.VFSFile):
             data = data[: len(data) // 2] if fault.half else b""
         if data:
             super().xWrite(data, offset)
-            self._disk.tell(Write(self._name, offset, data))
+            self._disk.record(Write(self._name, offset, data))
         if fault is not None:
             raise _sqlite_error(fault)
 
@@ -154,15 +154,15 @@ class _File(apsw.VFSFile):
         if fault is not None:
             raise _sqlite_error(fault)
         super().xTruncate(newsize)
-        self._disk.tell(Truncate(self._name, newsize))
+        self._disk.record(Truncate(self._name, newsize))
 
     def xSync(self, flags: int) -> None:  # noqa: N802 - APSW's name
         fault = self._disk.fault("sync")
         if fault is not None:
-            self._disk.tell(SyncFailed(self._name, fault.reached))
+            self._disk.record(SyncFailed(self._name, fault.reached))
             raise _sqlite_error(fault)
         super().xSync(flags)
-        self._disk.tell(Sync(self._name))
+        self._disk.record(Sync(self._name))
 
 
 class _Os:
@@ -182,7 +182,7 @@ class _Os:
                 raise OSError(fault.number, os.strerror(fault.number))
             data = data[: len(data) // 2]
         written = os.pwrite(file, data, offset)
-        self._disk.tell(Write(_name(file), offset, data[:written]))
+        self._disk.record(Write(_name(file), offset, data[:written]))
         return written
 
     def ftruncate(self, file: int, size: int) -> None:
@@ -191,16 +191,16 @@ class _Os:
         if fault is not None:
             raise OSError(fault.number, os.strerror(fault.number))
         os.ftruncate(file, size)
-        self._disk.tell(Truncate(_name(file), size))
+        self._disk.record(Truncate(_name(file), size))
 
     def fsync(self, file: int) -> None:
         """See `os.fsync`."""
         fault = self._disk.fault("sync")
         if fault is not None:
-            self._disk.tell(SyncFailed(_name(file), fault.reached))
+            self._disk.record(SyncFailed(_name(file), fault.reached))
             raise OSError(fault.number, os.strerror(fault.number))
         os.fsync(file)
-        self._disk.tell(Sync(_name(file)))
+        self._disk.record(Sync(_name(file)))
 
     fdatasync = fsync
 

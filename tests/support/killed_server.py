@@ -59,7 +59,7 @@ class KilledServer:
             self._process = ServerProcess(self._store, self._home, port=port, program=self._program)
             self._ready_after.append(time.monotonic() - killed)
 
-    def tell(self, what: str) -> None:
+    def report(self, what: str) -> None:
         """Print how long the restarts took."""
         after = self._ready_after
         say(

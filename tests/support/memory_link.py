@@ -87,7 +87,7 @@ class MemoryStore:
         with self.changed:
             assert self.changed.wait_for(condition, seconds), "the condition never held"
 
-    def tell(self) -> None:
+    def notify(self) -> None:
         """Wake every `wait_until` to check its condition again."""
         with self.changed:
             self.changed.notify_all()
@@ -184,7 +184,7 @@ class MemoryLink:
         store.opened += 1
         store.ended = ended
         store.links.append(self)
-        store.tell()
+        store.notify()
         return Opened(store.sessions.get(session, 0), "one", store.role)
 
     def send_batch(self, batch: Batch) -> int:
@@ -204,7 +204,7 @@ class MemoryLink:
         event = store.apply(self._session, batch_from_wire(decode(data)))
         if not store.drop_acks:
             self._events.append(event)
-        store.tell()
+        store.notify()
         return len(data)
 
     def send_call(self, call_id: int, seq: int | None, method: str, arguments: dict[str, Any]) -> None:
@@ -219,7 +219,7 @@ class MemoryLink:
             self._broken = True
         elif not store.drop_acks:
             self._events.append(event)
-        store.tell()
+        store.notify()
 
     def poll(self, timeout: float | None) -> list[LinkEvent]:
         """Return the answers of the store."""

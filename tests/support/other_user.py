@@ -16,7 +16,7 @@ import pytest
 __all__ = ["OTHER_USER", "as_other_user", "give_away", "needs_two_users", "shared_folder"]
 
 OTHER_USER: Final = 65534
-"""The user nobody, who exists on every machine."""
+"""The user `nobody`, which exists on every machine."""
 
 needs_two_users = pytest.mark.skipif(os.geteuid() != 0, reason="only root can act as a second user")
 

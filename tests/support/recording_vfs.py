@@ -90,13 +90,13 @@ def recorded(trace: list[Event]) -> Iterator[None]:
 
 
 class _Vfs(apsw.VFS):
-    def __init__(self, base: str, tell: Callable[[Event], None]) -> None:
+    def __init__(self, base: str, record: Callable[[Event], None]) -> None:
         super().__init__("recording", base)
         self._base = base
-        self._tell = tell
+        self._record = record
 
     def xOpen(self, name: str | apsw.URIFilename | None, flags: list[int]) -> apsw.VFSFile:  # noqa: N802 - APSW's name
-        return _File(self._base, name, flags, self._tell)
+        return _File(self._base, name, flags, self._record)
 
 
 class _File(apsw.VFSFile):
@@ -105,24 +105,24 @@ class _File(apsw.VFSFile):
         base: str,
         name: str | apsw.URIFilename | None,
         flags: list[int],
-        tell: Callable[[Event], None],
+        record: Callable[[Event], None],
     ) -> None:
         super().__init__(base, name, flags)
         path = name.filename() if isinstance(name, apsw.URIFilename) else name or ""
         self._name = Path(path).name
-        self._tell = tell
+        self._record = record
 
     def xWrite(self, data: Any, offset: int) -> None:  # noqa: N802 - APSW's name
         super().xWrite(data, offset)
-        self._tell(Write(self._name, offset, bytes(data)))
+        self._record(Write(self._name, offset, bytes(data)))
 
     def xTruncate(self, newsize: int) -> None:  # noqa: N802 - APSW's name
         super().xTruncate(newsize)
-        self._tell(Truncate(self._name, newsize))
+        self._record(Truncate(self._name, newsize))
 
     def xSync(self, flags: int) -> None:  # noqa: N802 - APSW's name
         super().xSync(flags)
-        self._tell(Sync(self._name))
+        self._record(Sync(self._name))
 
 
 class Disk:

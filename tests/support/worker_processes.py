@@ -58,7 +58,7 @@ class WorkerProcesses:
         return self.running > 0
 
     def stop(self) -> None:
-        """Tell all to stop, and wait until they have ended."""
+        """Stop all, and wait until they have ended."""
         self._stop.touch()
         self.wait()
 

@@ -1,4 +1,4 @@
-"""A client whose home, current folder and spool are closed or gone works all the same."""
+"""A client whose home, current folder and spool are closed or missing works all the same."""
 
 from __future__ import annotations
 
@@ -26,10 +26,10 @@ def log(name):
     client.close()
 
 log("before")  # the interpreter itself may be where the other user cannot go: all modules are loaded now
-gone = Path(sys.argv[1])
-gone.mkdir()
-os.chdir(gone)
-gone.rmdir()
+missing = Path(sys.argv[1])
+missing.mkdir()
+os.chdir(missing)
+missing.rmdir()
 os.setresuid(65_534, 65_534, 65_534)
 log("after")
 """
@@ -44,7 +44,7 @@ def test_a_client_without_a_home_a_current_folder_and_a_spool_works(tmp_path: Pa
         home = str(closed / "me")
         folders = {name: "" for name in os.environ if name.startswith("XDG_")}
         env = environment(PYTHONPATH=os.pathsep.join(sys.path), TRACK_URI=uri, HOME=home, **folders)
-        command = [sys.executable, "-c", SCRIPT, str(tmp_path / "gone")]
+        command = [sys.executable, "-c", SCRIPT, str(tmp_path / "missing")]
         done = subprocess.run(command, env=env, capture_output=True, text=True, timeout=60)
         assert done.returncode == 0, done.stderr
         assert "queued in memory only" in done.stderr

@@ -71,7 +71,7 @@ def _stored(caller: Caller, trial: bytes) -> list[float]:
     return list(unpack(Column(*answer["values"])))
 
 
-def _refusal(caller: Caller, trial: bytes, kept: list[float]) -> tuple[Batch, list[float], StoreFull]:
+def _refusal(caller: Caller, trial: bytes, stored: list[float]) -> tuple[Batch, list[float], StoreFull]:
     """Log until the disk has no more room; the batch that was refused, its values, and the error."""
     for _ in range(100):
         values = _noise(20_000)
@@ -81,7 +81,7 @@ def _refusal(caller: Caller, trial: bytes, kept: list[float]) -> tuple[Batch, li
             return batch, values, outcome
         assert outcome == Acked(batch.last)
         caller.seq = batch.last
-        kept += values
+        stored += values
     raise AssertionError("the disk never filled up")
 
 
@@ -91,23 +91,23 @@ def test_a_full_disk_refuses_writes_serves_reads_and_resumes_exactly_once(disk: 
     try:
         caller = Caller(engine)
         trial = caller.new_trial()["id"]
-        kept = [1.0, 2.0]
-        assert caller.log(points(trial, loss=kept)) == Acked(3)
+        stored = [1.0, 2.0]
+        assert caller.log(points(trial, loss=stored)) == Acked(3)
         filler = _fill(disk)
-        batch, values, error = _refusal(caller, trial, kept)
+        batch, values, error = _refusal(caller, trial, stored)
         assert "runs." in str(error)
         assert isinstance(caller.batch(batch), StoreFull)
         assert engine.last_seq(caller.writer) == caller.seq
-        assert _stored(caller, trial) == kept
+        assert _stored(caller, trial) == stored
         filler.unlink()
         assert caller.batch(batch) == Acked(batch.last)
         assert caller.batch(batch) == Acked(batch.last)
-        assert _stored(caller, trial) == kept + values
+        assert _stored(caller, trial) == stored + values
     finally:
         engine.close()
     again = Engine(open_store(uri.format(disk), exclusive=True))
     try:
-        assert _stored(Caller(again), trial) == kept + values
+        assert _stored(Caller(again), trial) == stored + values
     finally:
         again.close()
 

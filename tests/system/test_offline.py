@@ -1,4 +1,4 @@
-"""Whole trainings whose server starts late, stands still or comes back, as real processes.
+"""Complete trainings whose server starts late, stops or comes back, as real processes.
 
 Negative controls, each of which makes a test here fail:
 
@@ -154,7 +154,7 @@ def test_two_trainings_of_the_same_parameters_get_two_revisions(server: LateServ
         trials = client.protocol.fetch_trials({"name": "t"})
         assert content(client.protocol, first) == content(client.protocol, second)
     assert sorted(trial.revision for trial in trials) == [0, 1]
-    # What the trainings themselves said in the end is what was settled.
+    # The trainings' own last statuses are final.
     assert {trial.id.hex(): trial.uid for trial in trials if trial.id} == {
         first: first_uid,
         second: second_uid,

@@ -74,7 +74,7 @@ def test_a_run_that_is_live_sends_its_own_spool(scenario: SpoolScenario) -> None
 
 
 def test_a_dry_run_lists_each_spool_and_changes_nothing(scenario: SpoolScenario) -> None:
-    newer = left_spool(scenario.spools, session=b"n" * 16, checkpoint=Checkpoint(10, "one", "it was away"))
+    newer = left_spool(scenario.spools, session=b"n" * 16, checkpoint=Checkpoint(10, "one", "no answer"))
     older = left_spool(scenario.spools, session=b"o" * 16)
     origin = older / "spool.json"
     origin.write_text(origin.read_text().replace("1700000000", "1600000000"))
@@ -86,7 +86,7 @@ def test_a_dry_run_lists_each_spool_and_changes_nothing(scenario: SpoolScenario)
     for reported in ("train.py", os.uname().nodename, "4711", "socket://ann@localhost:8123", "20", "waits"):
         assert reported in rows[2]
     reported = json.loads(scenario.track("sync", "--dry-run", "--json").stdout)["spools"]
-    assert [(each["points"], each["problem"]) for each in reported] == [(30, None), (20, "it was away")]
+    assert [(each["points"], each["problem"]) for each in reported] == [(30, None), (20, "no answer")]
     assert {path: path.read_bytes() for path in scenario.spools.rglob("*") if path.is_file()} == before
 
 

@@ -1,4 +1,4 @@
-"""``track tail``: the last points, and those of a run that goes on."""
+"""``track tail``: the last points, and those of a run that continues."""
 
 from __future__ import annotations
 

@@ -230,7 +230,7 @@ def test_a_weaker_login_than_the_bound_one_is_refused_inside_tls(tmp_path: Path,
 def test_a_certificate_of_an_authority_is_checked_when_one_is_named(tmp_path: Path) -> None:
     certificate, key = make_certificate().write(tmp_path)
     (tmp_path / "other").mkdir()
-    stranger, _ = make_certificate().write(tmp_path / "other")
+    other, _ = make_certificate().write(tmp_path / "other")
     settings = Settings(
         backend="ephemeral:", port=0, home=tmp_path / "home", certificate=certificate, key=key
     )
@@ -238,7 +238,7 @@ def test_a_certificate_of_an_authority_is_checked_when_one_is_named(tmp_path: Pa
         token = UserStore(served.home).add("ann", Role.WRITER)
         attempt(f"socket://ann:{token}@localhost:{served.port}?cafile={certificate}")
         with pytest.raises(AuthenticationError, match="not signed"):
-            attempt(f"socket://ann:{token}@localhost:{served.port}?cafile={stranger}")
+            attempt(f"socket://ann:{token}@localhost:{served.port}?cafile={other}")
 
 
 # -- the server's own user -----------------------------------------------------------------------
@@ -501,7 +501,7 @@ def test_a_forked_child_leaves_the_connection_to_its_parent(ann: Joined) -> None
 
 
 @contextmanager
-def admitted(behave: Callable[[FakePeer], None], silence: float = 20) -> Iterator[SocketLink]:
+def logged_in(behave: Callable[[FakePeer], None], silence: float = 20) -> Iterator[SocketLink]:
     """A link to a server in plain text that lets it in and then behaves so."""
     token = new_token()
     verifier = make_verifier(token)
@@ -528,7 +528,7 @@ def test_a_silent_server_gets_a_ping_and_is_then_lost() -> None:
         peer.listen_to_the_end()
 
     with (
-        admitted(fall_silent, silence=0.1) as link,
+        logged_in(fall_silent, silence=0.1) as link,
         pytest.raises(ConnectionLost, match="has sent nothing for"),
     ):
         link.poll(SECONDS)
@@ -546,7 +546,7 @@ def test_why_a_server_closed_is_raised_though_the_connection_broke_just_then(som
         peer.reset()
         broken.set()
 
-    with admitted(close_and_break) as link:
+    with logged_in(close_and_break) as link:
         opened.set()
         assert broken.wait(SECONDS)
         if something_to_send:
@@ -567,7 +567,7 @@ def test_answers_before_a_close_are_returned_before_it() -> None:
         said.set()
         peer.listen_to_the_end()
 
-    with admitted(answer_and_close) as link:
+    with logged_in(answer_and_close) as link:
         opened.set()
         assert said.wait(SECONDS)
         assert link.poll(SECONDS) == [Acked(1), Acked(2)]
@@ -587,7 +587,7 @@ def test_sending_after_an_unread_close_raises_the_close() -> None:
         said.set()
         peer.listen_to_the_end()
 
-    with admitted(answer_and_close) as link:
+    with logged_in(answer_and_close) as link:
         opened.set()
         assert said.wait(SECONDS)
         assert link.poll(SECONDS) == [Acked(1)]
@@ -605,7 +605,7 @@ def test_a_connection_that_breaks_without_a_reason_is_lost() -> None:
         assert opened.wait(SECONDS)
         peer.reset()
 
-    with admitted(break_off) as link:
+    with logged_in(break_off) as link:
         opened.set()
         with pytest.raises(ConnectionLost, match="was lost"):
             link.poll(SECONDS)
@@ -640,7 +640,7 @@ def test_no_message_of_a_login_is_logged(caplog: pytest.LogCaptureFixture) -> No
     # Fails when a message of an AUTH frame, or the event that holds it, is logged.
     caplog.set_level(logging.DEBUG)
     passed: list[bytearray] = []
-    with admitted(lambda peer: passed.extend([peer.received, peer.sent])):
+    with logged_in(lambda peer: passed.extend([peer.received, peer.sent])):
         wait_until(lambda: passed, "the login is over")
     secrets = [
         field for stream in passed for message in login_messages(stream) for field in message.split(",")

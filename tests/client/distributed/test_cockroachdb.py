@@ -135,7 +135,7 @@ def test_it_need_not_be_waited_for(tmp_path: Path, program: Path) -> None:
     node = CockroachDB(tmp_path)
     node.start(wait=False)
     try:
-        wait_until(lambda: node.node_id, "the node tells its number")
+        wait_until(lambda: node.node_id, "the node reports its number")
     finally:
         node.stop()
 

@@ -83,7 +83,7 @@ def client() -> TrackClient:
     return TrackClient("ephemeral:")
 
 
-def doors(client: TrackClient) -> list[Logs]:
+def loggers(client: TrackClient) -> list[Logs]:
     return [client.new_trial(force=True, arguments={}), client]
 
 
@@ -94,14 +94,14 @@ def read(found: Any) -> Any:
 def test_every_form_of_a_metric_is_stored(client: TrackClient, caplog: pytest.LogCaptureFixture) -> None:
     for call, expected in METRICS:
         for number in range(2):
-            call(doors(client)[number])
+            call(loggers(client)[number])
             found = stored(client)
             assert {name: read(each) for name, each in found.metrics.items()} == expected
             assert "dropped_points" not in found.metadata
     assert not caplog.records
 
 
-STRANGE: list[tuple[Call, str, int]] = [
+MALFORMED: list[tuple[Call, str, int]] = [
     (lambda log: log.log_metrics(0.5), "log_metrics(0.5)", 1),
     (lambda log: log.log_metrics(3, 0.5), "log_metrics(int, 0.5)", 1),
     (lambda log: log.log_metrics([0.5, 0.25]), "log_metrics(list)", 1),
@@ -118,16 +118,16 @@ STRANGE: list[tuple[Call, str, int]] = [
 def test_anything_else_is_counted_in_the_trial_with_one_warning(
     client: TrackClient, caplog: pytest.LogCaptureFixture
 ) -> None:
-    for call, told, lost in STRANGE:
+    for call, expected, dropped in MALFORMED:
         for number in range(2):
             caplog.clear()
-            door = doors(client)[number]
-            call(door)
-            call(door)
+            log = loggers(client)[number]
+            call(log)
+            call(log)
             client.protocol.flush()
-            assert stored(client).metadata["dropped_points"]["points"] == 2 * lost
+            assert stored(client).metadata["dropped_points"]["points"] == 2 * dropped
             (reason,) = stored(client).metadata["dropped_points"]["reasons"]
-            assert told in reason
+            assert expected in reason
     assert len({record.getMessage() for record in caplog.records}) <= 1
 
 

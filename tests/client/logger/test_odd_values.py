@@ -1,6 +1,6 @@
-"""Odd values at every door: nothing raises, nothing is lost uncounted, and what is stored reads back.
+"""Odd values in every kind of log call: nothing raises, what is dropped is counted, the rest reads back.
 
-One store serves all values of a door, so that the table takes seconds.
+One store serves all values of a kind of call, so that the table takes seconds.
 """
 
 from __future__ import annotations
@@ -74,12 +74,12 @@ def plain(value: Any) -> Any:
         return None
 
 
-def check(stored: Mapping[str, Any], given: Mapping[str, Any], told: str | None = None) -> None:
+def check(stored: Mapping[str, Any], given: Mapping[str, Any], reason: str | None = None) -> None:
     """Each is there: equal, or with a part that became text, which a warning has named."""
     for name, value in given.items():
         expected = plain(value)
         if expected is None:
-            assert told is None or f" {name}" in told or f".{name}" in told, name
+            assert reason is None or f" {name}" in reason or f".{name}" in reason, name
             assert name in stored
         else:
             assert repr(stored[name]) == expected, name

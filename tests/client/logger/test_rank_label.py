@@ -1,4 +1,4 @@
-"""Points of several ranks in one trial, told apart by a label."""
+"""Points of several ranks in one trial, distinguished by a label."""
 
 from __future__ import annotations
 

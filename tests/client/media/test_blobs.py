@@ -1,4 +1,4 @@
-"""Contents on their way: in parts, once, and never a part of something that cannot become whole."""
+"""Sending contents: in parts, once, and never a part of something that cannot be completed."""
 
 from __future__ import annotations
 

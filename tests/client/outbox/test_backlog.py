@@ -286,7 +286,7 @@ def test_a_call_does_not_go_with_the_disk_that_its_number_was_written_to() -> No
 
 
 def test_of_a_batch_that_is_durable_in_part_only_the_rest_counts() -> None:
-    # Fails when `Backlog.counts` adds up whole items.
+    # Fails when `Backlog.counts` counts partly confirmed records in full.
     backlog = Backlog()
     item = Batch(1, 4, [CallOp(offset, "commit", {}) for offset in range(4)])
     backlog.add(item, 100, item.counts)

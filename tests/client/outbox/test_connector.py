@@ -14,7 +14,7 @@ from track_protocol.wire.link import Opened
 from waiting import wait_until
 
 SESSION = b"s" * 16
-GONE = ServerUnreachable("it is gone")
+DISCONNECTED = ServerUnreachable("it is unreachable")
 
 
 class Watched:
@@ -89,9 +89,9 @@ def test_an_attempt_that_failed_raises_why_and_leaves_the_line_to_try_again(
 def test_a_line_that_failed_waits_before_it_tries_again(watched: Watched) -> None:
     connector = watched.connector
     for _ in range(20):
-        connector.fail(GONE)
+        connector.fail(DISCONNECTED)
     assert connector.is_unreachable
-    assert connector.problem is GONE
+    assert connector.problem is DISCONNECTED
     connector.need_help(AuthenticationError("wrong token"), "")
     assert 25.0 < (connector.next_attempt or 0.0) <= 30.0
     connector.try_again(SESSION)
@@ -101,7 +101,7 @@ def test_a_line_that_failed_waits_before_it_tries_again(watched: Watched) -> Non
 @pytest.mark.parametrize(
     ("error", "first", "later"),
     [
-        (GONE, True, True),
+        (DISCONNECTED, True, True),
         (StoreFull("no room"), False, True),
         (AuthenticationError("wrong token"), False, False),
     ],
@@ -120,12 +120,12 @@ def test_a_lost_connection_is_reported_once_and_so_is_its_return(
     caplog.set_level(logging.INFO, "track")
     connector = watched.open()
     for _ in range(3):
-        connector.fail(GONE)
+        connector.fail(DISCONNECTED)
         connector.drop()
     connector.works_again()
     connector.works_again()
     assert [record.getMessage() for record in caplog.records] == [
-        "the connection to the store was lost; log calls are queued on this machine: it is gone",
+        "the connection to the store was lost; log calls are queued on this machine: it is unreachable",
         "connected to the store again",
     ]
 
@@ -133,7 +133,7 @@ def test_a_lost_connection_is_reported_once_and_so_is_its_return(
 def test_a_store_that_was_never_reached_is_no_lost_connection(
     watched: Watched, caplog: pytest.LogCaptureFixture
 ) -> None:
-    watched.connector.fail(GONE)
+    watched.connector.fail(DISCONNECTED)
     assert not caplog.records
 
 
@@ -149,7 +149,7 @@ def test_what_a_person_has_to_mend_is_reported_once_with_what_becomes_of_the_rec
 
 
 def test_a_link_that_is_used_ends_what_a_person_had_to_mend(watched: Watched) -> None:
-    watched.connector.fail(GONE)
+    watched.connector.fail(DISCONNECTED)
     connector = watched.open()
     assert (connector.final, connector.problem) == (None, None)
 

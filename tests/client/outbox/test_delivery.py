@@ -270,7 +270,7 @@ def test_a_session_that_cannot_be_written_anew_stays_where_it_is(
 def test_a_session_that_is_written_anew_takes_no_more_memory_than_it_had(
     store: MemoryStore, make_outbox: MakeOutbox, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    # Fails when `DiskQueue.renumber` takes the whole backlog into memory.
+    # Fails when `DiskQueue.renumber` loads all of the backlog into memory.
     monkeypatch.setattr("track.outbox.disk._MAX_MEMORY_BYTES", 10_000)
     monkeypatch.setattr("track.spool.writer.EXTENT_BYTES", 20_000)
     store.unreachable = True

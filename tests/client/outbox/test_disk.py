@@ -1,4 +1,4 @@
-"""The copy on disk of what waits, seen from the outbox that keeps it."""
+"""The queue on disk, seen from its outbox."""
 
 from __future__ import annotations
 
@@ -210,7 +210,7 @@ def test_a_folder_that_is_deleted_while_it_is_in_use_is_made_again(
     caplog: pytest.LogCaptureFixture,
     sync: SpoolSync,
 ) -> None:
-    # Fails when `DiskQueue.write` does not look whether the folder is there, whose open files nobody finds.
+    # Fails when `DiskQueue.write` does not check that its folder still exists.
     store.unreachable = True
     outbox = make_outbox(sync)
     write = outbox.writer(TRIAL)
@@ -267,7 +267,7 @@ def _log_in_a_child(outbox: Outbox, root: Path, sessions: Any) -> None:
 def test_a_forked_child_has_a_spool_of_its_own(
     store: MemoryStore, make_outbox: MakeOutbox, tmp_path: Path
 ) -> None:
-    # Fails when `Outbox.after_fork_in_child` keeps the parent's sender.
+    # Fails when `Outbox.after_fork_in_child` reuses the parent's sender.
     store.unreachable = True
     outbox = make_outbox(SpoolSync.ALWAYS, connect_timeout=0.1)
     outbox.writer(TRIAL)(None, {"loss": 1.0})
@@ -280,7 +280,7 @@ def test_a_forked_child_has_a_spool_of_its_own(
     own = outbox.session.hex()
     (other,) = set(names) - {own}
     left = survey(tmp_path / "spool" / other, other)
-    assert [kept.counts for kept in left.intact] == [Counts(1)]
+    assert [record.counts for record in left.intact] == [Counts(1)]
     SpoolFolder.open(tmp_path / "spool" / other).close()
     with pytest.raises(SpoolInUse):
         SpoolFolder.open(tmp_path / "spool" / own)
@@ -293,8 +293,8 @@ def test_log_calls_that_are_no_points_are_on_disk_too(
     outbox = make_outbox(SpoolSync.ALWAYS)
     outbox.log("add_trial_tags", {"trial": TRIAL, "tags": {"a": 1}})
     (folder,) = spools_in(tmp_path / "spool")
-    (kept,) = spooled(tmp_path / "spool").intact
-    data = (folder / "00000001.segment").read_bytes()[kept.location.start :]
+    (record,) = spooled(tmp_path / "spool").intact
+    data = (folder / "00000001.segment").read_bytes()[record.location.start :]
     assert batch_in(data).ops == [CallOp(0, "add_trial_tags", {"trial": TRIAL, "tags": {"a": 1}})]
 
 

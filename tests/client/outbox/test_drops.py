@@ -27,7 +27,7 @@ def test_a_trial_learns_how_much_it_lost_for_each_reason() -> None:
     drops.drop(2, "no room", TRIAL)
     drops.drop(3, "no room", TRIAL)
     drops.drop(1, "no number", TRIAL)
-    drops.drop(9, "nobody's")
+    drops.drop(9, "of no trial")
     assert drops.report() == [Dropped(TRIAL, 5, "no room"), Dropped(TRIAL, 1, "no number")]
     assert drops.is_reported
     drops.lose(4, "no room", TRIAL)

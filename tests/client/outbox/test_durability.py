@@ -130,8 +130,8 @@ def test_nobody_says_that_something_is_retained_in_a_folder_that_was_deleted(
     outbox.writer(TRIAL)(1, {"loss": 1.0})
     wait_until(lambda: outbox.fully_synced and list(spools_in(tmp_path / "spool")) != [], "it is on disk")
     delete(tmp_path / "spool")
-    kept = outbox.fully_synced
-    assert not kept or list(spools_in(tmp_path / "spool")) != []  # it may have been made again by now
+    synced = outbox.fully_synced
+    assert not synced or list(spools_in(tmp_path / "spool")) != []  # it may have been made again by now
 
 
 def test_what_is_on_disk_is_secure_though_the_token_was_revoked(

@@ -105,18 +105,18 @@ def test_what_cannot_be_stored_is_found_when_it_is_packed() -> None:
     with pytest.raises(BadValue):
         batch_of(1, records)
     complaints: list[BadValue] = []
-    kept = [drop_invalid(record, complaints.append) for record in records]
-    assert kept[:2] == [records[0], None]
-    assert kept[2] is not None
-    assert (kept[2][0].names, kept[2][3], len(complaints)) == (["loss"], {"loss": 1}, 2)
+    valid = [drop_invalid(record, complaints.append) for record in records]
+    assert valid[:2] == [records[0], None]
+    assert valid[2] is not None
+    assert (valid[2][0].names, valid[2][3], len(complaints)) == (["loss"], {"loss": 1}, 2)
     assert drop_invalid((LOSS, 2**64, 0.0, {"loss": 1}), complaints.append) is None
 
 
 def test_a_record_that_loses_a_name_loses_its_aggregator_with_it() -> None:
     shape = Shape(TRIAL, METRIC, ["a", "b"], [["value"], ["series"]])
-    kept = drop_invalid((shape, 0, 0.0, {"a": 2**64, "b": 1}), lambda error: None)
-    assert kept is not None
-    assert (kept[0].names, kept[0].aggregators) == (["b"], [["series"]])
+    valid = drop_invalid((shape, 0, 0.0, {"a": 2**64, "b": 1}), lambda error: None)
+    assert valid is not None
+    assert (valid[0].names, valid[0].aggregators) == (["b"], [["series"]])
 
 
 @pytest.mark.parametrize(

@@ -341,7 +341,7 @@ def test_the_end_of_the_process_does_not_wait_for_an_address_that_does_not_answe
     class SilentLink(MemoryLink):
         def open(self, session: bytes, timeout: float, ended: float | None = None) -> Opened:
             answers.wait()
-            raise ServerUnreachable("nobody has answered")
+            raise ServerUnreachable("no answer")
 
     outbox = Outbox(lambda: SilentLink(store), "the store", connect_timeout=0.1)
     try:

@@ -92,16 +92,16 @@ def test_what_is_not_retained_any_more_is_reported_as_a_gap(
         outbox.flush()
     (folder,) = spools_in(tmp_path / "spool")
     outbox._sender.disk._spool.acknowledge(6)  # type: ignore[union-attr]  # now, and not in a second
-    kept = len(list(folder.glob("*.segment")))
-    assert 0 < kept < 6
+    retained = len(list(folder.glob("*.segment")))
+    assert 0 < retained < 6
     (session,) = store.sessions
     store.sessions[session] = 0
     store.points.clear()
     store.break_links()
     write(6, {"loss": 6.0})
     outbox.flush()
-    assert store.values() == [float(value) for value in range(6 - kept, 7)]
-    assert f"{6 - kept} are lost permanently" in caplog.text
+    assert store.values() == [float(value) for value in range(6 - retained, 7)]
+    assert f"{6 - retained} are lost permanently" in caplog.text
 
 
 def test_a_token_that_is_revoked_while_data_waits_costs_nothing(
@@ -110,7 +110,7 @@ def test_a_token_that_is_revoked_while_data_waits_costs_nothing(
     monkeypatch: pytest.MonkeyPatch,
     caplog: pytest.LogCaptureFixture,
 ) -> None:
-    # Fails when `Delivery._blocked` gives up what waits.
+    # Fails when `Delivery._blocked` drops the backlog.
     monkeypatch.setattr("track.outbox.connector._BLOCKED_RETRY_S", 0.01)
     outbox = make_outbox()
     write = outbox.writer(TRIAL)
@@ -179,7 +179,7 @@ def test_a_reader_who_logs_leaves_nothing_on_disk(
     outbox.writer(TRIAL)(1, {"loss": 1.0})
     with pytest.raises(PermissionDenied):
         outbox.flush(5.0)
-    wait_until(lambda: list((tmp_path / "spool").iterdir()) == [], "the folder is gone")
+    wait_until(lambda: list((tmp_path / "spool").iterdir()) == [], "the folder is removed")
     assert outbox.dropped == 1
 
 

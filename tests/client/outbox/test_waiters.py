@@ -1,4 +1,4 @@
-"""Who waits for what: reads for records to be sent, flushes and keeps for records to be durable."""
+"""What futures wait for: reads for records to be sent, flushes and syncs for records to be durable."""
 
 from __future__ import annotations
 
@@ -84,13 +84,13 @@ def test_a_flush_is_resolved_when_what_stands_before_it_is_durable(
 
 
 def test_a_sync_is_resolved_by_the_disk_or_by_the_store(waiting: Waiters, backlog: Backlog) -> None:
-    kept, stored = SyncFuture(), SyncFuture()
+    synced, stored = SyncFuture(), SyncFuture()
     log(backlog)
-    waiting.add(kept)
+    waiting.add(synced)
     log(backlog)
     waiting.add(stored)
     waiting.resolve_syncs(1, None)
-    assert (kept.wait(0.0), stored.wait(0.0)) == (True, False)
+    assert (synced.wait(0.0), stored.wait(0.0)) == (True, False)
     store_all(backlog)
     waiting.resolve_syncs(1, None)
     assert stored.wait(0.0)

@@ -1,4 +1,4 @@
-"""The functions that log points: what they keep, and what they leave out."""
+"""The functions that log points: what they queue, and what they leave out."""
 
 from __future__ import annotations
 

@@ -200,7 +200,7 @@ def test_a_remover_leaves_its_file_in_a_forked_child(tmp_path: Path) -> None:
 
 
 def test_a_lock_that_another_thread_holds_at_a_fork_is_not_held_by_the_child(tmp_path: Path) -> None:
-    # Fails when a forked child keeps its copy of the lock's file: the lock stays taken as long as it lives.
+    # Fails when a forked child does not close its copy of the lock's file, and so holds the lock.
     lock = MultiLock(tmp_path / "file")
     read, write = os.pipe()
     held, leave = threading.Event(), threading.Event()

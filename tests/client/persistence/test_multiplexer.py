@@ -202,7 +202,7 @@ def test_callbacks_of_a_timer_are_called_once(both: ProtocolMultiplexer) -> None
 
 
 def test_a_timer_stops_after_the_revision_of_its_trial_changed() -> None:
-    # Fails when timers are kept by the uid, which holds the revision.
+    # Fails when timers are stored by uid, which contains the revision.
     both = ProtocolMultiplexer(NullProtocol(), NullProtocol())
     trial = both.new_trial(Trial(name="t"))
     assert trial is not None

@@ -1,4 +1,4 @@
-"""Fetching a part of what matches, from stores that keep things and from the one that does not."""
+"""Fetching a part of what matches, from stores that store something and from the one that does not."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Creating while the store is there, away, or refuses it."""
+"""Creating while the store is reachable, unreachable, or refuses it."""
 
 from __future__ import annotations
 
@@ -58,7 +58,7 @@ class Client:
         return self._made[-1]
 
     def end(self) -> None:
-        """Let nothing wait for a store that is away."""
+        """Let nothing wait for an unreachable store."""
         self._store.unreachable, self._store.open_error = True, AuthenticationError("the test is over")
         self._store.break_links()
         for protocol in self._made:

@@ -1,4 +1,4 @@
-"""Files are used while they are the process's own, no forked child keeps one, and they are replaced whole."""
+"""Files are used while they are the process's own, no forked child inherits one, and replacing is atomic."""
 
 from __future__ import annotations
 

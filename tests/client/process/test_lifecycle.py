@@ -311,22 +311,22 @@ def test_threads_may_fork_at_the_same_time(tmp_path: Path) -> None:
 
 
 def test_only_the_outermost_block_of_a_thread_says_so() -> None:
-    turn = ForkSafeRLock()
-    with turn as outer, turn as inner:
+    lock = ForkSafeRLock()
+    with lock as outer, lock as inner:
         assert (outer, inner) == (True, False)
-    with turn as again:
+    with lock as again:
         assert again
 
 
 def test_another_thread_waits() -> None:
-    turn, order = ForkSafeRLock(), list[str]()
+    lock, order = ForkSafeRLock(), list[str]()
 
     def drain() -> None:
-        with turn as outermost:
+        with lock as outermost:
             assert outermost
             order.append("second")
 
-    with turn:
+    with lock:
         thread = threading.Thread(target=drain)
         thread.start()
         order.append("first")
@@ -335,10 +335,10 @@ def test_another_thread_waits() -> None:
 
 
 def test_a_forked_child_finds_it_free() -> None:
-    turn, drained, done = ForkSafeRLock(), threading.Event(), threading.Event()
+    lock, drained, done = ForkSafeRLock(), threading.Event(), threading.Event()
 
     def hold() -> None:
-        with turn:
+        with lock:
             drained.set()
             done.wait(10)
 
@@ -350,7 +350,7 @@ def test_a_forked_child_finds_it_free() -> None:
         found = []
 
         def drain() -> None:
-            with turn as outermost:
+            with lock as outermost:
                 found.append(outermost)
 
         child = threading.Thread(target=drain, daemon=True)
@@ -364,7 +364,7 @@ def test_a_forked_child_finds_it_free() -> None:
 
 @pytest.mark.parametrize("failing", ["before_fork", "after_fork_in_parent", "after_fork_in_child"])
 def test_a_hook_that_raises_leaves_no_lock_held(failing: str, tmp_path: Path) -> None:
-    # Fails when `_Registry` does not go on after a hook that raises: the next fork then waits forever.
+    # Fails when `_Registry` does not continue after a hook that raises: the next fork then waits forever.
     run(
         f"""
         from track.process.lifecycle import LifecycleHook, register
@@ -399,7 +399,7 @@ def test_a_hook_that_raises_leaves_no_lock_held(failing: str, tmp_path: Path) ->
 
 
 def test_a_hook_that_raises_at_the_end_keeps_no_other_from_saving(tmp_path: Path) -> None:
-    # Fails when `_Registry.on_exit` does not go on after a hook that raises.
+    # Fails when `_Registry.on_exit` does not continue after a hook that raises.
     run(
         """
         from track.process.lifecycle import register

@@ -45,7 +45,7 @@ def test_non_finite_numbers_are_unchanged() -> None:
 
 
 class Run(LabelledRun):
-    """Keeps what it is to write."""
+    """Collects what it is to write."""
 
     def __init__(self) -> None:
         super().__init__()

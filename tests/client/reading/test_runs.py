@@ -14,7 +14,7 @@ from track_protocol.errors import BadArguments, BadQuery
 
 
 class Counting(Protocol):
-    """A store that counts how often it is asked for whole trials."""
+    """A store that counts how often it is asked for complete trials."""
 
     def __init__(self, protocol: Protocol) -> None:
         super().__init__("")

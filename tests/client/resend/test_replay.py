@@ -124,7 +124,7 @@ def test_a_server_that_is_busy_is_tried_again(tmp_path: Path, store: MemoryStore
 def test_what_was_confirmed_once_does_not_wait_for_a_server_that_is_unreachable(
     tmp_path: Path, store: MemoryStore
 ) -> None:
-    # Fails when `Replay` counts what is only kept for a server that might be set back.
+    # Fails when `Replay` counts what is only retained for a server that might be set back.
     path = left_spool(tmp_path, checkpoint=Checkpoint(10, "one"))
     store.unreachable = True
     assert replay(path, store).left == Counts(20)
@@ -455,7 +455,7 @@ def test_only_what_the_server_lacked_counts_as_sent(tmp_path: Path, store: Memor
 
 @pytest.mark.parametrize("width", [30, 10, 1])
 def test_only_what_the_server_lacks_counts_as_left(tmp_path: Path, store: MemoryStore, width: int) -> None:
-    # Fails without `Delivery._offer_entry`: a record that is on disk only counts as a whole.
+    # Fails without `Delivery._offer_entry`: a record that is only on disk counts in full.
     path = left_spool(tmp_path, batches=30 // width, width=width)
     store.sessions[SESSION] = 15
     store.refuse = StoreFull("full")
@@ -472,7 +472,7 @@ def test_what_is_sent_over_several_links_counts_once(tmp_path: Path, store: Memo
 def test_what_cannot_be_read_any_more_is_reported_and_not_sent(
     tmp_path: Path, store: MemoryStore, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    # Fails when `_Reasons.drop_all` keeps nothing: these points would be reported of nowhere.
+    # Fails when `_Reasons.drop_all` collects nothing: these points would not be reported anywhere.
     path = left_spool(tmp_path, batches=30, width=1, calls=3)
     location, _ = records_in(path)[30]
 
@@ -559,10 +559,10 @@ def test_whoever_wants_it_despite_the_gap_learns_how_large_it_is() -> None:
 
 
 def test_another_store_is_admitted_only_by_hand() -> None:
-    stranger = opened(0, "another store")
+    other_store = opened(0, "another store")
     with pytest.raises(SpoolForeign, match="has another store than the one"):
-        policy(ReplayRules(despite_gap=True, same_store=True)).admit(stranger)
-    assert policy(ReplayRules(despite_gap=True)).admit(stranger) == stranger
+        policy(ReplayRules(despite_gap=True, same_store=True)).admit(other_store)
+    assert policy(ReplayRules(despite_gap=True)).admit(other_store) == other_store
 
 
 def test_a_reader_may_send_nothing_but_learn_that_all_is_there() -> None:
@@ -591,7 +591,7 @@ def test_an_error_that_passes_ends_nothing_and_the_first_other_one_counts() -> N
     found = policy()
     stops: list[str] = []
     found.stop = lambda: stops.append("stopped")
-    found.judge(ServerUnreachable("it is away"))
+    found.judge(ServerUnreachable("it is unreachable"))
     assert (found.error, stops) == (None, [])
     found.judge(SessionFenced("another holder"))
     found.judge(StoreFull("no room"))

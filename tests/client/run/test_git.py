@@ -86,7 +86,7 @@ def test_what_is_not_under_version_control_is_no_change(root: Path) -> None:
 
 
 def test_a_git_that_hangs_is_given_up(root: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Also when a process that it started keeps its output open."""
+    """Also when a process that it started holds its output open."""
     program = tmp_path / "bin" / "git"
     program.parent.mkdir()
     program.write_text("#!/bin/sh\nsleep 600 &\nwait\n")

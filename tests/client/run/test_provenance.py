@@ -1,4 +1,4 @@
-"""What is known of a run without being told."""
+"""What a run records about itself."""
 
 from __future__ import annotations
 

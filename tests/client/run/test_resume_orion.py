@@ -125,10 +125,10 @@ def test_while_the_store_is_unreachable_a_new_trial_is_made(
 ) -> None:
     with TrackClient("ephemeral:") as client:
 
-        def away(query: object) -> NoReturn:
+        def unreachable(query: object) -> NoReturn:
             raise ServerUnreachable("no server answers")
 
-        monkeypatch.setattr(client.protocol, "fetch_trials", away)
+        monkeypatch.setattr(client.protocol, "fetch_trials", unreachable)
         found = joined_or_created(client.protocol, "7", client._in_project, client._create, Trial(name="t"))
         assert (found.name, found.tags) == ("t", {ORION_TAG: "7"})
     assert "the store cannot say whether Oríon's trial 7 ran before" in caplog.text

@@ -196,7 +196,7 @@ def test_spools_are_found_in_a_folder_or_by_their_own(tmp_path: Path) -> None:
 
 
 def test_a_folder_that_cannot_be_looked_into_hides_no_other(tmp_path: Path) -> None:
-    # Fails when `spools_in` gives up at the first one, as another user's or one that is being removed.
+    # Fails when `spools_in` stops at the first unusable one, as another user's or one that is being removed.
     path = left_spool(tmp_path)
     (tmp_path / "odd").symlink_to("n" * 300)  # a name that no file system takes: every look at it fails
     assert list(spools_in(tmp_path)) == [path]

@@ -62,11 +62,11 @@ def test_all_records_are_found_with_their_points(tmp_path: Path) -> None:
 
 def test_a_torn_tail_is_cut_and_reported(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     path = left_spool(tmp_path)
-    whole = segment(path).read_bytes()
-    segment(path).write_bytes(whole + pack_record(31, nothing(31, 1))[:-2])
+    intact = segment(path).read_bytes()
+    segment(path).write_bytes(intact + pack_record(31, nothing(31, 1))[:-2])
     found = take_over(path)
     assert found.torn_bytes == len(pack_record(31, nothing(31, 1))) - 2
-    assert segment(path).read_bytes() == whole
+    assert segment(path).read_bytes() == intact
     assert "were cut off" in caplog.text
     assert not (path / "damaged").exists()
 
@@ -78,8 +78,8 @@ def test_a_flipped_bit_is_quarantined_and_reported(tmp_path: Path, caplog: pytes
     found = take_over(path)
     assert ranges(found) == [(1, 10), (21, 30)]
     assert (found.missing, found.missing_after(0), found.missing_after(15)) == ([(11, 20)], 10, 5)
-    (kept,) = (path / "damaged").iterdir()
-    assert len(kept.read_bytes()) == length
+    (quarantined,) = (path / "damaged").iterdir()
+    assert len(quarantined.read_bytes()) == length
     assert "log calls 11 to 20 are damaged" in caplog.text
 
 
@@ -99,8 +99,8 @@ def test_a_record_that_is_whole_but_no_batch_is_damage(tmp_path: Path) -> None:
     found = take_over(path)
     assert found.missing == [(31, 31)]
     assert len(found.damages) == 1
-    (kept,) = (path / "damaged").iterdir()
-    assert kept.read_bytes() == pack_record(31, b"no batch")
+    (quarantined,) = (path / "damaged").iterdir()
+    assert quarantined.read_bytes() == pack_record(31, b"no batch")
 
 
 def test_records_that_were_written_again_count_once(tmp_path: Path) -> None:
@@ -170,7 +170,7 @@ def test_points_and_other_log_calls_are_counted_apart(tmp_path: Path) -> None:
 
 
 def test_of_what_was_confirmed_in_part_only_the_rest_waits(tmp_path: Path) -> None:
-    # Fails when whole records are counted.
+    # Fails when partly confirmed records are counted in full.
     path = left_spool(tmp_path, calls=3, checkpoint=Checkpoint(15, "one"))
     assert survey(path, SESSION.hex(), 15).waiting == take_over(path).waiting == Counts(15, 3)
 
@@ -192,8 +192,8 @@ def test_damage_within_an_extent_takes_that_record_only(tmp_path: Path) -> None:
     damage(segment(path), damaged.start)
     found = take_over(path)
     assert (ranges(found), found.missing, found.waiting) == ([(1, 49), (51, 100)], [(50, 50)], Counts(99))
-    (kept,) = (path / "damaged").iterdir()
-    assert len(kept.read_bytes()) == damaged.length + RECORD_OVERHEAD
+    (quarantined,) = (path / "damaged").iterdir()
+    assert len(quarantined.read_bytes()) == damaged.length + RECORD_OVERHEAD
 
 
 def test_each_segment_is_given_up_behind_its_own_last_record(tmp_path: Path) -> None:
@@ -223,7 +223,7 @@ def location(slot: int, segment: int = 1) -> Location:
     return Location(segment, 24 + RECORD_OVERHEAD + slot * (LENGTH + RECORD_OVERHEAD), LENGTH)
 
 
-def gathered(*ranges: tuple[int, int], segment: int = 1, into: ExtentIndex | None = None) -> ExtentIndex:
+def indexed(*ranges: tuple[int, int], segment: int = 1, into: ExtentIndex | None = None) -> ExtentIndex:
     """Records with these numbers, one behind the other on writer."""
     found = ExtentIndex() if into is None else into
     for slot, (first, last) in enumerate(ranges):
@@ -236,20 +236,20 @@ def extent_ranges(found: ExtentIndex) -> list[tuple[int, int]]:
 
 
 def test_neighbours_are_one_extent() -> None:
-    (one,) = gathered((5, 6), (7, 7), (8, 20)).extents
+    (one,) = indexed((5, 6), (7, 7), (8, 20)).extents
     assert (one.first, one.last, one.records, one.counts) == (5, 20, 3, Counts(calls=3))
     assert one.location == Location(1, location(0).start, 3 * LENGTH + 2 * RECORD_OVERHEAD)
 
 
 def test_a_hole_in_the_numbers_or_between_the_bytes_ends_an_extent() -> None:
-    found = gathered((1, 1), (3, 3))
+    found = indexed((1, 1), (3, 3))
     found.add(batch(4, 4), location(9))
     assert extent_ranges(found) == [(1, 1), (3, 3), (4, 4)]
     assert found.missing == [(2, 2)]
 
 
 def test_an_extent_does_not_reach_into_the_next_segment() -> None:
-    found = gathered((1, 1), (2, 2))
+    found = indexed((1, 1), (2, 2))
     found.add(batch(3, 3), location(2, segment=2))
     assert extent_ranges(found) == [(1, 2), (3, 3)]
 
@@ -258,22 +258,22 @@ def test_an_extent_is_no_more_than_can_be_read_back_at_once(monkeypatch: pytest.
     # Fails when `Location.coalesced` has no limit.
     with monkeypatch.context() as patched:
         patched.setattr(writer, "EXTENT_RECORDS", 2)
-        assert extent_ranges(gathered(*((n, n) for n in range(1, 6)))) == [(1, 2), (3, 4), (5, 5)]
+        assert extent_ranges(indexed(*((n, n) for n in range(1, 6)))) == [(1, 2), (3, 4), (5, 5)]
     monkeypatch.setattr(writer, "EXTENT_BYTES", 3 * LENGTH)
-    assert extent_ranges(gathered(*((n, n) for n in range(1, 6)))) == [(1, 2), (3, 4), (5, 5)]
+    assert extent_ranges(indexed(*((n, n) for n in range(1, 6)))) == [(1, 2), (3, 4), (5, 5)]
 
 
 def test_what_was_written_again_counts_once_and_what_was_damaged_before_it_is_not_missing() -> None:
-    found = gathered((1, 5), (11, 15))
+    found = indexed((1, 5), (11, 15))
     assert found.missing == [(6, 10)]
-    gathered((6, 10), (11, 15), (16, 20), segment=2, into=found)
+    indexed((6, 10), (11, 15), (16, 20), segment=2, into=found)
     assert extent_ranges(found) == [(1, 5), (6, 10), (11, 15), (16, 20)]
     assert (found.missing, sum((each.counts for each in found.extents), Counts())) == ([], Counts(calls=4))
 
 
 def test_what_lies_within_a_later_and_longer_record_is_left_out() -> None:
-    found = gathered((21, 25))
-    gathered((5, 30), segment=2, into=found)
+    found = indexed((21, 25))
+    indexed((5, 30), segment=2, into=found)
     assert extent_ranges(found) == [(5, 30)]
 
 

@@ -44,8 +44,8 @@ def test_what_was_written_is_found(written: list[bytes]) -> None:
 def test_a_truncated_segment_gives_the_whole_records_before_the_cut_and_a_torn_tail(
     written: list[bytes], data: st.DataObject
 ) -> None:
-    whole = segment(written)
-    cut = whole[: data.draw(st.integers(0, len(whole)))]
+    intact = segment(written)
+    cut = intact[: data.draw(st.integers(0, len(intact)))]
     found = scan(cut, SESSION)
     assert found_in(cut) == list(enumerate(written, start=1))[: len(found.records)]
     assert found.damages == []

@@ -24,7 +24,7 @@ ORIGIN = SpoolMetadata(SESSION.hex(), "socket://ann@localhost:8123", "train.py",
 
 
 class FaultyDisk:
-    """The `os` that a spool sees, whose writes and flushes fail when they are told to.
+    """The `os` that a spool sees, whose writes and flushes fail on request.
 
     Attributes:
         write_error, sync_error: raised instead of writing or flushing; None for none.

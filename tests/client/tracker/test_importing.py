@@ -76,7 +76,7 @@ def everything(store: Protocol) -> list[Any]:
     return [
         (
             *(trial.id, trial.uid, trial.name, trial.status, trial.parameters),
-            # How often a trial was changed, and when, is kept with it, too.
+            # How often a trial was changed, and when, is imported, too.
             {name: value for name, value in trial.metadata.items() if not name.startswith("_")},
             [(name, repr(points(store, trial, name))) for name in sorted(trial.metrics)],
         )
@@ -363,7 +363,7 @@ def test_media_arrive_with_their_times_and_once(tmp_path: Path, store: Protocol)
     assert (text["step"], text["content"], text["wall_time"]) == (4, "ü" * 20_000, 5.0)
     assert manager.get_comp_graphs(1) == [{"id": 1, "graph": {"nodes": []}, "created_at": 6.5}]
     (trial,) = trials(store)
-    # What is no image or histogram of a store's is kept as it was.
+    # What is no image or histogram of a store's is imported as it was.
     files = store.fetch_media(trial, "file")
     assert files["sample"].content(0) == bytes(range(4))
     assert b'"bucket_edges": [1, 0]' in files["weights"].content(0)

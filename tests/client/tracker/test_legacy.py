@@ -1,4 +1,4 @@
-"""Databases of the older system: whole, as it meant them, and never changed."""
+"""Databases of the older system: read completely, as it meant them, and never changed."""
 
 from __future__ import annotations
 
@@ -195,7 +195,7 @@ def test_writing_raises_with_the_remedy(older: OlderDatabase, write: Any) -> Non
 
 
 def test_an_unfinished_transaction_is_rolled_back_in_a_copy(older: OlderDatabase) -> None:
-    older.add("kept")
+    older.add("remaining")
     program = (
         "import os, sqlite3, sys\n"
         "db = sqlite3.connect(sys.argv[1], isolation_level=None)\n"
@@ -208,7 +208,7 @@ def test_an_unfinished_transaction_is_rolled_back_in_a_copy(older: OlderDatabase
     subprocess.run([sys.executable, "-c", program, str(older.path)], check=False)
     before = content(older.path.parent)
     assert f"{older.path.name}-journal" in before, "the write was not under way"
-    assert [run.name for run in LegacyDatabase(older.path).get_all_runs()] == ["kept"]
+    assert [run.name for run in LegacyDatabase(older.path).get_all_runs()] == ["remaining"]
     assert content(older.path.parent) == before
 
 

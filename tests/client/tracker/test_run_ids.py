@@ -1,4 +1,4 @@
-"""Numbers of runs: one after the other, each once, with the store there or away."""
+"""Numbers of runs: consecutive, each once, with the store reachable or not."""
 
 from __future__ import annotations
 
@@ -82,7 +82,7 @@ def assert_each_once(place: str, processes: int = 4, runs: int = 5) -> None:
         for _ in range(processes)
     ]
     numbers = [int(line) for each in started for line in each.communicate(timeout=100)[0].split()]
-    # A process for which the server is too slow goes on alone, with numbers that follow from ids.
+    # A process for which the server is too slow continues alone, with numbers that follow from ids.
     counted = sorted(number for number in numbers if number <= LAST_COUNTED)
     assert counted == list(range(1, len(counted) + 1))
     assert len(set(numbers)) == processes * runs

@@ -34,7 +34,7 @@ pytestmark = pytest.mark.usefixtures("own_folders")
 
 @pytest.fixture(params=["folder", "file", "ephemeral", "socket"])
 def place(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[str]:
-    """Where a tracker keeps its experiments: every kind of place."""
+    """Where a tracker stores its experiments: every kind of store."""
     if request.param == "socket":
         with serving(Settings(backend=f"sqlite:{tmp_path}/server.db", home=tmp_path / "home")) as served:
             yield served.join("trainer")
@@ -402,7 +402,7 @@ def test_a_run_starts_while_the_server_is_unreachable_and_arrives_later(tmp_path
     home.mkdir()
     token = UserStore(home).add("trainer", Role.WRITER)
     with closing(socket.socket()) as held:
-        # Bound and not listening: nobody else is given the port, and connections to it are refused.
+        # Bound and not listening: no other process is given the port, and connections to it are refused.
         held.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         held.bind(("127.0.0.1", 0))
         port = held.getsockname()[1]

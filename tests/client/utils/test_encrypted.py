@@ -76,7 +76,7 @@ def test_another_user_is_refused_and_does_not_use_the_wrong_server(tmp_path: Pat
     with echo(one) as (_, port):
         out, error = said(port, other)
         assert (out, "PinMismatch" in error) == ("", True), error
-        # The listener has sent that one away, and goes on.
+        # The listener has rejected that one, and continues.
         assert said(port, one)[0] == "heard hello\n"
 
 
@@ -157,7 +157,7 @@ def secret_arrived(seen: list[bytes]) -> bool:
 
 
 def pump_until(one: socket.socket, other: socket.socket, seen: list[bytes], done: Callable[[], bool]) -> None:
-    """Pass on what comes from either side, and keep it."""
+    """Forward what comes from either side, and record it."""
     for each in (one, other):
         each.settimeout(0.02)
     first = True

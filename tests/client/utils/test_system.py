@@ -23,7 +23,7 @@ def install(folder: Path, script: str, monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.mark.skipif(
-    Path("/proc/driver/nvidia").exists(), reason="here the driver itself tells of another GPU"
+    Path("/proc/driver/nvidia").exists(), reason="the driver of this machine reports a GPU of its own"
 )
 class TestWithoutADriver:
     def test_the_first_gpu_that_its_program_lists_is_named(

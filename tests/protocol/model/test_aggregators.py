@@ -28,21 +28,21 @@ def filled(aggregator: Aggregator, *values: Any) -> Aggregator:
 
 class Sum(Aggregator):
     def __init__(self, start: float = 0.0) -> None:
-        self.kept = start
+        self.total = start
 
     def append(self, other: Any) -> None:
-        self.kept += other
+        self.total += other
 
     @property
     def val(self) -> float:
-        return self.kept
+        return self.total
 
     def to_json(self, short: bool = False) -> float:
-        return self.kept
+        return self.total
 
 
 @pytest.mark.parametrize(
-    ("values", "kept"),
+    ("values", "stored"),
     [
         ([], []),
         ([1], [1]),
@@ -51,8 +51,8 @@ class Sum(Aggregator):
         ([1, 2, 3, 4, 5, 6, 7], [5, 6, 7]),
     ],
 )
-def test_a_ring_stores_the_last_values_in_order(values: list[float], kept: list[float]) -> None:
-    assert filled(RingAggregator(3), *values).to_json() == kept
+def test_a_ring_stores_the_last_values_in_order(values: list[float], stored: list[float]) -> None:
+    assert filled(RingAggregator(3), *values).to_json() == stored
 
 
 @pytest.mark.parametrize("count", range(1, 8))

@@ -19,11 +19,11 @@ def filled(*values: Any, size: int = 3, dtype: Any = "d") -> RingBuffer:
 
 
 @pytest.mark.parametrize(
-    ("values", "kept"), [([], []), ([1, 2], [1, 2]), ([1, 2, 3], [1, 2, 3]), ([1, 2, 3, 4, 5], [3, 4, 5])]
+    ("values", "stored"), [([], []), ([1, 2], [1, 2]), ([1, 2, 3], [1, 2, 3]), ([1, 2, 3, 4, 5], [3, 4, 5])]
 )
-def test_a_ring_buffer_lists_the_last_values_oldest_first(values: list[float], kept: list[float]) -> None:
+def test_a_ring_buffer_lists_the_last_values_oldest_first(values: list[float], stored: list[float]) -> None:
     ring = filled(*values)
-    assert (ring.to_list(), len(ring)) == (kept, len(kept))
+    assert (ring.to_list(), len(ring)) == (stored, len(stored))
 
 
 def test_the_last_value_is_none_before_the_first() -> None:

@@ -120,9 +120,9 @@ def test_nan_is_unchanged() -> None:
 
 def test_a_container_is_copied_so_that_later_changes_do_not_reach_the_queue() -> None:
     mine = {"a": [1]}
-    kept = normalise(mine)
+    plain = normalise(mine)
     mine["a"].append(2)
-    assert kept == {"a": [1]}
+    assert plain == {"a": [1]}
 
 
 @pytest.mark.parametrize(
@@ -166,8 +166,8 @@ def test_a_container_is_copied_so_that_later_changes_do_not_reach_the_queue() ->
     ],
 )
 def test_a_foreign_object_becomes_its_plain_form(value: Any, expected: Any) -> None:
-    kept = normalise(value)
-    assert (kept, type(kept)) == (expected, type(expected))
+    plain = normalise(value)
+    assert (plain, type(plain)) == (expected, type(expected))
 
 
 @pytest.mark.parametrize(

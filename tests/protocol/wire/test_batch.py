@@ -33,7 +33,7 @@ CELLS = st.floats(allow_nan=False) | st.integers(-5, 5) | st.none() | st.text("a
 
 
 def points(offsets: int | list[int], rows: int, *, columns: int = 1) -> PointsOp:
-    """Rows whose step, time and values all tell which row they are."""
+    """Rows whose step, time and values all identify the row."""
     where = offsets if isinstance(offsets, int) else array("I", offsets)
     numbers = list(range(rows))
     return PointsOp(
@@ -102,9 +102,9 @@ def rows_of(batch: Batch, op: Op) -> list[tuple[Any, ...]]:
 @given(batches(), st.integers(0, 65))
 def test_after_returns_exactly_the_new_records(batch: Batch, last_seq: int) -> None:
     wanted = [[row for row in rows_of(batch, op) if row[0] > last_seq] for op in batch.ops]
-    kept = batch.after(last_seq)
-    assert [rows_of(batch, op) for _, op in kept] == [rows for rows in wanted if rows]
-    assert [seq for seq, _ in kept] == [rows[0][0] for rows in wanted if rows]
+    rest = batch.after(last_seq)
+    assert [rows_of(batch, op) for _, op in rest] == [rows for rows in wanted if rows]
+    assert [seq for seq, _ in rest] == [rows[0][0] for rows in wanted if rows]
 
 
 @settings(max_examples=50)
@@ -445,5 +445,5 @@ def test_points_and_other_calls_are_counted_apart() -> None:
 def test_the_size_after_a_record_is_that_of_the_trimmed_batch(drawn: tuple[int, PointsOp], seq: int) -> None:
     count, op = drawn
     batch = Batch(1, count, [op])
-    trimmed = sum((kept.counts for _, kept in batch.after(seq)), Counts())
+    trimmed = sum((rest.counts for _, rest in batch.after(seq)), Counts())
     assert batch.counts_after(seq) == trimmed

@@ -141,7 +141,7 @@ def drawing() -> str:
 
 
 def table() -> str:
-    """What each side may say in each state; an arrow tells the next state where it is another one."""
+    """What each side may send in each state; an arrow shows the next state where it is another one."""
     lines = ["| state | the client may say | the server may say |", "| --- | --- | --- |"]
     for state in State:
         cells = [
@@ -467,7 +467,7 @@ def test_the_bytes_of_an_incomplete_frame_are_counted() -> None:
     assert server.incomplete == len(frame_of(Side.CLIENT, FrameKind.HELLO)) - 1
 
 
-# -- a whole conversation -------------------------------------------------------------------------
+# -- a complete conversation -------------------------------------------------------------------------
 
 
 def test_a_conversation() -> None:

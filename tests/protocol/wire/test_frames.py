@@ -26,7 +26,7 @@ from wire_samples import allocation
 
 
 def next_frame(reader: FrameReader) -> tuple[FrameKind, list[Any]] | None:
-    """The next whole frame as its kind and the other fields."""
+    """The next complete frame, as its kind and the other fields."""
     body = reader.next_body()
     return None if body is None else frame_fields(decode(body))
 

@@ -140,7 +140,7 @@ class _Failing(FaultyStore):
 
     failing = False
     opened = 1
-    abandoned = False
+    was_abandoned = False
 
     def before_commit(self) -> None:
         if self.failing:
@@ -152,7 +152,7 @@ class _Failing(FaultyStore):
         self.opened += 1
 
     def abandon(self) -> None:
-        self.abandoned = True
+        self.was_abandoned = True
 
 
 def test_after_the_disk_has_failed_writing_continues_once_the_store_is_open_again() -> None:
@@ -175,7 +175,7 @@ def test_after_the_disk_has_failed_writing_continues_once_the_store_is_open_agai
     assert caller.values(trial) == [1.0]
     assert store.opened == 2
     engine.close()
-    assert not store.abandoned
+    assert not store.was_abandoned
 
 
 def test_an_idle_engine_opens_its_store_again_without_being_asked() -> None:
@@ -196,7 +196,7 @@ def test_a_store_whose_disk_has_failed_is_closed_without_writing() -> None:
     store.failing = True
     Caller(engine).batch(Batch(1, 1, []))
     engine.close()
-    assert store.abandoned
+    assert store.was_abandoned
 
 
 class _Unsaved(EphemeralStore):

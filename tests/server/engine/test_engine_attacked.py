@@ -1,4 +1,4 @@
-"""What one session asks for keeps the others waiting only for a part of the time that it takes."""
+"""A long request of one session delays the others only for a part of the time that it takes."""
 
 from __future__ import annotations
 

@@ -24,10 +24,10 @@ def own_job() -> Job:
 
 
 def waiting(*jobs: Job) -> FairQueue:
-    turns = FairQueue()
+    queue = FairQueue()
     for job in jobs:
-        turns.put(job)
-    return turns
+        queue.put(job)
+    return queue
 
 
 def test_a_session_with_much_to_do_leaves_the_others_their_turn() -> None:
@@ -37,23 +37,23 @@ def test_a_session_with_much_to_do_leaves_the_others_their_turn() -> None:
 
 def test_jobs_of_a_session_keep_their_order() -> None:
     jobs = [job_of("ann") for _ in range(5)]
-    turns = waiting(*jobs)
-    assert [*turns.take(2), *turns.take(9)] == jobs
-    assert not turns
+    queue = waiting(*jobs)
+    assert [*queue.take(2), *queue.take(9)] == jobs
+    assert not queue
 
 
 def test_jobs_that_go_on_are_in_front_of_their_session() -> None:
     first, second, third = (job_of("ann") for _ in range(3))
-    turns = waiting(first, second, third)
-    turns.put_back(turns.take(2))
-    assert turns.take(3) == [first, second, third]
+    queue = waiting(first, second, third)
+    queue.put_back(queue.take(2))
+    assert queue.take(3) == [first, second, third]
 
 
 def test_the_servers_own_jobs_are_ahead_of_everybody() -> None:
     theirs, ours = job_of("ann"), own_job()
-    turns = waiting(theirs, ours)
-    assert turns
-    assert turns.take(2) == [ours, theirs]
+    queue = waiting(theirs, ours)
+    assert queue
+    assert queue.take(2) == [ours, theirs]
 
 
 def test_a_quiet_session_does_not_wait_for_all_that_a_flooding_one_has_handed_in() -> None:

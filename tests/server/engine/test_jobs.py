@@ -226,13 +226,13 @@ def test_each_record_of_a_rejected_operation_is_rejected(caller: Caller) -> None
 
 def test_a_batch_sent_again_is_rejected_again_as_it_was(caller: Caller) -> None:
     trial = caller.new_trial()["id"]
-    lost, kept = points(b"?" * 16, loss=[1.0, 2.0]), points(trial, offset=2, loss=[3.0])
-    batch = Batch(2, 3, [lost, kept])
+    lost, stored = points(b"?" * 16, loss=[1.0, 2.0]), points(trial, offset=2, loss=[3.0])
+    batch = Batch(2, 3, [lost, stored])
     first = caller.batch(batch)
     assert [rejection.seq for rejection in first.rejected] == [2, 3]
     assert caller.batch(batch) == first
-    assert caller.batch(Batch(3, 2, [points(trial, loss=[0.0]), kept])).rejected == first.rejected[1:]
-    longer = caller.batch(Batch(2, 4, [lost, kept, points(b"!" * 16, offset=3, loss=[4.0])]))
+    assert caller.batch(Batch(3, 2, [points(trial, loss=[0.0]), stored])).rejected == first.rejected[1:]
+    longer = caller.batch(Batch(2, 4, [lost, stored, points(b"!" * 16, offset=3, loss=[4.0])]))
     assert (longer.last_seq, [rejection.seq for rejection in longer.rejected]) == (5, [2, 3, 5])
     assert [each["points"] for each in caller.read("fetch_rejected")] == [2, 1]
 
@@ -267,10 +267,10 @@ def test_a_failed_call_uses_its_number_up(caller: Caller) -> None:
 
 
 class _Poisoned(FaultyStore):
-    """A store with a fault: points of the series "poison" raise."""
+    """A store with a fault: points of the series "faulty" raise."""
 
     def before_flush(self, changes: Changes) -> None:
-        if any(series.name == "poison" for series in changes.series):
+        if any(series.name == "faulty" for series in changes.series):
             raise RuntimeError("a fault of the server")
 
 
@@ -279,12 +279,12 @@ def test_a_record_that_the_server_fails_on_is_quarantined() -> None:
     caller = Caller(engine)
     trial = caller.new_trial()["id"]
     outcome = caller.log(
-        points(trial, loss=[1.0]), points(trial, offset=1, poison=[1.0]), points(trial, offset=2, loss=[2.0])
+        points(trial, loss=[1.0]), points(trial, offset=1, faulty=[1.0]), points(trial, offset=2, loss=[2.0])
     )
     assert [(r.seq, r.code) for r in outcome.rejected] == [(3, InternalError.code)]
     assert caller.values(trial) == [1.0, 2.0]
-    (kept,) = caller.read("fetch_rejected", trial=trial)
-    assert (kept["code"], kept["names"], kept["runs"]) == (InternalError.code, ["poison"], [[3, 3]])
+    (stored,) = caller.read("fetch_rejected", trial=trial)
+    assert (stored["code"], stored["names"], stored["runs"]) == (InternalError.code, ["faulty"], [[3, 3]])
     (document,) = caller.read("get_trial", trial={"id": trial})
     assert document["metadata"]["dropped_points"]["points"] == 1
     engine.close()
@@ -356,6 +356,6 @@ def test_what_comes_behind_a_long_batch_stays_there_when_a_transaction_fails() -
     with writer_held(engine):
         engine.submit_batch(caller.writer, Batch(2, 50, [*_calls(trial, 50)]), reported.put)
         engine.submit_batch(caller.writer, Batch(52, 1, [points(trial, loss=[1.0])]), reported.put)
-        engine.submit_batch(other.writer, Batch(1, 1, [points(trial, poison=[1.0])]), lambda _: None)
+        engine.submit_batch(other.writer, Batch(1, 1, [points(trial, faulty=[1.0])]), lambda _: None)
     assert [reported.get(timeout=30) for _ in range(2)] == [Acked(51), Acked(52)]
     engine.close()

@@ -1,4 +1,4 @@
-"""Records that fail and records of very many series: each is stored as a whole or not at all."""
+"""Records that fail and records of very many series: each is stored completely or not at all."""
 
 from __future__ import annotations
 
@@ -117,13 +117,13 @@ def test_a_record_that_fails_behind_a_change_leaves_nothing_of_it(
 
     monkeypatch.setitem(LOGS, "log_trial_start", tag_and_fail)
     outcome = caller.log(
-        CallOp(0, "add_trial_tags", {"trial": trial, "tags": {"whole": 1}}),
+        CallOp(0, "add_trial_tags", {"trial": trial, "tags": {"complete": 1}}),
         CallOp(1, "log_trial_start", {"trial": trial, "time": 1.0}),
         points(trial, 2, loss=[1.0]),
     )
     assert [(each.seq, each.code) for each in outcome.rejected] == [(3, InternalError.code)]
     after = caller.trial(trial)
-    assert (after["tags"], list(after["metrics"])) == ({"whole": 1}, ["loss"])
+    assert (after["tags"], list(after["metrics"])) == ({"complete": 1}, ["loss"])
     assert after["status"] == before["status"]
     with engine.store.snapshot() as view:
         assert view.leases(trial) == []
@@ -422,7 +422,7 @@ def test_few_trials_are_loaded_before_their_records_are_applied() -> None:
     engine.close()
 
 
-# -- what a trial gathers ---------------------------------------------------------------------------
+# -- what a trial accumulates ---------------------------------------------------------------------------
 
 
 @pytest.fixture

@@ -30,7 +30,7 @@ class Disk:
 
 
 class Clock:
-    """Goes on when it is told to."""
+    """Continues on request."""
 
     def __init__(self) -> None:
         self.now = 1_000.0

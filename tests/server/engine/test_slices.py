@@ -20,7 +20,7 @@ FIRST = 7
 
 @st.composite
 def batches(draw: st.DrawFn) -> Batch:
-    """Calls, and rows that are scattered among them and tell which record they are of."""
+    """Calls, and rows that are scattered among them, each of which identifies its record."""
     owners = draw(st.lists(st.integers(0, 60), min_size=1, max_size=80))
     ops: list[Op] = []
     for owner in dict.fromkeys(owners):

@@ -29,7 +29,7 @@ def ann(engine: Engine) -> Caller:
 
 @pytest.fixture
 def bob(engine: Engine) -> Caller:
-    """Who wants it to be gone."""
+    """The client that deletes it."""
     return Caller(engine, "bob")
 
 

@@ -1,4 +1,4 @@
-"""Calls that would leave what nobody can read: refused before anything changes, on every store."""
+"""Calls that would store something unreadable: refused before anything changes, on every store."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""When a trial is lost: who is away, for how long, on a clock that the test sets."""
+"""When a trial is lost: which session is disconnected, for how long, on a clock that the test sets."""
 
 from __future__ import annotations
 
@@ -271,7 +271,7 @@ class Full(EphemeralStore):
 
 
 def watching(room: Room, until: Callable[[], bool]) -> None:
-    """Let the watch go on until a condition holds."""
+    """Let the watch run until a condition holds."""
 
     async def watched() -> None:
         watch = asyncio.ensure_future(room.presence.watch())

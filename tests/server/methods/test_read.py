@@ -63,9 +63,9 @@ def test_metadata_alone_reports_the_newest_points_too(ann: Caller) -> None:
     id = ann.new_trial()["id"]
     ann.logged("log_trial_start", trial=id, time=1.0)
     ann.log(points(id, loss=[1.0]))
-    (whole,) = ann.read("fetch_trials", query={})
+    (complete,) = ann.read("fetch_trials", query={})
     (found,) = ann.read("fetch_trials", query={}, fields=["metadata"])
-    assert found["metadata"] == whole["metadata"]
+    assert found["metadata"] == complete["metadata"]
     assert "metrics" not in found
 
 

@@ -1,4 +1,4 @@
-"""Who is let in, who waits and who is turned away, with real sockets."""
+"""Which connections are accepted, queued or rejected, with real sockets."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ SECONDS = 20.0
 
 
 class Guest(asyncio.Protocol):
-    """What the listener makes of a connection: says hello, and tells the listener when it ends."""
+    """What the listener makes of a connection: greets, and calls the listener back when it ends."""
 
     def __init__(self, place: Place, connection: PeerConnection) -> None:
         self.place = place
@@ -89,7 +89,7 @@ class Caller:
         self.writer = writer
 
     async def inside(self) -> bool:
-        """Waits until it is greeted (True) or turned away."""
+        """Waits until it is greeted (True) or rejected."""
         try:
             return await asyncio.wait_for(self.reader.read(5), SECONDS) == b"hello"
         except ConnectionError:
@@ -338,7 +338,7 @@ async def test_a_slot_that_nobody_waits_for_is_retained(call: Call) -> None:
     async with open_place(unauthenticated_per_address=1, slot_seconds=0.01, handshake_seconds=0.1) as place:
         slow = await call(place)
         assert await slow.inside()
-        assert not await (await call(place, silent=True)).inside()  # swept away, and the slot was not
+        assert not await (await call(place, silent=True)).inside()  # closed without freeing the slot
         assert await slow.waits()
 
 

@@ -1,4 +1,4 @@
-"""A whole server with its users, sessions and drain, over real TLS."""
+"""A complete server with its users, sessions and drain, over real TLS."""
 
 from __future__ import annotations
 
@@ -275,13 +275,13 @@ def test_a_users_file_that_is_damaged_meanwhile_ends_neither_the_server_nor_its_
 ) -> None:
     with serving(limited(settings, watch_seconds=BLINK)) as served, joined(served.join("ann")) as ann:
         uri = served.join("eve")
-        whole = (served.home / "users.json").read_bytes()
+        intact = (served.home / "users.json").read_bytes()
         (served.home / "users.json").write_bytes(b"{")
         wait_until(lambda: "users cannot be read" in caplog.text, "the server notices")
         with pytest.raises(TrackError):
             Joined(uri)
         assert ann.new_trial()
-        (served.home / "users.json").write_bytes(whole)
+        (served.home / "users.json").write_bytes(intact)
         with joined(uri) as eve:
             assert eve.new_trial()
 
@@ -329,7 +329,7 @@ def test_a_reader_takes_no_session_over_durably(served: Served) -> None:
 
 
 def test_a_holder_that_was_not_informed_is_fenced_all_the_same(served: Served) -> None:
-    """As between a connection and another engine: nobody ends the older one, and the store refuses it."""
+    """As with two engines: neither ends the older connection, and the store refuses it."""
     session = uuid.uuid4().bytes
     with joined(served.join("ann"), session) as ann:
         id = ann.new_trial()["id"]
@@ -451,7 +451,7 @@ def test_a_servers_own_function_may_name_the_role(settings: Settings) -> None:
         ("open sesame", {"login": "password", "pin": ""}),
         (new_token(), {"login": "password"}),
     ],
-    ids=["nobody asked for it", "no key is known", "it is a token"],
+    ids=["not requested", "no key is known", "it is a token"],
 )
 def test_a_password_is_sent_only_where_the_user_asks_for_it_and_the_key_is_known(
     settings: Settings, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, secret: str, options: dict[str, str]
@@ -473,10 +473,10 @@ def test_who_is_who_is_known_after_the_login(settings: Settings) -> None:
 def test_the_default_function_knows_the_users_of_the_store(served: Served) -> None:
     token = UserStore(served.home).add("ann", Role.READER)
     server = server_of(served)
-    nobody: Session = None  # type: ignore[assignment] # the default function does not look at it
-    assert server.authenticate(nobody, "ann", token) is Role.READER
-    assert server.authenticate(nobody, "ann", new_token()) is False
-    assert server.authenticate(nobody, "eve", token) is False
+    unused: Session = None  # type: ignore[assignment] # the default function does not look at it
+    assert server.authenticate(unused, "ann", token) is Role.READER
+    assert server.authenticate(unused, "ann", new_token()) is False
+    assert server.authenticate(unused, "eve", token) is False
 
 
 def test_users_of_the_store_do_not_matter_to_a_server_with_rules_of_its_own(settings: Settings) -> None:
@@ -536,8 +536,8 @@ def test_a_login_that_is_never_decided_is_ended(settings: Settings) -> None:
         Joined(served.uri("ali", "open sesame", login="password"))
 
 
-class Patient(SocketServer):
-    """Waits until it is told to let somebody in."""
+class Gated(SocketServer):
+    """Answers a login once `go_on` is set."""
 
     go_on = threading.Event()
 
@@ -547,20 +547,20 @@ class Patient(SocketServer):
 
 def test_a_login_that_comes_too_late_takes_no_session_over(settings: Settings) -> None:
     session = uuid.uuid4().bytes
-    Patient.go_on.set()
-    impatient = replace(settings, limits=Limits(login_seconds=0.2))
+    Gated.go_on.set()
+    hurried = replace(settings, limits=Limits(login_seconds=0.2))
     with (
-        serving(impatient, Patient) as served,
+        serving(hurried, Gated) as served,
         joined(served.uri("ali", "open sesame", login="password"), session) as older,
         peer(served) as late,
     ):
-        Patient.go_on.clear()
+        Gated.go_on.clear()
         late.greet(session)
         late.protocol.log_in(ClientLogin("ali", "open sesame", late.binding, may_reveal=True))
         late.flush()
         (slow,) = (s for s in server_of(served).sessions if s.role is None)
         late.expect(CloseReceived)  # the login has taken too long
-        Patient.go_on.set()
+        Gated.go_on.set()
         wait_until(lambda: slow._login_task is None, "it is decided")
         assert older.new_trial()
 

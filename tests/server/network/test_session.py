@@ -392,7 +392,7 @@ def test_the_wrong_token_cannot_even_be_tried_twice_on_one_connection(
     assert unauthenticated.ended()
 
 
-# -- what is left of a peer that is gone ---------------------------------------------------------
+# -- what is left of a disconnected peer ---------------------------------------------------------
 
 
 def _has_half_a_frame(known: weakref.ref[Session]) -> bool:

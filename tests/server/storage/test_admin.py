@@ -45,26 +45,26 @@ def uri(request: pytest.FixtureRequest, tmp_path: Path) -> str:
     return text
 
 
-def kept(uri: str) -> tuple[StoreAdmin, Path]:
+def admin_and_path(uri: str) -> tuple[StoreAdmin, Path]:
     return admin_of(uri, None)
 
 
 def checked(uri: str) -> Checked:
-    return check(*kept(uri))
+    return check(*admin_and_path(uri))
 
 
 def backed_up(uri: str, target: Path) -> Checked:
-    return back_up(*kept(uri), target)
+    return back_up(*admin_and_path(uri), target)
 
 
 def restored(backup: Path, uri: str) -> Restored:
-    admin, path = kept(uri)
+    admin, path = admin_and_path(uri)
     return restore(admin, backup, path)
 
 
 def main_of(uri: str) -> Path:
     """The SQLite file that holds a store."""
-    admin, path = kept(uri)
+    admin, path = admin_and_path(uri)
     return admin.main(path)
 
 
@@ -229,7 +229,7 @@ def test_a_store_that_is_damaged_can_be_replaced(uri: str, tmp_path: Path) -> No
 def test_changes_that_a_crash_left_are_not_applied_to_the_restored_store(uri: str, tmp_path: Path) -> None:
     backup, crashed = tmp_path / "copy", tmp_path / "crashed"
     backed_up(uri, backup)
-    _, path = kept(uri)
+    _, path = admin_and_path(uri)
     store = open_store(uri, exclusive=True)
     log_points(store, points_of([0.25] * 50, first=100))
     crashed.mkdir()
@@ -265,7 +265,7 @@ def test_a_store_is_restored_where_there_is_none(uri: str, tmp_path: Path) -> No
 
 
 def test_a_store_is_not_its_own_backup(uri: str) -> None:
-    _, path = kept(uri)
+    _, path = admin_and_path(uri)
     with pytest.raises(UsageError, match="itself"):
         restored(path, uri)
 
@@ -328,10 +328,10 @@ def test_what_is_left_of_a_store_whose_file_is_removed_is_retained_by_a_restore(
 def test_a_backup_without_room_says_so_and_promises_nothing(
     uri: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    admin, _ = kept(uri)
+    admin, _ = admin_and_path(uri)
 
     def no_room(path: Path, target: Path) -> None:
-        raise StoreFull("no space is left, and writing goes on by itself")
+        raise StoreFull("no space is left, and writing resumes by itself")
 
     monkeypatch.setattr(type(admin), "copy", staticmethod(no_room))
     with pytest.raises(StoreFull, match=r"no space is left for the backup .* then try again"):

@@ -27,19 +27,19 @@ def test_a_chunk_gives_back_its_columns(packed: bool) -> None:
 
 @pytest.mark.parametrize("packed", [False, True])
 def test_any_flipped_bit_is_noticed(packed: bool) -> None:
-    whole = chunk(packed=packed)
-    for at in range(len(whole)):
-        damaged = bytearray(whole)
+    intact = chunk(packed=packed)
+    for at in range(len(intact)):
+        damaged = bytearray(intact)
         damaged[at] ^= 0x10
         with pytest.raises(BadChunk):
             decode_chunk(bytes(damaged))
 
 
 def test_any_missing_end_is_noticed() -> None:
-    whole = chunk(packed=True)
-    for end in range(len(whole)):
+    intact = chunk(packed=True)
+    for end in range(len(intact)):
         with pytest.raises(BadChunk):
-            decode_chunk(whole[:end])
+            decode_chunk(intact[:end])
 
 
 def test_a_form_of_the_future_is_refused() -> None:

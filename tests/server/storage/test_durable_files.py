@@ -1,4 +1,4 @@
-"""Files that are replaced as a whole, and what the system only seems to have on the disk."""
+"""Files that are replaced atomically, and what only seems to be on the disk."""
 
 from __future__ import annotations
 

@@ -24,7 +24,7 @@ VALUES: st.SearchStrategy[Any] = st.recursive(
 
 
 def spelled(value: Any) -> str:
-    """`repr` tells apart what == does not: types, signs of zero, orders of keys; and NaNs are alike."""
+    """`repr` distinguishes what == does not: types, signs of zero, orders of keys; and NaNs are alike."""
     return repr(value)
 
 

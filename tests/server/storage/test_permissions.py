@@ -1,4 +1,4 @@
-"""Nobody but its owner may read a store, its backups and what is left of it, whatever the umask."""
+"""Only its owner may read a store, its backups and its remains, whatever the umask."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ def umask(request: pytest.FixtureRequest) -> Iterator[int]:
 
 
 class _Watch(apsw.VFS):
-    """Tells the permissions of each file as soon as SQLite has opened it."""
+    """Reports the permissions of each file as soon as SQLite has opened it."""
 
     def __init__(self) -> None:
         self.seen: dict[str, int] = {}

@@ -69,7 +69,7 @@ def test_a_store_continues_after_it_was_opened_again(store: Store, disk: FaultyD
     assert committed_values(store) == [1.0]
     store.reopen()
     assert store.generation == generation
-    # The failed commit may be there, as a whole, or not at all.
+    # The failed commit may be there completely, or not at all.
     before = committed_values(store)
     assert before in ([1.0], [1.0, 2.0])
     log_points(store, points_of([3.0], first=len(before)))

@@ -225,7 +225,7 @@ def test_after_a_rewind_the_store_is_sound_and_merges_on(tmp_path: Path) -> None
 
 
 def test_a_summary_that_is_not_made_anew_is_found(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    # The protection taken away: what is left is counted, and not summarised.
+    # Without the protection: what is left is counted, and not summarised.
     def count(series: Series, points: Points) -> None:
         series.count += len(points)
 

@@ -1,4 +1,4 @@
-"""Connections that break anywhere: everything arrives exactly once, and nobody waits for ever."""
+"""Connections that break anywhere: everything arrives exactly once, and no caller waits forever."""
 
 from __future__ import annotations
 

@@ -65,7 +65,7 @@ FAULTS = {
 
 
 class Holder:
-    """Logs 0, 1, 2 … as a client does: keeps what is not acknowledged, and sends it again.
+    """Logs 0, 1, 2 … as a client does: queues what is not acknowledged, and sends it again.
 
     Attributes:
         acknowledged: how many were acknowledged as durable.
@@ -98,7 +98,7 @@ class Holder:
             self._attach()
 
     def with_engine(self, engine: Engine) -> None:
-        """Go on with the session at another engine."""
+        """Continue the session at another engine."""
         self._caller.engine = engine
 
     def _attach(self) -> None:
@@ -182,7 +182,7 @@ def run(store: str, folder: Path, faults: Sequence[Fault], rounds: int = 12) -> 
 
 
 def look(uri: str, trials: Sequence[bytes]) -> tuple[list[list[int]], tuple[str, ...]]:
-    """What a store that nobody has open holds, and what a check finds."""
+    """What a closed store holds, and what a check finds."""
     seen = check(*admin_of(uri, None))
     if seen.findings:
         return [[] for _ in trials], seen.findings
@@ -202,7 +202,7 @@ class Damage:
     Attributes:
         cuts: how many there were.
         lost: how many lost something that was acknowledged; a store that cannot be read has lost all.
-        corrupt: how many left a store that is not whole, or has gaps or points nobody logged.
+        corrupt: how many left a store that is damaged, or has gaps or points that were never logged.
     """
 
     cuts: int = 0
@@ -221,11 +221,11 @@ class Damage:
             folder.mkdir()
             for name, content in disk.after_a_cut(chance).items():
                 (folder / name).write_bytes(content)
-            kept, findings = look(found.store.format(folder), found.trials)
+            seen, findings = look(found.store.format(folder), found.trials)
             shutil.rmtree(folder)
             self.cuts += 1
-            self.corrupt += bool(findings) or any(each != list(range(len(each))) for each in kept)
-            self.lost += any(set(range(upto)) - set(each) for upto, each in zip(confirmed, kept, strict=True))
+            self.corrupt += bool(findings) or any(each != list(range(len(each))) for each in seen)
+            self.lost += any(set(range(upto)) - set(each) for upto, each in zip(confirmed, seen, strict=True))
 
 
 def moments_of(found: Run, some: int, chance: random.Random) -> list[int]:

@@ -32,7 +32,7 @@ def survived(
     ):
         server.kill(kills, processes.await_progress)
         processes.stop()
-        server.tell(f"{scheme} under {writers} writers")
+        server.report(f"{scheme} under {writers} writers")
     confirmed = {name: acknowledged(record) for name, record in processes.records.items()}
     return verdict(confirmed, stored_series(store))
 

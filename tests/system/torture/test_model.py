@@ -119,10 +119,10 @@ class Machine(RuleBasedStateMachine):
         moved = 0
         for name, points in list(expected.series.items()):
             later = [is_later(at, step) for at, _ in points]
-            kept = [point for point, gone in zip(points, later, strict=True) if not gone]
-            taken = [point for point, gone in zip(points, later, strict=True) if gone]
-            expected.series[name] = kept
-            if not kept:
+            remaining = [point for point, is_later in zip(points, later, strict=True) if not is_later]
+            taken = [point for point, is_later in zip(points, later, strict=True) if is_later]
+            expected.series[name] = remaining
+            if not remaining:
                 del expected.series[name]
             if taken:
                 expected.superseded.setdefault(name, []).extend(taken)

@@ -29,7 +29,7 @@ pytestmark = pytest.mark.timeout(1800)
 
 _TOGETHER = 4
 _OF_THE_PROCESS = ("heartbeat", "_last_change")
-"""Metadata that tell when a process lived."""
+"""Metadata that give the times of a process."""
 
 _TIMED = "chrono"
 _KINDS = ("metric", _TIMED, "superseded")

@@ -58,7 +58,7 @@ class Scene:
 
     @property
     def spool(self) -> Path:
-        """Where the processes keep what waits."""
+        """The folder of the processes' spools."""
         return self.folder / "spool"
 
     @contextmanager

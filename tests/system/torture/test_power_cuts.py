@@ -94,7 +94,7 @@ class Damage:
     Attributes:
         cuts: how many.
         lost: how many lost something that was acknowledged.
-        corrupt: how many left a store that is not intact, or holds what nobody logged.
+        corrupt: how many left a store that is damaged, or holds points that were never logged.
     """
 
     cuts: int
@@ -117,10 +117,10 @@ def damage(folder: Path, found: Recording, cuts: int) -> Damage:
         folder.mkdir()
         for name, content in disk.after_a_cut(chance).items():
             (folder / name).write_bytes(content)
-        kept = numbers_in(folder / "runs.db", found.trials)
-        if kept is None or any(numbers != list(range(len(numbers))) for numbers in kept):
+        stored = numbers_in(folder / "runs.db", found.trials)
+        if stored is None or any(numbers != list(range(len(numbers))) for numbers in stored):
             result.corrupt += 1
-        elif any(len(numbers) < count for numbers, count in zip(kept, confirmed, strict=True)):
+        elif any(len(numbers) < count for numbers, count in zip(stored, confirmed, strict=True)):
             result.lost += 1
         shutil.rmtree(folder)
     return result

@@ -32,7 +32,7 @@ class Outcome:
         doubled: points that are there more than once.
         uncounted: by how many ``_update_count`` is off from the updates that are there.
         held_twice: trials that two processes were given.
-        unclaimed: trials that run though nobody who lives was given them.
+        unclaimed: running trials that no living process has claimed.
     """
 
     failed: int

@@ -1,4 +1,4 @@
-"""Training processes whose own disk fails: what no warning was about is stored once, and they go on.
+"""Training processes whose own disk fails: what no warning was about is stored once, and they continue.
 
 The server's disk is that of `test_io_faults`.
 """
@@ -65,7 +65,7 @@ class RestartableServer:
         self.uri = f"{self._server.served.join('faulty', Role.WRITER)}&spool_sync={spool_sync}"
 
     def leave(self) -> None:
-        """From now on nobody is there."""
+        """From now on the server is unreachable."""
         self._server.kill()
 
     def come_back(self) -> None:

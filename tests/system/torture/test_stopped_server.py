@@ -1,4 +1,4 @@
-"""A training loop at 10,000 calls a second whose server stands still: nobody waits, and nothing is lost."""
+"""A training loop at 10,000 calls a second whose server is stopped: no call waits, and nothing is lost."""
 
 from __future__ import annotations
 

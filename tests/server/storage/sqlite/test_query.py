@@ -88,7 +88,7 @@ def store() -> Iterator[Store]:
 
 
 def summary(last: Any, count: int = 1, m2: float | None = 0.0, finite: int = 1, **known: Any) -> Document:
-    """A summary, with what the tables keep (``finite``, ``m2``) beside what documents show of it."""
+    """A summary, with what the tables store (``finite``, ``m2``) beside what documents show of it."""
     sd = math.sqrt(m2 / finite) if finite and m2 is not None else None
     empty = {"first_step": 0, "last_step": None, "min": None, "max": None, "mean": None}
     return {**empty, "last": last, "count": count, "finite": finite, "m2": m2, "sd": sd, **known}
