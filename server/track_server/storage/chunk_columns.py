@@ -31,7 +31,7 @@ import zstandard
 from track_protocol.wire.columns import Column
 from track_server.storage import exactjson
 
-__all__ = ["MAX_POINTS", "Encoded", "decode_column", "encode_column", "range_of", "size_of"]
+__all__ = ["MAX_POINTS", "Encoded", "decode_column", "encode_column", "range_of", "size_of", "zstd"]
 
 MAX_POINTS: Final = 32_768
 """Points in one chunk at most."""
@@ -58,7 +58,8 @@ class _Zstd(threading.local):
         self.decompress = zstandard.ZstdDecompressor().decompress
 
 
-_zstd: Final = _Zstd()
+zstd: Final = _Zstd()
+"""Compresses and decompresses, for the thread that calls."""
 
 
 def range_of(encoded: Encoded, count: int) -> tuple[int, int] | None:
@@ -156,7 +157,7 @@ def _encode_planes(payload: bytes) -> bytes:
         kind, data = _VERBATIM, plane
         if plane.count(plane[0]) == len(plane):
             kind, data = _SAME, plane[:1]
-        elif len(smaller := _zstd.compress(plane)) < len(plane):
+        elif len(smaller := zstd.compress(plane)) < len(plane):
             kind, data = _ZSTD, smaller
         parts += (_PLANE.pack(kind, len(data)), data)
     return b"".join(parts)
@@ -184,7 +185,7 @@ def _encode_others(values: list[Any], packed: bool) -> tuple[int, bytes]:
     if kinds <= _FLAGS.keys() and all(abs(v) <= _EXACT_FLOAT for v in values if type(v) is int):
         return _MIXED, _encode_mixed(values, packed)
     text = exactjson.dumps(values).encode()
-    return _JSON, _zstd.compress(text) if packed else text
+    return _JSON, zstd.compress(text) if packed else text
 
 
 def _encode_mixed(values: list[Any], packed: bool) -> bytes:
@@ -192,7 +193,7 @@ def _encode_mixed(values: list[Any], packed: bool) -> bytes:
     floats = _swapped(array("d", [0.0 if value is None else value for value in values])).tobytes()
     if not packed:
         return _PLANE.pack(_VERBATIM, len(flags)) + flags + floats
-    smaller = _zstd.compress(flags)
+    smaller = zstd.compress(flags)
     return _PLANE.pack(_ZSTD, len(smaller)) + smaller + _encode_planes(floats)
 
 
@@ -234,7 +235,7 @@ def _decode_planes(data: bytes, count: int) -> bytes:
 def _decode_plane(kind: int, data: bytes, count: int) -> bytes:
     if kind == _SAME:
         return data * count
-    return _zstd.decompress(data, max_output_size=count) if kind == _ZSTD else data
+    return zstd.decompress(data, max_output_size=count) if kind == _ZSTD else data
 
 
 def _decode_delta(data: bytes, count: int) -> bytes:
@@ -257,7 +258,7 @@ def _decode_mixed(data: bytes, count: int) -> list[Any]:
 
 
 def _decode_json(data: bytes, count: int) -> list[Any]:
-    text = _zstd.decompress(data) if data[:4] == zstandard.FRAME_HEADER else data
+    text = zstd.decompress(data) if data[:4] == zstandard.FRAME_HEADER else data
     values = exactjson.loads(text.decode())
     if not isinstance(values, list):
         raise ValueError("its values are not a list")

@@ -194,9 +194,9 @@ class ChartTests(StoreSuite):
         keys = [(id_of(number), METRIC, "loss") for number in (0, 1, 2)]
         with store.snapshot() as view:
             window = view.chart_window(keys, "step", None, None, 8)
-            found = [view.chart_columns(key, window) for key in keys]
-        assert found[2] is None
-        assert [(each["low"], each["high"]) for each in found[:2]] == [(0.0, 39.0)] * 2
+            *found, missing = [view.chart_columns(key, window) for key in keys]
+        assert missing is None
+        assert [(each["low"], each["high"]) for each in found] == [(0.0, 39.0)] * 2
 
     def test_the_columns_of_nothing_are_none(self, store: Any) -> None:
         self.log(store, [0], [1.0])

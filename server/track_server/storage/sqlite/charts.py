@@ -5,7 +5,9 @@ from __future__ import annotations
 import time
 from bisect import bisect_left, bisect_right
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import dataclass
+from operator import sub
 from typing import Any, Final
 
 import apsw
@@ -20,6 +22,7 @@ from track_server.storage.chart_columns import (
     traits_of,
 )
 from track_server.storage.contract import ChartWindow, Document, SeriesKey
+from track_server.storage.outlines import BadOutline, Outline
 from track_server.storage.sqlite.read import SqliteView, read_chunk
 from track_server.storage.sqlite.schema import translated
 
@@ -33,6 +36,9 @@ _RUN_POINTS: Final = 65_536
 
 _DECODED_POINTS: Final = 131_072
 """Points of a series that are kept decoded until it is known what its axis is."""
+
+_BUCKETS_PER_COLUMN: Final = 4
+"""Buckets of a column where outlines stand for points: a chunk of 16 may be four columns wide."""
 
 _SECONDS: Final = 5.0
 """How long the columns of one series may take."""
@@ -49,7 +55,8 @@ _COUNTS: Final = {
     "time": "SELECT coalesce(sum(count), 0) FROM chunk WHERE series = ? AND time_max >= ? AND time_min <= ?",
 }
 _CHUNKS: Final = """
-SELECT id, seq, count, step_min, step_max, time_min, time_max FROM chunk WHERE series = ? ORDER BY seq
+SELECT id, seq, count, step_min, step_max, time_min, time_max, outline.data
+FROM chunk LEFT JOIN outline ON outline.chunk = chunk.id WHERE series = ? ORDER BY seq
 """
 _TIMES: Final = frozenset({"time", "relative"})
 """Axes that are made of the times of points."""
@@ -102,8 +109,16 @@ class _Chunk:
     step_max: float | None
     time_min: float | None
     time_max: float | None
+    outline: Outline | None = None
     traits: Traits | None = None
     decoded: _Decoded | None = None
+
+    def take_outline(self, data: bytes | None) -> None:
+        """Take the outline, if there is one; from one that is damaged nothing is taken."""
+        if data is not None:
+            with suppress(BadOutline):
+                self.outline = Outline(data, self.count)
+                self.traits = self.outline.traits
 
 
 class SqliteSnapshot(SqliteView):
@@ -248,7 +263,11 @@ class _Reading:
                 f"{self._path}: series {self._series.id} has no point {expected}, which its summary counts: "
                 "restore a backup"
             )
-        return [_Chunk(*row) for row in rows]
+        chunks = []
+        for *known, outline in rows:
+            chunks.append(_Chunk(*known))
+            chunks[-1].take_outline(outline)
+        return chunks
 
     def _suits(self, chunks: Sequence[_Chunk], axis: str) -> bool:
         """Whether every point of the series has a place on an axis, and steps ascend.
@@ -314,6 +333,8 @@ class _Reading:
 
     def _add(self, columns: ChartColumns, chunk: _Chunk, axis: str, grid: Grid) -> None:
         """Add the points of a chunk that are in the window."""
+        if not self._window.in_full and self._add_outline(columns, chunk, axis, grid):
+            return
         points = self._decode(chunk)
         chunk.decoded = None
         x: Sequence[float]
@@ -339,6 +360,36 @@ class _Reading:
             run.values += [points.values[i] for i in within]
         if len(self._x) >= _RUN_POINTS:
             self._divide(columns, axis)
+
+    def _add_outline(self, columns: ChartColumns, chunk: _Chunk, axis: str, grid: Grid) -> bool:
+        """Add the outline of a chunk, if it has one that is fine enough; whether it was added."""
+        outline = chunk.outline
+        low, high = self._bounds(chunk, axis)
+        if outline is None or low < grid.low or high > grid.high:
+            return False
+        if high - low > grid.extent * len(outline) / _BUCKETS_PER_COLUMN:
+            return False
+        if axis in _TIMES and Traits.TIMES_ASCEND not in outline.traits:
+            return False
+        try:
+            buckets = outline.buckets()
+        except BadOutline:
+            return False
+        x: Sequence[float]
+        if axis == "ordinal":
+            x = [chunk.first + end for end in outline.ends()]
+        elif axis == "step":
+            x = buckets.steps
+        else:
+            origin = self._origin(axis)
+            x = [each - origin for each in buckets.times] if origin else buckets.times
+        # A bucket is in the column of its last point: where its points are far from each other, most of them
+        # would be in a wrong one.
+        if max(map(sub, x, (low, *x))) > grid.extent:
+            return False
+        self._divide(columns, axis)
+        columns.add_buckets(x, buckets)
+        return True
 
     def _divide(self, columns: ChartColumns, axis: str) -> None:
         """Put the points that were collected into their columns."""

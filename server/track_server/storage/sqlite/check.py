@@ -21,8 +21,10 @@ from track_protocol.model.stat import Summary
 from track_protocol.wire.columns import Column, unpack
 from track_server.storage import exactjson
 from track_server.storage.admin import Checked
+from track_server.storage.chart_columns import Buckets, as_float_bytes
 from track_server.storage.chunks import BadChunk, decode_chunk
 from track_server.storage.contract import Blob
+from track_server.storage.outlines import BadOutline, Outline, outline_of
 from track_server.storage.sqlite.read import SqliteView
 from track_server.storage.sqlite.schema import check_engine, generation_of, inspect, open_reader, translated
 from track_server.storage.sqlite.wal_check import check_log_beside_others
@@ -42,10 +44,11 @@ min, max, mean, m2 FROM series WHERE id > ? AND trial > 0 ORDER BY id LIMIT ?
 """Those of deleted trials are left out: they are garbage, see `track_server.storage.sqlite.compact`."""
 
 _CHUNKS: Final = """
-SELECT id, seq, count, step_min, step_max, time_min, time_max, value_min, value_max, data
-FROM chunk WHERE series = ? ORDER BY seq
+SELECT id, seq, count, step_min, step_max, time_min, time_max, value_min, value_max, chunk.data, outline.data
+FROM chunk LEFT JOIN outline ON outline.chunk = chunk.id WHERE series = ? ORDER BY seq
 """
 _DANGLING: Final = (
+    ("outline {} belongs to no chunk", "SELECT chunk FROM outline WHERE chunk NOT IN (SELECT id FROM chunk)"),
     ("chunk {} belongs to no series", "SELECT id FROM chunk WHERE series NOT IN (SELECT id FROM series)"),
     (
         "series {} belongs to no trial",
@@ -209,7 +212,7 @@ class _Check:
     def _one_series(self, id: int, kind: str, name: str, count: int, *stored: Any) -> None:
         label = f"series {id} ({kind} {name!r})"
         seen = _Seen()
-        for chunk, seq, points, *bounds, data in self._db.execute(_CHUNKS, (id,)):
+        for chunk, seq, points, *bounds, data, outline in self._db.execute(_CHUNKS, (id,)):
             try:
                 columns = decode_chunk(data)
             except BadChunk as error:
@@ -222,6 +225,8 @@ class _Check:
                 self._findings.append(f"{label}: chunk {chunk} has {len(columns[1])} points, not {points}")
             if not _same_numbers(bounds, [bound for column in columns for bound in bounds_of(column)]):
                 self._findings.append(f"{label}: chunk {chunk} has bounds that differ from its points")
+            if outline is not None and (fault := _fault_of_outline(outline, columns)):
+                self._findings.append(f"{label}: chunk {chunk} has an outline that {fault}")
             if kind in MEDIA_KINDS:
                 view = SqliteView(self._db, self._path)
                 self._findings += [f"{label}: {each}" for each in _missing_in(columns[2], view)]
@@ -294,6 +299,39 @@ def _same_numbers(stored: list[Any], found: list[Any]) -> bool:
     return [None if each is None else float(each) for each in stored] == [
         None if each is None else float(each) for each in found
     ]
+
+
+def _fault_of_outline(data: bytes, points: tuple[Column, Column, Column]) -> str | None:
+    """What is wrong with the outline of a chunk; None if nothing is."""
+    made = outline_of(*points)
+    if made is None:
+        return "belongs to a larger one"
+    count = len(points[1])
+    expected = Outline(made, count)
+    try:
+        found = Outline(data, count)
+        same = found.traits == expected.traits and _same_buckets(found.buckets(), expected.buckets())
+    except BadOutline as error:
+        return f"is damaged: {error}"
+    return None if same else "differs from its points"
+
+
+def _same_buckets(found: Buckets, expected: Buckets) -> bool:
+    """Whether they are the same; sums depend on the version of Python, and so do the last digits of means."""
+    for name, one, other in zip(Buckets._fields, found, expected, strict=True):
+        if len(one) != len(other):
+            return False
+        if name != "means":
+            same = as_float_bytes(one) == as_float_bytes(other)
+        else:
+            scale = max(map(abs, other))
+            same = all(
+                math.isclose(left, right, rel_tol=_TOLERANCE, abs_tol=_TOLERANCE * scale)
+                for left, right in zip(one, other, strict=True)
+            )
+        if not same:
+            return False
+    return True
 
 
 def _is_json(text: Any) -> bool:

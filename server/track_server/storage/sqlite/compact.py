@@ -2,7 +2,8 @@
 
 Chunks arrive at level 0.  `_FAN` chunks of one level at the end of a series become one of the next
 level, so that a point is rewritten as often as its chunk has levels and not once for each arrival.
-A chunk that is *full* is never touched again.  At the end of an idle series, small chunks are compacted
+A chunk that is *full* is never touched again.  Beside a chunk with enough points stands its outline, for
+charts; one that is missing is made here.  At the end of an idle series, small chunks are compacted
 unless a much larger one would have to be rewritten for them.
 
 Deleting a trial removes its row in the transaction of the call and leaves a *tombstone* on each of its
@@ -24,11 +25,13 @@ from typing import Any, Final
 import apsw
 
 from track_protocol.errors import StoreCorrupt
+from track_protocol.wire.columns import Column
 from track_server.storage.chunk_columns import encode_column, size_of
 from track_server.storage.chunks import assemble, join_columns
+from track_server.storage.outlines import MIN_POINTS, outline_of
 from track_server.storage.sqlite.read import read_chunk
 
-__all__ = ["Compactor", "GarbageCollector", "tombstone"]
+__all__ = ["Compactor", "GarbageCollector", "tombstone", "write_outline"]
 
 _FULL: Final = 9
 _FULL_POINTS: Final = 8_192
@@ -58,10 +61,15 @@ _TAIL: Final = "SELECT id, seq, count, level, size FROM chunk WHERE series = ? O
 _READ: Final = """
 SELECT step_min, step_max, time_min, time_max, value_min, value_max, data FROM chunk WHERE id = ?
 """
+_READ_POINTS: Final = "SELECT series, seq, data FROM chunk WHERE id = ?"
 _INSERT: Final = """
 INSERT INTO chunk(series, seq, count, level, size, step_min, step_max, time_min, time_max,
-value_min, value_max, data) VALUES(?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)
+value_min, value_max, data) VALUES(?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?) RETURNING id
 """
+_UNOUTLINED: Final = f"""
+SELECT id FROM chunk WHERE level > 0 AND count >= {MIN_POINTS}
+AND NOT EXISTS (SELECT 1 FROM outline WHERE outline.chunk = chunk.id)
+"""  # noqa: S608 # all ours
 _TOMBSTONE: Final = """
 UPDATE series SET trial = (SELECT min(0, min(trial)) - 1 FROM series) WHERE trial = ?
 """
@@ -92,6 +100,8 @@ class Compactor:
         self._loaded = False
         self._damage: StoreCorrupt | None = None
         self._ready: dict[int, None] = {}
+        # Chunks whose outlines an earlier process has not written.
+        self._unoutlined: list[int] = []
         # Series with new chunks, longest idle first: chunks, points, time of the last ones.
         self._grown: OrderedDict[int, tuple[int, int, float]] = OrderedDict()
 
@@ -126,10 +136,12 @@ class Compactor:
         self._load_once()
         if self._next(thorough) is not None:
             self._compact_until(deadline, thorough)
+        elif self._unoutlined:
+            self._outline_until(deadline)
         damage, self._damage = self._damage, None
         if damage is not None:
             raise damage
-        if self._next(thorough) is not None:
+        if self._next(thorough) is not None or self._unoutlined:
             return True
         return self._vacuum_until(deadline, thorough or not self._grown)
 
@@ -140,6 +152,8 @@ class Compactor:
         self._loaded = True
         rows: list[tuple[Any, ...]] = self._db.execute(_SMALL).fetchall()
         self.grew({series: (chunks, points) for series, chunks, points in rows})
+        found: list[tuple[Any, ...]] = self._db.execute(_UNOUTLINED).fetchall()
+        self._unoutlined = [id for (id,) in found]
 
     def _next(self, thorough: bool) -> tuple[int, bool] | None:
         """A series to compact, and whether it is idle."""
@@ -209,7 +223,30 @@ class Compactor:
         size = sum(size_of(each, count) for each in encoded)
         self._db.executemany("DELETE FROM chunk WHERE id = ?", ids)
         row = (series, run[0].seq, count, level, size, *_extremes(rows), assemble(count, *encoded))
-        self._db.execute(_INSERT, row)
+        inserted: list[tuple[Any, ...]] = self._db.execute(_INSERT, row).fetchall()
+        ((id,),) = inserted
+        write_outline(self._db, id, (steps, times, values))
+
+    def _outline_until(self, deadline: float) -> None:
+        """Write outlines that are missing."""
+        left = list(self._unoutlined)
+        self._db.execute("BEGIN IMMEDIATE")
+        try:
+            while left and time.monotonic() < deadline:
+                id = left.pop()
+                # It may have been compacted meanwhile.
+                rows: list[tuple[Any, ...]] = self._db.execute(_READ_POINTS, (id,)).fetchall()
+                for series, seq, data in rows:
+                    try:
+                        write_outline(self._db, id, read_chunk(self._path, series, seq, data))
+                    except StoreCorrupt as error:
+                        self._damage = error
+            self._db.execute("COMMIT")
+        except BaseException:
+            if self._db.in_transaction:
+                self._db.execute("ROLLBACK")
+            raise
+        self._unoutlined = left
 
     def _vacuum_until(self, deadline: float, entirely: bool) -> bool:
         """Give free pages back; a growing store keeps a quarter of its pages, which it needs again soon."""
@@ -277,6 +314,19 @@ def _idle_run(chunks: list[_Chunk]) -> tuple[list[_Chunk], int] | None:
     if len(run) < 2 and (run[0].level or points < _MIN_POINTS):
         return None
     return run, min(_FULL - 1, 1 + max(chunk.level for chunk in run))
+
+
+def write_outline(db: apsw.Connection, chunk: int, points: tuple[Column, Column, Column]) -> None:
+    """Write the outline of a chunk, if it has enough points, within the open transaction.
+
+    Args:
+        db: the connection that writes.
+        chunk: its row.
+        points: its steps, times and values.
+    """
+    outline = outline_of(*points)
+    if outline is not None:
+        db.execute("INSERT OR REPLACE INTO outline VALUES(?, ?)", (chunk, outline))
 
 
 def tombstone(db: apsw.Connection, key: bytes) -> None:

@@ -122,6 +122,18 @@ _TABLES: Final = (
     """,
     "CREATE INDEX chunk_at ON chunk(series, seq, count, level)",
     """
+    CREATE TABLE outline(                -- of merged chunks with enough points, see storage/outlines.py
+        chunk INTEGER PRIMARY KEY,       -- chunk.id
+        data BLOB NOT NULL
+    )
+    """,
+    # Whatever removes or changes a chunk, its outline goes in the same transaction.
+    "CREATE TRIGGER chunk_deleted AFTER DELETE ON chunk BEGIN DELETE FROM outline WHERE chunk = old.id; END",
+    """
+    CREATE TRIGGER chunk_rewritten AFTER UPDATE OF data ON chunk
+    BEGIN DELETE FROM outline WHERE chunk = old.id; END
+    """,
+    """
     CREATE TABLE rejected(
         id INTEGER PRIMARY KEY,
         sid BLOB NOT NULL,               -- session.sid

@@ -56,7 +56,7 @@ _PAGE_SIZE: Final = 8192
 _HEADER: Final = 100
 
 CONTENT: Final = (
-    *("project", "trial_group", "trial", "group_trial", "series", "chunk", "rejected", "lease"),
+    *("project", "trial_group", "trial", "group_trial", "series", "chunk", "outline", "rejected", "lease"),
     *("blob", "blob_part", "blob_use"),
 )
 """The tables of what users have stored; the others say what the store knows of itself and of sessions."""

@@ -15,6 +15,7 @@ from track_protocol.model.stat import Summary
 from track_protocol.query.parse import Query
 from track_protocol.wire.batch import METRIC
 from track_server.storage import exactjson
+from track_server.storage.chunks import decode_chunk
 from track_server.storage.contract import (
     FIRST_REJECTED,
     MAX_REJECTED,
@@ -31,7 +32,7 @@ from track_server.storage.contract import (
     StoredChunk,
     Wanted,
 )
-from track_server.storage.sqlite.compact import tombstone
+from track_server.storage.sqlite.compact import tombstone, write_outline
 from track_server.storage.sqlite.query import compile_query
 from track_server.storage.sqlite.read import REJECTED_COLUMNS, TRIAL_JSON, SqliteView, read_chunk
 from track_server.storage.sqlite.schema import translated
@@ -383,6 +384,8 @@ class SqliteTransaction(SqliteView):
         many("DELETE FROM chunk WHERE id = ?", [(id,) for id in changes.removed])
         many("UPDATE chunk SET seq = ? WHERE id = ?", [(first, id) for id, first in changes.moved])
         many(_REWRITE_CHUNK, [(*_chunk_row(chunk), id) for id, chunk in changes.rewritten])
+        for id, chunk in changes.rewritten:
+            write_outline(self._db, id, decode_chunk(chunk.data))
         many("DELETE FROM series WHERE id = ?", [(series.handle,) for series in changes.emptied])
         known = [series for series in changes.series if series.handle is not None]
         many(_UPDATE_SERIES, [(*_statistics(series), series.handle) for series in known])
