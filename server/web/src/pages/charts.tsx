@@ -1,6 +1,416 @@
+// Charts: a grid of all metrics of the drawn runs, by the prefix of their names.
 import type { JSX } from "preact";
-import { Empty } from "../parts/states";
+import { useEffect, useMemo, useRef, useState } from "preact/hooks";
+import { call, type Query, type Value } from "../api";
+import type { Grouping } from "../charts/build";
+import { X_LABELS } from "../charts/labels";
+import { type ChartSpec, chartsOf, matching, SYSTEM, TIMERS } from "../charts/names";
+import type { Mark } from "../charts/paint";
+import type { Range } from "../charts/scale";
+import { formatCount, formatValue, plural } from "../format";
+import { useFetch, useLive, useQuery } from "../hooks";
+import { useKeys } from "../keys";
+import { Icon } from "../parts/icons";
+import { Empty, ErrorBox, Loading } from "../parts/states";
+import { type Run, useDrawn, useRuns } from "../runs";
+import { useAxis, useSelection, useSmoothing } from "../state";
+import "./charts.css";
+import { ChartCard } from "./charts/card";
+import {
+  useClip,
+  useFind,
+  useGroupBy,
+  useLogX,
+  useLogY,
+  useMiddle,
+  useOwn,
+  usePins,
+  useSize,
+  useSpread,
+  useSuperseded,
+  useXMetric,
+  useZoom,
+} from "./charts/settings";
+
+const AXES = ["step", "time", "relative", "ordinal"] as const;
+/** Charts of a section that are there at once; more come by a button. */
+const FIRST = 60;
+const REFRESH_MS = 3_000;
 
 export default function Charts(): JSX.Element {
-  return <Empty title="Charts" />;
+  const { query } = useQuery();
+  const { total, error: runsError } = useRuns();
+  const runs = useDrawn();
+  const { data, error, again } = useFetch(query && JSON.stringify(query), (signal) =>
+    call("fetch_fields", { query: query as Query }, signal),
+  );
+  const timer = useRef<ReturnType<typeof setTimeout> | null>(null);
+  useLive(() => {
+    // Metrics that are new: rarely, so that a quiet look now and then is enough.
+    timer.current ??= setTimeout(() => {
+      timer.current = null;
+      again();
+    }, REFRESH_MS);
+  });
+  const known = JSON.stringify(data?.series ?? null);
+  // biome-ignore lint/correctness/useExhaustiveDependencies: `known` is its content
+  const charts = useMemo(() => chartsOf(data?.series ?? []), [known]);
+  if (error !== null && data === null) return <ErrorBox error={error} again={again} />;
+  if (runsError !== null && total === null) return <ErrorBox error={runsError} />;
+  if (data === null || total === null) return <Loading />;
+  if (total === 0) {
+    return (
+      <Empty title="No run to draw">
+        <p>No run matches the filter. The list on the left says what there is.</p>
+      </Empty>
+    );
+  }
+  if (charts.length === 0) {
+    const media = data.series.map((series) => `${series.name} (${series.kind})`);
+    return (
+      <Empty title="These runs have no metrics">
+        <p>
+          {media.length === 0
+            ? "A script logs one with trial.log_metrics(loss=…)."
+            : `There are media: ${media.slice(0, 8).join(", ")}.`}
+        </p>
+      </Empty>
+    );
+  }
+  return <Grid charts={charts} runs={runs} fields={data.fields.map((field) => field.name)} />;
+}
+
+function Grid(props: {
+  charts: readonly ChartSpec[];
+  runs: readonly Run[];
+  fields: readonly string[];
+}): JSX.Element {
+  const { charts, runs } = props;
+  const [find] = useFind();
+  const [size] = useSize();
+  const [pins, setPins] = usePins();
+  const [own, setOwn] = useOwn();
+  const [, setZoom] = useZoom();
+  const [smoothing, setSmoothing] = useSmoothing();
+  const [logY, setLogY] = useLogY();
+  const [selection, setSelection] = useSelection();
+  const focused = useRef<string | null>(null);
+  const grouping = useGrouping(runs);
+  const marks = useMarks(runs);
+  const found = useMemo(() => matching(charts, find), [charts, find]);
+  const sections = useMemo(() => {
+    const pinned = found.filter((chart) => pins.includes(chart.id));
+    const bySection = new Map<string, ChartSpec[]>(pinned.length > 0 ? [["Pinned", pinned]] : []);
+    for (const chart of found) {
+      if (pins.includes(chart.id)) continue;
+      bySection.set(chart.section, [...(bySection.get(chart.section) ?? []), chart]);
+    }
+    return [...bySection];
+  }, [found, pins]);
+  const setOne = (id: string, value: object) => setOwn({ ...own, [id]: value });
+  useKeys([
+    {
+      keys: "l",
+      label: "Logarithmic y of the chart under the pointer, else of all",
+      group: "Charts",
+      run: () => {
+        const id = focused.current;
+        if (id === null) setLogY(!logY);
+        else setOne(id, { ...own[id], y: !(own[id]?.y ?? logY) });
+      },
+    },
+    {
+      keys: "s",
+      label: "More smoothing, and none again",
+      group: "Charts",
+      run: () => setSmoothing(SMOOTHINGS.find((one) => one > smoothing) ?? 0),
+    },
+    { keys: "z", label: "Reset the zoom", group: "Charts", run: () => setZoom(null) },
+  ]);
+  return (
+    <div class="charts">
+      <Toolbar charts={charts} fields={props.fields} />
+      {found.length === 0 && (
+        <Empty title="No chart has that name">
+          <p>
+            There are {plural(charts.length, "chart")}, such as {charts[0]?.title}.
+          </p>
+        </Empty>
+      )}
+      {sections.map(([name, some]) => (
+        <Section key={name} name={name} charts={some} size={size}>
+          {(chart) => (
+            <ChartCard
+              key={chart.id}
+              spec={chart}
+              runs={runs}
+              grouping={grouping}
+              marks={marks}
+              size={size}
+              own={own[chart.id] ?? {}}
+              setOwn={(value) => setOne(chart.id, value)}
+              pinned={pins.includes(chart.id)}
+              setPinned={(pinned) =>
+                setPins(pinned ? [...pins, chart.id] : pins.filter((id) => id !== chart.id))
+              }
+              others={charts}
+              onPick={(owner) => {
+                if (!runs.some((run) => run.id === owner)) return;
+                setSelection(
+                  selection.includes(owner) ? selection.filter((id) => id !== owner) : [...selection, owner],
+                );
+              }}
+              onFocus={(id) => {
+                focused.current = id;
+              }}
+            />
+          )}
+        </Section>
+      ))}
+    </div>
+  );
+}
+
+const SMOOTHINGS = [0.6, 0.9, 0.97, 0.99, 0.997] as const;
+
+function Section(props: {
+  name: string;
+  charts: readonly ChartSpec[];
+  size: "s" | "m" | "l";
+  children: (chart: ChartSpec) => JSX.Element;
+}): JSX.Element {
+  const { name, charts } = props;
+  const [open, setOpen] = useState(name !== SYSTEM && name !== TIMERS);
+  const [shown, setShown] = useState(FIRST);
+  return (
+    <section class="chart-section" aria-label={name}>
+      <h2>
+        <button type="button" class="quiet" aria-expanded={open} onClick={() => setOpen(!open)}>
+          <Icon name={open ? "down" : "right"} />
+          {name} <span class="hint">{formatCount(charts.length)}</span>
+        </button>
+      </h2>
+      {open && (
+        <div class={`chart-grid size-${props.size}`}>{charts.slice(0, shown).map(props.children)}</div>
+      )}
+      {open && charts.length > shown && (
+        <button type="button" class="button" onClick={() => setShown(shown + 4 * FIRST)}>
+          Show {formatCount(Math.min(4 * FIRST, charts.length - shown))} more of{" "}
+          {formatCount(charts.length - shown)}
+        </button>
+      )}
+    </section>
+  );
+}
+
+function Toolbar(props: { charts: readonly ChartSpec[]; fields: readonly string[] }): JSX.Element {
+  const [find, setFind] = useFind();
+  const [axis, setAxis] = useAxis();
+  const [xMetric, setXMetric] = useXMetric();
+  const [smoothing, setSmoothing] = useSmoothing();
+  const [logX, setLogX] = useLogX();
+  const [logY, setLogY] = useLogY();
+  const [clip, setClip] = useClip();
+  const [superseded, setSuperseded] = useSuperseded();
+  const [by, setBy] = useGroupBy();
+  const [middle, setMiddle] = useMiddle();
+  const [spread, setSpread] = useSpread();
+  const [size, setSize] = useSize();
+  const [zoom, setZoom] = useZoom();
+  const metrics = props.charts.filter((chart) => chart.kind === "metric").flatMap((chart) => chart.names);
+  const groupable = ["group", "status", ...props.fields.filter((name) => !name.startsWith("metadata.run"))];
+  return (
+    <div class="toolbar" role="toolbar" aria-label="All charts">
+      <input
+        type="search"
+        aria-label="Find charts by a regular expression"
+        placeholder="Find charts: ^train/|loss"
+        value={find}
+        onInput={(event) => setFind(event.currentTarget.value)}
+      />
+      <label>
+        x
+        <select
+          value={xMetric === null ? axis : `:${xMetric}`}
+          onChange={(event) => {
+            const { value } = event.currentTarget;
+            setZoom(null);
+            if (value.startsWith(":")) setXMetric(value.slice(1));
+            else {
+              setXMetric(null);
+              setAxis(value as (typeof AXES)[number]);
+            }
+          }}
+        >
+          {AXES.map((name) => (
+            <option key={name} value={name}>
+              {X_LABELS[name]}
+            </option>
+          ))}
+          <optgroup label="another metric">
+            {metrics.slice(0, 200).map((name) => (
+              <option key={name} value={`:${name}`}>
+                {name}
+              </option>
+            ))}
+          </optgroup>
+        </select>
+      </label>
+      <label title="Exponential average over all points, whatever is drawn of them">
+        smoothing
+        <input
+          type="range"
+          min={0}
+          max={100}
+          step={1}
+          aria-label="Smoothing"
+          aria-valuetext={String(smoothing)}
+          value={Math.round(100 * positionOf(smoothing))}
+          onInput={(event) => setSmoothing(smoothingAt(Number(event.currentTarget.value) / 100))}
+        />
+        <output>{smoothing}</output>
+      </label>
+      <Toggle label="log y" on={logY} set={setLogY} title="Logarithmic y of all charts" />
+      <Toggle label="log x" on={logX} set={setLogX} title="Logarithmic x of all charts" />
+      <Toggle
+        label="clip"
+        on={clip}
+        set={setClip}
+        title="Leave outliers out of the range of y; they are counted"
+      />
+      <Toggle
+        label="superseded"
+        on={superseded}
+        set={setSuperseded}
+        title="Points before a rewind, fainter"
+      />
+      <label>
+        group
+        <select value={by ?? ""} onChange={(event) => setBy(event.currentTarget.value || null)}>
+          <option value="">by none</option>
+          {groupable.map((name) => (
+            <option key={name} value={name}>
+              {name}
+            </option>
+          ))}
+        </select>
+      </label>
+      {by !== null && (
+        <>
+          <select
+            aria-label="Middle of a group"
+            value={middle}
+            onChange={(event) => setMiddle(event.currentTarget.value as "mean" | "median")}
+          >
+            <option value="mean">mean</option>
+            <option value="median">median</option>
+          </select>
+          <select
+            aria-label="Band around it"
+            value={spread}
+            onChange={(event) => setSpread(event.currentTarget.value as typeof spread)}
+          >
+            <option value="minmax">min to max</option>
+            <option value="sd">± standard deviation</option>
+            <option value="se">± standard error</option>
+            <option value="none">no band</option>
+          </select>
+        </>
+      )}
+      <span class="grow" />
+      {zoom !== null && (
+        <button type="button" class="button" onClick={() => setZoom(null)}>
+          <Icon name="reset" /> {zoomText(zoom)}
+        </button>
+      )}
+      <select
+        aria-label="Size of charts"
+        value={size}
+        onChange={(event) => setSize(event.currentTarget.value as "s" | "m" | "l")}
+      >
+        <option value="s">small</option>
+        <option value="m">medium</option>
+        <option value="l">large</option>
+      </select>
+    </div>
+  );
+}
+
+function Toggle(props: {
+  label: string;
+  on: boolean;
+  set: (on: boolean) => void;
+  title: string;
+}): JSX.Element {
+  return (
+    <button
+      type="button"
+      class="button toggle"
+      aria-pressed={props.on}
+      title={props.title}
+      onClick={() => props.set(!props.on)}
+    >
+      {props.label}
+    </button>
+  );
+}
+
+const zoomText = ({ low, high }: Range) =>
+  `${formatValue(Math.round(low * 100) / 100)} – ${formatValue(Math.round(high * 100) / 100)}`;
+
+/** The slider moves evenly in the length of the average, 1 to 1,000 points: a quarter of the way is 0.82. */
+const positionOf = (smoothing: number) => (smoothing <= 0 ? 0 : Math.log10(1 / (1 - smoothing)) / 3);
+const smoothingAt = (position: number) => Math.round((1 - 10 ** (-3 * position)) * 1_000) / 1_000;
+
+/** By which value runs are grouped, as was chosen; null for none. */
+function useGrouping(runs: readonly Run[]): Grouping | null {
+  const [by] = useGroupBy();
+  const [middle] = useMiddle();
+  const [spread] = useSpread();
+  const ids = runs.map((run) => run.id);
+  const { data } = useFetch(by === null ? null : JSON.stringify([by, ids]), (signal) =>
+    call("fetch_rows", { trials: ids, columns: [by as string] }, signal),
+  );
+  return useMemo(() => {
+    if (by === null || data === null) return null;
+    const values = new Map<string, Value | undefined>(data.ids.map((id, at) => [id, data.columns[0]?.[at]]));
+    const short = by.slice(by.indexOf(".") + 1);
+    return {
+      of: (run) => {
+        const value = values.get(run.id);
+        return value === undefined || value === null ? "" : `${short} ${formatValue(value)}`;
+      },
+      middle,
+      spread,
+    };
+  }, [by, data, middle, spread]);
+}
+
+/** Where runs were rewound. */
+function useMarks(runs: readonly Run[]): readonly Mark[] {
+  const ids = runs.map((run) => run.id);
+  const { data, again } = useFetch(ids.length === 0 ? null : JSON.stringify(ids), (signal) =>
+    call("fetch_rows", { trials: ids, columns: ["metadata.rewinds"] }, signal),
+  );
+  const running = runs.some((run) => run.status === "Running");
+  useEffect(() => {
+    if (!running) return;
+    const timer = setInterval(() => {
+      if (!document.hidden) again();
+    }, 15_000);
+    return () => clearInterval(timer);
+  }, [running, again]);
+  return useMemo(() => {
+    const colours = new Map(runs.map((run) => [run.id, run.colour]));
+    return (data?.ids ?? []).flatMap((id, at) => {
+      const rewinds = data?.columns[0]?.[at];
+      const colour = colours.get(id);
+      if (!Array.isArray(rewinds) || colour === undefined) return [];
+      return rewinds.flatMap((rewind) => {
+        const step =
+          rewind !== null && typeof rewind === "object" && !Array.isArray(rewind) ? rewind.step : null;
+        return typeof step === "number" ? [{ x: step, colour, label: "rewound" }] : [];
+      });
+    });
+  }, [data, runs]);
 }

@@ -1,0 +1,144 @@
+// The curves of one chart, from its runs and the columns of their series. Pure functions.
+import { type Columns, type Damaged, isWhole, type SeriesKey } from "../api";
+import type { Run } from "../runs";
+import { colourOf, DASHES, styleOf } from "../theme";
+import { type Curve, lineOf, oddOf, onMetric, rawLine, smooth } from "./curve";
+import { type Middle, merge, type Spread } from "./groups";
+import { type ChartSpec, labelOf } from "./names";
+
+export interface Grouping {
+  /** The value by which a run is grouped, as text. */
+  of: (run: Run) => string;
+  middle: Middle;
+  spread: Spread;
+}
+
+export interface Wanted {
+  spec: ChartSpec;
+  runs: readonly Run[];
+  keys: readonly SeriesKey[];
+  series: readonly (Columns | Damaged | null)[];
+  /** The weight of the past, 0 for none. */
+  smoothing: number;
+  /** The metric that x is; null for an axis of the server. */
+  xMetric: string | null;
+  grouping: Grouping | null;
+}
+
+/** The series to fetch for a chart: those of the metric that x is come last. */
+export function keysOf(
+  spec: ChartSpec,
+  runs: readonly Run[],
+  xMetric: string | null,
+  superseded: boolean,
+): SeriesKey[] {
+  const kinds = superseded && spec.kind === "metric" ? ["superseded", spec.kind] : [spec.kind];
+  const keys = runs.flatMap((run) =>
+    kinds.flatMap((kind) => spec.names.map((name): SeriesKey => [run.id, kind, name])),
+  );
+  return xMetric === null ? keys : [...keys, ...runs.map((run): SeriesKey => [run.id, "metric", xMetric])];
+}
+
+/** The curves, and what could not be read. */
+export function buildCurves(wanted: Wanted): { curves: Curve[]; faults: string[] } {
+  const { spec, runs, keys, series, smoothing, xMetric, grouping } = wanted;
+  const byId = new Map(runs.map((run) => [run.id, run]));
+  const faults: string[] = [];
+  const places = new Map<string, Columns>();
+  const drawn = xMetric === null ? keys.length : keys.length - runs.length;
+  for (let at = drawn; at < keys.length; at++) {
+    const found = series[at] ?? null;
+    if (isWhole(found)) places.set((keys[at] as SeriesKey)[0], found);
+  }
+  const found: { curve: Curve; run: Run; name: string }[] = [];
+  for (let at = 0; at < drawn; at++) {
+    const [trial, kind, name] = keys[at] as SeriesKey;
+    const run = byId.get(trial);
+    const one = series[at] ?? null;
+    if (run === undefined || one === null) continue;
+    if (!isWhole(one)) {
+      faults.push(`${run.name}: ${one.error}`);
+      continue;
+    }
+    let columns: Columns = one;
+    if (xMetric !== null) {
+      const other = places.get(trial);
+      if (other === undefined) continue;
+      columns = onMetric(one, other);
+    }
+    if (columns.x.length > 0)
+      found.push({ curve: curveOf(spec, run, kind, name, columns, smoothing), run, name });
+  }
+  if (grouping === null) return { curves: found.map(({ curve }) => curve), faults };
+  return { curves: merged(found, spec, grouping), faults };
+}
+
+function curveOf(
+  spec: ChartSpec,
+  run: Run,
+  kind: string,
+  name: string,
+  columns: Columns,
+  smoothing: number,
+): Curve {
+  const faint = kind === "superseded" && spec.kind !== "superseded";
+  const label = labelOf(name, spec);
+  const several = spec.names.length > 1;
+  const smoothed = smoothing > 0 && !faint;
+  return {
+    key: `${run.id} ${kind} ${name}`,
+    owner: run.id,
+    label: [run.name, several ? label : "", faint ? "superseded" : ""]
+      .filter((part) => part !== "")
+      .join(" · "),
+    colour: run.colour,
+    // Of several metrics the dash tells which, as the colour tells the run.
+    dash: several ? (DASHES[spec.names.indexOf(name) % DASHES.length] ?? []) : styleOf(run.id).dash,
+    line: smoothed ? lineOf(columns.x, smooth(columns, smoothing)) : rawLine(columns),
+    raw: smoothed ? rawLine(columns) : null,
+    band: null,
+    odd: oddOf(columns),
+    columns,
+    faint,
+  };
+}
+
+/** One curve for each group of runs and series. */
+function merged(
+  found: readonly { curve: Curve; run: Run; name: string }[],
+  spec: ChartSpec,
+  grouping: Grouping,
+): Curve[] {
+  const groups = new Map<string, { group: string; name: string; curves: Curve[] }>();
+  for (const { curve, run, name } of found) {
+    if (curve.faint) continue;
+    const group = grouping.of(run);
+    const key = `${group}\n${name}`;
+    const known = groups.get(key) ?? { group, name, curves: [] };
+    known.curves.push(curve);
+    groups.set(key, known);
+  }
+  return [...groups].map(([key, { group, name, curves }]) => {
+    const lines = curves.map(({ columns, raw, line }) =>
+      raw === null && columns !== null ? lineOf(columns.x, columns.mean) : line,
+    );
+    const { x, middle, low, high } = merge(lines, grouping.middle, grouping.spread);
+    const several = spec.names.length > 1;
+    const count = `${curves.length} ${curves.length === 1 ? "run" : "runs"}`;
+    return {
+      key,
+      owner: group,
+      label: [group === "" ? "(none)" : group, several ? labelOf(name, spec) : "", count]
+        .filter((part) => part !== "")
+        .join(" · "),
+      colour: colourOf(group),
+      dash: several ? (DASHES[spec.names.indexOf(name) % DASHES.length] ?? []) : [],
+      line: lineOf(x, middle),
+      raw: null,
+      band: grouping.spread === "none" ? null : { x, low, high },
+      odd: curves.flatMap((curve) => curve.odd),
+      columns: null,
+      faint: false,
+    };
+  });
+}

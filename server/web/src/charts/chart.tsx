@@ -1,0 +1,306 @@
+// A chart: uPlot has the axes, the crosshair and the selection of a window; the curves are painted by `paint`.
+import type { JSX } from "preact";
+import { useEffect, useLayoutEffect, useMemo, useRef, useState } from "preact/hooks";
+import uPlot from "uplot";
+import "uplot/dist/uPlot.min.css";
+import "./chart.css";
+import { formatCount, formatNumber } from "../format";
+import { cssColour, useDark } from "../theme";
+import type { Curve } from "./curve";
+import { nearest } from "./curve";
+import { setHighlighted, useHighlighted } from "./highlight";
+import { shortTexts, X_LABELS, type XKind, xText, xTexts, xTicks } from "./labels";
+import { canvasPen, type Mark, paint } from "./paint";
+import { type Range, rangeOfX, rangeOfY, type Scaled, ticks } from "./scale";
+
+export interface ChartProps {
+  curves: readonly Curve[];
+  marks: readonly Mark[];
+  xKind: XKind;
+  logX: boolean;
+  logY: boolean;
+  /** Leave outliers out of the range of y. */
+  clip: boolean;
+  /** The window of x; null for all. */
+  zoom: Range | null;
+  onZoom: (zoom: Range | null) => void;
+  /** A click on the curve of a run. */
+  onPick?: (owner: string) => void;
+  /** Charts with one key have one crosshair. */
+  link: string;
+  height: number;
+  label: string;
+}
+
+/** What is under the pointer. */
+interface Reading {
+  left: number;
+  top: number;
+  x: number;
+  lines: { curve: Curve; text: string; distance: number }[];
+}
+
+const SHOWN = 9;
+
+export function Chart(props: ChartProps): JSX.Element {
+  const { curves, xKind, logX, logY, clip, zoom, height } = props;
+  const box = useRef<HTMLDivElement>(null);
+  const plot = useRef<uPlot | null>(null);
+  const dark = useDark();
+  const highlighted = useHighlighted();
+  const [reading, setReading] = useState<Reading | null>(null);
+  const whole = useMemo(() => rangeOfX(curves, logX), [curves, logX]);
+  const x = zoom ?? whole;
+  const y = useMemo(() => rangeOfY(curves, x, logY, clip), [curves, x, logY, clip]);
+  const now = useRef({ ...props, x, y, highlighted });
+  now.current = { ...props, x, y, highlighted };
+
+  // biome-ignore lint/correctness/useExhaustiveDependencies: what changes often is read through `now`
+  useLayoutEffect(() => {
+    const element = box.current;
+    if (element === null) return;
+    const made = new uPlot(options(now, element.clientWidth, setReading), dataOf(x, y), element);
+    plot.current = made;
+    const observer = new ResizeObserver(() => {
+      if (element.clientWidth > 0) made.setSize({ width: element.clientWidth, height: now.current.height });
+    });
+    observer.observe(element);
+    return () => {
+      observer.disconnect();
+      made.destroy();
+      plot.current = null;
+    };
+  }, [dark, xKind, logX, logY, props.link]);
+
+  // biome-ignore lint/correctness/useExhaustiveDependencies: curves and marks are painted anew
+  useEffect(() => {
+    plot.current?.setData(dataOf(x, y), true);
+  }, [curves, props.marks, x, y]);
+  // biome-ignore lint/correctness/useExhaustiveDependencies: the painting reads it
+  useEffect(() => {
+    plot.current?.redraw(false);
+  }, [highlighted]);
+  useEffect(() => {
+    const element = box.current;
+    if (element !== null) plot.current?.setSize({ width: element.clientWidth, height });
+  }, [height]);
+
+  return (
+    <div
+      class="chart-plot"
+      role="img"
+      aria-label={props.label}
+      onMouseLeave={() => {
+        setReading(null);
+        setHighlighted(null);
+      }}
+    >
+      <div ref={box} />
+      <Notes y={y} logY={logY} odd={curves.reduce((sum, curve) => sum + curve.odd.length, 0)} />
+      {reading !== null && <Tooltip reading={reading} xKind={xKind} />}
+    </div>
+  );
+}
+
+/** What the axes have no place for, in words. */
+function Notes({ y, logY, odd }: { y: Scaled; logY: boolean; odd: number }): JSX.Element | null {
+  const notes = [
+    y.above > 0 && `${formatCount(y.above)} above ↑`,
+    y.below > 0 && `${formatCount(y.below)} below ↓`,
+    logY && y.notPositive > 0 && `${formatCount(y.notPositive)} ≤ 0, not on a logarithmic axis`,
+    odd > 0 && `${formatCount(odd)} × not finite`,
+  ].filter(Boolean);
+  return notes.length === 0 ? null : <p class="chart-notes">{notes.join(" · ")}</p>;
+}
+
+function Tooltip({ reading, xKind }: { reading: Reading; xKind: XKind }): JSX.Element {
+  const more = reading.lines.length - SHOWN;
+  return (
+    <div class="chart-tip" style={{ left: `${reading.left}px`, top: `${reading.top}px` }} aria-hidden="true">
+      <p class="hint">
+        {X_LABELS[xKind]} {xText(xKind, reading.x)}
+      </p>
+      {reading.lines.slice(0, SHOWN).map(({ curve, text }, at) => (
+        <p key={curve.key} class={at === 0 ? "nearest" : undefined}>
+          <i class="swatch" style={{ background: curve.colour }} />
+          <span class="chart-tip-name">{curve.label}</span>
+          <b>{text}</b>
+        </p>
+      ))}
+      {more > 0 && <p class="hint">and {formatCount(more)} more</p>}
+    </div>
+  );
+}
+
+function dataOf(x: Range, y: Range): uPlot.AlignedData {
+  return [
+    [x.low, x.high],
+    [y.low, y.high],
+  ];
+}
+
+type Now = { current: ChartProps & { x: Range; y: Scaled; highlighted: string | null } };
+
+function options(now: Now, width: number, setReading: (reading: Reading | null) => void): uPlot.Options {
+  const { xKind, logX, logY, link } = now.current;
+  const grid = { stroke: cssColour("--line"), width: 1 };
+  const axis = {
+    stroke: cssColour("--muted"),
+    font: `11px ${cssColour("--sans")}`,
+    grid,
+    ticks: { show: false },
+  };
+  let pressed: [number, number] | null = null;
+  return {
+    width,
+    height: now.current.height,
+    legend: { show: false },
+    padding: [8, 10, 0, 0],
+    cursor: {
+      y: false,
+      points: { show: false },
+      drag: { x: true, y: false, setScale: false, dist: 4 },
+      sync: { key: link, scales: ["x", null] },
+      bind: {
+        dblclick: () => () => {
+          now.current.onZoom(null);
+          return null;
+        },
+      },
+    },
+    scales: {
+      x: { time: false, distr: logX ? 3 : 1, range: () => [now.current.x.low, now.current.x.high] },
+      y: { distr: logY ? 3 : 1, range: () => [now.current.y.low, now.current.y.high] },
+    },
+    axes: [
+      {
+        ...axis,
+        size: 26,
+        gap: 4,
+        splits: (u, _axis, low, high) => xTicks(xKind, { low, high }, u.width / 110, logX),
+        values: (_u, places) => xTexts(xKind, places),
+      },
+      {
+        ...axis,
+        gap: 4,
+        size: (_u, texts) => 12 + 6.4 * Math.max(3, ...(texts ?? []).map((text) => text?.length ?? 0)),
+        splits: (u, _axis, low, high) => ticks({ low, high }, u.height / 48, logY),
+        values: (_u, places) => shortTexts(places),
+      },
+    ],
+    series: [{}, { paths: () => null, points: { show: false } }],
+    hooks: {
+      draw: [
+        (u) => {
+          const { left, top, width, height } = u.bbox;
+          u.ctx.save();
+          u.ctx.beginPath();
+          u.ctx.rect(left, top, width, height);
+          u.ctx.clip();
+          paint(canvasPen(u.ctx), {
+            curves: now.current.curves,
+            marks: now.current.marks,
+            highlighted: now.current.highlighted,
+            x: now.current.x,
+            toX: (value) => (logX && value <= 0 ? Number.NaN : u.valToPos(value, "x", true)),
+            toY: (value) => (logY && value <= 0 ? Number.NaN : u.valToPos(value, "y", true)),
+            top,
+            bottom: top + height,
+            scale: devicePixelRatio,
+          });
+          u.ctx.restore();
+        },
+      ],
+      ready: [
+        (u) => {
+          u.over.addEventListener("mousedown", (event) => {
+            pressed = [event.clientX, event.clientY];
+          });
+          u.over.addEventListener("click", (event) => {
+            const moved =
+              pressed === null || Math.hypot(event.clientX - pressed[0], event.clientY - pressed[1]) > 3;
+            const found = moved ? undefined : readingAt(u, now)?.lines[0];
+            if (found !== undefined && found.distance < 24) now.current.onPick?.(found.curve.owner);
+          });
+        },
+      ],
+      setSelect: [
+        (u) => {
+          if (u.select.width < 4) return;
+          const low = u.posToVal(u.select.left, "x");
+          const high = u.posToVal(u.select.left + u.select.width, "x");
+          u.setSelect({ left: 0, top: 0, width: 0, height: 0 }, false);
+          now.current.onZoom({ low, high });
+        },
+      ],
+      setCursor: [
+        (u) => {
+          // The others of linked charts show the crosshair alone.
+          const found = u.over.matches(":hover") ? readingAt(u, now) : null;
+          setReading(found);
+          if (found !== null) {
+            const first = found.lines[0];
+            setHighlighted(first !== undefined && first.distance < 24 ? first.curve.owner : null);
+          }
+        },
+      ],
+    },
+  };
+}
+
+/** The values of all curves beside the pointer, the nearest curve first. */
+function readingAt(u: uPlot, now: Now): Reading | null {
+  const { left = -1, top = -1 } = u.cursor;
+  if (left < 0 || top < 0) return null;
+  const place = u.posToVal(left, "x");
+  const lines: Reading["lines"] = [];
+  for (const curve of now.current.curves) {
+    const found = valueAt(curve, place);
+    if (found === null) continue;
+    const pixels = Math.hypot(
+      (u.valToPos(found.x, "x") - left) / 4,
+      Number.isFinite(found.y) ? u.valToPos(found.y, "y") - top : 400,
+    );
+    lines.push({ curve, text: found.text, distance: pixels });
+  }
+  lines.sort((a, b) => a.distance - b.distance);
+  const first = lines[0];
+  const x = first === undefined ? place : (valueAt(first.curve, place)?.x ?? place);
+  // Beside the pointer, on the side with more room.
+  const offset = u.over.offsetLeft;
+  return {
+    left: left + offset + (left > u.over.clientWidth / 2 ? -232 : 16),
+    top: Math.max(0, top - 20),
+    x,
+    lines,
+  };
+}
+
+/** The value of a curve nearest to a place, and what is said of it. */
+function valueAt(curve: Curve, place: number): { x: number; y: number; text: string } | null {
+  const { columns } = curve;
+  if (columns === null) {
+    const at = nearest(
+      curve.line.map((point) => point.x),
+      place,
+    );
+    const point = curve.line[at];
+    return point === undefined ? null : { ...point, text: formatNumber(point.y, 6) };
+  }
+  const at = nearest(columns.x, place);
+  if (at < 0) return null;
+  const x = columns.x[at] as number;
+  const count = columns.count_of[at] as number;
+  const odd = columns.nonfinite[at] as number;
+  if (odd === count) return { x, y: Number.NaN, text: formatNumber(columns.odd[at] as number) };
+  const raw = count === 1 ? (columns.last[at] as number) : (columns.mean[at] as number);
+  const smoothed = curve.raw === null ? null : (curve.line[at]?.y ?? null);
+  const parts = [formatNumber(raw, 6)];
+  if (count > 1) {
+    const [low, high] = [columns.min[at] as number, columns.max[at] as number];
+    parts.push(`${formatNumber(low, 4)} … ${formatNumber(high, 4)} of ${formatCount(count)}`);
+  }
+  if (odd > 0) parts.push(`${formatNumber(columns.odd[at] as number)} × ${odd}`);
+  if (smoothed !== null) parts.unshift(`~${formatNumber(smoothed, 5)}`);
+  return { x, y: smoothed ?? raw, text: parts.join("  ") };
+}

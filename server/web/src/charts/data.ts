@@ -1,0 +1,143 @@
+// Columns of series for charts, kept up to date: after a change only the newest points are fetched.
+import { useEffect, useRef, useState } from "preact/hooks";
+import {
+  type Axis,
+  type Columns,
+  callBinary,
+  type Damaged,
+  isWhole,
+  type SeriesKey,
+  type Tail,
+} from "../api";
+import { useFetch, useLive } from "../hooks";
+import { withTail } from "./curve";
+import type { Range } from "./scale";
+
+export type Series = Columns | Damaged | null;
+
+export interface Fetched {
+  /** One for each key; null before the first answer. */
+  series: readonly Series[] | null;
+  /** The keys to which they belong. */
+  keys: readonly SeriesKey[];
+  error: Error | null;
+  pending: boolean;
+  again: () => void;
+}
+
+/** Columns of one series; enough that each is about two pixels of a chart. */
+export const WIDTH = 400;
+/** When this many points came one by one, the server cuts the window anew. */
+const GROWN = 2 * WIDTH;
+const BATCH_MS = 40;
+const TAIL_POINTS = 2_000;
+const PAUSE_MS = 700;
+
+/**
+ * The columns of some series in a window, while `keys` is not null: null keeps what is there and fetches nothing, for
+ * what is out of sight.
+ */
+export function useSeries(
+  keys: readonly SeriesKey[] | null,
+  axis: Axis,
+  zoom: Range | null,
+  width: number = WIDTH,
+): Fetched {
+  const request = keys === null || keys.length === 0 ? null : JSON.stringify([keys, axis, zoom, width]);
+  const { data, error, pending, again } = useFetch(request, async (signal) => {
+    const series = [...(keys ?? [])];
+    const window = zoom === null ? {} : { low: zoom.low, high: zoom.high };
+    const found = await callBinary("fetch_columns", { series, axis, ...window, width }, signal);
+    return { keys: series, found };
+  });
+  // What came since `data`, added to it.
+  const [grown, setGrown] = useState<{ of: unknown; series: Series[] } | null>(null);
+  const present = grown !== null && grown.of === data ? grown.series : (data?.found ?? null);
+  const now = useRef({ present, data, request, axis });
+  now.current = { present, data, request, axis };
+  const waiting = useRef(new Set<string>());
+  const timer = useRef<ReturnType<typeof setTimeout> | null>(null);
+  const missed = useRef(false);
+
+  const follow = async () => {
+    timer.current = null;
+    const { present, data, request, axis } = now.current;
+    const changed = new Set(waiting.current);
+    waiting.current.clear();
+    if (request === null) {
+      missed.current = true;
+      return;
+    }
+    if (present === null || data === null) return;
+    const places = data.keys.flatMap(([trial], at) => (changed.has(trial) ? [at] : []));
+    const wanted = places.filter((at) => isWhole(present[at] ?? null));
+    // A series that was not there may be there now.
+    if (wanted.length < places.length) return again();
+    try {
+      const tails = await Promise.all(
+        wanted.map((at) => fetchTail(data.keys[at] as SeriesKey, (present[at] as Columns).total)),
+      );
+      if (now.current.data !== data) return;
+      const next = [...present];
+      for (const [order, at] of wanted.entries()) {
+        const tail = tails[order] ?? null;
+        const before = present[at] as Columns;
+        const after = isWhole(tail) ? withTail(before, tail, before.axis ?? axis) : null;
+        if (after === null || after.x.length > GROWN) return again();
+        next[at] = after;
+      }
+      setGrown({ of: data, series: next });
+    } catch {
+      // The connection is shown at the top of the page, and its return brings a reset.
+    }
+  };
+  useLive((change) => {
+    const { data } = now.current;
+    if (change.reset) again();
+    else if (data?.keys.some(([trial]) => change.trials.has(trial)) ?? false) {
+      for (const trial of change.trials) waiting.current.add(trial);
+      timer.current ??= setTimeout(follow, PAUSE_MS);
+    }
+  });
+  useEffect(() => () => clearTimeout(timer.current ?? undefined), []);
+  useEffect(() => {
+    if (request !== null && missed.current) {
+      missed.current = false;
+      again();
+    }
+  }, [request, again]);
+  return { series: present, keys: data?.keys ?? [], error, pending, again };
+}
+
+type Wanted = {
+  key: SeriesKey;
+  start: number;
+  done: (tail: Tail | Damaged | null) => void;
+  failed: (error: Error) => void;
+};
+let queue: Wanted[] = [];
+
+/** The points of a series from an ordinal on; what all charts want at one moment is one request. */
+function fetchTail(key: SeriesKey, start: number): Promise<Tail | Damaged | null> {
+  return new Promise((done, failed) => {
+    if (queue.length === 0) setTimeout(sendTails, BATCH_MS);
+    queue.push({ key, start, done, failed });
+  });
+}
+
+function sendTails(): void {
+  const wanted = queue;
+  queue = [];
+  for (let at = 0; at < wanted.length; at += 1_000) {
+    const some = wanted.slice(at, at + 1_000);
+    const tails = some.map(({ key, start }): [...SeriesKey, number] => [...key, start]);
+    callBinary("fetch_tails", { tails, limit: TAIL_POINTS }).then(
+      (found) => {
+        for (const [order, one] of some.entries()) one.done(found[order] ?? null);
+      },
+      (error: Error) => {
+        for (const one of some) one.failed(error);
+      },
+    );
+  }
+}

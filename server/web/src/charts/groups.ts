@@ -1,0 +1,71 @@
+// Curves of several runs as one: on a common grid, the middle, a band around it, and how many runs take part. Pure.
+import { interpolate, type Point } from "./curve";
+
+export type Middle = "mean" | "median";
+export type Spread = "minmax" | "sd" | "se" | "none";
+export const SPREADS: readonly Spread[] = ["minmax", "sd", "se", "none"];
+
+export interface Merged {
+  x: number[];
+  middle: number[];
+  low: number[];
+  high: number[];
+  /** Runs that have a value there. */
+  runs: number[];
+}
+
+const GRID = 300;
+
+/** Merge lines: each is interpolated within its own extent, so a run that ended earlier takes no part behind its end. */
+export function merge(lines: readonly (readonly Point[])[], middle: Middle, spread: Spread): Merged {
+  const known = lines.map((line) => line.filter((point) => Number.isFinite(point.y)));
+  const places = known.map((line) => line.map((point) => point.x));
+  const values = known.map((line) => line.map((point) => point.y));
+  const merged: Merged = { x: [], middle: [], low: [], high: [], runs: [] };
+  for (const x of gridOf(places)) {
+    const there = places
+      .map((place, at) => interpolate(place, values[at] as number[], x))
+      .filter(Number.isFinite);
+    if (there.length === 0) continue;
+    const { centre, low, high } = summarise(there, middle, spread);
+    merged.x.push(x);
+    merged.middle.push(centre);
+    merged.low.push(low);
+    merged.high.push(high);
+    merged.runs.push(there.length);
+  }
+  return merged;
+}
+
+/** The places at which any line has a point, thinned to a grid when they are many. */
+function gridOf(places: readonly (readonly number[])[]): number[] {
+  const all = [...new Set(places.flat())].sort((a, b) => a - b);
+  if (all.length <= GRID) return all;
+  const low = all[0] as number;
+  const high = all[all.length - 1] as number;
+  return Array.from({ length: GRID }, (_, at) => low + ((high - low) * at) / (GRID - 1));
+}
+
+/** The middle of some numbers and the band around it. */
+export function summarise(
+  numbers: readonly number[],
+  middle: Middle,
+  spread: Spread,
+): { centre: number; low: number; high: number } {
+  const n = numbers.length;
+  const mean = numbers.reduce((sum, value) => sum + value, 0) / n;
+  const centre = middle === "mean" ? mean : median(numbers);
+  if (spread === "minmax") return { centre, low: Math.min(...numbers), high: Math.max(...numbers) };
+  if (spread === "none") return { centre, low: centre, high: centre };
+  // Of a sample: one run alone says nothing about the spread.
+  const variance = n < 2 ? 0 : numbers.reduce((sum, value) => sum + (value - mean) ** 2, 0) / (n - 1);
+  const half = Math.sqrt(variance / (spread === "se" ? n : 1));
+  return { centre, low: centre - half, high: centre + half };
+}
+
+function median(numbers: readonly number[]): number {
+  const sorted = [...numbers].sort((a, b) => a - b);
+  const half = sorted.length >> 1;
+  const upper = sorted[half] as number;
+  return sorted.length % 2 === 1 ? upper : ((sorted[half - 1] as number) + upper) / 2;
+}

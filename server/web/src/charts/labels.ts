@@ -1,0 +1,58 @@
+// Ticks of an axis and the texts beside them. Pure functions.
+import type { Axis } from "../api";
+import { formatCount, formatDuration, formatMoment, formatNumber } from "../format";
+import { type Range, ticks, timeTicks } from "./scale";
+
+/** What x is: an axis of the server, or another metric. */
+export type XKind = Axis | "metric";
+
+export const X_LABELS: Record<XKind, string> = {
+  step: "step",
+  time: "wall time",
+  relative: "time since the start",
+  ordinal: "number of the point",
+  metric: "metric",
+};
+
+/** Ticks of an axis of x, about `count`. */
+export function xTicks(kind: XKind, range: Range, count: number, log: boolean): number[] {
+  if (log) return ticks(range, count, true);
+  if (kind === "time") return timeTicks(range, count, true);
+  if (kind === "relative") return timeTicks(range, count, false);
+  return ticks(range, count).filter(
+    (tick) => kind === "metric" || range.high - range.low < 5 || Number.isInteger(tick),
+  );
+}
+
+/** The texts of the ticks of an axis of x. */
+export function xTexts(kind: XKind, places: readonly number[]): string[] {
+  if (kind === "time") return timeTexts(places);
+  if (kind === "relative") return places.map(formatDuration);
+  return shortTexts(places);
+}
+
+/** Numbers as short as they can be told apart: 20k, 1.5M. */
+export function shortTexts(places: readonly number[]): string[] {
+  const largest = Math.max(0, ...places.map(Math.abs));
+  const [size, unit] =
+    largest >= 2e9 ? [1e9, "G"] : largest >= 2e6 ? [1e6, "M"] : largest >= 2e4 ? [1e3, "k"] : [1, ""];
+  return places.map((place) => (place === 0 ? "0" : `${formatNumber(place / (size as number), 6)}${unit}`));
+}
+
+function timeTexts(places: readonly number[]): string[] {
+  const gap = places.length > 1 ? (places[1] as number) - (places[0] as number) : 3_600;
+  return places.map((place, at) => {
+    const [day = "", clock = ""] = formatMoment(place).split(" ");
+    if (gap >= 86_400) return day.slice(5);
+    const text = gap < 60 ? clock : clock.slice(0, 5);
+    const isNewDay = at > 0 && formatMoment(places[at - 1] as number).slice(0, 10) !== day;
+    return isNewDay ? day.slice(5) : text;
+  });
+}
+
+/** A place on the axis of x in full. */
+export function xText(kind: XKind, place: number): string {
+  if (kind === "time") return formatMoment(place);
+  if (kind === "relative") return formatDuration(place);
+  return Number.isInteger(place) ? formatCount(place) : formatNumber(place, 8);
+}

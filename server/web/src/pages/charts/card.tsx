@@ -1,0 +1,356 @@
+// One chart with its controls; it fetches only while it is in sight.
+import type { JSX } from "preact";
+import { useMemo, useRef, useState } from "preact/hooks";
+import { buildCurves, type Grouping, keysOf } from "../../charts/build";
+import { Chart } from "../../charts/chart";
+import type { Curve } from "../../charts/curve";
+import { useSeries, WIDTH } from "../../charts/data";
+import { useInSight } from "../../charts/insight";
+import type { XKind } from "../../charts/labels";
+import { type ChartSpec, labelOf } from "../../charts/names";
+import type { Mark } from "../../charts/paint";
+import { csvOfAll, csvOfCurves, download, pageColours, pngOf, svgOf } from "../../charts/save";
+import { rangeOfX, rangeOfY } from "../../charts/scale";
+import { formatCount, formatNumber } from "../../format";
+import { Icon } from "../../parts/icons";
+import { Menu, MenuItem } from "../../parts/menu";
+import { notifyError } from "../../parts/toasts";
+import type { Run } from "../../runs";
+import { useAxis, useSmoothing } from "../../state";
+import { DASHES } from "../../theme";
+import { type Own, useClip, useLogX, useLogY, useSuperseded, useXMetric, useZoom } from "./settings";
+
+const HEIGHTS = { s: 170, m: 230, l: 320 } as const;
+const NONE: string[] = [];
+/** Columns of one request, as many as the server answers. */
+const MOST_COLUMNS = 262_144;
+
+export interface CardProps {
+  spec: ChartSpec;
+  runs: readonly Run[];
+  grouping: Grouping | null;
+  marks: readonly Mark[];
+  size: "s" | "m" | "l";
+  own: Own;
+  setOwn: (own: Own) => void;
+  pinned: boolean;
+  setPinned: (pinned: boolean) => void;
+  /** All charts, to add one to this. */
+  others: readonly ChartSpec[];
+  onPick: (owner: string) => void;
+  onFocus: (id: string) => void;
+}
+
+export function ChartCard(props: CardProps): JSX.Element {
+  const { runs, own, grouping, size } = props;
+  const card = useRef<HTMLElement>(null);
+  const inSight = useInSight(card);
+  const [axis] = useAxis();
+  const [xMetric] = useXMetric();
+  const [smoothing] = useSmoothing();
+  const [zoom, setZoom] = useZoom();
+  const [allLogX] = useLogX();
+  const [allLogY] = useLogY();
+  const [allClip] = useClip();
+  const [superseded] = useSuperseded();
+  const logX = own.x ?? allLogX;
+  const logY = own.y ?? allLogY;
+  const clip = own.clip ?? allClip;
+  const more = own.more ?? NONE;
+  const spec = useMemo(() => ({ ...props.spec, names: [...props.spec.names, ...more] }), [props.spec, more]);
+  const keys = useMemo(() => keysOf(spec, runs, xMetric, superseded), [spec, runs, xMetric, superseded]);
+  const width = Math.max(20, Math.min(WIDTH, Math.floor(MOST_COLUMNS / Math.max(1, keys.length))));
+  // By another metric the window is one of its values, which no axis of the server knows.
+  const fetched = useSeries(
+    inSight ? keys : null,
+    xMetric === null ? axis : "step",
+    xMetric === null ? zoom : null,
+    width,
+  );
+  const { curves, faults } = useMemo(
+    () =>
+      buildCurves({
+        ...{ spec, runs, smoothing, xMetric, grouping },
+        keys: fetched.keys,
+        series: fetched.series ?? [],
+      }),
+    [spec, runs, smoothing, xMetric, grouping, fetched.keys, fetched.series],
+  );
+  const columns = curves.find((curve) => curve.columns !== null)?.columns ?? null;
+  const asOrdinal = xMetric === null && axis === "step" && columns?.axis === "ordinal";
+  const xKind: XKind = xMetric !== null ? "metric" : asOrdinal ? "ordinal" : axis;
+  const height = own.big ? 460 : HEIGHTS[size];
+  const isSummed = curves.some((curve) => curve.columns !== null && !curve.columns.exact);
+  const { title } = props.spec;
+  const heading = more.length === 0 ? title : [title, ...more].join(" · ");
+  const save = (make: () => Promise<void> | void) => {
+    Promise.resolve()
+      .then(make)
+      .catch((error: Error) => notifyError(error));
+  };
+  const drawing = () => {
+    const x = zoom ?? rangeOfX(curves, logX);
+    return svgOf({
+      ...{ title: heading, curves, marks: props.marks, xKind, logX, logY, x, width: 800, height: 420 },
+      y: rangeOfY(curves, x, logY, clip),
+      colours: pageColours(),
+    });
+  };
+  const set = (part: Own) => props.setOwn({ ...own, ...part });
+  return (
+    <article
+      ref={card}
+      class={`chart-card${own.big ? " big" : ""}`}
+      aria-label={`Chart ${heading}`}
+      data-chart={props.spec.id}
+      onMouseEnter={() => props.onFocus(props.spec.id)}
+      onFocusCapture={() => props.onFocus(props.spec.id)}
+    >
+      <header>
+        <h3 title={spec.names.join("\n")}>{heading}</h3>
+        {isSummed && (
+          <span
+            class="hint"
+            title="Each column of the picture sums up many points: least, greatest, mean. Zoom in to see every one."
+          >
+            summed
+          </span>
+        )}
+        <span class="grow" />
+        <button
+          type="button"
+          class="quiet small"
+          aria-pressed={logY}
+          title="Logarithmic y (l)"
+          onClick={() => set({ y: !logY })}
+        >
+          log
+        </button>
+        {zoom !== null && (
+          <button
+            type="button"
+            class="quiet small"
+            title="All of x again (z)"
+            aria-label="Reset the zoom"
+            onClick={() => setZoom(null)}
+          >
+            <Icon name="reset" />
+          </button>
+        )}
+        <Menu class="quiet small" label={`More of ${heading}`} button={<Icon name="more" />}>
+          {(close) => {
+            const item = (label: string, run: () => void, checked?: boolean) => (
+              <MenuItem
+                {...(checked === undefined ? {} : { checked })}
+                onClick={() => {
+                  close();
+                  run();
+                }}
+              >
+                {label}
+              </MenuItem>
+            );
+            return (
+              <>
+                {item("Pinned", () => props.setPinned(!props.pinned), props.pinned)}
+                {item("Large", () => set({ big: !own.big }), own.big ?? false)}
+                {item("Table of values", () => set({ table: !own.table }), own.table ?? false)}
+                {item("Logarithmic y", () => set({ y: !logY }), logY)}
+                {item("Logarithmic x", () => set({ x: !logX }), logX)}
+                {item("Clip outliers", () => set({ clip: !clip }), clip)}
+                <hr />
+                {item("Save what is seen as CSV", () =>
+                  download(csvOfCurves(curves), `${heading}.csv`, "text/csv"),
+                )}
+                {item("Save all points as CSV", () =>
+                  save(async () => download(await csvOfAll(allSeries(spec, runs)), `${heading}.all.csv`)),
+                )}
+                {item("Save as SVG", () => download(drawing(), `${heading}.svg`, "image/svg+xml"))}
+                {item("Save as PNG", () =>
+                  save(async () => download(await pngOf(drawing()), `${heading}.png`)),
+                )}
+              </>
+            );
+          }}
+        </Menu>
+        <AddMetric others={props.others} spec={spec} more={more} onChange={(names) => set({ more: names })} />
+      </header>
+      <div class="chart-body" style={{ minHeight: `${height}px` }}>
+        {fetched.series !== null && curves.length > 0 && (
+          <Chart
+            {...{ curves, xKind, logX, logY, clip, zoom, height }}
+            marks={xKind === "step" ? props.marks : []}
+            label={`${heading} of ${formatCount(curves.length)} curves`}
+            link={`charts-${xKind}`}
+            onZoom={setZoom}
+            onPick={props.onPick}
+          />
+        )}
+        {fetched.series !== null && curves.length === 0 && faults.length === 0 && (
+          <p class="hint chart-none">
+            {xMetric === null
+              ? "None of the drawn runs has it."
+              : `None of the drawn runs has it and ${xMetric}.`}
+          </p>
+        )}
+        {fetched.error !== null && fetched.series === null && (
+          <p class="fault chart-none" role="alert">
+            {fetched.error.message}{" "}
+            <button type="button" class="link" onClick={fetched.again}>
+              Try again
+            </button>
+          </p>
+        )}
+      </div>
+      {asOrdinal && <p class="hint chart-foot">Its steps do not ascend: x is the number of the point.</p>}
+      {faults.slice(0, 3).map((fault) => (
+        <p key={fault} class="fault chart-foot" role="alert">
+          {fault}
+        </p>
+      ))}
+      {spec.names.length > 1 && <Dashes spec={spec} />}
+      {own.table && <Values curves={curves} />}
+    </article>
+  );
+}
+
+function allSeries(spec: ChartSpec, runs: readonly Run[]) {
+  return runs.flatMap((run) =>
+    spec.names.map((name) => ({
+      key: [run.id, spec.kind, name] as [string, string, string],
+      label: run.name,
+    })),
+  );
+}
+
+/** Which dash is which series. */
+function Dashes({ spec }: { spec: ChartSpec }): JSX.Element {
+  return (
+    <ul class="chart-dashes" aria-label="Line styles">
+      {spec.names.slice(0, 8).map((name, at) => (
+        <li key={name}>
+          <svg viewBox="0 0 26 4" aria-hidden="true">
+            <path d="M0 2h26" stroke-dasharray={(DASHES[at % DASHES.length] ?? []).join(" ") || undefined} />
+          </svg>
+          {labelOf(name, spec) || "(no label)"}
+        </li>
+      ))}
+      {spec.names.length > 8 && <li>and {formatCount(spec.names.length - 8)} more</li>}
+    </ul>
+  );
+}
+
+/** Draw another metric into the same chart. */
+function AddMetric(props: {
+  others: readonly ChartSpec[];
+  spec: ChartSpec;
+  more: readonly string[];
+  onChange: (names: string[]) => void;
+}): JSX.Element {
+  const [find, setFind] = useState("");
+  const known = new Set(props.spec.names);
+  const proposals = props.others
+    .filter((chart) => chart.kind === props.spec.kind)
+    .flatMap((chart) => chart.names)
+    .filter((name) => !known.has(name) && name.toLowerCase().includes(find.toLowerCase()))
+    .slice(0, 30);
+  return (
+    <Menu class="quiet small" label="Draw another metric in this chart" button={<Icon name="plus" />}>
+      {(close) => (
+        <>
+          <input
+            type="search"
+            aria-label="Find a metric"
+            placeholder="Find a metric"
+            value={find}
+            onInput={(event) => setFind(event.currentTarget.value)}
+          />
+          {props.more.map((name) => (
+            <MenuItem
+              key={name}
+              checked
+              onClick={() => props.onChange(props.more.filter((one) => one !== name))}
+            >
+              {name}
+            </MenuItem>
+          ))}
+          {proposals.map((name) => (
+            <MenuItem
+              key={name}
+              onClick={() => {
+                props.onChange([...props.more, name]);
+                close();
+              }}
+            >
+              {name}
+            </MenuItem>
+          ))}
+          {proposals.length === 0 && props.more.length === 0 && (
+            <p class="hint chart-none">No other metric.</p>
+          )}
+        </>
+      )}
+    </Menu>
+  );
+}
+
+/** The values of what is drawn, for reading and for screen readers. */
+function Values({ curves }: { curves: readonly Curve[] }): JSX.Element {
+  return (
+    <div class="chart-values">
+      <table>
+        <thead>
+          <tr>
+            {["curve", "last", "min", "max", "mean", "points", "not finite"].map((name) => (
+              <th key={name} scope="col">
+                {name}
+              </th>
+            ))}
+          </tr>
+        </thead>
+        <tbody>
+          {curves.map((curve) => (
+            <tr key={curve.key}>
+              <th scope="row">
+                <i class="swatch" style={{ background: curve.colour }} /> {curve.label}
+              </th>
+              {statisticsOf(curve).map((value, at) => (
+                <td key={at}>{formatNumber(value)}</td>
+              ))}
+            </tr>
+          ))}
+        </tbody>
+      </table>
+    </div>
+  );
+}
+
+function statisticsOf({ columns, line }: Curve): number[] {
+  if (columns === null) {
+    const values = line.map((point) => point.y).filter(Number.isFinite);
+    const sum = values.reduce((total, value) => total + value, 0);
+    const ends = [values.at(-1) ?? Number.NaN, Math.min(...values), Math.max(...values)];
+    return [...ends, sum / values.length, values.length, 0];
+  }
+  const finite = (array: Float64Array) => array.filter(Number.isFinite);
+  let sum = 0;
+  let count = 0;
+  let odd = 0;
+  for (let at = 0; at < columns.x.length; at++) {
+    const n = (columns.count_of[at] as number) - (columns.nonfinite[at] as number);
+    odd += columns.nonfinite[at] as number;
+    if (n > 0) {
+      sum += n * (columns.mean[at] as number);
+      count += n;
+    }
+  }
+  const last = columns.last[columns.last.length - 1] ?? Number.NaN;
+  return [
+    last,
+    finite(columns.min).reduce((a, b) => Math.min(a, b), Number.POSITIVE_INFINITY),
+    finite(columns.max).reduce((a, b) => Math.max(a, b), Number.NEGATIVE_INFINITY),
+    sum / count,
+    count + odd,
+    odd,
+  ];
+}
