@@ -96,7 +96,7 @@ export function Chart(props: ChartProps): JSX.Element {
       }}
     >
       <div ref={box} />
-      <Notes y={y} logY={logY} odd={curves.reduce((sum, curve) => sum + curve.odd.length, 0)} />
+      <Notes y={y} logY={logY} odd={curves.flatMap((curve) => curve.odd).reduce((sum, odd) => sum + odd.count, 0)} />
       {reading !== null && <Tooltip reading={reading} xKind={xKind} />}
     </div>
   );
