@@ -11,9 +11,10 @@ import { Frame } from "./parts/frame";
 import { Login } from "./parts/login";
 import { ErrorBox, Loading } from "./parts/states";
 import { RunsContext, useFetchedRuns } from "./runs";
-import { useLocation, type View } from "./state";
+import { getLocation, useLocation, type View } from "./state";
 import "./style.css";
 import { startTheme } from "./theme";
+import { expandSaved } from "./views";
 
 /** Views that are there at first; the others are fetched when they are first shown. */
 const READY: Partial<Record<View, ComponentType>> = { home: Home, runs: Runs };
@@ -73,14 +74,14 @@ async function openSession(): Promise<Session> {
   } else if (!hasKey()) {
     await login({});
   }
-  try {
-    return await fetchSession();
-  } catch (error) {
-    if (!(error instanceof ApiError && error.status === 401)) throw error;
+  let session = await fetchSession();
+  if (session.user === null && !session.login) {
     // The key is of a session that has ended, or of a server before.
     await login({});
-    return fetchSession();
+    session = await fetchSession();
   }
+  if (session.user !== null) await expandSaved(getLocation());
+  return session;
 }
 
 function App(): JSX.Element {

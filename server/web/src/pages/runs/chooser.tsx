@@ -1,0 +1,296 @@
+// The menus above the table: which columns, grouped by what, which saved view.
+import type { JSX } from "preact";
+import { useState } from "preact/hooks";
+import type { Fields } from "../../api";
+import { useMayWrite, useSession } from "../../hooks";
+import { Icon } from "../../parts/icons";
+import { Menu, MenuItem } from "../../parts/menu";
+import { notify, notifyError } from "../../parts/toasts";
+import { useProject } from "../../state";
+import { deleteView, linkTo, openView, saveView, useSavedViews } from "../../views";
+import { allColumns, type Column, splitSeries } from "./columns";
+
+const MOST_LISTED = 300;
+
+/** Choose columns: a list with a search, and the way back to what differs. */
+export function ColumnChooser(props: {
+  fields: Fields | null;
+  chosen: readonly string[];
+  isDefault: boolean;
+  onChange: (names: string[] | null) => void;
+}): JSX.Element {
+  const { fields, chosen } = props;
+  const [search, setSearch] = useState("");
+  const differs = new Set(fields?.fields.filter((field) => field.differs).map((field) => field.name));
+  return (
+    <Menu
+      button={
+        <>
+          <Icon name="columns" />
+          Columns
+        </>
+      }
+      panelClass="chooser"
+    >
+      {() => {
+        const wanted = search.toLowerCase();
+        const found = allColumns(fields).filter((column) => column.name.toLowerCase().includes(wanted));
+        const groups = new Map<string, Column[]>();
+        for (const column of found.slice(0, MOST_LISTED)) {
+          groups.set(column.group, [...(groups.get(column.group) ?? []), column]);
+        }
+        return (
+          <>
+            <input
+              type="search"
+              aria-label="Search columns"
+              placeholder="Search"
+              value={search}
+              onInput={(event) => setSearch(event.currentTarget.value)}
+            />
+            <div class="chooser-actions">
+              <button
+                type="button"
+                class="link"
+                disabled={props.isDefault}
+                onClick={() => props.onChange(null)}
+              >
+                What differs
+              </button>
+              <button type="button" class="link" onClick={() => props.onChange([])}>
+                None
+              </button>
+              {search !== "" && found.length > 0 && (
+                <button
+                  type="button"
+                  class="link"
+                  onClick={() => props.onChange([...new Set([...chosen, ...found.map((one) => one.name)])])}
+                >
+                  Add the {found.length} found
+                </button>
+              )}
+            </div>
+            <div class="chooser-list">
+              {[...groups].map(([group, columns]) => (
+                <fieldset key={group}>
+                  <legend>{group}</legend>
+                  {columns.map((column) => (
+                    <ColumnChoice
+                      key={column.name}
+                      column={column}
+                      chosen={chosen}
+                      differs={differs.has(column.name)}
+                      onChange={props.onChange}
+                    />
+                  ))}
+                </fieldset>
+              ))}
+              {found.length > MOST_LISTED && (
+                <p class="hint">{found.length - MOST_LISTED} more: search for them.</p>
+              )}
+              {found.length === 0 && <p class="hint">No column has this in its name.</p>}
+            </div>
+          </>
+        );
+      }}
+    </Menu>
+  );
+}
+
+function ColumnChoice(props: {
+  column: Column;
+  chosen: readonly string[];
+  differs: boolean;
+  onChange: (names: string[]) => void;
+}): JSX.Element {
+  const { column, chosen } = props;
+  // Of a metric any statistic may be shown.
+  const stem = (name: string) => {
+    const found = splitSeries(name);
+    return found === null ? name : `${found.root}.${found.series}`;
+  };
+  const shown = chosen.filter((name) => stem(name) === stem(column.name));
+  return (
+    <label class="choice">
+      <input
+        type="checkbox"
+        checked={shown.length > 0}
+        onChange={() =>
+          props.onChange(
+            shown.length > 0 ? chosen.filter((name) => !shown.includes(name)) : [...chosen, column.name],
+          )
+        }
+      />
+      <span>{column.label}</span>
+      {props.differs && <span class="hint">differs</span>}
+    </label>
+  );
+}
+
+/** Choose by what runs are grouped. */
+export function GroupChooser(props: {
+  fields: Fields | null;
+  by: readonly string[];
+  onChange: (by: string[]) => void;
+}): JSX.Element {
+  const { by } = props;
+  const [search, setSearch] = useState("");
+  const groupable = allColumns(props.fields).filter(
+    (column) => column.series === undefined && !["moment", "duration"].includes(column.kind),
+  );
+  return (
+    <Menu
+      button={
+        <>
+          <Icon name="group" />
+          {by.length === 0 ? "Group" : `By ${by.map((name) => name.replace(/^\w+\./, "")).join(", ")}`}
+        </>
+      }
+      class={`button${by.length > 0 ? " on" : ""}`}
+      panelClass="chooser"
+    >
+      {(close) => (
+        <>
+          <input
+            type="search"
+            aria-label="Search values to group by"
+            placeholder="Search"
+            value={search}
+            onInput={(event) => setSearch(event.currentTarget.value)}
+          />
+          {by.length > 0 && (
+            <div class="chooser-actions">
+              <button
+                type="button"
+                class="link"
+                onClick={() => {
+                  close();
+                  props.onChange([]);
+                }}
+              >
+                No groups
+              </button>
+            </div>
+          )}
+          <div class="chooser-list">
+            {groupable
+              .filter((column) => column.name.toLowerCase().includes(search.toLowerCase()))
+              .slice(0, MOST_LISTED)
+              .map((column) => (
+                <label class="choice" key={column.name}>
+                  <input
+                    type="checkbox"
+                    checked={by.includes(column.name)}
+                    onChange={() =>
+                      props.onChange(
+                        by.includes(column.name)
+                          ? by.filter((name) => name !== column.name)
+                          : [...by, column.name],
+                      )
+                    }
+                  />
+                  <span>{column.label}</span>
+                  <span class="hint">{column.group.toLowerCase()}</span>
+                </label>
+              ))}
+          </div>
+        </>
+      )}
+    </Menu>
+  );
+}
+
+/** Saved views: go to one, save the present one, copy a link. */
+export function ViewsMenu(): JSX.Element {
+  const [project] = useProject();
+  const { user } = useSession();
+  const mayWrite = useMayWrite() || project === null;
+  const { views, again } = useSavedViews(project);
+  const [name, setName] = useState("");
+  const copy = (text: string) =>
+    navigator.clipboard.writeText(text).then(() => notify("The link is in the clipboard."), notifyError);
+  return (
+    <Menu
+      button={
+        <>
+          <Icon name="bookmark" />
+          Views
+        </>
+      }
+      panelClass="views-panel"
+    >
+      {(close) => (
+        <>
+          {views.length === 0 && <p class="hint menu-note">No view of this project was saved yet.</p>}
+          {views.map((view) => (
+            <div class="view-item" key={view.id}>
+              <MenuItem
+                onClick={() => {
+                  close();
+                  openView(view);
+                }}
+              >
+                {view.name} <span class="hint">{view.view}</span>
+              </MenuItem>
+              {project !== null && (
+                <button
+                  type="button"
+                  class="quiet"
+                  aria-label={`Copy a link to ${view.name}`}
+                  title="Copy a link"
+                  onClick={() => void copy(linkTo(project, view))}
+                >
+                  <Icon name="link" />
+                </button>
+              )}
+              {mayWrite && (
+                <button
+                  type="button"
+                  class="quiet"
+                  aria-label={`Delete the view ${view.name}`}
+                  title="Delete"
+                  onClick={() => void deleteView(project, view.id).then(again, notifyError)}
+                >
+                  <Icon name="trash" />
+                </button>
+              )}
+            </div>
+          ))}
+          {mayWrite && (
+            <form
+              class="inline-form"
+              onSubmit={(event) => {
+                event.preventDefault();
+                const wanted = name.trim();
+                if (wanted === "") return;
+                saveView(project, wanted, user).then(() => {
+                  setName("");
+                  again();
+                  notify(`“${wanted}” is saved.`);
+                }, notifyError);
+              }}
+            >
+              <input
+                aria-label="Name of the view"
+                placeholder="Save this view as …"
+                value={name}
+                onInput={(event) => setName(event.currentTarget.value)}
+              />
+              <button type="submit" class="button" disabled={name.trim() === ""}>
+                Save
+              </button>
+            </form>
+          )}
+          <MenuItem
+            onClick={() => {
+              close();
+              void copy(window.location.href);
+            }}
+          >
+            <Icon name="link" /> Copy a link to what is seen
+          </MenuItem>
+        </>
+      )}
+    </Menu>
+  );
+}
