@@ -6,7 +6,7 @@ import { plural } from "../format";
 import { useFetch, useLive, useMayWrite, useQuery } from "../hooks";
 import { useKeys } from "../keys";
 import { Icon } from "../parts/icons";
-import { ErrorBox, Loading } from "../parts/states";
+import { Empty, ErrorBox, Loading } from "../parts/states";
 import { Banner, notifyError } from "../parts/toasts";
 import { DEFAULT_ORDER } from "../runs";
 import {
@@ -16,6 +16,7 @@ import {
   useFilter,
   useOrder,
   useParam,
+  useProject,
   useSelection,
   useShowHidden,
   useUndrawn,
@@ -35,7 +36,7 @@ const MOST_SELECTED = 10_000;
 
 /** The view of the table. */
 export function Runs(): JSX.Element {
-  const { query, error: queryError } = useQuery();
+  const { query, fault, error: queryError } = useQuery();
   const [chosen, setChosen] = useColumns();
   const [pins, setPins] = useParam("pin", list);
   const [widths, setWidths] = useParam("width", list);
@@ -43,13 +44,14 @@ export function Runs(): JSX.Element {
   const [by, setBy] = useParam("by", list, true);
   const [selection, setSelection] = useSelection();
   const [off, setOff] = useUndrawn();
+  const [project] = useProject();
   const [filter] = useFilter();
   const [showHidden, setShowHidden] = useShowHidden();
   const [cursor, setCursor] = useState<TrialId | null>(null);
   const mayWrite = useMayWrite();
 
   const { data: fields, error: fieldsError } = useFields();
-  const names = chosen ?? defaultColumns(fields);
+  const names = chosen ?? defaultColumns(fields, project);
   const columns = useMemo(() => {
     const width = new Map(widths.map((item) => item.split(/:(?=\d+$)/) as [string, string]));
     const all = names.map((name) => {
@@ -128,7 +130,8 @@ export function Runs(): JSX.Element {
   );
 
   if (queryError !== null && query === null) return <ErrorBox error={queryError} />;
-  if (query === null) return <Loading />;
+  if (query === null)
+    return fault === null ? <Loading /> : <Empty title="The filter has a fault">{null}</Empty>;
   const empty = total === 0 && !data.pending;
   return (
     <div class="runs">
@@ -144,7 +147,9 @@ export function Runs(): JSX.Element {
         <div class="bar" role="toolbar" aria-label="Table">
           <span class="total" role="status">
             {total === null ? "" : plural(total, "run")}
-            {filter.trim() !== "" && total !== null && <span class="hint"> match the filter</span>}
+            {filter.trim() !== "" && total !== null && fault === null && (
+              <span class="hint"> match the filter</span>
+            )}
           </span>
           {data.outOfOrder && by.length === 0 && (
             <button type="button" class="link" onClick={data.reload}>

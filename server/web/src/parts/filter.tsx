@@ -1,6 +1,6 @@
 // The filter box: the language of `track ls --filter`, with completion and errors at their place.
 import type { JSX } from "preact";
-import { useEffect, useRef, useState } from "preact/hooks";
+import { useEffect, useMemo, useRef, useState } from "preact/hooks";
 import { call, compileFilter } from "../api";
 import { type Completion, complete } from "../complete";
 import { useFetch, useQuery } from "../hooks";
@@ -17,7 +17,8 @@ export function FilterBox(): JSX.Element {
   const { fault } = useQuery();
   const [draft, setDraft] = useState(filter);
   const [wanted, setWanted] = useState(false);
-  const [completion, setCompletion] = useState<Completion | null>(null);
+  /** Where the caret is while completions are proposed. */
+  const [caret, setCaret] = useState<number | null>(null);
   const [chosen, setChosen] = useState(-1);
   const input = useRef<HTMLInputElement>(null);
   const timer = useRef<ReturnType<typeof setTimeout> | undefined>(undefined);
@@ -37,15 +38,18 @@ export function FilterBox(): JSX.Element {
     typing.current = false;
     setParams({ filter: textCodec().write(value.trim()) }, !push);
   };
-  const propose = (value: string, caret: number) => {
-    if (fields === null) return;
-    const found = complete(value, caret, fields);
-    setCompletion(found.proposals.length > 0 ? found : null);
+  const completion = useMemo((): Completion | null => {
+    if (fields === null || caret === null) return null;
+    const found = complete(draft, caret, fields);
+    return found.proposals.length > 0 ? found : null;
+  }, [draft, caret, fields]);
+  const propose = (at: number | null) => {
+    setCaret(at);
     setChosen(-1);
   };
-  const change = (value: string, caret: number) => {
+  const change = (value: string, at: number) => {
     setDraft(value);
-    propose(value, caret);
+    propose(at);
     typing.current = true;
     clearTimeout(timer.current);
     timer.current = setTimeout(() => apply(value, false), TYPING_MS);
@@ -54,12 +58,12 @@ export function FilterBox(): JSX.Element {
     const proposal = completion?.proposals[at];
     if (completion === null || proposal === undefined || input.current === null) return;
     const value = `${draft.slice(0, completion.from)}${proposal.insert} ${draft.slice(completion.to).trimStart()}`;
-    const caret = completion.from + proposal.insert.length + 1;
-    change(value, caret);
+    const place = completion.from + proposal.insert.length + 1;
+    change(value, place);
     const box = input.current;
     requestAnimationFrame(() => {
       box.focus();
-      box.setSelectionRange(caret, caret);
+      box.setSelectionRange(place, place);
     });
   };
   const onKeyDown = (event: KeyboardEvent) => {
@@ -72,14 +76,15 @@ export function FilterBox(): JSX.Element {
       event.preventDefault();
       accept(chosen);
     } else if (event.key === "Enter") {
-      setCompletion(null);
+      propose(null);
       apply(draft, true);
     } else if (event.key === "Escape") {
-      if (completion !== null) setCompletion(null);
+      if (completion !== null) propose(null);
       else input.current?.blur();
     }
   };
-  const faulty = fault !== null && draft.trim() === filter;
+  // What is just being written is not finished yet.
+  const faulty = fault !== null && draft.trim() === filter && completion === null;
   return (
     <div class="filter">
       <div class={`filter-box${faulty ? " faulty" : ""}`}>
@@ -95,16 +100,17 @@ export function FilterBox(): JSX.Element {
             autocapitalize="off"
             spellcheck={false}
             value={draft}
+            title={draft}
             aria-invalid={faulty}
             aria-describedby={faulty ? "filter-fault" : undefined}
             aria-controls={completion === null ? undefined : "filter-proposals"}
             onFocus={() => setWanted(true)}
             onBlur={() => {
-              setCompletion(null);
+              propose(null);
               if (typing.current) apply(draft, true);
             }}
             onInput={(event) => change(event.currentTarget.value, event.currentTarget.selectionStart ?? 0)}
-            onClick={(event) => propose(draft, event.currentTarget.selectionStart ?? 0)}
+            onClick={(event) => propose(event.currentTarget.selectionStart)}
             onKeyDown={onKeyDown}
           />
         </div>
@@ -131,7 +137,7 @@ export function FilterBox(): JSX.Element {
       )}
       {faulty && (
         <p class="fault" id="filter-fault" role="alert">
-          {fault.message}
+          {faultMessage(fault.message)}
           {fault.suggestion !== null && (
             <button type="button" class="link" onClick={() => apply(fault.suggestion ?? "", true)}>
               {fault.suggestion}
@@ -141,6 +147,13 @@ export function FilterBox(): JSX.Element {
       )}
     </div>
   );
+}
+
+/** The sentence alone: the place is marked in the box. */
+function faultMessage(message: string): string {
+  const [sentence = ""] = message.split("\n");
+  const plain = sentence.replace(/^column \d+: /, "");
+  return plain.charAt(0).toUpperCase() + plain.slice(1);
 }
 
 /** A wavy line under the text from the place of the fault to the end of the word. */

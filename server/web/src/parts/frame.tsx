@@ -238,7 +238,7 @@ function ProjectMenu(): JSX.Element {
     <Menu
       class="project-button"
       panelClass="projects-panel"
-      label="Project"
+      label={`Project: ${name(project)}`}
       button={
         <>
           <span>{data === null && project !== null ? " " : name(project)}</span>

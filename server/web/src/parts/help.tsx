@@ -3,6 +3,22 @@ import type { JSX } from "preact";
 import { activeKeys, type Key } from "../keys";
 import { Dialog } from "./dialog";
 
+const SIGNS: Record<string, string> = {
+  ArrowDown: "↓",
+  ArrowUp: "↑",
+  ArrowLeft: "←",
+  ArrowRight: "→",
+  Enter: "⏎",
+  Escape: "Esc",
+};
+
+/** Keys that do the same stand together. */
+function byLabel(keys: readonly Key[]): Map<string, string[]> {
+  const found = new Map<string, string[]>();
+  for (const key of keys) found.set(key.label, [...(found.get(key.label) ?? []), key.keys]);
+  return found;
+}
+
 /** All keys that work at present, by page. */
 export function Help(props: { onClose: () => void }): JSX.Element {
   const groups = new Map<string, Key[]>();
@@ -16,14 +32,16 @@ export function Help(props: { onClose: () => void }): JSX.Element {
         <section key={name}>
           <h3>{name}</h3>
           <dl>
-            {keys.map((key) => (
-              <div key={key.keys}>
+            {[...byLabel(keys)].map(([label, ways]) => (
+              <div key={label}>
                 <dt>
-                  {key.keys.split(" ").map((part) => (
-                    <kbd key={part}>{part}</kbd>
-                  ))}
+                  {ways
+                    .flatMap((way) => way.split(" "))
+                    .map((part, at) => (
+                      <kbd key={`${at} ${part}`}>{SIGNS[part] ?? part}</kbd>
+                    ))}
                 </dt>
-                <dd>{key.label}</dd>
+                <dd>{label}</dd>
               </div>
             ))}
           </dl>

@@ -23,20 +23,18 @@ export function RunList(): JSX.Element {
     <section class="runlist" aria-label="Runs">
       <header>
         <h2>{total === null ? "Runs" : `${formatCount(total)} ${total === 1 ? "run" : "runs"}`}</h2>
-        <label class="drawn" title="Runs that are drawn in charts, in the order of the table">
-          {formatCount(drawn.length)} of first
-          <select
-            value={String(limit)}
-            aria-label="Runs drawn at most"
-            onChange={(event) => setLimit(Number(event.currentTarget.value))}
-          >
+        <label
+          class="drawn"
+          title={`${formatCount(drawn.length)} runs are drawn in charts, in the order of the table`}
+        >
+          draw first
+          <select value={String(limit)} onChange={(event) => setLimit(Number(event.currentTarget.value))}>
             {(LIMITS.includes(limit) ? LIMITS : [...LIMITS, limit]).map((count) => (
               <option key={count} value={count}>
                 {count}
               </option>
             ))}
           </select>
-          drawn
         </label>
       </header>
       <ul>

@@ -35,7 +35,7 @@ export function Cell(props: { column: Column; value: Value; run: Run; now: numbe
       const number = numberOf(value);
       if (number === null) return formatValue(value);
       return Number.isFinite(number) ? (
-        <span title={String(number)}>{formatNumber(number)}</span>
+        <span title={String(number)}>{formatNumber(number, 4)}</span>
       ) : (
         <span class="odd">{formatNumber(number)}</span>
       );

@@ -33,7 +33,7 @@ export const OWN_COLUMNS: readonly Column[] = [
   { name: "version", label: "Version", group: "Run", kind: "text", width: 110 },
   { name: "description", label: "Note", group: "Run", kind: "text", width: 200 },
 ];
-const FIRST = ["status", "started", "duration"];
+const TIMES = ["started", "duration"];
 const TREES: Record<string, string> = { parameters: "Parameter", tags: "Tag", metadata: "Metadata" };
 /** What is noted of every run and says nothing about the experiment. */
 const NOTED = /^metadata\.(colour|hidden$|run\.|_)/;
@@ -73,7 +73,8 @@ export function describeColumn(name: string, fields: Fields | null): Column {
     const kind = root === "chronos" && statistic !== "count" ? "duration" : "number";
     const group = root === "metrics" ? "Metric" : "Timer";
     const used = statistic ?? (root === "metrics" ? "last" : "mean");
-    return { name, label: series, group, kind, width: 104, series, statistic: used };
+    const width = Math.min(220, Math.round(series.length * 7.2 + used.length * 6 + 52));
+    return { name, label: series, group, kind, width, series, statistic: used };
   }
   const tree = name.split(".", 1)[0] ?? "";
   const field = fields?.fields.find((one) => one.name === name);
@@ -87,8 +88,9 @@ export function describeColumn(name: string, fields: Fields | null): Column {
 }
 
 /** The columns where none were chosen: what differs between these runs, and their metrics. */
-export function defaultColumns(fields: Fields | null): string[] {
-  if (fields === null) return FIRST;
+export function defaultColumns(fields: Fields | null, project: string | null): string[] {
+  const first = project === null ? ["status", "project", ...TIMES] : ["status", ...TIMES];
+  if (fields === null) return first;
   const differing = fields.fields.filter((field) => field.differs && !NOTED.test(field.name));
   const from = (tree: string) => differing.filter((field) => field.name.startsWith(`${tree}.`));
   const values = [...from("parameters"), ...from("tags"), ...from("metadata").slice(0, 3)];
@@ -97,7 +99,7 @@ export function defaultColumns(fields: Fields | null): string[] {
     .sort((one, other) => other.trials - one.trials)
     .slice(0, MOST_METRICS);
   return [
-    ...FIRST,
+    ...first,
     ...metrics.map((series) => seriesColumn("metrics", series.name, "last")),
     ...values.slice(0, MOST_VALUES).map((field) => field.name),
   ];

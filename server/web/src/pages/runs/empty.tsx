@@ -5,6 +5,7 @@ import { formatCount } from "../../format";
 import { both, NOT_HIDDEN, useFetch, useSession } from "../../hooks";
 import { Empty } from "../../parts/states";
 import { setParams, text, useFilter, useProject, useShowHidden } from "../../state";
+import { partsOf } from "./parts";
 
 /** Instead of an empty table. */
 export function NoRuns(): JSX.Element {
@@ -25,31 +26,6 @@ export function FirstRun(): JSX.Element {
       </pre>
     </Empty>
   );
-}
-
-/** The parts of a filter that are joined by `and` outside of parentheses and quotes. */
-export function partsOf(filter: string): string[] {
-  const parts: string[] = [];
-  let depth = 0;
-  let quote = "";
-  let from = 0;
-  for (let at = 0; at < filter.length; at++) {
-    const char = filter[at] as string;
-    if (quote !== "") {
-      if (char === "\\") at++;
-      else if (char === quote) quote = "";
-    } else if (char === '"' || char === "'") quote = char;
-    else if ("({".includes(char)) depth++;
-    else if (")}".includes(char)) depth--;
-    else if (depth === 0 && /^\s(?:and|or)\s/i.test(filter.slice(at, at + 5))) {
-      // An "or" outside of parentheses binds less: then there are no parts.
-      if (/^\sor\s/i.test(filter.slice(at))) return [filter];
-      parts.push(filter.slice(from, at).trim());
-      from = at + 5;
-    }
-  }
-  parts.push(filter.slice(from).trim());
-  return parts.filter((part) => part !== "");
 }
 
 function NoMatch({ filter }: { filter: string }): JSX.Element {

@@ -143,7 +143,7 @@ function HeaderCell(props: HeaderCellProps): JSX.Element {
       class={`cell${isRight(column) ? " right" : ""}${left === undefined ? "" : " pinned"}${props.mark ? " mark" : ""}`}
       role="columnheader"
       aria-sort={directionOf(props.order, column.name)}
-      style={left === undefined ? undefined : { left }}
+      style={left === undefined ? undefined : { left: `${left}px` }}
       onPointerDown={startDrag}
     >
       <SortButton

@@ -115,7 +115,7 @@ export function Table(props: TableProps): JSX.Element {
           class="row waiting"
           role="row"
           aria-rowindex={at + 2}
-          style={{ top: at * ROW_PX }}
+          style={{ top: `${at * ROW_PX}px` }}
         />
       ) : (
         <TableRow
@@ -152,7 +152,7 @@ export function Table(props: TableProps): JSX.Element {
       style={{ "--columns": template, "--width": `${width}px` }}
     >
       <Header {...props} offsets={offsets} allSelected={allSelected} />
-      <div class="rows" role="rowgroup" style={{ height: count * ROW_PX }}>
+      <div class="rows" role="rowgroup" style={{ height: `${count * ROW_PX}px` }}>
         {rows}
       </div>
     </div>
@@ -195,7 +195,7 @@ function TableRow(props: RowProps): JSX.Element {
         tabIndex={-1}
         aria-rowindex={at + 2}
         aria-selected={selected}
-        style={{ top: at * ROW_PX }}
+        style={{ top: `${at * ROW_PX}px` }}
         onFocusCapture={() => props.onCursor(run.id)}
       >
         <div class="cell name" role="rowheader">
@@ -233,7 +233,7 @@ function TableRow(props: RowProps): JSX.Element {
               key={column.name}
               class={`cell${isRight(column) ? " right" : ""}${left === undefined ? "" : " pinned"}`}
               role="gridcell"
-              style={left === undefined ? undefined : { left }}
+              style={left === undefined ? undefined : { left: `${left}px` }}
             >
               <Cell column={column} value={props.data.value(row, column.name)} run={run} now={now} />
             </div>
