@@ -11,6 +11,7 @@ import time
 from pathlib import Path
 from typing import Final
 
+import board
 import call
 import latency
 import lines
@@ -29,6 +30,7 @@ _BENCHES: Final = {
     "latency": latency.measure,
     "read": read.measure,
     "trials": trials.measure,
+    "board": board.measure,
     "memory": memory.measure,
     "spooled": spooled.measure,
     "lines": lines.measure,

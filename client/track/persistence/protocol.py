@@ -334,9 +334,8 @@ class Protocol:
             ``total``, how many trials match; ``fields``, for each name in their parameters, tags and metadata
             ``name, count, numbers, texts, booleans, others, nonfinite, min, max``, up to 20 distinct
             ``values`` and whether it ``differs``; ``series``, for each ``kind`` and ``name`` how many
-            ``trials`` have it, and in how many of them the last value of a metric is one of ``texts`` or
-            ``booleans``; ``statuses``, how many trials have each; ``more``, whether there are too many names
-            for one answer.
+            ``trials`` have it; ``statuses``, how many trials have each; ``more``, whether there are too many
+            names for one answer.
 
         Raises:
             BadQuery: the query names an unknown attribute or operator.

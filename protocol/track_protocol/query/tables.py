@@ -33,6 +33,9 @@ _VALUES: Final = 20
 _VALUE_CHARS: Final = 100
 """Distinct values of a field that are listed, and letters of one that is."""
 
+_HASHED: Final = frozenset({int, float, str, type(None)})
+"""Types whose values are equal in a query when they are equal in Python."""
+
 _SERIES: Final = ("metrics", "chronos")
 
 FieldSummary = dict[str, Any]
@@ -123,33 +126,35 @@ def _flatten(
 
 
 def _field(name: str, values: list[Any], total: int) -> FieldSummary:
-    sorts = Counter(map(type, values))
-    numbers = [each for each in values if type(each) is int or type(each) is float]
-    finite = numbers if float not in sorts else [each for each in numbers if math.isfinite(each)]
-    distinct = _distinct(values, sorts)
+    # Most fields have values of one type, of which nothing has to be picked out one by one.
+    types = set(map(type, values))
+    sorts = {next(iter(types)): len(values)} if len(types) == 1 else Counter(map(type, values))
+    count = sorts.get(int, 0) + sorts.get(float, 0)
+    numbers = values if count == len(values) else [each for each in values if type(each) in (int, float)]
+    finite = numbers
+    if float in types and not all(map(math.isfinite, numbers)):
+        finite = [each for each in numbers if math.isfinite(each)]
+    if types <= _HASHED and len(finite) == len(numbers):
+        distinct: Collection[Any] = dict.fromkeys(values)
+    else:
+        by_key: dict[Hashable, Any] = {}
+        for value in values:
+            by_key.setdefault(_key(value), value)
+        distinct = by_key.values()
+    texts, booleans = sorts.get(str, 0), sorts.get(bool, 0)
     return {
         "name": name,
         "count": len(values),
-        "numbers": len(numbers),
-        "texts": sorts[str],
-        "booleans": sorts[bool],
-        "others": len(values) - len(numbers) - sorts[str] - sorts[bool],
-        "nonfinite": len(numbers) - len(finite),
+        "numbers": count,
+        "texts": texts,
+        "booleans": booleans,
+        "others": len(values) - count - texts - booleans,
+        "nonfinite": count - len(finite),
         "min": min(finite, default=None),
         "max": max(finite, default=None),
         "values": _listed(distinct),
         "differs": len(distinct) > 1 or len(values) < total,
     }
-
-
-def _distinct(values: list[Any], sorts: Collection[type]) -> Collection[Any]:
-    """One of each, in order of appearance."""
-    if len(sorts) == 1 and next(iter(sorts)) in (int, str, bool):
-        return dict.fromkeys(values)
-    by_key: dict[Hashable, Any] = {}
-    for value in values:
-        by_key.setdefault(_key(value), value)
-    return by_key.values()
 
 
 def _key(value: Any) -> Hashable:
@@ -168,26 +173,14 @@ def _listed(distinct: Collection[Any]) -> list[Any]:
     return listed
 
 
-def series_summary(documents: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
+def series_summary(documents: Iterable[Mapping[str, Any]]) -> list[dict[str, Any]]:
     """Which series trials have, and how many of them have each."""
     trials: Counter[tuple[str, str]] = Counter()
-    sorts: Counter[tuple[str, str, type]] = Counter()
     for document in documents:
         for kind, field in (("metric", "metrics"), ("chrono", "chronos")):
-            for name, summary in document[field].items():
-                trials[kind, name] += 1
-                sorts[kind, name, type(summary.get("last"))] += 1
+            trials.update((kind, name) for name in document[field])
         trials.update((kind, name) for kind, names in document["media"].items() for name in names)
-    return [
-        {
-            "kind": kind,
-            "name": name,
-            "trials": count,
-            "texts": sorts[kind, name, str],
-            "booleans": sorts[kind, name, bool],
-        }
-        for (kind, name), count in trials.items()
-    ]
+    return [{"kind": kind, "name": name, "trials": count} for (kind, name), count in trials.items()]
 
 
 # -- groups ----------------------------------------------------------------------------------------------

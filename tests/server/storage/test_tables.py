@@ -124,7 +124,13 @@ def test_a_page_is_the_same_as_from_whole_documents(
 ) -> None:
     documents = fill(store, stored)
     parsed = parse_query(_queried(query))
-    columns, orders = parse_columns(names), parse_table_order(order)
+    columns = parse_columns(names)
+    # Lists and dicts have a place, behind numbers, and no order among each other.
+    orders = [
+        each
+        for each in parse_table_order(order)
+        if not any(isinstance(cell(document, each.paths), (list, dict)) for document in documents)
+    ]
     with store.snapshot() as view:
         table = view.table(parsed, columns, orders, start, limit)
         groups = view.trial_groups(parsed, columns[:2], columns[2:], 3)
