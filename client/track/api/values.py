@@ -150,7 +150,10 @@ class Summary(Values):
         self._logger.log_metadata(summary=dict(self._known))
 
     def update(self, values: Mapping[str, Any] | None = None, /, **named: Any) -> None:  # type: ignore[override]  # one call for all
-        """Set several."""
+        """Set several; what is no mapping is counted as dropped, and ends no training."""
+        if values is not None and not isinstance(values, Mapping):
+            self._logger.log_metadata(values)
+            values = None
         self._store({**(values or {}), **named})
 
 

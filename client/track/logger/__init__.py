@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import json
 import logging
+import math
 import os
 import signal
 import sys
+import threading
 import traceback
 from collections.abc import Callable, Mapping
 from functools import partial
@@ -33,8 +35,8 @@ from track.run.provenance import await_git
 from track.run.system import SystemMetrics, system_metrics_in
 from track.serialization import to_json
 from track.utils.out import RingOutputDecorator
-from track_protocol.errors import BadValue, TrackError
-from track_protocol.model.aggregators import SumAggregator, is_aggregator
+from track_protocol.errors import BadValue, TrackError, UsageError
+from track_protocol.model.aggregators import SumAggregator, is_aggregator, spec_of
 from track_protocol.model.entities import CustomStatus, Status, Trial
 from track_protocol.model.seriesname import SeriesName, labelled
 from track_protocol.model.values import text_of
@@ -43,6 +45,9 @@ __all__ = ["LogSignalHandler", "LoggerChronoContext", "TrialLogger"]
 
 _log: Final = logging.getLogger("track")
 _PLAIN_STEPS: Final = frozenset({int, float})
+_MAX_COUNTED: Final = 2**31
+"""Above any number of lines or values that somebody means."""
+
 _RESERVED: Final = ("aggregator", "context", "step")
 """Names of series that are keywords of the storage contract."""
 
@@ -95,6 +100,7 @@ class TrialLogger(MediaLogger, CountdownLogger, Readable, Due):
         self._signals: LogSignalHandler | None = None
         self._output: OutputCapture | None = None
         self._system: SystemMetrics | None = None
+        self._warned: set[tuple[str, str]] = set()
         self.stdout: RingOutputDecorator | None = None
         self.stderr: RingOutputDecorator | None = None
         if create is None and not self._starts:
@@ -223,13 +229,16 @@ class TrialLogger(MediaLogger, CountdownLogger, Readable, Due):
         return lambda step, metrics: write(step, labelled(metrics, labels))
 
     def count_dropped(self, points: int, reason: str) -> None:
-        """Count values in the trial that a log call was given and that cannot be stored; warn once.
+        """Count values in the trial that a log call was given and that cannot be stored; warn once; never
+        raises.
 
         Args:
             points: how many.
             reason: why, and what to write in their place.
         """
-        self._log_call(lambda trial: self.protocol.count_dropped(trial, points, reason))
+        count = max(1, points) if issubclass(type(points), int) and points < _MAX_COUNTED else 1
+        text = text_of(reason)
+        self._log_call(lambda trial: self.protocol.count_dropped(trial, count, text))
 
     # -- values ----------------------------------------------------------------------------------
 
@@ -391,16 +400,21 @@ class TrialLogger(MediaLogger, CountdownLogger, Readable, Due):
         start_callback: Callable[[], Any] | None = None,
         end_callback: Callable[[], Any] | None = None,
     ) -> LoggerChronoContext:
-        """A context manager that times its block.
+        """A context manager that times its block; never raises for a name or an aggregator that are none.
 
         Args:
-            name: of the timer.
+            name: of the timer; of anything else, its text.
             aggregator: how the timings read back: by default mean, deviation, minimum and maximum.
             start_callback: called before the clock starts.
             end_callback: called before the clock stops, for example to wait for a device.
         """
         trial = self._begin()
-        if self._labels and isinstance(name, str):
+        if not issubclass(type(name), str):
+            self._warn_of("chrono", "name", name, name := text_of(name))
+        if aggregator is not TIMINGS and not _makes_aggregators(aggregator):
+            self._warn_of("chrono", "aggregator", aggregator, "the default")
+            aggregator = TIMINGS
+        if self._labels:
             name = SeriesName(name, self._labels).text
         timing = self._timing(name, aggregator)
         return LoggerChronoContext(
@@ -415,15 +429,16 @@ class TrialLogger(MediaLogger, CountdownLogger, Readable, Due):
         and at the end.  While it captures, a second call does nothing.
 
         Args:
-            output_size: maximum lines of each that are stored.
+            output_size: maximum lines of each that are stored, at least 1; with anything else there is one
+                warning, and it is 50.
 
         Returns:
             the logger.
-
-        Raises:
-            UsageError: `output_size` is less than 1.
         """
         if self._output is None:
+            if not (issubclass(type(output_size), int) and 1 <= output_size < _MAX_COUNTED):
+                self._warn_of("capture_output", "output_size", output_size, "50")
+                output_size = 50
             names = output_names(self._rank.get("rank"))
             self._output = OutputCapture(self._log_output, names, output_size)
             self.stdout, self.stderr = self._output.streams
@@ -438,9 +453,15 @@ class TrialLogger(MediaLogger, CountdownLogger, Readable, Due):
         is one warning.  While it logs, a second call does nothing.
 
         Args:
-            interval: seconds between two samples, at least 1.
+            interval: seconds between two samples, at least 1; with what is no number there is one
+                warning, and it is 15.
         """
         if self._system is None:
+            if not (
+                issubclass(type(interval), (int, float)) and -math.inf < interval < threading.TIMEOUT_MAX
+            ):
+                self._warn_of("log_system_metrics", "interval", interval, "15")
+                interval = 15.0
             trial, protocol = self.ensure(), self.protocol
 
             def store(labels: Mapping[str, str], values: Mapping[str, float]) -> None:
@@ -449,6 +470,14 @@ class TrialLogger(MediaLogger, CountdownLogger, Readable, Due):
             labels = {name: str(value) for name, value in self._rank.items()}
             self._system = SystemMetrics(store, max(1.0, interval), labels)
             self._system.begin()
+
+    def _warn_of(self, call: str, argument: str, given: Any, used: str) -> None:
+        """Warn, once for each argument, of what no training should end for."""
+        if (call, argument) not in self._warned:
+            self._warned.add((call, argument))
+            _log.warning(
+                "%s: %s is not a usable %s; used instead: %s", call, text_of(given)[:80], argument, used
+            )
 
     def _log_output(self, lines: Mapping[str, Any]) -> bool:
         # Captured output must not create the trial before its arguments are known.
@@ -566,15 +595,25 @@ class TrialLogger(MediaLogger, CountdownLogger, Readable, Due):
             self._was_interrupted = True
 
     def set_status(self, status: Status | CustomStatus, error: str | None = None) -> None:
-        """Change the trial's status.
+        """Change the trial's status; never raises.
 
         Args:
-            status: the new one; the name or the number of a known one will do.
+            status: the new one; the name or the number of a known one will do.  What is no status leaves the
+                trial's own, and is counted as dropped, with one warning.
             error: the error, if any; added to the trial's errors.
         """
-        self._starts = False
-        self._log_call(lambda trial: self.protocol.set_trial_status(trial, status, error))
-        self._know(as_status(status), error)
+        text = None if error is None else text_of(error)
+        try:
+            known = as_status(status)
+        except UsageError as problem:
+            self.count_dropped(1, f"set_status: {problem}")
+            if text is None:
+                return
+            known = self._trial.status or Status.CreatedGroup
+        else:
+            self._starts = False
+        self._log_call(lambda trial: self.protocol.set_trial_status(trial, known, text))
+        self._know(known, text)
 
     def rewind(self, step: float) -> None:
         """Go back to a step, that of a checkpoint: the points logged so far of later steps are superseded.
@@ -594,6 +633,8 @@ class TrialLogger(MediaLogger, CountdownLogger, Readable, Due):
     def report(self, short: bool = True) -> Self:
         """Print the trial as it is stored, as JSON; as this process knows it if the store is unreachable.
 
+        Output that is closed or full is only warned about.
+
         Args:
             short: leave out the fields that only programs need.
 
@@ -602,7 +643,11 @@ class TrialLogger(MediaLogger, CountdownLogger, Readable, Due):
         """
         trial = self.ensure()
         stored = self.protocol.current_trial(trial)
-        sys.stdout.write(json.dumps(to_json(stored or trial, short), indent=2) + "\n")
+        try:
+            sys.stdout.write(json.dumps(to_json(stored or trial, short), indent=2) + "\n")
+            sys.stdout.flush()
+        except (AttributeError, OSError, ValueError) as error:
+            _log.warning("the report cannot be printed: %s", error)
         return self
 
     def __enter__(self) -> TrialLogger:
@@ -640,6 +685,14 @@ class TrialLogger(MediaLogger, CountdownLogger, Readable, Due):
 def _stored_metrics(protocol: Protocol, trial: Trial) -> Mapping[str, Any]:
     stored = protocol.current_trial(trial)
     return {} if stored is None else stored.metrics
+
+
+def _makes_aggregators(given: Any) -> bool:
+    try:
+        spec_of(given)
+    except Exception:  # noqa: BLE001  # it is called to find out, and may raise anything
+        return False
+    return True
 
 
 def _names(given: tuple[Any, ...]) -> set[str]:

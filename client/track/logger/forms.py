@@ -23,6 +23,7 @@ from track_protocol.model.aggregators import is_aggregator
 
 __all__ = ["Metrics", "Values", "metrics_of", "values_of"]
 
+_TAGS: Final = "add_tags"
 _METRICS: Final = 'write log_metrics({"loss": 0.5}, step=3) or log_metrics(step=3, loss=0.5)'
 
 
@@ -122,11 +123,19 @@ def values_of(call: str, given: tuple[Any, ...], named: dict[str, Any], aggregat
     values = fields_of(given[0]) if len(given) == 1 else None
     if len(given) == 2 and issubclass(type(given[0]), str):
         values = {given[0]: given[1]}
+    if call == _TAGS and values is None:
+        values = _bare_tags(given)
     if values is None:
         remedy = f'write {call}({{"name": "value"}}) or {call}(name="value")'
         return Values(named, aggregator, f"{call}({_shown(given)}) is not understood: {remedy}", len(given))
     twice = len(values.keys() & named.keys())
     return Values({**values, **named}, aggregator, _twice(call, values, named), twice)
+
+
+def _bare_tags(given: tuple[Any, ...]) -> dict[str, Any] | None:
+    """Tags that are only names, as in ``add_tags("baseline")`` and ``add_tags(["a", "b"])``: each is true."""
+    names = given[0] if len(given) == 1 and type(given[0]) in (list, tuple, set, frozenset) else given
+    return {str(name): True for name in names} if all(issubclass(type(name), str) for name in names) else None
 
 
 def _twice(call: str, values: Mapping[str, Any], named: Mapping[str, Any]) -> str:

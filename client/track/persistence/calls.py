@@ -14,14 +14,22 @@ import traceback
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from functools import cache
 from types import TracebackType
-from typing import Any, Final, NamedTuple
+from typing import Any, Final, NamedTuple, cast
 
 from track.persistence.protocol import Protocol
-from track_protocol.errors import BadArguments, BadValue
+from track_protocol.errors import BadArguments, BadValue, UsageError
 from track_protocol.model.aggregators import is_aggregator, spec_of
 from track_protocol.model.documents import status_to_document
 from track_protocol.model.entities import PRUNED, CustomStatus, Project, Status, Trial, TrialGroup, status
-from track_protocol.model.values import MAX_TEXT_BYTES, check_name, describe_odd, normalise, storable
+from track_protocol.model.values import (
+    INT_MAX,
+    INT_MIN,
+    MAX_TEXT_BYTES,
+    check_name,
+    describe_odd,
+    normalise,
+    storable,
+)
 from track_protocol.query.parse import normalise_query
 from track_protocol.security.tokens import redact_tokens
 from track_protocol.wire.methods import METHODS, Access, Method
@@ -62,11 +70,16 @@ def as_status(given: Status | CustomStatus | str | int) -> Status | CustomStatus
     """The status that is meant; a name or a number of a known one will do.
 
     Raises:
-        UsageError: it is no known one.
+        UsageError: it is no known one, or none at all.
     """
-    if isinstance(given, str):
-        return status(name=given)
-    return status(value=given) if isinstance(given, int) else given
+    kind = type(given)  # and not isinstance, which a dead weak reference does not answer
+    if issubclass(kind, str):
+        return status(name=str(given))
+    if issubclass(kind, int) and INT_MIN <= (value := cast(int, given)) <= INT_MAX:
+        return status(value=value)
+    if not issubclass(kind, (Status, CustomStatus)):
+        raise UsageError(f"{kind.__name__} is no status: give a Status, a CustomStatus, or a known name")
+    return cast(Status | CustomStatus, given)
 
 
 def plain_map(values: Mapping[str, Any], what: str, complain: Complain | None = None) -> dict[str, Any]:

@@ -92,6 +92,8 @@ class Runs(Sequence[StoredTrial]):
             at += 1
 
     def __repr__(self) -> str:
+        if not (self._found or self._is_whole):
+            return "<trials, none of them fetched yet>"
         return f"<{len(self._found):,}{'' if self._is_whole else ' or more'} trials>"
 
     def to_frame(self, library: str | None = None) -> Any:

@@ -12,6 +12,7 @@ from track.utils.throttle import throttled
 from track_protocol.errors import UsageError
 from track_protocol.model.aggregators import StatAggregator
 from track_protocol.model.stat import StatStream
+from track_protocol.model.values import text_of
 
 __all__ = ["CountdownLogger"]
 
@@ -25,7 +26,7 @@ class CountdownLogger:
         self._timings: dict[str, StatAggregator] = {}
         self._estimate: EstimatedTime | None = None
         self._shown: dict[tuple[int | None, float | None], Callable[..., str | None]] = {}
-        self._has_complained = False
+        self._complained: set[str] = set()
 
     @property
     def eta(self) -> EstimatedTime | None:
@@ -40,20 +41,27 @@ class CountdownLogger:
     def set_eta_total(self, t: int | Sequence[int]) -> Self:
         """Say how many steps the training has; the time it takes is counted from the first time on.
 
+        It never raises for what it is given: there is one warning, and no estimate.
+
         Args:
             t: how many; for nested loops one number for each, outermost first, such as ``(epochs, batches)``.
 
         Returns:
             the logger.
-
-        Raises:
-            UsageError: one is not an integer of at least 0.
         """
-        if self._estimate is None:
-            self._estimate = EstimatedTime(StatStream(0), t)
-        else:
-            self._estimate.set_totals(t)
+        try:
+            if self._estimate is None:
+                self._estimate = EstimatedTime(StatStream(0), t)
+            else:
+                self._estimate.set_totals(t)
+        except Exception as error:  # noqa: BLE001  # numbers of foreign types may raise anything
+            self._complain_of_eta("set_eta_total", error)
         return self
+
+    def _complain_of_eta(self, call: str, error: Exception) -> None:
+        if call not in self._complained:
+            self._complained.add(call)
+            _log.warning("%s: %s", call, text_of(error))
 
     def show_eta(
         self,
@@ -82,10 +90,8 @@ class CountdownLogger:
         try:
             show = self._shown.get(limits) or self._shown.setdefault(limits, throttled(self._show, *limits))
             show(step, timer, msg, not no_print)
-        except (UsageError, AttributeError, TypeError, ValueError) as error:
-            if not self._has_complained:
-                self._has_complained = True
-                _log.warning("show_eta: %s", error)
+        except Exception as error:  # noqa: BLE001  # numbers of foreign types may raise anything
+            self._complain_of_eta("show_eta", error)
         return self
 
     def _show(self, step: int | Sequence[int], timer: Timer | str, msg: str, show: bool) -> str:

@@ -9,6 +9,7 @@ from collections.abc import Sequence
 from typing import Any, Final, Protocol, SupportsIndex
 
 from track_protocol.errors import UsageError
+from track_protocol.model.values import text_of
 
 __all__ = ["EstimatedTime", "Timer", "get_time", "minutes", "seconds", "to_list"]
 
@@ -70,7 +71,9 @@ class EstimatedTime:
         """
         totals: list[Any] = to_list(t)
         if not totals or not all(isinstance(total, SupportsIndex) and int(total) >= 0 for total in totals):
-            raise UsageError(f"total={t!r}: give a number of steps, or one for each of the nested loops")
+            raise UsageError(
+                f"total={text_of(t)}: give a number of steps, or one for each of the nested loops"
+            )
         self._totals = totals
 
     @staticmethod

@@ -6,7 +6,7 @@ import argparse
 import dataclasses
 from collections.abc import Callable
 from types import SimpleNamespace
-from typing import Any
+from typing import Any, cast
 
 import pytest
 from pydantic import BaseModel
@@ -110,9 +110,30 @@ MALFORMED: list[tuple[Call, str, int]] = [
     (lambda log: log.log_metrics("loss", 1.0, 2, 3), "log_metrics('loss', 1.0, int, int)", 3),
     (lambda log: log.log_metrics({"loss": 1.0}, loss=2.0), "loss was given twice", 1),
     (lambda log: log.log_metadata(["a"]), "log_metadata(list)", 1),
-    (lambda log: log.add_tags("baseline"), "add_tags('baseline')", 1),
+    (lambda log: log.add_tags(0.5), "add_tags(0.5)", 1),
+    (lambda log: log.add_tags(["a", 1]), "add_tags(list)", 1),
+    (lambda log: log.set_status(cast(Any, "nosuch")), "no status has name='nosuch'", 1),
+    (lambda log: log.set_status(cast(Any, 5)), "no status has name=None, value=5", 1),
+    (lambda log: log.set_status(cast(Any, None)), "NoneType is no status", 1),
     (lambda log: log.log_arguments(0.5), "log_arguments(0.5)", 1),
 ]
+
+
+@pytest.mark.parametrize(
+    ("call", "tags"),
+    [
+        (lambda log: log.add_tags("baseline"), {"baseline": True}),
+        (lambda log: log.add_tags(["a", "b"]), {"a": True, "b": True}),
+        (lambda log: log.add_tags("a", "b", "c"), {"a": True, "b": True, "c": True}),
+        (lambda log: log.add_tags("a", "b"), {"a": "b"}),
+        (lambda log: log.add_tags("a", team="vision"), {"a": True, "team": "vision"}),
+    ],
+)
+def test_a_tag_may_be_only_a_name(client: TrackClient, call: Call, tags: dict[str, Any]) -> None:
+    for number in range(2):
+        call(loggers(client)[number])
+        client.protocol.flush()
+        assert stored(client).tags == tags
 
 
 def test_anything_else_is_counted_in_the_trial_with_one_warning(

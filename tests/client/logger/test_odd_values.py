@@ -5,9 +5,11 @@ One store serves all values of a kind of call, so that the table takes seconds.
 
 from __future__ import annotations
 
+import io
 import logging
 import math
 from collections.abc import Iterator, Mapping
+from contextlib import suppress
 from decimal import Decimal
 from pathlib import Path
 from typing import Any
@@ -17,7 +19,7 @@ import pytest
 
 from odd_values import ODD_VALUES
 from running_server import serving
-from track import TrackClient, Trial
+from track import Status, TrackClient, Trial
 from track.logger import TrialLogger
 from track.persistence.protocol import Protocol
 from track.provider import RunConfig, TrackConfig
@@ -162,6 +164,45 @@ def is_hashable(value: Any) -> bool:
     except Exception:  # noqa: BLE001  # one of the table raises
         return False
     return True
+
+
+def test_options_of_calls(client: TrackClient, caplog: pytest.LogCaptureFixture) -> None:
+    # Fails when one of them raises, which would end the training.
+    logger = client.new_trial(force=True, arguments={"a": 1})
+    for value in ODD_VALUES.values():
+        logger.set_eta_total(value)
+        logger.show_eta(value, value)
+        logger.set_status(value)
+        logger.set_status(Status.Running, value)
+        logger.count_dropped(value, value)
+        with logger.chrono(value, value):
+            pass
+    options: list[Any] = [None, "x", math.nan, 0, -1, 10**40, [], float]
+    for value in options:
+        other = client.new_trial(force=True, arguments={"a": 2})
+        other.capture_output(value)
+        other.log_system_metrics(value)
+        other.finish()
+    found = read(client.protocol, logger.trial)
+    assert found.status is Status.Running
+    assert dropped(found) > len(ODD_VALUES)
+    assert sum("used instead: the default" in each.getMessage() for each in caplog.records) == 1
+    assert sum("set_eta_total" in each.getMessage() for each in caplog.records) == 1
+
+
+def test_a_report_whose_output_is_closed_is_warned_about(
+    client: TrackClient, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    closed = io.StringIO()
+    closed.close()
+    full = open("/dev/full", "w")  # noqa: SIM115 - its end cannot write, either
+    for output in (closed, full, None):
+        monkeypatch.setattr("sys.stdout", output)
+        client.new_trial(force=True).report()
+    monkeypatch.undo()
+    assert caplog.text.count("the report cannot be printed") == 3
+    with suppress(OSError):
+        full.close()
 
 
 def test_a_tracker_takes_them(uri: str) -> None:

@@ -53,6 +53,14 @@ def names(runs: Sequence[Trial]) -> list[str | None]:
     return [trial.name for trial in runs]
 
 
+def test_trials_that_were_not_fetched_are_not_counted(store: Any) -> None:
+    found = Runs(store)
+    assert repr(found) == "<trials, none of them fetched yet>"
+    assert repr(Runs(store, limit=0)) == "<0 trials>"
+    len(found)
+    assert "fetched" not in repr(found)
+
+
 def test_all_trials_come_in_the_order_of_their_creation(store: Counting) -> None:
     assert names(Runs(store)) == [f"t{number}" for number in range(7)]
 

@@ -259,11 +259,15 @@ def test_a_second_call_continues_the_first_capture(client: TrackClient) -> None:
     assert metadata_of(client) == {"out": ["one", "two"]}
 
 
-def test_zero_lines_is_refused_before_the_capture_begins(client: TrackClient) -> None:
-    before = sys.stdout
-    with pytest.raises(UsageError, match="at least 1"):
-        client.new_trial().capture_output(0)
-    assert sys.stdout is before
+@pytest.mark.parametrize("lines", [0, -1, None, "all", 2.5])
+def test_a_number_of_lines_that_is_none_is_warned_about(
+    client: TrackClient, caplog: pytest.LogCaptureFixture, lines: Any
+) -> None:
+    with client.new_trial() as trial:
+        trial.capture_output(lines)
+        print("kept")
+    assert "used instead: 50" in caplog.text
+    assert metadata_of(client) == {"out": ["kept"]}
 
 
 def test_a_failing_store_does_not_affect_printing(caplog: pytest.LogCaptureFixture) -> None:
