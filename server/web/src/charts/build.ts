@@ -1,10 +1,10 @@
 // The curves of one chart, from its runs and the columns of their series. Pure functions.
 import { type Columns, type Damaged, isWhole, type SeriesKey } from "../api";
 import type { Run } from "../runs";
-import { colourOf, DASHES, styleOf } from "../theme";
+import { DASHES, PALETTE, styleOf } from "../theme";
 import { type Curve, lineOf, oddOf, onMetric, rawLine, smooth } from "./curve";
 import { type Middle, merge, type Spread } from "./groups";
-import { type ChartSpec, labelOf } from "./names";
+import { type ChartSpec, compareNames, labelOf } from "./names";
 
 export interface Grouping {
   /** The value by which a run is grouped, as text. */
@@ -118,6 +118,9 @@ function merged(
     known.curves.push(curve);
     groups.set(key, known);
   }
+  // Neighbours in the palette, not by a hash: groups are few, and have to be told apart.
+  const names = [...new Set([...groups.values()].map(({ group }) => group))].sort(compareNames);
+  const colour = (group: string) => PALETTE[names.indexOf(group) % PALETTE.length] as string;
   return [...groups].map(([key, { group, name, curves }]) => {
     const lines = curves.map(({ columns, raw, line }) =>
       raw === null && columns !== null ? lineOf(columns.x, columns.mean) : line,
@@ -131,7 +134,7 @@ function merged(
       label: [group === "" ? "(none)" : group, several ? labelOf(name, spec) : "", count]
         .filter((part) => part !== "")
         .join(" · "),
-      colour: colourOf(group),
+      colour: colour(group),
       dash: several ? (DASHES[spec.names.indexOf(name) % DASHES.length] ?? []) : [],
       line: lineOf(x, middle),
       raw: null,

@@ -96,7 +96,11 @@ export function Chart(props: ChartProps): JSX.Element {
       }}
     >
       <div ref={box} />
-      <Notes y={y} logY={logY} odd={curves.flatMap((curve) => curve.odd).reduce((sum, odd) => sum + odd.count, 0)} />
+      <Notes
+        y={y}
+        logY={logY}
+        odd={curves.flatMap((curve) => curve.odd).reduce((sum, odd) => sum + odd.count, 0)}
+      />
       {reading !== null && <Tooltip reading={reading} xKind={xKind} />}
     </div>
   );
@@ -177,7 +181,7 @@ function options(now: Now, width: number, setReading: (reading: Reading | null) 
         ...axis,
         size: 26,
         gap: 4,
-        splits: (u, _axis, low, high) => xTicks(xKind, { low, high }, u.width / 110, logX),
+        splits: (u, _axis, low, high) => xTicks(xKind, { low, high }, u.width / 90, logX),
         values: (_u, places) => xTexts(xKind, places),
       },
       {

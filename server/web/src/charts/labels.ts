@@ -35,7 +35,7 @@ export function xTexts(kind: XKind, places: readonly number[]): string[] {
 export function shortTexts(places: readonly number[]): string[] {
   const largest = Math.max(0, ...places.map(Math.abs));
   const [size, unit] =
-    largest >= 2e9 ? [1e9, "G"] : largest >= 2e6 ? [1e6, "M"] : largest >= 2e4 ? [1e3, "k"] : [1, ""];
+    largest >= 1e9 ? [1e9, "G"] : largest >= 1e6 ? [1e6, "M"] : largest >= 1e4 ? [1e3, "k"] : [1, ""];
   return places.map((place) => (place === 0 ? "0" : `${formatNumber(place / (size as number), 6)}${unit}`));
 }
 

@@ -1,0 +1,201 @@
+import assert from "node:assert/strict";
+import { test } from "node:test";
+import type { Curve } from "../src/charts/curve";
+import { merge, summarise } from "../src/charts/groups";
+import { shortTexts, xTexts, xTicks } from "../src/charts/labels";
+import { chartsOf, labelOf, matching, partsOf } from "../src/charts/names";
+import { paint, svgPen } from "../src/charts/paint";
+import { csvField, csvOfCurves, svgOf } from "../src/charts/save";
+import { rangeOfX, rangeOfY, ticks, timeTicks } from "../src/charts/scale";
+
+function curveOf(values: number[], more: Partial<Curve> = {}): Curve {
+  return {
+    key: "a",
+    owner: "a",
+    label: "run",
+    colour: "#123456",
+    dash: [],
+    line: values.map((y, x) => ({ x, y })),
+    raw: null,
+    band: null,
+    odd: [],
+    columns: null,
+    faint: false,
+    ...more,
+  };
+}
+
+const metric = (name: string) => ({ kind: "metric", name });
+
+test("series of one metric in several contexts are one chart", () => {
+  const [chart, ...others] = chartsOf([metric('loss{split="val"}'), metric("loss")]);
+  assert.deepEqual(chart?.names, ["loss", 'loss{split="val"}']);
+  assert.equal(others.length, 0);
+  assert.equal(chart && labelOf('loss{split="val"}', chart), "split val");
+});
+
+test("charts stand by the prefix of their names, the system's and timers last", () => {
+  const series = [
+    metric('cpu{source="system"}'),
+    metric("train/loss"),
+    { kind: "chrono", name: "epoch" },
+    metric("loss10"),
+    metric("loss9"),
+    { kind: "image", name: "digits" },
+  ];
+  assert.deepEqual(
+    chartsOf(series).map((chart) => [chart.section, chart.title]),
+    [
+      ["metrics", "loss9"],
+      ["metrics", "loss10"],
+      ["train", "train/loss"],
+      ["system", "cpu"],
+      ["timers", "epoch"],
+    ],
+  );
+});
+
+test("a name with braces in the middle has no context", () => {
+  assert.deepEqual(partsOf("a{b}c"), { base: "a{b}c", context: "" });
+});
+
+test("charts are found by a regular expression, and a wrong one is taken as text", () => {
+  const charts = chartsOf([metric("train/loss"), metric("val/loss"), metric("a(b")]);
+  assert.deepEqual(
+    matching(charts, "^VAL/").map((chart) => chart.title),
+    ["val/loss"],
+  );
+  assert.deepEqual(
+    matching(charts, "a(").map((chart) => chart.title),
+    ["a(b"],
+  );
+});
+
+test("the range of y ignores what is not finite, and what is out of sight", () => {
+  const range = rangeOfY([curveOf([1, Number.NaN, 2, 1000])], { low: 0, high: 2 }, false, false);
+  assert.ok(range.low < 1 && range.low > 0.8 && range.high > 2 && range.high < 2.2);
+});
+
+test("a constant is in the middle of its range", () => {
+  const { low, high } = rangeOfY([curveOf([5, 5])], { low: 0, high: 9 }, false, false);
+  assert.ok(low < 5 && high > 5 && Math.abs((low + high) / 2 - 5) < 1e-9);
+});
+
+test("outliers are clipped and counted", () => {
+  const values = Array.from({ length: 200 }, (_, at) => at % 10);
+  values[100] = 1e6;
+  const range = rangeOfY([curveOf(values)], { low: 0, high: 200 }, false, true);
+  assert.ok(range.high < 20);
+  assert.equal(range.above, 1);
+});
+
+test("a logarithmic axis counts what it has no place for", () => {
+  const range = rangeOfY([curveOf([-1, 0, 1, 100])], { low: 0, high: 9 }, true, false);
+  assert.equal(range.notPositive, 2);
+  assert.ok(range.low > 0 && range.low < 1 && range.high > 100);
+});
+
+test("the range of x of nothing and of one point is not empty", () => {
+  for (const curves of [[], [curveOf([1])]]) {
+    const { low, high } = rangeOfX(curves, false);
+    assert.ok(low < high);
+  }
+});
+
+test("ticks are round", () => {
+  assert.deepEqual(ticks({ low: 0, high: 1 }, 5), [0, 0.2, 0.4, 0.6, 0.8, 1]);
+  assert.deepEqual(ticks({ low: 0.1, high: 1000 }, 5, true), [0.1, 1, 10, 100, 1000]);
+  assert.deepEqual(timeTicks({ low: 0, high: 7200 }, 4, false), [0, 1800, 3600, 5400, 7200]);
+  assert.ok(ticks({ low: 1e-300, high: 1e300 }, 5, true).length < 20);
+});
+
+test("steps have whole numbers beside them", () => {
+  assert.ok(xTicks("step", { low: 0, high: 7 }, 20, false).every(Number.isInteger));
+});
+
+test("large numbers are short", () => {
+  assert.deepEqual(shortTexts([0, 500_000, 1_000_000]), ["0", "0.5M", "1M"]);
+  assert.deepEqual(shortTexts([0, 5_000_000]), ["0", "5M"]);
+  assert.deepEqual(xTexts("relative", [0, 60, 3600]), ["0 s", "1 m", "1 h"]);
+});
+
+test("a merged line has no value behind the end of the runs that take part", () => {
+  const lines = [
+    [
+      { x: 0, y: 0 },
+      { x: 10, y: 10 },
+    ],
+    [
+      { x: 0, y: 10 },
+      { x: 5, y: 10 },
+    ],
+  ];
+  const { x, middle, low, high, runs } = merge(lines, "mean", "minmax");
+  assert.deepEqual(x, [0, 5, 10]);
+  assert.deepEqual(middle, [5, 7.5, 10]);
+  assert.deepEqual(
+    [low, high],
+    [
+      [0, 5, 10],
+      [10, 10, 10],
+    ],
+  );
+  assert.deepEqual(runs, [2, 2, 1]);
+});
+
+test("the spread of a group is that of a sample", () => {
+  assert.deepEqual(summarise([1, 3], "mean", "sd"), { centre: 2, low: 2 - Math.SQRT2, high: 2 + Math.SQRT2 });
+  assert.deepEqual(summarise([1, 3], "mean", "se"), { centre: 2, low: 1, high: 3 });
+  assert.deepEqual(summarise([7], "median", "sd"), { centre: 7, low: 7, high: 7 });
+  assert.equal(summarise([1, 2, 100], "median", "none").centre, 2);
+});
+
+const picture = {
+  marks: [],
+  highlighted: null,
+  x: { low: 0, high: 10 },
+  toX: (value: number) => value,
+  toY: (value: number) => value,
+  top: 0,
+  bottom: 100,
+  scale: 1,
+};
+
+test("a line is broken where a value is missing, and a lone point is seen", () => {
+  const pen = svgPen();
+  paint(pen, { ...picture, curves: [curveOf([1, 2, Number.NaN, 4])] });
+  assert.match(pen.elements[0] ?? "", /d="M0\.00 1\.00L1\.00 2\.00M1\.50 4\.00L4\.50 4\.00"/);
+});
+
+test("each kind of value that is not finite has a mark of its own", () => {
+  for (const value of [Number.NaN, Number.POSITIVE_INFINITY, Number.NEGATIVE_INFINITY]) {
+    const pen = svgPen();
+    paint(pen, { ...picture, curves: [curveOf([], { odd: [{ x: 5, step: 5, value, count: 1 }] })] });
+    assert.equal(pen.elements.length, 1);
+  }
+});
+
+test("an SVG contains names as text", () => {
+  const svg = svgOf({
+    title: "<script>alert(1)</script>",
+    curves: [curveOf([1, 2], { label: 'a"&<b>' })],
+    marks: [],
+    xKind: "step",
+    logX: false,
+    logY: false,
+    x: { low: 0, high: 1 },
+    y: { low: 0, high: 2 },
+    width: 400,
+    height: 200,
+    colours: { back: "#fff", text: "#000", muted: "#777", line: "#ddd" },
+  });
+  assert.ok(!svg.includes("<script") && !svg.includes("<b>"));
+  assert.ok(svg.includes("a&quot;&amp;&lt;b&gt;"));
+});
+
+test("no field of CSV is a formula or breaks the line", () => {
+  assert.equal(csvField("=1+1"), "'=1+1");
+  assert.equal(csvField('a,"b'), '"a,""b"');
+  assert.equal(csvField(-1), "-1");
+  assert.match(csvOfCurves([curveOf([1])]), /^curve,x,step.*\r\nrun,0,/);
+});
