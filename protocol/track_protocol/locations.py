@@ -1,4 +1,8 @@
-"""Where things lie on a machine: one rule for the client and the server, computed without I/O."""
+"""Where files are on a machine: one rule for the client and the server, computed without I/O.
+
+The package platformdirs would replace only `_base`: it reads no environment but this process's own, has other
+folders on macOS, and does not check who owns the runtime folder, on which logins without a password rely.
+"""
 
 from __future__ import annotations
 

@@ -129,8 +129,8 @@ def _of_lists(value: Any) -> Pixels:
 def _warn_of_clipping() -> None:
     """Once in a process: a training would say it at every step."""
     _log.warning(
-        "an image of floats has values from 0 to 1, and one has others: they are clipped, and NaN becomes 0; "
-        "give integers from 0 to 255, or scale the floats"
+        "an image of floats must have values from 0 to 1: others are clipped, and NaN becomes 0; give "
+        "integers from 0 to 255, or scale the floats"
     )
 
 

@@ -385,7 +385,7 @@ class ProtocolMultiplexer(Protocol):
 
     def _compare(self, number: int, backend: Protocol, first: Trial, made: Trial) -> None:
         if made.id != first.id or made.revision != first.revision:
-            error = UsageError(f"it has the trial {first.uid} as {made.uid}, under an id of its own")
+            error = UsageError(f"it stores the trial {first.uid} as {made.uid}, with another id")
             self._fanout.report(number, "new_trial", error)
 
     def _remember(self, trial: Trial, theirs: list[Trial | None]) -> None:

@@ -59,8 +59,8 @@ def _provider_of(config: BaseModel) -> Provider:
     if provider is None or not isinstance(config, provider.config):
         kind = type(config).__name__
         raise UsageError(
-            f"{kind} configures no registered provider; registered are "
-            f"{', '.join(sorted(providers()))}: say register_provider({kind}, 'module:Class')"
+            f"no provider is registered for the configuration {kind}; registered are "
+            f"{', '.join(sorted(providers()))}: call register_provider({kind}, 'module:Class')"
         )
     return provider
 

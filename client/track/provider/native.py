@@ -149,7 +149,7 @@ class NativeTracker(BaseTracker[TrackConfig]):
             if not (is_first() or self._resumes or os.environ.get(CONTINUED)):
                 raise UsageError(
                     "all ranks are to log into one run, and rank 0 has no way to say which: call torch."
-                    f"distributed.init_process_group() before open(), set {CONTINUED}, or say ranks='first'"
+                    f"distributed.init_process_group() before open(), set {CONTINUED}, or give ranks='first'"
                 )
             return self._first(self._client(stack), properties)
         if not is_first():

@@ -48,12 +48,10 @@ _build_graph_data = build_graph_data
 """The same under the name that older scripts import."""
 
 
-def _node(
-    node_id: str, *, label: Any, shape: Any, comp_grad: Any, is_leaf: Any, kind: str = "tensor"
-) -> dict[str, Any]:
+def _node(node_id: str, *, label: Any, shape: Any, comp_grad: Any, is_leaf: Any) -> dict[str, Any]:
     return {
         "id": node_id,
-        "type": kind,
+        "type": "tensor",
         "label": str(label or ""),
         "shape": [int(size) for size in shape],
         "comp_grad": bool(comp_grad),

@@ -328,7 +328,7 @@ def _contained(path: str, leaf: Comparison, store: Store | None) -> dict[str, An
         raise BadQuery("an id contains no text: compare it with = != in, or the uid with ~")
     part = str(leaf.value)
     if not part and store is not None:
-        raise BadQuery(f"every text contains the empty one: give a part of {path!r}")
+        raise BadQuery(f"an empty text matches everything: give a part of {path!r}")
     if path in _STATUS and not any(part.casefold() in name for name in STATUS_NAMES):
         part = part if store is None else store.statuses(part)[0]
     return {"$contains": part} if leaf.operator == "~" else {"$not": {"$contains": part}}

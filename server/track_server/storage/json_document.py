@@ -363,7 +363,7 @@ def load_document(document: Document, tx: UnitOfWork, path: str) -> None:
         tx.flush()
     except _DO_NOT_FIT as error:
         raise StoreCorrupt(
-            f"{path} is JSON whose parts do not fit together ({error!r}): {_REMEDY}"
+            f"{path} is JSON, but its parts are inconsistent ({error!r}): {_REMEDY}"
         ) from error
 
 

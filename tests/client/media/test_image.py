@@ -150,4 +150,4 @@ def test_floats_outside_0_to_1_are_clipped_with_one_warning(
     for _ in range(2):
         assert read(image(rows)).ravel().tolist() == [0, 0, 255, 255, 0, 255, 0]
     (record,) = caplog.records
-    assert "they are clipped" in record.getMessage()
+    assert "others are clipped" in record.getMessage()

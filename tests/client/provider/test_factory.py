@@ -103,7 +103,7 @@ def test_errors_do_not_show_the_token() -> None:
 
 
 def test_a_configuration_of_an_unknown_provider_is_refused() -> None:
-    with pytest.raises(UsageError, match="RunConfig configures no registered provider"):
+    with pytest.raises(UsageError, match="no provider is registered for the configuration RunConfig"):
         tracker_from_config(RunConfig(name="n"))
 
 

@@ -645,7 +645,7 @@ def test_a_document_whose_parts_do_not_fit_is_refused_and_changes_nothing(
     store.close()
     good = path.read_bytes()
     edit(path, damage)
-    with pytest.raises(StoreCorrupt, match="parts do not fit together"):
+    with pytest.raises(StoreCorrupt, match="parts are inconsistent"):
         opened(path)
     path.write_bytes(good)
     assert counted(path) == 0

@@ -60,7 +60,7 @@ def refuse_strange_log(path: str, length: int, header: bytes) -> None:
     log = _log_of(path)
     if not header:
         raise StoreCorrupt(
-            f"{path} is missing or empty, but its log {log} has the last transactions: put the store back, "
+            f"{path} is missing or empty, but its log {log} has the last transactions: restore the file, "
             "or rename the log to start a new one"
         )
     raise StoreCorrupt(

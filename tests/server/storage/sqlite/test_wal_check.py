@@ -101,7 +101,7 @@ def test_a_log_whose_store_is_removed_is_not_deleted(cut_off: Path, left: str) -
     cut_off.unlink()
     if left == "empty":
         cut_off.touch()
-    with pytest.raises(StoreCorrupt, match="put the store back"):
+    with pytest.raises(StoreCorrupt, match="restore the file"):
         open_store(cut_off, exclusive=True)
     assert log_of(cut_off).read_bytes() == log
     cut_off.write_bytes(store)
