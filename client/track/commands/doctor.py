@@ -154,13 +154,13 @@ def _spool(found: Found) -> Check:
         return Check("spool", name)
     if found.is_damage_only:
         return Check("spool", name, f"inspect it, then delete it: rm -r {found.path}")
-    if found.trouble is not None:
-        return Check("spool", f"{name}: {found.trouble}", _remedy_of_trouble(found))
+    if found.error is not None:
+        return Check("spool", f"{name}: {found.error}", _remedy_of_error(found))
     return Check("spool", f"{name}; {_what_waits(found)}", f"track sync {found.path}{_how(found)}")
 
 
-def _remedy_of_trouble(found: Found) -> str:
-    if isinstance(found.trouble, SpoolCorrupt):
+def _remedy_of_error(found: Found) -> str:
+    if isinstance(found.error, SpoolCorrupt):
         return "its records are in the .segment files: rename the folder back to its session"
     return "make it readable, or run this as the user who wrote it"
 

@@ -149,7 +149,7 @@ class _Spools:
 
 
 def _unusable(path: Path, error: SpoolError) -> Found:
-    return Found(path, None, Checkpoint(), isinstance(error, SpoolInUse), trouble=error)
+    return Found(path, None, Checkpoint(), isinstance(error, SpoolInUse), error=error)
 
 
 class _UserLogin:
@@ -222,7 +222,7 @@ class _Shipping:
         if found.is_damage_only:
             return Outcome(found.path)
         if found.metadata is None:
-            return _unsent(found, found.trouble)
+            return _unsent(found, found.error)
         try:
             destination = self._login.destination(found.metadata)
         except TrackError as error:
@@ -330,7 +330,7 @@ def _list(root: Path, found: list[Found], *, as_json: bool) -> int:
         lines = table(_HEADER, [_row(each) for each in found])
         sys.stdout.write(f"{lines[0]}\n")
         for each, line in zip(found, lines[1:], strict=True):
-            notes = [*each.held.damages, *([str(each.trouble)] if each.trouble else [])]
+            notes = [*each.held.damages, *([str(each.error)] if each.error else [])]
             say("".join(f"{text}\n" for text in [line, *(f"  {note}" for note in notes)]))
     return 0
 

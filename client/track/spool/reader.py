@@ -361,7 +361,7 @@ class Found:
         in_use: whether a process writes or sends it.
         held: what it holds.
         has_damaged_bytes: whether damaged bytes were moved to a folder of their own.
-        trouble: why it cannot be used.
+        error: why it cannot be used.
     """
 
     path: Path
@@ -370,7 +370,7 @@ class Found:
     in_use: bool
     held: Recovered = field(default_factory=Recovered)
     has_damaged_bytes: bool = False
-    trouble: SpoolError | None = None
+    error: SpoolError | None = None
 
     @property
     def waiting(self) -> Counts:
@@ -385,14 +385,14 @@ class Found:
     @property
     def is_damage_only(self) -> bool:
         """Whether all was sent, and only damaged bytes remain."""
-        return self.has_damaged_bytes and self.trouble is None and not segments_in(self.path)
+        return self.has_damaged_bytes and self.error is None and not segments_in(self.path)
 
     @property
     def state(self) -> str:
         """In a few words."""
         if self.in_use:
             return "in use"
-        if self.trouble is not None:
+        if self.error is not None:
             return "unusable"
         if self.is_damage_only:
             return "sent, damaged bytes remain"
@@ -415,7 +415,7 @@ class Found:
             "damages": self.held.damages,
             "missing": self.held.missing_after(self.checkpoint.acked),
             "torn_bytes": 0 if self.in_use else self.held.torn_bytes,
-            "error": None if self.trouble is None else str(self.trouble),
+            "error": None if self.error is None else str(self.error),
         }
 
 
@@ -447,14 +447,14 @@ def look_at(path: Path, *, inside: bool = True) -> Found:
         in_use = is_held(path)
         metadata = read_metadata(path)
     except SpoolError as error:
-        return Found(path, None, checkpoint, in_use, has_damaged_bytes=has_damaged_bytes, trouble=error)
+        return Found(path, None, checkpoint, in_use, has_damaged_bytes=has_damaged_bytes, error=error)
     except OSError as error:
-        return Found(path, None, checkpoint, in_use, trouble=spool_error(path, "read", error))
+        return Found(path, None, checkpoint, in_use, error=spool_error(path, "read", error))
     try:
         held = survey(path, metadata.session, checkpoint.acked) if inside else Recovered()
         return Found(path, metadata, checkpoint, in_use, held, has_damaged_bytes)
     except SpoolError as error:
-        return Found(path, metadata, checkpoint, in_use, has_damaged_bytes=has_damaged_bytes, trouble=error)
+        return Found(path, metadata, checkpoint, in_use, has_damaged_bytes=has_damaged_bytes, error=error)
 
 
 def _is_shell(path: Path) -> bool:

@@ -65,7 +65,7 @@ class BlobTests(StoreSuite):
         with store.snapshot() as view:
             assert view.blob_data(DIGEST, offset, limit) == found
 
-    def test_a_blob_that_is_not_whole_has_what_came(self, store: Any) -> None:
+    def test_an_incomplete_blob_has_the_bytes_that_came(self, store: Any) -> None:
         self.put(store, lambda tx: _add(tx, b"0123"))
         with store.snapshot() as view:
             assert (view.blob(DIGEST).stored, view.blob(DIGEST).is_complete) == (4, False)

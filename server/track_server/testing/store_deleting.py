@@ -108,7 +108,7 @@ class DeletingTests(StoreSuite):
         tx.rollback()
 
     @pytest.mark.parametrize("collected", [True, False])
-    def test_it_stays_gone_after_reopening(self, store: Any, path: Path, collected: bool) -> None:
+    def test_it_stays_deleted_after_reopening(self, store: Any, path: Path, collected: bool) -> None:
         self._filled(store)
         self._delete(store)
         if collected:

@@ -200,7 +200,7 @@ class PointsTests(StoreSuite):
             assert times == [float(step) for step in range(150)]
             assert values == [step / 4 for step in range(150)]
 
-    def test_a_large_append_reads_back_whole_and_in_pages(self, store: Any) -> None:
+    def test_a_large_append_reads_back_at_once_and_in_pages(self, store: Any) -> None:
         count = 100_000
         self.log(store, range(count), [i / 7 for i in range(count)])
         assert self.read_points(store)[0] == list(range(count))

@@ -121,7 +121,7 @@ class RejectedTests(StoreSuite):
             ]
             assert view.thinned_of(SID, at + 15, at + 15) == view.thinned_of(b"t" * 16, 1, 2**62) == []
 
-    def test_a_transaction_sees_what_it_set_aside_and_takes_it_back(self, store: Any) -> None:
+    def test_a_transaction_sees_what_it_quarantined_and_takes_it_back(self, store: Any) -> None:
         tx = begin(store)
         tx.put_rejected(rejected())
         assert tx.rejected_of(SID, 1, 1) == [rejected()]

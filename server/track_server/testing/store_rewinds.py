@@ -62,7 +62,7 @@ class RewindTests(StoreSuite):
             "aggregator": ["series"],
         }
 
-    def test_documents_tell_nothing_of_what_was_superseded(self, store: Any) -> None:
+    def test_documents_do_not_contain_superseded_points(self, store: Any) -> None:
         self.log(store, [0, 1, 2], [0.0, 0.5, 1.0])
         before = self.read_trial(store)
         self.log(store, [3, 4], [1.5, 2.0])

@@ -122,7 +122,7 @@ class TransactionTests(StoreSuite):
                 pass
             assert len(view.points(id_of(0), METRIC, "loss", 0, 1_000)) == 100
 
-    def test_readers_in_other_threads_see_whole_transactions(self, store: Any) -> None:
+    def test_readers_in_other_threads_see_complete_transactions(self, store: Any) -> None:
         self.put(store, lambda tx: tx.add_trial(trial(0)), lambda tx: tx.add_trial(trial(1)))
         torn: list[tuple[int, int]] = []
         done = threading.Event()

@@ -64,7 +64,7 @@ def test_a_login_is_checked_stored_and_used(
             client.set_project(name="p")
 
 
-def test_the_whole_uri_may_be_entered(served: Served, enter: Any) -> None:
+def test_the_complete_uri_may_be_entered(served: Served, enter: Any) -> None:
     enter(served.join("bob"))
     assert run(COMMAND) == 0
     stored = StoredLogins().find(f"localhost:{served.port}")

@@ -70,7 +70,7 @@ def test_the_secret_of_a_uri_comes_first() -> None:
     assert login("socket://ann:mine@node1:8123", TRACK_TOKEN="env", TRACK_URI=HERE) == ("ann", "mine")
 
 
-def test_a_user_without_a_secret_is_told_how_to_log_in() -> None:
+def test_the_error_for_a_user_without_a_secret_says_how_to_log_in() -> None:
     with pytest.raises(AuthenticationError, match="the login lacks a token: run 'track login'"):
         login(HERE)
 

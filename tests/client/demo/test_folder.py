@@ -49,7 +49,7 @@ def test_every_path_of_the_environment_is_in_the_folder(tmp_path: Path) -> None:
     assert found.is_relative_to(folder.root)
 
 
-def test_nobodys_own_configuration_gets_in(tmp_path: Path) -> None:
+def test_the_users_own_configuration_is_left_out(tmp_path: Path) -> None:
     folder = new_folder(tmp_path / "demo", NOW)
     environment = folder.environment({"TRACK_TOKEN": "trk_mine", "TRACK_URI": "socket://prod", "LANG": "C"})
     assert "TRACK_TOKEN" not in environment

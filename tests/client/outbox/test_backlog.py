@@ -53,7 +53,7 @@ def written(*counts: int, segment: int = 1) -> Backlog:
     return backlog
 
 
-def test_an_acknowledgement_forgets_whole_batches_only() -> None:
+def test_an_acknowledgement_removes_complete_batches_only() -> None:
     backlog = filled(2, 3)
     send(backlog, 2)
     backlog.ack(4)
@@ -188,7 +188,7 @@ def test_a_call_that_left_memory_is_not_forgotten_before_its_answer_is_here() ->
     assert [entry.item for entry in send(backlog, 1)] == [item]
 
 
-def test_an_empty_batch_uses_up_the_number_of_a_call_that_nobody_waits_for() -> None:
+def test_an_empty_batch_uses_up_the_number_of_a_cancelled_call() -> None:
     backlog = filled(1)
     call = Call("commit", {}, writes=True)
     backlog.add(NumberedCall(2, call), 10)
@@ -210,7 +210,7 @@ def test_giving_up_uses_the_numbers_again() -> None:
     assert (backlog.next_seq, backlog.nbytes, len(backlog)) == (3, 0, 0)
 
 
-def test_a_call_that_nobody_waits_for_keeps_nobody_waiting() -> None:
+def test_a_cancelled_call_delays_no_other() -> None:
     backlog = Backlog()
     call = Call("commit", {}, writes=True)
     backlog.add(NumberedCall(1, call), 100)

@@ -199,7 +199,7 @@ def test_an_attempt_that_fails_gives_the_error_and_lets_go_of_the_link() -> None
 
 
 @pytest.mark.parametrize("when", ["before it is open", "after it was opened"])
-def test_a_link_that_nobody_wants_any_more_is_closed(when: str) -> None:
+def test_the_link_of_a_cancelled_attempt_is_closed(when: str) -> None:
     link = SlowLink(MemoryStore())
     attempt, ended = attempt_at(link)
     if when == "after it was opened":

@@ -165,7 +165,7 @@ def test_a_flush_behind_what_is_stored_is_resolved_at_once() -> None:
     assert flush.is_done
 
 
-def test_a_call_that_was_given_up_is_not_executed_when_its_turn_comes() -> None:
+def test_a_cancelled_call_is_not_executed() -> None:
     # Fails when `Delivery._offer_entry` does not look whether somebody still waits.
     made = online()
     calls = [Call("new_project", {"project": {}}, writes=True) for _ in range(2)]
@@ -210,7 +210,7 @@ def test_what_cannot_be_packed_costs_only_itself_and_is_counted(
     assert [loss["points"] for loss in losses] == [1]
 
 
-def test_an_error_of_this_software_fails_whoever_waits_and_is_no_lost_connection(
+def test_a_bug_fails_the_futures_and_is_no_lost_connection(
     store: MemoryStore, outbox: Outbox, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     # Fails when `Sender._faulted` does not fail futures: the flush then waits for an hour.
@@ -296,7 +296,7 @@ def test_a_session_that_is_written_anew_takes_no_more_memory_than_it_had(
     assert 0 < most < 60_000
 
 
-def test_nothing_that_somebody_waits_for_waits_for_a_tick(store: MemoryStore) -> None:
+def test_what_a_future_waits_for_is_sent_before_the_next_tick(store: MemoryStore) -> None:
     # Fails when a flush or a call is held back until a batch is due.
     outbox = Outbox(store.link, "the store", limits=Limits(linger=3600.0))
     outbox.writer(TRIAL)(None, {"loss": 0.0})

@@ -85,7 +85,7 @@ def test_a_full_spool_leaves_the_rest_in_memory_and_takes_it_when_there_is_room(
     assert store.values() == [float(value) for value in range(20_000)]
 
 
-def test_a_low_limit_is_no_trouble_while_the_store_confirms(
+def test_a_low_limit_drops_nothing_while_the_store_confirms(
     store: MemoryStore, make_outbox: MakeOutbox, caplog: pytest.LogCaptureFixture
 ) -> None:
     # Fails when `DiskQueue.acknowledge` waits for its time though room runs short.
@@ -245,7 +245,7 @@ def test_what_was_only_in_a_deleted_folder_is_reported_as_lost_and_the_rest_is_s
     assert_trial_has_report(store, outbox, "was deleted with records that had no other copy")
 
 
-def test_a_call_that_nobody_can_hear_is_nothing_on_disk(
+def test_a_call_without_a_caller_is_not_on_disk(
     store: MemoryStore, make_outbox: MakeOutbox, tmp_path: Path
 ) -> None:
     store.unreachable = True

@@ -103,7 +103,7 @@ def test_a_disk_that_does_not_answer_holds_training_up_once_and_no_longer_than_t
     assert "the disk has not confirmed the last log calls after 0.05 s; training continues" in caplog.text
 
 
-def test_nobody_waits_each_time_for_a_store_that_is_unreachable_while_all_is_on_disk(
+def test_saves_do_not_wait_each_time_for_an_unreachable_store_while_all_is_on_disk(
     store: MemoryStore, make_outbox: MakeOutbox
 ) -> None:
     # Fails when `LocalDurability.shortened` gives such a store a second each time.
@@ -121,7 +121,7 @@ def _save_often(outbox: Outbox, times: int) -> None:
         outbox.persist()
 
 
-def test_nobody_says_that_something_is_retained_in_a_folder_that_was_deleted(
+def test_records_in_a_deleted_folder_do_not_count_as_synced(
     store: MemoryStore, make_outbox: MakeOutbox, tmp_path: Path
 ) -> None:
     # Fails when `DiskQueue.fully_synced` does not look whether the folder is there.
@@ -134,7 +134,7 @@ def test_nobody_says_that_something_is_retained_in_a_folder_that_was_deleted(
     assert not synced or list(spools_in(tmp_path / "spool")) != []  # it may have been made again by now
 
 
-def test_what_is_on_disk_is_secure_though_the_token_was_revoked(
+def test_what_is_on_disk_is_persistent_though_the_token_was_revoked(
     store: MemoryStore, make_outbox: MakeOutbox, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     # Fails when `Delivery._awaited` refuses to flush before it has written down what came before.
@@ -159,7 +159,7 @@ def test_what_is_on_disk_is_secure_though_the_token_was_revoked(
     assert spooled_values(outbox.folder.parent) == [1.0, 2.0]
 
 
-def test_nobody_has_to_wait_long_or_be_troubled_for_what_is_safe_on_disk(
+def test_an_exit_waits_briefly_and_without_an_error_for_what_is_safe_on_disk(
     store: MemoryStore, make_outbox: MakeOutbox, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("track.outbox.durability._SYNC_TIMEOUT_S", 0.01)

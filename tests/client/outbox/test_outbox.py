@@ -182,7 +182,7 @@ def test_only_one_thread_sends_though_a_log_call_interrupts_its_start(
     assert [point.value for point in store.points] == [1.0, 2.0]
 
 
-def test_a_flush_does_not_wait_for_a_call_that_nobody_waits_for(store: MemoryStore) -> None:
+def test_a_flush_does_not_wait_for_a_cancelled_call(store: MemoryStore) -> None:
     store.unreachable = True
     outbox = Outbox(store.link, "the store", connect_timeout=0.05)
     with pytest.raises(ServerUnreachable):

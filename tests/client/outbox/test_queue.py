@@ -71,7 +71,7 @@ def test_what_waits_for_a_sender_that_does_not_keep_up_takes_little_memory() -> 
     assert drained < 30e6
 
 
-def test_nobody_waits_twice_for_a_sender_that_is_held_up() -> None:
+def test_a_call_waits_only_once_for_a_slow_sender() -> None:
     woken: list[int] = []
     limits = Limits(ready_bytes=10_000)
 

@@ -136,7 +136,7 @@ def test_what_cannot_be_a_key_is_no_step(step: object) -> None:
     "value",
     [1, 2.5, None, "x" * 100, "ä€😀" * 10, b"x" * 70_000, [1.0] * 1000, {"a": ["b", (1, 2)]}, [[]] * 20],
 )
-def test_no_value_takes_more_bytes_than_its_weight(value: object) -> None:
+def test_no_value_takes_more_bytes_than_its_estimated_size(value: object) -> None:
     assert len(encode(value)) <= estimate_size(value)
 
 

@@ -90,7 +90,7 @@ def test_what_a_store_that_was_set_back_has_no_more_is_reported_and_the_rest_con
     assert "1 are lost permanently" in caplog.text
 
 
-def test_a_session_in_which_somebody_else_has_written_is_left_to_them(
+def test_a_session_in_which_another_process_has_written_is_left_to_it(
     store: MemoryStore, outbox: Outbox
 ) -> None:
     outbox.writer(TRIAL)(1, {"loss": 1.0})
@@ -114,7 +114,7 @@ def test_a_store_that_cannot_write_for_a_while_loses_nothing(store: MemoryStore,
     assert store.values() == [1.0]
 
 
-def test_a_session_that_somebody_else_took_over_is_taken_back(store: MemoryStore, outbox: Outbox) -> None:
+def test_a_session_that_another_holder_took_is_taken_back(store: MemoryStore, outbox: Outbox) -> None:
     # Fails when `SessionFenced` is none of the errors that pass.
     store.open_error = SessionFenced("another holder has this session")
     outbox.writer(TRIAL)(1, {"loss": 1.0})
@@ -210,9 +210,7 @@ def test_nothing_passes_a_write_that_waits_for_its_answer(store: MemoryStore, ou
     assert store.values() == [1.0]
 
 
-def test_a_write_that_nobody_waits_for_any_more_is_not_executed_later(
-    store: MemoryStore, outbox: Outbox
-) -> None:
+def test_a_cancelled_write_is_not_executed_later(store: MemoryStore, outbox: Outbox) -> None:
     outbox.call("get_project", {"project": {}})
     store.unreachable = True
     store.break_links()
@@ -316,7 +314,7 @@ def test_a_reader_reads_but_cannot_log(store: MemoryStore, outbox: Outbox) -> No
 def test_a_store_that_lets_in_and_takes_nothing_is_reported_once(
     store: MemoryStore, outbox: Outbox, caplog: pytest.LogCaptureFixture
 ) -> None:
-    # Fails when `Sender._take` takes an open link for the end of the trouble.
+    # Fails when `Sender._take` takes an open link for a recovery.
     write = outbox.writer(TRIAL)
     write(1, {"loss": 1.0})
     outbox.flush()

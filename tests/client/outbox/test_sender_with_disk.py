@@ -64,7 +64,7 @@ def test_what_is_retained_and_cannot_be_read_does_not_block_what_comes_behind_it
     assert f"cannot be sent again: {segments[1]} could not be read" in caplog.text
 
 
-def test_what_cannot_be_read_does_not_keep_the_rest_from_a_new_session(
+def test_what_cannot_be_read_does_not_exclude_the_rest_from_a_new_session(
     store: MemoryStore, make_outbox: MakeOutbox, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     # Fails when `DiskQueue.renumber` raises for what cannot be loaded.
@@ -129,7 +129,7 @@ def test_a_token_that_is_revoked_while_data_waits_costs_nothing(
     assert store.values() == [1.0, 2.0, 3.0]
 
 
-def test_a_right_that_is_taken_away_while_data_waits_costs_nothing(
+def test_a_right_that_is_revoked_while_data_waits_costs_nothing(
     store: MemoryStore,
     make_outbox: MakeOutbox,
     monkeypatch: pytest.MonkeyPatch,

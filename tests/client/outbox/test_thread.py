@@ -51,7 +51,7 @@ def closing(outbox: Outbox, monkeypatch: pytest.MonkeyPatch) -> _Closing:
     return _Closing(monkeypatch)
 
 
-def test_nobody_who_logs_waits_for_a_connection_that_another_thread_closes(
+def test_a_log_call_does_not_wait_for_a_connection_that_another_thread_closes(
     outbox: Outbox, closing: _Closing
 ) -> None:
     # Fails when `SenderThread.stop` holds the lock while it waits for the thread.

@@ -142,9 +142,7 @@ def test_an_answer_resolves_the_call_it_belongs_to_once(waiting: Waiters) -> Non
     assert not waiting
 
 
-def test_a_read_that_nobody_waits_for_is_not_sent(
-    waiting: Waiters, link: MemoryLink, store: MemoryStore
-) -> None:
+def test_a_cancelled_read_is_not_sent(waiting: Waiters, link: MemoryLink, store: MemoryStore) -> None:
     call = read()
     waiting.add(call)
     call.cancelled = True

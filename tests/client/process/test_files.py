@@ -72,7 +72,7 @@ def test_a_spool_continues_in_a_new_segment_when_the_program_has_closed_its_desc
     assert "the program has closed its descriptor" in done.stdout
 
 
-def test_a_child_that_is_forked_while_a_lock_is_taken_does_not_keep_it(
+def test_a_child_that_is_forked_while_a_lock_is_held_does_not_hold_it(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     # Fails when a file that is being opened is not noted before the fork.
@@ -131,7 +131,7 @@ def test_a_child_cannot_write_to_the_files_of_its_parents_spools(tmp_path: Path)
 # -- replaced, locked and flushed ----------------------------------------------------------------
 
 
-def test_a_file_is_replaced_whole_and_only_its_user_may_read_it(tmp_path: Path) -> None:
+def test_a_file_is_replaced_atomically_and_only_its_user_may_read_it(tmp_path: Path) -> None:
     path = tmp_path / "a.json"
     path.write_bytes(b"old")
     with path.open("rb") as reading:

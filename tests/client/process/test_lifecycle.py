@@ -398,7 +398,7 @@ def test_a_hook_that_raises_leaves_no_lock_held(failing: str, tmp_path: Path) ->
     assert sorted(stored(tmp_path)["loss"]) == [0.0, 1.0, 1.0]
 
 
-def test_a_hook_that_raises_at_the_end_keeps_no_other_from_saving(tmp_path: Path) -> None:
+def test_a_hook_that_raises_at_the_end_does_not_stop_the_others(tmp_path: Path) -> None:
     # Fails when `_Registry.on_exit` does not continue after a hook that raises.
     run(
         """

@@ -228,7 +228,7 @@ WARNINGS = pytest.mark.parametrize("number", [signal.SIGUSR1, signal.SIGUSR2], i
 
 
 @WARNINGS
-def test_a_warning_that_nobody_handles_is_taken_as_the_end(tmp_path: Path, number: signal.Signals) -> None:
+def test_a_warning_without_a_handler_is_taken_as_the_end(tmp_path: Path, number: signal.Signals) -> None:
     script = f"""
     teller.install()
     os.kill(os.getpid(), {number:d})

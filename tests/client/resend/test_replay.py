@@ -70,7 +70,7 @@ def numbers(first: int, last: int) -> list[float]:
     return [float(number) for number in range(first, last + 1)]
 
 
-def test_all_is_sent_in_order_and_the_folder_goes_away(tmp_path: Path, store: MemoryStore) -> None:
+def test_all_is_sent_in_order_and_the_folder_is_removed(tmp_path: Path, store: MemoryStore) -> None:
     path = left_spool(tmp_path, batches=100, width=50)
     outcome = replay(path, store)
     assert (outcome.sent, outcome.left, outcome.error, is_good(outcome)) == (
@@ -131,7 +131,7 @@ def test_what_was_confirmed_once_does_not_wait_for_a_server_that_is_unreachable(
 
 
 @pytest.mark.parametrize(("batches", "ended"), [(3, 1.7e9 + 30), (0, 1.7e9)])
-def test_a_replay_tells_when_the_process_was_last_alive(
+def test_a_replay_reports_when_the_process_was_last_alive(
     tmp_path: Path, store: MemoryStore, batches: int, ended: float
 ) -> None:
     # The time of the last log call; of a spool without any, when it was made.
@@ -405,7 +405,7 @@ def test_an_interrupted_replay_lets_go_of_the_spool(tmp_path: Path, store: Memor
     assert values(store) == numbers(1, 30)
 
 
-def test_a_child_that_is_forked_meanwhile_does_not_keep_the_spool_or_the_link(
+def test_a_child_that_is_forked_meanwhile_does_not_inherit_the_spool_or_the_link(
     tmp_path: Path, store: MemoryStore
 ) -> None:
     path = left_spool(tmp_path)

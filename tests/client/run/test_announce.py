@@ -33,7 +33,7 @@ def test_it_has_no_token() -> None:
 
 
 @pytest.mark.parametrize("uri", ["none:", "ephemeral:", "cometml:a/b", ""])
-def test_of_a_store_that_nobody_else_can_open_there_is_none(uri: str) -> None:
+def test_a_store_that_no_other_process_can_open_has_none(uri: str) -> None:
     assert line_for(uri, TRIAL, {}) == ""
 
 

@@ -44,7 +44,7 @@ def test_a_segment_that_is_a_link_is_not_read(tmp_path: Path, key: Path) -> None
     path = left_spool(tmp_path / "spools")
     (path / "00000009.segment").symlink_to(key)
     found = look_at(path)
-    assert "it is a symbolic link" in str(found.trouble)
+    assert "it is a symbolic link" in str(found.error)
     folder = SpoolFolder.open(path)
     with pytest.raises(SpoolError, match="it is a symbolic link"):
         recover(folder, SpoolOptions(path.parent))
@@ -94,7 +94,7 @@ def test_a_spool_that_is_a_link_is_shown_and_not_used(tmp_path: Path) -> None:
     root.mkdir()
     (root / real.name).symlink_to(real)
     (found,) = look_in(root)
-    assert "it is a symbolic link" in str(found.trouble)
+    assert "it is a symbolic link" in str(found.error)
     with pytest.raises(SpoolError, match="it is a symbolic link"):
         SpoolFolder.open(root / real.name)
 
@@ -113,7 +113,7 @@ def test_a_spool_that_others_may_write_to_is_shown_and_not_used(tmp_path: Path) 
     path = left_spool(tmp_path / "spools")
     path.chmod(0o770)
     (found,) = look_in(path.parent)
-    assert "others may write to it (mode 0770)" in str(found.trouble)
+    assert "others may write to it (mode 0770)" in str(found.error)
     with pytest.raises(SpoolError, match="others may write to it"):
         SpoolFolder.open(path)
 
@@ -145,7 +145,7 @@ def test_a_spool_of_another_user_is_shown_and_not_used(tmp_path: Path) -> None:
     path = left_spool(tmp_path / "spools")
     give_away(path)
     (found,) = look_in(path.parent)
-    assert f"it belongs to user {OTHER_USER}" in str(found.trouble)
+    assert f"it belongs to user {OTHER_USER}" in str(found.error)
     with pytest.raises(SpoolError, match=f"it belongs to user {OTHER_USER}"):
         SpoolFolder.open(path)
 

@@ -83,7 +83,7 @@ def test_a_flipped_bit_is_quarantined_and_reported(tmp_path: Path, caplog: pytes
     assert "log calls 11 to 20 are damaged" in caplog.text
 
 
-def test_a_segment_that_is_none_is_quarantined_as_a_whole(tmp_path: Path) -> None:
+def test_a_file_that_is_no_segment_is_quarantined(tmp_path: Path) -> None:
     path = left_spool(tmp_path)
     (path / "00000002.segment").write_bytes(b"something else entirely, of some length")
     found = take_over(path)
@@ -92,7 +92,7 @@ def test_a_segment_that_is_none_is_quarantined_as_a_whole(tmp_path: Path) -> Non
     assert (path / "damaged" / "00000002-0").read_bytes().startswith(b"something else")
 
 
-def test_a_record_that_is_whole_but_no_batch_is_damage(tmp_path: Path) -> None:
+def test_an_intact_record_that_is_no_batch_is_damage(tmp_path: Path) -> None:
     path = left_spool(tmp_path)
     with segment(path).open("ab") as file:
         file.write(pack_record(31, b"no batch") + pack_record(32, nothing(32, 1)))
@@ -345,7 +345,7 @@ def test_the_oldest_comes_first(tmp_path: Path) -> None:
     assert [found.path for found in look_in(tmp_path)] == [older, newer]
 
 
-def test_a_segment_that_goes_away_meanwhile_was_confirmed(
+def test_a_segment_that_is_removed_meanwhile_was_confirmed(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     path = left_spool(tmp_path)
@@ -360,5 +360,5 @@ def test_what_is_not_looked_into_is_not_read(tmp_path: Path) -> None:
     next(path.glob("*.segment")).rename(path / "00000001.segment.away")
     (path / "00000001.segment").mkdir()
     (found,) = look_in(tmp_path, inside=False)
-    assert (found.state, found.trouble, found.waiting) == ("waits", None, Counts())
+    assert (found.state, found.error, found.waiting) == ("waits", None, Counts())
     assert look_at(path).state == "unusable"

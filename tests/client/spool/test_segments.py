@@ -41,7 +41,7 @@ def test_what_was_written_is_found(written: list[bytes]) -> None:
 
 
 @given(payloads | hollow, st.data())
-def test_a_truncated_segment_gives_the_whole_records_before_the_cut_and_a_torn_tail(
+def test_a_truncated_segment_gives_the_intact_records_before_the_cut_and_a_torn_tail(
     written: list[bytes], data: st.DataObject
 ) -> None:
     intact = segment(written)

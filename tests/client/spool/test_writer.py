@@ -214,7 +214,7 @@ def test_what_is_confirmed_makes_room_when_it_gets_narrow(make: Callable[..., Sp
     write(spool, 6, size=400)
 
 
-def test_a_spool_with_a_low_limit_has_segments_that_can_go_away(make: Callable[..., Spool]) -> None:
+def test_a_spool_with_a_low_limit_has_segments_that_can_be_removed(make: Callable[..., Spool]) -> None:
     # Fails when the size of a segment knows nothing of the limit: the one that is written fills all of it.
     spool = make(limit=4_000)
     for seq in range(1, 101):

@@ -325,7 +325,7 @@ def test_others_do_not_wait_for_the_end_of_a_long_batch(engine: Engine, caller: 
 
 
 @pytest.mark.usefixtures("one_slice_at_a_time")
-def test_a_long_batch_is_acknowledged_as_a_whole(caller: Caller) -> None:
+def test_a_long_batch_is_acknowledged_once(caller: Caller) -> None:
     trial = caller.new_trial()["id"]
     outcome = caller.log(*_calls(trial, 100, tags=5))
     assert outcome.last_seq == 101

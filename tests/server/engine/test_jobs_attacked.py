@@ -189,7 +189,7 @@ class _Refusing(FaultyStore):
             raise RuntimeError("a fault of the server")
 
 
-def test_a_rejected_record_that_the_store_refuses_to_keep_blocks_nothing() -> None:
+def test_a_rejected_record_that_the_store_refuses_to_store_blocks_nothing() -> None:
     engine = Engine(_Refusing())
     caller = Caller(engine)
     trial = caller.new_trial()["id"]
@@ -264,7 +264,7 @@ def test_a_record_that_was_stored_in_part_is_continued_when_it_comes_again(
     engine.close()
 
 
-def test_a_row_of_very_many_series_is_rejected_as_a_whole(caller: Caller) -> None:
+def test_a_row_of_very_many_series_is_rejected_completely(caller: Caller) -> None:
     trial = caller.new_trial()["id"]
     wide = _wide(trial, 2 * MAX_SERIES)
     outcome = caller.log(replace(wide, names=[*wide.names[:-1], ""]), points(trial, 1, loss=[1.0]))

@@ -107,7 +107,7 @@ def test_a_disk_that_fails_soon_again_is_not_opened_at_once(clock: Clock) -> Non
     held.check_writable()
 
 
-def test_nobody_vouches_for_what_is_read_while_a_failed_store_is_not_opened_again(clock: Clock) -> None:
+def test_reads_are_not_durable_while_a_failed_store_is_not_reopened(clock: Clock) -> None:
     held = Recovery(Disk(FAILED), clock)
     before = held.check_durable()
     held.record_failure(FAILED)

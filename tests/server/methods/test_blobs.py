@@ -82,7 +82,7 @@ def test_parts_of_two_sessions_make_one_blob(ann: Caller) -> None:
     assert fetched(bob, DIGEST) == CONTENT
 
 
-def test_a_blob_is_not_read_before_it_is_whole(ann: Caller) -> None:
+def test_a_blob_is_not_read_before_it_is_complete(ann: Caller) -> None:
     ann.log(parts(CONTENT)[0])
     with pytest.raises(ItemNotFound, match="has 50,000 of 102,400 bytes here"):
         ann.read("fetch_blob", digest=DIGEST)

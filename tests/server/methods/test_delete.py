@@ -79,7 +79,7 @@ def test_a_trial_that_runs_no_more_is_in_nobodys_way(
     assert bob.call("delete_trial", trial=running["uid"]) is True
 
 
-def test_who_was_superseded_does_not_keep_it(ann: Caller, bob: Caller, running: Any) -> None:
+def test_a_superseded_session_does_not_prevent_it(ann: Caller, bob: Caller, running: Any) -> None:
     set_status(bob, running, 204, "lost")
     set_status(bob, running, 101, "Running")
     assert bob.call("delete_trial", trial=running["id"]) is True

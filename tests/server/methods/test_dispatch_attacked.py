@@ -34,7 +34,7 @@ def caller(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Caller]:
         ("status", {"value": 0, "name": [1]}),
     ],
 )
-def test_a_trial_that_nobody_could_read_is_refused(caller: Caller, field: str, value: Any) -> None:
+def test_an_unreadable_trial_is_refused(caller: Caller, field: str, value: Any) -> None:
     trial = {"id": uuid.uuid4().bytes, "hash": "h", "revision": 0, field: value}
     with pytest.raises(BadArguments, match=field):
         caller.call("new_trial", trial=trial)

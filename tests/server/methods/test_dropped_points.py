@@ -82,7 +82,7 @@ def test_a_count_that_would_not_fit_any_more_stays_at_the_largest(caller: Caller
 @pytest.mark.parametrize(
     "known", [5, [], {"points": "many", "reasons": [1]}, {"reasons": {"a": None}}, {"points": True}]
 )
-def test_what_somebody_else_left_there_does_no_harm(caller: Caller, known: Any) -> None:
+def test_values_of_another_type_there_are_replaced(caller: Caller, known: Any) -> None:
     trial = caller.new_trial(metadata={DROPPED_POINTS: known})["id"]
     drop(caller, trial, 2, "no room")
     assert dropped_of(caller, trial) == {"points": 2, "reasons": {"no room": 2}}

@@ -235,7 +235,7 @@ def test_late_words_do_not_disturb_who_continues_a_lost_trial(
 
 
 @pytest.mark.parametrize("status", [BROKEN, {"value": 0, "name": "CreatedGroup"}])
-def test_late_words_do_not_undo_what_somebody_made_of_a_lost_trial(
+def test_late_calls_do_not_undo_the_status_that_a_person_gave_a_lost_trial(
     engine: Engine, ann: Caller, bob: Caller, trial: bytes, status: dict[str, Any]
 ) -> None:
     start(ann, trial)

@@ -25,7 +25,7 @@ def test_points_are_read_back_in_the_order_they_came(ann: Caller) -> None:
     assert ann.values(id, "name") == ["a", "b"]
 
 
-def test_points_with_a_name_that_cannot_be_are_rejected_as_a_whole(ann: Caller) -> None:
+def test_points_with_an_invalid_name_are_rejected_completely(ann: Caller) -> None:
     id = ann.new_trial()["id"]
     acked = ann.log(points(id, 0, None, **{"loss": [1.0], "x" * 300: [2.0]}))
     assert [rejected.code for rejected in acked.rejected] == ["bad-value"]
@@ -198,7 +198,7 @@ def test_late_points_that_are_sent_again_count_once(stage: Stage) -> None:
     assert stage.counts == [2]
 
 
-def test_a_count_that_somebody_wrote_over_is_made_anew(stage: Stage) -> None:
+def test_an_overwritten_count_starts_anew(stage: Stage) -> None:
     stage.rewind(stage.new, 2, 20.0)
     rewinds = [{**stage.found["metadata"]["rewinds"][0], "points": "many", "note": "mine"}]
     op = CallOp(0, "log_trial_metadata", {"trial": stage.trial, "metadata": {"rewinds": ["mine", *rewinds]}})

@@ -348,7 +348,7 @@ def test_the_watch_looks_by_itself_and_logs_it(
     room.engine.close()
 
 
-def test_without_a_lease_nobody_looks(store: EphemeralStore) -> None:
+def test_without_a_lease_there_is_no_watch(store: EphemeralStore) -> None:
     class Looked(AssertionError):
         """Somebody did."""
 

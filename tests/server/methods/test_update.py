@@ -167,7 +167,7 @@ def test_a_late_rank_does_not_start_a_trial_that_has_ended(ann: Caller) -> None:
     assert ann.trial(id)["status"] == DONE
 
 
-def test_ranks_that_somebody_wrote_over_do_not_keep_one_from_joining(ann: Caller) -> None:
+def test_overwritten_ranks_do_not_prevent_another_from_joining(ann: Caller) -> None:
     id = ann.new_trial()["id"]
     ann.logged("log_trial_metadata", trial=id, metadata={"ranks": ["x", 7, None]})
     ann.logged("log_trial_start", trial=id, time=30.0, rank=1)
@@ -207,7 +207,7 @@ def test_a_rewind_that_is_sent_again_is_done_once(ann: Caller) -> None:
     assert (found["metrics"]["loss"]["last"], len(found["metadata"]["rewinds"])) == (10.0, 1)
 
 
-def test_rewinds_that_somebody_wrote_over_do_not_keep_one_from_being_done(ann: Caller) -> None:
+def test_overwritten_rewinds_do_not_prevent_another(ann: Caller) -> None:
     id = ann.new_trial()["id"]
     ann.logged("log_trial_metadata", trial=id, metadata={"rewinds": "mine"})
     ann.logged("rewind_trial", trial=id, step=0, time=10.0)

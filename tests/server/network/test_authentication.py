@@ -40,7 +40,7 @@ async def test_anything_false_refuses(verdict: object) -> None:
         await decided(lambda name, password: verdict)
 
 
-async def test_a_function_that_takes_its_time_holds_nobody_up() -> None:
+async def test_a_slow_function_delays_no_other_login() -> None:
     threads: list[threading.Thread] = []
 
     def decide(name: str, password: str) -> bool:

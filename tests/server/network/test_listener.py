@@ -216,7 +216,7 @@ async def test_who_has_logged_in_frees_no_slot_when_it_ends(call: Call) -> None:
         assert await third.waits()
 
 
-async def test_more_connections_than_allowed_are_turned_away(call: Call) -> None:
+async def test_more_connections_than_allowed_are_rejected(call: Call) -> None:
     async with open_place(connections=1) as place:
         first = await call(place)
         assert await first.inside()
@@ -227,7 +227,7 @@ async def test_more_connections_than_allowed_are_turned_away(call: Call) -> None
                 pass
 
 
-async def test_one_address_does_not_keep_others_out_by_waiting(call: Call) -> None:
+async def test_one_address_does_not_block_others_by_waiting(call: Call) -> None:
     async with open_place(connections=4, unauthenticated_per_address=1) as place:
         crowd = [await call(place, "127.0.0.2") for _ in range(4)]
         assert await crowd[0].inside()
@@ -334,7 +334,7 @@ async def test_a_slot_that_was_held_for_long_goes_to_the_next(call: Call) -> Non
         assert await asyncio.wait_for(idle.reader.read(), SECONDS) == b""
 
 
-async def test_a_slot_that_nobody_waits_for_is_retained(call: Call) -> None:
+async def test_a_slot_without_a_waiter_is_retained(call: Call) -> None:
     async with open_place(unauthenticated_per_address=1, slot_seconds=0.01, handshake_seconds=0.1) as place:
         slow = await call(place)
         assert await slow.inside()

@@ -32,7 +32,7 @@ def test_what_does_not_fit_waits_until_others_release() -> None:
     assert asked.granted == ["ann", "bob", "eve"]
 
 
-def test_a_user_who_holds_half_waits_and_keeps_nobody_else_waiting() -> None:
+def test_a_user_who_holds_half_waits_and_delays_no_other() -> None:
     asked = Asked(100)
     held, waiting = asked.claim("ann", 50), asked.claim("ann", 1, "ann again")
     assert asked.claim("bob", 50).is_granted

@@ -43,7 +43,7 @@ def test_a_byte_now_and_then_is_not_enough() -> None:
     assert progress.is_late(31.0)
 
 
-def test_nobody_is_late_while_nothing_is_expected() -> None:
+def test_no_peer_is_late_while_nothing_is_expected() -> None:
     progress = Progress(30.0)
     assert not progress.is_late(1e9)
     progress.begin(0.0)

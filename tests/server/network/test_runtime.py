@@ -69,7 +69,7 @@ def test_a_runtime_folder_that_is_not_there_yet_is_made(tmp_path: Path) -> None:
 
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="only root can give a folder to another user")
-def test_no_credentials_are_left_in_somebody_elses_folder(tmp_path: Path) -> None:
+def test_no_credentials_are_left_in_another_users_folder(tmp_path: Path) -> None:
     (tmp_path / "track").mkdir(mode=0o777)
     os.chown(tmp_path / "track", 12345, 12345)
     with pytest.raises(UsageError, match="not a folder of this user"):
@@ -137,7 +137,7 @@ def test_a_damaged_record_is_an_error_that_names_it(tmp_path: Path, text: str) -
         read_server_record(tmp_path)
 
 
-def test_the_ready_file_appears_as_a_whole(tmp_path: Path) -> None:
+def test_the_ready_file_appears_atomically(tmp_path: Path) -> None:
     path = tmp_path / "ready"
     write_ready_file(path, {"host": "127.0.0.1", "port": 1, "pin": "sha256:x", "pid": 2})
     assert json.loads(path.read_bytes()) == {"host": "127.0.0.1", "port": 1, "pin": "sha256:x", "pid": 2}

@@ -223,7 +223,7 @@ def test_the_live_session_of_a_removed_user_is_dropped(settings: Settings) -> No
         assert eve.new_trial()
 
 
-def test_a_removed_user_is_dropped_though_somebody_else_logs_in_just_then(settings: Settings) -> None:
+def test_a_removed_user_is_dropped_though_another_logs_in_just_then(settings: Settings) -> None:
     with serving(limited(settings, watch_seconds=0.5)) as served, joined(served.join("ann")) as ann:
         eve = served.join("eve")
         UserStore(served.home).remove("ann")
@@ -388,7 +388,7 @@ def test_who_has_logged_in_is_not_unauthenticated(settings: Settings) -> None:
             assert second.new_trial()
 
 
-def test_connections_over_the_limit_are_turned_away_until_one_ends(settings: Settings) -> None:
+def test_connections_over_the_limit_are_rejected_until_one_ends(settings: Settings) -> None:
     with serving(replace(settings, limits=Limits(connections=1))) as served:
         uri = served.join("ann")
         with joined(uri) as ann:
@@ -496,7 +496,7 @@ class Broken(SocketServer):
         raise RuntimeError(f"no connection to the directory for {username}")
 
 
-def test_a_function_with_a_fault_lets_nobody_in_and_does_not_end_the_server(
+def test_a_function_that_raises_rejects_the_login_and_does_not_end_the_server(
     settings: Settings, caplog: pytest.LogCaptureFixture
 ) -> None:
     with serving(settings, Broken) as served:
@@ -626,7 +626,7 @@ def test_what_comes_while_the_server_stops_is_not_taken(settings: Settings) -> N
             assert isinstance(ending(ann), ConnectionLost)
 
 
-def test_nobody_can_connect_while_the_server_stops(settings: Settings) -> None:
+def test_no_client_can_connect_while_the_server_stops(settings: Settings) -> None:
     with serving(settings) as served:
         uri = served.join("ann")
         with joined(uri) as ann, busy_disk(served):
@@ -643,7 +643,7 @@ def waiting_server(settings: Settings, seconds: float) -> AbstractContextManager
     return serving(replace(settings, limits=Limits(drain_seconds=seconds)))
 
 
-def test_a_peer_that_keeps_the_server_waiting_is_left_after_a_while(settings: Settings) -> None:
+def test_a_peer_that_does_not_end_is_dropped_after_a_while(settings: Settings) -> None:
     with (
         waiting_server(settings, 0.1) as served,
         joined(served.join("ann")) as ann,
@@ -678,7 +678,7 @@ def test_a_close_behind_the_end_of_the_loop_is_harmless(settings: Settings) -> N
     server.close()
 
 
-def test_a_deaf_peer_does_not_keep_the_server_from_stopping(settings: Settings) -> None:
+def test_a_peer_that_reads_nothing_does_not_prevent_the_server_from_stopping(settings: Settings) -> None:
     with serving(settings) as served, peer(served) as deaf:
         deaf.log_in(served.join("deaf"))
         stop(served)

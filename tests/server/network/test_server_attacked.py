@@ -23,7 +23,7 @@ from waiting import wait_until
 pytestmark = pytest.mark.usefixtures("own_folders")
 
 
-def test_a_process_that_never_lets_go_of_the_users_keeps_nobody_from_logging_in(served: Served) -> None:
+def test_a_process_that_never_unlocks_the_users_prevents_no_login(served: Served) -> None:
     uri = served.join("ann")
     descriptor = os.open(served.home / "users.lock", os.O_RDWR)
     try:

@@ -86,7 +86,7 @@ HELLO = frame(FrameKind.HELLO, [1], "test", SID, None)
         (HELLO, frame(FrameKind.RESULT, 1, False, b"\xc0")),
     ],
 )
-def test_a_frame_out_of_turn_ends_the_conversation(
+def test_an_unexpected_frame_ends_the_conversation(
     served: Served, unauthenticated: Peer, before: bytes, after: bytes
 ) -> None:
     if before:

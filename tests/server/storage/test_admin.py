@@ -108,7 +108,7 @@ def test_a_store_that_is_not_there_is_not_found(uri: str, tmp_path: Path) -> Non
 
 @pytest.mark.timeout(60)
 @pytest.mark.parametrize("scheme", ["sqlite", "file"])
-def test_a_pipe_is_no_store_and_nobody_waits_for_it(scheme: str, tmp_path: Path) -> None:
+def test_a_pipe_is_no_store_and_is_not_waited_for(scheme: str, tmp_path: Path) -> None:
     # Hangs, until its time limit, when `_find` or a store takes whatever exists.
     pipe = tmp_path / "pipe"
     os.mkfifo(pipe)

@@ -39,7 +39,7 @@ def test_a_store_is_in_a_private_folder_until_it_is_closed(place: Path) -> None:
     assert folders(place) == []
 
 
-def test_nobody_waits_for_the_disk() -> None:
+def test_a_commit_does_not_wait_for_the_disk() -> None:
     store = EphemeralStore()
     assert store._db.execute("PRAGMA synchronous").get == 0
     store.reopen()

@@ -374,7 +374,7 @@ def test_an_older_copy_that_is_put_back_is_read(path: Path, tmp_path: Path) -> N
     assert counted(path) == 0
 
 
-def test_a_document_alone_is_a_whole_store(path: Path, tmp_path: Path) -> None:
+def test_a_document_alone_is_a_complete_store(path: Path, tmp_path: Path) -> None:
     store = make(path)
     generation = store.generation
     log(store, 0.5)
@@ -687,7 +687,7 @@ def test_a_folder_that_takes_no_writes_is_refused(powerless: Path) -> None:
     assert list(powerless.iterdir()) == []
 
 
-def test_a_server_keeps_everybody_else_out_and_its_store_is_named(path: Path) -> None:
+def test_a_server_locks_out_all_others_and_its_store_is_named(path: Path) -> None:
     server = opened(path, exclusive=True)
     with pytest.raises(StoreInUse, match=f"the store {path} is in use by pid {os.getpid()}"):
         opened(path)

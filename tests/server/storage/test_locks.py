@@ -141,7 +141,7 @@ def test_a_link_to_a_store_has_the_same_lock(store: Path, tmp_path: Path) -> Non
     lock.release()
 
 
-def test_a_forked_child_does_not_keep_the_lock(store: Path) -> None:
+def test_a_forked_child_does_not_hold_the_lock(store: Path) -> None:
     with subprocess.Popen(
         [sys.executable, "-c", FORK, str(store)], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
     ) as process:

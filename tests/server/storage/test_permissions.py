@@ -132,7 +132,7 @@ SOMEBODY = 12345
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="only root can give a file to another user")
 @pytest.mark.parametrize("uri", URIS)
-def test_a_store_of_somebody_else_is_refused_but_for_root(uri: str) -> None:
+def test_a_store_of_another_user_is_refused_but_for_root(uri: str) -> None:
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         folder.chmod(0o777)

@@ -113,7 +113,7 @@ def fill(store: EphemeralStore, given: list[dict[str, Any]]) -> list[dict[str, A
     st.sampled_from([0, 0, 0, 1, 4]),
     st.sampled_from([9, 9, 3, 1, 0]),
 )
-def test_a_page_is_the_same_as_from_whole_documents(
+def test_a_page_is_the_same_as_from_complete_documents(
     store: EphemeralStore,
     stored: list[dict[str, Any]],
     query: dict[str, Any],

@@ -151,9 +151,7 @@ def stored_online(online: Site, runs: int) -> Content:
 # -- the proof ---------------------------------------------------------------------------------------
 
 
-def test_runs_that_found_nobody_are_stored_as_those_whose_server_was_there(
-    online: Site, offline: Site
-) -> None:
+def test_runs_without_a_server_are_stored_as_those_with_one(online: Site, offline: Site) -> None:
     runs, spool = count(2, 50), offline.folder / "spool"
     assert run(offline.uri, spool, "allow", runs) == [0] * runs
     assert len(look_in(spool)) == runs
@@ -165,7 +163,7 @@ def test_runs_that_found_nobody_are_stored_as_those_whose_server_was_there(
     say(f"{runs} complete runs whose server was unreachable: {len(found['trials'])} trials as online")
 
 
-def test_runs_that_are_to_ask_nobody_are_stored_as_those_that_did(online: Site, offline: Site) -> None:
+def test_offline_runs_are_stored_as_online_ones(online: Site, offline: Site) -> None:
     runs, spool = count(1, 50), offline.folder / "spool"
     with offline.serving() as uri:
         assert run(uri, spool, "require", runs) == [0] * runs

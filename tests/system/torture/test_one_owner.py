@@ -153,7 +153,7 @@ def test_a_spool_that_a_live_process_holds_is_left_to_it(tmp_path: Path, beside:
     assert found.acknowledged > 3 * _CALLS * processes
 
 
-def test_without_locks_a_sync_takes_a_live_processs_spool_away(tmp_path: Path) -> None:
+def test_without_locks_a_sync_takes_a_live_processs_spool(tmp_path: Path) -> None:
     # The protection removed: `flock` in the process that syncs, and in the live ones the look whether
     # somebody has removed their folders, which they would make again.
     live = without("look-at-the-folder")
@@ -162,7 +162,7 @@ def test_without_locks_a_sync_takes_a_live_processs_spool_away(tmp_path: Path) -
 
 
 @pytest.mark.torture
-def test_without_locks_a_start_takes_a_live_processs_spool_away(tmp_path: Path) -> None:
+def test_without_locks_a_start_takes_a_live_processs_spool(tmp_path: Path) -> None:
     # The protection removed: `flock` in the process that starts, and the same look.
     found = shared(tmp_path, names(2), "start", without("lock"), without("look-at-the-folder"))
     assert found.lost > 0
@@ -267,7 +267,7 @@ def copied(tmp_path: Path, clients: list[str], moment: str, *, disguised: bool =
 
 
 @pytest.mark.parametrize("moment", MOMENTS)
-def test_a_copied_spool_adds_nothing_and_takes_nothing_away(tmp_path: Path, moment: str) -> None:
+def test_a_copied_spool_adds_nothing_and_removes_nothing(tmp_path: Path, moment: str) -> None:
     found, spools = Verdict(0), 0
     for folder, clients in rounds(tmp_path, 2, 100):
         found += copied(folder, clients, moment)

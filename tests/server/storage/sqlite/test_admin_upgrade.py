@@ -201,7 +201,7 @@ KILLS = {
 
 
 @pytest.mark.parametrize(("patch", "version", "copied"), KILLS.values(), ids=KILLS)
-def test_a_kill_leaves_one_version_whole(path: Path, patch: str, version: int, copied: int) -> None:
+def test_a_kill_leaves_one_version_intact(path: Path, patch: str, version: int, copied: int) -> None:
     process = opened_elsewhere(path, patch)
     _, reported = process.communicate(timeout=SECONDS)
     assert process.returncode == -signal.SIGKILL, reported

@@ -102,7 +102,7 @@ def test_what_does_not_fit_together_is_found(path: Path, statement: str, finding
     assert any(finding in found for found in damaged_by(path, statement))
 
 
-def test_a_check_does_not_keep_the_log_of_a_writer(path: Path) -> None:
+def test_a_check_does_not_hold_the_log_of_a_writer(path: Path) -> None:
     store = SqliteStore(path, "sqlite:", exclusive=True)
     log_points(store, points_of([1.0], first=300))
     assert check_sqlite(path).findings == ()

@@ -91,7 +91,7 @@ def test_a_log_with_a_torn_end_is_read_up_to_it(cut_off: Path, cut: int) -> None
     assert values_of(cut_off) == [float(number) for number in range(COMMITS - 1)]
 
 
-def test_a_whole_log_is_read_as_a_whole(cut_off: Path) -> None:
+def test_an_intact_log_is_read_completely(cut_off: Path) -> None:
     assert values_of(cut_off) == [float(number) for number in range(COMMITS)]
 
 

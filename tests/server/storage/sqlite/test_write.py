@@ -88,7 +88,7 @@ def test_an_ended_transaction_does_not_roll_back_the_next_one(store: SqliteStore
         assert view.session(b"s" * 16) == SessionState(b"s" * 16, "ann")
 
 
-def test_a_session_is_replaced_as_a_whole(store: SqliteStore) -> None:
+def test_a_session_is_replaced_completely(store: SqliteStore) -> None:
     for state in (SessionState(b"s" * 16, "ann", 1, 7, (7, b"+")), SessionState(b"s" * 16, "ann", 2, 8)):
         tx = begin(store)
         tx.put_session(state)
