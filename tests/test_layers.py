@@ -47,7 +47,7 @@ LAYERS = [
     Layer("track.client", frozenset({"torch"})),  # asked for a device, if it is there
     Layer("track.media", frozenset({"numpy"})),  # how pixels and numbers come, if it is there
     Layer("track.reading", frozenset({"matplotlib", "numpy", "pandas", "polars"})),  # extra `notebook`
-    Layer("track.run.system", frozenset({"psutil", "pynvml"})),  # extra `system`
+    Layer("track.recording.system", frozenset({"psutil", "pynvml"})),  # extra `system`
     Layer("track.provider", frozenset({"pydantic", "pydantic_core"})),  # extra `provider`
     Layer("track.provider.aim", frozenset({"aim"})),  # extra `aim`
     Layer("track.persistence.cometml", frozenset({"comet_ml"})),  # extra `comet`
@@ -71,7 +71,7 @@ ROOMS = {
     "track": (
         "configuration structure serialization versioning containers aggregators",
         "process utils spool connection outbox resend media persistence reading testing",
-        "chrono run logger client api tracker simpleboard track provider commands demo distributed cli",
+        "chrono recording logger client api tracker simpleboard track provider commands demo distributed cli",
     ),
     "track_server": (
         "storage stores methods engine accounts network http board",

@@ -23,12 +23,20 @@ from track.persistence import get_protocol
 from track.persistence.lookup import find_trial
 from track.persistence.protocol import LATEST, TIMINGS, MakeAggregator, Protocol
 from track.process.lifecycle import ForkSafeRLock
-from track.run.fields import plain_fields
-from track.run.names import made_name
-from track.run.parameters import Arguments, as_mapping, storable
-from track.run.provenance import captured, captures_in, log_run
-from track.run.resume import claimed, definition, joined, joined_or_created, orion_in, rank_in, resumes_in
-from track.run.system import system_metrics_in
+from track.recording.fields import plain_fields
+from track.recording.names import made_name
+from track.recording.parameters import Arguments, as_mapping, storable
+from track.recording.provenance import captured, captures_in, log_run
+from track.recording.resume import (
+    claimed,
+    definition,
+    joined,
+    joined_or_created,
+    orion_in,
+    rank_in,
+    resumes_in,
+)
+from track.recording.system import system_metrics_in
 from track.serialization import to_json
 from track.structure import CONTINUED, set_current_project, set_current_trial
 from track.versioning import default_version_hash

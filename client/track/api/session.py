@@ -14,9 +14,9 @@ from track.configuration import DEFAULT_STORE, environment, options
 from track.persistence.existing import open_existing
 from track.persistence.protocol import Protocol
 from track.reading.runs import Runs
-from track.run.fields import labels_of
-from track.run.parameters import Arguments, as_mapping
-from track.run.resume import definition, resumes_in
+from track.recording.fields import labels_of
+from track.recording.parameters import Arguments, as_mapping
+from track.recording.resume import definition, resumes_in
 from track.structure import CONTINUED
 from track_protocol.errors import UsageError
 from track_protocol.model.entities import Trial

@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator, Mapping, MutableMapping
 from typing import Any, cast
 
 from track.logger import TrialLogger
-from track.run.parameters import Arguments, as_mapping
+from track.recording.parameters import Arguments, as_mapping
 from track_protocol.errors import BadArguments
 
 __all__ = ["Config", "Forwarded", "Summary", "Values"]

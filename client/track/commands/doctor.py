@@ -19,8 +19,8 @@ from track.commands.printing import add_json, print_json, say
 from track.configuration import find_configuration
 from track.connection.offline import offline_policy
 from track.connection.trusted_files import spool_environment
+from track.recording.resume import resumes_in
 from track.resend.orphans import destination_at
-from track.run.resume import resumes_in
 from track.spool.options import SpoolOptions, sends_orphans, spool_root
 from track.spool.reader import Found, look_in
 from track_protocol.command import Command

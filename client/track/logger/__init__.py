@@ -27,12 +27,12 @@ from track.persistence.series import SeriesMapping, StoredSeries
 from track.process.lifecycle import ForkSafeRLock
 from track.process.signals import SIGNAL_SECONDS
 from track.reading.readable import Readable
-from track.run.announce import announce
-from track.run.capture import OutputCapture, output_names
-from track.run.eta import CountdownLogger
-from track.run.parameters import fields_of, storable
-from track.run.provenance import await_git
-from track.run.system import SystemMetrics, system_metrics_in
+from track.recording.announce import announce
+from track.recording.capture import OutputCapture, output_names
+from track.recording.eta import CountdownLogger
+from track.recording.parameters import fields_of, storable
+from track.recording.provenance import await_git
+from track.recording.system import SystemMetrics, system_metrics_in
 from track.serialization import to_json
 from track.utils.out import RingOutputDecorator
 from track_protocol.errors import BadValue, TrackError, UsageError
@@ -449,8 +449,8 @@ class TrialLogger(MediaLogger, CountdownLogger, Readable, Due):
         """Log what this machine and this process do, from now until `finish`.
 
         Processor, memory, disks, network and GPUs of NVIDIA become series with the label
-        ``source="system"``; `track.run.system` lists them.  It needs the extra ``system``: without it there
-        is one warning.  While it logs, a second call does nothing.
+        ``source="system"``; `track.recording.system` lists them.  It needs the extra ``system``: without it
+        there is one warning.  While it logs, a second call does nothing.
 
         Args:
             interval: seconds between two samples, at least 1; with what is no number there is one

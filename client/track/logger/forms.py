@@ -18,7 +18,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any, Final, NamedTuple
 
-from track.run.parameters import fields_of
+from track.recording.parameters import fields_of
 from track_protocol.model.aggregators import is_aggregator
 
 __all__ = ["Metrics", "Values", "metrics_of", "values_of"]

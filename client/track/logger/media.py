@@ -162,7 +162,7 @@ class MediaLogger(ABC):
             the logger.
         """
         # Deferred: most programs never ask.
-        from track.run.sources import running_sources
+        from track.recording.sources import running_sources
 
         found = running_sources()
         if found is None:

@@ -14,7 +14,7 @@ from track.provider.configs import AimConfig
 from track.provider.null import NullRun
 from track.provider.ranks import is_first
 from track.provider.series import LabelledRun, numbers
-from track.run.parameters import storable
+from track.recording.parameters import storable
 from track_protocol.errors import ItemNotFound, MissingExtra
 from track_protocol.security.tokens import redact_tokens
 

@@ -9,7 +9,7 @@ from typing import Any, Generic, Self, TypeVar
 
 from pydantic import BaseModel, Field, field_validator
 
-from track.run.parameters import fields_of
+from track.recording.parameters import fields_of
 
 __all__ = ["BaseTracker", "BaseTrackerRun", "RunConfig", "TConfig"]
 

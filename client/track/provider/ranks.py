@@ -7,7 +7,7 @@ import sys
 from collections.abc import Mapping
 from typing import Any
 
-from track.run.resume import rank_in
+from track.recording.resume import rank_in
 
 __all__ = ["from_first", "is_first", "rank", "several"]
 

@@ -10,7 +10,7 @@ from track.client import TrackClient
 from track.logger import TrialLogger
 from track.persistence.protocol import Protocol
 from track.persistence.series import SeriesMapping
-from track.run.parameters import as_mapping
+from track.recording.parameters import as_mapping
 from track.tracker.media import graphs_of, histograms_of, images_of, run_of_graph, texts_of
 from track.tracker.records import RecordInfo, RunInfo, by_step, ends_of, time_shown
 from track.tracker.run_ids import LAST_COUNTED, RUN_ID, number_of, take_number, uncounted

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from typing import Any, Final
 
 from track.persistence.protocol import Protocol
-from track.run.parameters import storable
+from track.recording.parameters import storable
 from track.tracker.experiment import COUNTER, CREATED_AT
 from track.tracker.legacy import LegacyDatabase, LegacyRun, Point
 from track.tracker.run_ids import RUN_ID, number_of, reserve, uncounted

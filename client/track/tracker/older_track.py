@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from track.persistence.protocol import Protocol
-from track.run.parameters import storable
+from track.recording.parameters import storable
 from track.serialization import from_json
 from track.tracker.importing import IMPORTED, ImportFailed
 from track.tracker.source import storable_name

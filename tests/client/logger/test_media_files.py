@@ -15,7 +15,7 @@ import pytest
 from track import TrackClient
 from track.logger import TrialLogger
 from track.persistence.protocol import Protocol
-from track.run.sources import _loaded
+from track.recording.sources import _loaded
 from track_protocol.model.entities import Trial
 
 SCRIPT = """

@@ -7,7 +7,7 @@ import pickle
 import pytest
 
 from track import TrackClient, Trial
-from track.run.resume import rank_in
+from track.recording.resume import rank_in
 from track_protocol.model.aggregators import StatAggregator
 
 

@@ -12,7 +12,7 @@ from typing import Any, NoReturn
 import pytest
 
 from track import TrackClient
-from track.run.resume import ORION_TAG, Orion, joined_or_created, orion_in
+from track.recording.resume import ORION_TAG, Orion, joined_or_created, orion_in
 from track_protocol.errors import ServerUnreachable
 from track_protocol.model.entities import Status, Trial
 

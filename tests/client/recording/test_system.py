@@ -14,7 +14,7 @@ import pytest
 import track
 from track import TrackClient
 from track.reading.runs import Runs
-from track.run.system import SystemMetrics, _Gpus, system_metrics_in
+from track.recording.system import SystemMetrics, _Gpus, system_metrics_in
 from track_protocol.errors import UsageError
 from waiting import wait_until
 

@@ -9,8 +9,8 @@ from pathlib import Path
 import pytest
 
 from track import TrackClient
-from track.run.announce import line_for
-from track.run.names import made_name
+from track.recording.announce import line_for
+from track.recording.names import made_name
 from track_protocol.model.entities import Trial
 
 TRIAL = Trial(_hash="0123456789abcdef", revision=2, name="brave-otter-27")

@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from track import CustomStatus, Status, TrackClient, Trial
-from track.run.resume import definition, rank_in, resumes_in
+from track.recording.resume import definition, rank_in, resumes_in
 from track_protocol.errors import BadArguments, UsageError
 
 STOPPED: list[Status | CustomStatus] = [

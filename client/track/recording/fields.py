@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping
 from typing import Any, Final
 
 from track.persistence.calls import as_status
-from track.run.parameters import fields_of
+from track.recording.parameters import fields_of
 from track_protocol.model.values import MAX_TEXT_BYTES, text_of
 
 __all__ = ["labels_of", "plain_fields"]

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from track import TrackClient
-from track.run.fields import labels_of, plain_fields
+from track.recording.fields import labels_of, plain_fields
 from track_protocol.model.entities import Status
 
 

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 
-from track.run.git import changes_in, repository_of
+from track.recording.git import changes_in, repository_of
 from track.versioning import get_git_version
 from track_protocol.errors import UsageError
 

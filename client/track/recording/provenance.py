@@ -7,7 +7,7 @@ It is stored as ``trial.metadata["run"]`` when a trial is created, and is no par
 | ``user``, ``host``, ``pid`` | of this process |
 | ``command``, ``directory`` | the command line, without secrets, and the folder in which it was started |
 | ``python``, ``packages`` | versions of Python, and of the installed packages that are imported by then |
-| ``git`` | ``commit``, ``dirty`` and ``diff``: see `track.run.git` |
+| ``git`` | ``commit``, ``dirty`` and ``diff``: see `track.recording.git` |
 | ``rank``, ``world_size`` | as torchrun, Slurm or MPI say |
 | ``slurm``, ``torchrun`` | the job: its id and its other numbers |
 
@@ -32,7 +32,7 @@ from track.configuration import switched_on
 from track.persistence.calls import key_of
 from track.persistence.protocol import Protocol
 from track.process.lifecycle import LifecycleHook, register
-from track.run.git import changes_in, commit_of, repository_of
+from track.recording.git import changes_in, commit_of, repository_of
 from track_protocol.model.entities import Trial
 from track_protocol.security.redaction import redacted_arguments
 

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from track.run.git import Changes, changes_in, commit_of, repository_of
+from track.recording.git import Changes, changes_in, commit_of, repository_of
 
 
 def git(folder: Path, *arguments: str) -> str:
@@ -97,7 +97,9 @@ def test_a_git_that_hangs_is_given_up(root: Path, tmp_path: Path, monkeypatch: p
 
 def test_a_program_whose_standard_files_are_closed_knows_them_too(root: Path) -> None:
     (root / "train.py").write_text("lr = 0.2\n")
-    script = "import os, sys, pathlib; [os.close(n) for n in (0, 1)]; from track.run.git import changes_in; "
+    script = (
+        "import os, sys, pathlib; [os.close(n) for n in (0, 1)]; from track.recording.git import changes_in; "
+    )
     script += "print(changes_in(pathlib.Path(sys.argv[1])), file=sys.stderr)"
     done = subprocess.run(
         [sys.executable, "-c", script, str(root)], capture_output=True, text=True, check=True, timeout=60

@@ -14,7 +14,7 @@ import pytest
 
 from running_server import environment
 from track import TrackClient
-from track.run.provenance import Provenance, captures_in
+from track.recording.provenance import Provenance, captures_in
 from track_protocol.errors import UsageError
 
 SCRIPT = """
@@ -29,7 +29,7 @@ with client.new_trial(name="a", arguments={"lr": 0.1}) as trial:
 
 FORKS = """
 import json, os
-from track.run.provenance import provenance
+from track.recording.provenance import provenance
 
 first = provenance().known["pid"]
 if os.fork() == 0:

@@ -16,7 +16,7 @@ import pytest
 
 from track import TrackClient
 from track.logger import TrialLogger
-from track.run.capture import OutputCapture, output_names
+from track.recording.capture import OutputCapture, output_names
 from track_protocol.errors import UsageError
 from track_protocol.model.entities import Status, Trial
 from track_protocol.security.tokens import new_token
