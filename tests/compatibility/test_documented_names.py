@@ -15,6 +15,8 @@ from typing import Any, Final
 
 import pytest
 
+from every_case import every
+
 NAMES: Final = Path(__file__).parent / "names"
 MISSING: Final = object()
 
@@ -89,7 +91,7 @@ def differences(found: Any, signature: str) -> Iterator[str]:
         yield f"called with positions: {error}"
 
 
-@pytest.mark.parametrize("line", documented())
+@every(documented())
 def test_a_documented_name_exists_with_the_documented_signature(line: str) -> None:
     name, bracket, rest = line.partition("(")
     found = resolve(name)

@@ -12,6 +12,7 @@ from typing import Any
 
 import pytest
 
+from every_case import every
 from running_server import serving
 from track.persistence import get_protocol, register
 from track.persistence.protocol import Protocol
@@ -167,20 +168,14 @@ def takes(found: list[str], documented: list[str]) -> bool:
     return named[: len(plain)] == plain and {name for name in documented if name[0] == "*"} <= set(found)
 
 
-@pytest.mark.parametrize(
-    ("module", "name", "documented"),
-    [(module, name, expected) for module, names in FUNCTIONS.items() for name, expected in names.items()],
-)
+@every([(module, name, expected) for module, names in FUNCTIONS.items() for name, expected in names.items()])
 def test_a_documented_name_takes_the_documented_arguments(
     module: str, name: str, documented: list[str]
 ) -> None:
     assert takes(parameters(getattr(import_module(module), name)), documented)
 
 
-@pytest.mark.parametrize(
-    ("place", "name", "documented"),
-    [(place, name, expected) for place, names in METHODS.items() for name, expected in names.items()],
-)
+@every([(place, name, expected) for place, names in METHODS.items() for name, expected in names.items()])
 def test_a_documented_method_takes_the_documented_arguments(
     place: tuple[str, str], name: str, documented: list[str]
 ) -> None:

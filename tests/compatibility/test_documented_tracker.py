@@ -14,6 +14,7 @@ import pytest
 
 import track
 import track as sg
+from every_case import every
 from older_databases import OlderDatabase
 from running_server import serving
 from track.tracker import ExperimentDBManager, RecordInfo, RunInfo, Tracker
@@ -98,7 +99,7 @@ def place(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[str]:
     yield places.get(request.param, "ephemeral:")
 
 
-@pytest.mark.parametrize(("kind", "name"), CALLS)
+@every(CALLS)
 def test_a_call_accepts_the_documented_arguments(kind: type, name: str) -> None:
     parameters = list(inspect.signature(getattr(kind, name)).parameters.values())[1:]
     documented = DOCUMENTED[kind][name]

@@ -4,6 +4,7 @@ import pickle
 
 import pytest
 
+from every_case import every
 from track_protocol import errors
 from track_protocol.errors import RPCCallFailure, TrackError, error_from_wire
 from track_protocol.security.tokens import new_token
@@ -12,7 +13,7 @@ CLASSES = [
     thing for thing in vars(errors).values() if isinstance(thing, type) and issubclass(thing, TrackError)
 ]
 
-every_class = pytest.mark.parametrize("cls", CLASSES, ids=lambda cls: cls.__name__)
+every_class = every(CLASSES)
 
 
 def test_every_class_has_a_code_of_its_own() -> None:

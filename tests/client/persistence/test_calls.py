@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 
 from contract_reference import CONTRACT, reference
+from every_case import every
 from track.persistence import get_protocol
 from track.persistence.calls import reads, wire_arguments
 from track.persistence.null import NullProtocol
@@ -69,13 +70,13 @@ def test_other_arguments_are_refused_by_name() -> None:
         wire_arguments(METHODS["set_trial_status"], (Trial(name="t"),), {})
 
 
-@pytest.mark.parametrize("name", CONTRACT)
+@every(CONTRACT)
 def test_a_missing_backend_method_is_named(name: str) -> None:
     with pytest.raises(NotImplementedError, match=f"Protocol does not implement {name}"):
         Protocol("byob:")._call(name)
 
 
-@pytest.mark.parametrize("name", CONTRACT)
+@every(CONTRACT)
 def test_only_fetch_methods_read(name: str) -> None:
     assert reads(name) == (name.startswith(("get_", "fetch_")) and "_update_" not in name)
 

@@ -9,6 +9,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from every_case import every
 from track_protocol.errors import BadQuery
 from track_protocol.model.entities import CustomStatus, Status
 from track_protocol.query.parse import MAX_CONDITIONS, Kind, matches, normalise_query, parse_query
@@ -66,8 +67,7 @@ TRIAL: dict[str, Any] = {
 }
 
 
-@pytest.mark.parametrize(
-    ("query", "expected"),
+@every(
     [
         ({}, True),
         ({"name": "résumé", "revision": 1}, True),
@@ -213,8 +213,7 @@ TRIAL: dict[str, Any] = {
         ({"metrics.val.loss.sd": {"$exists": True}}, True),
         ({"chronos.epoch": 1.5}, True),
         ({"chronos.epoch.last": 2.0}, True),
-    ],
-    ids=repr,
+    ]
 )
 def test_a_query_selects_by_the_documented_rules(query: dict[str, Any], expected: bool) -> None:
     assert parse_query(query).matches(TRIAL) is expected

@@ -10,6 +10,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from every_case import every
 from track_protocol.errors import RemoteProtocolError, TrackError
 from track_protocol.wire.batch import (
     CHRONO,
@@ -304,8 +305,7 @@ UNORDERED = [offsets(0, 2, 1), offsets(0, 0, 1), offsets(2, 1, 0), offsets(1, 1,
 ROWLESS = [3, 4, offsets(0, 1), offsets(0, 1, 2, 3)]
 
 
-@pytest.mark.parametrize(
-    ("place", "value", "reason"),
+@every(
     [
         *[(1, value, "16 bytes") for value in TRIALS],
         *[(2, value, "a metric or a chrono") for value in KINDS],
@@ -322,8 +322,7 @@ ROWLESS = [3, 4, offsets(0, 1), offsets(0, 1, 2, 3)]
         (6, ["q", bytes(16)], "a column of 3 values"),
         (8, [["d", bytes(24)], ["n", 4]], "a column of 3 values"),
         (8, [["d", bytes(24)], None], "a column is a pair"),
-    ],
-    ids=lambda value: None if isinstance(value, str) else repr(value)[:30],
+    ]
 )
 def test_points_that_are_not_as_they_must_be_are_refused(place: int, value: object, reason: str) -> None:
     with pytest.raises(RemoteProtocolError, match=reason):

@@ -6,6 +6,7 @@ import threading
 from collections import OrderedDict
 from collections.abc import Callable
 from enum import IntEnum
+from itertools import product
 from typing import Any
 
 import msgpack
@@ -13,6 +14,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from every_case import every
 from track_protocol.errors import BadValue, RemoteProtocolError
 from track_protocol.model.values import MAX_DEPTH
 from track_protocol.wire.codec import NESTING_LIMIT, decode, decode_own, encode
@@ -158,8 +160,7 @@ def extension(code: int, data: bytes) -> bytes:
     return head + size + code.to_bytes(1, "big", signed=True) + data
 
 
-@pytest.mark.parametrize("code", [-1, 0, 2, 5, 127, -128])
-@pytest.mark.parametrize("size", [0, 1, 2, 4, 8, 12, 16, 17, 300, 70_000])
+@every(product([-1, 0, 2, 5, 127, -128], [0, 1, 2, 4, 8, 12, 16, 17, 300, 70_000]))
 def test_an_extension_other_than_a_tuples_mark_is_not_accepted(code: int, size: int) -> None:
     with pytest.raises(RemoteProtocolError):
         decode(b"\x92" + extension(code, bytes(size)) + b"\x01")

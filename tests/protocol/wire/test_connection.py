@@ -3,12 +3,14 @@ from __future__ import annotations
 import math
 import re
 from collections.abc import Callable
+from itertools import product
 from pathlib import Path
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from every_case import every
 from track_protocol.errors import (
     AuthenticationError,
     BadArguments,
@@ -223,7 +225,7 @@ def test_a_server_that_opens_without_a_challenge_has_not_proved_itself() -> None
     assert_only_close_is_left(client)
 
 
-@cases([case for case in FORBIDDEN if case[:2] in STANDING and case[2] is not FrameKind.CLOSE])
+@every([case for case in FORBIDDEN if case[:2] in STANDING and case[2] is not FrameKind.CLOSE])
 def test_a_frame_outside_the_table_is_not_sent(speaker: Side, state: State, kind: FrameKind) -> None:
     end = talk(state)[speaker]
     with pytest.raises(LocalProtocolError, match=f"the {speaker.value} may not send {kind.name} in state"):
@@ -232,7 +234,7 @@ def test_a_frame_outside_the_table_is_not_sent(speaker: Side, state: State, kind
     assert end.data_to_send() == b""
 
 
-@cases([case for case in FORBIDDEN if (case[0].other, case[1]) in STANDING and case[1] is not State.CLOSED])
+@every([case for case in FORBIDDEN if (case[0].other, case[1]) in STANDING and case[1] is not State.CLOSED])
 def test_a_frame_outside_the_table_is_not_accepted(speaker: Side, state: State, kind: FrameKind) -> None:
     end = talk(state)[speaker.other]
     with pytest.raises(RemoteProtocolError, match=f"the {speaker.value} may not send {kind.name} in state"):
@@ -297,9 +299,7 @@ GARBAGE = {
 }
 
 
-@every_side
-@pytest.mark.parametrize("state", TALKING, ids=named)
-@pytest.mark.parametrize("data", GARBAGE.values(), ids=GARBAGE)
+@every(product(Side, TALKING, GARBAGE.values()))
 def test_after_garbage_only_close_can_be_sent(side: Side, state: State, data: bytes) -> None:
     end = talk(state)[side]
     with pytest.raises(RemoteProtocolError):
@@ -628,9 +628,7 @@ def test_a_list_in_pages_arrives_as_one() -> None:
 AWKWARD = ["", "x" * 1_000_000, "😀" * 1_000_000, "/data/\udcff/runs.db", "\ud800" * 100_000]
 
 
-@every_side
-@pytest.mark.parametrize("state", TALKING, ids=named)
-@pytest.mark.parametrize("message", AWKWARD, ids=named)
+@every(product(Side, TALKING, AWKWARD))
 def test_any_reason_to_close_can_be_sent(side: Side, state: State, message: str) -> None:
     ends = talk(state)
     ends[side].send_close(TrackError(message))

@@ -7,6 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from every_case import every
 from track_protocol.errors import RemoteProtocolError
 from track_protocol.wire import events
 from track_protocol.wire.connection import Side
@@ -94,9 +95,7 @@ def confusions() -> list[tuple[Side, FrameKind, int, object]]:
     return found
 
 
-@pytest.mark.parametrize(
-    ("side", "kind", "place", "other"), confusions(), ids=lambda value: getattr(value, "name", repr(value))
-)
+@every(confusions())
 def test_a_field_of_another_type_is_refused(side: Side, kind: FrameKind, place: int, other: object) -> None:
     fields = list(FIELDS[side, kind])
     fields[place] = other

@@ -7,6 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from every_case import every
 from track_protocol.errors import BadArguments
 from track_protocol.wire.schema import CHECKS, Parameter, check_arguments
 from wire_samples import allocation
@@ -103,12 +104,12 @@ def test_every_type_has_samples_here() -> None:
     assert set(FITTING) == set(UNFIT) == set(CHECKS)
 
 
-@pytest.mark.parametrize(("kind", "value"), pairs(FITTING), ids=repr)
+@every(pairs(FITTING))
 def test_a_value_of_the_type_is_accepted(kind: str, value: object) -> None:
     Parameter("x", kind).check("method", value)
 
 
-@pytest.mark.parametrize(("kind", "value"), pairs(UNFIT), ids=repr)
+@every(pairs(UNFIT))
 def test_a_value_of_another_type_is_refused(kind: str, value: object) -> None:
     with pytest.raises(BadArguments, match=r"method: argument 'x' must be .*, not "):
         Parameter("x", kind).check("method", value)
@@ -121,7 +122,7 @@ def test_none_is_accepted_only_for_an_optional_argument(kind: str) -> None:
         Parameter("x", kind).check("method", None)
 
 
-@pytest.mark.parametrize(("kind", "value"), [pair for pair in pairs(UNFIT) if pair[1] is not None], ids=repr)
+@every([pair for pair in pairs(UNFIT) if pair[1] is not None])
 def test_what_may_be_absent_may_not_be_of_another_type(kind: str, value: object) -> None:
     with pytest.raises(BadArguments):
         Parameter("x", kind + "?").check("method", value)
