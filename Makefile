@@ -52,6 +52,7 @@ test: $(DEV) $(FRONT) ## run the tests
 	@$(BIN)/python -m pytest $(ARGS)
 
 torture: $(DEV) ## test with thousands of kills, lost connections and power cuts; takes an hour
+	@TRACK_TORTURE=full $(BIN)/python -m pytest tests/client -m torture
 	@TRACK_TORTURE=full $(BIN)/python -m pytest tests/system/torture -n0 -s --timeout=7200 $(ARGS)
 
 check: $(DEV) $(STAMPS)/node ## lint, formatting and types

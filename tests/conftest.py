@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import shutil
+import signal
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -18,6 +19,10 @@ from track.persistence import registry
 # kept, a server starts in half the time. The first line is for this process, the second for its children.
 sys.dont_write_bytecode = False
 os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
+
+# A shell starts what it leaves in the background with Ctrl-C ignored; the programs of tests would inherit it.
+if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 # Busy cores make single examples slow without anything being wrong; the timeout of the test still holds.
 settings.register_profile("track", deadline=None, max_examples=100)

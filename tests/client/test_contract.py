@@ -53,10 +53,12 @@ class TestSocketOverSqlite(_Socket):
     store = "sqlite:{folder}/runs.db"
 
 
+@pytest.mark.torture  # the conversation is that of SQLite's, the store that of `TestFile`
 class TestSocketOverFile(_Socket):
     store = "file:{folder}/runs.json"
 
 
+@pytest.mark.torture  # what is inside TLS is the same; tests of the connection have both
 class TestSocketInPlainText(_Socket):
     store = "ephemeral:"
 

@@ -80,6 +80,8 @@ def test_in_memory_it_ends_completed_with_a_runtime(tmp_path: Path) -> None:
     assert 0 < float(runtime) < 100
 
 
+# One store in the program's own process, and one in another: what a program dies of reaches both by one way.
+@pytest.mark.parametrize("uri", ["file", "server"], indirect=True)
 def test_a_program_that_fails_says_so(tmp_path: Path, uri: str) -> None:
     failing = f"import runpy, sys; sys.argv = [{str(TUTORIAL)!r}, '--store', {uri!r}, '--epochs', '1']\n"
     done = run(

@@ -41,6 +41,15 @@ with client.new_trial(arguments={"a": 1}) as trial:
 """
 
 
+# Each wait for a server that is asked for, a fifth as long.
+SHORT = """
+from track import logger
+from track.outbox import durability
+from track.process import signals
+logger.SIGNAL_SECONDS = signals.SIGNAL_SECONDS = durability._SLOW_STORE_S = 1.0
+"""
+
+
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT], ids=lambda number: number.name)
 def test_a_signal_ends_a_running_trial_as_interrupted(runner: ScriptRunner, number: signal.Signals) -> None:
     with runner.script(LOG_AND_REST) as process:
@@ -119,7 +128,7 @@ def test_an_interrupted_program_does_not_wait_at_its_end_for_a_server_that_is_st
 ) -> None:
     # Fails when `Outbox.on_exit` gives a server 30 s in a process that was asked to end.
     runner = ScriptRunner(tmp_path, server.served.join("ann"))
-    with runner.script(LOG_AND_REST, TRACK_SPOOL=str(tmp_path / "spool")) as process:
+    with runner.script(SHORT + LOG_AND_REST, TRACK_SPOOL=str(tmp_path / "spool")) as process:
         server.process.send_signal(signal.SIGSTOP)
         try:
             process.send_signal(signal.SIGINT)

@@ -228,7 +228,8 @@ say("logged")
 def test_the_exit_report_and_the_sync_show_the_same_number(scenario: SpoolScenario) -> None:
     # Fails when a log call that is no point counts as one anywhere.
     scenario.server.kill()
-    with running_script(scenario.folder, _ENDS, scenario.uri, TRACK_SPOOL=str(scenario.spools)) as script:
+    uri = f"{scenario.uri}&timeout=0.5"
+    with running_script(scenario.folder, _ENDS, uri, TRACK_SPOOL=str(scenario.spools)) as script:
         _, err = script.communicate(timeout=60)
     (spool,) = json.loads(scenario.track("sync", "--dry-run", "--json").stdout)["spools"]
     assert spool["points"] == 1_261  # one is the runtime

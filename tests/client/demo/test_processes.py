@@ -12,6 +12,7 @@ from typing import NoReturn
 
 import pytest
 
+from track.demo import processes as processes_module
 from track.demo.folder import Folder, new_folder
 from track.demo.processes import Child, Processes
 from track_protocol.errors import ServerUnreachable, TrackError
@@ -63,7 +64,10 @@ def test_a_killed_process_is_named_with_the_signal(folder: Folder) -> None:
     assert failure.startswith("worker-1 was killed by SIGKILL")
 
 
-def test_a_process_that_does_not_listen_is_killed_in_the_end(folder: Folder) -> None:
+def test_a_process_that_does_not_listen_is_killed_in_the_end(
+    folder: Folder, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(processes_module, "_END_SECONDS", 0.2)
     with Processes(folder, folder.environment(os.environ)) as processes:
         stubborn = child(folder, STUBBORN)
         assert stubborn.process.stdout is not None

@@ -20,6 +20,7 @@ from track_protocol.model.entities import Project, Trial
 from track_protocol.testing import BackendContract
 
 
+@pytest.mark.torture  # the scheme `file:` opens the same, and has the suite in tests/client/test_contract.py
 class TestEager(BackendContract):
     def open_protocol(self, path: Path) -> Protocol:
         return FileProtocol(f"file://{path}/runs.json")

@@ -30,7 +30,7 @@ def crash(folder: Path, source: str) -> str:
     [
         'TrackClient("socket://ann:TOKEN@127.0.0.1:1?nosuch=1")',
         'TrackClient("sockett://ann:TOKEN@127.0.0.1:1")',
-        'TrackClient("socket://ann:TOKEN@127.0.0.1:1?offline=never").set_project(name="p")',
+        'TrackClient("socket://ann:TOKEN@127.0.0.1:1?timeout=0.1&offline=never").set_project(name="p")',
     ],
 )
 def test_the_line_that_raised_is_shown_without_its_token(tmp_path: Path, call: str) -> None:

@@ -120,7 +120,7 @@ def test_a_damaged_users_file_is_logged(served: Served, caplog: pytest.LogCaptur
 
 
 def test_calls_that_wait_count_for_the_memory_they_take(settings: Settings) -> None:
-    narrow = Limits(batches_in_flight=10**9, bytes_in_flight=1_000_000)
+    narrow = Limits(batches_in_flight=10**9, bytes_in_flight=1_000_000, drain_seconds=0.1)
     with serving(replace(settings, plaintext=True, limits=narrow)) as served, plain_peer(served) as ann:
         ann.log_in(served.join("ann", pin=""))
         assert served.server is not None

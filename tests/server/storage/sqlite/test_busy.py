@@ -66,9 +66,9 @@ def test_readers_that_overlap_do_not_let_the_log_grow_for_ever(
         while not stop.is_set():
             with store.snapshot() as view:
                 assert view.trial_fields(trial_id(1)) is not None
-                stop.wait(0.06)
+                stop.wait(0.015)
 
-    readers = [threading.Thread(target=read, args=(offset,)) for offset in (0.0, 0.02, 0.04)]
+    readers = [threading.Thread(target=read, args=(offset,)) for offset in (0.0, 0.005, 0.01)]
     for reader in readers:
         reader.start()
     largest = 0
