@@ -12,23 +12,25 @@ Only the standard library's arrays are used, and in few calls: a server has no n
 from __future__ import annotations
 
 import math
-import struct
 from bisect import bisect_left, bisect_right
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from enum import IntFlag
-from itertools import chain
+from functools import cached_property
 from operator import mul, sub, truediv
 from typing import Any, Final, NamedTuple
 
-from track_protocol.query.tree import is_number
-from track_protocol.wire.columns import Column, unpack
+from track_server.storage.numbers import as_float_bytes, taken
 
-__all__ = ["ARRAYS", "Buckets", "ChartColumns", "Grid", "Traits", "as_float_bytes", "as_floats", "traits_of"]
+__all__ = ["ARRAYS", "Buckets", "ChartColumns", "Grid", "Traits", "traits_of"]
 
 ARRAYS: Final = ("x", "step", "time", "last", "min", "max", "mean", "count_of", "nonfinite", "odd")
 """What is known of each column that has a point, in ascending order of x: place, step and time of its last
 point (NaN for a step that is no number), last value, least, greatest and mean of its finite values (NaN
 without any), how many points it has, how many of them are not finite, and the last of those (0 without)."""
+
+
+_LOOKS: Final = 12
+"""About how many items a search looks at; other sequences than lists make each of them anew at each look."""
 
 
 class Grid:
@@ -38,40 +40,41 @@ class Grid:
 
     Attributes:
         low, high: the window, whose ends belong to it.
+        width: how many columns there are.
         extent: of one column.
-        edges: lower edge of each column.
     """
-
-    __slots__ = ("edges", "extent", "high", "low")
 
     def __init__(self, low: float, high: float, width: int) -> None:
         # By halves, so that the extent of any window is a number.
-        half = (high / 2 - low / 2) / width
-        self.low, self.high = low, high
-        self.extent = 2 * half
-        self.edges = [low, *(2 * (low / 2 + half * i) for i in range(1, width))]
+        self._half = (high / 2 - low / 2) / width
+        self.low, self.high, self.width = low, high, width
+        self.extent = 2 * self._half
 
-    @property
-    def width(self) -> int:
-        """How many columns there are."""
-        return len(self.edges)
+    @cached_property
+    def edges(self) -> list[float]:
+        """Lower edge of each column."""
+        start, half = self.low / 2, self._half
+        edges = [2 * (start + half * i) for i in range(self.width)]
+        edges[0] = self.low
+        return edges
 
     def divide(self, x: Sequence[float]) -> tuple[list[int], list[int]]:
         """Columns that have an item, in order, and the index of the first item of each.
 
         Args:
-            x: places within the window, in ascending order.
+            x: one or more places within the window, in ascending order.
         """
-        edges, final, count = self.edges, len(self.edges) - 1, len(x)
-        columns: list[int] = []
-        starts: list[int] = []
-        at = column = 0
-        while at < count:
-            column = bisect_right(edges, x[at], column) - 1
-            columns.append(column)
-            starts.append(at)
-            at = count if column == final else bisect_left(x, edges[column + 1], at + 1)
-        return columns, starts
+        edges, count = self.edges, len(x)
+        first, last = bisect_right(edges, x[0]) - 1, bisect_right(edges, x[-1]) - 1
+        if last - first < count:
+            if not isinstance(x, list) and (last - first) * _LOOKS > count:
+                x = list(x)
+            cuts = [0, *[bisect_left(x, edge) for edge in edges[first + 1 : last + 1]], count]
+            filled = [at for at in range(last - first + 1) if cuts[at] < cuts[at + 1]]
+            return [first + at for at in filled], [cuts[at] for at in filled]
+        found = [bisect_right(edges, place) - 1 for place in x]
+        starts = [at for at in range(count) if not at or found[at - 1] != found[at]]
+        return [found[at] for at in starts], starts
 
 
 class Traits(IntFlag):
@@ -133,6 +136,9 @@ class Buckets(NamedTuple):
     ) -> Buckets:
         """The groups of points that begin at `starts`, of which the first is 0."""
         count = len(values)
+        if len(starts) == count and math.isfinite(sum(values)):
+            zeros: list[float] = [0.0] * count
+            return cls(steps, times, values, values, values, values, zeros, zeros, [1] * count)
         ends = [*starts[1:], count]
         lasts = [end - 1 for end in ends]
         parts = [values[start:end] for start, end in zip(starts, ends, strict=True)]
@@ -145,8 +151,8 @@ class Buckets(NamedTuple):
                 if not math.isfinite(sums[i]):
                     lows[i], highs[i], means[i], nonfinite[i], odds[i] = _of_mixed(part)
         return cls(
-            [steps[i] for i in lasts],
-            [times[i] for i in lasts],
+            taken(steps, lasts),
+            taken(times, lasts),
             [values[i] for i in lasts],
             *(lows, highs, means, nonfinite, odds, counts),
         )
@@ -223,7 +229,8 @@ class ChartColumns:
         self._grid = grid
         self._columns: list[int] = []
         self._x: list[float] = []
-        self._found: list[Buckets] = []
+        self._found: list[list[Any]] = [[] for _ in Buckets._fields]
+        self._in_order = True
 
     def add_points(
         self,
@@ -254,17 +261,27 @@ class ChartColumns:
             self._add(x, columns, starts, buckets.joined(starts))
 
     def _add(self, x: Sequence[float], columns: list[int], starts: list[int], found: Buckets) -> None:
+        places = [x[start - 1] for start in starts[1:]]
+        places.append(x[-1])
+        if self._columns and columns[0] == self._columns[-1] and places[0] >= self._x[-1]:
+            # What was added before ends in the column in which this begins.
+            before = [[column.pop(), more[0]] for column, more in zip(self._found, found, strict=True)]
+            both = Buckets._make(before).joined([0])
+            self._columns.pop()
+            self._x.pop()
+            found = Buckets._make([[*one, *more[1:]] for one, more in zip(both, found, strict=True)])
+        elif self._columns and columns[0] <= self._columns[-1]:
+            self._in_order = False
         self._columns += columns
-        self._x += [x[start - 1] for start in starts[1:]]
-        self._x.append(x[-1])
-        self._found.append(found)
+        self._x += places
+        for column, more in zip(self._found, found, strict=True):
+            column.extend(more)
 
     def result(self) -> tuple[dict[str, bytes], int, bool]:
         """The arrays, how many points there are, and whether each column has one of them at most."""
-        columns, x = self._columns, self._x
-        whole = self._found[0] if len(self._found) == 1 else _chained(self._found)
-        if any(map(int.__ge__, columns, columns[1:])):
-            # Runs of points meet in a column, or their places do not ascend from one run to the next.
+        columns, x, whole = self._columns, self._x, Buckets._make(self._found)
+        if not self._in_order:
+            # Places do not ascend from one run of points to the next.
             order = sorted(range(len(x)), key=lambda i: (columns[i], x[i]))
             whole = whole.taken(order)
             columns, x = [columns[i] for i in order], [x[i] for i in order]
@@ -285,27 +302,5 @@ class ChartColumns:
         )
 
 
-def _chained(found: Iterable[Buckets]) -> Buckets:
-    parts: Any = list(zip(*found, strict=True)) or [()] * len(Buckets._fields)
-    return Buckets(*(list(chain.from_iterable(column)) for column in parts))
-
-
 def _blanked(numbers: Sequence[float], is_empty: Sequence[bool]) -> list[float]:
     return [math.nan if empty else each for each, empty in zip(numbers, is_empty, strict=True)]
-
-
-def as_floats(column: Column) -> list[float]:
-    """The values of a column as floats; NaN for what is no number."""
-    values: Any = unpack(column)
-    if column.code == "d":
-        return list(values)
-    if column.code == "q":
-        return list(map(float, values))
-    if column.code == "n":
-        return [math.nan] * len(column)
-    return [float(each) if is_number(each) else math.nan for each in values]
-
-
-def as_float_bytes(values: Sequence[float]) -> bytes:
-    """Numbers as float64, little-endian."""
-    return struct.pack(f"<{len(values)}d", *values)

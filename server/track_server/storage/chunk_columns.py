@@ -21,6 +21,7 @@ import struct
 import sys
 import threading
 from array import array
+from collections.abc import Iterable, Sequence
 from functools import lru_cache
 from itertools import accumulate, compress, repeat
 from operator import add, sub
@@ -28,10 +29,20 @@ from typing import Any, Final
 
 import zstandard
 
-from track_protocol.wire.columns import Column
+from track_protocol.wire.columns import Column, unpack
 from track_server.storage import exactjson
+from track_server.storage.numbers import FloatBits, as_floats
 
-__all__ = ["MAX_POINTS", "Encoded", "decode_column", "encode_column", "range_of", "size_of", "zstd"]
+__all__ = [
+    "MAX_POINTS",
+    "Encoded",
+    "decode_column",
+    "decode_numbers",
+    "encode_column",
+    "range_of",
+    "size_of",
+    "zstd",
+]
 
 MAX_POINTS: Final = 32_768
 """Points in one chunk at most."""
@@ -216,6 +227,21 @@ def decode_column(code: str, form: int, data: bytes, count: int) -> Column:
     return Column(code, _DECODERS[form](data, count))
 
 
+def decode_numbers(code: str, form: int, data: bytes, count: int, *, sparse: bool = False) -> Sequence[float]:
+    """The values of a column as numbers, NaN for what is no number; arguments as of `decode_column`.
+
+    Args:
+        sparse: few of them will be looked at.
+    """
+    if form == _RANGE:
+        first, stride = _PAIR.unpack(data)
+        return range(first, first + stride * count, stride) if stride else [first] * count
+    if form == _DELTA and code == "d" and sparse:
+        return FloatBits(list(_accumulated(data, count)))
+    column = decode_column(code, form, data, count)
+    return unpack(column) if code in _NUMERIC else as_floats(column)
+
+
 def _decode_range(data: bytes, count: int) -> bytes:
     first, stride = _PAIR.unpack(data)
     return _range(first, stride, count).to_bytes(8 * count, "little")
@@ -238,12 +264,16 @@ def _decode_plane(kind: int, data: bytes, count: int) -> bytes:
     return zstd.decompress(data, max_output_size=count) if kind == _ZSTD else data
 
 
-def _decode_delta(data: bytes, count: int) -> bytes:
+def _accumulated(data: bytes, count: int) -> Iterable[int]:
     first, low = _PAIR.unpack_from(data)
     deltas = _numbers("q", _decode_planes(data[_PAIR.size :], count - 1))
     increments = map(add, deltas, repeat(low)) if low else deltas
+    return accumulate(increments, initial=first)
+
+
+def _decode_delta(data: bytes, count: int) -> bytes:
     # Twice as fast as an array, which grows value by value.
-    return struct.pack(f"<{count}q", *accumulate(increments, initial=first))
+    return struct.pack(f"<{count}q", *_accumulated(data, count))
 
 
 def _decode_mixed(data: bytes, count: int) -> list[Any]:

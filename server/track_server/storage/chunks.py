@@ -19,21 +19,31 @@ from __future__ import annotations
 
 import struct
 import zlib
-from collections.abc import Sequence
-from typing import Any, Final
+from collections.abc import Callable, Sequence, Sized
+from typing import Any, Final, TypeVar
 
 import zstandard
 
 from track_protocol.errors import BadValue
 from track_protocol.wire.columns import Column, unpack
-from track_server.storage.chunk_columns import Encoded, decode_column
+from track_server.storage.chunk_columns import Encoded, decode_column, decode_numbers
 
-__all__ = ["BadChunk", "assemble", "decode_chunk", "join_columns", "slice_column", "value_at"]
+__all__ = [
+    "BadChunk",
+    "assemble",
+    "decode_chunk",
+    "decode_chunk_numbers",
+    "join_columns",
+    "slice_column",
+    "value_at",
+]
 
 _VERSION: Final = 1
 _HEAD: Final = struct.Struct("<BI" + "cBI" * 3)
 _CRC: Final = struct.Struct("<I")
 _NUMERIC: Final = frozenset("dq")
+_VALUES: Final = 2
+_T = TypeVar("_T", bound=Sized)
 _ONE: Final = {"d": struct.Struct("<d"), "q": struct.Struct("<q")}
 
 
@@ -85,6 +95,30 @@ def decode_chunk(chunk: bytes) -> tuple[Column, Column, Column]:
     Raises:
         BadChunk: the bytes are not what was written.
     """
+    steps, times, values = _decoded(chunk, lambda _, *column: decode_column(*column))
+    return steps, times, values
+
+
+def decode_chunk_numbers(
+    chunk: bytes, *, sparse: bool = False
+) -> tuple[Sequence[float], Sequence[float], Sequence[float]]:
+    """Steps, times and values of a chunk as numbers, NaN for what is no number.
+
+    Args:
+        chunk: the bytes.
+        sparse: few of the steps and times will be looked at.
+
+    Raises:
+        BadChunk: the bytes are not what was written.
+    """
+    steps, times, values = _decoded(
+        chunk, lambda at, *column: decode_numbers(*column, sparse=sparse and at != _VALUES)
+    )
+    return steps, times, values
+
+
+def _decoded(chunk: bytes, decode: Callable[[int, str, int, bytes, int], _T]) -> list[_T]:
+    """The three columns of a chunk, each decoded as it is told, which gets the column's number first."""
     if len(chunk) < _HEAD.size + _CRC.size:
         raise BadChunk(f"it has {len(chunk)} bytes and is cut off")
     if zlib.crc32(memoryview(chunk)[: -_CRC.size]) != _CRC.unpack(chunk[-_CRC.size :])[0]:
@@ -94,12 +128,11 @@ def decode_chunk(chunk: bytes) -> tuple[Column, Column, Column]:
         raise BadChunk(f"it has form {version}, and this version knows {_VERSION}")
     columns, at = [], _HEAD.size
     try:
-        for code, form, length in (fields[:3], fields[3:6], fields[6:]):
-            columns.append(decode_column(code.decode(), form, chunk[at : at + length], count))
+        for number, (code, form, length) in enumerate((fields[:3], fields[3:6], fields[6:])):
+            columns.append(decode(number, code.decode(), form, chunk[at : at + length], count))
             at += length
     except (ValueError, LookupError, OverflowError, struct.error, zstandard.ZstdError, BadValue) as error:
         raise BadChunk(f"it cannot be decoded: {error}") from error
     if any(len(column) != count for column in columns):
         raise BadChunk(f"it does not contain {count} points")
-    steps, times, values = columns
-    return steps, times, values
+    return columns

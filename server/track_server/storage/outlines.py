@@ -22,14 +22,17 @@ from __future__ import annotations
 
 import struct
 import zlib
+from collections.abc import Sequence
+from functools import lru_cache
 from itertools import pairwise
 from typing import Any, Final
 
 import zstandard
 
 from track_protocol.wire.columns import Column
-from track_server.storage.chart_columns import Buckets, Traits, as_floats, traits_of
+from track_server.storage.chart_columns import Buckets, Traits, traits_of
 from track_server.storage.chunk_columns import zstd
+from track_server.storage.numbers import as_floats
 
 __all__ = ["MIN_POINTS", "BadOutline", "Outline", "outline_of"]
 
@@ -51,9 +54,16 @@ class BadOutline(ValueError):
     """Bytes that are not an outline as it was written."""
 
 
-def _edges(count: int, buckets: int) -> list[int]:
+@lru_cache(maxsize=64)
+def _edges(count: int, buckets: int) -> Sequence[int]:
     """Where each bucket begins, and the end of the last one."""
     return [count * i // buckets for i in range(buckets + 1)]
+
+
+@lru_cache(maxsize=64)
+def _counts(count: int, buckets: int) -> Sequence[int]:
+    """How many points each bucket has."""
+    return [behind - first for first, behind in pairwise(_edges(count, buckets))]
 
 
 def outline_of(steps: Column, times: Column, values: Column) -> bytes | None:
@@ -78,10 +88,6 @@ def outline_of(steps: Column, times: Column, values: Column) -> bytes | None:
 def _fraction(mean: float, low: float, high: float) -> float:
     """Where a mean lies between least and greatest value: half of its bytes would be noise."""
     return (mean / 2 - low / 2) / (high / 2 - low / 2) if low < high else 0.0
-
-
-def _mean(fraction: float, low: float, high: float) -> float:
-    return low * (1 - fraction) + high * fraction if low <= high else 0.0
 
 
 class Outline:
@@ -142,9 +148,10 @@ class Outline:
         flat = struct.unpack(f"<{count}d", numbers)
         columns: Any = [flat[at : at + width] for at in range(0, count, width)]
         _, _, _, lows, highs, fractions, *_ = columns
-        columns[_MEANS] = list(map(_mean, fractions, lows, highs))
+        columns[_MEANS] = [
+            low * (1 - fraction) + high * fraction if low <= high else 0.0
+            for low, high, fraction in zip(lows, highs, fractions, strict=True)
+        ]
         if len(columns) == _FINITE_COLUMNS:
             columns += [(0.0,) * width] * 2
-        edges = _edges(self._count, width)
-        counts = [behind - first for first, behind in pairwise(edges)]
-        return Buckets._make([*columns, counts])
+        return Buckets._make([*columns, _counts(self._count, width)])

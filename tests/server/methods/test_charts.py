@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import math
+from pathlib import Path
 from typing import Any
 
 import pytest
 
 from engine_calls import Caller, points
-from track_protocol.errors import BadArguments
+from sqlite_tables import rows
+from track_protocol.errors import BadArguments, StoreCorrupt
+from track_server.engine.engine import Engine
+from track_server.storage.sqlite.store import open_store
 from track_server.testing.store_charts import numbers_in
 
 
@@ -51,6 +55,27 @@ def test_a_tail_is_as_long_as_asked(ann: Caller) -> None:
     ann.log(points(id, loss=[1.0, 2.0, 3.0]))
     (found,) = ann.read("fetch_tails", tails=[[*key(id), 0]], limit=2)
     assert (numbers_in(found["values"]), found["total"]) == ([1.0, 2.0], 3)
+
+
+def test_a_damaged_chunk_breaks_its_series_only(tmp_path: Path) -> None:
+    path = tmp_path / "runs.db"
+    engine = Engine(open_store(path, exclusive=True))
+    caller = Caller(engine)
+    id = caller.new_trial()["id"]
+    caller.log(points(id, loss=[1.0, 2.0], acc=[0.1, 0.2]))
+    (damaged,) = rows(path, "SELECT id FROM series WHERE name = 'loss'")
+    rows(path, "UPDATE chunk SET data = zeroblob(length(data)) WHERE series = ?", *damaged)
+    loss, acc = caller.read("fetch_columns", series=[key(id), key(id, "acc")])
+    assert list(loss) == ["error"]
+    assert "is damaged" in loss["error"]
+    assert acc["count"] == 2
+    tail, other = caller.read("fetch_tails", tails=[[*key(id), 0], [*key(id, "acc"), 1]])
+    assert "is damaged" in tail["error"]
+    assert numbers_in(other["values"]) == [0.2]
+    # Damage is damage, whichever read finds it.
+    with pytest.raises(StoreCorrupt, match="read-only since damage was found"):
+        caller.new_trial("another")
+    engine.close()
 
 
 @pytest.mark.parametrize(

@@ -12,7 +12,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from track_protocol.wire.columns import Column, pack, unpack
-from track_server.storage.chunk_columns import decode_column, encode_column, range_of, size_of
+from track_server.storage.chunk_columns import decode_column, decode_numbers, encode_column, range_of, size_of
+from track_server.storage.numbers import as_float_bytes, as_floats
 
 INT64 = st.integers(-(2**63), 2**63 - 1)
 COLUMNS = st.one_of(
@@ -45,6 +46,16 @@ def test_a_column_comes_back_exactly(column: Column, packed: bool, smooth: bool)
     back = restored(column, packed=packed, smooth=smooth)
     assert back.code == column.code
     assert exactly(back) == exactly(column)
+
+
+@given(COLUMNS, st.booleans(), st.booleans(), st.booleans())
+def test_a_column_is_decoded_as_the_numbers_that_it_has(
+    column: Column, packed: bool, smooth: bool, sparse: bool
+) -> None:
+    encoded = encode_column(column, packed=packed, smooth=smooth)
+    found = decode_numbers(*encoded, len(column), sparse=sparse)
+    assert len(found) == len(column)
+    assert as_float_bytes(list(found)) == as_float_bytes(as_floats(column))
 
 
 @given(st.lists(st.binary(min_size=8, max_size=8), min_size=1), st.booleans())

@@ -6,7 +6,14 @@ import pytest
 
 from track_protocol.wire.columns import Column, pack, unpack
 from track_server.storage.chunk_columns import encode_column
-from track_server.storage.chunks import BadChunk, assemble, decode_chunk, join_columns, slice_column
+from track_server.storage.chunks import (
+    BadChunk,
+    assemble,
+    decode_chunk,
+    decode_chunk_numbers,
+    join_columns,
+    slice_column,
+)
 
 STEPS, TIMES, VALUES = pack([0, 1, 2]), pack([1.5, 2.5, 3.5]), pack(["a", None, 0.5])
 
@@ -23,6 +30,14 @@ def sealed(content: bytes) -> bytes:
 @pytest.mark.parametrize("packed", [False, True])
 def test_a_chunk_gives_back_its_columns(packed: bool) -> None:
     assert decode_chunk(chunk(packed=packed)) == (STEPS, TIMES, VALUES)
+
+
+@pytest.mark.parametrize("packed", [False, True])
+def test_a_chunk_gives_back_its_numbers(packed: bool) -> None:
+    for sparse in (False, True):
+        steps, times, values = decode_chunk_numbers(chunk(packed=packed), sparse=sparse)
+        assert (list(steps), list(times)) == ([0, 1, 2], [1.5, 2.5, 3.5])
+        assert list(map(repr, values)) == ["nan", "nan", "0.5"]
 
 
 @pytest.mark.parametrize("packed", [False, True])

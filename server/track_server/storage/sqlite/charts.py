@@ -17,13 +17,13 @@ from track_server.storage.chart_columns import (
     ChartColumns,
     Grid,
     Traits,
-    as_float_bytes,
-    as_floats,
     traits_of,
 )
+from track_server.storage.chunks import BadChunk, decode_chunk_numbers
 from track_server.storage.contract import ChartWindow, Document, SeriesKey
+from track_server.storage.numbers import as_float_bytes, as_floats
 from track_server.storage.outlines import BadOutline, Outline
-from track_server.storage.sqlite.read import SqliteView, read_chunk
+from track_server.storage.sqlite.read import SqliteView, damaged_chunk
 from track_server.storage.sqlite.schema import translated
 
 __all__ = ["SqliteSnapshot"]
@@ -33,6 +33,9 @@ _IN_FULL_POINTS: Final = 300_000
 
 _RUN_POINTS: Final = 65_536
 """Points that are divided at once."""
+
+_LARGE_POINTS: Final = 1_024
+"""Points from which on a chunk is divided by itself."""
 
 _DECODED_POINTS: Final = 131_072
 """Points of a series that are kept decoded until it is known what its axis is."""
@@ -64,38 +67,63 @@ _TIMES: Final = frozenset({"time", "relative"})
 
 @dataclass(frozen=True, slots=True)
 class _Series:
-    """A series, and where its points lie.
+    """The row of a series.
 
     Attributes:
-        id: its row.
+        id: its number.
         count: of its points.
-        steps, times: bounds of those that are finite numbers; None without any.
-        origin: the time at which its trial began.
+        stepped: whether any of them has a step.
+        started: the time at which its trial began; None if it was never started.
     """
 
     id: int
     count: int
+    stepped: int
+    started: float | None
+
+
+@dataclass(frozen=True, slots=True)
+class _Extent:
+    """A series, and where its points lie.
+
+    Attributes:
+        series: the series.
+        steps, times: bounds of those that are finite numbers; None without any.
+        origin: the time at which its trial began.
+    """
+
+    series: _Series
     steps: tuple[float, float] | None
     times: tuple[float, float] | None
     origin: float
 
-    def bounds(self, axis: str) -> tuple[float, float] | None:
+    def on(self, axis: str) -> tuple[float, float] | None:
         """The ends of the series on an axis; None where its points have no place there."""
-        if axis == "step":
-            return self.steps
-        if axis == "ordinal" or self.times is None:
-            return (0, self.count - 1) if axis == "ordinal" else None
+        if axis == "ordinal":
+            return 0, self.series.count - 1
+        if axis == "step" or self.times is None:
+            return self.steps if axis == "step" else None
         origin = self.origin if axis == "relative" else 0.0
         return self.times[0] - origin, self.times[1] - origin
 
 
-@dataclass(slots=True)
+@dataclass(frozen=True, slots=True)
 class _Decoded:
-    """Points of a chunk as numbers."""
+    """Points as numbers."""
 
-    steps: list[float]
-    times: list[float]
-    values: list[float]
+    steps: Sequence[float]
+    times: Sequence[float]
+    values: Sequence[float]
+
+    def part(self, first: int, stop: int) -> _Decoded:
+        """The points from one on up to another."""
+        if stop - first == len(self.values):
+            return self
+        return _Decoded(self.steps[first:stop], self.times[first:stop], self.values[first:stop])
+
+    def at(self, rows: Sequence[int]) -> _Decoded:
+        """Some of the points."""
+        return _Decoded(*([column[i] for i in rows] for column in (self.steps, self.times, self.values)))
 
 
 @dataclass(slots=True)
@@ -128,19 +156,17 @@ class SqliteSnapshot(SqliteView):
         self, series: Sequence[SeriesKey], axis: str, low: float | None, high: float | None, width: int
     ) -> ChartWindow:
         """The window of some series; see `track_server.storage.contract.Snapshot.chart_window`."""
-        found = [each for key in series if (each := self._series(key)) is not None]
-        ordinals = (0, max((each.count for each in found), default=1) - 1)
-        known = [bounds for each in found if (bounds := each.bounds(axis)) is not None]
-        if known:
-            least, greatest = min(bounds[0] for bounds in known), max(bounds[1] for bounds in known)
-        else:
-            least, greatest = ordinals
+        found = [self._extent(known) for key in series if (known := self._series(key)) is not None]
+        ordinals = (0, max((each.series.count for each in found), default=1) - 1)
+        places = [ends for each in found if (ends := each.on(axis)) is not None] or [ordinals]
+        ends = min(first for first, _ in places), max(last for _, last in places)
         points = 0
         for each in found:
-            points += each.count if low is None and high is None else self._count(each, axis, low, high)
+            whole = low is None and high is None
+            points += each.series.count if whole else self._count(each, axis, low, high)
         return ChartWindow(
             axis,
-            _grid(low, high, (least, greatest), width),
+            _grid(low, high, ends, width),
             _grid(low, high, ordinals, width),
             points <= _IN_FULL_POINTS,
         )
@@ -161,45 +187,44 @@ class SqliteSnapshot(SqliteView):
         Raises:
             StoreCorrupt: a chunk is damaged or missing.
         """
-        rows = self._rows(_SERIES, series)
+        found = self._series(series)
         points = self.points(*series, start, limit)
-        if not rows or points is None:
+        if found is None or points is None:
             return None
-        ((_, total, _, _),) = rows
-        return {
-            "start": start,
-            "total": total,
-            "steps": as_float_bytes(as_floats(points.steps)),
-            "times": as_float_bytes(as_floats(points.times)),
-            "values": as_float_bytes(as_floats(points.values)),
-        }
+        columns = (points.steps, points.times, points.values)
+        steps, times, values = (as_float_bytes(as_floats(column)) for column in columns)
+        return {"start": start, "total": found.count, "steps": steps, "times": times, "values": values}
 
     def _series(self, key: SeriesKey) -> _Series | None:
-        rows = self._rows(_SERIES, key)
-        if not rows:
-            return None
-        ((id, count, stepped, started),) = rows
-        ((step_min, step_max, time_min, time_max),) = self._rows(_BOUNDS, [id])
-        steps = (float(step_min), float(step_max)) if stepped and step_min is not None else None
-        times = None if time_min is None else (time_min, time_max)
-        origin = started if started is not None else time_min
-        return _Series(id, count, steps, times, 0.0 if origin is None else origin)
+        return next((_Series(*row) for row in self._rows(_SERIES, key)), None)
 
-    def _count(self, series: _Series, axis: str, low: float | None, high: float | None) -> int:
+    def _extent(self, series: _Series) -> _Extent:
+        ((step_min, step_max, time_min, time_max),) = self._rows(_BOUNDS, [series.id])
+        return _Extent(
+            series,
+            (float(step_min), float(step_max)) if series.stepped and step_min is not None else None,
+            None if time_min is None else (time_min, time_max),
+            _origin(series, time_min),
+        )
+
+    def _count(self, extent: _Extent, axis: str, low: float | None, high: float | None) -> int:
         """How many points the chunks have that overlap a window."""
-        bounds = series.bounds(axis)
-        first = bounds[0] if low is None and bounds else low
-        last = bounds[1] if high is None and bounds else high
-        if bounds is None or first is None or last is None or axis == "ordinal":
-            least, greatest = (
-                max(0, first or 0),
-                min(series.count - 1, series.count if last is None else last),
-            )
-            return max(0, int(greatest - least) + 1)
-        origin = series.origin if axis == "relative" else 0.0
+        series = extent.series
+        known = extent.on(axis)
+        first, last = known or (0, series.count - 1)
+        first, last = first if low is None else low, last if high is None else high
+        if known is None or axis == "ordinal":
+            return max(0, int(min(last, series.count - 1) - max(first, 0)) + 1)
+        origin = extent.origin if axis == "relative" else 0.0
         sql = _COUNTS["step" if axis == "step" else "time"]
         ((count,),) = self._rows(sql, [series.id, first + origin, last + origin])
         return int(count)
+
+
+def _origin(series: _Series, first_time: float | None) -> float:
+    """The time at which the trial of a series began, or else the series."""
+    started = series.started if series.started is not None else first_time
+    return 0.0 if started is None else started
 
 
 def _grid(low: float | None, high: float | None, bounds: tuple[float, float], width: int) -> Grid:
@@ -224,14 +249,23 @@ class _Reading:
         self._window = window
         self._deadline = time.monotonic() + _SECONDS
         self._decoded = 0
-        # Decoded points that are not divided yet.
+        self._origin = 0.0
+        self._clear()
+
+    def _clear(self) -> None:
+        """Forget decoded points that were divided."""
         self._x: list[float] = []
-        self._run = _Decoded([], [], [])
+        self._steps: list[float] = []
+        self._times: list[float] = []
+        self._values: list[float] = []
 
     def columns(self) -> Document:
         """The answer."""
         chunks = self._chunks()
         axis = self._window.axis if self._suits(chunks, self._window.axis) else "ordinal"
+        if axis == "relative":
+            times = [chunk.time_min for chunk in chunks if chunk.time_min is not None]
+            self._origin = _origin(self._series, min(times, default=None))
         grid = self._window.ordinals if axis == "ordinal" else self._window.grid
         columns = ChartColumns(grid)
         for chunk in chunks:
@@ -278,7 +312,7 @@ class _Reading:
             return True
         if axis in _TIMES:
             return all(Traits.TIMES_ARE_FINITE in self._traits(chunk) for chunk in chunks)
-        if self._series.steps is None:
+        if not self._series.stepped:
             return False
         last = -float("inf")
         for chunk in chunks:
@@ -301,7 +335,8 @@ class _Reading:
                 chunk.decoded = decoded
         return chunk.traits
 
-    def _decode(self, chunk: _Chunk) -> _Decoded:
+    def _decode(self, chunk: _Chunk, *, sparse: bool = False) -> _Decoded:
+        """The points of a chunk; `sparse` if few of the steps and times will be looked at."""
         if chunk.decoded is not None:
             return chunk.decoded
         if time.monotonic() > self._deadline:
@@ -311,13 +346,17 @@ class _Reading:
             )
         with translated(self._path):
             data = self._db.execute("SELECT data FROM chunk WHERE id = ?", (chunk.id,)).get
-        columns = read_chunk(self._path, self._series.id, chunk.first, data)
-        if len(columns[1]) != chunk.count:
+        try:
+            steps, times, values = decode_chunk_numbers(data, sparse=sparse)
+        except BadChunk as error:
+            raise damaged_chunk(self._path, self._series.id, chunk.first, error) from None
+        if len(values) != chunk.count:
             raise StoreCorrupt(
                 f"{self._path}: the chunk of series {self._series.id} from point {chunk.first} on has "
-                f"{len(columns[1])} points, not {chunk.count}: restore a backup"
+                f"{len(values)} points, not {chunk.count}: restore a backup"
             )
-        return _Decoded(*map(as_floats, columns))
+        # A list has its numbers as objects already, where an array makes them anew at each pass.
+        return _Decoded(steps, times, list(values))
 
     def _bounds(self, chunk: _Chunk, axis: str) -> tuple[float, float]:
         """Places of the first and of the last point of a chunk on an axis that suits the series."""
@@ -326,40 +365,44 @@ class _Reading:
         low, high = (chunk.step_min, chunk.step_max) if axis == "step" else (chunk.time_min, chunk.time_max)
         assert low is not None, "its points have places"
         assert high is not None, "its points have places"
-        return float(low) - self._origin(axis), float(high) - self._origin(axis)
-
-    def _origin(self, axis: str) -> float:
-        return self._series.origin if axis == "relative" else 0.0
+        return float(low) - self._origin, float(high) - self._origin
 
     def _add(self, columns: ChartColumns, chunk: _Chunk, axis: str, grid: Grid) -> None:
         """Add the points of a chunk that are in the window."""
         if not self._window.in_full and self._add_outline(columns, chunk, axis, grid):
             return
-        points = self._decode(chunk)
+        ascends = axis not in _TIMES or Traits.TIMES_ASCEND in self._traits(chunk)
+        is_large = ascends and chunk.count >= _LARGE_POINTS
+        points = self._decode(chunk, sparse=is_large and axis not in _TIMES)
         chunk.decoded = None
-        x: Sequence[float]
-        if axis == "ordinal":
-            x = range(chunk.first, chunk.first + chunk.count)
-        elif axis == "step":
-            x = points.steps
-        else:
-            origin = self._origin(axis)
-            x = [each - origin for each in points.times] if origin else points.times
-        run = self._run
-        if axis not in _TIMES or Traits.TIMES_ASCEND in self._traits(chunk):
-            part = slice(bisect_left(x, grid.low), bisect_right(x, grid.high))
-            self._x += x[part]
-            run.steps += points.steps[part]
-            run.times += points.times[part]
-            run.values += points.values[part]
+        x = self._places(chunk, axis, points.steps, points.times)
+        if ascends:
+            first, stop = bisect_left(x, grid.low), bisect_right(x, grid.high)
+            x, points = x[first:stop], points.part(first, stop)
         else:
             within = [i for i, each in enumerate(x) if grid.low <= each <= grid.high]
-            self._x += [x[i] for i in within]
-            run.steps += [points.steps[i] for i in within]
-            run.times += [points.times[i] for i in within]
-            run.values += [points.values[i] for i in within]
+            x, points = [x[i] for i in within], points.at(within)
+        if is_large:
+            self._divide(columns, axis)
+            columns.add_points(x, points.steps, points.times, points.values)
+            return
+        # Small chunks are divided together.
+        self._x += x
+        self._steps += points.steps
+        self._times += points.times
+        self._values += points.values
         if len(self._x) >= _RUN_POINTS:
             self._divide(columns, axis)
+
+    def _places(
+        self, chunk: _Chunk, axis: str, steps: Sequence[float], times: Sequence[float]
+    ) -> Sequence[float]:
+        """Where points of a chunk lie on an axis."""
+        if axis == "ordinal":
+            return range(chunk.first, chunk.first + chunk.count)
+        if axis == "step":
+            return steps
+        return [each - self._origin for each in times] if self._origin else times
 
     def _add_outline(self, columns: ChartColumns, chunk: _Chunk, axis: str, grid: Grid) -> bool:
         """Add the outline of a chunk, if it has one that is fine enough; whether it was added."""
@@ -375,14 +418,9 @@ class _Reading:
             buckets = outline.buckets()
         except BadOutline:
             return False
-        x: Sequence[float]
+        x = self._places(chunk, axis, buckets.steps, buckets.times)
         if axis == "ordinal":
-            x = [chunk.first + end for end in outline.ends()]
-        elif axis == "step":
-            x = buckets.steps
-        else:
-            origin = self._origin(axis)
-            x = [each - origin for each in buckets.times] if origin else buckets.times
+            x = [x[end] for end in outline.ends()]
         # A bucket is in the column of its last point: where its points are far from each other, most of them
         # would be in a wrong one.
         if max(map(sub, x, (low, *x))) > grid.extent:
@@ -393,12 +431,9 @@ class _Reading:
 
     def _divide(self, columns: ChartColumns, axis: str) -> None:
         """Put the points that were collected into their columns."""
-        x, run = self._x, self._run
+        x, points = self._x, _Decoded(self._steps, self._times, self._values)
         if axis in _TIMES and (ordered := sorted(x)) != x:
             order = sorted(range(len(x)), key=x.__getitem__)
-            x, run = (
-                ordered,
-                _Decoded(*([each[i] for i in order] for each in (run.steps, run.times, run.values))),
-            )
-        columns.add_points(x, run.steps, run.times, run.values)
-        self._x, self._run = [], _Decoded([], [], [])
+            x, points = ordered, points.at(order)
+        columns.add_points(x, points.steps, points.times, points.values)
+        self._clear()

@@ -21,9 +21,10 @@ from track_protocol.model.stat import Summary
 from track_protocol.wire.columns import Column, unpack
 from track_server.storage import exactjson
 from track_server.storage.admin import Checked
-from track_server.storage.chart_columns import Buckets, as_float_bytes
+from track_server.storage.chart_columns import Buckets
 from track_server.storage.chunks import BadChunk, decode_chunk
 from track_server.storage.contract import Blob
+from track_server.storage.numbers import as_float_bytes
 from track_server.storage.outlines import BadOutline, Outline, outline_of
 from track_server.storage.sqlite.read import SqliteView
 from track_server.storage.sqlite.schema import check_engine, generation_of, inspect, open_reader, translated

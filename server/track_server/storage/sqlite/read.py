@@ -33,7 +33,7 @@ from track_server.storage.sqlite.query import compile_query, compile_value
 from track_server.storage.sqlite.schema import translated
 from track_server.storage.sqlite.table import TrialTables
 
-__all__ = ["REJECTED_COLUMNS", "TRIAL_JSON", "SqliteView", "read_chunk"]
+__all__ = ["REJECTED_COLUMNS", "TRIAL_JSON", "SqliteView", "damaged_chunk", "read_chunk"]
 
 TRIAL_JSON: Final = frozenset({"tags", "parameters", "metadata", "errors"})
 """Fields of a trial that are stored as JSON text."""
@@ -105,9 +105,14 @@ def read_chunk(path: str, series: int, seq: int, data: bytes) -> tuple[Column, C
     try:
         return decode_chunk(data)
     except BadChunk as error:
-        raise StoreCorrupt(
-            f"{path}: the chunk of series {series} from point {seq} on is damaged ({error}): restore a backup"
-        ) from None
+        raise damaged_chunk(path, series, seq, error) from None
+
+
+def damaged_chunk(path: str, series: int, seq: int, error: BadChunk) -> StoreCorrupt:
+    """What to raise when the bytes of a chunk row are not those that were written."""
+    return StoreCorrupt(
+        f"{path}: the chunk of series {series} from point {seq} on is damaged ({error}): restore a backup"
+    )
 
 
 def _since(cursor: str | None, log: str) -> int | None:
