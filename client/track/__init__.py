@@ -31,6 +31,8 @@ if TYPE_CHECKING:
     from track_protocol.errors import TrackError
     from track_protocol.model.entities import LOST, CustomStatus, Project, Status, Trial, TrialGroup
 
+    run: Run | None
+
 __all__ = [
     "LOST",
     "CustomStatus",
@@ -58,6 +60,7 @@ __all__ = [
     "log",
     "log_artifact",
     "login",
+    "run",
     "runs",
     "save",
     "summary",
@@ -100,6 +103,8 @@ _HOMES: Final = {
 def __getattr__(name: str) -> Any:
     if name == "__version__":
         return _version()
+    if name == "run":  # it changes, so it is asked for each time
+        return import_module("track.api.session").current_run()
     home = _HOMES.get(name)
     if home is None:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

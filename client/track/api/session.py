@@ -23,6 +23,7 @@ from track_protocol.model.entities import Trial
 
 __all__ = [
     "config",
+    "current_run",
     "define_metric",
     "finish",
     "init",
@@ -196,6 +197,11 @@ def _stored(client: TrackClient, id: str) -> Trial | None:
 def _ended(run: Run) -> None:
     if _Session.run is run:
         _Session.run, _Session.last = None, run
+
+
+def current_run() -> Run | None:
+    """The run that has begun and not ended, as ``track.run``; None without one."""
+    return _Session.run
 
 
 def _current() -> Run:

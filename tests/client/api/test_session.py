@@ -30,6 +30,20 @@ def points(name: str) -> list[tuple[Any, Any]]:
 # -- a run ---------------------------------------------------------------------------------------
 
 
+def test_the_current_run_is_there_until_it_is_finished() -> None:
+    assert track.run is None
+    run = track.init(project="p")
+    assert track.run is run
+    other = track.init(project="p", reinit="create_new")
+    assert track.run is other
+    other.finish()
+    track.finish()
+    assert track.run is None
+    track.log({"loss": 1.0})
+    assert track.run is not None
+    track.finish()
+
+
 def test_a_script_of_another_tracker_is_stored() -> None:
     wandb = track
     wandb.init(project="digits", name="baseline", config={"lr": 0.1, "epochs": 3})
