@@ -12,7 +12,7 @@ is fixed:
 - In a query ``+`` is a plus sign (pins hold it), and an option without ``=`` is ``true``.
 - ``backend=`` holds a URI.  Written as it is (``backend=file:a.json``), it is taken as it is: to the next
   ``&``, or to the end when it has a query of its own.  Percent-encoded with its colon
-  (``backend=file%3Aa.json%3Fstrict%3D1``), it may stand anywhere.
+  (``backend=file%3Aa.json%3Fstrict%3D1``), it may be anywhere.
 - A scheme alone may leave out its colon: ``ephemeral``.
 - ``multiplexer:`` is followed by URIs with ``;`` between them, each taken as it is: a ``;`` within one of
   them is percent-encoded, ``%3B``.

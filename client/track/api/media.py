@@ -95,7 +95,7 @@ class Text(LoggedMedia):
 
     Args:
         data: it.
-        caption: stands before it.
+        caption: put in front of it.
     """
 
     def __init__(self, data: Any, caption: str | None = None) -> None:

@@ -33,7 +33,7 @@ class Run:
         client: everything else that a client offers.
         logger: everything else that can be logged.
         config: the parameters.
-        summary: values that stand for the whole run.
+        summary: values for the whole run.
     """
 
     def __init__(

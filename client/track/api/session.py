@@ -243,7 +243,7 @@ def log_artifact(path: str | os.PathLike[str], name: str | None = None, **others
 
 
 def login(*given: Any, **others: Any) -> bool:
-    """Accepted for scripts of other trackers: whoever may log in says so once with ``track login``.
+    """Accepted for scripts of other trackers: logging in takes ``track login`` once.
 
     Args:
         given: what other trackers take.
@@ -291,7 +291,7 @@ config: Final = Forwarded(_config, lambda: (_latest() or init()).config)
 """The parameters of the current run, or of the last one."""
 
 summary: Final = Forwarded(_summary, lambda: (_latest() or init()).summary)
-"""Values that stand for the whole current run, or the last one."""
+"""Values for the whole current run, or the last one."""
 
 
 def runs(

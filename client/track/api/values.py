@@ -112,7 +112,7 @@ class Config(Values):
 
 
 class Summary(Values):
-    """Values that stand for the whole run, such as its best accuracy: ``track.summary["best"] = 0.9``.
+    """Values for the whole run, such as its best accuracy: ``track.summary["best"] = 0.9``.
 
     Reading finds the last value of each metric, too.  What is set is stored as ``metadata["summary"]``.
 

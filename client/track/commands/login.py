@@ -60,7 +60,7 @@ def _log_in(uri: str | None) -> int:
     finally:
         link.close()
     if link.pin:
-        KnownServers().remember(*address.location, link.pin)
+        KnownServers().save(*address.location, link.pin)
     logins = StoredLogins()
     logins.store(StoredLogin(server_name(*address.location), link.pin, name, token))
     say(f"logged in to {address.shown} as {name} ({opened.role}); the token is in {logins.path}\n")

@@ -109,7 +109,7 @@ def _height(value: Any, is_log: bool) -> float:
 
 def _picture(lines: Sequence[_Named], width: int, height: int, arguments: argparse.Namespace) -> str:
     """The axes around the canvas, and the legend below it."""
-    # What stands beside the canvas has to be known before its width is.
+    # The labels beside the canvas determine its width.
     values = [y for line in lines for y in line.curve.y if math.isfinite(y)]
     low, high = min(values), max(values)
     ticks = {0: high, height // 2: (low + high) / 2, height - 1: low}

@@ -117,7 +117,7 @@ def table_text(
     Args:
         header: names of the columns.
         rows: cells; as many as columns in each.
-        right: numbers of the columns that stand at the right.
+        right: numbers of the right-aligned columns.
         remedy: how to see the columns that did not fit the terminal.
     """
     if not sys.stdout.isatty():
@@ -222,12 +222,12 @@ def cut_to(text: str, width: int) -> str:
 
 
 def table(header: Sequence[str], rows: Sequence[Sequence[str]], right: Iterable[int] = ()) -> list[str]:
-    """Lines with columns that stand below each other; numbers are to be text already.
+    """Lines with aligned columns; numbers are to be text already.
 
     Args:
         header: names of the columns.
         rows: cells.
-        right: numbers of the columns that stand at the right.
+        right: numbers of the right-aligned columns.
     """
     header, rows = _cells(header), [_cells(row) for row in rows]
     columns, right = range(len(header)), set(right)

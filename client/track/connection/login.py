@@ -127,4 +127,4 @@ def _stored(address: SocketAddress) -> StoredLogin | None:
 def _expected_pins(address: SocketAddress) -> tuple[str | None, ...]:
     if address.plaintext:
         return ("",)
-    return address.pins or (KnownServers().remembered_pin(*address.location),)
+    return address.pins or (KnownServers().saved_pin(*address.location),)

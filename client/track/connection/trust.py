@@ -1,4 +1,4 @@
-"""Which server key to expect, and the memory of the keys that proved themselves."""
+"""Which server key to expect, and the saved pins of known servers."""
 
 from __future__ import annotations
 
@@ -25,15 +25,15 @@ class KnownServers(StateFile[dict[str, str]]):
     _NAME = "known_servers.json"
     _FIELD = "servers"
 
-    def remembered_pin(self, host: str, port: int) -> str | None:
-        """The pin that was saved for this address, None at the first meeting.
+    def saved_pin(self, host: str, port: int) -> str | None:
+        """The pin that was saved for this address, None before the first connection.
 
         Raises:
             AuthenticationError: the file is damaged; nothing is trusted then.
         """
         return self._read().get(server_name(host, port))
 
-    def remember(self, host: str, port: int, pin: str) -> None:
+    def save(self, host: str, port: int, pin: str) -> None:
         """Save a pin permanently; to be called once the server has proved that it knows the verifier.
 
         A file that cannot be written is only a warning, since the server did prove itself.
@@ -85,10 +85,10 @@ class Trust:
     Attributes:
         host: the server's host.
         port: the server's port.
-        pins: the accepted pins; none at the first meeting.
+        pins: the accepted pins; none before the first connection.
         origin: the source of the pins.
-        known: the memory of pins.
-        remembered: whether that memory is the source.
+        known: the saved pins.
+        is_saved: whether they are the source.
     """
 
     host: str
@@ -96,7 +96,7 @@ class Trust:
     pins: tuple[str, ...]
     origin: str
     known: KnownServers
-    remembered: bool = False
+    is_saved: bool = False
 
     def check(self, der: bytes) -> None:
         """Require that the certificate is one of the expected server; before anything is sent.
@@ -107,22 +107,22 @@ class Trust:
         Raises:
             PinMismatch: it is not, or it is not the one of the last time.
         """
-        if self.remembered:
+        if self.is_saved:
             check_pin(self.pins, der, origin=self.origin, remedy=self.known.remedy(self.host, self.port))
         elif self.pins:
             check_pin(self.pins, der, origin=self.origin)
 
     def proven(self, der: bytes) -> None:
-        """Save the server's pin if this was the first meeting; after the server has proved itself.
+        """Save the server's pin if this was the first connection; after the server has proved itself.
 
         Args:
             der: the certificate that the server showed, DER encoded.
 
         Raises:
-            PinMismatch: another process has met another server there in the meantime.
+            PinMismatch: another process has saved another server's pin in the meantime.
         """
         if not self.pins:
-            self.known.remember(self.host, self.port, pin_of_certificate(der))
+            self.known.save(self.host, self.port, pin_of_certificate(der))
 
 
 def pins_for(
@@ -142,26 +142,26 @@ def pins_for(
         uri_pins: the pins in the URI.
         secret: the secret that the client will log in with.
         local: the credentials that the server wrote for its own user, if it is on this machine.
-        known: the memory of pins; by default the user's own.
+        known: the saved pins; by default the user's own.
 
     Raises:
         AuthenticationError: no pin is known, and the secret is a password that can be guessed: at
             a first connection an impostor could try passwords against the login it sees.
     """
-    memory = KnownServers() if known is None else known
+    servers = KnownServers() if known is None else known
     if uri_pins:
-        return Trust(host, port, tuple(uri_pins), JOIN_URI, memory)
+        return Trust(host, port, tuple(uri_pins), JOIN_URI, servers)
     if local is not None and local.pin:
-        return Trust(host, port, (local.pin,), str(local.path), memory)
-    if saved := memory.remembered_pin(host, port):
-        return Trust(host, port, (saved,), str(memory.path), memory, remembered=True)
+        return Trust(host, port, (local.pin,), str(local.path), servers)
+    if saved := servers.saved_pin(host, port):
+        return Trust(host, port, (saved,), str(servers.path), servers, is_saved=True)
     if not is_generated(secret.reveal()):
         raise AuthenticationError(
             f"no pin is known for {server_name(host, port)}, and a password that a person chose is only sent "
             "to a server whose key is known: add pin=sha256:... to the URI (the server prints it when it "
             "starts), or log in with a token"
         )
-    return Trust(host, port, (), "no one", memory)
+    return Trust(host, port, (), "none", servers)
 
 
 def server_name(host: str, port: int) -> str:

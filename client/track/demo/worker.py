@@ -65,7 +65,7 @@ class Worker:
             return None
         self.report.trials.append(TrialReport(claimed.uid))
         trial = self._client.set_trial(claimed, force=True)
-        # Appended, not set: had two workers the same trial, both would stand there.
+        # Appended, not set: had two workers the same trial, the list would show both.
         trial.log_metadata(aggregator=TimeSeriesAggregator.lazy(), claimed_by=self._name)
         return trial
 

@@ -19,7 +19,7 @@ _LOOKED_AT_BYTES: Final = 8_000
 def parts_of(content: bytes | Path) -> Iterator[bytes]:
     """The parts of a content; at least one, which may be empty.
 
-    A script often has a login in it.  In a text, asterisks of the same number stand for a token; what is no
+    A script often has a login in it.  In a text, a token becomes as many asterisks; what is no
     text, such as a checkpoint with checksums of its own, is read as it is.
 
     Raises:

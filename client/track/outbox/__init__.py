@@ -7,7 +7,7 @@ The way of a point::
       → backlog                  batches, packed column-wise and numbered for life
       → link                     sent, and sent again after a break, until acknowledged as durable
 
-Calls with an answer and flushes stand in the same queue as futures, so they see, or wait for, all that
+Calls with an answer and flushes are in the same queue as futures, so they see, or wait for, all that
 was logged before them.
 """
 

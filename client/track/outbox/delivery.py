@@ -105,7 +105,7 @@ class Delivery:
         has_disk: whether unconfirmed records are queued on disk, so that they need not be dropped.
 
     Attributes:
-        state: where it stands.
+        state: one of the states of `TRANSITIONS`.
         session: this session's id.
         generation: of the store's history; None before it was reached.
         denied: why this user may not write.

@@ -274,7 +274,7 @@ class Outbox(LifecycleHook):
 
     @property
     def problem(self) -> TrackError | None:
-        """What stood in the way last; None while all is well."""
+        """The last problem; None while there is none."""
         return self._sender.connector.problem
 
     @property

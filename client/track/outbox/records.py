@@ -96,7 +96,7 @@ CALL: Final = _Mark("call")
 """``(CALL, method, time, arguments, bytes)``: a log call other than points."""
 
 FUTURE: Final = _Mark("future")
-"""``(FUTURE, future)``: somebody waits for what stands before it."""
+"""``(FUTURE, future)``: a caller waits for the records before it."""
 
 
 class Drained(NamedTuple):

@@ -82,7 +82,7 @@ class OwnedFile(OwnedDescriptor):
         """The descriptor.
 
         Raises:
-            OSError: somebody has closed it; the number may be another file's now.
+            OSError: the program has closed it; the number may be another file's now.
         """
         if not self.is_ours:
             raise OSError(errno.EBADF, "the program has closed its descriptor", str(self._path))

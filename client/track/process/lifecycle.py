@@ -220,7 +220,7 @@ class TurnLock:
 class ForkSafeRLock(TurnLock, LifecycleHook):
     """One that a forked child finds free, whatever the parent's other threads were doing.
 
-    A fork does not wait for whoever has it: they could wait for each other.
+    A fork does not wait for the thread that has it: they could wait for each other.
     """
 
     def __init__(self) -> None:

@@ -1,6 +1,6 @@
 """Trackers that a configuration chooses: ``tracker_from_config({"provider": "track", ...})``.
 
-A tracker lives as long as the program and remembers which run is its own, so that its state can be saved
+A tracker lives as long as the program and records which run is its own, so that its state can be saved
 with a checkpoint; a run lives as long as the training loop, and takes what is logged.
 """
 

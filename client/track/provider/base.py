@@ -82,9 +82,9 @@ class BaseTrackerRun(ABC):
 
 
 class BaseTracker(ABC, Generic[TConfig]):
-    """Opens runs, and remembers which one is its own.
+    """Opens runs, and records which one is its own.
 
-    It has the methods of PyTorch's ``Stateful``, so that it may stand in a state that
+    It has the methods of PyTorch's ``Stateful``, so that it may be part of a state that
     ``torch.distributed.checkpoint`` saves and loads.
     """
 

@@ -65,7 +65,7 @@ class OutputCapture:
 
     @property
     def streams(self) -> tuple[RingOutputDecorator, RingOutputDecorator]:
-        """What stands in the place of the standard output and the standard error."""
+        """The replacements of standard output and standard error."""
         out, err = self._streams
         return out, err
 

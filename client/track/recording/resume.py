@@ -44,7 +44,7 @@ ORION_TAG: Final = "orion_trial"
 _ID: Final = re.compile("[0-9a-fA-F]{32}")
 _LOST: Final = "lost"
 _RANKS: Final = ("RANK", "SLURM_PROCID", "OMPI_COMM_WORLD_RANK", "PMI_RANK")
-"""Variables of torchrun (and whoever does as it does), Slurm, Open MPI and MPICH."""
+"""Variables of torchrun (and launchers that imitate it), Slurm, Open MPI and MPICH."""
 
 _STOPPED: Final = frozenset(
     {Status.CreatedGroup, Status.Interrupted, Status.Exception, Status.Broken, Status.Suspended}

@@ -33,7 +33,7 @@ _FILE_FLAGS: Final = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
 
 
 def foreign_spools(root: Path) -> list[Path]:
-    """The spools in a folder, or the folder itself if it is one; whoever they belong to.
+    """The spools in a folder, or the folder itself if it is one, of any user.
 
     Raises:
         SpoolError: the folder cannot be read.
@@ -99,7 +99,7 @@ def _opened(folder: int, name: str) -> int:
     """A descriptor of a file of the folder's owner.
 
     Raises:
-        OSError: it is a link, no file, or somebody else's.
+        OSError: it is a link, no file, or another user's.
     """
     try:
         descriptor = os.open(name, _FILE_FLAGS, dir_fd=folder)

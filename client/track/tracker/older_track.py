@@ -233,7 +233,7 @@ class _Import:
         read: Trial = from_json({**content, "metrics": {}, "chronos": {}}, _TRIAL)
         read.id = read.id or _id_of(read, content)
         if read.id in seen:
-            return  # it stands in its project and in its group
+            return  # it is listed in its project and in its group
         seen.add(read.id)
         self._done.runs += 1
         known = self._protocol.current_trial(Trial(id=read.id))

@@ -66,7 +66,7 @@ def reserve(protocol: Protocol, group: TrialGroup, least: int) -> int | None:
             try:
                 protocol.fetch_and_update_group(query, "set_group_metadata", **{_LAST: taken})
             except ItemNotFound:
-                # Somebody else was faster, who therefore has the number.
+                # Another process was faster, and has the number.
                 known = protocol.get_trial_group(group)
             else:
                 return taken

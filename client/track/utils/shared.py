@@ -79,7 +79,7 @@ class Piece:
     def locked(self) -> Iterator[None]:
         """Hold the piece alone, among all threads and processes.
 
-        A process that stands still while it holds the piece delays the others by a second, and they continue.
+        A process that is stopped while it holds the piece delays the others by a second, and they continue.
         """
         with _State.threads:
             held = self._acquire()

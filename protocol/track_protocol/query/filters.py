@@ -27,7 +27,7 @@ small letters alike, and ``!~``; ``in (a, b)`` and ``not in (a, b)``; ``NAME exi
 value is missing, or is of another sort, is written in `track_protocol.query.parse`.
 
 **Values.**  Numbers, ``true``, ``false``, ``null``, ``inf``; durations as ``90s 15m 2h 3d``, which are
-seconds; anything else is a text, which may stand without quotes when it is one word.  A status goes by its
+seconds; anything else is a text, which needs no quotes when it is one word.  A status goes by its
 name in capital or small letters, a project or group by its name or uid, a trial by its uid or the beginning
 of it.  Moments are compared with dates, ``created > 2026-11-30``, in the local time zone, and with durations,
 which are then that long ago: ``created > 1h`` selects what was created in the last hour.
@@ -352,7 +352,7 @@ def _statuses_of(value: Value, store: Store) -> Sequence[Any]:
 
 
 def _uids_of(value: Value, kind: Kind, store: Store | None) -> Sequence[Any]:
-    """The uids that a value names; what is no text stands for itself."""
+    """The uids that a value names; a value that is no text is returned as it is."""
     if store is None or value is None:
         return [value]
     return store.uids(kind, str(value))

@@ -272,7 +272,7 @@ def own_record(document: Path, generation: str, record: Record, checksum: str) -
         checksum: of the document.
 
     Returns:
-        None if somebody else wrote or edited the document.
+        None if another program wrote or edited the document.
     """
     data = document.read_bytes()
     if not is_as_written(data):

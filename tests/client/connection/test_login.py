@@ -53,7 +53,7 @@ def configure(folder: Path, **content: str) -> Path:
 
 def store(server: str = "node1:8123", pin: str = PIN, username: str = "ann", token: str = "stored") -> None:
     StoredLogins().store(StoredLogin(server, pin, username, Secret(token)))
-    KnownServers().remember(*_place(server), pin)
+    KnownServers().save(*_place(server), pin)
 
 
 def _place(server: str) -> tuple[str, int]:

@@ -28,7 +28,7 @@ from pathlib import Path
 from track.connection.trust import KnownServers
 
 for port in range(10):
-    KnownServers(Path(sys.argv[1])).remember(f"node{sys.argv[2]}", port + 1, sys.argv[3])
+    KnownServers(Path(sys.argv[1])).save(f"node{sys.argv[2]}", port + 1, sys.argv[3])
 """
 
 
@@ -38,33 +38,33 @@ def known(tmp_path: Path) -> KnownServers:
 
 
 def test_an_unknown_server_has_no_pin(known: KnownServers) -> None:
-    assert known.remembered_pin("node17", 8123) is None
+    assert known.saved_pin("node17", 8123) is None
 
 
-def test_a_pin_is_remembered_for_its_address_only(known: KnownServers) -> None:
-    known.remember("node17", 8123, PIN)
-    assert known.remembered_pin("node17", 8123) == PIN
-    assert known.remembered_pin("node17", 8124) is None
-    assert known.remembered_pin("node18", 8123) is None
+def test_a_pin_is_saved_for_its_address_only(known: KnownServers) -> None:
+    known.save("node17", 8123, PIN)
+    assert known.saved_pin("node17", 8123) == PIN
+    assert known.saved_pin("node17", 8124) is None
+    assert known.saved_pin("node18", 8123) is None
 
 
 @pytest.mark.parametrize(("one", "other"), [("Node17", "node17"), ("[FD00::7]", "fd00::7")])
 def test_one_host_written_in_two_ways_is_one_host(known: KnownServers, one: str, other: str) -> None:
-    known.remember(one, 1, PIN)
-    assert known.remembered_pin(other, 1) == PIN
+    known.save(one, 1, PIN)
+    assert known.saved_pin(other, 1) == PIN
 
 
-def test_a_remembered_pin_is_never_overwritten(known: KnownServers) -> None:
-    known.remember("node17", 8123, PIN)
+def test_a_saved_pin_is_never_overwritten(known: KnownServers) -> None:
+    known.save("node17", 8123, PIN)
     with pytest.raises(PinMismatch) as refused:
-        known.remember("node17", 8123, OTHER)
-    assert known.remembered_pin("node17", 8123) == PIN
+        known.save("node17", 8123, OTHER)
+    assert known.saved_pin("node17", 8123) == PIN
     for named in (PIN, OTHER, str(known.path), "node17:8123"):
         assert named in str(refused.value)
 
 
 def test_the_memory_is_for_its_owner_only(known: KnownServers) -> None:
-    known.remember("node17", 8123, PIN)
+    known.save("node17", 8123, PIN)
     assert stat.S_IMODE(known.path.stat().st_mode) == 0o600
     assert stat.S_IMODE(known.path.parent.stat().st_mode) == 0o700
 
@@ -78,7 +78,7 @@ def test_a_damaged_memory_trusts_no_server_and_is_not_overwritten(known: KnownSe
     with pytest.raises(AuthenticationError, match=r"known_servers\.json"):
         pins_for("node17", 8123, uri_pins=(), secret=TOKEN, known=known)
     with pytest.raises(AuthenticationError, match=r"known_servers\.json"):
-        known.remember("node17", 8123, PIN)
+        known.save("node17", 8123, PIN)
     assert known.path.read_text() == text
 
 
@@ -87,7 +87,7 @@ def test_an_unwritable_memory_is_a_warning_with_the_remedy(
 ) -> None:
     (tmp_path / "state").touch()
     known = KnownServers(tmp_path / "state" / "track")
-    known.remember("node17", 8123, PIN)
+    known.save("node17", 8123, PIN)
     assert f"pin={PIN}" in caplog.text
 
 
@@ -102,20 +102,20 @@ def test_processes_that_remember_at_once_forget_nothing(known: KnownServers) -> 
 
 
 def test_the_pins_of_the_uri_take_precedence(known: KnownServers) -> None:
-    known.remember("localhost", 8123, OTHER)
+    known.save("localhost", 8123, OTHER)
     trust = pins_for("localhost", 8123, uri_pins=(PIN, OTHER), secret=TOKEN, local=LOCAL, known=known)
     assert trust.pins == (PIN, OTHER)
 
 
-def test_the_pin_of_the_users_own_server_overrides_a_remembered_one(known: KnownServers) -> None:
-    known.remember("localhost", 8123, OTHER)
+def test_the_pin_of_the_users_own_server_overrides_a_saved_one(known: KnownServers) -> None:
+    known.save("localhost", 8123, OTHER)
     trust = pins_for("localhost", 8123, uri_pins=(), secret=TOKEN, local=LOCAL, known=known)
     assert trust.pins == (PIN,)
     assert trust.origin == "/run/track/8123.json"
 
 
-def test_a_remembered_pin_is_expected(known: KnownServers) -> None:
-    known.remember("node17", 8123, PIN)
+def test_a_saved_pin_is_expected(known: KnownServers) -> None:
+    known.save("node17", 8123, PIN)
     assert pins_for("node17", 8123, uri_pins=(), secret=TOKEN, known=known).pins == (PIN,)
 
 
@@ -130,7 +130,7 @@ def test_another_key_than_that_of_the_uri_is_refused(known: KnownServers) -> Non
 
 
 def test_another_key_than_the_last_time_names_both_the_file_and_the_remedy(known: KnownServers) -> None:
-    known.remember("node17", 8123, OTHER)
+    known.save("node17", 8123, OTHER)
     trust = pins_for("node17", 8123, uri_pins=(), secret=TOKEN, known=known)
     with pytest.raises(PinMismatch) as refused:
         trust.check(DER)
@@ -141,14 +141,14 @@ def test_another_key_than_the_last_time_names_both_the_file_and_the_remedy(known
 def test_at_the_first_connection_a_token_is_used_and_the_proven_pin_is_stored(known: KnownServers) -> None:
     trust = pins_for("node17", 8123, uri_pins=(), secret=TOKEN, known=known)
     trust.check(DER)
-    assert known.remembered_pin("node17", 8123) is None
+    assert known.saved_pin("node17", 8123) is None
     trust.proven(DER)
-    assert known.remembered_pin("node17", 8123) == PIN
+    assert known.saved_pin("node17", 8123) == PIN
 
 
-def test_a_pin_that_was_given_is_not_remembered(known: KnownServers) -> None:
+def test_a_pin_that_was_given_is_not_saved(known: KnownServers) -> None:
     pins_for("node17", 8123, uri_pins=(PIN,), secret=TOKEN, known=known).proven(DER)
-    assert known.remembered_pin("node17", 8123) is None
+    assert known.saved_pin("node17", 8123) is None
 
 
 def test_a_password_is_not_used_toward_a_server_whose_key_is_unknown(known: KnownServers) -> None:
