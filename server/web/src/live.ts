@@ -34,6 +34,8 @@ interface Message {
 export const BACK_OFF_S: readonly number[] = [1, 2, 5, 10];
 /** Without a sign of life for this long the stream counts as broken: the server writes one every 10 s. */
 const SILENCE_MS = 25_000;
+/** As long as the first views wait for the stream. */
+const OPENING_MS = 400;
 const NAME = "track.live";
 
 export function emptyChange(): Change {
@@ -63,6 +65,7 @@ export class EventParser {
   private rest = "";
   private event = "";
   private id: string | null = null;
+  private hasId = false;
   private data: string[] = [];
 
   feed(text: string): (ServerEvent | null)[] {
@@ -74,9 +77,12 @@ export class EventParser {
     const found: (ServerEvent | null)[] = [];
     for (const line of lines) {
       if (line === "") {
-        if (this.data.length > 0) {
-          found.push({ event: this.event || "message", id: this.id, data: this.data.join("\n") });
+        // One with an id alone tells where the stream begins.
+        if (this.data.length > 0 || this.hasId) {
+          const event = this.data.length > 0 ? this.event || "message" : "";
+          found.push({ event, id: this.id, data: this.data.join("\n") });
         }
+        this.hasId = false;
         this.event = "";
         this.data = [];
       } else if (line.startsWith(":")) {
@@ -93,8 +99,10 @@ export class EventParser {
     const name = colon < 0 ? line : line.slice(0, colon);
     const value = colon < 0 ? "" : line.slice(colon + 1).replace(/^ /, "");
     if (name === "event") this.event = value;
-    else if (name === "id") this.id = value;
-    else if (name === "data") this.data.push(value);
+    else if (name === "id") {
+      this.id = value;
+      this.hasId = true;
+    } else if (name === "data") this.data.push(value);
   }
 }
 
@@ -108,12 +116,25 @@ class Live {
   private hasPending = false;
   private lastId: string | null = null;
   private leads = false;
+  /** The views have begun to fetch. */
+  private released = false;
   private wake: () => void = () => {};
   private current: LiveStatus = { connected: false, paused: false, heard: null, changed: null, error: null };
 
-  /** Begin to listen; to be called once, after the login. */
-  start(): void {
-    if (this.channel !== null) return;
+  /**
+   * Begin to listen, after the login. What is fetched when this has resolved misses no change: the stream is open, or,
+   * if that takes long, all is fetched again when it is.
+   */
+  start(): Promise<void> {
+    if (this.channel !== null) return Promise.resolve();
+    const opened = new Promise<void>((resolve) => {
+      const stop = this.watch(() => {
+        if (!this.current.connected) return;
+        stop();
+        resolve();
+      });
+    });
+    const waited = new Promise<void>((resolve) => setTimeout(resolve, OPENING_MS));
     this.channel = new BroadcastChannel(NAME);
     this.channel.onmessage = ({ data }: MessageEvent<Message>) => this.receive(data);
     this.channel.postMessage({ type: "hello", id: null, data: {} });
@@ -140,6 +161,9 @@ class Live {
     // Held until this tab is closed; then one of those that wait takes over.
     if ("locks" in navigator) void navigator.locks.request(NAME, lead);
     else void lead();
+    return Promise.race([opened, waited]).then(() => {
+      this.released = true;
+    });
   }
 
   /** Have `listener` called with each change while the page is seen and not paused; returns how to stop. */
@@ -178,7 +202,8 @@ class Live {
       const response = await request("api/v1/events", { headers, signal: abort.signal });
       this.leads = true;
       // Without a place to replay from, what was fetched before this moment may be old.
-      this.send({ type: this.lastId === null ? "reset" : "alive", id: null, data: {} });
+      const late = this.lastId === null && this.released;
+      this.send({ type: late ? "reset" : "alive", id: null, data: {} });
       const parser = new EventParser();
       const decoder = new TextDecoder();
       const reader = response.body?.getReader();
@@ -188,8 +213,10 @@ class Live {
         clearTimeout(timer);
         timer = setTimeout(() => abort.abort(), SILENCE_MS);
         for (const event of parser.feed(decoder.decode(value, { stream: true }))) {
-          if (event === null) this.send({ type: "alive", id: null, data: {} });
-          else if (event.event === "changed" || event.event === "reset") {
+          if (event === null || event.event === "") {
+            this.send({ type: "alive", id: event?.id ?? null, data: {} });
+          }
+          if (event?.event === "changed" || event?.event === "reset") {
             this.send({ type: event.event, id: event.id, data: JSON.parse(event.data || "{}") });
           }
         }

@@ -51,9 +51,6 @@ function Board(): JSX.Element {
   const { view } = useLocation();
   const query = useCompiledQuery();
   const runs = useFetchedRuns(query);
-  useEffect(() => {
-    live.start();
-  }, []);
   return (
     <QueryContext.Provider value={query}>
       <RunsContext.Provider value={runs}>
@@ -80,7 +77,7 @@ async function openSession(): Promise<Session> {
     await login({});
     session = await fetchSession();
   }
-  if (session.user !== null) await expandSaved(getLocation());
+  if (session.user !== null) await Promise.all([expandSaved(getLocation()), live.start()]);
   return session;
 }
 

@@ -61,6 +61,7 @@ export function runOf(id: TrialId, values: readonly (Value | undefined)[]): Run 
 export const DEFAULT_ORDER: readonly string[] = ["-created"];
 /** Runs of the list on the left; it asks for more when it is scrolled. */
 export const LISTED = 200;
+const BEHIND_MS = 60;
 
 export const RunsContext = createContext<Runs>({ total: null, rows: [], error: null, pending: true });
 
@@ -86,8 +87,10 @@ export function useFetchedRuns({ query }: CompiledQuery): Runs {
   const [limit] = useDrawLimit();
   const count = Math.max(LISTED, limit);
   const key = query && JSON.stringify([query, order, count]);
-  const { data, error, pending, again } = useFetch(key, (signal) =>
-    call(
+  const { data, error, pending, again } = useFetch(key, async (signal) => {
+    // The view comes first; it often asks at the same moment.
+    await new Promise((resolve) => setTimeout(resolve, BEHIND_MS));
+    return call(
       "fetch_table",
       {
         query: query as Query,
@@ -97,8 +100,8 @@ export function useFetchedRuns({ query }: CompiledQuery): Runs {
         limit: count,
       },
       signal,
-    ),
-  );
+    );
+  });
   const timer = useRef<ReturnType<typeof setTimeout> | null>(null);
   useLive(() => {
     // While many runs log, the list is fetched once a second, and not for each of the changes.

@@ -3,12 +3,13 @@ import { test } from "node:test";
 import { EventParser, emptyChange, mergeChange } from "../src/live";
 
 const STREAM =
-  ': hello\n\nevent: changed\nid: 7\ndata: {"trials":\ndata: ["a"]}\n\nevent: reset\r\ndata: {}\r\n\r\n';
+  'id: 6\n: hello\n\nevent: changed\nid: 7\ndata: {"trials":\ndata: ["a"]}\n\nevent: reset\r\ndata: {}\r\n\r\n';
 
 test("events are the same in whatever pieces their text arrives", () => {
   const whole = new EventParser().feed(STREAM);
   assert.deepEqual(whole, [
     null,
+    { event: "", id: "6", data: "" },
     { event: "changed", id: "7", data: '{"trials":\n["a"]}' },
     { event: "reset", id: "7", data: "{}" },
   ]);

@@ -1,6 +1,6 @@
 // Runs: the table of all that the filter selects.
 import type { JSX } from "preact";
-import { useCallback, useMemo, useRef, useState } from "preact/hooks";
+import { useCallback, useEffect, useMemo, useRef, useState } from "preact/hooks";
 import { call, type TrialId } from "../api";
 import { plural } from "../format";
 import { useFetch, useLive, useMayWrite, useQuery } from "../hooks";
@@ -31,6 +31,7 @@ import { Table } from "./runs/table";
 import "./runs.css";
 
 const FIELDS_MS = 10_000;
+const LAST_COLUMNS = "track.columns";
 /** As many as one answer may have. */
 const MOST_SELECTED = 10_000;
 
@@ -50,8 +51,18 @@ export function Runs(): JSX.Element {
   const [cursor, setCursor] = useState<TrialId | null>(null);
   const mayWrite = useMayWrite();
 
-  const { data: fields, error: fieldsError } = useFields();
-  const names = chosen ?? defaultColumns(fields, project);
+  const { data: fields } = useFields();
+  const names = useMemo(() => {
+    // What the columns of this project were the last time, until it is known what they are now.
+    const guess = localStorage.getItem(`${LAST_COLUMNS}.${project}`);
+    if (chosen !== null) return chosen;
+    if (fields === null && guess !== null) return guess.split("\n");
+    return defaultColumns(fields, project);
+  }, [chosen, fields, project]);
+  useEffect(() => {
+    if (chosen === null && fields !== null)
+      localStorage.setItem(`${LAST_COLUMNS}.${project}`, names.join("\n"));
+  }, [chosen, fields, project, names]);
   const columns = useMemo(() => {
     const width = new Map(widths.map((item) => item.split(/:(?=\d+$)/) as [string, string]));
     const all = names.map((name) => {
@@ -65,9 +76,7 @@ export function Runs(): JSX.Element {
     ];
   }, [names, fields, pins, widths]);
   const used = order.length > 0 ? order : DEFAULT_ORDER;
-  // Without the fields it is not known which columns there are.
-  const ready = query !== null && (chosen !== null || fields !== null || fieldsError !== null);
-  const data = useTableData(ready ? { query, columns: names, order: used } : null);
+  const data = useTableData(query && { query, columns: names, order: used });
   const { total } = data;
 
   const selected = useMemo(() => new Set(selection), [selection]);

@@ -1,6 +1,6 @@
 // The filter box: the language of `track ls --filter`, with completion and errors at their place.
 import type { JSX } from "preact";
-import { useEffect, useMemo, useRef, useState } from "preact/hooks";
+import { useEffect, useLayoutEffect, useMemo, useRef, useState } from "preact/hooks";
 import { call, compileFilter } from "../api";
 import { type Completion, complete } from "../complete";
 import { useFetch, useQuery } from "../hooks";
@@ -23,13 +23,21 @@ export function FilterBox(): JSX.Element {
   const input = useRef<HTMLInputElement>(null);
   const timer = useRef<ReturnType<typeof setTimeout> | undefined>(undefined);
   const typing = useRef(false);
+  const wantedCaret = useRef<number | null>(null);
   const { data: fields } = useFetch(wanted ? `fields ${project}` : null, async (signal) =>
     call("fetch_fields", { query: await compileFilter("", project, signal) }, signal),
   );
 
+  // After a completion was taken, when the box shows it.
+  useLayoutEffect(() => {
+    if (wantedCaret.current === null) return;
+    input.current?.focus();
+    input.current?.setSelectionRange(wantedCaret.current, wantedCaret.current);
+    wantedCaret.current = null;
+  });
   // The address changed by other means, such as Back: the box follows unless it is being typed in.
   useEffect(() => {
-    if (!typing.current) setDraft(filter);
+    if (!typing.current) setDraft((before) => (before.trim() === filter ? before : filter));
   }, [filter]);
   useKeys([{ keys: "/", label: "Go to the filter", run: () => input.current?.focus() }]);
 
@@ -56,15 +64,11 @@ export function FilterBox(): JSX.Element {
   };
   const accept = (at: number) => {
     const proposal = completion?.proposals[at];
-    if (completion === null || proposal === undefined || input.current === null) return;
+    if (completion === null || proposal === undefined) return;
     const value = `${draft.slice(0, completion.from)}${proposal.insert} ${draft.slice(completion.to).trimStart()}`;
     const place = completion.from + proposal.insert.length + 1;
     change(value, place);
-    const box = input.current;
-    requestAnimationFrame(() => {
-      box.focus();
-      box.setSelectionRange(place, place);
-    });
+    wantedCaret.current = place;
   };
   const onKeyDown = (event: KeyboardEvent) => {
     const count = completion?.proposals.length ?? 0;
