@@ -18,7 +18,7 @@ from track_protocol.errors import TooBusy, TrackError
 from track_server.board.calls import Calls
 from track_server.http.values import to_json
 
-__all__ = ["Hub"]
+__all__ = ["Hub", "Listener"]
 
 _log = logging.getLogger(__name__)
 
@@ -41,8 +41,16 @@ _LIFE: Final = b": alive\n\n"
 
 
 @dataclass(eq=False)
-class _Listener:
-    """What one page has not been told yet."""
+class Listener:
+    """What one page has not been told yet.
+
+    Attributes:
+        user: who listens.
+        cursor: up to where it will know.
+        is_reset: it has to read everything again.
+        news: what is new, by kind.
+        wake: set when there is something to tell.
+    """
 
     user: str
     cursor: str = ""
@@ -82,59 +90,60 @@ class Hub:
 
     def __init__(self, calls: Calls) -> None:
         self._calls = calls
-        self._listeners: set[_Listener] = set()
+        self._listeners: set[Listener] = set()
         self._watching: asyncio.Task[None] | None = None
         self._cursor: str | None = None
         self._closing = False
 
-    async def events(
-        self, user: str, since: str | None, may_listen: Callable[[], bool]
-    ) -> AsyncIterator[bytes]:
-        """The events for one page, until the service closes or it may not listen any more.
+    async def join(self, user: str, since: str | None) -> Listener:
+        """A new listener, who has to `leave`.
 
         Args:
             user: who listens.
             since: up to where the page knows; None for now.
-            may_listen: whether it still may; asked once a second.
 
         Raises:
-            TooBusy: there are too many listeners; only raised before the first event.
+            TooBusy: there are too many.
             TrackError: the store cannot tell what has changed.
         """
         if self._closing or len(self._listeners) >= _MAX_LISTENERS:
             raise TooBusy("too many pages listen already: close some of them")
         if sum(each.user == user for each in self._listeners) >= _MAX_PER_USER:
             raise TooBusy(f"{_MAX_PER_USER} pages of {user} listen already: close some of them")
-        listener = _Listener(user)
+        listener = Listener(user)
         self._listeners.add(listener)
         try:
             # Listening from before the first look on, so that nothing falls between the two.
             await self._catch_up(listener, since)
-            return self._told(listener, may_listen)
         except BaseException:
-            self._left(listener)
+            self.leave(listener)
             raise
+        return listener
 
-    async def _told(self, listener: _Listener, may_listen: Callable[[], bool]) -> AsyncIterator[bytes]:
-        try:
-            yield b"id: %s\n: listening\n\n" % listener.cursor.encode()
-            looks = 0
-            while not self._closing and may_listen():
-                try:
-                    await asyncio.wait_for(listener.wake.wait(), _LOOK_S)
-                except TimeoutError:
-                    looks += 1
-                    if looks % _LIFE_EVERY == 0:
-                        yield _LIFE
-                    continue
-                if self._closing:
-                    return
-                yield listener.event()
-                await asyncio.sleep(_INTERVAL_S)
-        finally:
-            self._left(listener)
+    async def events(self, listener: Listener, may_listen: Callable[[], bool]) -> AsyncIterator[bytes]:
+        """The events for a listener, until the service closes or it may not listen any more.
 
-    def _left(self, listener: _Listener) -> None:
+        Args:
+            listener: from `join`.
+            may_listen: whether it still may; asked once a second.
+        """
+        yield b"id: %s\n: listening\n\n" % listener.cursor.encode()
+        looks = 0
+        while not self._closing and may_listen():
+            try:
+                await asyncio.wait_for(listener.wake.wait(), _LOOK_S)
+            except TimeoutError:
+                looks += 1
+                if looks % _LIFE_EVERY == 0:
+                    yield _LIFE
+                continue
+            if self._closing:
+                return
+            yield listener.event()
+            await asyncio.sleep(_INTERVAL_S)
+
+    def leave(self, listener: Listener) -> None:
+        """Forget a listener; harmless when repeated."""
         self._listeners.discard(listener)
         if not self._listeners and self._watching is not None:
             self._watching.cancel()
@@ -149,7 +158,7 @@ class Hub:
         if self._watching is not None:
             self._watching.cancel()
 
-    async def _catch_up(self, listener: _Listener, since: str | None) -> None:
+    async def _catch_up(self, listener: Listener, since: str | None) -> None:
         """Begin to watch, and tell a listener what it has missed."""
         if self._watching is None:
             self._cursor = (await self._changes(None))["cursor"]

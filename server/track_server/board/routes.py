@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import asyncio
 from collections import OrderedDict
+from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from typing import Any, Final
 
 from starlette.applications import Starlette
 from starlette.requests import Request
 from starlette.responses import Response, StreamingResponse
 from starlette.routing import BaseRoute, Route
+from starlette.types import Receive, Scope, Send
 
 from track_protocol.errors import BadArguments, BadQuery, ItemNotFound
 from track_protocol.model.media import is_digest
@@ -18,7 +21,7 @@ from track_protocol.wire.columns import Column, unpack
 from track_server.board.actions import act
 from track_server.board.answers import LOGIN_LIMIT, answering, body_of, json_answer
 from track_server.board.calls import Calls
-from track_server.board.changes import Hub
+from track_server.board.changes import Hub, Listener
 from track_server.board.filters import described, filter_query
 from track_server.board.visitors import Visitors, peer_of
 from track_server.http.files import Pages
@@ -92,6 +95,21 @@ def application(
 
 async def _nothing(request: Request) -> Response:
     raise ItemNotFound(f"{request.url.path[:80]} is no address of this interface")
+
+
+class _Events(StreamingResponse):
+    """The stream of one listener, who leaves with it, also when the peer left before it began."""
+
+    def __init__(self, hub: Hub, listener: Listener, may_listen: Callable[[], bool]) -> None:
+        headers = {"cache-control": "no-store", "x-accel-buffering": "no"}
+        super().__init__(hub.events(listener, may_listen), 200, headers, "text/event-stream")
+        self._leave = partial(hub.leave, listener)
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        try:
+            await super().__call__(scope, receive, send)
+        finally:
+            self._leave()
 
 
 class _Api:
@@ -169,14 +187,8 @@ class _Api:
     async def events(self, request: Request) -> Response:
         """What changes, as Server-Sent Events."""
         login = await self._visitors.identify(request)
-        stream = await self._hub.events(
-            login.user,
-            request.headers.get("last-event-id") or None,
-            lambda: self._visitors.still_allows(request),
-        )
-        return StreamingResponse(
-            stream, 200, {"cache-control": "no-store", "x-accel-buffering": "no"}, "text/event-stream"
-        )
+        listener = await self._hub.join(login.user, request.headers.get("last-event-id") or None)
+        return _Events(self._hub, listener, lambda: self._visitors.still_allows(request))
 
     async def blob(self, request: Request) -> Response:
         """A stored file: an image of a known kind is shown, everything else is only saved."""

@@ -30,8 +30,6 @@ from track_server.network.listener import Listener, PeerConnection
 
 __all__ = ["PEER", "Application", "HttpLimits", "HttpListener", "HttpPeer"]
 
-_log = logging.getLogger(__name__)
-
 Application = Callable[[MutableMapping[str, Any], Any, Any], Any]
 """An ASGI application."""
 
@@ -41,10 +39,21 @@ PEER: Final = "track.peer"
 _MAX_HEAD_BYTES: Final = 64 * 1024
 """Of one request: cookies of all servers on localhost come with each."""
 _LOOK_EVERY_S: Final = 0.01
+_LEAVE_S: Final = 0.2
 
-# What uvicorn warns of is what peers do wrong, as often as they like to.
+
+def _is_of_ours(record: logging.LogRecord) -> bool:
+    """Whether a record of uvicorn is about a fault of this program.
+
+    It warns of what peers do wrong, as often as they like to; and a request that is cancelled at the end is
+    no fault.
+    """
+    cancelled = record.exc_info and isinstance(record.exc_info[1], asyncio.CancelledError)
+    return record.levelno != logging.WARNING and not cancelled
+
+
 _protocol_log = logging.getLogger(f"{__name__}.protocol")
-_protocol_log.addFilter(lambda record: record.levelno != logging.WARNING)
+_protocol_log.addFilter(_is_of_ours)
 
 
 @dataclass(frozen=True, slots=True)
@@ -219,6 +228,9 @@ class HttpListener:
             await asyncio.sleep(_LOOK_EVERY_S)
         for connection in list(connections):
             connection.transport.abort()
-        for task in list(self._state.tasks):
-            task.cancel()
-        await asyncio.gather(*self._state.tasks, return_exceptions=True)
+        if tasks := list(self._state.tasks):
+            # They see that their peer has left; who does not end of this is cancelled.
+            await asyncio.wait(tasks, timeout=_LEAVE_S)
+            for task in tasks:
+                task.cancel()
+            await asyncio.gather(*tasks, return_exceptions=True)
