@@ -169,9 +169,8 @@ async def _serve(store: BoardStore, options: BoardOptions, ready: Callable[[str,
     loop = asyncio.get_running_loop()
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, ended.set)
-    calls = StoreCalls(store)
     service = BoardService(
-        calls,
+        StoreCalls(store),
         store=store.shown,
         uri=store.uri,
         accounts=NoAccounts(),
@@ -188,7 +187,6 @@ async def _serve(store: BoardStore, options: BoardOptions, ready: Callable[[str,
         await ended.wait()
     finally:
         await service.close()
-        calls.close()
 
 
 def home_uri() -> str | None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import threading
 from collections.abc import Iterator
-from contextlib import closing, contextmanager
+from contextlib import contextmanager
 from dataclasses import replace
 from typing import Any, Final
 
@@ -90,5 +90,8 @@ def opened_for_board(uri: str) -> Iterator[OpenStore]:
         protocol = EmbeddedProtocol(uri)
     else:
         raise UsageError(f"{redact(uri)}: the board shows stores of socket:, sqlite: and file:")
-    with closing(protocol):
+    try:
         yield OpenStore(uri, protocol.outbox)
+    finally:
+        # Each change was waited for, so nothing is left to send: a server that is gone is no reason to wait.
+        protocol.outbox.release()

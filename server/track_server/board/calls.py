@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import hmac
+import threading
 from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from functools import partial
 from typing import Any, Final, Protocol
 
@@ -24,7 +25,7 @@ __all__ = ["Calls", "EngineCalls", "StoreCalls"]
 ANSWER_LIMIT: Final = 64 * 1024 * 1024
 """Bytes of one answer: a page asks for what it shows."""
 
-_THREADS: Final = 6
+_CALLS_AT_ONCE: Final = 6
 """Calls of one viewer at once; a browser makes no more to a host."""
 _POLL_S: Final = 1.0
 _SID_BYTES: Final = 16
@@ -61,24 +62,39 @@ class StoreCalls:
 
     def __init__(self, store: BoardStore) -> None:
         self._store = store
-        self._threads = ThreadPoolExecutor(_THREADS, thread_name_prefix="track-board")
+        self._slots = asyncio.Semaphore(_CALLS_AT_ONCE)
 
     async def call(self, user: str, method: str, arguments: dict[str, Any]) -> Any:
         """See `Calls.call`."""
-        loop = asyncio.get_running_loop()
-        return await loop.run_in_executor(self._threads, self._store.call, method, arguments)
+        return await self._in_thread(partial(self._store.call, method, arguments))
 
     async def log(self, user: str, method: str, arguments: dict[str, Any]) -> None:
         """See `Calls.log`."""
-        await asyncio.get_running_loop().run_in_executor(self._threads, self._store.log, method, arguments)
+        await self._in_thread(partial(self._store.log, method, arguments))
 
     async def changed(self) -> None:
-        """See `Calls.changed`: who else writes tells nobody, so the store is asked once a second."""
+        """See `Calls.changed`: whoever else writes tells nobody, so the store is asked once a second."""
         await asyncio.sleep(_POLL_S)
 
-    def close(self) -> None:
-        """Wait for no more answers."""
-        self._threads.shutdown(wait=False, cancel_futures=True)
+    async def _in_thread(self, function: Callable[[], Any]) -> Any:
+        # The end of the process waits for the threads of a pool, also for one whose server does not answer.
+        loop = asyncio.get_running_loop()
+        made: asyncio.Future[Any] = loop.create_future()
+
+        def run() -> None:
+            try:
+                outcome = function()
+            except Exception as error:  # noqa: BLE001 - raised again where the answer is awaited
+                outcome = error
+            with suppress(RuntimeError):  # the loop has ended meanwhile
+                loop.call_soon_threadsafe(resolve, made, outcome)
+
+        async with self._slots:
+            threading.Thread(target=run, name="track-board", daemon=True).start()
+            outcome = await made
+        if isinstance(outcome, Exception):
+            raise outcome
+        return outcome
 
 
 class EngineCalls:
