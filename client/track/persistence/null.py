@@ -15,7 +15,7 @@ from track_protocol.model.rejected import Rejected
 from track_protocol.query.columns import Column, check_size, parse_columns, parse_table_order
 from track_protocol.query.order import parse_fields, parse_order
 from track_protocol.query.parse import Kind, matches, parse_query
-from track_protocol.query.tables import cell, group_rows, in_order, series_summary, summarise_fields
+from track_protocol.query.tables import FieldSummaries, cell, group_rows, in_order, series_summary
 from track_protocol.wire.methods import METHODS
 
 __all__ = ["NullProtocol"]
@@ -164,10 +164,12 @@ class NullProtocol(Protocol):
     def fetch_fields(self, query: Conditions = None) -> dict[str, Any]:
         """See `Protocol.fetch_fields`."""
         found = self._documents(query)
-        trees = {root: [each[root] for each in found] for root in _FIELDS.values()}
+        fields = FieldSummaries()
+        for root in _FIELDS.values():
+            fields.add(root, [each[root] for each in found])
         return {
             "total": len(found),
-            "fields": summarise_fields(trees, len(found)),
+            "fields": fields.documents(len(found)),
             "series": series_summary(found),
             "statuses": dict(Counter(each["status"]["name"] for each in found)),
             "more": False,

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 from collections import Counter
-from collections.abc import Collection, Hashable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Hashable, Iterable, Iterator, Mapping, Sequence
 from typing import Any, Final
 
 from track_protocol.query.order import CREATED, Order
@@ -16,14 +16,13 @@ from track_protocol.query.tree import MISSING, Path, freeze, reached
 
 __all__ = [
     "MAX_FIELDS",
-    "FieldSummary",
+    "FieldSummaries",
     "Group",
     "cell",
     "group_rows",
     "in_order",
     "seen",
     "series_summary",
-    "summarise_fields",
 ]
 
 MAX_FIELDS: Final = 4_000
@@ -33,12 +32,13 @@ _VALUES: Final = 20
 _VALUE_CHARS: Final = 100
 """Distinct values of a field that are listed, and letters of one that is."""
 
-_HASHED: Final = frozenset({int, float, str, type(None)})
+_UNLISTED: Final = object()
+_NUMBERS: Final = frozenset({int, float})
+_HASHED: Final = _NUMBERS | {str, type(None)}
 """Types whose values are equal in a query when they are equal in Python."""
 
 _SERIES: Final = ("metrics", "chronos")
 
-FieldSummary = dict[str, Any]
 Group = dict[str, Any]
 
 
@@ -87,90 +87,149 @@ def _rank(value: Any) -> int:
 # -- summaries of fields ---------------------------------------------------------------------------------
 
 
-def summarise_fields(trees: Mapping[str, Iterable[Mapping[Any, Any]]], total: int) -> list[FieldSummary]:
-    """What the values of some trials are, by their dotted names.
+class FieldSummaries:
+    """What the values of trials are, by their dotted names; trials are added some at a time.
 
-    Args:
-        trees: for each of ``parameters``, ``tags`` and ``metadata`` the dicts of the trials.
-        total: how many trials there are.
+    What is retained does not grow with the number of trials, nor with the length of their values.
     """
-    found: list[FieldSummary] = []
-    for root, documents in trees.items():
-        columns: dict[tuple[Any, ...], list[Any]] = {}
-        _flatten(documents, (), columns)
-        # Keys with dots may give two columns one name.
-        named: dict[str, list[Any]] = {}
-        for path, values in columns.items():
-            named.setdefault(".".join(map(str, path)), []).extend(values)
-        found += [_field(f"{root}.{name}", values, total) for name, values in named.items()]
+
+    def __init__(self) -> None:
+        self._fields: dict[str, _Field] = {}
+
+    def add(self, root: str, documents: Iterable[Mapping[Any, Any]]) -> None:
+        """Add the dicts that some trials have as parameters, tags or metadata.
+
+        Args:
+            root: which of these it is.
+            documents: their dicts, one for each trial.
+        """
+        for name, values in _columns(documents, root).items():
+            field = self._fields.get(name)
+            if field is None:
+                field = self._fields[name] = _Field()
+            field.add(values)
+
+    def merge(self, other: FieldSummaries) -> None:
+        """Add all trials that were added to others, which stay as they are."""
+        for name, field in other._fields.items():
+            self._fields.setdefault(name, _Field()).merge(field)
+
+    def __len__(self) -> int:
+        return len(self._fields)
+
+    def documents(self, total: int) -> list[dict[str, Any]]:
+        """A summary of each field, of so many trials."""
+        return [{"name": name, **field.document(total)} for name, field in self._fields.items()]
+
+
+def _columns(documents: Iterable[Mapping[Any, Any]], before: str) -> dict[str, list[Any]]:
+    """The values of each dotted name."""
+    # Most trials have the same keys, so that their values are columns already.
+    by_keys: dict[tuple[Any, ...], list[Mapping[Any, Any]]] = {}
+    for document in documents:
+        by_keys.setdefault(tuple(document), []).append(document)
+    columns: dict[str, list[Any]] = {}
+    for keys, alike in by_keys.items():
+        for key, column in zip(keys, zip(*[each.values() for each in alike], strict=True), strict=True):
+            columns.setdefault(f"{before}.{key}", []).extend(column)
+    found: dict[str, list[Any]] = {}
+    for name, values in columns.items():
+        nested = [each for each in values if type(each) is dict and each]
+        plain = values if not nested else [each for each in values if type(each) is not dict or not each]
+        if plain:
+            found.setdefault(name, []).extend(plain)
+        if nested:
+            for inner, more in _columns(nested, name).items():
+                found.setdefault(inner, []).extend(more)
     return found
 
 
-def _flatten(
-    documents: Iterable[Mapping[Any, Any]], before: tuple[Any, ...], columns: dict[tuple[Any, ...], list[Any]]
-) -> None:
-    """Collect the values of each key; those of dicts inside come after the others."""
-    inside: dict[Any, list[Mapping[Any, Any]]] = {}
-    mine: dict[Any, list[Any]] = {}
-    for document in documents:
-        for key, value in document.items():
-            if type(value) is dict and value:
-                inside.setdefault(key, []).append(value)
-            elif key in mine:
-                mine[key].append(value)
-            else:
-                mine[key] = [value]
-    columns.update({(*before, key): values for key, values in mine.items()})
-    for key, nested in inside.items():
-        _flatten(nested, (*before, key), columns)
+class _Field:
+    """A summary of the values of one name."""
 
+    __slots__ = ("_distinct", "_max", "_min", "_nonfinite", "_types")
 
-def _field(name: str, values: list[Any], total: int) -> FieldSummary:
-    # Most fields have values of one type, of which nothing has to be picked out one by one.
-    types = set(map(type, values))
-    sorts = {next(iter(types)): len(values)} if len(types) == 1 else Counter(map(type, values))
-    count = sorts.get(int, 0) + sorts.get(float, 0)
-    numbers = values if count == len(values) else [each for each in values if type(each) in (int, float)]
-    finite = numbers
-    if float in types and not all(map(math.isfinite, numbers)):
-        finite = [each for each in numbers if math.isfinite(each)]
-    if types <= _HASHED and len(finite) == len(numbers):
-        distinct: Collection[Any] = dict.fromkeys(values)
-    else:
-        by_key: dict[Hashable, Any] = {}
+    def __init__(self) -> None:
+        self._types: Counter[type] = Counter()
+        self._nonfinite = 0
+        self._min: int | float | None = None
+        self._max: int | float | None = None
+        self._distinct: dict[Hashable, Any] = {}
+
+    def add(self, values: list[Any]) -> None:
+        """Add values."""
+        # Most fields have values of one type, of which nothing has to be picked out one by one.
+        types = set(map(type, values))
+        if len(types) == 1:
+            self._types[next(iter(types))] += len(values)
+        else:
+            self._types.update(map(type, values))
+        if not types.isdisjoint(_NUMBERS):
+            self._add_numbers(values if types <= _NUMBERS else [v for v in values if type(v) in _NUMBERS])
+        if len(self._distinct) <= _VALUES:
+            self._add_distinct(dict.fromkeys(values) if types <= _HASHED else values)
+
+    def _add_numbers(self, numbers: list[int | float]) -> None:
+        if not all(map(math.isfinite, numbers)):
+            finite = [each for each in numbers if math.isfinite(each)]
+            self._nonfinite += len(numbers) - len(finite)
+            numbers = finite
+        if numbers:
+            self._widen(min(numbers), max(numbers))
+
+    def _widen(self, least: int | float, greatest: int | float) -> None:
+        self._min = least if self._min is None else min(self._min, least)
+        self._max = greatest if self._max is None else max(self._max, greatest)
+
+    def _add_distinct(self, values: Iterable[Any]) -> None:
         for value in values:
-            by_key.setdefault(_key(value), value)
-        distinct = by_key.values()
-    texts, booleans = sorts.get(str, 0), sorts.get(bool, 0)
-    return {
-        "name": name,
-        "count": len(values),
-        "numbers": count,
-        "texts": texts,
-        "booleans": booleans,
-        "others": len(values) - count - texts - booleans,
-        "nonfinite": count - len(finite),
-        "min": min(finite, default=None),
-        "max": max(finite, default=None),
-        "values": _listed(distinct),
-        "differs": len(distinct) > 1 or len(values) < total,
-    }
+            self._distinct.setdefault(_short_key(value), value if _is_listed(value) else _UNLISTED)
+            if len(self._distinct) > _VALUES:
+                return
+
+    def merge(self, other: _Field) -> None:
+        """Add the values of another one."""
+        self._types.update(other._types)
+        self._nonfinite += other._nonfinite
+        if other._min is not None and other._max is not None:
+            self._widen(other._min, other._max)
+        for key, value in other._distinct.items():
+            if len(self._distinct) > _VALUES:
+                return
+            self._distinct.setdefault(key, value)
+
+    def document(self, total: int) -> dict[str, Any]:
+        """The summary, of a field that so many trials might have."""
+        count, types = self._types.total(), self._types
+        numbers = types[int] + types[float]
+        return {
+            "count": count,
+            "numbers": numbers,
+            "texts": types[str],
+            "booleans": types[bool],
+            "others": count - numbers - types[str] - types[bool],
+            "nonfinite": self._nonfinite,
+            "min": self._min,
+            "max": self._max,
+            "values": [each for each in self._distinct.values() if each is not _UNLISTED][:_VALUES],
+            "differs": len(self._distinct) > 1 or count < total,
+        }
+
+
+def _is_listed(value: Any) -> bool:
+    return type(value) in (int, float, bool) or (type(value) is str and len(value) <= _VALUE_CHARS)
+
+
+def _short_key(value: Any) -> Hashable:
+    """Equal for equal values, and as good as never for others; small, whatever the value is."""
+    if type(value) in (list, tuple, dict, bytes) or (type(value) is str and len(value) > _VALUE_CHARS):
+        return "long", hash(freeze(value))
+    return _key(value)
 
 
 def _key(value: Any) -> Hashable:
     """Equal for equal values, and for two NaN."""
     return ("NaN",) if type(value) is float and value != value else freeze(value)
-
-
-def _listed(distinct: Collection[Any]) -> list[Any]:
-    listed: list[Any] = []
-    for value in distinct:
-        is_short = type(value) in (int, float, bool) or (type(value) is str and len(value) <= _VALUE_CHARS)
-        if is_short:
-            listed.append(value)
-            if len(listed) == _VALUES:
-                break
-    return listed
 
 
 def series_summary(documents: Iterable[Mapping[str, Any]]) -> list[dict[str, Any]]:

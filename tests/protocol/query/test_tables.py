@@ -3,11 +3,21 @@
 from __future__ import annotations
 
 import math
+from typing import Any
 
 import pytest
 
-from track_protocol.query.tables import group_rows, summarise_fields
+from track_protocol.query.tables import FieldSummaries, group_rows
 from track_server.testing.store_support import same
+
+
+def summarise_fields(trees: dict[str, list[dict[str, Any]]], total: int) -> list[dict[str, Any]]:
+    """The summaries of documents that are added one by one."""
+    summaries = FieldSummaries()
+    for root, documents in trees.items():
+        for document in documents:
+            summaries.add(root, [document])
+    return summaries.documents(total)
 
 
 def test_a_field_is_summarised_by_sorts_and_range() -> None:
@@ -80,3 +90,24 @@ def test_groups_are_the_largest_first_with_statistics_of_finite_numbers() -> Non
 def test_statistics_of_very_large_numbers_are_not_an_error() -> None:
     (found,) = group_rows([[1.7e308], [1.7e308]], 0, 1)
     assert (found["count"], found["measures"][0]["mean"]) == (2, math.inf)
+
+
+def test_documents_that_are_added_together_are_summarised_as_one_by_one() -> None:
+    documents: list[dict[str, Any]] = [
+        {"a": 1, "b": {"c": "x", "d": {"e": 1.5}}},
+        {"b": {"d": {"e": math.nan}, "c": "y" * 200}, "a": 2},
+        {"a": {"n": [1]}, "b": 3},
+        {"a.n": True, "b": {}},
+    ]
+    together = FieldSummaries()
+    together.add("tags", documents)
+    found = {each["name"]: each for each in together.documents(4)}
+    assert same(found, {each["name"]: each for each in summarise_fields({"tags": documents}, 4)})
+    assert set(found) == {"tags.a", "tags.b", "tags.b.c", "tags.b.d.e", "tags.a.n"}
+
+
+def test_long_values_differ_and_are_not_listed() -> None:
+    (found,) = summarise_fields({"tags": [{"x": "a" * 200 + each} for each in "xxy"]}, 3)
+    assert (found["values"], found["differs"], found["texts"]) == ([], True, 3)
+    (found,) = summarise_fields({"tags": [{"x": "a" * 200} for _ in "xx"]}, 2)
+    assert not found["differs"]

@@ -14,7 +14,7 @@ from stored_trials import points_of, trial_document, trial_id
 from track_protocol.model.values import INT_MAX, INT_MIN
 from track_protocol.query.columns import parse_columns, parse_table_order
 from track_protocol.query.parse import parse_query
-from track_protocol.query.tables import cell, group_rows, in_order, series_summary, summarise_fields
+from track_protocol.query.tables import FieldSummaries, cell, group_rows, in_order, series_summary
 from track_protocol.wire.batch import METRIC
 from track_server.storage.ephemeral import EphemeralStore
 from track_server.storage.unit_of_work import begin
@@ -142,8 +142,10 @@ def test_a_page_is_the_same_as_from_complete_documents(
     rows = [[cell(each, column.paths) for column in columns] for each in found]
     assert same(groups, group_rows(rows, len(columns[:2]), 3))
     roots = ("parameters", "tags", "metadata")
-    summaries = summarise_fields({root: [each[root] for each in found] for root in roots}, len(found))
-    assert same(_by_name(fields["fields"]), _by_name(summaries))
+    summaries = FieldSummaries()
+    for root in roots:
+        summaries.add(root, [each[root] for each in found])
+    assert same(_by_name(fields["fields"]), _by_name(summaries.documents(len(found))))
     assert _by_name(fields["series"]) == _by_name(series_summary(found))
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from array import array
-from collections.abc import Collection, Iterable, Sequence
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from typing import Any, Final
 
 import apsw
@@ -31,7 +31,7 @@ from track_server.storage.contract import (
 )
 from track_server.storage.sqlite.query import compile_query, compile_value
 from track_server.storage.sqlite.schema import translated
-from track_server.storage.sqlite.table import TrialTables
+from track_server.storage.sqlite.table import KnownSummaries, TrialTables
 
 __all__ = ["REJECTED_COLUMNS", "TRIAL_JSON", "SqliteView", "damaged_chunk", "read_chunk"]
 
@@ -135,12 +135,13 @@ class SqliteView:
     Args:
         db: the connection; a transaction is open on it.
         path: of the store, for messages.
+        known: summaries of documents that views of the store share.
     """
 
-    def __init__(self, db: apsw.Connection, path: str) -> None:
+    def __init__(self, db: apsw.Connection, path: str, known: KnownSummaries | None = None) -> None:
         self._db = db
         self._path = path
-        self._tables = TrialTables(self._rows)
+        self._known = known
 
     def project(self, uid: str) -> Document | None:
         """The project with that uid."""
@@ -261,6 +262,10 @@ class SqliteView:
         self._add_computed(kind, found, [name for name in wanted if name in _COMPUTED])
         return [found[id] for id in keys if id in found]
 
+    @property
+    def _tables(self) -> TrialTables:
+        return TrialTables(self._iterate, self._known or KnownSummaries())
+
     def table(
         self,
         query: Query,
@@ -270,15 +275,17 @@ class SqliteView:
         limit: int | None = None,
     ) -> Table:
         """Columns of the trials that match, in that order."""
+        tables = self._tables
         keys = self.find(query, order, start, limit)
         # A page that is not full is the last one.
         is_last = keys and (limit is None or len(keys) < limit)
-        total = start + len(keys) if is_last else self._tables.count(query)
-        return Table(total, *self._tables.columns(keys, columns))
+        total = start + len(keys) if is_last else tables.count(query)
+        return Table(total, *tables.columns(keys, columns))
 
     def table_rows(self, ids: Sequence[bytes], columns: Sequence[TableColumn]) -> Table:
         """Columns of trials, in the order of their ids and without those that are not there."""
-        found, read = self._tables.columns(self._tables.keys_of(ids), columns)
+        tables = self._tables
+        found, read = tables.columns(tables.keys_of(ids), columns)
         return Table(len(found), found, read)
 
     def fields(self, query: Query) -> Document:
@@ -437,6 +444,10 @@ class SqliteView:
     def _leases(self, found: str, params: list[Any]) -> list[Lease]:
         rows = self._rows(_LEASES + found, params)
         return [Lease(trial, sid, rank, bool(superseded)) for trial, sid, rank, superseded in rows]
+
+    def _iterate(self, sql: str, params: Iterable[Any]) -> Iterator[tuple[Any, ...]]:
+        with translated(self._path):
+            yield from self._db.execute(sql, tuple(params))
 
     def _rows(self, sql: str, params: Iterable[Any]) -> list[tuple[Any, ...]]:
         with translated(self._path):

@@ -26,6 +26,7 @@ from track_server.storage.sqlite.schema import (
     open_writer,
     translated,
 )
+from track_server.storage.sqlite.table import KnownSummaries
 from track_server.storage.sqlite.write import SqliteTransaction
 
 __all__ = ["SqliteStore", "open_store"]
@@ -96,6 +97,7 @@ class SqliteStore:
         self._pid = os.getpid()
         self._wal_looked = 0.0
         self._opened = 0
+        self._known = KnownSummaries()
         self._closed = False
         self._lock = lock or StoreLock(self._path, exclusive, served_as)
         try:
@@ -165,7 +167,7 @@ class SqliteStore:
     def snapshot(self, seconds: float | None = None) -> Iterator[SqliteSnapshot]:
         """A consistent view of what is committed; any thread."""
         with self._readers.snapshot(seconds) as db:
-            yield SqliteSnapshot(db, self._path)
+            yield SqliteSnapshot(db, self._path, self._known)
 
     def maintain(self, seconds: float) -> bool:
         """Collect garbage, compact chunks and give free space back; True if more is left.

@@ -3,25 +3,36 @@
 from __future__ import annotations
 
 import json
-from collections import Counter
+import threading
+from collections import Counter, OrderedDict
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from hashlib import blake2b
+from itertools import islice
 from typing import Any, Final
 
+from track_protocol.errors import BadArguments
 from track_protocol.query.columns import Column
 from track_protocol.query.parse import Query
-from track_protocol.query.tables import MAX_FIELDS, group_rows, summarise_fields
+from track_protocol.query.tables import MAX_FIELDS, FieldSummaries, group_rows
 from track_server.storage import exactjson
 from track_server.storage.contract import Document
 from track_server.storage.sqlite.query import compile_cell, compile_query
 
-__all__ = ["TrialTables"]
+__all__ = ["KnownSummaries", "TrialTables"]
 
-_Rows = Callable[[str, Iterable[Any]], list[tuple[Any, ...]]]
+_Rows = Callable[[str, Iterable[Any]], Iterator[tuple[Any, ...]]]
 
 _TREES: Final = ("parameters", "tags", "metadata")
-_SEPARATOR: Final = "\x1f"
-_CHUNK: Final = 256
-"""Documents that are parsed at once: faster than one by one, and other threads need not wait for long."""
+_CHUNK: Final = 512
+"""Rows that are taken at once: faster than one by one, and other threads need not wait for long."""
+
+_KNOWN_FIELDS: Final = 8_192
+"""Summaries of single fields, of a chunk of rows each, that are retained; one takes 1 to 3 KB."""
+
+_DIGEST_BYTES: Final = 16
+
+_MAX_CHARS: Final = 16 * 1024 * 1024
+"""Letters of all values of one table."""
 
 _EXAMPLES: Final = 32
 """Trials by whose series the names of series are ordered."""
@@ -34,11 +45,16 @@ class TrialTables:
     """Reads columns of trials.
 
     Args:
-        rows: runs a statement.
+        iterate: runs a statement.
+        known: summaries that were made before.
     """
 
-    def __init__(self, rows: _Rows) -> None:
-        self._rows = rows
+    def __init__(self, iterate: _Rows, known: KnownSummaries) -> None:
+        self._iterate = iterate
+        self._known = known
+
+    def _rows(self, sql: str, params: Iterable[Any]) -> list[tuple[Any, ...]]:
+        return list(self._iterate(sql, params))
 
     def count(self, query: Query) -> int:
         """How many trials match."""
@@ -49,7 +65,7 @@ class TrialTables:
     def columns(self, keys: Sequence[int], columns: Sequence[Column]) -> tuple[list[bytes], list[list[Any]]]:
         """Ids and columns of the trials in some rows, in their order and without those that are not there."""
         cells = _Cells(columns)
-        rows = self._rows(
+        rows = self._bounded(
             f"SELECT trial.id, trial.key{cells.sql} FROM trial "  # noqa: S608 # all ours
             "WHERE trial.id IN (SELECT value FROM json_each(?))",
             [*cells.params, exactjson.dumps(list(keys))],
@@ -73,7 +89,7 @@ class TrialTables:
         """See `Snapshot.trial_groups`."""
         cells = _Cells([*by, *measures])
         where, params = compile_query(query)
-        rows = self._rows(
+        rows = self._bounded(
             f"SELECT trial.id{cells.sql} FROM trial WHERE {where} ORDER BY trial.id",  # noqa: S608 # all ours
             [*cells.params, *params],
         )
@@ -83,51 +99,110 @@ class TrialTables:
     def fields(self, query: Query) -> Document:
         """See `Snapshot.fields`."""
         where, params = compile_query(query)
-        rows = self._rows(
-            f"SELECT id, status_name, {', '.join(_TREES)} FROM trial WHERE {where} ORDER BY id",  # noqa: S608 # all ours
+        statuses: Counter[str] = Counter()
+        summaries = FieldSummaries()
+        for rows in self._chunks(
+            f"SELECT status_name, {', '.join(_TREES)} FROM trial WHERE {where} ORDER BY id",  # noqa: S608 # all ours
             params,
-        )
-        trees = {root: _parsed([row[at] for row in rows]) for at, root in enumerate(_TREES, 2)}
-        fields = summarise_fields(trees, len(rows))
-        series = self._series(where, params)
+        ):
+            names, *trees = zip(*rows, strict=True)
+            statuses.update(names)
+            for root, texts in zip(_TREES, trees, strict=True):
+                summaries.merge(self._known.summaries(root, f"[{','.join(texts)}]"))
+        total = statuses.total()
+        fields, series = summaries.documents(total), self._series(where, params)
         return {
-            "total": len(rows),
+            "total": total,
             "fields": fields[:MAX_FIELDS],
             "series": series[:MAX_FIELDS],
-            "statuses": dict(Counter(row[1] for row in rows)),
+            "statuses": dict(statuses),
             "more": len(fields) > MAX_FIELDS or len(series) > MAX_FIELDS,
         }
+
+    def _chunks(self, sql: str, params: Iterable[Any]) -> Iterator[list[tuple[Any, ...]]]:
+        """Rows of a statement, some at a time."""
+        rows = self._iterate(sql, params)
+        while chunk := list(islice(rows, _CHUNK)):
+            yield chunk
+
+    def _bounded(self, sql: str, params: Iterable[Any]) -> list[tuple[Any, ...]]:
+        """All rows of a statement.
+
+        Raises:
+            BadArguments: they are very large.
+        """
+        found: list[tuple[Any, ...]] = []
+        nbytes = 0
+        for rows in self._chunks(sql, params):
+            found += rows
+            nbytes += sum([len(value) for row in rows for value in row if type(value) is str])
+            if nbytes > _MAX_CHARS:
+                raise BadArguments(
+                    f"the values have more than {_MAX_CHARS:,} letters: ask for fewer rows or columns at once"
+                )
+        return found
 
     def _series(self, where: str, params: Sequence[Any]) -> list[Document]:
         # Most trials have the same series, so few lists are to be looked at, and nothing is sorted.
         lists = self._rows(
-            f"SELECT trial, json_group_array(kind || '{_SEPARATOR}' || name) FROM series "  # noqa: S608 # all ours
-            f"WHERE trial IN (SELECT id FROM trial WHERE {where}) AND kind <> 'superseded' GROUP BY trial",
+            "SELECT trial, kind, json_group_array(name) FROM series "  # noqa: S608 # all ours
+            f"WHERE trial IN (SELECT id FROM trial WHERE {where}) AND kind <> 'superseded' "
+            "GROUP BY trial, kind",
             params,
         )
-        examples = {text: trial for trial, text in reversed(lists)}
+        examples = {(kind, names): trial for trial, kind, names in reversed(lists)}
         first = list(reversed(examples.values()))[:_EXAMPLES]
-        trials = {f"{kind}{_SEPARATOR}{name}": 0 for kind, name in self._series_of(first)}
-        for text, count in Counter(text for _, text in lists).items():
-            for each in exactjson.loads(text):
-                trials[each] = trials.get(each, 0) + count
-        parts = ((each.partition(_SEPARATOR), count) for each, count in trials.items())
-        return [{"kind": kind, "name": name, "trials": count} for (kind, _, name), count in parts]
+        trials = dict.fromkeys(self._series_of(first), 0)
+        for (kind, names), count in Counter((kind, names) for _, kind, names in lists).items():
+            for name in exactjson.loads(names):
+                trials[kind, name] = trials.get((kind, name), 0) + count
+        return [{"kind": kind, "name": name, "trials": count} for (kind, name), count in trials.items()]
 
-    def _series_of(self, trials: Sequence[int]) -> list[tuple[Any, ...]]:
+    def _series_of(self, trials: Sequence[int]) -> list[tuple[str, str]]:
         """Kinds and names of the series of some trials, in order of insertion."""
-        return self._rows(
+        rows = self._rows(
             "SELECT kind, name FROM series WHERE trial IN (SELECT value FROM json_each(?)) "
             "AND kind <> 'superseded' ORDER BY id",
             [exactjson.dumps(list(trials))],
         )
+        return [(kind, name) for kind, name in rows]
 
 
-def _parsed(texts: Sequence[str]) -> Iterator[dict[Any, Any]]:
-    for start in range(0, len(texts), _CHUNK):
-        text = f"[{','.join(texts[start : start + _CHUNK])}]"
+class KnownSummaries:
+    """Summaries of documents that were read before, by the text of these documents; for any thread.
+
+    Most trials of a store have ended, so that whoever asks again finds most texts as they were.  Reading and
+    comparing them costs a tenth of parsing them.
+    """
+
+    def __init__(self) -> None:
+        self._by_text: OrderedDict[bytes, FieldSummaries] = OrderedDict()
+        self._fields = 0
+        self._lock = threading.Lock()
+
+    def summaries(self, root: str, text: str) -> FieldSummaries:
+        """The summaries of the documents in a JSON list, which must not be changed.
+
+        Args:
+            root: which field of trials these documents are.
+            text: the list.
+        """
+        digest = blake2b(text.encode(), digest_size=_DIGEST_BYTES, person=root.encode()).digest()
+        with self._lock:
+            found = self._by_text.get(digest)
+            if found is not None:
+                self._by_text.move_to_end(digest)
+                return found
+        found = FieldSummaries()
         # Without a form of its own, it is JSON as any other.
-        yield from exactjson.loads(text) if '"$' in text else json.loads(text)
+        found.add(root, exactjson.loads(text) if '"$' in text else json.loads(text))
+        with self._lock:
+            self._fields += len(found) - len(self._by_text.get(digest, ()))
+            self._by_text[digest] = found
+            while self._fields > _KNOWN_FIELDS:
+                _, oldest = self._by_text.popitem(last=False)
+                self._fields -= len(oldest)
+        return found
 
 
 class _Cells:
