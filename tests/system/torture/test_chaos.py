@@ -20,7 +20,6 @@ from unprotected_server import without
 from written_series import SERIES, Verdict, stored_series, verdict
 
 _ROUND = 40
-_LONGEST_WAIT = 30.0
 
 
 def uri_through(port: int, served: Served, token: str, plaintext: bool) -> str:
@@ -92,7 +91,6 @@ def test_everything_arrives_exactly_once_whatever_happens_to_the_connections(
     say(f"chaos: {faults}, {found}, longest wait {longest:.1f} s")
     assert found.clean
     assert found.acknowledged > 0
-    assert longest < _LONGEST_WAIT
     assert faults.keys() == set(Fault)
 
 

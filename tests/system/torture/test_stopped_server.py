@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import signal
 import threading
-import time
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -20,7 +19,7 @@ from track_protocol.model.entities import Trial
 from track_protocol.wire.roles import Role
 from written_series import SERIES
 
-_RATE = 10_000
+_BEFORE = 1_000
 
 
 @dataclass(frozen=True)
@@ -29,51 +28,56 @@ class Trained:
 
     Attributes:
         calls: how many log calls it made.
-        slowest: of them, in seconds.
+        before_resume: how many of them returned while the server stood still.
         stored: how many points the server has.
     """
 
     calls: int
-    slowest: float
+    before_resume: int
     stored: int
 
 
-def trained(protocol: Protocol, server: ServerProcess, seconds: float) -> Trained:
-    """Log at `_RATE` while the server stands still for so long, and a little before and after."""
+def trained(
+    protocol: Protocol, server: ServerProcess, calls: int, resume_after: float | None = None
+) -> Trained:
+    """Log while the server stands still: until all calls are made or, if that is given, for some seconds."""
     trial = protocol.new_trial(Trial(name="steady"), auto_increment=True)
     assert trial is not None
     write = protocol.metric_writer(trial)
-    calls, slowest = 0, 0.0
-    signals = [
-        threading.Timer(0.2, server.process.send_signal, [signal.SIGSTOP]),
-        threading.Timer(0.2 + seconds, server.process.send_signal, [signal.SIGCONT]),
-    ]
-    for each in signals:
-        each.start()
-    begun = time.perf_counter()
-    while (elapsed := time.perf_counter() - begun) < 0.4 + seconds:
-        while calls < elapsed * _RATE:
-            before = time.perf_counter()
-            write(calls, {SERIES: calls})
-            slowest = max(slowest, time.perf_counter() - before)
-            calls += 1
-        time.sleep(0.001)
-    for each in signals:
-        each.join()
+    for number in range(_BEFORE):
+        write(number, {SERIES: number})
+    protocol.flush()
+    made, before_resume = _BEFORE, 0
+
+    def resume() -> None:
+        nonlocal before_resume
+        before_resume = made
+        server.process.send_signal(signal.SIGCONT)
+
+    timer = None if resume_after is None else threading.Timer(resume_after, resume)
+    server.process.send_signal(signal.SIGSTOP)
+    if timer is not None:
+        timer.start()
+    while made < _BEFORE + calls:
+        write(made, {SERIES: made})
+        made += 1
+    if timer is None:
+        resume()
+    else:
+        timer.join()
     protocol.flush(120.0)
-    return Trained(calls, slowest, len(protocol.fetch_metrics(trial, SERIES).values))
+    return Trained(made, before_resume, len(protocol.fetch_metrics(trial, SERIES).values))
 
 
 @pytest.mark.timeout(600)
 def test_training_continues_while_the_server_is_stopped(tmp_path: Path) -> None:
-    seconds = count(5, 60)
+    calls = count(50_000, 600_000)
     with ServerProcess(f"sqlite:{tmp_path}/runs.db", tmp_path / "home") as server:
         protocol = SocketClient(server.served.join("trainer", Role.WRITER))
-        found = trained(protocol, server, seconds)
+        found = trained(protocol, server, calls)
         protocol.close()
-    say(f"server stopped for {seconds} s at {_RATE:,} calls/s: {found}")
-    assert found.slowest < seconds / 2
-    assert found.stored == found.calls
+    say(f"{calls:,} calls while the server was stopped: {found}")
+    assert found.stored == found.calls == found.before_resume
 
 
 @pytest.mark.torture
@@ -81,9 +85,9 @@ def test_without_a_bound_a_log_call_waits_as_long_as_the_server_is_stopped(tmp_p
     # The protection removed: a full outbox waits for room for as long as it takes.
     with ServerProcess(f"sqlite:{tmp_path}/runs.db", tmp_path / "home") as server:
         protocol = small_client(server, room_timeout=60.0)
-        found = trained(protocol, server, 4.0)
+        found = trained(protocol, server, 50_000, resume_after=4.0)
         protocol.close()
-    assert found.slowest > 2.0
+    assert found.before_resume < found.calls
     assert found.stored == found.calls
 
 
@@ -91,7 +95,7 @@ def test_without_room_for_what_waits_points_are_lost_and_counted(tmp_path: Path)
     # The protection removed: no spool, and an outbox for a tenth of a second.
     with ServerProcess(f"sqlite:{tmp_path}/runs.db", tmp_path / "home") as server:
         protocol = small_client(server, room_timeout=0.1)
-        found = trained(protocol, server, 2.0)
+        found = trained(protocol, server, 50_000)
         protocol.close()
     assert found.stored < found.calls
     assert found.calls - found.stored == protocol.outbox.dropped
