@@ -85,8 +85,11 @@ def assemble(count: int, steps: Encoded, times: Encoded, values: Encoded) -> byt
     fields: list[Any] = [_VERSION, count]
     for code, form, data in (steps, times, values):
         fields += (code.encode(), form, len(data))
-    chunk = b"".join((_HEAD.pack(*fields), steps[2], times[2], values[2]))
-    return chunk + _CRC.pack(zlib.crc32(chunk))
+    parts = (_HEAD.pack(*fields), steps[2], times[2], values[2])
+    checksum = 0
+    for part in parts:
+        checksum = zlib.crc32(part, checksum)
+    return b"".join((*parts, _CRC.pack(checksum)))
 
 
 def decode_chunk(chunk: bytes) -> tuple[Column, Column, Column]:

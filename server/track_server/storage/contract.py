@@ -22,6 +22,8 @@ from track_protocol.query.order import Order
 from track_protocol.query.parse import Kind, Query
 from track_protocol.wire.columns import Column
 from track_server.storage.chart_columns import Grid
+from track_server.storage.chunk_columns import Encoded
+from track_server.storage.chunks import assemble
 
 __all__ = [
     "FIRST_REJECTED",
@@ -218,14 +220,19 @@ class Chunk:
         count: of its points.
         size: bytes when it is decoded, about.
         bounds: smallest and largest step, time and value, in this order, of those that are finite numbers.
-        data: see `track_server.storage.chunks`.
+        columns: steps, times and values; mostly the bytes that came, of which `data` makes a copy.
     """
 
     first: int
     count: int
     size: int
     bounds: tuple[float | None, ...]
-    data: bytes
+    columns: tuple[Encoded, Encoded, Encoded]
+
+    @property
+    def data(self) -> bytes:
+        """What is stored, see `track_server.storage.chunks`; made anew each time: few are in memory."""
+        return assemble(self.count, *self.columns)
 
 
 class StoredChunk(NamedTuple):

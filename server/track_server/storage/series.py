@@ -8,7 +8,7 @@ from typing import Any, Final, NamedTuple
 from track_protocol.wire.columns import Column
 from track_server.storage import exactjson
 from track_server.storage.chunk_columns import Encoded, encode_column, range_of, size_of
-from track_server.storage.chunks import assemble, join_columns, slice_column, value_at
+from track_server.storage.chunks import join_columns, slice_column, value_at
 from track_server.storage.contract import Chunk, Points, Series
 from track_server.storage.statistics import bounds_of, summary_of
 
@@ -66,8 +66,8 @@ def _chunks(series: Series, axes: dict[tuple[int, ...], _Axis]) -> Iterator[Chun
         encoded, count = encode_column(column, packed=False), piece.stop - piece.start
         size = sum(size_of(each, count) for each in (piece.steps, piece.times, encoded))
         bounds = (numbers.min, numbers.max) if numbers.finite else (None, None)
-        data = assemble(count, piece.steps, piece.times, encoded)
-        yield Chunk(series.count, count, size, (*piece.bounds, *bounds), data)
+        columns = (piece.steps, piece.times, encoded)
+        yield Chunk(series.count, count, size, (*piece.bounds, *bounds), columns)
         series.count += count
         series.numbers = series.numbers.merge(numbers)
     series.last = exactjson.dumps(value_at(values, -1))
@@ -118,7 +118,7 @@ def packed_chunk(first: int, points: Points) -> Chunk:
     )
     size = sum(size_of(each, count) for each in encoded)
     bounds = tuple([bound for column in columns for bound in bounds_of(column)])
-    return Chunk(first, count, size, bounds, assemble(count, *encoded))
+    return Chunk(first, count, size, bounds, encoded)
 
 
 def _json_at(column: Column, index: int) -> Any:

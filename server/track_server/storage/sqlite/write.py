@@ -383,7 +383,7 @@ class SqliteTransaction(SqliteView):
         many = self._db.executemany
         many("DELETE FROM chunk WHERE id = ?", [(id,) for id in changes.removed])
         many("UPDATE chunk SET seq = ? WHERE id = ?", [(first, id) for id, first in changes.moved])
-        many(_REWRITE_CHUNK, [(*_chunk_row(chunk), id) for id, chunk in changes.rewritten])
+        many(_REWRITE_CHUNK, ((*_chunk_row(chunk), id) for id, chunk in changes.rewritten))
         for id, chunk in changes.rewritten:
             write_outline(self._db, id, decode_chunk(chunk.data))
         many("DELETE FROM series WHERE id = ?", [(series.handle,) for series in changes.emptied])
@@ -394,7 +394,7 @@ class SqliteTransaction(SqliteView):
         for series, (id,) in zip(new, rows.fetchall(), strict=True):
             series.handle = id
         chunks = changes.chunks
-        many(_INSERT_CHUNK, [(series.handle, *_chunk_row(chunk)) for series, chunk in chunks])
+        many(_INSERT_CHUNK, ((series.handle, *_chunk_row(chunk)) for series, chunk in chunks))
         for series, chunk in chunks:
             chunk_count, points = self._written.get(series.handle, (0, 0))
             self._written[series.handle] = chunk_count + 1, points + chunk.count
