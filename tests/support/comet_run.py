@@ -1,15 +1,45 @@
 """One trial of Comet, in a process of its own, since comet_ml patches what it finds imported.
 
-Run as ``python comet_run.py URI`` with ``COMET_OFFLINE_DIRECTORY`` set; prints the trial's id.
+Run as ``python comet_run.py URI [TOKEN]`` with ``COMET_OFFLINE_DIRECTORY`` set; prints the trial's id.
+A token gets into whatever a script can put it into.
 """
 
 from __future__ import annotations
 
 import sys
+from contextlib import suppress
+from pathlib import Path
 
 from track import TrackClient
 from track.persistence.cometml import CometMLProtocol
 from track_protocol.errors import ItemNotFound, UsageError
+
+
+def leak(uri: str, token: str) -> None:
+    """Log a token in each way."""
+    client = TrackClient(uri)
+    client.set_project(name=f"project {token}")
+    client.set_group(name=f"group {token}")
+    with (
+        suppress(ValueError),
+        client.new_trial(f"name {token}", parameters={"a": {"b": token}, token: 1}) as trial,
+    ):
+        trial.log_metrics({"word": token, token: 1.0}, step=1)
+        trial.log_metadata({"words": [token], token: 1})
+        trial.add_tags({"tag": token, token: 1})
+        trial.log_text("text", token)
+        trial.log_text(token, "text")
+        trial.log_histogram(token, [1.0, 2.0])
+        Path("notes.txt").write_text(f"the token is {token}")
+        trial.log_file("notes.txt")
+        with trial.chrono(token):
+            pass
+        raise ValueError(token)
+    stored = client.trial
+    assert stored is not None
+    assert stored.id is not None
+    client.close()
+    sys.stdout.write(stored.id.hex())
 
 
 def main(uri: str) -> None:
@@ -62,4 +92,4 @@ def refused(client: TrackClient) -> None:
 
 
 if __name__ == "__main__":
-    main(sys.argv[1])
+    leak(*sys.argv[1:]) if len(sys.argv) > 2 else main(sys.argv[1])

@@ -5,9 +5,12 @@ from __future__ import annotations
 import json
 import os
 from collections.abc import Callable, Mapping
+from io import BytesIO
+from pathlib import Path
 from types import TracebackType
 from typing import Any, Final, NoReturn
 
+from track.media.parts import parts_of
 from track.persistence.null import NullProtocol
 from track.persistence.protocol import TIMINGS, MakeAggregator, MetricWriter, item_may_be_named
 from track.persistence.timers import Timers
@@ -104,11 +107,11 @@ class CometMLProtocol(NullProtocol):
 
     def add_project_trial(self, project: Project, trial: Trial) -> None:
         """See `Protocol.add_project_trial`."""
-        self._experiment(trial).log_other("project", project.name)
+        self._experiment(trial).log_other("project", _plain(project.name))
 
     def add_group_trial(self, group: TrialGroup, trial: Trial) -> None:
         """See `Protocol.add_group_trial`."""
-        self._experiment(trial).log_other("group", group.name)
+        self._experiment(trial).log_other("group", _plain(group.name))
 
     fetch_trials = _unreadable("fetch_trials")
     fetch_table = _unreadable("fetch_table")
@@ -175,7 +178,7 @@ class CometMLProtocol(NullProtocol):
         send = _MEDIA.get(kind)
         if send is None:
             raise UsageError(f"Comet does not accept {kind}: it accepts {', '.join(_MEDIA)}")
-        send(self._experiment(trial), SeriesName(name, context).text, value, _whole(step))
+        send(self._experiment(trial), redact_tokens(SeriesName(name, context).text), value, _whole(step))
 
     def metric_writer(self, trial: Trial) -> MetricWriter:
         """See `Protocol.metric_writer`."""
@@ -205,7 +208,7 @@ class CometMLProtocol(NullProtocol):
         if timer is None:
             raise UsageError(f"chrono {name!r} was stopped without being started")
         if exc_type is None:
-            self._experiment(trial).log_metric(f"chrono.{name}", timer.seconds)
+            self._experiment(trial).log_metric(f"chrono.{redact_tokens(name)}", timer.seconds)
 
     def log_trial_dropped_points(self, trial: Trial, points: int, reason: str) -> None:
         """See `Protocol.log_trial_dropped_points`."""
@@ -295,8 +298,16 @@ _MEDIA: Final[Mapping[str, Callable[[Any, str, Any, int | None], Any]]] = {
         redact_tokens(value), step=step, metadata={"name": name}
     ),
     "histogram": lambda comet, name, value, step: comet.log_histogram_3d(value, name=name, step=step),
-    "file": lambda comet, name, value, step: comet.log_asset(os.fspath(value), file_name=name, step=step),
+    "file": lambda comet, name, value, step: comet.log_asset(_file(Path(value)), file_name=name, step=step),
 }
+
+
+def _file(path: Path) -> str | BytesIO:
+    """What Comet reads: the file; of a text that has a token in it, the content without that."""
+    with path.open("rb") as file:
+        if all(part == file.read(len(part)) for part in parts_of(path)):
+            return os.fspath(path)
+    return BytesIO(b"".join(parts_of(path)))
 
 
 def _tags(tags: Mapping[str, Any]) -> list[str]:

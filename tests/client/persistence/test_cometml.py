@@ -16,18 +16,19 @@ import pytest
 import comet_run
 from track.persistence import get_protocol
 from track_protocol.errors import MissingExtra, UriError
+from track_protocol.security.tokens import new_token
 
 with_comet = pytest.mark.skipif(
     importlib.util.find_spec("comet_ml") is None, reason="comet_ml is not installed (extra `comet`)"
 )
 
 
-def logged(folder: Path, uri: str) -> tuple[dict[str, Any], list[dict[str, Any]]]:
-    """What the archive of one trial holds: the experiment, and its messages."""
+def archive_of(folder: Path, *arguments: str) -> Path:
+    """The archive of one trial."""
     environment = {name: value for name, value in os.environ.items() if not name.startswith("COMET_")}
     environment |= {"COMET_OFFLINE_DIRECTORY": str(folder), "COMET_LOGGING_CONSOLE": "ERROR"}
     run = subprocess.run(
-        [sys.executable, comet_run.__file__, uri],
+        [sys.executable, comet_run.__file__, *arguments],
         env=environment,
         cwd=folder,
         capture_output=True,
@@ -35,7 +36,12 @@ def logged(folder: Path, uri: str) -> tuple[dict[str, Any], list[dict[str, Any]]
         timeout=100,
     )
     assert run.returncode == 0, run.stderr
-    with zipfile.ZipFile(folder / f"{run.stdout}.zip") as archive:
+    return folder / f"{run.stdout}.zip"
+
+
+def logged(folder: Path, uri: str) -> tuple[dict[str, Any], list[dict[str, Any]]]:
+    """What the archive of one trial holds: the experiment, and its messages."""
+    with zipfile.ZipFile(archive_of(folder, uri)) as archive:
         experiment = json.loads(archive.read("experiment.json"))
         lines = archive.read("messages.json").decode().splitlines()
     return experiment, [json.loads(line) for line in lines]
@@ -69,6 +75,16 @@ def test_an_offline_archive_has_what_was_logged(tmp_path: Path) -> None:
     assert (experiment["workspace"], experiment["project_name"]) == ("team", "paper")
     assert experiment["tags"] == ["best=true"]
     check(messages)
+
+
+@with_comet
+def test_no_token_reaches_comet(tmp_path: Path) -> None:
+    # Fails when anything of what is given to Comet passes `redact_tokens` by.
+    token = new_token()
+    with zipfile.ZipFile(archive_of(tmp_path, "cometml:team/paper", token)) as archive:
+        found = {name: archive.read(name) for name in archive.namelist()}
+    assert [name for name, content in found.items() if token.encode() in content or token in name] == []
+    assert b"***" in found["messages.json"]
 
 
 @with_comet

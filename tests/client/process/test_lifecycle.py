@@ -282,6 +282,43 @@ def test_an_interrupt_ends_the_wait_at_exit_for_all_clients_and_reports_what_is_
     assert len(list(spools_in(tmp_path / "spool"))) == 2
 
 
+def test_an_interrupt_before_the_exit_still_has_everybody_leave(tmp_path: Path) -> None:
+    # Fails when `_Registry.on_exit` lets a KeyboardInterrupt of `before_exit` through.
+    done = run(
+        """
+        from track.process.lifecycle import LifecycleHook, register
+
+        class Hook(LifecycleHook):
+            def __init__(self, name):
+                self.name = name
+                register(self)
+
+            def before_fork(self):
+                pass
+
+            after_fork_in_parent = after_fork_in_child = before_fork
+
+            def before_exit(self):
+                print(self.name, "is about to leave")
+                if self.name == "first":
+                    raise KeyboardInterrupt
+
+            def on_exit(self, seconds):
+                print(self.name, "leaves within", seconds)
+
+        hooks = [Hook("first"), Hook("second")]
+        """,
+        tmp_path,
+    )
+    assert "Traceback" not in done.stderr
+    assert sorted(done.stdout.splitlines()) == [
+        "first is about to leave",
+        "first leaves within 0.0",
+        "second is about to leave",
+        "second leaves within 0.0",
+    ]
+
+
 def test_threads_may_fork_at_the_same_time(tmp_path: Path) -> None:
     run(
         """
