@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any, Final
 
 from track_protocol.errors import ItemNotFound, PermissionDenied, UnknownMethod
+from track_protocol.model.entities import Project, TrialGroup
 from track_protocol.wire.methods import METHODS, Access, Method
 from track_server.board.arguments import read_arguments
 from track_server.board.calls import Calls
@@ -29,6 +30,12 @@ ACTIONS: Final = frozenset(
     }
 )
 """The writes that a browser may call."""
+
+_MADE: Final[Mapping[str, tuple[str, Callable[..., Project | TrialGroup]]]] = {
+    "new_project": ("project", Project),
+    "new_trial_group": ("group", TrialGroup),
+}
+"""By the call that makes an item, its parameter and the class that knows its uid."""
 
 _UPDATES: Final = {"trial": "fetch_and_update_trial", "group": "fetch_and_update_group"}
 """By what a log call updates, the call with an answer that applies it."""
@@ -60,10 +67,22 @@ async def act(calls: Calls, login: Login, name: str, given: Mapping[str, Any]) -
             f"{login.user} is a {login.role} and may not call {name}: log in as a {method.role} "
             "('track user add NAME --role writer' on the server)"
         )
-    arguments = method.check(read_arguments(method, given))
+    arguments = method.check(read_arguments(method, _identified(name, given)))
     if method.access is not Access.LOG:
         return await calls.call(login.user, name, arguments)
     return await _log(calls, login.user, method, arguments)
+
+
+def _identified(name: str, given: Mapping[str, Any]) -> Mapping[str, Any]:
+    """A project or group to be made, with its uid, which follows from its name."""
+    parameter, make = _MADE.get(name, ("", None))
+    document = given.get(parameter)
+    if make is None or not isinstance(document, dict) or "uid" in document:
+        return given
+    named = {key: document.get(key) for key in ("name", "project_id") if key in document}
+    if not all(isinstance(value, str | None) for value in named.values()):
+        return given
+    return {**given, parameter: {**document, "uid": make(**named).uid}}
 
 
 async def _log(calls: Calls, user: str, method: Method, arguments: dict[str, Any]) -> Any:

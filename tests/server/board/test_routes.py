@@ -174,6 +174,18 @@ def test_notes_tags_and_status_of_a_trial_are_changed(own: Visit, client: TrackC
     assert own.call("fetch_trials", query={}).json == []
 
 
+def test_a_group_made_by_a_page_is_the_one_that_a_script_of_the_same_name_gets(
+    own: Visit, client: TrackClient
+) -> None:
+    client.set_project("vision", force=True)
+    trial = trial_of(client)
+    made = own.call("new_trial_group", group={"name": "sweep", "project_id": "vision"})
+    assert made.status == 200
+    assert own.call("add_group_trial", group=made.json["uid"], trial=trial).status == 200
+    assert client.set_group(name="sweep", get_only=True).uid == made.json["uid"]
+    assert own.call("new_trial_group", group={"name": 3, "project_id": "vision"}).status == 400
+
+
 def test_views_of_a_project_are_saved(own: Visit, client: TrackClient) -> None:
     client.set_project(name="vision")
     client.save()

@@ -10,6 +10,7 @@ import { Link } from "../../parts/link";
 import { Menu, MenuItem } from "../../parts/menu";
 import { notify, notifyError } from "../../parts/toasts";
 import { list, useProject } from "../../state";
+import { PALETTE } from "../../theme";
 
 const AT_ONCE = 8;
 
@@ -73,6 +74,8 @@ export function SelectionBar(props: {
       )}
       {mayWrite && (
         <>
+          {selected.length === 1 && <RenameMenu trial={selected[0] as TrialId} />}
+          <ColourMenu selected={selected} />
           <TagMenu selected={selected} />
           <GroupMenu selected={selected} />
           <button type="button" class="button" onClick={() => hide(selected, !props.showsHidden)}>
@@ -96,6 +99,100 @@ export function SelectionBar(props: {
         />
       )}
     </div>
+  );
+}
+
+function RenameMenu({ trial }: { trial: TrialId }): JSX.Element {
+  return (
+    <Menu
+      button={
+        <>
+          <Icon name="edit" />
+          Rename
+        </>
+      }
+      panelClass="views-panel"
+    >
+      {(close) => <RenameForm trial={trial} close={close} />}
+    </Menu>
+  );
+}
+
+function RenameForm({ trial, close }: { trial: TrialId; close: () => void }): JSX.Element | null {
+  const { data } = useFetch(`rename ${trial}`, (signal) =>
+    call("fetch_rows", { trials: [trial], columns: ["name", "description"] }, signal),
+  );
+  if (data === null) return null;
+  const [name, note] = data.columns.map((column) => (typeof column[0] === "string" ? column[0] : ""));
+  return (
+    <form
+      class="rename"
+      onSubmit={(event) => {
+        event.preventDefault();
+        const given = new FormData(event.currentTarget);
+        close();
+        const changed = { name: String(given.get("name")).trim(), description: String(given.get("note")) };
+        call("rename_trial", { trial, ...changed }).then(() => notify("The run is renamed."), notifyError);
+      }}
+    >
+      <label>
+        Name
+        <input name="name" required defaultValue={name} />
+      </label>
+      <label>
+        Note
+        <textarea name="note" rows={4} defaultValue={note} />
+      </label>
+      <button type="submit" class="button primary">
+        Save
+      </button>
+    </form>
+  );
+}
+
+function ColourMenu({ selected }: { selected: readonly TrialId[] }): JSX.Element {
+  const set = (colour: string | null) =>
+    forEach(selected, (trial) => call("log_trial_metadata", { trial, metadata: { colour } })).catch(
+      notifyError,
+    );
+  return (
+    <Menu
+      button={
+        <>
+          <i class="swatch rainbow" />
+          Colour
+        </>
+      }
+    >
+      {(close) => (
+        <>
+          <div class="swatches">
+            {PALETTE.map((colour) => (
+              <button
+                key={colour}
+                type="button"
+                class="quiet"
+                aria-label={`Colour ${colour}`}
+                onClick={() => {
+                  close();
+                  void set(colour);
+                }}
+              >
+                <i class="swatch" style={{ background: colour }} />
+              </button>
+            ))}
+          </div>
+          <MenuItem
+            onClick={() => {
+              close();
+              void set(null);
+            }}
+          >
+            <Icon name="reset" /> Its own colour
+          </MenuItem>
+        </>
+      )}
+    </Menu>
   );
 }
 
