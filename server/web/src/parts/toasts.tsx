@@ -7,6 +7,8 @@ interface Toast {
   id: number;
   message: string;
   kind: "info" | "error";
+  /** How to take back what was done. */
+  undo: (() => void) | undefined;
 }
 
 let toasts: readonly Toast[] = [];
@@ -19,16 +21,16 @@ function dismiss(id: number): void {
   show(toasts);
 }
 
-function add(message: string, kind: Toast["kind"]): void {
+function add(message: string, kind: Toast["kind"], undo?: () => void): void {
   const id = ++last;
-  toasts = [...toasts.slice(-3), { id, message, kind }];
+  toasts = [...toasts.slice(-3), { id, message, kind, undo }];
   show(toasts);
   // An error stays until it was seen.
   if (kind === "info") setTimeout(() => dismiss(id), INFO_MS);
 }
 
-/** Say that something was done. */
-export const notify = (message: string): void => add(message, "info");
+/** Say that something was done, and offer to take it back. */
+export const notify = (message: string, undo?: () => void): void => add(message, "info", undo);
 /** Say that something failed, in the server's own words. */
 export const notifyError = (error: unknown): void =>
   add(error instanceof Error ? error.message : String(error), "error");
@@ -44,6 +46,18 @@ export function Toasts(): JSX.Element {
       {shown.map((toast) => (
         <div key={toast.id} class={`toast ${toast.kind}`}>
           <span>{toast.message}</span>
+          {toast.undo !== undefined && (
+            <button
+              type="button"
+              class="link"
+              onClick={() => {
+                dismiss(toast.id);
+                toast.undo?.();
+              }}
+            >
+              Undo
+            </button>
+          )}
           <button type="button" class="quiet" aria-label="Dismiss" onClick={() => dismiss(toast.id)}>
             <Icon name="close" />
           </button>

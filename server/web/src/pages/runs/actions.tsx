@@ -30,15 +30,15 @@ async function forEach(ids: readonly TrialId[], act: (id: TrialId) => Promise<un
   throw new Error(errors.length === 1 ? message : `${errors.length} of ${ids.length} failed: ${message}`);
 }
 
-/** Hide runs, or show them again. */
-export async function setHidden(ids: readonly TrialId[], hidden: boolean): Promise<void> {
+async function setHidden(ids: readonly TrialId[], hidden: boolean): Promise<void> {
   await forEach(ids, (trial) => call("log_trial_metadata", { trial, metadata: { hidden } }));
 }
 
-/** Hide runs and say so, with a way back. */
+/** Hide runs, or show them again, and say so, with a way back. */
 export function hide(ids: readonly TrialId[], hidden: boolean): void {
+  const done = `${plural(ids.length, "run")} ${hidden ? "hidden" : "shown again"}.`;
   setHidden(ids, hidden).then(
-    () => notify(`${plural(ids.length, "run")} ${hidden ? "hidden" : "shown again"}.`),
+    () => notify(done, () => void setHidden(ids, !hidden).catch(notifyError)),
     notifyError,
   );
 }
@@ -78,7 +78,14 @@ export function SelectionBar(props: {
           <ColourMenu selected={selected} />
           <TagMenu selected={selected} />
           <GroupMenu selected={selected} />
-          <button type="button" class="button" onClick={() => hide(selected, !props.showsHidden)}>
+          <button
+            type="button"
+            class="button"
+            onClick={() => {
+              hide(selected, !props.showsHidden);
+              props.onClear();
+            }}
+          >
             <Icon name={props.showsHidden ? "eye" : "shut"} />
             {props.showsHidden ? "Show again" : "Hide"}
           </button>
