@@ -70,7 +70,7 @@ def client(served: Served) -> Iterator[TrackClient]:
 @pytest.fixture
 def network(settings: Settings) -> Iterator[tuple[Served, str]]:
     """A server whose board listens on every address, with its URL."""
-    everywhere = replace(settings, http=HttpSettings("0.0.0.0", 0))  # noqa: S104
+    everywhere = replace(settings, http=HttpSettings("0.0.0.0", 0))  # noqa: S104 - what is tested
     with serving(everywhere) as served:
         assert served.server is not None
         assert served.server.board_url is not None

@@ -108,7 +108,7 @@ class _Connection(H11Protocol):
         self._head_timer: asyncio.TimerHandle | None = None
         self._stall_timer: asyncio.TimerHandle | None = None
 
-    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
+    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override] # TCP only
         super().connection_made(transport)
         ours, theirs = transport.get_extra_info("sockname")[:2], transport.get_extra_info("peername")[:2]
         is_ours = is_own_user(ours, theirs)

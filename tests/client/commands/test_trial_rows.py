@@ -69,7 +69,7 @@ def test_a_trial_that_is_deleted_meanwhile_has_no_metrics(protocol: Protocol) ->
         protocol.delete_trial(protocol.fetch_trials({"name": "t1"})[0], force=True)
         return fields
 
-    protocol.fetch_fields = deleting  # type: ignore[method-assign, assignment]
+    protocol.fetch_fields = deleting  # type: ignore[method-assign, assignment] # a race put in
     columns, listed = default_rows(protocol, {}, ["created"], 3)
     at = [column.name for column in columns].index("metrics.loss")
     assert [row[at] for row in listed.rows] == [0.0, None, 1.0]

@@ -87,4 +87,4 @@ def test_one_of_another_key_is_replaced(tmp_path: Path, identity: Identity) -> N
 def test_a_host_has_the_names_of_loopback_its_own_and_where_it_listens() -> None:
     found = host_names("192.0.2.7")
     assert {"localhost", "127.0.0.1", "::1", "192.0.2.7", socket.gethostname().lower()} <= found
-    assert not {"", "0.0.0.0"} & host_names("0.0.0.0")  # noqa: S104
+    assert not {"", "0.0.0.0"} & host_names("0.0.0.0")  # noqa: S104 - nothing listens
