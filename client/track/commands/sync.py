@@ -98,13 +98,8 @@ def _run(arguments: argparse.Namespace) -> int:
 class _Spools:
     """The spools in a folder: the user's own, or those of another user, of which a copy is sent.
 
-    Args:
-        root: the folder, or one spool.
-        from_other_user: whether they are another user's.
-        is_named: whether the user has named the folder.
-
     Raises:
-        UsageError: it belongs to another user, and the user has not said so, or to nobody else.
+        UsageError: `from_other_user` does not fit the folder's owner.
     """
 
     def __init__(self, root: Path, *, from_other_user: bool, is_named: bool) -> None:
@@ -203,12 +198,7 @@ class _OwnerLogin:
 
 
 class _Shipping:
-    """Sends spools one after the other.
-
-    Args:
-        login: says where a spool goes, and with which login.
-        rules: the replay policy.
-    """
+    """Sends spools one after the other; `login` says where each goes, and with which login."""
 
     def __init__(self, login: _UserLogin | _OwnerLogin, rules: ReplayRules) -> None:
         self._login = login

@@ -108,10 +108,7 @@ def _text(value: Any) -> Media:
 
 
 def _file(path: str | os.PathLike[str]) -> Media:
-    """A file as it is now, but for tokens in a text.
-
-    Args:
-        path: where it is; it has to stay as it is until it is logged.
+    """A file, which has to stay as it is until it is logged; tokens in a text are hidden.
 
     Raises:
         BadValue: there is no such file, it cannot be read, or it is too large.

@@ -120,14 +120,7 @@ class SocketClient(OutboxProtocol):
 
 
 class _Links:
-    """Makes the links of a client, by a weak reference: records are still sent after the client is collected.
-
-    Args:
-        address: of the server.
-        client: is asked for the login.
-        public: the address without secrets.
-        root: the folder of spools, where earlier runs may have left something.
-    """
+    """Makes the links of a client, which it does not keep alive: its records are sent also without it."""
 
     def __init__(self, address: SocketAddress, client: SocketClient, public: str, root: Path) -> None:
         self.name = f"the server at {address.shown}"
@@ -137,7 +130,7 @@ class _Links:
         self._login: tuple[str, str] | None = None
         self._root = root
         self._sends_orphans = sends_orphans(environment())
-        self._tended_by = 0
+        self._recovered_by = 0
         self.link: SocketLink | None = None
 
     def __call__(self) -> Link:
@@ -148,9 +141,9 @@ class _Links:
 
     def _opened(self) -> None:
         """A link is open: the first one of each process lets what earlier runs left be sent."""
-        if self._tended_by == os.getpid():
+        if self._recovered_by == os.getpid():
             return
-        self._tended_by = os.getpid()
+        self._recovered_by = os.getpid()
         if self._has_spools():
             destination = Destination(self._plain_link, self.name, self.public, self._address.timeout)
             recover_orphans(self._root, destination, send=self._sends_orphans)

@@ -93,12 +93,7 @@ class _CutShort(BaseException):
 
 
 class _Link:
-    """The Python handler of one signal, and the handler it replaced.
-
-    Args:
-        number: the signal.
-        before: the handler that it chains to.
-    """
+    """The Python handler of one signal, which chains to the handler that it replaced."""
 
     def __init__(self, number: signal.Signals, before: signal._HANDLER) -> None:
         self._number = number

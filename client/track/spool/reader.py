@@ -140,11 +140,7 @@ def recover(folder: SpoolFolder, options: SpoolOptions) -> tuple[Spool, Recovere
 
 
 class _Reading:
-    """Goes through the segments of a spool, one after the other; only one of them is in memory.
-
-    Args:
-        session: whose they are.
-        acked: the last log call that the server had confirmed.
+    """Reads the segments of a spool, one after the other; only one of them is in memory.
 
     Attributes:
         found: what was found so far; finally it contains the intact records.
