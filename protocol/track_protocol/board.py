@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Hashable, Sequence
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Any, Final, Protocol
 
 from track_protocol.wire.roles import Role
 
-__all__ = ["BoardOptions", "BoardStore"]
+__all__ = ["VISITOR", "BoardOptions", "BoardStore", "Visitor"]
+
+VISITOR: Final = "track.visitor"
+"""Of the state in a request's scope: its `Visitor`."""
 
 
 class BoardStore(Protocol):
@@ -47,7 +51,25 @@ class BoardOptions:
     Attributes:
         port: on loopback; None for the usual one, or a free one if that is taken.
         embed: the origin whose pages may show the board in a frame, for reading; None for no one's.
+        routes: of Starlette, for further requests below ``/api/``; the state in the scope of each request
+            has a `Visitor` under `VISITOR`.
     """
 
     port: int | None = None
     embed: str | None = None
+    routes: Sequence[Any] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Visitor:
+    """Who sends a request that was admitted.
+
+    Attributes:
+        key: tells one visitor from another.
+        role: what it may do.
+        is_owner: whether it is the user who started the board, on the same machine.
+    """
+
+    key: Hashable
+    role: Role
+    is_owner: bool

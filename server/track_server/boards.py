@@ -7,11 +7,11 @@ import os
 import signal
 import socket
 import ssl
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from importlib.metadata import version
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
 import uvloop
 
@@ -27,7 +27,7 @@ from track_server.network.misdialled import http_answer, is_tls
 from track_server.network.runtime import read_server_record
 
 try:
-    from track_server.board.calls import Calls, EngineCalls, StoreCalls
+    from track_server.board.calls import Calls, EngineCalls, JoinedCalls, StoreCalls
     from track_server.board.changes import Hub
     from track_server.board.logins import Accounts, Logins, NoAccounts, UserAccounts
     from track_server.board.routes import Described, application
@@ -63,6 +63,7 @@ class BoardService:
         listening: the socket.
         tls: the context of the handshake, None on loopback.
         names: hosts by which it may be addressed, besides loopback.
+        routes: see `BoardOptions.routes`.
 
     Attributes:
         url: of its first page.
@@ -82,15 +83,17 @@ class BoardService:
         listening: socket.socket,
         tls: ssl.SSLContext | None,
         names: frozenset[str],
+        routes: Sequence[Any] = (),
     ) -> None:
         host, port = listening.getsockname()[:2]
         self.url = _url(host, port, tls is not None, settings)
         self._sessions = SessionTable(sessions)
         self.logins = Logins(accounts, own, Codes())
+        calls = JoinedCalls(calls)
         self._hub = Hub(calls)
         visitors = Visitors(self._sessions, self.logins, port)
         described = Described(store, uri, version("trackwire"))
-        app = application(calls, self._hub, visitors, described, Pages(prefix=settings.prefix), [])
+        app = application(calls, self._hub, visitors, described, Pages(), routes)
         rules = Rules(names | settings.names, settings.prefix, settings.embed, settings.proxies)
         refusal = None if tls is None else lambda first: None if is_tls(first) else _encrypted_only(self.url)
         self._listener = HttpListener(listening, Guard(app, rules), tls, refusal=refusal)
@@ -180,6 +183,7 @@ async def _serve(store: BoardStore, options: BoardOptions, ready: Callable[[str,
         listening=_on_loopback(options.port),
         tls=None,
         names=frozenset(),
+        routes=options.routes,
     )
     service.start()
     try:

@@ -29,7 +29,7 @@ from track_server.board.logins import TooManyAttempts
 from track_server.http.guard import error_body
 from track_server.http.values import from_json, to_json
 
-__all__ = ["BODY_LIMIT", "LOGIN_LIMIT", "Endpoint", "answering", "body_of", "json_answer"]
+__all__ = ["BODY_LIMIT", "LOGIN_LIMIT", "Endpoint", "answering", "body_of", "error_answer", "json_answer"]
 
 _log = logging.getLogger(__name__)
 
@@ -82,12 +82,13 @@ def answering(endpoint: Endpoint) -> Endpoint:
         except ClientDisconnect:
             return Response(status_code=400)
         except TrackError as error:
-            return _error_answer(error)
+            return error_answer(error)
 
     return answer
 
 
-def _error_answer(error: TrackError) -> Response:
+def error_answer(error: TrackError) -> Response:
+    """An error as an answer."""
     status = next((status for kind, status in _STATUS if isinstance(error, kind)), 500)
     message = error.message if isinstance(error, RPCCallFailure) else str(error)
     if status == 500:

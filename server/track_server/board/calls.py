@@ -13,14 +13,14 @@ from typing import Any, Final, Protocol
 from track_protocol.board import BoardStore
 from track_protocol.errors import BadArguments, TrackError, error_from_wire
 from track_protocol.wire.batch import Batch, CallOp
-from track_protocol.wire.codec import decode
+from track_protocol.wire.codec import decode, encode
 from track_protocol.wire.link import Acked
 from track_protocol.wire.methods import METHODS, Access
 from track_server.engine.engine import Engine
 from track_server.engine.jobs import Attached, Writer
 from track_server.network.requests import on_loop, resolve
 
-__all__ = ["Calls", "EngineCalls", "StoreCalls"]
+__all__ = ["Calls", "EngineCalls", "JoinedCalls", "StoreCalls"]
 
 ANSWER_LIMIT: Final = 64 * 1024 * 1024
 """Bytes of one answer: a page asks for what it shows."""
@@ -29,6 +29,9 @@ _CALLS_AT_ONCE: Final = 6
 """Calls of one viewer at once; a browser makes no more to a host."""
 _POLL_S: Final = 1.0
 _SID_BYTES: Final = 16
+_READERS: Final = 1
+_READ_S: Final = 2.0
+"""Seconds for the statements of one page of a read."""
 
 
 class Calls(Protocol):
@@ -97,8 +100,41 @@ class StoreCalls:
         return outcome
 
 
+class JoinedCalls:
+    """Asks a store once for what several pages ask for at the same time.
+
+    Args:
+        calls: the store.
+    """
+
+    def __init__(self, calls: Calls) -> None:
+        self._calls = calls
+        self._reads: dict[tuple[str, str, bytes], asyncio.Future[Any]] = {}
+
+    async def call(self, user: str, method: str, arguments: dict[str, Any]) -> Any:
+        """See `Calls.call`; an answer may be others' too, so nobody changes it."""
+        if METHODS[method].access is not Access.READ:
+            return await self._calls.call(user, method, arguments)
+        asked = (user, method, encode(arguments))
+        running = self._reads.get(asked)
+        if running is None:
+            running = self._reads[asked] = asyncio.ensure_future(self._calls.call(user, method, arguments))
+            running.add_done_callback(lambda _done: self._reads.pop(asked))
+        return await asyncio.shield(running)
+
+    async def log(self, user: str, method: str, arguments: dict[str, Any]) -> None:
+        """See `Calls.log`."""
+        await self._calls.log(user, method, arguments)
+
+    async def changed(self) -> None:
+        """See `Calls.changed`."""
+        await self._calls.changed()
+
+
 class EngineCalls:
-    """The store of a server, from inside: reads take their turns, writes are a session of each user's.
+    """The store of a server, from inside: a session of each user's writes, a thread of its own reads.
+
+    So pages in browsers delay no training, and a read that takes very long ends with an error.
 
     Args:
         engine: of the server.
@@ -107,6 +143,7 @@ class EngineCalls:
 
     def __init__(self, engine: Engine, secret: bytes) -> None:
         self._engine = engine
+        self._readers = engine.open_readers(_READERS, _READ_S)
         self._secret = secret
         self._sessions: dict[str, _Session] = {}
         self._loop = asyncio.get_running_loop()
@@ -119,11 +156,14 @@ class EngineCalls:
         """See `Calls.call`."""
         if METHODS[method].access is Access.WRITE:
             return await self._session(user).call(method, arguments)
+        return await self._read(user, method, arguments)
+
+    async def _read(self, user: str, method: str, arguments: dict[str, Any]) -> Any:
         peer = (user, "board")
-        page = await _outcome(partial(self._engine.submit_read, method, arguments, peer=peer))
+        page = await _outcome(partial(self._readers.submit, method, arguments, peer=peer))
         pages, nbytes = [page], len(page.data)
         while page.rest is not None:
-            page = await _outcome(partial(self._engine.submit_rest, page.rest, peer=peer))
+            page = await _outcome(partial(self._readers.submit_rest, page.rest, peer=peer))
             pages.append(page)
             nbytes += len(page.data)
             if nbytes > ANSWER_LIMIT:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import OrderedDict
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
 from typing import Any, Final
@@ -12,14 +12,15 @@ from typing import Any, Final
 from starlette.applications import Starlette
 from starlette.requests import Request
 from starlette.responses import Response, StreamingResponse
-from starlette.routing import BaseRoute, Route
+from starlette.routing import BaseRoute, Route, Router
 from starlette.types import Receive, Scope, Send
 
-from track_protocol.errors import BadArguments, BadQuery, ItemNotFound
+from track_protocol.board import VISITOR
+from track_protocol.errors import BadArguments, BadQuery, ItemNotFound, TrackError
 from track_protocol.model.media import is_digest
 from track_protocol.wire.columns import Column, unpack
 from track_server.board.actions import act
-from track_server.board.answers import LOGIN_LIMIT, answering, body_of, json_answer
+from track_server.board.answers import LOGIN_LIMIT, answering, body_of, error_answer, json_answer
 from track_server.board.calls import Calls
 from track_server.board.changes import Hub, Listener
 from track_server.board.filters import described, filter_query
@@ -62,7 +63,7 @@ class Described:
 
 
 def application(
-    calls: Calls, hub: Hub, visitors: Visitors, described: Described, pages: Pages, more: list[BaseRoute]
+    calls: Calls, hub: Hub, visitors: Visitors, described: Described, pages: Pages, more: Sequence[BaseRoute]
 ) -> Starlette:
     """The board as an application.
 
@@ -72,7 +73,7 @@ def application(
         visitors: tells who asks.
         described: what a page is told of this service.
         pages: its files.
-        more: routes of other interfaces, which come before the files.
+        more: routes of other interfaces below ``/api/``; who sends their requests is found out first.
     """
     api = _Api(calls, hub, visitors, described)
     routes: list[BaseRoute] = [
@@ -87,14 +88,29 @@ def application(
             ("GET", "events", api.events),
         )
     ]
-    nothing = Route(
-        "/api/{rest:path}", answering(_nothing), methods=["GET", "POST", "PUT", "PATCH", "DELETE"]
-    )
-    return Starlette(routes=[*routes, *more, nothing, Route("/{path:path}", pages.answer, methods=["GET"])])
+    nothing = Route("/{rest:path}", answering(_nothing), methods=["GET", "POST", "PUT", "PATCH", "DELETE"])
+    rest = Route("/api/{rest:path}", _Admitting(visitors, Router([*more, nothing])))
+    return Starlette(routes=[*routes, rest, Route("/{path:path}", pages.answer, methods=["GET"])])
 
 
 async def _nothing(request: Request) -> Response:
     raise ItemNotFound(f"{request.url.path[:80]} is no address of this interface")
+
+
+class _Admitting:
+    """Lets the requests of those through who may see the board, and says who they are."""
+
+    def __init__(self, visitors: Visitors, router: Router) -> None:
+        self._visitors = visitors
+        self._router = router
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        try:
+            scope["state"][VISITOR] = await self._visitors.admit(Request(scope, receive))
+        except TrackError as error:
+            await error_answer(error)(scope, receive, send)
+            return
+        await self._router(scope, receive, send)
 
 
 class _Events(StreamingResponse):

@@ -9,6 +9,7 @@ from typing import Any, Final
 from starlette.requests import Request
 from starlette.responses import Response
 
+from track_protocol.board import Visitor
 from track_protocol.errors import AuthenticationError
 from track_server.board.logins import Logins
 from track_server.http.listener import PEER, HttpPeer
@@ -70,6 +71,22 @@ class Visitors:
                 self._sessions.close(cookie)
             return current
         return None
+
+    async def admit(self, request: Request) -> Visitor:
+        """Who sends a request of another interface than the board's own, whose clients know no key.
+
+        The server's own user needs none: that it is no other site's page which asks was checked before.
+
+        Raises:
+            AuthenticationError: it cannot be told.
+        """
+        peer = peer_of(request)
+        login = self.in_session(request)
+        if login is None and peer.is_own_user and not request.headers.get("authorization"):
+            login = await self.logins.login({}, is_own_user=True)
+        if login is None:
+            login = await self.identify(request)
+        return Visitor((login.user, request.headers.get(KEY_HEADER)), login.role, peer.is_own_user)
 
     def still_allows(self, request: Request) -> bool:
         """Whether an answer that has begun may go on."""

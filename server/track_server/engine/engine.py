@@ -64,6 +64,7 @@ class Engine:
         self._on_failure: Callable[[TrackError], None] | None = None
         self._on_commit: Callable[[], None] = _nothing
         self._readers = ReaderPool(store, self._recovery, readers, read_seconds)
+        self._other_readers: list[ReaderPool] = []
         # Background work is the first lane's.
         work = [self._maintain, *[lambda _seconds: False] * (store.lanes - 1)]
         self._lanes = [
@@ -165,6 +166,16 @@ class Engine:
         """Make the next page of a read's answer; see `ReaderPool.submit_rest`."""
         self._readers.submit_rest(rest, done, peer)
 
+    def open_readers(self, threads: int, seconds: float) -> ReaderPool:
+        """Readers beside the engine's own, for reads that must not take their turns; the engine closes them.
+
+        Args:
+            threads: how many.
+            seconds: how long the statements of one page of a read may run.
+        """
+        self._other_readers.append(ReaderPool(self.store, self._recovery, threads, seconds))
+        return self._other_readers[-1]
+
     def last_seq(self, writer: Writer) -> int:
         """The session's last durable record; 0 if it never wrote.
 
@@ -215,7 +226,8 @@ class Engine:
         """
         for lane in self._lanes:
             lane.close()
-        self._readers.close()
+        for readers in (self._readers, *self._other_readers):
+            readers.close()
         if self._recovery.blocked or self._failure is not None:
             self.store.abandon()
         else:

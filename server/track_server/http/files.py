@@ -6,7 +6,6 @@ from __future__ import annotations
 import gzip
 import hashlib
 import mimetypes
-from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import Final
@@ -42,12 +41,10 @@ class Pages:
 
     Args:
         folder: what the build has left.
-        prefix: path under which a proxy shows the board; the shell's links get it.
     """
 
-    def __init__(self, folder: Path = BUILT, prefix: str = "") -> None:
+    def __init__(self, folder: Path = BUILT) -> None:
         self._folder = folder
-        self._prefix = prefix
         self._pages: dict[str, _Page] = {}
 
     async def answer(self, request: Request) -> Response:
@@ -75,24 +72,18 @@ class Pages:
             stamp = (found.st_mtime_ns, found.st_size)
             known = self._pages.get(name)
             if known is None or known.stamp != stamp:
-                known = self._pages[name] = _read(path, stamp, self._linked if name == _SHELL else None)
+                known = self._pages[name] = _read(path, stamp)
         except (FileNotFoundError, IsADirectoryError, NotADirectoryError):
             return None
         return known
-
-    def _linked(self, shell: bytes) -> bytes:
-        prefix = self._prefix.encode()
-        return shell.replace(b'src="/', b'src="%s/' % prefix).replace(b'href="/', b'href="%s/' % prefix)
 
 
 def _not_built() -> Response:
     return PlainTextResponse(_NOT_BUILT, 503)
 
 
-def _read(path: Path, stamp: tuple[int, int], change: Callable[[bytes], bytes] | None) -> _Page:
+def _read(path: Path, stamp: tuple[int, int]) -> _Page:
     data = path.read_bytes()
-    if change is not None:
-        data = change(data)
     guessed = _TYPES.get(path.suffix) or mimetypes.guess_type(path.name)[0] or "application/octet-stream"
     compressed = gzip.compress(data, 6, mtime=0) if guessed.startswith(_COMPRESSED) else None
     etag = f'"{hashlib.sha256(data).hexdigest()[:32]}"'

@@ -102,6 +102,18 @@ class Guard:
         if refused is not None:
             await _send_refusal(send_with_headers, *refused)
             return
+        if self._rules.prefix and scope["path"] == self._rules.prefix:
+            # The page's links are relative to its folder.
+            location = (b"location", f"{self._rules.prefix}/".encode())
+            await send_with_headers(
+                {
+                    "type": "http.response.start",
+                    "status": 307,
+                    "headers": [location, (b"content-length", b"0")],
+                }
+            )
+            await send_with_headers({"type": "http.response.body", "body": b""})
+            return
         scope = {**scope, "path": path, "state": {**scope["state"], PEER: peer}}
         await self._app(scope, receive, send_with_headers)
 

@@ -91,10 +91,3 @@ def test_pages_that_are_not_built_are_explained(tmp_path: Path) -> None:
         assert answer.status == 503
         assert b"make web" in answer.body
         assert Visit(url).get("/app.js").status == 404
-
-
-def test_the_links_of_the_shell_get_the_prefix(folder: Path) -> None:
-    with listening(serving(Pages(folder, "/track"))) as url:
-        body = Visit(url).get("/").body
-    assert b'src="/track/app.js"' in body
-    assert b'href="/track/app.css"' in body

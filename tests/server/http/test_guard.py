@@ -155,10 +155,12 @@ def test_a_further_name_is_accepted(behind: str) -> None:
     assert Visit(behind).get("/api/v1/session", Host="other.example").status == 421
 
 
-def test_a_prefix_is_taken_off_and_written_into_the_page(behind: str) -> None:
+def test_a_prefix_is_taken_off(behind: str) -> None:
     assert behind.endswith("/track/")
     parts = urlsplit(behind)
     assert Visit(behind).get("/api/v1/session").status == 200
+    bare = Visit(f"http://{parts.netloc}/").get("/track")
+    assert (bare.status, bare.headers["location"]) == (307, "/track/")
     assert Visit(f"http://{parts.netloc}/").get("/api/v1/session").status == 200
     assert (
         Visit(f"http://{parts.netloc}/trackless/").get("/api/v1/session").headers["content-type"]

@@ -1,0 +1,103 @@
+"""Requests of other interfaces than the board's own: who sends them is known before they are answered."""
+
+from __future__ import annotations
+
+import base64
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from starlette.requests import Request
+from starlette.responses import JSONResponse
+from starlette.routing import Route
+
+from board_visits import Visit
+from http_service import listening
+from other_user import as_other_user, needs_two_users
+from track_protocol.board import VISITOR
+from track_protocol.errors import UnknownMethod
+from track_protocol.security.tokens import new_token
+from track_protocol.wire.roles import Role
+from track_server.accounts.users import UserStore
+from track_server.board.changes import Hub
+from track_server.board.logins import Logins, UserAccounts
+from track_server.board.routes import Described, application
+from track_server.board.visitors import Visitors
+from track_server.http.files import Pages
+from track_server.http.guard import Guard, Rules
+from track_server.http.sessions import Codes, SessionTable
+
+
+class NoStore:
+    """Calls that are not made here."""
+
+    async def call(self, user: str, method: str, arguments: object) -> object:
+        raise UnknownMethod(method)
+
+    async def log(self, user: str, method: str, arguments: object) -> None:
+        raise UnknownMethod(method)
+
+    async def changed(self) -> None:
+        raise UnknownMethod("changed")
+
+
+async def who(request: Request) -> JSONResponse:
+    visitor = request.scope["state"][VISITOR]
+    return JSONResponse([str(visitor.key[0]), str(visitor.role), visitor.is_owner])
+
+
+@pytest.fixture
+def users(tmp_path: Path) -> UserStore:
+    return UserStore(tmp_path / "home")
+
+
+@pytest.fixture
+def url(users: UserStore, tmp_path: Path) -> Iterator[str]:
+    logins = Logins(UserAccounts(users), Role.ADMIN, Codes())
+    store = NoStore()
+    app = application(
+        store,
+        Hub(store),
+        Visitors(SessionTable(tmp_path / "board.db"), logins, 1),
+        Described("ephemeral:", "ephemeral:", "1"),
+        Pages(tmp_path),
+        [Route("/api/who", who, methods=["GET", "POST"])],
+    )
+    with listening(Guard(app, Rules())) as url:
+        yield url
+    logins.close()
+
+
+def test_the_own_user_needs_no_key(url: str) -> None:
+    user, role, is_owner = Visit(url).get("/api/who").json
+    assert user.startswith("local-")
+    assert (role, is_owner) == ("admin", True)
+
+
+def test_a_script_says_who_it_is(users: UserStore, url: str) -> None:
+    def says(token: str) -> Visit:
+        encoded = base64.b64encode(f"rita:{token}".encode()).decode()
+        return Visit(url, extra={"Authorization": f"Basic {encoded}"})
+
+    assert says(users.add("rita", Role.READER)).get("/api/who").json == ["rita", "reader", True]
+    assert says(new_token()).get("/api/who").status == 401
+
+
+def test_a_session_says_who_it_is(users: UserStore, url: str) -> None:
+    visit = Visit(url)
+    visit.log_in(name="rita", token=users.add("rita", Role.WRITER))
+    assert visit.get("/api/who").json[:2] == ["rita", "writer"]
+
+
+@needs_two_users
+def test_another_user_without_a_login_is_refused(users: UserStore, url: str) -> None:
+    def visits() -> None:
+        assert Visit(url).get("/api/who").status == 401
+        assert Visit(url).get("/api/nothing").status == 401
+
+    as_other_user(visits)
+
+
+def test_a_page_of_another_port_is_refused_though_its_browser_is_the_own_users(url: str) -> None:
+    assert Visit(url).post("/api/who", {}, Sec_Fetch_Site="same-site").status == 403
+    assert Visit(url).post("/api/who", {}, Origin="http://localhost:1").status == 403
