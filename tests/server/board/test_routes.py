@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import math
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -200,3 +202,70 @@ def test_views_of_a_project_are_saved(own: Visit, client: TrackClient) -> None:
 def test_nothing_is_at_an_unknown_address_of_the_interface(own: Visit) -> None:
     assert own.get("/api/v2/session").status == 404
     assert json.loads(own.get("/api/nothing").body)["error"]["code"] == "not-found"
+
+
+def stored_blob(own: Visit, client: TrackClient, tmp_path: Path, data: bytes) -> str:
+    """Store a file with a trial; returns its digest."""
+    path = tmp_path / "picture.png"
+    path.write_bytes(data)
+    trial = client.new_trial(force=True, arguments={"lr": 0.1})
+    trial.log_file(path)
+    client.save()
+    digest = hashlib.sha256(data).hexdigest()
+    assert own.call("fetch_blob", digest=digest).status == 200
+    return digest
+
+
+@pytest.mark.parametrize(
+    ("data", "kind"),
+    [
+        (b"\x89PNG\r\n\x1a\n....", "image/png"),
+        (b"\xff\xd8\xff\xe0....", "image/jpeg"),
+        (b"GIF89a....", "image/gif"),
+        (b"RIFF\x10\x00\x00\x00WEBPVP8 ", "image/webp"),
+        (b"<svg onload='alert(1)' xmlns='http://www.w3.org/2000/svg'/>", None),
+        (b"<html><script>alert(1)</script>", None),
+        (bytes(range(256)) * 2_000, None),
+    ],
+)
+def test_a_blob_is_shown_only_if_its_first_bytes_are_those_of_an_image(
+    own: Visit, client: TrackClient, tmp_path: Path, data: bytes, kind: str | None
+) -> None:
+    answer = own.get(f"/api/v1/blob/{stored_blob(own, client, tmp_path, data)}")
+    assert (answer.status, answer.body) == (200, data)
+    assert answer.headers["content-type"] == (kind or "application/octet-stream")
+    assert (answer.headers["content-disposition"] is None) == (kind is not None)
+    assert answer.headers["x-content-type-options"] == "nosniff"
+
+
+def test_a_blob_that_is_none_is_not_found(own: Visit, url: str) -> None:
+    assert own.get(f"/api/v1/blob/{'0' * 64}").status == 404
+    assert own.get("/api/v1/blob/..%2f..%2fetc").status in (400, 404)
+    assert own.get("/api/v1/blob/abc").status == 400
+    assert Visit(url).get(f"/api/v1/blob/{'0' * 64}").status == 401
+
+
+def test_a_body_that_does_not_come_ends_its_request(own: Visit, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("track_server.board.answers._BODY_S", 0.2)
+    connection = own.connect()
+    connection.putrequest("POST", "/api/v1/call/fetch_trials")
+    for name, value in own.headers(Content_Type="application/json", Content_Length="100").items():
+        connection.putheader(name, value)
+    connection.endheaders()
+    connection.send(b'{"query":')
+    assert connection.getresponse().status == 400
+    connection.close()
+
+
+def test_columns_come_in_the_form_that_a_browser_reads_in_place(own: Visit, client: TrackClient) -> None:
+    trial = trial_of(client)
+    answer = own.call(
+        "fetch_columns", series=[[trial, "metric", "loss"], [trial, "metric", "none"]], axis="step", width=10
+    )
+    assert answer.status == 200, answer.body
+    assert answer.headers["content-type"] == "application/x-track-columns"
+    length = int.from_bytes(answer.body[:4], "little")
+    found, missing = json.loads(answer.body[4 : 4 + length])["series"]
+    assert missing is None
+    assert found["n"] > 0
+    assert len(answer.body) == 4 + length + -(4 + length) % 8 + 8 * found["n"] * len(found["arrays"])
