@@ -1,7 +1,7 @@
 """Large configurations in parts: a record is bounded, and a trial's parameters are not.
 
-Values by name that are too large for one record go into several; a dict that is too large by itself is put
-empty first, and filled then.
+Values by name that are too large for one record go into several; a dict or a list that is too large by itself
+is put empty first, and filled then.
 """
 
 from __future__ import annotations
@@ -59,7 +59,7 @@ def parts_of_document(document: Document) -> tuple[Document, dict[str, Document]
     for field in ("parameters", "metadata", "tags"):
         if estimate_size(rest) > _PART_BYTES:
             late[field], rest = rest[field], {**rest, field: {}}
-    parts = [part for values in late.values() for _, part in _parts(values, [])]
+    parts = [part for values in late.values() for _, _, part in _parts(values, [])]
     if estimate_size(document) < _CALL_BYTES and any(estimate_size(part) > _PART_BYTES for part in parts):
         return document, {}
     return rest, late
@@ -73,25 +73,52 @@ def put(trial: bytes | str, field: str, values: Document) -> Iterator[_Call]:
         field: its parameters, metadata or tags.
         values: by name.
     """
-    for path, part in _parts(values, []):
-        yield "put_values", {"trial": trial, "field": field, "path": path, "values": part}
+    for method, path, part in _parts(values, []):
+        yield method, {"trial": trial, "field": field, "path": path, "values": part}
 
 
-def _parts(values: Document, path: list[str]) -> Iterator[tuple[list[str], Document]]:
+_Part = tuple[str, list[str], Document | list[Any]]
+"""A method, where to, and what."""
+
+
+def _parts(values: Document, path: list[str]) -> Iterator[_Part]:
     part: Document = {}
     nbytes = 0
     large: list[str] = []
     for name, value in values.items():
         added = estimate_size(name) + estimate_size(value)
-        is_large = added > _PART_BYTES and type(value) is dict and all(type(key) is str for key in value)
+        is_large = added > _PART_BYTES and _can_be_divided(value)
         if is_large:
             large.append(name)
             added = estimate_size(name)
         if part and nbytes + added > _PART_BYTES:
-            yield path, part
+            yield "put_values", path, part
             part, nbytes = {}, 0
-        part[name] = {} if is_large else value
+        part[name] = _emptied(value) if is_large else value
         nbytes += added
-    yield path, part
+    yield "put_values", path, part
     for name in large:
-        yield from _parts(values[name], [*path, name])
+        divided = _parts if type(values[name]) is dict else _slices
+        yield from divided(values[name], [*path, name])
+
+
+def _can_be_divided(value: Any) -> bool:
+    return type(value) in (list, tuple) or (type(value) is dict and all(type(key) is str for key in value))
+
+
+def _emptied(value: Any) -> Document | list[Any]:
+    return {} if type(value) is dict else []
+
+
+def _slices(items: Any, path: list[str]) -> Iterator[_Part]:
+    """A list in parts that are appended; an item that is too large by itself is a part, and is dropped."""
+    part: list[Any] = []
+    nbytes = 0
+    for item in items:
+        added = estimate_size(item)
+        if part and nbytes + added > _PART_BYTES:
+            yield "append_values", path, part
+            part, nbytes = [], 0
+        part.append(item)
+        nbytes += added
+    yield "append_values", path, part

@@ -198,6 +198,10 @@ _TABLE: Final = (
         "Store the bytes from `offset` on of a blob of `size` bytes; it is complete when it has all of them.",
     ),
     _log(
+        "append_values(trial: trial, field: text, path: texts, values: items)",
+        "Append to a list inside a trial's parameters, metadata or tags: parts of one that is large.",
+    ),
+    _log(
         "put_values(trial: trial, field: text, path: texts, values: values)",
         "Merge values into a map inside a trial's parameters, metadata or tags: parts of one that is large.",
     ),

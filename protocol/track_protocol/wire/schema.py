@@ -111,6 +111,7 @@ CHECKS: Final[Mapping[str, tuple[Callable[[Any], bool], str]]] = {
     "finite": (_is_finite, "a finite number"),
     "group": (_is_text, "the uid of a group"),
     "ids": (_are_ids, "a list of trials' 16-byte ids"),
+    "items": (lambda value: type(value) is list, "a list"),
     "kind": (
         lambda value: type(value) is str and value in _KINDS,
         f"one of {', '.join(map(repr, _KINDS))}",

@@ -58,6 +58,7 @@ LOGS: Final[Mapping[str, Callable[..., object]]] = {
     "log_trial_metadata": _by_anybody(update.log_trial_metadata),
     "log_trial_dropped_points": _by_anybody(update.log_trial_dropped_points),
     "put_blob": _by_anybody(put_blob),
+    "append_values": _by_anybody(update.append_values),
     "put_values": _by_anybody(update.put_values),
     "log_trial_media": _by_anybody(media.log_trial_media),
     "add_trial_tags": _by_anybody(update.merge("tags")),

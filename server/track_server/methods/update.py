@@ -17,6 +17,7 @@ from track_server.storage.unit_of_work import UnitOfWork
 __all__ = [
     "add_group_trial",
     "add_project_trial",
+    "append_values",
     "log_trial_dropped_points",
     "log_trial_finish",
     "log_trial_metadata",
@@ -107,18 +108,40 @@ def merge(field: str) -> Callable[..., None]:
 
 def put_values(tx: UnitOfWork, trial: bytes | str, field: str, path: list[str], values: Document) -> None:
     """Merge values into a map inside a field of a trial; what is missing on the way there is made."""
-    if field not in _FIELDS:
-        raise BadArguments(f"put_values: argument 'field' must be one of {', '.join(_FIELDS)}")
-    if len(path) > MAX_DEPTH:
-        raise BadArguments(f"put_values: argument 'path' has more than {MAX_DEPTH} names")
+    _check_place("put_values", field, path)
+    _merge_at(tx, lookup.trial_fields(tx, trial), field, path, normalise(values))
+
+
+def append_values(tx: UnitOfWork, trial: bytes | str, field: str, path: list[str], values: list[Any]) -> None:
+    """Append to a list inside a field of a trial; what is no list there, or is missing, becomes one."""
+    _check_place("append_values", field, path)
+    if not path:
+        raise BadArguments("append_values: argument 'path' must have a name")
     document = lookup.trial_fields(tx, trial)
-    nested = normalise(values)
+    before = _value_at(document[field], path)
+    appended = [*(before if isinstance(before, list) else []), *normalise(values)]
+    _merge_at(tx, document, field, path[:-1], {path[-1]: appended})
+
+
+def _check_place(method: str, field: str, path: list[str]) -> None:
+    if field not in _FIELDS:
+        raise BadArguments(f"{method}: argument 'field' must be one of {', '.join(_FIELDS)}")
+    if len(path) > MAX_DEPTH:
+        raise BadArguments(f"{method}: argument 'path' has more than {MAX_DEPTH} names")
+
+
+def _value_at(values: Any, path: list[str]) -> Any:
+    for name in path:
+        values = values.get(name) if isinstance(values, dict) else None
+    return values
+
+
+def _merge_at(tx: UnitOfWork, document: Document, field: str, path: list[str], values: Document) -> None:
+    """Merge values into the map at a place in a field; what is missing on the way there is made."""
     for depth in range(len(path), 0, -1):
-        before: Any = document[field]
-        for name in path[:depth]:
-            before = before.get(name) if isinstance(before, dict) else None
-        nested = {path[depth - 1]: (before if isinstance(before, dict) else {}) | nested}
-    merged = tx.merged(document["id"], field, document[field], normalise(nested))
+        before = _value_at(document[field], path[:depth])
+        values = {path[depth - 1]: (before if isinstance(before, dict) else {}) | values}
+    merged = tx.merged(document["id"], field, document[field], normalise(values))
     touch_trial(tx, document, {field: merged})
 
 

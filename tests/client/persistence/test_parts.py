@@ -75,9 +75,29 @@ def test_large_values_join_lists_one_by_one(client: TrackClient) -> None:
     assert {name: found.metadata[name] for name in many} == {name: [value] for name, value in many.items()}
 
 
+ROWS = [[number, "z" * 1_000] for number in range(1_200)]
+
+
+@pytest.mark.parametrize(
+    "values", [{"rows": ROWS}, {"model": {"rows": ROWS, "lr": 0.1}}], ids=["flat", "nested"]
+)
+def test_a_large_list_is_stored_in_parts(client: TrackClient, values: dict[str, Any]) -> None:
+    # Fails when lists are not divided: over 384 KiB they are dropped.
+    client.new_trial(force=True, tags=values, arguments=values)
+    assert stored(client).parameters == stored(client).tags == values
+    client.new_trial(force=True, arguments={"a": 1})
+    for _ in range(2):  # it takes the place of the one before
+        client.log_metadata(values)
+    client.log_arguments(values)
+    found = stored(client)
+    assert found.parameters == {"a": 1, **values}
+    assert found.metadata.items() >= values.items()
+    assert "dropped_points" not in found.metadata
+
+
 def test_what_cannot_be_divided_is_counted(client: TrackClient) -> None:
     client.new_trial(force=True, arguments={"a": 1})
-    client.log_metadata(rows=[["z" * 10_000]] * 60, small=1)
+    client.log_metadata(rows=[1, ["z" * 10_000] * 60, 2], small=1)
     found = stored(client)
-    assert (found.metadata.get("rows"), found.metadata["small"]) == (None, 1)
+    assert (found.metadata["rows"], found.metadata["small"]) == ([1, 2], 1)
     assert found.metadata["dropped_points"]["points"] == 1

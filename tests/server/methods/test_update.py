@@ -29,6 +29,7 @@ def rewind_op(offset: int, id: bytes) -> CallOp:
         ("log_trial_finish", {"time": 1.0, "status": DONE, "error": "e"}),
         ("log_trial_arguments", {"arguments": {"lr": 0.1}}),
         ("put_values", {"field": "tags", "path": ["a"], "values": {"b": 1}}),
+        ("append_values", {"field": "tags", "path": ["a"], "values": [1]}),
         ("log_trial_metadata", {"metadata": {"a": 1}}),
         ("log_trial_dropped_points", {"points": 1, "reason": "full"}),
         ("add_trial_tags", {"tags": {"a": 1}}),
@@ -119,6 +120,22 @@ def test_values_are_put_only_where_values_are(ann: Caller, field: str, path: lis
     id = ann.new_trial()["id"]
     refused = ann.rejection("put_values", trial=id, field=field, path=path, values={"a": 1})
     assert (refused.code, reason in refused.message) == (BadArguments.code, True)
+
+
+def test_lists_are_put_together_from_parts(ann: Caller) -> None:
+    id = ann.new_trial(parameters={"rows": [1], "flat": 1})["id"]
+    for path in (["rows"], ["flat"], ["model", "rows"]):
+        for values in ([2, 3], [], [{"a": [4]}]):
+            ann.logged("append_values", trial=id, field="parameters", path=path, values=values)
+    added = [2, 3, {"a": [4]}]
+    assert ann.trial(id)["parameters"] == {"rows": [1, *added], "flat": added, "model": {"rows": added}}
+
+
+@pytest.mark.parametrize(("field", "path"), [("parameters", []), ("name", ["a"]), ("tags", ["a"] * 100)])
+def test_a_list_is_put_only_where_values_are(ann: Caller, field: str, path: list[str]) -> None:
+    id = ann.new_trial()["id"]
+    refused = ann.rejection("append_values", trial=id, field=field, path=path, values=[1])
+    assert refused.code == BadArguments.code
 
 
 def test_metadata_may_be_stored_as_a_list(ann: Caller) -> None:
