@@ -48,7 +48,7 @@ class StoreNames(NamesInStore):
         ) -> Sequence[Mapping[str, Any]]:
             return [_document(each, page["fields"]) for each in fetches[kind](query, **page)]
 
-        super().__init__(fetch, time.time())
+        super().__init__(fetch, protocol.fetch_fields, time.time())
 
 
 def _document(item: Any, fields: Sequence[str]) -> dict[str, Any]:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import Final
+from collections.abc import Mapping
+from typing import Any, Final
 
 from track.persistence.protocol import Protocol
 from track_protocol.errors import ItemNotFound, UsageError
@@ -12,6 +13,7 @@ from track_protocol.query.store_names import uid_conditions
 __all__ = ["find_trial"]
 
 _SHOWN: Final = 5
+_NOTHING: Final[Mapping[str, Any]] = {"total": 0, "ids": []}
 
 
 def find_trial(protocol: Protocol, name: str) -> Trial:
@@ -23,14 +25,21 @@ def find_trial(protocol: Protocol, name: str) -> Trial:
         ItemNotFound: there is none.
         UsageError: there are several.
     """
-    found = protocol.fetch_trials({"$or": [{"name": name}, *uid_conditions(name)]}) if name else []
-    exact = [trial for trial in found if trial.uid == name]
-    if len(exact or found) == 1:
-        return (exact or found)[0]
-    if not found:
+    # A name may be that of thousands, of which no more is wanted than how many there are.
+    table = _matching(protocol, {"uid": name}) if name else _NOTHING
+    if name and not table["ids"]:
+        table = _matching(protocol, {"$or": [{"name": name}, *uid_conditions(name)]})
+    if table["total"] == 1 and (found := protocol.fetch_trials({"id": table["ids"][0]})):
+        return found[0]
+    if table["total"] <= 1:
         raise ItemNotFound(
             f"no trial is called {name!r}: give a uid, at least 4 of its first digits, an id or a name "
             "('track ls' shows them)"
         )
-    some = ", ".join(f"{trial.uid[:12]}…_{trial.revision}" for trial in found[:_SHOWN])
-    raise UsageError(f"{name!r} matches {len(found)} trials ({some}): give more digits of one's uid")
+    uids, revisions = table["columns"]
+    some = ", ".join(f"{uid[:12]}…_{revision}" for uid, revision in zip(uids, revisions, strict=True))
+    raise UsageError(f"{name!r} matches {table['total']} trials ({some}): give more digits of one's uid")
+
+
+def _matching(protocol: Protocol, query: Mapping[str, Any]) -> Mapping[str, Any]:
+    return protocol.fetch_table(query, ("uid", "revision"), limit=_SHOWN)

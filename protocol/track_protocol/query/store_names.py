@@ -15,18 +15,21 @@ from track_protocol.model.entities import LOST, PRUNED, STATUS_NAMES, Status
 from track_protocol.query.names import TREES, candidates, own_attribute, own_names, suggestion
 from track_protocol.query.tree import Kind
 
-__all__ = ["Fetch", "NamesInStore", "uid_conditions"]
+__all__ = ["Fetch", "Fields", "NamesInStore", "uid_conditions"]
 
 Fetch = Callable[[Kind, Mapping[str, Any], Mapping[str, Any]], Sequence[Mapping[str, Any]]]
 """Finds documents: of a kind, by a query, and by the arguments of a page (`fields` always among them)."""
+
+Fields = Callable[[], Mapping[str, Any]]
+"""Which values and series all trials have, as `fetch_fields` answers it."""
 
 _ID: Final = re.compile("[0-9a-fA-F]{32}")
 _PREFIX: Final = re.compile(r"[0-9a-f]{4,64}")
 _WITH_REVISION: Final = re.compile(r"([0-9a-f]{4,63})_([0-9]{1,9})")
 _NEWEST: Final = 1_000
-"""Trials whose names are looked at for a suggestion."""
+"""Projects or groups whose names are looked at for a suggestion."""
 
-_SERIES: Final = ("metrics", "chronos")
+_SERIES: Final = {"metric": "metrics", "chrono": "chronos"}
 _SHORT: Final = {"parameters": "params"}
 _WORDS: Final = {
     "parameters": "parameter",
@@ -44,12 +47,14 @@ class NamesInStore:
 
     Args:
         fetch: finds documents.
+        fields: called for the names that are suggested.
         now: when this is made, in seconds since the epoch.
     """
 
-    def __init__(self, fetch: Fetch, now: float) -> None:
+    def __init__(self, fetch: Fetch, fields: Fields, now: float) -> None:
         self.now = now
         self._find = fetch
+        self._fields = fields
         self._attributes: dict[tuple[Kind, str], str] = {}
 
     def attribute(self, name: str, kind: Kind = "trial") -> str:
@@ -143,28 +148,27 @@ class NamesInStore:
             raise BadQuery(f"{attribute!r} is many values: name one of them, as in '{attribute}.NAME'")
 
     def known_names(self, kind: Kind = "trial") -> list[str]:
-        """The names for which filters have a meaning, those of the newest objects first."""
-        found: dict[str, None] = {}
+        """The names for which filters have a meaning."""
         if kind != "trial":
-            for each in self._fetch(kind, {}, limit=_NEWEST, fields=("uid", "metadata")):
-                found |= dict.fromkeys(_dotted(each["metadata"]))
-            return [*found, *own_names(kind)]
-        trials = self._fetch(kind, {}, limit=_NEWEST, order=("-created",), fields=TREES)
-        rooted: dict[str, None] = {}
-        for trial in trials:
-            for field in TREES:
-                names = list(_names_in(trial, field))
-                bare = [
-                    name.removeprefix(_RUN) for name in names if field != "metadata" or name.startswith(_RUN)
-                ]
-                found |= dict.fromkeys(bare)
-                rooted |= dict.fromkeys(f"{_SHORT.get(field, field)}.{name}" for name in names)
-        return [*found, *own_names(kind), *rooted]
+            items = self._fetch(kind, {}, limit=_NEWEST, fields=("uid", "metadata"))
+            names = dict.fromkeys(name for each in items for name in _dotted(each["metadata"]))
+            return [*names, *own_names(kind)]
+        fields = self._fields()
+        found: dict[str, list[str]] = {root: [] for root in TREES}
+        for each in fields["fields"]:
+            root, _, name = each["name"].partition(".")
+            found[root].append(name)
+        for each in fields["series"]:
+            if each["kind"] in _SERIES:
+                found[_SERIES[each["kind"]]].append(each["name"])
+        bare = {**found, "metadata": [name for name in found["metadata"] if name.startswith(_RUN)]}
+        rooted = [f"{_SHORT.get(root, root)}.{name}" for root, names in found.items() for name in names]
+        known = [name.removeprefix(_RUN) for names in bare.values() for name in names]
+        return list(dict.fromkeys([*known, *own_names(kind), *rooted]))
 
     def series_names(self) -> list[str]:
-        """The names of metrics and timers of the newest trials, with and without labels."""
-        trials = self._fetch("trial", {}, limit=_NEWEST, order=("-created",), fields=_SERIES)
-        names = [str(name) for trial in trials for field in _SERIES for name in trial[field]]
+        """The names of metrics and timers, with and without labels."""
+        names = [each["name"] for each in self._fields()["series"] if each["kind"] in _SERIES]
         return list(dict.fromkeys(each for name in names for each in (name, name.partition("{")[0])))
 
     def _is_there(self, attribute: str, kind: Kind) -> bool:
@@ -179,11 +183,6 @@ class NamesInStore:
 
 def _is_number(attribute: str) -> dict[str, Any]:
     return {"$or": [{attribute: {"$gte": 0}}, {attribute: {"$lt": 0}}]}
-
-
-def _names_in(trial: Mapping[str, Any], field: str) -> Iterable[str]:
-    values = trial[field]
-    return map(str, values) if field in _SERIES else _dotted(values)
 
 
 def _dotted(values: Mapping[Any, Any], before: str = "") -> Iterable[str]:

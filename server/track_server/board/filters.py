@@ -47,15 +47,18 @@ async def filter_query(calls: Calls, user: str, given: Mapping[str, Any]) -> dic
         raise BadArguments("give 'filter', a text, and perhaps 'project', a uid")
     loop = asyncio.get_running_loop()
 
-    def fetch(kind: Kind, query: Mapping[str, Any], page: Mapping[str, Any]) -> Sequence[Mapping[str, Any]]:
+    def ask(method: str, **given: Any) -> Any:
         # The meaning of names is decided in a thread, step by step, each of which is a call.
+        asked = calls.call(user, method, METHODS[method].check(given))
+        return asyncio.run_coroutine_threadsafe(asked, loop).result()
+
+    def fetch(kind: Kind, query: Mapping[str, Any], page: Mapping[str, Any]) -> Sequence[Mapping[str, Any]]:
         listed = {name: list(value) if isinstance(value, tuple) else value for name, value in page.items()}
-        arguments = METHODS[_FETCHES[kind]].check({"query": dict(query), **listed})
-        asked = asyncio.run_coroutine_threadsafe(calls.call(user, _FETCHES[kind], arguments), loop)
-        found: Sequence[Mapping[str, Any]] = asked.result()
+        found: Sequence[Mapping[str, Any]] = ask(_FETCHES[kind], query=dict(query), **listed)
         return found
 
-    query = await asyncio.to_thread(query_of, text, "trial", NamesInStore(fetch, time.time()))
+    names = NamesInStore(fetch, lambda: ask("fetch_fields", query={}), time.time())
+    query = await asyncio.to_thread(query_of, text, "trial", names)
     if project is None:
         return query
     return {"$and": [query, {"project_id": project}]} if query else {"project_id": project}

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import closing
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -13,6 +14,7 @@ from track.persistence import get_protocol
 from track.persistence.lookup import find_trial
 from track.persistence.protocol import Protocol
 from track_protocol.errors import ItemNotFound, UsageError
+from track_protocol.model.entities import Trial
 
 
 @pytest.fixture
@@ -48,3 +50,23 @@ def test_a_name_of_several_trials_is_not_enough(protocol: Protocol, uids: list[s
     with pytest.raises(UsageError, match="'first' matches 2 trials") as caught:
         find_trial(protocol, "first")
     assert uids[0][:12] in str(caught.value)
+
+
+def test_a_name_of_very_many_trials_fetches_none_of_them(protocol: Protocol) -> None:
+    for number in range(20):
+        protocol.new_trial(Trial(name="many", parameters={"n": number}))
+    protocol.flush()
+
+    def refuse(*_args: Any, **_kwargs: Any) -> Any:
+        raise AssertionError("whole trials were fetched")
+
+    protocol.fetch_trials = refuse  # type: ignore[method-assign]
+    with pytest.raises(UsageError, match="'many' matches 20 trials") as caught:
+        find_trial(protocol, "many")
+    assert str(caught.value).count("…") == 5
+
+
+def test_a_uid_is_not_that_of_a_trial_whose_name_it_is(protocol: Protocol, uids: list[str]) -> None:
+    protocol.new_trial(Trial(name=uids[0]))
+    protocol.flush()
+    assert find_trial(protocol, uids[0]).name == "first"

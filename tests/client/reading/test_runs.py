@@ -27,6 +27,9 @@ class Counting(Protocol):
     def fetch_groups(self, *args: Any, **kwargs: Any) -> Any:
         return self._protocol.fetch_groups(*args, **kwargs)
 
+    def fetch_fields(self, *args: Any, **kwargs: Any) -> Any:
+        return self._protocol.fetch_fields(*args, **kwargs)
+
     def fetch_trials(
         self,
         query: Mapping[str, Any] | Sequence[Mapping[str, Any]] | None = None,
