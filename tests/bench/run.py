@@ -13,6 +13,7 @@ from typing import Final
 
 import board
 import call
+import charts
 import latency
 import lines
 import memory
@@ -31,6 +32,7 @@ _BENCHES: Final = {
     "read": read.measure,
     "trials": trials.measure,
     "board": board.measure,
+    "charts": charts.measure,
     "memory": memory.measure,
     "spooled": spooled.measure,
     "lines": lines.measure,

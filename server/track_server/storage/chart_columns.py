@@ -29,6 +29,7 @@ point (NaN for a step that is no number), last value, least, greatest and mean o
 without any), how many points it has, how many of them are not finite, and the last of those (0 without)."""
 
 
+_EXACT: Final = 2**53
 _LOOKS: Final = 12
 """About how many items a search looks at; other sequences than lists make each of them anew at each look."""
 
@@ -67,14 +68,23 @@ class Grid:
         edges, count = self.edges, len(x)
         first, last = bisect_right(edges, x[0]) - 1, bisect_right(edges, x[-1]) - 1
         if last - first < count:
-            if not isinstance(x, list) and (last - first) * _LOOKS > count:
-                x = list(x)
-            cuts = [0, *[bisect_left(x, edge) for edge in edges[first + 1 : last + 1]], count]
+            cuts = [0, *_first_from(x, edges[first + 1 : last + 1]), count]
             filled = [at for at in range(last - first + 1) if cuts[at] < cuts[at + 1]]
             return [first + at for at in filled], [cuts[at] for at in filled]
         found = [bisect_right(edges, place) - 1 for place in x]
         starts = [at for at in range(count) if not at or found[at - 1] != found[at]]
         return [found[at] for at in starts], starts
+
+
+def _first_from(x: Sequence[float], edges: Sequence[float]) -> list[int]:
+    """The index of the first item that is not below each edge, all of which are above the first item."""
+    if isinstance(x, range) and x.start >= 0 and x[-1] < _EXACT:
+        # Such a difference of an integer and an edge above it is exact.
+        start, stride = x.start, x.step
+        return [-int((start - edge) // stride) for edge in edges]
+    if not isinstance(x, list) and len(edges) * _LOOKS > len(x):
+        x = list(x)
+    return [bisect_left(x, edge) for edge in edges]
 
 
 class Traits(IntFlag):

@@ -39,6 +39,22 @@ def test_each_place_is_in_one_column_whatever_the_window(
         assert column == width - 1 or places[end - 1] < grid.edges[column + 1]
 
 
+@given(
+    st.integers(0, 2**52),
+    st.integers(1, 2**20),
+    st.integers(1, 300),
+    st.integers(1, 300),
+    st.floats(0, 1),
+    st.floats(0, 1),
+)
+def test_evenly_spaced_places_are_divided_as_any_others_are(
+    first: int, stride: int, count: int, width: int, before: float, behind: float
+) -> None:
+    places = range(first, first + stride * count, stride)
+    grid = Grid(first - stride * before, places[-1] + stride * behind, width)
+    assert grid.divide(places) == grid.divide(list(places))
+
+
 def test_columns_contain_their_lower_edge_and_the_last_one_both() -> None:
     grid = Grid(0.0, 10.0, 5)
     assert grid.edges == [0.0, 2.0, 4.0, 6.0, 8.0]

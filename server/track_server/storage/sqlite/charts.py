@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from array import array
 from bisect import bisect_left, bisect_right
 from collections.abc import Sequence
 from contextlib import suppress
@@ -356,7 +357,7 @@ class _Reading:
                 f"{len(values)} points, not {chunk.count}: restore a backup"
             )
         # A list has its numbers as objects already, where an array makes them anew at each pass.
-        return _Decoded(steps, times, list(values))
+        return _Decoded(steps, times, values.tolist() if isinstance(values, array) else list(values))
 
     def _bounds(self, chunk: _Chunk, axis: str) -> tuple[float, float]:
         """Places of the first and of the last point of a chunk on an axis that suits the series."""
