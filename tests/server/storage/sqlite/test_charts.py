@@ -351,11 +351,23 @@ def test_few_points_are_read_in_full(store: SqliteStore) -> None:
 
 
 def test_points_far_from_each_other_are_not_summed_up_in_a_bucket(store: SqliteStore, outlined: None) -> None:
-    steps = [*range(5_000), *range(1_000_000, 1_005_000)]
+    steps = [*range(4_970), *range(1_000_000, 1_005_030)]  # so that they meet within a bucket
     log_points(store, points_of([float(step) for step in steps], steps=steps))
     compact_all(store)
     found = committed(store, width=20)
-    assert (found["count_of"], found["max"]) == ([5_000.0, 5_000.0], [4_999.0, 1_004_999.0])
+    assert (found["count_of"], found["max"]) == ([4_970.0, 5_030.0], [4_969.0, 1_005_029.0])
+
+
+def test_times_that_go_back_are_not_read_from_outlines(store: SqliteStore, outlined: None) -> None:
+    times = [float(i + 400 * (i // 100 % 2)) for i in range(5_000)]
+    log_points(store, Points(pack(range(5_000)), pack(times), pack(times)))
+    compact_all(store)
+    found = committed(store, "time", width=4)
+    with store.snapshot() as view:
+        expected = expected_chart(times, stored(view), found["low"], found["high"], 4)
+    assert [found[name] for name in ("count_of", "min", "max")] == [
+        expected[name] for name in ("count_of", "min", "max")
+    ]
 
 
 @pytest.mark.parametrize("part", [0.0, 0.1, 0.5, 0.999])
