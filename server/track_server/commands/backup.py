@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import argparse
-import sys
 import time
 from pathlib import Path
 from typing import Final
 
 from track_protocol.command import Command
+from track_server.commands.printing import say
 from track_server.commands.store_options import add_store_options
 
 __all__ = ["COMMAND"]
@@ -32,7 +32,7 @@ def _run(arguments: argparse.Namespace) -> int:
     started = time.monotonic()
     seen = back_up(admin, path, arguments.dest)
     took = time.monotonic() - started
-    sys.stdout.write(f"{arguments.dest}: {seen.points:,} points, {seen.trials:,} trials, {took:.1f} s\n")
+    say(f"{arguments.dest}: {seen.points:,} points, {seen.trials:,} trials, {took:.1f} s\n")
     return 0
 
 

@@ -4,12 +4,11 @@ from __future__ import annotations
 
 import argparse
 import json
-import sys
 from dataclasses import asdict
 from typing import Final
 
 from track_protocol.command import Command
-from track_protocol.terminal import clean
+from track_server.commands.printing import say
 from track_server.commands.store_options import add_store_options
 
 __all__ = ["COMMAND"]
@@ -28,15 +27,15 @@ def _run(arguments: argparse.Namespace) -> int:
     seen = check(admin, path)
     if arguments.json:
         result = {"store": str(path), "sound": not seen.findings, **asdict(seen)}
-        sys.stdout.write(json.dumps(result) + "\n")
+        say(json.dumps(result) + "\n")
     elif seen.findings:
-        sys.stdout.writelines(f"{clean(finding)}\n" for finding in seen.findings)
+        say("".join(f"{finding}\n" for finding in seen.findings))
     else:
         counts = f"{seen.trials:,} trials, {seen.series:,} series, {seen.points:,} points"
         rejected = (
             f"; {seen.rejected:,} rejected records (fetch_rejected shows them)" if seen.rejected else ""
         )
-        sys.stdout.write(f"{path} is undamaged: {counts}{rejected}\n")
+        say(f"{path} is undamaged: {counts}{rejected}\n")
     return 1 if seen.findings else 0
 
 

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import argparse
-import sys
 from pathlib import Path
 from typing import Final
 
 from track_protocol.command import Command
+from track_server.commands.printing import say
 from track_server.commands.store_options import add_store_options
 
 __all__ = ["COMMAND"]
@@ -30,9 +30,9 @@ def _run(arguments: argparse.Namespace) -> int:
     admin, path = admin_of(arguments.store, arguments.home)
     done = restore(admin, arguments.backup, path)
     seen = done.checked
-    sys.stdout.write(f"{path}: {seen.points:,} points, {seen.trials:,} trials restored\n")
+    say(f"{path}: {seen.points:,} points, {seen.trials:,} trials restored\n")
     if done.aside is not None:
-        sys.stdout.write(f"the previous store is now {done.aside}\n")
+        say(f"the previous store is now {done.aside}\n")
     return 0
 
 

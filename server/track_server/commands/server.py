@@ -12,6 +12,7 @@ from typing import Final
 from track_protocol.command import Command
 from track_protocol.errors import UsageError
 from track_protocol.locations import default_home
+from track_server.commands.printing import LogFormatter
 from track_server.http.settings import HttpSettings
 from track_server.network.limits import LEASE_SECONDS
 
@@ -100,11 +101,9 @@ def _run(args: argparse.Namespace) -> int:
     from track_server.app import Settings, uses_plaintext
     from track_server.network.process import serve
 
-    logging.basicConfig(
-        stream=sys.stderr,
-        level=args.log_level.upper(),
-        format="%(asctime)s %(levelname)s %(name)s: %(message)s",
-    )
+    handler = logging.StreamHandler(sys.stderr)
+    handler.setFormatter(LogFormatter("%(asctime)s %(levelname)s %(name)s: %(message)s"))
+    logging.basicConfig(level=args.log_level.upper(), handlers=[handler])
     host, port = _address("--listen", args.listen)
     settings = Settings(
         backend=args.backend,

@@ -24,6 +24,7 @@ from track_protocol.wire.roles import Role
 from track_server.accounts.identity import Identity, pin_of_file
 from track_server.accounts.private_files import new_private_file
 from track_server.accounts.users import UserStore
+from track_server.commands.printing import say, tell
 from track_server.network.runtime import ServerRecord, read_server_record
 
 __all__ = ["COMMAND"]
@@ -82,7 +83,7 @@ def _add(home: Path, arguments: argparse.Namespace) -> None:
     # The token cannot be shown twice, so there is a place for it before there is a token.
     with nullcontext(sys.stdout) if arguments.output is None else new_private_file(arguments.output) as file:
         token = users.add(arguments.name, Role(arguments.role), password)
-        _tell(f"{said}:" if arguments.output is None else f"{said}; it is in {arguments.output}")
+        tell(f"{said}:" if arguments.output is None else f"{said}; it is in {arguments.output}")
         file.write(replace(join, password=None if password else token).to_text() + "\n")
         file.flush()
 
@@ -93,18 +94,18 @@ def _list(home: Path, arguments: argparse.Namespace) -> None:
         for user in UserStore(home).list()
     ]
     if arguments.json:
-        sys.stdout.write(json.dumps(rows) + "\n")
+        say(json.dumps(rows) + "\n")
         return
     width = max((len(row["name"]) for row in rows), default=0)
     for row in rows:
-        sys.stdout.write(f"{row['name']:<{width}}  {row['role']:<6}  {row['created']}\n")
+        say(f"{row['name']:<{width}}  {row['role']:<6}  {row['created']}\n")
     if not rows:
-        _tell(f"no users in {home}; 'track user add NAME --role writer' adds one")
+        tell(f"no users in {home}; 'track user add NAME --role writer' adds one")
 
 
 def _remove(home: Path, arguments: argparse.Namespace) -> None:
     UserStore(home).remove(arguments.name)
-    _tell(f"user {arguments.name!r} removed")
+    tell(f"user {arguments.name!r} removed")
 
 
 def _pin(home: Path, record: ServerRecord | None) -> str:
@@ -135,7 +136,7 @@ def _advertised(record: ServerRecord | None) -> str:
     if record.advertise:
         return record.advertise
     if is_loopback(record.host):
-        _tell("the server listens on this machine only, so the URI works only here")
+        tell("the server listens on this machine only, so the URI works only here")
         return "localhost"
     return socket.gethostname() if record.host in _EVERYWHERE else record.host
 
@@ -151,10 +152,6 @@ def _ask_password(name: str) -> Secret:
     if len(password.reveal()) < _SHORTEST_PASSWORD:
         raise UsageError(f"a password needs at least {_SHORTEST_PASSWORD} characters: no user was added")
     return password
-
-
-def _tell(text: str) -> None:
-    sys.stderr.write(text + "\n")
 
 
 COMMAND: Final = Command(

@@ -17,6 +17,7 @@ import uvloop
 
 from track_protocol.errors import UsageError
 from track_protocol.loopback import is_loopback
+from track_protocol.terminal import clean
 from track_protocol.uri import redact
 from track_server.app import Settings, uses_plaintext
 from track_server.network.limits import OTHER_FILES
@@ -91,7 +92,7 @@ async def _run(server: SocketServer, ready: Callable[[SocketServer], None]) -> N
 
 
 def _print_announcement(server: SocketServer) -> None:
-    sys.stderr.write(f"{announcement(server)}\n")
+    sys.stderr.write(clean(f"{announcement(server)}\n"))
     sys.stderr.flush()
 
 
