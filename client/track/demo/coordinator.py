@@ -126,7 +126,7 @@ class _Demo:
             while True:
                 running = [worker for worker in self._processes.workers if worker.running]
                 self._processes.check_server()  # first: a call to a server that has ended would wait
-                observation = observe(client.protocol.fetch_trials({"group_id": group}))
+                observation = observe(client.protocol, group)
                 now = time.monotonic()
                 view.show(observation, now - started)
                 _check_workers(self._processes.workers, observation)

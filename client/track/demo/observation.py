@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Sequence
 from dataclasses import dataclass
 from enum import Enum
-from typing import Any
+from typing import Any, Final
 
+from track.persistence.protocol import Protocol
 from track.persistence.series import SeriesMapping
-from track_protocol.model.entities import Status, Trial
+from track_protocol.model.entities import Status
+from track_protocol.query.columns import MAX_CELLS, MAX_ROWS
+from track_protocol.wire.batch import CHRONO, METRIC
 
 __all__ = ["Observation", "Phase", "Row", "observe", "summaries"]
 
@@ -23,11 +26,16 @@ class Phase(Enum):
     FAILED = "failed"
 
 
-_PHASES = {
-    Status.CreatedGroup: Phase.WAITING,
-    Status.Running: Phase.RUNNING,
-    Status.Completed: Phase.FINISHED,
+_PHASES: Final = {
+    Status.CreatedGroup.name: Phase.WAITING,
+    Status.Running.name: Phase.RUNNING,
+    Status.Completed.name: Phase.FINISHED,
 }
+_COLUMNS: Final = (
+    *("uid", "parameters", "status", "metadata.claimed_by"),
+    *("metrics.loss", "metrics.validation_accuracy"),
+)
+_SERIES: Final = {METRIC: "metrics", CHRONO: "chronos"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,9 +94,24 @@ class Observation:
         return sorted(finished, key=lambda row: (-(row.accuracy or 0.0), row.loss or 0.0))[:count]
 
 
-def observe(trials: Iterable[Trial]) -> Observation:
-    """The displayed form of stored trials."""
-    return Observation(tuple(_row(number, trial) for number, trial in enumerate(trials, 1)))
+def observe(protocol: Protocol, group: str) -> Observation:
+    """The trials of a group as they are now.
+
+    Args:
+        protocol: of the store.
+        group: its uid.
+    """
+    query = {"group_id": group}
+    counts = [
+        f"{_SERIES[each['kind']]}.{each['name']}.count"
+        for each in protocol.fetch_fields(query)["series"]
+        if each["kind"] in _SERIES
+    ]
+    columns = [*_COLUMNS, *counts]
+    table = protocol.fetch_table(query, columns, limit=min(MAX_ROWS, MAX_CELLS // len(columns)))
+    return Observation(
+        tuple(_row(number, values) for number, values in enumerate(zip(*table["columns"], strict=True), 1))
+    )
 
 
 def summaries(mapping: Any) -> dict[str, Any]:
@@ -97,19 +120,15 @@ def summaries(mapping: Any) -> dict[str, Any]:
     return {name: mapping.summary(name) for name in mapping}
 
 
-def _row(number: int, trial: Trial) -> Row:
-    metrics, chronos = summaries(trial.metrics), summaries(trial.chronos)
+def _row(number: int, values: Sequence[Any]) -> Row:
+    uid, parameters, status, claimed_by, loss, accuracy, *counts = values
     return Row(
         number,
-        trial.uid,
-        trial.parameters,
-        _PHASES.get(trial.status, Phase.FAILED) if isinstance(trial.status, Status) else Phase.FAILED,
-        tuple(trial.metadata.get("claimed_by", ())),
-        _last(metrics, "loss"),
-        _last(metrics, "validation_accuracy"),
-        sum(each["count"] for each in (*metrics.values(), *chronos.values())),
+        uid,
+        parameters,
+        _PHASES.get(status, Phase.FAILED),
+        tuple(claimed_by or ()),
+        loss,
+        accuracy,
+        sum(count or 0 for count in counts),
     )
-
-
-def _last(metrics: dict[str, Any], name: str) -> float | None:
-    return metrics[name]["last"] if name in metrics else None

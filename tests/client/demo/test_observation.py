@@ -11,7 +11,7 @@ def row(number: int, phase: Phase, loss: float | None = None, accuracy: float | 
 def test_a_stored_trial_is_seen_with_its_worker_last_values_and_points() -> None:
     with search(2) as found:
         claim_and_log(found, found.created[0], "worker-3")
-        seen = observe(found.trials())
+        seen = observe(found.client.protocol, found.group)
     first, second = seen.rows
     assert (first.phase, first.workers) == (Phase.FINISHED, ("worker-3",))
     assert (first.loss, first.accuracy) == (1.0 / STEPS, 0.5)
@@ -23,13 +23,13 @@ def test_a_trial_that_an_exception_ended_has_failed() -> None:
     with search(1) as found:
         trial = found.client.set_trial(uid=found.created[0], force=True)
         trial.finish(ValueError, ValueError("no"), None)
-        assert [each.phase for each in observe(found.trials()).rows] == [Phase.FAILED]
+        assert [each.phase for each in observe(found.client.protocol, found.group).rows] == [Phase.FAILED]
 
 
 def test_a_trial_that_runs_is_running() -> None:
     with search(1) as found:
         found.client.set_trial(uid=found.created[0], force=True).start()
-        assert [each.phase for each in observe(found.trials()).rows] == [Phase.RUNNING]
+        assert [each.phase for each in observe(found.client.protocol, found.group).rows] == [Phase.RUNNING]
 
 
 def test_the_best_are_finished_and_the_most_accurate_then_of_the_lowest_loss() -> None:

@@ -26,6 +26,10 @@ _TREES: Final = ("parameters", "tags", "metadata")
 _CHUNK: Final = 512
 """Rows that are taken at once: faster than one by one, and other threads need not wait for long."""
 
+_CHUNK_CHARS: Final = 1024 * 1024
+_ROWS: Final = 32
+"""Letters at which a chunk ends, and rows after which they are counted."""
+
 _KNOWN_FIELDS: Final = 8_192
 """Summaries of single fields, of a chunk of rows each, that are retained; one takes 1 to 3 KB."""
 
@@ -101,7 +105,7 @@ class TrialTables:
         where, params = compile_query(query)
         statuses: Counter[str] = Counter()
         summaries = FieldSummaries()
-        for rows in self._chunks(
+        for rows, _ in self._chunks(
             f"SELECT status_name, {', '.join(_TREES)} FROM trial WHERE {where} ORDER BY id",  # noqa: S608 # all ours
             params,
         ):
@@ -119,11 +123,19 @@ class TrialTables:
             "more": len(fields) > MAX_FIELDS or len(series) > MAX_FIELDS,
         }
 
-    def _chunks(self, sql: str, params: Iterable[Any]) -> Iterator[list[tuple[Any, ...]]]:
-        """Rows of a statement, some at a time."""
+    def _chunks(self, sql: str, params: Iterable[Any]) -> Iterator[tuple[list[tuple[Any, ...]], int]]:
+        """Rows of a statement, some at a time, and how many letters their texts have."""
         rows = self._iterate(sql, params)
-        while chunk := list(islice(rows, _CHUNK)):
-            yield chunk
+        chunk: list[tuple[Any, ...]] = []
+        chars = 0
+        while some := list(islice(rows, _ROWS)):
+            chunk += some
+            chars += sum([len(value) for row in some for value in row if type(value) is str])
+            if len(chunk) >= _CHUNK or chars > _CHUNK_CHARS:
+                yield chunk, chars
+                chunk, chars = [], 0
+        if chunk:
+            yield chunk, chars
 
     def _bounded(self, sql: str, params: Iterable[Any]) -> list[tuple[Any, ...]]:
         """All rows of a statement.
@@ -132,11 +144,11 @@ class TrialTables:
             BadArguments: they are very large.
         """
         found: list[tuple[Any, ...]] = []
-        nbytes = 0
-        for rows in self._chunks(sql, params):
+        total = 0
+        for rows, chars in self._chunks(sql, params):
             found += rows
-            nbytes += sum([len(value) for row in rows for value in row if type(value) is str])
-            if nbytes > _MAX_CHARS:
+            total += chars
+            if total > _MAX_CHARS:
                 raise BadArguments(
                     f"the values have more than {_MAX_CHARS:,} letters: ask for fewer rows or columns at once"
                 )

@@ -52,6 +52,24 @@ def test_values_that_are_very_large_together_are_refused(
                 read()
 
 
+def test_large_documents_are_summarised_few_at_a_time(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(table, "_CHUNK_CHARS", 10_000)
+    monkeypatch.setattr(table, "_ROWS", 2)
+    sizes: list[int] = []
+    summaries = KnownSummaries.summaries
+
+    def noted(known: KnownSummaries, root: str, text: str) -> FieldSummaries:
+        sizes.append(len(text))
+        return summaries(known, root, text)
+
+    monkeypatch.setattr(KnownSummaries, "summaries", noted)
+    add(store, *range(12), text="x" * 10_000)
+    with store.snapshot() as view:
+        fields = view.fields(parse_query({}))
+    assert max(sizes) < 21_000
+    assert [each["count"] for each in fields["fields"]] == [12, 12]
+
+
 def test_fields_follow_what_is_changed(store: Store) -> None:
     add(store, 1, 2, 3)
     for expected, change in (
