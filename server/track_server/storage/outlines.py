@@ -11,8 +11,7 @@ bytes   what
 4       count of points
 2       count of buckets
 …       zstd of eight planes, all first bytes before all second ones, of the columns:
-        steps, times, last values, least and greatest values, and where between these
-        the mean lies, from 0 to 1 with the precision of float32; then, unless all
+        steps, times, last values, least, greatest and mean values, then, unless all
         values are finite, how many are not and the last of them; all float64
 4       CRC-32 of all before
 ======  ===============================================================================
@@ -20,6 +19,7 @@ bytes   what
 
 from __future__ import annotations
 
+import math
 import struct
 import zlib
 from collections.abc import Sequence
@@ -47,7 +47,8 @@ _MIN_BUCKETS: Final = 16
 _MAX_BUCKETS: Final = 128
 _FINITE_COLUMNS: Final = 6
 _ALL_COLUMNS: Final = 8
-_MEANS: Final = Buckets._fields.index("means")
+_MEAN_BITS: Final = 24
+"""Bits of a mean that are kept, from the distance of least and greatest value on."""
 
 
 class BadOutline(ValueError):
@@ -74,9 +75,7 @@ def outline_of(steps: Column, times: Column, values: Column) -> bytes | None:
     edges = _edges(count, max(_MIN_BUCKETS, min(_MAX_BUCKETS, count // _BUCKET_POINTS)))
     places, moments = as_floats(steps), as_floats(times)
     found = Buckets.of(places, moments, as_floats(values), edges[:-1])
-    fractions = map(_fraction, found.means, found.lows, found.highs)
-    packed = struct.pack(f"<{len(found.means)}f", *fractions)
-    found = found._replace(means=struct.unpack(f"<{len(found.means)}f", packed))
+    found = found._replace(means=list(map(_rounded, found.means, found.lows, found.highs)))
     columns: Any = found[: _ALL_COLUMNS if any(found.nonfinite) else _FINITE_COLUMNS]
     numbers = b"".join([struct.pack(f"<{len(column)}d", *column) for column in columns])
     planes = b"".join([numbers[lane::8] for lane in range(8)])
@@ -85,9 +84,13 @@ def outline_of(steps: Column, times: Column, values: Column) -> bytes | None:
     return outline + _CRC.pack(zlib.crc32(outline))
 
 
-def _fraction(mean: float, low: float, high: float) -> float:
-    """Where a mean lies between least and greatest value: half of its bytes would be noise."""
-    return (mean / 2 - low / 2) / (high / 2 - low / 2) if low < high else 0.0
+def _rounded(mean: float, low: float, high: float) -> float:
+    """A mean, as exactly as its distance from other values matters: the rest of its bits are noise."""
+    extent = high - low
+    if not 0 < extent < math.inf:
+        return mean
+    unit = math.ldexp(1.0, math.frexp(extent)[1] - _MEAN_BITS)
+    return min(high, max(low, round(mean / unit) * unit)) if unit else mean
 
 
 class Outline:
@@ -147,11 +150,6 @@ class Outline:
             numbers[lane::8] = planes[lane * count : (lane + 1) * count]
         flat = struct.unpack(f"<{count}d", numbers)
         columns: Any = [flat[at : at + width] for at in range(0, count, width)]
-        _, _, _, lows, highs, fractions, *_ = columns
-        columns[_MEANS] = [
-            low * (1 - fraction) + high * fraction if low <= high else 0.0
-            for low, high, fraction in zip(lows, highs, fractions, strict=True)
-        ]
         if len(columns) == _FINITE_COLUMNS:
             columns += [(0.0,) * width] * 2
         return Buckets._make([*columns, _counts(self._count, width)])

@@ -199,6 +199,32 @@ def test_a_page_ends_after_some_milliseconds(pool: ReaderPool) -> None:
     assert page.rest.start < 1_000
 
 
+def test_a_list_of_large_items_is_read_a_few_at_a_time(pool: ReaderPool) -> None:
+    given: list[int] = []
+
+    def small_at_first(_view: Any, keys: Sequence[Any]) -> list[dict[str, Any]]:
+        given.append(len(keys))
+        return [{"key": key} for key in keys]
+
+    outcomes: queue.SimpleQueue[Any] = queue.SimpleQueue()
+    pool.submit_rest(Rest("fetch_tails", Listing(range(50), small_at_first, 4), 0), outcomes.put)
+    page = outcomes.get(timeout=SECONDS)
+    while page.rest is not None:
+        pool.submit_rest(page.rest, outcomes.put)
+        page = outcomes.get(timeout=SECONDS)
+    assert sum(given) >= 50
+    assert max(given) == 4
+
+
+def test_an_item_that_cannot_be_read_is_an_error_in_its_place(pool: ReaderPool) -> None:
+    def read(_view: Any, keys: Sequence[Any]) -> list[Any]:
+        return [TooBusy("not now") if key == 1 else None if key == 2 else {"key": key} for key in keys]
+
+    outcomes: queue.SimpleQueue[Any] = queue.SimpleQueue()
+    pool.submit_rest(Rest("fetch_columns", Listing(range(4), read), 0), outcomes.put)
+    assert decode(outcomes.get(timeout=SECONDS).data) == [{"key": 0}, {"error": "not now"}, None, {"key": 3}]
+
+
 @pytest.mark.parametrize("later", [("bob", 1), ("ann", 2)], ids=["another user", "another connection"])
 def test_who_comes_later_does_not_get_the_time_that_others_used_before(
     pool: ReaderPool, later: tuple[str, int]

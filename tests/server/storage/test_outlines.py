@@ -68,10 +68,17 @@ def test_an_outline_says_of_its_buckets_what_the_points_say(some: list[Any]) -> 
 
 
 def test_a_mean_is_as_near_as_its_neighbours_are() -> None:
-    # A float32 of the mean itself would be 0.06 away.
+    # With 24 bits of the mean itself it would be 0.06 away.
     found = Outline(made([1e6 + 1e-3 * (i % 7) for i in range(512)]), 512).buckets()
     assert found.means[0] == pytest.approx(1e6 + 3e-3, abs=2e-4)
+    assert found.means[0] != found.lows[0]
     assert found.lows[0] <= found.means[0] <= found.highs[0]
+
+
+@pytest.mark.parametrize("values", [[5e-324, 0.0], [1e308, -1e308], [1e308], [-5e-324, 1e-320], [1e300, 0.0]])
+def test_a_mean_of_any_numbers_lies_between_them(values: list[float]) -> None:
+    found = Outline(made(values * 256), 256 * len(values)).buckets()
+    assert all(min(values) <= mean <= max(values) for mean in found.means)
 
 
 @pytest.mark.parametrize(
