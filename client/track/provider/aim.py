@@ -52,7 +52,8 @@ class AimRun(LabelledRun):
 
     def _track(self, name: str, value: Callable[[], Any], labels: dict[str, str]) -> None:
         try:
-            self.run.track(value(), name=name, step=self.step, context=labels)
+            context = {redact_tokens(key): redact_tokens(label) for key, label in labels.items()}
+            self.run.track(value(), name=redact_tokens(name), step=self.step, context=context)
         except Exception as error:  # noqa: BLE001 - Aim raises what it likes, and training must continue
             self.complain(name, error)
 

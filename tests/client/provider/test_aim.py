@@ -15,6 +15,7 @@ import pytest
 
 import waiting
 from running_server import environment
+from track_protocol.security.tokens import new_token
 
 pytestmark = [
     pytest.mark.skipif(
@@ -100,6 +101,32 @@ def test_an_aim_run_has_everything_logged(jobs: Jobs) -> None:
     assert series["weights", '{"phase": "train"}']["points"] == {
         "2": {"counted": 3, "range": [1.0, 3.0], "bins": 64}
     }
+
+
+def test_no_token_reaches_aim(jobs: Jobs) -> None:
+    # Fails when anything of what is given to Aim passes `redact_tokens` by.
+    token = new_token()
+    done = jobs.run(
+        """
+        import os
+        token = os.environ["A_TOKEN"]
+        told = RunConfig(name=token, description=token, hparams={"a": {"b": token}, token: 1})
+        try:
+            with tracker.open(told) as run:
+                run.set_step(1)
+                run.set_context({token: "a", "b": token})
+                run.scalar(token, 0.5)
+                run.scalar("loss", 0.5, {"phase": token})
+                run.bins(token, [1.0])
+                raise ValueError(token)
+        except ValueError:
+            pass
+        """,
+        A_TOKEN=token,
+    )
+    assert done.returncode == 0, done.stderr
+    stored = json.dumps(jobs.runs())
+    assert (token in stored, stored.count("trk_***") > 5) == (False, True)
 
 
 def test_a_failed_run_resumes_by_its_hash(jobs: Jobs) -> None:
