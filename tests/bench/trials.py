@@ -24,6 +24,20 @@ _ALIKE: Final = (1_000, 200)
 _LISTED: Final = (10_000, 1_000)
 """In full, and quick."""
 
+_PROCESSES: Final = (15, 3)
+"""In full, and quick."""
+
+_FIRST: Final = """
+import sys, time
+from track import TrackClient
+client = TrackClient(sys.argv[1])
+client.protocol.fetch_trials({"name": "nobody"})
+began, used = time.perf_counter(), time.process_time()
+client.new_trial(parameters={"lr": 0.1})
+print(1e3 * (time.perf_counter() - began), 1e3 * (time.process_time() - used))
+client.close()
+"""
+
 _TIMES: Final = 5
 _TOGETHER: Final = 16
 """Threads that create trials; the server commits together what came together."""
@@ -35,6 +49,8 @@ def measure(folder: Path, quick: bool) -> None:
         _print_alike(daemon, _ALIKE[quick])
     with serving(folder / "listed") as daemon:
         _print_listed(daemon, _LISTED[quick])
+    with serving(folder / "first") as daemon:
+        _print_first(daemon, _PROCESSES[quick])
 
 
 def _print_alike(daemon: Daemon, trials: int) -> None:
@@ -79,6 +95,26 @@ def _print_listed(daemon: Daemon, trials: int) -> None:
     client.close()
     table.print(f"trials: the median of {_TIMES} times, beside a control that is named behind the semicolon")
     print()
+
+
+def _print_first(daemon: Daemon, processes: int) -> None:
+    """The first trial of a process, which notes where it runs, beside one that does not."""
+    table = Table(f"the first trial of {processes} processes", "ms", "processor ms", "slowest ms")
+    for name, capture in (("with what a run notes of itself", "1"), ("without (TRACK_CAPTURE=0)", "0")):
+        taken = [_first(daemon, capture) for _ in range(processes)]
+        wall, used = ([each[place] for each in taken] for place in (0, 1))
+        table.add(name, f"{median(wall):.1f}", f"{median(used):.1f}", f"{max(wall):.1f}")
+    table.print("trials: creating the first one, connected and with all modules loaded that it needs anyway")
+    print()
+
+
+def _first(daemon: Daemon, capture: str) -> tuple[float, float]:
+    """Milliseconds until the trial is created, and those of the processor."""
+    env = {**os.environ, "TRACK_SYNC": "manual", "TRACK_QUIET": "1", "TRACK_CAPTURE": capture}
+    command = [sys.executable, "-c", _FIRST, daemon.uri]
+    ran = subprocess.run(command, check=True, capture_output=True, text=True, env=env)
+    wall, used = ran.stdout.split()
+    return float(wall), float(used)
 
 
 def _trial(protocol: Protocol, number: int) -> Trial:
