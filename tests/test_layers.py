@@ -75,7 +75,7 @@ ROOMS = {
     ),
     "track_server": (
         "storage stores methods engine accounts network http board",
-        "app boards network.server network.process track_server embedded commands testing",
+        "app embedded boards network.server network.process track_server commands testing",
     ),
 }
 

@@ -15,7 +15,7 @@ from track_protocol.errors import MissingExtra, TrackError
 from track_protocol.security.tokens import redact_tokens
 from track_protocol.terminal import clean
 
-__all__ = ["main", "start_track_server_main"]
+__all__ = ["main", "simpleboard_main", "start_track_server_main"]
 
 _GROUP: Final = "track.commands"
 _PACKAGE: Final = "trackwire"
@@ -96,6 +96,11 @@ def _drop_output() -> None:
 def start_track_server_main() -> int:
     """``start_track_server …`` is ``track server …``."""
     return main(["server", *sys.argv[1:]])
+
+
+def simpleboard_main() -> int:
+    """``simpleboard …`` is ``track simpleboard …``."""
+    return main(["simpleboard", *sys.argv[1:]])
 
 
 def _run(arguments: list[str]) -> int:

@@ -8,7 +8,7 @@ from typing import Any, Final, Protocol
 
 from track_protocol.wire.roles import Role
 
-__all__ = ["VISITOR", "BoardOptions", "BoardStore", "Visitor"]
+__all__ = ["VISITOR", "BoardOptions", "BoardStore", "Interface", "Visitor"]
 
 VISITOR: Final = "track.visitor"
 """Of the state in a request's scope: its `Visitor`."""
@@ -44,6 +44,17 @@ class BoardStore(Protocol):
         """
 
 
+class Interface(Protocol):
+    """A further interface beside the board's own, below ``/api/``."""
+
+    @property
+    def routes(self) -> Sequence[Any]:
+        """Routes of Starlette; the state in the scope of each request has a `Visitor` under `VISITOR`."""
+
+    def close(self) -> None:
+        """Release what it has opened."""
+
+
 @dataclass(frozen=True, slots=True)
 class BoardOptions:
     """How a board for one person is served.
@@ -51,13 +62,14 @@ class BoardOptions:
     Attributes:
         port: on loopback; None for the usual one, or a free one if that is taken.
         embed: the origin whose pages may show the board in a frame, for reading; None for no one's.
-        routes: of Starlette, for further requests below ``/api/``; the state in the scope of each request
-            has a `Visitor` under `VISITOR`.
+        host: where to listen; anything but loopback uses TLS, and lets the users of this user's server in.
+        interface: a further one; closed with the board.
     """
 
     port: int | None = None
     embed: str | None = None
-    routes: Sequence[Any] = ()
+    host: str = "127.0.0.1"
+    interface: Interface | None = None
 
 
 @dataclass(frozen=True, slots=True)

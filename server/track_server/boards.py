@@ -7,21 +7,24 @@ import os
 import signal
 import socket
 import ssl
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from contextlib import suppress
-from importlib.metadata import version
+from importlib.metadata import entry_points, version
 from pathlib import Path
-from typing import Any, Final
+from typing import Final
 
 import uvloop
 
-from track_protocol.board import BoardOptions, BoardStore
-from track_protocol.errors import MissingExtra, TrackError
+from track_protocol.board import BoardOptions, BoardStore, Interface
+from track_protocol.errors import MissingExtra, TrackError, UsageError
 from track_protocol.locations import default_home
 from track_protocol.loopback import is_loopback
 from track_protocol.uri import redact
 from track_protocol.wire.roles import Role
+from track_server.accounts.identity import Identity
+from track_server.accounts.users import UserStore
 from track_server.app import Parts
+from track_server.embedded import SharedEngineLink
 from track_server.network.listening import listen
 from track_server.network.misdialled import http_answer, is_tls
 from track_server.network.runtime import read_server_record
@@ -63,7 +66,7 @@ class BoardService:
         listening: the socket.
         tls: the context of the handshake, None on loopback.
         names: hosts by which it may be addressed, besides loopback.
-        routes: see `BoardOptions.routes`.
+        interface: see `BoardOptions.interface`.
 
     Attributes:
         url: of its first page.
@@ -83,7 +86,7 @@ class BoardService:
         listening: socket.socket,
         tls: ssl.SSLContext | None,
         names: frozenset[str],
-        routes: Sequence[Any] = (),
+        interface: Interface | None = None,
     ) -> None:
         host, port = listening.getsockname()[:2]
         self.url = _url(host, port, tls is not None, settings)
@@ -93,6 +96,8 @@ class BoardService:
         self._hub = Hub(calls)
         visitors = Visitors(self._sessions, self.logins, port)
         described = Described(store, uri, version("trackwire"))
+        self._interface = interface
+        routes = () if interface is None else interface.routes
         app = application(calls, self._hub, visitors, described, Pages(), routes)
         rules = Rules(names | settings.names, settings.prefix, settings.embed, settings.proxies)
         refusal = None if tls is None else lambda first: None if is_tls(first) else _encrypted_only(self.url)
@@ -107,6 +112,8 @@ class BoardService:
         self._hub.close()
         await self._listener.close()
         self.logins.close()
+        if self._interface is not None:
+            await asyncio.to_thread(self._interface.close)
         self._sessions.release()
 
 
@@ -126,7 +133,11 @@ def server_board(parts: Parts, settings: HttpSettings, uri: str) -> BoardService
         names = host_names(settings.host) | settings.names
         if parts.settings.advertise is not None:
             names |= {parts.settings.advertise}
-        own = None if is_loopback(settings.host) else _context(parts, names)
+        own = (
+            None
+            if is_loopback(settings.host)
+            else _context(parts.settings.home, parts.identity, names, _given_certificate(parts))
+        )
         return BoardService(
             EngineCalls(parts.engine, parts.users.mock_secret()),
             store=redact(parts.settings.store_uri),
@@ -138,22 +149,38 @@ def server_board(parts: Parts, settings: HttpSettings, uri: str) -> BoardService
             listening=listening,
             tls=own,
             names=names,
+            interface=_simpleboard(parts),
         )
     except BaseException:
         listening.close()
         raise
 
 
-def _context(parts: Parts, names: frozenset[str]) -> ssl.SSLContext:
-    identity = parts.identity
-    if parts.settings.certificate is not None:
-        return browser_context(identity.certificate_path, identity.key_path)
-    made = named_certificate(parts.settings.home / _CERTIFICATE, identity.key_path, names)
+def _given_certificate(parts: Parts) -> Path | None:
+    return None if parts.settings.certificate is None else parts.identity.certificate_path
+
+
+def _simpleboard(parts: Parts) -> Interface | None:
+    """SimpleBoard's interface, which the client's package has; None where that is not installed."""
+    found = next(iter(entry_points(group="track.board", name="simpleboard_of_link")), None)
+    if found is None:
+        return None
+    interface: Interface = found.load()(
+        lambda: SharedEngineLink(parts.engine), redact(parts.settings.store_uri)
+    )
+    return interface
+
+
+def _context(
+    home: Path, identity: Identity, names: frozenset[str], certificate: Path | None = None
+) -> ssl.SSLContext:
+    """TLS for browsers: a certificate that was given for the names, else one of the identity's key."""
+    made = certificate or named_certificate(home / _CERTIFICATE, identity.key_path, names)
     return browser_context(made, identity.key_path)
 
 
 def serve_board(store: BoardStore, options: BoardOptions, ready: Callable[[str, str], None]) -> None:
-    """Show a store to this user, on loopback, until SIGTERM or SIGINT.
+    """Show a store until SIGTERM or SIGINT.
 
     Args:
         store: the store.
@@ -172,25 +199,55 @@ async def _serve(store: BoardStore, options: BoardOptions, ready: Callable[[str,
     loop = asyncio.get_running_loop()
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, ended.set)
-    service = BoardService(
-        StoreCalls(store),
-        store=store.shown,
-        uri=store.uri,
-        accounts=NoAccounts(),
-        own=store.role,
-        sessions=None,
-        settings=HttpSettings(embed=options.embed),
-        listening=_on_loopback(options.port),
-        tls=None,
-        names=frozenset(),
-        routes=options.routes,
-    )
+    service = _team_board(store, options) if not is_loopback(options.host) else _own_board(store, options)
     service.start()
     try:
         ready(service.url, f"{service.url}#login={service.logins.own_code()}")
         await ended.wait()
     finally:
         await service.close()
+
+
+def _own_board(store: BoardStore, options: BoardOptions) -> BoardService:
+    return _board(store, options, NoAccounts(), _on_loopback(options.port), None, frozenset())
+
+
+def _team_board(store: BoardStore, options: BoardOptions) -> BoardService:
+    """A board that others reach, too: encrypted, and for the users of this user's server."""
+    home = default_home(os.environ)
+    users = UserStore(home)
+    if not users.current():
+        raise UsageError(
+            f"{options.host} is reached by others, who have to log in, and there are no users: "
+            "add one with: track user add NAME --role reader"
+        )
+    names = host_names(options.host)
+    identity = Identity.load_or_create(home)
+    listening = listen(options.host, DEFAULT_HTTP_PORT if options.port is None else options.port)
+    return _board(store, options, UserAccounts(users), listening, _context(home, identity, names), names)
+
+
+def _board(
+    store: BoardStore,
+    options: BoardOptions,
+    accounts: Accounts,
+    listening: socket.socket,
+    tls: ssl.SSLContext | None,
+    names: frozenset[str],
+) -> BoardService:
+    return BoardService(
+        StoreCalls(store),
+        store=store.shown,
+        uri=store.uri,
+        accounts=accounts,
+        own=store.role,
+        sessions=None,
+        settings=HttpSettings(options.host, embed=options.embed),
+        listening=listening,
+        tls=tls,
+        names=names,
+        interface=options.interface,
+    )
 
 
 def home_uri() -> str | None:

@@ -21,7 +21,7 @@ from track_server.engine.readers import Page, Rest
 from track_server.network.ordering import ReadAfterWrite
 from track_server.stores import check_store_uri, open_store, shared_ephemeral
 
-__all__ = ["EngineLink", "open_ephemeral", "open_file", "open_sqlite"]
+__all__ = ["EngineLink", "SharedEngineLink", "open_ephemeral", "open_file", "open_sqlite"]
 
 _USER: Final = "embedded"
 
@@ -113,7 +113,10 @@ class EngineLink:
             # After a goodbye the store deletes its last answer, which a caller that lacks it requests again.
             if not self._unanswered:
                 engine.submit_leave(self._writer)
-            engine.close()
+            self._release(engine)
+
+    def _release(self, engine: Engine) -> None:
+        engine.close()
 
     # SQLite forbids to carry a connection across a fork, and a fork copies locks as other threads
     # hold them: so the engine is closed before and opened again behind it.
@@ -180,6 +183,20 @@ class EngineLink:
         if isinstance(outcome, TrackError):
             return Failed(call_id, outcome)
         return Replied(call_id, decode(outcome))
+
+
+class SharedEngineLink(EngineLink):
+    """A link to an engine that others use, too, and that stays open when the link closes.
+
+    Args:
+        engine: the engine; never across a fork.
+    """
+
+    def __init__(self, engine: Engine) -> None:
+        super().__init__(lambda: engine)
+
+    def _release(self, engine: Engine) -> None:
+        """The engine is another's."""
 
 
 def _replied(call_id: int, pages: list[Page]) -> LinkEvent:

@@ -13,13 +13,13 @@ from importlib.metadata import EntryPoint, entry_points
 from pathlib import Path
 from typing import Any, Final
 
-from track.persistence.board import opened_for_board
+from track.persistence.board import OpenStore, opened_for_board
 from track.persistence.existing import check_exists, existing_uri
 from track_protocol.board import BoardOptions
 from track_protocol.command import Command
 from track_protocol.errors import MissingExtra, UsageError
 
-__all__ = ["COMMAND"]
+__all__ = ["COMMAND", "board_app", "show_board"]
 
 _GROUP: Final = "track.board"
 
@@ -41,21 +41,31 @@ def _configure(parser: argparse.ArgumentParser) -> None:
 
 def _run(args: argparse.Namespace) -> int:
     if args.logout:
-        count = _app("logout")()
+        count = board_app("logout")()
         print(f"{count} {'login' if count == 1 else 'logins'} ended")
         return 0
     if args.port is not None and not 0 <= args.port <= 65_535:
         raise UsageError(f"--port {args.port}: a port is a number from 0 to 65535")
-    serve = _app("serve")
+    with opened_for_board(_store(args.uri)) as store:
+        interface = board_app("simpleboard")(store.protocol)
+        options = BoardOptions(args.port, args.embed, interface=interface)
+        show_board(store, options, opens_browser=not args.no_browser)
+    return 0
+
+
+def show_board(store: OpenStore, options: BoardOptions, *, opens_browser: bool) -> None:
+    """Show a store until SIGTERM or SIGINT, and print the address.
+
+    Raises:
+        TrackError: the address cannot be had, or the app is not installed.
+    """
 
     def ready(address: str, login: str) -> None:
         print(login, flush=True)
-        if not args.no_browser and _is_desktop():
+        if opens_browser and _is_desktop():
             _open_browser(address, login)
 
-    with opened_for_board(_store(args.uri)) as store:
-        serve(store, BoardOptions(args.port, args.embed), ready)
-    return 0
+    board_app("serve")(store, options, ready)
 
 
 def _store(uri: str | None) -> str:
@@ -66,13 +76,13 @@ def _store(uri: str | None) -> str:
     try:
         return existing_uri(None)
     except UsageError:
-        home: str | None = _app("home")()
+        home: str | None = board_app("home")()
         if home is None:
             raise
         return home
 
 
-def _app(name: str) -> Callable[..., Any]:
+def board_app(name: str) -> Callable[..., Any]:
     """A function of the installed app."""
     missing = "the board needs packages that are not installed: pip install 'trackwire[board]'"
     found: EntryPoint | None = next(iter(entry_points(group=_GROUP, name=name)), None)

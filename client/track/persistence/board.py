@@ -9,7 +9,6 @@ from contextlib import contextmanager
 from dataclasses import replace
 from typing import Any, Final
 
-from track.outbox import Outbox
 from track.persistence.embedded import EmbeddedProtocol, installed
 from track.persistence.remote import OutboxProtocol
 from track.persistence.socketed import SocketClient
@@ -29,14 +28,20 @@ class OpenStore:
 
     Args:
         uri: its URI.
-        outbox: the outbox that sends to it.
+        protocol: the store.
+
+    Attributes:
+        protocol: the store.
     """
 
-    def __init__(self, uri: str, outbox: Outbox) -> None:
+    def __init__(self, uri: str, protocol: OutboxProtocol) -> None:
         self._uri = uri
-        self._outbox = outbox
+        self.protocol = protocol
+        self._outbox = protocol.outbox
         self._lock = threading.Lock()
-        outbox.call("fetch_projects", dict(_PROBE))  # or it would be found unreachable by the first page
+        self._outbox.call(
+            "fetch_projects", dict(_PROBE)
+        )  # or it would be found unreachable by the first page
 
     @property
     def shown(self) -> str:
@@ -91,7 +96,7 @@ def opened_for_board(uri: str) -> Iterator[OpenStore]:
     else:
         raise UsageError(f"{redact(uri)}: the board shows stores of socket:, sqlite: and file:")
     try:
-        yield OpenStore(uri, protocol.outbox)
+        yield OpenStore(uri, protocol)
     finally:
         # Each change was waited for, so nothing is left to send: a server that is gone is no reason to wait.
         protocol.outbox.release()

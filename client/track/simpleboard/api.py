@@ -12,7 +12,7 @@ import math
 from collections import OrderedDict
 from collections.abc import Callable, Hashable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Any, Final, Protocol
+from typing import Any, Final
 
 import orjson
 from starlette.concurrency import run_in_threadpool
@@ -24,6 +24,7 @@ from track.simpleboard.databases import Databases
 from track.tracker.experiment_db import ExperimentDBManager
 from track.tracker.records import RunInfo
 from track.tracker.statuses import COMPLETED
+from track_protocol.board import VISITOR, Visitor
 from track_protocol.errors import (
     BadArguments,
     BadValue,
@@ -36,7 +37,7 @@ from track_protocol.errors import (
 )
 from track_protocol.wire.roles import Role
 
-__all__ = ["SimpleBoard", "Visitor"]
+__all__ = ["SimpleBoard"]
 
 _MOST_VISITORS: Final = 1_000
 """Visitors whose choice of a database is remembered."""
@@ -53,23 +54,6 @@ _STATUSES: Final[Sequence[tuple[type[TrackError], int]]] = (
     (TooBusy, 503),
 )
 """HTTP statuses of errors; of all others it is 500."""
-
-
-class Visitor(Protocol):
-    """Who sends a request.
-
-    Attributes:
-        key: tells one visitor from another.
-        role: what it may do.
-        is_owner: whether it is the user who started the board, on the same machine.
-    """
-
-    @property
-    def key(self) -> Hashable: ...
-    @property
-    def role(self) -> Role: ...
-    @property
-    def is_owner(self) -> bool: ...
 
 
 class _Refused(Exception):
@@ -143,14 +127,14 @@ class _Endpoint:
 class SimpleBoard:
     """The routes of the API.
 
+    The state in the scope of each request has a `Visitor`: see `BoardOptions.routes`.
+
     Args:
         databases: what is offered.
-        visitor: who sends a request, as whoever admitted it knows.
     """
 
-    def __init__(self, databases: Databases, visitor: Callable[[Request], Visitor]) -> None:
+    def __init__(self, databases: Databases) -> None:
         self.databases = databases
-        self._visitor = visitor
         self._selected: OrderedDict[Hashable, str] = OrderedDict()
 
     @property
@@ -164,6 +148,10 @@ class SimpleBoard:
             Route("/api/{path:path}", _preflight, methods=["OPTIONS"]),
             Route("/api/{path:path}", _unknown, methods=["POST", "PATCH", "DELETE"]),
         ]
+
+    def close(self) -> None:
+        """Close the databases."""
+        self.databases.close()
 
     def selected_by(self, visitor: Visitor) -> str | None:
         """The name of the database that a visitor has selected, None for none."""
@@ -198,7 +186,7 @@ class SimpleBoard:
         return answer if isinstance(answer, Response) else _json(answer, endpoint.status)
 
     def _answer(self, endpoint: _Endpoint, request: Request, body: bytes) -> Any:
-        visitor = self._visitor(request)
+        visitor: Visitor = request.scope["state"][VISITOR]
         if visitor.role < endpoint.role:
             raise _Refused(403, f"a {visitor.role} may not do this: log in as a {endpoint.role}")
         asked = _Asked(visitor, request.query_params, _document(body), request.path_params.get("run_id", 0))

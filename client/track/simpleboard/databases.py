@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import threading
 from collections import OrderedDict
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -58,13 +58,17 @@ class StoreDatabases:
     """The projects of one store, each as ``NAME.db``.
 
     Args:
-        protocol: the store, which stays open.
+        open_protocol: opens the store, when it is first needed.
+        is_owner: whether it is closed with this.
     """
 
     folder = ""
 
-    def __init__(self, protocol: contract.Protocol) -> None:
-        self._protocol = protocol
+    def __init__(self, open_protocol: Callable[[], contract.Protocol], *, is_owner: bool = False) -> None:
+        self._open_protocol = open_protocol
+        self._is_owner = is_owner
+        self._opened: contract.Protocol | None = None
+        self._lock = threading.Lock()
 
     def names(self) -> list[str]:
         """See `Databases.names`."""
@@ -80,10 +84,20 @@ class StoreDatabases:
 
     def move(self, path: str) -> None:
         """See `Databases.move`: these are in no folder."""
-        raise PermissionDenied("these databases are projects of one store: they are in no folder")
+        raise PermissionDenied(f"{path}: these databases are projects of one store, not files of a folder")
 
     def close(self) -> None:
         """See `Databases.close`."""
+        with self._lock:
+            if self._is_owner and self._opened is not None:
+                self._opened.close()
+
+    @property
+    def _protocol(self) -> contract.Protocol:
+        with self._lock:
+            if self._opened is None:
+                self._opened = self._open_protocol()
+            return self._opened
 
 
 class FolderDatabases:

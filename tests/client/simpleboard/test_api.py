@@ -31,21 +31,23 @@ from track.persistence import get_protocol
 from track.simpleboard import FolderDatabases, SimpleBoard, StoreDatabases
 from track.simpleboard.databases import Databases
 from track.tracker import Tracker
+from track_protocol.board import VISITOR, Visitor
 from track_protocol.wire.roles import Role
 
 
-@dataclass(frozen=True)
-class Guest:
-    """A visitor as its headers say."""
+class Admitting:
+    """Lets everybody in, as what the headers of a request say."""
 
-    key: str
-    role: Role
-    is_owner: bool
+    def __init__(self, app: Any) -> None:
+        self.app = app
 
-    @staticmethod
-    def of(request: Request) -> Guest:
-        role = Role(request.headers.get("x-role", "admin"))
-        return Guest(request.headers.get("x-guest", "ann"), role, role is Role.ADMIN)
+    async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
+        headers = Request(scope).headers
+        role = Role(headers.get("x-role", "admin"))
+        scope.setdefault("state", {})[VISITOR] = Visitor(
+            headers.get("x-guest", "ann"), role, role is Role.ADMIN
+        )
+        await self.app(scope, receive, send)
 
 
 @dataclass(frozen=True)
@@ -88,7 +90,7 @@ def serve() -> Iterator[Any]:
     running: list[tuple[uvicorn.Server, threading.Thread, socket.socket, Databases]] = []
 
     def start(databases: Databases) -> Board:
-        app = Starlette(routes=SimpleBoard(databases, Guest.of).routes)
+        app = Admitting(Starlette(routes=SimpleBoard(databases).routes))
         listening = socket.create_server(("127.0.0.1", 0))
         server = uvicorn.Server(uvicorn.Config(app, log_level="critical", lifespan="off"))
         thread = threading.Thread(target=server.run, args=([listening],))
@@ -172,7 +174,7 @@ def test_the_databases_of_a_store_are_its_projects(serve: Any, tmp_path: Path) -
     run = tracker.start_run("first", {"lr": 0.1})
     tracker.record("loss", 1.0, 0)
     tracker.end_run()
-    board = serve(StoreDatabases(protocol))
+    board = serve(StoreDatabases(lambda: protocol))
     assert board.get("/api/databases")["available_databases"] == ["mnist.db"]
     board.select("mnist.db")
     assert [each["run_id"] for each in board.get("/api/runs")] == [run]
