@@ -236,8 +236,17 @@ class Outbox(LifecycleHook):
             CallTimeout: no answer in time; a change may or may not have been made.
             TrackError: what the store raised, as the class it is.
         """
-        with self._has_waiter():
-            return self._timeouts.answer(self._asked(method, arguments), timeout)
+        return self.ask(method, arguments, timeout)()
+
+    def ask(self, method: str, arguments: dict[str, Any], timeout: float = 60.0) -> Callable[[], Any]:
+        """As `call`, but what it returns waits for the answer, so that several calls may be under way."""
+        call = self._asked(method, arguments)
+
+        def answer() -> Any:
+            with self._has_waiter():
+                return self._timeouts.answer(call, timeout)
+
+        return answer
 
     def call_soon(self, method: str, arguments: dict[str, Any], limit: float) -> Any:
         """Call a method, and give up as soon as the store turns out to be unreachable.

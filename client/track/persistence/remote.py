@@ -32,7 +32,7 @@ from track.persistence.protocol import (
     item_may_be_named,
 )
 from track.persistence.reopening import note, opened_again
-from track.persistence.series import PAGE, Series, SeriesMapping, fetch_series
+from track.persistence.series import Fetch, Series, SeriesMapping, fetch_series
 from track.persistence.timers import Timers
 from track.process.files import replace_file
 from track.serialization import to_json
@@ -431,12 +431,10 @@ class OutboxProtocol(Protocol):
         self._pending.update_trials([document])
         return self._trial(document)
 
-    def _pages(self, trial: bytes | str) -> Callable[[str, str, int, int], Mapping[str, Any]]:
-        def page(name: str, kind: str, start: int, limit: int) -> Mapping[str, Any]:
-            found: Mapping[str, Any] = self._ask(
-                "fetch_metrics", trial=trial, name=name, kind=kind, start=start, limit=min(limit, PAGE)
-            )
-            return found
+    def _pages(self, trial: bytes | str) -> Fetch:
+        def page(name: str, kind: str, start: int, limit: int) -> Callable[[], Mapping[str, Any]]:
+            wanted = {"trial": trial, "name": name, "kind": kind, "start": start, "limit": limit}
+            return self.outbox.ask("fetch_metrics", wanted)
 
         return page
 

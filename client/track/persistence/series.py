@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from array import array
+from collections import deque
 from collections.abc import Callable, ItemsView, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
@@ -16,8 +17,11 @@ __all__ = ["PAGE", "Fetch", "Series", "SeriesMapping", "StoredSeries", "fetch_se
 PAGE: Final = 65_536
 """Points asked for at once."""
 
-Fetch = Callable[[str, str, int, int], Mapping[str, Any]]
-"""Given name, kind, start and limit: the columns of a page, as they travel."""
+_AHEAD: Final = 2
+"""Pages asked for beyond the one that is read, so that the store makes them meanwhile."""
+
+Fetch = Callable[[str, str, int, int], Callable[[], Mapping[str, Any]]]
+"""Asks for a page, given name, kind, start and limit; the result waits for its columns, as they travel."""
 
 _DEFAULTS: Final[Mapping[str, list[Any]]] = {METRIC: ["series"], CHRONO: ["stat", 0]}
 
@@ -75,11 +79,15 @@ def series_pages(fetch: Fetch, name: str, kind: str, start: int = 0) -> Iterator
     Raises:
         ItemNotFound: there is no such series.
     """
+    asked = deque([fetch(name, kind, start, PAGE)])
     while True:
-        page = fetch(name, kind, start, PAGE)
+        page = asked.popleft()()
         count = len(page["times"][1]) // 8
+        # Most series end on their first page: only behind a full one more is asked for.
+        while count == PAGE and len(asked) < _AHEAD:
+            start += PAGE
+            asked.append(fetch(name, kind, start, PAGE))
         yield Series(*(unpack(column_from_wire(page[part], count)) for part in ("steps", "times", "values")))
-        start += count
         if count < PAGE:
             return
 
