@@ -31,8 +31,10 @@ _SWITCH_INTERVAL_S: Final = 0.0005
 """How long a thread may keep the interpreter while others wait for it: 5 ms by default, which a small call
 would wait several times while large reads are encoded."""
 
-_MALLOC_OPTIONS: Final = {-8: 1, -1: 1024 * 1024, -3: 256 * 1024}
-"""Of glibc: M_ARENA_MAX, M_TRIM_THRESHOLD and M_MMAP_THRESHOLD, the latter two in bytes."""
+_MALLOC_OPTIONS: Final = {-8: 1, -1: 4 * 1024 * 1024, -3: 1024 * 1024}
+"""Of glibc: M_ARENA_MAX, M_TRIM_THRESHOLD and M_MMAP_THRESHOLD, the latter two in bytes.  A page of points
+takes several buffers of half a megabyte; with smaller thresholds the kernel clears their memory anew each
+time, which was a third of what a read costs."""
 
 _EVERYWHERE: Final = ("0.0.0.0", "::")  # noqa: S104 - compared with, not listened on
 
