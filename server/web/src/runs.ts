@@ -1,7 +1,7 @@
 // The runs that all views share: those of the list on the left, of which some are drawn.
 import { createContext } from "preact";
 import { useContext, useMemo, useRef } from "preact/hooks";
-import { call, type Query, type TrialId, type Value } from "./api";
+import { call, type Query, type Trial, type TrialId, type Value } from "./api";
 import { type CompiledQuery, useFetch, useLive } from "./hooks";
 import { useDrawLimit, useOrder, useUndrawn } from "./state";
 import { colourOf } from "./theme";
@@ -55,6 +55,12 @@ export function runOf(id: TrialId, values: readonly (Value | undefined)[]): Run 
     ended,
     seen,
   };
+}
+
+/** A run from its whole document. */
+export function runOfTrial({ id, name, uid, status, created, started, ended, metadata }: Trial): Run {
+  const seen = metadata.heartbeat ?? null;
+  return runOf(id, [name, uid, status.name, metadata.colour ?? null, created, started, ended, seen]);
 }
 
 /** The order of runs where nothing else was chosen: the newest first. */

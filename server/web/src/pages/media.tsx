@@ -15,7 +15,7 @@ import { type Run, useDrawn } from "../runs";
 import { choice, escapeText, flag, optional, text, useParam, useSelection } from "../state";
 import { cssColour, useDark } from "../theme";
 import "./media.css";
-import { fetchItems, field, type Item, itemAt, stepsOf } from "./media/data";
+import { fetchItems, field, type Item, inlineText, itemAt, stepsOf } from "./media/data";
 import { type Histogram, histogramOf, rangeOf, rebin } from "./media/histogram";
 
 const KINDS = ["image", "histogram", "text"] as const;
@@ -356,8 +356,7 @@ function useText(item: Item | null): string | null {
   const digest = field(value, "digest");
   const { data } = useFetch(digest, async (signal) => (await fetchBlob(digest as string, signal)).text());
   if (item === null) return null;
-  const inline = value !== null && typeof value === "object" && !Array.isArray(value) ? value.text : null;
-  return typeof inline === "string" ? inline : data;
+  return inlineText(value) ?? data;
 }
 
 function TextItem({ items, step }: { items: readonly Item[]; step: number | null }): JSX.Element {

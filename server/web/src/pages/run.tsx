@@ -24,7 +24,7 @@ import { Markdown } from "../parts/markdown";
 import { Empty, ErrorBox, Loading } from "../parts/states";
 import { Status, statusKind } from "../parts/status";
 import { notify, notifyError } from "../parts/toasts";
-import { type Run as DrawnRun, runOf } from "../runs";
+import { type Run as DrawnRun, runOfTrial } from "../runs";
 import { escapeText, useTrial } from "../state";
 import { ChartCard } from "./charts/card";
 import { useOwn, usePins } from "./charts/settings";
@@ -78,7 +78,7 @@ function Gone(): JSX.Element {
 }
 
 function Whole({ trial, again }: { trial: Trial; again: () => void }): JSX.Element {
-  const run = drawnOf(trial);
+  const run = runOfTrial(trial);
   const dropped = droppedOf(trial);
   const output = outputOf(trial);
   const parameters = flatten(trial.parameters);
@@ -133,12 +133,6 @@ function Whole({ trial, again }: { trial: Trial; again: () => void }): JSX.Eleme
       <Rejected id={trial.id} />
     </article>
   );
-}
-
-function drawnOf(trial: Trial): DrawnRun {
-  const { name, uid, status, created, started, ended, metadata } = trial;
-  const seen = metadata.heartbeat ?? null;
-  return runOf(trial.id, [name, uid, status.name, metadata.colour ?? null, created, started, ended, seen]);
 }
 
 const lastLine = (text: string) => text.trimEnd().split("\n").at(-1) ?? "";

@@ -50,6 +50,12 @@ export function stepsOf(series: readonly (readonly Item[])[]): number[] {
   return [...new Set(series.flatMap((items) => items.map((item) => item.step)))].sort((a, b) => a - b);
 }
 
+/** The text of an item that holds it itself; null of one that has it in a blob. */
+export function inlineText(value: Value): string | null {
+  if (value === null || typeof value !== "object" || Array.isArray(value)) return null;
+  return typeof value.text === "string" ? value.text : null;
+}
+
 /** A text of an item's document. */
 export function field(value: Value, name: string): string | null {
   if (value === null || typeof value !== "object" || Array.isArray(value)) return null;
