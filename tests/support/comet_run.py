@@ -38,6 +38,7 @@ def leak(uri: str, token: str) -> None:
     stored = client.trial
     assert stored is not None
     assert stored.id is not None
+    client.protocol.rename_trial(stored, f"other {token}", f"description {token}")
     client.close()
     sys.stdout.write(stored.id.hex())
 
@@ -62,6 +63,7 @@ def main(uri: str) -> None:
     stored = client.trial
     assert stored is not None
     assert stored.id is not None
+    client.protocol.rename_trial(stored, description="about it")
     if isinstance(client.protocol, CometMLProtocol):
         refused(client)
     client.close()
@@ -69,12 +71,18 @@ def main(uri: str) -> None:
 
 
 def refused(client: TrackClient) -> None:
-    """Return the errors of reads that Comet cannot serve."""
+    """Make calls that Comet cannot serve, each of which is an error."""
     trial = client.trial
     assert trial is not None
     for read in (
         lambda: client.protocol.fetch_trials({}),
         lambda: client.protocol.fetch_metrics(trial, "loss"),
+        client.protocol.fetch_table,
+        lambda: client.protocol.fetch_rows([trial]),
+        client.protocol.fetch_fields,
+        client.protocol.fetch_groups_of,
+        client.protocol.fetch_changes,
+        lambda: client.protocol.remove_trial_tags(trial, ["best"]),
         lambda: client.protocol.fetch_and_update_trial({}, "log_trial_start"),
         client.protocol.fetch_rejected,
     ):

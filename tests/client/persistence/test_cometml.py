@@ -65,7 +65,7 @@ def check(messages: list[dict[str, Any]]) -> None:
     others = {each["key"]: each["value"] for each in parts(messages, "log_other")}
     assert (others["host"], others["sizes"], others["note"]) == ("node7", "[1, 2]", "text")
     assert (others["Name"], others["project"], others["group"]) == ("first", "paper", "idea")
-    assert others["status"] == "Exception"
+    assert (others["status"], others["description"]) == ("Exception", "about it")
     assert "ValueError: the end" in others["error"]
 
 
