@@ -100,7 +100,9 @@ class Config(Values):
             self._logger.log_arguments(values)
             given = named
         if given:
-            self._logger.log_arguments(given, **({"force": True} if allow_val_change else {}))
+            # Where there is nothing to replace, a parameter may be called force.
+            replaces = allow_val_change and given.keys() & self._logger.trial.parameters.keys()
+            self._logger.log_arguments(given, **({"force": True} if replaces else {}))
         unchanged = (
             {} if allow_val_change else {name: self._known[name] for name in given if name in self._known}
         )

@@ -106,7 +106,8 @@ def check_choice(arguments: argparse.Namespace, *, is_required: bool = False) ->
     """
     named, selects = bool(arguments.trials), bool(arguments.filter.strip())
     if named == selects and (named or is_required):
-        raise UsageError("name trials, or select them with --filter, but not both")
+        which = "not both" if named else "one of them is needed"
+        raise UsageError(f"name trials, or select them with --filter: {which}")
 
 
 def chosen_trials(protocol: Protocol, arguments: argparse.Namespace) -> list[Trial]:

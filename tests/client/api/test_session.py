@@ -30,6 +30,14 @@ def points(name: str) -> list[tuple[Any, Any]]:
 # -- a run ---------------------------------------------------------------------------------------
 
 
+def test_a_new_parameter_may_be_set_with_leave_to_replace_it() -> None:
+    # Fails when `force=True` is logged where there is nothing to replace: it is a parameter then.
+    with track.init(project="p", config={"lr": 0.1}) as run:
+        run.config.update({"seed": 1}, allow_val_change=True)
+        run.config.update({"lr": 0.2, "depth": 3}, allow_val_change=True)
+    assert only().parameters == {"lr": 0.2, "seed": 1, "depth": 3}
+
+
 def test_the_current_run_is_there_until_it_is_finished() -> None:
     assert track.run is None
     run = track.init(project="p")

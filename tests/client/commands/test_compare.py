@@ -71,5 +71,7 @@ def test_one_trial_or_none_is_refused(uri: str) -> None:
     first, *_ = fill(uri)
     with pytest.raises(UsageError, match="two trials or more, and there is 1"):
         run(COMMAND, first, first)
-    with pytest.raises(UsageError, match="not both"):
+    with pytest.raises(UsageError, match="one of them is needed"):
         run(COMMAND)
+    with pytest.raises(UsageError, match="not both"):
+        run(COMMAND, first, "--filter", "lr < 1")
