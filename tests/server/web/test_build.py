@@ -14,7 +14,6 @@ import pytest
 
 ROOT = Path(__file__).parents[3]
 SOURCE = ROOT / "server" / "web"
-BUILT = ROOT / "server" / "track_server" / "web"
 FIRST_PAINT = 110_000
 """Bytes, compressed, that a browser fetches before the first view is there."""
 
@@ -29,16 +28,6 @@ def run(*arguments: str, source: Path = SOURCE, **environment: str) -> subproces
         capture_output=True,
         text=True,
     )
-
-
-@pytest.fixture(scope="module")
-def built() -> Path:
-    """The folder of the bundle, up to date."""
-    if run("node").returncode != 0:
-        pytest.skip("node is not installed")
-    done = run("build")
-    assert done.returncode == 0, done.stderr
-    return BUILT
 
 
 def test_the_unit_tests_of_the_front_end_pass(built: Path) -> None:

@@ -36,7 +36,7 @@ export const OWN_COLUMNS: readonly Column[] = [
 const TIMES = ["started", "duration"];
 const TREES: Record<string, string> = { parameters: "Parameter", tags: "Tag", metadata: "Metadata" };
 /** What is noted of every run and says nothing about the experiment. */
-const NOTED = /^metadata\.(colour|hidden$|run\.|_)/;
+const NOTED = /^metadata\.(?:colour|hidden|heartbeat|views)$|^metadata\.(?:run\.|_)/;
 const MOST_VALUES = 14;
 const MOST_METRICS = 6;
 

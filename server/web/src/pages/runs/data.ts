@@ -1,7 +1,7 @@
 // The rows of the table: fetched in pages as they come into sight, and followed while they are there.
 import { useEffect, useReducer, useRef } from "preact/hooks";
 import { call, type Query, type TrialId, type Value } from "../../api";
-import { useLive } from "../../hooks";
+import { both, useLive } from "../../hooks";
 import { RUN_COLUMNS, type Run, runOf } from "../../runs";
 
 export const PAGE = 100;
@@ -127,14 +127,21 @@ class Rows {
         else this.dirty.add(page);
       });
     }
-    if (inSight.length > 0) await this.patch(inSight);
-    if (gone || known < ids.size) await this.count(first, last);
+    const left = inSight.length > 0 && (await this.patch(inSight));
+    if (left) await this.reload(first, last);
+    else if (gone || known < ids.size) await this.count(first, last);
   }
 
-  /** New values for rows that stay where they are. */
-  private async patch(ids: TrialId[]): Promise<void> {
-    const { ids: found, columns } = await call("fetch_rows", { trials: ids, columns: [...this.names] });
-    const fresh = new Map(this.rowsOf(found, columns).map((row) => [row.run.id, row]));
+  /** New values for rows that stay where they are; whether there are some that the query no longer selects. */
+  private async patch(ids: TrialId[]): Promise<boolean> {
+    const query = both(this.wanted.query, { id: { $in: ids } });
+    const table = await call("fetch_table", {
+      query,
+      columns: [...this.names],
+      start: 0,
+      limit: ids.length,
+    });
+    const fresh = new Map(this.rowsOf(table.ids, table.columns).map((row) => [row.run.id, row]));
     const sorted = this.wanted.order.map((name) => this.index.get(name.replace(/^-/, "")));
     for (const [page, rows] of this.pages) {
       if (!rows.some((row) => fresh.has(row.run.id))) continue;
@@ -148,6 +155,7 @@ class Rows {
       });
       this.pages.set(page, patched);
     }
+    return fresh.size < ids.length;
   }
 
   /** Whether runs came or went; then what is in sight is fetched again. */

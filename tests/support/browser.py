@@ -1,0 +1,90 @@
+"""Fixtures: a real browser at the board's pages, which must report no error."""
+
+from __future__ import annotations
+
+import shutil
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+if TYPE_CHECKING:
+    from playwright.sync_api import Browser, BrowserContext, Page
+
+__all__ = ["browser", "built", "open_page", "page"]
+
+ROOT = Path(__file__).parents[2]
+BUILD = ROOT / "server" / "web" / "build.py"
+SECONDS = 15.0
+
+
+@pytest.fixture(scope="session")
+def built() -> Path:
+    """The folder of the bundle, up to date."""
+    if subprocess.run([sys.executable, BUILD, "node"], capture_output=True).returncode != 0:
+        pytest.skip("node is not installed")
+    done = subprocess.run([sys.executable, BUILD, "build"], capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    return ROOT / "server" / "track_server" / "web"
+
+
+@pytest.fixture(scope="session")
+def browser(built: Path) -> Iterator[Browser]:
+    """Chromium of this machine."""
+    found = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
+    if found is None:
+        pytest.skip("chromium is not installed")
+    library = pytest.importorskip("playwright.sync_api")
+    library.expect.set_options(timeout=SECONDS * 1e3)
+    with library.sync_playwright() as playwright:
+        # Tests run as root in containers, where Chromium's own sandbox cannot.
+        browser = playwright.chromium.launch(executable_path=found, args=["--no-sandbox"])
+        yield browser
+        browser.close()
+
+
+@pytest.fixture
+def open_page(browser: Browser, url: str) -> Iterator[Callable[..., Page]]:
+    """Open a path of the board in a browser of its own; errors of the page fail the test.
+
+    Refused requests are no errors of a page: it says what the server said.
+    """
+    errors: list[str] = []
+    contexts: list[BrowserContext] = []
+
+    root = url.rstrip("/")
+
+    def opened(path: str = "/", **options: Any) -> Page:
+        context = browser.new_context(**{"viewport": {"width": 1280, "height": 800}, **options})
+        context.set_default_timeout(SECONDS * 1e3)
+        contexts.append(context)
+        page = context.new_page()
+        page.on("pageerror", lambda error: errors.append(str(error)))
+        page.on("dialog", lambda dialog: errors.append(f"a dialog: {dialog.message}"))
+        page.on("console", lambda said: note(said.type, said.text))
+        page.on(
+            "request",
+            lambda request: (
+                errors.append(request.url) if not request.url.startswith((url, "blob:")) else None
+            ),
+        )
+        page.goto(root + path)
+        return page
+
+    def note(kind: str, text: str) -> None:
+        if kind == "error" and "Failed to load resource" not in text:
+            errors.append(text)
+
+    yield opened
+    for context in contexts:
+        context.close()
+    assert errors == []
+
+
+@pytest.fixture
+def page(open_page: Callable[..., Page]) -> Page:
+    """The board's first page."""
+    return open_page()
