@@ -63,7 +63,7 @@ class Visitors:
         key = request.headers.get(KEY_HEADER, "")
         for name in (self._cookie, self._embedded):
             cookie = request.cookies.get(name, "")
-            login = self._sessions.find(cookie, key) if cookie and key else None
+            login = self._sessions.find(cookie, key)
             if login is None:
                 continue
             current = self.logins.current(login, is_own_user=peer_of(request).is_own_user)

@@ -97,7 +97,10 @@ class Guard:
                 message = {**message, "headers": [*message.get("headers", []), *fixed, date]}
             await send(message)
 
-        peer = self._peer(scope["state"][PEER], headers)
+        connected: HttpPeer = scope["state"][PEER]
+        if path.startswith(_API):
+            await connected.look()
+        peer = self._peer(connected, headers)
         refused = self._refused(path, scope["server"][0], headers, peer)
         if refused is not None:
             await _send_refusal(send_with_headers, *refused)

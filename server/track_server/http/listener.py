@@ -24,7 +24,8 @@ from uvicorn import Config
 from uvicorn.protocols.http.h11_impl import H11Protocol
 from uvicorn.server import ServerState
 
-from track_server.http.peers import is_own_user
+from track_protocol.loopback import is_loopback
+from track_server.http.peers import Address, is_own_user
 from track_server.network.limits import Limits
 from track_server.network.listener import Listener, PeerConnection
 
@@ -83,15 +84,29 @@ class HttpPeer:
 
     Attributes:
         address: the peer's host.
-        is_own_user: whether it is a process of this server's user on this machine.
         is_encrypted: whether the connection uses TLS.
         authenticated: to be called when a request of it has proven who sends it.
+        ends: of the connection, ours and the peer's.
+        is_own_user: whether it is a process of this server's user on this machine; known after `look`.
     """
 
     address: str
-    is_own_user: bool
     is_encrypted: bool
     authenticated: Callable[[], None]
+    ends: tuple[Address, Address]
+    is_own_user: bool = False
+    _has_looked: bool = False
+
+    async def look(self) -> None:
+        """Find out whose process the peer is, once a connection.
+
+        In a thread: with thousands of connections the kernel's table takes milliseconds to read.
+        """
+        if not self._has_looked and is_loopback(self.address):
+            self.is_own_user = await asyncio.to_thread(is_own_user, *self.ends)
+        self._has_looked = True
+        if self.is_own_user:
+            self.authenticated()
 
 
 class _Connection(H11Protocol):
@@ -111,11 +126,8 @@ class _Connection(H11Protocol):
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override] # TCP only
         super().connection_made(transport)
         ours, theirs = transport.get_extra_info("sockname")[:2], transport.get_extra_info("peername")[:2]
-        is_ours = is_own_user(ours, theirs)
-        if is_ours:
-            self._authenticated()
         encrypted = transport.get_extra_info("ssl_object") is not None
-        self.app_state = {PEER: HttpPeer(theirs[0], is_ours, encrypted, self._authenticated)}
+        self.app_state = {PEER: HttpPeer(theirs[0], encrypted, self._authenticated, (ours, theirs))}
         self._watch_head()
 
     def _authenticated(self) -> None:

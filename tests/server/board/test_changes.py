@@ -181,6 +181,24 @@ async def test_a_page_that_does_not_read_is_told_to_read_again_and_takes_no_memo
     hub.close()
 
 
+async def test_the_store_is_asked_a_few_times_a_second_however_often_it_changes(
+    store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("track_server.board.changes._INTERVAL_S", 1_000.0)
+    hub = Hub(store)
+    listener = await hub.join("rita", None)
+    events = hub.events(listener, lambda: True)
+    await told(events)
+    store.commit(changed("1", bytes(16)))
+    await told(events)
+    asked = store.asked
+    store.commit(changed("2", bytes(16)))
+    for _ in range(100):
+        await asyncio.sleep(0)
+    assert store.asked == asked
+    hub.close()
+
+
 async def test_nobody_asks_the_store_while_nobody_listens(store: Store) -> None:
     hub = Hub(store)
     listener = await hub.join("rita", None)

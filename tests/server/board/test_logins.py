@@ -158,6 +158,12 @@ def test_a_user_who_is_removed_or_changed_is_out_at_once(served: Served, reader:
     assert not may_read(reader)
 
 
+def test_a_user_who_was_removed_and_added_again_is_another(served: Served, reader: Visit) -> None:
+    UserStore(served.home).remove("rita")
+    UserStore(served.home).add("rita", Role.ADMIN)
+    assert not may_read(reader)
+
+
 def test_a_user_who_does_not_exist_is_refused_like_a_wrong_token(served: Served, url: str) -> None:
     UserStore(served.home).add("rita", Role.READER)
     unknown, wrong = (Visit(url).log_in(name=name, token=new_token()) for name in ("nobody", "rita"))

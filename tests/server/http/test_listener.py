@@ -25,7 +25,7 @@ from track_server.http.listener import PEER, HttpLimits, HttpListener
 from track_server.network.limits import Limits
 from track_server.network.listening import listen
 
-HURRIED = HttpLimits(head_seconds=0.2, idle_seconds=1, stalled_seconds=0.5, drain_seconds=0.2)
+HURRIED = HttpLimits(head_seconds=0.2, stalled_seconds=0.5, drain_seconds=0.2)
 
 
 @dataclass
@@ -41,6 +41,8 @@ class Greeting:
     async def __call__(self, scope: MutableMapping[str, Any], receive: Any, send: Any) -> None:
         self.peers.append(scope["state"][PEER])
         self.asked.set()
+        if scope["path"] == "/who":
+            await self.peers[-1].look()
         if scope["path"] == "/login":
             self.peers[-1].authenticated()
         if scope["path"] == "/late":
@@ -79,7 +81,7 @@ def test_a_request_is_answered_and_its_connection_used_again() -> None:
     with listening(app) as url:
         connection = Visit(url).connect()
         for _ in range(3):
-            connection.request("GET", "/")
+            connection.request("GET", "/who")
             assert connection.getresponse().read() == b"hello"
         assert len({id(peer) for peer in app.peers}) == 1
         assert app.peers[0].is_own_user
@@ -160,10 +162,18 @@ def test_a_peer_that_reads_nothing_of_its_answer_is_dropped() -> None:
         assert len(all_of(peer)) < len(app.body)
 
 
-def test_a_peer_that_reads_its_answer_gets_all_of_it() -> None:
+def test_a_peer_that_reads_its_answer_slowly_gets_all_of_it() -> None:
     app = Greeting(bytes(64 * 1024 * 1024))
-    with listening(app, limits=HURRIED) as url:
-        assert len(Visit(url).get("/").body) == len(app.body)
+    with listening(app, limits=replace(HURRIED, stalled_seconds=2.0)) as url:
+        connection = Visit(url).connect()
+        connection.request("GET", "/")
+        answer = connection.getresponse()
+        read = 0
+        while part := answer.read(2 * 1024 * 1024):
+            read += len(part)
+            select.select([], [], [], 0.1)  # longer in all than a peer may read nothing
+        assert read == len(app.body)
+        connection.close()
 
 
 def test_silent_connections_keep_nobody_out() -> None:
@@ -176,8 +186,8 @@ def test_silent_connections_keep_nobody_out() -> None:
             each.close()
 
 
-def test_slots_are_for_those_who_have_not_proven_who_they_are(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("track_server.http.listener.is_own_user", lambda _ours, _theirs: False)
+@pytest.mark.parametrize("proof", ["/login", "/who"])
+def test_slots_are_for_those_who_have_not_proven_who_they_are(proof: str) -> None:
     admission = Limits(unauthenticated_per_address=1, slot_seconds=30.0, handshake_seconds=30.0)
     app = Greeting()
     with listening(app, limits=HttpLimits(admission=admission)) as url:
@@ -187,7 +197,7 @@ def test_slots_are_for_those_who_have_not_proven_who_they_are(monkeypatch: pytes
         second.request("GET", "/")
         assert second.sock is not None
         assert not select.select([second.sock], [], [], 0.1)[0]
-        first.request("GET", "/login")
+        first.request("GET", proof)
         assert second.getresponse().read() == b"hello"
         first.close()
         second.close()
