@@ -73,6 +73,7 @@ class Engine:
                 store,
                 self._recovery,
                 maintain,
+                lambda: self._readers.is_busy,
                 self._fail,
                 self._committed,
                 limits or WriteLimits(),
