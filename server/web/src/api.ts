@@ -222,6 +222,7 @@ export class Unreachable extends Error {
 /** Where the service is: the folder above that of this script, so that it works under a path behind a proxy. */
 export const BASE: string = new URL("..", import.meta.url).href;
 const KEY = "track.key";
+const LOGIN = "api/v1/login";
 
 let loggedOut: () => void = () => {};
 /** Have `listener` called when the server asks for a (new) login. */
@@ -229,8 +230,22 @@ export function onLoggedOut(listener: () => void): void {
   loggedOut = listener;
 }
 
+let renewal: Promise<boolean> | null = null;
+/** On one's own machine a session that has ended, or was of a server before, begins anew without a form. */
+function renew(): Promise<boolean> {
+  renewal ??= login({})
+    .then(
+      () => true,
+      () => false,
+    )
+    .finally(() => {
+      renewal = null;
+    });
+  return renewal;
+}
+
 /** Fetch a path of the service with this origin's key; throws ApiError and Unreachable. */
-export async function request(path: string, init: RequestInit = {}): Promise<Response> {
+export async function request(path: string, init: RequestInit = {}, renewing = true): Promise<Response> {
   const headers = new Headers(init.headers);
   const key = localStorage.getItem(KEY);
   if (key !== null) headers.set("X-Track-Key", key);
@@ -248,7 +263,10 @@ export async function request(path: string, init: RequestInit = {}): Promise<Res
   }
   if (response.ok) return response;
   const fault = await faultOf(response);
-  if (fault.status === 401) loggedOut();
+  if (fault.status === 401 && path !== LOGIN) {
+    if (renewing && (await renew())) return request(path, init, false);
+    loggedOut();
+  }
   throw fault;
 }
 
@@ -340,7 +358,7 @@ export async function fetchSession(): Promise<Session> {
 
 /** Log in; the key that is answered stays in this origin's storage, beside the cookie. */
 export async function login(credentials: Credentials): Promise<void> {
-  const { key } = await (await post("api/v1/login", credentials)).json();
+  const { key } = await (await post(LOGIN, credentials)).json();
   localStorage.setItem(KEY, key);
 }
 

@@ -188,6 +188,14 @@ class Live {
     this.deliver();
   }
 
+  /** Have everything fetched again, such as after a new login. */
+  refresh(): void {
+    mergeChange(this.pending, { type: "reset", data: {} });
+    this.hasPending = true;
+    this.deliver();
+    this.wake();
+  }
+
   /** Try again now instead of waiting. */
   retry(): void {
     this.wake();

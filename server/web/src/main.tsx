@@ -117,7 +117,7 @@ function App(): JSX.Element {
           onDone={() => {
             setAsked(false);
             open();
-            live.retry();
+            live.refresh();
           }}
         />
       )}

@@ -335,6 +335,34 @@ def test_without_the_server_the_data_stays_and_comes_back_to_life(open_page: Ope
     expect(rows(page).first).to_be_visible()
 
 
+def test_a_session_that_ended_begins_anew_on_ones_own_machine(open_page: Open, runs: TrackClient) -> None:
+    page = open_page("/runs?project=vision")
+    expect(rows(page).first).to_be_visible()
+    page.context.clear_cookies()
+    page.get_by_role("columnheader", name="loss").get_by_role("button").first.click()
+    expect(rows(page).first).to_contain_text("run 29")
+    expect(page.get_by_role("dialog")).to_have_count(0)
+
+
+def test_a_session_that_ended_elsewhere_is_asked_for_over_the_page_that_stays(
+    served: Served, open_page: Open, runs: TrackClient
+) -> None:
+    page = open_page("/runs?project=vision&order=parameters.lr")
+    expect(rows(page).first).to_contain_text("run 29")
+    page.route("**/api/v1/login", lambda route: route.fulfill(status=401, body="{}"))
+    page.context.clear_cookies()
+    page.get_by_role("columnheader", name="lr").get_by_role("button").first.click()
+    form = page.get_by_role("dialog", name="Log in")
+    expect(form).to_be_visible()
+    expect(rows(page).first).to_contain_text("run 29")
+    page.unroute("**/api/v1/login")
+    form.get_by_label("Name").fill("rita")
+    form.get_by_label("Token").fill(UserStore(served.home).add("rita", Role.READER))
+    form.get_by_role("button", name="Log in").click()
+    expect(form).to_have_count(0)
+    expect(rows(page).first).to_contain_text("run 00")
+
+
 def test_no_server_for_the_stream_is_said_above_the_data(
     open_page: Open, runs: TrackClient, url: str
 ) -> None:

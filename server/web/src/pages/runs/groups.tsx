@@ -23,6 +23,8 @@ export function Groups(props: {
   const [filter] = useFilter();
   const measured = props.columns
     .filter((column) => ["number", "duration"].includes(column.kind) && !by.includes(column.name))
+    // Metrics first: they are what groups are compared by.
+    .sort((one, other) => Number(other.series !== undefined) - Number(one.series !== undefined))
     .slice(0, MOST_MEASURES);
   const args = {
     query,
