@@ -130,7 +130,8 @@ def server_board(parts: Parts, settings: HttpSettings, uri: str) -> BoardService
     """
     listening = listen(settings.host, settings.port)
     try:
-        names = host_names(settings.host) | settings.names
+        # On loopback nobody else's name leads here, and to look for those of the host may take long.
+        names = settings.names if is_loopback(settings.host) else host_names(settings.host) | settings.names
         if parts.settings.advertise is not None:
             names |= {parts.settings.advertise}
         own = (

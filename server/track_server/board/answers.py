@@ -38,6 +38,8 @@ BODY_LIMIT: Final = 4 * 1024 * 1024
 LOGIN_LIMIT: Final = 16 * 1024
 """The same where nobody has logged in yet."""
 
+_BESIDE_BYTES: Final = 64 * 1024
+"""Size from which on a body is read beside the event loop."""
 _BODY_S: Final = 20.0
 """Seconds for a body to come."""
 
@@ -127,7 +129,9 @@ async def body_of(request: Request, limit: int = BODY_LIMIT) -> dict[str, Any]:
                     raise _too_large(limit)
     except TimeoutError:
         raise BadArguments(f"the body did not come within {_BODY_S:.0f} s") from None
-    return from_json(bytes(data)) if data else {}
+    if len(data) < _BESIDE_BYTES:
+        return from_json(bytes(data)) if data else {}
+    return await asyncio.to_thread(from_json, bytes(data))
 
 
 def _announced(request: Request) -> int:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import hmac
 import threading
+from collections import defaultdict
 from collections.abc import Callable
 from contextlib import suppress
 from functools import partial
@@ -18,12 +19,17 @@ from track_protocol.wire.link import Acked
 from track_protocol.wire.methods import METHODS, Access
 from track_server.engine.engine import Engine
 from track_server.engine.jobs import Attached, Writer
+from track_server.engine.readers import Page
 from track_server.network.requests import on_loop, resolve
 
 __all__ = ["Calls", "EngineCalls", "JoinedCalls", "StoreCalls"]
 
-ANSWER_LIMIT: Final = 64 * 1024 * 1024
+ANSWER_LIMIT: Final = 16 * 1024 * 1024
 """Bytes of one answer: a page asks for what it shows."""
+_READS_PER_USER: Final = 4
+"""Reads of one user at once; the answers of others are not kept in memory for his."""
+_BESIDE_BYTES: Final = 64 * 1024
+"""Size from which on an answer is decoded beside the event loop, which training processes wait for."""
 
 _CALLS_AT_ONCE: Final = 6
 """Calls of one viewer at once; a browser makes no more to a host."""
@@ -146,6 +152,9 @@ class EngineCalls:
         self._readers = engine.open_readers(_READERS, _READ_S)
         self._secret = secret
         self._sessions: dict[str, _Session] = {}
+        self._slots: defaultdict[str, asyncio.Semaphore] = defaultdict(
+            lambda: asyncio.Semaphore(_READS_PER_USER)
+        )
         self._loop = asyncio.get_running_loop()
         self._changed = asyncio.Event()
         self._is_waiting = False
@@ -156,7 +165,8 @@ class EngineCalls:
         """See `Calls.call`."""
         if METHODS[method].access is Access.WRITE:
             return await self._session(user).call(method, arguments)
-        return await self._read(user, method, arguments)
+        async with self._slots[user]:
+            return await self._read(user, method, arguments)
 
     async def _read(self, user: str, method: str, arguments: dict[str, Any]) -> Any:
         peer = (user, "board")
@@ -171,10 +181,9 @@ class EngineCalls:
                     f"the answer has more than {ANSWER_LIMIT:,} bytes: ask for less at once, with "
                     "start and limit"
                 )
-        first, *others = [decode(page.data) for page in pages]
-        for items in others:
-            first += items
-        return first
+        if nbytes < _BESIDE_BYTES:
+            return _decoded(pages)
+        return await asyncio.to_thread(_decoded, pages)
 
     async def log(self, user: str, method: str, arguments: dict[str, Any]) -> None:
         """See `Calls.log`."""
@@ -239,6 +248,13 @@ class _Session:
             outcome = await _outcome(partial(submit, seq))
             self._last_seq = seq
             return outcome
+
+
+def _decoded(pages: list[Page]) -> Any:
+    first, *others = [decode(page.data) for page in pages]
+    for items in others:
+        first += items
+    return first
 
 
 async def _outcome(submit: Callable[[Callable[[Any], None]], None]) -> Any:

@@ -183,6 +183,11 @@ class _Api:
 
     async def _called(self, login: Login, name: str, given: dict[str, Any]) -> Response:
         found = await act(self._calls, login, name, given)
+        # Beside the event loop, which training processes wait for, too.
+        return await asyncio.to_thread(self._answer, name, found)
+
+    @staticmethod
+    def _answer(name: str, found: Any) -> Response:
         if name in _FRAMED:
             return Response(columns_frame(found), 200, {"cache-control": "no-store"}, MEDIA_TYPE)
         if name == _POINTS:

@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from track_protocol.errors import ItemNotFound, PermissionDenied, UnknownMethod
+from track_protocol.errors import BadArguments, ItemNotFound, PermissionDenied, UnknownMethod
 from track_protocol.wire.roles import Role
 from track_server.board.calls import EngineCalls, JoinedCalls, StoreCalls
 from track_server.engine.engine import Engine
@@ -80,6 +80,37 @@ async def test_a_long_list_comes_whole(engine: Engine) -> None:
         project = {"uid": str(number), "name": "p", "metadata": large}
         await calls.call("rita", "new_project", {"project": project})
     assert len(await calls.call("rita", "fetch_projects", QUERY)) == 12
+
+
+async def test_an_answer_that_is_too_long_is_refused(engine: Engine, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("track_server.board.calls.ANSWER_LIMIT", 100_000)
+    calls = EngineCalls(engine, SECRET)
+    for number in range(12):
+        project = {"uid": str(number), "name": "p", "metadata": {"text": "x" * 20_000}}
+        await calls.call("rita", "new_project", {"project": project})
+    with pytest.raises(BadArguments, match="ask for less"):
+        await calls.call("rita", "fetch_projects", QUERY)
+    assert len(await calls.call("rita", "fetch_projects", {**QUERY, "limit": 2})) == 2
+
+
+async def test_reads_of_one_user_do_not_keep_others_out(
+    engine: Engine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    calls = EngineCalls(engine, SECRET)
+    may_end, running = asyncio.Event(), []
+
+    async def read(user: str, method: str, arguments: dict[str, Any]) -> None:
+        running.append(user)
+        if user == "rita":
+            await may_end.wait()
+
+    monkeypatch.setattr(calls, "_read", read)
+    many = [asyncio.create_task(calls.call("rita", "fetch_projects", QUERY)) for _ in range(20)]
+    await asyncio.sleep(0)
+    await calls.call("will", "fetch_projects", QUERY)
+    assert running.count("rita") == 4
+    may_end.set()
+    await asyncio.gather(*many)
 
 
 async def test_a_commit_wakes_who_waits_for_changes(engine: Engine) -> None:
