@@ -75,7 +75,7 @@ ROOMS = {
     ),
     "track_server": (
         "storage stores methods engine accounts network http board",
-        "app embedded boards network.server network.process track_server commands testing",
+        "app embedded report boards network.server network.process track_server commands testing",
     ),
 }
 

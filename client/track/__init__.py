@@ -9,6 +9,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any, Final
 
 if TYPE_CHECKING:
+    from track.api.board import Board, board
     from track.api.media import Histogram, Html, Image, Table, Text
     from track.api.runs import Run
     from track.api.session import (
@@ -35,6 +36,7 @@ if TYPE_CHECKING:
 
 __all__ = [
     "LOST",
+    "Board",
     "CustomStatus",
     "Histogram",
     "Html",
@@ -52,6 +54,7 @@ __all__ = [
     "TrialGroup",
     "TrialLogger",
     "__version__",
+    "board",
     "config",
     "define_metric",
     "finish",
@@ -69,6 +72,7 @@ __all__ = [
 
 _HOMES: Final = {
     "LOST": "track_protocol.model.entities",
+    "Board": "track.api.board",
     "CustomStatus": "track_protocol.model.entities",
     "Histogram": "track.api.media",
     "Html": "track.api.media",
@@ -85,6 +89,7 @@ _HOMES: Final = {
     "TrialDoesNotExist": "track.client",
     "TrialGroup": "track_protocol.model.entities",
     "TrialLogger": "track.logger",
+    "board": "track.api.board",
     "config": "track.api.session",
     "define_metric": "track.api.session",
     "finish": "track.api.session",

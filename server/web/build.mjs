@@ -39,6 +39,20 @@ const page = {
   metafile: true,
 };
 
+/** A report is one file, so its script and style are one piece each, and no modules. */
+const report = {
+  ...common,
+  entryPoints: { report: "src/report/main.tsx" },
+  outdir: output,
+  write: false,
+  format: "iife",
+  target: ["es2022"],
+  minify: mode === "build",
+  define: { "import.meta.url": '"http://localhost/"' }, // of the service, which a report never asks
+  legalComments: "none",
+  metafile: true,
+};
+
 /** Name, version and licence text of every package of which something was bundled. */
 async function licences(metafile) {
   const packages = new Set();
@@ -71,6 +85,9 @@ async function publish(result) {
   await mkdir(join(fresh, "assets"), { recursive: true });
   for (const file of result.outputFiles) await writeFile(join(fresh, name(file.path)), file.contents);
   await writeFile(join(fresh, "index.html"), shell);
+  for (const file of (await esbuild.build(report)).outputFiles) {
+    await writeFile(join(fresh, file.path.slice(file.path.lastIndexOf("/") + 1)), file.contents);
+  }
   await writeFile(join(fresh, "favicon.svg"), await readFile(join(here, "src/favicon.svg")));
   await writeFile(join(fresh, "LICENSES.txt"), await licences(result.metafile));
   await rm(output, { recursive: true, force: true });

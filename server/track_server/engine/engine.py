@@ -73,7 +73,6 @@ class Engine:
                 store,
                 self._recovery,
                 maintain,
-                lambda: self._readers.is_busy,
                 self._fail,
                 self._committed,
                 limits or WriteLimits(),

@@ -49,9 +49,6 @@ _BUSY_SLICE_S: Final = 0.01
 _BUSY_INTERVAL_S: Final = 0.25
 """Background work: slices of this many seconds when idle, and when busy one so often."""
 
-_READING_INTERVAL_S: Final = 0.05
-"""Seconds of rest behind each slice of an idle lane while reads are under way, which need the interpreter."""
-
 _IDLE_INTERVAL_S: Final = 1.0
 """Seconds of rest after which an idle lane looks whether there is background work again."""
 
@@ -64,7 +61,6 @@ class Lane:
         store: the open store.
         recovery: knows whether the store may be written.
         maintain: does background work for about this many seconds; returns whether more is left.
-        is_reading: whether reads are under way, for which background work makes way.
         died: called with the error if the thread dies: nothing is stored from then on.
         committed: called after each commit.
         limits: of what is written.
@@ -76,7 +72,6 @@ class Lane:
         store: Store,
         recovery: Recovery,
         maintain: Callable[[float], bool],
-        is_reading: Callable[[], bool],
         died: Callable[[StoreFailed], None],
         committed: Callable[[], None],
         limits: WriteLimits,
@@ -84,7 +79,6 @@ class Lane:
         self._store = store
         self._recovery = recovery
         self._maintain = maintain
-        self._is_reading = is_reading
         self._died = died
         self._committed = committed
         self._limits = limits
@@ -149,18 +143,16 @@ class Lane:
 
     def _next_jobs(self) -> list[Job]:
         """The jobs of the next transaction; none when the lane closes.  Maintains the store meanwhile."""
-        rest = 0.0
+        more = True
         while True:
             with self._condition:
-                if not self._queue and rest:
-                    self._condition.wait_for(lambda: self._queue or self._closing, rest)
+                if not self._queue and not more:
+                    self._condition.wait_for(lambda: self._queue or self._closing, _IDLE_INTERVAL_S)
                 if self._queue:
                     return self._queue.take(_MAX_JOBS)
                 if self._closing:
                     return []
-            is_reading = self._is_reading()
-            more = self._run_maintenance(_BUSY_SLICE_S if is_reading else _IDLE_SLICE_S)
-            rest = _IDLE_INTERVAL_S if not more else _READING_INTERVAL_S if is_reading else 0.0
+            more = self._run_maintenance(_IDLE_SLICE_S)
 
     def _run_maintenance(self, seconds: float) -> bool:
         try:

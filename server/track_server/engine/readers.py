@@ -40,9 +40,6 @@ PAGE_BYTES: Final = 64 * 1024
 _PAGE_S: Final = 0.003
 """Seconds after which a page of a list ends."""
 
-_BETWEEN_PAGES_S: Final = 0.05
-"""Seconds in which a peer that goes on reading asks for its next page."""
-
 _FIRST_DOCUMENTS: Final = 2
 """Documents that are read by one statement, at first."""
 
@@ -152,7 +149,6 @@ class ReaderPool:
         # Those that wait for a turn: the thread that makes first pages only, and the others.
         self._first_pages, self._any_page = _Waiting(self._lock), _Waiting(self._lock)
         self._closing = False
-        self._ended_at = -_BETWEEN_PAGES_S
         self._threads = [
             threading.Thread(
                 target=self._run,
@@ -207,11 +203,6 @@ class ReaderPool:
                 return
         read.done(TooBusy("the store is closing: try again after its restart"))
 
-    @property
-    def is_busy(self) -> bool:
-        """Whether a page is wanted or being made, or was just made: a peer that reads asks for the next."""
-        return bool(self._users) or time.monotonic() - self._ended_at < _BETWEEN_PAGES_S
-
     def close(self) -> None:
         """Answer what was submitted, then end; harmless when repeated."""
         with self._lock:
@@ -257,7 +248,6 @@ class ReaderPool:
     def _ended(self, user: _User, line: _Line, seconds: float) -> None:
         with self._lock:
             line.running -= 1
-            self._ended_at = time.monotonic()
             line.used_s += seconds
             user.used_s += seconds
             user.lines = {name: each for name, each in user.lines.items() if not each.is_idle}

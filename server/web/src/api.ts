@@ -221,7 +221,11 @@ export class Unreachable extends Error {
 
 /** Where the service is: the folder above that of this script, so that it works under a path behind a proxy. */
 export const BASE: string = new URL("..", import.meta.url).href;
-const KEY = "track.key";
+/** Whether this page is in a frame of somebody else's, such as a notebook: then it only reads. */
+export const EMBEDDED: boolean =
+  typeof location !== "undefined" && location.pathname === `${new URL(BASE).pathname}embed`;
+/** A frame has a session of its own. */
+const KEY = EMBEDDED ? "track.embed-key" : "track.key";
 const LOGIN = "api/v1/login";
 
 let loggedOut: () => void = () => {};
@@ -358,7 +362,8 @@ export async function fetchSession(): Promise<Session> {
 
 /** Log in; the key that is answered stays in this origin's storage, beside the cookie. */
 export async function login(credentials: Credentials): Promise<void> {
-  const { key } = await (await post(LOGIN, credentials)).json();
+  const embed = EMBEDDED ? { embed: true } : {};
+  const { key } = await (await post(LOGIN, { ...credentials, ...embed })).json();
   localStorage.setItem(KEY, key);
 }
 

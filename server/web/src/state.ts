@@ -6,7 +6,7 @@
 // written. Everything stays in the address when the view changes, so a chart's zoom is there again after a look at the
 // table. A page adds parameters of its own with `useParam`.
 import { useCallback, useEffect, useMemo, useState } from "preact/hooks";
-import { BASE } from "./api";
+import { BASE, EMBEDDED } from "./api";
 
 export const VIEWS = ["home", "runs", "charts", "run", "compare", "parallel", "media", "graph"] as const;
 export type View = (typeof VIEWS)[number];
@@ -98,10 +98,13 @@ export interface Location {
   params: ReadonlyMap<string, string>;
 }
 
+/** In a frame the view is a parameter: only this one path may be framed. */
+const FRAME = "embed";
+const VIEW = "view";
+
 /** The view and the parameters of an address. */
 export function parseLocation(path: string, search: string): Location {
   const first = path.replace(/^\/+/, "").split("/")[0] ?? "";
-  const view = VIEWS.find((one) => one === first) ?? "home";
   const params = new Map<string, string>();
   for (const part of search.replace(/^\?/, "").split("&")) {
     if (part === "") continue;
@@ -109,13 +112,17 @@ export function parseLocation(path: string, search: string): Location {
     if (equals < 0) params.set(part, "");
     else params.set(part.slice(0, equals), part.slice(equals + 1));
   }
-  return { view, params };
+  const named = first === FRAME ? params.get(VIEW) : first;
+  if (first === FRAME) params.delete(VIEW);
+  return { view: VIEWS.find((one) => one === named) ?? "home", params };
 }
 
 /** The address of a view with parameters, below the board's own folder. */
-export function formatLocation({ view, params }: Location): string {
-  const query = [...params].map(([name, value]) => `${name}=${value}`).join("&");
-  return (view === "home" ? "" : view) + (query === "" ? "" : `?${query}`);
+export function formatLocation({ view, params }: Location, embedded = EMBEDDED): string {
+  const named: [string, string][] = embedded && view !== "home" ? [[VIEW, view]] : [];
+  const query = [...named, ...params].map(([name, value]) => `${name}=${value}`).join("&");
+  const path = embedded ? FRAME : view === "home" ? "" : view;
+  return path + (query === "" ? "" : `?${query}`);
 }
 
 /** Addresses longer than this are kept in the browser, under a short name that stands in the address. */

@@ -57,3 +57,11 @@ test("a default is not written", () => {
   assert.equal(number(3).write(3), null);
   assert.equal(json({ a: 1 }).write({ a: 1 }), null);
 });
+
+test("in a frame the view is a parameter of the one path that may be framed", () => {
+  const framed = parseLocation("/embed", "?view=charts&project=p");
+  assert.equal(framed.view, "charts");
+  assert.deepEqual([...framed.params], [["project", "p"]]);
+  assert.equal(formatLocation(framed, true), "embed?view=charts&project=p");
+  assert.equal(formatLocation(parseLocation("/embed", ""), true), "embed");
+});

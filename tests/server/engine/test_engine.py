@@ -392,36 +392,3 @@ def test_ids_given_by_clients_make_new_trial_idempotent(caller: Caller) -> None:
     trial = {"id": uuid.uuid4().bytes, "hash": "h", "revision": 0}
     first = caller.call("new_trial", trial=trial, auto_increment=True)
     assert caller.call("new_trial", trial=trial, auto_increment=True) == first
-
-
-class _Tidied(EphemeralStore):
-    """A store that always has background work, and notes how long it may take at once."""
-
-    def __init__(self) -> None:
-        super().__init__("ephemeral:")
-        self.slices: set[float] = set()
-
-    def maintain(self, seconds: float) -> bool:
-        self.slices.add(seconds)
-        return True
-
-    def had_slices_of(self, seconds: float) -> bool:
-        return seconds in self.slices
-
-
-def test_background_work_makes_way_for_reads() -> None:
-    store = _Tidied()
-    engine = Engine(store)
-    wait_until(partial(store.had_slices_of, 0.02), "the engine looks after its store")
-    assert not store.had_slices_of(0.01)
-    answered = threading.Event()
-
-    def hold(_page: object) -> None:
-        answered.wait(30.0)
-
-    engine.submit_read("fetch_trials", {"query": {}}, hold)
-    wait_until(partial(store.had_slices_of, 0.01), "background work makes way for the read")
-    answered.set()
-    store.slices.clear()
-    wait_until(partial(store.had_slices_of, 0.02), "the read is over")
-    engine.close()

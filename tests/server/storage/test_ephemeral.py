@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-import gc
 import os
 import signal
 import stat
 import subprocess
 import sys
 import tempfile
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -25,15 +23,6 @@ def place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
     monkeypatch.setenv("TMPDIR", str(tmp_path))
     return tmp_path
-
-
-@pytest.fixture
-def no_garbage_collection() -> Iterator[None]:
-    """Only what nothing refers to is removed: a cycle of references stays."""
-    gc.collect()
-    gc.disable()
-    yield
-    gc.enable()
 
 
 def folders(place: Path) -> list[Path]:
@@ -58,7 +47,6 @@ def test_a_commit_does_not_wait_for_the_disk() -> None:
     store.close()
 
 
-@pytest.mark.usefixtures("no_garbage_collection")
 def test_a_shared_folder_holds_one_store_that_outlives_those_who_open_it(place: Path) -> None:
     folder = EphemeralFolder()
     first = EphemeralStore(folder=folder)

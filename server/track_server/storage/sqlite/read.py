@@ -264,7 +264,6 @@ class SqliteView:
 
     @property
     def _tables(self) -> TrialTables:
-        # Not kept: it and this view would refer to each other, and to the store, until a garbage collection.
         return TrialTables(self._iterate, self._known or KnownSummaries())
 
     def table(
