@@ -409,3 +409,11 @@ def test_nothing_is_wider_than_the_window(open_page: Open, runs: TrackClient, wi
         page = open_page(path, viewport={"width": width, "height": 800})
         expect(page.get_by_role("row").nth(1)).to_be_visible()
         assert page.evaluate("document.documentElement.scrollWidth") <= width
+
+
+def test_a_view_that_is_fetched_later_brings_its_style_sheet(open_page: Open, runs: TrackClient) -> None:
+    page = open_page("/runs?project=vision")
+    page.get_by_role("link", name="Charts", exact=True).click()
+    expect(page.locator(".uplot").first).to_be_visible()
+    # What uPlot lies on top of its plot is positioned by its own sheet alone.
+    assert page.locator(".u-over").first.evaluate("over => getComputedStyle(over).position") == "absolute"
