@@ -119,10 +119,12 @@ NOT_LOADED_BY_THE_CLIENT = [
     "rich",
     "scramp",
     "ssl",
+    "starlette",
     "track.api",
     "track.client",
     "track.reading",
     "track_server",
+    "uvicorn",
     "uvloop",
     "zstandard",
 ]
