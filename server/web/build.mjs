@@ -72,9 +72,6 @@ async function licences(metafile) {
   return texts.join(`\n${"-".repeat(80)}\n\n`);
 }
 
-/** Where the style sheet of a page is: `assets/charts.css`. */
-const sheetOf = (folder, entry) => join(folder, "assets", `${entry.match(/(\w+)\.tsx$/)[1]}.css`);
-
 /** Write one finished build in place of the one before. */
 async function publish(result) {
   const outputs = Object.entries(result.metafile.outputs);
@@ -86,16 +83,11 @@ async function publish(result) {
   const fresh = `${output}.new`;
   await rm(fresh, { recursive: true, force: true });
   await mkdir(join(fresh, "assets"), { recursive: true });
-  // A page that is fetched later has its style sheet under its own name, and an empty one if it needs none.
-  const pages = outputs.filter(([, about]) => /^src\/pages\/\w+\.tsx$/.test(about.entryPoint ?? ""));
-  const sheets = new Map(
-    pages.map(([, about]) => [about.cssBundle && name(about.cssBundle), about.entryPoint]),
+  // The entry's style sheet has those of all pages: a few KB, and no view is ever seen without its own.
+  const written = result.outputFiles.filter(
+    (file) => !file.path.endsWith(".css") || name(file.path) === name(entry.cssBundle),
   );
-  for (const [, about] of pages) await writeFile(sheetOf(fresh, about.entryPoint), "");
-  for (const file of result.outputFiles) {
-    const page = sheets.get(name(file.path));
-    await writeFile(page ? sheetOf(fresh, page) : join(fresh, name(file.path)), file.contents);
-  }
+  for (const file of written) await writeFile(join(fresh, name(file.path)), file.contents);
   await writeFile(join(fresh, "index.html"), shell);
   for (const file of (await esbuild.build(report)).outputFiles) {
     await writeFile(join(fresh, file.path.slice(file.path.lastIndexOf("/") + 1)), file.contents);

@@ -1,7 +1,7 @@
 // The board: session, address and theme, then the view that the address names.
 import { type ComponentType, type JSX, render } from "preact";
 import { useCallback, useEffect, useState } from "preact/hooks";
-import { ApiError, BASE, fetchSession, hasKey, login, onLoggedOut, type Session } from "./api";
+import { ApiError, fetchSession, hasKey, login, onLoggedOut, type Session } from "./api";
 import { QueryContext, SessionContext, useCompiledQuery } from "./hooks";
 import { startKeys } from "./keys";
 import { live } from "./live";
@@ -27,23 +27,6 @@ const LATER: Partial<Record<View, () => Promise<{ default: ComponentType }>>> = 
   graph: () => import("./pages/graph"),
 };
 
-const sheets = new Map<View, Promise<void>>();
-/** Fetch the style sheet of a view that comes later; the build names it after the view. */
-function fetchSheet(view: View): Promise<void> {
-  const known = sheets.get(view);
-  if (known !== undefined) return known;
-  const fetched = new Promise<void>((resolve, reject) => {
-    const link = document.createElement("link");
-    link.rel = "stylesheet";
-    link.href = `${BASE}assets/${view}.css`;
-    link.onload = () => resolve();
-    link.onerror = () => reject(new Error(`${link.href} cannot be fetched`));
-    document.head.append(link);
-  });
-  sheets.set(view, fetched);
-  return fetched;
-}
-
 function Page({ view }: { view: View }): JSX.Element {
   const [, arrived] = useState(0);
   const [error, setError] = useState<Error | null>(null);
@@ -51,10 +34,8 @@ function Page({ view }: { view: View }): JSX.Element {
   useEffect(() => {
     setError(null);
     if (READY[view] !== undefined) return;
-    const later = LATER[view];
-    if (later === undefined) return;
-    Promise.all([later(), fetchSheet(view)]).then(
-      ([module]) => {
+    LATER[view]?.().then(
+      (module) => {
         READY[view] = module.default;
         arrived((count) => count + 1);
       },

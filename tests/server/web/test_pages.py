@@ -411,7 +411,7 @@ def test_nothing_is_wider_than_the_window(open_page: Open, runs: TrackClient, wi
         assert page.evaluate("document.documentElement.scrollWidth") <= width
 
 
-def test_a_view_that_is_fetched_later_brings_its_style_sheet(open_page: Open, runs: TrackClient) -> None:
+def test_a_view_that_is_fetched_later_has_its_styles(open_page: Open, runs: TrackClient) -> None:
     page = open_page("/runs?project=vision")
     page.get_by_role("link", name="Charts", exact=True).click()
     expect(page.locator(".uplot").first).to_be_visible()
