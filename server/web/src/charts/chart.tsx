@@ -37,7 +37,7 @@ interface Reading {
   left: number;
   top: number;
   x: number;
-  lines: { curve: Curve; text: string; distance: number }[];
+  lines: { curve: Curve; text: string; detail: string; distance: number }[];
 }
 
 const SHOWN = 9;
@@ -124,11 +124,12 @@ function Tooltip({ reading, xKind }: { reading: Reading; xKind: XKind }): JSX.El
       <p class="hint">
         {X_LABELS[xKind]} {xText(xKind, reading.x)}
       </p>
-      {reading.lines.slice(0, SHOWN).map(({ curve, text }, at) => (
+      {reading.lines.slice(0, SHOWN).map(({ curve, text, detail }, at) => (
         <p key={curve.key} class={at === 0 ? "nearest" : undefined}>
           <i class="swatch" style={{ background: curve.colour }} />
           <span class="chart-tip-name">{curve.label}</span>
           <b>{text}</b>
+          {at === 0 && detail !== "" && <span class="chart-tip-detail">{detail}</span>}
         </p>
       ))}
       {more > 0 && <p class="hint">and {formatCount(more)} more</p>}
@@ -206,8 +207,9 @@ function options(now: Now, width: number, setReading: (reading: Reading | null) 
             marks: now.current.marks,
             highlighted: now.current.highlighted,
             x: now.current.x,
-            toX: (value) => (logX && value <= 0 ? Number.NaN : u.valToPos(value, "x", true)),
-            toY: (value) => (logY && value <= 0 ? Number.NaN : u.valToPos(value, "y", true)),
+            // uPlot places NaN somewhere on a logarithmic axis.
+            toX: (value) => (placed(value, logX) ? u.valToPos(value, "x", true) : Number.NaN),
+            toY: (value) => (placed(value, logY) ? u.valToPos(value, "y", true) : Number.NaN),
             top,
             bottom: top + height,
             scale: devicePixelRatio,
@@ -252,6 +254,9 @@ function options(now: Now, width: number, setReading: (reading: Reading | null) 
   };
 }
 
+/** Whether an axis has a place for a value. */
+const placed = (value: number, log: boolean) => Number.isFinite(value) && (!log || value > 0);
+
 /** The values of all curves beside the pointer, the nearest curve first. */
 function readingAt(u: uPlot, now: Now): Reading | null {
   const { left = -1, top = -1 } = u.cursor;
@@ -265,7 +270,7 @@ function readingAt(u: uPlot, now: Now): Reading | null {
       (u.valToPos(found.x, "x") - left) / 4,
       Number.isFinite(found.y) ? u.valToPos(found.y, "y") - top : 400,
     );
-    lines.push({ curve, text: found.text, distance: pixels });
+    lines.push({ curve, text: found.text, detail: found.detail, distance: pixels });
   }
   lines.sort((a, b) => a.distance - b.distance);
   const first = lines[0];
@@ -273,7 +278,7 @@ function readingAt(u: uPlot, now: Now): Reading | null {
   // Beside the pointer, on the side with more room.
   const offset = u.over.offsetLeft;
   return {
-    left: left + offset + (left > u.over.clientWidth / 2 ? -232 : 16),
+    left: left + offset + (left > u.over.clientWidth / 2 ? -256 : 16),
     top: Math.max(0, top - 20),
     x,
     lines,
@@ -281,7 +286,7 @@ function readingAt(u: uPlot, now: Now): Reading | null {
 }
 
 /** The value of a curve nearest to a place, and what is said of it. */
-function valueAt(curve: Curve, place: number): { x: number; y: number; text: string } | null {
+function valueAt(curve: Curve, place: number): { x: number; y: number; text: string; detail: string } | null {
   const { columns } = curve;
   if (columns === null) {
     const at = nearest(
@@ -289,22 +294,24 @@ function valueAt(curve: Curve, place: number): { x: number; y: number; text: str
       place,
     );
     const point = curve.line[at];
-    return point === undefined ? null : { ...point, text: formatNumber(point.y, 6) };
+    return point === undefined ? null : { ...point, text: formatNumber(point.y, 6), detail: "" };
   }
   const at = nearest(columns.x, place);
   if (at < 0) return null;
   const x = columns.x[at] as number;
   const count = columns.count_of[at] as number;
   const odd = columns.nonfinite[at] as number;
-  if (odd === count) return { x, y: Number.NaN, text: formatNumber(columns.odd[at] as number) };
+  if (odd === count) {
+    return { x, y: Number.NaN, text: formatNumber(columns.odd[at] as number), detail: "" };
+  }
   const raw = count === 1 ? (columns.last[at] as number) : (columns.mean[at] as number);
   const smoothed = curve.raw === null ? null : (curve.line[at]?.y ?? null);
-  const parts = [formatNumber(raw, 6)];
+  const detail: string[] = [];
+  if (smoothed !== null) detail.push(`not smoothed ${formatNumber(raw, 6)}`);
   if (count > 1) {
     const [low, high] = [columns.min[at] as number, columns.max[at] as number];
-    parts.push(`${formatNumber(low, 4)} … ${formatNumber(high, 4)} of ${formatCount(count)}`);
+    detail.push(`${formatNumber(low, 5)} … ${formatNumber(high, 5)}, mean of ${formatCount(count)} points`);
   }
-  if (odd > 0) parts.push(`${formatNumber(columns.odd[at] as number)} × ${odd}`);
-  if (smoothed !== null) parts.unshift(`~${formatNumber(smoothed, 5)}`);
-  return { x, y: smoothed ?? raw, text: parts.join("  ") };
+  if (odd > 0) detail.push(`${formatCount(odd)} × ${formatNumber(columns.odd[at] as number)}`);
+  return { x, y: smoothed ?? raw, text: formatNumber(smoothed ?? raw, 6), detail: detail.join("; ") };
 }
