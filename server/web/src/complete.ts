@@ -43,9 +43,12 @@ export function filterName(name: string): string {
   return /^[\w.\-/:@]+$/.test(rest) ? name : `${root}"${rest.replace(/(["\\])/g, "\\$1")}"`;
 }
 
+/** Words that mean something else in a filter than their text. */
+const MEANING = /^(?:and|or|not|in|contains|exists|true|false|null|none|nan|inf)$/i;
+
 /** A value as a filter takes it. */
 export function filterValue(value: unknown): string {
-  if (typeof value === "string" && !/^[A-Za-z_][\w.-]*$/.test(value)) {
+  if (typeof value === "string" && (!/^[A-Za-z_][\w.-]*$/.test(value) || MEANING.test(value))) {
     return `"${value.replace(/(["\\])/g, "\\$1")}"`;
   }
   return String(value);

@@ -100,6 +100,7 @@ export default function Compare(): JSX.Element {
 }
 
 function noteOf(selected: number, shown: number): string {
+  if (selected === 1) return "One run is selected: tick more in the table.";
   if (selected > MOST_RUNS) return `The first ${MOST_RUNS} of ${formatCount(selected)} selected runs.`;
   return shown < selected ? `${plural(selected - shown, "selected run")} cannot be found.` : "";
 }
@@ -173,7 +174,10 @@ function Columns(props: {
         {trials.length > 1 && (
           <label>
             baseline
-            <select value={base ?? ""} onChange={(event) => setBase(event.currentTarget.value || null)}>
+            <select
+              value={baseAt < 0 ? "" : (base ?? "")}
+              onChange={(event) => setBase(event.currentTarget.value || null)}
+            >
               <option value="">none</option>
               {runs.map((run) => (
                 <option key={run.id} value={run.id}>
