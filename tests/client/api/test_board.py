@@ -5,12 +5,18 @@ from __future__ import annotations
 import re
 import subprocess
 import sys
+import threading
+from collections.abc import Iterator
+from functools import partial
+from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 import track
 from board_visits import SECONDS, Visit
+from browser import browser, built  # noqa: F401 - fixtures
 from command_runner import fill
 from running_server import environment
 from track_protocol.errors import ItemNotFound, TrackError
@@ -47,6 +53,42 @@ def test_the_origin_is_that_of_the_notebook(uri: str, monkeypatch: pytest.Monkey
         page = Visit(board.url.removesuffix("/embed")).get("/embed")
         assert "frame-ancestors http://127.0.0.1:8890;" in page.headers["content-security-policy"]
         assert board.url.startswith("http://127.0.0.1:")
+
+
+@pytest.fixture
+def notebook(tmp_path: Path) -> Iterator[tuple[Path, str]]:
+    """A page of another origin: its file and its address."""
+    folder = tmp_path / "notebook"
+    folder.mkdir()
+    server = ThreadingHTTPServer(("127.0.0.1", 0), partial(SilentHandler, directory=str(folder)))
+    thread = threading.Thread(target=server.serve_forever)
+    thread.start()
+    yield folder / "index.html", f"http://localhost:{server.server_port}"
+    server.shutdown()
+    thread.join()
+    server.server_close()
+
+
+class SilentHandler(SimpleHTTPRequestHandler):
+    def log_message(self, *_said: object) -> None:
+        pass
+
+
+def test_its_pages_are_shown_in_a_page_of_a_notebook(
+    uri: str,
+    notebook: tuple[Path, str],
+    browser: Any,  # noqa: F811
+) -> None:
+    file, origin = notebook
+    with track.board(uri, origin=origin) as board:
+        file.write_text(f"<!doctype html>{board._repr_html_()}", encoding="utf-8")
+        page = browser.new_page()
+        page.goto(origin)
+        frame = page.frame_locator("iframe")
+        frame.get_by_text("vision").first.click()
+        frame.get_by_role("link", name="Charts").click()
+        frame.get_by_role("article", name="Chart loss").wait_for()
+        page.close()
 
 
 def test_it_ends_with_its_process(uri: str) -> None:
