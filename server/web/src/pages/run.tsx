@@ -16,14 +16,12 @@ import {
   numberOf,
   plural,
 } from "../format";
-import { useFetch, useLive, useMayWrite, useNow } from "../hooks";
-import { Dialog } from "../parts/dialog";
-import { Icon } from "../parts/icons";
+import { useFetch, useLive, useNow } from "../hooks";
 import { Link } from "../parts/link";
 import { Markdown } from "../parts/markdown";
 import { Empty, ErrorBox, Loading } from "../parts/states";
 import { Status, statusKind } from "../parts/status";
-import { notify, notifyError } from "../parts/toasts";
+import { notifyError } from "../parts/toasts";
 import { type Run as DrawnRun, runOfTrial } from "../runs";
 import { escapeText, useTrial } from "../state";
 import { ChartCard } from "./charts/card";
@@ -31,6 +29,7 @@ import { useOwn, usePins } from "./charts/settings";
 import "./charts.css";
 import "./run.css";
 import { droppedOf, type Fact, otherMetadata, outputOf, outputTitle, provenance } from "./run/facts";
+import { RunActions } from "./runs/actions";
 
 const REFRESH_MS = 1_000;
 const FIRST_CHARTS = 12;
@@ -151,8 +150,6 @@ function Part(props: { title: string; count?: number; children: ComponentChildre
 
 function Heading({ trial, run, again }: { trial: Trial; run: DrawnRun; again: () => void }): JSX.Element {
   const now = useNow();
-  const mayWrite = useMayWrite();
-  const [editing, setEditing] = useState(false);
   const running = statusKind(run.status) === "running";
   const seen = Math.max(run.seen ?? 0, ...lastTimes(trial));
   const end = run.ended ?? (running ? now : seen);
@@ -163,16 +160,9 @@ function Heading({ trial, run, again }: { trial: Trial; run: DrawnRun; again: ()
         <h1>
           <i class="swatch" style={{ background: run.colour }} /> {run.name}
         </h1>
-        {mayWrite && (
-          <button
-            type="button"
-            class="quiet"
-            aria-label="Edit the name and the notes"
-            onClick={() => setEditing(true)}
-          >
-            <Icon name="edit" />
-          </button>
-        )}
+      </div>
+      <div class="run-actions">
+        <RunActions selected={[run.id]} hidden={trial.metadata.hidden === true} onDone={again} />
       </div>
       <dl class="run-facts">
         <div>
@@ -222,7 +212,6 @@ function Heading({ trial, run, again }: { trial: Trial; run: DrawnRun; again: ()
           </div>
         )}
       </dl>
-      {editing && <EditDialog trial={trial} onClose={() => setEditing(false)} onDone={again} />}
     </header>
   );
 }
@@ -231,42 +220,6 @@ function lastTimes(trial: Trial): number[] {
   return Object.values(trial.metrics)
     .map((summary) => summary.last_time)
     .filter((time) => typeof time === "number");
-}
-
-function EditDialog(props: { trial: Trial; onClose: () => void; onDone: () => void }): JSX.Element {
-  const { trial } = props;
-  const [name, setName] = useState(trial.name ?? "");
-  const [notes, setNotes] = useState(trial.description ?? "");
-  const save = (event: Event) => {
-    event.preventDefault();
-    call("rename_trial", { trial: trial.id, name: name.trim() || null, description: notes }).then(() => {
-      notify("The name and the notes are saved.");
-      props.onClose();
-      props.onDone();
-    }, notifyError);
-  };
-  return (
-    <Dialog title="Name and notes" onClose={props.onClose}>
-      <form onSubmit={save}>
-        <label>
-          Name
-          <input value={name} maxLength={256} onInput={(event) => setName(event.currentTarget.value)} />
-        </label>
-        <label>
-          Notes, in Markdown
-          <textarea rows={8} value={notes} onInput={(event) => setNotes(event.currentTarget.value)} />
-        </label>
-        <div class="dialog-actions">
-          <button type="button" class="button" onClick={props.onClose}>
-            Cancel
-          </button>
-          <button type="submit" class="button primary">
-            Save
-          </button>
-        </div>
-      </form>
-    </Dialog>
-  );
 }
 
 function FactTable(props: { label: string; facts: readonly Fact[]; none: string }): JSX.Element {

@@ -8,6 +8,7 @@ import { Dialog } from "../../parts/dialog";
 import { Icon } from "../../parts/icons";
 import { Link } from "../../parts/link";
 import { Menu, MenuItem } from "../../parts/menu";
+import { Status, statusWord } from "../../parts/status";
 import { notify, notifyError } from "../../parts/toasts";
 import { list, useProject } from "../../state";
 import { PALETTE } from "../../theme";
@@ -52,8 +53,6 @@ export function SelectionBar(props: {
   showsHidden: boolean;
 }): JSX.Element {
   const { selected } = props;
-  const mayWrite = useMayWrite();
-  const [deleting, setDeleting] = useState(false);
   return (
     <div class="bar selection" role="toolbar" aria-label="Selected runs">
       <strong>{selected.length} selected</strong>
@@ -72,40 +71,96 @@ export function SelectionBar(props: {
           Compare
         </Link>
       )}
-      {mayWrite && (
-        <>
-          {selected.length === 1 && <RenameMenu trial={selected[0] as TrialId} />}
-          <ColourMenu selected={selected} />
-          <TagMenu selected={selected} />
-          <GroupMenu selected={selected} />
-          <button
-            type="button"
-            class="button"
-            onClick={() => {
-              hide(selected, !props.showsHidden);
-              props.onClear();
-            }}
-          >
-            <Icon name={props.showsHidden ? "eye" : "shut"} />
-            {props.showsHidden ? "Show again" : "Hide"}
-          </button>
-          <button type="button" class="button danger" onClick={() => setDeleting(true)}>
-            <Icon name="trash" />
-            Delete
-          </button>
-        </>
-      )}
+      <RunActions selected={selected} hidden={props.showsHidden} onDone={props.onClear} />
+    </div>
+  );
+}
+
+/** What may be done with some runs, for those who may write. */
+export function RunActions(props: {
+  selected: readonly TrialId[];
+  /** Whether they are hidden now. */
+  hidden: boolean;
+  /** They were hidden or deleted. */
+  onDone: () => void;
+}): JSX.Element | null {
+  const { selected, hidden } = props;
+  const mayWrite = useMayWrite();
+  const [deleting, setDeleting] = useState(false);
+  if (!mayWrite) return null;
+  return (
+    <>
+      {selected.length === 1 && <RenameMenu trial={selected[0] as TrialId} />}
+      <ColourMenu selected={selected} />
+      <TagMenu selected={selected} />
+      <GroupMenu selected={selected} />
+      <StatusMenu selected={selected} />
+      <button
+        type="button"
+        class="button"
+        onClick={() => {
+          hide(selected, !hidden);
+          props.onDone();
+        }}
+      >
+        <Icon name={hidden ? "eye" : "shut"} />
+        {hidden ? "Show again" : "Hide"}
+      </button>
+      <button type="button" class="button danger" onClick={() => setDeleting(true)}>
+        <Icon name="trash" />
+        Delete
+      </button>
       {deleting && (
         <DeleteDialog
           selected={selected}
           onClose={() => setDeleting(false)}
           onDone={() => {
             setDeleting(false);
-            props.onClear();
+            props.onDone();
           }}
         />
       )}
-    </div>
+    </>
+  );
+}
+
+/** Statuses that a person gives a run, such as one that was lost; see `Status` of the store's model. */
+const STATUSES: readonly { name: string; value: number }[] = [
+  { name: "Completed", value: 302 },
+  { name: "Interrupted", value: 201 },
+  { name: "Broken", value: 203 },
+];
+
+function StatusMenu({ selected }: { selected: readonly TrialId[] }): JSX.Element {
+  const set = (status: { name: string; value: number }) => {
+    forEach(selected, (trial) => call("set_trial_status", { trial, status })).then(
+      () => notify(`${plural(selected.length, "run")} set to ${statusWord(status.name)}.`),
+      notifyError,
+    );
+  };
+  return (
+    <Menu
+      button={
+        <>
+          <Icon name="check" />
+          Status
+        </>
+      }
+    >
+      {(close) =>
+        STATUSES.map((status) => (
+          <MenuItem
+            key={status.name}
+            onClick={() => {
+              close();
+              set(status);
+            }}
+          >
+            <Status status={status.name} />
+          </MenuItem>
+        ))
+      }
+    </Menu>
   );
 }
 
