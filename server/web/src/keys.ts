@@ -1,5 +1,5 @@
 // The keyboard: one listener, to which pages add keys while they are shown.
-import { useEffect } from "preact/hooks";
+import { useEffect, useRef } from "preact/hooks";
 
 export interface Key {
   /** As `event.key` says it, such as "/" or "Escape"; two with a space between are a sequence, "g r". */
@@ -54,11 +54,19 @@ export function startKeys(): void {
 
 /** Keys that work while the component is shown. */
 export function useKeys(keys: Key[]): void {
-  // Each rendering brings new closures, which take the place of the old ones.
+  // The newest closures count at once, also for the second of two keys that are typed fast.
+  const latest = useRef(keys);
+  latest.current = keys;
+  const signature = keys.map((key) => `${key.keys} ${key.label}`).join("\n");
+  // biome-ignore lint/correctness/useExhaustiveDependencies: the keys are registered again when others are there
   useEffect(() => {
-    active.push(...keys);
+    const registered = latest.current.map((key, at) => ({
+      ...key,
+      run: (event: KeyboardEvent) => latest.current[at]?.run(event),
+    }));
+    active.push(...registered);
     return () => {
-      for (const key of keys) active.splice(active.indexOf(key), 1);
+      for (const key of registered) active.splice(active.indexOf(key), 1);
     };
-  });
+  }, [signature]);
 }

@@ -67,7 +67,7 @@ export function runOfTrial({ id, name, uid, status, created, started, ended, met
 export const DEFAULT_ORDER: readonly string[] = ["-created"];
 /** Runs of the list on the left; it asks for more when it is scrolled. */
 export const LISTED = 200;
-const BEHIND_MS = 60;
+const BEHIND_MS = 200;
 
 export const RunsContext = createContext<Runs>({ total: null, rows: [], error: null, pending: true });
 

@@ -349,6 +349,8 @@ def test_a_session_that_ended_elsewhere_is_asked_for_over_the_page_that_stays(
 ) -> None:
     page = open_page("/runs?project=vision&order=parameters.lr")
     expect(rows(page).first).to_contain_text("run 29")
+    expect(page.get_by_role("columnheader", name="net.depth")).to_be_visible()
+    expect(page.locator("[aria-busy=true]")).to_have_count(0)
     page.route("**/api/v1/login", lambda route: route.fulfill(status=401, body="{}"))
     page.context.clear_cookies()
     page.get_by_role("columnheader", name="lr").get_by_role("button").first.click()
@@ -399,6 +401,7 @@ def test_nothing_keeps_people_with_disabilities_out(
 ) -> None:
     page = open_page(path, color_scheme=scheme)
     expect(page.get_by_role("row").nth(1)).to_be_visible()
+    expect(page.locator("[aria-busy=true]")).to_have_count(0)
     found = Axe().run(page, options={"runOnly": ["wcag2a", "wcag2aa", "wcag21a", "wcag21aa"]})
     assert found.violations_count == 0, found.generate_report()
 

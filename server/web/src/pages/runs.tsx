@@ -1,7 +1,7 @@
 // Runs: the table of all that the filter selects.
 import type { JSX } from "preact";
 import { useCallback, useEffect, useMemo, useRef, useState } from "preact/hooks";
-import { call, type TrialId } from "../api";
+import { call, type Fields, type Query, type TrialId } from "../api";
 import { plural } from "../format";
 import { useFetch, useLive, useMayWrite, useQuery } from "../hooks";
 import { useKeys } from "../keys";
@@ -31,9 +31,35 @@ import { Table } from "./runs/table";
 import "./runs.css";
 
 const FIELDS_MS = 10_000;
+/** They are looked for again after this many times as long as it took. */
+const FIELDS_REST = 30;
 const LAST_COLUMNS = "track.columns";
 /** As many as one answer may have. */
 const MOST_SELECTED = 10_000;
+
+/** Which values and series the runs have; a first run brings the first ones, later ones are looked for now and then. */
+function useFields(query: Query | null): Fields | null {
+  const took = useRef(0);
+  const { data, again } = useFetch(query && `fields ${JSON.stringify(query)}`, async (signal) => {
+    const began = performance.now();
+    const found = await call("fetch_fields", { query: query ?? {} }, signal);
+    took.current = performance.now() - began;
+    return found;
+  });
+  const timer = useRef<ReturnType<typeof setTimeout> | null>(null);
+  useEffect(() => () => clearTimeout(timer.current ?? undefined), []);
+  useLive((change) => {
+    const soon = change.reset || data?.total === 0;
+    timer.current ??= setTimeout(
+      () => {
+        timer.current = null;
+        again();
+      },
+      soon ? 500 : Math.max(FIELDS_MS, FIELDS_REST * took.current),
+    );
+  });
+  return data;
+}
 
 /** The view of the table. */
 export function Runs(): JSX.Element {
@@ -51,7 +77,9 @@ export function Runs(): JSX.Element {
   const [cursor, setCursor] = useState<TrialId | null>(null);
   const mayWrite = useMayWrite();
 
-  const { data: fields } = useFields();
+  const [hasRows, setHasRows] = useState(false);
+  // The rows come first: a look at all values of many runs takes longer than a page of the table.
+  const fields = useFields(hasRows ? query : null);
   const names = useMemo(() => {
     // What the columns of this project were the last time, until it is known what they are now.
     const guess = localStorage.getItem(`${LAST_COLUMNS}.${project}`);
@@ -78,6 +106,9 @@ export function Runs(): JSX.Element {
   const used = order.length > 0 ? order : DEFAULT_ORDER;
   const data = useTableData(query && { query, columns: names, order: used });
   const { total } = data;
+  useEffect(() => {
+    if (total !== null) setHasRows(true);
+  }, [total]);
 
   const selected = useMemo(() => new Set(selection), [selection]);
   const undrawn = useMemo(() => new Set(off), [off]);
@@ -223,23 +254,4 @@ export function Runs(): JSX.Element {
       )}
     </div>
   );
-
-  function useFields() {
-    const found = useFetch(query && `fields ${JSON.stringify(query)}`, (signal) =>
-      call("fetch_fields", { query: query ?? {} }, signal),
-    );
-    const timer = useRef<ReturnType<typeof setTimeout> | null>(null);
-    useLive((change) => {
-      // A first run brings the first columns; later ones are looked for now and then.
-      const soon = change.reset || found.data?.total === 0;
-      timer.current ??= setTimeout(
-        () => {
-          timer.current = null;
-          found.again();
-        },
-        soon ? 500 : FIELDS_MS,
-      );
-    });
-    return found;
-  }
 }
