@@ -26,6 +26,7 @@ __all__ = [
     "HEARTBEAT",
     "LAST_CHANGE",
     "OTHER",
+    "RESUMES",
     "UPDATE_COUNT",
     "add_dropped_points",
     "add_error",
@@ -36,6 +37,9 @@ __all__ = [
 UPDATE_COUNT: Final = "_update_count"
 LAST_CHANGE: Final = "_last_change"
 HEARTBEAT: Final = "heartbeat"
+RESUMES: Final = "resumes"
+"""Key of the metadata: when the trial was started again after an end, in seconds since the epoch."""
+
 DROPPED_POINTS: Final = "dropped_points"
 """The key of the metadata."""
 

@@ -10,7 +10,13 @@ from track_protocol.errors import BadArguments
 from track_protocol.model.values import MAX_DEPTH, normalise
 from track_server.methods import leases, lookup
 from track_server.methods.points import rewind
-from track_server.methods.trial_metadata import HEARTBEAT, add_dropped_points, add_error, touch_trial
+from track_server.methods.trial_metadata import (
+    HEARTBEAT,
+    RESUMES,
+    add_dropped_points,
+    add_error,
+    touch_trial,
+)
 from track_server.storage.contract import Document
 from track_server.storage.unit_of_work import UnitOfWork
 
@@ -34,6 +40,9 @@ __all__ = [
 
 
 _FIELDS: Final = ("parameters", "metadata", "tags")
+
+_MOST_RESUMES: Final = 100
+"""Resumes that a trial tells of, the newest ones."""
 
 
 def add_project_trial(tx: UnitOfWork, project: str, trial: bytes | str) -> None:
@@ -201,6 +210,10 @@ def log_trial_start(tx: UnitOfWork, by: bytes, trial: bytes | str, time: float, 
         metadata["ranks"] = leases.with_rank(metadata.get("ranks"), rank)
     status = leases.start(tx, by, document, rank)
     changes = _status_changes(tx, document, status, float(time), None)
+    if document["ended"] is not None and changes.get("ended", document["ended"]) is None:
+        resumes = metadata.get(RESUMES)
+        listed = resumes if isinstance(resumes, list) else []
+        metadata[RESUMES] = [*listed, {"time": float(time)}][-_MOST_RESUMES:]
     touch_trial(tx, document, changes | {"metadata": metadata})
 
 

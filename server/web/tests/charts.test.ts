@@ -3,6 +3,7 @@ import { test } from "node:test";
 import type { Curve } from "../src/charts/curve";
 import { merge, summarise } from "../src/charts/groups";
 import { shortTexts, xTexts, xTicks } from "../src/charts/labels";
+import { happeningsOf, marksOf } from "../src/charts/marks";
 import { chartsOf, labelOf, matching, partsOf } from "../src/charts/names";
 import { paint, svgPen } from "../src/charts/paint";
 import { csvField, csvOfCurves, svgOf } from "../src/charts/save";
@@ -198,4 +199,22 @@ test("no field of CSV is a formula or breaks the line", () => {
   assert.equal(csvField('a,"b'), '"a,""b"');
   assert.equal(csvField(-1), "-1");
   assert.match(csvOfCurves([curveOf([1])]), /^curve,x,step.*\r\nrun,0,/);
+});
+
+test("a rewind is marked at its step, a resume at the first point behind it", () => {
+  const run = { id: "a", colour: "#123456" };
+  const found = happeningsOf(run, [{ step: 7, time: 150 }, "x"], [{ time: 101.5 }, null]);
+  assert.deepEqual(
+    found.map(({ kind, step, time }) => [kind, step, time]),
+    [
+      ["rewound", 7, 150],
+      ["resumed", null, 101.5],
+    ],
+  );
+  const columns = { x: Float64Array.of(0, 1, 2), time: Float64Array.of(100, 101, 102) };
+  const curve = curveOf([], { columns: columns as unknown as NonNullable<Curve["columns"]> });
+  const places = (kind: "step" | "time" | "relative") => marksOf(found, [curve], kind).map(({ x }) => x);
+  assert.deepEqual(places("step"), [7, 2]);
+  assert.deepEqual(places("time"), [150, 101.5]);
+  assert.deepEqual(places("relative"), [2]);
 });

@@ -177,6 +177,16 @@ def test_ranks_above_0_join_a_trial_and_leave_its_status_alone(ann: Caller) -> N
     assert ann.trial(id)["status"] == DONE
 
 
+def test_a_trial_tells_when_it_was_resumed(ann: Caller) -> None:
+    id = ann.new_trial()["id"]
+    ann.logged("log_trial_start", trial=id, time=10.0)
+    assert "resumes" not in ann.trial(id)["metadata"]
+    for time in (20.0, 30.0):
+        ann.logged("log_trial_finish", trial=id, time=time - 5, status=DONE)
+        ann.logged("log_trial_start", trial=id, time=time)
+    assert ann.trial(id)["metadata"]["resumes"] == [{"time": 20.0}, {"time": 30.0}]
+
+
 def test_a_late_rank_does_not_start_a_trial_that_has_ended(ann: Caller) -> None:
     id = ann.new_trial()["id"]
     ann.logged("log_trial_finish", trial=id, time=20, status=DONE)

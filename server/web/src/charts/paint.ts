@@ -21,7 +21,7 @@ export interface Pen {
 export interface Mark {
   x: number;
   colour: string;
-  label: string;
+  dash: readonly number[];
 }
 
 export interface Picture {
@@ -53,7 +53,7 @@ export function paint(pen: Pen, picture: Picture): void {
       colour: mark.colour,
       width: scale,
       alpha: 0.7,
-      dash: [3, 3].map((each) => each * scale),
+      dash: mark.dash.map((each) => each * scale),
     };
     pen.lines([[x, picture.top, x, picture.bottom]], stroke);
   }

@@ -4,8 +4,8 @@ import { useEffect, useMemo, useRef, useState } from "preact/hooks";
 import { call, type Query, type Value } from "../api";
 import type { Grouping } from "../charts/build";
 import { X_LABELS } from "../charts/labels";
+import { type Happening, happeningsOf } from "../charts/marks";
 import { type ChartSpec, chartsOf, matching, SYSTEM, TIMERS } from "../charts/names";
-import type { Mark } from "../charts/paint";
 import type { Range } from "../charts/scale";
 import { formatCount, formatValue, plural } from "../format";
 import { useFetch, useLive, useQuery } from "../hooks";
@@ -96,7 +96,7 @@ function Grid(props: {
   const [selection, setSelection] = useSelection();
   const focused = useRef<string | null>(null);
   const grouping = useGrouping(runs);
-  const marks = useMarks(runs);
+  const happenings = useHappenings(runs);
   const found = useMemo(() => matching(charts, find), [charts, find]);
   const sections = useMemo(() => {
     const pinned = found.filter((chart) => pins.includes(chart.id));
@@ -145,7 +145,7 @@ function Grid(props: {
               spec={chart}
               runs={runs}
               grouping={grouping}
-              marks={marks}
+              happenings={happenings}
               size={size}
               own={own[chart.id] ?? {}}
               setOwn={(value) => setOne(chart.id, value)}
@@ -386,11 +386,11 @@ function useGrouping(runs: readonly Run[]): Grouping | null {
   }, [by, data, middle, spread]);
 }
 
-/** Where runs were rewound. */
-function useMarks(runs: readonly Run[]): readonly Mark[] {
+/** Where runs were rewound or resumed. */
+function useHappenings(runs: readonly Run[]): readonly Happening[] {
   const ids = runs.map((run) => run.id);
   const { data, again } = useFetch(ids.length === 0 ? null : JSON.stringify(ids), (signal) =>
-    call("fetch_rows", { trials: ids, columns: ["metadata.rewinds"] }, signal),
+    call("fetch_rows", { trials: ids, columns: ["metadata.rewinds", "metadata.resumes"] }, signal),
   );
   const running = runs.some((run) => run.status === "Running");
   useEffect(() => {
@@ -401,16 +401,11 @@ function useMarks(runs: readonly Run[]): readonly Mark[] {
     return () => clearInterval(timer);
   }, [running, again]);
   return useMemo(() => {
-    const colours = new Map(runs.map((run) => [run.id, run.colour]));
+    const byId = new Map(runs.map((run) => [run.id, run]));
     return (data?.ids ?? []).flatMap((id, at) => {
-      const rewinds = data?.columns[0]?.[at];
-      const colour = colours.get(id);
-      if (!Array.isArray(rewinds) || colour === undefined) return [];
-      return rewinds.flatMap((rewind) => {
-        const step =
-          rewind !== null && typeof rewind === "object" && !Array.isArray(rewind) ? rewind.step : null;
-        return typeof step === "number" ? [{ x: step, colour, label: "rewound" }] : [];
-      });
+      const run = byId.get(id);
+      const [rewinds = null, resumes = null] = data?.columns.map((column) => column[at] ?? null) ?? [];
+      return run === undefined ? [] : happeningsOf(run, rewinds, resumes);
     });
   }, [data, runs]);
 }

@@ -574,7 +574,7 @@ function CompareCharts({
             spec={chart}
             runs={drawn}
             grouping={null}
-            marks={NO_MARKS}
+            happenings={NONE_HAPPENED}
             size={size}
             own={own[chart.id] ?? {}}
             setOwn={(value) => setOwn({ ...own, [chart.id]: value })}
@@ -590,4 +590,4 @@ function CompareCharts({
   );
 }
 
-const NO_MARKS: [] = [];
+const NONE_HAPPENED: [] = [];

@@ -2,6 +2,7 @@
 import type { ComponentChildren, JSX } from "preact";
 import { useEffect, useMemo, useRef, useState } from "preact/hooks";
 import { call, fetchBlob, type Trial, type TrialId, type Value } from "../api";
+import { happeningsOf } from "../charts/marks";
 import { chartsOf } from "../charts/names";
 import { download } from "../charts/save";
 import { flatten } from "../flat";
@@ -317,8 +318,12 @@ function RunCharts({ trial, run }: { trial: Trial; run: DrawnRun }): JSX.Element
       ]),
     [names],
   );
-  const rewinds = JSON.stringify(trial.metadata.rewinds ?? null);
-  const marks = useMemo(() => marksOf(JSON.parse(rewinds) as Value, run.colour), [rewinds, run.colour]);
+  const { rewinds = null, resumes = null } = trial.metadata;
+  const told = JSON.stringify([rewinds, resumes]);
+  const happenings = useMemo(() => {
+    const [back, again] = JSON.parse(told) as [Value, Value];
+    return happeningsOf({ id: trial.id, colour: run.colour }, back, again);
+  }, [told, trial.id, run.colour]);
   // biome-ignore lint/correctness/useExhaustiveDependencies: a chart draws by these alone
   const runs = useMemo(() => [run], [run.id, run.colour, run.name]);
   const [shown, setShown] = useState(FIRST_CHARTS);
@@ -336,7 +341,7 @@ function RunCharts({ trial, run }: { trial: Trial; run: DrawnRun }): JSX.Element
             spec={chart}
             runs={runs}
             grouping={null}
-            marks={marks}
+            happenings={happenings}
             size="m"
             own={own[chart.id] ?? {}}
             setOwn={(value) => setOwn({ ...own, [chart.id]: value })}
@@ -355,14 +360,6 @@ function RunCharts({ trial, run }: { trial: Trial; run: DrawnRun }): JSX.Element
       )}
     </Part>
   );
-}
-
-function marksOf(rewinds: Value, colour: string) {
-  if (!Array.isArray(rewinds)) return [];
-  return rewinds.flatMap((rewind) => {
-    const step = rewind !== null && typeof rewind === "object" && !Array.isArray(rewind) ? rewind.step : null;
-    return typeof step === "number" ? [{ x: step, colour, label: "rewound" }] : [];
-  });
 }
 
 /** Captured output; while the run is live the end stays in sight, unless somebody reads further up. */

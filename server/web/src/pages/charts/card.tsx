@@ -7,8 +7,8 @@ import type { Curve } from "../../charts/curve";
 import { useSeries, WIDTH } from "../../charts/data";
 import { useInSight } from "../../charts/insight";
 import type { XKind } from "../../charts/labels";
+import { type Happening, marksOf } from "../../charts/marks";
 import { type ChartSpec, labelOf } from "../../charts/names";
-import type { Mark } from "../../charts/paint";
 import { csvOfAll, csvOfCurves, download, pageColours, pngOf, svgOf } from "../../charts/save";
 import { rangeOfX, rangeOfY } from "../../charts/scale";
 import { formatCount, formatNumber } from "../../format";
@@ -29,7 +29,7 @@ export interface CardProps {
   spec: ChartSpec;
   runs: readonly Run[];
   grouping: Grouping | null;
-  marks: readonly Mark[];
+  happenings: readonly Happening[];
   size: "s" | "m" | "l";
   own: Own;
   setOwn: (own: Own) => void;
@@ -79,6 +79,7 @@ export function ChartCard(props: CardProps): JSX.Element {
   const columns = curves.find((curve) => curve.columns !== null)?.columns ?? null;
   const asOrdinal = xMetric === null && axis === "step" && columns?.axis === "ordinal";
   const xKind: XKind = xMetric !== null ? "metric" : asOrdinal ? "ordinal" : axis;
+  const marks = useMemo(() => marksOf(props.happenings, curves, xKind), [props.happenings, curves, xKind]);
   const height = own.big ? 460 : HEIGHTS[size];
   const isSummed = curves.some((curve) => curve.columns !== null && !curve.columns.exact);
   const { title } = props.spec;
@@ -91,7 +92,7 @@ export function ChartCard(props: CardProps): JSX.Element {
   const drawing = () => {
     const x = zoom ?? rangeOfX(curves, logX);
     return svgOf({
-      ...{ title: heading, curves, marks: props.marks, xKind, logX, logY, x, width: 800, height: 420 },
+      ...{ title: heading, curves, marks, xKind, logX, logY, x, width: 800, height: 420 },
       y: rangeOfY(curves, x, logY, clip),
       colours: pageColours(),
     });
@@ -179,7 +180,7 @@ export function ChartCard(props: CardProps): JSX.Element {
         {fetched.series !== null && curves.length > 0 && (
           <Chart
             {...{ curves, xKind, logX, logY, clip, zoom, height }}
-            marks={xKind === "step" ? props.marks : []}
+            marks={marks}
             label={`${heading} of ${formatCount(curves.length)} curves`}
             link={`charts-${xKind}`}
             onZoom={setZoom}

@@ -8,7 +8,16 @@ export interface Fact {
 }
 
 /** Metadata that the page shows elsewhere, or that is of no use to a person. */
-const ELSEWHERE = new Set(["run", "hidden", "colour", "heartbeat", "dropped_points", "rewinds", "views"]);
+const ELSEWHERE = new Set([
+  "run",
+  "hidden",
+  "colour",
+  "heartbeat",
+  "dropped_points",
+  "rewinds",
+  "resumes",
+  "views",
+]);
 const OUTPUT = /^(out|err)(_\d+)?$/;
 
 /** The metadata that stands in no other part of the page. */
