@@ -3,20 +3,17 @@
 from __future__ import annotations
 
 import queue
-import random
 import time
 from collections.abc import Mapping
 from pathlib import Path
 from statistics import median
 from typing import Any, Final
 
+from large_stores import fill_with_trials
 from tables import Table
 from track_protocol.errors import TrackError
-from track_protocol.wire.columns import pack
 from track_server.engine.engine import Engine
-from track_server.storage.contract import Points
 from track_server.storage.sqlite.store import open_store
-from track_server.storage.unit_of_work import begin
 
 __all__ = ["measure"]
 
@@ -24,9 +21,6 @@ _TRIALS: Final = (10_000, 1_000)
 """In full, and quick."""
 
 _METRICS: Final = 20
-_TOGETHER: Final = 500
-"""Trials in one commit."""
-
 _TIMES: Final = 7
 _WAIT_S: Final = 60.0
 
@@ -43,7 +37,7 @@ def measure(folder: Path, quick: bool) -> None:
     """Fill a store, and print what the reads of a board take at the engine."""
     trials = _TRIALS[quick]
     path = folder / "board.db"
-    _fill(path, trials)
+    fill_with_trials(path, trials, _METRICS)
     engine = Engine(open_store(path, exclusive=True))
     try:
         _print(engine, trials)
@@ -88,55 +82,3 @@ def _measured(engine: Engine, method: str, arguments: Mapping[str, Any]) -> tupl
             raise answer
         nbytes = len(answer.data)
     return median(taken), median(used), nbytes
-
-
-def _fill(path: Path, trials: int) -> None:
-    drawn = random.Random(1)
-    store = open_store(path, exclusive=True)
-    for first in range(0, trials, _TOGETHER):
-        tx = begin(store)
-        for number in range(first, min(trials, first + _TOGETHER)):
-            trial = _trial(number, drawn)
-            tx.add_trial(trial)
-            for metric in range(_METRICS):
-                name = f"m{metric}" if metric else "loss"
-                values = [drawn.random() for _ in range(3)]
-                points = Points(pack([0, 1, 2]), pack([1.7e9 + at for at in range(3)]), pack(values))
-                tx.append_points(trial["id"], "metric", name, None, points)
-        tx.commit()
-    store.close()
-
-
-def _trial(number: int, drawn: random.Random) -> dict[str, Any]:
-    """A trial with eight parameters and what a run notes of itself; every other one is completed."""
-    status = {"value": 302, "name": "Completed"} if number % 2 else {"value": 101, "name": "Running"}
-    return {
-        "id": number.to_bytes(16, "big"),
-        "uid": f"{number:040x}_0",
-        "hash": f"{number:040x}",
-        "revision": 0,
-        "name": f"trial {number}",
-        "description": None,
-        "version": None,
-        "tags": {"seed": number % 10, "team": drawn.choice(["vision", "text"])},
-        "parameters": {
-            "lr": 10 ** drawn.uniform(-5, -1),
-            "batch": drawn.choice([16, 32, 64]),
-            "opt": {"name": drawn.choice(["adam", "sgd", "lion"]), "decay": drawn.random()},
-            "layers": drawn.randint(1, 12),
-            "width": drawn.choice([64, 128, 256]),
-            "dropout": drawn.random(),
-            "act": drawn.choice(["relu", "gelu"]),
-        },
-        "metadata": {
-            "run": {"user": "ann", "host": f"node{number % 20}", "pid": number, "git": {"commit": "0" * 40}},
-            "heartbeat": 1.7e9 + number,
-        },
-        "errors": [],
-        "project_id": None,
-        "group_id": None,
-        "status": status,
-        "created": 1.7e9 + number,
-        "started": 1.7e9 + number,
-        "ended": 1.7e9 + number + 60 * drawn.random() if number % 2 else None,
-    }

@@ -11,6 +11,8 @@ import time
 from pathlib import Path
 from typing import Final
 
+sys.path.append(str(Path(__file__).parents[1] / "support"))
+
 import board
 import call
 import charts

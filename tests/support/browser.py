@@ -6,6 +6,7 @@ import shutil
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -14,11 +15,12 @@ import pytest
 if TYPE_CHECKING:
     from playwright.sync_api import Browser, BrowserContext, Page
 
-__all__ = ["browser", "built", "open_page", "page"]
+__all__ = ["SECONDS", "browser", "built", "open_page", "page", "running_browser"]
 
 ROOT = Path(__file__).parents[2]
 BUILD = ROOT / "server" / "web" / "build.py"
-SECONDS = 15.0
+SECONDS = 30.0
+"""As long as a page may take on a machine that does much else."""
 
 
 @pytest.fixture(scope="session")
@@ -31,19 +33,28 @@ def built() -> Path:
     return ROOT / "server" / "track_server" / "web"
 
 
-@pytest.fixture(scope="session")
-def browser(built: Path) -> Iterator[Browser]:
-    """Chromium of this machine."""
+@contextmanager
+def running_browser(*options: str) -> Iterator[Browser]:
+    """Chromium of this machine; its event loop occupies the thread, so nothing asynchronous may run there."""
     found = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
     if found is None:
         pytest.skip("chromium is not installed")
     library = pytest.importorskip("playwright.sync_api")
     library.expect.set_options(timeout=SECONDS * 1e3)
+    # Tests run as root in containers, where Chromium's own sandbox cannot.
     with library.sync_playwright() as playwright:
-        # Tests run as root in containers, where Chromium's own sandbox cannot.
-        browser = playwright.chromium.launch(executable_path=found, args=["--no-sandbox"])
+        browser = playwright.chromium.launch(executable_path=found, args=["--no-sandbox", *options])
+        try:
+            yield browser
+        finally:
+            browser.close()
+
+
+@pytest.fixture(scope="module")
+def browser(built: Path) -> Iterator[Browser]:
+    """A browser, which is closed before another module's asynchronous tests."""
+    with running_browser() as browser:
         yield browser
-        browser.close()
 
 
 @pytest.fixture

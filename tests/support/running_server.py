@@ -99,7 +99,12 @@ class ServerProcess:
         options: further arguments of the command.
         port: where to listen; a free port by default.
         program: the arguments with which Python runs a server instead of the command ``track``.
+
+    Attributes:
+        board: URL of the board; empty without the option ``--http``.
     """
+
+    board = ""
 
     def __init__(
         self,
@@ -125,6 +130,7 @@ class ServerProcess:
         wait_until(lambda: self._ready.exists() or ended() is not None, "the server's ready file", _START)
         assert self._ready.exists(), f"the server did not start: {self.log.read_text()}"
         ready = json.loads(self._ready.read_text())
+        self.board = ready.get("board", "")
         return Served(ready["host"], ready["port"], ready["pin"], self.home)
 
     def stop(self) -> int:

@@ -9,12 +9,12 @@ import subprocess
 import sys
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass
 from pathlib import Path
 from urllib.parse import urlsplit
 
 import pytest
 
+from board_process import BoardProcess, board_of
 from board_visits import SECONDS, Visit
 from command_runner import fill, run
 from other_user import as_other_user, needs_two_users
@@ -28,39 +28,11 @@ from track_server.http.sessions import Login, SessionTable
 from waiting import wait_until
 
 
-@dataclass
-class Board:
-    """A running ``track board``."""
-
-    process: subprocess.Popen[str]
-    url: str
-    code: str
-
-    def own(self) -> Visit:
-        visit = Visit(self.url)
-        assert visit.log_in().status == 200
-        return visit
-
-    def end(self, number: int = signal.SIGTERM) -> int:
-        self.process.send_signal(number)
-        return self.process.wait(SECONDS)
-
-
-@contextmanager
-def board(*words: str, **env: str) -> Iterator[Board]:
-    """``track board`` with these arguments, on a free port."""
-    command = [sys.executable, "-m", "track.cli", "board", *words, "--no-browser"]
-    if "--port" not in words:
-        command += ["--port", "0"]
-    with subprocess.Popen(command, stdout=subprocess.PIPE, env=environment(**env), text=True) as process:
-        assert process.stdout is not None
-        try:
-            address, _, code = process.stdout.readline().strip().partition("#login=")
-            assert code, "no address was printed"
-            yield Board(process, address, code)
-        finally:
-            if process.poll() is None:
-                process.kill()
+def own(board: BoardProcess) -> Visit:
+    """A visit of the user whose process it is."""
+    visit = Visit(board.url)
+    assert visit.log_in().status == 200
+    return visit
 
 
 @pytest.fixture
@@ -71,7 +43,7 @@ def file(tmp_path: Path) -> str:
 
 
 def test_the_printed_address_logs_in_once(file: str) -> None:
-    with board(file) as served:
+    with board_of(file) as served:
         assert urlsplit(served.url).hostname == "127.0.0.1"
         visit = Visit(served.url)
         assert visit.log_in(code=served.code).json["role"] == "admin"
@@ -81,7 +53,7 @@ def test_the_printed_address_logs_in_once(file: str) -> None:
 
 @needs_two_users
 def test_a_code_is_what_lets_another_user_in(file: str) -> None:
-    with board(file) as served:
+    with board_of(file) as served:
 
         def visits() -> None:
             assert Visit(served.url).log_in().status == 401
@@ -91,7 +63,7 @@ def test_a_code_is_what_lets_another_user_in(file: str) -> None:
 
 
 def test_only_this_machine_reaches_it(file: str) -> None:
-    with board(file) as served, socket.socket() as other:
+    with board_of(file) as served, socket.socket() as other:
         other.bind(("127.0.0.2", urlsplit(served.url).port or 0))  # it is not on every address
 
 
@@ -99,8 +71,8 @@ def test_only_this_machine_reaches_it(file: str) -> None:
 def test_a_store_in_a_file_is_shown_and_changed(tmp_path: Path, scheme: str) -> None:
     uri = f"{scheme}:{tmp_path / 'runs'}"
     fill(uri)
-    with board(uri) as served:
-        visit = served.own()
+    with board_of(uri) as served:
+        visit = own(served)
         session = visit.get("/api/v1/session").json
         assert session["uri"] == f"{scheme}:{tmp_path / 'runs'}"
         (first, *_) = visit.call("fetch_trials", query={}).json
@@ -113,7 +85,7 @@ def test_a_store_in_a_file_is_shown_and_changed(tmp_path: Path, scheme: str) -> 
 
 
 def test_what_another_process_writes_is_told(file: str) -> None:
-    with board(file) as served, served.own().listening() as events:
+    with board_of(file) as served, own(served).listening() as events:
         next(events)
         with TrackClient(file) as client:
             client.new_trial(force=True, arguments={"lr": 1.0})
@@ -124,8 +96,8 @@ def test_what_another_process_writes_is_told(file: str) -> None:
 def test_a_server_is_shown_with_the_role_of_the_login(tmp_path: Path, role: Role, status: int) -> None:
     with serving(Settings(backend="ephemeral:", home=tmp_path / "home")) as server:
         fill(server.join("script"))
-        with board(server.join("viewer", role)) as served:
-            visit = served.own()
+        with board_of(server.join("viewer", role)) as served:
+            visit = own(served)
             session = visit.get("/api/v1/session").json
             assert session["role"] == str(role)
             assert "***" in session["store"]
@@ -136,16 +108,16 @@ def test_a_server_is_shown_with_the_role_of_the_login(tmp_path: Path, role: Role
 
 
 def test_the_store_is_that_of_the_environment_or_of_this_users_server(file: str, tmp_path: Path) -> None:
-    with board(TRACK_URI=file) as served:
-        assert served.own().get("/api/v1/session").json["store"] == file
+    with board_of(TRACK_URI=file) as served:
+        assert own(served).get("/api/v1/session").json["store"] == file
     home = tmp_path / "home"
     with ServerProcess("ephemeral:", home) as server, ExitStack() as stack:
         stack.callback(server.stop)
         empty = tmp_path / "empty"
         empty.mkdir()
         stack.enter_context(working_in(empty))
-        served = stack.enter_context(board(TRACK_HOME=str(home)))
-        assert served.own().get("/api/v1/session").json["uri"] == f"socket://localhost:{server.served.port}"
+        served = stack.enter_context(board_of(TRACK_HOME=str(home)))
+        assert own(served).get("/api/v1/session").json["uri"] == f"socket://localhost:{server.served.port}"
         served.end()
 
 
@@ -161,8 +133,8 @@ def working_in(folder: Path) -> Iterator[None]:
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 def test_it_ends_at_once_while_pages_listen(file: str, number: int) -> None:
-    with board(file) as served, ExitStack() as stack:
-        visit = served.own()
+    with board_of(file) as served, ExitStack() as stack:
+        visit = own(served)
         streams = [stack.enter_context(visit.listening()) for _ in range(8)]
         for events in streams:
             next(events)
@@ -178,8 +150,8 @@ def test_it_ends_at_once_while_pages_listen(file: str, number: int) -> None:
 def test_it_ends_while_its_server_does_not_answer(tmp_path: Path) -> None:
     with serving(Settings(backend="ephemeral:", home=tmp_path / "home")) as server:
         uri = server.join("viewer")
-        with board(uri) as served:
-            visit = served.own()
+        with board_of(uri) as served:
+            visit = own(served)
             assert server.server is not None
             server.server.close()
             stuck = visit.connect()
@@ -198,7 +170,7 @@ def test_the_usual_port_is_left_to_who_has_it(file: str) -> None:
         taken.bind(("127.0.0.1", 0))
         taken.listen()
         port = taken.getsockname()[1]
-        with pytest.raises(AssertionError, match="no address"), board(file, "--port", str(port)):
+        with pytest.raises(AssertionError, match="no address"), board_of(file, "--port", str(port)):
             pass
 
 
