@@ -28,6 +28,12 @@ with client.new_trial(name="worker", arguments={"a": 1}) as trial:
 """
 
 
+def log_empty(client: TrackClient, name: str) -> None:
+    """A trial that has nothing but its name."""
+    with client.new_trial(name=name, force=True):
+        pass
+
+
 def scrolled(page: Page) -> float:
     """How far the view is scrolled."""
     return float(page.locator("#view").evaluate("(view) => view.scrollTop"))
@@ -77,9 +83,8 @@ def test_rows_that_change_move_neither_scroll_nor_selection_nor_what_is_typed(
     with client.new_trial(name="runs on", force=True) as trial:
         trial.log_metrics(step=0, loss=100.0)
         client.save()
-        page = person(server.board).open(
-            f"/runs?project={project.uid}&columns=metrics.loss.last,created&order=created"
-        )
+        watched = person(server.board)
+        page = watched.open(f"/runs?project={project.uid}&columns=metrics.loss.last,created&order=created")
         page.get_by_role("grid", name="Runs").evaluate("(table) => { table.scrollTop = 600; }")
         row_of(page, "old 30").get_by_role("checkbox").check()
         box = page.get_by_role("searchbox", name="Filter")
@@ -98,12 +103,13 @@ def test_rows_that_change_move_neither_scroll_nor_selection_nor_what_is_typed(
         expect(box).to_have_value("los")
         assert page.get_by_role("grid", name="Runs").evaluate("(table) => table.scrollTop") == place
         expect(page.get_by_role("toolbar", name="Selected runs")).to_contain_text("1 selected")
+        watched.forgive("400 (Bad Request)")  # half of a filter
 
 
 def test_a_paused_page_stays_as_it_is_until_it_goes_on(
     server: ServerProcess, client: TrackClient, person: Callable[..., Person]
 ) -> None:
-    project = client.set_project(name="paused", force=True)
+    project = client.set_project(name="stopped page", force=True)
     with client.new_trial(name="runs on", force=True) as trial:
         trial.log_metrics(step=0, loss=1.0)
         client.save()
@@ -113,7 +119,7 @@ def test_a_paused_page_stays_as_it_is_until_it_goes_on(
         paused.bring_to_front()
         expect(row_of(paused, "runs on")).to_be_visible()
         paused.keyboard.press(".")
-        expect(paused.get_by_role("button", name="Paused")).to_be_visible()
+        expect(paused.get_by_role("button", name="Paused", exact=True)).to_be_visible()
 
         trial.log_metrics(step=1, loss=2.0)
         client.save()
@@ -154,7 +160,6 @@ def test_sigterm_ends_a_server_while_tabs_are_open(tmp_path: Path, person: Calla
             expect(page.get_by_role("heading", name="No runs yet")).to_be_visible()
         assert server.stop() == 0
     expect(watched.context.pages[0].get_by_role("alert")).to_contain_text("The server cannot be reached")
-    watched.forgive("ERR_")
 
 
 def test_a_worker_that_is_killed_is_lost_on_the_page(
@@ -177,9 +182,8 @@ def test_a_page_is_grey_while_its_server_restarts_and_live_again_without_a_reloa
     with ServerProcess(store, home, "--http", "0") as server:
         board, port, uri = server.board, server.served.port, server.served.join("script")
         with TrackClient(uri) as client:
-            client.new_trial(name="first", force=True).close()
-        watched = person(board)
-        page = watched.open("/runs")
+            log_empty(client, "first")
+        page = person(board).open("/runs")
         expect(row_of(page, "first")).to_be_visible()
         expect(page.get_by_role("button", name="Live")).to_be_visible()
         loaded = page.evaluate("() => performance.timeOrigin")
@@ -192,7 +196,6 @@ def test_a_page_is_grey_while_its_server_restarts_and_live_again_without_a_reloa
         expect(page.get_by_role("button", name="Live")).to_be_visible()
         expect(page.get_by_role("alert")).to_have_count(0)
         with TrackClient(uri) as client:
-            client.new_trial(name="second", force=True).close()
+            log_empty(client, "second")
         expect(row_of(page, "second")).to_be_visible()
         assert page.evaluate("() => performance.timeOrigin") == loaded
-        watched.forgive("ERR_")
