@@ -45,7 +45,7 @@ help: ## show this list
 	@echo
 	@sed -n 's/^#   /  /p' Makefile
 
-demo: $(DEMO) ## eight training processes share one encrypted server
+demo: $(DEMO) $(FRONT) ## eight training processes share one encrypted server
 	@$(BIN)/track demo $(ARGS)
 
 test: $(DEV) $(FRONT) ## run the tests

@@ -15,6 +15,7 @@ from pathlib import Path
 
 import pytest
 
+from board_visits import Visit
 from track import TrackClient
 
 TIMEOUT = 100.0
@@ -22,11 +23,11 @@ ENDLESS = ("--epochs", "100000", "--trials", "2", "--workers")
 
 
 @contextmanager
-def demo(folder: Path, *options: str) -> Iterator[subprocess.Popen[str]]:
+def demo(folder: Path, *options: str, **env: str) -> Iterator[subprocess.Popen[str]]:
     """``track demo``, with its plain lines to be read; whatever happens, it is ended in order."""
     process = subprocess.Popen(
         [sys.executable, "-m", "track.cli", "demo", "--dir", str(folder), *options],
-        env={**os.environ, "PYTHONUNBUFFERED": "1", "HOME": str(folder.parent / "home")},
+        env={**os.environ, "PYTHONUNBUFFERED": "1", "HOME": str(folder.parent / "home"), **env},
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,
@@ -41,13 +42,14 @@ def demo(folder: Path, *options: str) -> Iterator[subprocess.Popen[str]]:
         watchdog.cancel()
 
 
-def wait_for(process: subprocess.Popen[str], pattern: str) -> None:
+def wait_for(process: subprocess.Popen[str], pattern: str) -> str:
+    """Read up to a line like this; returns the pattern's group, or what has matched."""
     assert process.stdout is not None
     lines = []
     for line in process.stdout:
         lines.append(line)
-        if re.search(pattern, line):
-            return
+        if found := re.search(pattern, line):
+            return found[found.re.groups]
     assert process.stderr is not None
     pytest.fail(f"the demo ended without a line like {pattern!r}: {lines} {process.stderr.read()}")
 
@@ -88,8 +90,38 @@ def test_the_demo_trains_verifies_and_prints_where_its_files_are(folder: Path) -
     assert "0 lost, 0 doubled" in printed
     assert str(folder / "server.log") in printed
     assert list((folder.parent / "home").iterdir()) == []
+    assert printed.splitlines()[-1].endswith(f" board sqlite:{folder / 'server' / 'track.db'}")
     with TrackClient(f"sqlite:{folder / 'server' / 'track.db'}") as client:
         assert len(client.protocol.fetch_trials({"status": "Completed"})) == 3
+
+
+def test_the_board_shows_the_trials_while_they_run_and_until_ctrl_c(folder: Path) -> None:
+    browser, opened = folder.parent / "browser", folder.parent / "opened"
+    browser.write_text(f'#!/bin/sh\necho "$1 $TRACK_URI $XDG_RUNTIME_DIR" > {opened}\n')
+    browser.chmod(0o755)
+    desktop = {
+        "DISPLAY": ":0",
+        "BROWSER": str(browser),
+        "XDG_RUNTIME_DIR": "/run/desktop",
+        "SSH_CONNECTION": "",
+    }
+    few = ("--workers", "2", "--trials", "2", "--epochs", "2", "--board")
+    with demo(folder, *few, **desktop) as process:
+        url, _, code = wait_for(process, r"^board +(\S+)").partition("#login=")
+        visit = Visit(url)
+        assert visit.log_in(code=code).json["role"] == "writer"
+        assert visit.call("fetch_table", query={}, columns=["name"]).json["total"] == 2
+        with visit.listening() as events:
+            assert any(data["trials"] for name, _, data in events if name == "changed")
+        wait_for(process, r"^verified")
+        assert wait_for(process, r"^board +(\S+) until Ctrl-C") == f"{url}#login={code}"
+        assert visit.call("fetch_table", query={}, columns=["status"]).json["columns"] == [["Completed"] * 2]
+        process.send_signal(signal.SIGINT)
+        printed, complaints = process.communicate()
+    assert (process.returncode, [line for line in complaints.splitlines() if "slow" not in line]) == (0, [])
+    assert printed.splitlines()[-1].endswith(f" board sqlite:{folder / 'server' / 'track.db'}")
+    assert opened.read_text() == f"{url}  /run/desktop\n"
+    assert pids_of(folder, "track") == []
 
 
 @needs_proc

@@ -19,7 +19,7 @@ from track_protocol.board import BoardOptions
 from track_protocol.command import Command
 from track_protocol.errors import MissingExtra, UsageError
 
-__all__ = ["COMMAND", "board_app", "show_board"]
+__all__ = ["COMMAND", "board_app", "open_browser", "show_board"]
 
 _GROUP: Final = "track.board"
 
@@ -60,10 +60,10 @@ def show_board(store: OpenStore, options: BoardOptions, *, opens_browser: bool) 
         TrackError: the address cannot be had, or the app is not installed.
     """
 
-    def ready(address: str, login: str) -> None:
+    def ready(_: str, login: str) -> None:
         print(login, flush=True)
-        if opens_browser and _is_desktop():
-            _open_browser(address, login)
+        if opens_browser:
+            open_browser(login)
 
     board_app("serve")(store, options, ready)
 
@@ -99,15 +99,22 @@ def board_app(name: str) -> Callable[..., Any]:
 
 def _is_desktop() -> bool:
     """Whether a browser that opens now is seen by who types here."""
-    if "SSH_CONNECTION" in os.environ:
+    if os.environ.get("SSH_CONNECTION"):
         return False
     return sys.platform == "darwin" or any(os.environ.get(name) for name in ("DISPLAY", "WAYLAND_DISPLAY"))
 
 
-def _open_browser(address: str, login: str) -> None:
-    """Open the board in the browser, without the login's code on a command line, which everybody can read."""
+def open_browser(login: str) -> None:
+    """Open a board in the browser where there is a desktop.
+
+    Args:
+        login: address of the board, with the code that logs in; never on a command line, which everybody
+            can read.
+    """
+    if not _is_desktop():
+        return
     if Path("/proc/net/tcp").exists():
-        webbrowser.open(address)  # the server sees whose process asks
+        webbrowser.open(login.partition("#")[0])  # the server sees whose process asks
         return
     with tempfile.NamedTemporaryFile("w", prefix="track-board-", suffix=".html", delete=False) as page:
         page.write(f'<meta http-equiv="refresh" content="0; url={escape(login)}">')

@@ -19,6 +19,9 @@ _NEEDED: Final = {
     "rich": "rich",
     "uvloop": "uvloop",
     "apsw": "apsw",
+    "starlette": "starlette",
+    "uvicorn": "uvicorn",
+    "orjson": "orjson",
 }
 """Packages of the extra `demo`: the name they are imported by, and the one they are installed by."""
 
@@ -35,6 +38,7 @@ def _configure(parser: argparse.ArgumentParser) -> None:
     add("--dir", type=Path, metavar="DIR", help="folder for all files (default: ./track-demo-TIME)")
     for name, default, help_text in _COUNTS:
         add(name, type=_positive, default=default, metavar="N", help=f"{help_text} (default: {default})")
+    add("--board", action="store_true", help="show the board meanwhile, and until Ctrl-C")
 
 
 def _run(args: argparse.Namespace) -> int:
@@ -45,7 +49,7 @@ def _run(args: argparse.Namespace) -> int:
     from track.demo.folder import new_folder
 
     folder = new_folder(args.dir, datetime.now().astimezone())
-    plan = Plan(workers=args.workers, trials=args.trials, epochs=args.epochs)
+    plan = Plan(workers=args.workers, trials=args.trials, epochs=args.epochs, board=args.board)
     return run_demo(plan, folder, Console())
 
 

@@ -4,21 +4,22 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Sequence
-from contextlib import ExitStack
+from collections.abc import Mapping, Sequence
+from contextlib import ExitStack, suppress
 from dataclasses import dataclass
 from typing import Final
 
 from rich.console import Console
 
 from track import TrackClient
+from track.commands.board import open_browser
 from track.demo.folder import Folder, isolated
 from track.demo.grid import grid
 from track.demo.interruption import ended_by_signals
 from track.demo.observation import Observation, Phase, observe
 from track.demo.processes import Child, Processes
 from track.demo.reports import WorkerReport
-from track.demo.result import show, show_result
+from track.demo.result import show, show_result, show_way_to_the_board
 from track.demo.table import open_view
 from track.demo.verification import Verification, verify
 from track_protocol.errors import TrackError
@@ -39,11 +40,13 @@ class Plan:
         workers: how many training processes.
         trials: how many points of the grid.
         epochs: how often each trial sees the data.
+        board: whether a board shows the search, until Ctrl-C.
     """
 
     workers: int
     trials: int
     epochs: int
+    board: bool = False
 
 
 def run_demo(plan: Plan, folder: Folder, console: Console) -> int:
@@ -55,11 +58,12 @@ def run_demo(plan: Plan, folder: Folder, console: Console) -> int:
     Raises:
         TrackError: a process failed; the message names it.
     """
-    environment = folder.environment(os.environ)
+    outside = dict(os.environ)
+    environment = folder.environment(outside)
     with ended_by_signals(), isolated(environment):
         try:
             with Processes(folder, environment) as processes, ExitStack() as clients:
-                return _Demo(plan, folder, console, processes, clients).run()
+                return _Demo(plan, folder, console, processes, clients, outside).run()
         except (KeyboardInterrupt, SystemExit):
             show(console, "stopped", f"all processes have ended; the store is {folder.store}", "yellow")
             raise
@@ -67,13 +71,20 @@ def run_demo(plan: Plan, folder: Folder, console: Console) -> int:
 
 class _Demo:
     def __init__(
-        self, plan: Plan, folder: Folder, console: Console, processes: Processes, clients: ExitStack
+        self,
+        plan: Plan,
+        folder: Folder,
+        console: Console,
+        processes: Processes,
+        clients: ExitStack,
+        outside: Mapping[str, str],
     ) -> None:
         self._plan = plan
         self._folder = folder
         self._console = console
         self._processes = processes
         self._clients = clients
+        self._outside = outside
         self._workers = [f"worker-{number}" for number in range(1, plan.workers + 1)]
 
     def run(self) -> int:
@@ -84,12 +95,17 @@ class _Demo:
         uris = self._add_users()
         client = self._join(uris[_COORDINATOR])
         group, created = self._create_trials(client)
+        board = self._start_board(uris[_COORDINATOR]) if self._plan.board else None
         self._start_workers(uris, group)
         last = self._watch(client, group)
         proof = self._verify(self._join(uris[_VERIFIER]), group, created)
         self._clients.close()
-        self._processes.end_server()
+        if board is None:
+            self._processes.end_server()
         show_result(self._console, self._folder, last, proof, time.monotonic() - started)
+        if board is not None:
+            self._stay(board)
+        show_way_to_the_board(self._console, self._folder)
         return 1 if proof.faults else 0
 
     def _add_users(self) -> dict[str, str]:
@@ -117,6 +133,22 @@ class _Demo:
         for name in self._workers:
             self._processes.start_worker(name, uris[name], group, self._plan.epochs)
         show(self._console, "workers", f"{len(self._workers)} processes that claim trials until none is left")
+
+    def _start_board(self, uri: str) -> str:
+        """The address that logs in; a browser opens it, where somebody would see that."""
+        address = self._processes.start_board(uri)
+        show(self._console, "board", address)
+        with isolated(self._outside):  # a browser belongs to the desktop, not to the demo's folder
+            open_browser(address)
+        return address
+
+    def _stay(self, board: str) -> None:
+        """Keep the server and its board until Ctrl-C."""
+        with suppress(KeyboardInterrupt):
+            show(self._console, "board", f"{board} until Ctrl-C")
+            self._processes.wait_for_board()
+        self._processes.end_board()
+        self._processes.end_server()
 
     def _watch(self, client: TrackClient, group: str) -> Observation:
         """Show the progress of the search until all workers have ended without an error."""

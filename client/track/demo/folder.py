@@ -40,6 +40,11 @@ class Folder:
         return self.root / "server.log"
 
     @property
+    def board_log(self) -> Path:
+        """Log of the board's standard error."""
+        return self.root / "board.log"
+
+    @property
     def ready_file(self) -> Path:
         """File that the server writes once it accepts connections."""
         return self.root / "server.json"

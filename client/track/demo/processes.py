@@ -67,6 +67,7 @@ class Processes:
         self._folder = folder
         self._environment = environment
         self._server: Child | None = None
+        self._board: Child | None = None
         self._others: list[subprocess.Popen[bytes]] = []
         self.workers: list[Child] = []
 
@@ -111,6 +112,53 @@ class Processes:
             _end_all([self._server.process], _DRAIN_SECONDS)
         if self._server.failure is not None:
             raise TrackError(self._server.failure)
+
+    def start_board(self, uri: str) -> str:
+        """Start a board of the server.
+
+        Args:
+            uri: of the server; the board may do what its user may.
+
+        Returns:
+            The address that logs in, once.
+
+        Raises:
+            TrackError: it did not start; the message has the end of its log.
+        """
+        command = _track("board", "--no-browser")
+        log = self._folder.board_log
+        with undisturbed(), log.open("ab") as output:
+            process = self._popen(command, stdout=subprocess.PIPE, stderr=output, TRACK_URI=uri)
+            self._board = Child("the board", process, log)
+            self._others.append(process)
+        assert process.stdout is not None
+        address = process.stdout.readline().decode().strip()
+        if not address:
+            process.wait()
+            raise TrackError(self._board.failure or f"the board ended too early; its log is {log}")
+        return address
+
+    def wait_for_board(self) -> None:
+        """Wait, for a signal that unwinds the stack: the board does not end by itself.
+
+        Raises:
+            TrackError: it did.
+        """
+        assert self._board is not None
+        self._board.process.wait()
+        raise TrackError(self._board.failure or f"the board was ended; its log is {self._board.log}")
+
+    def end_board(self) -> None:
+        """Ask the board to end.
+
+        Raises:
+            TrackError: it did not end well.
+        """
+        assert self._board is not None
+        with undisturbed():
+            _end_all([self._board.process], _END_SECONDS)
+        if self._board.failure is not None:
+            raise TrackError(self._board.failure)
 
     def add_users(self, roles: Mapping[str, str]) -> dict[str, str]:
         """Add users to the running server.

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import shlex
+import shutil
+import sys
 from pathlib import Path
 from typing import Final
 
@@ -13,7 +16,7 @@ from track.demo.observation import Observation
 from track.demo.table import trial_table
 from track.demo.verification import Verification
 
-__all__ = ["show", "show_result"]
+__all__ = ["show", "show_result", "show_way_to_the_board"]
 
 _BEST: Final = 5
 _MAX_FAULTS: Final = 20
@@ -41,6 +44,12 @@ def show_result(
     show(console, "took", f"{seconds:.0f} s")
 
 
+def show_way_to_the_board(console: Console, folder: Folder) -> None:
+    """The command that shows the stored trials on the board."""
+    command = shlex.join([_program(), "board", f"sqlite:{_short(folder.store)}"])
+    show(console, "look at it", command)
+
+
 def _tell_proof(console: Console, proof: Verification) -> None:
     good = not proof.faults
     style = "green" if good else "bold red"
@@ -58,6 +67,15 @@ def _tell_proof(console: Console, proof: Verification) -> None:
         show(console, "", fault, "red")
     if len(proof.faults) > _MAX_FAULTS:
         show(console, "", f"… and {len(proof.faults) - _MAX_FAULTS} more", "red")
+
+
+def _program() -> str:
+    """How this program is called here."""
+    called = Path(sys.argv[0])
+    if called.name != "track":
+        return "track"
+    found = shutil.which("track")
+    return "track" if found is not None and called.samefile(found) else _short(called.absolute())
 
 
 def _short(path: Path) -> str:

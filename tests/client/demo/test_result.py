@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import io
+import sys
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -9,7 +10,7 @@ from rich.console import Console
 
 from track.demo.folder import new_folder
 from track.demo.observation import Observation, Phase, Row
-from track.demo.result import show_result
+from track.demo.result import show_result, show_way_to_the_board
 from track.demo.verification import Verification
 
 PARAMETERS = {"learning_rate": 0.01, "hidden": 16, "alpha": 0.1, "seed": 0}
@@ -50,3 +51,22 @@ def test_a_store_below_the_current_folder_has_a_path_to_paste(
 ) -> None:
     monkeypatch.chdir(tmp_path)
     assert "TrackClient('sqlite:demo/server/track.db')" in reported(Path("demo"), Verification())
+
+
+def way_to_the_board(folder: Path) -> str:
+    console = Console(file=io.StringIO(), width=40, _environ={})
+    assert isinstance(console.file, io.StringIO)
+    show_way_to_the_board(console, new_folder(folder, datetime.now(UTC)))
+    return " ".join(console.file.getvalue().split())
+
+
+def test_the_way_to_the_board_is_a_line_to_paste(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    script = tmp_path / "venv" / "bin" / "track"
+    script.parent.mkdir(parents=True)
+    script.touch(mode=0o755)
+    monkeypatch.setattr(sys, "argv", ["venv/bin/track", "demo"])
+    monkeypatch.setenv("PATH", "/usr/bin")
+    assert way_to_the_board(Path("a")).endswith("venv/bin/track board sqlite:a/server/track.db")
+    monkeypatch.setenv("PATH", str(script.parent))
+    assert way_to_the_board(Path("my demo")).endswith("it track board 'sqlite:my demo/server/track.db'")
