@@ -55,7 +55,9 @@ class EntityType:
 
 
 PROJECT: Final = EntityType("project", "uid", "create_project", "new_project", "get_project")
-GROUP: Final = EntityType("group", "uid", "create_group", "new_trial_group", "get_trial_group")
+GROUP: Final = EntityType(
+    "group", "uid", "create_group", "new_trial_group", "get_trial_group", {"or_get": False}
+)
 TRIAL: Final = EntityType("trial", "id", "create_trial", "new_trial", "get_trial", {"auto_increment": True})
 _TYPES: Final = {kind.create: kind for kind in (PROJECT, GROUP, TRIAL)}
 
@@ -92,7 +94,8 @@ class PendingCreates:
             document: of the item, in plain values and with its key.
 
         Returns:
-            The document as it is stored; while the store is unreachable, as it was given.
+            The document as it is stored; while the store is unreachable, as it was given.  None if the
+            options say so.
 
         Raises:
             ServerUnreachable: the store is unreachable, and the policy is not to start without it.
@@ -110,15 +113,6 @@ class PendingCreates:
             outbox.create(key, kind.create, {kind.name: document})
             self._report_unreachable(kind, document, error, first=not known_unreachable)
             return document
-
-    def exists(self, kind: EntityType, document: Document) -> bool:
-        """Whether an item is stored already; not, as far as is known, while the store is unreachable."""
-        if self._outbox.is_known_unreachable:
-            return False
-        try:
-            return self._look_up(kind, document[kind.key], _PATIENCE) is not None
-        except _UNREACHABLE:
-            return False
 
     def put(self, kind: EntityType, document: Document) -> None:
         """Create what the document says, unless it is there; how it is stored is not looked up.

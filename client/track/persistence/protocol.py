@@ -129,7 +129,10 @@ class Protocol:
     # -- projects, groups and trials -------------------------------------------------------------
 
     def new_project(self, project: Project) -> Project:
-        """Insert a project; if it exists already, the stored one is left as it is and returned."""
+        """Insert a project; if it exists already, the stored one is left as it is and returned.
+
+        Of processes that create it at the same moment, one does, and the others get what that one stored.
+        """
         return self._call("new_project", project)
 
     def get_project(self, project: Project) -> Project | None:
@@ -140,8 +143,9 @@ class Protocol:
         """Insert a group.
 
         Returns:
-            The stored group, or None if it exists already; it is left as it is then.  Of processes that
-            create it at the same moment, each may get it.
+            The stored group, or None if it exists already; it is left as it is then, and `get_trial_group`
+            returns it.  Of processes that create it at the same moment, exactly one gets it here.  While the
+            store is unreachable each gets what it has given, and what arrives first is stored.
         """
         return self._call("new_trial_group", group)
 

@@ -109,10 +109,8 @@ class OutboxProtocol(Protocol):
 
     def new_trial_group(self, group: TrialGroup) -> TrialGroup | None:
         """See `Protocol.new_trial_group`."""
-        document = _plain(group_to_document(group))
-        if self._pending.exists(GROUP, document):
-            return None
-        return group_from_document(self._pending.create(GROUP, document))
+        found = self._pending.create(GROUP, _plain(group_to_document(group)))
+        return None if found is None else group_from_document(found)
 
     def new_trial(self, trial: Trial, auto_increment: bool = False) -> Trial | None:
         """See `Protocol.new_trial`."""

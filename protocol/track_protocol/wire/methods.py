@@ -82,7 +82,10 @@ _PAGE: Final = "start: count = 0, limit: count? = None, order: texts? = None, fi
 
 _TABLE: Final = (
     _write("new_project(project: document) -> project", "Insert a project, or get it."),
-    _write("new_trial_group(group: document) -> group", "Insert a group, or get it."),
+    _write(
+        "new_trial_group(group: document, or_get: bool = True) -> group",
+        "Insert a group; if it exists, get it (or_get) or nothing.",
+    ),
     _write(
         "new_trial(trial: document, auto_increment: bool = False) -> trial",
         "Insert a trial; if it exists, its next revision (auto_increment) or nothing.",

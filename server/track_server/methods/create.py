@@ -25,15 +25,20 @@ def new_project(tx: UnitOfWork, project: Document) -> Document:
     return existing or document
 
 
-def new_trial_group(tx: UnitOfWork, group: Document) -> Document:
-    """The own fields of the group with that uid, which is made if there is none."""
+def new_trial_group(tx: UnitOfWork, group: Document, or_get: bool = True) -> Document | None:
+    """The own fields of the group with that uid, which is made if there is none; else None unless `or_get`.
+
+    Whoever asks without `or_get` learns in the same transaction whether it was made now, so that of several
+    exactly one is told that it was.
+    """
     document = check_document("group", group)
     existing = tx.group_fields(document["uid"])
     if existing is None:
         if document["project_id"] is not None:
             lookup.check_project(tx, document["project_id"])
         tx.put_group(document)
-    return existing or document
+        return document
+    return existing if or_get else None
 
 
 def new_trial(tx: UnitOfWork, by: bytes, trial: Document, auto_increment: bool) -> Document | None:
