@@ -251,7 +251,7 @@ def test_a_trial_named_by_its_id_needs_no_lookup(store: MemoryStore, joined: Cli
 def test_a_trial_too_large_for_a_record_is_made_by_a_call(store: MemoryStore, joined: Client) -> None:
     store.unreachable = True
     protocol = joined()
-    large = Trial(parameters={"a": {n: "x" * 60_000 for n in range(10)}})  # of such keys no part is named
+    large = Trial(parameters={"a": dict.fromkeys(range(10), "x" * 60_000)})  # of these keys no part is named
     with pytest.raises(ServerUnreachable):
         protocol.new_trial(large, auto_increment=True)
     assert protocol.outbox.dropped == 0
