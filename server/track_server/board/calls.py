@@ -4,10 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import hmac
-import threading
 from collections import defaultdict
 from collections.abc import Callable
-from contextlib import suppress
 from functools import partial
 from typing import Any, Final, Protocol
 
@@ -17,6 +15,7 @@ from track_protocol.wire.batch import Batch, CallOp
 from track_protocol.wire.codec import decode, encode
 from track_protocol.wire.link import Acked
 from track_protocol.wire.methods import METHODS, Access
+from track_server.board.threads import in_own_thread
 from track_server.engine.engine import Engine
 from track_server.engine.jobs import Attached, Writer
 from track_server.engine.readers import Page
@@ -86,24 +85,8 @@ class StoreCalls:
         await asyncio.sleep(_POLL_S)
 
     async def _in_thread(self, function: Callable[[], Any]) -> Any:
-        # The end of the process waits for the threads of a pool, also for one whose server does not answer.
-        loop = asyncio.get_running_loop()
-        made: asyncio.Future[Any] = loop.create_future()
-
-        def run() -> None:
-            try:
-                outcome = function()
-            except Exception as error:  # noqa: BLE001 - raised again where the answer is awaited
-                outcome = error
-            with suppress(RuntimeError):  # the loop has ended meanwhile
-                loop.call_soon_threadsafe(resolve, made, outcome)
-
         async with self._slots:
-            threading.Thread(target=run, name="track-board", daemon=True).start()
-            outcome = await made
-        if isinstance(outcome, Exception):
-            raise outcome
-        return outcome
+            return await in_own_thread(function)
 
 
 class JoinedCalls:

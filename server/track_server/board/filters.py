@@ -6,6 +6,7 @@ import asyncio
 import re
 import time
 from collections.abc import Mapping, Sequence
+from functools import partial
 from typing import Any, Final
 
 from track_protocol.errors import BadArguments, BadQuery
@@ -14,6 +15,7 @@ from track_protocol.query.parse import Kind
 from track_protocol.query.store_names import NamesInStore
 from track_protocol.wire.methods import METHODS
 from track_server.board.calls import Calls
+from track_server.board.threads import in_own_thread
 
 __all__ = ["described", "filter_query"]
 
@@ -58,7 +60,8 @@ async def filter_query(calls: Calls, user: str, given: Mapping[str, Any]) -> dic
         return found
 
     names = NamesInStore(fetch, lambda: ask("fetch_fields", query={}), time.time())
-    query = await asyncio.to_thread(query_of, text, "trial", names)
+    # Not in a thread of the pool: its calls need one of those themselves.
+    query: dict[str, Any] = await in_own_thread(partial(query_of, text, "trial", names))
     if project is None:
         return query
     return {"$and": [query, {"project_id": project}]} if query else {"project_id": project}
