@@ -45,7 +45,7 @@ class Pages:
 
     def __init__(self, folder: Path = BUILT) -> None:
         self._folder = folder
-        self._pages: dict[str, _Page] = {}
+        self._pages: dict[tuple[str, ...], _Page] = {}
 
     async def answer(self, request: Request) -> Response:
         """The file that a request names."""
@@ -70,10 +70,11 @@ class Pages:
         try:
             found = path.stat()
             stamp = (found.st_mtime_ns, found.st_size)
-            known = self._pages.get(name)
+            # By its parts: one file has endlessly many spellings, such as ././app.js.
+            known = self._pages.get(parts)
             if known is None or known.stamp != stamp:
-                known = self._pages[name] = _read(path, stamp)
-        except (FileNotFoundError, IsADirectoryError, NotADirectoryError):
+                known = self._pages[parts] = _read(path, stamp)
+        except OSError:  # also of a name that is too long for a file
             return None
         return known
 

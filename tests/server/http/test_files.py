@@ -91,3 +91,16 @@ def test_pages_that_are_not_built_are_explained(tmp_path: Path) -> None:
         assert answer.status == 503
         assert b"make web" in answer.body
         assert Visit(url).get("/app.js").status == 404
+
+
+def test_one_file_is_in_memory_once_however_its_path_is_spelled(folder: Path) -> None:
+    pages = Pages(folder)
+    with listening(serving(pages)) as url:
+        for path in ("/app.js", "/./app.js", "/././app.js", "/licences/x.txt", "/licences//x.txt"):
+            assert Visit(url).get(path).status == 200
+    assert len(pages._pages) == 2
+
+
+def test_a_name_that_is_too_long_for_a_file_is_not_found(visit: Visit) -> None:
+    assert visit.get(f"/{'a' * 1_000}.js").status == 404
+    assert visit.get(f"/{'a' * 1_000}").body == SHELL
