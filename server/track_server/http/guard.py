@@ -26,13 +26,8 @@ EMBEDDED: Final = "/embed"
 
 _API: Final = "/api/"
 _LOOPBACK_NAMES: Final = frozenset({"localhost", "127.0.0.1", "::1"})
-_FORWARDED: Final = (
-    b"forwarded",
-    b"x-forwarded-for",
-    b"x-forwarded-host",
-    b"x-forwarded-proto",
-    b"x-real-ip",
-)
+_FORWARDED: Final = (b"forwarded", b"via", b"x-forwarded-", b"x-real-ip", b"x-client-ip", b"x-proxy")
+"""How the headers begin by which proxies make themselves known."""
 _POLICY: Final = (
     "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' blob:; connect-src 'self'; "
     "base-uri 'none'; form-action 'none'; frame-ancestors {ancestors}; require-trusted-types-for 'script'; "
@@ -89,7 +84,7 @@ class Guard:
         """Answer a request."""
         headers = _headers(scope["headers"])
         path = self._stripped(scope["path"])
-        fixed = self._framed if _is_within(path, EMBEDDED) else self._headers
+        fixed = self._framed if path == EMBEDDED else self._headers
 
         async def send_with_headers(message: MutableMapping[str, Any]) -> None:
             if message["type"] == "http.response.start":
@@ -127,7 +122,7 @@ class Guard:
         return (path.removeprefix(prefix) or "/") if prefix and _is_within(path, prefix) else path
 
     def _peer(self, peer: HttpPeer, headers: Mapping[bytes, bytes]) -> HttpPeer:
-        if not any(name in headers for name in _FORWARDED):
+        if not any(name.startswith(_FORWARDED) for name in headers):
             return peer
         if peer.address not in self._rules.proxies:
             return replace(peer, is_own_user=False)
