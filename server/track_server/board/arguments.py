@@ -25,10 +25,13 @@ def read_arguments(method: Method, given: Mapping[str, Any]) -> dict[str, Any]:
         given: the arguments by name, as JSON has them.
 
     Raises:
-        BadArguments: bytes are not base64.
+        BadArguments: bytes are not base64, or a query nests without end.
     """
     types = {parameter.name: parameter.type.rstrip("?") for parameter in method.parameters}
-    return {name: _READERS.get(types.get(name, ""), _as_it_is)(value) for name, value in given.items()}
+    try:
+        return {name: _READERS.get(types.get(name, ""), _as_it_is)(value) for name, value in given.items()}
+    except RecursionError:
+        raise BadArguments(f"an argument of {method.name} nests too deep: flatten it") from None
 
 
 def _as_it_is(value: Any) -> Any:

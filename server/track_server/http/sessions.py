@@ -181,4 +181,4 @@ class Codes:
 
 def _hashed(secret: str) -> bytes:
     # Fast is right: 128 random bits cannot be searched, whatever the hash costs.
-    return hashlib.sha256(secret.encode("utf-8", "surrogateescape")).digest()
+    return hashlib.sha256(secret.encode("utf-8", "surrogatepass")).digest()

@@ -23,7 +23,9 @@ _PLAIN: Final = frozenset({int, str, bool, type(None)})
 
 def to_json(value: Any) -> bytes:
     """A value of the wire as JSON."""
-    return json.dumps(_plain(value), ensure_ascii=False, allow_nan=False, separators=(",", ":")).encode()
+    text = json.dumps(_plain(value), ensure_ascii=False, allow_nan=False, separators=(",", ":"))
+    # A lone surrogate, which UTF-8 cannot encode, becomes the escape that JSON has for it.
+    return text.encode(errors="backslashreplace")
 
 
 def from_json(data: bytes) -> dict[str, Any]:

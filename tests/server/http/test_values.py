@@ -23,6 +23,7 @@ from track_server.http.values import from_json, to_json
         (2**63 - 1, "9223372036854775807"),
         ("é 猫 </script>", '"é 猫 </script>"'),
         ([[1, 2], ["a", math.nan]], '[[1,2],["a","NaN"]]'),
+        ("a\ud800\\ud800", '"a\\ud800\\\\ud800"'),
     ],
 )
 def test_a_value_is_written(value: Any, text: str) -> None:
