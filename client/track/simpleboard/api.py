@@ -9,6 +9,7 @@ from __future__ import annotations
 import csv
 import io
 import math
+import re
 from collections import OrderedDict
 from collections.abc import Callable, Hashable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -41,6 +42,9 @@ __all__ = ["SimpleBoard"]
 
 _MOST_VISITORS: Final = 1_000
 """Visitors whose choice of a database is remembered."""
+
+_NUMBER: Final = re.compile("[0-9]{1,18}")
+"""Of a run; more digits are in no store, and could not even be read."""
 
 _MOST_SMOOTHING: Final = 0.999
 
@@ -189,7 +193,7 @@ class SimpleBoard:
         visitor: Visitor = request.scope["state"][VISITOR]
         if visitor.role < endpoint.role:
             raise _Refused(403, f"a {visitor.role} may not do this: log in as a {endpoint.role}")
-        asked = _Asked(visitor, request.query_params, _document(body), request.path_params.get("run_id", 0))
+        asked = _Asked(visitor, request.query_params, _document(body), _run_id(request))
         name = self.selected_by(visitor) if endpoint.needs_database else None
         if name is None:
             return endpoint.answer(self, asked)
@@ -217,6 +221,14 @@ def _document(body: bytes) -> Mapping[str, Any]:
     if not isinstance(document, dict):
         raise _Refused(400, "the body must be a JSON object")
     return document
+
+
+def _run_id(request: Request) -> int:
+    """The number in a request's path; 0 without one."""
+    text = str(request.path_params.get("run_id", "0"))
+    if not _NUMBER.fullmatch(text):
+        raise _Refused(404, f"Run {text[:80]} not found")
+    return int(text)
 
 
 def _text(asked: _Asked, name: str) -> str:
@@ -402,7 +414,7 @@ def _compare(_board: SimpleBoard, asked: _Asked) -> Any:
         raise _Refused(400, "Query param 'metric' is required")
     found = {}
     for text in asked.query.get("ids", "").split(","):
-        run = runs.get_run(int(text)) if text.strip().isdecimal() else None
+        run = runs.get_run(int(text)) if _NUMBER.fullmatch(text.strip()) else None
         if run is not None:
             found[str(run.run_id)] = {"name": run.name, "records": _points(asked, run.run_id, metric)}
     return {"metric": metric, "smoothing": asked.smoothing, "runs": found}
@@ -463,7 +475,7 @@ def _file(content: str | bytes, name: str, media_type: str) -> Response:
     return Response(content, headers=headers, media_type=media_type)
 
 
-_RUN: Final = "/api/runs/{run_id:int}"
+_RUN: Final = "/api/runs/{run_id}"
 
 _ENDPOINTS: Final[Mapping[str, Mapping[str, _Endpoint]]] = {
     "/api/config": {"GET": _Endpoint(_config, needs_database=False)},

@@ -311,6 +311,13 @@ def test_a_summary_ignores_what_is_not_finite(board: Board) -> None:
     }
 
 
+@pytest.mark.parametrize("number", ["9" * 30, "9" * 5_000, "%D9%A1", "-1", "1.0"])
+def test_what_is_no_number_of_a_run_is_not_found(board: Board, number: str) -> None:
+    status, answer = board.ask("GET", f"/api/runs/{number}")
+    assert (status, *answer) == (404, "detail")
+    assert board.ask("GET", f"/api/runs/compare?metric=loss&ids={number}")[1]["runs"] == {}
+
+
 def test_runs_are_compared_by_one_metric(board: Board) -> None:
     answer = board.get("/api/runs/compare?ids=1,x,2,99&metric=loss&smoothing=0.5")
     assert (answer["metric"], answer["smoothing"], list(answer["runs"])) == ("loss", 0.5, ["1", "2"])
