@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import datetime
+import hashlib
 import json
 import os
 import re
@@ -14,7 +15,7 @@ from typing import Final
 
 from track_protocol.errors import ItemNotFound, StoreCorrupt, StoreError, UsageError
 from track_protocol.security.scram import Verifier, make_verifier
-from track_protocol.security.tokens import Secret, new_token
+from track_protocol.security.tokens import Secret, is_generated, new_token
 from track_protocol.wire.roles import Role
 from track_server.accounts.private_files import home_folder, read_private
 from track_server.storage.durable_files import locked, replace_file
@@ -25,6 +26,8 @@ _VERSION: Final = 1
 _NAME: Final = re.compile(r"[A-Za-z0-9._@-]{1,64}")
 _RESERVED: Final = "local-"
 _MOCK_SECRET_BYTES: Final = 32
+_SHORT_HASH: Final = 16
+"""Digits of a token's hash: enough to find its user."""
 
 # Identifies a state of the file: time of change in ns, size and inode.
 _Stamp = tuple[int, int, int]
@@ -39,12 +42,15 @@ class User:
         role: what the user may do.
         verifier: what the user's proof is checked with.
         created: when the user was added, in UTC.
+        token: a short hash of a generated token, by which its user is found; None with a password, which
+            a fast hash would give away.
     """
 
     name: str
     role: Role
     verifier: Verifier
     created: datetime.datetime
+    token: str | None = None
 
 
 class UserStore:
@@ -84,7 +90,8 @@ class UserStore:
         token = new_token() if secret is None else Secret(secret).reveal()
         if not token:
             raise UsageError(f"the password of {name!r} is empty: choose one, or let a token be generated")
-        user = User(name, role, make_verifier(token), datetime.datetime.now(datetime.UTC))
+        created = datetime.datetime.now(datetime.UTC)
+        user = User(name, role, make_verifier(token), created, _hash_of_token(token))
 
         def with_user(users: dict[str, User]) -> None:
             if name in users:
@@ -121,6 +128,19 @@ class UserStore:
             StoreError: the file cannot be read, or is not what this class writes.
         """
         return self.current().get(name)
+
+    def named(self, token: str) -> str | None:
+        """The name of the user whose generated token this seems to be; None if it is nobody's.
+
+        Only the user's verifier tells whether it is.
+
+        Raises:
+            StoreError: the file cannot be read, or is not what this class writes.
+        """
+        short = _hash_of_token(token)
+        if short is None:
+            return None
+        return next((user.name for user in self.current().values() if user.token == short), None)
 
     def current(self) -> Mapping[str, User]:
         """All users as of now, by name; a user who was removed and added again compares unequal.
@@ -195,6 +215,7 @@ def _users_to_json(users: Mapping[str, User]) -> bytes:
             "role": user.role.value,
             "created": user.created.isoformat(),
             "verifier": user.verifier.to_json(),
+            "token": user.token,
         }
         for user in users.values()
     }
@@ -219,4 +240,11 @@ def _user_from_json(name: str, entry: Mapping[str, object]) -> User:
     if not isinstance(verifier, dict):
         raise ValueError(f"the verifier of {name!r} is not an object")
     created = datetime.datetime.fromisoformat(str(entry["created"]))
-    return User(name, Role(str(entry["role"])), Verifier.from_json(verifier), created)
+    token = entry.get("token")
+    if not isinstance(token, str | None):
+        raise ValueError(f"the token's hash of {name!r} is not a text")
+    return User(name, Role(str(entry["role"])), Verifier.from_json(verifier), created, token)
+
+
+def _hash_of_token(token: str) -> str | None:
+    return hashlib.sha256(token.encode()).hexdigest()[:_SHORT_HASH] if is_generated(token) else None

@@ -9,6 +9,7 @@ from typing import Any, Final
 
 from starlette.requests import ClientDisconnect, Request
 from starlette.responses import Response
+from starlette.types import Message, Receive
 
 from track_protocol.errors import (
     AuthenticationError,
@@ -29,7 +30,16 @@ from track_server.board.logins import TooManyAttempts
 from track_server.http.guard import error_body
 from track_server.http.values import from_json, to_json
 
-__all__ = ["BODY_LIMIT", "LOGIN_LIMIT", "Endpoint", "answering", "body_of", "error_answer", "json_answer"]
+__all__ = [
+    "BODY_LIMIT",
+    "LOGIN_LIMIT",
+    "Endpoint",
+    "answering",
+    "body_of",
+    "error_answer",
+    "json_answer",
+    "limited",
+]
 
 _log = logging.getLogger(__name__)
 
@@ -118,20 +128,43 @@ async def body_of(request: Request, limit: int = BODY_LIMIT) -> dict[str, Any]:
     if request.headers.get("content-type", "").partition(";")[0].strip().lower() != "application/json":
         # Also what makes a browser ask first whether a page of another site may send it.
         raise BadArguments("the body is JSON: send it with Content-Type: application/json")
-    data = bytearray()
+    data = await Request(request.scope, limited(request, limit)).body()
+    if len(data) < _BESIDE_BYTES:
+        return from_json(data) if data else {}
+    return await asyncio.to_thread(from_json, data)
+
+
+def limited(request: Request, limit: int = BODY_LIMIT) -> Receive:
+    """Receives a request, whose body is so long and takes so long at most.
+
+    Args:
+        request: the request.
+        limit: bytes of the body.
+
+    Raises:
+        BadArguments: here or when it is received, it is too long, or does not come.
+    """
     if _announced(request) > limit:
         raise _too_large(limit)
-    try:
-        async with asyncio.timeout(_BODY_S):
-            async for part in request.stream():
-                data += part
-                if len(data) > limit:
-                    raise _too_large(limit)
-    except TimeoutError:
-        raise BadArguments(f"the body did not come within {_BODY_S:.0f} s") from None
-    if len(data) < _BESIDE_BYTES:
-        return from_json(bytes(data)) if data else {}
-    return await asyncio.to_thread(from_json, bytes(data))
+    nbytes, is_complete = 0, False
+    until = asyncio.get_running_loop().time() + _BODY_S
+
+    async def receive() -> Message:
+        nonlocal nbytes, is_complete
+        if is_complete:  # what comes now is the end of the connection, whenever that is
+            return await request.receive()
+        try:
+            async with asyncio.timeout_at(until):
+                message = await request.receive()
+        except TimeoutError:
+            raise BadArguments(f"the body did not come within {_BODY_S:.0f} s") from None
+        nbytes += len(message.get("body", b""))
+        is_complete = not message.get("more_body", False)
+        if nbytes > limit:
+            raise _too_large(limit)
+        return message
+
+    return receive
 
 
 def _announced(request: Request) -> int:

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import asyncio
-from collections import OrderedDict
+from collections import OrderedDict, defaultdict
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
+from hashlib import sha256
 from typing import Any, Final
 
 from starlette.applications import Starlette
@@ -19,8 +20,8 @@ from track_protocol.board import VISITOR
 from track_protocol.errors import BadArguments, BadQuery, ItemNotFound, TrackError
 from track_protocol.model.media import is_digest
 from track_protocol.wire.columns import Column, unpack
-from track_server.board.actions import act
-from track_server.board.answers import LOGIN_LIMIT, answering, body_of, error_answer, json_answer
+from track_server.board.actions import ACTIONS, act
+from track_server.board.answers import LOGIN_LIMIT, answering, body_of, error_answer, json_answer, limited
 from track_server.board.calls import Calls
 from track_server.board.changes import Hub, Listener
 from track_server.board.filters import described, filter_query
@@ -37,6 +38,10 @@ _FRAMED: Final = frozenset({"fetch_columns", "fetch_tails"})
 _POINTS: Final = "fetch_metrics"
 """The call whose answer is packed columns, which JSON has as lists."""
 _PAGE_BYTES: Final = 262_144
+_ADMITTED_AT_ONCE: Final = 4
+"""Requests of one user to other interfaces, each of which takes a thread."""
+_FILTERS_AT_ONCE: Final = 4
+"""Each has a thread."""
 _REMEMBERED: Final = 1_000
 """Answers of writes that are remembered, for those that are sent again."""
 _IMAGES: Final = {
@@ -103,14 +108,18 @@ class _Admitting:
     def __init__(self, visitors: Visitors, router: Router) -> None:
         self._visitors = visitors
         self._router = router
+        self._slots: defaultdict[str, asyncio.Semaphore] = defaultdict(
+            lambda: asyncio.Semaphore(_ADMITTED_AT_ONCE)
+        )
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        request = Request(scope, receive)
         try:
-            scope["state"][VISITOR] = await self._visitors.admit(Request(scope, receive))
+            user, scope["state"][VISITOR] = await self._visitors.admit(request)
+            async with self._slots[user]:
+                await self._router(scope, limited(request), send)
         except TrackError as error:
             await error_answer(error)(scope, receive, send)
-            return
-        await self._router(scope, receive, send)
 
 
 class _Events(StreamingResponse):
@@ -136,11 +145,12 @@ class _Api:
         self._hub = hub
         self._visitors = visitors
         self._described = described
-        self._made: OrderedDict[tuple[str, str, str], asyncio.Future[Response]] = OrderedDict()
+        self._filters = asyncio.Semaphore(_FILTERS_AT_ONCE)
+        self._made: OrderedDict[tuple[str, str, str, bytes], asyncio.Future[Response]] = OrderedDict()
 
     async def session(self, request: Request) -> Response:
         """Who is logged in; the store is named only to those who are, or may be without a login."""
-        login = self._visitors.in_session(request)
+        login = await self._visitors.known(request)
         is_known = login is not None or peer_of(request).is_own_user
         return json_answer(
             {
@@ -166,13 +176,14 @@ class _Api:
         return self._visitors.log_out(request)
 
     async def call(self, request: Request) -> Response:
-        """Make a call of the method table; one that is sent again under its key is not made again."""
+        """Make a call of the method table; a write that is sent again under its key is not made again."""
         login = await self._visitors.identify(request)
         name, given = request.path_params["method"], await body_of(request)
         key = request.headers.get("idempotency-key")
-        if key is None:
+        if key is None or name not in ACTIONS:  # the answers of reads are large, and there is no need
             return await self._called(login, name, given)
-        named = (login.user, name, key)
+        # With the role: who may do less is not answered as who may do more.
+        named = (login.user, str(login.role), name, sha256(key.encode()).digest())
         known = self._made.get(named)
         if known is None:
             known = self._made[named] = asyncio.ensure_future(self._called(login, name, given))
@@ -199,7 +210,9 @@ class _Api:
         login = await self._visitors.identify(request)
         given = await body_of(request)
         try:
-            return json_answer({"query": await filter_query(self._calls, login.user, given)})
+            async with self._filters:
+                query = await filter_query(self._calls, login.user, given)
+            return json_answer({"query": query})
         except BadQuery as error:
             return json_answer(
                 {"error": {"code": error.code, "message": str(error), **described(error)}}, 400
@@ -209,7 +222,7 @@ class _Api:
         """What changes, as Server-Sent Events."""
         login = await self._visitors.identify(request)
         listener = await self._hub.join(login.user, request.headers.get("last-event-id") or None)
-        return _Events(self._hub, listener, lambda: self._visitors.still_allows(request))
+        return _Events(self._hub, listener, self._visitors.watched(request, login))
 
     async def blob(self, request: Request) -> Response:
         """A stored file: an image of a known kind is shown, everything else is only saved."""

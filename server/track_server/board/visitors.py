@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import binascii
 from base64 import b64decode
+from collections.abc import Callable
 from typing import Any, Final
 
 from starlette.requests import Request
@@ -50,13 +51,29 @@ class Visitors:
         Raises:
             AuthenticationError: it cannot be told.
         """
-        found = self.in_session(request)
-        if found is None and (given := request.headers.get("authorization")):
-            found = await self.logins.check(*_basic(given))
+        found = await self.known(request)
         if found is None:
             raise AuthenticationError("log in: this request has no session, or one that has ended")
-        peer_of(request).authenticated()
         return found
+
+    async def known(self, request: Request) -> Login | None:
+        """Who sends a request; None if it has neither a session nor a token.
+
+        Raises:
+            AuthenticationError: its token is not accepted.
+        """
+        found = self.in_session(request)
+        if found is None and (given := request.headers.get("authorization")):
+            found = await self._with_token(given, peer_of(request).address)
+        if found is not None:
+            peer_of(request).authenticated()
+        return found
+
+    async def _with_token(self, header: str, address: str) -> Login:
+        scheme, _, given = header.partition(" ")
+        if scheme.lower() == "bearer":
+            return await self.logins.check_token(given.strip(), address)
+        return await self.logins.check(*_basic(scheme, given), address)
 
     def in_session(self, request: Request) -> Login | None:
         """Who has the session of a request, with the role as of now; None without one."""
@@ -72,8 +89,9 @@ class Visitors:
             return current
         return None
 
-    async def admit(self, request: Request) -> Visitor:
-        """Who sends a request of another interface than the board's own, whose clients know no key.
+    async def admit(self, request: Request) -> tuple[str, Visitor]:
+        """Who sends a request of another interface than the board's own, whose clients know no key: the
+        user's name, and what that interface is told.
 
         The server's own user needs none: that it is no other site's page which asks was checked before.
 
@@ -82,15 +100,24 @@ class Visitors:
         """
         peer = peer_of(request)
         login = self.in_session(request)
+        # A key that belongs to no session tells nobody from anybody.
+        key = None if login is None else request.headers.get(KEY_HEADER)
         if login is None and peer.is_own_user and not request.headers.get("authorization"):
             login = await self.logins.login({}, is_own_user=True)
         if login is None:
             login = await self.identify(request)
-        return Visitor((login.user, request.headers.get(KEY_HEADER)), login.role, peer.is_own_user)
+        return login.user, Visitor((login.user, key), login.role, peer.is_own_user)
 
-    def still_allows(self, request: Request) -> bool:
-        """Whether an answer that has begun may go on."""
-        return self.in_session(request) is not None
+    def watched(self, request: Request, login: Login) -> Callable[[], bool]:
+        """Tells whether an answer that has begun may go on.
+
+        Args:
+            request: the request.
+            login: who was found to send it.
+        """
+        if self.in_session(request) is not None:
+            return lambda: self.in_session(request) is not None
+        return lambda: self.logins.current(login, is_own_user=False) is not None
 
     async def log_in(self, request: Request, given: dict[str, Any]) -> tuple[Login, str, str]:
         """Open a session with what a browser sent; returns who it is, the key, and the header of the cookie.
@@ -98,9 +125,10 @@ class Visitors:
         Raises:
             TrackError: see `Logins.login`.
         """
-        login = await self.logins.login(given, is_own_user=peer_of(request).is_own_user)
+        peer = peer_of(request)
+        login = await self.logins.login(given, is_own_user=peer.is_own_user, address=peer.address)
         made = self._sessions.open(login)
-        peer_of(request).authenticated()
+        peer.authenticated()
         name = self._embedded if given.get("embed") else self._cookie
         return login, made.key, _cookie(name, made.cookie, int(ABSOLUTE_S))
 
@@ -120,12 +148,13 @@ def _cookie(name: str, value: str, seconds: int) -> str:
     return f"{name}={value}; Path=/; Max-Age={seconds}; Secure; HttpOnly; SameSite=Strict"
 
 
-def _basic(header: str) -> tuple[str, str]:
-    scheme, _, encoded = header.partition(" ")
+def _basic(scheme: str, encoded: str) -> tuple[str, str]:
     try:
         name, colon, token = b64decode(encoded, validate=True).decode().partition(":")
     except (binascii.Error, UnicodeDecodeError):
-        scheme, name, colon, token = "", "", "", ""
+        name, colon, token = "", "", ""
     if scheme.lower() != "basic" or not colon:
-        raise AuthenticationError("a script logs in with the header Authorization: Basic, of NAME:TOKEN")
+        raise AuthenticationError(
+            "a script logs in with the header Authorization: Bearer TOKEN, or Basic, of NAME:TOKEN"
+        )
     return name, token

@@ -54,6 +54,20 @@ def test_a_user_may_have_a_password_that_a_person_chose(tmp_path: Path) -> None:
     assert logs_in(store, "ann", "correct horse")
 
 
+def test_a_generated_token_names_its_user_and_a_password_does_not(tmp_path: Path) -> None:
+    store = UserStore(tmp_path)
+    ann, _bob = store.add("ann", Role.READER), store.add("bob", Role.READER)
+    store.add("eve", Role.READER, "correct horse")
+    running = UserStore(tmp_path)
+    assert running.named(ann) == "ann"
+    assert running.named(new_token()) is None
+    assert running.named("correct horse") is None
+    assert b"correct horse" not in (tmp_path / "users.json").read_bytes()
+    eve = running.lookup("eve")
+    assert eve is not None
+    assert eve.token is None
+
+
 def test_an_empty_password_is_refused(tmp_path: Path) -> None:
     with pytest.raises(UsageError, match="empty"):
         UserStore(tmp_path).add("ann", Role.READER, "")

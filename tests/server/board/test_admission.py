@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 import base64
+import threading
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
+from starlette.concurrency import run_in_threadpool
 from starlette.requests import Request
 from starlette.responses import JSONResponse
 from starlette.routing import Route
 
-from board_visits import Visit
+from board_visits import SECONDS, Visit
 from http_service import listening
 from other_user import as_other_user, needs_two_users
 from track_protocol.board import VISITOR
@@ -19,6 +22,7 @@ from track_protocol.errors import UnknownMethod
 from track_protocol.security.tokens import new_token
 from track_protocol.wire.roles import Role
 from track_server.accounts.users import UserStore
+from track_server.board.answers import BODY_LIMIT
 from track_server.board.changes import Hub
 from track_server.board.logins import Logins, UserAccounts
 from track_server.board.routes import Described, application
@@ -46,13 +50,38 @@ async def who(request: Request) -> JSONResponse:
     return JSONResponse([str(visitor.key[0]), str(visitor.role), visitor.is_owner])
 
 
+async def key_of(request: Request) -> JSONResponse:
+    return JSONResponse(request.scope["state"][VISITOR].key[1])
+
+
+async def length_of(request: Request) -> JSONResponse:
+    return JSONResponse(len(await request.body()))
+
+
+class Gate:
+    """Requests that wait in threads until they may go on."""
+
+    def __init__(self) -> None:
+        self.entered = threading.Semaphore(0)
+        self.opened = threading.Event()
+
+    async def pass_through(self, request: Request) -> JSONResponse:
+        self.entered.release()
+        return JSONResponse(await run_in_threadpool(self.opened.wait, SECONDS))
+
+
+@pytest.fixture
+def gate() -> Gate:
+    return Gate()
+
+
 @pytest.fixture
 def users(tmp_path: Path) -> UserStore:
     return UserStore(tmp_path / "home")
 
 
 @pytest.fixture
-def url(users: UserStore, tmp_path: Path) -> Iterator[str]:
+def url(users: UserStore, tmp_path: Path, gate: Gate) -> Iterator[str]:
     logins = Logins(UserAccounts(users), Role.ADMIN, Codes())
     store = NoStore()
     app = application(
@@ -61,7 +90,12 @@ def url(users: UserStore, tmp_path: Path) -> Iterator[str]:
         Visitors(SessionTable(tmp_path / "board.db"), logins, 1),
         Described("ephemeral:", "ephemeral:", "1"),
         Pages(tmp_path),
-        [Route("/api/who", who, methods=["GET", "POST"])],
+        [
+            Route("/api/who", who, methods=["GET", "POST"]),
+            Route("/api/key", key_of),
+            Route("/api/length", length_of, methods=["POST"]),
+            Route("/api/gate", gate.pass_through),
+        ],
     )
     with listening(Guard(app, Rules())) as url:
         yield url
@@ -101,3 +135,42 @@ def test_another_user_without_a_login_is_refused(users: UserStore, url: str) -> 
 def test_a_page_of_another_port_is_refused_though_its_browser_is_the_own_users(url: str) -> None:
     assert Visit(url).post("/api/who", {}, Sec_Fetch_Site="same-site").status == 403
     assert Visit(url).post("/api/who", {}, Origin="http://localhost:1").status == 403
+
+
+def test_a_key_that_is_of_no_session_makes_no_other_visitor(url: str) -> None:
+    keys = {Visit(url, key).get("/api/key").body for key in (None, "a", "b")}
+    assert keys == {b"null"}
+
+
+def test_a_long_body_is_refused(url: str) -> None:
+    assert Visit(url).post("/api/length", "a" * 1_000).json == 1_002
+    connection = Visit(url).connect()
+    connection.putrequest("POST", "/api/length")
+    connection.putheader("Transfer-Encoding", "chunked")
+    connection.endheaders(b"%x\r\n" % (BODY_LIMIT + 1) + bytes(BODY_LIMIT + 1))  # and no end
+    assert connection.getresponse().status == 413
+    connection.close()
+
+
+def test_a_body_that_does_not_come_ends_its_request(url: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("track_server.board.answers._BODY_S", 0.2)
+    connection = Visit(url).connect()
+    connection.putrequest("POST", "/api/length")
+    connection.putheader("Content-Length", "100")
+    connection.endheaders(b"{")
+    assert connection.getresponse().status == 400
+    connection.close()
+
+
+def test_requests_of_one_user_take_turns_and_leave_threads_to_others(
+    users: UserStore, url: str, gate: Gate
+) -> None:
+    rita = Visit(url, extra={"Authorization": f"Bearer {users.add('rita', Role.READER)}"})
+    with ThreadPoolExecutor(10) as threads:
+        asked = [threads.submit(rita.get, "/api/gate") for _ in range(10)]
+        for _ in range(4):
+            assert gate.entered.acquire(timeout=SECONDS)
+        assert Visit(url).get("/api/who").status == 200
+        assert not gate.entered.acquire(blocking=False)
+        gate.opened.set()
+        assert {each.result(SECONDS).status for each in asked} == {200}

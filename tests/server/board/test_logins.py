@@ -79,7 +79,18 @@ def test_another_user_with_a_token_is_let_in_as_what_he_is(served: Served, url: 
     as_other_user(visits)
 
 
-@pytest.mark.parametrize("header", ["Forwarded", "X-Forwarded-For", "X-Forwarded-Proto", "X-Real-IP"])
+@pytest.mark.parametrize(
+    "header",
+    [
+        "Forwarded",
+        "Via",
+        "X-Forwarded-For",
+        "X-Forwarded-Proto",
+        "X-Forwarded-Prefix",
+        "X-ProxyContextPath",
+        "X-Real-IP",
+    ],
+)
 def test_a_proxy_of_the_own_user_lets_nobody_in(url: str, header: str) -> None:
     visit = Visit(url, extra={header: "127.0.0.1"})
     assert visit.log_in().status == 401
@@ -170,7 +181,9 @@ def test_a_user_who_does_not_exist_is_refused_like_a_wrong_token(served: Served,
     assert (unknown.status, unknown.body) == (wrong.status, wrong.body)
 
 
-def test_wrong_logins_make_a_name_wait_and_no_other(served: Served, url: str) -> None:
+def test_wrong_logins_of_a_name_make_their_address_wait_and_with_no_other_name(
+    served: Served, url: str
+) -> None:
     token = UserStore(served.home).add("rita", Role.READER)
     visit = Visit(url)
     statuses = [visit.log_in(name="rita", token=new_token()).status for _ in range(10)]
@@ -234,14 +247,19 @@ class _Slow:
     def __init__(self) -> None:
         self.may_end = threading.Event()
         self.began = threading.Event()
+        self.checks = 0
 
     def verifier(self, name: str) -> tuple[Login, Any]:
         return Login(name, Role.READER), self
+
+    def named(self, token: str) -> str | None:
+        return None
 
     def current(self, login: Login) -> Role | None:
         return login.role
 
     def matches(self, token: str) -> bool:
+        self.checks += 1
         self.began.set()
         return self.may_end.wait(SECONDS)
 
@@ -273,7 +291,7 @@ async def test_logins_that_wait_for_their_check_are_limited() -> None:
 async def test_guesses_of_one_name_at_once_are_not_all_checked() -> None:
     slow = _Slow()
     logins = Logins(slow, Role.ADMIN, Codes())
-    guesses = [asyncio.create_task(logins.check("rita", "token")) for _ in range(10)]
+    guesses = [asyncio.create_task(logins.check("rita", f"token{number}")) for number in range(10)]
     await asyncio.sleep(0)
     slow.may_end.set()
     outcomes = await asyncio.gather(*guesses, return_exceptions=True)
@@ -287,4 +305,67 @@ async def test_a_code_logs_in_once() -> None:
     assert (await logins.login({"code": code}, is_own_user=False)).role is Role.ADMIN
     with pytest.raises(AuthenticationError, match="used"):
         await logins.login({"code": code}, is_own_user=False)
+    logins.close()
+
+
+def bearing(url: str, token: str) -> Visit:
+    return Visit(url, extra={"Authorization": f"Bearer {token}"})
+
+
+def test_a_generated_token_alone_names_its_user(served: Served, url: str) -> None:
+    users = UserStore(served.home)
+    rita, will = (users.add(name, role) for name, role in (("rita", Role.READER), ("will", Role.WRITER)))
+    assert bearing(url, rita).get("/api/v1/session").json["user"] == "rita"
+    assert bearing(url, will).call("delete_trial", trial="0" * 32).status == 200
+    assert bearing(url, rita).call("delete_trial", trial="0" * 32).status == 403
+    for other in (new_token(), "", "rita", rita[:-1] + "a"):
+        assert not may_read(bearing(url, other))
+        assert bearing(url, other).get("/api/v1/session").status == 401
+
+
+def test_a_password_alone_names_nobody(served: Served, url: str) -> None:
+    UserStore(served.home).add("rita", Role.READER, "correct horse")
+    assert not may_read(bearing(url, "correct horse"))
+
+
+def test_a_script_whose_user_is_removed_or_changed_is_out_at_once(served: Served, url: str) -> None:
+    users = UserStore(served.home)
+    script = bearing(url, users.add("rita", Role.WRITER))
+    with script.listening() as events:
+        assert may_read(script)
+        users.remove("rita")
+        assert not may_read(script)
+        assert [name for name, *_ in events if name] == []
+    users.add("rita", Role.WRITER)
+    assert not may_read(script)
+
+
+def test_a_script_with_a_token_hears_of_changes(served: Served, url: str) -> None:
+    script = bearing(url, UserStore(served.home).add("will", Role.WRITER))
+    with script.listening() as events:
+        project = {"uid": "p", "name": "p", "metadata": {}}
+        assert script.call("new_project", project=project).status == 200
+        assert next(data for name, _, data in events if name)["projects"] == ["p"]
+
+
+def test_who_guesses_keeps_the_user_out_from_no_other_address(network: tuple[Served, str]) -> None:
+    served, url = network
+    token = UserStore(served.home).add("rita", Role.READER)
+    guesser, rita = Visit(url, source="127.0.0.1"), Visit(url, source="127.0.0.2")
+    for visit in (guesser, rita):
+        visit.extra = {"Host": "localhost"}
+    statuses = [guesser.log_in(name="rita", token=new_token()).status for _ in range(10)]
+    assert statuses[-1] == 429
+    assert rita.log_in(name="rita", token=token).status == 200
+
+
+async def test_one_token_is_checked_once_however_often_it_is_sent() -> None:
+    slow = _Slow()
+    logins = Logins(slow, Role.ADMIN, Codes())
+    asked = [asyncio.create_task(logins.check("rita", "token")) for _ in range(50)]
+    await asyncio.sleep(0)
+    slow.may_end.set()
+    assert {each.user for each in await asyncio.gather(*asked)} == {"rita"}
+    await logins.check("rita", "token")
+    assert slow.checks == 1
     logins.close()

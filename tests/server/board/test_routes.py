@@ -269,3 +269,36 @@ def test_columns_come_in_the_form_that_a_browser_reads_in_place(own: Visit, clie
     assert missing is None
     assert found["n"] > 0
     assert len(answer.body) == 4 + length + -(4 + length) % 8 + 8 * found["n"] * len(found["arrays"])
+
+
+@pytest.mark.parametrize("depth", [100, 400, 900])
+def test_a_query_that_is_nested_too_deep_is_refused(own: Visit, depth: int) -> None:
+    query = b'{"$not":' * depth + b"{}" + b"}" * depth
+    answer = own.ask("POST", "/api/v1/call/fetch_trials", b'{"query":' + query + b"}")
+    assert answer.status == 400
+
+
+@pytest.mark.parametrize(
+    ("path", "body", "status"),
+    [
+        ("filter", b'{"filter": "", "project": "\\ud800"}', 200),
+        ("login", b'{"code": "\\ud800"}', 401),
+        ("login", b'{"name": "\\ud800", "token": "\\ud800"}', 401),
+        ("login", b'{"uri": "\\ud800"}', 400),
+        ("call/fetch_trials", b'{"query": {"name": "\\ud800"}}', 400),
+    ],
+)
+def test_a_text_that_utf_8_cannot_encode_is_answered_like_any_other(
+    own: Visit, path: str, body: bytes, status: int
+) -> None:
+    assert own.ask("POST", f"/api/v1/{path}", body).status == status
+
+
+def test_an_answer_of_a_read_is_not_remembered_under_a_key(own: Visit, client: TrackClient) -> None:
+    def count() -> int:
+        body: dict[str, Any] = {"query": {}}
+        return len(own.post("/api/v1/call/fetch_trials", body, Idempotency_Key="a").json)
+
+    assert count() == 0
+    trial_of(client)
+    assert count() == 1
