@@ -56,6 +56,7 @@ export interface Field {
   count: number;
   numbers: number;
   texts: number;
+  booleans: number;
   others: number;
   nonfinite: number;
   min: number | null;

@@ -35,12 +35,21 @@ const BEFORE_VALUE =
 const COMPARISON = /(?:<=|>=|!=|!~|[<>=~])\s*(?:"[^"]*"|[^\s()"<>=!~]+)\s+$|\)\s*$|exists\s+$/i;
 const BEGINS = /(?:^|\(|\b(?:and|or|not)\s)\s*$/i;
 
+/** A text in quotes, on one line. */
+function quoted(text: string): string {
+  const escaped = text
+    .replace(/(["\\])/g, "\\$1")
+    .replace(/\n/g, "\\n")
+    .replace(/\t/g, "\\t");
+  return `"${escaped}"`;
+}
+
 /** A name as a filter takes it: quoted where it has spaces or special characters. */
 export function filterName(name: string): string {
   const dot = name.indexOf(".");
   const root = dot < 0 ? "" : name.slice(0, dot + 1);
   const rest = name.slice(root.length);
-  return /^[\w.\-/:@]+$/.test(rest) ? name : `${root}"${rest.replace(/(["\\])/g, "\\$1")}"`;
+  return /^[\w.\-/:@]+$/.test(rest) ? name : `${root}${quoted(rest)}`;
 }
 
 /** Words that mean something else in a filter than their text. */
@@ -49,7 +58,7 @@ const MEANING = /^(?:and|or|not|in|contains|exists|true|false|null|none|nan|inf)
 /** A value as a filter takes it. */
 export function filterValue(value: unknown): string {
   if (typeof value === "string" && (!/^[A-Za-z_][\w.-]*$/.test(value) || MEANING.test(value))) {
-    return `"${value.replace(/(["\\])/g, "\\$1")}"`;
+    return quoted(value);
   }
   return String(value);
 }

@@ -16,6 +16,7 @@ const field = (name: string, differs: boolean, numbers = 0): Field => ({
   count: 3,
   numbers,
   texts: 3 - numbers,
+  booleans: 0,
   others: 0,
   nonfinite: 0,
   min: null,

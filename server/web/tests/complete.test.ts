@@ -8,6 +8,7 @@ const field = (name: string, values: Field["values"]): Field => ({
   count: 3,
   numbers: 0,
   texts: 3,
+  booleans: 0,
   others: 0,
   nonfinite: 0,
   min: null,

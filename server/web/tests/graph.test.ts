@@ -94,7 +94,7 @@ test("labels with scopes fold by scope, level by level", () => {
     inside.map((group) => [group?.label, group?.size]),
     [
       ["stage1", 120],
-      ["block31", 4],
+      ["stage1/block31", 4],
     ],
   );
   const opened = visibleOf(graph, folding, new Set(inside.map((group) => group?.id as string)));

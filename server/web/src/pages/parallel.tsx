@@ -22,7 +22,15 @@ import {
   useSelection,
 } from "../state";
 import { colourOf, cssColour, useDark } from "../theme";
-import { type Axis, axisOf, type Category, correlation, labelOf, writeNumber } from "./parallel/axes";
+import {
+  type Axis,
+  axisOf,
+  type Category,
+  correlation,
+  labelOf,
+  ON_AXIS,
+  writeNumber,
+} from "./parallel/axes";
 import {
   type Brush,
   type Brushes,
@@ -41,6 +49,7 @@ import {
   defaultColumns,
   greaterIsBetter,
   moved,
+  OWN_COLUMNS,
   STATISTICS,
   seriesColumn,
   splitSeries,
@@ -84,15 +93,26 @@ export default function Parallel(): JSX.Element {
   return <Board query={query} fields={data} />;
 }
 
+/** Whether a name of an address may be that of a column. */
+const isColumn = (name: string) =>
+  /^(parameters|tags|metadata|metrics|chronos)\../.test(name) ||
+  OWN_COLUMNS.some((column) => column.name === name);
+
 /** The axes where none were chosen: what differs, then metrics by their best value. */
 function defaultAxes(fields: Fields): string[] {
   const columns = defaultColumns(fields, "");
-  const tooMany = new Set(
+  // Lists, long texts and texts that are all different say nothing on an axis.
+  const unfit = new Set(
     fields.fields
-      .filter((field) => field.texts > field.numbers && field.values.length >= 20)
+      .filter(
+        ({ texts, numbers, booleans, others, values }) =>
+          others > numbers + texts + booleans ||
+          (texts > numbers && values.length >= 20) ||
+          values.some((value) => typeof value === "string" && (value.length > 40 || value.includes("\n"))),
+      )
       .map((field) => field.name),
   );
-  const values = columns.filter((name) => /^(parameters|tags|metadata)\./.test(name) && !tooMany.has(name));
+  const values = columns.filter((name) => /^(parameters|tags|metadata)\./.test(name) && !unfit.has(name));
   const metrics = columns
     .map(splitSeries)
     .filter((found) => found !== null)
@@ -105,11 +125,14 @@ function Board({ query, fields }: { query: Query; fields: Fields }): JSX.Element
   const [chosen] = useAxes();
   const [wantedColour] = useColour();
   const names = useMemo(
-    () => [...new Set(chosen ?? defaultAxes(fields))].slice(0, MOST_AXES),
+    () => [...new Set(chosen ?? defaultAxes(fields))].filter(isColumn).slice(0, MOST_AXES),
     [chosen, fields],
   );
   const colour =
-    wantedColour ?? names.findLast((name) => name.startsWith("metrics.")) ?? names.at(-1) ?? null;
+    (wantedColour !== null && isColumn(wantedColour) ? wantedColour : null) ??
+    names.findLast((name) => name.startsWith("metrics.")) ??
+    names.at(-1) ??
+    null;
   const columns = useMemo(() => {
     const all = colour === null || names.includes(colour) ? names : [...names, colour];
     // In one order, so that to drag an axis fetches nothing.
@@ -353,6 +376,11 @@ function Coordinates(props: CoordinatesProps): JSX.Element {
             setSelection(selection.includes(id) ? selection.filter((one) => one !== id) : [...selection, id]);
           }}
           nameOf={nameOf}
+          valueOf={(axis, row) =>
+            axis.rails[row] === ON_AXIS
+              ? writeNumber(axis, axis.numbers[row] as number)
+              : formatValue(values.get(axis.name)?.[row]) || "missing"
+          }
           dark={dark}
           header={(axis, at, x, places) => (
             <Head

@@ -57,8 +57,7 @@ class Builder {
       if (known !== undefined) return known;
       const outer = scopeOf(scope, separator);
       const parent = outer === null ? null : groupOf(outer);
-      const label = outer === null ? scope : scope.slice(outer.length + separator.length);
-      const place = this.add(`scope ${scope}`, label, parent);
+      const place = this.add(`scope ${scope}`, scope, parent);
       places.set(scope, place);
       return place;
     };

@@ -30,6 +30,9 @@ export interface Axis {
   rails: Uint8Array;
   hasOdd: boolean;
   hasMissing: boolean;
+  /** Whether any row has a place on it; and whether all numbers are whole. */
+  hasPlaces: boolean;
+  isWhole: boolean;
 }
 
 /** A range that spans three decades is logarithmic. */
@@ -62,8 +65,9 @@ export function axisOf(name: string, values: readonly Value[], log?: boolean): A
       if (number > high) high = number;
     }
   });
-  if (low > high) [low, high] = [0, 1];
-  const canLog = isNumber && low > 0;
+  const hasPlaces = low <= high;
+  if (!hasPlaces) [low, high] = [0, 1];
+  const canLog = isNumber && hasPlaces && low > 0;
   return {
     ...{
       name,
@@ -82,6 +86,8 @@ export function axisOf(name: string, values: readonly Value[], log?: boolean): A
         : "number",
     hasOdd: rails.includes(ODD),
     hasMissing: rails.includes(MISSING),
+    hasPlaces,
+    isWhole: numbers.every((number) => Number.isNaN(number) || Number.isInteger(number)),
   };
 }
 

@@ -5,7 +5,7 @@ import { shortTexts } from "../../charts/labels";
 import { ticks, timeTicks } from "../../charts/scale";
 import { formatDuration, formatMoment, formatValue } from "../../format";
 import { cssColour } from "../../theme";
-import { type Axis, MISSING, numberAt, ODD, ON_AXIS, shareOf, writeNumber } from "./axes";
+import { type Axis, numberAt, ODD, ON_AXIS, shareOf, writeNumber } from "./axes";
 import type { Brush } from "./brush";
 import { drawInSlices, drawingOrder, type Lines, lineAt, opacityOf, widthOf } from "./draw";
 
@@ -31,6 +31,8 @@ export interface PlotProps {
   selected: ReadonlyMap<number, string>;
   onPick: (row: number) => void;
   nameOf: (row: number) => string;
+  /** The value of a row on an axis, in words. */
+  valueOf: (axis: Axis, row: number) => string;
   dark: boolean;
   /** The headers of the axes, at their places. */
   header: (axis: Axis, at: number, x: number, places: readonly number[]) => JSX.Element;
@@ -238,6 +240,8 @@ function Overlay(
   const { axes, layout, lines, brushes, onBrush } = props;
   const { xs, top, bottom } = layout;
   const drag = useRef<{ at: number; from: number; moved: boolean } | null>(null);
+  const hasMissing = axes.some((axis) => axis.hasMissing);
+  const odd = axes.filter((axis) => axis.hasOdd);
   const near = (x: number) => xs.findIndex((each) => Math.abs(each - x) <= GRAB);
   const placeOf = (event: { clientX: number; clientY: number; currentTarget: EventTarget | null }) => {
     const at = (event.currentTarget as Element).getBoundingClientRect();
@@ -314,11 +318,14 @@ function Overlay(
       }}
       onPointerLeave={() => props.setHovered(null)}
     >
-      {layout.oddY !== layout.missingY && <Rail y={layout.oddY} label="not finite" layout={layout} />}
-      {axes.some((axis) => axis.hasMissing) && <Rail y={layout.missingY} label="missing" layout={layout} />}
-      {axes.some((axis) => axis.hasOdd) && layout.oddY === layout.missingY && (
-        <Rail y={layout.oddY} label="not finite" layout={layout} />
+      {odd.length > 0 && (
+        <Rail
+          y={layout.oddY}
+          label={odd.every((axis) => axis.kind === "number") ? "not finite" : "other"}
+          layout={layout}
+        />
       )}
+      {hasMissing && <Rail y={layout.missingY} label="missing" layout={layout} />}
       {axes.map((axis, at) => (
         <AxisLine
           key={axis.name}
@@ -382,7 +389,7 @@ function AxisLine(props: { axis: Axis; x: number; layout: Layout; brush: Brush |
         />
       ))}
       {marks.map(({ share, text }) => (
-        <g key={text}>
+        <g key={share}>
           <line x1={x - 3} x2={x + 3} y1={yOf(share)} y2={yOf(share)} />
           <text x={x + 6} y={yOf(share) + 4}>
             {text}
@@ -418,7 +425,12 @@ function marksOf(axis: Axis, height: number): { share: number; text: string }[] 
       at % every === 0 ? [{ share: shareOf(axis, at), text: short(formatValue(category)) }] : [],
     );
   }
-  if (axis.low === axis.high) return [{ share: 0.5, text: short(writeNumber(axis, axis.low)) }];
+  if (!axis.hasPlaces) return [];
+  if (axis.low === axis.high) {
+    const text =
+      axis.written === "moment" ? formatMoment(axis.low).slice(5, 16) : writeNumber(axis, axis.low);
+    return [{ share: 0.5, text: short(text) }];
+  }
   const range = { low: axis.low, high: axis.high };
   const count = height / 56;
   if (axis.written === "moment" && !axis.log) {
@@ -427,8 +439,9 @@ function marksOf(axis: Axis, height: number): { share: number; text: string }[] 
       text: formatMoment(place).slice(5, 16),
     }));
   }
-  const places =
+  const round =
     axis.written === "duration" && !axis.log ? timeTicks(range, count, false) : ticks(range, count, axis.log);
+  const places = axis.isWhole ? round.filter(Number.isInteger) : round;
   const texts =
     axis.written === "duration"
       ? places.map(formatDuration)
@@ -455,21 +468,12 @@ function Tooltip(
       aria-hidden="true"
     >
       <p class="par-tip-name">{props.nameOf(hovered.row)}</p>
-      {axes.map((axis) => {
-        const rail = axis.rails[hovered.row];
-        return (
-          <p key={axis.name}>
-            <span>{axis.label}</span>
-            <b>
-              {rail === ON_AXIS
-                ? writeNumber(axis, axis.numbers[hovered.row] as number)
-                : rail === MISSING
-                  ? "missing"
-                  : "not finite"}
-            </b>
-          </p>
-        );
-      })}
+      {axes.map((axis) => (
+        <p key={axis.name}>
+          <span>{axis.label}</span>
+          <b>{props.valueOf(axis, hovered.row)}</b>
+        </p>
+      ))}
     </div>
   );
 }
