@@ -27,7 +27,7 @@ PACKAGES = {
     "track_server": ROOT / "server" / "track_server",
 }
 
-BASE = {"msgpack", "cryptography", "scramp"}
+BASE = {"msgpack", "cryptography", "scramp", "asn1crypto"}
 
 
 @dataclass(frozen=True)

@@ -18,7 +18,7 @@ from track.process.files import locked, replace_file
 from track.process.private import make_folder
 from track_protocol.errors import AuthenticationError
 from track_protocol.locations import client_state_folder
-from track_protocol.security.tls import new_key, parse_pins, pin_of_certificate, self_signed
+from track_protocol.security.tls import parse_pins, pin_of_certificate
 
 __all__ = ["SocketIdentity", "socket_identity"]
 
@@ -70,6 +70,8 @@ def _make(path: Path) -> None:
     if path.exists():
         return
     from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
+
+    from track_protocol.security.selfsigned import new_key, self_signed
 
     try:
         make_folder(path.parent)

@@ -8,23 +8,21 @@ certificate as long as the key stays.
 The login is bound to the certificate by ``tls-server-end-point`` (RFC 5929 section 4).  For TLS 1.3 there is
 also ``tls-exporter`` (RFC 9266), which binds it to the session itself, but Python's `ssl` cannot compute it.
 The end point suffices here: a relay would need a certificate with the same bytes, and so the server's key.
+
+Certificates are only read here, by a parser of ASN.1: what was agreed on and who holds the key is OpenSSL's
+affair.  So a process that connects, or a server that has its key, loads no cryptographic library beside it
+(10 MB and 40 ms); `track_protocol.security.selfsigned` does, where a key is made.
 """
 
 from __future__ import annotations
 
 import base64
-import datetime
 import hashlib
 import re
 from collections.abc import Sequence
 from typing import Final, Protocol
 
-from cryptography import x509
-from cryptography.exceptions import UnsupportedAlgorithm
-from cryptography.hazmat.primitives import hashes
-from cryptography.hazmat.primitives.asymmetric import ec, rsa
-from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
-from cryptography.x509.oid import NameOID
+from asn1crypto import x509
 
 from track_protocol.errors import EncryptionMismatch, PinMismatch, UriError
 
@@ -37,10 +35,9 @@ __all__ = [
     "check_negotiated",
     "check_pin",
     "endpoint_binding",
-    "new_key",
+    "key_algorithm",
     "parse_pins",
     "pin_of_certificate",
-    "self_signed",
 ]
 
 ALPN: Final = "track/1"
@@ -57,8 +54,8 @@ _REMEDY: Final = (
     "put it in place of the old one"
 )
 
-_VALID_FOR: Final = datetime.timedelta(days=20 * 365)
-_CLOCK_SKEW: Final = datetime.timedelta(days=1)
+_HASHED: Final = ("rsassa_pkcs1v15", "rsassa_pss", "ecdsa", "dsa")
+"""Kinds of signatures that have a hash of their own."""
 
 
 # -- the session ---------------------------------------------------------------------------
@@ -116,8 +113,7 @@ def pin_of_certificate(der: bytes) -> str:
     Raises:
         EncryptionMismatch: `der` is not a certificate.
     """
-    key = _load(der).public_key().public_bytes(Encoding.DER, PublicFormat.SubjectPublicKeyInfo)
-    digest = hashlib.sha256(key).digest()
+    digest = hashlib.sha256(_load(der).public_key.dump()).digest()
     return "sha256:" + base64.urlsafe_b64encode(digest).decode("ascii").rstrip("=")
 
 
@@ -173,53 +169,34 @@ def endpoint_binding(der: bytes) -> bytes:
     Raises:
         EncryptionMismatch: the certificate's signature has no hash of its own, like Ed25519.
     """
-    certificate = _load(der)
+    algorithm = _load(der)["signature_algorithm"]
     try:
-        algorithm = certificate.signature_hash_algorithm
-    except UnsupportedAlgorithm:
-        algorithm = None
-    if algorithm is None:
+        name = algorithm.hash_algo if algorithm.signature_algo in _HASHED else None
+    except ValueError:
+        name = None
+    if name is None or name not in hashlib.algorithms_guaranteed:
         raise EncryptionMismatch(
             "the server's certificate is signed in a way for which no channel binding is defined "
             "(Ed25519 is one): use one that is signed with ECDSA or RSA"
         )
-    name = "sha256" if algorithm.name in ("md5", "sha1") else algorithm.name
-    return hashlib.new(name, der).digest()
+    return hashlib.new("sha256" if name in ("md5", "sha1") else name, der).digest()
 
 
-def new_key() -> ec.EllipticCurvePrivateKey:
-    """A new ECDSA P-256 key."""
-    # Not Ed25519: RFC 5929 defines no end-point binding for a signature without a hash of its own.
-    return ec.generate_private_key(ec.SECP256R1())
+def key_algorithm(der: bytes) -> str:
+    """The kind of a certificate's public key: ``ec``, ``rsa`` or another one.
 
-
-def self_signed(
-    key: ec.EllipticCurvePrivateKey | rsa.RSAPrivateKey, name: str, now: datetime.datetime
-) -> bytes:
-    """A certificate of 20 years that the key signs itself, as PEM.
-
-    Args:
-        key: the private key.
-        name: the common name of both subject and issuer.
-        now: the time, with its zone.
+    Raises:
+        EncryptionMismatch: `der` is not a certificate.
     """
-    common = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, name)])
-    builder = (
-        x509.CertificateBuilder()
-        .subject_name(common)
-        .issuer_name(common)
-        .public_key(key.public_key())
-        .serial_number(x509.random_serial_number())
-        .not_valid_before(now - _CLOCK_SKEW)
-        .not_valid_after(now + _VALID_FOR)
-    )
-    return builder.sign(key, hashes.SHA256()).public_bytes(Encoding.PEM)
+    return str(_load(der).public_key.algorithm)
 
 
 def _load(der: bytes) -> x509.Certificate:
     try:
-        return x509.load_der_x509_certificate(der)
-    except ValueError:
+        certificate = x509.Certificate.load(der, strict=True)
+        certificate.native  # noqa: B018 - parsed only when it is looked at
+    except (ValueError, TypeError, KeyError, IndexError, OverflowError):
         raise EncryptionMismatch(
             "the server's certificate cannot be parsed: check that the address is that of a Track server"
         ) from None
+    return certificate

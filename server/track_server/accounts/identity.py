@@ -4,23 +4,26 @@ from __future__ import annotations
 
 import datetime
 import os
+import ssl
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
-from track_protocol.errors import StoreCorrupt, StoreError, UsageError
-from track_protocol.security.tls import endpoint_binding, new_key, pin_of_certificate, self_signed
+from track_protocol.errors import EncryptionMismatch, StoreCorrupt, StoreError, UsageError
+from track_protocol.security.tls import endpoint_binding, key_algorithm, pin_of_certificate
 from track_server.accounts.private_files import home_folder, read_private, refuse_readable
 from track_server.storage.durable_files import locked, replace_file
 
 if TYPE_CHECKING:
     from cryptography.hazmat.primitives.asymmetric.ec import EllipticCurvePrivateKey
     from cryptography.hazmat.primitives.asymmetric.rsa import RSAPrivateKey
-    from cryptography.x509 import Certificate
 
 __all__ = ["Identity", "pin_of_file"]
 
 _CERTIFICATE: Final = "identity.crt"
+_KEYS: Final = ("ec", "rsa")
+_BEGIN: Final = "-----BEGIN CERTIFICATE-----"
+_END: Final = "-----END CERTIFICATE-----"
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,7 +88,7 @@ def pin_of_file(certificate: Path) -> str:
         StoreError: the file is missing or cannot be read.
         StoreCorrupt: it holds no certificate.
     """
-    return pin_of_certificate(_der(_certificate(certificate)))
+    return pin_of_certificate(_certificate(certificate))
 
 
 def _complete(certificate: Path, key: Path) -> None:
@@ -100,41 +103,48 @@ def _complete(certificate: Path, key: Path) -> None:
         private = _new_key()
         replace_file(key, [private])
     if not certificate.exists():
+        # Rarely needed, and large.
+        from track_protocol.security.selfsigned import self_signed
+
         now = datetime.datetime.now(datetime.UTC)
         replace_file(certificate, [self_signed(_private_key(key, private), "track", now)])
 
 
 def _load(certificate_path: Path, key_path: Path) -> Identity:
-    certificate = _certificate(certificate_path)
+    der = _certificate(certificate_path)
     try:
         with key_path.open("rb") as file:
             refuse_readable(key_path, os.fstat(file.fileno()), group_of_root=True)
-            key = _private_key(key_path, file.read())
+            pem = file.read()
     except OSError as error:
         raise StoreError(f"the key {key_path} cannot be read: {error.strerror}") from error
-    if key.public_key() != certificate.public_key():
+    try:
+        # OpenSSL checks that the two belong together; a passphrase would be asked for.
+        ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER).load_cert_chain(certificate_path, key_path, lambda: "")
+    except (ssl.SSLError, ValueError) as error:
+        _private_key(key_path, pem)  # says what is wrong with the key itself
         raise UsageError(
             f"{key_path} is not the key of {certificate_path}: give the two files that belong together"
-        )
-    der = _der(certificate)
+        ) from error
+    if key_algorithm(der) not in _KEYS:
+        raise UsageError(f"{key_path} is neither an ECDSA nor an RSA key: create one of these kinds")
     return Identity(certificate_path, key_path, der, pin_of_certificate(der), endpoint_binding(der))
 
 
-def _certificate(path: Path) -> Certificate:
-    from cryptography import x509
-
+def _certificate(path: Path) -> bytes:
+    """The first certificate in a PEM file, DER encoded."""
     try:
-        return x509.load_pem_x509_certificate(path.read_bytes())
+        text = path.read_text("ascii", "replace")
     except OSError as error:
         raise StoreError(f"the certificate {path} cannot be read: {error.strerror}") from error
-    except ValueError as error:
+    _, begin, rest = text.partition(_BEGIN)
+    block, end, _ = rest.partition(_END)
+    try:
+        der = ssl.PEM_cert_to_DER_cert(f"{begin}{block}{end}")
+        pin_of_certificate(der)
+    except (ValueError, EncryptionMismatch) as error:
         raise StoreCorrupt(f"{path} holds no certificate in PEM form") from error
-
-
-def _der(certificate: Certificate) -> bytes:
-    from cryptography.hazmat.primitives.serialization import Encoding
-
-    return certificate.public_bytes(Encoding.DER)
+    return der
 
 
 def _private_key(path: Path, pem: bytes) -> EllipticCurvePrivateKey | RSAPrivateKey:
@@ -153,5 +163,7 @@ def _private_key(path: Path, pem: bytes) -> EllipticCurvePrivateKey | RSAPrivate
 
 def _new_key() -> bytes:
     from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
+
+    from track_protocol.security.selfsigned import new_key
 
     return new_key().private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption())

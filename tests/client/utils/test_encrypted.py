@@ -20,7 +20,7 @@ from track.utils import listen_socket, open_socket
 from track.utils.encrypted import EncryptedSocket, wrap_socket
 from track.utils.identity import socket_identity
 from track_protocol.errors import AuthenticationError, EncryptionMismatch, PinMismatch, UsageError
-from track_protocol.security.tls import new_key
+from track_protocol.security.selfsigned import new_key
 
 Ends = tuple[EncryptedSocket, EncryptedSocket]
 

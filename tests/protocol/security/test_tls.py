@@ -15,14 +15,13 @@ from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 
 from made_certificates import make_certificate
 from track_protocol.errors import EncryptionMismatch, PinMismatch, UriError
+from track_protocol.security.selfsigned import new_key, self_signed
 from track_protocol.security.tls import (
     check_negotiated,
     check_pin,
     endpoint_binding,
-    new_key,
     parse_pins,
     pin_of_certificate,
-    self_signed,
 )
 
 PIN = "sha256:" + "A" * 43

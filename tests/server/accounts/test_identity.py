@@ -59,6 +59,17 @@ def test_pin_and_binding_are_those_of_the_certificate(tmp_path: Path) -> None:
     assert made.binding == endpoint_binding(made.certificate_der)
 
 
+def test_a_start_with_an_identity_loads_no_large_library_for_it(tmp_path: Path) -> None:
+    Identity.load_or_create(tmp_path)
+    loads = (
+        "import sys; from pathlib import Path; import track_server.network.process;"
+        "from track_server.accounts.identity import Identity; Identity.load_or_create(Path(sys.argv[1]));"
+        "print('cryptography' in sys.modules)"
+    )
+    done = subprocess.run([sys.executable, "-c", loads, tmp_path], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "False"
+
+
 def test_an_identity_does_not_show_its_private_key(tmp_path: Path) -> None:
     assert "PRIVATE" not in repr(Identity.load_or_create(tmp_path))
 
