@@ -387,9 +387,9 @@ function Neighbours(props: {
   if (places.length === 0) return null;
   return (
     <>
-      <h3>
+      <h2>
         {props.title} <span class="hint">{formatCount(places.length)}</span>
-      </h3>
+      </h2>
       <ul class="graph-list">
         {places.slice(0, LISTED).map((place) => (
           <NodeButton key={place} graph={graph} place={place} isChosen={false} choose={props.choose} />
@@ -436,9 +436,9 @@ function NodeList(props: {
   const count = matches === null ? visible.items.length : matches.length;
   return (
     <section aria-label={matches === null ? "Drawn nodes" : "Found nodes"}>
-      <h3>
+      <h2>
         {matches === null ? "Drawn" : "Found"} <span class="hint">{formatCount(count)}</span>
-      </h3>
+      </h2>
       <ul class="graph-list">
         {matches === null
           ? visible.items.slice(0, LISTED).map((item) =>

@@ -239,7 +239,8 @@ function FactTable(props: { label: string; facts: readonly Fact[]; none: string 
           onInput={(event) => setFind(event.currentTarget.value)}
         />
       )}
-      <div class="fact-table">
+      {/* biome-ignore lint/a11y/noNoninteractiveTabindex: it is scrolled by the keyboard */}
+      <div class="fact-table" tabIndex={0}>
         <table aria-label={props.label}>
           <tbody>
             {found.map(({ name, value }) => (
@@ -261,7 +262,8 @@ function Summary({ trial }: { trial: Trial }): JSX.Element {
   const names = Object.keys(trial.metrics);
   if (names.length === 0) return <p class="hint">No metric was logged.</p>;
   return (
-    <div class="fact-table">
+    // biome-ignore lint/a11y/noNoninteractiveTabindex: it is scrolled by the keyboard
+    <div class="fact-table" tabIndex={0}>
       <table aria-label="Summary">
         <thead>
           <tr>

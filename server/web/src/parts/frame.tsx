@@ -50,6 +50,11 @@ export function Frame({ children }: { children: ComponentChildren }): JSX.Elemen
     { keys: "?", label: "Show these keys", run: () => setHelp(true) },
   ]);
   const home = view === "home";
+  const [project] = useProject();
+  const title = TABS.find(([name]) => name === view)?.[1] ?? (home ? "All projects" : "Run");
+  useEffect(() => {
+    document.title = [title, home ? null : project, "Track"].filter((part) => part !== null).join(" · ");
+  }, [title, home, project]);
   const shown = side && !home;
   return (
     <div class={`frame${shown ? " with-side" : ""}`}>
@@ -97,6 +102,7 @@ export function Frame({ children }: { children: ComponentChildren }): JSX.Elemen
         </>
       )}
       <main class={`view view-${view}`} id="view">
+        {view !== "run" && <h1 class="unseen">{title}</h1>}
         <ConnectionBanner />
         {children}
       </main>
