@@ -113,6 +113,7 @@ test("without scopes a large graph folds into lines, and grouping makes no circl
     sizes.reduce((sum, size) => sum + size, 0),
     graph.nodes.length,
   );
+  assert.ok(Math.max(...sizes) <= 64, String(Math.max(...sizes)));
   assert.ok(seen.edges.length >= seen.items.length - 1);
 });
 
