@@ -159,9 +159,10 @@ export function correlation(one: Axis, other: Axis): number | null {
   );
 }
 
-/** Numbers have an order, and two categories have one up to its sign. */
+/** Numbers have an order, and so have false and true. */
 const isOrdered = (axis: Axis) =>
-  axis.kind === "number" || (axis.categories.length === 2 && typeof axis.categories[0] !== "string");
+  axis.kind === "number" ||
+  (axis.categories.length === 2 && axis.categories.every((one) => typeof one === "boolean"));
 
 /** Ranks from 1; equal values share the mean of theirs. */
 export function ranksOf(values: readonly number[]): Float64Array {

@@ -15,7 +15,7 @@ export const NO_COLOUR = BUCKETS;
 
 /** The colour of a share from 0 to 1. */
 export function scaleColour(share: number, dark: boolean): string {
-  const place = (dark ? 0.22 + share * 0.78 : share * 0.86) * (VIRIDIS.length - 1);
+  const place = (dark ? 0.32 + share * 0.68 : share * 0.86) * (VIRIDIS.length - 1);
   const at = Math.max(0, Math.min(VIRIDIS.length - 2, Math.floor(place)));
   const [from = [], to = []] = [VIRIDIS[at], VIRIDIS[at + 1]];
   const mixed = from.map((part, channel) =>

@@ -1,7 +1,7 @@
 // The picture: lines on canvases, axes and brushes above them.
 import type { JSX } from "preact";
 import { useEffect, useLayoutEffect, useMemo, useRef, useState } from "preact/hooks";
-import { shortTexts } from "../../charts/labels";
+import { shortTexts, xTexts } from "../../charts/labels";
 import { ticks, timeTicks } from "../../charts/scale";
 import { formatDuration, formatMoment, formatValue } from "../../format";
 import { cssColour } from "../../theme";
@@ -434,10 +434,9 @@ function marksOf(axis: Axis, height: number): { share: number; text: string }[] 
   const range = { low: axis.low, high: axis.high };
   const count = height / 56;
   if (axis.written === "moment" && !axis.log) {
-    return timeTicks(range, count, true).map((place) => ({
-      share: shareOf(axis, place),
-      text: formatMoment(place).slice(5, 16),
-    }));
+    const places = timeTicks(range, count, true);
+    const texts = xTexts("time", places);
+    return places.map((place, at) => ({ share: shareOf(axis, place), text: texts[at] ?? "" }));
   }
   const round =
     axis.written === "duration" && !axis.log ? timeTicks(range, count, false) : ticks(range, count, axis.log);
