@@ -29,11 +29,19 @@ function isTyping(target: EventTarget | null): boolean {
   );
 }
 
+/** Whether a key means something to what has the focus: a button is pressed by Enter, a slider moved by arrows. */
+function isTaken(target: EventTarget | null, key: string): boolean {
+  if (!(target instanceof HTMLElement)) return false;
+  if (key === "Enter" || key === " ") return target.closest("button, a, summary") !== null;
+  return key.startsWith("Arrow") && target.matches("[type=range], [type=radio]");
+}
+
 /** Start to listen; once. */
 export function startKeys(): void {
   document.addEventListener("keydown", (event) => {
     if (event.defaultPrevented || event.ctrlKey || event.metaKey || event.altKey) return;
-    if (isTyping(event.target) || document.querySelector("dialog[open]") !== null) return;
+    if (isTyping(event.target) || isTaken(event.target, event.key)) return;
+    if (document.querySelector("dialog[open]") !== null) return;
     const pressed = prefix === "" ? event.key : `${prefix} ${event.key}`;
     prefix = "";
     clearTimeout(prefixTimer);

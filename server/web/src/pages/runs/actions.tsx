@@ -1,6 +1,6 @@
 // What can be done with the selected runs.
 import type { JSX } from "preact";
-import { useState } from "preact/hooks";
+import { useEffect, useRef, useState } from "preact/hooks";
 import { call, type TrialId } from "../../api";
 import { plural } from "../../format";
 import { useFetch, useMayWrite } from "../../hooks";
@@ -184,6 +184,11 @@ function RenameForm({ trial, close }: { trial: TrialId; close: () => void }): JS
   const { data } = useFetch(`rename ${trial}`, (signal) =>
     call("fetch_rows", { trials: [trial], columns: ["name", "description"] }, signal),
   );
+  const first = useRef<HTMLInputElement>(null);
+  const isThere = data !== null;
+  useEffect(() => {
+    if (isThere) first.current?.focus();
+  }, [isThere]);
   if (data === null) return null;
   const [name, note] = data.columns.map((column) => (typeof column[0] === "string" ? column[0] : ""));
   return (
@@ -199,7 +204,7 @@ function RenameForm({ trial, close }: { trial: TrialId; close: () => void }): JS
     >
       <label>
         Name
-        <input name="name" required defaultValue={name} />
+        <input ref={first} name="name" required defaultValue={name} />
       </label>
       <label>
         Note
