@@ -239,7 +239,9 @@ export const useOrder = () => useParam("order", list);
 export const useSelection = () => useParam("sel", list);
 /** Runs that are not drawn (the eye). */
 export const useUndrawn = () => useParam("off", list);
-/** How many runs are drawn at most, in the order of the table. */
+/** Runs that are drawn though they are not among the first. */
+export const useAlsoDrawn = () => useParam("on", list);
+/** How many runs are drawn without being asked for: the first ones in the order of the table. */
 export const useDrawLimit = () => useParam("draw", number(20));
 /** The run that the page `run` shows, and others that show a single one. */
 export const useTrial = () => useParam("trial", optional, true);

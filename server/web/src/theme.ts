@@ -23,18 +23,29 @@ export const PALETTE: readonly string[] = [
 /** Dashes in pixels, by which runs of one colour differ. */
 export const DASHES: readonly (readonly number[])[] = [[], [7, 4], [2, 3], [9, 3, 2, 3]];
 
-/** Colour and dash of a run: always the same, for they come from its id. */
-export function styleOf(trial: string): { colour: string; dash: readonly number[] } {
-  const hash = hashOf(trial);
-  return {
-    colour: PALETTE[hash % PALETTE.length] as string,
-    dash: DASHES[Math.floor(hash / PALETTE.length) % DASHES.length] as readonly number[],
-  };
+/** The colour of a run: the one set by hand (metadata `colour`, as #rrggbb), else that of its id, for ever the same. */
+export function colourOf(trial: string, byHand?: unknown): string {
+  return typeof byHand === "string" && /^#[0-9a-f]{6}$/i.test(byHand)
+    ? byHand
+    : (PALETTE[hashOf(trial) % PALETTE.length] as string);
 }
 
-/** The colour of a run: the one set by hand (metadata `colour`, as #rrggbb), else that of its id. */
-export function colourOf(trial: string, byHand?: unknown): string {
-  return typeof byHand === "string" && /^#[0-9a-f]{6}$/i.test(byHand) ? byHand : styleOf(trial).colour;
+/**
+ * The dash of each run among others: of one colour the oldest has a whole line, and the next ones each another dash,
+ * so that a run that comes changes no line that is there.
+ */
+export function dashesOf(
+  runs: readonly { id: string; colour: string; created: number | null }[],
+): Map<string, readonly number[]> {
+  const used = new Map<string, number>();
+  const byAge = [...runs].sort((a, b) => (a.created ?? 0) - (b.created ?? 0) || (a.id < b.id ? -1 : 1));
+  return new Map(
+    byAge.map(({ id, colour }) => {
+      const before = used.get(colour) ?? 0;
+      used.set(colour, before + 1);
+      return [id, DASHES[before % DASHES.length] ?? []];
+    }),
+  );
 }
 
 function hashOf(text: string): number {
@@ -66,13 +77,19 @@ export function setTheme(theme: Theme): void {
 /** Make the page follow the theme; once at its start. */
 export function applyTheme(): void {
   const theme = getTheme();
-  const dark = theme === "dark" || (theme === "system" && darkSystem().matches);
+  showTheme(theme === "dark" || (theme === "system" && darkSystem().matches));
+}
+
+function showTheme(dark: boolean): void {
   document.documentElement.dataset.theme = dark ? "dark" : "light";
   for (const listener of [...listeners]) listener();
 }
 
 export function startTheme(): void {
   darkSystem().addEventListener("change", applyTheme);
+  // Paper is white.
+  window.addEventListener("beforeprint", () => showTheme(false));
+  window.addEventListener("afterprint", applyTheme);
   applyTheme();
 }
 

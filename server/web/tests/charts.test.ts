@@ -14,6 +14,7 @@ function curveOf(values: number[], more: Partial<Curve> = {}): Curve {
     key: "a",
     owner: "a",
     label: "run",
+    note: "",
     colour: "#123456",
     dash: [],
     line: values.map((y, x) => ({ x, y })),
@@ -120,6 +121,12 @@ test("large numbers are short", () => {
   assert.deepEqual(xTexts("relative", [0, 60, 3600]), ["0 s", "1 m", "1 h"]);
 });
 
+test("ticks that differ in their last digits have texts of their own", () => {
+  assert.equal(new Set(shortTexts([1e9 + 0.01, 1e9 + 0.02, 1e9 + 0.03])).size, 3);
+  assert.deepEqual(shortTexts([0, 1e301, 2e301]), ["0", "1e301", "2e301"]);
+  assert.deepEqual(shortTexts([0, 1e-299, 2e-299]), ["0", "1e−299", "2e−299"]);
+});
+
 test("a merged line has no value behind the end of the runs that take part", () => {
   const lines = [
     [
@@ -181,7 +188,8 @@ test("an SVG contains names as text", () => {
     title: "<script>alert(1)</script>",
     curves: [curveOf([1, 2], { label: 'a"&<b>' })],
     marks: [],
-    xKind: "step",
+    xKind: "metric",
+    xLabel: "lr <0>",
     logX: false,
     logY: false,
     x: { low: 0, high: 1 },
@@ -192,6 +200,7 @@ test("an SVG contains names as text", () => {
   });
   assert.ok(!svg.includes("<script") && !svg.includes("<b>"));
   assert.ok(svg.includes("a&quot;&amp;&lt;b&gt;"));
+  assert.ok(svg.includes("lr &lt;0&gt;"), "the axis of x is named");
 });
 
 test("no field of CSV is a formula or breaks the line", () => {
@@ -217,4 +226,11 @@ test("a rewind is marked at its step, a resume at the first point behind it", ()
   assert.deepEqual(places("step"), [7, 2]);
   assert.deepEqual(places("time"), [150, 101.5]);
   assert.deepEqual(places("relative"), [2]);
+  assert.match(marksOf(found, [curve], "step")[0]?.text ?? "", /^rewound to step 7, /);
+  const other = curveOf([1, 2], { owner: "b" });
+  assert.deepEqual(
+    marksOf(found, [other], "step"),
+    [],
+    "a chart that does not show the run has no mark of it",
+  );
 });

@@ -1,7 +1,7 @@
 import assert from "node:assert/strict";
 import { readFileSync } from "node:fs";
 import { test } from "node:test";
-import { colourOf, PALETTE, styleOf } from "../src/theme";
+import { colourOf, dashesOf, PALETTE } from "../src/theme";
 
 /** Contrast of two colours by WCAG 2. */
 function contrast(one: string, other: string): number {
@@ -48,10 +48,20 @@ for (const selector of [":root", ':root[data-theme="dark"]']) {
 }
 
 test("a run has one colour for ever, and many runs have them all", () => {
-  assert.deepEqual(styleOf("00ff"), styleOf("00ff"));
+  assert.equal(colourOf("00ff"), colourOf("00ff"));
   const seen = new Set<string>();
-  for (let at = 0; at < 500; at++) seen.add(JSON.stringify(styleOf(`run ${at}`)));
-  assert.equal(seen.size, 40);
+  for (let at = 0; at < 500; at++) seen.add(colourOf(`run ${at}`));
+  assert.equal(seen.size, PALETTE.length);
+});
+
+test("of runs in one colour the oldest has a whole line, whatever comes later", () => {
+  const run = (id: string, colour: string, created: number) => ({ id, colour, created });
+  const [one, two, other] = [run("b", "red", 1), run("a", "red", 2), run("c", "blue", 3)];
+  assert.deepEqual(dashesOf([two, one, other]).get("b"), []);
+  assert.deepEqual(dashesOf([two, one, other]).get("c"), []);
+  assert.notDeepEqual(dashesOf([two, one]).get("a"), []);
+  assert.deepEqual(dashesOf([run("d", "red", 9), two, one]).get("a"), dashesOf([two, one]).get("a"));
+  assert.deepEqual(dashesOf([two]).get("a"), []);
 });
 
 test("a colour set by hand is taken if it is one", () => {

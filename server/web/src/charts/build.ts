@@ -1,7 +1,7 @@
 // The curves of one chart, from its runs and the columns of their series. Pure functions.
 import { type Columns, type Damaged, isWhole, type SeriesKey } from "../api";
 import type { Run } from "../runs";
-import { DASHES, PALETTE, styleOf } from "../theme";
+import { DASHES, PALETTE } from "../theme";
 import { type Curve, lineOf, oddOf, onMetric, rawLine, smooth } from "./curve";
 import { type Middle, merge, type Spread } from "./groups";
 import { type ChartSpec, compareNames, labelOf } from "./names";
@@ -9,6 +9,8 @@ import { type ChartSpec, compareNames, labelOf } from "./names";
 export interface Grouping {
   /** The value by which a run is grouped, as text. */
   of: (run: Run) => string;
+  /** The colour of each group, the same in all charts. */
+  colours: ReadonlyMap<string, string>;
   middle: Middle;
   spread: Spread;
 }
@@ -88,12 +90,13 @@ function curveOf(
   return {
     key: `${run.id} ${kind} ${name}`,
     owner: run.id,
+    note: run.note,
     label: [run.name, several ? label : "", faint ? "superseded" : ""]
       .filter((part) => part !== "")
       .join(" · "),
     colour: run.colour,
     // Of several metrics the dash tells which, as the colour tells the run.
-    dash: several ? (DASHES[spec.names.indexOf(name) % DASHES.length] ?? []) : styleOf(run.id).dash,
+    dash: several ? (DASHES[spec.names.indexOf(name) % DASHES.length] ?? []) : run.dash,
     line: smoothed ? lineOf(columns.x, smooth(columns, smoothing)) : rawLine(columns),
     raw: smoothed ? rawLine(columns) : null,
     band: null,
@@ -101,6 +104,12 @@ function curveOf(
     columns,
     faint,
   };
+}
+
+/** Neighbours in the palette, not by a hash: groups are few, and have to be told apart. */
+export function coloursOf(groups: Iterable<string>): Map<string, string> {
+  const names = [...new Set(groups)].sort(compareNames);
+  return new Map(names.map((name, at) => [name, PALETTE[at % PALETTE.length] as string]));
 }
 
 /** One curve for each group of runs and series. */
@@ -118,27 +127,25 @@ function merged(
     known.curves.push(curve);
     groups.set(key, known);
   }
-  // Neighbours in the palette, not by a hash: groups are few, and have to be told apart.
-  const names = [...new Set([...groups.values()].map(({ group }) => group))].sort(compareNames);
-  const colour = (group: string) => PALETTE[names.indexOf(group) % PALETTE.length] as string;
   return [...groups].map(([key, { group, name, curves }]) => {
     const lines = curves.map(({ columns, raw, line }) =>
       raw === null && columns !== null ? lineOf(columns.x, columns.mean) : line,
     );
-    const { x, middle, low, high } = merge(lines, grouping.middle, grouping.spread);
+    const { x, middle, low, high, runs } = merge(lines, grouping.middle, grouping.spread);
     const several = spec.names.length > 1;
     const count = `${curves.length} ${curves.length === 1 ? "run" : "runs"}`;
     return {
       key,
       owner: group,
+      note: "",
       label: [group === "" ? "(none)" : group, several ? labelOf(name, spec) : "", count]
         .filter((part) => part !== "")
         .join(" · "),
-      colour: colour(group),
+      colour: grouping.colours.get(group) ?? (PALETTE[0] as string),
       dash: several ? (DASHES[spec.names.indexOf(name) % DASHES.length] ?? []) : [],
       line: lineOf(x, middle),
       raw: null,
-      band: grouping.spread === "none" ? null : { x, low, high },
+      band: { x, low, high, runs },
       odd: curves.flatMap((curve) => curve.odd),
       columns: null,
       faint: false,

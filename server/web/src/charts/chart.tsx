@@ -4,9 +4,9 @@ import { useEffect, useLayoutEffect, useMemo, useRef, useState } from "preact/ho
 import uPlot from "uplot";
 import "uplot/dist/uPlot.min.css";
 import "./chart.css";
-import { formatCount, formatNumber } from "../format";
+import { formatCount, formatMoment, formatNumber, plural } from "../format";
 import { cssColour, useDark } from "../theme";
-import type { Curve } from "./curve";
+import type { Band, Curve } from "./curve";
 import { nearest } from "./curve";
 import { setHighlighted, useHighlighted } from "./highlight";
 import { shortTexts, X_LABELS, type XKind, xText, xTexts, xTicks } from "./labels";
@@ -37,10 +37,18 @@ interface Reading {
   left: number;
   top: number;
   x: number;
+  /** Of the nearest point, where it is known: its step and its time, in seconds since the epoch. */
+  step: number | null;
+  time: number | null;
   lines: { curve: Curve; text: string; detail: string; distance: number }[];
+  /** What happened to runs at this place. */
+  marks: readonly Mark[];
 }
 
 const SHOWN = 9;
+const SHOWN_MARKS = 3;
+/** Pixels beside a mark in which it is read. */
+const MARK_PX = 5;
 
 export function Chart(props: ChartProps): JSX.Element {
   const { curves, xKind, logX, logY, clip, zoom, height } = props;
@@ -121,20 +129,33 @@ function Tooltip({ reading, xKind }: { reading: Reading; xKind: XKind }): JSX.El
   const more = reading.lines.length - SHOWN;
   return (
     <div class="chart-tip" style={{ left: `${reading.left}px`, top: `${reading.top}px` }} aria-hidden="true">
-      <p class="hint">
-        {X_LABELS[xKind]} {xText(xKind, reading.x)}
-      </p>
+      <p class="hint">{placeText(reading, xKind)}</p>
       {reading.lines.slice(0, SHOWN).map(({ curve, text, detail }, at) => (
         <p key={curve.key} class={at === 0 ? "nearest" : undefined}>
           <i class="swatch" style={{ background: curve.colour }} />
           <span class="chart-tip-name">{curve.label}</span>
           <b>{text}</b>
           {at === 0 && detail !== "" && <span class="chart-tip-detail">{detail}</span>}
+          {at === 0 && curve.note !== "" && <span class="chart-tip-detail note">{curve.note}</span>}
         </p>
       ))}
       {more > 0 && <p class="hint">and {formatCount(more)} more</p>}
+      {reading.marks.slice(0, SHOWN_MARKS).map((mark) => (
+        <p key={`${mark.owner} ${mark.text}`}>
+          <i class="swatch" style={{ background: mark.colour }} />
+          <span class="chart-tip-detail">{mark.text}</span>
+        </p>
+      ))}
     </div>
   );
+}
+
+/** Where the nearest point is, on the axis and otherwise. */
+function placeText({ x, step, time }: Reading, xKind: XKind): string {
+  const parts = [`${X_LABELS[xKind]} ${xText(xKind, x)}`];
+  if (xKind !== "step" && step !== null) parts.push(`step ${xText("step", step)}`);
+  if (xKind !== "time" && time !== null) parts.push(formatMoment(time));
+  return parts.join(" · ");
 }
 
 function dataOf(x: Range, y: Range): uPlot.AlignedData {
@@ -182,6 +203,7 @@ function options(now: Now, width: number, setReading: (reading: Reading | null) 
         ...axis,
         size: 26,
         gap: 4,
+        incrs: wholeRange,
         splits: (u, _axis, low, high) => xTicks(xKind, { low, high }, u.width / 90, logX),
         values: (_u, places) => xTexts(xKind, places),
       },
@@ -189,6 +211,7 @@ function options(now: Now, width: number, setReading: (reading: Reading | null) 
         ...axis,
         gap: 4,
         size: (_u, texts) => 12 + 6.4 * Math.max(3, ...(texts ?? []).map((text) => text?.length ?? 0)),
+        incrs: wholeRange,
         splits: (u, _axis, low, high) => ticks({ low, high }, u.height / 48, logY),
         values: (_u, places) => shortTexts(places),
       },
@@ -254,6 +277,17 @@ function options(now: Now, width: number, setReading: (reading: Reading | null) 
   };
 }
 
+/** Ticks are ours. uPlot hides an axis for whose range its own distances are too small, so it gets one that is not. */
+const wholeRange = (_u: uPlot, _axis: number, low: number, high: number) => [Math.max(5, high - low)];
+
+/** The band of a group at a point of its line. */
+function bandText(band: Band | null, at: number): string {
+  if (band === null) return "";
+  const [low, high] = [band.low[at] as number, band.high[at] as number];
+  const range = low < high ? `${formatNumber(low, 5)} … ${formatNumber(high, 5)}, ` : "";
+  return `${range}${plural(band.runs[at] ?? 0, "run")} there`;
+}
+
 /** Whether an axis has a place for a value. */
 const placed = (value: number, log: boolean) => Number.isFinite(value) && (!log || value > 0);
 
@@ -274,16 +308,25 @@ function readingAt(u: uPlot, now: Now): Reading | null {
   }
   lines.sort((a, b) => a.distance - b.distance);
   const first = lines[0];
-  const x = first === undefined ? place : (valueAt(first.curve, place)?.x ?? place);
+  const found = first === undefined ? null : valueAt(first.curve, place);
+  const columns = first?.curve.columns ?? null;
+  const at = found === null || columns === null ? -1 : nearest(columns.x, place);
+  const marks = now.current.marks.filter((mark) => Math.abs(u.valToPos(mark.x, "x") - left) <= MARK_PX);
   // Beside the pointer, on the side with more room.
   const offset = u.over.offsetLeft;
   return {
     left: left + offset + (left > u.over.clientWidth / 2 ? -256 : 16),
     top: Math.max(0, top - 20),
-    x,
+    x: found?.x ?? place,
+    step: finiteOrNull(columns?.step[at]),
+    time: finiteOrNull(columns?.time[at]),
     lines,
+    marks,
   };
 }
+
+const finiteOrNull = (value: number | undefined) =>
+  value !== undefined && Number.isFinite(value) ? value : null;
 
 /** The value of a curve nearest to a place, and what is said of it. */
 function valueAt(curve: Curve, place: number): { x: number; y: number; text: string; detail: string } | null {
@@ -294,7 +337,8 @@ function valueAt(curve: Curve, place: number): { x: number; y: number; text: str
       place,
     );
     const point = curve.line[at];
-    return point === undefined ? null : { ...point, text: formatNumber(point.y, 6), detail: "" };
+    if (point === undefined) return null;
+    return { ...point, text: formatNumber(point.y, 6), detail: bandText(curve.band, at) };
   }
   const at = nearest(columns.x, place);
   if (at < 0) return null;

@@ -19,20 +19,29 @@ export interface Odd {
   count: number;
 }
 
+export interface Band {
+  x: readonly number[];
+  low: readonly number[];
+  high: readonly number[];
+  runs: readonly number[];
+}
+
 export interface Curve {
   /** Tells the curve from the others of its chart. */
   key: string;
   /** Whose it is: a run's id, or the name of a group. */
   owner: string;
   label: string;
+  /** What is noted of the run; empty for nothing. */
+  note: string;
   colour: string;
   dash: readonly number[];
   /** The line; a NaN breaks it. */
   line: readonly Point[];
   /** Behind the line: all points of a smoothed series, fainter. */
   raw: readonly Point[] | null;
-  /** Behind the line: an area between two lines on the same x, for groups. */
-  band: { x: readonly number[]; low: readonly number[]; high: readonly number[] } | null;
+  /** Behind the line of a group: an area between two lines on the same x, and how many runs take part there. */
+  band: Band | null;
   odd: readonly Odd[];
   columns: Columns | null;
   /** A thinner, fainter line: points that a rewind has superseded. */

@@ -29,6 +29,9 @@ export interface Fetched {
 export const WIDTH = 400;
 /** When this many points came one by one, the server cuts the window anew. */
 const GROWN = 2 * WIDTH;
+/** What one request may ask for. */
+const MOST_SERIES = 1_000;
+const MOST_COLUMNS = 262_144;
 const BATCH_MS = 40;
 const TAIL_POINTS = 2_000;
 const PAUSE_MS = 700;
@@ -47,7 +50,12 @@ export function useSeries(
   const { data, error, pending, again } = useFetch(request, async (signal) => {
     const series = [...(keys ?? [])];
     const window = zoom === null ? {} : { low: zoom.low, high: zoom.high };
-    const found = await callBinary("fetch_columns", { series, axis, ...window, width }, signal);
+    const batch = Math.min(MOST_SERIES, Math.floor(MOST_COLUMNS / width));
+    const found: Series[] = [];
+    for (let at = 0; at < series.length; at += batch) {
+      const some = series.slice(at, at + batch);
+      found.push(...(await callBinary("fetch_columns", { series: some, axis, ...window, width }, signal)));
+    }
     return { keys: series, found };
   });
   // What came since `data`, added to it.

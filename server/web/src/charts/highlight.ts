@@ -21,3 +21,17 @@ export function useHighlighted(): string | null {
   }, []);
   return owner;
 }
+
+/** Whether one run is under the pointer: what shows a single run is not drawn again for the others. */
+export function useIsHighlighted(owner: string): boolean {
+  const [is, setIs] = useState(current === owner);
+  useEffect(() => {
+    const listener = (now: string | null) => setIs(now === owner);
+    listener(current);
+    listeners.add(listener);
+    return () => {
+      listeners.delete(listener);
+    };
+  }, [owner]);
+  return is;
+}

@@ -34,9 +34,23 @@ export function xTexts(kind: XKind, places: readonly number[]): string[] {
 /** Numbers as short as they can be told apart: 20k, 1.5M. */
 export function shortTexts(places: readonly number[]): string[] {
   const largest = Math.max(0, ...places.map(Math.abs));
+  // A few digits that change behind many that do not: all of them, or else every tick would have one text.
+  const digits = Math.max(
+    1,
+    ...places.slice(1).map((place, at) => digitsBetween(places[at] as number, place)),
+  );
+  if (digits > 6 && largest < 1e15) return places.map((place) => formatNumber(place, Math.min(digits, 15)));
+  if (largest >= 1e15 || (largest > 0 && largest < 1e-4)) {
+    return places.map((place) => (place === 0 ? "0" : formatNumber(place, Math.max(3, digits))));
+  }
   const [size, unit] =
     largest >= 1e9 ? [1e9, "G"] : largest >= 1e6 ? [1e6, "M"] : largest >= 1e4 ? [1e3, "k"] : [1, ""];
   return places.map((place) => (place === 0 ? "0" : `${formatNumber(place / (size as number), 6)}${unit}`));
+}
+
+/** Significant digits by which two numbers can be told apart. */
+function digitsBetween(a: number, b: number): number {
+  return a === b ? 1 : Math.ceil(Math.log10(Math.max(Math.abs(a), Math.abs(b)) / Math.abs(b - a))) + 1;
 }
 
 function timeTexts(places: readonly number[]): string[] {

@@ -1,5 +1,6 @@
 // Where runs were rewound or resumed, as lines across a chart. Pure functions.
 import type { Value } from "../api";
+import { formatMoment, formatValue } from "../format";
 import type { Run } from "../runs";
 import { type Curve, lowerBound } from "./curve";
 import type { XKind } from "./labels";
@@ -41,8 +42,13 @@ export function happeningsOf(run: Pick<Run, "id" | "colour">, rewinds: Value, re
 /** Lines at the places of a chart: of a rewind its step, of the rest the first point that came afterwards. */
 export function marksOf(happenings: readonly Happening[], curves: readonly Curve[], kind: XKind): Mark[] {
   return happenings.flatMap((one) => {
-    const x = placeOf(one, curves, kind);
-    return Number.isFinite(x) ? [{ x, colour: one.colour, dash: DASHES[one.kind] }] : [];
+    const own = curves.find((curve) => curve.owner === one.run);
+    const x = own === undefined ? Number.NaN : placeOf(one, curves, kind);
+    if (own === undefined || !Number.isFinite(x)) return [];
+    const where = one.step === null ? "" : ` to step ${formatValue(one.step)}`;
+    const when = Number.isFinite(one.time) ? `, ${formatMoment(one.time)}` : "";
+    const text = `${one.kind}${where}${when}`;
+    return [{ x, colour: one.colour, dash: DASHES[one.kind], owner: one.run, text }];
   });
 }
 

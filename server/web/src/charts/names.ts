@@ -73,7 +73,7 @@ export const compareNames = (a: string, b: string): number => collator.compare(a
 export function labelOf(name: string, chart: ChartSpec): string {
   const { base, context } = partsOf(name);
   const together = new Set(chart.names.map((one) => partsOf(one).base)).size > 1;
-  const short = context.replace(/"/g, "").replace(/=/g, " ");
+  const short = context.replace(/"/g, "").replace(/=/g, " ").replace(/,\s*/g, ", ");
   return together ? (short === "" ? base : `${base} ${short}`) : short;
 }
 

@@ -22,6 +22,9 @@ export interface Mark {
   x: number;
   colour: string;
   dash: readonly number[];
+  owner: string;
+  /** What happened, in words. */
+  text: string;
 }
 
 export interface Picture {

@@ -2,7 +2,7 @@
 import { callBinary, isWhole, type SeriesKey } from "../api";
 import { cssColour } from "../theme";
 import type { Curve } from "./curve";
-import { shortTexts, type XKind, xTexts, xTicks } from "./labels";
+import { shortTexts, X_LABELS, type XKind, xTexts, xTicks } from "./labels";
 import { type Mark, paint, svgPen } from "./paint";
 import { type Range, ticks } from "./scale";
 
@@ -68,6 +68,8 @@ export interface Drawing {
   curves: readonly Curve[];
   marks: readonly Mark[];
   xKind: XKind;
+  /** What x is, where it is a metric. */
+  xLabel: string | null;
   logX: boolean;
   logY: boolean;
   x: Range;
@@ -91,7 +93,7 @@ export function svgOf(drawing: Drawing): string {
   const left = 14 + 6.4 * Math.max(3, ...yLabels.map((text) => text.length));
   const top = 30;
   const right = width - 12;
-  const bottom = height - 26;
+  const bottom = height - 40;
   const rows = Math.ceil(curves.length / Math.max(1, Math.floor(width / 180)));
   const place = (range: Range, log: boolean, from: number, to: number) => (value: number) => {
     if (log && value <= 0) return Number.NaN;
@@ -124,6 +126,7 @@ export function svgOf(drawing: Drawing): string {
     text(drawing.title, left, 18, "start", colours.text),
     ...xPlaces.map((tick) => rule(toX(tick), top, toX(tick), bottom)),
     ...xPlaces.map((tick, at) => text(xLabels[at] as string, toX(tick), bottom + 16, "middle")),
+    text(drawing.xLabel ?? X_LABELS[drawing.xKind], (left + right) / 2, bottom + 33, "middle"),
     ...yPlaces.map((tick) => rule(left, toY(tick), right, toY(tick))),
     ...yPlaces.map((tick, at) => text(yLabels[at] as string, left - 6, toY(tick) + 4, "end")),
     `<clipPath id="plot"><rect x="${left}" y="${top}" width="${right - left}" height="${bottom - top}"/></clipPath>`,

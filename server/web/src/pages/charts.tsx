@@ -1,8 +1,9 @@
 // Charts: a grid of all metrics of the drawn runs, by the prefix of their names.
 import type { JSX } from "preact";
 import { useEffect, useMemo, useRef, useState } from "preact/hooks";
-import { call, type Query, type Value } from "../api";
-import type { Grouping } from "../charts/build";
+import { call, type Query, type Table, type TrialId, type Value } from "../api";
+import { coloursOf, type Grouping } from "../charts/build";
+import { setHighlighted } from "../charts/highlight";
 import { X_LABELS } from "../charts/labels";
 import { type Happening, happeningsOf } from "../charts/marks";
 import { type ChartSpec, chartsOf, matching, SYSTEM, TIMERS } from "../charts/names";
@@ -12,13 +13,14 @@ import { useFetch, useLive, useQuery } from "../hooks";
 import { useKeys } from "../keys";
 import { Icon } from "../parts/icons";
 import { Empty, ErrorBox, Loading } from "../parts/states";
-import { type Run, useDrawn, useRuns } from "../runs";
-import { useAxis, useSelection, useSmoothing } from "../state";
+import { DEFAULT_ORDER, RUN_COLUMNS, type Run, runsOf, useDrawn, useRuns } from "../runs";
+import { useAxis, useSelection, useSmoothing, useUndrawn } from "../state";
 import "./charts.css";
 import { ChartCard } from "./charts/card";
 import {
   useClip,
   useFind,
+  useFolded,
   useGroupBy,
   useLogX,
   useLogY,
@@ -40,7 +42,9 @@ const REFRESH_MS = 3_000;
 export default function Charts(): JSX.Element {
   const { query } = useQuery();
   const { total, error: runsError } = useRuns();
-  const runs = useDrawn();
+  const drawn = useDrawn();
+  const all = useAllRuns();
+  const runs = all ?? drawn;
   const { data, error, again } = useFetch(query && JSON.stringify(query), (signal) =>
     call("fetch_fields", { query: query as Query }, signal),
   );
@@ -96,7 +100,9 @@ function Grid(props: {
   const [selection, setSelection] = useSelection();
   const focused = useRef<string | null>(null);
   const grouping = useGrouping(runs);
-  const happenings = useHappenings(runs);
+  const happenings = useHappenings(grouping === null ? runs : NO_RUNS);
+  const [off] = useUndrawn();
+  const shut = off.length;
   const found = useMemo(() => matching(charts, find), [charts, find]);
   const sections = useMemo(() => {
     const pinned = found.filter((chart) => pins.includes(chart.id));
@@ -137,6 +143,13 @@ function Grid(props: {
           </p>
         </Empty>
       )}
+      {grouping !== null && (
+        <p class="hint charts-note" role="status">
+          Groups of all {plural(runs.length, "run")} that the filter selects
+          {shut > 0 && `, but ${formatCount(shut)} whose eye is shut`}
+        </p>
+      )}
+      {grouping !== null && <GroupLegend colours={grouping.colours} />}
       {sections.map(([name, some]) => (
         <Section key={name} name={name} charts={some} size={size}>
           {(chart) => (
@@ -171,7 +184,25 @@ function Grid(props: {
   );
 }
 
+const NO_RUNS: readonly Run[] = [];
 const SMOOTHINGS = [0.6, 0.9, 0.97, 0.99, 0.997] as const;
+
+/** Groups in the legend. */
+const MOST_NAMED = 40;
+
+/** Which colour is which group; the one under the pointer stands out in all charts. */
+function GroupLegend({ colours }: { colours: ReadonlyMap<string, string> }): JSX.Element {
+  return (
+    <ul class="group-legend" aria-label="Groups">
+      {[...colours].slice(0, MOST_NAMED).map(([name, colour]) => (
+        <li key={name} onMouseEnter={() => setHighlighted(name)} onMouseLeave={() => setHighlighted(null)}>
+          <i class="swatch" style={{ background: colour }} /> {name === "" ? "(none)" : name}
+        </li>
+      ))}
+      {colours.size > MOST_NAMED && <li>and {formatCount(colours.size - MOST_NAMED)} more</li>}
+    </ul>
+  );
+}
 
 function Section(props: {
   name: string;
@@ -180,12 +211,15 @@ function Section(props: {
   children: (chart: ChartSpec) => JSX.Element;
 }): JSX.Element {
   const { name, charts } = props;
-  const [open, setOpen] = useState(name !== SYSTEM && name !== TIMERS);
+  const [folded, setFolded] = useFolded();
+  const changed = folded.includes(name);
+  const open = (name !== SYSTEM && name !== TIMERS) !== changed;
+  const toggle = () => setFolded(changed ? folded.filter((one) => one !== name) : [...folded, name]);
   const [shown, setShown] = useState(FIRST);
   return (
     <section class="chart-section" aria-label={name}>
       <h2>
-        <button type="button" class="quiet" aria-expanded={open} onClick={() => setOpen(!open)}>
+        <button type="button" class="quiet" aria-expanded={open} onClick={toggle}>
           <Icon name={open ? "down" : "right"} />
           {name} <span class="hint">{formatCount(charts.length)}</span>
         </button>
@@ -362,6 +396,47 @@ const zoomText = ({ low, high }: Range) =>
 const positionOf = (smoothing: number) => (smoothing <= 0 ? 0 : Math.log10(1 / (1 - smoothing)) / 3);
 const smoothingAt = (position: number) => Math.round((1 - 10 ** (-3 * position)) * 1_000) / 1_000;
 
+/** Rows of one answer. */
+const PAGE = 10_000;
+
+/** Some columns of any number of runs. */
+async function rowsOf(ids: readonly TrialId[], columns: string[], signal: AbortSignal) {
+  const found: Pick<Table, "ids" | "columns"> = { ids: [], columns: columns.map(() => []) };
+  for (let at = 0; at < ids.length; at += PAGE) {
+    const trials = ids.slice(at, at + PAGE);
+    const page = await call("fetch_rows", { trials, columns }, signal);
+    found.ids.push(...page.ids);
+    page.columns.forEach((column, place) => {
+      found.columns[place]?.push(...column);
+    });
+  }
+  return found;
+}
+
+/** While runs are grouped, all that the query selects but those whose eye is shut, however many; else null. */
+function useAllRuns(): readonly Run[] | null {
+  const { query } = useQuery();
+  const [by] = useGroupBy();
+  const [off] = useUndrawn();
+  const { total } = useRuns();
+  const key = by === null || query === null ? null : JSON.stringify([query, total]);
+  const { data } = useFetch(key, async (signal) => {
+    const found: Run[] = [];
+    for (let start = 0, end = 1; start < end; start += PAGE) {
+      const page = { query: query as Query, columns: [...RUN_COLUMNS], order: [...DEFAULT_ORDER] };
+      const table = await call("fetch_table", { ...page, start, limit: PAGE }, signal);
+      found.push(...runsOf(table));
+      end = table.total;
+    }
+    return found;
+  });
+  return useMemo(() => {
+    if (by === null || data === null) return null;
+    const shut = new Set(off);
+    return data.filter((run) => !shut.has(run.id));
+  }, [by, data, off]);
+}
+
 /** By which value runs are grouped, as was chosen; null for none. */
 function useGrouping(runs: readonly Run[]): Grouping | null {
   const [by] = useGroupBy();
@@ -369,17 +444,19 @@ function useGrouping(runs: readonly Run[]): Grouping | null {
   const [spread] = useSpread();
   const ids = runs.map((run) => run.id);
   const { data } = useFetch(by === null ? null : JSON.stringify([by, ids]), (signal) =>
-    call("fetch_rows", { trials: ids, columns: [by as string] }, signal),
+    rowsOf(ids, [by as string], signal),
   );
   return useMemo(() => {
     if (by === null || data === null) return null;
     const values = new Map<string, Value | undefined>(data.ids.map((id, at) => [id, data.columns[0]?.[at]]));
     const short = by.slice(by.indexOf(".") + 1);
+    const of = ({ id }: { id: TrialId }) => {
+      const value = values.get(id);
+      return value === undefined || value === null ? "" : `${short} ${formatValue(value)}`;
+    };
     return {
-      of: (run) => {
-        const value = values.get(run.id);
-        return value === undefined || value === null ? "" : `${short} ${formatValue(value)}`;
-      },
+      of,
+      colours: coloursOf(data.ids.map((id) => of({ id }))),
       middle,
       spread,
     };
@@ -390,7 +467,7 @@ function useGrouping(runs: readonly Run[]): Grouping | null {
 function useHappenings(runs: readonly Run[]): readonly Happening[] {
   const ids = runs.map((run) => run.id);
   const { data, again } = useFetch(ids.length === 0 ? null : JSON.stringify(ids), (signal) =>
-    call("fetch_rows", { trials: ids, columns: ["metadata.rewinds", "metadata.resumes"] }, signal),
+    rowsOf(ids, ["metadata.rewinds", "metadata.resumes"], signal),
   );
   const running = runs.some((run) => run.status === "Running");
   useEffect(() => {

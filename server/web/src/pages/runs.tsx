@@ -8,7 +8,7 @@ import { useKeys } from "../keys";
 import { Icon } from "../parts/icons";
 import { Empty, ErrorBox, Loading } from "../parts/states";
 import { Banner, notifyError } from "../parts/toasts";
-import { DEFAULT_ORDER } from "../runs";
+import { DEFAULT_ORDER, useDrawing } from "../runs";
 import {
   go,
   list,
@@ -19,10 +19,9 @@ import {
   useProject,
   useSelection,
   useShowHidden,
-  useUndrawn,
 } from "../state";
 import { hide, SelectionBar } from "./runs/actions";
-import { ColumnChooser, GroupChooser, ViewsMenu } from "./runs/chooser";
+import { ColumnChooser, GroupChooser } from "./runs/chooser";
 import { defaultColumns, describeColumn } from "./runs/columns";
 import { useTableData } from "./runs/data";
 import { NoRuns } from "./runs/empty";
@@ -70,7 +69,7 @@ export function Runs(): JSX.Element {
   const [order, setOrder] = useOrder();
   const [by, setBy] = useParam("by", list, true);
   const [selection, setSelection] = useSelection();
-  const [off, setOff] = useUndrawn();
+  const { isDrawn, toggle, drawOnly } = useDrawing();
   const [project] = useProject();
   const [filter] = useFilter();
   const [showHidden, setShowHidden] = useShowHidden();
@@ -111,7 +110,6 @@ export function Runs(): JSX.Element {
   }, [total]);
 
   const selected = useMemo(() => new Set(selection), [selection]);
-  const undrawn = useMemo(() => new Set(off), [off]);
   const lastSelected = useRef<number | null>(null);
   const select = useCallback(
     (id: TrialId, at: number, range: boolean) => {
@@ -127,10 +125,6 @@ export function Runs(): JSX.Element {
       setSelection([...next]);
     },
     [selection, setSelection, data.row],
-  );
-  const draw = useCallback(
-    (id: TrialId) => setOff(off.includes(id) ? off.filter((one) => one !== id) : [...off, id]),
-    [off, setOff],
   );
   const selectAll = () => {
     if (query === null) return;
@@ -162,7 +156,7 @@ export function Runs(): JSX.Element {
       { keys: "x", label: "Select the run", run: atCursor((id) => select(id, data.find(id) ?? 0, false)) },
       { keys: "o", label: "Open the run", run: atCursor((id) => go("run", { trial: id })) },
       { keys: "Enter", label: "Open the run", run: atCursor((id) => go("run", { trial: id })) },
-      { keys: "e", label: "Draw the run, or not", run: atCursor(draw) },
+      { keys: "e", label: "Draw the run, or not", run: atCursor((id) => toggle(id, data.find(id) ?? 0)) },
       { keys: "c", label: "Compare the selected runs", run: () => go("compare") },
       { keys: "Escape", label: "Select nothing", run: () => setSelection([]) },
       ...(mayWrite ? [{ keys: "h", label: "Hide the selected runs", run: () => hide(acted(), true) }] : []),
@@ -182,6 +176,7 @@ export function Runs(): JSX.Element {
           showsHidden={showHidden}
           onClear={() => setSelection([])}
           onSelectAll={selectAll}
+          onDrawOnly={() => drawOnly(selection)}
         />
       ) : (
         <div class="bar" role="toolbar" aria-label="Table">
@@ -207,7 +202,6 @@ export function Runs(): JSX.Element {
           </label>
           <GroupChooser fields={fields} by={by} onChange={setBy} />
           <ColumnChooser fields={fields} chosen={names} isDefault={chosen === null} onChange={setChosen} />
-          <ViewsMenu />
         </div>
       )}
       {data.error !== null && total !== null && (
@@ -235,11 +229,11 @@ export function Runs(): JSX.Element {
           pinned={new Set(pins)}
           order={order}
           selected={selected}
-          undrawn={undrawn}
+          isDrawn={isDrawn}
           cursor={cursor}
           onCursor={setCursor}
           onSelect={select}
-          onDraw={draw}
+          onDraw={toggle}
           onOrder={setOrder}
           onColumns={setChosen}
           onPin={(name) =>

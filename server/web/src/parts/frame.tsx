@@ -15,6 +15,7 @@ import { Link } from "./link";
 import { Menu, MenuItem } from "./menu";
 import { RunList } from "./runlist";
 import { Banner, Toasts } from "./toasts";
+import { ViewsMenu } from "./viewsmenu";
 
 const TABS: readonly [View, string, string][] = [
   ["runs", "Runs", "r"],
@@ -95,7 +96,10 @@ export function Frame({ children }: { children: ComponentChildren }): JSX.Elemen
         <>
           <button type="button" class="veil" aria-label="Shut the left column" onClick={toggle} />
           <aside id="side" class="side" aria-label="Project, filter and runs">
-            <ProjectMenu />
+            <div class="side-head">
+              <ProjectMenu />
+              <ViewsMenu />
+            </div>
             <FilterBox />
             <RunList />
           </aside>

@@ -31,7 +31,17 @@ function App({ report }: { report: Report }): JSX.Element {
   const runs = useMemo(
     () =>
       report.runs.map((run) =>
-        runOf(run.id, [run.name, run.id, run.status, run.colour, run.started, run.started, run.ended, null]),
+        runOf(run.id, [
+          run.name,
+          run.id,
+          run.status,
+          run.colour,
+          null,
+          run.started,
+          run.started,
+          run.ended,
+          null,
+        ]),
       ),
     [report],
   );

@@ -22,7 +22,7 @@ import { type Own, useClip, useLogX, useLogY, useSuperseded, useXMetric, useZoom
 
 const HEIGHTS = { s: 170, m: 230, l: 320 } as const;
 const NONE: string[] = [];
-/** Columns of one request, as many as the server answers. */
+/** Columns of one chart: of many series each has fewer. */
 const MOST_COLUMNS = 262_144;
 
 export interface CardProps {
@@ -92,7 +92,8 @@ export function ChartCard(props: CardProps): JSX.Element {
   const drawing = () => {
     const x = zoom ?? rangeOfX(curves, logX);
     return svgOf({
-      ...{ title: heading, curves, marks, xKind, logX, logY, x, width: 800, height: 420 },
+      ...{ title: heading, curves, marks, xKind, logX, logY, x, width: 800, height: 430 },
+      xLabel: xMetric,
       y: rangeOfY(curves, x, logY, clip),
       colours: pageColours(),
     });
@@ -233,7 +234,7 @@ function Dashes({ spec }: { spec: ChartSpec }): JSX.Element {
           <svg viewBox="0 0 26 4" aria-hidden="true">
             <path d="M0 2h26" stroke-dasharray={(DASHES[at % DASHES.length] ?? []).join(" ") || undefined} />
           </svg>
-          {labelOf(name, spec) || "(no label)"}
+          {labelOf(name, spec) || name}
         </li>
       ))}
       {spec.names.length > 8 && <li>and {formatCount(spec.names.length - 8)} more</li>}

@@ -40,6 +40,8 @@ export const useGroupBy = () => useParam("by", optional);
 export const useMiddle = () => useParam("mid", choice(["mean", "median"] as const, "mean"));
 export const useSpread = () => useParam<Spread>("spread", choice(SPREADS, "minmax"));
 export const useSize = () => useParam("size", choice(["s", "m", "l"] as const, "m"));
+/** Sections that were opened or shut by hand. */
+export const useFolded = () => useParam("fold", list);
 /** Charts that stand first. */
 export const usePins = () => useParam("pins", list);
 export const useOwn = () => useParam("own", json<Record<string, Own>>({}));

@@ -50,6 +50,8 @@ export function SelectionBar(props: {
   total: number;
   onClear: () => void;
   onSelectAll: () => void;
+  /** Have no others drawn in charts. */
+  onDrawOnly: () => void;
   showsHidden: boolean;
 }): JSX.Element {
   const { selected } = props;
@@ -65,6 +67,15 @@ export function SelectionBar(props: {
         </button>
       )}
       <span class="gap" />
+      <button
+        type="button"
+        class="button"
+        title="Charts and media show these runs and no others"
+        onClick={props.onDrawOnly}
+      >
+        <Icon name="eye" />
+        Draw only these
+      </button>
       {selected.length > 1 && (
         <Link class="button" view="compare">
           <Icon name="compare" />

@@ -38,7 +38,7 @@ class Rows {
     private readonly changed: () => void,
   ) {
     const sorted = wanted.order.map((name) => name.replace(/^-/, "")).filter((name) => name !== "id");
-    this.names = [...new Set([...RUN_COLUMNS, "description", ...wanted.columns, ...sorted])];
+    this.names = [...new Set([...RUN_COLUMNS, ...wanted.columns, ...sorted])];
     this.index = new Map(this.names.map((name, at) => [name, at]));
   }
 

@@ -6,7 +6,7 @@ import { useNow } from "../../hooks";
 import { Icon } from "../../parts/icons";
 import { Link } from "../../parts/link";
 import { statusKind } from "../../parts/status";
-import type { Run } from "../../runs";
+import type { Drawing, Run } from "../../runs";
 import { Cell, isRight } from "./cell";
 import type { Column } from "./columns";
 import type { Row, TableData } from "./data";
@@ -20,13 +20,13 @@ const nameWidth = () => (window.innerWidth <= 760 ? 176 : 264);
 export interface TableProps extends Omit<HeaderProps, "offsets" | "allSelected"> {
   data: TableData;
   selected: ReadonlySet<TrialId>;
-  undrawn: ReadonlySet<TrialId>;
+  isDrawn: Drawing["isDrawn"];
   cursor: TrialId | null;
   /** Move the cursor to a run. */
   onCursor: (id: TrialId | null) => void;
   /** Select a run, or those from the last one to it (`range`). */
   onSelect: (id: TrialId, at: number, range: boolean) => void;
-  onDraw: (id: TrialId) => void;
+  onDraw: Drawing["toggle"];
 }
 
 /** Distance of each pinned column from the left. */
@@ -125,7 +125,7 @@ export function Table(props: TableProps): JSX.Element {
           columns={columns}
           offsets={offsets}
           selected={selected.has(row.run.id)}
-          drawn={!props.undrawn.has(row.run.id)}
+          drawn={props.isDrawn(row.run.id, at)}
           current={row.run.id === cursor}
           now={isChanging(row.run) ? now : 0}
           data={data}
@@ -186,7 +186,6 @@ function TableRow(props: RowProps): JSX.Element {
   // biome-ignore lint/correctness/useExhaustiveDependencies: what is not listed never changes what is shown
   return useMemo(() => {
     const { run } = row;
-    const note = props.data.value(row, "description");
     const kind = `row${selected ? " selected" : ""}${current ? " current" : ""}${drawn ? "" : " undrawn"}`;
     return (
       <div
@@ -213,7 +212,7 @@ function TableRow(props: RowProps): JSX.Element {
             aria-pressed={drawn}
             aria-label={`Draw ${run.name}`}
             title={drawn ? "Drawn in charts" : "Not drawn in charts"}
-            onClick={() => props.onDraw(run.id)}
+            onClick={() => props.onDraw(run.id, at)}
           >
             {drawn ? <i class="swatch" style={{ background: run.colour }} /> : <Icon name="shut" />}
           </button>
@@ -221,7 +220,7 @@ function TableRow(props: RowProps): JSX.Element {
             view="run"
             patch={{ trial: run.id }}
             tabIndex={-1}
-            title={typeof note === "string" && note !== "" ? `${run.name}\n\n${note}` : run.name}
+            title={run.note === "" ? run.name : `${run.name}\n\n${run.note}`}
           >
             {run.name}
           </Link>
