@@ -25,7 +25,7 @@ from track.persistence.protocol import LATEST, TIMINGS, MakeAggregator, Protocol
 from track.process.lifecycle import ForkSafeRLock
 from track.recording.fields import plain_fields
 from track.recording.names import made_name
-from track.recording.parameters import Arguments, as_mapping, storable
+from track.recording.parameters import Arguments, as_mapping, is_same, storable
 from track.recording.provenance import captured, captures_in, log_run
 from track.recording.resume import (
     claimed,
@@ -239,15 +239,18 @@ class TrackClient(LoggerForwarders):
             )
         else:
             create = self._resume if (self._resumes if resume is None else resume) else self._create
+            is_new = create == self._create and self._orion_trial is None
             if self._orion_trial is not None:
                 create = partial(
                     joined_or_created, self.protocol, self._orion_trial, self._in_project, create
                 )
                 self._orion_trial = None
             if self._captures:
-                create = partial(captured, self.protocol, create)
-            defined = Trial(**plain_fields(kwargs))
-            self.logger = TrialLogger(defined, self.protocol, create=create, labels=self._labels)
+                create = partial(captured, self.protocol, create, os.getpid())
+            defined = replace(Trial(**plain_fields(kwargs)), id=None)  # an id is what a fork makes it share
+            self.logger = TrialLogger(
+                defined, self.protocol, create=create, labels=self._labels, shared=is_new
+            )
             if kwargs:
                 self.logger.expect_creation()
         if arguments is not None or parameters is not None:
@@ -379,7 +382,9 @@ class TrackClient(LoggerForwarders):
             trial.metadata["ranks"] = [self._rank]
         for field in ("parameters", "metadata", "tags"):
             setattr(trial, field, storable(getattr(trial, field), field))
-        stored = self.protocol.new_trial(trial, auto_increment=True)
+        stored = None if trial.id is None else self._shared(trial)
+        if stored is None:
+            stored = self.protocol.new_trial(trial, auto_increment=True)
         if stored is None:
             raise UsageError(f"{type(self.protocol).__name__} has the trial {trial.uid} already")
         self.protocol.add_project_trial(project, stored)
@@ -387,6 +392,19 @@ class TrackClient(LoggerForwarders):
             self.protocol.add_group_trial(self.group, stored)
         set_current_trial(stored)
         return stored
+
+    def _shared(self, trial: Trial) -> Trial | None:
+        """The trial of the definition's id, created now if no process that shares it has done that.
+
+        None if its parameters have other values: those are another trial's.
+        """
+        stored = self.protocol.adopt_trial(trial)
+        if stored is None or stored.id != trial.id:
+            return stored
+        known = stored.parameters
+        if all(is_same(known[name], trial.parameters[name]) for name in known.keys() & trial.parameters):
+            return stored
+        return None
 
     def _current(self) -> TrialLogger:
         return self.logger or self._begun()

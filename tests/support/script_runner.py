@@ -26,6 +26,7 @@ def rest():
     # In one long call: that a signal comes just before it is no reason to miss it.
     time.sleep(3600)
 
+signal.signal(signal.SIGHUP, signal.SIG_DFL)  # the tests may run under nohup, which ignores it
 client = TrackClient(os.environ["TRACK_URI"])
 """
 

@@ -30,14 +30,14 @@ from track.reading.readable import Readable
 from track.recording.announce import announce
 from track.recording.capture import OutputCapture, output_names
 from track.recording.eta import CountdownLogger
-from track.recording.parameters import fields_of, storable
-from track.recording.provenance import await_git
+from track.recording.parameters import fields_of, is_same
+from track.recording.provenance import RUN, await_git
 from track.recording.system import SystemMetrics, system_metrics_in
 from track.serialization import to_json
 from track.utils.out import RingOutputDecorator
 from track_protocol.errors import BadValue, TrackError, UsageError
 from track_protocol.model.aggregators import SumAggregator, is_aggregator, spec_of
-from track_protocol.model.entities import CustomStatus, Status, Trial
+from track_protocol.model.entities import CustomStatus, Status, Trial, new_id
 from track_protocol.model.seriesname import SeriesName, labelled
 from track_protocol.model.values import text_of
 
@@ -47,6 +47,13 @@ _log: Final = logging.getLogger("track")
 _PLAIN_STEPS: Final = frozenset({int, float})
 _MAX_COUNTED: Final = 2**31
 """Above any number of lines or values that somebody means."""
+
+_MERGED: Final = {
+    "parameters": "log_trial_arguments",
+    "metadata": "log_trial_metadata",
+    "tags": "add_trial_tags",
+}
+"""Fields of a trial that are merged, and what merges them."""
 
 _RESERVED: Final = ("aggregator", "context", "step")
 """Names of series that are keywords of the storage contract."""
@@ -64,6 +71,8 @@ class TrialLogger(MediaLogger, CountdownLogger, Readable, Due):
         starts: whether its first point starts the trial, if nothing else did.  By default that of a trial
             which is created here: a point that is added to a trial of another process does not run it again.
         labels: of all metrics and timings that are logged here, such as this process's rank.
+        shared: whether a child that is forked before the creation logs into the same trial; `create` then
+            creates the trial of the definition's id, if it has one.
 
     Attributes:
         stdout: the captured standard output, None before `capture_output`.
@@ -79,6 +88,7 @@ class TrialLogger(MediaLogger, CountdownLogger, Readable, Due):
         rank: int | None = None,
         starts: bool | None = None,
         labels: Mapping[str, Any] | None = None,
+        shared: bool = False,
     ) -> None:
         super().__init__()
         self._trial = trial
@@ -95,8 +105,11 @@ class TrialLogger(MediaLogger, CountdownLogger, Readable, Due):
         self._started_itself = False
         self._was_interrupted = False
         self._has_finished = False
-        self._is_due = self._is_announced = False
+        self._is_announced = False
         self._pid = os.getpid()
+        self._shared_id: bytes | None = None
+        self._at_fork: dict[str, frozenset[str]] = {}
+        self._is_shared = False
         self._signals: LogSignalHandler | None = None
         self._output: OutputCapture | None = None
         self._system: SystemMetrics | None = None
@@ -105,6 +118,8 @@ class TrialLogger(MediaLogger, CountdownLogger, Readable, Due):
         self.stderr: RingOutputDecorator | None = None
         if create is None and not self._starts:
             self._write = self._writer(trial)
+        if create is not None and shared:
+            due.share(self)
 
     def __reduce__(self) -> tuple[Any, ...]:
         # In another process it logs into the same trial.
@@ -134,7 +149,12 @@ class TrialLogger(MediaLogger, CountdownLogger, Readable, Due):
     @property
     def _owns_status(self) -> bool:
         """Whether its ends are the trial's: another rank may crash and leave the trial running."""
-        return not self._rank.get("rank")
+        return not self._rank.get("rank") and not self._is_shared
+
+    @property
+    def _participation(self) -> dict[str, Any]:
+        """How this process takes part, where that is said at its end."""
+        return {**self._rank, "shared": True} if self._is_shared else self._rank
 
     # -- creation --------------------------------------------------------------------------------
 
@@ -150,20 +170,50 @@ class TrialLogger(MediaLogger, CountdownLogger, Readable, Due):
     def _created(self, stored: Trial) -> None:
         if isinstance(stored.metrics, SeriesMapping):
             stored.metrics = StoredSeries(partial(_stored_metrics, self.protocol, stored))
-        # A child that was forked before that has a trial of its own, which it starts and ends.
+        # A child that was forked before that starts the trial, too.  It ends it if nobody else runs it, or if
+        # the trial has become its own.
+        defined = self._trial
+        is_shared = self._shared_id is not None and stored.id == self._shared_id
+        self._is_shared = is_shared and self._pid != os.getpid()
         self._trial, self._create, self._pid = stored, None, os.getpid()
         self._said(False)
+        if is_shared:
+            self._add_later(defined)
         early, self._early = self._early, []
         for call in early:
             call(self._trial)
 
+    def will_fork(self) -> None:
+        """See `Due.will_fork`; one that is being created, or that comes with points, is not shared."""
+        if self._create is None or self._creation.is_taken or self._shared_id is not None:
+            return
+        if not self._trial.metrics and not self._trial.chronos:
+            self._shared_id = self._trial.id = new_id()
+            self._at_fork = {field: frozenset(getattr(self._trial, field)) for field in _MERGED}
+
+    def _add_later(self, defined: Trial) -> None:
+        """Store what was said after a fork: another process may have created the trial without it."""
+        for field, method in _MERGED.items():
+            stored = getattr(self._trial, field)
+            later = {
+                name: value
+                for name, value in getattr(defined, field).items()
+                if name not in self._at_fork[field] and self._may_add(name, value, stored)
+            }
+            if later:
+                stored.update(later)
+                getattr(self.protocol, method)(self._trial, **later)
+
+    def _may_add(self, name: str, value: Any, stored: Mapping[str, Any]) -> bool:
+        """Whether a value is stored that another process may have stored, too: a child replaces none."""
+        return not self._is_shared or (name != RUN and (name not in stored or is_same(stored[name], value)))
+
     def create_if_due(self) -> None:
         """Create the trial if something was said about it."""
-        if self._is_due:
+        if due.waits_for(self):
             self.ensure()
 
     def _said(self, is_due: bool) -> None:
-        self._is_due = is_due
         (due.add if is_due else due.discard)(self)
 
     def expect_creation(self) -> None:
@@ -364,7 +414,7 @@ class TrialLogger(MediaLogger, CountdownLogger, Readable, Due):
         known = self._trial.parameters
         for name in [] if forced else [name for name in values if name in known]:
             given = values.pop(name)
-            if not _is_same(known[name], given):
+            if not is_same(known[name], given):
                 self._complain(f"parameter {name} is {_shown(known[name])} already, not {_shown(given)}")
         if values:
             known.update(values)
@@ -511,7 +561,7 @@ class TrialLogger(MediaLogger, CountdownLogger, Readable, Due):
         self._pid = os.getpid()
         self._signals = LogSignalHandler(self)
         self._signals.install()
-        if system_metrics_in(environment()):
+        if system_metrics_in(environment()) and not self._is_shared:
             self.log_system_metrics()
 
     def finish(
@@ -550,7 +600,7 @@ class TrialLogger(MediaLogger, CountdownLogger, Readable, Due):
             self._end_again(trial, exc_type, exc_val, exc_tb)
             return
         self._stop_clock(trial)
-        self.protocol.log_trial_finish(trial, exc_type, exc_val, exc_tb, **self._rank)
+        self.protocol.log_trial_finish(trial, exc_type, exc_val, exc_tb, **self._participation)
         await_git(trial)
         if self._owns_status:
             self._know(*end_of(exc_type, exc_val, exc_tb))
@@ -589,7 +639,7 @@ class TrialLogger(MediaLogger, CountdownLogger, Readable, Due):
             name = signal.Signals(signum).name
             error = KeyboardInterrupt(f"{name} came while the trial was running")
             ending = (type(error), error, traceback_to(frame))
-            self.protocol.log_trial_finish(self._trial, *ending, **self._rank)
+            self.protocol.log_trial_finish(self._trial, *ending, **self._participation)
             if self._owns_status:
                 self._know(*end_of(*ending))
             self._was_interrupted = True
@@ -627,7 +677,7 @@ class TrialLogger(MediaLogger, CountdownLogger, Readable, Due):
         Raises:
             BadArguments: it is no number.
         """
-        if self._owns_status:
+        if not self._rank.get("rank"):
             self.protocol.rewind_trial(self.ensure(), step)
 
     def report(self, short: bool = True) -> Self:
@@ -699,18 +749,6 @@ def _names(given: tuple[Any, ...]) -> set[str]:
     """Names in the first of the positional arguments: a mapping, or a name."""
     first = given[0] if given else ()
     return {first} if isinstance(first, str) else set(fields_of(first) or ())
-
-
-def _is_same(known: Any, given: Any) -> bool:
-    """Whether a parameter has this value; foreign objects compare in all sorts of ways."""
-    try:
-        return bool(_plain(known) == _plain(given))
-    except Exception:  # noqa: BLE001  # foreign code may raise anything: it is another value then
-        return False
-
-
-def _plain(value: Any) -> Any:
-    return storable({"": value}, "", warn=lambda _: None)
 
 
 def _shown(value: Any) -> str:

@@ -554,6 +554,7 @@ class Protocol:
         exc_val: BaseException | None = None,
         exc_tb: TracebackType | None = None,
         rank: int | None = None,
+        shared: bool = False,
     ) -> None:
         """The trial ends now: completed, or as the exception says, whose traceback is stored.
 
@@ -564,8 +565,9 @@ class Protocol:
             exc_tb: its traceback.
             rank: of this process when several log into the trial.  The end of one above 0 leaves the
                 status alone; its traceback is stored.
+            shared: only this process ends, unless it is the last of those that run the trial.
         """
-        self._call("log_trial_finish", trial, exc_type, exc_val, exc_tb, rank)
+        self._call("log_trial_finish", trial, exc_type, exc_val, exc_tb, rank, shared)
 
     @item_may_be_named("trial")
     def log_trial_arguments(self, trial: Trial, /, **kwargs: Any) -> None:

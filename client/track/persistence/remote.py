@@ -224,11 +224,12 @@ class OutboxProtocol(Protocol):
         exc_val: BaseException | None = None,
         exc_tb: TracebackType | None = None,
         rank: int | None = None,
+        shared: bool = False,
     ) -> None:
         """See `Protocol.log_trial_finish`."""
         if not rank and self._timers.runs(trial, RUNTIME):
             self.log_trial_chrono_finish(trial, RUNTIME)
-        super().log_trial_finish(trial, exc_type, exc_val, exc_tb, rank)
+        super().log_trial_finish(trial, exc_type, exc_val, exc_tb, rank, shared)
 
     @item_may_be_named("trial")
     def log_trial_metrics(

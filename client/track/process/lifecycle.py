@@ -199,6 +199,11 @@ class TurnLock:
         self._lock = threading.RLock()
         self._depth = 0
 
+    @property
+    def is_taken(self) -> bool:
+        """Whether some thread has its turn now."""
+        return self._depth > 0
+
     def acquire(self) -> bool:
         """Begin a turn; whether it is the outermost."""
         self._lock.acquire()

@@ -12,7 +12,7 @@ from typing import Any, Final
 from track_protocol.errors import BadArguments
 from track_protocol.model import values as plain_values
 
-__all__ = ["Arguments", "as_mapping", "fields_of", "storable"]
+__all__ = ["Arguments", "as_mapping", "fields_of", "is_same", "storable"]
 
 _log: Final = logging.getLogger("track")
 
@@ -73,6 +73,18 @@ def _named(given: Any) -> Mapping[Any, Any] | None:
     if isinstance(declared, Mapping):
         return {name: getattr(given, name) for name in declared}
     return None
+
+
+def is_same(known: Any, given: Any) -> bool:
+    """Whether a parameter has this value; foreign objects compare in all sorts of ways."""
+    try:
+        return bool(_plain(known) == _plain(given))
+    except Exception:  # noqa: BLE001  # foreign code may raise anything: it is another value then
+        return False
+
+
+def _plain(value: Any) -> Any:
+    return storable({"": value}, "", warn=lambda _: None)
 
 
 def storable(

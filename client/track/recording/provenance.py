@@ -183,12 +183,14 @@ def provenance() -> Provenance:
     return found
 
 
-def captured(protocol: Protocol, create: Callable[[Trial], Trial], trial: Trial) -> Trial:
+def captured(protocol: Protocol, create: Callable[[Trial], Trial], pid: int, trial: Trial) -> Trial:
     """Create a trial, or resume one, with what is known of this process in its metadata.
 
     Args:
         protocol: the store.
         create: stores it.
+        pid: of the process that has defined it: what is known of that one comes before what is known of a
+            forked child, which may create it first.
         trial: its definition; what it has under `RUN` already stays.
     """
     if RUN in trial.metadata:
@@ -196,8 +198,14 @@ def captured(protocol: Protocol, create: Callable[[Trial], Trial], trial: Trial)
     seen = provenance().known
     trial.metadata = {**trial.metadata, RUN: seen}
     stored = create(trial)
-    _complete(protocol, stored, seen)
+    if pid == os.getpid() or _pid_of(stored) == os.getpid():
+        _complete(protocol, stored, seen)
     return stored
+
+
+def _pid_of(trial: Trial) -> Any:
+    seen = trial.metadata.get(RUN)
+    return seen.get("pid") if isinstance(seen, Mapping) else None
 
 
 def log_run(protocol: Protocol, trial: Trial) -> None:

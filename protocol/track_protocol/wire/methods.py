@@ -178,8 +178,9 @@ _TABLE: Final = (
     ),
     _log(
         "log_trial_finish(trial: trial, time: time, status: status, "
-        "error: error? = None, rank: count? = None)",
-        "The trial ended at this moment, in this status; of a rank above 0 only the error is stored.",
+        "error: error? = None, rank: count? = None, shared: bool = False)",
+        "The trial ended at this moment, in this status; of a rank above 0 only the error is stored; "
+        "the status of a shared trial is stored if nobody else runs it.",
         updates="trial",
     ),
     _log(

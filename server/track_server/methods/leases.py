@@ -45,7 +45,9 @@ def start(tx: UnitOfWork, by: bytes, trial: Document, rank: int | None) -> Docum
     return _hold(tx, by, trial, _RUNNING, rank)
 
 
-def finish(tx: UnitOfWork, by: bytes, trial: Document, status: Document, rank: int | None) -> Document | None:
+def finish(
+    tx: UnitOfWork, by: bytes, trial: Document, status: Document, rank: int | None, shared: bool
+) -> Document | None:
     """The session `by` says that a trial ended in a status; returns it, None if the trial keeps its own.
 
     Args:
@@ -54,8 +56,9 @@ def finish(tx: UnitOfWork, by: bytes, trial: Document, status: Document, rank: i
         trial: the trial's own fields.
         status: how it ended.
         rank: of the session's process; above 0, only this process ended.
+        shared: only this process ended, if the trial does not run any more or another session runs it.
     """
-    if rank:
+    if rank or (shared and (not _is_running(trial["status"]) or _others(tx, by, trial))):
         tx.drop_lease(trial["id"], by)
         return None
     return settle(tx, by, trial, status)
@@ -134,6 +137,13 @@ def _supersede(tx: UnitOfWork, lease: Lease) -> None:
     # Other ranks have no say in the status anyway, and may belong to the job that continues.
     if not lease.rank:
         tx.put_lease(replace(lease, superseded=True))
+
+
+def _others(tx: UnitOfWork, by: bytes, trial: Document) -> bool:
+    """Whether another session than `by` has the trial's status."""
+    return any(
+        lease.sid != by and not lease.rank and not lease.superseded for lease in tx.leases(trial["id"])
+    )
 
 
 def _is_running(status: Document) -> bool:

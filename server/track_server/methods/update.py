@@ -225,11 +225,12 @@ def log_trial_finish(
     status: Document,
     error: str | None,
     rank: int | None,
+    shared: bool,
 ) -> None:
-    """A process is done with a trial."""
+    """A process is done with a trial; of a shared one the last to be done says how it ended."""
     document = lookup.trial_fields(tx, trial)
     metadata = document["metadata"] | {HEARTBEAT: float(time)}
-    finished = leases.finish(tx, by, document, status, rank)
+    finished = leases.finish(tx, by, document, status, rank, shared)
     changes = _status_changes(tx, document, finished, float(time), error)
     touch_trial(tx, document, changes | {"metadata": metadata})
 

@@ -62,6 +62,7 @@ COMMANDS: dict[str, list[list[str]]] = {
 PRINT_NOTHING_OF_OTHERS = {
     *("backup", "check", "demo", "restore", "server", "user"),  # those of the server's operator
     *("download", "import", "login"),  # tested below, or they print paths that were given
+    *("board", "simpleboard"),  # they print an address
 }
 
 

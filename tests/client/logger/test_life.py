@@ -288,18 +288,6 @@ def test_a_forked_worker_ends_the_trial_that_it_has_started(tmp_path: Path, end:
     assert ending(tmp_path, script).status is status
 
 
-def test_a_child_that_is_forked_before_the_creation_starts_and_ends_a_trial_of_its_own(
-    client: TrackClient,
-) -> None:
-    logger = client.new_trial()
-    # As a forked child finds it: made by another process.
-    logger._pid = 0
-    logger.log_metrics(loss=1.0)
-    assert stored(client).status is Status.Running
-    client.close()
-    assert stored(client).status is Status.Completed
-
-
 def test_a_pruned_trial_of_optuna_has_a_status_of_its_own(client: TrackClient, monkeypatch: Any) -> None:
     optuna = types.ModuleType("optuna.exceptions")
     pruned = type("TrialPruned", (Exception,), {"__module__": optuna.__name__})

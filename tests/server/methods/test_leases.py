@@ -60,6 +60,12 @@ def finish(
     session.log(CallOp(0, "log_trial_finish", arguments))
 
 
+def leave(session: Caller, trial: bytes, error: str | None = None) -> None:
+    """The end of a process that shares the trial."""
+    arguments = {"trial": trial, "time": 2.0, "status": BROKEN, "error": error, "shared": True}
+    session.log(CallOp(0, "log_trial_finish", arguments))
+
+
 def set_status(session: Caller, trial: bytes, status: dict[str, Any]) -> None:
     session.log(CallOp(0, "set_trial_status", {"trial": trial, "status": status}))
 
@@ -135,6 +141,43 @@ def test_the_end_of_a_trial_lets_all_go(engine: Engine, ann: Caller, bob: Caller
     start(bob, trial, rank=1)
     finish(ann, trial, rank=0)
     assert holders(engine, trial) == []
+
+
+def test_the_last_who_leaves_a_shared_trial_ends_it(
+    engine: Engine, ann: Caller, bob: Caller, trial: bytes
+) -> None:
+    start(ann, trial)
+    start(bob, trial)
+    leave(bob, trial, "the disk melted")
+    assert holders(engine, trial) == [ann.writer.sid]
+    assert seen(ann, trial) == (RUNNING, ["the disk melted"])
+    leave(ann, trial)
+    assert holders(engine, trial) == []
+    assert seen(ann, trial)[0] == BROKEN
+
+
+def test_who_leaves_a_shared_trial_that_has_ended_leaves_its_status_alone(
+    engine: Engine, ann: Caller, bob: Caller, trial: bytes
+) -> None:
+    start(ann, trial)
+    start(bob, trial)
+    finish(ann, trial)
+    leave(bob, trial)
+    assert seen(ann, trial)[0] == COMPLETED
+
+
+def test_neither_other_ranks_nor_the_superseded_keep_a_shared_trial_running(
+    engine: Engine, ann: Caller, bob: Caller, trial: bytes
+) -> None:
+    start(ann, trial)
+    start(bob, trial, rank=1)
+    leave(ann, trial)
+    assert seen(ann, trial)[0] == BROKEN
+    start(ann, trial)
+    lose(engine, trial)
+    start(bob, trial)
+    leave(bob, trial)
+    assert seen(ann, trial)[0] == BROKEN
 
 
 def test_a_lease_is_taken_with_the_record_or_not_at_all(engine: Engine, ann: Caller, trial: bytes) -> None:
