@@ -67,8 +67,9 @@ class Listener:
             self.news[kind].update(changed[kind])
         # What was deleted is not read again.
         self.news["trials"] -= self.news["deleted"]
-        if sum(map(len, self.news.values())) > _MAX_TOLD:
+        if self.is_reset or sum(map(len, self.news.values())) > _MAX_TOLD:
             self.is_reset = True
+            self.news = {kind: set() for kind in _KINDS}  # it reads everything again
         if self.is_reset or any(self.news.values()):
             self.wake.set()
 

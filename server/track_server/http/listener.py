@@ -134,20 +134,32 @@ class _Connection(H11Protocol):
         self._listener.authenticated(self._peer)
 
     def data_received(self, data: bytes) -> None:
+        had_unread_body = self._has_unread_body()
         super().data_received(data)
-        self._watch_head()
+        if had_unread_body and self.conn.their_state is h11.IDLE and not self.conn.trailing_data[0]:
+            self._end_watch()  # the body is complete, and no head has begun
+        else:
+            self._watch_head()
+
+    def _has_unread_body(self) -> bool:
+        """Whether a request was answered before the end of its body, which stands before the next head."""
+        return self.conn.their_state is h11.SEND_BODY and self.cycle.response_complete
 
     def on_response_complete(self) -> None:
         super().on_response_complete()
-        if self.conn.trailing_data[0]:  # a part of the next head is here already
+        # A part of the next head is here already, or the rest of a body that nobody has read is not.
+        if self.conn.trailing_data[0] or self._has_unread_body():
             self._watch_head()
 
     def _watch_head(self) -> None:
         """Start the time of a head that is being waited for, or end that of a complete one."""
-        if self.conn.their_state is h11.IDLE:
-            if self._head_timer is None:
-                self._head_timer = self.loop.call_later(self._limits.head_seconds, self.transport.abort)
-        elif self._head_timer is not None:
+        if self.conn.their_state is not h11.IDLE and not self._has_unread_body():
+            self._end_watch()
+        elif self._head_timer is None:
+            self._head_timer = self.loop.call_later(self._limits.head_seconds, self.transport.abort)
+
+    def _end_watch(self) -> None:
+        if self._head_timer is not None:
             self._head_timer.cancel()
             self._head_timer = None
 

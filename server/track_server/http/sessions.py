@@ -10,7 +10,8 @@ import hashlib
 import hmac
 import secrets
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
@@ -34,7 +35,8 @@ _TOUCH_S: Final = 600.0
 """Seconds after which another request is noted: not each of them is a write."""
 _MAX_PER_USER: Final = 100
 _MAX_CODES: Final = 1_000
-_BUSY_MS: Final = 2_000
+_BUSY_MS: Final = 100
+"""Another process holds the lock for a change only, and the event loop waits for it."""
 _TABLE: Final = """
 CREATE TABLE IF NOT EXISTS board_session(
   cookie BLOB PRIMARY KEY, key BLOB NOT NULL, user TEXT NOT NULL, role TEXT NOT NULL, mark BLOB NOT NULL,
@@ -86,6 +88,8 @@ class SessionTable:
                 path.touch(mode=0o600)
             self._db = apsw.Connection(":memory:" if path is None else str(path))
             self._db.set_busy_timeout(_BUSY_MS)
+            # So a login waits for no disk, and a request for no other process that writes.
+            self._db.execute("PRAGMA journal_mode = WAL; PRAGMA synchronous = NORMAL")
             self._db.execute(_TABLE)
         except (apsw.Error, OSError) as error:
             raise StoreError(
@@ -94,7 +98,11 @@ class SessionTable:
             ) from error
 
     def open(self, login: Login) -> Secrets:
-        """A new session; of a user who has very many, the oldest ends."""
+        """A new session; of a user who has very many, the oldest ends.
+
+        Raises:
+            StoreError: it cannot be stored.
+        """
         made = Secrets(secrets.token_urlsafe(_SECRET_BYTES), secrets.token_urlsafe(_SECRET_BYTES))
         now = self._clock()
         row = (
@@ -107,7 +115,7 @@ class SessionTable:
             now,
             now,
         )
-        with self._db:
+        with _storing(), self._db:
             self._db.execute("INSERT INTO board_session VALUES (?, ?, ?, ?, ?, ?, ?, ?)", row)
             self._db.execute(
                 "DELETE FROM board_session WHERE cookie IN (SELECT cookie FROM board_session WHERE user = ? "
@@ -120,11 +128,16 @@ class SessionTable:
         return made
 
     def find(self, cookie: str, key: str) -> Login | None:
-        """Who has the session of a cookie and its key; None if it has ended or there is none."""
-        found = self._db.execute(
-            "SELECT key, user, role, mark, here, created, seen FROM board_session WHERE cookie = ?",
-            (_hashed(cookie),),
-        ).fetchone()
+        """Who has the session of a cookie and its key; None if it has ended or there is none.
+
+        Raises:
+            StoreError: the sessions cannot be read.
+        """
+        with _storing():
+            found = self._db.execute(
+                "SELECT key, user, role, mark, here, created, seen FROM board_session WHERE cookie = ?",
+                (_hashed(cookie),),
+            ).fetchone()
         if found is None:
             return None
         hashed, user, role, mark, here, created, seen = found
@@ -135,21 +148,40 @@ class SessionTable:
             self.close(cookie)
             return None
         if now - seen > _TOUCH_S:
-            self._db.execute("UPDATE board_session SET seen = ? WHERE cookie = ?", (now, _hashed(cookie)))
+            with suppress(apsw.Error):  # noted by the next request: this one only reads
+                self._db.execute("UPDATE board_session SET seen = ? WHERE cookie = ?", (now, _hashed(cookie)))
         return Login(user, Role(role), mark, bool(here))
 
     def close(self, cookie: str) -> None:
-        """End a session; harmless when repeated."""
-        self._db.execute("DELETE FROM board_session WHERE cookie = ?", (_hashed(cookie),))
+        """End a session; harmless when repeated.
+
+        Raises:
+            StoreError: that cannot be stored.
+        """
+        with _storing():
+            self._db.execute("DELETE FROM board_session WHERE cookie = ?", (_hashed(cookie),))
 
     def clear(self) -> int:
-        """End all sessions; returns how many there were."""
-        self._db.execute("DELETE FROM board_session")
+        """End all sessions; returns how many there were.
+
+        Raises:
+            StoreError: that cannot be stored.
+        """
+        with _storing():
+            self._db.execute("DELETE FROM board_session")
         return int(self._db.changes())
 
     def release(self) -> None:
         """Release the database; harmless when repeated."""
         self._db.close()
+
+
+@contextmanager
+def _storing() -> Iterator[None]:
+    try:
+        yield
+    except apsw.Error as error:
+        raise StoreError(f"the board's sessions cannot be used ({error}): try again in a moment") from error
 
 
 class Codes:

@@ -117,6 +117,34 @@ def test_the_head_of_a_later_request_has_its_time_too() -> None:
         assert all_of(peer).endswith(b"hello")
 
 
+def test_a_body_that_nobody_reads_has_only_the_time_of_a_head_however_it_comes() -> None:
+    head = b"POST / HTTP/1.1\r\nHost: localhost\r\nContent-Length: 1000000\r\n\r\n{"
+    with listening(Greeting(), limits=replace(HURRIED, idle_seconds=SECONDS)) as url, caller(url) as peer:
+        peer.sendall(head)
+        sent = 0
+        try:
+            while sent < 3_000:
+                peer.sendall(b" ")
+                sent += 1
+                if select.select([peer], [], [], 0.01)[0] and not peer.recv(65_536):
+                    break
+        except OSError:
+            pass
+        assert sent < 3_000
+
+
+def test_a_body_that_comes_after_its_answer_costs_no_connection() -> None:
+    with listening(Greeting(), limits=HURRIED) as url, caller(url) as peer:
+        peer.sendall(b"POST / HTTP/1.1\r\nHost: localhost\r\nContent-Length: 2\r\n\r\n{")
+        assert peer.recv(65_536).endswith(b"hello")
+        peer.sendall(b"}")
+        with caller(url) as slow:  # is dropped after the head's time, so that has passed
+            slow.sendall(b"G")
+            assert all_of(slow) == b""
+        peer.sendall(b"GET / HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n")
+        assert all_of(peer).endswith(b"hello")
+
+
 def test_who_takes_long_to_answer_loses_no_peer() -> None:
     app = Greeting()
     with listening(app, limits=replace(HURRIED, head_seconds=0.05)) as url:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import apsw
 import pytest
 
 from track_protocol.errors import StoreError
@@ -122,3 +123,29 @@ def test_codes_that_nobody_uses_are_forgotten() -> None:
     for _ in range(1_000):
         codes.issue(RITA)
     assert codes.redeem(first) is None
+
+
+def test_sessions_that_another_process_changes_are_found_meanwhile_and_a_login_says_so(
+    tmp_path: Path,
+) -> None:
+    table = SessionTable(tmp_path / "board.db")
+    made = table.open(RITA)
+    other = apsw.Connection(str(tmp_path / "board.db"))
+    other.execute("BEGIN IMMEDIATE; DELETE FROM board_session")
+    assert table.find(made.cookie, made.key) == RITA
+    with pytest.raises(StoreError, match="again"):
+        table.open(RITA)
+    other.execute("COMMIT")
+    assert table.find(made.cookie, made.key) is None
+    other.close()
+
+
+def test_a_session_is_found_though_its_use_cannot_be_noted(tmp_path: Path) -> None:
+    clock = Clock()
+    table = SessionTable(tmp_path / "board.db", clock)
+    made = table.open(RITA)
+    other = apsw.Connection(str(tmp_path / "board.db"))
+    other.execute("BEGIN IMMEDIATE")
+    clock.now += 3_600
+    assert table.find(made.cookie, made.key) == RITA
+    other.close()
