@@ -9,6 +9,7 @@ import ssl
 import time
 import uuid
 import weakref
+from collections.abc import Callable
 from contextlib import ExitStack
 from functools import partial
 
@@ -40,6 +41,7 @@ from track_protocol.wire.events import (
 from track_protocol.wire.frames import FRAME_LIMIT, GREETING_LIMIT, FrameKind, encode_frame
 from track_protocol.wire.roles import Role
 from track_server.app import Settings
+from track_server.network.progress import SLOWEST_BYTES_PER_S
 from track_server.network.session import Session
 from track_server.storage.contract import SessionState
 from waiting import wait_until
@@ -476,22 +478,50 @@ def able_to_join(uri: str) -> bool:
         return False
 
 
+def is_connected(served: Served, user: str) -> bool:
+    """Whether the server has a session of that user."""
+    assert served.server is not None
+    return any(each.username == user for each in served.server.sessions)
+
+
+def move_on(served: Served, stuck: str, move: Callable[[float], None]) -> None:
+    """Move bytes with the time that has passed, for half as long again as a stuck user is there."""
+    begun = time.monotonic()
+    gone: list[float] = []
+
+    def is_over() -> bool:
+        passed = time.monotonic() - begun
+        move(passed)
+        if not gone and not is_connected(served, stuck):
+            gone.append(passed)
+        return bool(gone) and passed > 1.5 * gone[0]
+
+    wait_until(is_over, f"the end of {stuck}'s connection, and half as long again")
+
+
 @pytest.mark.parametrize("trials", [1, 10], ids=["what the kernel holds", "more than it holds"])
 def test_a_peer_that_reads_slowly_is_not_dropped(settings: Settings, trials: int) -> None:
+    # One who reads nothing has lost its connection in the middle, and pings wait behind what is not read.
     with serving(limited(settings, stalled_seconds=1.5, silence_seconds=1.0, watch_seconds=0.1)) as served:
-        assert served.server is not None
         with joined(served.join("ann")) as ann:
             for _ in range(trials):
                 ann.new_trial(parameters={str(number): "x" * 60_000 for number in range(15)})
-        with peer(served) as slow:
+        with peer(served) as slow, peer(served) as stuck:
             slow.log_in(served.join("bob", Role.READER))
-            slow.socket.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 65_536)
-            slow.protocol.send_call(1, None, "fetch_trials", {"query": {}})
-            slow.flush()
-            for _ in range(40):  # twice as long as one who reads nothing may stay, and pings wait behind
-                time.sleep(0.1)
-                slow.socket.recv(16_384)
-            assert [each for each in served.server.sessions if each.username == "bob"]
+            stuck.log_in(served.join("cid", Role.READER))
+            for each in (slow, stuck):
+                each.socket.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 65_536)
+                each.protocol.send_call(1, None, "fetch_trials", {"query": {}})
+                each.flush()
+            read = 0
+
+            def read_on(passed: float) -> None:
+                nonlocal read
+                while read < 120_000 * passed:
+                    read += len(slow.socket.recv(16_384))
+
+            move_on(served, "cid", read_on)
+            assert is_connected(served, "bob")
 
 
 def test_a_frame_that_is_begun_and_not_finished_ends_the_connection(settings: Settings) -> None:
@@ -502,11 +532,21 @@ def test_a_frame_that_is_begun_and_not_finished_ends_the_connection(settings: Se
 
 
 def test_a_frame_that_comes_slowly_is_taken(settings: Settings) -> None:
-    with serving(limited(settings, stalled_seconds=1.0)) as served, peer(served) as slow:
+    strict = limited(settings, stalled_seconds=1.0, watch_seconds=0.1)
+    with serving(strict) as served, peer(served) as slow, peer(served) as stuck:
         slow.log_in(served.join("ann", Role.READER))
-        slow.protocol.send_call(1, None, "fetch_trials", {"query": {"name": "x" * 30_000}})
+        stuck.log_in(served.join("bob", Role.READER))
+        slow.protocol.send_call(1, None, "fetch_trials", {"query": {"name": "x" * 50_000}})
         data = slow.protocol.data_to_send()
-        for start in range(0, len(data), 2_000):
-            slow.socket.sendall(data[start : start + 2_000])
-            time.sleep(0.2)
+        stuck.socket.sendall(data[:10])
+        sent = 0
+
+        def send_on(passed: float) -> None:
+            nonlocal sent
+            until = 1 + int(4 * SLOWEST_BYTES_PER_S * passed)
+            slow.socket.sendall(data[sent:until])
+            sent = until
+
+        move_on(served, "bob", send_on)
+        slow.socket.sendall(data[sent:])
         assert slow.expect(ResultReceived).value == []
