@@ -192,7 +192,8 @@ def test_the_paths_that_the_map_names_are_there() -> None:
     text = (ROOT / "CONTRIBUTING.md").read_text(encoding="utf-8")
     named = re.findall(r"`((?:protocol|client|server|tests|deploy)/[\w/.]*)`", text)
     assert named
-    assert [path for path in named if not (ROOT / path).exists()] == []
+    built = {"server/track_server/web/"}  # not in a fresh checkout
+    assert [path for path in named if not (ROOT / path).exists() and path not in built] == []
 
 
 def test_the_log_lines_that_the_deployment_page_explains_are_written() -> None:
