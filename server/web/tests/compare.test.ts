@@ -132,3 +132,12 @@ test("lines that are the same are left out but for those around a change", () =>
   );
   assert.deepEqual(withContext(lines.slice(0, 5)), [5]);
 });
+
+test("no learning rate is better than another", () => {
+  const runs = [0.1, 0.2].map((last) =>
+    trial({}, { "opt/lr": { last, min: last }, loss: { last, min: last } }),
+  );
+  const rows = rowsOf(runs, ["last"]);
+  const best = (name: string) => rows.find((row) => row.name === name)?.best;
+  assert.deepEqual([best("opt/lr last"), best("loss last")], [[], [0]]);
+});

@@ -1,6 +1,6 @@
 // The frame around every view: project, filter and runs on the left; tabs, connection, theme and user above.
 import type { ComponentChildren, JSX } from "preact";
-import { useEffect, useState } from "preact/hooks";
+import { useEffect, useRef, useState } from "preact/hooks";
 import { call, logout } from "../api";
 import { formatAge } from "../format";
 import { useFetch, useLive, useLiveStatus, useNow, useSession } from "../hooks";
@@ -56,6 +56,11 @@ export function Frame({ children }: { children: ComponentChildren }): JSX.Elemen
   useEffect(() => {
     document.title = [title, home ? null : project, "Track"].filter((part) => part !== null).join(" · ");
   }, [title, home, project]);
+  const tabs = useRef<HTMLElement>(null);
+  // biome-ignore lint/correctness/useExhaustiveDependencies: where the window is narrow, the tab of a new view may be out of sight
+  useEffect(() => {
+    tabs.current?.querySelector("[aria-current]")?.scrollIntoView({ block: "nearest", inline: "nearest" });
+  }, [view]);
   const shown = side && !home;
   return (
     <div class={`frame${shown ? " with-side" : ""}`}>
@@ -78,7 +83,7 @@ export function Frame({ children }: { children: ComponentChildren }): JSX.Elemen
           </svg>
           <span>Track</span>
         </Link>
-        <nav class="tabs" aria-label="Views">
+        <nav class="tabs" aria-label="Views" ref={tabs}>
           {!home &&
             TABS.map(([name, label]) => (
               <Link key={name} view={name} aria-current={name === view ? "page" : undefined}>

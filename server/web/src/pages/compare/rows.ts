@@ -4,7 +4,7 @@ import { csvField } from "../../charts/save";
 import { flatten } from "../../flat";
 import { numberOf } from "../../format";
 import { otherMetadata, outputOf, outputTitle, provenance } from "../run/facts";
-import { greaterIsBetter, type Statistic } from "../runs/columns";
+import { greaterIsBetter, isJudged, type Statistic } from "../runs/columns";
 
 export const SECTIONS = [
   "Run",
@@ -101,7 +101,8 @@ function seriesRows(
       const values = trials.map((trial) => of(trial)[series]?.[statistic]);
       const kind = section === "Timers" && statistic !== "count" ? "duration" : "value";
       const row = { ...rowOf(section, `${series} ${statistic}`, values, kind), series };
-      return statistic === "count" ? row : { ...row, best: bestOf(values, greater) };
+      const hasBest = statistic !== "count" && isJudged(series);
+      return hasBest ? { ...row, best: bestOf(values, greater) } : row;
     });
   });
 }

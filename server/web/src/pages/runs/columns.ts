@@ -145,6 +145,13 @@ export function moved(items: readonly string[], item: string, to: number): strin
   return [...rest.slice(0, to), item, ...rest.slice(to)];
 }
 
+/** Whether a metric tells how well a run does, by its name: no learning rate is better than another. */
+export function isJudged(series: string): boolean {
+  return !/(^|[/_.\s-])(lr|learning[_\s-]?rate|epoch|step|momentum|weight[_\s-]?decay|temperature)s?($|[/_.{\s-])/i.test(
+    series,
+  );
+}
+
 /** Whether the greater value of a metric is the better one, by its name. */
 export function greaterIsBetter(series: string): boolean {
   return /acc|auc|f1|score|reward|return|precision|recall|bleu|rouge|iou|dice|psnr|ssim|r2|map\b/i.test(
