@@ -6,17 +6,20 @@ of its own selected.  What JSON cannot say (NaN, infinities) is ``null``.
 
 from __future__ import annotations
 
+import asyncio
 import csv
 import io
 import math
 import re
+import threading
 from collections import OrderedDict
 from collections.abc import Callable, Hashable, Iterable, Mapping, Sequence
+from concurrent.futures import Future
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import Any, Final
 
 import orjson
-from starlette.concurrency import run_in_threadpool
 from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import BaseRoute, Route
@@ -173,7 +176,7 @@ class SimpleBoard:
     def _endpoint(self, endpoints: Mapping[str, _Endpoint]) -> Callable[[Request], Any]:
         async def endpoint(request: Request) -> Response:
             body = await request.body()
-            return await run_in_threadpool(self._respond, endpoints, request, body)
+            return await _in_own_thread(partial(self._respond, endpoints, request, body))
 
         return endpoint
 
@@ -199,6 +202,24 @@ class SimpleBoard:
             return endpoint.answer(self, asked)
         with self.databases.opened(name) as runs:
             return endpoint.answer(self, replace(asked, runs=runs))
+
+
+async def _in_own_thread(respond: Callable[[], Response]) -> Response:
+    """An answer that may wait for a store.
+
+    Not in a thread of a pool: the end of the process would wait for it, also when the store does not answer.
+    """
+    made: Future[Response] = Future()
+    made.set_running_or_notify_cancel()  # from now on nobody cancels it, whoever stops waiting
+
+    def run() -> None:
+        try:
+            made.set_result(respond())
+        except Exception as error:  # noqa: BLE001 - raised again where the answer is awaited
+            made.set_exception(error)
+
+    threading.Thread(target=run, name="track-simpleboard", daemon=True).start()
+    return await asyncio.wrap_future(made)
 
 
 async def _preflight(_request: Request) -> Response:

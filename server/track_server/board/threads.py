@@ -5,10 +5,8 @@ from __future__ import annotations
 import asyncio
 import threading
 from collections.abc import Callable
-from contextlib import suppress
+from concurrent.futures import Future
 from typing import Any
-
-from track_server.network.requests import resolve
 
 __all__ = ["in_own_thread"]
 
@@ -19,19 +17,14 @@ async def in_own_thread(function: Callable[[], Any]) -> Any:
     Args:
         function: runs in a thread of its own, which ends with the process.
     """
-    loop = asyncio.get_running_loop()
-    made: asyncio.Future[Any] = loop.create_future()
+    made: Future[Any] = Future()
+    made.set_running_or_notify_cancel()  # from now on nobody cancels it, whoever stops waiting
 
     def run() -> None:
         try:
-            outcome = function()
+            made.set_result(function())
         except Exception as error:  # noqa: BLE001 - raised again where the answer is awaited
-            outcome = error
-        with suppress(RuntimeError):  # the loop has ended meanwhile
-            loop.call_soon_threadsafe(resolve, made, outcome)
+            made.set_exception(error)
 
     threading.Thread(target=run, name="track-board", daemon=True).start()
-    outcome = await made
-    if isinstance(outcome, Exception):
-        raise outcome
-    return outcome
+    return await asyncio.wrap_future(made)

@@ -422,3 +422,21 @@ def test_more_databases_than_are_open_at_once_can_be_read(serve: Any, tmp_path: 
         for number in range(12):
             board.select(f"{number}.db")
             assert board.get("/api/runs/1")["name"] == f"run {number}"
+
+
+class Noting(StoreDatabases):
+    """Notes whether the end of the process waits for who asks."""
+
+    def __init__(self) -> None:
+        super().__init__(lambda: get_protocol("ephemeral:"), is_owner=True)
+        self.waits: list[bool] = []
+
+    def names(self) -> list[str]:
+        self.waits.append(not threading.current_thread().daemon)
+        return super().names()
+
+
+def test_the_end_of_the_process_waits_for_no_request(serve: Any) -> None:
+    databases = Noting()
+    assert serve(databases).get("/api/databases")["available_databases"] == []
+    assert set(databases.waits) == {False}

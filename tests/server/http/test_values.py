@@ -40,3 +40,13 @@ def test_what_is_no_json_object_is_refused(data: bytes) -> None:
 def test_json_that_is_nested_too_deep_is_refused() -> None:
     with pytest.raises(BadArguments):
         from_json(b'{"a":' + b"[" * 100_000 + b"]" * 100_000 + b"}")
+
+
+@pytest.mark.parametrize("item", [b"[]", b"{}", b"1"])
+def test_a_body_of_very_many_values_is_refused_before_they_are_made(item: bytes) -> None:
+    def body(count: int) -> bytes:
+        return b'{"a": [' + b",".join([item] * count) + b"]}"
+
+    assert len(from_json(body(30_000))["a"]) == 30_000
+    with pytest.raises(BadArguments, match="65,536 values"):
+        from_json(body(70_000))
