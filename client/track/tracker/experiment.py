@@ -44,6 +44,8 @@ class Experiment:
         self._counter = TrialGroup(name=COUNTER, project_id=self._project.uid)
         self._client: TrackClient | None = None
         self._trials: dict[int, Trial] = {}
+        self._ids: dict[int, bytes] = {}
+        """Of the trials that were listed: a number that follows from an id cannot be asked for."""
 
     # -- making runs -----------------------------------------------------------------------------
 
@@ -101,14 +103,18 @@ class Experiment:
         known = self._trials.get(run_id)
         if known is not None:
             return self.protocol.current_trial(known)
-        found = self.protocol.fetch_trials(self._within({f"metadata.{RUN_ID}": run_id}))
-        if not found and run_id > LAST_COUNTED:
+        id = self._ids.get(run_id)
+        named = {f"metadata.{RUN_ID}": run_id} if id is None else {"id": id}
+        found = self.protocol.fetch_trials(self._within(named))
+        if not found and id is None and run_id > LAST_COUNTED:
             found = [trial for trial in self.trials() if number_of(trial) == run_id]
         return found[0] if found else None
 
     def trials(self) -> list[Trial]:
         """The experiment's trials, oldest first."""
-        return self.protocol.fetch_trials(self._within({}))
+        found = self.protocol.fetch_trials(self._within({}))
+        self._ids = {number_of(trial): trial.id for trial in found if trial.id is not None}
+        return found
 
     def forget(self, run_id: int) -> None:
         """The run was deleted."""

@@ -21,10 +21,11 @@ from older_databases import OlderDatabase
 from running_server import Served, ServerProcess, serving
 from track import LOST, Status, TrackClient, Tracker, TrackError
 from track.tracker import ExperimentDBManager, NoActiveRun, RecordInfo
+from track.tracker.experiment import Experiment
 from track.tracker.run_ids import LAST_COUNTED
 from track.tracker.statuses import status_of_run, status_of_trial
 from track_protocol.errors import BadArguments, ItemNotFound, StoreReadOnly, TrialInUse, UsageError
-from track_protocol.model.entities import CustomStatus
+from track_protocol.model.entities import CustomStatus, Trial
 from track_protocol.wire.roles import Role
 from track_server.accounts.users import UserStore
 from track_server.app import Settings
@@ -438,6 +439,32 @@ def test_a_summary_goes_by_the_steps_whatever_the_order_of_logging(tmp_path: Pat
             tracker.record("loss", value, step)
         summary = tracker.summary()["loss"]
         assert (summary["last"], summary["first_step"], summary["last_step"]) == (4.0, 1, 9)
+
+
+def test_runs_of_other_scripts_are_listed_once_to_be_found_by_their_numbers(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with TrackClient(f"sqlite:{tmp_path / 'runs.db'}") as client:
+        client.set_project("mnist", force=True)
+        trials = [client.new_trial(force=True, arguments={"n": number}) for number in range(5)]
+        client.save()
+        experiment = Experiment(client.protocol, "mnist")
+        numbers = [run.run_id for run in experiment.get_all_runs()]
+        assert min(numbers) > LAST_COUNTED
+        listed: list[int] = []
+        fetch = client.protocol.fetch_trials
+
+        def fetch_trials(query: dict[str, Any]) -> list[Trial]:
+            found = fetch(query)
+            listed.append(len(found))
+            return found
+
+        monkeypatch.setattr(client.protocol, "fetch_trials", fetch_trials)
+        for number in numbers:
+            assert experiment.get_run(number) is not None
+        assert listed == [1] * 5
+        client.protocol.delete_trial(trials[0].trial)
+        assert sum(experiment.get_run(number) is None for number in numbers) == 1
 
 
 @dataclasses.dataclass
