@@ -4,6 +4,7 @@ Negative controls, each of which makes a test here fail:
 
 * `PendingCreates.create` without its ``except _UNREACHABLE``: a training that is alone does not start.
 * `Outbox.after_fork_in_child` without what it inherits: a child's points have no trial.
+* `TrialLogger._created` without what was said after the fork: a tag of the parent or the child is missing.
 * `Delivery._offer_entry` without its check for ``cancelled``: a claim that failed is made after all.
 """
 
@@ -220,6 +221,43 @@ print("saved", flush=True)
     with TrackClient(server.uri) as client:
         (trial,) = client.protocol.fetch_trials({"name": "t"})
         assert trial.metrics["loss"] == {1: 0.5}
+
+
+def test_what_a_parent_and_its_child_said_of_the_trial_that_they_share_is_merged(
+    server: LateServer,
+) -> None:
+    # Fails when what is said after the fork is left to the creation, which only one of the two makes.
+    program = """
+import os, sys
+from track import TrackClient
+client = TrackClient(sys.argv[1])
+client.set_project(name="shared")
+client.new_trial(name="t", tags={"before": 1})
+child = os.fork()
+own = "parent" if child else "child"
+client.add_tags(**{own: 1})
+client.log_metadata(**{own: 1})
+if child:
+    client.log_arguments(lr=0.1)
+client.log_metrics(loss=1.0)
+client.close()
+if child:
+    assert os.waitpid(child, 0)[1] == 0
+else:
+    os._exit(0)
+"""
+    command = [sys.executable, "-c", program, f"{server.uri}&offline=require"]
+    assert subprocess.run(command, env=environment()).returncode == 0
+    server.start()
+    sync = [sys.executable, "-m", "track.cli", "sync", "--to", server.uri]
+    assert subprocess.run(sync, env=environment()).returncode == 0
+    with TrackClient(server.uri) as client:
+        (trial,) = client.protocol.fetch_trials({})
+        assert list(client.protocol.fetch_metrics(trial, "loss").values) == [1.0, 1.0]
+        assert len(client.protocol.fetch_metrics(trial, "runtime", "chrono").values) == 1  # the parent's
+    assert (trial.status, trial.parameters) == (Status.Completed, {"lr": 0.1})
+    assert trial.tags == {"before": 1, "parent": 1, "child": 1}
+    assert {name: trial.metadata[name] for name in ("parent", "child")} == {"parent": 1, "child": 1}
 
 
 def test_a_server_that_stands_still_holds_up_no_first_log_call(server: LateServer) -> None:

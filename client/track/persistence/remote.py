@@ -227,7 +227,7 @@ class OutboxProtocol(Protocol):
         shared: bool = False,
     ) -> None:
         """See `Protocol.log_trial_finish`."""
-        if not rank and self._timers.runs(trial, RUNTIME):
+        if not rank and not shared and self._timers.runs(trial, RUNTIME):
             self.log_trial_chrono_finish(trial, RUNTIME)
         super().log_trial_finish(trial, exc_type, exc_val, exc_tb, rank, shared)
 
