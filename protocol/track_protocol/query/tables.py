@@ -25,7 +25,7 @@ __all__ = [
     "series_summary",
 ]
 
-MAX_FIELDS: Final = 4_000
+MAX_FIELDS: Final = 50_000
 """Fields, and series, that one answer describes."""
 
 _VALUES: Final = 20

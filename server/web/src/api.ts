@@ -70,6 +70,8 @@ export interface Fields {
   fields: Field[];
   series: { kind: SeriesKind; name: string; trials: number }[];
   statuses: { [status: string]: number };
+  /** There are more than are described. */
+  more: boolean;
 }
 export interface Measure {
   count: number;

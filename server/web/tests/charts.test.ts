@@ -172,7 +172,16 @@ const picture = {
 test("a line is broken where a value is missing, and a lone point is seen", () => {
   const pen = svgPen();
   paint(pen, { ...picture, curves: [curveOf([1, 2, Number.NaN, 4])] });
-  assert.match(pen.elements[0] ?? "", /d="M0\.00 1\.00L1\.00 2\.00M1\.50 4\.00L4\.50 4\.00"/);
+  assert.match(pen.elements[0] ?? "", /d="M0\.00 1\.00L1\.00 2\.00M-1\.00 4\.00L7\.00 4\.00"/);
+});
+
+test("the spread of a group at a single place is seen", () => {
+  const pen = svgPen();
+  const picture = { marks: [], highlighted: null, x: { low: 0, high: 2 }, top: 0, bottom: 9, scale: 1 };
+  const band = { x: [1], low: [2], high: [5], runs: [3] };
+  const curves = [curveOf([], { line: [{ x: 1, y: 3 }], band })];
+  paint(pen, { ...picture, curves, toX: (value) => 10 * value, toY: (value) => 100 - 10 * value });
+  assert.ok(pen.elements.some((element) => element.includes("M10.00 50.00L10.00 80.00")));
 });
 
 test("each kind of value that is not finite has a mark of its own", () => {

@@ -40,6 +40,7 @@ const FIELDS: Fields = {
     { kind: "chrono", name: "runtime", trials: 3 },
   ],
   statuses: {},
+  more: false,
 };
 
 test("the columns at first are what differs and the metrics of most runs, not what is noted of every run", () => {

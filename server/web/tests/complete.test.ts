@@ -28,6 +28,7 @@ const FIELDS: Fields = {
     { kind: "image", name: "samples", trials: 3 },
   ],
   statuses: { Running: 1, Completed: 2 },
+  more: false,
 };
 const labels = (text: string, caret = text.length) =>
   complete(text, caret, FIELDS).proposals.map((proposal) => proposal.label);

@@ -120,3 +120,31 @@ def test_a_section_that_was_shut_stays_shut(open_page: Open, runs: TrackClient) 
     page.reload()
     expect(chart(page, "loss")).to_be_visible()
     expect(chart(page, "train/huge")).to_be_hidden()
+
+
+def test_of_ten_thousand_metrics_all_are_found_and_few_are_in_the_page(
+    open_page: Open, client: TrackClient
+) -> None:
+    client.set_project("wide", force=True)
+    client.new_trial("wide", force=True)
+    client.start()
+    client.log({f"layer{number // 50:03}/w{number % 50:02}": 0.5 for number in range(10_000)}, step=1)
+    client.finish()
+    client.protocol.flush()
+    page = open_page("/charts?project=wide")
+    expect(curves(page, "layer000/w00", 1)).to_be_visible()
+    assert page.get_by_role("article").count() < 400
+    last = page.get_by_role("region", name="layer199", exact=True)
+    last.scroll_into_view_if_needed()
+    expect(chart(page, "layer199/w00")).to_be_attached()
+    page.get_by_role("searchbox", name="Find charts").fill("layer19[89]/w4")
+    expect(page.get_by_role("article")).to_have_count(20)
+
+
+def test_a_chart_of_huge_values_is_saved_with_texts_at_its_axes(open_page: Open, runs: TrackClient) -> None:
+    page = open_page("/charts?project=vision&draw=1")
+    expect(curves(page, "train/huge", 1)).to_be_visible()
+    with page.expect_download() as download:
+        page.get_by_role("button", name="More of train/huge").click()
+        page.get_by_role("menuitem", name="Save as SVG").click()
+    assert "4e301</text>" in download.value.path().read_text()

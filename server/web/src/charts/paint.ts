@@ -43,6 +43,8 @@ export interface Picture {
   scale: number;
 }
 
+/** Half the length of a line through a point that has no neighbours, in pixels. */
+const LONE = 4;
 const RAW_ALPHA = 0.25;
 const BAND_ALPHA = 0.18;
 const AWAY_ALPHA = 0.25;
@@ -79,7 +81,11 @@ function paintCurve(pen: Pen, picture: Picture, curve: Curve, alpha: number, inF
     for (let at = x.length - 1; at >= 0; at--) {
       outline.push(picture.toX(x[at] as number), picture.toY(low[at] as number));
     }
-    if (outline.every(Number.isFinite)) pen.area(outline, colour, BAND_ALPHA * alpha);
+    if (outline.length === 4) {
+      // An area over a single place would not be seen.
+      const stroke = { colour, width: 5 * scale, alpha: 2 * BAND_ALPHA * alpha, dash: [] };
+      if (outline.every(Number.isFinite)) pen.lines([outline], stroke);
+    } else if (outline.every(Number.isFinite)) pen.area(outline, colour, BAND_ALPHA * alpha);
   }
   if (curve.raw !== null) {
     const stroke = { colour, width: scale, alpha: RAW_ALPHA * alpha, dash: [] };
@@ -115,7 +121,7 @@ function paintOdd(pen: Pen, picture: Picture, odd: Odd, stroke: Stroke): void {
 }
 
 /** The pieces of a line within the range of x, and one point more at each end. */
-function pixels(line: readonly Point[], { x, toX, toY }: Picture): number[][] {
+function pixels(line: readonly Point[], { x, toX, toY, scale }: Picture): number[][] {
   const pieces: number[][] = [];
   const places = line.map((point) => point.x);
   const from = Math.max(0, lowerBound(places, x.low) - 1);
@@ -135,7 +141,12 @@ function pixels(line: readonly Point[], { x, toX, toY }: Picture): number[][] {
   // A single point would be no line.
   return pieces.map((one) =>
     one.length === 2
-      ? [(one[0] as number) - 1.5, one[1] as number, (one[0] as number) + 1.5, one[1] as number]
+      ? [
+          (one[0] as number) - LONE * scale,
+          one[1] as number,
+          (one[0] as number) + LONE * scale,
+          one[1] as number,
+        ]
       : one,
   );
 }

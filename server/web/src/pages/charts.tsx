@@ -1,9 +1,10 @@
 // Charts: a grid of all metrics of the drawn runs, by the prefix of their names.
 import type { JSX } from "preact";
-import { useEffect, useMemo, useRef, useState } from "preact/hooks";
+import { useEffect, useLayoutEffect, useMemo, useRef, useState } from "preact/hooks";
 import { call, type Query, type Table, type TrialId, type Value } from "../api";
 import { coloursOf, type Grouping } from "../charts/build";
 import { setHighlighted } from "../charts/highlight";
+import { useInSight } from "../charts/insight";
 import { X_LABELS } from "../charts/labels";
 import { type Happening, happeningsOf } from "../charts/marks";
 import { type ChartSpec, chartsOf, matching, SYSTEM, TIMERS } from "../charts/names";
@@ -16,7 +17,7 @@ import { Empty, ErrorBox, Loading } from "../parts/states";
 import { DEFAULT_ORDER, RUN_COLUMNS, type Run, runsOf, useDrawn, useRuns } from "../runs";
 import { useAxis, useSelection, useSmoothing, useUndrawn } from "../state";
 import "./charts.css";
-import { ChartCard } from "./charts/card";
+import { ChartCard, type ChartSize, HEIGHTS } from "./charts/card";
 import {
   useClip,
   useFind,
@@ -35,9 +36,15 @@ import {
 } from "./charts/settings";
 
 const AXES = ["step", "time", "relative", "ordinal"] as const;
+/** As the style sheet has them, in pixels: the least width of a chart, the room between two, and what is above one. */
+const WIDTHS = { s: 250, m: 340, l: 520 } as const;
+const GAP_PX = 12;
+const HEAD_PX = 36;
 /** Charts of a section that are there at once; more come by a button. */
 const FIRST = 60;
 const REFRESH_MS = 3_000;
+/** They are looked for again after this many times as long as it took. */
+const REFRESH_REST = 20;
 
 export default function Charts(): JSX.Element {
   const { query } = useQuery();
@@ -45,16 +52,23 @@ export default function Charts(): JSX.Element {
   const drawn = useDrawn();
   const all = useAllRuns();
   const runs = all ?? drawn;
-  const { data, error, again } = useFetch(query && JSON.stringify(query), (signal) =>
-    call("fetch_fields", { query: query as Query }, signal),
-  );
+  const took = useRef(0);
+  const { data, error, again } = useFetch(query && JSON.stringify(query), async (signal) => {
+    const began = performance.now();
+    const found = await call("fetch_fields", { query: query as Query }, signal);
+    took.current = performance.now() - began;
+    return found;
+  });
   const timer = useRef<ReturnType<typeof setTimeout> | null>(null);
   useLive(() => {
     // Metrics that are new: rarely, so that a quiet look now and then is enough.
-    timer.current ??= setTimeout(() => {
-      timer.current = null;
-      again();
-    }, REFRESH_MS);
+    timer.current ??= setTimeout(
+      () => {
+        timer.current = null;
+        again();
+      },
+      Math.max(REFRESH_MS, REFRESH_REST * took.current),
+    );
   });
   const known = JSON.stringify(data?.series ?? null);
   // biome-ignore lint/correctness/useExhaustiveDependencies: `known` is its content
@@ -81,13 +95,16 @@ export default function Charts(): JSX.Element {
       </Empty>
     );
   }
-  return <Grid charts={charts} runs={runs} fields={data.fields.map((field) => field.name)} />;
+  const fields = data.fields.map((field) => field.name);
+  return <Grid charts={charts} runs={runs} fields={fields} more={data.more} />;
 }
 
 function Grid(props: {
   charts: readonly ChartSpec[];
   runs: readonly Run[];
   fields: readonly string[];
+  /** There are more metrics than the answer names. */
+  more: boolean;
 }): JSX.Element {
   const { charts, runs } = props;
   const [find] = useFind();
@@ -105,12 +122,15 @@ function Grid(props: {
   const shut = off.length;
   const found = useMemo(() => matching(charts, find), [charts, find]);
   const sections = useMemo(() => {
-    const pinned = found.filter((chart) => pins.includes(chart.id));
-    const bySection = new Map<string, ChartSpec[]>(pinned.length > 0 ? [["Pinned", pinned]] : []);
-    for (const chart of found) {
-      if (pins.includes(chart.id)) continue;
-      bySection.set(chart.section, [...(bySection.get(chart.section) ?? []), chart]);
-    }
+    const bySection = new Map<string, ChartSpec[]>();
+    const isPinned = new Set(pins);
+    const put = (section: string, chart: ChartSpec) => {
+      const charts = bySection.get(section);
+      if (charts === undefined) bySection.set(section, [chart]);
+      else charts.push(chart);
+    };
+    for (const chart of found) if (isPinned.has(chart.id)) put(PINNED, chart);
+    for (const chart of found) if (!isPinned.has(chart.id)) put(chart.section, chart);
     return [...bySection];
   }, [found, pins]);
   const setOne = (id: string, value: object) => setOwn({ ...own, [id]: value });
@@ -136,6 +156,11 @@ function Grid(props: {
   return (
     <div class="charts">
       <Toolbar charts={charts} fields={props.fields} />
+      {props.more && (
+        <p class="hint charts-note" role="status">
+          These runs have more metrics than are listed here: filter the runs to see others.
+        </p>
+      )}
       {found.length === 0 && (
         <Empty title="No chart has that name">
           <p>
@@ -151,7 +176,7 @@ function Grid(props: {
       )}
       {grouping !== null && <GroupLegend colours={grouping.colours} />}
       {sections.map(([name, some]) => (
-        <Section key={name} name={name} charts={some} size={size}>
+        <Section key={name} name={name} charts={some} size={size} sparing={found.length > MOST_PLACED}>
           {(chart) => (
             <ChartCard
               key={chart.id}
@@ -185,6 +210,9 @@ function Grid(props: {
 }
 
 const NO_RUNS: readonly Run[] = [];
+const PINNED = "Pinned";
+/** Of more charts only the sections in sight are in the page. */
+const MOST_PLACED = 150;
 const SMOOTHINGS = [0.6, 0.9, 0.97, 0.99, 0.997] as const;
 
 /** Groups in the legend. */
@@ -207,26 +235,45 @@ function GroupLegend({ colours }: { colours: ReadonlyMap<string, string> }): JSX
 function Section(props: {
   name: string;
   charts: readonly ChartSpec[];
-  size: "s" | "m" | "l";
+  size: ChartSize;
+  /** Out of sight there is but the room that its charts need. */
+  sparing: boolean;
   children: (chart: ChartSpec) => JSX.Element;
 }): JSX.Element {
-  const { name, charts } = props;
+  const { name, charts, size } = props;
+  const section = useRef<HTMLElement>(null);
+  const grid = useRef<HTMLDivElement>(null);
+  const measured = useRef<{ of: string; height: number } | null>(null);
+  const inSight = useInSight(section);
   const [folded, setFolded] = useFolded();
+  const [shown, setShown] = useState(FIRST);
   const changed = folded.includes(name);
   const open = (name !== SYSTEM && name !== TIMERS) !== changed;
+  const count = Math.min(shown, charts.length);
+  const placed = inSight || !props.sparing;
+  const kind = `${size} ${count}`;
+  useLayoutEffect(() => {
+    if (grid.current !== null) measured.current = { of: kind, height: grid.current.offsetHeight };
+  });
+  const room =
+    measured.current?.of === kind
+      ? measured.current.height
+      : roomOf(count, size, section.current?.clientWidth ?? window.innerWidth);
   const toggle = () => setFolded(changed ? folded.filter((one) => one !== name) : [...folded, name]);
-  const [shown, setShown] = useState(FIRST);
   return (
-    <section class="chart-section" aria-label={name}>
+    <section class="chart-section" aria-label={name} ref={section}>
       <h2>
         <button type="button" class="quiet" aria-expanded={open} onClick={toggle}>
           <Icon name={open ? "down" : "right"} />
           {name} <span class="hint">{formatCount(charts.length)}</span>
         </button>
       </h2>
-      {open && (
-        <div class={`chart-grid size-${props.size}`}>{charts.slice(0, shown).map(props.children)}</div>
+      {open && placed && (
+        <div class={`chart-grid size-${size}`} ref={grid}>
+          {charts.slice(0, shown).map(props.children)}
+        </div>
       )}
+      {open && !placed && <div style={{ height: `${room}px` }} />}
       {open && charts.length > shown && (
         <button type="button" class="button" onClick={() => setShown(shown + 4 * FIRST)}>
           Show {formatCount(Math.min(4 * FIRST, charts.length - shown))} more of{" "}
@@ -235,6 +282,12 @@ function Section(props: {
       )}
     </section>
   );
+}
+
+/** Pixels that so many charts are likely to need in a column so wide. */
+function roomOf(count: number, size: ChartSize, width: number): number {
+  const perRow = Math.max(1, Math.floor((width + GAP_PX) / (WIDTHS[size] + GAP_PX)));
+  return Math.ceil(count / perRow) * (HEIGHTS[size] + HEAD_PX + GAP_PX) - GAP_PX;
 }
 
 function Toolbar(props: { charts: readonly ChartSpec[]; fields: readonly string[] }): JSX.Element {

@@ -256,12 +256,18 @@ function FactTable(props: { label: string; facts: readonly Fact[]; none: string 
   );
 }
 
+/** Rows of the summary that are there at once. */
+const FIRST_METRICS = 100;
 const STATISTICS = ["last", "min", "max", "mean"] as const;
 
 function Summary({ trial }: { trial: Trial }): JSX.Element {
-  const names = Object.keys(trial.metrics);
-  if (names.length === 0) return <p class="hint">No metric was logged.</p>;
-  return (
+  const all = Object.keys(trial.metrics);
+  const [find, setFind] = useState("");
+  const [most, setMost] = useState(FIRST_METRICS);
+  if (all.length === 0) return <p class="hint">No metric was logged.</p>;
+  const found = all.filter((name) => name.toLowerCase().includes(find.toLowerCase()));
+  const names = found.slice(0, most);
+  const table = (
     // biome-ignore lint/a11y/noNoninteractiveTabindex: it is scrolled by the keyboard
     <div class="fact-table" tabIndex={0}>
       <table aria-label="Summary">
@@ -301,6 +307,26 @@ function Summary({ trial }: { trial: Trial }): JSX.Element {
         </tbody>
       </table>
     </div>
+  );
+  return (
+    <>
+      {all.length > 15 && (
+        <input
+          type="search"
+          aria-label="Find in Summary"
+          placeholder="Find"
+          value={find}
+          onInput={(event) => setFind(event.currentTarget.value)}
+        />
+      )}
+      {table}
+      {found.length > most && (
+        <button type="button" class="link" onClick={() => setMost(10 * most)}>
+          Show {formatCount(Math.min(9 * most, found.length - most))} more of{" "}
+          {formatCount(found.length - most)}
+        </button>
+      )}
+    </>
   );
 }
 

@@ -20,7 +20,9 @@ import { useAxis, useSmoothing } from "../../state";
 import { DASHES } from "../../theme";
 import { type Own, useClip, useLogX, useLogY, useSuperseded, useXMetric, useZoom } from "./settings";
 
-const HEIGHTS = { s: 170, m: 230, l: 320 } as const;
+/** Of a chart inside its frame, in pixels. */
+export const HEIGHTS = { s: 170, m: 230, l: 320 } as const;
+export type ChartSize = keyof typeof HEIGHTS;
 const NONE: string[] = [];
 /** Columns of one chart: of many series each has fewer. */
 const MOST_COLUMNS = 262_144;
@@ -30,7 +32,7 @@ export interface CardProps {
   runs: readonly Run[];
   grouping: Grouping | null;
   happenings: readonly Happening[];
-  size: "s" | "m" | "l";
+  size: ChartSize;
   own: Own;
   setOwn: (own: Own) => void;
   pinned: boolean;
