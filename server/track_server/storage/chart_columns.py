@@ -21,7 +21,7 @@ from typing import Any, Final, NamedTuple
 
 from track_server.storage.numbers import as_float_bytes, taken
 
-__all__ = ["ARRAYS", "Buckets", "ChartColumns", "Grid", "Traits", "traits_of"]
+__all__ = ["ARRAYS", "EXACT", "Buckets", "ChartColumns", "Grid", "Traits", "traits_of"]
 
 ARRAYS: Final = ("x", "step", "time", "last", "min", "max", "mean", "count_of", "nonfinite", "odd")
 """What is known of each column that has a point, in ascending order of x: place, step and time of its last
@@ -29,7 +29,8 @@ point (NaN for a step that is no number), last value, least, greatest and mean o
 without any), how many points it has, how many of them are not finite, and the last of those (0 without)."""
 
 
-_EXACT: Final = 2**53
+EXACT: Final = 2**53
+"""Up to here each integer is a float."""
 _LOOKS: Final = 12
 """About how many items a search looks at; other sequences than lists make each of them anew at each look."""
 
@@ -78,7 +79,7 @@ class Grid:
 
 def _first_from(x: Sequence[float], edges: Sequence[float]) -> list[int]:
     """The index of the first item that is not below each edge, all of which are above the first item."""
-    if isinstance(x, range) and x.start >= 0 and x[-1] < _EXACT:
+    if isinstance(x, range) and x.start >= 0 and x[-1] < EXACT:
         # Such a difference of an integer and an edge above it is exact.
         start, stride = x.start, x.step
         return [-int((start - edge) // stride) for edge in edges]

@@ -15,6 +15,7 @@ import apsw
 
 from track_protocol.errors import StoreCorrupt, TooBusy
 from track_server.storage.chart_columns import (
+    EXACT,
     ChartColumns,
     Grid,
     Traits,
@@ -402,7 +403,9 @@ class _Reading:
         if axis == "ordinal":
             return range(chunk.first, chunk.first + chunk.count)
         if axis == "step":
-            return steps
+            # A place is a float: what is beyond its 53 bits is rounded to one, as the window's ends are.
+            is_exact = steps[0] >= -EXACT and steps[-1] <= EXACT
+            return steps if is_exact else list(map(float, steps))
         return [each - self._origin for each in times] if self._origin else times
 
     def _add_outline(self, columns: ChartColumns, chunk: _Chunk, axis: str, grid: Grid) -> bool:

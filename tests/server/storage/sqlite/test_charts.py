@@ -241,6 +241,15 @@ def test_columns_are_of_one_moment_while_others_write(store: SqliteStore, outlin
     assert faults == []
 
 
+@pytest.mark.parametrize("first", [2**53 - 20, 2**53, 2**60, -(2**53) - 20, -(2**60)])
+def test_steps_that_no_float_tells_apart_lose_no_point(store: SqliteStore, first: int) -> None:
+    log_points(store, points_of([float(i) for i in range(50)], first=first))
+    for width in (1, 7, 1_000):
+        found = committed(store, width=width)
+        assert (found["count"], sum(found["count_of"])) == (50, 50)
+        assert (min(found["min"]), max(found["max"])) == (0.0, 49.0)
+
+
 # -- outlines ----------------------------------------------------------------------------------------
 
 
