@@ -2,8 +2,7 @@
 
 One Python handler for each signal serves everybody who waits for it, and then calls on what was
 installed before: the program's handler, ``KeyboardInterrupt``, or the signal's default action.  It is
-installed only while a hook is registered, and removed only if no other one has replaced it.  Meanwhile the
-main thread is interrupted until it has run it (`main_thread`): no blocking call holds up a signal.
+installed only while a hook is registered, and removed only if no other one has replaced it.
 
 Under Slurm, SIGUSR1 and SIGUSR2 (``--signal=USR1@60``) announce that the job is about to be ended.  A
 program without a handler for them dies of them, so they are taken as SIGTERM is.  One that has a handler
@@ -19,12 +18,10 @@ import signal
 import threading
 import time
 from collections.abc import Callable
+from pathlib import Path
 from types import FrameType
 from typing import Final
 from weakref import WeakSet
-
-from track.process import main_thread
-from track.process.c_handlers import is_handled_in_c
 
 __all__ = ["SIGNAL_SECONDS", "SignalHandler", "is_asked_to_end", "leave", "seconds_left"]
 
@@ -38,6 +35,7 @@ _WARNINGS: Final = (signal.SIGUSR1, signal.SIGUSR2)
 """Handled only under Slurm: otherwise the program defines their meaning."""
 
 _SLURM: Final = "SLURM_JOB_ID"
+_PROCESS_STATUS: Final = Path("/proc/self/status")
 
 
 class SignalHandler:
@@ -104,8 +102,6 @@ class _Link:
         """False once a newer one does; the program's handler may still chain to this one."""
 
     def __call__(self, signum: int, frame: FrameType | None) -> None:
-        if self.notifies:
-            main_thread.handler_runs()
         if self.notifies and self._warns:
             self._warn(signum, frame)
         elif self.notifies and _state.busy:
@@ -176,9 +172,7 @@ def _update() -> None:
     if _installed:
         for number in _SIGNALS + (_WARNINGS if _SLURM in os.environ else ()):
             _install_handler(number)
-        main_thread.watch(_links)
         return
-    main_thread.unwatch()
     for number in list(_links):
         if signal.getsignal(number) is _links[number]:
             signal.signal(number, _links.pop(number).before)
@@ -186,12 +180,22 @@ def _update() -> None:
 
 def _install_handler(number: signal.Signals) -> None:
     current, ours = signal.getsignal(number), _links.get(number)
-    if current in (ours, None, signal.SIG_IGN) or (current is signal.SIG_DFL and is_handled_in_c(number)):
+    if current in (ours, None, signal.SIG_IGN) or (current is signal.SIG_DFL and _is_caught(number)):
         return
     if ours is not None:
         ours.notifies = False
     _links[number] = _Link(number, current)
     signal.signal(number, _links[number])
+
+
+def _is_caught(number: signal.Signals) -> bool:
+    """Whether a C library handles a signal of which Python does not know, as `faulthandler.register` does."""
+    try:
+        lines = _PROCESS_STATUS.read_text().splitlines()
+    except OSError:
+        return False  # not Linux
+    caught = next((line for line in lines if line.startswith("SigCgt:")), "SigCgt: 0")
+    return bool(int(caught.split()[1], 16) >> (number - 1) & 1)
 
 
 def leave() -> None:
