@@ -138,6 +138,8 @@ class Guard:
     def _refused(
         self, path: str, ours: str, headers: Mapping[bytes, bytes], peer: HttpPeer
     ) -> tuple[int, str, str] | None:
+        if b"transfer-encoding" in headers and b"content-length" in headers:
+            return _TWO_LENGTHS
         host = headers.get(b"host", b"").decode("latin-1").lower()
         # The number that was connected to is no name that could lead elsewhere tomorrow.
         if _bare(host) not in self._names and _bare(host) != ours:
@@ -148,6 +150,9 @@ class Guard:
             return _CROSS_SITE
         return _CROSS_SITE if _is_foreign(path, headers) else None
 
+
+_TWO_LENGTHS: Final = (400, "bad-request", "send a Content-Length or a Transfer-Encoding, not both")
+"""A proxy may see another end of such a request, and its rest as somebody else's (RFC 9112, 11.2)."""
 
 _CROSS_SITE: Final = (403, "cross-site", "a page of another site made this request: open the board itself")
 
@@ -191,5 +196,7 @@ async def _send_refusal(send: Any, status: int, code: str, message: str) -> None
     body = error_body(code, message)
     headers = [(b"content-type", b"application/json"), (b"cache-control", b"no-store")]
     headers.append((b"content-length", str(len(body)).encode()))
+    if status == 400:
+        headers.append((b"connection", b"close"))
     await send({"type": "http.response.start", "status": status, "headers": headers})
     await send({"type": "http.response.body", "body": body})

@@ -168,6 +168,14 @@ def test_a_prefix_is_taken_off(behind: str) -> None:
     )
 
 
+def test_a_request_with_two_lengths_ends_its_connection(behind: str) -> None:
+    head = b"POST /api/v1/session HTTP/1.1\r\nHost: localhost\r\n"
+    lengths = b"Content-Length: 4\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n"
+    answer = raw_request(behind, head + lengths + b"GET / HTTP/1.1\r\nHost: localhost\r\n\r\n")
+    assert answer.startswith(b"HTTP/1.1 400 ")
+    assert answer.count(b"HTTP/1.1 ") == 1
+
+
 def test_only_the_page_to_be_framed_may_be_framed_and_by_one_origin_only(behind: str) -> None:
     framed = Visit(behind).get("/embed").headers["content-security-policy"]
     assert f"frame-ancestors {FRAMED_BY};" in framed
