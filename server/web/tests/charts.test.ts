@@ -115,6 +115,19 @@ test("steps have whole numbers beside them", () => {
   assert.ok(xTicks("step", { low: 0, high: 7 }, 20, false).every(Number.isInteger));
 });
 
+test("moments and durations shorter than a second are told apart", () => {
+  const range = { low: 1_796_051_031.001, high: 1_796_051_031.0044 };
+  const places = xTicks("time", range, 4, false);
+  const texts = xTexts("time", places);
+  assert.equal(new Set(texts).size, places.length);
+  assert.match(texts[0] ?? "", /^\d\d:\d\d:\d\d\.\d{3}$/);
+});
+
+test("the number of a point is whole", () => {
+  assert.deepEqual(xTicks("ordinal", { low: -0.5, high: 0.5 }, 5, false), [0]);
+  assert.ok(xTicks("step", { low: 0, high: 0.5 }, 5, false).length > 1, "a step may be a fraction");
+});
+
 test("large numbers are short", () => {
   assert.deepEqual(shortTexts([0, 500_000, 1_000_000]), ["0", "0.5M", "1M"]);
   assert.deepEqual(shortTexts([0, 5_000_000]), ["0", "5M"]);
@@ -123,6 +136,7 @@ test("large numbers are short", () => {
 
 test("ticks that differ in their last digits have texts of their own", () => {
   assert.equal(new Set(shortTexts([1e9 + 0.01, 1e9 + 0.02, 1e9 + 0.03])).size, 3);
+  assert.deepEqual(shortTexts([1e-3, 1, 1e3, 1e6]), ["0.001", "1", "1000", "1M"]);
   assert.deepEqual(shortTexts([0, 1e301, 2e301]), ["0", "1e301", "2e301"]);
   assert.deepEqual(shortTexts([0, 1e-299, 2e-299]), ["0", "1e−299", "2e−299"]);
 });

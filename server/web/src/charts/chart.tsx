@@ -204,6 +204,7 @@ function options(now: Now, width: number, setReading: (reading: Reading | null) 
         size: 26,
         gap: 4,
         incrs: wholeRange,
+        filter: allTicks,
         splits: (u, _axis, low, high) => xTicks(xKind, { low, high }, u.width / 90, logX),
         values: (_u, places) => xTexts(xKind, places),
       },
@@ -212,6 +213,7 @@ function options(now: Now, width: number, setReading: (reading: Reading | null) 
         gap: 4,
         size: (_u, texts) => 12 + 6.4 * Math.max(3, ...(texts ?? []).map((text) => text?.length ?? 0)),
         incrs: wholeRange,
+        filter: allTicks,
         splits: (u, _axis, low, high) => ticks({ low, high }, u.height / 48, logY),
         values: (_u, places) => shortTexts(places),
       },
@@ -279,6 +281,9 @@ function options(now: Now, width: number, setReading: (reading: Reading | null) 
 
 /** Ticks are ours. uPlot hides an axis for whose range its own distances are too small, so it gets one that is not. */
 const wholeRange = (_u: uPlot, _axis: number, low: number, high: number) => [Math.max(5, high - low)];
+
+/** On a logarithmic axis uPlot would take the text from most of them. */
+const allTicks = (_u: uPlot, places: number[]) => places;
 
 /** The band of a group at a point of its line. */
 function bandText(band: Band | null, at: number): string {

@@ -20,7 +20,8 @@ export function xTicks(kind: XKind, range: Range, count: number, log: boolean): 
   if (kind === "time") return timeTicks(range, count, true);
   if (kind === "relative") return timeTicks(range, count, false);
   return ticks(range, count).filter(
-    (tick) => kind === "metric" || range.high - range.low < 5 || Number.isInteger(tick),
+    (tick) =>
+      Number.isInteger(tick) || kind === "metric" || (kind !== "ordinal" && range.high - range.low < 5),
   );
 }
 
@@ -43,9 +44,20 @@ export function shortTexts(places: readonly number[]): string[] {
   if (largest >= 1e15 || (largest > 0 && largest < 1e-4)) {
     return places.map((place) => (place === 0 ? "0" : formatNumber(place, Math.max(3, digits))));
   }
-  const [size, unit] =
-    largest >= 1e9 ? [1e9, "G"] : largest >= 1e6 ? [1e6, "M"] : largest >= 1e4 ? [1e3, "k"] : [1, ""];
-  return places.map((place) => (place === 0 ? "0" : `${formatNumber(place / (size as number), 6)}${unit}`));
+  const least = Math.min(...places.filter((place) => place !== 0).map(Math.abs));
+  // Over several powers of ten each has a unit of its own.
+  const common = largest / least < 1_000 ? unitOf(largest) : null;
+  return places.map((place) => {
+    if (place === 0) return "0";
+    const [size, unit] = common ?? unitOf(Math.abs(place));
+    return `${formatNumber(place / size, 6)}${unit}`;
+  });
+}
+
+function unitOf(value: number): [size: number, unit: string] {
+  if (value >= 1e9) return [1e9, "G"];
+  if (value >= 1e6) return [1e6, "M"];
+  return value >= 1e4 ? [1e3, "k"] : [1, ""];
 }
 
 /** Significant digits by which two numbers can be told apart. */
@@ -58,6 +70,10 @@ function timeTexts(places: readonly number[]): string[] {
   return places.map((place, at) => {
     const [day = "", clock = ""] = formatMoment(place).split(" ");
     if (gap >= 86_400) return day.slice(5);
+    if (gap < 0.999) {
+      const digits = Math.min(6, Math.ceil(-Math.log10(gap) - 1e-6));
+      return clock + (place - Math.floor(place)).toFixed(digits).slice(1);
+    }
     const text = gap < 60 ? clock : clock.slice(0, 5);
     const isNewDay = at > 0 && formatMoment(places[at - 1] as number).slice(0, 10) !== day;
     return isNewDay ? day.slice(5) : text;

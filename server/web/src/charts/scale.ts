@@ -96,9 +96,11 @@ function multiples({ low, high }: Range, step: number, offset = 0): number[] {
   const first = Math.ceil((low - offset) / step - 1e-9);
   const last = Math.floor((high - offset) / step + 1e-9);
   // Through the quotient, so that 3 × 0.1 is 0.3.
-  return Array.from({ length: Math.max(0, Math.min(last - first + 1, 1000)) }, (_, at) =>
-    Number((offset + (first + at) * step).toPrecision(14)),
+  const places = Array.from({ length: Math.max(0, Math.min(last - first + 1, 1000)) }, (_, at) =>
+    Number((offset + (first + at) * step).toPrecision(15)),
   );
+  // Numbers that are large beside their range have no more places than that.
+  return [...new Set(places)];
 }
 
 function logTicks({ low, high }: Range, count: number): number[] {

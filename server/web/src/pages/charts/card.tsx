@@ -206,7 +206,9 @@ export function ChartCard(props: CardProps): JSX.Element {
           </p>
         )}
       </div>
-      {asOrdinal && <p class="hint chart-foot">Its steps do not ascend: x is the number of the point.</p>}
+      {asOrdinal && (
+        <p class="hint chart-foot">It has no steps, or they do not ascend: x is the number of the point.</p>
+      )}
       {faults.slice(0, 3).map((fault) => (
         <p key={fault} class="fault chart-foot" role="alert">
           {fault}
