@@ -1,4 +1,4 @@
-"""What a board asks of ten thousand trials: tables, groups, and which fields there are."""
+"""What a board asks of ten thousand trials: tables, groups, and which fields there are; and its pages."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ from statistics import median
 from typing import Any, Final
 
 from large_stores import fill_with_trials
+from pages import measure_pages
 from tables import Table
 from track_protocol.errors import TrackError
 from track_server.engine.engine import Engine
@@ -43,6 +44,7 @@ def measure(folder: Path, quick: bool) -> None:
         _print(engine, trials)
     finally:
         engine.close()
+    measure_pages(folder, path, quick)
 
 
 def _print(engine: Engine, trials: int) -> None:
