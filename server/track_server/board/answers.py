@@ -99,8 +99,13 @@ def answering(endpoint: Endpoint) -> Endpoint:
     return answer
 
 
-def error_answer(error: TrackError) -> Response:
-    """An error as an answer."""
+def error_answer(error: TrackError, *, with_detail: bool = False) -> Response:
+    """An error as an answer.
+
+    Args:
+        error: the error.
+        with_detail: say it under ``detail``, too, where SimpleBoard's clients look for it.
+    """
     status = next((status for kind, status in _STATUS if isinstance(error, kind)), 500)
     message = error.message if isinstance(error, RPCCallFailure) else str(error)
     if status == 500:
@@ -112,7 +117,8 @@ def error_answer(error: TrackError) -> Response:
         headers["retry-after"] = "1"
     if status == 413:
         headers["connection"] = "close"  # instead of reading the rest
-    return Response(error_body(error.code, message), status, headers, "application/json")
+    body = error_body(error.code, message, **({"detail": message} if with_detail else {}))
+    return Response(body, status, headers, "application/json")
 
 
 async def body_of(request: Request, limit: int = BODY_LIMIT) -> dict[str, Any]:

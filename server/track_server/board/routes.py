@@ -119,7 +119,7 @@ class _Admitting:
             async with self._slots[user]:
                 await self._router(scope, limited(request), send)
         except TrackError as error:
-            await error_answer(error)(scope, receive, send)
+            await error_answer(error, with_detail=True)(scope, receive, send)
 
 
 class _Events(StreamingResponse):

@@ -35,9 +35,15 @@ _POLICY: Final = (
 )
 
 
-def error_body(code: str, message: str, **more: Any) -> bytes:
-    """The JSON of an error."""
-    return to_json({"error": {"code": code, "message": message, **more}})
+def error_body(code: str, message: str, **beside: Any) -> bytes:
+    """The JSON of an error.
+
+    Args:
+        code: its name on the wire.
+        message: what it says.
+        beside: what stands beside the error.
+    """
+    return to_json({"error": {"code": code, "message": message}, **beside})
 
 
 @dataclass(frozen=True, slots=True)

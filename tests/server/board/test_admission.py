@@ -126,7 +126,9 @@ def test_a_session_says_who_it_is(users: UserStore, url: str) -> None:
 @needs_two_users
 def test_another_user_without_a_login_is_refused(users: UserStore, url: str) -> None:
     def visits() -> None:
-        assert Visit(url).get("/api/who").status == 401
+        refused = Visit(url).get("/api/who")
+        assert refused.status == 401
+        assert refused.json["detail"] == refused.json["error"]["message"]  # for SimpleBoard's clients
         assert Visit(url).get("/api/nothing").status == 401
 
     as_other_user(visits)
