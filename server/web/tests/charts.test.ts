@@ -120,7 +120,9 @@ test("moments and durations shorter than a second are told apart", () => {
   const places = xTicks("time", range, 4, false);
   const texts = xTexts("time", places);
   assert.equal(new Set(texts).size, places.length);
-  assert.match(texts[0] ?? "", /^\d\d:\d\d:\d\d\.\d{3}$/);
+  assert.match(texts[0] ?? "", /^\d\d\.\d{3}$/);
+  assert.deepEqual(xTexts("relative", [0.001, 0.002]), ["0.001 s", "0.002 s"]);
+  assert.deepEqual(xTexts("relative", [0, 60, 120]), ["0 s", "1 m", "2 m"]);
 });
 
 test("the number of a point is whole", () => {

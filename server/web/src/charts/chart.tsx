@@ -46,6 +46,8 @@ interface Reading {
 }
 
 const SHOWN = 9;
+/** How wide the reading is, as the style sheet has it. */
+const TIP_PX = 244;
 const SHOWN_MARKS = 3;
 /** Pixels beside a mark in which it is read. */
 const MARK_PX = 5;
@@ -318,9 +320,9 @@ function readingAt(u: uPlot, now: Now): Reading | null {
   const at = found === null || columns === null ? -1 : nearest(columns.x, place);
   const marks = now.current.marks.filter((mark) => Math.abs(u.valToPos(mark.x, "x") - left) <= MARK_PX);
   // Beside the pointer, on the side with more room.
-  const offset = u.over.offsetLeft;
+  const beside = left + u.over.offsetLeft + (left > u.over.clientWidth / 2 ? -TIP_PX - 12 : 16);
   return {
-    left: left + offset + (left > u.over.clientWidth / 2 ? -256 : 16),
+    left: Math.max(0, Math.min(beside, u.width - TIP_PX)),
     top: Math.max(0, top - 20),
     x: found?.x ?? place,
     step: finiteOrNull(columns?.step[at]),

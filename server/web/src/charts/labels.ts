@@ -28,7 +28,10 @@ export function xTicks(kind: XKind, range: Range, count: number, log: boolean): 
 /** The texts of the ticks of an axis of x. */
 export function xTexts(kind: XKind, places: readonly number[]): string[] {
   if (kind === "time") return timeTexts(places);
-  if (kind === "relative") return places.map(formatDuration);
+  if (kind === "relative") {
+    const isShort = places.every((place) => Math.abs(place) < 10);
+    return isShort ? shortTexts(places).map((text) => `${text} s`) : places.map(formatDuration);
+  }
   return shortTexts(places);
 }
 
@@ -72,7 +75,8 @@ function timeTexts(places: readonly number[]): string[] {
     if (gap >= 86_400) return day.slice(5);
     if (gap < 0.999) {
       const digits = Math.min(6, Math.ceil(-Math.log10(gap) - 1e-6));
-      return clock + (place - Math.floor(place)).toFixed(digits).slice(1);
+      // Very near to each other, the seconds alone have room.
+      return clock.slice(digits > 2 ? 6 : 0) + (place - Math.floor(place)).toFixed(digits).slice(1);
     }
     const text = gap < 60 ? clock : clock.slice(0, 5);
     const isNewDay = at > 0 && formatMoment(places[at - 1] as number).slice(0, 10) !== day;
