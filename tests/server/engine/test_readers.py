@@ -130,13 +130,14 @@ def test_an_answer_that_cannot_be_handed_over_ends_no_thread(pool: ReaderPool) -
 
 
 @pytest.fixture
-def many(store: Store) -> Store:
+def many(store: Store) -> Iterator[Store]:
     """The store with 50 trials of some 20 kB."""
     engine = Engine(store)
     caller = Caller(engine)
     for number in range(50):
         caller.new_trial("h", name=f"trial {number}", parameters={"text": "x" * 20_000})
-    return store
+    yield store
+    engine.close()
 
 
 def test_a_long_list_comes_in_pages_of_bounded_size(many: Store, pool: ReaderPool) -> None:

@@ -55,7 +55,11 @@ def test_a_column_is_decoded_as_the_numbers_that_it_has(
     encoded = encode_column(column, packed=packed, smooth=smooth)
     found = decode_numbers(*encoded, len(column), sparse=sparse)
     assert len(found) == len(column)
-    assert as_float_bytes(list(found)) == as_float_bytes(as_floats(column))
+    # Which of the many NaN one is does not matter.
+    numbers, wanted = (
+        [math.nan if number != number else number for number in some] for some in (found, as_floats(column))
+    )
+    assert as_float_bytes(numbers) == as_float_bytes(wanted)
 
 
 @given(st.lists(st.binary(min_size=8, max_size=8), min_size=1), st.booleans())
