@@ -196,16 +196,19 @@ def serve_board(store: BoardStore, options: BoardOptions, ready: Callable[[str, 
 
 
 async def _serve(store: BoardStore, options: BoardOptions, ready: Callable[[str, str], None]) -> None:
+    service = _team_board(store, options) if not is_loopback(options.host) else _own_board(store, options)
     ended = asyncio.Event()
     loop = asyncio.get_running_loop()
-    for number in (signal.SIGTERM, signal.SIGINT):
+    signals = (signal.SIGTERM, signal.SIGINT)
+    for number in signals:
         loop.add_signal_handler(number, ended.set)
-    service = _team_board(store, options) if not is_loopback(options.host) else _own_board(store, options)
-    service.start()
     try:
+        service.start()
         ready(service.url, f"{service.url}#login={service.logins.own_code()}")
         await ended.wait()
     finally:
+        for number in signals:
+            loop.remove_signal_handler(number)
         await service.close()
 
 
