@@ -25,6 +25,7 @@ import ssl
 from collections import Counter, OrderedDict
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from typing import Final
 
 from track_server.network.limits import Limits
@@ -279,7 +280,13 @@ class Listener:
         handshake = loop.create_task(self._shake_hands(connection))
         connection.abort = handshake.cancel
         self._handshakes.add(handshake)
-        handshake.add_done_callback(self._handshakes.discard)
+        handshake.add_done_callback(partial(self._handshake_ended, connection))
+
+    def _handshake_ended(self, connection: PeerConnection, handshake: asyncio.Task[None]) -> None:
+        self._handshakes.discard(handshake)
+        if handshake.cancelled():  # perhaps before it began, and could close the socket itself
+            connection.socket.close()
+            self.disconnected(connection)
 
     async def _shake_hands(self, connection: PeerConnection) -> None:
         loop = asyncio.get_running_loop()

@@ -326,6 +326,17 @@ async def test_a_silent_connection_is_closed_after_a_while(call: Call) -> None:
         assert place.guests == []
 
 
+async def test_a_connection_whose_handshake_has_not_begun_is_closed_with_the_listener(call: Call) -> None:
+    async with open_place() as place:
+        caller = await call(place, silent=True)
+        await accepted(place, 1, spoke=False)
+        (connection,) = place.listener._silent
+        place.listener._speaks(connection)  # in the loop it would be only luck to close before the next step
+        place.listener.close()
+        assert not await caller.inside()
+        assert connection.socket.fileno() == -1
+
+
 async def test_a_slot_that_was_held_for_long_goes_to_the_next(call: Call) -> None:
     async with open_place(unauthenticated_per_address=1, slot_seconds=0.1) as place:
         idle = await call(place)
