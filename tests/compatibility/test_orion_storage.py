@@ -15,7 +15,7 @@ from track import TrackClient
 from track_server.app import Settings
 
 orion = pytest.importorskip(
-    "orion.storage.track", reason="orion is not installed: pip install orion; .ci/run does it"
+    "orion.storage.track", reason="orion is not installed: pip install orion 'setuptools<81'; .ci/run does it"
 )
 pytestmark = [
     pytest.mark.timeout(300),  # importing Oríon takes seconds on a busy machine
