@@ -49,8 +49,8 @@ def measure(folder: Path, quick: bool) -> None:
         if sum(each["count"] for each in answer) != series * points:
             raise RuntimeError("the columns have other points than those that were logged")
         seconds = _seconds(lambda: _columns(store, keys, width))  # noqa: B023 - called at once
-        bare = _seconds(lambda: [decode_chunk(chunk) for chunk in chunks])  # noqa: B023
-        tail = _seconds(lambda: _tails(store, keys, points - 10))  # noqa: B023
+        bare = _seconds(lambda: [decode_chunk(chunk) for chunk in chunks])  # noqa: B023 - called at once
+        tail = _seconds(lambda: _tails(store, keys, points - 10))  # noqa: B023 - called at once
         charts.add(
             f"{label} -> {width:,}",
             f"{1e3 * seconds:.1f}",

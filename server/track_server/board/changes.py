@@ -3,7 +3,7 @@
 One task asks the store what has changed, while anybody listens; it is woken by commits, or asks once a
 second. Each listener has a set of what is new to it and not a queue, so a page that reads slowly, or a
 thousand points in a second, cost no more than the things that changed.  A listener that was away says up to
-where it knows (``Last-Event-ID``), and is told the rest; where the store does not know that any more it is
+where it knows (``Last-Event-ID``), and gets the rest; where the store does not know that any more it is
 told to read everything again."""
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ _LIFE_EVERY: Final = 10
 _RETRY_S: Final = 1.0
 _PAGE: Final = 1_000
 _MAX_TOLD: Final = 10_000
-"""Things that changed of which a listener is told one by one; beyond that, reading again is cheaper."""
+"""Things that changed that a listener gets one by one; beyond that, reading again is cheaper."""
 _MAX_LISTENERS: Final = 256
 _MAX_PER_USER: Final = 32
 _KINDS: Final = ("trials", "deleted", "groups", "projects")

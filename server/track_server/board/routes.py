@@ -54,7 +54,7 @@ _IMAGES: Final = {
 
 @dataclass(frozen=True, slots=True)
 class Described:
-    """What a page is told of this service.
+    """What a page shows of this service.
 
     Attributes:
         shown: the store's URI without secrets.
@@ -76,7 +76,7 @@ def application(
         calls: the store.
         hub: tells pages what changes.
         visitors: tells who asks.
-        described: what a page is told of this service.
+        described: what a page shows of this service.
         pages: its files.
         more: routes of other interfaces below ``/api/``; who sends their requests is found out first.
     """

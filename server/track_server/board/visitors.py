@@ -91,7 +91,7 @@ class Visitors:
 
     async def admit(self, request: Request) -> tuple[str, Visitor]:
         """Who sends a request of another interface than the board's own, whose clients know no key: the
-        user's name, and what that interface is told.
+        user's name, and what that interface gets.
 
         The server's own user needs none: that it is no other site's page which asks was checked before.
 

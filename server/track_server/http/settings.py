@@ -1,4 +1,4 @@
-"""What an HTTP service is told when it starts."""
+"""The settings of an HTTP service."""
 
 from __future__ import annotations
 

@@ -29,7 +29,7 @@ def new_trial_group(tx: UnitOfWork, group: Document, or_get: bool = True) -> Doc
     """The own fields of the group with that uid, which is made if there is none; else None unless `or_get`.
 
     Whoever asks without `or_get` learns in the same transaction whether it was made now, so that of several
-    exactly one is told that it was.
+    exactly one learns that it was.
     """
     document = check_document("group", group)
     existing = tx.group_fields(document["uid"])

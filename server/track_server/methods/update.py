@@ -42,7 +42,7 @@ __all__ = [
 _FIELDS: Final = ("parameters", "metadata", "tags")
 
 _MOST_RESUMES: Final = 100
-"""Resumes that a trial tells of, the newest ones."""
+"""The newest resumes that a trial lists, at most."""
 
 
 def add_project_trial(tx: UnitOfWork, project: str, trial: bytes | str) -> None:

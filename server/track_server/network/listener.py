@@ -87,8 +87,8 @@ class Listener:
         limits: how many at once.
         tls: the context of the handshake, None for plain text.
         protocol: makes the session of a connection.
-        refusal: of a peer's first bytes, what it is told before the connection is closed because it speaks
-            something else; None to go on.  By default a client of the wire that uses no TLS is told to.
+        refusal: of a peer's first bytes, the answer before the connection is closed because it speaks
+            something else; None to go on.  By default a client of the wire that uses no TLS is asked to.
     """
 
     def __init__(

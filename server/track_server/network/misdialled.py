@@ -1,4 +1,4 @@
-"""What a peer is told that speaks another protocol than the port it has reached."""
+"""Answers to a peer that speaks another protocol than the port it has reached."""
 
 from __future__ import annotations
 

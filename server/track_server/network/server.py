@@ -327,7 +327,7 @@ class SocketServer:
         return None if self._board is None else self._board.url
 
     def _refusal(self, first: bytes) -> bytes | None:
-        """What a peer is told that speaks no Track, by its first bytes."""
+        """The answer to a peer that speaks no Track, by its first bytes."""
         if is_http(first):
             board = f"the board is at {self.board_url}" if self._board else "start it with --http for a board"
             return http_answer(f"This port of the server is for Track's clients: {board}")

@@ -121,7 +121,7 @@ def decode_chunk_numbers(
 
 
 def _decoded(chunk: bytes, decode: Callable[[int, str, int, bytes, int], _T]) -> list[_T]:
-    """The three columns of a chunk, each decoded as it is told, which gets the column's number first."""
+    """The three columns of a chunk, each decoded by a function, which gets the column's number first."""
     if len(chunk) < _HEAD.size + _CRC.size:
         raise BadChunk(f"it has {len(chunk)} bytes and is cut off")
     if zlib.crc32(memoryview(chunk)[: -_CRC.size]) != _CRC.unpack(chunk[-_CRC.size :])[0]:

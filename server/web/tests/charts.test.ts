@@ -115,7 +115,7 @@ test("steps have whole numbers beside them", () => {
   assert.ok(xTicks("step", { low: 0, high: 7 }, 20, false).every(Number.isInteger));
 });
 
-test("moments and durations shorter than a second are told apart", () => {
+test("moments and durations shorter than a second differ in their texts", () => {
   const range = { low: 1_796_051_031.001, high: 1_796_051_031.0044 };
   const places = xTicks("time", range, 4, false);
   const texts = xTexts("time", places);

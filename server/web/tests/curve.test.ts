@@ -70,7 +70,7 @@ test("the raw line breaks where no value is finite", () => {
   );
 });
 
-test("values that are not finite are told with their step", () => {
+test("values that are not finite are found with their step", () => {
   const odd = oddOf(columnsOf([1, Number.POSITIVE_INFINITY]));
   assert.deepEqual(odd, [{ x: 1, step: 1, value: Number.POSITIVE_INFINITY, count: 1 }]);
 });

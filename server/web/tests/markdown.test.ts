@@ -20,7 +20,7 @@ function walk(node: unknown, found: { types: string[]; texts: string[]; links: s
 
 const rendered = (text: string) => walk(Markdown({ text }), { types: [], texts: [], links: [] });
 
-test("the blocks of a text are told apart", () => {
+test("the kinds of blocks of a text are recognised", () => {
   const text =
     "# Title\n\nA line\nand one more\n\n- one\n- two\n\n1. first\n\n```\n# no heading\n```\n> said";
   assert.deepEqual(
@@ -61,7 +61,7 @@ test("captured output is found by stream and rank", () => {
   assert.equal(outputTitle("err_1"), "Error output of rank 1");
 });
 
-test("what was dropped is told with its reasons", () => {
+test("what was dropped is reported with its reasons", () => {
   assert.deepEqual(droppedOf(trialWith({ dropped_points: { points: 3, reasons: { "too long": 3 } } })), {
     points: 3,
     reasons: [["too long", 3]],

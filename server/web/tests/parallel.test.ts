@@ -125,7 +125,7 @@ test("texts that a filter would take for something else are quoted", () => {
   assert.deepEqual(["adam", "2d", "a b", true, 3].map(filterValue), ["adam", '"2d"', '"a b"', "true", "3"]);
 });
 
-test("a brush is told in words", () => {
+test("a brush is described in words", () => {
   const axis = axisOf("x", [1, 2, null]);
   assert.equal(describe(axis, { low: 1, high: 2, missing: true }), "1 … 2 or missing");
   assert.equal(describe(axisOf("x", [..."abcde"]), { values: [..."abcd"] }), "a, b, c and 1 more");

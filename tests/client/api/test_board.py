@@ -77,7 +77,7 @@ class SilentHandler(SimpleHTTPRequestHandler):
 def test_its_pages_are_shown_in_a_page_of_a_notebook(
     uri: str,
     notebook: tuple[Path, str],
-    browser: Any,  # noqa: F811
+    browser: Any,  # noqa: F811 - the fixture
 ) -> None:
     file, origin = notebook
     with track.board(uri, origin=origin) as board:

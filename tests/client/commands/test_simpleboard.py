@@ -105,7 +105,7 @@ def test_without_users_no_other_machine_is_let_in(
 # -- beside a server's board ---------------------------------------------------------------------
 
 
-def test_a_server_shows_its_projects_as_databases(served: Served, url: str) -> None:  # noqa: F811
+def test_a_server_shows_its_projects_as_databases(served: Served, url: str) -> None:  # noqa: F811 - fixtures
     protocol = get_protocol(served.join("ann"))
     tracker = Tracker(protocol)
     tracker.set_experiment("mnist")

@@ -1,4 +1,4 @@
-"""What pages are told of changes, over real streams of a real server."""
+"""The changes that pages receive, over real streams of a real server."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The board's charts in a real browser: which runs are drawn, and what is told of them."""
+"""The board's charts in a real browser: which runs are drawn, and what is shown of them."""
 
 from __future__ import annotations
 
