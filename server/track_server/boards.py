@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import os
-import signal
 import socket
 import ssl
 from collections.abc import Callable
@@ -28,6 +27,7 @@ from track_server.embedded import SharedEngineLink
 from track_server.network.listening import listen
 from track_server.network.misdialled import http_answer, is_tls
 from track_server.network.runtime import read_server_record
+from track_server.network.stopping import stopped_by_signals
 
 try:
     from track_server.board.calls import Calls, EngineCalls, JoinedCalls, StoreCalls
@@ -198,18 +198,13 @@ def serve_board(store: BoardStore, options: BoardOptions, ready: Callable[[str, 
 async def _serve(store: BoardStore, options: BoardOptions, ready: Callable[[str, str], None]) -> None:
     service = _team_board(store, options) if not is_loopback(options.host) else _own_board(store, options)
     ended = asyncio.Event()
-    loop = asyncio.get_running_loop()
-    signals = (signal.SIGTERM, signal.SIGINT)
-    for number in signals:
-        loop.add_signal_handler(number, ended.set)
-    try:
-        service.start()
-        ready(service.url, f"{service.url}#login={service.logins.own_code()}")
-        await ended.wait()
-    finally:
-        for number in signals:
-            loop.remove_signal_handler(number)
-        await service.close()
+    with stopped_by_signals(ended.set):
+        try:
+            service.start()
+            ready(service.url, f"{service.url}#login={service.logins.own_code()}")
+            await ended.wait()
+        finally:
+            await service.close()
 
 
 def _own_board(store: BoardStore, options: BoardOptions) -> BoardService:

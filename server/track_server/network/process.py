@@ -6,9 +6,7 @@ import asyncio
 import ctypes
 import logging
 import resource
-import signal
 import sys
-import threading
 from collections.abc import Callable
 from pathlib import Path
 from typing import Final
@@ -22,6 +20,7 @@ from track_protocol.uri import redact
 from track_server.app import Settings, uses_plaintext
 from track_server.network.limits import OTHER_FILES
 from track_server.network.server import SocketServer
+from track_server.network.stopping import stopped_by_signals
 
 __all__ = ["announcement", "serve", "start_track_server"]
 
@@ -84,13 +83,10 @@ def _allow_open_files(count: int) -> None:
 
 async def _run(server: SocketServer, ready: Callable[[SocketServer], None]) -> None:
     # Before the ready file appears, whose reader may want to stop the server at once.
-    if threading.current_thread() is threading.main_thread():
-        loop = asyncio.get_running_loop()
-        for number in (signal.SIGTERM, signal.SIGINT):
-            loop.add_signal_handler(number, server.close)
-    await server.start()
-    ready(server)
-    await server.wait_closed()
+    with stopped_by_signals(server.close):
+        await server.start()
+        ready(server)
+        await server.wait_closed()
 
 
 def _print_announcement(server: SocketServer) -> None:

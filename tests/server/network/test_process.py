@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import resource
+import signal
+import socket
 import threading
 from dataclasses import replace
 from pathlib import Path
+from types import FrameType
 
 import pytest
 
 from running_server import Served, serving
-from track_protocol.errors import UsageError
+from track_protocol.errors import TrackError, UsageError
 from track_server.app import Settings
 from track_server.network.process import announcement, serve, start_track_server
 from track_server.network.server import SocketServer
@@ -67,6 +70,25 @@ def test_serving_returns_when_the_server_is_closed(settings: Settings) -> None:
 
     serve(settings, ready=stop)
     assert ready.is_set()
+
+
+@pytest.mark.parametrize("outcome", ["stopped", "not started"])
+def test_after_serving_signals_do_what_they_did_before(
+    settings: Settings, outcome: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def mine(signum: int, frame: FrameType | None) -> None: ...
+
+    before = signal.signal(signal.SIGTERM, mine)
+    try:
+        if outcome == "stopped":
+            serve(settings, ready=SocketServer.close)
+        else:
+            with socket.create_server(("127.0.0.1", 0)) as taken, pytest.raises(TrackError):
+                serve(replace(settings, port=taken.getsockname()[1]))
+        assert signal.getsignal(signal.SIGTERM) is mine
+        assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
+    finally:
+        signal.signal(signal.SIGTERM, before)
 
 
 def test_serving_allows_as_many_open_files_as_it_may(settings: Settings) -> None:
