@@ -1,9 +1,13 @@
 // Calls of the board's HTTP service (`/api/v1`), typed. Everything the pages read or change passes through here.
+import { parseJson, writeJson } from "./json";
 
 /** A trial's id: 32 hex digits. */
 export type TrialId = string;
-/** A value of a trial: what JSON has. A number that is not finite arrives as the text "NaN", "Infinity" or "-Infinity". */
-export type Value = null | boolean | number | string | Value[] | { [key: string]: Value };
+/**
+ * A value of a trial: what JSON has. A number that is not finite arrives as the text "NaN", "Infinity" or "-Infinity",
+ * an integer beyond 2^53 is a bigint.
+ */
+export type Value = null | boolean | number | bigint | string | Value[] | { [key: string]: Value };
 /** A query document, as `compileFilter` answers it. */
 export type Query = { [key: string]: Value };
 export type SeriesKind = "metric" | "chrono" | string;
@@ -59,8 +63,8 @@ export interface Field {
   booleans: number;
   others: number;
   nonfinite: number;
-  min: number | null;
-  max: number | null;
+  min: number | bigint | null;
+  max: number | bigint | null;
   /** Up to 20 distinct values. */
   values: Value[];
   differs: boolean;
@@ -75,8 +79,8 @@ export interface Fields {
 }
 export interface Measure {
   count: number;
-  min: number | null;
-  max: number | null;
+  min: number | bigint | null;
+  max: number | bigint | null;
   mean: number | null;
   sd: number | null;
 }
@@ -118,7 +122,7 @@ export interface Methods {
   fetch_changes: [{ cursor?: string | null; limit?: number }, Changes];
   fetch_metrics: [
     { trial: TrialId; name: string; kind?: SeriesKind; start?: number; limit?: number },
-    { [column: string]: Value },
+    { steps: Value[]; times: Value[]; values: Value[] },
   ];
   fetch_rejected: [{ trial?: TrialId | null; start?: number; limit?: number }, { [key: string]: Value }[]];
   rename_trial: [{ trial: TrialId; name?: string | null; description?: string | null }, null];
@@ -280,7 +284,7 @@ export async function request(path: string, init: RequestInit = {}, renewing = t
 async function faultOf(response: Response): Promise<ApiError> {
   const text = await response.text().catch(() => "");
   try {
-    const { code, message, at, suggestion } = JSON.parse(text).error;
+    const { code, message, at, suggestion } = parseJson(text).error;
     return new ApiError(response.status, String(code), String(message), at ?? null, suggestion ?? null);
   } catch {
     return new ApiError(response.status, "http", text || `The server answered ${response.status}.`);
@@ -291,10 +295,12 @@ function post(path: string, body: unknown, signal?: AbortSignal): Promise<Respon
   return request(path, {
     method: "POST",
     headers: { "Content-Type": "application/json" },
-    body: JSON.stringify(body),
+    body: writeJson(body),
     signal: signal ?? null,
   });
 }
+
+const documentOf = async (response: Response) => parseJson(await response.text());
 
 /** Call a method of the store. */
 export async function call<M extends keyof Methods>(
@@ -302,7 +308,7 @@ export async function call<M extends keyof Methods>(
   args: Methods[M][0],
   signal?: AbortSignal,
 ): Promise<Methods[M][1]> {
-  return (await post(`api/v1/call/${method}`, args, signal)).json();
+  return documentOf(await post(`api/v1/call/${method}`, args, signal));
 }
 
 /** Call a method that answers arrays of numbers. */
@@ -325,7 +331,7 @@ interface Header {
  */
 export function decodeSeries(body: ArrayBuffer): (Record<string, unknown> | null)[] {
   const length = new DataView(body).getUint32(0, true);
-  const header: Header = JSON.parse(new TextDecoder().decode(new Uint8Array(body, 4, length)));
+  const header: Header = parseJson(new TextDecoder().decode(new Uint8Array(body, 4, length)));
   let offset = Math.ceil((4 + length) / 8) * 8;
   return header.series.map((item) => {
     if (item === null || !("arrays" in item)) return item;
@@ -350,7 +356,7 @@ export async function compileFilter(
   project: string | null,
   signal?: AbortSignal,
 ): Promise<Query> {
-  return (await (await post("api/v1/filter", { filter, project }, signal)).json()).query;
+  return (await documentOf(await post("api/v1/filter", { filter, project }, signal))).query;
 }
 
 /** Download a blob. */
@@ -360,13 +366,13 @@ export async function fetchBlob(digest: string, signal?: AbortSignal): Promise<B
 
 /** Who is logged in, to which store. */
 export async function fetchSession(): Promise<Session> {
-  return (await request("api/v1/session")).json();
+  return documentOf(await request("api/v1/session"));
 }
 
 /** Log in; the key that is answered stays in this origin's storage, beside the cookie. */
 export async function login(credentials: Credentials): Promise<void> {
   const embed = EMBEDDED ? { embed: true } : {};
-  const { key } = await (await post(LOGIN, { ...credentials, ...embed })).json();
+  const { key } = await documentOf(await post(LOGIN, { ...credentials, ...embed }));
   localStorage.setItem(KEY, key);
 }
 

@@ -1,20 +1,33 @@
 // How numbers, times and texts are written. Pure functions.
 import type { Value } from "./api";
+import { writeJson } from "./json";
 
 const NOT_FINITE: Record<string, string> = { NaN: "NaN", Infinity: "∞", "-Infinity": "−∞" };
 
 /** The number that a value of an answer means: also NaN and infinities, which JSON has as texts; else null. */
-export function numberOf(value: Value | undefined): number | null {
-  if (typeof value === "number") return value;
+export function numberOf(value: Value | undefined): number | bigint | null {
+  if (typeof value === "number" || typeof value === "bigint") return value;
   return typeof value === "string" && value in NOT_FINITE ? Number(value) : null;
 }
 
-/** A number with `digits` significant digits: 0.01234, 12,345, 1.2e−7, NaN, ∞. */
-export function formatNumber(value: number, digits = 5): string {
+/** The same as near as a float comes to it: for places in a picture, times and sums. */
+export function floatOf(value: Value | undefined): number | null {
+  const number = numberOf(value);
+  return number === null ? null : Number(number);
+}
+
+/** Whether a value is an integer. */
+export function isWhole(value: Value | undefined): value is number | bigint {
+  return typeof value === "bigint" || Number.isInteger(value);
+}
+
+/** A number with `digits` significant digits: 0.01234, 12,345, 1.2e−7, NaN, ∞; an integer is whole. */
+export function formatNumber(value: number | bigint, digits = 5): string {
+  if (typeof value === "bigint") return minus(group(String(value)));
   if (!Number.isFinite(value)) return NOT_FINITE[String(value)] ?? "NaN";
   if (value === 0) return "0";
   const size = Math.abs(value);
-  if (Number.isInteger(value) && size < 1e15) return minus(group(String(value)));
+  if (Number.isSafeInteger(value)) return minus(group(String(value)));
   if (size < 1e-4 || size >= 1e9) {
     const [mantissa = "", exponent = ""] = value.toExponential(Math.max(0, digits - 1)).split("e");
     return minus(`${trim(mantissa)}e${exponent.replace("+", "")}`);
@@ -104,8 +117,8 @@ export function formatBytes(bytes: number): string {
 /** Any value as one line of text; a missing one is empty. */
 export function formatValue(value: Value | undefined): string {
   if (value === null || value === undefined) return "";
-  if (typeof value === "number") return formatNumber(value);
+  if (typeof value === "number" || typeof value === "bigint") return formatNumber(value);
   if (typeof value === "string") return NOT_FINITE[value] ?? value;
   if (typeof value === "boolean") return value ? "true" : "false";
-  return JSON.stringify(value);
+  return writeJson(value);
 }

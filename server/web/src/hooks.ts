@@ -2,6 +2,7 @@
 import { createContext } from "preact";
 import { useCallback, useContext, useEffect, useMemo, useRef, useState } from "preact/hooks";
 import { ApiError, compileFilter, type Query, type Session } from "./api";
+import { writeJson } from "./json";
 import { type Change, type LiveStatus, live } from "./live";
 import { useFilter, useProject, useShowHidden } from "./state";
 
@@ -116,7 +117,7 @@ export function useCompiledQuery(): CompiledQuery {
   const [project] = useProject();
   const [filter] = useFilter();
   const [showHidden] = useShowHidden();
-  const { data, error } = useFetch(JSON.stringify([project, filter]), (signal) =>
+  const { data, error } = useFetch(writeJson([project, filter]), (signal) =>
     compileFilter(filter, project, signal),
   );
   return useMemo(() => {

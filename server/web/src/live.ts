@@ -1,6 +1,7 @@
 // What has changed in the store, as it happens. One tab of this origin reads the server's events and passes them on to
 // the others: a browser allows six connections to a host, and each stream takes one.
 import { ApiError, request } from "./api";
+import { parseJson } from "./json";
 
 /** What has changed since the last delivery. */
 export interface Change {
@@ -225,7 +226,7 @@ class Live {
             this.send({ type: "alive", id: event?.id ?? null, data: {} });
           }
           if (event?.event === "changed" || event?.event === "reset") {
-            this.send({ type: event.event, id: event.id, data: JSON.parse(event.data || "{}") });
+            this.send({ type: event.event, id: event.id, data: parseJson(event.data || "{}") });
           }
         }
       }

@@ -3,6 +3,7 @@ import { createContext } from "preact";
 import { useContext, useMemo, useRef } from "preact/hooks";
 import { call, type Query, type Table, type Trial, type TrialId, type Value } from "./api";
 import { type CompiledQuery, useFetch, useLive } from "./hooks";
+import { writeJson } from "./json";
 import { useAlsoDrawn, useDrawLimit, useOrder, useUndrawn } from "./state";
 import { colourOf, dashesOf } from "./theme";
 
@@ -152,7 +153,7 @@ export function useFetchedRuns({ query }: CompiledQuery): Runs {
   const [limit] = useDrawLimit();
   const [on] = useAlsoDrawn();
   const count = Math.max(LISTED, limit);
-  const key = query && JSON.stringify([query, order, count, on]);
+  const key = query && writeJson([query, order, count, on]);
   const { data, error, pending, again } = useFetch(key, async (signal) => {
     // The view comes first; it often asks at the same moment.
     await new Promise((resolve) => setTimeout(resolve, BEHIND_MS));

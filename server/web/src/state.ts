@@ -7,6 +7,7 @@
 // table. A page adds parameters of its own with `useParam`.
 import { useCallback, useEffect, useMemo, useState } from "preact/hooks";
 import { BASE, EMBEDDED } from "./api";
+import { parseJson, writeJson } from "./json";
 
 export const VIEWS = ["home", "runs", "charts", "run", "compare", "parallel", "media", "graph"] as const;
 export type View = (typeof VIEWS)[number];
@@ -81,14 +82,14 @@ export const json = <T>(fallback: T): Codec<T> => ({
   read: (raw) => {
     if (raw === null) return fallback;
     try {
-      return JSON.parse(unescapeText(raw));
+      return parseJson(unescapeText(raw));
     } catch {
       return fallback;
     }
   },
   write: (value) => {
-    const written = JSON.stringify(value);
-    return written === JSON.stringify(fallback) ? null : escapeText(written);
+    const written = writeJson(value);
+    return written === writeJson(fallback) ? null : escapeText(written);
   },
 });
 

@@ -2,6 +2,7 @@
 // projects are in the browser.
 import { BASE, call, type Value } from "./api";
 import { useFetch, useLive } from "./hooks";
+import { parseJson, writeJson } from "./json";
 import { formatLocation, getLocation, go, type Location, VIEWS } from "./state";
 
 export interface SavedView {
@@ -39,7 +40,7 @@ function readViews(value: Value | undefined): SavedView[] {
 }
 
 async function fetchViews(project: string | null, signal?: AbortSignal): Promise<{ [id: string]: Value }> {
-  if (project === null) return JSON.parse(localStorage.getItem(IN_BROWSER) ?? "{}");
+  if (project === null) return parseJson(localStorage.getItem(IN_BROWSER) ?? "{}");
   const query = { uid: project };
   const [found] = await call("fetch_projects", { query, fields: ["metadata"] }, signal);
   const views = found?.metadata.views;
@@ -47,7 +48,7 @@ async function fetchViews(project: string | null, signal?: AbortSignal): Promise
 }
 
 async function storeViews(project: string | null, views: { [id: string]: Value }): Promise<void> {
-  if (project === null) localStorage.setItem(IN_BROWSER, JSON.stringify(views));
+  if (project === null) localStorage.setItem(IN_BROWSER, writeJson(views));
   else await call("set_project_metadata", { project, metadata: { views } });
 }
 

@@ -141,3 +141,16 @@ test("no learning rate is better than another", () => {
   const best = (name: string) => rows.find((row) => row.name === name)?.best;
   assert.deepEqual([best("opt/lr last"), best("loss last")], [[], [0]]);
 });
+
+test("integers beyond 2^53 are compared to the last digit", () => {
+  const [low, high] = [2n ** 53n, 2n ** 53n + 1n];
+  assert.deepEqual(differing({ seed: low }, { seed: high }), ["seed"]);
+  assert.deepEqual(differing({ seed: [high] }, { seed: [high] }), []);
+  assert.ok(!differ([low, 2 ** 53]), "the same number, once as a float");
+  assert.deepEqual(bestOf([low, high, 2 ** 53], true), [1]);
+  assert.deepEqual(bestOf([low, high, 2 ** 53], false), [0, 2]);
+  assert.deepEqual(deltaOf(high, low), { difference: 1n, share: 1 / 2 ** 53 });
+  assert.equal(deltaOf(high, 0.5)?.difference, 2 ** 53 - 0.5);
+  const row = rowsOf([trial({ seed: high })], null).filter(({ name }) => name === "seed");
+  assert.equal(csvOf(["a"], row).split("\r\n")[1], "Parameters,seed,9007199254740993");
+});

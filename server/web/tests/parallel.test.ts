@@ -181,3 +181,15 @@ test("the line under the pointer is the nearest one that is shown", () => {
   assert.equal(lineAt(lines, Uint8Array.from([0, 1]), 10, 12, 7), null);
   assert.equal(lineAt(lines, Uint8Array.from([1, 1]), 200, 12, 7), null);
 });
+
+test("integers that floats are too short for pass a brush together, and its condition selects the same", () => {
+  const [one, other] = [2n ** 53n + 1n, 2n ** 54n + 1n];
+  const axis = axisOf("x", [one - 1n, one, other, 3], false);
+  assert.deepEqual([axis.low, axis.high], [3, 2 ** 54]);
+  assert.equal(conditionOf(axis, { low: 2 ** 53, high: 2 ** 54 }), `x >= ${one - 1n} and x <= ${other}`);
+  assert.equal(conditionOf(axis, { low: 2 ** 54, high: 2 ** 54 }), `x = ${other}`);
+  const words = axisOf("x", ["a", "b", one, one + 1n]);
+  assert.deepEqual(words.categories, [one, one + 1n, "a", "b"]);
+  assert.equal(conditionOf(words, { values: [one] }), `x = ${one}`);
+  assert.deepEqual(readBrushes({ x: { values: [one, null] } }), { x: { values: [one] } });
+});

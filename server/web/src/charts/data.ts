@@ -10,6 +10,7 @@ import {
   type Tail,
 } from "../api";
 import { useFetch, useLive } from "../hooks";
+import { writeJson } from "../json";
 import { withTail } from "./curve";
 import type { Range } from "./scale";
 
@@ -46,7 +47,7 @@ export function useSeries(
   zoom: Range | null,
   width: number = WIDTH,
 ): Fetched {
-  const request = keys === null || keys.length === 0 ? null : JSON.stringify([keys, axis, zoom, width]);
+  const request = keys === null || keys.length === 0 ? null : writeJson([keys, axis, zoom, width]);
   const { data, error, pending, again } = useFetch(request, async (signal) => {
     const series = [...(keys ?? [])];
     const window = zoom === null ? {} : { low: zoom.low, high: zoom.high };

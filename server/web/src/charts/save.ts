@@ -1,19 +1,30 @@
 // Charts as files: CSV of what is seen and of all points, SVG, PNG.
-import { callBinary, isWhole, type SeriesKey } from "../api";
+import { ApiError, call, type Methods, type SeriesKey, type Value } from "../api";
+import { numberOf } from "../format";
+import { writeJson } from "../json";
 import { cssColour } from "../theme";
 import type { Curve } from "./curve";
 import { shortTexts, X_LABELS, type XKind, xTexts, xTicks } from "./labels";
 import { type Mark, paint, svgPen } from "./paint";
 import { type Range, ticks } from "./scale";
 
-/** A field of CSV; one that a spreadsheet would take for a formula begins with an apostrophe. */
-export function csvField(value: string | number): string {
-  if (typeof value === "number") return Number.isNaN(value) ? "NaN" : String(value);
+export type Field = string | number | bigint;
+
+/** A field of CSV; a text that a spreadsheet would take for a formula begins with an apostrophe. */
+export function csvField(value: Field): string {
+  if (typeof value !== "string") return String(value);
   const safe = /^[=+\-@\t\r]/.test(value) ? `'${value}` : value;
   return /[",\n\r]/.test(safe) ? `"${safe.replace(/"/g, '""')}"` : safe;
 }
 
-const line = (fields: (string | number)[]) => `${fields.map(csvField).join(",")}\r\n`;
+/** A value as a field with all its digits; a missing one is empty. */
+export function exactly(value: Value | undefined): Field {
+  if (value === null || value === undefined) return "";
+  const number = numberOf(value);
+  return number ?? (typeof value === "string" ? value : writeJson(value));
+}
+
+const line = (fields: Field[]) => `${fields.map(csvField).join(",")}\r\n`;
 
 /** What is drawn: a line of the file for each column of each curve. */
 export function csvOfCurves(curves: readonly Curve[]): string {
@@ -42,25 +53,32 @@ export function csvOfCurves(curves: readonly Curve[]): string {
 
 const PAGE = 65_536;
 
-/** Every point of some series. */
+/** Every point of some series, with exact values. */
 export async function csvOfAll(series: readonly { key: SeriesKey; label: string }[]): Promise<Blob> {
   const parts = [line(["curve", "series", "step", "time", "value"])];
   for (const { key, label } of series) {
+    const [trial, kind, name] = key;
     for (let start = 0; ; ) {
-      const [tail = null] = await callBinary("fetch_tails", { tails: [[...key, start]], limit: PAGE });
-      if (!isWhole(tail)) {
-        if (tail !== null) throw new Error(tail.error);
-        break;
-      }
-      for (let at = 0; at < tail.values.length; at++) {
-        const of = (array: Float64Array) => array[at] as number;
-        parts.push(line([label, key[2], of(tail.steps), of(tail.times), of(tail.values)]));
-      }
-      start += tail.values.length;
-      if (tail.values.length === 0 || start >= tail.total) break;
+      const points = await pageOf({ trial, kind, name, start, limit: PAGE });
+      if (points === null || points.values.length === 0) break;
+      const { steps, times, values } = points;
+      values.forEach((value, at) => {
+        parts.push(line([label, name, ...[steps[at], times[at], value].map(exactly)]));
+      });
+      start += values.length;
     }
   }
   return new Blob(parts, { type: "text/csv" });
+}
+
+/** Some points of a series; null where the run has none. */
+async function pageOf(wanted: Methods["fetch_metrics"][0]): Promise<Methods["fetch_metrics"][1] | null> {
+  try {
+    return await call("fetch_metrics", wanted);
+  } catch (error) {
+    if (error instanceof ApiError && error.status === 404) return null;
+    throw error;
+  }
 }
 
 export interface Drawing {

@@ -11,6 +11,7 @@ import { type ChartSpec, chartsOf, matching, SYSTEM, TIMERS } from "../charts/na
 import type { Range } from "../charts/scale";
 import { formatCount, formatValue, plural } from "../format";
 import { useFetch, useLive, useQuery } from "../hooks";
+import { writeJson } from "../json";
 import { useKeys } from "../keys";
 import { Icon } from "../parts/icons";
 import { Empty, ErrorBox, Loading } from "../parts/states";
@@ -53,7 +54,7 @@ export default function Charts(): JSX.Element {
   const all = useAllRuns();
   const runs = all ?? drawn;
   const took = useRef(0);
-  const { data, error, again } = useFetch(query && JSON.stringify(query), async (signal) => {
+  const { data, error, again } = useFetch(query && writeJson(query), async (signal) => {
     const began = performance.now();
     const found = await call("fetch_fields", { query: query as Query }, signal);
     took.current = performance.now() - began;
@@ -70,7 +71,7 @@ export default function Charts(): JSX.Element {
       Math.max(REFRESH_MS, REFRESH_REST * took.current),
     );
   });
-  const known = JSON.stringify(data?.series ?? null);
+  const known = writeJson(data?.series ?? null);
   // biome-ignore lint/correctness/useExhaustiveDependencies: `known` is its content
   const charts = useMemo(() => chartsOf(data?.series ?? []), [known]);
   if (error !== null && data === null) return <ErrorBox error={error} again={again} />;
@@ -472,7 +473,7 @@ function useAllRuns(): readonly Run[] | null {
   const [by] = useGroupBy();
   const [off] = useUndrawn();
   const { total } = useRuns();
-  const key = by === null || query === null ? null : JSON.stringify([query, total]);
+  const key = by === null || query === null ? null : writeJson([query, total]);
   const { data } = useFetch(key, async (signal) => {
     const found: Run[] = [];
     for (let start = 0, end = 1; start < end; start += PAGE) {
@@ -496,7 +497,7 @@ function useGrouping(runs: readonly Run[]): Grouping | null {
   const [middle] = useMiddle();
   const [spread] = useSpread();
   const ids = runs.map((run) => run.id);
-  const { data } = useFetch(by === null ? null : JSON.stringify([by, ids]), (signal) =>
+  const { data } = useFetch(by === null ? null : writeJson([by, ids]), (signal) =>
     rowsOf(ids, [by as string], signal),
   );
   return useMemo(() => {
@@ -519,7 +520,7 @@ function useGrouping(runs: readonly Run[]): Grouping | null {
 /** Where runs were rewound or resumed. */
 function useHappenings(runs: readonly Run[]): readonly Happening[] {
   const ids = runs.map((run) => run.id);
-  const { data, again } = useFetch(ids.length === 0 ? null : JSON.stringify(ids), (signal) =>
+  const { data, again } = useFetch(ids.length === 0 ? null : writeJson(ids), (signal) =>
     rowsOf(ids, ["metadata.rewinds", "metadata.resumes"], signal),
   );
   const running = runs.some((run) => run.status === "Running");

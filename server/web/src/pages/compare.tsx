@@ -9,10 +9,12 @@ import {
   formatMoment,
   formatNumber,
   formatValue,
+  isWhole,
   numberOf,
   plural,
 } from "../format";
 import { useFetch, useLive } from "../hooks";
+import { parseJson, writeJson } from "../json";
 import { Icon } from "../parts/icons";
 import { Link } from "../parts/link";
 import { Menu, MenuItem } from "../parts/menu";
@@ -55,7 +57,7 @@ export default function Compare(): JSX.Element {
   const [selection, setSelection] = useSelection();
   const isSelected = selection.length > 0;
   const ids = isSelected ? selection.slice(0, MOST_RUNS) : drawn.slice(0, FIRST_RUNS).map((run) => run.id);
-  const { data, error, again } = useFetch(ids.length === 0 ? null : JSON.stringify(ids), (signal) =>
+  const { data, error, again } = useFetch(ids.length === 0 ? null : writeJson(ids), (signal) =>
     call("fetch_trials", { query: { id: { $in: ids } } }, signal),
   );
   const timer = useRef<ReturnType<typeof setTimeout> | null>(null);
@@ -372,7 +374,7 @@ function SectionRows(props: {
 function sourcesOf(row: Row, runs: readonly Run[]): TextSource[] {
   return runs.flatMap((run, at) => {
     const value = row.values[at];
-    const whole = typeof value === "string" ? value : JSON.stringify(value, null, 2);
+    const whole = typeof value === "string" ? value : writeJson(value, 2);
     return value === undefined
       ? []
       : [{ run, key: `${run.id} ${row.section} ${row.name}`, load: () => Promise.resolve(whole) }];
@@ -392,7 +394,7 @@ function ValueCell(props: {
   const kind = [
     numberOf(value) === null ? "" : "number",
     isBest ? "best" : "",
-    base !== null && JSON.stringify(base.value) !== JSON.stringify(value) ? "changed" : "",
+    base !== null && writeJson(base.value) !== writeJson(value) ? "changed" : "",
   ].join(" ");
   if (value === undefined) {
     return (
@@ -421,22 +423,23 @@ function ValueCell(props: {
   );
 }
 
-const exactly = (value: Value) => (typeof value === "string" ? value : JSON.stringify(value));
+const exactly = (value: Value) => (typeof value === "string" ? value : writeJson(value));
 
 function writeValue(row: Row, value: Value): string {
   if (value === null) return "null";
   if (typeof value === "number") {
     if (row.kind === "moment") return formatMoment(value);
     if (row.kind === "duration") return formatDuration(value);
-    return Number.isInteger(value) && row.section !== "Metrics" ? String(value) : formatNumber(value, 6);
   }
+  if (isWhole(value) && row.section !== "Metrics") return String(value);
+  if (typeof value === "number") return formatNumber(value, 6);
   const written = formatValue(value);
   return written === "" ? '""' : written.slice(0, 300);
 }
 
 function deltaText({ difference, share }: Delta, kind: Row["kind"]): string {
   const sign = difference > 0 ? "+" : "";
-  const size = kind === "value" ? formatNumber(difference, 3) : formatDuration(difference);
+  const size = kind === "value" ? formatNumber(difference, 3) : formatDuration(Number(difference));
   const part = share === null || kind === "moment" ? "" : ` (${sign}${formatNumber(100 * share, 2)} %)`;
   return `${sign}${size}${part}`;
 }
@@ -507,9 +510,9 @@ function CompareCharts({
   const [own, setOwn] = useOwn();
   const [pins, setPins] = usePins();
   const [find, setFind] = useState("");
-  const known = JSON.stringify([...new Set(trials.flatMap((trial) => Object.keys(trial.metrics)))]);
+  const known = writeJson([...new Set(trials.flatMap((trial) => Object.keys(trial.metrics)))]);
   const charts = useMemo(
-    () => chartsOf((JSON.parse(known) as string[]).map((name) => ({ kind: "metric", name }))),
+    () => chartsOf((parseJson(known) as string[]).map((name) => ({ kind: "metric", name }))),
     [known],
   );
   const drawing = runs.map((run) => `${run.id} ${run.colour} ${run.name}`).join("\n");

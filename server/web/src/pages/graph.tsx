@@ -4,6 +4,7 @@ import { useEffect, useMemo, useRef, useState } from "preact/hooks";
 import { call, fetchBlob, type Trial, type TrialId } from "../api";
 import { formatCount, formatNumber, formatValue, plural } from "../format";
 import { useFetch, useLive } from "../hooks";
+import { parseJson, writeJson } from "../json";
 import { useKeys } from "../keys";
 import { Icon } from "../parts/icons";
 import { Link } from "../parts/link";
@@ -45,7 +46,7 @@ export default function GraphPage(): JSX.Element {
   const { total } = useRuns();
   const listed = [...new Set([...selection, ...drawn.map((run) => run.id)])].slice(0, MOST_RUNS);
   const ids = trial === null || listed.includes(trial) ? listed : [trial, ...listed];
-  const { data, error, again } = useFetch(ids.length === 0 ? null : JSON.stringify(ids), (signal) =>
+  const { data, error, again } = useFetch(ids.length === 0 ? null : writeJson(ids), (signal) =>
     call("fetch_trials", { query: { id: { $in: ids } } }, signal),
   );
   const timer = useRef<ReturnType<typeof setTimeout> | null>(null);
@@ -103,14 +104,14 @@ function Chosen(props: {
   const [wanted, setWanted] = useParam("graph.name", optional);
   const [step, setStep] = useParam("graph.step", stepCodec);
   const name = names.find((one) => one === wanted) ?? (names[0] as string);
-  const { data: items, error } = useFetch(JSON.stringify([trial.id, name, props.round]), (signal) =>
+  const { data: items, error } = useFetch(writeJson([trial.id, name, props.round]), (signal) =>
     fetchItems(trial.id, "graph", name, signal),
   );
   const item = itemAt(items ?? [], step);
   const digest = field(item?.value ?? null, "digest");
   const graph = useFetch(digest, async (signal) => {
     const content = await (await fetchBlob(digest as string, signal)).text();
-    const found = readGraph(JSON.parse(content));
+    const found = readGraph(parseJson(content));
     return { digest, graph: found, folding: foldingOf(found) };
   });
   const controls = (

@@ -2,7 +2,7 @@
 import type { JSX } from "preact";
 import { useEffect, useRef } from "preact/hooks";
 import { type Columns, call, callBinary, isWhole, type Project, type Query, type SeriesKey } from "../api";
-import { formatAge, formatCount, formatDuration, formatMoment, formatNumber, numberOf } from "../format";
+import { floatOf, formatAge, formatCount, formatDuration, formatMoment, formatNumber } from "../format";
 import { both, NOT_HIDDEN, useFetch, useLive, useNow } from "../hooks";
 import { Link } from "../parts/link";
 import { Sparkline } from "../parts/sparkline";
@@ -47,7 +47,7 @@ async function fetchSummaries(signal: AbortSignal): Promise<Summary[]> {
   const summaries = projects.map((project): Summary => {
     const own = groups.filter((group) => group.by[0] === project.uid);
     const times = own.flatMap((group) =>
-      group.measures.map((measure) => measure.max ?? Number.NEGATIVE_INFINITY),
+      group.measures.map((measure) => floatOf(measure.max) ?? Number.NEGATIVE_INFINITY),
     );
     const seen = Math.max(...times);
     return {
@@ -191,7 +191,7 @@ function RunningItem(props: {
   now: number;
 }): JSX.Element {
   const { run, project, curve, now } = props;
-  const last = curve === null ? null : numberOf(curve.columns.last.at(-1) ?? null);
+  const last = curve === null ? null : floatOf(curve.columns.last.at(-1) ?? null);
   const silent = run.seen === null ? null : now - run.seen;
   return (
     <li>

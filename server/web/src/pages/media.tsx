@@ -6,6 +6,7 @@ import { useInSight } from "../charts/insight";
 import { diffLines } from "../diff";
 import { formatCount, formatNumber, plural } from "../format";
 import { useFetch, useLive } from "../hooks";
+import { writeJson } from "../json";
 import { useKeys } from "../keys";
 import { Dialog } from "../parts/dialog";
 import { Icon } from "../parts/icons";
@@ -40,7 +41,7 @@ export default function Media(): JSX.Element {
   const runs = (chosen.length > 0 ? chosen : drawn).slice(0, MOST_RUNS);
   const ids = runs.map((run) => run.id);
   const query: Query = { id: { $in: ids } };
-  const { data, error, again } = useFetch(ids.length === 0 ? null : JSON.stringify(ids), (signal) =>
+  const { data, error, again } = useFetch(ids.length === 0 ? null : writeJson(ids), (signal) =>
     call("fetch_fields", { query }, signal),
   );
   if (error !== null && data === null) return <ErrorBox error={error} again={again} />;
@@ -219,7 +220,7 @@ function Series(props: {
   const ids = runs.map((run) => run.id);
   const seen = useRef(false);
   seen.current ||= inSight;
-  const { data, error, again } = useFetch(seen.current ? JSON.stringify([kind, name, ids]) : null, (signal) =>
+  const { data, error, again } = useFetch(seen.current ? writeJson([kind, name, ids]) : null, (signal) =>
     Promise.all(
       ids.map((id) =>
         // A run that does not have the series is no failure of the others.

@@ -5,6 +5,7 @@ import { call, type Fields, type Query, type TrialId, type Value } from "../api"
 import { filterAnd } from "../complete";
 import { formatCount, formatNumber, formatValue, plural } from "../format";
 import { useFetch, useLive, useQuery } from "../hooks";
+import { writeJson } from "../json";
 import { useKeys } from "../keys";
 import { Icon } from "../parts/icons";
 import { Menu, MenuItem } from "../parts/menu";
@@ -78,7 +79,7 @@ const useTop = () => useParam("par.top", number(0));
 
 export default function Parallel(): JSX.Element {
   const { query } = useQuery();
-  const { data, error, again } = useFetch(query && JSON.stringify(query), (signal) =>
+  const { data, error, again } = useFetch(query && writeJson(query), (signal) =>
     call("fetch_fields", { query: query as Query }, signal),
   );
   if (error !== null && data === null) return <ErrorBox error={error} again={again} />;
@@ -138,7 +139,7 @@ function Board({ query, fields }: { query: Query; fields: Fields }): JSX.Element
     // In one order, so that to drag an axis fetches nothing.
     return ["name", "uid", "metadata.colour", ...[...all].sort()];
   }, [names, colour]);
-  const { data, error, again } = useFetch(JSON.stringify([query, columns]), async (signal) => {
+  const { data, error, again } = useFetch(writeJson([query, columns]), async (signal) => {
     const table = await call("fetch_table", { query, columns, start: 0, limit: MOST_ROWS }, signal);
     return { columns, table };
   });

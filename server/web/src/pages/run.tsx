@@ -14,10 +14,12 @@ import {
   formatMoment,
   formatNumber,
   formatValue,
+  isWhole,
   numberOf,
   plural,
 } from "../format";
 import { useFetch, useLive, useNow } from "../hooks";
+import { parseJson, writeJson } from "../json";
 import { Link } from "../parts/link";
 import { Markdown } from "../parts/markdown";
 import { Empty, ErrorBox, Loading } from "../parts/states";
@@ -246,7 +248,7 @@ function FactTable(props: { label: string; facts: readonly Fact[]; none: string 
             {found.map(({ name, value }) => (
               <tr key={name}>
                 <th scope="row">{name}</th>
-                <td>{Number.isInteger(value) ? String(value) : formatValue(value)}</td>
+                <td>{isWhole(value) ? String(value) : formatValue(value)}</td>
               </tr>
             ))}
           </tbody>
@@ -336,7 +338,7 @@ function shown(value: Value | undefined): string {
 }
 
 function RunCharts({ trial, run }: { trial: Trial; run: DrawnRun }): JSX.Element | null {
-  const names = JSON.stringify([Object.keys(trial.metrics), Object.keys(trial.chronos)]);
+  const names = writeJson([Object.keys(trial.metrics), Object.keys(trial.chronos)]);
   // biome-ignore lint/correctness/useExhaustiveDependencies: the names are all that counts
   const charts = useMemo(
     () =>
@@ -347,9 +349,9 @@ function RunCharts({ trial, run }: { trial: Trial; run: DrawnRun }): JSX.Element
     [names],
   );
   const { rewinds = null, resumes = null } = trial.metadata;
-  const told = JSON.stringify([rewinds, resumes]);
+  const told = writeJson([rewinds, resumes]);
   const happenings = useMemo(() => {
-    const [back, again] = JSON.parse(told) as [Value, Value];
+    const [back, again] = parseJson(told) as [Value, Value];
     return happeningsOf({ id: trial.id, colour: run.colour }, back, again);
   }, [told, trial.id, run.colour]);
   // biome-ignore lint/correctness/useExhaustiveDependencies: a chart draws by these alone
@@ -479,7 +481,7 @@ interface StoredFile {
 }
 
 function Files({ id, names }: { id: TrialId; names: readonly string[] }): JSX.Element {
-  const { data, error } = useFetch(JSON.stringify([id, names]), async (signal) => {
+  const { data, error } = useFetch(writeJson([id, names]), async (signal) => {
     const found: StoredFile[] = [];
     for (const name of names.slice(0, 200)) {
       const points = await call("fetch_metrics", { trial: id, name, kind: "file", limit: 1_000 }, signal);

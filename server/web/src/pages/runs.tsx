@@ -4,6 +4,7 @@ import { useCallback, useEffect, useMemo, useRef, useState } from "preact/hooks"
 import { call, type Fields, type Query, type TrialId } from "../api";
 import { plural } from "../format";
 import { useFetch, useLive, useMayWrite, useQuery } from "../hooks";
+import { writeJson } from "../json";
 import { useKeys } from "../keys";
 import { Icon } from "../parts/icons";
 import { Empty, ErrorBox, Loading } from "../parts/states";
@@ -39,7 +40,7 @@ const MOST_SELECTED = 10_000;
 /** Which values and series the runs have; a first run brings the first ones, later ones are looked for now and then. */
 function useFields(query: Query | null): Fields | null {
   const took = useRef(0);
-  const { data, again } = useFetch(query && `fields ${JSON.stringify(query)}`, async (signal) => {
+  const { data, again } = useFetch(query && `fields ${writeJson(query)}`, async (signal) => {
     const began = performance.now();
     const found = await call("fetch_fields", { query: query ?? {} }, signal);
     took.current = performance.now() - began;

@@ -16,6 +16,7 @@ import {
   numberOf,
   plural,
 } from "../format";
+import { parseJson, writeJson } from "../json";
 import { Markdown } from "../parts/markdown";
 import { Status } from "../parts/status";
 import { type Run, runOf } from "../runs";
@@ -105,7 +106,7 @@ function App({ report }: { report: Report }): JSX.Element {
   );
 }
 
-const keyOf = (run: string, kind: string, name: string) => JSON.stringify([run, kind, name]);
+const keyOf = (run: string, kind: string, name: string) => writeJson([run, kind, name]);
 
 function unique(series: readonly { kind: string; name: string }[]): { kind: string; name: string }[] {
   return [...new Map(series.map((one) => [`${one.kind} ${one.name}`, one])).values()];
@@ -215,19 +216,25 @@ function RunTable({ report, runs }: { report: Report; runs: readonly Run[] }): J
   );
 }
 
-type Cell = string | number | null;
+type Cell = string | number | bigint | null;
 
 function cellOf(name: string, cell: Cell | undefined): JSX.Element | string {
   if (name === "status") return <Status status={String(cell)} />;
   if (cell === null || cell === undefined) return "";
   if (name === "duration") return formatDuration(Number(cell));
-  return typeof cell === "number" ? formatNumber(cell) : cell;
+  return typeof cell === "string" ? cell : formatNumber(cell);
 }
 
 /** Numbers, then NaN, then texts, then what is missing, in both directions. */
 function compare(a: Cell | undefined, b: Cell | undefined, down: boolean): number {
   const rank = (cell: Cell | undefined) =>
-    cell === null || cell === undefined ? 3 : typeof cell === "string" ? 2 : Number.isNaN(cell) ? 1 : 0;
+    cell === null || cell === undefined
+      ? 3
+      : typeof cell === "string"
+        ? 2
+        : Number.isNaN(Number(cell))
+          ? 1
+          : 0;
   const byRank = rank(a) - rank(b);
   if (byRank !== 0 || rank(a) === 1 || rank(a) === 3) return byRank;
   const by = (a as string | number) < (b as string | number) ? -1 : a === b ? 0 : 1;
@@ -238,7 +245,7 @@ function columnsOfRuns(runs: readonly ReportRun[]): { name: string; of: (run: Re
   const flat = new Map(runs.map((run) => [run.id, new Map(flattened(run))]));
   const names = [...new Set([...flat.values()].flatMap((values) => [...values.keys()]))];
   const differing = names.filter((name) => {
-    const values = runs.map((run) => JSON.stringify(flat.get(run.id)?.get(name) ?? null));
+    const values = runs.map((run) => writeJson(flat.get(run.id)?.get(name) ?? null));
     return runs.length === 1 || new Set(values).size > 1;
   });
   const metrics = [...new Set(runs.flatMap((run) => Object.keys(run.metrics)))];
@@ -261,7 +268,7 @@ function columnsOfRuns(runs: readonly ReportRun[]): { name: string; of: (run: Re
 function flattened(run: ReportRun): [string, Cell][] {
   return [...flatten(run.parameters), ...flatten(run.tags)].map(({ name, value }) => [
     name,
-    typeof value === "number" ? value : formatValue(value),
+    typeof value === "number" || typeof value === "bigint" ? value : formatValue(value),
   ]);
 }
 
@@ -288,4 +295,4 @@ const follow = () => {
 follow();
 const data = document.getElementById("report-data")?.textContent;
 const root = document.getElementById("report");
-if (root !== null && data) render(<App report={JSON.parse(data)} />, root);
+if (root !== null && data) render(<App report={parseJson(data)} />, root);

@@ -4,6 +4,7 @@ import { useMemo, useState } from "preact/hooks";
 import { diffLines } from "../../diff";
 import { formatCount, plural } from "../../format";
 import { useFetch } from "../../hooks";
+import { writeJson } from "../../json";
 import { Dialog } from "../../parts/dialog";
 import type { Run } from "../../runs";
 import { withContext } from "./rows";
@@ -31,7 +32,7 @@ export function DiffDialog(props: {
   const [whole, setWhole] = useState(false);
   const before = sources[left];
   const after = sources[right];
-  const { data, error } = useFetch(JSON.stringify([before?.key, after?.key]), async (signal) => {
+  const { data, error } = useFetch(writeJson([before?.key, after?.key]), async (signal) => {
     const texts = await Promise.all([before?.load(signal) ?? "", after?.load(signal) ?? ""]);
     return diffLines(...(texts as [string, string]));
   });

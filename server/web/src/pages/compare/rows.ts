@@ -1,8 +1,9 @@
 // Several runs side by side: one row for each name that any of them has. Pure functions.
 import type { Trial, Value } from "../../api";
-import { csvField } from "../../charts/save";
+import { csvField, exactly, type Field } from "../../charts/save";
 import { flatten } from "../../flat";
-import { numberOf } from "../../format";
+import { isWhole, numberOf } from "../../format";
+import { writeJson } from "../../json";
 import { otherMetadata, outputOf, outputTitle, provenance } from "../run/facts";
 import { greaterIsBetter, isJudged, type Statistic } from "../runs/columns";
 
@@ -124,37 +125,48 @@ export function differ(values: readonly (Value | undefined)[]): boolean {
 
 /** A text that is equal for equal values: 1e-3 is 0.001, and keys have no order. */
 function canonical(value: Value | undefined): string {
-  return JSON.stringify(value, (_key, inner) =>
-    inner !== null && typeof inner === "object" && !Array.isArray(inner)
-      ? Object.fromEntries(Object.entries(inner).sort(([a], [b]) => (a < b ? -1 : 1)))
-      : inner,
-  );
+  return writeJson(sorted(value));
+}
+
+function sorted(value: Value | undefined): Value | undefined {
+  if (typeof value === "bigint" && BigInt(Number(value)) === value) return Number(value);
+  if (value === null || typeof value !== "object") return value;
+  if (Array.isArray(value)) return value.map((one) => sorted(one) as Value);
+  const items = Object.entries(value).sort(([a], [b]) => (a < b ? -1 : 1));
+  return Object.fromEntries(items.map(([key, one]) => [key, sorted(one) as Value]));
 }
 
 /** Where the best finite number is; nowhere if there are not two to choose from, or all are the same. */
 export function bestOf(values: readonly (Value | undefined)[], greater: boolean): number[] {
   const numbers = values.map((value) => {
     const number = numberOf(value);
-    return number !== null && Number.isFinite(number) ? number : null;
+    return number !== null && Number.isFinite(Number(number)) ? number : null;
   });
   const known = numbers.filter((number) => number !== null);
-  const best = known.reduce((a, b) => (greater ? Math.max(a, b) : Math.min(a, b)), known[0] ?? 0);
-  if (known.every((number) => number === best)) return [];
-  return numbers.flatMap((number, at) => (number === best ? [at] : []));
+  const best = known.reduce((a, b) => (greater === b > a ? b : a), known[0] ?? 0);
+  // An integer is compared with a float as numbers, whatever they are held in.
+  const isBest = (number: number | bigint) => !(number < best) && !(number > best);
+  if (known.every(isBest)) return [];
+  return numbers.flatMap((number, at) => (number !== null && isBest(number) ? [at] : []));
 }
 
 export interface Delta {
-  difference: number;
+  difference: number | bigint;
   /** Of the size of the baseline; null where that is 0. */
   share: number | null;
 }
 
 /** How far a number is from the baseline's; null where one is no finite number, or both are the same. */
 export function deltaOf(value: Value | undefined, base: Value | undefined): Delta | null {
-  if (typeof value !== "number" || typeof base !== "number" || value === base) return null;
-  const difference = value - base;
-  return { difference, share: base === 0 ? null : difference / Math.abs(base) };
+  if (!isNumber(value) || !isNumber(base) || value === base) return null;
+  const isLong = typeof value === "bigint" || typeof base === "bigint";
+  const difference =
+    isLong && isWhole(value) && isWhole(base) ? BigInt(value) - BigInt(base) : Number(value) - Number(base);
+  return { difference, share: Number(base) === 0 ? null : Number(difference) / Math.abs(Number(base)) };
 }
+
+const isNumber = (value: Value | undefined): value is number | bigint =>
+  typeof value === "number" || typeof value === "bigint";
 
 /** The rows that are shown: by name, and only those that differ. */
 export function shownRows(rows: readonly Row[], find: string, all: boolean): Row[] {
@@ -172,16 +184,10 @@ export function isLong(value: Value | undefined): boolean {
 
 /** What is shown as CSV, with exact values. */
 export function csvOf(names: readonly string[], rows: readonly Row[]): string {
-  const line = (fields: (string | number)[]) => `${fields.map(csvField).join(",")}\r\n`;
-  const exact = (value: Value | undefined) =>
-    value === undefined || value === null
-      ? ""
-      : typeof value === "number" || typeof value === "string"
-        ? (numberOf(value) ?? value)
-        : JSON.stringify(value);
+  const line = (fields: Field[]) => `${fields.map(csvField).join(",")}\r\n`;
   return [
     line(["section", "name", ...names]),
-    ...rows.map(({ section, name, values }) => line([section, name, ...values.map(exact)])),
+    ...rows.map(({ section, name, values }) => line([section, name, ...values.map(exactly)])),
   ].join("");
 }
 

@@ -1,6 +1,6 @@
 // The items of a series of media, and the steps at which they are.
 import { call, type TrialId, type Value } from "../../api";
-import { formatValue } from "../../format";
+import { floatOf, formatValue } from "../../format";
 
 export interface Item {
   /** The step, or the ordinal where there is none. */
@@ -24,13 +24,12 @@ export async function fetchItems(
   while (items.length < MOST) {
     const page = await call("fetch_metrics", { trial, kind, name, start: items.length, limit: PAGE }, signal);
     const { steps, times, values } = page;
-    if (!Array.isArray(values) || !Array.isArray(steps) || !Array.isArray(times)) break;
     values.forEach((value, at) => {
       const step = steps[at];
       const time = times[at];
       items.push({
-        step: typeof step === "number" ? step : items.length,
-        time: typeof time === "number" ? time : null,
+        step: floatOf(step) ?? items.length,
+        time: floatOf(time),
         value,
       });
     });

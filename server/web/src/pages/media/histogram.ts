@@ -1,6 +1,6 @@
 // Histograms over steps on common buckets. Pure functions.
 import type { Value } from "../../api";
-import { numberOf } from "../../format";
+import { floatOf } from "../../format";
 
 export interface Histogram {
   edges: number[];
@@ -15,9 +15,9 @@ export function histogramOf(value: Value): Histogram | null {
   if (value === null || typeof value !== "object" || Array.isArray(value)) return null;
   const { edges, counts } = value;
   if (!Array.isArray(edges) || !Array.isArray(counts)) return null;
-  const count = (each: Value | undefined) => numberOf(each) ?? 0;
+  const count = (each: Value | undefined) => floatOf(each) ?? 0;
   return {
-    edges: edges.map((edge) => numberOf(edge) ?? Number.NaN),
+    edges: edges.map((edge) => floatOf(edge) ?? Number.NaN),
     counts: counts.map(count),
     nan: count(value.nan),
     infinite: count(value.posinf) + count(value.neginf),

@@ -1,9 +1,9 @@
 // Axes of parallel coordinates: where the values of a column lie, and what has no place on it. Pure functions.
 import type { Value } from "../../api";
 import { compareNames } from "../../charts/names";
-import { formatDuration, formatMoment, formatNumber, formatValue, numberOf } from "../../format";
+import { floatOf, formatDuration, formatMoment, formatNumber, formatValue, numberOf } from "../../format";
 
-export type Category = string | boolean | number;
+export type Category = string | boolean | number | bigint;
 
 /** Where a value is: on the axis, on the rail of what is no finite number (or category), on that of what is missing. */
 export const ON_AXIS = 0;
@@ -22,6 +22,8 @@ export interface Axis {
   canLog: boolean;
   low: number;
   high: number;
+  /** Of integers that floats are too short for: the least and the greatest that lie at the same number. */
+  long: ReadonlyMap<number, readonly [least: bigint, greatest: bigint]>;
   /** From the lower end up. */
   categories: readonly Category[];
   /** A number for each row; of a category its place; NaN off the axis. */
@@ -49,13 +51,14 @@ export function axisOf(name: string, values: readonly Value[], log?: boolean): A
   const places = new Map(categories.map((category, at) => [category, at]));
   const numbers = new Float64Array(values.length).fill(Number.NaN);
   const rails = new Uint8Array(values.length);
+  const long = new Map<number, readonly [bigint, bigint]>();
   let low = Number.POSITIVE_INFINITY;
   let high = Number.NEGATIVE_INFINITY;
   values.forEach((value, row) => {
     const number = isNumber
       ? isWord(value)
         ? Number.NaN
-        : (numberOf(value) ?? Number.NaN)
+        : (floatOf(value) ?? Number.NaN)
       : (places.get(value as Category) ?? Number.NaN);
     if (value === null) rails[row] = MISSING;
     else if (!Number.isFinite(number)) rails[row] = ODD;
@@ -63,6 +66,11 @@ export function axisOf(name: string, values: readonly Value[], log?: boolean): A
       numbers[row] = number;
       if (number < low) low = number;
       if (number > high) high = number;
+      if (isNumber && typeof value === "bigint") {
+        const [least, greatest] = long.get(number) ?? [value, value];
+        if (value <= least) long.set(number, [value, greatest]);
+        else if (value > greatest) long.set(number, [least, value]);
+      }
     }
   });
   const hasPlaces = low <= high;
@@ -74,6 +82,7 @@ export function axisOf(name: string, values: readonly Value[], log?: boolean): A
       label: labelOf(name),
       kind: isNumber ? "number" : "category",
       categories,
+      long,
       numbers,
       rails,
       canLog,
@@ -100,12 +109,13 @@ function isWord(value: Value): boolean {
 function categoriesOf(values: readonly Value[]): Category[] {
   const found = new Set<Category>();
   for (const value of values) {
-    if (isWord(value) || (typeof value === "number" && Number.isFinite(value))) found.add(value as Category);
+    if (isWord(value) || Number.isFinite(floatOf(value))) found.add(value as Category);
   }
-  const rank = (value: Category) => (typeof value === "number" ? 0 : typeof value === "boolean" ? 1 : 2);
+  const rank = (value: Category) => (typeof value === "string" ? 2 : typeof value === "boolean" ? 1 : 0);
   return [...found].sort(
     (a, b) =>
-      rank(a) - rank(b) || (typeof a === "string" ? compareNames(a, b as string) : Number(a) - Number(b)),
+      rank(a) - rank(b) ||
+      (typeof a === "string" ? compareNames(a, b as string) : Number(a > b) - Number(a < b)),
   );
 }
 

@@ -63,7 +63,9 @@ export function conditionOf(axis: Axis, brush: Brush): string {
       );
     }
   } else {
-    const { low, high } = brush;
+    // Integers that floats are too short for lie where their float is: all of them pass, or none.
+    const low = brush.low === undefined ? undefined : (axis.long.get(brush.low)?.[0] ?? brush.low);
+    const high = brush.high === undefined ? undefined : (axis.long.get(brush.high)?.[1] ?? brush.high);
     if (low !== undefined && low === high) parts.push(`${name} = ${low}`);
     else if (hasRange(brush)) {
       // An open end is still the end of what is finite; an attribute that never is infinite has both.
@@ -137,7 +139,7 @@ export function readBrushes(value: unknown): Brushes {
       ...(typeof low === "number" ? { low } : {}),
       ...(typeof high === "number" ? { high } : {}),
       ...(Array.isArray(values)
-        ? { values: values.filter((each) => ["string", "number", "boolean"].includes(typeof each)) }
+        ? { values: values.filter((each) => ["string", "number", "boolean", "bigint"].includes(typeof each)) }
         : {}),
       ...(missing === true ? { missing } : {}),
       ...(odd === true ? { odd } : {}),

@@ -2,6 +2,7 @@
 import type { JSX } from "preact";
 import type { Value } from "../../api";
 import {
+  floatOf,
   formatAge,
   formatDuration,
   formatMoment,
@@ -28,13 +29,13 @@ export function Cell(props: { column: Column; value: Value; run: Run; now: numbe
     case "moment":
       return typeof value === "number" ? <time title={formatMoment(value)}>{formatTime(value)}</time> : "";
     case "duration": {
-      const seconds = column.name === "duration" ? durationOf(run, now) : numberOf(value);
+      const seconds = column.name === "duration" ? durationOf(run, now) : floatOf(value);
       return seconds === null ? "" : formatDuration(seconds);
     }
     default: {
       const number = numberOf(value);
       if (number === null) return formatValue(value);
-      return Number.isFinite(number) ? (
+      return Number.isFinite(Number(number)) ? (
         <span title={String(number)}>{formatNumber(number, 4)}</span>
       ) : (
         <span class="odd">{formatNumber(number)}</span>

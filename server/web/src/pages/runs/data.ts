@@ -2,6 +2,7 @@
 import { useEffect, useReducer, useRef } from "preact/hooks";
 import { call, type Query, type TrialId, type Value } from "../../api";
 import { both, useLive } from "../../hooks";
+import { writeJson } from "../../json";
 import { RUN_COLUMNS, type Run, runOf } from "../../runs";
 
 export const PAGE = 100;
@@ -196,7 +197,7 @@ export function useTableData(wanted: Wanted | null): TableData {
   const shown = useRef<Rows | null>(null);
   const next = useRef<Rows | null>(null);
   const sight = useRef<[number, number]>([0, 50]);
-  const key = wanted && JSON.stringify(wanted);
+  const key = wanted && writeJson(wanted);
   const keyed = useRef<string | null>(null);
   if (key !== keyed.current && wanted !== null) {
     keyed.current = key;

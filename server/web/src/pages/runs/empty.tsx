@@ -3,6 +3,7 @@ import type { JSX } from "preact";
 import { call, compileFilter } from "../../api";
 import { formatCount } from "../../format";
 import { both, NOT_HIDDEN, useFetch, useSession } from "../../hooks";
+import { writeJson } from "../../json";
 import { Empty } from "../../parts/states";
 import { setParams, text, useFilter, useProject, useShowHidden } from "../../state";
 import { partsOf } from "./parts";
@@ -21,7 +22,7 @@ export function FirstRun(): JSX.Element {
       <p>This logs a first one, which appears here at once:</p>
       <pre class="snippet">
         <code>
-          {`import track\n\ntrack.init("first", uri=${JSON.stringify(uri)})\nfor step in range(100):\n    track.log({"loss": 1 / (step + 1)}, step=step)`}
+          {`import track\n\ntrack.init("first", uri=${writeJson(uri)})\nfor step in range(100):\n    track.log({"loss": 1 / (step + 1)}, step=step)`}
         </code>
       </pre>
     </Empty>
@@ -32,7 +33,7 @@ function NoMatch({ filter }: { filter: string }): JSX.Element {
   const [project] = useProject();
   const [showHidden] = useShowHidden();
   const parts = partsOf(filter);
-  const { data } = useFetch(JSON.stringify(["parts", filter, project, showHidden]), (signal) =>
+  const { data } = useFetch(writeJson(["parts", filter, project, showHidden]), (signal) =>
     Promise.all(
       parts.map(async (part) => {
         const query = await compileFilter(part, project, signal);

@@ -5,6 +5,7 @@ import { call, type GroupRow, type Measure, type Query, type Value } from "../..
 import { filterAnd, filterEquals } from "../../complete";
 import { formatCount, formatDuration, formatNumber, formatValue, numberOf } from "../../format";
 import { useFetch, useLive } from "../../hooks";
+import { writeJson } from "../../json";
 import { ErrorBox, Loading } from "../../parts/states";
 import { setParams, text, useFilter } from "../../state";
 import { type Column, greaterIsBetter } from "./columns";
@@ -32,9 +33,7 @@ export function Groups(props: {
     measures: measured.map((column) => column.name),
     limit: MOST_GROUPS,
   };
-  const { data, error, again } = useFetch(JSON.stringify(args), (signal) =>
-    call("fetch_groups_of", args, signal),
-  );
+  const { data, error, again } = useFetch(writeJson(args), (signal) => call("fetch_groups_of", args, signal));
   const timer = useRef<ReturnType<typeof setTimeout> | null>(null);
   useEffect(() => () => clearTimeout(timer.current ?? undefined), []);
   useLive(() => {
@@ -82,7 +81,7 @@ export function Groups(props: {
         </thead>
         <tbody>
           {data.map((group) => (
-            <tr key={JSON.stringify(group.by)}>
+            <tr key={writeJson(group.by)}>
               {group.by.map((value, at) => (
                 <th key={by[at]} scope="row">
                   {at === 0 ? (
@@ -138,7 +137,7 @@ const isGreater = (column: Column) => greaterIsBetter(column.series ?? "");
 function written(column: Column, value: Value): string {
   const number = numberOf(value);
   if (number === null) return "";
-  return column.kind === "duration" ? formatDuration(number) : formatNumber(number, 4);
+  return column.kind === "duration" ? formatDuration(Number(number)) : formatNumber(number, 4);
 }
 
 function best(column: Column, measure: Measure): string {
