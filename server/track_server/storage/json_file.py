@@ -48,7 +48,7 @@ from track_server.storage.json_writer import (
     write_record,
 )
 from track_server.storage.locks import StoreLock, check_local
-from track_server.storage.sqlite.charts import SqliteSnapshot
+from track_server.storage.sqlite.read import SqliteSnapshot
 from track_server.storage.sqlite.schema import (
     CONTENT,
     inspect,

@@ -26,6 +26,7 @@ from track_protocol.errors import StoreCorrupt, StoreError
 from track_protocol.locations import sidecar_of
 from track_server.storage.durable_files import locked, replace_file, store_error
 from track_server.storage.json_document import DocumentHeader, document_lines, is_as_written, parse_document
+from track_server.storage.sqlite.read import SqliteSource
 from track_server.storage.sqlite.schema import generation_of, open_annotator, open_reader, translated
 from track_server.storage.sqlite.whole import SqliteWholeView
 
@@ -228,7 +229,8 @@ class DocumentWriter:
             return None
         digest = hashlib.sha256()
         lines = document_lines(
-            SqliteWholeView(db, str(self._files.sidecar)), DocumentHeader(generation, record.changes)
+            SqliteWholeView(SqliteSource(db, str(self._files.sidecar))),
+            DocumentHeader(generation, record.changes),
         )
 
         def pieces() -> Iterator[bytes]:

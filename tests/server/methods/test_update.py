@@ -10,7 +10,7 @@ import pytest
 from engine_calls import Caller, points
 from track_protocol.errors import BadArguments, ItemNotFound
 from track_protocol.wire.batch import Batch, CallOp
-from track_server.storage.sqlite.read import SqliteView
+from track_server.storage.sql.view import SqlView
 from user_metadata import given
 
 RUNNING = {"value": 101, "name": "Running"}
@@ -43,7 +43,7 @@ def test_a_change_of_a_trial_does_not_read_the_summaries_of_its_series(
     ann: Caller, method: str, arguments: dict[str, Any], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     trial = ann.new_trial()["id"]
-    monkeypatch.delattr(SqliteView, "trial")
+    monkeypatch.delattr(SqlView, "trial")
     ann.logged(method, trial=trial, **arguments)
 
 

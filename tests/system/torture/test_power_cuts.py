@@ -19,8 +19,9 @@ from track_protocol.wire.batch import METRIC, Batch
 from track_protocol.wire.columns import unpack
 from track_protocol.wire.link import Acked
 from track_server.engine.engine import Engine
+from track_server.storage.sql.view import SqlView
 from track_server.storage.sqlite import schema
-from track_server.storage.sqlite.read import SqliteView
+from track_server.storage.sqlite.read import SqliteSource
 from track_server.storage.sqlite.schema import open_writer
 from track_server.stores import open_store
 from waiting import wait_until
@@ -135,7 +136,9 @@ def numbers_in(path: Path, trials: list[bytes]) -> list[list[int]] | None:
     try:
         if db.execute("PRAGMA integrity_check").get != "ok":
             return None
-        found = [SqliteView(db, str(path)).points(trial, METRIC, "number", 0, 10**9) for trial in trials]
+        found = [
+            SqlView(SqliteSource(db, str(path))).points(trial, METRIC, "number", 0, 10**9) for trial in trials
+        ]
     finally:
         db.close()
     return [[] if each is None else list(unpack(each.values)) for each in found]

@@ -26,7 +26,8 @@ from track_server.storage.chunks import BadChunk, decode_chunk
 from track_server.storage.contract import Blob
 from track_server.storage.numbers import as_float_bytes
 from track_server.storage.outlines import BadOutline, Outline, outline_of
-from track_server.storage.sqlite.read import SqliteView
+from track_server.storage.sql.view import SqlView
+from track_server.storage.sqlite.read import SqliteSource
 from track_server.storage.sqlite.schema import check_engine, generation_of, inspect, open_reader, translated
 from track_server.storage.sqlite.wal_check import check_log_beside_others
 from track_server.storage.statistics import bounds_of, summary_of
@@ -185,7 +186,7 @@ class _Check:
             self._findings += [text.format(row) for (row,) in self._db.execute(statement)]
 
     def _blobs(self) -> None:
-        view = SqliteView(self._db, self._path)
+        view = SqlView(SqliteSource(self._db, self._path))
         for (digest,) in self._db.execute("SELECT digest FROM blob").fetchall():
             with self._db:
                 blob = view.blob(str(digest))
@@ -229,7 +230,7 @@ class _Check:
             if outline is not None and (fault := _fault_of_outline(outline, columns)):
                 self._findings.append(f"{label}: chunk {chunk} has an outline that {fault}")
             if kind in MEDIA_KINDS:
-                view = SqliteView(self._db, self._path)
+                view = SqlView(SqliteSource(self._db, self._path))
                 self._findings += [f"{label}: {each}" for each in _missing_in(columns[2], view)]
             seen.take(columns)
         self._series += 1
@@ -343,7 +344,7 @@ def _is_json(text: Any) -> bool:
     return True
 
 
-def _fault_of(view: SqliteView, blob: Blob) -> str | None:
+def _fault_of(view: SqlView, blob: Blob) -> str | None:
     """What is wrong with a blob; None if nothing is, or if it is incomplete."""
     digest, size, stored = blob.digest, blob.size, blob.stored
     if not 0 <= stored <= size:
@@ -361,7 +362,7 @@ def _fault_of(view: SqliteView, blob: Blob) -> str | None:
     return f"blob {digest} has another SHA-256" if stored == size and found.hexdigest() != digest else None
 
 
-def _missing_in(values: Column, view: SqliteView) -> Iterator[str]:
+def _missing_in(values: Column, view: SqlView) -> Iterator[str]:
     """What some documents of media, the values of a series, refer to and is not there."""
     for number, value in enumerate(unpack(values)):
         digest = blob_of(value) if isinstance(value, dict) else None

@@ -1,10 +1,7 @@
 """Background work on a SQLite store: compaction of small chunks, and garbage collection of deleted series.
 
-Chunks arrive at level 0.  `_FAN` chunks of one level at the end of a series become one of the next
-level, so that a point is rewritten as often as its chunk has levels and not once for each arrival.
-A chunk that is *full* is never touched again.  Beside a chunk with enough points stands its outline, for
-charts; one that is missing is made here.  At the end of an idle series, small chunks are compacted
-unless a much larger one would have to be rewritten for them.
+`track_server.storage.sql.compaction` says which chunks become one.  Beside a chunk with enough points
+stands its outline, for charts; one that is missing is made here.
 
 Deleting a trial removes its row in the transaction of the call and leaves a *tombstone* on each of its
 series: a negative number in their column ``trial``, which no trial has.  The number of the deleted row would
@@ -17,34 +14,27 @@ Free pages are used for what is written next; those left when writing pauses go 
 from __future__ import annotations
 
 import time
-from collections import OrderedDict
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Sequence
 from typing import Any, Final
 
 import apsw
 
 from track_protocol.errors import StoreCorrupt
 from track_protocol.wire.columns import Column
-from track_server.storage.chunk_columns import encode_column, size_of
-from track_server.storage.chunks import assemble, join_columns
 from track_server.storage.outlines import MIN_POINTS, outline_of
-from track_server.storage.sqlite.read import read_chunk
+from track_server.storage.sql.chunk_rows import read_chunk
+from track_server.storage.sql.compaction import (
+    FULL,
+    LEAST_POINTS,
+    Candidates,
+    Growth,
+    SmallChunk,
+    merge,
+    plan,
+)
 
 __all__ = ["Compactor", "GarbageCollector", "tombstone", "write_outline"]
 
-_FULL: Final = 9
-_FULL_POINTS: Final = 8_192
-_FULL_SIZE: Final = 2**19
-"""Points, or decoded bytes, of a full chunk; a new one has up to twice as many."""
-
-_FAN: Final = 16
-_RATIO: Final = 8
-_IDLE_S: Final = 2.0
-"""Seconds without a new point after which a series is idle."""
-
-_MIN_POINTS: Final = 32
-"""Points in a single chunk of an idle series that are worth compressing."""
 
 _VACUUM_PAGES: Final = 256
 """Pages given back to the file system in one step."""
@@ -55,7 +45,7 @@ _SLICE_CHUNKS: Final = 8
 # All that a series has in one short chunk stays as it is: of very many such series, none is looked at.
 _SMALL: Final = f"""
 SELECT series, count(*), sum(count) FROM chunk WHERE level = 0 GROUP BY series
-HAVING count(*) > 1 OR sum(count) >= {_MIN_POINTS} OR min(seq) > 0
+HAVING count(*) > 1 OR sum(count) >= {LEAST_POINTS} OR min(seq) > 0
 """  # noqa: S608 # all ours
 _TAIL: Final = "SELECT id, seq, count, level, size FROM chunk WHERE series = ? ORDER BY seq DESC"
 _READ: Final = """
@@ -77,15 +67,6 @@ _DEAD: Final = "SELECT id FROM series WHERE trial < 0 LIMIT 1"
 _COLLECT: Final = "DELETE FROM chunk WHERE id IN (SELECT id FROM chunk WHERE series = ? LIMIT ?)"
 
 
-@dataclass(frozen=True, slots=True)
-class _Chunk:
-    id: int
-    seq: int
-    count: int
-    level: int
-    size: int
-
-
 class Compactor:
     """Compacts the series that have small chunks.
 
@@ -99,25 +80,9 @@ class Compactor:
         self._path = path
         self._loaded = False
         self._damage: StoreCorrupt | None = None
-        self._ready: dict[int, None] = {}
+        self.candidates = Candidates()
         # Chunks whose outlines an earlier process has not written.
         self._unoutlined: list[int] = []
-        # Series with new chunks, longest idle first: chunks, points, time of the last ones.
-        self._grown: OrderedDict[int, tuple[int, int, float]] = OrderedDict()
-
-    def grew(self, written: Mapping[int, tuple[int, int]]) -> None:
-        """Record the (chunks, points) that a commit added to each series."""
-        now = time.monotonic()
-        for series, (chunks, points) in written.items():
-            before = self._grown.pop(series, (0, 0, now))
-            self._grown[series] = total = (before[0] + chunks, before[1] + points, now)
-            if total[0] >= _FAN or total[1] >= 2 * _FULL_POINTS:
-                self._ready[series] = None
-
-    @property
-    def expects_more(self) -> bool:
-        """Whether some series are not idle yet, and are compacted later."""
-        return bool(self._grown)
 
     def work(self, seconds: float, thorough: bool) -> bool:
         """Compact, then give free pages back, for about `seconds`.
@@ -134,16 +99,16 @@ class Compactor:
         """
         deadline = time.monotonic() + seconds
         self._load_once()
-        if self._next(thorough) is not None:
+        if self.candidates.next(thorough) is not None:
             self._compact_until(deadline, thorough)
         elif self._unoutlined:
             self._outline_until(deadline)
         damage, self._damage = self._damage, None
         if damage is not None:
             raise damage
-        if self._next(thorough) is not None or self._unoutlined:
+        if self.candidates.next(thorough) is not None or self._unoutlined:
             return True
-        return self._vacuum_until(deadline, thorough or not self._grown)
+        return self._vacuum_until(deadline, thorough or not self.candidates.expects_more)
 
     def _load_once(self) -> None:
         """Find the small chunks that an earlier process left."""
@@ -151,44 +116,35 @@ class Compactor:
             return
         self._loaded = True
         rows: list[tuple[Any, ...]] = self._db.execute(_SMALL).fetchall()
-        self.grew({series: (chunks, points) for series, chunks, points in rows})
+        self.candidates.grew({series: (chunks, points) for series, chunks, points in rows})
         found: list[tuple[Any, ...]] = self._db.execute(_UNOUTLINED).fetchall()
         self._unoutlined = [id for (id,) in found]
 
-    def _next(self, thorough: bool) -> tuple[int, bool] | None:
-        """A series to compact, and whether it is idle."""
-        if self._grown:
-            series, (_, _, last) = next(iter(self._grown.items()))
-            if thorough or time.monotonic() - last >= _IDLE_S:
-                return series, True
-        return next(((series, False) for series in self._ready), None)
-
     def _compact_until(self, deadline: float, thorough: bool) -> None:
-        done: dict[int, tuple[int, int, float]] = {}
+        done: dict[int, Growth] = {}
         self._db.execute("BEGIN IMMEDIATE")
         try:
-            while (found := self._next(thorough)) is not None:
+            while (found := self.candidates.next(thorough)) is not None:
                 series, is_idle = found
-                self._ready.pop(series, None)
-                done[series] = known = self._grown.pop(series)
+                done[series] = known = self.candidates.take(series)
                 rest = self._compact(series, is_idle)
                 if rest and not is_idle:
-                    self._grown[series] = (len(rest), sum(chunk.count for chunk in rest), known[2])
+                    self.candidates.leave(series, rest, known)
                 if time.monotonic() >= deadline:
                     break
             self._db.execute("COMMIT")
         except BaseException:
             if self._db.in_transaction:
                 self._db.execute("ROLLBACK")
-            self._grown = OrderedDict({**done, **self._grown})
+            self.candidates.put_back(done)
             raise
 
-    def _compact(self, series: int, is_idle: bool) -> list[_Chunk]:
+    def _compact(self, series: int, is_idle: bool) -> list[SmallChunk]:
         """Compact what is due of a series; return the chunks that stay as they arrived."""
         tail = self._tail(series)
         compacted = 0
         try:
-            for run, level in _plan(tail, is_idle):
+            for run, level in plan(tail, is_idle):
                 self._replace(series, run, level)
                 compacted = run[-1].seq + 1
         except StoreCorrupt as error:
@@ -196,36 +152,27 @@ class Compactor:
             return []
         return [chunk for chunk in tail if chunk.seq >= compacted and chunk.level == 0]
 
-    def _tail(self, series: int) -> list[_Chunk]:
+    def _tail(self, series: int) -> list[SmallChunk]:
         """The chunks behind the last full one."""
         rows = self._db.execute(_TAIL, (series,))
         tail = []
         for row in rows:
-            chunk = _Chunk(*map(int, row))
-            if chunk.level == _FULL:
+            chunk = SmallChunk(*map(int, row))
+            if chunk.level == FULL:
                 break
             tail.append(chunk)
         rows.close()
         return tail[::-1]
 
-    def _replace(self, series: int, run: Sequence[_Chunk], level: int) -> None:
+    def _replace(self, series: int, run: Sequence[SmallChunk], level: int) -> None:
         ids = [(chunk.id,) for chunk in run]
         rows: list[tuple[Any, ...]] = self._db.executemany(_READ, ids).fetchall()
-        chunks = zip(run, rows, strict=True)
-        parts = [read_chunk(self._path, series, chunk.seq, row[-1]) for chunk, row in chunks]
-        steps, times, values = (join_columns(columns) for columns in zip(*parts, strict=True))
-        count = len(times)
-        encoded = (
-            encode_column(steps, packed=True),
-            encode_column(times, packed=True, smooth=True),
-            encode_column(values, packed=True),
-        )
-        size = sum(size_of(each, count) for each in encoded)
+        merged = merge(self._path, series, run, rows)
         self._db.executemany("DELETE FROM chunk WHERE id = ?", ids)
-        row = (series, run[0].seq, count, level, size, *_extremes(rows), assemble(count, *encoded))
+        row = (series, run[0].seq, merged.count, level, merged.size, *merged.bounds, merged.data)
         inserted: list[tuple[Any, ...]] = self._db.execute(_INSERT, row).fetchall()
         ((id,),) = inserted
-        write_outline(self._db, id, (steps, times, values))
+        write_outline(self._db, id, merged.columns)
 
     def _outline_until(self, deadline: float) -> None:
         """Write outlines that are missing."""
@@ -259,61 +206,6 @@ class Compactor:
 
     def _pragma(self, name: str) -> int:
         return int(self._db.execute(f"PRAGMA {name}").get)
-
-
-def _extremes(rows: Sequence[tuple[Any, ...]]) -> list[Any]:
-    """Bounds of all rows from the bounds of each: minimum and maximum in turn."""
-    found = []
-    for column, extreme in zip(range(6), (min, max) * 3, strict=True):
-        known = [row[column] for row in rows if row[column] is not None]
-        found.append(extreme(known) if known else None)
-    return found
-
-
-def _plan(tail: Sequence[_Chunk], is_idle: bool) -> list[tuple[list[_Chunk], int]]:
-    """Runs of chunks to compact, and the level of what each becomes."""
-    groups: list[list[_Chunk]] = []
-    points = size = 0
-    for chunk in tail:
-        full = points >= _FULL_POINTS or size >= _FULL_SIZE
-        beyond = points + chunk.count > 2 * _FULL_POINTS or size + chunk.size > 2 * _FULL_SIZE
-        if not groups or (full and beyond):
-            groups.append([])
-            points = size = 0
-        groups[-1].append(chunk)
-        points, size = points + chunk.count, size + chunk.size
-    plan = [(group, _FULL) for group in groups[:-1]]
-    if points >= _FULL_POINTS or size >= _FULL_SIZE:
-        plan.append((groups[-1], _FULL))
-    elif groups:
-        rest = _idle_run(groups[-1]) if is_idle else _by_level(groups[-1])
-        plan += [rest] if rest else []
-    return plan
-
-
-def _by_level(chunks: list[_Chunk]) -> tuple[list[_Chunk], int] | None:
-    """The last chunks up to the highest level of which there are enough."""
-    for level in range(_FULL - 2, -1, -1):
-        start = len(chunks)
-        while start and chunks[start - 1].level <= level:
-            start -= 1
-        run = chunks[start:]
-        if sum(chunk.level == level for chunk in run) >= _FAN:
-            return run, level + 1
-    return None
-
-
-def _idle_run(chunks: list[_Chunk]) -> tuple[list[_Chunk], int] | None:
-    """The last chunks, as far as none is much larger than all behind it."""
-    start = len(chunks) - 1
-    points = chunks[start].count
-    while start and (chunks[start - 1].level == 0 or chunks[start - 1].count <= _RATIO * points):
-        start -= 1
-        points += chunks[start].count
-    run = chunks[start:]
-    if len(run) < 2 and (run[0].level or points < _MIN_POINTS):
-        return None
-    return run, min(_FULL - 1, 1 + max(chunk.level for chunk in run))
 
 
 def write_outline(db: apsw.Connection, chunk: int, points: tuple[Column, Column, Column]) -> None:

@@ -13,9 +13,10 @@ import apsw
 
 from track_protocol.errors import StoreCorrupt, StoreError
 from track_server.storage.locks import StoreLock, check_local
+from track_server.storage.sql.tables import KnownSummaries
 from track_server.storage.sqlite.admin import upgrade
-from track_server.storage.sqlite.charts import SqliteSnapshot
 from track_server.storage.sqlite.compact import Compactor, GarbageCollector
+from track_server.storage.sqlite.read import SqliteSnapshot, SqliteSource
 from track_server.storage.sqlite.readers import Readers
 from track_server.storage.sqlite.schema import (
     BUSY_MS,
@@ -26,7 +27,6 @@ from track_server.storage.sqlite.schema import (
     open_writer,
     translated,
 )
-from track_server.storage.sqlite.table import KnownSummaries
 from track_server.storage.sqlite.write import SqliteTransaction
 
 __all__ = ["SqliteStore", "open_store"]
@@ -167,7 +167,7 @@ class SqliteStore:
     def snapshot(self, seconds: float | None = None) -> Iterator[SqliteSnapshot]:
         """A consistent view of what is committed; any thread."""
         with self._readers.snapshot(seconds) as db:
-            yield SqliteSnapshot(db, self._path, self._known)
+            yield SqliteSnapshot(SqliteSource(db, self._path), self._known)
 
     def maintain(self, seconds: float) -> bool:
         """Collect garbage, compact chunks and give free space back; True if more is left.
@@ -183,7 +183,7 @@ class SqliteStore:
                 self._checkpoint()
                 return True
             more = self._compactor.work(seconds, seconds >= _THOROUGH_SECONDS)
-            if not (more or self._settled or self._compactor.expects_more):
+            if not (more or self._settled or self._compactor.candidates.expects_more):
                 self._settled = self._empty_wal(wait_ms=0)
             elif self._wal_is_long():
                 self._empty_wal(wait_ms=_WAL_PATIENCE_MS)
@@ -300,4 +300,4 @@ class SqliteStore:
 
     def _ended(self, written: Mapping[int, tuple[int, int]]) -> None:
         self._writing = self._settled = False
-        self._compactor.grew(written)
+        self._compactor.candidates.grew(written)

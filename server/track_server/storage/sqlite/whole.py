@@ -8,7 +8,7 @@ from typing import Any, Final
 from track_protocol.model.rejected import Rejected
 from track_protocol.wire.batch import SUPERSEDED
 from track_server.storage.contract import Blob, Document, Lease, SessionState
-from track_server.storage.sqlite.read import SqliteView
+from track_server.storage.sql.view import SqlView
 
 __all__ = ["SqliteWholeView"]
 
@@ -21,7 +21,7 @@ WHERE trial.key = ? AND series.kind = ? ORDER BY series.id
 """
 
 
-class SqliteWholeView(SqliteView):
+class SqliteWholeView(SqlView):
     """What a connection sees of an entire store within its transaction.
 
     See `track_server.storage.json_document.WholeView`.

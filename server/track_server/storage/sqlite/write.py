@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 import time
 from collections.abc import Callable, Hashable, Iterator, Mapping
 from typing import Any, Final
@@ -10,8 +9,6 @@ from typing import Any, Final
 import apsw
 
 from track_protocol.errors import StoreError, TooBusy
-from track_protocol.model.rejected import Rejected
-from track_protocol.model.stat import Summary
 from track_protocol.query.parse import Query
 from track_protocol.wire.batch import METRIC
 from track_server.storage import exactjson
@@ -22,19 +19,28 @@ from track_server.storage.contract import (
     MAX_THINNED,
     BlobChange,
     Changes,
-    Chunk,
-    Document,
-    Lease,
     Loaded,
     Points,
     Series,
-    SessionState,
     StoredChunk,
     Wanted,
 )
+from track_server.storage.sql.chunk_rows import read_chunk
+from track_server.storage.sql.rows import (
+    chunk_row,
+    common_row,
+    identity_row,
+    lease_row,
+    loaded_series,
+    rejected_row,
+    session_row,
+    statistics_row,
+    trial_columns,
+)
+from track_server.storage.sql.view import REJECTED_COLUMNS, SqlView
 from track_server.storage.sqlite.compact import tombstone, write_outline
 from track_server.storage.sqlite.query import compile_query
-from track_server.storage.sqlite.read import REJECTED_COLUMNS, TRIAL_JSON, SqliteView, read_chunk
+from track_server.storage.sqlite.read import SqliteSource
 from track_server.storage.sqlite.schema import translated
 
 __all__ = ["SqliteTransaction"]
@@ -104,7 +110,7 @@ INSERT OR IGNORE INTO group_trial("group", trial)
 VALUES((SELECT id FROM trial_group WHERE uid = ?), (SELECT id FROM trial WHERE key = ?))
 """
 _PUT_SESSION: Final = """
-INSERT OR REPLACE INTO session(sid, user, epoch, last_seq, last_reply_seq, last_reply, partial)
+INSERT OR REPLACE INTO session(sid, "user", epoch, last_seq, last_reply_seq, last_reply, partial)
 VALUES(?, ?, ?, ?, ?, ?, ?)
 """
 _PUT_REJECTED: Final = f"INSERT INTO rejected({REJECTED_COLUMNS}) VALUES({', '.join('?' * 14)})"
@@ -159,13 +165,8 @@ _MAX_CHANGES: Final = 10_000
 _CHANGES_PRUNED: Final = 500
 """Commits that the change log keeps, and how many go at once."""
 
-_PLAIN: Final = frozenset(
-    {"uid", "hash", "revision", "name", "description", "version", "project_id", "group_id"}
-    | {"created", "started", "ended"}
-)
 
-
-class SqliteTransaction(SqliteView):
+class SqliteTransaction(SqlView):
     """An open transaction on the connection that writes; it ends once, by a commit or `rollback`.
 
     Args:
@@ -182,7 +183,9 @@ class SqliteTransaction(SqliteView):
         version: Hashable,
         ended: Callable[[Mapping[int, tuple[int, int]]], None],
     ) -> None:
-        super().__init__(db, path)
+        super().__init__(SqliteSource(db, path))
+        self._db = db
+        self._path = path
         self._version = version
         self._ended = ended
         self._open = True
@@ -225,7 +228,7 @@ class SqliteTransaction(SqliteView):
             found.fields += [document for id in wanted.fields if (document := self.trial_fields(id))]
             for key in wanted.series:
                 for row in self._db.execute(_LOAD_SERIES, key):
-                    found.series.append(_loaded(*key, *row))
+                    found.series.append(loaded_series(*key, *row))
             found.blobs += [blob for digest in wanted.blobs if (blob := self.blob(digest))]
         return found
 
@@ -258,7 +261,7 @@ class SqliteTransaction(SqliteView):
     def later_series(self, trial: bytes, step: float) -> list[Series]:
         """Metrics of a trial that may have points of a finite step above `step`."""
         rows = self._rows(_LATER_SERIES, [trial, METRIC, step])
-        return [_loaded(trial, METRIC, *row) for row in rows]
+        return [loaded_series(trial, METRIC, *row) for row in rows]
 
     def chunks(self, series: Series, step: float) -> Iterator[StoredChunk]:
         """All chunks of a stored series, in order, each marked whether it may have later steps.
@@ -333,30 +336,30 @@ class SqliteTransaction(SqliteView):
         db, many = self._db, self._db.executemany
         for id in changes.deleted:
             tombstone(db, id)
-        many(_PUT_PROJECT, [_common(document) for document in changes.projects.values()])
+        many(_PUT_PROJECT, [common_row(document) for document in changes.projects.values()])
         groups = changes.groups.values()
-        many(_PUT_GROUP, [(*_common(document), document["project_id"]) for document in groups])
+        many(_PUT_GROUP, [(*common_row(document), document["project_id"]) for document in groups])
         for document in changes.new_trials.values():
-            columns = {"key": document["id"], **_columns(document)}
+            columns = {"key": document["id"], **trial_columns(document)}
             names, marks = ", ".join(columns), ", ".join("?" * len(columns))
             db.execute(f"INSERT INTO trial({names}) VALUES({marks})", tuple(columns.values()))  # all ours
         for id, document in changes.trials.items():
-            if columns := _columns(document):
+            if columns := trial_columns(document):
                 assigned = ", ".join([f"{name} = ?" for name in columns])
                 db.execute(f"UPDATE trial SET {assigned} WHERE key = ?", (*columns.values(), id))  # noqa: S608 # all ours
         self._write_series(changes)
         many(_LINK, changes.links)
         leases = changes.leases.items()
         many(_DROP_LEASE, [key for key, lease in leases if lease is None])
-        many(_PUT_LEASE, [_lease_row(lease) for _, lease in leases if lease is not None])
+        many(_PUT_LEASE, [lease_row(lease) for _, lease in leases if lease is not None])
         for digest, change in changes.blobs.items():
             self._write_blob(digest, change)
         many(_USE_BLOB, changes.uses)
         if changes.rejected:
-            many(_PUT_REJECTED, [_rejected_row(record) for record in changes.rejected])
+            many(_PUT_REJECTED, [rejected_row(record) for record in changes.rejected])
             for sid in {record.session for record in changes.rejected}:
                 self._thin_rejected(sid)
-        many(_PUT_SESSION, [_session_row(state) for state in changes.sessions.values()])
+        many(_PUT_SESSION, [session_row(state) for state in changes.sessions.values()])
 
         self._changed_trials.update(changes.deleted, changes.new_trials, changes.trials)
         self._changed_trials.update([series.trial for series in changes.series])
@@ -383,18 +386,18 @@ class SqliteTransaction(SqliteView):
         many = self._db.executemany
         many("DELETE FROM chunk WHERE id = ?", [(id,) for id in changes.removed])
         many("UPDATE chunk SET seq = ? WHERE id = ?", [(first, id) for id, first in changes.moved])
-        many(_REWRITE_CHUNK, ((*_chunk_row(chunk), id) for id, chunk in changes.rewritten))
+        many(_REWRITE_CHUNK, ((*chunk_row(chunk), id) for id, chunk in changes.rewritten))
         for id, chunk in changes.rewritten:
             write_outline(self._db, id, decode_chunk(chunk.data))
         many("DELETE FROM series WHERE id = ?", [(series.handle,) for series in changes.emptied])
         known = [series for series in changes.series if series.handle is not None]
-        many(_UPDATE_SERIES, [(*_statistics(series), series.handle) for series in known])
+        many(_UPDATE_SERIES, [(*statistics_row(series), series.handle) for series in known])
         new = [series for series in changes.series if series.handle is None]
-        rows = many(_CREATE_SERIES, [(*_statistics(series), *_identity(series)) for series in new])
+        rows = many(_CREATE_SERIES, [(*statistics_row(series), *identity_row(series)) for series in new])
         for series, (id,) in zip(new, rows.fetchall(), strict=True):
             series.handle = id
         chunks = changes.chunks
-        many(_INSERT_CHUNK, ((series.handle, *_chunk_row(chunk)) for series, chunk in chunks))
+        many(_INSERT_CHUNK, ((series.handle, *chunk_row(chunk)) for series, chunk in chunks))
         for series, chunk in chunks:
             chunk_count, points = self._written.get(series.handle, (0, 0))
             self._written[series.handle] = chunk_count + 1, points + chunk.count
@@ -428,82 +431,3 @@ class SqliteTransaction(SqliteView):
 
 def _nothing() -> None:
     """The check of a transaction that is not watched."""
-
-
-def _loaded(
-    trial: bytes,
-    kind: str,
-    name: str,
-    id: int,
-    count: int,
-    first_step: str | None,
-    last_step: str | None,
-    last: str | None,
-    last_time: float | None,
-    stepped: int,
-    finite: int,
-    nonfinite: int,
-    low: float | None,
-    high: float | None,
-    mean: float | None,
-    m2: float | None,
-) -> Series:
-    numbers = Summary(finite + nonfinite, nonfinite)
-    if finite:
-        # SQLite keeps a NaN, which an overflow may have left, as NULL.
-        known = [math.nan if each is None else each for each in (mean, m2, low, high)]
-        numbers = Summary(finite + nonfinite, nonfinite, *known)
-    steps = (first_step, last_step, last, last_time, bool(stepped))
-    return Series(trial, kind, name, None, id, count, *steps, numbers)
-
-
-def _statistics(series: Series) -> tuple[Any, ...]:
-    known = series.numbers
-    numbers = (known.min, known.max, known.mean, known.m2) if known.finite else (None,) * 4
-    return (
-        *(series.count, series.first_step, series.last_step, series.last, series.last_time, series.stepped),
-        *(known.finite, known.nonfinite, *numbers),
-    )
-
-
-def _identity(series: Series) -> tuple[Any, ...]:
-    spec = None if series.aggregator is None else exactjson.dumps(series.aggregator)
-    return series.trial, series.kind, series.name, spec
-
-
-def _chunk_row(chunk: Chunk) -> tuple[Any, ...]:
-    return (chunk.first, chunk.count, chunk.size, *chunk.bounds, chunk.data)
-
-
-def _lease_row(lease: Lease) -> tuple[Any, ...]:
-    return lease.trial, lease.sid, lease.rank, lease.superseded
-
-
-def _session_row(state: SessionState) -> tuple[Any, ...]:
-    reply = state.last_reply or (None, None)
-    return state.sid, state.user, state.epoch, state.last_seq, *reply, state.partial
-
-
-def _rejected_row(record: Rejected) -> tuple[Any, ...]:
-    runs, names = exactjson.dumps([list(run) for run in record.runs]), exactjson.dumps(list(record.names))
-    where = (record.first, record.last, record.session, record.user, runs, record.method, record.trial)
-    why = (record.points, record.code, record.reason, record.time, record.content, record.size)
-    return (*where, names, *why)
-
-
-def _common(document: Document) -> tuple[Any, ...]:
-    metadata = exactjson.dumps(document["metadata"])
-    return document["uid"], document["name"], document["description"], metadata
-
-
-def _columns(fields: Mapping[str, Any]) -> dict[str, Any]:
-    """Fields of a trial document as columns of its table."""
-    columns: dict[str, Any] = {}
-    for name, value in fields.items():
-        if name in _PLAIN:
-            columns[name] = value
-        elif name in TRIAL_JSON:
-            columns[name] = exactjson.dumps(value)
-        elif name == "status":
-            columns["status_value"], columns["status_name"] = value["value"], value["name"]
-    return columns

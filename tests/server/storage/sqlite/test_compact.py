@@ -80,7 +80,7 @@ def test_a_caller_with_time_gets_them_all_compacted(store: SqliteStore, path: Pa
 
 
 def test_an_idle_series_is_compacted(store: SqliteStore, path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("track_server.storage.sqlite.compact._IDLE_S", 0.0)
+    monkeypatch.setattr("track_server.storage.sql.compaction._IDLE_S", 0.0)
     log_each(store, 3)
     while store.maintain(SHORT):
         pass
@@ -103,7 +103,7 @@ def test_what_did_not_fit_into_a_full_chunk_is_compacted_when_idle(
     log_each(store, 17, 1000)
     store.maintain(SHORT)
     assert chunks(path) == [(0, 16_000, 9), (16_000, 1000, 0)]
-    monkeypatch.setattr("track_server.storage.sqlite.compact._IDLE_S", 0.0)
+    monkeypatch.setattr("track_server.storage.sql.compaction._IDLE_S", 0.0)
     store.maintain(SHORT)
     assert chunks(path) == [(0, 16_000, 9), (16_000, 1000, 1)]
 
@@ -171,7 +171,7 @@ def test_series_in_which_nothing_is_due_cost_nothing_when_a_store_is_opened(
     db = apsw.Connection(str(path))
     compactor = Compactor(db, str(path))
     compactor.work(NO_TIME, thorough=False)
-    assert compactor.expects_more is is_due
+    assert compactor.candidates.expects_more is is_due
     db.close()
 
 
@@ -277,7 +277,7 @@ def test_a_failure_leaves_everything_for_the_next_time(
 ) -> None:
     log_each(store, 16)
     with monkeypatch.context() as patch:
-        patch.setattr("track_server.storage.sqlite.compact.assemble", lambda *_: throw())
+        patch.setattr("track_server.storage.sql.compaction.assemble", lambda *_: throw())
         with pytest.raises(RuntimeError):
             store.maintain(1.0)
     assert len(chunks(path)) == 16

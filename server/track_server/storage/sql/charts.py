@@ -1,4 +1,4 @@
-"""Reading series of a SQLite store for charts: columns of a window, and the points behind an ordinal."""
+"""Reading series of a SQL store for charts: columns of a window, and the points behind an ordinal."""
 
 from __future__ import annotations
 
@@ -9,9 +9,7 @@ from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from operator import sub
-from typing import Any, Final
-
-import apsw
+from typing import Final
 
 from track_protocol.errors import StoreCorrupt, TooBusy
 from track_server.storage.chart_columns import (
@@ -25,10 +23,11 @@ from track_server.storage.chunks import BadChunk, decode_chunk_numbers
 from track_server.storage.contract import ChartWindow, Document, SeriesKey
 from track_server.storage.numbers import as_float_bytes, as_floats
 from track_server.storage.outlines import BadOutline, Outline
-from track_server.storage.sqlite.read import SqliteView, damaged_chunk
-from track_server.storage.sqlite.schema import translated
+from track_server.storage.sql.chunk_rows import damaged_chunk
+from track_server.storage.sql.source import Source
+from track_server.storage.sql.view import SqlView
 
-__all__ = ["SqliteSnapshot"]
+__all__ = ["SqlSnapshot"]
 
 _IN_FULL_POINTS: Final = 300_000
 """Points in the window of all series together up to which every one of them is read."""
@@ -151,7 +150,7 @@ class _Chunk:
                 self.traits = self.outline.traits
 
 
-class SqliteSnapshot(SqliteView):
+class SqlSnapshot(SqlView):
     """What a connection sees within its transaction, charts included."""
 
     def chart_window(
@@ -181,7 +180,7 @@ class SqliteSnapshot(SqliteView):
             TooBusy: it takes too long.
         """
         found = self._series(series)
-        return None if found is None else _Reading(self._db, self._path, found, window).columns()
+        return None if found is None else _Reading(self._source, found, window).columns()
 
     def tail(self, series: SeriesKey, start: int, limit: int) -> Document | None:
         """Up to `limit` points of a series from ordinal `start`, as numbers; None if there is no such series.
@@ -244,9 +243,9 @@ def _grid(low: float | None, high: float | None, bounds: tuple[float, float], wi
 class _Reading:
     """Reads the columns of one series."""
 
-    def __init__(self, db: apsw.Connection, path: str, series: _Series, window: ChartWindow) -> None:
-        self._db = db
-        self._path = path
+    def __init__(self, source: Source, series: _Series, window: ChartWindow) -> None:
+        self._source = source
+        self._name = source.name
         self._series = series
         self._window = window
         self._deadline = time.monotonic() + _SECONDS
@@ -287,8 +286,7 @@ class _Reading:
         }
 
     def _chunks(self) -> list[_Chunk]:
-        with translated(self._path):
-            rows: list[Any] = self._db.execute(_CHUNKS, (self._series.id,)).fetchall()
+        rows = self._source.rows(_CHUNKS, [self._series.id])
         expected = 0
         for _, first, count, *_ in rows:
             if first != expected:
@@ -296,7 +294,7 @@ class _Reading:
             expected = first + count
         if expected != self._series.count:
             raise StoreCorrupt(
-                f"{self._path}: series {self._series.id} has no point {expected}, which its summary counts: "
+                f"{self._name}: series {self._series.id} has no point {expected}, which its summary counts: "
                 "restore a backup"
             )
         chunks = []
@@ -346,15 +344,14 @@ class _Reading:
                 f"the columns of a series of {self._series.count:,} points took longer than {_SECONDS:g} s: "
                 "ask for a smaller window or for fewer columns"
             )
-        with translated(self._path):
-            data = self._db.execute("SELECT data FROM chunk WHERE id = ?", (chunk.id,)).get
+        ((data,),) = self._source.rows("SELECT data FROM chunk WHERE id = ?", [chunk.id])
         try:
             steps, times, values = decode_chunk_numbers(data, sparse=sparse)
         except BadChunk as error:
-            raise damaged_chunk(self._path, self._series.id, chunk.first, error) from None
+            raise damaged_chunk(self._name, self._series.id, chunk.first, error) from None
         if len(values) != chunk.count:
             raise StoreCorrupt(
-                f"{self._path}: the chunk of series {self._series.id} from point {chunk.first} on has "
+                f"{self._name}: the chunk of series {self._series.id} from point {chunk.first} on has "
                 f"{len(values)} points, not {chunk.count}: restore a backup"
             )
         # A list has its numbers as objects already, where an array makes them anew at each pass.

@@ -47,7 +47,7 @@ def store(path: Path) -> Iterator[SqliteStore]:
 @pytest.fixture
 def outlined(monkeypatch: pytest.MonkeyPatch) -> None:
     """Outlines stand for points however few these are."""
-    monkeypatch.setattr("track_server.storage.sqlite.charts._IN_FULL_POINTS", 0)
+    monkeypatch.setattr("track_server.storage.sql.charts._IN_FULL_POINTS", 0)
 
 
 def chart(view: Any, axis: str, low: float | None, high: float | None, width: int) -> Any:
@@ -178,7 +178,7 @@ def test_columns_add_up_to_the_points_of_the_window(
     store = EphemeralStore()
     with pytest.MonkeyPatch.context() as patch:
         if not in_full:
-            patch.setattr("track_server.storage.sqlite.charts._IN_FULL_POINTS", 0)
+            patch.setattr("track_server.storage.sql.charts._IN_FULL_POINTS", 0)
         add_trials(store, 1)
         at = {"step": 0.0, "time": 1000.0}
         for action in (("log", 1, 1, [0.5], 1.0), *actions):
@@ -417,6 +417,6 @@ def test_a_missing_chunk_is_damage(store: SqliteStore, path: Path) -> None:
 
 def test_columns_that_take_too_long_are_refused(store: SqliteStore, monkeypatch: pytest.MonkeyPatch) -> None:
     fill(store, 100)
-    monkeypatch.setattr("track_server.storage.sqlite.charts._SECONDS", -1.0)
+    monkeypatch.setattr("track_server.storage.sql.charts._SECONDS", -1.0)
     with pytest.raises(TooBusy, match="smaller window"):
         committed(store)

@@ -15,9 +15,9 @@ from track_protocol.query.parse import parse_query
 from track_protocol.query.tables import FieldSummaries
 from track_server.storage import exactjson
 from track_server.storage.contract import Store
-from track_server.storage.sqlite import table
+from track_server.storage.sql import tables
+from track_server.storage.sql.tables import KnownSummaries
 from track_server.storage.sqlite.store import open_store
-from track_server.storage.sqlite.table import KnownSummaries
 from track_server.storage.unit_of_work import begin
 
 
@@ -38,7 +38,7 @@ def add(store: Store, *numbers: int, text: str = "x") -> None:
 def test_values_that_are_very_large_together_are_refused(
     store: Store, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(table, "_MAX_CHARS", 100_000)
+    monkeypatch.setattr(tables, "_MAX_CHARS", 100_000)
     add(store, *range(12), text="x" * 10_000)
     columns = parse_columns(["parameters.text"])
     with store.snapshot() as view:
@@ -53,8 +53,8 @@ def test_values_that_are_very_large_together_are_refused(
 
 
 def test_large_documents_are_summarised_few_at_a_time(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(table, "_CHUNK_CHARS", 10_000)
-    monkeypatch.setattr(table, "_ROWS", 2)
+    monkeypatch.setattr(tables, "_CHUNK_CHARS", 10_000)
+    monkeypatch.setattr(tables, "_ROWS", 2)
     sizes: list[int] = []
     summaries = KnownSummaries.summaries
 
@@ -111,7 +111,7 @@ def test_what_is_merged_stays_as_it_was() -> None:
 
 
 def test_few_summaries_are_retained(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(table, "_KNOWN_FIELDS", 10)
+    monkeypatch.setattr(tables, "_KNOWN_FIELDS", 10)
     known = KnownSummaries()
     texts = [exactjson.dumps([{"a": number, "b": number}]) for number in range(20)]
     made = [known.summaries("tags", text) for text in texts]

@@ -1,11 +1,11 @@
-"""Tables, groups and summaries of the trials of a SQLite store."""
+"""Tables, groups and summaries of the trials of a SQL store."""
 
 from __future__ import annotations
 
 import json
 import threading
 from collections import Counter, OrderedDict
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from hashlib import blake2b
 from itertools import islice
 from typing import Any, Final
@@ -16,11 +16,9 @@ from track_protocol.query.parse import Query
 from track_protocol.query.tables import MAX_FIELDS, FieldSummaries, group_rows
 from track_server.storage import exactjson
 from track_server.storage.contract import Document
-from track_server.storage.sqlite.query import compile_cell, compile_query
+from track_server.storage.sql.source import Cell, Source
 
-__all__ = ["KnownSummaries", "TrialTables"]
-
-_Rows = Callable[[str, Iterable[Any]], Iterator[tuple[Any, ...]]]
+__all__ = ["KnownSummaries", "TrialTables", "json_values"]
 
 _TREES: Final = ("parameters", "tags", "metadata")
 _CHUNK: Final = 512
@@ -49,30 +47,28 @@ class TrialTables:
     """Reads columns of trials.
 
     Args:
-        iterate: runs a statement.
+        source: the connection; a transaction is open on it.
         known: summaries that were made before.
     """
 
-    def __init__(self, iterate: _Rows, known: KnownSummaries) -> None:
-        self._iterate = iterate
+    def __init__(self, source: Source, known: KnownSummaries) -> None:
+        self._source = source
+        self._rows = source.rows
         self._known = known
-
-    def _rows(self, sql: str, params: Iterable[Any]) -> list[tuple[Any, ...]]:
-        return list(self._iterate(sql, params))
 
     def count(self, query: Query) -> int:
         """How many trials match."""
-        where, params = compile_query(query)
+        where, params = self._source.where(query)
         ((total,),) = self._rows(f"SELECT count(*) FROM trial WHERE {where}", params)  # noqa: S608 # all ours
         return int(total)
 
     def columns(self, keys: Sequence[int], columns: Sequence[Column]) -> tuple[list[bytes], list[list[Any]]]:
         """Ids and columns of the trials in some rows, in their order and without those that are not there."""
-        cells = _Cells(columns)
+        cells = _Cells(self._source, columns)
+        among, params = self._source.among(keys)
         rows = self._bounded(
-            f"SELECT trial.id, trial.key{cells.sql} FROM trial "  # noqa: S608 # all ours
-            "WHERE trial.id IN (SELECT value FROM json_each(?))",
-            [*cells.params, exactjson.dumps(list(keys))],
+            f"SELECT trial.id, trial.key{cells.sql} FROM trial WHERE trial.id {among}",  # noqa: S608 # all ours
+            [*cells.params, *params],
         )
         by_key = {row[0]: row for row in rows}
         found = [by_key[key] for key in keys if key in by_key]
@@ -80,10 +76,8 @@ class TrialTables:
 
     def keys_of(self, ids: Sequence[bytes]) -> list[int]:
         """The rows of trials, in the order of their ids and without those that are not there."""
-        rows = self._rows(
-            "SELECT key, id FROM trial WHERE key IN (SELECT unhex(value) FROM json_each(?))",
-            [exactjson.dumps([id.hex() for id in ids])],
-        )
+        among, params = self._source.among_keys(ids)
+        rows = self._rows(f"SELECT key, id FROM trial WHERE key {among}", params)  # noqa: S608 # all ours
         by_id: dict[bytes, int] = dict(rows)
         return [by_id[id] for id in ids if id in by_id]
 
@@ -91,8 +85,8 @@ class TrialTables:
         self, query: Query, by: Sequence[Column], measures: Sequence[Column], limit: int
     ) -> list[Document]:
         """See `Snapshot.trial_groups`."""
-        cells = _Cells([*by, *measures])
-        where, params = compile_query(query)
+        cells = _Cells(self._source, [*by, *measures])
+        where, params = self._source.where(query)
         rows = self._bounded(
             f"SELECT trial.id{cells.sql} FROM trial WHERE {where} ORDER BY trial.id",  # noqa: S608 # all ours
             [*cells.params, *params],
@@ -102,7 +96,7 @@ class TrialTables:
 
     def fields(self, query: Query) -> Document:
         """See `Snapshot.fields`."""
-        where, params = compile_query(query)
+        where, params = self._source.where(query)
         statuses: Counter[str] = Counter()
         summaries = FieldSummaries()
         for rows, _ in self._chunks(
@@ -125,7 +119,7 @@ class TrialTables:
 
     def _chunks(self, sql: str, params: Iterable[Any]) -> Iterator[tuple[list[tuple[Any, ...]], int]]:
         """Rows of a statement, some at a time, and how many letters their texts have."""
-        rows = self._iterate(sql, params)
+        rows = self._source.iterate(sql, params)
         chunk: list[tuple[Any, ...]] = []
         chars = 0
         while some := list(islice(rows, _ROWS)):
@@ -157,7 +151,7 @@ class TrialTables:
     def _series(self, where: str, params: Sequence[Any]) -> list[Document]:
         # Most trials have the same series, so few lists are to be looked at, and nothing is sorted.
         lists = self._rows(
-            "SELECT trial, kind, json_group_array(name) FROM series "  # noqa: S608 # all ours
+            f"SELECT trial, kind, {self._source.listed_names} FROM series "  # noqa: S608 # all ours
             f"WHERE trial IN (SELECT id FROM trial WHERE {where}) AND kind <> 'superseded' "
             "GROUP BY trial, kind",
             params,
@@ -172,10 +166,10 @@ class TrialTables:
 
     def _series_of(self, trials: Sequence[int]) -> list[tuple[str, str]]:
         """Kinds and names of the series of some trials, in order of insertion."""
+        among, params = self._source.among(trials)
         rows = self._rows(
-            "SELECT kind, name FROM series WHERE trial IN (SELECT value FROM json_each(?)) "
-            "AND kind <> 'superseded' ORDER BY id",
-            [exactjson.dumps(list(trials))],
+            f"SELECT kind, name FROM series WHERE trial {among} AND kind <> 'superseded' ORDER BY id",  # noqa: S608 # all ours
+            params,
         )
         return [(kind, name) for kind, name in rows]
 
@@ -225,41 +219,35 @@ class _Cells:
         params: of it.
     """
 
-    def __init__(self, columns: Sequence[Column]) -> None:
-        self.sql = ""
-        self.params: list[Any] = []
-        self._json: list[list[bool]] = []
-        for column in columns:
-            self._json.append([])
-            for path in column.paths:
-                sql, params, is_json = compile_cell(path)
-                self.sql += f", {sql}"
-                self.params += params
-                self._json[-1].append(is_json)
+    def __init__(self, source: Source, columns: Sequence[Column]) -> None:
+        self._cells = [[source.cell(path) for path in column.paths] for column in columns]
+        cells = [cell for column in self._cells for cell in column]
+        self.sql = "".join([f", {cell.sql}" for cell in cells])
+        self.params = [param for cell in cells for param in cell.params]
 
     def read(self, rows: Sequence[Sequence[Any]]) -> list[list[Any]]:
         """The columns of rows that were selected."""
-        given = list(zip(*rows, strict=True)) if rows else [()] * sum(map(len, self._json))
+        given = list(zip(*rows, strict=True)) if rows else [()] * sum(map(len, self._cells))
         places = iter(given)
-        columns: list[list[Any]] = []
-        for kinds in self._json:
-            column: list[Any] | None = None
-            for is_json in kinds:
-                values = list(_values(next(places)) if is_json else next(places))
-                column = (
-                    values
-                    if column is None
-                    else [
-                        first if first is not None else second
-                        for first, second in zip(column, values, strict=True)
-                    ]
-                )
-            columns.append(column or [])
-        return columns
+        return [_first_values(cells, places) for cells in self._cells]
 
 
-def _values(texts: Sequence[str | None]) -> Iterator[Any]:
-    """What JSON texts say, exactly: SQLite's own numbers may differ in the last digit."""
+def _first_values(cells: Sequence[Cell], places: Iterator[Sequence[Any]]) -> list[Any]:
+    """Of each row the first value that there is."""
+    column: list[Any] | None = None
+    for cell in cells:
+        found = next(places)
+        values = list(found if cell.read is None else cell.read(found))
+        if column is None:
+            column = values
+        else:
+            both = zip(column, values, strict=True)
+            column = [first if first is not None else second for first, second in both]
+    return column or []
+
+
+def json_values(texts: Sequence[str | None]) -> Iterator[Any]:
+    """What JSON texts say, exactly: a database's own numbers may differ in the last digit."""
     known: dict[str | None, Any] = {None: None}
     for text in texts:
         if text in known:
