@@ -4,10 +4,11 @@ import type { Curve } from "../src/charts/curve";
 import { merge, summarise } from "../src/charts/groups";
 import { shortTexts, xTexts, xTicks } from "../src/charts/labels";
 import { happeningsOf, marksOf } from "../src/charts/marks";
-import { chartsOf, labelOf, matching, partsOf } from "../src/charts/names";
+import { chartsOf, faultOf, labelOf, matching, partsOf } from "../src/charts/names";
 import { paint, svgPen } from "../src/charts/paint";
 import { csvField, csvOfCurves, svgOf } from "../src/charts/save";
 import { rangeOfX, rangeOfY, ticks, timeTicks } from "../src/charts/scale";
+import { owns, turned } from "../src/pages/charts/settings";
 
 function curveOf(values: number[], more: Partial<Curve> = {}): Curve {
   return {
@@ -68,9 +69,16 @@ test("charts are found by a regular expression, and a wrong one is taken as text
     ["val/loss"],
   );
   assert.deepEqual(
-    matching(charts, "a(").map((chart) => chart.title),
+    matching(charts, "a\\(").map((chart) => chart.title),
     ["a(b"],
   );
+});
+
+test("of a wrong regular expression it is said what is wrong, and it selects nothing", () => {
+  assert.equal(faultOf("^train/|a\\("), null);
+  assert.equal(faultOf("a("), "Unterminated group");
+  assert.equal(faultOf("*"), "Nothing to repeat");
+  assert.equal(matching(chartsOf([metric("a(b"), metric("c")]), "a(").length, 2);
 });
 
 test("the range of y ignores what is not finite, and what is out of sight", () => {
@@ -89,6 +97,21 @@ test("outliers are clipped and counted", () => {
   const range = rangeOfY([curveOf(values)], { low: 0, high: 200 }, false, true);
   assert.ok(range.high < 20);
   assert.equal(range.above, 1);
+});
+
+test("a chosen range of y is exact, and what lies outside of it is counted", () => {
+  const curves = [curveOf([-5, 1, 2, 3, 40, 50, Number.NaN])];
+  const [x, chosen] = [
+    { low: 0, high: 9 },
+    { low: 0, high: 4 },
+  ];
+  assert.deepEqual(rangeOfY(curves, x, false, true, chosen), {
+    ...chosen,
+    above: 2,
+    below: 1,
+    notPositive: 0,
+  });
+  assert.ok(rangeOfY(curves, x, true, false, chosen).low > 0, "0 has no place on a logarithmic axis");
 });
 
 test("a logarithmic axis counts what it has no place for", () => {
@@ -258,4 +281,19 @@ test("a rewind is marked at its step, a resume at the first point behind it", ()
     [],
     "a chart that does not show the run has no mark of it",
   );
+});
+
+test("a chart keeps of a setting only what differs from all charts", () => {
+  assert.deepEqual(turned({}, "clip", false), { clip: true });
+  assert.deepEqual(turned({ clip: true, big: true }, "clip", false), { big: true });
+  assert.deepEqual(turned({ clip: true }, "clip", true), { clip: false });
+  assert.deepEqual(turned({}, "clip", true), { clip: false });
+});
+
+test("the address holds what single charts have set, and nothing that makes no sense", () => {
+  const value = { loss: { clip: true, range: { low: -1.5, high: 2e-7 }, more: ["a,b"] } };
+  assert.deepEqual(owns.read(owns.write(value)), value);
+  assert.equal(owns.write({ loss: {} }), null);
+  const odd = { a: null, b: { range: { low: 2, high: 1 }, y: 1, more: "x" }, c: { big: true, z: 1 } };
+  assert.deepEqual(owns.read(JSON.stringify(odd)), { a: {}, b: {}, c: { big: true } });
 });

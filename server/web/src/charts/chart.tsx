@@ -21,9 +21,11 @@ export interface ChartProps {
   logY: boolean;
   /** Leave outliers out of the range of y. */
   clip: boolean;
-  /** The window of x; null for all. */
+  /** The window of x, and that of y; null for all. */
   zoom: Range | null;
-  onZoom: (zoom: Range | null) => void;
+  zoomY: Range | null;
+  /** A window was drawn: of x, of y, or a rectangle; null is all again. */
+  onZoom: (zoom: { x?: Range; y?: Range } | null) => void;
   /** A click on the curve of a run. */
   onPick?: (owner: string) => void;
   /** Charts with one key have one crosshair. */
@@ -45,6 +47,9 @@ interface Reading {
   marks: readonly Mark[];
 }
 
+/** Pixels that begin a window; and those across from which on it is a rectangle, and not of one axis alone. */
+const DRAG_PX = 4;
+const ACROSS_PX = 36;
 const SHOWN = 9;
 /** How wide the reading is, as the style sheet has it. */
 const TIP_PX = 244;
@@ -53,7 +58,7 @@ const SHOWN_MARKS = 3;
 const MARK_PX = 5;
 
 export function Chart(props: ChartProps): JSX.Element {
-  const { curves, xKind, logX, logY, clip, zoom, height } = props;
+  const { curves, xKind, logX, logY, clip, zoom, zoomY, height } = props;
   const box = useRef<HTMLDivElement>(null);
   const plot = useRef<uPlot | null>(null);
   const dark = useDark();
@@ -61,7 +66,7 @@ export function Chart(props: ChartProps): JSX.Element {
   const [reading, setReading] = useState<Reading | null>(null);
   const whole = useMemo(() => rangeOfX(curves, logX), [curves, logX]);
   const x = zoom ?? whole;
-  const y = useMemo(() => rangeOfY(curves, x, logY, clip), [curves, x, logY, clip]);
+  const y = useMemo(() => rangeOfY(curves, x, logY, clip, zoomY), [curves, x, logY, clip, zoomY]);
   const now = useRef({ ...props, x, y, highlighted });
   now.current = { ...props, x, y, highlighted };
 
@@ -187,8 +192,13 @@ function options(now: Now, width: number, setReading: (reading: Reading | null) 
     cursor: {
       y: false,
       points: { show: false },
-      drag: { x: true, y: false, setScale: false, dist: 4 },
-      sync: { key: link, scales: ["x", null] },
+      drag: { x: true, y: true, setScale: false, dist: DRAG_PX, uni: ACROSS_PX },
+      // The crosshair alone is linked: a window of x reaches the other charts through the address.
+      sync: {
+        key: link,
+        scales: ["x", null],
+        filters: { pub: (type) => type.startsWith("mousem"), sub: () => true },
+      },
       bind: {
         dblclick: () => () => {
           now.current.onZoom(null);
@@ -259,11 +269,17 @@ function options(now: Now, width: number, setReading: (reading: Reading | null) 
       ],
       setSelect: [
         (u) => {
-          if (u.select.width < 4) return;
-          const low = u.posToVal(u.select.left, "x");
-          const high = u.posToVal(u.select.left + u.select.width, "x");
+          const { left, top, width, height } = u.select;
           u.setSelect({ left: 0, top: 0, width: 0, height: 0 }, false);
-          now.current.onZoom({ low, high });
+          // Along an axis that it does not choose from, a window is as long as the axis.
+          const isPart = (length: number, whole: number) => length >= DRAG_PX && length < whole;
+          const x = { low: u.posToVal(left, "x"), high: u.posToVal(left + width, "x") };
+          const y = { low: u.posToVal(top + height, "y"), high: u.posToVal(top, "y") };
+          const zoom = {
+            ...(isPart(width, u.over.clientWidth) ? { x } : {}),
+            ...(isPart(height, u.over.clientHeight) ? { y } : {}),
+          };
+          if (zoom.x !== undefined || zoom.y !== undefined) now.current.onZoom(zoom);
         },
       ],
       setCursor: [

@@ -77,16 +77,20 @@ export function labelOf(name: string, chart: ChartSpec): string {
   return together ? (short === "" ? base : `${base} ${short}`) : short;
 }
 
-/** The charts whose title or a series' name a regular expression finds; a wrong expression is looked for as text. */
-export function matching(charts: readonly ChartSpec[], wanted: string): readonly ChartSpec[] {
-  if (wanted === "") return charts;
-  let test: (name: string) => boolean;
+/** What is wrong with a regular expression; null for nothing. */
+export function faultOf(expression: string): string | null {
   try {
-    const expression = new RegExp(wanted, "i");
-    test = (name) => expression.test(name);
-  } catch {
-    const folded = wanted.toLowerCase();
-    test = (name) => name.toLowerCase().includes(folded);
+    new RegExp(expression);
+    return null;
+  } catch (error) {
+    // Browsers say the whole expression again in front of it.
+    return (error as Error).message.split(": ").at(-1) ?? "";
   }
-  return charts.filter((chart) => chart.names.some(test) || test(chart.title));
+}
+
+/** The charts whose title or a series' name a regular expression finds; all of them for a wrong one. */
+export function matching(charts: readonly ChartSpec[], wanted: string): readonly ChartSpec[] {
+  if (wanted === "" || faultOf(wanted) !== null) return charts;
+  const expression = new RegExp(wanted, "i");
+  return charts.filter(({ title, names }) => [title, ...names].some((name) => expression.test(name)));
 }

@@ -7,7 +7,7 @@ export interface Range {
 }
 
 export interface Scaled extends Range {
-  /** Values that lie outside because outliers are clipped: above and below. */
+  /** Values that lie outside of a chosen range, or because outliers are clipped: above and below. */
   above: number;
   below: number;
   /** Values that a logarithmic axis has no place for: 0 and less. */
@@ -17,8 +17,14 @@ export interface Scaled extends Range {
 /** The share of values at each end that clipping leaves out. */
 const OUTSIDE = 0.02;
 
-/** The range of y that shows all curves within a range of x, or all but outliers. */
-export function rangeOfY(curves: readonly Curve[], x: Range, log: boolean, clip: boolean): Scaled {
+/** The range of y that shows all curves within a range of x, or all but outliers; or one that was chosen. */
+export function rangeOfY(
+  curves: readonly Curve[],
+  x: Range,
+  log: boolean,
+  clip: boolean,
+  chosen: Range | null = null,
+): Scaled {
   const values: number[] = [];
   let notPositive = 0;
   const add = (place: number, value: number) => {
@@ -34,19 +40,23 @@ export function rangeOfY(curves: readonly Curve[], x: Range, log: boolean, clip:
       add(place, band.high[at] as number);
     });
   }
-  if (values.length === 0)
-    return { ...(log ? { low: 0.1, high: 10 } : { low: 0, high: 1 }), above: 0, below: 0, notPositive };
-  values.sort((a, b) => a - b);
-  const at = clip ? Math.floor(values.length * OUTSIDE) : 0;
-  const low = values[at] as number;
-  const high = values[values.length - 1 - at] as number;
-  const padded = pad({ low, high }, log);
+  // What was chosen on a linear axis may have no place on a logarithmic one.
+  const range = chosen !== null && !(log && chosen.low <= 0) ? chosen : rangeOfValues(values, log, clip);
+  const outside = (isOutside: (value: number) => boolean) =>
+    clip || chosen !== null ? values.filter(isOutside).length : 0;
   return {
-    ...padded,
-    above: clip ? values.filter((value) => value > padded.high).length : 0,
-    below: clip ? values.filter((value) => value < padded.low).length : 0,
+    ...range,
+    above: outside((value) => value > range.high),
+    below: outside((value) => value < range.low),
     notPositive,
   };
+}
+
+function rangeOfValues(values: number[], log: boolean, clip: boolean): Range {
+  if (values.length === 0) return log ? { low: 0.1, high: 10 } : { low: 0, high: 1 };
+  values.sort((a, b) => a - b);
+  const at = clip ? Math.floor(values.length * OUTSIDE) : 0;
+  return pad({ low: values[at] as number, high: values[values.length - 1 - at] as number }, log);
 }
 
 /** A little room around a range, so that a curve does not lie on the frame; a constant is in the middle. */

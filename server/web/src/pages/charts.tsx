@@ -7,7 +7,7 @@ import { setHighlighted } from "../charts/highlight";
 import { useInSight } from "../charts/insight";
 import { X_LABELS } from "../charts/labels";
 import { type Happening, happeningsOf } from "../charts/marks";
-import { type ChartSpec, chartsOf, matching, SYSTEM, TIMERS } from "../charts/names";
+import { type ChartSpec, chartsOf, faultOf, matching, SYSTEM, TIMERS } from "../charts/names";
 import type { Range } from "../charts/scale";
 import { formatCount, formatValue, plural } from "../format";
 import { useFetch, useLive, useQuery } from "../hooks";
@@ -18,8 +18,11 @@ import { Empty, ErrorBox, Loading } from "../parts/states";
 import { DEFAULT_ORDER, RUN_COLUMNS, type Run, runsOf, useDrawn, useRuns } from "../runs";
 import { useAxis, useSelection, useSmoothing, useUndrawn } from "../state";
 import "./charts.css";
-import { ChartCard, type ChartSize, HEIGHTS } from "./charts/card";
+import { ChartCard, HEIGHTS } from "./charts/card";
 import {
+  type ChartSize,
+  turned,
+  useCards,
   useClip,
   useFind,
   useFolded,
@@ -27,14 +30,15 @@ import {
   useLogX,
   useLogY,
   useMiddle,
-  useOwn,
   usePins,
+  useResetZoom,
   useSize,
   useSpread,
   useSuperseded,
   useXMetric,
   useZoom,
 } from "./charts/settings";
+import { SizeChoice } from "./charts/size";
 
 const AXES = ["step", "time", "relative", "ordinal"] as const;
 /** As the style sheet has them, in pixels: the least width of a chart, the room between two, and what is above one. */
@@ -110,9 +114,9 @@ function Grid(props: {
   const { charts, runs } = props;
   const [find] = useFind();
   const [size] = useSize();
-  const [pins, setPins] = usePins();
-  const [own, setOwn] = useOwn();
-  const [, setZoom] = useZoom();
+  const [pins] = usePins();
+  const card = useCards();
+  const [, resetZoom] = useResetZoom();
   const [smoothing, setSmoothing] = useSmoothing();
   const [logY, setLogY] = useLogY();
   const [selection, setSelection] = useSelection();
@@ -134,16 +138,15 @@ function Grid(props: {
     for (const chart of found) if (!isPinned.has(chart.id)) put(chart.section, chart);
     return [...bySection];
   }, [found, pins]);
-  const setOne = (id: string, value: object) => setOwn({ ...own, [id]: value });
   useKeys([
     {
       keys: "l",
       label: "Logarithmic y of the chart under the pointer, else of all",
       group: "Charts",
       run: () => {
-        const id = focused.current;
-        if (id === null) setLogY(!logY);
-        else setOne(id, { ...own[id], y: !(own[id]?.y ?? logY) });
+        if (focused.current === null) return setLogY(!logY);
+        const { own, setOwn } = card(focused.current);
+        setOwn(turned(own, "y", logY));
       },
     },
     {
@@ -152,7 +155,7 @@ function Grid(props: {
       group: "Charts",
       run: () => setSmoothing(SMOOTHINGS.find((one) => one > smoothing) ?? 0),
     },
-    { keys: "z", label: "Reset the zoom", group: "Charts", run: () => setZoom(null) },
+    { keys: "z", label: "Reset the zoom of all charts", group: "Charts", run: resetZoom },
   ]);
   return (
     <div class="charts">
@@ -182,16 +185,8 @@ function Grid(props: {
             <ChartCard
               key={chart.id}
               spec={chart}
-              runs={runs}
-              grouping={grouping}
-              happenings={happenings}
-              size={size}
-              own={own[chart.id] ?? {}}
-              setOwn={(value) => setOne(chart.id, value)}
-              pinned={pins.includes(chart.id)}
-              setPinned={(pinned) =>
-                setPins(pinned ? [...pins, chart.id] : pins.filter((id) => id !== chart.id))
-              }
+              {...{ runs, grouping, happenings, size }}
+              {...card(chart.id)}
               others={charts}
               onPick={(owner) => {
                 if (!runs.some((run) => run.id === owner)) return;
@@ -292,7 +287,6 @@ function roomOf(count: number, size: ChartSize, width: number): number {
 }
 
 function Toolbar(props: { charts: readonly ChartSpec[]; fields: readonly string[] }): JSX.Element {
-  const [find, setFind] = useFind();
   const [axis, setAxis] = useAxis();
   const [xMetric, setXMetric] = useXMetric();
   const [smoothing, setSmoothing] = useSmoothing();
@@ -305,17 +299,12 @@ function Toolbar(props: { charts: readonly ChartSpec[]; fields: readonly string[
   const [spread, setSpread] = useSpread();
   const [size, setSize] = useSize();
   const [zoom, setZoom] = useZoom();
+  const [zoomed, resetZoom] = useResetZoom();
   const metrics = props.charts.filter((chart) => chart.kind === "metric").flatMap((chart) => chart.names);
   const groupable = ["group", "status", ...props.fields.filter((name) => !name.startsWith("metadata.run"))];
   return (
     <div class="toolbar" role="toolbar" aria-label="All charts">
-      <input
-        type="search"
-        aria-label="Find charts by a regular expression"
-        placeholder="Find charts: ^train/|loss"
-        value={find}
-        onInput={(event) => setFind(event.currentTarget.value)}
-      />
+      <Find />
       <label>
         x
         <select
@@ -406,21 +395,49 @@ function Toolbar(props: { charts: readonly ChartSpec[]; fields: readonly string[
         </>
       )}
       <span class="grow" />
-      {zoom !== null && (
-        <button type="button" class="button" onClick={() => setZoom(null)}>
-          <Icon name="reset" /> {zoomText(zoom)}
+      {zoomed && (
+        <button
+          type="button"
+          class="button"
+          title="All of x and y again, in all charts (z)"
+          onClick={resetZoom}
+        >
+          <Icon name="reset" /> {zoom === null ? "zoom" : zoomText(zoom)}
         </button>
       )}
-      <select
-        aria-label="Size of charts"
-        value={size}
-        onChange={(event) => setSize(event.currentTarget.value as "s" | "m" | "l")}
-      >
-        <option value="s">small</option>
-        <option value="m">medium</option>
-        <option value="l">large</option>
-      </select>
+      <SizeChoice size={size} onChange={setSize} />
     </div>
+  );
+}
+
+/** The field for a regular expression; while it holds a wrong one, the last right one still selects. */
+function Find(): JSX.Element {
+  const [find, setFind] = useFind();
+  const [draft, setDraft] = useState({ instead: find, text: find });
+  const text = draft.instead === find ? draft.text : find;
+  const fault = faultOf(text);
+  return (
+    <>
+      <input
+        type="search"
+        aria-label="Find charts by a regular expression"
+        placeholder="Find charts: ^train/|loss"
+        aria-invalid={fault !== null}
+        aria-describedby={fault === null ? undefined : "find-fault"}
+        value={text}
+        onInput={({ currentTarget: { value } }) => {
+          const isRight = faultOf(value) === null;
+          setDraft({ instead: isRight ? value : find, text: value });
+          if (isRight) setFind(value);
+        }}
+      />
+      {fault !== null && (
+        <p class="fault" id="find-fault" role="alert">
+          Not a regular expression: {fault}.{" "}
+          {text === find ? "All charts are shown." : `Still shown: ${find === "" ? "all charts" : find}`}
+        </p>
+      )}
+    </>
   );
 }
 

@@ -23,7 +23,8 @@ import { notify, notifyError } from "../parts/toasts";
 import { type Run, runOfTrial, useDrawn, useRuns } from "../runs";
 import { choice, flag, optional, optionalList, text, useParam, useSelection } from "../state";
 import { ChartCard } from "./charts/card";
-import { useOwn, usePins } from "./charts/settings";
+import { SIZES, useCards } from "./charts/settings";
+import { SizeChoice } from "./charts/size";
 import { DiffDialog, type TextSource } from "./compare/diff";
 import {
   csvOf,
@@ -506,9 +507,8 @@ function CompareCharts({
   runs: readonly Run[];
 }): JSX.Element | null {
   const [chosen, setChosen] = useParam("cmp.charts", optionalList);
-  const [size, setSize] = useParam("cmp.size", choice(["s", "m", "l"] as const, "s"));
-  const [own, setOwn] = useOwn();
-  const [pins, setPins] = usePins();
+  const [size, setSize] = useParam("cmp.size", choice(SIZES, "s"));
+  const card = useCards();
   const [find, setFind] = useState("");
   const known = writeJson([...new Set(trials.flatMap((trial) => Object.keys(trial.metrics)))]);
   const charts = useMemo(
@@ -557,15 +557,7 @@ function CompareCharts({
             </>
           )}
         </Menu>
-        <select
-          aria-label="Size of charts"
-          value={size}
-          onChange={(event) => setSize(event.currentTarget.value as "s" | "m" | "l")}
-        >
-          <option value="s">small</option>
-          <option value="m">medium</option>
-          <option value="l">large</option>
-        </select>
+        <SizeChoice size={size} onChange={setSize} />
         <Link view="charts" class="link">
           All charts
         </Link>
@@ -576,21 +568,12 @@ function CompareCharts({
             key={chart.id}
             spec={chart}
             runs={drawn}
-            grouping={null}
-            happenings={NONE_HAPPENED}
             size={size}
-            own={own[chart.id] ?? {}}
-            setOwn={(value) => setOwn({ ...own, [chart.id]: value })}
-            pinned={pins.includes(chart.id)}
-            setPinned={(on) => setPins(on ? [...pins, chart.id] : pins.filter((id) => id !== chart.id))}
             others={charts}
-            onPick={() => {}}
-            onFocus={() => {}}
+            {...card(chart.id)}
           />
         ))}
       </div>
     </section>
   );
 }
-
-const NONE_HAPPENED: [] = [];

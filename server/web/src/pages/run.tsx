@@ -28,7 +28,7 @@ import { notifyError } from "../parts/toasts";
 import { type Run as DrawnRun, runOfTrial } from "../runs";
 import { escapeText, useTrial } from "../state";
 import { ChartCard } from "./charts/card";
-import { useOwn, usePins } from "./charts/settings";
+import { useCards, usePins } from "./charts/settings";
 import "./charts.css";
 import "./run.css";
 import { droppedOf, type Fact, otherMetadata, outputOf, outputTitle, provenance } from "./run/facts";
@@ -357,8 +357,8 @@ function RunCharts({ trial, run }: { trial: Trial; run: DrawnRun }): JSX.Element
   // biome-ignore lint/correctness/useExhaustiveDependencies: a chart draws by these alone
   const runs = useMemo(() => [run], [run.id, run.colour, run.name]);
   const [shown, setShown] = useState(FIRST_CHARTS);
-  const [own, setOwn] = useOwn();
-  const [pins, setPins] = usePins();
+  const [pins] = usePins();
+  const card = useCards();
   if (charts.length === 0) return null;
   const pinned = charts.filter((chart) => pins.includes(chart.id));
   const ordered = [...pinned, ...charts.filter((chart) => !pins.includes(chart.id))];
@@ -369,17 +369,10 @@ function RunCharts({ trial, run }: { trial: Trial; run: DrawnRun }): JSX.Element
           <ChartCard
             key={chart.id}
             spec={chart}
-            runs={runs}
-            grouping={null}
-            happenings={happenings}
+            {...{ runs, happenings }}
             size="m"
-            own={own[chart.id] ?? {}}
-            setOwn={(value) => setOwn({ ...own, [chart.id]: value })}
-            pinned={pins.includes(chart.id)}
-            setPinned={(on) => setPins(on ? [...pins, chart.id] : pins.filter((id) => id !== chart.id))}
             others={charts}
-            onPick={() => {}}
-            onFocus={() => {}}
+            {...card(chart.id)}
           />
         ))}
       </div>

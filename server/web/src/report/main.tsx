@@ -122,6 +122,7 @@ function ReportChart(props: {
   setZoom: (zoom: Range | null) => void;
 }): JSX.Element {
   const { spec, runs, smoothing } = props;
+  const [zoomY, setZoomY] = useState<Range | null>(null);
   const card = useRef<HTMLElement>(null);
   const seen = useRef(false);
   seen.current ||= useInSight(card);
@@ -152,7 +153,11 @@ function ReportChart(props: {
             logY={props.logY}
             clip={false}
             zoom={props.zoom}
-            onZoom={props.setZoom}
+            zoomY={zoomY}
+            onZoom={(zoom) => {
+              if (zoom === null || zoom.x !== undefined) props.setZoom(zoom?.x ?? null);
+              if (zoom === null || zoom.y !== undefined) setZoomY(zoom?.y ?? null);
+            }}
             link={`report-${axis}`}
             height={230}
             label={`${spec.title} of ${plural(curves.length, "curve")}`}

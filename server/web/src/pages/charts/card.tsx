@@ -10,7 +10,7 @@ import type { XKind } from "../../charts/labels";
 import { type Happening, marksOf } from "../../charts/marks";
 import { type ChartSpec, labelOf } from "../../charts/names";
 import { csvOfAll, csvOfCurves, download, pageColours, pngOf, svgOf } from "../../charts/save";
-import { rangeOfX, rangeOfY } from "../../charts/scale";
+import { type Range, rangeOfX, rangeOfY } from "../../charts/scale";
 import { formatCount, formatNumber } from "../../format";
 import { Icon } from "../../parts/icons";
 import { Menu, MenuItem } from "../../parts/menu";
@@ -18,20 +18,30 @@ import { notifyError } from "../../parts/toasts";
 import type { Run } from "../../runs";
 import { useAxis, useSmoothing } from "../../state";
 import { DASHES } from "../../theme";
-import { type Own, useClip, useLogX, useLogY, useSuperseded, useXMetric, useZoom } from "./settings";
+import {
+  type ChartSize,
+  type Own,
+  turned,
+  useClip,
+  useLogX,
+  useLogY,
+  useSuperseded,
+  useXMetric,
+  useZoom,
+} from "./settings";
 
 /** Of a chart inside its frame, in pixels. */
 export const HEIGHTS = { s: 170, m: 230, l: 320 } as const;
-export type ChartSize = keyof typeof HEIGHTS;
 const NONE: string[] = [];
+const NOT_HAPPENED: readonly Happening[] = [];
 /** Columns of one chart: of many series each has fewer. */
 const MOST_COLUMNS = 262_144;
 
 export interface CardProps {
   spec: ChartSpec;
   runs: readonly Run[];
-  grouping: Grouping | null;
-  happenings: readonly Happening[];
+  grouping?: Grouping | null;
+  happenings?: readonly Happening[];
   size: ChartSize;
   own: Own;
   setOwn: (own: Own) => void;
@@ -39,12 +49,12 @@ export interface CardProps {
   setPinned: (pinned: boolean) => void;
   /** All charts, to add one to this. */
   others: readonly ChartSpec[];
-  onPick: (owner: string) => void;
-  onFocus: (id: string) => void;
+  onPick?: (owner: string) => void;
+  onFocus?: (id: string) => void;
 }
 
 export function ChartCard(props: CardProps): JSX.Element {
-  const { runs, own, grouping, size } = props;
+  const { runs, own, size, grouping = null, happenings = NOT_HAPPENED } = props;
   const card = useRef<HTMLElement>(null);
   const inSight = useInSight(card);
   const [axis] = useAxis();
@@ -58,6 +68,7 @@ export function ChartCard(props: CardProps): JSX.Element {
   const logX = own.x ?? allLogX;
   const logY = own.y ?? allLogY;
   const clip = own.clip ?? allClip;
+  const zoomY = own.range ?? null;
   const more = own.more ?? NONE;
   const spec = useMemo(() => ({ ...props.spec, names: [...props.spec.names, ...more] }), [props.spec, more]);
   const keys = useMemo(() => keysOf(spec, runs, xMetric, superseded), [spec, runs, xMetric, superseded]);
@@ -81,7 +92,7 @@ export function ChartCard(props: CardProps): JSX.Element {
   const columns = curves.find((curve) => curve.columns !== null)?.columns ?? null;
   const asOrdinal = xMetric === null && axis === "step" && columns?.axis === "ordinal";
   const xKind: XKind = xMetric !== null ? "metric" : asOrdinal ? "ordinal" : axis;
-  const marks = useMemo(() => marksOf(props.happenings, curves, xKind), [props.happenings, curves, xKind]);
+  const marks = useMemo(() => marksOf(happenings, curves, xKind), [happenings, curves, xKind]);
   const height = own.big ? 460 : HEIGHTS[size];
   const isSummed = curves.some((curve) => curve.columns !== null && !curve.columns.exact);
   const { title } = props.spec;
@@ -96,19 +107,26 @@ export function ChartCard(props: CardProps): JSX.Element {
     return svgOf({
       ...{ title: heading, curves, marks, xKind, logX, logY, x, width: 800, height: 430 },
       xLabel: xMetric,
-      y: rangeOfY(curves, x, logY, clip),
+      y: rangeOfY(curves, x, logY, clip, zoomY),
       colours: pageColours(),
     });
   };
   const set = (part: Own) => props.setOwn({ ...own, ...part });
+  const turn = (name: "y" | "x" | "clip", all: boolean) => props.setOwn(turned(own, name, all));
+  const onZoom = (drawn: { x?: Range; y?: Range } | null) => {
+    if (drawn === null || drawn.x !== undefined) setZoom(drawn?.x ?? null);
+    const { range: _, ...rest } = own;
+    if (drawn === null) props.setOwn(rest);
+    else if (drawn.y !== undefined) set({ range: drawn.y });
+  };
   return (
     <article
       ref={card}
       class={`chart-card${own.big ? " big" : ""}`}
       aria-label={`Chart ${heading}`}
       data-chart={props.spec.id}
-      onMouseEnter={() => props.onFocus(props.spec.id)}
-      onFocusCapture={() => props.onFocus(props.spec.id)}
+      onMouseEnter={() => props.onFocus?.(props.spec.id)}
+      onFocusCapture={() => props.onFocus?.(props.spec.id)}
     >
       <header>
         <h3 title={spec.names.join("\n")}>{heading}</h3>
@@ -126,17 +144,17 @@ export function ChartCard(props: CardProps): JSX.Element {
           class="quiet small"
           aria-pressed={logY}
           title="Logarithmic y (l)"
-          onClick={() => set({ y: !logY })}
+          onClick={() => turn("y", allLogY)}
         >
           log
         </button>
-        {zoom !== null && (
+        {(zoom !== null || zoomY !== null) && (
           <button
             type="button"
             class="quiet small"
-            title="All of x again (z)"
+            title="All of x and y again (double click, or z for all charts)"
             aria-label="Reset the zoom"
-            onClick={() => setZoom(null)}
+            onClick={() => onZoom(null)}
           >
             <Icon name="reset" />
           </button>
@@ -159,9 +177,9 @@ export function ChartCard(props: CardProps): JSX.Element {
                 {item("Pinned", () => props.setPinned(!props.pinned), props.pinned)}
                 {item("Large", () => set({ big: !own.big }), own.big ?? false)}
                 {item("Table of values", () => set({ table: !own.table }), own.table ?? false)}
-                {item("Logarithmic y", () => set({ y: !logY }), logY)}
-                {item("Logarithmic x", () => set({ x: !logX }), logX)}
-                {item("Clip outliers", () => set({ clip: !clip }), clip)}
+                {item("Logarithmic y", () => turn("y", allLogY), logY)}
+                {item("Logarithmic x", () => turn("x", allLogX), logX)}
+                {item("Clip outliers", () => turn("clip", allClip), clip)}
                 <hr />
                 {item("Save what is seen as CSV", () =>
                   download(csvOfCurves(curves), `${heading}.csv`, "text/csv"),
@@ -182,12 +200,11 @@ export function ChartCard(props: CardProps): JSX.Element {
       <div class="chart-body" style={{ minHeight: `${height}px` }}>
         {fetched.series !== null && curves.length > 0 && (
           <Chart
-            {...{ curves, xKind, logX, logY, clip, zoom, height }}
+            {...{ curves, xKind, logX, logY, clip, zoom, zoomY, height, onZoom }}
             marks={marks}
             label={`${heading} of ${formatCount(curves.length)} curves`}
             link={`charts-${xKind}`}
-            onZoom={setZoom}
-            onPick={props.onPick}
+            {...(props.onPick === undefined ? {} : { onPick: props.onPick })}
           />
         )}
         {fetched.series !== null && curves.length === 0 && faults.length === 0 && (

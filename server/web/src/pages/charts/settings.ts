@@ -10,12 +10,42 @@ export interface Own {
   x?: boolean;
   /** Outliers are left out of the range. */
   clip?: boolean;
+  /** The window of y. */
+  range?: Range;
   /** Series that were added. */
-  more?: string[];
+  more?: readonly string[];
   /** As wide as the page, and higher. */
   big?: boolean;
   /** Its values as a table below. */
   table?: boolean;
+}
+type Owns = Readonly<Record<string, Own>>;
+
+/** What an address says of a chart, without what makes no sense. */
+function readOwn(value: unknown): Own {
+  if (typeof value !== "object" || value === null) return {};
+  const { range, more, ...rest } = value as { [key: string]: unknown };
+  const flags = (["y", "x", "clip", "big", "table"] as const).filter((key) => typeof rest[key] === "boolean");
+  const { low, high } = (range ?? {}) as { [key: string]: unknown };
+  return {
+    ...Object.fromEntries(flags.map((key) => [key, rest[key]])),
+    ...(typeof low === "number" && typeof high === "number" && low < high ? { range: { low, high } } : {}),
+    ...(Array.isArray(more) ? { more: more.map(String) } : {}),
+  };
+}
+
+const raw = json<Owns>({});
+export const owns: Codec<Owns> = {
+  read: (text) =>
+    Object.fromEntries(Object.entries(raw.read(text) ?? {}).map(([id, own]) => [id, readOwn(own)])),
+  write: (value) => raw.write(Object.fromEntries(Object.entries(value).filter(([, own]) => hasAny(own)))),
+};
+const hasAny = (own: Own) => Object.values(own).some((value) => value !== undefined);
+
+/** A chart with one of the settings that all charts have turned round; it keeps only what differs from them. */
+export function turned(own: Own, name: "y" | "x" | "clip", all: boolean): Own {
+  const { [name]: before = all, ...rest } = own;
+  return before === all ? { ...rest, [name]: !all } : rest;
 }
 
 const zoom: Codec<Range | null> = {
@@ -39,9 +69,41 @@ export const useSuperseded = () => useParam("old", flag);
 export const useGroupBy = () => useParam("by", optional);
 export const useMiddle = () => useParam("mid", choice(["mean", "median"] as const, "mean"));
 export const useSpread = () => useParam<Spread>("spread", choice(SPREADS, "minmax"));
-export const useSize = () => useParam("size", choice(["s", "m", "l"] as const, "m"));
+export const SIZES = ["s", "m", "l"] as const;
+export type ChartSize = (typeof SIZES)[number];
+export const useSize = () => useParam("size", choice(SIZES, "m"));
 /** Sections that were opened or shut by hand. */
 export const useFolded = () => useParam("fold", list);
 /** Charts that stand first. */
 export const usePins = () => useParam("pins", list);
-export const useOwn = () => useParam("own", json<Record<string, Own>>({}));
+export const useOwn = () => useParam("own", owns);
+
+/** Whether any window is drawn, and how to show all again in every chart. */
+export function useResetZoom(): [zoomed: boolean, reset: () => void] {
+  const [zoom, setZoom] = useZoom();
+  const [own, setOwn] = useOwn();
+  const reset = () => {
+    setZoom(null);
+    setOwn(Object.fromEntries(Object.entries(own).map(([id, { range: _, ...rest }]) => [id, rest])));
+  };
+  return [zoom !== null || Object.values(own).some(({ range }) => range !== undefined), reset];
+}
+
+/** What the address says of each chart, and how to change it: arguments of its card. */
+export function useCards(): (id: string) => {
+  own: Own;
+  setOwn: (own: Own) => void;
+  pinned: boolean;
+  setPinned: (pinned: boolean) => void;
+} {
+  const [own, setOwn] = useOwn();
+  const [pins, setPins] = usePins();
+  return (id) => ({
+    own: own[id] ?? NOTHING,
+    setOwn: (value) => setOwn({ ...own, [id]: value }),
+    pinned: pins.includes(id),
+    setPinned: (on) => setPins(on ? [...pins, id] : pins.filter((one) => one !== id)),
+  });
+}
+
+const NOTHING: Own = {};
