@@ -6,10 +6,13 @@ A *record* is one log call: ``(shape, step, time, values by name)`` for points, 
 
 from __future__ import annotations
 
+import struct
 from array import array
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from functools import lru_cache, partial
+from itertools import chain, islice
+from operator import itemgetter
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 from track_protocol.errors import BadValue
@@ -17,7 +20,7 @@ from track_protocol.model.steps import as_step
 from track_protocol.model.values import normalise
 from track_protocol.wire.batch import Batch, CallOp, Op, PointsOp
 from track_protocol.wire.codec import encode
-from track_protocol.wire.columns import Column, pack, unpack
+from track_protocol.wire.columns import Column, pack, to_bytes, unpack
 
 if TYPE_CHECKING:
     # A process that never spools does not load what it takes.
@@ -56,6 +59,10 @@ _Series = tuple[bytes, str, str]
 """Trial, kind and name."""
 
 _SCALARS: Final = frozenset({float, int, bool, type(None)})
+_HEAD: Final = itemgetter(0)
+_STEP: Final = itemgetter(1)
+_TIME: Final = itemgetter(2)
+_VALUES: Final = itemgetter(3)
 
 
 class Shape:
@@ -117,6 +124,10 @@ class Drained(NamedTuple):
 
 def drain(records: deque[Record]) -> Drained:
     """Remove the records of the next batch from the left."""
+    ahead = list(islice(records, BATCH_RECORDS))
+    shape = _only_shape(ahead)
+    if shape is not None:
+        return _drained_rows(records, shape, ahead)
     drained: list[Record] = []
     popleft, nbytes, sized_bytes = records.popleft, 0, 0
     known: set[Shape] = set()
@@ -144,6 +155,31 @@ def drain(records: deque[Record]) -> Drained:
         sized_bytes += size
         drained.append(record)
     return Drained(drained, None, nbytes, sized_bytes)
+
+
+def _only_shape(records: Sequence[Record]) -> Shape | None:
+    """The shape of all the records, if they are plain points of one: what nearly all training loops log.
+
+    It is found without a look at each of them in Python, and so are their columns, which takes half the time.
+    """
+    heads = set(map(_HEAD, records))
+    if len(heads) != 1 or set(map(len, records)) != {4}:
+        return None
+    (head,) = heads
+    return head if type(head) is Shape else None
+
+
+def _drained_rows(records: deque[Record], shape: Shape, ahead: list[Record]) -> Drained:
+    """Remove the first records, all of one shape, as far as they fit a batch."""
+    room = max(1, (BATCH_BYTES - shape.head_bytes) // shape.record_bytes)
+    drained, popleft = ahead[:room], records.popleft
+    for position in range(len(drained)):
+        try:
+            popleft()
+        except IndexError:  # a log call that found no room has taken its own back
+            del drained[position:]
+            break
+    return Drained(drained, None, shape.head_bytes + len(drained) * shape.record_bytes, 0)
 
 
 def values_in(record: Record) -> int:
@@ -200,6 +236,9 @@ def batch_of(first: int, records: Sequence[Record]) -> Batch:
     ops: list[Op] = []
     groups: dict[Shape, list[int]] = {}
     series: set[_Series] = set()
+    shape = _only_shape(records)
+    if shape is not None:
+        return Batch(first, len(records), [*_points({shape: range(len(records))}, records)])
     for offset, record in enumerate(records):
         head = record[0]
         if head is CALL:
@@ -228,7 +267,7 @@ def _admit(shape: Shape, series: set[_Series]) -> bool:
     return shared
 
 
-def _points(groups: Mapping[Shape, list[int]], records: Sequence[Record]) -> Iterable[PointsOp]:
+def _points(groups: Mapping[Shape, Sequence[int]], records: Sequence[Record]) -> Iterable[PointsOp]:
     for shape, offsets in groups.items():
         start, count = offsets[0], len(offsets)
         if offsets[-1] - start + 1 == count:
@@ -243,10 +282,22 @@ def _points(groups: Mapping[Shape, list[int]], records: Sequence[Record]) -> Ite
             shape.names,
             shape.aggregators,
             where,
-            _column([record[1] for record in chosen]),
-            _column([record[2] for record in chosen]),
-            [_column(values) for values in zip(*[record[3].values() for record in chosen], strict=True)],
+            _column(list(map(_STEP, chosen))),
+            _column(list(map(_TIME, chosen))),
+            _value_columns(len(shape.names), list(map(_VALUES, chosen))),
         )
+
+
+def _value_columns(width: int, rows: Sequence[Mapping[str, Any]]) -> list[Column]:
+    if set(map(len, rows)) != {width}:
+        raise ValueError("a mapping of values was changed after it was logged")
+    values = list(chain.from_iterable([row.values() for row in rows]))
+    if set(map(type, values)) != {float}:
+        return [_column(values[start::width]) for start in range(width)]
+    numbers = array("d")
+    # Twice as fast as the array's own constructor.
+    numbers.frombytes(struct.pack(f"{len(values)}d", *values))
+    return [Column("d", to_bytes(numbers[start::width])) for start in range(width)]
 
 
 def _column(values: Sequence[Any]) -> Column:

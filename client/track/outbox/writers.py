@@ -83,7 +83,8 @@ class PointWriters:
                 careful(shapes, trial, kind, spec, step, values)
                 return
             for value in values.values():
-                if type(value) not in plain:
+                # The first question is the quick one.
+                if type(value) is not float and type(value) not in plain:
                     careful(shapes, trial, kind, spec, step, values)
                     return
             append((shape, step, now(), values))

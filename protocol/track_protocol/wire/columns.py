@@ -24,7 +24,7 @@ from typing import Any, Final, NamedTuple
 
 from track_protocol.errors import BadValue, RemoteProtocolError
 
-__all__ = ["Column", "column_from_wire", "pack", "unpack"]
+__all__ = ["Column", "column_from_wire", "pack", "to_bytes", "unpack"]
 
 _EXACT_FLOAT: Final = 2**53
 _NUMERIC: Final = frozenset("dq")
@@ -49,11 +49,12 @@ class Column(NamedTuple):
         values = unpack(self)
         chosen = [values[i] for i in indices]
         if self.code in _NUMERIC:
-            return Column(self.code, _to_bytes(array(self.code, chosen)))
+            return Column(self.code, to_bytes(array(self.code, chosen)))
         return Column("o", chosen)
 
 
-def _to_bytes(numbers: array[Any]) -> bytes:
+def to_bytes(numbers: array[Any]) -> bytes:
+    """Numbers as the payload of a column."""
     if sys.byteorder == "big":
         numbers = numbers[:]
         numbers.byteswap()
@@ -68,16 +69,16 @@ def pack(values: Sequence[Any]) -> Column:
     """
     kinds = set(map(type, values))
     if kinds == {float}:
-        return Column("d", _to_bytes(array("d", values)))
+        return Column("d", to_bytes(array("d", values)))
     if kinds == {int}:
         try:
-            return Column("q", _to_bytes(array("q", values)))
+            return Column("q", to_bytes(array("q", values)))
         except OverflowError:
             raise BadValue("an integer does not fit 64 bits: log it as a float or a string") from None
     if kinds == {_NONE}:
         return Column("n", len(values))
     if kinds == {int, float} and all(-_EXACT_FLOAT <= v <= _EXACT_FLOAT for v in values if type(v) is int):
-        return Column("d", _to_bytes(array("d", values)))
+        return Column("d", to_bytes(array("d", values)))
     return Column("o", list(values))
 
 

@@ -12,6 +12,7 @@ import pytest
 
 from memory_link import MemoryStore
 from track.outbox.records import (
+    BATCH_BYTES,
     BATCH_RECORDS,
     CALL,
     FUTURE,
@@ -98,6 +99,37 @@ def test_a_batch_takes_only_so_many_records_and_bytes() -> None:
     sized_bytes = (LOSS, 0, 0.0, {"loss": "x"}, 300_000)
     drained = drain(deque([sized_bytes] * 4))
     assert (len(drained.records), drained.sized_bytes) == (1, 300_000)
+
+
+def test_a_batch_of_wide_rows_fits_a_frame_and_leaves_the_others_in_their_order() -> None:
+    wide = Shape(TRIAL, METRIC, [f"{'n' * 200}{number}" for number in range(60)], None)
+    rows: list[Record] = [(wide, step, 0.0, dict.fromkeys(wide.names, 0.5)) for step in range(5_000)]
+    records = deque(rows)
+    drained = drain(records)
+    assert drained.nbytes <= BATCH_BYTES
+    assert len(encode(batch_to_wire(batch_of(1, drained.records)))) < FRAME_LIMIT
+    assert [*drained.records, *records] == rows
+
+
+class _FullQueue(deque[Record]):
+    """The log call that left the last record takes it back when there is nothing else in front of it."""
+
+    def popleft(self) -> Record:
+        if len(self) == 1:
+            self.pop()
+        return super().popleft()
+
+
+def test_a_record_that_its_log_call_has_taken_back_is_in_no_batch() -> None:
+    drained = drain(_FullQueue([loss(step, 0.5) for step in range(3)]))
+    assert drained.records == [loss(0, 0.5), loss(1, 0.5)]
+    assert drained.nbytes == LOSS.head_bytes + 2 * LOSS.record_bytes
+
+
+def test_a_row_that_was_changed_after_it_was_logged_is_not_packed_as_another() -> None:
+    longer, shorter = {"loss": 1.0, "accuracy": 0.5, "rate": 1.0}, {"loss": 1.0}
+    with pytest.raises(ValueError, match="changed after it was logged"):
+        batch_of(1, [(BOTH, 0, 0.0, longer), (BOTH, 1, 1.0, shorter)])
 
 
 def test_what_cannot_be_stored_is_found_when_it_is_packed() -> None:
