@@ -8,7 +8,7 @@ from typing import Any, Final, Protocol
 
 from track_protocol.wire.roles import Role
 
-__all__ = ["VISITOR", "BoardOptions", "BoardStore", "Interface", "Visitor"]
+__all__ = ["VISITOR", "BoardOptions", "BoardStore", "BoardStores", "Interface", "Visitor"]
 
 VISITOR: Final = "track.visitor"
 """Of the state in a request's scope: its `Visitor`."""
@@ -44,6 +44,20 @@ class BoardStore(Protocol):
         """
 
 
+class BoardStores(Protocol):
+    """Stores of which each page shows one; any thread may call it."""
+
+    def names(self) -> list[str]:
+        """Their names; the first is shown where none is named."""
+
+    def store(self, name: str) -> BoardStore:
+        """That store, which is opened when it is called.
+
+        Raises:
+            ItemNotFound: there is none of that name.
+        """
+
+
 class Interface(Protocol):
     """A further interface beside the board's own, below ``/api/``."""
 
@@ -64,12 +78,14 @@ class BoardOptions:
         embed: the origin whose pages may show the board in a frame, for reading; None for no one's.
         host: where to listen; anything but loopback uses TLS, and lets the users of this user's server in.
         interface: a further one; closed with the board.
+        stores: what pages show instead of the store, as long as there are any.
     """
 
     port: int | None = None
     embed: str | None = None
     host: str = "127.0.0.1"
     interface: Interface | None = None
+    stores: BoardStores | None = None
 
 
 @dataclass(frozen=True, slots=True)

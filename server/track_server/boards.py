@@ -30,10 +30,10 @@ from track_server.network.runtime import read_server_record
 from track_server.network.stopping import stopped_by_signals
 
 try:
-    from track_server.board.calls import Calls, EngineCalls, JoinedCalls, StoreCalls
-    from track_server.board.changes import Hub
+    from track_server.board.calls import EngineCalls, StoreCalls
     from track_server.board.logins import Accounts, Logins, NoAccounts, UserAccounts
-    from track_server.board.routes import Described, application
+    from track_server.board.routes import application
+    from track_server.board.stores import Shown, Stores
     from track_server.board.visitors import Visitors
     from track_server.http.certificates import browser_context, host_names, named_certificate
     from track_server.http.files import Pages
@@ -56,9 +56,7 @@ class BoardService:
     """One board: its application, sessions and listener.
 
     Args:
-        calls: the store.
-        store: its URI without secrets, for people.
-        uri: what a script gives as ``TRACK_URI``.
+        stores: what it shows.
         accounts: users who log in by name.
         own: what this process's user may do.
         sessions: file of the sessions; None for memory.
@@ -75,10 +73,8 @@ class BoardService:
 
     def __init__(
         self,
-        calls: Calls,
+        stores: Stores,
         *,
-        store: str,
-        uri: str,
         accounts: Accounts,
         own: Role,
         sessions: Path | None,
@@ -92,13 +88,11 @@ class BoardService:
         self.url = _url(host, port, tls is not None, settings)
         self._sessions = SessionTable(sessions)
         self.logins = Logins(accounts, own, Codes())
-        calls = JoinedCalls(calls)
-        self._hub = Hub(calls)
+        self._stores = stores
         visitors = Visitors(self._sessions, self.logins, port)
-        described = Described(store, uri, version("trackwire"))
         self._interface = interface
         routes = () if interface is None else interface.routes
-        app = application(calls, self._hub, visitors, described, Pages(), routes)
+        app = application(stores, visitors, version("trackwire"), Pages(), routes)
         rules = Rules(names | settings.names, settings.prefix, settings.embed, settings.proxies)
         refusal = None if tls is None else lambda first: None if is_tls(first) else _encrypted_only(self.url)
         self._listener = HttpListener(listening, Guard(app, rules), tls, refusal=refusal)
@@ -109,7 +103,7 @@ class BoardService:
 
     async def close(self) -> None:
         """End all streams, answer what is in flight for a moment, and release everything."""
-        self._hub.close()
+        self._stores.close()
         await self._listener.close()
         self.logins.close()
         if self._interface is not None:
@@ -139,10 +133,9 @@ def server_board(parts: Parts, settings: HttpSettings, uri: str) -> BoardService
             if is_loopback(settings.host)
             else _context(parts.settings.home, parts.identity, names, _given_certificate(parts))
         )
+        calls = EngineCalls(parts.engine, parts.users.mock_secret())
         return BoardService(
-            EngineCalls(parts.engine, parts.users.mock_secret()),
-            store=redact(parts.settings.store_uri),
-            uri=uri,
+            Stores(Shown(redact(parts.settings.store_uri), uri, calls)),
             accounts=UserAccounts(parts.users),
             own=Role.ADMIN,
             sessions=parts.settings.home / _SESSIONS,
@@ -235,9 +228,7 @@ def _board(
     names: frozenset[str],
 ) -> BoardService:
     return BoardService(
-        StoreCalls(store),
-        store=store.shown,
-        uri=store.uri,
+        Stores(Shown(store.shown, store.uri, StoreCalls(store)), options.stores),
         accounts=accounts,
         own=store.role,
         sessions=None,

@@ -37,9 +37,9 @@ class BoardProcess:
 
 
 @contextmanager
-def board_of(*words: str, **env: str) -> Iterator[BoardProcess]:
-    """``track board`` with these arguments, on a free port."""
-    command = [sys.executable, "-m", "track.cli", "board", *words, "--no-browser"]
+def board_of(*words: str, named: str = "board", **env: str) -> Iterator[BoardProcess]:
+    """``track board``, or another command that shows one, with these arguments, on a free port."""
+    command = [sys.executable, "-m", "track.cli", named, *words, "--no-browser"]
     if "--port" not in words:
         command += ["--port", "0"]
     with subprocess.Popen(command, stdout=subprocess.PIPE, env=environment(**env), text=True) as process:

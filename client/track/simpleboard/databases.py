@@ -6,7 +6,7 @@ import logging
 import threading
 from collections import OrderedDict
 from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager, contextmanager, suppress
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final, Protocol
@@ -14,6 +14,7 @@ from typing import Final, Protocol
 from track.persistence import protocol as contract
 from track.tracker.experiment import Experiment
 from track.tracker.experiment_db import ExperimentDBManager
+from track.tracker.folder import state_of
 from track_protocol.errors import ItemNotFound, PermissionDenied, TrackError
 
 __all__ = ["Databases", "FolderDatabases", "StoreDatabases"]
@@ -153,7 +154,7 @@ class FolderDatabases:
             known = None
         if known is None:
             manager = ExperimentDBManager(path)
-            known = _Opened(manager, _state(path, manager))
+            known = _Opened(manager, state_of(path, is_older=manager.is_read_only))
         self._open[path] = known
         while len(self._open) > _MOST_OPEN:
             self._open.popitem(last=False)[1].close()
@@ -166,14 +167,14 @@ class _Opened:
 
     Attributes:
         manager: reads it.
-        state: see `_state`, when it was opened.
+        state: see `state_of`, when it was opened.
     """
 
     manager: ExperimentDBManager
     state: object
 
     def is_stale(self, path: Path) -> bool:
-        return _state(path, self.manager) != self.state
+        return state_of(path, is_older=self.manager.is_read_only) != self.state
 
     def close(self) -> None:
         """Release the file; what is wrong with it was said to whoever asked for its runs."""
@@ -181,18 +182,3 @@ class _Opened:
             self.manager.close()
         except TrackError as error:
             _log.debug("%s could not be closed: %s", self.manager.db_path, error)
-
-
-def _state(path: Path, manager: ExperimentDBManager) -> object:
-    """What has to be the same for an open file to be read on.
-
-    A store reads what others write to it.  Of an older system's database there may be a copy, which shows
-    what it was when it was opened: then the times and sizes of the file and of its log count, too.
-    """
-    stats = []
-    for suffix in ("", "-wal", "-journal") if manager.is_read_only else ("",):
-        with suppress(OSError):
-            found = path.with_name(path.name + suffix).stat()
-            written = (found.st_mtime_ns, found.st_size) if manager.is_read_only else ()
-            stats.append((suffix, found.st_dev, found.st_ino, *written))
-    return stats

@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import OrderedDict, defaultdict
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Hashable, Mapping, Sequence
 from functools import partial
 from hashlib import sha256
 from typing import Any, Final
@@ -22,15 +21,15 @@ from track_protocol.model.media import is_digest
 from track_protocol.wire.columns import Column, unpack
 from track_server.board.actions import ACTIONS, act
 from track_server.board.answers import LOGIN_LIMIT, answering, body_of, error_answer, json_answer, limited
-from track_server.board.calls import Calls
 from track_server.board.changes import Hub, Listener
 from track_server.board.filters import described, filter_query
+from track_server.board.stores import Shown, Stores
 from track_server.board.visitors import Visitors, peer_of
 from track_server.http.files import Pages
 from track_server.http.frames import MEDIA_TYPE, columns_frame
 from track_server.http.sessions import Login
 
-__all__ = ["Described", "application"]
+__all__ = ["application"]
 
 _API: Final = "/api/v1"
 _FRAMED: Final = frozenset({"fetch_columns", "fetch_tails"})
@@ -44,6 +43,17 @@ _FILTERS_AT_ONCE: Final = 4
 """Each has a thread."""
 _REMEMBERED: Final = 1_000
 """Answers of writes that are remembered, for those that are sent again."""
+_NOBODY: Final[Mapping[str, Any]] = {
+    "user": None,
+    "role": None,
+    "login": False,
+    "fault": None,
+    "store": None,
+    "uri": None,
+    "database": None,
+    "databases": [],
+}
+"""What a page is told of a session, as far as there is none."""
 _IMAGES: Final = {
     b"\x89PNG\r\n\x1a\n": "image/png",
     b"\xff\xd8\xff": "image/jpeg",
@@ -52,35 +62,19 @@ _IMAGES: Final = {
 }
 
 
-@dataclass(frozen=True, slots=True)
-class Described:
-    """What a page shows of this service.
-
-    Attributes:
-        shown: the store's URI without secrets.
-        uri: what a script gives as ``TRACK_URI``.
-        version: of this software.
-    """
-
-    shown: str
-    uri: str
-    version: str
-
-
 def application(
-    calls: Calls, hub: Hub, visitors: Visitors, described: Described, pages: Pages, more: Sequence[BaseRoute]
+    stores: Stores, visitors: Visitors, version: str, pages: Pages, more: Sequence[BaseRoute]
 ) -> Starlette:
     """The board as an application.
 
     Args:
-        calls: the store.
-        hub: tells pages what changes.
+        stores: what is shown.
         visitors: tells who asks.
-        described: what a page shows of this service.
+        version: of this software.
         pages: its files.
         more: routes of other interfaces below ``/api/``; who sends their requests is found out first.
     """
-    api = _Api(calls, hub, visitors, described)
+    api = _Api(stores, visitors, version)
     routes: list[BaseRoute] = [
         Route(f"{_API}/{path}", answering(endpoint), methods=[method])
         for method, path, endpoint in (
@@ -140,28 +134,28 @@ class _Events(StreamingResponse):
 class _Api:
     """The endpoints of ``/api/v1``."""
 
-    def __init__(self, calls: Calls, hub: Hub, visitors: Visitors, described: Described) -> None:
-        self._calls = calls
-        self._hub = hub
+    def __init__(self, stores: Stores, visitors: Visitors, version: str) -> None:
+        self._stores = stores
         self._visitors = visitors
-        self._described = described
+        self._version = version
         self._filters = asyncio.Semaphore(_FILTERS_AT_ONCE)
-        self._made: OrderedDict[tuple[str, str, str, bytes], asyncio.Future[Response]] = OrderedDict()
+        self._made: OrderedDict[tuple[Hashable, ...], asyncio.Future[Response]] = OrderedDict()
 
     async def session(self, request: Request) -> Response:
         """Who is logged in; the store is named only to those who are, or may be without a login."""
         login = await self._visitors.known(request)
-        is_known = login is not None or peer_of(request).is_own_user
-        return json_answer(
-            {
-                "user": None if login is None else login.user,
-                "role": None if login is None else str(login.role),
-                "store": self._described.shown if is_known else None,
-                "uri": self._described.uri if is_known else None,
-                "version": self._described.version,
-                "login": not is_known,
-            }
-        )
+        found: dict[str, Any] = {**_NOBODY, "version": self._version}
+        if login is None and not peer_of(request).is_own_user:
+            return json_answer({**found, "login": True})
+        found |= {"database": await self._stores.name_of(request), "databases": await self._stores.names()}
+        try:
+            shown = await self._stores.of(request)
+        except TrackError as error:  # the page says so, and offers the others
+            return json_answer({**found, "fault": str(error)})
+        found |= {"store": shown.store, "uri": shown.uri}
+        if login is not None:
+            found |= {"user": login.user, "role": str(shown.limited(login).role)}
+        return json_answer(found)
 
     async def login(self, request: Request) -> Response:
         """Open a session."""
@@ -177,23 +171,24 @@ class _Api:
 
     async def call(self, request: Request) -> Response:
         """Make a call of the method table; a write that is sent again under its key is not made again."""
-        login = await self._visitors.identify(request)
+        login, shown = await self._visitors.identify(request), await self._stores.of(request)
+        login = shown.limited(login)
         name, given = request.path_params["method"], await body_of(request)
         key = request.headers.get("idempotency-key")
         if key is None or name not in ACTIONS:  # the answers of reads are large, and there is no need
-            return await self._called(login, name, given)
+            return await self._called(shown, login, name, given)
         # With the role: who may do less is not answered as who may do more.
-        named = (login.user, str(login.role), name, sha256(key.encode()).digest())
+        named = (shown, login.user, str(login.role), name, sha256(key.encode()).digest())
         known = self._made.get(named)
         if known is None:
-            known = self._made[named] = asyncio.ensure_future(self._called(login, name, given))
+            known = self._made[named] = asyncio.ensure_future(self._called(shown, login, name, given))
             known.add_done_callback(lambda made: made.exception() and self._made.pop(named, None))
             if len(self._made) > _REMEMBERED:
                 self._made.popitem(last=False)
         return await asyncio.shield(known)
 
-    async def _called(self, login: Login, name: str, given: dict[str, Any]) -> Response:
-        found = await act(self._calls, login, name, given)
+    async def _called(self, shown: Shown, login: Login, name: str, given: dict[str, Any]) -> Response:
+        found = await act(shown.calls, login, name, given)
         # Beside the event loop, which training processes wait for, too.
         return await asyncio.to_thread(self._answer, name, found)
 
@@ -207,11 +202,11 @@ class _Api:
 
     async def filter(self, request: Request) -> Response:
         """The query of a filter."""
-        login = await self._visitors.identify(request)
+        login, shown = await self._visitors.identify(request), await self._stores.of(request)
         given = await body_of(request)
         try:
             async with self._filters:
-                query = await filter_query(self._calls, login.user, given)
+                query = await filter_query(shown.calls, login.user, given)
             return json_answer({"query": query})
         except BadQuery as error:
             return json_answer(
@@ -220,17 +215,17 @@ class _Api:
 
     async def events(self, request: Request) -> Response:
         """What changes, as Server-Sent Events."""
-        login = await self._visitors.identify(request)
-        listener = await self._hub.join(login.user, request.headers.get("last-event-id") or None)
-        return _Events(self._hub, listener, self._visitors.watched(request, login))
+        login, shown = await self._visitors.identify(request), await self._stores.of(request)
+        listener = await shown.hub.join(login.user, request.headers.get("last-event-id") or None)
+        return _Events(shown.hub, listener, self._visitors.watched(request, login))
 
     async def blob(self, request: Request) -> Response:
         """A stored file: an image of a known kind is shown, everything else is only saved."""
-        login = await self._visitors.identify(request)
+        login, shown = await self._visitors.identify(request), await self._stores.of(request)
         digest = request.path_params["digest"]
         if not is_digest(digest):
             raise BadArguments("a blob is named by 64 hexadecimal digits")
-        first = await self._part(login, digest, 0)
+        first = await _part(shown, login, digest, 0)
         if not first:
             raise ItemNotFound(f"there is no blob {digest}: it may not have been sent completely yet")
 
@@ -239,7 +234,7 @@ class _Api:
             while part:
                 yield part
                 offset += len(part)
-                part = await self._part(login, digest, offset)
+                part = await _part(shown, login, digest, offset)
 
         kind = _image_type(first)
         headers = {"cache-control": "private, max-age=86400, immutable", "vary": "x-track-key"}
@@ -247,10 +242,11 @@ class _Api:
             headers["content-disposition"] = f'attachment; filename="{digest[:16]}"'
         return StreamingResponse(parts(), 200, headers, kind or "application/octet-stream")
 
-    async def _part(self, login: Login, digest: str, offset: int) -> bytes:
-        arguments = {"digest": digest, "offset": offset, "limit": _PAGE_BYTES}
-        part: bytes = await self._calls.call(login.user, "fetch_blob", arguments)
-        return part
+
+async def _part(shown: Shown, login: Login, digest: str, offset: int) -> bytes:
+    arguments = {"digest": digest, "offset": offset, "limit": _PAGE_BYTES}
+    part: bytes = await shown.calls.call(login.user, "fetch_blob", arguments)
+    return part
 
 
 def _image_type(first: bytes) -> str | None:

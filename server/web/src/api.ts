@@ -199,6 +199,11 @@ export interface Session {
   login: boolean;
   /** What a script sets as TRACK_URI. */
   uri: string;
+  /** The database that this page shows, of those that there are; null where there is one store alone. */
+  database: string | null;
+  databases: string[];
+  /** Why the database cannot be shown. */
+  fault: string | null;
 }
 export type Credentials =
   | { code: string }
@@ -235,6 +240,14 @@ export const EMBEDDED: boolean =
 const KEY = EMBEDDED ? "track.embed-key" : "track.key";
 const LOGIN = "api/v1/login";
 
+let database: string | null = null;
+/** The database that requests are about, where the service has several; null for the one that it shows by itself. */
+export const getDatabase = (): string | null => database;
+/** Have all requests be about a database from now on. */
+export function setDatabase(name: string | null): void {
+  database = name;
+}
+
 let loggedOut: () => void = () => {};
 /** Have `listener` called when the server asks for a (new) login. */
 export function onLoggedOut(listener: () => void): void {
@@ -260,6 +273,7 @@ export async function request(path: string, init: RequestInit = {}, renewing = t
   const headers = new Headers(init.headers);
   const key = localStorage.getItem(KEY);
   if (key !== null) headers.set("X-Track-Key", key);
+  if (database !== null) headers.set("X-Track-Database", encodeURIComponent(database));
   let response: Response;
   try {
     response = await fetch(new URL(path, BASE), {

@@ -1,6 +1,6 @@
 // What has changed in the store, as it happens. One tab of this origin reads the server's events and passes them on to
 // the others: a browser allows six connections to a host, and each stream takes one.
-import { ApiError, request } from "./api";
+import { ApiError, getDatabase, request } from "./api";
 import { parseJson } from "./json";
 
 /** What has changed since the last delivery. */
@@ -37,7 +37,8 @@ export const BACK_OFF_S: readonly number[] = [1, 2, 5, 10];
 const SILENCE_MS = 25_000;
 /** As long as the first views wait for the stream. */
 const OPENING_MS = 400;
-const NAME = "track.live";
+/** Tabs that show the same database share a stream. */
+const nameOfStream = () => `track.live ${getDatabase() ?? ""}`;
 
 export function emptyChange(): Change {
   return { reset: false, trials: new Set(), deleted: new Set(), groups: new Set(), projects: new Set() };
@@ -136,7 +137,8 @@ class Live {
       });
     });
     const waited = new Promise<void>((resolve) => setTimeout(resolve, OPENING_MS));
-    this.channel = new BroadcastChannel(NAME);
+    const name = nameOfStream();
+    this.channel = new BroadcastChannel(name);
     this.channel.onmessage = ({ data }: MessageEvent<Message>) => this.receive(data);
     this.channel.postMessage({ type: "hello", id: null, data: {} });
     document.addEventListener("visibilitychange", () => {
@@ -160,7 +162,7 @@ class Live {
       }
     };
     // Held until this tab is closed; then one of those that wait takes over.
-    if ("locks" in navigator) void navigator.locks.request(NAME, lead);
+    if ("locks" in navigator) void navigator.locks.request(name, lead);
     else void lead();
     return Promise.race([opened, waited]).then(() => {
       this.released = true;

@@ -1,17 +1,18 @@
 // The board: session, address and theme, then the view that the address names.
 import { type ComponentType, type JSX, render } from "preact";
 import { useCallback, useEffect, useState } from "preact/hooks";
-import { ApiError, fetchSession, hasKey, login, onLoggedOut, type Session } from "./api";
+import { ApiError, fetchSession, hasKey, login, onLoggedOut, type Session, setDatabase } from "./api";
 import { QueryContext, SessionContext, useCompiledQuery } from "./hooks";
 import { startKeys } from "./keys";
 import { live } from "./live";
 import { Home } from "./pages/home";
 import { Runs } from "./pages/runs";
+import { DatabaseLinks } from "./parts/databases";
 import { Frame } from "./parts/frame";
 import { Login } from "./parts/login";
 import { ErrorBox, Loading } from "./parts/states";
 import { RunsContext, useFetchedRuns } from "./runs";
-import { getLocation, useLocation, type View } from "./state";
+import { DATABASE, getLocation, optional, setParams, useLocation, type View } from "./state";
 import "./style.css";
 import { startTheme } from "./theme";
 import { expandSaved } from "./views";
@@ -64,6 +65,7 @@ function Board(): JSX.Element {
 
 /** Log in by what the address or this machine gives: a code in the fragment, or nothing at all on one's own machine. */
 async function openSession(): Promise<Session> {
+  setDatabase(optional.read(getLocation().params.get(DATABASE) ?? null));
   const code = /^#login=(.+)$/.exec(location.hash)?.[1];
   if (code !== undefined) {
     history.replaceState(null, "", location.pathname + location.search);
@@ -77,6 +79,9 @@ async function openSession(): Promise<Session> {
     await login({});
     session = await fetchSession();
   }
+  if (session.login || session.fault !== null) return session;
+  setDatabase(session.database);
+  setParams({ [DATABASE]: optional.write(session.database) });
   if (session.user !== null) await Promise.all([expandSaved(getLocation()), live.start()]);
   return session;
 }
@@ -103,6 +108,16 @@ function App(): JSX.Element {
     open();
   }, [open]);
   if (error !== null) return <ErrorBox error={error} again={open} />;
+  if (session !== null && session.fault !== null) {
+    return (
+      <>
+        <ErrorBox error={new Error(session.fault)} again={open} />
+        <nav class="database-links" aria-label="Databases">
+          <DatabaseLinks names={session.databases} current={null} />
+        </nav>
+      </>
+    );
+  }
   return (
     <>
       {session !== null && !session.login ? (

@@ -99,6 +99,9 @@ export interface Location {
   params: ReadonlyMap<string, string>;
 }
 
+/** The database, where the service has several: it stays in every address. */
+export const DATABASE = "db";
+
 /** In a frame the view is a parameter: only this one path may be framed. */
 const FRAME = "embed";
 const VIEW = "view";
@@ -145,7 +148,8 @@ function shorten(location: Location): string {
   for (const char of search) hash = (hash * 33n + BigInt(char.codePointAt(0) ?? 0)) % 2n ** 64n;
   const name = hash.toString(36);
   localStorage.setItem(`track.state.${name}`, search);
-  return formatLocation({ view: location.view, params: new Map([[LONG, name]]) });
+  const kept = [...location.params].filter(([param]) => param === DATABASE);
+  return formatLocation({ view: location.view, params: new Map([...kept, [LONG, name]]) });
 }
 
 const inBrowser = typeof window !== "undefined";

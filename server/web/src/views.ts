@@ -3,7 +3,7 @@
 import { BASE, call, type Value } from "./api";
 import { useFetch, useLive } from "./hooks";
 import { parseJson, writeJson } from "./json";
-import { formatLocation, getLocation, go, type Location, VIEWS } from "./state";
+import { DATABASE, formatLocation, getLocation, go, type Location, VIEWS } from "./state";
 
 export interface SavedView {
   id: string;
@@ -18,7 +18,7 @@ export interface SavedView {
 
 const IN_BROWSER = "track.views";
 /** What a saved view does not hold: where it is, and what is selected at the moment. */
-const NOT_SAVED = new Set(["project", "saved", "sel", "trial"]);
+const NOT_SAVED = new Set([DATABASE, "project", "saved", "sel", "trial"]);
 
 function readViews(value: Value | undefined): SavedView[] {
   if (typeof value !== "object" || value === null || Array.isArray(value)) return [];
@@ -105,9 +105,7 @@ export async function expandSaved(location: Location): Promise<void> {
 /** A link to a saved view, to send to somebody. */
 export function linkTo(project: string, saved: SavedView): string {
   const view = VIEWS.find((one) => one === saved.view) ?? "runs";
-  const params = new Map([
-    ["project", project],
-    ["saved", saved.id],
-  ]);
+  const kept = [...getLocation().params].filter(([param]) => param === DATABASE);
+  const params = new Map([...kept, ["project", project], ["saved", saved.id]]);
   return BASE + formatLocation({ view, params });
 }

@@ -2,41 +2,34 @@
 
 from __future__ import annotations
 
-import subprocess
-import sys
+import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from urllib.parse import quote
 
 import pytest
 
+from board_process import board_of
 from board_server import served, settings, url  # noqa: F401 - fixtures
-from board_visits import SECONDS, Visit
+from board_visits import Visit
 from command_runner import run
 from older_databases import OlderDatabase
-from running_server import Served, environment
+from running_server import Served
 from track.commands.simpleboard import COMMAND
 from track.persistence import get_protocol
 from track.tracker import Tracker
 from track_protocol.errors import ItemNotFound, UsageError
 from track_protocol.wire.roles import Role
 from track_server.accounts.users import UserStore
+from waiting import wait_until
 
 
 @contextmanager
 def simpleboard(*words: str, **env: str) -> Iterator[Visit]:
-    command = [sys.executable, "-m", "track.cli", "simpleboard", *words, "--no-browser", "--port", "0"]
-    with subprocess.Popen(command, stdout=subprocess.PIPE, env=environment(**env), text=True) as process:
-        assert process.stdout is not None
-        try:
-            address, _, code = process.stdout.readline().strip().partition("#login=")
-            assert code, "no address was printed"
-            yield Visit(address)
-            process.terminate()
-            assert process.wait(SECONDS) == 0
-        finally:
-            if process.poll() is None:
-                process.kill()
+    with board_of(*words, named="simpleboard", **env) as board:
+        yield Visit(board.url)
+        assert board.end() == 0
 
 
 @pytest.fixture
@@ -60,22 +53,107 @@ def test_its_own_user_reads_without_a_login_as_the_older_front_end_does(folder: 
             assert [each["name"] for each in visit.get("/api/runs").json] == [run]
 
 
-def test_the_board_shows_the_store_that_was_written_to_last(folder: Path) -> None:
+def names_of(visit: Visit, database: str | None = None) -> list[str]:
+    """The runs on the board's page of a database, or of the one that it shows by itself."""
+    visit.extra = {} if database is None else {"X-Track-Database": quote(database)}
+    return [trial["name"] for trial in visit.call("fetch_trials", query={}).json]
+
+
+def test_the_board_shows_the_database_that_was_written_to_last_and_any_that_is_named(folder: Path) -> None:
+    os.utime(folder / "old.db", (1, 1))
     with simpleboard("-e", str(folder)) as visit:
         assert visit.log_in().status == 200
-        (trial,) = visit.call("fetch_trials", query={}).json
-        assert (trial["name"], trial["project_id"]) == ("first", "mnist")
+        session = visit.get("/api/v1/session").json
+        assert (session["database"], session["databases"]) == ("mnist.db", ["mnist.db", "old.db"])
+        assert session["store"] == str(folder / "mnist.db")
+        assert [names_of(visit), names_of(visit, "old.db"), names_of(visit, "mnist.db")] == [
+            ["first"],
+            ["older"],
+            ["first"],
+        ]
 
 
-def test_the_board_shows_a_copy_of_what_the_older_system_wrote(tmp_path: Path) -> None:
+def test_each_page_hears_of_what_changes_in_its_own_database(folder: Path) -> None:
+    with Tracker(folder) as tracker, simpleboard("-e", str(folder)) as visit:
+        tracker.set_experiment("a b ü")
+        assert visit.log_in().status == 200
+        with visit.listening(X_Track_Database=quote("a b ü.db")) as events:
+            with tracker.run("second"):
+                tracker.record("loss", 1.0, 0)
+            name, _, changed = next(event for event in events if event[0])
+            assert name == "changed"
+            assert changed["trials"]
+        assert names_of(visit, "a b ü.db") == ["second"]
+        assert names_of(visit, "mnist.db") == ["first"]
+
+
+def test_a_database_that_is_not_there_is_said_so_and_leads_out_of_no_folder(folder: Path) -> None:
+    (folder / "below").mkdir()
+    with simpleboard("-e", str(folder / "below")) as visit:
+        assert visit.log_in().status == 200
+        assert names_of(visit) == []
+        for name in ("gone.db", "../mnist.db"):
+            visit.extra = {"X-Track-Database": quote(name)}
+            assert visit.call("fetch_trials", query={}).status == 404
+            session = visit.get("/api/v1/session").json
+            assert "there is no database" in session["fault"]
+            assert session["databases"] == []
+
+
+def test_another_file_of_the_same_name_is_read_instead(folder: Path) -> None:
+    with simpleboard("-e", str(folder)) as visit:
+        assert visit.log_in().status == 200
+        assert names_of(visit, "mnist.db") == ["first"]
+        for path in folder.glob("mnist.db*"):
+            path.unlink()
+        with Tracker(folder) as tracker:
+            tracker.set_experiment("mnist")
+            with tracker.run("other"):
+                tracker.record("loss", 1.0, 0)
+        assert names_of(visit, "mnist.db") == ["other"]
+
+
+def test_more_databases_than_may_be_open_at_once_are_all_shown(tmp_path: Path) -> None:
+    with Tracker(tmp_path) as tracker:
+        for number in range(12):
+            tracker.set_experiment(f"e{number}")
+            with tracker.run(f"run {number}"):
+                tracker.record("loss", 1.0, 0)
+    with simpleboard("-e", str(tmp_path)) as visit:
+        assert visit.log_in().status == 200
+        for number in (*range(12), *range(12)):
+            assert names_of(visit, f"e{number}.db") == [f"run {number}"]
+
+
+def test_what_the_older_system_wrote_is_read_and_never_written_to(tmp_path: Path) -> None:
     older = OlderDatabase(tmp_path / "old.db")
     older.add("older", records=[("loss", 0, 2.0, 1.5)])
     content = older.path.read_bytes()
     with simpleboard("-e", str(tmp_path)) as visit:
         assert visit.log_in().status == 200
+        assert visit.get("/api/v1/session").json["role"] == "reader"
+        wait_until(lambda: names_of(visit), "the copy is there")
         (trial,) = visit.call("fetch_trials", query={}).json
         assert (trial["name"], trial["metrics"]["loss"]["last"]) == ("older", 2.0)
-    assert older.path.read_bytes() == content
+        assert visit.call("add_trial_tags", trial=trial["id"], tags={"a": 1}).status == 403
+        assert older.path.read_bytes() == content
+        assert list(tmp_path.iterdir()) == [older.path]
+        older.add("younger")
+        wait_until(lambda: names_of(visit) == ["older", "younger"], "the copy has what was written since")
+
+
+def test_an_older_database_that_is_damaged_leaves_the_others(folder: Path) -> None:
+    old = folder / "old.db"
+    content = bytearray(old.read_bytes())
+    content[4096:] = b"\xff" * (len(content) - 4096)
+    (folder / "torn.db").write_bytes(content)
+    with simpleboard("-e", str(folder)) as visit:
+        assert visit.log_in().status == 200
+        visit.extra = {"X-Track-Database": "torn.db"}
+        answer = visit.call("fetch_trials", query={})
+        assert answer.status == 503
+        assert "torn.db" in answer.json["error"]["message"]
+        assert names_of(visit, "mnist.db") == ["first"]
 
 
 def test_other_addresses_are_encrypted_and_need_a_login(folder: Path, tmp_path: Path) -> None:

@@ -23,9 +23,9 @@ from track_protocol.security.tokens import new_token
 from track_protocol.wire.roles import Role
 from track_server.accounts.users import UserStore
 from track_server.board.answers import BODY_LIMIT
-from track_server.board.changes import Hub
 from track_server.board.logins import Logins, UserAccounts
-from track_server.board.routes import Described, application
+from track_server.board.routes import application
+from track_server.board.stores import Shown, Stores
 from track_server.board.visitors import Visitors
 from track_server.http.files import Pages
 from track_server.http.guard import Guard, Rules
@@ -83,12 +83,10 @@ def users(tmp_path: Path) -> UserStore:
 @pytest.fixture
 def url(users: UserStore, tmp_path: Path, gate: Gate) -> Iterator[str]:
     logins = Logins(UserAccounts(users), Role.ADMIN, Codes())
-    store = NoStore()
     app = application(
-        store,
-        Hub(store),
+        Stores(Shown("ephemeral:", "ephemeral:", NoStore())),
         Visitors(SessionTable(tmp_path / "board.db"), logins, 1),
-        Described("ephemeral:", "ephemeral:", "1"),
+        "1",
         Pages(tmp_path),
         [
             Route("/api/who", who, methods=["GET", "POST"]),

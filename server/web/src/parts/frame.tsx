@@ -6,8 +6,9 @@ import { formatAge } from "../format";
 import { useFetch, useLive, useLiveStatus, useNow, useSession } from "../hooks";
 import { useKeys } from "../keys";
 import { live } from "../live";
-import { getLocation, go, optional, useLocation, useProject, type View } from "../state";
+import { DATABASE, getLocation, go, optional, useLocation, useProject, type View } from "../state";
 import { getTheme, setTheme, type Theme } from "../theme";
+import { DatabaseMenu } from "./databases";
 import { FilterBox } from "./filter";
 import { Help } from "./help";
 import { Icon } from "./icons";
@@ -92,6 +93,7 @@ export function Frame({ children }: { children: ComponentChildren }): JSX.Elemen
             ))}
         </nav>
         <div class="tools">
+          <DatabaseMenu />
           <LiveDot />
           <ThemeMenu />
           <UserMenu onHelp={() => setHelp(true)} />
@@ -234,7 +236,7 @@ function UserMenu({ onHelp }: { onHelp: () => void }): JSX.Element {
 }
 
 /** Parameters that stay when the project changes. */
-const KEPT = new Set(["x", "smooth", "draw"]);
+const KEPT = new Set([DATABASE, "x", "smooth", "draw"]);
 
 function ProjectMenu(): JSX.Element {
   const [project] = useProject();
