@@ -1,10 +1,10 @@
 """Addresses of stores and servers: ``scheme:[//authority]path[?query][#fragment]`` (RFC 3986).
 
-``authority`` is ``[userinfo@]host[:port]``.  Where people write more than the RFC allows, the reading
-is fixed:
+``authority`` is ``[userinfo@]host[:port]``, or has several hosts, ``[userinfo@]host[:port],host[:port]``.
+Where people write more than the RFC allows, the reading is fixed:
 
 - The last ``@`` before the first ``?`` or ``#`` ends the user's name and password, so a password may hold
-  ``:``, ``@`` and ``/`` as they are; ``?``, ``#`` and ``%`` in a password, and ``@`` in a path, are
+  ``:``, ``@`` and ``/`` as they are; ``?``, ``#``, ``%`` and ``,`` in a password, and ``@`` in a path, are
   percent-encoded.
 - The schemes of files have no host: ``file:a.json`` and ``file://a.json`` are ``a.json`` in the current
   folder, ``file:/a.json`` and ``file:///a.json`` are absolute.  They have no fragment: a ``#`` is part of the
@@ -49,13 +49,13 @@ MULTIPLEXER: Final = "multiplexer"
 
 _SCHEME: Final = re.compile(r"([A-Za-z][A-Za-z0-9+._-]*):")
 _BARE: Final = re.compile(r"[A-Za-z][A-Za-z0-9+_-]*")
-_HOST_PORT: Final = re.compile(r"(\[[0-9A-Fa-f:.]+(?:%25[\w.~-]+)?\]|[^\[\]:@/\s]*)(?::([0-9]*))?")
+_HOST_PORT: Final = re.compile(r"(\[[0-9A-Fa-f:.]+(?:%25[\w.~-]+)?\]|[^\[\]:@/,\s]*)(?::([0-9]*))?")
 _OPTION: Final = re.compile(r"[A-Za-z_][A-Za-z0-9_.-]*")
 _CONTROL: Final = re.compile("[\x00-\x1f\x7f]")
 _SECRET: Final = re.compile(r"password|passwd|token|secret|api_?key", re.IGNORECASE)
 _SECRET_OPTION: Final = re.compile(rf"({_SECRET.pattern})=[^&]*", re.IGNORECASE)
 # Text in the place of a port that may be a password, in a text that is not a URI.
-_NO_PORT: Final = re.compile(r"^([^:/?#]*):(?![0-9]*(?:[/?#]|$))[^?#]*")
+_NO_PORT: Final = re.compile(r"^((?:[^:/?#,]*(?::[0-9]*)?,)*[^:/?#,]*):(?![0-9]*(?:[,/?#]|$))[^?#]*")
 _BEGIN: Final = re.compile(r"(?:[A-Za-z][A-Za-z0-9+._-]*:)?(//)?")
 _NESTED: Final = "backend"
 _READ_BY_OTHERS: Final = frozenset(("objective",))
@@ -70,13 +70,14 @@ class Uri:
 
     Attributes:
         scheme: lower case.
-        hostname: without the brackets of an IPv6 address; None without an authority.
-        port: 0 to 65535, None when not given.
+        hostname: of the first host, without the brackets of an IPv6 address; None without an authority.
+        port: of the first host, 0 to 65535, None when not given.
         path: as in the URI; for the schemes of files, a path for `open`.
         username: None when not given.
         password: None when not given; may be empty.
         query: the options by name.
         fragment: the text after ``#``.
+        more_hosts: names and ports of the hosts after the first.
     """
 
     scheme: str
@@ -87,6 +88,12 @@ class Uri:
     password: str | None = None
     query: Mapping[str, str] = dataclasses.field(default_factory=dict)
     fragment: str = ""
+    more_hosts: tuple[tuple[str, int | None], ...] = ()
+
+    @property
+    def hosts(self) -> tuple[tuple[str, int | None], ...]:
+        """The names and ports of all hosts."""
+        return () if self.hostname is None else ((self.hostname, self.port), *self.more_hosts)
 
     @staticmethod
     def parse(text: str) -> Uri:
@@ -116,17 +123,12 @@ class Uri:
         return f"Uri({redact(self.to_text())!r})"
 
     def _authority(self) -> str:
-        if self.hostname is None:
+        if not self.hosts:
             return ""
         user = "" if self.username is None else quote(self.username, safe="")
         secret = "" if self.password is None else ":" + quote(self.password, safe="")
         at = "" if self.username is None and self.password is None else "@"
-        host = (
-            f"[{self.hostname.replace('%', '%25')}]"
-            if ":" in self.hostname
-            else quote(self.hostname, safe="")
-        )
-        return f"//{user}{secret}{at}{host}" + ("" if self.port is None else f":{self.port}")
+        return f"//{user}{secret}{at}{','.join(_host_text(name, port) for name, port in self.hosts)}"
 
 
 def parse_options(options: str) -> dict[str, str]:
@@ -248,8 +250,13 @@ def _parse(text: str) -> Uri:
     if has_fragment and "@" in fragment:
         raise UriError("there is an '@' after a '#': write '#' in a password as %23, '@' elsewhere as %40")
     userinfo, place = _split_userinfo(head[2:])
+    if "," in (userinfo or ""):
+        # Most likely the login was written before each host: only the last one would count.
+        raise UriError(
+            "there is a ',' before the '@': write the login once, before the first host, and ',' in it as %2C"
+        )
     place, slash, path = place.partition("/")
-    hostname, port = _split_host(place)
+    (hostname, port), *more = _split_hosts(place)
     name, colon, password = (userinfo or "").partition(":")
     return Uri(
         scheme,
@@ -260,6 +267,7 @@ def _parse(text: str) -> Uri:
         _decode(password) if colon else None,
         options,
         _decode(fragment),
+        tuple(more),
     )
 
 
@@ -292,6 +300,15 @@ def _split_userinfo(text: str) -> tuple[str | None, str]:
     return userinfo, place
 
 
+def _split_hosts(place: str) -> list[tuple[str, int | None]]:
+    if re.search(r"\s", place):
+        raise UriError("there is white space in a host: remove it, also beside a comma")
+    hosts = [_split_host(host) for host in place.split(",")]
+    if len(hosts) > 1 and not all(name for name, _ in hosts):
+        raise UriError("a host is empty: write one before and after each comma, or remove the comma")
+    return hosts
+
+
 def _split_host(place: str) -> tuple[str, int | None]:
     found = _HOST_PORT.fullmatch(place)
     if not found:
@@ -302,6 +319,11 @@ def _split_host(place: str) -> tuple[str, int | None]:
     if found[2] and (port is None or port > 65_535):
         raise UriError("the port is not within 0 to 65535: give another one")
     return _decode(found[1].removeprefix("[").removesuffix("]")), port
+
+
+def _host_text(name: str, port: int | None) -> str:
+    host = f"[{name.replace('%', '%25')}]" if ":" in name else quote(name, safe="")
+    return host if port is None else f"{host}:{port}"
 
 
 def _decode(text: str) -> str:

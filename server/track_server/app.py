@@ -157,7 +157,7 @@ def settings_from_uri(text: str, **overrides: Any) -> Settings:
         UriError: it is malformed or holds an unknown option.
     """
     uri = Uri.parse(text)
-    if uri.scheme != "socket" or not uri.hostname:
+    if uri.scheme != "socket" or not uri.hostname or uri.more_hosts:
         raise UsageError(f"{redact(text)}: a server listens on socket://HOST:PORT?backend=URI")
     options = check_options(
         uri,

@@ -76,7 +76,9 @@ def test_a_uri_without_a_port_takes_the_default_and_port_zero_any() -> None:
     assert settings_from_uri("socket://localhost:0").port == 0
 
 
-@pytest.mark.parametrize("uri", ["socket:", "http://localhost", "socket://localhost?pim=1", "sqlite:x"])
+@pytest.mark.parametrize(
+    "uri", ["socket:", "http://localhost", "socket://localhost?pim=1", "sqlite:x", "socket://localhost,node1"]
+)
 def test_a_uri_that_no_server_can_listen_on_is_refused(uri: str) -> None:
     with pytest.raises(UsageError):
         settings_from_uri(uri)

@@ -15,7 +15,7 @@ from track.configuration import options
 from track.connection.address import SocketAddress
 from track.connection.credentials import StoredLogin, StoredLogins
 from track.connection.link import SocketLink
-from track.connection.trust import KnownServers, server_name
+from track.connection.trust import KnownServers
 from track_protocol.command import Command
 from track_protocol.errors import ItemNotFound, UsageError
 from track_protocol.security.tokens import Secret
@@ -32,7 +32,7 @@ def _configure(parser: argparse.ArgumentParser) -> None:
         "uri",
         nargs="?",
         metavar="URI",
-        help="socket://NAME@HOST:PORT, without the token (default: $TRACK_URI)",
+        help="socket://NAME@HOST:PORT, or with several hosts, without the token (default: $TRACK_URI)",
     )
     parser.add_argument("--remove", action="store_true", help="remove the stored login instead")
 
@@ -59,12 +59,14 @@ def _log_in(uri: str | None) -> int:
         opened = link.open(_session_of(address), address.timeout)
     finally:
         link.close()
+    servers = sorted(address.names)
     if link.pin:
-        KnownServers().save(*address.location, link.pin)
+        for each in servers:
+            KnownServers().save(each, link.pin)
     logins = StoredLogins()
-    logins.store(StoredLogin(server_name(*address.location), link.pin, name, token))
+    logins.store(StoredLogin(tuple(servers), link.pin, name, token))
     say(f"logged in to {address.shown} as {name} ({opened.role}); the token is in {logins.path}\n")
-    server = replace(Uri.parse(f"socket://{server_name(*address.location)}"), username=name).to_text()
+    server = replace(Uri.parse(f"socket://{','.join(servers)}"), username=name).to_text()
     say(f"use it: TrackClient({server!r}), or export TRACK_URI={server}\n")
     return 0
 
@@ -74,7 +76,7 @@ def _remove(uri: str | None) -> int:
     if not uri:
         raise UsageError("which login? give socket://HOST:PORT, or socket://NAME@HOST:PORT")
     address = SocketAddress(uri)
-    if not StoredLogins().remove(server_name(*address.location), address.username):
+    if not StoredLogins().remove(address.names, address.username):
         raise ItemNotFound(f"no login is stored for {redact(uri)}")
     say(f"the login for {redact(uri)} was removed\n")
     return 0
@@ -110,7 +112,7 @@ def ask_secret(prompt: str) -> str:
 
 def _session_of(address: SocketAddress) -> bytes:
     """The same each time: a server remembers each session that was ever opened."""
-    text = f"track login {os.getuid()} {address.username} {server_name(*address.location)}"
+    text = f"track login {os.getuid()} {address.username} {','.join(sorted(address.names))}"
     return sha256(text.encode()).digest()[:16]
 
 

@@ -7,8 +7,8 @@ import json
 import logging
 import os
 import stat
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Collection, Mapping
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Final
 
@@ -95,19 +95,23 @@ def find_secret(variables: Mapping[str, str]) -> Secret | None:
 
 @dataclass(frozen=True, slots=True)
 class StoredLogin:
-    """A login that ``track login`` has stored, for one server only.
+    """A login that ``track login`` has stored, for the servers of one store only.
 
     Attributes:
-        server: ``HOST:PORT``.
-        pin: of the server's key; empty for one without TLS.
+        servers: their names, ``HOST:PORT``.
+        pin: of their key; empty without TLS.
         username: to log in as.
         token: to log in with.
     """
 
-    server: str
+    servers: tuple[str, ...]
     pin: str
     username: str
     token: Secret
+
+    def is_of(self, servers: Collection[str], username: str | None) -> bool:
+        """Whether it is that of a user at one of these servers; of any user, if none is named."""
+        return not set(servers).isdisjoint(self.servers) and username in (None, self.username)
 
 
 class StoredLogins(StateFile[list[StoredLogin]]):
@@ -116,33 +120,37 @@ class StoredLogins(StateFile[list[StoredLogin]]):
     _NAME = "credentials.json"
     _FIELD = "logins"
 
-    def find(self, server: str, username: str | None = None) -> StoredLogin | None:
-        """The login for a server; the latest one if no user is named.
+    def find(self, servers: Collection[str], username: str | None = None) -> StoredLogin | None:
+        """The login for the servers that a URI names; the latest one if no user is named.
+
+        Of a login with a key it is enough that it was stored for one of them: all have to show that key.
 
         Raises:
             AuthenticationError: the file is damaged, or others may read it.
         """
-        found = [each for each in self._read() if each.server == server]
-        return next((each for each in reversed(found) if username in (None, each.username)), None)
+        found = [each for each in self._read() if each.is_of(servers, username)]
+        return next((each for each in reversed(found) if each.pin or set(servers) <= set(each.servers)), None)
 
     def store(self, login: StoredLogin) -> None:
         """Store a login, in the place of an earlier one of that user.
 
+        Servers of the earlier one that have the same key are servers of the new one, too.
+
         Raises:
             AuthenticationError: the file is damaged, or cannot be written.
         """
-        self._change(lambda logins: [*_without(logins, login.server, login.username), login])
+        self._change(lambda logins: _with(logins, login))
 
-    def remove(self, server: str, username: str | None = None) -> bool:
+    def remove(self, servers: Collection[str], username: str | None = None) -> bool:
         """Remove the login of a user, or those of all users; whether there was one.
 
         Raises:
             AuthenticationError: the file is damaged, or cannot be written.
         """
         before = self._read()
-        left = _without(before, server, username)
+        left = _without(before, servers, username)
         if len(left) < len(before):
-            self._change(lambda logins: _without(logins, server, username))
+            self._change(lambda logins: _without(logins, servers, username))
         return len(left) < len(before)
 
     def _change(self, change: Callable[[list[StoredLogin]], list[StoredLogin]]) -> None:
@@ -171,13 +179,22 @@ class StoredLogins(StateFile[list[StoredLogin]]):
         )
 
 
-def _without(logins: list[StoredLogin], server: str, username: str | None) -> list[StoredLogin]:
-    return [each for each in logins if each.server != server or username not in (None, each.username)]
+def _with(logins: list[StoredLogin], login: StoredLogin) -> list[StoredLogin]:
+    earlier = [each for each in logins if each.is_of(login.servers, login.username) and each.pin == login.pin]
+    servers = dict.fromkeys(
+        (*login.servers, *(name for each in earlier if each.pin for name in each.servers))
+    )
+    left = _without(logins, login.servers, login.username)
+    return [*left, replace(login, servers=tuple(servers))]
 
 
-def _login_to_json(login: StoredLogin) -> dict[str, str]:
+def _without(logins: list[StoredLogin], servers: Collection[str], username: str | None) -> list[StoredLogin]:
+    return [each for each in logins if not each.is_of(servers, username)]
+
+
+def _login_to_json(login: StoredLogin) -> dict[str, Any]:
     return {
-        "server": login.server,
+        "servers": login.servers,
         "pin": login.pin,
         "username": login.username,
         "token": login.token.reveal(),
@@ -185,9 +202,8 @@ def _login_to_json(login: StoredLogin) -> dict[str, str]:
 
 
 def _login_from_json(entry: Mapping[str, Any]) -> StoredLogin:
-    names = ("server", "pin", "username", "token")
-    server, pin, username, token = (str(entry[name]) for name in names)
-    return StoredLogin(server, pin, username, Secret(token))
+    pin, username, token = (str(entry[name]) for name in ("pin", "username", "token"))
+    return StoredLogin(tuple(map(str, entry["servers"])), pin, username, Secret(token))
 
 
 def _from_file(path: Path) -> Secret:

@@ -16,7 +16,8 @@ from typing import Any, Final, TypeVar
 
 from track.connection.address import SocketAddress
 from track.connection.channel import Channel, wait_for
-from track.connection.credentials import local_credentials
+from track.connection.credentials import LocalCredentials, local_credentials
+from track.connection.hosts import Host, Hosts, server_name
 from track.connection.login import find_login
 from track.connection.trust import Trust, pins_for
 from track.connection.wake import WakePipe
@@ -26,9 +27,9 @@ from track_protocol.errors import (
     ConnectionLost,
     RemoteProtocolError,
     TrackError,
+    UsageError,
     error_from_wire,
 )
-from track_protocol.loopback import is_loopback
 from track_protocol.security.tls import endpoint_binding, pin_of_certificate
 from track_protocol.security.tokens import Secret, is_generated
 from track_protocol.wire.batch import Batch
@@ -55,15 +56,21 @@ _log: Final = logging.getLogger("track.connection")
 _POLL_INTERVAL_S: Final = 5.0
 """Longest wait in one piece, in case a wake-up is lost because its pipe was closed from outside."""
 
+_MIN_HOST_TIMEOUT_S: Final = 2.0
+"""Of the timeout, each host may take an equal share of what is left, and at least this: a server under load
+that needs longer than its share of many would never let anyone in."""
+
 _E = TypeVar("_E", bound=Event)
 
 
 class SocketLink:
-    """A `track_protocol.wire.link.Link` to a server.
+    """A `track_protocol.wire.link.Link` to one of the servers of a store.
 
     Args:
-        address: the server.
+        address: the servers.
         authenticate: gives name and password or token; by default `find_login`.
+        hosts: the order in which they are tried, which several links of one client share; by default a new
+            one.
         silence: seconds of silence after which the server is asked for a sign of life.
 
     Attributes:
@@ -74,10 +81,14 @@ class SocketLink:
         self,
         address: SocketAddress,
         authenticate: Callable[[], tuple[str, str] | None] | None = None,
+        hosts: Hosts | None = None,
         *,
         silence: float = SILENCE_S,
     ) -> None:
         self._address = address
+        self._hosts = hosts or Hosts(address.hosts)
+        self._host = address.hosts[0]
+        self._is_refused = False
         self._silence = silence
         self._authenticate = authenticate or (lambda: find_login(address))
         self._connection = Connection(Side.CLIENT)
@@ -92,10 +103,31 @@ class SocketLink:
     # -- opening -------------------------------------------------------------------------------------
 
     def open(self, session: bytes, timeout: float, ended: float | None = None) -> Opened:
-        """See `Link.open`."""
-        deadline = time.monotonic() + timeout
-        self._disconnect()
+        """See `Link.open`; each host is tried once."""
         self._ended = ended
+        login = self._authenticate()
+        hosts, errors = self._hosts.in_turn(), dict[Host, TrackError]()
+        deadline = time.monotonic() + timeout
+        for number, host in enumerate(hosts):
+            share = (deadline - time.monotonic()) / (len(hosts) - number)
+            try:
+                opened = self._open_at(host, login, session, max(share, min(timeout, _MIN_HOST_TIMEOUT_S)))
+            except TrackError as error:
+                self._hosts.note_failed(host)
+                errors[host] = error
+                if self._is_refused or isinstance(error, UsageError):
+                    raise  # the others have the same users, and this client is the same
+                continue
+            self._hosts.note_open(host)
+            for other, reason in errors.items():
+                self._hosts.report(other, reason)
+            return opened
+        raise self._hosts.failure(errors)
+
+    def _open_at(self, host: Host, login: tuple[str, str] | None, session: bytes, timeout: float) -> Opened:
+        self._disconnect()
+        self._host = host
+        self._is_refused = False
         self._connection = Connection(Side.CLIENT, self._silence)
         self._unsent.clear()
         self._early.clear()
@@ -103,27 +135,26 @@ class SocketLink:
         if not self._pipe.is_ours:
             self._pipe = WakePipe()
         try:
-            opened = self._open(session, deadline)
+            opened = self._open(login, session, time.monotonic() + timeout)
         except BaseException as error:
-            _log.debug("no connection to %s: %s", self._address.shown, error)
+            _log.debug("no connection to %s: %s", host.shown, error)
             self._disconnect()
             raise
         _log.debug(
             "session %s is attached to %s as %s, after record %d",
             session.hex(),
-            self._address.shown,
+            host.shown,
             opened.role,
             opened.last_seq,
         )
         return opened
 
-    def _open(self, session: bytes, deadline: float) -> Opened:
-        address = self._address
-        local = local_credentials(address.port) if is_loopback(address.host) else None
-        login = self._authenticate()
-        if login is None and local is None and is_loopback(address.host):
+    def _open(self, login: tuple[str, str] | None, session: bytes, deadline: float) -> Opened:
+        address, host = self._address, self._host
+        local = local_credentials(host.port) if host.is_loopback else None
+        if login is None and local is None and host.is_loopback:
             self._await_server(deadline)
-            local = local_credentials(address.port)
+            local = local_credentials(host.port)
         is_own = login is None
         if login is None and local is not None:
             login = (local.username, local.token.reveal())
@@ -133,24 +164,30 @@ class SocketLink:
         if address.plaintext:
             if local is None and not is_generated(secret.reveal()):
                 raise AuthenticationError(
-                    f"{address.shown}: over plain text, any user of this machine could impersonate the "
+                    f"{host.shown}: over plain text, any user of this machine could impersonate the "
                     "server and try passwords against the login: use a token, or leave "
                     "security_layer=plaintext out"
                 )
             self._connect(deadline)
             return self._log_in(name, secret, session, None, None, deadline, is_own)
-        trust = pins_for(address.host, address.port, uri_pins=address.pins, secret=secret, local=local)
-        der = self._connect(deadline).start_tls(address.host, address.cafile, deadline)
-        if is_own and (fresh := local_credentials(address.port)) is not None and fresh != local:
-            trust = pins_for(
-                address.host, address.port, uri_pins=address.pins, secret=fresh.token, local=fresh
-            )
+        trust = self._trust(secret, local)
+        der = self._connect(deadline).start_tls(host.name, address.cafile, deadline)
+        if is_own and (fresh := local_credentials(host.port)) is not None and fresh != local:
+            trust = self._trust(fresh.token, fresh)
         trust.check(der)
         return self._log_in(name, secret, session, der, trust, deadline, is_own)
 
+    def _trust(self, secret: Secret, local: LocalCredentials | None) -> Trust:
+        return pins_for(
+            server_name(*self._host),
+            uri_pins=self._address.pins,
+            secret=secret,
+            siblings=self._address.names,
+            local=local,
+        )
+
     def _connect(self, deadline: float) -> Channel:
-        address = self._address
-        self._channel = Channel(address.host, address.port, address.shown, deadline)
+        self._channel = Channel(*self._host, self._host.shown, deadline)
         return self._channel
 
     def _await_server(self, deadline: float) -> None:
@@ -158,12 +195,12 @@ class SocketLink:
         channel = self._connect(deadline)
         if not self._address.plaintext:
             # It accepts connections only once it has left its login.
-            channel.start_tls(self._address.host, self._address.cafile, deadline)
+            channel.start_tls(self._host.name, self._address.cafile, deadline)
         self._disconnect()
 
     def _no_login(self) -> str:
-        shown = self._address.shown
-        if is_loopback(self._address.host):
+        shown = self._host.shown
+        if self._host.is_loopback:
             return (
                 f"no login for {shown}: the server there is not yours; run 'track login' with the URI that "
                 "'track user add' printed, or start one of your own with 'track server'"
@@ -186,15 +223,20 @@ class SocketLink:
         connection = self._connection
         connection.send_client_hello("track", session, self._ended)
         hello = self._expect(ServerHelloReceived, deadline)
-        _log.debug("%s (%s) requires %s", self._address.shown, hello.agent, hello.mechanism)
-        if is_own and (fresh := local_credentials(self._address.port)) is not None:
+        _log.debug("%s (%s) requires %s", self._host.shown, hello.agent, hello.mechanism)
+        if is_own and (fresh := local_credentials(self._host.port)) is not None:
             # The credentials read before may be those of a killed server; this one has its own by now.
             name, secret = fresh.username, fresh.token
         binding = endpoint_binding(der) if der is not None else None
         may_reveal = self._address.may_reveal and trust is not None and bool(trust.pins)
-        _log.debug("logging in to %s as %s", self._address.shown, name)
+        _log.debug("logging in to %s as %s", self._host.shown, name)
         connection.log_in(ClientLogin(name, secret, binding, may_reveal=may_reveal))
-        ready = self._expect(ReadyReceived, deadline)
+        try:
+            ready = self._expect(ReadyReceived, deadline)
+        except AuthenticationError:
+            # A server with the expected key has spoken for all of the store's.
+            self._is_refused = trust is not None and bool(trust.pins) and not is_own
+            raise
         if trust is not None and der is not None:
             trust.proven(der)
             self.pin = pin_of_certificate(der)
@@ -218,7 +260,7 @@ class SocketLink:
                 return found
             if time.monotonic() >= deadline:
                 raise CallTimeout(
-                    f"{self._address.shown} accepted the connection and did not finish the login in time: "
+                    f"{self._host.shown} accepted the connection and did not finish the login in time: "
                     "is it overloaded?"
                 )
             self._write_out()  # a challenge is answered when it is received
@@ -239,6 +281,13 @@ class SocketLink:
 
     def poll(self, timeout: float | None) -> list[LinkEvent]:
         """See `Link.poll`."""
+        try:
+            return self._poll(timeout)
+        except TrackError:
+            self._hosts.note_lost(self._host)
+            raise
+
+    def _poll(self, timeout: float | None) -> list[LinkEvent]:
         deadline = None if timeout is None else time.monotonic() + timeout
         while True:
             if not self._early:
@@ -261,7 +310,7 @@ class SocketLink:
     def close(self) -> None:
         """See `Link.close`."""
         if self._channel is not None and self._connection.state is not State.CLOSED:
-            _log.debug("closing the connection to %s", self._address.shown)
+            _log.debug("closing the connection to %s", self._host.shown)
             # After a goodbye the server deletes its last answer, which a caller that lacks it requests again.
             if not self._unanswered:
                 self._connection.send_close()
@@ -332,7 +381,7 @@ class SocketLink:
             if data is None or (events and not data):
                 return events
             if not data:
-                raise ConnectionLost(f"{self._address.shown} closed the connection")
+                raise ConnectionLost(f"{self._host.shown} closed the connection")
             self._connection.note_life(time.monotonic())
             events += self._connection.receive_data(data)
 
@@ -364,11 +413,11 @@ class SocketLink:
         """How long to wait at most before the next look whether the server is still there."""
         now = time.monotonic()
         if now >= self._connection.next_timeout():
-            _log.debug("%s is silent: sending a keepalive", self._address.shown)
+            _log.debug("%s is silent: sending a keepalive", self._host.shown)
         try:
             self._connection.handle_timeout(now)
         except ConnectionLost as error:
-            raise ConnectionLost(f"{self._address.shown}: {error}") from None
+            raise ConnectionLost(f"{self._host.shown}: {error}") from None
         self._write_out()
         waits = [_POLL_INTERVAL_S, self._connection.next_timeout() - now]
         return min(waits if seconds is None else [*waits, seconds])
@@ -386,7 +435,7 @@ class SocketLink:
     @property
     def _open_channel(self) -> Channel:
         if self._channel is None:
-            raise ConnectionLost(f"there is no connection to {self._address.shown}")
+            raise ConnectionLost(f"there is no connection to {self._host.shown}")
         return self._channel
 
     def _disconnect(self) -> None:

@@ -4,6 +4,9 @@ A secret belongs to a server.  One that is in a URI goes to that URI's server.  
 goes to the server that ``TRACK_URI`` names; where that is not set, to the one that the program names.  A
 login that ``track login`` has stored goes to the server with that host, port and key.
 
+A URI with several hosts names servers of one store, which have one key and one login.  A secret is used for
+it if each of the hosts is one that the secret belongs to, or has to show the key that it belongs to.
+
 A ``track.config`` in the current folder or above it may have come with somebody else's repository.  Until the
 user has trusted it (``track trust``), it contributes no token, and neither the environment's token nor a
 stored login is used for the server that it names.  The login that the user's own server has left on this
@@ -14,13 +17,13 @@ from __future__ import annotations
 
 import logging
 import os
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from typing import Final
 
 from track.configuration import Configuration, current_configuration
 from track.connection.address import SocketAddress
 from track.connection.credentials import StoredLogin, StoredLogins, find_secret
-from track.connection.trust import KnownServers, server_name
+from track.connection.trust import KnownServers
 from track.connection.trusted_files import TrustedFiles, why_untrusted
 from track_protocol.errors import AuthenticationError, UriError, UsageError
 from track_protocol.uri import multiplexed, scheme_of
@@ -56,10 +59,10 @@ def find_login(address: SocketAddress, env: Mapping[str, str] | None = None) -> 
     named = next((each for each in (*chosen, *suggested) if _is_of(each, address)), None)
     username = address.username or (named.username if named is not None else None)
     token = find_secret(variables)
-    is_chosen = any(each.is_same_server(address) for each in chosen)
+    is_chosen = any(each.covers(address) for each in chosen)
     if token is not None and (is_chosen or not (chosen or suggested)):
         return _complete(address, username, token.reveal())
-    is_suggested = not is_chosen and any(each.location == address.location for each in suggested)
+    is_suggested = not is_chosen and any(each.names & address.names for each in suggested)
     if is_suggested and configuration.fault:
         raise _untrusted(address, configuration)
     if named is not None and named.password:
@@ -103,13 +106,13 @@ def _servers_in(variables: Mapping[str, str]) -> Iterator[SocketAddress]:
 
 def _is_of(configured: SocketAddress, address: SocketAddress) -> bool:
     """Whether a configured address is that of this server and user."""
-    return configured.is_same_server(address) and address.username in (None, configured.username)
+    return configured.covers(address) and address.username in (None, configured.username)
 
 
 def _stored(address: SocketAddress) -> StoredLogin | None:
     """The stored login, if the server that is expected there has the key that it was stored for."""
     try:
-        login = StoredLogins().find(server_name(*address.location), address.username)
+        login = StoredLogins().find(address.names, address.username)
         if login is None or login.pin in _expected_pins(address):
             return login
     except (AuthenticationError, UsageError) as error:
@@ -119,12 +122,12 @@ def _stored(address: SocketAddress) -> StoredLogin | None:
         "the stored login of %s for %s is not used, because another key is expected there: ask the operator "
         "of the server, then run 'track login' again",
         login.username,
-        login.server,
+        " and ".join(login.servers),
     )
     return None
 
 
-def _expected_pins(address: SocketAddress) -> tuple[str | None, ...]:
+def _expected_pins(address: SocketAddress) -> Collection[str]:
     if address.plaintext:
         return ("",)
-    return address.pins or (KnownServers().saved_pin(*address.location),)
+    return address.pins or KnownServers().saved_pins(address.names).values()

@@ -79,7 +79,8 @@ class CometMLProtocol(NullProtocol):
         parsed = Uri.parse(uri)
         check_options(parsed, {})
         parts = [part for part in f"{parsed.hostname or ''}/{parsed.path}".split("/") if part]
-        if len(parts) > 2 or parsed.port is not None or parsed.username is not None or parsed.fragment:
+        extra = (parsed.port, parsed.username, parsed.fragment or None, parsed.more_hosts or None)
+        if len(parts) > 2 or any(part is not None for part in extra):
             raise UriError(f"{redact(uri)}: write {_PLACE}")
         super().__init__(uri)
         self._workspace = parts[0] if len(parts) == 2 else None

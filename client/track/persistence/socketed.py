@@ -11,6 +11,7 @@ from weakref import ref
 
 from track.configuration import environment
 from track.connection.address import SocketAddress
+from track.connection.hosts import Hosts
 from track.connection.link import SocketLink
 from track.connection.login import find_login
 from track.connection.offline import OfflineLink
@@ -58,7 +59,7 @@ class SocketClient(OutboxProtocol):
     A subclass may override `authenticate` to get its login from another source.
 
     Args:
-        uri: ``socket://NAME:TOKEN@HOST:PORT?security_layer=AES&pin=sha256:...``.
+        uri: ``socket://NAME:TOKEN@HOST,HOST:PORT?security_layer=AES&pin=sha256:...``.
         spools: queue records on disk, to be sent later if need be; without it, a process that ends loses
             what it did not send, which is right for a copy.
 
@@ -126,6 +127,7 @@ class _Links:
         self.name = f"the server at {address.shown}"
         self.public = public
         self._address = address
+        self._hosts = Hosts(address.hosts)
         self._client = ref(client)
         self._login: tuple[str, str] | None = None
         self._root = root
@@ -136,7 +138,7 @@ class _Links:
     def __call__(self) -> Link:
         if not self._address.offline.may_connect:
             return OfflineLink()
-        self.link = _TellingLink(self._address, self._authenticate, self._opened)
+        self.link = _TellingLink(self._address, self._authenticate, self._hosts, self._opened)
         return self.link
 
     def _opened(self) -> None:
@@ -156,7 +158,7 @@ class _Links:
             return False
 
     def _plain_link(self) -> Link:
-        return SocketLink(self._address, self._authenticate)
+        return SocketLink(self._address, self._authenticate, self._hosts)
 
     def _authenticate(self) -> tuple[str, str] | None:
         client = self._client()
@@ -172,9 +174,10 @@ class _TellingLink(SocketLink):
         self,
         address: SocketAddress,
         authenticate: Callable[[], tuple[str, str] | None],
+        hosts: Hosts,
         opened: Callable[[], None],
     ) -> None:
-        super().__init__(address, authenticate)
+        super().__init__(address, authenticate, hosts)
         self._announced_open = opened
 
     def open(self, session: bytes, timeout: float, ended: float | None = None) -> Opened:

@@ -16,13 +16,15 @@ def parse_uri(uri: str) -> dict[str, Any]:
 
     Returns:
         scheme, address and hostname (the same), port (int or None), path, username, password, query
-        (dict of str), fragment.
+        (dict of str), fragment; of several hosts, only the first.
 
     Raises:
         UriError: it cannot be parsed; the message gives the position, without the password.
     """
     parsed = uris.Uri.parse(uri)
-    return {**dataclasses.asdict(parsed), "address": parsed.hostname}
+    parts = {**dataclasses.asdict(parsed), "address": parsed.hostname}
+    del parts["more_hosts"]
+    return parts
 
 
 def parse_options(options: str | Mapping[str, Any]) -> dict[str, str]:

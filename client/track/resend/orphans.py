@@ -13,13 +13,13 @@ from typing import Final
 
 from track.connection.address import SocketAddress
 from track.connection.credentials import local_credentials
+from track.connection.hosts import Hosts
 from track.connection.link import SocketLink
 from track.connection.login import find_login
 from track.resend.replay import Destination, Outcome, Replay, ReplayRules
 from track.spool.folder import is_held, read_metadata, segments_in, spools_in
 from track.spool.reader import look_at
 from track_protocol.errors import AuthenticationError, SpoolError, SpoolInUse, TrackError, UsageError
-from track_protocol.loopback import is_loopback
 from track_protocol.uri import Uri
 from track_protocol.wire.counts import Counts
 from track_protocol.wire.link import Link
@@ -142,8 +142,10 @@ def destination_at(uri: str, env: Mapping[str, str] | None = None) -> Destinatio
     if login is None and not _may_be_own(address, variables):
         raise AuthenticationError(f"no login for {address.shown}: run 'track login {public_address(uri)}'")
 
+    hosts = Hosts(address.hosts)
+
     def open_link() -> Link:
-        return SocketLink(address, lambda: login)
+        return SocketLink(address, lambda: login, hosts)
 
     return Destination(open_link, f"the server at {address.shown}", public_address(uri), address.timeout)
 
@@ -154,7 +156,7 @@ def public_address(uri: str) -> str:
 
 
 def is_same_server(recorded: str, uri: str) -> bool:
-    """Whether a spool's address is that of a client: the same host and port, user, and key if both say."""
+    """Whether a spool's address is that of a client: one of the hosts, the user, and the key if both say."""
     try:
         one, other = SocketAddress(recorded), SocketAddress(uri)
     except UsageError:  # of a spool of another machine
@@ -167,7 +169,6 @@ def _may_be_own(address: SocketAddress, environment: Mapping[str, str]) -> bool:
 
     Without a name it may be an unreachable one: the link distinguishes it from another user's.
     """
-    if not is_loopback(address.host):
-        return False
-    local = local_credentials(address.port, environment)
-    return address.username is None or (local is not None and address.username == local.username)
+    local = [local_credentials(host.port, environment) for host in address.hosts if host.is_loopback]
+    names = {None, *(each.username for each in local if each is not None)}
+    return bool(local) and address.username in names

@@ -67,7 +67,7 @@ def test_a_login_is_checked_stored_and_used(
 def test_the_complete_uri_may_be_entered(served: Served, enter: Any) -> None:
     enter(served.join("bob"))
     assert run(COMMAND) == 0
-    stored = StoredLogins().find(f"localhost:{served.port}")
+    stored = StoredLogins().find([f"localhost:{served.port}"])
     assert stored is not None
     assert (stored.username, stored.pin) == ("bob", served.pin)
 
@@ -75,7 +75,7 @@ def test_the_complete_uri_may_be_entered(served: Served, enter: Any) -> None:
 def test_without_a_pin_the_key_that_proved_itself_is_stored(served: Served, token: str, enter: Any) -> None:
     enter(token)
     run(COMMAND, address(served))
-    stored = StoredLogins().find(f"localhost:{served.port}", "ann")
+    stored = StoredLogins().find([f"localhost:{served.port}"], "ann")
     assert stored is not None
     assert stored.pin == served.pin
 
@@ -86,7 +86,7 @@ def test_the_configured_server_is_the_default(
     monkeypatch.setenv("TRACK_URI", address(served))
     enter(token)
     assert run(COMMAND) == 0
-    assert StoredLogins().find(f"localhost:{served.port}", "ann") is not None
+    assert StoredLogins().find([f"localhost:{served.port}"], "ann") is not None
 
 
 def test_a_token_that_the_server_does_not_accept_is_not_stored(

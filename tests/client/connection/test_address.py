@@ -45,8 +45,80 @@ def test_plain_text_toward_another_machine_is_refused() -> None:
 
 def test_a_port_and_a_timeout_have_defaults() -> None:
     address = SocketAddress("socket://host")
-    assert (address.port, address.timeout, address.plaintext) == (8123, 10.0, False)
+    assert (address.hosts, address.timeout, address.plaintext) == ((("host", 8123),), 10.0, False)
     assert address.offline is Offline.ALLOW
+
+
+@pytest.mark.parametrize(
+    ("places", "hosts"),
+    [
+        ("a,b,c", [("a", 8123), ("b", 8123), ("c", 8123)]),
+        ("a,b,c:9000", [("a", 9000), ("b", 9000), ("c", 9000)]),
+        ("a:1,b:2", [("a", 1), ("b", 2)]),
+        ("a:1,a:2", [("a", 1), ("a", 2)]),
+        ("[::1],[::2]:9", [("::1", 9), ("::2", 9)]),
+        ("127.0.0.1,127.0.0.2,localhost:9", [("127.0.0.1", 9), ("127.0.0.2", 9), ("localhost", 9)]),
+    ],
+)
+def test_each_host_has_a_port_or_the_last_one_has_that_of_all(
+    places: str, hosts: list[tuple[str, int]]
+) -> None:
+    assert list(SocketAddress(f"socket://ann@{places}").hosts) == hosts
+
+
+@pytest.mark.parametrize(
+    ("places", "message"),
+    [
+        ("a:1,b", "some of the hosts have a port and some have none: write it after each host, or after the"),
+        ("a:1,b,c:2", "some of the hosts have a port"),
+        ("a,b:1,c:2", "some of the hosts have a port"),
+        ("a,A:8123", "A:8123 is named twice: remove one"),
+        ("[::1]:1,[::1]:1", r"\[::1\]:1 is named twice"),
+        ("a,b:0", "a:0: no server listens on port 0"),
+        ("a:0", "a:0: no server listens on port 0"),
+        (",".join(f"node{number}" for number in range(17)), "there are 17 hosts, and at most 16 may be"),
+        ("a,,b", "a host is empty"),
+        ("a, b", "white space in a host"),
+        ("ann:trk_hidden@a,ann:trk_hidden@b", "write the login once, before the first host"),
+    ],
+)
+def test_hosts_that_can_be_meant_in_two_ways_are_refused(places: str, message: str) -> None:
+    with pytest.raises(UriError, match=message) as caught:
+        SocketAddress(f"socket://{places}")
+    assert "trk_hidden" not in str(caught.value)
+
+
+def test_sixteen_hosts_are_accepted() -> None:
+    assert len(SocketAddress(f"socket://{','.join(f'node{number}' for number in range(16))}").hosts) == 16
+
+
+def test_plain_text_is_refused_if_one_host_is_another_machine() -> None:
+    with pytest.raises(UsageError, match="plain text"):
+        SocketAddress("socket://localhost,example.org:1?security_layer=plaintext")
+    assert SocketAddress("socket://localhost,[::1]:1?security_layer=plaintext").plaintext
+
+
+PIN, OTHER_PIN = "sha256:" + "A" * 43, "sha256:" + "B" * 42 + "A"
+
+
+@pytest.mark.parametrize(
+    ("uri", "same", "covered"),
+    [
+        ("socket://a,b", True, True),
+        ("socket://B:8123,a:8123", True, True),
+        ("socket://b", True, True),
+        ("socket://b,c", True, False),
+        (f"socket://b,c?pin={PIN}", True, True),
+        (f"socket://b,c?pin={PIN},{OTHER_PIN}", True, False),
+        (f"socket://a,b?pin={OTHER_PIN}", False, False),
+        (f"socket://c?pin={PIN}", False, False),
+        ("socket://a:1,b:1", False, False),
+    ],
+)
+def test_addresses_with_a_host_in_common_are_of_one_store(uri: str, same: bool, covered: bool) -> None:
+    own, other = SocketAddress(f"socket://a,b?pin={PIN}"), SocketAddress(uri)
+    assert (own.is_same_server(other), own.covers(other)) == (same, covered)
+    assert other.is_same_server(own) is same
 
 
 def test_the_policy_of_the_uri_overrides_that_of_the_environment(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -157,19 +157,19 @@ def test_a_wrong_pin_stops_the_client_before_it_sends_a_byte(tmp_path: Path) -> 
 @pytest.mark.usefixtures("far_away")
 def test_a_server_that_proved_itself_is_saved_by_its_pin(served: Served) -> None:
     attempt(served.join("ann", pin=""))
-    assert KnownServers().saved_pin("127.0.0.1", served.port) == served.pin
+    assert KnownServers().saved_pins([f"localhost:{served.port}"]) == {f"localhost:{served.port}": served.pin}
 
 
 @pytest.mark.usefixtures("far_away")
 def test_a_server_that_did_not_prove_itself_is_not_saved(served: Served) -> None:
     refusal(served.uri("ann", new_token(), pin=""))
-    assert KnownServers().saved_pin("127.0.0.1", served.port) is None
+    assert not KnownServers().saved_pins([f"localhost:{served.port}"])
 
 
 def test_another_server_at_a_saved_address_gets_no_byte(tmp_path: Path) -> None:
     certificate, key = make_certificate().write(tmp_path)
     with recording_tls_server(certificate, key) as recording:
-        KnownServers().save("127.0.0.1", recording.port, "sha256:" + "A" * 43)
+        KnownServers().save(f"localhost:{recording.port}", "sha256:" + "A" * 43)
         with pytest.raises(PinMismatch, match="known_servers"):
             attempt(f"socket://ann:{new_token()}@127.0.0.1:{recording.port}")
         assert recording.ended.wait(SECONDS)
@@ -196,7 +196,7 @@ def test_a_server_that_cannot_prove_itself_is_not_trusted(tmp_path: Path) -> Non
     with fake_server(pretend, certificate, key) as port:
         with pytest.raises(AuthenticationError, match="could not prove"):
             attempt(f"socket://ann:{new_token()}@127.0.0.1:{port}")
-        assert KnownServers().saved_pin("127.0.0.1", port) is None
+        assert not KnownServers().saved_pins([f"localhost:{port}"])
 
 
 def test_a_relayed_login_is_refused(served: Served, tmp_path: Path) -> None:
@@ -205,7 +205,7 @@ def test_a_relayed_login_is_refused(served: Served, tmp_path: Path) -> None:
     with relaying_server(served.port, certificate, key) as port:
         with pytest.raises(AuthenticationError, match="bound to another TLS certificate"):
             attempt(f"socket://ann:{token}@127.0.0.1:{port}")
-        assert KnownServers().saved_pin("127.0.0.1", port) is None
+        assert not KnownServers().saved_pins([f"localhost:{port}"])
 
 
 @pytest.mark.parametrize("mechanism", ["SCRAM-SHA-256", "PLAIN", "", "PASSWORD"])

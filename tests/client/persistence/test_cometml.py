@@ -105,7 +105,9 @@ def test_without_the_package_the_extra_is_named(monkeypatch: pytest.MonkeyPatch)
         get_protocol("cometml:team/paper")
 
 
-@pytest.mark.parametrize("uri", ["cometml:a/b/c", "cometml://me@team/paper", "cometml:a?x=1"])
+@pytest.mark.parametrize(
+    "uri", ["cometml:a/b/c", "cometml://me@team/paper", "cometml://team,paper", "cometml:a?x=1"]
+)
 def test_an_invalid_location_is_refused(uri: str) -> None:
     with pytest.raises(UriError):
         get_protocol(uri)

@@ -19,6 +19,11 @@ def test_all_parts_of_a_uri_are_found() -> None:
     }
 
 
+def test_of_several_hosts_the_first_is_found() -> None:
+    parts = parse_uri("socket://bob:pw@[::1]:8123,host:1")
+    assert (parts["hostname"], parts["port"], parts["password"]) == ("::1", 8123, "pw")
+
+
 def test_absent_parts_are_none_or_empty() -> None:
     assert parse_uri("ephemeral:") == {
         "scheme": "ephemeral",
