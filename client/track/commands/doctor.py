@@ -8,7 +8,7 @@ import platform
 import shutil
 import socket
 import sys
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from hashlib import sha256
 from importlib.metadata import version
@@ -17,10 +17,12 @@ from typing import Final
 
 from track.commands.printing import add_json, print_json, say
 from track.configuration import find_configuration
+from track.connection.address import SocketAddress
 from track.connection.offline import offline_policy
 from track.connection.trusted_files import spool_environment
 from track.recording.resume import resumes_in
 from track.resend.orphans import destination_at
+from track.resend.replay import Destination
 from track.spool.options import SpoolOptions, sends_orphans, spool_root
 from track.spool.reader import Found, look_in
 from track_protocol.command import Command
@@ -35,6 +37,7 @@ from track_protocol.errors import (
     UsageError,
 )
 from track_protocol.uri import redact
+from track_protocol.wire.link import Opened
 from track_protocol.wire.roles import Role
 
 __all__ = ["COMMAND", "Check", "examine"]
@@ -211,38 +214,78 @@ def _server(uri: str | None) -> Iterator[Check]:
         yield Check("server", f"{redact(uri)} is a store on this machine; it needs no server")
         return
     try:
-        destination = destination_at(uri)
-        link = destination.open_link()
+        found = [_Tried(destination_at(uri, only=host)) for host in SocketAddress(uri).hosts]
     except TrackError as error:
         yield Check("server", f"{redact(uri)}: no connection is possible", str(error))
         return
-    try:
-        opened = link.open(_session_of(destination.address), destination.timeout)
-    except TrackError as error:
-        yield from _failed_at(destination.name, error)
-        return
-    finally:
-        link.close()
-    yield from (Check("server", f"{destination.name}: {step}") for step, _, _ in _STEPS)
-    reader = opened.role == Role.READER
-    yield Check(
-        "server",
-        f"{destination.name}: your role is {opened.role}, its store is {opened.generation}",
-        "a reader cannot log: ask for a writer's URI" if reader else None,
-    )
+    has_one = any(each.opened is not None for each in found)
+    for each in found:
+        yield from _steps(each, has_others=has_one)
+    yield from _stores(found)
+
+
+class _Tried:
+    """A server, and how opening a link to it has ended.
+
+    Attributes:
+        name: of the server.
+        opened: what it said; None if the link could not be opened.
+        error: why not.
+    """
+
+    def __init__(self, destination: Destination) -> None:
+        self.name = destination.name
+        self.opened: Opened | None = None
+        self.error: TrackError | None = None
+        link = destination.open_link()
+        try:
+            self.opened = link.open(_session_of(destination.address), destination.timeout)
+        except TrackError as error:
+            self.error = error
+        finally:
+            link.close()
+
+
+def _steps(tried: _Tried, *, has_others: bool) -> Iterator[Check]:
+    """What was found at one server.
+
+    Args:
+        tried: the server.
+        has_others: whether another server of the URI takes its place if it is unreachable.
+    """
+    for passed, failed, kinds in _STEPS:
+        if isinstance(tried.error, kinds):
+            is_replaced = has_others and isinstance(tried.error, ServerUnreachable)
+            text = f"{tried.name}: {failed}"
+            if is_replaced:
+                yield Check("server", f"{text}, and another host of the URI serves instead: {tried.error}")
+            else:
+                yield Check("server", text, str(tried.error))
+            return
+        yield Check("server", f"{tried.name}: {passed}")
+    if tried.opened is not None:
+        reader = tried.opened.role == Role.READER
+        yield Check(
+            "server",
+            f"{tried.name}: your role is {tried.opened.role}, its store is {tried.opened.generation}",
+            "a reader cannot log: ask for a writer's URI" if reader else None,
+        )
+
+
+def _stores(found: Sequence[_Tried]) -> Iterator[Check]:
+    """Whether servers that one URI names have one store."""
+    stores = {each.name: each.opened.generation for each in found if each.opened is not None}
+    if len(set(stores.values())) > 1:
+        yield Check(
+            "server",
+            f"{' and '.join(stores)} have different stores, and a client may log into any of them",
+            "name servers of one store only, and send what the other store lacks with 'track sync'",
+        )
 
 
 def _session_of(address: str) -> bytes:
     """The same each time: a server remembers each session that was ever opened."""
     return sha256(f"track doctor {os.getuid()} {address}".encode()).digest()[:16]
-
-
-def _failed_at(name: str, error: TrackError) -> Iterator[Check]:
-    for passed, failed, kinds in _STEPS:
-        if isinstance(error, kinds):
-            yield Check("server", f"{name}: {failed}", str(error))
-            return
-        yield Check("server", f"{name}: {passed}")
 
 
 def _configure(parser: argparse.ArgumentParser) -> None:

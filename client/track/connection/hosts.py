@@ -11,12 +11,13 @@ from typing import Final, NamedTuple
 from track_protocol.errors import RPCCallFailure, ServerUnreachable, TrackError, UriError
 from track_protocol.loopback import is_loopback
 
-__all__ = ["Host", "Hosts", "hosts_of", "server_name"]
+__all__ = ["Host", "Hosts", "hosts_of", "server_name", "share_of"]
 
 _log: Final = logging.getLogger("track.connection")
 
 _DEFAULT_PORT: Final = 8123
 _MAX_HOSTS: Final = 16
+_MIN_SHARE_S: Final = 2.0
 
 
 class Host(NamedTuple):
@@ -81,6 +82,21 @@ def server_name(host: str, port: int) -> str:
     if is_loopback(name):
         return f"localhost:{port}"
     return Host(name, port).shown
+
+
+def share_of(seconds: float, hosts: int, timeout: float) -> float:
+    """How many seconds one host may take to let a client in.
+
+    It is an equal share of what is left, so that one that is silent leaves time for the others; what those
+    that refuse at once do not need, the others have.  A server under load that needs longer than its share
+    of many would never let anyone in, so it is not less than 2 s where the timeout is not.
+
+    Args:
+        seconds: what is left of the timeout.
+        hosts: how many have not been tried yet.
+        timeout: of all.
+    """
+    return max(seconds / hosts, min(timeout, _MIN_SHARE_S))
 
 
 class Hosts:

@@ -17,7 +17,7 @@ from typing import Any, Final, TypeVar
 from track.connection.address import SocketAddress
 from track.connection.channel import Channel, wait_for
 from track.connection.credentials import LocalCredentials, local_credentials
-from track.connection.hosts import Host, Hosts, server_name
+from track.connection.hosts import Host, Hosts, server_name, share_of
 from track.connection.login import find_login
 from track.connection.trust import Trust, pins_for
 from track.connection.wake import WakePipe
@@ -55,10 +55,6 @@ _log: Final = logging.getLogger("track.connection")
 
 _POLL_INTERVAL_S: Final = 5.0
 """Longest wait in one piece, in case a wake-up is lost because its pipe was closed from outside."""
-
-_MIN_HOST_TIMEOUT_S: Final = 2.0
-"""Of the timeout, each host may take an equal share of what is left, and at least this: a server under load
-that needs longer than its share of many would never let anyone in."""
 
 _E = TypeVar("_E", bound=Event)
 
@@ -109,9 +105,9 @@ class SocketLink:
         hosts, errors = self._hosts.in_turn(), dict[Host, TrackError]()
         deadline = time.monotonic() + timeout
         for number, host in enumerate(hosts):
-            share = (deadline - time.monotonic()) / (len(hosts) - number)
+            share = share_of(deadline - time.monotonic(), len(hosts) - number, timeout)
             try:
-                opened = self._open_at(host, login, session, max(share, min(timeout, _MIN_HOST_TIMEOUT_S)))
+                opened = self._open_at(host, login, session, share)
             except TrackError as error:
                 self._hosts.note_failed(host)
                 errors[host] = error
@@ -234,8 +230,8 @@ class SocketLink:
         try:
             ready = self._expect(ReadyReceived, deadline)
         except AuthenticationError:
-            # A server with the expected key has spoken for all of the store's.
-            self._is_refused = trust is not None and bool(trust.pins) and not is_own
+            # A server with the key of all of them has spoken for all.
+            self._is_refused = trust is not None and trust.is_common and not is_own
             raise
         if trust is not None and der is not None:
             trust.proven(der)

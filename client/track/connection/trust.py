@@ -87,6 +87,7 @@ class Trust:
         pins: the accepted pins; none before the first connection.
         origin: the source of the pins.
         known: the saved pins.
+        is_common: whether they are the pins of all servers that the URI names.
         entry: the server whose saved pin they are; None if they have another source.
         saves: whether the pin that the server proves is saved.
     """
@@ -95,6 +96,7 @@ class Trust:
     pins: tuple[str, ...]
     origin: str
     known: KnownServers
+    is_common: bool = False
     entry: str | None = None
     saves: bool = False
 
@@ -152,7 +154,7 @@ def pins_for(
     """
     servers = KnownServers() if known is None else known
     if uri_pins:
-        return Trust(server, tuple(uri_pins), JOIN_URI, servers)
+        return Trust(server, tuple(uri_pins), JOIN_URI, servers, is_common=True)
     if local is not None and local.pin:
         return Trust(server, (local.pin,), str(local.path), servers)
     saved = servers.saved_pins({server, *siblings})
@@ -164,7 +166,8 @@ def pins_for(
         )
     if saved:
         entry = server if server in saved else next(iter(saved))
-        return Trust(server, (saved[entry],), str(servers.path), servers, entry, saves=server not in saved)
+        origin = str(servers.path)
+        return Trust(server, (saved[entry],), origin, servers, True, entry, saves=server not in saved)
     if not is_generated(secret.reveal()):
         raise AuthenticationError(
             f"no pin is known for {server}, and a password that a person chose is only sent "

@@ -13,7 +13,7 @@ from typing import Final
 
 from track.connection.address import SocketAddress
 from track.connection.credentials import local_credentials
-from track.connection.hosts import Hosts
+from track.connection.hosts import Host, Hosts
 from track.connection.link import SocketLink
 from track.connection.login import find_login
 from track.resend.replay import Destination, Outcome, Replay, ReplayRules
@@ -120,12 +120,15 @@ def _is_ours(path: Path, destination: Destination) -> bool:
     return metadata.host == socket.gethostname() and is_same_server(metadata.server, destination.address)
 
 
-def destination_at(uri: str, env: Mapping[str, str] | None = None) -> Destination:
+def destination_at(
+    uri: str, env: Mapping[str, str] | None = None, *, only: Host | None = None
+) -> Destination:
     """The server at an address, with a login for it: see `find_login`, else what the user's own server left.
 
     Args:
         uri: given by hand, or from a spool's metadata: without the token.
         env: the environment; that of the process by default.
+        only: the only one of its hosts that is used; by default all are.
 
     Raises:
         UriError: it is none of a server.
@@ -142,12 +145,13 @@ def destination_at(uri: str, env: Mapping[str, str] | None = None) -> Destinatio
     if login is None and not _may_be_own(address, variables):
         raise AuthenticationError(f"no login for {address.shown}: run 'track login {public_address(uri)}'")
 
-    hosts = Hosts(address.hosts)
+    hosts = Hosts(address.hosts if only is None else [only])
+    shown = address.shown if only is None else only.shown
 
     def open_link() -> Link:
         return SocketLink(address, lambda: login, hosts)
 
-    return Destination(open_link, f"the server at {address.shown}", public_address(uri), address.timeout)
+    return Destination(open_link, f"the server at {shown}", public_address(uri), address.timeout)
 
 
 def public_address(uri: str) -> str:

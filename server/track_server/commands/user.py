@@ -41,7 +41,10 @@ def _configure(parser: argparse.ArgumentParser) -> None:
     add.add_argument(
         "--role", required=True, choices=[role.value for role in Role], help="what the user may do"
     )
-    add.add_argument("--host", help="host in the URI (default: where the server listens, or this machine)")
+    add.add_argument(
+        "--host",
+        help="host in the URI, or several with commas (default: where the server listens, or this machine)",
+    )
     add.add_argument("--port", type=int, help="port in the URI (default: the server's)")
     add.add_argument(
         "--output", type=Path, metavar="FILE", help="write the URI to a new file that only you can read"
@@ -72,11 +75,13 @@ def _add(home: Path, arguments: argparse.Namespace) -> None:
         )
     users = UserStore(home)
     pin = _pin(home, record)
-    host, port = _address(record, arguments.host, arguments.port)
+    hosts = _hosts(record, arguments.host)
+    port = arguments.port or (record.port if record else _DEFAULT_PORT)
     password = _ask_password(arguments.name) if arguments.password else None
     plaintext = record is not None and record.plaintext
     query = {} if plaintext else {"security_layer": "AES", "pin": pin}
-    join = Uri("socket", host, port, username=arguments.name, query=query)
+    (host, port_of_first), *more = [*((name, None) for name in hosts[:-1]), (hosts[-1], port)]
+    join = Uri("socket", host, port_of_first, username=arguments.name, query=query, more_hosts=tuple(more))
     said = f"user {arguments.name!r} added with role {arguments.role}; this URI is not shown again"
     if password:
         said += " (without the password, which 'track login' asks for)"
@@ -115,18 +120,20 @@ def _pin(home: Path, record: ServerRecord | None) -> str:
     return Identity.load_or_create(home).pin
 
 
-def _address(record: ServerRecord | None, host: str | None, port: int | None) -> tuple[str, int]:
-    chosen = (host or _advertised(record)).strip("[]")
-    if not _is_host(chosen):
-        raise UsageError(f"{chosen!r} is not a host: give a name or an address, and the port by --port")
-    return chosen, port or (record.port if record else _DEFAULT_PORT)
+def _hosts(record: ServerRecord | None, given: str | None) -> list[str]:
+    """The hosts of the URI; the port of the last one is that of all."""
+    hosts = [each.strip("[]") for each in (given or _advertised(record)).split(",")]
+    for host in hosts:
+        if not _is_host(host):
+            raise UsageError(f"{host!r} is not a host: give a name or an address, and the port by --port")
+    return hosts
 
 
 def _is_host(text: str) -> bool:
     try:
         ipaddress.ip_address(text)
     except ValueError:
-        return not set(text) & set(":/@?#[] ")
+        return bool(text) and not set(text) & set(":/@?#[] ")
     return True
 
 

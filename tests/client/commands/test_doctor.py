@@ -6,6 +6,7 @@ import argparse
 import json
 import os
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +18,7 @@ from running_server import Served, serving
 from track.commands.doctor import COMMAND
 from track.configuration import reset_configuration
 from track.spool.folder import Checkpoint, SpoolFolder
+from track_protocol.uri import Uri
 from track_protocol.wire.roles import Role
 from track_server.accounts.users import UserStore
 from track_server.app import Settings
@@ -64,6 +66,54 @@ def test_without_problems_every_check_is_ok(served: Served, capsys: pytest.Captu
         "your role is writer",
     ):
         assert text in reported
+
+
+def together(*servers: Served) -> str:
+    """The URI of several servers with one home."""
+    joined = Uri.parse(servers[0].join("ann"))
+    more = tuple((each.host, each.port) for each in servers[1:])
+    return replace(joined, more_hosts=more).to_text()
+
+
+def test_each_host_is_checked(
+    served: Served, tmp_path: Path, capsys: pytest.CaptureFixture[str], examined: Any
+) -> None:
+    with serving(Settings(backend="ephemeral:", home=served.home)) as other:
+        uri = together(served, other)
+        run(uri)
+        reported = capsys.readouterr().out
+        for each in (served, other):
+            assert f"the server at {each.host}:{each.port}: your role is writer" in reported
+        _, (finding,) = examined(uri)
+    assert (
+        f"{served.port} and the server at {other.host}:{other.port} have different stores" in finding["text"]
+    )
+    assert "name servers of one store only" in finding["remedy"]
+
+
+def test_a_host_that_is_unreachable_is_no_problem_while_another_serves(
+    served: Served, capsys: pytest.CaptureFixture[str]
+) -> None:
+    nowhere = replace(served, host="127.0.0.2")
+    assert run(together(served, nowhere)) == 0
+    assert f"the server at {nowhere.host}:{nowhere.port}: it is unreachable, and another host of the URI" in (
+        capsys.readouterr().out
+    )
+
+
+def test_hosts_that_are_all_unreachable_are_problems(served: Served, examined: Any) -> None:
+    uri = together(*(replace(served, host=f"127.0.0.{last}") for last in (2, 3)))
+    code, findings = examined(uri)
+    assert (code, [finding["topic"] for finding in findings]) == (1, ["server", "server"])
+
+
+def test_a_host_with_another_key_is_a_problem_though_another_serves(
+    served: Served, tmp_path: Path, examined: Any
+) -> None:
+    with serving(Settings(backend="ephemeral:", home=tmp_path / "another")) as other:
+        code, (finding,) = examined(together(served, other))
+    assert code == 1
+    assert f"{other.host}:{other.port}: its key is not the expected one" in finding["text"]
 
 
 def test_it_may_be_run_again_and_by_others(served: Served) -> None:

@@ -7,7 +7,7 @@ from collections import Counter
 
 import pytest
 
-from track.connection.hosts import Host, Hosts, server_name
+from track.connection.hosts import Host, Hosts, server_name, share_of
 from track_protocol.errors import (
     AuthenticationError,
     CallTimeout,
@@ -62,6 +62,25 @@ def test_a_host_that_lets_a_client_in_has_not_failed_any_more() -> None:
     hosts.note_failed(B)
     hosts.note_open(B)
     assert hosts.in_turn() == [B, A]
+
+
+@pytest.mark.parametrize(
+    ("seconds", "hosts", "timeout", "share"),
+    [
+        (10.0, 1, 10.0, 10.0),
+        (10.0, 2, 10.0, 5.0),
+        (9.0, 1, 10.0, 9.0),
+        (10.0, 16, 10.0, 2.0),
+        (-3.0, 1, 10.0, 2.0),
+        (0.5, 4, 0.5, 0.5),
+        (60.0, 16, 60.0, 3.75),
+    ],
+)
+def test_a_host_may_take_its_share_of_the_time_that_is_left(
+    seconds: float, hosts: int, timeout: float, share: float
+) -> None:
+    # Fails when one host may take all of it: a silent one would have a run start without its server.
+    assert share_of(seconds, hosts, timeout) == share
 
 
 def test_the_error_of_one_host_is_its_own() -> None:

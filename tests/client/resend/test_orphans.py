@@ -162,6 +162,12 @@ def test_a_named_user_of_a_server_here_needs_a_login() -> None:
         destination_at("socket://bob@localhost:1", {})
 
 
+def test_a_server_of_ones_own_may_be_any_of_several_hosts() -> None:
+    assert destination_at("socket://node1,localhost:1", {}).name == "the server at node1:1 or localhost:1"
+    with pytest.raises(AuthenticationError, match="no login for node1:1 or node2:1: run 'track login"):
+        destination_at("socket://node1,node2:1", {})
+
+
 def test_what_is_no_server_is_refused() -> None:
     with pytest.raises(UriError):
         destination_at("sqlite:runs.db", {})
@@ -184,6 +190,11 @@ def test_no_secret_is_in_what_is_retained_of_an_address() -> None:
         ("socket://node1:8123", False),
         ("socket://ann@node2:8123", False),
         ("socket://ann@node1:8124", False),
+        ("socket://ann@node2,node1:8123", True),
+        (f"socket://ann@node1,node3:8123?pin={PIN}", True),
+        (f"socket://ann@node1,node2:8123?pin={OTHER}", False),
+        ("socket://bob@node1,node2:8123", False),
+        (f"socket://ann@node2,node3:8123?pin={PIN}", False),
         ("sqlite:runs.db", False),
         ("", False),
     ],

@@ -164,7 +164,13 @@ def test_host_and_port_can_be_given(home: Path, capsys: pytest.CaptureFixture[st
     assert (uri.hostname, uri.port) == ("fd00::7", 1234)
 
 
-@pytest.mark.parametrize("host", ["node:1", "a/b", "a@b", "a b"])
+def test_several_hosts_have_one_port(home: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    record(home, host="127.0.0.1")
+    uri = add(home, capsys, "--host", "node1,[fd00::7],node3")
+    assert uri.hosts == (("node1", None), ("fd00::7", None), ("node3", 9000))
+
+
+@pytest.mark.parametrize("host", ["node:1", "a/b", "a@b", "a b", "a,,b", "a,", "a, b"])
 def test_what_is_no_host_is_refused_before_anybody_is_added(home: Path, host: str) -> None:
     with pytest.raises(UsageError, match="--port"):
         run("add", "ann", "--role", "writer", "--home", str(home), "--host", host)
