@@ -97,7 +97,7 @@ class ServerProcess:
         store: URI of the store.
         home: the server's folder.
         options: further arguments of the command.
-        port: where to listen; a free port by default.
+        host, port: where to listen; by default on 127.0.0.1, and on a free port.
         program: the arguments with which Python runs a server instead of the command ``track``.
 
     Attributes:
@@ -111,6 +111,7 @@ class ServerProcess:
         store: str,
         home: Path,
         *options: str,
+        host: str = "127.0.0.1",
         port: int = 0,
         program: Sequence[str] = ("-m", "track.cli"),
     ) -> None:
@@ -118,8 +119,9 @@ class ServerProcess:
         self._ready = home.parent / f"{home.name}.ready.json"
         self._ready.unlink(missing_ok=True)
         self.log = home.parent / f"{home.name}.log"
-        address = f"127.0.0.1:{port or _free_port()}"
-        command = [sys.executable, *program, "server", store, "--listen", address]
+        address = f"[{host}]" if ":" in host else host
+        listen = f"{address}:{port or free_port()}"
+        command = [sys.executable, *program, "server", store, "--listen", listen]
         command += ["--home", str(home), "--ready-file", str(self._ready), *options]
         with self.log.open("ab") as log:
             self.process = subprocess.Popen(command, stdout=log, stderr=log, stdin=subprocess.DEVNULL)
@@ -151,7 +153,7 @@ class ServerProcess:
             self.kill()
 
 
-def _free_port() -> int:
+def free_port() -> int:
     """A free port below the range from which the kernel picks, so that it is still free for a restart."""
     while True:
         port = random.SystemRandom().randrange(10_000, 32_000)

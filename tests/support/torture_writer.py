@@ -19,12 +19,17 @@ from written_series import SERIES
 WITHOUT_SPOOL = "TORTURE_WITHOUT_SPOOL"
 """Environment variable: the process has no spool from which it could send again."""
 
+WITH_ATTEMPTS = "TORTURE_WITH_ATTEMPTS"
+"""Environment variable: the process notes its attempts to connect in RECORD.attempts, with their times."""
+
 _ROUND = 25
 
 
 def main(uri: str, name: str, record: Path, stop: Path) -> None:
     """Log until the file STOP exists."""
     logging.getLogger("track").setLevel(logging.ERROR)  # the test breaks connections on purpose
+    if WITH_ATTEMPTS in os.environ:
+        _note_attempts(record.with_name(f"{record.name}.attempts"))
     protocol = SocketClient(uri)
     if WITHOUT_SPOOL in os.environ:
         outbox = protocol.outbox
@@ -42,6 +47,15 @@ def main(uri: str, name: str, record: Path, stop: Path) -> None:
             if stop.exists():
                 break
     protocol.close()
+
+
+def _note_attempts(path: Path) -> None:
+    noted = logging.FileHandler(path)
+    noted.setFormatter(logging.Formatter("%(created)f %(message)s"))
+    connection = logging.getLogger("track.connection")
+    connection.setLevel(logging.DEBUG)
+    connection.propagate = False
+    connection.addHandler(noted)
 
 
 if __name__ == "__main__":
